@@ -1,0 +1,43 @@
+# The same words that CI uses. `make run` and `make test` are all a newcomer needs.
+PY ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+# Most tests wait more than they compute; each worker has a Valkey of its own.
+WORKERS ?= 2
+# An installer that a proxy or a mirror has set up for pip is left as it is: nothing here names a registry.
+
+.PHONY: run test check bench lock clean fmt
+
+$(VENV)/ready: requirements.lock pyproject.toml
+	@command -v $(PY) >/dev/null || { echo "Callout needs $(PY) (or: make PY=python3)"; exit 1; }
+	test -x $(BIN)/python || $(PY) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+run: $(VENV)/ready
+	$(BIN)/callout demo
+
+test: $(VENV)/ready
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(TESTS)
+
+check: $(VENV)/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/test_architecture.py
+
+bench: $(VENV)/ready
+	$(BIN)/python -m bench
+
+fmt: $(VENV)/ready
+	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+lock: $(VENV)/ready
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --extra dev --extra bench \
+		--no-header --no-emit-index-url --no-annotate -o requirements.lock pyproject.toml
+
+clean:
+	rm -rf $(VENV) .callout dist build

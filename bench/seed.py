@@ -1,0 +1,251 @@
+"""A zone filled by the engine's own scripts: what a benchmark measures is what bookings would have left behind.
+
+Accounts, technicians, jobs and offers come about by ``account_put``, ``technician_put``, ``technician_online``,
+``job_create`` and ``wave_open``, called with their arguments by name as each script's header lists them, so that
+every key, index and event is there. What is skipped is SQL and HTTP, not a write to Redis.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import uuid
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any
+
+from bench.rig import BenchError
+from engine.rules.blueprint import Blueprint, load, shipped
+from engine.store import keys
+from engine.store.connection import Done, Store, close_store, open_store
+from engine.store.pipeline import Pipeline
+from engine.types import DEFAULT_ZONE, Epoch, JobId, ServiceId, new_job_id
+
+ZONE = DEFAULT_ZONE
+SERVICE = ServiceId("plumbing")
+LEASE_MS = 90_000
+LONG_MS = 3_600_000
+"""Offers and jobs of a benchmark outlive it: a run measures claims, not expiry."""
+AT_ONCE = 512
+CELL_DEG = 0.2
+"""Squads are put 22 km apart: a wave of 3 km finds one squad, and each job is offered to the same ten."""
+
+Arguments = Mapping[str, Any]
+_KEYS: dict[str, Callable[[Arguments], str]] = {
+    "meta": lambda a: keys.meta(ZONE),
+    "log": lambda a: keys.log(ZONE),
+    "due": lambda a: keys.due(ZONE),
+    "seen": lambda a: keys.seen(ZONE),
+    "jobs": lambda a: keys.jobs(ZONE),
+    "epochs": lambda a: keys.epochs(ZONE),
+    "job": lambda a: keys.job(ZONE, a["job"]),
+    "offers": lambda a: keys.offers(ZONE, a["job"]),
+    "causes": lambda a: keys.causes(ZONE, a["job"]),
+    "waves": lambda a: keys.waves(ZONE, a["job"]),
+    "tech": lambda a: keys.technician(ZONE, a["technician"]),
+    "account": lambda a: keys.account(ZONE, a["id"]),
+    "user_jobs": lambda a: keys.user_jobs(ZONE, a["customer"]),
+    "supply": lambda a: keys.supply(ZONE, a["service"]),
+    "demand": lambda a: keys.demand(ZONE, a["service"]),
+    "req": lambda a: keys.request(ZONE, a["principal"], a["key"]),
+    "ref": lambda a: keys.reference(ZONE, a["principal"]),
+}
+
+
+async def open_town(url: str) -> Town:
+    """The zone of the Redis at ``url``, opened as by a server whose archive is empty."""
+    return Town(await open_store(url, [ZONE], _open_new), load("home_service", shipped()).default)
+
+
+async def _open_new(store: Store, pipe: Pipeline, run_id: str) -> None:
+    script = store.scripts["zone_open"]
+    known: dict[str, str | int] = {"run_id": run_id, "compared": 1, "archived": 0, "known": ""}
+    names = [_KEYS[key]({}) for key in script.keys]
+    reply = await pipe.urgent("EVALSHA", script.sha, len(names), *names, *(known[name] for name in script.argv))
+    if reply[0] != b"OK":
+        raise BenchError(f"the zone does not open: {reply[0].decode()}")
+    state = store.zones[ZONE]
+    state.epoch, state.open = Epoch(reply[4].decode()), True
+
+
+class Town:
+    """One zone, its store and its blueprint; the verbs fill it."""
+
+    def __init__(self, store: Store, blueprint: Blueprint) -> None:
+        self.store = store
+        self.blueprint = blueprint
+
+    def prepared(self, script: str, **given: Any) -> tuple[str, list[str], list[Any]]:
+        """Name, keys and arguments of a call, in the order of the script's header. Raises BenchError for a gap."""
+        header = self.store.scripts[script]
+        try:
+            names = [_KEYS[key](given) for key in header.keys]
+            return script, names, [given[name] for name in header.argv if name != "epoch"]
+        except KeyError as error:
+            raise BenchError(f"{script} now takes {error}: bench/seed.py does not know it") from error
+
+    async def call(self, script: str, **given: Any) -> Done:
+        """Run one script by its argument names."""
+        return await self.store.call(ZONE, *self.prepared(script, **given))
+
+    async def close(self) -> None:
+        """Let the connections go."""
+        await close_store(self.store)
+
+    async def technician(self, who: str, lat: float, lon: float, *, capacity: int = 1_000) -> None:
+        """Somebody approved and online at a position. Again: a fresh position."""
+        await self.call(
+            "technician_put",
+            id=who,
+            technician=who,
+            profile=1,
+            complete=1,
+            kyc="approved",
+            account="approved",
+            capacity=capacity,
+            services=SERVICE,
+            name=f'"Technician {who}"',
+            phone='"+4912345678"',
+            actor="engine",
+            told="",
+            review="",
+            offline_reason="review",
+        )
+        await self.call(
+            "technician_online",
+            id=who,
+            technician=who,
+            principal=who,
+            key=str(uuid.uuid4()),
+            fingerprint="f" * 64,
+            lat=f"{lat:.6f}",
+            lon=f"{lon:.6f}",
+        )
+
+    async def account(self, who: str, role: str) -> None:
+        """The hot record that lets a token of this user connect."""
+        await self.call(
+            "account_put", id=who, role=role, active=1, version=1, name=who, zone=ZONE, actor="engine", revoked=""
+        )
+
+    async def job(self, lat: float, lon: float, *, customer: str = "user_customer") -> JobId:
+        """A booking at a position, not yet offered to anybody."""
+        job, key = new_job_id(ZONE), str(uuid.uuid4())
+        body = _members(job, self.blueprint.name, lat, lon, customer)
+        await self.call(
+            "job_create",
+            id=job,
+            job=job,
+            actor=f"customer:{customer}",
+            principal=customer,
+            key=key,
+            fingerprint="f" * 64,
+            trace="",
+            reference="",
+            bp=self.blueprint.key,
+            status=self.blueprint.initial,
+            phase="open",
+            mode="broadcast",
+            service=SERVICE,
+            customer=customer,
+            lat=f"{lat:.6f}",
+            lon=f"{lon:.6f}",
+            full=body[0],
+            pub=body[1],
+            expires_ms=LONG_MS,
+            told=self.blueprint.audience("job.created"),
+        )
+        return job
+
+    def wave(
+        self, job: JobId, number: int, *, size: int = 10, radius_m: int = 3_000
+    ) -> tuple[str, list[str], list[Any]]:
+        """The call of one round of offers for ``job``."""
+        weights = self.blueprint.dispatch.weights
+        return self.prepared(
+            "wave_open",
+            job=job,
+            service=SERVICE,
+            entry=f"wave:{job}:{number}",
+            wave=number,
+            size=size,
+            radius_m=radius_m,
+            interval_ms=10_000,
+            offer_ms=LONG_MS,
+            walks=0,
+            wd=weights.distance,
+            wr=weights.rating,
+            wa=weights.acceptance,
+            ww=weights.waiting,
+            told=self.blueprint.audience("job.searching"),
+        )
+
+    def claim(self, job: JobId, technician: str) -> tuple[str, list[str], list[Any]]:
+        """The call by which ``technician`` takes ``job``."""
+        command = self.blueprint.commands["claim"]
+        return self.prepared(
+            "job_claim",
+            job=job,
+            technician=technician,
+            principal=technician,
+            key=str(uuid.uuid4()),
+            fingerprint="f" * 64,
+            trace="",
+            if_version="",
+            bp=self.blueprint.key,
+            to=command.to,
+            phase=self.blueprint.phase(command.to),
+            told=self.blueprint.audience(command.event),
+            lease_ms=LEASE_MS,
+            **{"from": " " + " ".join(command.from_) + " "},
+        )
+
+    async def offered_job(self, squad: int) -> JobId:
+        """A job beside a squad, offered to its ten members."""
+        job = await self.job(*place_of(squad))
+        done = await self.store.call(ZONE, *self.wave(job, 1))
+        if int(done.rest[0]) != SQUAD:
+            raise BenchError(f"a job was offered to {int(done.rest[0])} and not to {SQUAD}")
+        return job
+
+
+SQUAD = 10
+
+
+def member(squad: int, place: int = 0) -> str:
+    """Who stands at ``place`` of a squad; the first of each is the one who connects and claims."""
+    return f"user_s{squad}m{place}"
+
+
+def place_of(squad: int) -> tuple[float, float]:
+    """Where a squad stands: on a grid around the equator, out of the others' reach."""
+    row, column = divmod(squad, 40)
+    return -4 + row * CELL_DEG, -4 + column * CELL_DEG
+
+
+async def muster(town: Town, squads: int) -> None:
+    """Ten technicians for each squad, online, within some metres of each other. Again: fresh positions."""
+    spots = itertools.product(range(squads), range(SQUAD))
+    await in_batches(town.technician(member(s, m), place_of(s)[0] + m * 1e-4, place_of(s)[1]) for s, m in spots)
+
+
+async def in_batches(work: Iterable[Awaitable[Any]]) -> list[Any]:
+    """Do it all, some hundred at once: the pipeline packs them, and its queue stays short."""
+    done: list[Any] = []
+    it = iter(work)
+    while batch := list(itertools.islice(it, AT_ONCE)):
+        done += await asyncio.gather(*batch)
+    return done
+
+
+def _members(job: str, blueprint: str, lat: float, lon: float, customer: str) -> tuple[str, str]:
+    """The job's fixed members as ``engine/booking.py`` encodes them once at creation: whole, and the public part."""
+    public = (
+        f'"id":"{job}","zone":"{ZONE}","blueprint":"{blueprint}","service":"{SERVICE}","lat":{lat:.3f},"lon":{lon:.3f},'
+        '"postal_code":"10115","amount":4900,"currency":"EUR","pricing":"flat","notes":"The tap in the kitchen drips",'
+        '"scheduled_for":null'
+    )
+    whole = (
+        f'{public},"customer":{{"id":"{customer}","name":"Maria Sommer","phone":"+4930123456"}},'
+        '"address":"Invalidenstrasse 43, 10115 Berlin","reference":null,"metadata":null,"room":null'
+    )
+    return whole, public

@@ -1,0 +1,347 @@
+"""People: registration, sign-in, staff, suspension. SQL is the source; what must bite at once is also hot.
+
+A command here is one SQL transaction under its request key, then the hot record, then the reply. Where the hot
+half fails after the commit the answer is *indeterminate*, never *unavailable*, which would promise that nothing
+was done; the same key again finds the verdict and puts the hot record once more. The record is always read
+afresh, with its version, so that of two commands that cross the later one stands.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from sqlalchemy import insert, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from engine import passwords, roster, technicians, tokens
+from engine.archive import verdicts
+from engine.archive.paging import Slice, check_limit, decode_cursor, slice_of
+from engine.archive.schema import users
+from engine.archive.verdicts import Kept
+from engine.authority import ADMIN, OPS, demand
+from engine.clock import now_ms
+from engine.errors import (
+    Duplicate,
+    FieldError,
+    Forbidden,
+    Invalid,
+    NotFound,
+    ReusedKey,
+    Unauthenticated,
+)
+from engine.events import iso
+from engine.types import Principal, Role, UserId, new_id
+
+if TYPE_CHECKING:
+    from engine.runtime import Engine
+
+_EMAIL = re.compile(r"[^@\s\x00]+@[^@\s\x00]+")
+
+
+class User(msgspec.Struct, frozen=True):
+    """An account as its owner and admins see it."""
+
+    id: UserId
+    email: str
+    name: str
+    role: Role
+    phone: str | None
+    active: bool
+    created_at: str
+
+
+class SignedIn(msgspec.Struct, frozen=True):
+    """The answer to registration and sign-in: the account, and a fresh pair of tokens."""
+
+    user: User
+    access_token: str
+    refresh_token: str
+    token_type: str = "Bearer"
+    expires_in: int = tokens.ACCESS_S
+
+
+class NewAccount(msgspec.Struct, frozen=True, kw_only=True):
+    email: str
+    password: str
+    name: str
+    role: Role
+    phone: str | None = None
+
+
+class UserQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Accounts in order of making, the newest first; ``role`` and ``active`` narrow it."""
+
+    role: Role | None = None
+    active: bool | None = None
+    limit: int = 50
+    cursor: str | None = None
+
+
+# Signing in
+
+
+async def register(engine: Engine, new: NewAccount, *, key: str | None = None) -> Kept[SignedIn]:
+    """Make a customer or a technician and sign him in.
+
+    Raises Forbidden for another role, Duplicate for an e-mail that is taken, Invalid. A repeat by key proves
+    itself by the password (ReusedKey otherwise), since nobody has signed in yet.
+    """
+    if new.role not in ("customer", "technician"):
+        raise Forbidden("Staff accounts are made by an admin")
+    email = normal_email(new.email)
+    asked = verdicts.request(
+        f"email:{email}", key, "register", new.name, new.role, new.phone, keep_s=verdicts.CREATION_S
+    )
+    kept = await _create(engine, new, asked)
+    if kept.repeated and not await passwords.matches(await _hash_of(engine, kept.value.id), new.password):
+        raise ReusedKey
+    with verdicts.in_effect():
+        return Kept(await _signed_in(engine, kept.value), kept.key, kept.repeated)
+
+
+async def login(engine: Engine, email: str, password: str) -> SignedIn:
+    """Sign in. Raises Unauthenticated, the same and as slowly for a wrong password and an unknown e-mail; what
+    ``tokens.suspended`` gives for a suspended account, to who knows its password.
+    """
+    async with engine.archive.reading() as conn:
+        query = select(users).where(users.c.email == _normal(email))
+        row = (await conn.execute(query)).mappings().one_or_none()
+    if not await passwords.matches(row["password_hash"] if row else None, password) or row is None:
+        raise Unauthenticated("Wrong e-mail or password")
+    if not row["active"]:
+        raise tokens.suspended(row["role"])
+    return await _signed_in(engine, _user(row))
+
+
+async def refresh(engine: Engine, refresh_token: str) -> SignedIn:
+    """The next pair of tokens, and the account as it is by now. Raises as ``tokens.refresh``."""
+    pair = await tokens.refresh(engine, refresh_token)
+    user = await read(engine, engine.signer.verify(pair.access_token).id)
+    return SignedIn(user, pair.access_token, pair.refresh_token)
+
+
+async def _signed_in(engine: Engine, user: User) -> SignedIn:
+    pair = await tokens.new_session(engine, user.id, user.role, user.name)
+    return SignedIn(user, pair.access_token, pair.refresh_token)
+
+
+# Reading
+
+
+async def me(engine: Engine, caller: Principal) -> User:
+    """The caller's own account; a ``cli_`` principal has none, and is described as made now."""
+    if caller.id == f"cli_{caller.role}":
+        return User(caller.id, "", caller.name or caller.role, caller.role, None, True, iso(now_ms()))
+    return await read(engine, caller.id)
+
+
+async def read(engine: Engine, user: UserId) -> User:
+    """The account ``user``, for the engine's own use: nobody's permission is asked. Raises NotFound."""
+    async with engine.archive.reading() as conn:
+        return _user(await _row(conn, user))
+
+
+async def find_users(engine: Engine, caller: Principal, query: UserQuery) -> Slice[User]:
+    """Accounts, for admins. Raises Forbidden, Invalid (limit, cursor)."""
+    demand(caller, ADMIN)
+    limit = check_limit(query.limit)
+    c = users.c
+    rows = select(users).order_by(c.created_at.desc(), c.id.desc()).limit(limit + 1)
+    if query.role is not None:
+        rows = rows.where(c.role == query.role)
+    if query.active is not None:
+        rows = rows.where(c.active == query.active)
+    if query.cursor is not None:
+        at, last = decode_cursor(query.cursor, tuple[int, str])
+        rows = rows.where((c.created_at < at) | ((c.created_at == at) & (c.id < last)))
+    async with engine.archive.reading() as conn:
+        found = list((await conn.execute(rows)).mappings().all())
+    page = slice_of(found, limit, lambda row: (row["created_at"], row["id"]))
+    return Slice([_user(row) for row in page.items], page.next)
+
+
+# Commands
+
+
+async def create_user(engine: Engine, caller: Principal, new: NewAccount, *, key: str | None = None) -> Kept[User]:
+    """Make an account in any role. Raises Forbidden, Duplicate, Invalid."""
+    demand(caller, ADMIN)
+    email = normal_email(new.email)
+    asked = verdicts.request(
+        caller.id, key, "create_user", email, new.name, new.role, new.phone, keep_s=verdicts.CREATION_S
+    )
+    return await _create(engine, new, asked)
+
+
+async def patch_user(
+    engine: Engine,
+    caller: Principal,
+    user: UserId,
+    *,
+    role: Role | None = None,
+    active: bool | None = None,
+    key: str | None = None,
+) -> Kept[User]:
+    """Change a role or switch an account off and on; None leaves as it is. His sockets are told to come back
+    with a fresh token, or never. Raises Forbidden (also for one's own account), NotFound.
+    """
+    demand(caller, ADMIN)
+    _not_oneself(caller, user)
+    change = {name: value for name, value in (("role", role), ("active", active)) if value is not None}
+    return await _change(engine, caller, user, "patch_user", change, key=key)
+
+
+async def suspend(
+    engine: Engine, caller: Principal, user: UserId, *, reason: str, key: str | None = None
+) -> Kept[User]:
+    """Take all access away, at once; his jobs stay his. Raises Forbidden, NotFound.
+
+    When this returns, Redis refuses him: requests, live sockets, claims.
+    """
+    demand(caller, OPS)
+    _not_oneself(caller, user)
+    return await _change(engine, caller, user, "suspend", {"active": False, "reason": reason}, key=key)
+
+
+async def reinstate(engine: Engine, caller: Principal, user: UserId, *, key: str | None = None) -> Kept[User]:
+    """Give access back; he signs in anew. Raises Forbidden, NotFound."""
+    demand(caller, ADMIN)
+    return await _change(engine, caller, user, "reinstate", {"active": True, "reason": None}, key=key)
+
+
+async def repair(engine: Engine) -> int:
+    """Bring to Redis what a crash or a loss kept from it between commit and effect; returns how many accounts."""
+    async with engine.archive.reading() as conn:
+        waiting = (await conn.execute(select(users.c.id).where(users.c.hot.is_(False)).limit(500))).scalars().all()
+    for user in waiting:
+        await _enforce(engine, UserId(user))
+    return len(waiting)
+
+
+async def _create(engine: Engine, new: NewAccount, asked: verdicts.Request) -> Kept[User]:
+    row = {
+        "id": new_id("usr"),
+        "email": normal_email(new.email),
+        "name": new.name.strip(),
+        "role": new.role,
+        "phone": new.phone,
+        "active": True,
+        "password_hash": await passwords.hashed(_good_password(new.password)),
+        "version": 1,
+        "hot": True,
+        "created_at": now_ms(),
+    }
+
+    async def act(conn: AsyncConnection) -> User:
+        try:
+            await conn.execute(insert(users).values(**row))
+        except IntegrityError:
+            raise Duplicate("This e-mail has an account already") from None
+        if new.role == "technician":
+            await roster.create(conn, UserId(str(row["id"])))
+        return _user(row)
+
+    kept = await verdicts.once(engine.archive, asked, User, act)
+    if new.role == "technician":
+        await roster.publish_soon(engine, kept.value.id)
+    return kept
+
+
+async def _change(
+    engine: Engine,
+    caller: Principal,
+    user: UserId,
+    command: str,
+    change: dict[str, Any],
+    *,
+    key: str | None,
+) -> Kept[User]:
+    async def act(conn: AsyncConnection) -> User:
+        row = await _row(conn, user, lock=True)
+        if row["role"] == "admin" and caller.role != "admin":
+            raise Forbidden("Only an admin may do this to an admin")
+        new = {**row, **change, "version": row["version"] + 1, "hot": False}
+        if new == {**row, "version": new["version"], "hot": False}:
+            return _user(row)
+        await conn.execute(update(users).where(users.c.id == user).values(**new))
+        if not new["active"]:
+            await tokens.end_sessions_of(conn, user)
+        await roster.account_changed(conn, user, new["role"])
+        return _user(new)
+
+    asked = verdicts.request(caller.id, key, command, user, change)
+    kept = await verdicts.once(engine.archive, asked, User, act)
+    with verdicts.in_effect():
+        await _enforce(engine, user, actor=f"{caller.role}:{caller.id}")
+    return kept
+
+
+async def _enforce(engine: Engine, user: UserId, *, actor: str = "engine") -> None:
+    """Bring Redis to what SQL says now. First the account, which shuts every door, then what waves and claims
+    look at.
+    """
+    async with engine.archive.reading() as conn:
+        row = await _row(conn, user)
+    record = tokens.account_record(row)
+    if row["active"]:
+        await technicians.put_account(engine, record, actor=actor)
+    else:
+        await technicians.drop_account(engine, record, reason=row["reason"] or "suspended", actor=actor)
+    await roster.publish(engine, user)
+    if not row["hot"]:
+        async with engine.archive.writing() as conn:
+            same = (users.c.id == user) & (users.c.version == row["version"])
+            await conn.execute(update(users).where(same).values(hot=True))
+
+
+def normal_email(email: str) -> str:
+    """``email`` as it is compared: trimmed, NFKC, without case. Raises Invalid for what is no address."""
+    normal = _normal(email)
+    if len(normal) > 254 or not _EMAIL.fullmatch(normal):
+        raise Invalid(errors=[FieldError("/email", "Expected an e-mail address")])
+    return normal
+
+
+def _normal(email: str) -> str:
+    return unicodedata.normalize("NFKC", email).strip().casefold()
+
+
+def _good_password(password: str) -> str:
+    if not 8 <= len(password) <= 256:
+        raise Invalid(errors=[FieldError("/password", "Expected 8 to 256 characters")])
+    return password
+
+
+def _not_oneself(caller: Principal, user: UserId) -> None:
+    if caller.id == user:
+        raise Forbidden("Not to your own account: you could lock yourself out")
+
+
+async def _row(conn: AsyncConnection, user: UserId, *, lock: bool = False) -> Mapping[str, Any]:
+    query = select(users).where(users.c.id == user)
+    row = (await conn.execute(query.with_for_update() if lock else query)).mappings().one_or_none()
+    if row is None:
+        raise NotFound
+    return dict(row)
+
+
+async def _hash_of(engine: Engine, user: UserId) -> str:
+    async with engine.archive.reading() as conn:
+        return str((await _row(conn, user))["password_hash"])
+
+
+def _user(row: Mapping[Any, Any]) -> User:
+    return User(
+        id=row["id"],
+        email=row["email"],
+        name=row["name"],
+        role=row["role"],
+        phone=row["phone"],
+        active=row["active"],
+        created_at=iso(row["created_at"]),
+    )

@@ -1,0 +1,56 @@
+"""Announcements: what ops tell everybody of some roles. They go through the log like every event, so that each gateway
+hears of them, and who was away gets them when he comes back.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from engine import requests
+from engine.archive.verdicts import Kept
+from engine.authority import OPS, demand
+from engine.errors import FieldError, Invalid
+from engine.store import keys
+from engine.types import DEFAULT_ZONE, Principal, Zone
+
+if TYPE_CHECKING:
+    from engine.runtime import Engine
+
+FREE = "announcement."
+"""Events that begin so need no declaration."""
+
+
+class Announcement(msgspec.Struct, frozen=True, kw_only=True):
+    """What was announced to which roles, and where it stands in the log."""
+
+    event: str
+    roles: list[str]
+    data: dict[str, Any]
+    zone: Zone = DEFAULT_ZONE
+    seq: int = 0
+
+
+async def announce(
+    engine: Engine, caller: Principal, new: Announcement, *, key: str | None = None, trace: str = ""
+) -> Kept[Announcement]:
+    """Tell everybody of ``new.roles``, once for each request key. ``event`` is the type in the log.
+
+    Raises Forbidden, Invalid for an event that no blueprint declares as an announcement, ReusedKey, and what
+    ``Store.call`` raises.
+    """
+    demand(caller, OPS)
+    declared = engine.blueprints.announcing(new.event)
+    if declared is None and not new.event.startswith(FREE):
+        raise Invalid(errors=[FieldError("/event", f"Declared by no blueprint, and does not begin with {FREE}")])
+    checked, zone = requests.checked_key(key), DEFAULT_ZONE
+    roles = list(dict.fromkeys(new.roles))
+    told = " ".join(f"role:{role}" for role in roles)
+    mark = requests.fingerprint("announce", "", [new.event, roles, new.data])
+    actor, bp = f"{caller.role}:{caller.id}", declared.key if declared else ""
+    names = [keys.meta(zone), keys.log(zone), keys.request(zone, caller.id, checked)]
+    args: list[str | bytes] = [actor, checked, mark, trace, bp, new.event, told, msgspec.json.encode(new.data)]
+    done = await engine.store.call(zone, "announcement_append", names, args)
+    made = msgspec.structs.replace(new, roles=roles, zone=zone, seq=done.seq)
+    return Kept(made, checked, done.repeated)

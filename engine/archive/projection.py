@@ -1,0 +1,220 @@
+"""Events folded into rows: pure, so that the archiver and a rebuild make the same of the same log.
+
+An event whose data cannot be read is kept as it is and projected to nothing: one bad event must not stop
+everything that comes after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import structlog
+
+from engine.events import Event, ms_of
+
+FINISHED = ("done", "closed")
+"""Phases in which a job's keys may leave Redis once it is archived."""
+
+Row = dict[str, Any]
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Batch:
+    """What a run of events changes. ``offers`` are whole; ``answers`` change offers made before this batch."""
+
+    events: list[Row] = field(default_factory=list)
+    channels: list[Row] = field(default_factory=list)
+    jobs: dict[str, Row] = field(default_factory=dict)
+    references: list[Row] = field(default_factory=list)
+    offers: dict[tuple[str, str], Row] = field(default_factory=dict)
+    answers: dict[tuple[str, str], Row] = field(default_factory=dict)
+    notifications: list[Row] = field(default_factory=list)
+
+    @property
+    def finished(self) -> list[str]:
+        """Jobs that are over by the end of the batch."""
+        return [row["id"] for row in self.jobs.values() if row["phase"] in FINISHED]
+
+
+class _Id(msgspec.Struct):
+    id: str = ""
+
+
+class _Job(msgspec.Struct, kw_only=True):
+    id: str
+    zone: str
+    blueprint: str
+    status: str
+    phase: str
+    version: int
+    customer: _Id
+    technician: _Id | None = None
+    service: str
+    reference: str | None = None
+    created_at: str
+    updated_at: str
+
+
+class _Offer(msgspec.Struct):
+    job: _Id
+    status: str
+    wave: int
+    offered_at: str
+    expires_at: str
+
+
+class _Data(msgspec.Struct):
+    job: msgspec.Raw = msgspec.Raw(b"")
+    offer: _Offer | None = None
+    technician: _Id | None = None
+    reason: str | None = None
+
+
+class _Notification(msgspec.Struct, omit_defaults=False):
+    id: str
+    kind: str
+    title: str
+    body: str
+    job: str | None = None
+
+
+_data = msgspec.json.Decoder(_Data)
+_job = msgspec.json.Decoder(_Job)
+_id = msgspec.json.Decoder(_Id | str)
+_notification = msgspec.json.Decoder(_Notification)
+
+
+def fold(events: Iterable[Event]) -> Batch:
+    """Everything that ``events``, in order, leave behind in SQL."""
+    batch = Batch()
+    for event in events:
+        try:
+            job = _project(batch, event)
+        except (msgspec.DecodeError, ValueError) as error:
+            job = None
+            log.error("event_not_projected", zone=event.zone, seq=event.seq, type=event.type, error=str(error))
+        batch.events.append(_event_row(event, job))
+        batch.channels += [{"zone": event.zone, "channel": c, "seq": event.seq} for c in dict.fromkeys(event.to)]
+    return batch
+
+
+def _event_row(event: Event, job: str | None) -> Row:
+    return {
+        "zone": event.zone,
+        "seq": event.seq,
+        "type": event.type,
+        "to": " ".join(event.to),
+        "at": event.at,
+        "actor": event.actor,
+        "bp": event.bp,
+        "data": event.data.decode("utf-8", "replace"),
+        "cause": event.cause,
+        "trace": event.trace,
+        "job": job,
+    }
+
+
+def _project(batch: Batch, event: Event) -> str | None:
+    """Fold one event in; returns the job it is about, if any."""
+    data = _data.decode(event.data)
+    job = _job_id(data)
+    if event.type.startswith("job."):
+        _take_job(batch, event, data)
+    elif event.type.startswith("offer."):
+        _take_offer(batch, event, data)
+    elif event.type == "notification":
+        _take_notification(batch, event)
+    if job and event.type in ("job.accepted", "job.assigned") and data.technician:
+        _answer(batch, event, (job, data.technician.id), "accepted", None)
+    return job
+
+
+def _job_id(data: _Data) -> str | None:
+    if data.offer:
+        return data.offer.job.id or None
+    raw = bytes(data.job)
+    if raw in (b"", b"null"):
+        return None
+    told = _id.decode(raw)
+    return (told if isinstance(told, str) else told.id) or None
+
+
+def _take_job(batch: Batch, event: Event, data: _Data) -> None:
+    """Events that only name the job (``job.searching``) change nothing of it."""
+    raw = bytes(data.job)
+    if b'"version"' not in raw:
+        return
+    job = _job.decode(raw)
+    batch.jobs[job.id] = {
+        "id": job.id,
+        "zone": job.zone,
+        "blueprint": job.blueprint,
+        "status": job.status,
+        "phase": job.phase,
+        "version": job.version,
+        "customer": job.customer.id,
+        "technician": job.technician.id if job.technician else None,
+        "service": job.service,
+        "reference": job.reference,
+        "created_at": ms_of(job.created_at),
+        "updated_at": ms_of(job.updated_at),
+        "hot": True,
+        "doc": raw.decode("utf-8", "replace"),
+    }
+    if event.type == "job.created" and job.reference:
+        principal = event.actor.partition(":")[2]
+        batch.references.append({"principal": principal, "reference": job.reference, "job": job.id})
+
+
+def _take_offer(batch: Batch, event: Event, data: _Data) -> None:
+    users = [channel.removeprefix("user:") for channel in event.to if channel.startswith("user:")]
+    if data.offer:
+        for technician in users:
+            _offer(batch, event, technician, data.offer)
+        return
+    job = _job_id(data)
+    if job is None:
+        return
+    if event.type == "offer.declined" and data.technician:
+        _answer(batch, event, (job, data.technician.id), "rejected", data.reason)
+    elif event.type == "offer.closed":
+        for technician in users:
+            _answer(batch, event, (job, technician), "expired", data.reason)
+
+
+def _offer(batch: Batch, event: Event, technician: str, offer: _Offer) -> None:
+    place = (offer.job.id, technician)
+    batch.answers.pop(place, None)
+    batch.offers[place] = {
+        "job": offer.job.id,
+        "technician": technician,
+        "zone": event.zone,
+        "status": offer.status,
+        "reason": None,
+        "wave": offer.wave,
+        "offered_at": ms_of(offer.offered_at),
+        "expires_at": ms_of(offer.expires_at),
+        "answered_at": None,
+    }
+
+
+def _answer(batch: Batch, event: Event, place: tuple[str, str], status: str, reason: str | None) -> None:
+    change = {"status": status, "reason": reason, "answered_at": event.at}
+    if place in batch.offers:
+        batch.offers[place].update(change)
+    else:
+        batch.answers[place] = {"of_job": place[0], "of_technician": place[1], **change}
+
+
+def _take_notification(batch: Batch, event: Event) -> None:
+    told = _notification.decode(event.data)
+    batch.notifications += [
+        {**msgspec.structs.asdict(told), "user": channel.removeprefix("user:"), "at": event.at}
+        for channel in event.to
+        if channel.startswith("user:")
+    ]

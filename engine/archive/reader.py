@@ -1,0 +1,267 @@
+"""Reading what lasts: events for replay by channel, jobs and their history, and how far the archive has come.
+
+Events are read by channel through one bounded search per channel. (Rejected: ``channel IN (…) ORDER BY seq LIMIT
+n``, for which a database walks every row of a loud channel before it sorts them and keeps n.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import msgspec
+from sqlalchemy import Select, func, select, union_all
+
+from engine.archive.database import Archive
+from engine.archive.paging import decode_cursor, encode_cursor
+from engine.archive.schema import checkpoints, event_channels, positions
+from engine.archive.schema import epochs as epoch_rows
+from engine.archive.schema import events as event_rows
+from engine.archive.schema import job_references as references
+from engine.archive.schema import jobs as job_rows
+from engine.events import Event, iso
+from engine.types import Epoch, JobId, Phase, TechnicianId, UserId, Zone
+
+CHANNELS_A_QUERY = 50
+"""Each channel is a part of a compound query, of which SQLite takes 500; fewer parse sooner."""
+
+
+class Checkpoint(msgspec.Struct, frozen=True):
+    """Everything of the zone up to ``seq`` is here; ``epoch`` is the life of the log that ``seq`` was written in."""
+
+    epoch: Epoch
+    seq: int
+
+
+class JobFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """What all jobs of a list have in common; ``updated_after`` is ms since the Unix epoch."""
+
+    zone: Zone | None = None
+    phase: Phase | None = None
+    status: str | None = None
+    customer: UserId | None = None
+    technician: TechnicianId | None = None
+    reference: str | None = None
+    updated_after: int | None = None
+
+
+class HistoryItem(msgspec.Struct, frozen=True, kw_only=True):
+    """One change of a job: when, by whom (``role:id`` or ``engine``), from where to where, why. ``cause`` is the
+    request key.
+    """
+
+    seq: int
+    at: str
+    actor: str
+    command: str
+    source: str | None = msgspec.field(name="from", default=None)
+    to: str
+    reason: str | None
+    cause: str | None
+
+
+class Position(msgspec.Struct, frozen=True):
+    """A technician's last position known; ``at`` is ms since the Unix epoch."""
+
+    technician: TechnicianId
+    lat: float
+    lon: float
+    at: int
+
+
+# How far the archive has come
+
+
+async def checkpoint(archive: Archive, zone: Zone) -> Checkpoint | None:
+    """How far the zone is archived, or None where nothing is. Raises Unavailable, as all here."""
+    async with archive.reading() as conn:
+        query = select(checkpoints.c.epoch, checkpoints.c.seq).where(checkpoints.c.zone == zone)
+        row = (await conn.execute(query)).one_or_none()
+    return Checkpoint(Epoch(row.epoch), row.seq) if row else None
+
+
+async def epochs(archive: Archive, zone: Zone) -> dict[Epoch, int]:
+    """Each epoch's first seq, in order."""
+    async with archive.reading() as conn:
+        c = epoch_rows.c
+        query = select(c.epoch, c.first_seq).where(c.zone == zone).order_by(c.first_seq, c.epoch)
+        return {Epoch(row.epoch): row.first_seq for row in await conn.execute(query)}
+
+
+async def first_seq(archive: Archive, zone: Zone) -> int | None:
+    """The lowest seq that is here: how far back a replay reaches."""
+    async with archive.reading() as conn:
+        query = select(func.min(event_rows.c.seq)).where(event_rows.c.zone == zone)
+        first: int | None = (await conn.execute(query)).scalar()
+    return first
+
+
+# Events
+
+
+async def events(
+    archive: Archive, zone: Zone, after: int, until: int, channels: Collection[str], limit: int
+) -> list[Event]:
+    """At most ``limit`` events with ``after`` < seq ≤ ``until`` to any of ``channels``, in order. The channel
+    ``zone:<zone>`` hears everything.
+    """
+    span = (event_rows.c.zone == zone, event_rows.c.seq > after, event_rows.c.seq <= until)
+    whole = select(event_rows).where(*span).order_by(event_rows.c.seq).limit(limit)
+    async with archive.reading() as conn:
+        if f"zone:{zone}" in channels:
+            return [_event(row) for row in (await conn.execute(whole)).mappings()]
+        found: set[int] = set()
+        wanted = list(channels)
+        for start in range(0, len(wanted), CHANNELS_A_QUERY):
+            some = wanted[start : start + CHANNELS_A_QUERY]
+            parts = [_to_channel(zone, after, until, channel, limit) for channel in some]
+            found.update((await conn.execute(union_all(*parts))).scalars())
+        seqs = sorted(found)[:limit]
+        rows = whole.where(event_rows.c.seq.in_(seqs))
+        return [_event(row) for row in (await conn.execute(rows)).mappings()]
+
+
+def _to_channel(zone: Zone, after: int, until: int, channel: str, limit: int) -> Select[Any]:
+    c = event_channels.c
+    part = (
+        select(c.seq)
+        .where(c.zone == zone, c.channel == channel, c.seq > after, c.seq <= until)
+        .order_by(c.seq)
+        .limit(limit)
+    )
+    return select(part.subquery().c.seq)
+
+
+async def event(archive: Archive, zone: Zone, seq: int) -> Event | None:
+    """The event numbered ``seq``, if it is here."""
+    query = select(event_rows).where(event_rows.c.zone == zone, event_rows.c.seq == seq)
+    async with archive.reading() as conn:
+        row = (await conn.execute(query)).mappings().one_or_none()
+    return _event(row) if row else None
+
+
+def _event(row: Mapping[Any, Any]) -> Event:
+    return Event(
+        zone=Zone(row["zone"]),
+        seq=row["seq"],
+        type=row["type"],
+        to=tuple(row["to"].split()),
+        at=row["at"],
+        actor=row["actor"],
+        bp=row["bp"],
+        data=row["data"].encode(),
+        cause=row["cause"],
+        trace=row["trace"],
+    )
+
+
+# Jobs
+
+
+async def job(archive: Archive, job_id: JobId) -> bytes | None:
+    """The whole job as JSON, as its last archived event told it."""
+    async with archive.reading() as conn:
+        doc = (await conn.execute(select(job_rows.c.doc).where(job_rows.c.id == job_id))).scalar()
+    return doc.encode() if doc is not None else None
+
+
+async def jobs(
+    archive: Archive, wanted: JobFilter, limit: int, before: str | None = None
+) -> tuple[list[bytes], str | None]:
+    """Whole jobs as JSON, the newest first, and the cursor (``before``) of the next page or None.
+
+    Raises Invalid for a cursor that is none of ours.
+    """
+    c = job_rows.c
+    query = select(c.doc, c.created_at, c.id).order_by(c.created_at.desc(), c.id.desc()).limit(limit + 1)
+    for name in ("zone", "phase", "status", "customer", "technician", "reference"):
+        if (value := getattr(wanted, name)) is not None:
+            query = query.where(c[name] == value)
+    if wanted.updated_after is not None:
+        query = query.where(c.updated_at > wanted.updated_after)
+    if before is not None:
+        at, last = decode_cursor(before, tuple[int, str])
+        query = query.where((c.created_at < at) | ((c.created_at == at) & (c.id < last)))
+    async with archive.reading() as conn:
+        rows = (await conn.execute(query)).all()
+    more = encode_cursor(rows[limit - 1].created_at, rows[limit - 1].id) if len(rows) > limit else None
+    return [row.doc.encode() for row in rows[:limit]], more
+
+
+async def job_of_reference(archive: Archive, principal: UserId, reference: str) -> JobId | None:
+    """The job that ``principal`` booked under ``reference``, if it is archived."""
+    query = select(references.c.job).where(references.c.principal == principal, references.c.reference == reference)
+    async with archive.reading() as conn:
+        return (await conn.execute(query)).scalar()
+
+
+async def history(archive: Archive, job_id: JobId) -> list[HistoryItem]:
+    """Every change of the job that is archived, in order."""
+    query = select(event_rows).where(event_rows.c.job == job_id).order_by(event_rows.c.seq)
+    async with archive.reading() as conn:
+        told = [_event(row) for row in (await conn.execute(query)).mappings()]
+    return [item for each in told if (item := history_item(each, job_id)) is not None]
+
+
+class _Moved(msgspec.Struct):
+    id: str = ""
+    status: str | None = None
+
+
+class _Told(msgspec.Struct):
+    job: _Moved | None = None
+    source: str | None = msgspec.field(name="from", default=None)
+    to: str | None = None
+    command: str | None = None
+    reason: str | None = None
+
+
+_told = msgspec.json.Decoder(_Told)
+_COMMANDS = {
+    "job.created": "create",
+    "job.updated": "edit",
+    "job.accepted": "claim",
+    "job.assigned": "assign",
+    "job.unassigned": "unassign",
+    "job.cancelled": "cancel",
+    "job.expired": "expire",
+}
+"""What was done, where an event's type says it and its data need not."""
+
+
+def history_item(event: Event, job: JobId) -> HistoryItem | None:
+    """``event`` as a line of the history of ``job``, or None where that did not change by it. Pure, so that what
+    is not archived yet reads the same.
+    """
+    if not event.type.startswith("job."):
+        return None
+    try:
+        told = _told.decode(event.data)
+    except msgspec.DecodeError:
+        return None
+    if told.job is None or told.job.id != job:
+        return None
+    to = told.to or told.job.status
+    if to is None:
+        return None
+    return HistoryItem(
+        seq=event.seq,
+        at=iso(event.at),
+        actor=event.actor,
+        command=told.command or _COMMANDS.get(event.type, event.type.removeprefix("job.")),
+        source=told.source,
+        to=to,
+        reason=told.reason,
+        cause=event.cause.partition(":")[0] or None,
+    )
+
+
+# Positions
+
+
+async def last_positions(archive: Archive, zone: Zone) -> list[Position]:
+    """Where technicians of the zone were last known to be."""
+    c = positions.c
+    async with archive.reading() as conn:
+        rows = await conn.execute(select(c.technician, c.lat, c.lon, c.at).where(c.zone == zone))
+        return [Position(TechnicianId(row.technician), row.lat, row.lon, row.at) for row in rows]

@@ -1,0 +1,237 @@
+"""The tables. Times are ms since the Unix epoch, money is integer minor units, documents are JSON text.
+
+Three kinds stand side by side. SQL is the *source* of accounts, profiles and the catalogue; of what happened it is a
+*projection* of the zones' logs, which the archiver alone writes; and it *remembers* verdicts under request keys.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# The source: accounts, profiles, catalogue.
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("email", Text, nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("phone", Text),
+    Column("active", Boolean, nullable=False),
+    Column("reason", Text),
+    Column("password_hash", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("hot", Boolean, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Index(None, "created_at", "id"),
+    Index(None, "hot"),
+)
+"""``version`` rises with each change; the hot account record carries it, so that an older one never wins. ``hot``
+is false from a change of role or activity until Redis has it."""
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("user", Text, ForeignKey("users.id"), nullable=False, index=True),
+    Column("salt", LargeBinary, nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("rotated_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False, index=True),
+    Column("ended_at", BigInteger),
+)
+"""A family of refresh tokens: one login and what was rotated from it. No token stands here (engine/tokens.py)."""
+
+technicians = Table(
+    "technicians",
+    metadata,
+    Column("id", Text, ForeignKey("users.id"), primary_key=True),
+    Column("zone", Text, nullable=False),
+    Column("capacity", Integer, nullable=False),
+    Column("kyc", Text, nullable=False),
+    Column("account", Text, nullable=False),
+    Column("reason", Text),
+    Column("version", Integer, nullable=False),
+    Index(None, "zone", "id"),
+)
+"""What only a technician has; his name and telephone are his account's."""
+
+technician_services = Table(
+    "technician_services",
+    metadata,
+    Column("service", Text, ForeignKey("services.id"), primary_key=True),
+    Column("technician", Text, ForeignKey("technicians.id"), primary_key=True, index=True),
+)
+
+services = Table(
+    "services",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("category", Text, nullable=False),
+    Column("base_amount", BigInteger, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("pricing", Text, nullable=False),
+    Column("duration_min", Integer, nullable=False),
+    Column("active", Boolean, nullable=False),
+)
+
+# The memory of commands done in SQL.
+
+request_keys = Table(
+    "request_keys",
+    metadata,
+    Column("principal", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("fingerprint", Text, nullable=False),
+    Column("code", Text),
+    Column("body", Text),
+    Column("expires_at", BigInteger, nullable=False, index=True),
+)
+
+# The projections of the logs.
+
+checkpoints = Table(
+    "checkpoints",
+    metadata,
+    Column("zone", Text, primary_key=True),
+    Column("epoch", Text, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+)
+
+epochs = Table(
+    "epochs",
+    metadata,
+    Column("zone", Text, primary_key=True),
+    Column("epoch", Text, primary_key=True),
+    Column("first_seq", BigInteger, nullable=False),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("zone", Text, primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("type", Text, nullable=False),
+    Column("to", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("bp", Text, nullable=False),
+    Column("data", Text, nullable=False),
+    Column("cause", Text, nullable=False),
+    Column("trace", Text, nullable=False),
+    Column("job", Text),
+    Index(None, "zone", "at", "seq"),
+    Index(None, "job", "seq"),
+)
+
+event_channels = Table(
+    "event_channels",
+    metadata,
+    Column("zone", Text, primary_key=True),
+    Column("channel", Text, primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    sqlite_with_rowid=False,
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("zone", Text, nullable=False),
+    Column("blueprint", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("phase", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("customer", Text, nullable=False),
+    Column("technician", Text),
+    Column("service", Text, nullable=False),
+    Column("reference", Text),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    Column("hot", Boolean, nullable=False),
+    Column("doc", Text, nullable=False),
+    Index(None, "customer", "created_at", "id"),
+    Index(None, "technician", "created_at", "id"),
+    Index(None, "created_at", "id"),
+    Index(None, "zone", "hot", "phase"),
+)
+"""``doc`` is the whole job as its last event told it; the other columns are there to be searched by. ``hot`` until
+Redis was told that a finished job is archived, so that its keys may go."""
+
+job_references = Table(
+    "job_references",
+    metadata,
+    Column("principal", Text, primary_key=True),
+    Column("reference", Text, primary_key=True),
+    Column("job", Text, nullable=False),
+)
+
+offers = Table(
+    "offers",
+    metadata,
+    Column("job", Text, primary_key=True),
+    Column("technician", Text, primary_key=True),
+    Column("zone", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("reason", Text),
+    Column("wave", Integer, nullable=False),
+    Column("offered_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("answered_at", BigInteger),
+    Index(None, "technician", "offered_at"),
+)
+
+notifications = Table(
+    "notifications",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("user", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("job", Text),
+    Column("at", BigInteger, nullable=False),
+    Index(None, "user", "at", "id"),
+)
+
+notification_reads = Table(
+    "notification_reads",
+    metadata,
+    Column("user", Text, primary_key=True),
+    Column("notification", Text, primary_key=True),
+    Column("at", BigInteger, nullable=False),
+)
+"""Apart from the notification itself, which may be marked as read before the archiver has brought it here."""
+
+positions = Table(
+    "positions",
+    metadata,
+    Column("technician", Text, primary_key=True),
+    Column("zone", Text, nullable=False, index=True),
+    Column("lat", Float, nullable=False),
+    Column("lon", Float, nullable=False),
+    Column("at", BigInteger, nullable=False),
+)

@@ -1,0 +1,318 @@
+"""The archiver: from each zone's log into SQL, in order, once; then what is archived and old leaves the log.
+
+Nothing waits for it and nothing fails with it: a database that is away makes the log longer, that is all. What is
+told to Redis after a commit (how far the archive is, which jobs may go) is told again after any doubt, since each
+such word is true however often it is said.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import uuid
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import redis.asyncio as redis
+import structlog
+
+from engine import log as zone_log
+from engine.archive import apply, projection, reader
+from engine.archive.reader import Checkpoint, Position
+from engine.errors import CalloutError
+from engine.events import Event
+from engine.store import keys
+from engine.types import Epoch, JobId, TechnicianId, UserId, Zone
+
+if TYPE_CHECKING:
+    from engine.runtime import Engine
+
+BATCH = 250
+"""Events a transaction: some 5 ms of this process at a time, which others in it have to wait for."""
+BLOCK_MS = 1_000
+GATHER_S = 0.05
+"""Between batches that are not full: one commit for the events of a moment instead of one for each."""
+TRIM_EVERY_S = 5.0
+SNAPSHOT_EVERY_S = 30.0
+LEASE_MS = 10_000
+LEASE_EVERY_S = 3.0
+RETRY_S = 0.5
+RETRY_MAX_S = 10.0
+
+log = structlog.get_logger(__name__)
+
+
+class Lag(NamedTuple):
+    """How far SQL is behind a zone's log: events, and the age in seconds of the oldest of them."""
+
+    events: int
+    seconds: float
+
+
+class Broken(Exception):
+    """What the log gave does not follow what is archived: an event is missing, or the log is another one."""
+
+
+@dataclass(slots=True)
+class _Zone:
+    """What the archiver believes of one zone. ``begun`` only while it archives it."""
+
+    zone: Zone
+    begun: bool = False
+    at: Checkpoint | None = None
+    told: list[str] = field(default_factory=list)
+    lease_due: float = 0.0
+    trim_due: float = 0.0
+    snapshot_due: float = 0.0
+    retry_due: float = 0.0
+    retry_s: float = RETRY_S
+
+    @property
+    def seq(self) -> int:
+        return self.at.seq if self.at else 0
+
+
+async def run(engine: Engine) -> None:
+    """Archive every open zone for ever; faults of Redis and of the database are waited out."""
+    archiver = Archiver(engine)
+    archiver.show()
+    try:
+        while True:
+            moved = await archiver.step(BLOCK_MS)
+            await asyncio.sleep(0 if moved >= BATCH else GATHER_S)
+    finally:
+        await archiver.close()
+
+
+async def run_once(engine: Engine) -> int:
+    """Archive what the logs hold now; returns how many events. Raises what goes wrong."""
+    archiver = Archiver(engine, strict=True)
+    try:
+        whole = 0
+        while moved := await archiver.step(1):
+            whole += moved
+        return whole
+    finally:
+        await archiver.close()
+
+
+async def lag(engine: Engine, zone: Zone) -> Lag:
+    """How far the archive is behind, by what Redis was told of it. Raises RedisError."""
+    archived, seq, now = await engine.store.redis.hmget(keys.meta(zone), ["archived", "seq", "now"])
+    behind = int(seq or 0) - int(archived or 0)
+    if behind <= 0:
+        return Lag(0, 0.0)
+    oldest = await zone_log.window(engine.store.redis, zone, int(archived or 0), 1)
+    return Lag(behind, max(0, int(now or 0) - oldest[0].at) / 1000 if oldest else 0.0)
+
+
+class Archiver:
+    """One archiver of all zones; any number may run, a lease keeps all but one of a zone idle. ``strict`` raises
+    what goes wrong and needs no lease, for tests and tools.
+    """
+
+    def __init__(self, engine: Engine, *, strict: bool = False) -> None:
+        self._engine = engine
+        self._strict = strict
+        self._name = uuid.uuid4().hex
+        self._reader = engine.store.reader()
+        self._zones = [_Zone(zone) for zone in engine.store.zones]
+        self._lags: dict[tuple[str, ...], Lag] = {}
+
+    def show(self) -> None:
+        """Let /metrics read the lag."""
+        for name, text, field_name in (
+            ("archive_lag_events", "Events in the log that are not in SQL yet", "events"),
+            ("archive_lag_seconds", "Age of the oldest event that is not in SQL yet", "seconds"),
+        ):
+            self._engine.metrics.reading(name, text, self._lag_of(field_name), "zone")
+
+    def _lag_of(self, name: str) -> Any:
+        return lambda: {zone: float(getattr(lag, name)) for zone, lag in self._lags.items()}
+
+    async def close(self) -> None:
+        """Close the connection that reads the log, and give the leases back so that another need not wait."""
+        await self._reader.aclose()
+        try:
+            for z in self._zones:
+                name = keys.runner(z.zone, "archiver")
+                if z.begun and await self._engine.store.redis.get(name) == self._name.encode():
+                    await self._engine.store.redis.delete(name)
+        except (redis.RedisError, OSError) as error:
+            log.info("archiver_lease_kept", error=str(error))
+
+    async def step(self, block_ms: int) -> int:
+        """Read once and archive what came; returns how many events the fullest zone gave."""
+        await self._measure()
+        ready = [z for z in self._zones if await self._tried(z, self._begin(z))]
+        if not ready:
+            await asyncio.sleep(0 if self._strict else RETRY_S)
+            return 0
+        try:
+            found = await zone_log.tail(self._reader, {z.zone: z.seq for z in ready}, block_ms, BATCH)
+        except (redis.RedisError, OSError) as error:
+            self._doubt(ready, error)
+            return 0
+        by_zone: dict[Zone, list[Event]] = {}
+        for event in found:
+            by_zone.setdefault(event.zone, []).append(event)
+        for z in ready:
+            if z.zone not in by_zone or await self._tried(z, self._take(z, by_zone[z.zone])):
+                await self._tried(z, self._chores(z))
+        return max(map(len, by_zone.values()), default=0)
+
+    async def _tried(self, z: _Zone, work: Coroutine[Any, Any, bool]) -> bool:
+        """One zone's trouble is its own: the others go on, this one is tried again later."""
+        if z.retry_due > _now():
+            work.close()
+            return False
+        try:
+            return await work
+        except (CalloutError, redis.RedisError, OSError, Broken, apply.Superseded, apply.AnotherLife) as error:
+            self._doubt([z], error)
+        except Exception as error:
+            log.exception("archiver_bug", zone=z.zone)
+            self._doubt([z], error)
+        return False
+
+    def _doubt(self, zones: list[_Zone], error: Exception) -> None:
+        """Believe nothing of these zones any more, and ask again in a while."""
+        if self._strict:
+            raise error
+        apart = isinstance(error, Broken | apply.AnotherLife)
+        for z in zones:
+            say = log.error if apart else log.warning
+            say("archiver_waits", zone=z.zone, error=str(error), retry_s=z.retry_s)
+            z.begun, z.retry_due = False, _now() + z.retry_s
+            z.retry_s = min(z.retry_s * 2, RETRY_MAX_S)
+
+    async def _measure(self) -> None:
+        """Keep what /metrics shows, most of all while nothing can be archived."""
+        try:
+            for z in self._zones:
+                self._lags[(z.zone,)] = await lag(self._engine, z.zone)
+        except (redis.RedisError, OSError) as error:
+            log.debug("lag_unknown", error=str(error))
+
+    # One zone
+
+    async def _begin(self, z: _Zone) -> bool:
+        """Whether this zone is ours to archive now; where it was not, everything about it is asked anew."""
+        if not self._engine.store.zones[z.zone].open or not await self._leased(z):
+            z.begun = False
+            return False
+        if not z.begun:
+            z.at = await reader.checkpoint(self._engine.archive, z.zone)
+            await self._tell(z, await apply.still_hot(self._engine.archive, z.zone, BATCH))
+            z.begun = True
+        return True
+
+    async def _leased(self, z: _Zone) -> bool:
+        if self._strict or (z.begun and z.lease_due > _now()):
+            return True
+        names = [keys.meta(z.zone), keys.runner(z.zone, "archiver")]
+        done = await self._engine.store.call(z.zone, "runner_lease", names, [self._name, LEASE_MS])
+        z.lease_due = _now() + LEASE_EVERY_S
+        return done.rest[0] == b"1"
+
+    async def _take(self, z: _Zone, events: list[Event]) -> bool:
+        """Archive what follows the checkpoint. Raises Broken where it does not follow."""
+        for expected, event in enumerate(events, z.seq + 1):
+            if event.seq != expected:
+                raise Broken(f"the log goes on with {event.seq} where {expected} should follow")
+        lives = await zone_log.epochs(self._engine, z.zone)
+        after = Checkpoint(_life_of(events[-1].seq, lives), events[-1].seq)
+        batch = projection.fold(events)
+        applied = apply.apply(self._engine.archive, z.zone, batch, before=z.at, after=after, lives=lives)
+        await _whole(applied)
+        z.at = after
+        await self._tell(z, batch.finished)
+        return True
+
+    async def _tell(self, z: _Zone, finished: list[str]) -> None:
+        """Let Redis know how far the archive is, and which jobs it has for good."""
+        store, zone = self._engine.store, z.zone
+        if z.at:
+            await store.call(zone, "zone_archived", [keys.meta(zone)], [z.seq])
+        names = [[keys.meta(zone), keys.jobs(zone), keys.job(zone, JobId(job))] for job in finished]
+        calls = [store.call(zone, "job_archived", n, [j]) for n, j in zip(names, finished, strict=True)]
+        await asyncio.gather(*calls)
+        z.told += finished
+
+    # What is done now and then
+
+    async def _chores(self, z: _Zone) -> bool:
+        z.retry_s = RETRY_S
+        if z.told:
+            told, z.told = z.told, []
+            await _whole(apply.cooled(self._engine.archive, told))
+        if z.trim_due <= _now() or self._strict:
+            z.trim_due = _now() + TRIM_EVERY_S
+            await trim(self._engine, z.zone, z.seq)
+        if z.snapshot_due <= _now() or self._strict:
+            z.snapshot_due = _now() + SNAPSHOT_EVERY_S
+            await snapshot(self._engine, z.zone)
+        return True
+
+
+async def trim(engine: Engine, zone: Zone, archived: int) -> int:
+    """Drop from the log what is archived and outside the window, by age or by size; returns how many entries.
+
+    By archived id only: trimming by length would drop what nobody has read yet.
+    """
+    now = int(await engine.store.redis.hget(keys.meta(zone), "now") or 0)
+    aged = await apply.seq_before(engine.archive, zone, now - round(engine.settings.log_window_s * 1000))
+    last = min(archived, max(aged, await _beyond_bytes(engine, zone)))
+    if last <= 0:
+        return 0
+    return int(await engine.store.run("XTRIM", keys.log(zone), "MINID", f"{last + 1}-0"))
+
+
+async def _beyond_bytes(engine: Engine, zone: Zone) -> int:
+    """The last seq that must go for the log to fit its bound, taking its entries as equally large; 0 if it fits."""
+    client, name = engine.store.redis, keys.log(zone)
+    used = int(await client.memory_usage(name) or 0)
+    if used <= engine.settings.log_window_bytes:
+        return 0
+    first = await zone_log.window(client, zone, 0, 1)
+    excess = (used - engine.settings.log_window_bytes) / used
+    return first[0].seq - 1 + math.ceil(excess * await client.xlen(name)) if first else 0
+
+
+async def snapshot(engine: Engine, zone: Zone) -> int:
+    """Keep where every technician of the zone who shows signs of life is; returns how many."""
+    seen = await engine.store.run("ZRANGE", keys.seen(zone), 0, -1)
+    alive = [TechnicianId(UserId(name.decode())) for name in seen]
+    asked = (engine.store.run("HMGET", keys.technician(zone, t), "lat", "lon", "fix_at") for t in alive)
+    fixes = await asyncio.gather(*asked)
+    last = [
+        Position(t, float(lat), float(lon), int(float(at)))
+        for t, (lat, lon, at) in zip(alive, fixes, strict=True)
+        if lat and lon and at
+    ]
+    if last:
+        await _whole(apply.keep_positions(engine.archive, zone, last))
+    return len(last)
+
+
+def _life_of(seq: int, lives: dict[Epoch, int]) -> Epoch:
+    """The epoch that ``seq`` was written in: the last one that had begun by then."""
+    begun = [(first, int(epoch[1:]), epoch) for epoch, first in lives.items() if first <= seq]
+    if not begun:
+        raise Broken(f"no epoch of the log had begun at {seq}")
+    return max(begun)[2]
+
+
+async def _whole(work: Coroutine[Any, Any, None]) -> None:
+    """Run to its end even when we are cancelled meanwhile: half a transaction costs the connection."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.gather(task, return_exceptions=True)
+        raise
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,217 @@
+"""A booking becomes a job: checked against the catalogue and the customer's account, then one script."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from engine import accounts, board, catalogue, requests
+from engine.archive import reader
+from engine.errors import FieldError, Forbidden, Internal, Invalid, NotFound
+from engine.jobs import with_actions
+from engine.requests import Outcome
+from engine.rules.blueprint import Blueprint
+from engine.store import keys
+from engine.store.connection import Done
+from engine.technicians import check_mappable
+from engine.types import DEFAULT_ZONE, OPS, JobId, Principal, RequestKey, ServiceId, UserId, Zone, new_job_id
+
+if TYPE_CHECKING:
+    from engine.runtime import Engine
+
+MESSAGE = "Booking received"
+
+
+class Booking(msgspec.Struct, frozen=True, kw_only=True):
+    """What is booked: degrees, WGS 84; ``amount`` in minor units, the service's where none is given."""
+
+    service: str
+    lat: float
+    lon: float
+    address: str
+    blueprint: str | None = None
+    postal_code: str | None = None
+    amount: int | None = None
+    currency: str | None = None
+    notes: str | None = None
+    customer: str | None = None
+    reference: str | None = None
+    metadata: dict[str, Any] | None = None
+
+
+async def create(
+    engine: Engine, caller: Principal, booking: Booking, *, key: str | None = None, trace: str = ""
+) -> Outcome:
+    """Book a job; it is on offer when this returns.
+
+    Raises Forbidden for who may not book (for this customer), Invalid, NotFound or ServiceInactive for the
+    service, ReusedKey. The same key, or the same ``reference`` of this principal, answers the first job.
+    """
+    zone, key = DEFAULT_ZONE, requests.checked_key(key)
+    customer = _customer(caller, booking)
+    check_mappable(booking.lat, booking.lon)
+    blueprint = _blueprint(engine, booking)
+    mark = requests.fingerprint("create", "", booking)
+    if booking.reference is not None:
+        earlier = await reader.job_of_reference(engine.archive, caller.id, booking.reference)
+        if earlier is not None:
+            # The key before the reference: who repeats is given the first answer, archived or not.
+            done = await requests.remembered(engine, zone, caller, key, mark)
+            if done is not None:
+                return await _again(engine, zone, caller, blueprint, done, key)
+            return await _known(engine, caller, earlier, key)
+    service = await catalogue.active_service(engine, ServiceId(booking.service))
+    person = await _contact(engine, customer, caller)
+    job = new_job_id(zone)
+    full, public = _documents(zone, job, blueprint, booking, service, person)
+    place = _Place(zone, job, customer, service.id, booking, blueprint)
+    done = await engine.store.call(
+        zone,
+        "job_create",
+        place.names(caller, key),
+        [job, f"{caller.role}:{caller.id}", key, mark, trace, *place.arguments(engine, full, public)],
+    )
+    if done.repeated:
+        return await _again(engine, zone, caller, blueprint, done, key)
+    engine.wake.set()
+    return _outcome(blueprint, caller, done.rest[1], done.seq, done.version, key, repeated=False)
+
+
+async def _again(
+    engine: Engine, zone: Zone, caller: Principal, blueprint: Blueprint, done: Done, key: RequestKey
+) -> Outcome:
+    """What the first booking under this key was answered; or the job that its reference had already."""
+    at_seq = await requests.job_at(engine, zone, done)
+    if at_seq is None:
+        return await _known(engine, caller, JobId(done.rest[0].decode()), key)
+    return _outcome(blueprint, caller, at_seq, done.seq, done.version, key, repeated=True)
+
+
+def _outcome(
+    blueprint: Blueprint, caller: Principal, job: bytes, seq: int, version: int, key: str, *, repeated: bool
+) -> Outcome:
+    who = "ops" if caller.role in OPS else caller.role
+    shown = with_actions(job, blueprint.actions(blueprint.initial, [who]))
+    return Outcome(msgspec.Raw(shown), MESSAGE, seq, version, repeated, key)
+
+
+class _Now(msgspec.Struct):
+    version: int
+
+
+async def _known(engine: Engine, caller: Principal, job: JobId, key: str) -> Outcome:
+    """The job that a reference had already, as it is now."""
+    try:
+        shown = await board.read(engine, caller, job)
+    except NotFound as error:
+        raise Internal(f"{job} is known by its reference alone") from error
+    version = msgspec.json.decode(shown, type=_Now).version
+    return Outcome(msgspec.Raw(shown), None, 0, version, True, key, created=False)
+
+
+def _customer(caller: Principal, booking: Booking) -> UserId:
+    if caller.role == "customer":
+        if booking.customer not in (None, caller.id):
+            raise Forbidden("A customer books for himself")
+        return caller.id
+    if caller.role not in OPS and caller.role != "service":
+        raise Forbidden("Only customers book, and ops or services for them")
+    if booking.customer is None:
+        raise Invalid(errors=[FieldError("/customer", "Required: whom the job is for")])
+    return UserId(booking.customer)
+
+
+def _blueprint(engine: Engine, booking: Booking) -> Blueprint:
+    if booking.blueprint is None:
+        return engine.blueprints.default
+    found = engine.blueprints.by_name.get(booking.blueprint)
+    if found is None:
+        names = ", ".join(sorted(engine.blueprints.by_name))
+        raise Invalid(errors=[FieldError("/blueprint", f"Not one of {names}")])
+    return found
+
+
+async def _contact(engine: Engine, customer: UserId, caller: Principal) -> dict[str, Any]:
+    try:
+        user = await accounts.read(engine, customer)
+    except NotFound:
+        raise Invalid(errors=[FieldError("/customer", "No such customer")]) from None
+    if user.role != "customer":
+        raise Invalid(errors=[FieldError("/customer", "Not a customer")])
+    return {"id": user.id, "name": user.name, "phone": user.phone}
+
+
+def _documents(
+    zone: Zone,
+    job: JobId,
+    blueprint: Blueprint,
+    booking: Booking,
+    service: catalogue.Service,
+    person: dict[str, Any],
+) -> tuple[bytes, bytes]:
+    """The members of a job that do not move, encoded once: all of them, and those of its public part.
+
+    PROTOCOL §2: the public part has no customer, address, reference nor metadata, and its position is rounded to
+    100 m (three decimals of a degree are 111 m of latitude).
+    """
+    head = {"id": job, "zone": zone, "blueprint": blueprint.name}
+    what = {
+        "postal_code": booking.postal_code,
+        "amount": service.base_amount if booking.amount is None else booking.amount,
+        "currency": booking.currency or service.currency,
+        "pricing": service.pricing,
+        "notes": booking.notes,
+        "scheduled_for": None,
+    }
+    at = {"service": service.id, "lat": booking.lat, "lon": booking.lon}
+    near = {"service": service.id, "lat": round(booking.lat, 3), "lon": round(booking.lon, 3)}
+    own = {"reference": booking.reference, "metadata": booking.metadata, "room": None}
+    full = {**head, "customer": person, **at, "address": booking.address, **what, **own}
+    return msgspec.json.encode(full)[1:-1], msgspec.json.encode({**head, **near, **what})[1:-1]
+
+
+class _Place(msgspec.Struct, frozen=True):
+    """Where a new job goes."""
+
+    zone: Zone
+    job: JobId
+    customer: UserId
+    service: ServiceId
+    booking: Booking
+    blueprint: Blueprint
+
+    def names(self, caller: Principal, key: str) -> list[str]:
+        zone = self.zone
+        return [
+            keys.meta(zone),
+            keys.job(zone, self.job),
+            keys.log(zone),
+            keys.due(zone),
+            keys.request(zone, caller.id, key),
+            keys.reference(zone, caller.id),
+            keys.jobs(zone),
+            keys.user_jobs(zone, self.customer),
+            keys.demand(zone, self.service),
+        ]
+
+    def arguments(self, engine: Engine, full: bytes, public: bytes) -> list[str | int | float | bytes]:
+        """From ``reference`` on, as lua/job_create.lua takes them."""
+        blueprint = self.blueprint
+        life = engine.settings.job_lifetime_s
+        life_s = blueprint.dispatch.job_s if life is None else life
+        return [
+            self.booking.reference or "",
+            blueprint.key,
+            blueprint.initial,
+            blueprint.phase(blueprint.initial),
+            blueprint.dispatch.mode,
+            self.service,
+            self.customer,
+            self.booking.lat,
+            self.booking.lon,
+            full,
+            public,
+            round(life_s * 1000),
+            blueprint.audience("job.created"),
+        ]

@@ -1,0 +1,67 @@
+"""An event as it stands in a zone's log, and the times in it.
+
+Entry id ``<seq>-0``; fields ``type to at actor bp data cause [trace]``. ``data`` is JSON text already in the shape
+of the wire: the relay forwards it raw, and nobody parses it twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import msgspec
+
+from engine.types import Zone
+
+
+class Event(msgspec.Struct, frozen=True, gc=False):
+    """One event. ``to`` are channels, ``at`` is ms since the Unix epoch, ``cause`` is ``<key>:<fingerprint>``."""
+
+    zone: Zone
+    seq: int
+    type: str
+    to: tuple[str, ...]
+    at: int
+    actor: str
+    bp: str
+    data: bytes
+    cause: str = ""
+    trace: str = ""
+
+
+_ORDER = [b"type", b"to", b"at", b"actor", b"bp", b"data", b"cause"]
+
+
+def parse(zone: Zone, entry_id: bytes, fields: Sequence[bytes]) -> Event:
+    """An entry of the stream as an Event: names and values in turn, in the order in which scripts write them.
+
+    Raises ValueError for an entry that no script of ours wrote: a log with a stranger in it is not to be relayed.
+    """
+    if fields[0:14:2] != _ORDER:
+        raise ValueError(f"{zone} {entry_id!r}: not an entry of ours")
+    return Event(
+        zone,
+        int(entry_id.partition(b"-")[0]),
+        fields[1].decode(),
+        tuple(fields[3].decode().split()),
+        int(fields[5]),
+        fields[7].decode(),
+        fields[9].decode(),
+        fields[11],
+        fields[13].decode(),
+        fields[15].decode() if len(fields) > 15 else "",
+    )
+
+
+def iso(ms: int) -> str:
+    """``ms`` since the Unix epoch as RFC 3339 UTC with milliseconds."""
+    seconds, rest = divmod(ms, 1000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:03d}Z"
+
+
+def ms_of(text: str) -> int:
+    """The reverse of ``iso``, for any RFC 3339 time with an offset. Raises ValueError."""
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError("a time needs an offset or Z")
+    return round(moment.timestamp() * 1000)

@@ -1,0 +1,56 @@
+"""How often somebody may do something: meters in Redis, shared by all gateways, by the generic cell rate algorithm."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from engine.errors import RateLimited
+from engine.store import keys
+from engine.types import DEFAULT_ZONE
+
+if TYPE_CHECKING:
+    from engine.runtime import Engine
+
+
+class Limit(msgspec.Struct, frozen=True):
+    """``count`` in ``per_s`` seconds, as an even rate with a burst of ``count``."""
+
+    name: str
+    count: int
+    per_s: float
+
+
+class Allowance(msgspec.Struct, frozen=True):
+    """What is left after this one, and in how many seconds the meter is as if unused."""
+
+    remaining: int
+    reset_s: float
+
+
+LIMITS: dict[str, Limit] = {
+    limit.name: limit
+    for limit in (
+        Limit("requests", 20, 1),
+        Limit("claims", 10, 1),
+        Limit("chat", 100, 60),
+        Limit("fixes", 2, 1),
+        Limit("login", 10, 60),
+    )
+}
+"""PROTOCOL §6."""
+
+
+async def take(engine: Engine, who: str, limit: Limit) -> Allowance:
+    """Count one. Raises RateLimited with ``retry_after`` in seconds; with limits off everything passes."""
+    if engine.settings.limits == "off":
+        return Allowance(limit.count, 0.0)
+    zone = DEFAULT_ZONE
+    names = [keys.meta(zone), keys.limit(zone, limit.name, who)]
+    try:
+        done = await engine.store.call(zone, "limit_take", names, [limit.per_s * 1000 / limit.count, limit.count])
+    except RateLimited as error:
+        error.retry_after = int(error.reply[0]) / 1000
+        raise
+    return Allowance(int(done.rest[0]), int(done.rest[1]) / 1000)

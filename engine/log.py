@@ -1,0 +1,79 @@
+"""Reading a zone's log. Only scripts append to it; see lua/lib/append.lua."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from engine.errors import Unavailable
+from engine.events import Event, parse
+from engine.store import keys
+from engine.types import Cursor, Epoch, Zone
+
+if TYPE_CHECKING:
+    from engine.runtime import Engine
+
+TAIL_SCAN = 5_000
+
+
+@contextlib.contextmanager
+def told_plainly() -> Iterator[None]:
+    """Reads on behalf of somebody who waits for an answer: a Redis that is away is Unavailable, never a bug."""
+    try:
+        yield
+    except (RedisError, OSError) as error:
+        raise Unavailable(f"Redis cannot be read: {error}") from error
+
+
+async def head(engine: Engine, zone: Zone) -> Cursor:
+    """The last seq of the zone's log and its epoch, as Redis has them now (epoch "" where it has none)."""
+    return await read_head(engine.store.redis, zone)
+
+
+async def read_head(client: Redis, zone: Zone) -> Cursor:
+    """The same through a given client: the relay compares over the connection it reads from."""
+    row: Any = await client.hmget(keys.meta(zone), ["epoch", "seq"])
+    epoch, seq = row
+    return Cursor(Epoch((epoch or b"").decode()), int(seq or 0))
+
+
+async def epochs(engine: Engine, zone: Zone) -> dict[Epoch, int]:
+    """Each epoch's first seq: a cursor of an older epoch is good exactly if it lies below the next one's."""
+    rows: Any = await engine.store.redis.hgetall(keys.epochs(zone))
+    return {Epoch(name.decode()): int(first) for name, first in rows.items()}
+
+
+async def window(client: Redis, zone: Zone, after: int, count: int, until: int | None = None) -> list[Event]:
+    """At most ``count`` events with ``after`` < seq ≤ ``until``, in order, of what the log still holds."""
+    last = "+" if until is None else f"{until}-0"
+    rows: Any = await client.xrange(keys.log(zone), f"({after}-0", last, count=count)
+    return [parse(zone, entry, fields) for entry, fields in rows]
+
+
+async def tail(client: Redis, after: Mapping[Zone, int], block_ms: int, count: int) -> list[Event]:
+    """What follows ``after`` in each zone, at most ``count`` a zone; waits up to ``block_ms`` for the first.
+
+    ``client`` must have no socket timeout (``Store.reader``). An empty list means that nothing came.
+    """
+    zones = {keys.log(zone).encode(): zone for zone in after}
+    streams: dict[Any, Any] = {keys.log(zone): f"{seq}-0" for zone, seq in after.items()}
+    reply: Any = await client.xread(streams, count=count, block=block_ms or None)
+    return [parse(zones[name], entry, fields) for name, rows in reply or () for entry, fields in rows]
+
+
+async def channel_tail(engine: Engine, zone: Zone, after: int, channel: str) -> list[Event]:
+    """Events to ``channel`` above ``after``: what SQL has not got yet, for lists that must not lag behind a push."""
+    with told_plainly():
+        events = await window(engine.store.redis, zone, after, TAIL_SCAN)
+    return [event for event in events if channel in event.to]
+
+
+async def at(engine: Engine, zone: Zone, seq: int) -> Event | None:
+    """The event numbered ``seq``, where the log still holds it. Raises Unavailable."""
+    with told_plainly():
+        rows: Any = await engine.store.redis.xrange(keys.log(zone), f"{seq}-0", f"{seq}-0")
+    return parse(zone, *rows[0]) if rows else None

@@ -1,0 +1,48 @@
+"""What is open to a technician, and saying no to it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from engine import jobs
+from engine.board import Page
+from engine.errors import Forbidden
+from engine.requests import Outcome
+from engine.store import keys
+from engine.technicians import lease_ms
+from engine.types import Principal, TechnicianId
+
+if TYPE_CHECKING:
+    from engine.runtime import Engine
+
+MOST = 200
+
+
+async def decline(
+    engine: Engine,
+    caller: Principal,
+    job_id: str,
+    *,
+    reason: str | None = None,
+    key: str | None = None,
+    trace: str = "",
+) -> Outcome:
+    """Refuse an offer; the job stays open to the others. Raises as a claim does."""
+    step = jobs.Step(command="decline", reason=reason)
+    return await jobs.command(engine, caller, job_id, step, key=key, trace=trace)
+
+
+async def open_to(engine: Engine, caller: Principal) -> Page:
+    """The offers that the caller may accept now, the one that ends first in front. Raises Forbidden."""
+    if caller.role != "technician":
+        raise Forbidden("Only technicians are offered jobs")
+    found: list[bytes] = []
+    as_of: dict[str, dict[str, str | int]] = {}
+    for zone, state in engine.store.zones.items():
+        if not state.open and len(engine.store.zones) > 1:
+            continue
+        names = [keys.meta(zone), keys.technician_offers(zone, TechnicianId(caller.id))]
+        done = await engine.store.call(zone, "offer_list", names, [caller.id, MOST, lease_ms(engine)])
+        found += done.rest
+        as_of[zone] = {"epoch": state.epoch, "seq": done.seq}
+    return Page(found, None, as_of)

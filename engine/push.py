@@ -1,0 +1,196 @@
+"""Notifications and pushes, read from the zones' logs.
+
+For each job event the blueprint may declare notices to people. The runner derives them, and one script
+appends them to the log as ``notification`` events *and* moves the runner's cursor, by compare-and-set on
+where it began: a runner that dies has told nobody or everybody, and two runners cannot both. So the lease
+below only spares work; nothing depends on it being exclusive.
+
+Offers and notifications are then pushed (engine/post.py), after the cursor has moved and without waiting:
+pushes on their way die with the process, what they told of does not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+import msgspec
+import redis.asyncio as redis
+import structlog
+
+from engine import log as zone_log
+from engine.errors import CalloutError
+from engine.events import Event, iso, ms_of
+from engine.post import Message, Poster
+from engine.store import keys
+from engine.types import Zone, new_id
+
+if TYPE_CHECKING:
+    from engine.runtime import Engine
+
+COUNT = 100
+"""Events a step: bounds the script that appends what they tell of."""
+BLOCK_S = 1.0
+PAUSE_S = 0.025
+"""Between steps: joins the notices of a busy moment into one call, at the price of so much delay."""
+GRACE_S = 2.0
+"""A blocking read that takes so much longer than it may has lost its line."""
+LEASE_S = 5.0
+LEASE_EVERY_S = 1.0
+RETRY_S = 1.0
+
+log = structlog.get_logger(__name__)
+
+
+async def run(engine: Engine) -> None:
+    """Derive and push for every zone of which this runner gets the lease, for ever. Faults of Redis are
+    waited out.
+    """
+    async with AsyncExitStack() as stack:
+        runner = await _enter(engine, stack, new_id("runner"))
+        while True:
+            try:
+                held = await runner.step(BLOCK_S)
+            except (CalloutError, redis.RedisError, OSError) as error:  # TimeoutError is an OSError
+                log.warning("push_waits", error=str(error) or type(error).__name__, retry_s=RETRY_S)
+                runner.forget()
+                held = False
+            await asyncio.sleep(PAUSE_S if held else RETRY_S)
+
+
+async def run_once(engine: Engine) -> None:
+    """Derive and push what the logs hold now, the notices of this very pass included, and wait until each
+    push is sent or given up.
+    """
+    async with AsyncExitStack() as stack:
+        runner = await _enter(engine, stack, "one")
+        while await runner.step(0.001) and runner.moved:
+            pass
+        if runner.poster:
+            await runner.poster.drain()
+
+
+async def _enter(engine: Engine, stack: AsyncExitStack, name: str) -> _Runner:
+    poster = None
+    if engine.settings.push_url:
+        poster = Poster(engine.settings.push_url, engine.settings.push_secret, engine.metrics)
+        await stack.enter_async_context(poster)
+    reader = engine.store.reader()
+    stack.push_async_callback(reader.aclose)
+    return _Runner(engine, reader, poster, name)
+
+
+class _Runner:
+    """One process's share of the work: the zones it holds, and how far it is in each."""
+
+    def __init__(self, engine: Engine, reader: redis.Redis, poster: Poster | None, name: str) -> None:
+        self.poster = poster
+        self.moved = False
+        self._engine = engine
+        self._reader = reader
+        self._name = name
+        self._cursors: dict[Zone, int] = {}
+        self._leased_at = float("-inf")
+
+    async def step(self, block_s: float) -> bool:
+        """Read once from all zones held and tell what comes. False where no zone is held; see ``moved``."""
+        await self._lease()
+        self.moved = False
+        if not self._cursors:
+            return False
+        async with asyncio.timeout(block_s + GRACE_S):
+            found = await zone_log.tail(self._reader, self._cursors, round(block_s * 1000), COUNT)
+        for zone, events in groupby(found, lambda event: event.zone):
+            await self._tell(zone, list(events))
+        self.moved = bool(found)
+        return True
+
+    def forget(self) -> None:
+        """Hold nothing, know nothing: the next step asks Redis again."""
+        self._cursors.clear()
+        self._leased_at = float("-inf")
+
+    async def _lease(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - self._leased_at < LEASE_EVERY_S:
+            return
+        self._leased_at = now
+        for zone, state in self._engine.store.zones.items():
+            if state.open and await self._take(zone):
+                # Read again each time, ours or not: an older Redis may have come back with an older cursor.
+                self._cursors[zone] = await self._read_cursor(zone)
+            else:
+                self._cursors.pop(zone, None)
+
+    async def _take(self, zone: Zone) -> bool:
+        names = [keys.meta(zone), keys.runner(zone, "push")]
+        done = await self._engine.store.call(zone, "runner_lease", names, [self._name, round(LEASE_S * 1000)])
+        return done.rest[0] == b"1"
+
+    async def _read_cursor(self, zone: Zone) -> int:
+        return int(await self._engine.store.redis.get(keys.push_cursor(zone)) or 0)
+
+    async def _tell(self, zone: Zone, events: list[Event]) -> None:
+        begin, end = self._cursors[zone], events[-1].seq
+        if events[0].seq != begin + 1:
+            log.error("push_gap", zone=zone, after=begin, next=events[0].seq)
+        if not await self._append(zone, begin, end, [part for event in events for part in self._notices(event)]):
+            self._cursors[zone] = await self._read_cursor(zone)
+            return
+        self._cursors[zone] = end
+        if self.poster:
+            for message in (message for event in events for message in messages(event)):
+                self.poster.put(message)
+
+    async def _append(self, zone: Zone, begin: int, end: int, told: list[str | bytes]) -> bool:
+        """Whether it was we who told. Where the answer is lost, the next lease reads what became of it."""
+        names = [keys.meta(zone), keys.log(zone), keys.push_cursor(zone)]
+        done = await self._engine.store.call(zone, "notification_append", names, [begin, end, len(told) // 3, *told])
+        return done.rest[0] == b"1"
+
+    def _notices(self, event: Event) -> list[str | bytes]:
+        told: list[str | bytes] = []
+        try:
+            notices = self._engine.blueprints.notices(event.bp, event.type, event.data)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            # A blueprint of the user's that names what this event does not have (or, changed since, no longer the
+            # job's state): one notice that cannot be made must not stop all that come after it.
+            log.error("notice_not_made", zone=event.zone, seq=event.seq, type=event.type, error=repr(error))
+            return []
+        for notice in notices:
+            data = {"id": new_id("ntf"), "kind": notice.kind, "title": notice.title, "body": notice.body}
+            told += [notice.user, msgspec.json.encode(data | {"job": notice.job}), event.bp]
+        return told
+
+
+class _Offer(msgspec.Struct):
+    expires_at: str | None = None
+
+
+class _Offered(msgspec.Struct):
+    offer: msgspec.Raw
+
+
+def messages(event: Event) -> list[Message]:
+    """What is pushed of an event: one message for each user whom an offer or a notification is for."""
+    if event.type == "offer.created":
+        told = msgspec.json.decode(event.data, type=_Offered).offer
+        until = msgspec.json.decode(told, type=_Offer).expires_at
+        deadline = ms_of(until) if until else 0
+        return [Message("offer", _body(event, user, {"offer": told}), deadline) for user in _users(event)]
+    if event.type == "notification":
+        named = {"notification": msgspec.Raw(event.data)}
+        return [Message("notification", _body(event, user, named)) for user in _users(event)]
+    return []
+
+
+def _users(event: Event) -> list[str]:
+    return [channel.removeprefix("user:") for channel in event.to if channel.startswith("user:")]
+
+
+def _body(event: Event, user: str, named: dict[str, msgspec.Raw]) -> bytes:
+    """``zone`` and ``seq`` together name the event for ever: a receiver can drop what it has had."""
+    where = {"type": event.type, "zone": event.zone, "seq": event.seq, "at": iso(event.at), "user": user}
+    return msgspec.json.encode(where | named)

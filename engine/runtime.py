@@ -1,0 +1,56 @@
+"""The Engine: nothing but handles, opened together and closed in the reverse order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from engine.archive.database import Archive, open_archive
+from engine.metrics import Metrics
+from engine.rules import blueprint
+from engine.rules.blueprint import Blueprints
+from engine.settings import Settings, SettingsError
+from engine.signer import Signer, open_signer
+from engine.store.connection import Store, close_store, open_store
+from engine.types import Zone, is_zone
+from engine.zones import opener
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """Handles only. Functions over it are the engine: ``await jobs.claim(engine, …)``."""
+
+    settings: Settings
+    store: Store
+    archive: Archive
+    blueprints: Blueprints
+    signer: Signer
+    metrics: Metrics
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when this process made something due now, so that its scheduler does not sleep on it."""
+
+
+@asynccontextmanager
+async def open_engine(settings: Settings) -> AsyncIterator[Engine]:
+    """Open everything. ``settings.redis`` must be a URL by now.
+
+    Zones that do not match the archive stay closed, with the reason in ``store.zones``. Raises SettingsError,
+    BlueprintError, ServerUnfit, Unavailable (Redis cannot be reached), each with all that is wrong.
+    """
+    if settings.redis is None:
+        raise SettingsError("redis: no URL")
+    wrong = [zone for zone in settings.zones if not is_zone(zone)]
+    if wrong or not settings.zones:
+        raise SettingsError(f"zones: {', '.join(wrong) or 'none'}")
+    folders = [blueprint.shipped(), *([Path(settings.blueprints)] if settings.blueprints else [])]
+    blueprints = blueprint.load(settings.blueprint, *folders)
+    signer = open_signer(settings)
+    async with AsyncExitStack() as stack:
+        archive = await open_archive(settings)
+        stack.push_async_callback(archive.close)
+        store = await open_store(settings.redis, [Zone(z) for z in settings.zones], opener(archive))
+        stack.push_async_callback(close_store, store)
+        yield Engine(settings, store, archive, blueprints, signer, Metrics())

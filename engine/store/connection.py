@@ -1,0 +1,295 @@
+"""Reaching Redis: the URL, the checks at start, and the Store that scripts are called through.
+
+Three connections, for three needs: the packed one for everything that changes state (nothing retried), a redis-py
+client for plain reads (may retry), and, from ``reader()``, one of its own for each blocking reader (no socket
+timeout, else a quiet log would look like a dead server).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, cast
+from urllib.parse import unquote, urlsplit
+
+import structlog
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError, ResponseError
+
+from engine.errors import BY_WORD, CalloutError, Internal, NotFound, OtherBlueprint, Unavailable
+from engine.store import scripts
+from engine.store.pipeline import Pipeline, ServerSaid
+from engine.types import Epoch, Zone
+
+MIN_REDIS = (7, 0)
+MIN_VALKEY = (8, 0)
+LOOK_AGAIN_S = 1.0
+
+log = structlog.get_logger(__name__)
+
+
+class ServerUnfit(Exception):
+    """The Redis behind the URL cannot be used; ``problems`` names everything that is wrong at once."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = list(problems)
+
+
+class Done(NamedTuple):
+    """A script's OK: whether it was remembered rather than done now, the event's seq, the new version, the rest."""
+
+    repeated: bool
+    seq: int
+    version: int
+    rest: list[bytes]
+
+
+@dataclass(slots=True)
+class ZoneState:
+    """What this process believes of a zone. ``why`` says in words why it is closed."""
+
+    epoch: Epoch = field(default=Epoch(""))
+    open: bool = False
+    why: str = "not opened yet"
+    seq: int = 0
+    """The highest seq this process has been given: an emptied server cannot pass for a new one."""
+
+
+Opener = Callable[["Store", Pipeline, str], Awaitable[None]]
+"""Decides which zones open on a connection, given the server's run_id (engine/zones.py)."""
+
+
+@dataclass(slots=True)
+class Store:
+    """Handles to one Redis, and what is believed of its zones."""
+
+    url: str
+    scripts: dict[str, scripts.Script]
+    redis: Redis
+    zones: dict[Zone, ZoneState]
+    opener: Opener
+    packed: Pipeline = field(init=False)
+    run_id: str = ""
+    keeper: asyncio.Task[None] | None = None
+    reopening: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def call(
+        self,
+        zone: Zone,
+        script: str,
+        names: Sequence[str],
+        args: Sequence[str | bytes | int | float] = (),
+    ) -> Done:
+        """Run a script with the zone's epoch in front of ``args``.
+
+        Raises the typed error of the reply word; ``Unavailable`` where nothing was done (zone closed, Redis away);
+        ``Indeterminate`` where the reply was lost.
+        """
+        state = self._state(zone)
+        reply = await self.raw(script, names, (state.epoch, *args))
+        if reply[0] == b"OK":
+            return _done(reply, state)
+        if reply[0] == b"STALE_EPOCH":
+            # Refused before its first write, so asking again with the right epoch does it once.
+            await self.reopen(zone, stale=state.epoch)
+            reply = await self.raw(script, names, (self._state(zone).epoch, *args))
+            if reply[0] == b"OK":
+                return _done(reply, state)
+        raise refusal(reply)
+
+    async def raw(self, script: str, names: Sequence[str], args: Sequence[str | bytes | int | float]) -> list[Any]:
+        """Run a script as it is and give its reply as it came. For reads, zone opening and the scheduler."""
+        wanted = self.scripts[script]
+        try:
+            reply = await self.packed.submit("EVALSHA", wanted.sha, len(names), *names, *args)
+        except ServerSaid as error:
+            raise Internal(f"{script}: {wanted.locate(str(error))}") from error
+        return cast("list[Any]", reply)
+
+    async def run(self, *command: str | bytes | int | float) -> Any:
+        """One plain command on the packed connection, nothing retried."""
+        try:
+            return await self.packed.submit(*command)
+        except ServerSaid as error:
+            raise Internal(f"{command[0]!s}: {error}") from error
+
+    def reader(self) -> Redis:
+        """A new client without a socket timeout, for blocking reads; close it with ``aclose``."""
+        return client_of(self.url, socket_timeout=None, retry=Retry(NoBackoff(), 0))
+
+    async def reopen(self, zone: Zone, *, stale: Epoch) -> None:
+        """Look again at the server after it contradicted our epoch. The zone may be found closed."""
+        async with self.reopening:
+            if self.zones[zone].epoch == stale:
+                await self.opener(self, self.packed, self.run_id)
+
+    def close_zone(self, zone: Zone, why: str) -> None:
+        """Refuse everything in this zone from now on, and say so once."""
+        state = self.zones[zone]
+        if state.open or state.why != why:
+            log.error("zone_closed", zone=zone, why=why)
+        state.open, state.why = False, why
+
+    def _state(self, zone: Zone) -> ZoneState:
+        state = self.zones.get(zone)
+        if state is None:
+            raise NotFound(f"There is no zone {zone} here")
+        if not state.open:
+            raise Unavailable(f"zone {zone} is closed: {state.why}")
+        return state
+
+
+def _done(reply: list[Any], state: ZoneState) -> Done:
+    seq = int(reply[2])
+    state.seq = max(state.seq, seq)
+    return Done(reply[1] == b"1", seq, int(reply[3]), reply[4:])
+
+
+def refusal(reply: Sequence[Any]) -> Exception:
+    """The typed error of a script's reply word. A remembered refusal carries ``repeated``."""
+    word = reply[0].decode()
+    if word == "STALE_EPOCH":
+        return Unavailable("the zone's log began a new epoch")
+    if word == "OTHER_BLUEPRINT":
+        return OtherBlueprint(reply[1].decode())
+    kind = BY_WORD.get(word)
+    if kind is None:
+        return Internal(f"unmapped reply {word}")
+    error = kind(repeated=len(reply) > 1 and reply[1] == b"1")
+    error.reply = list(reply[2:])
+    return error
+
+
+async def open_store(url: str, zones: Sequence[Zone], opener: Opener) -> Store:
+    """Connect, check the server and load every script. Zones are opened by ``opener``, on each new connection.
+
+    Raises ServerUnfit with all problems at once, Unavailable when the server cannot be reached.
+    """
+    # One retry, not redis-py's ten: with each of them the wait for a server that is stopped grows by the timeout.
+    client = client_of(url, socket_timeout=5.0, retry=Retry(NoBackoff(), 1))
+    store = Store(url, scripts.load(), client, {zone: ZoneState() for zone in zones}, opener)
+    try:
+        problems = await server_problems(client)
+    except RedisError as error:
+        await client.aclose()
+        raise Unavailable(f"Redis at {_shown(url)} cannot be reached: {error}") from error
+    if problems:
+        await client.aclose()
+        raise ServerUnfit(problems)
+    store.packed = Pipeline(_connector(url), lambda pipe: _prepare(store, pipe))
+    await store.packed.open()
+    store.keeper = asyncio.create_task(_look_again(store), name="closed zones")
+    return store
+
+
+async def _look_again(store: Store) -> None:
+    """Ask anew about zones found closed: the archive may be back, or Redis rebuilt. Commands would not ask: they are
+    refused before they reach Redis.
+    """
+    while True:
+        await asyncio.sleep(LOOK_AGAIN_S)
+        shut = [(zone, state) for zone, state in store.zones.items() if not state.open]
+        if shut and store.packed.up:
+            zone, state = shut[0]  # the opener looks at all of them
+            with contextlib.suppress(CalloutError, ServerSaid):
+                await store.reopen(zone, stale=state.epoch)
+
+
+async def close_store(store: Store) -> None:
+    """Close all connections. What waits fails as unavailable."""
+    if store.keeper:
+        store.keeper.cancel()
+        await asyncio.gather(store.keeper, return_exceptions=True)
+    await store.packed.close()
+    await store.redis.aclose()
+
+
+async def server_problems(client: Redis) -> list[str]:
+    """What makes this server unfit, one sentence each; empty when it is fit.
+
+    Eviction would drop jobs without a word, and a server without persistence loses acknowledged claims with its
+    process; both are refused rather than warned of.
+    """
+    info = await client.info()
+    problems = []
+    name, version = _server(info)
+    if version < (MIN_VALKEY if name == "valkey" else MIN_REDIS):
+        problems.append(f"{name} {'.'.join(map(str, version))} is too old: Redis >= 7.0 or Valkey >= 8")
+    if info.get("maxmemory_policy") != "noeviction":
+        problems.append(f"maxmemory-policy is {info.get('maxmemory_policy')}: must be noeviction")
+    if info.get("role") not in (None, "master"):
+        problems.append(f"the server is a {info.get('role')}: connect to the primary")
+    if not info.get("aof_enabled") and not await _snapshots(client):
+        problems.append("no persistence: set appendonly yes (or save)")
+    return problems
+
+
+async def _snapshots(client: Redis) -> bool:
+    try:
+        return bool((await client.config_get("save")).get("save"))
+    except ResponseError:
+        return True  # managed servers hide CONFIG; their persistence is the operator's to know
+
+
+def _server(info: dict[str, Any]) -> tuple[str, tuple[int, int]]:
+    name = "valkey" if "valkey_version" in info else "redis"
+    major, minor = str(info[f"{name}_version"]).split(".")[:2]
+    return name, (int(major), int(minor))
+
+
+async def _prepare(store: Store, pipe: Pipeline) -> None:
+    """Before any mutation travels on a new connection: scripts are loaded, and each zone compared and opened."""
+    info = await pipe.urgent("INFO", "server")
+    for script in store.scripts.values():
+        sha = await pipe.urgent("SCRIPT", "LOAD", script.source)
+        if sha.decode() != script.sha:
+            raise Internal(f"{script.name}: the server computed another SHA")
+    store.run_id = next(
+        line.partition(":")[2].strip() for line in info.decode().splitlines() if line.startswith("run_id:")
+    )
+    await store.opener(store, pipe, store.run_id)
+
+
+def _connector(url: str) -> Callable[[Pipeline], Awaitable[None]]:
+    parts = urlsplit(url)
+
+    async def connect(pipe: Pipeline) -> None:
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(5.0):
+            if parts.scheme == "unix":
+                await loop.create_unix_connection(lambda: pipe, parts.path)
+            else:
+                tls = ssl.create_default_context() if parts.scheme == "rediss" else None
+                await loop.create_connection(lambda: pipe, parts.hostname or "127.0.0.1", parts.port or 6379, ssl=tls)
+            if parts.password:
+                user = [unquote(parts.username)] if parts.username else []
+                await pipe.urgent("AUTH", *user, unquote(parts.password))
+            if parts.scheme != "unix" and parts.path.strip("/"):
+                await pipe.urgent("SELECT", parts.path.strip("/"))
+
+    return connect
+
+
+def client_of(url: str, **options: Any) -> Redis:
+    """A redis-py client that hands stream entries over as they come: building a dict of each would be half the
+    cost of tailing the log.
+    """
+    client = Redis.from_url(url, protocol=2, **options)
+    for command in ("XREAD", "XRANGE"):
+        client.set_response_callback(command, cast("Any", _as_it_comes))
+    return client
+
+
+def _as_it_comes(reply: Any, **_: Any) -> Any:
+    return reply
+
+
+def _shown(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.hostname or ''}:{parts.port or 6379}"

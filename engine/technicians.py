@@ -1,0 +1,318 @@
+"""The hot side of a technician: may he be offered work, where is he, is he still there.
+
+SQL is the source of profiles and reviews; what waves and claims look at is a copy here, guarded by the profile's
+version, so that a late or repeated copy changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+
+from engine import requests
+from engine.clock import now_ms
+from engine.errors import FieldError, Forbidden, Invalid, NotFound
+from engine.store import keys
+from engine.types import DEFAULT_ZONE, Principal, Role, TechnicianId, UserId, Zone
+
+if TYPE_CHECKING:
+    from engine.runtime import Engine
+
+FIX_ON_JOB_S = 10
+FIX_IDLE_S = 30
+TOUCH_BATCH = 500
+
+Latitude = Annotated[float, msgspec.Meta(ge=-90, le=90)]
+Longitude = Annotated[float, msgspec.Meta(ge=-180, le=180)]
+
+GEO_LATITUDE = 85.05112878
+"""Beyond this latitude a Redis geo index takes no position (the limit of Web Mercator, EPSG:3857)."""
+
+
+class Position(msgspec.Struct, frozen=True):
+    """Degrees, WGS 84."""
+
+    lat: Latitude
+    lon: Longitude
+
+
+class Fix(msgspec.Struct, frozen=True, kw_only=True):
+    """A position and when it was measured (``at``, ms since the Unix epoch; None: now)."""
+
+    lat: Latitude
+    lon: Longitude
+    at: int | None = None
+    accuracy: float | None = None
+    speed: float | None = None
+    heading: float | None = None
+    altitude: float | None = None
+
+
+class FixPlan(msgspec.Struct, frozen=True):
+    """How often to send a fix, in seconds."""
+
+    every_s: int
+
+
+class Availability(msgspec.Struct, frozen=True):
+    """Whether offers come now, and if not, why: the codes that a claim would get, ``stale_position``, …"""
+
+    online: bool
+    receiving: bool
+    blockers: list[str]
+    lease_s: float
+    fix: FixPlan
+
+
+class TechnicianRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What SQL knows that waves and claims need. ``version`` rises with every change of any of it."""
+
+    id: TechnicianId
+    version: int
+    name: str
+    phone: str | None
+    services: Sequence[str]
+    complete: bool
+    kyc: str
+    account: str
+    capacity: int
+    zone: Zone = DEFAULT_ZONE
+
+
+class Review(msgspec.Struct, frozen=True):
+    """A review to tell him and the managers of."""
+
+    kyc: str
+    account: str
+    reason: str | None = None
+    actor: str = "engine"
+
+
+class AccountRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What is checked of a user on every request; ``version`` guards a slow copy against a newer one."""
+
+    id: UserId
+    role: Role
+    active: bool
+    version: int
+    name: str = ""
+    zone: Zone = DEFAULT_ZONE
+
+
+class Hot(msgspec.Struct, frozen=True):
+    """What Redis alone knows of a technician."""
+
+    online: bool
+    load: int
+    rating: float
+    lat: float | None
+    lon: float | None
+
+
+async def put(engine: Engine, record: TechnicianRecord, *, tell: Review | None = None) -> None:
+    """Copy a profile to its zone. One that ceases to be fit goes offline; a review is told in the same step."""
+    zone = record.zone
+    reviewed = ""
+    if tell:
+        members = {"kyc": tell.kyc, "account": tell.account, "reason": tell.reason}
+        reviewed = msgspec.json.encode({"technician": {"id": record.id}, **members}).decode()
+    await engine.store.call(
+        zone,
+        "technician_put",
+        [keys.meta(zone), keys.technician(zone, record.id), keys.seen(zone), keys.log(zone)],
+        [
+            record.id,
+            record.version,
+            int(record.complete),
+            record.kyc,
+            record.account,
+            record.capacity,
+            " ".join(record.services),
+            msgspec.json.encode(record.name),
+            msgspec.json.encode(record.phone),
+            tell.actor if tell else "engine",
+            f"user:{record.id} role:managers",
+            reviewed,
+            "review" if tell else "ops",
+        ],
+    )
+
+
+async def leave(engine: Engine, zone: Zone, technician: TechnicianId) -> None:
+    """Take an offline technician with nothing held out of a zone. Raises IllegalTransition otherwise."""
+    names = [
+        keys.meta(zone),
+        keys.technician(zone, technician),
+        keys.technician_jobs(zone, technician),
+        keys.technician_offers(zone, technician),
+        keys.seen(zone),
+    ]
+    await engine.store.call(zone, "technician_leave", names, [technician])
+
+
+async def put_account(engine: Engine, account: AccountRecord, *, actor: str = "engine") -> None:
+    """Copy role and activity to Redis. A changed role tells the user's sockets to come back with a new token."""
+    known = await engine.store.run("HGET", keys.account(DEFAULT_ZONE, account.id), "role")
+    changed = known is not None and known.decode() != account.role
+    told = b'{"code":4006,"reason":"role changed"}' if changed else b""
+    await _put_account(engine, account, actor, told)
+
+
+async def drop_account(engine: Engine, account: AccountRecord, *, reason: str, actor: str = "engine") -> None:
+    """Take access away, at once and on every gateway: requests are refused and live sockets closed."""
+    told = msgspec.json.encode({"code": 4502, "reason": reason})
+    await _put_account(engine, msgspec.structs.replace(account, active=False), actor, told)
+
+
+async def _put_account(engine: Engine, account: AccountRecord, actor: str, told: bytes) -> None:
+    zone = DEFAULT_ZONE
+    await engine.store.call(
+        zone,
+        "account_put",
+        [keys.meta(zone), keys.account(zone, account.id), keys.log(zone)],
+        [
+            account.id,
+            account.role,
+            int(account.active),
+            account.version,
+            account.name,
+            account.zone,
+            actor,
+            told,
+        ],
+    )
+
+
+async def zone_of(engine: Engine, technician: str) -> Zone:
+    """The zone in which a technician is known. Raises NotFound."""
+    zones = list(engine.store.zones)
+    for zone in zones:
+        if await engine.store.run("EXISTS", keys.technician(zone, TechnicianId(UserId(technician)))):
+            return zone
+    raise NotFound("No such technician")
+
+
+async def hot(engine: Engine, zone: Zone, technicians: Collection[str]) -> dict[str, Hot]:
+    """The hot side of several technicians; those whom Redis does not know are left out."""
+    found: dict[str, Hot] = {}
+    for name in technicians:
+        row = await engine.store.run(
+            "HMGET",
+            keys.technician(zone, TechnicianId(UserId(name))),
+            "id",
+            "online",
+            "load",
+            "rating",
+            "lat",
+            "lon",
+        )
+        if row[0] is not None:
+            lat, lon = (float(v) if v else None for v in row[4:])
+            found[name] = Hot(row[1] == b"1", int(row[2] or 0), float(row[3] or 4.5), lat, lon)
+    return found
+
+
+async def set_availability(
+    engine: Engine,
+    caller: Principal,
+    technician: str,
+    *,
+    online: bool,
+    position: Position | None = None,
+    key: str | None = None,
+) -> Availability:
+    """Go online or offline. Raises what a claim would for who is not approved; Invalid without any position."""
+    himself(caller, technician)
+    zone, key = await _zone_or_incomplete(engine, technician), requests.checked_key(key)
+    mark = requests.fingerprint("availability", technician, [online, position])
+    tech = TechnicianId(UserId(technician))
+    if not online:
+        names = [keys.meta(zone), keys.technician(zone, tech), keys.seen(zone), keys.log(zone)]
+        who = f"{caller.role}:{caller.id}"
+        args: list[str | int] = [tech, who, key, mark, "self", lease_ms(engine)]
+        await engine.store.call(zone, "technician_offline", [*names, keys.request(zone, caller.id, key)], args)
+        return _availability(engine, online=False, blockers=["offline"])
+    if position is not None:
+        check_mappable(position.lat, position.lon)
+    at: list[float | str] = [position.lat, position.lon] if position else ["", ""]
+    names = [
+        keys.meta(zone),
+        keys.technician(zone, tech),
+        keys.seen(zone),
+        keys.log(zone),
+        keys.request(zone, caller.id, key),
+    ]
+    try:
+        done = await engine.store.call(zone, "technician_online", names, [tech, key, mark, *at])
+    except Invalid as error:
+        error.errors = [FieldError("/lat", "Going online needs a position"), FieldError("/lon", "Required")]
+        raise
+    return _availability(engine, online=True, blockers=[b.decode() for b in done.rest])
+
+
+async def _zone_or_incomplete(engine: Engine, technician: str) -> Zone:
+    try:
+        return await zone_of(engine, technician)
+    except NotFound:
+        return next(iter(engine.store.zones))  # no record yet: the script answers profile_incomplete
+
+
+def _availability(engine: Engine, *, online: bool, blockers: list[str]) -> Availability:
+    return Availability(online, not blockers, blockers, engine.settings.lease_s, FixPlan(FIX_IDLE_S))
+
+
+async def take_fixes(engine: Engine, caller: Principal, technician: str, fixes: Sequence[Fix]) -> None:
+    """Note where he is. Of several fixes the newest counts; one older than what is known changes nothing.
+
+    ``at`` is the device's clock: it may only make a fix older, never newer than the server's now.
+    """
+    himself(caller, technician)
+    if not fixes:
+        raise Invalid(errors=[FieldError("/fixes", "At least one")])
+    for fix in fixes:
+        check_mappable(fix.lat, fix.lon)
+    zone = await _zone_or_incomplete(engine, technician)
+    now = now_ms()
+    newest = max(fixes, key=lambda fix: now if fix.at is None else fix.at)
+    tech = TechnicianId(UserId(technician))
+    names = [keys.meta(zone), keys.technician(zone, tech), keys.seen(zone)]
+    age = 0 if newest.at is None else max(0, now - newest.at)
+    await engine.store.call(zone, "technician_locate", names, [tech, newest.lat, newest.lon, age])
+
+
+async def touch(engine: Engine, zone: Zone, technicians: Collection[str]) -> None:
+    """Renew the leases of those who gave a sign of life. Who is offline stays so."""
+    alive = list(technicians)
+    for start in range(0, len(alive), TOUCH_BATCH):
+        batch = alive[start : start + TOUCH_BATCH]
+        await engine.store.call(zone, "technician_touch", [keys.meta(zone), keys.seen(zone)], batch)
+
+
+async def touch_everywhere(engine: Engine, technicians: Collection[str]) -> None:
+    """``touch`` in every zone served: a gateway does not know where each of its technicians works."""
+    for zone, state in engine.store.zones.items():
+        if state.open:
+            await touch(engine, zone, technicians)
+
+
+def himself(caller: Principal, technician: str) -> None:
+    """Raises Forbidden unless the caller is this technician; NotFound for another one's."""
+    if caller.role != "technician":
+        raise Forbidden("Only a technician has an availability")
+    if caller.id != technician:
+        raise NotFound("No such technician")
+
+
+def check_mappable(lat: float, lon: float) -> None:
+    """Raises Invalid where a position cannot stand in a geo index: there a script would fail half-way."""
+    if not abs(lon) <= 180:
+        raise Invalid(errors=[FieldError("/lon", "Not between -180 and 180")])
+    if not abs(lat) <= GEO_LATITUDE:
+        raise Invalid(errors=[FieldError("/lat", f"Beyond ±{GEO_LATITUDE} nothing is served")])
+
+
+def lease_ms(engine: Engine) -> int:
+    """The lease in whole milliseconds, as scripts take it."""
+    return round(engine.settings.lease_s * 1000)

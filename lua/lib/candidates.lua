@@ -1,0 +1,80 @@
+-- Who of those found may be offered the job, in order. Each candidate's hot record is read again: the index only
+-- hints. `out` notes why the others were left out, for the wave's record.
+-- What only the making of offers needs.
+local function job_load_search(j)
+  local v = redis.call('HMGET', j.key, 'lat', 'lon', 'radius', 'offer_ms', 'walk', 'declined')
+  j.lat, j.lon, j.radius, j.offer_ms = v[1], v[2], tonumber(v[3]) or 0, tonumber(v[4])
+  j.walk, j.declined = v[5] or '', tonumber(v[6]) or 0
+end
+
+local FRESH_MS = 120000
+
+-- The fields that decide, and no more: this is read 256 times a look.
+local function candidate_load(key)
+  local v = redis.call('HMGET', key, 'complete', 'kyc', 'account', 'online', 'capacity', 'load', 'services', 'lat',
+    'lon', 'fix_at', 'rating')
+  if not v[1] then return nil end
+  return {complete = v[1], kyc = v[2], account = v[3], online = v[4], capacity = tonumber(v[5]) or 1,
+    load = tonumber(v[6]) or 0, services = v[7], lat = v[8] or '', lon = v[9], fix_at = tonumber(v[10]) or 0,
+    rating = v[11] or '4.5'}
+end
+
+local function why_out(z, j, t)
+  if not t then return 'unknown' end
+  local why = unfit(t)
+  if why then return string.lower(why) end
+  if t.online ~= '1' then return 'offline' end
+  if t.load >= t.capacity then return 'at_capacity' end
+  if t.lat == '' then return 'no_position' end
+  if z.now - t.fix_at > FRESH_MS and z.now - z.opened > FRESH_MS then return 'stale_position' end
+  if t.services ~= j.service and not string.find(' ' .. t.services .. ' ', ' ' .. j.service .. ' ', 1, true) then
+    return 'service'
+  end
+  return nil
+end
+
+-- An open offer stands, a declined one is an answer; an expired or withdrawn one may be made again.
+local function asked_already(text)
+  local head = text and string.sub(text, 1, 5)
+  return head == 'sent ' or head == 'rejec' or head == 'accep'
+end
+
+-- Add those of `ids` who fit to w.fit, each once a wave, with distance and score (lower is better); `enough`: stop
+-- when the wave is filled.
+local function consider(z, j, offers, ids, w, enough)
+  if #ids == 0 then return end
+  local held = redis.call('HMGET', offers, unpack(ids))
+  for i, id in ipairs(ids) do
+    if enough and #w.fit >= w.size then return end
+    if not w.met[id] then
+      w.met[id] = true
+      w.visited = w.visited + 1
+      local far, why, t = 0, 'asked', nil
+      if not asked_already(held[i]) then
+        t = candidate_load(z.tag .. 'tech:' .. id)
+        why = why_out(z, j, t)
+        if not why then
+          far = metres(j.lat, j.lon, t.lat, t.lon)
+          if w.radius > 0 and far > w.radius then why = 'too_far' end
+        end
+      end
+      if why then
+        local list = w.out[why] or {}
+        list[#list + 1], w.out[why] = id, list
+      else
+        w.fit[#w.fit + 1] = {id = id, far = far, score = w.score(id, t, far)}
+      end
+    end
+  end
+end
+
+-- score = distance (km) × wd − rating × wr − acceptance × wa − hours waiting × ww; the blueprint's weights.
+local function scorer(z, wd, wr, wa, ww)
+  return function(id, t, far)
+    local s = far / 1000 * wd - t.rating * wr
+    if wa == 0 and ww == 0 then return s end
+    local h = redis.call('HMGET', z.tag .. 'tech:' .. id, 'asked', 'accepted', 'free_at')
+    s = s - ((tonumber(h[2]) or 0) + 1) / ((tonumber(h[1]) or 0) + 2) * wa
+    return s - (z.now - (tonumber(h[3]) or z.now)) / 3600000 * ww
+  end
+end

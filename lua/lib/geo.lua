@@ -1,0 +1,8 @@
+-- Great-circle distance in metres (haversine; radius as Redis uses it, so that both agree).
+local function metres(lat1, lon1, lat2, lon2)
+  local rad = math.pi / 180
+  local u = math.sin((lat2 - lat1) * rad / 2)
+  local v = math.sin((lon2 - lon1) * rad / 2)
+  local a = u * u + math.cos(lat1 * rad) * math.cos(lat2 * rad) * v * v
+  return 2 * 6372797.560856 * math.asin(math.sqrt(a))
+end

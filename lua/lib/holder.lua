@@ -1,0 +1,16 @@
+-- Who holds a job, on both sides: the job's `holder` and card, the technician's set, load and place in supply.
+-- Returns the card as it is told with the job: with phone and where he is.
+local function holder_take(z, j, t)
+  local card = '{"id":"' .. t.id .. '","name":' .. t.name .. ',"rating":' .. t.rating
+  j.holder, j.card = t.id, card .. '}'
+  redis.call('SADD', t.key .. ':jobs', j.id)
+  redis.call('ZADD', z.tag .. 'user:' .. t.id .. ':jobs', z.now, j.id)
+  t.load = t.load + 1
+  if t.load >= t.capacity then
+    for service in string.gmatch(t.indexed, '%S+') do redis.call('ZREM', z.tag .. 'supply:' .. service, t.id) end
+    t.indexed = ''
+  end
+  redis.call('HSET', t.key, 'load', t.load, 'accepted', t.accepted + 1, 'indexed', t.indexed)
+  return card .. ',"phone":' .. t.phone .. ',"lat":' .. (t.lat ~= '' and t.lat or 'null') ..
+    ',"lon":' .. (t.lon ~= '' and t.lon or 'null') .. '}'
+end

@@ -1,0 +1,19 @@
+-- ms since the Unix epoch as a quoted RFC 3339 time. Days to civil date after Howard Hinnant,
+-- "chrono-Compatible Low-Level Date Algorithms" (civil_from_days). Done here, once per event, so that
+-- what stands in the log is what goes over the wire.
+local function iso(ms)
+  local s = math.floor(ms / 1000)
+  local days = math.floor(s / 86400)
+  local sec = s - days * 86400
+  local z = days + 719468
+  local era = math.floor(z / 146097)
+  local doe = z - era * 146097
+  local yoe = math.floor((doe - math.floor(doe / 1460) + math.floor(doe / 36524) - math.floor(doe / 146096)) / 365)
+  local doy = doe - (365 * yoe + math.floor(yoe / 4) - math.floor(yoe / 100))
+  local mp = math.floor((5 * doy + 2) / 153)
+  local month = mp < 10 and mp + 3 or mp - 9
+  local year = yoe + era * 400 + (month <= 2 and 1 or 0)
+  return string.format('"%04d-%02d-%02dT%02d:%02d:%02d.%03dZ"', year, month,
+    doy - math.floor((153 * mp + 2) / 5) + 1,
+    math.floor(sec / 3600), math.floor(sec / 60) % 60, sec % 60, ms - s * 1000)
+end

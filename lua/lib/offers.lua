@@ -1,0 +1,23 @@
+-- An offer is `status wave opens_at expires_at distance_m` in the job's offers, and stands in its technician's pull
+-- list by its deadline. An offer that is `sent` on a job no longer on offer is closed by that alone: rewriting ten
+-- losers' offers and pull lists took a third of the claim. Whoever reads a pull list looks at the job as well.
+local function offer_parse(text)
+  local status, wave, opens, expires, distance = string.match(text, '^(%S+) (%S+) (%S+) (%S+) (%S+)$')
+  return {status = status, wave = tonumber(wave), opens = tonumber(opens), expires = tonumber(expires),
+    distance = tonumber(distance)}
+end
+
+-- The channels of those who hold an open offer, but `keep`.
+local function offers_open(offers, keep)
+  local all, to = redis.call('HGETALL', offers), {}
+  for i = 1, #all, 2 do
+    if all[i] ~= keep and string.sub(all[i + 1], 1, 5) == 'sent ' then to[#to + 1] = 'user:' .. all[i] end
+  end
+  return to
+end
+
+-- No longer on offer: out of demand, and nothing of it is due.
+local function offering_ends(z, j)
+  redis.call('ZREM', z.tag .. 'demand:' .. j.service, j.id)
+  redis.call('ZREM', z.tag .. 'due', 'expire:' .. j.id, 'wave:' .. j.id .. ':' .. j.wave + 1)
+end

@@ -1,0 +1,19 @@
+--[[ technician_leave: an offline technician with nothing held is taken out of the zone, for a change of zone.
+KEYS    meta  tech  tech_jobs  tech_offers  seen
+ARGV    epoch  id
+OK      seq  version
+ERR     STALE_EPOCH  ILLEGAL_TRANSITION
+TOUCHES {z}:supply:*  (same slot, names known only inside)
+]]
+--- @include "lib/enter"
+--- @include "lib/supply"
+local meta, tech, tech_jobs, tech_offers, seen = unpack(KEYS)
+local epoch, id = unpack(ARGV)
+local z = enter(meta, epoch)
+if not z then return {'STALE_EPOCH'} end
+local t = tech_load(tech)
+if t and (t.online == '1' or redis.call('SCARD', tech_jobs) > 0) then return {'ILLEGAL_TRANSITION', '0'} end
+if t then supply_remove(z, t) end
+redis.call('DEL', tech, tech_jobs, tech_offers)
+redis.call('ZREM', seen, id)
+return {'OK', '0', 0, 0}

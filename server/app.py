@@ -1,0 +1,180 @@
+"""The HTTP application: the layers around the routes, from the outside in.
+
+1. :class:`Stamp` gives every answer an ``X-Request-Id``, takes ``traceparent``, counts, and turns what nobody caught
+   into a problem.
+2. CORS, by exact origins.
+3. :class:`~server.auth.Authenticate`.
+4. The routes of server/routes.py, each an :class:`~server.endpoint.Endpoint`.
+
+All layers are plain ASGI. WebSockets pass through 3 alone: a Stamp's and a router's frames would be kept in
+memory for as long as the socket lives, times the number of sockets.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable, MutableMapping
+from secrets import token_hex
+from typing import Any
+
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Route as Path
+from starlette.routing import Router
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from engine.errors import NotFound
+from engine.runtime import Engine
+from server import asyncapi, openapi
+from server.auth import Authenticate
+from server.endpoint import Edge, Endpoint, Route, refuse
+from server.health import Health
+from server.routes import ROUTES
+from server.static import Files
+from server.tally import Tally
+from server.ws.gateway import Gateway
+from server.ws.handshake import refuse_upgrade
+
+__all__ = ["Health", "build_app"]
+
+SOCKET_PATH = "/v1/ws"
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_TRACE = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+_TAKEN = [
+    "Authorization",
+    "Content-Type",
+    "Idempotency-Key",
+    "If-Match",
+    "Last-Event-ID",
+    "X-Request-Id",
+    "traceparent",
+]
+_SHOWN = [
+    "ETag",
+    "Idempotency-Key",
+    "Idempotency-Replayed",
+    "Link",
+    "Location",
+    "RateLimit",
+    "RateLimit-Policy",
+    "Retry-After",
+    "WWW-Authenticate",
+    "X-Request-Id",
+]
+
+
+def build_app(engine: Engine, gateway: Gateway | None, health: Health) -> ASGIApp:
+    """The ASGI application of one server. ``gateway`` None answers WebSockets with a refused handshake.
+
+    To be called once for each engine: it registers its counts with the engine's metrics.
+    """
+    tally = Tally()
+    tally.show(engine.metrics)
+    documents = openapi.document(ROUTES, engine.blueprints), asyncapi.document(engine.blueprints)
+    edge = Edge(engine, gateway, health, tally, *documents)
+    http: ASGIApp = Authenticate(_router(edge, ROUTES), engine)
+    if engine.settings.origins:
+        http = CORSMiddleware(
+            http,
+            allow_origins=engine.settings.origins,
+            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+            allow_headers=_TAKEN,
+            expose_headers=_SHOWN,
+            max_age=3600,
+        )
+    sockets = Authenticate(_Sockets(gateway), engine)
+    return _Kinds(Stamp(http, tally), sockets)
+
+
+class _Kinds:
+    """Sends each kind of scope its way; there is nothing to do at start and stop (the composition root
+    does it).
+    """
+
+    def __init__(self, http: ASGIApp, sockets: ASGIApp) -> None:
+        self.http = http
+        self.sockets = sockets
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            return await self.http(scope, receive, send)
+        if scope["type"] == "websocket":
+            return await self.sockets(scope, receive, send)
+        while (await receive())["type"] != "lifespan.shutdown":
+            await send({"type": "lifespan.startup.complete"})
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+class _Sockets:
+    def __init__(self, gateway: Gateway | None) -> None:
+        self.gateway = gateway
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == SOCKET_PATH and self.gateway is not None:
+            return await self.gateway.serve(scope, receive, send)
+        await refuse_upgrade(send, NotFound("No such route"))
+
+
+class Stamp:
+    """Names each request, counts its answer, and catches what the layers below let through."""
+
+    def __init__(self, app: ASGIApp, tally: Tally) -> None:
+        self.app = app
+        self.tally = tally
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on; its answer goes out with ``X-Request-Id``."""
+        state: dict[str, Any] = scope.setdefault("state", {})
+        asked, trace = _stamps(scope["headers"])
+        request_id = asked or token_hex(8)
+        state.update(request_id=request_id, trace=trace, operation="")
+        began = time.perf_counter()
+        status, took = 0, 0.0
+
+        async def stamped(message: MutableMapping[str, Any]) -> None:
+            nonlocal status, took
+            if message["type"] == "http.response.start":
+                status, took = message["status"], time.perf_counter() - began  # a stream goes on for hours
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, stamped)
+        except Exception as error:  # a bug in a layer: the last place where the caller can still be told
+            if status:
+                raise
+            await refuse(scope, stamped, error)
+        finally:
+            self.tally.count(state["operation"], status, took or time.perf_counter() - began)
+
+
+def _stamps(headers: Iterable[tuple[bytes, bytes]]) -> tuple[str, str]:
+    """The caller's request id and traceparent, each "" unless it is well formed: they go into logs and
+    events.
+    """
+    request_id = trace = ""
+    for name, value in headers:
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+            request_id = value.decode()
+        elif name == b"traceparent" and _TRACE.fullmatch(value):
+            trace = value.decode()
+    return request_id, trace
+
+
+def _router(edge: Edge, routes: Iterable[Route]) -> Router:
+    """One path after the other in the order of the table, in which the fixed ones stand before
+    ``{command}``; last, for anyone, the files for browsers.
+    """
+    by_path: dict[str, list[Route]] = {}
+    for route in routes:
+        by_path.setdefault(route.path, []).append(route)
+    paths = [Path(path, Endpoint(edge, group)) for path, group in by_path.items()]
+    files = Files()
+    paths += [Path(path, files) for path in ("/web/", "/web/{name}")]
+    return Router(paths, redirect_slashes=False, default=_not_found)
+
+
+async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
+    await refuse(scope, send, NotFound("No such route"))

@@ -1,0 +1,77 @@
+"""What the demo shows: a table that lives on a terminal, otherwise a plain line every few seconds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+EVERY_S = 5.0
+Show = Callable[[dict[str, Any], Sequence[str]], None]
+
+
+def welcome(console: Console, url: str, data: Path, logins: Sequence[tuple[str, str, str]]) -> None:
+    """Where it is, and who may sign in."""
+    console.print(f"Callout is at {url}   (data and demo.log in {data}; Ctrl-C ends it)", markup=False)
+    for role, email, password in logins:
+        console.print(f"  {role:<11} {email}   password {password}", markup=False)
+
+
+@contextmanager
+def showing(console: Console) -> Iterator[Show]:
+    """Yields a call that is given the summary and the news, as often as one likes."""
+    if console.is_terminal:
+        with Live(console=console, transient=True) as live:
+            yield lambda summary, news: live.update(_table(summary, news))
+    else:
+        yield _lines(console)
+
+
+def _lines(console: Console) -> Show:
+    told = [float("-inf")]
+
+    def show(summary: dict[str, Any], news: Sequence[str]) -> None:
+        if summary["jobs"] and time.monotonic() - told[0] >= EVERY_S:
+            told[0] = time.monotonic()
+            console.print(line(summary), markup=False)
+
+    return show
+
+
+def line(summary: dict[str, Any]) -> str:
+    """The summary in one line."""
+    refused = sum(summary["refused"].values())
+    return (
+        f"{summary['seconds']:.0f} s: {summary['jobs']} jobs booked, {summary['claimed']} won,"
+        f" {summary['completed']} completed, {summary['cancelled']} cancelled, {summary['expired']} expired;"
+        f" {summary['claim_attempts']} claims, {refused} refused;"
+        f" won after {_ms(summary['time_to_claim_ms'])}, events after {_ms(summary['event_lag_ms'])}"
+    )
+
+
+def _ms(figures: dict[str, float | None]) -> str:
+    return "-" if figures["p50"] is None else f"{figures['p50']:.0f} ms (p99 {figures['p99']:.0f})"
+
+
+def _table(summary: dict[str, Any], news: Sequence[str]) -> Group:
+    table = Table.grid(padding=(0, 3))
+    for names in (
+        ("technicians", "customers", "seconds"),
+        ("jobs", "claimed", "completed"),
+        ("cancelled", "expired", "claim_attempts"),
+    ):
+        table.add_row(*(f"{name.replace('_', ' ')} [bold]{summary[name]}[/bold]" for name in names))
+    refused = ", ".join(f"{code} {n}" for code, n in summary["refused"].items()) or "none"
+    table.add_row(
+        f"refused: {refused}",
+        f"won after {_ms(summary['time_to_claim_ms'])}",
+        f"events after {_ms(summary['event_lag_ms'])}",
+    )
+    return Group(table, *(Text(text, style="dim") for text in news))

@@ -1,0 +1,51 @@
+"""How far long work is: a bar on a terminal, otherwise a plain line every few seconds."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+EVERY_S = 5.0
+Tell = Callable[[int, str], None]
+
+
+@contextmanager
+def progress(console: Console, label: str, total: int) -> Iterator[Tell]:
+    """Yields a call that is told how many are done, and a remark to stand beside."""
+    if console.is_terminal:
+        with _bar(console) as bar:
+            task = bar.add_task(label, total=total, remark="")
+            yield lambda done, remark: bar.update(task, completed=done, remark=remark)
+    else:
+        yield _lines(console, label, total)
+
+
+@contextmanager
+def counting(console: Console, label: str, total: int) -> Iterator[Callable[[], None]]:
+    """The same, with a call for each one done."""
+    done = itertools.count(1)
+    with progress(console, label, total) as tell:
+        yield lambda: tell(next(done), "")
+
+
+def _bar(console: Console) -> Progress:
+    remark = TextColumn("{task.fields[remark]}")
+    label = TextColumn("{task.description}")
+    return Progress(label, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), remark, console=console)
+
+
+def _lines(console: Console, label: str, total: int) -> Tell:
+    told = [time.monotonic()]
+
+    def tell(done: int, remark: str) -> None:
+        now = time.monotonic()
+        if now - told[0] >= EVERY_S or done == total:
+            told[0] = now if done < total else float("inf")
+            console.print(f"{label}: {done}/{total} {remark}".rstrip(), highlight=False, soft_wrap=True)
+
+    return tell

@@ -1,0 +1,156 @@
+"""Recorded pickups, read from CSV: when and where somebody wanted a job done.
+
+Only the distance between times matters to a replay, so a time without an offset is taken as New York's: the
+public pickup records are, and any one zone would do for the others.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, tzinfo
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+NAMES: dict[str, frozenset[str]] = {
+    "time": frozenset({"date/time", "pickup_datetime", "tpep_pickup_datetime", "time", "timestamp"}),
+    "lat": frozenset({"lat", "latitude", "pickup_latitude"}),
+    "lon": frozenset({"lon", "lng", "longitude", "pickup_longitude"}),
+}
+_AMERICAN = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4}) (\d{1,2}):(\d\d)(?::(\d\d))?")
+_BOUNDS = {"lat": 90.0, "lon": 180.0}
+
+
+class TraceError(ValueError):
+    """A trace that cannot be read. ``line`` counts from 1; ``column`` is ``time``, ``lat``, ``lon`` or
+    None.
+    """
+
+    def __init__(self, path: Path, line: int, column: str | None, what: str) -> None:
+        at = f"{path}, line {line}" + (f", column {column}" if column else "")
+        super().__init__(f"{at}: {what}")
+        self.line = line
+        self.column = column
+
+
+class Pickup(NamedTuple):
+    """One recorded wish for a job: instant in UTC, position in degrees (WGS 84)."""
+
+    at: datetime
+    lat: float
+    lon: float
+
+
+def read_trace(path: Path, limit: int | None = None) -> list[Pickup]:
+    """The earliest ``limit`` pickups of a CSV file, sorted by time; rows of one instant keep their order.
+
+    The columns are found by their usual names; without a header the first three are time, lat and lon. Every
+    row is checked, also those beyond ``limit``: which are the earliest is known only when all are read.
+    Raises TraceError naming line and column.
+    """
+    pickups = sorted(_pickups(path), key=lambda pickup: pickup.at)
+    if not pickups:
+        raise TraceError(path, 1, None, "no pickups in it")
+    return pickups[:limit]
+
+
+def _pickups(path: Path) -> Iterator[Pickup]:
+    columns: dict[str, int] | None = None
+    for line, row in _rows(path):
+        if columns is None:
+            columns = _header(path, line, row)
+            if columns is not None:
+                continue
+            columns = {"time": 0, "lat": 1, "lon": 2}
+        cells = {name: _cell(path, line, row, name, at) for name, at in columns.items()}
+        yield _pickup(path, line, cells)
+
+
+def _pickup(path: Path, line: int, cells: dict[str, str]) -> Pickup:
+    values: dict[str, Any] = {}
+    for name, text in cells.items():
+        try:
+            values[name] = parse_time(text) if name == "time" else _degrees(text, _BOUNDS[name])
+        except ValueError as error:
+            raise TraceError(path, line, name, str(error)) from None
+    return Pickup(values["time"], values["lat"], values["lon"])
+
+
+def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    line = 1
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            for row in reader:
+                line = reader.line_num
+                if any(cell.strip() for cell in row):
+                    yield line, [cell.strip() for cell in row]
+    except OSError as error:
+        raise TraceError(path, 1, None, error.strerror or str(error)) from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise TraceError(path, line, None, f"not CSV in UTF-8 ({error})") from error
+
+
+def _header(path: Path, line: int, row: list[str]) -> dict[str, int] | None:
+    """Where each column stands, or None where the first row is data already."""
+    found = {
+        name: next((at for at, cell in enumerate(row) if cell.lower() in known), None) for name, known in NAMES.items()
+    }
+    places = {name: at for name, at in found.items() if at is not None}
+    if not places and _is_time(row[0]):
+        return None
+    for name in [name for name in NAMES if name not in places]:
+        known = ", ".join(sorted(NAMES[name]))
+        raise TraceError(path, line, name, f"no such column; it may be called {known}")
+    return places
+
+
+def _cell(path: Path, line: int, row: list[str], name: str, at: int) -> str:
+    if at >= len(row) or not row[at]:
+        raise TraceError(path, line, name, "missing")
+    return row[at]
+
+
+def _degrees(text: str, bound: float) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a number") from None
+    if not math.isfinite(value) or abs(value) > bound:
+        raise ValueError(f"{text} is not between -{bound:g} and {bound:g}")
+    return value
+
+
+def _is_time(text: str) -> bool:
+    try:
+        parse_time(text)
+    except ValueError:
+        return False
+    return True
+
+
+def parse_time(text: str) -> datetime:
+    """``9/1/2014 0:01:00`` (month first, New York) or ISO 8601, as an instant in UTC. Raises ValueError."""
+    american = _AMERICAN.fullmatch(text)
+    try:
+        if american:
+            month, day, year, hour, minute, second = (int(part or 0) for part in american.groups())
+            local = datetime(year, month, day, hour, minute, second)
+        else:
+            local = datetime.fromisoformat(text)
+        return (local if local.tzinfo else local.replace(tzinfo=_new_york())).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError(f"{text!r} is no time like 9/1/2014 0:01:00 or 2014-09-01T00:01:00") from None
+
+
+@cache
+def _new_york() -> tzinfo:
+    # A machine without a time zone database still replays: an hour's error twice a year moves a few arrivals.
+    try:
+        return ZoneInfo("America/New_York")
+    except ZoneInfoNotFoundError:
+        return UTC

@@ -1,0 +1,67 @@
+"""``callout``: the command line. One file for each verb; here they are mounted, and failures told.
+
+Whatever goes wrong is one line on stderr that begins with ``callout:``, and an exit code: 2 for what the
+caller asked wrongly or cannot have, 1 for what broke while running. A traceback is shown for a bug alone.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import typer
+from typer.exceptions import Abort, TyperException
+
+from engine.datadir import CannotStart
+from engine.errors import CalloutError
+from engine.settings import SettingsError
+from server import logs
+from server.failed import Failed
+
+EXIT_BROKEN, EXIT_WRONG, EXIT_INTERRUPTED = 1, 2, 130
+
+
+def main() -> None:
+    """Entry point of the ``callout`` script. Exits the process."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and give its exit code; failures have been told on stderr."""
+    logs.configure("warning")
+    try:
+        code = typer.main.get_command(app())(
+            args=list(arguments) or ["--help"], prog_name="callout", standalone_mode=False
+        )
+    except (KeyboardInterrupt, Abort):
+        return EXIT_INTERRUPTED
+    except TyperException as error:
+        return _tell(error.format_message(), error.exit_code)
+    except (CannotStart, SettingsError, CalloutError) as error:
+        return _tell(str(error), EXIT_WRONG)
+    except Failed as error:
+        return _tell(str(error), EXIT_BROKEN)
+    return code if isinstance(code, int) else 0
+
+
+def app() -> typer.Typer:
+    """The commands. Built when asked for: each verb imports what it runs only once it is run."""
+    from server.city import demo, replay
+    from server.cli_doctor import doctor
+    from server.cli_serve import serve
+    from server.cli_token import token
+
+    callout = typer.Typer(
+        help="Callout sends jobs to the people who can do them, in real time.",
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+    for verb in (serve, demo.demo, replay.replay, token, doctor):
+        callout.command()(verb)
+    return callout
+
+
+def _tell(text: str, code: int) -> int:
+    print(f"callout: {' '.join(text.split())}", file=sys.stderr)
+    return code

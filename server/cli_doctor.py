@@ -1,0 +1,259 @@
+"""``callout doctor``: is everything in order that a server stands on? All problems at once, none repaired.
+
+It looks from outside, beside a running server or without one: at the files, at Redis and SQL with
+connections of its own, and at what the server itself says (``/readyz``). The one thing it may change is the
+database's schema, which it brings up to date like every other program that opens it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+import typer
+
+from engine.errors import Unavailable
+from engine.settings import Settings, SettingsError
+from server import logs
+from server.cli_options import Blueprints, Data, Database, Json, KeyFile, Redis, settings_of
+
+if TYPE_CHECKING:
+    import redis.asyncio as redis
+
+    from engine.archive.database import Archive
+    from engine.types import Zone
+
+LAG_S = 60.0
+"""An event that waits longer than this for SQL is a problem, not a busy moment."""
+
+
+class Finding(msgspec.Struct):
+    """One thing looked at: what is known of it, and what is wrong with it."""
+
+    name: str
+    facts: dict[str, Any] = {}
+    problems: list[str] = []
+
+
+def doctor(
+    *,
+    data: Data = None,
+    redis: Redis = None,
+    database: Database = None,
+    blueprints: Blueprints = None,
+    key_file: KeyFile = None,
+    as_json: Json = False,
+) -> None:
+    """Look at everything a server stands on and list what is wrong. Exit code 1 when anything is."""
+    settings = settings_of(data=data, redis=redis, database=database, blueprints=blueprints, key_file=key_file)
+    logs.configure("critical")  # what is wrong is told below, once
+    findings = asyncio.run(examine(settings))
+    if as_json:
+        well = not any(finding.problems for finding in findings)
+        print(json.dumps({"ok": well, "findings": msgspec.to_builtins(findings)}))
+    else:
+        _show(findings)
+    if any(finding.problems for finding in findings):
+        raise typer.Exit(1)
+
+
+async def examine(settings: Settings) -> list[Finding]:
+    """Every finding, those without a problem too."""
+    findings = [_directory(settings), _key(settings), _blueprints(settings), await _server(settings)]
+    async with AsyncExitStack() as stack:
+        client, found = await _redis(settings, stack)
+        archive, database = await _database(settings, stack)
+        findings += [found, database]
+        if client is not None:
+            findings += [await _zone(client, archive, cast("Zone", zone)) for zone in settings.zones]
+    return findings
+
+
+def _show(findings: list[Finding]) -> None:
+    for finding in findings:
+        known = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in finding.facts.items())
+        print(f"{'WRONG' if finding.problems else 'ok   '}  {finding.name}{': ' + known if known else ''}")
+        for problem in finding.problems:
+            print(f"         {problem}")
+    wrong = sum(len(finding.problems) for finding in findings)
+    print(f"{wrong} problem{'' if wrong == 1 else 's'}" if wrong else "all well")
+
+
+def _directory(settings: Settings) -> Finding:
+    path = Path(settings.data)
+    found = Finding("data directory", {"at": str(path.resolve())}, [])
+    if not path.exists():
+        found.problems.append("it is not there: no server was started on it yet, or --data names another")
+    elif not path.is_dir():
+        found.problems.append("it is not a directory")
+    elif not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+        found.problems.append("it is not writable for this user")
+    return found
+
+
+def _key(settings: Settings) -> Finding:
+    from engine.signer import Signer, key_path
+
+    path = key_path(settings)
+    found = Finding("signing key", {"at": str(path)}, [])
+    if not path.exists():
+        found.facts["made"] = "at the first start"
+        if settings.key_file:
+            found.problems.append("the file is not there: hosts that share a key must be given it")
+        return found
+    if path.stat().st_mode & 0o077:
+        found.problems.append(f"others can read it (mode {path.stat().st_mode & 0o777:o}): chmod 600 {path}")
+    try:
+        Signer.load_or_create(path)
+    except SettingsError as error:
+        found.problems.append(str(error))
+    return found
+
+
+def _blueprints(settings: Settings) -> Finding:
+    from engine.rules import blueprint
+
+    folders = [blueprint.shipped(), *([Path(settings.blueprints)] if settings.blueprints else [])]
+    missing = [f"{folder} is not a directory" for folder in folders if not folder.is_dir()]
+    try:
+        names = sorted(blueprint.load(settings.blueprint, *folders).by_name)
+    except blueprint.BlueprintError as error:
+        return Finding("blueprints", {}, missing + error.problems)
+    return Finding("blueprints", {"found": " ".join(names)}, missing)
+
+
+async def _server(settings: Settings) -> Finding:
+    """What the running server says of itself: nobody else knows whether its relay is deaf."""
+    import httpx
+
+    from engine.datadir import holder
+
+    held = holder(Path(settings.data))
+    if held is None:
+        return Finding("server", {"running": "no"})
+    found = Finding("server", {"pid": held.pid, "url": held.url or "none yet"}, [])
+    if not held.url:
+        found.problems.append("it is still starting")
+        return found
+    try:
+        async with httpx.AsyncClient(timeout=5.0, trust_env=False) as client:
+            answer = await client.get(held.url + "/readyz")
+        found.problems += answer.json().get("problems", [])
+        if answer.status_code != 200 and not found.problems:
+            found.problems.append(f"/readyz answers {answer.status_code}")
+    except (httpx.HTTPError, ValueError) as error:
+        found.problems.append(f"it does not answer: {str(error) or type(error).__name__}")
+    return found
+
+
+async def _redis(settings: Settings, stack: AsyncExitStack) -> tuple[redis.Redis | None, Finding]:
+    import redis.asyncio as redis
+    from redis.asyncio.retry import Retry
+    from redis.backoff import NoBackoff
+
+    from engine.store.connection import server_problems
+
+    found = Finding("Redis", {}, [])
+    url = settings.redis or _embedded(settings, found)
+    if url is None:
+        return None, found
+    try:
+        client = redis.Redis.from_url(url, socket_timeout=5.0, retry=Retry(NoBackoff(), 0))
+        stack.push_async_callback(client.aclose)
+        info = await client.info()
+        found.facts |= _shape(info)
+        found.problems += await server_problems(client)
+    except (redis.RedisError, OSError, ValueError) as error:
+        found.problems.append(f"it cannot be asked: {error}")
+        return None, found
+    return client, found
+
+
+def _embedded(settings: Settings, found: Finding) -> str | None:
+    """The URL of the data directory's own Valkey, if it runs."""
+    from engine.datadir import CannotStart, birth
+    from engine.store import embedded
+
+    home = Path(settings.data) / "valkey"
+    state = embedded.read_state(home)
+    if state is not None and state.birth and birth(state.pid) == state.birth:
+        found.facts |= {"embedded_at": f"127.0.0.1:{state.port}", "pid": state.pid}
+        return f"redis://:{state.password}@127.0.0.1:{state.port}/0"
+    try:
+        found.facts["embedded"] = f"not running, starts with the server from {embedded.binary()}"
+    except CannotStart as error:
+        found.problems.append(str(error))
+    return None
+
+
+def _shape(info: dict[str, Any]) -> dict[str, Any]:
+    name = "valkey" if "valkey_version" in info else "redis"
+    persistence = "append-only file" if info.get("aof_enabled") else "snapshots or none"
+    shape = {"version": f"{name} {info.get(name + '_version')}", "persistence": persistence}
+    if info.get("cluster_enabled"):
+        # A script writes keys whose names it learns inside: half of a slot that is moved key by key is elsewhere.
+        shape["resharding"] = "only by atomic slot migration, or with the zone closed"
+    return shape
+
+
+async def _database(settings: Settings, stack: AsyncExitStack) -> tuple[Archive | None, Finding]:
+    from engine.archive.database import open_archive, shown
+
+    file = Path(settings.data) / "callout.db"
+    if settings.database is None and not file.exists():
+        return None, Finding("database", {"at": str(file), "made": "at the first start"})
+    try:
+        archive = await open_archive(settings)
+    except SettingsError as error:
+        return None, Finding("database", {}, [str(error)])
+    stack.push_async_callback(archive.close)
+    problems = await archive.check()
+    return None if problems else archive, Finding("database", {"at": shown(archive.url)}, problems)
+
+
+async def _zone(client: redis.Redis, archive: Archive | None, zone: Zone) -> Finding:
+    """Open or closed, and why, by the comparison that a server makes when it opens the zone; and the
+    archive's lag.
+    """
+    from engine import log
+    from engine.archive import reader
+    from engine.store import keys
+    from engine.zones import WHY
+
+    head = await log.read_head(client, zone)
+    found = Finding(f"zone {zone}", {"epoch": head.epoch or "none", "head": head.seq}, [])
+    if head.epoch == "closed":
+        found.problems.append(f"closed: {WHY['CLOSED']}")
+    if archive is None:
+        return found
+    try:
+        reached = await reader.checkpoint(archive, zone)
+        known = await reader.epochs(archive, zone)
+    except Unavailable as error:
+        found.problems.append(f"closed: the archive cannot be asked: {error}")
+        return found
+    archived = reached.seq if reached else 0
+    here = await client.hgetall(keys.epochs(zone))
+    foreign = any(here.get(e.encode()) != b"%d" % first for e, first in known.items() if first <= archived)
+    word = _life(head.epoch, head.seq, archived, foreign=foreign)
+    if word:
+        found.problems.append(f"closed: {WHY[word]}")
+    waiting: Any = await client.xrange(keys.log(zone), f"({archived}-0", "+", count=1)
+    found.facts |= {"archived": archived, "lag": max(0, head.seq - archived)}
+    if waiting and time.time() - int(waiting[0][1][b"at"]) / 1000 > LAG_S:
+        found.problems.append(f"the archive is behind by more than {LAG_S:g} s: is an archiver running?")
+    return found
+
+
+def _life(epoch: str, head: int, archived: int, *, foreign: bool) -> str:
+    if not epoch and archived:
+        return "EMPTY"
+    if head < archived:
+        return "BEHIND"
+    return "FOREIGN" if foreign else ""

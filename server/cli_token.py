@@ -1,0 +1,58 @@
+"""``callout token``: an access token under the data directory's key; how the first admin gets in."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from engine.datadir import create
+from engine.settings import SettingsError
+from engine.types import ROLES, UserId, is_id
+from server.cli_options import Data, KeyFile, settings_of
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+LONGEST = timedelta(days=366)
+
+
+def token(
+    *,
+    role: Annotated[str, typer.Option(help=f"One of {', '.join(ROLES)}.")],
+    user: Annotated[str | None, typer.Option(metavar="ID", help="cli_<role> unless said.")] = None,
+    expires: Annotated[str, typer.Option(help="How long it is good: 90s, 30m, 12h, 7d.")] = "12h",
+    data: Data = None,
+    key_file: KeyFile = None,
+) -> None:
+    """Print an access token. Needs no running server, and may run beside one.
+
+    Without --user the principal is cli_<role>: always active, without an account.
+    """
+    if role not in ROLES:
+        raise SettingsError(f"--role {role}: must be one of {', '.join(ROLES)}")
+    if user is not None and not is_id(user):
+        raise SettingsError("--user: an id is 1 to 64 letters, digits, _ or -")
+    lifetime = duration(expires)
+    settings = settings_of(data=data, key_file=key_file)
+    if settings.key_file is None:
+        create(Path(settings.data))
+    from engine.signer import access_token, open_signer
+
+    who = UserId(user or f"cli_{role}")
+    print(access_token(open_signer(settings), who, role, expires_s=lifetime.total_seconds()))
+
+
+def duration(text: str, flag: str = "--expires") -> timedelta:
+    """``90s``, ``30m``, ``12h`` or ``7d``, as given with ``flag``.
+
+    Raises SettingsError for anything else, and for more than a year.
+    """
+    match = re.fullmatch(r"(\d{1,9})([smhd])", text)
+    if match is None or match[1].strip("0") == "":
+        raise SettingsError(f"{flag} {text}: a number with s, m, h or d, like 12h")
+    length = timedelta(**{_UNITS[match[2]]: int(match[1])})
+    if length > LONGEST:
+        raise SettingsError(f"{flag} {text}: at most {LONGEST.days}d")
+    return length

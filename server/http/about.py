@@ -1,0 +1,60 @@
+"""The server itself: alive, ready, counted, described."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from engine import metrics
+from engine.clock import now_ms
+from engine.events import iso
+from server import answers
+from server.answers import Answer
+from server.decode import Body, NoQuery
+from server.endpoint import Call
+
+POLL = {"connected": 60, "disconnected": 15}
+"""Seconds between two looks of a client that polls, with and without a live connection (PROTOCOL §4)."""
+
+
+async def alive(call: Call[Body, NoQuery]) -> Answer:
+    """Whether the process answers at all."""
+    return answers.plain({"ok": True})
+
+
+async def ready(call: Call[Body, NoQuery]) -> Answer:
+    """Whether it should be given work; 503 names what is wrong."""
+    problems = call.edge.health.problems()
+    answer = answers.plain({"ready": not problems, "problems": problems})
+    return answer._replace(status=503 if problems else 200)
+
+
+async def counts(call: Call[Body, NoQuery]) -> Answer:
+    """Counts and readings for Prometheus."""
+    return Answer(call.engine.metrics.render(), media=metrics.CONTENT_TYPE.encode())
+
+
+async def document(call: Call[Body, NoQuery]) -> Answer:
+    """This interface as an OpenAPI document."""
+    return Answer(call.edge.document)
+
+
+async def messages(call: Call[Body, NoQuery]) -> Answer:
+    """What is said on the socket and in the event stream, as an AsyncAPI document."""
+    return Answer(call.edge.messages)
+
+
+async def meta(call: Call[Body, NoQuery]) -> Answer:
+    """What a client needs to know before it signs in."""
+    settings = call.engine.settings
+    return answers.plain(
+        {
+            "name": "callout",
+            "version": version("callout"),
+            "now": iso(now_ms()),
+            "zones": settings.zones,
+            "blueprint": settings.blueprint,
+            "socket": "/v1/ws",
+            "subprotocols": ["callout.v1.json", "callout.v1.msgpack"],
+            "poll": POLL,
+        }
+    )

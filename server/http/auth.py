@@ -1,0 +1,41 @@
+"""Signing up, in and out."""
+
+from __future__ import annotations
+
+import msgspec
+
+from engine import accounts, tokens
+from engine.accounts import NewAccount
+from server import answers, throttle, wire
+from server.answers import Answer
+from server.decode import NoQuery
+from server.endpoint import Call
+
+
+async def register(call: Call[wire.Register, NoQuery]) -> Answer:
+    """Make an account for oneself, as a customer or a technician, and sign in."""
+    new = msgspec.convert(call.body, NewAccount, from_attributes=True)
+    kept = await accounts.register(call.engine, new, key=call.key)
+    return answers.plain(kept.value, *answers.replayed(kept), (b"location", b"/v1/me"))
+
+
+async def login(call: Call[wire.Login, NoQuery]) -> Answer:
+    """Sign in; ten attempts a minute for each pair of address and account."""
+    await throttle.spend_login(call.engine, call.address, call.body.email)
+    return answers.plain(await accounts.login(call.engine, call.body.email, call.body.password))
+
+
+async def refresh(call: Call[wire.RefreshToken, NoQuery]) -> Answer:
+    """A fresh access token, and the refresh token's successor."""
+    return answers.plain(await accounts.refresh(call.engine, call.body.refresh_token))
+
+
+async def logout(call: Call[wire.RefreshToken, NoQuery]) -> Answer:
+    """End the session: none of its refresh tokens is good any more."""
+    await tokens.end_session(call.engine, call.body.refresh_token)
+    return Answer()
+
+
+async def ticket(call: Call[wire.NewTicket, NoQuery]) -> Answer:
+    """A short-lived stand-in for the token where a browser can send no header."""
+    return answers.plain(await tokens.issue_ticket(call.engine, call.caller, call.body.purpose))

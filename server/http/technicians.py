@@ -1,0 +1,58 @@
+"""Technicians: profiles, reviews, and whether and where they are at work."""
+
+from __future__ import annotations
+
+import msgspec
+
+from engine import profiles, technicians
+from engine.profiles import ProfilePatch, TechnicianQuery
+from engine.technicians import Fix, Position
+from engine.types import TechnicianId, UserId
+from server import answers, wire
+from server.answers import Answer
+from server.decode import Body, NoQuery
+from server.endpoint import Call
+
+
+async def find(call: Call[Body, wire.TechniciansQuery]) -> Answer:
+    """Technicians: managers see all of each, everybody else the public card of the approved."""
+    query = msgspec.convert(call.query, TechnicianQuery, from_attributes=True)
+    page = await profiles.find(call.engine, call.caller, query)
+    return answers.page(call, page.items, page.next)
+
+
+async def read(call: Call[Body, NoQuery]) -> Answer:
+    """One technician: himself and managers see all, everybody else his card."""
+    return answers.one("technician", await profiles.read(call.engine, call.caller, TechnicianId(UserId(call.id))))
+
+
+async def patch(call: Call[wire.PatchTechnician, NoQuery]) -> Answer:
+    """Change a profile; `zone` and `capacity` are for managers to set."""
+    change, technician = ProfilePatch(**wire.given(call.body)), TechnicianId(UserId(call.id))
+    done = await profiles.patch(call.engine, call.caller, technician, change, key=call.key)
+    return answers.kept("technician", done)
+
+
+async def review(call: Call[wire.Review, NoQuery]) -> Answer:
+    """Decide on a technician's KYC and account; what is left out stays."""
+    verdict, technician = msgspec.structs.asdict(call.body), TechnicianId(UserId(call.id))
+    done = await profiles.review(call.engine, call.caller, technician, **verdict, key=call.key)
+    return answers.kept("technician", done)
+
+
+async def availability(call: Call[wire.SetAvailability, NoQuery]) -> Answer:
+    """Go online or offline; the answer says whether offers come now, and if not, why."""
+    body = call.body
+    position = None if body.lat is None or body.lon is None else Position(body.lat, body.lon)
+    return answers.plain(
+        await technicians.set_availability(
+            call.engine, call.caller, call.id, online=body.online, position=position, key=call.key
+        )
+    )
+
+
+async def location(call: Call[wire.Location, NoQuery]) -> Answer:
+    """Where he is: one fix, or up to 100 that were gathered without a network."""
+    fixes = [msgspec.convert(fix, Fix) for fix in wire.fixes(call.body)]
+    await technicians.take_fixes(call.engine, call.caller, call.id, fixes)
+    return Answer()

@@ -1,0 +1,63 @@
+"""Accounts: one's own, and those of others for admins."""
+
+from __future__ import annotations
+
+import msgspec
+
+from engine import accounts, sync
+from engine.accounts import NewAccount, UserQuery
+from engine.profiles import Technician
+from engine.sync import Me
+from engine.technicians import FIX_IDLE_S, FIX_ON_JOB_S
+from engine.types import UserId
+from server import answers, wire
+from server.answers import Answer
+from server.decode import Body, NoQuery
+from server.endpoint import Call
+from server.http.about import POLL
+
+
+async def me(call: Call[Body, NoQuery]) -> Answer:
+    """The caller: his account, a technician's profile, and how often to poll and to send a fix."""
+    him = await sync.me(call.engine, call.caller)
+    technician = {"technician": him.technician} if him.technician else {}
+    return answers.plain({"user": him.user, **technician, "poll": POLL, "fix": fix_rate(him)})
+
+
+def fix_rate(him: Me) -> dict[str, float]:
+    """How often a technician should send his position: more often on a job."""
+    busy = isinstance(him.technician, Technician) and him.technician.load > 0
+    return {"every_s": FIX_ON_JOB_S if busy else FIX_IDLE_S}
+
+
+async def find(call: Call[Body, wire.UsersQuery]) -> Answer:
+    """All accounts, the newest first."""
+    query = msgspec.convert(call.query, UserQuery, from_attributes=True)
+    page = await accounts.find_users(call.engine, call.caller, query)
+    return answers.page(call, page.items, page.next)
+
+
+async def create(call: Call[wire.NewUser, NoQuery]) -> Answer:
+    """Make an account in any role: the way to staff."""
+    new = msgspec.convert(call.body, NewAccount, from_attributes=True)
+    return answers.made("user", await accounts.create_user(call.engine, call.caller, new, key=call.key), "/v1/users")
+
+
+async def patch(call: Call[wire.PatchUser, NoQuery]) -> Answer:
+    """Change a role, or switch an account off and on."""
+    role, active = call.body.role, call.body.active
+    user = UserId(call.id)
+    done = await accounts.patch_user(call.engine, call.caller, user, role=role, active=active, key=call.key)
+    return answers.kept("user", done)
+
+
+async def suspend(call: Call[wire.Suspend, NoQuery]) -> Answer:
+    """Take all access away: requests, live sockets and claims are refused when this answers."""
+    user, reason = UserId(call.id), call.body.reason
+    return answers.kept("user", await accounts.suspend(call.engine, call.caller, user, reason=reason, key=call.key))
+
+
+async def reinstate(call: Call[wire.Nothing, NoQuery]) -> Answer:
+    """Give access back; he signs in anew."""
+    done = await accounts.reinstate(call.engine, call.caller, UserId(call.id), key=call.key)
+    return answers.kept("user", done)

@@ -1,0 +1,101 @@
+"""The problem object of RFC 9457, in the one shape that HTTP bodies and WebSocket replies share.
+
+PROTOCOL §3 has no code for a path that exists under another method; such a request asks for something that
+is not there, so it is told ``not_found`` with status 405 and ``Allow`` (:class:`WrongMethod`), and no code
+is invented.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from engine.errors import CalloutError, Internal, NotFound
+
+MEDIA_TYPE = b"application/problem+json"
+TYPE_PREFIX = "/problems/"
+
+
+class WrongMethod(NotFound):
+    """The path exists, not under this method. ``allowed`` becomes the ``Allow`` header."""
+
+    status = 405
+    title = "Method not allowed"
+
+    def __init__(self, allowed: Iterable[str]) -> None:
+        self.allowed = tuple(sorted(allowed))
+        super().__init__(f"Allowed here: {', '.join(self.allowed)}")
+
+
+class Problem(msgspec.Struct, kw_only=True):
+    """What a refusal looks like on the wire; single codes add members of their own (``job``,
+    ``attempts_left``), a remembered one adds ``"repeated": true``.
+    """
+
+    type: str
+    code: str
+    title: str
+    status: int
+    detail: str | None
+    errors: list[WrongField]
+    retry_after: float | None
+    temporary: bool
+    request_id: str
+
+
+class WrongField(msgspec.Struct):
+    """``pointer`` is a JSON pointer into the body; a query parameter or header is ``/<its name>``."""
+
+    pointer: str
+    detail: str
+
+
+def problem(error: BaseException, request_id: str = "") -> dict[str, Any]:
+    """The problem object of ``error``. What is not a CalloutError is ``internal``, and its text is not told.
+
+    Members that hold JSON bytes (the present ``job`` of a version conflict) come as ``msgspec.Raw``.
+    """
+    told = error if isinstance(error, CalloutError) else Internal()
+    return {
+        "type": TYPE_PREFIX + told.code,
+        "code": told.code,
+        "title": told.title,
+        "status": told.status,
+        "detail": told.detail if told.status != 500 else None,
+        "errors": [{"pointer": pointer, "detail": detail} for pointer, detail in told.errors],
+        "retry_after": told.retry_after,
+        "temporary": told.temporary,
+        "request_id": request_id,
+        **({"repeated": True} if told.repeated else {}),
+        **{name: _raw(value) for name, value in told.extra.items()},
+    }
+
+
+def _raw(value: Any) -> Any:
+    return msgspec.Raw(value) if isinstance(value, bytes) else value
+
+
+def encode(error: BaseException, request_id: str = "") -> bytes:
+    """:func:`problem` as compact JSON."""
+    return msgspec.json.encode(problem(error, request_id))
+
+
+def headers(error: BaseException) -> list[tuple[bytes, bytes]]:
+    """The response headers that HTTP asks for beside the body: the challenge of a 401, ``Retry-After``,
+    ``Allow``.
+    """
+    found: list[tuple[bytes, bytes]] = []
+    if not isinstance(error, CalloutError):
+        return found
+    if error.status == 401:
+        expired = ', error="invalid_token", error_description="expired"' if error.code == "token_expired" else ""
+        found.append((b"www-authenticate", f'Bearer realm="callout"{expired}'.encode()))
+    if error.retry_after is not None:
+        found.append((b"retry-after", str(max(1, -int(-error.retry_after // 1))).encode()))
+    if isinstance(error, WrongMethod):
+        found.append((b"allow", ", ".join(error.allowed).encode()))
+    if error.repeated:
+        found.append((b"idempotency-replayed", b"true"))
+    return found

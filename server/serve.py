@@ -1,0 +1,292 @@
+"""The composition root: what a server is made of, in which order it starts, and in which it stops.
+
+Started from the bottom up, stopped from the top down, each step by the exit stack, so that a start that
+fails half way undoes exactly what it had done. Stopping begins with the clients: not ready any more,
+sockets told to come back elsewhere (4000), requests in hand finished. uvicorn alone would cut every socket
+with 1012 before anything else.
+
+A part that ends by itself ends the process: half a server answers health checks and loses jobs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
+
+import msgspec
+import structlog
+import uvicorn
+from prometheus_client import ProcessCollector
+
+from engine import push, scheduler, upkeep
+from engine.archive import writer
+from engine.datadir import CannotStart, hold
+from engine.runtime import Engine, open_engine
+from engine.settings import Settings
+from engine.store import embedded
+from server.app import Health, build_app
+from server.intake import CalloutHTTP
+from server.ws.gateway import Gateway
+from server.ws.transport import CalloutWebSocket
+
+BACKLOG = 2048
+SEND_BUFFER = 64 * 1024
+"""Set on the listening socket, inherited by each connection: with the kernel's own choice a dead client
+costs 4 MB before a write blocks, with this about 300 KB.
+"""
+MAX_FRAME = 64 * 1024
+GRACE_S = 5
+DRAINED = 4000
+SCHEMES = ("redis", "rediss", "unix")
+
+LOOPS: dict[str, tuple[Callable[[Engine], Awaitable[None]], ...]] = {
+    "scheduler": (scheduler.run,),
+    "archiver": (writer.run, upkeep.run),
+    "push": (push.run,),
+}
+"""What runs beside the gateway, by role. Each runs for ever and rides out the faults of Redis and SQL."""
+
+log = structlog.get_logger(__name__)
+
+
+class Broken(Exception):
+    """A part of the running server ended by itself; the process must follow. Exit code 1."""
+
+
+class Running:
+    """A server that serves, in this process."""
+
+    def __init__(self, url: str, engine: Engine, gateway: Gateway | None, health: Health) -> None:
+        self.url = url
+        self.ws_url = "ws" + url.removeprefix("http") + "/v1/ws"
+        self.engine = engine
+        self.gateway = gateway
+        self.health = health
+        self.parts: set[asyncio.Task[Any]] = set()
+
+    def hello(self) -> dict[str, Any]:
+        """What is printed once it serves."""
+        settings = self.engine.settings
+        return {
+            "serving": self.url,
+            "version": version("callout"),
+            "pid": os.getpid(),
+            "data": os.path.realpath(settings.data),
+            "zones": settings.zones,
+            "roles": settings.roles,
+        }
+
+    async def broken(self) -> NoReturn:
+        """Wait until a part ends by itself, and raise Broken naming it."""
+        done, _ = await asyncio.wait(self.parts, return_when=asyncio.FIRST_COMPLETED)
+        part = done.pop()
+        error = None if part.cancelled() else part.exception()
+        raise Broken(f"{part.get_name()} ended: {error or 'without a reason'}") from error
+
+
+async def serve(settings: Settings, *, on_ready: Callable[[dict[str, Any]], None] | None = None) -> None:
+    """Serve until SIGTERM or SIGINT, then stop in order. ``on_ready`` is given ``Running.hello`` once it
+    serves.
+
+    Raises CannotStart, ServerUnfit or Unavailable where it cannot start, Broken where a part of it ended.
+    """
+    with _cancelled_by_signals() as stopping:
+        try:
+            async with running(settings) as server:
+                if on_ready:
+                    on_ready(server.hello())
+                await server.broken()
+        except asyncio.CancelledError:
+            if not stopping.is_set():
+                raise
+    log.info("stopped")
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Running]:
+    """A server for as long as the block runs, on the running loop and without touching signals.
+
+    Raises CannotStart, ServerUnfit or Unavailable.
+    """
+    if settings.redis and urlsplit(settings.redis).scheme not in SCHEMES:
+        raise CannotStart(f"redis: not an address ({', '.join(f'{scheme}://…' for scheme in SCHEMES)})")
+    async with AsyncExitStack() as stack:
+        lock = stack.enter_context(hold(Path(settings.data)))
+        # Taken before anything is started: a port in use is the commonest mistake, and should cost nothing.
+        sock = stack.enter_context(bound(settings.host, settings.port))
+        valkey = None
+        if settings.redis is None:
+            valkey = await embedded.start(Path(settings.data))
+            stack.push_async_callback(valkey.stop)
+            settings = msgspec.structs.replace(settings, redis=valkey.url)
+        engine = await stack.enter_async_context(open_engine(settings))
+        _show(engine)
+        gateway = await stack.enter_async_context(_gateway(engine))
+        server = Running(shown(sock), engine, gateway, Health(engine, gateway))
+        await stack.enter_async_context(_beside(server, valkey))
+        await stack.enter_async_context(_http(server, sock))
+        stack.push_async_callback(_drain, server)
+        lock.tell(server.url)
+        yield server
+
+
+def _show(engine: Engine) -> None:
+    """What /metrics tells of the whole process: its memory and descriptors, and which zones are open."""
+    zones = engine.store.zones
+    ProcessCollector(registry=engine.metrics.registry)
+    engine.metrics.reading(
+        "zone_open",
+        "Whether the zone is open",
+        lambda: {(zone,): float(state.open) for zone, state in zones.items()},
+        "zone",
+    )
+
+
+@contextmanager
+def bound(host: str, port: int) -> Iterator[socket.socket]:
+    """A listening socket to be, bound to ``host`` and ``port`` (0: a free one). Raises CannotStart."""
+    if not 0 <= port <= 65535:  # getaddrinfo would take it modulo 65536
+        raise CannotStart(f"cannot listen on {host}:{port}: a port is at most 65535")
+    with listening_failures(host, port):
+        family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        sock = socket.socket(family, kind, proto)
+    with sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with listening_failures(host, port):
+            sock.bind(address)
+        yield sock
+
+
+@contextmanager
+def listening_failures(host: str, port: int) -> Iterator[None]:
+    """Turn what the system says of an address that cannot be had into one line."""
+    try:
+        yield
+    except OSError as error:
+        raise CannotStart(
+            f"cannot listen on {host}:{port}: {error.strerror}; give another --port (0: a free one)"
+        ) from error
+
+
+def shown(sock: socket.socket) -> str:
+    """The URL under which somebody on this machine reaches the socket."""
+    host, port, *_ = sock.getsockname()
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+@asynccontextmanager
+async def _gateway(engine: Engine) -> AsyncIterator[Gateway | None]:
+    if "gateway" not in engine.settings.roles:
+        yield None
+        return
+    gateway = Gateway(engine)
+    await gateway.start()
+    try:
+        yield gateway
+    finally:
+        await gateway.stop(DRAINED)
+
+
+@asynccontextmanager
+async def _beside(server: Running, valkey: embedded.Embedded | None) -> AsyncIterator[None]:
+    """What runs beside the gateway: the loops of our roles, and an eye on the embedded Valkey."""
+    parts: dict[str, Awaitable[None]] = {"the embedded Valkey": valkey.watch()} if valkey else {}
+    for role in server.engine.settings.roles:
+        parts |= {f"{loop.__module__}.{loop.__name__}": loop(server.engine) for loop in LOOPS.get(role, ())}
+    tasks = [asyncio.create_task(_part(part), name=name) for name, part in parts.items()]
+    server.parts.update(tasks)
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _part(work: Awaitable[None]) -> None:
+    try:
+        await work
+    except Exception:  # a task boundary: told here with its traceback, and again, in a line, by the process
+        log.exception("part_died", part=asyncio.current_task().get_name())  # type: ignore[union-attr]
+        raise
+
+
+class _Uvicorn(uvicorn.Server):
+    """uvicorn without its signal handlers: signals are the composition root's."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@asynccontextmanager
+async def _http(server: Running, sock: socket.socket) -> AsyncIterator[None]:
+    config = uvicorn.Config(
+        build_app(server.engine, server.gateway, server.health),
+        http=CalloutHTTP,
+        ws=CalloutWebSocket,
+        ws_max_size=MAX_FRAME,
+        ws_ping_interval=None,
+        ws_per_message_deflate=False,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=GRACE_S,
+    )
+    host, port, *_ = sock.getsockname()
+    with listening_failures(host, port):
+        sock.listen(BACKLOG)  # two may bind with SO_REUSEADDR; only one may listen
+    http = _Uvicorn(config)
+    task = asyncio.create_task(http.serve([sock]), name="the HTTP server")
+    server.parts.add(task)
+    try:
+        yield
+    finally:
+        http.should_exit = True
+        await task
+
+
+async def _drain(server: Running) -> None:
+    server.health.draining = True
+    if server.gateway:
+        await server.gateway.drain()
+        await server.gateway.stop(DRAINED)
+
+
+@contextmanager
+def _cancelled_by_signals() -> Iterator[asyncio.Event]:
+    """SIGTERM or SIGINT cancels the current task, which unwinds start-up and serving alike, and sets the
+    event.
+
+    A second SIGINT is left to Python: somebody who presses Ctrl-C twice wants to be out. The Valkey that
+    this leaves behind is adopted by the next start.
+    """
+    task, loop, stopping = asyncio.current_task(), asyncio.get_running_loop(), asyncio.Event()
+
+    def stop() -> None:
+        if not stopping.is_set():
+            stopping.set()
+            loop.remove_signal_handler(signal.SIGINT)
+            assert task is not None
+            task.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    try:
+        yield stopping
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)

@@ -1,0 +1,329 @@
+"""What requests may say: one Struct a body and one a query, with the bounds of each field.
+
+The engine decides what is allowed; these decide what is well formed, so that nothing malformed reaches it.
+Bounds that PROTOCOL leaves open are generous and are here, in the OpenAPI document and nowhere else.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from msgspec import UNSET, Meta, UnsetType, field
+from msgspec.json import encode
+from msgspec.structs import asdict
+
+from engine.errors import FieldError
+from engine.types import Phase, Role
+from server.decode import Body
+
+# A line has something other than white space in it and no control character: NUL ends a text in PostgreSQL.
+_LINE = r"^(?=[\s\S]*\S)[^\x00-\x1f\x7f]*$(?!\n)"
+_TEXT = r"^[^\x00]*$(?!\n)"
+
+Lat = Annotated[float, Meta(ge=-90, le=90, description="degrees, WGS 84")]
+Lon = Annotated[float, Meta(ge=-180, le=180, description="degrees, WGS 84")]
+Moment = Annotated[datetime, Meta(tz=True)]
+Amount = Annotated[int, Meta(ge=0, le=10**12, description="integer minor units")]
+Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3}$(?!\n)", description="an ISO 4217 code in capitals")]
+Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$(?!\n)", description="an id: letters, digits, _ and -")]
+ZoneName = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,31}$(?!\n)", description="a zone: lower case, digits and -")]
+Name = Annotated[str, Meta(max_length=200, pattern=_LINE, description="one line of text, at most 200")]
+Short = Annotated[str, Meta(max_length=64, pattern=_LINE, description="one line of text, at most 64")]
+Reason = Annotated[str, Meta(max_length=500, pattern=_LINE, description="one line of text, at most 500")]
+Notes = Annotated[str, Meta(max_length=4000, pattern=_TEXT, description="text without NUL, at most 4000")]
+Phone = Annotated[
+    str,
+    Meta(pattern=r"^\+?[0-9][0-9 ()./-]{2,31}$(?!\n)", description="a telephone number: digits, perhaps a +"),
+]
+Email = Annotated[
+    str, Meta(max_length=254, pattern=r"^[^@\s\x00]+@[^@\s\x00]+$(?!\n)", description="an e-mail address")
+]
+Password = Annotated[str, Meta(min_length=8, max_length=256)]
+Token = Annotated[str, Meta(min_length=1, max_length=4096)]
+Version = Annotated[int, Meta(ge=0, le=2**53)]
+Pricing = Literal["flat", "hourly"]
+
+Names = Annotated[
+    str,
+    Meta(
+        max_length=8192,
+        pattern=r"^[a-z][^,\s\x00]{0,119}(,[a-z][^,\s\x00]{0,119}){0,99}$(?!\n)",
+        description="names, by commas",
+    ),
+]
+
+METADATA_BYTES = 4096
+ANNOUNCEMENT_BYTES = 8192
+METADATA_DEPTH = 16
+MAX_EXACT = 2**53
+"""The largest integer that every JSON reader, Lua's and a browser's too, gives back as it came."""
+
+
+class Register(Body):
+    email: Email
+    password: Password
+    name: Name
+    role: Literal["customer", "technician"]
+    phone: Phone | None = None
+
+
+class Login(Body):
+    email: Annotated[str, Meta(min_length=1, max_length=254)]
+    password: Annotated[str, Meta(max_length=256)]
+
+
+class RefreshToken(Body):
+    refresh_token: Token
+
+
+class NewTicket(Body):
+    """``socket``: one use, 30 s, for a browser's WebSocket. ``events``: 15 min, for EventSource."""
+
+    purpose: Literal["socket", "events"] = field(name="for", default="socket")
+
+
+class NewUser(Body):
+    email: Email
+    password: Password
+    name: Name
+    role: Role
+    phone: Phone | None = None
+
+
+class PatchUser(Body):
+    role: Role | None = None
+    active: bool | None = None
+
+
+class Suspend(Body):
+    """``jobs: reassign`` is refused as invalid until jobs can be given to another: a promise not kept is
+    worse.
+    """
+
+    reason: Reason
+    jobs: Literal["keep"] = "keep"
+
+
+class NewService(Body):
+    name: Name
+    category: Short
+    base_amount: Amount
+    currency: Currency
+    pricing: Pricing
+    duration_min: Annotated[int, Meta(ge=1, le=100_000)] = 60
+    active: bool = True
+
+
+class PatchService(Body):
+    name: Name | UnsetType = UNSET
+    category: Short | UnsetType = UNSET
+    base_amount: Amount | UnsetType = UNSET
+    currency: Currency | UnsetType = UNSET
+    pricing: Pricing | UnsetType = UNSET
+    duration_min: Annotated[int, Meta(ge=1, le=100_000)] | UnsetType = UNSET
+    active: bool | UnsetType = UNSET
+
+
+class PatchTechnician(Body):
+    """He himself may set ``name``, ``phone`` and ``services``; managers also ``zone`` and ``capacity``."""
+
+    name: Name | UnsetType = UNSET
+    phone: Phone | UnsetType | None = UNSET
+    services: Annotated[list[Id], Meta(max_length=50)] | UnsetType = UNSET
+    zone: ZoneName | UnsetType = UNSET
+    capacity: Annotated[int, Meta(ge=1, le=1000)] | UnsetType = UNSET
+
+
+class Review(Body):
+    kyc: Literal["approved", "rejected", "pending"] | None = None
+    account: Literal["approved", "suspended"] | None = None
+    reason: Reason | None = None
+
+    def wrong(self) -> list[FieldError]:
+        return [] if self.kyc or self.account else [FieldError("", "Give kyc or account")]
+
+
+class SetAvailability(Body):
+    online: bool
+    lat: Lat | None = None
+    lon: Lon | None = None
+
+    def wrong(self) -> list[FieldError]:
+        return _pair(self.lat, self.lon)
+
+
+class OneFix(Body):
+    lat: Lat
+    lon: Lon
+    accuracy: Annotated[float, Meta(ge=0, le=1e6, description="metres")] | None = None
+    at: Moment | None = None
+    speed: Annotated[float, Meta(ge=0, le=1e5, description="metres a second")] | None = None
+    heading: Annotated[float, Meta(ge=0, le=360, description="degrees from north")] | None = None
+    altitude: Annotated[float, Meta(ge=-1e4, le=1e6, description="metres")] | None = None
+
+
+class Location(Body):
+    """One fix in the body itself, or up to 100 under ``fixes``."""
+
+    lat: Lat | None = None
+    lon: Lon | None = None
+    accuracy: Annotated[float, Meta(ge=0, le=1e6)] | None = None
+    at: Moment | None = None
+    speed: Annotated[float, Meta(ge=0, le=1e5)] | None = None
+    heading: Annotated[float, Meta(ge=0, le=360)] | None = None
+    altitude: Annotated[float, Meta(ge=-1e4, le=1e6)] | None = None
+    fixes: Annotated[list[OneFix], Meta(min_length=1, max_length=100)] | None = None
+
+    def wrong(self) -> list[FieldError]:
+        if self.fixes is None and self.lat is None and self.lon is None:
+            return [FieldError("/lat", "Required"), FieldError("/lon", "Required")]
+        if self.fixes is not None and (self.lat is not None or self.lon is not None):
+            return [FieldError("/fixes", "Either fixes or lat and lon")]
+        return _pair(self.lat, self.lon)
+
+
+class NewJob(Body):
+    service: Id
+    lat: Lat
+    lon: Lon
+    address: Reason
+    blueprint: Id | None = None
+    postal_code: Short | None = None
+    amount: Amount | None = None
+    currency: Currency | None = None
+    notes: Notes | None = None
+    customer: Id | None = None
+    reference: Annotated[str, Meta(max_length=128, pattern=_LINE, description="one line, at most 128")] | None = None
+    metadata: dict[str, Any] | None = None
+
+    def wrong(self) -> list[FieldError]:
+        return _metadata(self.metadata)
+
+
+class Step(Body):
+    """Arguments of any step of a blueprint; ``version`` makes it conditional, as ``If-Match`` does."""
+
+    version: Version | None = None
+    reason: Reason | None = None
+    code: Annotated[str, Meta(pattern=r"^[0-9]{6}$(?!\n)", description="six digits")] | None = None
+    amount: Amount | None = None
+    occurred_at: Moment | None = None
+
+
+class Respond(Body):
+    status: Literal["accepted", "rejected"]
+    version: Version | None = None
+    reason: Reason | None = None
+
+
+class Nothing(Body):
+    """A body without fields, which may be left out."""
+
+
+class ListQuery(Body):
+    limit: Annotated[int, Meta(ge=1, le=200)] = 50
+    cursor: Annotated[str, Meta(max_length=512)] | None = None
+
+
+class UsersQuery(ListQuery):
+    role: Role | None = None
+    active: bool | None = None
+
+
+class ServicesQuery(ListQuery):
+    q: Annotated[str, Meta(max_length=200)] | None = None
+    category: Annotated[str, Meta(max_length=64)] | None = None
+
+
+class TechniciansQuery(ListQuery):
+    service: Id | None = None
+    lat: Lat | None = None
+    lon: Lon | None = None
+
+    def wrong(self) -> list[FieldError]:
+        return _pair(self.lat, self.lon)
+
+
+class JobsQuery(ListQuery):
+    phase: Phase | None = None
+    status: Short | None = None
+    customer: Id | None = None
+    technician: Id | None = None
+    reference: Annotated[str, Meta(max_length=128)] | None = None
+    updated_after: Moment | None = None
+
+
+class EventsQuery(Body):
+    """``after`` is a cursor as text; with it, or with ``wait`` (seconds), one answer is given instead of a stream,
+    unless the request accepts ``text/event-stream``. ``channels`` and ``types`` (also ``job.*``) are separated by
+    commas.
+    """
+
+    after: Annotated[str, Meta(max_length=4096)] | None = None
+    wait: Annotated[float, Meta(ge=0, le=60, description="seconds")] | None = None
+    channels: Names | None = None
+    types: Names | None = None
+    ticket: Token | None = None
+
+
+class NewAnnouncement(Body):
+    """``event`` is declared as an announcement by a blueprint, or begins with ``announcement.``."""
+
+    event: Annotated[
+        str,
+        Meta(
+            max_length=64,
+            pattern=r"^[a-z][a-z0-9_]*(\.[a-z0-9_]+)*$(?!\n)",
+            description="a name of an event: small letters, digits, _ and dots",
+        ),
+    ]
+    roles: Annotated[list[Role | Literal["ops", "managers"]], Meta(min_length=1, max_length=9)]
+    data: dict[str, Any]
+
+    def wrong(self) -> list[FieldError]:
+        return _json(self.data, "/data", ANNOUNCEMENT_BYTES)
+
+
+def _pair(lat: float | None, lon: float | None) -> list[FieldError]:
+    if (lat is None) == (lon is None):
+        return []
+    return [FieldError("/lat" if lat is None else "/lon", "lat and lon go together")]
+
+
+def _metadata(value: dict[str, Any] | None) -> list[FieldError]:
+    """Metadata travels in every event of the job, so its size is bounded, and its depth, which Lua's
+    JSON limits.
+    """
+    return [] if value is None else _json(value, "/metadata", METADATA_BYTES)
+
+
+def _json(value: dict[str, Any], at: str, most: int) -> list[FieldError]:
+    if fault := _fault(value, METADATA_DEPTH):
+        return [FieldError(at, fault)]
+    return [] if len(encode(value)) <= most else [FieldError(at, f"At most {most} bytes")]
+
+
+def _fault(value: Any, left: int) -> str | None:
+    if left < 0:
+        return f"At most {METADATA_DEPTH} levels deep"
+    if isinstance(value, int) and abs(value) > MAX_EXACT:
+        return "Integers of at most 53 bits"
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return next((fault for item in inner if (fault := _fault(item, left - 1))), None)
+
+
+def given(body: Body) -> dict[str, Any]:
+    """The fields of a patch that were sent, by name."""
+    return {name: value for name in body.__struct_fields__ if (value := getattr(body, name)) is not UNSET}
+
+
+def fixes(body: Location) -> list[dict[str, Any]]:
+    """The fixes that a location gives, one or many, with ``at`` in ms since the Unix epoch."""
+    many = [body] if body.fixes is None else body.fixes
+    return [{**asdict(fix), "at": ms(fix.at)} for fix in many]
+
+
+def ms(moment: datetime | None) -> int | None:
+    """A time as the engine takes it: ms since the Unix epoch."""
+    return None if moment is None else round(moment.timestamp() * 1000)

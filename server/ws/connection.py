@@ -1,0 +1,338 @@
+"""One WebSocket after its handshake: bytes to messages and back, on the transport itself.
+
+Nearly all that arrives is a whole, masked, unfragmented text frame: that path is split here in a few
+slices. All else (control frames, fragments, whatever breaks the protocol) is handed as whole frames to
+websockets' sans-I/O ``Protocol``, made when first needed, so that no rule of RFC 6455 has a second home
+and an idle connection does not pay for a parser (2 KiB).
+
+Outgoing frames come ready made. A session writes only while the transport holds nothing (its limits are
+0), so a client that does not read costs the socket's buffers and the session's bounded queue, never the
+transport's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+from typing import Any
+from typing import Protocol as Interface
+
+from websockets.frames import Close, Frame, Opcode
+from websockets.protocol import Protocol, Side, State
+from websockets.speedups import apply_mask
+
+MESSAGE_BYTES = 65_536
+CLOSE_WAIT_S = 5.0
+"""For the peer's half of the closing handshake; then the transport is cut, sent or not."""
+
+_BINARY = 0x82
+_WHOLE = frozenset({0x81, _BINARY})
+"""First byte of an unfragmented text or binary frame."""
+_MASKED = 0x80
+
+FRAMES_A_TURN = 128
+"""Split for one connection before the loop goes round. One reading may bring 40,000 frames of six bytes; at
+10 µs each their sender would stop everybody else for half a second, again and again.
+"""
+
+
+class Receiver(Interface):
+    """Who owns a connection: told of each message, of the transport's mood, and once of the end."""
+
+    def message(self, data: bytes, binary: bool) -> None:
+        """One whole message; text is valid UTF-8. Must not raise."""
+
+    def pause(self) -> None:
+        """The transport holds unsent bytes: write nothing until ``resume``."""
+
+    def resume(self) -> None:
+        """The transport is empty again."""
+
+    def alive(self) -> None:
+        """A pong: the peer lives."""
+
+    def lost(self, code: int) -> None:
+        """No more messages, and nothing may be written: the peer closed or went, or broke the protocol."""
+
+
+class Connection(asyncio.Protocol):
+    """The transport's protocol from the 101 on. uvicorn calls ``shutdown`` when the server stops."""
+
+    __slots__ = (
+        "_behind",
+        "_closing",
+        "_connections",
+        "_held",
+        "_lost",
+        "_parts",
+        "_paused",
+        "_pong",
+        "_receiver",
+        "_rules",
+        "_timer",
+        "_unread",
+        "transport",
+    )
+
+    def __init__(
+        self, transport: asyncio.Transport, receiver: Receiver, connections: set[Any], early: bytes = b""
+    ) -> None:
+        self.transport = transport
+        self._receiver = receiver
+        self._connections = connections
+        self._unread = early
+        self._behind = False
+        """Whether ``_unread`` holds more than one turn's share: until it is split nothing more is read."""
+        self._held = False
+        self._rules: Protocol | None = None
+        self._parts: tuple[codecs.BufferedIncrementalDecoder | None, list[bytes]] | None = None
+        self._paused = False
+        self._pong = b""
+        self._closing = False
+        self._lost = False
+        self._timer: asyncio.TimerHandle | None = None
+        transport.set_write_buffer_limits(high=0)
+
+    # in
+
+    def data_received(self, data: bytes) -> None:
+        """Split what came into messages; the rest waits for more, or for the next turn of the loop."""
+        self._split(self._unread + data if self._unread else data)
+
+    def _split(self, data: bytes) -> None:
+        size, at, left = len(data), 0, FRAMES_A_TURN
+        while size - at >= 2:
+            if not left:
+                self._split_later()
+                break
+            left -= 1
+            first, second = data[at], data[at + 1]
+            if first not in _WHOLE or second < _MASKED or self._parts is not None:
+                end = self._other(data, at)
+            else:
+                end = self._whole(data, at, first, second - _MASKED)
+            if end < 0:
+                break
+            at = end
+        self._unread = data[at:] if at else data
+
+    def _split_later(self) -> None:
+        if not self._behind:
+            self._behind = True
+            self._set_reading()
+            asyncio.get_running_loop().call_soon(self._split_rest)
+
+    def _split_rest(self) -> None:
+        self._behind = False
+        self._split(self._unread)
+        if not self._behind:
+            self._set_reading()
+
+    def hold(self) -> None:
+        """Read no more until ``go_on``: what comes waits in the client's own socket."""
+        self._held = True
+        self._set_reading()
+
+    def go_on(self) -> None:
+        """Read again."""
+        self._held = False
+        self._set_reading()
+
+    def _set_reading(self) -> None:
+        if self.transport.is_closing():
+            return
+        if self._behind or (self._held and not self._closing):
+            self.transport.pause_reading()
+        else:
+            self.transport.resume_reading()
+
+    def _whole(self, data: bytes, at: int, first: int, length: int) -> int:
+        """A message in one frame: deliver it and give where it ends, or -1 while it is not all here."""
+        body = at + 6
+        if length > 125:
+            if length == 127:
+                return self._other(data, at)
+            body = at + 8
+            length = int.from_bytes(data[at + 2 : at + 4], "big")
+        end = body + length
+        if end > len(data):
+            return -1
+        if not self._closing:
+            message = apply_mask(data[body:end], data[body - 4 : body])
+            if first == _BINARY or message.isascii() or _is_utf8(message):
+                self._receiver.message(message, first == _BINARY)
+            else:
+                self._fail(1007, "not UTF-8")
+        return end
+
+    def _other(self, data: bytes, at: int) -> int:
+        """Any other frame, whole, or at once if its head is already wrong: to the rules of the RFC."""
+        end = _end(data, at)
+        if end < 0 or (end > len(data) and end - at <= MESSAGE_BYTES + 14):
+            return -1
+        rules = self._judge()
+        if rules.state is State.CLOSED or rules.parser_exc is not None or rules.eof_sent:
+            return len(data)
+        rules.receive_data(data[at:end])
+        for frame in rules.events_received():
+            if isinstance(frame, Frame):
+                self._frame(frame)
+        self._answer(rules)
+        return min(end, len(data))
+
+    def _frame(self, frame: Frame) -> None:
+        if frame.opcode is Opcode.CLOSE:
+            self._end(self._judge().close_rcvd)
+        elif frame.opcode is Opcode.PING or frame.opcode is Opcode.PONG:
+            self._receiver.alive()
+        else:
+            self._fragment(frame)
+
+    def _fragment(self, frame: Frame) -> None:
+        """Text is checked as it comes, so that a long wrong message fails at its first wrong byte."""
+        if self._parts is None:
+            is_text = frame.opcode is Opcode.TEXT
+            self._parts = (codecs.getincrementaldecoder("utf-8")() if is_text else None, [])
+        checker, parts = self._parts
+        if frame.data:  # empty ones count towards no limit of size: a list of them would grow for ever
+            parts.append(bytes(frame.data))
+        if checker is not None:
+            try:
+                checker.decode(frame.data, frame.fin)
+            except UnicodeDecodeError:
+                return self._fail(1007, "not UTF-8")
+        if frame.fin:
+            self._parts = None
+            if not self._closing:
+                self._receiver.message(b"".join(parts), checker is None)
+        return None
+
+    def _answer(self, rules: Protocol) -> None:
+        """Send what the RFC demands: pongs, the close frame, the end of the stream."""
+        broken = rules.parser_exc
+        if broken is not None and not self._closing:
+            self._end(rules.close_sent)
+        out = rules.data_to_send()
+        if not out:
+            return
+        data = b"".join(out)
+        if rules.state is State.OPEN and self._paused:
+            self._pong = data  # the latest ping alone needs an answer: a flood must not fill the buffer
+        elif data:
+            self.transport.write(data)
+        if rules.eof_sent:
+            self._hang_up(linger=broken is not None)
+
+    def _fail(self, code: int, reason: str) -> None:
+        rules = self._judge()
+        rules.fail(code, reason)
+        self._end(rules.close_sent)
+        self.transport.write(b"".join(rules.data_to_send()))
+        self._hang_up(linger=True)
+
+    def _judge(self) -> Protocol:
+        if self._rules is None:
+            self._rules = Protocol(Side.SERVER, max_size=MESSAGE_BYTES)
+        return self._rules
+
+    # out
+
+    @property
+    def closing(self) -> bool:
+        """Whether a close frame was sent or received, or the transport is gone: write nothing more."""
+        return self._closing
+
+    def close(self, code: int, reason: str) -> None:
+        """Send a close frame and wait for the peer's, ``CLOSE_WAIT_S`` at most. Once; the receiver is not
+        told.
+        """
+        if self._closing:
+            return
+        self._closing = self._lost = True
+        rules = self._judge()
+        if rules.state is State.OPEN:
+            rules.send_close(code, reason)
+            self.transport.write(b"".join(rules.data_to_send()))
+        self._set_reading()
+        self._cut_later(CLOSE_WAIT_S)
+
+    def shutdown(self) -> None:
+        """The server stops (uvicorn's word): close at once, waiting for nobody."""
+        if not self._closing:
+            self._receiver.lost(1012)
+            self.close(1012, "")
+        self.transport.close()
+
+    def _hang_up(self, *, linger: bool) -> None:
+        """Close the TCP side. After an error the peer may still be sending, and closing on unread bytes
+        resets the connection before he has read why: so our half is closed first, and the rest is read
+        until he is done.
+        """
+        if linger and self.transport.can_write_eof():
+            self.transport.write_eof()
+            self._set_reading()
+        else:
+            self.transport.close()
+        self._cut_later(CLOSE_WAIT_S)
+
+    def _cut_later(self, seconds: float) -> None:
+        if self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(seconds, self.transport.abort)
+
+    def _end(self, close: Close | None) -> None:
+        self._closing = True
+        if not self._lost:
+            self._lost = True
+            self._receiver.lost(close.code if close else 1006)
+
+    # asyncio.Protocol
+
+    def eof_received(self) -> bool | None:
+        """The peer is done: so are we (the transport closes itself)."""
+        return None
+
+    def pause_writing(self) -> None:
+        """Some bytes wait in the transport."""
+        self._paused = True
+        self._receiver.pause()
+
+    def resume_writing(self) -> None:
+        """None do any more."""
+        self._paused = False
+        if self._pong and not self._closing:
+            pong, self._pong = self._pong, b""
+            self.transport.write(pong)
+        if not self._paused:
+            self._receiver.resume()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The end, from whichever side."""
+        self._connections.discard(self)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._end(None)
+        self._unread = b""
+        self._rules = None
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _end(data: bytes, at: int) -> int:
+    """Where the frame that begins at ``at`` ends, or -1 while its length is not yet known."""
+    masked, length = divmod(data[at + 1], _MASKED)
+    head = 2
+    if length > 125:
+        wide = 2 if length == 126 else 8
+        head += wide
+        if len(data) - at < head:
+            return -1
+        length = int.from_bytes(data[at + 2 : at + 2 + wide], "big")
+    return at + head + 4 * masked + length

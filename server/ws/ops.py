@@ -1,0 +1,177 @@
+"""What each op does: from the message to a call of the engine, and from its outcome to the reply."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from time import monotonic, time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from engine import jobs, limits, offers, requests, technicians, tokens
+from engine.errors import Forbidden, Indeterminate
+from engine.jobs import Step
+from engine.requests import Outcome
+from engine.technicians import Fix, Position
+from server import wire
+from server.ws import channels, joining, protocol, restraint
+from server.ws.protocol import Close
+
+if TYPE_CHECKING:
+    from server.ws.gateway import Gateway
+    from server.ws.session import Session
+
+
+Keyed = protocol.Claim | protocol.Decline | protocol.Command | protocol.SetAvailability
+"""Ops done under a request key. Where their client gave none one is made, and named in the reply or in the 504, so
+that he can repeat.
+"""
+
+
+class Named(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """A reply to such an op; ``key`` where the server made it."""
+
+    key: str | None = None
+
+
+class Done(Named):
+    """The reply to a step: as over HTTP, with the seq of its event."""
+
+    job: msgspec.Raw | None = None
+    message: str | None = None
+    seq: int | None = None
+    repeated: bool = False
+
+
+class Available(Named):
+    """The reply to ``availability``: as over HTTP."""
+
+    online: bool
+    receiving: bool
+    blockers: list[str]
+    lease_s: float
+    fix: technicians.FixPlan
+
+
+async def claim(gateway: Gateway, session: Session, op: protocol.Claim) -> Done:
+    """Take the job that one was offered."""
+    return _done(await jobs.claim(gateway.engine, session.caller, op.job, key=op.key, version=op.version))
+
+
+async def decline(gateway: Gateway, session: Session, op: protocol.Decline) -> Done:
+    """Turn the offer down."""
+    return _done(await offers.decline(gateway.engine, session.caller, op.job, reason=op.reason, key=op.key))
+
+
+async def command(gateway: Gateway, session: Session, op: protocol.Command) -> Done:
+    """Any step that the job's blueprint gives the caller."""
+    step = Step(
+        command=op.command,
+        version=op.version,
+        reason=op.reason,
+        code=op.code,
+        amount=op.amount,
+        occurred_at=_ms(op.occurred_at),
+    )
+    return _done(await jobs.command(gateway.engine, session.caller, op.job, step, key=op.key))
+
+
+async def availability(gateway: Gateway, session: Session, op: protocol.SetAvailability) -> Available:
+    """Go online, with the position if it is not known yet, or offline."""
+    caller = session.caller
+    position = Position(op.lat, op.lon) if op.lat is not None and op.lon is not None else None
+    now = await technicians.set_availability(
+        gateway.engine, caller, caller.id, online=op.online, position=position, key=op.key
+    )
+    return msgspec.convert(now, Available, from_attributes=True)
+
+
+async def location(gateway: Gateway, session: Session, op: protocol.Location) -> dict[str, Any]:
+    """One fix or several."""
+    caller = session.caller
+    fixes = [_fix(one) for one in op.fixes] if op.fixes else [_fix(op)]
+    await technicians.take_fixes(gateway.engine, caller, caller.id, fixes)
+    return {}
+
+
+async def refresh(gateway: Gateway, session: Session, op: protocol.Refresh) -> dict[str, Any]:
+    """Go on under a fresh token. One of another role closes with 4006: what is heard depends on the role."""
+    seen = {zone: tail.cursor for zone, tail in gateway.relay.tails.items()}
+    fresh = await tokens.principal_of(gateway.engine, op.token)
+    if fresh.id != session.caller.id:
+        raise Forbidden("Another user's token: for him there is another socket")
+    if fresh.role != session.caller.role:
+        session.close(Close.REAUTHENTICATE, "role changed")
+    elif (event := joining.revoked_since(gateway, fresh, seen)) is not None:
+        gateway.revoke(session, event)
+    else:
+        gateway.renew(session, fresh)
+    return {"expires_in": max(0, int(fresh.expires - time())) if fresh.expires else None}
+
+
+Work = Callable[["Gateway", "Session", Any], Awaitable[Any]]
+
+OPS: dict[type[protocol.Op], tuple[Work, str]] = {
+    protocol.Claim: (claim, "claims"),
+    protocol.Decline: (decline, "requests"),
+    protocol.Command: (command, "requests"),
+    protocol.SetAvailability: (availability, "requests"),
+    protocol.Location: (location, "fixes"),
+    protocol.Refresh: (refresh, "requests"),
+    protocol.Subscribe: (channels.subscribe, "requests"),
+    protocol.Unsubscribe: (channels.unsubscribe, "requests"),
+}
+"""Each op's work and the limit that counts it. ``connect`` and ``ping`` are the gateway's own."""
+
+
+async def perform(gateway: Gateway, session: Session, op: protocol.Op) -> Any:
+    """Do ``op`` and give what its reply holds. Raises CalloutError."""
+    work, _ = OPS[type(op)]
+    if gateway.limited:
+        limit = limit_of(op)
+        if session.restraint is not None:
+            session.restraint.check(limit, monotonic())
+        await limits.take(gateway.engine, session.caller.id, limit)
+    if not isinstance(op, Keyed):
+        return await work(gateway, session, op)
+    made = op.key is None
+    op.key = op.key or requests.new_key()
+    try:
+        reply = await work(gateway, session, op)
+    except Indeterminate as error:
+        error.extra["key"] = op.key
+        raise
+    if made:
+        reply.key = op.key
+    return reply
+
+
+def limit_of(op: protocol.Op) -> limits.Limit:
+    """The meter that counts ``op``. A claim by its long name is none the cheaper for that."""
+    if isinstance(op, protocol.Ping):
+        return restraint.PINGS
+    is_claim = isinstance(op, protocol.Command) and op.command == "claim"
+    return limits.LIMITS["claims" if is_claim else OPS[type(op)][1]]
+
+
+def _fix(one: wire.OneFix | protocol.Location) -> Fix:
+    assert one.lat is not None
+    assert one.lon is not None
+    return Fix(
+        lat=one.lat,
+        lon=one.lon,
+        at=_ms(one.at),
+        accuracy=one.accuracy,
+        speed=one.speed,
+        heading=one.heading,
+        altitude=one.altitude,
+    )
+
+
+def _ms(moment: datetime | None) -> int | None:
+    return None if moment is None else round(moment.timestamp() * 1000)
+
+
+def _done(outcome: Outcome) -> Done:
+    return Done(outcome.job, outcome.message, outcome.seq, outcome.repeated)

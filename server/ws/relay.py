@@ -1,0 +1,283 @@
+"""The relay: tails every zone's log, checks that nothing is missing, and hands each event to memory and hub.
+
+It has a connection of its own and a cursor of its own, so a lost connection to Redis costs a pause, not
+an event: it reads on from where it was. What it must never do is skip a gap without a word. Two things
+could make one, and both are looked for: the log was trimmed below what was still to be read (the next seq
+does not follow), or Redis has begun another life (its head is below our cursor, or an epoch began at or
+below it), looked at after each reconnect and at each empty read, at least once a second. Either way the
+zone's memory is dropped, read anew, and every session is told to resynchronise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from time import monotonic, time
+from typing import TYPE_CHECKING
+
+import redis.asyncio as redis
+import structlog
+
+from engine import log
+from engine.errors import CalloutError, Unavailable
+from engine.events import Event
+from engine.types import Cursor, Epoch, Zone
+from server.ws.counters import Counters
+from server.ws.hub import SLICE_S, Hub
+from server.ws.memory import Memory
+
+if TYPE_CHECKING:
+    from engine.runtime import Engine
+
+BLOCK_S = 1.0
+GRACE_S = 2.0
+"""Longer than this without the reply to a read that blocks one second: Redis is stopped or the line is
+dead.
+"""
+DEAF_S = 5.0
+WAIT_S = 2.0
+"""How long a client that comes too early is kept waiting."""
+NEVER = 2**63
+COUNT = 500
+PAGE = 1_000
+CLOSED = Epoch("closed")
+"""What ``meta.epoch`` says of a zone that is being rebuilt."""
+EVENT_BYTES = 700
+"""A small event in memory: how far back before the head it is worth to begin reading."""
+
+logger = structlog.get_logger(__name__)
+
+
+class Tail:
+    """What the relay knows of one zone."""
+
+    __slots__ = ("_waiting", "cursor", "epoch", "epochs", "memory", "shut", "zone")
+
+    def __init__(self, zone: Zone, memory: Memory) -> None:
+        self.zone = zone
+        self.memory = memory
+        self.epoch = Epoch("")
+        """The latest epoch; "" while there is none or the window of the log is being read."""
+        self.shut = False
+        """Whether the zone is closed in Redis: no life of its log to join."""
+        self.epochs: dict[Epoch, int] = {}
+        self.cursor = 0
+        """The seq of the last event handed on: all that follows is still to come to everybody."""
+        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
+
+    @property
+    def open(self) -> bool:
+        """Whether sessions can join this zone."""
+        return self.epoch != "" and not self.shut
+
+    @property
+    def head(self) -> Cursor:
+        """Where sessions stand that have been sent everything."""
+        return Cursor(self.epoch, self.cursor)
+
+    async def changed(self, seq: int, within_s: float) -> None:
+        """Wait until the relay has passed ``seq`` or learnt of another epoch, ``within_s`` seconds at
+        most.
+        """
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.append((seq, future))
+        await asyncio.wait([future], timeout=within_s)
+        self._waiting = [item for item in self._waiting if item[1] is not future]
+
+    async def read(self) -> None:
+        """Wait while the window of the log is being read. Raises Unavailable when that takes too long."""
+        if self.epoch == "" and not self.shut:
+            await self.changed(NEVER, WAIT_S)
+            if self.epoch == "" and not self.shut:
+                raise Unavailable("The log is being read")
+
+    def tell_waiting(self, *, everybody: bool = False) -> None:
+        """Wake those whose seq was passed."""
+        for seq, future in self._waiting:
+            if (everybody or seq <= self.cursor) and not future.done():
+                future.set_result(None)
+
+
+class Relay:
+    """All zones of a gateway. ``resync`` is called with the reason when sessions must resynchronise."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        hubs: Sequence[Hub],
+        counters: Counters,
+        *,
+        hidden: Callable[[Event], None],
+        resync: Callable[[str], None],
+    ) -> None:
+        settings = engine.settings
+        self.tails = {
+            Zone(zone): Tail(Zone(zone), Memory(Zone(zone), settings.memory_bytes, settings.memory_s))
+            for zone in settings.zones
+        }
+        self.window_read = asyncio.Event()
+        """Set once the window of every zone's log was read."""
+        self.lag_s = 0.0
+        """From the last event's commit to its hand-off, by the two clocks."""
+        self._engine = engine
+        self._hubs = hubs
+        self._counters = counters
+        self._hidden = hidden
+        self._resync = resync
+        self._reach = settings.memory_bytes // EVENT_BYTES
+        self._heard_at = monotonic()
+        self._checked_at = 0.0
+
+    @property
+    def loaded(self) -> bool:
+        """Whether there is anything to be resumed from yet."""
+        return self.window_read.is_set()
+
+    @property
+    def deaf(self) -> bool:
+        """Whether it has had no word from Redis for too long to be trusted with clients."""
+        return not self.loaded or monotonic() - self._heard_at > DEAF_S
+
+    async def run(self) -> None:
+        """Relay for ever, from the cursor onwards after each fault."""
+        pause = 0.05
+        while True:
+            began = monotonic()
+            client = self._engine.store.reader()
+            try:
+                await self._listen(client)
+            except (redis.RedisError, OSError, CalloutError) as error:
+                logger.warning("relay_away", error=str(error) or type(error).__name__, retry_s=round(pause, 2))
+            except Exception:  # the task's boundary: a deaf relay that says so is better than a dead one
+                logger.exception("relay_failed")
+            finally:
+                await _drop(client)
+            pause = 0.05 if monotonic() - began > DEAF_S else min(pause * 2, 1.0)
+            await asyncio.sleep(pause)
+
+    async def _listen(self, client: redis.Redis) -> None:
+        for tail in self.tails.values():
+            await self._compare(tail, client)
+        self._heard_at = monotonic() if not self.loaded else self._heard_at
+        self.window_read.set()
+        while True:
+            after = {zone: tail.cursor for zone, tail in self.tails.items()}
+            async with asyncio.timeout(BLOCK_S + GRACE_S):
+                events = await log.tail(client, after, int(BLOCK_S * 1000), COUNT)
+            await self._hand_on(events, client)
+            self._heard_at = monotonic()
+            if not events or self._heard_at - self._checked_at > BLOCK_S:
+                self._checked_at = self._heard_at
+                for tail in self.tails.values():
+                    await self._compare(tail, client)
+
+    # handing on
+
+    async def _hand_on(self, events: list[Event], client: redis.Redis) -> None:
+        """In order, giving the loop back every 2 ms, so that sessions are written to between two events."""
+        until = monotonic() + SLICE_S
+        for event in events:
+            tail = self.tails[event.zone]
+            if event.seq != tail.cursor + 1:
+                if event.seq > tail.cursor:
+                    await self._start_over(tail, client, "trimmed")
+                continue
+            self._route(tail, event)
+            if monotonic() > until:
+                tail.tell_waiting()
+                await asyncio.sleep(0)
+                until = monotonic() + SLICE_S
+        if events:
+            self._counters.events += len(events)
+            now = time()
+            self.lag_s = max(0.0, now - events[-1].at / 1000)
+            self._counters.lag.add(max(0.0, now - events[0].at / 1000))
+            for tail in self.tails.values():
+                tail.tell_waiting()
+
+    def _route(self, tail: Tail, event: Event) -> None:
+        tail.memory.add(event)
+        tail.cursor = event.seq
+        if event.type.startswith("session."):
+            self._hidden(event)
+        else:
+            for hub in self._hubs:
+                hub.deliver(event, tail.memory.whole)
+
+    # comparing lives
+
+    async def _compare(self, tail: Tail, client: redis.Redis) -> None:
+        """Is the log that we read still the one that we have read?"""
+        async with asyncio.timeout(GRACE_S):
+            head = await log.read_head(client, tail.zone)
+        if head.seq < tail.cursor:
+            return await self._start_over(tail, client, "rollback")
+        was_shut, tail.shut = tail.shut, head.epoch in ("", CLOSED)
+        if tail.shut:
+            return None
+        if was_shut or tail.epoch == "":  # whoever joined meanwhile did so without this zone
+            return await self._start_over(tail, client, "reopened")
+        if head.epoch == tail.epoch:
+            return None
+        epochs = await log.epochs(self._engine, tail.zone)
+        begun = [first for epoch, first in epochs.items() if epoch not in tail.epochs]
+        if not all([await self._continues(tail, client, first) for first in begun]):
+            return await self._start_over(tail, client, "epoch")
+        tail.epochs, tail.epoch = epochs, head.epoch
+        tail.tell_waiting(everybody=True)
+        return None
+
+    async def _continues(self, tail: Tail, client: redis.Redis, first: int) -> bool:
+        """Whether the epoch that began at ``first`` goes on from what was handed on.
+
+        Above our cursor it does. Below it, it does if we read its beginning as the log has it: then we
+        only read on before we looked, and what we read of the same numbers was not another life's.
+        """
+        if first > tail.cursor:
+            return True
+        async with asyncio.timeout(GRACE_S):
+            page = await log.window(client, tail.zone, first - 1, 1, first)
+        return bool(page) and page[0] == tail.memory.event(first)
+
+    async def _start_over(self, tail: Tail, client: redis.Redis, why: str) -> None:
+        """Drop what is known of the zone, tell the sessions, and read the window of its log as it is now."""
+        if self.loaded:
+            logger.warning("resynchronise", zone=tail.zone, reason=why, cursor=tail.cursor, epoch=tail.epoch)
+            self._counters.resyncs[why] += 1
+            self._resync(why)
+            # Whoever notices sees to it that the zone is compared with the archive: opened anew, or closed.
+            await self._engine.store.reopen(tail.zone, stale=self._engine.store.zones[tail.zone].epoch)
+        tail.epoch, tail.shut = Epoch(""), False
+        async with asyncio.timeout(GRACE_S):
+            head = await log.read_head(client, tail.zone)
+        epochs = await log.epochs(self._engine, tail.zone)
+        tail.memory.clear()
+        tail.cursor = max(0, head.seq - self._reach)
+        await self._read_window(tail, client, head.seq)
+        tail.shut = head.epoch in ("", CLOSED)
+        tail.epochs, tail.epoch = epochs, Epoch("") if tail.shut else head.epoch
+        tail.tell_waiting(everybody=True)
+        logger.info("relay_window", zone=tail.zone, epoch=tail.epoch, head=tail.cursor, first=tail.memory.first)
+
+    async def _read_window(self, tail: Tail, client: redis.Redis, head: int) -> None:
+        """What the log holds below ``head``, or as much of it as memory may keep."""
+        while tail.cursor < head:
+            async with asyncio.timeout(GRACE_S):
+                page = await log.window(client, tail.zone, tail.cursor, PAGE, head)
+            if not page:
+                break
+            for event in page:
+                if event.seq != tail.cursor + 1:
+                    tail.memory.clear()
+                tail.memory.add(event)
+                tail.cursor = event.seq
+        tail.cursor = max(tail.cursor, head)
+
+
+async def _drop(client: redis.Redis) -> None:
+    """Let the connection go without waiting for a server that may be stopped."""
+    try:
+        async with asyncio.timeout(1.0):
+            await client.aclose()
+    except (TimeoutError, OSError, redis.RedisError):
+        pass

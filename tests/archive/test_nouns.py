@@ -1,0 +1,36 @@
+"""What leans on the database's own locking, on both of them: the tests of the nouns, run again here."""
+
+from tests.engine.test_accounts import (
+    test_a_changed_role_needs_a_new_token,
+    test_a_repeat_by_key_makes_one_account,
+    test_a_suspension_bites_at_once,
+    test_refuses_an_email_that_has_an_account,
+    test_users_are_listed_newest_first_in_pages,
+)
+from tests.engine.test_catalogue import test_services_are_found_by_word_and_category
+from tests.engine.test_notifications import test_pages_show_each_once, test_read_is_remembered_archived_or_not
+from tests.engine.test_profiles import (
+    test_a_lost_hot_record_is_put_back,
+    test_changes_that_cross_end_as_sql_has_them,
+    test_technicians_are_found_by_service_place_and_page,
+)
+from tests.engine.test_tokens import (
+    test_an_older_token_ends_the_family,
+    test_two_refreshes_at_once_give_the_same_successor,
+)
+
+__all__ = [
+    "test_a_changed_role_needs_a_new_token",
+    "test_a_lost_hot_record_is_put_back",
+    "test_a_repeat_by_key_makes_one_account",
+    "test_a_suspension_bites_at_once",
+    "test_an_older_token_ends_the_family",
+    "test_changes_that_cross_end_as_sql_has_them",
+    "test_pages_show_each_once",
+    "test_read_is_remembered_archived_or_not",
+    "test_refuses_an_email_that_has_an_account",
+    "test_services_are_found_by_word_and_category",
+    "test_technicians_are_found_by_service_place_and_page",
+    "test_two_refreshes_at_once_give_the_same_successor",
+    "test_users_are_listed_newest_first_in_pages",
+]

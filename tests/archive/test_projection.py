@@ -1,0 +1,116 @@
+"""What events leave behind: pure, event by event."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from engine.archive.projection import fold
+from engine.events import Event, iso
+from engine.types import DEFAULT_ZONE
+
+JOB = "job_main_01hzzzzzzzzzzzzzzzzzzzzzzz"
+
+
+def event(seq: int, kind: str, data: Any, *to: str, actor: str = "customer:c1") -> Event:
+    """An event as a script would have written it."""
+    raw = data if isinstance(data, bytes) else msgspec.json.encode(data)
+    return Event(DEFAULT_ZONE, seq, kind, to or ("user:c1",), 1_000 + seq, actor, "home_service@1", raw)
+
+
+def job(version: int, status: str, phase: str, technician: str | None = None) -> dict[str, Any]:
+    """A whole job as events carry it."""
+    return {
+        "id": JOB,
+        "zone": "main",
+        "blueprint": "home_service",
+        "status": status,
+        "phase": phase,
+        "version": version,
+        "customer": {"id": "c1", "name": "C"},
+        "technician": {"id": technician, "name": "T", "rating": 4.5} if technician else None,
+        "service": "s1",
+        "reference": "ref-1",
+        "metadata": {"id": "not the job's"},
+        "created_at": iso(1_001),
+        "updated_at": iso(1_000 + version),
+    }
+
+
+def offer(status: str = "sent", wave: int = 1) -> dict[str, Any]:
+    return {"job": {"id": JOB}, "status": status, "wave": wave, "offered_at": iso(2_000), "expires_at": iso(62_000)}
+
+
+def test_an_event_that_cannot_be_read_is_kept_and_stops_nothing() -> None:
+    """Bad data, and data that is no object, are archived as they are; what follows is projected."""
+    batch = fold(
+        [
+            event(1, "job.created", b'{"job":{"version":'),
+            event(2, "job.created", b"[]"),
+            event(3, "notification", {"kind": "without id"}),
+            event(4, "job.created", {"job": job(1, "broadcasted", "open")}),
+        ]
+    )
+    assert [row["seq"] for row in batch.events] == [1, 2, 3, 4]
+    assert list(batch.jobs) == [JOB]
+    assert batch.notifications == []
+
+
+def test_an_event_that_only_names_a_job_does_not_change_it() -> None:
+    """``job.searching`` is about the job, and leaves it as it was."""
+    batch = fold([event(1, "job.searching", {"job": {"id": JOB}, "wave": 2})])
+    assert batch.jobs == {}
+    assert batch.events[0]["job"] == JOB
+
+
+def test_a_job_is_as_its_last_event_told_it() -> None:
+    """Of several changes in a batch the last one is the job; finished is what is over by then."""
+    events = [
+        event(1, "job.created", {"job": job(1, "broadcasted", "open"), "changed": []}),
+        event(2, "job.accepted", {"job": job(2, "accepted", "assigned", "t1"), "technician": {"id": "t1"}}),
+        event(3, "job.status", {"job": job(6, "completed", "done", "t1"), "from": "in_progress", "to": "completed"}),
+    ]
+    early, late = fold(events[:2]), fold(events)
+    assert (early.jobs[JOB]["technician"], early.finished) == ("t1", [])
+    assert (late.jobs[JOB]["status"], late.jobs[JOB]["version"], late.finished) == ("completed", 6, [JOB])
+    assert msgspec.json.decode(late.jobs[JOB]["doc"])["metadata"] == {"id": "not the job's"}
+    assert late.references == [{"principal": "c1", "reference": "ref-1", "job": JOB}]
+
+
+def test_offers_follow_their_answers() -> None:
+    """Asked, declined, lost and won: each technician's offer ends as it was answered."""
+    batch = fold(
+        [
+            event(1, "offer.created", {"offer": offer()}, "user:t1", "user:t2", "user:t3"),
+            event(2, "offer.declined", {"job": {"id": JOB}, "technician": {"id": "t2"}, "reason": "far"}, "role:ops"),
+            event(3, "job.accepted", {"job": job(2, "accepted", "assigned", "t1"), "technician": {"id": "t1"}}),
+            event(4, "offer.closed", {"job": {"id": JOB}, "reason": "taken"}, "user:t3"),
+        ]
+    )
+    found = {t: (row["status"], row["reason"]) for (_, t), row in batch.offers.items()}
+    assert found == {"t1": ("accepted", None), "t2": ("rejected", "far"), "t3": ("expired", "taken")}
+    assert batch.answers == {}
+
+
+def test_an_answer_to_an_older_offer_changes_that_one() -> None:
+    """The offer may have been archived in an earlier batch; offered again, only the new offer counts."""
+    closed = event(5, "offer.closed", {"job": {"id": JOB}, "reason": "expired"}, "user:t1")
+    again = event(6, "offer.created", {"offer": offer(wave=2)}, "user:t1")
+    assert fold([closed]).answers[(JOB, "t1")]["status"] == "expired"
+    both = fold([closed, again])
+    assert (both.answers, both.offers[(JOB, "t1")]["status"]) == ({}, "sent")
+
+
+def test_a_notification_is_kept_for_each_it_is_for() -> None:
+    """Data and time of the event, under the user it was addressed to."""
+    told = {"id": "ntf_1", "kind": "job.accepted", "title": "Accepted", "body": "…", "job": JOB}
+    batch = fold([event(9, "notification", told, "user:c1")])
+    assert batch.notifications == [{**told, "user": "c1", "at": 1_009}]
+    assert batch.events[0]["job"] == JOB
+
+
+def test_a_channel_named_twice_is_kept_once() -> None:
+    """An event reaches a channel once, however often it is named."""
+    batch = fold([event(1, "announcement.x", {}, "role:ops", "role:ops", "user:c1")])
+    assert [row["channel"] for row in batch.channels] == ["role:ops", "user:c1"]

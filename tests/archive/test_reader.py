@@ -1,0 +1,125 @@
+"""Reading back: events by channel in order, jobs by page, history, references."""
+
+from __future__ import annotations
+
+import pytest
+
+from engine.archive import apply, reader
+from engine.archive.database import Archive
+from engine.archive.projection import fold
+from engine.archive.reader import Checkpoint, JobFilter
+from engine.errors import Invalid
+from engine.events import Event
+from engine.types import DEFAULT_ZONE, Epoch, JobId, TechnicianId, UserId, Zone
+from tests.archive.test_projection import JOB, event, job
+
+E1 = Epoch("e1")
+
+
+async def keep(archive: Archive, events: list[Event], *, before: int = 0) -> None:
+    """Archive events as the writer would."""
+    last = Checkpoint(E1, before) if before else None
+    after = Checkpoint(E1, events[-1].seq)
+    await apply.apply(archive, DEFAULT_ZONE, fold(events), before=last, after=after, lives={E1: 1})
+
+
+async def test_refuses_a_cursor_of_another_list(archive: Archive) -> None:
+    """What no page gave is invalid, not an empty page."""
+    for cursor in ("x", "bm90IGpzb24", "WzFd"):
+        with pytest.raises(Invalid):
+            await reader.jobs(archive, JobFilter(), 10, cursor)
+
+
+async def test_nothing_is_none(archive: Archive) -> None:
+    """An empty archive says so."""
+    assert await reader.checkpoint(archive, DEFAULT_ZONE) is None
+    assert await reader.first_seq(archive, DEFAULT_ZONE) is None
+    assert await reader.event(archive, DEFAULT_ZONE, 1) is None
+    assert await reader.job(archive, JobId(JOB)) is None
+    assert await reader.events(archive, DEFAULT_ZONE, 0, 9, [], 10) == []
+    assert await reader.job_of_reference(archive, UserId("c1"), "ref-1") is None
+
+
+async def test_events_come_by_channel_in_order_and_once(archive: Archive) -> None:
+    """Each event once, though it went to several of the caller's channels; none of another's, none outside."""
+    to = {1: ("user:a",), 2: ("user:b",), 3: ("role:ops", "user:a"), 4: ("user:a",), 5: ("user:a", "user:b")}
+    events = [event(seq, "announcement.x", {"n": seq}, *channels) for seq, channels in to.items()]
+    await keep(archive, events)
+
+    async def seqs(after: int, until: int, channels: list[str], limit: int = 10) -> list[int]:
+        return [e.seq for e in await reader.events(archive, DEFAULT_ZONE, after, until, channels, limit)]
+
+    assert await seqs(0, 9, ["user:a", "role:ops"]) == [1, 3, 4, 5]
+    assert await seqs(1, 4, ["user:a", "role:ops"]) == [3, 4]
+    assert await seqs(0, 9, ["user:a", "user:b"], 3) == [1, 2, 3]
+    assert await seqs(0, 9, [f"zone:{DEFAULT_ZONE}"], 4) == [1, 2, 3, 4]
+    assert await seqs(0, 9, ["zone:north"]) == []
+    assert await seqs(0, 9, [f"user:{n}" for n in range(120)] + ["user:b"]) == [2, 5]
+    assert await reader.events(archive, Zone("north"), 0, 9, ["user:a"], 10) == []
+
+
+async def test_an_event_comes_back_as_it_was(archive: Archive) -> None:
+    """Every field, and the data byte for byte."""
+    first = event(1, "announcement.x", b'{"n": 1, "s":"\xc3\xa9"}', "user:a", "role:ops")
+    await keep(archive, [first])
+    assert await reader.event(archive, DEFAULT_ZONE, 1) == first
+    assert await reader.events(archive, DEFAULT_ZONE, 0, 1, ["user:a"], 1) == [first]
+
+
+async def test_jobs_are_found_by_page_and_filter(archive: Archive) -> None:
+    """The newest first, no job twice and none left out over pages; filters narrow."""
+    events = []
+    for n in range(1, 8):
+        document = {**job(1, "broadcasted", "open"), "id": f"job_main_{n:026d}", "reference": f"r{n}"}
+        document["customer"] = {"id": "c1" if n % 2 else "c2"}
+        events.append(event(n, "job.created", {"job": document}))
+    await keep(archive, events)
+    pages, cursor = [], None
+    while True:
+        items, cursor = await reader.jobs(archive, JobFilter(), 3, cursor)
+        pages += [item.decode() for item in items]
+        if cursor is None:
+            break
+    ids = [f"job_main_{n:026d}" for n in range(7, 0, -1)]
+    assert [next(i for i in ids if i in page) for page in pages] == ids
+    mine, _ = await reader.jobs(archive, JobFilter(customer=UserId("c2"), phase="open"), 10)
+    assert len(mine) == 3
+    assert (await reader.jobs(archive, JobFilter(reference="r5"), 10))[0][0].count(b"0000005") == 1
+    assert (await reader.jobs(archive, JobFilter(updated_after=10_000), 10))[0] == []
+    assert (await reader.jobs(archive, JobFilter(technician=TechnicianId(UserId("t"))), 10))[0] == []
+    assert await reader.job_of_reference(archive, UserId("c1"), "r3") == f"job_main_{3:026d}"
+
+
+async def test_history_tells_who_did_what_from_where_to_where(archive: Archive) -> None:
+    """One line for each change of the job; what did not change it is left out."""
+    done = {"job": job(3, "on_the_way", "active", "t1"), "from": "accepted", "to": "on_the_way", "command": "depart"}
+    await keep(
+        archive,
+        [
+            event(1, "job.created", {"job": job(1, "broadcasted", "open")}),
+            event(2, "job.searching", {"job": {"id": JOB}, "wave": 1}),
+            event(3, "job.accepted", {"job": job(2, "accepted", "assigned", "t1"), "technician": {"id": "t1"}}),
+            event(4, "job.status", done, actor="technician:t1"),
+            event(5, "job.cancelled", {"job": job(4, "cancelled", "closed", "t1"), "reason": "rain"}),
+        ],
+    )
+    found = await reader.history(archive, JobId(JOB))
+    assert [(i.seq, i.command, i.source, i.to, i.reason) for i in found] == [
+        (1, "create", None, "broadcasted", None),
+        (3, "claim", None, "accepted", None),
+        (4, "depart", "accepted", "on_the_way", None),
+        (5, "cancel", None, "cancelled", "rain"),
+    ]
+    assert found[2].actor == "technician:t1"
+
+
+async def test_epochs_and_checkpoint_are_those_of_the_last_batch(archive: Archive) -> None:
+    """How far, in which life; a later epoch is known once there is an event of it."""
+    await keep(archive, [event(1, "announcement.x", {})])
+    later = [event(2, "announcement.x", {})]
+    lives = {E1: 1, Epoch("e2"): 2, Epoch("e3"): 9}
+    before, after = Checkpoint(E1, 1), Checkpoint(Epoch("e2"), 2)
+    await apply.apply(archive, DEFAULT_ZONE, fold(later), before=before, after=after, lives=lives)
+    assert await reader.checkpoint(archive, DEFAULT_ZONE) == after
+    assert await reader.epochs(archive, DEFAULT_ZONE) == {"e1": 1, "e2": 2}
+    assert await reader.first_seq(archive, DEFAULT_ZONE) == 1

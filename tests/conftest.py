@@ -1,0 +1,51 @@
+"""What most tests stand on: one real Valkey a session, and a fresh engine on it a test."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+import redis
+
+from engine.runtime import Engine, open_engine
+from engine.settings import Settings
+from server.serve import Running, running
+from tests import valkey
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real Valkey, shared by the session; each engine starts by emptying it."""
+    with valkey.running(tmp_path_factory.mktemp("valkey")) as url:
+        yield url
+
+
+@pytest.fixture
+def emptied(redis_url: str) -> str:
+    """The same, emptied."""
+    with redis.Redis.from_url(redis_url) as client:
+        client.flushall()
+    return redis_url
+
+
+@pytest.fixture
+def settings(emptied: str, tmp_path: Path) -> Settings:
+    """Settings of a test's own: an emptied Valkey, a fresh data directory, no limits."""
+    return Settings(data=str(tmp_path / "data"), redis=emptied, limits="off")
+
+
+@pytest.fixture
+async def engine(settings: Settings) -> AsyncIterator[Engine]:
+    """A fresh engine without background work: a test that wants waves opens them."""
+    Path(settings.data).mkdir(exist_ok=True)
+    async with open_engine(settings) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def server(settings: Settings) -> AsyncIterator[Running]:
+    """A whole server in this process, on a port of its own, with all its background work."""
+    async with running(msgspec.structs.replace(settings, port=0)) as serving:
+        yield serving

@@ -1,0 +1,31 @@
+"""Technicians as SQL makes them: registered, with a profile, reviewed. people.technician knows Redis alone."""
+
+from __future__ import annotations
+
+import uuid
+
+from engine import accounts, profiles, technicians
+from engine.accounts import NewAccount
+from engine.profiles import ProfilePatch
+from engine.runtime import Engine
+from engine.types import Principal, ServiceId, TechnicianId
+from tests.people import ADMIN, HERE
+
+
+async def registered(engine: Engine) -> Principal:
+    """A technician with an empty profile."""
+    email = f"{uuid.uuid4().hex}@example.org"
+    new = NewAccount(email=email, password="correct horse", name="Tom", role="technician")
+    user = (await accounts.create_user(engine, ADMIN, new)).value
+    return Principal(user.id, "technician", user.name)
+
+
+async def fit(engine: Engine, serves: ServiceId, *, capacity: int = 1, online: bool = True) -> Principal:
+    """One who may work, and does."""
+    who = await registered(engine)
+    me = TechnicianId(who.id)
+    await profiles.patch(engine, ADMIN, me, ProfilePatch(services=[serves], capacity=capacity))
+    await profiles.review(engine, ADMIN, me, kyc="approved", account="approved")
+    if online:
+        await technicians.set_availability(engine, who, who.id, online=True, position=HERE)
+    return who

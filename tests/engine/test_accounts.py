@@ -1,0 +1,347 @@
+"""Accounts: what is refused, what a wrong guess may not learn, and that a suspension bites before it is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from typing import Any
+
+import msgspec
+import pytest
+from sqlalchemy import select
+
+from engine import accounts, jobs, passwords, roster, technicians, tokens
+from engine.accounts import NewAccount, UserQuery
+from engine.archive.schema import users
+from engine.authority import ADMIN as ADMINS
+from engine.errors import (
+    AccountNotApproved,
+    Duplicate,
+    Forbidden,
+    Indeterminate,
+    Invalid,
+    NotFound,
+    ReusedKey,
+    TokenExpired,
+    Unauthenticated,
+    Unavailable,
+)
+from engine.runtime import Engine
+from engine.types import DEFAULT_ZONE, JobId, Principal, Role, UserId
+from tests import people
+from tests.engine import log_of, staff
+from tests.people import ADMIN
+
+OPS = Principal(UserId("cli_ops_manager"), "ops_manager")
+
+
+def new(email: str = "Ann@Example.org", role: Role = "customer", **changes: Any) -> NewAccount:
+    fields = {"email": email, "password": "correct horse", "name": "Ann", "role": role, **changes}
+    return NewAccount(**fields)
+
+
+async def made(engine: Engine, email: str, role: Role) -> Principal:
+    user = (await accounts.create_user(engine, ADMIN, new(email, role))).value
+    return Principal(user.id, user.role, user.name)
+
+
+# Refusals
+
+
+async def test_refuses_an_email_that_has_an_account(engine: Engine) -> None:
+    """The address is compared without case, spaces and compatibility forms."""
+    await accounts.register(engine, new())
+    for same in ("ann@example.org", "  ANN@example.ORG ", "ａnn@example.org"):
+        with pytest.raises(Duplicate):
+            await accounts.register(engine, new(same))
+
+
+@pytest.mark.parametrize(
+    ("changes", "pointer"),
+    [({"email": "nobody"}, "/email"), ({"email": "a@b" + "c" * 260}, "/email"), ({"password": "short"}, "/password")],
+)
+async def test_refuses_bad_input(engine: Engine, changes: dict[str, Any], pointer: str) -> None:
+    """What cannot be an address or is no password names its field."""
+    with pytest.raises(Invalid) as refusal:
+        await accounts.register(engine, new(**changes))
+    assert refusal.value.errors[0][0] == pointer
+
+
+async def test_refuses_staff_who_register_themselves(engine: Engine) -> None:
+    """Only customers and technicians do."""
+    with pytest.raises(Forbidden):
+        await accounts.register(engine, new(role="admin"))
+
+
+async def test_refuses_all_but_admins(engine: Engine) -> None:
+    """Users are listed, made and changed by admins; ops may suspend, and nobody else anything."""
+    someone = await made(engine, "b@example.org", "customer")
+    for role in ("customer", "technician", "mediator", "onboarding_manager", "ops_manager", "service"):
+        caller = Principal(UserId(f"cli_{role}"), role)
+        for refused in (
+            accounts.find_users(engine, caller, UserQuery()),
+            accounts.create_user(engine, caller, new()),
+            accounts.patch_user(engine, caller, someone.id, active=False),
+            accounts.reinstate(engine, caller, someone.id),
+        ):
+            with pytest.raises(Forbidden):
+                await refused
+        if role != "ops_manager":
+            with pytest.raises(Forbidden):
+                await accounts.suspend(engine, caller, someone.id, reason="…")
+
+
+async def test_refuses_to_touch_oneself_or_an_admin_as_ops(engine: Engine) -> None:
+    """Nobody locks himself out, and ops do not suspend admins."""
+    admin = await made(engine, "admin@example.org", "admin")
+    with pytest.raises(Forbidden):
+        await accounts.suspend(engine, admin, admin.id, reason="…")
+    with pytest.raises(Forbidden):
+        await accounts.patch_user(engine, admin, admin.id, role="customer")
+    with pytest.raises(Forbidden):
+        await accounts.suspend(engine, OPS, admin.id, reason="…")
+    assert (await accounts.suspend(engine, ADMIN, admin.id, reason="…")).value.active is False
+
+
+async def test_refuses_what_is_not_there(engine: Engine) -> None:
+    """A user who does not exist is not found."""
+    for missing in (
+        accounts.suspend(engine, ADMIN, UserId("usr_x"), reason="…"),
+        accounts.patch_user(engine, ADMIN, UserId("usr_x"), role="admin"),
+        accounts.read(engine, UserId("usr_x")),
+    ):
+        with pytest.raises(NotFound):
+            await missing
+
+
+async def test_a_wrong_password_and_an_unknown_address_are_the_same(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Same refusal, same words, and the same work done: a guess learns nothing about who has an account."""
+    await accounts.register(engine, new())
+    looked: list[bool] = []
+    real = passwords._matches
+
+    def counted(stored: str | None, password: str) -> bool:
+        looked.append(stored is not None)
+        return real(stored, password)
+
+    monkeypatch.setattr(passwords, "_matches", counted)
+    told = []
+    for email, password in (("ann@example.org", "wrong horse"), ("nobody@example.org", "correct horse")):
+        with pytest.raises(Unauthenticated) as refusal:
+            await accounts.login(engine, email, password)
+        told.append((refusal.value.code, refusal.value.detail))
+    assert told[0] == told[1]
+    assert looked == [True, False]
+
+
+async def test_an_unknown_address_takes_as_long() -> None:
+    """Without a stored hash one is checked all the same, and the answer is no even for its own password."""
+    loop = asyncio.get_running_loop()
+    stored = await passwords.hashed("correct horse")
+    await passwords.matches(None, "warm up")
+    took = []
+    for known in (stored, None):
+        begun = loop.time()
+        for _ in range(5):
+            assert not await passwords.matches(known, "a password that nobody has")
+        took.append(loop.time() - begun)
+    assert took[1] > took[0] / 3
+
+
+# Registration and sign-in
+
+
+async def test_registration_signs_in(engine: Engine) -> None:
+    """The answer holds the account and tokens that work; the password stands nowhere."""
+    done = (await accounts.register(engine, new(phone="+1 555"))).value
+    assert (done.user.email, done.user.role, done.user.active, done.user.phone) == (
+        "ann@example.org",
+        "customer",
+        True,
+        "+1 555",
+    )
+    who = await tokens.principal_of(engine, done.access_token)
+    assert (who.id, who.role, who.name) == (done.user.id, "customer", "Ann")
+    assert (await accounts.me(engine, who)) == done.user
+    async with engine.archive.reading() as conn:
+        stored = (await conn.execute(select(users.c.password_hash))).scalar() or ""
+    assert stored.startswith("$argon2id$")
+    assert b"correct horse" not in msgspec.json.encode(done)
+
+
+async def test_a_repeated_registration_needs_the_password(engine: Engine) -> None:
+    """The key alone gives no tokens to who saw it pass by; with the password it answers as the first time."""
+    key = str(uuid.uuid4())
+    first = await accounts.register(engine, new(), key=key)
+    with pytest.raises(ReusedKey):
+        await accounts.register(engine, new(password="another one"), key=key)
+    again = await accounts.register(engine, new(), key=key)
+    assert (again.repeated, again.value.user) == (True, first.value.user)
+
+
+async def test_login_hashes_off_the_loop(engine: Engine) -> None:
+    """While passwords are checked the loop goes on turning."""
+    await accounts.register(engine, new())
+    work = asyncio.gather(*(accounts.login(engine, "ann@example.org", "correct horse") for _ in range(4)))
+    turns = 0
+    while not work.done():
+        turns += 1
+        await asyncio.sleep(0)
+    assert turns > 50
+    assert all(done.token_type == "Bearer" for done in await work)
+
+
+async def test_a_new_technician_is_known_to_redis_and_not_yet_fit(engine: Engine) -> None:
+    """Registered, he has a profile to complete, and a hot record that says so."""
+    done = (await accounts.register(engine, new(role="technician"))).value
+    row = await roster.find_one(engine, done.user.id)  # type: ignore[arg-type]
+    assert (row.zone, row.kyc, row.account, row.capacity) == ("main", "pending", "pending", 1)
+    assert await technicians.zone_of(engine, done.user.id) == "main"
+
+
+# Administration
+
+
+async def test_users_are_listed_newest_first_in_pages(engine: Engine) -> None:
+    """Every account once, over pages; role and activity narrow the list."""
+    ids = [(await made(engine, f"u{n}@example.org", "customer" if n % 2 else "mediator")).id for n in range(5)]
+    await accounts.suspend(engine, ADMIN, ids[0], reason="…")
+    seen: list[UserId] = []
+    cursor = None
+    while True:
+        page = await accounts.find_users(engine, ADMIN, UserQuery(limit=2, cursor=cursor))
+        seen += [user.id for user in page.items]
+        if (cursor := page.next) is None:
+            break
+    assert sorted(seen) == sorted(ids)
+    assert len((await accounts.find_users(engine, ADMIN, UserQuery(role="mediator", active=True))).items) == 2
+    for wrong in (UserQuery(limit=0), UserQuery(limit=201), UserQuery(cursor="?")):
+        with pytest.raises(Invalid):
+            await accounts.find_users(engine, ADMIN, wrong)
+
+
+async def test_a_repeat_by_key_makes_one_account(engine: Engine) -> None:
+    """Creation is kept under its key, and the same key for another account is refused."""
+    key = str(uuid.uuid4())
+    first = await accounts.create_user(engine, ADMIN, new(role="service"), key=key)
+    again = await accounts.create_user(engine, ADMIN, new(role="service"), key=key)
+    assert (again.value, again.repeated) == (first.value, True)
+    with pytest.raises(ReusedKey):
+        await accounts.create_user(engine, ADMIN, new("other@example.org"), key=key)
+
+
+async def test_a_changed_role_needs_a_new_token(engine: Engine) -> None:
+    """The old token is expired at once, the sockets are told to come back, and a refresh gives the new role."""
+    done = (await accounts.register(engine, new())).value
+    await tokens.principal_of(engine, done.access_token)
+    await accounts.patch_user(engine, ADMIN, done.user.id, role="technician")
+    with pytest.raises(TokenExpired):
+        await tokens.principal_of(engine, done.access_token)
+    (told,) = await log_of.events(engine, "session.revoked")
+    assert (told.to, log_of.data(told)["code"]) == ((f"user:{done.user.id}",), 4006)
+    fresh = await accounts.refresh(engine, done.refresh_token)
+    assert fresh.user.role == "technician"
+    assert (await tokens.principal_of(engine, fresh.access_token)).role == "technician"
+    assert (await roster.find_one(engine, done.user.id)).kyc == "pending"  # type: ignore[arg-type]
+
+
+# Suspension
+
+
+async def test_a_suspension_bites_at_once(engine: Engine) -> None:
+    """When it is answered, tokens, refresh and login are refused and the sockets are told; reinstated he signs in."""
+    done = (await accounts.register(engine, new())).value
+    await tokens.principal_of(engine, done.access_token)
+    kept = await accounts.suspend(engine, OPS, done.user.id, reason="fraud")
+    assert kept.value.active is False
+    with pytest.raises(Forbidden):
+        await tokens.principal_of(engine, done.access_token)
+    with pytest.raises(Forbidden):
+        await accounts.refresh(engine, done.refresh_token)
+    with pytest.raises(Forbidden):
+        await accounts.login(engine, "ann@example.org", "correct horse")
+    with pytest.raises(Unauthenticated):
+        await accounts.login(engine, "ann@example.org", "wrong horse")
+    (told,) = await log_of.events(engine, "session.revoked")
+    assert (log_of.data(told), told.actor) == ({"code": 4502, "reason": "fraud"}, "ops_manager:cli_ops_manager")
+    await accounts.reinstate(engine, ADMIN, done.user.id)
+    with pytest.raises(Unauthenticated):
+        await accounts.refresh(engine, done.refresh_token)
+    fresh = await accounts.login(engine, "ann@example.org", "correct horse")
+    assert (await tokens.principal_of(engine, fresh.access_token)).id == done.user.id
+
+
+async def test_a_suspended_technician_claims_nothing_and_keeps_his_jobs(engine: Engine) -> None:
+    """His claim is ``account_not_approved`` whatever connection it comes on; what he holds stays his."""
+    who, job, second = await _working_technician(engine)
+    await jobs.claim(engine, who, job)
+    await accounts.suspend(engine, ADMIN, who.id, reason="…")
+    with pytest.raises(AccountNotApproved):
+        await jobs.claim(engine, who, second)
+    held = await technicians.hot(engine, DEFAULT_ZONE, [who.id])
+    assert (held[who.id].load, held[who.id].online) == (1, False)
+
+
+async def test_a_claim_racing_a_suspension_is_before_it_or_refused(engine: Engine) -> None:
+    """Once the suspension is answered no claim succeeds any more."""
+    who, job, second = await _working_technician(engine)
+    raced = asyncio.create_task(jobs.claim(engine, who, job))
+    await accounts.suspend(engine, ADMIN, who.id, reason="…")
+    await asyncio.gather(raced, return_exceptions=True)
+    with pytest.raises(AccountNotApproved):
+        await jobs.claim(engine, who, second)
+
+
+async def _working_technician(engine: Engine) -> tuple[Principal, JobId, JobId]:
+    serves = await people.service(engine)
+    who = await staff.fit(engine, serves, capacity=2)
+    customer = await people.customer(engine)
+    return who, await people.offered(engine, customer, serves), await people.offered(engine, customer, serves)
+
+
+async def test_a_suspension_that_redis_has_not_got_is_not_answered(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Committed but not in effect is *unknown*, never *not done*; the same key then brings it into effect."""
+    done = (await accounts.register(engine, new())).value
+    await tokens.principal_of(engine, done.access_token)
+    key = str(uuid.uuid4())
+
+    async def away(*_: Any, **__: Any) -> None:
+        raise Unavailable("Redis cannot be reached")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(technicians, "drop_account", away)
+        with pytest.raises(Indeterminate):
+            await accounts.suspend(engine, ADMIN, done.user.id, reason="…", key=key)
+    again = await accounts.suspend(engine, ADMIN, done.user.id, reason="…", key=key)
+    assert again.repeated
+    with pytest.raises(Forbidden):
+        await tokens.principal_of(engine, done.access_token)
+
+
+async def test_a_crash_between_commit_and_redis_is_repaired(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a dead process left undone the chore does, sockets included."""
+    done = (await accounts.register(engine, new())).value
+    await tokens.principal_of(engine, done.access_token)
+
+    async def killed(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(accounts, "_enforce", killed)
+        with pytest.raises(KeyboardInterrupt):
+            await accounts.suspend(engine, ADMIN, done.user.id, reason="…")
+    assert await accounts.repair(engine) == 1
+    assert await accounts.repair(engine) == 0
+    with pytest.raises(Forbidden):
+        await tokens.principal_of(engine, done.access_token)
+    assert len(await log_of.events(engine, "session.revoked")) == 1
+
+
+async def test_the_cli_principal_is_described(engine: Engine) -> None:
+    """Without an account he is still somebody."""
+    found = await accounts.me(engine, ADMIN)
+    assert (found.id, found.role, found.active, ADMIN.role in ADMINS) == ("cli_admin", "admin", True, True)

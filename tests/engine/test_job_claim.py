@@ -1,0 +1,289 @@
+"""Claims: each refusal in the order of PROTOCOL §3, then the one success, then its repeats."""
+
+from __future__ import annotations
+
+import uuid
+
+import orjson
+import pytest
+
+from engine import board, jobs, offers, technicians
+from engine.errors import (
+    AccountNotApproved,
+    AtCapacity,
+    CalloutError,
+    Cancelled,
+    Expired,
+    Forbidden,
+    IllegalTransition,
+    Invalid,
+    KycNotApproved,
+    NotFound,
+    NotOffered,
+    ProfileIncomplete,
+    ReusedKey,
+    Taken,
+    VersionConflict,
+)
+from engine.jobs import Step
+from engine.runtime import Engine
+from engine.store import keys
+from engine.types import DEFAULT_ZONE, Principal, TechnicianId, UserId, new_job_id
+from tests import people
+from tests.clock import forward
+from tests.engine import log_of
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"complete": False}, ProfileIncomplete),
+        ({"kyc": "pending"}, KycNotApproved),
+        ({"kyc": "rejected"}, KycNotApproved),
+        ({"account": "suspended"}, AccountNotApproved),
+        ({"complete": False, "kyc": "pending", "account": "suspended"}, ProfileIncomplete),
+        ({"kyc": "pending", "account": "suspended"}, KycNotApproved),
+    ],
+)
+async def test_who_is_not_fit_is_told_so_before_the_job_is_looked_at(
+    engine: Engine, change: dict[str, object], error: type[CalloutError]
+) -> None:
+    """The person is answered before the job: profile, KYC, account, even for a job that is not there."""
+    serves = await people.service(engine)
+    who = await people.technician(engine, "t1", serves, at=None, **change)
+    with pytest.raises(error):
+        await jobs.claim(engine, who, new_job_id(DEFAULT_ZONE))
+
+
+async def test_a_stranger_without_a_record_is_incomplete(engine: Engine) -> None:
+    """Whom Redis does not know has no profile."""
+    with pytest.raises(ProfileIncomplete):
+        await jobs.claim(engine, people.hot_technician("nobody"), new_job_id(DEFAULT_ZONE))
+
+
+@pytest.mark.parametrize("role", ["customer", "ops_manager", "admin", "service", "mediator"])
+async def test_only_technicians_claim(engine: Engine, role: str) -> None:
+    """Another role is forbidden, whatever the job."""
+    with pytest.raises(Forbidden):
+        await jobs.claim(engine, Principal(UserId("x"), role), new_job_id(DEFAULT_ZONE))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "name", ["", "job_main_1", "x", "job_other_01m7ykehw8kv7j2zzy75kyk383", "job_main_{}" + "0" * 24]
+)
+async def test_no_such_job(engine: Engine, name: str) -> None:
+    """A job that cannot be, or of a zone that is not served, is not found or unavailable; never a fault."""
+    serves = await people.service(engine)
+    who = await people.technician(engine, "t1", serves)
+    with pytest.raises(CalloutError) as caught:
+        await jobs.claim(engine, who, name)
+    assert caught.value.code in ("not_found", "unavailable")
+
+
+async def test_a_key_that_is_no_uuid_is_invalid(engine: Engine) -> None:
+    """A request key stands in a Redis key, so only a UUID will do."""
+    serves = await people.service(engine)
+    who = await people.technician(engine, "t1", serves)
+    with pytest.raises(Invalid):
+        await jobs.claim(engine, who, new_job_id(DEFAULT_ZONE), key="x y")
+
+
+async def test_the_job_answers_before_the_offer(engine: Engine) -> None:
+    """Cancelled, expired and taken are said even to who was never offered the job."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    near = await people.technician(engine, "t1", serves)
+    far = await people.technician(engine, "t2", serves, at=technicians.Position(10, 10))
+    taken = await people.offered(engine, carla, serves)
+    await jobs.claim(engine, near, taken)
+    with pytest.raises(Taken):
+        await jobs.claim(engine, far, taken)
+    gone = await people.offered(engine, carla, serves)
+    await jobs.command(engine, carla, gone, Step(command="cancel"))
+    with pytest.raises(Cancelled):
+        await jobs.claim(engine, far, gone)
+    late = await people.offered(engine, carla, serves)
+    await forward(engine, 901)
+    with pytest.raises(Expired):
+        await jobs.claim(engine, far, late)
+
+
+async def test_not_offered_declined_and_run_out(engine: Engine) -> None:
+    """Never offered and declined are `not_offered`; an offer that ran out while the job is open is `expired`."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    one = await people.technician(engine, "t1", serves)
+    two = await people.technician(engine, "t2", serves)
+    far = await people.technician(engine, "t3", serves, at=technicians.Position(10, 10))
+    job = await people.offered(engine, carla, serves)
+    with pytest.raises(NotOffered):
+        await jobs.claim(engine, far, job)
+    await offers.decline(engine, one, job)
+    with pytest.raises(NotOffered):
+        await jobs.claim(engine, one, job)
+    await forward(engine, 61)
+    with pytest.raises(Expired):
+        await jobs.claim(engine, two, job)
+
+
+async def test_at_capacity(engine: Engine) -> None:
+    """Who holds as many as he may is told so, and the job stays open to the others."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    one = await people.technician(engine, "t1", serves)
+    two = await people.technician(engine, "t2", serves)
+    first, second = await people.offered(engine, carla, serves), await people.offered(engine, carla, serves)
+    await jobs.claim(engine, one, first)
+    with pytest.raises(AtCapacity):
+        await jobs.claim(engine, one, second)
+    assert (await jobs.claim(engine, two, second)).message == "Job accepted"
+
+
+async def test_a_version_that_is_past_is_told_with_the_present_job(engine: Engine) -> None:
+    """A conditional claim on another version changes nothing and brings the job along."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    one = await people.technician(engine, "t1", serves)
+    job = await people.offered(engine, carla, serves)
+    with pytest.raises(VersionConflict) as caught:
+        await jobs.claim(engine, one, job, version=7)
+    assert orjson.loads(bytes(caught.value.extra["job"]))["version"] == 1
+
+
+async def test_the_winner_has_it_and_everybody_is_told(engine: Engine) -> None:
+    """One event to customer, holder and ops, one to those who lost; both sides' records agree."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    crowd = [await people.technician(engine, f"t{i}", serves) for i in range(4)]
+    job = await people.offered(engine, carla, serves)
+    done = await jobs.claim(engine, crowd[2], job)
+    won = orjson.loads(bytes(done.job or b""))
+    assert won["status"] == "accepted" and won["phase"] == "assigned" and won["version"] == 2
+    assert won["technician"] == {"id": "t2", "name": "T t2", "rating": 4.5}
+    assert won["customer"]["phone"] == "+1 555 0100" and won["actions"] == ["depart"]
+    [accepted] = await log_of.events(engine, "job.accepted", job)
+    assert accepted.seq == done.seq
+    assert set(accepted.to) == {f"user:{carla.id}", "user:t2", "role:ops"}
+    assert log_of.data(accepted)["technician"]["phone"] == "+1 555 0199"
+    [closed] = await log_of.events(engine, "offer.closed", job)
+    assert set(closed.to) == {"user:t0", "user:t1", "user:t3"}
+    assert log_of.data(closed)["reason"] == "taken"
+    assert await engine.store.redis.zcard(keys.supply(DEFAULT_ZONE, serves)) == 3
+    assert await engine.store.redis.zcard(keys.demand(DEFAULT_ZONE, serves)) == 0
+    for loser in (crowd[0], crowd[1], crowd[3]):
+        assert (await offers.open_to(engine, loser)).items == []
+        listed = keys.technician_offers(DEFAULT_ZONE, TechnicianId(UserId(loser.id)))
+        assert await engine.store.redis.zcard(listed) == 0
+
+
+async def test_the_same_key_gives_the_same_answer_and_one_event(engine: Engine) -> None:
+    """A repeat is answered to the letter as the first was, and nothing more happens; later steps do not change it."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    one = await people.technician(engine, "t1", serves)
+    job, key = await people.offered(engine, carla, serves), str(uuid.uuid4())
+    first = await jobs.claim(engine, one, job, key=key)
+    await jobs.command(engine, one, job, Step(command="depart"))
+    again = await jobs.claim(engine, one, job, key=key)
+    assert again.repeated and not first.repeated
+    assert (bytes(again.job or b""), again.seq, again.version) == (bytes(first.job or b""), first.seq, first.version)
+    assert len(await log_of.events(engine, "job.accepted", job)) == 1
+
+
+async def test_a_key_used_for_something_else_is_refused(engine: Engine) -> None:
+    """The same key with other arguments is `reused_key` and does nothing."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    one = await people.technician(engine, "t1", serves, capacity=2)
+    key = str(uuid.uuid4())
+    first, second = await people.offered(engine, carla, serves), await people.offered(engine, carla, serves)
+    await jobs.claim(engine, one, first, key=key)
+    with pytest.raises(ReusedKey):
+        await jobs.claim(engine, one, second, key=key)
+    assert not await log_of.events(engine, "job.accepted", second)
+
+
+async def test_a_verdict_is_known_as_long_as_the_job_is(engine: Engine) -> None:
+    """With the request key's time over, the job's own list of causes still knows the repeat."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    one = await people.technician(engine, "t1", serves)
+    job, key = await people.offered(engine, carla, serves), str(uuid.uuid4())
+    first = await jobs.claim(engine, one, job, key=key)
+    await jobs.command(engine, one, job, Step(command="depart"))
+    await engine.store.redis.delete(keys.request(DEFAULT_ZONE, one.id, key))
+    again = await jobs.claim(engine, one, job, key=key)
+    assert again.repeated and again.seq == first.seq
+
+
+async def test_a_refusal_is_remembered_and_says_so(engine: Engine) -> None:
+    """The first verdict stands for a minute, a refusal's too."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    one, two = await people.technician(engine, "t1", serves), await people.technician(engine, "t2", serves)
+    job, key = await people.offered(engine, carla, serves), str(uuid.uuid4())
+    await jobs.claim(engine, one, job)
+    for repeated in (False, True):
+        with pytest.raises(Taken) as caught:
+            await jobs.claim(engine, two, job, key=key)
+        assert caught.value.repeated is repeated
+
+
+async def test_the_holder_who_claims_again_hears_yes(engine: Engine) -> None:
+    """A claim by the present holder, without any key, answers as it did."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    one = await people.technician(engine, "t1", serves)
+    job = await people.offered(engine, carla, serves)
+    first = await jobs.claim(engine, one, job)
+    again = await jobs.claim(engine, one, job)
+    assert again.repeated and again.seq == first.seq
+
+
+async def test_steps_only_in_their_order_and_by_the_holder(engine: Engine) -> None:
+    """A step from another state is illegal, a stranger's is not found, another role's forbidden; nothing moves."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    one, two = await people.technician(engine, "t1", serves), await people.technician(engine, "t2", serves)
+    job = await people.offered(engine, carla, serves)
+    await jobs.claim(engine, one, job)
+    with pytest.raises(IllegalTransition):
+        await jobs.command(engine, one, job, Step(command="complete"))
+    with pytest.raises(NotFound):
+        await jobs.command(engine, two, job, Step(command="depart"))
+    with pytest.raises(Forbidden):
+        await jobs.command(engine, carla, job, Step(command="depart"))
+    with pytest.raises(NotFound):
+        await jobs.command(engine, one, job, Step(command="fly"))
+    with pytest.raises(NotFound):
+        await jobs.command(engine, one, job, Step(command="expire"))
+    for command in ("depart", "arrive", "start", "complete"):
+        await jobs.command(engine, one, job, Step(command=command))
+    with pytest.raises(IllegalTransition):
+        await jobs.command(engine, carla, job, Step(command="cancel"))
+    assert await engine.store.redis.zscore(keys.supply(DEFAULT_ZONE, serves), "t1") is not None
+
+
+async def test_a_stranger_learns_nothing_from_a_wrong_version(engine: Engine) -> None:
+    """The version is looked at last: who was never offered the job hears that, and no job comes along."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    far = await people.technician(engine, "far", serves, at=technicians.Position(10, 10))
+    near = await people.technician(engine, "near", serves)
+    job = await people.offered(engine, carla, serves)
+    with pytest.raises(NotOffered) as caught:
+        await jobs.claim(engine, far, job, version=99)
+    assert caught.value.extra == {}
+    with pytest.raises(VersionConflict):
+        await jobs.command(engine, near, job, Step(command="decline", version=99))
+
+
+async def test_an_offer_does_not_give_the_exact_place_away(engine: Engine) -> None:
+    """The public part has every member of a job but customer, address, reference and metadata; distances are coarse."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    one = await people.technician(engine, "t1", serves, at=technicians.Position(40.7516, -73.99))
+    await people.offered(engine, carla, serves)
+    [offer] = [orjson.loads(o) for o in (await offers.open_to(engine, one)).items]
+    assert offer["distance_m"] == 200
+    hidden = {"customer", "address", "reference", "metadata"}
+    full = orjson.loads((await board.find(engine, carla, board.JobQuery())).items[0])
+    assert set(full) - set(offer["job"]) == hidden | {"room"}
+
+
+async def test_a_fix_of_the_year_1970_is_the_oldest_not_the_newest(engine: Engine) -> None:
+    """`at` 0 is a time like any other."""
+    serves = await people.service(engine)
+    one = await people.technician(engine, "t1", serves)
+    await forward(engine, 1)
+    old, new = technicians.Fix(lat=1, lon=1, at=0), technicians.Fix(lat=2, lon=2)
+    await technicians.take_fixes(engine, one, "t1", [new, old])
+    row = await engine.store.redis.hget(keys.technician(DEFAULT_ZONE, TechnicianId(one.id)), "lat")
+    assert float(row or 0) == 2

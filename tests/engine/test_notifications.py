@@ -1,0 +1,84 @@
+"""Notifications: one's own alone, never behind the log, each once."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from engine import notifications
+from engine.archive import writer
+from engine.errors import Invalid, NotFound
+from engine.runtime import Engine
+from engine.store import keys
+from engine.types import DEFAULT_ZONE, Principal, UserId
+
+ME = Principal(UserId("usr_me"), "customer")
+YOU = Principal(UserId("usr_you"), "customer")
+
+
+async def tell(engine: Engine, who: Principal, *names: str) -> None:
+    """Notifications as the push runner tells them."""
+    cursor = keys.push_cursor(DEFAULT_ZONE)
+    at = int(await engine.store.redis.get(cursor) or 0)
+    told: list[str | bytes] = []
+    for name in names:
+        data = {"id": name, "kind": "k", "title": name, "body": "b", "job": "job_main_1"}
+        told += [who.id, msgspec.json.encode(data), ""]
+    names_of = [keys.meta(DEFAULT_ZONE), keys.log(DEFAULT_ZONE), cursor]
+    await engine.store.call(DEFAULT_ZONE, "notification_append", names_of, [at, at + 1, len(names), *told])
+
+
+async def listed(engine: Engine, who: Principal = ME) -> list[tuple[str, bool]]:
+    return [(item.id, item.read) for item in (await notifications.find(engine, who)).items]
+
+
+async def test_refuses_another_ones_notification(engine: Engine) -> None:
+    """What is not his does not exist for him, archived or not."""
+    await tell(engine, YOU, "n1")
+    for _ in range(2):
+        with pytest.raises(NotFound):
+            await notifications.mark_read(engine, ME, "n1")
+        assert await listed(engine) == []
+        await writer.run_once(engine)
+    for limit, cursor in ((0, None), (201, None), (10, "nonsense")):
+        with pytest.raises(Invalid):
+            await notifications.find(engine, ME, limit=limit, cursor=cursor)
+
+
+async def test_the_list_is_never_behind_the_log(engine: Engine) -> None:
+    """What was told this moment is listed before the archiver has seen it, and once when it has."""
+    await tell(engine, ME, "n1")
+    await writer.run_once(engine)
+    await tell(engine, ME, "n2")
+    await tell(engine, YOU, "x")
+    assert [name for name, _ in await listed(engine)] == ["n2", "n1"]
+    await writer.run_once(engine)
+    assert [name for name, _ in await listed(engine)] == ["n2", "n1"]
+    first = (await notifications.find(engine, ME)).items[0]
+    assert (first.kind, first.title, first.job, first.at.endswith("Z")) == ("k", "n2", "job_main_1", True)
+
+
+async def test_read_is_remembered_archived_or_not(engine: Engine) -> None:
+    """It may be marked before SQL has it, again is the same, and the mark is there afterwards."""
+    await tell(engine, ME, "n1")
+    for _ in range(2):
+        await notifications.mark_read(engine, ME, "n1")
+        assert await listed(engine) == [("n1", True)]
+        await writer.run_once(engine)
+    await tell(engine, ME, "n2")
+    assert await listed(engine) == [("n2", False), ("n1", True)]
+
+
+async def test_pages_show_each_once(engine: Engine) -> None:
+    """Over the seam between SQL and the log, too."""
+    await tell(engine, ME, *(f"a{n}" for n in range(4)))
+    await writer.run_once(engine)
+    await tell(engine, ME, *(f"b{n}" for n in range(3)))
+    seen: list[str] = []
+    cursor = None
+    while True:
+        page = await notifications.find(engine, ME, limit=2, cursor=cursor)
+        seen += [item.id for item in page.items]
+        if (cursor := page.next) is None:
+            break
+    assert seen == ["b2", "b1", "b0", "a3", "a2", "a1", "a0"]

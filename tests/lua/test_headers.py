@@ -1,0 +1,116 @@
+"""Every script keeps the contract in its header: keys declared are keys used, words replied are errors mapped."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from engine.errors import BY_WORD
+from engine.store import scripts
+from engine.store.scripts import Script, ScriptError
+
+ALL = scripts.load()
+INTERNAL = {"STALE_EPOCH", "OTHER_BLUEPRINT"}
+OPENING = {"UNCOMPARED", "EMPTY", "BEHIND", "FOREIGN", "CLOSED"}
+LUA = Path(scripts.folder())
+
+
+def _code(source: str) -> str:
+    """The source without comments."""
+    return re.sub(r"--[^\n]*", "", re.sub(r"--\[\[.*?\]\]", "", source, flags=re.S))
+
+
+@pytest.mark.parametrize("script", ALL.values(), ids=lambda s: s.name)
+def test_keys_declared_are_bound_in_order_and_used(script: Script) -> None:
+    """The first line of each script binds exactly the keys that its header declares, and each is used."""
+    own = _code((LUA / f"{script.name}.lua").read_text())
+    bound = re.search(r"local ([\w, ]+) = unpack\(KEYS\)", own)
+    assert bound, "binds no KEYS"
+    assert tuple(n.strip() for n in bound[1].split(",")) == script.keys
+    rest = own[bound.end() :]
+    assert [k for k in script.keys if not re.search(rf"\b{k}\b", rest)] == []
+
+
+@pytest.mark.parametrize("script", ALL.values(), ids=lambda s: s.name)
+def test_replies_are_declared_and_mapped(script: Script) -> None:
+    """Each word that a script can reply is in its header, each word in its header can be replied and is mapped."""
+    own = (LUA / f"{script.name}.lua").read_text()
+    used = set(re.findall(r"return \{'([A-Z_]+)'", _code(script.source)))
+    used |= set(re.findall(r"refuse\(req, fingerprint, '([A-Z_]+)'\)", script.source))
+    used |= set(re.findall(r"and '([A-Z_]+)' or", script.source)) | set(re.findall(r" or '([A-Z_]{3,})'\n", own))
+    if "unfit(t)" in _code(own) and "refuse(" in _code(own):
+        used |= {"PROFILE_INCOMPLETE", "KYC_NOT_APPROVED", "ACCOUNT_NOT_APPROVED"}
+    if "remembered" not in _code(own):
+        used -= {"REUSED_KEY"}
+    assert used - {"OK"} == set(script.err)
+    assert set(script.err) - INTERNAL - OPENING <= set(BY_WORD)
+
+
+@pytest.mark.parametrize("script", ALL.values(), ids=lambda s: s.name)
+def test_events_appended_are_declared(script: Script) -> None:
+    """The header names every event that the script can append, and no other."""
+    code = script.source
+    used = set(re.findall(r"type = '([a-z]+(?:\.[a-z]+)?)'", code))
+    own = (LUA / f"{script.name}.lua").read_text()
+    if "append(" not in _code(own) and "go_offline(" not in _code(own):
+        used = set()
+    if "type = kind" in own:  # named by the caller, from a family
+        used |= {e for e in script.emits if e.endswith(".*")}
+    if "type = type" in own:
+        used |= {e for e in script.emits if e.startswith("job.")}
+    for helper, event in (("offer_closed(", "offer.closed"), ("offer_created(", "offer.created")):
+        if helper not in _code(own) and not (event == "offer.closed" and "go_offline(" in _code(own)):
+            used -= {event}
+    if "tech_status(" not in _code(own) and "go_offline(" not in _code(own):
+        used -= {"technician.status"}
+    if script.name == "technician_online":
+        used -= {"offer.closed"}
+    assert used == set(script.emits)
+
+
+@pytest.mark.parametrize("script", ALL.values(), ids=lambda s: s.name)
+def test_every_script_asks_for_the_epoch_first(script: Script) -> None:
+    """No script but zone_open writes before it has compared the caller's epoch."""
+    if script.name == "zone_open":
+        return
+    assert script.argv[0] == "epoch"
+    own = _code((LUA / f"{script.name}.lua").read_text())
+    entered = own.index("enter(meta,")
+    first_call = own.find("redis.call")
+    assert first_call == -1 or entered < first_call
+
+
+@pytest.mark.parametrize("path", sorted(LUA.rglob("*.lua")), ids=lambda p: p.stem)
+def test_scripts_are_short_and_use_what_every_server_has(path: Path) -> None:
+    """At most 80 lines, and none of the libraries that fakeredis or a plain server lacks."""
+    text = path.read_text()
+    assert text.count("\n") <= 80
+    assert not re.search(r"\b(cmsgpack|struct|sha1hex)\b|\bbit\.|^#!", text, re.M)
+    if path.parent == LUA:
+        return
+    assert not re.search(r"^(?!local |--|\s|end|\)|$)", text, re.M), "a library holds local functions alone"
+
+
+def test_a_script_without_a_header_is_refused(tmp_path: Path) -> None:
+    """A file that does not open with its contract is named in the error."""
+    (tmp_path / "a_b.lua").write_text("return 1\n")
+    with pytest.raises(ScriptError, match=r"a_b\.lua"):
+        scripts.load(tmp_path)
+
+
+def test_a_missing_include_is_named_with_file_and_line(tmp_path: Path) -> None:
+    """An include of nothing says where it stands."""
+    (tmp_path / "a_b.lua").write_text('--[[ a_b: x.\nKEYS meta\n]]\n--- @include "lib/none"\n')
+    with pytest.raises(ScriptError, match=r"a_b\.lua:4"):
+        scripts.load(tmp_path)
+
+
+def test_an_error_is_told_by_file_and_line_of_the_source(tmp_path: Path) -> None:
+    """The server's line number of the joined text becomes the place in the file that somebody can open."""
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "x.lua").write_text("local function f()\n  return nil + 1\nend\n")
+    (tmp_path / "a_b.lua").write_text('--[[ a_b: x.\nKEYS meta\n]]\n--- @include "lib/x"\nreturn f()\n')
+    script = scripts.load(tmp_path)["a_b"]
+    assert script.locate("ERR user_script:5: attempt to add") == "ERR lib/x.lua:2: attempt to add"

@@ -1,0 +1,149 @@
+"""Many want the same job at once: one has it, all know it, and nobody hears it twice."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from engine import jobs, scheduler
+from engine.errors import CalloutError
+from engine.jobs import Step
+from engine.rules import blueprint
+from engine.runtime import Engine
+from engine.settings import Settings
+from engine.store import keys
+from engine.types import DEFAULT_ZONE, Principal
+from server.serve import Running, running
+from tests import people
+from tests.clock import forward
+from tests.engine import log_of
+from tests.wait import wait_until
+from tests.wire import Wire, token
+
+CROWD, ROUNDS = 64, 200
+
+
+@pytest.fixture
+def settings(settings: Settings, tmp_path: Path) -> Settings:
+    """With a blueprint of the test's own, whose first wave is as large as the crowd."""
+    folder = tmp_path / "blueprints"
+    folder.mkdir()
+    text = (blueprint.shipped() / "home_service.toml").read_text()
+    (folder / "home_service.toml").write_text(text.replace("size = 10,", f"size = {CROWD},"))
+    return msgspec.structs.replace(settings, blueprints=str(folder))
+
+
+@pytest.fixture
+async def server(settings: Settings) -> AsyncIterator[Running]:
+    """A server with that blueprint; its scheduler opens the waves."""
+    async with running(msgspec.structs.replace(settings, port=0)) as serving:
+        yield serving
+
+
+async def test_64_connected_technicians_claim_the_same_job_200_times(server: Running) -> None:
+    """Each time one wins and 63 hear `taken`; each loser gets `job_taken` once, the customer `job_accepted` once."""
+    engine = server.engine
+    serves, carla = await people.service(engine), await people.customer(engine)
+    crowd = [await people.technician(engine, f"t{i}", serves, capacity=1000) for i in range(CROWD)]
+    wires = [await Wire(server.ws_url, await token(engine, who)).open() for who in crowd]
+    follower = await Wire(server.ws_url, await token(engine, carla)).open()
+    wins: Counter[str] = Counter()
+    names: list[str] = []
+    for _ in range(ROUNDS):
+        job = people.id_of(await people.job(engine, carla, serves))
+        names.append(job)
+        await asyncio.gather(*(wire.told("new_job_broadcast", job) for wire in wires))
+        replies = await asyncio.gather(*(wire.claim(job) for wire in wires))
+        won = [who.id for who, reply in zip(crowd, replies, strict=True) if "ok" in reply]
+        codes = Counter(reply["error"]["code"] for reply in replies if "error" in reply)
+        assert len(won) == 1 and codes == {"taken": CROWD - 1}
+        wins[won[0]] += 1
+    await asyncio.gather(*(follower.told("job_accepted", job) for job in names))
+    last = names[-1]
+    await wait_until(lambda: all(w.of("job_taken", last) or w.of("job_accepted", last) for w in wires))
+    accepted = Counter(p["data"]["job"]["id"] for p in follower.of("job_accepted"))
+    assert accepted == dict.fromkeys(names, 1)
+    for who, wire in zip(crowd, wires, strict=True):
+        taken = Counter(p["data"]["job"]["id"] for p in wire.of("job_taken"))
+        mine = Counter(p["data"]["job"]["id"] for p in wire.of("job_accepted"))
+        assert taken + mine == dict.fromkeys(names, 1)
+        assert len(mine) == wins[who.id]
+    for wire in (*wires, follower):
+        await wire.close()
+
+
+async def one_outcome(engine: Engine, job: str, crowd: list[Principal]) -> str:
+    """Check that job, holder's record, indexes and events all tell of the same end; returns the events of it."""
+    row = await engine.store.redis.hgetall(keys.job(DEFAULT_ZONE, job))  # type: ignore[arg-type]
+    status, holder = row[b"status"].decode(), row[b"holder"].decode()
+    ends = [
+        e for e in await log_of.events(engine, job=job) if e.type in ("job.accepted", "job.cancelled", "job.expired")
+    ]
+    for who in crowd:
+        held = await engine.store.redis.sismember(keys.technician_jobs(DEFAULT_ZONE, who.id), job)  # type: ignore[arg-type]
+        assert bool(held) == (status == "accepted" and holder == who.id)
+    assert await engine.store.redis.zscore(keys.demand(DEFAULT_ZONE, row[b"service"].decode()), job) is None
+    types = [e.type for e in ends]
+    assert types in (["job.accepted"], ["job.cancelled"], ["job.expired"], ["job.accepted", "job.cancelled"])
+    versions = [log_of.data(e)["job"]["version"] for e in ends]
+    assert versions == sorted(set(versions))
+    closed = Counter(to for e in await log_of.events(engine, "offer.closed", job) for to in e.to)
+    assert all(n == 1 for n in closed.values())
+    return " ".join(types)
+
+
+@pytest.mark.parametrize("other", ["cancel", "expire"])
+async def test_cancel_and_expiry_racing_claims_have_one_outcome(engine: Engine, other: str) -> None:
+    """300 rounds of three claims against a cancel or the expiry: always one end, told the same to all."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    crowd = [await people.technician(engine, f"t{i}", serves, capacity=1000) for i in range(3)]
+    draw, ends = random.Random(11), Counter[str]()
+
+    async def attempt(who: Principal, job: str, command: str) -> bool:
+        try:
+            await jobs.command(engine, who, job, Step(command=command))
+            return True
+        except CalloutError as error:
+            assert error.code in ("taken", "cancelled", "expired", "illegal_transition")
+            return False
+
+    async def expire(job: str) -> bool:
+        while await engine.store.redis.hget(keys.job(DEFAULT_ZONE, job), "status") == b"broadcasted":
+            await scheduler._do(engine, DEFAULT_ZONE, f"expire:{job}")
+        return True
+
+    for _ in range(300):
+        job = await people.offered(engine, carla, serves)
+        if other == "expire":
+            late = await engine.store.redis.hget(keys.job(DEFAULT_ZONE, job), "expires")
+            at = int(late or 0) - 900_000 + draw.randrange(0, 7)  # ends in the middle of the race
+            await engine.store.redis.hset(keys.job(DEFAULT_ZONE, job), "expires", at)
+        acts = [attempt(who, job, "claim") for who in crowd]
+        acts.append(attempt(carla, job, "cancel") if other == "cancel" else expire(job))
+        draw.shuffle(acts)
+        done = await asyncio.gather(*acts)
+        assert sum(done) >= 1
+        ends[await one_outcome(engine, job, crowd)] += 1
+    first = "job.accepted job.cancelled" if other == "cancel" else "job.accepted"
+    assert set(ends) == {first, "job.cancelled" if other == "cancel" else "job.expired"}
+
+
+async def test_an_expiry_that_lost_to_a_claim_leaves_it_alone(engine: Engine) -> None:
+    """The sweep after the claim is a no-op, the claim after the sweep is refused: neither overwrites the other."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    one = await people.technician(engine, "t1", serves, capacity=2)
+    won, lost = await people.offered(engine, carla, serves), await people.offered(engine, carla, serves)
+    await jobs.claim(engine, one, won)
+    await forward(engine, 901)
+    for job in (won, lost):
+        await scheduler._do(engine, DEFAULT_ZONE, f"expire:{job}")
+    assert await one_outcome(engine, won, [one]) == "job.accepted"
+    assert await one_outcome(engine, lost, [one]) == "job.expired"
+    with pytest.raises(CalloutError, match="expired"):
+        await jobs.claim(engine, one, lost)

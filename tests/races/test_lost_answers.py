@@ -1,0 +1,46 @@
+"""The network between a client and the server loses an answer: the same key again, and all is as it should be (G2)."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+
+import httpx
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from server.serve import Running
+from tests import people
+from tests.engine import log_of
+from tests.proxy import Proxy
+from tests.wire import Wire, token
+
+
+async def test_a_claim_whose_answer_is_dropped_is_answered_the_same_over_any_transport(server: Running) -> None:
+    """Dropped on the socket, asked again on a new socket and by HTTP with the same key: one answer, one event."""
+    engine = server.engine
+    serves, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "tom", serves)
+    bearer, key = await token(engine, tom), str(uuid.uuid4())
+    follower = await Wire(server.ws_url, await token(engine, carla)).open()
+    async with Proxy(server.url) as between:
+        wire = await Wire(between.url.replace("redis", "ws") + "/v1/ws", bearer).open()
+        job = people.id_of(await people.job(engine, carla, serves))
+        await wire.told("new_job_broadcast", job)
+        between.drop_next = b'"message":"Job accepted"'
+        with pytest.raises((asyncio.CancelledError, ConnectionClosed)):
+            await wire.claim(job, key)
+        assert between.dropped == 1
+        await wire.open()
+        again = await wire.claim(job, key)
+        await wire.close()
+    assert again["repeated"] is True and again["ok"]["message"] == "Job accepted"
+    async with httpx.AsyncClient(base_url=server.url) as http:
+        headers = {"Authorization": f"Bearer {bearer}", "Idempotency-Key": key}
+        by_http = await http.post(f"/v1/jobs/{job}/claim", json={}, headers=headers)
+    assert by_http.status_code == 200 and by_http.headers["idempotency-replayed"] == "true"
+    assert by_http.json()["job"] == again["ok"]["job"]
+    await follower.told("job_accepted", job)
+    assert len(await log_of.events(engine, "job.accepted", job)) == 1
+    assert len(follower.of("job_accepted", job)) == 1 and len(wire.of("job_accepted", job)) == 1
+    await follower.close()

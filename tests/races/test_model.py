@@ -1,0 +1,398 @@
+"""The engine against a small model of it: any order of commands, repeats, departures and jumps of time.
+
+What each command must answer is predicted from the record and the clock before it; after every step the record, the
+indexes, the counters, the due work and the log must tell the same story. Keys come from a pool that all share, so
+that repeats, reused keys and two people with one key all occur.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections import Counter
+from collections.abc import Awaitable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, TypeVar
+
+import orjson
+from hypothesis import HealthCheck, Phase
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from engine import jobs, offers, scheduler, technicians
+from engine.archive import projection
+from engine.errors import Refused
+from engine.jobs import Step
+from engine.requests import Outcome
+from engine.runtime import Engine, open_engine
+from engine.settings import Settings
+from engine.store import keys
+from engine.technicians import Fix, TechnicianRecord
+from engine.types import DEFAULT_ZONE, JobId, Principal, ServiceId, TechnicianId, UserId
+from tests import people
+from tests.clock import forward, sleep_through
+from tests.engine import log_of
+
+Z = DEFAULT_ZONE
+T = TypeVar("T")
+LEASE_MS = 90_000
+STEPS = {"depart": "accepted", "arrive": "on_the_way", "start": "reached", "complete": "in_progress"}
+TO = {"depart": "on_the_way", "arrive": "reached", "start": "in_progress", "complete": "completed"}
+HELD = {"accepted", "on_the_way", "reached", "in_progress"}
+CANCELLABLE = {"broadcasted", "accepted", "on_the_way", "reached"}
+JUMPS_S = (1.4, 7, 35, 63, 98, 910)
+"""Multiples of 0.7 s, of which no sum is a lease, an offer's or a job's life: nothing is predicted on the edge."""
+KEYS = [str(uuid.UUID(int=n)) for n in range(6)]
+PEOPLE = ("a", "b", "c")
+
+Verdict = tuple[Any, ...]
+Record = dict[str, str]
+
+
+def answer(done: Outcome) -> Verdict:
+    """All of an answer that a repeat must give again."""
+    assert done.job is not None
+    return ("ok", bytes(done.job), done.message, done.seq, done.version)
+
+
+class Model(RuleBasedStateMachine):
+    """One example: three technicians, a customer, a service of their own, and whatever is done with them."""
+
+    loop: asyncio.AbstractEventLoop
+    engine: Engine
+    examples = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        Model.examples += 1
+        self.tag = f"m{Model.examples}"
+        self.jobs: list[JobId] = []
+        self.verdicts: dict[tuple[str, str], tuple[tuple[str, str], Verdict]] = {}
+        self.claims: dict[str, tuple[str, Verdict]] = {}
+        self.last: dict[str, tuple[str, str, Verdict]] = {}
+        self.versions: Counter[str] = Counter()
+
+    def wait(self, work: Awaitable[T]) -> T:
+        """Do one asynchronous thing."""
+        return self.loop.run_until_complete(work)
+
+    # what there is
+
+    def hot(self, key: str) -> Record:
+        """A hash as text."""
+        row: Any = self.wait(self.engine.store.run("HGETALL", key))
+        return {row[i].decode(): row[i + 1].decode() for i in range(0, len(row), 2)}
+
+    def job(self, job: JobId) -> Record:
+        """A job's record."""
+        return self.hot(keys.job(Z, job))
+
+    def tech(self, name: str) -> Record:
+        """A technician's record."""
+        return self.hot(keys.technician(Z, TechnicianId(UserId(name))))
+
+    def members(self, key: str) -> set[str]:
+        """A sorted set's members."""
+        return {m.decode() for m in self.wait(self.engine.store.run("ZRANGE", key, 0, -1))}
+
+    def clock(self) -> tuple[int, int]:
+        """Now, and since when the zone is open, as the next script will have it."""
+        seconds, micros = self.wait(self.engine.store.run("TIME"))
+        meta = self.hot(keys.meta(Z))
+        now = int(seconds) * 1000 + int(micros) // 1000 + int(meta.get("skew", 0))
+        unseen = now > int(meta["now"]) + 5000
+        return max(now, int(meta["now"])), now if unseen else int(meta["opened_at"])
+
+    def over(self, at: int) -> bool:
+        """Whether what ends at ``at`` has ended."""
+        now, opened = self.clock()
+        return now > at > 0 and (opened == 0 or now > opened + LEASE_MS)
+
+    def who(self, name: str) -> Principal:
+        """A technician of this example."""
+        return people.hot_technician(f"{self.tag}{name}")
+
+    # what must be answered
+
+    def expected(self, who: Principal, job: JobId, command: str) -> str:
+        """The code that a command of ``who`` must be answered with, or ``ok``."""
+        record = self.job(job)
+        if command == "cancel":
+            named = {"cancelled": "cancelled", "expired": "expired"}
+            ok = record["status"] in CANCELLABLE
+            return "ok" if ok else named.get(record["status"], "illegal_transition")
+        if command in STEPS:
+            if record["holder"] != who.id:
+                return "not_found"
+            return "ok" if record["status"] == STEPS[command] else "illegal_transition"
+        return self.expected_of_offer(who, job, command, record)
+
+    def expected_of_offer(self, who: Principal, job: JobId, command: str, record: Record) -> str:
+        """The same of a claim and a decline: person, then job, then offer."""
+        tech = self.tech(who.id)
+        if command == "claim" and tech["account"] != "approved":
+            return "account_not_approved"
+        offer = self.hot(keys.offers(Z, job)).get(who.id, "").split()
+        if command == "decline" and offer and offer[0] == "rejected":
+            return "ok"
+        if record["status"] in ("cancelled", "expired"):
+            return record["status"]
+        if command == "claim" and record["phase"] == "open" and self.over(int(record["expires"])):
+            return "expired"
+        if record["holder"]:
+            return "taken"
+        if not offer or offer[0] in ("rejected", "withdrawn"):
+            return "not_offered"
+        if offer[0] != "sent" or self.over(int(offer[3])):
+            return "expired"
+        full = int(tech["load"]) >= int(tech["capacity"])
+        return "at_capacity" if command == "claim" and full else "ok"
+
+    def act(self, who: Principal, job: JobId, command: str, key: str) -> None:
+        """Give a command and hold its answer against what was expected of it."""
+        asked = (command, job)
+        before = self.verdicts.get((who.id, key))
+        as_then = self.claims[job][1] if command == "claim" and self.holds(who, job) else None
+        if job in self.last and self.last[job][:2] == (command, who.id):
+            as_then = self.last[job][2]
+        wanted = self.expected(who, job, command)
+        if command == "claim" and wanted in ("account_not_approved", "cancelled", "expired"):
+            as_then = None
+        verdict = self.wait(self.give(who, job, command, key))
+        if before is not None:
+            assert verdict == (before[1] if before[0] == asked else ("reused_key",)), (asked, before)
+            return
+        self.verdicts[who.id, key] = (asked, verdict)
+        if as_then is not None:
+            assert verdict == as_then
+            return
+        assert verdict[0] == wanted, (asked, verdict, wanted)
+        if wanted == "ok" and command != "decline":
+            self.last[job] = (command, who.id, verdict)
+            if command == "claim":
+                self.claims[job] = (who.id, verdict)
+                assert orjson.loads(verdict[1])["technician"]["id"] == who.id
+
+    def holds(self, who: Principal, job: JobId) -> bool:
+        """Whether ``who`` was told that the job is his."""
+        return job in self.claims and self.claims[job][0] == who.id
+
+    async def give(self, who: Principal, job: JobId, command: str, key: str) -> Verdict:
+        """The answer to a command, as what can be compared."""
+        try:
+            return answer(await jobs.command(self.engine, who, job, Step(command=command), key=key))
+        except Refused as refused:
+            return (refused.code,)
+
+    # what may happen
+
+    @initialize()
+    def begin(self) -> None:
+        """A customer, a service, and three technicians online, one of whom may hold two jobs."""
+        self.serves: ServiceId = self.wait(people.service(self.engine))
+        self.carla = self.wait(people.customer(self.engine))
+        for name in PEOPLE:
+            self.profile(name, 2 if name == "c" else 1, "approved")
+            self.online(name)
+
+    @rule()
+    @precondition(lambda self: len(self.jobs) < 5)
+    def book(self) -> None:
+        """A new job, with its first wave."""
+        self.jobs.append(self.wait(people.offered(self.engine, self.carla, self.serves)))
+
+    @rule(
+        name=st.sampled_from(PEOPLE),
+        which=st.integers(0, 4),
+        command=st.sampled_from(["claim", "claim", "claim", "decline"]),
+        key=st.sampled_from(KEYS),
+    )
+    @precondition(lambda self: self.jobs)
+    def answer_offer(self, name: str, which: int, command: str, key: str) -> None:
+        """A technician claims or declines whatever it is."""
+        self.act(self.who(name), self.jobs[which % len(self.jobs)], command, key)
+
+    @rule(which=st.integers(0, 4), command=st.sampled_from(list(STEPS)), fresh=st.booleans())
+    @precondition(lambda self: self.claims)
+    def go_on(self, which: int, command: str, fresh: bool) -> None:
+        """A holder does the next thing, or something out of turn."""
+        job = JobId(list(self.claims)[which % len(self.claims)])
+        status = self.job(job)["status"]
+        if fresh and status in STEPS.values():
+            command = next(c for c, at in STEPS.items() if at == status)
+        holder = Principal(UserId(self.claims[job][0]), "technician")
+        self.act(holder, job, command, str(uuid.uuid4()))
+
+    @rule(which=st.integers(0, 4), key=st.sampled_from(KEYS))
+    @precondition(lambda self: self.jobs)
+    def cancel(self, which: int, key: str) -> None:
+        """The customer cancels, whatever the state."""
+        self.act(self.carla, self.jobs[which % len(self.jobs)], "cancel", key)
+
+    @rule(name=st.sampled_from(PEOPLE))
+    def online(self, name: str) -> None:
+        """A technician comes online, if he may."""
+        who = self.who(name)
+        try:
+            self.wait(technicians.set_availability(self.engine, who, who.id, online=True, position=people.HERE))
+        except Refused as refused:
+            assert refused.code == "account_not_approved" == self.refused_account(name)
+
+    def refused_account(self, name: str) -> str:
+        """The code of somebody who is suspended."""
+        return "" if self.tech(self.who(name).id)["account"] == "approved" else "account_not_approved"
+
+    @rule(name=st.sampled_from(PEOPLE))
+    def offline(self, name: str) -> None:
+        """A technician goes offline."""
+        who = self.who(name)
+        self.wait(technicians.set_availability(self.engine, who, who.id, online=False))
+
+    @rule(name=st.sampled_from(PEOPLE), capacity=st.integers(1, 2), account=st.sampled_from(["approved", "suspended"]))
+    def profile(self, name: str, capacity: int, account: str) -> None:
+        """His profile changes: he may hold more or fewer, is suspended or reinstated."""
+        who = TechnicianId(UserId(f"{self.tag}{name}"))
+        self.versions[name] += 1
+        record = TechnicianRecord(
+            id=who,
+            version=self.versions[name],
+            name='T \' "%s"',
+            phone=None,
+            services=[self.serves],
+            complete=True,
+            kyc="approved",
+            account=account,
+            capacity=capacity,
+        )
+        self.wait(technicians.put(self.engine, record))
+
+    @rule(name=st.sampled_from(PEOPLE), north=st.sampled_from([0.0, 0.002, 0.05, 1.0]))
+    def move(self, name: str, north: float) -> None:
+        """A fix, near or far."""
+        who = self.who(name)
+        fix = Fix(lat=people.HERE.lat + north, lon=people.HERE.lon)
+        self.wait(technicians.take_fixes(self.engine, who, who.id, [fix]))
+
+    @rule(seconds=st.sampled_from(JUMPS_S), asleep=st.booleans())
+    def pass_time(self, seconds: float, asleep: bool) -> None:
+        """Time goes by, unseen or with somebody awake who does what is due."""
+        self.wait((sleep_through if asleep else forward)(self.engine, seconds))
+        if not asleep:
+            self.do_due_work(6)
+
+    @rule()
+    def touch(self) -> None:
+        """The gateway renews the leases."""
+        self.wait(technicians.touch(self.engine, Z, [self.who(name).id for name in PEOPLE]))
+
+    @rule(turns=st.integers(1, 4))
+    def do_due_work(self, turns: int) -> None:
+        """What is due is done; nobody goes, and nothing ends, before its time."""
+        before = {job: self.job(job) for job in self.jobs}
+        for _ in range(turns):
+            seen = dict(self.seen())
+            self.wait(scheduler.run_once(self.engine, Z))
+            for name in PEOPLE:
+                who = self.who(name).id
+                if who in seen and who not in dict(self.seen()):
+                    assert self.over(seen[who] + LEASE_MS)
+        for job, was in before.items():
+            now = self.job(job)
+            if now["status"] != was["status"]:
+                assert (was["status"], now["status"]) == ("broadcasted", "expired")
+                assert self.over(int(was["expires"]))
+
+    def seen(self) -> list[tuple[str, int]]:
+        """The last signs of life."""
+        rows = self.wait(self.engine.store.run("ZRANGE", keys.seen(Z), 0, -1, "WITHSCORES"))
+        return [(rows[i].decode(), int(float(rows[i + 1]))) for i in range(0, len(rows), 2)]
+
+    # what must always be so
+
+    @invariant()
+    def one_story(self) -> None:
+        """Holders, loads, supply, demand, offers, due work and log agree."""
+        if not hasattr(self, "serves"):
+            return
+        records = {job: self.job(job) for job in self.jobs}
+        is_open = {job for job, record in records.items() if record["status"] == "broadcasted"}
+        assert self.members(keys.demand(Z, self.serves)) == is_open
+        due = self.members(keys.due(Z))
+        for job, record in records.items():
+            waves = {entry for entry in due if entry.startswith(f"wave:{job}:")}
+            assert waves == ({f"wave:{job}:{int(record['wave']) + 1}"} if job in is_open else set())
+            assert (f"expire:{job}" in due) == (job in is_open)
+            assert record["holder"] == (self.claims[job][0] if job in self.claims else "")
+        supply = self.members(keys.supply(Z, self.serves))
+        for name in PEOPLE:
+            self.one_technician(self.who(name).id, records, is_open, supply)
+        meta = self.hot(keys.meta(Z))
+        assert self.wait(self.engine.store.run("XLEN", keys.log(Z))) == int(meta["seq"])
+
+    def one_technician(self, who: str, records: dict[JobId, Record], is_open: set[JobId], supply: set[str]) -> None:
+        """What holds of each technician."""
+        tech, name = self.tech(who), TechnicianId(UserId(who))
+        held = {job for job, r in records.items() if r["holder"] == who and r["status"] in HELD}
+        listed = self.wait(self.engine.store.run("SMEMBERS", keys.technician_jobs(Z, name)))
+        assert {job.decode() for job in listed} == held and int(tech["load"]) == len(held)
+        fit = tech.get("online") == "1" and tech["account"] == "approved" and len(held) < int(tech["capacity"])
+        assert (who in supply) == fit
+        assert tech.get("online") != "1" or who in dict(self.seen())
+        pull = self.members(keys.technician_offers(Z, name))
+        for job in is_open:
+            offer = self.hot(keys.offers(Z, job)).get(who, "").split()
+            if offer and offer[0] == "sent":
+                assert tech.get("online") == "1" and job in pull
+        shown = self.wait(offers.open_to(self.engine, people.hot_technician(who))).items
+        for item in shown:
+            job = JobId(orjson.loads(item)["job"]["id"])
+            assert job in is_open and self.expected(people.hot_technician(who), job, "decline") == "ok"
+
+    def teardown(self) -> None:
+        """The log alone tells of every job what the record says; then all is cleared away for the next example."""
+        if not self.jobs:
+            return
+        told = projection.fold(self.wait(log_of.events(self.engine)))
+        for job in self.jobs:
+            record, row = self.job(job), told.jobs[job]
+            assert (row["status"], row["version"]) == (record["status"], int(record["version"]))
+            assert (row["technician"] or "") == record["holder"]
+            accepted = [e for e in told.events if e["job"] == job and e["type"] == "job.accepted"]
+            assert len(accepted) == (job in self.claims)
+        for job in self.jobs:
+            self.wait(self.give(people.ADMIN, job, "cancel", str(uuid.uuid4())))
+        for name in PEOPLE:
+            self.offline(name)
+
+
+def test_the_engine_keeps_to_its_model(settings: Settings) -> None:
+    """Examples of some forty steps each: verdicts as predicted, repeats as the first time, all records agreeing."""
+    Path(settings.data).mkdir(exist_ok=True)
+    loop, stack = asyncio.new_event_loop(), AsyncExitStack()
+    try:
+        Model.loop = loop
+        Model.engine = loop.run_until_complete(stack.enter_async_context(open_engine(settings)))
+        run_state_machine_as_test(
+            Model,
+            settings=hypothesis_settings(
+                max_examples=60,
+                stateful_step_count=40,
+                derandomize=True,
+                phases=[Phase.generate],
+                deadline=None,
+                database=None,
+                suppress_health_check=list(HealthCheck),
+            ),
+        )
+    finally:
+        loop.run_until_complete(stack.aclose())
+        loop.close()

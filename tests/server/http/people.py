@@ -1,0 +1,65 @@
+"""Making people and jobs over HTTP."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from engine.signer import access_token
+from engine.types import Role, UserId
+from server.serve import Running
+from tests.server.http.client import HERE, Client
+from tests.wait import wait_until
+
+
+def principal(site: Running, http: Any, role: Role) -> Client:
+    """A principal as `callout token` makes them: active without an account."""
+    name = f"cli_{role}"
+    return Client(http, access_token(site.engine.signer, UserId(name), role), name)
+
+
+async def register(nobody: Client, role: str) -> Client:
+    """A fresh customer or technician."""
+    email = f"{uuid.uuid4().hex}@example.org"
+    body = {"email": email, "password": "correct horse", "name": "Ada", "role": role, "phone": "+49 30 1"}
+    told = (await nobody("POST", "/v1/auth/register", body)).json()
+    return Client(nobody.http, told["access_token"], told["user"]["id"])
+
+
+async def make_service(admin: Client) -> str:
+    """A service on offer."""
+    body = {"name": "Boiler repair", "category": "heating", "base_amount": 9000, "currency": "EUR"}
+    return str((await admin("POST", "/v1/services", {**body, "pricing": "flat"})).json()["service"]["id"])
+
+
+async def approve(technician: Client, admin: Client, service: str) -> None:
+    """Give a technician a whole profile and good reviews."""
+    mine = f"/v1/technicians/{technician.user}"
+    await technician("PATCH", mine, {"services": [service]})
+    await admin("POST", f"{mine}/review", {"kyc": "approved", "account": "approved"})
+
+
+async def go_online(technician: Client, **place: float) -> None:
+    """Put an approved technician to work at ``place`` (``HERE`` unless given)."""
+    path = f"/v1/technicians/{technician.user}/availability"
+    answer = await technician("PUT", path, {"online": True, **HERE, **place})
+    assert answer.json()["receiving"] is True, answer.text
+
+
+async def book(customer: Client, service: str, **more: Any) -> dict[str, Any]:
+    """A job near ``HERE``."""
+    body = {"service": service, **HERE, "address": "Torstrasse 1", **more}
+    answer = await customer("POST", "/v1/jobs", body)
+    assert answer.status_code == 201, answer.text
+    job: dict[str, Any] = answer.json()["job"]
+    return job
+
+
+async def offered(technician: Client, job: str) -> None:
+    """Wait until the technician holds an open offer of the job."""
+
+    async def there() -> bool:
+        items = (await technician("GET", "/v1/offers?limit=200")).json()["items"]
+        return job in {offer["job"]["id"] for offer in items}
+
+    await wait_until(there, what="the offer")

@@ -1,0 +1,128 @@
+"""``/asyncapi.json`` and the code say the same, both ways: ops, replies, events, live pushes, close codes."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from pathlib import Path
+from typing import Any, get_args
+
+import msgspec
+import pytest
+
+from engine.rules import blueprint
+from engine.rules.blueprint import Blueprint, Blueprints
+from engine.store import scripts
+from server import asyncapi
+from server.ws import ops, protocol, told
+from server.ws.frames import HIDDEN
+from tests.server.http.client import Client
+
+SERVER = Path(asyncapi.__file__).parent
+EMITTED = {kind for script in scripts.load().values() for kind in script.emits if not kind.startswith(HIDDEN)}
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    """The document for the shipped blueprints."""
+    found: dict[str, Any] = json.loads(asyncapi.document(blueprint.load("home_service", blueprint.shipped())))
+    return found
+
+
+def messages(document: dict[str, Any], kind: str) -> set[str]:
+    """The names of all messages of a kind."""
+    return {n.partition(".")[2] for n in document["components"]["messages"] if n.startswith(f"{kind}.")}
+
+
+def nodes(value: Any) -> list[dict[str, Any]]:
+    """Every object inside ``value``."""
+    if isinstance(value, dict):
+        return [value, *(node for inner in value.values() for node in nodes(inner))]
+    return [node for inner in value for node in nodes(inner)] if isinstance(value, list) else []
+
+
+async def test_it_is_served_to_anyone(nobody: Client, document: dict[str, Any]) -> None:
+    """It is there without a token, as the code makes it."""
+    answer = await nobody("GET", "/asyncapi.json")
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.json() == document
+
+
+def test_it_is_whole(document: dict[str, Any]) -> None:
+    """What AsyncAPI 3.0 requires is there, and no reference dangles."""
+    assert document["asyncapi"] == "3.0.0" and {"title", "version"} <= set(document["info"])
+    for node in nodes(document):
+        if isinstance(node.get("$ref"), str):
+            place: Any = document
+            for step in node["$ref"].removeprefix("#/").split("/"):
+                place = place[step.replace("~1", "/").replace("~0", "~")]
+            assert place
+    for name, operation in document["operations"].items():
+        assert operation["action"] in ("send", "receive"), name
+        known = document["channels"][operation["channel"]["$ref"].rpartition("/")[2]]["messages"]
+        replied = operation.get("reply", {"messages": []})["messages"]
+        for ref in (*operation["messages"], *replied):
+            assert ref["$ref"].rpartition("/")[2] in known, name
+    for name, message in document["components"]["messages"].items():
+        assert message["summary"] and message["payload"], name
+
+
+def test_ops_both_ways(document: dict[str, Any]) -> None:
+    """Each op that is decoded is told with its reply, and no other; each that is done has a promise of its reply."""
+    decoded = {str(kind.__struct_config__.tag) for kind in get_args(protocol.Op)}
+    assert messages(document, "op") == messages(document, "reply") == decoded == set(protocol.KINDS)
+    assert {n for n, o in document["operations"].items() if o["action"] == "receive"} == decoded
+    assert set(told.REPLIES) == {*ops.OPS, protocol.Connect, protocol.Ping}
+
+
+def test_events_both_ways(document: dict[str, Any]) -> None:
+    """Each type that a script can append is told, and no other; what is for gateways is not."""
+    assert messages(document, "event") == set(told.EVENTS) == EMITTED
+
+
+def test_blueprints_name_no_other_events() -> None:
+    """What blueprints say of events is of such as there are."""
+    for each in blueprint.load("home_service", blueprint.shipped()).by_name.values():
+        declared = {name for name, rule in each.events.items() if not rule.announcement}
+        assert declared | {c.event for c in each.commands.values()} <= EMITTED, each.name
+
+
+def test_live_pushes_both_ways(document: dict[str, Any]) -> None:
+    """Each push that is in no log is told, and no other."""
+    made = set()
+    for path in (SERVER / "ws").glob("*.py"):
+        source = path.read_text()
+        words = {n.targets[0].id: n.value.value for n in ast.parse(source).body if _is_word(n)}  # type: ignore[attr-defined]
+        made |= {words[name] for name in re.findall(r"\.live\(([A-Z_]+),", source)}
+    assert messages(document, "live") == set(told.LIVE) == made
+
+
+def _is_word(node: ast.stmt) -> bool:
+    return (
+        isinstance(node, ast.Assign)
+        and isinstance(node.targets[0], ast.Name)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
+
+
+def test_close_codes(document: dict[str, Any]) -> None:
+    """The socket's description names every close code."""
+    text = document["channels"]["socket"]["description"]
+    assert set(map(int, re.findall(r"\b[1-4]\d{3}\b", text))) == {code.value for code in protocol.Close}
+
+
+def test_names_and_announcements_of_a_blueprint() -> None:
+    """Names that a blueprint gives are told, and announcements that it declares are events of their own."""
+    base = blueprint.load("home_service", blueprint.shipped()).default
+    rule = blueprint.EventRule(announcement=True)
+    mine = _with(base, {**base.events, "promotion": rule})
+    found = json.loads(asyncapi.document(Blueprints([mine], mine.name)))
+    assert messages(found, "event") == EMITTED | {"promotion"}
+    names = found["components"]["messages"]["event.offer.closed"]["payload"]["properties"]["event"]["examples"]
+    assert names == ["job_taken", "offer.closed"]
+
+
+def _with(base: Blueprint, events: dict[str, blueprint.EventRule]) -> Blueprint:
+    return msgspec.structs.replace(base, events=events)

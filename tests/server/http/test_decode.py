@@ -1,0 +1,151 @@
+"""Bodies and queries: what is wrong with them is told all at once, by JSON pointer."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from engine.errors import Invalid, NotJson
+from server import decode, wire
+
+JOB = {"service": "srv_1", "lat": 52.5, "lon": 13.4, "address": "Torstrasse 1"}
+
+
+def wrong(kind: type[decode.Body], value: object) -> dict[str, str]:
+    """What the refusal of ``value`` names: pointer to detail."""
+    with pytest.raises(Invalid) as refusal:
+        decode.body(kind, json.dumps(value).encode())
+    assert refusal.value.status == 422
+    return dict(refusal.value.errors)
+
+
+@pytest.mark.parametrize(
+    "raw", [b"{", b"nonsense", b'{"lat": NaN}', b"\xff", b"{} {}", b'"\\ud800"', b"[" * 20_000, b'{"a":' * 9_000]
+)
+def test_what_is_not_json_is_400(raw: bytes) -> None:
+    """Broken, truncated, doubled or bottomless JSON, NaN and broken UTF-8 are refused as not JSON."""
+    with pytest.raises(NotJson) as refusal:
+        decode.body(wire.NewJob, raw)
+    assert refusal.value.status == 400
+
+
+def test_every_wrong_field_is_named() -> None:
+    """One refusal names an unknown, a missing, a mistyped and an out-of-range field together."""
+    told = wrong(wire.NewJob, {"service": "srv 1", "lat": "52", "lon": 181, "colour/size": 1})
+    assert set(told) == {"/service", "/lat", "/lon", "/colour~1size", "/address"}
+    assert told["/address"] == "Required"
+    assert told["/colour~1size"] == "Unknown field"
+
+
+def test_wrong_fields_inside_a_list_are_named_by_their_place() -> None:
+    """A wrong fix among good ones is pointed at by its index."""
+    good = {"lat": 1.0, "lon": 2.0}
+    told = wrong(wire.Location, {"fixes": [good, {"lat": 91, "lon": 2.0, "at": "noon"}, {"lon": 2.0}]})
+    assert set(told) == {"/fixes/1/lat", "/fixes/1/at", "/fixes/2/lat"}
+
+
+@pytest.mark.parametrize("value", [[], "text", 7, None, True])
+def test_what_is_no_object_is_refused_at_the_root(value: object) -> None:
+    """A body that is JSON but no object is refused with the pointer of the whole."""
+    assert set(wrong(wire.NewJob, value)) == {""}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("lat", 90.000001),
+        ("lat", -91),
+        ("lon", 180.5),
+        ("lon", -1e300),
+        ("lat", None),
+        ("amount", -1),
+        ("amount", 1.5),
+        ("amount", 10**15),
+        ("amount", "12"),
+        ("amount", True),
+        ("currency", "eur"),
+        ("address", "   "),
+        ("address", "a\x00b"),
+        ("address", "a\nb"),
+        ("notes", "a\x00b"),
+        ("service", "srv:1"),
+        ("service", "{main}:log"),
+        ("customer", "x" * 65),
+        ("reference", "r" * 129),
+        ("metadata", []),
+        ("metadata", {"a": 2**60}),
+        ("metadata", {"a": "x" * 5_000}),
+    ],
+)
+def test_a_bad_value_is_refused_where_it_stands(field: str, value: object) -> None:
+    """Out of range, of the wrong type, too long, or with characters that no store keeps: refused at its field."""
+    assert set(wrong(wire.NewJob, {**JOB, field: value})) == {f"/{field}"}
+
+
+def test_metadata_has_a_floor() -> None:
+    """Metadata deeper than Lua's JSON would read is refused."""
+    deep: object = 1
+    for _ in range(wire.METADATA_DEPTH + 1):
+        deep = [deep]
+    assert set(wrong(wire.NewJob, {**JOB, "metadata": {"deep": deep}})) == {"/metadata"}
+
+
+def test_a_pattern_is_told_in_words() -> None:
+    """Nobody is shown a regular expression."""
+    assert wrong(wire.NewJob, {**JOB, "currency": "euro"})["/currency"] == "Expected an ISO 4217 code in capitals"
+
+
+def test_lat_and_lon_go_together() -> None:
+    """Half a position is refused, at the half that is missing."""
+    assert set(wrong(wire.SetAvailability, {"online": True, "lat": 1.0})) == {"/lon"}
+    assert set(wrong(wire.Location, {})) == {"/lat", "/lon"}
+    assert set(wrong(wire.Location, {"lat": 1, "lon": 2, "fixes": [{"lat": 1, "lon": 2}]})) == {"/fixes"}
+
+
+def test_a_review_says_something() -> None:
+    """A review without a verdict is refused."""
+    assert set(wrong(wire.Review, {"reason": "so"})) == {""}
+
+
+def test_a_list_of_101_fixes_is_too_long() -> None:
+    """At most 100 fixes come at once."""
+    assert set(wrong(wire.Location, {"fixes": [{"lat": 1, "lon": 2}] * 101})) == {"/fixes"}
+
+
+@pytest.mark.parametrize(
+    ("text", "pointers"),
+    [
+        (b"limit=0", {"/limit"}),
+        (b"limit=201", {"/limit"}),
+        (b"limit=ten", {"/limit"}),
+        (b"limit=5&limit=6", {"/limit"}),
+        (b"colour=red&phase=gone", {"/colour", "/phase"}),
+        (b"updated_after=yesterday", {"/updated_after"}),
+        (b"updated_after=2026-01-31T12:00:00", {"/updated_after"}),
+    ],
+)
+def test_a_bad_query_is_refused(text: bytes, pointers: set[str]) -> None:
+    """Query parameters are held to the same: unknown, doubled, out of range."""
+    with pytest.raises(Invalid) as refusal:
+        decode.query(wire.JobsQuery, text)
+    assert {pointer for pointer, _ in refusal.value.errors} == pointers
+
+
+def test_nan_in_a_query_is_out_of_range() -> None:
+    """A coordinate that is not a number passes no bound."""
+    with pytest.raises(Invalid) as refusal:
+        decode.query(wire.TechniciansQuery, b"lat=nan&lon=inf")
+    assert {pointer for pointer, _ in refusal.value.errors} == {"/lat", "/lon"}
+
+
+def test_an_empty_body_is_the_empty_object() -> None:
+    """A step without arguments needs no body."""
+    assert decode.body(wire.Step, b"") == wire.Step()
+
+
+def test_a_good_booking_is_decoded() -> None:
+    """All fields of a booking arrive as they were sent."""
+    sent = {**JOB, "amount": 4500, "currency": "EUR", "metadata": {"floor": 3}, "reference": "A-1"}
+    got = decode.body(wire.NewJob, json.dumps(sent).encode())
+    assert (got.amount, got.metadata, got.reference) == (4500, {"floor": 3}, "A-1")

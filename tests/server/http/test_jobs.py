@@ -1,0 +1,268 @@
+"""The main job over HTTP: booked, offered, raced for, worked, read. Refusals first."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+
+import httpx
+import pytest
+
+from engine.settings import Settings
+from engine.types import Role
+from server.serve import running
+from tests.server.http import people
+from tests.server.http.client import HERE, Client, code_of, pointers
+from tests.server.http.conftest import Book, Join
+from tests.server.http.people import offered
+from tests.wait import wait_until
+
+# Booking
+
+
+@pytest.mark.parametrize(
+    ("changes", "wrong"),
+    [
+        ({"service": "srv_none"}, {"/service"}),
+        ({"lat": 90.5}, {"/lat"}),
+        ({"lat": 89}, {"/lat"}),
+        ({"lon": "13"}, {"/lon"}),
+        ({"address": ""}, {"/address"}),
+        ({"amount": "many"}, {"/amount"}),
+        ({"amount": -5}, {"/amount"}),
+        ({"blueprint": "no_such"}, {"/blueprint"}),
+        ({"lat": None, "lon": 200, "extra": 1}, {"/lat", "/lon", "/extra"}),
+    ],
+)
+async def test_a_bad_booking_is_refused(
+    changes: dict[str, object], wrong: set[str], customer: Client, service: str
+) -> None:
+    """Each wrong field is named, all of them at once."""
+    body = {"service": service, **HERE, "address": "Torstrasse 1", **changes}
+    assert pointers(await customer("POST", "/v1/jobs", body)) == wrong
+
+
+async def test_a_service_not_on_offer_is_refused(customer: Client, admin: Client, book: Book) -> None:
+    """An inactive service exists, and cannot be booked."""
+    body = {"name": "Old", "category": "x", "base_amount": 1, "currency": "EUR", "pricing": "flat", "active": False}
+    old = (await admin("POST", "/v1/services", body)).json()["service"]["id"]
+    job = {"service": old, **HERE, "address": "x"}
+    assert code_of(await customer("POST", "/v1/jobs", job)) == (422, "service_inactive")
+
+
+async def test_who_books_for_whom(customer: Client, staff: dict[Role, Client], join: Join, service: str) -> None:
+    """A customer books for himself; ops and services must say for whom, and it must be a customer."""
+    body = {"service": service, **HERE, "address": "x"}
+    other = await join("customer")
+    assert code_of(await customer("POST", "/v1/jobs", {**body, "customer": other.user})) == (403, "forbidden")
+    for role in ("ops_manager", "service"):
+        assert pointers(await staff[role]("POST", "/v1/jobs", body)) == {"/customer"}
+        assert pointers(await staff[role]("POST", "/v1/jobs", {**body, "customer": "usr_x"})) == {"/customer"}
+        answer = await staff[role]("POST", "/v1/jobs", {**body, "customer": other.user})
+        assert answer.json()["job"]["customer"]["id"] == other.user
+
+
+async def test_a_booking_is_made(customer: Client, service: str) -> None:
+    """201 with Location and ETag; the job is whole, in its first state, with what its customer may do."""
+    body = {"service": service, **HERE, "address": "Torstrasse 1", "notes": "2nd bell", "metadata": {"floor": 3}}
+    answer = await customer("POST", "/v1/jobs", body)
+    job = answer.json()["job"]
+    assert (answer.status_code, answer.headers["location"]) == (201, f"/v1/jobs/{job['id']}")
+    assert answer.headers["etag"] == f'"{job["version"]}"'
+    assert (job["status"], job["phase"], job["amount"]) == ("broadcasted", "open", 9000)
+    assert (job["metadata"], job["notes"], job["actions"]) == ({"floor": 3}, "2nd bell", ["cancel"])
+    read = await customer("GET", answer.headers["location"])
+    assert read.json()["job"]["id"] == job["id"]
+
+
+async def test_a_reference_is_booked_once(staff: dict[Role, Client], customer: Client, service: str) -> None:
+    """The same reference again answers the first job, with 200, whatever the key."""
+    body = {"service": service, **HERE, "address": "x", "customer": customer.user, "reference": uuid.uuid4().hex}
+    first = await staff["service"]("POST", "/v1/jobs", body)
+    again = await staff["service"]("POST", "/v1/jobs", body)
+    assert (first.status_code, again.status_code) == (201, 200)
+    assert first.json()["job"]["id"] == again.json()["job"]["id"]
+
+
+# Who sees it
+
+
+async def test_to_strangers_it_is_not_there(
+    customer: Client, join: Join, book: Book, staff: dict[Role, Client]
+) -> None:
+    """Somebody else's job is 404 to read, to step and to trace, in the same words as no job at all."""
+    job = (await book(customer))["id"]
+    nothing = "job_main_01jb4zqk3m8r5t7v9x2c6d8f0g"
+    for stranger in (await join("customer"), await join("technician"), staff["mediator"]):
+        answers = [await stranger("GET", f"/v1/jobs/{name}") for name in (job, nothing)]
+        assert [code_of(answer) for answer in answers] == [(404, "not_found")] * 2
+        assert answers[0].json()["detail"] == answers[1].json()["detail"]
+        assert code_of(await stranger("GET", f"/v1/jobs/{job}/history"))[0] == 404
+    other = await join("customer")
+    assert code_of(await other("POST", f"/v1/jobs/{job}/cancel")) == (404, "not_found")
+    assert (await other("GET", "/v1/jobs")).json()["items"] == []
+
+
+async def test_an_offered_technician_sees_the_public_part(at_work: Client, customer: Client, book: Book) -> None:
+    """Neither customer nor address, and the place only to 100 m, until the job is his."""
+    job = await book(customer, lat=52.52123, lon=13.40567, address="Torstrasse 1", metadata={"floor": 3})
+    await offered(at_work, job["id"])
+    seen = (await at_work("GET", f"/v1/jobs/{job['id']}")).json()["job"]
+    assert {"customer", "address", "reference", "metadata"}.isdisjoint(seen)
+    assert (seen["lat"], seen["lon"]) == (52.521, 13.406)
+    assert set(seen["actions"]) == {"claim", "decline"}
+    mine = (await at_work("POST", f"/v1/jobs/{job['id']}/claim")).json()["job"]
+    assert (mine["address"], mine["customer"]["phone"]) == ("Torstrasse 1", "+49 30 1")
+
+
+# Steps
+
+
+async def test_roles_that_may_never_give_a_command(customer: Client, at_work: Client, book: Book) -> None:
+    """Wrong role 403, unknown command 404, not one's offer 409."""
+    job = (await book(customer))["id"]
+    assert code_of(await customer("POST", f"/v1/jobs/{job}/claim")) == (403, "forbidden")
+    assert code_of(await customer("POST", f"/v1/jobs/{job}/fly")) == (404, "not_found")
+    assert code_of(await customer("POST", f"/v1/jobs/{job}/expire")) == (404, "not_found")
+    assert pointers(await at_work("POST", f"/v1/jobs/{job}/respond", {"status": "maybe"})) == {"/status"}
+
+
+async def test_not_offered(customer: Client, join: Join, admin: Client, service: str, book: Book) -> None:
+    """A fit technician without an offer may not take a job."""
+    technician = await join("technician")
+    await people.approve(technician, admin, service)
+    job = (await book(customer))["id"]
+    assert code_of(await technician("POST", f"/v1/jobs/{job}/claim")) == (409, "not_offered")
+
+
+async def test_a_cancelled_job_cannot_be_claimed(customer: Client, at_work: Client, book: Book) -> None:
+    """The job's answer comes before the offer's: `cancelled`."""
+    job = (await book(customer))["id"]
+    await offered(at_work, job)
+    answer = await customer("POST", f"/v1/jobs/{job}/cancel", {"reason": "changed my mind"})
+    assert answer.json()["job"]["status"] == "cancelled"
+    assert code_of(await at_work("POST", f"/v1/jobs/{job}/claim")) == (409, "cancelled")
+
+
+async def test_a_declined_offer_is_over(customer: Client, at_work: Client, book: Book) -> None:
+    """After `respond rejected` the offer is gone and the job stays open."""
+    job = (await book(customer))["id"]
+    await offered(at_work, job)
+    answer = await at_work("POST", f"/v1/jobs/{job}/respond", {"status": "rejected", "reason": "too far"})
+    assert answer.status_code == 200
+    assert code_of(await at_work("POST", f"/v1/jobs/{job}/claim")) == (409, "not_offered")
+    assert (await customer("GET", f"/v1/jobs/{job}")).json()["job"]["status"] == "broadcasted"
+
+
+async def test_steps_out_of_order_are_refused(customer: Client, at_work: Client, book: Book) -> None:
+    """The blueprint's table holds: no start before arrival, no cancel once the work began."""
+    job = (await book(customer))["id"]
+    await offered(at_work, job)
+    await at_work("POST", f"/v1/jobs/{job}/claim")
+    assert code_of(await at_work("POST", f"/v1/jobs/{job}/start")) == (409, "illegal_transition")
+    for step in ("depart", "arrive", "start"):
+        assert (await at_work("POST", f"/v1/jobs/{job}/{step}")).status_code == 200
+    assert code_of(await customer("POST", f"/v1/jobs/{job}/cancel")) == (409, "illegal_transition")
+
+
+async def test_a_step_may_be_bound_to_a_version(customer: Client, at_work: Client, book: Book) -> None:
+    """With If-Match or `version` a step is refused once the job has moved on, with the job as it is now."""
+    job = await book(customer)
+    path = f"/v1/jobs/{job['id']}"
+    await offered(at_work, job["id"])
+    await at_work("POST", f"{path}/claim")
+    answer = await customer("POST", f"{path}/cancel", None, If_Match=f'"{job["version"]}"')
+    assert code_of(answer) == (412, "version_conflict")
+    assert answer.json()["job"]["status"] == "accepted"
+    answer = await customer("POST", f"{path}/cancel", {"version": job["version"]})
+    assert code_of(answer) == (412, "version_conflict")
+    assert pointers(await customer("POST", f"{path}/cancel", {"version": 1}, If_Match='"2"')) == {"/version"}
+    assert pointers(await customer("POST", f"{path}/cancel", None, If_Match="seven")) == {"/If-Match"}
+    etag = (await customer("GET", path)).headers["etag"]
+    assert (await customer("POST", f"{path}/cancel", None, If_Match=etag)).status_code == 200
+
+
+async def test_one_wins_and_the_others_are_told(customer: Client, join: Join, admin: Client, service: str) -> None:
+    """Of those who accept at once one gets "Job accepted", the others 409 "Booking already taken"."""
+    away = {"lat": -33.9, "lon": 151.2}
+    racers = [await join("technician") for _ in range(4)]
+    for technician in racers:
+        await people.approve(technician, admin, service)
+        await people.go_online(technician, **away)
+    job = (await people.book(customer, service, **away))["id"]
+    await asyncio.gather(*(offered(technician, job) for technician in racers))
+    path, body = f"/v1/jobs/{job}/respond", {"status": "accepted"}
+    answers = await asyncio.gather(*(technician("POST", path, body) for technician in racers))
+    assert sorted(answer.status_code for answer in answers) == [200, 409, 409, 409]
+    won = next(answer for answer in answers if answer.is_success)
+    assert won.json()["message"] == "Job accepted"
+    for lost in (answer for answer in answers if not answer.is_success):
+        assert code_of(lost) == (409, "taken")
+        assert lost.json()["title"] == "Booking already taken"
+
+
+async def test_the_whole_way(customer: Client, at_work: Client, staff: dict[Role, Client], book: Book) -> None:
+    """From booking to completed, with its history, its waves, and the customer's notifications."""
+    job = (await book(customer))["id"]
+    await offered(at_work, job)
+    path = f"/v1/jobs/{job}"
+    for step in ("claim", "depart", "arrive", "start", "complete"):
+        assert (await at_work("POST", f"{path}/{step}")).status_code == 200, step
+    assert (await customer("GET", path)).json()["job"]["status"] == "completed"
+    items = (await customer("GET", f"{path}/history")).json()["items"]
+    assert [item["command"] for item in items if item["command"]][-4:] == ["depart", "arrive", "start", "complete"]
+    waves = (await staff["ops_manager"]("GET", f"{path}/waves")).json()["items"]
+    assert waves
+    mine = (await customer("GET", "/v1/jobs?phase=done")).json()
+    assert [item["id"] for item in mine["items"]] == [job]
+    assert mine["as_of"]["main"]["seq"] >= items[-1]["seq"]
+
+    async def told() -> int:
+        return len((await customer("GET", "/v1/notifications")).json()["items"])
+
+    await wait_until(told, what="a notification")
+    first = (await customer("GET", "/v1/notifications")).json()["items"][0]
+    assert (await customer("POST", f"/v1/notifications/{first['id']}/read")).status_code == 204
+    assert code_of(await at_work("POST", f"/v1/notifications/{first['id']}/read")) == (404, "not_found")
+
+
+async def test_who_has_his_hands_full_is_refused(customer: Client, at_work: Client, book: Book) -> None:
+    """With a capacity of one the second job is `at_capacity`, though it was offered."""
+    jobs = [(await book(customer))["id"] for _ in range(2)]
+    for job in jobs:
+        await offered(at_work, job)
+    assert (await at_work("POST", f"/v1/jobs/{jobs[0]}/claim")).status_code == 200
+    assert code_of(await at_work("POST", f"/v1/jobs/{jobs[1]}/claim")) == (409, "at_capacity")
+    assert (await at_work("GET", "/v1/me")).json()["fix"] == {"every_s": 10}
+
+
+async def test_offers_come_in_pages(customer: Client, at_work: Client, book: Book) -> None:
+    """The offers of one page and the next are different ones, nearest deadline first."""
+    for _ in range(3):
+        await offered(at_work, (await book(customer))["id"])
+    whole = (await at_work("GET", "/v1/offers")).json()["items"]
+    first = (await at_work("GET", "/v1/offers?limit=2")).json()
+    second = (await at_work("GET", f"/v1/offers?limit=200&cursor={first['next']}")).json()
+    assert [o["job"]["id"] for o in first["items"] + second["items"]] == [o["job"]["id"] for o in whole]
+    assert [o["expires_at"] for o in whole] == sorted(o["expires_at"] for o in whole)
+    assert pointers(await at_work("GET", "/v1/offers?cursor=x")) == {"/cursor"}
+
+
+async def test_an_expired_job_is_expired(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Who was offered a job that nobody took hears `expired`, and the customer sees it closed."""
+    data = str(tmp_path_factory.mktemp("brief"))
+    brief = Settings(data=data, port=0, limits="off", lease_s=1.0, job_lifetime_s=1.0)
+    async with running(brief) as server, httpx.AsyncClient(base_url=server.url, trust_env=False) as http:
+        nobody, admin = Client(http), people.principal(server, http, "admin")
+        service = await people.make_service(admin)
+        customer, technician = await people.register(nobody, "customer"), await people.register(nobody, "technician")
+        await people.approve(technician, admin, service)
+        await people.go_online(technician)
+        job = (await people.book(customer, service))["id"]
+        await offered(technician, job)
+
+        async def closed() -> bool:
+            return bool((await customer("GET", f"/v1/jobs/{job}")).json()["job"]["status"] == "expired")
+
+        await wait_until(closed)
+        assert code_of(await technician("POST", f"/v1/jobs/{job}/claim")) == (409, "expired")

@@ -1,0 +1,104 @@
+"""Request keys: the first verdict is given again, and nothing is done twice."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import pytest
+
+from engine import jobs, log
+from engine.errors import Indeterminate
+from engine.types import DEFAULT_ZONE
+from server.serve import Running
+from tests.server.http.client import HERE, Client, code_of, pointers
+from tests.server.http.conftest import Book, Join
+from tests.server.http.people import offered
+
+
+@pytest.mark.parametrize("key", ["", "1", "not-a-uuid", "x" * 36, "{main}:log"])
+async def test_a_key_is_a_uuid(key: str, customer: Client, service: str) -> None:
+    """What is no UUID is refused and named, before anything is done."""
+    body = {"service": service, **HERE, "address": "x"}
+    assert pointers(await customer("POST", "/v1/jobs", body, Idempotency_Key=key)) == {"/Idempotency-Key"}
+
+
+async def test_a_key_used_for_something_else(customer: Client, service: str) -> None:
+    """The same key with other arguments is `reused_key`."""
+    key, body = str(uuid.uuid4()), {"service": service, **HERE, "address": "x"}
+    await customer("POST", "/v1/jobs", body, Idempotency_Key=key)
+    answer = await customer("POST", "/v1/jobs", {**body, "address": "y"}, Idempotency_Key=key)
+    assert code_of(answer) == (422, "reused_key")
+
+
+async def test_a_lost_reply_names_its_key(customer: Client, book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A 504 names the key to repeat with, also where the server made it."""
+    job = (await book(customer))["id"]
+
+    async def lost(*_: object, **__: object) -> None:
+        raise Indeterminate
+
+    with monkeypatch.context() as patched:
+        patched.setattr(jobs, "command", lost)
+        answer = await customer("POST", f"/v1/jobs/{job}/cancel")
+    assert code_of(answer) == (504, "indeterminate")
+    key = answer.headers["idempotency-key"]
+    assert answer.json()["key"] == key == str(uuid.UUID(key))
+    assert code_of(await customer("GET", f"/v1/requests/{key}")) == (404, "not_found")
+
+
+async def test_a_booking_repeated_is_one_booking(site: Running, customer: Client, service: str) -> None:
+    """The same key gives the same job and status, marked as a repeat, and one event."""
+    first_seq = (await log.head(site.engine, DEFAULT_ZONE)).seq
+    key, body = str(uuid.uuid4()), {"service": service, **HERE, "address": "x"}
+    first = await customer("POST", "/v1/jobs", body, Idempotency_Key=key.upper())
+    again = await customer("POST", "/v1/jobs", body, Idempotency_Key=key)
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert first.json()["job"] == again.json()["job"]
+    assert first.headers["idempotency-key"] == again.headers["idempotency-key"] == key
+    assert "idempotency-replayed" not in first.headers
+    assert again.headers["idempotency-replayed"] == "true"
+    events = await log.window(site.engine.store.redis, DEFAULT_ZONE, first_seq, 100)
+    mine = f"user:{customer.user}"
+    assert [event.type for event in events if mine in event.to].count("job.created") == 1
+
+
+async def test_a_claim_repeated_is_the_same_claim(customer: Client, at_work: Client, book: Book) -> None:
+    """Over `claim` or `respond`, the key gives the first answer again."""
+    job, key = (await book(customer))["id"], str(uuid.uuid4())
+    await offered(at_work, job)
+    first = await at_work("POST", f"/v1/jobs/{job}/claim", None, Idempotency_Key=key)
+    again = await at_work("POST", f"/v1/jobs/{job}/respond", {"status": "accepted"}, Idempotency_Key=key)
+    assert first.json() == again.json()
+    assert again.headers["idempotency-replayed"] == "true"
+    verdict: dict[str, Any] = (await at_work("GET", f"/v1/requests/{key}")).json()
+    assert (verdict["status"], verdict["job"]) == ("done", job)
+    assert code_of(await customer("GET", f"/v1/requests/{key}")) == (404, "not_found")
+
+
+async def test_a_refusal_is_remembered(customer: Client, at_work: Client, join: Join, book: Book) -> None:
+    """A refusal is given again under its key, though the reason is gone by then."""
+    job, key = (await book(customer))["id"], str(uuid.uuid4())
+    await offered(at_work, job)
+    early = await at_work("POST", f"/v1/jobs/{job}/depart", None, Idempotency_Key=key)
+    assert code_of(early)[0] in (404, 409)
+    await at_work("POST", f"/v1/jobs/{job}/claim")
+    again = await at_work("POST", f"/v1/jobs/{job}/depart", None, Idempotency_Key=key)
+    assert code_of(again) == code_of(early)
+    assert again.headers["idempotency-replayed"] == "true"
+
+
+async def test_commands_in_sql_keep_their_keys_too(admin: Client) -> None:
+    """A service made twice under one key is made once."""
+    key = str(uuid.uuid4())
+    body = {"name": "Twice", "category": "x", "base_amount": 1, "currency": "EUR", "pricing": "flat"}
+    first = await admin("POST", "/v1/services", body, Idempotency_Key=key)
+    again = await admin("POST", "/v1/services", body, Idempotency_Key=key)
+    assert first.json() == again.json()
+    assert again.headers["idempotency-replayed"] == "true"
+
+
+@pytest.mark.parametrize("key", ["nonsense", "3f0c1b52-6f0e-4f6e-9d31-2f6a3f1c7a10"])
+async def test_an_unknown_request_never_arrived(key: str, customer: Client) -> None:
+    """A key under which nothing came is 404."""
+    assert code_of(await customer("GET", f"/v1/requests/{key}")) == (404, "not_found")

@@ -1,0 +1,112 @@
+"""How much one caller may ask, on a server whose limits are on."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Callable
+
+import httpx
+import pytest
+
+from engine.settings import Settings
+from engine.types import Role
+from server.serve import Running, running
+from tests.server.http import people
+from tests.server.http.client import HERE, Client, code_of
+
+Somebody = Callable[[Role | None], Client]
+
+LOGIN = {"email": "ada@example.org", "password": "wrong horse"}
+
+
+@pytest.fixture(scope="module")
+async def limited(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
+    """A server with limits."""
+    data = str(tmp_path_factory.mktemp("limited"))
+    async with running(Settings(data=data, port=0)) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+async def somebody(limited: Running) -> AsyncIterator[Somebody]:
+    """Makes a principal of a role on that server; without a role, nobody."""
+    async with httpx.AsyncClient(base_url=limited.url, timeout=10, trust_env=False) as http:
+
+        def of(role: Role | None) -> Client:
+            return Client(http) if role is None else people.principal(limited, http, role)
+
+        yield of
+
+
+async def test_over_the_limit_is_429(somebody: Somebody) -> None:
+    """A burst of 20 requests passes; more are refused with when to come back, and acted on by nobody."""
+    admin = somebody("admin")
+    body = {"name": "S", "category": "x", "base_amount": 1, "currency": "EUR", "pricing": "flat"}
+    answers = await asyncio.gather(*(admin("POST", "/v1/services", body) for _ in range(40)))
+    passed = [answer for answer in answers if answer.status_code == 201]
+    refused = [answer for answer in answers if answer.status_code != 201]
+    assert len(passed) >= 20
+    assert refused
+    for answer in refused:
+        assert code_of(answer) == (429, "rate_limited")
+        assert int(answer.headers["retry-after"]) >= 1
+        assert 0 < answer.json()["retry_after"] <= 1
+        assert answer.headers["ratelimit-policy"] == '"requests";q=20;w=1'
+        assert answer.headers["ratelimit"].startswith('"requests";r=0;t=')
+
+
+async def test_one_caller_does_not_spend_anothers(somebody: Somebody) -> None:
+    """Meters are by user: ops go on while the mediator is refused."""
+    mediator, ops = somebody("mediator"), somebody("ops_manager")
+    answers = await asyncio.gather(*(mediator("GET", "/v1/services") for _ in range(40)))
+    assert any(answer.status_code == 429 for answer in answers)
+    assert (await ops("GET", "/v1/services")).status_code == 200
+
+
+async def test_answers_say_what_is_left(somebody: Somebody) -> None:
+    """Good answers and refusals of other kinds carry the quota and the rest."""
+    service = somebody("service")
+    for path in ("/v1/services", "/v1/services?colour=red"):
+        answer = await service("GET", path)
+        assert answer.headers["ratelimit-policy"] == '"requests";q=20;w=1'
+        assert answer.headers["ratelimit"].startswith('"requests";r=1')
+
+
+async def test_claims_have_a_meter_of_their_own(somebody: Somebody) -> None:
+    """Ten claims a second, counted apart from other requests, whatever becomes of them."""
+    technician = somebody("technician")
+    path = "/v1/jobs/job_main_01jb4zqk3m8r5t7v9x2c6d8f0g/claim"
+    answers = await asyncio.gather(*(technician("POST", path) for _ in range(16)))
+    codes = [code_of(answer)[1] for answer in answers]
+    assert set(codes) == {"profile_incomplete", "rate_limited"}
+    assert codes.count("profile_incomplete") >= 10
+    assert (await technician("GET", "/v1/services")).status_code == 200
+
+
+async def test_fixes_have_a_meter_of_their_own(somebody: Somebody) -> None:
+    """Two fixes a second."""
+    technician = somebody("technician")
+    path = "/v1/technicians/cli_technician/location"
+    answers = await asyncio.gather(*(technician("PUT", path, HERE) for _ in range(6)))
+    assert sum(answer.status_code == 429 for answer in answers) >= 3
+
+
+async def test_logins_are_limited_by_address_and_account(somebody: Somebody) -> None:
+    """Ten attempts a minute at one account, however its name is spelt; another account is not touched."""
+    nobody = somebody(None)
+    codes = []
+    for n in range(12):
+        email = LOGIN["email"].upper() if n % 2 else f" {LOGIN['email']} "
+        codes.append(code_of(await nobody("POST", "/v1/auth/login", {**LOGIN, "email": email}))[1])
+    assert codes == ["unauthenticated"] * 10 + ["rate_limited"] * 2
+    other = {**LOGIN, "email": f"{uuid.uuid4().hex}@example.org"}
+    assert code_of(await nobody("POST", "/v1/auth/login", other)) == (401, "unauthenticated")
+
+
+async def test_health_is_never_limited(somebody: Somebody) -> None:
+    """Probes may come as often as they like."""
+    answers = await asyncio.gather(
+        *(somebody(None)("GET", path) for path in ("/healthz", "/readyz") for _ in range(40))
+    )
+    assert {answer.status_code for answer in answers} == {200}

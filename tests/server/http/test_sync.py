@@ -1,0 +1,124 @@
+"""The snapshot to start from: everything that is live for the caller, and a cursor from which nothing is missing."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from engine import board, sync
+from engine.types import Role
+from server.serve import Running
+from tests.server.http.client import Client, code_of
+from tests.server.http.people import offered, register
+from tests.wait import wait_until
+
+
+def after(told: dict[str, Any]) -> str:
+    """The cursor of a snapshot as text."""
+    return ",".join(f"{zone}:{at['epoch']}:{at['seq']}" for zone, at in told["cursor"].items())
+
+
+async def test_no_zone_is_open(site: Running, admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without an open zone there is nothing to start from: 503, and no empty snapshot that looks like a whole one."""
+    for state in site.engine.store.zones.values():
+        monkeypatch.setattr(state, "open", False)
+    assert code_of(await admin("GET", "/v1/sync")) == (503, "unavailable")
+
+
+async def test_everybody_has_one(staff: dict[Role, Client]) -> None:
+    """Every role gets its own, with the poll intervals; lists that do not concern it are empty."""
+    for role, who in staff.items():
+        told = (await who("GET", "/v1/sync")).json()
+        assert told["me"]["user"]["role"] == role
+        assert told["poll"] == {"connected": 60, "disconnected": 15}
+        assert (told["offers"], told["rooms"], told["notifications"]) == ([], [], [])
+        assert list(told["cursor"]) == ["main"]
+    me = (await staff["admin"]("GET", "/v1/me")).json()
+    assert (me["poll"], me["fix"]) == (told["poll"], told["fix"])
+
+
+async def test_what_is_live(customer: Client, at_work: Client, admin: Client, book: Any, nobody: Client) -> None:
+    """Live jobs and open offers as they are, for those whom they concern; what is over is left out."""
+    open_job, taken = await book(customer), await book(customer)
+    gone = await book(customer)
+    await customer("POST", f"/v1/jobs/{gone['id']}/cancel", {})
+    for job in (open_job, taken):
+        await offered(at_work, job["id"])
+    await at_work("POST", f"/v1/jobs/{taken['id']}/claim", {})
+    mine = (await customer("GET", "/v1/sync")).json()
+    assert [job["id"] for job in mine["jobs"]] == [taken["id"], open_job["id"]]
+    assert mine["next"] is None
+    assert mine["jobs"][0]["technician"]["id"] == at_work.user
+    his = (await at_work("GET", "/v1/sync")).json()
+    assert his["me"]["technician"]["load"] == 1 and his["fix"] == {"every_s": 10}
+    assert [job["id"] for job in his["jobs"]] == [taken["id"]]
+    assert {offer["job"]["id"] for offer in his["offers"]} >= {open_job["id"]}
+    assert all("customer" not in offer["job"] for offer in his["offers"])
+    theirs = {job["id"] for job in (await admin("GET", "/v1/sync")).json()["jobs"]}
+    assert {open_job["id"], taken["id"]} <= theirs and gone["id"] not in theirs
+    stranger = (await (await register(nobody, "customer"))("GET", "/v1/sync")).json()
+    assert (stranger["jobs"], stranger["offers"]) == ([], [])
+
+
+async def test_unread_notifications(customer: Client, at_work: Client, book: Any) -> None:
+    """Notifications are those not read yet, whether the archive has them or not."""
+    job = await book(customer)
+    await offered(at_work, job["id"])
+    await at_work("POST", f"/v1/jobs/{job['id']}/claim", {})
+
+    async def unread() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = (await customer("GET", "/v1/sync")).json()["notifications"]
+        return found
+
+    (first,) = await wait_until(unread)
+    assert (first["kind"], first["read"]) == ("job.accepted", False)
+    await customer("POST", f"/v1/notifications/{first['id']}/read")
+    assert await unread() == []
+
+
+async def test_more_than_fits(customer: Client, book: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the limit the rest is in the list of jobs, under the cursor that is given."""
+    monkeypatch.setattr(sync, "MOST", 2)
+    jobs = [(await book(customer))["id"] for _ in range(3)]
+    told = (await customer("GET", "/v1/sync")).json()
+    assert [job["id"] for job in told["jobs"]] == [jobs[2], jobs[1]]
+    rest = (await customer("GET", f"/v1/jobs?cursor={told['next']}")).json()
+    assert [job["id"] for job in rest["items"]] == [jobs[0]]
+
+
+async def test_the_cursor_was_read_first(
+    customer: Client, book: Any, site: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job booked between the cursor and the state is in the state, and its event still comes: never in neither."""
+    live, late = board.live, []
+
+    async def slow(*args: Any) -> Any:
+        late.append(await book(customer))
+        return await live(*args)
+
+    monkeypatch.setattr(board, "live", slow)
+    told = (await customer("GET", "/v1/sync")).json()
+    assert late[0]["id"] in {job["id"] for job in told["jobs"]}
+    heard = (await customer("GET", f"/v1/events?after={after(told)}&wait=10")).json()
+    assert heard["recovered"]
+    assert late[0]["id"] in {e["data"]["job"]["id"] for e in heard["events"] if e["type"] == "job.created"}
+
+
+async def test_going_on_from_it_under_load_misses_nothing(customer: Client, book: Any) -> None:
+    """While jobs are booked, each is in the snapshot or among the events after its cursor."""
+    booking = asyncio.gather(*(book(customer) for _ in range(20)))
+    told: dict[str, Any] = {}
+    while not booking.done():
+        told = (await customer("GET", "/v1/sync")).json()
+        if 0 < len(told["jobs"]) < 15:
+            break
+    booked = {job["id"] for job in await booking}
+    known = {job["id"] for job in told["jobs"]}
+    cursor = after(told)
+    async with asyncio.timeout(20):
+        while not booked <= known:
+            heard = (await customer("GET", f"/v1/events?after={cursor}&wait=5")).json()
+            known |= {e["data"]["job"]["id"] for e in heard["events"] if e["type"] == "job.created"}
+            cursor = heard["cursor"]

@@ -1,0 +1,90 @@
+"""Accounts: staff are made by an admin; a suspension bites at once."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from engine.types import Role
+from tests.server.http.client import Client, code_of, pointers
+from tests.server.http.conftest import Book, Join
+
+
+def account(role: str) -> dict[str, Any]:
+    """A new account in ``role``."""
+    return {"email": f"{uuid.uuid4().hex}@example.org", "password": "correct horse", "name": "Max", "role": role}
+
+
+async def test_a_suspended_customer_is_locked_out(customer: Client, admin: Client) -> None:
+    """Suspended, he is refused on his next request, and may not sign in or refresh."""
+    assert (await customer("GET", "/v1/me")).status_code == 200
+    answer = await admin("POST", f"/v1/users/{customer.user}/suspend", {"reason": "fraud", "jobs": "keep"})
+    assert answer.json()["user"]["active"] is False
+    assert code_of(await customer("GET", "/v1/me")) == (403, "forbidden")
+    back = await admin("POST", f"/v1/users/{customer.user}/reinstate")
+    assert back.json()["user"]["active"] is True
+    assert (await customer("GET", "/v1/me")).status_code == 200
+
+
+async def test_a_suspended_technician_may_not_claim(
+    at_work: Client, customer: Client, staff: dict[Role, Client], book: Book
+) -> None:
+    """A suspended technician is `account_not_approved`, whatever he holds an offer of."""
+    job = await book(customer)
+    ops = staff["ops_manager"]
+    await ops("POST", f"/v1/users/{at_work.user}/suspend", {"reason": "complaints"})
+    assert code_of(await at_work("POST", f"/v1/jobs/{job['id']}/claim")) == (403, "account_not_approved")
+
+
+async def test_jobs_cannot_be_reassigned_yet(customer: Client, admin: Client) -> None:
+    """A promise that is not kept is not taken."""
+    body = {"reason": "fraud", "jobs": "reassign"}
+    assert pointers(await admin("POST", f"/v1/users/{customer.user}/suspend", body)) == {"/jobs"}
+
+
+async def test_nobody_is_not_found(admin: Client) -> None:
+    """Commands on an account that does not exist are 404."""
+    for verb, path, body in (
+        ("PATCH", "", {"active": False}),
+        ("POST", "/suspend", {"reason": "x"}),
+        ("POST", "/reinstate", None),
+    ):
+        assert code_of(await admin(verb, f"/v1/users/usr_ghost{path}", body)) == (404, "not_found")
+
+
+async def test_an_admin_makes_staff(admin: Client, nobody: Client) -> None:
+    """An account in any role is made with 201 and a Location, and can sign in."""
+    new = account("mediator")
+    answer = await admin("POST", "/v1/users", new)
+    user = answer.json()["user"]
+    assert (answer.status_code, answer.headers["location"]) == (201, f"/v1/users/{user['id']}")
+    login = await nobody("POST", "/v1/auth/login", {"email": new["email"], "password": new["password"]})
+    assert login.json()["user"]["role"] == "mediator"
+
+
+async def test_a_changed_role_needs_a_fresh_token(join: Join, admin: Client) -> None:
+    """Who became somebody else signs in anew: his old token is expired, not forbidden."""
+    customer = await join("customer")
+    await admin("PATCH", f"/v1/users/{customer.user}", {"role": "mediator"})
+    assert code_of(await customer("GET", "/v1/me")) == (401, "token_expired")
+
+
+async def test_lists_come_in_pages(admin: Client) -> None:
+    """Each page links to the next one, and following the links meets everybody once."""
+    made = {(await admin("POST", "/v1/users", account("mediator"))).json()["user"]["id"] for _ in range(5)}
+    seen: list[str] = []
+    path: str | None = "/v1/users?role=mediator&limit=2"
+    while path:
+        answer = await admin("GET", path)
+        told = answer.json()
+        seen += [user["id"] for user in told["items"]]
+        link = answer.headers.get("link")
+        assert (link is None) == (told["next"] is None)
+        path = link[1 : link.index(">")] if link else None
+    assert len(seen) == len(set(seen))
+    assert made <= set(seen)
+
+
+async def test_a_cursor_of_another_list_is_refused(admin: Client) -> None:
+    """What is no cursor of this list is named."""
+    assert pointers(await admin("GET", "/v1/users?cursor=nonsense")) == {"/cursor"}

@@ -1,0 +1,119 @@
+"""Every route of the table, walked without a token and with each wrong role: none forgets who may."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+
+from engine.types import ROLES, Role
+from server.endpoint import Route
+from server.routes import ROUTES
+from tests.server.http.client import Client, code_of
+
+GUARDED = [route for route in ROUTES if route.roles is not None]
+PUBLIC = {
+    "auth_register",
+    "auth_login",
+    "auth_refresh",
+    "auth_logout",
+    "about_meta",
+    "about_alive",
+    "about_ready",
+    "about_counts",
+    "about_document",
+    "about_messages",
+}
+
+
+def address(route: Route) -> str:
+    """The route's path with something in the place of each parameter."""
+    path = route.path.replace("{id}", "job_main_01jb4zqk3m8r5t7v9x2c6d8f0g")
+    return path.replace("{key}", str(uuid.uuid4())).replace("{command}", "depart")
+
+
+def test_no_route_is_public_by_accident() -> None:
+    """The routes for anyone are exactly those that must be."""
+    assert {route.name for route in ROUTES if route.roles is None} == PUBLIC
+
+
+def test_operation_ids_are_unique() -> None:
+    """No two lines of the table share a name, nor method and path."""
+    assert len({route.name for route in ROUTES}) == len(ROUTES)
+    assert len({(route.method, route.path) for route in ROUTES}) == len(ROUTES)
+
+
+@pytest.mark.parametrize("route", GUARDED, ids=lambda route: route.name)
+async def test_without_a_token_nothing(route: Route, nobody: Client) -> None:
+    """Without a token each guarded route answers 401 with a challenge."""
+    answer = await nobody(route.method, address(route))
+    assert code_of(answer) == (401, "unauthenticated")
+    assert answer.headers["www-authenticate"] == 'Bearer realm="callout"'
+
+
+@pytest.mark.parametrize("given", ["Basic YTpi", "Bearer", "Bearer x.y.z", "nonsense"])
+async def test_with_a_bad_token_nothing(given: str, nobody: Client) -> None:
+    """What is no token of ours is no token."""
+    answer = await nobody("GET", "/v1/me", Authorization=given)
+    assert code_of(answer) == (401, "unauthenticated")
+
+
+@pytest.mark.parametrize("route", GUARDED, ids=lambda route: route.name)
+async def test_the_wrong_role_is_forbidden(route: Route, staff: dict[Role, Client]) -> None:
+    """Each role that a route does not name is refused with 403, before anything of the request is looked at."""
+    for role in sorted(set(ROLES) - (route.roles or frozenset())):
+        answer = await staff[role](route.method, address(route), b"not even JSON")
+        assert code_of(answer) == (403, "forbidden"), role
+
+
+@pytest.mark.parametrize("route", [r for r in GUARDED if r.body], ids=lambda route: route.name)
+async def test_every_body_is_bounded_and_checked(route: Route, staff: dict[Role, Client]) -> None:
+    """1 MiB is 413, broken JSON 400, an unknown field 422: on every route that takes a body."""
+    role = sorted(route.roles or ())[0]
+    send = staff[role]
+    assert code_of(await send(route.method, address(route), b"x" * 2**20)) == (413, "too_large")
+    assert code_of(await send(route.method, address(route), b'{"a":')) == (400, "invalid")
+    told = await send(route.method, address(route), {"no such field": 1})
+    assert code_of(told) == (422, "invalid")
+    assert "/no such field" in {wrong["pointer"] for wrong in told.json()["errors"]}
+
+
+@pytest.mark.parametrize("route", [r for r in GUARDED if r.keyed], ids=lambda route: route.name)
+async def test_every_key_is_a_uuid(route: Route, staff: dict[Role, Client]) -> None:
+    """A request key that is no UUID is refused, not stored."""
+    send = staff[sorted(route.roles or ())[0]]
+    body = None if route.body is None else b"{}"
+    answer = await send(route.method, address(route), body, Idempotency_Key="{main}:log")
+    assert code_of(answer)[0] == 422
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
+async def test_unknown_query_parameters_are_refused(route: Route, staff: dict[Role, Client]) -> None:
+    """A misspelt parameter is told, not ignored."""
+    roles: frozenset[Role] = route.roles or frozenset({"admin"})
+    send = staff[sorted(roles)[0]]
+    answer = await send(route.method, address(route) + "?colour=red")
+    assert code_of(answer) == (422, "invalid")
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/v1", "/v1/", "/v1/jobs/", "/v1/rooms", "/v2/jobs", "/v1/jobs/a/b/c", "/v1//me"]
+)
+async def test_an_unknown_route_is_a_problem(path: str, admin: Client) -> None:
+    """What is not in the table is 404, as the same object as every refusal."""
+    assert code_of(await admin("GET", path)) == (404, "not_found")
+
+
+@pytest.mark.parametrize(("method", "path"), [("DELETE", "/v1/jobs"), ("GET", "/v1/auth/login"), ("OPTIONS", "/v1/me")])
+async def test_a_wrong_method_is_405(method: str, path: str, admin: Client) -> None:
+    """A path under another method is 405 and says what is allowed."""
+    answer = await admin(method, path)
+    assert code_of(answer) == (405, "not_found")
+    assert answer.headers["allow"]
+
+
+@pytest.mark.parametrize("name", ["a b", "x" * 65, "%7Bmain%7D:log", "job:1", "..%2F..%2Fme", "%00", "é"])
+async def test_what_cannot_be_an_id_is_not_found(name: str, admin: Client) -> None:
+    """Nothing that could break out of a Redis key is looked up."""
+    for path in ("/v1/jobs/", "/v1/technicians/", "/v1/services/"):
+        assert code_of(await admin("GET", path + name))[0] == 404

@@ -1,0 +1,86 @@
+"""``callout token`` and the command line around it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import jwt
+import pytest
+
+from engine.settings import SettingsError
+from server.cli_token import duration
+from tests.faults.process import callout, environment
+
+
+@pytest.mark.parametrize("text", ["", "12", "h", "1.5h", "-1h", "0s", "00m", "12 h", "12w", "367d", "9" * 12 + "d"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    """Nothing, no unit, zero, more than a year: each is named with its flag."""
+    with pytest.raises(SettingsError, match=f"^--for {text}:"):
+        duration(text, "--for")
+
+
+def test_durations_have_units() -> None:
+    """Seconds, minutes, hours, days."""
+    assert [duration(text).total_seconds() for text in ("90s", "30m", "12h", "7d")] == [90, 1800, 43200, 604800]
+
+
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        ([], "Missing option '--role'."),
+        (["--role", "king"], "--role king: must be one of customer, technician, "),
+        (["--role", "admin", "--user", "a b"], "--user: an id is 1 to 64 letters, digits, _ or -"),
+        (["--role", "admin", "--expires", "soon"], "--expires soon: a number with s, m, h or d, like 12h"),
+        (["--role", "admin", "--data", "file"], "file is not a directory: give another --data"),
+        (["--role", "admin", "--key-file", "file"], "signing key file: not an Ed25519 private key in PEM"),
+        (["--role", "admin", "extra"], "Got unexpected extra argument"),
+    ],
+)
+async def test_a_wrong_request_is_refused_in_one_line(flags: list[str], line: str, tmp_path: Path) -> None:
+    """Exit code 2, and no token."""
+    (tmp_path / "file").write_text("not a key")
+    refused = await callout("token", *flags, cwd=tmp_path)
+    assert refused.code == 2
+    assert refused.line.startswith(line)
+
+
+async def test_no_command_shows_what_there_is() -> None:
+    """``callout`` alone lists the commands on stdout."""
+    shown = await callout()
+    assert shown.code == 0
+    for verb in ("serve", "demo", "replay", "token", "doctor"):
+        assert f"\n  {verb} " in shown.out
+
+
+async def test_an_unknown_command_is_named() -> None:
+    """And nothing else is said."""
+    refused = await callout("fly")
+    assert (refused.code, refused.line) == (2, "No such command 'fly'.")
+
+
+async def test_the_first_token_makes_directory_and_key(tmp_path: Path) -> None:
+    """On a machine where nothing was started yet, only the owner can read what it made."""
+    made = await callout("token", "--role", "admin", "--data", "new", cwd=tmp_path)
+    assert (made.code, made.err) == (0, "")
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "new" / "signing.key").stat().st_mode & 0o777 == 0o600
+    claims = jwt.decode(made.out.strip(), options={"verify_signature": False})
+    assert (claims["iss"], claims["sub"], claims["role"]) == ("callout", "cli_admin", "admin")
+    assert claims["exp"] - claims["iat"] == timedelta(hours=12).total_seconds()
+
+
+async def test_user_and_lifetime_are_as_asked(tmp_path: Path) -> None:
+    """``--user`` and ``--expires`` stand in the token."""
+    made = await callout(
+        "token", "--role", "service", "--user", "billing", "--expires", "30m", "--data", "d", cwd=tmp_path
+    )
+    claims = jwt.decode(made.out.strip(), options={"verify_signature": False})
+    assert (claims["sub"], claims["role"], claims["exp"] - claims["iat"]) == ("billing", "service", 1800)
+
+
+async def test_settings_come_from_the_environment_too(tmp_path: Path) -> None:
+    """CALLOUT_DATA counts where --data is not given."""
+    made = await callout("token", "--role", "admin", cwd=tmp_path, env=environment(data="elsewhere"))
+    assert made.code == 0
+    assert (tmp_path / "elsewhere" / "signing.key").exists()

@@ -1,0 +1,139 @@
+"""What is served under /web/, and what is not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+from websockets.typing import Origin
+
+from server.serve import Running
+from server.static import FOLDER, TYPES
+from tests.server.http.client import code_of
+from tests.wire import JSON
+
+ESCAPES = (
+    "../app.py",
+    "..%2fapp.py",
+    "%2e%2e/app.py",
+    "%2e%2e%2f%2e%2e%2fpyproject.toml",
+    "..%5capp.py",
+    "....//app.py",
+    ".%00./app.py",
+    "try.html%00.css",
+    "/etc/passwd",
+    "%2fetc%2fpasswd",
+    "web/try.html",
+    "try.html/",
+    "try.html/..",
+    ".",
+    "..",
+    "TRY.HTML",
+    "try",
+    "__init__.py",
+)
+
+
+@pytest.fixture
+async def http(site: Running) -> AsyncIterator[httpx.AsyncClient]:
+    """A client without a token."""
+    async with httpx.AsyncClient(base_url=site.url, trust_env=False) as client:
+        yield client
+
+
+async def raw(site: Running, target: str) -> bytes:
+    """The status line and the rest of what a request target gets, sent as it is: clients tidy ``..`` away."""
+    where = urlsplit(site.url)
+    reader, writer = await asyncio.open_connection(where.hostname, where.port)
+    writer.write(f"GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+    answer = await reader.read()
+    writer.close()
+    return answer
+
+
+async def test_nothing_outside_the_folder_is_served(site: Running) -> None:
+    """No spelling of a path that leads out of the folder, or to no file in it, finds anything."""
+    for name in ESCAPES:
+        assert (await raw(site, f"/web/{name}")).split(b" ")[1] == b"404", name
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+async def test_nothing_can_be_put_there(method: str, http: httpx.AsyncClient) -> None:
+    """Files are read, not written."""
+    answer = await http.request(method, "/web/try.html")
+    assert code_of(answer) == (405, "not_found")
+    assert answer.headers["allow"] == "GET, HEAD"
+
+
+async def test_an_unknown_file_is_a_problem_like_any(http: httpx.AsyncClient) -> None:
+    """404 in the one shape of refusals."""
+    assert code_of(await http.get("/web/no.js")) == (404, "not_found")
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.iterdir()), ids=lambda path: path.name)
+async def test_each_file_comes_whole_with_its_type(path: Path, http: httpx.AsyncClient) -> None:
+    """Every file of the folder is of a kind that is served, as its type, for anyone, without a token."""
+    answer = await http.get(f"/web/{path.name}")
+    assert answer.status_code == 200
+    assert answer.content == path.read_bytes()
+    assert answer.headers["content-type"].encode() == TYPES[path.suffix]
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+async def test_modules_have_the_type_that_browsers_insist_on(http: httpx.AsyncClient) -> None:
+    """A module of another type is not run."""
+    assert (await http.get("/web/callout.js")).headers["content-type"] == "text/javascript; charset=utf-8"
+
+
+async def test_a_file_known_is_not_sent_again(http: httpx.AsyncClient) -> None:
+    """A page is asked for each time and costs 304 while it is the same."""
+    first = await http.get("/web/try.html")
+    assert first.headers["cache-control"] == "no-cache"
+    etag = first.headers["etag"]
+    for known in (etag, f'"other", {etag}', f"W/{etag}", "*"):
+        again = await http.get("/web/try.html", headers={"If-None-Match": known})
+        assert (again.status_code, again.content) == (304, b"")
+        assert again.headers["etag"] == etag
+    assert (await http.get("/web/try.html", headers={"If-None-Match": '"other"'})).status_code == 200
+    assert (await http.get("/web/try.css")).headers["etag"] != etag
+
+
+async def test_head_gives_the_headers_alone(http: httpx.AsyncClient) -> None:
+    """HEAD is GET without the body."""
+    whole, head = await http.get("/web/callout.js"), await http.head("/web/callout.js")
+    assert head.content == b""
+    for name in ("content-type", "content-length", "etag"):
+        assert head.headers[name] == whole.headers[name]
+
+
+async def test_the_folder_leads_to_the_page(http: httpx.AsyncClient) -> None:
+    """/web/ is the way in."""
+    answer = await http.get("/web/", follow_redirects=True)
+    assert answer.url.path == "/web/try.html"
+
+
+async def test_only_this_server_may_be_used_by_a_page(http: httpx.AsyncClient) -> None:
+    """The policy names no source but 'self' and 'none', and the page itself needs no exception from it."""
+    policy = (await http.get("/web/try.html")).headers["content-security-policy"]
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    assert set(rules.values()) == {"'self'", "'none'"}
+    assert rules["default-src"] == "'none'"
+    assert rules["frame-ancestors"] == "'none'"
+    page = (FOLDER / "try.html").read_text()
+    assert "style=" not in page and "onclick=" not in page and "://" not in page
+
+
+async def test_a_page_of_this_server_may_open_a_socket(site: Running) -> None:
+    """It needs no place on the list of origins; a page of another port of the same machine does."""
+    for foreign in ("http://127.0.0.1:1", "http://127.0.0.1", "null", f"{site.url}.evil.example"):
+        with pytest.raises(InvalidStatus) as refused:
+            await connect(site.ws_url, origin=Origin(foreign), subprotocols=[JSON], proxy=None)
+        assert refused.value.response.status_code == 403
+    async with connect(site.ws_url, origin=Origin(site.url), subprotocols=[JSON], proxy=None) as socket:
+        assert socket.subprotocol == JSON

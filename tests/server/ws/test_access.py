@@ -1,0 +1,173 @@
+"""Access while a socket is open: tokens that run out and are renewed, and access that is taken away, everywhere."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import pytest
+
+from engine import accounts, technicians, tokens
+from engine.accounts import NewAccount
+from engine.settings import Settings
+from engine.signer import access_token
+from engine.technicians import AccountRecord
+from engine.types import Principal, UserId
+from tests.server.ws.conftest import Client, Node, node_of
+from tests.wait import wait_until
+
+WITHIN_S = 1.0
+"""In which every gateway has acted."""
+
+
+@pytest.fixture
+def brief(settings: Settings) -> Settings:
+    """Warned two seconds before the end, closed two after it: a token ends on a whole second, up to one early."""
+    return msgspec.structs.replace(settings, token_warning_s=2, token_grace_s=2, ping_s=2.5)
+
+
+async def connected(client: Client, token: str) -> dict[str, Any]:
+    reply = await client.ask(op="connect", token=token)
+    assert "ok" in reply, reply
+    return reply
+
+
+def person(email: str, name: str) -> NewAccount:
+    return NewAccount(email=email, password="correct horse", name=name, role="customer")
+
+
+# Tokens that run out
+
+
+async def test_it_is_told_and_closed_after_the_grace(brief: Settings) -> None:
+    """The client is told once before its token ends, may go on in the grace, and is then closed with 4003."""
+    async with node_of(brief) as node, node.raw() as client:
+        ends = time.time() + 3
+        await connected(client, await node.token("ann", expires_s=3))
+        told = await client.receive()
+        assert (told["type"], told["event"], "seq" in told, "zone" in told) == ("token.expiring",) * 2 + (False, False)
+        assert 0 <= told["data"]["in_s"] <= 2
+        await asyncio.sleep(max(0, ends - time.time()))
+        assert "ok" in await client.ask(op="unsubscribe", channel="job:x")
+        assert await client.closed() == 4003
+        assert client.pushes == []
+        assert time.time() >= ends + 0.9
+
+
+async def test_a_refresh_in_band_goes_on(brief: Settings) -> None:
+    """Under a fresh token the session outlives the old one, hears on, and is warned of the new one's end."""
+    async with node_of(brief) as node, node.raw() as client:
+        await connected(client, await node.token("ann", expires_s=2))
+        assert (await client.receive())["type"] == "token.expiring"
+        reply = await client.ask(op="refresh", token=await node.token("ann", expires_s=6))
+        assert 4 <= reply["ok"]["expires_in"] <= 6
+        seq = await node.append("user:ann")
+        assert (await client.receive())["seq"] == seq
+        assert (await client.receive())["type"] == "token.expiring"
+        (session,) = node.gateway.sessions
+        assert session.caller.expires > time.time()
+
+
+async def test_a_refresh_that_is_none(node: Node) -> None:
+    """Another user's token, a forged and an expired one are refused, and the session stays what it was."""
+    other, old = await node.token("bob"), await node.token("ann", expires_s=-1)
+    async with node.client("ann") as client:
+        for token, code in ((other, "forbidden"), ("e30.e30.e30", "unauthenticated"), (old, "token_expired")):
+            assert (await client.ask(op="refresh", token=token))["error"]["code"] == code
+        (session,) = node.gateway.sessions
+        assert session.caller.id == "ann"
+        assert "ok" in await client.ask(op="ping")
+
+
+async def test_a_refresh_in_another_role(node: Node) -> None:
+    """A token of another role does not change what a session hears: 4006, connect anew."""
+    async with node.client("ann") as client:
+        token = await node.token("cli_admin", "admin")
+        (session,) = node.gateway.sessions
+        session.principal = Principal(UserId("cli_admin"), "customer")
+        await client.send({"id": 9, "op": "refresh", "token": token})
+        assert await client.closed() == 4006
+
+
+# Access that is taken away
+
+
+@pytest.fixture
+async def pair(settings: Settings) -> AsyncIterator[tuple[Node, Node]]:
+    """Two gateways on one log."""
+    async with node_of(settings) as one, node_of(msgspec.structs.replace(settings, data=settings.data + "2")) as two:
+        two.engine.signer.__dict__.update(one.engine.signer.__dict__)
+        yield one, two
+
+
+async def test_suspension_closes_everywhere_within_a_second(pair: tuple[Node, Node]) -> None:
+    """A suspended user's sockets are closed with 4502 on every gateway, of either subprotocol."""
+    one, two = pair
+    async with one.client("ann") as here, two.client("ann") as there, two.client("bob") as other:
+        record = AccountRecord(id=UserId("ann"), role="customer", active=True, version=2)
+        async with asyncio.timeout(WITHIN_S):
+            await technicians.drop_account(one.engine, record, reason="fraud")
+            assert [await client.closed() for client in (here, there)] == [4502, 4502]
+        assert "ok" in await other.ask(op="ping")
+
+
+async def test_another_role_closes_everywhere_within_a_second(pair: tuple[Node, Node]) -> None:
+    """A user whose role changed is told to prove anew who he is: 4006."""
+    one, two = pair
+    async with one.client("ann") as here, two.client("ann") as there:
+        record = AccountRecord(id=UserId("ann"), role="technician", active=True, version=2)
+        async with asyncio.timeout(WITHIN_S):
+            await technicians.put_account(two.engine, record)
+            assert [await client.closed() for client in (here, there)] == [4006, 4006]
+
+
+async def test_signing_out_closes_that_session_everywhere(pair: tuple[Node, Node]) -> None:
+    """Logout closes the sockets of that login on every gateway, and its access token opens none any more; those of
+    the same user's other login stay.
+    """
+    one, two = pair
+    kept = await accounts.register(one.engine, person("ann@example.org", "Ann"))
+    phone = kept.value
+    laptop = await accounts.login(one.engine, "ann@example.org", "correct horse")
+    async with one.raw() as a, two.raw() as b, two.raw() as other, one.raw() as late:
+        await connected(a, phone.access_token)
+        await connected(b, phone.access_token)
+        await connected(other, laptop.access_token)
+        async with asyncio.timeout(WITHIN_S + 1):
+            await tokens.end_session(one.engine, phone.refresh_token)
+            assert [await client.closed() for client in (a, b)] == [4502, 4502]
+        assert "ok" in await other.ask(op="ping")
+        assert (await late.ask(op="connect", token=phone.access_token))["error"]["code"] == "unauthenticated"
+        assert await late.closed() == 4501
+
+
+async def test_signing_out_reaches_the_tickets_and_refreshed_sockets(node: Node) -> None:
+    """A socket opened by a ticket, or renewed in band, belongs to the login that its proof came from."""
+    kept = await accounts.register(node.engine, person("bob@example.org", "Bob"))
+    pair = kept.value
+    principal = await tokens.principal_of(node.engine, pair.access_token)
+    ticket = await tokens.issue_ticket(node.engine, principal, "socket")
+    plain = access_token(node.engine.signer, principal.id, "customer")
+    async with node.raw(url=f"{node.url}?ticket={ticket.ticket}") as first, node.raw() as second, node.raw() as third:
+        assert "ok" in await first.ask(op="connect")
+        await connected(second, plain)
+        assert "ok" in await second.ask(op="refresh", token=pair.access_token)
+        await connected(third, plain)
+        await tokens.end_session(node.engine, pair.refresh_token)
+        assert [await client.closed() for client in (first, second)] == [4502, 4502]
+        assert "ok" in await third.ask(op="ping")
+
+
+async def test_ended_logins_are_forgotten(node: Node) -> None:
+    """What Redis keeps of logins that ended is as long as their access tokens could be good, and no longer."""
+    kept = await accounts.register(node.engine, person("eve@example.org", "Eve"))
+    place = technicians.keys.account(technicians.DEFAULT_ZONE, UserId(kept.value.user.id))
+    redis = node.engine.store.redis
+    await redis.hset(place, "out", "ses_old:1 ses_young:99999999999999")
+    await tokens.end_session(node.engine, kept.value.refresh_token)
+    names = [item.partition(b":")[0] for item in (await redis.hget(place, "out")).split()]
+    assert len(names) == 2 and b"ses_young" in names
+    await wait_until(lambda: node.gateway.counters.events >= 1)

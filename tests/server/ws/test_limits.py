@@ -1,0 +1,100 @@
+"""What one user, one node and one moment may take: the oldest goes, the newcomer waits, a flood ends."""
+
+from __future__ import annotations
+
+import json
+from contextlib import AsyncExitStack
+
+import msgspec
+import pytest
+from websockets.exceptions import InvalidStatus
+
+from engine.settings import Settings
+from server.ws import restraint
+from server.ws.handshake import Turnstile
+from tests.server.ws.conftest import node_of
+
+
+@pytest.fixture
+def limited(settings: Settings) -> Settings:
+    """With limits."""
+    return msgspec.structs.replace(settings, limits="on")
+
+
+async def test_the_oldest_goes(limited: Settings) -> None:
+    """Over five sockets of one user the oldest is replaced, 4505; others' stay, in whichever subprotocol."""
+    async with node_of(limited) as node, node.client("bob") as other, AsyncExitStack() as stack:
+        mine = [await stack.enter_async_context(node.client("ann")) for _ in range(7)]
+        assert [await client.closed() for client in mine[:2]] == [4505, 4505]
+        last = await node.append("user:ann user:bob")
+        assert [await client.seqs(1) for client in [*mine[2:], other]] == [[last]] * 6
+
+
+async def test_a_rush(limited: Settings) -> None:
+    """More sockets in a second than the node lets in get 503 with Retry-After before the upgrade."""
+    async with node_of(msgspec.structs.replace(limited, accepts=3)) as node, AsyncExitStack() as stack:
+        for _ in range(3):
+            await stack.enter_async_context(node.raw())
+        with pytest.raises(InvalidStatus) as refused:
+            await stack.enter_async_context(node.raw())
+        response = refused.value.response
+        assert (response.status_code, response.headers["retry-after"]) == (503, "1")
+        assert json.loads(response.body or b"")["code"] == "unavailable"
+        assert node.gateway.counters.refused["rush"] == 1
+
+
+def test_the_turnstile_opens_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second's worth at once, then evenly; time that was not used is not saved up beyond that second."""
+    now = 100.0
+    monkeypatch.setattr("server.ws.handshake.monotonic", lambda: now)
+    door = Turnstile(10)
+    assert [door.let_in() for _ in range(12)] == [True] * 10 + [False] * 2
+    now += 0.25
+    assert [door.let_in() for _ in range(3)] == [True, True, False]
+    now += 60
+    assert sum(door.let_in() for _ in range(50)) == 10
+
+
+async def test_locations_without_an_id_are_dropped_silently(limited: Settings) -> None:
+    """A flood of fixes is refused to those that asked for an answer, and costs the others' answers nothing."""
+    async with node_of(limited) as node, node.client("tom", "technician") as client:
+        for _ in range(12):
+            await client.send({"op": "location", "lat": 1, "lon": 1})
+        error = (await client.ask(op="location", lat=1, lon=1))["error"]
+        assert (error["code"], error["retry_after"] > 0) == ("rate_limited", True)
+        assert "ok" in await client.ask(op="unsubscribe", channel="job:x")
+        assert client.pushes == []
+
+
+async def test_claims_are_counted_by_either_name(limited: Settings) -> None:
+    """Claims have a meter of their own, whatever the op is called."""
+    async with node_of(limited) as node, node.client("tom", "technician") as client:
+        job = "job_main_" + "0" * 26
+        codes = [
+            (await client.ask(op=op, job=job, **more))["error"]["code"]
+            for _ in range(8)
+            for op, more in (("claim", {}), ("command", {"command": "claim"}))
+        ]
+        assert "rate_limited" in codes
+        assert codes.index("rate_limited") >= 10
+        assert "ok" in await client.ask(op="unsubscribe", channel="job:x")
+
+
+async def test_a_flood_that_does_not_stop(limited: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who goes on and on after being refused is closed with 4010, Redis being spared meanwhile."""
+    monkeypatch.setattr(restraint, "REFUSALS", 30)
+    for message in ({"op": "location", "lat": 1, "lon": 1}, {"op": "ping"}, {"op": "ping", "id": 1}):
+        async with node_of(limited) as node, node.client("tom", "technician") as client:
+            for _ in range(120):
+                await client.send(message)
+            assert await client.closed() == 4010
+            assert node.gateway.counters.closes[4010] == 1
+
+
+async def test_pings_at_a_sane_rate_are_free(limited: Settings) -> None:
+    """A burst of twenty pings is answered; the next is refused under its id, and the session lives."""
+    async with node_of(limited) as node, node.client("ann") as client:
+        replies = [await client.ask(op="ping") for _ in range(40)]
+        assert all("ok" in reply for reply in replies[:20])
+        assert {reply["error"]["code"] for reply in replies if "error" in reply} <= {"rate_limited"}
+        assert "ok" in await client.ask(op="unsubscribe", channel="job:x")

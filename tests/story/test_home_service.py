@@ -1,0 +1,187 @@
+"""Scenario A, `home_service`: broadcast, first to accept gets it. Read it as the manual."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+
+from tests.story.conftest import Town
+from tests.wait import wait_until
+
+
+async def test_a_booking_is_checked_before_anything_is_done(town: Town) -> None:
+    """The role, the service, an address, a valid amount; what is refused leaves no job behind."""
+    plumbing = await town.service()
+    carla, tom = await town.person("customer", "Carla"), await town.technician("Tom", plumbing)
+    booking = {"service": plumbing, "lat": 40.75, "lon": -73.99, "address": "1 Main St"}
+    assert (await tom.post("/v1/jobs", booking)).status_code == 403
+    for wrong, pointer in (
+        ({"address": ""}, "/address"),
+        ({"amount": -1}, "/amount"),
+        ({"amount": "10"}, "/amount"),
+        ({"lat": 91}, "/lat"),
+        ({"colour": "red"}, "/colour"),
+    ):
+        refused = await carla.post("/v1/jobs", {**booking, **wrong})
+        assert (refused.status_code, refused.json()["code"]) == (422, "invalid")
+        assert [e["pointer"] for e in refused.json()["errors"]] == [pointer]
+    assert (await carla.post("/v1/jobs", {**booking, "service": "srv_none"})).json()["code"] in ("not_found", "invalid")
+    await town.admin.call("PATCH", f"/v1/services/{plumbing}", {"active": False})
+    assert (await carla.post("/v1/jobs", booking)).json()["code"] == "service_inactive"
+    assert (await carla.get("/v1/jobs"))["items"] == []
+
+
+async def test_the_whole_story(town: Town) -> None:
+    """Booked, offered to all who fit, raced for, won once, worked step by step; and who did not hear of it."""
+    plumbing, gardening = await town.service(), await town.service("Gardening")
+    carla, other = await town.person("customer", "Carla"), await town.person("customer", "Otto")
+    ops = await town.person("ops_manager", "Olga")
+    tom, tara = await town.technician("Tom", plumbing), await town.technician("Tara", plumbing)
+    gus = await town.technician("Gus", gardening)
+    pending = await town.technician("Pen", plumbing, approved=False)
+    for person in (carla, other, ops):
+        await person.wire.open()
+
+    # A customer books.
+    booking = {"service": plumbing, "lat": 40.7512, "lon": -73.9921, "address": "1 Main St", "notes": "Sink"}
+    booked = await carla.post("/v1/jobs", booking, **{"Idempotency-Key": str(uuid.uuid4())})
+    assert booked.status_code == 201 and booked.headers["location"].startswith("/v1/jobs/job_main_")
+    job = booked.json()["job"]
+    assert (job["status"], job["phase"], job["amount"], job["actions"]) == ("broadcasted", "open", 5000, ["cancel"])
+
+    # It is offered to all who are approved, complete, online and have the service, and to nobody else.
+    for technician in (tom, tara):
+        offer = (await technician.wire.told("new_job_broadcast", job["id"]))["data"]["offer"]
+        assert offer["status"] == "sent" and offer["job"]["lat"] == 40.751
+        assert not {"customer", "address", "reference", "metadata"} & set(offer["job"])
+    assert (await tom.get("/v1/offers"))["items"][0]["job"]["id"] == job["id"]
+    assert (await carla.wire.told("job.searching", job["id"]))["data"]["asked"] == 2
+
+    # He who may not, is told why.
+    claim = f"/v1/jobs/{job['id']}/claim"
+    assert (await pending.post(claim)).json()["title"] == "KYC must be approved"
+    assert (await gus.post(claim)).json()["code"] == "not_offered"
+    assert (await other.post(claim)).status_code == 403
+    assert (await other.call("GET", f"/v1/jobs/{job['id']}")).status_code == 404
+
+    # Two accept at once: one by HTTP, one over his socket.
+    answers = await asyncio.gather(
+        tom.post(f"/v1/jobs/{job['id']}/respond", {"status": "accepted"}), tara.wire.claim(job["id"])
+    )
+    tom_won = answers[0].status_code == 200
+    assert tom_won != ("ok" in answers[1])
+    winner, loser = (tom, tara) if tom_won else (tara, tom)
+    if tom_won:
+        assert answers[0].json()["message"] == "Job accepted"
+        assert answers[1]["error"]["title"] == "Booking already taken"
+    else:
+        assert answers[1]["ok"]["message"] == "Job accepted"
+        assert (answers[0].status_code, answers[0].json()["title"]) == (409, "Booking already taken")
+
+    # The customer learns who comes; the loser's app drops the job; everybody else hears nothing.
+    accepted = (await carla.wire.told("job_accepted", job["id"]))["data"]
+    assert accepted["technician"]["id"] == winner.id and accepted["technician"]["phone"] == "+1 555 0100"
+    dropped = (await loser.wire.told("job_taken", job["id"]))["data"]
+    assert dropped["bookingId"] == job["id"] and dropped["message"] == "Booking already taken"
+    assert (await loser.get("/v1/offers"))["items"] == []
+    held = await winner.get(f"/v1/jobs/{job['id']}")
+    assert held["job"]["customer"]["phone"] == "+1 555 0100" and held["job"]["actions"] == ["depart"]
+
+    # The work goes on, each step told to both.
+    for command, status in (
+        ("depart", "on_the_way"),
+        ("arrive", "reached"),
+        ("start", "in_progress"),
+        ("complete", "completed"),
+    ):
+        step = await winner.post(f"/v1/jobs/{job['id']}/{command}")
+        assert step.status_code == 200 and step.json()["job"]["status"] == status
+    for person in (carla, winner, ops):
+        await wait_until(lambda p=person: len(p.wire.of("job.status", job["id"])) == 4)  # type: ignore[misc]
+        steps = [p["data"]["to"] for p in person.wire.of("job.status", job["id"])]
+        assert steps == ["on_the_way", "reached", "in_progress", "completed"]
+
+    # Notifications for the customer, history in the order of the log.
+    await wait_until(lambda: len(carla.wire.of("notification")) == 5)
+    listed = (await carla.get("/v1/notifications"))["items"]
+    assert len(listed) == 5 and {n["job"] for n in listed} == {job["id"]}
+    history = (await carla.get(f"/v1/jobs/{job['id']}/history"))["items"]
+    assert history[0]["to"] == "broadcasted" and history[-1]["to"] == "completed"
+    assert [h["seq"] for h in history] == sorted(h["seq"] for h in history)
+
+    # And nobody else ever heard of it.
+    for stranger in (other, gus, pending):
+        assert not [p for p in stranger.wire.pushes if job["id"] in str(p)]
+    assert not loser.wire.of("job_accepted") and not loser.wire.of("job.status")
+
+
+async def test_declining_leaves_the_job_to_the_others(town: Town) -> None:
+    """The offer is rejected and ops are told; the job stays open and another takes it."""
+    plumbing = await town.service()
+    carla, ops = await town.person("customer", "Carla"), await town.person("ops_manager", "Olga")
+    tom, tara = await town.technician("Tom", plumbing), await town.technician("Tara", plumbing)
+    await ops.wire.open()
+    booking = {"service": plumbing, "lat": 40.75, "lon": -73.99, "address": "1 Main St"}
+    job = (await carla.post("/v1/jobs", booking)).json()["job"]["id"]
+    await tom.wire.told("new_job_broadcast", job)
+    declined = await tom.post(f"/v1/jobs/{job}/respond", {"status": "rejected", "reason": "too far"})
+    assert declined.status_code == 200
+    told = (await ops.wire.told("offer.declined", job))["data"]
+    assert told["technician"]["id"] == tom.id and told["reason"] == "too far"
+    assert (await tom.post(f"/v1/jobs/{job}/claim")).json()["code"] == "not_offered"
+    assert (await tara.wire.claim(job))["ok"]["message"] == "Job accepted"
+
+
+async def test_cancelling_tells_everybody(town: Town) -> None:
+    """Before anybody took it those with an offer are told; afterwards its holder, who is free again."""
+    plumbing = await town.service()
+    carla, tom = await town.person("customer", "Carla"), await town.technician("Tom", plumbing)
+    booking = {"service": plumbing, "lat": 40.75, "lon": -73.99, "address": "1 Main St"}
+    first = (await carla.post("/v1/jobs", booking)).json()["job"]["id"]
+    await tom.wire.told("new_job_broadcast", first)
+    assert (await carla.post(f"/v1/jobs/{first}/cancel", {"reason": "changed my mind"})).status_code == 200
+    closed = await tom.wire.told("offer.closed", first)
+    assert closed["data"]["reason"] == "cancelled"
+    second = (await carla.post("/v1/jobs", booking)).json()["job"]["id"]
+    await tom.wire.told("new_job_broadcast", second)
+    await tom.wire.claim(second)
+    await carla.post(f"/v1/jobs/{second}/cancel", {})
+    assert (await tom.wire.told("job.cancelled", second))["data"]["job"]["status"] == "cancelled"
+    await wait_until(lambda: tom.wire.of("notification", None))
+    third = (await carla.post("/v1/jobs", booking)).json()["job"]["id"]
+    assert (await tom.wire.told("new_job_broadcast", third))["data"]["offer"]["job"]["id"] == third
+    assert (await carla.post(f"/v1/jobs/{first}/cancel")).status_code == 200, "his own latest step answers as it did"
+    assert (await town.admin.post(f"/v1/jobs/{first}/cancel")).json()["code"] == "cancelled"
+
+
+async def test_ops_and_services_book_for_a_customer_once_per_reference(town: Town) -> None:
+    """`reference` is unique for ever per principal: again, it answers the first job; a customer must be named."""
+    plumbing = await town.service()
+    carla, ops = await town.person("customer", "Carla"), await town.person("ops_manager", "Olga")
+    booking = {"service": plumbing, "lat": 40.75, "lon": -73.99, "address": "1 Main St", "reference": "A-1"}
+    assert (await ops.post("/v1/jobs", booking)).json()["errors"][0]["pointer"] == "/customer"
+    first = await ops.post("/v1/jobs", {**booking, "customer": carla.id, "metadata": {"lift": True}})
+    assert first.status_code == 201 and first.json()["job"]["metadata"] == {"lift": True}
+    again = await ops.post("/v1/jobs", {**booking, "customer": carla.id})
+    assert again.json()["job"]["id"] == first.json()["job"]["id"]
+    assert [j["id"] for j in (await carla.get("/v1/jobs"))["items"]] == [first.json()["job"]["id"]]
+
+
+async def test_a_suspended_technician_keeps_his_job_and_hears_no_more(town: Town) -> None:
+    """Suspension bites before it is acknowledged: no claim, no request, no socket; the job stays his."""
+    plumbing = await town.service()
+    carla, tom = await town.person("customer", "Carla"), await town.technician("Tom", plumbing)
+    tara = await town.technician("Tara", plumbing)
+    booking = {"service": plumbing, "lat": 40.75, "lon": -73.99, "address": "1 Main St"}
+    job = (await carla.post("/v1/jobs", booking)).json()["job"]["id"]
+    await tom.wire.told("new_job_broadcast", job)
+    await tom.wire.claim(job)
+    suspended = await town.admin.post(f"/v1/users/{tom.id}/suspend", {"reason": "fraud", "jobs": "keep"})
+    assert suspended.status_code == 200
+    assert (await tom.call("GET", "/v1/me")).json()["code"] == "account_not_approved"
+    await wait_until(lambda: tom.wire.close_code == 4502)
+    kept = (await carla.get(f"/v1/jobs/{job}"))["job"]
+    assert kept["technician"]["id"] == tom.id
+    second = (await carla.post("/v1/jobs", booking)).json()["job"]["id"]
+    await tara.wire.told("new_job_broadcast", second)
+    assert not [p for p in tom.wire.pushes if second in str(p)]

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import shutil
 import socket
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
@@ -16,14 +13,14 @@ from urllib.parse import urlsplit
 import hiredis
 import msgspec
 
-from bench import sockets
-from bench.rig import BENCH, BUILD, LOAD_CORE, SERVER_CORE, BenchError, Child, Missing, Rig
+from bench import built, sockets
+from bench.built import PEERS
+from bench.rig import BENCH, LOAD_CORE, SERVER_CORE, BenchError, Child, Missing, Rig
 from bench.seed import ZONE, Town, in_batches, open_town
 from engine.signer import Signer, access_token
 from engine.store import keys
 from engine.types import UserId
 
-PEERS = BENCH / "peers"
 MARK = b'{"type":"announcement.bench"'
 WARMUP = 3
 """Times that an event is sent before the clock starts."""
@@ -160,15 +157,23 @@ def writes(rig: Rig, payload: bytes, count: int) -> Audience:
 
 def node_ws(rig: Rig, payload: bytes, count: int) -> Audience:
     """Node's ``ws`` in a loop. Raises Missing without node or npm."""
-    server = installed_ws() / "server.js"
-    return _peer(rig, ["node", str(server)], payload, count=count, opening=lambda p: sockets.opened(p, "/"))
+    command = ["node", str(built.npm("ws"))]
+    return _peer(rig, command, payload, count=count, opening=lambda p: sockets.opened(p, "/"))
 
 
-def socketio(rig: Rig, payload: bytes, count: int) -> Audience:
+def node_socketio(rig: Rig, payload: bytes, count: int) -> Audience:
+    """socket.io on Node. Raises Missing without node or npm."""
+    return _socketio(rig, ["node", str(built.npm("socketio"))], payload, count)
+
+
+def python_socketio(rig: Rig, payload: bytes, count: int) -> Audience:
     """python-socketio on uvicorn. Raises Missing when it is not installed."""
     if find_spec("socketio") is None:
         raise Missing("python-socketio is not installed (pip install 'callout[bench]')")
-    command = [sys.executable, "-m", "bench.peers.socketio_broadcast"]
+    return _socketio(rig, [sys.executable, "-m", "bench.peers.socketio_broadcast"], payload, count)
+
+
+def _socketio(rig: Rig, command: list[str], payload: bytes, count: int) -> Audience:
     audience = _peer(rig, command, payload, count=count, opening=_open_socketio)
     audience.mark = b'42["announcement.bench"'
     return audience
@@ -186,36 +191,8 @@ def _peer(
 def _open_socketio(port: int) -> socket.socket:
     sock = sockets.opened(port, "/socket.io/?EIO=4&transport=websocket")
     if not sockets.next_payload(sock).startswith(b"0"):
-        raise BenchError("python-socketio did not open a session")
+        raise BenchError("socket.io did not open a session")
     sock.sendall(sockets.framed(b"40"))
     if not sockets.next_payload(sock).startswith(b"40"):
-        raise BenchError("python-socketio refused the namespace")
+        raise BenchError("socket.io refused the namespace")
     return sock
-
-
-def installed_ws() -> Path:
-    """The folder where `ws` is installed, from the lock, when it is not there yet. Raises Missing when it cannot be."""
-    for tool in ("node", "npm"):
-        if shutil.which(tool) is None:
-            raise Missing(f"Node ws: no {tool} on this machine")
-    source, target = PEERS / "ws", BUILD / "ws"
-    lock = (source / "package-lock.json").read_bytes()
-    stamp = target / "installed.json"
-    target.mkdir(parents=True, exist_ok=True)
-    for name in ("package.json", "package-lock.json", "server.js"):
-        shutil.copy(source / name, target / name)
-    if stamp.exists() and stamp.read_bytes() == lock:
-        return target
-    made = subprocess.run(
-        ["npm", "ci", "--no-audit", "--no-fund"], cwd=target, capture_output=True, text=True, check=False
-    )
-    if made.returncode:
-        raise Missing(f"Node ws: npm could not install it: {made.stderr[-300:].strip()}")
-    stamp.write_bytes(lock)
-    return target
-
-
-def ws_version() -> str:
-    """The version of `ws` that the lock names."""
-    packages = json.loads((PEERS / "ws" / "package-lock.json").read_text())["packages"]
-    return str(packages["node_modules/ws"]["version"])

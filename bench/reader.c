@@ -5,8 +5,9 @@
  *
  * usage: reader TRIGGER_FD BURST SECONDS WARMUP MARK FD... < the bytes that make the server send BURST events
  * The sockets are connected, past their handshake and at a frame's border; they are inherited, not opened.
- * A delivery is one whole WebSocket frame whose payload begins with MARK; an empty JSON object is Callout's ping
- * and is answered. Prints one line of JSON; exits 1 with a reason when a socket closes or nothing comes for 10 s.
+ * A delivery is one WebSocket message, all of it here, that begins with MARK, or each such line of one (Centrifugo
+ * joins events into lines). An empty JSON object is Callout's ping, and Centrifugo's, and is answered.
+ * Prints one line of JSON; exits 1 with a reason when a socket closes or nothing comes for 10 s.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -45,11 +46,31 @@ static uint64_t now_ns(void) {
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+/* A line is over: whether it was a delivery. */
+static int line_ended(struct peer *p) {
+    int counts = p->marked && p->seen >= mark_length;
+    frames += (uint64_t)counts;
+    p->seen = 0;
+    p->marked = 1;
+    return counts;
+}
+
 static void ended(struct peer *p, int fd) {
     if (p->closing) { errno = 0; fail("a server closed its socket"); }
-    if (p->marked && p->seen >= mark_length) frames++;
-    else if (p->length == 2 && write(fd, PONG, sizeof PONG) != sizeof PONG) fail("pong");
+    if (!line_ended(p) && p->length == 2 && write(fd, PONG, sizeof PONG) != sizeof PONG) fail("pong");
     p->have = 0;
+}
+
+static void look(struct peer *p, const uint8_t *at, size_t n) {
+    for (const uint8_t *end = at + n; at < end;) {
+        const uint8_t *cut = memchr(at, '\n', (size_t)(end - at)), *until = cut ? cut : end;
+        size_t here = (size_t)(until - at), compare = p->seen < mark_length ? mark_length - p->seen : 0;
+        if (compare > here) compare = here;
+        if (compare && memcmp(mark + p->seen, at, compare) != 0) p->marked = 0;
+        p->seen += here;
+        if (cut) line_ended(p);
+        at = until + (cut != NULL);
+    }
 }
 
 /* The bytes of a frame's head still wanted: two, then the extended length that they announce. */
@@ -88,10 +109,7 @@ static void take(struct peer *p, int fd, const uint8_t *at, const uint8_t *end) 
             exit(1);
         }
         size_t n = (size_t)(end - at) < p->left ? (size_t)(end - at) : (size_t)p->left;
-        size_t compare = p->seen < mark_length ? mark_length - p->seen : 0;
-        if (compare > n) compare = n;
-        if (compare && memcmp(mark + p->seen, at, compare) != 0) p->marked = 0;
-        p->seen += n;
+        look(p, at, n);
         p->left -= n;
         at += n;
         if (p->left == 0) ended(p, fd);

@@ -193,12 +193,15 @@ class Rig:
         wait_for_port(child, port)
         return f"redis://127.0.0.1:{port}/0", child
 
-    def callout(self, redis: str, *, roles: str, env: dict[str, str] | None = None) -> tuple[str, Child]:
+    def callout(
+        self, redis: str, *, roles: str, env: dict[str, str] | None = None, port: int = 0
+    ) -> tuple[str, Child]:
         """``callout serve`` on the server's core, on a data directory of its own; its URL and process.
 
-        Without limits, and patient about pongs: while a peer has its turn nobody reads these sockets.
+        On a free port unless ``port`` says which. Without limits, and patient about pongs: while a peer has its turn
+        nobody reads these sockets.
         """
-        command = [sys.executable, "-c", _CLI, "serve", "--redis", redis, "--port", "0"]
+        command = [sys.executable, "-c", _CLI, "serve", "--redis", redis, "--port", str(port)]
         command += ["--data", str(self.folder / "data"), "--role", roles]
         settings = {"CALLOUT_LIMITS": "off", "CALLOUT_LOG_LEVEL": "warning", **_PATIENT, **(env or {})}
         child = self.spawn("callout", command, core=SERVER_CORE, env=settings)

@@ -49,7 +49,7 @@ async def _run(rig: Rig, asked: argparse.Namespace) -> Report:
     town = await open_town(url)
     report.versions["valkey"] = str((await town.store.redis.info("server"))["valkey_version"])
     say(f"{asked.technicians} technicians come online within 1 km")
-    await in_batches(town.technician(f"user_d{n}", *spot) for n, spot in _numbered(_crowd(), asked.technicians))
+    await in_batches(town.technician(f"user_d{n}", *spot) for n, spot in _numbered(crowd(), asked.technicians))
     for already in sorted({min(a, asked.technicians - 100) for a in asked.asked}):
         say(f"the worst wave, {already} asked already")
         report.add(*await _worst(town, already, asked.rounds))
@@ -132,7 +132,7 @@ def _numbered(spots: Iterator[tuple[float, float]], count: int) -> Iterator[tupl
     return zip(range(count), spots, strict=False)
 
 
-def _crowd() -> Iterator[tuple[float, float]]:
+def crowd() -> Iterator[tuple[float, float]]:
     """Places within 1 km of the centre, evenly dense."""
     chance = random.Random(1)
     while True:

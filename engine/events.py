@@ -41,7 +41,7 @@ def parse(zone: Zone, entry_id: bytes, fields: Sequence[bytes]) -> Event:
         raise ValueError(f"{zone} {entry_id!r}: not an entry of ours")
     return Event(
         zone,
-        int(entry_id.partition(b"-")[0]),
+        int(entry_id[:-2]),  # <seq>-0
         fields[1].decode(),
         tuple(fields[3].decode().split()),
         int(fields[5]),

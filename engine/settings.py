@@ -57,7 +57,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_sockets: int = 50_000
     """WebSockets that one gateway holds at most; over it the upgrade is refused with 503."""
     user_sockets: int = 5
-    """WebSockets of one user at one gateway; over it his oldest goes with 4505. Not counted with ``limits`` off."""
+    """WebSockets of one user over all gateways, and streams at one; over it his oldest goes with 4505. Not counted with
+    ``limits`` off.
+    """
     accepts: int = 1_000
     """WebSockets that one gateway lets in a second; over it 503. Not counted with ``limits`` off."""
     token_warning_s: float = 60.0

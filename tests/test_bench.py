@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from bench.__main__ import NAMES
+
 ROOT = Path(__file__).resolve().parents[1]
 QUICK = ("--json", "--no-peers", "--rounds", "1", "--seconds", "0.2")
 
@@ -38,7 +40,7 @@ def test_an_unknown_benchmark_is_refused_with_the_list() -> None:
     assert bench("nothing").returncode == 2
     listed = bench()
     assert listed.returncode == 0
-    assert [line.split()[0] for line in listed.stdout.splitlines()] == ["claim", "fanout", "wave"]
+    assert [line.split()[0] for line in listed.stdout.splitlines()] == [*NAMES]
 
 
 def test_claim_runs() -> None:
@@ -49,12 +51,44 @@ def test_claim_runs() -> None:
     assert figures["job_claim, in Redis"] > 0
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+def test_connections_runs() -> None:
+    """Connections are opened, live through a ping and are counted in memory, each its own user's and shared."""
+    figures = found("connections", "--connections", "200")
+    assert figures["Callout, each its own user"] > 0
+    assert figures["Callout: opened"] > 0
+    assert figures["Callout, shared: opened"] > 0
+
+
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="the reader of the fan-out is C")
 def test_fanout_runs() -> None:
     """Every socket gets every event, singly and in bursts; else the reader stalls and the run fails."""
     figures = found("fanout", "--sockets", "16")
     assert figures["Callout, one event"] > 0
     assert figures["Callout, bursts of 16"] > 0
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="the reader of the announcements is C")
+def test_latency_runs() -> None:
+    """Every claim of the timetable is answered and its event read, with waves and announcements beside."""
+    figures = found("latency", "--rates", "50", "--technicians", "300", "--sockets", "20", "--seconds", "1")
+    assert figures["50/s: claim"] > 0
+    assert figures["50/s: event"] > 0
+    assert figures["50/s: announcement"] > 0
+
+
+def test_relay_runs() -> None:
+    """A pile of entries is tailed to its end, with claims beside and without."""
+    figures = found("relay", "--entries", "3000", "--sockets", "10", "--claims", "20")
+    assert figures["tailed and routed, 20 claims/s meanwhile"] > 0
+    assert figures["tailed and routed, nothing else"] > 0
+
+
+def test_resume_runs() -> None:
+    """A gateway dies and all come back to the next: nothing is lost, nothing comes twice, something was replayed."""
+    figures = found("resume", "--clients", "40", "--events", "100", "--span", "0.5")
+    assert figures["events lost"] == figures["events heard twice"] == figures["told recovered:false"] == 0
+    assert figures["of these, replayed"] > 0
 
 
 def test_wave_runs() -> None:

@@ -137,6 +137,11 @@ def ticket(zone: Zone, digest: str) -> str:
     return f"{{{zone}}}:ticket:{digest}"
 
 
+def sockets(zone: Zone, user: UserId) -> str:
+    """Zset with a TTL: the user's open sockets over all gateways, ``<when taken>:<session>`` → last touched (ms)."""
+    return f"{{{zone}}}:sockets:{user}"
+
+
 def limit(zone: Zone, name: str, who: str) -> str:
     """String with a TTL: a GCRA meter's theoretical arrival time (ms)."""
     return f"{{{zone}}}:limit:{name}:{who}"

@@ -6,8 +6,7 @@ import asyncio
 import time
 from typing import Any
 
-from server.city.api import Api
-from server.city.refusal import Refusal
+from server.client import Api, Refusal
 
 MARGIN_S = 60.0
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-from server.city.client import Frame
 from server.city.person import Person, job_of
-from server.city.refusal import Refusal
+from server.client import Refusal
+from server.client.listeners import Frame
 
 OVER = frozenset({"done", "closed"})
 

@@ -22,7 +22,6 @@ from engine.store.embedded import Embedded, read_state
 from engine.types import DEFAULT_ZONE
 from server.city import settlers
 from server.city.account import Account, Operator, sign_in
-from server.city.api import Api
 from server.city.child import Child, admin_token, own_environment, serving
 from server.city.customer import Customer
 from server.city.logtail import LogTail, tailing
@@ -31,6 +30,7 @@ from server.city.progress import counting, progress
 from server.city.tally import Tally
 from server.city.technician import Technician
 from server.city.trace import Pickup
+from server.client import Api
 
 PACE = Pace(reaction_s=(0.02, 0.06), work_s=(1.0, 3.0))
 JOB_LIFETIME_S = 60

@@ -12,8 +12,8 @@ import redis.asyncio as redis
 
 from engine import log
 from engine.types import DEFAULT_ZONE
-from server.city.refusal import Unreachable
 from server.city.tally import Logged
+from server.client import Unreachable
 
 HOLDING = frozenset({"job.accepted", "job.assigned", "job.unassigned"})
 BATCH = 500

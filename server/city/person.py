@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from server.city.account import Account, Operator
-from server.city.api import Api
-from server.city.client import Client, Frame
 from server.city.tally import Tally
+from server.client import Api, Callout, On
+from server.client.listeners import Frame
 
 METRES_PER_DEGREE = 111_320.0
 
@@ -37,11 +37,6 @@ class City:
     seed: int
     service: str
 
-    @property
-    def socket_url(self) -> str:
-        """Where their WebSockets go."""
-        return "ws" + self.api.url.removeprefix("http") + "/v1/ws"
-
     def chance(self, who: str) -> random.Random:
         """A generator for one person: the same seed and name draw the same, whatever the others do."""
         return random.Random(f"{self.seed}:{who}")
@@ -54,13 +49,8 @@ class Person:
         self.city = city
         self.account = account
         self.id = ""
-        self.client = Client(
-            city.socket_url,
-            account.token,
-            on_event=self._receive,
-            on_joined=self._join,
-            on_repeat=lambda event: city.tally.repeated(self.id),
-        )
+        on = On(self._receive, joined=self._join, repeat=lambda event: city.tally.repeated(self.id))
+        self.client = Callout(city.api.url, account.token, on, api=city.api)
 
     async def open(self) -> None:
         """Connect. Raises Ended or Unreachable."""

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from server.city.child import ChildError
-from server.city.refusal import Ended, Refusal, Unreachable
+from server.client import Ended, Refusal, Unreachable
 from server.failed import Failed
 
 T = TypeVar("T")

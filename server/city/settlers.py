@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from server.city.account import Account, Operator, sign_in
-from server.city.api import Api
+from server.client import Api
 
 T = TypeVar("T")
 AT_ONCE = 16

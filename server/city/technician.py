@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 from server.city.account import Account
-from server.city.client import Frame
 from server.city.person import City, Person, job_of, near
-from server.city.refusal import Refusal, Unreachable
+from server.client import Refusal, Unreachable
+from server.client.listeners import Frame
 
 NEXT_STEP = {"accepted": "depart", "on_the_way": "arrive", "reached": "start", "in_progress": "complete"}
 DRIFT_M = 40.0

@@ -21,14 +21,13 @@ from engine.datadir import create
 from engine.settings import Settings
 from server.city import board, settlers
 from server.city.account import Account, Operator, sign_in
-from server.city.api import Api
 from server.city.child import Child, admin_token, serving
 from server.city.customer import Customer
 from server.city.person import City, Pace, Person, near
 from server.city.progress import counting
-from server.city.refusal import Ended, Refusal, Unreachable
 from server.city.tally import Tally
 from server.city.technician import Technician
+from server.client import Api, Ended, Refusal, Unreachable
 
 CENTRE = (52.52, 13.405)
 RADIUS_M = 2_500.0

@@ -13,6 +13,7 @@ import msgspec
 import structlog
 from starlette.types import Receive, Scope, Send
 
+from engine import sockets
 from engine.clock import now_ms
 from engine.errors import CalloutError, Internal, RateLimited
 from engine.events import Event, iso
@@ -25,6 +26,7 @@ from server.ws.protocol import KINDS, Close, Connect, Op, Ping, State
 from server.ws.pulse import Pulse
 from server.ws.relay import Relay
 from server.ws.restraint import Restraint
+from server.ws.seats import Seats
 from server.ws.session import Session
 from server.ws.sse import Heads, SseFrames
 from server.ws.stream import Stream, StreamHub
@@ -74,6 +76,7 @@ class Gateway:
         self.turnstile = Turnstile(engine.settings.accepts)
         self.streams = StreamHub(SseFrames(engine.blueprints, self.heads), self.counters)
         self.pulse = Pulse(self)
+        self.seats = Seats(self)
         hubs = (*self.hubs.values(), self.streams)
         self.relay = Relay(engine, hubs, self.counters, hidden=self._hidden, resync=self._resync)
         self._show()
@@ -235,9 +238,11 @@ class Gateway:
         session.number = next(self._numbers)
         session.hub.join(session, session.channels)
         self.pulse.joined(session)
-        his = self.sockets_of(session.caller.id)
-        if self.limited and len(his) > self.engine.settings.user_sockets:
-            min(his, key=lambda one: one.number).close(Close.REPLACED, "replaced")
+        if self.limited:
+            his = self.sockets_of(session.caller.id)
+            if len(his) > self.engine.settings.user_sockets:
+                min(his, key=lambda one: one.number).close(Close.REPLACED, "replaced")
+            self.seats.take(session)
 
     def sockets_of(self, user: str) -> list[Session]:
         """A user's live sockets at this gateway, of either subprotocol."""
@@ -279,6 +284,7 @@ class Gateway:
         self.sessions.discard(session)
         session.hub.leave(session, session.channels)
         self.pulse.left(session)
+        self.seats.give_up(session)
 
     def heads(self) -> Heads:
         """Where everybody stands who has been sent everything, in each zone that is open."""
@@ -293,7 +299,9 @@ class Gateway:
 
     def _hidden(self, event: Event) -> None:
         """A ``session.`` event: for gateways, never for clients."""
-        if event.type == joining.REVOKED:
+        if event.type == sockets.REPLACED:
+            self.seats.replaced(event)
+        elif event.type == joining.REVOKED:
             for channel in event.to:
                 user = channel.removeprefix("user:")
                 for session in [*self.sockets_of(user), *self.streams.of(user)]:

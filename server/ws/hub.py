@@ -4,6 +4,10 @@ Fan-out only puts references into the sessions' queues. What a session has waiti
 goes out in one write: at 16 events at once that is 2.5 M deliveries a second against 0.2 M written
 singly. The flush gives the loop back every 2 ms, so that a broadcast to very many delays nobody's claim.
 
+One event to very many that comes while nobody has anything waiting is not even queued: the turn's flush writes it
+straight to them, which spares a second pass over them all. As soon as anything is to come behind it, for any of
+them, it is put into the queues after all (``settle``), so that there is one order, the queues'.
+
 One hub for each subprotocol, so that the hot loop never asks which encoding a session speaks.
 """
 
@@ -18,6 +22,7 @@ from typing import TYPE_CHECKING
 from engine.events import Event
 from server.ws.counters import BROADCAST, Counters
 from server.ws.frames import JsonFrames
+from server.ws.protocol import State
 
 if TYPE_CHECKING:
     from server.ws.outbox import Outbox
@@ -30,13 +35,27 @@ _LOOK_AT_CLOCK_EVERY = 32
 class Hub:
     """The sessions of one encoding by channel."""
 
-    __slots__ = ("_began", "_counters", "_dirty", "_loop", "_scheduled", "_sent", "channels", "frames")
+    __slots__ = (
+        "_began",
+        "_broadcast",
+        "_counters",
+        "_dirty",
+        "_hearers",
+        "_loop",
+        "_scheduled",
+        "_sent",
+        "channels",
+        "frames",
+    )
 
     def __init__(self, frames: JsonFrames, counters: Counters) -> None:
         self.frames = frames
         self._counters = counters
         self.channels: dict[str, set[Session]] = {}
         self._dirty: deque[Outbox] = deque()
+        self._broadcast = b""
+        self._hearers: list[Session] = []
+        """Who has yet to be sent the broadcast. None of them has a push in his queue."""
         self._scheduled = False
         self._began = 0.0
         self._sent = 0
@@ -72,16 +91,32 @@ class Hub:
             return
         members = hits[0] if len(hits) == 1 else set().union(*hits)
         frame = self.frames.event(event)
+        if len(members) < BROADCAST or self._dirty or self._hearers:
+            self.settle()
+            self._queue(members, frame)
+        else:
+            self._hearers, self._broadcast = list(members), frame
+        if not self._scheduled:
+            self._schedule()
+
+    def settle(self) -> None:
+        """Queue the broadcast for those who have not had it. To be called before anything is said behind it, and
+        before a session ends.
+        """
+        if self._hearers:
+            left = [session for session in self._hearers if session.state is not State.CLOSED]
+            self._hearers.clear()
+            self._queue(left, self._broadcast)
+
+    def _queue(self, sessions: Iterable[Session], frame: bytes) -> None:
         wake = self._dirty.append
-        for session in members:
+        for session in sessions:
             if session.next is None:
                 session.next = frame
                 wake(session)
             else:
                 session.more.append(frame)
                 session.plain = False
-        if not self._scheduled:
-            self._schedule()
 
     def wake(self, session: Outbox) -> None:
         """``session`` has something to write by the end of this turn."""
@@ -94,16 +129,25 @@ class Hub:
         self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
-        """Write for each woken session; those that remain after a slice come in the next turn.
+        """Write for each woken session, then the broadcast; what remains after a slice comes in the next turn."""
+        began = monotonic()
+        if not self._sent:
+            self._began = began
+        self._write_woken(began + SLICE_S)
+        self._write_broadcast(began + SLICE_S)
+        self._scheduled = False
+        if self._dirty or self._hearers:
+            self._schedule()
+        else:
+            if self._sent >= BROADCAST:
+                self._counters.broadcasts.add(monotonic() - self._began)
+            self._sent = 0
 
-        The case of nearly every delivery, one frame for a session that keeps up, is here and not in
+    def _write_woken(self, until: float) -> None:
+        """The case of nearly every directed event, one frame for a session that keeps up, is here and not in
         ``Session.flush``: beside the system call every attribute touched shows.
         """
         dirty = self._dirty
-        began = monotonic()
-        until = began + SLICE_S
-        if not self._sent:
-            self._began = began
         turn = _LOOK_AT_CLOCK_EVERY
         frames = size = 0
         while dirty:
@@ -122,15 +166,29 @@ class Hub:
                 turn = _LOOK_AT_CLOCK_EVERY
                 if monotonic() > until:
                     break
+        self._count(frames, size)
+
+    def _write_broadcast(self, until: float) -> None:
+        """To those who keep up and have nothing waiting; the others get it in their queues."""
+        hearers, frame, frames = self._hearers, self._broadcast, 0
+        while hearers:
+            some = hearers[-_LOOK_AT_CLOCK_EVERY:]
+            del hearers[-_LOOK_AT_CLOCK_EVERY:]
+            for session in some:
+                if session.plain:
+                    session.written += 1
+                    session.write(frame)
+                    frames += 1
+                elif session.state is not State.CLOSED:
+                    self._queue((session,), frame)
+            if monotonic() > until:
+                break
+        self._count(frames, frames * len(frame))
+
+    def _count(self, writes: int, size: int) -> None:
+        """Note ``writes`` of one frame each."""
         counters = self._counters
-        counters.frames_out += frames
-        counters.writes += frames
+        counters.frames_out += writes
+        counters.writes += writes
         counters.bytes_out += size
-        self._scheduled = False
-        self._sent += frames
-        if dirty:
-            self._schedule()
-        else:
-            if self._sent >= BROADCAST:
-                counters.broadcasts.add(monotonic() - self._began)
-            self._sent = 0
+        self._sent += writes

@@ -87,6 +87,7 @@ class Outbox:
     def push_all(self, frames: Collection[bytes]) -> None:
         """Queue events."""
         if self.state is not State.CLOSED and frames:
+            self.hub.settle()
             rest = list(frames)
             if self.next is None:
                 self.next = rest.pop(0)
@@ -101,6 +102,7 @@ class Outbox:
     @property
     def pushes(self) -> int:
         """Logged pushes so far, those queued included: what ``ping`` answers."""
+        self.hub.settle()
         return self.written + (self.next is not None) + len(self.more) - self.unlogged
 
     def _wake(self) -> None:
@@ -195,7 +197,7 @@ class Outbox:
 
     @property
     def unsent(self) -> bool:
-        """Whether anything waits to be written, here or in the transport."""
+        """Whether anything waits to be written, here or in the transport, a broadcast of this turn apart."""
         return self._paused or self.next is not None or bool(self.more or self.replies)
 
     # the transport's mood

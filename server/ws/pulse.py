@@ -114,8 +114,8 @@ class Pulse:
     # signs of life
 
     async def touch_forever(self) -> None:
-        """Tell the engine once an interval which technicians were heard from; what fails is told the next
-        time.
+        """Tell the engine once an interval which technicians were heard from, and which sockets are open; what fails is
+        told the next time.
         """
         pending: set[str] = set()
         while True:
@@ -123,6 +123,7 @@ class Pulse:
             pending |= self._heard()
             try:
                 await self._touch(pending)
+                await self._gateway.seats.touch()
             except CalloutError as error:
                 log.warning("touch_failed", error=str(error), technicians=len(pending))
             except Exception:  # the task's boundary

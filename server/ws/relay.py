@@ -98,6 +98,44 @@ class Tail:
                 future.set_result(None)
 
 
+class Reading:
+    """What follows in the logs, a piece at a time. Where there is much, the next piece is on its way while one is
+    handed on: Redis takes as long to put it together as we to route it.
+
+    Nothing is read ahead while lives are compared: both go over the same connection, in turn.
+    """
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
+        self._after: dict[Zone, int] = {}
+        self._ahead: asyncio.Task[list[Event]] | None = None
+
+    async def next(self, after: dict[Zone, int]) -> list[Event]:
+        """The piece that follows ``after``, waiting up to ``BLOCK_S``; empty when nothing came. What was read ahead
+        counts only if that is where it begins. Raises as the client does, and TimeoutError.
+        """
+        ahead, self._ahead = self._ahead, None
+        if ahead is None or after != self._after:
+            _leave(ahead)
+            self._after = after
+            return await self._tail()
+        return await ahead
+
+    async def begin(self, events: Sequence[Event]) -> None:
+        """Ask for the piece after ``events``, which ``next`` gave."""
+        self._after = self._after | {event.zone: event.seq for event in events}
+        self._ahead = asyncio.create_task(self._tail())
+        await asyncio.sleep(0)  # so that the question leaves before the answer to the last one is worked on
+
+    def stop(self) -> None:
+        """Leave what was asked for unread."""
+        _leave(self._ahead)
+
+    async def _tail(self) -> list[Event]:
+        async with asyncio.timeout(BLOCK_S + GRACE_S):
+            return await log.tail(self._client, self._after, int(BLOCK_S * 1000), COUNT)
+
+
 class Relay:
     """All zones of a gateway. ``resync`` is called with the reason when sessions must resynchronise."""
 
@@ -160,16 +198,21 @@ class Relay:
             await self._compare(tail, client)
         self._heard_at = monotonic() if not self.loaded else self._heard_at
         self.window_read.set()
-        while True:
-            after = {zone: tail.cursor for zone, tail in self.tails.items()}
-            async with asyncio.timeout(BLOCK_S + GRACE_S):
-                events = await log.tail(client, after, int(BLOCK_S * 1000), COUNT)
-            await self._hand_on(events, client)
-            self._heard_at = monotonic()
-            if not events or self._heard_at - self._checked_at > BLOCK_S:
-                self._checked_at = self._heard_at
-                for tail in self.tails.values():
-                    await self._compare(tail, client)
+        reading = Reading(client)
+        try:
+            while True:
+                events = await reading.next({zone: tail.cursor for zone, tail in self.tails.items()})
+                check = not events or monotonic() - self._checked_at > BLOCK_S
+                if not check and len(events) >= COUNT:
+                    await reading.begin(events)
+                await self._hand_on(events, client)
+                self._heard_at = monotonic()
+                if check:
+                    self._checked_at = self._heard_at
+                    for tail in self.tails.values():
+                        await self._compare(tail, client)
+        finally:
+            reading.stop()
 
     # handing on
 
@@ -272,6 +315,13 @@ class Relay:
                 tail.memory.add(event)
                 tail.cursor = event.seq
         tail.cursor = max(tail.cursor, head)
+
+
+def _leave(task: asyncio.Task[list[Event]] | None) -> None:
+    """Nobody will wait for it any more, nor hear how it ended."""
+    if task is not None:
+        task.cancel()
+        task.add_done_callback(lambda task: task.cancelled() or task.exception())
 
 
 async def _drop(client: redis.Redis) -> None:

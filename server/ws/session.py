@@ -160,6 +160,7 @@ class Session(Outbox):
         """Leave the hub, write what is already said if it can be, then the close frame. Once."""
         if self.state is State.CLOSED:
             return
+        self.hub.settle()
         if not self._paused:
             last = b"".join((*self.replies, *self._take()))
             if last:

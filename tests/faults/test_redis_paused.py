@@ -18,7 +18,7 @@ import pytest
 import redis
 
 from engine.rules import blueprint
-from server.city.refusal import Refusal
+from server.client import Refusal
 from tests import valkey
 from tests.faults.process import Server, serving
 from tests.faults.town import HERE, Person, Town, addressed, town

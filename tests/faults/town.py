@@ -15,9 +15,8 @@ import redis
 from engine.signer import Signer, access_token
 from engine.types import UserId
 from server.city.account import Account, Operator
-from server.city.api import Api
-from server.city.client import Client, Frame
-from server.city.refusal import Refusal
+from server.client import Api, Callout, On, Refusal
+from server.client.listeners import Frame
 from tests.faults.process import Server
 
 HERE = {"lat": 52.52, "lon": 13.405}
@@ -34,7 +33,7 @@ class Person:
     """Connect replies that told him to resynchronise."""
     live: list[Frame] = field(default_factory=list)
     since: int | None = None
-    socket: Client = field(init=False)
+    socket: Callout = field(init=False)
 
     @property
     def id(self) -> str:
@@ -81,13 +80,8 @@ class Town:
             "role": role,
         }
         person = Person(Account(self.api, await self.api.request("POST", "/v1/auth/register", body=body)))
-        person.socket = Client(
-            self.server.url.replace("http", "ws") + "/v1/ws",
-            person.account.token,
-            on_event=person.heard,
-            on_joined=person.joined,
-            on_repeat=person.repeats.append,
-        )
+        on = On(person.heard, joined=person.joined, repeat=person.repeats.append)
+        person.socket = Callout(self.server.url, person.account.token, on, api=self.api)
         self.stack.push_async_callback(person.socket.close)
         await person.socket.open()
         return person

@@ -1,4 +1,4 @@
-"""What a gateway remembers: found by channel, in order, and forgotten in whole segments within its bounds."""
+"""What a gateway remembers: found by channel, in order, and forgotten in whole runs within its bounds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from engine.events import Event
 from engine.types import DEFAULT_ZONE
-from server.ws.memory import SEGMENTS, Memory
+from server.ws.memory import RUN, Memory
 
 CHANNELS = ("user:a", "user:b", "user:c", "role:x")
 ROUND = 1024 * 1024
@@ -34,14 +34,15 @@ def test_nothing_remembered() -> None:
 
 
 @given(
-    st.lists(st.lists(st.sampled_from(CHANNELS), max_size=4), max_size=60),
-    st.integers(1, 70),
+    st.lists(st.lists(st.sampled_from(CHANNELS), max_size=4), max_size=4 * RUN),
+    st.integers(1, 5 * RUN),
     st.sets(st.sampled_from(CHANNELS)),
-    st.integers(1, 5),
+    st.integers(0, RUN),
 )
-def test_finds_what_a_scan_finds(to: list[list[str]], after: int, wanted: set[str], segments: int) -> None:
+def test_finds_what_a_scan_finds(to: list[list[str]], after: int, wanted: set[str], others: int) -> None:
     """Whatever is asked, the index gives what scanning all events would, in order and once."""
-    memory = Memory(DEFAULT_ZONE, 900 * SEGMENTS * segments, 10**6)
+    memory = Memory(DEFAULT_ZONE, ROUND, 10**6)
+    to = to[:RUN] + [["user:other"]] * others + to[RUN:]  # so that some run may hold nothing that is wanted
     events = [event(5 + n, *channels) for n, channels in enumerate(to)]
     for item in events:
         memory.add(item)
@@ -62,15 +63,15 @@ def test_gives_up_beyond_the_limit() -> None:
 
 
 def test_bounded_in_bytes() -> None:
-    """The oldest are forgotten before the bound is passed; what remains is without a hole."""
-    memory = Memory(DEFAULT_ZONE, ROUND, 10**6)
+    """The oldest are forgotten when the bound is passed; what remains is without a hole."""
+    memory = Memory(DEFAULT_ZONE, 4 * ROUND, 10**6)
     for seq in range(1, 3_000):
         memory.add(event(seq, "user:a", size=1_000))
     first = memory.first or 0
     assert 1 < first < 2_999
     held = 2_999 - first + 1
-    assert held * 2 * 1_000 < ROUND
-    assert held * 4 * 1_000 > ROUND
+    assert held * 2 * 1_000 < 4 * ROUND
+    assert held * 4 * 1_000 > 4 * ROUND
     assert seqs(memory, 0, "user:a", limit=10_000) == list(range(first, 3_000))
 
 
@@ -80,7 +81,7 @@ def test_bounded_in_age() -> None:
     for seq in range(1, 201):
         memory.add(event(seq, "user:a", at=seq * 1_000))
     first = memory.first or 0
-    assert 200 - 60 - 5 <= first <= 200 - 58
+    assert 200 - 60 - RUN <= first <= 200 - 58
     assert seqs(memory, 0, "user:a") == list(range(first, 201))
 
 

@@ -8,8 +8,10 @@ from typing import Any
 
 import msgspec
 import pytest
+from sqlalchemy import delete
 
 from engine.archive import writer
+from engine.archive.schema import events
 from engine.settings import Settings
 from engine.store import keys
 from engine.types import DEFAULT_ZONE
@@ -198,6 +200,33 @@ async def test_from_the_archive(forgetful: Settings) -> None:
         async with node.client("ann", cursors=at(0)) as client:
             assert zone_of(client)["missed"] == 2
             assert await client.seqs(2) == [first, last]
+
+
+async def test_older_than_the_archive_reaches(forgetful: Settings) -> None:
+    """Where SQL's own beginning was deleted, a cursor below it is too_old and one just before it is served; more than
+    1,000 events out of SQL are too_old as well.
+    """
+    async with node_of(forgetful) as node:
+        last = await node.append("user:ann", times=1_500, data='{"job":null}')
+        await node.append("user:bob", times=500)
+        for _ in range(10):
+            await writer.run_once(node.engine)
+        head = await node.append("user:bob", times=2_000)
+        await node.relayed(head)
+        await node.engine.store.redis.xtrim(keys.log(DEFAULT_ZONE), minid=f"{last + 300}-0", approximate=False)
+        async with node.engine.archive.writing() as conn:
+            await conn.execute(delete(events).where(events.c.seq <= 600))
+        for cursor, told in (
+            (599, {"recovered": False, "reason": "too_old"}),
+            (600, {"recovered": True, "missed": 900}),
+            (last - 1, {"recovered": True, "missed": 1}),
+        ):
+            async with node.client("ann", cursors=at(cursor)) as client:
+                assert zone_of(client) == {"epoch": "e1", "seq": head} | told
+                if told["recovered"]:
+                    assert await client.seqs(last - cursor) == list(range(cursor + 1, last + 1))
+        async with node.client("eve", "admin", cursors=at(600), subs=["zone:main"]) as client:
+            assert zone_of(client)["reason"] == "too_old"
 
 
 async def test_neither_log_nor_archive(forgetful: Settings) -> None:

@@ -11,6 +11,7 @@ import pytest
 from engine.settings import Settings
 from server.ws import outbox
 from tests.server.ws.conftest import JSON, Client, Node, node_of
+from tests.test_bench import found
 from tests.wait import wait_until
 
 BIG = '{"text":"' + "x" * 4_000 + '"}'
@@ -48,6 +49,18 @@ async def test_never_reads(node: Node) -> None:
         assert most < outbox.QUEUE_BYTES + 200_000
         assert session not in node.gateway.sessions
         assert session._behind is None
+
+
+async def test_some_of_many_never_read() -> None:
+    """Each who never reads is closed with 4001 while a broadcast goes on; the others have every event, once, in order.
+    (``bench/slow.py`` with few people; ``python -m bench slow`` is its full size.)
+    """
+    size = ("--sockets", "60", "--deaf", "5", "--rate", "60", "--size", "20000", "--seconds", "3")
+    figures = await asyncio.to_thread(found, "slow", *size)
+    assert figures["closed as too slow (4001)"] == 5
+    assert figures["deliveries"] == 55 * 180
+    for nothing in ("readers: events lost", "readers: events twice", "readers closed"):
+        assert figures[nothing] == 0, nothing
 
 
 async def test_reads_again(node: Node) -> None:

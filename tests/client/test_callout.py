@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
-from server.city.backoff import Backoff
-from server.city.client import SUBPROTOCOL, Client
-from server.city.refusal import Ended, Refusal, Unreachable
+from server.client import Backoff, Callout, Ended, On, Refusal, Unreachable
+from server.client.access import SUBPROTOCOL
 
 Frame = dict[str, Any]
 AT = "2026-01-31T12:00:00.000Z"
@@ -52,12 +51,8 @@ class Stage:
         self.heard: list[int] = []
         self.repeats: list[int] = []
         self.tokens: list[bool] = []
-        self.client = Client(
-            url,
-            self._token,
-            on_event=lambda event: self.heard.append(event["seq"]),
-            on_repeat=lambda event: self.repeats.append(event["seq"]),
-        )
+        on = On(lambda event: self.heard.append(event["seq"]), repeat=lambda event: self.repeats.append(event["seq"]))
+        self.client = Callout(url, self._token, on)
         self.client._backoff = Backoff(first_s=0.01, cap_s=0.01)
 
     async def _token(self, fresh: bool) -> str:
@@ -93,7 +88,7 @@ async def _server(accept: Callable[[Peer], None]) -> AsyncIterator[str]:
         await socket.wait_closed()
 
     async with serve(handler, "127.0.0.1", 0, subprotocols=[SUBPROTOCOL]) as server:
-        yield f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
 async def test_credentials_that_never_work_end_it(stage: Stage) -> None:

@@ -10,8 +10,8 @@ from uuid import uuid4
 import httpx
 import msgspec
 
-from server.city.backoff import Backoff
-from server.city.refusal import Refusal, Unreachable
+from server.client.backoff import Backoff
+from server.client.failures import Refusal, Unreachable
 
 
 class Api:
@@ -43,7 +43,8 @@ class Api:
         key: str = "",
         patience_s: float = 30.0,
     ) -> dict[str, Any]:
-        """The decoded answer, ``{}`` where it has no body. ``key`` is made where none is given.
+        """The decoded answer, ``{}`` where it has no body, with ``repeated`` where it was given before. ``key`` is made
+        where none is given.
 
         Lost answers and temporary refusals are repeated with the same key for ``patience_s``. Raises Refusal,
         or Unreachable when no answer came in that time.
@@ -73,7 +74,7 @@ class Api:
         response = await self._http.request(method, path, headers=headers, json=body)
         answer = _decoded(response)
         if response.is_success:
-            return answer
+            return answer | ({"repeated": True} if "idempotency-replayed" in response.headers else {})
         answer.setdefault("code", "internal")
         answer.setdefault("title", f"{method} {path} answered {response.status_code}")
         answer.setdefault("temporary", response.status_code in (502, 503, 504))

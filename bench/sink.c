@@ -1,0 +1,126 @@
+/* sink: reads what N sockets receive, and how old each announcement is when it arrives.
+ *
+ * The listeners of a broadcast, while something else is measured on the same core: in Python a thousand of them take
+ * 10 ms at once, which the others' latency would show.
+ *
+ * usage: sink MARK FD...
+ * The sockets are connected, past their handshake and at a frame's border; they are inherited, not opened. A message
+ * that begins with MARK has its time in "at":"…T12:34:56.789Z", which is compared with the clock of this machine. An
+ * empty JSON object is a ping and is answered. At SIGTERM one line of JSON is printed, ages in ms; exits 1 with a
+ * reason when a socket closes.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { KEPT = 4096, BUFFER = 1 << 16, READY = 512, SAMPLES = 1 << 21, DAY_MS = 86400000 };
+
+struct peer {
+    size_t have;
+    char kept[KEPT]; /* the beginning of a message whose end has not come */
+};
+
+static const char PING[] = {(char)0x81, 2, '{', '}'};
+static const uint8_t PONG[] = {0x81, 0x82, 0, 0, 0, 0, '{', '}'};
+static volatile sig_atomic_t over;
+static double *ages;
+static size_t count;
+
+static void stop(int signal) { (void)signal; over = 1; }
+
+static void fail(const char *why) {
+    fprintf(stderr, "sink: %s%s%s\n", why, errno ? ": " : "", errno ? strerror(errno) : "");
+    exit(1);
+}
+
+static double now_of_day_ms(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (double)(t.tv_sec % 86400) * 1000 + (double)t.tv_nsec / 1e6;
+}
+
+/* Milliseconds of the day in "2026-11-21T12:34:56.789Z". */
+static double of_day_ms(const char *at) {
+    int h, m, s, ms;
+    if (sscanf(at + 11, "%2d:%2d:%2d.%3d", &h, &m, &s, &ms) != 4) { errno = 0; fail("no time"); }
+    return ((h * 60 + m) * 60 + s) * 1000.0 + ms;
+}
+
+/* Take the whole messages from what is here; give how much of it is done with. */
+static size_t take(int fd, char *text, size_t size, const char *mark, double now) {
+    size_t done = 0;
+    while (size - done >= 2) {
+        uint8_t *frame = (uint8_t *)text + done;
+        size_t head = frame[1] < 126 ? 2 : 4;
+        if (size - done < head) break;
+        size_t length = head == 2 ? frame[1] : (size_t)frame[2] << 8 | frame[3];
+        if (frame[1] == 127 || head + length > KEPT) { errno = 0; fail("a message is too long"); }
+        if (size - done < head + length) break;
+        char *payload = (char *)frame + head;
+        if (frame[0] == 0x88) { errno = 0; fail("a server closed its socket"); }
+        if (head + length == sizeof PING && memcmp(frame, PING, sizeof PING) == 0) {
+            if (write(fd, PONG, sizeof PONG) != sizeof PONG) fail("pong");
+        } else if (length > strlen(mark) && memcmp(payload, mark, strlen(mark)) == 0 && count < SAMPLES) {
+            char *at = memmem(payload, length, "\"at\":\"", 6);
+            double age = at ? now - of_day_ms(at + 6) : 0;
+            ages[count++] = age < 0 ? age + DAY_MS : age;
+        }
+        done += head + length;
+    }
+    return done;
+}
+
+static void hear(struct peer *p, int fd, const char *mark) {
+    static char text[KEPT + BUFFER];
+    memcpy(text, p->kept, p->have);
+    ssize_t got = read(fd, text + p->have, BUFFER);
+    if (got == 0) { errno = 0; fail("a socket was closed"); }
+    if (got < 0 && errno != EAGAIN) fail("read");
+    if (got < 0) return;
+    size_t size = p->have + (size_t)got, done = take(fd, text, size, mark, now_of_day_ms());
+    p->have = size - done;
+    memcpy(p->kept, text + done, p->have);
+}
+
+static int by_value(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+static double share(double part) {
+    size_t at = (size_t)((double)count * part);
+    return count ? ages[at < count ? at : count - 1] : 0;
+}
+
+int main(int argc, char **argv) {
+    if (argc < 3) { errno = 0; fail("usage: sink MARK FD..."); }
+    struct sigaction action = {.sa_handler = stop};
+    sigaction(SIGTERM, &action, NULL);
+    int n = argc - 2, epoll = epoll_create1(0);
+    struct peer *peers = calloc((size_t)n, sizeof *peers);
+    ages = malloc(SAMPLES * sizeof *ages);
+    for (int i = 0; i < n; i++) {
+        int fd = atoi(argv[i + 2]);
+        struct epoll_event e = {.events = EPOLLIN, .data.u32 = (uint32_t)i};
+        if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0) fail("fcntl");
+        if (epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &e) < 0) fail("epoll_ctl");
+    }
+    struct epoll_event ready[READY];
+    while (!over) {
+        int woken = epoll_wait(epoll, ready, READY, -1);
+        if (woken < 0 && errno != EINTR) fail("epoll_wait");
+        for (int i = 0; i < woken; i++) hear(&peers[ready[i].data.u32], atoi(argv[ready[i].data.u32 + 2]), argv[1]);
+    }
+    qsort(ages, count, sizeof *ages, by_value);
+    printf("{\"heard\":%zu,\"p50_ms\":%.3f,\"p95_ms\":%.3f,\"p99_ms\":%.3f,\"worst_ms\":%.3f}\n", count, share(0.5),
+           share(0.95), share(0.99), share(1));
+    return 0;
+}

@@ -1,0 +1,26 @@
+"""Callout from Python: a connection that stays up, resumes where it was, and hands on every event once and in order.
+
+``docs/clients.md`` is the page to read. Nothing of the engine is imported here: this is a client like any other, and
+as light as one.
+"""
+
+from server.client.api import Api
+from server.client.backoff import Backoff
+from server.client.callout import Callout
+from server.client.cursors import Cursors
+from server.client.failures import ClientError, Ended, Refusal, Unreachable
+from server.client.listeners import On, Status, Sync
+
+__all__ = [
+    "Api",
+    "Backoff",
+    "Callout",
+    "ClientError",
+    "Cursors",
+    "Ended",
+    "On",
+    "Refusal",
+    "Status",
+    "Sync",
+    "Unreachable",
+]

@@ -1,0 +1,101 @@
+"""How a client proves who it is, over HTTP and at the beginning of each socket."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from urllib.parse import quote
+from uuid import uuid4
+
+import msgspec
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.typing import Subprotocol
+
+from server.client.api import Api
+from server.client.failures import ClientError, Refusal, Unreachable
+from server.client.listeners import Frame
+
+SUBPROTOCOL = Subprotocol("callout.v1.json")
+CONNECT_S = 10.0
+Token = Callable[[bool], Awaitable[str]]
+Ticket = Callable[[], Awaitable[str]]
+encode = msgspec.json.Encoder().encode
+decode = msgspec.json.Decoder(Frame).decode
+
+
+class Access:
+    """One server in one person's name: by access tokens, or for sockets by one-use tickets."""
+
+    def __init__(self, url: str, token: Token | None, ticket: Ticket | None, shared: Api | None) -> None:
+        self.url = url.rstrip("/")
+        self.may_poll = token is not None and shared is None
+        self.by_ticket = ticket is not None
+        self._token, self._ticket = token, ticket
+        self._api, self._own = shared, shared is None
+
+    async def close(self) -> None:
+        """Let go of what is not shared."""
+        if self._own and self._api is not None:
+            await self._api.close()
+            self._api = None
+
+    async def http(self, method: str, path: str, body: Frame | None, *, key: str = "", patience_s: float) -> Frame:
+        """``Api.request`` in his name; an expired token is replaced once. Failures carry the key."""
+        if self._api is None:
+            self._api = Api(self.url)
+        key = key or str(uuid4())
+        for fresh in (False, True):
+            try:
+                token = await self.bearer(fresh)
+                return await self._api.request(method, path, token=token, body=body, key=key, patience_s=patience_s)
+            except ClientError as failure:
+                failure.key = key
+                if fresh or not isinstance(failure, Refusal) or failure.code != "token_expired":
+                    raise
+        raise AssertionError("the second attempt returns or raises")
+
+    async def bearer(self, fresh: bool) -> str:
+        """An access token. Raises Unreachable where none can be had now, Refusal where none ever will."""
+        if self._token is None:
+            raise Refusal({"code": "unauthenticated", "title": "A client by ticket has no token"})
+        try:
+            return await self._token(fresh)
+        except Refusal:
+            raise
+        except Exception as error:
+            raise Unreachable(f"no token: {error}") from error
+
+    async def dial(self) -> connect:
+        """A socket to be entered. Raises Unreachable where a ticket is wanted and cannot be had."""
+        query = ""
+        if self._ticket is not None:
+            try:
+                query = f"?ticket={quote(await self._ticket())}"
+            except Exception as error:
+                raise Unreachable(f"no ticket: {error}") from error
+        return connect(
+            f"ws{self.url.removeprefix('http')}/v1/ws{query}",
+            subprotocols=[SUBPROTOCOL],
+            compression=None,
+            ping_interval=None,
+            open_timeout=CONNECT_S,
+            close_timeout=1,
+            proxy=None,
+        )
+
+    async def greet(self, socket: ClientConnection, hello: Frame, *, fresh: bool) -> Frame:
+        """Say who he is; gives the ``ok``. An expired token is replaced once, as the server allows; a used ticket is
+        Unreachable: with another it may work. Raises Refusal.
+        """
+        for anew in (True,) if fresh or self.by_ticket else (False, True):
+            proof = {} if self.by_ticket else {"token": await self.bearer(anew)}
+            await socket.send(encode({"id": 0, "op": "connect", **proof, **hello}), text=True)
+            async with asyncio.timeout(CONNECT_S):
+                reply = decode(await socket.recv())
+            if "ok" in reply:
+                ok: Frame = reply["ok"]
+                return ok
+            refusal = Refusal(reply.get("error", {}))
+            if refusal.code != "token_expired":
+                raise refusal
+        raise Unreachable(str(refusal)) if self.by_ticket else refusal

@@ -1,0 +1,70 @@
+"""The example of docs/clients.md as a stranger runs it, and what it brings with it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from server.client import Api
+from server.serve import Running
+from tests import people, wire
+from tests.wait import wait_until
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "clients.md"
+
+
+def test_the_client_is_light() -> None:
+    """Importing it imports nothing of the engine, no Redis, no SQL and no server."""
+    asked = "import sys, server.client; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    ran = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    assert set(ran.stdout.split()) & {"engine", "redis", "sqlalchemy", "starlette", "uvicorn", "alembic"} == set()
+
+
+async def technician(server: Running, service: str) -> tuple[str, str]:
+    """One who is approved and online here: id and token."""
+    api, boss = Api(server.url), await wire.token(server.engine, people.ADMIN)
+    details = {"email": "tess@example.org", "password": "correct horse", "name": "Tess", "role": "technician"}
+    signed = await api.request("POST", "/v1/auth/register", body=details)
+    mine, bearer = f"/v1/technicians/{signed['user']['id']}", str(signed["access_token"])
+    await api.request("PATCH", mine, token=bearer, body={"services": [service]})
+    await api.request("POST", f"{mine}/review", token=boss, body={"kyc": "approved", "account": "approved"})
+    place = {"online": True, "lat": people.HERE.lat, "lon": people.HERE.lon}
+    await api.request("PUT", f"{mine}/availability", token=bearer, body=place)
+    await api.close()
+    return str(signed["user"]["id"]), bearer
+
+
+async def test_the_example_wins_a_job(server: Running, tmp_path: Path) -> None:
+    """A technician who runs it takes the first job that he is offered, and it ends."""
+    (text,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.S)
+    program = tmp_path / "example.py"
+    program.write_text(text)
+    service = await people.service(server.engine)
+    customer = await people.customer(server.engine)
+    user, bearer = await technician(server, service)
+    given = {"CALLOUT_URL": server.url, "CALLOUT_TOKEN": bearer, "PYTHONPATH": str(PAGE.parents[1])}
+    running = await asyncio.create_subprocess_exec(
+        *(sys.executable, str(program)),
+        env=os.environ | given,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        gateway = server.gateway
+        assert gateway is not None
+        await wait_until(lambda: gateway.hub.members(f"user:{user}"), within_s=30, what="the example's connection")
+        job = await people.offered(server.engine, customer, service)
+        async with asyncio.timeout(30):
+            out, _ = await running.communicate()
+    finally:
+        if running.returncode is None:
+            running.kill()
+            await running.wait()
+    said = out.decode()
+    assert running.returncode == 0, said
+    assert f"Job accepted {job}" in said
+    assert "transport='socket'" in said

@@ -1,0 +1,153 @@
+"""Gateways that stop, as processes: what a load balancer and an event stream see of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import redis
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+from websockets.typing import Subprotocol
+
+from engine.signer import Signer, access_token
+from engine.types import UserId
+from tests import valkey
+from tests.faults.process import Server, serving
+from tests.server.ws.conftest import APPEND
+from tests.server.ws.streams import Source
+from tests.wait import wait_until
+
+SOCKETS = 500
+"""At 20 every tenth of a second they are sent away in two and a half seconds."""
+
+
+def admin(key: Path) -> str:
+    """A token that needs no account."""
+    return access_token(Signer.load_or_create(key), UserId("cli_admin"), "admin")
+
+
+async def test_not_ready_but_answering_while_it_drains(tmp_path: Path) -> None:
+    """From SIGTERM on ``/readyz`` is false and upgrades get 503, while HTTP is answered and sockets go one by one; each
+    is told 4000, and the process ends with 0.
+    """
+    async with serving(tmp_path / "data", limits="off") as server, AsyncExitStack() as stack:
+        bearer = admin(tmp_path / "data" / "signing.key")
+        http = await stack.enter_async_context(httpx.AsyncClient(base_url=server.url, trust_env=False))
+        assert (await http.get("/readyz")).status_code == 200
+        sockets = [await _opened(stack, server, bearer) for _ in range(SOCKETS)]
+        ending = asyncio.create_task(server.end())
+        seen = await wait_until(lambda: _draining(http), what="readyz false")
+        assert seen.json() == {"ready": False, "problems": ["draining"]}
+        me = await http.get("/v1/me", headers={"Authorization": f"Bearer {bearer}"})
+        assert (me.status_code, me.json()["user"]["id"]) == (200, "cli_admin")
+        assert (await http.get("/healthz")).status_code == 200
+        assert (await http.get("/v1/events?after=main:e1:0", headers=me.request.headers)).status_code == 503
+        assert any(socket.close_code is None for socket in sockets), "all had gone before this was asked"
+        codes = await asyncio.gather(*(_close_code(socket) for socket in sockets))
+        assert set(codes) == {4000}
+        assert (await ending).code == 0
+
+
+async def _opened(stack: AsyncExitStack, server: Server, bearer: str) -> ClientConnection:
+    address = server.url.replace("http", "ws") + "/v1/ws"
+    socket = await stack.enter_async_context(
+        connect(address, subprotocols=[Subprotocol("callout.v1.json")], proxy=None, ping_interval=None)
+    )
+    await socket.send(json.dumps({"id": 1, "op": "connect", "token": bearer}))
+    assert "ok" in json.loads(await socket.recv())
+    return socket
+
+
+async def _close_code(socket: ClientConnection) -> int | None:
+    with suppress(ConnectionClosed):
+        async for _ in socket:
+            pass
+    return socket.close_code
+
+
+async def _draining(http: httpx.AsyncClient) -> httpx.Response | None:
+    answer = await http.get("/readyz")
+    return answer if answer.status_code == 503 else None
+
+
+class Reader:
+    """An EventSource behind a load balancer: after each end it goes to the next gateway, with its last id."""
+
+    def __init__(self, bearer: str) -> None:
+        self.seqs: list[int] = []
+        self.opened = 0
+        self.reasons: list[Any] = []
+        self.urls: list[str] = []
+        self._bearer = bearer
+        self._last = ""
+
+    async def read(self) -> None:
+        """Read for ever."""
+        async with httpx.AsyncClient(timeout=30, trust_env=False) as http:
+            while True:
+                url = self.urls[self.opened % len(self.urls)]
+                with suppress(httpx.TransportError):
+                    await self._one(http, url)
+                self.opened += 1
+                await asyncio.sleep(0.05)
+
+    async def _one(self, http: httpx.AsyncClient, url: str) -> None:
+        headers = {"Authorization": f"Bearer {self._bearer}", "Accept": "text/event-stream"}
+        headers |= {"Last-Event-ID": self._last} if self._last else {}
+        async with http.stream("GET", f"{url}/v1/events", headers=headers) as answer:
+            if answer.status_code != 200:
+                return
+            source = Source(answer)
+            while (block := await source.block()) is not None:
+                self._last = source.last
+                if block.event == "connect" and self.seqs:
+                    self.reasons.append(block.data["recovered"])
+                elif block.event == "" and block.data is not None and "seq" in block.data:
+                    self.seqs.append(block.data["seq"])
+
+
+def _written(url: str, written: list[int]) -> bool:
+    with redis.Redis.from_url(url) as client:
+        script: Any = client.register_script(APPEND)
+        written.append(int(script(["{main}:meta", "{main}:log"], [1, "test.event", "role:admin", '{"n":%N}'])))
+    return True
+
+
+async def test_a_stream_lives_through_a_rolling_restart(tmp_path: Path) -> None:
+    """Two gateways are stopped and started one after the other while events are written: with its last id an event
+    stream has each of them once and in order, and is never told that it has to begin anew.
+    """
+    (tmp_path / "redis").mkdir()
+    with valkey.running(tmp_path / "redis") as url:
+        flags = [*("--redis", url, "--database", f"sqlite:///{tmp_path}/callout.db")]
+        flags += ["--key-file", str(tmp_path / "key")]
+        async with AsyncExitStack() as stack:
+            gate = (*flags, "--role", "gateway")
+            servers = [
+                await stack.enter_async_context(serving(tmp_path / name, *gate, limits="off")) for name in ("a", "b")
+            ]
+            reader = Reader(admin(tmp_path / "key"))
+            reader.urls = [server.url for server in servers]
+            reading = asyncio.create_task(reader.read())
+            written: list[int] = []
+            await wait_until(lambda: _written(url, written) and reader.seqs, what="the first event")
+            for server in servers:
+                ending = asyncio.create_task(server.end())
+                while not ending.done():
+                    _written(url, written)
+                    await asyncio.sleep(0.01)
+                assert (await ending).code == 0
+                port = urlsplit(server.url).port or 0
+                await stack.enter_async_context(serving(server.data, *gate, port=port, limits="off"))
+                _written(url, written)
+                await wait_until(lambda: reader.seqs[-1] == written[-1], within_s=30, what="all that was written")
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+    assert reader.seqs == [seq for seq in written if seq >= reader.seqs[0]]
+    assert len(reader.reasons) >= 1 and all(reader.reasons)

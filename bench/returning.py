@@ -13,6 +13,9 @@ from bench.rig import BenchError
 from bench.seed import ZONE
 from bench.swarm import Client, Opening
 
+TRY_S = 20.0
+"""After which a client gives a try up: where more come than are let in, some are never answered at all."""
+
 _SEQ = b'"seq":'
 _EVENT = b'{"type"'
 
@@ -44,6 +47,7 @@ class Person:
         self.unrecovered = 0
         """Times that he was told ``recovered:false``."""
         self.refused = 0
+        """Tries that failed: refused, or given up."""
         self._port = port
         self._token = token
         self._ear: Ear | None = None
@@ -63,9 +67,11 @@ class Person:
             await asyncio.sleep(chance.uniform(0, span_s))
             began = time.perf_counter()
             try:
-                await self.connect()
-            except (OSError, BenchError):
+                async with asyncio.timeout(TRY_S):
+                    await self.connect()
+            except (OSError, BenchError):  # TimeoutError is an OSError
                 self.refused += 1
+                self.cut()
                 continue
             now = time.perf_counter()
             return now, now - began

@@ -193,9 +193,7 @@ class Rig:
         wait_for_port(child, port)
         return f"redis://127.0.0.1:{port}/0", child
 
-    def callout(
-        self, redis: str, *, roles: str, env: dict[str, str] | None = None, port: int = 0
-    ) -> tuple[str, Child]:
+    def callout(self, redis: str, *, roles: str, env: dict[str, str] | None = None, port: int = 0) -> tuple[str, Child]:
         """``callout serve`` on the server's core, on a data directory of its own; its URL and process.
 
         On a free port unless ``port`` says which. Without limits, and patient about pongs: while a peer has its turn

@@ -147,7 +147,11 @@ async def entered(port: int, client: AClient) -> AClient:
     """The client, past its opening talk. Raises BenchError when the server refuses, OSError when none listens."""
     loop = asyncio.get_running_loop()
     await loop.create_connection(lambda: client, "127.0.0.1", port)
-    await client.greeted
+    try:
+        await client.greeted
+    except asyncio.CancelledError:  # nobody waits for it any more
+        client.cut()
+        raise
     return client
 
 

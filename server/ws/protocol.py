@@ -220,7 +220,7 @@ def decode_packed(raw: bytes) -> Op:
     """The same of a message in MessagePack. What is wrong with one is looked for in the JSON that says the same."""
     try:
         op = _packed_decoder.decode(raw)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         first = error
     else:
         return _whole(op)

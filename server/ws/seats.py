@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 
 
 class _Replaced(msgspec.Struct):
-    session: str
+    session: str = ""
 
 
 class Seats:

@@ -37,10 +37,19 @@ class CalloutWebSocket(WebSocketsSansIOProtocol):
         """The request goes to the handshake; frames that follow too early wait for the session."""
         if not self.handshake_initiated:
             super().data_received(data)
+            if not self.handshake_initiated:
+                self._turn_away()
         elif len(self.early) + len(data) <= EARLY_BYTES:
             self.early += data
         else:
             self.transport.abort()
+
+    def _turn_away(self) -> None:
+        """The request came whole, and the handshake's parser would not have it (a body, too many headers or too long
+        ones): it reads no more, and nobody else would ever end the connection.
+        """
+        self.transport.write(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+        self.transport.close()
 
     async def run_asgi(self) -> None:
         """Run the application for the handshake alone; an attached connection stays open when it returns."""
@@ -53,7 +62,7 @@ class CalloutWebSocket(WebSocketsSansIOProtocol):
             self.logger.exception("Exception in ASGI application\n")
             self.send_500_response()
         else:
-            if not self.handshake_complete:
+            if not (self.handshake_complete or self.close_sent):
                 self.logger.error("ASGI callable returned without completing handshake.")
                 self.send_500_response()
         if self.attached:

@@ -108,9 +108,11 @@ async def test_not_an_object(node: Node, raw: bytes) -> None:
         assert await client.closed() == 4500
 
 
-@pytest.mark.parametrize("raw", [b"\x81", b"\x81\xa2op\xa4ping\x00", b"\xdf\xff\xff\xff\xff"])
+@pytest.mark.parametrize(
+    "raw", [b"\x81", b"\x81\xa2op\xa4ping\x00", b"\xdf\xff\xff\xff\xff", b"\x82\xa2id\xa1\xff\xa2op\xa4ping"]
+)
 async def test_broken(node: Node, raw: bytes) -> None:
-    """A map that is cut, or followed by something, is answered as invalid (400), and not punished."""
+    """A map that is cut, followed by something, or not UTF-8 is answered as invalid (400), and not punished."""
     async with packed(node, "ann") as client:
         await client.send(raw)
         assert (await client.receive())["error"]["status"] == 400

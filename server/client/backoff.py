@@ -19,8 +19,12 @@ class Backoff:
     tries: int = 0
     rng: random.Random = field(default_factory=random.Random)
 
-    def next_s(self) -> float:
-        """The next wait in seconds; the ceiling is twice as high each time until ``reset``."""
+    def next_s(self, *, later: bool = False) -> float:
+        """The next wait in seconds; the ceiling is twice as high each time until ``reset``. ``later``: between half of
+        the highest ceiling and that, for one who was told that he comes too often.
+        """
+        if later:
+            return self.rng.uniform(self.cap_s / 2, self.cap_s)
         ceiling = min(self.cap_s, self.first_s * 2**self.tries)
         self.tries = min(self.tries + 1, 16)
         return self.rng.uniform(0, ceiling)

@@ -27,7 +27,7 @@ from server.client.api import Api
 from server.client.backoff import Backoff
 from server.client.chores import Chores
 from server.client.cursors import Places
-from server.client.failures import BAD_CREDENTIALS, COMES_BACK, ClientError, Ended, Refusal, Unreachable
+from server.client.failures import BAD_CREDENTIALS, COMES_BACK, TOO_MANY, ClientError, Ended, Refusal, Unreachable
 from server.client.feed import Feed
 from server.client.listeners import Frame, On, Status, Sync, tell
 from server.client.over_http import route_of
@@ -239,7 +239,7 @@ class Callout:
             if self._polling is None:
                 self._up.clear()
                 self._tell(Status("reconnecting", code=end.code, reason=end.reason))
-            await asyncio.sleep(self._backoff.next_s())
+            await asyncio.sleep(self._backoff.next_s(later=end.code == TOO_MANY))
 
     async def _one_socket(self) -> _End:
         """Connect, join and read until it breaks; the code is 1006 where there was none."""
@@ -324,8 +324,8 @@ class Callout:
                 await self._poll_once()
                 backoff.reset()
             except (Refusal, Unreachable) as failure:
-                if isinstance(failure, Refusal) and failure.code == "unauthenticated":
-                    raise Ended(str(failure), BAD_CREDENTIALS) from failure
+                if isinstance(failure, Refusal) and failure.ends:
+                    raise Ended(str(failure), failure.ends) from failure
                 self._up.clear()
                 self._tell(Status("reconnecting", reason=str(failure)))
                 await asyncio.sleep(backoff.next_s())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 Place = dict[str, Any]
@@ -78,9 +78,7 @@ class Cursors:
         at = self.places.get(zone, {"epoch": "", "seq": 0})
         self.places[zone] = {"epoch": at["epoch"] if epoch is None else epoch, "seq": max(at["seq"], seq)}
 
-    def behind(self, zones: Iterable[str], heads: Places) -> bool:
-        """Whether any of ``zones`` is to go on from before the head that a connection began with."""
-        return any(
-            self.places[zone]["epoch"] != heads[zone]["epoch"] or self.places[zone]["seq"] < heads[zone]["seq"]
-            for zone in zones
-        )
+    def is_behind(self, zone: str, head: Place) -> bool:
+        """Whether it is to go on from before the head that a connection began with."""
+        place = self.places[zone]
+        return bool(place["epoch"] != head["epoch"] or place["seq"] < head["seq"])

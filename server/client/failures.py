@@ -12,7 +12,10 @@ from typing import Any
 
 COMES_BACK = frozenset({1000, 1001, 1005, 1006, 1011, 1012, 1013, *range(4000, 4500)})
 """Close codes after which a client comes back by itself (PROTOCOL §4); 1006 where there was none."""
+TOO_MANY = 4010
+"""Comes back too, but later than usual."""
 BAD_CREDENTIALS = 4501
+_ENDS = {"unauthenticated": BAD_CREDENTIALS, "forbidden": 4502}
 
 
 class ClientError(Exception):
@@ -33,6 +36,11 @@ class Refusal(ClientError):
         text = str(problem.get("detail") or problem.get("title") or self.code)
         wrong = "; ".join(f"{e.get('pointer')} {e.get('detail')}" for e in problem.get("errors") or ())
         super().__init__(f"{self.code}: {text}" + (f" ({wrong})" if wrong else ""))
+
+    @property
+    def ends(self) -> int:
+        """The close code of a socket that is refused its events so; 0 where it may come back."""
+        return _ENDS.get(self.code, 0)
 
 
 class Unreachable(ClientError):

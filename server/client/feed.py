@@ -28,6 +28,7 @@ class Feed:
 
     def polled(self, answer: Frame) -> Places:
         """Take the answer to a poll; gives the heads of the zones that wait for a snapshot from now on."""
+        self._held.clear()
         for push in answer["events"]:
             self.push(push)
         places = Cursors.parse(answer["cursor"])
@@ -49,18 +50,22 @@ class Feed:
 
     def begin(self, heads: Places, sync: Sync) -> bool:
         """Tell of the snapshot, and then of what came meanwhile. True where it is older than what the socket began
-        with: what lies between will not come on this one.
+        with: what lies between will not come on this one, so nothing of that zone is handed on before the next.
         """
         found = Cursors.parse((sync.snapshot or {}).get("cursor", ""))
         for zone, head in heads.items():
             self.cursors.begin(zone, found.get(zone, head))
-        behind = self.cursors.behind(heads, heads)
+        behind = [zone for zone, head in heads.items() if self.cursors.is_behind(zone, head)]
         if self._on.sync is not None:
             tell(self._on.sync, sync)
         for zone in heads:
-            for push in self._held.pop(zone, ()):
+            held = self._held.pop(zone, [])
+            if zone in behind:
+                self._held[zone] = []
+                continue
+            for push in held:
                 self.push(push)
-        return behind
+        return bool(behind)
 
     def push(self, push: Frame) -> None:
         """One push. Raises Ended where a listener raises: then it does not count as handled."""

@@ -28,6 +28,12 @@ const POLL_S = 25;
 /** Attempts at a socket that may fail in a row before polling begins. */
 const BLOCKED = 2;
 const FRESH = [4003, 4006];
+const TOO_MANY = 4010;
+/** An HTTP answer that takes longer is lost; a poll holds one for POLL_S. */
+const ANSWER_S = POLL_S + 10;
+/** Refusals of a poll that are for good, with the close code that says the same of a socket.
+ * @type {Record<string, number>} */
+const ENDS = { unauthenticated: 4501, forbidden: 4502 };
 const AGAIN = ["unavailable", "indeterminate", "in_flight", "rate_limited", "paused", "unreachable"];
 const KEYED = ["claim", "decline", "command", "availability", "location", "say", "read"];
 
@@ -65,8 +71,10 @@ export class CalloutError extends Error {
 export class Backoff {
   tries = 0;
 
-  /** @returns {number} the next wait, in ms */
-  next() {
+  /** @param {boolean} [later] from 10 to 20 s, for one who was told that he comes too often
+   * @returns {number} the next wait, in ms */
+  next(later = false) {
+    if (later) return 10_000 * (1 + Math.random());
     return Math.random() * Math.min(20_000, 500 * 2 ** Math.min(this.tries++, 16));
   }
 
@@ -95,10 +103,11 @@ export class Cursors {
     this.joined.clear();
     const lost = Object.keys(zones).filter((zone) => !zones[zone].recovered);
     for (const [zone, { epoch, seq, missed }] of Object.entries(zones)) {
+      // Without a cursor until its snapshot has come: cut before that, the next connection must not recover from 0.
       if (lost.includes(zone)) this.places.delete(zone);
       // The head at joining is ours only once all that had been missed has come.
       else if (missed) this.joined.set(zone, { seq, missed });
-      this.reach(zone, epoch, missed || lost.includes(zone) ? 0 : seq);
+      if (!lost.includes(zone)) this.reach(zone, epoch, missed ? 0 : seq);
     }
     return lost;
   }
@@ -277,7 +286,10 @@ export class Callout extends EventTarget {
     const headers = { Authorization: `Bearer ${await this.token(fresh)}` };
     if (method !== "GET") headers["Idempotency-Key"] = key;
     if (body !== undefined) headers["Content-Type"] = "application/json";
-    const answer = await fetch(this.url + path, { method, headers, body: body && JSON.stringify(body), signal });
+    // fetch itself waits for ever on a connection that died without a word.
+    const late = AbortSignal.timeout(1000 * ANSWER_S);
+    const ends = signal ? AbortSignal.any([signal, late]) : late;
+    const answer = await fetch(this.url + path, { method, headers, body: body && JSON.stringify(body), signal: ends });
     const text = await answer.text();
     /** @type {any} */ let told = null;
     try {
@@ -303,7 +315,7 @@ export class Callout extends EventTarget {
       if (failed >= BLOCKED) this.#startPolling();
       if (!this.#polling) this.#tell("reconnecting", { code, reason });
       this.#wake = new AbortController();
-      await sleep(this.#backoff.next(), this.#wake.signal);
+      await sleep(this.#backoff.next(code === TOO_MANY), this.#wake.signal);
     }
   }
 
@@ -392,20 +404,21 @@ export class Callout extends EventTarget {
     }
     if (gone.aborted) return;
     const found = Cursors.parse(snapshot?.cursor);
-    let behind = false;
+    /** @type {string[]} */ const behind = [];
     for (const [zone, { epoch, seq }] of Object.entries(zones)) {
       const at = found[zone] ?? { epoch, seq };
       this.cursors.places.set(zone, at);
-      behind ||= at.epoch !== epoch || at.seq < seq;
+      if (at.epoch !== epoch || at.seq < seq) behind.push(zone);
     }
     const reasons = Object.fromEntries(Object.entries(zones).map(([zone, { reason }]) => [zone, reason ?? why]));
     this.#emit("sync", { snapshot, error, zones: Object.keys(zones), reasons });
     for (const zone in zones) {
       const held = this.#held.get(zone) ?? [];
       this.#held.delete(zone);
-      for (const push of held) this.#push(push);
+      if (!behind.includes(zone)) for (const push of held) this.#push(push);
     }
-    if (behind) this.cut(); // the snapshot is older than what this socket began with: go on from it, anew
+    // A snapshot older than what this socket began with: what lies between will not come on it, so go on anew.
+    if (behind.length) this.cut();
   }
 
   // without a socket
@@ -447,7 +460,7 @@ export class Callout extends EventTarget {
       } catch (refusal) {
         if (signal.aborted) return;
         const error = /** @type {CalloutError} */ (refusal);
-        if (error.code === "unauthenticated") return this.#end(4501, error.code);
+        if (error.code in ENDS) return this.#end(ENDS[error.code], error.code);
         this.#tell("reconnecting", { reason: error.message });
         await sleep(backoff.next(), signal);
       }

@@ -7,6 +7,7 @@ is *taken* away (suspension, another role, signing out) has no grace: the log te
 from __future__ import annotations
 
 from math import ceil
+from time import time
 from typing import TYPE_CHECKING
 
 from engine.settings import Settings
@@ -27,11 +28,13 @@ class Expiry:
         self._warn: dict[int, set[Session]] = {}
         self._end: dict[int, set[Session]] = {}
 
-    def watch(self, session: Session) -> None:
-        """From now on, for as long as its present token lasts."""
+    def watch(self, session: Session, *, late: bool = True) -> None:
+        """From now on, for as long as its present token lasts; ``late``: warn even if the time for that is past."""
         expires = session.caller.expires
         if expires:
-            self._warn.setdefault(ceil(expires - self._warning_s), set()).add(session)
+            warn_at = ceil(expires - self._warning_s)
+            if late or warn_at > time():
+                self._warn.setdefault(warn_at, set()).add(session)
             self._end.setdefault(ceil(expires + self._grace_s), set()).add(session)
 
     def forget(self, session: Session) -> None:

@@ -249,11 +249,14 @@ class Gateway:
         return [session for hub in self.hubs.values() for session in hub.members(f"user:{user}")]
 
     def renew(self, session: Session, principal: Principal) -> None:
-        """The session goes on under a fresh token of the same user."""
+        """The session goes on under a fresh token of the same user. Of one that lasts no longer than the last it is not
+        warned twice: a client that has no better one would be asked for it again and again.
+        """
+        is_later = principal.expires > session.caller.expires
         self.pulse.expiry.forget(session)
         session.principal = principal
         if session.state is State.LIVE:
-            self.pulse.expiry.watch(session)
+            self.pulse.expiry.watch(session, late=is_later)
 
     def attend(self, stream: Stream) -> None:
         """The same of a stream or poll; over the limit per user, which is counted beside that of sockets, his oldest

@@ -97,12 +97,13 @@ async def reach(
         await tail.read()
     tails = gateway.relay.tails.items()
     resumes = {zone: Resume(tail, cursors.get(zone), hears, wants) for zone, tail in tails if tail.open}
-    while True:
-        for resume in resumes.values():
+    for resume in resumes.values():
+        await resume.judge()
+    while cold := [resume for resume in resumes.values() if not resume.ready]:
+        for resume in cold:
             async with gateway.cold:
                 await resume.reach(gateway.engine, frames or gateway.hub.frames)
-        if all(resume.ready for resume in resumes.values()):
-            return resumes
+    return resumes
 
 
 def revoked_since(gateway: Gateway, principal: Principal, seen: dict[Zone, int]) -> Event | None:

@@ -36,7 +36,9 @@ logger = structlog.get_logger(__name__)
 
 
 class Resume:
-    """One zone of one session that is joining. ``reach``, then ``finish`` in the turn in which it joins."""
+    """One zone of one session that is joining: ``judge``, then ``reach``, then ``finish`` in the turn in which it
+    joins.
+    """
 
     def __init__(
         self,
@@ -77,12 +79,18 @@ class Resume:
         """The lowest seq that memory holds, or would hold."""
         return self.tail.memory.first or self.tail.cursor + 1
 
-    async def reach(self, engine: Engine, frames: JsonFrames) -> None:
-        """Judge the cursor, waiting for a relay that is behind it, and fetch what memory does not hold."""
+    async def judge(self) -> None:
+        """Whether the cursor is any good; a relay that may still come up to it is waited for. Costs nobody else
+        anything, so it needs no turn: after a rollback all clients come with such a cursor at once.
+        """
         if self.named and not self._joins():
-            await self.tail.changed(self._cursor.seq, WAIT_S)
+            if self._may_join():
+                await self.tail.changed(self._cursor.seq, WAIT_S)
             if not self._joins():
                 self.reason = "epoch"
+
+    async def reach(self, engine: Engine, frames: JsonFrames) -> None:
+        """Fetch what memory does not hold."""
         while not self.ready:
             await self._fetch(engine, frames)
 
@@ -104,8 +112,15 @@ class Resume:
 
     def _joins(self) -> bool:
         """Whether the cursor lies on the line that leads to the present head, and not beyond it."""
+        return self._cursor.seq <= self.tail.cursor and self._on_line()
+
+    def _may_join(self) -> bool:
+        """Whether a cursor that does not join may do so yet: its epoch may be news to the relay, or its event."""
+        return self._cursor.epoch not in self.tail.epochs or self._on_line()
+
+    def _on_line(self) -> bool:
         tail, cursor = self.tail, self._cursor
-        if cursor.seq > tail.cursor or cursor.epoch not in tail.epochs:
+        if cursor.epoch not in tail.epochs:
             return False
         began = tail.epochs[cursor.epoch]
         later = [first for epoch, first in tail.epochs.items() if first >= began and epoch != cursor.epoch]

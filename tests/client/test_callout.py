@@ -237,3 +237,27 @@ def test_waits_are_drawn_from_nought_to_a_doubling_ceiling() -> None:
     backoff.next_s()
     backoff.reset()
     assert backoff.tries == 0
+
+
+def test_who_comes_too_often_waits_longer_than_anybody() -> None:
+    """From half of the longest wait up to that, and spread."""
+    waits = [Backoff().next_s(later=True) for _ in range(200)]
+    assert 10 <= min(waits) < 12 and 18 < max(waits) <= 20
+
+
+async def test_after_too_many_requests_it_comes_back_later(stage: Stage) -> None:
+    """4010 is answered by the long wait; any other code that comes back by the usual one."""
+    drawn: list[bool] = []
+
+    class Noted(Backoff):
+        def next_s(self, *, later: bool = False) -> float:
+            drawn.append(later)
+            return 0
+
+    stage.client._backoff = Noted()
+    peer = await stage.opened()
+    for code in (4010, 4001):
+        await peer.socket.close(code)
+        peer = await stage.peers.get()
+        await peer.welcome(10)
+    assert drawn == [True, False]

@@ -61,6 +61,29 @@ def test_a_snapshot_older_than_the_connection_is_told_of(cursor: Any) -> None:
     assert heard.feed.cursors.places == cursor
 
 
+def test_behind_a_snapshot_older_than_the_connection_nothing_is_handed_on() -> None:
+    """What came meanwhile and what still comes on that connection would leave a gap: the next one brings it all."""
+    heard = Heard()
+    heads = heard.join(10)
+    heard.push(11)
+    assert heard.begin(heads, {"cursor": at(8)}) is True
+    heard.push(12)
+    assert (heard.told, heard.feed.cursors.places) == (["sync"], at(8))
+    heard.join(12, recovered=True, missed=4)
+    heard.push(9, 10, 11, 12)
+    assert heard.told == ["sync", 9, 10, 11, 12]
+
+
+def test_a_poll_goes_on_behind_an_older_snapshot() -> None:
+    """There is no connection to begin anew: the next poll is from the snapshot's cursor."""
+    heard = Heard()
+    heads = heard.feed.polled({"events": [], "cursor": "main:e1:30", "recovered": False})
+    assert heard.begin(heads, {"cursor": at(20)}) is True
+    push = {"type": "x", "zone": "main", "seq": 25}
+    heard.feed.polled({"events": [push], "cursor": "main:e1:30", "recovered": True})
+    assert heard.told == ["sync", 25]
+
+
 def test_without_a_snapshot_it_goes_on_from_the_head() -> None:
     """One that was refused, or was not wanted."""
     for heard in (Heard(), Heard(at(3, "e0"), synced=False)):

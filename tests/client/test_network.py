@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 import pytest
 
+from engine import accounts, tokens
 from engine.settings import Settings
 from engine.signer import access_token
 from engine.types import Principal, UserId
@@ -311,6 +312,19 @@ async def test_refused_while_it_polls(scene: Scene) -> None:
         with pytest.raises(Ended) as ended:
             await phone.client.ended()
         assert ended.value.code == 4501
+
+
+async def test_suspended_while_it_polls(scene: Scene) -> None:
+    """Access that was taken away is for good over HTTP too: the poll does not ask for ever."""
+    async with scene.phone(scene.bearer(scene.customer)) as phone:
+        scene.street.blocked = True
+        scene.street.cut()
+        await phone.until("connected", "polling")
+        boss = await tokens.principal_of(scene.running.engine, await wire.token(scene.running.engine, people.ADMIN))
+        await accounts.suspend(scene.running.engine, boss, UserId(scene.customer.id), reason="fraud")
+        with pytest.raises(Ended) as ended:
+            await phone.client.ended()
+        assert ended.value.code == 4502
 
 
 async def test_a_gateway_that_drains_is_left_for_another(scene: Scene, settings: Settings) -> None:

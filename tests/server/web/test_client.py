@@ -13,7 +13,7 @@ from engine.types import DEFAULT_ZONE, Principal
 from server.serve import Running
 from tests import people
 from tests.server.web.chromium import Page
-from tests.server.web.conftest import connected, logged, token
+from tests.server.web.conftest import OPEN, connected, logged, token
 from tests.server.web.street import Street
 
 FAST = "window.jitter = Math.random; Math.random = () => 0.02;"
@@ -231,6 +231,83 @@ async def test_an_epoch_that_broke_is_told_to_the_app(page: Page, server: Runnin
     assert told == [{"main": "epoch"}, True]
     await people.job(server.engine, customer, service)
     await caught_up(page, server, customer)
+
+
+async def opened(page: Page, street: Street, script: str, bearer: str) -> None:
+    """The same as ``connected``, after a script that changes what the page finds."""
+    await page.goto(f"{street.origin}/web/try.html")
+    await page.run(script)
+    await page.run(OPEN % orjson.dumps([bearer]).decode())
+
+
+HELD = """
+    const answer = fetch;
+    const held = (signal) => new Promise((free, lost) => {
+      window.free = free;
+      signal.addEventListener("abort", () => lost(signal.reason));
+    });
+    window.fetch = async (url, options) => {
+      if (!url.endsWith("/v1/sync") || window.free) return answer(url, options);
+      const told = await held(options.signal);
+      return told ?? answer(url, options);
+    };
+"""
+"""The first snapshot does not come until ``free`` is called, with what is to come in its place."""
+
+
+async def test_cut_while_the_snapshot_is_fetched_it_is_fetched_again(
+    page: Page, server: Running, street: Street
+) -> None:
+    """A zone whose snapshot never came has no cursor: the next connection begins with one."""
+    customer, _, service = await at_work(server)
+    await opened(page, street, HELD + FAST, token(server, customer))
+    await page.until("Boolean(window.free)")
+    await page.run("callout.cut()")
+    await page.until("syncs.length")
+    connects = await page.run('return frames.filter((f) => f.out && f.frame.op === "connect").map((f) => f.frame)')
+    assert [connect["cursors"] for connect in connects] == [{}, {}]
+    await people.job(server.engine, customer, service)
+    await caught_up(page, server, customer)
+
+
+async def test_a_snapshot_that_hangs_is_asked_for_again(page: Page, server: Running, street: Street) -> None:
+    """An answer that never comes is lost after a while: the events do not wait for it for ever."""
+    customer, _, service = await at_work(server)
+    soon = "let asked = 0; const real = AbortSignal.timeout.bind(AbortSignal);"
+    soon += "AbortSignal.timeout = (ms) => real(asked++ ? ms : 50);"
+    await opened(page, street, HELD + FAST + soon, token(server, customer))
+    await page.until("syncs.length")
+    await people.job(server.engine, customer, service)
+    await caught_up(page, server, customer)
+    assert await page.run("return statuses.map((s) => s.status)") == ["reconnecting", "connected"]
+
+
+async def test_behind_a_snapshot_older_than_the_connection_nothing_is_lost(
+    page: Page, server: Running, street: Street
+) -> None:
+    """What came meanwhile would leave a gap: all of it comes on the next connection, from the snapshot's cursor."""
+    customer, _, service = await at_work(server)
+    await people.job(server.engine, customer, service)
+    await opened(page, street, HELD + FAST, token(server, customer))
+    await page.until("Boolean(window.free)")
+    await people.job(server.engine, customer, service)
+    await page.until("frames.some((f) => f.frame.seq && f.frame.type)")
+    await page.run('free(new Response(\'{"cursor":{"main":{"epoch":"e1","seq":0}}}\'))')
+    await caught_up(page, server, customer)
+
+
+async def test_after_too_many_requests_it_comes_back_later(page: Page, server: Running, street: Street) -> None:
+    """4010 is answered by the long wait."""
+    customer, _, _ = await at_work(server)
+    await connected(page, street, token(server, customer))
+    await page.until("syncs.length")
+    noted = "const real = setTimeout; window.setTimeout = (work, ms) => (waits.push(ms), real(work, ms));"
+    await page.run("window.waits = []; Math.random = () => 0.5;" + noted)
+    assert server.gateway is not None
+    for session in list(server.gateway.sessions):
+        session.close(4010, "too many requests")
+    await page.until("waits.includes(15000)")
+    assert await page.run("return statuses.at(-1).code") == 4010
 
 
 async def test_closed_by_the_app_it_stays_closed(page: Page, server: Running, street: Street) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 from engine import accounts, technicians, tokens
 from engine.accounts import NewAccount
@@ -69,6 +70,19 @@ async def test_a_refresh_in_band_goes_on(brief: Settings) -> None:
         assert (await client.receive())["type"] == "token.expiring"
         (session,) = node.gateway.sessions
         assert session.caller.expires > time.time()
+
+
+async def test_a_refresh_that_wins_no_time_is_not_warned_of_again(brief: Settings) -> None:
+    """Who shows the same token again is not asked for a better one twice, and is closed at its end."""
+    async with node_of(brief) as node, node.raw() as client:
+        token = await node.token("ann", expires_s=4)
+        await connected(client, token)
+        assert "ok" in await client.ask(op="refresh", token=token)
+        assert (await client.push())["type"] == "token.expiring"
+        assert "ok" in await client.ask(op="refresh", token=token)
+        with pytest.raises(ConnectionClosed) as end:
+            await client.push()
+        assert end.value.rcvd is not None and end.value.rcvd.code == 4003
 
 
 async def test_a_refresh_that_is_none(node: Node) -> None:

@@ -14,7 +14,10 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from bench.rig import BenchError
-from engine.rules.blueprint import Blueprint, load, shipped
+from engine.rules import waves
+from engine.rules.blueprint import load, shipped
+from engine.rules.lifecycle import Blueprint
+from engine.rules.plans import goal
 from engine.store import keys
 from engine.store.connection import Done, Store, close_store, open_store
 from engine.store.pipeline import Pipeline
@@ -46,6 +49,8 @@ _KEYS: dict[str, Callable[[Arguments], str]] = {
     "user_jobs": lambda a: keys.user_jobs(ZONE, a["customer"]),
     "supply": lambda a: keys.supply(ZONE, a["service"]),
     "demand": lambda a: keys.demand(ZONE, a["service"]),
+    "mine": lambda a: keys.blocks(ZONE, a["one"]),
+    "theirs": lambda a: keys.blocks(ZONE, a["other"]),
     "req": lambda a: keys.request(ZONE, a["principal"], a["key"]),
     "ref": lambda a: keys.reference(ZONE, a["principal"]),
 }
@@ -91,7 +96,7 @@ class Town:
         """Let the connections go."""
         await close_store(self.store)
 
-    async def technician(self, who: str, lat: float, lon: float, *, capacity: int = 1_000) -> None:
+    async def technician(self, who: str, lat: float, lon: float, *, capacity: int = 1_000, rating: float = 4.5) -> None:
         """Somebody approved and online at a position. Again: a fresh position."""
         await self.call(
             "technician_put",
@@ -109,6 +114,9 @@ class Town:
             told="",
             review="",
             offline_reason="review",
+            rating=f"{rating:.1f}",
+            rated=0,
+            words="ops",
         )
         await self.call(
             "technician_online",
@@ -119,6 +127,7 @@ class Town:
             fingerprint="f" * 64,
             lat=f"{lat:.6f}",
             lon=f"{lon:.6f}",
+            words="ops",
         )
 
     async def account(self, who: str, role: str) -> None:
@@ -142,16 +151,17 @@ class Town:
             trace="",
             reference="",
             bp=self.blueprint.key,
-            status=self.blueprint.initial,
-            phase="open",
-            mode="broadcast",
+            goal=goal(self.blueprint, self.blueprint.initial, LONG_MS / 1000),
             service=SERVICE,
             customer=customer,
             lat=f"{lat:.6f}",
             lon=f"{lon:.6f}",
             full=body[0],
             pub=body[1],
-            expires_ms=LONG_MS,
+            amount=5_000,
+            release=0,
+            named="",
+            preferred="",
             told=self.blueprint.audience("job.created"),
         )
         return job
@@ -160,7 +170,7 @@ class Town:
         self, job: JobId, number: int, *, size: int = 10, radius_m: int = 3_000
     ) -> tuple[str, list[str], list[Any]]:
         """The call of one round of offers for ``job``."""
-        weights = self.blueprint.dispatch.weights
+        dispatch = self.blueprint.dispatch
         return self.prepared(
             "wave_open",
             job=job,
@@ -172,11 +182,10 @@ class Town:
             interval_ms=10_000,
             offer_ms=LONG_MS,
             walks=0,
-            wd=weights.distance,
-            wr=weights.rating,
-            wa=weights.acceptance,
-            ww=weights.waiting,
+            weights=waves.weights(dispatch),
+            limits=waves.limits(dispatch),
             told=self.blueprint.audience("job.searching"),
+            unfilled_told="",
         )
 
     def claim(self, job: JobId, technician: str) -> tuple[str, list[str], list[Any]]:
@@ -192,9 +201,12 @@ class Town:
             trace="",
             if_version="",
             bp=self.blueprint.key,
-            to=command.to,
-            phase=self.blueprint.phase(command.to),
+            command="claim",
+            goal=goal(self.blueprint, command.to),
+            type=command.event,
             told=self.blueprint.audience(command.event),
+            tech_told="",
+            grace_ms=0,
             lease_ms=LEASE_MS,
             **{"from": " " + " ".join(command.from_) + " "},
         )

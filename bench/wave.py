@@ -137,16 +137,17 @@ def crowd() -> Iterator[tuple[float, float]]:
     chance = random.Random(1)
     while True:
         far, angle = 1_000 * math.sqrt(chance.random()), 2 * math.pi * chance.random()
-        yield _moved(CENTRE, far * math.cos(angle), far * math.sin(angle))
+        yield moved(CENTRE, far * math.cos(angle), far * math.sin(angle))
 
 
 def _city() -> Iterator[tuple[float, float]]:
     """Places in a square city, evenly dense."""
     chance = random.Random(2)
     while True:
-        yield _moved(CITY, chance.uniform(0, CITY_KM * 1_000), chance.uniform(0, CITY_KM * 1_000))
+        yield moved(CITY, chance.uniform(0, CITY_KM * 1_000), chance.uniform(0, CITY_KM * 1_000))
 
 
-def _moved(place: tuple[float, float], north_m: float, east_m: float) -> tuple[float, float]:
+def moved(place: tuple[float, float], north_m: float, east_m: float) -> tuple[float, float]:
+    """The place so many metres to the north and east of another."""
     lat = place[0] + north_m / METRES_PER_DEGREE
     return lat, place[1] + east_m / (METRES_PER_DEGREE * math.cos(math.radians(lat)))

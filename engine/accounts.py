@@ -8,17 +8,15 @@ afresh, with its version, so that of two commands that cross the later one stand
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 from sqlalchemy import insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine import passwords, roster, technicians, tokens
+from engine import emails, handover, passwords, roster, technicians, tokens
 from engine.archive import verdicts
 from engine.archive.paging import Slice, check_limit, decode_cursor, slice_of
 from engine.archive.schema import users
@@ -35,12 +33,10 @@ from engine.errors import (
     Unauthenticated,
 )
 from engine.events import iso
-from engine.types import Principal, Role, UserId, new_id
+from engine.types import Principal, Role, TechnicianId, UserId, new_id
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
-
-_EMAIL = re.compile(r"[^@\s\x00]+@[^@\s\x00]+")
 
 
 class User(msgspec.Struct, frozen=True):
@@ -93,7 +89,7 @@ async def register(engine: Engine, new: NewAccount, *, key: str | None = None) -
     """
     if new.role not in ("customer", "technician"):
         raise Forbidden("Staff accounts are made by an admin")
-    email = normal_email(new.email)
+    email = emails.checked(new.email)
     asked = verdicts.request(
         f"email:{email}", key, "register", new.name, new.role, new.phone, keep_s=verdicts.CREATION_S
     )
@@ -109,7 +105,7 @@ async def login(engine: Engine, email: str, password: str) -> SignedIn:
     ``tokens.suspended`` gives for a suspended account, to who knows its password.
     """
     async with engine.archive.reading() as conn:
-        query = select(users).where(users.c.email == _normal(email))
+        query = select(users).where(users.c.email == emails.normal(email))
         row = (await conn.execute(query)).mappings().one_or_none()
     if not await passwords.matches(row["password_hash"] if row else None, password) or row is None:
         raise Unauthenticated("Wrong e-mail or password")
@@ -171,7 +167,7 @@ async def find_users(engine: Engine, caller: Principal, query: UserQuery) -> Sli
 async def create_user(engine: Engine, caller: Principal, new: NewAccount, *, key: str | None = None) -> Kept[User]:
     """Make an account in any role. Raises Forbidden, Duplicate, Invalid."""
     demand(caller, ADMIN)
-    email = normal_email(new.email)
+    email = emails.checked(new.email)
     asked = verdicts.request(
         caller.id, key, "create_user", email, new.name, new.role, new.phone, keep_s=verdicts.CREATION_S
     )
@@ -197,15 +193,23 @@ async def patch_user(
 
 
 async def suspend(
-    engine: Engine, caller: Principal, user: UserId, *, reason: str, key: str | None = None
+    engine: Engine,
+    caller: Principal,
+    user: UserId,
+    *,
+    reason: str,
+    jobs: Literal["keep", "reassign"] = "keep",
+    key: str | None = None,
 ) -> Kept[User]:
-    """Take all access away, at once; his jobs stay his. Raises Forbidden, NotFound.
+    """Take all access away, at once. His jobs stay his, or are offered anew without him. Raises Forbidden, NotFound.
 
     When this returns, Redis refuses him: requests, live sockets, claims.
     """
     demand(caller, OPS)
     _not_oneself(caller, user)
-    return await _change(engine, caller, user, "suspend", {"active": False, "reason": reason}, key=key)
+    ordered = f"{caller.role}:{caller.id}" if jobs == "reassign" else None
+    change = {"active": False, "reason": reason, "reassign": ordered}
+    return await _change(engine, caller, user, "suspend", change, key=key)
 
 
 async def reinstate(engine: Engine, caller: Principal, user: UserId, *, key: str | None = None) -> Kept[User]:
@@ -226,7 +230,7 @@ async def repair(engine: Engine) -> int:
 async def _create(engine: Engine, new: NewAccount, asked: verdicts.Request) -> Kept[User]:
     row = {
         "id": new_id("usr"),
-        "email": normal_email(new.email),
+        "email": emails.checked(new.email),
         "name": new.name.strip(),
         "role": new.role,
         "phone": new.phone,
@@ -266,6 +270,8 @@ async def _change(
         if row["role"] == "admin" and caller.role != "admin":
             raise Forbidden("Only an admin may do this to an admin")
         new = {**row, **change, "version": row["version"] + 1, "hot": False}
+        if new["active"]:
+            new["reassign"] = None
         if new == {**row, "version": new["version"], "hot": False}:
             return _user(row)
         await conn.execute(update(users).where(users.c.id == user).values(**new))
@@ -293,22 +299,12 @@ async def _enforce(engine: Engine, user: UserId, *, actor: str = "engine") -> No
     else:
         await technicians.drop_account(engine, record, reason=row["reason"] or "suspended", actor=actor)
     await roster.publish(engine, user)
+    if row["reassign"] is not None:  # he can take no other by now
+        await handover.hand_over(engine, TechnicianId(user), handover.orderer(row["reassign"]))
     if not row["hot"]:
         async with engine.archive.writing() as conn:
             same = (users.c.id == user) & (users.c.version == row["version"])
             await conn.execute(update(users).where(same).values(hot=True))
-
-
-def normal_email(email: str) -> str:
-    """``email`` as it is compared: trimmed, NFKC, without case. Raises Invalid for what is no address."""
-    normal = _normal(email)
-    if len(normal) > 254 or not _EMAIL.fullmatch(normal):
-        raise Invalid(errors=[FieldError("/email", "Expected an e-mail address")])
-    return normal
-
-
-def _normal(email: str) -> str:
-    return unicodedata.normalize("NFKC", email).strip().casefold()
 
 
 def _good_password(password: str) -> str:

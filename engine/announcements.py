@@ -10,16 +10,23 @@ import msgspec
 
 from engine import requests
 from engine.archive.verdicts import Kept
-from engine.authority import OPS, demand
+from engine.authority import MANAGERS, OPS, demand
 from engine.errors import FieldError, Invalid
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, Principal, Zone
 
 if TYPE_CHECKING:
+    from engine.rules.lifecycle import Blueprint
     from engine.runtime import Engine
 
 FREE = "announcement."
 """Events that begin so need no declaration."""
+SINGULAR = {"customers": "customer", "technicians": "technician"}
+"""The roles behind a blueprint's words; all others are roles, or names of several, themselves."""
+INCLUDES = {
+    "ops": frozenset(("ops", *MANAGERS - {"onboarding_manager"})),
+    "managers": frozenset(("managers", "ops", *MANAGERS)),
+}
 
 
 class Announcement(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,17 +42,18 @@ class Announcement(msgspec.Struct, frozen=True, kw_only=True):
 async def announce(
     engine: Engine, caller: Principal, new: Announcement, *, key: str | None = None, trace: str = ""
 ) -> Kept[Announcement]:
-    """Tell everybody of ``new.roles``, once for each request key. ``event`` is the type in the log.
+    """Tell everybody of ``new.roles`` (none given: of those that the blueprint declares), once for each request key.
+    ``event`` is the type in the log.
 
-    Raises Forbidden, Invalid for an event that no blueprint declares as an announcement, ReusedKey, and what
-    ``Store.call`` raises.
+    Raises Forbidden, Invalid for an event that no blueprint declares as an announcement and for roles that the
+    declaration leaves out, ReusedKey, and what ``Store.call`` raises.
     """
     demand(caller, OPS)
     declared = engine.blueprints.announcing(new.event)
     if declared is None and not new.event.startswith(FREE):
         raise Invalid(errors=[FieldError("/event", f"Declared by no blueprint, and does not begin with {FREE}")])
     checked, zone = requests.checked_key(key), DEFAULT_ZONE
-    roles = list(dict.fromkeys(new.roles))
+    roles = _roles(new, declared)
     told = " ".join(f"role:{role}" for role in roles)
     mark = requests.fingerprint("announce", "", [new.event, roles, new.data])
     actor, bp = f"{caller.role}:{caller.id}", declared.key if declared else ""
@@ -54,3 +62,17 @@ async def announce(
     done = await engine.store.call(zone, "announcement_append", names, args)
     made = msgspec.structs.replace(new, roles=roles, zone=zone, seq=done.seq)
     return Kept(made, checked, done.repeated)
+
+
+def _roles(new: Announcement, declared: Blueprint | None) -> list[str]:
+    """The roles asked for, each once; where the blueprint says who gets it, nobody else does."""
+    words = declared.events[new.event].to if declared else ()
+    own = [SINGULAR.get(word, word) for word in words]
+    roles = list(dict.fromkeys(new.roles or own))
+    if not roles:
+        raise Invalid(errors=[FieldError("/roles", "Required")])
+    may = {role for word in own for role in INCLUDES.get(word, {word})}
+    if own and (wrong := [at for at, role in enumerate(roles) if role not in may]):
+        detail = f"{new.event} is for {', '.join(own)}"
+        raise Invalid(errors=[FieldError(f"/roles/{at}", detail) for at in wrong])
+    return roles

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from engine import log
+from engine import codes, jobs, log
 from engine.archive import reader
 from engine.archive.paging import check_limit, decode_cursor, encode_cursor
 from engine.archive.reader import HistoryItem, JobFilter
@@ -18,7 +18,7 @@ from engine.errors import Forbidden, NotFound
 from engine.events import ms_of
 from engine.jobs import with_actions
 from engine.requests import located
-from engine.rules.blueprint import Relation, relations
+from engine.rules.lifecycle import Relation, relations
 from engine.store import keys
 from engine.types import JobId, Phase, Principal, UserId, Zone
 
@@ -74,7 +74,7 @@ _card = msgspec.json.Decoder(_Card)
 
 async def read(engine: Engine, caller: Principal, job_id: str) -> bytes:
     """One job as the caller may see it, with ``actions``: all of it for participants, ops and services, its public
-    part for a technician who was offered it. Raises NotFound for everybody else.
+    part for a technician who was offered it, has bid for it or could. Raises NotFound for everybody else.
     """
     zone, job = located(job_id)
     names = [keys.meta(zone), keys.job(zone, job), keys.offers(zone, job)]
@@ -83,17 +83,30 @@ async def read(engine: Engine, caller: Principal, job_id: str) -> bytes:
         done = await engine.store.call(zone, "job_read", names, [technician])
     except NotFound:
         return await _read_archived(engine, caller, job)
-    full, public, bp, status, _, customer, holder, _, offer = (part for part in done.rest)
-    stands = relations(caller.role, caller.id, customer=customer.decode(), holder=holder.decode(), offered=bool(offer))
-    shown = _shown(caller, stands, full, public)
-    open_offer = [r for r in stands if r != "offered" or offer.startswith(b"sent ")]
-    return with_actions(shown, engine.blueprints.of(bp.decode()).actions(status.decode(), open_offer))
+    full, public, bp, status, _, customer, holder, _, offer, bid, bids = done.rest
+    found = jobs.standing.decode(full)
+    stands = relations(
+        caller.role,
+        caller.id,
+        customer=customer.decode(),
+        holder=holder.decode(),
+        offered=bool(offer or bid),
+        frozen=found.frozen,
+        bids=bids == b"1",
+    )
+    shown = _shown(stands, full, public)
+    giving = [r for r in stands if r != "offered" or offer.startswith(b"sent ")]
+    blueprint = engine.blueprints.of(bp.decode())
+    names = blueprint.actions(status.decode(), giving, at=found.at, frozen=found.frozen, held=holder != b"")
+    done_with = "bid" if bid == b"open" else "withdraw"
+    actions = [name for name in names if blueprint.commands[name].does != done_with]
+    return await codes.shown(engine, caller, with_actions(shown, actions))
 
 
-def _shown(caller: Principal, stands: list[Relation], full: bytes, public: bytes) -> bytes:
+def _shown(stands: list[Relation], full: bytes, public: bytes) -> bytes:
     if not stands:
         raise NotFound("No such job")
-    return public if stands == ["offered"] else full
+    return public if {"offered", "technician"}.issuperset(stands) else full
 
 
 async def _read_archived(engine: Engine, caller: Principal, job: JobId) -> bytes:
@@ -129,7 +142,8 @@ async def find(engine: Engine, caller: Principal, query: JobQuery) -> Page:
             found.setdefault(_place(_card.decode(document)), document)
     order = sorted(found, reverse=True)
     after = encode_cursor(*order[limit - 1]) if len(order) > limit else None
-    return Page([found[place] for place in order[:limit]], after, as_of)
+    items = await codes.all_shown(engine, caller, (found[place] for place in order[:limit]))
+    return Page(items, after, as_of)
 
 
 async def live(engine: Engine, caller: Principal, limit: int) -> Page:
@@ -147,7 +161,7 @@ async def live(engine: Engine, caller: Principal, limit: int) -> Page:
             await _find_hot(engine, caller, zone, narrowed, None, limit, found)
     order = sorted(found, reverse=True)
     after = encode_cursor(*order[limit - 1]) if len(order) > limit else None
-    return Page([found[place] for place in order[:limit]], after)
+    return Page(await codes.all_shown(engine, caller, (found[place] for place in order[:limit])), after)
 
 
 async def _as_of(engine: Engine, zone: Zone) -> dict[str, str | int]:

@@ -6,25 +6,42 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from engine import accounts, board, catalogue, requests
+from engine import accounts, board, catalogue, jobs, requests
 from engine.archive import reader
-from engine.errors import FieldError, Forbidden, Internal, Invalid, NotFound
+from engine.clock import now_ms
+from engine.errors import (
+    AccountNotApproved,
+    FieldError,
+    Forbidden,
+    Internal,
+    Invalid,
+    KycNotApproved,
+    NotFound,
+    ProfileIncomplete,
+)
+from engine.events import iso
 from engine.jobs import with_actions
 from engine.requests import Outcome
-from engine.rules.blueprint import Blueprint
+from engine.rules import documents
+from engine.rules.lifecycle import Blueprint
 from engine.store import keys
 from engine.store.connection import Done
 from engine.technicians import check_mappable
-from engine.types import DEFAULT_ZONE, OPS, JobId, Principal, RequestKey, ServiceId, UserId, Zone, new_job_id
+from engine.types import DEFAULT_ZONE, OPS, JobId, Principal, RequestKey, ServiceId, UserId, Zone, is_id, new_job_id
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
 
 MESSAGE = "Booking received"
+PAST_MS = 60_000
+"""How far in the past a booking may be scheduled: clocks differ."""
 
 
 class Booking(msgspec.Struct, frozen=True, kw_only=True):
-    """What is booked: degrees, WGS 84; ``amount`` in minor units, the service's where none is given."""
+    """What is booked: degrees, WGS 84; ``amount`` in minor units, the service's where none is given;
+    ``scheduled_for`` in ms since the Unix epoch. ``technician`` is who is to do it, where the blueprint lets a booking
+    say so, else who is asked first.
+    """
 
     service: str
     lat: float
@@ -38,6 +55,8 @@ class Booking(msgspec.Struct, frozen=True, kw_only=True):
     customer: str | None = None
     reference: str | None = None
     metadata: dict[str, Any] | None = None
+    scheduled_for: int | None = None
+    technician: str | None = None
 
 
 async def create(
@@ -61,17 +80,20 @@ async def create(
             if done is not None:
                 return await _again(engine, zone, caller, blueprint, done, key)
             return await _known(engine, caller, earlier, key)
+    _check_technician(blueprint, booking)
     service = await catalogue.active_service(engine, ServiceId(booking.service))
     person = await _contact(engine, customer, caller)
     job = new_job_id(zone)
     full, public = _documents(zone, job, blueprint, booking, service, person)
-    place = _Place(zone, job, customer, service.id, booking, blueprint)
-    done = await engine.store.call(
-        zone,
-        "job_create",
-        place.names(caller, key),
-        [job, f"{caller.role}:{caller.id}", key, mark, trace, *place.arguments(engine, full, public)],
-    )
+    place = _Place(zone, job, customer, service, booking, blueprint)
+    args = [job, f"{caller.role}:{caller.id}", key, mark, trace, *place.arguments(engine, full, public)]
+    try:
+        done = await engine.store.call(zone, "job_create", place.names(caller, key), args)
+    except (ProfileIncomplete, KycNotApproved, AccountNotApproved, Invalid) as error:
+        if booking.technician is None:
+            raise
+        detail = "Cannot take this job now"
+        raise Invalid(errors=[FieldError("/technician", detail)], repeated=error.repeated) from error
     if done.repeated:
         return await _again(engine, zone, caller, blueprint, done, key)
     engine.wake.set()
@@ -92,7 +114,7 @@ def _outcome(
     blueprint: Blueprint, caller: Principal, job: bytes, seq: int, version: int, key: str, *, repeated: bool
 ) -> Outcome:
     who = "ops" if caller.role in OPS else caller.role
-    shown = with_actions(job, blueprint.actions(blueprint.initial, [who]))
+    shown = with_actions(job, blueprint.actions(jobs.standing.decode(job).status, [who], held=False))
     return Outcome(msgspec.Raw(shown), MESSAGE, seq, version, repeated, key)
 
 
@@ -132,6 +154,15 @@ def _blueprint(engine: Engine, booking: Booking) -> Blueprint:
     return found
 
 
+def _check_technician(blueprint: Blueprint, booking: Booking) -> None:
+    if booking.technician is None and blueprint.technician == "required":
+        raise Invalid(errors=[FieldError("/technician", "Required: who is to do the job")])
+    if booking.technician is not None and not is_id(booking.technician):
+        raise Invalid(errors=[FieldError("/technician", "No such technician")])
+    if booking.scheduled_for is not None and booking.scheduled_for < now_ms() - PAST_MS:
+        raise Invalid(errors=[FieldError("/scheduled_for", "In the past")])
+
+
 async def _contact(engine: Engine, customer: UserId, caller: Principal) -> dict[str, Any]:
     try:
         user = await accounts.read(engine, customer)
@@ -150,34 +181,35 @@ def _documents(
     service: catalogue.Service,
     person: dict[str, Any],
 ) -> tuple[bytes, bytes]:
-    """The members of a job that do not move, encoded once: all of them, and those of its public part.
-
-    PROTOCOL §2: the public part has no customer, address, reference nor metadata, and its position is rounded to
-    100 m (three decimals of a degree are 111 m of latitude).
-    """
-    head = {"id": job, "zone": zone, "blueprint": blueprint.name}
-    what = {
+    """The members of a job that no step moves, encoded once: all of them, and those of its public part."""
+    members = {
+        "id": job,
+        "zone": zone,
+        "blueprint": blueprint.name,
+        "customer": person,
+        "service": service.id,
+        "lat": booking.lat,
+        "lon": booking.lon,
+        "address": booking.address,
         "postal_code": booking.postal_code,
-        "amount": service.base_amount if booking.amount is None else booking.amount,
         "currency": booking.currency or service.currency,
         "pricing": service.pricing,
         "notes": booking.notes,
-        "scheduled_for": None,
+        "scheduled_for": None if booking.scheduled_for is None else iso(booking.scheduled_for),
+        "reference": booking.reference,
+        "metadata": booking.metadata,
+        "room": None,
     }
-    at = {"service": service.id, "lat": booking.lat, "lon": booking.lon}
-    near = {"service": service.id, "lat": round(booking.lat, 3), "lon": round(booking.lon, 3)}
-    own = {"reference": booking.reference, "metadata": booking.metadata, "room": None}
-    full = {**head, "customer": person, **at, "address": booking.address, **what, **own}
-    return msgspec.json.encode(full)[1:-1], msgspec.json.encode({**head, **near, **what})[1:-1]
+    return documents.whole(members), documents.public(members)
 
 
 class _Place(msgspec.Struct, frozen=True):
-    """Where a new job goes."""
+    """Where a new job goes, and to whom first."""
 
     zone: Zone
     job: JobId
     customer: UserId
-    service: ServiceId
+    service: catalogue.Service
     booking: Booking
     blueprint: Blueprint
 
@@ -186,32 +218,40 @@ class _Place(msgspec.Struct, frozen=True):
         return [
             keys.meta(zone),
             keys.job(zone, self.job),
+            keys.offers(zone, self.job),
             keys.log(zone),
-            keys.due(zone),
             keys.request(zone, caller.id, key),
             keys.reference(zone, caller.id),
             keys.jobs(zone),
             keys.user_jobs(zone, self.customer),
-            keys.demand(zone, self.service),
         ]
 
     def arguments(self, engine: Engine, full: bytes, public: bytes) -> list[str | int | float | bytes]:
         """From ``reference`` on, as lua/job_create.lua takes them."""
-        blueprint = self.blueprint
-        life = engine.settings.job_lifetime_s
-        life_s = blueprint.dispatch.job_s if life is None else life
+        blueprint, booking = self.blueprint, self.booking
+        named = (booking.technician or "") if blueprint.technician else ""
+        preferred = "" if named else booking.technician or ""
+        release = 0
+        if booking.scheduled_for is not None:
+            release = max(0, booking.scheduled_for - round(blueprint.dispatch.lead_s * 1000))
         return [
-            self.booking.reference or "",
+            booking.reference or "",
             blueprint.key,
-            blueprint.initial,
-            blueprint.phase(blueprint.initial),
-            blueprint.dispatch.mode,
-            self.service,
+            engine.plans.goal(blueprint, first_state(blueprint, booking)),
+            self.service.id,
             self.customer,
-            self.booking.lat,
-            self.booking.lon,
+            booking.lat,
+            booking.lon,
+            self.service.base_amount if booking.amount is None else booking.amount,
             full,
             public,
-            round(life_s * 1000),
+            release,
+            named,
+            preferred,
             blueprint.audience("job.created"),
         ]
+
+
+def first_state(blueprint: Blueprint, booking: Booking) -> str:
+    """Where a job begins: one that names its technician perhaps elsewhere than one that does not."""
+    return blueprint.named if blueprint.named and booking.technician is not None else blueprint.initial

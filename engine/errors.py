@@ -246,6 +246,10 @@ class OtherBlueprint(Exception):
         self.key = key
 
 
+class StaleCode(Exception):
+    """A code was compared under an issue that is no longer the current one. Never leaves the engine."""
+
+
 UNAVAILABLE_REPLIES = (
     "LOADING",
     "BUSY",

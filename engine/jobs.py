@@ -1,59 +1,61 @@
 """Steps of a job: claim, decline, cancel and whatever else its blueprint declares.
 
 Which states, target and audience a step has is the blueprint's, and which blueprint a job has only its record
-knows. Reading it first would cost every claim a round trip: so the default blueprint's table is sent along, the
+knows. Reading it first would cost every claim a round trip: so the default blueprint's plan is sent along, the
 script compares, and where the job is of another the step is sent once more with the right one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from engine import requests
-from engine.errors import Forbidden, IllegalTransition, NotFound, OtherBlueprint, VersionConflict
+from engine import codes, requests, steps
+from engine.errors import FieldError, Forbidden, IllegalTransition, Invalid, NotFound, OtherBlueprint, VersionConflict
 from engine.requests import Outcome, located
-from engine.rules.blueprint import Blueprint, Command, Relation
+from engine.rules.lifecycle import Blueprint, Does, Relation, relations
+from engine.rules.plans import Plan
+from engine.steps import Ask, Step
 from engine.store import keys
 from engine.store.connection import Done
-from engine.technicians import lease_ms
-from engine.types import OPS, JobId, Principal, RequestKey, Role, TechnicianId, Zone
+from engine.types import OPS, JobId, Principal, Role, Zone
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
 
+T = TypeVar("T")
 
-class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """A command with its arguments. ``version`` makes it conditional; ``occurred_at`` is ms since the Unix epoch."""
-
-    command: str
-    version: int | None = None
-    reason: str | None = None
-    code: str | None = None
-    amount: int | None = None
-    occurred_at: int | None = None
+ROUTES_OF_THEIR_OWN = {
+    "bid": "POST /v1/jobs/{id}/bids",
+    "withdraw": "POST /v1/jobs/{id}/bids/{bid}/withdraw",
+    "award": "POST /v1/jobs/{id}/bids/{bid}/accept",
+    "capture": "POST /v1/jobs/{id}/payments",
+}
+"""What needs more than a step's arguments is given there."""
 
 
-class Ask(msgspec.Struct, frozen=True):
-    """One command on its way: what every step's script is given."""
+ALSO_CALLED = {"claim": "accept"}
+"""`claim` and `respond` are everywhere the way to say yes, whatever the blueprint calls it."""
 
-    zone: Zone
-    job: JobId
-    caller: Principal
-    key: RequestKey
-    mark: str
-    trace: str
 
-    @property
-    def actor(self) -> str:
-        """As the log names the caller."""
-        return f"{self.caller.role}:{self.caller.id}"
+class _Party(msgspec.Struct):
+    id: str
 
-    def request(self) -> str:
-        """The key of the verdict on this command."""
-        return keys.request(self.zone, self.caller.id, self.key)
+
+class Standing(msgspec.Struct):
+    """What of a job's JSON decides what somebody may do with it. ``at`` holds states reached and marks."""
+
+    status: str
+    phase: str = ""
+    customer: _Party | None = None
+    technician: _Party | None = None
+    at: dict[str, str] = {}
+    frozen: bool = False
+
+
+standing = msgspec.json.Decoder(Standing)
 
 
 async def claim(
@@ -85,42 +87,87 @@ async def command(
 
     Raises NotFound for strangers and for commands that the blueprint does not have, Forbidden for a role that may
     never give it, IllegalTransition (or the job's own answer: taken, cancelled, expired) from another state,
-    VersionConflict with the present job, ReusedKey; and whatever ``Store.call`` raises.
+    VersionConflict with the present job, WrongCode with ``attempts_left``, CodeLocked, Frozen, Invalid for what the
+    command needs and was not given, ReusedKey; and whatever ``Store.call`` raises.
     """
     zone, job = located(job_id)
-    rest = [step.version, step.reason, step.code, step.amount, step.occurred_at]
-    mark = requests.fingerprint(step.command, job, rest if any(a is not None for a in rest) else None)
+    mark = requests.fingerprint(step.command, job, step.arguments())
     ask = Ask(zone, job, caller, requests.checked_key(key), mark, trace)
+    return await by_blueprint(engine, lambda blueprint: _try(engine, ask, blueprint, step))
+
+
+async def by_blueprint(engine: Engine, act: Callable[[Blueprint], Awaitable[T]]) -> T:
+    """What ``act`` comes to with the job's own blueprint, the default one being tried first.
+
+    Raises IllegalTransition where the job's is not known here, and whatever ``act`` raises.
+    """
     blueprint = engine.blueprints.default
     for _ in range(2):
         try:
-            return await _try(engine, ask, blueprint, step)
+            return await act(blueprint)
         except OtherBlueprint as other:
             blueprint = engine.blueprints.of(other.key)
     raise IllegalTransition("The job's blueprint is not known here")
 
 
 async def _try(engine: Engine, ask: Ask, blueprint: Blueprint, step: Step) -> Outcome:
-    spec = blueprint.commands.get(step.command)
-    if spec is None or spec.by == ("engine",):
-        await _check_blueprint(engine, ask, blueprint)
+    name = step.command if step.command in blueprint.commands else ALSO_CALLED.get(step.command, "")
+    plan = engine.plans.of(blueprint, name)
+    if plan is None or plan.spec.by == ("engine",):
+        await check_blueprint(engine, ask, blueprint)
         raise NotFound(f"No such command: {step.command}")
-    if not set(spec.by) & possible(ask.caller.role):
-        await _check_blueprint(engine, ask, blueprint)
+    if not set(plan.spec.by) & possible(ask.caller.role):
+        await check_blueprint(engine, ask, blueprint)
         raise Forbidden(f"A {ask.caller.role} may not {step.command}")
-    send = _sender(blueprint, spec)
+    if plan.spec.does == "assign" and step.technician is None:
+        plan = _without(engine, blueprint, ask.caller) or plan
+    if plan.spec.does in ROUTES_OF_THEIR_OWN:
+        await check_blueprint(engine, ask, blueprint)
+        raise Invalid(f"{step.command} is given by {ROUTES_OF_THEIR_OWN[plan.spec.does]}")
     try:
-        done = await send(engine, ask, blueprint, spec, step)
+        done = await steps.send(engine, ask, blueprint, plan, step)
     except VersionConflict as error:
-        error.extra["job"] = msgspec.Raw(await _present(engine, ask))
+        error.extra["job"] = msgspec.Raw(await present(engine, ask))
         raise
-    return await _outcome(engine, ask, blueprint, spec, done)
+    return await outcome(engine, ask, blueprint, plan, done)
 
 
-async def _check_blueprint(engine: Engine, ask: Ask, blueprint: Blueprint) -> None:
+def _without(engine: Engine, blueprint: Blueprint, caller: Principal) -> Plan | None:
+    """A job taken from its holder and given to nobody by name is offered anew."""
+    held = possible(caller.role)
+    names = (name for name, spec in blueprint.commands.items() if spec.does == "release" and held & set(spec.by))
+    return engine.plans.of(blueprint, next(names, ""))
+
+
+async def check_blueprint(engine: Engine, ask: Ask, blueprint: Blueprint) -> None:
+    """Raises OtherBlueprint where the job is there and not of ``blueprint``."""
     found = await engine.store.run("HGET", keys.job(ask.zone, ask.job), "bp")
     if found is not None and found.decode() != blueprint.key:
         raise OtherBlueprint(found.decode())
+
+
+async def blueprint_of(engine: Engine, zone: Zone, job: JobId) -> Blueprint:
+    """The blueprint of a job, for what needs more of it than a step's plan. Raises NotFound where Redis has not the
+    job.
+    """
+    found = await engine.store.run("HGET", keys.job(zone, job), "bp")
+    if found is None:
+        raise NotFound("No such job")
+    return engine.blueprints.of(found.decode())
+
+
+async def command_for(
+    engine: Engine, zone: Zone, job: JobId, blueprint: Blueprint, does: Does, *, resolves: str = ""
+) -> str | None:
+    """The blueprint's command that does this, for routes that do not name one; of several the one from the job's
+    present state. Whether it may be given is not decided here.
+    """
+    named = blueprint.commands.items()
+    names = [name for name, spec in named if spec.does == does and spec.resolves == resolves]
+    if len(names) > 1:
+        status = (await engine.store.run("HGET", keys.job(zone, job), "status") or b"").decode()
+        names = [name for name in names if status in blueprint.commands[name].from_] or names
+    return names[0] if names else None
 
 
 def possible(role: Role) -> frozenset[Relation]:
@@ -129,147 +176,50 @@ def possible(role: Role) -> frozenset[Relation]:
         return frozenset({"ops"})
     by_role: dict[Role, frozenset[Relation]] = {
         "customer": frozenset({"customer"}),
-        "technician": frozenset({"offered", "holder"}),
+        "technician": frozenset({"offered", "holder", "technician"}),
         "service": frozenset({"service"}),
+        "mediator": frozenset({"mediator"}),
     }
     return by_role.get(role, frozenset())
 
 
-Sender = Callable[["Engine", Ask, Blueprint, Command, Step], Awaitable[Done]]
-
-
-def _sender(blueprint: Blueprint, spec: Command) -> Sender:
-    if spec.event == "job.accepted" and "offered" in spec.by:
-        return _claim
-    if spec.event == "offer.declined":
-        return _decline
-    return _cancel if blueprint.phase(spec.to) == "closed" else _advance
-
-
-def _froms(spec: Command) -> str:
-    return f" {' '.join(spec.from_)} "
-
-
-async def _claim(engine: Engine, ask: Ask, blueprint: Blueprint, spec: Command, step: Step) -> Done:
-    zone, job, technician = ask.zone, ask.job, TechnicianId(ask.caller.id)
-    return await engine.store.call(
-        zone,
-        "job_claim",
-        [
-            keys.meta(zone),
-            keys.job(zone, job),
-            keys.offers(zone, job),
-            keys.causes(zone, job),
-            keys.technician(zone, technician),
-            keys.log(zone),
-            ask.request(),
-        ],
-        [
-            technician,
-            ask.key,
-            ask.mark,
-            ask.trace,
-            "" if step.version is None else step.version,
-            blueprint.key,
-            _froms(spec),
-            spec.to,
-            blueprint.phase(spec.to),
-            blueprint.audience(spec.event),
-            lease_ms(engine),
-        ],
-    )
-
-
-async def _decline(engine: Engine, ask: Ask, blueprint: Blueprint, spec: Command, step: Step) -> Done:
-    zone, job, technician = ask.zone, ask.job, TechnicianId(ask.caller.id)
-    return await engine.store.call(
-        zone,
-        "offer_decline",
-        [
-            keys.meta(zone),
-            keys.job(zone, job),
-            keys.offers(zone, job),
-            keys.causes(zone, job),
-            keys.technician_offers(zone, technician),
-            keys.log(zone),
-            ask.request(),
-        ],
-        [
-            technician,
-            ask.key,
-            ask.mark,
-            ask.trace,
-            "" if step.version is None else step.version,
-            blueprint.key,
-            blueprint.audience(spec.event),
-            _reason(step),
-            lease_ms(engine),
-        ],
-    )
-
-
-async def _cancel(engine: Engine, ask: Ask, blueprint: Blueprint, spec: Command, step: Step) -> Done:
-    zone, job = ask.zone, ask.job
-    names = [
-        keys.meta(zone),
-        keys.job(zone, job),
-        keys.offers(zone, job),
-        keys.causes(zone, job),
-        keys.log(zone),
-        ask.request(),
-    ]
-    return await engine.store.call(zone, "job_cancel", names, _step_args(ask, blueprint, spec, step))
-
-
-async def _advance(engine: Engine, ask: Ask, blueprint: Blueprint, spec: Command, step: Step) -> Done:
-    zone, job = ask.zone, ask.job
-    names = [keys.meta(zone), keys.job(zone, job), keys.causes(zone, job), keys.log(zone), ask.request()]
-    return await engine.store.call(zone, "job_advance", names, _step_args(ask, blueprint, spec, step))
-
-
-def _step_args(ask: Ask, blueprint: Blueprint, spec: Command, step: Step) -> list[str | int | bytes]:
-    return [
-        ask.actor,
-        ask.key,
-        ask.mark,
-        ask.trace,
-        "" if step.version is None else step.version,
-        blueprint.key,
-        step.command,
-        " ".join(spec.by),
-        _froms(spec),
-        spec.to,
-        blueprint.phase(spec.to),
-        spec.event,
-        blueprint.audience(spec.event),
-        _reason(step),
-    ]
-
-
-def _reason(step: Step) -> bytes:
-    return msgspec.json.encode(step.reason) if step.reason is not None else b""
-
-
-async def _outcome(engine: Engine, ask: Ask, blueprint: Blueprint, spec: Command, done: Done) -> Outcome:
+async def outcome(engine: Engine, ask: Ask, blueprint: Blueprint, plan: Plan, done: Done) -> Outcome:
+    """The answer to a step: the job as its event tells it, with what the caller may do next."""
     if len(done.rest) > 1:
         shown = done.rest[1]
+    elif plan.spec.does == "refuse" and plan.goal:  # its event holds all of the job, which he may not see
+        shown = await present(engine, ask)
     else:
-        shown = await requests.job_at(engine, ask.zone, done) or await _present(engine, ask)
-    relations = tuple(sorted(set(spec.by) & possible(ask.caller.role)))
-    if spec.event == "job.accepted":
-        relations = ("holder",)
-    actions = blueprint.actions(spec.to or (spec.from_[0]), relations) if spec.event != "offer.declined" else []
-    return Outcome(
-        msgspec.Raw(with_actions(shown, actions)),
-        spec.message,
-        done.seq,
-        done.version,
-        done.repeated,
-        ask.key,
+        shown = await requests.job_at(engine, ask.zone, done) or await present(engine, ask)
+    # Who has declined a job that takes bids from now on may bid for it.
+    bids = plan.spec.does == "refuse" and blueprint.states[standing.decode(shown).status].seeks == "bids"
+    return await answer(engine, ask, shown, actions(ask.caller, blueprint, shown, bids=bids), plan.spec.message, done)
+
+
+async def answer(
+    engine: Engine, ask: Ask, shown: bytes, actions: list[str], message: str | None, done: Done
+) -> Outcome:
+    """What was done to a job, as its caller is told: with ``actions``, and to its customer with its codes."""
+    told = await codes.shown(engine, ask.caller, with_actions(shown, actions))
+    return Outcome(msgspec.Raw(told), message, done.seq, done.version, done.repeated, ask.key)
+
+
+def actions(caller: Principal, blueprint: Blueprint, shown: bytes, *, bids: bool = False) -> list[str]:
+    """What the caller may do with a job that he has just done something to; ``bids``: he may bid for it by now. An
+    open bid has nobody who took a step.
+    """
+    found = standing.decode(shown)
+    holder = found.technician.id if found.technician else ""
+    customer = found.customer.id if found.customer else ""
+    stands = relations(
+        caller.role, caller.id, customer=customer, holder=holder, offered=False, frozen=found.frozen, bids=bids
     )
+    names = blueprint.actions(found.status, stands, at=found.at, frozen=found.frozen, held=holder != "")
+    return [name for name in names if blueprint.commands[name].does != "withdraw"]
 
 
-async def _present(engine: Engine, ask: Ask) -> bytes:
+async def present(engine: Engine, ask: Ask) -> bytes:
+    """The job as it is now, as far as a caller who may step may see it."""
     zone, technician = ask.zone, ask.caller.id if ask.caller.role == "technician" else ""
     names = [keys.meta(zone), keys.job(zone, ask.job), keys.offers(zone, ask.job)]
     done = await engine.store.call(zone, "job_read", names, [technician])
@@ -277,6 +227,11 @@ async def _present(engine: Engine, ask: Ask) -> bytes:
     return done.rest[0] if full else done.rest[1]
 
 
-def with_actions(job: bytes, actions: list[str]) -> bytes:
+def with_actions(job: bytes, actions: list[str], **more: Any) -> bytes:
     """A job's JSON with what the caller may do now: in replies, never in events."""
-    return job[:-1] + b',"actions":' + msgspec.json.encode(actions) + b"}"
+    return job[:-1] + b"," + msgspec.json.encode({"actions": actions, **more})[1:]
+
+
+def required(pointer: str, what: str) -> Invalid:
+    """The refusal of a step that was not given what it needs."""
+    return Invalid(errors=[FieldError(pointer, f"Required: {what}")])

@@ -8,6 +8,7 @@ from engine import jobs
 from engine.board import Page
 from engine.errors import Forbidden
 from engine.requests import Outcome
+from engine.steps import Step
 from engine.store import keys
 from engine.technicians import lease_ms
 from engine.types import Principal, TechnicianId
@@ -28,7 +29,7 @@ async def decline(
     trace: str = "",
 ) -> Outcome:
     """Refuse an offer; the job stays open to the others. Raises as a claim does."""
-    step = jobs.Step(command="decline", reason=reason)
+    step = Step(command="decline", reason=reason)
     return await jobs.command(engine, caller, job_id, step, key=key, trace=trace)
 
 

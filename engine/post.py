@@ -20,6 +20,7 @@ import msgspec
 import structlog
 
 from engine.clock import now_ms
+from engine.loops import going_on
 from engine.metrics import Metrics
 
 WORKERS = 16
@@ -87,7 +88,7 @@ class Poster:
         await self._queue.join()
 
     async def _work(self) -> None:
-        while True:
+        while going_on():
             message = await self._queue.get()
             try:
                 await self._deliver(message)

@@ -28,12 +28,10 @@ if TYPE_CHECKING:
 MAX_SERVICES = 50
 MAX_CAPACITY = 1_000
 NEAR_M = 15_000
-PRIOR_RATING = 4.5
-"""What is shown of a technician whom nobody has rated; the engine ranks him by the same figure."""
 
 
 class Technician(msgspec.Struct, frozen=True, kw_only=True):
-    """As he himself and managers see him. ``load``, ``rating`` and ``online`` are live."""
+    """As he himself and managers see him. ``load`` and ``online`` are live."""
 
     id: TechnicianId
     name: str
@@ -45,6 +43,7 @@ class Technician(msgspec.Struct, frozen=True, kw_only=True):
     kyc: Kyc
     account: AccountState
     rating: float
+    rating_count: int
     online: bool
 
 
@@ -56,6 +55,7 @@ class TechnicianCard(msgspec.Struct, frozen=True, kw_only=True):
     services: list[ServiceId]
     zone: Zone
     rating: float
+    rating_count: int
     online: bool
 
 
@@ -132,14 +132,12 @@ async def _shown(engine: Engine, caller: Principal, rows: Sequence[Row]) -> list
     ]
 
 
-async def _live(engine: Engine, row: Row) -> tuple[int, float, bool]:
-    load, rating, online = await engine.store.run(
-        "HMGET", keys.technician(row.zone, row.id), "load", "rating", "online"
-    )
-    return int(load or 0), float(rating or PRIOR_RATING), online == b"1"
+async def _live(engine: Engine, row: Row) -> tuple[int, bool]:
+    load, online = await engine.store.run("HMGET", keys.technician(row.zone, row.id), "load", "online")
+    return int(load or 0), online == b"1"
 
 
-def _technician(row: Row, load: int, rating: float, online: bool) -> Technician:
+def _technician(row: Row, load: int, online: bool) -> Technician:
     return Technician(
         id=row.id,
         name=row.name,
@@ -150,13 +148,22 @@ def _technician(row: Row, load: int, rating: float, online: bool) -> Technician:
         load=load,
         kyc=row.kyc,
         account=roster.account_of(row),
-        rating=rating,
+        rating=row.rating,
+        rating_count=row.rated,
         online=online,
     )
 
 
-def _card(row: Row, _load: int, rating: float, online: bool) -> TechnicianCard:
-    return TechnicianCard(id=row.id, name=row.name, services=row.services, zone=row.zone, rating=rating, online=online)
+def _card(row: Row, _load: int, online: bool) -> TechnicianCard:
+    return TechnicianCard(
+        id=row.id,
+        name=row.name,
+        services=row.services,
+        zone=row.zone,
+        rating=row.rating,
+        rating_count=row.rated,
+        online=online,
+    )
 
 
 # Commands

@@ -23,6 +23,7 @@ import structlog
 from engine import log as zone_log
 from engine.errors import CalloutError
 from engine.events import Event, iso, ms_of
+from engine.loops import going_on
 from engine.post import Message, Poster
 from engine.store import keys
 from engine.types import Zone, new_id
@@ -50,7 +51,7 @@ async def run(engine: Engine) -> None:
     """
     async with AsyncExitStack() as stack:
         runner = await _enter(engine, stack, new_id("runner"))
-        while True:
+        while going_on():
             try:
                 held = await runner.step(BLOCK_S)
             except (CalloutError, redis.RedisError, OSError) as error:  # TimeoutError is an OSError

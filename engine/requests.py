@@ -83,17 +83,23 @@ def located(job_id: str) -> tuple[Zone, JobId]:
 
 
 async def job_at(engine: Engine, zone: Zone, done: Done) -> bytes | None:
-    """The job as the event ``done.seq`` tells it: the answer to a repeat, the same as the first.
+    """The job as the event ``done.seq`` tells it: the answer to a repeat, the same as the first. Raises as
+    ``told_at``.
+    """
+    data = await told_at(engine, zone, done.seq) if done.seq else None
+    return bytes(_with_job.decode(data).job) if data else None
+
+
+async def told_at(engine: Engine, zone: Zone, seq: int) -> bytes | None:
+    """What the event ``seq`` says, as JSON; None where there is none.
 
     Raises Indeterminate where it cannot be read now: ``unavailable`` would promise that nothing was done.
     """
     try:
-        event = await log.at(engine, zone, done.seq) if done.seq else None
-        if event is None and done.seq:
-            event = await reader.event(engine.archive, zone, done.seq)
+        event = await log.at(engine, zone, seq) or await reader.event(engine.archive, zone, seq)
     except Unavailable as error:
         raise Indeterminate("Done, but its answer cannot be read now; repeat with the same key") from error
-    return bytes(_with_job.decode(event.data).job) if event else None
+    return event.data if event else None
 
 
 async def remembered(engine: Engine, zone: Zone, caller: Principal, key: RequestKey, mark: str) -> Done | None:

@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from engine import technicians as hot
 from engine.archive.schema import technician_services, technicians, users
 from engine.errors import CalloutError, NotFound
+from engine.rules import rating
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, Principal, Role, ServiceId, TechnicianId, UserId, Zone
 
@@ -47,6 +48,13 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     role: Role
     active: bool
     services: list[ServiceId]
+    stars: int
+    rated: int
+
+    @property
+    def rating(self) -> float:
+        """The mean of his ratings with the prior."""
+        return rating.mean(self.stars, self.rated)
 
 
 def account_of(row: Row) -> AccountState:
@@ -123,6 +131,8 @@ async def _put(engine: Engine, row: Row, reviewer: Principal | None) -> None:
         services=tuple(row.services),
         name=row.name,
         phone=row.phone,
+        rating=row.rating,
+        rating_count=row.rated,
     )
     tell = None
     if reviewer:

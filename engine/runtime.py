@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
+from engine import lives
 from engine.archive.database import Archive, open_archive
 from engine.metrics import Metrics
 from engine.rules import blueprint
 from engine.rules.blueprint import Blueprints
+from engine.rules.plans import Plans
 from engine.settings import Settings, SettingsError
 from engine.signer import Signer, open_signer
 from engine.store.connection import Store, close_store, open_store
@@ -29,6 +30,7 @@ class Engine:
     blueprints: Blueprints
     signer: Signer
     metrics: Metrics
+    plans: Plans = field(default_factory=Plans)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when this process made something due now, so that its scheduler does not sleep on it."""
 
@@ -45,12 +47,12 @@ async def open_engine(settings: Settings) -> AsyncIterator[Engine]:
     wrong = [zone for zone in settings.zones if not is_zone(zone)]
     if wrong or not settings.zones:
         raise SettingsError(f"zones: {', '.join(wrong) or 'none'}")
-    folders = [blueprint.shipped(), *([Path(settings.blueprints)] if settings.blueprints else [])]
-    blueprints = blueprint.load(settings.blueprint, *folders)
+    blueprints = blueprint.load(settings.blueprint, *blueprint.folders(settings.blueprints))
     signer = open_signer(settings)
     async with AsyncExitStack() as stack:
         archive = await open_archive(settings)
         stack.push_async_callback(archive.close)
+        await lives.keep_if_it_can_be(archive, blueprints)
         store = await open_store(settings.redis, [Zone(z) for z in settings.zones], opener(archive))
         stack.push_async_callback(close_store, store)
-        yield Engine(settings, store, archive, blueprints, signer, Metrics())
+        yield Engine(settings, store, archive, blueprints, signer, Metrics(), Plans(settings.job_lifetime_s))

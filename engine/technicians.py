@@ -14,6 +14,7 @@ import msgspec
 from engine import requests
 from engine.clock import now_ms
 from engine.errors import FieldError, Forbidden, Invalid, NotFound
+from engine.rules.rating import PRIOR_MEAN
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, Principal, Role, TechnicianId, UserId, Zone
 
@@ -79,6 +80,8 @@ class TechnicianRecord(msgspec.Struct, frozen=True, kw_only=True):
     account: str
     capacity: int
     zone: Zone = DEFAULT_ZONE
+    rating: float = PRIOR_MEAN
+    rating_count: int = 0
 
 
 class Review(msgspec.Struct, frozen=True):
@@ -136,6 +139,9 @@ async def put(engine: Engine, record: TechnicianRecord, *, tell: Review | None =
             f"user:{record.id} role:managers",
             reviewed,
             "review" if tell else "ops",
+            record.rating,
+            record.rating_count,
+            status_words(engine),
         ],
     )
 
@@ -210,7 +216,7 @@ async def hot(engine: Engine, zone: Zone, technicians: Collection[str]) -> dict[
         )
         if row[0] is not None:
             lat, lon = (float(v) if v else None for v in row[4:])
-            found[name] = Hot(row[1] == b"1", int(row[2] or 0), float(row[3] or 4.5), lat, lon)
+            found[name] = Hot(row[1] == b"1", int(row[2] or 0), float(row[3] or PRIOR_MEAN), lat, lon)
     return found
 
 
@@ -231,7 +237,7 @@ async def set_availability(
     if not online:
         names = [keys.meta(zone), keys.technician(zone, tech), keys.seen(zone), keys.log(zone)]
         who = f"{caller.role}:{caller.id}"
-        args: list[str | int] = [tech, who, key, mark, "self", lease_ms(engine)]
+        args: list[str | int] = [tech, who, key, mark, "self", lease_ms(engine), status_words(engine)]
         await engine.store.call(zone, "technician_offline", [*names, keys.request(zone, caller.id, key)], args)
         return _availability(engine, online=False, blockers=["offline"])
     if position is not None:
@@ -245,7 +251,7 @@ async def set_availability(
         keys.request(zone, caller.id, key),
     ]
     try:
-        done = await engine.store.call(zone, "technician_online", names, [tech, key, mark, *at])
+        done = await engine.store.call(zone, "technician_online", names, [tech, key, mark, *at, status_words(engine)])
     except Invalid as error:
         error.errors = [FieldError("/lat", "Going online needs a position"), FieldError("/lon", "Required")]
         raise
@@ -279,7 +285,8 @@ async def take_fixes(engine: Engine, caller: Principal, technician: str, fixes: 
     tech = TechnicianId(UserId(technician))
     names = [keys.meta(zone), keys.technician(zone, tech), keys.seen(zone)]
     age = 0 if newest.at is None else max(0, now - newest.at)
-    await engine.store.call(zone, "technician_locate", names, [tech, newest.lat, newest.lon, age])
+    heading = "" if newest.heading is None else newest.heading
+    await engine.store.call(zone, "technician_locate", names, [tech, newest.lat, newest.lon, age, heading])
 
 
 async def touch(engine: Engine, zone: Zone, technicians: Collection[str]) -> None:
@@ -311,6 +318,11 @@ def check_mappable(lat: float, lon: float) -> None:
         raise Invalid(errors=[FieldError("/lon", "Not between -180 and 180")])
     if not abs(lat) <= GEO_LATITUDE:
         raise Invalid(errors=[FieldError("/lat", f"Beyond ±{GEO_LATITUDE} nothing is served")])
+
+
+def status_words(engine: Engine) -> str:
+    """Who hears that a technician came or went, as scripts take it: the default blueprint's rule, or ops."""
+    return engine.blueprints.default.audience("technician.status") or "ops"
 
 
 def lease_ms(engine: Engine) -> int:

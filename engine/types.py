@@ -39,6 +39,7 @@ Phase = Literal["open", "assigned", "active", "done", "closed"]
 _ZONE = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _JOB = re.compile(r"job_([a-z][a-z0-9-]{0,31})_([0-9a-z]{26})")
+_DISPUTE = re.compile(r"dsp_([a-z][a-z0-9-]{0,31})_([0-9a-z]{26})")
 
 
 class Principal(msgspec.Struct, frozen=True):
@@ -98,4 +99,15 @@ def new_job_id(zone: Zone) -> JobId:
 def zone_of(job: str) -> Zone | None:
     """The zone that a job's id names, or None where ``job`` is no job id: such a job cannot exist."""
     match = _JOB.fullmatch(job)
+    return Zone(match[1]) if match else None
+
+
+def new_dispute_id(zone: Zone) -> str:
+    """A fresh id ``dsp_<zone>_<ulid>``."""
+    return f"dsp_{zone}_{str(ULID()).lower()}"
+
+
+def zone_of_dispute(dispute: str) -> Zone | None:
+    """The zone that a dispute's id names, or None where ``dispute`` is none."""
+    match = _DISPUTE.fullmatch(dispute)
     return Zone(match[1]) if match else None

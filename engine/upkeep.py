@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from engine import accounts, roster, tokens
+from engine import accounts, blocks, roster, tokens
 from engine.archive import verdicts
 from engine.errors import CalloutError
+from engine.loops import going_on
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
@@ -25,7 +26,7 @@ log = structlog.get_logger(__name__)
 
 async def run(engine: Engine) -> None:
     """Do the chores once a minute, for ever. One that fails is logged, and done the next time."""
-    while True:
+    while going_on():
         await run_once(engine)
         await asyncio.sleep(EVERY_S)
 
@@ -35,6 +36,7 @@ async def run_once(engine: Engine) -> dict[str, int]:
     chores: dict[str, Callable[[], Awaitable[int]]] = {
         "accounts": lambda: accounts.repair(engine),
         "profiles": lambda: roster.repair(engine),
+        "blocks": lambda: blocks.repair(engine),
         "verdicts": lambda: verdicts.forget_old(engine.archive),
         "sessions": lambda: tokens.forget_old_sessions(engine),
     }

@@ -6,32 +6,32 @@ OK      seq  version  wait_ms  entries…
 ERR     STALE_EPOCH
 ]]
 --- @include "lib/enter"
+--- @include "lib/backlog"
 local meta, due, seen = unpack(KEYS)
 local epoch, limit, lease_ms = unpack(ARGV)
 local z = enter(meta, epoch)
 if not z then return {'STALE_EPOCH'} end
 redis.call('HSET', meta, 'now', z.now)
 limit = tonumber(limit)
-local ready = redis.call('ZRANGEBYSCORE', due, '-inf', z.now, 'LIMIT', 0, limit * 4)
-local classes, order = {}, {'wave', 'offers', 'expire', 'match', 'lease', 'forget'}
-for _, entry in ipairs(ready) do
+local classes, order = {}, {'wave', 'offers', 'opens', 'expire', 'match', 'allocate', 'timer', 'lease', 'forget'}
+for _, class in ipairs(order) do classes[class] = {} end
+for _, entry in ipairs(backlog(z, meta, due, limit * 4)) do
   local class = string.match(entry, '^%a+')
-  classes[class] = classes[class] or {}
+  if not classes[class] then classes[class], order[#order + 1] = {}, class end
   table.insert(classes[class], entry)
 end
 -- Leases have one home, `seen`; the sweep does not apply within one lease after the zone was stopped.
 if z.opened == 0 or z.now > z.opened + lease_ms then
-  classes.lease = {}
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', seen, '-inf', z.now - lease_ms, 'LIMIT', 0, limit)) do
     table.insert(classes.lease, 'lease:' .. id)
   end
 end
 -- In turn from the classes, so that a burst of one does not hold up the others.
-local taken, found = {}, true
+local taken, found, place = {}, true, 0
 while found and #taken < limit do
-  found = false
+  found, place = false, place + 1
   for _, class in ipairs(order) do
-    local entry = classes[class] and table.remove(classes[class], 1)
+    local entry = classes[class][place]
     if entry and #taken < limit then
       found = true
       taken[#taken + 1] = entry

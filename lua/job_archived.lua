@@ -3,7 +3,7 @@ KEYS    meta  jobs  job
 ARGV    epoch  id
 OK      seq  version
 ERR     STALE_EPOCH
-TOUCHES {z}:user:*:jobs  {z}:job:*:offers  {z}:job:*:causes  {z}:job:*:waves  {z}:due  (same slot, names known only inside)
+TOUCHES {z}:user:*:jobs  {z}:job:*:offers  {z}:job:*:causes  {z}:job:*:waves  {z}:job:*:bids  {z}:job:*:payments  {z}:due  (same slot, names known only inside)
 ]]
 --- @include "lib/enter"
 local meta, jobs, job = unpack(KEYS)
@@ -19,5 +19,5 @@ if j[3] and j[3] ~= '' then redis.call('ZREM', z.tag .. 'user:' .. j[3] .. ':job
 if j[5] and j[5] ~= '' then
   redis.call('ZADD', z.tag .. 'due', 'NX', z.now + 86400000, 'forget:' .. string.match(j[4], '[^:]*$') .. ':' .. j[5])
 end
-for _, part in ipairs({'', ':offers', ':causes', ':waves'}) do redis.call('EXPIRE', job .. part, 86400) end
+for _, part in ipairs({'', ':offers', ':causes', ':waves', ':bids', ':payments'}) do redis.call('EXPIRE', job .. part, 86400) end
 return {'OK', '0', 0, 0}

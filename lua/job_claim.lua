@@ -1,23 +1,27 @@
 --[[ job_claim: one technician takes one offered job, or learns why not.
 KEYS    meta  job  offers  causes  tech  log  req
-ARGV    epoch  technician  key  fingerprint  trace  if_version  bp  from  to  phase  told  lease_ms
+ARGV    epoch  technician  key  fingerprint  trace  if_version  bp  command  from  goal  type  told  tech_told  grace_ms  lease_ms
 OK      seq  version  job_id  job
 ERR     STALE_EPOCH  REUSED_KEY  PROFILE_INCOMPLETE  KYC_NOT_APPROVED  ACCOUNT_NOT_APPROVED  NOT_FOUND  OTHER_BLUEPRINT  CANCELLED  EXPIRED  TAKEN  ILLEGAL_TRANSITION  NOT_OFFERED  TOO_EARLY  AT_CAPACITY  VERSION_CONFLICT
-EMITS   job.accepted  offer.closed
+EMITS   job.*  offer.closed  technician.status
 TOUCHES {z}:tech:*:jobs  {z}:user:*:jobs  {z}:supply:*  {z}:demand:*  {z}:due  (same slot, names known only inside)
 ]]
 --- @include "lib/enter"
 --- @include "lib/verdict"
 --- @include "lib/repeat"
+--- @include "lib/goal"
 --- @include "lib/job"
+--- @include "lib/seeking"
 --- @include "lib/tech"
 --- @include "lib/holder"
 --- @include "lib/offers"
 --- @include "lib/closed"
+--- @include "lib/told"
 --- @include "lib/audience"
 --- @include "lib/append"
 local meta, job, offers, causes, tech, log, req = unpack(KEYS)
-local epoch, technician, key, fingerprint, trace, if_version, bp, from, to, phase, told, lease_ms = unpack(ARGV)
+local epoch, technician, key, fingerprint, trace, if_version, bp, command, from, goal, type, told, tech_told, grace_ms,
+  lease_ms = unpack(ARGV)
 local z = enter(meta, epoch)
 if not z then return {'STALE_EPOCH'} end
 -- Before all else: who may, and how he is answered, only the job's own blueprint says.
@@ -30,7 +34,7 @@ local why = unfit(t)
 if why then return refuse(req, fingerprint, why) end
 if not j then return refuse(req, fingerprint, 'NOT_FOUND') end
 if j.status == 'cancelled' then return refuse(req, fingerprint, 'CANCELLED') end
-if j.status == 'expired' or (j.phase == 'open' and over(z, j.expires, lease_ms)) then
+if j.status == 'expired' or (j.expires > 0 and over(z, j.expires + grace_ms, lease_ms)) then
   return refuse(req, fingerprint, 'EXPIRED')
 end
 local seq, version = string.match(j.claimed, '^(%d+) (%d+)$')
@@ -41,26 +45,27 @@ if not string.find(from, ' ' .. j.status .. ' ', 1, true) then
 end
 local mine = redis.call('HGET', offers, technician)
 local o = mine and offer_parse(mine)
-if not o or o.status == 'rejected' or o.status == 'withdrawn' then return refuse(req, fingerprint, 'NOT_OFFERED') end
-if o.status ~= 'sent' or over(z, o.expires, lease_ms) then return refuse(req, fingerprint, 'EXPIRED') end
+if not o or o.status == 'rejected' or o.status == 'withdrawn' or o.status == 'left' then return refuse(req, fingerprint, 'NOT_OFFERED') end
+if o.status ~= 'sent' or over(z, o.expires + grace_ms, lease_ms) then return refuse(req, fingerprint, 'EXPIRED') end
 if o.opens > z.now then return refuse(req, fingerprint, 'TOO_EARLY') end
 if t.load >= t.capacity then return refuse(req, fingerprint, 'AT_CAPACITY') end
 -- Last: its answer brings the job along, which only who was offered it may see.
 if if_version ~= '' and tonumber(if_version) ~= j.version then return refuse(req, fingerprint, 'VERSION_CONFLICT') end
 
 local was = j.status
-local now = job_move(z, j, to, phase)
 local contact = holder_take(z, j, t)
+local now = job_move(z, j, goal_parse(goal))
 j.claimed = string.format('%.0f %.0f', z.seq + 1, j.version)
 j.last = 'claim ' .. technician .. ' ' .. string.format('%.0f', z.seq + 1)
 job_save(j)
-local losers = offers_open(offers, technician)
-offering_ends(z, j)
+local losers = offers_open(z, offers, technician)
+seeking_ends(z, j)
 remember(req, fingerprint, z.seq + 1, j.version, j.id, 600000, causes)
 local shown, actor, cause = job_full(j, now), 'technician:' .. technician, key .. ':' .. fingerprint
-seq = append(z, log, {type = 'job.accepted', to = audience(told, j), actor = actor, bp = bp, cause = cause,
+seq = append(z, log, {type = type, to = audience(told, j), actor = actor, bp = bp, cause = cause,
   data = '{"job":' .. shown .. ',"technician":' .. contact .. ',"from":"' .. was ..
-    '","to":"' .. j.status .. '"}', trace = trace})
+    '","to":"' .. j.status .. '","command":"' .. command .. '"}', trace = trace})
 if #losers > 0 then append(z, log, offer_closed(j, losers, 'taken', 'Booking already taken', actor, cause)) end
+if tech_told ~= '' then append(z, log, tech_moved(j, technician, 'assigned', tech_told)) end
 leave(z)
 return {'OK', '0', seq, j.version, j.id, shown}

@@ -30,7 +30,7 @@ if o and o.status == 'rejected' then return {'OK', '1', 0, j.version, j.id, job_
 if j.status == 'cancelled' then return refuse(req, fingerprint, 'CANCELLED') end
 if j.status == 'expired' then return refuse(req, fingerprint, 'EXPIRED') end
 if j.holder ~= '' then return refuse(req, fingerprint, 'TAKEN') end
-if not o or o.status == 'withdrawn' then return refuse(req, fingerprint, 'NOT_OFFERED') end
+if not o or o.status == 'withdrawn' or o.status == 'left' then return refuse(req, fingerprint, 'NOT_OFFERED') end
 if o.status ~= 'sent' or over(z, o.expires, lease_ms) then return refuse(req, fingerprint, 'EXPIRED') end
 if if_version ~= '' and tonumber(if_version) ~= j.version then return refuse(req, fingerprint, 'VERSION_CONFLICT') end
 

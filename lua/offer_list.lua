@@ -16,7 +16,7 @@ local z = enter(meta, epoch)
 if not z then return {'STALE_EPOCH'} end
 local reply, first = {'OK', '0', z.seq, 0}, 0
 local function open_offer(j)
-  local text = j and j.phase == 'open' and j.holder == '' and redis.call('HGET', j.key .. ':offers', technician)
+  local text = j and seeks(j) and redis.call('HGET', j.key .. ':offers', technician)
   local o = text and offer_parse(text)
   return o and o.status == 'sent' and o
 end

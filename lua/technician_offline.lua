@@ -1,6 +1,6 @@
 --[[ technician_offline: by himself, or by the lease sweep, which is a no-op where he was heard of meanwhile.
 KEYS    meta  tech  seen  log  req
-ARGV    epoch  id  actor  key  fingerprint  reason  lease_ms
+ARGV    epoch  id  actor  key  fingerprint  reason  lease_ms  words
 OK      seq  version
 ERR     STALE_EPOCH  REUSED_KEY
 EMITS   technician.status  offer.closed
@@ -15,7 +15,7 @@ TOUCHES {z}:supply:*  {z}:due  {z}:job:*  {z}:job:*:offers  {z}:tech:*:offers  (
 --- @include "lib/append"
 --- @include "lib/offline"
 local meta, tech, seen, log, req = unpack(KEYS)
-local epoch, id, actor, key, fingerprint, reason, lease_ms = unpack(ARGV)
+local epoch, id, actor, key, fingerprint, reason, lease_ms, words = unpack(ARGV)
 local z = enter(meta, epoch)
 if not z then return {'STALE_EPOCH'} end
 local again = key ~= '' and remembered(req, fingerprint)
@@ -27,7 +27,7 @@ if reason == 'lease' then
 end
 local seq, cause = z.seq, key ~= '' and key .. ':' .. fingerprint or ''
 if t and t.online == '1' then
-  seq = go_offline(z, t, seen, log, reason, actor, cause)
+  seq = go_offline(z, t, seen, log, {reason = reason, actor = actor, cause = cause, words = words})
   leave(z)
 else redis.call('ZREM', seen, id) end
 if key ~= '' then remember(req, fingerprint, seq, 0, '-', 600000) end

@@ -1,6 +1,6 @@
 --[[ technician_online: a technician starts to receive offers.
 KEYS    meta  tech  seen  log  req
-ARGV    epoch  id  key  fingerprint  lat  lon
+ARGV    epoch  id  key  fingerprint  lat  lon  words
 OK      seq  version  blockers…
 ERR     STALE_EPOCH  REUSED_KEY  PROFILE_INCOMPLETE  KYC_NOT_APPROVED  ACCOUNT_NOT_APPROVED  INVALID
 EMITS   technician.status
@@ -12,7 +12,7 @@ TOUCHES {z}:supply:*  {z}:due  (same slot, names known only inside)
 --- @include "lib/append"
 --- @include "lib/status"
 local meta, tech, seen, log, req = unpack(KEYS)
-local epoch, id, key, fingerprint, lat, lon = unpack(ARGV)
+local epoch, id, key, fingerprint, lat, lon, words = unpack(ARGV)
 local z = enter(meta, epoch)
 if not z then return {'STALE_EPOCH'} end
 local t, again = tech_load(tech), remembered(req, fingerprint)
@@ -31,7 +31,7 @@ if lat == '' and t.lat == '' then return refuse(req, fingerprint, 'INVALID') end
 local was = t.online
 t.online = '1'
 redis.call('HSET', tech, 'online', '1')
-redis.call('HSETNX', tech, 'free_at', z.now)
+if was ~= '1' then redis.call('HSET', tech, 'free_at', z.now) end -- who was away has not been waiting
 if lat ~= '' then
   t.lat, t.lon, t.fix_at = lat, lon, z.now
   redis.call('HSET', tech, 'lat', lat, 'lon', lon, 'fix_at', z.now)
@@ -40,7 +40,7 @@ redis.call('ZADD', seen, z.now, id)
 if supply_sync(z, t) then match_soon(z, t) end
 local seq = z.seq
 if was ~= '1' then
-  local event = tech_status(t, true, 'self')
+  local event = tech_status(t, true, 'self', words)
   event.actor, event.cause = 'technician:' .. id, key .. ':' .. fingerprint
   seq = append(z, log, event)
   leave(z)

@@ -39,6 +39,14 @@ class Lasting(Protocol):
         """Raises CalloutError before anything is sent, nothing after; ClientDisconnect where nobody waits any more."""
 
 
+class Repeatable(Protocol):
+    """What a command done under a request key comes to."""
+
+    @property
+    def repeated(self) -> bool:
+        """Whether this is the first verdict given again."""
+
+
 class _Versioned(msgspec.Struct):
     version: int
 
@@ -72,7 +80,7 @@ def made(noun: str, done: Kept[Any], where: str) -> Answer:
     return one(noun, done.value, *replayed(done), (b"location", f"{where}/{done.value.id}".encode()))
 
 
-def replayed(done: Kept[Any] | Outcome) -> tuple[Header, ...]:
+def replayed(done: Repeatable) -> tuple[Header, ...]:
     """The sign that this is the first verdict given again."""
     return ((b"idempotency-replayed", b"true"),) if done.repeated else ()
 

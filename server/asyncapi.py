@@ -1,7 +1,7 @@
 """The AsyncAPI 3.0 document: what is said on the socket and in the event stream.
 
 Made from the Structs that decode the ops (server/ws/protocol.py), and from those that promise replies and events
-(server/ws/told.py); which types of events there are, the scripts' headers say, and a test compares.
+(server/ws/told.py, told_events.py); which types of events there are, the scripts' headers say, and a test compares.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from server import shapes
 from server.problems import Problem
 from server.ws import protocol, told
 from server.ws.frames import JsonFrames
-from server.ws.told import EVENTS, LIVE, REPLIES
+from server.ws.told import REPLIES
+from server.ws.told_events import EVENTS, LIVE, shape_of
 
 if TYPE_CHECKING:
     from engine.rules.blueprint import Blueprints
@@ -64,12 +65,12 @@ def document(blueprints: Blueprints) -> bytes:
 def _messages(named: dict[int, Any], blueprints: Blueprints) -> dict[str, Any]:
     """Every message by ``<kind>.<name>``; ``named`` are the schemas of the Structs behind them."""
     ops = protocol.KINDS
-    pushes = {name: _push(name, named[id(kind)], blueprints) for name, kind in EVENTS.items()}
-    pushes |= {name: _push(name, named[id(EVENTS["announcement.*"])], blueprints) for name in _announced(blueprints)}
+    types = [*EVENTS, *_own(blueprints), *_announced(blueprints)]
+    pushes = {name: _push(name, named[id(_data_of(name))], blueprints) for name in types}
     messages = {f"op.{name}": _message(inspect.getdoc(kind), named[id(kind)]) for name, kind in ops.items()}
     messages |= {f"reply.{name}": _reply(named[id(REPLIES[kind])]) for name, kind in ops.items()}
     messages |= {f"event.{name}": push for name, push in pushes.items()}
-    messages |= {f"live.{name}": _live(name, named[id(kind)]) for name, kind in LIVE.items()}
+    messages |= {f"live.{name}": _live(name, named[id(kind)], blueprints) for name, kind in LIVE.items()}
     messages |= {
         "refusal": _message("An op that was refused, by its id.", _refused(named[id(Problem)])),
         "head": _message(told.Head.__doc__, named[id(told.Head)]),
@@ -85,6 +86,15 @@ def _messages(named: dict[int, Any], blueprints: Blueprints) -> dict[str, Any]:
 def _announced(blueprints: Blueprints) -> list[str]:
     found = {n for b in blueprints.by_name.values() for n, rule in b.events.items() if rule.announcement}
     return sorted(found)
+
+
+def _own(blueprints: Blueprints) -> list[str]:
+    """Types that blueprints gave to steps of their own."""
+    return sorted({c.event for b in blueprints.by_name.values() for c in b.commands.values()} - set(EVENTS))
+
+
+def _data_of(name: str) -> Any:
+    return shape_of(name) if name.partition(".")[0] == "job" else EVENTS.get(name, EVENTS["announcement.*"])
 
 
 def _message(text: str | None, payload: Any) -> dict[str, Any]:
@@ -110,7 +120,7 @@ def _push(name: str, data: Any, blueprints: Blueprints) -> dict[str, Any]:
     names = sorted({name, *_named(name, blueprints)})
     fields: dict[str, Any] = {field.name: {} for field in msgspec.structs.fields(shapes.Frame)}
     known = {
-        "type": {"type": "string", "pattern": r"^announcement\."} if name.endswith("*") else {"const": name},
+        "type": {"type": "string", "pattern": rf"^{name[:-2]}\."} if name.endswith("*") else {"const": name},
         "event": {"type": "string", "examples": names},
         "zone": {"type": "string"},
         "seq": {"type": "integer"},
@@ -120,9 +130,10 @@ def _push(name: str, data: Any, blueprints: Blueprints) -> dict[str, Any]:
     return _message(f"To clients it may be called {', '.join(names)}.", _object({**fields, **known}))
 
 
-def _live(name: str, data: Any) -> dict[str, Any]:
-    at = {"type": "string", "format": "date-time"}
-    fields = {"type": {"const": name}, "event": {"type": "string"}, "at": at, "data": data}
+def _live(name: str, data: Any, blueprints: Blueprints) -> dict[str, Any]:
+    at, names = {"type": "string", "format": "date-time"}, sorted({name, *_named(name, blueprints)})
+    event = {"type": "string", "examples": names}
+    fields = {"type": {"const": name}, "event": event, "at": at, "data": data}
     return _message("Live only: in no log, and never replayed.", _object(fields))
 
 

@@ -47,6 +47,7 @@ def run(arguments: Sequence[str]) -> int:
 def app() -> typer.Typer:
     """The commands. Built when asked for: each verb imports what it runs only once it is run."""
     from server.city import demo, replay
+    from server.cli_blueprint import blueprint
     from server.cli_doctor import doctor
     from server.cli_serve import serve
     from server.cli_token import token
@@ -59,6 +60,7 @@ def app() -> typer.Typer:
     )
     for verb in (serve, demo.demo, replay.replay, token, doctor):
         callout.command()(verb)
+    callout.add_typer(blueprint, name="blueprint")
     return callout
 
 

@@ -119,7 +119,7 @@ def _key(settings: Settings) -> Finding:
 def _blueprints(settings: Settings) -> Finding:
     from engine.rules import blueprint
 
-    folders = [blueprint.shipped(), *([Path(settings.blueprints)] if settings.blueprints else [])]
+    folders = blueprint.folders(settings.blueprints)
     missing = [f"{folder} is not a directory" for folder in folders if not folder.is_dir()]
     try:
         names = sorted(blueprint.load(settings.blueprint, *folders).by_name)

@@ -12,17 +12,25 @@ from __future__ import annotations
 
 from engine.authority import ADMIN, MANAGERS, OPS, REVIEWERS
 from engine.types import ROLES, Role
-from server import shapes, wire
+from server import bidding, dealings, declared, shapes, sides, sought, terms, wire
 from server.endpoint import Route
 from server.http import (
     about,
     announcements,
     auth,
+    bids,
+    blocks,
+    blueprints,
     catalogue,
+    disputes,
     events,
     jobs,
     notifications,
     offers,
+    payments,
+    positions,
+    prices,
+    ratings,
     requests,
     sync,
     technicians,
@@ -32,6 +40,10 @@ from server.http import (
 ANYONE = None
 USERS: frozenset[Role] = frozenset(ROLES)
 TECHNICIAN: frozenset[Role] = frozenset({"technician"})
+CUSTOMER: frozenset[Role] = frozenset({"customer"})
+SERVICE: frozenset[Role] = frozenset({"service"})
+MEDIATOR: frozenset[Role] = frozenset({"mediator"})
+SIDES: frozenset[Role] = frozenset({"customer", "technician"})
 BOOKERS: frozenset[Role] = OPS | {"customer", "service"}
 JOB_READERS: frozenset[Role] = USERS - {"onboarding_manager"}
 
@@ -40,7 +52,82 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/v1/jobs", jobs.find, JOB_READERS, query=wire.JobsQuery, reply=shapes.LiveItems[shapes.Job]),
     Route("GET", "/v1/jobs/{id}", jobs.read, JOB_READERS, reply=shapes.JobReply),
     Route("GET", "/v1/jobs/{id}/history", jobs.history, JOB_READERS, reply=shapes.Items[shapes.HistoryItem]),
-    Route("GET", "/v1/jobs/{id}/waves", jobs.waves, OPS, reply=shapes.Items[shapes.Wave]),
+    Route("GET", "/v1/jobs/{id}/waves", jobs.waves, OPS, reply=shapes.Items[sought.Wave]),
+    Route("GET", "/v1/jobs/{id}/track", positions.track, JOB_READERS, reply=sides.Track),
+    Route(
+        "POST",
+        "/v1/jobs/{id}/ratings",
+        ratings.create,
+        SIDES,
+        wire.NewRating,
+        reply=sides.RatingReply,
+        status=201,
+        keyed=True,
+    ),
+    Route("PATCH", "/v1/jobs/{id}", jobs.edit, BOOKERS, terms.PatchJob, reply=shapes.JobReply, keyed=True),
+    Route(
+        "POST",
+        "/v1/jobs/{id}/commands",
+        jobs.commands,
+        USERS,
+        terms.Commands,
+        reply=terms.CommandsReply,
+    ),
+    Route(
+        "POST",
+        "/v1/jobs/{id}/price-proposals",
+        prices.create,
+        SIDES,
+        terms.NewProposal,
+        reply=terms.ProposalReply,
+        status=201,
+        keyed=True,
+    ),
+    Route(
+        "POST",
+        "/v1/jobs/{id}/price-proposals/{proposal}/accept",
+        prices.accept,
+        SIDES,
+        terms.ProposalAnswer,
+        reply=terms.ProposalReply,
+        keyed=True,
+    ),
+    Route(
+        "POST",
+        "/v1/jobs/{id}/price-proposals/{proposal}/reject",
+        prices.reject,
+        SIDES,
+        terms.ProposalAnswer,
+        reply=terms.ProposalReply,
+        keyed=True,
+    ),
+    Route(
+        "GET",
+        "/v1/jobs/{id}/payments",
+        payments.find,
+        OPS | SERVICE,
+        reply=shapes.Items[dealings.Payment],
+    ),
+    Route(
+        "POST",
+        "/v1/jobs/{id}/payments",
+        payments.create,
+        SERVICE,
+        terms.NewPayment,
+        reply=terms.PaymentReply,
+        status=201,
+        keyed=True,
+    ),
+    Route(
+        "POST",
+        "/v1/jobs/{id}/disputes",
+        disputes.create,
+        SIDES,
+        terms.NewDispute,
+        reply=terms.DisputeReply,
+        status=201,
+        keyed=True,
+    ),
     Route(
         "POST",
         "/v1/jobs/{id}/respond",
@@ -61,6 +148,42 @@ ROUTES: tuple[Route, ...] = (
         keyed=True,
         meter="claims",
     ),
+    Route(
+        "GET",
+        "/v1/jobs/{id}/bids",
+        bids.find,
+        JOB_READERS,
+        query=wire.ListQuery,
+        reply=shapes.LiveItems[dealings.Bid],
+    ),
+    Route(
+        "POST",
+        "/v1/jobs/{id}/bids",
+        bids.create,
+        TECHNICIAN,
+        bidding.NewBid,
+        reply=bidding.BidReply,
+        status=201,
+        keyed=True,
+    ),
+    Route(
+        "POST",
+        "/v1/jobs/{id}/bids/{bid}/accept",
+        bids.accept,
+        CUSTOMER,
+        bidding.BidStep,
+        reply=shapes.StepReply,
+        keyed=True,
+    ),
+    Route(
+        "POST",
+        "/v1/jobs/{id}/bids/{bid}/withdraw",
+        bids.withdraw,
+        TECHNICIAN,
+        bidding.BidStep,
+        reply=bidding.BidReply,
+        keyed=True,
+    ),
     Route("POST", "/v1/jobs/{id}/{command}", jobs.command, USERS, wire.Step, reply=shapes.StepReply, keyed=True),
     Route(
         "GET",
@@ -69,6 +192,22 @@ ROUTES: tuple[Route, ...] = (
         TECHNICIAN,
         query=wire.ListQuery,
         reply=shapes.LiveItems[shapes.Offer],
+    ),
+    Route(
+        "GET",
+        "/v1/disputes",
+        disputes.find,
+        SIDES | OPS | MEDIATOR,
+        reply=shapes.LiveItems[dealings.Dispute],
+    ),
+    Route(
+        "POST",
+        "/v1/disputes/{id}/resolve",
+        disputes.resolve,
+        MEDIATOR,
+        terms.Resolution,
+        reply=terms.DisputeReply,
+        keyed=True,
     ),
     Route("GET", "/v1/events", events.hear, USERS, query=wire.EventsQuery, reply=shapes.Heard, streams=True),
     Route("GET", "/v1/sync", sync.read, USERS, reply=shapes.Sync),
@@ -89,6 +228,9 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/v1/auth/logout", auth.logout, ANYONE, wire.RefreshToken, status=204),
     Route("POST", "/v1/auth/tickets", auth.ticket, USERS, wire.NewTicket, reply=shapes.Ticket),
     Route("GET", "/v1/me", users.me, USERS, reply=shapes.Me),
+    Route("GET", "/v1/me/blocks", blocks.find, SIDES, query=wire.ListQuery, reply=shapes.Items[sides.Block]),
+    Route("PUT", "/v1/me/blocks/{id}", blocks.put, SIDES, wire.Nothing, reply=sides.BlockReply, keyed=True),
+    Route("DELETE", "/v1/me/blocks/{id}", blocks.lift, SIDES, wire.Nothing, status=204, keyed=True),
     Route("GET", "/v1/users", users.find, ADMIN, query=wire.UsersQuery, reply=shapes.Items[shapes.User]),
     Route("POST", "/v1/users", users.create, ADMIN, wire.NewUser, reply=shapes.UserReply, status=201, keyed=True),
     Route("PATCH", "/v1/users/{id}", users.patch, ADMIN, wire.PatchUser, reply=shapes.UserReply, keyed=True),
@@ -102,6 +244,8 @@ ROUTES: tuple[Route, ...] = (
         reply=shapes.UserReply,
         keyed=True,
     ),
+    Route("GET", "/v1/blueprints", blueprints.find, USERS, reply=shapes.Items[declared.Declared]),
+    Route("GET", "/v1/blueprints/{name}", blueprints.read, USERS, reply=declared.DeclaredReply),
     Route(
         "GET",
         "/v1/services",

@@ -26,7 +26,7 @@ import structlog
 import uvicorn
 from prometheus_client import ProcessCollector
 
-from engine import push, scheduler, upkeep
+from engine import lives, push, scheduler, upkeep
 from engine.archive import writer
 from engine.datadir import CannotStart, hold
 from engine.runtime import Engine, open_engine
@@ -93,17 +93,18 @@ class Running:
 
 
 async def serve(settings: Settings, *, on_ready: Callable[[dict[str, Any]], None] | None = None) -> None:
-    """Serve until SIGTERM or SIGINT, then stop in order. ``on_ready`` is given ``Running.hello`` once it
-    serves.
+    """Serve until SIGTERM or SIGINT, then stop in order; SIGHUP reads the blueprints anew. ``on_ready`` is given
+    ``Running.hello`` once it serves.
 
     Raises CannotStart, ServerUnfit or Unavailable where it cannot start, Broken where a part of it ended.
     """
     with _cancelled_by_signals() as stopping:
         try:
             async with running(settings) as server:
-                if on_ready:
-                    on_ready(server.hello())
-                await server.broken()
+                with _reloaded_by_signal(server.engine):
+                    if on_ready:
+                        on_ready(server.hello())
+                    await server.broken()
         except asyncio.CancelledError:
             if not stopping.is_set():
                 raise
@@ -202,6 +203,7 @@ async def _gateway(engine: Engine) -> AsyncIterator[Gateway | None]:
 async def _beside(server: Running, valkey: embedded.Embedded | None) -> AsyncIterator[None]:
     """What runs beside the gateway: the loops of our roles, and an eye on the embedded Valkey."""
     parts: dict[str, Awaitable[None]] = {"the embedded Valkey": valkey.watch()} if valkey else {}
+    parts["engine.lives.run"] = lives.run(server.engine)
     for role in server.engine.settings.roles:
         parts |= {f"{loop.__module__}.{loop.__name__}": loop(server.engine) for loop in LOOPS.get(role, ())}
     tasks = [asyncio.create_task(_part(part), name=name) for name, part in parts.items()]
@@ -290,3 +292,46 @@ def _cancelled_by_signals() -> Iterator[asyncio.Event]:
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
+
+
+@contextmanager
+def _reloaded_by_signal(engine: Engine) -> Iterator[None]:
+    """SIGHUP reads the blueprints anew. Where it tells that the terminal we were started from is gone, it means to
+    stop, as it does for any program.
+    """
+    loop, terminal = asyncio.get_running_loop(), [number for number in range(3) if os.isatty(number)]
+    reloads: set[asyncio.Task[None]] = set()
+
+    def hung_up() -> None:
+        if any(not os.isatty(number) for number in terminal):
+            _let_go(terminal)
+            return signal.raise_signal(signal.SIGTERM)
+        task = loop.create_task(_reload(engine), name="the blueprints")
+        reloads.add(task)
+        task.add_done_callback(reloads.discard)
+
+    loop.add_signal_handler(signal.SIGHUP, hung_up)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGHUP)
+
+
+def _let_go(streams: list[int]) -> None:
+    """Lead streams whose terminal is gone nowhere: writing to them fails, and would break off the stopping."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for number in streams:
+        os.dup2(null, number)
+    os.close(null)
+
+
+async def _reload(engine: Engine) -> None:
+    try:
+        problems = await lives.reload(engine)
+    except Exception:  # a task boundary: whatever goes wrong, the server goes on as it was
+        log.exception("blueprints_not_reloaded")
+        return
+    if problems:
+        log.error("blueprints_not_reloaded", problems=problems)
+    else:
+        log.info("blueprints_reloaded", keys=sorted(each.key for each in engine.blueprints.by_name.values()))

@@ -82,6 +82,7 @@ class Technician(Shape):
     services: list[str]
     zone: str
     rating: float
+    rating_count: int
     online: bool
     phone: str | None = None
     capacity: int | None = None
@@ -190,6 +191,7 @@ class Job(_JobCore, kw_only=True):
     at: Annotated[dict[str, datetime] | None, Meta(description="when each state was first reached")] = None
     expires_at: datetime | None = None
     room: str | None = None
+    frozen: Annotated[bool | None, Meta(description="true while a dispute is open")] = None
     codes: dict[str, str] | None = None
 
 
@@ -211,37 +213,21 @@ class Offer(Shape):
     distance_m: float | None = None
 
 
-class Those(Shape):
-    """How many, and some of them by id."""
-
-    count: int
-    technicians: list[str]
-
-
-class Wave(Shape, rename={"inside": "in"}):
-    """One look for candidates: of those visited, who was in, and who was out by reason. ``radius_m`` null is the
-    whole zone.
-    """
-
-    wave: int
-    at: datetime
-    radius_m: float | None
-    visited: int
-    inside: Those
-    out: dict[str, Those]
-
-
 class HistoryItem(Shape, rename={"source": "from"}):
-    """One change: ``actor`` is ``<role>:<id>`` or ``engine``, ``cause`` the request key."""
+    """One change: ``actor`` is ``<role>:<id>`` or ``engine``, ``cause`` the request key. Where the job did not move,
+    ``from`` and ``to`` are the state it was in, null where that is not known. ``occurred_at`` is when it happened,
+    where that was told later.
+    """
 
     seq: int
     at: datetime
     actor: str
     command: str
     source: str | None
-    to: str
+    to: str | None
     reason: str | None
     cause: str | None
+    occurred_at: datetime | None
 
 
 class Notification(Shape):

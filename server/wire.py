@@ -58,6 +58,8 @@ ANNOUNCEMENT_BYTES = 8192
 METADATA_DEPTH = 16
 MAX_EXACT = 2**53
 """The largest integer that every JSON reader, Lua's and a browser's too, gives back as it came."""
+LAST_MS = 253_402_300_799_999
+"""The end of the year 9999: RFC 3339 writes years with four digits."""
 
 
 class Register(Body):
@@ -97,12 +99,10 @@ class PatchUser(Body):
 
 
 class Suspend(Body):
-    """``jobs: reassign`` is refused as invalid until jobs can be given to another: a promise not kept is
-    worse.
-    """
+    """``reassign``: what he holds is offered anew without him, where the job's blueprint still allows it."""
 
     reason: Reason
-    jobs: Literal["keep"] = "keep"
+    jobs: Literal["keep", "reassign"] = "keep"
 
 
 class NewService(Body):
@@ -150,7 +150,7 @@ class SetAvailability(Body):
     lon: Lon | None = None
 
     def wrong(self) -> list[FieldError]:
-        return _pair(self.lat, self.lon)
+        return pair(self.lat, self.lon)
 
 
 class OneFix(Body):
@@ -180,7 +180,7 @@ class Location(Body):
             return [FieldError("/lat", "Required"), FieldError("/lon", "Required")]
         if self.fixes is not None and (self.lat is not None or self.lon is not None):
             return [FieldError("/fixes", "Either fixes or lat and lon")]
-        return _pair(self.lat, self.lon)
+        return pair(self.lat, self.lon)
 
 
 class NewJob(Body):
@@ -194,11 +194,13 @@ class NewJob(Body):
     currency: Currency | None = None
     notes: Notes | None = None
     customer: Id | None = None
+    scheduled_for: Moment | None = None
+    technician: Id | None = None
     reference: Annotated[str, Meta(max_length=128, pattern=_LINE, description="one line, at most 128")] | None = None
     metadata: dict[str, Any] | None = None
 
     def wrong(self) -> list[FieldError]:
-        return _metadata(self.metadata)
+        return metadata(self.metadata)
 
 
 class Step(Body):
@@ -209,12 +211,19 @@ class Step(Body):
     code: Annotated[str, Meta(pattern=r"^[0-9]{6}$(?!\n)", description="six digits")] | None = None
     amount: Amount | None = None
     occurred_at: Moment | None = None
+    technician: Annotated[Id | None, Meta(description="who is to do the job, for `assign` and `reassign`")] = None
+    force: Annotated[bool, Meta(description="though he has not the service or the room")] = False
 
 
 class Respond(Body):
     status: Literal["accepted", "rejected"]
     version: Version | None = None
     reason: Reason | None = None
+
+
+class NewRating(Body):
+    stars: Annotated[int, Meta(ge=1, le=5)]
+    comment: Annotated[str, Meta(max_length=2000, pattern=_TEXT, description="text without NUL")] | None = None
 
 
 class Nothing(Body):
@@ -242,7 +251,7 @@ class TechniciansQuery(ListQuery):
     lon: Lon | None = None
 
     def wrong(self) -> list[FieldError]:
-        return _pair(self.lat, self.lon)
+        return pair(self.lat, self.lon)
 
 
 class JobsQuery(ListQuery):
@@ -268,7 +277,9 @@ class EventsQuery(Body):
 
 
 class NewAnnouncement(Body):
-    """``event`` is declared as an announcement by a blueprint, or begins with ``announcement.``."""
+    """``event`` is declared as an announcement by a blueprint, or begins with ``announcement.``. Without ``roles`` it
+    goes to those that the blueprint declares.
+    """
 
     event: Annotated[
         str,
@@ -278,20 +289,21 @@ class NewAnnouncement(Body):
             description="a name of an event: small letters, digits, _ and dots",
         ),
     ]
-    roles: Annotated[list[Role | Literal["ops", "managers"]], Meta(min_length=1, max_length=9)]
     data: dict[str, Any]
+    roles: Annotated[list[Role | Literal["ops", "managers"]], Meta(min_length=1, max_length=9)] | None = None
 
     def wrong(self) -> list[FieldError]:
         return _json(self.data, "/data", ANNOUNCEMENT_BYTES)
 
 
-def _pair(lat: float | None, lon: float | None) -> list[FieldError]:
-    if (lat is None) == (lon is None):
+def pair(lat: Any, lon: Any, missing: Any = None) -> list[FieldError]:
+    """The refusal of half a position; ``missing`` is what stands where nothing was given."""
+    if (lat is missing) == (lon is missing):
         return []
-    return [FieldError("/lat" if lat is None else "/lon", "lat and lon go together")]
+    return [FieldError("/lat" if lat is missing else "/lon", "lat and lon go together")]
 
 
-def _metadata(value: dict[str, Any] | None) -> list[FieldError]:
+def metadata(value: dict[str, Any] | None) -> list[FieldError]:
     """Metadata travels in every event of the job, so its size is bounded, and its depth, which Lua's
     JSON limits.
     """
@@ -325,5 +337,7 @@ def fixes(body: Location) -> list[dict[str, Any]]:
 
 
 def ms(moment: datetime | None) -> int | None:
-    """A time as the engine takes it: ms since the Unix epoch."""
-    return None if moment is None else round(moment.timestamp() * 1000)
+    """A time as the engine takes it: ms since the Unix epoch. What an offset pushes out of the years that can be
+    written is the first or the last moment that can.
+    """
+    return None if moment is None else min(max(0, round(moment.timestamp() * 1000)), LAST_MS)

@@ -68,6 +68,14 @@ def test_fanout_runs() -> None:
     assert figures["Callout, bursts of 16"] > 0
 
 
+def test_match_runs() -> None:
+    """Matches give the right people, by one pass over everybody, in each of the cities; else the run fails."""
+    figures = found("match", "--technicians", "600", "--sizes", "300", "--city-km", "5", "--jobs", "20", "--waves", "8")
+    assert figures["match, by distance, packed"] > 0
+    assert figures["wave_open, 20 offers written, packed"] > 0
+    assert figures["one city, 300: match, by rating and distance"] > 0
+
+
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="the reader of the announcements is C")
 def test_latency_runs() -> None:
     """Every claim of the timetable is answered and its event read, with waves and announcements beside."""

@@ -6,7 +6,7 @@ moved, so nothing is ever applied twice and nothing is passed over, however many
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -18,6 +18,7 @@ from engine.archive.database import Archive
 from engine.archive.projection import FINISHED, Batch, Row
 from engine.archive.reader import Checkpoint, Position
 from engine.archive.schema import (
+    bids,
     checkpoints,
     epochs,
     event_channels,
@@ -26,6 +27,7 @@ from engine.archive.schema import (
     jobs,
     notifications,
     offers,
+    payments,
     positions,
 )
 from engine.types import Epoch, Zone
@@ -63,6 +65,8 @@ async def apply(
         await _add(conn, job_references, batch.references, upsert)
         await _put(conn, upsert, offers, list(batch.offers.values()))
         await _answer(conn, list(batch.answers.values()))
+        await _deal(conn, upsert, bids, batch.bids)
+        await _deal(conn, upsert, payments, batch.payments)
         await _add(conn, notifications, batch.notifications, upsert)
 
 
@@ -141,12 +145,25 @@ async def _add(
         await _many(conn, upsert(table).on_conflict_do_nothing() if upsert else insert(table), rows)
 
 
-async def _put(conn: AsyncConnection, upsert: Callable[[Table], Any], table: Table, rows: list[Row]) -> None:
-    """Insert, or take the place of the row with the same key."""
+async def _deal(conn: AsyncConnection, upsert: Callable[[Table], Any], table: Table, rows: Mapping[Any, Row]) -> None:
+    """What was agreed, as it was told last; when it was told first stays."""
+    await _put(conn, upsert, table, list(rows.values()), but=("created_at",))
+
+
+async def _put(
+    conn: AsyncConnection,
+    upsert: Callable[[Table], Any],
+    table: Table,
+    rows: list[Row],
+    *,
+    but: Collection[str] = (),
+) -> None:
+    """Insert, or take the place of the row with the same key, of which the columns ``but`` stay as they are."""
     if not rows:
         return
     new = upsert(table)
-    rest = {column.name: new.excluded[column.name] for column in table.columns if not column.primary_key}
+    others = [column.name for column in table.columns if not column.primary_key and column.name not in but]
+    rest = {name: new.excluded[name] for name in others}
     keys = [column.name for column in table.primary_key.columns]
     await _many(conn, new.on_conflict_do_update(index_elements=keys, set_=rest), rows)
 

@@ -33,6 +33,8 @@ class Batch:
     references: list[Row] = field(default_factory=list)
     offers: dict[tuple[str, str], Row] = field(default_factory=dict)
     answers: dict[tuple[str, str], Row] = field(default_factory=dict)
+    bids: dict[str, Row] = field(default_factory=dict)
+    payments: dict[tuple[str, str], Row] = field(default_factory=dict)
     notifications: list[Row] = field(default_factory=list)
 
     @property
@@ -52,7 +54,7 @@ class _Job(msgspec.Struct, kw_only=True):
     status: str
     phase: str
     version: int
-    customer: _Id
+    customer: _Id | None = None
     technician: _Id | None = None
     service: str
     reference: str | None = None
@@ -68,10 +70,30 @@ class _Offer(msgspec.Struct):
     expires_at: str
 
 
+class _Bid(msgspec.Struct, kw_only=True):
+    id: str
+    job: str
+    technician: _Id
+    amount: int | None = None
+    status: str
+
+
+class _Payment(msgspec.Struct, kw_only=True):
+    id: str = ""
+    status: str
+    amount: int
+    currency: str
+    kind: str | None = None
+    reference: str | None = None
+
+
 class _Data(msgspec.Struct):
     job: msgspec.Raw = msgspec.Raw(b"")
     offer: _Offer | None = None
+    bid: msgspec.Raw = msgspec.Raw(b"")
+    payment: msgspec.Raw = msgspec.Raw(b"")
     technician: _Id | None = None
+    former: _Id | None = None
     reason: str | None = None
 
 
@@ -86,6 +108,8 @@ class _Notification(msgspec.Struct, omit_defaults=False):
 _data = msgspec.json.Decoder(_Data)
 _job = msgspec.json.Decoder(_Job)
 _id = msgspec.json.Decoder(_Id | str)
+_bid = msgspec.json.Decoder(_Bid)
+_payment = msgspec.json.Decoder(_Payment)
 _notification = msgspec.json.Decoder(_Notification)
 
 
@@ -123,12 +147,17 @@ def _project(batch: Batch, event: Event) -> str | None:
     """Fold one event in; returns the job it is about, if any."""
     data = _data.decode(event.data)
     job = _job_id(data)
-    if event.type.startswith("job."):
-        _take_job(batch, event, data)
-    elif event.type.startswith("offer."):
+    _take_job(batch, event, data)
+    if event.type.startswith("offer."):
         _take_offer(batch, event, data)
+    elif event.type.startswith("bid."):
+        _take_bid(batch, event, data)
+    elif event.type.startswith("payment.") and job:
+        _take_payment(batch, event, data, job)
     elif event.type == "notification":
         _take_notification(batch, event)
+    if job and data.former:
+        _answer(batch, event, (job, data.former.id), "expired", "left")
     if job and event.type in ("job.accepted", "job.assigned") and data.technician:
         _answer(batch, event, (job, data.technician.id), "accepted", None)
     return job
@@ -138,6 +167,8 @@ def _job_id(data: _Data) -> str | None:
     if data.offer:
         return data.offer.job.id or None
     raw = bytes(data.job)
+    if not raw and data.bid:
+        return _bid.decode(data.bid).job
     if raw in (b"", b"null"):
         return None
     told = _id.decode(raw)
@@ -145,11 +176,15 @@ def _job_id(data: _Data) -> str | None:
 
 
 def _take_job(batch: Batch, event: Event, data: _Data) -> None:
-    """Events that only name the job (``job.searching``) change nothing of it."""
+    """Of whatever type: a payment may move the job. Events that only name it (``job.searching``) or show its public
+    part change nothing of it.
+    """
     raw = bytes(data.job)
-    if b'"version"' not in raw:
+    if b'"version"' not in raw or b'"customer"' not in raw:
         return
     job = _job.decode(raw)
+    if job.customer is None:
+        return
     batch.jobs[job.id] = {
         "id": job.id,
         "zone": job.zone,
@@ -209,6 +244,43 @@ def _answer(batch: Batch, event: Event, place: tuple[str, str], status: str, rea
         batch.offers[place].update(change)
     else:
         batch.answers[place] = {"of_job": place[0], "of_technician": place[1], **change}
+
+
+def _take_bid(batch: Batch, event: Event, data: _Data) -> None:
+    bid = _bid.decode(data.bid)
+    if event.type == "bid.created":  # his answer, where he was invited
+        _answer(batch, event, (bid.job, bid.technician.id), "accepted", None)
+    first = batch.bids.get(bid.id, {"created_at": event.at})
+    batch.bids[bid.id] = {
+        "id": bid.id,
+        "job": bid.job,
+        "technician": bid.technician.id,
+        "zone": event.zone,
+        "status": bid.status,
+        "amount": bid.amount,
+        "created_at": first["created_at"],
+        "updated_at": event.at,
+        "doc": bytes(data.bid).decode("utf-8", "replace"),
+    }
+
+
+def _take_payment(batch: Batch, event: Event, data: _Data, job: str) -> None:
+    payment = _payment.decode(data.payment)
+    name = payment.id or payment.reference or ""
+    first = batch.payments.get((job, name), {"created_at": event.at})
+    batch.payments[job, name] = {
+        "job": job,
+        "id": name,
+        "zone": event.zone,
+        "reference": payment.reference,
+        "kind": payment.kind,
+        "status": payment.status,
+        "amount": payment.amount,
+        "currency": payment.currency,
+        "created_at": first["created_at"],
+        "updated_at": event.at,
+        "doc": bytes(data.payment).decode("utf-8", "replace"),
+    }
 
 
 def _take_notification(batch: Batch, event: Event) -> None:

@@ -46,8 +46,9 @@ class JobFilter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HistoryItem(msgspec.Struct, frozen=True, kw_only=True):
-    """One change of a job: when, by whom (``role:id`` or ``engine``), from where to where, why. ``cause`` is the
-    request key.
+    """One change of a job: when, by whom (``role:id`` or ``engine``), from where to where, why; where it moved
+    nothing, from and to are the state it found, or None where its event does not say. ``cause`` is the request key;
+    ``occurred_at`` when it happened by its client's clock, where that was told later.
     """
 
     seq: int
@@ -55,9 +56,10 @@ class HistoryItem(msgspec.Struct, frozen=True, kw_only=True):
     actor: str
     command: str
     source: str | None = msgspec.field(name="from", default=None)
-    to: str
+    to: str | None
     reason: str | None
     cause: str | None
+    occurred_at: str | None = None
 
 
 class Position(msgspec.Struct, frozen=True):
@@ -206,14 +208,27 @@ async def history(archive: Archive, job_id: JobId) -> list[HistoryItem]:
 class _Moved(msgspec.Struct):
     id: str = ""
     status: str | None = None
+    customer: Any = None
+
+
+class _Bid(msgspec.Struct):
+    job: str = ""
+
+
+class _Proposal(msgspec.Struct):
+    reason: str | None = None
 
 
 class _Told(msgspec.Struct):
     job: _Moved | None = None
+    bid: _Bid | None = None
+    proposal: _Proposal | None = None
+    purpose: str | None = None
     source: str | None = msgspec.field(name="from", default=None)
     to: str | None = None
     command: str | None = None
     reason: str | None = None
+    occurred_at: str | None = None
 
 
 _told = msgspec.json.Decoder(_Told)
@@ -225,34 +240,51 @@ _COMMANDS = {
     "job.unassigned": "unassign",
     "job.cancelled": "cancel",
     "job.expired": "expire",
+    "bid.created": "bid",
+    "bid.accepted": "accept_bid",
+    "bid.closed": "close_bid",
+    "price.proposed": "propose_price",
+    "price.changed": "change_price",
+    "price.rejected": "reject_price",
+    "payment.requested": "request_payment",
+    "payment.received": "capture",
+    "payment.refunded": "refund",
+    "payment.failed": "fail_payment",
+    "code.failed": "enter_code",
+    "code.locked": "lock_code",
 }
-"""What was done, where an event's type says it and its data need not."""
+"""What was done, where an event's type says it and its data need not. Of these types and of all ``job.`` are the lines
+of a history; offers are not, which change nothing of the job.
+"""
 
 
 def history_item(event: Event, job: JobId) -> HistoryItem | None:
     """``event`` as a line of the history of ``job``, or None where that did not change by it. Pure, so that what
     is not archived yet reads the same.
     """
-    if not event.type.startswith("job."):
+    kind = event.type
+    if kind not in _COMMANDS and not kind.startswith("job."):
         return None
     try:
         told = _told.decode(event.data)
     except msgspec.DecodeError:
         return None
-    if told.job is None or told.job.id != job:
+    about = told.job or _Moved(told.bid.job if told.bid else "")
+    # Technicians at large are told the public part by an event of their own, and of searching a job is only named.
+    if about.id != job or (kind.startswith("job.") and about.customer is None):
         return None
-    to = told.to or told.job.status
-    if to is None:
-        return None
+    to = told.to or about.status
+    stays = kind == "job.updated" or not kind.startswith("job.")
     return HistoryItem(
         seq=event.seq,
         at=iso(event.at),
         actor=event.actor,
-        command=told.command or _COMMANDS.get(event.type, event.type.removeprefix("job.")),
-        source=told.source,
+        command=told.command or _COMMANDS.get(kind, kind.removeprefix("job.")),
+        source=told.source or (to if stays else None),
         to=to,
-        reason=told.reason,
+        reason=told.reason or (told.proposal.reason if told.proposal else told.purpose),
         cause=event.cause.partition(":")[0] or None,
+        occurred_at=told.occurred_at,
     )
 
 

@@ -41,6 +41,7 @@ users = Table(
     Column("phone", Text),
     Column("active", Boolean, nullable=False),
     Column("reason", Text),
+    Column("reassign", Text),
     Column("password_hash", Text, nullable=False),
     Column("version", Integer, nullable=False),
     Column("hot", Boolean, nullable=False),
@@ -49,7 +50,8 @@ users = Table(
     Index(None, "hot"),
 )
 """``version`` rises with each change; the hot account record carries it, so that an older one never wins. ``hot``
-is false from a change of role or activity until Redis has it."""
+is false from a change of role or activity until Redis has it. ``reassign`` is who ordered that what a suspended
+technician holds be offered anew."""
 
 sessions = Table(
     "sessions",
@@ -73,10 +75,27 @@ technicians = Table(
     Column("kyc", Text, nullable=False),
     Column("account", Text, nullable=False),
     Column("reason", Text),
+    Column("stars", BigInteger, nullable=False, server_default="0"),
+    Column("rated", BigInteger, nullable=False, server_default="0"),
     Column("version", Integer, nullable=False),
     Index(None, "zone", "id"),
 )
-"""What only a technician has; his name and telephone are his account's."""
+"""What only a technician has; his name and telephone are his account's. ``stars`` is the sum of his ``rated`` ratings:
+adding up ``ratings`` at each look would cost the more the longer he works."""
+
+ratings = Table(
+    "ratings",
+    metadata,
+    Column("job", Text, primary_key=True),
+    Column("side", Text, primary_key=True),
+    Column("by", Text, nullable=False),
+    Column("of", Text, nullable=False),
+    Column("stars", Integer, nullable=False),
+    Column("comment", Text),
+    Column("at", BigInteger, nullable=False),
+    Index(None, "of", "at"),
+)
+"""``side`` is the role of who rated: each side of a job once."""
 
 technician_services = Table(
     "technician_services",
@@ -84,6 +103,17 @@ technician_services = Table(
     Column("service", Text, ForeignKey("services.id"), primary_key=True),
     Column("technician", Text, ForeignKey("technicians.id"), primary_key=True, index=True),
 )
+
+blocks = Table(
+    "blocks",
+    metadata,
+    Column("user", Text, ForeignKey("users.id"), primary_key=True),
+    Column("other", Text, ForeignKey("users.id"), primary_key=True, index=True),
+    Column("since", BigInteger, nullable=False),
+    Column("active", Boolean, nullable=False),
+)
+"""Whom somebody does not want to meet at work. Not ``active``: lifted at ``since``, and kept until Redis has heard of
+it (engine/blocks.py)."""
 
 services = Table(
     "services",
@@ -97,6 +127,15 @@ services = Table(
     Column("duration_min", Integer, nullable=False),
     Column("active", Boolean, nullable=False),
 )
+
+blueprints = Table(
+    "blueprints",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("doc", Text, nullable=False),
+    Column("kept_at", BigInteger, nullable=False),
+)
+"""Each blueprint that a server has worked by, under ``name@version``, for jobs that began with it. Never changed."""
 
 # The memory of commands done in SQL.
 
@@ -203,6 +242,39 @@ offers = Table(
     Column("answered_at", BigInteger),
     Index(None, "technician", "offered_at"),
 )
+
+bids = Table(
+    "bids",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("job", Text, nullable=False),
+    Column("technician", Text, nullable=False),
+    Column("zone", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("amount", BigInteger),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    Column("doc", Text, nullable=False),
+    Index(None, "job", "created_at"),
+    Index(None, "technician", "created_at"),
+)
+
+payments = Table(
+    "payments",
+    metadata,
+    Column("job", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("zone", Text, nullable=False),
+    Column("reference", Text, index=True),
+    Column("kind", Text),
+    Column("status", Text, nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    Column("doc", Text, nullable=False),
+)
+"""``reference`` is the payment service's own name; ``kind`` is ``charge`` or ``refund`` where the log says which."""
 
 notifications = Table(
     "notifications",

@@ -22,6 +22,7 @@ from engine.archive import apply, projection, reader
 from engine.archive.reader import Checkpoint, Position
 from engine.errors import CalloutError
 from engine.events import Event
+from engine.loops import going_on
 from engine.store import keys
 from engine.types import Epoch, JobId, TechnicianId, UserId, Zone
 
@@ -78,7 +79,7 @@ async def run(engine: Engine) -> None:
     archiver = Archiver(engine)
     archiver.show()
     try:
-        while True:
+        while going_on():
             moved = await archiver.step(BLOCK_MS)
             await asyncio.sleep(0 if moved >= BATCH else GATHER_S)
     finally:

@@ -1,35 +1,17 @@
-"""A blueprint: a job's life as a declared thing, read from TOML.
-
-From this one table come the target and the states passed to Lua, the permission check, the names clients see and
-the notifications. Nothing else in the code knows a state by name.
-"""
+"""The blueprints that a server works by: read from TOML, found by name or key, and asked what to tell to whom."""
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import orjson
 
-from engine.types import OPS, Phase, Role
-
-EVERYBODY = 1_000_000_000
-"""The size of a wave that leaves nobody out. It is made in turns of 256 (lua/lib/search.lua); bounded to one turn,
-rounds would ask the nearest over and over, and a crowd of them would keep the job from everybody else."""
-
-NOUNS = frozenset(
-    (
-        *("session", "job", "offer", "bid", "price", "payment", "code", "room", "message", "mediator", "technician"),
-        *("notification", "position", "typing", "presence", "token", "fix"),
-    )
-)
-"""What the engine's own events begin with: nobody may announce such a one."""
-
-Mode = Literal["broadcast", "bids", "direct", "allocate", "none"]
-Relation = Literal["offered", "holder", "customer", "ops", "service", "engine"]
+from engine.rules.checking import check, misshapen
+from engine.rules.lifecycle import STATE_WORDS, Blueprint
 
 
 class BlueprintError(ValueError):
@@ -38,118 +20,6 @@ class BlueprintError(ValueError):
     def __init__(self, problems: list[str]) -> None:
         super().__init__("; ".join(problems))
         self.problems = problems
-
-
-class Wave(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One round: at most ``size`` offers within ``radius_m`` (0: the whole zone), the next ``interval_s`` later."""
-
-    size: int
-    radius_m: int
-    interval_s: float
-
-
-class Weights(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """score = km × distance − rating × rating − acceptance share × acceptance − hours waiting × waiting."""
-
-    distance: float = 1.0
-    rating: float = 0.0
-    acceptance: float = 0.0
-    waiting: float = 0.0
-
-
-class Dispatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How a technician is found. Lifetimes in seconds; ``job_s`` 0 means that the job does not expire."""
-
-    mode: Mode
-    offer_s: float = 60.0
-    job_s: float = 900.0
-    repeat_s: float = 60.0
-    waves: tuple[Wave, ...] = ()
-    weights: Weights = Weights()
-
-
-class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A state: the phase it belongs to and the sentence that tells a person of it."""
-
-    phase: Phase
-    says: str
-
-    @property
-    def terminal(self) -> bool:
-        """Whether nothing follows."""
-        return self.phase in ("done", "closed")
-
-
-class Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"from_": "from"}):
-    """A step: who may take it, from where, to where, and the event that tells of it."""
-
-    by: tuple[Relation, ...]
-    from_: tuple[str, ...]
-    event: str
-    to: str = ""
-    message: str | None = None
-
-
-class Notice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a person is notified of; ``{says}`` and ``{technician.name}`` are filled in."""
-
-    title: str
-    body: str
-
-
-class EventRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"as_": "as"}):
-    """Who hears of an event, under which name (by reason, where it is a table), with which fields added. An
-    ``announcement`` is of no job: ops make it, and say to which roles.
-    """
-
-    to: tuple[str, ...] = ()
-    as_: str | dict[str, str] = ""
-    fields: dict[str, str] = {}
-    notify: dict[Literal["customer", "holder"], Notice] = {}
-    announcement: bool = False
-
-
-class Blueprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One declared lifecycle. ``key`` (``home_service@1``) is what a job and its events carry."""
-
-    name: str
-    version: int
-    title: str
-    dispatch: Dispatch
-    states: dict[str, State]
-    commands: dict[str, Command]
-    events: dict[str, EventRule]
-
-    @property
-    def key(self) -> str:
-        """Name and version: a running job keeps the blueprint it began with."""
-        return f"{self.name}@{self.version}"
-
-    @property
-    def initial(self) -> str:
-        """The first state declared."""
-        return next(iter(self.states))
-
-    def phase(self, state: str) -> str:
-        """The phase of a state; "" for no state."""
-        return self.states[state].phase if state else ""
-
-    def audience(self, event: str) -> str:
-        """The words for those who hear of an event, as scripts take them."""
-        rule = self.events.get(event)
-        return " ".join(rule.to) if rule else ""
-
-    def wave(self, number: int) -> tuple[Wave, bool]:
-        """Wave ``number`` (from 1) and whether it walks the zone: after the last one declared, everybody else."""
-        if number <= len(self.dispatch.waves):
-            declared = self.dispatch.waves[number - 1]
-            return declared, declared.radius_m == 0
-        return Wave(size=EVERYBODY, radius_m=0, interval_s=self.dispatch.repeat_s), True
-
-    def actions(self, state: str, relations: Iterable[str]) -> list[str]:
-        """The commands that somebody in these relations to a job may give now, in declared order."""
-        held = set(relations)
-        return [n for n, c in self.commands.items() if state in c.from_ and held & set(c.by)]
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -177,6 +47,17 @@ class Blueprints:
         self.by_key: dict[str, Blueprint] = {b.key: b for b in self.by_name.values()}
         self.default = self.by_name[default]
 
+    def know(self, others: Iterable[Blueprint]) -> None:
+        """Keep older ones, or another node's, for the jobs that began with them."""
+        for other in others:
+            self.by_key.setdefault(other.key, other)
+
+    def renew(self, newer: Blueprints) -> None:
+        """Take the names of ``newer`` for new jobs; what runs goes on by the keys known so far."""
+        self.by_key = {**newer.by_key, **self.by_key}
+        self.by_name = {b.name: self.by_key[b.key] for b in newer.by_name.values()}
+        self.default = self.by_name[newer.default.name]
+
     def of(self, key: str) -> Blueprint:
         """The blueprint of a job or event; the default one for events without a job or of a life unknown here."""
         return self.by_key.get(key) or self.by_name.get(key.partition("@")[0]) or self.default
@@ -195,7 +76,7 @@ class Blueprints:
         if rule is None:
             return kind, data
         name = rule.as_ if isinstance(rule.as_, str) else rule.as_.get(_reason.decode(data).reason, kind)
-        return name or kind, _with_fields(rule.fields, data) if rule.fields else data
+        return name or kind, _with_fields(self.of(key), rule.fields, data) if rule.fields else data
 
     def notices(self, key: str, kind: str, data: bytes) -> list[Told]:
         """Whom an event of this blueprint is to be notified to, and in which words."""
@@ -205,7 +86,7 @@ class Blueprints:
             return []
         found = orjson.loads(data)
         job = found["job"]
-        users = {"customer": job.get("customer"), "holder": job.get("technician")}
+        users = {"customer": job.get("customer"), "holder": job.get("technician") or found.get("former")}
         words = _Words(found, blueprint.states[job["status"]].says)
         return [
             Told(
@@ -236,40 +117,33 @@ class _Words(dict[str, Any]):
         super().__init__({n: _Dotted(v) if isinstance(v, dict) else v for n, v in data.items()}, says=says)
 
 
-def _with_fields(fields: Mapping[str, str], data: bytes) -> bytes:
+def _with_fields(blueprint: Blueprint, fields: Mapping[str, str | bool | int], data: bytes) -> bytes:
     found = orjson.loads(data)
-    for name, path in fields.items():
-        value: Any = found
-        for part in path.split("."):
-            value = value.get(part) if isinstance(value, dict) else None
-        found[name] = value
-    return orjson.dumps(found)
+    added = {name: _value(blueprint, what, found) for name, what in fields.items()}
+    return orjson.dumps({**found, **{name: value for name, value in added.items() if name not in found}})
 
 
-def relations(role: Role, user: str, *, customer: str, holder: str, offered: bool) -> list[Relation]:
-    """How a caller stands to a job. None at all means that he may not know of it."""
-    stands: list[tuple[bool, Relation]] = [
-        (role in OPS, "ops"),
-        (role == "service", "service"),
-        (user == customer, "customer"),
-        (role == "technician" and user == holder, "holder"),
-        (role == "technician" and offered, "offered"),
-    ]
-    return [name for holds, name in stands if holds]
+def _value(blueprint: Blueprint, what: str | bool | int, found: Mapping[str, Any]) -> Any:
+    """What a field of an event is: a constant, a word for the job's state, or what stands at a path of the data."""
+    if not isinstance(what, str):
+        return what
+    value: Any = found
+    if what in STATE_WORDS:
+        status = found["job"]["status"]
+        return blueprint.states[status].says if what == "says" else blueprint.word(status)
+    for part in what.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
 
 
 def load(default: str, *folders: Path) -> Blueprints:
     """Read all blueprints of the folders; a later folder's wins. Raises BlueprintError with every problem."""
     found: dict[str, Blueprint] = {}
     problems: list[str] = []
-    for path in (p for folder in folders for p in sorted(folder.glob("*.toml"))):
-        try:
-            blueprint = msgspec.convert(tomllib.loads(path.read_text()), Blueprint)
-        except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
-            problems.append(f"{path.name}: {error}")
-            continue
-        problems += [f"{path.name}: {problem}" for problem in check(blueprint)]
-        found[blueprint.name] = blueprint
+    for folder in folders:
+        here, wrong = read_all(sorted(folder.glob("*.toml")))
+        found |= here
+        problems += wrong
     if default not in found and not problems:
         problems.append(f"the default blueprint {default!r} is not among {', '.join(sorted(found)) or 'none'}")
     if problems:
@@ -277,27 +151,42 @@ def load(default: str, *folders: Path) -> Blueprints:
     return Blueprints(found.values(), default)
 
 
+def read_all(paths: Iterable[Path]) -> tuple[dict[str, Blueprint], list[str]]:
+    """The blueprints of files that are to stand together, by name, and everything that is wrong with them."""
+    found: dict[str, Blueprint] = {}
+    problems: list[str] = []
+    homes: dict[str, Path] = {}
+    for path in paths:
+        blueprint, wrong = read(path)
+        problems += wrong
+        if blueprint is None:
+            continue
+        if blueprint.name in found:
+            problems.append(f"{path.name}: name {blueprint.name!r} is that of {homes[blueprint.name].name} too")
+        found[blueprint.name], homes[blueprint.name] = blueprint, path
+    return found, problems
+
+
+def read(path: Path) -> tuple[Blueprint | None, list[str]]:
+    """One file's blueprint, where it has the shape of one, and everything that is wrong with it."""
+    try:
+        raw = tomllib.loads(path.read_text())
+    except OSError as error:
+        return None, [f"{path}: {error.strerror}"]
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        return None, [f"{path.name}: {error}"]
+    wrong = misshapen(raw)
+    if wrong:
+        return None, [f"{path.name}: {problem}" for problem in wrong]
+    blueprint = msgspec.convert(raw, Blueprint)
+    return blueprint, [f"{path.name}: {problem}" for problem in check(blueprint)]
+
+
+def folders(own: str | None) -> list[Path]:
+    """Where blueprints are read: the shipped ones, then those of the folder ``own``, which win."""
+    return [shipped(), *([Path(own)] if own else [])]
+
+
 def shipped() -> Path:
     """The folder of the blueprints that come with Callout."""
     return Path(__file__).resolve().parents[1] / "blueprints"
-
-
-def check(blueprint: Blueprint) -> list[str]:
-    """What is wrong with a blueprint beyond its shape, one sentence each."""
-    states = blueprint.states
-    problems = []
-    for name, command in blueprint.commands.items():
-        ends = [*command.from_, *([command.to] if command.to else [])]
-        problems += [f"command {name}: unknown state {s!r}" for s in ends if s not in states]
-        problems += [
-            f"command {name}: leaves the terminal state {s!r}"
-            for s in command.from_
-            if s in states and states[s].terminal
-        ]
-        if command.event not in blueprint.events:
-            problems.append(f"command {name}: its event {command.event!r} is told to nobody")
-    announced = [name for name, rule in blueprint.events.items() if rule.announcement]
-    problems += [f"event {n!r} is the engine's, no announcement" for n in announced if n.partition(".")[0] in NOUNS]
-    reached = {blueprint.initial} | {c.to for c in blueprint.commands.values()}
-    problems += [f"state {s!r} cannot be reached" for s in states if s not in reached]
-    return problems

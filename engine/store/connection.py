@@ -21,7 +21,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
-from engine.errors import BY_WORD, CalloutError, Internal, NotFound, OtherBlueprint, Unavailable
+from engine.errors import BY_WORD, CalloutError, Internal, NotFound, OtherBlueprint, StaleCode, Unavailable
+from engine.loops import going_on
 from engine.store import scripts
 from engine.store.pipeline import Pipeline, ServerSaid
 from engine.types import Epoch, Zone
@@ -158,6 +159,8 @@ def refusal(reply: Sequence[Any]) -> Exception:
         return Unavailable("the zone's log began a new epoch")
     if word == "OTHER_BLUEPRINT":
         return OtherBlueprint(reply[1].decode())
+    if word == "STALE_CODE":
+        return StaleCode()
     kind = BY_WORD.get(word)
     if kind is None:
         return Internal(f"unmapped reply {word}")
@@ -192,7 +195,7 @@ async def _look_again(store: Store) -> None:
     """Ask anew about zones found closed: the archive may be back, or Redis rebuilt. Commands would not ask: they are
     refused before they reach Redis.
     """
-    while True:
+    while going_on():
         await asyncio.sleep(LOOK_AGAIN_S)
         shut = [(zone, state) for zone, state in store.zones.items() if not state.open]
         if shut and store.packed.up:

@@ -20,15 +20,19 @@ PERMANENT = (
     "user:*",
     "supply:*",
     "demand:*",
+    "wide:*",
     "account:*",
     "ref:*",
     "job:*",
+    "disputes",
+    "dispute:*",
 )
-"""Keys without a TTL of their own. A job's keys get one (a day) once the job is finished and archived."""
+"""Keys without a TTL of their own. A job's keys get one (a day) once the job is finished and archived, a dispute's once
+it is resolved."""
 
 
 def meta(zone: Zone) -> str:
-    """Hash: epoch, seq, run_id, opened_at, archived, now (and skew, set by tests alone)."""
+    """Hash: epoch, seq, run_id, opened_at, archived, now, look (and skew, set by tests alone)."""
     return f"{{{zone}}}:meta"
 
 
@@ -82,9 +86,29 @@ def causes(zone: Zone, job_id: JobId) -> str:
     return f"{{{zone}}}:job:{job_id}:causes"
 
 
+def bids(zone: Zone, job_id: JobId) -> str:
+    """Hash: technician → his latest bid, ``status id at amount rest`` (lua/lib/bids.lua)."""
+    return f"{{{zone}}}:job:{job_id}:bids"
+
+
 def waves(zone: Zone, job_id: JobId) -> str:
     """List: JSON of each wave: who was in and who was out, by reason."""
     return f"{{{zone}}}:job:{job_id}:waves"
+
+
+def payments(zone: Zone, job_id: JobId) -> str:
+    """Hash: the payment service's reference → how far that payment is, and the payment."""
+    return f"{{{zone}}}:job:{job_id}:payments"
+
+
+def disputes(zone: Zone) -> str:
+    """Zset: jobs frozen by a dispute → since when (ms)."""
+    return f"{{{zone}}}:disputes"
+
+
+def dispute(zone: Zone, dispute_id: str) -> str:
+    """String: the job that a dispute is about."""
+    return f"{{{zone}}}:dispute:{dispute_id}"
 
 
 def technician(zone: Zone, technician_id: TechnicianId) -> str:
@@ -107,6 +131,11 @@ def user_jobs(zone: Zone, user: UserId) -> str:
     return f"{{{zone}}}:user:{user}:jobs"
 
 
+def live(zone: Zone) -> str:
+    """Not a key but the channel of what may be lost: positions of technicians who hold jobs."""
+    return f"{{{zone}}}:live"
+
+
 def supply(zone: Zone, service: ServiceId) -> str:
     """Geo: technicians who could take such a job now; a hint, checked again against the hot record."""
     return f"{{{zone}}}:supply:{service}"
@@ -115,6 +144,16 @@ def supply(zone: Zone, service: ServiceId) -> str:
 def demand(zone: Zone, service: ServiceId) -> str:
     """Geo: open jobs whose dispatch is broadcast."""
     return f"{{{zone}}}:demand:{service}"
+
+
+def wide(zone: Zone, service: ServiceId) -> str:
+    """Geo: of these, those whose present wave is over the whole zone; some are over, which whoever finds takes out."""
+    return f"{{{zone}}}:wide:{service}"
+
+
+def blocks(zone: Zone, user: UserId) -> str:
+    """Set: whom a user blocked, and who blocked him."""
+    return f"{{{zone}}}:user:{user}:blocks"
 
 
 def request(zone: Zone, principal: UserId, key: str) -> str:

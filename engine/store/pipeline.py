@@ -20,6 +20,7 @@ import hiredis
 import structlog
 
 from engine.errors import UNAVAILABLE_REPLIES, CalloutError, Indeterminate, Unavailable
+from engine.loops import going_on
 
 WINDOW = 32
 DEADLINE_S = 5.0
@@ -191,13 +192,13 @@ class Pipeline(asyncio.Protocol):
         self._flush()
 
     async def _keep(self) -> None:
-        while True:
+        while going_on():
             await self._expire_while_up()
             await self._rejoin()
 
     async def _rejoin(self) -> None:
         pause = 0.05
-        while True:
+        while going_on():
             try:
                 await self._join()
             except (OSError, CalloutError, ServerSaid) as error:
@@ -215,7 +216,7 @@ class Pipeline(asyncio.Protocol):
         A server that is stopped (not gone) keeps the connection: its commands may yet run, so they are
         *indeterminate* and keep their place in the reply order, while those not sent are withdrawn.
         """
-        while not self._lost.is_set():
+        while not self._lost.is_set() and going_on():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._lost.wait(), 0.5)
             limit = self._loop.time() - DEADLINE_S

@@ -1,10 +1,18 @@
+--- @include "lib/limits"
 -- Who of those found may be offered the job, in order. Each candidate's hot record is read again: the index only
 -- hints. `out` notes why the others were left out, for the wave's record.
 -- What only the making of offers needs.
 local function job_load_search(j)
-  local v = redis.call('HMGET', j.key, 'lat', 'lon', 'radius', 'offer_ms', 'walk', 'declined')
+  local v = redis.call('HMGET', j.key, 'lat', 'lon', 'radius', 'offer_ms', 'walk', 'declined', 'preferred', 'alone',
+    'opens', 'limits')
   j.lat, j.lon, j.radius, j.offer_ms = v[1], v[2], tonumber(v[3]) or 0, tonumber(v[4])
-  j.walk, j.declined = v[5] or '', tonumber(v[6]) or 0
+  j.walk, j.declined, j.preferred = v[5] or '', tonumber(v[6]) or 0, v[7] or ''
+  j.alone, j.opens, j.limits = tonumber(v[8]) or 0, tonumber(v[9]) or 0, v[10] or ''
+end
+
+-- Whether technicians are invited to it now, to take it or to bid.
+local function invites(j)
+  return (j.mode == 'broadcast' or j.mode == 'bids') and j.holder == '' and j.phase ~= 'closed' and j.phase ~= 'done'
 end
 
 local FRESH_MS = 120000
@@ -33,10 +41,9 @@ local function why_out(z, j, t)
   return nil
 end
 
--- An open offer stands, a declined one is an answer; an expired or withdrawn one may be made again.
-local function asked_already(text)
-  local head = text and string.sub(text, 1, 5)
-  return head == 'sent ' or head == 'rejec' or head == 'accep'
+local function note(w, why, id)
+  local list = w.out[why] or {}
+  list[#list + 1], w.out[why] = id, list
 end
 
 -- Add those of `ids` who fit to w.fit, each once a wave, with distance and score (lower is better); `enough`: stop
@@ -44,37 +51,27 @@ end
 local function consider(z, j, offers, ids, w, enough)
   if #ids == 0 then return end
   local held = redis.call('HMGET', offers, unpack(ids))
+  local blocked = w.blocks and redis.call('SMISMEMBER', w.blocks, unpack(ids)) or {}
   for i, id in ipairs(ids) do
     if enough and #w.fit >= w.size then return end
     if not w.met[id] then
       w.met[id] = true
       w.visited = w.visited + 1
-      local far, why, t = 0, 'asked', nil
-      if not asked_already(held[i]) then
+      local far, why, t = 0, asked_already(held[i]) or (blocked[i] == 1 and 'blocked' or nil), nil
+      if not why then
         t = candidate_load(z.tag .. 'tech:' .. id)
         why = why_out(z, j, t)
-        if not why then
-          far = metres(j.lat, j.lon, t.lat, t.lon)
-          if w.radius > 0 and far > w.radius then why = 'too_far' end
-        end
       end
-      if why then
-        local list = w.out[why] or {}
-        list[#list + 1], w.out[why] = id, list
-      else
-        w.fit[#w.fit + 1] = {id = id, far = far, score = w.score(id, t, far)}
+      if not why then
+        far = metres(j.lat, j.lon, t.lat, t.lon)
+        if w.radius > 0 and far > w.radius then why = 'too_far' end
+        if not why and w.cap > 0 and at_cap(z, id, w) then why = 'offers' end
+      end
+      if why then note(w, why, id) else
+        local fit = {id = id, far = far}
+        fit.score = w.score(z, fit, t)
+        w.fit[#w.fit + 1] = fit
       end
     end
-  end
-end
-
--- score = distance (km) × wd − rating × wr − acceptance × wa − hours waiting × ww; the blueprint's weights.
-local function scorer(z, wd, wr, wa, ww)
-  return function(id, t, far)
-    local s = far / 1000 * wd - t.rating * wr
-    if wa == 0 and ww == 0 then return s end
-    local h = redis.call('HMGET', z.tag .. 'tech:' .. id, 'asked', 'accepted', 'free_at')
-    s = s - ((tonumber(h[2]) or 0) + 1) / ((tonumber(h[1]) or 0) + 2) * wa
-    return s - (z.now - (tonumber(h[3]) or z.now)) / 3600000 * ww
   end
 end

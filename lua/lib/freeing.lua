@@ -7,3 +7,21 @@ local function holder_free(z, j)
   redis.call('HSET', t.key, 'free_at', z.now)
   if supply_sync(z, t) then match_soon(z, t) end
 end
+
+-- The work goes on after all: he is as busy with it as before.
+local function holder_back(z, j)
+  local key = z.tag .. 'tech:' .. j.holder
+  if redis.call('SISMEMBER', key .. ':jobs', j.id) == 1 then return end
+  local t = tech_load(key)
+  if not t then return end
+  redis.call('SADD', key .. ':jobs', j.id)
+  t.load = redis.call('HINCRBY', key, 'load', 1)
+  supply_sync(z, t)
+end
+
+-- The holder leaves: the job is not among his any more, and he is not asked for it again.
+local function holder_left(z, j, offers)
+  holder_free(z, j)
+  redis.call('ZREM', z.tag .. 'user:' .. j.holder .. ':jobs', j.id)
+  redis.call('HSET', offers, j.holder, string.format('left 0 %.0f %.0f 0', z.now, z.now))
+end

@@ -4,37 +4,51 @@
 -- by literal names into one constructor: a loop over a table of names took a tenth of the claim.
 local function job_load(key)
   local v = redis.call('HMGET', key, 'id', 'bp', 'status', 'phase', 'version', 'customer', 'holder', 'card', 'full',
-    'pub', 'at', 'updated', 'expires', 'last', 'wave', 'service', 'claimed')
+    'pub', 'at', 'updated', 'expires', 'last', 'wave', 'service', 'claimed', 'amount', 'mode', 'entered', 'frozen')
   if not v[1] then return nil end
   return {key = key, id = v[1], bp = v[2], status = v[3], phase = v[4], version = tonumber(v[5]), customer = v[6],
     holder = v[7], card = v[8], full = v[9], pub = v[10], at = v[11], updated = tonumber(v[12]),
     expires = tonumber(v[13]) or 0, last = v[14], wave = tonumber(v[15]) or 0, service = v[16],
-    claimed = v[17] or ''}
+    claimed = v[17] or '', amount = v[18], mode = v[19], entered = v[20], frozen = v[21]}
 end
 
 -- `now` is the time already written out, where the caller has it.
 local function job_full(j, now)
-  return '{' .. j.full .. ',"status":"' .. j.status .. '","phase":"' .. j.phase .. '","version":' .. j.version ..
-    ',"technician":' .. (j.card ~= '' and j.card or 'null') .. ',"updated_at":' .. (now or iso(j.updated)) ..
-    ',"at":{' .. j.at .. '}' .. (j.expires > 0 and ',"expires_at":' .. iso(j.expires) or '') .. '}'
+  return '{' .. j.full .. ',"amount":' .. j.amount .. ',"status":"' .. j.status .. '","phase":"' .. j.phase ..
+    '","version":' .. j.version .. ',"technician":' .. (j.card ~= '' and j.card or 'null') .. ',"updated_at":' ..
+    (now or iso(j.updated)) .. ',"at":{' .. j.at .. '}' ..
+    (j.expires > 0 and ',"expires_at":' .. iso(j.expires) or '') .. (j.frozen ~= '' and ',"frozen":true}' or '}')
 end
 
--- Move to `status`: version (the fencing token) rises by one, `at` notes when the state was first reached.
--- Returns the time of the move, written out.
-local function job_move(z, j, status, phase)
+-- What a name in `at` stands for: a state that was reached, or a mark (`confirmed`); the first time counts.
+local function job_marked(j, name) return string.find(j.at, '"' .. name .. '":', 1, true) end
+local function job_mark(j, name, now)
+  if not job_marked(j, name) then j.at = j.at .. (j.at ~= '' and ',' or '') .. '"' .. name .. '":' .. now end
+end
+
+-- Whether a technician is looked for now.
+local function seeks(j) return j.mode ~= 'none' and j.holder == '' end
+
+-- Move to the goal (nil: only what is in the state changed): version (the fencing token) rises by one. Who holds the
+-- job must be settled before: an open job with a holder is told as assigned. Returns the time, written out.
+local function job_move(z, j, goal)
   local now = iso(z.now)
-  if status ~= '' and status ~= j.status then
-    j.status, j.phase = status, phase
-    if not string.find(j.at, '"' .. status .. '":', 1, true) then
-      j.at = j.at .. (j.at ~= '' and ',' or '') .. '"' .. status .. '":' .. now
+  j.version, j.updated = j.version + 1, z.now
+  if goal then
+    j.status, j.phase, j.mode, j.entered = goal.status, goal.phase, goal.mode, string.format('%d', j.version)
+    job_mark(j, goal.status, now)
+    if goal.timers ~= '-' then redis.call('HSET', j.key, 'since', z.now, 'watch', '') end
+    for name, ms in string.gmatch(goal.timers, '(%w+)/(%d+)') do
+      redis.call('ZADD', z.tag .. 'due', z.now + ms, 'timer:' .. j.id .. ':' .. j.entered .. ':' .. name)
     end
   end
-  if j.phase ~= 'open' then j.expires = 0 end
-  j.version, j.updated = j.version + 1, z.now
+  if j.phase == 'open' and j.holder ~= '' then j.phase = 'assigned' end
+  if not seeks(j) then j.expires = 0 end
   return now
 end
 
 local function job_save(j)
   redis.call('HSET', j.key, 'status', j.status, 'phase', j.phase, 'version', j.version, 'holder', j.holder,
-    'card', j.card, 'at', j.at, 'updated', j.updated, 'expires', j.expires, 'last', j.last, 'claimed', j.claimed)
+    'card', j.card, 'at', j.at, 'updated', j.updated, 'expires', j.expires, 'last', j.last, 'claimed', j.claimed,
+    'amount', j.amount, 'mode', j.mode, 'entered', j.entered, 'frozen', j.frozen)
 end

@@ -1,12 +1,13 @@
 --- @include "lib/public"
--- Making offers, the same way for a wave and for a late joiner.
-local function offer_make(z, j, offers, id, wave, far, expires)
-  redis.call('HSET', offers, id, string.format('sent %.0f %.0f %.0f %.0f', wave, z.now, expires, far))
+-- Making offers, the same way for a wave and for a late joiner. One that `opens` later is not told of before, nor is
+-- it counted as asked.
+local function offer_make(z, j, offers, id, wave, far, expires, opens)
+  redis.call('HSET', offers, id, string.format('sent %.0f %.0f %.0f %.0f', wave, opens or z.now, expires, far))
   local pull = z.tag .. 'tech:' .. id .. ':offers'
   redis.call('ZADD', pull, expires, j.id)
   -- Who never reads his list must not grow one. After a pause offers long past their time are open still (`over`).
   if z.now > z.opened + 600000 then redis.call('ZREMRANGEBYSCORE', pull, '-inf', z.now - 600000) end
-  redis.call('HINCRBY', z.tag .. 'tech:' .. id, 'asked', 1)
+  if not opens or opens <= z.now then redis.call('HINCRBY', z.tag .. 'tech:' .. id, 'asked', 1) end
 end
 
 local function offer_created(z, j, to, wave, expires)
@@ -16,22 +17,13 @@ local function offer_created(z, j, to, wave, expires)
 end
 
 -- An offer does not outlive its job.
-local function offer_end(z, j, offer_ms)
-  local expires = z.now + offer_ms
+local function offer_end(j, opens, offer_ms)
+  local expires = opens + offer_ms
   if j.expires > 0 and j.expires < expires then expires = j.expires end
   return expires
 end
 
-local SHOWN = 64 -- ids kept a reason; the counts are whole
-
-local function wave_record(z, w, wave, ids)
-  local parts = {}
-  for why, list in pairs(w.out) do
-    parts[#parts + 1] = '"' .. why .. '":{"count":' .. #list .. ',"technicians":["' ..
-      table.concat(list, '","', 1, math.min(#list, SHOWN)) .. '"]}'
-  end
-  local inside = #ids > 0 and '"' .. table.concat(ids, '","') .. '"' or ''
-  return '{"wave":' .. wave .. ',"at":' .. iso(z.now) .. ',"radius_m":' .. (w.radius > 0 and w.radius or 'null') ..
-    ',"visited":' .. w.visited .. ',"in":{"count":' .. #ids .. ',"technicians":[' .. inside .. ']},"out":{' ..
-    table.concat(parts, ',') .. '}}'
+-- The due entry of those who may claim from `opens` on.
+local function opening(j, wave, opens)
+  return string.format('opens:%s:%.0f:%.0f', j.id, wave, opens)
 end

@@ -7,17 +7,13 @@ local function offer_parse(text)
     distance = tonumber(distance)}
 end
 
--- The channels of those who hold an open offer, but `keep`.
-local function offers_open(offers, keep)
+-- The channels of those who hold an open offer, but `keep`. Whose offer opens later has not heard of it.
+local function offers_open(z, offers, keep)
   local all, to = redis.call('HGETALL', offers), {}
   for i = 1, #all, 2 do
-    if all[i] ~= keep and string.sub(all[i + 1], 1, 5) == 'sent ' then to[#to + 1] = 'user:' .. all[i] end
+    if all[i] ~= keep and string.sub(all[i + 1], 1, 5) == 'sent ' then
+      if tonumber(string.match(all[i + 1], '^sent %S+ (%S+)')) <= z.now then to[#to + 1] = 'user:' .. all[i] end
+    end
   end
   return to
-end
-
--- No longer on offer: out of demand, and nothing of it is due.
-local function offering_ends(z, j)
-  redis.call('ZREM', z.tag .. 'demand:' .. j.service, j.id)
-  redis.call('ZREM', z.tag .. 'due', 'expire:' .. j.id, 'wave:' .. j.id .. ':' .. j.wave + 1)
 end

@@ -1,3 +1,4 @@
+--- @include "lib/density"
 -- Two ways to find candidates, both bounded to 256 a look.
 --
 -- `search`: the radius is fitted to the density. A full answer is arbitrary (COUNT ANY stops at the first it
@@ -14,8 +15,14 @@ local FULL, NARROW = 256, 50
 -- Returns true when w is decided, false when it must go on in another turn with w.r.
 local function search(z, j, offers, supply, w)
   local low = 0
+  if w.nearest and j.walk == '' and not w.begun then
+    -- Half as many again as are wanted, and those asked already: they are the nearest, mostly.
+    local want = math.min(1.5 * w.size + redis.call('HLEN', offers), FULL * 3 / 4)
+    w.begun, w.r = true, radius_for(z, j, supply, want, w.r)
+  end
   for _ = 1, 3 do
-    local ids = redis.call('GEOSEARCH', supply, 'FROMLONLAT', j.lon, j.lat, 'BYRADIUS', w.r, 'm', 'COUNT', FULL, 'ANY', 'ASC')
+    local ids = redis.call('GEOSEARCH', supply, 'FROMLONLAT', j.lon, j.lat, 'BYRADIUS', w.r, 'm', 'COUNT', FULL,
+      'ANY', 'ASC')
     local narrowest = w.r / 2 < NARROW or w.r / 2 <= low
     -- Of a full answer only the last resort is worth looking at one by one.
     if #ids < FULL or narrowest then consider(z, j, offers, ids, w, w.nearest) end
@@ -37,7 +44,11 @@ end
 local function walk(z, j, offers, supply, w)
   if not w.up then
     local here = redis.call('ZSCORE', z.tag .. 'demand:' .. j.service, j.id)
-    w.up = here and redis.call('ZCOUNT', supply, '-inf', '(' .. here) or 0
+    -- Who is not in demand, since the engine chooses, begins at somebody near.
+    local near = here and {} or
+      redis.call('GEOSEARCH', supply, 'FROMLONLAT', j.lon, j.lat, 'BYRADIUS', w.r, 'm', 'COUNT', 1, 'ANY')
+    if here then w.up = redis.call('ZCOUNT', supply, '-inf', '(' .. here)
+    else w.up = near[1] and redis.call('ZRANK', supply, near[1]) or 0 end
     w.down = w.up - 1
   end
   local half = FULL / 2

@@ -21,9 +21,10 @@ local function remembered(req, fingerprint, causes)
   return nil
 end
 
-local function refuse(req, fingerprint, word)
-  redis.call('SET', req, word .. ' ' .. fingerprint .. ' 0 0 -', 'PX', 60000)
-  return {word, '0'}
+-- `more` is a number told with the refusal, and with its repeats.
+local function refuse(req, fingerprint, word, more)
+  redis.call('SET', req, word .. ' ' .. fingerprint .. ' ' .. (more or 0) .. ' 0 -', 'PX', 60000)
+  return {word, '0', more}
 end
 
 local function remember(req, fingerprint, seq, version, job, ms, causes)

@@ -13,7 +13,7 @@ from server.endpoint import Call
 async def create(call: Call[wire.NewAnnouncement, NoQuery]) -> Answer:
     """Tell everybody of some roles; who is away is told when he comes back."""
     body = call.body
-    new = Announcement(event=body.event, roles=list(body.roles), data=body.data)
+    new = Announcement(event=body.event, roles=list(body.roles or ()), data=body.data)
     return answers.kept(
         "announcement", await announcements.announce(call.engine, call.caller, new, key=call.key, trace=call.trace)
     )

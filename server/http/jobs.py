@@ -6,12 +6,12 @@ from typing import Any
 
 import msgspec
 
-from engine import board, booking, jobs
+from engine import board, booking, edits, jobs, limits, requests
 from engine.board import JobQuery
 from engine.booking import Booking
-from engine.errors import FieldError, Invalid
-from engine.jobs import Step
-from server import answers, wire
+from engine.errors import CalloutError, FieldError, Invalid
+from engine.steps import Step
+from server import answers, problems, terms, wire
 from server.answers import Answer
 from server.decode import Body, NoQuery
 from server.endpoint import Call
@@ -23,7 +23,8 @@ async def create(call: Call[wire.NewJob, NoQuery]) -> Answer:
     Ops and services book for a `customer`. A `reference` is unique for ever per principal: again, it answers
     the first job, with 200.
     """
-    wanted = msgspec.convert(call.body, Booking, from_attributes=True)
+    asked = msgspec.structs.asdict(call.body)
+    wanted = Booking(**{**asked, "scheduled_for": wire.ms(call.body.scheduled_for)})
     done = await booking.create(call.engine, call.caller, wanted, key=call.key, trace=call.trace)
     return answers.created(done)
 
@@ -51,6 +52,21 @@ async def waves(call: Call[Body, NoQuery]) -> Answer:
     return answers.page(call, await board.waves(call.engine, call.caller, call.id), None)
 
 
+async def edit(call: Call[terms.PatchJob, NoQuery]) -> Answer:
+    """Change what was booked, as far as the job's blueprint lets it be changed in its state.
+
+    Refused with the fields named: `not_editable`, or `price_locked` where it is the price alone, which is agreed:
+    propose another, or leave it as it is.
+    """
+    change = wire.given(call.body)
+    change.pop("version", None)
+    if "scheduled_for" in change:
+        change["scheduled_for"] = wire.ms(change["scheduled_for"])
+    version = _version(call)
+    done = await edits.edit(call.engine, call.caller, call.id, change, version=version, key=call.key, trace=call.trace)
+    return answers.outcome(done)
+
+
 async def claim(call: Call[wire.Step, NoQuery]) -> Answer:
     """Take the job that one was offered: of all who try at once exactly one is told that it is his."""
     return await _take(call, "claim")
@@ -68,17 +84,46 @@ async def command(call: Call[wire.Step, NoQuery]) -> Answer:
     return await _take(call, call.params["command"])
 
 
+async def commands(call: Call[terms.Commands, NoQuery]) -> Answer:
+    """Several steps in order, for who was without a connection; the first refusal ends it.
+
+    Each has a request key of its own, so that the whole may be sent again: what was done is answered as it was.
+    """
+    items: list[dict[str, Any]] = []
+    for item in call.body.items:
+        key = item.key or requests.new_key()
+        told: dict[str, Any] = {"command": item.command, "key": key, "status": "not_tried"}
+        items.append(told)
+        if len(items) > 1 and items[-2]["status"] != "done":
+            continue
+        try:
+            if item.command == "claim":
+                await limits.take(call.engine, call.caller.id, limits.LIMITS["claims"])
+            step = _given(item, item.command, item.version)
+            done = await jobs.command(call.engine, call.caller, call.id, step, key=key, trace=call.trace)
+        except CalloutError as error:
+            told |= {"status": "refused", "error": problems.problem(error)}
+        else:
+            told |= {"status": "done", "job": done.job, "message": done.message}
+            told |= {"repeated": True} if done.repeated else {}
+    return answers.plain({"items": items})
+
+
 async def _take(call: Call[wire.Step, NoQuery], name: str) -> Answer:
-    body = call.body
-    step = Step(
+    return await _step(call, _given(call.body, name, _version(call)))
+
+
+def _given(body: wire.Step, name: str, version: int | None) -> Step:
+    return Step(
         command=name,
-        version=_version(call),
+        version=version,
         reason=body.reason,
         code=body.code,
         amount=body.amount,
         occurred_at=wire.ms(body.occurred_at),
+        technician=body.technician,
+        force=body.force,
     )
-    return await _step(call, step)
 
 
 async def _step(call: Call[Any, Any], step: Step) -> Answer:
@@ -86,7 +131,7 @@ async def _step(call: Call[Any, Any], step: Step) -> Answer:
     return answers.outcome(done)
 
 
-def _version(call: Call[wire.Step, NoQuery] | Call[wire.Respond, NoQuery]) -> int | None:
+def _version(call: Call[Any, NoQuery]) -> int | None:
     """The version that a step is bound to, from the body or `If-Match`. Raises Invalid where they differ."""
     given = {version for version in (call.body.version, call.version) if version is not None}
     if len(given) > 1:

@@ -52,9 +52,14 @@ async def patch(call: Call[wire.PatchUser, NoQuery]) -> Answer:
 
 
 async def suspend(call: Call[wire.Suspend, NoQuery]) -> Answer:
-    """Take all access away: requests, live sockets and claims are refused when this answers."""
-    user, reason = UserId(call.id), call.body.reason
-    return answers.kept("user", await accounts.suspend(call.engine, call.caller, user, reason=reason, key=call.key))
+    """Take all access away: requests, live sockets and claims are refused when this answers.
+
+    With `jobs: reassign` what he holds is offered anew without him, where the job's blueprint still lets ops do that;
+    of the rest ops are told (`job.stalled`).
+    """
+    user, body = UserId(call.id), call.body
+    done = await accounts.suspend(call.engine, call.caller, user, reason=body.reason, jobs=body.jobs, key=call.key)
+    return answers.kept("user", done)
 
 
 async def reinstate(call: Call[wire.Nothing, NoQuery]) -> Answer:

@@ -40,6 +40,10 @@ class Counters:
     """Times the relay had to tell its sessions to resynchronise, by reason (``trimmed``, ``rollback``,
     ``epoch``).
     """
+    positions: int = 0
+    """Live positions told, each once however many watch."""
+    live_gaps: int = 0
+    """Times when what was published may not have been heard."""
     errors: int = 0
     """Wrong frames received."""
     refusals: Counter[str] = field(default_factory=Counter)
@@ -64,6 +68,8 @@ class Counters:
         show("relay_events", "Log entries handed on", lambda: self.events, rises=True)
         show("resumes", "Zones joined at connect", lambda: _labelled(self.resumes), "outcome", rises=True)
         show("resyncs", "Resynchronisations", lambda: _labelled(self.resyncs), "reason", rises=True)
+        show("positions", "Live positions told", lambda: self.positions, rises=True)
+        show("live_gaps", "Gaps in what is published", lambda: self.live_gaps, rises=True)
         show("socket_refusals", "Refused requests", lambda: _labelled(self.refusals), "code", rises=True)
         spread = metrics.spread
         spread("relay_lag", "From commit to hand-off in s, oldest event of each read", lambda: {(): self.lag})

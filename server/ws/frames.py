@@ -73,9 +73,11 @@ class JsonFrames:
         """The push of one event, under the name its blueprint gives it."""
         return self.frame(self.payload(event))
 
-    def live(self, kind: str, at: int, data: dict[str, Any]) -> bytes:
-        """A push that is in no log: without zone and seq, and never replayed. ``at`` in ms."""
-        name, encoded = self._view("", kind, msgspec.json.encode(data))
+    def live(self, kind: str, at: int, data: Any, bp: str = "") -> bytes:
+        """A push that is in no log: without zone and seq, and never replayed. ``at`` in ms; ``bp`` names it, where it
+        is about a job.
+        """
+        name, encoded = self._view(bp, kind, msgspec.json.encode(data))
         told = {"type": kind, "event": name, "at": iso(at), "data": msgspec.Raw(encoded)}
         return self.frame(msgspec.json.encode(told))
 

@@ -22,6 +22,7 @@ from server.ws.counters import Counters
 from server.ws.frames import JsonFrames, MsgpackFrames
 from server.ws.handshake import Turnstile
 from server.ws.hub import Hub
+from server.ws.live import Live
 from server.ws.protocol import KINDS, Close, Connect, Op, Ping, State
 from server.ws.pulse import Pulse
 from server.ws.relay import Relay
@@ -79,6 +80,7 @@ class Gateway:
         self.seats = Seats(self)
         hubs = (*self.hubs.values(), self.streams)
         self.relay = Relay(engine, hubs, self.counters, hidden=self._hidden, resync=self._resync)
+        self.live = Live(self)
         self._show()
         self._background: list[asyncio.Task[None]] = []
         self._work: set[asyncio.Task[None]] = set()
@@ -99,7 +101,8 @@ class Gateway:
 
     async def start(self) -> None:
         """Begin to relay; give it ``START_S`` to read the window of the log, until when connections get 503."""
-        work = (self.relay.run(), self.pulse.run(), self.pulse.touch_forever())
+        tasks = (self.relay.run(), self.pulse.run(), self.pulse.touch_forever())
+        work = (*tasks, self.live.run(), self.live.sweep_forever())
         self._background = [asyncio.create_task(task) for task in work]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(START_S):
@@ -323,5 +326,6 @@ class Gateway:
 
     def _resync(self, why: str) -> None:
         """Everybody: what they were sent may not be what the log holds, or not all of it."""
+        self.live.forget()
         for session in list(self.sessions):
             session.close(Close.RESYNCHRONISE, f"resynchronise: {why}")

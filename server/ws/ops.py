@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from datetime import datetime
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +10,8 @@ import msgspec
 
 from engine import jobs, limits, offers, requests, technicians, tokens
 from engine.errors import Forbidden, Indeterminate
-from engine.jobs import Step
 from engine.requests import Outcome
+from engine.steps import Step
 from engine.technicians import Fix, Position
 from server import wire
 from server.ws import channels, joining, protocol, restraint
@@ -72,7 +71,9 @@ async def command(gateway: Gateway, session: Session, op: protocol.Command) -> D
         reason=op.reason,
         code=op.code,
         amount=op.amount,
-        occurred_at=_ms(op.occurred_at),
+        occurred_at=wire.ms(op.occurred_at),
+        technician=op.technician,
+        force=op.force,
     )
     return _done(await jobs.command(gateway.engine, session.caller, op.job, step, key=op.key))
 
@@ -161,16 +162,12 @@ def _fix(one: wire.OneFix | protocol.Location) -> Fix:
     return Fix(
         lat=one.lat,
         lon=one.lon,
-        at=_ms(one.at),
+        at=wire.ms(one.at),
         accuracy=one.accuracy,
         speed=one.speed,
         heading=one.heading,
         altitude=one.altitude,
     )
-
-
-def _ms(moment: datetime | None) -> int | None:
-    return None if moment is None else round(moment.timestamp() * 1000)
 
 
 def _done(outcome: Outcome) -> Done:

@@ -16,6 +16,7 @@ import structlog
 
 from engine import technicians
 from engine.errors import CalloutError
+from engine.loops import going_on
 from server.ws.expiry import Expiry
 from server.ws.outbox import Outbox
 from server.ws.protocol import CONNECT_S, Close, State
@@ -70,7 +71,7 @@ class Pulse:
 
     async def run(self) -> None:
         """Tick for ever; the tick that is late is not made up for."""
-        while True:
+        while going_on():
             await asyncio.sleep(self._tick_s)
             try:
                 self.tick()
@@ -118,7 +119,7 @@ class Pulse:
         told the next time.
         """
         pending: set[str] = set()
-        while True:
+        while going_on():
             await asyncio.sleep(self._gateway.engine.settings.ping_s)
             pending |= self._heard()
             try:

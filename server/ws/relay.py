@@ -21,6 +21,7 @@ import structlog
 from engine import log
 from engine.errors import CalloutError, Unavailable
 from engine.events import Event
+from engine.loops import going_on
 from engine.types import Cursor, Epoch, Zone
 from server.ws.counters import Counters
 from server.ws.hub import SLICE_S, Hub
@@ -63,7 +64,7 @@ class Tail:
         self.epochs: dict[Epoch, int] = {}
         self.cursor = 0
         """The seq of the last event handed on: all that follows is still to come to everybody."""
-        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
+        self._waiting: dict[asyncio.Future[None], int] = {}
 
     @property
     def open(self) -> bool:
@@ -80,9 +81,11 @@ class Tail:
         most.
         """
         future = asyncio.get_running_loop().create_future()
-        self._waiting.append((seq, future))
-        await asyncio.wait([future], timeout=within_s)
-        self._waiting = [item for item in self._waiting if item[1] is not future]
+        self._waiting[future] = seq
+        try:
+            await asyncio.wait([future], timeout=within_s)
+        finally:
+            del self._waiting[future]
 
     async def read(self) -> None:
         """Wait while the window of the log is being read. Raises Unavailable when that takes too long."""
@@ -93,7 +96,7 @@ class Tail:
 
     def tell_waiting(self, *, everybody: bool = False) -> None:
         """Wake those whose seq was passed."""
-        for seq, future in self._waiting:
+        for future, seq in self._waiting.items():
             if (everybody or seq <= self.cursor) and not future.done():
                 future.set_result(None)
 
@@ -179,7 +182,7 @@ class Relay:
     async def run(self) -> None:
         """Relay for ever, from the cursor onwards after each fault."""
         pause = 0.05
-        while True:
+        while going_on():
             began = monotonic()
             client = self._engine.store.reader()
             try:
@@ -200,7 +203,7 @@ class Relay:
         self.window_read.set()
         reading = Reading(client)
         try:
-            while True:
+            while going_on():
                 events = await reading.next({zone: tail.cursor for zone, tail in self.tails.items()})
                 check = not events or monotonic() - self._checked_at > BLOCK_S
                 if not check and len(events) >= COUNT:

@@ -14,7 +14,7 @@ from engine.errors import Invalid, Unauthenticated
 from engine.types import Principal
 from server.ws import protocol
 from server.ws.connection import Connection
-from server.ws.outbox import Outbox
+from server.ws.outbox import WRITE_BYTES, Outbox
 from server.ws.protocol import Close, Connect, Credentials, Op, Patience, Ping, Pong, State, Wrong
 from server.ws.restraint import Restraint
 
@@ -75,6 +75,11 @@ class Session(Outbox):
         if self.principal is None:
             raise Unauthenticated("The first message is connect")
         return self.principal
+
+    def hint(self, kind: str, frame: bytes) -> None:
+        """A live push of ``kind`` that may be lost: one who is behind is spared it."""
+        if self._behind_bytes < WRITE_BYTES:
+            self.push(frame)
 
     # in
 

@@ -52,6 +52,11 @@ class Stream(Session):
         """Whether it asked for events of this type, by name or as ``noun.*``."""
         return not self._types or kind in self._types or f"{kind.partition('.')[0]}.*" in self._types
 
+    def hint(self, kind: str, frame: bytes) -> None:
+        """As on a socket, where the type is wanted."""
+        if self.wants(kind):
+            super().hint(kind, frame)
+
     def beat(self) -> None:
         """Move a quiet client's cursor, and keep the connection from looking dead. No answer can come."""
         self.push(self.gateway.beat(self.hub))
@@ -73,6 +78,9 @@ class Poll(Stream):
 
     def _ring(self, data: Any) -> None:
         self.rung.set()
+
+    def hint(self, kind: str, frame: bytes) -> None:
+        """An answer tells what is in the log: it does not come for this."""
 
     def beat(self) -> None:
         """Its answer will carry the heads."""

@@ -1,7 +1,8 @@
-"""What a server says on the socket and in a stream: the shapes behind ``/asyncapi.json``.
+"""What a server answers on the socket and in a stream: the shapes behind ``/asyncapi.json``, beside those of events
+(server/ws/told_events.py).
 
-Like server/shapes.py these encode nothing: event data is made by the scripts, replies by server/ws/ops.py. They are the
-promise, and the tests hold to it whatever the code says.
+Like server/shapes.py these encode nothing: server/ws/ops.py makes the replies. They are the promise, and the tests hold
+to it whatever the code says.
 """
 
 from __future__ import annotations
@@ -15,133 +16,6 @@ from engine.types import Role
 from server import shapes
 from server.shapes import Shape
 from server.ws import protocol
-
-
-class Ref(Shape):
-    id: str
-
-
-class Actor(Shape):
-    """Who did it; ``engine`` where nobody did."""
-
-    id: str
-    role: Role | Literal["engine"]
-
-
-class OfferCreated(Shape):
-    offer: shapes.Offer
-
-
-class OfferClosed(Shape):
-    job: Ref
-    reason: Literal["taken", "cancelled", "expired", "withdrawn", "reassigned"]
-    message: str
-
-
-class OfferDeclined(Shape):
-    job: shapes.PublicJob
-    technician: Ref
-    reason: str | None = None
-
-
-class JobCreated(Shape):
-    job: shapes.Job
-    changed: list[str]
-
-
-class JobSearching(Shape):
-    """``asked`` and ``declined`` are counts over all waves; ``radius_m`` null is the whole zone."""
-
-    job: Ref
-    wave: int
-    asked: int
-    declined: int
-    radius_m: float | None
-    next_at: datetime
-
-
-class Contact(Shape):
-    """The technician as a customer needs him: how to call him, and where he was last."""
-
-    id: str
-    name: str
-    rating: float | None = None
-    phone: str | None = None
-    lat: float | None = None
-    lon: float | None = None
-
-
-class JobAccepted(Shape, rename={"source": "from"}):
-    job: shapes.Job
-    technician: Contact
-    source: str
-    to: str
-
-
-class JobStatus(Shape, rename={"source": "from"}):
-    job: shapes.Job
-    source: str
-    to: str
-    command: str
-    actor: Actor
-    reason: str | None = None
-
-
-class JobEnded(Shape, rename={"source": "from"}):
-    job: shapes.Job
-    actor: Actor
-    source: str
-    to: str
-    reason: str | None = None
-
-
-class TechnicianReviewed(Shape):
-    technician: Ref
-    kyc: str
-    account: str
-    reason: str | None = None
-
-
-class TechnicianStatus(Shape):
-    technician: Ref
-    online: bool
-    reason: str
-
-
-class Notified(Shape):
-    id: str
-    kind: str
-    title: str
-    body: str
-    job: str | None = None
-
-
-EVENTS: dict[str, Any] = {
-    "job.created": JobCreated,
-    "job.searching": JobSearching,
-    "job.accepted": JobAccepted,
-    "job.status": JobStatus,
-    "job.cancelled": JobEnded,
-    "job.expired": JobEnded,
-    "offer.created": OfferCreated,
-    "offer.closed": OfferClosed,
-    "offer.declined": OfferDeclined,
-    "technician.reviewed": TechnicianReviewed,
-    "technician.status": TechnicianStatus,
-    "notification": Notified,
-    "announcement.*": dict[str, Any],
-}
-"""The data of each type of event that a client can get, as it stands in the log; a blueprint may add fields."""
-
-
-class TokenExpiring(Shape):
-    """The token ends in so many seconds: `refresh`, or come back with another."""
-
-    in_s: int
-
-
-LIVE: dict[str, Any] = {"token.expiring": TokenExpiring}
-"""The data of what is in no log: told once, without zone and seq, and never replayed."""
 
 
 class ZoneState(Shape):

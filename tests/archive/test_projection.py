@@ -57,6 +57,47 @@ def test_an_event_that_cannot_be_read_is_kept_and_stops_nothing() -> None:
     assert batch.notifications == []
 
 
+def test_the_public_part_does_not_change_a_job() -> None:
+    """What technicians at large are told of a job is no whole one: it neither changes it nor is taken for broken."""
+    whole = job(1, "broadcasted", "open")
+    public = {name: value for name, value in whole.items() if name not in ("customer", "reference", "metadata")}
+    events = [event(1, "job.created", {"job": whole}), event(2, "job.created", {"job": public}, "role:technician")]
+    batch = fold(events)
+    assert msgspec.json.decode(batch.jobs[JOB]["doc"]) == whole
+    assert [row["job"] for row in batch.events] == [JOB, JOB]
+    assert len(batch.references) == 1
+
+
+def test_bids_and_payments_are_as_they_were_told_last() -> None:
+    """Made, and what became of them; a job moves by a payment, too."""
+    bid = {"id": "bid_1", "job": JOB, "technician": {"id": "t1"}, "amount": 700, "note": None, "status": "open"}
+    charge = {"id": "pay_1", "kind": "charge", "status": "requested", "amount": 700, "currency": "EUR"}
+    done = {"reference": "stripe-1", "status": "captured", "amount": 700, "currency": "EUR"}
+    confirmed = job(4, "awaiting_confirmation", "active", "t1")
+    batch = fold(
+        [
+            event(1, "bid.created", {"bid": bid, "job": {"id": JOB}}),
+            event(2, "bid.accepted", {"bid": {**bid, "status": "accepted"}}),
+            event(3, "payment.requested", {"job": confirmed, "payment": charge}),
+            event(4, "payment.received", {"job": job(5, "paid", "done", "t1"), "payment": done}),
+        ]
+    )
+    ((name, row),) = batch.bids.items()
+    assert (name, row["job"], row["technician"], row["status"]) == ("bid_1", JOB, "t1", "accepted")
+    assert (row["amount"], row["created_at"], row["updated_at"]) == (700, 1_001, 1_002)
+    found = {name: (p["kind"], p["status"], p["reference"]) for (_, name), p in batch.payments.items()}
+    assert found == {"pay_1": ("charge", "requested", None), "stripe-1": (None, "captured", "stripe-1")}
+    assert (batch.jobs[JOB]["status"], batch.finished) == ("paid", [JOB])
+    assert [event["job"] for event in batch.events] == [JOB] * 4
+
+
+def test_a_bid_answers_the_invitation() -> None:
+    """Who was invited and bids has answered his offer; who was not has none."""
+    bid = {"id": "bid_1", "job": JOB, "technician": {"id": "t1"}, "amount": None, "note": None, "status": "open"}
+    batch = fold([event(1, "bid.created", {"bid": bid, "job": {"id": JOB}})])
+    assert batch.offers == {} and batch.answers[JOB, "t1"]["status"] == "accepted"
+
+
 def test_an_event_that_only_names_a_job_does_not_change_it() -> None:
     """``job.searching`` is about the job, and leaves it as it was."""
     batch = fold([event(1, "job.searching", {"job": {"id": JOB}, "wave": 2})])
@@ -91,6 +132,20 @@ def test_offers_follow_their_answers() -> None:
     found = {t: (row["status"], row["reason"]) for (_, t), row in batch.offers.items()}
     assert found == {"t1": ("accepted", None), "t2": ("rejected", "far"), "t3": ("expired", "taken")}
     assert batch.answers == {}
+
+
+def test_who_leaves_gives_his_offer_back() -> None:
+    """He had accepted; the event that takes the job from him says so, for what is read back later."""
+    left = {"job": job(3, "broadcasted", "open"), "former": {"id": "t1"}, "from": "accepted", "to": "broadcasted"}
+    batch = fold(
+        [
+            event(1, "offer.created", {"offer": offer()}, "user:t1"),
+            event(2, "job.accepted", {"job": job(2, "accepted", "assigned", "t1"), "technician": {"id": "t1"}}),
+            event(3, "job.unassigned", left, "user:c1", "user:t1"),
+        ]
+    )
+    assert (batch.offers[JOB, "t1"]["status"], batch.offers[JOB, "t1"]["reason"]) == ("expired", "left")
+    assert batch.jobs[JOB]["technician"] is None
 
 
 def test_an_answer_to_an_older_offer_changes_that_one() -> None:

@@ -9,7 +9,7 @@ from engine.archive.database import Archive
 from engine.archive.projection import fold
 from engine.archive.reader import Checkpoint, JobFilter
 from engine.errors import Invalid
-from engine.events import Event
+from engine.events import Event, iso
 from engine.types import DEFAULT_ZONE, Epoch, JobId, TechnicianId, UserId, Zone
 from tests.archive.test_projection import JOB, event, job
 
@@ -111,6 +111,41 @@ async def test_history_tells_who_did_what_from_where_to_where(archive: Archive) 
         (5, "cancel", None, "cancelled", "rain"),
     ]
     assert found[2].actor == "technician:t1"
+
+
+async def test_history_tells_what_was_agreed_and_paid(archive: Archive) -> None:
+    """Bids, codes, prices, payments and edits are lines of it, in log order; they leave the job where it was. What
+    technicians at large are told, and offers, are none.
+    """
+    scheduled, paid = job(2, "scheduled", "assigned", "t1"), job(3, "paid", "done", "t1")
+    public = {"id": JOB, "status": "open", "version": 1}
+    bid = {"id": "bid_1", "job": JOB, "technician": {"id": "t1"}, "status": "open"}
+    code = {"job": {"id": JOB}, "technician": {"id": "t1"}, "purpose": "start"}
+    payment = {"id": "pay_1", "status": "captured", "amount": 7, "currency": "EUR"}
+    captured = {"job": paid, "payment": payment, "from": "scheduled", "to": "paid", "command": "capture"}
+    await keep(
+        archive,
+        [
+            event(1, "job.created", {"job": job(1, "open", "open")}),
+            event(2, "job.created", {"job": public}, "role:technician"),
+            event(3, "bid.created", {"bid": bid}, actor="technician:t1"),
+            event(4, "offer.declined", {"job": public, "technician": {"id": "t2"}}, actor="technician:t2"),
+            event(5, "job.updated", {"job": scheduled, "changed": ["notes"]}),
+            event(6, "price.proposed", {"job": scheduled, "proposal": {"id": "p", "amount": 9, "reason": "more"}}),
+            event(7, "code.failed", code, actor="technician:t1"),
+            event(8, "job.late", {"job": {"id": JOB}, "since": iso(1), "step": "warn"}, actor="engine"),
+            event(9, "payment.received", captured, actor="service:s"),
+        ],
+    )
+    found = await reader.history(archive, JobId(JOB))
+    assert [(i.seq, i.actor, i.command, i.source, i.to, i.reason) for i in found] == [
+        (1, "customer:c1", "create", None, "open", None),
+        (3, "technician:t1", "bid", None, None, None),
+        (5, "customer:c1", "edit", "scheduled", "scheduled", None),
+        (6, "customer:c1", "propose_price", "scheduled", "scheduled", "more"),
+        (7, "technician:t1", "enter_code", None, None, "start"),
+        (9, "service:s", "capture", "scheduled", "paid", None),
+    ]
 
 
 async def test_epochs_and_checkpoint_are_those_of_the_last_batch(archive: Archive) -> None:

@@ -155,7 +155,7 @@ async def test_the_winner_has_it_and_everybody_is_told(engine: Engine) -> None:
     won = orjson.loads(bytes(done.job or b""))
     assert won["status"] == "accepted" and won["phase"] == "assigned" and won["version"] == 2
     assert won["technician"] == {"id": "t2", "name": "T t2", "rating": 4.5}
-    assert won["customer"]["phone"] == "+1 555 0100" and won["actions"] == ["depart"]
+    assert won["customer"]["phone"] == "+1 555 0100" and won["actions"] == ["depart", "unassign"]
     [accepted] = await log_of.events(engine, "job.accepted", job)
     assert accepted.seq == done.seq
     assert set(accepted.to) == {f"user:{carla.id}", "user:t2", "role:ops"}

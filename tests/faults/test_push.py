@@ -13,7 +13,7 @@ import pytest
 from engine import jobs, post, push
 from engine.errors import Indeterminate
 from engine.jobs import Step
-from engine.rules.blueprint import Notice
+from engine.rules.lifecycle import Notice
 from engine.runtime import Engine
 from engine.store import keys
 from engine.store.connection import Store

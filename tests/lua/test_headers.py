@@ -12,7 +12,7 @@ from engine.store import scripts
 from engine.store.scripts import Script, ScriptError
 
 ALL = scripts.load()
-INTERNAL = {"STALE_EPOCH", "OTHER_BLUEPRINT"}
+INTERNAL = {"STALE_EPOCH", "OTHER_BLUEPRINT", "STALE_CODE"}
 OPENING = {"UNCOMPARED", "EMPTY", "BEHIND", "FOREIGN", "CLOSED"}
 LUA = Path(scripts.folder())
 
@@ -20,6 +20,18 @@ LUA = Path(scripts.folder())
 def _code(source: str) -> str:
     """The source without comments."""
     return re.sub(r"--[^\n]*", "", re.sub(r"--\[\[.*?\]\]", "", source, flags=re.S))
+
+
+def _reached(script: Script) -> str:
+    """The script's own code with that of every library function that it can come to call."""
+    own = _code((LUA / f"{script.name}.lua").read_text())
+    each = r"^local function (\w+)(.*?)(?=^local function|^local \w|\Z)"
+    bodies = dict(re.findall(each, _code(script.source), re.M | re.S))
+    code, left = own, set(bodies)
+    while called := {name for name in left if re.search(rf"\b{name}\(", code)}:
+        left -= called
+        code += "".join(bodies[name] for name in called)
+    return code
 
 
 @pytest.mark.parametrize("script", ALL.values(), ids=lambda s: s.name)
@@ -36,13 +48,13 @@ def test_keys_declared_are_bound_in_order_and_used(script: Script) -> None:
 @pytest.mark.parametrize("script", ALL.values(), ids=lambda s: s.name)
 def test_replies_are_declared_and_mapped(script: Script) -> None:
     """Each word that a script can reply is in its header, each word in its header can be replied and is mapped."""
-    own = (LUA / f"{script.name}.lua").read_text()
-    used = set(re.findall(r"return \{'([A-Z_]+)'", _code(script.source)))
-    used |= set(re.findall(r"refuse\(req, fingerprint, '([A-Z_]+)'\)", script.source))
-    used |= set(re.findall(r"and '([A-Z_]+)' or", script.source)) | set(re.findall(r" or '([A-Z_]{3,})'\n", own))
-    if "unfit(t)" in _code(own) and "refuse(" in _code(own):
-        used |= {"PROFILE_INCOMPLETE", "KYC_NOT_APPROVED", "ACCOUNT_NOT_APPROVED"}
-    if "remembered" not in _code(own):
+    own = _code((LUA / f"{script.name}.lua").read_text())
+    known = set(BY_WORD) | INTERNAL | OPENING
+    used = set(re.findall(r"return \{'([A-Z_]+)'", own))
+    used |= known & set(re.findall(r"'([A-Z_]+)'", _reached(script)))
+    if "unfit(t)" not in own or "refuse(" not in own:
+        used -= {"PROFILE_INCOMPLETE", "KYC_NOT_APPROVED", "ACCOUNT_NOT_APPROVED"}
+    if "remembered" not in own:
         used -= {"REUSED_KEY"}
     assert used - {"OK"} == set(script.err)
     assert set(script.err) - INTERNAL - OPENING <= set(BY_WORD)
@@ -50,24 +62,14 @@ def test_replies_are_declared_and_mapped(script: Script) -> None:
 
 @pytest.mark.parametrize("script", ALL.values(), ids=lambda s: s.name)
 def test_events_appended_are_declared(script: Script) -> None:
-    """The header names every event that the script can append, and no other."""
-    code = script.source
-    used = set(re.findall(r"type = '([a-z]+(?:\.[a-z]+)?)'", code))
-    own = (LUA / f"{script.name}.lua").read_text()
-    if "append(" not in _code(own) and "go_offline(" not in _code(own):
-        used = set()
-    if "type = kind" in own:  # named by the caller, from a family
-        used |= {e for e in script.emits if e.endswith(".*")}
-    if "type = type" in own:
-        used |= {e for e in script.emits if e.startswith("job.")}
-    for helper, event in (("offer_closed(", "offer.closed"), ("offer_created(", "offer.created")):
-        if helper not in _code(own) and not (event == "offer.closed" and "go_offline(" in _code(own)):
-            used -= {event}
-    if "tech_status(" not in _code(own) and "go_offline(" not in _code(own):
-        used -= {"technician.status"}
-    if script.name == "technician_online":
-        used -= {"offer.closed"}
-    assert used == set(script.emits)
+    """The header names every event that the script can append, and no other; `job.*` where the blueprint names it."""
+    code = _reached(script)
+    used = set(re.findall(r"'([a-z]+\.[a-z]+)'|type = '([a-z]+)'", code)) if "append(" in code else set()
+    used = {event for pair in used for event in pair if event}
+    families = {event for event in script.emits if event.endswith(".*")}
+    named_by_caller = re.search(r"type = (p\.event|type|kind)\b", code)
+    assert bool(families) <= bool(named_by_caller)
+    assert used - {e for e in used if f"{e.partition('.')[0]}.*" in families} == set(script.emits) - families
 
 
 @pytest.mark.parametrize("script", ALL.values(), ids=lambda s: s.name)

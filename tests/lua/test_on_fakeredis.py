@@ -69,27 +69,27 @@ def test_a_job_is_booked_offered_and_won(client: fakeredis.FakeRedis) -> None:
         client,
         "technician_put",
         [keys.meta(Z), keys.technician(Z, tech), keys.seen(Z), keys.log(Z)],
-        *("e1", tech, 1, 1, "approved", "approved", 1, serves, '"T"', "null", "engine", "", "", "ops"),
+        *("e1", tech, 1, 1, "approved", "approved", 1, serves, '"T"', "null", "engine", "", "", "ops", "4.5", 0, "ops"),
     )
     run(
         client,
         "technician_online",
         [keys.meta(Z), keys.technician(Z, tech), keys.seen(Z), keys.log(Z), keys.request(Z, tech, "k0")],
-        *("e1", tech, "k0", "f0", "40.75", "-73.99"),
+        *("e1", tech, "k0", "f0", "40.75", "-73.99", "ops"),
     )
-    names = [keys.meta(Z), keys.job(Z, job), keys.log(Z), keys.due(Z), keys.request(Z, user, "k1")]
-    names += [keys.reference(Z, user), keys.jobs(Z), keys.user_jobs(Z, user), keys.demand(Z, serves)]
-    made = ("e1", job, "customer:u1", "k1", "f1", "", "", "home_service@1", "broadcasted", "open", "broadcast", serves)
-    booked = run(
-        client, "job_create", names, *made, user, 40.75, -73.99, '"id":"x"', '"id":"x"', 900_000, "customer ops"
-    )
+    names = [keys.meta(Z), keys.job(Z, job), keys.offers(Z, job), keys.log(Z), keys.request(Z, user, "k1")]
+    names += [keys.reference(Z, user), keys.jobs(Z), keys.user_jobs(Z, user)]
+    goal = "broadcasted open broadcast 900000 -"
+    made = ("e1", job, "customer:u1", "k1", "f1", "", "", "home_service@1", goal, serves)
+    place = (user, 40.75, -73.99, 5000, '"id":"x"', '"id":"x"', 0, "", "")
+    booked = run(client, "job_create", names, *made, *place, "customer ops")
     assert booked[0] == b"OK"
     wave = [keys.meta(Z), keys.job(Z, job), keys.offers(Z, job), keys.waves(Z, job), keys.supply(Z, serves)]
     opened = run(
         client,
         "wave_open",
         [*wave, keys.due(Z), keys.log(Z)],
-        *("e1", f"wave:{job}:1", 1, 10, 3000, 10_000, 60_000, 0, 1, 0, 0, 0, "customer"),
+        *("e1", f"wave:{job}:1", 1, 10, 3000, 10_000, 60_000, 0, "1 0 0 0 0", "0 0 0 0 0 5 0", "customer", ""),
     )
     assert opened[4:] == [1, b"0"]
     claim = [keys.meta(Z), keys.job(Z, job), keys.offers(Z, job), keys.causes(Z, job), keys.technician(Z, tech)]
@@ -97,20 +97,8 @@ def test_a_job_is_booked_offered_and_won(client: fakeredis.FakeRedis) -> None:
         client,
         "job_claim",
         [*claim, keys.log(Z), keys.request(Z, tech, "k2")],
-        *(
-            "e1",
-            tech,
-            "k2",
-            "f2",
-            "",
-            "",
-            "home_service@1",
-            " broadcasted ",
-            "accepted",
-            "assigned",
-            "customer",
-            90_000,
-        ),
+        *("e1", tech, "k2", "f2", "", "", "home_service@1", "claim", " broadcasted ", "accepted assigned none 0 -"),
+        *("job.accepted", "customer", "", 0, 90_000),
     )
     assert won[0] == b"OK" and b'"status":"accepted"' in won[5]
 

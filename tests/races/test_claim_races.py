@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from engine import jobs, scheduler
+from engine import due, jobs
 from engine.errors import CalloutError
 from engine.jobs import Step
 from engine.rules import blueprint
@@ -115,7 +115,7 @@ async def test_cancel_and_expiry_racing_claims_have_one_outcome(engine: Engine, 
 
     async def expire(job: str) -> bool:
         while await engine.store.redis.hget(keys.job(DEFAULT_ZONE, job), "status") == b"broadcasted":
-            await scheduler._do(engine, DEFAULT_ZONE, f"expire:{job}")
+            await due.do(engine, DEFAULT_ZONE, f"expire:{job}")
         return True
 
     for _ in range(300):
@@ -142,7 +142,7 @@ async def test_an_expiry_that_lost_to_a_claim_leaves_it_alone(engine: Engine) ->
     await jobs.claim(engine, one, won)
     await forward(engine, 901)
     for job in (won, lost):
-        await scheduler._do(engine, DEFAULT_ZONE, f"expire:{job}")
+        await due.do(engine, DEFAULT_ZONE, f"expire:{job}")
     assert await one_outcome(engine, won, [one]) == "job.accepted"
     assert await one_outcome(engine, lost, [one]) == "job.expired"
     with pytest.raises(CalloutError, match="expired"):

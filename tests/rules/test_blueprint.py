@@ -9,6 +9,7 @@ import pytest
 
 from engine.rules import blueprint
 from engine.rules.blueprint import BlueprintError, Blueprints
+from engine.rules.lifecycle import EVERYBODY
 
 GOOD = blueprint.shipped() / "home_service.toml"
 
@@ -72,7 +73,7 @@ def test_home_service_is_scenario_a() -> None:
     sizes = [(w.size, w.radius_m, w.interval_s) for w in loaded().default.dispatch.waves]
     assert sizes == [(10, 3000, 10), (20, 7000, 10), (40, 15000, 10)]
     wave, walks = loaded().default.wave(4)
-    assert walks and wave.size == blueprint.EVERYBODY and wave.interval_s == 60
+    assert walks and wave.size == EVERYBODY and wave.interval_s == 60
 
 
 def test_names_depend_on_the_reason_and_fields_are_added_beside_the_engines() -> None:

@@ -85,7 +85,7 @@ async def test_the_whole_story(town: Town) -> None:
     assert dropped["bookingId"] == job["id"] and dropped["message"] == "Booking already taken"
     assert (await loser.get("/v1/offers"))["items"] == []
     held = await winner.get(f"/v1/jobs/{job['id']}")
-    assert held["job"]["customer"]["phone"] == "+1 555 0100" and held["job"]["actions"] == ["depart"]
+    assert held["job"]["customer"]["phone"] == "+1 555 0100" and held["job"]["actions"] == ["depart", "unassign"]
 
     # The work goes on, each step told to both.
     for command, status in (

@@ -65,12 +65,15 @@ async def service(admin: Client) -> str:
 
 
 @pytest.fixture
-async def at_work(join: Join, admin: Client, service: str) -> Client:
-    """A fresh technician who is approved and online."""
+async def at_work(join: Join, admin: Client, service: str) -> AsyncIterator[Client]:
+    """A fresh technician who is approved and online; afterwards he goes home, so that the jobs of the next test are
+    offered to its own.
+    """
     technician = await join("technician")
     await people.approve(technician, admin, service)
     await people.go_online(technician)
-    return technician
+    yield technician
+    await technician("PUT", f"/v1/technicians/{technician.user}/availability", {"online": False})
 
 
 @pytest.fixture

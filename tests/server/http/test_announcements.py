@@ -33,7 +33,7 @@ async def test_the_wrong_role(staff: dict[Role, Client]) -> None:
     [
         ({"event": "job.accepted"}, {"/event"}),
         ({"event": "session.revoked"}, {"/event"}),
-        ({"event": "promotion"}, {"/event"}),
+        ({"event": "flash_sale"}, {"/event"}),
         ({"event": "announcement"}, {"/event"}),
         ({"event": "announcement."}, {"/event"}),
         ({"event": "announcement.a b"}, {"/event"}),

@@ -11,11 +11,12 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
-from engine.rules import blueprint
-from engine.rules.blueprint import Blueprint, Blueprints
+from engine.rules import blueprint, vocabulary
+from engine.rules.blueprint import Blueprints
+from engine.rules.lifecycle import Blueprint, EventRule
 from engine.store import scripts
 from server import asyncapi
-from server.ws import ops, protocol, told
+from server.ws import ops, protocol, told, told_events
 from server.ws.frames import HIDDEN
 from tests.server.http.client import Client
 
@@ -77,25 +78,36 @@ def test_ops_both_ways(document: dict[str, Any]) -> None:
 
 
 def test_events_both_ways(document: dict[str, Any]) -> None:
-    """Each type that a script can append is told, and no other; what is for gateways is not."""
-    assert messages(document, "event") == set(told.EVENTS) == EMITTED
+    """Each type that a script can append is told, and no other; what is for gateways is not. Types that blueprints give
+    to their steps, and announcements that they declare, are told beside the families that they are of.
+    """
+    families = tuple(kind[:-1] for kind in EMITTED if kind.endswith("*"))
+    assert set(told_events.EVENTS) >= EMITTED
+    assert {kind for kind in told_events.EVENTS if not kind.startswith(families)} <= EMITTED
+    shipped = blueprint.load("home_service", blueprint.shipped()).by_name.values()
+    own = {command.event for each in shipped for command in each.commands.values()}
+    own |= {name for each in shipped for name, rule in each.events.items() if rule.announcement}
+    assert messages(document, "event") == set(told_events.EVENTS) | own
 
 
 def test_blueprints_name_no_other_events() -> None:
     """What blueprints say of events is of such as there are."""
     for each in blueprint.load("home_service", blueprint.shipped()).by_name.values():
         declared = {name for name, rule in each.events.items() if not rule.announcement}
-        assert declared | {c.event for c in each.commands.values()} <= EMITTED, each.name
+        made = {kind for kind in (declared | {c.event for c in each.commands.values()}) if not kind.startswith("job.")}
+        assert made <= EMITTED | set(told_events.LIVE) | set(vocabulary.CHAT), each.name
 
 
 def test_live_pushes_both_ways(document: dict[str, Any]) -> None:
-    """Each push that is in no log is told, and no other."""
+    """Each push that is in no log is told, under every name that a blueprint gives it, and no other."""
     made = set()
     for path in (SERVER / "ws").glob("*.py"):
         source = path.read_text()
         words = {n.targets[0].id: n.value.value for n in ast.parse(source).body if _is_word(n)}  # type: ignore[attr-defined]
         made |= {words[name] for name in re.findall(r"\.live\(([A-Z_]+),", source)}
-    assert messages(document, "live") == set(told.LIVE) == made
+    assert messages(document, "live") == set(told_events.LIVE) == made
+    names = document["components"]["messages"]["live.position"]["payload"]["properties"]["event"]["examples"]
+    assert names == ["delivery:location:update", "position"]
 
 
 def _is_word(node: ast.stmt) -> bool:
@@ -116,13 +128,14 @@ def test_close_codes(document: dict[str, Any]) -> None:
 def test_names_and_announcements_of_a_blueprint() -> None:
     """Names that a blueprint gives are told, and announcements that it declares are events of their own."""
     base = blueprint.load("home_service", blueprint.shipped()).default
-    rule = blueprint.EventRule(announcement=True)
+    rule = EventRule(announcement=True)
     mine = _with(base, {**base.events, "promotion": rule})
     found = json.loads(asyncapi.document(Blueprints([mine], mine.name)))
-    assert messages(found, "event") == EMITTED | {"promotion"}
+    own = {command.event for command in mine.commands.values()}
+    assert messages(found, "event") == set(told_events.EVENTS) | own | {"promotion"}
     names = found["components"]["messages"]["event.offer.closed"]["payload"]["properties"]["event"]["examples"]
     assert names == ["job_taken", "offer.closed"]
 
 
-def _with(base: Blueprint, events: dict[str, blueprint.EventRule]) -> Blueprint:
+def _with(base: Blueprint, events: dict[str, EventRule]) -> Blueprint:
     return msgspec.structs.replace(base, events=events)

@@ -50,6 +50,21 @@ async def test_a_service_not_on_offer_is_refused(customer: Client, admin: Client
     assert code_of(await customer("POST", "/v1/jobs", job)) == (422, "service_inactive")
 
 
+async def test_times_beyond_what_can_be_written(customer: Client, at_work: Client, book: Book) -> None:
+    """An offset that pushes a time out of the years with four digits is no error of ours, wherever a time is given."""
+    job = await book(customer, scheduled_for="9999-12-31T23:59:59-23:59")
+    assert job["scheduled_for"] == "9999-12-31T23:59:59.999Z"
+    fix = {**HERE, "at": "0001-01-01T00:00:00+23:59"}
+    assert (await at_work("PUT", f"/v1/technicians/{at_work.user}/location", fix)).status_code == 204
+    taken = f"/v1/jobs/{(await book(customer))['id']}"
+    await offered(at_work, taken.rpartition("/")[2])
+    await at_work("POST", f"{taken}/claim")
+    when = {"occurred_at": "0001-01-01T00:00:00+23:59"}
+    assert (await at_work("POST", f"{taken}/depart", when)).status_code == 200
+    when = {"occurred_at": "9999-12-31T23:59:59-23:59"}
+    assert pointers(await at_work("POST", f"{taken}/arrive", when)) == {"/occurred_at"}
+
+
 async def test_who_books_for_whom(customer: Client, staff: dict[Role, Client], join: Join, service: str) -> None:
     """A customer books for himself; ops and services must say for whom, and it must be a customer."""
     body = {"service": service, **HERE, "address": "x"}

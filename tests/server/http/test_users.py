@@ -6,6 +6,7 @@ import uuid
 from typing import Any
 
 from engine.types import Role
+from tests.server.http import people
 from tests.server.http.client import Client, code_of, pointers
 from tests.server.http.conftest import Book, Join
 
@@ -36,10 +37,18 @@ async def test_a_suspended_technician_may_not_claim(
     assert code_of(await at_work("POST", f"/v1/jobs/{job['id']}/claim")) == (403, "account_not_approved")
 
 
-async def test_jobs_cannot_be_reassigned_yet(customer: Client, admin: Client) -> None:
-    """A promise that is not kept is not taken."""
-    body = {"reason": "fraud", "jobs": "reassign"}
-    assert pointers(await admin("POST", f"/v1/users/{customer.user}/suspend", body)) == {"/jobs"}
+async def test_what_he_holds_is_offered_anew(
+    at_work: Client, customer: Client, staff: dict[Role, Client], book: Book
+) -> None:
+    """With `jobs: reassign` his job is looked for again when this answers; another word than these two is invalid."""
+    job = str((await book(customer))["id"])
+    await people.offered(at_work, job)
+    await at_work("POST", f"/v1/jobs/{job}/claim", {})
+    path, body = f"/v1/users/{at_work.user}/suspend", {"reason": "complaints", "jobs": "reassign"}
+    assert pointers(await staff["ops_manager"]("POST", path, {**body, "jobs": "burn"})) == {"/jobs"}
+    assert (await staff["ops_manager"]("POST", path, body)).json()["user"]["active"] is False
+    told = (await customer("GET", f"/v1/jobs/{job}")).json()["job"]
+    assert (told["status"], told["technician"]) == ("broadcasted", None)
 
 
 async def test_nobody_is_not_found(admin: Client) -> None:

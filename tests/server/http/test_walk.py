@@ -29,7 +29,7 @@ PUBLIC = {
 def address(route: Route) -> str:
     """The route's path with something in the place of each parameter."""
     path = route.path.replace("{id}", "job_main_01jb4zqk3m8r5t7v9x2c6d8f0g")
-    return path.replace("{key}", str(uuid.uuid4())).replace("{command}", "depart")
+    return path.replace("{key}", str(uuid.uuid4())).replace("{command}", "depart").replace("{bid}", "bid_1")
 
 
 def test_no_route_is_public_by_accident() -> None:

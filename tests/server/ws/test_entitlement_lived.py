@@ -15,7 +15,7 @@ from engine import log
 from engine.settings import Settings
 from engine.types import DEFAULT_ZONE, ROLES
 from server.serve import running
-from server.ws import told
+from server.ws import told_events
 from tests.server.http import people
 from tests.server.http.client import Client
 from tests.server.ws.streams import Site, site_of
@@ -131,6 +131,5 @@ async def test_everybody_hears_what_concerns_him_and_nothing_else(settings: Sett
         assert recipients == TABLE
         events = await log.window(server.engine.store.redis, DEFAULT_ZONE, 0, 1_000)
         for event in events:
-            shape = told.EVENTS.get(event.type, dict[str, Any])
-            assert msgspec.json.decode(event.data, type=shape) is not None, event.type
+            assert msgspec.json.decode(event.data, type=told_events.shape_of(event.type)) is not None, event.type
         assert {event.type for event in events if not event.type.startswith("session.")} == set(TABLE)

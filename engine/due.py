@@ -1,0 +1,102 @@
+"""Due work by class: ``<class>:<rest>`` names what must happen, and one function does it.
+
+Each calls a script that removes or moves the entry in its own step. To add a class: a line in ``DO``, and its name in
+``order`` of lua/due_take.lua.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+import structlog
+
+from engine import timers, waves
+from engine.store import keys
+from engine.technicians import lease_ms, status_words
+from engine.types import JobId, TechnicianId, UserId, Zone
+
+if TYPE_CHECKING:
+    from engine.runtime import Engine
+
+log = structlog.get_logger(__name__)
+
+
+async def do(engine: Engine, zone: Zone, entry: str) -> None:
+    """Do one entry. An unknown class is logged: it comes back, and somebody should look."""
+    kind, _, rest = entry.partition(":")
+    doer = DO.get(kind)
+    if doer is None:
+        log.error("due_unknown", zone=zone, entry=entry)
+    else:
+        await doer(engine, zone, entry, rest)
+
+
+async def _wave(engine: Engine, zone: Zone, _: str, rest: str) -> None:
+    job, number = rest.split(":")
+    await waves.open_wave(engine, zone, JobId(job), int(number))
+
+
+async def _opens(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
+    job, wave, opens = rest.split(":")
+    await waves.open_offers(engine, zone, entry, JobId(job), wave, opens)
+
+
+async def _offers(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
+    job, wave = rest.split(":")
+    await waves.expire_offers(engine, zone, entry, JobId(job), wave)
+
+
+async def _match(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
+    await waves.match(engine, zone, entry, TechnicianId(UserId(rest)))
+
+
+async def _allocate(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
+    job, number = rest.split(":")
+    await waves.allocate(engine, zone, entry, JobId(job), number)
+
+
+async def _expire(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
+    job = JobId(rest)
+    blueprint, _ = await waves.blueprint_of(engine, zone, job)
+    to = next((c.to for c in blueprint.commands.values() if c.event == "job.expired"), "")
+    names = [keys.meta(zone), keys.job(zone, job), keys.offers(zone, job), keys.due(zone), keys.log(zone)]
+    told = blueprint.audience("job.expired")
+    grace_ms = round(blueprint.dispatch.grace_s * 1000)
+    bids_told = blueprint.audience("bid.closed")
+    args: list[str | int] = [entry, engine.plans.goal(blueprint, to), told, bids_told, grace_ms, lease_ms(engine)]
+    await engine.store.call(zone, "job_expire", names, args)
+
+
+async def _lease(engine: Engine, zone: Zone, _: str, rest: str) -> None:
+    technician = TechnicianId(UserId(rest))
+    names = [
+        keys.meta(zone),
+        keys.technician(zone, technician),
+        keys.seen(zone),
+        keys.log(zone),
+        keys.request(zone, technician, "lease"),  # never written: a sweep has no request key
+    ]
+    args: list[str | int] = [technician, "engine", "", "", "lease", lease_ms(engine), status_words(engine)]
+    await engine.store.call(zone, "technician_offline", names, args)
+
+
+async def _forget(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
+    principal, _, reference = rest.partition(":")
+    names = [keys.meta(zone), keys.reference(zone, UserId(principal)), keys.due(zone)]
+    await engine.store.call(zone, "reference_forget", names, [entry, reference])
+
+
+Doer = Callable[["Engine", Zone, str, str], Awaitable[None]]
+
+DO: dict[str, Doer] = {
+    "wave": _wave,
+    "opens": _opens,
+    "offers": _offers,
+    "match": _match,
+    "allocate": _allocate,
+    "expire": _expire,
+    "timer": timers.fire,
+    "lease": _lease,
+    "forget": _forget,
+}

@@ -1,0 +1,190 @@
+"""Changing what was booked, as far as the blueprint's edit table lets the job be changed in its state.
+
+The text of a job's record is made here, not in Lua: the job is read, the change merged into it and judged, and the
+script takes it if the job is still at the version that was read. Where it has moved on, it is read again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from engine import catalogue, jobs, requests
+from engine.clock import now_ms
+from engine.errors import (
+    FieldError,
+    Forbidden,
+    IllegalTransition,
+    Invalid,
+    NotEditable,
+    NotFound,
+    PriceLocked,
+    Refused,
+    Unavailable,
+    VersionConflict,
+)
+from engine.events import iso, ms_of
+from engine.requests import Outcome, located
+from engine.rules import documents, editing
+from engine.rules.lifecycle import Blueprint
+from engine.steps import Ask
+from engine.store import keys
+from engine.store.connection import Done
+from engine.technicians import check_mappable
+from engine.types import OPS, Principal, ServiceId
+
+if TYPE_CHECKING:
+    from engine.runtime import Engine
+
+TRIES = 16
+PAST_MS = 60_000
+"""How far in the past a job may be scheduled: clocks differ."""
+PLACE = frozenset({"service", "lat", "lon"})
+"""What decides where a technician is looked for."""
+
+
+class Draft(msgspec.Struct, frozen=True):
+    """A job with the change merged into it, as of ``version``. ``changed`` are the fields that differ."""
+
+    blueprint: Blueprint
+    status: str
+    version: int
+    members: dict[str, Any]
+    amount: int
+    changed: list[str]
+    refused: list[str]
+    denied: editing.Denied
+
+
+async def edit(
+    engine: Engine,
+    caller: Principal,
+    job_id: str,
+    change: dict[str, Any],
+    *,
+    version: int | None = None,
+    key: str | None = None,
+    trace: str = "",
+) -> Outcome:
+    """Change the fields of ``change`` (``scheduled_for`` in ms since the Unix epoch); what is so already is no change.
+
+    Raises Forbidden, NotFound for a job that is not the caller's, NotEditable or PriceLocked naming the fields, Frozen,
+    Invalid, ServiceInactive, VersionConflict with the present job, ReusedKey.
+    """
+    if caller.role not in OPS and caller.role not in ("customer", "service"):
+        raise Forbidden("Its customer changes a job, and ops or the service that booked it for him")
+    zone, job = located(job_id)
+    mark = requests.fingerprint("edit", job, [version, change])
+    ask = Ask(zone, job, caller, requests.checked_key(key), mark, trace)
+    for _ in range(TRIES):
+        draft = await _drafted(engine, ask, change)
+        try:
+            done = await _send(engine, ask, draft, version)
+        except VersionConflict as error:
+            if error.reply[:1] == [b"seen"]:
+                continue
+            error.extra["job"] = msgspec.Raw(await jobs.present(engine, ask))
+            raise
+        except (NotEditable, PriceLocked) as error:
+            error.errors = [FieldError(f"/{field}", "Not to be changed in this state") for field in draft.refused]
+            raise
+        except Invalid as error:
+            if type(error) is Invalid:
+                error.errors = [FieldError("/service", "Its technician does not do it")]
+            raise
+        engine.wake.set()
+        return await _answer(engine, ask, draft, done)
+    raise Unavailable("The job changes faster than it can be edited")
+
+
+async def _answer(engine: Engine, ask: Ask, draft: Draft, done: Done) -> Outcome:
+    if len(done.rest) > 1:
+        shown = done.rest[1]
+    else:
+        shown = await requests.job_at(engine, ask.zone, done) or await jobs.present(engine, ask)
+    return await jobs.answer(engine, ask, shown, jobs.actions(ask.caller, draft.blueprint, shown), None, done)
+
+
+async def _drafted(engine: Engine, ask: Ask, change: dict[str, Any]) -> Draft:
+    fields = ("bp", "status", "version", "amount", "full", "price_locked")
+    found = await engine.store.run("HMGET", keys.job(ask.zone, ask.job), *fields)
+    bp, status, version, amount, full, locked = (part or b"" for part in found)
+    if not bp:
+        raise NotFound("No such job")
+    blueprint, members = engine.blueprints.of(bp.decode()), documents.members(full)
+    if blueprint.key != bp.decode():
+        raise IllegalTransition("The job's blueprint is not known here")
+    before = {**members, "amount": int(amount)}
+    wanted = {name: _as_told(name, value) for name, value in change.items()}
+    changed = [name for name, value in wanted.items() if value != before[name]]
+    try:
+        judged = [*changed, *await _repriced(engine, before, wanted, changed)]
+    except Refused:
+        # Given already, the first verdict stands, whatever has become of the service since.
+        done = await requests.remembered(engine, ask.zone, ask.caller, ask.key, ask.mark)
+        if done is None or not done.seq:
+            raise
+        judged = changed
+    state = status.decode()
+    after = {**before, **wanted}
+    return Draft(
+        blueprint,
+        state,
+        int(version),
+        after,
+        after.pop("amount"),
+        changed,
+        editing.refused(blueprint, state, judged, locked=locked == b"1"),
+        editing.denied(blueprint, state, judged, locked=locked == b"1"),
+    )
+
+
+def _as_told(name: str, value: Any) -> Any:
+    return iso(value) if name == "scheduled_for" and value is not None else value
+
+
+async def _repriced(engine: Engine, before: dict[str, Any], wanted: dict[str, Any], changed: list[str]) -> list[str]:
+    """Check what the values name. Another service may have another pricing, and that changes the price as well."""
+    if PLACE & set(changed) - {"service"}:
+        check_mappable(wanted.get("lat", before["lat"]), wanted.get("lon", before["lon"]))
+    when = wanted.get("scheduled_for") if "scheduled_for" in changed else None
+    if when is not None and ms_of(when) < now_ms() - PAST_MS:
+        raise Invalid(errors=[FieldError("/scheduled_for", "In the past")])
+    if "service" not in changed:
+        return []
+    service = await catalogue.active_service(engine, ServiceId(wanted["service"]))
+    if service.pricing == before["pricing"]:
+        return []
+    wanted["pricing"] = service.pricing
+    return [] if "amount" in changed else ["amount"]
+
+
+async def _send(engine: Engine, ask: Ask, draft: Draft, version: int | None) -> Done:
+    zone, blueprint, members = ask.zone, draft.blueprint, draft.members
+    names = [keys.meta(zone), keys.job(zone, ask.job), keys.offers(zone, ask.job), keys.causes(zone, ask.job)]
+    moved = {name for name in draft.changed if name in PLACE}
+    when = members["scheduled_for"]
+    return await engine.store.call(
+        zone,
+        "job_edit",
+        [*names, keys.log(zone), ask.request()],
+        [
+            ask.actor,
+            *(ask.key, ask.mark, ask.trace, "" if version is None else version),
+            blueprint.key,
+            draft.version,
+            draft.denied,
+            msgspec.json.encode(draft.changed),
+            documents.whole(members),
+            documents.public(members),
+            members["service"],
+            members["lat"],
+            members["lon"],
+            draft.amount,
+            "time" if "scheduled_for" in draft.changed else "place" if moved else "",
+            0 if when is None else max(0, ms_of(when) - round(blueprint.dispatch.lead_s * 1000)),
+            engine.plans.life_ms(blueprint, draft.status),
+            blueprint.audience("job.updated") or "customer holder ops",
+        ],
+    )

@@ -1,0 +1,125 @@
+"""Another price than was agreed: one side of a job proposes it, the other accepts or rejects it.
+
+One proposal is open at a time, kept with the job. It is to the technician who held the job then: if he leaves, it is
+void. In which states a price may be proposed is the blueprint's; once the price is locked there is nothing to propose.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from engine import codes, jobs, requests
+from engine.errors import Duplicate, Forbidden, Indeterminate, NotFound, VersionConflict
+from engine.requests import located
+from engine.steps import Ask
+from engine.store import keys
+from engine.types import Principal, is_id, new_id
+
+if TYPE_CHECKING:
+    from engine.runtime import Engine
+
+Answer = Literal["accepted", "rejected"]
+EVENTS: dict[str, str] = {"open": "price.proposed", "accepted": "price.changed", "rejected": "price.rejected"}
+PARTIES = "customer holder ops"
+"""Who hears of it where the blueprint does not say."""
+
+
+class Dealt(msgspec.Struct, frozen=True):
+    """What a command about a price came to: JSON of the proposal and of the job as the caller may see it."""
+
+    proposal: msgspec.Raw
+    job: msgspec.Raw
+    version: int
+    repeated: bool
+    key: str
+
+
+class _Told(msgspec.Struct):
+    proposal: msgspec.Raw
+    job: msgspec.Raw
+
+
+_told = msgspec.json.Decoder(_Told)
+
+
+async def propose(
+    engine: Engine,
+    caller: Principal,
+    job_id: str,
+    amount: int,
+    *,
+    reason: str | None = None,
+    version: int | None = None,
+    key: str | None = None,
+    trace: str = "",
+) -> Dealt:
+    """Propose ``amount`` (minor units; by the hour: the rate) to the other side.
+
+    Raises Forbidden for who is no participant by role, NotFound for another's job, IllegalTransition where none may be
+    proposed, PriceLocked, Duplicate while one is open, Frozen, VersionConflict with the present job, ReusedKey.
+    """
+    ask = _ask(caller, job_id, "propose", key, trace, amount, reason, version)
+    name = new_id("prc")
+    text = b"" if reason is None else msgspec.json.encode(reason)
+    try:
+        return await _deal(engine, ask, "price_propose", version, [name, amount, text], "open")
+    except Duplicate as error:
+        raise Duplicate("A proposal is open: it is answered first", repeated=error.repeated) from error
+
+
+async def answer(
+    engine: Engine,
+    caller: Principal,
+    job_id: str,
+    proposal: str,
+    given: Answer,
+    *,
+    version: int | None = None,
+    key: str | None = None,
+    trace: str = "",
+) -> Dealt:
+    """Accept the other side's proposal, which then is the job's amount, or reject it.
+
+    Raises Forbidden for who made it, NotFound for what is not the job's last proposal, IllegalTransition where it was
+    answered otherwise or is void, and the rest as ``propose``.
+    """
+    if not is_id(proposal):
+        raise NotFound("No such proposal")
+    ask = _ask(caller, job_id, given, key, trace, proposal, version)
+    try:
+        return await _deal(engine, ask, "price_answer", version, [proposal, given], given)
+    except Forbidden as error:
+        raise Forbidden("The other side answers", repeated=error.repeated) from error
+
+
+def _ask(caller: Principal, job_id: str, verb: str, key: str | None, trace: str, *arguments: object) -> Ask:
+    if caller.role not in ("customer", "technician"):
+        raise Forbidden("The price is between the customer and the technician")
+    zone, job = located(job_id)
+    mark = requests.fingerprint(f"price_{verb}", job, arguments)
+    return Ask(zone, job, caller, requests.checked_key(key), mark, trace)
+
+
+async def _deal(
+    engine: Engine, ask: Ask, script: str, version: int | None, args: list[str | int | bytes], status: str
+) -> Dealt:
+    zone, blueprint = ask.zone, await jobs.blueprint_of(engine, ask.zone, ask.job)
+    names = [keys.meta(zone), keys.job(zone, ask.job), keys.causes(zone, ask.job), keys.log(zone), ask.request()]
+    head = [ask.actor, ask.key, ask.mark, ask.trace, "" if version is None else version, blueprint.key]
+    states = f" {' '.join(blueprint.price.propose)} "
+    told = blueprint.audience(EVENTS[status]) or PARTIES
+    try:
+        done = await engine.store.call(zone, script, names, [*head, *args, states, told])
+    except VersionConflict as error:
+        error.extra["job"] = msgspec.Raw(await jobs.present(engine, ask))
+        raise
+    data = await requests.told_at(engine, zone, done.seq)
+    if data is None:
+        raise Indeterminate("Done, but its answer cannot be read any more")
+    found = _told.decode(data)
+    shown = bytes(found.job)
+    job = jobs.with_actions(shown, jobs.actions(ask.caller, blueprint, shown))
+    job = await codes.shown(engine, ask.caller, job)
+    return Dealt(found.proposal, msgspec.Raw(job), done.version, done.repeated, ask.key)

@@ -1,0 +1,31 @@
+"""What of a job may be changed in which state, by its blueprint's edit table."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Literal
+
+from engine.rules.lifecycle import Blueprint
+from engine.rules.vocabulary import EDITABLE
+
+PRICE = frozenset({"amount", "currency"})
+
+Denied = Literal["", "field", "price"]
+
+
+def denied(blueprint: Blueprint, status: str, fields: Collection[str], *, locked: bool) -> Denied:
+    """Why these fields may not be changed: ``price`` where it is the price alone, which is locked, or of which only a
+    proposal may make another.
+    """
+    wrong = refused(blueprint, status, fields, locked=locked)
+    if not wrong:
+        return ""
+    bound = locked or status in blueprint.price.propose
+    return "price" if bound and PRICE.issuperset(wrong) else "field"
+
+
+def refused(blueprint: Blueprint, status: str, fields: Collection[str], *, locked: bool) -> list[str]:
+    """Those of the fields that may not be changed now."""
+    table = blueprint.edit.get(status, ())
+    allowed = EDITABLE if "*" in table else frozenset(table)
+    return [field for field in fields if field not in allowed or (locked and field in PRICE)]

@@ -1,0 +1,132 @@
+"""What the engine says by itself, and to whom: the words that a blueprint may use beside its own.
+
+The events that only a blueprint's commands give rise to (``job.accepted``, ``job.started``, …) are not here: their
+names are the blueprint's to choose, within ``job.``.
+"""
+
+from __future__ import annotations
+
+from engine.rules.lifecycle import Blueprint
+
+AUDIENCES = frozenset(
+    (
+        *("customer", "holder", "customers", "technicians", "ops", "managers", "service", "mediator"),
+        *("onboarding_manager", "ops_manager", "admin"),
+    )
+)
+"""The words of an event's ``to``: the parties of the job, and roles."""
+PARTIES = frozenset({"customer", "holder"})
+
+EDITABLE = frozenset(
+    (
+        *("service", "lat", "lon", "address", "postal_code", "amount", "currency", "notes", "scheduled_for"),
+        "metadata",
+    )
+)
+"""What of a job may be changed after it was booked."""
+
+OUTCOMES = frozenset({"resume", "cancel", "complete"})
+"""How a dispute may end."""
+
+CLOSINGS = frozenset({"taken", "cancelled", "expired", "withdrawn", "reassigned"})
+"""The reasons of ``offer.closed``."""
+
+ROUTES = frozenset({"respond", "commands", "bids", "payments", "ratings", "disputes"})
+"""What ``POST /v1/jobs/{id}/…`` means something else by than a command."""
+
+STEPS = {
+    "offer.declined": "refuse",
+    "bid.created": "bid",
+    "bid.closed": "withdraw",
+    "payment.received": "capture",
+    "job.updated": "reissue",
+}
+"""The events that are the engine's but for one thing that commands do."""
+
+_JOB = frozenset(
+    (
+        *("id", "zone", "blueprint", "status", "phase", "version", "customer", "technician", "service", "lat", "lon"),
+        *("address", "postal_code", "amount", "currency", "pricing", "notes", "scheduled_for", "reference", "metadata"),
+        *("created_at", "updated_at", "at", "expires_at", "room", "frozen"),
+    )
+)
+_CONTACT = frozenset({"id", "name", "rating", "phone", "lat", "lon"})
+_ID = frozenset({"id"})
+_ANY: frozenset[str] = frozenset()
+
+Members = dict[str, frozenset[str]]
+"""The members of an event's data, each with its own; none stands for a plain value or for whatever was given."""
+
+_PARTY: Members = {"customer": frozenset({"id", "name", "phone"}), "technician": frozenset({"id", "name", "rating"})}
+_STEP: Members = {
+    **dict.fromkeys(("from", "to", "command", "reason", "occurred_at"), _ANY),
+    "job": _JOB,
+    "actor": frozenset({"id", "role"}),
+}
+_LATE: Members = {"job": _ID, "since": _ANY, "step": _ANY}
+_OFFER: Members = {"offer": frozenset({"job", "status", "wave", "offered_at", "expires_at"})}
+_BID: Members = {"bid": _ANY, "job": _ID}
+_PRICE: Members = {"proposal": _ANY, "job": _JOB}
+_PAYMENT: Members = {"payment": _ANY, "job": _JOB}
+_CODE: Members = {"job": _ID, "technician": _ID, "purpose": _ANY}
+_ROOM: Members = {"room": _ANY, "user": _ANY, "n": _ANY}
+
+CHAT: dict[str, Members] = {
+    **dict.fromkeys(("room.opened", "room.joined", "room.left", "room.closed", "room.read"), _ROOM),
+    "mediator.invited": _ROOM,
+    "message.created": {"message": _ANY},
+}
+"""What rooms will say: a blueprint can name it already, since a name given later would need another version."""
+
+ENGINE: dict[str, Members] = {
+    "job.created": {"job": _JOB, "changed": _ANY},
+    "job.updated": {"job": _JOB, "changed": _ANY},
+    "job.searching": {"job": _ID, **dict.fromkeys(("wave", "asked", "declined", "radius_m", "next_at"), _ANY)},
+    **dict.fromkeys(("job.late", "job.stalled", "job.dark", "job.unfilled"), _LATE),
+    **dict.fromkeys(("offer.created", "offer.updated"), _OFFER),
+    "offer.closed": {"job": _ID, "reason": _ANY, "message": _ANY},
+    **dict.fromkeys(("bid.created", "bid.accepted", "bid.closed"), _BID),
+    **dict.fromkeys(("price.proposed", "price.changed", "price.rejected"), _PRICE),
+    **dict.fromkeys(("payment.requested", "payment.received", "payment.refunded", "payment.failed"), _PAYMENT),
+    **dict.fromkeys(("code.failed", "code.locked"), _CODE),
+    **CHAT,
+    "technician.reviewed": {"technician": _ID, **dict.fromkeys(("kyc", "account", "reason"), _ANY)},
+    "technician.status": {"technician": _ID, "online": _ANY, "reason": _ANY, "job": _ID},
+    "notification": dict.fromkeys(("id", "kind", "title", "body", "job"), _ANY),
+    "position": dict.fromkeys(("job", "lat", "lon", "at", "age_s", "stale", "heading"), _ANY),
+}
+"""The events that come without a command of the blueprint, and what they hold (PROTOCOL §5)."""
+
+
+def members(blueprint: Blueprint, event: str) -> Members | None:
+    """What an event of this blueprint holds; None where it never comes. What only some of the commands that it tells
+    of bring with them is left out.
+    """
+    if event in ENGINE:
+        return ENGINE[event]
+    does = {command.does for command in blueprint.commands.values() if command.event == event}
+    if event == "offer.declined" and does:
+        return {"job": _JOB, "technician": _ID, "reason": _ANY}
+    if event == "job.unassigned" and any(command.does == "assign" for command in blueprint.commands.values()):
+        return _STEP
+    if not does:
+        return None
+    return {**_STEP, "technician": _CONTACT} if does <= {"take", "assign", "award"} else _STEP
+
+
+def holds(found: Members, path: str) -> bool:
+    """Whether ``job.customer.name`` and the like leads to something in such an event."""
+    head, *rest = path.split(".")
+    if head not in found:
+        return False
+    if not rest or not found[head]:
+        return True
+    if rest[0] not in found[head]:
+        return False
+    inner = _PARTY.get(rest[0]) if head == "job" else None
+    return len(rest) == 1 or (inner is not None and rest[1] in inner) or rest[0] in ("at", "metadata")
+
+
+def whole_job(found: Members) -> bool:
+    """Whether such an event holds all of its job, as notices need it."""
+    return found.get("job") == _JOB

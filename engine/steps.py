@@ -1,0 +1,230 @@
+"""How each kind of step reaches its script: the keys and arguments, and what has to be known beforehand.
+
+What a command does (``does`` in its blueprint) decides which script does it. The claim is spelt out word by word, since
+it is what everybody waits for; all others send their plan as JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from engine import codes
+from engine.clock import now_ms
+from engine.errors import (
+    AccountNotApproved,
+    FieldError,
+    Invalid,
+    KycNotApproved,
+    ProfileIncomplete,
+    StaleCode,
+    WrongCode,
+)
+from engine.events import iso
+from engine.rules.lifecycle import Blueprint, Does
+from engine.rules.plans import Plan
+from engine.store import keys
+from engine.store.connection import Done
+from engine.technicians import lease_ms
+from engine.types import JobId, Principal, RequestKey, TechnicianId, UserId, Zone, is_id, new_dispute_id
+
+if TYPE_CHECKING:
+    from engine.runtime import Engine
+
+
+AHEAD_MS = 60_000
+"""How far ahead of ours a client's clock may be."""
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """A command with its arguments. ``version`` makes it conditional; ``occurred_at`` is ms since the Unix epoch;
+    ``technician`` is who is to do the job, ``force`` gives it to him though he has not the service or the room;
+    ``dispute`` is the one that is to be resolved.
+    """
+
+    command: str
+    version: int | None = None
+    reason: str | None = None
+    code: str | None = None
+    amount: int | None = None
+    occurred_at: int | None = None
+    technician: str | None = None
+    force: bool = False
+    dispute: str | None = None
+
+    def arguments(self) -> list[Any] | None:
+        """What tells this step from another one under the same key; None where it has no arguments."""
+        rest = [self.version, self.reason, self.code, self.amount, self.occurred_at]
+        if self.technician is not None or self.force:
+            rest += [self.technician, self.force]
+        if self.dispute is not None:
+            rest.append(self.dispute)
+        return rest if any(argument is not None for argument in rest) else None
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """One command on its way: what every step's script is given."""
+
+    zone: Zone
+    job: JobId
+    caller: Principal
+    key: RequestKey
+    mark: str
+    trace: str
+
+    @property
+    def actor(self) -> str:
+        """As the log names the caller."""
+        return f"{self.caller.role}:{self.caller.id}"
+
+    def request(self) -> str:
+        """The key of the verdict on this command."""
+        return keys.request(self.zone, self.caller.id, self.key)
+
+    def head(self, step: Step) -> list[str | int | bytes]:
+        """The arguments that all steps' scripts begin with, from the key on."""
+        return [self.key, self.mark, self.trace, "" if step.version is None else step.version]
+
+
+Sender = Callable[["Engine", Ask, Blueprint, Plan, Step], Awaitable[Done]]
+
+
+async def send(engine: Engine, ask: Ask, blueprint: Blueprint, plan: Plan, step: Step) -> Done:
+    """Take the step. Raises as ``jobs.command``."""
+    if step.occurred_at is not None:
+        step = msgspec.structs.replace(step, occurred_at=not_ahead(step.occurred_at))
+    return await SENDERS.get(plan.spec.does, _move)(engine, ask, blueprint, plan, step)
+
+
+async def give(
+    engine: Engine, zone: Zone, job: JobId, blueprint: Blueprint, plan: Plan, entry: str, entered: str, *, reason: str
+) -> Done:
+    """The engine gives a command, as due work ``entry`` that the script takes away in the same step. Nothing happens
+    where the job has left the state that it ``entered`` at that version.
+    """
+    args = {"entry": entry, "entered": entered, "lease": lease_ms(engine), "reason": f'"{reason}"'}
+    names = [keys.meta(zone), keys.job(zone, job), keys.offers(zone, job), keys.causes(zone, job), keys.log(zone)]
+    unused = keys.request(zone, UserId("engine"), "due")  # never written: due work has no request key
+    given: list[str | bytes] = ["engine", "", "", "", "", blueprint.key, plan.body, msgspec.json.encode(args)]
+    return await engine.store.call(zone, "job_step", [*names, unused], given)
+
+
+def not_ahead(occurred_at: int) -> int:
+    """When something happened, by its client's clock: never later than now. Raises Invalid for more than a clock that
+    is a little fast.
+    """
+    now = now_ms()
+    if occurred_at > now + AHEAD_MS:
+        raise Invalid(errors=[FieldError("/occurred_at", "In the future")])
+    return min(occurred_at, now)
+
+
+def told(step: Step, **more: Any) -> bytes:
+    """The arguments that this call brings, as scripts take them; ``reason`` is encoded once, here."""
+    args = dict(more)
+    if step.reason is not None:
+        args["reason"] = msgspec.json.encode(step.reason).decode()
+    if step.occurred_at is not None:
+        args["occurred_at"] = iso(step.occurred_at)
+    if step.force:
+        args["force"] = True
+    return msgspec.json.encode(args)
+
+
+def _job_keys(ask: Ask) -> list[str]:
+    zone, job = ask.zone, ask.job
+    return [keys.meta(zone), keys.job(zone, job), keys.offers(zone, job), keys.causes(zone, job)]
+
+
+async def _take(engine: Engine, ask: Ask, blueprint: Blueprint, plan: Plan, step: Step) -> Done:
+    zone, technician = ask.zone, TechnicianId(ask.caller.id)
+    return await engine.store.call(
+        zone,
+        "job_claim",
+        [*_job_keys(ask), keys.technician(zone, technician), keys.log(zone), ask.request()],
+        [
+            technician,
+            *ask.head(step),
+            blueprint.key,
+            plan.name,
+            plan.froms,
+            plan.goal,
+            plan.spec.event,
+            plan.told,
+            plan.tech_told,
+            round(blueprint.dispatch.grace_s * 1000),
+            lease_ms(engine),
+        ],
+    )
+
+
+async def _refuse(engine: Engine, ask: Ask, blueprint: Blueprint, plan: Plan, step: Step) -> Done:
+    zone, technician = ask.zone, TechnicianId(ask.caller.id)
+    names = [*_job_keys(ask), keys.technician_offers(zone, technician), keys.log(zone), ask.request()]
+    head = [technician, *ask.head(step), blueprint.key]
+    if plan.goal:
+        return await engine.store.call(zone, "offer_refuse", names, [*head, plan.body, told(step), lease_ms(engine)])
+    reason = msgspec.json.encode(step.reason) if step.reason is not None else b""
+    return await engine.store.call(zone, "offer_decline", names, [*head, plan.told, reason, lease_ms(engine)])
+
+
+async def _move(engine: Engine, ask: Ask, blueprint: Blueprint, plan: Plan, step: Step) -> Done:
+    names = [*_job_keys(ask), keys.log(ask.zone), ask.request()]
+    head = [ask.actor, *ask.head(step), blueprint.key, plan.body]
+    if not plan.spec.code:
+        more = _dispute(ask, plan, step)
+        return await engine.store.call(ask.zone, "job_step", names, [*head, told(step, **more)])
+    if step.code is None:
+        raise Invalid(errors=[FieldError("/code", f"Required: the {plan.spec.code} code")])
+    while True:
+        found = await codes.compared(engine, ask.zone, ask.job, plan.spec.code, step.code)
+        try:
+            return await engine.store.call(ask.zone, "job_step", names, [*head, told(step, **found)])
+        except StaleCode:  # issued anew between looking and stepping: look again
+            continue
+        except WrongCode as error:
+            error.extra["attempts_left"] = int(error.reply[0]) if error.reply else 0
+            raise
+
+
+def _dispute(ask: Ask, plan: Plan, step: Step) -> dict[str, str]:
+    """What a step that opens or resolves a dispute brings along: its members, see lua/lib/dispute.lua."""
+    by = {"id": ask.caller.id, "role": ask.caller.role}
+    if plan.spec.does == "freeze":
+        if step.reason is None:
+            raise Invalid(errors=[FieldError("/reason", "Required: what the dispute is about")])
+        dispute = new_dispute_id(ask.zone)
+        members: dict[str, Any] = {"id": dispute, "job": ask.job, "by": by, "reason": step.reason}
+        return {"dispute": dispute, "told": _members(members)}
+    if plan.spec.does == "thaw":
+        members = {"outcome": plan.spec.resolves, "note": step.reason, "mediator": by}
+        return {"told": _members(members), **({"dispute": step.dispute} if step.dispute else {})}
+    return {}
+
+
+def _members(thing: dict[str, Any]) -> str:
+    """JSON without its braces, to be joined with what a script adds."""
+    return msgspec.json.encode(thing)[1:-1].decode()
+
+
+async def _assign(engine: Engine, ask: Ask, blueprint: Blueprint, plan: Plan, step: Step) -> Done:
+    zone = ask.zone
+    if step.technician is None or not is_id(step.technician):
+        raise Invalid(errors=[FieldError("/technician", "Required: who is to do the job")])
+    technician = TechnicianId(UserId(step.technician))
+    names = [*_job_keys(ask), keys.technician(zone, technician), keys.log(zone), ask.request()]
+    args = [technician, ask.actor, *ask.head(step), blueprint.key, plan.body, told(step)]
+    try:
+        return await engine.store.call(zone, "job_assign", names, args)
+    except (ProfileIncomplete, KycNotApproved, AccountNotApproved) as error:
+        raise Invalid(errors=[FieldError("/technician", f"Cannot take jobs: {error.code}")]) from error
+    except Invalid as error:
+        if error.errors:
+            raise
+        raise Invalid(errors=[FieldError("/technician", "Not here, or without the service")]) from error
+
+
+SENDERS: dict[Does, Sender] = {"take": _take, "refuse": _refuse, "assign": _assign}
+"""All others are moves."""

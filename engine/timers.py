@@ -1,0 +1,68 @@
+"""What happens by itself while a job is in a state: warnings, commands that the engine gives, and the watchdog.
+
+Due work `timer:<job>:<entered>:<name>`, made by lua/lib/job.lua when the state is entered: ``name`` is the timer's
+index in the blueprint's state, or ``w`` for the watchdog. `entered` is the version at which the state was entered, so
+that a timer of a state that the job has left, even if it came back to it since, does nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from engine import steps
+from engine.rules.lifecycle import Blueprint, Watch
+from engine.rules.plans import WATCH_EVERY_S
+from engine.store import keys
+from engine.types import JobId, Zone
+
+if TYPE_CHECKING:
+    from engine.runtime import Engine
+
+
+async def fire(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
+    """Do what a timer is for. Where the job has moved on, the script only takes the entry away."""
+    text, entered, name = rest.split(":")
+    job = JobId(text)
+    bp, status = await engine.store.run("HMGET", keys.job(zone, job), "bp", "status")
+    blueprint = engine.blueprints.of((bp or b"").decode())
+    state = blueprint.states.get((status or b"").decode())
+    if name == "w" and state is not None and state.watch is not None:
+        await _watch(engine, zone, entry, job, entered, blueprint, state.watch)
+        return
+    timers = state.timers if state is not None else ()
+    timer = timers[int(name)] if name.isdigit() and int(name) < len(timers) else None
+    plan = engine.plans.of(blueprint, timer.command) if timer else None
+    if plan is not None:
+        await steps.give(engine, zone, job, blueprint, plan, entry, entered, reason="timer")
+        return
+    names = [keys.meta(zone), keys.job(zone, job), keys.due(zone), keys.log(zone)]
+    step = timer.warn if timer else ""
+    await engine.store.call(zone, "job_late", names, [entry, entered, step, blueprint.audience("job.late")])
+
+
+async def _watch(
+    engine: Engine, zone: Zone, entry: str, job: JobId, entered: str, blueprint: Blueprint, watch: Watch
+) -> None:
+    names = [keys.meta(zone), keys.job(zone, job), keys.due(zone), keys.log(zone)]
+    done = await engine.store.call(
+        zone,
+        "job_watch",
+        names,
+        [
+            entry,
+            entered,
+            round(watch.still_s * 1000),
+            watch.still_m,
+            watch.away_m,
+            round(watch.dark_s * 1000),
+            round(watch.grace_s * 1000),
+            round(WATCH_EVERY_S * 1000),
+            blueprint.audience("job.stalled"),
+            blueprint.audience("job.dark"),
+        ],
+    )
+    if watch.release and done.rest[0] == b"over":
+        leaves = (n for n, spec in blueprint.commands.items() if spec.does == "release" and "engine" in spec.by)
+        plan = engine.plans.of(blueprint, next(leaves, ""))
+        if plan is not None:
+            await steps.give(engine, zone, job, blueprint, plan, entry, entered, reason="watchdog")

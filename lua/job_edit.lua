@@ -1,0 +1,70 @@
+--[[ job_edit: what was booked is changed. The caller merged the change into the job as of version `seen` and judged it
+(`denied`: `field`, `price` or nothing); where the job has moved on since, he looks again. `anew`: `place` or `time`
+where a technician has to be looked for elsewhere, or from `release` (ms) on for `life` ms.
+KEYS    meta  job  offers  causes  log  req
+ARGV    epoch  actor  key  fingerprint  trace  if_version  bp  seen  denied  changed  full  pub  service  lat  lon  amount  anew  release  life  told
+OK      seq  version  job_id  job
+ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  VERSION_CONFLICT  FROZEN  NOT_EDITABLE  PRICE_LOCKED  INVALID
+EMITS   job.updated  offer.updated  offer.closed
+TOUCHES {z}:tech:*  {z}:tech:*:offers  {z}:demand:*  {z}:wide:*  {z}:due  (same slot, names known only inside)
+]]
+--- @include "lib/enter"
+--- @include "lib/verdict"
+--- @include "lib/job"
+--- @include "lib/public"
+--- @include "lib/relation"
+--- @include "lib/seeking"
+--- @include "lib/updating"
+--- @include "lib/told"
+--- @include "lib/audience"
+--- @include "lib/append"
+local meta, job, offers, causes, log, req = unpack(KEYS)
+local epoch, actor, key, fingerprint, trace, if_version, bp, seen, denied, changed, full, pub, service, lat, lon, amount,
+  anew, release, life, told = unpack(ARGV)
+local z = enter(meta, epoch)
+if not z then return {'STALE_EPOCH'} end
+local again = remembered(req, fingerprint, causes)
+if again then return again end
+local j = job_load(job)
+local booked = redis.call('HGET', job, 'owner') == actor and string.sub(actor, 1, 8) == 'service:'
+if not j or not (booked or related(j, actor, 'customer ops')) then return refuse(req, fingerprint, 'NOT_FOUND') end
+if tonumber(seen) ~= j.version then return {'VERSION_CONFLICT', '0', 'seen'} end
+if j.frozen ~= '' then return refuse(req, fingerprint, 'FROZEN') end
+if denied == 'field' then return refuse(req, fingerprint, 'NOT_EDITABLE') end
+if denied == 'price' then return refuse(req, fingerprint, 'PRICE_LOCKED') end
+if if_version ~= '' and tonumber(if_version) ~= j.version then return refuse(req, fingerprint, 'VERSION_CONFLICT') end
+if changed == '[]' then return {'OK', '0', 0, j.version, j.id, job_full(j)} end
+-- Who has the job, or alone was asked for it, must be able to do what it has become.
+local who = j.holder ~= '' and j.holder or asked_alone(j, offers)
+if service ~= j.service and who and not serves(z, who, service) then
+  return refuse(req, fingerprint, 'INVALID')
+end
+
+local sought = seeks(j)
+local elsewhere = sought and anew ~= '' and j.mode ~= 'direct'
+if elsewhere then
+  seeking_ends(z, j)
+  redis.call('ZREM', z.tag .. 'wide:' .. j.service, j.id)
+end
+redis.call('HSET', job, 'full', full, 'pub', pub, 'service', service, 'lat', lat, 'lon', lon)
+j.full, j.pub, j.service, j.amount = full, pub, service, amount
+local now = job_move(z, j, nil)
+if elsewhere then
+  local at = seeking_from(z, j, tonumber(release))
+  local left = anew == 'time' and tonumber(life) or j.expires > 0 and math.max(1, j.expires - at) or 0
+  seeking_elsewhere(z, j, at, left)
+end
+j.last = 'edit ' .. actor .. ' ' .. string.format('%.0f', z.seq + 1)
+job_save(j)
+remember(req, fingerprint, z.seq + 1, j.version, j.id, 600000, causes)
+local shown, cause = job_full(j, now), key .. ':' .. fingerprint
+local function tell(to, document)
+  return append(z, log, {type = 'job.updated', to = to, actor = actor, bp = bp, cause = cause, trace = trace,
+    data = '{"job":' .. document .. ',"changed":' .. changed .. step_told(j, j.status, {command = 'edit'}, {}, actor) .. '}'})
+end
+local seq = tell(audience(string.gsub(told, ' ?technicians', ''), j), shown)
+-- Technicians at large get an event of their own, with what they may see.
+if string.find(told, 'technicians', 1, true) then tell('role:technician', job_public(j)) end
+if sought then for _, event in ipairs(offers_updated(z, j, offers)) do append(z, log, event) end end
+leave(z)
+return {'OK', '0', seq, j.version, j.id, shown}

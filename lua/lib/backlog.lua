@@ -1,0 +1,19 @@
+-- What is due, oldest first: all of it, or where that is more than three pages, the oldest page, the newest, and one
+-- in between that moves on with every look. Thousands of one class (a city that comes online at once) thus do not
+-- hide what fell due after them, nor, for long, what lies amid them. A queue for each class would be exact, but
+-- every script that makes or moves due work would have to keep it.
+local function backlog(z, meta, due, page)
+  local ready = redis.call('ZCOUNT', due, '-inf', z.now)
+  if ready == 0 then return {} end
+  if ready <= 3 * page then return redis.call('ZRANGE', due, 0, ready - 1) end
+  local at = tonumber(redis.call('HGET', meta, 'look')) or 0
+  if at < page or at >= ready - page then at = page end
+  redis.call('HSET', meta, 'look', at + page * 3 / 4) -- a quarter less: what is taken now draws the rest nearer
+  local met, found = {}, {}
+  for _, first in ipairs({0, ready - page, at}) do
+    for _, entry in ipairs(redis.call('ZRANGE', due, first, first + page - 1)) do
+      if not met[entry] then met[entry], found[#found + 1] = true, entry end
+    end
+  end
+  return found
+end

@@ -1,0 +1,66 @@
+"""What is agreed and paid over a job, in the manner of server/shapes.py: bids, proposals of a price, payments."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from engine.types import Role
+from server.shapes import Person, Shape
+
+
+class Actor(Shape):
+    """Who did it; ``engine`` where nobody did."""
+
+    id: str
+    role: Role | Literal["engine"]
+
+
+class Bid(Shape):
+    """What a technician offers to do a job for; ``amount`` null: for what the customer offers."""
+
+    id: str
+    job: str
+    technician: Person
+    amount: int | None
+    note: str | None
+    status: Literal["open", "accepted", "declined", "withdrawn", "closed"]
+    created_at: datetime
+
+
+class Proposal(Shape):
+    """Another price than was agreed, which the other side accepts or rejects."""
+
+    id: str
+    amount: int
+    by: Actor
+    reason: str | None = None
+    status: Literal["open", "accepted", "rejected"] | None = None
+    created_at: datetime | None = None
+
+
+class Payment(Shape):
+    """What is asked for, and what the payment service says came of it, under a ``reference`` of its own."""
+
+    id: str
+    status: Literal["requested", "captured", "refunded", "failed"]
+    amount: int
+    currency: str
+    kind: Literal["charge", "refund"] | None = None
+    reference: str | None = None
+    created_at: datetime | None = None
+
+
+class Dispute(Shape):
+    """What the two sides of a job could not settle, and how a mediator did: until then the job is frozen."""
+
+    id: str
+    job: str
+    by: Actor
+    reason: str
+    opened_at: datetime
+    status: Literal["open", "resolved"]
+    outcome: Literal["resume", "cancel", "complete"] | None = None
+    note: str | None = None
+    mediator: Actor | None = None
+    resolved_at: datetime | None = None

@@ -1,0 +1,28 @@
+"""What the payment service says of a job's payments."""
+
+from __future__ import annotations
+
+from engine import payments
+from engine.payments import Payment
+from server import answers, terms
+from server.answers import Answer
+from server.decode import Body, NoQuery
+from server.endpoint import Call
+
+
+async def find(call: Call[Body, NoQuery]) -> Answer:
+    """The payments of a job, the first one first."""
+    return answers.page(call, await payments.find(call.engine, call.caller, call.id), None)
+
+
+async def create(call: Call[terms.NewPayment, NoQuery]) -> Answer:
+    """Say what became of a payment: requested, then captured or failed; captured, then refunded.
+
+    Idempotent by `reference`: the same word again is answered as the first one was; for another amount it is
+    `duplicate`. One that is captured lets the job be paid in the same step.
+    """
+    body = call.body
+    word = Payment(reference=body.reference, status=body.status, amount=body.amount, currency=body.currency)
+    done = await payments.put(call.engine, call.caller, call.id, word, key=call.key, trace=call.trace)
+    where = (b"location", f"/v1/jobs/{call.id}/payments".encode())
+    return answers.plain({"payment": done.payment, "job": done.job}, *answers.replayed(done), where)

@@ -1,0 +1,22 @@
+"""Whatever these tests cause, what is told of it keeps the promise of ``/asyncapi.json``."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import msgspec
+import pytest
+
+from engine.runtime import Engine
+from server.ws import told_events
+from tests.engine import log_of
+
+
+@pytest.fixture
+async def engine(engine: Engine) -> AsyncIterator[Engine]:
+    """A fresh engine; at the end every event in its log is held to the shape of its type."""
+    yield engine
+    for event in await log_of.events(engine):
+        if not event.type.startswith("session."):
+            shape = told_events.shape_of(event.type)
+            assert msgspec.json.decode(event.data, type=shape) is not None, event.type

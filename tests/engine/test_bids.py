@@ -1,0 +1,366 @@
+"""Bids: who may and who may not, one that is accepted, and how all the others end."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import msgspec
+import pytest
+
+from engine import bids, board, due, jobs, offers
+from engine.bids import Bidding, Wanted
+from engine.errors import (
+    AccountNotApproved,
+    AtCapacity,
+    CalloutError,
+    Duplicate,
+    Expired,
+    Forbidden,
+    IllegalTransition,
+    Invalid,
+    KycNotApproved,
+    NotFound,
+    NotOffered,
+    ProfileIncomplete,
+    ReusedKey,
+    VersionConflict,
+)
+from engine.requests import Outcome
+from engine.runtime import Engine
+from engine.steps import Step
+from engine.store import keys
+from engine.types import DEFAULT_ZONE, JobId, Principal, ServiceId, TechnicianId, UserId
+from tests import people
+from tests.clock import forward
+from tests.engine import log_of
+
+
+async def posted(engine: Engine, who: Principal, serves: ServiceId, **changes: object) -> JobId:
+    """A job that takes bids; nobody has been invited to it."""
+    return people.id_of(await people.job(engine, who, serves, blueprint="marketplace", **changes))  # type: ignore[arg-type]
+
+
+async def bid(engine: Engine, who: Principal, job: str, amount: int | None = None, **more: Any) -> str:
+    """The id of a new bid."""
+    found: str = msgspec.json.decode((await bids.create(engine, who, job, Wanted(amount=amount), **more)).bid)["id"]
+    return found
+
+
+async def listed(engine: Engine, who: Principal, job: str) -> list[dict[str, Any]]:
+    """The bids that somebody is shown."""
+    return [msgspec.json.decode(item) for item in (await bids.find(engine, who, job)).items]
+
+
+async def seen(engine: Engine, who: Principal, job: str) -> dict[str, Any]:
+    """The job as somebody is shown it."""
+    found: dict[str, Any] = msgspec.json.decode(await board.read(engine, who, job))
+    return found
+
+
+def shown(done: Outcome | Bidding) -> dict[str, Any]:
+    """What an answer holds."""
+    found: dict[str, Any] = msgspec.json.decode((done.bid if isinstance(done, Bidding) else done.job) or b"")
+    return found
+
+
+async def take_back(engine: Engine, who: Principal, job: str, command: str, **more: Any) -> None:
+    """A plain step of the job."""
+    await jobs.command(engine, who, job, Step(command=command, **more))
+
+
+# Who may not
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"complete": False}, ProfileIncomplete),
+        ({"kyc": "pending"}, KycNotApproved),
+        ({"account": "suspended"}, AccountNotApproved),
+    ],
+)
+async def test_who_is_not_fit_is_told_so_before_the_job_is_looked_at(
+    engine: Engine, change: dict[str, object], error: type[CalloutError]
+) -> None:
+    """The person is answered before the job, as at a claim: this one he may not even read."""
+    serves = await people.service(engine)
+    who = await people.technician(engine, "t1", await people.service(engine), at=None, **change)
+    job = await posted(engine, await people.customer(engine), serves)
+    with pytest.raises(error):
+        await bid(engine, who, job)
+
+
+async def test_other_roles_do_not_bid_nor_accept(engine: Engine) -> None:
+    """A bid is a technician's, accepting it its customer's, whatever the job."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    job, tom = await posted(engine, carla, serves), await people.technician(engine, "t1", serves)
+    for role in ("customer", "ops_manager", "admin", "service", "mediator"):
+        stranger = Principal(UserId("x"), role)  # type: ignore[arg-type]
+        with pytest.raises(Forbidden):
+            await bid(engine, stranger, job)
+        with pytest.raises(Forbidden):
+            await bids.withdraw(engine, stranger, job, "bid_x")
+        if role != "customer":
+            with pytest.raises(Forbidden):
+                await bids.accept(engine, stranger, job, "bid_x")
+    with pytest.raises(Forbidden):
+        await bids.accept(engine, tom, job, "bid_x")
+
+
+async def test_to_strangers_the_job_is_not_there(engine: Engine) -> None:
+    """Without the service, or avoided by the customer, or by another's account: nothing to read, bid for or accept."""
+    serves, other = await people.service(engine), await people.service(engine, name="Gardening")
+    carla, otto = await people.customer(engine), await people.customer(engine, "Otto")
+    job = await posted(engine, carla, serves)
+    gus, avoided = await people.technician(engine, "gus", other), await people.technician(engine, "bo", serves)
+    await engine.store.redis.sadd(keys.blocks(DEFAULT_ZONE, UserId(carla.id)), avoided.id)  # type: ignore[misc]
+    tom = await people.technician(engine, "tom", serves)
+    name = await bid(engine, tom, job)
+    for who in (gus, avoided):
+        for ask in (bid(engine, who, job), board.read(engine, who, job), bids.find(engine, who, job)):
+            with pytest.raises(NotFound):
+                await ask
+        with pytest.raises(NotFound):
+            await bids.withdraw(engine, who, job, name)
+    with pytest.raises(NotFound):
+        await bids.accept(engine, otto, job, name)
+    for wrong in ("bid_none", "", "x y", "{main}:log"):
+        with pytest.raises(NotFound):
+            await bids.accept(engine, carla, job, wrong)
+
+
+async def test_a_job_that_is_broadcast_takes_no_bids(engine: Engine) -> None:
+    """Its blueprint has none."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "tom", serves)
+    job = await people.offered(engine, carla, serves)
+    with pytest.raises(NotFound):
+        await bid(engine, tom, job)
+
+
+async def test_one_open_bid_each_and_a_bound(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second one is a duplicate until the first is taken back; more technicians than the bound are refused."""
+    monkeypatch.setattr(bids, "MOST", 2)
+    serves, carla = await people.service(engine), await people.customer(engine)
+    tom, tara, tim = [await people.technician(engine, name, serves) for name in ("tom", "tara", "tim")]
+    job = await posted(engine, carla, serves)
+    name = await bid(engine, tom, job)
+    with pytest.raises(Duplicate):
+        await bid(engine, tom, job)
+    await bid(engine, tara, job)
+    with pytest.raises(AtCapacity):
+        await bid(engine, tim, job)
+    await bids.withdraw(engine, tom, job, name)
+    assert await bid(engine, tom, job) != name
+    with pytest.raises(NotFound):
+        await bids.withdraw(engine, tom, job, name)
+
+
+async def test_a_bid_may_be_bound_to_the_version_read(engine: Engine) -> None:
+    """Another version is refused with the present job, of which the technician sees the public part."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    tom, job = await people.technician(engine, "tom", serves), await posted(engine, carla, serves)
+    with pytest.raises(VersionConflict) as caught:
+        await bids.create(engine, tom, job, Wanted(version=7))
+    assert "customer" not in msgspec.json.decode(caught.value.extra["job"])
+    name = await bid(engine, tom, job)
+    for act in (bids.withdraw(engine, tom, job, name, version=7), bids.accept(engine, carla, job, name, version=7)):
+        with pytest.raises(VersionConflict) as caught:
+            await act
+        assert msgspec.json.decode(caught.value.extra["job"])["id"] == job
+
+
+async def test_a_bid_that_is_over_is_not_accepted(engine: Engine) -> None:
+    """Withdrawn, or beyond the life of its job; nor is one withdrawn that is over."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    tom, tara = await people.technician(engine, "tom", serves), await people.technician(engine, "tara", serves)
+    job = await posted(engine, carla, serves)
+    first, second = await bid(engine, tom, job), await bid(engine, tara, job)
+    await bids.withdraw(engine, tom, job, first)
+    with pytest.raises(IllegalTransition):
+        await bids.accept(engine, carla, job, first)
+    await forward(engine, 604_801)
+    with pytest.raises(Expired):
+        await bids.accept(engine, carla, job, second)
+    with pytest.raises(Expired):
+        await bid(engine, tom, job)
+
+
+@pytest.mark.parametrize("change", [{"kyc": "rejected"}, {"account": "suspended"}, {"services": []}])
+async def test_whose_technician_may_not_take_jobs_any_more(engine: Engine, change: dict[str, Any]) -> None:
+    """It is refused as invalid, at the bid, and the job goes on taking others."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    tom, job = await people.technician(engine, "tom", serves), await posted(engine, carla, serves)
+    name = await bid(engine, tom, job)
+    hot = keys.technician(DEFAULT_ZONE, TechnicianId(UserId("tom")))
+    text = {field: " ".join(value) if isinstance(value, list) else value for field, value in change.items()}
+    await engine.store.redis.hset(hot, mapping=text)  # type: ignore[misc]
+    with pytest.raises(Invalid) as caught:
+        await bids.accept(engine, carla, job, name)
+    assert [error[0] for error in caught.value.errors] == ["/bid"]
+    assert (await seen(engine, carla, job))["status"] == "open"
+
+
+async def test_whose_technician_has_no_room(engine: Engine) -> None:
+    """He may bid for several jobs, and hold only as many as he may."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "tom", serves)
+    job, other = await posted(engine, carla, serves), await posted(engine, carla, serves)
+    name, elsewhere = await bid(engine, tom, job), await bid(engine, tom, other)
+    await bids.accept(engine, carla, other, elsewhere)
+    with pytest.raises(AtCapacity):
+        await bids.accept(engine, carla, job, name)
+
+
+# What they come to
+
+
+async def test_a_bid_is_told_to_its_parties_alone(engine: Engine) -> None:
+    """To the bidder, the customer and ops; with the bidder's card, and its amount if it has one."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    tom, tara = await people.technician(engine, "tom", serves), await people.technician(engine, "tara", serves)
+    job = await posted(engine, carla, serves)
+    made = shown(await bids.create(engine, tom, job, Wanted(amount=4200, note='I have "all" tools')))
+    await bid(engine, tara, job)
+    assert {**made, "created_at": ""} == {
+        "id": made["id"],
+        "job": job,
+        "technician": {"id": "tom", "name": "T tom", "rating": 4.5},
+        "note": 'I have "all" tools',
+        "amount": 4200,
+        "status": "open",
+        "created_at": "",
+    }
+    first, second = await log_of.events(engine, "bid.created", job)
+    assert log_of.data(first) == {"bid": made, "job": {"id": job}}
+    assert set(first.to) == {"user:tom", f"user:{carla.id}", "role:ops"} and first.actor == "technician:tom"
+    assert log_of.data(second)["bid"]["amount"] is None and "user:tom" not in second.to
+    assert [b["technician"]["id"] for b in await listed(engine, carla, job)] == ["tom", "tara"]
+    assert [b["technician"]["id"] for b in await listed(engine, people.ADMIN, job)] == ["tom", "tara"]
+    assert [b["technician"]["id"] for b in await listed(engine, tara, job)] == ["tara"]
+
+
+async def test_who_could_bid_reads_the_public_part(engine: Engine) -> None:
+    """Without having been invited; his actions are bid, then withdraw; and afterwards he still sees what he bid for."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    tom, tara = await people.technician(engine, "tom", serves), await people.technician(engine, "tara", serves)
+    job = await posted(engine, carla, serves)
+    before = await seen(engine, tom, job)
+    assert before["actions"] == ["bid"] and not {"customer", "address", "reference", "metadata"} & set(before)
+    name = await bid(engine, tom, job)
+    assert (await seen(engine, tom, job))["actions"] == ["withdraw"]
+    await bids.accept(engine, carla, job, await bid(engine, tara, job))
+    assert (await seen(engine, tom, job))["actions"] == []
+    assert [b["id"] for b in await listed(engine, tom, job)] == [name]
+    late = await people.technician(engine, "late", serves)
+    with pytest.raises(NotFound):
+        await board.read(engine, late, job)
+
+
+async def test_bidding_answers_the_invitation(engine: Engine) -> None:
+    """The offer is no longer in his list; taken back, he is not invited again but may bid again."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "tom", serves)
+    job = await people.offered(engine, carla, serves, blueprint="marketplace")
+    assert [msgspec.json.decode(o)["job"]["id"] for o in (await offers.open_to(engine, tom)).items] == [job]
+    name = await bid(engine, tom, job)
+    assert (await offers.open_to(engine, tom)).items == []
+    await bids.withdraw(engine, tom, job, name)
+    assert (await seen(engine, tom, job))["actions"] == ["bid"]
+
+
+async def test_an_accepted_bid_gives_the_job_and_ends_the_others(engine: Engine) -> None:
+    """The holder, the price, one event of the job; each other bidder hears of his own bid, and of no other."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    crowd = [await people.technician(engine, name, serves) for name in ("tom", "tara", "tim")]
+    job = await posted(engine, carla, serves, amount=5000)
+    names = [await bid(engine, who, job, 4000 + n) for n, who in enumerate(crowd)]
+    await bids.withdraw(engine, crowd[2], job, names[2])
+    done = await bids.accept(engine, carla, job, names[1])
+    job_now = shown(done)
+    assert (job_now["status"], job_now["phase"], job_now["amount"]) == ("scheduled", "assigned", 4001)
+    assert job_now["technician"]["id"] == "tara" and done.message == "Bid accepted"
+    assigned, accepted, closed = (await log_of.events(engine, job=job))[-3:]
+    assert (assigned.type, accepted.type, closed.type) == ("job.assigned", "bid.accepted", "bid.closed")
+    assert assigned.seq == done.seq and set(assigned.to) == {f"user:{carla.id}", "user:tara", "role:ops"}
+    assert log_of.data(assigned)["technician"]["phone"] == "+1 555 0199"
+    assert log_of.data(accepted)["bid"]["id"] == names[1] and "user:tom" not in accepted.to
+    assert log_of.data(closed)["bid"]["id"] == names[0] and log_of.data(closed)["reason"] == "declined"
+    assert set(closed.to) == {"user:tom", f"user:{carla.id}", "role:ops"}
+    assert {b["id"]: b["status"] for b in await listed(engine, carla, job)} == dict(
+        zip(names, ("declined", "accepted", "withdrawn"), strict=True)
+    )
+    again = await bids.accept(engine, carla, job, names[1])
+    assert again.repeated and shown(again)["version"] == job_now["version"]
+    for late in (bids.accept(engine, carla, job, names[0]), bid(engine, crowd[2], job)):
+        with pytest.raises(IllegalTransition):
+            await late
+    with pytest.raises(IllegalTransition):
+        await bids.withdraw(engine, crowd[1], job, names[1])
+
+
+async def test_an_hourly_rate_stays(engine: Engine) -> None:
+    """On a job by the hour the amount bid does not become the price, whatever its metadata say; nor does none."""
+    hourly, flat = await people.service(engine, pricing="hourly"), await people.service(engine)
+    carla = await people.customer(engine)
+    tom = await people.technician(engine, "tom", hourly, capacity=3)
+    tara = await people.technician(engine, "tara", flat)
+    job = await posted(engine, carla, hourly, metadata={"pricing": "flat"})
+    assert shown(await bids.accept(engine, carla, job, await bid(engine, tom, job, 1)))["amount"] == 5000
+    other = await posted(engine, carla, flat, amount=700)
+    assert shown(await bids.accept(engine, carla, other, await bid(engine, tara, other)))["amount"] == 700
+
+
+@pytest.mark.parametrize("how", ["cancelled", "expired"])
+async def test_bids_end_with_their_job(engine: Engine, how: str) -> None:
+    """Cancelled or expired, in the same step: each bidder is told of his own."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    crowd = [await people.technician(engine, name, serves) for name in ("tom", "tara")]
+    job = await posted(engine, carla, serves)
+    names = [await bid(engine, who, job) for who in crowd]
+    if how == "cancelled":
+        await take_back(engine, carla, job, "cancel")
+    else:
+        await forward(engine, 604_801)
+        await due.do(engine, DEFAULT_ZONE, f"expire:{job}")
+    closed = await log_of.events(engine, "bid.closed", job)
+    assert [log_of.data(e)["reason"] for e in closed] == [how, how]
+    told = {log_of.data(event)["bid"]["id"]: event for event in closed}
+    for who, name in zip(crowd, names, strict=True):
+        assert [to for to in told[name].to if to in ("user:tom", "user:tara")] == [f"user:{who.id}"]
+        assert log_of.data(told[name])["bid"] == (await listed(engine, who, job))[0]
+        assert (await listed(engine, who, job))[0]["status"] == "closed"
+
+
+async def test_open_again_all_may_bid_anew_but_the_one_who_left(engine: Engine) -> None:
+    """After he is unassigned his bid stands no more, he may neither read nor bid, and the others begin anew."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    tom, tara = await people.technician(engine, "tom", serves), await people.technician(engine, "tara", serves)
+    job = await posted(engine, carla, serves)
+    first, _ = await bid(engine, tom, job), await bid(engine, tara, job)
+    await bids.accept(engine, carla, job, first)
+    await take_back(engine, tom, job, "unassign", reason="ill")
+    assert (await seen(engine, tom, job))["actions"] == []
+    with pytest.raises(NotOffered):
+        await bid(engine, tom, job)
+    last = (await log_of.events(engine, "bid.closed", job))[-1]
+    assert log_of.data(last)["reason"] == "unassigned" and log_of.data(last)["bid"]["id"] == first
+    second = await bid(engine, tara, job, 4500)
+    assert shown(await bids.accept(engine, carla, job, second))["technician"]["id"] == "tara"
+
+
+async def test_a_repeat_answers_the_same_and_acts_once(engine: Engine) -> None:
+    """The same key gives the same bid though it is over by now; other arguments under it are refused."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    tom, job = await people.technician(engine, "tom", serves), await posted(engine, carla, serves)
+    key, other = str(uuid.uuid4()), str(uuid.uuid4())
+    made = await bids.create(engine, tom, job, Wanted(amount=1), key=key)
+    back = await bids.withdraw(engine, tom, job, shown(made)["id"], key=other)
+    again = await bids.create(engine, tom, job, Wanted(amount=1), key=key)
+    assert again.repeated and shown(again) == shown(made)
+    assert shown(await bids.withdraw(engine, tom, job, shown(made)["id"], key=other)) == shown(back)
+    assert (await bids.withdraw(engine, tom, job, shown(made)["id"])).repeated
+    with pytest.raises(ReusedKey):
+        await bids.create(engine, tom, job, Wanted(amount=2), key=key)
+    assert len([e for e in await log_of.events(engine, job=job) if e.type.startswith("bid.")]) == 2

@@ -1,0 +1,232 @@
+"""Booking a technician by name: who may be named, and what comes of his being asked."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import msgspec
+import pytest
+
+from engine import bids, board, due, jobs, offers, technicians
+from engine.bids import Wanted
+from engine.errors import (
+    AtCapacity,
+    CalloutError,
+    Cancelled,
+    Expired,
+    IllegalTransition,
+    Invalid,
+    NotFound,
+    NotOffered,
+)
+from engine.requests import Outcome
+from engine.runtime import Engine
+from engine.steps import Step
+from engine.store import keys
+from engine.types import DEFAULT_ZONE, JobId, Principal, ServiceId, UserId
+from tests import people
+from tests.clock import forward
+from tests.engine import log_of
+
+DIRECT, MARKET = "direct_booking", "marketplace"
+
+
+async def asked(engine: Engine, who: Principal, serves: ServiceId, technician: str, blueprint: str = DIRECT) -> JobId:
+    """A booking of a technician by name."""
+    return people.id_of(await people.job(engine, who, serves, blueprint=blueprint, technician=technician))
+
+
+async def step(engine: Engine, who: Principal, job: str, command: str) -> Outcome:
+    """One step of the job."""
+    return await jobs.command(engine, who, job, Step(command=command))
+
+
+async def seen(engine: Engine, who: Principal, job: str) -> dict[str, Any]:
+    """The job as somebody is shown it."""
+    found: dict[str, Any] = msgspec.json.decode(await board.read(engine, who, job))
+    return found
+
+
+async def invited(engine: Engine, who: Principal) -> list[str]:
+    """The jobs in a technician's list of offers."""
+    return [msgspec.json.decode(offer)["job"]["id"] for offer in (await offers.open_to(engine, who)).items]
+
+
+@pytest.mark.parametrize(
+    "name", [None, "nobody", "{main}:log", "incomplete", "pending", "suspended", "gardener", "avoided"]
+)
+async def test_only_one_who_may_do_it_can_be_booked(engine: Engine, name: str | None) -> None:
+    """Nobody named where one must be, an unknown, an unfit, one without the service or one that is avoided: each is
+    refused as invalid at the same field, and leaves no job.
+    """
+    serves, carla = await people.service(engine), await people.customer(engine)
+    await people.technician(engine, "incomplete", serves, at=None, complete=False)
+    await people.technician(engine, "pending", serves, at=None, kyc="pending")
+    await people.technician(engine, "suspended", serves, at=None, account="suspended")
+    await people.technician(engine, "gardener", await people.service(engine, name="Gardening"))
+    await people.technician(engine, "avoided", serves)
+    await engine.store.redis.sadd(keys.blocks(DEFAULT_ZONE, UserId(carla.id)), "avoided")  # type: ignore[misc]
+    with pytest.raises(Invalid) as caught:
+        await people.job(engine, carla, serves, blueprint=DIRECT, technician=name)
+    assert [error[0] for error in caught.value.errors] == ["/technician"]
+    assert await log_of.events(engine, "job.created") == []
+
+
+async def test_nobody_else_can_answer(engine: Engine) -> None:
+    """To who was not asked it is not offered, nor is it there; and it is not for its customer to accept."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    await people.technician(engine, "tom", serves)
+    tara = await people.technician(engine, "tara", serves)
+    job = await asked(engine, carla, serves, "tom")
+    with pytest.raises(NotOffered):
+        await step(engine, tara, job, "accept")
+    with pytest.raises(NotFound):
+        await step(engine, tara, job, "decline")
+    with pytest.raises(NotFound):
+        await board.read(engine, tara, job)
+    with pytest.raises(CalloutError) as caught:
+        await step(engine, carla, job, "accept")
+    assert caught.value.code == "forbidden"
+
+
+async def test_without_room_he_may_be_asked_but_not_accept(engine: Engine) -> None:
+    """Room counts when he takes it; once he has some again he may."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "tom", serves)
+    first, second = await asked(engine, carla, serves, "tom"), await asked(engine, carla, serves, "tom")
+    await step(engine, tom, first, "accept")
+    with pytest.raises(AtCapacity):
+        await step(engine, tom, second, "accept")
+    await step(engine, carla, first, "cancel")
+    assert (await step(engine, tom, second, "accept")).message == "Booking accepted"
+
+
+@pytest.mark.parametrize("command", ["accept", "decline"])
+async def test_who_answers_too_late_is_told_why(engine: Engine, command: str) -> None:
+    """A request that was cancelled, or that ran out, swept or not, takes no answer."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "tom", serves, capacity=5)
+    cancelled, swept, over = [await asked(engine, carla, serves, "tom") for _ in range(3)]
+    for job in (cancelled, await asked(engine, carla, serves, "tom", MARKET)):
+        await step(engine, carla, job, "cancel")
+        with pytest.raises(Cancelled):
+            await step(engine, tom, job, command)
+    await forward(engine, 86_401)
+    await due.do(engine, DEFAULT_ZONE, f"expire:{swept}")
+    for job in (swept, over):
+        with pytest.raises(Expired):
+            await step(engine, tom, job, command)
+    assert (await seen(engine, carla, swept))["status"] == "expired"
+    (closed,) = await log_of.events(engine, "offer.closed", swept)
+    assert closed.to == ("user:tom",) and log_of.data(closed)["reason"] == "expired"
+
+
+async def test_he_is_asked_at_once_and_alone_as_long_as_it_is_open(engine: Engine) -> None:
+    """One offer to him, though he is offline: in his list, public, until the request ends; being offline leaves it."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    tom, tara = await people.technician(engine, "tom", serves), await people.technician(engine, "tara", serves)
+    job = await asked(engine, carla, serves, "tom")
+    (made,) = await log_of.events(engine, "offer.created", job)
+    offer = log_of.data(made)["offer"]
+    assert made.to == ("user:tom",) and offer["status"] == "sent"
+    assert offer["expires_at"] == (await seen(engine, carla, job))["expires_at"]
+    assert not {"customer", "address", "reference", "metadata"} & set(offer["job"])
+    await technicians.set_availability(engine, tom, "tom", online=False)
+    assert await invited(engine, tom) == [job] and await invited(engine, tara) == []
+    assert (await seen(engine, tom, job))["actions"] == ["accept", "decline"]
+    assert (await seen(engine, carla, job))["actions"] == ["cancel"]
+
+
+async def test_he_accepts_and_does_it(engine: Engine) -> None:
+    """He is the holder, all of the job is his to see, and each step is told to both."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "tom", serves)
+    job = await asked(engine, carla, serves, "tom")
+    done = await step(engine, tom, job, "accept")
+    (told,) = await log_of.events(engine, "job.accepted", job)
+    assert told.seq == done.seq and set(told.to) == {f"user:{carla.id}", "user:tom", "role:ops"}
+    assert log_of.data(told)["technician"]["phone"] == "+1 555 0199"
+    assert (await seen(engine, tom, job))["customer"]["id"] == carla.id and await invited(engine, tom) == []
+    with pytest.raises(IllegalTransition):
+        await step(engine, tom, job, "decline")
+    for command, status in (("start", "in_progress"), ("complete", "completed")):
+        await step(engine, tom, job, command)
+        assert (await seen(engine, carla, job))["status"] == status
+
+
+async def test_he_declines_and_it_is_over(engine: Engine) -> None:
+    """The customer is told; again it answers the same, with the public part alone; nobody else is asked."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "tom", serves)
+    job = await asked(engine, carla, serves, "tom")
+    key = str(uuid.uuid4())
+    for again in (key, key, None):
+        done = await jobs.command(engine, tom, job, Step(command="decline"), key=again)
+        told_him = msgspec.json.decode(done.job or b"")
+        assert told_him["status"] == "declined" and not {"customer", "address"} & set(told_him)
+    assert done.repeated
+    shown = await seen(engine, carla, job)
+    assert (shown["status"], shown["phase"], shown["technician"], shown["actions"]) == ("declined", "closed", None, [])
+    (told,) = await log_of.events(engine, "job.status", job)
+    assert set(told.to) == {f"user:{carla.id}", "role:ops"} and log_of.data(told)["actor"]["id"] == "tom"
+    assert await invited(engine, tom) == [] and len(await log_of.events(engine, "offer.created", job)) == 1
+    with pytest.raises(IllegalTransition):
+        await step(engine, tom, job, "accept")
+
+
+async def test_cancelling_takes_the_request_back(engine: Engine) -> None:
+    """Before he answered he is told that the offer is closed; afterwards that the job is cancelled, and has room."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "tom", serves)
+    first, second = await asked(engine, carla, serves, "tom"), await asked(engine, carla, serves, "tom")
+    await step(engine, carla, first, "cancel")
+    (closed,) = await log_of.events(engine, "offer.closed", first)
+    assert closed.to == ("user:tom",) and log_of.data(closed)["reason"] == "cancelled"
+    await step(engine, tom, second, "accept")
+    await step(engine, carla, second, "cancel")
+    (told,) = await log_of.events(engine, "job.cancelled", second)
+    assert "user:tom" in told.to and await log_of.events(engine, "offer.closed", second) == []
+    assert await engine.store.redis.smembers(keys.technician_jobs(DEFAULT_ZONE, tom.id)) == set()  # type: ignore[misc, arg-type]
+
+
+async def test_in_the_market_a_declined_job_takes_bids(engine: Engine) -> None:
+    """Named, it is requested; declined, it is open to bids of all who fit, and his own again if he thinks better."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    tom, tara = await people.technician(engine, "tom", serves), await people.technician(engine, "tara", serves)
+    job = await asked(engine, carla, serves, "tom", MARKET)
+    assert (await seen(engine, carla, job))["status"] == "requested"
+    with pytest.raises(IllegalTransition):
+        await bids.create(engine, tara, job, Wanted())
+    declined = await step(engine, tom, job, "decline")
+    assert msgspec.json.decode(declined.job or b"")["actions"] == ["bid"]
+    shown = await seen(engine, carla, job)
+    assert (shown["status"], shown["phase"]) == ("open", "open") and shown["expires_at"]
+    assert (await seen(engine, tara, job))["actions"] == ["bid"] and (await seen(engine, tom, job))["actions"] == [
+        "bid"
+    ]
+    made = await bids.create(engine, tara, job, Wanted(amount=4000))
+    done = await bids.accept(engine, carla, job, msgspec.json.decode(made.bid)["id"])
+    assert msgspec.json.decode(done.job or b"")["technician"]["id"] == "tara"
+
+
+async def test_in_the_market_he_who_is_asked_may_take_it_at_once(engine: Engine) -> None:
+    """Accepting is told by the same event as an accepted bid, at the price that the customer gave."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "tom", serves)
+    job = await asked(engine, carla, serves, "tom", MARKET)
+    done = await step(engine, tom, job, "accept")
+    (told,) = await log_of.events(engine, "job.assigned", job)
+    assert told.seq == done.seq and log_of.data(told)["job"]["status"] == "scheduled"
+    assert log_of.data(told)["technician"]["id"] == "tom"
+
+
+@pytest.mark.parametrize(("blueprint", "kind"), [(DIRECT, "job.accepted"), (MARKET, "job.assigned")])
+async def test_a_yes_is_told_by_the_name_that_it_has(engine: Engine, blueprint: str, kind: str) -> None:
+    """The event, and so the history, says which command it was: the blueprint's own, not what its type is mostly of."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "tom", serves)
+    job = await asked(engine, carla, serves, "tom", blueprint)
+    await step(engine, tom, job, "claim")
+    [event] = await log_of.events(engine, kind, job)
+    assert log_of.data(event)["command"] == "accept"

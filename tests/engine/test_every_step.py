@@ -1,0 +1,176 @@
+"""Every state × command × caller of every shipped blueprint: the legal ones move, all others are refused with the right
+code and change nothing.
+
+What is right says tests/oracle.py, from the TOML alone; the job is put into each state by its fields, as its history
+would have left it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from engine import codes, jobs, technicians
+from engine.errors import CalloutError
+from engine.rules import blueprint as blueprints
+from engine.rules.lifecycle import Blueprint
+from engine.runtime import Engine
+from engine.steps import Step
+from engine.store import keys
+from engine.types import DEFAULT_ZONE, JobId, Principal, Role, ServiceId, UserId
+from tests import people
+from tests.oracle import Facts, right
+
+SHIPPED = blueprints.load("home_service", blueprints.shipped())
+NAMES = sorted(SHIPPED.by_name)
+NO_COMMAND = "explode"
+REASON = "so it is"
+ROLES: tuple[Role, ...] = ("onboarding_manager", "ops_manager", "admin", "service", "mediator")
+
+
+def marks(blueprint: Blueprint) -> set[str]:
+    """Every mark that a job of this blueprint can have."""
+    return {mark for c in blueprint.commands.values() for mark in (*c.needs, c.marks) if mark}
+
+
+class Stage:
+    """One job of a blueprint, put into one state after another, and everybody who might want something of it."""
+
+    def __init__(self, engine: Engine, blueprint: Blueprint, job: JobId, customer: Principal) -> None:
+        self.engine, self.blueprint, self.job = engine, blueprint, job
+        self.callers: dict[str, Principal] = {
+            "customer": customer,
+            "stranger": Principal(UserId("usr_stranger"), "customer"),
+            "holder": people.hot_technician("holder"),
+            "offered": people.hot_technician("offered"),
+            "other": people.hot_technician("other"),
+            **{role: Principal(UserId(f"a_{role}"), role) for role in ROLES},
+        }
+
+    @property
+    def key(self) -> str:
+        return keys.job(DEFAULT_ZONE, self.job)
+
+    async def put(self, state: str, *, held: bool, marked: bool, frozen: bool) -> None:
+        """The job as it would stand in ``state``."""
+        spec = self.blueprint.states[state]
+        seeks = spec.seeks != "none" and not held
+        phase = "assigned" if spec.phase == "open" and held else spec.phase
+        names = (state, *sorted(marks(self.blueprint) if marked else ()))
+        at = ",".join(f'"{name}":"2026-01-01T00:00:00.000Z"' for name in names)
+        fields = {"status": state, "phase": phase, "mode": spec.seeks, "entered": "1", "version": "7", "at": at}
+        fields |= {"holder": "holder" if held else "", "last": "nothing nobody 0", "claimed": "", "expires": "0"}
+        fields |= {"card": '{"id":"holder"}' if held else "", "frozen": "dsp_1" if frozen else "", "issue": "1"}
+        redis = self.engine.store.redis
+        await redis.delete(keys.offers(DEFAULT_ZONE, self.job), keys.causes(DEFAULT_ZONE, self.job))
+        await redis.hset(self.key, mapping=fields)  # type: ignore[misc]
+        if seeks:
+            offer = "sent 1 0 9999999999999 10"
+            await redis.hset(keys.offers(DEFAULT_ZONE, self.job), "offered", offer)  # type: ignore[misc]
+        held_jobs = keys.technician_jobs(DEFAULT_ZONE, technicians.TechnicianId(UserId("holder")))
+        await (redis.sadd if held else redis.srem)(held_jobs, self.job)  # type: ignore[misc]
+
+    async def try_it(self, who: str, name: str) -> str:
+        """The code that the command is answered with; "" for done."""
+        spec = self.blueprint.commands.get(name)
+        code = codes.derive(self.engine, self.job, spec.code, "1") if spec and spec.code else None
+        taker = "other" if spec and spec.does == "assign" else None
+        try:
+            await jobs.command(
+                self.engine, self.callers[who], self.job, Step(command=name, code=code, technician=taker, reason=REASON)
+            )
+        except CalloutError as error:
+            return error.code
+        return ""
+
+    async def seen(self) -> tuple[Any, ...]:
+        """Everything that a refusal must leave as it was."""
+        redis = self.engine.store.redis
+        job = await redis.hgetall(self.key)  # type: ignore[misc]
+        offers = await redis.hgetall(keys.offers(DEFAULT_ZONE, self.job))  # type: ignore[misc]
+        due = await redis.zcard(keys.due(DEFAULT_ZONE))
+        return job, offers, due, await redis.hget(keys.meta(DEFAULT_ZONE), "seq")  # type: ignore[misc]
+
+
+def facts(stage: Stage, who: str, state: str, *, held: bool, marked: bool, frozen: bool) -> Facts:
+    """The job as ``put`` has left it, for the oracle."""
+    seeks = stage.blueprint.states[state].seeks != "none" and not held
+    return Facts(
+        status=state,
+        holder="holder" if held else "",
+        customer=stage.callers["customer"].id,
+        offer="sent" if who == "offered" and seeks else "",
+        at=frozenset({state, *(marks(stage.blueprint) if marked else ())}),
+        frozen=frozen,
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_only_what_the_blueprint_allows_happens(engine: Engine, name: str) -> None:
+    """Some thousand attempts: each is answered as the blueprint says, and a refusal leaves no trace."""
+    blueprint = engine.blueprints.by_name[name]
+    stage = await _stage(engine, blueprint)
+    tried, moved = 0, 0
+    for state, spec in blueprint.states.items():
+        for held in (False, True) if spec.phase == "open" and _may_hold(blueprint, state) else (spec.phase != "open",):
+            for command in (*blueprint.commands, NO_COMMAND):
+                for marked, frozen in _variants(blueprint, command, state):
+                    for who in stage.callers:
+                        await stage.put(state, held=held, marked=marked, frozen=frozen)
+                        before = await stage.seen()
+                        known = facts(stage, who, state, held=held, marked=marked, frozen=frozen)
+                        wanted = right(blueprint, stage.callers[who], command, known)
+                        found = await stage.try_it(who, command)
+                        assert found == wanted, (name, state, command, who, held, marked, frozen)
+                        tried += 1
+                        if wanted:
+                            assert await stage.seen() == before, (name, state, command, who)
+                        else:
+                            await _moved(stage, command, state)
+                            moved += 1
+    assert tried > 500 and moved > 10
+
+
+async def _stage(engine: Engine, blueprint: Blueprint) -> Stage:
+    serves, carla = await people.service(engine), await people.customer(engine)
+    for who in ("holder", "offered", "other"):
+        await people.technician(engine, who, ServiceId(serves), capacity=1000)
+    named = {"technician": "offered"} if blueprint.technician == "required" else {}
+    job = people.id_of(await people.job(engine, carla, serves, blueprint=blueprint.name, **named))
+    return Stage(engine, blueprint, job, carla)
+
+
+def _may_hold(blueprint: Blueprint, state: str) -> bool:
+    """Whether a job can be in an open state with a holder: where somebody is put in place and the state stays."""
+    return any(state in c.from_ and not c.to for c in blueprint.commands.values() if c.does in ("assign", "take"))
+
+
+def _variants(blueprint: Blueprint, command: str, state: str) -> list[tuple[bool, bool]]:
+    """With and without its marks, with and without a dispute, where that can make a difference."""
+    spec = blueprint.commands.get(command)
+    disputes = any(state in (*c.from_, c.to) for c in blueprint.commands.values() if c.does == "freeze")
+    marks = spec is not None and bool(spec.needs or spec.unless)
+    return [(m, f) for m in ((False, True) if marks else (False,)) for f in ((False, True) if disputes else (False,))]
+
+
+async def _moved(stage: Stage, command: str, state: str) -> None:
+    """A step that was done is where its table says, one version on for each state it went through."""
+    spec, blueprint = stage.blueprint.commands[command], stage.blueprint
+    row = (await stage.seen())[0]
+    ends = spec.to or state
+    ends = blueprint.states[ends].then or ends
+    assert row[b"status"].decode() == ends
+    if not (spec.does == "refuse" and not spec.to):
+        assert int(row[b"version"]) > 7
+    shown = msgspec.json.decode(await _shown(stage))
+    assert shown["status"] == ends
+    if spec.does == "release":
+        assert row[b"holder"] == b"" and shown["technician"] is None
+
+
+async def _shown(stage: Stage) -> bytes:
+    names = [keys.meta(DEFAULT_ZONE), stage.key, keys.offers(DEFAULT_ZONE, stage.job)]
+    done = await stage.engine.store.call(DEFAULT_ZONE, "job_read", names, [""])
+    return done.rest[0]

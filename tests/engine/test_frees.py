@@ -1,0 +1,73 @@
+"""States in which the work is over though the job is not: their holder has room for another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from engine import jobs
+from engine.errors import AtCapacity
+from engine.rules import blueprint
+from engine.runtime import Engine
+from engine.settings import Settings
+from engine.steps import Step
+from engine.store import keys
+from engine.types import DEFAULT_ZONE, Principal, TechnicianId
+from tests import people
+
+CHANGES = {
+    "completed = { ": 'shown = { phase = "active", frees = true, says = "The work is shown" }\ncompleted = { ',
+    "[commands.complete]": """[commands.show]
+by = ["holder"]
+from = ["in_progress"]
+to = "shown"
+event = "job.status"
+
+[commands.mend]
+by = ["customer"]
+from = ["shown"]
+to = "in_progress"
+event = "job.status"
+
+[commands.complete]""",
+}
+
+
+@pytest.fixture
+def settings(settings: Settings, tmp_path: Path) -> Settings:
+    """Where the customer looks at the work, and may find that it is not done."""
+    folder = tmp_path / "blueprints"
+    folder.mkdir()
+    text = (blueprint.shipped() / "home_service.toml").read_text()
+    for old, new in CHANGES.items():
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    (folder / "home_service.toml").write_text(text)
+    return msgspec.structs.replace(settings, blueprints=str(folder))
+
+
+async def busy(engine: Engine, who: Principal) -> tuple[bytes, int]:
+    """How many jobs he counts as having, and how many he has."""
+    key = keys.technician(DEFAULT_ZONE, TechnicianId(who.id))
+    load: bytes = await engine.store.redis.hget(key, "load")  # type: ignore[misc, assignment]
+    return load, await engine.store.redis.scard(keys.technician_jobs(DEFAULT_ZONE, TechnicianId(who.id)))  # type: ignore[misc]
+
+
+async def test_who_has_to_mend_his_work_is_busy_again(engine: Engine) -> None:
+    """Free while it is looked at; sent back to it he has no room, and is free once more when it is done."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "tom", serves)
+    job = await people.offered(engine, carla, serves)
+    for command in ("claim", "depart", "arrive", "start", "show"):
+        await jobs.command(engine, tom, job, Step(command=command))
+    assert await busy(engine, tom) == (b"0", 0)
+    other = await people.offered(engine, carla, serves)
+    await jobs.command(engine, carla, job, Step(command="mend"))
+    assert await busy(engine, tom) == (b"1", 1)
+    with pytest.raises(AtCapacity):
+        await jobs.claim(engine, tom, other)
+    await jobs.command(engine, tom, job, Step(command="complete"))
+    assert await busy(engine, tom) == (b"0", 0)
+    await jobs.claim(engine, tom, other)

@@ -1,0 +1,145 @@
+"""A job that comes to be sought a second time, by whatever way: it is looked for from the beginning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from engine import bids, jobs, offers
+from engine.runtime import Engine
+from engine.settings import Settings
+from engine.steps import Step
+from engine.store import keys
+from engine.types import DEFAULT_ZONE, JobId, Principal
+from tests import people
+from tests.clock import forward
+from tests.engine import log_of
+from tests.looking import done
+
+CASCADE = """
+name = "cascade"
+version = 1
+title = "Bids, then whoever is first, then whom the engine chooses"
+[dispatch]
+job_s = 0
+repeat_s = 5
+waves = [{ size = 5, radius_m = 0, interval_s = 5 }]
+[states]
+bidding = { phase = "open", seeks = "bids", says = "Bids" }
+hurried = { phase = "open", seeks = "broadcast", says = "Whoever is first" }
+given = { phase = "open", seeks = "allocate", says = "The engine chooses" }
+paused = { phase = "open", says = "Paused" }
+held = { phase = "assigned", says = "Held" }
+left = { phase = "active", then = "over", says = "Left" }
+over = { phase = "active", then = "hurried", says = "Over" }
+done = { phase = "done", says = "Done" }
+[commands]
+bid = { by = ["technician"], from = ["bidding"], does = "bid", event = "bid.created" }
+withdraw = { by = ["technician"], from = ["bidding"], does = "withdraw", event = "bid.closed" }
+award = { by = ["customer"], from = ["bidding"], to = "held", does = "award", event = "job.assigned" }
+hurry = { by = ["customer"], from = ["bidding"], to = "hurried", event = "job.status" }
+claim = { by = ["offered"], from = ["hurried"], to = "held", does = "take", event = "job.accepted" }
+decline = { by = ["offered"], from = ["hurried"], does = "refuse", to = "given", event = "job.status" }
+pause = { by = ["customer"], from = ["hurried"], to = "paused", event = "job.status" }
+resume = { by = ["customer"], from = ["paused"], to = "hurried", event = "job.status" }
+give = { by = ["customer"], from = ["hurried"], to = "given", event = "job.status" }
+assign = { by = ["engine"], from = ["given"], to = "held", does = "assign", event = "job.assigned" }
+leave = { by = ["holder"], from = ["held"], to = "left", does = "release", event = "job.unassigned" }
+rest = { by = ["holder"], from = ["held"], to = "paused", does = "release", event = "job.unassigned" }
+finish = { by = ["holder"], from = ["held"], to = "done", event = "job.status" }
+[events]
+"job.status" = { to = ["customer", "holder"] }
+"job.accepted" = { to = ["customer", "holder"] }
+"job.assigned" = { to = ["customer", "holder"] }
+"job.unassigned" = { to = ["customer", "holder"] }
+"bid.created" = { to = ["customer"] }
+"bid.accepted" = { to = ["customer"] }
+"bid.closed" = { to = ["customer"] }
+"""
+
+
+@pytest.fixture
+def settings(settings: Settings, tmp_path: Path) -> Settings:
+    """With a blueprint that looks for a technician in one way after the other."""
+    (tmp_path / "blueprints").mkdir()
+    (tmp_path / "blueprints" / "cascade.toml").write_text(CASCADE)
+    return msgspec.structs.replace(settings, blueprints=str(tmp_path / "blueprints"))
+
+
+async def hurried(engine: Engine) -> tuple[JobId, Principal, Principal, Principal]:
+    """A job that two were invited to bid for, and whose customer would not wait; with her and both of them."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    tom, tara = [await people.technician(engine, name, serves) for name in ("tom", "tara")]
+    job = people.id_of(await people.job(engine, carla, serves, blueprint="cascade"))
+    await done(engine)
+    await bids.create(engine, tom, job, bids.Wanted())
+    await jobs.command(engine, carla, job, Step(command="hurry"))
+    return job, carla, tom, tara
+
+
+async def invited(engine: Engine, job: JobId) -> list[str]:
+    """Who holds an open offer of the job, sorted."""
+    found = await engine.store.redis.hgetall(keys.offers(DEFAULT_ZONE, job))  # type: ignore[misc]
+    return sorted(name.decode() for name, offer in found.items() if offer.startswith(b"sent "))
+
+
+async def closed(engine: Engine, job: JobId) -> list[tuple[str, list[str]]]:
+    """Why and to whom offers of the job were closed, in order."""
+    found = await log_of.events(engine, "offer.closed", job)
+    return [(log_of.data(event)["reason"], sorted(event.to)) for event in found]
+
+
+async def test_what_was_offered_before_is_over_and_all_are_asked_again(engine: Engine) -> None:
+    """The invitation to bid is taken back, by name; then wave one asks him who was invited and him who has bid."""
+    job, _, tom, _ = await hurried(engine)
+    assert await closed(engine, job) == [("withdrawn", ["user:tara"])]
+    assert await invited(engine, job) == []
+    await done(engine)
+    assert await invited(engine, job) == ["tara", "tom"]
+    await jobs.claim(engine, tom, job)
+
+
+async def test_after_a_rest_it_is_offered_anew(engine: Engine) -> None:
+    """While it rests nobody is told of it any more; afterwards the first wave comes at once."""
+    job, carla, tom, _ = await hurried(engine)
+    await done(engine)
+    await jobs.command(engine, carla, job, Step(command="pause"))
+    assert (await closed(engine, job))[-1] == ("withdrawn", ["user:tara", "user:tom"])
+    assert (await offers.open_to(engine, tom)).items == []
+    await jobs.command(engine, carla, job, Step(command="resume"))
+    await done(engine)
+    assert await invited(engine, job) == ["tara", "tom"]
+
+
+@pytest.mark.parametrize("by", ["customer", "technician"])
+async def test_the_engine_chooses_where_waves_have_gone_before(engine: Engine, by: str) -> None:
+    """After waves the engine's first choice is due at once, whoever moved the job; who said no is not chosen."""
+    job, carla, tom, tara = await hurried(engine)
+    await done(engine)
+    if by == "customer":
+        await jobs.command(engine, carla, job, Step(command="give"))
+    else:
+        await offers.decline(engine, tom, job)
+    told = ["user:tara", "user:tom"] if by == "customer" else ["user:tara"]
+    assert (await closed(engine, job))[-1] == ("withdrawn", told)
+    await forward(engine, 1)
+    await done(engine)
+    holder = await engine.store.redis.hget(keys.job(DEFAULT_ZONE, job), "holder")  # type: ignore[misc]
+    assert holder in ((b"tom", b"tara") if by == "customer" else (tara.id.encode(),))
+
+
+@pytest.mark.parametrize("way", ["leave", "rest"])
+async def test_who_left_is_not_asked_again_by_whatever_way(engine: Engine, way: str) -> None:
+    """Passed through states or put to rest in between: it is looked for where it ends up, without him."""
+    job, carla, tom, _ = await hurried(engine)
+    await done(engine)
+    await jobs.claim(engine, tom, job)
+    await jobs.command(engine, tom, job, Step(command=way))
+    if way == "rest":
+        await jobs.command(engine, carla, job, Step(command="resume"))
+    status = await engine.store.redis.hget(keys.job(DEFAULT_ZONE, job), "status")  # type: ignore[misc]
+    assert status == b"hurried"
+    await done(engine)
+    assert await invited(engine, job) == ["tara"]

@@ -1,0 +1,170 @@
+"""After the claim: the holder leaves, is taken off the job, or another is put in his place."""
+
+from __future__ import annotations
+
+import orjson
+import pytest
+
+from engine import board, jobs, scheduler, waves
+from engine.errors import (
+    AtCapacity,
+    Expired,
+    Forbidden,
+    IllegalTransition,
+    Invalid,
+    NotFound,
+    NotOffered,
+    Taken,
+)
+from engine.runtime import Engine
+from engine.steps import Step
+from engine.store import keys
+from engine.types import DEFAULT_ZONE, JobId, Principal, TechnicianId
+from tests import people
+from tests.clock import forward
+from tests.engine import log_of
+
+
+async def _held(engine: Engine, who: Principal) -> set[bytes]:
+    found: set[bytes] = await engine.store.redis.smembers(keys.technician_jobs(DEFAULT_ZONE, TechnicianId(who.id)))  # type: ignore[misc]
+    return found
+
+
+async def _row(engine: Engine, job: JobId) -> dict[bytes, bytes]:
+    row: dict[bytes, bytes] = await engine.store.redis.hgetall(keys.job(DEFAULT_ZONE, job))  # type: ignore[misc]
+    return row
+
+
+async def test_only_holder_and_ops_and_only_before_the_work(engine: Engine) -> None:
+    """A stranger is told that there is no such job, the customer may not, and work begun is not left."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    tom, tara = [await people.technician(engine, name, serves) for name in ("tom", "tara")]
+    job = await people.offered(engine, carla, serves)
+    await jobs.claim(engine, tom, job)
+    with pytest.raises(NotFound):
+        await jobs.command(engine, tara, job, Step(command="unassign"))
+    with pytest.raises(Forbidden):
+        await jobs.command(engine, carla, job, Step(command="unassign"))
+    for command in ("depart", "arrive", "start"):
+        await jobs.command(engine, tom, job, Step(command=command))
+    for command in ("unassign", "reassign"):
+        with pytest.raises(IllegalTransition):
+            await jobs.command(engine, people.ADMIN, job, Step(command=command, technician="tara"))
+    assert (await _row(engine, job))[b"holder"] == b"tom"
+
+
+async def test_who_leaves_is_free_and_is_not_asked_again(engine: Engine) -> None:
+    """The job is open again without a holder, old offers are closed, and the next wave asks the others alone."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    tom, tara = [await people.technician(engine, name, serves) for name in ("tom", "tara")]
+    job = await people.offered(engine, carla, serves)
+    await jobs.claim(engine, tom, job)
+    left = await jobs.command(engine, tom, job, Step(command="unassign", reason="my car broke down"))
+    assert left.message == "Offered anew"
+    row = await _row(engine, job)
+    assert (row[b"status"], row[b"phase"], row[b"holder"]) == (b"broadcasted", b"open", b"")
+    assert await _held(engine, tom) == set()
+    for who in (tom, tara):  # his offer is gone with the claim, hers was of the first round
+        with pytest.raises((NotOffered, Expired)):
+            await jobs.claim(engine, who, job)
+    await waves.open_wave(engine, DEFAULT_ZONE, job, 1)
+    asked = (await log_of.events(engine, "offer.created", job))[-1]
+    assert asked.to == ("user:tara",)
+    with pytest.raises(NotOffered):
+        await jobs.claim(engine, tom, job)
+    won = await jobs.claim(engine, tara, job)
+    assert won.version > left.version
+    told = (await log_of.events(engine, "job.unassigned", job))[0]
+    assert {"user:tom", f"user:{carla.id}", "role:ops"} == set(told.to)
+    said = log_of.data(told)
+    assert (said["reason"], said["actor"]["id"], said["job"]["technician"]) == ("my car broke down", "tom", None)
+    with pytest.raises(Taken):
+        await jobs.claim(engine, await people.technician(engine, "late", serves), job)
+
+
+async def test_ops_name_another_who_may(engine: Engine) -> None:
+    """Unknown, unfit, without the service or without room is refused, force apart; else he is the holder at once."""
+    serves, other = await people.service(engine), await people.service(engine, name="Painting")
+    carla = await people.customer(engine)
+    tom, tara = [await people.technician(engine, name, serves) for name in ("tom", "tara")]
+    await people.technician(engine, "pia", other)
+    await people.technician(engine, "new", serves, at=None, kyc="pending")
+    job, busy = await people.offered(engine, carla, serves), await people.offered(engine, carla, serves)
+    await jobs.claim(engine, tom, job)
+    await jobs.claim(engine, tara, busy)
+    for name in ("nobody", "pia", "new"):
+        with pytest.raises(Invalid) as refused:
+            await jobs.command(engine, people.ADMIN, job, Step(command="reassign", technician=name))
+        assert refused.value.errors[0][0] == "/technician"
+    with pytest.raises(AtCapacity):
+        await jobs.command(engine, people.ADMIN, job, Step(command="reassign", technician="tara"))
+    assert await _held(engine, tom) == {job.encode()}
+    await jobs.command(
+        engine, people.ADMIN, job, Step(command="reassign", technician="tara", force=True, reason="sick")
+    )
+    assert await _held(engine, tom) == set() and job.encode() in await _held(engine, tara)
+    gone, given = [(await log_of.events(engine, kind, job))[0] for kind in ("job.unassigned", "job.assigned")]
+    assert "user:tom" in gone.to and gone.seq < given.seq
+    assert "user:tom" not in given.to and "user:tara" in given.to
+    assert log_of.data(given)["technician"]["id"] == "tara" and log_of.data(given)["reason"] == "sick"
+    with pytest.raises(NotFound):
+        await jobs.command(engine, tom, job, Step(command="depart"))
+    await jobs.command(engine, tara, job, Step(command="depart"))
+
+
+async def test_reassigned_to_nobody_by_name_it_is_offered_anew(engine: Engine) -> None:
+    """Ops take it from the holder; the same key again answers the same and does nothing."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "tom", serves)
+    job = await people.offered(engine, carla, serves)
+    await jobs.claim(engine, tom, job)
+    key = "7f6b1c9e-4b8a-4f40-9d6e-0d5b6f3c1a11"
+    step = Step(command="reassign", reason="complaint")
+    first = await jobs.command(engine, people.ADMIN, job, step, key=key)
+    again = await jobs.command(engine, people.ADMIN, job, step, key=key)
+    assert (first.seq, first.version) == (again.seq, again.version) and again.repeated
+    assert len(await log_of.events(engine, "job.unassigned", job)) == 1
+    assert (await _row(engine, job))[b"status"] == b"broadcasted"
+
+
+async def test_a_job_offered_anew_expires_in_its_own_time(engine: Engine) -> None:
+    """Its life begins again when the holder leaves; nobody taking it, it expires, and the customer is told."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "tom", serves)
+    job = await people.offered(engine, carla, serves)
+    await jobs.claim(engine, tom, job)
+    await forward(engine, 800)
+    await jobs.command(engine, tom, job, Step(command="unassign"))
+    await forward(engine, 800)
+    while await scheduler.run_once(engine, DEFAULT_ZONE) == 0.0:
+        pass
+    assert (await _row(engine, job))[b"status"] == b"broadcasted"
+    await forward(engine, 101)
+    while await scheduler.run_once(engine, DEFAULT_ZONE) == 0.0:
+        pass
+    assert (await _row(engine, job))[b"status"] == b"expired"
+    assert f"user:{carla.id}" in (await log_of.events(engine, "job.expired", job))[0].to
+
+
+async def test_nobody_can_be_taken_off_a_job_that_nobody_has(engine: Engine) -> None:
+    """An order that is ready waits for a driver: there is none to unassign, and it is not among what may be done."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    job = people.id_of(await people.job(engine, carla, serves, blueprint="delivery"))
+    for command in ("confirm", "prepare", "ready"):
+        await jobs.command(engine, people.ADMIN, job, Step(command=command))
+    shown = orjson.loads(await board.read(engine, people.ADMIN, job))
+    assert shown["actions"] == ["assign", "reassign", "cancel"]
+    with pytest.raises(IllegalTransition):
+        await jobs.command(engine, people.ADMIN, job, Step(command="unassign"))
+    assert await log_of.events(engine, "job.unassigned", job) == []
+
+
+@pytest.mark.parametrize("other", [None, "tara"])
+async def test_who_left_has_the_job_no_longer_among_his(engine: Engine, other: str | None) -> None:
+    """What becomes of it is not his: by reassignment or not, nothing of it is left in what is listed from."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    tom, _ = [await people.technician(engine, name, serves) for name in ("tom", "tara")]
+    job = await people.offered(engine, carla, serves)
+    await jobs.claim(engine, tom, job)
+    await jobs.command(engine, people.ADMIN, job, Step(command="reassign", technician=other))
+    assert await engine.store.redis.zrange(keys.user_jobs(DEFAULT_ZONE, tom.id), 0, -1) == []

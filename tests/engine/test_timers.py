@@ -1,0 +1,153 @@
+"""What happens by itself while a job is in a state: ladders of warnings, the engine's commands, the watchdog."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from engine import jobs, scheduler, technicians, waves
+from engine.rules import blueprint
+from engine.runtime import Engine
+from engine.settings import Settings
+from engine.steps import Step
+from engine.store import keys
+from engine.technicians import Fix
+from engine.types import DEFAULT_ZONE, JobId, Principal
+from tests import people
+from tests.clock import forward, sleep_through
+from tests.engine import log_of
+
+LADDER = """timers = [
+  { after_s = 600, warn = "warn" }, { after_s = 1200, warn = "escalate" }, { after_s = 1800, command = "unassign" },
+], """
+WATCH = "watch = { still_s = 300, still_m = 100, away_m = 1000, dark_s = 100, grace_s = 60, release = true }, "
+CHANGES = {
+    'accepted = { phase = "assigned", ': f'accepted = {{ phase = "assigned", {LADDER}'.replace("\n", " "),
+    'on_the_way = { phase = "active", ': f'on_the_way = {{ phase = "active", {WATCH}',
+    '[commands.unassign]\nby = ["holder", "ops"]': '[commands.unassign]\nby = ["holder", "ops", "engine"]',
+}
+
+
+@pytest.fixture
+def settings(settings: Settings, tmp_path: Path) -> Settings:
+    """With a ladder on `accepted` and a watchdog on `on_the_way`."""
+    folder = tmp_path / "blueprints"
+    folder.mkdir()
+    text = (blueprint.shipped() / "home_service.toml").read_text()
+    for old, new in CHANGES.items():
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    events = "".join(
+        f'\n[events."{kind}"]\nto = ["ops"]\n'
+        for kind in ("job.late", "job.stalled", "job.dark")
+        if f'[events."{kind}"]' not in text
+    )
+    (folder / "home_service.toml").write_text(text + events)
+    return msgspec.structs.replace(settings, blueprints=str(folder))
+
+
+async def taken(engine: Engine) -> tuple[JobId, Principal]:
+    """A job and its holder, 5 km away from it."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "tom", serves, at=technicians.Position(40.70, -73.99))
+    job = await people.offered(engine, carla, serves)
+    await waves.open_wave(engine, DEFAULT_ZONE, job, 2)
+    await jobs.claim(engine, tom, job)
+    return job, tom
+
+
+async def pass_by(engine: Engine, seconds: float) -> None:
+    """Let time pass, and do what is due."""
+    await forward(engine, seconds)
+    while await scheduler.run_once(engine, DEFAULT_ZONE) == 0.0:
+        pass
+
+
+async def status(engine: Engine, job: JobId) -> bytes:
+    """The job's state."""
+    found: bytes = await engine.store.redis.hget(keys.job(DEFAULT_ZONE, job), "status")  # type: ignore[misc, assignment]
+    return found
+
+
+async def steps(engine: Engine, kind: str, job: JobId) -> list[str]:
+    """What ops were told of this kind, in order."""
+    return [log_of.data(event)["step"] for event in await log_of.events(engine, kind, job)]
+
+
+async def test_a_job_that_moved_on_is_left_alone(engine: Engine) -> None:
+    """Timers of a state that was left do nothing, and go."""
+    job, tom = await taken(engine)
+    await jobs.command(engine, tom, job, Step(command="depart"))
+    await technicians.take_fixes(engine, tom, "tom", [Fix(lat=40.71, lon=-73.99)])
+    await jobs.command(engine, tom, job, Step(command="arrive"))
+    await pass_by(engine, 1801)
+    assert await steps(engine, "job.late", job) == []
+    assert await status(engine, job) == b"reached"
+    left = await engine.store.redis.zrange(keys.due(DEFAULT_ZONE), 0, -1)
+    assert not [entry for entry in left if entry.startswith(b"timer:")]
+
+
+async def test_the_ladder_warns_escalates_and_takes_the_job_away(engine: Engine) -> None:
+    """Each rung once and in its time; the last is a command of the engine, in the history with its reason."""
+    job, _ = await taken(engine)
+    for seconds, told in ((601, ["warn"]), (600, ["warn", "escalate"])):
+        await pass_by(engine, seconds)
+        assert await steps(engine, "job.late", job) == told
+    assert await status(engine, job) == b"accepted"
+    await pass_by(engine, 600)
+    assert await status(engine, job) == b"broadcasted"
+    gone = log_of.data((await log_of.events(engine, "job.unassigned", job))[0])
+    assert (gone["actor"]["id"], gone["reason"], gone["job"]["technician"]) == ("engine", "timer", None)
+
+
+async def test_a_pause_takes_no_job_away(engine: Engine) -> None:
+    """Nobody could do anything while all was stopped: commands of timers wait a lease longer."""
+    job, _ = await taken(engine)
+    await sleep_through(engine, 1900)
+    await pass_by(engine, 1)
+    assert await status(engine, job) == b"accepted"
+    await pass_by(engine, 95)
+    await pass_by(engine, 10)
+    assert await status(engine, job) == b"broadcasted"
+
+
+async def on_the_way(engine: Engine, minutes: int, path: list[tuple[float, float]]) -> JobId:
+    """A holder on his way, sending a fix each 30 s of the path (its last again and again)."""
+    job, tom = await taken(engine)
+    await jobs.command(engine, tom, job, Step(command="depart"))
+    for tick in range(minutes * 2):
+        if path:
+            lat, lon = path[min(tick, len(path) - 1)]
+            await technicians.take_fixes(engine, tom, "tom", [Fix(lat=lat, lon=lon)])
+        await pass_by(engine, 30.5)
+    return job
+
+
+async def test_who_drives_on_is_left_alone(engine: Engine) -> None:
+    """Coming nearer all the time is no reason for anything; nor is standing at the door."""
+    near = [(40.70 + i * 0.005, -73.99) for i in range(11)]
+    job = await on_the_way(engine, 12, near)
+    assert await status(engine, job) == b"on_the_way"
+    assert await log_of.events(engine, "job.stalled", job) == [] == await log_of.events(engine, "job.dark", job)
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "reason"),
+    [
+        ([(40.70, -73.99)], "job.stalled", "still"),
+        ([(40.70 - i * 0.004, -73.99) for i in range(40)], "job.stalled", "away"),
+        ([], "job.dark", "dark"),
+    ],
+)
+async def test_who_does_not_come_is_told_of_and_replaced(
+    engine: Engine, path: list[tuple[float, float]], kind: str, reason: str
+) -> None:
+    """Standing still, going away or going dark: told once, when seen twice; after the grace the job is offered anew."""
+    job = await on_the_way(engine, 9, path)
+    told = await log_of.events(engine, kind, job)
+    assert [log_of.data(event)["reason"] for event in told] == [reason]
+    assert await status(engine, job) in (b"broadcasted", b"expired")
+    gone = log_of.data((await log_of.events(engine, "job.unassigned", job))[0])
+    assert gone["reason"] == "watchdog"

@@ -1,0 +1,58 @@
+"""How a blueprint looks for a technician: waves serve those that broadcast and those that invite to bid, no others."""
+
+from __future__ import annotations
+
+import pytest
+
+from engine import offers, scheduler, technicians
+from engine.runtime import Engine
+from engine.store import keys
+from engine.types import DEFAULT_ZONE
+from tests import people
+from tests.clock import forward
+from tests.engine import log_of
+from tests.looking import asked, done, north, told
+
+
+@pytest.mark.parametrize("blueprint", ["managed", "delivery", "direct_booking"])
+async def test_a_job_that_is_not_offered_around_gets_no_wave(engine: Engine, blueprint: str) -> None:
+    """Where the engine chooses, nobody is sought yet, or one was asked by name, a wave does nothing at all."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    await people.technician(engine, "t1", serves)
+    named = {"technician": "t1"} if blueprint == "direct_booking" else {}
+    job = people.id_of(await people.job(engine, carla, serves, blueprint=blueprint, **named))
+    before = await asked(engine, job)
+    await people.technician(engine, "t2", serves)
+    await scheduler.open_wave(engine, DEFAULT_ZONE, job, 1)
+    await engine.store.redis.zadd(keys.due(DEFAULT_ZONE), {"match:t2": 0})
+    names = [keys.meta(DEFAULT_ZONE), keys.technician(DEFAULT_ZONE, people.hot_technician("t2").id)]  # type: ignore[arg-type]
+    names += [keys.due(DEFAULT_ZONE), keys.log(DEFAULT_ZONE)]
+    await engine.store.call(DEFAULT_ZONE, "match_open", names, ["match:t2", 15_000, 8])
+    assert await asked(engine, job) == before == sorted(named.values())
+    assert not await log_of.events(engine, "job.searching", job)
+
+
+async def test_who_is_asked_by_name_is_still_asked_when_he_has_been_away(engine: Engine) -> None:
+    """Going offline takes invitations back, not a request that was made to him alone."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    one = await people.technician(engine, "t1", serves)
+    named = people.id_of(await people.job(engine, carla, serves, blueprint="direct_booking", technician="t1"))
+    invited = await people.offered(engine, carla, serves)
+    await technicians.set_availability(engine, one, "t1", online=False)
+    [closed] = await log_of.events(engine, "offer.closed")
+    assert log_of.data(closed)["job"]["id"] == invited
+    assert len((await offers.open_to(engine, one)).items) == 1
+    assert (await asked(engine, named)) == ["t1"]
+
+
+async def test_waves_invite_to_bid_and_widen_like_others(engine: Engine) -> None:
+    """A job on which technicians bid is offered in the blueprint's waves, and to who comes late."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    await people.technician(engine, "near", serves, at=north(100))
+    job = people.id_of(await people.job(engine, carla, serves, blueprint="marketplace"))
+    await done(engine)
+    assert await told(engine, job) == [["near"]]
+    await forward(engine, 1)
+    await people.technician(engine, "late", serves, at=north(200))
+    await done(engine)
+    assert await told(engine, job) == [["near"], ["late"]]

@@ -1,0 +1,74 @@
+"""SIGHUP: the blueprints are read anew by a server that goes on serving."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pty
+import signal
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from engine.datadir import birth
+from engine.rules import blueprint
+from engine.store import embedded
+from tests.faults.process import PROGRAM, START_S, Server, callout, environment, serving
+from tests.wait import wait_until
+
+TEXT = (blueprint.shipped() / "home_service.toml").read_text()
+
+
+async def told(server: Server) -> dict[str, Any]:
+    """The blueprints that new jobs get, by name."""
+    token = (await callout("token", "--role", "admin", "--data", str(server.data))).out.strip()
+    async with httpx.AsyncClient(trust_env=False) as client:
+        answer = await client.get(f"{server.url}/v1/blueprints", headers={"Authorization": f"Bearer {token}"})
+    return {item["name"]: item for item in answer.json()["items"]}
+
+
+async def test_a_server_whose_terminal_is_gone_stops(tmp_path: Path) -> None:
+    """There SIGHUP means what it means to any program, and the stop is a whole one: nobody reads its words."""
+    outer, inner = pty.openpty()
+    process = await asyncio.create_subprocess_exec(
+        *PROGRAM,
+        *("serve", "--data", str(tmp_path / "data"), "--port", "0"),
+        cwd=tmp_path,
+        env=environment(),
+        stdin=inner,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=inner,
+        start_new_session=True,
+    )
+    os.close(inner)
+    try:
+        assert process.stdout is not None
+        async with asyncio.timeout(START_S):
+            assert b"serving" in await process.stdout.readline()
+            os.close(outer)
+            process.send_signal(signal.SIGHUP)
+            assert await process.wait() == 0
+        state = embedded.read_state(tmp_path / "data" / "valkey")
+        assert state is not None and birth(state.pid) != state.birth
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def test_a_signal_reads_the_folder_anew(tmp_path: Path) -> None:
+    """A broken file is told in the log and changes nothing; mended, it is taken; the server serves throughout."""
+    folder = tmp_path / "own"
+    folder.mkdir()
+    async with serving(tmp_path / "data", "--blueprints", str(folder)) as server:
+        own = folder / "walks.toml"
+        own.write_text(TEXT.replace('name = "home_service"', 'name = "walks"').replace('to = "reached"', 'to = "away"'))
+        server.process.send_signal(signal.SIGHUP)
+        await wait_until(lambda: "walks.toml: command arrive: unknown state" in server.said())
+        assert "walks" not in await told(server)
+        own.write_text(TEXT.replace('name = "home_service"', 'name = "walks"'))
+        server.process.send_signal(signal.SIGHUP)
+        await wait_until(lambda: "blueprints_reloaded" in server.said())
+        assert (await told(server))["walks"]["version"] == 1
+        assert (await server.end()).code == 0

@@ -1,0 +1,161 @@
+"""Accepting, declining, withdrawing and cancelling at once: one end, and everything that is kept or told agrees."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Awaitable
+from typing import Any
+
+import msgspec
+
+from engine import bids, due, jobs, log
+from engine.bids import Wanted
+from engine.errors import CalloutError
+from engine.events import Event
+from engine.runtime import Engine
+from engine.steps import Step
+from engine.store import keys
+from engine.types import DEFAULT_ZONE, JobId, Principal
+from tests import people
+from tests.clock import forward
+from tests.engine import log_of
+
+ROUNDS, AT_ONCE = 1_000, 20
+ENDS = {
+    "job.accepted": "accepted",
+    "job.status": "declined",
+    "job.cancelled": "cancelled",
+    "job.expired": "expired",
+}
+LOSERS = {"taken", "cancelled", "expired", "illegal_transition", "not_offered"}
+
+
+async def tried(act: Awaitable[Any]) -> bool:
+    """Whether it was done; else it was refused for having lost."""
+    try:
+        await act
+    except CalloutError as error:
+        assert error.code in LOSERS
+        return False
+    return True
+
+
+async def record(engine: Engine, job: str) -> dict[str, str]:
+    """The job's record."""
+    row = await engine.store.redis.hgetall(keys.job(DEFAULT_ZONE, JobId(job)))  # type: ignore[misc]
+    return {name.decode(): value.decode() for name, value in row.items()}
+
+
+async def agrees(engine: Engine, job: str, crowd: list[Principal], about: list[Event]) -> tuple[str, str]:
+    """Check that record, holders, indexes and events of a job agree; returns its status and its holder."""
+    row = await record(engine, job)
+    held = [await engine.store.redis.sismember(keys.technician_jobs(DEFAULT_ZONE, who.id), job) for who in crowd]  # type: ignore[misc, arg-type]
+    assert [who.id for who, has in zip(crowd, held, strict=True) if has] == (
+        [row["holder"]] if row["holder"] and row["phase"] == "assigned" else []
+    )
+    versions = [log_of.data(e)["job"]["version"] for e in about if e.type.startswith("job.")]
+    assert versions == sorted(set(versions)) and versions[-1] == int(row["version"])
+    if row["mode"] == "none":
+        assert await engine.store.redis.zscore(keys.demand(DEFAULT_ZONE, row["service"]), job) is None  # type: ignore[arg-type]
+        assert await engine.store.redis.zscore(keys.due(DEFAULT_ZONE), f"expire:{job}") is None
+    return row["status"], row["holder"]
+
+
+async def told(engine: Engine, since: int) -> tuple[dict[str, list[Event]], int]:
+    """The events after ``since`` by their job, and the last one's seq."""
+    by_job: dict[str, list[Event]] = {}
+    for event in await log.window(engine.store.redis, DEFAULT_ZONE, since, 100_000):
+        data = log_of.data(event)
+        about = data.get("job") or data.get("offer", {}).get("job")
+        if about:
+            by_job.setdefault(about["id"], []).append(event)
+        since = event.seq
+    return by_job, since
+
+
+async def ended(engine: Engine, job: str, status: str) -> None:
+    """Sweep the job until it has left ``status``."""
+    while (await record(engine, job))["status"] == status:
+        await due.do(engine, DEFAULT_ZONE, f"expire:{job}")
+
+
+async def test_accept_decline_cancel_and_expiry_of_a_request_have_one_end(engine: Engine) -> None:
+    """1,000 requests to a technician by name, answered both ways while they are cancelled or run out: each ends once,
+    and a decline that was acknowledged is never followed by an acceptance.
+    """
+    serves, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "tom", serves, capacity=1000)
+    draw, ends = random.Random(4), Counter[str]()
+
+    async def asked() -> str:
+        booked = await people.job(engine, carla, serves, blueprint="direct_booking", technician="tom")
+        return people.id_of(booked)
+
+    async def race(job: str, *, late: bool) -> None:
+        acts = [tried(jobs.command(engine, tom, job, Step(command=command))) for command in ("accept", "decline")]
+        acts.append(
+            tried(ended(engine, job, "requested") if late else jobs.command(engine, carla, job, Step(command="cancel")))
+        )
+        draw.shuffle(acts)
+        assert sum(await asyncio.gather(*acts)) >= 1
+
+    seq = 0
+    for turn in range(ROUNDS // AT_ONCE):
+        names = await asyncio.gather(*(asked() for _ in range(AT_ONCE)))
+        if late := turn % 2 == 1:
+            await forward(engine, 86_400 - 0.01)  # they end in the middle of the race
+        await asyncio.gather(*(race(job, late=late) for job in names))
+        by_job, seq = await told(engine, seq)
+        for job in names:
+            status, _ = await agrees(engine, job, [tom], by_job[job])
+            types = [e.type for e in by_job[job] if e.type.startswith("job.") and e.type != "job.created"]
+            assert types in ([t] for t in ENDS) or types == ["job.accepted", "job.cancelled"]
+            assert status == ENDS[types[-1]]
+            closed = [e.to for e in by_job[job] if e.type == "offer.closed"]
+            assert closed == ([("user:tom",)] if types[0] in ("job.cancelled", "job.expired") else [])
+            ends[types[0]] += 1
+    assert ends.keys() == ENDS.keys()
+
+
+async def test_awards_withdrawals_and_cancelling_have_one_end(engine: Engine) -> None:
+    """400 jobs with three bids, of which two are accepted and one is taken back while the job is cancelled or runs
+    out: one holder or none, each bid closed or accepted once, and the price is that of the bid that won.
+    """
+    serves, carla = await people.service(engine), await people.customer(engine)
+    crowd = [await people.technician(engine, name, serves, capacity=1000) for name in ("tom", "tara", "tim")]
+    draw, ends = random.Random(5), Counter[str]()
+
+    async def posted() -> tuple[str, list[str]]:
+        job = people.id_of(await people.job(engine, carla, serves, blueprint="marketplace"))
+        made = [await bids.create(engine, who, job, Wanted(amount=1000 + n)) for n, who in enumerate(crowd)]
+        return job, [msgspec.json.decode(done.bid)["id"] for done in made]
+
+    async def race(job: str, names: list[str], *, late: bool) -> None:
+        acts = [tried(bids.accept(engine, carla, job, name)) for name in names[:2]]
+        acts.append(tried(bids.withdraw(engine, crowd[0], job, names[0])))
+        acts.append(
+            tried(ended(engine, job, "open") if late else jobs.command(engine, carla, job, Step(command="cancel")))
+        )
+        draw.shuffle(acts)
+        await asyncio.gather(*acts)
+
+    seq = 0
+    for turn in range(20):
+        made = await asyncio.gather(*(posted() for _ in range(AT_ONCE)))
+        if late := turn % 2 == 1:
+            await forward(engine, 604_800 - 0.05)
+        await asyncio.gather(*(race(job, names, late=late) for job, names in made))
+        by_job, seq = await told(engine, seq)
+        for job, names in made:
+            status, holder = await agrees(engine, job, crowd, by_job[job])
+            over = [e for e in by_job[job] if e.type in ("bid.closed", "bid.accepted")]
+            told_of = Counter(log_of.data(e)["bid"]["id"] for e in over)
+            shown = {b["id"]: b for b in map(msgspec.json.decode, (await bids.find(engine, carla, job)).items)}
+            assert told_of == dict.fromkeys(names, 1)
+            won = [b for b in shown.values() if b["status"] == "accepted"]
+            assert [b["technician"]["id"] for b in won] == ([holder] if holder else [])
+            assert (await record(engine, job))["amount"] == (str(won[0]["amount"]) if won else "5000")
+            ends[status] += 1
+    assert set(ends) == {"scheduled", "cancelled", "expired"}

@@ -1,0 +1,306 @@
+"""Every blueprint against its model: random commands by everybody, two at a time, replies lost, time passing.
+
+What each command must answer says tests/oracle.py from the job's facts before it; of two at once each must answer as
+one of the two orders would have it. After every step record, indexes and log must tell the same story (G1), and a
+command whose reply was lost acts once, whatever its repeat finds (G2).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Awaitable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import msgspec
+from hypothesis import HealthCheck, Phase
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from engine import codes, jobs, scheduler
+from engine.archive import projection
+from engine.errors import Indeterminate, Refused, Unavailable
+from engine.rules import blueprint as blueprints
+from engine.runtime import Engine, open_engine
+from engine.settings import Settings
+from engine.steps import Step
+from engine.store import keys
+from engine.types import DEFAULT_ZONE, JobId, Principal, Role, TechnicianId, UserId
+from tests import people
+from tests.clock import forward
+from tests.engine import log_of
+from tests.oracle import Facts, right
+from tests.proxy import Proxy
+
+Z = DEFAULT_ZONE
+T = TypeVar("T")
+SHIPPED = blueprints.load("home_service", blueprints.shipped())
+NAMES = sorted(SHIPPED.by_name)
+COMMANDS = sorted({name for b in SHIPPED.by_name.values() for name in b.commands})
+CREW = ("a", "b", "c")
+STAFF: tuple[Role, ...] = ("ops_manager", "service", "mediator", "onboarding_manager")
+CALLERS = ("customer", "stranger", *CREW, *STAFF)
+JUMPS_S = (1.4, 35, 130, 910)
+AT_CAPACITY = 4
+
+
+class Lives(RuleBasedStateMachine):
+    """One example: one job of one blueprint, a crew of three, and whatever is done with it."""
+
+    loop: asyncio.AbstractEventLoop
+    engine: Engine
+    lossy: Engine
+    proxy: Proxy
+    examples = 0
+    moved: ClassVar[set[tuple[str, str]]] = set()
+
+    def __init__(self) -> None:
+        super().__init__()
+        Lives.examples += 1
+        self.tag = f"l{Lives.examples}"
+        self.booked = 0
+
+    def wait(self, work: Awaitable[T]) -> T:
+        """Do one asynchronous thing."""
+        return self.loop.run_until_complete(work)
+
+    @initialize(named=st.booleans())
+    def begin(self, named: bool) -> None:
+        """A customer books, by each blueprint in turn; where it lets him, perhaps a technician by name."""
+        self.wait(self._begin(NAMES[Lives.examples % len(NAMES)], named))
+
+    async def _begin(self, name: str, named: bool) -> None:
+        engine = self.engine
+        self.blueprint = engine.blueprints.by_name[name]
+        self.serves = await people.service(engine)
+        carla = await people.customer(engine)
+        self.people: dict[str, Principal] = {"customer": carla, "stranger": Principal(UserId("usr_nobody"), "customer")}
+        self.people |= {role: Principal(UserId(f"a_{role}"), role) for role in STAFF}
+        self.booked += 1
+        for one in CREW:
+            name_of = f"{self.tag}{self.booked}{one}"
+            self.people[one] = await people.technician(engine, name_of, self.serves, capacity=AT_CAPACITY)
+        asks = self.blueprint.technician == "required" or (named and bool(self.blueprint.technician))
+        more = {"technician": self.people["a"].id} if asks else {}
+        self.job: JobId = people.id_of(await people.job(engine, carla, self.serves, blueprint=name, **more))
+        await self._settle()
+
+    # what is known
+
+    async def _row(self) -> dict[str, str]:
+        row: Any = await self.engine.store.redis.hgetall(keys.job(Z, self.job))  # type: ignore[misc]
+        return {name.decode(): value.decode() for name, value in row.items()}
+
+    async def _facts(self, who: Principal) -> Facts:
+        row = await self._row()
+        offer = await self.engine.store.redis.hget(keys.offers(Z, self.job), who.id)  # type: ignore[misc]
+        return Facts(
+            status=row["status"],
+            holder=row["holder"],
+            customer=self.people["customer"].id,
+            offer=offer.decode().split()[0] if offer else "",
+            at=frozenset(msgspec.json.decode("{" + row["at"] + "}")),
+            frozen=row["frozen"] != "",
+        )
+
+    async def _step(self, command: str) -> Step:
+        """The command with whatever it may need."""
+        row = await self._row()
+        spec = self.blueprint.commands.get(command)
+        code = codes.derive(self.engine, self.job, spec.code, row.get("issue", "1")) if spec and spec.code else None
+        taker = self.people["b"].id if spec and spec.does == "assign" else None
+        return Step(command=command, code=code, technician=taker, reason="so it is")
+
+    async def _give(self, engine: Engine, who: Principal, step: Step, key: str) -> str:
+        try:
+            await jobs.command(engine, who, self.job, step, key=key)
+        except Refused as refused:
+            return refused.code
+        return ""
+
+    # what may happen
+
+    async def _legal(self, pick: int) -> list[tuple[str, str]]:
+        """Who may do what now; what ends the job only now and then. A job that is over makes place for another."""
+        if self.blueprint.states[(await self._row())["status"]].terminal:
+            await self._begin(NAMES[pick % len(NAMES)], pick % 2 == 1)
+        commands = self.blueprint.commands
+        known = {name: await self._facts(self.people[name]) for name in CALLERS}
+        legal = [(c, n) for c in commands for n in CALLERS if not right(self.blueprint, self.people[n], c, known[n])]
+        goes_on = [(c, n) for c, n in legal if self.blueprint.phase(commands[c].to) != "closed"]
+        return legal if pick % 7 == 0 else goes_on or legal
+
+    @rule(pick=st.integers(0, 999), lossy=st.booleans())
+    def onwards(self, pick: int, lossy: bool) -> None:
+        """Something that is allowed now; without this hardly any example would leave its first state."""
+        if legal := self.wait(self._legal(pick)):
+            command, name = legal[pick % len(legal)]
+            self.moved.add((self.blueprint.name, command))
+            self.wait((self._lost if lossy else self._one)(command, self.people[name]))
+
+    @rule(pick=st.integers(0, 999), other=st.integers(0, 999))
+    def contested(self, pick: int, other: int) -> None:
+        """Two things that are each allowed now, at once."""
+        if legal := self.wait(self._legal(pick)):
+            (one, who), (two, whom) = legal[pick % len(legal)], legal[other % len(legal)]
+            self.wait(self._two((one, two), [self.people[who], self.people[whom]]))
+
+    @rule(command=st.sampled_from(COMMANDS), caller=st.sampled_from(CALLERS))
+    def one(self, command: str, caller: str) -> None:
+        """A command is answered as the blueprint says, and its repeat is answered the same."""
+        self.wait(self._one(command, self.people[caller]))
+
+    async def _one(self, command: str, who: Principal) -> None:
+        facts, before = await self._facts(who), await self._row()
+        step, key = await self._step(command), str(uuid.uuid4())
+        found = await self._give(self.engine, who, step, key)
+        assert found in self._answers(facts, before, who, step), (self.blueprint.name, command, who.role, facts, found)
+        after = await self._row()
+        if found:
+            assert after == before
+        assert await self._give(self.engine, who, step, key) == found
+        assert await self._row() == after
+        await self._settle()
+
+    def _answers(self, facts: Facts, row: dict[str, str], who: Principal, step: Step) -> set[str]:
+        """What may be answered: what is right; or, to his latest step and to the holder who claims, the same again."""
+        wanted = {right(self.blueprint, who, step.command, facts)}
+        spec = self.blueprint.commands.get(step.command)
+        if row["last"].startswith(f"{step.command} {who.role}:{who.id} "):
+            wanted = {""}
+        if spec is not None and spec.does == "take" and facts.holder == who.id and row["claimed"]:
+            wanted = {""}
+        if spec is not None and spec.does == "reissue":
+            wanted |= {"illegal_transition"}  # no more of them
+        return wanted
+
+    @rule(
+        commands=st.tuples(st.sampled_from(COMMANDS), st.sampled_from(COMMANDS)),
+        callers=st.tuples(st.sampled_from(CALLERS), st.sampled_from(CALLERS)),
+    )
+    def two(self, commands: tuple[str, str], callers: tuple[str, str]) -> None:
+        """Two at once: if both were refused, nothing moved; what is done is done in one order or the other."""
+        self.wait(self._two(commands, [self.people[name] for name in callers]))
+
+    async def _two(self, commands: tuple[str, str], who: list[Principal]) -> None:
+        before = await self._row()
+        steps = [await self._step(command) for command in commands]
+        alone = [self._answers(await self._facts(w), before, w, s) for w, s in zip(who, steps, strict=True)]
+        found = await asyncio.gather(
+            *(self._give(self.engine, w, s, str(uuid.uuid4())) for w, s in zip(who, steps, strict=True))
+        )
+        if found[0] and found[1]:
+            assert await self._row() == before
+        assert found[0] in alone[0] or found[1] in alone[1], (commands, found, alone)
+        assert not all(found) or any(answers != {""} for answers in alone)
+        await self._settle()
+
+    @rule(command=st.sampled_from(COMMANDS), caller=st.sampled_from(CALLERS))
+    def lost(self, command: str, caller: str) -> None:
+        """The reply is lost: unknown; the repeat under the same key says what became of it: nothing is done twice."""
+        self.wait(self._lost(command, self.people[caller]))
+
+    async def _lost(self, command: str, who: Principal) -> None:
+        facts, before = await self._facts(who), await self._row()
+        step, key = await self._step(command), str(uuid.uuid4())
+        self.proxy.drop_next = b'"status":"'
+        while True:
+            try:
+                found = await self._give(self.lossy, who, step, key)
+                break
+            except (Indeterminate, Unavailable):
+                await asyncio.sleep(0.005)
+        self.proxy.drop_next = None
+        assert found in self._answers(facts, before, who, step)
+        done = [e for e in await log_of.events(self.engine, job=self.job) if e.cause.startswith(key)]
+        assert len({e.seq for e in done if e.type.startswith("job.")}) <= 3
+        assert int((await self._row())["version"]) - int(before["version"]) in (0, 1, 2)
+        await self._settle()
+
+    @rule(seconds=st.sampled_from(JUMPS_S))
+    def later(self, seconds: float) -> None:
+        """Time passes, and what is due is done; the crew is heard of all the while."""
+        self.wait(self._later(seconds))
+
+    async def _later(self, seconds: float) -> None:
+        await forward(self.engine, seconds)
+        for one in CREW:
+            technician = TechnicianId(self.people[one].id)
+            now = await self.engine.store.redis.hget(keys.meta(Z), "now")  # type: ignore[misc]
+            await self.engine.store.redis.zadd(keys.seen(Z), {technician: int(now)}, xx=True)
+            await self.engine.store.redis.hset(keys.technician(Z, technician), "fix_at", now)  # type: ignore[misc]
+        await self._settle()
+
+    async def _settle(self) -> None:
+        """Let the engine do what is due now."""
+        for _ in range(50):
+            if await scheduler.run_once(self.engine, Z) > 0:
+                return
+
+    # what must always be so
+
+    @invariant()
+    def one_story(self) -> None:
+        """One holder, known on both sides; indexes and due work as the state has them; the log tells of the record."""
+        if hasattr(self, "job"):
+            self.wait(self._one_story())
+
+    async def _one_story(self) -> None:
+        redis, row = self.engine.store.redis, await self._row()
+        state = self.blueprint.states[row["status"]]
+        for one in CREW:
+            name = TechnicianId(self.people[one].id)
+            held = await redis.smembers(keys.technician_jobs(Z, name))  # type: ignore[misc]
+            load = await redis.hget(keys.technician(Z, name), "load")  # type: ignore[misc]
+            mine = row["holder"] == name and not state.terminal and not state.frees
+            assert (self.job.encode() in held) == mine and int(load or 0) == len(held)
+        seeks = state.seeks if not row["holder"] else "none"
+        due = {entry.decode() for entry in await redis.zrange(keys.due(Z), 0, -1)}
+        listed = await redis.zscore(keys.demand(Z, self.serves), self.job) is not None
+        assert listed == (seeks in ("broadcast", "bids")), (row["status"], seeks)
+        assert any(entry.startswith(f"wave:{self.job}:") for entry in due) == listed
+        lives = seeks != "none" and self.blueprint.dispatch.job_s > 0
+        assert (f"expire:{self.job}" in due) == lives
+        told = projection.fold(await log_of.events(self.engine, job=self.job)).jobs[self.job]
+        assert (told["status"], told["version"]) == (row["status"], int(row["version"]))
+        assert (told["technician"] or "") == row["holder"]
+
+    def teardown(self) -> None:
+        """Cleared away for the next example."""
+        self.wait(self.engine.store.redis.delete(keys.due(Z), keys.demand(Z, self.serves)))
+
+
+def test_every_blueprint_keeps_to_its_model(settings: Settings) -> None:
+    """Examples of some thirty steps each, over all shipped blueprints: verdicts, records, indexes and log agree."""
+    Path(settings.data).mkdir(exist_ok=True)
+    loop, stack = asyncio.new_event_loop(), AsyncExitStack()
+
+    async def begin() -> None:
+        Lives.engine = await stack.enter_async_context(open_engine(settings))
+        Lives.proxy = await stack.enter_async_context(Proxy(settings.redis or ""))
+        Lives.lossy = await stack.enter_async_context(
+            open_engine(msgspec.structs.replace(settings, redis=Lives.proxy.url))
+        )
+
+    try:
+        Lives.loop = loop
+        loop.run_until_complete(begin())
+        run_state_machine_as_test(
+            Lives,
+            settings=hypothesis_settings(
+                max_examples=60,
+                stateful_step_count=30,
+                derandomize=True,
+                phases=[Phase.generate],
+                deadline=None,
+                database=None,
+                suppress_health_check=list(HealthCheck),
+            ),
+        )
+    finally:
+        loop.run_until_complete(stack.aclose())
+        loop.close()
+    assert {name for name, _ in Lives.moved} == set(NAMES) and len(Lives.moved) >= 20, sorted(Lives.moved)

@@ -1,0 +1,123 @@
+"""Bids over HTTP: what is refused at the door, what is answered, and what each side is shown."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+
+from tests.server.http import people
+from tests.server.http.client import Client, code_of, pointers
+from tests.server.http.conftest import Book, Join
+
+MARKET = {"blueprint": "marketplace"}
+
+
+@pytest.mark.parametrize(
+    ("body", "wrong"),
+    [
+        ({"amount": -1}, {"/amount"}),
+        ({"amount": "10"}, {"/amount"}),
+        ({"amount": 1.5, "note": 3}, {"/amount", "/note"}),
+        ({"note": "x" * 4001}, {"/note"}),
+        ({"price": 1}, {"/price"}),
+    ],
+)
+async def test_a_bad_bid_is_refused(
+    body: dict[str, object], wrong: set[str], at_work: Client, customer: Client, book: Book
+) -> None:
+    """Each wrong field is named, and no bid is made."""
+    job = (await book(customer, **MARKET))["id"]
+    assert pointers(await at_work("POST", f"/v1/jobs/{job}/bids", body)) == wrong
+    assert (await customer("GET", f"/v1/jobs/{job}/bids")).json()["items"] == []
+
+
+async def test_what_is_not_there_is_not_found(
+    at_work: Client, customer: Client, join: Join, book: Book, admin: Client
+) -> None:
+    """A job that takes no bids, no bid at all, another's bid, another's job: 404, told alike."""
+    plain, job = (await book(customer))["id"], (await book(customer, **MARKET))["id"]
+    assert code_of(await at_work("POST", f"/v1/jobs/{plain}/bids", {}))[0] == 404
+    bid = (await at_work("POST", f"/v1/jobs/{job}/bids", {})).json()["bid"]["id"]
+    stranger = await join("customer")
+    unfit = await join("technician")
+    for who, method, path in (
+        (customer, "POST", f"/v1/jobs/{job}/bids/bid_none/accept"),
+        (customer, "POST", f"/v1/jobs/{job}/bids/%7Bmain%7D/accept"),
+        (stranger, "POST", f"/v1/jobs/{job}/bids/{bid}/accept"),
+        (stranger, "GET", f"/v1/jobs/{job}/bids"),
+        (unfit, "GET", f"/v1/jobs/{job}/bids"),
+        (unfit, "POST", f"/v1/jobs/{job}/bids/{bid}/withdraw"),
+        (admin, "GET", "/v1/jobs/job_main_00000000000000000000000000/bids"),
+    ):
+        assert code_of(await who(method, path, None if method == "GET" else {})) == (404, "not_found"), path
+    assert code_of(await unfit("POST", f"/v1/jobs/{job}/bids", {})) == (403, "profile_incomplete")
+
+
+async def test_the_three_commands_are_not_given_as_steps(at_work: Client, customer: Client, book: Book) -> None:
+    """They need more than a step's arguments: a step of that name says which route it is."""
+    job = (await book(customer, **MARKET))["id"]
+    for who, command in ((at_work, "bid"), (at_work, "withdraw"), (customer, "award")):
+        refused = await who("POST", f"/v1/jobs/{job}/{command}", {})
+        assert code_of(refused) == (422, "invalid") and "/v1/jobs/{id}/bids" in refused.json()["detail"]
+
+
+async def test_versions_must_agree_and_be_the_present_one(at_work: Client, customer: Client, book: Book) -> None:
+    """If-Match counts as the body's version does; two that differ are refused, and so is one that has passed."""
+    job = (await book(customer, **MARKET))["id"]
+    path = f"/v1/jobs/{job}/bids"
+    assert pointers(await at_work("POST", path, {"version": 1}, If_Match='"2"')) == {"/version"}
+    stale = await at_work("POST", path, {}, If_Match='"9"')
+    assert code_of(stale) == (412, "version_conflict") and stale.json()["job"]["version"] == 1
+    bid = (await at_work("POST", path, {"version": 1}, If_Match='"1"')).json()["bid"]["id"]
+    assert code_of(await customer("POST", f"{path}/{bid}/accept", {"version": 9})) == (412, "version_conflict")
+    accepted = await customer("POST", f"{path}/{bid}/accept", {"version": 1})
+    assert accepted.status_code == 200 and accepted.headers["etag"] == '"2"'
+
+
+async def test_a_bid_is_made_once_taken_back_and_made_again(at_work: Client, customer: Client, book: Book) -> None:
+    """201 with Location; a second is a duplicate; the same key gives the first again; withdrawn, another may come."""
+    job = (await book(customer, **MARKET))["id"]
+    path, key = f"/v1/jobs/{job}/bids", str(uuid.uuid4())
+    made = await at_work("POST", path, {"amount": 8000, "note": "Tomorrow"}, Idempotency_Key=key)
+    assert made.status_code == 201 and made.headers["location"] == path
+    assert made.json()["message"] == "Bid received" and made.json()["bid"]["status"] == "open"
+    assert code_of(await at_work("POST", path, {"amount": 1})) == (409, "duplicate")
+    again = await at_work("POST", path, {"amount": 8000, "note": "Tomorrow"}, Idempotency_Key=key)
+    assert again.json() == made.json() and again.headers["idempotency-replayed"] == "true"
+    bid = made.json()["bid"]["id"]
+    withdrawn = await at_work("POST", f"{path}/{bid}/withdraw")
+    assert withdrawn.json()["bid"] == {**made.json()["bid"], "status": "withdrawn"}
+    assert code_of(await customer("POST", f"{path}/{bid}/accept")) == (409, "illegal_transition")
+    assert (await at_work("POST", path)).json()["bid"]["amount"] is None
+
+
+async def test_each_is_shown_what_is_his(
+    at_work: Client, customer: Client, join: Join, book: Book, admin: Client, service: str
+) -> None:
+    """The customer and ops see all bids, page by page; a technician his own; the job's price is the one accepted."""
+    job = (await book(customer, **MARKET))["id"]
+    path = f"/v1/jobs/{job}/bids"
+    other = await join("technician")
+    await people.approve(other, admin, service)
+    for who, amount in ((at_work, 8000), (other, 7000)):
+        read = (await who("GET", f"/v1/jobs/{job}")).json()["job"]
+        assert read["actions"] == ["bid"] and read.get("customer") is None
+        assert (await who("POST", path, {"amount": amount})).status_code == 201
+        assert (await who("GET", f"/v1/jobs/{job}")).json()["job"]["actions"] == ["withdraw"]
+    listed = (await admin("GET", path)).json()
+    assert [bid["amount"] for bid in listed["items"]] == [8000, 7000] and listed["as_of"]["main"]["seq"] > 0
+    first = await customer("GET", f"{path}?limit=1")
+    assert [bid["amount"] for bid in first.json()["items"]] == [8000] and 'rel="next"' in first.headers["link"]
+    rest = (await customer("GET", f"{path}?limit=1&cursor={first.json()['next']}")).json()
+    assert [bid["amount"] for bid in rest["items"]] == [7000] and rest["next"] is None
+    assert [bid["amount"] for bid in (await other("GET", path)).json()["items"]] == [7000]
+    taken = await customer("POST", f"{path}/{rest['items'][0]['id']}/accept")
+    assert taken.json()["message"] == "Bid accepted"
+    assert (taken.json()["job"]["amount"], taken.json()["job"]["technician"]["id"]) == (7000, other.user)
+    assert {bid["status"] for bid in (await customer("GET", path)).json()["items"]} == {"declined", "accepted"}
+    history = (await customer("GET", f"/v1/jobs/{job}/history")).json()["items"]
+    assert [line["command"] for line in history if line["actor"] == f"customer:{customer.user}"][:2] == [
+        "create",
+        "award",
+    ]

@@ -1,0 +1,192 @@
+"""Scenario E: an order, a driver on the map, an admin board; the matrix of who is told what."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+import pytest
+
+from engine.settings import Settings
+from tests.story.conftest import Person, Town
+from tests.wait import wait_until
+
+SHOP = {"lat": 40.75, "lon": -73.99, "address": "1 Main St", "amount": 2550, "currency": "EUR", "notes": "no onions"}
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """A zone whose events without a job have this blueprint's names too."""
+    return msgspec.structs.replace(settings, blueprint="delivery")
+
+
+class Cast:
+    """Everybody of the story, connected."""
+
+    def __init__(self, town: Town) -> None:
+        self.town = town
+
+    async def come(self) -> Cast:
+        """One of each, and of each one more who has nothing to do with the order."""
+        town = self.town
+        self.meals = await town.service("Delivery")
+        self.carla, self.other = await town.person("customer", "Carla"), await town.person("customer", "Other")
+        self.ops, self.admin = await town.person("ops_manager", "Olga"), await town.person("admin", "Ada")
+        self.payer = await town.person("service", "Payments")
+        for person in (self.carla, self.other, self.ops, self.admin, self.payer):
+            await person.wire.open()
+        self.dan = await town.technician("Dan", self.meals)
+        self.dora = await town.technician("Dora", self.meals, lat=40.755)
+        return self
+
+    async def order(self) -> str:
+        """Carla orders."""
+        made = await self.carla.post("/v1/jobs", {**SHOP, "service": self.meals})
+        assert made.status_code == 201, made.text
+        job: str = made.json()["job"]["id"]
+        return job
+
+    async def give(self, who: Person, job: str, command: str, **more: Any) -> dict[str, Any]:
+        """A command that must work."""
+        done = await who.post(f"/v1/jobs/{job}/{command}", more)
+        assert done.status_code == 200, done.text
+        found: dict[str, Any] = done.json()["job"]
+        return found
+
+    async def cooked(self, job: str) -> None:
+        """The kitchen is done with it."""
+        for command in ("confirm", "prepare", "ready"):
+            await self.give(self.ops, job, command)
+
+    async def quiet(self) -> None:
+        """Everything said up to now has reached everybody: an announcement to all comes last."""
+        roles = ["customer", "technician", "ops_manager", "admin", "service"]
+        said = await self.admin.post("/v1/announcements", {"event": "announcement.mark", "roles": roles, "data": {}})
+        seq = said.json()["announcement"]["seq"]
+        everybody = (self.carla, self.other, self.ops, self.admin, self.payer, self.dan, self.dora)
+        for person in everybody:
+            await wait_until(lambda p=person: any(f.get("seq", 0) >= seq for f in p.wire.pushes))  # type: ignore[misc]
+
+
+@pytest.fixture
+async def cast(town: Town) -> Cast:
+    """The people of the story."""
+    return await Cast(town).come()
+
+
+async def test_what_the_customer_may_not(cast: Cast) -> None:
+    """He confirms nothing himself, no driver starts before it is ready, and it is too late to cancel in the kitchen."""
+    job = await cast.order()
+    assert (await cast.carla.post(f"/v1/jobs/{job}/confirm")).status_code == 403
+    assert (await cast.dan.post(f"/v1/jobs/{job}/claim")).json()["code"] == "illegal_transition"
+    assert (await cast.dan.post(f"/v1/jobs/{job}/depart")).status_code == 404
+    await cast.give(cast.ops, job, "confirm")
+    await cast.give(cast.ops, job, "prepare")
+    assert (await cast.carla.post(f"/v1/jobs/{job}/cancel")).json()["code"] == "illegal_transition"
+    await cast.give(cast.ops, job, "cancel", reason="out of stock")
+
+
+async def test_an_order_is_cooked_taken_brought_and_paid(cast: Cast) -> None:
+    """From the order to the door: each step under the name its clients know, to those who may know and no others."""
+    job = await cast.order()
+    new = await cast.ops.wire.told("order:new", job)
+    assert new["data"]["job"]["customer"]["name"] == "Carla" and new["data"]["job"]["amount"] == 2550
+    seen = await cast.dora.wire.told("order:new", job)
+    assert "customer" not in seen["data"]["job"] and "address" not in seen["data"]["job"]
+
+    await cast.cooked(job)
+    offer = await cast.dan.wire.told("offer.created", job)
+    assert offer["data"]["offer"]["job"]["status"] == "ready"
+    won = await cast.dan.wire.claim(job)
+    assert won["ok"]["job"]["status"] == "ready" and won["ok"]["job"]["phase"] == "assigned"
+    assert (await cast.dora.post(f"/v1/jobs/{job}/claim")).json()["code"] == "taken"
+    await cast.give(cast.dan, job, "depart")
+
+    # The map: the customer's and the board's, within a second; nobody else's.
+    await cast.dan.wire.ask("location", lat=40.7501, lon=-73.9901)
+    moved = await cast.carla.wire.told("delivery:location:update")
+    assert (moved["data"]["job"], moved["data"]["lat"], moved["data"]["stale"]) == (job, 40.7501, False)
+    assert "seq" not in moved
+    await cast.ops.wire.told("delivery:location:update")
+
+    await cast.give(cast.dan, job, "deliver")
+    await cast.quiet()
+    steps = [f["data"]["to"] for f in cast.carla.wire.of("order:status:update", job)]
+    assert steps == ["confirmed", "preparing", "ready", "on_the_way", "delivered"]
+    for board in (cast.ops, cast.admin):
+        assert [f["data"]["to"] for f in board.wire.of("order:status:update", job)] == steps
+    assert [f["data"]["to"] for f in cast.dan.wire.of("order:status:update", job)] == steps[3:]
+    assert not cast.carla.wire.of("order:new") and not cast.carla.wire.of("delivery:status:update")
+    reasons = [f["data"]["reason"] for f in cast.ops.wire.of("delivery:status:update", job)]
+    assert reasons == ["assigned", "departed", "free"]
+    assert len(cast.carla.wire.of("notification:new")) >= 3
+    for stranger in (cast.other, cast.dora, cast.payer):
+        names = {f["event"] for f in stranger.wire.pushes if job in str(f)}
+        assert names <= {"order:new", "offer.created", "offer.closed"}, names
+    assert not [f for f in cast.other.wire.pushes if job in str(f)]
+    assert not cast.dora.wire.of("delivery:location:update") and not cast.dan.wire.of("delivery:location:update")
+
+    # After the end no position is told any more.
+    told = len(cast.carla.wire.of("delivery:location:update"))
+    await cast.dan.wire.ask("location", lat=40.76, lon=-73.99)
+    await cast.quiet()
+    assert len(cast.carla.wire.of("delivery:location:update")) == told
+
+
+async def test_a_driver_is_assigned_by_hand(cast: Cast) -> None:
+    """From `confirmed` on ops may name the driver: he has the order, the state stays, and it is offered to nobody."""
+    job = await cast.order()
+    assert (await cast.ops.post(f"/v1/jobs/{job}/assign", {"technician": cast.dora.id})).json()["code"] == (
+        "illegal_transition"
+    )
+    await cast.give(cast.ops, job, "confirm")
+    given = await cast.give(cast.ops, job, "assign", technician=cast.dora.id)
+    assert (given["status"], given["phase"], given["technician"]["id"]) == ("confirmed", "assigned", cast.dora.id)
+    await cast.dora.wire.told("job.assigned", job)
+    for command in ("prepare", "ready"):
+        await cast.give(cast.ops, job, command)
+    await cast.quiet()
+    assert not cast.dan.wire.of("offer.created", job)
+    assert (await cast.dan.post(f"/v1/jobs/{job}/claim")).json()["code"] == "taken"
+    await cast.give(cast.dora, job, "depart")
+
+
+async def test_cancelled_and_announced(cast: Cast) -> None:
+    """`order:cancelled` to those of the order; the shop's hours to all but services, an offer to customers alone."""
+    job = await cast.order()
+    await cast.give(cast.carla, job, "cancel")
+    await cast.ops.wire.told("order:cancelled", job)
+    assert (
+        await cast.carla.post("/v1/announcements", {"event": "promotion", "roles": ["customer"], "data": {}})
+    ).status_code == 403
+    wrong = {"event": "promotion", "roles": ["technician"], "data": {"text": "-20 %"}}
+    assert (await cast.admin.post("/v1/announcements", wrong)).status_code == 422
+    closed = {
+        "event": "business.status",
+        "roles": ["customer", "technician", "ops_manager", "admin"],
+        "data": {"open": False},
+    }
+    assert (await cast.admin.post("/v1/announcements", closed)).status_code in (200, 201)
+    offer = {"event": "promotion", "roles": ["customer"], "data": {"text": "-20 %"}}
+    assert (await cast.admin.post("/v1/announcements", offer)).status_code in (200, 201)
+    await cast.quiet()
+    for person in (cast.carla, cast.other, cast.ops, cast.dan):
+        assert [f["data"]["open"] for f in person.wire.of("business:status:update")] == [False]
+    assert not cast.payer.wire.of("business:status:update")
+    assert cast.carla.wire.of("offer:new") and cast.other.wire.of("offer:new")
+    assert not any(p.wire.of("offer:new") for p in (cast.ops, cast.admin, cast.dan, cast.dora, cast.payer))
+    assert not cast.other.wire.of("order:cancelled")
+
+
+async def test_the_board_sees_who_comes_and_goes(cast: Cast) -> None:
+    """A driver going offline and online shows on the board, and on nobody else's screen."""
+    for online in (False, True):
+        where = {"online": online, "lat": 40.75, "lon": -73.99} if online else {"online": False}
+        done = await cast.dan.call("PUT", f"/v1/technicians/{cast.dan.id}/availability", where)
+        assert done.status_code == 200
+    await cast.quiet()
+    mine = [f for f in cast.ops.wire.of("delivery:status:update") if f["data"]["technician"]["id"] == cast.dan.id]
+    assert [f["data"]["online"] for f in mine][-2:] == [False, True]
+    await asyncio.gather(*(person.wire.ask("ping") for person in (cast.carla, cast.dan)))
+    assert not any(p.wire.of("delivery:status:update") for p in (cast.carla, cast.dan, cast.dora, cast.payer))

@@ -1,0 +1,139 @@
+"""Scenario D: the engine chooses, a manager oversees, the customer's signature releases the money."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from engine.settings import Settings
+from tests.clock import forward
+from tests.story.conftest import Person, Town
+from tests.wait import wait_until
+
+PLACE = {"lat": 40.75, "lon": -73.99, "address": "1 Main St"}
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """A zone run by managers."""
+    return msgspec.structs.replace(settings, blueprint="managed")
+
+
+async def give(who: Person, job: str, command: str, **more: Any) -> dict[str, Any]:
+    """A command that must work."""
+    done = await who.post(f"/v1/jobs/{job}/{command}", more)
+    assert done.status_code == 200, done.text
+    found: dict[str, Any] = done.json()["job"]
+    return found
+
+
+async def assigned(town: Town, job: str, *, not_to: str = "") -> str:
+    """Wait until the engine has chosen somebody (else)."""
+
+    async def chosen() -> str:
+        found = (await town.admin.get(f"/v1/jobs/{job}"))["job"]
+        who: str = (found["technician"] or {}).get("id", "")
+        return who if found["status"] == "assigned" and who != not_to else ""
+
+    found: str = await wait_until(chosen)
+    return found
+
+
+async def test_roles_are_checked(town: Town) -> None:
+    """No technician books, no customer assigns, no onboarding manager reassigns, no stranger sees anything."""
+    fixing = await town.service("Fixing")
+    carla, other = await town.person("customer", "Carla"), await town.person("customer", "Other")
+    rita, tom = await town.person("onboarding_manager", "Rita"), await town.technician("Tom", fixing)
+    assert (await tom.post("/v1/jobs", {**PLACE, "service": fixing})).status_code == 403
+    job = (await carla.post("/v1/jobs", {**PLACE, "service": fixing})).json()["job"]["id"]
+    await assigned(town, job)
+    assert (await carla.post(f"/v1/jobs/{job}/assign", {"technician": tom.id})).status_code == 403
+    assert (await rita.post(f"/v1/jobs/{job}/reassign", {"technician": tom.id, "reason": "x"})).status_code == 403
+    assert (await other.call("GET", f"/v1/jobs/{job}")).status_code == 404
+
+
+async def test_the_best_is_chosen_and_then_the_next(town: Town) -> None:
+    """A no and a silence both go to the next best, who is told; the reasons of the choice are kept for ops."""
+    fixing = await town.service("Fixing")
+    carla, ops = await town.person("customer", "Carla"), await town.person("ops_manager", "Olga")
+    for person in (carla, ops):
+        await person.wire.open()
+    near = await town.technician("Near", fixing)
+    middle = await town.technician("Middle", fixing, lat=40.77)
+    far = await town.technician("Far", fixing, lat=40.80)
+    job = (await carla.post("/v1/jobs", {**PLACE, "service": fixing})).json()["job"]["id"]
+
+    assert await assigned(town, job) == near.id
+    told = await near.wire.told("booking_update", job)
+    assert (told["type"], told["data"]["technician"]["id"]) == ("job.assigned", near.id)
+    declined = await near.post(f"/v1/jobs/{job}/decline", {"reason": "too busy"})
+    assert declined.status_code == 200, declined.text
+    assert await assigned(town, job, not_to=near.id) == middle.id
+    await forward(town.server.engine, 61)  # silence
+    assert await assigned(town, job, not_to=middle.id) == far.id
+    accepted = await give(far, job, "accept")
+    assert accepted["status"] == "accepted"
+    assert (await near.post(f"/v1/jobs/{job}/accept")).status_code == 404
+
+    looks = (await ops.get(f"/v1/jobs/{job}/waves"))["items"]
+    assert len(looks) >= 3 and any("score" in str(look) for look in looks)
+    kinds = [f["type"] for f in ops.wire.pushes if f["event"] == "booking_update"]
+    assert kinds.count("job.assigned") == 3
+    assert not [f for f in near.wire.pushes if f["type"] == "job.accepted" and job in str(f)]
+
+
+async def test_a_manager_puts_another_in_his_place(town: Town) -> None:
+    """Ops reassign by name: the former is told and free, the new one has it and accepts."""
+    fixing = await town.service("Fixing")
+    carla, ops = await town.person("customer", "Carla"), await town.person("ops_manager", "Olga")
+    tom, tara = await town.technician("Tom", fixing), await town.technician("Tara", fixing, lat=40.78)
+    job = (await carla.post("/v1/jobs", {**PLACE, "service": fixing})).json()["job"]["id"]
+    assert await assigned(town, job) == tom.id
+    await give(tom, job, "accept")
+    given = await ops.post(f"/v1/jobs/{job}/reassign", {"technician": tara.id, "reason": "closer"})
+    assert given.status_code == 200, given.text
+    assert given.json()["job"]["technician"]["id"] == tara.id
+    await wait_until(lambda: any(f["type"] == "job.unassigned" for f in tom.wire.of("booking_update", job)))
+    await wait_until(lambda: any(f["type"] == "job.assigned" for f in tara.wire.of("booking_update", job)))
+    assert (await tom.post(f"/v1/jobs/{job}/depart")).status_code == 404
+    await give(tara, job, "accept")
+
+
+async def test_done_signed_and_paid_with_a_dispute_on_the_way(town: Town) -> None:
+    """Finish asks for the signature; a dispute stops that until a mediator resolves it; the capture ends the job."""
+    fixing = await town.service("Fixing")
+    carla, ops = await town.person("customer", "Carla"), await town.person("ops_manager", "Olga")
+    payer, mia = await town.person("service", "Payments"), await town.person("mediator", "Mia")
+    for person in (carla, ops, payer, mia):
+        await person.wire.open()
+    tom = await town.technician("Tom", fixing)
+    job = (await carla.post("/v1/jobs", {**PLACE, "service": fixing})).json()["job"]["id"]
+    assert await assigned(town, job) == tom.id
+    for command in ("accept", "depart", "start", "finish"):
+        await give(tom, job, command)
+    assert (await mia.call("GET", f"/v1/jobs/{job}")).status_code == 404
+
+    opened = await carla.post(f"/v1/jobs/{job}/disputes", {"reason": "the tap still drips"})
+    assert opened.status_code in (200, 201), opened.text
+    assert (await carla.post(f"/v1/jobs/{job}/sign")).json()["code"] in ("frozen", "illegal_transition")
+    waiting = (await mia.get("/v1/disputes"))["items"]
+    assert [d["job"]["id"] if isinstance(d["job"], dict) else d["job"] for d in waiting] == [job]
+    resolved = await mia.post(f"/v1/disputes/{waiting[0]['id']}/resolve", {"outcome": "resume", "note": "mended"})
+    assert resolved.status_code == 200, resolved.text
+
+    signed = await give(carla, job, "sign")
+    assert signed["status"] == "signed"
+    asked = await payer.wire.told("payment.requested", job)
+    assert asked["data"]["payment"]["amount"] == 5000
+    payment = {"reference": "pi_1", "status": "captured", "amount": 5000, "currency": "USD"}
+    paid = await payer.post(f"/v1/jobs/{job}/payments", payment)
+    assert paid.status_code in (200, 201), paid.text
+    final = (await carla.get(f"/v1/jobs/{job}"))["job"]
+    assert (final["status"], final["phase"]) == ("paid", "done")
+    history = (await ops.get(f"/v1/jobs/{job}/history"))["items"]
+    states = [item["to"] for item in history if item["to"]]
+    wanted = ["requested", "assigned", "accepted", "on_the_way", "in_progress", "work_done", "disputed", "work_done"]
+    assert [s for i, s in enumerate(states) if i == 0 or states[i - 1] != s] == [*wanted, "signed", "paid"]
+    assert not [f for f in mia.wire.pushes if f["type"].startswith("payment") and job in str(f)]

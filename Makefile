@@ -3,7 +3,7 @@ PY ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 # Most tests wait more than they compute; each worker has a Valkey of its own.
-WORKERS ?= 2
+WORKERS ?= 3
 # An installer that a proxy or a mirror has set up for pip is left as it is: nothing here names a registry.
 
 .PHONY: run test check bench lock clean fmt
@@ -19,7 +19,7 @@ run: $(VENV)/ready
 	$(BIN)/callout demo
 
 test: $(VENV)/ready
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(TESTS)
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 check: $(VENV)/ready
 	$(BIN)/ruff check .

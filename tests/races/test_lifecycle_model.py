@@ -291,7 +291,7 @@ def test_every_blueprint_keeps_to_its_model(settings: Settings) -> None:
         run_state_machine_as_test(
             Lives,
             settings=hypothesis_settings(
-                max_examples=60,
+                max_examples=40,
                 stateful_step_count=30,
                 derandomize=True,
                 phases=[Phase.generate],

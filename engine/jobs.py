@@ -116,7 +116,7 @@ async def _try(engine: Engine, ask: Ask, blueprint: Blueprint, step: Step) -> Ou
     if plan is None or plan.spec.by == ("engine",):
         await check_blueprint(engine, ask, blueprint)
         raise NotFound(f"No such command: {step.command}")
-    if not set(plan.spec.by) & possible(ask.caller.role):
+    if possible(ask.caller.role).isdisjoint(plan.spec.by):
         await check_blueprint(engine, ask, blueprint)
         raise Forbidden(f"A {ask.caller.role} may not {step.command}")
     if plan.spec.does == "assign" and step.technician is None:
@@ -170,17 +170,19 @@ async def command_for(
     return names[0] if names else None
 
 
+POSSIBLE: dict[Role, frozenset[Relation]] = {
+    **dict.fromkeys(OPS, frozenset[Relation]({"ops"})),
+    "customer": frozenset({"customer"}),
+    "technician": frozenset({"offered", "holder", "technician"}),
+    "service": frozenset({"service"}),
+    "mediator": frozenset({"mediator"}),
+}
+"""The relations in which somebody of a role can stand to a job; those who are not here can stand in none."""
+
+
 def possible(role: Role) -> frozenset[Relation]:
     """The relations in which somebody of this role can stand to a job."""
-    if role in OPS:
-        return frozenset({"ops"})
-    by_role: dict[Role, frozenset[Relation]] = {
-        "customer": frozenset({"customer"}),
-        "technician": frozenset({"offered", "holder", "technician"}),
-        "service": frozenset({"service"}),
-        "mediator": frozenset({"mediator"}),
-    }
-    return by_role.get(role, frozenset())
+    return POSSIBLE.get(role, frozenset())
 
 
 async def outcome(engine: Engine, ask: Ask, blueprint: Blueprint, plan: Plan, done: Done) -> Outcome:

@@ -272,7 +272,9 @@ class Blueprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return [
             name
             for name, c in self.commands.items()
-            if state in c.states(stands)
+            if state in c.from_  # the cheap question first: this is asked at each claim
+            and not stands.isdisjoint(c.by)
+            and (not c.only or state in c.states(stands))
             and marks.issuperset(c.needs)
             and marks.isdisjoint(c.unless)
             and (not frozen or c.does == "thaw")

@@ -18,7 +18,7 @@ from bench.seed import SERVICE, ZONE, Town, in_batches
 from bench.wave import CITY, moved
 from engine.rules import waves
 from engine.store import keys
-from engine.store.scripts import Script
+from engine.store.scripts import Library
 from engine.types import JobId
 
 WANTED = 20
@@ -63,13 +63,13 @@ class Chosen(NamedTuple):
 class City:
     """So many technicians, evenly dense over a square of ``side_km``."""
 
-    def __init__(self, town: Town, callers: Callers, script: Script, side_km: float) -> None:
+    def __init__(self, town: Town, callers: Callers, matching: Library, side_km: float) -> None:
         self.town = town
         self.callers = callers
         self.side_km = side_km
         self.people: list[Person] = []
         self.jobs: list[tuple[JobId, Spot]] = []
-        self._script = script
+        self._matching = matching
         self._blocked: set[str] = set()
         self._chance = random.Random(3)
 
@@ -85,7 +85,7 @@ class City:
             self.people.append(Person(f"user_t{number}", lat, lon, self._chance.choice(stars)))
         await in_batches(self.town.technician(p.name, p.lat, p.lon, rating=p.rating) for p in self.people)
         self.jobs = await self.booked(jobs)
-        await self.town.store.redis.script_load(self._script.source)
+        await self.town.store.redis.function_load(self._matching.source)
 
     async def booked(self, jobs: int) -> list[tuple[JobId, Spot]]:
         """New jobs, with their places."""
@@ -112,13 +112,14 @@ class City:
         """The call that says whom a job would be offered."""
         names = [keys.meta(ZONE), keys.job(ZONE, job), keys.offers(ZONE, job), keys.supply(ZONE, SERVICE)]
         limits = waves.limits(self.town.blueprint.dispatch)
-        return command("EVALSHA", self._script.sha, 4, *names, self._epoch, WANTED, RADIUS_M, WEIGHTS[ranking], limits)
+        function = self._matching["match"].function
+        return command("FCALL", function, 4, *names, self._epoch, WANTED, RADIUS_M, WEIGHTS[ranking], limits)
 
     def wave(self, job: JobId, size: int = WANTED) -> bytes:
         """The call that makes the offers: the first round of a job."""
         name, names, words = self.town.wave(job, 1, size=size, radius_m=RADIUS_M)
         script = self.town.store.scripts[name]
-        return command("EVALSHA", script.sha, len(names), *names, self._epoch, *words)
+        return command("FCALL", script.function, len(names), *names, self._epoch, *words)
 
     def plain(self, spot: Spot) -> bytes:
         """Redis' own search, of the same index, as DESIGN §9 has it."""

@@ -65,13 +65,13 @@ def run(rig: Rig, asked: argparse.Namespace) -> Report:
 
 async def _run(rig: Rig, asked: argparse.Namespace) -> Report:
     report = Report("match", (__doc__ or "").split("\n", 1)[0])
-    script, peer = _assembled(rig), _tile38(rig, report) if asked.peers else None
+    matching, peer = _assembled(rig), _tile38(rig, report) if asked.peers else None
     if peer:
         report.versions["tile38"] = await peer.version()
     cities: dict[Size, City] = {}
     for size in _sizes(asked):
         say(f"{size.technicians:,} technicians come online in {size.side_km:.1f} x {size.side_km:.1f} km")
-        cities[size] = await _city(rig, script, size, asked.jobs)
+        cities[size] = await _city(rig, matching, size, asked.jobs)
         if peer:
             await _settle(peer, _fleet(size), cities[size])
     report.versions["valkey"] = str((await cities[_goal(asked)].town.store.redis.info("server"))["valkey_version"])
@@ -93,13 +93,13 @@ async def _run(rig: Rig, asked: argparse.Namespace) -> Report:
     return report
 
 
-def _assembled(rig: Rig) -> scripts.Script:
+def _assembled(rig: Rig) -> scripts.Library:
     """The matching script, put together by the engine's own loader from the engine's own folder of steps."""
     root = rig.folder / "lua"
     root.mkdir()
     (root / "lib").symlink_to(scripts.folder() / "lib")
     shutil.copy(BENCH / "match.lua", root)
-    return scripts.load(root)["match"]
+    return scripts.load(root)
 
 
 def _tile38(rig: Rig, report: Report) -> tile38.Tile38 | None:
@@ -131,11 +131,11 @@ def _sizes(asked: argparse.Namespace) -> list[Size]:
     ]
 
 
-async def _city(rig: Rig, script: scripts.Script, size: Size, jobs: int) -> City:
+async def _city(rig: Rig, matching: scripts.Library, size: Size, jobs: int) -> City:
     url, valkey = rig.redis()
     town = await open_town(url)
     port = int(url.rsplit(":", 1)[1].split("/")[0])
-    city = City(town, Callers(valkey, port), script, size.side_km)
+    city = City(town, Callers(valkey, port), matching, size.side_km)
     await city.fill(size.technicians, jobs)
     return city
 

@@ -65,7 +65,7 @@ async def _open_new(store: Store, pipe: Pipeline, run_id: str) -> None:
     script = store.scripts["zone_open"]
     known: dict[str, str | int] = {"run_id": run_id, "compared": 1, "archived": 0, "known": ""}
     names = [_KEYS[key]({}) for key in script.keys]
-    reply = await pipe.urgent("EVALSHA", script.sha, len(names), *names, *(known[name] for name in script.argv))
+    reply = await store.function(pipe.urgent, "zone_open", names, [known[name] for name in script.argv])
     if reply[0] != b"OK":
         raise BenchError(f"the zone does not open: {reply[0].decode()}")
     state = store.zones[ZONE]

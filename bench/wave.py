@@ -112,7 +112,7 @@ async def _until_offered(town: Town, job: JobId) -> list[float]:
         raise BenchError("a wave came to no offer: what was measured is not what was meant")
     await redis.config_set("slowlog-log-slower-than", -1)
     log = await redis.slowlog_get(MOST_TURNS * 2)
-    return [entry["duration"] / 1000 for entry in log if entry["command"].startswith(b"EVALSHA")]
+    return [entry["duration"] / 1000 for entry in log if entry["command"].startswith(b"FCALL")]
 
 
 async def _decline_nearest(town: Town, job: JobId, count: int) -> None:

@@ -65,6 +65,4 @@ async def _open(store: Store, pipe: Pipeline, archive: Archive, zone: Zone, stat
 
 
 async def _ask(store: Store, pipe: Pipeline, zone: Zone, *args: str) -> list[bytes]:
-    script = store.scripts["zone_open"]
-    reply: list[bytes] = await pipe.urgent("EVALSHA", script.sha, 2, keys.meta(zone), keys.epochs(zone), *args)
-    return reply
+    return await store.function(pipe.urgent, "zone_open", [keys.meta(zone), keys.epochs(zone)], args)

@@ -3,6 +3,7 @@ KEYS    meta  job  bids
 ARGV    epoch  technician
 OK      seq  version  bids…
 ERR     STALE_EPOCH  NOT_FOUND
+FLAGS   allow-oom
 ]]
 --- @include "lib/enter"
 --- @include "lib/job"

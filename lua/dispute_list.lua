@@ -3,6 +3,7 @@ KEYS    meta  index
 ARGV    epoch  limit
 OK      seq  version  dispute…
 ERR     STALE_EPOCH
+FLAGS   allow-oom
 TOUCHES {z}:job:*  (same slot, names known only inside)
 ]]
 --- @include "lib/enter"

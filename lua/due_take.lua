@@ -4,6 +4,7 @@ KEYS    meta  due  seen
 ARGV    epoch  limit  lease_ms
 OK      seq  version  wait_ms  entries…
 ERR     STALE_EPOCH
+FLAGS   allow-oom
 ]]
 --- @include "lib/enter"
 --- @include "lib/backlog"

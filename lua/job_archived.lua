@@ -3,6 +3,7 @@ KEYS    meta  jobs  job
 ARGV    epoch  id
 OK      seq  version
 ERR     STALE_EPOCH
+FLAGS   allow-oom
 TOUCHES {z}:user:*:jobs  {z}:job:*:offers  {z}:job:*:causes  {z}:job:*:waves  {z}:job:*:bids  {z}:job:*:payments  {z}:due  (same slot, names known only inside)
 ]]
 --- @include "lib/enter"

@@ -3,6 +3,7 @@ KEYS    meta  index
 ARGV    epoch  below  limit
 OK      seq  version  (created  job) …
 ERR     STALE_EPOCH
+FLAGS   allow-oom
 TOUCHES {z}:job:*  (same slot, names known only inside)
 ]]
 --- @include "lib/enter"

@@ -4,6 +4,7 @@ KEYS    meta  job  offers
 ARGV    epoch  technician
 OK      seq  version  job  public  bp  status  phase  customer  holder  owner  offer  bid  bids
 ERR     STALE_EPOCH  NOT_FOUND
+FLAGS   allow-oom
 TOUCHES {z}:tech:*  {z}:job:*:bids  {z}:user:*:blocks  (same slot, names known only inside)
 ]]
 --- @include "lib/enter"

@@ -4,6 +4,7 @@ KEYS    meta  tech_offers
 ARGV    epoch  technician  limit  lease_ms
 OK      seq  version  offers…
 ERR     STALE_EPOCH
+FLAGS   allow-oom
 TOUCHES {z}:job:*  {z}:job:*:offers  (same slot, names known only inside)
 ]]
 --- @include "lib/enter"

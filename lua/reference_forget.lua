@@ -3,6 +3,7 @@ KEYS    meta  ref  due
 ARGV    epoch  entry  reference
 OK      seq  version
 ERR     STALE_EPOCH
+FLAGS   allow-oom
 ]]
 --- @include "lib/enter"
 local meta, ref, due = unpack(KEYS)

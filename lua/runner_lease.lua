@@ -3,6 +3,7 @@ KEYS    meta  runner
 ARGV    epoch  node  ms
 OK      seq  version  held
 ERR     STALE_EPOCH
+FLAGS   allow-oom
 ]]
 --- @include "lib/enter"
 local meta, runner = unpack(KEYS)

@@ -3,6 +3,7 @@ KEYS    meta
 ARGV    epoch  lease_ms  key, seat…
 OK      seq  version
 ERR     STALE_EPOCH
+FLAGS   allow-oom
 TOUCHES {z}:sockets:*
 ]]
 --- @include "lib/enter"

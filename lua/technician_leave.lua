@@ -3,6 +3,7 @@ KEYS    meta  tech  tech_jobs  tech_offers  seen
 ARGV    epoch  id
 OK      seq  version
 ERR     STALE_EPOCH  ILLEGAL_TRANSITION
+FLAGS   allow-oom
 TOUCHES {z}:supply:*  (same slot, names known only inside)
 ]]
 --- @include "lib/enter"

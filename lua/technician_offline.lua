@@ -4,6 +4,7 @@ ARGV    epoch  id  actor  key  fingerprint  reason  lease_ms  words
 OK      seq  version
 ERR     STALE_EPOCH  REUSED_KEY
 EMITS   technician.status  offer.closed
+FLAGS   allow-oom
 TOUCHES {z}:supply:*  {z}:due  {z}:job:*  {z}:job:*:offers  {z}:tech:*:offers  (same slot, names known only inside)
 ]]
 --- @include "lib/enter"

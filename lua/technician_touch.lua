@@ -3,6 +3,7 @@ KEYS    meta  seen
 ARGV    epoch  ids…
 OK      seq  version
 ERR     STALE_EPOCH
+FLAGS   allow-oom
 ]]
 --- @include "lib/enter"
 local meta, seen = unpack(KEYS)

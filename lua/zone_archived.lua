@@ -3,6 +3,7 @@ KEYS    meta
 ARGV    epoch  seq
 OK      seq  version
 ERR     STALE_EPOCH
+FLAGS   allow-oom
 ]]
 --- @include "lib/enter"
 local meta = unpack(KEYS)

@@ -5,6 +5,7 @@ KEYS    meta  epochs
 ARGV    run_id  compared  archived  known
 OK      seq  version  epoch
 ERR     UNCOMPARED  EMPTY  BEHIND  FOREIGN  CLOSED
+FLAGS   allow-oom
 ]]
 local meta, epochs = unpack(KEYS)
 local run_id, compared, archived, known = unpack(ARGV)

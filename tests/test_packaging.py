@@ -37,7 +37,7 @@ with tempfile.TemporaryDirectory() as folder:
 print(json.dumps({
     "engine": str(Path(engine.__file__).parent),
     "server": str(Path(server.__file__).parent),
-    "scripts": {name: script.sha for name, script in scripts.load().items()},
+    "scripts": {name: script.function for name, script in scripts.load().items()},
     "blueprints": sorted(blueprint.load("home_service", blueprint.shipped()).by_name),
     "migrations": sorted(path.name for path in (migrate.SCRIPTS / "versions").glob("*.py")),
     "problems": problems,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 from urllib.parse import unquote, urlsplit
@@ -24,7 +24,7 @@ from redis.exceptions import RedisError, ResponseError
 from engine.errors import BY_WORD, CalloutError, Internal, NotFound, OtherBlueprint, StaleCode, Unavailable
 from engine.loops import going_on
 from engine.store import scripts
-from engine.store.pipeline import Pipeline, ServerSaid
+from engine.store.pipeline import NotLoaded, Pipeline, ServerSaid
 from engine.types import Epoch, Zone
 
 MIN_REDIS = (7, 0)
@@ -62,6 +62,9 @@ class ZoneState:
     """The highest seq this process has been given: an emptied server cannot pass for a new one."""
 
 
+Send = Callable[..., Awaitable[Any]]
+"""``submit`` or ``urgent`` of the packed connection."""
+
 Opener = Callable[["Store", Pipeline, str], Awaitable[None]]
 """Decides which zones open on a connection, given the server's run_id (engine/zones.py)."""
 
@@ -71,7 +74,7 @@ class Store:
     """Handles to one Redis, and what is believed of its zones."""
 
     url: str
-    scripts: dict[str, scripts.Script]
+    scripts: scripts.Library
     redis: Redis
     zones: dict[Zone, ZoneState]
     opener: Opener
@@ -106,12 +109,37 @@ class Store:
 
     async def raw(self, script: str, names: Sequence[str], args: Sequence[str | bytes | int | float]) -> list[Any]:
         """Run a script as it is and give its reply as it came. For reads, zone opening and the scheduler."""
-        wanted = self.scripts[script]
+        return await self.function(self.packed.submit, script, names, args)
+
+    async def function(
+        self, send: Send, script: str, names: Sequence[str], args: Sequence[str | bytes | int | float]
+    ) -> list[Any]:
+        """Run a script by ``send``. Where its function is not there nothing was done: it is loaded and asked for again."""
+        call = ("FCALL", self.scripts[script].function, len(names), *names, *args)
         try:
-            reply = await self.packed.submit("EVALSHA", wanted.sha, len(names), *names, *args)
+            try:
+                reply = await send(*call)
+            except NotLoaded:
+                await self.load(send)
+                reply = await send(*call)
         except ServerSaid as error:
-            raise Internal(f"{script}: {wanted.locate(str(error))}") from error
+            raise Internal(f"{script}: {self.scripts.locate(str(error))}") from error
         return cast("list[Any]", reply)
+
+    async def load(self, send: Send, *, alone: bool = False) -> None:
+        """See that the server has our library; ``alone``: and none of another release.
+
+        Only who starts removes others'. A process of another release that still runs finds its own gone and loads it
+        again, and would otherwise take ours away in turn.
+        """
+        found = [entry[1].decode() for entry in await send("FUNCTION", "LIST", "LIBRARYNAME", scripts.PREFIX + "*")]
+        if self.scripts.name not in found:
+            with _unless("already exists"):
+                await send("FUNCTION", "LOAD", self.scripts.source)
+        for other in found if alone else ():
+            if other != self.scripts.name:
+                with _unless("not found"):
+                    await send("FUNCTION", "DELETE", other)
 
     async def run(self, *command: str | bytes | int | float) -> Any:
         """One plain command on the packed connection, nothing retried."""
@@ -170,7 +198,7 @@ def refusal(reply: Sequence[Any]) -> Exception:
 
 
 async def open_store(url: str, zones: Sequence[Zone], opener: Opener) -> Store:
-    """Connect, check the server and load every script. Zones are opened by ``opener``, on each new connection.
+    """Connect, check the server and load the scripts. Zones are opened by ``opener``, on each new connection.
 
     Raises ServerUnfit with all problems at once, Unavailable when the server cannot be reached.
     """
@@ -249,14 +277,21 @@ def _server(info: dict[str, Any]) -> tuple[str, tuple[int, int]]:
 async def _prepare(store: Store, pipe: Pipeline) -> None:
     """Before any mutation travels on a new connection: scripts are loaded, and each zone compared and opened."""
     info = await pipe.urgent("INFO", "server")
-    for script in store.scripts.values():
-        sha = await pipe.urgent("SCRIPT", "LOAD", script.source)
-        if sha.decode() != script.sha:
-            raise Internal(f"{script.name}: the server computed another SHA")
+    await store.load(pipe.urgent, alone=not store.run_id)
     store.run_id = next(
         line.partition(":")[2].strip() for line in info.decode().splitlines() if line.startswith("run_id:")
     )
     await store.opener(store, pipe, store.run_id)
+
+
+@contextlib.contextmanager
+def _unless(said: str) -> Iterator[None]:
+    """Another process may do the same at this moment, and be first."""
+    try:
+        yield
+    except ServerSaid as error:
+        if said not in str(error):
+            raise
 
 
 def _connector(url: str) -> Callable[[Pipeline], Awaitable[None]]:

@@ -27,8 +27,7 @@ DEADLINE_S = 5.0
 QUEUE = 20_000
 """Commands that may wait. Beyond it callers hear ``unavailable`` at once rather than after the deadline."""
 
-NOT_LOADED = "NOSCRIPT"
-"""Somebody flushed the server's scripts: nothing was done, and nothing can be until they are loaded again."""
+_NOT_LOADED = "ERR Function not found"
 
 log = structlog.get_logger(__name__)
 
@@ -37,6 +36,12 @@ _pack = cast("Callable[[tuple[str | bytes | int | float, ...]], bytes]", hiredis
 
 class ServerSaid(Exception):
     """Redis answered with an error that is neither a reply word nor an unavailability: a bug of ours."""
+
+
+class NotLoaded(Unavailable):
+    """The function is not there: another release put its library in the place of ours, or somebody flushed them all.
+    Nothing was done.
+    """
 
 
 class _Call:
@@ -151,8 +156,6 @@ class Pipeline(asyncio.Protocol):
             if not future.done():
                 if isinstance(reply, hiredis.ReplyError):
                     future.set_exception(_error(str(reply)))
-                    if str(reply).startswith(NOT_LOADED) and self._transport:
-                        self._transport.abort()  # scripts are loaded by ``prepare``, on the next connection
                 else:
                     future.set_result(reply)
         if self._waiting and self._ready:
@@ -236,6 +239,8 @@ class Pipeline(asyncio.Protocol):
 
 
 def _error(text: str) -> Exception:
-    if text.partition(" ")[0] in (*UNAVAILABLE_REPLIES, NOT_LOADED):
+    if text.startswith(_NOT_LOADED):
+        return NotLoaded(text)
+    if text.partition(" ")[0] in UNAVAILABLE_REPLIES:
         return Unavailable(text)
     return ServerSaid(text)

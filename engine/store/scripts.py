@@ -1,24 +1,41 @@
-"""Lua scripts: found, put together and described once, when the store opens.
+"""Lua scripts: found, put together into one library of functions and described once, when the store opens.
 
-``--- @include "lib/<name>"`` pulls a shared step in, once each. Redis reports errors by the line of what it was
-given, so the loader keeps where each line came from and rewrites the message: a stack of pasted text is of no use
-to the engineer who gets it at night.
+Redis keeps the library as it keeps data (``FUNCTION LOAD``): its name carries a digest of its text, so processes of two
+releases have each their own. A shared step is there once for all verbs. Loaded as a script each, with what they share
+copied into every one, they filled Lua's heap three times over, and collecting its garbage took a quarter of a claim.
 
-Included files hold ``local function`` definitions only. The header comment of a script is its contract: the loader
-parses it and a test compares it with the keys used and the words replied.
+``--- @include "lib/<name>"`` names a shared step that a verb needs. Redis reports errors by the line of what it was
+given, so the loader keeps where each line came from and rewrites the message: a stack of pasted text is of no use to
+the engineer who gets it at night.
+
+Included files hold ``local function`` definitions and constants only. The header comment of a script is its contract:
+the loader parses it and a test compares it with the keys used and the words replied.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
+
+PREFIX = "callout_"
+"""How the names of all our libraries begin."""
+MOST_SHARED = 190
+"""Names that the files in ``lib/`` may define together: Lua allows 200 locals, of the library here."""
 
 _INCLUDE = re.compile(r'^--- @include "(?P<name>[a-z_/]+)"\s*$')
 _HEADER = re.compile(r"\A--\[\[ (?P<name>\w+): (?P<does>.*?)\n(?P<body>.*?)\]\]", re.S)
-_ROW = re.compile(r"^(KEYS|ARGV|OK|ERR|EMITS|TOUCHES)\b[ \t]*(.*(?:\n[ \t]+\S.*)*)", re.M)
-_AT_LINE = re.compile(r"(?:user_script|@user_script|\[string \"[^\"]*\"\]):(\d+)")
+_ROW = re.compile(r"^(KEYS|ARGV|OK|ERR|EMITS|FLAGS|TOUCHES)\b[ \t]*(.*(?:\n[ \t]+\S.*)*)", re.M)
+_SHARED = re.compile(r"^local (?:function (\w+)|([\w, ]+?) *=)", re.M)
+_AT_LINE = re.compile(r"(?:@?user_(?:script|function)|\[string \"[^\"]*\"\]):(\d+)")
+
+
+class _Line(NamedTuple):
+    text: str
+    place: str
 
 
 class ScriptError(Exception):
@@ -27,7 +44,10 @@ class ScriptError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """One verb. ``sha`` is what EVALSHA takes; the rest is its header."""
+    """One verb: its header, and ``source``, which EVAL takes, with all that it includes in front of it.
+
+    ``function`` is what FCALL takes once its library is loaded.
+    """
 
     name: str
     does: str
@@ -36,10 +56,29 @@ class Script:
     ok: tuple[str, ...]
     err: tuple[str, ...]
     emits: tuple[str, ...]
+    flags: tuple[str, ...]
     touches: str
-    source: str
+    source: str = field(repr=False)
+    function: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Library(Mapping[str, Script]):
+    """All scripts, by their names; ``source`` is what FUNCTION LOAD takes."""
+
+    name: str
+    source: str = field(repr=False)
     lines: tuple[str, ...] = field(repr=False)
-    sha: str = ""
+    scripts: dict[str, Script] = field(repr=False)
+
+    def __getitem__(self, name: str) -> Script:
+        return self.scripts[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.scripts)
+
+    def __len__(self) -> int:
+        return len(self.scripts)
 
     def locate(self, message: str) -> str:
         """``message`` of a Redis error with each line number replaced by file and line of the source."""
@@ -64,22 +103,47 @@ def folder() -> Path:
     raise ScriptError(f"no lua folder in {here} nor beside it")
 
 
-def load(root: Path | None = None) -> dict[str, Script]:
-    """All scripts by name. Raises ScriptError naming the file at fault."""
+def load(root: Path | None = None) -> Library:
+    """The library of all scripts. Raises ScriptError naming the file at fault."""
     root = root or folder()
-    return {path.stem: _read(root, path) for path in sorted(root.glob("*.lua"))}
+    shared: dict[str, list[_Line]] = {}
+    scripts: dict[str, Script] = {}
+    bodies: dict[str, list[_Line]] = {}
+    for path in sorted(root.glob("*.lua")):
+        text, lines = path.read_text(), _lines(root, path)
+        included: list[str] = []
+        _include(root, path, lines, shared, included)
+        whole = [line.text for name in included for line in shared[name]] + [line.text for line in lines]
+        scripts[path.stem], bodies[path.stem] = _described(path, text, "\n".join(whole)), lines
+    _no_name_twice(shared)
+    return _joined(shared, scripts, bodies)
 
 
-def _read(root: Path, path: Path) -> Script:
-    text = path.read_text()
+def _lines(root: Path, path: Path) -> list[_Line]:
+    place = path.relative_to(root)
+    return [_Line(text, f"{place}:{number}") for number, text in enumerate(path.read_text().splitlines(), 1)]
+
+
+def _include(root: Path, path: Path, lines: list[_Line], shared: dict[str, list[_Line]], included: list[str]) -> None:
+    """Add to ``included``, and to ``shared``, what ``lines`` ask for and have not yet, what that needs before it."""
+    for number, line in enumerate(lines, 1):
+        found = _INCLUDE.match(line.text)
+        if not found or (name := found["name"]) in included:
+            continue
+        wanted = root / f"{name}.lua"
+        if not wanted.is_file():
+            raise ScriptError(f"{path.name}:{number}: no {name}.lua to include")
+        own = _lines(root, wanted)
+        _include(root, wanted, own, shared, included)
+        included.append(name)
+        shared.setdefault(name, own)
+
+
+def _described(path: Path, text: str, source: str) -> Script:
     header = _HEADER.match(text)
     if not header or header["name"] != path.stem:
         raise ScriptError(f"{path.name}: must open with '--[[ {path.stem}: what it does'")
     rows = {name: tuple(words.split()) for name, words in _ROW.findall(header["body"])}
-    lines: list[str] = []
-    places: list[str] = []
-    _expand(root, path, lines, places, seen=set())
-    source = "\n".join(lines)
     return Script(
         name=path.stem,
         does=header["does"].strip(),
@@ -88,25 +152,42 @@ def _read(root: Path, path: Path) -> Script:
         ok=rows.get("OK", ()),
         err=rows.get("ERR", ()),
         emits=rows.get("EMITS", ()),
+        flags=rows.get("FLAGS", ()),
         touches=" ".join(rows.get("TOUCHES", ())),
         source=source,
-        lines=tuple(places),
-        sha=hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest(),
     )
 
 
-def _expand(root: Path, path: Path, lines: list[str], places: list[str], seen: set[str]) -> None:
-    for number, line in enumerate(path.read_text().splitlines(), 1):
-        include = _INCLUDE.match(line)
-        if not include:
-            lines.append(line)
-            places.append(f"{path.relative_to(root)}:{number}")
-            continue
-        name = include["name"]
-        if name in seen:
-            continue
-        seen.add(name)
-        wanted = root / f"{name}.lua"
-        if not wanted.is_file():
-            raise ScriptError(f"{path.name}:{number}: no {name}.lua to include")
-        _expand(root, wanted, lines, places, seen)
+def _no_name_twice(shared: Mapping[str, list[_Line]]) -> None:
+    """In the library all shared steps see each other: a second of a name would silently take the first one's place."""
+    seen: dict[str, str] = {}
+    for line in (line for lines in shared.values() for line in lines):
+        found = _SHARED.match(line.text)
+        for name in (found[1] or found[2]).replace(",", " ").split() if found else ():
+            if name in seen:
+                raise ScriptError(f"{line.place}: {name} is defined at {seen[name]} already")
+            seen[name] = line.place
+    if len(seen) > MOST_SHARED:
+        raise ScriptError(f"lib: {len(seen)} names, and Lua has no room for more than {MOST_SHARED}")
+
+
+def _joined(
+    shared: Mapping[str, list[_Line]], scripts: Mapping[str, Script], bodies: Mapping[str, list[_Line]]
+) -> Library:
+    lines = [line for part in shared.values() for line in part]
+    for name, script in scripts.items():
+        flags = ", ".join(f"'{flag}'" for flag in script.flags)
+        opening = f"redis.register_function{{function_name = '{name}', flags = {{{flags}}},"
+        opening += " callback = function(KEYS, ARGV)"
+        lines += [_Line(opening, name), *bodies[name], _Line("end}", name)]
+    text = "\n".join(line.text for line in lines)
+    digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()[:12]
+    library = PREFIX + digest
+    for name in scripts:
+        text = text.replace(f"function_name = '{name}'", f"function_name = '{name}_{digest}'")
+    return Library(
+        name=library,
+        source=f"#!lua name={library}\n{text}",
+        lines=(library, *(line.place for line in lines)),
+        scripts={name: replace(script, function=f"{name}_{digest}") for name, script in scripts.items()},
+    )

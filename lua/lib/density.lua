@@ -1,7 +1,7 @@
 -- How dense it is around a job, by counting and visiting nobody. The index is a sorted set whose scores interleave 26
 -- bits of latitude with 26 of longitude: those within 4^k scores from a multiple of it on are one cell, 2^k units
 -- high and wide. A unit of longitude is so long on the equator; metres, radius as in lib/geo.
-local UNIT_LON = 2 * math.pi * 6372797.560856 / 2 ^ 26
+local UNIT_LON = 2 * 3.141592653589793 * 6372797.560856 / 2 ^ 26
 local UNIT_LAT = UNIT_LON * 2 * 85.05112878 / 360
 
 -- The radius to begin with, at most `widest`: one within which `want` are expected, by the smallest cell around the

@@ -99,20 +99,3 @@ async def test_what_was_not_sent_is_unavailable(engine: Engine, proxy: Proxy) ->
     await wait_until(lambda: not engine.store.packed.up)
     with pytest.raises(Unavailable):
         await asyncio.wait_for(jobs.claim(engine, one, "job_main_01m7ykehw8kv7j2zzy75kyk383"), 10)
-
-
-async def test_scripts_flushed_under_a_running_engine_are_loaded_again(engine: Engine) -> None:
-    """SCRIPT FLUSH by somebody else: the next command is `unavailable`, and soon all is well without a restart."""
-    serves = await people.service(engine)
-    await engine.store.redis.script_flush()
-    with pytest.raises(Unavailable):
-        await people.technician(engine, "t1", serves)
-
-    async def works() -> bool:
-        try:
-            await people.technician(engine, "t1", serves)
-        except (Unavailable, Indeterminate):
-            return False
-        return True
-
-    await wait_until(works)

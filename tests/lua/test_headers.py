@@ -114,5 +114,38 @@ def test_an_error_is_told_by_file_and_line_of_the_source(tmp_path: Path) -> None
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib" / "x.lua").write_text("local function f()\n  return nil + 1\nend\n")
     (tmp_path / "a_b.lua").write_text('--[[ a_b: x.\nKEYS meta\n]]\n--- @include "lib/x"\nreturn f()\n')
-    script = scripts.load(tmp_path)["a_b"]
-    assert script.locate("ERR user_script:5: attempt to add") == "ERR lib/x.lua:2: attempt to add"
+    library = scripts.load(tmp_path)
+    number = library.source.splitlines().index("  return nil + 1") + 1
+    assert library.locate(f"ERR user_function:{number}: attempt to add") == "ERR lib/x.lua:2: attempt to add"
+
+
+def test_a_shared_name_is_defined_once(tmp_path: Path) -> None:
+    """In the library all shared steps see each other: the second definition of a name is refused, with both places."""
+    (tmp_path / "lib").mkdir()
+    for name in ("x", "y"):
+        (tmp_path / "lib" / f"{name}.lua").write_text("local LONG, WIDE = 1, 2\nlocal function f() return 1 end\n")
+    (tmp_path / "a_b.lua").write_text('--[[ a_b: x.\n]]\n--- @include "lib/x"\n--- @include "lib/y"\nreturn f()\n')
+    with pytest.raises(ScriptError, match=r"lib/y\.lua:1: LONG is defined at lib/x\.lua:1"):
+        scripts.load(tmp_path)
+
+
+def test_more_shared_names_than_lua_has_room_for_are_refused(tmp_path: Path) -> None:
+    """The server would only say that a function has too many local variables."""
+    (tmp_path / "lib").mkdir()
+    lines = [f"local function f{number}() end\n" for number in range(scripts.MOST_SHARED + 1)]
+    (tmp_path / "lib" / "x.lua").write_text("".join(lines))
+    (tmp_path / "a_b.lua").write_text('--[[ a_b: x.\n]]\n--- @include "lib/x"\nreturn f1()\n')
+    with pytest.raises(ScriptError, match="191 names"):
+        scripts.load(tmp_path)
+
+
+def test_the_name_of_the_library_says_what_is_in_it(tmp_path: Path) -> None:
+    """Another text is another library with functions of other names, so that two releases do not meet."""
+    verb = tmp_path / "a_b.lua"
+    verb.write_text("--[[ a_b: x.\n]]\nreturn 1\n")
+    one, same = scripts.load(tmp_path), scripts.load(tmp_path)
+    verb.write_text("--[[ a_b: x.\n]]\nreturn 2\n")
+    other = scripts.load(tmp_path)
+    assert one.name == same.name and one["a_b"].function == same["a_b"].function
+    assert one.name != other.name and one["a_b"].function != other["a_b"].function
+    assert one["a_b"].function in one.source

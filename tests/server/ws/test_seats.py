@@ -143,4 +143,4 @@ async def test_a_connect_costs_redis_one_call_more(settings: Settings, stack: As
 
 async def _calls(node: Node) -> int:
     stats = await node.engine.store.redis.info("commandstats")
-    return int(stats.get("cmdstat_evalsha", {}).get("calls", 0))
+    return int(stats.get("cmdstat_fcall", {}).get("calls", 0))

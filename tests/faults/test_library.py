@@ -1,0 +1,78 @@
+"""The library of scripts under faults: flushed, of another release, and in a memory that is full."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from engine import board, jobs
+from engine.errors import Unavailable
+from engine.runtime import Engine, open_engine
+from engine.settings import Settings
+from engine.store import scripts
+from tests import people
+from tests.engine import log_of
+
+
+async def _libraries(engine: Engine) -> set[str]:
+    found = await engine.store.redis.execute_command("FUNCTION", "LIST", "LIBRARYNAME", scripts.PREFIX + "*")
+    return {entry[1].decode() for entry in found}
+
+
+async def test_functions_flushed_under_a_running_engine_are_loaded_again(engine: Engine) -> None:
+    """FUNCTION FLUSH by somebody else, with commands on their way: nobody hears of it, and each acts once."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    one = await people.technician(engine, "t1", serves)
+    for _ in range(3):
+        await engine.store.redis.execute_command("FUNCTION", "FLUSH")
+        made = await asyncio.gather(*(people.job(engine, carla, serves) for _ in range(20)))
+        assert len({people.id_of(done) for done in made}) == 20
+    job = await people.offered(engine, carla, serves)
+    await engine.store.redis.execute_command("FUNCTION", "FLUSH")
+    assert (await jobs.claim(engine, one, job)).message == "Job accepted"
+    assert await _libraries(engine) == {engine.store.scripts.name}
+    created = await log_of.events(engine, "job.created")
+    assert len(created) == 61
+
+
+async def test_two_releases_work_side_by_side_and_the_old_one_leaves_nothing(
+    engine: Engine, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new release removes the old one's library when it starts. The old one, if it still runs, goes on unharmed."""
+    shutil.copytree(scripts.folder(), tmp_path / "lua")
+    with (tmp_path / "lua" / "job_read.lua").open("a") as verb:
+        verb.write("-- as of another release\n")
+    monkeypatch.setattr(scripts, "folder", lambda: tmp_path / "lua")
+    serves, carla = await people.service(engine), await people.customer(engine)
+    async with open_engine(settings) as other:
+        assert other.store.scripts.name != engine.store.scripts.name
+        assert await _libraries(engine) == {other.store.scripts.name}
+        await asyncio.gather(*(people.job(who, carla, serves) for who in (engine, other) * 20))
+        assert await _libraries(engine) == {engine.store.scripts.name, other.store.scripts.name}
+    async with open_engine(settings) as other:
+        assert await _libraries(engine) == {other.store.scripts.name}
+    assert len(await log_of.events(engine, "job.created")) == 40
+
+
+async def test_a_full_memory_refuses_before_anything_is_done_and_what_is_there_can_be_read(engine: Engine) -> None:
+    """At `maxmemory` a command is `unavailable` and left no trace, jobs can be read, and with room all goes on."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    one = await people.technician(engine, "t1", serves)
+    job = await people.offered(engine, carla, serves)
+    before = await log_of.events(engine)
+    redis: Redis = engine.store.redis
+    await redis.config_set("maxmemory", "1mb")
+    try:
+        with pytest.raises(Unavailable, match="OOM"):
+            await jobs.claim(engine, one, job)
+        with pytest.raises(Unavailable, match="OOM"):
+            await people.job(engine, carla, serves)
+        assert b'"status":"broadcasted"' in await board.read(engine, carla, job)
+    finally:
+        await redis.config_set("maxmemory", "0")
+    assert await log_of.events(engine) == before
+    assert (await jobs.claim(engine, one, job)).message == "Job accepted"

@@ -114,7 +114,7 @@ class Store:
     async def function(
         self, send: Send, script: str, names: Sequence[str], args: Sequence[str | bytes | int | float]
     ) -> list[Any]:
-        """Run a script by ``send``. Where its function is not there nothing was done: it is loaded and asked for again."""
+        """Run a script by ``send``. A function that is not there did nothing: it is loaded, and asked again."""
         call = ("FCALL", self.scripts[script].function, len(names), *names, *args)
         try:
             try:

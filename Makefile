@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 3
 # An installer that a proxy or a mirror has set up for pip is left as it is: nothing here names a registry.
 
-.PHONY: run test check bench lock clean fmt
+.PHONY: run test test-redis check bench lock clean fmt
 
 $(VENV)/ready: requirements.lock pyproject.toml
 	@command -v $(PY) >/dev/null || { echo "Callout needs $(PY) (or: make PY=python3)"; exit 1; }
@@ -20,6 +20,12 @@ run: $(VENV)/ready
 
 test: $(VENV)/ready
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS)
+
+# Claims, logs, gateways and scripts once more, on the redis-server of this machine.
+test-redis: $(VENV)/ready
+	CALLOUT_TEST_REDIS=redis-server $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile \
+		tests/lua tests/faults/test_library.py tests/faults/test_lost_reply.py tests/races/test_claim_races.py \
+		tests/races/test_lost_answers.py tests/server/ws/test_relay.py tests/server/ws/test_resume.py tests/story
 
 check: $(VENV)/ready
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -17,8 +18,10 @@ from tests import valkey
 
 @pytest.fixture(scope="session")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real Valkey, shared by the session; each engine starts by emptying it."""
-    with valkey.running(tmp_path_factory.mktemp("valkey")) as url:
+    """A real Valkey, shared by the session; each engine starts by emptying it. `CALLOUT_TEST_REDIS` names another
+    server's program, as `redis-server`.
+    """
+    with valkey.running(tmp_path_factory.mktemp("valkey"), binary=os.environ.get("CALLOUT_TEST_REDIS")) as url:
         yield url
 
 

@@ -31,7 +31,7 @@ if not z then return {'STALE_EPOCH'} end
 -- Before all else: who may, and how he is answered, only the job's own blueprint says.
 local j, p, a = job_load(job), cjson.decode(plan), cjson.decode(args)
 if j and j.bp ~= bp then return {'OTHER_BLUEPRINT', j.bp} end
-local again = remembered(req, fingerprint, causes)
+local again = remembered(req, fingerprint, causes, z, j)
 if again then return again end
 if not j or not related(j, actor, p.by) then return refuse(req, fingerprint, 'NOT_FOUND') end
 local why = step_refused(j, p, actor, if_version)

@@ -27,7 +27,7 @@ if not z then return {'STALE_EPOCH'} end
 -- Before all else: who may, and how he is answered, only the job's own blueprint says.
 local j = job_load(job)
 if j and j.bp ~= bp then return {'OTHER_BLUEPRINT', j.bp} end
-local again = remembered(req, fingerprint, causes)
+local again = remembered(req, fingerprint, causes, z, j)
 if again then return again end
 local t = tech_load(tech)
 local why = unfit(t)
@@ -43,8 +43,8 @@ if j.holder ~= '' then return refuse(req, fingerprint, 'TAKEN') end
 if not string.find(from, ' ' .. j.status .. ' ', 1, true) then
   return refuse(req, fingerprint, 'ILLEGAL_TRANSITION')
 end
-local mine = redis.call('HGET', offers, technician)
-local o = mine and offer_parse(mine)
+local all = redis.call('HGETALL', offers)
+local o = offer_among(all, technician)
 if not o or o.status == 'rejected' or o.status == 'withdrawn' or o.status == 'left' then return refuse(req, fingerprint, 'NOT_OFFERED') end
 if o.status ~= 'sent' or over(z, o.expires + grace_ms, lease_ms) then return refuse(req, fingerprint, 'EXPIRED') end
 if o.opens > z.now then return refuse(req, fingerprint, 'TOO_EARLY') end
@@ -52,14 +52,14 @@ if t.load >= t.capacity then return refuse(req, fingerprint, 'AT_CAPACITY') end
 -- Last: its answer brings the job along, which only who was offered it may see.
 if if_version ~= '' and tonumber(if_version) ~= j.version then return refuse(req, fingerprint, 'VERSION_CONFLICT') end
 
-local was = j.status
+local was, mode = j.status, j.mode
 local contact = holder_take(z, j, t)
 local now = job_move(z, j, goal_parse(goal))
 j.claimed = string.format('%.0f %.0f', z.seq + 1, j.version)
 j.last = 'claim ' .. technician .. ' ' .. string.format('%.0f', z.seq + 1)
 job_save(j)
-local losers = offers_open(z, offers, technician)
-seeking_ends(z, j)
+local losers = offers_open(z, all, technician)
+seeking_ends(z, j, mode)
 remember(req, fingerprint, z.seq + 1, j.version, j.id, 600000, causes)
 local shown, actor, cause = job_full(j, now), 'technician:' .. technician, key .. ':' .. fingerprint
 seq = append(z, log, {type = type, to = audience(told, j), actor = actor, bp = bp, cause = cause,

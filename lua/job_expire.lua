@@ -29,12 +29,12 @@ if not over(z, j.expires + grace_ms, lease_ms) then
   return {'OK', '0', 0, 0}
 end
 local was, mode = j.status, j.mode
-seeking_ends(z, j)
+seeking_ends(z, j, mode)
 job_move(z, j, goal_parse(goal))
 j.last = 'expire engine ' .. string.format('%.0f', z.seq + 1)
 job_save(j)
 redis.call('ZREM', due, entry)
-local asked = offers_open(z, offers, '')
+local asked = offers_open(z, redis.call('HGETALL', offers), '')
 local seq = append(z, log, {type = 'job.expired', to = audience(told, j), bp = j.bp, cause = '',
   data = '{"job":' .. job_full(j) .. ',"actor":{"id":"engine","role":"engine"},"reason":"unclaimed","from":"' ..
     was .. '","to":"' .. j.status .. '"}'})

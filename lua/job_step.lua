@@ -42,7 +42,7 @@ end
 -- While the job is frozen it waits, and is looked at again and again.
 if a.entry and not (j and j.frozen ~= '') then redis.call('ZREM', z.tag .. 'due', a.entry) end
 if a.entry and (not j or j.entered ~= a.entered or step_refused(j, p, actor, '')) then return {'OK', '0', 0, 0, '-'} end
-local again = not a.entry and remembered(req, fingerprint, causes)
+local again = not a.entry and remembered(req, fingerprint, causes, z, j)
 if again then return again end
 if not j or not related(j, actor, p.by) then return refuse(req, fingerprint, 'NOT_FOUND') end
 -- The same step twice is one step; but who asks for new codes twice wants new ones.

@@ -21,7 +21,7 @@ if not z then return {'STALE_EPOCH'} end
 -- Before all else: who may, and how he is answered, only the job's own blueprint says.
 local j = job_load(job)
 if j and j.bp ~= bp then return {'OTHER_BLUEPRINT', j.bp} end
-local again = remembered(req, fingerprint, causes)
+local again = remembered(req, fingerprint, causes, z, j)
 if again then return again end
 if not j then return refuse(req, fingerprint, 'NOT_FOUND') end
 local mine = redis.call('HGET', offers, technician)

@@ -26,7 +26,7 @@ if not z then return {'STALE_EPOCH'} end
 -- Before all else: who may, and how he is answered, only the job's own blueprint says.
 local j, p, a = job_load(job), cjson.decode(plan), cjson.decode(args)
 if j and j.bp ~= bp then return {'OTHER_BLUEPRINT', j.bp} end
-local again = remembered(req, fingerprint, causes)
+local again = remembered(req, fingerprint, causes, z, j)
 if again then return again end
 local mine = j and redis.call('HGET', offers, technician)
 if not mine then return refuse(req, fingerprint, 'NOT_FOUND') end
@@ -43,8 +43,8 @@ local was, goal, seq = j.status, goal_parse(p.goal), z.seq + 1
 o.status = 'rejected'
 offer_write(offers, technician, o)
 redis.call('ZREM', tech_offers, j.id)
-local told = offers_open(z, offers, technician)
-seeking_ends(z, j)
+local told = offers_open(z, redis.call('HGETALL', offers), technician)
+seeking_ends(z, j, j.mode)
 local now = job_move(z, j, goal)
 if seeks(j) then seeking_again(z, j, offers, goal.life) end
 j.last = p.command .. ' ' .. actor .. ' ' .. string.format('%.0f', seq)

@@ -3,12 +3,12 @@
 -- The caller has checked that he may.
 local function assigning(z, j, offers, t, p, a, actor)
   local was, mode, goal, former = j.status, j.mode, goal_parse(p.goal), j.holder
-  local told = former == '' and j.phase == 'open' and offers_open(z, offers, t.id) or {}
+  local told = former == '' and j.phase == 'open' and offers_open(z, redis.call('HGETALL', offers), t.id) or {}
   local events = {}
   if former ~= '' then
     holder_left(z, j, offers)
     code_anew(j)
-  elseif seeks(j) then seeking_ends(z, j) end
+  elseif seeks(j) then seeking_ends(z, j, mode) end
   local contact = holder_take(z, j, t)
   j.claimed = ''
   local now = job_move(z, j, goal)

@@ -3,7 +3,7 @@
 -- What a step does to the job, and the events that tell of it, in order. Nothing here can refuse any more.
 
 local function moving(z, j, offers, p, a, actor)
-  local goal, former, told = goal_parse(p.goal), nil, seeks(j) and offers_open(z, offers, '') or {}
+  local goal, former, told = goal_parse(p.goal), nil, seeks(j) and offers_open(z, redis.call('HGETALL', offers), '') or {}
   local was, mode = j.status, j.mode
   if p.does == 'release' then
     former = j.holder
@@ -17,7 +17,7 @@ local function moving(z, j, offers, p, a, actor)
   local dispute = p.does == 'freeze' and dispute_opened(z, j, a, now) or p.does == 'thaw' and dispute_resolved(z, j, a, now)
   if p.locks_price then redis.call('HSET', j.key, 'price_locked', '1') end
   local stays = sought and seeks(j) and j.status == was
-  if sought and not stays then seeking_ends(z, j) end
+  if sought and not stays then seeking_ends(z, j, mode) end
   if seeks(j) and not stays then seeking_again(z, j, offers, goal.life) end
   local shown = job_full(j, now)
   local data = '{"job":' .. shown .. step_told(j, was, p, a, actor)

@@ -7,9 +7,17 @@ local function offer_parse(text)
     distance = tonumber(distance)}
 end
 
--- The channels of those who hold an open offer, but `keep`. Whose offer opens later has not heard of it.
-local function offers_open(z, offers, keep)
-  local all, to = redis.call('HGETALL', offers), {}
+-- Of `all` offers of a job, as HGETALL gives them: one technician's.
+local function offer_among(all, technician)
+  for i = 1, #all, 2 do
+    if all[i] == technician then return offer_parse(all[i + 1]) end
+  end
+  return nil
+end
+
+-- Of `all`: the channels of those who hold an open offer, but `keep`. Whose offer opens later has not heard of it.
+local function offers_open(z, all, keep)
+  local to = {}
   for i = 1, #all, 2 do
     if all[i] ~= keep and string.sub(all[i + 1], 1, 5) == 'sent ' then
       if tonumber(string.match(all[i + 1], '^sent %S+ (%S+)')) <= z.now then to[#to + 1] = 'user:' .. all[i] end

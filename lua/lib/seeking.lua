@@ -28,11 +28,12 @@ local function put_off(z, j, entry)
   return release > z.now
 end
 
-local function seeking_ends(z, j)
+-- Before or after the move: `mode` is how it was looked for. The last wave's radius says whether `wide` has it.
+local function seeking_ends(z, j, mode)
   local next = j.id .. ':' .. j.wave + 1
   redis.call('ZREM', z.tag .. 'demand:' .. j.service, j.id)
-  redis.call('ZREM', z.tag .. 'wide:' .. j.service, j.id)
-  redis.call('ZREM', z.tag .. 'due', 'expire:' .. j.id, 'wave:' .. next, 'allocate:' .. next)
+  if j.radius == '0' then redis.call('ZREM', z.tag .. 'wide:' .. j.service, j.id) end
+  redis.call('ZREM', z.tag .. 'due', 'expire:' .. j.id, (mode == 'allocate' and 'allocate:' or 'wave:') .. next)
 end
 
 -- On offer, for the first time or anew: what was offered before is over, and wave one is the next.

@@ -9,11 +9,12 @@ local function recall(stored, fingerprint)
   return {word, '1', seq, version, job}
 end
 
--- What was answered to this key before, or nil; `causes` where the command is a job's.
-local function remembered(req, fingerprint, causes)
+-- What was answered to this key before, or nil; `causes` and `j` where the command is a job's. Within the ten minutes
+-- for which every key is kept, the job's own list can tell no more.
+local function remembered(req, fingerprint, causes, z, j)
   local stored = redis.call('GET', req)
   if stored then return recall(stored, fingerprint) end
-  if not causes then return nil end
+  if not causes or j and z.now < j.created + 600000 then return nil end
   for _, line in ipairs(redis.call('LRANGE', causes, 0, 15)) do
     local name, rest = string.match(line, '^(%S+) (.*)$')
     if name == req then return recall(rest, fingerprint) end

@@ -204,6 +204,7 @@ async def test_a_verdict_is_known_as_long_as_the_job_is(engine: Engine) -> None:
     first = await jobs.claim(engine, one, job, key=key)
     await jobs.command(engine, one, job, Step(command="depart"))
     await engine.store.redis.delete(keys.request(DEFAULT_ZONE, one.id, key))
+    await engine.store.redis.hincrby(keys.job(DEFAULT_ZONE, job), "created", -600_000)
     again = await jobs.claim(engine, one, job, key=key)
     assert again.repeated and again.seq == first.seq
 

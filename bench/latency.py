@@ -13,7 +13,9 @@ import contextlib
 import itertools
 import math
 import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
@@ -23,7 +25,7 @@ from bench import audience, openloop, wave
 from bench.news import News
 from bench.openloop import Claimer, Timed, Timetable, percentile
 from bench.report import Figure, Report
-from bench.rig import BENCH, LOAD_CORE, BenchError, Rig, pinned, say
+from bench.rig import BENCH, LOAD_CORE, BenchError, Child, Rig, pinned, say
 from bench.seed import ZONE, Town, in_batches, open_town
 from engine.types import JobId
 
@@ -54,6 +56,14 @@ def run(rig: Rig, asked: argparse.Namespace) -> Report:
         return uvloop.run(_run(rig, asked))
 
 
+class Busy(NamedTuple):
+    """Percent of a core that each of them had while the claims ran."""
+
+    gateway: float
+    redis: float
+    load: float
+
+
 class Heard(msgspec.Struct):
     """What ``sink`` counted: announcements, and how old they were when they came (ms)."""
 
@@ -66,7 +76,7 @@ class Heard(msgspec.Struct):
 
 async def _run(rig: Rig, asked: argparse.Namespace) -> Report:
     report = Report("latency", (__doc__ or "").split("\n", 1)[0])
-    url, _ = rig.redis()
+    url, valkey = rig.redis()
     at, gateway = rig.callout(url, roles="gateway")
     town = await open_town(url)
     report.versions["valkey"] = str((await town.store.redis.info("server"))["valkey_version"])
@@ -77,8 +87,8 @@ async def _run(rig: Rig, asked: argparse.Namespace) -> Report:
     listeners = await audience.join(rig, town, at, [f"user_l{n}" for n in range(asked.sockets - squads)])
     racers = await openloop.claimers(rig, town, urlsplit(at).port or 0, squads)
     news = await News.loaded(town)
-    step = Step(rig, crowd, news, racers, listeners, asked)
-    found: dict[int, list[tuple[Timed, Heard]]] = {rate: [] for rate in asked.rates}
+    step = Step(rig, crowd, news, racers, listeners, asked, (gateway, valkey))
+    found: dict[int, list[tuple[Timed, Heard, Busy]]] = {rate: [] for rate in asked.rates}
     for number in range(asked.rounds):
         for rate, rounds in found.items():
             say(f"round {number + 1}: {rate} claims a second for {asked.seconds:g} s")
@@ -140,8 +150,10 @@ class Step:
         racers: Sequence[Claimer],
         listeners: Sequence[socket.socket],
         asked: argparse.Namespace,
+        servers: tuple[Child, Child],
     ) -> None:
         self._rig = rig
+        self._servers = servers
         self._crowd = crowd
         self._news = news
         self._racers = racers
@@ -149,7 +161,7 @@ class Step:
         self._waves = asked.waves
         self._offers = 0
 
-    async def measured(self, rate: int, jobs: Sequence[tuple[JobId, int]]) -> tuple[Timed, Heard]:
+    async def measured(self, rate: int, jobs: Sequence[tuple[JobId, int]]) -> tuple[Timed, Heard, Busy]:
         """Claim all the jobs, ``rate`` to the second. Raises BenchError also where the rest did not go on."""
         self._offers = 0
         command = [str(self._rig.compiled(BENCH / "sink.c")), '{"type":"announcement.bench"']
@@ -157,14 +169,21 @@ class Step:
         sink = self._rig.spawn("sink", command + [str(fd) for fd in descriptors], core=LOAD_CORE, pass_fds=descriptors)
         async with _every(1 / self._waves, self._wave), _every(1.0, self._announce):
             await asyncio.sleep(LEAD_S)
+            before = self._spent()
             timed = await Timetable(self._racers, jobs, rate).keep()
+            spent = [after - first for first, after in zip(before, self._spent(), strict=True)]
         await asyncio.sleep(LEAD_S)
         sink.process.terminate()
         heard = msgspec.convert(await asyncio.to_thread(sink.first_line), Heard)
         sink.stop()
         if not heard.heard or not self._offers:
             raise BenchError(f"{heard.heard} announcements were heard and {self._offers} offers made beside the claims")
-        return timed, heard
+        busy = Busy(*(100 * one / spent[0] for one in spent[1:]))
+        return timed, heard, busy
+
+    def _spent(self) -> list[float]:
+        """Seconds so far: by the clock, and of processor time of gateway, Redis and this process."""
+        return [time.perf_counter(), *(server.cpu_s() for server in self._servers), time.process_time()]
 
     async def _wave(self) -> None:
         self._offers += await self._crowd.search()
@@ -200,18 +219,20 @@ async def _whole(act: Callable[[], Awaitable[None]]) -> None:
     await act()
 
 
-def _figures(report: Report, found: dict[int, list[tuple[Timed, Heard]]]) -> None:
+def _figures(report: Report, found: dict[int, list[tuple[Timed, Heard, Busy]]]) -> None:
     for rate, rounds in found.items():
         goal = GOAL_MS if rate == GOAL_AT else None
         for name, times in (
-            ("claim", [timed.claims for timed, _ in rounds]),
-            ("event", [timed.events for timed, _ in rounds]),
+            ("claim", [timed.claims for timed, _, _ in rounds]),
+            ("event", [timed.events for timed, _, _ in rounds]),
         ):
             for share in (0.5, 0.95, 0.99):
                 values = [percentile(one, share) for one in times]
                 whole = goal if share == 0.99 else None
                 unit = f"ms p{share * 100:.0f}"
                 report.add(Figure(f"{rate}/s: {name}", unit, values, goal=whole, better="less"))
-        heard = [one for _, one in rounds]
+        heard = [one for _, one, _ in rounds]
         report.add(Figure(f"{rate}/s: announcement", "ms p50", [one.p50_ms for one in heard]))
         report.add(Figure(f"{rate}/s: announcement", "ms p99", [one.p99_ms for one in heard], goal=goal, better="less"))
+        for name in Busy._fields:
+            report.add(Figure(f"{rate}/s: {name} busy", "% core", [getattr(busy, name) for _, _, busy in rounds]))

@@ -11,6 +11,7 @@ A part that ends by itself ends the process: half a server answers health checks
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -43,6 +44,8 @@ SEND_BUFFER = 64 * 1024
 costs 4 MB before a write blocks, with this about 300 KB.
 """
 MAX_FRAME = 64 * 1024
+COLLECT = (10_000, 10, 10)
+"""New objects before the youngest are looked at, and how often that before the older ones are."""
 GRACE_S = 5
 DRAINED = 4000
 SCHEMES = ("redis", "rediss", "unix")
@@ -102,6 +105,7 @@ async def serve(settings: Settings, *, on_ready: Callable[[dict[str, Any]], None
         try:
             async with running(settings) as server:
                 with _reloaded_by_signal(server.engine):
+                    _collect_less()
                     if on_ready:
                         on_ready(server.hello())
                     await server.broken()
@@ -137,6 +141,17 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         stack.push_async_callback(_drain, server)
         lock.tell(server.url)
         yield server
+
+
+def _collect_less() -> None:
+    """Let the collector of garbage look seldom, and at nothing that was there before we serve.
+
+    Nearly all that is dropped goes by its count of references; looking for the rest after each 700 new objects took 18 %
+    of the relay's time, and passed over every session again and again.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*COLLECT)
 
 
 def _show(engine: Engine) -> None:

@@ -55,6 +55,19 @@ class Receiver(Interface):
         """No more messages, and nothing may be written: the peer closed or went, or broke the protocol."""
 
 
+class _Nobody:
+    """Hears what still comes up of a connection that is gone."""
+
+    def message(self, data: bytes, binary: bool) -> None: ...
+    def pause(self) -> None: ...
+    def resume(self) -> None: ...
+    def alive(self) -> None: ...
+    def lost(self, code: int) -> None: ...
+
+
+_NOBODY = _Nobody()
+
+
 class Connection(asyncio.Protocol):
     """The transport's protocol from the 101 on. uvicorn calls ``shutdown`` when the server stops."""
 
@@ -315,6 +328,7 @@ class Connection(asyncio.Protocol):
         self._end(None)
         self._unread = b""
         self._rules = None
+        self._receiver = _NOBODY  # it holds us: let go by counting, no session waits for the garbage collector
 
 
 def _is_utf8(data: bytes) -> bool:

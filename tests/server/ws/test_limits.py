@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from contextlib import AsyncExitStack
 
@@ -12,7 +13,9 @@ from websockets.exceptions import InvalidStatus
 from engine.settings import Settings
 from server.ws import restraint
 from server.ws.handshake import Turnstile
+from server.ws.session import Session
 from tests.server.ws.conftest import node_of
+from tests.wait import wait_until
 
 
 @pytest.fixture
@@ -98,3 +101,25 @@ async def test_pings_at_a_sane_rate_are_free(limited: Settings) -> None:
         assert all("ok" in reply for reply in replies[:20])
         assert {reply["error"]["code"] for reply in replies if "error" in reply} <= {"rate_limited"}
         assert "ok" in await client.ask(op="unsubscribe", channel="job:x")
+
+
+async def test_a_session_that_is_over_waits_for_no_garbage_collector(limited: Settings) -> None:
+    """The collector looks seldom (server/serve.py): what is gone is freed at once, ended from either side, or cut."""
+
+    def sessions() -> int:
+        return sum(type(one) is Session for one in gc.get_objects())
+
+    async with node_of(limited) as node:
+        before = sessions()
+        gc.disable()
+        try:
+            for how in ("theirs", "ours", "cut"):
+                async with node.client("ann") as client:
+                    assert sessions() == before + 1
+                    if how == "ours":
+                        node.gateway.sockets_of("ann")[0].close(4000, "draining")
+                    elif how == "cut":
+                        client.socket.transport.abort()
+            await wait_until(lambda: sessions() == before)
+        finally:
+            gc.enable()

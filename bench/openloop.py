@@ -23,8 +23,8 @@ from engine.signer import Signer, access_token
 from engine.types import JobId, UserId
 
 TICK_S = 0.001
-"""The loop's clock has whole milliseconds: half of one would be none, and the load would spin on the core that it shares
-with Redis."""
+"""The loop's clock has whole milliseconds: half of one would be none, and the load would spin on the core that it
+shares with Redis."""
 PATIENCE_S = 60.0
 _DAY_MS = 86_400_000
 _REPLY, _WON, _AT = b'{"id":', b'{"type":"job.accepted"', b'"at":"'

@@ -144,10 +144,8 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
 
 
 def _collect_less() -> None:
-    """Let the collector of garbage look seldom, and at nothing that was there before we serve.
-
-    Nearly all that is dropped goes by its count of references; looking for the rest after each 700 new objects took
-    18 % of the relay's time, and passed over every session again and again.
+    """Let the collector of garbage look seldom: nearly all that is dropped goes by its count of references, and looking
+    for the rest after each 700 new objects took 18 % of the relay's time.
     """
     gc.collect()
     gc.freeze()

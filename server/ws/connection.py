@@ -56,13 +56,10 @@ class Receiver(Interface):
 
 
 class _Nobody:
-    """Hears what still comes up of a connection that is gone."""
+    def nothing(self, *_: Any) -> None:
+        """Of a connection that is gone nobody is told."""
 
-    def message(self, data: bytes, binary: bool) -> None: ...
-    def pause(self) -> None: ...
-    def resume(self) -> None: ...
-    def alive(self) -> None: ...
-    def lost(self, code: int) -> None: ...
+    message = pause = resume = alive = lost = nothing
 
 
 _NOBODY = _Nobody()

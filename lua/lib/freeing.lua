@@ -19,9 +19,11 @@ local function holder_back(z, j)
   supply_sync(z, t)
 end
 
--- The holder leaves: the job is not among his any more, and he is not asked for it again.
+-- The holder leaves: the job is not among his any more, he is not asked for it again, and what was proposed to him or
+-- by him is over, should he ever be given it once more.
 local function holder_left(z, j, offers)
   holder_free(z, j)
   redis.call('ZREM', z.tag .. 'user:' .. j.holder .. ':jobs', j.id)
+  redis.call('HDEL', j.key, 'proposal')
   redis.call('HSET', offers, j.holder, string.format('left 0 %.0f %.0f 0', z.now, z.now))
 end

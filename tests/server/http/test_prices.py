@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from engine.requests import located
+from engine.store import keys
 from engine.types import Role
 from server.serve import Running
 from tests.engine import log_of
@@ -125,11 +127,13 @@ async def test_of_two_proposals_at_once_one_is_open(customer: Client, at_work: C
 
 
 async def test_a_proposal_ends_with_the_technician_it_was_made_with(
-    customer: Client, at_work: Client, book: Book, staff: dict[Role, Client]
+    site: Running, customer: Client, at_work: Client, book: Book
 ) -> None:
-    """He left: it is void, and his successor is not asked what he was asked."""
+    """He left: it is void, his successor is not asked what he was asked, nor he himself should he have it once more."""
     job = await market.scheduled(customer, at_work, book)
     void = await proposed(customer, job, 1)
     await market.must(customer, job, "unassign")
     assert code_of(await answered(at_work, job, void, "accept")) == (404, "not_found")
     assert code_of(await propose(customer, job, 2)) == (409, "illegal_transition")
+    zone, found = located(job)
+    assert await site.engine.store.redis.hget(keys.job(zone, found), "proposal") is None

@@ -16,7 +16,7 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine import emails, handover, passwords, roster, technicians, tokens
+from engine import emails, handover, passwords, requests, roster, technicians, tokens
 from engine.archive import verdicts
 from engine.archive.paging import Slice, check_limit, decode_cursor, slice_of
 from engine.archive.schema import users
@@ -250,7 +250,7 @@ async def _create(engine: Engine, new: NewAccount, asked: verdicts.Request) -> K
             await roster.create(conn, UserId(str(row["id"])))
         return _user(row)
 
-    kept = await verdicts.once(engine.archive, asked, User, act)
+    kept = await requests.once(engine, asked, User, act)
     if new.role == "technician":
         await roster.publish_soon(engine, kept.value.id)
     return kept
@@ -281,7 +281,7 @@ async def _change(
         return _user(new)
 
     asked = verdicts.request(caller.id, key, command, user, change)
-    kept = await verdicts.once(engine.archive, asked, User, act)
+    kept = await requests.once(engine, asked, User, act)
     with verdicts.in_effect():
         await _enforce(engine, user, actor=f"{caller.role}:{caller.id}")
     return kept

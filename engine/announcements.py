@@ -59,7 +59,7 @@ async def announce(
     actor, bp = f"{caller.role}:{caller.id}", declared.key if declared else ""
     names = [keys.meta(zone), keys.log(zone), keys.request(zone, caller.id, checked)]
     args: list[str | bytes] = [actor, checked, mark, trace, bp, new.event, told, msgspec.json.encode(new.data)]
-    done = await engine.store.call(zone, "announcement_append", names, args)
+    done = await engine.store.call(zone, "event_append", names, args)
     made = msgspec.structs.replace(new, roles=roles, zone=zone, seq=done.seq)
     return Kept(made, checked, done.repeated)
 

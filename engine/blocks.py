@@ -16,6 +16,7 @@ from sqlalchemy import and_, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from engine import requests
 from engine.archive import verdicts
 from engine.archive.paging import Slice, check_limit, decode_cursor, slice_of
 from engine.archive.schema import blocks, users
@@ -83,7 +84,7 @@ async def put(engine: Engine, caller: Principal, other: UserId, *, key: str | No
         return Block(other, name, iso(stands))
 
     asked = verdicts.request(caller.id, key, "block", other)
-    kept = await verdicts.once(engine.archive, asked, Block, act)
+    kept = await requests.once(engine, asked, Block, act)
     with verdicts.in_effect():
         await publish(engine, caller.id, other)
     return kept
@@ -100,7 +101,7 @@ async def lift(engine: Engine, caller: Principal, other: UserId, *, key: str | N
         return other
 
     asked = verdicts.request(caller.id, key, "unblock", other)
-    kept = await verdicts.once(engine.archive, asked, UserId, act)
+    kept = await requests.once(engine, asked, UserId, act)
     with verdicts.in_effect():
         await publish(engine, caller.id, other)
     return kept

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from engine import codes, jobs, log
+from engine import jobs, log, replies
 from engine.archive import reader
 from engine.archive.paging import check_limit, decode_cursor, encode_cursor
 from engine.archive.reader import HistoryItem, JobFilter
 from engine.errors import Forbidden, NotFound
 from engine.events import ms_of
-from engine.jobs import with_actions
 from engine.requests import located
 from engine.rules.lifecycle import Relation, relations
 from engine.store import keys
@@ -73,8 +72,8 @@ _card = msgspec.json.Decoder(_Card)
 
 
 async def read(engine: Engine, caller: Principal, job_id: str) -> bytes:
-    """One job as the caller may see it, with ``actions``: all of it for participants, ops and services, its public
-    part for a technician who was offered it, has bid for it or could. Raises NotFound for everybody else.
+    """One job as the caller may see it, with what ``replies.one`` adds: all of it for participants, ops and services,
+    its public part for a technician who was offered it, has bid for it or could. Raises NotFound for everybody else.
     """
     zone, job = located(job_id)
     names = [keys.meta(zone), keys.job(zone, job), keys.offers(zone, job)]
@@ -100,7 +99,7 @@ async def read(engine: Engine, caller: Principal, job_id: str) -> bytes:
     names = blueprint.actions(status.decode(), giving, at=found.at, frozen=found.frozen, held=holder != b"")
     done_with = "bid" if bid == b"open" else "withdraw"
     actions = [name for name in names if blueprint.commands[name].does != done_with]
-    return await codes.shown(engine, caller, with_actions(shown, actions))
+    return await replies.one(engine, caller, blueprint, shown, actions)
 
 
 def _shown(stands: list[Relation], full: bytes, public: bytes) -> bytes:
@@ -113,7 +112,7 @@ async def _read_archived(engine: Engine, caller: Principal, job: JobId) -> bytes
     document = await reader.job(engine.archive, job)
     if document is None or not _may_see(caller, _card.decode(document)):
         raise NotFound("No such job")
-    return with_actions(document, [])
+    return replies.with_actions(document, [])
 
 
 def _may_see(caller: Principal, card: _Card) -> bool:
@@ -142,7 +141,7 @@ async def find(engine: Engine, caller: Principal, query: JobQuery) -> Page:
             found.setdefault(_place(_card.decode(document)), document)
     order = sorted(found, reverse=True)
     after = encode_cursor(*order[limit - 1]) if len(order) > limit else None
-    items = await codes.all_shown(engine, caller, (found[place] for place in order[:limit]))
+    items = await replies.many(engine, caller, (found[place] for place in order[:limit]))
     return Page(items, after, as_of)
 
 
@@ -161,7 +160,7 @@ async def live(engine: Engine, caller: Principal, limit: int) -> Page:
             await _find_hot(engine, caller, zone, narrowed, None, limit, found)
     order = sorted(found, reverse=True)
     after = encode_cursor(*order[limit - 1]) if len(order) > limit else None
-    return Page(await codes.all_shown(engine, caller, (found[place] for place in order[:limit])), after)
+    return Page(await replies.many(engine, caller, (found[place] for place in order[:limit])), after)
 
 
 async def _as_of(engine: Engine, zone: Zone) -> dict[str, str | int]:

@@ -20,7 +20,6 @@ from engine.errors import (
     ProfileIncomplete,
 )
 from engine.events import iso
-from engine.jobs import with_actions
 from engine.requests import Outcome
 from engine.rules import documents
 from engine.rules.lifecycle import Blueprint
@@ -97,7 +96,7 @@ async def create(
     if done.repeated:
         return await _again(engine, zone, caller, blueprint, done, key)
     engine.wake.set()
-    return _outcome(blueprint, caller, done.rest[1], done.seq, done.version, key, repeated=False)
+    return await _outcome(engine, blueprint, caller, done.rest[1], done, key)
 
 
 async def _again(
@@ -107,15 +106,14 @@ async def _again(
     at_seq = await requests.job_at(engine, zone, done)
     if at_seq is None:
         return await _known(engine, caller, JobId(done.rest[0].decode()), key)
-    return _outcome(blueprint, caller, at_seq, done.seq, done.version, key, repeated=True)
+    return await _outcome(engine, blueprint, caller, at_seq, done, key)
 
 
-def _outcome(
-    blueprint: Blueprint, caller: Principal, job: bytes, seq: int, version: int, key: str, *, repeated: bool
+async def _outcome(
+    engine: Engine, blueprint: Blueprint, caller: Principal, job: bytes, done: Done, key: str
 ) -> Outcome:
-    who = "ops" if caller.role in OPS else caller.role
-    shown = with_actions(job, blueprint.actions(jobs.standing.decode(job).status, [who], held=False))
-    return Outcome(msgspec.Raw(shown), MESSAGE, seq, version, repeated, key)
+    told = await jobs.told(engine, caller, blueprint, job)
+    return Outcome(told, MESSAGE, done.seq, done.version, done.repeated, key)
 
 
 class _Now(msgspec.Struct):

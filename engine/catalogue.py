@@ -9,6 +9,7 @@ import msgspec
 from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from engine import requests
 from engine.archive import verdicts
 from engine.archive.paging import Slice, check_limit, decode_cursor, slice_of
 from engine.archive.schema import services
@@ -104,7 +105,7 @@ async def create(engine: Engine, caller: Principal, new: NewService, *, key: str
         return made
 
     asked = verdicts.request(caller.id, key, "create_service", new, keep_s=verdicts.CREATION_S)
-    return await verdicts.once(engine.archive, asked, Service, act)
+    return await requests.once(engine, asked, Service, act)
 
 
 async def patch(
@@ -122,7 +123,7 @@ async def patch(
         return _service({**row, **change})
 
     asked = verdicts.request(caller.id, key, "patch_service", service, change)
-    return await verdicts.once(engine.archive, asked, Service, act)
+    return await requests.once(engine, asked, Service, act)
 
 
 async def _row(conn: AsyncConnection, service: ServiceId, *, lock: bool = False) -> Mapping[Any, Any]:

@@ -103,7 +103,7 @@ async def _answer(engine: Engine, ask: Ask, draft: Draft, done: Done) -> Outcome
         shown = done.rest[1]
     else:
         shown = await requests.job_at(engine, ask.zone, done) or await jobs.present(engine, ask)
-    return await jobs.answer(engine, ask, shown, jobs.actions(ask.caller, draft.blueprint, shown), None, done)
+    return await jobs.answer(engine, ask, draft.blueprint, shown, done)
 
 
 async def _drafted(engine: Engine, ask: Ask, change: dict[str, Any]) -> Draft:

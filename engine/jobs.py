@@ -8,11 +8,12 @@ script compares, and where the job is of another the step is sent once more with
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from engine import codes, requests, steps
+from engine import replies, requests, steps
+from engine.archive import verdicts
 from engine.errors import FieldError, Forbidden, IllegalTransition, Invalid, NotFound, OtherBlueprint, VersionConflict
 from engine.requests import Outcome, located
 from engine.rules.lifecycle import Blueprint, Does, Relation, relations
@@ -195,20 +196,40 @@ async def outcome(engine: Engine, ask: Ask, blueprint: Blueprint, plan: Plan, do
         shown = await requests.job_at(engine, ask.zone, done) or await present(engine, ask)
     # Who has declined a job that takes bids from now on may bid for it.
     bids = plan.spec.does == "refuse" and blueprint.states[standing.decode(shown).status].seeks == "bids"
-    return await answer(engine, ask, shown, actions(ask.caller, blueprint, shown, bids=bids), plan.spec.message, done)
+    fresh = plan.spec.does == "take"
+    return await answer(engine, ask, blueprint, shown, done, message=plan.spec.message, bids=bids, fresh=fresh)
 
 
 async def answer(
-    engine: Engine, ask: Ask, shown: bytes, actions: list[str], message: str | None, done: Done
+    engine: Engine,
+    ask: Ask,
+    blueprint: Blueprint,
+    shown: bytes,
+    done: Done,
+    *,
+    message: str | None = None,
+    bids: bool = False,
+    fresh: bool = False,
 ) -> Outcome:
-    """What was done to a job, as its caller is told: with ``actions``, and to its customer with its codes."""
-    told = await codes.shown(engine, ask.caller, with_actions(shown, actions))
-    return Outcome(msgspec.Raw(told), message, done.seq, done.version, done.repeated, ask.key)
+    """What was done to a job, as its caller is told."""
+    job = await told(engine, ask.caller, blueprint, shown, bids=bids, fresh=fresh)
+    return Outcome(job, message, done.seq, done.version, done.repeated, ask.key)
+
+
+async def told(
+    engine: Engine, caller: Principal, blueprint: Blueprint, shown: bytes, *, bids: bool = False, fresh: bool = False
+) -> msgspec.Raw:
+    """A job to which the caller has just done something, with what ``replies.one`` adds. Raises Indeterminate where
+    that cannot be read: it is done.
+    """
+    names = actions(caller, blueprint, shown, bids=bids)
+    with verdicts.in_effect():
+        return msgspec.Raw(await replies.one(engine, caller, blueprint, shown, names, fresh=fresh))
 
 
 def actions(caller: Principal, blueprint: Blueprint, shown: bytes, *, bids: bool = False) -> list[str]:
-    """What the caller may do with a job that he has just done something to; ``bids``: he may bid for it by now. An
-    open bid has nobody who took a step.
+    """What its state lets the caller do with a job that he has just done something to; ``bids``: he may bid for it by
+    now. An open bid has nobody who took a step.
     """
     found = standing.decode(shown)
     holder = found.technician.id if found.technician else ""
@@ -227,11 +248,6 @@ async def present(engine: Engine, ask: Ask) -> bytes:
     done = await engine.store.call(zone, "job_read", names, [technician])
     full = ask.caller.role != "technician" or done.rest[6].decode() == ask.caller.id
     return done.rest[0] if full else done.rest[1]
-
-
-def with_actions(job: bytes, actions: list[str], **more: Any) -> bytes:
-    """A job's JSON with what the caller may do now: in replies, never in events."""
-    return job[:-1] + b"," + msgspec.json.encode({"actions": actions, **more})[1:]
 
 
 def required(pointer: str, what: str) -> Invalid:

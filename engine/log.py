@@ -41,6 +41,20 @@ async def read_head(client: Redis, zone: Zone) -> Cursor:
     return Cursor(Epoch((epoch or b"").decode()), int(seq or 0))
 
 
+async def opened_in(client: Redis, zone: Zone) -> str:
+    """The life of the server (its ``run_id``) in which the zone was last opened. In a life in which it was not, nothing
+    is appended; in one in which it was, no other epoch begins, unless the zone is closed for it.
+    """
+    found: Any = await client.hget(keys.meta(zone), "run_id")
+    return (found or b"").decode()
+
+
+async def run_id(client: Redis) -> str:
+    """Which life of the server ``client`` is connected to."""
+    info: dict[str, Any] = await client.info("server")
+    return str(info["run_id"])
+
+
 async def epochs(engine: Engine, zone: Zone) -> dict[Epoch, int]:
     """Each epoch's first seq: a cursor of an older epoch is good exactly if it lies below the next one's."""
     rows: Any = await engine.store.redis.hgetall(keys.epochs(zone))

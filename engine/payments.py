@@ -3,24 +3,33 @@
 Callout moves no money. It asks (``payment.requested``, by a step of the job), is told what came of it, and lets the job
 be paid in the same step. The order is requested, then captured or failed; captured, then refunded. A payment that
 nobody announced may begin with any of the first three.
+
+Money comes back weeks later, when Redis has forgotten the job. Then SQL says what was captured, and the refund is told
+in the log like any other word; so it reaches SQL by the one way there is.
 """
 
 from __future__ import annotations
 
+import uuid
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 from sqlalchemy import select
 
 from engine import board, jobs, requests
+from engine.announcements import SINGULAR
+from engine.archive import reader
+from engine.archive.projection import FINISHED
 from engine.archive.schema import payments as payment_rows
-from engine.errors import Duplicate, Forbidden, Indeterminate
+from engine.errors import Duplicate, Forbidden, IllegalTransition, Indeterminate, NotFound
+from engine.events import Event
 from engine.requests import located
 from engine.rules.lifecycle import Blueprint
 from engine.rules.plans import Plan
 from engine.steps import Ask
 from engine.store import keys
-from engine.types import OPS, JobId, Principal, Zone, new_id
+from engine.store.connection import Done
+from engine.types import OPS, JobId, Phase, Principal, UserId, Zone, new_id
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
@@ -34,6 +43,9 @@ EVENTS: dict[Status, str] = {
 }
 CONCERNED = "customer holder ops service"
 """Who hears of it where the blueprint does not say."""
+
+
+ANOTHER = "This reference stands for another amount"
 
 
 class Payment(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,12 +72,37 @@ class _Told(msgspec.Struct):
     job: msgspec.Raw
 
 
+class _Word(msgspec.Struct):
+    """What of a payment's JSON tells one word of it from another."""
+
+    status: Status
+    amount: int
+    currency: str
+    reference: str | None = None
+
+
 class _Created(msgspec.Struct):
     created_at: str
 
 
+class _Party(msgspec.Struct):
+    id: str
+
+
+class _Card(msgspec.Struct):
+    """What of an archived job's JSON is needed to tell of it."""
+
+    phase: Phase
+    version: int
+    blueprint: str
+    customer: _Party
+    technician: _Party | None = None
+
+
 _told = msgspec.json.Decoder(_Told)
+_word = msgspec.json.Decoder(_Word)
 _created = msgspec.json.Decoder(_Created)
+_card = msgspec.json.Decoder(_Card)
 
 
 async def put(
@@ -75,15 +112,23 @@ async def put(
 
     Raises Forbidden for all but services, NotFound, Duplicate for a reference that stands for another amount,
     IllegalTransition out of order or, for a captured one, where the job cannot be paid now; Frozen, ReusedKey.
+    Of a job that was archived more than a day ago only a refund is new.
     """
     if caller.role != "service":
         raise Forbidden("The payment service says what was paid")
     zone, job = located(job_id)
     mark = requests.fingerprint("payment", job, payment)
     ask = Ask(zone, job, caller, requests.checked_key(key), mark, trace)
+    try:
+        return await _put(engine, ask, payment)
+    except NotFound:
+        return await _put_archived(engine, ask, payment)
+
+
+async def _put(engine: Engine, ask: Ask, payment: Payment) -> Put:
+    zone, job = ask.zone, ask.job
     blueprint = await jobs.blueprint_of(engine, zone, job)
     plan = await _capture(engine, ask, blueprint) if payment.status == "captured" else None
-    event = EVENTS[payment.status]
     names = [keys.meta(zone), keys.job(zone, job), keys.offers(zone, job), keys.causes(zone, job)]
     args = [ask.actor, ask.key, ask.mark, ask.trace, blueprint.key, new_id("pay"), payment.reference, payment.status]
     args += [str(payment.amount), payment.currency]
@@ -100,16 +145,95 @@ async def put(
             zone,
             "payment_put",
             [*names, keys.payments(zone, job), keys.log(zone), ask.request()],
-            [*args, told, plan.body if plan else "", blueprint.audience(event) or CONCERNED],
+            [*args, told, plan.body if plan else "", _audience(blueprint, payment)],
         )
     except Duplicate as error:
-        raise Duplicate("This reference stands for another amount", repeated=error.repeated) from error
-    data = await requests.told_at(engine, zone, done.seq)
+        raise Duplicate(ANOTHER, repeated=error.repeated) from error
+    return await _answer(engine, ask, blueprint, done)
+
+
+async def _answer(engine: Engine, ask: Ask, blueprint: Blueprint, done: Done) -> Put:
+    data = await requests.told_at(engine, ask.zone, done.seq)
     if data is None:
         raise Indeterminate("Done, but its answer cannot be read any more")
     found = _told.decode(data)
-    shown = jobs.with_actions(bytes(found.job), jobs.actions(caller, blueprint, bytes(found.job)))
-    return Put(found.payment, msgspec.Raw(shown), done.version, done.repeated, ask.key)
+    shown = await jobs.told(engine, ask.caller, blueprint, bytes(found.job))
+    return Put(found.payment, shown, done.version, done.repeated, ask.key)
+
+
+async def _put_archived(engine: Engine, ask: Ask, payment: Payment) -> Put:
+    """The same by what SQL has of the job. All that was said of it while Redis had it is there: a job leaves a day
+    after its last event was archived. What is said afterwards may not be there yet, and is remembered in Redis under
+    the word itself: of all who say it at once one does.
+    """
+    known = await requests.remembered(engine, ask.zone, ask.caller, ask.key, ask.mark)
+    document = await reader.job(engine.archive, ask.job)
+    card = _card.decode(document) if document else None
+    if document is None or card is None or card.phase not in FINISHED:
+        raise NotFound("No such job")
+    if known and known.seq:
+        return await _answer(engine, ask, engine.blueprints.of(card.blueprint), known)
+    said = await _said(engine, ask.job, payment.reference)
+    first = _first(said, payment)
+    blueprint = engine.blueprints.of(said[-1].bp)
+    if first is not None:
+        done = Done(True, first.seq, card.version, [])
+    else:
+        data = b'{"job":%b,"payment":%b}' % (document, _again(said[-1], payment.status))
+        channels = _channels(_audience(blueprint, payment), card)
+        done = await _append(engine, ask, payment, [blueprint.key, EVENTS[payment.status], channels, data])
+        done = done._replace(version=card.version)
+    await requests.remember(engine, ask.zone, ask.caller, ask.key, ask.mark, done, ask.job)
+    return await _answer(engine, ask, blueprint, done)
+
+
+async def _said(engine: Engine, job: JobId, reference: str) -> list[Event]:
+    """What the payment service has said under a reference, in order."""
+    events = await reader.told_of(engine.archive, job, EVENTS.values())
+    return [event for event in events if _word_of(event).reference == reference]
+
+
+def _word_of(event: Event) -> _Word:
+    return _word.decode(_told.decode(event.data).payment)
+
+
+def _first(said: list[Event], payment: Payment) -> Event | None:
+    """The event that said this word already; None where it is a new one that may be said now."""
+    words = [_word_of(event) for event in said]
+    if any((word.amount, word.currency) != (payment.amount, payment.currency) for word in words):
+        raise Duplicate(ANOTHER)
+    for event, word in zip(said, words, strict=True):
+        if word.status == payment.status:
+            return event
+    if payment.status != "refunded" or not words or words[-1].status != "captured":
+        raise IllegalTransition("The job is long over: what was captured may be refunded")
+    return None
+
+
+def _again(last: Event, status: Status) -> bytes:
+    """The payment as ``last`` told it, having come to ``status``."""
+    members = msgspec.json.decode(_told.decode(last.data).payment)
+    return msgspec.json.encode({**members, "status": status})
+
+
+async def _append(engine: Engine, ask: Ask, payment: Payment, event: list[str | bytes]) -> Done:
+    """Put an event (blueprint, type, channels, data) into the log, once for each word of a payment."""
+    word = uuid.uuid5(uuid.NAMESPACE_OID, f"{ask.job} {payment.status} {payment.reference}")
+    names = [keys.meta(ask.zone), keys.log(ask.zone), keys.request(ask.zone, UserId("payments"), str(word))]
+    args = [ask.actor, ask.key, ask.mark, ask.trace, *event]
+    return await engine.store.call(ask.zone, "event_append", names, args)
+
+
+def _audience(blueprint: Blueprint, payment: Payment) -> str:
+    return blueprint.audience(EVENTS[payment.status]) or CONCERNED
+
+
+def _channels(words: str, card: _Card) -> str:
+    """The words of an audience as channels, as lua/lib/audience.lua makes them of a job that it has."""
+    holder = f"user:{card.technician.id}" if card.technician else ""
+    parties = {"customer": f"user:{card.customer.id}", "holder": holder}
+    found = (parties.get(word, f"role:{SINGULAR.get(word, word)}") for word in words.split())
+    return " ".join(channel for channel in found if channel)
 
 
 async def _capture(engine: Engine, ask: Ask, blueprint: Blueprint) -> Plan | None:

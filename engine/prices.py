@@ -1,7 +1,8 @@
 """Another price than was agreed: one side of a job proposes it, the other accepts or rejects it.
 
-One proposal is open at a time, kept with the job. It is to the technician who held the job then: if he leaves, it is
-void. In which states a price may be proposed is the blueprint's; once the price is locked there is nothing to propose.
+One proposal is open at a time, kept with the job and shown with it to its two sides (engine/replies.py). It is to the
+technician who held the job then: if he leaves, it is void. In which states a price may be proposed is the blueprint's;
+once the price is locked there is nothing to propose.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from engine import codes, jobs, requests
+from engine import jobs, requests
 from engine.errors import Duplicate, Forbidden, Indeterminate, NotFound, VersionConflict
 from engine.requests import located
 from engine.steps import Ask
@@ -119,7 +120,5 @@ async def _deal(
     if data is None:
         raise Indeterminate("Done, but its answer cannot be read any more")
     found = _told.decode(data)
-    shown = bytes(found.job)
-    job = jobs.with_actions(shown, jobs.actions(ask.caller, blueprint, shown))
-    job = await codes.shown(engine, ask.caller, job)
-    return Dealt(found.proposal, msgspec.Raw(job), done.version, done.repeated, ask.key)
+    job = await jobs.told(engine, ask.caller, blueprint, bytes(found.job))
+    return Dealt(found.proposal, job, done.version, done.repeated, ask.key)

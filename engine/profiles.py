@@ -10,7 +10,7 @@ import msgspec
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine import roster
+from engine import requests, roster
 from engine import technicians as hot
 from engine.archive import verdicts
 from engine.archive.paging import Slice, check_limit, decode_cursor, slice_of
@@ -192,7 +192,7 @@ async def patch(
     asked = verdicts.request(caller.id, key, "patch_technician", technician, given)
     left = "zone" in given and await _leave_zone(engine, asked, technician, given["zone"])
     try:
-        kept = await verdicts.once(engine.archive, asked, TechnicianId, act)
+        kept = await requests.once(engine, asked, TechnicianId, act)
     except CalloutError:
         if left:
             await roster.publish_soon(engine, technician)
@@ -226,7 +226,7 @@ async def review(
         return technician
 
     asked = verdicts.request(caller.id, key, "review", technician, kyc, account, reason)
-    kept = await verdicts.once(engine.archive, asked, TechnicianId, act)
+    kept = await requests.once(engine, asked, TechnicianId, act)
     with verdicts.in_effect():
         await roster.publish(engine, technician, reviewer=caller)
         return Kept(await read(engine, caller, technician), kept.key, kept.repeated)

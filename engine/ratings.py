@@ -2,7 +2,8 @@
 
 SQL is the source. A technician's stars and their number stand with his profile and move in the transaction that takes
 the rating, so the mean (engine/rules/rating.py) reaches his hot record by the profile's version like every other
-change: two ratings that cross end as SQL has them. What technicians think of customers is kept, and shown to nobody.
+change: two ratings that cross end as SQL has them. What technicians think of customers is kept, and shown to nobody:
+PROTOCOL has a place for a technician's rating alone, and tells who is offered a job nothing of its customer.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import msgspec
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine import board, roster
+from engine import board, requests, roster
 from engine.archive import verdicts
 from engine.archive.schema import ratings, technicians
 from engine.archive.verdicts import CREATION_S, Kept
@@ -75,7 +76,7 @@ async def rate(
         return Rating(job=job.id, by=caller.id, of=of, stars=stars, comment=comment, at=iso(at))
 
     asked = verdicts.request(caller.id, key, "rate", job.id, stars, comment, keep_s=CREATION_S)
-    kept = await verdicts.once(engine.archive, asked, Rating, act)
+    kept = await requests.once(engine, asked, Rating, act)
     if caller.role == "customer":
         with verdicts.in_effect():
             await roster.publish(engine, of)

@@ -2,25 +2,36 @@
 
 A verdict in Redis is small: word, fingerprint, seq, version and job. The answer itself is built again from the
 event that the command wrote, so that remembering costs no copy of the job for each command of ten minutes.
+
+Commands done in SQL keep theirs there (engine/archive/verdicts.py), in the transaction of what they do. A key that has
+stood for a command in Redis is refused to them: they look. The scripts cannot look into SQL, so that the other way
+round a reused key goes unnoticed. (Rejected: marking each key of SQL in Redis as well. Two stores cannot decide
+together, and a crash between them would refuse a command that was never done, or let the repeat of one pass.)
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import uuid
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import msgspec
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine import log
 from engine.archive import reader, verdicts
+from engine.archive.verdicts import Kept
 from engine.errors import Indeterminate, Invalid, NotFound, ReusedKey, Unavailable
 from engine.store import keys
 from engine.store.connection import Done
-from engine.types import JobId, Principal, RequestKey, Zone, zone_of
+from engine.types import JobId, Principal, RequestKey, UserId, Zone, zone_of
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
+
+T = TypeVar("T")
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -111,6 +122,35 @@ async def remembered(engine: Engine, zone: Zone, caller: Principal, key: Request
     if fingerprint.decode() != mark:
         raise ReusedKey
     return Done(True, int(seq), int(version), [job])
+
+
+async def remember(
+    engine: Engine, zone: Zone, caller: Principal, key: RequestKey, mark: str, done: Done, job: JobId
+) -> None:
+    """Keep a verdict (of money: a day) on what was done by a script that keeps its own under another name.
+
+    Raises Indeterminate. Until it is kept a repeat must come to the same without it.
+    """
+    line = f"OK {mark} {done.seq} {done.version} {job}"
+    with verdicts.in_effect():
+        await engine.store.run("SET", keys.request(zone, caller.id, key), line, "NX", "PX", verdicts.CREATION_S * 1000)
+
+
+async def once(
+    engine: Engine, asked: verdicts.Request, kind: Any, act: Callable[[AsyncConnection], Awaitable[T]]
+) -> Kept[T]:
+    """``verdicts.once`` for a command of this engine. Raises ReusedKey for a key under which its caller gave a command
+    that is Redis' to decide, Unavailable where that cannot be asked.
+    """
+    names = [keys.request(zone, UserId(asked.principal), asked.key) for zone in engine.store.zones]
+    try:
+        taken = await asyncio.gather(*(engine.store.run("EXISTS", name) for name in names))
+    except Indeterminate as error:  # of a look, which did nothing
+        raise Unavailable("Redis does not say whether the key was used") from error
+    # Known to SQL too, it is a repeat that comes after a reuse: its first verdict stands.
+    if any(taken) and await verdicts.find(engine.archive, asked.principal, asked.key) is None:
+        raise ReusedKey
+    return await verdicts.once(engine.archive, asked, kind, act)
 
 
 async def verdict(engine: Engine, caller: Principal, key: str) -> RequestVerdict:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable, MutableMapping
+from functools import partial
 from secrets import token_hex
 from typing import Any
 
@@ -27,6 +28,7 @@ from engine.errors import NotFound
 from engine.runtime import Engine
 from server import asyncapi, openapi
 from server.auth import Authenticate
+from server.documents import Document
 from server.endpoint import Edge, Endpoint, Route, refuse
 from server.health import Health
 from server.routes import ROUTES
@@ -72,8 +74,9 @@ def build_app(engine: Engine, gateway: Gateway | None, health: Health) -> ASGIAp
     """
     tally = Tally()
     tally.show(engine.metrics)
-    documents = openapi.document(ROUTES, engine.blueprints), asyncapi.document(engine.blueprints)
-    edge = Edge(engine, gateway, health, tally, *documents)
+    document = Document(partial(openapi.document, ROUTES), engine.blueprints)
+    messages = Document(asyncapi.document, engine.blueprints)
+    edge = Edge(engine, gateway, health, tally, document, messages)
     http: ASGIApp = Authenticate(_router(edge, ROUTES), engine)
     if engine.settings.origins:
         http = CORSMiddleware(

@@ -1,19 +1,11 @@
-"""What is agreed and paid over a job, in the manner of server/shapes.py: bids, proposals of a price, payments."""
+"""What is agreed and paid over a job, in the manner of server/shapes.py: bids, payments, disputes."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import Literal
 
-from engine.types import Role
-from server.shapes import Person, Shape
-
-
-class Actor(Shape):
-    """Who did it; ``engine`` where nobody did."""
-
-    id: str
-    role: Role | Literal["engine"]
+from server.shapes import Actor, Person, Shape
 
 
 class Bid(Shape):
@@ -26,17 +18,6 @@ class Bid(Shape):
     note: str | None
     status: Literal["open", "accepted", "declined", "withdrawn", "closed"]
     created_at: datetime
-
-
-class Proposal(Shape):
-    """Another price than was agreed, which the other side accepts or rejects."""
-
-    id: str
-    amount: int
-    by: Actor
-    reason: str | None = None
-    status: Literal["open", "accepted", "rejected"] | None = None
-    created_at: datetime | None = None
 
 
 class Payment(Shape):

@@ -35,6 +35,7 @@ from server.auth import admit, by_ticket
 from server.problems import WrongMethod
 
 if TYPE_CHECKING:
+    from server.documents import Document
     from server.health import Health
     from server.tally import Tally
     from server.ws.gateway import Gateway
@@ -56,10 +57,10 @@ class Edge:
     """None on a node that relays no events."""
     health: Health
     tally: Tally
-    document: bytes
-    """The OpenAPI document."""
-    messages: bytes
-    """The AsyncAPI document."""
+    document: Document
+    """OpenAPI's."""
+    messages: Document
+    """AsyncAPI's."""
 
 
 @dataclass(slots=True)

@@ -145,6 +145,24 @@ class Person(Shape):
     rating: float | None = None
 
 
+class Actor(Shape):
+    """Who did it; ``engine`` where nobody did."""
+
+    id: str
+    role: Role | Literal["engine"]
+
+
+class Proposal(Shape):
+    """Another price than was agreed, which the other side accepts or rejects."""
+
+    id: str
+    amount: int
+    by: Actor
+    reason: str | None = None
+    status: Literal["open", "accepted", "rejected"] | None = None
+    created_at: datetime | None = None
+
+
 class _JobCore(Shape):
     """What everybody sees of a job who sees anything of it."""
 
@@ -192,7 +210,8 @@ class Job(_JobCore, kw_only=True):
     expires_at: datetime | None = None
     room: str | None = None
     frozen: Annotated[bool | None, Meta(description="true while a dispute is open")] = None
-    codes: dict[str, str] | None = None
+    codes: Annotated[dict[str, str] | None, Meta(description="by purpose, to its customer alone")] = None
+    proposal: Annotated[Proposal | None, Meta(description="the price that waits for the other side's answer")] = None
 
 
 class JobReply(Shape):

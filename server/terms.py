@@ -10,10 +10,10 @@ from msgspec import UNSET, Meta, UnsetType
 
 from engine.errors import FieldError
 from server import shapes, wire
-from server.dealings import Dispute, Payment, Proposal
+from server.dealings import Dispute, Payment
 from server.decode import Body
 from server.problems import Problem
-from server.shapes import Shape
+from server.shapes import Proposal, Shape
 from server.wire import Amount, Currency, Id, Lat, Lon, Moment, Notes, Reason, Short, Version
 
 

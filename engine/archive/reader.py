@@ -6,7 +6,7 @@ n``, for which a database walks every row of a loud channel before it sorts them
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -140,6 +140,14 @@ async def event(archive: Archive, zone: Zone, seq: int) -> Event | None:
     async with archive.reading() as conn:
         row = (await conn.execute(query)).mappings().one_or_none()
     return _event(row) if row else None
+
+
+async def told_of(archive: Archive, job_id: JobId, types: Iterable[str]) -> list[Event]:
+    """The events of these types about a job that are here, in order."""
+    c = event_rows.c
+    query = select(event_rows).where(c.job == job_id, c.type.in_(list(types))).order_by(c.seq)
+    async with archive.reading() as conn:
+        return [_event(row) for row in (await conn.execute(query)).mappings()]
 
 
 def _event(row: Mapping[Any, Any]) -> Event:

@@ -309,6 +309,8 @@ def _next(blueprint: Blueprint, name: str) -> Iterable[str]:
 
 def _edits(blueprint: Blueprint) -> Iterator[str]:
     states = blueprint.states
+    if blueprint.price.source == "quote":
+        yield 'price: source: nothing quotes a price yet; say "catalogue", or "customer" where he names it'
     for name, fields in blueprint.edit.items():
         if name not in states or states[name].terminal:
             yield f"edit: {name!r} is no state, or a terminal one"

@@ -101,6 +101,10 @@ class Dispatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where the price comes from, and in which states another may be proposed. ``hours`` are the two names in ``at``
     between which work by the hour is counted.
+
+    ``source`` says to readers whose price it is as a rule. A booking may name an amount under either, and is at the
+    service's where it names none. ``quote`` is kept for prices that are promised beforehand: no blueprint may say so
+    yet (checking.py), but older ones, which jobs may run by, did.
     """
 
     source: Literal["catalogue", "customer", "quote"] = "catalogue"
@@ -280,6 +284,18 @@ class Blueprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             and (not frozen or c.does == "thaw")
             and (held or c.does != "release")
         ]
+
+    def asks_codes(self, names: Iterable[str]) -> bool:
+        """Whether any of these commands needs a code, or new ones."""
+        return any(self.commands[name].code or self.commands[name].does == "reissue" for name in names)
+
+    def unlocked(self, names: Iterable[str], *, tried: int, reissued: int) -> list[str]:
+        """Those of these commands that the codes let be given: none that needs one by who has ``tried`` as many wrong
+        ones as he may, and no new ones after the last that may be ``reissued``.
+        """
+        may_try, may_reissue = tried < self.codes.tries, reissued < self.codes.reissues
+        given = ((name, self.commands[name]) for name in names)
+        return [n for n, c in given if (may_try or not c.code) and (may_reissue or c.does != "reissue")]
 
 
 def relations(

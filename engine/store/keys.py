@@ -181,6 +181,11 @@ def sockets(zone: Zone, user: UserId) -> str:
     return f"{{{zone}}}:sockets:{user}"
 
 
+def streams(zone: Zone, user: UserId) -> str:
+    """Zset with a TTL: the same of his event streams, which are counted apart."""
+    return f"{{{zone}}}:sockets:{user}:streams"
+
+
 def limit(zone: Zone, name: str, who: str) -> str:
     """String with a TTL: a GCRA meter's theoretical arrival time (ms)."""
     return f"{{{zone}}}:limit:{name}:{who}"

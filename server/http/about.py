@@ -35,12 +35,12 @@ async def counts(call: Call[Body, NoQuery]) -> Answer:
 
 async def document(call: Call[Body, NoQuery]) -> Answer:
     """This interface as an OpenAPI document."""
-    return Answer(call.edge.document)
+    return Answer(await call.edge.document.text())
 
 
 async def messages(call: Call[Body, NoQuery]) -> Answer:
     """What is said on the socket and in the event stream, as an AsyncAPI document."""
-    return Answer(call.edge.messages)
+    return Answer(await call.edge.messages.text())
 
 
 async def meta(call: Call[Body, NoQuery]) -> Answer:

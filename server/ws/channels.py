@@ -16,8 +16,8 @@ from server.ws import protocol
 
 if TYPE_CHECKING:
     from server.ws.gateway import Gateway
-    from server.ws.relay import Tail
     from server.ws.session import Session
+    from server.ws.tail import Tail
 
 
 ADDRESSED = frozenset({"user", "role", "room"})

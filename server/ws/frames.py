@@ -96,9 +96,13 @@ class JsonFrames:
         """``{"zone","epoch","seq"}``: every event up to here that concerns the receiver has been sent."""
         return self.frame(msgspec.json.encode({"zone": zone, "epoch": head.epoch, "seq": head.seq}))
 
+    def heads(self, heads: Iterable[tuple[Zone, Cursor]]) -> bytes:
+        """The head of each zone, in one piece."""
+        return b"".join(self.head(zone, head) for zone, head in heads)
+
     def beat(self, heads: Iterable[tuple[Zone, Cursor]]) -> bytes:
-        """What every session is sent once an interval: the head of each zone, and the ping."""
-        return b"".join((*(self.head(zone, head) for zone, head in heads), self.frame(b"{}")))
+        """What every session is sent once an interval: the heads, and the ping."""
+        return self.heads(heads) + self.frame(b"{}")
 
     def reply(self, request: int | str | None, ok: Any) -> bytes:
         """The answer to a request that was done; ``repeated`` beside it where the verdict was remembered."""

@@ -30,7 +30,7 @@ from server.ws.restraint import Restraint
 from server.ws.seats import Seats
 from server.ws.session import Session
 from server.ws.sse import Heads, SseFrames
-from server.ws.stream import Stream, StreamHub
+from server.ws.stream import Poll, Stream, StreamHub
 from server.ws.transport import EXTENSION
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Gateway:
         self.pulse = Pulse(self)
         self.seats = Seats(self)
         hubs = (*self.hubs.values(), self.streams)
-        self.relay = Relay(engine, hubs, self.counters, hidden=self._hidden, resync=self._resync)
+        self.relay = Relay(engine, hubs, self.counters, hidden=self._hidden, resync=self._resync, renamed=self._renamed)
         self.live = Live(self)
         self._show()
         self._background: list[asyncio.Task[None]] = []
@@ -251,6 +251,10 @@ class Gateway:
         """A user's live sockets at this gateway, of either subprotocol."""
         return [session for hub in self.hubs.values() for session in hub.members(f"user:{user}")]
 
+    def sessions_of(self, user: str) -> list[Session]:
+        """These, and his streams and polls."""
+        return [*self.sockets_of(user), *self.streams.of(user)]
+
     def renew(self, session: Session, principal: Principal) -> None:
         """The session goes on under a fresh token of the same user. Of one that lasts no longer than the last it is not
         warned twice: a client that has no better one would be asked for it again and again.
@@ -263,15 +267,18 @@ class Gateway:
 
     def attend(self, stream: Stream) -> None:
         """The same of a stream or poll; over the limit per user, which is counted beside that of sockets, his oldest
-        ends.
+        ends. Polls are counted here alone.
         """
         stream.state = State.LIVE
         self.sessions.add(stream)
         self.streams.join(stream, stream.channels)
         self.pulse.joined(stream)
         oldest = self.streams.attend(stream, self.engine.settings.user_sockets)
-        if self.limited and oldest is not None:
-            oldest.close(Close.REPLACED, "replaced")
+        if self.limited:
+            if oldest is not None:
+                oldest.close(Close.REPLACED, "replaced")
+            if not isinstance(stream, Poll):
+                self.seats.take(stream)
 
     def listen(self, session: Session, channel: str) -> None:
         """Add a channel to a live session; a closed one hears nothing."""
@@ -310,7 +317,7 @@ class Gateway:
         elif event.type == joining.REVOKED:
             for channel in event.to:
                 user = channel.removeprefix("user:")
-                for session in [*self.sockets_of(user), *self.streams.of(user)]:
+                for session in self.sessions_of(user):
                     if self.concerns(event, session.caller):
                         self.revoke(session, event)
 
@@ -323,6 +330,14 @@ class Gateway:
         """Close as the event says: access revoked, role changed and to be proved anew, or signed out."""
         told = msgspec.json.decode(event.data, type=_Revoked)
         session.close(told.code, told.reason)
+
+    def _renamed(self) -> None:
+        """An epoch began where the last one ended: everybody's cursor moves to it before anything of it is heard."""
+        heads = self.heads()
+        marks = {hub: hub.frames.heads(heads) for hub in (*self.hubs.values(), self.streams)}
+        for session in self.sessions:
+            if session.state in (State.LIVE, State.LEAVING):
+                session.mark(marks[session.hub])
 
     def _resync(self, why: str) -> None:
         """Everybody: what they were sent may not be what the log holds, or not all of it."""

@@ -8,6 +8,7 @@ the same bytes.
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from math import ceil
 from time import monotonic, time
 from typing import TYPE_CHECKING
@@ -46,6 +47,8 @@ class Pulse:
         self._turn = 0
         self._next_slot = 0
         self._connecting: dict[Session, float] = {}
+        self._left: set[str] = set()
+        """Technicians heard from since the last touch on sockets that have ended since: the lease runs from there."""
         self.expiry = Expiry(settings)
 
     def expect_connect(self, session: Session) -> None:
@@ -67,6 +70,8 @@ class Pulse:
         self.behind.discard(session)
         if session.slot >= 0:
             self._slots[session.slot].discard(session)
+            if session.heard and session.caller.role == "technician":
+                self._left.add(session.caller.id)
         self.expiry.forget(session)
 
     async def run(self) -> None:
@@ -116,22 +121,22 @@ class Pulse:
 
     async def touch_forever(self) -> None:
         """Tell the engine once an interval which technicians were heard from, and which sockets are open; what fails is
-        told the next time.
+        told the next time, and neither waits for the other's luck.
         """
         pending: set[str] = set()
         while going_on():
             await asyncio.sleep(self._gateway.engine.settings.ping_s)
             pending |= self._heard()
-            try:
-                await self._touch(pending)
-                await self._gateway.seats.touch()
-            except CalloutError as error:
-                log.warning("touch_failed", error=str(error), technicians=len(pending))
-            except Exception:  # the task's boundary
-                log.exception("touch_failed")
+            for touch in (partial(self._touch, pending), self._gateway.seats.touch):
+                try:
+                    await touch()
+                except CalloutError as error:
+                    log.warning("touch_failed", error=str(error), technicians=len(pending))
+                except Exception:  # the task's boundary
+                    log.exception("touch_failed")
 
     def _heard(self) -> set[str]:
-        heard: set[str] = set()
+        heard, self._left = self._left, set()
         for hub in self._gateway.hubs.values():
             for session in hub.members("role:technician"):
                 if session.heard:

@@ -6,12 +6,16 @@ could make one, and both are looked for: the log was trimmed below what was stil
 does not follow), or Redis has begun another life (its head is below our cursor, or an epoch began at or
 below it), looked at after each reconnect and at each empty read, at least once a second. Either way the
 zone's memory is dropped, read anew, and every session is told to resynchronise.
+
+A new epoch that goes on from where the last one ended costs nobody anything, if it is told in time. A push does not
+say of which epoch it is, so a client that heard one before it learnt the epoch's name would come back with a cursor
+that is no good. Hence everybody is sent the head under the new name before its first event is handed on.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from time import monotonic, time
 from typing import TYPE_CHECKING
 
@@ -19,13 +23,14 @@ import redis.asyncio as redis
 import structlog
 
 from engine import log
-from engine.errors import CalloutError, Unavailable
+from engine.errors import CalloutError
 from engine.events import Event
 from engine.loops import going_on
-from engine.types import Cursor, Epoch, Zone
+from engine.types import Epoch, Zone
 from server.ws.counters import Counters
 from server.ws.hub import SLICE_S, Hub
 from server.ws.memory import Memory
+from server.ws.tail import Tail
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
@@ -36,9 +41,6 @@ GRACE_S = 2.0
 dead.
 """
 DEAF_S = 5.0
-WAIT_S = 2.0
-"""How long a client that comes too early is kept waiting."""
-NEVER = 2**63
 COUNT = 500
 PAGE = 1_000
 CLOSED = Epoch("closed")
@@ -47,58 +49,6 @@ EVENT_BYTES = 700
 """A small event in memory: how far back before the head it is worth to begin reading."""
 
 logger = structlog.get_logger(__name__)
-
-
-class Tail:
-    """What the relay knows of one zone."""
-
-    __slots__ = ("_waiting", "cursor", "epoch", "epochs", "memory", "shut", "zone")
-
-    def __init__(self, zone: Zone, memory: Memory) -> None:
-        self.zone = zone
-        self.memory = memory
-        self.epoch = Epoch("")
-        """The latest epoch; "" while there is none or the window of the log is being read."""
-        self.shut = False
-        """Whether the zone is closed in Redis: no life of its log to join."""
-        self.epochs: dict[Epoch, int] = {}
-        self.cursor = 0
-        """The seq of the last event handed on: all that follows is still to come to everybody."""
-        self._waiting: dict[asyncio.Future[None], int] = {}
-
-    @property
-    def open(self) -> bool:
-        """Whether sessions can join this zone."""
-        return self.epoch != "" and not self.shut
-
-    @property
-    def head(self) -> Cursor:
-        """Where sessions stand that have been sent everything."""
-        return Cursor(self.epoch, self.cursor)
-
-    async def changed(self, seq: int, within_s: float) -> None:
-        """Wait until the relay has passed ``seq`` or learnt of another epoch, ``within_s`` seconds at
-        most.
-        """
-        future = asyncio.get_running_loop().create_future()
-        self._waiting[future] = seq
-        try:
-            await asyncio.wait([future], timeout=within_s)
-        finally:
-            del self._waiting[future]
-
-    async def read(self) -> None:
-        """Wait while the window of the log is being read. Raises Unavailable when that takes too long."""
-        if self.epoch == "" and not self.shut:
-            await self.changed(NEVER, WAIT_S)
-            if self.epoch == "" and not self.shut:
-                raise Unavailable("The log is being read")
-
-    def tell_waiting(self, *, everybody: bool = False) -> None:
-        """Wake those whose seq was passed."""
-        for future, seq in self._waiting.items():
-            if (everybody or seq <= self.cursor) and not future.done():
-                future.set_result(None)
 
 
 class Reading:
@@ -140,7 +90,9 @@ class Reading:
 
 
 class Relay:
-    """All zones of a gateway. ``resync`` is called with the reason when sessions must resynchronise."""
+    """All zones of a gateway. ``resync`` is called with the reason when sessions must resynchronise, ``renamed`` when
+    they must not, but an epoch began.
+    """
 
     def __init__(
         self,
@@ -150,6 +102,7 @@ class Relay:
         *,
         hidden: Callable[[Event], None],
         resync: Callable[[str], None],
+        renamed: Callable[[], None],
     ) -> None:
         settings = engine.settings
         self.tails = {
@@ -165,9 +118,15 @@ class Relay:
         self._counters = counters
         self._hidden = hidden
         self._resync = resync
+        self._renamed = renamed
         self._reach = settings.memory_bytes // EVENT_BYTES
         self._heard_at = monotonic()
         self._checked_at = 0.0
+        self._run_id = ""
+        self._unopened: set[Zone] = set()
+        """Zones that may still be opened in this life of Redis, under a new epoch."""
+        self._untold = False
+        """Whether an epoch began that goes on, and nobody has been told yet."""
 
     @property
     def loaded(self) -> bool:
@@ -197,23 +156,23 @@ class Relay:
             await asyncio.sleep(pause)
 
     async def _listen(self, client: redis.Redis) -> None:
-        for tail in self.tails.values():
-            await self._compare(tail, client)
+        async with asyncio.timeout(GRACE_S):
+            self._run_id = await log.run_id(client)
+        self._unopened = set(self.tails)
+        await self._unchanged(self.tails, client)
         self._heard_at = monotonic() if not self.loaded else self._heard_at
         self.window_read.set()
         reading = Reading(client)
         try:
             while going_on():
                 events = await reading.next({zone: tail.cursor for zone, tail in self.tails.items()})
-                check = not events or monotonic() - self._checked_at > BLOCK_S
-                if not check and len(events) >= COUNT:
+                doubtful = self._doubtful(events)
+                if not doubtful and len(events) >= COUNT:
                     await reading.begin(events)
-                await self._hand_on(events, client)
+                # Where a life was another than we thought, what was read may be of the one before: it is read again.
+                if await self._unchanged(doubtful, client):
+                    await self._hand_on(events, client)
                 self._heard_at = monotonic()
-                if check:
-                    self._checked_at = self._heard_at
-                    for tail in self.tails.values():
-                        await self._compare(tail, client)
         finally:
             reading.stop()
 
@@ -252,26 +211,49 @@ class Relay:
 
     # comparing lives
 
-    async def _compare(self, tail: Tail, client: redis.Redis) -> None:
-        """Is the log that we read still the one that we have read?"""
+    def _doubtful(self, events: Sequence[Event]) -> Collection[Zone]:
+        """The zones to be compared before ``events`` are handed on: once a second all; else those of which an epoch may
+        have begun since we connected, for these may be its first. Not all each time: it is two questions to Redis.
+        """
+        if not events or monotonic() - self._checked_at > BLOCK_S:
+            return self.tails
+        return self._unopened and self._unopened.intersection(event.zone for event in events)
+
+    async def _unchanged(self, zones: Collection[Zone], client: redis.Redis) -> bool:
+        """Compare ``zones``: are all as we knew them? Where epochs began that go on, everybody is told once of all."""
+        try:
+            same = [await self._compare(self.tails[zone], client) for zone in zones]
+        finally:
+            if self._untold:
+                self._untold = False
+                self._renamed()
+        if len(same) == len(self.tails):
+            self._checked_at = monotonic()
+        return all(same)
+
+    async def _compare(self, tail: Tail, client: redis.Redis) -> bool:
+        """Is the log that we read still the one that we have read, and of the epoch that we know?"""
         async with asyncio.timeout(GRACE_S):
+            # Asked before the head: once it was opened, no head is of an older epoch.
+            if tail.zone in self._unopened and await log.opened_in(client, tail.zone) == self._run_id:
+                self._unopened.discard(tail.zone)
             head = await log.read_head(client, tail.zone)
         if head.seq < tail.cursor:
             return await self._start_over(tail, client, "rollback")
         was_shut, tail.shut = tail.shut, head.epoch in ("", CLOSED)
         if tail.shut:
-            return None
+            return True
         if was_shut or tail.epoch == "":  # whoever joined meanwhile did so without this zone
             return await self._start_over(tail, client, "reopened")
         if head.epoch == tail.epoch:
-            return None
+            return True
         epochs = await log.epochs(self._engine, tail.zone)
         begun = [first for epoch, first in epochs.items() if epoch not in tail.epochs]
         if not all([await self._continues(tail, client, first) for first in begun]):
             return await self._start_over(tail, client, "epoch")
-        tail.epochs, tail.epoch = epochs, head.epoch
+        tail.epochs, tail.epoch, self._untold = epochs, head.epoch, True
         tail.tell_waiting(everybody=True)
-        return None
+        return False
 
     async def _continues(self, tail: Tail, client: redis.Redis, first: int) -> bool:
         """Whether the epoch that began at ``first`` goes on from what was handed on.
@@ -285,8 +267,10 @@ class Relay:
             page = await log.window(client, tail.zone, first - 1, 1, first)
         return bool(page) and page[0] == tail.memory.event(first)
 
-    async def _start_over(self, tail: Tail, client: redis.Redis, why: str) -> None:
-        """Drop what is known of the zone, tell the sessions, and read the window of its log as it is now."""
+    async def _start_over(self, tail: Tail, client: redis.Redis, why: str) -> bool:
+        """Drop what is known of the zone, tell the sessions, and read the window of its log as it is now. Gives False:
+        nothing is as it was.
+        """
         if self.loaded:
             logger.warning("resynchronise", zone=tail.zone, reason=why, cursor=tail.cursor, epoch=tail.epoch)
             self._counters.resyncs[why] += 1
@@ -304,6 +288,7 @@ class Relay:
         tail.epochs, tail.epoch = epochs, Epoch("") if tail.shut else head.epoch
         tail.tell_waiting(everybody=True)
         logger.info("relay_window", zone=tail.zone, epoch=tail.epoch, head=tail.cursor, first=tail.memory.first)
+        return False
 
     async def _read_window(self, tail: Tail, client: redis.Redis, head: int) -> None:
         """What the log holds below ``head``, or as much of it as memory may keep."""

@@ -9,6 +9,7 @@ joins the hub, so that no event falls between the two, or into both.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
+from time import monotonic
 from typing import TYPE_CHECKING, Literal
 
 import structlog
@@ -19,7 +20,7 @@ from engine.errors import CalloutError
 from engine.events import Event
 from engine.types import Cursor
 from server.ws.frames import HIDDEN, JsonFrames
-from server.ws.relay import WAIT_S, Tail
+from server.ws.tail import NEVER, WAIT_S, Tail
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
@@ -83,11 +84,14 @@ class Resume:
         """Whether the cursor is any good; a relay that may still come up to it is waited for. Costs nobody else
         anything, so it needs no turn: after a rollback all clients come with such a cursor at once.
         """
-        if self.named and not self._joins():
-            if self._may_join():
-                await self.tail.changed(self._cursor.seq, WAIT_S)
-            if not self._joins():
+        end = monotonic() + WAIT_S
+        while self.named and not self._joins():
+            left = end - monotonic()
+            if left <= 0 or not self._may_join():
                 self.reason = "epoch"
+                return
+            is_news = self._cursor.epoch not in self.tail.epochs
+            await self.tail.changed(NEVER if is_news else self._cursor.seq, left)
 
     async def reach(self, engine: Engine, frames: JsonFrames) -> None:
         """Fetch what memory does not hold."""

@@ -1,4 +1,4 @@
-"""A gateway's sockets as they are counted over all gateways (engine/sockets.py).
+"""A gateway's sockets and streams as they are counted over all gateways (engine/sockets.py).
 
 Beside the connection, never before it: a client that connects waits for nothing, and costs Redis one call. While Redis
 is away the gateway's own count holds alone; what could not be told is told with the next touch.
@@ -7,7 +7,7 @@ is away the gateway's own count holds alone; what could not be told is told with
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -17,10 +17,14 @@ from engine import sockets
 from engine.errors import CalloutError
 from engine.events import Event
 from server.ws.protocol import Close, State
+from server.ws.stream import Stream
 
 if TYPE_CHECKING:
     from server.ws.gateway import Gateway
     from server.ws.session import Session
+
+AT_ONCE = 32
+"""Seats taken at the same time by those who could not be counted before: what goes to Redis in one write."""
 
 log = structlog.get_logger(__name__)
 
@@ -30,51 +34,58 @@ class _Replaced(msgspec.Struct):
 
 
 class Seats:
-    """By session; "" where Redis is yet to be told."""
+    """By session; None where Redis is yet to be told."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._held: dict[Session, str] = {}
+        self._held: dict[Session, sockets.Seat | None] = {}
         self._ended: list[sockets.Seat] = []
         self._telling: set[asyncio.Task[None]] = set()
 
     def take(self, session: Session) -> None:
-        """``session`` has joined."""
-        self._held[session] = ""
+        """``session`` has joined. Whom it sent away here is given back first, so that nobody has to be told to go."""
+        self._clear()
+        self._held[session] = None
         self._tell(self._take(session))
 
     def give_up(self, session: Session) -> None:
         """``session`` has ended; one that never joined had none."""
-        seat = self._held.pop(session, "")
-        if seat:
-            self._ended.append((session.caller.id, seat))
+        seat = self._held.pop(session, None)
+        if seat is not None:
+            self._ended.append(seat)
             if len(self._ended) == 1:  # when all go at once, Redis is told once
                 asyncio.get_running_loop().call_soon(self._clear)
 
     def _clear(self) -> None:
         ended, self._ended = self._ended, []
-        self._tell(sockets.closed(self._gateway.engine, ended))
+        if ended:
+            self._tell(sockets.closed(self._gateway.engine, ended))
 
     async def touch(self) -> None:
-        """Hold all of them for another lease. Raises CalloutError."""
-        held = [(session.caller.id, seat) for session, seat in self._held.items() if seat]
-        await sockets.touch(self._gateway.engine, held)
-        for session in [session for session, seat in self._held.items() if not seat]:
-            await self._take(session)
+        """Hold all of them for another lease, and take those that could not be taken yet. Raises CalloutError.
+
+        Who is still there is asked again before each call: one that ended during the last must not get back the seat
+        that it gave up.
+        """
+        for some in _by(sockets.BATCH, [*self._held]):
+            await sockets.touch(self._gateway.engine, [seat for one in some if (seat := self._held.get(one))])
+        for some in _by(AT_ONCE, [one for one, seat in self._held.items() if seat is None]):
+            await asyncio.gather(*(self._take(one) for one in some if one in self._held))
 
     async def _take(self, session: Session) -> None:
         engine, user = self._gateway.engine, session.caller.id
-        seat = await sockets.opened(engine, user, session.id, engine.settings.user_sockets)
+        most, streams = engine.settings.user_sockets, isinstance(session, Stream)
+        seat = await sockets.opened(engine, user, session.id, most, streams=streams)
         if session.state is State.CLOSED:
-            await sockets.closed(engine, [(user, seat)])
+            await sockets.closed(engine, [seat])
         else:
             self._held[session] = seat
 
     def replaced(self, event: Event) -> None:
-        """A socket over the limit goes, if it is one of ours."""
+        """A socket or stream over the limit goes, if it is one of ours."""
         told = msgspec.json.decode(event.data, type=_Replaced).session
         for channel in event.to:
-            for session in self._gateway.sockets_of(channel.removeprefix("user:")):
+            for session in self._gateway.sessions_of(channel.removeprefix("user:")):
                 if session.id == told:
                     session.close(Close.REPLACED, "replaced")
 
@@ -82,6 +93,11 @@ class Seats:
         task = asyncio.create_task(_ride_out(work))
         self._telling.add(task)
         task.add_done_callback(self._telling.discard)
+
+
+def _by(count: int, sessions: Sequence[Session]) -> Iterator[Sequence[Session]]:
+    for start in range(0, len(sessions), count):
+        yield sessions[start : start + count]
 
 
 async def _ride_out(work: Coroutine[Any, Any, None]) -> None:

@@ -51,9 +51,13 @@ class SseFrames(JsonFrames):
         """One event at the moment of its hand-off, when the heads are the cursor of everybody who gets it."""
         return message(self.payload(event), text_of(self._heads()))
 
-    def beat(self, heads: Iterable[tuple[Zone, Cursor]]) -> bytes:
+    def heads(self, heads: Iterable[tuple[Zone, Cursor]]) -> bytes:
         """The heads as an id without an event."""
         return b"id: %b\n\n" % text_of(heads).encode()
+
+    def beat(self, heads: Iterable[tuple[Zone, Cursor]]) -> bytes:
+        """The same: a stream cannot answer a ping."""
+        return self.heads(heads)
 
 
 def message(payload: bytes, cursor: str) -> bytes:

@@ -85,6 +85,9 @@ class Poll(Stream):
     def beat(self) -> None:
         """Its answer will carry the heads."""
 
+    def mark(self, heads: bytes) -> None:
+        """So will it then."""
+
     def _hang_up(self, code: int, reason: str) -> None:
         self.rung.set()
 

@@ -10,8 +10,8 @@ from datetime import datetime
 from typing import Any, Literal
 
 from server import shapes, sides
-from server.dealings import Actor, Bid, Dispute, Payment, Proposal
-from server.shapes import Shape
+from server.dealings import Bid, Dispute, Payment
+from server.shapes import Actor, Proposal, Shape
 
 
 class Ref(Shape):

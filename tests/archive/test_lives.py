@@ -58,6 +58,17 @@ async def test_older_versions_come_back(archive: Archive) -> None:
     assert newer.of("home_service@2").title == newer.default.title == "Newer"
 
 
+async def test_one_that_may_not_be_written_any_more_comes_back_all_the_same(archive: Archive) -> None:
+    """Jobs run by managed@1, which said that its price is quoted, as none that is loaded may: they go on."""
+    managed = SHIPPED.by_name["managed"]
+    price = msgspec.structs.replace(managed.price, source="quote")
+    older = msgspec.structs.replace(managed, version=1, price=price)
+    await lives.keep(archive, Blueprints([SHIPPED.default, older], "home_service"))
+    newer = with_default()
+    await lives.keep(archive, newer)
+    assert newer.of("managed@1") == older and newer.by_name["managed"] == managed
+
+
 async def test_a_field_that_callout_has_added_since_is_no_other_content(archive: Archive) -> None:
     """What an older Callout wrote with fewer fields is the same blueprint where those have their defaults."""
     text = msgspec.json.decode(msgspec.json.encode(SHIPPED.default))

@@ -17,6 +17,10 @@ from engine.store import embedded
 from tests.faults.process import PROGRAM, START_S, Server, callout, environment, serving
 from tests.wait import wait_until
 
+WALKED = """
+[events."walks.closed"]
+announcement = true
+"""
 TEXT = (blueprint.shipped() / "home_service.toml").read_text()
 
 
@@ -26,6 +30,14 @@ async def told(server: Server) -> dict[str, Any]:
     async with httpx.AsyncClient(trust_env=False) as client:
         answer = await client.get(f"{server.url}/v1/blueprints", headers={"Authorization": f"Bearer {token}"})
     return {item["name"]: item for item in answer.json()["items"]}
+
+
+async def documents(server: Server) -> tuple[str, set[str]]:
+    """What is told of steps, and of which types of events, to anyone."""
+    async with httpx.AsyncClient(trust_env=False, base_url=server.url) as client:
+        steps = (await client.get("/openapi.json")).json()["paths"]["/v1/jobs/{id}/{command}"]["post"]
+        messages = (await client.get("/asyncapi.json")).json()["components"]["messages"]
+    return steps["description"], {name for name in messages if name.startswith("event.")}
 
 
 async def test_a_server_whose_terminal_is_gone_stops(tmp_path: Path) -> None:
@@ -58,17 +70,25 @@ async def test_a_server_whose_terminal_is_gone_stops(tmp_path: Path) -> None:
 
 
 async def test_a_signal_reads_the_folder_anew(tmp_path: Path) -> None:
-    """A broken file is told in the log and changes nothing; mended, it is taken; the server serves throughout."""
+    """A broken file is told in the log and changes nothing; mended, it is taken, and stands in the documents too; the
+    server serves throughout.
+    """
     folder = tmp_path / "own"
     folder.mkdir()
     async with serving(tmp_path / "data", "--blueprints", str(folder)) as server:
+        before = await documents(server)
         own = folder / "walks.toml"
-        own.write_text(TEXT.replace('name = "home_service"', 'name = "walks"').replace('to = "reached"', 'to = "away"'))
+        text = TEXT.replace('name = "home_service"', 'name = "walks"') + WALKED
+        own.write_text(text.replace('to = "reached"', 'to = "away"'))
         server.process.send_signal(signal.SIGHUP)
         await wait_until(lambda: "walks.toml: command arrive: unknown state" in server.said())
         assert "walks" not in await told(server)
-        own.write_text(TEXT.replace('name = "home_service"', 'name = "walks"'))
+        assert await documents(server) == before
+        own.write_text(text)
         server.process.send_signal(signal.SIGHUP)
         await wait_until(lambda: "blueprints_reloaded" in server.said())
         assert (await told(server))["walks"]["version"] == 1
+        steps, events = await documents(server)
+        assert "`walks`" in steps and "`walks`" not in before[0]
+        assert events - before[1] == {"event.walks.closed"}
         assert (await server.end()).code == 0

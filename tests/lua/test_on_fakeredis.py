@@ -107,7 +107,7 @@ def test_an_announcement_is_made_once_for_each_key(client: fakeredis.FakeRedis) 
     """It is one event to its channels; the same key again gives the same seq and no other event."""
     names = [keys.meta(Z), keys.log(Z), keys.request(Z, UserId("boss"), "k1")]
     args = ("e1", "admin:boss", "k1", "f1", "", "", "announcement.x", "role:customer role:ops", '{"n":1}')
-    first, again = run(client, "announcement_append", names, *args), run(client, "announcement_append", names, *args)
+    first, again = run(client, "event_append", names, *args), run(client, "event_append", names, *args)
     assert (first[0], first[1], again[1], first[2]) == (b"OK", b"0", b"1", int(again[2]))
     ((_, fields),) = client.xrange(keys.log(Z))
     assert (fields[b"type"], fields[b"to"], fields[b"data"]) == (
@@ -116,7 +116,7 @@ def test_an_announcement_is_made_once_for_each_key(client: fakeredis.FakeRedis) 
         b'{"n":1}',
     )
     other = ("e1", "admin:boss", "k1", "f2", *args[4:])
-    assert run(client, "announcement_append", names, *other)[0] == b"REUSED_KEY"
+    assert run(client, "event_append", names, *other)[0] == b"REUSED_KEY"
 
 
 async def test_every_key_has_a_ttl_or_is_declared_permanent(client: fakeredis.FakeRedis) -> None:

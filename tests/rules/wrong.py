@@ -258,6 +258,7 @@ WRONG: tuple[tuple[str, str, str], ...] = (
     ('propose = ["booked"]', 'propose = ["done"]', "price: propose: 'done' is no state, or a terminal one"),
     ('propose = ["booked"]', 'hours = ["walking", "home"]', "price: hours: 'home' is no state and no command marks it"),
     ('propose = ["booked"]', 'hours = ["walking"]', "price: hours are two names"),
+    ('propose = ["booked"]', 'source = "quote"', "price: source: nothing quotes a price yet; say"),
     ('[events."job.started"]', '[events."job.nothing"]', "command start: its event 'job.started' is told to nobody"),
     (
         '[events."job.started"]\nto = ["customer"]',

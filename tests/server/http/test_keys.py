@@ -9,6 +9,7 @@ import pytest
 
 from engine import jobs, log
 from engine.errors import Indeterminate
+from engine.store.connection import Store
 from engine.types import DEFAULT_ZONE
 from server.serve import Running
 from tests.server.http.client import HERE, Client, code_of, pointers
@@ -102,3 +103,69 @@ async def test_commands_in_sql_keep_their_keys_too(admin: Client) -> None:
 async def test_an_unknown_request_never_arrived(key: str, customer: Client) -> None:
     """A key under which nothing came is 404."""
     assert code_of(await customer("GET", f"/v1/requests/{key}")) == (404, "not_found")
+
+
+async def test_a_key_of_a_job_is_none_of_an_account(
+    site: Running, customer: Client, at_work: Client, admin: Client, book: Book
+) -> None:
+    """Done in Redis, or refused there a moment ago: for a command of SQL it is `reused_key`, which does nothing."""
+    job, key = (await book(customer))["id"], str(uuid.uuid4())
+    await offered(at_work, job)
+    await at_work("POST", f"/v1/jobs/{job}/claim", None, Idempotency_Key=key)
+    mine = f"/v1/technicians/{at_work.user}"
+    assert code_of(await at_work("PATCH", mine, {"name": "Other"}, Idempotency_Key=key)) == (422, "reused_key")
+    assert (await at_work("GET", mine)).json()["technician"]["name"] != "Other"
+    early = str(uuid.uuid4())
+    assert (await at_work("POST", f"/v1/jobs/{job}/start", None, Idempotency_Key=early)).status_code == 409
+    assert code_of(await at_work("PATCH", mine, {"name": "Other"}, Idempotency_Key=early)) == (422, "reused_key")
+    news = {"event": "announcement.x", "roles": ["mediator"], "data": {}}
+    await admin("POST", "/v1/announcements", news, Idempotency_Key=key)
+    body = {"name": "Never made", "category": "x", "base_amount": 1, "currency": "EUR", "pricing": "flat"}
+    assert code_of(await admin("POST", "/v1/services", body, Idempotency_Key=key)) == (422, "reused_key")
+    assert (await admin("GET", "/v1/services?q=Never made")).json()["items"] == []
+
+
+async def test_a_key_is_its_principals_own(customer: Client, admin: Client, service: str, book: Book) -> None:
+    """What one has used for a job another may use for an account: they share nothing."""
+    job, key = (await book(customer))["id"], str(uuid.uuid4())
+    assert (await customer("POST", f"/v1/jobs/{job}/cancel", {}, Idempotency_Key=key)).status_code == 200
+    answer = await admin("PATCH", f"/v1/services/{service}", {"name": "Boiler repair"}, Idempotency_Key=key)
+    assert answer.status_code == 200
+
+
+async def test_a_key_of_an_account_used_for_a_job_is_not_noticed(
+    customer: Client, at_work: Client, book: Book, admin: Client, service: str
+) -> None:
+    """Both are done, once each, and each repeat is given its own first verdict: docs/claims.md says why."""
+    job, key = (await book(customer))["id"], str(uuid.uuid4())
+    await offered(at_work, job)
+    mine, change = f"/v1/technicians/{at_work.user}", {"services": [service]}
+    assert (await at_work("PATCH", mine, change, Idempotency_Key=key)).status_code == 200
+    assert (await at_work("POST", f"/v1/jobs/{job}/claim", None, Idempotency_Key=key)).status_code == 200
+    for answer in (
+        await at_work("PATCH", mine, change, Idempotency_Key=key),
+        await at_work("POST", f"/v1/jobs/{job}/claim", None, Idempotency_Key=key),
+    ):
+        assert answer.status_code == 200 and answer.headers["idempotency-replayed"] == "true"
+    wrong = await at_work("PATCH", mine, {"name": "Other"}, Idempotency_Key=key)
+    assert code_of(wrong) == (422, "reused_key")
+
+
+async def test_where_the_key_cannot_be_looked_for_nothing_is_done(
+    admin: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis falls silent: a command of SQL is `unavailable`, which promises that it was not done, and it was not."""
+    run, key = Store.run, str(uuid.uuid4())
+
+    async def silent(store: Store, *command: Any) -> Any:
+        if command[0] == "EXISTS":
+            raise Indeterminate
+        return await run(store, *command)
+
+    body = {"name": "Made once", "category": "x", "base_amount": 1, "currency": "EUR", "pricing": "flat"}
+    with monkeypatch.context() as patched:
+        patched.setattr(Store, "run", silent)
+        answer = await admin("POST", "/v1/services", body, Idempotency_Key=key)
+    assert code_of(answer) == (503, "unavailable")
+    assert (await admin("GET", "/v1/services?q=Made once")).json()["items"] == []
+    assert (await admin("POST", "/v1/services", body, Idempotency_Key=key)).status_code == 201

@@ -203,6 +203,26 @@ async def test_signs_of_life(quick: Settings) -> None:
         await asyncio.gather(reading, return_exceptions=True)
 
 
+async def test_who_goes_was_heard_from(settings: Settings) -> None:
+    """A technician whose socket breaks is heard from as of his last frame, so that his whole lease is before him; a
+    customer has none.
+    """
+    async with node_of(msgspec.structs.replace(settings, ping_s=2.0)) as node:
+        redis, name = node.engine.store.redis, keys.seen(DEFAULT_ZONE)
+        await redis.zadd(name, {TechnicianId("tom"): 1, "ann": 1})
+        async with node.client("tom", "technician") as tom, node.client("ann") as ann:
+            tom.socket.transport.abort()
+            ann.socket.transport.abort()
+            await wait_until(lambda: not node.gateway.sessions)
+        assert await redis.zscore(name, "tom") == 1
+
+        async def renewed() -> bool:
+            return (await redis.zscore(name, "tom") or 0) > 1
+
+        await wait_until(renewed, what="his last frame told")
+        assert await redis.zscore(name, "ann") == 1
+
+
 async def test_gone_clients_leave_nothing(node: Node) -> None:
     """A socket that ends, politely or not, is in no channel and no slot any more."""
     async with node.client("ann") as polite, node.client("bob") as rude:

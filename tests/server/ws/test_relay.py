@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
+from time import monotonic
+from typing import Any
 
 import pytest
 import redis.asyncio as redis
@@ -19,11 +22,13 @@ from engine.store import keys
 from engine.store.connection import Store, client_of
 from engine.types import DEFAULT_ZONE
 from server.health import Health
+from server.serve import running
 from server.ws import relay
-from server.ws.relay import Tail
+from server.ws.tail import Tail
 from tests import valkey
 from tests.proxy import Proxy
-from tests.server.ws.conftest import Node, node_of
+from tests.server.ws.conftest import Client, Node, node_of
+from tests.server.ws.streams import site_of
 from tests.wait import wait_until
 
 
@@ -36,8 +41,8 @@ class Server:
         self.start()
 
     def start(self) -> None:
-        """Start it, again on the same file and port."""
-        self.process, self.url = valkey.start(self.folder, port=self.port)
+        """Start it, again on the same file and port. On a busy disk ``everysec`` may lose what was just written."""
+        self.process, self.url = valkey.start(self.folder, "--appendfsync", "always", port=self.port)
 
     def kill(self) -> None:
         """As a power cut would, almost."""
@@ -80,6 +85,99 @@ async def test_redis_killed_and_started_again(lone: Node, server: Server) -> Non
     assert lone.gateway.counters.resyncs == {}
     async with lone.client("ann", cursors={"main": {"epoch": "e1", "seq": 3}}) as client:
         assert client.hello["zones"]["main"]["missed"] == 3
+
+
+async def follow(client: Client, count: int, at: dict[str, Any]) -> list[int]:
+    """The seqs of the next ``count`` pushes; ``at`` goes with them, and with heads, as a client's cursor does."""
+    seqs: list[int] = []
+    while len(seqs) < count:
+        async with asyncio.timeout(10):
+            frame = json.loads(await client.socket.recv())
+        at |= {name: frame[name] for name in ("epoch", "seq") if name in frame}
+        if "type" in frame:
+            seqs.append(frame["seq"])
+    return seqs
+
+
+async def new_life(node: Node, server: Server) -> None:
+    """Redis ends and comes back with its log, and the zone is open again."""
+    server.kill()
+    server.start()
+    await wait_until(lambda: node.engine.store.zones[DEFAULT_ZONE].epoch == "e2" and node.engine.store.packed.up)
+
+
+@pytest.mark.parametrize("heard", [0, 1, 5])
+async def test_cut_after_redis_came_back(lone: Node, server: Server, heard: int) -> None:
+    """Redis comes back with its log; a client that is cut long before the next ping, with nothing or something heard
+    since, is recovered: it gets what it has not had, once, and needs no snapshot.
+    """
+    at: dict[str, Any] = {"epoch": "e1", "seq": 0}
+    async with lone.client("ann") as client:
+        await lone.append("user:ann", times=3)
+        got = await follow(client, 3, at)
+        await new_life(lone, server)
+        if heard:
+            await lone.append("user:ann", times=heard)
+        got += await follow(client, heard, at)
+        client.socket.transport.abort()
+    await lone.append("user:ann", times=3)
+    async with lone.client("ann", cursors={"main": at}) as client:
+        assert client.hello["zones"]["main"]["recovered"] is True
+        assert got + await follow(client, 3, at) == list(range(1, heard + 7))
+
+
+async def test_the_head_of_a_new_epoch_comes_before_its_first_event(
+    lone: Node, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the relay was back before the zone was opened: what is appended at once does not reach anybody under
+    the name of the life before. Who has not connected yet is told nothing.
+    """
+    opened, opener = asyncio.Event(), lone.engine.store.opener
+
+    async def late(*args: Any) -> None:
+        await opened.wait()
+        await opener(*args)
+
+    bearer = await lone.token("bob")
+    async with lone.client("ann") as client, lone.raw() as silent:
+        await lone.append("user:ann", times=3)
+        assert await client.seqs(3) == [1, 2, 3]
+        monkeypatch.setattr(lone.engine.store, "opener", late)
+        server.kill()
+        server.start()
+        back = monotonic()
+        await wait_until(lambda: lone.gateway.relay._checked_at > back, what="a look at the log after the restart")
+        assert tail_of(lone).epoch == "e1"
+        opened.set()
+        await wait_until(lambda: lone.engine.store.packed.up)
+        await lone.append("user:ann")
+        frames = [json.loads(await client.socket.recv()) for _ in range(2)]
+        assert (frames[0], frames[1]["seq"]) == ({"zone": "main", "epoch": "e2", "seq": 3}, 4)
+        await silent.send({"id": 1, "op": "connect", "token": bearer})
+        assert json.loads(await silent.socket.recv())["ok"]["zones"]["main"]["epoch"] == "e2"
+    assert lone.gateway.counters.resyncs == {}
+
+
+async def test_streams_and_polls_after_redis_came_back(server: Server, tmp_path: Path) -> None:
+    """So with a stream: each event of the new life is under a cursor of it, a head comes before. A poll that waits is
+    not woken by it, and answers with a cursor of the new life.
+    """
+    settings = Settings(data=str(tmp_path / "data"), redis=server.url, limits="off", port=0)
+    async with running(settings) as serving, site_of(serving) as site:
+        async with site.source("ann") as source:
+            await site.node.append("user:ann")
+            assert await source.seqs(1) == [1]
+            asked = asyncio.create_task(site.poll("ann", after="main:e1:1", wait=30))
+            await wait_until(lambda: site.gateway.streams.count == 2)
+            await new_life(site.node, server)
+            while source.last != "main:e2:1":
+                assert await source.block() is not None
+            assert not asked.done()
+            await site.node.append("user:ann")
+            assert (await source.event()).id == "main:e2:2"
+            assert (await asked)["cursor"] == "main:e2:2"
+        async with site.source("ann", last="main:e2:2") as source:
+            assert source.hello.data["recovered"] is True  # type: ignore[attr-defined]
 
 
 async def test_redis_stopped(lone: Node, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

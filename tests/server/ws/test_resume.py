@@ -115,6 +115,31 @@ async def test_cursor_beyond_the_head(node: Node, monkeypatch: pytest.MonkeyPatc
     assert (await _hello_of(node, at(99)))["zones"]["main"]["reason"] == "epoch"
 
 
+async def test_a_cursor_of_an_epoch_that_is_news(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One who comes from a gateway that was quicker, with a cursor of an epoch that is news here, or beyond the head of
+    one, is waited for until he can join; neither what other zones say nor the epoch's name alone ends that.
+    """
+    monkeypatch.setattr(resume, "WAIT_S", 30)
+    async with node_of(msgspec.structs.replace(settings, zones=("main", "north"))) as node:
+        tail = node.gateway.relay.tails[DEFAULT_ZONE]
+        await node.relayed(await node.append("user:ann", times=6))
+        asked = asyncio.create_task(_hello_of(node, at(5, "e2")))
+        await wait_until(lambda: tail._waiting)
+        await node.relayed(await node.append("user:bob", zone="north"), "north")
+        redis = node.engine.store.redis
+        await redis.hset(keys.epochs(DEFAULT_ZONE), mapping={"e2": 7})
+        await redis.hset(keys.meta(DEFAULT_ZONE), mapping={"epoch": "e2"})
+        hello = await asked
+        assert hello["zones"]["main"] == {"epoch": "e2", "seq": 6, "recovered": True, "missed": 1}
+        ahead = asyncio.create_task(_hello_of(node, at(8, "e3")))
+        await wait_until(lambda: tail._waiting)
+        await redis.hset(keys.epochs(DEFAULT_ZONE), mapping={"e3": 7})
+        await redis.hset(keys.meta(DEFAULT_ZONE), mapping={"epoch": "e3"})
+        await wait_until(lambda: tail.epoch == "e3")
+        await node.append("user:ann", times=3)
+        assert (await ahead)["zones"]["main"]["recovered"] is True
+
+
 async def test_waiting_for_the_relay_keeps_nobody_else_waiting(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many come with a cursor that is beyond the head, whoever comes with a good one, or with none, joins."""
     monkeypatch.setattr(resume, "WAIT_S", 3600)

@@ -1,22 +1,30 @@
-"""Five sockets a user, over all gateways of one Redis."""
+"""Five sockets and five event streams a user, over all gateways of one Redis."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from typing import Any
 
 import msgspec
 import pytest
 
-from engine import sockets
+from engine import sockets, technicians
+from engine.errors import Unavailable
+from engine.runtime import Engine
 from engine.settings import Settings
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, UserId
-from tests.server.ws.conftest import Client, Node, node_of
+from server.serve import running
+from server.ws.protocol import Credentials, State
+from server.ws.session import Session
+from tests.server.ws.conftest import Client, Node, node_of, principal
+from tests.server.ws.streams import Site, Source, site_of
 from tests.wait import wait_until
 
 ANN = keys.sockets(DEFAULT_ZONE, UserId("ann"))
+STREAMS = keys.streams(DEFAULT_ZONE, UserId("ann"))
 
 
 @pytest.fixture
@@ -26,6 +34,20 @@ async def pair(settings: Settings) -> AsyncIterator[tuple[Node, Node]]:
     two = msgspec.structs.replace(one, data=f"{settings.data}2", key_file=f"{settings.data}/signing.key")
     async with node_of(one) as first, node_of(two) as second:
         yield first, second
+
+
+@pytest.fixture
+async def sites(settings: Settings) -> AsyncIterator[tuple[Site, Site]]:
+    """Two servers that share Redis and the key."""
+    one = msgspec.structs.replace(settings, limits="on", port=0, roles=("gateway",))
+    two = msgspec.structs.replace(one, data=f"{settings.data}2", key_file=f"{settings.data}/signing.key")
+    async with (
+        running(one) as first,
+        running(two) as second,
+        site_of(first) as here,
+        site_of(second) as there,
+    ):
+        yield here, there
 
 
 @pytest.fixture
@@ -132,15 +154,202 @@ async def test_a_connect_costs_redis_one_call_more(settings: Settings, stack: As
     for limits, calls in (("on", 5), ("off", 0)):
         node = await stack.enter_async_context(node_of(msgspec.structs.replace(settings, limits=limits)))
         bearer = await node.token("ann")
-        before = await _calls(node)  # and nothing is closed meanwhile, which would be told too
+        before = await _calls(node.engine)  # and nothing is closed meanwhile, which would be told too
         for _ in range(5):
             client = await stack.enter_async_context(node.raw())
             await client.ask(op="connect", token=bearer)
         if calls:
             await seated(node, 5)
-        assert await _calls(node) - before == calls
+        assert await _calls(node.engine) - before == calls
 
 
-async def _calls(node: Node) -> int:
-    stats = await node.engine.store.redis.info("commandstats")
+async def _calls(engine: Engine) -> int:
+    stats = await engine.store.redis.info("commandstats")
     return int(stats.get("cmdstat_fcall", {}).get("calls", 0))
+
+
+# Streams and polls
+
+
+async def streaming(stack: AsyncExitStack, *sites: Site) -> list[Source]:
+    """One stream of ann's at each of ``sites``, one after the other, each with its seat."""
+    sources = []
+    for site in sites:
+        sources.append(await stack.enter_async_context(site.source("ann")))
+        await wait_until(lambda s=site: all(s.gateway.seats._held.values()), what="its seat")  # type: ignore[misc]
+    return sources
+
+
+async def test_the_oldest_stream_ends_wherever_it_is(sites: tuple[Site, Site], stack: AsyncExitStack) -> None:
+    """Over five on two gateways the oldest is ended, 4505, by one at the other; the rest go on, and so do his sockets
+    and others' streams, which are counted apart.
+    """
+    one, two = sites
+    other = await stack.enter_async_context(one.source("bob"))
+    socket = await stack.enter_async_context(one.node.client("ann"))
+    mine = await streaming(stack, one, two, one, two, one, two, one)
+    assert [(await source.ended())["code"] for source in mine[:2]] == [4505, 4505]
+    assert [site.gateway.counters.closes[4505] for site in sites] == [1, 1]
+    last = await one.node.append("user:ann user:bob")
+    assert [await source.seqs(1) for source in [*mine[2:], other]] == [[last]] * 6
+    assert await socket.seqs(1) == [last]
+    redis = one.node.engine.store.redis
+    assert (await redis.zcard(STREAMS), await seats(one.node)) == (5, 1)
+
+
+async def test_a_stream_that_ends_gives_its_seat_back(sites: tuple[Site, Site], stack: AsyncExitStack) -> None:
+    """One that is closed is not counted, nor are those of a gateway that has stopped: nobody goes for them."""
+    one, two = sites
+    mine = await streaming(stack, two, two)
+    async with AsyncExitStack() as brief:
+        await streaming(brief, one)
+    await streaming(stack, one, one)
+    await one.gateway.stop()
+    redis = two.node.engine.store.redis
+
+    async def counted() -> bool:
+        return int(await redis.zcard(STREAMS)) == 2
+
+    await wait_until(counted, what="two seats")
+    mine += await streaming(stack, two, two, two)
+    last = await two.node.append("user:ann")
+    assert [await source.seqs(1) for source in mine] == [[last]] * 5
+
+
+async def test_polls_take_no_seat(sites: tuple[Site, Site], stack: AsyncExitStack) -> None:
+    """However many wait, over both gateways, Redis is not asked; at one gateway the sixth ends the first, as a stream
+    would.
+    """
+    one, two = sites
+    asked = []
+    for site in (one, one, one, one, one, two, two, two, two, two):
+        waiting = site.gateway.streams.count + 1
+        asked.append(asyncio.create_task(site.poll("ann", after="main:e1:0", wait=30)))
+        await wait_until(lambda s=site, n=waiting: s.gateway.streams.count == n, what="a poll")  # type: ignore[misc]
+    assert not any(task.done() for task in asked)
+    assert one.gateway.seats._held == two.gateway.seats._held == {}
+    assert not await one.node.engine.store.redis.exists(STREAMS)
+    await streaming(stack, one)
+    assert (await asked[0])["events"] == []
+    last = await one.node.append("user:ann")
+    assert [event["seq"] for told in await asyncio.gather(*asked[1:]) for event in told["events"]] == [last] * 9
+
+
+# Many at once
+
+USERS, EACH = 240, 5
+
+
+async def crowd(node: Node) -> list[Session]:
+    """Sessions enough for three batches, each with its seat; there are no sockets behind them."""
+    sessions = []
+    for number in range(USERS * EACH):
+        session = Session(node.gateway, f"ses_{number}", Credentials(None, None))
+        session.principal, session.state = principal(f"usr_{number % USERS}"), State.LIVE
+        node.gateway.seats.take(session)
+        sessions.append(session)
+    await wait_until(lambda: all(node.gateway.seats._held.values()), what="everybody's seat")
+    return sessions
+
+
+async def touched(node: Node) -> list[float]:
+    """When each seat was touched."""
+    pipe = node.engine.store.redis.pipeline(transaction=False)
+    for number in range(USERS):
+        pipe.zrange(keys.sockets(DEFAULT_ZONE, UserId(f"usr_{number}")), 0, -1, withscores=True)
+    return [at for scores in await pipe.execute() for _, at in scores]
+
+
+@pytest.fixture
+async def limited(settings: Settings) -> AsyncIterator[Node]:
+    """A gateway that counts."""
+    async with node_of(msgspec.structs.replace(settings, limits="on")) as node:
+        yield node
+
+
+async def test_all_of_many_are_touched_in_few_calls(limited: Node) -> None:
+    """1,200 seats are held for another lease by three calls of 500 at most, none left out."""
+    await crowd(limited)
+    before, calls = max(await touched(limited)), await _calls(limited.engine)
+    await asyncio.sleep(0.002)  # the next millisecond
+    await limited.gateway.seats.touch()
+    assert await _calls(limited.engine) - calls == 3
+    after = await touched(limited)
+    assert len(after) == USERS * EACH
+    assert min(after) > before
+
+
+async def test_who_ends_during_a_touch_keeps_no_seat(limited: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One whose turn comes later and who ends before it does not get back what he gave up: he would stand in the way of
+    his next socket for a lease.
+    """
+    *_, last = await crowd(limited)
+    done, touch = [], sockets.touch
+
+    async def first_then_ends(engine: Engine, held: Any) -> None:
+        await touch(engine, held)
+        if not done:
+            last.lost(1006)
+            await wait_until(lambda: not limited.gateway.seats._telling, what="the end told")
+        done.append(len(held))
+
+    monkeypatch.setattr(sockets, "touch", first_then_ends)
+    await limited.gateway.seats.touch()
+    assert done == [500, 500, 199]
+    assert len(await touched(limited)) == USERS * EACH - 1
+
+
+async def test_who_could_not_be_counted_is_counted_with_the_next_touch(
+    limited: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everybody who joined while Redis was away has a seat then; who has ended meanwhile takes none, for which another
+    of his would have to go.
+    """
+    opened = sockets.opened
+
+    async def away(*_: Any, **__: Any) -> None:
+        raise Unavailable("Redis is away")
+
+    monkeypatch.setattr(sockets, "opened", away)
+    seats_of = limited.gateway.seats
+    sessions = [Session(limited.gateway, f"ses_{n}", Credentials(None, None)) for n in range(101)]
+    for number, session in enumerate(sessions):
+        session.principal, session.state = principal(f"usr_{number}"), State.LIVE
+        seats_of.take(session)
+    await wait_until(lambda: not seats_of._telling, what="the failures")
+    assert not any(seats_of._held.values()) and len(seats_of._held) == 101
+    sessions[-1].lost(1006)
+
+    async def another_ends(*args: Any, **more: Any) -> sockets.Seat:
+        sessions[-2].lost(1006)
+        assert not args[2].endswith(("_99", "_100"))
+        return await opened(*args, **more)
+
+    monkeypatch.setattr(sockets, "opened", another_ends)
+    await seats_of.touch()
+    assert all(seats_of._held.values()) and len(seats_of._held) == 99
+
+
+async def test_a_zone_that_fails_keeps_no_seat_from_being_touched(
+    settings: Settings, stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Technicians' signs of life are told beside: where that goes wrong, open sockets are counted all the same."""
+
+    async def fails(*_: Any) -> None:
+        raise Unavailable("a zone is closed")
+
+    monkeypatch.setattr(technicians, "touch_everywhere", fails)
+    node = await stack.enter_async_context(node_of(msgspec.structs.replace(settings, limits="on", ping_s=0.2)))
+    client = await stack.enter_async_context(node.client("tina", "technician"))
+    tina = keys.sockets(DEFAULT_ZONE, UserId("tina"))
+    redis = node.engine.store.redis
+    await wait_until(lambda: all(node.gateway.seats._held.values()), what="her seat")
+    answering = asyncio.create_task(client.receive())
+    await redis.delete(tina)
+
+    async def again() -> bool:
+        return bool(await redis.exists(tina))
+
+    await wait_until(again, what="her seat again")
+    await node.append("user:tina")
+    await answering

@@ -1,9 +1,10 @@
---[[ announcement_append: what ops tell everybody of some roles; over the log, so that every gateway hears of it.
+--[[ event_append: an event that changes no hot state, once for each request key: an announcement, or a refund of a job
+that Redis has forgotten; over the log, so that every gateway and SQL hear of it.
 KEYS    meta  log  req
 ARGV    epoch  actor  key  fingerprint  trace  bp  kind  told  data
 OK      seq  version
 ERR     STALE_EPOCH  REUSED_KEY
-EMITS   announcement.*
+EMITS   announcement.*  payment.refunded
 ]]
 --- @include "lib/enter"
 --- @include "lib/verdict"

@@ -1,0 +1,210 @@
+"""Money that comes back when Redis has forgotten the job: on both databases, by what SQL has of it."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from typing import Any
+
+import msgspec
+import orjson
+import pytest
+
+from engine import board, codes, jobs, payments, requests
+from engine.archive import writer
+from engine.errors import Duplicate, Forbidden, IllegalTransition, Indeterminate, NotFound, ReusedKey, Unavailable
+from engine.events import Event
+from engine.jobs import Step
+from engine.payments import Payment, Put, Status
+from engine.runtime import Engine
+from engine.store import keys
+from engine.store.connection import Store
+from engine.types import DEFAULT_ZONE, JobId, Principal, UserId
+from server.ws import told_events
+from tests import people
+from tests.archive.conftest import Away
+from tests.engine import log_of
+
+PAY = Principal(UserId("cli_service"), "service")
+OPS = Principal(UserId("cli_admin"), "admin")
+CAPTURED = Payment(reference='pi "1"', status="captured", amount=5000, currency="USD")
+
+
+def word(status: Status, **changes: Any) -> Payment:
+    """Another word of the same payment."""
+    return msgspec.structs.replace(CAPTURED, status=status, **changes)
+
+
+async def finished(engine: Engine) -> tuple[Principal, JobId]:
+    """A job of the marketplace that was worked and confirmed; and its customer."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    who = await people.technician(engine, "t1", serves)
+    more = {"blueprint": "marketplace", "technician": "t1"}
+    job = people.id_of(await people.job(engine, carla, serves, **more))  # type: ignore[arg-type]
+    await jobs.command(engine, who, job, Step(command="accept"))
+    for name, purpose in (("start", "start"), ("complete", "completion")):
+        await jobs.command(engine, who, job, Step(command=name, code=codes.derive(engine, job, purpose, "1")))
+    await jobs.command(engine, carla, job, Step(command="confirm"))
+    return carla, job
+
+
+async def forget(engine: Engine, job: JobId) -> None:
+    """Archive everything; then the job's keys run out, and its events leave the log."""
+    await writer.run_once(engine)
+    redis = engine.store.redis
+    names = [name async for name in redis.scan_iter(f"*:job:{job}*")]
+    assert names and all([await redis.ttl(name) > 0 for name in names])
+    await redis.delete(*names)
+    await redis.xtrim(keys.log(DEFAULT_ZONE), maxlen=0, approximate=False)
+
+
+async def long_paid(engine: Engine) -> tuple[Principal, JobId, Put]:
+    """A job that was paid, forgotten by Redis; what the capture was answered."""
+    carla, job = await finished(engine)
+    paid = await payments.put(engine, PAY, job, CAPTURED)
+    await forget(engine, job)
+    return carla, job, paid
+
+
+def shown(put: Put) -> tuple[Any, Any]:
+    """The payment and the job of an answer."""
+    return orjson.loads(bytes(put.payment)), orjson.loads(bytes(put.job))
+
+
+async def refunds(engine: Engine, job: JobId) -> list[Event]:
+    """The refunds that were told."""
+    return await log_of.events(engine, "payment.refunded", job)
+
+
+async def test_who_may_not_and_what_was_never_there(engine: Engine) -> None:
+    """Services alone; and no job that nobody ever booked."""
+    carla, job, _ = await long_paid(engine)
+    for who in (carla, OPS):
+        with pytest.raises(Forbidden):
+            await payments.put(engine, who, job, word("refunded"))
+    for name in ("job_main_01jb4zqk3m8r5t7v9x2c6d8f0g", "job_north_01jb4zqk3m8r5t7v9x2c6d8f0g"):
+        with pytest.raises(NotFound):
+            await payments.put(engine, PAY, name, word("refunded"))
+
+
+async def test_what_is_refused(engine: Engine) -> None:
+    """Another amount or currency, what was never captured, and all that is no refund: nothing is told of it."""
+    _, job, _ = await long_paid(engine)
+    for change in ({"amount": 1}, {"currency": "EUR"}):
+        with pytest.raises(Duplicate):
+            await payments.put(engine, PAY, job, word("refunded", **change))
+    new = {"reference": "pi_2"}
+    for payment in (word("refunded", **new), word("captured", **new), word("requested", **new), word("failed")):
+        with pytest.raises(IllegalTransition):
+            await payments.put(engine, PAY, job, payment)
+    assert await log_of.events(engine) == []
+
+
+async def test_a_job_that_is_not_over_is_not_served_from_sql(engine: Engine) -> None:
+    """That Redis has not got it is no sign that it was archived: it is to be found there, or nowhere."""
+    _, job = await finished(engine)
+    await writer.run_once(engine)
+    await engine.store.redis.delete(keys.job(DEFAULT_ZONE, job))
+    with pytest.raises(NotFound):
+        await payments.put(engine, PAY, job, word("refunded"))
+
+
+async def test_a_key_that_stood_for_something_else(engine: Engine) -> None:
+    """It is refused, though the word itself was said already."""
+    _, job = await finished(engine)
+    key = str(uuid.uuid4())
+    await payments.put(engine, PAY, job, word("requested"), key=key)
+    await payments.put(engine, PAY, job, CAPTURED)
+    await forget(engine, job)
+    for payment in (word("refunded"), CAPTURED):
+        with pytest.raises(ReusedKey):
+            await payments.put(engine, PAY, job, payment, key=key)
+
+
+async def test_the_database_is_away(engine: Engine, away: Away) -> None:
+    """Nothing was done, and the same key does it when it is back."""
+    if engine.archive.is_sqlite:
+        pytest.skip("a locked file can still be read, and no more is needed")
+    (_, job, _), key = await long_paid(engine), str(uuid.uuid4())
+    async with away():
+        with pytest.raises(Unavailable):
+            await payments.put(engine, PAY, job, word("refunded"), key=key)
+    assert not (await payments.put(engine, PAY, job, word("refunded"), key=key)).repeated
+
+
+async def test_a_refund_is_told_and_archived(engine: Engine) -> None:
+    """To those whom the blueprint names, with job and payment; payments and history have it, and the job is as over
+    as before.
+    """
+    carla, job, paid = await long_paid(engine)
+    (captured, before), key = shown(paid), str(uuid.uuid4())
+    done = await payments.put(engine, PAY, job, word("refunded"), key=key, trace="00-ab-cd-01")
+    payment, after = shown(done)
+    assert payment == {**captured, "status": "refunded"}
+    assert after == before and (done.version, done.repeated) == (paid.version, False)
+    [event] = await refunds(engine, job)
+    assert event.to == (f"user:{carla.id}", "user:t1", "role:ops", "role:service")
+    assert (event.actor, event.bp, event.trace) == ("service:cli_service", "marketplace@1", "00-ab-cd-01")
+    assert event.cause.startswith(f"{key}:")
+    assert msgspec.json.decode(event.data, type=told_events.shape_of(event.type)) is not None
+    verdict = await requests.verdict(engine, PAY, key)
+    assert (verdict.status, verdict.seq, verdict.job) == ("done", event.seq, job)
+    await writer.run_once(engine)
+    assert [orjson.loads(item) for item in await payments.find(engine, OPS, job)] == [payment]
+    last = (await board.history(engine, carla, job))[-1]
+    assert (last.seq, last.command, last.actor, last.to) == (event.seq, "refund", "service:cli_service", "paid")
+    assert orjson.loads(await board.read(engine, carla, job))["status"] == "paid"
+    assert not [name async for name in engine.store.redis.scan_iter(f"*:job:{job}*")]
+
+
+async def test_each_word_again_is_answered_as_the_first_time(engine: Engine) -> None:
+    """By its key or without, before the archive has it and after, from log and SQL: the capture too, as it was then."""
+    _, job, paid = await long_paid(engine)
+    key = str(uuid.uuid4())
+    first = await payments.put(engine, PAY, job, word("refunded"), key=key)
+    for _ in range(2):
+        for again in (
+            await payments.put(engine, PAY, job, word("refunded"), key=key),
+            await payments.put(engine, PAY, job, word("refunded")),
+        ):
+            assert again.repeated and shown(again) == shown(first) and again.version == first.version
+        other = str(uuid.uuid4())
+        for _ in range(2):
+            again = await payments.put(engine, PAY, job, CAPTURED, key=other)
+            assert again.repeated and shown(again) == shown(paid)
+        with pytest.raises(ReusedKey):
+            await payments.put(engine, PAY, job, word("refunded"), key=other)
+        assert len(await refunds(engine, job)) == 1
+        await writer.run_once(engine)
+    await engine.store.redis.delete(*[name async for name in engine.store.redis.scan_iter("*:req:*")])
+    assert (await payments.put(engine, PAY, job, word("refunded"))).repeated
+    assert len(await refunds(engine, job)) == 1
+
+
+async def test_of_many_at_once_one_is_told(engine: Engine) -> None:
+    """Twenty deliveries of the same webhook, each under a key of its own."""
+    _, job, _ = await long_paid(engine)
+    told = await asyncio.gather(*(payments.put(engine, PAY, job, word("refunded")) for _ in range(20)))
+    assert [put.repeated for put in told].count(False) == 1
+    assert all(shown(put) == shown(told[0]) for put in told)
+    assert len(await refunds(engine, job)) == 1
+
+
+async def test_an_answer_that_is_lost_half_way(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told, but its verdict was not kept under the key: unknown, and the same key comes to the same."""
+    _, job, _ = await long_paid(engine)
+    key, run = str(uuid.uuid4()), Store.run
+
+    async def lost(store: Store, *command: Any) -> Any:
+        if command[0] == "SET":
+            raise Unavailable
+        return await run(store, *command)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Store, "run", lost)
+        with pytest.raises(Indeterminate):
+            await payments.put(engine, PAY, job, word("refunded"), key=key)
+    again = await payments.put(engine, PAY, job, word("refunded"), key=key)
+    assert again.repeated and shown(again)[0]["status"] == "refunded"
+    assert len(await refunds(engine, job)) == 1
+    assert (await requests.verdict(engine, PAY, key)).status == "done"

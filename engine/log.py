@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 from engine.errors import Unavailable
 from engine.events import Event, parse
 from engine.store import keys
+from engine.store.line import Line
 from engine.types import Cursor, Epoch, Zone
 
 if TYPE_CHECKING:
@@ -34,14 +35,14 @@ async def head(engine: Engine, zone: Zone) -> Cursor:
     return await read_head(engine.store.redis, zone)
 
 
-async def read_head(client: Redis, zone: Zone) -> Cursor:
+async def read_head(client: Redis | Line, zone: Zone) -> Cursor:
     """The same through a given client: the relay compares over the connection it reads from."""
     row: Any = await client.hmget(keys.meta(zone), ["epoch", "seq"])
     epoch, seq = row
     return Cursor(Epoch((epoch or b"").decode()), int(seq or 0))
 
 
-async def opened_in(client: Redis, zone: Zone) -> str:
+async def opened_in(client: Redis | Line, zone: Zone) -> str:
     """The life of the server (its ``run_id``) in which the zone was last opened. In a life in which it was not, nothing
     is appended; in one in which it was, no other epoch begins, unless the zone is closed for it.
     """
@@ -49,9 +50,9 @@ async def opened_in(client: Redis, zone: Zone) -> str:
     return (found or b"").decode()
 
 
-async def run_id(client: Redis) -> str:
+async def run_id(client: Redis | Line) -> str:
     """Which life of the server ``client`` is connected to."""
-    info: dict[str, Any] = await client.info("server")
+    info: Mapping[str, Any] = await client.info("server")
     return str(info["run_id"])
 
 
@@ -61,14 +62,14 @@ async def epochs(engine: Engine, zone: Zone) -> dict[Epoch, int]:
     return {Epoch(name.decode()): int(first) for name, first in rows.items()}
 
 
-async def window(client: Redis, zone: Zone, after: int, count: int, until: int | None = None) -> list[Event]:
+async def window(client: Redis | Line, zone: Zone, after: int, count: int, until: int | None = None) -> list[Event]:
     """At most ``count`` events with ``after`` < seq ≤ ``until``, in order, of what the log still holds."""
     last = "+" if until is None else f"{until}-0"
-    rows: Any = await client.xrange(keys.log(zone), f"({after}-0", last, count=count)
+    rows: Any = await client.xrange(keys.log(zone), f"({after}-0", last, count)
     return [parse(zone, entry, fields) for entry, fields in rows]
 
 
-async def tail(client: Redis, after: Mapping[Zone, int], block_ms: int, count: int) -> list[Event]:
+async def tail(client: Redis | Line, after: Mapping[Zone, int], block_ms: int, count: int) -> list[Event]:
     """What follows ``after`` in each zone, at most ``count`` a zone; waits up to ``block_ms`` for the first.
 
     ``client`` must have no socket timeout (``Store.reader``). An empty list means that nothing came.

@@ -24,6 +24,7 @@ from redis.exceptions import RedisError, ResponseError
 from engine.errors import BY_WORD, CalloutError, Internal, NotFound, OtherBlueprint, StaleCode, Unavailable
 from engine.loops import going_on
 from engine.store import scripts
+from engine.store.line import Line, told
 from engine.store.pipeline import NotLoaded, Pipeline, ServerSaid
 from engine.types import Epoch, Zone
 
@@ -147,6 +148,12 @@ class Store:
             return await self.packed.submit(*command)
         except ServerSaid as error:
             raise Internal(f"{command[0]!s}: {error}") from error
+
+    async def line(self) -> Line:
+        """A connection for who reads the log without end; let it go with ``aclose``. Raises Unavailable."""
+        line = Line(_connector(self.url))
+        await line.open()
+        return line
 
     def reader(self) -> Redis:
         """A new client without a socket timeout, for blocking reads; close it with ``aclose``."""
@@ -278,9 +285,7 @@ async def _prepare(store: Store, pipe: Pipeline) -> None:
     """Before any mutation travels on a new connection: scripts are loaded, and each zone compared and opened."""
     info = await pipe.urgent("INFO", "server")
     await store.load(pipe.urgent, alone=not store.run_id)
-    store.run_id = next(
-        line.partition(":")[2].strip() for line in info.decode().splitlines() if line.startswith("run_id:")
-    )
+    store.run_id = told(info)["run_id"]
     await store.opener(store, pipe, store.run_id)
 
 

@@ -15,6 +15,7 @@ that is no good. Hence everybody is sent the head under the new name before its 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Collection, Sequence
 from time import monotonic, time
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ from engine import log
 from engine.errors import CalloutError
 from engine.events import Event
 from engine.loops import going_on
+from engine.store.line import Line
 from engine.types import Epoch, Zone
 from server.ws.counters import Counters
 from server.ws.hub import SLICE_S, Hub
@@ -58,7 +60,7 @@ class Reading:
     Nothing is read ahead while lives are compared: both go over the same connection, in turn.
     """
 
-    def __init__(self, client: redis.Redis) -> None:
+    def __init__(self, client: Line) -> None:
         self._client = client
         self._after: dict[Zone, int] = {}
         self._ahead: asyncio.Task[list[Event]] | None = None
@@ -143,19 +145,17 @@ class Relay:
         pause = 0.05
         while going_on():
             began = monotonic()
-            client = self._engine.store.reader()
             try:
-                await self._listen(client)
+                async with contextlib.aclosing(await self._engine.store.line()) as client:
+                    await self._listen(client)
             except (redis.RedisError, OSError, CalloutError) as error:
                 logger.warning("relay_away", error=str(error) or type(error).__name__, retry_s=round(pause, 2))
             except Exception:  # the task's boundary: a deaf relay that says so is better than a dead one
                 logger.exception("relay_failed")
-            finally:
-                await _drop(client)
             pause = 0.05 if monotonic() - began > DEAF_S else min(pause * 2, 1.0)
             await asyncio.sleep(pause)
 
-    async def _listen(self, client: redis.Redis) -> None:
+    async def _listen(self, client: Line) -> None:
         async with asyncio.timeout(GRACE_S):
             self._run_id = await log.run_id(client)
         self._unopened = set(self.tails)
@@ -178,7 +178,7 @@ class Relay:
 
     # handing on
 
-    async def _hand_on(self, events: list[Event], client: redis.Redis) -> None:
+    async def _hand_on(self, events: list[Event], client: Line) -> None:
         """In order, giving the loop back every 2 ms, so that sessions are written to between two events."""
         until = monotonic() + SLICE_S
         for event in events:
@@ -219,7 +219,7 @@ class Relay:
             return self.tails
         return self._unopened and self._unopened.intersection(event.zone for event in events)
 
-    async def _unchanged(self, zones: Collection[Zone], client: redis.Redis) -> bool:
+    async def _unchanged(self, zones: Collection[Zone], client: Line) -> bool:
         """Compare ``zones``: are all as we knew them? Where epochs began that go on, everybody is told once of all."""
         try:
             same = [await self._compare(self.tails[zone], client) for zone in zones]
@@ -231,7 +231,7 @@ class Relay:
             self._checked_at = monotonic()
         return all(same)
 
-    async def _compare(self, tail: Tail, client: redis.Redis) -> bool:
+    async def _compare(self, tail: Tail, client: Line) -> bool:
         """Is the log that we read still the one that we have read, and of the epoch that we know?"""
         async with asyncio.timeout(GRACE_S):
             # Asked before the head: once it was opened, no head is of an older epoch.
@@ -255,7 +255,7 @@ class Relay:
         tail.tell_waiting(everybody=True)
         return False
 
-    async def _continues(self, tail: Tail, client: redis.Redis, first: int) -> bool:
+    async def _continues(self, tail: Tail, client: Line, first: int) -> bool:
         """Whether the epoch that began at ``first`` goes on from what was handed on.
 
         Above our cursor it does. Below it, it does if we read its beginning as the log has it: then we
@@ -267,7 +267,7 @@ class Relay:
             page = await log.window(client, tail.zone, first - 1, 1, first)
         return bool(page) and page[0] == tail.memory.event(first)
 
-    async def _start_over(self, tail: Tail, client: redis.Redis, why: str) -> bool:
+    async def _start_over(self, tail: Tail, client: Line, why: str) -> bool:
         """Drop what is known of the zone, tell the sessions, and read the window of its log as it is now. Gives False:
         nothing is as it was.
         """
@@ -290,7 +290,7 @@ class Relay:
         logger.info("relay_window", zone=tail.zone, epoch=tail.epoch, head=tail.cursor, first=tail.memory.first)
         return False
 
-    async def _read_window(self, tail: Tail, client: redis.Redis, head: int) -> None:
+    async def _read_window(self, tail: Tail, client: Line, head: int) -> None:
         """What the log holds below ``head``, or as much of it as memory may keep."""
         while tail.cursor < head:
             async with asyncio.timeout(GRACE_S):
@@ -310,12 +310,3 @@ def _leave(task: asyncio.Task[list[Event]] | None) -> None:
     if task is not None:
         task.cancel()
         task.add_done_callback(lambda task: task.cancelled() or task.exception())
-
-
-async def _drop(client: redis.Redis) -> None:
-    """Let the connection go without waiting for a server that may be stopped."""
-    try:
-        async with asyncio.timeout(1.0):
-            await client.aclose()
-    except (TimeoutError, OSError, redis.RedisError):
-        pass

@@ -14,7 +14,7 @@ from tests.server.ws.conftest import Node
 
 @pytest.fixture
 async def reading(node: Node) -> AsyncIterator[Reading]:
-    client = node.engine.store.reader()
+    client = await node.engine.store.line()
     reading = Reading(client)
     yield reading
     reading.stop()

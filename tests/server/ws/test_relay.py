@@ -12,14 +12,12 @@ from time import monotonic
 from typing import Any
 
 import pytest
-import redis.asyncio as redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from websockets.exceptions import InvalidStatus
 
 from engine.settings import Settings
 from engine.store import keys
-from engine.store.connection import Store, client_of
+from engine.store.connection import Store, _connector
+from engine.store.line import Line
 from engine.types import DEFAULT_ZONE
 from server.health import Health
 from server.serve import running
@@ -328,18 +326,18 @@ async def test_cut_off_from_its_log(
     are told to resynchronise instead.
     """
     async with Proxy(settings.redis or "") as proxy:
-        monkeypatch.setattr(Store, "reader", lambda self: redis_client(proxy.url))
+        monkeypatch.setattr(Store, "line", lambda self: line_to(proxy.url))
         await node.engine.store.redis.client_kill_filter(_type="normal", skipme=True)
         await wait_until(lambda: proxy._writers and node.engine.store.packed.up)
         async with node.client("ann") as client:
             seq = await node.append("user:ann")
             assert await client.seqs(1) == [seq]
-            monkeypatch.setattr(Store, "reader", lambda self: redis_client("redis://127.0.0.1:1"))
+            monkeypatch.setattr(Store, "line", lambda self: line_to("redis://127.0.0.1:1"))
             proxy.cut()
             await node.append("user:ann", times=5)
             if trimmed:
                 await node.engine.store.redis.xtrim(keys.log(DEFAULT_ZONE), minid=f"{seq + 4}-0", approximate=False)
-            monkeypatch.setattr(Store, "reader", lambda self: redis_client(proxy.url))
+            monkeypatch.setattr(Store, "line", lambda self: line_to(proxy.url))
             if trimmed:
                 assert await client.closed() == 4004
             else:
@@ -347,6 +345,8 @@ async def test_cut_off_from_its_log(
     assert node.gateway.counters.resyncs == ({"trimmed": 1} if trimmed else {})
 
 
-def redis_client(url: str) -> redis.Redis:
-    """A reader like the store's."""
-    return client_of(url, socket_timeout=None, retry=Retry(NoBackoff(), 0))
+async def line_to(url: str) -> Line:
+    """A line like the store's."""
+    line = Line(_connector(url))
+    await line.open()
+    return line

@@ -56,7 +56,10 @@ if t.load >= t.capacity then return refuse(req, fingerprint, 'AT_CAPACITY') end
 local seq, shown = z.seq + 1, nil
 b.status = 'accepted'
 bid_write(bids, b)
-if b.amount ~= '-' and string.find(j.pub, '"pricing":"flat"', 1, true) then j.amount = b.amount end
+if b.amount ~= '-' and string.find(j.pub, '"pricing":"flat"', 1, true) then
+  j.amount = b.amount
+  redis.call('HSET', job, 'amount', j.amount)
+end
 j.last = p.command .. ' ' .. actor .. ' ' .. string.format('%.0f', seq)
 local events = assigning(z, j, offers, t, p, {}, actor)
 table.insert(events, 2, bid_told('bid.accepted', j, b, audience(told, j)))

@@ -41,7 +41,8 @@ local j = {key = job, id = id, bp = bp, status = '', phase = '', version = 0, cu
   card = '', full = full .. created, pub = pub .. created, at = '', service = service, expires = 0, wave = 0,
   last = '', claimed = '', amount = amount, mode = 'none', frozen = ''}
 redis.call('HSET', job, 'id', id, 'bp', bp, 'customer', customer, 'full', j.full, 'pub', j.pub, 'service', service,
-  'lat', lat, 'lon', lon, 'wave', 0, 'created', z.now, 'reference', reference, 'owner', actor, 'preferred', preferred)
+  'lat', lat, 'lon', lon, 'wave', 0, 'amount', amount, 'frozen', '', 'created', z.now, 'reference', reference, 'owner', actor,
+  'preferred', preferred)
 local now = job_move(z, j, first)
 if seeks(j) then seeking_begins(z, j, math.max(z.now, tonumber(release)), first.life) end
 j.last = 'create ' .. actor .. ' ' .. string.format('%.0f', z.seq + 1)

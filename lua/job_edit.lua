@@ -43,7 +43,7 @@ end
 local sought = seeks(j)
 local elsewhere = sought and anew ~= '' and j.mode ~= 'direct'
 if elsewhere then seeking_ends(z, j, j.mode) end
-redis.call('HSET', job, 'full', full, 'pub', pub, 'service', service, 'lat', lat, 'lon', lon)
+redis.call('HSET', job, 'full', full, 'pub', pub, 'service', service, 'lat', lat, 'lon', lon, 'amount', amount)
 j.full, j.pub, j.service, j.amount = full, pub, service, amount
 local now = job_move(z, j, nil)
 if elsewhere then

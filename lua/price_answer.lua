@@ -38,6 +38,7 @@ proposal_save(j, p)
 redis.call('HSET', job, 'answered', seq)
 if answer == 'accepted' then
   kind, j.amount = 'price.changed', p.amount
+  redis.call('HSET', job, 'amount', j.amount)
   job_move(z, j, nil)
   j.last = 'price ' .. actor .. ' ' .. string.format('%.0f', seq)
   job_save(j)

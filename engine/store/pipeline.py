@@ -112,8 +112,8 @@ class Pipeline(asyncio.Protocol):
         return future
 
     def urgent(self, *command: str | bytes | int | float) -> asyncio.Future[Any]:
-        """Send now, ahead of what waits: for ``prepare``, while the connection is not yet open to others, and for who has
-        a connection to himself.
+        """Send now, ahead of what waits: for ``prepare``, while the connection is not yet open to others, and for who
+        has a connection to himself.
         """
         call = _Call(_pack(command), self._loop.create_future())
         call.sent_at = self._loop.time()

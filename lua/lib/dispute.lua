@@ -5,7 +5,7 @@ local function dispute_shown(j, told) return '{' .. told .. ',"status":"' .. (j.
 local function dispute_opened(z, j, a, now)
   local told = a.told .. ',"opened_at":' .. now
   j.frozen = a.dispute
-  redis.call('HSET', j.key, 'dispute', told)
+  redis.call('HSET', j.key, 'dispute', told, 'frozen', j.frozen)
   redis.call('SET', z.tag .. 'dispute:' .. a.dispute, j.id)
   redis.call('ZADD', z.tag .. 'disputes', z.now, j.id)
   return dispute_shown(j, told)
@@ -16,7 +16,7 @@ local function dispute_resolved(z, j, a, now)
   local told = redis.call('HGET', j.key, 'dispute') .. ',' .. a.told .. ',"resolved_at":' .. now
   redis.call('EXPIRE', z.tag .. 'dispute:' .. j.frozen, 86400)
   redis.call('ZREM', z.tag .. 'disputes', j.id)
-  redis.call('HSET', j.key, 'dispute', told)
+  redis.call('HSET', j.key, 'dispute', told, 'frozen', '')
   j.frozen = ''
   return dispute_shown(j, told)
 end

@@ -1,3 +1,4 @@
+--- @include "lib/supply"
 -- The technician as his customer needs him: how to call him, and where he was last.
 local function holder_contact(t)
   return '{"id":"' .. t.id .. '","name":' .. t.name .. ',"rating":' .. t.rating .. ',"phone":' .. t.phone ..
@@ -11,11 +12,7 @@ local function holder_take(z, j, t)
   redis.call('SADD', t.key .. ':jobs', j.id)
   redis.call('ZADD', z.tag .. 'user:' .. t.id .. ':jobs', z.now, j.id)
   t.load = t.load + 1
-  if t.load >= t.capacity then
-    for service in string.gmatch(t.indexed, '%S+') do redis.call('ZREM', z.tag .. 'supply:' .. service, t.id) end
-    t.indexed = ''
-  end
-  redis.call('HSET', t.key, 'load', t.load, 'accepted', t.accepted + 1, 'indexed', t.indexed,
-    'free_at', z.now)
+  redis.call('HSET', t.key, 'load', t.load, 'accepted', t.accepted + 1, 'free_at', z.now)
+  if t.load >= t.capacity then supply_remove(z, t) end
   return holder_contact(t)
 end

@@ -49,8 +49,9 @@ local function job_move(z, j, goal)
   return now
 end
 
+-- What a few steps alone change they write themselves: `amount`, `frozen`, the fixed members.
 local function job_save(j)
   redis.call('HSET', j.key, 'status', j.status, 'phase', j.phase, 'version', j.version, 'holder', j.holder,
     'card', j.card, 'at', j.at, 'updated', j.updated, 'expires', j.expires, 'last', j.last, 'claimed', j.claimed,
-    'amount', j.amount, 'mode', j.mode, 'entered', j.entered, 'frozen', j.frozen)
+    'mode', j.mode, 'entered', j.entered)
 end

@@ -19,9 +19,8 @@ end
 local function offers_open(z, all, keep)
   local to = {}
   for i = 1, #all, 2 do
-    if all[i] ~= keep and string.sub(all[i + 1], 1, 5) == 'sent ' then
-      if tonumber(string.match(all[i + 1], '^sent %S+ (%S+)')) <= z.now then to[#to + 1] = 'user:' .. all[i] end
-    end
+    local opens = all[i] ~= keep and string.match(all[i + 1], '^sent %S+ (%S+)')
+    if opens and tonumber(opens) <= z.now then to[#to + 1] = 'user:' .. all[i] end
   end
   return to
 end

@@ -259,5 +259,7 @@ UNAVAILABLE_REPLIES = (
     "CLUSTERDOWN",
     "MISCONF",
     "TRYAGAIN",
+    "NOPERM",
+    "NOAUTH",
 )
 """Redis errors that promise that nothing was done (DESIGN §4)."""

@@ -56,6 +56,15 @@ async def run_id(client: Redis | Line) -> str:
     return str(info["run_id"])
 
 
+async def check_primary(client: Redis | Line) -> None:
+    """Raises Unavailable where ``client`` reads from a replica: cut off from its primary it would hear nothing more,
+    and never say so.
+    """
+    info: Mapping[str, Any] = await client.info("replication")
+    if info["role"] != "master":
+        raise Unavailable("a replica answers")
+
+
 async def epochs(engine: Engine, zone: Zone) -> dict[Epoch, int]:
     """Each epoch's first seq: a cursor of an older epoch is good exactly if it lies below the next one's."""
     rows: Any = await engine.store.redis.hgetall(keys.epochs(zone))

@@ -22,8 +22,8 @@ from engine.types import Epoch, Zone
 log = structlog.get_logger(__name__)
 
 WHY: Mapping[str, str] = {
-    "EMPTY": "Redis is empty but the archive is not: rebuild Redis from the archive",
-    "BEHIND": "Redis is behind the archive (an older backup or AOF): rebuild it from the archive",
+    "EMPTY": "Redis is empty but the archive is not: bring back Redis' own file",
+    "BEHIND": "Redis is behind the archive (an older backup or AOF): bring back its latest file",
     "FOREIGN": "Redis holds another life of the log than the archive: is it the right database?",
     "CLOSED": "the zone was closed by an operator",
 }

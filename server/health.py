@@ -29,6 +29,8 @@ class Health:
         for name, zone in self.engine.store.zones.items():
             if not zone.open:
                 found.append(f"zone {name} is closed: {zone.why}")
+        if not self.engine.store.packed.up:
+            found.append("no primary of Redis answers: no command can be done")
         if self.gateway is not None and self.gateway.relay.deaf:
             found.append("the relay is deaf: no word from Redis")
         return found

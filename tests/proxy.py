@@ -11,8 +11,7 @@ class Proxy:
     """Forwards to ``target``. ``drop_next`` cuts the connection instead of giving the next reply that matches."""
 
     def __init__(self, target: str) -> None:
-        parts = urlsplit(target)
-        self._to = (parts.hostname or "127.0.0.1", parts.port or 6379)
+        self.lead_to(target)
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
@@ -30,6 +29,11 @@ class Proxy:
         self._server.close()
         self.cut()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def lead_to(self, target: str) -> None:
+        """Where connections go from now on; those there are stay where they are."""
+        parts = urlsplit(target)
+        self._to = (parts.hostname or "127.0.0.1", parts.port or 6379)
 
     def cut(self) -> None:
         """Cut every connection now."""

@@ -284,6 +284,8 @@ def _server(info: dict[str, Any]) -> tuple[str, tuple[int, int]]:
 async def _prepare(store: Store, pipe: Pipeline) -> None:
     """Before any mutation travels on a new connection: scripts are loaded, and each zone compared and opened."""
     info = await pipe.urgent("INFO", "server")
+    if told(await pipe.urgent("INFO", "replication"))["role"] != "master":
+        raise Unavailable("a replica answers: no command can be done there")
     await store.load(pipe.urgent, alone=not store.run_id)
     store.run_id = told(info)["run_id"]
     await store.opener(store, pipe, store.run_id)

@@ -28,6 +28,7 @@ QUEUE = 20_000
 """Commands that may wait. Beyond it callers hear ``unavailable`` at once rather than after the deadline."""
 
 _NOT_LOADED = "ERR Function not found"
+_NO_PRIMARY = ("READONLY", "MASTERDOWN")
 
 log = structlog.get_logger(__name__)
 
@@ -151,17 +152,27 @@ class Pipeline(asyncio.Protocol):
         """Match replies with the calls on their way, in order."""
         self._reader.feed(data)
         while self._sent:
-            reply = self._reader.gets()
+            try:
+                reply = self._reader.gets()
+            except hiredis.ProtocolError as error:
+                log.error("redis_speaks_nonsense", error=str(error))
+                return self._hang_up()
             if reply is False:
                 break
             future = self._sent.popleft().future
             if not future.done():
                 if isinstance(reply, hiredis.ReplyError):
                     future.set_exception(_error(str(reply)))
+                    if str(reply).startswith(_NO_PRIMARY):
+                        self._hang_up()  # the name may lead to another by now
                 else:
                     future.set_result(reply)
         if self._waiting and self._ready:
             self._flush()
+
+    def _hang_up(self) -> None:
+        if self._transport:
+            self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """What was on its way is unknown; what waits goes on waiting, up to its deadline."""

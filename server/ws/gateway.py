@@ -241,11 +241,7 @@ class Gateway:
         session.number = next(self._numbers)
         session.hub.join(session, session.channels)
         self.pulse.joined(session)
-        if self.limited:
-            his = self.sockets_of(session.caller.id)
-            if len(his) > self.engine.settings.user_sockets:
-                min(his, key=lambda one: one.number).close(Close.REPLACED, "replaced")
-            self.seats.take(session)
+        self._limit(session, sorted(self.sockets_of(session.caller.id), key=lambda one: one.number))
 
     def sockets_of(self, user: str) -> list[Session]:
         """A user's live sockets at this gateway, of either subprotocol."""
@@ -266,19 +262,27 @@ class Gateway:
             self.pulse.expiry.watch(session, late=is_later)
 
     def attend(self, stream: Stream) -> None:
-        """The same of a stream or poll; over the limit per user, which is counted beside that of sockets, his oldest
-        ends. Polls are counted here alone.
-        """
+        """The same of a stream or poll: each kind is counted by itself."""
         stream.state = State.LIVE
         self.sessions.add(stream)
         self.streams.join(stream, stream.channels)
         self.pulse.joined(stream)
-        oldest = self.streams.attend(stream, self.engine.settings.user_sockets)
-        if self.limited:
-            if oldest is not None:
-                oldest.close(Close.REPLACED, "replaced")
-            if not isinstance(stream, Poll):
-                self.seats.take(stream)
+        self.streams.attend(stream)
+        his = self.streams.of(stream.caller.id)
+        self._limit(stream, [one for one in his if isinstance(one, Poll) is isinstance(stream, Poll)])
+
+    def _limit(self, session: Session, his: list[Session]) -> None:
+        """Over the limit of a user his oldest of that kind goes. Redis says which, for all gateways together; ``his``,
+        those here, the oldest first, are counted where it cannot be asked, and of polls. Never both: each would send
+        away another.
+        """
+        if not self.limited:
+            return
+        here = isinstance(session, Poll) or not self.engine.store.packed.up
+        if here and len(his) > self.engine.settings.user_sockets:
+            his[0].close(Close.REPLACED, "replaced")
+        if not isinstance(session, Poll):
+            self.seats.take(session)
 
     def listen(self, session: Session, channel: str) -> None:
         """Add a channel to a live session; a closed one hears nothing."""

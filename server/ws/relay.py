@@ -221,6 +221,9 @@ class Relay:
 
     async def _unchanged(self, zones: Collection[Zone], client: Line) -> bool:
         """Compare ``zones``: are all as we knew them? Where epochs began that go on, everybody is told once of all."""
+        if len(zones) == len(self.tails):
+            async with asyncio.timeout(GRACE_S):
+                await log.check_primary(client)
         try:
             same = [await self._compare(self.tails[zone], client) for zone in zones]
         finally:

@@ -43,7 +43,7 @@ class Seats:
         self._telling: set[asyncio.Task[None]] = set()
 
     def take(self, session: Session) -> None:
-        """``session`` has joined. Whom it sent away here is given back first, so that nobody has to be told to go."""
+        """``session`` has joined. Who ended before is given back first, so that nobody has to go for him."""
         self._clear()
         self._held[session] = None
         self._tell(self._take(session))

@@ -116,12 +116,10 @@ class StreamHub(Hub):
             for session in wanting:
                 session.push_all((frame,))
 
-    def attend(self, stream: Stream, most: int) -> Stream | None:
-        """Note whose it is; gives his oldest where he has more than ``most``."""
-        his = self._by_user.setdefault(stream.caller.id, {})
-        his[stream] = None
+    def attend(self, stream: Stream) -> None:
+        """Note whose it is."""
+        self._by_user.setdefault(stream.caller.id, {})[stream] = None
         self.count += 1
-        return next(iter(his)) if len(his) > most else None
 
     def leave(self, session: Session, channels: Iterable[str]) -> None:
         """No more of them, and no more of him."""

@@ -94,6 +94,21 @@ async def test_the_oldest_goes_wherever_it_is(pair: tuple[Node, Node], stack: As
     assert await seats(one) == 5
 
 
+async def test_of_many_at_once_exactly_five_stay(pair: tuple[Node, Node], stack: AsyncExitStack) -> None:
+    """Opened at the same moment on both, as many go as are over the limit, and not one more, round for round."""
+    one, two = pair
+
+    def open_now() -> int:
+        return sum(len(node.gateway.sockets_of("ann")) for node in pair)
+
+    for _ in range(4):
+        mine = [await stack.enter_async_context(two.client("ann")) for _ in range(3)]
+        mine += await asyncio.gather(*(stack.enter_async_context(one.client("ann")) for _ in range(6)))
+        await wait_until(lambda: open_now() == 5, what="five sockets")
+        await asyncio.sleep(0.3)  # whoever is still to go would go now
+        assert open_now() == 5 and await seats(one) == 5
+
+
 async def test_who_goes_gives_his_seat_back(pair: tuple[Node, Node], stack: AsyncExitStack) -> None:
     """A socket that was closed is not counted: another may be opened elsewhere, and nobody goes for it."""
     one, two = pair

@@ -76,8 +76,8 @@ async def test_a_server_that_does_not_answer_is_a_problem(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ("empty", "closed: Redis is empty but the archive is not: rebuild Redis from the archive"),
-        ("behind", "closed: Redis is behind the archive (an older backup or AOF): rebuild it from the archive"),
+        ("empty", "closed: Redis is empty but the archive is not: bring back Redis' own file"),
+        ("behind", "closed: Redis is behind the archive (an older backup or AOF): bring back its latest file"),
         ("foreign", "closed: Redis holds another life of the log than the archive: is it the right database?"),
     ],
 )

@@ -20,6 +20,7 @@ import pytest
 from engine.archive import database
 from engine.archive.database import Archive, open_archive
 from engine.settings import Settings
+from tests.wait import wait_until
 
 Away = Callable[[], AbstractAsyncContextManager[None]]
 
@@ -121,13 +122,21 @@ def away(request: pytest.FixtureRequest, settings: Settings) -> Away:
 
 @contextlib.asynccontextmanager
 async def _locked(path: Path) -> AsyncIterator[None]:
-    holder = sqlite3.connect(path, isolation_level=None)
-    holder.execute("BEGIN IMMEDIATE")
+    holder = sqlite3.connect(path, isolation_level=None, timeout=0)
+    await wait_until(lambda: _taken(holder), what="the lock")  # an archiver may be writing, and needs this loop to end
     try:
         yield
     finally:
         holder.execute("ROLLBACK")
         holder.close()
+
+
+def _taken(holder: sqlite3.Connection) -> bool:
+    try:
+        holder.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError:
+        return False
+    return True
 
 
 @contextlib.asynccontextmanager

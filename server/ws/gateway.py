@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 from secrets import token_hex
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -84,7 +83,6 @@ class Gateway:
         self._show()
         self._background: list[asyncio.Task[None]] = []
         self._work: set[asyncio.Task[None]] = set()
-        self._numbers = itertools.count(1)
         self._beats: dict[Hub, tuple[Heads, bytes]] = {}
 
     def _show(self) -> None:
@@ -238,10 +236,10 @@ class Gateway:
 
     def joined(self, session: Session) -> None:
         """From the next event on, ``session`` hears of its channels."""
-        session.number = next(self._numbers)
         session.hub.join(session, session.channels)
         self.pulse.joined(session)
-        self._limit(session, sorted(self.sockets_of(session.caller.id), key=lambda one: one.number))
+        if self.limited:
+            self.seats.take(session)
 
     def sockets_of(self, user: str) -> list[Session]:
         """A user's live sockets at this gateway, of either subprotocol."""
@@ -262,27 +260,18 @@ class Gateway:
             self.pulse.expiry.watch(session, late=is_later)
 
     def attend(self, stream: Stream) -> None:
-        """The same of a stream or poll: each kind is counted by itself."""
+        """The same of a stream or poll. Polls are counted here: over the limit his oldest is answered early."""
         stream.state = State.LIVE
         self.sessions.add(stream)
         self.streams.join(stream, stream.channels)
         self.pulse.joined(stream)
         self.streams.attend(stream)
-        his = self.streams.of(stream.caller.id)
-        self._limit(stream, [one for one in his if isinstance(one, Poll) is isinstance(stream, Poll)])
-
-    def _limit(self, session: Session, his: list[Session]) -> None:
-        """Over the limit of a user his oldest of that kind goes. Redis says which, for all gateways together; ``his``,
-        those here, the oldest first, are counted where it cannot be asked, and of polls. Never both: each would send
-        away another.
-        """
-        if not self.limited:
-            return
-        here = isinstance(session, Poll) or not self.engine.store.packed.up
-        if here and len(his) > self.engine.settings.user_sockets:
-            his[0].close(Close.REPLACED, "replaced")
-        if not isinstance(session, Poll):
-            self.seats.take(session)
+        if self.limited and not isinstance(stream, Poll):
+            self.seats.take(stream)
+        elif self.limited:
+            polls = [one for one in self.streams.of(stream.caller.id) if isinstance(one, Poll)]
+            if len(polls) > self.engine.settings.user_sockets:
+                polls[0].close(Close.REPLACED, "replaced")
 
     def listen(self, session: Session, channel: str) -> None:
         """Add a channel to a live session; a closed one hears nothing."""

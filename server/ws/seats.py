@@ -1,7 +1,7 @@
 """A gateway's sockets and streams as they are counted over all gateways (engine/sockets.py).
 
-Beside the connection, never before it: a client that connects waits for nothing, and costs Redis one call. While Redis
-is away the gateway's own count holds alone; what could not be told is told with the next touch.
+Beside the connection, never before it: a client that connects waits for nothing, and costs Redis one call. Redis alone
+says who goes (two judges sent away two); what it could not be told is told with the next touch.
 """
 
 from __future__ import annotations

@@ -38,7 +38,6 @@ class Session(Outbox):
         "_running",
         "channels",
         "credentials",
-        "number",
         "principal",
         "restraint",
         "slot",
@@ -56,8 +55,6 @@ class Session(Outbox):
         self.principal: Principal | None = None
         self.channels: tuple[str, ...] = ()
         self.slot = -1
-        self.number = 0
-        """In the order in which sessions of this gateway joined: the lower, the older."""
         self.restraint: Restraint | None = None
         """Made at the first request too many: most sessions never need it."""
         self._patience: Patience | None = None

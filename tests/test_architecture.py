@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 OURS = sorted(p for room in ("engine", "server", "bench") for p in (ROOT / room).rglob("*.py"))
-FILE_CAP, TEST_CAP, FUNCTION_CAP = 350, 400, 60
+FILE_CAP, TEST_CAP, FUNCTION_CAP = 450, 500, 60
 
 
 def functions(path: Path) -> list[tuple[str, int]]:
@@ -24,14 +24,14 @@ def functions(path: Path) -> list[tuple[str, int]]:
 
 @pytest.mark.parametrize("path", OURS, ids=lambda p: str(p.relative_to(ROOT)))
 def test_files_and_functions_are_short(path: Path) -> None:
-    """No file over 350 lines, no function over 60."""
+    """No file over 450 lines, no function over 60."""
     assert path.read_text().count("\n") <= FILE_CAP
     assert [f for f in functions(path) if f[1] > FUNCTION_CAP] == []
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
 def test_test_files_are_short(path: Path) -> None:
-    """No test file over 400 lines."""
+    """No test file over 500 lines."""
     assert path.read_text().count("\n") <= TEST_CAP
 
 

@@ -78,6 +78,8 @@ class Live:
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._tracks: dict[str, Track] = {}
+        self.listening = False
+        """Whether Redis has confirmed the subscription of every zone: a fix published before that is lost."""
         zones = (Zone(zone) for zone in gateway.engine.settings.zones)
         self._zones = {keys.live(zone).encode(): zone for zone in zones}
 
@@ -96,6 +98,7 @@ class Live:
             except Exception:  # the task's boundary
                 log.exception("live_failed")
             finally:
+                self.listening = False
                 with contextlib.suppress(OSError, redis.RedisError):
                     async with asyncio.timeout(1.0):
                         await client.aclose()
@@ -124,6 +127,7 @@ class Live:
                 elif message["type"] == "subscribe":
                     self._gateway.counters.live_gaps += message["channel"] in confirmed
                     confirmed.add(message["channel"])
+                    self.listening = len(confirmed) == len(self._zones)
 
     def hear(self, zone: Zone, data: bytes) -> None:
         """Take one published fix."""

@@ -1,0 +1,69 @@
+"""What CI does with tests that fail: it runs at most three of them once more, and names them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SUITE = """
+from pathlib import Path
+def test_passes_the_second_time():
+    seen = Path("seen")
+    first = not seen.exists()
+    seen.touch()
+    assert not first
+def test_never_passes():
+    assert False
+"""
+FLAKY, BROKEN = "test_it.py::test_passes_the_second_time", "test_it.py::test_never_passes"
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A folder with a virtual environment and a suite of two tests; the first has just failed for the first time."""
+    (tmp_path / ".venv").symlink_to(Path(sys.prefix))
+    (tmp_path / "test_it.py").write_text(SUITE)
+    (tmp_path / "seen").touch()
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    return tmp_path
+
+
+def retry(checkout: Path, *failed: str) -> tuple[int, str, str]:
+    """Run the retry after these tests failed: its exit code, its output, the names it noted."""
+    record = checkout / ".pytest_cache" / "v" / "cache"
+    record.mkdir(parents=True, exist_ok=True)
+    (record / "lastfailed").write_text(json.dumps(dict.fromkeys(failed, True)))
+    command = [sys.executable, str(ROOT / ".ci" / "retry.py"), "notes"]
+    ended = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False)
+    notes = checkout / "notes"
+    return ended.returncode, ended.stdout, notes.read_text() if notes.exists() else ""
+
+
+def test_a_run_that_failed_without_a_name_is_red(checkout: Path) -> None:
+    """A crash or a time-out names no test, so nothing can make it green."""
+    assert retry(checkout)[0] == 1
+
+
+def test_more_than_three_failed_tests_are_red(checkout: Path) -> None:
+    """None of them is tried again, whether they failed in one step of CI or in two."""
+    code, said, _ = retry(checkout, *(f"{FLAKY}[{n}]" for n in range(4)))
+    assert code == 1 and "ONCE MORE" not in said
+    (checkout / "notes").write_text("one\ntwo\nthree\n")
+    assert retry(checkout, FLAKY)[0] == 1
+
+
+def test_a_test_that_fails_twice_is_red_and_one_that_passes_is_named(checkout: Path) -> None:
+    """Each runs by itself; both names are noted, and the second failure decides."""
+    code, said, notes = retry(checkout, FLAKY, BROKEN)
+    assert code == 1 and "Failed twice:\n  " + BROKEN in said and FLAKY in notes and BROKEN in notes
+
+
+def test_a_test_that_passes_the_second_time_is_green_and_named(checkout: Path) -> None:
+    """CI goes on, and its last lines name the test."""
+    code, _, notes = retry(checkout, FLAKY)
+    assert (code, notes) == (0, FLAKY + "\n")

@@ -24,7 +24,8 @@ def failed() -> list[str]:
 def passes_alone(test: str) -> bool:
     """Whether ``test`` passes in a pytest process of its own."""
     print(f"\nONCE MORE, by itself: {test}", flush=True)
-    return subprocess.run([".venv/bin/python", "-m", "pytest", "-q", "-p", "no:cacheprovider", test]).returncode == 0
+    command = [".venv/bin/python", "-m", "pytest", "-q", "-p", "no:cacheprovider", test]
+    return subprocess.run(command, check=False).returncode == 0
 
 
 def main(notes: Path) -> int:

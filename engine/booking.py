@@ -37,7 +37,8 @@ PAST_MS = 60_000
 
 
 class Booking(msgspec.Struct, frozen=True, kw_only=True):
-    """What is booked: degrees, WGS 84; ``amount`` in minor units, the service's where none is given;
+    """What is booked: degrees, WGS 84; ``amount`` in minor units of ``currency``. Without an amount both are the
+    service's: a currency alone does not relabel the catalogue's price.
     ``scheduled_for`` in ms since the Unix epoch. ``technician`` is who is to do it, where the blueprint lets a booking
     say so, else who is asked first.
     """
@@ -190,7 +191,7 @@ def _documents(
         "lon": booking.lon,
         "address": booking.address,
         "postal_code": booking.postal_code,
-        "currency": booking.currency or service.currency,
+        "currency": (booking.amount is not None and booking.currency) or service.currency,
         "pricing": service.pricing,
         "notes": booking.notes,
         "scheduled_for": None if booking.scheduled_for is None else iso(booking.scheduled_for),

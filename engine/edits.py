@@ -107,9 +107,9 @@ async def _answer(engine: Engine, ask: Ask, draft: Draft, done: Done) -> Outcome
 
 
 async def _drafted(engine: Engine, ask: Ask, change: dict[str, Any]) -> Draft:
-    fields = ("bp", "status", "version", "amount", "full", "price_locked")
+    fields = ("bp", "status", "version", "amount", "full", "price_locked", "paid")
     found = await engine.store.run("HMGET", keys.job(ask.zone, ask.job), *fields)
-    bp, status, version, amount, full, locked = (part or b"" for part in found)
+    bp, status, version, amount, full, locked, paid = (part or b"" for part in found)
     if not bp:
         raise NotFound("No such job")
     blueprint, members = engine.blueprints.of(bp.decode()), documents.members(full)
@@ -126,8 +126,11 @@ async def _drafted(engine: Engine, ask: Ask, change: dict[str, Any]) -> Draft:
         if done is None or not done.seq:
             raise
         judged = changed
-    state = status.decode()
-    after = {**before, **wanted}
+    state, after = status.decode(), {**before, **wanted}
+    fixed = {"locked": locked == b"1", "paid": paid not in (b"", b"0")}
+    denied = editing.denied(blueprint, state, judged, **fixed)
+    if not denied and "currency" in changed and "amount" not in change:
+        raise Invalid(errors=[FieldError("/currency", "Give the amount in it too")])
     return Draft(
         blueprint,
         state,
@@ -135,8 +138,8 @@ async def _drafted(engine: Engine, ask: Ask, change: dict[str, Any]) -> Draft:
         after,
         after.pop("amount"),
         changed,
-        editing.refused(blueprint, state, judged, locked=locked == b"1"),
-        editing.denied(blueprint, state, judged, locked=locked == b"1"),
+        editing.refused(blueprint, state, judged, **fixed),
+        denied,
     )
 
 

@@ -127,7 +127,7 @@ def _leaf(value: Any, kind: Any, at: str, strict: bool) -> list[FieldError]:
         msgspec.convert(value, kind, strict=strict)
     except msgspec.ValidationError as error:
         told = _first(error, at)
-        words = _words(kind) if "regex" in told[1] else None
+        words = _words(kind) if "regex" in told[1] or "enum" in told[1] else None
         return [FieldError(told[0], f"Expected {words}") if words else told]
     return []
 
@@ -160,7 +160,9 @@ def _shape(kind: Any) -> tuple[type[msgspec.Struct] | None, bool]:
 
 
 def _words(kind: Any) -> str | None:
-    """What a text with a pattern should be, in words: a regular expression helps nobody to fill in a form."""
+    """What a text with a pattern or of a list should be, in words: a regular expression helps nobody to fill in a
+    form.
+    """
     if isinstance(kind, msgspec.Meta):
         return kind.description
     return next((found for part in reversed(get_args(kind)) if (found := _words(part))), None)

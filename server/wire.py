@@ -13,6 +13,7 @@ from msgspec import UNSET, Meta, UnsetType, field
 from msgspec.json import encode
 from msgspec.structs import asdict
 
+from engine import money
 from engine.errors import FieldError
 from engine.types import Phase, Role
 from server.decode import Body
@@ -25,7 +26,7 @@ Lat = Annotated[float, Meta(ge=-90, le=90, description="degrees, WGS 84")]
 Lon = Annotated[float, Meta(ge=-180, le=180, description="degrees, WGS 84")]
 Moment = Annotated[datetime, Meta(tz=True)]
 Amount = Annotated[int, Meta(ge=0, le=10**12, description="integer minor units")]
-Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3}$(?!\n)", description="an ISO 4217 code in capitals")]
+Currency = Annotated[money.Currency, Meta(description="an ISO 4217 code in capitals")]
 Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$(?!\n)", description="an id: letters, digits, _ and -")]
 ZoneName = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,31}$(?!\n)", description="a zone: lower case, digits and -")]
 Name = Annotated[str, Meta(max_length=200, pattern=_LINE, description="one line of text, at most 200")]

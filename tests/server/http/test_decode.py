@@ -65,6 +65,7 @@ def test_what_is_no_object_is_refused_at_the_root(value: object) -> None:
         ("amount", "12"),
         ("amount", True),
         ("currency", "eur"),
+        ("currency", "ZZZ"),
         ("address", "   "),
         ("address", "a\x00b"),
         ("address", "a\nb"),
@@ -93,7 +94,8 @@ def test_metadata_has_a_floor() -> None:
 
 def test_a_pattern_is_told_in_words() -> None:
     """Nobody is shown a regular expression."""
-    assert wrong(wire.NewJob, {**JOB, "currency": "euro"})["/currency"] == "Expected an ISO 4217 code in capitals"
+    for currency in ("euro", "ZZZ"):
+        assert wrong(wire.NewJob, {**JOB, "currency": currency})["/currency"] == "Expected an ISO 4217 code in capitals"
 
 
 def test_lat_and_lon_go_together() -> None:

@@ -42,6 +42,7 @@ def refused(answer: Any) -> tuple[int, str, set[str]]:
         ({"service": None}, {"/service"}),
         ({"amount": -1}, {"/amount"}),
         ({"currency": "eur"}, {"/currency"}),
+        ({"currency": "ZZZ", "amount": 1}, {"/currency"}),
         ({"status": "paid"}, {"/status"}),
         ({"metadata": {"n": 2**60}}, {"/metadata"}),
         ({"scheduled_for": "tomorrow"}, {"/scheduled_for"}),
@@ -95,6 +96,16 @@ async def test_by_state(customer: Client, at_work: Client, book: Book) -> None:
     assert refused(await patch(customer, taken, notes="x")) == (409, "not_editable", {"/notes"})
     assert refused(await patch(customer, taken, notes="x", amount=1))[1] == "not_editable"
     assert await market.read(customer, taken) == before
+
+
+async def test_a_currency_alone_relabels_no_price(customer: Client, book: Book) -> None:
+    """In a booking the service's own holds; in an edit the amount has to come with it."""
+    job = await book(customer, blueprint="marketplace", amount=None, currency="USD")
+    assert job["currency"] == "EUR"
+    assert pointers(await patch(customer, job["id"], currency="USD")) == {"/currency"}
+    assert (await patch(customer, job["id"], currency="EUR")).status_code == 200
+    told = (await patch(customer, job["id"], currency="USD", amount=700)).json()["job"]
+    assert (told["amount"], told["currency"]) == (700, "USD")
 
 
 async def test_without_a_lock_a_price_is_a_field_like_others(customer: Client, book: Book) -> None:

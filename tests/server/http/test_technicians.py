@@ -21,7 +21,14 @@ SERVICE = {"name": "Gutters", "category": "roof", "base_amount": 100, "currency"
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("base_amount", -1), ("base_amount", 1.5), ("currency", "euro"), ("pricing", "free"), ("duration_min", 0)],
+    [
+        ("base_amount", -1),
+        ("base_amount", 1.5),
+        ("currency", "euro"),
+        ("currency", "ZZZ"),
+        ("pricing", "free"),
+        ("duration_min", 0),
+    ],
 )
 async def test_a_bad_service_is_refused(field: str, value: object, admin: Client) -> None:
     """Amounts are whole and not negative, currencies have three letters, prices are flat or hourly."""

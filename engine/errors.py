@@ -251,6 +251,7 @@ class StaleCode(Exception):
 
 
 UNAVAILABLE_REPLIES = (
+    "ASK",
     "LOADING",
     "BUSY",
     "OOM",
@@ -258,6 +259,8 @@ UNAVAILABLE_REPLIES = (
     "MASTERDOWN",
     "CLUSTERDOWN",
     "MISCONF",
+    "MOVED",
+    "NOREPLICAS",
     "TRYAGAIN",
     "NOPERM",
     "NOAUTH",

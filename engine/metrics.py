@@ -55,13 +55,15 @@ class Metrics:
     """The registry of one engine and the counters that more than one room uses.
 
     ``commands``: by name and outcome (``ok`` or the code of the refusal). ``pushes``: push messages by kind
-    (offer, notification) and outcome (sent, failed, refused, late, dropped).
+    (offer, notification) and outcome (sent, failed, refused, late, dropped). ``refused``: events that the database
+    did not take, by zone.
     """
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.commands = self.counter("commands", "Commands done", "command", "outcome")
         self.pushes = self.counter("pushes", "Push messages", "kind", "outcome")
+        self.refused = self.counter("archive_refused", "Events that the database did not take", "zone")
 
     def counter(self, name: str, text: str, *labels: str) -> Counter:
         """A new counter ``callout_<name>_total``. A name can be taken once (ValueError)."""

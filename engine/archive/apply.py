@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import Table, bindparam, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.archive.database import Archive
@@ -23,6 +24,7 @@ from engine.archive.schema import (
     epochs,
     event_channels,
     events,
+    events_refused,
     job_references,
     jobs,
     notifications,
@@ -31,6 +33,9 @@ from engine.archive.schema import (
     positions,
 )
 from engine.types import Epoch, Zone
+
+REFUSALS = (DataError, IntegrityError, OverflowError, UnicodeError)
+"""What says that the database, or its driver, does not take a value: repeated, it is refused again."""
 
 
 class Superseded(Exception):
@@ -52,8 +57,8 @@ async def apply(
 ) -> None:
     """Take ``batch`` in, which begins right after ``before`` and ends at ``after``; all or nothing.
 
-    ``lives`` are the epochs with their first seqs as Redis has them. Raises Superseded, AnotherLife, and what
-    ``Archive.writing`` raises.
+    ``lives`` are the epochs with their first seqs as Redis has them. Raises Superseded, AnotherLife, what
+    ``Archive.writing`` raises, and one of ``REFUSALS`` where the database does not take a row.
     """
     async with archive.writing() as conn:
         upsert = _upsert(archive)
@@ -68,6 +73,7 @@ async def apply(
         await _deal(conn, upsert, bids, batch.bids)
         await _deal(conn, upsert, payments, batch.payments)
         await _add(conn, notifications, batch.notifications, upsert)
+        await _add(conn, events_refused, batch.refused)
 
 
 async def cooled(archive: Archive, told: Sequence[str]) -> None:

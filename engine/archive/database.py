@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import structlog
+from asyncpg.exceptions import DataError as InvalidInput
 from asyncpg.exceptions import InterfaceError, PostgresError
 from sqlalchemy import event, text
 from sqlalchemy.engine import URL, make_url
@@ -38,6 +39,9 @@ POOL = 8
 _BEGIN = "callout_begin"
 _ONE_STATE: dict[str, Any] = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
 _BUGS = (IntegrityError, ProgrammingError, DataError)
+_REFUSED_CLASSES = ("22", "54")
+"""SQLSTATE classes of values that PostgreSQL does not take: data exceptions, and limits of a row or an index."""
+_NO_WRITES = ("disk is full", "No space left", "could not extend file", "readonly database", "read-only transaction")
 _AWAY = (OSError, TimeoutError, PoolExhausted, PostgresError, InterfaceError)
 
 log = structlog.get_logger(__name__)
@@ -194,17 +198,35 @@ async def _commit(conn: AsyncConnection) -> None:
     try:
         await conn.commit()
     except (*_AWAY, DBAPIError) as error:
-        if isinstance(error, IntegrityError):
+        if isinstance(error, (IntegrityError, DataError)):
             raise
         raise Indeterminate("The database did not answer the commit") from error
 
 
 @contextlib.contextmanager
 def _told_plainly() -> Iterator[None]:
+    """Sort what a driver raises: a bug stays what it is, a value that the database does not take is a DataError on
+    either database, and what is left means that the database cannot be used now.
+    """
     try:
         yield
     except _BUGS:
         raise
     except (*_AWAY, DBAPIError) as error:
-        cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
-        raise Unavailable(f"The database is away: {cause or type(cause).__name__}") from error
+        if isinstance(error, DBAPIError) and _refuses_value(error):
+            raise DataError(error.statement, error.params, error.orig or error) from error
+        raise Unavailable(_why(error)) from error
+
+
+def _refuses_value(error: DBAPIError) -> bool:
+    """Whether PostgreSQL, or its driver before it asked, refused a value: SQLAlchemy has no class of its own for it."""
+    state = str(getattr(error.orig, "sqlstate", None) or "")
+    return state.startswith(_REFUSED_CLASSES) or isinstance(getattr(error.orig, "__cause__", None), InvalidInput)
+
+
+def _why(error: Exception) -> str:
+    cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
+    text = str(cause) or type(cause).__name__
+    if any(words in text for words in _NO_WRITES):
+        return f"The database refuses writes: {text}"
+    return f"The database is away: {text}"

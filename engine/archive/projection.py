@@ -36,6 +36,7 @@ class Batch:
     bids: dict[str, Row] = field(default_factory=dict)
     payments: dict[tuple[str, str], Row] = field(default_factory=dict)
     notifications: list[Row] = field(default_factory=list)
+    refused: list[Row] = field(default_factory=list)
 
     @property
     def finished(self) -> list[str]:
@@ -285,8 +286,9 @@ def _take_payment(batch: Batch, event: Event, data: _Data, job: str) -> None:
 
 def _take_notification(batch: Batch, event: Event) -> None:
     told = _notification.decode(event.data)
+    texts = {"title": told.title.replace("\0", ""), "body": told.body.replace("\0", "")}  # PostgreSQL takes no NUL
     batch.notifications += [
-        {**msgspec.structs.asdict(told), "user": channel.removeprefix("user:"), "at": event.at}
+        {**msgspec.structs.asdict(told), **texts, "user": channel.removeprefix("user:"), "at": event.at}
         for channel in event.to
         if channel.startswith("user:")
     ]

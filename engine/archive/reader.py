@@ -17,6 +17,7 @@ from engine.archive.paging import decode_cursor, encode_cursor
 from engine.archive.schema import checkpoints, event_channels, positions
 from engine.archive.schema import epochs as epoch_rows
 from engine.archive.schema import events as event_rows
+from engine.archive.schema import events_refused as refused_rows
 from engine.archive.schema import job_references as references
 from engine.archive.schema import jobs as job_rows
 from engine.events import Event, iso
@@ -91,11 +92,22 @@ async def epochs(archive: Archive, zone: Zone) -> dict[Epoch, int]:
 
 
 async def first_seq(archive: Archive, zone: Zone) -> int | None:
-    """The lowest seq that is here: how far back a replay reaches."""
+    """How far back a replay reaches: the lowest seq that is here, or the one after the last event that could not be
+    kept.
+    """
+    lost = (refused_rows.c.zone == zone) & refused_rows.c.kept.is_(False)
     async with archive.reading() as conn:
-        query = select(func.min(event_rows.c.seq)).where(event_rows.c.zone == zone)
-        first: int | None = (await conn.execute(query)).scalar()
+        hole: int | None = (await conn.execute(select(func.max(refused_rows.c.seq)).where(lost))).scalar()
+        here = (event_rows.c.zone == zone) & (event_rows.c.seq > (hole or 0))
+        first: int | None = (await conn.execute(select(func.min(event_rows.c.seq)).where(here))).scalar()
     return first
+
+
+async def refused(archive: Archive, zone: Zone) -> int:
+    """How many events of the zone were set aside because the database did not take them."""
+    async with archive.reading() as conn:
+        query = select(func.count()).select_from(refused_rows).where(refused_rows.c.zone == zone)
+        return (await conn.execute(query)).scalar() or 0
 
 
 # Events

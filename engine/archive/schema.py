@@ -195,6 +195,19 @@ event_channels = Table(
     sqlite_with_rowid=False,
 )
 
+events_refused = Table(
+    "events_refused",
+    metadata,
+    Column("zone", Text, primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("entry", LargeBinary, nullable=False),
+    Column("error", Text, nullable=False),
+    Column("kept", Boolean, nullable=False),
+    Column("refused_at", BigInteger, nullable=False),
+)
+"""Events of which the database did not take everything. ``entry`` is the log's entry as JSON. ``kept``: the event
+stands in ``events`` all the same, and only what follows from it is missing."""
+
 jobs = Table(
     "jobs",
     metadata,

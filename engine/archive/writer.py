@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 import uuid
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,8 +18,9 @@ import redis.asyncio as redis
 import structlog
 
 from engine import log as zone_log
-from engine.archive import apply, projection, reader
+from engine.archive import apply, reader
 from engine.archive.reader import Checkpoint, Position
+from engine.archive.refusing import Taking
 from engine.errors import CalloutError
 from engine.events import Event
 from engine.loops import going_on
@@ -36,6 +37,9 @@ GATHER_S = 0.05
 """Between batches that are not full: one commit for the events of a moment instead of one for each."""
 TRIM_EVERY_S = 5.0
 SNAPSHOT_EVERY_S = 30.0
+SNAPSHOT_PAGE = 500
+SNAPSHOT_AT_ONCE = 16
+SNAPSHOT_PAUSE_S = 0.005
 LEASE_MS = 10_000
 LEASE_EVERY_S = 3.0
 RETRY_S = 0.5
@@ -66,6 +70,7 @@ class _Zone:
     lease_due: float = 0.0
     trim_due: float = 0.0
     snapshot_due: float = 0.0
+    snapshot: asyncio.Task[None] | None = None
     retry_due: float = 0.0
     retry_s: float = RETRY_S
 
@@ -134,6 +139,10 @@ class Archiver:
 
     async def close(self) -> None:
         """Close the connection that reads the log, and give the leases back so that another need not wait."""
+        snapshots = [z.snapshot for z in self._zones if z.snapshot]
+        for task in snapshots:
+            task.cancel()
+        await asyncio.gather(*snapshots, return_exceptions=True)
         await self._reader.aclose()
         try:
             for z in self._zones:
@@ -205,7 +214,8 @@ class Archiver:
             return False
         if not z.begun:
             z.at = await reader.checkpoint(self._engine.archive, z.zone)
-            await self._tell(z, await apply.still_hot(self._engine.archive, z.zone, BATCH))
+            await self._tell(z, [])
+            await self._tell_again(z)
             z.begun = True
         return True
 
@@ -223,13 +233,21 @@ class Archiver:
             if event.seq != expected:
                 raise Broken(f"the log goes on with {event.seq} where {expected} should follow")
         lives = await zone_log.epochs(self._engine, z.zone)
-        after = Checkpoint(_life_of(events[-1].seq, lives), events[-1].seq)
-        batch = projection.fold(events)
-        applied = apply.apply(self._engine.archive, z.zone, batch, before=z.at, after=after, lives=lives)
-        await _whole(applied)
-        z.at = after
-        await self._tell(z, batch.finished)
+        taking = Taking(self._engine.archive, z.zone, lives, self._alarm)
+        await _whole(taking.take(events, z.at, lambda seq: _life_of(seq, lives)))
+        z.at = Checkpoint(_life_of(events[-1].seq, lives), events[-1].seq)
+        await self._tell(z, taking.finished)
         return True
+
+    def _alarm(self, zone: Zone) -> None:
+        self._engine.metrics.refused.labels(zone).inc()
+
+    async def _tell_again(self, z: _Zone) -> None:
+        """Tell Redis of all jobs of which it was perhaps not told, a page at a time."""
+        while page := await apply.still_hot(self._engine.archive, z.zone, BATCH):
+            await self._tell(z, page)
+            told, z.told = z.told, []
+            await _whole(apply.cooled(self._engine.archive, told))
 
     async def _tell(self, z: _Zone, finished: list[str]) -> None:
         """Let Redis know how far the archive is, and which jobs it has for good."""
@@ -251,10 +269,21 @@ class Archiver:
         if z.trim_due <= _now() or self._strict:
             z.trim_due = _now() + TRIM_EVERY_S
             await trim(self._engine, z.zone, z.seq)
-        if z.snapshot_due <= _now() or self._strict:
-            z.snapshot_due = _now() + SNAPSHOT_EVERY_S
+        if self._strict:
             await snapshot(self._engine, z.zone)
+        elif z.snapshot_due <= _now() and (z.snapshot is None or z.snapshot.done()):
+            z.snapshot_due = _now() + SNAPSHOT_EVERY_S
+            z.snapshot = asyncio.create_task(self._snapshot(z.zone), name=f"snapshot:{z.zone}")
         return True
+
+    async def _snapshot(self, zone: Zone) -> None:
+        """Beside the archiving, which neither waits for it nor fails with it."""
+        try:
+            await snapshot(self._engine, zone)
+        except (CalloutError, redis.RedisError, OSError) as error:
+            log.warning("snapshot_failed", zone=zone, error=str(error), retry_s=SNAPSHOT_EVERY_S)
+        except Exception:  # a task boundary
+            log.exception("snapshot_failed", zone=zone)
 
 
 async def trim(engine: Engine, zone: Zone, archived: int) -> int:
@@ -282,19 +311,29 @@ async def _beyond_bytes(engine: Engine, zone: Zone) -> int:
 
 
 async def snapshot(engine: Engine, zone: Zone) -> int:
-    """Keep where every technician of the zone who shows signs of life is; returns how many."""
-    seen = await engine.store.run("ZRANGE", keys.seen(zone), 0, -1)
+    """Keep where every technician of the zone who shows signs of life is; returns how many.
+
+    In pages, and with few commands on the packed line at once: claims share that line and come first. Between two
+    pages somebody may change places in ``seen`` and be left out: the next snapshot has them.
+    """
+    kept = first = 0
+    while seen := await engine.store.run("ZRANGE", keys.seen(zone), first, first + SNAPSHOT_PAGE - 1):
+        last = [found async for found in _fixes(engine, zone, seen)]
+        if last:
+            await _whole(apply.keep_positions(engine.archive, zone, last))
+        kept, first = kept + len(last), first + SNAPSHOT_PAGE
+        await asyncio.sleep(SNAPSHOT_PAUSE_S)
+    return kept
+
+
+async def _fixes(engine: Engine, zone: Zone, seen: list[bytes]) -> AsyncIterator[Position]:
     alive = [TechnicianId(UserId(name.decode())) for name in seen]
-    asked = (engine.store.run("HMGET", keys.technician(zone, t), "lat", "lon", "fix_at") for t in alive)
-    fixes = await asyncio.gather(*asked)
-    last = [
-        Position(t, float(lat), float(lon), int(float(at)))
-        for t, (lat, lon, at) in zip(alive, fixes, strict=True)
-        if lat and lon and at
-    ]
-    if last:
-        await _whole(apply.keep_positions(engine.archive, zone, last))
-    return len(last)
+    for start in range(0, len(alive), SNAPSHOT_AT_ONCE):
+        some = alive[start : start + SNAPSHOT_AT_ONCE]
+        asked = (engine.store.run("HMGET", keys.technician(zone, t), "lat", "lon", "fix_at") for t in some)
+        for technician, (lat, lon, at) in zip(some, await asyncio.gather(*asked), strict=True):
+            if lat and lon and at:
+                yield Position(technician, float(lat), float(lon), int(float(at)))
 
 
 def _life_of(seq: int, lives: dict[Epoch, int]) -> Epoch:

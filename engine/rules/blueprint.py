@@ -92,8 +92,8 @@ class Blueprints:
             Told(
                 users[who]["id"],
                 kind,
-                notice.title.format_map(words),
-                notice.body.format_map(words),
+                notice.title.format_map(words).replace("\0", ""),
+                notice.body.format_map(words).replace("\0", ""),
                 job["id"],
             )
             for who, notice in rule.notify.items()

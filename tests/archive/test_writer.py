@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from sqlalchemy import Table, func, select
+from sqlalchemy import Table, func, insert, select
 
 from engine import jobs, log
 from engine.archive import apply, reader, writer
@@ -22,8 +22,8 @@ from engine.archive.schema import jobs as job_rows
 from engine.errors import Indeterminate, Unavailable
 from engine.jobs import Step
 from engine.runtime import Engine
-from engine.store import keys
-from engine.types import DEFAULT_ZONE, Epoch, JobId, Principal
+from engine.store import keys, pipeline
+from engine.types import DEFAULT_ZONE, Epoch, JobId, Principal, TechnicianId, UserId
 from tests import people
 from tests.archive.conftest import Away
 from tests.wait import wait_until
@@ -358,6 +358,66 @@ async def test_last_positions_are_kept(engine: Engine) -> None:
     assert await writer.snapshot(engine, ZONE) == 1
     (found,) = await reader.last_positions(engine.archive, ZONE)
     assert (found.technician, found.lat, found.lon) == ("t1", people.HERE.lat, people.HERE.lon)
+
+
+async def test_a_crowd_is_snapshotted_in_pages_that_hold_nobody_up(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More technicians than the packed line lets wait are kept, and a command in between waits for few of them."""
+    monkeypatch.setattr(pipeline, "QUEUE", 600)
+    monkeypatch.setattr(writer, "SNAPSHOT_PAUSE_S", 0.0)
+    async with engine.store.redis.pipeline(transaction=False) as pipe:
+        for number in range(1_300):
+            pipe.zadd(keys.seen(ZONE), {f"t{number}": number})
+            fix: dict[Any, Any] = {"lat": 1.0, "lon": 2.0, "fix_at": 3}
+            pipe.hset(keys.technician(ZONE, TechnicianId(UserId(f"t{number}"))), mapping=fix)
+        await pipe.execute()
+    waiting: list[int] = []
+
+    async def look() -> None:
+        while True:
+            waiting.append(len(engine.store.packed._waiting))
+            await asyncio.sleep(0)
+
+    looking = asyncio.create_task(look())
+    assert await writer.snapshot(engine, ZONE) == 1_300
+    looking.cancel()
+    assert max(waiting) <= writer.SNAPSHOT_AT_ONCE
+    assert len(await reader.last_positions(engine.archive, ZONE)) == 1_300
+
+
+async def test_a_snapshot_that_fails_does_not_stop_the_archive(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Positions are told of in the log as failed, and archiving goes on without a doubt."""
+
+    async def fail(*_: Any) -> int:
+        raise Unavailable("too much is waiting")
+
+    monkeypatch.setattr(writer, "snapshot", fail)
+    archiver = writer.Archiver(engine)
+    for _ in range(3):
+        await append(engine, 2)
+        assert await archiver.step(1) == 2
+    await archiver.close()
+    assert await archived(engine) == 6
+
+
+async def test_all_that_redis_was_not_told_of_is_told_at_a_begin(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many finished jobs an archiver left untold when it died, the next one tells of each."""
+    monkeypatch.setattr(writer, "BATCH", 2)
+    row: dict[str, Any] = {"zone": ZONE, "blueprint": "x", "status": "done", "phase": "done", "version": 1}
+    row |= {"customer": "c", "service": "s", "created_at": 0, "updated_at": 0, "hot": True, "doc": "{}"}
+    async with engine.archive.writing() as conn:
+        await conn.execute(insert(job_rows), [row | {"id": f"job_main_{number}"} for number in range(7)])
+    for number in range(7):
+        await engine.store.redis.hset(
+            keys.job(ZONE, JobId(f"job_main_{number}")), mapping={"phase": "done", "customer": "c"}
+        )
+    await writer.run_once(engine)
+    for number in range(7):
+        assert await engine.store.redis.ttl(keys.job(ZONE, JobId(f"job_main_{number}"))) > 0
+    assert await apply.still_hot(engine.archive, ZONE, 10) == []
 
 
 async def test_the_lag_is_shown(engine: Engine, away: Away) -> None:

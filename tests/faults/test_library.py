@@ -10,10 +10,10 @@ import pytest
 from redis.asyncio import Redis
 
 from engine import board, jobs
-from engine.errors import Unavailable
+from engine.errors import UNAVAILABLE_REPLIES, Unavailable
 from engine.runtime import Engine, open_engine
 from engine.settings import Settings
-from engine.store import scripts
+from engine.store import pipeline, scripts
 from tests import people
 from tests.engine import log_of
 
@@ -56,6 +56,31 @@ async def test_two_releases_work_side_by_side_and_the_old_one_leaves_nothing(
     async with open_engine(settings) as other:
         assert await _libraries(engine) == {other.store.scripts.name}
     assert len(await log_of.events(engine, "job.created")) == 40
+
+
+@pytest.mark.parametrize("word", sorted(UNAVAILABLE_REPLIES))
+def test_an_error_that_promises_that_nothing_was_done_is_unavailable(word: str) -> None:
+    """Whatever Redis says of its own condition or of where a slot lies is 503, never a bug of ours."""
+    assert isinstance(pipeline._error(f"{word} 3999 127.0.0.1:6381"), Unavailable)
+
+
+async def test_too_few_replicas_are_unavailable_and_leave_no_trace(engine: Engine) -> None:
+    """With `min-replicas-to-write` and no replica each command says 503; with one the same command acts."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    one = await people.technician(engine, "t1", serves)
+    job = await people.offered(engine, carla, serves)
+    before = await log_of.events(engine)
+    redis: Redis = engine.store.redis
+    await redis.config_set("min-replicas-to-write", "1")
+    try:
+        with pytest.raises(Unavailable, match="NOREPLICAS"):
+            await jobs.claim(engine, one, job)
+        with pytest.raises(Unavailable, match="NOREPLICAS"):
+            await people.job(engine, carla, serves)
+    finally:
+        await redis.config_set("min-replicas-to-write", "0")
+    assert await log_of.events(engine) == before
+    assert (await jobs.claim(engine, one, job)).message == "Job accepted"
 
 
 async def test_a_full_memory_refuses_before_anything_is_done_and_what_is_there_can_be_read(engine: Engine) -> None:

@@ -297,7 +297,7 @@ async def _enforce(engine: Engine, user: UserId, *, actor: str = "engine") -> No
     if row["active"]:
         await technicians.put_account(engine, record, actor=actor)
     else:
-        await technicians.drop_account(engine, record, reason=row["reason"] or "suspended", actor=actor)
+        await technicians.drop_account(engine, record, reason="access revoked", actor=actor)
     await roster.publish(engine, user)
     if row["reassign"] is not None:  # he can take no other by now
         await handover.hand_over(engine, TechnicianId(user), handover.orderer(row["reassign"]))

@@ -22,6 +22,8 @@ from websockets.protocol import Protocol, Side, State
 from websockets.speedups import apply_mask
 
 MESSAGE_BYTES = 65_536
+REASON_BYTES = 123
+"""What a close frame has room for beside its code (RFC 6455 §5.5: a control frame's payload is at most 125 bytes)."""
 CLOSE_WAIT_S = 5.0
 """For the peer's half of the closing handshake; then the transport is cut, sent or not."""
 
@@ -261,10 +263,14 @@ class Connection(asyncio.Protocol):
         self._closing = self._lost = True
         rules = self._judge()
         if rules.state is State.OPEN:
-            rules.send_close(code, reason)
+            rules.send_close(code, fitting(reason))
             self.transport.write(b"".join(rules.data_to_send()))
         self._set_reading()
         self._cut_later(CLOSE_WAIT_S)
+
+    def cut(self) -> None:
+        """End without a close frame, where closing failed. The receiver is told as of any loss."""
+        self.transport.abort()
 
     def shutdown(self) -> None:
         """The server stops (uvicorn's word): close at once, waiting for nobody."""
@@ -326,6 +332,13 @@ class Connection(asyncio.Protocol):
         self._unread = b""
         self._rules = None
         self._receiver = _NOBODY  # it holds us: let go by counting, no session waits for the garbage collector
+
+
+def fitting(reason: str) -> str:
+    """As many whole characters of ``reason`` as a close frame takes. Every close goes through here: a longer reason
+    raises in the frame's encoder, and the socket would stay open.
+    """
+    return reason.encode("utf-8", "replace")[:REASON_BYTES].decode("utf-8", "ignore")
 
 
 def _is_utf8(data: bytes) -> bool:

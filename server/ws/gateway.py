@@ -8,7 +8,6 @@ from secrets import token_hex
 from time import monotonic
 from typing import TYPE_CHECKING
 
-import msgspec
 import structlog
 from starlette.types import Receive, Scope, Send
 
@@ -16,7 +15,7 @@ from engine import sockets
 from engine.clock import now_ms
 from engine.errors import CalloutError, Internal, RateLimited
 from engine.events import Event, iso
-from server.ws import drain, handshake, joining, ops
+from server.ws import drain, handshake, joining, ops, revocation
 from server.ws.counters import Counters
 from server.ws.frames import JsonFrames, MsgpackFrames
 from server.ws.handshake import Turnstile
@@ -26,6 +25,7 @@ from server.ws.protocol import KINDS, Close, Connect, Op, Ping, State
 from server.ws.pulse import Pulse
 from server.ws.relay import Relay
 from server.ws.restraint import Restraint
+from server.ws.revocation import Revocation
 from server.ws.seats import Seats
 from server.ws.session import Session
 from server.ws.sse import Heads, SseFrames
@@ -44,14 +44,6 @@ FINISH_S = 5.0
 TAGS = {kind: tag for tag, kind in KINDS.items()}
 
 log = structlog.get_logger(__name__)
-
-
-class _Revoked(msgspec.Struct):
-    """``family`` names one session (a login), where it alone has ended; else all of the user's."""
-
-    code: int = int(Close.REVOKED)
-    reason: str = "revoked"
-    family: str = ""
 
 
 class Gateway:
@@ -77,6 +69,7 @@ class Gateway:
         self.streams = StreamHub(SseFrames(engine.blueprints, self.heads), self.counters)
         self.pulse = Pulse(self)
         self.seats = Seats(self)
+        self.revocation = Revocation(self)
         hubs = (*self.hubs.values(), self.streams)
         self.relay = Relay(engine, hubs, self.counters, hidden=self._hidden, resync=self._resync, renamed=self._renamed)
         self.live = Live(self)
@@ -100,7 +93,7 @@ class Gateway:
     async def start(self) -> None:
         """Begin to relay; give it ``START_S`` to read the window of the log, until when connections get 503."""
         tasks = (self.relay.run(), self.pulse.run(), self.pulse.touch_forever())
-        work = (*tasks, self.live.run(), self.live.sweep_forever())
+        work = (*tasks, self.live.run(), self.live.sweep_forever(), self.revocation.run())
         self._background = [asyncio.create_task(task) for task in work]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(START_S):
@@ -307,22 +300,8 @@ class Gateway:
         """A ``session.`` event: for gateways, never for clients."""
         if event.type == sockets.REPLACED:
             self.seats.replaced(event)
-        elif event.type == joining.REVOKED:
-            for channel in event.to:
-                user = channel.removeprefix("user:")
-                for session in self.sessions_of(user):
-                    if self.concerns(event, session.caller):
-                        self.revoke(session, event)
-
-    def concerns(self, event: Event, principal: Principal) -> bool:
-        """Whether what was revoked is this access of the user, or all that he has."""
-        family = msgspec.json.decode(event.data, type=_Revoked).family
-        return not family or family == principal.family
-
-    def revoke(self, session: Session, event: Event) -> None:
-        """Close as the event says: access revoked, role changed and to be proved anew, or signed out."""
-        told = msgspec.json.decode(event.data, type=_Revoked)
-        session.close(told.code, told.reason)
+        elif event.type == revocation.REVOKED:
+            self.revocation.hear(event)
 
     def _renamed(self) -> None:
         """An epoch began where the last one ended: everybody's cursor moves to it before anything of it is heard."""

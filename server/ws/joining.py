@@ -17,6 +17,7 @@ from server.http.about import POLL
 from server.ws import channels
 from server.ws.protocol import Close, Connect, State
 from server.ws.resume import MAX_EVENTS, Resume
+from server.ws.revocation import REVOKED
 from server.ws.session import Session
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 TRIES = 2
 """An expired token or a used ticket leaves one more try."""
-REVOKED = "session.revoked"
 
 Resumes = dict[Zone, Resume]
 
@@ -48,7 +48,7 @@ async def join(gateway: Gateway, session: Session, op: Connect) -> None:
     if session.state is not State.JOINING:
         return None
     if (event := revoked_since(gateway, principal, seen)) is not None:
-        return gateway.revoke(session, event)
+        return gateway.revocation.end(session, event)
     replays = {zone: resume.finish(frames) for zone, resume in resumes.items()}
     for resume in resumes.values():
         gateway.counters.resumes[resume.outcome] += 1
@@ -112,7 +112,7 @@ def revoked_since(gateway: Gateway, principal: Principal, seen: dict[Zone, int])
         found = gateway.relay.tails[zone].memory.find(seq, [f"user:{principal.id}"], MAX_EVENTS)
         for segment, place in found:
             event = segment.events[place]
-            if event.type == REVOKED and gateway.concerns(event, principal):
+            if event.type == REVOKED and gateway.revocation.concerns(event, principal):
                 return event
     return None
 

@@ -105,7 +105,7 @@ async def refresh(gateway: Gateway, session: Session, op: protocol.Refresh) -> d
     if fresh.role != session.caller.role:
         session.close(Close.REAUTHENTICATE, "role changed")
     elif (event := joining.revoked_since(gateway, fresh, seen)) is not None:
-        gateway.revoke(session, event)
+        gateway.revocation.end(session, event)
     else:
         gateway.renew(session, fresh)
     return {"expires_in": max(0, int(fresh.expires - time())) if fresh.expires else None}

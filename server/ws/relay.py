@@ -201,13 +201,19 @@ class Relay:
                 tail.tell_waiting()
 
     def _route(self, tail: Tail, event: Event) -> None:
+        """One that fails on its way is not read again: some have got it. Everybody is told to resynchronise."""
         tail.memory.add(event)
         tail.cursor = event.seq
-        if event.type.startswith("session."):
-            self._hidden(event)
-        else:
-            for hub in self._hubs:
-                hub.deliver(event, tail.memory.whole)
+        try:
+            if event.type.startswith("session."):
+                self._hidden(event)
+            else:
+                for hub in self._hubs:
+                    hub.deliver(event, tail.memory.whole)
+        except Exception:
+            logger.exception("event_failed", zone=tail.zone, seq=event.seq, type=event.type)
+            self._counters.resyncs["failed"] += 1
+            self._resync("failed")
 
     # comparing lives
 

@@ -10,6 +10,8 @@ from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING
 
+import structlog
+
 from engine.errors import Invalid, Unauthenticated
 from engine.types import Principal
 from server.ws import protocol
@@ -21,6 +23,8 @@ from server.ws.restraint import Restraint
 if TYPE_CHECKING:
     from server.ws.gateway import Gateway
     from server.ws.hub import Hub
+
+log = structlog.get_logger(__name__)
 
 AT_ONCE = 8
 """Commands of one session that run at the same time; more wait unread, in the client's own socket."""
@@ -159,19 +163,33 @@ class Session(Outbox):
                 self.close(Close.DRAINING, "draining")
 
     def close(self, code: int, reason: str) -> None:
-        """Leave the hub, write what is already said if it can be, then the close frame. Once."""
+        """Leave the hub, write what is already said if it can be, then the close frame. Once.
+
+        Never raises, and always ends the session: callers close many in a row, and one that cannot be told must
+        neither stay itself nor keep the next one open.
+        """
         if self.state is State.CLOSED:
             return
+        try:
+            self._say_last(code)
+            self._hang_up(code, reason)
+        except Exception:  # whatever it is, it must not reach the caller's loop
+            log.exception("close_failed", session=self.id, code=code)
+            self._cut()
+
+    def _say_last(self, code: int) -> None:
         self.hub.settle()
         if not self._paused:
             last = b"".join((*self.replies, *self._take()))
             if last:
                 self.write(last)
         self._leave(code)
-        self._hang_up(code, reason)
 
     def _hang_up(self, code: int, reason: str) -> None:
         self._connection.close(code, reason)
+
+    def _cut(self) -> None:
+        self._connection.cut()
 
     def lost(self, code: int) -> None:
         """The connection ended from the other side, with ``code`` (1006: without a word)."""

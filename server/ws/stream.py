@@ -64,6 +64,9 @@ class Stream(Session):
     def _hang_up(self, code: int, reason: str) -> None:
         self.outlet.close(code, reason)
 
+    def _cut(self) -> None:
+        self.outlet.cut()
+
 
 class Poll(Stream):
     """One long poll while it waits."""
@@ -89,6 +92,9 @@ class Poll(Stream):
         """So will it then."""
 
     def _hang_up(self, code: int, reason: str) -> None:
+        self.rung.set()
+
+    def _cut(self) -> None:
         self.rung.set()
 
 
@@ -160,9 +166,10 @@ class Outlet:
         self._over = True
         self._wake.set()
         wait = 0 if code == Close.TOO_SLOW else CLOSE_WAIT_S
-        self._timer = asyncio.get_running_loop().call_later(wait, self._cut)
+        self._timer = asyncio.get_running_loop().call_later(wait, self.cut)
 
-    def _cut(self) -> None:
+    def cut(self) -> None:
+        """End at once, sent or not."""
         if self._abort is not None:
             self._abort()
         if self._pump is not None:

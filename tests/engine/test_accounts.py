@@ -265,7 +265,10 @@ async def test_a_suspension_bites_at_once(engine: Engine) -> None:
     with pytest.raises(Unauthenticated):
         await accounts.login(engine, "ann@example.org", "wrong horse")
     (told,) = await log_of.events(engine, "session.revoked")
-    assert (log_of.data(told), told.actor) == ({"code": 4502, "reason": "fraud"}, "ops_manager:cli_ops_manager")
+    assert (log_of.data(told), told.actor) == (
+        {"code": 4502, "reason": "access revoked"},
+        "ops_manager:cli_ops_manager",
+    )
     await accounts.reinstate(engine, ADMIN, done.user.id)
     with pytest.raises(Unauthenticated):
         await accounts.refresh(engine, done.refresh_token)

@@ -17,6 +17,9 @@ from engine.settings import Settings
 from engine.signer import access_token
 from engine.technicians import AccountRecord
 from engine.types import Principal, UserId
+from server.ws.connection import Connection
+from tests.engine import log_of
+from tests.people import ADMIN
 from tests.server.ws.conftest import Client, Node, node_of
 from tests.wait import wait_until
 
@@ -126,6 +129,42 @@ async def test_suspension_closes_everywhere_within_a_second(pair: tuple[Node, No
             await technicians.drop_account(one.engine, record, reason="fraud")
             assert [await client.closed() for client in (here, there)] == [4502, 4502]
         assert "ok" in await other.ask(op="ping")
+
+
+@pytest.mark.parametrize("reason", ["обман " * 80, "x" * 500, "\U0001f4a5" * 31], ids=["cyrillic", "long", "astral"])
+async def test_a_long_reason_suspends_and_is_not_told(pair: tuple[Node, Node], reason: str) -> None:
+    """Whatever operations staff wrote, all sockets of the person end within a second, with a phrase that is fixed."""
+    one, two = pair
+    pairs = (await accounts.register(one.engine, person("ann@example.org", "Ann"))).value
+    async with one.raw() as a, one.raw() as b, two.raw() as c:
+        for client in (a, b, c):
+            await connected(client, pairs.access_token)
+        async with asyncio.timeout(WITHIN_S):
+            await accounts.suspend(one.engine, ADMIN, pairs.user.id, reason=reason)
+            assert [await client.closed() for client in (a, b, c)] == [4502] * 3
+        assert {client.socket.close_reason for client in (a, b, c)} == {"access revoked"}
+    assert reason not in str(await log_of.events(one.engine, "session.revoked"))
+
+
+async def test_one_session_that_fails_keeps_no_other_open(
+    pair: tuple[Node, Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A session that cannot be closed in order is cut, and all others of the user are closed all the same."""
+    one, _ = pair
+    async with one.client("ann") as first, one.client("ann") as second, one.client("ann") as third:
+        broken = min(one.gateway.sessions, key=lambda session: session.slot)
+        real = Connection.close
+
+        def close(self: Connection, code: int, reason: str) -> None:
+            if self is broken._connection:
+                raise ValueError("no way")
+            real(self, code, reason)
+
+        monkeypatch.setattr(Connection, "close", close)
+        record = AccountRecord(id=UserId("ann"), role="customer", active=True, version=2)
+        await technicians.drop_account(one.engine, record, reason="fraud")
+        assert sorted([await client.closed() for client in (first, second, third)]) == [1006, 4502, 4502]
+        assert not one.gateway.sessions
 
 
 async def test_another_role_closes_everywhere_within_a_second(pair: tuple[Node, Node]) -> None:

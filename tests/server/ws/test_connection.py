@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from server.ws.connection import FRAMES_A_TURN, Connection
+from server.ws.connection import FRAMES_A_TURN, REASON_BYTES, Connection, fitting
 from server.ws.frames import text_frame
 from server.ws.transport import EXTENSION
 from tests.server.ws.conftest import serving
@@ -250,3 +250,12 @@ async def test_empty_fragments_are_not_kept() -> None:
         assert connection._parts[1] == [b"a"]
         client.send(frame(b"b", 0x80))
         assert await client.read(4) == text_frame(b"ab")
+
+
+@pytest.mark.parametrize("reason", ["", "draining", "ж" * 62, "a" + "ж" * 200, "\U0001f4a5" * 40, "a\ud800b"])
+def test_a_close_reason_fits_its_frame(reason: str) -> None:
+    """At most 123 bytes, of whole characters, and all of it where there is room."""
+    told = fitting(reason)
+    size = len(told.encode())
+    assert size <= REASON_BYTES and (told == reason or size > REASON_BYTES - 4 or "\ud800" in reason)
+    assert reason.startswith(told) or "\ud800" in reason

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from engine import jobs
+from engine import jobs, lives
 from engine.errors import Conflict, NotFound, Unavailable, VersionConflict
 from engine.rules.lifecycle import Blueprint
 from engine.steps import Step
@@ -41,7 +41,7 @@ async def _take(engine: Engine, zone: Zone, job: JobId, technician: TechnicianId
         bp, status, holder, version = ((part or b"").decode() for part in found)
         if holder != technician:
             return
-        blueprint = engine.blueprints.of(bp)
+        blueprint = lives.judged(engine, bp)
         name = _release(blueprint, status)
         if name is None:
             return await _stays(engine, zone, job, technician, blueprint)

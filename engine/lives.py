@@ -18,7 +18,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from engine.archive.database import Archive
 from engine.archive.schema import blueprints as rows
 from engine.clock import now_ms
-from engine.errors import CalloutError
+from engine.errors import CalloutError, Unavailable
 from engine.loops import going_on
 from engine.rules import blueprint
 from engine.rules.blueprint import BlueprintError, Blueprints
@@ -93,6 +93,18 @@ async def learn(engine: Engine) -> None:
     ours = {each.key for each in engine.blueprints.by_name.values()}
     if kept - engine.blueprints.by_key.keys() or ours - kept:
         await keep(engine.archive, engine.blueprints)
+
+
+def judged(engine: Engine, key: str) -> Blueprint:
+    """The blueprint by which due work of a job is judged. Raises Unavailable where that version is not known here (the
+    database was away at the start): the work then stays due, for this node once it has learnt the blueprint, or for
+    another. Another version's timers and times would end jobs that their own lets live.
+    """
+    found = engine.blueprints.exactly(key)
+    if found is None:
+        log.warning("blueprint_unknown", key=key)
+        raise Unavailable(f"the blueprint {key} is not known here")
+    return found
 
 
 def _text(each: Blueprint) -> str:

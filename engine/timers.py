@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from engine import steps
+from engine import lives, steps
 from engine.rules.lifecycle import Blueprint, Watch
 from engine.rules.plans import WATCH_EVERY_S
 from engine.store import keys
@@ -20,11 +20,14 @@ if TYPE_CHECKING:
 
 
 async def fire(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
-    """Do what a timer is for. Where the job has moved on, the script only takes the entry away."""
+    """Do what a timer is for. Where the job has moved on, the script only takes the entry away.
+
+    Raises Unavailable where the job's blueprint is not known here: its timer stays due.
+    """
     text, entered, name = rest.split(":")
     job = JobId(text)
     bp, status = await engine.store.run("HMGET", keys.job(zone, job), "bp", "status")
-    blueprint = engine.blueprints.of((bp or b"").decode())
+    blueprint = lives.judged(engine, (bp or b"").decode())
     state = blueprint.states.get((status or b"").decode())
     if name == "w" and state is not None and state.watch is not None:
         await _watch(engine, zone, entry, job, entered, blueprint, state.watch)

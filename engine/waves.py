@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from engine import lives
 from engine.errors import NotFound
 from engine.rules import waves
 from engine.rules.lifecycle import Blueprint
@@ -24,9 +25,12 @@ LATE_JOBS = 8
 
 
 async def blueprint_of(engine: Engine, zone: Zone, job: JobId) -> tuple[Blueprint, ServiceId]:
-    """The blueprint and the service of a job; the default one's where there is no such job any more."""
+    """The blueprint and the service of a job; the default one's where there is no such job any more.
+
+    Raises Unavailable where its blueprint is not known here.
+    """
     bp, service = await engine.store.run("HMGET", keys.job(zone, job), "bp", "service")
-    return engine.blueprints.of((bp or b"").decode()), ServiceId((service or b"").decode())
+    return lives.judged(engine, (bp or b"").decode()), ServiceId((service or b"").decode())
 
 
 async def open_wave(engine: Engine, zone: Zone, job: JobId, number: int) -> Done:

@@ -62,6 +62,12 @@ class Blueprints:
         """The blueprint of a job or event; the default one for events without a job or of a life unknown here."""
         return self.by_key.get(key) or self.by_name.get(key.partition("@")[0]) or self.default
 
+    def exactly(self, key: str) -> Blueprint | None:
+        """The blueprint of this very version, where it is known: for who would do harm by another's table. The default
+        one for the empty key, which stands for a job that is not there any more.
+        """
+        return self.by_key.get(key) if key else self.default
+
     def announcing(self, event: str) -> Blueprint | None:
         """The blueprint that declares ``event`` as an announcement, the default one before others."""
         declared = [b for b in (self.default, *self.by_name.values()) if event in b.events]

@@ -1,0 +1,107 @@
+"""A node that does not know a job's blueprint leaves alone what it cannot judge, and does it once it has learnt it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from engine import handover, jobs, lives, scheduler
+from engine.errors import Unavailable
+from engine.rules import blueprint
+from engine.rules.blueprint import Blueprints
+from engine.runtime import Engine, open_engine
+from engine.settings import Settings
+from engine.store import keys
+from engine.types import DEFAULT_ZONE, JobId, TechnicianId
+from tests import people
+from tests.clock import forward
+from tests.engine import log_of
+
+ZONE = DEFAULT_ZONE
+LATE = '{ after_s = 60, warn = "warn" }, { after_s = 120, command = "unassign" }'
+CHANGES = {
+    'name = "home_service"': 'name = "other"',
+    'accepted = { phase = "assigned", ': f'accepted = {{ phase = "assigned", timers = [{LATE}], ',
+    '[commands.unassign]\nby = ["holder", "ops"]': '[commands.unassign]\nby = ["holder", "ops", "engine"]',
+}
+
+
+@pytest.fixture
+def settings(settings: Settings, tmp_path: Path) -> Settings:
+    """With a blueprint of the user's own: timers where the default has none."""
+    folder = tmp_path / "blueprints"
+    folder.mkdir()
+    text = (blueprint.shipped() / "home_service.toml").read_text()
+    for old, new in CHANGES.items():
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    (folder / "other.toml").write_text(text + '\n[events."job.late"]\nto = ["ops"]\n')
+    return msgspec.structs.replace(settings, blueprints=str(folder))
+
+
+@pytest.fixture
+async def stranger(engine: Engine, settings: Settings) -> AsyncIterator[Engine]:
+    """Another node on the same stores, whose database was away at its start: it knows the shipped blueprints alone."""
+    async with open_engine(msgspec.structs.replace(settings, blueprints=None)) as node:
+        known = Blueprints(node.blueprints.by_name.values(), node.blueprints.default.name)
+        node.blueprints.by_key = known.by_key
+        yield node
+
+
+async def state(engine: Engine, job: JobId) -> tuple[Any, int, list[bytes]]:
+    """The job's record, how many events there are of it, and what is due of it."""
+    redis: Any = engine.store.redis
+    due = sorted(entry for entry in await redis.zrange(keys.due(ZONE), 0, -1) if job.encode() in entry)
+    return await redis.hgetall(keys.job(ZONE, job)), len(await log_of.events(engine, job=job)), due
+
+
+async def all_due(engine: Engine) -> None:
+    """Do what is due, and what falls due by that."""
+    for _ in range(20):
+        if await scheduler.run_once(engine, ZONE) > 0:
+            return
+
+
+async def test_timers_waves_and_expiry_wait_for_who_knows(engine: Engine, stranger: Engine) -> None:
+    """The stranger changes nothing of such jobs, however late; who knows them does all that was due."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    one = await people.technician(engine, "t1", serves)
+    await people.technician(engine, "t2", serves, at=None)
+    held = await people.offered(engine, carla, serves, blueprint="other")
+    await jobs.claim(engine, one, held)
+    wanted = people.id_of(await people.job(engine, carla, serves, blueprint="other"))
+    await forward(engine, 130)
+    before = [await state(engine, job) for job in (held, wanted)]
+    await all_due(stranger)
+    await forward(engine, 3600)
+    await all_due(stranger)
+    assert [await state(engine, job) for job in (held, wanted)] == before
+    await lives.learn(stranger)
+    await forward(engine, 11)
+    await all_due(stranger)
+    assert [log_of.data(event)["step"] for event in await log_of.events(engine, "job.late", held)] == ["warn"]
+    assert await log_of.events(engine, "job.unassigned", held)
+    assert await log_of.events(engine, "job.expired", wanted)
+
+
+async def test_a_suspension_waits_for_who_knows(engine: Engine, stranger: Engine) -> None:
+    """Jobs of a blueprint that is not known here are neither taken from their holder nor told of as stalled."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    one = await people.technician(engine, "t1", serves)
+    job = await people.offered(engine, carla, serves, blueprint="other")
+    await jobs.claim(engine, one, job)
+    before = await state(engine, job)
+    with pytest.raises(Unavailable, match="other@1"):
+        await handover.hand_over(stranger, TechnicianId(one.id), people.ADMIN)
+    assert await state(engine, job) == before
+
+
+async def test_a_job_that_is_gone_is_cleared_by_anybody(engine: Engine, stranger: Engine) -> None:
+    """What is due of a job that is nowhere any more is taken away."""
+    await engine.store.redis.zadd(keys.due(ZONE), {"expire:job_main_gone": 1, "timer:job_main_gone:1:0": 1})
+    await all_due(stranger)
+    assert await engine.store.redis.zcard(keys.due(ZONE)) == 0

@@ -7,6 +7,7 @@ Counting the tries, and what a wrong one leads to, is lua/lib/codes.lua's: it is
 from __future__ import annotations
 
 import hmac
+import unicodedata
 from typing import TYPE_CHECKING
 
 from engine.rules.lifecycle import Blueprint
@@ -25,6 +26,11 @@ def derive(engine: Engine, job: str, purpose: str, issue: str) -> str:
     return f"{number % 1_000_000:06d}"
 
 
+def plain(given: str) -> str:
+    """``given`` as it is compared: trimmed, and with its decimal digits, of any script, in ASCII."""
+    return "".join(str(unicodedata.decimal(each, each)) for each in given.strip())
+
+
 def all_of(engine: Engine, blueprint: Blueprint, job: str, issue: str) -> dict[str, str]:
     """Every code of a job, by purpose, as its customer is shown them."""
     return {purpose: derive(engine, job, purpose, issue) for purpose in blueprint.codes.purposes}
@@ -34,4 +40,5 @@ async def compared(engine: Engine, zone: Zone, job: JobId, purpose: str, given: 
     """Whether ``given`` is the job's present code, and of which issue, as the step's script takes it."""
     stored = await engine.store.run("HGET", keys.job(zone, job), "issue")
     issue = stored.decode() if stored else "1"
-    return {"issue": issue, "right": hmac.compare_digest(given, derive(engine, job, purpose, issue))}
+    right = derive(engine, job, purpose, issue).encode()
+    return {"issue": issue, "right": hmac.compare_digest(given.encode(), right)}

@@ -26,7 +26,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from engine.errors import NotFound
 from engine.runtime import Engine
-from server import asyncapi, openapi
+from server import asyncapi, openapi, problems
 from server.auth import Authenticate
 from server.documents import Document
 from server.endpoint import Edge, Endpoint, Route, refuse
@@ -121,14 +121,16 @@ class _Sockets:
 
 
 class Stamp:
-    """Names each request, counts its answer, and catches what the layers below let through."""
+    """Names each request, counts its answer, keeps browsers from guessing what that is, and catches what the layers
+    below let through.
+    """
 
     def __init__(self, app: ASGIApp, tally: Tally) -> None:
         self.app = app
         self.tally = tally
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on; its answer goes out with ``X-Request-Id``."""
+        """Pass the request on; its answer goes out with ``X-Request-Id`` and ``X-Content-Type-Options``."""
         state: dict[str, Any] = scope.setdefault("state", {})
         asked, trace = _stamps(scope["headers"])
         request_id = asked or token_hex(8)
@@ -140,7 +142,7 @@ class Stamp:
             nonlocal status, took
             if message["type"] == "http.response.start":
                 status, took = message["status"], time.perf_counter() - began  # a stream goes on for hours
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode()), problems.NOSNIFF]
             await send(message)
 
         try:

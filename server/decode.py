@@ -16,10 +16,12 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from engine.errors import FieldError, Invalid, NotJson
+from engine.errors import FieldError, Invalid, NotJson, NotText
 
 T = TypeVar("T", bound=msgspec.Struct)
 
+NUL = b"\\u0000"
+"""What JSON that has NUL in a text has in it; what has this in it may still be another text."""
 MAX_ERRORS = 100
 """More wrong fields than a person reads; beyond it the list is cut."""
 
@@ -48,14 +50,29 @@ def body(kind: type[T], raw: bytes) -> T:
     """``raw`` JSON as a ``kind``; an empty body is the empty object, so that a step without arguments needs
     none.
 
-    Raises NotJson (400) for what is not JSON, NaN included, and Invalid (422) with every wrong field.
+    Raises NotJson or NotText (400) for what is not JSON, NaN included, and Invalid (422) with every wrong field.
     """
     raw = raw or b"{}"
     try:
         value: T = _decoder(kind).decode(raw)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _refusal(kind, raw, error) from None
+    if NUL in raw and (errors := nul_in(msgspec.json.decode(raw))):
+        raise Invalid(errors=errors[:MAX_ERRORS])
     return _whole(value)
+
+
+def nul_in(value: Any, at: str = "") -> list[FieldError]:
+    """Every text inside ``value`` that has NUL in it, which PostgreSQL does not store: checked once for all texts of a
+    request. A name of a field is pointed at by the object that has it.
+    """
+    if isinstance(value, str):
+        return [FieldError(at, "Text without NUL, please")] if "\0" in value else []
+    if isinstance(value, dict):
+        names = [error for name in value for error in nul_in(name, at)]
+        return names or [error for name, item in value.items() for error in nul_in(item, at + pointer(str(name)))]
+    items = value if isinstance(value, list) else ()
+    return [error for n, item in enumerate(items) for error in nul_in(item, f"{at}/{n}")]
 
 
 def _refusal(kind: type[msgspec.Struct], raw: bytes, first: Exception) -> Invalid:
@@ -63,6 +80,8 @@ def _refusal(kind: type[msgspec.Struct], raw: bytes, first: Exception) -> Invali
         value = msgspec.json.decode(raw)
     except RecursionError:
         return NotJson("Nested too deep")
+    except UnicodeDecodeError as error:
+        return NotText(str(error))
     except msgspec.DecodeError as error:
         return NotJson(str(error))
     return Invalid(errors=(wrong_in(value, kind) or [_first(first)])[:MAX_ERRORS])
@@ -70,17 +89,25 @@ def _refusal(kind: type[msgspec.Struct], raw: bytes, first: Exception) -> Invali
 
 def query(kind: type[T], raw: bytes) -> T:
     """A query string as a ``kind``; numbers and booleans are read from their text. Raises Invalid."""
-    pairs = parse_qsl(raw.decode("latin-1"), keep_blank_values=True)
+    given = pairs(raw)
     values: dict[str, str] = {}
-    twice = [FieldError(pointer(name), "Given more than once") for name, _ in pairs if _seen(values, name)]
-    values.update(pairs)
-    if twice:
-        raise Invalid(errors=twice)
+    twice = [FieldError(pointer(name), "Given more than once") for name, _ in given if _seen(values, name)]
+    values.update(given)
+    if errors := twice or nul_in(values):
+        raise Invalid(errors=errors[:MAX_ERRORS])
     try:
         value = msgspec.convert(values, kind, strict=False)
     except msgspec.ValidationError as error:
         raise Invalid(errors=wrong_in(values, kind, strict=False) or [_first(error)]) from None
     return _whole(value)
+
+
+def pairs(raw: bytes) -> list[tuple[str, str]]:
+    """The parameters of a query string in order, those without a value too. Raises NotText."""
+    try:
+        return parse_qsl(raw.decode(), keep_blank_values=True, errors="strict") if raw else []
+    except UnicodeDecodeError as error:
+        raise NotText(str(error)) from None
 
 
 def _seen(values: dict[str, str], name: str) -> bool:

@@ -10,7 +10,6 @@ import re
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
-from urllib.parse import parse_qsl
 from uuid import UUID, uuid4
 
 import msgspec
@@ -45,7 +44,7 @@ log = structlog.get_logger("http")
 B = TypeVar("B")
 Q = TypeVar("Q")
 
-_ETAG = re.compile(rb'"?(\d{1,15})"?')
+_ETAG = re.compile(rb'(?:(?:W/)?"([0-9]{1,15})"|([0-9]{1,15}))')
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +132,11 @@ class Route(msgspec.Struct, frozen=True):
     """Whether it may answer with an event stream, and take a ticket for events in the place of a token."""
 
     @property
+    def conditional(self) -> bool:
+        """Whether it takes the version of the job that it expects: in the body, or as ``If-Match``."""
+        return self.body is not None and "version" in self.body.__struct_fields__
+
+    @property
     def name(self) -> str:
         """The operation id, ``jobs_claim``: room and name of the handler, in the document and in the
         metrics.
@@ -188,7 +192,7 @@ class Endpoint:
     async def _call(self, route: Route, principal: Principal | None, scope: Scope, receive: Receive) -> Call[Any, Any]:
         headers = dict(scope["headers"])
         params = scope["path_params"]
-        if not is_id(params.get("id", "x")):
+        if not all(is_id(value) for value in params.values()):
             raise NotFound
         raw = await throttle.read_body(scope, receive) if route.body else b""
         asked = scope["query_string"]
@@ -200,11 +204,11 @@ class Endpoint:
             params=params,
             headers=headers,
             key=_key(headers) if route.keyed else "",
-            version=_version(headers) if route.keyed else None,
+            version=_version(headers) if route.conditional else None,
             trace=scope["state"].get("trace", ""),
             path=scope["path"],
             address=throttle.address_of(scope),
-            asked=parse_qsl(asked.decode("latin-1")) if asked else [],
+            asked=decode.pairs(asked),
         )
 
 
@@ -219,13 +223,16 @@ def _key(headers: dict[bytes, bytes]) -> str:
 
 
 def _version(headers: dict[bytes, bytes]) -> int | None:
-    given = headers.get(b"if-match")
-    if given is None or given == b"*":
+    """The version in ``If-Match``: in quotes, weak or not (a proxy that compresses makes it weak), or bare; ``*`` is
+    any.
+    """
+    given = headers.get(b"if-match", b"*").strip()
+    if given == b"*":
         return None
     match = _ETAG.fullmatch(given)
     if match is None:
         raise Invalid(errors=[FieldError("/If-Match", 'Expected the version of the job in quotes: "7"')])
-    return int(match[1])
+    return int(match[1] or match[2])
 
 
 async def refuse(scope: Scope, send: Send, error: Exception, extra: list[Header] | None = None) -> None:

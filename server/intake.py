@@ -96,6 +96,7 @@ class CalloutHTTP(HttpToolsProtocol):
             (b"content-length", str(len(body)).encode()),
             (b"x-request-id", request_id.encode()),
             (b"connection", b"close"),
+            problems.NOSNIFF,
         ]
         lines = b"".join(b"%b: %b\r\n" % header for header in headers)
         self.transport.write(b"HTTP/1.1 413 Content Too Large\r\n%b\r\n%b" % (lines, body))

@@ -1,9 +1,4 @@
-"""The problem object of RFC 9457, in the one shape that HTTP bodies and WebSocket replies share.
-
-PROTOCOL §3 has no code for a path that exists under another method; such a request asks for something that
-is not there, so it is told ``not_found`` with status 405 and ``Allow`` (:class:`WrongMethod`), and no code
-is invented.
-"""
+"""The problem object of RFC 9457, in the one shape that HTTP bodies and WebSocket replies share."""
 
 from __future__ import annotations
 
@@ -12,17 +7,16 @@ from typing import Any
 
 import msgspec
 
-from engine.errors import CalloutError, Internal, NotFound
+from engine.errors import CalloutError, Internal, MethodNotAllowed
 
 MEDIA_TYPE = b"application/problem+json"
 TYPE_PREFIX = "/problems/"
+NOSNIFF = (b"x-content-type-options", b"nosniff")
+"""On all answers: what people wrote stands in many, and none is to be taken for a page."""
 
 
-class WrongMethod(NotFound):
-    """The path exists, not under this method. ``allowed`` becomes the ``Allow`` header."""
-
-    status = 405
-    title = "Method not allowed"
+class WrongMethod(MethodNotAllowed):
+    """``allowed`` becomes the ``Allow`` header."""
 
     def __init__(self, allowed: Iterable[str]) -> None:
         self.allowed = tuple(sorted(allowed))

@@ -333,6 +333,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/healthz", about.alive, ANYONE, reply=shapes.Alive, meter=""),
     Route("GET", "/readyz", about.ready, ANYONE, reply=shapes.Ready, meter=""),
     Route("GET", "/metrics", about.counts, ANYONE, meter=""),
+    Route("GET", "/problems/{code}", about.problem, ANYONE, reply=shapes.ProblemReply, meter=""),
     Route("GET", "/openapi.json", about.document, ANYONE, reply=dict, meter=""),
     Route("GET", "/asyncapi.json", about.messages, ANYONE, reply=dict, meter=""),
 )

@@ -326,6 +326,20 @@ class Sync(Shape):
     fix: FixRate
 
 
+class ProblemKind(Shape):
+    """What a code means; ``temporary``: the same request may be repeated later with the same key."""
+
+    code: str
+    status: int
+    title: str
+    temporary: bool
+    means: str
+
+
+class ProblemReply(Shape):
+    problem: ProblemKind
+
+
 class Ready(Shape):
     ready: bool
     problems: list[str]

@@ -38,7 +38,6 @@ POLICY = (
 
 GUARDS: tuple[Header, ...] = (
     (b"content-security-policy", POLICY),
-    (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
 )
 

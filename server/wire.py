@@ -43,6 +43,7 @@ Email = Annotated[
 Password = Annotated[str, Meta(min_length=8, max_length=256)]
 Token = Annotated[str, Meta(min_length=1, max_length=4096)]
 Version = Annotated[int, Meta(ge=0, le=2**53)]
+Code = Annotated[str, Meta(max_length=32, pattern=r"^\s*\d{6}\s*$(?!\n)", description="six digits, of any script")]
 Pricing = Literal["flat", "hourly"]
 
 Names = Annotated[
@@ -209,7 +210,7 @@ class Step(Body):
 
     version: Version | None = None
     reason: Reason | None = None
-    code: Annotated[str, Meta(pattern=r"^[0-9]{6}$(?!\n)", description="six digits")] | None = None
+    code: Code | None = None
     amount: Amount | None = None
     occurred_at: Moment | None = None
     technician: Annotated[Id | None, Meta(description="who is to do the job, for `assign` and `reassign`")] = None

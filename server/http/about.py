@@ -6,6 +6,7 @@ from importlib.metadata import version
 
 from engine import metrics
 from engine.clock import now_ms
+from engine.errors import BY_CODE, MEANING, NotFound
 from engine.events import iso
 from server import answers
 from server.answers import Answer
@@ -31,6 +32,16 @@ async def ready(call: Call[Body, NoQuery]) -> Answer:
 async def counts(call: Call[Body, NoQuery]) -> Answer:
     """Counts and readings for Prometheus."""
     return Answer(call.engine.metrics.render(), media=metrics.CONTENT_TYPE.encode())
+
+
+async def problem(call: Call[Body, NoQuery]) -> Answer:
+    """What a code of a refusal means: where the `type` of a problem leads to."""
+    code = call.params["code"]
+    kind = BY_CODE.get(code)
+    if kind is None:
+        raise NotFound("No such code")
+    told = {"code": code, "status": kind.status, "title": kind.title, "temporary": kind.temporary}
+    return answers.one("problem", {**told, "means": MEANING[code]})
 
 
 async def document(call: Call[Body, NoQuery]) -> Answer:

@@ -91,6 +91,6 @@ async def refuse_upgrade(send: Send, error: CalloutError) -> None:
     request_id = token_hex(8)
     body = problems.encode(error, request_id)
     stamp = (b"x-request-id", request_id.encode())
-    headers = [stamp, (b"content-type", problems.MEDIA_TYPE), *problems.headers(error)]
+    headers = [stamp, problems.NOSNIFF, (b"content-type", problems.MEDIA_TYPE), *problems.headers(error)]
     await send({"type": "websocket.http.response.start", "status": error.status, "headers": headers})
     await send({"type": "websocket.http.response.body", "body": body})

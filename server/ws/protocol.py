@@ -23,7 +23,7 @@ from msgspec import Meta, field
 from engine.errors import CalloutError, FieldError, Invalid, NotJson
 from engine.types import Cursor, Epoch, Zone
 from server import wire
-from server.decode import Body, wrong_in
+from server.decode import NUL, Body, nul_in, wrong_in
 
 MAX_SUBS = 100
 ERRORS, ERRORS_WITHIN_S = 10, 10.0
@@ -213,7 +213,7 @@ def decode(raw: bytes) -> Op:
         op = _decoder.decode(raw)
     except (msgspec.DecodeError, RecursionError) as error:
         raise _wrong(raw, error) from None
-    return _whole(op)
+    return _whole(op, nul_in(msgspec.json.decode(raw)) if NUL in raw else [])
 
 
 def decode_packed(raw: bytes) -> Op:
@@ -223,7 +223,7 @@ def decode_packed(raw: bytes) -> Op:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         first = error
     else:
-        return _whole(op)
+        return _whole(op, nul_in(msgspec.msgpack.decode(raw)) if b"\0" in raw else [])
     try:
         said = msgspec.json.encode(msgspec.msgpack.decode(raw))
     except (msgspec.DecodeError, RecursionError, ValueError, TypeError) as error:
@@ -231,8 +231,8 @@ def decode_packed(raw: bytes) -> Op:
     raise _wrong(said, first)
 
 
-def _whole(op: Op) -> Op:
-    if errors := op.wrong():
+def _whole(op: Op, nul: list[FieldError]) -> Op:
+    if errors := nul or op.wrong():
         raise Wrong(Invalid(errors=errors), op.id)
     return op
 

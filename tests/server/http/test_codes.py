@@ -23,10 +23,23 @@ async def test_a_step_that_asks_for_a_code_needs_one(customer: Client, at_work: 
     """None, or what is not six digits, is invalid and counts as no try."""
     job = await market.scheduled(customer, at_work, book)
     assert pointers(await market.step(at_work, job, "start")) == {"/code"}
-    for wrong in ("12345", "1234567", "12345x", "１２３４５６"):
+    for wrong in ("12345", "1234567", "12345x", "²²²²²²", "一二三四五六"):
         assert pointers(await market.step(at_work, job, "start", code=wrong)) == {"/code"}
     answer = await market.step(at_work, job, "start", code=market.other((await market.codes(customer, job))["start"]))
     assert (code_of(answer), answer.json()["attempts_left"]) == ((403, "wrong_code"), 4)
+
+
+@pytest.mark.parametrize("digits", ["٠١٢٣٤٥٦٧٨٩", "۰۱۲۳۴۵۶۷۸۹", "０１２３４５６７８９"])
+async def test_a_code_is_taken_in_the_digits_of_any_script(
+    digits: str, customer: Client, at_work: Client, book: Book
+) -> None:
+    """As a keyboard types them, with space around them; the same in other digits is the same request."""
+    job, key = await market.scheduled(customer, at_work, book), str(uuid.uuid4())
+    code = (await market.codes(customer, job))["start"]
+    typed = f" {code.translate({ord('0') + n: digit for n, digit in enumerate(digits)})}\n"
+    assert (await market.step(at_work, job, "start", code=typed, key=key)).status_code == 200
+    again = await market.step(at_work, job, "start", code=code, key=key)
+    assert again.headers["idempotency-replayed"] == "true"
 
 
 async def test_the_code_of_one_purpose_is_wrong_for_another(customer: Client, at_work: Client, book: Book) -> None:

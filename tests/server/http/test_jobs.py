@@ -192,8 +192,12 @@ async def test_a_step_may_be_bound_to_a_version(customer: Client, at_work: Clien
     answer = await customer("POST", f"{path}/cancel", {"version": job["version"]})
     assert code_of(answer) == (412, "version_conflict")
     assert pointers(await customer("POST", f"{path}/cancel", {"version": 1}, If_Match='"2"')) == {"/version"}
-    assert pointers(await customer("POST", f"{path}/cancel", None, If_Match="seven")) == {"/If-Match"}
-    etag = (await customer("GET", path)).headers["etag"]
+    for wrong in ("seven", '"2', '2"', "W/2", '"2", "3"', '"-2"', 'w/"2"', '"٢"'):
+        raw = {b"authorization": f"Bearer {customer.token}".encode(), b"if-match": wrong.encode()}
+        assert pointers(await customer.http.post(f"{path}/cancel", headers=raw)) == {"/If-Match"}
+    for stale in ('W/"1"', "1"):
+        assert code_of(await customer("POST", f"{path}/cancel", None, If_Match=stale)) == (412, "version_conflict")
+    etag = "W/" + (await customer("GET", path)).headers["etag"]
     assert (await customer("POST", f"{path}/cancel", None, If_Match=etag)).status_code == 200
 
 

@@ -21,6 +21,7 @@ PUBLIC = {
     "about_alive",
     "about_ready",
     "about_counts",
+    "about_problem",
     "about_document",
     "about_messages",
 }
@@ -28,8 +29,8 @@ PUBLIC = {
 
 def address(route: Route) -> str:
     """The route's path with something in the place of each parameter."""
-    path = route.path.replace("{id}", "job_main_01jb4zqk3m8r5t7v9x2c6d8f0g")
-    return path.replace("{key}", str(uuid.uuid4())).replace("{command}", "depart").replace("{bid}", "bid_1")
+    given = {"id": "job_main_01jb4zqk3m8r5t7v9x2c6d8f0g", "key": str(uuid.uuid4()), "command": "depart", "bid": "bid_1"}
+    return route.path.format_map({**given, "proposal": "prp_1", "name": "delivery", "code": "taken"})
 
 
 def test_no_route_is_public_by_accident() -> None:
@@ -108,7 +109,7 @@ async def test_an_unknown_route_is_a_problem(path: str, admin: Client) -> None:
 async def test_a_wrong_method_is_405(method: str, path: str, admin: Client) -> None:
     """A path under another method is 405 and says what is allowed."""
     answer = await admin(method, path)
-    assert code_of(answer) == (405, "not_found")
+    assert code_of(answer) == (405, "method_not_allowed")
     assert answer.headers["allow"]
 
 

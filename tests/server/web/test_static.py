@@ -67,7 +67,7 @@ async def test_nothing_outside_the_folder_is_served(site: Running) -> None:
 async def test_nothing_can_be_put_there(method: str, http: httpx.AsyncClient) -> None:
     """Files are read, not written."""
     answer = await http.request(method, "/web/try.html")
-    assert code_of(answer) == (405, "not_found")
+    assert code_of(answer) == (405, "method_not_allowed")
     assert answer.headers["allow"] == "GET, HEAD"
 
 

@@ -86,6 +86,7 @@ async def test_encoded_once_and_only_where_somebody_listens(node: Node, monkeypa
         ({"op": "ping", "x": 1, 7: 2}, ["/x", "/7"]),
         ({"op": "claim", "job": 5, "key": "no"}, ["/job", "/key"]),
         ({"op": "location", "lat": 9}, ["/lon"]),
+        ({"op": "refresh", "token": "a\0"}, ["/token"]),
         ({"op": "claim", "job": b"raw"}, [""]),
     ],
 )

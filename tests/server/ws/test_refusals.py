@@ -182,6 +182,7 @@ async def test_not_an_object(node: Node, text: str) -> None:
         ({"op": "claim", "job": 5, "key": "no"}, ["/job", "/key"]),
         ({"op": "location", "lat": 91, "lon": 0}, ["/lat"]),
         ({"op": "location", "lat": 9}, ["/lon"]),
+        ({"op": "refresh", "token": "a\0"}, ["/token"]),
         ({"op": "location"}, ["/lat", "/lon"]),
         ({"op": "availability", "online": "yes"}, ["/online"]),
         ({"op": "subscribe", "channel": "user:bob"}, ["/channel"]),

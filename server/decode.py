@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Callable
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 from urllib.parse import parse_qsl
@@ -30,11 +31,32 @@ _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
 
 
 class Body(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """A request body or query. Unknown fields are refused; ``wrong`` adds what no single field can say."""
+    """A request body or query, or a frame. Unknown fields are refused; ``wrong`` adds what no single field can say.
+
+    Fields of a type with ``extra={"typed": normalise}`` in its ``Meta`` hold what people type: ``normalise`` is applied
+    to them once they are decoded, so that nothing behind this class sees two spellings of one text.
+    """
+
+    def __post_init__(self) -> None:
+        for name, normalise in _typed(type(self)):
+            if isinstance(value := getattr(self, name), str):
+                setattr(self, name, normalise(value))
 
     def wrong(self) -> list[FieldError]:
         """What is wrong across fields, once each field is good by itself."""
         return []
+
+
+@functools.cache
+def _typed(struct: type[msgspec.Struct]) -> list[tuple[str, Callable[[str], str]]]:
+    fields = msgspec.structs.fields(struct)
+    return [(field.name, normalise) for field in fields if (normalise := _normalise(field.type))]
+
+
+def _normalise(kind: Any) -> Callable[[str], str] | None:
+    if isinstance(kind, msgspec.Meta):
+        return (kind.extra or {}).get("typed")
+    return next((found for part in get_args(kind) if (found := _normalise(part))), None)
 
 
 class NoQuery(Body):

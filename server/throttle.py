@@ -13,7 +13,7 @@ from typing import TypeVar
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
-from engine import limits
+from engine import emails, limits
 from engine.errors import RateLimited, TooLarge
 from engine.limits import Allowance, Limit
 from engine.runtime import Engine
@@ -37,8 +37,10 @@ async def spend(engine: Engine, name: str, who: str) -> Headers:
 
 
 async def spend_login(engine: Engine, address: str, account: str) -> None:
-    """Count one attempt to sign in to ``account`` (as typed) from ``address``. Raises RateLimited."""
-    pair = sha256(f"{address}|{account.strip().lower()}".encode("utf-8", "replace")).hexdigest()[:32]
+    """Count one attempt to sign in to ``account`` from ``address``. All spellings that reach one account count
+    together. Raises RateLimited.
+    """
+    pair = sha256(f"{address}|{emails.compared(account)}".encode("utf-8", "replace")).hexdigest()[:32]
     await limits.take(engine, pair, limits.LIMITS["login"])
 
 

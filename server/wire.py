@@ -16,12 +16,10 @@ from msgspec.structs import asdict
 from engine import money
 from engine.errors import FieldError
 from engine.types import Phase, Role
+from server import typed
 from server.decode import Body
 
-# A line has something other than white space in it and no control character: NUL ends a text in PostgreSQL.
-_LINE = r"^(?=[\s\S]*\S)[^\x00-\x1f\x7f]*$(?!\n)"
-_TEXT = r"^[^\x00]*$(?!\n)"
-
+_TYPED = {"typed": typed.normal}
 Lat = Annotated[float, Meta(ge=-90, le=90, description="degrees, WGS 84")]
 Lon = Annotated[float, Meta(ge=-180, le=180, description="degrees, WGS 84")]
 Moment = Annotated[datetime, Meta(tz=True)]
@@ -29,16 +27,35 @@ Amount = Annotated[int, Meta(ge=0, le=10**12, description="integer minor units")
 Currency = Annotated[money.Currency, Meta(description="an ISO 4217 code in capitals")]
 Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$(?!\n)", description="an id: letters, digits, _ and -")]
 ZoneName = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,31}$(?!\n)", description="a zone: lower case, digits and -")]
-Name = Annotated[str, Meta(max_length=200, pattern=_LINE, description="one line of text, at most 200")]
-Short = Annotated[str, Meta(max_length=64, pattern=_LINE, description="one line of text, at most 64")]
-Reason = Annotated[str, Meta(max_length=500, pattern=_LINE, description="one line of text, at most 500")]
-Notes = Annotated[str, Meta(max_length=4000, pattern=_TEXT, description="text without NUL, at most 4000")]
+Name = Annotated[
+    str,
+    Meta(
+        max_length=200,
+        pattern=typed.NAME,
+        description="one line of visible text without control characters, at most 200",
+        extra=_TYPED,
+    ),
+]
+Short = Annotated[
+    str, Meta(max_length=64, pattern=typed.LINE, description="one line of text, at most 64", extra=_TYPED)
+]
+Reason = Annotated[
+    str, Meta(max_length=500, pattern=typed.LINES, description="text of a line or more, at most 500", extra=_TYPED)
+]
+Notes = Annotated[
+    str, Meta(max_length=4000, pattern=typed.TEXT, description="text without NUL, at most 4000", extra=_TYPED)
+]
 Phone = Annotated[
     str,
-    Meta(pattern=r"^\+?[0-9][0-9 ()./-]{2,31}$(?!\n)", description="a telephone number: digits, perhaps a +"),
+    Meta(
+        pattern=r"^\s*\+?\d[\d ()./-]{2,31}\s*$",
+        description="a telephone number: digits of any script, perhaps a +",
+        extra={"typed": typed.digits},
+    ),
 ]
 Email = Annotated[
-    str, Meta(max_length=254, pattern=r"^[^@\s\x00]+@[^@\s\x00]+$(?!\n)", description="an e-mail address")
+    str,
+    Meta(max_length=300, pattern=r"^\s*[^@\s\x00]+@[^@\s\x00]+\s*$", description="an e-mail address", extra=_TYPED),
 ]
 Password = Annotated[str, Meta(min_length=8, max_length=256)]
 Token = Annotated[str, Meta(min_length=1, max_length=4096)]
@@ -73,7 +90,7 @@ class Register(Body):
 
 
 class Login(Body):
-    email: Annotated[str, Meta(min_length=1, max_length=254)]
+    email: Annotated[str, Meta(min_length=1, max_length=300)]
     password: Annotated[str, Meta(max_length=256)]
 
 
@@ -198,7 +215,9 @@ class NewJob(Body):
     customer: Id | None = None
     scheduled_for: Moment | None = None
     technician: Id | None = None
-    reference: Annotated[str, Meta(max_length=128, pattern=_LINE, description="one line, at most 128")] | None = None
+    reference: Annotated[str, Meta(max_length=128, pattern=typed.LINE, description="one line, at most 128")] | None = (
+        None
+    )
     metadata: dict[str, Any] | None = None
 
     def wrong(self) -> list[FieldError]:
@@ -225,7 +244,9 @@ class Respond(Body):
 
 class NewRating(Body):
     stars: Annotated[int, Meta(ge=1, le=5)]
-    comment: Annotated[str, Meta(max_length=2000, pattern=_TEXT, description="text without NUL")] | None = None
+    comment: (
+        Annotated[str, Meta(max_length=2000, pattern=typed.TEXT, description="text without NUL", extra=_TYPED)] | None
+    ) = None
 
 
 class Nothing(Body):

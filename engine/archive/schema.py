@@ -36,6 +36,7 @@ users = Table(
     metadata,
     Column("id", Text, primary_key=True),
     Column("email", Text, nullable=False, unique=True),
+    Column("email_typed", Text),
     Column("name", Text, nullable=False),
     Column("role", Text, nullable=False),
     Column("phone", Text),
@@ -49,9 +50,10 @@ users = Table(
     Index(None, "created_at", "id"),
     Index(None, "hot"),
 )
-"""``version`` rises with each change; the hot account record carries it, so that an older one never wins. ``hot``
-is false from a change of role or activity until Redis has it. ``reassign`` is who ordered that what a suspended
-technician holds be offered anew."""
+"""``email`` is the compared form (engine/emails.py), ``email_typed`` the one to show and to write to; accounts from
+before it was kept have none. ``version`` rises with each change; the hot account record carries it, so that an older
+one never wins. ``hot`` is false from a change of role or activity until Redis has it. ``reassign`` is who ordered that
+what a suspended technician holds be offered anew."""
 
 sessions = Table(
     "sessions",

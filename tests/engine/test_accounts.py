@@ -157,7 +157,7 @@ async def test_registration_signs_in(engine: Engine) -> None:
     """The answer holds the account and tokens that work; the password stands nowhere."""
     done = (await accounts.register(engine, new(phone="+1 555"))).value
     assert (done.user.email, done.user.role, done.user.active, done.user.phone) == (
-        "ann@example.org",
+        "Ann@Example.org",
         "customer",
         True,
         "+1 555",

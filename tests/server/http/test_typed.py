@@ -1,0 +1,104 @@
+"""What people type: spellings of one text are one text, and what nobody can see is refused."""
+
+from __future__ import annotations
+
+import unicodedata
+import uuid
+
+import pytest
+
+from tests.server.http.client import Client, code_of, pointers
+from tests.server.http.conftest import Join
+from tests.server.http.test_auth import PASSWORD, person
+
+DECOMPOSED = unicodedata.normalize("NFD", "Größe und Höhe")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("name", "\u200b\u200b"),
+        ("name", "\u2800\ufe0f"),
+        ("name", "\u3164"),
+        ("name", "Ada\u202egnp.exe"),
+        ("name", "A\u00adda"),
+        ("name", "Ada\x85"),
+        ("name", "Ada\u2028Eve"),
+        ("email", "ada\u200b@example.org"),
+        ("email", "a\u00adda@example.org"),
+        ("email", "\u202eada@example.org"),
+        ("email", "a da@example.org"),
+        ("password", "password123"),
+        ("password", "QWERTYuiop"),
+        ("password", "tab\tand more"),
+    ],
+)
+async def test_what_nobody_can_see_or_everybody_guesses_is_refused(field: str, value: str, nobody: Client) -> None:
+    """Invisible, bidirectional and control characters in names and addresses; the most common passwords."""
+    assert pointers(await nobody("POST", "/v1/auth/register", person(**{field: value}))) == {f"/{field}"}
+
+
+@pytest.mark.parametrize("name", ["علی‌رضا", "क्‍ष", "Zoë ❤️", "O’Brien-Sçhmidt", "李 小龍"])
+async def test_names_of_all_scripts_are_taken(name: str, nobody: Client) -> None:
+    """The joiners of Persian and Hindi, emoji and combining marks are part of a name."""
+    answer = await nobody("POST", "/v1/auth/register", person(name=name))
+    assert answer.json()["user"]["name"] == unicodedata.normalize("NFC", name)
+
+
+async def test_a_name_is_kept_trimmed_and_composed(nobody: Client) -> None:
+    """Two ways of writing one name are one name."""
+    answer = await nobody("POST", "/v1/auth/register", person(name=f"  {DECOMPOSED}\u00a0"))
+    assert answer.json()["user"]["name"] == "Größe und Höhe"
+
+
+@pytest.mark.parametrize(
+    ("registered", "typed"),
+    [
+        ("Größe und Höhe", DECOMPOSED),
+        (DECOMPOSED, "Größe und Höhe"),
+        ("one two three", "one\u00a0two\u3000three"),
+    ],
+)
+async def test_one_password_of_two_keyboards_signs_in(registered: str, typed: str, nobody: Client) -> None:
+    """Composed or decomposed, with any kind of space (RFC 8265); other letters stay wrong."""
+    new = person(password=registered)
+    await nobody("POST", "/v1/auth/register", new)
+    login = {"email": new["email"], "password": typed}
+    assert (await nobody("POST", "/v1/auth/login", login)).status_code == 200
+    assert code_of(await nobody("POST", "/v1/auth/login", {**login, "password": typed.upper()}))[0] == 401
+
+
+async def test_an_email_is_shown_as_typed_and_found_in_any_spelling(nobody: Client) -> None:
+    """The mailbox keeps its spelling; full-width, capitals, `ss` for `ß` and spaces around it reach the account."""
+    tag = uuid.uuid4().hex
+    typed = f"Straße.{tag}@Example.org"
+    made = await nobody("POST", "/v1/auth/register", person(email=f" {typed}\n"))
+    assert made.json()["user"]["email"] == typed
+    wide = "".join(chr(ord(char) + 0xFEE0) for char in "strasse") + f".{tag.upper()}@example.org"
+    for spelling in (f"{typed} ", typed.upper(), wide):
+        answer = await nobody("POST", "/v1/auth/login", {"email": spelling, "password": PASSWORD})
+        assert answer.json()["user"]["email"] == typed
+        again = await nobody("POST", "/v1/auth/register", person(email=spelling))
+        assert code_of(again) == (409, "duplicate")
+
+
+async def test_digits_of_a_phone_are_of_any_script(nobody: Client) -> None:
+    """A Persian keyboard writes Persian digits."""
+    answer = await nobody("POST", "/v1/auth/register", person(phone="+۹۸ ۲۱ ۱۲۳۴"))
+    assert answer.json()["user"]["phone"] == "+98 21 1234"
+
+
+@pytest.mark.parametrize(
+    ("address", "kept"),
+    [
+        ("1 Main St\nApt 4\n", "1 Main St\nApt 4"),
+        ("1 Main St\r\nApt 4", "1 Main St\nApt 4"),
+        (f"  {DECOMPOSED}", "Größe und Höhe"),
+    ],
+)
+async def test_an_address_has_as_many_lines_as_people_write(join: Join, address: str, kept: str, service: str) -> None:
+    """Line ends are LF, and none stands at the end."""
+    customer = await join("customer")
+    body = {"service": service, "lat": 40.75, "lon": -73.99, "address": address}
+    answer = await customer("POST", "/v1/jobs", body)
+    assert answer.json()["job"]["address"] == kept

@@ -117,9 +117,8 @@ class City:
 
     def wave(self, job: JobId, size: int = WANTED) -> bytes:
         """The call that makes the offers: the first round of a job."""
-        name, names, words = self.town.wave(job, 1, size=size, radius_m=RADIUS_M)
-        script = self.town.store.scripts[name]
-        return command("FCALL", script.function, len(names), *names, self._epoch, *words)
+        call = self.town.wave(job, 1, size=size, radius_m=RADIUS_M)
+        return command(*self.town.store.scripts[call.script].call(call.keys, call.args, self._epoch))
 
     def plain(self, spot: Spot) -> bytes:
         """Redis' own search, of the same index, as DESIGN §9 has it."""

@@ -26,7 +26,7 @@ from bench.peers import postgres as pg
 from bench.peers.bare import Bare
 from bench.report import Figure, Report, ratio
 from bench.rig import LOAD_CORE, SERVER_CORE, BenchError, Child, Missing, Rig, pinned, say
-from bench.seed import ZONE, Town, in_batches, member, muster, open_town
+from bench.seed import Town, in_batches, member, muster, open_town
 from engine.types import JobId
 
 SQUADS = 256
@@ -137,12 +137,11 @@ class Rounds:
 
     async def packed(self) -> None:
         """``job_claim`` by the engine's pipeline, and what it cost Redis."""
-        call = self._town.store.call
         total, redis_s = Timed(), 0.0
         async for offered in self._offered(SQUADS):
             calls = [self._town.claim(job, member(squad)) for job, squad in offered]
             before = self._valkey.cpu_s()
-            total += await self._timed(lambda one: call(ZONE, *one), calls)
+            total += await self._timed(self._town.run, calls)
             redis_s += self._valkey.cpu_s() - before
         self._note(packed=total.per_second, script_us=total.script_us, redis_us=redis_s / total.done * 1e6)
 

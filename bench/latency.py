@@ -26,7 +26,7 @@ from bench.news import News
 from bench.openloop import Claimer, Timed, Timetable, percentile
 from bench.report import Figure, Report
 from bench.rig import BENCH, LOAD_CORE, BenchError, Child, Rig, pinned, say
-from bench.seed import ZONE, Town, in_batches, open_town
+from bench.seed import Town, in_batches, open_town
 from engine.types import JobId
 
 SQUADS = 128
@@ -126,7 +126,7 @@ class Crowd:
         """A new job in the centre and its first wave, with as many turns as that takes; offers made."""
         job, made = await self._town.job(*wave.CENTRE), 0
         for _ in range(wave.MOST_TURNS):
-            asked, more = (await self._town.store.call(ZONE, *self._town.wave(job, 1))).rest
+            asked, more = (await self._town.run(self._town.wave(job, 1))).rest
             made += int(asked)
             if more == b"0":
                 break

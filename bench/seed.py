@@ -11,7 +11,7 @@ import asyncio
 import itertools
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from bench.rig import BenchError
 from engine.rules import waves
@@ -62,14 +62,21 @@ async def open_town(url: str) -> Town:
 
 
 async def _open_new(store: Store, pipe: Pipeline, run_id: str) -> None:
-    script = store.scripts["zone_open"]
-    known: dict[str, str | int] = {"run_id": run_id, "compared": 1, "archived": 0, "known": ""}
-    names = [_KEYS[key]({}) for key in script.keys]
-    reply = await store.function(pipe.urgent, "zone_open", names, [known[name] for name in script.argv])
+    names = {name: _KEYS[name]({}) for name in store.scripts["zone_open"].keys}
+    args = {"run_id": run_id, "compared": 1, "archived": 0, "known": ""}
+    reply = await store.ask(pipe.urgent, "zone_open", keys=names, args=args)
     if reply[0] != b"OK":
         raise BenchError(f"the zone does not open: {reply[0].decode()}")
     state = store.zones[ZONE]
     state.epoch, state.open = Epoch(reply[4].decode()), True
+
+
+class Prepared(NamedTuple):
+    """A call of a script, ready to be made."""
+
+    script: str
+    keys: dict[str, str]
+    args: dict[str, Any]
 
 
 class Town:
@@ -79,18 +86,22 @@ class Town:
         self.store = store
         self.blueprint = blueprint
 
-    def prepared(self, script: str, **given: Any) -> tuple[str, list[str], list[Any]]:
-        """Name, keys and arguments of a call, in the order of the script's header. Raises BenchError for a gap."""
+    def prepared(self, script: str, **given: Any) -> Prepared:
+        """A call with the keys and arguments of the script's header. Raises BenchError for a gap."""
         header = self.store.scripts[script]
         try:
-            names = [_KEYS[key](given) for key in header.keys]
-            return script, names, [given[name] for name in header.argv if name != "epoch"]
+            names = {name: _KEYS[name](given) for name in header.keys}
+            return Prepared(script, names, {name: given[name] for name in header.given})
         except KeyError as error:
             raise BenchError(f"{script} now takes {error}: bench/seed.py does not know it") from error
 
+    async def run(self, call: Prepared) -> Done:
+        """Run what was prepared."""
+        return await self.store.run(ZONE, call.script, keys=call.keys, args=call.args)
+
     async def call(self, script: str, **given: Any) -> Done:
         """Run one script by its argument names."""
-        return await self.store.call(ZONE, *self.prepared(script, **given))
+        return await self.run(self.prepared(script, **given))
 
     async def close(self) -> None:
         """Let the connections go."""
@@ -166,9 +177,7 @@ class Town:
         )
         return job
 
-    def wave(
-        self, job: JobId, number: int, *, size: int = 10, radius_m: int = 3_000
-    ) -> tuple[str, list[str], list[Any]]:
+    def wave(self, job: JobId, number: int, *, size: int = 10, radius_m: int = 3_000) -> Prepared:
         """The call of one round of offers for ``job``."""
         dispatch = self.blueprint.dispatch
         return self.prepared(
@@ -188,7 +197,7 @@ class Town:
             unfilled_told="",
         )
 
-    def claim(self, job: JobId, technician: str) -> tuple[str, list[str], list[Any]]:
+    def claim(self, job: JobId, technician: str) -> Prepared:
         """The call by which ``technician`` takes ``job``."""
         command = self.blueprint.commands["claim"]
         return self.prepared(
@@ -214,7 +223,7 @@ class Town:
     async def offered_job(self, squad: int) -> JobId:
         """A job beside a squad, offered to its ten members."""
         job = await self.job(*place_of(squad))
-        done = await self.store.call(ZONE, *self.wave(job, 1))
+        done = await self.run(self.wave(job, 1))
         if int(done.rest[0]) != SQUAD:
             raise BenchError(f"a job was offered to {int(done.rest[0])} and not to {SQUAD}")
         return job

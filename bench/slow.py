@@ -104,7 +104,7 @@ class Broadcast:
         began, names = time.monotonic(), (keys.meta(ZONE), keys.log(ZONE))
         for number in range(int(asked.seconds * asked.rate)):
             await asyncio.sleep(max(0.0, began + number / asked.rate - time.monotonic()))
-            self.seqs.append(int(await self._town.store.run("EVAL", _TELL, 2, *names, TYPE, text)))
+            self.seqs.append(int(await self._town.store.command("EVAL", _TELL, 2, *names, TYPE, text)))
             self.peak_mib = max(self.peak_mib, rss_mib(self.child))
 
     async def over(self, asked: argparse.Namespace) -> None:

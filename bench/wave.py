@@ -104,7 +104,7 @@ async def _until_offered(town: Town, job: JobId) -> list[float]:
     await redis.slowlog_reset()
     made = 0
     for _ in range(MOST_TURNS):
-        asked, more = (await town.store.call(ZONE, *wave)).rest
+        asked, more = (await town.run(wave)).rest
         made += int(asked)
         if more == b"0":
             break

@@ -46,7 +46,7 @@ async def announce(
     ``event`` is the type in the log.
 
     Raises Forbidden, Invalid for an event that no blueprint declares as an announcement and for roles that the
-    declaration leaves out, ReusedKey, and what ``Store.call`` raises.
+    declaration leaves out, ReusedKey, and what ``Store.run`` raises.
     """
     demand(caller, OPS)
     declared = engine.blueprints.announcing(new.event)
@@ -57,9 +57,21 @@ async def announce(
     told = " ".join(f"role:{role}" for role in roles)
     mark = requests.fingerprint("announce", "", [new.event, roles, new.data])
     actor, bp = f"{caller.role}:{caller.id}", declared.key if declared else ""
-    names = [keys.meta(zone), keys.log(zone), keys.request(zone, caller.id, checked)]
-    args: list[str | bytes] = [actor, checked, mark, trace, bp, new.event, told, msgspec.json.encode(new.data)]
-    done = await engine.store.call(zone, "event_append", names, args)
+    done = await engine.store.run(
+        zone,
+        "event_append",
+        keys={"meta": keys.meta(zone), "log": keys.log(zone), "req": keys.request(zone, caller.id, checked)},
+        args={
+            "actor": actor,
+            "key": checked,
+            "fingerprint": mark,
+            "trace": trace,
+            "bp": bp,
+            "kind": new.event,
+            "told": told,
+            "data": msgspec.json.encode(new.data),
+        },
+    )
     made = msgspec.structs.replace(new, roles=roles, zone=zone, seq=done.seq)
     return Kept(made, checked, done.repeated)
 

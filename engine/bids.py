@@ -82,12 +82,18 @@ async def create(
     async def act(blueprint: Blueprint) -> Bidding:
         plan = await _plan(engine, ask, blueprint, "bid")
         zone, me = ask.zone, TechnicianId(caller.id)
-        names = [keys.meta(zone), keys.job(zone, ask.job), keys.bids(zone, ask.job), keys.offers(zone, ask.job)]
-        names += [keys.technician(zone, me), keys.log(zone), ask.request()]
-        amount = "-" if wanted.amount is None else wanted.amount
-        args = [me, *_head(ask, wanted.version, blueprint, plan), name, amount, msgspec.json.encode(wanted.note)]
+        names = _keys(ask) | {"offers": keys.offers(zone, ask.job), "tech": keys.technician(zone, me)}
+        args = {
+            "technician": me,
+            **_head(ask, wanted.version, blueprint, plan),
+            "bid": name,
+            "amount": "-" if wanted.amount is None else wanted.amount,
+            "note": msgspec.json.encode(wanted.note),
+            "most": MOST,
+            **_lasting(engine, blueprint),
+        }
         try:
-            done = await engine.store.call(zone, "bid_create", names, [*args, MOST, *_lasting(engine, blueprint)])
+            done = await engine.store.run(zone, "bid_create", keys=names, args=args)
         except AtCapacity as error:
             raise AtCapacity(f"It has {MOST} bids", repeated=error.repeated) from error
         except VersionConflict as error:
@@ -116,10 +122,9 @@ async def withdraw(
 
     async def act(blueprint: Blueprint) -> Bidding:
         plan, zone = await _plan(engine, ask, blueprint, "withdraw"), ask.zone
-        names = [keys.meta(zone), keys.job(zone, ask.job), keys.bids(zone, ask.job), keys.log(zone), ask.request()]
-        args = [caller.id, *_head(ask, version, blueprint, plan), bid]
+        args = {"technician": caller.id, **_head(ask, version, blueprint, plan), "bid": bid}
         try:
-            done = await engine.store.call(zone, "bid_withdraw", names, args)
+            done = await engine.store.run(zone, "bid_withdraw", keys=_keys(ask), args=args)
         except VersionConflict as error:
             raise await _with_job(engine, ask, error) from error
         return await _bidding(engine, ask, plan, done)
@@ -149,11 +154,11 @@ async def accept(
 
     async def act(blueprint: Blueprint) -> Outcome:
         plan, zone = await _plan(engine, ask, blueprint, "award"), ask.zone
-        names = [keys.meta(zone), keys.job(zone, ask.job), keys.offers(zone, ask.job), keys.causes(zone, ask.job)]
-        names += [keys.bids(zone, ask.job), keys.log(zone), ask.request()]
-        args = [bid, ask.actor, *_head(ask, version, blueprint, plan), blueprint.audience("bid.accepted")]
+        names = ask.keys() | {"bids": keys.bids(zone, ask.job)}
+        args = {"bid": bid, "actor": ask.actor, **_head(ask, version, blueprint, plan)}
+        args |= {"told": blueprint.audience("bid.accepted"), **_lasting(engine, blueprint)}
         try:
-            done = await engine.store.call(zone, "bid_accept", names, [*args, *_lasting(engine, blueprint)])
+            done = await engine.store.run(zone, "bid_accept", keys=names, args=args)
         except AtCapacity as error:
             raise AtCapacity("Its technician holds as many jobs as he may", repeated=error.repeated) from error
         except Invalid as error:
@@ -176,9 +181,8 @@ async def find(engine: Engine, caller: Principal, job_id: str) -> Page:
     await board.read(engine, caller, job_id)
     own = caller.id if caller.role == "technician" else ""
     try:
-        done = await engine.store.call(
-            zone, "bid_list", [keys.meta(zone), keys.job(zone, job), keys.bids(zone, job)], [own]
-        )
+        names = {"meta": keys.meta(zone), "job": keys.job(zone, job), "bids": keys.bids(zone, job)}
+        done = await engine.store.read(zone, "bid_list", keys=names, args={"technician": own})
     except NotFound:
         return Page(await _archived(engine, job, own), None)
     as_of: dict[str, str | int] = {"epoch": engine.store.zones[zone].epoch, "seq": done.seq}
@@ -222,13 +226,25 @@ async def _plan(engine: Engine, ask: Ask, blueprint: Blueprint, does: Does) -> P
     return plan
 
 
-def _head(ask: Ask, version: int | None, blueprint: Blueprint, plan: Plan) -> list[str | int | bytes]:
-    """The arguments from the key on, as all scripts of bids take them."""
-    return [ask.key, ask.mark, ask.trace, "" if version is None else version, blueprint.key, plan.body]
+def _head(ask: Ask, version: int | None, blueprint: Blueprint, plan: Plan) -> dict[str, str | int | bytes]:
+    """What all scripts of bids are told."""
+    return {**ask.head(version), "bp": blueprint.key, "plan": plan.body}
 
 
-def _lasting(engine: Engine, blueprint: Blueprint) -> list[int]:
-    return [round(blueprint.dispatch.grace_s * 1000), lease_ms(engine)]
+def _lasting(engine: Engine, blueprint: Blueprint) -> dict[str, int]:
+    return {"grace_ms": round(blueprint.dispatch.grace_s * 1000), "lease_ms": lease_ms(engine)}
+
+
+def _keys(ask: Ask) -> dict[str, str]:
+    """The keys that the scripts of a technician's own bid have in common."""
+    zone, job = ask.zone, ask.job
+    return {
+        "meta": keys.meta(zone),
+        "job": keys.job(zone, job),
+        "bids": keys.bids(zone, job),
+        "log": keys.log(zone),
+        "req": ask.request(),
+    }
 
 
 async def _with_job(engine: Engine, ask: Ask, error: VersionConflict) -> VersionConflict:

@@ -26,6 +26,7 @@ from engine.clock import now_ms
 from engine.errors import FieldError, Invalid, NotFound
 from engine.events import iso
 from engine.store import keys
+from engine.store.scripts import Args
 from engine.types import Principal, Role, UserId, Zone
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ async def lift(engine: Engine, caller: Principal, other: UserId, *, key: str | N
 
 async def apart(engine: Engine, zone: Zone, one: UserId, other: UserId) -> bool:
     """Whether one of the two blocked the other, as waves see it. Raises Unavailable."""
-    return bool(await engine.store.run("SISMEMBER", keys.blocks(zone, one), other))
+    return bool(await engine.store.command("SISMEMBER", keys.blocks(zone, one), other))
 
 
 async def publish(engine: Engine, one: UserId, other: UserId) -> None:
@@ -117,8 +118,14 @@ async def publish(engine: Engine, one: UserId, other: UserId) -> None:
     stands = await _stands(engine, one, other)
     while True:
         for zone in engine.store.zones:
-            names = [keys.meta(zone), keys.blocks(zone, one), keys.blocks(zone, other), keys.log(zone)]
-            await engine.store.call(zone, "block_put", names, [one, other, int(stands)])
+            names = {
+                "meta": keys.meta(zone),
+                "mine": keys.blocks(zone, one),
+                "theirs": keys.blocks(zone, other),
+                "log": keys.log(zone),
+            }
+            args: Args = {"one": one, "other": other, "blocked": int(stands)}
+            await engine.store.run(zone, "block_put", keys=names, args=args)
         if stands == (stands := await _stands(engine, one, other)):
             return
 
@@ -151,7 +158,7 @@ async def _page(engine: Engine, last: tuple[str, str]) -> Sequence[Any]:
 
 async def _agrees(engine: Engine, one: UserId, other: UserId, *, stands: bool) -> bool:
     sides = [(keys.blocks(zone, a), b) for zone in engine.store.zones for a, b in ((one, other), (other, one))]
-    return all([bool(await engine.store.run("SISMEMBER", key, who)) == stands for key, who in sides])
+    return all([bool(await engine.store.command("SISMEMBER", key, who)) == stands for key, who in sides])
 
 
 async def _stands(engine: Engine, one: UserId, other: UserId) -> bool:

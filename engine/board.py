@@ -19,6 +19,7 @@ from engine.events import ms_of
 from engine.requests import located
 from engine.rules.lifecycle import Relation, relations
 from engine.store import keys
+from engine.store.scripts import Args
 from engine.types import JobId, Phase, Principal, UserId, Zone
 
 if TYPE_CHECKING:
@@ -76,10 +77,10 @@ async def read(engine: Engine, caller: Principal, job_id: str) -> bytes:
     its public part for a technician who was offered it, has bid for it or could. Raises NotFound for everybody else.
     """
     zone, job = located(job_id)
-    names = [keys.meta(zone), keys.job(zone, job), keys.offers(zone, job)]
+    places = {"meta": keys.meta(zone), "job": keys.job(zone, job), "offers": keys.offers(zone, job)}
     technician = caller.id if caller.role == "technician" else ""
     try:
-        done = await engine.store.call(zone, "job_read", names, [technician])
+        done = await engine.store.read(zone, "job_read", keys=places, args={"technician": technician})
     except NotFound:
         return await _read_archived(engine, caller, job)
     full, public, bp, status, _, customer, holder, _, offer, bid, bids = done.rest
@@ -206,7 +207,9 @@ async def _find_hot(
     below: str = str(before[0]) if before else "+inf"
     met, as_of = 0, 0
     while met <= limit:
-        done = await engine.store.call(zone, "job_list", [keys.meta(zone), index], [below, HOT_PAGE])
+        names = {"meta": keys.meta(zone), "index": index}
+        args: Args = {"below": below, "limit": HOT_PAGE}
+        done = await engine.store.read(zone, "job_list", keys=names, args=args)
         as_of = as_of or done.seq
         rows = [done.rest[i : i + 2] for i in range(0, len(done.rest), 2)]
         for _, document in rows:
@@ -261,7 +264,7 @@ async def waves(engine: Engine, caller: Principal, job_id: str) -> list[bytes]:
     if not caller.is_ops:
         raise Forbidden("Only ops may see whom a job was offered to")
     zone, job = located(job_id)
-    if not await engine.store.run("EXISTS", keys.job(zone, job)):
+    if not await engine.store.command("EXISTS", keys.job(zone, job)):
         raise NotFound("No such job, or it was archived more than a day ago")
-    rows: list[bytes] = await engine.store.run("LRANGE", keys.waves(zone, job), 0, -1)
+    rows: list[bytes] = await engine.store.command("LRANGE", keys.waves(zone, job), 0, -1)
     return rows[::-1]

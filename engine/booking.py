@@ -86,9 +86,10 @@ async def create(
     job = new_job_id(zone)
     full, public = _documents(zone, job, blueprint, booking, service, person)
     place = _Place(zone, job, customer, service, booking, blueprint)
-    args = [job, f"{caller.role}:{caller.id}", key, mark, trace, *place.arguments(engine, full, public)]
+    head = {"actor": f"{caller.role}:{caller.id}", "key": key, "fingerprint": mark, "trace": trace}
+    args = {**head, **place.arguments(engine), "full": full, "pub": public}
     try:
-        done = await engine.store.call(zone, "job_create", place.names(caller, key), args)
+        done = await engine.store.run(zone, "job_create", keys=place.names(caller, key), args=args)
     except (ProfileIncomplete, KycNotApproved, AccountNotApproved, Invalid) as error:
         if booking.technician is None:
             raise
@@ -212,43 +213,42 @@ class _Place(msgspec.Struct, frozen=True):
     booking: Booking
     blueprint: Blueprint
 
-    def names(self, caller: Principal, key: str) -> list[str]:
+    def names(self, caller: Principal, key: str) -> dict[str, str]:
         zone = self.zone
-        return [
-            keys.meta(zone),
-            keys.job(zone, self.job),
-            keys.offers(zone, self.job),
-            keys.log(zone),
-            keys.request(zone, caller.id, key),
-            keys.reference(zone, caller.id),
-            keys.jobs(zone),
-            keys.user_jobs(zone, self.customer),
-        ]
+        return {
+            "meta": keys.meta(zone),
+            "job": keys.job(zone, self.job),
+            "offers": keys.offers(zone, self.job),
+            "log": keys.log(zone),
+            "req": keys.request(zone, caller.id, key),
+            "ref": keys.reference(zone, caller.id),
+            "jobs": keys.jobs(zone),
+            "user_jobs": keys.user_jobs(zone, self.customer),
+        }
 
-    def arguments(self, engine: Engine, full: bytes, public: bytes) -> list[str | int | float | bytes]:
-        """From ``reference`` on, as lua/job_create.lua takes them."""
+    def arguments(self, engine: Engine) -> dict[str, str | int | float]:
+        """What lua/job_create.lua is told of the place."""
         blueprint, booking = self.blueprint, self.booking
         named = (booking.technician or "") if blueprint.technician else ""
         preferred = "" if named else booking.technician or ""
         release = 0
         if booking.scheduled_for is not None:
             release = max(0, booking.scheduled_for - round(blueprint.dispatch.lead_s * 1000))
-        return [
-            booking.reference or "",
-            blueprint.key,
-            engine.plans.goal(blueprint, first_state(blueprint, booking)),
-            self.service.id,
-            self.customer,
-            booking.lat,
-            booking.lon,
-            self.service.base_amount if booking.amount is None else booking.amount,
-            full,
-            public,
-            release,
-            named,
-            preferred,
-            blueprint.audience("job.created"),
-        ]
+        return {
+            "id": self.job,
+            "reference": booking.reference or "",
+            "bp": blueprint.key,
+            "goal": engine.plans.goal(blueprint, first_state(blueprint, booking)),
+            "service": self.service.id,
+            "customer": self.customer,
+            "lat": booking.lat,
+            "lon": booking.lon,
+            "amount": self.service.base_amount if booking.amount is None else booking.amount,
+            "release": release,
+            "named": named,
+            "preferred": preferred,
+            "told": blueprint.audience("job.created"),
+        }
 
 
 def first_state(blueprint: Blueprint, booking: Booking) -> str:

@@ -38,7 +38,7 @@ def all_of(engine: Engine, blueprint: Blueprint, job: str, issue: str) -> dict[s
 
 async def compared(engine: Engine, zone: Zone, job: JobId, purpose: str, given: str) -> dict[str, str | bool]:
     """Whether ``given`` is the job's present code, and of which issue, as the step's script takes it."""
-    stored = await engine.store.run("HGET", keys.job(zone, job), "issue")
+    stored = await engine.store.command("HGET", keys.job(zone, job), "issue")
     issue = stored.decode() if stored else "1"
     right = derive(engine, job, purpose, issue).encode()
     return {"issue": issue, "right": hmac.compare_digest(given.encode(), right)}

@@ -73,7 +73,7 @@ async def resolve(
     dispute that is resolved already, ReusedKey.
     """
     zone = zone_of_dispute(dispute_id)
-    found = zone and await engine.store.run("GET", keys.dispute(zone, dispute_id))
+    found = zone and await engine.store.command("GET", keys.dispute(zone, dispute_id))
     if zone is None or not found:
         raise NotFound("No such dispute")
     job = JobId(found.decode())
@@ -98,7 +98,8 @@ async def find(engine: Engine, caller: Principal) -> Page:
     items: list[bytes] = []
     as_of: dict[str, dict[str, str | int]] = {}
     for zone, state in engine.store.zones.items():
-        done = await engine.store.call(zone, "dispute_list", [keys.meta(zone), _index(caller, zone)], [MOST])
+        names = {"meta": keys.meta(zone), "index": _index(caller, zone)}
+        done = await engine.store.read(zone, "dispute_list", keys=names, args={"limit": MOST})
         items += done.rest
         as_of[zone] = {"epoch": state.epoch, "seq": done.seq}
     return Page(items, None, as_of)
@@ -114,7 +115,7 @@ def _index(caller: Principal, zone: Zone) -> str:
 
 async def _must_know(engine: Engine, caller: Principal, zone: Zone, job: JobId) -> None:
     """Raises NotFound for who is neither side of the job."""
-    customer, holder = await engine.store.run("HMGET", keys.job(zone, job), "customer", "holder")
+    customer, holder = await engine.store.command("HMGET", keys.job(zone, job), "customer", "holder")
     if caller.id.encode() not in (customer, holder):
         raise NotFound("No such job")
 

@@ -13,6 +13,7 @@ import structlog
 
 from engine import timers, waves
 from engine.store import keys
+from engine.store.scripts import Args
 from engine.technicians import lease_ms, status_words
 from engine.types import JobId, TechnicianId, UserId, Zone
 
@@ -60,31 +61,42 @@ async def _expire(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
     job = JobId(rest)
     blueprint, _ = await waves.blueprint_of(engine, zone, job)
     to = next((c.to for c in blueprint.commands.values() if c.event == "job.expired"), "")
-    names = [keys.meta(zone), keys.job(zone, job), keys.offers(zone, job), keys.due(zone), keys.log(zone)]
-    told = blueprint.audience("job.expired")
-    grace_ms = round(blueprint.dispatch.grace_s * 1000)
-    bids_told = blueprint.audience("bid.closed")
-    args: list[str | int] = [entry, engine.plans.goal(blueprint, to), told, bids_told, grace_ms, lease_ms(engine)]
-    await engine.store.call(zone, "job_expire", names, args)
+    args: Args = {
+        "entry": entry,
+        "goal": engine.plans.goal(blueprint, to),
+        "told": blueprint.audience("job.expired"),
+        "bids_told": blueprint.audience("bid.closed"),
+        "grace_ms": round(blueprint.dispatch.grace_s * 1000),
+        "lease_ms": lease_ms(engine),
+    }
+    await engine.store.run(zone, "job_expire", keys=waves.due_keys(zone, job), args=args)
 
 
 async def _lease(engine: Engine, zone: Zone, _: str, rest: str) -> None:
     technician = TechnicianId(UserId(rest))
-    names = [
-        keys.meta(zone),
-        keys.technician(zone, technician),
-        keys.seen(zone),
-        keys.log(zone),
-        keys.request(zone, technician, "lease"),  # never written: a sweep has no request key
-    ]
-    args: list[str | int] = [technician, "engine", "", "", "lease", lease_ms(engine), status_words(engine)]
-    await engine.store.call(zone, "technician_offline", names, args)
+    names = {
+        "meta": keys.meta(zone),
+        "tech": keys.technician(zone, technician),
+        "seen": keys.seen(zone),
+        "log": keys.log(zone),
+        "req": keys.request(zone, technician, "lease"),  # never written: a sweep has no request key
+    }
+    args: Args = {
+        "id": technician,
+        "actor": "engine",
+        "key": "",
+        "fingerprint": "",
+        "reason": "lease",
+        "lease_ms": lease_ms(engine),
+        "words": status_words(engine),
+    }
+    await engine.store.run(zone, "technician_offline", keys=names, args=args)
 
 
 async def _forget(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
     principal, _, reference = rest.partition(":")
-    names = [keys.meta(zone), keys.reference(zone, UserId(principal)), keys.due(zone)]
-    await engine.store.call(zone, "reference_forget", names, [entry, reference])
+    names = {"meta": keys.meta(zone), "ref": keys.reference(zone, UserId(principal)), "due": keys.due(zone)}
+    await engine.store.run(zone, "reference_forget", keys=names, args={"entry": entry, "reference": reference})
 
 
 Doer = Callable[["Engine", Zone, str, str], Awaitable[None]]

@@ -108,7 +108,7 @@ async def _answer(engine: Engine, ask: Ask, draft: Draft, done: Done) -> Outcome
 
 async def _drafted(engine: Engine, ask: Ask, change: dict[str, Any]) -> Draft:
     fields = ("bp", "status", "version", "amount", "full", "price_locked", "paid")
-    found = await engine.store.run("HMGET", keys.job(ask.zone, ask.job), *fields)
+    found = await engine.store.command("HMGET", keys.job(ask.zone, ask.job), *fields)
     bp, status, version, amount, full, locked, paid = (part or b"" for part in found)
     if not bp:
         raise NotFound("No such job")
@@ -165,29 +165,28 @@ async def _repriced(engine: Engine, before: dict[str, Any], wanted: dict[str, An
 
 async def _send(engine: Engine, ask: Ask, draft: Draft, version: int | None) -> Done:
     zone, blueprint, members = ask.zone, draft.blueprint, draft.members
-    names = [keys.meta(zone), keys.job(zone, ask.job), keys.offers(zone, ask.job), keys.causes(zone, ask.job)]
     moved = {name for name in draft.changed if name in PLACE}
     when = members["scheduled_for"]
-    return await engine.store.call(
+    return await engine.store.run(
         zone,
         "job_edit",
-        [*names, keys.log(zone), ask.request()],
-        [
-            ask.actor,
-            *(ask.key, ask.mark, ask.trace, "" if version is None else version),
-            blueprint.key,
-            draft.version,
-            draft.denied,
-            msgspec.json.encode(draft.changed),
-            documents.whole(members),
-            documents.public(members),
-            members["service"],
-            members["lat"],
-            members["lon"],
-            draft.amount,
-            "time" if "scheduled_for" in draft.changed else "place" if moved else "",
-            0 if when is None else max(0, ms_of(when) - round(blueprint.dispatch.lead_s * 1000)),
-            engine.plans.life_ms(blueprint, draft.status),
-            blueprint.audience("job.updated") or "customer holder ops",
-        ],
+        keys=ask.keys(),
+        args={
+            "actor": ask.actor,
+            **ask.head(version),
+            "bp": blueprint.key,
+            "seen": draft.version,
+            "denied": draft.denied,
+            "changed": msgspec.json.encode(draft.changed),
+            "full": documents.whole(members),
+            "pub": documents.public(members),
+            "service": members["service"],
+            "lat": members["lat"],
+            "lon": members["lon"],
+            "amount": draft.amount,
+            "anew": "time" if "scheduled_for" in draft.changed else "place" if moved else "",
+            "release": 0 if when is None else max(0, ms_of(when) - round(blueprint.dispatch.lead_s * 1000)),
+            "life": engine.plans.life_ms(blueprint, draft.status),
+            "told": blueprint.audience("job.updated") or "customer holder ops",
+        },
     )

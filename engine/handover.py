@@ -29,7 +29,7 @@ async def hand_over(engine: Engine, technician: TechnicianId, by: Principal) -> 
     Raises Unavailable or Indeterminate, as the steps do: then it has to be done again.
     """
     for zone in engine.store.zones:
-        held = await engine.store.run("SMEMBERS", keys.technician_jobs(zone, technician))
+        held = await engine.store.command("SMEMBERS", keys.technician_jobs(zone, technician))
         for job in sorted(held):
             await _take(engine, zone, JobId(job.decode()), technician, by)
 
@@ -37,7 +37,7 @@ async def hand_over(engine: Engine, technician: TechnicianId, by: Principal) -> 
 async def _take(engine: Engine, zone: Zone, job: JobId, technician: TechnicianId, by: Principal) -> None:
     fields = ("bp", "status", "holder", "version")
     for _ in range(TRIES):
-        found = await engine.store.run("HMGET", keys.job(zone, job), *fields)
+        found = await engine.store.command("HMGET", keys.job(zone, job), *fields)
         bp, status, holder, version = ((part or b"").decode() for part in found)
         if holder != technician:
             return
@@ -63,8 +63,9 @@ def _release(blueprint: Blueprint, status: str) -> str | None:
 
 async def _stays(engine: Engine, zone: Zone, job: JobId, technician: TechnicianId, blueprint: Blueprint) -> None:
     told = blueprint.audience("job.stalled") or "ops"
-    names = [keys.meta(zone), keys.job(zone, job), keys.log(zone)]
-    await engine.store.call(zone, "job_stall", names, [technician, REASON, told])
+    names = {"meta": keys.meta(zone), "job": keys.job(zone, job), "log": keys.log(zone)}
+    args = {"technician": technician, "step": REASON, "told": told}
+    await engine.store.run(zone, "job_stall", keys=names, args=args)
 
 
 def orderer(text: str) -> Principal:

@@ -89,7 +89,7 @@ async def command(
     Raises NotFound for strangers and for commands that the blueprint does not have, Forbidden for a role that may
     never give it, IllegalTransition (or the job's own answer: taken, cancelled, expired) from another state,
     VersionConflict with the present job, WrongCode with ``attempts_left``, CodeLocked, Frozen, Invalid for what the
-    command needs and was not given, ReusedKey; and whatever ``Store.call`` raises.
+    command needs and was not given, ReusedKey; and whatever ``Store.run`` raises.
     """
     zone, job = located(job_id)
     mark = requests.fingerprint(step.command, job, step.arguments())
@@ -142,7 +142,7 @@ def _without(engine: Engine, blueprint: Blueprint, caller: Principal) -> Plan | 
 
 async def check_blueprint(engine: Engine, ask: Ask, blueprint: Blueprint) -> None:
     """Raises OtherBlueprint where the job is there and not of ``blueprint``."""
-    found = await engine.store.run("HGET", keys.job(ask.zone, ask.job), "bp")
+    found = await engine.store.command("HGET", keys.job(ask.zone, ask.job), "bp")
     if found is not None and found.decode() != blueprint.key:
         raise OtherBlueprint(found.decode())
 
@@ -151,7 +151,7 @@ async def blueprint_of(engine: Engine, zone: Zone, job: JobId) -> Blueprint:
     """The blueprint of a job, for what needs more of it than a step's plan. Raises NotFound where Redis has not the
     job.
     """
-    found = await engine.store.run("HGET", keys.job(zone, job), "bp")
+    found = await engine.store.command("HGET", keys.job(zone, job), "bp")
     if found is None:
         raise NotFound("No such job")
     return engine.blueprints.of(found.decode())
@@ -166,7 +166,7 @@ async def command_for(
     named = blueprint.commands.items()
     names = [name for name, spec in named if spec.does == does and spec.resolves == resolves]
     if len(names) > 1:
-        status = (await engine.store.run("HGET", keys.job(zone, job), "status") or b"").decode()
+        status = (await engine.store.command("HGET", keys.job(zone, job), "status") or b"").decode()
         names = [name for name in names if status in blueprint.commands[name].from_] or names
     return names[0] if names else None
 
@@ -244,8 +244,8 @@ def actions(caller: Principal, blueprint: Blueprint, shown: bytes, *, bids: bool
 async def present(engine: Engine, ask: Ask) -> bytes:
     """The job as it is now, as far as a caller who may step may see it."""
     zone, technician = ask.zone, ask.caller.id if ask.caller.role == "technician" else ""
-    names = [keys.meta(zone), keys.job(zone, ask.job), keys.offers(zone, ask.job)]
-    done = await engine.store.call(zone, "job_read", names, [technician])
+    names = {"meta": keys.meta(zone), "job": keys.job(zone, ask.job), "offers": keys.offers(zone, ask.job)}
+    done = await engine.store.read(zone, "job_read", keys=names, args={"technician": technician})
     full = ask.caller.role != "technician" or done.rest[6].decode() == ask.caller.id
     return done.rest[0] if full else done.rest[1]
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from engine.errors import RateLimited
+from engine.errors import Indeterminate, RateLimited, Unavailable
 from engine.store import keys
 from engine.types import DEFAULT_ZONE
 
@@ -47,9 +47,12 @@ async def take(engine: Engine, who: str, limit: Limit) -> Allowance:
     if engine.settings.limits == "off":
         return Allowance(limit.count, 0.0)
     zone = DEFAULT_ZONE
-    names = [keys.meta(zone), keys.limit(zone, limit.name, who)]
+    names = {"meta": keys.meta(zone), "meter": keys.limit(zone, limit.name, who)}
+    args = {"interval_ms": limit.per_s * 1000 / limit.count, "burst": limit.count}
     try:
-        done = await engine.store.call(zone, "limit_take", names, [limit.per_s * 1000 / limit.count, limit.count])
+        done = await engine.store.run(zone, "limit_take", keys=names, args=args)
+    except Indeterminate as error:  # one may have been counted, but what is metered has not begun
+        raise Unavailable(error.detail) from error
     except RateLimited as error:
         error.retry_after = int(error.reply[0]) / 1000
         raise

@@ -10,6 +10,7 @@ from engine.errors import Forbidden
 from engine.requests import Outcome
 from engine.steps import Step
 from engine.store import keys
+from engine.store.scripts import Args
 from engine.technicians import lease_ms
 from engine.types import Principal, TechnicianId
 
@@ -42,8 +43,9 @@ async def open_to(engine: Engine, caller: Principal) -> Page:
     for zone, state in engine.store.zones.items():
         if not state.open and len(engine.store.zones) > 1:
             continue
-        names = [keys.meta(zone), keys.technician_offers(zone, TechnicianId(caller.id))]
-        done = await engine.store.call(zone, "offer_list", names, [caller.id, MOST, lease_ms(engine)])
+        names = {"meta": keys.meta(zone), "tech_offers": keys.technician_offers(zone, TechnicianId(caller.id))}
+        args: Args = {"technician": caller.id, "limit": MOST, "lease_ms": lease_ms(engine)}
+        done = await engine.store.read(zone, "offer_list", keys=names, args=args)
         found += done.rest
         as_of[zone] = {"epoch": state.epoch, "seq": done.seq}
     return Page(found, None, as_of)

@@ -129,9 +129,6 @@ async def _put(engine: Engine, ask: Ask, payment: Payment) -> Put:
     zone, job = ask.zone, ask.job
     blueprint = await jobs.blueprint_of(engine, zone, job)
     plan = await _capture(engine, ask, blueprint) if payment.status == "captured" else None
-    names = [keys.meta(zone), keys.job(zone, job), keys.offers(zone, job), keys.causes(zone, job)]
-    args = [ask.actor, ask.key, ask.mark, ask.trace, blueprint.key, new_id("pay"), payment.reference, payment.status]
-    args += [str(payment.amount), payment.currency]
     told = msgspec.json.encode(
         {
             "kind": "charge",
@@ -141,11 +138,23 @@ async def _put(engine: Engine, ask: Ask, payment: Payment) -> Put:
         }
     )[1:-1]
     try:
-        done = await engine.store.call(
+        done = await engine.store.run(
             zone,
             "payment_put",
-            [*names, keys.payments(zone, job), keys.log(zone), ask.request()],
-            [*args, told, plan.body if plan else "", _audience(blueprint, payment)],
+            keys=ask.keys() | {"payments": keys.payments(zone, job)},
+            args={
+                "actor": ask.actor,
+                **ask.cause(),
+                "bp": blueprint.key,
+                "id": new_id("pay"),
+                "reference": payment.reference,
+                "status": payment.status,
+                "amount": payment.amount,
+                "currency": payment.currency,
+                "told": told,
+                "plan": plan.body if plan else "",
+                "audience_of": _audience(blueprint, payment),
+            },
         )
     except Duplicate as error:
         raise Duplicate(ANOTHER, repeated=error.repeated) from error
@@ -181,7 +190,7 @@ async def _put_archived(engine: Engine, ask: Ask, payment: Payment) -> Put:
     else:
         data = b'{"job":%b,"payment":%b}' % (document, _again(said[-1], payment.status))
         channels = _channels(_audience(blueprint, payment), card)
-        done = await _append(engine, ask, payment, [blueprint.key, EVENTS[payment.status], channels, data])
+        done = await _append(engine, ask, payment, bp=blueprint.key, told=channels, data=data)
         done = done._replace(version=card.version)
     await requests.remember(engine, ask.zone, ask.caller, ask.key, ask.mark, done, ask.job)
     return await _answer(engine, ask, blueprint, done)
@@ -216,12 +225,13 @@ def _again(last: Event, status: Status) -> bytes:
     return msgspec.json.encode({**members, "status": status})
 
 
-async def _append(engine: Engine, ask: Ask, payment: Payment, event: list[str | bytes]) -> Done:
-    """Put an event (blueprint, type, channels, data) into the log, once for each word of a payment."""
+async def _append(engine: Engine, ask: Ask, payment: Payment, **event: str | bytes) -> Done:
+    """Put the event (its ``bp``, ``told`` and ``data``) into the log, once for each word of a payment."""
     word = uuid.uuid5(uuid.NAMESPACE_OID, f"{ask.job} {payment.status} {payment.reference}")
-    names = [keys.meta(ask.zone), keys.log(ask.zone), keys.request(ask.zone, UserId("payments"), str(word))]
-    args = [ask.actor, ask.key, ask.mark, ask.trace, *event]
-    return await engine.store.call(ask.zone, "event_append", names, args)
+    request = keys.request(ask.zone, UserId("payments"), str(word))
+    names = {"meta": keys.meta(ask.zone), "log": keys.log(ask.zone), "req": request}
+    args = {"actor": ask.actor, **ask.cause(), "kind": EVENTS[payment.status], **event}
+    return await engine.store.run(ask.zone, "event_append", keys=names, args=args)
 
 
 def _audience(blueprint: Blueprint, payment: Payment) -> str:
@@ -248,7 +258,7 @@ async def find(engine: Engine, caller: Principal, job_id: str) -> list[bytes]:
         raise Forbidden("Payments are listed for ops and services")
     zone, job = located(job_id)
     await board.read(engine, caller, job_id)
-    rows = await engine.store.run("HVALS", keys.payments(zone, job))
+    rows = await engine.store.command("HVALS", keys.payments(zone, job))
     items = [_item(row) for row in rows] or await _archived(engine, zone, job)
     return sorted(items, key=lambda item: _created.decode(item).created_at)
 

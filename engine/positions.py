@@ -91,10 +91,10 @@ async def track(engine: Engine, caller: Principal, job_id: str) -> Position | No
         return None
     holder = TechnicianId(UserId(shown.technician.id))
     # The set and not the job: a job that is over keeps the name of who did it.
-    if not await engine.store.run("SISMEMBER", keys.technician_jobs(zone, holder), job):
+    if not await engine.store.command("SISMEMBER", keys.technician_jobs(zone, holder), job):
         return None
     fix = ("lat", "lon", "fix_at", "heading")
-    lat, lon, at, heading = await engine.store.run("HMGET", keys.technician(zone, holder), *fix)
+    lat, lon, at, heading = await engine.store.command("HMGET", keys.technician(zone, holder), *fix)
     if not lat or not at:
         return None
     return position(job, float(lat), float(lon), int(at), float(heading) if heading else None)

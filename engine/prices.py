@@ -15,7 +15,6 @@ from engine import jobs, requests
 from engine.errors import Duplicate, Forbidden, Indeterminate, NotFound, VersionConflict
 from engine.requests import located
 from engine.steps import Ask
-from engine.store import keys
 from engine.types import Principal, is_id, new_id
 
 if TYPE_CHECKING:
@@ -65,7 +64,9 @@ async def propose(
     name = new_id("prc")
     text = b"" if reason is None else msgspec.json.encode(reason)
     try:
-        return await _deal(engine, ask, "price_propose", version, [name, amount, text], "open")
+        return await _deal(
+            engine, ask, "price_propose", version, {"id": name, "amount": amount, "reason": text}, "open"
+        )
     except Duplicate as error:
         raise Duplicate("A proposal is open: it is answered first", repeated=error.repeated) from error
 
@@ -90,7 +91,7 @@ async def answer(
         raise NotFound("No such proposal")
     ask = _ask(caller, job_id, given, key, trace, proposal, version)
     try:
-        return await _deal(engine, ask, "price_answer", version, [proposal, given], given)
+        return await _deal(engine, ask, "price_answer", version, {"id": proposal, "answer": given}, given)
     except Forbidden as error:
         raise Forbidden("The other side answers", repeated=error.repeated) from error
 
@@ -104,15 +105,15 @@ def _ask(caller: Principal, job_id: str, verb: str, key: str | None, trace: str,
 
 
 async def _deal(
-    engine: Engine, ask: Ask, script: str, version: int | None, args: list[str | int | bytes], status: str
+    engine: Engine, ask: Ask, script: str, version: int | None, args: dict[str, str | int | bytes], status: str
 ) -> Dealt:
     zone, blueprint = ask.zone, await jobs.blueprint_of(engine, ask.zone, ask.job)
-    names = [keys.meta(zone), keys.job(zone, ask.job), keys.causes(zone, ask.job), keys.log(zone), ask.request()]
-    head = [ask.actor, ask.key, ask.mark, ask.trace, "" if version is None else version, blueprint.key]
-    states = f" {' '.join(blueprint.price.propose)} "
-    told = blueprint.audience(EVENTS[status]) or PARTIES
+    names = ask.keys()
+    del names["offers"]
+    args |= {"actor": ask.actor, **ask.head(version), "bp": blueprint.key}
+    args |= {"states": f" {' '.join(blueprint.price.propose)} ", "told": blueprint.audience(EVENTS[status]) or PARTIES}
     try:
-        done = await engine.store.call(zone, script, names, [*head, *args, states, told])
+        done = await engine.store.run(zone, script, keys=names, args=args)
     except VersionConflict as error:
         error.extra["job"] = msgspec.Raw(await jobs.present(engine, ask))
         raise

@@ -114,7 +114,7 @@ async def _near(engine: Engine, query: TechnicianQuery, limit: int) -> list[Row]
     hot.check_mappable(query.lat or 0.0, query.lon or 0.0)
     reach = ("FROMLONLAT", query.lon or 0.0, query.lat or 0.0, "BYRADIUS", NEAR_M, "m", "ASC")
     searches = [
-        engine.store.run("GEOSEARCH", keys.supply(Zone(zone), query.service), *reach, "COUNT", limit, "ANY")
+        engine.store.command("GEOSEARCH", keys.supply(Zone(zone), query.service), *reach, "COUNT", limit, "ANY")
         for zone in engine.settings.zones
     ]
     near = [member.decode() for found in await asyncio.gather(*searches) for member in found][:limit]
@@ -133,7 +133,7 @@ async def _shown(engine: Engine, caller: Principal, rows: Sequence[Row]) -> list
 
 
 async def _live(engine: Engine, row: Row) -> tuple[int, bool]:
-    load, online = await engine.store.run("HMGET", keys.technician(row.zone, row.id), "load", "online")
+    load, online = await engine.store.command("HMGET", keys.technician(row.zone, row.id), "load", "online")
     return int(load or 0), online == b"1"
 
 

@@ -26,6 +26,7 @@ from engine.events import Event, iso, ms_of
 from engine.loops import going_on
 from engine.post import Message, Poster
 from engine.store import keys
+from engine.store.scripts import Args
 from engine.types import Zone, new_id
 
 if TYPE_CHECKING:
@@ -126,8 +127,9 @@ class _Runner:
                 self._cursors.pop(zone, None)
 
     async def _take(self, zone: Zone) -> bool:
-        names = [keys.meta(zone), keys.runner(zone, "push")]
-        done = await self._engine.store.call(zone, "runner_lease", names, [self._name, round(LEASE_S * 1000)])
+        names = {"meta": keys.meta(zone), "runner": keys.runner(zone, "push")}
+        args: Args = {"node": self._name, "ms": round(LEASE_S * 1000)}
+        done = await self._engine.store.run(zone, "runner_lease", keys=names, args=args)
         return done.rest[0] == b"1"
 
     async def _read_cursor(self, zone: Zone) -> int:
@@ -147,8 +149,9 @@ class _Runner:
 
     async def _append(self, zone: Zone, begin: int, end: int, told: list[str | bytes]) -> bool:
         """Whether it was we who told. Where the answer is lost, the next lease reads what became of it."""
-        names = [keys.meta(zone), keys.log(zone), keys.push_cursor(zone)]
-        done = await self._engine.store.call(zone, "notification_append", names, [begin, end, len(told) // 3, *told])
+        names = {"meta": keys.meta(zone), "log": keys.log(zone), "cursor": keys.push_cursor(zone)}
+        args: Args = {"from_seq": begin, "to_seq": end, "n": len(told) // 3, "told": told}
+        done = await self._engine.store.run(zone, "notification_append", keys=names, args=args)
         return done.rest[0] == b"1"
 
     def _notices(self, event: Event) -> list[str | bytes]:

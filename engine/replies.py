@@ -129,7 +129,7 @@ def _is_holder(caller: Principal, card: _Card) -> bool:
 async def _record(engine: Engine, caller: Principal, card: _Card) -> _Record | None:
     """What the job's record holds now; None where it is gone."""
     names = [*_Record._fields[:-1], f"tries:{caller.id}"]
-    found = await engine.store.run("HMGET", keys.job(card.zone, card.id), *names)
+    found = await engine.store.command("HMGET", keys.job(card.zone, card.id), *names)
     record = _Record(*((part or b"").decode() for part in found))
     return record if record.bp else None
 

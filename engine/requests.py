@@ -115,7 +115,7 @@ async def told_at(engine: Engine, zone: Zone, seq: int) -> bytes | None:
 
 async def remembered(engine: Engine, zone: Zone, caller: Principal, key: RequestKey, mark: str) -> Done | None:
     """The verdict on what was done under ``key``, for who must know before he gets to a script. Raises ReusedKey."""
-    stored = await engine.store.run("GET", keys.request(zone, caller.id, key))
+    stored = await engine.store.command("GET", keys.request(zone, caller.id, key))
     if stored is None:
         return None
     _, fingerprint, seq, version, job = stored.split()
@@ -133,7 +133,9 @@ async def remember(
     """
     line = f"OK {mark} {done.seq} {done.version} {job}"
     with verdicts.in_effect():
-        await engine.store.run("SET", keys.request(zone, caller.id, key), line, "NX", "PX", verdicts.CREATION_S * 1000)
+        await engine.store.command(
+            "SET", keys.request(zone, caller.id, key), line, "NX", "PX", verdicts.CREATION_S * 1000
+        )
 
 
 async def once(
@@ -144,7 +146,7 @@ async def once(
     """
     names = [keys.request(zone, UserId(asked.principal), asked.key) for zone in engine.store.zones]
     try:
-        taken = await asyncio.gather(*(engine.store.run("EXISTS", name) for name in names))
+        taken = await asyncio.gather(*(engine.store.command("EXISTS", name) for name in names))
     except Indeterminate as error:  # of a look, which did nothing
         raise Unavailable("Redis does not say whether the key was used") from error
     # Known to SQL too, it is a repeat that comes after a reuse: its first verdict stands.
@@ -159,7 +161,7 @@ async def verdict(engine: Engine, caller: Principal, key: str) -> RequestVerdict
     for zone, state in engine.store.zones.items():
         if not state.open:
             raise Unavailable(f"zone {zone} is closed: {state.why}")
-        stored = await engine.store.run("GET", keys.request(zone, caller.id, key))
+        stored = await engine.store.command("GET", keys.request(zone, caller.id, key))
         if stored:
             word, _, seq, _, job = stored.decode().split()
             if word != "OK":

@@ -114,7 +114,7 @@ async def repair(engine: Engine) -> int:
 
 
 async def _hot_versions(engine: Engine, rows: Sequence[Row]) -> list[int]:
-    asked = (engine.store.run("HGET", keys.technician(row.zone, row.id), "profile") for row in rows)
+    asked = (engine.store.command("HGET", keys.technician(row.zone, row.id), "profile") for row in rows)
     return [int(version or 0) for version in await asyncio.gather(*asked)]
 
 

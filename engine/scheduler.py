@@ -60,13 +60,12 @@ async def _run_zone(engine: Engine, zone: Zone, node: str) -> None:
 
 async def run_once(engine: Engine, zone: Zone, node: str = "one") -> float:
     """Take what is due and do it. Returns the seconds until there is more to do (at most 1: time must tick)."""
-    held = await engine.store.call(
-        zone, "runner_lease", [keys.meta(zone), keys.runner(zone, "scheduler")], [node, round(LEASE_S * 1000)]
-    )
+    names = {"meta": keys.meta(zone), "runner": keys.runner(zone, "scheduler")}
+    held = await engine.store.run(zone, "runner_lease", keys=names, args={"node": node, "ms": round(LEASE_S * 1000)})
     if held.rest[0] != b"1":
         return 1.0
-    names = [keys.meta(zone), keys.due(zone), keys.seen(zone)]
-    done = await engine.store.call(zone, "due_take", names, [TAKE, lease_ms(engine)])
+    names = {"meta": keys.meta(zone), "due": keys.due(zone), "seen": keys.seen(zone)}
+    done = await engine.store.run(zone, "due_take", keys=names, args={"limit": TAKE, "lease_ms": lease_ms(engine)})
     wait_ms, *entries = done.rest
     results = await asyncio.gather(*(due.do(engine, zone, entry.decode()) for entry in entries), return_exceptions=True)
     for entry, result in zip(entries, results, strict=True):

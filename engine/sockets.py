@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from engine.store import keys
+from engine.store.scripts import Args
 from engine.types import DEFAULT_ZONE, UserId
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ REPLACED = "session.replaced"
 """To the user of a socket or stream over the limit; ``data`` names its ``session``."""
 BATCH = 500
 """Seats in one script call: a longer one would hold up the zone."""
+
+
+_META = {"meta": keys.meta(DEFAULT_ZONE)}
 
 
 class Seat(NamedTuple):
@@ -38,21 +42,23 @@ async def opened(engine: Engine, user: UserId, session: str, most: int, *, strea
     """Count one more of ``user``, of whom ``most`` may be open; gives its seat. May be repeated."""
     zone = DEFAULT_ZONE
     key = keys.streams(zone, user) if streams else keys.sockets(zone, user)
-    names = [keys.meta(zone), key, keys.log(zone)]
-    done = await engine.store.call(zone, "socket_open", names, [user, session, most, lease_ms(engine)])
+    names = {"meta": keys.meta(zone), "sockets": key, "log": keys.log(zone)}
+    args: Args = {"user": user, "session": session, "most": most, "lease_ms": lease_ms(engine)}
+    done = await engine.store.run(zone, "socket_open", keys=names, args=args)
     return Seat(key, done.rest[0].decode())
 
 
 async def closed(engine: Engine, seats: Sequence[Seat]) -> None:
     """Give these back."""
     for batch in _batches(seats):
-        await engine.store.call(DEFAULT_ZONE, "socket_close", [keys.meta(DEFAULT_ZONE)], batch)
+        await engine.store.run(DEFAULT_ZONE, "socket_close", keys=_META, args={"seats": batch})
 
 
 async def touch(engine: Engine, seats: Sequence[Seat]) -> None:
     """These are still open."""
     for batch in _batches(seats):
-        await engine.store.call(DEFAULT_ZONE, "socket_touch", [keys.meta(DEFAULT_ZONE)], [lease_ms(engine), *batch])
+        args: Args = {"lease_ms": lease_ms(engine), "seats": batch}
+        await engine.store.run(DEFAULT_ZONE, "socket_touch", keys=_META, args=args)
 
 
 def _batches(seats: Sequence[Seat]) -> Iterator[list[str]]:

@@ -87,9 +87,18 @@ class Ask(msgspec.Struct, frozen=True):
         """The key of the verdict on this command."""
         return keys.request(self.zone, self.caller.id, self.key)
 
-    def head(self, step: Step) -> list[str | int | bytes]:
-        """The arguments that all steps' scripts begin with, from the key on."""
-        return [self.key, self.mark, self.trace, "" if step.version is None else step.version]
+    def keys(self) -> dict[str, str]:
+        """The keys that all steps' scripts are given."""
+        return _keys(self.zone, self.job, self.request())
+
+    def cause(self) -> dict[str, str]:
+        """The arguments that say by which request it came."""
+        return {"key": self.key, "fingerprint": self.mark, "trace": self.trace}
+
+    def head(self, version: int | None) -> dict[str, str | int]:
+        """The same, for what may be asked for at one version of the job alone."""
+        at = "" if version is None else version
+        return {"key": self.key, "fingerprint": self.mark, "trace": self.trace, "if_version": at}
 
 
 Sender = Callable[["Engine", Ask, Blueprint, Plan, Step], Awaitable[Done]]
@@ -109,10 +118,25 @@ async def give(
     where the job has left the state that it ``entered`` at that version.
     """
     args = {"entry": entry, "entered": entered, "lease": lease_ms(engine), "reason": f'"{reason}"'}
-    names = [keys.meta(zone), keys.job(zone, job), keys.offers(zone, job), keys.causes(zone, job), keys.log(zone)]
     unused = keys.request(zone, UserId("engine"), "due")  # never written: due work has no request key
-    given: list[str | bytes] = ["engine", "", "", "", "", blueprint.key, plan.body, msgspec.json.encode(args)]
-    return await engine.store.call(zone, "job_step", [*names, unused], given)
+    step = {"actor": "engine", "key": "", "fingerprint": "", "trace": "", "if_version": "", "bp": blueprint.key}
+    return await engine.store.run(
+        zone,
+        "job_step",
+        keys=_keys(zone, job, unused),
+        args={**step, "plan": plan.body, "args": msgspec.json.encode(args)},
+    )
+
+
+def _keys(zone: Zone, job: JobId, request: str) -> dict[str, str]:
+    return {
+        "meta": keys.meta(zone),
+        "job": keys.job(zone, job),
+        "offers": keys.offers(zone, job),
+        "causes": keys.causes(zone, job),
+        "log": keys.log(zone),
+        "req": request,
+    }
 
 
 def not_ahead(occurred_at: int) -> int:
@@ -137,55 +161,54 @@ def told(step: Step, **more: Any) -> bytes:
     return msgspec.json.encode(args)
 
 
-def _job_keys(ask: Ask) -> list[str]:
-    zone, job = ask.zone, ask.job
-    return [keys.meta(zone), keys.job(zone, job), keys.offers(zone, job), keys.causes(zone, job)]
-
-
 async def _take(engine: Engine, ask: Ask, blueprint: Blueprint, plan: Plan, step: Step) -> Done:
     zone, technician = ask.zone, TechnicianId(ask.caller.id)
-    return await engine.store.call(
+    names = ask.keys()
+    names["tech"] = keys.technician(zone, technician)
+    return await engine.store.run(
         zone,
         "job_claim",
-        [*_job_keys(ask), keys.technician(zone, technician), keys.log(zone), ask.request()],
-        [
-            technician,
-            *ask.head(step),
-            blueprint.key,
-            plan.name,
-            plan.froms,
-            plan.goal,
-            plan.spec.event,
-            plan.told,
-            plan.tech_told,
-            round(blueprint.dispatch.grace_s * 1000),
-            lease_ms(engine),
-        ],
+        keys=names,
+        args={
+            "technician": technician,
+            **ask.head(step.version),
+            "bp": blueprint.key,
+            "command": plan.name,
+            "from": plan.froms,
+            "goal": plan.goal,
+            "type": plan.spec.event,
+            "told": plan.told,
+            "tech_told": plan.tech_told,
+            "grace_ms": round(blueprint.dispatch.grace_s * 1000),
+            "lease_ms": lease_ms(engine),
+        },
     )
 
 
 async def _refuse(engine: Engine, ask: Ask, blueprint: Blueprint, plan: Plan, step: Step) -> Done:
     zone, technician = ask.zone, TechnicianId(ask.caller.id)
-    names = [*_job_keys(ask), keys.technician_offers(zone, technician), keys.log(zone), ask.request()]
-    head = [technician, *ask.head(step), blueprint.key]
+    names = ask.keys() | {"tech_offers": keys.technician_offers(zone, technician)}
+    head = {"technician": technician, **ask.head(step.version), "bp": blueprint.key, "lease_ms": lease_ms(engine)}
     if plan.goal:
-        return await engine.store.call(zone, "offer_refuse", names, [*head, plan.body, told(step), lease_ms(engine)])
+        args = {**head, "plan": plan.body, "args": told(step)}
+        return await engine.store.run(zone, "offer_refuse", keys=names, args=args)
     reason = msgspec.json.encode(step.reason) if step.reason is not None else b""
-    return await engine.store.call(zone, "offer_decline", names, [*head, plan.told, reason, lease_ms(engine)])
+    args = {**head, "told": plan.told, "reason": reason}
+    return await engine.store.run(zone, "offer_decline", keys=names, args=args)
 
 
 async def _move(engine: Engine, ask: Ask, blueprint: Blueprint, plan: Plan, step: Step) -> Done:
-    names = [*_job_keys(ask), keys.log(ask.zone), ask.request()]
-    head = [ask.actor, *ask.head(step), blueprint.key, plan.body]
+    names = ask.keys()
+    head = {"actor": ask.actor, **ask.head(step.version), "bp": blueprint.key, "plan": plan.body}
     if not plan.spec.code:
-        more = _dispute(ask, plan, step)
-        return await engine.store.call(ask.zone, "job_step", names, [*head, told(step, **more)])
+        args = {**head, "args": told(step, **_dispute(ask, plan, step))}
+        return await engine.store.run(ask.zone, "job_step", keys=names, args=args)
     if step.code is None:
         raise Invalid(errors=[FieldError("/code", f"Required: the {plan.spec.code} code")])
     while True:
         found = await codes.compared(engine, ask.zone, ask.job, plan.spec.code, step.code)
         try:
-            return await engine.store.call(ask.zone, "job_step", names, [*head, told(step, **found)])
+            return await engine.store.run(ask.zone, "job_step", keys=names, args={**head, "args": told(step, **found)})
         except StaleCode:  # issued anew between looking and stepping: look again
             continue
         except WrongCode as error:
@@ -218,10 +241,17 @@ async def _assign(engine: Engine, ask: Ask, blueprint: Blueprint, plan: Plan, st
     if step.technician is None or not is_id(step.technician):
         raise Invalid(errors=[FieldError("/technician", "Required: who is to do the job")])
     technician = TechnicianId(UserId(step.technician))
-    names = [*_job_keys(ask), keys.technician(zone, technician), keys.log(zone), ask.request()]
-    args = [technician, ask.actor, *ask.head(step), blueprint.key, plan.body, told(step)]
+    args = {
+        "technician": technician,
+        "actor": ask.actor,
+        **ask.head(step.version),
+        "bp": blueprint.key,
+        "plan": plan.body,
+        "args": told(step),
+    }
+    names = ask.keys() | {"tech": keys.technician(zone, technician)}
     try:
-        return await engine.store.call(zone, "job_assign", names, args)
+        return await engine.store.run(zone, "job_assign", keys=names, args=args)
     except (ProfileIncomplete, KycNotApproved, AccountNotApproved) as error:
         raise Invalid(errors=[FieldError("/technician", f"Cannot take jobs: {error.code}")]) from error
     except Invalid as error:

@@ -121,46 +121,52 @@ async def put(engine: Engine, record: TechnicianRecord, *, tell: Review | None =
     if tell:
         members = {"kyc": tell.kyc, "account": tell.account, "reason": tell.reason}
         reviewed = msgspec.json.encode({"technician": {"id": record.id}, **members}).decode()
-    await engine.store.call(
+    await engine.store.run(
         zone,
         "technician_put",
-        [keys.meta(zone), keys.technician(zone, record.id), keys.seen(zone), keys.log(zone)],
-        [
-            record.id,
-            record.version,
-            int(record.complete),
-            record.kyc,
-            record.account,
-            record.capacity,
-            " ".join(record.services),
-            msgspec.json.encode(record.name),
-            msgspec.json.encode(record.phone),
-            tell.actor if tell else "engine",
-            f"user:{record.id} role:managers",
-            reviewed,
-            "review" if tell else "ops",
-            record.rating,
-            record.rating_count,
-            status_words(engine),
-        ],
+        keys=_keys(zone, record.id),
+        args={
+            "id": record.id,
+            "profile": record.version,
+            "complete": int(record.complete),
+            "kyc": record.kyc,
+            "account": record.account,
+            "capacity": record.capacity,
+            "services": " ".join(record.services),
+            "name": msgspec.json.encode(record.name),
+            "phone": msgspec.json.encode(record.phone),
+            "actor": tell.actor if tell else "engine",
+            "told": f"user:{record.id} role:managers",
+            "review": reviewed,
+            "offline_reason": "review" if tell else "ops",
+            "rating": record.rating,
+            "rated": record.rating_count,
+            "words": status_words(engine),
+        },
     )
+
+
+def _keys(zone: Zone, technician: TechnicianId) -> dict[str, str]:
+    """The keys of the scripts that change a technician's record and tell of it."""
+    tech = keys.technician(zone, technician)
+    return {"meta": keys.meta(zone), "tech": tech, "seen": keys.seen(zone), "log": keys.log(zone)}
 
 
 async def leave(engine: Engine, zone: Zone, technician: TechnicianId) -> None:
     """Take an offline technician with nothing held out of a zone. Raises IllegalTransition otherwise."""
-    names = [
-        keys.meta(zone),
-        keys.technician(zone, technician),
-        keys.technician_jobs(zone, technician),
-        keys.technician_offers(zone, technician),
-        keys.seen(zone),
-    ]
-    await engine.store.call(zone, "technician_leave", names, [technician])
+    names = {
+        "meta": keys.meta(zone),
+        "tech": keys.technician(zone, technician),
+        "tech_jobs": keys.technician_jobs(zone, technician),
+        "tech_offers": keys.technician_offers(zone, technician),
+        "seen": keys.seen(zone),
+    }
+    await engine.store.run(zone, "technician_leave", keys=names, args={"id": technician})
 
 
 async def put_account(engine: Engine, account: AccountRecord, *, actor: str = "engine") -> None:
     """Copy role and activity to Redis. A changed role tells the user's sockets to come back with a new token."""
-    known = await engine.store.run("HGET", keys.account(DEFAULT_ZONE, account.id), "role")
+    known = await engine.store.command("HGET", keys.account(DEFAULT_ZONE, account.id), "role")
     changed = known is not None and known.decode() != account.role
     told = b'{"code":4006,"reason":"role changed"}' if changed else b""
     await _put_account(engine, account, actor, told)
@@ -174,20 +180,20 @@ async def drop_account(engine: Engine, account: AccountRecord, *, reason: str, a
 
 async def _put_account(engine: Engine, account: AccountRecord, actor: str, told: bytes) -> None:
     zone = DEFAULT_ZONE
-    await engine.store.call(
+    await engine.store.run(
         zone,
         "account_put",
-        [keys.meta(zone), keys.account(zone, account.id), keys.log(zone)],
-        [
-            account.id,
-            account.role,
-            int(account.active),
-            account.version,
-            account.name,
-            account.zone,
-            actor,
-            told,
-        ],
+        keys={"meta": keys.meta(zone), "account": keys.account(zone, account.id), "log": keys.log(zone)},
+        args={
+            "id": account.id,
+            "role": account.role,
+            "active": int(account.active),
+            "version": account.version,
+            "name": account.name,
+            "zone": account.zone,
+            "actor": actor,
+            "revoked": told,
+        },
     )
 
 
@@ -195,7 +201,7 @@ async def zone_of(engine: Engine, technician: str) -> Zone:
     """The zone in which a technician is known. Raises NotFound."""
     zones = list(engine.store.zones)
     for zone in zones:
-        if await engine.store.run("EXISTS", keys.technician(zone, TechnicianId(UserId(technician)))):
+        if await engine.store.command("EXISTS", keys.technician(zone, TechnicianId(UserId(technician)))):
             return zone
     raise NotFound("No such technician")
 
@@ -204,7 +210,7 @@ async def hot(engine: Engine, zone: Zone, technicians: Collection[str]) -> dict[
     """The hot side of several technicians; those whom Redis does not know are left out."""
     found: dict[str, Hot] = {}
     for name in technicians:
-        row = await engine.store.run(
+        row = await engine.store.command(
             "HMGET",
             keys.technician(zone, TechnicianId(UserId(name))),
             "id",
@@ -234,24 +240,17 @@ async def set_availability(
     zone, key = await _zone_or_incomplete(engine, technician), requests.checked_key(key)
     mark = requests.fingerprint("availability", technician, [online, position])
     tech = TechnicianId(UserId(technician))
+    names, words = _keys(zone, tech) | {"req": keys.request(zone, caller.id, key)}, status_words(engine)
+    args: dict[str, str | int | float] = {"id": tech, "key": key, "fingerprint": mark, "words": words}
     if not online:
-        names = [keys.meta(zone), keys.technician(zone, tech), keys.seen(zone), keys.log(zone)]
-        who = f"{caller.role}:{caller.id}"
-        args: list[str | int] = [tech, who, key, mark, "self", lease_ms(engine), status_words(engine)]
-        await engine.store.call(zone, "technician_offline", [*names, keys.request(zone, caller.id, key)], args)
+        args |= {"actor": f"{caller.role}:{caller.id}", "reason": "self", "lease_ms": lease_ms(engine)}
+        await engine.store.run(zone, "technician_offline", keys=names, args=args)
         return _availability(engine, online=False, blockers=["offline"])
     if position is not None:
         check_mappable(position.lat, position.lon)
-    at: list[float | str] = [position.lat, position.lon] if position else ["", ""]
-    names = [
-        keys.meta(zone),
-        keys.technician(zone, tech),
-        keys.seen(zone),
-        keys.log(zone),
-        keys.request(zone, caller.id, key),
-    ]
+    args |= {"lat": position.lat, "lon": position.lon} if position else {"lat": "", "lon": ""}
     try:
-        done = await engine.store.call(zone, "technician_online", names, [tech, key, mark, *at, status_words(engine)])
+        done = await engine.store.run(zone, "technician_online", keys=names, args=args)
     except Invalid as error:
         error.errors = [FieldError("/lat", "Going online needs a position"), FieldError("/lon", "Required")]
         raise
@@ -283,18 +282,26 @@ async def take_fixes(engine: Engine, caller: Principal, technician: str, fixes: 
     now = now_ms()
     newest = max(fixes, key=lambda fix: now if fix.at is None else fix.at)
     tech = TechnicianId(UserId(technician))
-    names = [keys.meta(zone), keys.technician(zone, tech), keys.seen(zone)]
-    age = 0 if newest.at is None else max(0, now - newest.at)
-    heading = "" if newest.heading is None else newest.heading
-    await engine.store.call(zone, "technician_locate", names, [tech, newest.lat, newest.lon, age, heading])
+    await engine.store.run(
+        zone,
+        "technician_locate",
+        keys={"meta": keys.meta(zone), "tech": keys.technician(zone, tech), "seen": keys.seen(zone)},
+        args={
+            "id": tech,
+            "lat": newest.lat,
+            "lon": newest.lon,
+            "age_ms": 0 if newest.at is None else max(0, now - newest.at),
+            "heading": "" if newest.heading is None else newest.heading,
+        },
+    )
 
 
 async def touch(engine: Engine, zone: Zone, technicians: Collection[str]) -> None:
     """Renew the leases of those who gave a sign of life. Who is offline stays so."""
-    alive = list(technicians)
+    alive, names = list(technicians), {"meta": keys.meta(zone), "seen": keys.seen(zone)}
     for start in range(0, len(alive), TOUCH_BATCH):
         batch = alive[start : start + TOUCH_BATCH]
-        await engine.store.call(zone, "technician_touch", [keys.meta(zone), keys.seen(zone)], batch)
+        await engine.store.run(zone, "technician_touch", keys=names, args={"ids": batch})
 
 
 async def touch_everywhere(engine: Engine, technicians: Collection[str]) -> None:

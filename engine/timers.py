@@ -26,7 +26,7 @@ async def fire(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
     """
     text, entered, name = rest.split(":")
     job = JobId(text)
-    bp, status = await engine.store.run("HMGET", keys.job(zone, job), "bp", "status")
+    bp, status = await engine.store.command("HMGET", keys.job(zone, job), "bp", "status")
     blueprint = lives.judged(engine, (bp or b"").decode())
     state = blueprint.states.get((status or b"").decode())
     if name == "w" and state is not None and state.watch is not None:
@@ -38,31 +38,34 @@ async def fire(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
     if plan is not None:
         await steps.give(engine, zone, job, blueprint, plan, entry, entered, reason="timer")
         return
-    names = [keys.meta(zone), keys.job(zone, job), keys.due(zone), keys.log(zone)]
     step = timer.warn if timer else ""
-    await engine.store.call(zone, "job_late", names, [entry, entered, step, blueprint.audience("job.late")])
+    args = {"entry": entry, "entered": entered, "step": step, "told": blueprint.audience("job.late")}
+    await engine.store.run(zone, "job_late", keys=_keys(zone, job), args=args)
+
+
+def _keys(zone: Zone, job: JobId) -> dict[str, str]:
+    return {"meta": keys.meta(zone), "job": keys.job(zone, job), "due": keys.due(zone), "log": keys.log(zone)}
 
 
 async def _watch(
     engine: Engine, zone: Zone, entry: str, job: JobId, entered: str, blueprint: Blueprint, watch: Watch
 ) -> None:
-    names = [keys.meta(zone), keys.job(zone, job), keys.due(zone), keys.log(zone)]
-    done = await engine.store.call(
+    done = await engine.store.run(
         zone,
         "job_watch",
-        names,
-        [
-            entry,
-            entered,
-            round(watch.still_s * 1000),
-            watch.still_m,
-            watch.away_m,
-            round(watch.dark_s * 1000),
-            round(watch.grace_s * 1000),
-            round(WATCH_EVERY_S * 1000),
-            blueprint.audience("job.stalled"),
-            blueprint.audience("job.dark"),
-        ],
+        keys=_keys(zone, job),
+        args={
+            "entry": entry,
+            "entered": entered,
+            "still_ms": round(watch.still_s * 1000),
+            "still_m": watch.still_m,
+            "away_m": watch.away_m,
+            "dark_ms": round(watch.dark_s * 1000),
+            "grace_ms": round(watch.grace_s * 1000),
+            "every_ms": round(WATCH_EVERY_S * 1000),
+            "told_stalled": blueprint.audience("job.stalled"),
+            "told_dark": blueprint.audience("job.dark"),
+        },
     )
     if watch.release and done.rest[0] == b"over":
         leaves = (n for n, spec in blueprint.commands.items() if spec.does == "release" and "engine" in spec.by)

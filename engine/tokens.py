@@ -30,6 +30,7 @@ from engine.clock import now_ms
 from engine.errors import AccountNotApproved, CalloutError, Forbidden, TokenExpired, Unauthenticated
 from engine.signer import access_token
 from engine.store import keys
+from engine.store.scripts import Args
 from engine.types import DEFAULT_ZONE, Principal, Role, UserId, new_id
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ async def check_active(engine: Engine, principal: Principal) -> None:
     if principal.id == f"cli_{principal.role}":
         return
     place = keys.account(DEFAULT_ZONE, principal.id)
-    role, active, out = await engine.store.run("HMGET", place, "role", "active", "out")
+    role, active, out = await engine.store.command("HMGET", place, "role", "active", "out")
     if principal.family and out and principal.family.encode() in out:
         raise Unauthenticated("This session has ended")
     if role is None:
@@ -128,14 +129,14 @@ async def issue_ticket(engine: Engine, principal: Principal, purpose: Purpose) -
     ticket = secrets.token_urlsafe(32)
     seconds = TICKET_S[purpose]
     value = msgspec.json.encode({"purpose": purpose, "principal": principal})
-    await engine.store.run("SET", _ticket_key(ticket), value, "EX", seconds)
+    await engine.store.command("SET", _ticket_key(ticket), value, "EX", seconds)
     return Ticket(ticket, seconds)
 
 
 async def redeem_ticket(engine: Engine, ticket: str, purpose: Purpose = "socket") -> Principal:
     """Whom ``ticket`` stands for, if he may still act. Raises TokenExpired for one that is used or unknown."""
     verb = "GETDEL" if purpose == "socket" else "GET"
-    value = await engine.store.run(verb, _ticket_key(ticket))
+    value = await engine.store.command(verb, _ticket_key(ticket))
     held = msgspec.json.decode(value, type=_Held) if value else None
     if held is None or held.purpose != purpose or held.principal.expires <= now_ms() / 1000:
         raise TokenExpired("This ticket is used or unknown")
@@ -217,9 +218,10 @@ async def end_session(engine: Engine, refresh_token: str) -> None:
 async def _tell_ended(engine: Engine, user: UserId, family: str) -> None:
     """Redis refuses the family's access tokens for as long as one can be good, and every gateway hears of it."""
     zone = DEFAULT_ZONE
-    names = [keys.meta(zone), keys.account(zone, user), keys.log(zone)]
+    names = {"meta": keys.meta(zone), "account": keys.account(zone, user), "log": keys.log(zone)}
     told = msgspec.json.encode({"code": SIGNED_OUT, "reason": "signed out", "family": family})
-    await engine.store.call(zone, "session_end", names, [user, family, ACCESS_S * 1000, told])
+    args: Args = {"id": user, "family": family, "keep_ms": ACCESS_S * 1000, "revoked": told}
+    await engine.store.run(zone, "session_end", keys=names, args=args)
 
 
 async def end_sessions_of(conn: AsyncConnection, user: UserId) -> None:

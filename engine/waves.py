@@ -14,6 +14,7 @@ from engine.rules import waves
 from engine.rules.lifecycle import Blueprint
 from engine.store import keys
 from engine.store.connection import Done
+from engine.store.scripts import Args
 from engine.technicians import lease_ms
 from engine.types import JobId, ServiceId, TechnicianId, Zone
 
@@ -29,7 +30,7 @@ async def blueprint_of(engine: Engine, zone: Zone, job: JobId) -> tuple[Blueprin
 
     Raises Unavailable where its blueprint is not known here.
     """
-    bp, service = await engine.store.run("HMGET", keys.job(zone, job), "bp", "service")
+    bp, service = await engine.store.command("HMGET", keys.job(zone, job), "bp", "service")
     return lives.judged(engine, (bp or b"").decode()), ServiceId((service or b"").decode())
 
 
@@ -38,32 +39,39 @@ async def open_wave(engine: Engine, zone: Zone, job: JobId, number: int) -> Done
     blueprint, service = await blueprint_of(engine, zone, job)
     dispatch = blueprint.dispatch
     wave, walks = blueprint.wave(number)
-    return await engine.store.call(
+    return await engine.store.run(
         zone,
         "wave_open",
-        [
-            keys.meta(zone),
-            keys.job(zone, job),
-            keys.offers(zone, job),
-            keys.waves(zone, job),
-            keys.supply(zone, service),
-            keys.due(zone),
-            keys.log(zone),
-        ],
-        [
-            f"wave:{job}:{number}",
-            number,
-            wave.size,
-            wave.radius_m,
-            round(wave.interval_s * 1000),
-            round(dispatch.offer_s * 1000),
-            int(walks),
-            waves.weights(dispatch),
-            waves.limits(dispatch),
-            blueprint.audience("job.searching"),
-            _unfilled(blueprint) if waves.looked_in_vain(dispatch, number) else "",
-        ],
+        keys=_looking_keys(zone, job, service),
+        args={
+            "entry": f"wave:{job}:{number}",
+            "wave": number,
+            "size": wave.size,
+            "radius_m": wave.radius_m,
+            "interval_ms": round(wave.interval_s * 1000),
+            "offer_ms": round(dispatch.offer_s * 1000),
+            "walks": int(walks),
+            "weights": waves.weights(dispatch),
+            "limits": waves.limits(dispatch),
+            "told": blueprint.audience("job.searching"),
+            "unfilled_told": _unfilled(blueprint) if waves.looked_in_vain(dispatch, number) else "",
+        },
     )
+
+
+def due_keys(zone: Zone, job: JobId) -> dict[str, str]:
+    """The keys of the scripts that do a job's due work."""
+    return {
+        "meta": keys.meta(zone),
+        "job": keys.job(zone, job),
+        "offers": keys.offers(zone, job),
+        "due": keys.due(zone),
+        "log": keys.log(zone),
+    }
+
+
+def _looking_keys(zone: Zone, job: JobId, service: ServiceId) -> dict[str, str]:
+    return due_keys(zone, job) | {"waves": keys.waves(zone, job), "supply": keys.supply(zone, service)}
 
 
 def _unfilled(blueprint: Blueprint) -> str:
@@ -73,23 +81,32 @@ def _unfilled(blueprint: Blueprint) -> str:
 
 async def open_offers(engine: Engine, zone: Zone, entry: str, job: JobId, wave: str, opens: str) -> Done:
     """Let those claim whose head start others had until ``opens`` (ms), and tell them."""
-    names = [keys.meta(zone), keys.job(zone, job), keys.offers(zone, job), keys.due(zone), keys.log(zone)]
-    return await engine.store.call(zone, "offer_open", names, [entry, wave, opens])
+    args: Args = {"entry": entry, "wave": wave, "opens": opens}
+    return await engine.store.run(zone, "offer_open", keys=due_keys(zone, job), args=args)
 
 
 async def expire_offers(engine: Engine, zone: Zone, entry: str, job: JobId, wave: str) -> Done:
     """Close what has run out of a wave's offers; not before the blueprint's grace is over."""
     blueprint, _ = await blueprint_of(engine, zone, job)
-    names = [keys.meta(zone), keys.job(zone, job), keys.offers(zone, job), keys.due(zone), keys.log(zone)]
     grace_ms = round(blueprint.dispatch.grace_s * 1000)
-    return await engine.store.call(zone, "offer_expire", names, [entry, wave, grace_ms, lease_ms(engine)])
+    args: Args = {"entry": entry, "wave": wave, "grace_ms": grace_ms, "lease_ms": lease_ms(engine)}
+    return await engine.store.run(zone, "offer_expire", keys=due_keys(zone, job), args=args)
 
 
 async def match(engine: Engine, zone: Zone, entry: str, technician: TechnicianId) -> Done:
     """Offer to who comes late what is open around him."""
-    names = [keys.meta(zone), keys.technician(zone, technician), keys.due(zone), keys.log(zone)]
     reach = waves.reach_m(engine.blueprints.by_name.values())
-    return await engine.store.call(zone, "match_open", names, [entry, reach, LATE_JOBS])
+    return await engine.store.run(
+        zone,
+        "match_open",
+        keys={
+            "meta": keys.meta(zone),
+            "tech": keys.technician(zone, technician),
+            "due": keys.due(zone),
+            "log": keys.log(zone),
+        },
+        args={"entry": entry, "reach_m": reach, "limit": LATE_JOBS},
+    )
 
 
 async def allocate(engine: Engine, zone: Zone, entry: str, job: JobId, number: str) -> None:
@@ -100,25 +117,17 @@ async def allocate(engine: Engine, zone: Zone, entry: str, job: JobId, number: s
     if plan is None:  # the job began with a blueprint in which the engine chose, and nobody knows it here
         raise NotFound(f"{blueprint.key}: no command by which the engine assigns")
     dispatch = blueprint.dispatch
-    await engine.store.call(
+    await engine.store.run(
         zone,
         "allocate_open",
-        [
-            keys.meta(zone),
-            keys.job(zone, job),
-            keys.offers(zone, job),
-            keys.waves(zone, job),
-            keys.supply(zone, service),
-            keys.due(zone),
-            keys.log(zone),
-        ],
-        [
-            entry,
-            number,
-            dispatch.radius_m,
-            round(dispatch.repeat_s * 1000),
-            waves.weights(dispatch),
-            plan.body,
-            _unfilled(blueprint),
-        ],
+        keys=_looking_keys(zone, job, service),
+        args={
+            "entry": entry,
+            "n": number,
+            "radius_m": dispatch.radius_m,
+            "repeat_ms": round(dispatch.repeat_s * 1000),
+            "weights": waves.weights(dispatch),
+            "plan": plan.body,
+            "unfilled_told": _unfilled(blueprint),
+        },
     )

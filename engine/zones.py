@@ -40,7 +40,7 @@ def opener(archive: Archive) -> Opener:
 
 
 async def _open(store: Store, pipe: Pipeline, archive: Archive, zone: Zone, state: ZoneState, run_id: str) -> None:
-    reply = await _ask(store, pipe, zone, run_id, "0", "0", "")
+    reply = await _ask(store, pipe, zone, run_id, compared="0", archived="0", known="")
     if reply[0] == b"UNCOMPARED":
         try:
             checkpoint = await reader.checkpoint(archive, zone)
@@ -52,7 +52,7 @@ async def _open(store: Store, pipe: Pipeline, archive: Archive, zone: Zone, stat
         # Redis look new.
         archived = max(checkpoint.seq if checkpoint else 0, min(state.seq, 1))
         pairs = " ".join(f"{epoch} {first}" for epoch, first in known.items())
-        reply = await _ask(store, pipe, zone, run_id, "1", str(archived), pairs)
+        reply = await _ask(store, pipe, zone, run_id, compared="1", archived=str(archived), known=pairs)
     word = reply[0].decode()
     if word != "OK":
         store.close_zone(zone, WHY.get(word, word))
@@ -64,5 +64,6 @@ async def _open(store: Store, pipe: Pipeline, archive: Archive, zone: Zone, stat
         log.info("zone_open", zone=zone, epoch=state.epoch, seq=int(reply[2]))
 
 
-async def _ask(store: Store, pipe: Pipeline, zone: Zone, *args: str) -> list[bytes]:
-    return await store.function(pipe.urgent, "zone_open", [keys.meta(zone), keys.epochs(zone)], args)
+async def _ask(store: Store, pipe: Pipeline, zone: Zone, run_id: str, **archive: str) -> list[bytes]:
+    names = {"meta": keys.meta(zone), "epochs": keys.epochs(zone)}
+    return await store.ask(pipe.urgent, "zone_open", keys=names, args={"run_id": run_id, **archive})

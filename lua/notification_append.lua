@@ -1,6 +1,7 @@
 --[[ notification_append: what the log's events up to `to_seq` have to be told to whom; once, by the cursor's compare-and-set.
+`told` are `n` times user, data and blueprint.
 KEYS    meta  log  cursor
-ARGV    epoch  from_seq  to_seq  n  user data bp …
+ARGV    epoch  from_seq  to_seq  n  told…
 OK      seq  version  moved
 ERR     STALE_EPOCH
 EMITS   notification

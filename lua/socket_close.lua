@@ -1,6 +1,6 @@
---[[ socket_close: sockets of a gateway that have ended, in one batch.
+--[[ socket_close: sockets of a gateway that have ended, in one batch. `seats` are pairs of a key and a seat of it.
 KEYS    meta
-ARGV    epoch  key, seat…
+ARGV    epoch  seats…
 OK      seq  version
 ERR     STALE_EPOCH
 FLAGS   allow-oom

@@ -1,6 +1,6 @@
---[[ socket_touch: a gateway's open sockets, in one batch. What was lost meanwhile is there again.
+--[[ socket_touch: a gateway's open sockets, in one batch (pairs of a key and a seat of it). What was lost meanwhile is there again.
 KEYS    meta
-ARGV    epoch  lease_ms  key, seat…
+ARGV    epoch  lease_ms  seats…
 OK      seq  version
 ERR     STALE_EPOCH
 FLAGS   allow-oom

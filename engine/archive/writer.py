@@ -25,6 +25,7 @@ from engine.errors import CalloutError
 from engine.events import Event
 from engine.loops import going_on
 from engine.store import keys
+from engine.store.scripts import Args
 from engine.types import Epoch, JobId, TechnicianId, UserId, Zone
 
 if TYPE_CHECKING:
@@ -222,8 +223,9 @@ class Archiver:
     async def _leased(self, z: _Zone) -> bool:
         if self._strict or (z.begun and z.lease_due > _now()):
             return True
-        names = [keys.meta(z.zone), keys.runner(z.zone, "archiver")]
-        done = await self._engine.store.call(z.zone, "runner_lease", names, [self._name, LEASE_MS])
+        names = {"meta": keys.meta(z.zone), "runner": keys.runner(z.zone, "archiver")}
+        args: Args = {"node": self._name, "ms": LEASE_MS}
+        done = await self._engine.store.run(z.zone, "runner_lease", keys=names, args=args)
         z.lease_due = _now() + LEASE_EVERY_S
         return done.rest[0] == b"1"
 
@@ -252,11 +254,12 @@ class Archiver:
     async def _tell(self, z: _Zone, finished: list[str]) -> None:
         """Let Redis know how far the archive is, and which jobs it has for good."""
         store, zone = self._engine.store, z.zone
+        names = {"meta": keys.meta(zone)}
         if z.at:
-            await store.call(zone, "zone_archived", [keys.meta(zone)], [z.seq])
-        names = [[keys.meta(zone), keys.jobs(zone), keys.job(zone, JobId(job))] for job in finished]
-        calls = [store.call(zone, "job_archived", n, [j]) for n, j in zip(names, finished, strict=True)]
-        await asyncio.gather(*calls)
+            await store.run(zone, "zone_archived", keys=names, args={"seq": z.seq})
+        names["jobs"] = keys.jobs(zone)
+        places = ((job, names | {"job": keys.job(zone, JobId(job))}) for job in finished)
+        await asyncio.gather(*(store.run(zone, "job_archived", keys=at, args={"id": job}) for job, at in places))
         z.told += finished
 
     # What is done now and then
@@ -296,7 +299,7 @@ async def trim(engine: Engine, zone: Zone, archived: int) -> int:
     last = min(archived, max(aged, await _beyond_bytes(engine, zone)))
     if last <= 0:
         return 0
-    return int(await engine.store.run("XTRIM", keys.log(zone), "MINID", f"{last + 1}-0"))
+    return int(await engine.store.command("XTRIM", keys.log(zone), "MINID", f"{last + 1}-0"))
 
 
 async def _beyond_bytes(engine: Engine, zone: Zone) -> int:
@@ -317,7 +320,7 @@ async def snapshot(engine: Engine, zone: Zone) -> int:
     pages somebody may change places in ``seen`` and be left out: the next snapshot has them.
     """
     kept = first = 0
-    while seen := await engine.store.run("ZRANGE", keys.seen(zone), first, first + SNAPSHOT_PAGE - 1):
+    while seen := await engine.store.command("ZRANGE", keys.seen(zone), first, first + SNAPSHOT_PAGE - 1):
         last = [found async for found in _fixes(engine, zone, seen)]
         if last:
             await _whole(apply.keep_positions(engine.archive, zone, last))
@@ -330,7 +333,7 @@ async def _fixes(engine: Engine, zone: Zone, seen: list[bytes]) -> AsyncIterator
     alive = [TechnicianId(UserId(name.decode())) for name in seen]
     for start in range(0, len(alive), SNAPSHOT_AT_ONCE):
         some = alive[start : start + SNAPSHOT_AT_ONCE]
-        asked = (engine.store.run("HMGET", keys.technician(zone, t), "lat", "lon", "fix_at") for t in some)
+        asked = (engine.store.command("HMGET", keys.technician(zone, t), "lat", "lon", "fix_at") for t in some)
         for technician, (lat, lon, at) in zip(some, await asyncio.gather(*asked), strict=True):
             if lat and lon and at:
                 yield Position(technician, float(lat), float(lon), int(float(at)))

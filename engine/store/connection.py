@@ -21,16 +21,27 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
-from engine.errors import BY_WORD, CalloutError, Internal, NotFound, OtherBlueprint, StaleCode, Unavailable
+from engine.errors import (
+    BY_WORD,
+    CalloutError,
+    Indeterminate,
+    Internal,
+    NotFound,
+    OtherBlueprint,
+    StaleCode,
+    Unavailable,
+)
 from engine.loops import going_on
 from engine.store import scripts
 from engine.store.line import Line, told
 from engine.store.pipeline import NotLoaded, Pipeline, ServerSaid
+from engine.store.scripts import Args, Keys, Script, Value
 from engine.types import Epoch, Zone
 
 MIN_REDIS = (7, 0)
 MIN_VALKEY = (8, 0)
 LOOK_AGAIN_S = 1.0
+NOTHING: Args = {}
 
 log = structlog.get_logger(__name__)
 
@@ -84,39 +95,47 @@ class Store:
     keeper: asyncio.Task[None] | None = None
     reopening: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    async def call(
-        self,
-        zone: Zone,
-        script: str,
-        names: Sequence[str],
-        args: Sequence[str | bytes | int | float] = (),
-    ) -> Done:
-        """Run a script with the zone's epoch in front of ``args``.
+    async def run(self, zone: Zone, script: str, *, keys: Keys, args: Args = NOTHING) -> Done:
+        """Run a script that changes something, with keys and arguments by the names in its header.
 
         Raises the typed error of the reply word; ``Unavailable`` where nothing was done (zone closed, Redis away);
-        ``Indeterminate`` where the reply was lost.
+        ``Indeterminate`` where the reply was lost. TypeError for names that the header does not have, or has besides.
         """
+        verb = self.scripts[script]
+        if verb.reads:
+            raise TypeError(f"{script} only reads: call Store.read")
+        return await self._run(zone, verb, keys, args)
+
+    async def read(self, zone: Zone, script: str, *, keys: Keys, args: Args = NOTHING) -> Done:
+        """Run a script that only reads. Raises as ``run``, but ``Unavailable`` where the reply was lost."""
+        verb = self.scripts[script]
+        if not verb.reads:
+            raise TypeError(f"{script} changes something: call Store.run")
+        try:
+            return await self._run(zone, verb, keys, args)
+        except Indeterminate as error:
+            raise Unavailable(error.detail) from error
+
+    async def _run(self, zone: Zone, verb: Script, keys: Keys, args: Args) -> Done:
         state = self._state(zone)
-        reply = await self.raw(script, names, (state.epoch, *args))
+        reply = await self._send(self.packed.submit, verb.name, verb.call(keys, args, state.epoch))
         if reply[0] == b"OK":
             return _done(reply, state)
         if reply[0] == b"STALE_EPOCH":
             # Refused before its first write, so asking again with the right epoch does it once.
             await self.reopen(zone, stale=state.epoch)
-            reply = await self.raw(script, names, (self._state(zone).epoch, *args))
+            again = verb.call(keys, args, self._state(zone).epoch)
+            reply = await self._send(self.packed.submit, verb.name, again)
             if reply[0] == b"OK":
                 return _done(reply, state)
         raise refusal(reply)
 
-    async def raw(self, script: str, names: Sequence[str], args: Sequence[str | bytes | int | float]) -> list[Any]:
-        """Run a script as it is and give its reply as it came. For reads, zone opening and the scheduler."""
-        return await self.function(self.packed.submit, script, names, args)
+    async def ask(self, send: Send, script: str, *, keys: Keys, args: Args) -> list[Any]:
+        """Run a script that takes no epoch by ``send``, and give its reply as it came."""
+        return await self._send(send, script, self.scripts[script].call(keys, args))
 
-    async def function(
-        self, send: Send, script: str, names: Sequence[str], args: Sequence[str | bytes | int | float]
-    ) -> list[Any]:
-        """Run a script by ``send``. A function that is not there did nothing: it is loaded, and asked again."""
-        call = ("FCALL", self.scripts[script].function, len(names), *names, *args)
+    async def _send(self, send: Send, script: str, call: Sequence[Value]) -> list[Any]:
+        """A function that is not there did nothing: it is loaded, and asked again."""
         try:
             try:
                 reply = await send(*call)
@@ -142,7 +161,7 @@ class Store:
                 with _unless("not found"):
                     await send("FUNCTION", "DELETE", other)
 
-    async def run(self, *command: str | bytes | int | float) -> Any:
+    async def command(self, *command: Value) -> Any:
         """One plain command on the packed connection, nothing retried."""
         try:
             return await self.packed.submit(*command)

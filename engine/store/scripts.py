@@ -16,21 +16,39 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from operator import itemgetter
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 PREFIX = "callout_"
 """How the names of all our libraries begin."""
 MOST_SHARED = 190
 """Names that the files in ``lib/`` may define together: Lua allows 200 locals, of the library here."""
 
+EPOCH = "epoch"
+"""The first argument of all scripts but one; the store gives it."""
+REST = "…"
+"""What the name of a last argument ends in that is a list."""
+READING = ("_read", "_list")
+"""The verbs that only read."""
+
 _INCLUDE = re.compile(r'^--- @include "(?P<name>[a-z_/]+)"\s*$')
 _HEADER = re.compile(r"\A--\[\[ (?P<name>\w+): (?P<does>.*?)\n(?P<body>.*?)\]\]", re.S)
 _ROW = re.compile(r"^(KEYS|ARGV|OK|ERR|EMITS|FLAGS|TOUCHES)\b[ \t]*(.*(?:\n[ \t]+\S.*)*)", re.M)
 _SHARED = re.compile(r"^local (?:function (\w+)|([\w, ]+?) *=)", re.M)
 _AT_LINE = re.compile(r"(?:@?user_(?:script|function)|\[string \"[^\"]*\"\]):(\d+)")
+
+
+Value = str | bytes | int | float
+Keys = Mapping[str, str]
+"""The keys of a call, by the names of the script's KEYS."""
+Args = Mapping[str, Value | Sequence[Value]]
+"""The arguments of a call, by the names of the script's ARGV without ``epoch``; a list for one that ends in ``…``."""
+
+_Pick = Callable[[Mapping[str, Any]], "tuple[Any, ...]"]
 
 
 class _Line(NamedTuple):
@@ -60,6 +78,34 @@ class Script:
     touches: str
     source: str = field(repr=False)
     function: str = ""
+    given: tuple[str, ...] = field(init=False)
+    """The names of the arguments that a caller gives: all but the epoch."""
+    _pick_keys: _Pick = field(init=False, repr=False, compare=False)
+    _pick_args: _Pick = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        given = tuple(name.removesuffix(REST) for name in self.argv if name != EPOCH)
+        rest = bool(self.argv) and self.argv[-1].endswith(REST)
+        object.__setattr__(self, "given", given)
+        object.__setattr__(self, "_pick_keys", _picker(self.keys))
+        object.__setattr__(self, "_pick_args", _picker_with_rest(given) if rest else _picker(given))
+
+    @property
+    def reads(self) -> bool:
+        """Whether the script changes nothing that a caller could ask about, by its verb."""
+        return self.name.endswith(READING)
+
+    def call(self, keys: Keys, args: Args, *epoch: str) -> tuple[Value, ...]:
+        """The FCALL command with keys and arguments in the order of the header. Raises TypeError for a name that is
+        missing or unknown.
+        """
+        if len(keys) == len(self.keys) and len(args) == len(self.given):
+            try:
+                return "FCALL", self.function, len(keys), *self._pick_keys(keys), *epoch, *self._pick_args(args)
+            except KeyError:
+                pass  # as many names, but others
+        wrong = (_difference("KEYS", self.keys, keys), _difference("ARGV", self.given, args))
+        raise TypeError(f"{self.name}: {'; '.join(filter(None, wrong))}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +134,26 @@ class Library(Mapping[str, Script]):
             return self.lines[number - 1] if 0 < number <= len(self.lines) else match[0]
 
         return _AT_LINE.sub(place, message)
+
+
+def _picker(names: Sequence[str]) -> _Pick:
+    """A function that takes these from a mapping, in this order. ``itemgetter`` of one name gives no tuple."""
+    if len(names) > 1:
+        return itemgetter(*names)
+    return lambda given: tuple(given[name] for name in names)
+
+
+def _picker_with_rest(names: Sequence[str]) -> _Pick:
+    """The same, where the last name is that of a list."""
+    fixed, last = _picker(names[:-1]), names[-1]
+    return lambda given: (*fixed(given), *given[last])
+
+
+def _difference(row: str, declared: Sequence[str], given: Mapping[str, Any]) -> str:
+    missing, unknown = sorted(set(declared) - set(given)), sorted(set(given) - set(declared))
+    said = (f" {what} {', '.join(names)}" for what, names in (("lacks", missing), ("does not know", unknown)) if names)
+    text = " and".join(said)
+    return f"{row}{text}" if text else ""
 
 
 def folder() -> Path:
@@ -144,6 +210,9 @@ def _described(path: Path, text: str, source: str) -> Script:
     if not header or header["name"] != path.stem:
         raise ScriptError(f"{path.name}: must open with '--[[ {path.stem}: what it does'")
     rows = {name: tuple(words.split()) for name, words in _ROW.findall(header["body"])}
+    for row in ("KEYS", "ARGV"):
+        if doubled := [name for name, times in Counter(rows.get(row, ())).items() if times > 1]:
+            raise ScriptError(f"{path.name}: {row} names {', '.join(doubled)} twice")
     return Script(
         name=path.stem,
         does=header["does"].strip(),

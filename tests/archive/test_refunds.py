@@ -193,7 +193,7 @@ async def test_of_many_at_once_one_is_told(engine: Engine) -> None:
 async def test_an_answer_that_is_lost_half_way(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Told, but its verdict was not kept under the key: unknown, and the same key comes to the same."""
     _, job, _ = await long_paid(engine)
-    key, run = str(uuid.uuid4()), Store.run
+    key, run = str(uuid.uuid4()), Store.command
 
     async def lost(store: Store, *command: Any) -> Any:
         if command[0] == "SET":
@@ -201,7 +201,7 @@ async def test_an_answer_that_is_lost_half_way(engine: Engine, monkeypatch: pyte
         return await run(store, *command)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Store, "run", lost)
+        patched.setattr(Store, "command", lost)
         with pytest.raises(Indeterminate):
             await payments.put(engine, PAY, job, word("refunded"), key=key)
     again = await payments.put(engine, PAY, job, word("refunded"), key=key)

@@ -171,6 +171,6 @@ async def _moved(stage: Stage, command: str, state: str) -> None:
 
 
 async def _shown(stage: Stage) -> bytes:
-    names = [keys.meta(DEFAULT_ZONE), stage.key, keys.offers(DEFAULT_ZONE, stage.job)]
-    done = await stage.engine.store.call(DEFAULT_ZONE, "job_read", names, [""])
+    names = {"meta": keys.meta(DEFAULT_ZONE), "job": stage.key, "offers": keys.offers(DEFAULT_ZONE, stage.job)}
+    done = await stage.engine.store.read(DEFAULT_ZONE, "job_read", keys=names, args={"technician": ""})
     return done.rest[0]

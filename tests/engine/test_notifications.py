@@ -24,8 +24,9 @@ async def tell(engine: Engine, who: Principal, *names: str) -> None:
     for name in names:
         data = {"id": name, "kind": "k", "title": name, "body": "b", "job": "job_main_1"}
         told += [who.id, msgspec.json.encode(data), ""]
-    names_of = [keys.meta(DEFAULT_ZONE), keys.log(DEFAULT_ZONE), cursor]
-    await engine.store.call(DEFAULT_ZONE, "notification_append", names_of, [at, at + 1, len(names), *told])
+    places = {"meta": keys.meta(DEFAULT_ZONE), "log": keys.log(DEFAULT_ZONE), "cursor": cursor}
+    args = {"from_seq": at, "to_seq": at + 1, "n": len(names), "told": told}
+    await engine.store.run(DEFAULT_ZONE, "notification_append", keys=places, args=args)
 
 
 async def listed(engine: Engine, who: Principal = ME) -> list[tuple[str, bool]]:

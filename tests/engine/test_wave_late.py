@@ -30,8 +30,9 @@ async def through_the_waves(engine: Engine, job: JobId) -> None:
 
 async def taken(engine: Engine) -> list[str]:
     """What due work a runner is given."""
-    names = [keys.meta(DEFAULT_ZONE), keys.due(DEFAULT_ZONE), keys.seen(DEFAULT_ZONE)]
-    reply: Any = await engine.store.call(DEFAULT_ZONE, "due_take", names, [32, LEASE_MS])
+    names = {"meta": keys.meta(DEFAULT_ZONE), "due": keys.due(DEFAULT_ZONE), "seen": keys.seen(DEFAULT_ZONE)}
+    args = {"limit": 32, "lease_ms": LEASE_MS}
+    reply: Any = await engine.store.run(DEFAULT_ZONE, "due_take", keys=names, args=args)
     return [entry.decode() for entry in reply.rest[1:]]
 
 

@@ -25,9 +25,14 @@ async def test_a_job_that_is_not_offered_around_gets_no_wave(engine: Engine, blu
     await people.technician(engine, "t2", serves)
     await scheduler.open_wave(engine, DEFAULT_ZONE, job, 1)
     await engine.store.redis.zadd(keys.due(DEFAULT_ZONE), {"match:t2": 0})
-    names = [keys.meta(DEFAULT_ZONE), keys.technician(DEFAULT_ZONE, people.hot_technician("t2").id)]  # type: ignore[arg-type]
-    names += [keys.due(DEFAULT_ZONE), keys.log(DEFAULT_ZONE)]
-    await engine.store.call(DEFAULT_ZONE, "match_open", names, ["match:t2", 15_000, 8])
+    names = {
+        "meta": keys.meta(DEFAULT_ZONE),
+        "tech": keys.technician(DEFAULT_ZONE, people.hot_technician("t2").id),  # type: ignore[arg-type]
+        "due": keys.due(DEFAULT_ZONE),
+        "log": keys.log(DEFAULT_ZONE),
+    }
+    args = {"entry": "match:t2", "reach_m": 15_000, "limit": 8}
+    await engine.store.run(DEFAULT_ZONE, "match_open", keys=names, args=args)
     assert await asked(engine, job) == before == sorted(named.values())
     assert not await log_of.events(engine, "job.searching", job)
 

@@ -90,10 +90,11 @@ async def test_a_runner_that_dies_between_taking_and_doing_loses_nothing(engine:
     serves, carla = await people.service(engine), await people.customer(engine)
     await people.technician(engine, "t1", serves)
     job = people.id_of(await people.job(engine, carla, serves))
-    names = [keys.meta(DEFAULT_ZONE), keys.due(DEFAULT_ZONE), keys.seen(DEFAULT_ZONE)]
-    taken = await engine.store.call(DEFAULT_ZONE, "due_take", names, [32, 90_000])
+    names = {"meta": keys.meta(DEFAULT_ZONE), "due": keys.due(DEFAULT_ZONE), "seen": keys.seen(DEFAULT_ZONE)}
+    args = {"limit": 32, "lease_ms": 90_000}
+    taken = await engine.store.run(DEFAULT_ZONE, "due_take", keys=names, args=args)
     assert f"wave:{job}:1".encode() in taken.rest
-    nothing = await engine.store.call(DEFAULT_ZONE, "due_take", names, [32, 90_000])
+    nothing = await engine.store.run(DEFAULT_ZONE, "due_take", keys=names, args=args)
     assert not [e for e in nothing.rest[1:] if job.encode() in e]
     await forward(engine, 10.1)
     await scheduler.run_once(engine, DEFAULT_ZONE)

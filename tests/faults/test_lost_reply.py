@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from engine import jobs
+from engine import board, jobs
 from engine.errors import Indeterminate, Unavailable
 from engine.jobs import Step
 from engine.runtime import Engine, open_engine
@@ -53,6 +53,21 @@ async def test_a_claim_whose_reply_is_lost_is_indeterminate_and_its_repeat_says_
     again = await jobs.claim(engine, one, job, key=key)
     assert again.repeated and again.message == "Job accepted"
     assert len(await log_of.events(engine, "job.accepted", job)) == 1
+
+
+async def test_a_read_whose_reply_is_lost_is_unavailable(engine: Engine, proxy: Proxy) -> None:
+    """Nothing can have been done, so the caller is not told that something may have been; a command goes by `run`."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    job = await people.offered(engine, carla, serves)
+    proxy.drop_next = b'"status":"broadcasted"'
+    with pytest.raises(Unavailable):
+        await board.read(engine, carla, job)
+    assert proxy.dropped == 1
+    await wait_until(lambda: engine.store.packed.up)
+    assert b'"status":"broadcasted"' in await board.read(engine, carla, job)
+    for call, script in ((engine.store.read, "job_step"), (engine.store.run, "job_read")):
+        with pytest.raises(TypeError, match=script):
+            await call(DEFAULT_ZONE, script, keys={}, args={})
 
 
 async def test_a_connection_cut_again_and_again_loses_and_doubles_nothing(engine: Engine, proxy: Proxy) -> None:

@@ -101,16 +101,16 @@ async def _count(engine: Engine, number: int) -> bool:
 async def test_a_lost_answer_tells_nobody_twice(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """The step was done but its reply lost: the next runner finds the cursor moved and says nothing again."""
     await accepted(engine, "t1")
-    call: Callable[..., Awaitable[Any]] = Store.call
+    run: Callable[..., Awaitable[Any]] = Store.run
 
-    async def lose(store: Store, zone: Any, script: str, *rest: Any) -> Any:
-        done = await call(store, zone, script, *rest)
+    async def lose(store: Store, zone: Any, script: str, **rest: Any) -> Any:
+        done = await run(store, zone, script, **rest)
         if script == "notification_append":
             raise Indeterminate
         return done
 
     with monkeypatch.context() as patch:
-        patch.setattr(Store, "call", lose)
+        patch.setattr(Store, "run", lose)
         with pytest.raises(Indeterminate):
             await push.run_once(engine)
     await push.run_once(engine)

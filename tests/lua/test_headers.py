@@ -46,6 +46,76 @@ def test_keys_declared_are_bound_in_order_and_used(script: Script) -> None:
 
 
 @pytest.mark.parametrize("script", ALL.values(), ids=lambda s: s.name)
+def test_arguments_declared_are_bound_in_order(script: Script) -> None:
+    """Arguments are ordered by the header, so each script binds exactly those; a list at the end it takes by number."""
+    own = _code((LUA / f"{script.name}.lua").read_text())
+    bound = re.search(r"local ([\w,\s]+) =\s+unpack\(ARGV\)", own)
+    names = tuple(n.strip() for n in bound[1].split(",")) if bound else ()
+    if script.argv[-1].endswith("…"):
+        assert names == script.argv[: len(names)] and re.search(r"\bARGV\[", own)
+    else:
+        assert names == script.argv and not re.search(r"\bARGV\[", own)
+
+
+@pytest.mark.parametrize("script", [s for s in ALL.values() if s.reads], ids=lambda s: s.name)
+def test_what_only_reads_tells_of_nothing(script: Script) -> None:
+    """A script that `Store.read` may call appends no event and writes no hash, so that a lost reply loses nothing."""
+    assert not script.emits
+    own = _code((LUA / f"{script.name}.lua").read_text())
+    assert set(re.findall(r"redis\.call\('(\w+)'", own)) <= {
+        "HGET",
+        "HGETALL",
+        "ZRANGE",
+        "ZREVRANGE",
+        "ZREM",
+        "ZREVRANGEBYSCORE",
+    }
+
+
+def test_a_call_is_ordered_by_the_header() -> None:
+    """Whatever order they are given in, keys and arguments go out as the header lists them, a list at its end."""
+    limit, touch = ALL["limit_take"], ALL["socket_touch"]
+    call = limit.call({"meter": "m", "meta": "z"}, {"burst": 2, "interval_ms": 1}, "e1")
+    assert call == ("FCALL", limit.function, 2, "z", "m", "e1", 1, 2)
+    call = touch.call({"meta": "z"}, {"seats": ["k", "s", "k", "t"], "lease_ms": 5}, "e1")
+    assert call == ("FCALL", touch.function, 1, "z", "e1", 5, "k", "s", "k", "t")
+
+
+@pytest.mark.parametrize(
+    ("names", "args", "why"),
+    [
+        ({"meta": "z"}, {"interval_ms": 1, "burst": 2}, "KEYS lacks meter"),
+        ({"meta": "z", "meter": "m", "log": "l"}, {"interval_ms": 1, "burst": 2}, "KEYS does not know log"),
+        ({"meta": "z", "metre": "m"}, {"interval_ms": 1, "burst": 2}, "KEYS lacks meter and does not know metre"),
+        ({"meta": "z", "meter": "m"}, {"interval_ms": 1}, "ARGV lacks burst"),
+        ({"meta": "z", "meter": "m"}, {"interval_ms": 1, "bursts": 2}, "ARGV lacks burst and does not know bursts"),
+        ({"meta": "z", "meter": "m"}, {"interval_ms": 1, "burst": 2, "epoch": "e"}, "ARGV does not know epoch"),
+    ],
+)
+def test_a_missing_or_unknown_name_is_refused(names: dict[str, str], args: dict[str, int | str], why: str) -> None:
+    """A call that does not fit the header raises before anything is sent, and says which name is wrong."""
+    with pytest.raises(TypeError, match=f"^limit_take: {why}$"):
+        ALL["limit_take"].call(names, args, "e1")
+
+
+@pytest.mark.parametrize("row", ["KEYS meta a a", "ARGV epoch a epoch"])
+def test_a_header_that_names_one_thing_twice_is_refused(tmp_path: Path, row: str) -> None:
+    """A call by names could not tell the two apart."""
+    (tmp_path / "a_b.lua").write_text(f"--[[ a_b: x.\n{row}\n]]\nreturn 1\n")
+    with pytest.raises(ScriptError, match=r"a_b\.lua: \w+ names (a|epoch) twice"):
+        scripts.load(tmp_path)
+
+
+@pytest.mark.parametrize("script", ALL.values(), ids=lambda s: s.name)
+def test_every_script_is_called_by_the_engine(script: Script) -> None:
+    """What reads is called by `read` and all else by `run`; the two scripts of a price share a call."""
+    text = "".join(path.read_text() for path in (LUA.parent / "engine").rglob("*.py"))
+    how = "read" if script.reads else "run" if script.argv[0] == "epoch" else "ask"
+    direct = re.search(rf'\.{how}\(\s*[\w.]+,\s*"{script.name}"', text)
+    assert direct or (script.name in ("price_propose", "price_answer") and f'"{script.name}"' in text)
+
+
+@pytest.mark.parametrize("script", ALL.values(), ids=lambda s: s.name)
 def test_replies_are_declared_and_mapped(script: Script) -> None:
     """Each word that a script can reply is in its header, each word in its header can be replied and is mapped."""
     own = _code((LUA / f"{script.name}.lua").read_text())

@@ -5,30 +5,22 @@ from __future__ import annotations
 import asyncio
 import random
 from datetime import UTC, datetime
-from typing import Any
 
 import fakeredis
 import pytest
 
 from engine.events import iso
 from engine.store import keys, scripts
-from engine.types import JobId, ServiceId, TechnicianId, UserId, Zone
-
-Z = Zone("main")
-ALL = scripts.load()
+from engine.types import JobId, ServiceId, TechnicianId, UserId
+from tests.lua.evaluated import ALL, Z, open_zone, run
 
 
 @pytest.fixture
 def client() -> fakeredis.FakeRedis:
     """A fakeredis with an open zone."""
     client = fakeredis.FakeRedis(version=(7, 2))
-    run(client, "zone_open", [keys.meta(Z), keys.epochs(Z)], "r1", "1", "0", "")
+    open_zone(client)
     return client
-
-
-def run(client: fakeredis.FakeRedis, script: str, names: list[str], *args: Any) -> Any:
-    """Evaluate one script."""
-    return client.eval(ALL[script].source, len(names), *names, *args)
 
 
 def test_times_are_rfc_3339_from_1970_to_2100() -> None:
@@ -56,8 +48,8 @@ def test_a_stale_epoch_is_refused_before_anything(client: fakeredis.FakeRedis) -
     for script in ALL.values():
         if script.name == "zone_open":
             continue
-        names = [f"{{main}}:{name}" if name != "meta" else keys.meta(Z) for name in script.keys]
-        reply = run(client, script.name, names, "e9", *["1"] * (len(script.argv) + 4))
+        places = {name: f"{{main}}:{name}" if name != "meta" else keys.meta(Z) for name in script.keys}
+        reply = run(client, script.name, places, dict.fromkeys(script.given, "1"), "e9")
         assert reply == [b"STALE_EPOCH"], script.name
     assert set(client.scan_iter()) == set(before)
 
@@ -65,49 +57,40 @@ def test_a_stale_epoch_is_refused_before_anything(client: fakeredis.FakeRedis) -
 def test_a_job_is_booked_offered_and_won(client: fakeredis.FakeRedis) -> None:
     """The spine of scenario A, without a server."""
     job, tech, serves, user = JobId("job_main_1"), TechnicianId(UserId("t1")), ServiceId("s1"), UserId("u1")
-    run(
-        client,
-        "technician_put",
-        [keys.meta(Z), keys.technician(Z, tech), keys.seen(Z), keys.log(Z)],
-        *("e1", tech, 1, 1, "approved", "approved", 1, serves, '"T"', "null", "engine", "", "", "ops", "4.5", 0, "ops"),
-    )
-    run(
-        client,
-        "technician_online",
-        [keys.meta(Z), keys.technician(Z, tech), keys.seen(Z), keys.log(Z), keys.request(Z, tech, "k0")],
-        *("e1", tech, "k0", "f0", "40.75", "-73.99", "ops"),
-    )
-    names = [keys.meta(Z), keys.job(Z, job), keys.offers(Z, job), keys.log(Z), keys.request(Z, user, "k1")]
-    names += [keys.reference(Z, user), keys.jobs(Z), keys.user_jobs(Z, user)]
-    goal = "broadcasted open broadcast 900000 -"
-    made = ("e1", job, "customer:u1", "k1", "f1", "", "", "home_service@1", goal, serves)
-    place = (user, 40.75, -73.99, 5000, '"id":"x"', '"id":"x"', 0, "", "")
-    booked = run(client, "job_create", names, *made, *place, "customer ops")
+    where = {"meta": keys.meta(Z), "log": keys.log(Z), "tech": keys.technician(Z, tech), "seen": keys.seen(Z)}
+    who: dict[str, str | int] = {"id": tech, "profile": 1, "complete": 1, "kyc": "approved", "account": "approved"}
+    who |= {"capacity": 1, "services": serves, "name": '"T"', "phone": "null", "actor": "engine", "told": ""}
+    who |= {"review": "", "offline_reason": "ops", "rating": "4.5", "rated": 0, "words": "ops"}
+    run(client, "technician_put", where, who)
+    here = {"id": tech, "key": "k0", "fingerprint": "f0", "lat": "40.75", "lon": "-73.99", "words": "ops"}
+    run(client, "technician_online", {**where, "req": keys.request(Z, tech, "k0")}, here)
+    where = {"meta": keys.meta(Z), "log": keys.log(Z), "job": keys.job(Z, job), "offers": keys.offers(Z, job)}
+    listed = {"ref": keys.reference(Z, user), "jobs": keys.jobs(Z), "user_jobs": keys.user_jobs(Z, user)}
+    made: dict[str, str | int | float] = {"id": job, "actor": "customer:u1", "key": "k1", "fingerprint": "f1"}
+    made |= {"trace": "", "reference": "", "bp": "home_service@1", "goal": "broadcasted open broadcast 900000 -"}
+    made |= {"service": serves, "customer": user, "lat": 40.75, "lon": -73.99, "amount": 5000, "full": '"id":"x"'}
+    made |= {"pub": '"id":"x"', "release": 0, "named": "", "preferred": "", "told": "customer ops"}
+    booked = run(client, "job_create", {**where, **listed, "req": keys.request(Z, user, "k1")}, made)
     assert booked[0] == b"OK"
-    wave = [keys.meta(Z), keys.job(Z, job), keys.offers(Z, job), keys.waves(Z, job), keys.supply(Z, serves)]
-    opened = run(
-        client,
-        "wave_open",
-        [*wave, keys.due(Z), keys.log(Z)],
-        *("e1", f"wave:{job}:1", 1, 10, 3000, 10_000, 60_000, 0, "1 0 0 0 0", "0 0 0 0 0 5 0", "customer", ""),
-    )
-    assert opened[4:] == [1, b"0"]
-    claim = [keys.meta(Z), keys.job(Z, job), keys.offers(Z, job), keys.causes(Z, job), keys.technician(Z, tech)]
-    won = run(
-        client,
-        "job_claim",
-        [*claim, keys.log(Z), keys.request(Z, tech, "k2")],
-        *("e1", tech, "k2", "f2", "", "", "home_service@1", "claim", " broadcasted ", "accepted assigned none 0 -"),
-        *("job.accepted", "customer", "", 0, 90_000),
-    )
+    wave: dict[str, str | int] = {"entry": f"wave:{job}:1", "wave": 1, "size": 10, "radius_m": 3000, "walks": 0}
+    wave |= {"interval_ms": 10_000, "offer_ms": 60_000, "weights": "1 0 0 0 0", "limits": "0 0 0 0 0 5 0"}
+    wave |= {"told": "customer", "unfilled_told": ""}
+    looking = {"waves": keys.waves(Z, job), "supply": keys.supply(Z, serves), "due": keys.due(Z)}
+    assert run(client, "wave_open", {**where, **looking}, wave)[4:] == [1, b"0"]
+    claim: dict[str, str | int] = {"technician": tech, "key": "k2", "fingerprint": "f2", "trace": "", "if_version": ""}
+    claim |= {"bp": "home_service@1", "command": "claim", "from": " broadcasted ", "type": "job.accepted"}
+    claim |= {"goal": "accepted assigned none 0 -", "told": "customer", "tech_told": "", "grace_ms": 0}
+    own = {"causes": keys.causes(Z, job), "tech": keys.technician(Z, tech), "req": keys.request(Z, tech, "k2")}
+    won = run(client, "job_claim", {**where, **own}, {**claim, "lease_ms": 90_000})
     assert won[0] == b"OK" and b'"status":"accepted"' in won[5]
 
 
 def test_an_announcement_is_made_once_for_each_key(client: fakeredis.FakeRedis) -> None:
     """It is one event to its channels; the same key again gives the same seq and no other event."""
-    names = [keys.meta(Z), keys.log(Z), keys.request(Z, UserId("boss"), "k1")]
-    args = ("e1", "admin:boss", "k1", "f1", "", "", "announcement.x", "role:customer role:ops", '{"n":1}')
-    first, again = run(client, "event_append", names, *args), run(client, "event_append", names, *args)
+    places = {"meta": keys.meta(Z), "log": keys.log(Z), "req": keys.request(Z, UserId("boss"), "k1")}
+    args = {"actor": "admin:boss", "key": "k1", "fingerprint": "f1", "trace": "", "bp": "", "kind": "announcement.x"}
+    args |= {"told": "role:customer role:ops", "data": '{"n":1}'}
+    first, again = run(client, "event_append", places, args), run(client, "event_append", places, args)
     assert (first[0], first[1], again[1], first[2]) == (b"OK", b"0", b"1", int(again[2]))
     ((_, fields),) = client.xrange(keys.log(Z))
     assert (fields[b"type"], fields[b"to"], fields[b"data"]) == (
@@ -115,8 +98,7 @@ def test_an_announcement_is_made_once_for_each_key(client: fakeredis.FakeRedis) 
         b"role:customer role:ops",
         b'{"n":1}',
     )
-    other = ("e1", "admin:boss", "k1", "f2", *args[4:])
-    assert run(client, "event_append", names, *other)[0] == b"REUSED_KEY"
+    assert run(client, "event_append", places, {**args, "fingerprint": "f2"})[0] == b"REUSED_KEY"
 
 
 async def test_every_key_has_a_ttl_or_is_declared_permanent(client: fakeredis.FakeRedis) -> None:

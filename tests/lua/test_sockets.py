@@ -7,11 +7,12 @@ from typing import Any
 import fakeredis
 import pytest
 
-from engine.store import keys, scripts
-from engine.types import UserId, Zone
+from engine.store import keys
+from engine.types import UserId
+from tests.lua.evaluated import Z, open_zone, run
 
-Z, ANN = Zone("main"), UserId("ann")
-ALL = scripts.load()
+ANN = UserId("ann")
+META = {"meta": keys.meta(Z)}
 LEASE_MS = 85_000
 
 
@@ -19,15 +20,20 @@ LEASE_MS = 85_000
 def client() -> fakeredis.FakeRedis:
     """A fakeredis with an open zone."""
     client = fakeredis.FakeRedis(version=(7, 2))
-    client.eval(ALL["zone_open"].source, 2, keys.meta(Z), keys.epochs(Z), "r1", "1", "0", "")
+    open_zone(client)
     return client
 
 
 def opened(client: fakeredis.FakeRedis, session: str, most: int = 2) -> Any:
     """One socket more; each a millisecond after the last."""
     client.hincrby(keys.meta(Z), "skew", 1)
-    names = [keys.meta(Z), keys.sockets(Z, ANN), keys.log(Z)]
-    return client.eval(ALL["socket_open"].source, 3, *names, "e1", ANN, session, most, LEASE_MS)
+    places = {**META, "sockets": keys.sockets(Z, ANN), "log": keys.log(Z)}
+    return run(client, "socket_open", places, {"user": ANN, "session": session, "most": most, "lease_ms": LEASE_MS})
+
+
+def touched(client: fakeredis.FakeRedis, seat: bytes) -> None:
+    """A seat's gateway says that it is still there."""
+    run(client, "socket_touch", META, {"lease_ms": LEASE_MS, "seats": [keys.sockets(Z, ANN), seat]})
 
 
 def held(client: fakeredis.FakeRedis) -> list[str]:
@@ -76,7 +82,7 @@ def test_the_seats_of_a_dead_gateway_fall_out(client: fakeredis.FakeRedis) -> No
     alive = opened(client, "ses_alive")[4]
     for _ in range(3):
         client.hincrby(keys.meta(Z), "skew", LEASE_MS // 2)
-        client.eval(ALL["socket_touch"].source, 1, keys.meta(Z), "e1", LEASE_MS, keys.sockets(Z, ANN), alive)
+        touched(client, alive)
     opened(client, "ses_new")
     assert (held(client), told(client)) == (["ses_alive", "ses_new"], [])
 
@@ -85,7 +91,7 @@ def test_a_touch_brings_back_what_was_lost(client: fakeredis.FakeRedis) -> None:
     """Where a pause was longer than the lease, those who live through it hold their seats again."""
     seat = opened(client, "ses_a")[4]
     client.delete(keys.sockets(Z, ANN))
-    client.eval(ALL["socket_touch"].source, 1, keys.meta(Z), "e1", LEASE_MS, keys.sockets(Z, ANN), seat)
+    touched(client, seat)
     assert held(client) == ["ses_a"]
     assert client.pttl(keys.sockets(Z, ANN)) > 0
 
@@ -94,7 +100,7 @@ def test_seats_are_given_back_in_one_batch(client: fakeredis.FakeRedis) -> None:
     """Those that are named go, others stay; the last one takes the key with it."""
     seats = [opened(client, f"ses_{name}", most=3)[4] for name in "abc"]
     key = keys.sockets(Z, ANN)
-    client.eval(ALL["socket_close"].source, 1, keys.meta(Z), "e1", key, seats[0], key, seats[2], key, "no such seat")
+    run(client, "socket_close", META, {"seats": [key, seats[0], key, seats[2], key, "no such seat"]})
     assert held(client) == ["ses_b"]
-    client.eval(ALL["socket_close"].source, 1, keys.meta(Z), "e1", key, seats[1])
+    run(client, "socket_close", META, {"seats": [key, seats[1]]})
     assert not client.exists(key)

@@ -9,11 +9,10 @@ import orjson
 import pytest
 
 from engine.rules import blueprint, plans
-from engine.store import keys, scripts
-from engine.types import JobId, ServiceId, TechnicianId, UserId, Zone
+from engine.store import keys
+from engine.types import JobId, ServiceId, TechnicianId, UserId
+from tests.lua.evaluated import ALL, Z, open_zone, run
 
-Z = Zone("main")
-ALL = scripts.load()
 JOB, SERVES, CARLA = JobId("job_main_1"), ServiceId("s1"), UserId("carla")
 LIMITS = "1 5000 0 2 0 5 0"
 """One of a wave has a head start of 5 s; at most two open offers each."""
@@ -23,7 +22,7 @@ LIMITS = "1 5000 0 2 0 5 0"
 def client() -> fakeredis.FakeRedis:
     """An open zone with a job on offer and three technicians, the second of them blocked."""
     client = fakeredis.FakeRedis(version=(7, 2))
-    client.eval(ALL["zone_open"].source, 2, keys.meta(Z), keys.epochs(Z), "r1", "1", "0", "")
+    open_zone(client)
     for n, name in enumerate(("a", "b", "c")):
         fit = {"id": name, "complete": 1, "kyc": "approved", "account": "approved", "online": 1, "capacity": 1}
         where = {"load": 0, "services": SERVES, "lat": 40.75 + n / 1000, "lon": -73.99, "fix_at": 9e12, "name": '"x"'}
@@ -42,7 +41,7 @@ def on_offer(client: fakeredis.FakeRedis, status: str, mode: str) -> None:
     client.hset(keys.job(Z, JOB), mapping={**texts, **place, **empty, **numbers})
 
 
-def run(client: fakeredis.FakeRedis, script: str, *args: Any) -> Any:
+def look(client: fakeredis.FakeRedis, script: str, **args: str | int | bytes) -> Any:
     """Evaluate one of the scripts that look for a technician."""
     place = {
         "meta": keys.meta(Z),
@@ -53,8 +52,7 @@ def run(client: fakeredis.FakeRedis, script: str, *args: Any) -> Any:
         "due": keys.due(Z),
         "log": keys.log(Z),
     }
-    names = [place[name] for name in ALL[script].keys]
-    return client.eval(ALL[script].source, len(names), *names, "e1", *args)
+    return run(client, script, {name: place[name] for name in ALL[script].keys}, args)
 
 
 def told(client: fakeredis.FakeRedis, kind: str) -> list[str]:
@@ -65,15 +63,23 @@ def told(client: fakeredis.FakeRedis, kind: str) -> list[str]:
 def test_a_wave_leaves_out_who_is_blocked_and_opens_to_the_others_later(client: fakeredis.FakeRedis) -> None:
     """Two are asked, one of them hears of it, and the other when the due work of his opening is done."""
     on_offer(client, "broadcasted", "broadcast")
-    wave = (f"wave:{JOB}:1", 1, 10, 3000, 10_000, 60_000, 0, "1 0 0 0 0", LIMITS, "customer", "")
-    assert run(client, "wave_open", *wave)[4:] == [2, b"0"]
+    wave: dict[str, str | int] = {
+        "entry": f"wave:{JOB}:1",
+        "wave": 1,
+        "size": 10,
+        "radius_m": 3000,
+        "interval_ms": 10_000,
+    }
+    wave |= {"offer_ms": 60_000, "walks": 0, "weights": "1 0 0 0 0", "limits": LIMITS}
+    assert look(client, "wave_open", **wave, told="customer", unfilled_told="")[4:] == [2, b"0"]
     assert told(client, "offer.created") == ["user:a"]
     (entry,) = [e.decode() for e in client.zrange(keys.due(Z), 0, -1) if e.startswith(b"opens:")]
-    assert run(client, "offer_open", entry, *entry.split(":")[2:])[4] == 1
-    assert run(client, "offer_open", entry, *entry.split(":")[2:])[4] == 0
+    _, _, wave_number, opens = entry.split(":")
+    assert look(client, "offer_open", entry=entry, wave=wave_number, opens=opens)[4] == 1
+    assert look(client, "offer_open", entry=entry, wave=wave_number, opens=opens)[4] == 0
     assert told(client, "offer.created") == ["user:a", "user:c"]
-    look = orjson.loads(client.lindex(keys.waves(Z, JOB), 0) or b"")
-    assert look["in"]["technicians"] == ["a", "c"] and look["out"]["blocked"]["technicians"] == ["b"]
+    record = orjson.loads(client.lindex(keys.waves(Z, JOB), 0) or b"")
+    assert record["in"]["technicians"] == ["a", "c"] and record["out"]["blocked"]["technicians"] == ["b"]
 
 
 def test_the_engine_gives_the_job_to_the_best(client: fakeredis.FakeRedis) -> None:
@@ -82,8 +88,15 @@ def test_the_engine_gives_the_job_to_the_best(client: fakeredis.FakeRedis) -> No
     plan = plans.Plans().of(managed, "assign")
     assert plan is not None
     on_offer(client, "requested", "allocate")
-    given = run(client, "allocate_open", f"allocate:{JOB}:1", 1, 0, 60_000, "1 0 0 0 5", plan.body, "ops")
+    how: dict[str, str | int | bytes] = {
+        "radius_m": 0,
+        "repeat_ms": 60_000,
+        "weights": "1 0 0 0 5",
+        "plan": plan.body,
+        "unfilled_told": "ops",
+    }
+    given = look(client, "allocate_open", entry=f"allocate:{JOB}:1", n=1, **how)
     assert given[4:] == [b"a", b"0"]
     assert client.hget(keys.job(Z, JOB), "status") == b"assigned" and told(client, "job.assigned")
-    look = orjson.loads(client.lindex(keys.waves(Z, JOB), 0) or b"")
-    assert [s["technician"] for s in look["scores"]] == ["a", "c"]
+    record = orjson.loads(client.lindex(keys.waves(Z, JOB), 0) or b"")
+    assert [s["technician"] for s in record["scores"]] == ["a", "c"]

@@ -89,7 +89,7 @@ class Model(RuleBasedStateMachine):
 
     def hot(self, key: str) -> Record:
         """A hash as text."""
-        row: Any = self.wait(self.engine.store.run("HGETALL", key))
+        row: Any = self.wait(self.engine.store.command("HGETALL", key))
         return {row[i].decode(): row[i + 1].decode() for i in range(0, len(row), 2)}
 
     def job(self, job: JobId) -> Record:
@@ -102,11 +102,11 @@ class Model(RuleBasedStateMachine):
 
     def members(self, key: str) -> set[str]:
         """A sorted set's members."""
-        return {m.decode() for m in self.wait(self.engine.store.run("ZRANGE", key, 0, -1))}
+        return {m.decode() for m in self.wait(self.engine.store.command("ZRANGE", key, 0, -1))}
 
     def clock(self) -> tuple[int, int]:
         """Now, and since when the zone is open, as the next script will have it."""
-        seconds, micros = self.wait(self.engine.store.run("TIME"))
+        seconds, micros = self.wait(self.engine.store.command("TIME"))
         meta = self.hot(keys.meta(Z))
         now = int(seconds) * 1000 + int(micros) // 1000 + int(meta.get("skew", 0))
         unseen = now > int(meta["now"]) + 5000
@@ -313,7 +313,7 @@ class Model(RuleBasedStateMachine):
 
     def seen(self) -> list[tuple[str, int]]:
         """The last signs of life."""
-        rows = self.wait(self.engine.store.run("ZRANGE", keys.seen(Z), 0, -1, "WITHSCORES"))
+        rows = self.wait(self.engine.store.command("ZRANGE", keys.seen(Z), 0, -1, "WITHSCORES"))
         return [(rows[i].decode(), int(float(rows[i + 1]))) for i in range(0, len(rows), 2)]
 
     # what must always be so
@@ -336,13 +336,13 @@ class Model(RuleBasedStateMachine):
         for name in PEOPLE:
             self.one_technician(self.who(name).id, records, is_open, supply)
         meta = self.hot(keys.meta(Z))
-        assert self.wait(self.engine.store.run("XLEN", keys.log(Z))) == int(meta["seq"])
+        assert self.wait(self.engine.store.command("XLEN", keys.log(Z))) == int(meta["seq"])
 
     def one_technician(self, who: str, records: dict[JobId, Record], is_open: set[JobId], supply: set[str]) -> None:
         """What holds of each technician."""
         tech, name = self.tech(who), TechnicianId(UserId(who))
         held = {job for job, r in records.items() if r["holder"] == who and r["status"] in HELD}
-        listed = self.wait(self.engine.store.run("SMEMBERS", keys.technician_jobs(Z, name)))
+        listed = self.wait(self.engine.store.command("SMEMBERS", keys.technician_jobs(Z, name)))
         assert {job.decode() for job in listed} == held and int(tech["load"]) == len(held)
         fit = tech.get("online") == "1" and tech["account"] == "approved" and len(held) < int(tech["capacity"])
         assert (who in supply) == fit

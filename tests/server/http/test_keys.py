@@ -155,7 +155,7 @@ async def test_where_the_key_cannot_be_looked_for_nothing_is_done(
     admin: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Redis falls silent: a command of SQL is `unavailable`, which promises that it was not done, and it was not."""
-    run, key = Store.run, str(uuid.uuid4())
+    run, key = Store.command, str(uuid.uuid4())
 
     async def silent(store: Store, *command: Any) -> Any:
         if command[0] == "EXISTS":
@@ -164,7 +164,7 @@ async def test_where_the_key_cannot_be_looked_for_nothing_is_done(
 
     body = {"name": "Made once", "category": "x", "base_amount": 1, "currency": "EUR", "pricing": "flat"}
     with monkeypatch.context() as patched:
-        patched.setattr(Store, "run", silent)
+        patched.setattr(Store, "command", silent)
         answer = await admin("POST", "/v1/services", body, Idempotency_Key=key)
     assert code_of(answer) == (503, "unavailable")
     assert (await admin("GET", "/v1/services?q=Made once")).json()["items"] == []

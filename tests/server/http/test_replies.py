@@ -26,7 +26,7 @@ Reads = Callable[[], int]
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> Reads:
     """How often the record of a job was read beside the scripts, since it was asked last."""
-    count, run = 0, Store.run
+    count, run = 0, Store.command
 
     async def counted(store: Store, *command: Any) -> Any:
         nonlocal count
@@ -38,7 +38,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Reads:
         count, found = 0, count
         return found
 
-    monkeypatch.setattr(Store, "run", counted)
+    monkeypatch.setattr(Store, "command", counted)
     return since
 
 
@@ -179,7 +179,7 @@ async def test_a_step_that_was_done_is_not_called_undone(
     customer: Client, at_work: Client, book: Book, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Redis goes away between the step and the look at its codes: unknown, not `unavailable`; the same key tells."""
-    job, key, run = await market.scheduled(customer, at_work, book), str(uuid.uuid4()), Store.run
+    job, key, run = await market.scheduled(customer, at_work, book), str(uuid.uuid4()), Store.command
 
     async def gone(store: Store, *command: Any) -> Any:
         if command[0] == "HMGET" and "proposal" in command:
@@ -187,7 +187,7 @@ async def test_a_step_that_was_done_is_not_called_undone(
         return await run(store, *command)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Store, "run", gone)
+        patched.setattr(Store, "command", gone)
         assert code_of(await market.step(customer, job, "reissue", key=key)) == (504, "indeterminate")
         assert code_of(await customer("GET", f"/v1/jobs/{job}")) == (503, "unavailable")
     again = await market.step(customer, job, "reissue", key=key)

@@ -116,7 +116,7 @@ class Node:
         for start in range(0, times, 5000):
             count = min(5000, times - start)
             names = [keys.meta(Zone(zone)), keys.log(Zone(zone))]
-            last = int(await self.engine.store.run("EVAL", APPEND, 2, *names, count, kind, to, data))
+            last = int(await self.engine.store.command("EVAL", APPEND, 2, *names, count, kind, to, data))
         return last
 
     async def relayed(self, seq: int, zone: str = "main") -> None:

@@ -174,6 +174,7 @@ class Town:
             named="",
             preferred="",
             told=self.blueprint.audience("job.created"),
+            contact="null",
         )
         return job
 

@@ -113,7 +113,7 @@ async def _read_archived(engine: Engine, caller: Principal, job: JobId) -> bytes
     document = await reader.job(engine.archive, job)
     if document is None or not _may_see(caller, _card.decode(document)):
         raise NotFound("No such job")
-    return replies.with_actions(document, [])
+    return await replies.archived(engine, caller, document)
 
 
 def _may_see(caller: Principal, card: _Card) -> bool:

@@ -52,6 +52,7 @@ class Booking(msgspec.Struct, frozen=True, kw_only=True):
     amount: int | None = None
     currency: str | None = None
     notes: str | None = None
+    public_notes: str | None = None
     customer: str | None = None
     reference: str | None = None
     metadata: dict[str, Any] | None = None
@@ -82,12 +83,13 @@ async def create(
             return await _known(engine, caller, earlier, key)
     _check_technician(blueprint, booking)
     service = await catalogue.active_service(engine, ServiceId(booking.service))
-    person = await _contact(engine, customer, caller)
+    person = await _person(engine, customer)
     job = new_job_id(zone)
     full, public = _documents(zone, job, blueprint, booking, service, person)
     place = _Place(zone, job, customer, service, booking, blueprint)
     head = {"actor": f"{caller.role}:{caller.id}", "key": key, "fingerprint": mark, "trace": trace}
     args = {**head, **place.arguments(engine), "full": full, "pub": public}
+    args["contact"] = msgspec.json.encode(person.phone)
     try:
         done = await engine.store.run(zone, "job_create", keys=place.names(caller, key), args=args)
     except (ProfileIncomplete, KycNotApproved, AccountNotApproved, Invalid) as error:
@@ -163,14 +165,14 @@ def _check_technician(blueprint: Blueprint, booking: Booking) -> None:
         raise Invalid(errors=[FieldError("/scheduled_for", "In the past")])
 
 
-async def _contact(engine: Engine, customer: UserId, caller: Principal) -> dict[str, Any]:
+async def _person(engine: Engine, customer: UserId) -> accounts.User:
     try:
         user = await accounts.read(engine, customer)
     except NotFound:
         raise Invalid(errors=[FieldError("/customer", "No such customer")]) from None
     if user.role != "customer":
         raise Invalid(errors=[FieldError("/customer", "Not a customer")])
-    return {"id": user.id, "name": user.name, "phone": user.phone}
+    return user
 
 
 def _documents(
@@ -179,14 +181,14 @@ def _documents(
     blueprint: Blueprint,
     booking: Booking,
     service: catalogue.Service,
-    person: dict[str, Any],
+    person: accounts.User,
 ) -> tuple[bytes, bytes]:
     """The members of a job that no step moves, encoded once: all of them, and those of its public part."""
     members = {
         "id": job,
         "zone": zone,
         "blueprint": blueprint.name,
-        "customer": person,
+        "customer": {"id": person.id, "name": person.name},
         "service": service.id,
         "lat": booking.lat,
         "lon": booking.lon,
@@ -195,6 +197,7 @@ def _documents(
         "currency": (booking.amount is not None and booking.currency) or service.currency,
         "pricing": service.pricing,
         "notes": booking.notes,
+        "public_notes": booking.public_notes,
         "scheduled_for": None if booking.scheduled_for is None else iso(booking.scheduled_for),
         "reference": booking.reference,
         "metadata": booking.metadata,

@@ -117,7 +117,7 @@ async def _drafted(engine: Engine, ask: Ask, change: dict[str, Any]) -> Draft:
         raise IllegalTransition("The job's blueprint is not known here")
     before = {**members, "amount": int(amount)}
     wanted = {name: _as_told(name, value) for name, value in change.items()}
-    changed = [name for name, value in wanted.items() if value != before[name]]
+    changed = [name for name, value in wanted.items() if value != before.get(name)]
     try:
         judged = [*changed, *await _repriced(engine, before, wanted, changed)]
     except Refused:

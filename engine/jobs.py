@@ -196,8 +196,8 @@ async def outcome(engine: Engine, ask: Ask, blueprint: Blueprint, plan: Plan, do
         shown = await requests.job_at(engine, ask.zone, done) or await present(engine, ask)
     # Who has declined a job that takes bids from now on may bid for it.
     bids = plan.spec.does == "refuse" and blueprint.states[standing.decode(shown).status].seeks == "bids"
-    fresh = plan.spec.does == "take"
-    return await answer(engine, ask, blueprint, shown, done, message=plan.spec.message, bids=bids, fresh=fresh)
+    contact = done.rest[2].decode() if plan.spec.does == "take" and len(done.rest) > 2 else None
+    return await answer(engine, ask, blueprint, shown, done, message=plan.spec.message, bids=bids, contact=contact)
 
 
 async def answer(
@@ -209,22 +209,28 @@ async def answer(
     *,
     message: str | None = None,
     bids: bool = False,
-    fresh: bool = False,
+    contact: str | None = None,
 ) -> Outcome:
     """What was done to a job, as its caller is told."""
-    job = await told(engine, ask.caller, blueprint, shown, bids=bids, fresh=fresh)
+    job = await told(engine, ask.caller, blueprint, shown, bids=bids, contact=contact)
     return Outcome(job, message, done.seq, done.version, done.repeated, ask.key)
 
 
 async def told(
-    engine: Engine, caller: Principal, blueprint: Blueprint, shown: bytes, *, bids: bool = False, fresh: bool = False
+    engine: Engine,
+    caller: Principal,
+    blueprint: Blueprint,
+    shown: bytes,
+    *,
+    bids: bool = False,
+    contact: str | None = None,
 ) -> msgspec.Raw:
     """A job to which the caller has just done something, with what ``replies.one`` adds. Raises Indeterminate where
     that cannot be read: it is done.
     """
     names = actions(caller, blueprint, shown, bids=bids)
     with verdicts.in_effect():
-        return msgspec.Raw(await replies.one(engine, caller, blueprint, shown, names, fresh=fresh))
+        return msgspec.Raw(await replies.one(engine, caller, blueprint, shown, names, contact=contact))
 
 
 def actions(caller: Principal, blueprint: Blueprint, shown: bytes, *, bids: bool = False) -> list[str]:

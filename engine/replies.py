@@ -1,9 +1,9 @@
 """A job in a reply: its JSON with what stands there for this caller alone, and in no event.
 
-``actions`` is what he may do now; ``codes`` are shown to its customer while somebody has it, ``proposal`` to its two
-sides while the price that one of them proposed waits for the other's answer. What they depend on is not in the job's
-JSON. It is read from its record, all of it at once, and only where the job's blueprint and state and the caller let
-there be any: most answers need no read.
+``actions`` is what the caller may do now; ``codes`` are shown to its customer while somebody has it, ``proposal`` to
+its two sides while the price that one of them proposed waits for the other's answer, and each side sees the other's
+phone (engine/contacts.py). What they depend on is not in the job's JSON. It is read from its record, all of it at once,
+and only where the job's blueprint and state and the caller let there be any.
 """
 
 from __future__ import annotations
@@ -14,32 +14,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from engine import codes
+from engine import codes, contacts
+from engine.contacts import Card, Side
 from engine.rules.lifecycle import Blueprint
 from engine.store import keys
-from engine.types import JobId, Phase, Principal, Zone
+from engine.types import Principal
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
 
 CODED = ("assigned", "active")
 """Phases in which the customer is shown the codes."""
-
-
-class _Party(msgspec.Struct):
-    id: str
-
-
-class _Card(msgspec.Struct):
-    """What of a job's JSON decides what may stand with it."""
-
-    id: JobId
-    zone: Zone
-    blueprint: str
-    status: str
-    phase: Phase
-    customer: _Party | None = None
-    technician: _Party | None = None
 
 
 class _Record(NamedTuple):
@@ -53,6 +38,10 @@ class _Record(NamedTuple):
     reissued: str
     price_locked: str
     proposal: str
+    unaccepted: str
+    """1 while its holder is merely asked."""
+    contact: str
+    """The customer's phone, as JSON."""
     tries: str
 
     @property
@@ -62,7 +51,7 @@ class _Record(NamedTuple):
         return int(used) if issue == (self.issue or "1") else 0
 
 
-_card = msgspec.json.Decoder(_Card)
+_card = msgspec.json.Decoder(Card)
 
 
 def with_actions(job: bytes, actions: list[str], **more: Any) -> bytes:
@@ -71,62 +60,107 @@ def with_actions(job: bytes, actions: list[str], **more: Any) -> bytes:
 
 
 async def one(
-    engine: Engine, caller: Principal, blueprint: Blueprint, job: bytes, actions: list[str], *, fresh: bool = False
+    engine: Engine,
+    caller: Principal,
+    blueprint: Blueprint,
+    job: bytes,
+    actions: list[str],
+    *,
+    contact: str | None = None,
 ) -> bytes:
     """A job with everything, as the caller of a command or a read is answered.
 
-    Of ``actions``, what its state allows him, those are left out that its codes forbid now. ``fresh``: he became its
-    holder by this very step, so that no code was tried by him and no price proposed to him yet.
+    Of ``actions``, what its state allows him, those are left out that its codes forbid now. ``contact`` is the
+    customer's phone (JSON) where the caller became the holder by this very step: no code was tried by them and no price
+    proposed to them yet, so that nothing has to be read.
     """
-    card = None if fresh else _of_interest(caller, [blueprint], job, actions)
+    if contact is not None:
+        job = await _phone_added(engine, _card.decode(job), "customer", job, contact)
+        return with_actions(job, blueprint.unlocked(actions, tried=0, reissued=0))
+    card = _of_interest(caller, [blueprint], job, actions)
     record = await _record(engine, caller, card) if card else None
     tried, reissued = (record.tried, int(record.reissued or 0)) if record else (0, 0)
     possible = blueprint.unlocked(actions, tried=tried, reissued=reissued)
-    more = _beside(engine, caller, card, record) if card and record else {}
+    if card is None or record is None:
+        return with_actions(job, possible)
+    more = _beside(engine, caller, card, record)
+    job = await _with_phone(engine, caller, card, record, job)
     return with_actions(job, possible, **more)
 
 
+async def archived(engine: Engine, caller: Principal, job: bytes) -> bytes:
+    """A job that SQL alone has, as its last event told it: nothing can be done with it."""
+    return with_actions(await _phoned(engine, caller, _card.decode(job), job), [])
+
+
 async def many(engine: Engine, caller: Principal, jobs: Iterable[bytes]) -> list[bytes]:
-    """The jobs of a list, each with its codes and its proposal; ``actions`` stand with single ones."""
+    """The jobs of a list, each as it is now, with its codes, proposal and phone; ``actions`` stand with single ones."""
     return list(await asyncio.gather(*(_listed(engine, caller, job) for job in jobs)))
 
 
 async def _listed(engine: Engine, caller: Principal, job: bytes) -> bytes:
     card = _of_interest(caller, list(engine.blueprints.by_key.values()), job, [])
-    record = await _record(engine, caller, card) if card else None
-    more = _beside(engine, caller, card, record) if card and record else {}
+    if card is None:
+        return job
+    record = await _record(engine, caller, card)
+    if record is None:
+        return await _phoned(engine, caller, card, job)
+    job = await _with_phone(engine, caller, card, record, job)
+    more = _beside(engine, caller, card, record)
     return job[:-1] + b"," + msgspec.json.encode(more)[1:] if more else job
 
 
-def _of_interest(
-    caller: Principal, blueprints: Sequence[Blueprint], job: bytes, actions: Sequence[str]
-) -> _Card | None:
+async def _with_phone(engine: Engine, caller: Principal, card: Card, record: _Record, job: bytes) -> bytes:
+    """The job with the other side's phone, where ``job`` still tells truly who has it: it may be the answer to a step
+    that is repeated after its giver has left.
+    """
+    holder = card.technician.id if card.technician else ""
+    if holder != record.holder or record.unaccepted == "1":
+        return job
+    side = contacts.side_wanted(caller, card, engine.blueprints.of(record.bp))
+    return await _phone_added(engine, card, side, job, record.contact)
+
+
+async def _phoned(engine: Engine, caller: Principal, card: Card, job: bytes) -> bytes:
+    """The same of a job that Redis has forgotten, by the newest version of its blueprint."""
+    blueprint = engine.blueprints.by_name.get(card.blueprint)
+    side = contacts.side_wanted(caller, card, blueprint) if blueprint else None
+    return await _phone_added(engine, card, side, job)
+
+
+async def _phone_added(engine: Engine, card: Card, side: Side | None, job: bytes, contact: str = "") -> bytes:
+    if side is None:
+        return job
+    phone = await contacts.phone_of(engine, card, side, contact if side == "customer" else "")
+    return contacts.with_phone(job, side, phone)
+
+
+def _of_interest(caller: Principal, blueprints: Sequence[Blueprint], job: bytes, actions: Sequence[str]) -> Card | None:
     """The job's card where its record may have something for the caller, by any version of its blueprint."""
-    telling = [b for b in blueprints if b.codes.purposes or b.price.propose]
-    if not telling or (caller.role not in ("customer", "technician") and not actions):
+    if caller.role not in ("customer", "technician") and not actions:
         return None
     card = _card.decode(job)
-    versions = [b for b in telling if b.name == card.blueprint]
+    versions = [b for b in blueprints if b.name == card.blueprint]
     return card if any(_may_hold(caller, b, card, actions) for b in versions) else None
 
 
-def _may_hold(caller: Principal, blueprint: Blueprint, card: _Card, actions: Sequence[str]) -> bool:
-    if blueprint.asks_codes(actions):
+def _may_hold(caller: Principal, blueprint: Blueprint, card: Card, actions: Sequence[str]) -> bool:
+    if blueprint.asks_codes(actions) or contacts.side_wanted(caller, card, blueprint):
         return True
     if _is_customer(caller, card) and blueprint.codes.purposes and card.phase in CODED:
         return True
     return (_is_customer(caller, card) or _is_holder(caller, card)) and card.status in blueprint.price.propose
 
 
-def _is_customer(caller: Principal, card: _Card) -> bool:
+def _is_customer(caller: Principal, card: Card) -> bool:
     return caller.role == "customer" and card.customer is not None and card.customer.id == caller.id
 
 
-def _is_holder(caller: Principal, card: _Card) -> bool:
+def _is_holder(caller: Principal, card: Card) -> bool:
     return caller.role == "technician" and card.technician is not None and card.technician.id == caller.id
 
 
-async def _record(engine: Engine, caller: Principal, card: _Card) -> _Record | None:
+async def _record(engine: Engine, caller: Principal, card: Card) -> _Record | None:
     """What the job's record holds now; None where it is gone."""
     names = [*_Record._fields[:-1], f"tries:{caller.id}"]
     found = await engine.store.command("HMGET", keys.job(card.zone, card.id), *names)
@@ -134,7 +168,7 @@ async def _record(engine: Engine, caller: Principal, card: _Card) -> _Record | N
     return record if record.bp else None
 
 
-def _beside(engine: Engine, caller: Principal, card: _Card, record: _Record) -> dict[str, Any]:
+def _beside(engine: Engine, caller: Principal, card: Card, record: _Record) -> dict[str, Any]:
     """The codes, and the proposal that is open, as far as they are the caller's to see."""
     blueprint, more = engine.blueprints.of(record.bp), dict[str, Any]()
     mine = _is_customer(caller, card)

@@ -1,7 +1,7 @@
 --[[ job_claim: one technician takes one offered job, or learns why not.
 KEYS    meta  job  offers  causes  tech  log  req
 ARGV    epoch  technician  key  fingerprint  trace  if_version  bp  command  from  goal  type  told  tech_told  grace_ms  lease_ms
-OK      seq  version  job_id  job
+OK      seq  version  job_id  job  contact
 ERR     STALE_EPOCH  REUSED_KEY  PROFILE_INCOMPLETE  KYC_NOT_APPROVED  ACCOUNT_NOT_APPROVED  NOT_FOUND  OTHER_BLUEPRINT  CANCELLED  EXPIRED  TAKEN  ILLEGAL_TRANSITION  NOT_OFFERED  TOO_EARLY  AT_CAPACITY  VERSION_CONFLICT
 EMITS   job.*  offer.closed  technician.status
 TOUCHES {z}:tech:*:jobs  {z}:user:*:jobs  {z}:supply:*  {z}:demand:*  {z}:due  (same slot, names known only inside)
@@ -53,7 +53,7 @@ if t.load >= t.capacity then return refuse(req, fingerprint, 'AT_CAPACITY') end
 if if_version ~= '' and tonumber(if_version) ~= j.version then return refuse(req, fingerprint, 'VERSION_CONFLICT') end
 
 local was, mode = j.status, j.mode
-local contact = holder_take(z, j, t)
+holder_take(z, j, t)
 local now = job_move(z, j, goal_parse(goal))
 j.claimed = string.format('%.0f %.0f', z.seq + 1, j.version)
 j.last = 'claim ' .. technician .. ' ' .. string.format('%.0f', z.seq + 1)
@@ -63,9 +63,9 @@ seeking_ends(z, j, mode)
 remember(req, fingerprint, z.seq + 1, j.version, j.id, 600000, causes)
 local shown, actor, cause = job_full(j, now), 'technician:' .. technician, key .. ':' .. fingerprint
 seq = append(z, log, {type = type, to = audience(told, j), actor = actor, bp = bp, cause = cause,
-  data = '{"job":' .. shown .. ',"technician":' .. contact .. ',"from":"' .. was ..
+  data = '{"job":' .. shown .. ',"technician":' .. j.card .. ',"from":"' .. was ..
     '","to":"' .. j.status .. '","command":"' .. command .. '"}', trace = trace})
 if #losers > 0 then append(z, log, offer_closed(j, losers, 'taken', 'Booking already taken', actor, cause)) end
 if tech_told ~= '' then append(z, log, tech_moved(j, technician, 'assigned', tech_told)) end
 leave(z)
-return {'OK', '0', seq, j.version, j.id, shown}
+return {'OK', '0', seq, j.version, j.id, shown, redis.call('HGET', job, 'contact') or ''}

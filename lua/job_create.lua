@@ -1,7 +1,7 @@
 --[[ job_create: a booking becomes a job, once per request key and once per reference. It is on offer from `release` on
 (ms, 0: now); who is `named` is asked at once, who is `preferred` before others.
 KEYS    meta  job  offers  log  req  ref  jobs  user_jobs
-ARGV    epoch  id  actor  key  fingerprint  trace  reference  bp  goal  service  customer  lat  lon  amount  full  pub  release  named  preferred  told
+ARGV    epoch  id  actor  key  fingerprint  trace  reference  bp  goal  service  customer  lat  lon  amount  full  pub  release  named  preferred  told  contact
 OK      seq  version  job_id  job
 ERR     STALE_EPOCH  REUSED_KEY  PROFILE_INCOMPLETE  KYC_NOT_APPROVED  ACCOUNT_NOT_APPROVED  INVALID
 EMITS   job.created  offer.created
@@ -18,7 +18,7 @@ TOUCHES {z}:due  {z}:demand:*  {z}:tech:*  {z}:tech:*:offers  {z}:user:*:blocks 
 --- @include "lib/append"
 local meta, job, offers, log, req, ref, jobs, user_jobs = unpack(KEYS)
 local epoch, id, actor, key, fingerprint, trace, reference, bp, goal, service, customer, lat, lon, amount, full, pub,
-  release, named, preferred, told = unpack(ARGV)
+  release, named, preferred, told, contact = unpack(ARGV)
 local z = enter(meta, epoch)
 if not z then return {'STALE_EPOCH'} end
 local again = remembered(req, fingerprint)
@@ -42,7 +42,7 @@ local j = {key = job, id = id, bp = bp, status = '', phase = '', version = 0, cu
   last = '', claimed = '', amount = amount, mode = 'none', frozen = ''}
 redis.call('HSET', job, 'id', id, 'bp', bp, 'customer', customer, 'full', j.full, 'pub', j.pub, 'service', service,
   'lat', lat, 'lon', lon, 'wave', 0, 'amount', amount, 'frozen', '', 'created', z.now, 'reference', reference, 'owner', actor,
-  'preferred', preferred)
+  'preferred', preferred, 'contact', contact)
 local now = job_move(z, j, first)
 if seeks(j) then seeking_begins(z, j, math.max(z.now, tonumber(release)), first.life) end
 j.last = 'create ' .. actor .. ' ' .. string.format('%.0f', z.seq + 1)

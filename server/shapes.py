@@ -175,21 +175,20 @@ class _JobCore(Shape):
     service: str
     lat: float
     lon: float
-    postal_code: str | None
     amount: int
     currency: str
     pricing: Pricing
-    notes: str | None
     scheduled_for: datetime | None
+    public_notes: Annotated[str | None, Meta(description="what those who are offered the job may read")] = None
     actions: Annotated[list[str] | None, Meta(description="what the caller may do now")] = None
 
 
 class PublicJob(_JobCore, kw_only=True):
-    """What a technician who was offered a job may see: no customer, exact address, reference or metadata, and
-    the position rounded to 100 m.
+    """What a technician who was offered a job may see: no customer, exact address, postal code, notes,
+    reference or metadata, and the position rounded to 100 m. ``technician`` is null, or the reader who is asked for it.
     """
 
-    technician: None
+    technician: Person | None
     created_at: datetime
     updated_at: datetime
     at: dict[str, datetime]
@@ -202,6 +201,8 @@ class Job(_JobCore, kw_only=True):
     customer: Person | None = None
     technician: Person | None = None
     address: str | None = None
+    postal_code: str | None = None
+    notes: Annotated[str | None, Meta(description="for customer, holder, ops and services")] = None
     reference: str | None = None
     metadata: dict[str, Any] | None = None
     created_at: datetime | None = None

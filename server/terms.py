@@ -30,6 +30,7 @@ class PatchJob(Body):
     amount: Amount | UnsetType = UNSET
     currency: Currency | UnsetType = UNSET
     notes: Notes | UnsetType | None = UNSET
+    public_notes: Notes | UnsetType | None = UNSET
     scheduled_for: Moment | UnsetType | None = UNSET
     metadata: dict[str, Any] | UnsetType | None = UNSET
     version: Version | None = None

@@ -211,7 +211,8 @@ class NewJob(Body):
     postal_code: Short | None = None
     amount: Amount | None = None
     currency: Currency | None = None
-    notes: Notes | None = None
+    notes: Annotated[Notes | None, Meta(description="for customer, holder, ops and services")] = None
+    public_notes: Annotated[Notes | None, Meta(description="for technicians who are offered the job, too")] = None
     customer: Id | None = None
     scheduled_for: Moment | None = None
     technician: Id | None = None

@@ -11,9 +11,11 @@ from typing import Any
 import msgspec
 
 PUBLIC = (
-    *("id", "zone", "blueprint", "service", "lat", "lon", "postal_code", "currency", "pricing", "notes"),
-    *("scheduled_for", "created_at"),
+    *("id", "zone", "blueprint", "service", "lat", "lon", "currency", "pricing", "public_notes", "scheduled_for"),
+    "created_at",
 )
+MOVING = ("amount", "status", "phase", "version", "updated_at", "at", "expires_at")
+"""What lua/lib/public.lua joins to them."""
 
 
 def whole(members: Mapping[str, Any]) -> bytes:
@@ -24,11 +26,20 @@ def whole(members: Mapping[str, Any]) -> bytes:
 def public(members: Mapping[str, Any]) -> bytes:
     """Those for technicians who are offered the job, without the braces.
 
-    PROTOCOL §2: no customer, address, reference nor metadata, and the position rounded to 100 m (three decimals of a
-    degree are 111 m of latitude).
+    PROTOCOL §2: no customer, address, postal code, notes, reference nor metadata, and the position rounded to 100 m
+    (three decimals of a degree are 111 m of latitude).
     """
     near = {"lat": round(members["lat"], 3), "lon": round(members["lon"], 3)}
     return whole({name: near.get(name, members[name]) for name in PUBLIC if name in members})
+
+
+def public_part(job: bytes, technician: Any = None) -> bytes:
+    """The public part of a whole job as an event holds it, for what lua/lib/public.lua cannot make: jobs in SQL.
+    ``technician`` stands there as the holder.
+    """
+    found: dict[str, Any] = msgspec.json.decode(job)
+    moving = {name: found[name] for name in MOVING if name in found}
+    return b"{" + public(found) + b"," + whole({**moving, "technician": technician}) + b"}"
 
 
 def members(text: bytes) -> dict[str, Any]:

@@ -147,7 +147,8 @@ class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     ``seeks`` is how a technician is looked for while the job is here without one; ``then`` the state it passes on to
     at once, in the same step; ``word`` what clients of this blueprint call it, for the ``fields`` of events. ``frees``:
-    the work is over, though the job is not: its holder has room for another.
+    the work is over, though the job is not: its holder has room for another. ``asked``: a technician named here has not
+    accepted yet, and sees the public part alone.
     """
 
     phase: Phase
@@ -156,6 +157,7 @@ class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     then: str = ""
     word: str = ""
     frees: bool = False
+    asked: bool = False
     timers: tuple[Timer, ...] = ()
     watch: Watch | None = None
 
@@ -233,6 +235,8 @@ class Blueprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The first state of a job that names one."""
     price: Price = Price()
     codes: Codes = Codes()
+    contact_s: float = 86_400.0
+    """How long after a job's end its two sides may still read each other's phone."""
     edit: dict[str, tuple[str, ...]] = {}
     """Which fields may be changed in which state; ``*`` is all of them."""
 

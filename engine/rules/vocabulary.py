@@ -19,8 +19,8 @@ PARTIES = frozenset({"customer", "holder"})
 
 EDITABLE = frozenset(
     (
-        *("service", "lat", "lon", "address", "postal_code", "amount", "currency", "notes", "scheduled_for"),
-        "metadata",
+        *("service", "lat", "lon", "address", "postal_code", "amount", "currency", "notes", "public_notes"),
+        *("scheduled_for", "metadata"),
     )
 )
 """What of a job may be changed after it was booked."""
@@ -46,18 +46,29 @@ STEPS = {
 _JOB = frozenset(
     (
         *("id", "zone", "blueprint", "status", "phase", "version", "customer", "technician", "service", "lat", "lon"),
-        *("address", "postal_code", "amount", "currency", "pricing", "notes", "scheduled_for", "reference", "metadata"),
+        *(
+            "address",
+            "postal_code",
+            "amount",
+            "currency",
+            "pricing",
+            "notes",
+            "public_notes",
+            "scheduled_for",
+            "reference",
+        ),
+        "metadata",
         *("created_at", "updated_at", "at", "expires_at", "room", "frozen"),
     )
 )
-_CONTACT = frozenset({"id", "name", "rating", "phone", "lat", "lon"})
+_CARD = frozenset({"id", "name", "rating"})
 _ID = frozenset({"id"})
 _ANY: frozenset[str] = frozenset()
 
 Members = dict[str, frozenset[str]]
 """The members of an event's data, each with its own; none stands for a plain value or for whatever was given."""
 
-_PARTY: Members = {"customer": frozenset({"id", "name", "phone"}), "technician": frozenset({"id", "name", "rating"})}
+_PARTY: Members = {"customer": frozenset({"id", "name"}), "technician": _CARD}
 _STEP: Members = {
     **dict.fromkeys(("from", "to", "command", "reason", "occurred_at"), _ANY),
     "job": _JOB,
@@ -111,7 +122,7 @@ def members(blueprint: Blueprint, event: str) -> Members | None:
         return _STEP
     if not does:
         return None
-    return {**_STEP, "technician": _CONTACT} if does <= {"take", "assign", "award"} else _STEP
+    return {**_STEP, "technician": _CARD} if does <= {"take", "assign", "award"} else _STEP
 
 
 def holds(found: Members, path: str) -> bool:

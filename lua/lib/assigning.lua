@@ -9,7 +9,7 @@ local function assigning(z, j, offers, t, p, a, actor)
     holder_left(z, j, offers)
     code_anew(j)
   elseif seeks(j) then seeking_ends(z, j, mode) end
-  local contact = holder_take(z, j, t)
+  holder_take(z, j, t)
   j.claimed = ''
   local now = job_move(z, j, goal)
   local shown = job_full(j, now)
@@ -19,7 +19,7 @@ local function assigning(z, j, offers, t, p, a, actor)
       step_told(j, was, p, a, actor) .. ',"former":{"id":"' .. former .. '"}}', shown = shown}
   end
   events[#events + 1] = {type = p.event, to = to, shown = shown, data = '{"job":' .. shown .. ',"technician":' ..
-    contact .. step_told(j, was, p, a, actor) .. '}'}
+    j.card .. step_told(j, was, p, a, actor) .. '}'}
   if #told > 0 then events[#events + 1] = offer_closed(j, told, 'taken', 'Booking already taken') end
   if former ~= '' then bid_lapse(events, j, former, p.bids_told)
   else bids_close(events, j, mode, p.does == 'award' and 'declined' or 'taken', p.bids_told) end

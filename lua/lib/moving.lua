@@ -27,8 +27,7 @@ local function moving(z, j, offers, p, a, actor)
   elseif dispute then data = data .. ',"dispute":' .. dispute
   elseif p.does == 'reissue' then data = data .. ',"changed":["codes"]' end
   if p.event == 'job.accepted' or p.event == 'job.assigned' then
-    local t = tech_load(z.tag .. 'tech:' .. j.holder)
-    data = data .. (t and ',"technician":' .. holder_contact(t) or '')
+    data = data .. (j.card ~= '' and ',"technician":' .. j.card or '')
   end
   if former then data = data .. ',"former":{"id":"' .. former .. '"}' end
   local events = {{type = p.event, to = audience(p.told, j, former), data = data .. '}', shown = shown}}

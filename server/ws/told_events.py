@@ -60,15 +60,12 @@ class JobSearching(Shape):
     next_at: datetime
 
 
-class Contact(Shape):
-    """The technician as a customer needs him: how to call him, and where he was last."""
+class Card(Shape):
+    """The technician as a customer sees them. Phone and position are in replies and live pushes alone."""
 
     id: str
-    name: str
+    name: str = ""
     rating: float | None = None
-    phone: str | None = None
-    lat: float | None = None
-    lon: float | None = None
 
 
 class JobStep(Shape, rename={"source": "from"}):
@@ -91,7 +88,7 @@ class JobStep(Shape, rename={"source": "from"}):
 class JobTaken(JobStep, kw_only=True):
     """A step that gave the job its technician; a claim is the technician's own, and says no more."""
 
-    technician: Contact | None = None
+    technician: Card | None = None
     command: str | None = None  # type: ignore[assignment]
     actor: Actor | None = None  # type: ignore[assignment]
 

@@ -26,7 +26,7 @@ def with_default(**changed: object) -> Blueprints:
 async def test_another_content_under_a_kept_version_is_refused(archive: Archive) -> None:
     """It names the blueprint, says what to do, and leaves what is kept as it was, new ones included."""
     await lives.keep(archive, Blueprints([SHIPPED.default], "home_service"))
-    with pytest.raises(BlueprintError, match=r"home_service@1: .* raise the version"):
+    with pytest.raises(BlueprintError, match=r"home_service@2: .* raise the version"):
         await lives.keep(archive, with_default(title="Another"))
     async with archive.reading() as conn:
         assert (await conn.execute(select(func.count()).select_from(rows))).scalar() == 1
@@ -36,7 +36,7 @@ async def test_another_order_of_states_is_another_content(archive: Archive) -> N
     """The first state is the initial one: order counts."""
     await lives.keep(archive, SHIPPED)
     backwards = dict(reversed(SHIPPED.default.states.items()))
-    with pytest.raises(BlueprintError, match="home_service@1"):
+    with pytest.raises(BlueprintError, match="home_service@2"):
         await lives.keep(archive, with_default(states=backwards))
 
 
@@ -49,17 +49,17 @@ async def test_a_database_that_is_away_is_told_and_waited_for(archive: Archive, 
 
 
 async def test_older_versions_come_back(archive: Archive) -> None:
-    """Who begins with version 2 knows version 1 too, as it was; keeping it again changes nothing."""
+    """Who begins with version 3 knows version 2 too, as it was; keeping it again changes nothing."""
     await lives.keep(archive, SHIPPED)
-    newer = with_default(version=2, title="Newer")
+    newer = with_default(version=3, title="Newer")
     for _ in range(2):
         await lives.keep(archive, newer)
-    assert newer.of("home_service@1") == SHIPPED.default
-    assert newer.of("home_service@2").title == newer.default.title == "Newer"
+    assert newer.of("home_service@2") == SHIPPED.default
+    assert newer.of("home_service@3").title == newer.default.title == "Newer"
 
 
 async def test_one_that_may_not_be_written_any_more_comes_back_all_the_same(archive: Archive) -> None:
-    """Jobs run by managed@1, which said that its price is quoted, as none that is loaded may: they go on."""
+    """Jobs run by an older managed, which said that its price is quoted, as none that is loaded may: they go on."""
     managed = SHIPPED.by_name["managed"]
     price = msgspec.structs.replace(managed.price, source="quote")
     older = msgspec.structs.replace(managed, version=1, price=price)

@@ -144,7 +144,7 @@ async def test_a_refund_is_told_and_archived(engine: Engine) -> None:
     assert after == before and (done.version, done.repeated) == (paid.version, False)
     [event] = await refunds(engine, job)
     assert event.to == (f"user:{carla.id}", "user:t1", "role:ops", "role:service")
-    assert (event.actor, event.bp, event.trace) == ("service:cli_service", "marketplace@1", "00-ab-cd-01")
+    assert (event.actor, event.bp, event.trace) == ("service:cli_service", "marketplace@2", "00-ab-cd-01")
     assert event.cause.startswith(f"{key}:")
     assert msgspec.json.decode(event.data, type=told_events.shape_of(event.type)) is not None
     verdict = await requests.verdict(engine, PAY, key)

@@ -79,10 +79,10 @@ async def test_who_may_not_see_his_offer_yet_is_not_told(engine: Engine) -> None
     offers = keys.offers(DEFAULT_ZONE, job)
     await engine.store.redis.hset(offers, "later", "sent 1 9999999999000 9999999999999 10")  # type: ignore[misc]
     await engine.store.redis.hset(offers, "over", "sent 1 1 2 10")  # type: ignore[misc]
-    await edits.edit(engine, carla, job, {"notes": "Ring twice"})
+    await edits.edit(engine, carla, job, {"notes": "Ring twice", "public_notes": "A tap drips"})
     [told] = await log_of.events(engine, "offer.updated", job)
     assert told.to == ("user:now",)
-    assert log_of.data(told)["offer"]["job"]["notes"] == "Ring twice"
+    assert log_of.data(told)["offer"]["job"]["public_notes"] == "A tap drips" and b"Ring" not in told.data
 
 
 async def test_a_verdict_stands_whatever_becomes_of_the_service(engine: Engine) -> None:

@@ -17,7 +17,7 @@ from engine.settings import Settings
 from tests import people
 
 TEXT = (blueprint.shipped() / "home_service.toml").read_text()
-NEWER = TEXT.replace("version = 1", "version = 2").replace("[commands.depart]", "[commands.leave]")
+NEWER = TEXT.replace("version = 2", "version = 3").replace("[commands.depart]", "[commands.leave]")
 
 
 @pytest.fixture
@@ -40,14 +40,14 @@ async def test_a_broken_file_changes_nothing_and_is_told(engine: Engine, folder:
     (folder / "bad.toml").write_text('name = "bad"\n')
     problems = await lives.reload(engine)
     assert problems and all(problem.startswith("bad.toml: ") for problem in problems)
-    assert engine.blueprints.default.version == 1 and "home_service@2" not in engine.blueprints.by_key
+    assert engine.blueprints.default.version == 2 and "home_service@3" not in engine.blueprints.by_key
 
 
 async def test_another_content_of_the_same_version_is_refused(engine: Engine, folder: Path) -> None:
     """Jobs may run by what is kept under that version."""
     (folder / "home_service.toml").write_text(TEXT.replace("offer_s = 60", "offer_s = 5"))
     [problem] = await lives.reload(engine)
-    assert problem.startswith("home_service@1: another content is kept")
+    assert problem.startswith("home_service@2: another content is kept")
     assert engine.blueprints.default.dispatch.offer_s == 60
 
 
@@ -57,7 +57,7 @@ async def test_a_start_with_another_content_of_the_same_version_is_refused(setti
     async with open_engine(settings):
         pass
     (folder / "home_service.toml").write_text(TEXT.replace("offer_s = 60", "offer_s = 5"))
-    with pytest.raises(BlueprintError, match="home_service@1: another content"):
+    with pytest.raises(BlueprintError, match="home_service@2: another content"):
         async with open_engine(settings):
             pass
 
@@ -72,7 +72,7 @@ async def test_running_jobs_keep_theirs_and_new_ones_get_the_new(
     await jobs.claim(engine, tara, old)
     (folder / "home_service.toml").write_text(NEWER)
     assert await lives.reload(engine) == []
-    assert engine.blueprints.default.version == 2
+    assert engine.blueprints.default.version == 3
     with pytest.raises(NotFound, match="No such command"):
         await jobs.command(engine, tara, old, Step(command="leave"))
     done = await jobs.command(engine, tara, old, Step(command="depart"))
@@ -94,5 +94,5 @@ async def test_a_node_learns_what_another_has_begun_to_work_by(
     (folder / "home_service.toml").write_text(NEWER)
     async with open_engine(settings):
         await lives.learn(engine)
-    assert engine.blueprints.of("home_service@2").version == 2
-    assert engine.blueprints.default.version == 1
+    assert engine.blueprints.of("home_service@3").version == 3
+    assert engine.blueprints.default.version == 2

@@ -171,7 +171,7 @@ async def test_each_step_is_told_to_whom_it_concerns(engine: Engine) -> None:
     await push.run_once(engine)
     told = await log_of.events(engine, "notification")
     assert [event.to for event in told] == [(f"user:{carla.id}",)] * 2
-    assert {event.bp for event in told} == {"home_service@1"}
+    assert {event.bp for event in told} == {"home_service@2"}
     data = [log_of.data(event) for event in told]
     assert [(each["kind"], each["title"], each["body"], each["job"]) for each in data] == [
         ("job.accepted", "Technician found", "T t1 has accepted your booking.", job),

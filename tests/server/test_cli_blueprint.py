@@ -33,7 +33,7 @@ async def test_problems_as_json(tmp_path: Path) -> None:
     assert done.code == 1
     assert json.loads(done.out) == {
         "ok": False,
-        "blueprints": ["delivery@1"],
+        "blueprints": ["delivery@2"],
         "problems": ["b.toml: name 'delivery' is that of a.toml too"],
     }
 

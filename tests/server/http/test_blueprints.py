@@ -64,5 +64,5 @@ async def test_names_by_reason_and_announcements_are_told(customer: Client) -> N
 
 async def test_a_running_jobs_own_version_can_be_read(customer: Client) -> None:
     """By the key that a job keeps for its whole life."""
-    told = (await customer("GET", "/v1/blueprints/delivery@1")).json()["blueprint"]
-    assert (told["name"], told["version"]) == ("delivery", 1)
+    told = (await customer("GET", "/v1/blueprints/delivery@2")).json()["blueprint"]
+    assert (told["name"], told["version"]) == ("delivery", 2)

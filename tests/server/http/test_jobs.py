@@ -17,6 +17,8 @@ from tests.server.http.conftest import Book, Join
 from tests.server.http.people import offered
 from tests.wait import wait_until
 
+NOTES = {"notes": "Gate code 4711", "public_notes": "Third floor", "postal_code": "10119"}
+
 # Booking
 
 
@@ -120,14 +122,16 @@ async def test_to_strangers_it_is_not_there(
 
 async def test_an_offered_technician_sees_the_public_part(at_work: Client, customer: Client, book: Book) -> None:
     """Neither customer nor address, and the place only to 100 m, until the job is his."""
-    job = await book(customer, lat=52.52123, lon=13.40567, address="Torstrasse 1", metadata={"floor": 3})
+    job = await book(customer, lat=52.52123, lon=13.40567, address="Torstrasse 1", metadata={"floor": 3}, **NOTES)
     await offered(at_work, job["id"])
     seen = (await at_work("GET", f"/v1/jobs/{job['id']}")).json()["job"]
-    assert {"customer", "address", "reference", "metadata"}.isdisjoint(seen)
+    assert {"customer", "address", "postal_code", "notes", "reference", "metadata"}.isdisjoint(seen)
+    assert seen["public_notes"] == NOTES["public_notes"]
     assert (seen["lat"], seen["lon"]) == (52.521, 13.406)
     assert set(seen["actions"]) == {"claim", "decline"}
     mine = (await at_work("POST", f"/v1/jobs/{job['id']}/claim")).json()["job"]
     assert (mine["address"], mine["customer"]["phone"]) == ("Torstrasse 1", "+49 30 1")
+    assert mine["notes"] == NOTES["notes"]
 
 
 # Steps

@@ -7,11 +7,11 @@ to the zone's live channel), since the next one follows.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from engine import board
+from engine import board, technicians
 from engine.clock import now_ms
 from engine.errors import NotFound
 from engine.events import iso
@@ -22,12 +22,16 @@ from engine.types import JobId, Principal, TechnicianId, UserId
 if TYPE_CHECKING:
     from engine.runtime import Engine
 
-STALE_S = 30.0
-"""Older than this, a position says where he was and not where he is."""
+STALE_S = max(30.0, 3.0 * technicians.FIX_ON_JOB_S)
+"""Older than this, a position says where they were and not where they are: 30 s, or three of the intervals that an app
+on a job is told, whichever is longer.
+"""
 
 
 class Position(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Degrees (WGS 84); ``age_s`` is how long ago he was there, ``heading`` degrees from north."""
+    """Degrees (WGS 84); ``age_s`` is how long ago they were there, ``heading`` degrees from north, ``accuracy`` the
+    radius in metres; ``jump``: they came there faster than anybody can.
+    """
 
     job: JobId
     lat: float
@@ -36,6 +40,8 @@ class Position(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     age_s: float
     stale: bool
     heading: float | None = None
+    accuracy: float | None = None
+    jump: bool = False
 
 
 class Watched(msgspec.Struct, frozen=True):
@@ -58,6 +64,8 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     seq: int
     jobs: list[Watched]
     heading: float | None = None
+    accuracy: float | None = None
+    jump: bool = False
 
 
 class _Person(msgspec.Struct):
@@ -72,11 +80,11 @@ class _Job(msgspec.Struct):
 _job = msgspec.json.Decoder(_Job)
 
 
-def position(job: JobId, lat: float, lon: float, at: int, heading: float | None = None) -> Position:
-    """A fix of ``at`` (ms) as it is told of a job now."""
+def position(job: JobId, lat: float, lon: float, at: int, **more: Any) -> Position:
+    """A fix of ``at`` (ms) as it is told of a job now; ``more`` are the other members."""
     age_s = max(0, now_ms() - at) / 1000
     stale = age_s > STALE_S
-    return Position(job=job, lat=lat, lon=lon, at=iso(at), age_s=round(age_s, 1), stale=stale, heading=heading)
+    return Position(job=job, lat=lat, lon=lon, at=iso(at), age_s=round(age_s, 1), stale=stale, **more)
 
 
 async def track(engine: Engine, caller: Principal, job_id: str) -> Position | None:
@@ -93,8 +101,9 @@ async def track(engine: Engine, caller: Principal, job_id: str) -> Position | No
     # The set and not the job: a job that is over keeps the name of who did it.
     if not await engine.store.command("SISMEMBER", keys.technician_jobs(zone, holder), job):
         return None
-    fix = ("lat", "lon", "fix_at", "heading")
-    lat, lon, at, heading = await engine.store.command("HMGET", keys.technician(zone, holder), *fix)
+    fix = ("lat", "lon", "fix_at", "heading", "acc")
+    lat, lon, at, heading, accuracy = await engine.store.command("HMGET", keys.technician(zone, holder), *fix)
     if not lat or not at:
         return None
-    return position(job, float(lat), float(lon), int(at), float(heading) if heading else None)
+    known = {"heading": heading, "accuracy": None if accuracy == b"-" else accuracy}
+    return position(job, float(lat), float(lon), int(at), **{name: float(v) for name, v in known.items() if v})

@@ -7,15 +7,17 @@ version, so that a late or repeated copy changes nothing.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, Annotated
+from math import inf
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from engine import requests
-from engine.clock import now_ms
 from engine.errors import FieldError, Forbidden, Invalid, NotFound
+from engine.fixes import Fix, Heard, Latitude, Longitude, clock_offset_s
 from engine.rules.rating import PRIOR_MEAN
 from engine.store import keys
+from engine.store.connection import Done
 from engine.types import DEFAULT_ZONE, Principal, Role, TechnicianId, UserId, Zone
 
 if TYPE_CHECKING:
@@ -24,9 +26,6 @@ if TYPE_CHECKING:
 FIX_ON_JOB_S = 10
 FIX_IDLE_S = 30
 TOUCH_BATCH = 500
-
-Latitude = Annotated[float, msgspec.Meta(ge=-90, le=90)]
-Longitude = Annotated[float, msgspec.Meta(ge=-180, le=180)]
 
 GEO_LATITUDE = 85.05112878
 """Beyond this latitude a Redis geo index takes no position (the limit of Web Mercator, EPSG:3857)."""
@@ -39,18 +38,6 @@ class Position(msgspec.Struct, frozen=True):
     lon: Longitude
 
 
-class Fix(msgspec.Struct, frozen=True, kw_only=True):
-    """A position and when it was measured (``at``, ms since the Unix epoch; None: now)."""
-
-    lat: Latitude
-    lon: Longitude
-    at: int | None = None
-    accuracy: float | None = None
-    speed: float | None = None
-    heading: float | None = None
-    altitude: float | None = None
-
-
 class FixPlan(msgspec.Struct, frozen=True):
     """How often to send a fix, in seconds."""
 
@@ -58,13 +45,16 @@ class FixPlan(msgspec.Struct, frozen=True):
 
 
 class Availability(msgspec.Struct, frozen=True):
-    """Whether offers come now, and if not, why: the codes that a claim would get, ``stale_position``, …"""
+    """Whether offers come now, and if not, why: the codes that a claim would get, ``stale_position``, …
+    ``clock_offset_s`` is how far the device's clock is ahead, 0 while it is good enough.
+    """
 
     online: bool
     receiving: bool
     blockers: list[str]
     lease_s: float
     fix: FixPlan
+    clock_offset_s: float
 
 
 class TechnicianRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -244,8 +234,8 @@ async def set_availability(
     args: dict[str, str | int | float] = {"id": tech, "key": key, "fingerprint": mark, "words": words}
     if not online:
         args |= {"actor": f"{caller.role}:{caller.id}", "reason": "self", "lease_ms": lease_ms(engine)}
-        await engine.store.run(zone, "technician_offline", keys=names, args=args)
-        return _availability(engine, online=False, blockers=["offline"])
+        done = await engine.store.run(zone, "technician_offline", keys=names, args=args)
+        return _availability(engine, done, online=False)
     if position is not None:
         check_mappable(position.lat, position.lon)
     args |= {"lat": position.lat, "lon": position.lon} if position else {"lat": "", "lon": ""}
@@ -254,7 +244,7 @@ async def set_availability(
     except Invalid as error:
         error.errors = [FieldError("/lat", "Going online needs a position"), FieldError("/lon", "Required")]
         raise
-    return _availability(engine, online=True, blockers=[b.decode() for b in done.rest])
+    return _availability(engine, done, online=True)
 
 
 async def _zone_or_incomplete(engine: Engine, technician: str) -> Zone:
@@ -264,25 +254,32 @@ async def _zone_or_incomplete(engine: Engine, technician: str) -> Zone:
         return next(iter(engine.store.zones))  # no record yet: the script answers profile_incomplete
 
 
-def _availability(engine: Engine, *, online: bool, blockers: list[str]) -> Availability:
-    return Availability(online, not blockers, blockers, engine.settings.lease_s, FixPlan(FIX_IDLE_S))
+def _availability(engine: Engine, done: Done, *, online: bool) -> Availability:
+    clock, load, *found = done.rest
+    blockers = [each.decode() for each in found] if online else ["offline"]
+    offset, lease_s = clock_offset_s(clock), engine.settings.lease_s
+    return Availability(online, not blockers, blockers, lease_s, fix_plan(int(load)), offset)
 
 
-async def take_fixes(engine: Engine, caller: Principal, technician: str, fixes: Sequence[Fix]) -> None:
-    """Note where he is. Of several fixes the newest counts; one older than what is known changes nothing.
+def fix_plan(load: int) -> FixPlan:
+    """How often to send a fix: more often on a job."""
+    return FixPlan(FIX_ON_JOB_S if load > 0 else FIX_IDLE_S)
 
-    ``at`` is the device's clock: it may only make a fix older, never newer than the server's now.
+
+async def take_fixes(
+    engine: Engine, caller: Principal, technician: str, fixes: Sequence[Fix], *, live: bool = True
+) -> Heard:
+    """Note where a technician is. Of several fixes the newest by the device's clock counts, and those that cannot be
+    are left out; one older than what is known changes nothing.
+
+    ``live``: a single fix was sent when it was measured. From such alone the clock's offset is estimated. Raises
+    Invalid where no fix can be.
     """
     himself(caller, technician)
-    if not fixes:
-        raise Invalid(errors=[FieldError("/fixes", "At least one")])
-    for fix in fixes:
-        check_mappable(fix.lat, fix.lon)
+    newest = _newest(fixes)
     zone = await _zone_or_incomplete(engine, technician)
-    now = now_ms()
-    newest = max(fixes, key=lambda fix: now if fix.at is None else fix.at)
     tech = TechnicianId(UserId(technician))
-    await engine.store.run(
+    done = await engine.store.run(
         zone,
         "technician_locate",
         keys={"meta": keys.meta(zone), "tech": keys.technician(zone, tech), "seen": keys.seen(zone)},
@@ -290,10 +287,52 @@ async def take_fixes(engine: Engine, caller: Principal, technician: str, fixes: 
             "id": tech,
             "lat": newest.lat,
             "lon": newest.lon,
-            "age_ms": 0 if newest.at is None else max(0, now - newest.at),
-            "heading": "" if newest.heading is None else newest.heading,
+            "at": _or_nothing(newest.measured_at),
+            "live": int(live and len(fixes) == 1),
+            "accuracy": _or_nothing(newest.accuracy_m),
+            "heading": _or_nothing(newest.degrees),
         },
     )
+    online, clock = done.rest
+    return Heard(online == b"1", clock_offset_s(clock))
+
+
+def _or_nothing(number: float | None) -> float | str:
+    return "" if number is None else number
+
+
+def _newest(fixes: Sequence[Fix]) -> Fix:
+    if not fixes:
+        raise Invalid(errors=[FieldError("/fixes", "At least one")])
+    good = [fix for fix in fixes if _is_mappable(fix)]
+    if not good:
+        check_mappable(fixes[0].lat, fixes[0].lon)
+    return max(good, key=lambda fix: inf if fix.at is None else fix.at)
+
+
+def _is_mappable(fix: Fix) -> bool:
+    return abs(fix.lon) <= 180 and abs(fix.lat) <= GEO_LATITUDE
+
+
+class Present(msgspec.Struct, frozen=True):
+    """What a technician's app is told where it comes in."""
+
+    online: bool
+    clock_offset_s: float
+
+
+async def present(engine: Engine, caller: Principal) -> Present | None:
+    """Whether the caller is at work, and what their device's clock is worth; None for who is no technician."""
+    if caller.role != "technician":
+        return None
+    technician = TechnicianId(caller.id)
+    for zone in engine.store.zones:
+        load, online, clock = await engine.store.command(
+            "HMGET", keys.technician(zone, technician), "load", "online", "clock"
+        )
+        if load is not None:
+            return Present(online == b"1", clock_offset_s(clock))
+    return Present(online=False, clock_offset_s=0.0)
 
 
 async def touch(engine: Engine, zone: Zone, technicians: Collection[str]) -> None:

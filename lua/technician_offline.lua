@@ -1,7 +1,7 @@
 --[[ technician_offline: by himself, or by the lease sweep, which is a no-op where he was heard of meanwhile.
 KEYS    meta  tech  seen  log  req
 ARGV    epoch  id  actor  key  fingerprint  reason  lease_ms  words
-OK      seq  version
+OK      seq  version  clock  load
 ERR     STALE_EPOCH  REUSED_KEY
 EMITS   technician.status  offer.closed
 FLAGS   allow-oom
@@ -20,11 +20,12 @@ local epoch, id, actor, key, fingerprint, reason, lease_ms, words = unpack(ARGV)
 local z = enter(meta, epoch)
 if not z then return {'STALE_EPOCH'} end
 local again = key ~= '' and remembered(req, fingerprint)
+local t, clock = tech_load(tech), redis.call('HGET', tech, 'clock') or ''
+if again and again[1] == 'OK' then return {'OK', '1', again[3], 0, clock, t and t.load or 0} end
 if again then return again end
-local t = tech_load(tech)
 if reason == 'lease' then
   local last = tonumber(redis.call('ZSCORE', seen, id) or '')
-  if last and not over(z, last + lease_ms, lease_ms) then return {'OK', '0', 0, 0} end
+  if last and not over(z, last + lease_ms, lease_ms) then return {'OK', '0', 0, 0, clock, t and t.load or 0} end
 end
 local seq, cause = z.seq, key ~= '' and key .. ':' .. fingerprint or ''
 if t and t.online == '1' then
@@ -32,4 +33,4 @@ if t and t.online == '1' then
   leave(z)
 else redis.call('ZREM', seen, id) end
 if key ~= '' then remember(req, fingerprint, seq, 0, '-', 600000) end
-return {'OK', '0', seq, 0}
+return {'OK', '0', seq, 0, clock, t and t.load or 0}

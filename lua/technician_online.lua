@@ -1,7 +1,7 @@
 --[[ technician_online: a technician starts to receive offers.
 KEYS    meta  tech  seen  log  req
 ARGV    epoch  id  key  fingerprint  lat  lon  words
-OK      seq  version  blockers…
+OK      seq  version  clock  load  blockers…
 ERR     STALE_EPOCH  REUSED_KEY  PROFILE_INCOMPLETE  KYC_NOT_APPROVED  ACCOUNT_NOT_APPROVED  INVALID
 EMITS   technician.status
 TOUCHES {z}:supply:*  {z}:due  (same slot, names known only inside)
@@ -16,13 +16,14 @@ local epoch, id, key, fingerprint, lat, lon, words = unpack(ARGV)
 local z = enter(meta, epoch)
 if not z then return {'STALE_EPOCH'} end
 local t, again = tech_load(tech), remembered(req, fingerprint)
+local clock = redis.call('HGET', tech, 'clock') or ''
 local function blockers()
   local full, stale = t.load >= t.capacity, z.now - t.fix_at > 120000
   return full and 'at_capacity' or stale and 'stale_position' or nil, full and stale and 'stale_position' or nil
 end
 if again then
   if again[1] ~= 'OK' then return again end
-  return {'OK', '1', again[3], 0, blockers()}
+  return {'OK', '1', again[3], 0, clock, t.load, blockers()}
 end
 local why = unfit(t)
 if why then return refuse(req, fingerprint, why) end
@@ -34,7 +35,7 @@ redis.call('HSET', tech, 'online', '1')
 if was ~= '1' then redis.call('HSET', tech, 'free_at', z.now) end -- who was away has not been waiting
 if lat ~= '' then
   t.lat, t.lon, t.fix_at = lat, lon, z.now
-  redis.call('HSET', tech, 'lat', lat, 'lon', lon, 'fix_at', z.now)
+  redis.call('HSET', tech, 'lat', lat, 'lon', lon, 'fix_at', z.now, 'acc', '', 'jump', '')
 end
 redis.call('ZADD', seen, z.now, id)
 if supply_sync(z, t) then match_soon(z, t) end
@@ -46,4 +47,4 @@ if was ~= '1' then
   leave(z)
 end
 remember(req, fingerprint, seq, 0, '-', 600000)
-return {'OK', '0', seq, 0, blockers()}
+return {'OK', '0', seq, 0, clock, t.load, blockers()}

@@ -46,6 +46,11 @@ class Body(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         """What is wrong across fields, once each field is good by itself."""
         return []
 
+    @classmethod
+    def forgiven(cls, value: dict[str, Any]) -> dict[str, Any]:
+        """``value``, which was refused, without those of its parts that may be left out for being wrong."""
+        return value
+
 
 @functools.cache
 def _typed(struct: type[msgspec.Struct]) -> list[tuple[str, Callable[[str], str]]]:
@@ -78,7 +83,7 @@ def body(kind: type[T], raw: bytes) -> T:
     try:
         value: T = _decoder(kind).decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise _refusal(kind, raw, error) from None
+        value = again(kind, _untyped(raw), _first(error))
     if NUL in raw and (errors := nul_in(msgspec.json.decode(raw))):
         raise Invalid(errors=errors[:MAX_ERRORS])
     return _whole(value)
@@ -97,16 +102,26 @@ def nul_in(value: Any, at: str = "") -> list[FieldError]:
     return [error for n, item in enumerate(items) for error in nul_in(item, f"{at}/{n}")]
 
 
-def _refusal(kind: type[msgspec.Struct], raw: bytes, first: Exception) -> Invalid:
+def _untyped(raw: bytes) -> Any:
     try:
-        value = msgspec.json.decode(raw)
+        return msgspec.json.decode(raw)
     except RecursionError:
-        return NotJson("Nested too deep")
+        raise NotJson("Nested too deep") from None
     except UnicodeDecodeError as error:
-        return NotText(str(error))
+        raise NotText(str(error)) from None
     except msgspec.DecodeError as error:
-        return NotJson(str(error))
-    return Invalid(errors=(wrong_in(value, kind) or [_first(first)])[:MAX_ERRORS])
+        raise NotJson(str(error)) from None
+
+
+def again(kind: type[T], value: Any, first: FieldError) -> T:
+    """``value``, which the compiled decoder refused for ``first``, as a ``kind`` without what may be left out. Raises
+    Invalid with every wrong field.
+    """
+    forgiven = kind.forgiven(value) if isinstance(value, dict) and issubclass(kind, Body) else value
+    errors = wrong_in(forgiven, kind)
+    if forgiven == value or errors:
+        raise Invalid(errors=(errors or [first])[:MAX_ERRORS])
+    return msgspec.convert(forgiven, kind)
 
 
 def query(kind: type[T], raw: bytes) -> T:

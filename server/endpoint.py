@@ -124,6 +124,8 @@ class Route(msgspec.Struct, frozen=True):
     reply: Any = None
     """The type of the answer's body, for the document and the tests; None is no JSON."""
     status: int = 200
+    perhaps: Any = None
+    """The type of a body that comes with 200 in the place of ``status``, where there is something to tell."""
     meter: str = "requests"
     """The limit that it counts on; "" is none."""
     keyed: bool = False

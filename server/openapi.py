@@ -28,7 +28,7 @@ _PARAM = re.compile(r"{(\w+)}")
 
 def document(routes: Sequence[Route], blueprints: Blueprints) -> bytes:
     """The document of ``routes`` as JSON; the steps of jobs are told from ``blueprints``."""
-    kinds = [Problem, *(kind for route in routes for kind in (route.body, route.reply) if kind is not None)]
+    kinds = [Problem, *(kind for route in routes for kind in (route.body, route.reply, route.perhaps) if kind)]
     schemas, parts = msgspec.json.schema_components(kinds, ref_template=REF)
     named = {id(kind): schema for kind, schema in zip(kinds, schemas, strict=True)}
     paths: dict[str, dict[str, Any]] = {}
@@ -61,6 +61,7 @@ def _operation(route: Route, named: dict[int, Any], blueprints: Blueprints) -> d
         "parameters": [*_path(route), *_query(route), *_headers(route)],
         "responses": {
             str(route.status): _done(route, named),
+            **({"200": _content(named[id(route.perhaps)], "Done, with something to tell")} if route.perhaps else {}),
             "default": {"$ref": "#/components/responses/Problem"},
         },
         "security": [{"bearer": []}] if route.roles is not None else [],

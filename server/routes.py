@@ -317,6 +317,7 @@ ROUTES: tuple[Route, ...] = (
         TECHNICIAN,
         wire.Location,
         status=204,
+        perhaps=shapes.FixHeard,
         meter="fixes",
     ),
     Route(

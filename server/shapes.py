@@ -111,6 +111,9 @@ class Me(Shape):
     poll: Poll
     fix: FixRate
     technician: Technician | None = None
+    clock_offset_s: Annotated[
+        float | None, Meta(description="how far the device's clock is ahead, where that is more than 30 s")
+    ] = None
 
 
 class Service(Shape):
@@ -129,13 +132,25 @@ class ServiceReply(Shape):
 
 
 class Availability(Shape):
-    """``receiving`` is whether offers come; ``blockers`` are the codes why not."""
+    """``receiving`` is whether offers come; ``blockers`` are the codes why not; ``clock_offset_s`` is how far the
+    device's clock is ahead, 0 up to 30 s.
+    """
 
     online: bool
     receiving: bool
     blockers: list[str]
     lease_s: float
     fix: FixRate
+    clock_offset_s: float
+
+
+class FixHeard(Shape):
+    """The answer to a fix where something is not as it should be: offers come to those online alone, and a device's
+    clock may be off by 30 s.
+    """
+
+    online: bool
+    clock_offset_s: float
 
 
 class Person(Shape):

@@ -35,6 +35,11 @@ class Position(Shape):
     age_s: float
     stale: bool
     heading: Annotated[float | None, Meta(description="degrees from north")] = None
+    accuracy: Annotated[float | None, Meta(description="metres: the radius of the circle it is in")] = None
+    jump: Annotated[
+        bool | None,
+        Meta(description="true where nobody comes there so fast"),
+    ] = None
 
 
 class Track(Shape):

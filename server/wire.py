@@ -17,7 +17,7 @@ from engine import money
 from engine.errors import FieldError
 from engine.types import Phase, Role
 from server import typed
-from server.decode import Body
+from server.decode import Body, wrong_in
 
 _TYPED = {"typed": typed.normal}
 Lat = Annotated[float, Meta(ge=-90, le=90, description="degrees, WGS 84")]
@@ -172,27 +172,47 @@ class SetAvailability(Body):
         return pair(self.lat, self.lon)
 
 
+# What a device sends where it measured nothing (-1, NaN, a text) counts as absent: engine/fixes.py bounds these.
+Accuracy = Annotated[float, Meta(description="metres; what is not above 0 counts as absent")]
+Speed = Annotated[float, Meta(description="metres a second; what is below 0 counts as absent")]
+Heading = Annotated[float, Meta(description="degrees from north; what is not within 0 and 360 counts as absent")]
+Altitude = Annotated[float, Meta(description="metres")]
+MEASURED = ("accuracy", "speed", "heading", "altitude")
+MOST_FIXES = 100
+
+
 class OneFix(Body):
     lat: Lat
     lon: Lon
-    accuracy: Annotated[float, Meta(ge=0, le=1e6, description="metres")] | None = None
+    accuracy: Accuracy | None = None
     at: Moment | None = None
-    speed: Annotated[float, Meta(ge=0, le=1e5, description="metres a second")] | None = None
-    heading: Annotated[float, Meta(ge=0, le=360, description="degrees from north")] | None = None
-    altitude: Annotated[float, Meta(ge=-1e4, le=1e6, description="metres")] | None = None
+    speed: Speed | None = None
+    heading: Heading | None = None
+    altitude: Altitude | None = None
 
 
 class Location(Body):
-    """One fix in the body itself, or up to 100 under ``fixes``."""
+    """One fix in the body itself: where the device is now. Or up to 100 under ``fixes`` that were measured earlier; of
+    these, the ones that are wrong are left out.
+    """
 
     lat: Lat | None = None
     lon: Lon | None = None
-    accuracy: Annotated[float, Meta(ge=0, le=1e6)] | None = None
+    accuracy: Accuracy | None = None
     at: Moment | None = None
-    speed: Annotated[float, Meta(ge=0, le=1e5)] | None = None
-    heading: Annotated[float, Meta(ge=0, le=360)] | None = None
-    altitude: Annotated[float, Meta(ge=-1e4, le=1e6)] | None = None
-    fixes: Annotated[list[OneFix], Meta(min_length=1, max_length=100)] | None = None
+    speed: Speed | None = None
+    heading: Heading | None = None
+    altitude: Altitude | None = None
+    fixes: Annotated[list[OneFix], Meta(min_length=1, max_length=MOST_FIXES)] | None = None
+
+    @classmethod
+    def forgiven(cls, value: dict[str, Any]) -> dict[str, Any]:
+        fixes = value.get("fixes")
+        if not isinstance(fixes, list) or len(fixes) > MOST_FIXES:
+            return _measured(value)
+        fixes = [_measured(fix) if isinstance(fix, dict) else fix for fix in fixes]
+        good = [fix for fix in fixes if not wrong_in(fix, OneFix)]
+        return {**value, "fixes": good or fixes}
 
     def wrong(self) -> list[FieldError]:
         if self.fixes is None and self.lat is None and self.lon is None:
@@ -352,6 +372,11 @@ def _fault(value: Any, left: int) -> str | None:
 def given(body: Body) -> dict[str, Any]:
     """The fields of a patch that were sent, by name."""
     return {name: value for name in body.__struct_fields__ if (value := getattr(body, name)) is not UNSET}
+
+
+def _measured(fix: dict[str, Any]) -> dict[str, Any]:
+    """A fix without what should be a measurement and is no number."""
+    return {name: value for name, value in fix.items() if name not in MEASURED or type(value) in (int, float)}
 
 
 def fixes(body: Location) -> list[dict[str, Any]]:

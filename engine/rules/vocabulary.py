@@ -104,7 +104,7 @@ ENGINE: dict[str, Members] = {
     "technician.reviewed": {"technician": _ID, **dict.fromkeys(("kyc", "account", "reason"), _ANY)},
     "technician.status": {"technician": _ID, "online": _ANY, "reason": _ANY, "job": _ID},
     "notification": dict.fromkeys(("id", "kind", "title", "body", "job"), _ANY),
-    "position": dict.fromkeys(("job", "lat", "lon", "at", "age_s", "stale", "heading"), _ANY),
+    "position": dict.fromkeys(("job", "lat", "lon", "at", "age_s", "stale", "heading", "accuracy", "jump"), _ANY),
 }
 """The events that come without a command of the blueprint, and what they hold (PROTOCOL §5)."""
 

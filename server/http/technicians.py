@@ -5,8 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from engine import profiles, technicians
+from engine.fixes import Fix
 from engine.profiles import ProfilePatch, TechnicianQuery
-from engine.technicians import Fix, Position
+from engine.technicians import Position
 from engine.types import TechnicianId, UserId
 from server import answers, wire
 from server.answers import Answer
@@ -52,7 +53,12 @@ async def availability(call: Call[wire.SetAvailability, NoQuery]) -> Answer:
 
 
 async def location(call: Call[wire.Location, NoQuery]) -> Answer:
-    """Where he is: one fix, or up to 100 that were gathered without a network."""
+    """Where you are: one fix that was measured now, or up to 100 that were gathered without a network.
+
+    200 says what is not as it should be: you are offline, so that no offers come (go online again by
+    `PUT .../availability`), or your device's clock is off by more than 30 s. Positions are right all the same.
+    """
     fixes = [msgspec.convert(fix, Fix) for fix in wire.fixes(call.body)]
-    await technicians.take_fixes(call.engine, call.caller, call.id, fixes)
-    return Answer()
+    live = call.body.fixes is None
+    heard = await technicians.take_fixes(call.engine, call.caller, call.id, fixes, live=live)
+    return Answer() if heard.as_should_be else answers.plain(heard)._replace(status=200)

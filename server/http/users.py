@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-from engine import accounts, sync
+from engine import accounts, sync, technicians
 from engine.accounts import NewAccount, UserQuery
 from engine.profiles import Technician
 from engine.sync import Me
-from engine.technicians import FIX_IDLE_S, FIX_ON_JOB_S
 from engine.types import UserId
 from server import answers, wire
 from server.answers import Answer
@@ -21,13 +20,14 @@ async def me(call: Call[Body, NoQuery]) -> Answer:
     """The caller: his account, a technician's profile, and how often to poll and to send a fix."""
     him = await sync.me(call.engine, call.caller)
     technician = {"technician": him.technician} if him.technician else {}
-    return answers.plain({"user": him.user, **technician, "poll": POLL, "fix": fix_rate(him)})
+    state = await technicians.present(call.engine, call.caller) if him.technician else None
+    clock = {"clock_offset_s": state.clock_offset_s} if state and state.clock_offset_s else {}
+    return answers.plain({"user": him.user, **technician, "poll": POLL, "fix": fix_rate(him), **clock})
 
 
-def fix_rate(him: Me) -> dict[str, float]:
-    """How often a technician should send his position: more often on a job."""
-    busy = isinstance(him.technician, Technician) and him.technician.load > 0
-    return {"every_s": FIX_ON_JOB_S if busy else FIX_IDLE_S}
+def fix_rate(him: Me) -> technicians.FixPlan:
+    """How often a technician should send a position: more often on a job."""
+    return technicians.fix_plan(him.technician.load if isinstance(him.technician, Technician) else 0)
 
 
 async def find(call: Call[Body, wire.UsersQuery]) -> Answer:

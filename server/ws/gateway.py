@@ -214,6 +214,14 @@ class Gateway:
         if over:
             session.close(Close.TOO_MANY, "too many requests")
 
+    def put_off(self, session: Session) -> None:
+        """Count a message with a wrong value. That is no reason to send a client away for good, but a flood is one to
+        send it away for now.
+        """
+        session.restraint = session.restraint or Restraint()
+        if self.limited and session.restraint.count(monotonic()):
+            session.close(Close.TOO_MANY, "too many requests")
+
     async def _join(self, session: Session, op: Connect) -> None:
         try:
             await joining.join(self, session, op)

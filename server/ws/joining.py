@@ -45,6 +45,7 @@ async def join(gateway: Gateway, session: Session, op: Connect) -> None:
     wanted, refused = await channels.admit(gateway, principal, op.subs)
     hears, frames = channels.own_and(principal, wanted), session.hub.frames
     resumes = await reach(gateway, {zone: at.cursor for zone, at in op.cursors.items()}, hears, frames=frames)
+    at_work = await technicians.present(gateway.engine, principal)
     if session.state is not State.JOINING:
         return None
     if (event := revoked_since(gateway, principal, seen)) is not None:
@@ -56,6 +57,9 @@ async def join(gateway: Gateway, session: Session, op: Connect) -> None:
     ok = welcome(gateway, session, resumes, replays)
     if op.subs:
         ok |= {"subs": wanted, "refused": refused}
+    if at_work is not None:
+        ok |= {"online": at_work.online}
+        ok |= {"clock_offset_s": at_work.clock_offset_s} if at_work.clock_offset_s else {}
     session.push(frames.reply(op.id, ok))
     for replay in replays.values():
         session.push_all(replay)

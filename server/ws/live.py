@@ -161,7 +161,8 @@ class Live:
         if not audience or self._is_over(track):
             self._tracks.pop(watched.id, None)
             return
-        told = positions.position(watched.id, seen.lat, seen.lon, seen.at, seen.heading)
+        more = {"heading": seen.heading, "accuracy": seen.accuracy, "jump": seen.jump}
+        told = positions.position(watched.id, seen.lat, seen.lon, seen.at, **more)
         frames: dict[str, bytes] = {}
         for session in audience:
             encoding = session.hub.frames

@@ -10,9 +10,10 @@ import msgspec
 
 from engine import jobs, limits, offers, requests, technicians, tokens
 from engine.errors import Forbidden, Indeterminate
+from engine.fixes import Fix
 from engine.requests import Outcome
 from engine.steps import Step
-from engine.technicians import Fix, Position
+from engine.technicians import Position
 from server import wire
 from server.ws import channels, joining, protocol, restraint
 from server.ws.protocol import Close
@@ -51,6 +52,7 @@ class Available(Named):
     blockers: list[str]
     lease_s: float
     fix: technicians.FixPlan
+    clock_offset_s: float
 
 
 async def claim(gateway: Gateway, session: Session, op: protocol.Claim) -> Done:
@@ -89,11 +91,11 @@ async def availability(gateway: Gateway, session: Session, op: protocol.SetAvail
 
 
 async def location(gateway: Gateway, session: Session, op: protocol.Location) -> dict[str, Any]:
-    """One fix or several."""
+    """One fix or several; told is what is not as it should be."""
     caller = session.caller
     fixes = [_fix(one) for one in op.fixes] if op.fixes else [_fix(op)]
-    await technicians.take_fixes(gateway.engine, caller, caller.id, fixes)
-    return {}
+    heard = await technicians.take_fixes(gateway.engine, caller, caller.id, fixes, live=op.fixes is None)
+    return {} if heard.as_should_be else msgspec.structs.asdict(heard)
 
 
 async def refresh(gateway: Gateway, session: Session, op: protocol.Refresh) -> dict[str, Any]:

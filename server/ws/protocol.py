@@ -23,7 +23,7 @@ from msgspec import Meta, field
 from engine.errors import CalloutError, FieldError, Invalid, NotJson
 from engine.types import Cursor, Epoch, Zone
 from server import wire
-from server.decode import NUL, Body, nul_in, wrong_in
+from server.decode import NUL, Body, again, nul_in
 
 MAX_SUBS = 100
 ERRORS, ERRORS_WITHIN_S = 10, 10.0
@@ -198,13 +198,18 @@ class Pong(Exception):
 
 
 class Wrong(Exception):
-    """A message that means nothing. ``fatal``: it is no object, so there is no talking to this client."""
+    """A message that means nothing. ``fatal``: it is no object, so there is no talking to this client. ``value``: it is
+    a good frame of a known op, with a wrong value in it.
+    """
 
-    def __init__(self, error: CalloutError, request: int | str | None = None, *, fatal: bool = False) -> None:
+    def __init__(
+        self, error: CalloutError, request: int | str | None = None, *, fatal: bool = False, value: bool = False
+    ) -> None:
         super().__init__(str(error))
         self.error = error
         self.request = request
         self.fatal = fatal
+        self.value = value
 
 
 def decode(raw: bytes) -> Op:
@@ -212,7 +217,7 @@ def decode(raw: bytes) -> Op:
     try:
         op = _decoder.decode(raw)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise _wrong(raw, error) from None
+        op = _again(raw, error)
     return _whole(op, nul_in(msgspec.json.decode(raw)) if NUL in raw else [])
 
 
@@ -228,35 +233,41 @@ def decode_packed(raw: bytes) -> Op:
         said = msgspec.json.encode(msgspec.msgpack.decode(raw))
     except (msgspec.DecodeError, RecursionError, ValueError, TypeError) as error:
         raise Wrong(NotJson(str(error)), fatal=not raw or raw[0] not in _MAPS) from None
-    raise _wrong(said, first)
+    return _whole(_again(said, first), [])
 
 
 def _whole(op: Op, nul: list[FieldError]) -> Op:
     if errors := nul or op.wrong():
-        raise Wrong(Invalid(errors=errors), op.id)
+        raise Wrong(Invalid(errors=errors), op.id, value=True)
     return op
 
 
-def _wrong(raw: bytes, first: Exception) -> Exception:
+def _again(raw: bytes, first: Exception) -> Op:
+    """A message that the compiled decoder refused, without what may be left out of it. Raises Wrong or Pong."""
     try:
         value = msgspec.json.decode(raw)
     except (msgspec.DecodeError, RecursionError) as error:
-        return Wrong(NotJson(str(error)), fatal=not raw.lstrip().startswith(b"{"))
+        raise Wrong(NotJson(str(error)), fatal=not raw.lstrip().startswith(b"{")) from None
     if not isinstance(value, dict):
-        return Wrong(Invalid("A message is one object"), fatal=True)
-    return _wrong_fields(value, first) if value else Pong()
+        raise Wrong(Invalid("A message is one object"), fatal=True)
+    if not value:
+        raise Pong
+    return _of_op(value, FieldError("", str(first)))
 
 
-def _wrong_fields(value: dict[str, Any], first: Exception) -> Wrong:
+def _of_op(value: dict[str, Any], first: FieldError) -> Op:
     asked = value.get("id")
     request = asked if isinstance(asked, (int, str)) and not isinstance(asked, bool) else None
     op = value.pop("op", None)
     if op is None:
-        return Wrong(Invalid(errors=[FieldError("/op", "Required")]), request)
+        raise Wrong(Invalid(errors=[FieldError("/op", "Required")]), request)
     kind = KINDS.get(op) if isinstance(op, str) else None
     if kind is None:
-        return Wrong(Invalid("Unknown op", errors=[FieldError("/op", "Unknown op")]), request)
-    return Wrong(Invalid(errors=wrong_in(value, kind) or [FieldError("", str(first))]), request)
+        raise Wrong(Invalid("Unknown op", errors=[FieldError("/op", "Unknown op")]), request)
+    try:
+        return again(kind, value, first)
+    except Invalid as error:
+        raise Wrong(error, request, value=True) from None
 
 
 class Patience:

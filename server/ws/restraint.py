@@ -44,6 +44,10 @@ class Restraint:
     def refused(self, limit: Limit, error: RateLimited, now: float) -> bool:
         """Note a refusal, and until when it holds; True where there were too many of them lately."""
         self._until[limit.name] = now + (error.retry_after or 0.0)
+        return self.count(now)
+
+    def count(self, now: float) -> bool:
+        """Count a message that was answered with a refusal; True where there were too many of them lately."""
         if now - self._begun > REFUSALS_WITHIN_S:
             self._begun, self._refused = now, 0
         self._refused += 1

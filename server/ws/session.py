@@ -133,12 +133,15 @@ class Session(Outbox):
     def _answer_wrong(self, wrong: Wrong) -> None:
         self.gateway.counters.errors += 1
         self.refuse(wrong.request, wrong.error)
+        if wrong.value:
+            return self.gateway.put_off(self)
         if self._patience is None:
             self._patience = Patience()
         if self._patience.is_over(monotonic()):
             self.close(Close.BAD_MESSAGES, "too many wrong frames")
         elif wrong.fatal:
             self.close(Close.BAD_MESSAGES, "a message is one object")
+        return None
 
     def done(self) -> None:
         """A piece of work is finished: begin the next that waits, or go if that was asked."""

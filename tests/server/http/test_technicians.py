@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -90,6 +91,7 @@ async def test_going_online_is_refused_in_order(join: Join, admin: Client, servi
         "blockers": [],
         "lease_s": 90.0,
         "fix": {"every_s": 30},
+        "clock_offset_s": 0.0,
     }
     off = await technician("PUT", f"{mine}/availability", {"online": False})
     assert (off.json()["online"], off.json()["blockers"]) == (False, ["offline"])
@@ -110,9 +112,10 @@ async def test_review_is_told_in_the_answer(join: Join, staff: dict[Role, Client
         ({"lat": 0, "lon": -181}, {"/lon"}),
         ({"lat": 89.9, "lon": 0}, {"/lat"}),
         ({**HERE, "at": "2026-01-31"}, {"/at"}),
-        ({**HERE, "heading": 400}, {"/heading"}),
         ({"fixes": []}, {"/fixes"}),
-        ({"fixes": [HERE, {"lat": 1}]}, {"/fixes/1/lon"}),
+        ({"fixes": [HERE] * 101}, {"/fixes"}),
+        ({"fixes": [{"lat": 1}, 5]}, {"/fixes/0/lon", "/fixes/1"}),
+        ({"fixes": [{"lat": 89, "lon": 0}]}, {"/lat"}),
     ],
 )
 async def test_a_bad_fix_is_refused(body: object, wrong: set[str], at_work: Client) -> None:
@@ -123,7 +126,7 @@ async def test_a_bad_fix_is_refused(body: object, wrong: set[str], at_work: Clie
 @pytest.mark.parametrize("many", [False, True])
 async def test_fixes_are_taken(many: bool, site: Running, at_work: Client) -> None:
     """A fix, or several, is answered 204 and stands in the hot record."""
-    fix = {"lat": 52.5, "lon": 13.41, "at": "2027-01-01T00:00:00.000Z", "accuracy": 5}
+    fix = {"lat": 52.5, "lon": 13.41, "at": datetime.now(UTC).isoformat(), "accuracy": 5}
     body = {"fixes": [{**HERE, "at": "2020-01-01T00:00:00Z"}, fix]} if many else fix
     answer = await at_work("PUT", f"/v1/technicians/{at_work.user}/location", body)
     assert (answer.status_code, answer.content) == (204, b"")
@@ -133,6 +136,35 @@ async def test_fixes_are_taken(many: bool, site: Running, at_work: Client) -> No
         return float(await site.engine.store.redis.hget(name, "lat") or 0) == 52.5
 
     await wait_until(there)
+
+
+@pytest.mark.parametrize(
+    "fix",
+    [
+        {"speed": -1, "heading": -1, "accuracy": -1},
+        {"heading": 360},
+        {"heading": 400, "altitude": "NaN", "speed": None},
+    ],
+)
+async def test_what_was_not_measured_is_absent(fix: dict[str, object], at_work: Client) -> None:
+    """A device that does not know its speed or heading says so in its own way, and its place counts; in a batch, the
+    fixes that are wrong are left out.
+    """
+    path = f"/v1/technicians/{at_work.user}/location"
+    assert (await at_work("PUT", path, {**HERE, **fix})).status_code == 204
+    assert (await at_work("PUT", path, {"fixes": [{"lat": 1}, {**HERE, **fix}, "x"]})).status_code == 204
+
+
+async def test_who_is_offline_or_has_a_wrong_clock_is_told(at_work: Client) -> None:
+    """In the answer to a fix; the clock also where availability and account are asked for."""
+    mine = f"/v1/technicians/{at_work.user}"
+    slow = {**HERE, "at": (datetime.now(UTC) - timedelta(minutes=5)).isoformat()}
+    told = (await at_work("PUT", f"{mine}/location", slow)).json()
+    assert told["online"] is True and told["clock_offset_s"] == pytest.approx(-300, abs=5)
+    off = await at_work("PUT", f"{mine}/availability", {"online": False})
+    me = await at_work("GET", "/v1/me")
+    assert off.json()["clock_offset_s"] == me.json()["clock_offset_s"] == told["clock_offset_s"]
+    assert (await at_work("PUT", f"{mine}/location", HERE)).json() == {**told, "online": False}
 
 
 async def test_technicians_are_found_near_by(at_work: Client, customer: Client, service: str) -> None:

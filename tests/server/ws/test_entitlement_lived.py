@@ -33,7 +33,7 @@ TABLE: dict[str, set[str]] = {
     "offer.closed": TECHNICIANS,
     "offer.declined": OPS,
     "technician.reviewed": {*TECHNICIANS, "idle", "onboarding_manager"} | OPS,
-    "technician.status": OPS,
+    "technician.status": OPS | TECHNICIANS,
     "notification": {"customer", "holder"},
     "announcement.outage": {"customer", "stranger"},
 }

@@ -46,6 +46,14 @@ async def test_a_rush(limited: Settings) -> None:
         assert node.gateway.counters.refused["rush"] == 1
 
 
+async def test_a_flood_of_wrong_values(limited: Settings) -> None:
+    """A hundred wrong values in ten seconds are too many requests, from which a client comes back: 4010."""
+    async with node_of(limited) as node, node.client("ann", "technician") as client:
+        for _ in range(100):
+            await client.send({"op": "location", "lat": 91, "lon": 0})
+        assert await client.closed() == 4010
+
+
 def test_the_turnstile_opens_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """A second's worth at once, then evenly; time that was not used is not saved up beyond that second."""
     now = 100.0

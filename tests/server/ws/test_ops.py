@@ -102,6 +102,10 @@ async def test_availability_and_location(scene: Scene) -> None:
     async with connected(scene.node, scene.tom) as tom:
         ok = (await tom.ask(op="availability", online=False))["ok"]
         assert (ok["online"], ok["blockers"]) == (False, ["offline"])
+        heard = (await tom.ask(op="location", lat=40.75, lon=-73.99))["ok"]
+        assert heard == {"online": False, "clock_offset_s": 0.0}
+        gone = next(push for push in tom.pushes if push["type"] == "technician.status")
+        assert (gone["data"]["online"], gone["data"]["reason"]) == (False, "self")
         ok = (await tom.ask(op="availability", online=True, lat=40.75, lon=-73.99))["ok"]
         assert ok["online"] is True
         await tom.send({"op": "location", "lat": 40.7501, "lon": -73.99})

@@ -219,6 +219,14 @@ async def test_ten_errors(node: Node) -> None:
     assert node.gateway.counters.errors == 10
 
 
+async def test_a_wrong_value_is_no_wrong_frame(node: Node) -> None:
+    """An app that sends what nobody can take is answered each time, and not sent away for good."""
+    async with node.client("ann", "technician") as client:
+        for _ in range(12):
+            assert (await client.ask(op="location", lat=91, lon=0))["error"]["code"] == "invalid"
+        assert "ok" in await client.ask(op="ping")
+
+
 async def test_binary(node: Node) -> None:
     """A binary frame on the JSON subprotocol is unsupported data: 1003."""
     async with node.client("ann") as client:

@@ -1,0 +1,78 @@
+"""A position as a device measures it: what of it is a measurement, and what the device's clock is worth.
+
+The clock's offset is estimated in the script that takes the fix (lua/lib/device.lua), kept in the technician's hot
+record under ``clock`` and told in seconds: how far the device's clock is ahead of ours.
+"""
+
+from __future__ import annotations
+
+from math import isfinite
+from typing import Annotated
+
+import msgspec
+
+Latitude = Annotated[float, msgspec.Meta(ge=-90, le=90)]
+Longitude = Annotated[float, msgspec.Meta(ge=-180, le=180)]
+
+EARLIEST_MS = 946_684_800_000
+"""The year 2000. A device that says it is earlier has no clock at all."""
+CLOCK_MS = 30_000
+"""A clock that is off by less is as good as right."""
+
+
+class Fix(msgspec.Struct, frozen=True, kw_only=True):
+    """A position and when it was measured (``at``, ms since the Unix epoch, by the device's clock; None: now)."""
+
+    lat: Latitude
+    lon: Longitude
+    at: int | None = None
+    accuracy: float | None = None
+    speed: float | None = None
+    heading: float | None = None
+    altitude: float | None = None
+
+    @property
+    def measured_at(self) -> int | None:
+        """``at``; None where the device has no clock."""
+        return self.at if self.at is not None and self.at >= EARLIEST_MS else None
+
+    @property
+    def accuracy_m(self) -> float | None:
+        """The radius of the circle it is in; None where the device does not know (iOS says -1, Android 0)."""
+        return _within(self.accuracy, above=0.0, to=1e6)
+
+    @property
+    def degrees(self) -> float | None:
+        """The heading from 0 to below 360; None where the device does not know (iOS says -1)."""
+        heading = _within(self.heading, above=-1e-9, to=360.0)
+        return heading and heading % 360
+
+
+class Heard(msgspec.Struct, frozen=True):
+    """What a fix is answered. ``clock_offset_s`` is how far the device's clock is ahead, 0 while it is good enough."""
+
+    online: bool
+    clock_offset_s: float
+
+    @property
+    def as_should_be(self) -> bool:
+        """Whether there is nothing to tell the app."""
+        return self.online and not self.clock_offset_s
+
+
+def _within(value: float | None, *, above: float, to: float) -> float | None:
+    return value if value is not None and isfinite(value) and above < value <= to else None
+
+
+def offset_ms(clock: bytes | None) -> int:
+    """The offset that is believed, by which a device's times are corrected."""
+    known = clock.split()[0] if clock else b"-"
+    return 0 if known == b"-" else int(known)
+
+
+def clock_offset_s(clock: bytes | None) -> float:
+    """The offset as it is told: the one believed, or else the one that the first fix makes likely."""
+    known, seen, _ = clock.split() if clock else (b"-", b"-", b"-")
+    told = known if known != b"-" else seen
+    offset = 0 if told == b"-" else int(told)
+    return 0.0 if abs(offset) <= CLOCK_MS else round(offset / 1000, 1)

@@ -21,7 +21,7 @@ from engine.rules.plans import goal
 from engine.store import keys
 from engine.store.connection import Done, Store, close_store, open_store
 from engine.store.pipeline import Pipeline
-from engine.types import DEFAULT_ZONE, Epoch, JobId, ServiceId, new_job_id
+from engine.types import DEFAULT_ZONE, Epoch, JobId, ServiceId, UserId, new_job_id
 
 ZONE = DEFAULT_ZONE
 SERVICE = ServiceId("plumbing")
@@ -45,7 +45,6 @@ _KEYS: dict[str, Callable[[Arguments], str]] = {
     "causes": lambda a: keys.causes(ZONE, a["job"]),
     "waves": lambda a: keys.waves(ZONE, a["job"]),
     "tech": lambda a: keys.technician(ZONE, a["technician"]),
-    "account": lambda a: keys.account(ZONE, a["id"]),
     "user_jobs": lambda a: keys.user_jobs(ZONE, a["customer"]),
     "supply": lambda a: keys.supply(ZONE, a["service"]),
     "demand": lambda a: keys.demand(ZONE, a["service"]),
@@ -143,9 +142,9 @@ class Town:
 
     async def account(self, who: str, role: str) -> None:
         """The hot record that lets a token of this user connect."""
-        await self.call(
-            "account_put", id=who, role=role, active=1, version=1, name=who, zone=ZONE, actor="engine", revoked=""
-        )
+        record = {"version": 1, "role": role, "active": 1, "out": "", "life": self.store.run_id}
+        names = {"account": keys.account(UserId(who))}
+        await self.store.ask(self.store.packed.submit, "account_put", keys=names, args=record)
 
     async def job(self, lat: float, lon: float, *, customer: str = "user_customer") -> JobId:
         """A booking at a position, not yet offered to anybody."""

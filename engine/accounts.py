@@ -1,9 +1,9 @@
 """People: registration, sign-in, staff, suspension. SQL is the source; what must bite at once is also hot.
 
-A command here is one SQL transaction under its request key, then the hot record, then the reply. Where the hot
-half fails after the commit the answer is *indeterminate*, never *unavailable*, which would promise that nothing
-was done; the same key again finds the verdict and puts the hot record once more. The record is always read
-afresh, with its version, so that of two commands that cross the later one stands.
+A command here is one SQL transaction under its request key, with a row in the outbox (engine/outbox.py); then what
+the row owes to Redis, then the reply. Where Redis fails after the commit the answer is *indeterminate*, never
+*unavailable*, which would promise that nothing was done. The outbox brings it into effect by itself as soon as Redis is
+there, and the same key again finds the verdict.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine import emails, handover, passwords, requests, roster, technicians, tokens
+from engine import access, emails, outbox, passwords, requests, roster, tokens
 from engine.archive import verdicts
 from engine.archive.paging import Slice, check_limit, decode_cursor, slice_of
 from engine.archive.schema import users
@@ -31,7 +31,7 @@ from engine.errors import (
     Unauthenticated,
 )
 from engine.events import iso
-from engine.types import Principal, Role, TechnicianId, UserId, new_id
+from engine.types import Principal, Role, UserId, new_id
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
@@ -56,7 +56,7 @@ class SignedIn(msgspec.Struct, frozen=True):
     access_token: str
     refresh_token: str
     token_type: str = "Bearer"
-    expires_in: int = tokens.ACCESS_S
+    expires_in: int = access.ACCESS_S
 
 
 class NewAccount(msgspec.Struct, frozen=True, kw_only=True):
@@ -205,24 +205,14 @@ async def suspend(
     """
     demand(caller, OPS)
     _not_oneself(caller, user)
-    ordered = f"{caller.role}:{caller.id}" if jobs == "reassign" else None
-    change = {"active": False, "reason": reason, "reassign": ordered}
-    return await _change(engine, caller, user, "suspend", change, key=key)
+    change = {"active": False, "reason": reason}
+    return await _change(engine, caller, user, "suspend", change, key=key, reassign=jobs == "reassign")
 
 
 async def reinstate(engine: Engine, caller: Principal, user: UserId, *, key: str | None = None) -> Kept[User]:
     """Give access back; he signs in anew. Raises Forbidden, NotFound."""
     demand(caller, ADMIN)
     return await _change(engine, caller, user, "reinstate", {"active": True, "reason": None}, key=key)
-
-
-async def repair(engine: Engine) -> int:
-    """Bring to Redis what a crash or a loss kept from it between commit and effect; returns how many accounts."""
-    async with engine.archive.reading() as conn:
-        waiting = (await conn.execute(select(users.c.id).where(users.c.hot.is_(False)).limit(500))).scalars().all()
-    for user in waiting:
-        await _enforce(engine, UserId(user))
-    return len(waiting)
 
 
 async def _create(engine: Engine, new: NewAccount, asked: verdicts.Request) -> Kept[User]:
@@ -237,7 +227,6 @@ async def _create(engine: Engine, new: NewAccount, asked: verdicts.Request) -> K
         "active": True,
         "password_hash": await passwords.hashed(new.password),
         "version": 1,
-        "hot": True,
         "created_at": now_ms(),
     }
 
@@ -264,47 +253,36 @@ async def _change(
     change: dict[str, Any],
     *,
     key: str | None,
+    reassign: bool = False,
 ) -> Kept[User]:
     async def act(conn: AsyncConnection) -> User:
         row = await _row(conn, user, lock=True)
         if row["role"] == "admin" and caller.role != "admin":
             raise Forbidden("Only an admin may do this to an admin")
-        new = {**row, **change, "version": row["version"] + 1, "hot": False}
-        if new["active"]:
-            new["reassign"] = None
-        if new == {**row, "version": new["version"], "hot": False}:
-            return _user(row)
-        await conn.execute(update(users).where(users.c.id == user).values(**new))
-        if not new["active"]:
-            await tokens.end_sessions_of(conn, user)
-        await roster.account_changed(conn, user, new["role"])
+        new = {**row, **change}
+        if new != row:
+            new["version"] += 1
+            await conn.execute(update(users).where(users.c.id == user).values(**new))
+            if not new["active"]:
+                await tokens.end_sessions_of(conn, user)
+            await roster.account_changed(conn, user, new["role"])
+        if new != row or reassign:
+            actor = f"{caller.role}:{caller.id}"
+            await outbox.add(conn, user, code=_told(row, new), reassign=reassign, actor=actor)
         return _user(new)
 
-    asked = verdicts.request(caller.id, key, command, user, change)
+    asked = verdicts.request(caller.id, key, command, user, change, *(["reassign"] if reassign else []))
     kept = await requests.once(engine, asked, User, act)
     with verdicts.in_effect():
-        await _enforce(engine, user, actor=f"{caller.role}:{caller.id}")
+        await outbox.finish(engine, user)
     return kept
 
 
-async def _enforce(engine: Engine, user: UserId, *, actor: str = "engine") -> None:
-    """Bring Redis to what SQL says now. First the account, which shuts every door, then what waves and claims
-    look at.
-    """
-    async with engine.archive.reading() as conn:
-        row = await _row(conn, user)
-    record = tokens.account_record(row)
-    if row["active"]:
-        await technicians.put_account(engine, record, actor=actor)
-    else:
-        await technicians.drop_account(engine, record, reason="access revoked", actor=actor)
-    await roster.publish(engine, user)
-    if row["reassign"] is not None:  # he can take no other by now
-        await handover.hand_over(engine, TechnicianId(user), handover.orderer(row["reassign"]))
-    if not row["hot"]:
-        async with engine.archive.writing() as conn:
-            same = (users.c.id == user) & (users.c.version == row["version"])
-            await conn.execute(update(users).where(same).values(hot=True))
+def _told(before: Mapping[str, Any], after: Mapping[str, Any]) -> int | None:
+    """With which code the user's sockets are closed, if at all."""
+    if not after["active"]:
+        return outbox.REVOKED if before["active"] else None
+    return outbox.ROLE_CHANGED if before["active"] and after["role"] != before["role"] else None
 
 
 def _not_oneself(caller: Principal, user: UserId) -> None:

@@ -1,8 +1,8 @@
 """The jobs of a technician who is suspended: offered anew without him, as far as their blueprints let ops do that.
 
 Each job is a step of its own, bound to the version at which he was seen to hold it, so that it may be begun again at
-any point: what is his no longer is left alone. That it is to be done stands with his account in SQL until it is
-(accounts.repair).
+any point: what is his no longer is left alone. That it is to be done stands in the outbox until it is
+(engine/outbox.py).
 """
 
 from __future__ import annotations

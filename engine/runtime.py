@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
+import msgspec
+
 from engine import lives
 from engine.archive.database import Archive, open_archive
 from engine.metrics import Metrics
@@ -16,7 +18,7 @@ from engine.rules.plans import Plans
 from engine.settings import Settings, SettingsError
 from engine.signer import Signer, open_signer
 from engine.store.connection import Store, close_store, open_store
-from engine.types import Zone, is_zone
+from engine.types import DEFAULT_ZONE, Zone, is_zone
 from engine.zones import opener
 
 
@@ -33,6 +35,8 @@ class Engine:
     plans: Plans = field(default_factory=Plans)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when this process made something due now, so that its scheduler does not sleep on it."""
+    used: dict[str, int] = field(default_factory=dict)
+    """By login: the refresh of which the use is noted in SQL (engine/tokens.py)."""
 
 
 @asynccontextmanager
@@ -42,17 +46,20 @@ async def open_engine(settings: Settings) -> AsyncIterator[Engine]:
     Zones that do not match the archive stay closed, with the reason in ``store.zones``. Raises SettingsError,
     BlueprintError, ServerUnfit, Unavailable (Redis cannot be reached), each with all that is wrong.
     """
-    if settings.redis is None:
+    url = settings.redis
+    if url is None:
         raise SettingsError("redis: no URL")
+    if DEFAULT_ZONE not in settings.zones:  # accounts are told through main's log: everybody tails it
+        settings = msgspec.structs.replace(settings, zones=(*settings.zones, DEFAULT_ZONE))
     wrong = [zone for zone in settings.zones if not is_zone(zone)]
-    if wrong or not settings.zones:
-        raise SettingsError(f"zones: {', '.join(wrong) or 'none'}")
+    if wrong:
+        raise SettingsError(f"zones: {', '.join(wrong)}")
     blueprints = blueprint.load(settings.blueprint, *blueprint.folders(settings.blueprints))
     signer = open_signer(settings)
     async with AsyncExitStack() as stack:
         archive = await open_archive(settings)
         stack.push_async_callback(archive.close)
         await lives.keep_if_it_can_be(archive, blueprints)
-        store = await open_store(settings.redis, [Zone(z) for z in settings.zones], opener(archive))
+        store = await open_store(url, [Zone(z) for z in settings.zones], opener(archive))
         stack.push_async_callback(close_store, store)
         yield Engine(settings, store, archive, blueprints, signer, Metrics(), Plans(settings.job_lifetime_s))

@@ -95,6 +95,7 @@ class Signer:
                     "name": claims["name"],
                     "expires": claims["exp"],
                     "family": claims.get("sid", ""),
+                    "generation": claims.get("gen", 0),
                 },
                 Principal,
                 strict=False,
@@ -114,11 +115,19 @@ def key_path(settings: Settings) -> Path:
 
 
 def access_token(
-    signer: Signer, user: UserId, role: Role, *, name: str = "", expires_s: float = 3_600, family: str = ""
+    signer: Signer,
+    user: UserId,
+    role: Role,
+    *,
+    name: str = "",
+    expires_s: float = 3_600,
+    login: tuple[str, int] | None = None,
 ) -> str:
-    """A token that says who and in which role, good for ``expires_s`` seconds, or until its ``family`` ends."""
+    """A token that says who and in which role, good for ``expires_s`` seconds, or until its ``login`` (family and
+    generation of refresh tokens) ends.
+    """
     claims = {"sub": user, "role": role, "name": name, "exp": now_ms() // 1000 + int(expires_s)}
-    return signer.sign({**claims, "sid": family} if family else claims)
+    return signer.sign({**claims, "sid": login[0], "gen": login[1]} if login else claims)
 
 
 def _create(path: Path) -> None:

@@ -18,7 +18,7 @@ from engine.fixes import Fix, Heard, Latitude, Longitude, clock_offset_s
 from engine.rules.rating import PRIOR_MEAN
 from engine.store import keys
 from engine.store.connection import Done
-from engine.types import DEFAULT_ZONE, Principal, Role, TechnicianId, UserId, Zone
+from engine.types import DEFAULT_ZONE, Principal, TechnicianId, UserId, Zone
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
@@ -83,17 +83,6 @@ class Review(msgspec.Struct, frozen=True):
     actor: str = "engine"
 
 
-class AccountRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What is checked of a user on every request; ``version`` guards a slow copy against a newer one."""
-
-    id: UserId
-    role: Role
-    active: bool
-    version: int
-    name: str = ""
-    zone: Zone = DEFAULT_ZONE
-
-
 class Hot(msgspec.Struct, frozen=True):
     """What Redis alone knows of a technician."""
 
@@ -152,39 +141,6 @@ async def leave(engine: Engine, zone: Zone, technician: TechnicianId) -> None:
         "seen": keys.seen(zone),
     }
     await engine.store.run(zone, "technician_leave", keys=names, args={"id": technician})
-
-
-async def put_account(engine: Engine, account: AccountRecord, *, actor: str = "engine") -> None:
-    """Copy role and activity to Redis. A changed role tells the user's sockets to come back with a new token."""
-    known = await engine.store.command("HGET", keys.account(DEFAULT_ZONE, account.id), "role")
-    changed = known is not None and known.decode() != account.role
-    told = b'{"code":4006,"reason":"role changed"}' if changed else b""
-    await _put_account(engine, account, actor, told)
-
-
-async def drop_account(engine: Engine, account: AccountRecord, *, reason: str, actor: str = "engine") -> None:
-    """Take access away, at once and on every gateway: requests are refused and live sockets closed."""
-    told = msgspec.json.encode({"code": 4502, "reason": reason})
-    await _put_account(engine, msgspec.structs.replace(account, active=False), actor, told)
-
-
-async def _put_account(engine: Engine, account: AccountRecord, actor: str, told: bytes) -> None:
-    zone = DEFAULT_ZONE
-    await engine.store.run(
-        zone,
-        "account_put",
-        keys={"meta": keys.meta(zone), "account": keys.account(zone, account.id), "log": keys.log(zone)},
-        args={
-            "id": account.id,
-            "role": account.role,
-            "active": int(account.active),
-            "version": account.version,
-            "name": account.name,
-            "zone": account.zone,
-            "actor": actor,
-            "revoked": told,
-        },
-    )
 
 
 async def zone_of(engine: Engine, technician: str) -> Zone:

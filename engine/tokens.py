@@ -6,8 +6,7 @@ token has always the same successor, a repeated refresh gives it again, a stolen
 old token is told from a forged one: the old one ends its family, the forged one does nothing. (Rejected: random
 tokens stored as hashes. The successor could not be given twice without storing it in the clear.)
 
-**Activity is checked on each request** against a hot record. One that is missing is filled from SQL with its
-version, so that a slow fill never overwrites the suspension that overtook it.
+**Activity is checked on each request** against a hot record (engine/access.py).
 """
 
 from __future__ import annotations
@@ -16,34 +15,35 @@ import base64
 import hashlib
 import hmac
 import secrets
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
+import structlog
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine import technicians
+from engine import access, outbox
+from engine.access import ACCESS_S
 from engine.archive import verdicts
 from engine.archive.schema import sessions, users
 from engine.clock import now_ms
 from engine.errors import AccountNotApproved, CalloutError, Forbidden, TokenExpired, Unauthenticated
 from engine.signer import access_token
 from engine.store import keys
-from engine.store.scripts import Args
 from engine.types import DEFAULT_ZONE, Principal, Role, UserId, new_id
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
 
-ACCESS_S = 3_600
 REFRESH_S = 30 * 86_400
 OVERLAP_S = 600
-"""How long the token before the last still gives its successor: whoever lost the reply asks again."""
-SIGNED_OUT = 4502
-"""The close code of a signed-out session's sockets: access revoked, do not come back."""
+"""How long the token before the last still gives its successor, unless that was used: for who lost the reply."""
+MOST_USED = 100_000
+"""Logins of which a process remembers that the use of their latest token is noted."""
 Purpose = Literal["socket", "events"]
 TICKET_S: dict[Purpose, int] = {"socket": 30, "events": 900}
+
+log = structlog.get_logger(__name__)
 
 
 class TokenPair(msgspec.Struct, frozen=True):
@@ -73,7 +73,28 @@ async def principal_of(engine: Engine, token: str) -> Principal:
     """
     principal = engine.signer.verify(token)
     await check_active(engine, principal)
+    if principal.generation > 1:
+        await _mark_used(engine, principal)
     return principal
+
+
+async def _mark_used(engine: Engine, principal: Principal) -> None:
+    """The first use of what a refresh gave: its refresh token's predecessor gives nothing any more. Once in this
+    process, and not after the time in which that would matter. With the database away the next use notes it.
+    """
+    family, number = principal.family, principal.generation
+    if engine.used.get(family, 0) >= number or now_ms() / 1000 > principal.expires - ACCESS_S + OVERLAP_S:
+        return
+    if len(engine.used) >= MOST_USED:
+        engine.used.clear()
+    engine.used[family] = number
+    mark = update(sessions).where(sessions.c.id == family, sessions.c.used < number).values(used=number)
+    try:
+        async with engine.archive.writing() as conn:
+            await conn.execute(mark)
+    except CalloutError as error:
+        engine.used.pop(family, None)
+        log.info("use_not_noted", error=str(error))
 
 
 async def check_active(engine: Engine, principal: Principal) -> None:
@@ -82,41 +103,18 @@ async def check_active(engine: Engine, principal: Principal) -> None:
     """
     if principal.id == f"cli_{principal.role}":
         return
-    place = keys.account(DEFAULT_ZONE, principal.id)
-    role, active, out = await engine.store.command("HMGET", place, "role", "active", "out")
-    if principal.family and out and principal.family.encode() in out:
-        raise Unauthenticated("This session has ended")
-    if role is None:
-        role, active = await _fill(engine, principal.id)
-    if active != b"1":
+    may = await access.of(engine, principal.id)
+    if not may.active:
         raise suspended(principal.role)
-    if role.decode() != principal.role:
+    if principal.family and principal.family in may.out:
+        raise Unauthenticated("This session has ended")
+    if may.role != principal.role:
         raise TokenExpired("Your role has changed")
 
 
 def suspended(role: Role) -> CalloutError:
     """What a suspended account hears, whatever it asks for."""
     return AccountNotApproved() if role == "technician" else Forbidden("This account is suspended")
-
-
-def account_record(row: Mapping[Any, Any]) -> technicians.AccountRecord:
-    """The hot record of a row of ``users``."""
-    return technicians.AccountRecord(
-        id=row["id"], role=row["role"], active=row["active"], version=row["version"], name=row["name"]
-    )
-
-
-async def _fill(engine: Engine, user: UserId) -> tuple[bytes, bytes]:
-    """Role and activity from SQL, put into Redis. Not where a change is under way (``hot`` is false): its own put
-    is the one that also tells the sockets, and must not find its work done.
-    """
-    async with engine.archive.reading() as conn:
-        row = (await conn.execute(select(users).where(users.c.id == user))).mappings().one_or_none()
-    if row is None:
-        raise Unauthenticated("No such account")
-    if row["hot"]:
-        await technicians.put_account(engine, account_record(row))
-    return row["role"].encode(), b"1" if row["active"] else b"0"
 
 
 # Tickets
@@ -163,7 +161,8 @@ async def new_session(engine: Engine, user: UserId, role: Role, name: str) -> To
     row = {"id": family, "user": user, "salt": salt, "generation": 1, "rotated_at": now}
     async with engine.archive.writing() as conn:
         await conn.execute(insert(sessions).values(expires_at=now + REFRESH_S * 1000, **row))
-    return _pair(engine, Principal(user, role, name, family=family), _refresh_token(engine, family, 1, salt))
+    who = Principal(user, role, name, family=family, generation=1)
+    return _pair(engine, who, _refresh_token(engine, family, 1, salt))
 
 
 async def refresh(engine: Engine, refresh_token: str) -> TokenPair:
@@ -179,23 +178,22 @@ async def refresh(engine: Engine, refresh_token: str) -> TokenPair:
             raise Unauthenticated("Not a refresh token of this server")
         if not row.active:
             raise suspended(row.role)
-        ended, reused = row.ended_at is not None, False
+        ended = row.ended_at is not None
         now = now_ms()
         if not ended and row.expires_at <= now:
             raise TokenExpired("Sign in again")
         if not ended and number == row.generation:
             await _rotate(conn, family, number, now)
-        elif not (number == row.generation - 1 and now - row.rotated_at <= OVERLAP_S * 1000):
-            reused = not ended
-            await conn.execute(update(sessions).where(sessions.c.id == family).values(ended_at=now))
+        elif not ended and not _may_repeat(row, number, now):
+            await _end(conn, row.user, family)
             ended = True
-    if reused:
-        with verdicts.in_effect():
-            await _tell_ended(engine, row.user, family)
     if ended:
+        with verdicts.in_effect():
+            await outbox.finish(engine, row.user)
         raise Unauthenticated("This session has ended")
     successor = _refresh_token(engine, family, number + 1, row.salt)
-    return _pair(engine, Principal(row.user, row.role, row.name, family=family), successor)
+    who = Principal(row.user, row.role, row.name, family=family, generation=number + 1)
+    return _pair(engine, who, successor)
 
 
 async def end_session(engine: Engine, refresh_token: str) -> None:
@@ -210,18 +208,17 @@ async def end_session(engine: Engine, refresh_token: str) -> None:
         row = await _family(conn, family)
         if row is None or not hmac.compare_digest(_proof(engine, family, number, row.salt), proof):
             return
-        await conn.execute(update(sessions).where(sessions.c.id == family).values(ended_at=now_ms()))
+        if row.ended_at is None:
+            await _end(conn, row.user, family)
     with verdicts.in_effect():
-        await _tell_ended(engine, row.user, family)
+        await outbox.finish(engine, row.user)
 
 
-async def _tell_ended(engine: Engine, user: UserId, family: str) -> None:
-    """Redis refuses the family's access tokens for as long as one can be good, and every gateway hears of it."""
-    zone = DEFAULT_ZONE
-    names = {"meta": keys.meta(zone), "account": keys.account(zone, user), "log": keys.log(zone)}
-    told = msgspec.json.encode({"code": SIGNED_OUT, "reason": "signed out", "family": family})
-    args: Args = {"id": user, "family": family, "keep_ms": ACCESS_S * 1000, "revoked": told}
-    await engine.store.run(zone, "session_end", keys=names, args=args)
+async def _end(conn: AsyncConnection, user: UserId, family: str) -> None:
+    """Within a transaction that holds the user's row: the login is over, and every gateway is to hear of it."""
+    await conn.execute(update(sessions).where(sessions.c.id == family).values(ended_at=now_ms()))
+    await conn.execute(update(users).where(users.c.id == user).values(version=users.c.version + 1))
+    await outbox.add(conn, user, code=outbox.REVOKED, family=family)
 
 
 async def end_sessions_of(conn: AsyncConnection, user: UserId) -> None:
@@ -237,13 +234,25 @@ async def forget_old_sessions(engine: Engine) -> int:
 
 
 async def _family(conn: AsyncConnection, family: str) -> Any:
+    """The login with its account, locked by the user's row. Whoever changes either takes that lock first, so that no
+    two wait for each other, and what is read after it is the latest.
+    """
+    of = select(sessions.c.user).where(sessions.c.id == family).scalar_subquery()
+    await conn.execute(select(users.c.id).where(users.c.id == of).with_for_update(key_share=True))
     query = (
         select(sessions, users.c.role, users.c.name, users.c.active)
         .join(users, users.c.id == sessions.c.user)
         .where(sessions.c.id == family)
-        .with_for_update(of=sessions)
     )
     return (await conn.execute(query)).one_or_none()
+
+
+def _may_repeat(row: Any, number: int, now: int) -> bool:
+    """Whether a token that was rotated still gives its successor: the latest one, for ten minutes, and only while
+    nothing of the successor was used. Once it was, somebody else holds the token that comes back.
+    """
+    fresh = now - row.rotated_at <= OVERLAP_S * 1000
+    return bool(fresh and number == row.generation - 1 and row.used < row.generation)
 
 
 async def _rotate(conn: AsyncConnection, family: str, number: int, now: int) -> None:
@@ -252,7 +261,8 @@ async def _rotate(conn: AsyncConnection, family: str, number: int, now: int) -> 
 
 
 def _pair(engine: Engine, who: Principal, refresh_token: str) -> TokenPair:
-    return TokenPair(access_token(engine.signer, who.id, who.role, name=who.name, family=who.family), refresh_token)
+    login = (who.family, who.generation)
+    return TokenPair(access_token(engine.signer, who.id, who.role, name=who.name, login=login), refresh_token)
 
 
 def _refresh_token(engine: Engine, family: str, number: int, salt: bytes) -> str:

@@ -52,6 +52,8 @@ class Principal(msgspec.Struct, frozen=True):
     name: str = ""
     expires: float = 0.0
     family: str = ""
+    generation: int = 0
+    """Which of the login's refreshes the proof comes from."""
 
     @property
     def is_ops(self) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from engine import accounts, blocks, roster, tokens
+from engine import blocks, roster, tokens
 from engine.archive import verdicts
 from engine.errors import CalloutError
 from engine.loops import going_on
@@ -34,7 +34,6 @@ async def run(engine: Engine) -> None:
 async def run_once(engine: Engine) -> dict[str, int]:
     """Do every chore; returns how much each found to do, or -1 where it failed."""
     chores: dict[str, Callable[[], Awaitable[int]]] = {
-        "accounts": lambda: accounts.repair(engine),
         "profiles": lambda: roster.repair(engine),
         "blocks": lambda: blocks.repair(engine),
         "verdicts": lambda: verdicts.forget_old(engine.archive),

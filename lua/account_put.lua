@@ -1,22 +1,15 @@
---[[ account_put: what is checked on every request: role and activity. An older version than the known changes nothing.
-KEYS    meta  account  log
-ARGV    epoch  id  role  active  version  name  zone  actor  revoked
-OK      seq  version
-ERR     STALE_EPOCH
-EMITS   session.revoked
+--[[ account_put: what is checked on every request, as SQL has it: role, activity, logins that ended. An older version
+than the known changes nothing, unless the known was put into another life of the server.
+KEYS    account
+ARGV    version  role  active  out  life
+OK      seq  version  role  active  out
 ]]
---- @include "lib/enter"
---- @include "lib/append"
-local meta, account, log = unpack(KEYS)
-local epoch, id, role, active, version, name, zone, actor, revoked = unpack(ARGV)
-local z = enter(meta, epoch)
-if not z then return {'STALE_EPOCH'} end
-local known = redis.call('HGET', account, 'version')
-if known and tonumber(known) >= tonumber(version) then return {'OK', '1', 0, known} end
-redis.call('HSET', account, 'role', role, 'active', active, 'version', version, 'name', name, 'zone', zone)
-local seq = 0
-if revoked ~= '' then
-  seq = append(z, log, {type = 'session.revoked', to = 'user:' .. id, actor = actor, data = revoked})
+local account = unpack(KEYS)
+local version, role, active, out, life = unpack(ARGV)
+local known = redis.call('HMGET', account, 'version', 'life')
+local older = known[1] and known[2] == life and tonumber(known[1]) > tonumber(version)
+if not older then
+  redis.call('HSET', account, 'version', version, 'role', role, 'active', active, 'out', out, 'life', life)
 end
-if seq > 0 then leave(z) end
-return {'OK', '0', seq, version}
+local now = redis.call('HMGET', account, 'version', 'role', 'active', 'out')
+return {'OK', older and '1' or '0', 0, now[1], now[2], now[3], now[4]}

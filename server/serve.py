@@ -27,7 +27,7 @@ import structlog
 import uvicorn
 from prometheus_client import ProcessCollector
 
-from engine import lives, push, scheduler, upkeep
+from engine import lives, outbox, push, scheduler, upkeep
 from engine.archive import writer
 from engine.datadir import CannotStart, hold
 from engine.runtime import Engine, open_engine
@@ -217,6 +217,7 @@ async def _beside(server: Running, valkey: embedded.Embedded | None) -> AsyncIte
     """What runs beside the gateway: the loops of our roles, and an eye on the embedded Valkey."""
     parts: dict[str, Awaitable[None]] = {"the embedded Valkey": valkey.watch()} if valkey else {}
     parts["engine.lives.run"] = lives.run(server.engine)
+    parts["engine.outbox.run"] = outbox.run(server.engine)
     for role in server.engine.settings.roles:
         parts |= {f"{loop.__module__}.{loop.__name__}": loop(server.engine) for loop in LOOPS.get(role, ())}
     tasks = [asyncio.create_task(_part(part), name=name) for name, part in parts.items()]

@@ -12,10 +12,10 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
-from engine import technicians
 from engine.runtime import Engine
 from engine.signer import access_token
 from engine.types import Principal, UserId
+from tests import hot
 from tests.wait import wait_until
 
 Frame = dict[str, Any]
@@ -24,8 +24,7 @@ JSON = Subprotocol("callout.v1.json")
 
 async def token(engine: Engine, who: Principal) -> str:
     """An access token for a principal who may exist in Redis alone."""
-    record = technicians.AccountRecord(id=who.id, role=who.role, active=True, version=1, name=who.name)
-    await technicians.put_account(engine, record)
+    await hot.account(engine, who.id, who.role)
     return access_token(engine.signer, UserId(who.id), who.role, name=who.name)
 
 

@@ -42,18 +42,14 @@ users = Table(
     Column("phone", Text),
     Column("active", Boolean, nullable=False),
     Column("reason", Text),
-    Column("reassign", Text),
     Column("password_hash", Text, nullable=False),
     Column("version", Integer, nullable=False),
-    Column("hot", Boolean, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Index(None, "created_at", "id"),
-    Index(None, "hot"),
 )
 """``email`` is the compared form (engine/emails.py), ``email_typed`` the one to show and to write to; accounts from
-before it was kept have none. ``version`` rises with each change; the hot account record carries it, so that an older
-one never wins. ``hot`` is false from a change of role or activity until Redis has it. ``reassign`` is who ordered that
-what a suspended technician holds be offered anew."""
+before it was kept have none. ``version`` rises with each change of role or activity and with each login that ends; the
+hot account record carries it, so that an older one never wins."""
 
 sessions = Table(
     "sessions",
@@ -62,11 +58,28 @@ sessions = Table(
     Column("user", Text, ForeignKey("users.id"), nullable=False, index=True),
     Column("salt", LargeBinary, nullable=False),
     Column("generation", Integer, nullable=False),
+    Column("used", Integer, nullable=False, server_default="0"),
     Column("rotated_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger, nullable=False, index=True),
     Column("ended_at", BigInteger),
 )
-"""A family of refresh tokens: one login and what was rotated from it. No token stands here (engine/tokens.py)."""
+"""A family of refresh tokens: one login and what was rotated from it. No token stands here (engine/tokens.py). ``used``
+is the latest generation of which an access token was used."""
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("key", Text, nullable=False),
+    Column("user", Text, ForeignKey("users.id"), nullable=False, index=True),
+    Column("code", Integer),
+    Column("family", Text),
+    Column("reassign", Boolean, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
+)
+"""What commands on accounts still owe to Redis and the gateways (engine/outbox.py). ``code`` is the close code to be
+told, ``family`` the login that alone has ended; ``reassign``: what the technician holds is to be offered anew."""
 
 technicians = Table(
     "technicians",

@@ -21,7 +21,7 @@ PERMANENT = (
     "supply:*",
     "demand:*",
     "wide:*",
-    "account:*",
+    "account",
     "ref:*",
     "job:*",
     "disputes",
@@ -166,9 +166,11 @@ def reference(zone: Zone, principal: UserId) -> str:
     return f"{{{zone}}}:ref:{principal}"
 
 
-def account(zone: Zone, user: UserId) -> str:
-    """Hash: role, active, version: what is checked on every request."""
-    return f"{{{zone}}}:account:{user}"
+def account(user: UserId) -> str:
+    """Hash: role, active, version, out, life: what is checked on every request. Of no zone, so that it is there when
+    any zone is closed.
+    """
+    return f"{{u:{user}}}:account"
 
 
 def ticket(zone: Zone, digest: str) -> str:

@@ -9,6 +9,7 @@ from tests.engine.test_accounts import (
 )
 from tests.engine.test_catalogue import test_services_are_found_by_word_and_category
 from tests.engine.test_notifications import test_pages_show_each_once, test_read_is_remembered_archived_or_not
+from tests.engine.test_outbox import test_commands_that_cross_leave_what_sql_says
 from tests.engine.test_profiles import (
     test_a_lost_hot_record_is_put_back,
     test_changes_that_cross_end_as_sql_has_them,
@@ -16,6 +17,7 @@ from tests.engine.test_profiles import (
 )
 from tests.engine.test_tokens import (
     test_an_older_token_ends_the_family,
+    test_the_previous_token_ends_the_login_once_its_successor_was_used,
     test_two_refreshes_at_once_give_the_same_successor,
 )
 
@@ -26,11 +28,13 @@ __all__ = [
     "test_a_suspension_bites_at_once",
     "test_an_older_token_ends_the_family",
     "test_changes_that_cross_end_as_sql_has_them",
+    "test_commands_that_cross_leave_what_sql_says",
     "test_pages_show_each_once",
     "test_read_is_remembered_archived_or_not",
     "test_refuses_an_email_that_has_an_account",
     "test_services_are_found_by_word_and_category",
     "test_technicians_are_found_by_service_place_and_page",
+    "test_the_previous_token_ends_the_login_once_its_successor_was_used",
     "test_two_refreshes_at_once_give_the_same_successor",
     "test_users_are_listed_newest_first_in_pages",
 ]

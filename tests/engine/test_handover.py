@@ -9,9 +9,10 @@ import pytest
 from sqlalchemy import select
 
 from engine import accounts, handover, jobs, scheduler
-from engine.archive.schema import users
+from engine.archive.schema import outbox
 from engine.errors import AccountNotApproved, CalloutError, Forbidden, Indeterminate, Unavailable
 from engine.jobs import Step
+from engine.outbox import run_once
 from engine.runtime import Engine
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, JobId, Principal, ServiceId, TechnicianId
@@ -38,11 +39,10 @@ async def of(engine: Engine, job: JobId, *fields: str) -> list[str]:
     return [(v or b"").decode() for v in await engine.store.redis.hmget(keys.job(DEFAULT_ZONE, job), list(fields))]
 
 
-async def ordered(engine: Engine, who: Principal) -> str | None:
-    """Who ordered that his jobs be given to others, as SQL keeps it until it is done."""
+async def ordered(engine: Engine) -> list[str]:
+    """Who ordered that jobs be given to others, as SQL keeps it until it is done."""
     async with engine.archive.reading() as conn:
-        found: str | None = (await conn.execute(select(users.c.reassign).where(users.c.id == who.id))).scalar_one()
-    return found
+        return list((await conn.execute(select(outbox.c.actor).where(outbox.c.reassign))).scalars())
 
 
 async def test_kept_as_they_were(engine: Engine) -> None:
@@ -117,9 +117,9 @@ async def test_a_crash_in_between_is_made_good(engine: Engine, monkeypatch: pyte
         with pytest.raises(Indeterminate):
             await suspend(engine, who)
     assert sorted([(await of(engine, job, "status"))[0] for job in mine]) == ["accepted", "accepted", "broadcasted"]
-    assert await accounts.repair(engine) == 1
+    assert await run_once(engine) == 1
     assert {(await of(engine, job, "status"))[0] for job in mine} == {"broadcasted"}
-    assert await accounts.repair(engine) == 0
+    assert await run_once(engine) == 0
 
 
 async def test_a_job_that_went_to_another_is_left_to_him(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,7 +147,26 @@ async def test_who_may_and_who_comes_back(engine: Engine) -> None:
     with pytest.raises(Forbidden):
         await accounts.suspend(engine, who, ADMIN.id, reason="x", jobs="reassign")
     await suspend(engine, who)
-    assert await ordered(engine, who) == "admin:cli_admin"
-    await accounts.reinstate(engine, ADMIN, who.id)
-    assert await ordered(engine, who) is None
     assert await of(engine, job, "holder") == [""]
+    assert await ordered(engine) == []
+
+
+async def test_reinstated_before_it_was_done_nothing_more_is_taken(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was ordered with the suspension, and is not done yet, ends with it."""
+    serves = await people.service(engine)
+    who = await staff.fit(engine, serves)
+    job = await held(engine, who, serves)
+
+    async def away(*_: Any, **__: Any) -> None:
+        raise Unavailable("gone")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(handover, "hand_over", away)
+        with pytest.raises(Indeterminate):
+            await suspend(engine, who)
+    assert await ordered(engine) == ["admin:cli_admin"]
+    await accounts.reinstate(engine, ADMIN, who.id)
+    assert await ordered(engine) == []
+    assert await of(engine, job, "status", "holder") == ["accepted", who.id]

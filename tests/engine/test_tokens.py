@@ -6,19 +6,21 @@ import asyncio
 import base64
 import json
 from pathlib import Path
+from typing import Any
 
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from engine import accounts, clock, signer, technicians, tokens
+from engine import access, accounts, clock, signer, tokens
 from engine.accounts import NewAccount, SignedIn
-from engine.errors import Forbidden, TokenExpired, Unauthenticated
+from engine.archive.database import Archive
+from engine.errors import Forbidden, TokenExpired, Unauthenticated, Unavailable
 from engine.runtime import Engine
 from engine.settings import Settings, SettingsError
 from engine.signer import Signer, access_token, open_signer
 from engine.store import keys
-from engine.types import DEFAULT_ZONE, Principal, UserId
+from engine.types import Principal, UserId
 from tests.people import ADMIN
 
 ME = UserId("usr_me")
@@ -30,7 +32,7 @@ class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.late_s = 0.0
         real = clock.now_ms
-        for module in (tokens, signer):
+        for module in (tokens, signer, access):
             monkeypatch.setattr(module, "now_ms", lambda: real() + round(self.late_s * 1000))
 
 
@@ -147,9 +149,9 @@ async def test_the_cli_principal_needs_no_account(engine: Engine) -> None:
 async def test_a_slow_fill_does_not_undo_a_suspension(engine: Engine) -> None:
     """The record read from SQL before the suspension carries an older version, and changes nothing."""
     done = await signed_in(engine)
-    stale = technicians.AccountRecord(id=done.user.id, role="customer", active=True, version=1, name="A")
+    stale = access.AccountRecord(id=done.user.id, role="customer", active=True, version=1)
     await accounts.suspend(engine, ADMIN, done.user.id, reason="…")
-    await technicians.put_account(engine, stale)
+    assert not (await access.put(engine, stale)).active
     with pytest.raises(Forbidden):
         await tokens.principal_of(engine, done.access_token)
 
@@ -157,7 +159,7 @@ async def test_a_slow_fill_does_not_undo_a_suspension(engine: Engine) -> None:
 async def test_a_lost_hot_record_is_filled_from_sql(engine: Engine) -> None:
     """Redis may forget an account: the next request puts it back, as SQL has it."""
     done = await signed_in(engine)
-    name = keys.account(DEFAULT_ZONE, done.user.id)
+    name = keys.account(done.user.id)
     for _ in range(2):
         await engine.store.redis.delete(name)
         assert (await tokens.principal_of(engine, done.access_token)).id == done.user.id
@@ -206,6 +208,56 @@ async def test_the_previous_token_is_late_after_ten_minutes(engine: Engine, late
         await tokens.refresh(engine, second)
 
 
+@pytest.mark.parametrize("used", ["its access token", "its refresh token"])
+async def test_the_previous_token_ends_the_login_once_its_successor_was_used(engine: Engine, used: str) -> None:
+    """Whoever has the successor has shown so: the token that comes back is in other hands, also within ten minutes."""
+    first = (await signed_in(engine)).refresh_token
+    second = await tokens.refresh(engine, first)
+    assert (await tokens.refresh(engine, first)).refresh_token == second.refresh_token
+    if used == "its access token":
+        await tokens.principal_of(engine, second.access_token)
+    else:
+        await tokens.refresh(engine, second.refresh_token)
+    with pytest.raises(Unauthenticated, match="ended"):
+        await tokens.refresh(engine, first)
+    for refused in (tokens.refresh(engine, second.refresh_token), tokens.principal_of(engine, second.access_token)):
+        with pytest.raises(Unauthenticated, match="ended"):
+            await refused
+
+
+async def test_a_thief_in_step_with_the_owner_is_noticed(engine: Engine) -> None:
+    """Owner and thief show the same token in turn, and the owner works with what he got: the first round ends it."""
+    token = (await signed_in(engine)).refresh_token
+    mine = await tokens.refresh(engine, token)
+    await tokens.principal_of(engine, mine.access_token)
+    with pytest.raises(Unauthenticated, match="ended"):
+        await tokens.refresh(engine, token)
+    with pytest.raises(Unauthenticated, match="ended"):
+        await tokens.refresh(engine, mine.refresh_token)
+
+
+async def test_a_use_is_noted_once_and_never_the_callers_failure(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the database away a token works all the same, and its next use is noted; later uses cost nothing."""
+    first = (await signed_in(engine)).refresh_token
+    second = await tokens.refresh(engine, first)
+    await tokens.principal_of(engine, (await tokens.refresh(engine, first)).access_token)
+    engine.used.clear()
+    assert await access.of(engine, engine.signer.verify(second.access_token).id)
+
+    def away() -> Any:
+        raise Unavailable("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Archive, "writing", lambda self: away())
+        await tokens.principal_of(engine, second.access_token)
+        assert not engine.used
+        await tokens.principal_of(engine, second.access_token)
+    await tokens.principal_of(engine, second.access_token)
+    assert list(engine.used.values()) == [2]
+
+
 async def test_a_refresh_token_expires_and_is_forgotten(engine: Engine, later: Clock) -> None:
     """Thirty days unused; each rotation begins them anew."""
     token = (await signed_in(engine)).refresh_token
@@ -241,6 +293,29 @@ async def test_logout_ends_the_session(engine: Engine) -> None:
         await tokens.end_session(engine, second)
     with pytest.raises(Unauthenticated):
         await tokens.refresh(engine, second)
+
+
+async def test_a_login_that_ended_stays_so_after_redis_was_emptied(engine: Engine) -> None:
+    """What Redis forgets SQL knows: the access token of a login that was ended is refused for as long as it is good."""
+    ended, kept = await signed_in(engine), await accounts.login(engine, "a@example.org", "correct horse")
+    await tokens.end_session(engine, ended.refresh_token)
+    for _ in range(2):
+        with pytest.raises(Unauthenticated, match="ended"):
+            await tokens.principal_of(engine, ended.access_token)
+        assert await tokens.principal_of(engine, kept.access_token)
+        await engine.store.redis.delete(keys.account(ended.user.id))
+
+
+async def test_ended_logins_are_forgotten(engine: Engine, later: Clock) -> None:
+    """What Redis keeps of logins that ended is as long as their access tokens could be good, and no longer."""
+    for late_s in (0, access.ACCESS_S + 1):
+        later.late_s = late_s
+        login = (
+            await signed_in(engine) if not late_s else await accounts.login(engine, "a@example.org", "correct horse")
+        )
+        await tokens.end_session(engine, login.refresh_token)
+        out = await engine.store.redis.hget(keys.account(login.user.id), "out")
+        assert out.decode() == login.refresh_token.partition(".")[0]
 
 
 # Tickets

@@ -25,7 +25,7 @@ async def test_a_chore_that_fails_stops_no_other(
         raise failure
 
     monkeypatch.setattr(roster, "repair", fail)
-    assert await upkeep.run_once(engine) == {"accounts": 0, "profiles": -1, "blocks": 0, "verdicts": 0, "sessions": 0}
+    assert await upkeep.run_once(engine) == {"profiles": -1, "blocks": 0, "verdicts": 0, "sessions": 0}
 
 
 async def test_it_goes_on_by_itself(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,7 +46,7 @@ def test_a_stale_epoch_is_refused_before_anything(client: fakeredis.FakeRedis) -
     """Every script that takes an epoch refuses another one and leaves the keys as they were."""
     before = {k: client.dump(k) if client.type(k) != b"stream" else 0 for k in client.scan_iter()}
     for script in ALL.values():
-        if script.name == "zone_open":
+        if script.name == "zone_open" or "meta" not in script.keys:
             continue
         places = {name: f"{{main}}:{name}" if name != "meta" else keys.meta(Z) for name in script.keys}
         reply = run(client, script.name, places, dict.fromkeys(script.given, "1"), "e9")

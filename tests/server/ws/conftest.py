@@ -16,15 +16,14 @@ import uvicorn
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from engine import technicians
 from engine.runtime import Engine, open_engine
 from engine.settings import Settings
 from engine.signer import access_token
 from engine.store import keys
-from engine.technicians import AccountRecord
 from engine.types import DEFAULT_ZONE, Principal, Role, UserId, Zone
 from server.ws.gateway import Gateway
 from server.ws.transport import CalloutWebSocket
+from tests import hot
 from tests.wait import wait_until
 
 JSON = "callout.v1.json"
@@ -104,8 +103,7 @@ class Node:
 
     async def token(self, user: str, role: Role = "customer", *, expires_s: float = 3600) -> str:
         """An access token of an active account."""
-        record = AccountRecord(id=UserId(user), role=role, active=True, version=1)
-        await technicians.put_account(self.engine, record)
+        await hot.account(self.engine, user, role)
         return access_token(self.engine.signer, UserId(user), role, expires_s=expires_s)
 
     async def append(

@@ -11,13 +11,15 @@ import msgspec
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from engine import accounts, technicians, tokens
+from engine import accounts, outbox, tokens
 from engine.accounts import NewAccount
+from engine.errors import Indeterminate
 from engine.settings import Settings
 from engine.signer import access_token
-from engine.technicians import AccountRecord
-from engine.types import Principal, UserId
+from engine.store import keys
+from engine.types import DEFAULT_ZONE, Principal, UserId
 from server.ws.connection import Connection
+from tests import hot
 from tests.engine import log_of
 from tests.people import ADMIN
 from tests.server.ws.conftest import Client, Node, node_of
@@ -124,9 +126,8 @@ async def test_suspension_closes_everywhere_within_a_second(pair: tuple[Node, No
     """A suspended user's sockets are closed with 4502 on every gateway, of either subprotocol."""
     one, two = pair
     async with one.client("ann") as here, two.client("ann") as there, two.client("bob") as other:
-        record = AccountRecord(id=UserId("ann"), role="customer", active=True, version=2)
         async with asyncio.timeout(WITHIN_S):
-            await technicians.drop_account(one.engine, record, reason="fraud")
+            await hot.suspended(one.engine, "ann")
             assert [await client.closed() for client in (here, there)] == [4502, 4502]
         assert "ok" in await other.ask(op="ping")
 
@@ -161,8 +162,7 @@ async def test_one_session_that_fails_keeps_no_other_open(
             real(self, code, reason)
 
         monkeypatch.setattr(Connection, "close", close)
-        record = AccountRecord(id=UserId("ann"), role="customer", active=True, version=2)
-        await technicians.drop_account(one.engine, record, reason="fraud")
+        await hot.suspended(one.engine, "ann")
         assert sorted([await client.closed() for client in (first, second, third)]) == [1006, 4502, 4502]
         assert not one.gateway.sessions
 
@@ -171,9 +171,8 @@ async def test_another_role_closes_everywhere_within_a_second(pair: tuple[Node, 
     """A user whose role changed is told to prove anew who he is: 4006."""
     one, two = pair
     async with one.client("ann") as here, two.client("ann") as there:
-        record = AccountRecord(id=UserId("ann"), role="technician", active=True, version=2)
         async with asyncio.timeout(WITHIN_S):
-            await technicians.put_account(two.engine, record)
+            await hot.has_role(two.engine, "ann", "technician")
             assert [await client.closed() for client in (here, there)] == [4006, 4006]
 
 
@@ -214,13 +213,27 @@ async def test_signing_out_reaches_the_tickets_and_refreshed_sockets(node: Node)
         assert "ok" in await third.ask(op="ping")
 
 
-async def test_ended_logins_are_forgotten(node: Node) -> None:
-    """What Redis keeps of logins that ended is as long as their access tokens could be good, and no longer."""
-    kept = await accounts.register(node.engine, person("eve@example.org", "Eve"))
-    place = technicians.keys.account(technicians.DEFAULT_ZONE, UserId(kept.value.user.id))
-    redis = node.engine.store.redis
-    await redis.hset(place, "out", "ses_old:1 ses_young:99999999999999")
-    await tokens.end_session(node.engine, kept.value.refresh_token)
-    names = [item.partition(b":")[0] for item in (await redis.hget(place, "out")).split()]
-    assert len(names) == 2 and b"ses_young" in names
-    await wait_until(lambda: node.gateway.counters.events >= 1)
+async def test_main_closed_still_ends_access(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While nothing can be appended to main's log, gateways ask for the accounts of their sessions, and close those of
+    who was suspended or has another role; the outbox tells once main is open again.
+    """
+    engine = node.engine
+    user = (await accounts.register(engine, person("ann@example.org", "Ann"))).value
+    other = (await accounts.register(engine, person("bob@example.org", "Bob"))).value
+    async with node.raw() as ann, node.raw() as bob, node.client("cid") as cid:
+        await connected(ann, user.access_token)
+        await connected(bob, other.access_token)
+        epoch = await engine.store.redis.hget(keys.meta(DEFAULT_ZONE), "epoch")
+        await engine.store.redis.hset(keys.meta(DEFAULT_ZONE), "epoch", "closed")
+        with pytest.raises(Indeterminate):
+            await accounts.suspend(engine, ADMIN, user.user.id, reason="fraud")
+        with pytest.raises(Indeterminate):
+            await accounts.patch_user(engine, ADMIN, other.user.id, role="technician")
+        await node.gateway.revocation.ask()
+        assert [await client.closed() for client in (ann, bob)] == [4502, 4006]
+        assert "ok" in await cid.ask(op="ping")
+        await engine.store.redis.hset(keys.meta(DEFAULT_ZONE), "epoch", epoch)
+    await wait_until(lambda: engine.store.zones[DEFAULT_ZONE].open)
+    assert await outbox.run_once(engine) == 2
+    told = await log_of.events(engine, "session.revoked")
+    assert sorted(log_of.data(event)["code"] for event in told) == [4006, 4502]

@@ -10,12 +10,12 @@ import msgspec
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from engine import technicians
 from engine.events import ms_of
 from engine.settings import Settings
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, TechnicianId
-from tests.server.ws.conftest import Client, Node, node_of, principal
+from tests import hot
+from tests.server.ws.conftest import Client, Node, node_of
 from tests.wait import wait_until
 
 
@@ -132,10 +132,8 @@ async def test_ping_counts_logged_pushes(node: Node) -> None:
 async def test_revoked_and_role_changed(node: Node) -> None:
     """Suspension closes the user's sockets with 4502, a change of role with 4006; others stay."""
     async with node.client("ann") as ann, node.client("bob") as bob, node.client("cid") as cid:
-        person = technicians.AccountRecord(id=principal("ann").id, role="customer", active=True, version=2)
-        await technicians.drop_account(node.engine, person, reason="fraud")
-        other = technicians.AccountRecord(id=principal("bob").id, role="technician", active=True, version=2)
-        await technicians.put_account(node.engine, other)
+        await hot.suspended(node.engine, "ann")
+        await hot.has_role(node.engine, "bob", "technician")
         assert await ann.closed() == 4502
         assert await bob.closed() == 4006
         await quiet(cid)

@@ -16,8 +16,8 @@ from engine.types import DEFAULT_ZONE
 from server import shapes
 from server.serve import Running, running
 from server.ws import resume
+from tests import hot
 from tests.server.ws.streams import Site, site_of
-from tests.server.ws.test_streams import change
 from tests.wait import wait_until
 
 
@@ -127,7 +127,7 @@ async def test_losing_access_while_it_waits(site: Site) -> None:
     query = {"after": "main:e1:0", "wait": "30"}
     asked = asyncio.create_task(site.http.get("/v1/events", params=query, headers=headers))
     await waiting(site)
-    await change(site, "ann", "customer", active=False, version=9)
+    await hot.suspended(site.running.engine, "ann", "customer")
     assert (await asked).status_code == 403
 
 

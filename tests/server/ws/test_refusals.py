@@ -13,7 +13,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from engine import tokens
 from engine.settings import Settings
 from server.ws import pulse
-from tests.server.ws.conftest import Node, node_of, principal
+from tests import hot
+from tests.server.ws.conftest import Node, node_of
 
 # The handshake
 
@@ -126,8 +127,7 @@ async def test_used_ticket_leaves_one_more_try(node: Node) -> None:
 async def test_suspended(node: Node) -> None:
     """A suspended account is refused with its own code and 4502."""
     token = await node.token("ann")
-    account = pulse.technicians.AccountRecord(id=principal("ann").id, role="customer", active=True, version=2)
-    await pulse.technicians.drop_account(node.engine, account, reason="fraud")
+    await hot.suspended(node.engine, "ann")
     async with node.raw() as client:
         assert (await client.ask(op="connect", token=token))["error"]["code"] == "forbidden"
         assert await client.closed() == 4502

@@ -13,12 +13,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine import technicians
 from engine.settings import Settings
-from engine.technicians import AccountRecord
-from engine.types import UserId
 from server.serve import Running, running
 from server.ws import resume, stream, told
+from tests import hot
 from tests.server.ws.streams import Site, site_of
 from tests.wait import wait_until
 
@@ -226,12 +224,6 @@ async def test_a_ticket(site: Site) -> None:
             assert source.hello.data["user"]["id"] == "ann"  # type: ignore[attr-defined]
 
 
-async def change(site: Site, user: str, role: Any, *, active: bool, version: int) -> None:
-    """What suspending or changing a role does in Redis."""
-    record = AccountRecord(id=UserId(user), role=role, active=active, version=version)
-    await technicians.drop_account(site.running.engine, record, reason="test")
-
-
 @pytest.mark.parametrize("query", [{}, {"channels": "zone:main"}, {"channels": "user:ann"}])
 async def test_revoked(site: Site, query: dict[str, str]) -> None:
     """Who loses access hears so and no more, also one who named channels that are not his own; nobody else ends."""
@@ -240,7 +232,7 @@ async def test_revoked(site: Site, query: dict[str, str]) -> None:
         site.source("boss", "admin", headers=headers, **query) as source,
         site.source("chief", "admin", channels="user:boss,user:ann") as other,
     ):
-        await change(site, "boss", "admin", active=False, version=9)
+        await hot.suspended(site.running.engine, "boss", "admin")
         assert (await source.ended())["code"] == 4502
         answer = await site.http.get("/v1/events", headers=headers)
         assert answer.status_code == 403

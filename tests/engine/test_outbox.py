@@ -1,0 +1,206 @@
+"""The outbox: a change of an account is neither lost nor half done, whatever dies or is away after its commit."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select
+
+from engine import access, accounts, outbox, roster, tokens
+from engine.accounts import NewAccount, SignedIn
+from engine.archive.schema import outbox as rows
+from engine.errors import CalloutError, Forbidden, Indeterminate, TokenExpired, Unauthenticated, Unavailable
+from engine.runtime import Engine, open_engine
+from engine.settings import Settings
+from engine.store import keys
+from engine.store.connection import Store
+from tests.engine import log_of
+from tests.people import ADMIN
+
+
+async def signed_in(engine: Engine, email: str = "ann@example.org") -> SignedIn:
+    new = NewAccount(email=email, password="correct horse", name="Ann", role="customer")
+    return (await accounts.register(engine, new)).value
+
+
+async def owed(engine: Engine) -> int:
+    async with engine.archive.reading() as conn:
+        return int((await conn.execute(select(func.count()).select_from(rows))).scalar_one())
+
+
+async def suspend(engine: Engine, who: SignedIn, **more: Any) -> Any:
+    return await accounts.suspend(engine, ADMIN, who.user.id, reason="fraud", **more)
+
+
+async def change_role(engine: Engine, who: SignedIn, **more: Any) -> Any:
+    return await accounts.patch_user(engine, ADMIN, who.user.id, role="technician", **more)
+
+
+async def switch_off(engine: Engine, who: SignedIn, **more: Any) -> Any:
+    return await accounts.patch_user(engine, ADMIN, who.user.id, active=False, **more)
+
+
+async def sign_out(engine: Engine, who: SignedIn, **_: Any) -> Any:
+    return await tokens.end_session(engine, who.refresh_token)
+
+
+Command = Callable[..., Awaitable[Any]]
+COMMANDS: list[tuple[Command, int, type[CalloutError]]] = [
+    (suspend, 4502, Forbidden),
+    (switch_off, 4502, Forbidden),
+    (change_role, 4006, TokenExpired),
+    (sign_out, 4502, Unauthenticated),
+]
+
+
+@pytest.mark.parametrize(
+    ("dies_at", "command", "code", "refusal"),
+    [(place, *COMMANDS[0]) for place in ("the start", "the record", "the event", "the profile", "the end")]
+    + [("the event", *each) for each in COMMANDS[1:]],
+)
+async def test_killed_after_the_commit(
+    engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+    dies_at: str,
+    command: Command,
+    code: int,
+    refusal: type[CalloutError],
+) -> None:
+    """A process that dies anywhere between commit and answer leaves it to any other: done wholly, told once."""
+    who = await signed_in(engine)
+    await tokens.principal_of(engine, who.access_token)
+
+    async def killed(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    place: tuple[Any, str] = {
+        "the start": (outbox, "finish"),
+        "the record": (access, "put"),
+        "the event": (outbox, "tell"),
+        "the profile": (roster, "publish"),
+        "the end": (outbox, "delete"),
+    }[dies_at]
+    with monkeypatch.context() as patch:
+        patch.setattr(*place, killed if dies_at != "the end" else _dies)
+        with pytest.raises(KeyboardInterrupt):
+            await command(engine, who)
+    assert await owed(engine) == 1
+    assert await outbox.run_once(engine) == 1
+    assert (await owed(engine), await outbox.run_once(engine)) == (0, 0)
+    with pytest.raises(refusal):
+        await tokens.principal_of(engine, who.access_token)
+    (told,) = await log_of.events(engine, "session.revoked")
+    assert (told.to, log_of.data(told)["code"]) == ((f"user:{who.user.id}",), code)
+
+
+def _dies(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(("command", "code", "refusal"), COMMANDS)
+async def test_redis_away_at_that_moment(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, command: Command, code: int, refusal: type[CalloutError]
+) -> None:
+    """Committed but not in effect is *unknown*, never *not done*; it comes into effect without being asked again, and
+    the same key then finds its verdict.
+    """
+    who, key = await signed_in(engine), str(uuid.uuid4())
+    await tokens.principal_of(engine, who.access_token)
+
+    async def away(*_: Any, **__: Any) -> None:
+        raise Unavailable("Redis cannot be reached")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "_send", away)
+        with pytest.raises(Indeterminate):
+            await command(engine, who, key=key)
+        assert await outbox.run_once(engine) == 0
+    assert await outbox.run_once(engine) == 1
+    with pytest.raises(refusal):
+        await tokens.principal_of(engine, who.access_token)
+    again = await command(engine, who, key=key)
+    assert again is None or again.repeated
+    assert [log_of.data(event)["code"] for event in await log_of.events(engine, "session.revoked")] == [code]
+
+
+async def test_a_lost_reply_tells_once(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The event was appended and its reply lost: tried again, it is remembered under the row's key."""
+    who, real = await signed_in(engine), Store._send
+
+    async def lost(self: Store, send: Any, script: str, call: Any) -> Any:
+        done = await real(self, send, script, call)
+        if script == "event_append":
+            raise Indeterminate("The reply was lost")
+        return done
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "_send", lost)
+        with pytest.raises(Indeterminate):
+            await suspend(engine, who)
+    assert await outbox.run_once(engine) == 1
+    assert len(await log_of.events(engine, "session.revoked")) == 1
+
+
+async def test_commands_that_cross_leave_what_sql_says(engine: Engine) -> None:
+    """Suspended, reinstated, signed out at once, by several processes: Redis has what SQL says in the end, and no two
+    commands wait for each other for ever.
+    """
+    who = await signed_in(engine)
+    for _ in range(3):
+        login = await tokens.new_session(engine, who.user.id, "customer", "Ann")
+        refreshed = asyncio.gather(tokens.refresh(engine, login.refresh_token), return_exceptions=True)
+        some = (suspend(engine, who), accounts.reinstate(engine, ADMIN, who.user.id), change_role(engine, who))
+        ended = tokens.end_session(engine, login.refresh_token)
+        await asyncio.gather(*some, ended, refreshed, outbox.run_once(engine), outbox.run_once(engine))
+        async with engine.archive.reading() as conn:
+            record = await access.read(conn, who.user.id)
+        found = await engine.store.redis.hmget(keys.account(who.user.id), ["version", "active"])
+        assert [int(value) for value in found] == [record.version, int(record.active)]
+    assert await owed(engine) == 0
+
+
+async def test_one_that_cannot_be_done_keeps_no_other_waiting(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bug met with one account is logged; the others' changes come into effect."""
+    first, second = await signed_in(engine), await signed_in(engine, "bob@example.org")
+    finish = outbox.finish
+
+    async def away(*_: Any, **__: Any) -> None:
+        raise Unavailable("away")
+
+    async def breaks(engine: Engine, user: Any) -> None:
+        if user == first.user.id:
+            raise RuntimeError("a bug")
+        await finish(engine, user)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(outbox, "finish", away)
+        for who in (first, second):
+            with pytest.raises(Indeterminate):
+                await suspend(engine, who)
+        patch.setattr(outbox, "finish", breaks)
+        assert await outbox.run_once(engine) == 1
+    assert not (await access.of(engine, second.user.id)).active
+
+
+async def test_a_redis_of_an_older_life_reinstates_nobody(engine: Engine) -> None:
+    """A server that came back from an older file says *active*: the record is read from SQL before it counts."""
+    who = await signed_in(engine)
+    await suspend(engine, who)
+    older = {"role": "customer", "active": "1", "version": "99", "out": "", "life": "another"}
+    await engine.store.redis.hset(keys.account(who.user.id), mapping=older)
+    with pytest.raises(Forbidden):
+        await tokens.principal_of(engine, who.access_token)
+
+
+async def test_zones_of_their_own_still_hear_of_accounts(settings: Settings) -> None:
+    """Whatever zones a server is given it opens ``main`` too, where accounts are told."""
+    import msgspec
+
+    async with open_engine(msgspec.structs.replace(settings, zones=("north",))) as engine:
+        assert list(engine.settings.zones) == list(engine.store.zones) == ["north", "main"]
+        await suspend(engine, await signed_in(engine))
+        assert len(await log_of.events(engine, "session.revoked")) == 1

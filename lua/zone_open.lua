@@ -7,9 +7,10 @@ OK      seq  version  epoch
 ERR     UNCOMPARED  EMPTY  BEHIND  FOREIGN  CLOSED
 FLAGS   allow-oom
 ]]
+--- @include "lib/clock"
 local meta, epochs = unpack(KEYS)
 local run_id, compared, archived, known = unpack(ARGV)
-local m = redis.call('HMGET', meta, 'epoch', 'seq', 'run_id', 'skew', 'now')
+local m = redis.call('HMGET', meta, 'epoch', 'seq', 'run_id', 'skew', 'now', 'offset')
 if m[1] == 'closed' then return {'CLOSED'} end
 if m[1] and m[3] == run_id then return {'OK', '0', m[2], 0, m[1]} end
 if compared ~= '1' then return {'UNCOMPARED'} end
@@ -24,10 +25,10 @@ for epoch, first in string.gmatch(known, '(%S+) (%S+)') do
   last = math.max(last, tonumber(string.match(epoch, '%d+')))
 end
 local number = math.max(last, tonumber(string.match(m[1] or 'e0', '%d+'))) + 1
-local t = redis.call('TIME')
-local now = math.max(t[1] * 1000 + math.floor(t[2] / 1000) + (tonumber(m[4]) or 0), tonumber(m[5]) or 0)
+local now, offset = clock(tonumber(m[5]) or 0, m[4], m[6])
 local epoch = 'e' .. number
 -- A zone that has never lived has nothing to be lenient with: no grace.
-redis.call('HSET', meta, 'epoch', epoch, 'seq', head, 'run_id', run_id, 'opened_at', m[1] and now or 0, 'now', now)
+redis.call('HSET', meta, 'epoch', epoch, 'seq', head, 'run_id', run_id, 'opened_at', m[1] and now or 0, 'now', now,
+  'offset', offset)
 redis.call('HSET', epochs, epoch, head + 1)
 return {'OK', '0', head, 0, epoch}

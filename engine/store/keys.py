@@ -32,7 +32,7 @@ it is resolved."""
 
 
 def meta(zone: Zone) -> str:
-    """Hash: epoch, seq, run_id, opened_at, archived, now, look (and skew, set by tests alone)."""
+    """Hash: epoch, seq, run_id, opened_at, archived, now, offset, look (and skew, set by tests alone)."""
     return f"{{{zone}}}:meta"
 
 

@@ -1,20 +1,19 @@
+--- @include "lib/clock"
 -- The way into every script: is the caller's epoch the zone's, and what time is it?
 -- Returns nil for a stale epoch (the caller replies STALE_EPOCH before its first write).
--- Time is the server's, and never goes back. Where more than 5 s went by unseen, nobody could renew a lease or
--- answer an offer: Redis or all our processes were stopped. opened_at restarts the grace before anything else.
+-- Where more than 5 s went by unseen, nobody could renew a lease or answer an offer: Redis or all our processes were
+-- stopped. opened_at restarts the grace before anything else.
 local function enter(meta, epoch)
-  local m = redis.call('HMGET', meta, 'epoch', 'now', 'opened_at', 'skew', 'seq')
+  local m = redis.call('HMGET', meta, 'epoch', 'now', 'opened_at', 'skew', 'seq', 'offset')
   if m[1] ~= epoch then return nil end
-  local t = redis.call('TIME')
-  local now = t[1] * 1000 + math.floor(t[2] / 1000) + (tonumber(m[4]) or 0)
-  local last = tonumber(m[2]) or 0
-  if now < last then now = last end
+  local now, offset, unseen = clock(tonumber(m[2]) or 0, m[4], m[6])
   local z = {meta = meta, now = now, opened = tonumber(m[3]) or 0, seq = tonumber(m[5]) or 0}
   z.tag = string.match(meta, '^{[^}]*}:')
-  if now > last + 5000 then
+  if unseen then
     z.opened = now
     redis.call('HSET', meta, 'opened_at', now, 'now', now)
   end
+  if offset ~= (tonumber(m[6]) or 0) then redis.call('HSET', meta, 'offset', offset, 'now', now) end
   return z
 end
 

@@ -99,7 +99,6 @@ async def create(
         raise Invalid(errors=[FieldError("/technician", detail)], repeated=error.repeated) from error
     if done.repeated:
         return await _again(engine, zone, caller, blueprint, done, key)
-    engine.wake.set()
     return await _outcome(engine, blueprint, caller, done.rest[1], done, key)
 
 

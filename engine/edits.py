@@ -93,7 +93,6 @@ async def edit(
             if type(error) is Invalid:
                 error.errors = [FieldError("/service", "Its technician does not do it")]
             raise
-        engine.wake.set()
         return await _answer(engine, ask, draft, done)
     raise Unavailable("The job changes faster than it can be edited")
 

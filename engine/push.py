@@ -21,8 +21,9 @@ import redis.asyncio as redis
 import structlog
 
 from engine import log as zone_log
-from engine.errors import CalloutError
+from engine.errors import CalloutError, Indeterminate
 from engine.events import Event, iso, ms_of
+from engine.leases import Leases
 from engine.loops import going_on
 from engine.post import Message, Poster
 from engine.store import keys
@@ -36,7 +37,7 @@ COUNT = 100
 """Events a step: bounds the script that appends what they tell of."""
 BLOCK_S = 1.0
 PAUSE_S = 0.025
-"""Between steps: joins the notices of a busy moment into one call, at the price of so much delay."""
+"""After a step that had caught up: joins the notices of a busy moment into one call, at the price of so much delay."""
 GRACE_S = 2.0
 """A blocking read that takes so much longer than it may has lost its line."""
 LEASE_S = 5.0
@@ -51,7 +52,9 @@ async def run(engine: Engine) -> None:
     waited out.
     """
     async with AsyncExitStack() as stack:
-        runner = await _enter(engine, stack, new_id("runner"))
+        leases = Leases(engine.store, "push", LEASE_S)
+        stack.push_async_callback(leases.give_back)
+        runner = await _enter(engine, stack, leases)
         while going_on():
             try:
                 held = await runner.step(BLOCK_S)
@@ -59,78 +62,98 @@ async def run(engine: Engine) -> None:
                 log.warning("push_waits", error=str(error) or type(error).__name__, retry_s=RETRY_S)
                 runner.forget()
                 held = False
-            await asyncio.sleep(PAUSE_S if held else RETRY_S)
+            await asyncio.sleep(pause(held=held, full=runner.full))
+
+
+def pause(*, held: bool, full: bool) -> float:
+    """Seconds until the next step: none where there is more to tell at once."""
+    if not held:
+        return RETRY_S
+    return 0.0 if full else PAUSE_S
 
 
 async def run_once(engine: Engine) -> None:
     """Derive and push what the logs hold now, the notices of this very pass included, and wait until each
-    push is sent or given up.
+    push is sent or given up. Needs no lease: the cursor's compare-and-set suffices.
     """
     async with AsyncExitStack() as stack:
-        runner = await _enter(engine, stack, "one")
+        runner = await _enter(engine, stack, None)
         while await runner.step(0.001) and runner.moved:
             pass
         if runner.poster:
             await runner.poster.drain()
 
 
-async def _enter(engine: Engine, stack: AsyncExitStack, name: str) -> _Runner:
+async def _enter(engine: Engine, stack: AsyncExitStack, leases: Leases | None) -> _Runner:
     poster = None
     if engine.settings.push_url:
         poster = Poster(engine.settings.push_url, engine.settings.push_secret, engine.metrics)
         await stack.enter_async_context(poster)
     reader = engine.store.reader()
     stack.push_async_callback(reader.aclose)
-    return _Runner(engine, reader, poster, name)
+    return _Runner(engine, reader, poster, leases)
 
 
 class _Runner:
     """One process's share of the work: the zones it holds, and how far it is in each."""
 
-    def __init__(self, engine: Engine, reader: redis.Redis, poster: Poster | None, name: str) -> None:
+    def __init__(self, engine: Engine, reader: redis.Redis, poster: Poster | None, leases: Leases | None) -> None:
         self.poster = poster
-        self.moved = False
+        self.moved = self.full = False
+        """Whether the last step found something, and whether a zone may have more at once."""
         self._engine = engine
         self._reader = reader
-        self._name = name
+        self._leases = leases
         self._cursors: dict[Zone, int] = {}
-        self._leased_at = float("-inf")
+        self._unsure: dict[Zone, list[Event]] = {}
+        """What was to be told when the answer was lost: pushed once the cursor shows that it was."""
+        self._looked_at = float("-inf")
 
     async def step(self, block_s: float) -> bool:
-        """Read once from all zones held and tell what comes. False where no zone is held; see ``moved``."""
-        await self._lease()
-        self.moved = False
+        """Read once from all zones held and tell what comes. False where no zone is held; see ``moved``, ``full``."""
+        self.moved = self.full = False
+        await self._resolve()
+        await self._look()
         if not self._cursors:
             return False
         async with asyncio.timeout(block_s + GRACE_S):
             found = await zone_log.tail(self._reader, self._cursors, round(block_s * 1000), COUNT)
         for zone, events in groupby(found, lambda event: event.zone):
-            await self._tell(zone, list(events))
+            here = list(events)
+            await self._tell(zone, here)
+            self.full = self.full or len(here) >= COUNT
         self.moved = bool(found)
         return True
 
     def forget(self) -> None:
         """Hold nothing, know nothing: the next step asks Redis again."""
+        self.full = False
         self._cursors.clear()
-        self._leased_at = float("-inf")
+        self._looked_at = float("-inf")
+        if self._leases:
+            self._leases.forget()
 
-    async def _lease(self) -> None:
+    async def _look(self) -> None:
+        """See which zones are held, and where their cursors are."""
         now = asyncio.get_running_loop().time()
-        if now - self._leased_at < LEASE_EVERY_S:
+        if now - self._looked_at < LEASE_EVERY_S:
             return
-        self._leased_at = now
+        self._looked_at = now
         for zone, state in self._engine.store.zones.items():
-            if state.open and await self._take(zone):
+            if state.open and (self._leases is None or await self._leases.held(zone)):
                 # Read again each time, ours or not: an older Redis may have come back with an older cursor.
                 self._cursors[zone] = await self._read_cursor(zone)
             else:
                 self._cursors.pop(zone, None)
 
-    async def _take(self, zone: Zone) -> bool:
-        names = {"meta": keys.meta(zone), "runner": keys.runner(zone, "push")}
-        args: Args = {"node": self._name, "ms": round(LEASE_S * 1000)}
-        done = await self._engine.store.run(zone, "runner_lease", keys=names, args=args)
-        return done.rest[0] == b"1"
+    async def _resolve(self) -> None:
+        """Push what was told although its answer was lost. Where the cursor has not moved, the log is read again. If
+        another runner told the same meanwhile it is pushed twice, which a receiver sees by zone and seq.
+        """
+        for zone, events in list(self._unsure.items()):
+            if await self._read_cursor(zone) >= events[-1].seq:
+                self._push(events)
+            del self._unsure[zone]
 
     async def _read_cursor(self, zone: Zone) -> int:
         return int(await self._engine.store.redis.get(keys.push_cursor(zone)) or 0)
@@ -139,10 +162,18 @@ class _Runner:
         begin, end = self._cursors[zone], events[-1].seq
         if events[0].seq != begin + 1:
             log.error("push_gap", zone=zone, after=begin, next=events[0].seq)
-        if not await self._append(zone, begin, end, [part for event in events for part in self._notices(event)]):
+        try:
+            moved = await self._append(zone, begin, end, [part for event in events for part in self._notices(event)])
+        except Indeterminate:
+            self._unsure[zone] = events
+            raise
+        if not moved:
             self._cursors[zone] = await self._read_cursor(zone)
             return
         self._cursors[zone] = end
+        self._push(events)
+
+    def _push(self, events: list[Event]) -> None:
         if self.poster:
             for message in (message for event in events for message in messages(event)):
                 self.poster.put(message)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -33,8 +32,6 @@ class Engine:
     signer: Signer
     metrics: Metrics
     plans: Plans = field(default_factory=Plans)
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when this process made something due now, so that its scheduler does not sleep on it."""
     used: dict[str, int] = field(default_factory=dict)
     """By login: the refresh of which the use is noted in SQL (engine/tokens.py)."""
 

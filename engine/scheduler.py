@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 from typing import TYPE_CHECKING
 
 import structlog
 
-from engine import due
+from engine import due, wake
 from engine.errors import CalloutError
+from engine.leases import Leases
 from engine.loops import going_on
 from engine.store import keys
 from engine.technicians import lease_ms
@@ -36,16 +36,22 @@ log = structlog.get_logger(__name__)
 
 async def run(engine: Engine) -> None:
     """Do due work for ever, for every zone of which this node holds the lease. Faults of Redis are waited out."""
-    node = secrets.token_hex(8)
-    async with asyncio.TaskGroup() as group:
-        for zone in engine.store.zones:
-            group.create_task(_run_zone(engine, zone, node), name=f"scheduler:{zone}")
+    leases = Leases(engine.store, "scheduler", LEASE_S)
+    wakes = {zone: asyncio.Event() for zone in engine.store.zones}
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(wake.run(engine, leases.mine, wakes), name="scheduler:wake")
+            for zone in engine.store.zones:
+                group.create_task(_run_zone(engine, zone, leases, wakes[zone]), name=f"scheduler:{zone}")
+    finally:
+        await leases.give_back()
 
 
-async def _run_zone(engine: Engine, zone: Zone, node: str) -> None:
+async def _run_zone(engine: Engine, zone: Zone, leases: Leases, woken: asyncio.Event) -> None:
     while going_on():
+        woken.clear()
         try:
-            wait_s = await run_once(engine, zone, node)
+            wait_s = await run_once(engine, zone) if await leases.held(zone) else LEASE_S / 3
         except CalloutError as error:
             log.debug("scheduler_waits", zone=zone, error=str(error))
             wait_s = 0.5
@@ -54,16 +60,11 @@ async def _run_zone(engine: Engine, zone: Zone, node: str) -> None:
             wait_s = 1.0
         if wait_s > 0:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(engine.wake.wait(), wait_s)
-            engine.wake.clear()
+                await asyncio.wait_for(woken.wait(), wait_s)
 
 
-async def run_once(engine: Engine, zone: Zone, node: str = "one") -> float:
+async def run_once(engine: Engine, zone: Zone) -> float:
     """Take what is due and do it. Returns the seconds until there is more to do (at most 1: time must tick)."""
-    names = {"meta": keys.meta(zone), "runner": keys.runner(zone, "scheduler")}
-    held = await engine.store.run(zone, "runner_lease", keys=names, args={"node": node, "ms": round(LEASE_S * 1000)})
-    if held.rest[0] != b"1":
-        return 1.0
     names = {"meta": keys.meta(zone), "due": keys.due(zone), "seen": keys.seen(zone)}
     done = await engine.store.run(zone, "due_take", keys=names, args={"limit": TAKE, "lease_ms": lease_ms(engine)})
     wait_ms, *entries = done.rest

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import uuid
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,9 +22,9 @@ from engine.archive.reader import Checkpoint, Position
 from engine.archive.refusing import Taking
 from engine.errors import CalloutError
 from engine.events import Event
+from engine.leases import Leases
 from engine.loops import going_on
 from engine.store import keys
-from engine.store.scripts import Args
 from engine.types import Epoch, JobId, TechnicianId, UserId, Zone
 
 if TYPE_CHECKING:
@@ -41,8 +40,7 @@ SNAPSHOT_EVERY_S = 30.0
 SNAPSHOT_PAGE = 500
 SNAPSHOT_AT_ONCE = 16
 SNAPSHOT_PAUSE_S = 0.005
-LEASE_MS = 10_000
-LEASE_EVERY_S = 3.0
+LEASE_S = 10.0
 RETRY_S = 0.5
 RETRY_MAX_S = 10.0
 
@@ -68,7 +66,6 @@ class _Zone:
     begun: bool = False
     at: Checkpoint | None = None
     told: list[str] = field(default_factory=list)
-    lease_due: float = 0.0
     trim_due: float = 0.0
     snapshot_due: float = 0.0
     snapshot: asyncio.Task[None] | None = None
@@ -122,7 +119,7 @@ class Archiver:
     def __init__(self, engine: Engine, *, strict: bool = False) -> None:
         self._engine = engine
         self._strict = strict
-        self._name = uuid.uuid4().hex
+        self._leases = Leases(engine.store, "archiver", LEASE_S)
         self._reader = engine.store.reader()
         self._zones = [_Zone(zone) for zone in engine.store.zones]
         self._lags: dict[tuple[str, ...], Lag] = {}
@@ -145,13 +142,8 @@ class Archiver:
             task.cancel()
         await asyncio.gather(*snapshots, return_exceptions=True)
         await self._reader.aclose()
-        try:
-            for z in self._zones:
-                name = keys.runner(z.zone, "archiver")
-                if z.begun and await self._engine.store.redis.get(name) == self._name.encode():
-                    await self._engine.store.redis.delete(name)
-        except (redis.RedisError, OSError) as error:
-            log.info("archiver_lease_kept", error=str(error))
+        if not self._strict:
+            await self._leases.give_back()
 
     async def step(self, block_ms: int) -> int:
         """Read once and archive what came; returns how many events the fullest zone gave."""
@@ -221,13 +213,7 @@ class Archiver:
         return True
 
     async def _leased(self, z: _Zone) -> bool:
-        if self._strict or (z.begun and z.lease_due > _now()):
-            return True
-        names = {"meta": keys.meta(z.zone), "runner": keys.runner(z.zone, "archiver")}
-        args: Args = {"node": self._name, "ms": LEASE_MS}
-        done = await self._engine.store.run(z.zone, "runner_lease", keys=names, args=args)
-        z.lease_due = _now() + LEASE_EVERY_S
-        return done.rest[0] == b"1"
+        return self._strict or await self._leases.held(z.zone)
 
     async def _take(self, z: _Zone, events: list[Event]) -> bool:
         """Archive what follows the checkpoint. Raises Broken where it does not follow."""

@@ -41,6 +41,8 @@ from engine.types import Epoch, Zone
 MIN_REDIS = (7, 0)
 MIN_VALKEY = (8, 0)
 LOOK_AGAIN_S = 1.0
+READS = frozenset("EXISTS GEOSEARCH GET HGET HMGET HVALS LRANGE SISMEMBER SMEMBERS ZRANGE".split())
+"""Plain commands of ours that change nothing."""
 NOTHING: Args = {}
 
 log = structlog.get_logger(__name__)
@@ -162,9 +164,15 @@ class Store:
                     await send("FUNCTION", "DELETE", other)
 
     async def command(self, *command: Value) -> Any:
-        """One plain command on the packed connection, nothing retried."""
+        """One plain command on the packed connection, nothing retried. One that only reads did nothing where its reply
+        was lost: Unavailable, not Indeterminate.
+        """
         try:
             return await self.packed.submit(*command)
+        except Indeterminate as error:
+            if command[0] in READS:
+                raise Unavailable(error.detail) from error
+            raise
         except ServerSaid as error:
             raise Internal(f"{command[0]!s}: {error}") from error
 

@@ -66,6 +66,11 @@ def runner(zone: Zone, kind: str) -> str:
     return f"{{{zone}}}:runner:{kind}"
 
 
+def runners(zone: Zone, kind: str) -> str:
+    """Zset with a short TTL: nodes that could do this zone's work of that kind → when last heard of (ms)."""
+    return f"{{{zone}}}:runners:{kind}"
+
+
 def push_cursor(zone: Zone) -> str:
     """String: the seq up to which notifications have been derived and pushed."""
     return f"{{{zone}}}:push"

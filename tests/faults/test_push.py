@@ -117,6 +117,50 @@ async def test_a_lost_answer_tells_nobody_twice(engine: Engine, monkeypatch: pyt
     assert len(await notices(engine)) == 1
 
 
+async def test_a_lost_answer_drops_no_push(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The offers of a batch whose answer was lost are pushed once the cursor shows that it was told, and only once."""
+    monkeypatch.setattr(push, "RETRY_S", 0.01)
+    call: Callable[..., Awaitable[Any]] = Store.call
+    lost = 0
+
+    async def lose(store: Store, zone: Any, script: str, *rest: Any, **named: Any) -> Any:
+        nonlocal lost
+        done = await call(store, zone, script, *rest, **named)
+        if script == "notification_append" and not lost:
+            lost += 1
+            raise Indeterminate
+        return done
+
+    async with receiving() as receiver:
+        await accepted(engine, "t1", "t2")
+        monkeypatch.setattr(Store, "call", lose)
+        runner = asyncio.create_task(push.run(pushing(engine, receiver)))
+        await wait_until(lambda: len(receiver.told) == 3, what="two offers and a notification")
+        await ended(runner)
+    assert lost == 1
+    assert Counter(body["type"] for body in receiver.told) == {"offer.created": 2, "notification": 1}
+
+
+@pytest.mark.parametrize(("held", "full", "pause_s"), [(True, True, 0), (True, False, push.PAUSE_S), (False, False, 1)])
+def test_only_who_has_caught_up_pauses(held: bool, full: bool, pause_s: float) -> None:
+    """After a full step the next one follows at once: a backlog is worked off at the speed of Redis."""
+    assert push.pause(held=held, full=full) == pause_s
+
+
+async def test_a_backlog_is_told_without_a_pause(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps that were full pause for nothing; the one that has caught up does."""
+    monkeypatch.setattr(push, "COUNT", 4)
+    paused: list[float] = []
+    monkeypatch.setattr(push, "pause", lambda *, held, full: paused.append(full) or 0.0)
+    for name in ("a", "b", "c"):
+        await accepted(engine, name)
+    runner = asyncio.create_task(push.run(engine))
+    await wait_until(lambda: _count(engine, 3), what="three notices")
+    await wait_until(lambda: False in paused, what="a step that has caught up")
+    await ended(runner)
+    assert paused[:2] == [True, True]
+
+
 async def test_a_runner_that_dies_before_telling_leaves_it_to_the_next(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -41,7 +41,7 @@ from engine.types import Epoch, Zone
 MIN_REDIS = (7, 0)
 MIN_VALKEY = (8, 0)
 LOOK_AGAIN_S = 1.0
-READS = frozenset("EXISTS GEOSEARCH GET HGET HMGET HVALS LRANGE SISMEMBER SMEMBERS ZRANGE".split())
+READS = frozenset(["EXISTS", "GEOSEARCH", "GET", "HGET", "HMGET", "HVALS", "LRANGE", "SISMEMBER", "SMEMBERS", "ZRANGE"])
 """Plain commands of ours that change nothing."""
 NOTHING: Args = {}
 

@@ -65,6 +65,10 @@ async def test_a_read_whose_reply_is_lost_is_unavailable(engine: Engine, proxy: 
     assert proxy.dropped == 1
     await wait_until(lambda: engine.store.packed.up)
     assert b'"status":"broadcasted"' in await board.read(engine, carla, job)
+    proxy.drop_next = b"broadcasted"
+    with pytest.raises(Unavailable):
+        await engine.store.command("HGET", keys.job(DEFAULT_ZONE, job), "status")
+    assert proxy.dropped == 2
     for call, script in ((engine.store.read, "job_step"), (engine.store.run, "job_read")):
         with pytest.raises(TypeError, match=script):
             await call(DEFAULT_ZONE, script, keys={}, args={})

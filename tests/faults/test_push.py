@@ -120,7 +120,7 @@ async def test_a_lost_answer_tells_nobody_twice(engine: Engine, monkeypatch: pyt
 async def test_a_lost_answer_drops_no_push(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """The offers of a batch whose answer was lost are pushed once the cursor shows that it was told, and only once."""
     monkeypatch.setattr(push, "RETRY_S", 0.01)
-    call: Callable[..., Awaitable[Any]] = Store.call
+    call: Callable[..., Awaitable[Any]] = Store.run
     lost = 0
 
     async def lose(store: Store, zone: Any, script: str, *rest: Any, **named: Any) -> Any:
@@ -133,7 +133,7 @@ async def test_a_lost_answer_drops_no_push(engine: Engine, monkeypatch: pytest.M
 
     async with receiving() as receiver:
         await accepted(engine, "t1", "t2")
-        monkeypatch.setattr(Store, "call", lose)
+        monkeypatch.setattr(Store, "run", lose)
         runner = asyncio.create_task(push.run(pushing(engine, receiver)))
         await wait_until(lambda: len(receiver.told) == 3, what="two offers and a notification")
         await ended(runner)

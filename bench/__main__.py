@@ -9,7 +9,7 @@ from types import ModuleType
 
 from bench.rig import BenchError, Rig
 
-NAMES = ("claim", "connections", "fanout", "latency", "match", "relay", "restart", "resume", "slow", "wave")
+NAMES = ("claim", "connections", "fanout", "latency", "match", "offer", "relay", "restart", "resume", "slow", "wave")
 
 
 def _question(module: ModuleType) -> str:

@@ -85,6 +85,11 @@ def test_latency_runs() -> None:
     assert figures["50/s: announcement"] > 0
 
 
+def test_offer_runs() -> None:
+    """A scheduler in another process opens the waves of what is booked here."""
+    assert found("offer", "--jobs", "5")["booking to first offer"] > 0
+
+
 def test_relay_runs() -> None:
     """A pile of entries is tailed to its end, with claims beside and without."""
     figures = found("relay", "--entries", "3000", "--sockets", "10", "--claims", "20")

@@ -30,6 +30,7 @@ from server import asyncapi, openapi, problems
 from server.auth import Authenticate
 from server.documents import Document
 from server.endpoint import Edge, Endpoint, Route, refuse
+from server.front import Docs, Front
 from server.health import Health
 from server.routes import ROUTES
 from server.static import Files
@@ -176,8 +177,10 @@ def _router(edge: Edge, routes: Iterable[Route]) -> Router:
     for route in routes:
         by_path.setdefault(route.path, []).append(route)
     paths = [Path(path, Endpoint(edge, group)) for path, group in by_path.items()]
-    files = Files()
+    files, docs = Files(), Docs()
     paths += [Path(path, files) for path in ("/web/", "/web/{name}")]
+    paths += [Path(path, docs) for path in ("/docs/", "/docs/{name}")]
+    paths.append(Path("/", Front(edge.engine.settings.demo)))
     return Router(paths, redirect_slashes=False, default=_not_found)
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 from typer.exceptions import Abort, TyperException
@@ -44,6 +46,12 @@ def run(arguments: Sequence[str]) -> int:
     return code if isinstance(code, int) else 0
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"callout {version('callout')}")
+        raise typer.Exit
+
+
 def app() -> typer.Typer:
     """The commands. Built when asked for: each verb imports what it runs only once it is run."""
     from server.city import demo, replay
@@ -58,10 +66,20 @@ def app() -> typer.Typer:
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
     )
+    callout.callback()(_whole)
     for verb in (serve, demo.demo, replay.replay, token, doctor):
         callout.command()(verb)
     callout.add_typer(blueprint, name="blueprint")
     return callout
+
+
+def _whole(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Callout sends jobs to the people who can do them, in real time."""
 
 
 def _tell(text: str, code: int) -> int:

@@ -119,13 +119,11 @@ def _key(settings: Settings) -> Finding:
 def _blueprints(settings: Settings) -> Finding:
     from engine.rules import blueprint
 
-    folders = blueprint.folders(settings.blueprints)
-    missing = [f"{folder} is not a directory" for folder in folders if not folder.is_dir()]
     try:
-        names = sorted(blueprint.load(settings.blueprint, *folders).by_name)
+        names = sorted(blueprint.load(settings.blueprint, *blueprint.folders(settings.blueprints)).by_name)
     except blueprint.BlueprintError as error:
-        return Finding("blueprints", {}, missing + error.problems)
-    return Finding("blueprints", {"found": " ".join(names)}, missing)
+        return Finding("blueprints", {}, error.problems)
+    return Finding("blueprints", {"found": " ".join(names)})
 
 
 async def _server(settings: Settings) -> Finding:

@@ -20,7 +20,6 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
-from urllib.parse import urlsplit
 
 import msgspec
 import structlog
@@ -48,7 +47,6 @@ COLLECT = (10_000, 10, 10)
 """New objects before the youngest are looked at, and how often that before the older ones are."""
 GRACE_S = 5
 DRAINED = 4000
-SCHEMES = ("redis", "rediss", "unix")
 
 LOOPS: dict[str, tuple[Callable[[Engine], Awaitable[None]], ...]] = {
     "scheduler": (scheduler.run,),
@@ -121,8 +119,6 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
 
     Raises CannotStart, ServerUnfit or Unavailable.
     """
-    if settings.redis and urlsplit(settings.redis).scheme not in SCHEMES:
-        raise CannotStart(f"redis: not an address ({', '.join(f'{scheme}://…' for scheme in SCHEMES)})")
     async with AsyncExitStack() as stack:
         lock = stack.enter_context(hold(Path(settings.data)))
         # Taken before anything is started: a port in use is the commonest mistake, and should cost nothing.

@@ -147,6 +147,8 @@ def load(default: str, *folders: Path) -> Blueprints:
     found: dict[str, Blueprint] = {}
     problems: list[str] = []
     for folder in folders:
+        if not folder.is_dir():
+            problems.append(f"{folder} is not a directory")
         here, wrong = read_all(sorted(folder.glob("*.toml")))
         found |= here
         problems += wrong
@@ -176,11 +178,13 @@ def read_all(paths: Iterable[Path]) -> tuple[dict[str, Blueprint], list[str]]:
 def read(path: Path) -> tuple[Blueprint | None, list[str]]:
     """One file's blueprint, where it has the shape of one, and everything that is wrong with it."""
     try:
-        raw = tomllib.loads(path.read_text())
+        raw = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
         return None, [f"{path}: {error.strerror}"]
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         return None, [f"{path.name}: {error}"]
+    except RecursionError:
+        return None, [f"{path.name}: nested too deep"]
     wrong = misshapen(raw)
     if wrong:
         return None, [f"{path.name}: {problem}" for problem in wrong]

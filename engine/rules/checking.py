@@ -59,6 +59,10 @@ def check(blueprint: Blueprint) -> list[str]:
     return [*problems, *_way(blueprint), *_edits(blueprint), *check_events(blueprint)]
 
 
+MOST = 1_000_000_000
+"""The largest number in a blueprint, whatever it counts: 31 years of seconds."""
+
+
 def misshapen(raw: Mapping[str, Any]) -> list[str]:
     """What keeps a table from being a blueprint at all: in each state, command and event, and in each other part."""
     kinds = {field.name: field for field in msgspec.structs.fields(Blueprint)}
@@ -70,7 +74,16 @@ def misshapen(raw: Mapping[str, Any]) -> list[str]:
                 problems += _misfit(f"{name}.{entry}", inner, ENTRIES[name])
         elif name in kinds:
             problems += _misfit(name, value, kinds[name].type)
-    return problems
+    return problems + [f"{place}: {number} is beyond {MOST:,}" for place, number in _unbounded("", raw)]
+
+
+def _unbounded(place: str, value: Any) -> Iterator[tuple[str, float]]:
+    """Numbers that no part of a blueprint can mean: a comparison with ``nan`` is false, so no other check sees it."""
+    if isinstance(value, float | int) and not abs(value) <= MOST:
+        yield place, value
+    items = value.items() if isinstance(value, dict) else enumerate(value, 1) if isinstance(value, list) else ()
+    for name, inner in items:
+        yield from _unbounded(f"{place}.{name}" if place else str(name), inner)
 
 
 def _misfit(place: str, value: Any, kind: Any) -> Iterator[str]:

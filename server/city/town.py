@@ -38,6 +38,7 @@ CHANGES_HIS_MIND = 0.05
 REMEMBERED = 20_000
 FORGET_S = 30.0
 SHOW_S = 0.5
+LOGINS = "demo-logins.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,7 @@ async def live_town(stay: Stay) -> None:
         town = Town(City(api, Tally(REMEMBERED), PACE, secrets.randbits(32), service), _keys(data))
         stack.push_async_callback(town.close)
         await town.settle(operator, stay.technicians, console)
+        _show_logins(data, town.logins())
         board.welcome(console, child.url, data, town.logins())
         with _interrupted() as stop:
             await town.live(child, stop, stay.lasts_s, console)
@@ -88,7 +90,7 @@ async def live_town(stay: Stay) -> None:
 @asynccontextmanager
 async def _server(settings: Settings, data: Path) -> AsyncIterator[Child]:
     # All of the town signs in from one address at each start: limits would hold it up for minutes.
-    env = dict(os.environ) | {"CALLOUT_LIMITS": "off"}
+    env = dict(os.environ) | {"CALLOUT_LIMITS": "off", "CALLOUT_DEMO": str(data / LOGINS)}
     async with serving(data, settings.port, env=env, cwd=Path.cwd(), log=data / "demo.log") as child:
         yield child
 
@@ -101,6 +103,15 @@ def _keys(data: Path) -> Keys:
     path.touch(mode=0o600)
     path.write_bytes(msgspec.json.encode(keys))
     return keys
+
+
+def _show_logins(data: Path, logins: list[tuple[str, str, str]]) -> None:
+    """Leave them where the front page looks for them; only a server that a demo starts does."""
+    path = data / LOGINS
+    path.touch(mode=0o600)
+    path.write_bytes(
+        msgspec.json.encode([dict(zip(("role", "email", "password"), login, strict=True)) for login in logins])
+    )
 
 
 @contextmanager

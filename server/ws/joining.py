@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from engine import technicians, tokens
 from engine.clock import now_ms
-from engine.errors import CalloutError, TokenExpired, Unauthenticated
+from engine.errors import CalloutError, Forbidden, TokenExpired, Unauthenticated
 from engine.events import Event, iso
 from engine.types import Cursor, Principal, Zone
 from server.http.about import POLL
 from server.ws import channels
-from server.ws.protocol import Close, Connect, State
+from server.ws.protocol import App, Close, Connect, State
 from server.ws.resume import MAX_EVENTS, Resume
 from server.ws.revocation import REVOKED
 from server.ws.session import Session
+from server.ws.versions import too_old
 
 if TYPE_CHECKING:
     from server.ws.frames import JsonFrames
@@ -32,6 +33,10 @@ Resumes = dict[Zone, Resume]
 
 async def join(gateway: Gateway, session: Session, op: Connect) -> None:
     """Bring ``session`` to live, or answer why not. Raises CalloutError where it may try again."""
+    app, oldest = op.app or App(), gateway.engine.settings.app_min_version
+    if oldest and too_old(app.name, app.version, oldest):
+        session.refuse(op.id, Forbidden("This version of the app is too old: upgrade it"))
+        return session.close(Close.UPGRADE, "upgrade the app")
     seen = {zone: tail.cursor for zone, tail in gateway.relay.tails.items()}
     try:
         principal = await _who(gateway, session, op)

@@ -65,6 +65,7 @@ class Close(IntEnum):
     REVOKED = 4502
     NO_CONNECT = 4504
     REPLACED = 4505
+    UPGRADE = 4506
     UNSUPPORTED = 1003
     TRY_AGAIN = 1013
 

@@ -1,0 +1,29 @@
+"""Which apps are too old for this server (PROTOCOL §4: 4506)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+_NUMBER = re.compile(r"\d{1,9}", re.ASCII)
+
+
+def too_old(app: str, version: str, oldest: Iterable[str]) -> bool:
+    """Whether ``version`` of the app named ``app`` is below what the setting ``app_min_version`` asks of it.
+
+    Versions compare by their numbers: 2.10 is newer than 2.9, and 2.1 equals 2.1.0. A text without a number is the
+    oldest.
+    """
+    return any(_numbers(version) < _numbers(least) for name, least in map(_parted, oldest) if name in ("", app))
+
+
+def _parted(entry: str) -> tuple[str, str]:
+    name, _, version = entry.rpartition("=")
+    return name, version
+
+
+def _numbers(version: str) -> list[int]:
+    found = [int(number) for number in _NUMBER.findall(version.partition("+")[0])]
+    while found and not found[-1]:
+        found.pop()
+    return found

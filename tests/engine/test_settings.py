@@ -1,0 +1,132 @@
+"""Settings: what is refused, all of it at once, and in which form the rest is kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from engine import settings
+from engine.settings import Settings, SettingsError, load
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def wrong(tmp_path: Path, toml: bytes = b"", env: dict[str, str] | None = None, **flags: Any) -> str:
+    """What is said of settings that cannot be used."""
+    path = tmp_path / "callout.toml"
+    path.write_bytes(toml)
+    with pytest.raises(SettingsError) as refused:
+        load(flags, env=env or {}, file=path)
+    return str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ({"redis": ""}, "redis: "),
+        ({"redis": "nonsense"}, "redis: not an address"),
+        ({"redis": "redis://h?foo=1"}, "redis: the address has something after ?"),
+        ({"redis": "redis://h:99999"}, "redis: "),
+        ({"redis": "redis://"}, "redis: the address names no host"),
+        ({"redis": "redis://h/x"}, "redis: /x is no number"),
+        ({"redis": "unix://"}, "redis: unix://"),
+        ({"database": ""}, "database: "),
+        ({"zones": "north"}, "zones: north: this version serves one zone"),
+        ({"zones": "main,north"}, "zones: main, north"),
+        ({"roles": "gateway,king"}, "roles: "),
+        ({"roles": ""}, "roles: "),
+        ({"port": 70000}, "port: "),
+        ({"key_file": "/no/such/folder/key"}, "key_file: /no/such/folder is not a directory"),
+        ({"origins": "app.example"}, "origins: 'app.example' is no origin"),
+        ({"origins": "https://app.example/login"}, "origins: "),
+        ({"origins": "*"}, "origins: "),
+        ({"app_min_version": "driver="}, "app_min_version: "),
+        ({"app_min_version": "2.x"}, "app_min_version: "),
+    ],
+    ids=str,
+)
+def test_a_wrong_value_is_refused_in_words(tmp_path: Path, flags: dict[str, Any], said: str) -> None:
+    """Each is named with what is wrong with it."""
+    assert said in wrong(tmp_path, **flags)
+
+
+NUMBERS = [
+    field.name
+    for field in msgspec.structs.fields(Settings)
+    if isinstance(field.default, int | float) or field.name == "job_lifetime_s"
+]
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "-1", "1e300", "ten", ""])
+def test_no_number_is_beyond_its_range(tmp_path: Path, name: str, value: str) -> None:
+    """Neither what is no number nor one that nothing can be done with."""
+    assert name in wrong(tmp_path, env={f"CALLOUT_{name.upper()}": value})
+
+
+@pytest.mark.parametrize("name", [name for name in NUMBERS if name not in ("port", "drain_s")])
+def test_nothing_that_must_be_above_0_is_0(tmp_path: Path, name: str) -> None:
+    """0 of a lease, of memory or of sockets would be a server that does nothing, in silence."""
+    if name.startswith("token_"):
+        assert getattr(load({}, env={f"CALLOUT_{name.upper()}": "0"}, file=tmp_path / "none"), name) == 0
+    else:
+        assert name in wrong(tmp_path, env={f"CALLOUT_{name.upper()}": "0"})
+
+
+@pytest.mark.parametrize(
+    ("toml", "said"),
+    [
+        (b"port = ", "Invalid value"),
+        (b"port = \xff", "not UTF-8"),
+        (b"port = " + b"[" * 5000, "nested too deep"),
+        (b"prot = 1", "unknown setting 'prot' (did you mean port?)"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, toml: bytes, said: str) -> None:
+    """By its path and its fault, in one line."""
+    found = wrong(tmp_path, toml)
+    assert f"{tmp_path / 'callout.toml'}: " in found and said in found
+
+
+def test_all_faults_are_said_at_once(tmp_path: Path) -> None:
+    """Of the file, of the environment, where unknown names are faults too, and of the flags."""
+    found = wrong(tmp_path, b"colour = 1", {"CALLOUT_ORIGNS": "x", "CALLOUT_PING_S": "nan"}, redis="")
+    assert all(
+        part in found for part in ("colour", "CALLOUT_ORIGNS (did you mean CALLOUT_ORIGINS?)", "ping_s", "redis")
+    )
+
+
+def test_names_of_others_are_left_alone(tmp_path: Path) -> None:
+    """The client examples' names and those of the tests may stand in the same shell."""
+    env = {"CALLOUT_URL": "http://x", "CALLOUT_TOKEN": "x", "CALLOUT_TEST_REDIS": "redis-server", "HOME": "/"}
+    assert load({}, env=env, file=tmp_path / "none") == Settings()
+
+
+@pytest.mark.parametrize(
+    ("typed", "kept"),
+    [
+        ("https://app.example, https://b.example", ("https://app.example", "https://b.example")),
+        ("HTTPS://App.Example/", ("https://app.example",)),
+        ("https://app.example:443,http://app.example:80", ("https://app.example", "http://app.example")),
+        ("http://[::1]:8080", ("http://[::1]:8080",)),
+        ("https://bücher.example", ("https://xn--bcher-kva.example",)),
+    ],
+)
+def test_an_origin_is_kept_as_browsers_write_it(tmp_path: Path, typed: str, kept: tuple[str, ...]) -> None:
+    """Spaces, capitals, a slash at the end and a default port make no other origin."""
+    assert load({}, env={"CALLOUT_ORIGINS": typed}, file=tmp_path / "none").origins == kept
+
+
+def test_a_table_of_the_file_is_a_prefix(tmp_path: Path) -> None:
+    """`[app] min_version` is `app_min_version`."""
+    path = tmp_path / "callout.toml"
+    path.write_text('[app]\nmin_version = "2.1"\n')
+    assert load({}, env={}, file=path).app_min_version == ("2.1",)
+
+
+def test_the_page_of_settings_is_true() -> None:
+    """docs/settings.md is what `python -m engine.settings` prints."""
+    assert (ROOT / "docs" / "settings.md").read_text() == settings.page()

@@ -7,7 +7,6 @@ Counting the tries, and what a wrong one leads to, is lua/lib/codes.lua's: it is
 from __future__ import annotations
 
 import hmac
-import unicodedata
 from typing import TYPE_CHECKING
 
 from engine.rules.lifecycle import Blueprint
@@ -24,11 +23,6 @@ def derive(engine: Engine, job: str, purpose: str, issue: str) -> str:
     place = digest[-1] & 0x0F
     number = int.from_bytes(digest[place : place + 4], "big") & 0x7FFFFFFF
     return f"{number % 1_000_000:06d}"
-
-
-def plain(given: str) -> str:
-    """``given`` as it is compared: trimmed, and with its decimal digits, of any script, in ASCII."""
-    return "".join(str(unicodedata.decimal(each, each)) for each in given.strip())
 
 
 def all_of(engine: Engine, blueprint: Blueprint, job: str, issue: str) -> dict[str, str]:

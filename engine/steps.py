@@ -54,10 +54,6 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     force: bool = False
     dispute: str | None = None
 
-    def __post_init__(self) -> None:
-        if self.code is not None:  # before the fingerprint: a repeat typed in other digits is one
-            msgspec.structs.force_setattr(self, "code", codes.plain(self.code))
-
     def arguments(self) -> list[Any] | None:
         """What tells this step from another one under the same key; None where it has no arguments."""
         rest = [self.version, self.reason, self.code, self.amount, self.occurred_at]

@@ -12,7 +12,7 @@ import functools
 import re
 from collections.abc import Callable
 from types import UnionType
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, TypeVar, Union, get_args, get_origin
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -23,6 +23,8 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 NUL = b"\\u0000"
 """What JSON that has NUL in a text has in it; what has this in it may still be another text."""
+MAX_EXACT = 2**53
+"""The largest integer that every JSON reader, Lua's and a browser's too, gives back as it came."""
 MAX_ERRORS = 100
 """More wrong fields than a person reads; beyond it the list is cut."""
 
@@ -31,11 +33,16 @@ _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
 
 
 class Body(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """A request body or query, or a frame. Unknown fields are refused; ``wrong`` adds what no single field can say.
+    """A request body or query, or a frame. Unknown fields are refused; ``wrong`` adds what no single field can say, and
+    ``also`` says the same as JSON Schema, for the document.
 
     Fields of a type with ``extra={"typed": normalise}`` in its ``Meta`` hold what people type: ``normalise`` is applied
     to them once they are decoded, so that nothing behind this class sees two spellings of one text.
     """
+
+    also: ClassVar[dict[str, Any]] = {}
+    together: ClassVar[tuple[str, ...]] = ()
+    """Parameters of a query of which all are given or none."""
 
     def __post_init__(self) -> None:
         for name, normalise in _typed(type(self)):
@@ -118,10 +125,25 @@ def again(kind: type[T], value: Any, first: FieldError) -> T:
     Invalid with every wrong field.
     """
     forgiven = kind.forgiven(value) if isinstance(value, dict) and issubclass(kind, Body) else value
-    errors = wrong_in(forgiven, kind)
-    if forgiven == value or errors:
+    meant = integral(forgiven, kind)
+    errors = wrong_in(meant, kind)
+    if errors or repr(meant) == repr(value):
         raise Invalid(errors=(errors or [first])[:MAX_ERRORS])
-    return msgspec.convert(forgiven, kind)
+    return msgspec.convert(meant, kind)
+
+
+def integral(value: Any, kind: Any) -> Any:
+    """``value`` with the whole numbers among the fields of ``kind`` as integers: to JSON Schema, and to JavaScript,
+    50.0 is one. What stands deeper, in metadata, stays as it was sent.
+    """
+    struct, many = _shape(kind)
+    if struct is not None and many and isinstance(value, list):
+        return [integral(item, struct) for item in value]
+    if struct is not None and not many and isinstance(value, dict):
+        types = {field.encode_name: field.type for field in msgspec.structs.fields(struct)}
+        return {name: integral(item, types.get(name)) for name, item in value.items()}
+    whole = isinstance(value, float) and value.is_integer() and abs(value) <= MAX_EXACT
+    return int(value) if whole else value
 
 
 def query(kind: type[T], raw: bytes) -> T:

@@ -130,6 +130,8 @@ class Route(msgspec.Struct, frozen=True):
     """The limit that it counts on; "" is none."""
     keyed: bool = False
     """Whether it takes an ``Idempotency-Key``: it changes something and is done once for each key."""
+    also: tuple[int, ...] = ()
+    """Other statuses that come with the same type of body."""
     streams: bool = False
     """Whether it may answer with an event stream, and take a ticket for events in the place of a token."""
 

@@ -48,7 +48,17 @@ BOOKERS: frozenset[Role] = OPS | {"customer", "service"}
 JOB_READERS: frozenset[Role] = USERS - {"onboarding_manager"}
 
 ROUTES: tuple[Route, ...] = (
-    Route("POST", "/v1/jobs", jobs.create, BOOKERS, wire.NewJob, reply=shapes.StepReply, status=201, keyed=True),
+    Route(
+        "POST",
+        "/v1/jobs",
+        jobs.create,
+        BOOKERS,
+        wire.NewJob,
+        reply=shapes.StepReply,
+        status=201,
+        also=(200,),
+        keyed=True,
+    ),
     Route("GET", "/v1/jobs", jobs.find, JOB_READERS, query=wire.JobsQuery, reply=shapes.LiveItems[shapes.Job]),
     Route("GET", "/v1/jobs/{id}", jobs.read, JOB_READERS, reply=shapes.JobReply),
     Route("GET", "/v1/jobs/{id}/history", jobs.history, JOB_READERS, reply=shapes.Items[shapes.HistoryItem]),
@@ -148,6 +158,7 @@ ROUTES: tuple[Route, ...] = (
         keyed=True,
         meter="claims",
     ),
+    Route("POST", "/v1/jobs/{id}/reassign", jobs.reassign, USERS, wire.Step, reply=shapes.StepReply, keyed=True),
     Route(
         "GET",
         "/v1/jobs/{id}/bids",
@@ -332,7 +343,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/v1/requests/{key}", requests.read, USERS, reply=shapes.Verdict),
     Route("GET", "/v1/meta", about.meta, ANYONE, reply=shapes.About, meter=""),
     Route("GET", "/healthz", about.alive, ANYONE, reply=shapes.Alive, meter=""),
-    Route("GET", "/readyz", about.ready, ANYONE, reply=shapes.Ready, meter=""),
+    Route("GET", "/readyz", about.ready, ANYONE, reply=shapes.Ready, also=(503,), meter=""),
     Route("GET", "/metrics", about.counts, ANYONE, meter=""),
     Route("GET", "/problems/{code}", about.problem, ANYONE, reply=shapes.ProblemReply, meter=""),
     Route("GET", "/openapi.json", about.document, ANYONE, reply=dict, meter=""),

@@ -309,6 +309,17 @@ class Heard(Shape):
     reason: Literal["too_old", "epoch"] | None = None
 
 
+class StreamEvent(Shape):
+    """One event of the stream. ``id`` is the cursor to come back with, ``data`` JSON text: of an unnamed event a frame
+    as a poll has them, of ``connect`` where it begins, of ``close`` the code; /asyncapi.json has them in full.
+    """
+
+    id: str | None = None
+    event: Literal["connect", "close", "message"] | None = None
+    data: str | None = None
+    retry: Annotated[int | None, Meta(description="ms to wait before coming back")] = None
+
+
 class Announced(Shape):
     event: str
     roles: list[str]

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, UnsetType
 
 from engine.errors import FieldError
-from server import shapes, wire
+from server import saying, shapes, wire
 from server.dealings import Dispute, Payment
 from server.decode import Body
 from server.problems import Problem
@@ -34,6 +34,8 @@ class PatchJob(Body):
     scheduled_for: Moment | UnsetType | None = UNSET
     metadata: dict[str, Any] | UnsetType | None = UNSET
     version: Version | None = None
+
+    also = saying.BOTH
 
     def wrong(self) -> list[FieldError]:
         errors = wire.pair(self.lat, self.lon, UNSET)

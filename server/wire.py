@@ -16,8 +16,9 @@ from msgspec.structs import asdict
 from engine import money
 from engine.errors import FieldError
 from engine.types import Phase, Role
-from server import typed
-from server.decode import Body, wrong_in
+from server import saying, typed
+from server.decode import MAX_EXACT, Body, wrong_in
+from server.saying import says
 
 _TYPED = {"typed": typed.normal}
 Lat = Annotated[float, Meta(ge=-90, le=90, description="degrees, WGS 84")]
@@ -60,9 +61,26 @@ Email = Annotated[
 Password = Annotated[str, Meta(min_length=8, max_length=256)]
 Token = Annotated[str, Meta(min_length=1, max_length=4096)]
 Version = Annotated[int, Meta(ge=0, le=2**53)]
-Code = Annotated[str, Meta(max_length=32, pattern=r"^\s*\d{6}\s*$(?!\n)", description="six digits, of any script")]
+Code = Annotated[
+    str,
+    Meta(
+        max_length=32,
+        pattern=r"^\s*\d{6}\s*$(?!\n)",
+        description="six digits, of any script",
+        extra={"typed": typed.digits},
+    ),
+]
 Pricing = Literal["flat", "hourly"]
 
+Reference = Annotated[str, Meta(max_length=128, pattern=typed.LINE, description="one line, at most 128")]
+CursorText = Annotated[
+    str,
+    Meta(
+        max_length=4096,
+        pattern=r"^({0}(,{0})*)?$(?!\n)".replace("{0}", r"[a-z][a-z0-9-]{0,31}:[A-Za-z0-9_-]{1,64}:[0-9]{1,15}"),
+        description="a cursor of each zone once: main:e1:131,north:e2:9",
+    ),
+]
 Names = Annotated[
     str,
     Meta(
@@ -71,12 +89,18 @@ Names = Annotated[
         description="names, by commas",
     ),
 ]
+Channels = Annotated[
+    str,
+    Meta(
+        max_length=8192,
+        pattern=r"^{0}(,{0}){0,99}$(?!\n)".replace("{0}", r"(job|zone|user|role|room):[A-Za-z0-9_-]{1,64}", 2),
+        description="channels, by commas: job:<id>, zone:<name>",
+    ),
+]
 
 METADATA_BYTES = 4096
 ANNOUNCEMENT_BYTES = 8192
 METADATA_DEPTH = 16
-MAX_EXACT = 2**53
-"""The largest integer that every JSON reader, Lua's and a browser's too, gives back as it came."""
 LAST_MS = 253_402_300_799_999
 """The end of the year 9999: RFC 3339 writes years with four digits."""
 
@@ -159,6 +183,8 @@ class Review(Body):
     account: Literal["approved", "suspended"] | None = None
     reason: Reason | None = None
 
+    also = saying.one_of("kyc", "account")
+
     def wrong(self) -> list[FieldError]:
         return [] if self.kyc or self.account else [FieldError("", "Give kyc or account")]
 
@@ -167,6 +193,8 @@ class SetAvailability(Body):
     online: bool
     lat: Lat | None = None
     lon: Lon | None = None
+
+    also = saying.PERHAPS_HERE
 
     def wrong(self) -> list[FieldError]:
         return pair(self.lat, self.lon)
@@ -214,6 +242,8 @@ class Location(Body):
         good = [fix for fix in fixes if not wrong_in(fix, OneFix)]
         return {**value, "fixes": good or fixes}
 
+    also = saying.FIXES
+
     def wrong(self) -> list[FieldError]:
         if self.fixes is None and self.lat is None and self.lon is None:
             return [FieldError("/lat", "Required"), FieldError("/lon", "Required")]
@@ -236,10 +266,8 @@ class NewJob(Body):
     customer: Id | None = None
     scheduled_for: Moment | None = None
     technician: Id | None = None
-    reference: Annotated[str, Meta(max_length=128, pattern=typed.LINE, description="one line, at most 128")] | None = (
-        None
-    )
-    metadata: dict[str, Any] | None = None
+    reference: Annotated[Reference | None, says(saying.REFERENCE)] = None
+    metadata: Annotated[dict[str, Any] | None, says(saying.METADATA)] = None
 
     def wrong(self) -> list[FieldError]:
         return metadata(self.metadata)
@@ -253,8 +281,8 @@ class Step(Body):
     code: Code | None = None
     amount: Amount | None = None
     occurred_at: Moment | None = None
-    technician: Annotated[Id | None, Meta(description="who is to do the job, for `assign` and `reassign`")] = None
-    force: Annotated[bool, Meta(description="though he has not the service or the room")] = False
+    technician: Annotated[Id | None, says(saying.TECHNICIAN)] = None
+    force: Annotated[bool, says(saying.FORCE)] = False
 
 
 class Respond(Body):
@@ -276,7 +304,13 @@ class Nothing(Body):
 
 class ListQuery(Body):
     limit: Annotated[int, Meta(ge=1, le=200)] = 50
-    cursor: Annotated[str, Meta(max_length=512)] | None = None
+    cursor: (
+        Annotated[
+            str,
+            Meta(max_length=512, pattern=r"^[A-Za-z0-9_-]+$(?!\n)", description="what `next` of the page before says"),
+        ]
+        | None
+    ) = None
 
 
 class UsersQuery(ListQuery):
@@ -293,6 +327,8 @@ class TechniciansQuery(ListQuery):
     service: Id | None = None
     lat: Lat | None = None
     lon: Lon | None = None
+
+    together = ("lat", "lon")
 
     def wrong(self) -> list[FieldError]:
         return pair(self.lat, self.lon)
@@ -313,9 +349,9 @@ class EventsQuery(Body):
     commas.
     """
 
-    after: Annotated[str, Meta(max_length=4096)] | None = None
+    after: CursorText | None = None
     wait: Annotated[float, Meta(ge=0, le=60, description="seconds")] | None = None
-    channels: Names | None = None
+    channels: Channels | None = None
     types: Names | None = None
     ticket: Token | None = None
 

@@ -20,8 +20,8 @@ from server.endpoint import Call
 async def create(call: Call[wire.NewJob, NoQuery]) -> Answer:
     """Book a job.
 
-    Ops and services book for a `customer`. A `reference` is unique for ever per principal: again, it answers
-    the first job, with 200.
+    Ops and services book for a `customer`. A `reference` is unique for ever per principal: the same booking again under
+    it answers the first job, with 200; another booking is `duplicate`, with the first job's id.
     """
     asked = msgspec.structs.asdict(call.body)
     wanted = Booking(**{**asked, "scheduled_for": wire.ms(call.body.scheduled_for)})
@@ -70,6 +70,16 @@ async def edit(call: Call[terms.PatchJob, NoQuery]) -> Answer:
 async def claim(call: Call[wire.Step, NoQuery]) -> Answer:
     """Take the job that one was offered: of all who try at once exactly one is told that it is his."""
     return await _take(call, "claim")
+
+
+async def reassign(call: Call[wire.Step, NoQuery]) -> Answer:
+    """Take a job from its holder, and give it to another technician or offer it anew.
+
+    With `technician` that one has it at once; `force` gives it though they lack the service or the room.
+
+    Without `technician` the job is taken from its holder all the same, and offered anew to all but them.
+    """
+    return await _take(call, "reassign")
 
 
 async def respond(call: Call[wire.Respond, NoQuery]) -> Answer:

@@ -23,7 +23,7 @@ from msgspec import Meta, field
 from engine.errors import CalloutError, FieldError, Invalid, NotJson
 from engine.types import Cursor, Epoch, Zone
 from server import wire
-from server.decode import NUL, Body, again, nul_in
+from server.decode import MAX_EXACT, NUL, Body, again, nul_in
 
 MAX_SUBS = 100
 ERRORS, ERRORS_WITHIN_S = 10, 10.0
@@ -100,7 +100,7 @@ class Place(Body, kw_only=True):
     """A cursor as a client gives it back."""
 
     epoch: Annotated[str, Meta(max_length=64)]
-    seq: Annotated[int, Meta(ge=0, le=wire.MAX_EXACT)]
+    seq: Annotated[int, Meta(ge=0, le=MAX_EXACT)]
 
     @property
     def cursor(self) -> Cursor:

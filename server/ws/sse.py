@@ -20,7 +20,7 @@ from engine.errors import FieldError, Invalid
 from engine.events import Event
 from engine.rules.blueprint import Blueprints
 from engine.types import Cursor, Epoch, Zone, is_zone
-from server import wire
+from server import decode
 from server.ws.frames import JsonFrames
 from server.ws.protocol import Close
 
@@ -93,7 +93,7 @@ def parse(text: str, pointer: str) -> dict[Zone, Cursor]:
     found: dict[Zone, Cursor] = {}
     for part in text.split(",") if text else ():
         zone, epoch, seq = part.split(":") if part.count(":") == 2 else ("", "", "")
-        if not (is_zone(zone) and _EPOCH.fullmatch(epoch) and _SEQ.fullmatch(seq) and int(seq) <= wire.MAX_EXACT):
+        if not (is_zone(zone) and _EPOCH.fullmatch(epoch) and _SEQ.fullmatch(seq) and int(seq) <= decode.MAX_EXACT):
             raise Invalid(errors=[FieldError(pointer, "Expected a cursor: main:e1:131,north:e2:9")])
         if zone in found:
             raise Invalid(errors=[FieldError(pointer, f"Zone {zone} is given more than once")])

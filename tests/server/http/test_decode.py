@@ -7,7 +7,7 @@ import json
 import pytest
 
 from engine.errors import Invalid, NotJson
-from server import decode, wire
+from server import decode, terms, wire
 
 JOB = {"service": "srv_1", "lat": 52.5, "lon": 13.4, "address": "Torstrasse 1"}
 
@@ -39,10 +39,9 @@ def test_every_wrong_field_is_named() -> None:
 
 
 def test_wrong_fields_inside_a_list_are_named_by_their_place() -> None:
-    """A wrong fix among good ones is pointed at by its index."""
-    good = {"lat": 1.0, "lon": 2.0}
-    told = wrong(wire.Location, {"fixes": [good, {"lat": 91, "lon": 2.0, "at": "noon"}, {"lon": 2.0}]})
-    assert set(told) == {"/fixes/1/lat", "/fixes/1/at", "/fixes/2/lat"}
+    """Where every fix is wrong, each is pointed at by its index."""
+    told = wrong(wire.Location, {"fixes": [{"lat": 91, "lon": 2.0, "at": "noon"}, {"lon": 2.0}]})
+    assert set(told) == {"/fixes/0/lat", "/fixes/0/at", "/fixes/1/lat"}
 
 
 @pytest.mark.parametrize("value", [[], "text", 7, None, True])
@@ -138,6 +137,16 @@ def test_nan_in_a_query_is_out_of_range() -> None:
     with pytest.raises(Invalid) as refusal:
         decode.query(wire.TechniciansQuery, b"lat=nan&lon=inf")
     assert {pointer for pointer, _ in refusal.value.errors} == {"/lat", "/lon"}
+
+
+def test_a_whole_number_is_an_integer() -> None:
+    """50.0 is one to JSON Schema and to JavaScript, in lists too; what is deeper than the fields stays as sent."""
+    assert decode.body(wire.Step, b'{"amount": 50.0, "version": 2e0}') == wire.Step(amount=50, version=2)
+    got = decode.body(wire.NewJob, json.dumps({**JOB, "amount": 50.0, "metadata": {"a": 50.0}}).encode())
+    assert (got.amount, got.metadata) == (50, {"a": 50.0}) and isinstance((got.metadata or {})["a"], float)
+    many = decode.body(terms.Commands, b'{"items": [{"command": "depart", "version": 2.0}]}')
+    assert many.items[0].version == 2
+    assert set(wrong(wire.Step, {"amount": 50.5, "version": 1e300})) == {"/amount", "/version"}
 
 
 def test_an_empty_body_is_the_empty_object() -> None:

@@ -63,6 +63,7 @@ async def _expire(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
     to = next((c.to for c in blueprint.commands.values() if c.event == "job.expired"), "")
     args: Args = {
         "entry": entry,
+        "bp": blueprint.key,
         "goal": engine.plans.goal(blueprint, to),
         "told": blueprint.audience("job.expired"),
         "bids_told": blueprint.audience("bid.closed"),

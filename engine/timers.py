@@ -39,7 +39,8 @@ async def fire(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
         await steps.give(engine, zone, job, blueprint, plan, entry, entered, reason="timer")
         return
     step = timer.warn if timer else ""
-    args = {"entry": entry, "entered": entered, "step": step, "told": blueprint.audience("job.late")}
+    told = blueprint.audience("job.late")
+    args = {"entry": entry, "bp": blueprint.key, "entered": entered, "step": step, "told": told}
     await engine.store.run(zone, "job_late", keys=_keys(zone, job), args=args)
 
 

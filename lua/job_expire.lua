@@ -1,8 +1,8 @@
 --[[ job_expire: nobody took the job in its time. Due work `expire:<job>`; a no-op where the job has moved on.
 KEYS    meta  job  offers  due  log
-ARGV    epoch  entry  goal  told  bids_told  grace_ms  lease_ms
+ARGV    epoch  entry  bp  goal  told  bids_told  grace_ms  lease_ms
 OK      seq  version
-ERR     STALE_EPOCH
+ERR     STALE_EPOCH  OTHER_BLUEPRINT
 EMITS   job.expired  offer.closed  bid.closed
 TOUCHES {z}:job:*:bids  {z}:demand:*  (same slot, names known only inside)
 ]]
@@ -16,10 +16,11 @@ TOUCHES {z}:job:*:bids  {z}:demand:*  (same slot, names known only inside)
 --- @include "lib/append"
 --- @include "lib/outbid"
 local meta, job, offers, due, log = unpack(KEYS)
-local epoch, entry, goal, told, bids_told, grace_ms, lease_ms = unpack(ARGV)
+local epoch, entry, bp, goal, told, bids_told, grace_ms, lease_ms = unpack(ARGV)
 local z = enter(meta, epoch)
 if not z then return {'STALE_EPOCH'} end
 local j = job_load(job)
+if j and j.bp ~= bp then return {'OTHER_BLUEPRINT', j.bp} end
 if not j or j.phase ~= 'open' or j.expires == 0 then
   redis.call('ZREM', due, entry)
   return {'OK', '0', 0, 0}

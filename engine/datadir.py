@@ -16,6 +16,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+ROOM_BYTES = 64 * 1024
+"""Less room than this is none: the first rows and commands would not fit."""
+
 
 class CannotStart(Exception):
     """The program cannot run as it was asked to; the text is one line for a person. Exit code 2."""
@@ -59,13 +62,32 @@ def create(path: Path) -> Path:
     return path.resolve()
 
 
+def full(path: Path) -> str:
+    """Why nothing can be written to the directory, in a sentence; empty where there is room for ``ROOM_BYTES``.
+
+    It is tried rather than asked of the file system, which knows nothing of quotas and limits of the process.
+    """
+    probe = path / f".room.{os.getpid()}"
+    try:
+        with probe.open("wb", buffering=0) as file:
+            written = file.write(b"\0" * ROOM_BYTES)
+    except OSError as error:
+        return f"nothing can be written to {path}: {error.strerror}"
+    finally:
+        with suppress(OSError):
+            probe.unlink()
+    return "" if written == ROOM_BYTES else f"nothing can be written to {path}: No space left on device"
+
+
 @contextmanager
 def hold(path: Path) -> Iterator[Lock]:
     """Make and lock the directory for as long as the block runs.
 
-    Raises CannotStart, naming the holder, while another process has it.
+    Raises CannotStart where nothing can be written to it, and, naming the holder, while another process has it.
     """
     path = create(path)
+    if why := full(path):
+        raise CannotStart(f"{why}: make room, or give another --data")
     fd = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:

@@ -351,3 +351,7 @@ UNAVAILABLE_REPLIES = (
     "NOAUTH",
 )
 """Redis errors that promise that nothing was done (DESIGN §4)."""
+
+WRITES_REFUSED = ("MISCONF", "NOREPLICAS", "OOM")
+"""Those of them by which a server that is there, and can be read, takes no writes: its disk or memory is full, or too
+few replicas follow it."""

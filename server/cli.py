@@ -83,5 +83,5 @@ def _whole(
 
 
 def _tell(text: str, code: int) -> int:
-    print(f"callout: {' '.join(text.split())}", file=sys.stderr)
+    logs.say(f"callout: {' '.join(text.split())}")
     return code

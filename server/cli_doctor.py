@@ -1,8 +1,8 @@
 """``callout doctor``: is everything in order that a server stands on? All problems at once, none repaired.
 
 It looks from outside, beside a running server or without one: at the files, at Redis and SQL with
-connections of its own, and at what the server itself says (``/readyz``). The one thing it may change is the
-database's schema, which it brings up to date like every other program that opens it.
+connections of its own, and at what the server itself says (``/readyz``). What it may change is the database's
+schema, which it brings up to date like every other program that opens it, and a key in Redis that ends in 10 s.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 import typer
 
+from engine.datadir import full
 from engine.errors import Unavailable
 from engine.settings import Settings, SettingsError
 from server import logs
@@ -94,6 +95,8 @@ def _directory(settings: Settings) -> Finding:
         found.problems.append("it is not a directory")
     elif not os.access(path, os.R_OK | os.W_OK | os.X_OK):
         found.problems.append("it is not writable for this user")
+    elif why := full(path):
+        found.problems.append(why)
     return found
 
 
@@ -167,10 +170,26 @@ async def _redis(settings: Settings, stack: AsyncExitStack) -> tuple[redis.Redis
         info = await client.info()
         found.facts |= _shape(info)
         found.problems += await server_problems(client)
+        found.problems += await _writes_refused(client, settings)
     except (redis.RedisError, OSError, ValueError) as error:
         found.problems.append(f"it cannot be asked: {error}")
         return None, found
     return client, found
+
+
+async def _writes_refused(client: redis.Redis, settings: Settings) -> list[str]:
+    """Whether Redis takes writes: tried, since its settings and states that forbid them are many."""
+    from redis.exceptions import ResponseError
+
+    from engine.store import keys
+    from server.health import PROBE_MS
+
+    try:
+        for zone in settings.zones:
+            await client.set(keys.probe(cast("Zone", zone)), 1, px=PROBE_MS)
+    except ResponseError as error:
+        return [f"it refuses writes: {error}"]
+    return []
 
 
 def _embedded(settings: Settings, found: Finding) -> str | None:
@@ -244,6 +263,8 @@ async def _zone(client: redis.Redis, archive: Archive | None, zone: Zone) -> Fin
         found.problems.append(f"closed: {WHY[word]}")
     waiting: Any = await client.xrange(keys.log(zone), f"({archived}-0", "+", count=1)
     found.facts |= {"archived": archived, "lag": max(0, head.seq - archived)}
+    if refused := await reader.refused(archive, zone):
+        found.problems.append(f"the database did not take {refused} events (see the table events_refused)")
     if waiting and time.time() - int(waiting[0][1][b"at"]) / 1000 > LAG_S:
         found.problems.append(f"the archive is behind by more than {LAG_S:g} s: is an archiver running?")
     return found

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+import os
 import sys
 from typing import Annotated, Any
 
@@ -12,6 +14,9 @@ import typer
 from engine.datadir import CannotStart
 from server.cli_options import Blueprints, Data, Database, KeyFile, Redis, settings_of
 from server.failed import Failed
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+"""What the system says where nothing more can be written."""
 
 
 def serve(  # noqa: PLR0913 - one parameter for each flag
@@ -58,14 +63,22 @@ def serve(  # noqa: PLR0913 - one parameter for each flag
         raise CannotStart(f"blueprints: {error}") from error
     except Broken as error:
         raise Failed(str(error)) from error
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise CannotStart(f"{error.filename or 'the data directory'}: {error.strerror}: make room") from error
 
 
 def _announce(hello: dict[str, Any]) -> None:
-    # Whoever started us may read this line and close the pipe: that must not end the server.
+    # Whoever started us may read this line and close the pipe, or send it to a disk that is full: neither must end the
+    # server, nor change its exit code.
     try:
         print(json.dumps(hello), flush=True)
-    except BrokenPipeError:
-        sys.stderr.write("callout: stdout is closed\n")
+    except OSError as error:
+        from server import logs
+
+        logs.say(f"callout: stdout cannot be written: {error.strerror}")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _loop_factory() -> Any:

@@ -6,22 +6,56 @@ anything, so a check that only proves the process alive would keep it behind the
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine.datadir import full
+from engine.errors import WRITES_REFUSED, CalloutError
+from engine.loops import going_on
 from engine.runtime import Engine
+from engine.store import keys
 
 if TYPE_CHECKING:
     from server.ws.gateway import Gateway
 
 
+LOOK_EVERY_S = 2.0
+PROBE_MS = 10_000
+
+
 @dataclass(slots=True)
 class Health:
-    """``draining`` is set by whoever stops the server, before he closes its sockets."""
+    """``draining`` is set by whoever stops the server, before he closes its sockets. ``writes`` and ``disk`` say why
+    Redis takes no writes, and why nothing can be written to the data directory, as of the last look.
+    """
 
     engine: Engine
     gateway: Gateway | None = None
     draining: bool = False
+    writes: str = ""
+    disk: str = ""
+
+    async def run(self) -> None:
+        """Look for ever: a server to which nobody writes must find out as well."""
+        while going_on():
+            await self.look()
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    async def look(self) -> None:
+        """Try to write to Redis and to the data directory."""
+        self.disk = await asyncio.to_thread(full, Path(self.engine.settings.data))
+        self.writes = await self._writes_refused()
+
+    async def _writes_refused(self) -> str:
+        for zone in self.engine.store.zones:  # in a cluster each may be on a primary of its own
+            try:
+                await self.engine.store.command("SET", keys.probe(zone), 1, "PX", PROBE_MS)
+            except CalloutError as error:  # one that is away is told of by the connection
+                if str(error).startswith(WRITES_REFUSED):
+                    return f"Redis refuses writes: {error}"
+        return ""
 
     def problems(self) -> list[str]:
         """Why this server is not ready, one sentence each; empty when it is."""
@@ -33,4 +67,6 @@ class Health:
             found.append("no primary of Redis answers: no command can be done")
         if self.gateway is not None and self.gateway.relay.deaf:
             found.append("the relay is deaf: no word from Redis")
-        return found
+        if refuses := self.engine.archive.refuses:
+            found.append(f"the database refuses writes: {refuses}")
+        return [*found, *filter(None, (self.writes, self.disk))]

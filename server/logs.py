@@ -1,10 +1,15 @@
-"""Logs go to stderr, ours and the libraries' alike: words for a terminal, JSON lines for anything else."""
+"""Logs go to stderr, ours and the libraries' alike: words for a terminal, JSON lines for anything else.
+
+A line that cannot be written (stderr leads to a full disk, a closed pipe) is counted and dropped: a log must never stop
+what it tells of.
+"""
 
 from __future__ import annotations
 
 import logging
+import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import structlog
 
@@ -12,9 +17,50 @@ if TYPE_CHECKING:
     from structlog.typing import Processor
 
 
+class Sink:
+    """A stream that never fails. Where it has a descriptor, that is written to directly: Python's buffer would keep
+    what could not be written, and fail at the exit of the process.
+    """
+
+    lost = 0
+    """Lines that could not be written in this process."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        try:
+            self._fd: int | None = stream.fileno()
+        except (OSError, ValueError, AttributeError):
+            self._fd = None
+
+    def write(self, text: str) -> int:
+        """Write all of it, or count it as lost."""
+        try:
+            if self._fd is None:
+                self._stream.write(text)
+            else:
+                _write_all(self._fd, text.encode("utf-8", "backslashreplace"))
+        except (OSError, ValueError):
+            Sink.lost += 1
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing is kept back."""
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(fd, data) :]
+
+
+def say(text: str) -> None:
+    """One line on stderr, as far as that can be written to."""
+    Sink(sys.stderr).write(text + "\n")
+
+
 def configure(level: str) -> None:
     """Set up structlog and the standard library's logging for this process, from ``level`` upwards."""
     number = logging.getLevelNamesMapping()[level.upper()]
+    sink = cast("TextIO", Sink(sys.stderr))
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -23,9 +69,9 @@ def configure(level: str) -> None:
     structlog.configure(
         processors=[*shared, *_rendering()],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(sink),
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler: logging.StreamHandler[Any] = logging.StreamHandler(sink)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

@@ -32,6 +32,7 @@ from engine.datadir import CannotStart, hold
 from engine.runtime import Engine, open_engine
 from engine.settings import Settings
 from engine.store import embedded
+from server import logs
 from server.app import Health, build_app
 from server.intake import CalloutHTTP
 from server.ws.gateway import Gateway
@@ -158,6 +159,9 @@ def _show(engine: Engine) -> None:
         lambda: {(zone,): float(state.open) for zone, state in zones.items()},
         "zone",
     )
+    engine.metrics.reading(
+        "log_lines_lost", "Log lines that could not be written", lambda: float(logs.Sink.lost), rises=True
+    )
 
 
 @contextmanager
@@ -212,6 +216,7 @@ async def _gateway(engine: Engine) -> AsyncIterator[Gateway | None]:
 async def _beside(server: Running, valkey: embedded.Embedded | None) -> AsyncIterator[None]:
     """What runs beside the gateway: the loops of our roles, and an eye on the embedded Valkey."""
     parts: dict[str, Awaitable[None]] = {"the embedded Valkey": valkey.watch()} if valkey else {}
+    parts["the look at its health"] = server.health.run()
     parts["engine.lives.run"] = lives.run(server.engine)
     parts["engine.outbox.run"] = outbox.run(server.engine)
     for role in server.engine.settings.roles:

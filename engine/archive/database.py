@@ -55,6 +55,8 @@ class Archive:
     engine: AsyncEngine
     problem: str = "not opened yet"
     """Why it cannot be used now; empty when the last attempt to prepare it went well."""
+    refuses: str = ""
+    """Why it took no writes at the last attempt, though it is there (its disk is full); else empty."""
     _writers: asyncio.Lock = field(default_factory=asyncio.Lock)
     _preparing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -79,11 +81,21 @@ class Archive:
         """
         await self.prepare()
         async with self._writers if self.is_sqlite else contextlib.nullcontext():
-            with _told_plainly():
+            with self._noted(), _told_plainly():
                 writers = self.engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
                 async with writers.connect() as conn:
                     yield conn
                     await _commit(conn)
+
+    @contextlib.contextmanager
+    def _noted(self) -> Iterator[None]:
+        try:
+            yield
+        except (Unavailable, Indeterminate) as error:
+            if error.__cause__ is not None and _refuses_writes(cause := _cause(error.__cause__)):
+                self.refuses = cause
+            raise
+        self.refuses = ""
 
     async def prepare(self) -> None:
         """Bring the schema up to date, once in the life of this handle. Raises Unavailable; SettingsError where
@@ -225,8 +237,14 @@ def _refuses_value(error: DBAPIError) -> bool:
 
 
 def _why(error: Exception) -> str:
+    cause = _cause(error)
+    return f"The database {'refuses writes' if _refuses_writes(cause) else 'is away'}: {cause}"
+
+
+def _cause(error: BaseException) -> str:
     cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
-    text = str(cause) or type(cause).__name__
-    if any(words in text for words in _NO_WRITES):
-        return f"The database refuses writes: {text}"
-    return f"The database is away: {text}"
+    return str(cause) or type(cause).__name__
+
+
+def _refuses_writes(cause: str) -> bool:
+    return any(words in cause for words in _NO_WRITES)

@@ -86,9 +86,9 @@ class Embedded:
         while self._alive():
             wanted = signal.SIGTERM if time.monotonic() < deadline else signal.SIGKILL
             if signalled != wanted:
-                log.log(20 if wanted == signal.SIGTERM else 40, "valkey_stop", pid=self.pid, signal=wanted.name)
                 with suppress(ProcessLookupError):
                     os.kill(self.pid, wanted)
+                log.log(20 if wanted == signal.SIGTERM else 40, "valkey_stop", pid=self.pid, signal=wanted.name)
                 signalled = wanted
             await asyncio.sleep(POLL_S)
 

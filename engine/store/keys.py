@@ -161,6 +161,11 @@ def blocks(zone: Zone, user: UserId) -> str:
     return f"{{{zone}}}:user:{user}:blocks"
 
 
+def probe(zone: Zone) -> str:
+    """String with a short TTL: written to see whether the server takes writes."""
+    return f"{{{zone}}}:probe"
+
+
 def request(zone: Zone, principal: UserId, key: str) -> str:
     """String with a TTL: the verdict on a command done under this request key."""
     return f"{{{zone}}}:req:{principal}:{key}"

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, func, insert, select, text
+from sqlalchemy import Connection, event, func, insert, select, text
 from sqlalchemy.exc import IntegrityError
 
 from engine.archive.database import Archive, open_archive, shown
-from engine.archive.schema import checkpoints, metadata, sessions
+from engine.archive.schema import checkpoints, metadata, services, sessions
 from engine.errors import Unavailable
 from engine.settings import Settings, SettingsError
 from tests.archive.conftest import Away
@@ -143,3 +144,33 @@ async def _write(archive: Archive) -> None:
 async def _count(archive: Archive) -> int:
     async with archive.reading() as conn:
         return (await conn.execute(select(func.count()).select_from(checkpoints))).scalar() or 0
+
+
+async def test_a_full_disk_is_told_as_such_until_a_write_succeeds(tmp_path: Path) -> None:
+    """A database that is there and takes no writes is not told as away, and is known to whoever asks for its state."""
+    opened = await open_archive(Settings(data=str(tmp_path)))
+    insertion = insert(services).values(
+        id="s",
+        name="n" * 200_000,
+        category="c",
+        base_amount=1,
+        currency="USD",
+        pricing="flat",
+        duration_min=1,
+        active=True,
+    )
+
+    def no_more_pages(connection: Any) -> None:
+        connection.exec_driver_sql("PRAGMA max_page_count=1")  # at least what there is
+
+    event.listen(opened.engine.sync_engine, "begin", no_more_pages)
+    with pytest.raises(Unavailable, match=r"The database refuses writes: .*full"):
+        async with opened.writing() as conn:
+            await conn.execute(insertion)
+    assert "full" in opened.refuses
+    event.remove(opened.engine.sync_engine, "begin", no_more_pages)
+    await opened.engine.dispose()
+    async with opened.writing() as conn:
+        await conn.execute(insertion)
+    assert opened.refuses == ""
+    await opened.close()

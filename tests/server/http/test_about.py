@@ -30,6 +30,36 @@ async def test_not_ready_names_each_problem(site: Running, nobody: Client, monke
     assert (await nobody("GET", "/healthz")).json() == {"ok": True}
 
 
+@pytest.mark.parametrize(
+    ("setting", "full", "word"), [("min-replicas-to-write", "1", "NOREPLICAS"), ("maxmemory", "1mb", "OOM")]
+)
+async def test_a_redis_that_takes_no_writes_is_a_problem(
+    site: Running, nobody: Client, setting: str, full: str, word: str
+) -> None:
+    """Where every command would be refused the server is not ready, with Redis' own reason; and ready again after."""
+    redis = site.engine.store.redis
+    await redis.config_set(setting, full)
+    try:
+        await site.health.look()
+        answer = await nobody("GET", "/readyz")
+    finally:
+        await redis.config_set(setting, "0")
+    assert answer.status_code == 503
+    assert [problem for problem in answer.json()["problems"] if problem.startswith(f"Redis refuses writes: {word}")]
+    await site.health.look()
+    assert site.health.writes == ""
+
+
+async def test_a_database_that_takes_no_writes_is_a_problem(site: Running, nobody: Client) -> None:
+    """What the last attempt to write was told is among the problems of `/readyz`."""
+    site.engine.archive.refuses = "database or disk is full"
+    try:
+        answer = await nobody("GET", "/readyz")
+    finally:
+        site.engine.archive.refuses = ""
+    assert "the database refuses writes: database or disk is full" in answer.json()["problems"]
+
+
 async def test_ready(nobody: Client) -> None:
     """A server that serves says so, once its relay has heard from Redis."""
 

@@ -1,0 +1,67 @@
+"""A disk that is full, under a server that runs and at its start."""
+
+from __future__ import annotations
+
+import json
+import resource
+import signal
+import sys
+from pathlib import Path
+
+import httpx
+
+from tests.faults import process
+from tests.faults.process import callout, serving
+from tests.wait import wait_until
+
+LIMITED = (
+    "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000));"
+    " import sys; from server.cli import main; main()"
+)
+"""No file grows beyond 1000 bytes: what a full disk is to a process, told as EFBIG instead of ENOSPC."""
+
+
+async def test_a_start_is_refused_in_one_line(tmp_path: Path, monkeypatch: object) -> None:
+    """Before anything is started, with the directory and the system's reason; `doctor` says the same."""
+    data = tmp_path / "data"
+    data.mkdir()
+    program = process.PROGRAM
+    process.PROGRAM = (sys.executable, "-c", LIMITED)  # type: ignore[assignment]
+    try:
+        refused = await callout("serve", "--data", str(data), "--port", "0")
+        looked = await callout("doctor", "--json", "--data", str(data))
+    finally:
+        process.PROGRAM = program  # type: ignore[assignment]
+    assert refused.code == 2
+    assert refused.line.startswith(f"nothing can be written to {data}: ") and "make room" in refused.line
+    assert not (data / "valkey").exists()
+    (found,) = [each for each in json.loads(looked.out)["findings"] if each["name"] == "data directory"]
+    assert looked.code == 1 and found["problems"][0].startswith("nothing can be written")
+
+
+async def test_a_server_whose_disk_is_full_goes_on_and_says_so(tmp_path: Path, emptied: str) -> None:
+    """Neither its log nor its data can be written: it answers, is not ready, counts the lines, and stops in order."""
+    async with serving(tmp_path / "data", "--redis", emptied, log_level="debug") as server:
+        async with httpx.AsyncClient(base_url=server.url, trust_env=False, timeout=20) as client:
+
+            async def says(path: str, words: str) -> bool:
+                return words in (await client.get(path)).text
+
+            await wait_until(lambda: says("/readyz", '"ready":true'), within_s=20)
+            _, hard = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE)
+            resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (0, hard))
+            await wait_until(lambda: says("/readyz", "nothing can be written"), within_s=20)
+
+            async def lost() -> bool:
+                server.process.send_signal(signal.SIGHUP)  # the blueprints are read anew, and the log says so
+                lines = (await client.get("/metrics")).text.splitlines()
+                return any(
+                    float(line.split()[1]) > 0 for line in lines if line.startswith("callout_log_lines_lost_total ")
+                )
+
+            await wait_until(lost, what="a line that is lost", within_s=20)
+            assert (await client.get("/healthz")).status_code == 200
+        said = server.said()
+        ended = await server.end()
+    assert ended.code == 0
+    assert server.said() == said

@@ -11,6 +11,7 @@ from engine.archive import reader
 from engine.clock import now_ms
 from engine.errors import (
     AccountNotApproved,
+    Duplicate,
     FieldError,
     Forbidden,
     Internal,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from engine.runtime import Engine
 
 MESSAGE = "Booking received"
+ANOTHER = "Another booking was made under this reference"
 PAST_MS = 60_000
 """How far in the past a booking may be scheduled: clocks differ."""
 
@@ -66,13 +68,14 @@ async def create(
     """Book a job; it is on offer when this returns.
 
     Raises Forbidden for who may not book (for this customer), Invalid, NotFound or ServiceInactive for the
-    service, ReusedKey. The same key, or the same ``reference`` of this principal, answers the first job.
+    service, ReusedKey. The same key, or the same booking under the same ``reference`` of this principal, answers the
+    first job; another booking under it is Duplicate, with the first job's id.
     """
     zone, key = DEFAULT_ZONE, requests.checked_key(key)
     customer = _customer(caller, booking)
     check_mappable(booking.lat, booking.lon)
     blueprint = _blueprint(engine, booking)
-    mark = requests.fingerprint("create", "", booking)
+    mark = _mark(booking, customer)
     if booking.reference is not None:
         earlier = await reader.job_of_reference(engine.archive, caller.id, booking.reference)
         if earlier is not None:
@@ -80,7 +83,9 @@ async def create(
             done = await requests.remembered(engine, zone, caller, key, mark)
             if done is not None:
                 return await _again(engine, zone, caller, blueprint, done, key)
-            return await _known(engine, caller, earlier, key)
+            if earlier.mark not in ("", mark):
+                raise Duplicate(ANOTHER, job={"id": earlier.job})
+            return await _known(engine, caller, earlier.job, key)
     _check_technician(blueprint, booking)
     service = await catalogue.active_service(engine, ServiceId(booking.service))
     person = await _person(engine, customer)
@@ -92,6 +97,8 @@ async def create(
     args["contact"] = msgspec.json.encode(person.phone)
     try:
         done = await engine.store.run(zone, "job_create", keys=place.names(caller, key), args=args)
+    except Duplicate as error:
+        raise Duplicate(ANOTHER, job={"id": error.reply[0].decode()}) from error
     except (ProfileIncomplete, KycNotApproved, AccountNotApproved, Invalid) as error:
         if booking.technician is None:
             raise
@@ -100,6 +107,14 @@ async def create(
     if done.repeated:
         return await _again(engine, zone, caller, blueprint, done, key)
     return await _outcome(engine, blueprint, caller, done.rest[1], done, key)
+
+
+def _mark(booking: Booking, customer: UserId) -> str:
+    """What tells a booking from another under the same key or reference. Fields that are not given leave no trace, so
+    that it stays the same when bookings get fields more: a reference lasts for ever.
+    """
+    asked = {name: value for name, value in msgspec.structs.asdict(booking).items() if value is not None}
+    return requests.fingerprint("create", "", {**asked, "customer": customer})
 
 
 async def _again(

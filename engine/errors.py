@@ -225,7 +225,7 @@ class Frozen(Conflict):
 
 
 class Duplicate(Conflict):
-    """Something else exists under this name already. For a booking's `reference`, `job` is the id of its job."""
+    """Something else exists under this name already. For a booking's `reference`, `job.id` is its job."""
 
     code, title = "duplicate", "Exists already"
 

@@ -1,9 +1,10 @@
---[[ job_create: a booking becomes a job, once per request key and once per reference. It is on offer from `release` on
+--[[ job_create: a booking becomes a job, once per request key and once per reference, which keeps the fingerprint of
+what was asked under it: the same again is given the first job, another is DUPLICATE. It is on offer from `release` on
 (ms, 0: now); who is `named` is asked at once, who is `preferred` before others.
 KEYS    meta  job  offers  log  req  ref  jobs  user_jobs
 ARGV    epoch  id  actor  key  fingerprint  trace  reference  bp  goal  service  customer  lat  lon  amount  full  pub  release  named  preferred  told  contact
 OK      seq  version  job_id  job
-ERR     STALE_EPOCH  REUSED_KEY  PROFILE_INCOMPLETE  KYC_NOT_APPROVED  ACCOUNT_NOT_APPROVED  INVALID
+ERR     STALE_EPOCH  REUSED_KEY  PROFILE_INCOMPLETE  KYC_NOT_APPROVED  ACCOUNT_NOT_APPROVED  INVALID  DUPLICATE
 EMITS   job.created  offer.created
 TOUCHES {z}:due  {z}:demand:*  {z}:tech:*  {z}:tech:*:offers  {z}:user:*:blocks  (same slot, names known only inside)
 ]]
@@ -25,7 +26,9 @@ local again = remembered(req, fingerprint)
 if again then return again end
 if reference ~= '' then
   local first = redis.call('HGET', ref, reference)
-  if first then return {'OK', '1', '0', '0', first} end
+  local known, mark = string.match(first or '', '^(%S+) ?(%S*)$')
+  if known and mark ~= '' and mark ~= fingerprint then return {'DUPLICATE', '0', known} end
+  if known then return {'OK', '1', '0', '0', known} end
 end
 if named ~= '' then
   local t = tech_load(z.tag .. 'tech:' .. named)
@@ -49,7 +52,7 @@ j.last = 'create ' .. actor .. ' ' .. string.format('%.0f', z.seq + 1)
 job_save(j)
 redis.call('ZADD', jobs, z.now, id)
 redis.call('ZADD', user_jobs, z.now, id)
-if reference ~= '' then redis.call('HSET', ref, reference, id) end
+if reference ~= '' then redis.call('HSET', ref, reference, id .. ' ' .. fingerprint) end
 remember(req, fingerprint, z.seq + 1, j.version, id, 86400000)
 local shown, cause = job_full(j, now), key .. ':' .. fingerprint
 local function tell(to, document)

@@ -10,8 +10,8 @@ Schema = dict[str, Any]
 
 REFERENCE = (
     "The caller's own name for the booking, unique for ever among the caller's. The same booking again under it, with "
-    "any request key, answers its first job, also when that is over; another booking is `duplicate`, with the `id` of "
-    "the first job in `job`."
+    "any request key, answers its first job, also when that is over; another booking is `duplicate`, with the first "
+    "job's id in `job.id`."
 )
 METADATA = (
     "The caller's own data about the job: any JSON object, kept and given back as it is, and never looked at. At most "

@@ -7,7 +7,7 @@ n``, for which a database walks every row of a loud channel before it sorts them
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from sqlalchemy import Select, func, select, union_all
@@ -210,11 +210,24 @@ async def jobs(
     return [row.doc.encode() for row in rows[:limit]], more
 
 
-async def job_of_reference(archive: Archive, principal: UserId, reference: str) -> JobId | None:
-    """The job that ``principal`` booked under ``reference``, if it is archived."""
+class Booked(NamedTuple):
+    """A job and the fingerprint of what was asked for it, "" where that is not known."""
+
+    job: JobId
+    mark: str
+
+
+async def job_of_reference(archive: Archive, principal: UserId, reference: str) -> Booked | None:
+    """The job that ``principal`` booked under ``reference``, if it is archived; its first event says what was asked."""
     query = select(references.c.job).where(references.c.principal == principal, references.c.reference == reference)
+    made = event_rows.c.type == "job.created"
     async with archive.reading() as conn:
-        return (await conn.execute(query)).scalar()
+        job = (await conn.execute(query)).scalar()
+        if job is None:
+            return None
+        asked = select(event_rows.c.cause).where(event_rows.c.job == job, made).order_by(event_rows.c.seq).limit(1)
+        cause = (await conn.execute(asked)).scalar() or ""
+    return Booked(job, cause.partition(":")[2])
 
 
 async def history(archive: Archive, job_id: JobId) -> list[HistoryItem]:

@@ -87,7 +87,8 @@ async def test_jobs_are_found_by_page_and_filter(archive: Archive) -> None:
     assert (await reader.jobs(archive, JobFilter(reference="r5"), 10))[0][0].count(b"0000005") == 1
     assert (await reader.jobs(archive, JobFilter(updated_after=10_000), 10))[0] == []
     assert (await reader.jobs(archive, JobFilter(technician=TechnicianId(UserId("t"))), 10))[0] == []
-    assert await reader.job_of_reference(archive, UserId("c1"), "r3") == f"job_main_{3:026d}"
+    found = await reader.job_of_reference(archive, UserId("c1"), "r3")
+    assert found is not None and found.job == f"job_main_{3:026d}"
 
 
 async def test_history_tells_who_did_what_from_where_to_where(archive: Archive) -> None:

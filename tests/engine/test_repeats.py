@@ -9,7 +9,7 @@ import pytest
 from engine import booking, jobs, offers, scheduler, technicians
 from engine.archive import reader, writer
 from engine.booking import Booking
-from engine.errors import Indeterminate, Invalid, ReusedKey, Taken, Unavailable
+from engine.errors import Duplicate, Indeterminate, Invalid, ReusedKey, Taken, Unavailable
 from engine.jobs import Step
 from engine.requests import Outcome
 from engine.runtime import Engine
@@ -89,7 +89,9 @@ async def test_going_online_again_names_the_same_blockers(engine: Engine) -> Non
 
 
 async def test_a_booking_is_repeated_alike_once_it_is_archived(engine: Engine) -> None:
-    """The key goes before the reference: the first answer again, other arguments refused; another key: the job."""
+    """The key goes before the reference: the first answer again, other arguments refused; another key: the job, or
+    `duplicate` for another booking.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     wanted = Booking(service=serves, lat=40.75, lon=-73.99, address="1 Main St", reference="order-1")
     first = await booking.create(engine, carla, wanted, key=KEY)
@@ -99,7 +101,10 @@ async def test_a_booking_is_repeated_alike_once_it_is_archived(engine: Engine) -
     other = Booking(service=serves, lat=41.0, lon=-73.99, address="1 Main St", reference="order-1")
     with pytest.raises(ReusedKey):
         await booking.create(engine, carla, other, key=KEY)
-    assert not (await booking.create(engine, carla, other, key=str(uuid.uuid4()))).created
+    with pytest.raises(Duplicate) as refusal:
+        await booking.create(engine, carla, other, key=str(uuid.uuid4()))
+    assert refusal.value.extra["job"] == {"id": people.id_of(first)}
+    assert not (await booking.create(engine, carla, wanted, key=str(uuid.uuid4()))).created
     assert len(await log_of.events(engine, "job.created")) == 1
 
 

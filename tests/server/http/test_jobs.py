@@ -101,6 +101,39 @@ async def test_a_reference_is_booked_once(staff: dict[Role, Client], customer: C
     assert first.json()["job"]["id"] == again.json()["job"]["id"]
 
 
+async def test_another_booking_under_a_reference_is_duplicate(
+    staff: dict[Role, Client], customer: Client, join: Join, admin: Client, service: str
+) -> None:
+    """Whatever differs, a field left out too; the refusal names the first job, which the same booking is still given
+    after it was cancelled.
+    """
+    send, other = staff["service"], await join("customer")
+    body = {"service": service, **HERE, "address": "x", "customer": customer.user, "reference": uuid.uuid4().hex}
+    body |= {"amount": 4500, "currency": "EUR", "metadata": {"a": 1}}
+    name = (await send("POST", "/v1/jobs", body)).json()["job"]["id"]
+    changes = (
+        {"service": await people.make_service(admin)},
+        {"customer": other.user},
+        {"blueprint": "marketplace"},
+        {"lat": 52.6},
+        {"address": "y"},
+        {"amount": 4501},
+        {"currency": "USD"},
+        {"amount": None, "currency": None},
+        {"scheduled_for": "2199-01-01T00:00:00Z"},
+        {"notes": "Ring twice"},
+        {"metadata": {"a": 2}},
+    )
+    for change in changes:
+        answer = await send("POST", "/v1/jobs", {**body, **change})
+        assert code_of(answer) == (409, "duplicate"), change
+        assert answer.json()["job"] == {"id": name}
+    await customer("POST", f"/v1/jobs/{name}/cancel")
+    again = await send("POST", "/v1/jobs", {**body, "notes": None})
+    assert (again.status_code, again.json()["job"]["id"], again.json()["job"]["status"]) == (200, name, "cancelled")
+    assert (await customer("POST", "/v1/jobs", {**body, "address": "y"})).status_code == 201  # a reference of their own
+
+
 # Who sees it
 
 

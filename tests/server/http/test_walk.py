@@ -97,9 +97,7 @@ async def test_unknown_query_parameters_are_refused(route: Route, staff: dict[Ro
     assert code_of(answer) == (422, "invalid")
 
 
-@pytest.mark.parametrize(
-    "path", ["/", "/v1", "/v1/", "/v1/jobs/", "/v1/rooms", "/v2/jobs", "/v1/jobs/a/b/c", "/v1//me"]
-)
+@pytest.mark.parametrize("path", ["/v1", "/v1/", "/v1/jobs/", "/v1/rooms", "/v2/jobs", "/v1/jobs/a/b/c", "/v1//me"])
 async def test_an_unknown_route_is_a_problem(path: str, admin: Client) -> None:
     """What is not in the table is 404, as the same object as every refusal."""
     assert code_of(await admin("GET", path)) == (404, "not_found")

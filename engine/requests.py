@@ -124,20 +124,6 @@ async def remembered(engine: Engine, zone: Zone, caller: Principal, key: Request
     return Done(True, int(seq), int(version), [job])
 
 
-async def remember(
-    engine: Engine, zone: Zone, caller: Principal, key: RequestKey, mark: str, done: Done, job: JobId
-) -> None:
-    """Keep a verdict (of money: a day) on what was done by a script that keeps its own under another name.
-
-    Raises Indeterminate. Until it is kept a repeat must come to the same without it.
-    """
-    line = f"OK {mark} {done.seq} {done.version} {job}"
-    with verdicts.in_effect():
-        await engine.store.command(
-            "SET", keys.request(zone, caller.id, key), line, "NX", "PX", verdicts.CREATION_S * 1000
-        )
-
-
 async def once(
     engine: Engine, asked: verdicts.Request, kind: Any, act: Callable[[AsyncConnection], Awaitable[T]]
 ) -> Kept[T]:

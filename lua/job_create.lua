@@ -42,7 +42,8 @@ end
 local created, first = ',"created_at":' .. iso(z.now), goal_parse(goal)
 local j = {key = job, id = id, bp = bp, status = '', phase = '', version = 0, customer = customer, holder = '',
   card = '', full = full .. created, pub = pub .. created, at = '', service = service, expires = 0, wave = 0,
-  last = '', claimed = '', amount = amount, mode = 'none', frozen = ''}
+  last = '', claimed = '', amount = amount, mode = 'none', frozen = '',
+  paid = '0', refunded = '0', back = '0'}
 redis.call('HSET', job, 'id', id, 'bp', bp, 'customer', customer, 'full', j.full, 'pub', j.pub, 'service', service,
   'lat', lat, 'lon', lon, 'wave', 0, 'amount', amount, 'frozen', '', 'created', z.now, 'reference', reference, 'owner', actor,
   'preferred', preferred, 'contact', contact)

@@ -22,7 +22,6 @@ TOUCHES {z}:job:*:bids  {z}:tech:*  {z}:tech:*:jobs  {z}:user:*:jobs  {z}:supply
 --- @include "lib/append"
 --- @include "lib/relation"
 --- @include "lib/told"
---- @include "lib/hours"
 --- @include "lib/codes"
 --- @include "lib/step"
 --- @include "lib/moving"
@@ -61,14 +60,14 @@ if p.code ~= '' then
 end
 if p.does == 'reissue' and not code_reissued(j, p.reissues) then return refuse(req, fingerprint, 'ILLEGAL_TRANSITION') end
 
-local seq, shown = z.seq + 1, nil
-j.last = p.command .. ' ' .. actor .. ' ' .. string.format('%.0f', seq)
+j.last = p.command .. ' ' .. actor .. ' ' .. string.format('%.0f', z.seq + 1)
 local events = moving(z, j, offers, p, a, actor)
+local seq, shown = tonumber(string.match(j.last, '(%d+)$')), nil
 if not a.entry then remember(req, fingerprint, seq, j.version, j.id, 600000, causes) end
-for i, event in ipairs(events) do
+for _, event in ipairs(events) do
   event.bp, event.actor, event.cause, event.trace = bp, actor, cause, trace
   append(z, log, event)
-  if i == 1 then shown = event.shown end
+  shown = event.shown or shown
 end
 leave(z)
 return {'OK', '0', seq, j.version, j.id, shown}

@@ -21,7 +21,9 @@ class Bid(Shape):
 
 
 class Payment(Shape):
-    """What is asked for, and what the payment service says came of it, under a ``reference`` of its own."""
+    """What is asked for, and what the payment service says came of it, under a ``reference`` of its own; ``of`` is the
+    reference of the charge that a refund is of.
+    """
 
     id: str
     status: Literal["requested", "captured", "refunded", "failed"]
@@ -29,6 +31,7 @@ class Payment(Shape):
     currency: str
     kind: Literal["charge", "refund"] | None = None
     reference: str | None = None
+    of: str | None = None
     created_at: datetime | None = None
 
 

@@ -220,6 +220,8 @@ class Job(_JobCore, kw_only=True):
     notes: Annotated[str | None, Meta(description="for customer, holder, ops and services")] = None
     reference: str | None = None
     metadata: dict[str, Any] | None = None
+    paid_amount: Annotated[int | None, Meta(description="captured so far, in its currency")] = None
+    refunded_amount: Annotated[int | None, Meta(description="refunded of that")] = None
     created_at: datetime | None = None
     updated_at: datetime | None = None
     at: Annotated[dict[str, datetime] | None, Meta(description="when each state was first reached")] = None

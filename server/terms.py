@@ -61,13 +61,23 @@ class ProposalReply(Shape):
     job: shapes.Job
 
 
-class NewPayment(Body):
-    """``reference`` is the payment service's own name for the payment: unique for the job, and for one amount."""
+PaymentReference = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$(?!\n)")]
 
-    reference: Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$(?!\n)")]
+
+class NewPayment(Body):
+    """``reference`` is the payment service's own name for the payment, unique for the job. The first refund may use
+    its charge's; further ones have their own and name the charge in ``of``.
+    """
+
+    reference: PaymentReference
     status: Literal["requested", "captured", "refunded", "failed"]
     amount: Amount
     currency: Currency
+    of: PaymentReference | None = None
+
+    def wrong(self) -> list[FieldError]:
+        only = self.of is None or self.status == "refunded"
+        return [] if only else [FieldError("/of", "Only a refund is of a charge")]
 
 
 class PaymentReply(Shape):

@@ -162,6 +162,14 @@ async def told_of(archive: Archive, job_id: JobId, types: Iterable[str]) -> list
         return [_event(row) for row in (await conn.execute(query)).mappings()]
 
 
+async def blueprint_of(archive: Archive, job_id: JobId) -> str:
+    """The blueprint (``name@version``) that a job last moved by; "" where that is not told here."""
+    c = event_rows.c
+    query = select(c.bp).where(c.job == job_id, c.bp != "").order_by(c.seq.desc()).limit(1)
+    async with archive.reading() as conn:
+        return (await conn.execute(query)).scalar() or ""
+
+
 def _event(row: Mapping[Any, Any]) -> Event:
     return Event(
         zone=Zone(row["zone"]),
@@ -261,6 +269,7 @@ class _Told(msgspec.Struct):
     to: str | None = None
     command: str | None = None
     reason: str | None = None
+    why: str | None = None
     occurred_at: str | None = None
 
 
@@ -283,6 +292,7 @@ _COMMANDS = {
     "payment.received": "capture",
     "payment.refunded": "refund",
     "payment.failed": "fail_payment",
+    "payment.unexpected": "capture",
     "code.failed": "enter_code",
     "code.locked": "lock_code",
 }
@@ -302,6 +312,8 @@ def history_item(event: Event, job: JobId) -> HistoryItem | None:
         told = _told.decode(event.data)
     except msgspec.DecodeError:
         return None
+    if kind == "payment.unexpected" and told.why != "other_currency":  # told besides what the history has already
+        return None
     about = told.job or _Moved(told.bid.job if told.bid else "")
     # Technicians at large are told the public part by an event of their own, and of searching a job is only named.
     if about.id != job or (kind.startswith("job.") and about.customer is None):
@@ -315,7 +327,7 @@ def history_item(event: Event, job: JobId) -> HistoryItem | None:
         command=told.command or _COMMANDS.get(kind, kind.removeprefix("job.")),
         source=told.source or (to if stays else None),
         to=to,
-        reason=told.reason or (told.proposal.reason if told.proposal else told.purpose),
+        reason=told.reason or told.why or (told.proposal.reason if told.proposal else told.purpose),
         cause=event.cause.partition(":")[0] or None,
         occurred_at=told.occurred_at,
     )

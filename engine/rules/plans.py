@@ -7,6 +7,8 @@ job passes on at once; timers are `<index>/<ms>` joined by commas, `w/<ms>` is t
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from engine.rules.lifecycle import Blueprint, Command
@@ -70,9 +72,28 @@ def goal(blueprint: Blueprint, state: str, life_s: float | None = None) -> str:
 
 def plan(blueprint: Blueprint, name: str, spec: Command, life_s: float | None = None) -> Plan:
     """Put a command's static part together."""
+    told = _body(blueprint, name, spec, life_s)
+    found = [_body(blueprint, each, capture, life_s) for each, capture in _captures(blueprint, spec)]
+    body = msgspec.json.encode({**told, "captures": found})
+    return Plan(name, spec, str(told["goal"]), str(told["from"]), str(told["told"]), str(told["tech_told"]), body)
+
+
+def _captures(blueprint: Blueprint, spec: Command) -> list[tuple[str, Command]]:
+    """The commands that a payment captured earlier may take in the same step: those from where this one leads."""
+    reached = {spec.to} if spec.to else set(spec.from_)
+    while then := {blueprint.states[state].then for state in reached} - {""} - reached:
+        reached |= then
+    return [
+        (name, each)
+        for name, each in blueprint.commands.items()
+        if each.does == "capture" and spec.does != "capture" and not reached.isdisjoint(each.from_)
+    ]
+
+
+def _body(blueprint: Blueprint, name: str, spec: Command, life_s: float | None) -> dict[str, Any]:
     phase = blueprint.phase(spec.to)
     tech_told = blueprint.audience("technician.status") if "technician.status" in blueprint.events else ""
-    body = {
+    return {
         "command": name,
         "by": " ".join(spec.by),
         "from": _words(spec.from_),
@@ -94,14 +115,12 @@ def plan(blueprint: Blueprint, name: str, spec: Command, life_s: float | None = 
         "hours": blueprint.price.hours,
         "closes": phase == "closed",
         "closing": "expired" if spec.event == "job.expired" else "cancelled",
-        "on_told": blueprint.audience("job.status"),
+        "on_told": blueprint.audience("job.status") or "customer holder ops",
         "left_told": blueprint.audience("job.unassigned"),
         "bids_told": blueprint.audience("bid.closed"),
         "tech_told": tech_told,
         "tech_reason": {"active": "departed", "done": "free", "closed": "free"}.get(phase, ""),
     }
-    goal_text = str(body["goal"])
-    return Plan(name, spec, goal_text, str(body["from"]), str(body["told"]), tech_told, msgspec.json.encode(body))
 
 
 def _words(states: tuple[str, ...]) -> str:

@@ -46,18 +46,8 @@ STEPS = {
 _JOB = frozenset(
     (
         *("id", "zone", "blueprint", "status", "phase", "version", "customer", "technician", "service", "lat", "lon"),
-        *(
-            "address",
-            "postal_code",
-            "amount",
-            "currency",
-            "pricing",
-            "notes",
-            "public_notes",
-            "scheduled_for",
-            "reference",
-        ),
-        "metadata",
+        *("address", "postal_code", "amount", "currency", "pricing", "notes", "public_notes", "scheduled_for"),
+        *("reference", "metadata", "paid_amount", "refunded_amount"),
         *("created_at", "updated_at", "at", "expires_at", "room", "frozen"),
     )
 )
@@ -99,6 +89,8 @@ ENGINE: dict[str, Members] = {
     **dict.fromkeys(("bid.created", "bid.accepted", "bid.closed"), _BID),
     **dict.fromkeys(("price.proposed", "price.changed", "price.rejected"), _PRICE),
     **dict.fromkeys(("payment.requested", "payment.received", "payment.refunded", "payment.failed"), _PAYMENT),
+    "payment.partial": _PAYMENT,
+    "payment.unexpected": {**_PAYMENT, "why": _ANY},
     **dict.fromkeys(("code.failed", "code.locked"), _CODE),
     **CHAT,
     "technician.reviewed": {"technician": _ID, **dict.fromkeys(("kyc", "account", "reason"), _ANY)},

@@ -102,7 +102,7 @@ def waves(zone: Zone, job_id: JobId) -> str:
 
 
 def payments(zone: Zone, job_id: JobId) -> str:
-    """Hash: the payment service's reference → how far that payment is, and the payment."""
+    """Hash: ``charge`` or ``refund`` and the payment service's reference → that payment (lua/lib/payment.lua)."""
     return f"{{{zone}}}:job:{job_id}:payments"
 
 

@@ -12,6 +12,12 @@ local function step_from(j, p, actor)
   return false
 end
 
+local function step_marked(j, p)
+  for _, mark in ipairs(p.needs) do if not job_marked(j, mark) then return false end end
+  for _, mark in ipairs(p.unless) do if job_marked(j, mark) then return false end end
+  return true
+end
+
 local function step_refused(j, p, actor, if_version)
   if j.frozen ~= '' and p.does ~= 'thaw' then return 'FROZEN' end
   if not step_from(j, p, actor) then
@@ -20,8 +26,7 @@ local function step_refused(j, p, actor, if_version)
     return 'ILLEGAL_TRANSITION'
   end
   if p.does == 'release' and j.holder == '' then return 'ILLEGAL_TRANSITION' end
-  for _, mark in ipairs(p.needs) do if not job_marked(j, mark) then return 'ILLEGAL_TRANSITION' end end
-  for _, mark in ipairs(p.unless) do if job_marked(j, mark) then return 'ILLEGAL_TRANSITION' end end
+  if not step_marked(j, p) then return 'ILLEGAL_TRANSITION' end
   if if_version ~= '' and tonumber(if_version) ~= j.version then return 'VERSION_CONFLICT' end
   return nil
 end

@@ -16,10 +16,3 @@ local function tech_moved(j, technician, reason, words)
     '"},"online":' .. (redis.call('HGET', string.match(j.key, '^{[^}]*}:') .. 'tech:' .. technician, 'online') == '1'
     and 'true' or 'false') .. ',"reason":"' .. reason .. '","job":{"id":"' .. j.id .. '"}}'}
 end
-
--- A payment asked for: what is to be paid, or given back.
-local function payment_asked(j, kind, amount)
-  local currency = string.match(j.full, '"currency":"(%u+)"')
-  return '{"id":"pay_' .. string.match(j.id, '[^_]*$') .. '_' .. j.version .. '","kind":"' .. kind ..
-    '","status":"requested","amount":' .. amount .. ',"currency":"' .. (currency or '') .. '"}'
-end

@@ -16,13 +16,15 @@ async def find(call: Call[Body, NoQuery]) -> Answer:
 
 
 async def create(call: Call[terms.NewPayment, NoQuery]) -> Answer:
-    """Say what became of a payment: requested, then captured or failed; captured, then refunded.
+    """Say what became of a payment: requested, failed, captured; captured, then refunded, in parts too.
 
-    Idempotent by `reference`: the same word again is answered as the first one was; for another amount it is
-    `duplicate`. One that is captured lets the job be paid in the same step.
+    Idempotent by `reference` and `status`: the same word again is answered as the first one was; for another amount it
+    is `duplicate`. What was captured is noted whatever state the job is in; the job is paid, in the same step, when the
+    sum in its currency covers what it asked. The first refund may use its charge's `reference`, further ones have their
+    own and name the charge in `of`; beyond what that charge captured they are `invalid`.
     """
     body = call.body
-    word = Payment(reference=body.reference, status=body.status, amount=body.amount, currency=body.currency)
+    word = Payment(reference=body.reference, status=body.status, amount=body.amount, currency=body.currency, of=body.of)
     done = await payments.put(call.engine, call.caller, call.id, word, key=call.key, trace=call.trace)
     where = (b"location", f"/v1/jobs/{call.id}/payments".encode())
     return answers.plain({"payment": done.payment, "job": done.job}, *answers.replayed(done), where)

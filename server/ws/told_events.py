@@ -140,6 +140,16 @@ class PaymentTold(Shape, rename={"source": "from"}):
     occurred_at: datetime | None = None
 
 
+class PaymentUnexpected(Shape):
+    """What was captured and the job cannot use: in another currency than its own (which counts for nothing), more than
+    it asked for, when it is over, or in a state in which it waits for no payment.
+    """
+
+    payment: Payment
+    job: shapes.Job
+    why: Literal["other_currency", "surplus", "job_over", "not_awaited"]
+
+
 class CodeFailed(Shape):
     """A code that was not the job's, from the technician who stands at the door."""
 
@@ -203,6 +213,8 @@ EVENTS: dict[str, Any] = {
     "payment.received": PaymentTold,
     "payment.refunded": PaymentTold,
     "payment.failed": PaymentTold,
+    "payment.partial": PaymentTold,
+    "payment.unexpected": PaymentUnexpected,
     "code.failed": CodeFailed,
     "code.locked": CodeFailed,
     "technician.reviewed": TechnicianReviewed,

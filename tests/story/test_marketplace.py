@@ -192,8 +192,8 @@ async def test_a_technician_asked_by_name(town: Town) -> None:
 
 
 async def test_open_again_when_the_technician_leaves(town: Town) -> None:
-    """A scheduled job is not cancelled but unassigned: a refund is asked for, he is not asked again, and the codes are
-    shown again when somebody else has it.
+    """A scheduled job is not cancelled but unassigned: what was captured is asked back, the leaver is not asked again,
+    and the codes are shown again when somebody else has it.
     """
     plumbing = await town.service()
     carla, pay = await town.person("customer", "Carla"), await town.person("service", "Payments")
@@ -202,12 +202,15 @@ async def test_open_again_when_the_technician_leaves(town: Town) -> None:
     await pay.wire.open()
     job = await scheduled(town, carla, tom, plumbing)
     assert code_of(await carla.post(f"/v1/jobs/{job}/cancel")) == (409, "illegal_transition")
+    paid = {"reference": "pi_1", "status": "captured", "amount": 1200, "currency": "USD"}
+    assert (await pay.post(f"/v1/jobs/{job}/payments", paid)).status_code == 201
     await give(tom, f"/v1/jobs/{job}/unassign", reason="ill")
     for person in (carla, tom):
         told = (await person.wire.told("job.unassigned", job))["data"]
         assert (told["from"], told["to"], told["reason"]) == ("scheduled", "open", "ill")
     assert (await tom.wire.told("bid.closed", job))["data"]["reason"] == "unassigned"
-    assert (await pay.wire.told("payment.requested", job))["data"]["payment"]["kind"] == "refund"
+    asked = (await pay.wire.told("payment.requested", job))["data"]["payment"]
+    assert (asked["kind"], asked["amount"], asked["currency"]) == ("refund", 1200, "USD")
     assert code_of(await tom.post(f"/v1/jobs/{job}/bids")) == (409, "not_offered")
     assert "codes" not in (await carla.get(f"/v1/jobs/{job}"))["job"]
     await give(carla, f"/v1/jobs/{job}/bids/{await bid(tara, job)}/accept")

@@ -71,7 +71,7 @@ async def test_refused(
 async def test_everything_else_is_frozen(
     customer: Client, at_work: Client, book: Book, mediator: Client, staff: dict[Role, Client], steps: tuple[str, ...]
 ) -> None:
-    """Steps, edits, payments, another dispute: `frozen`, and nothing moves; a mediator may read it now."""
+    """Steps, edits, asking for a payment, another dispute: `frozen`, and nothing moves; a mediator may read it now."""
     job = await direct(customer, at_work, book, *steps)
     told = (await dispute(at_work, job)).json()
     assert told["job"]["frozen"] is True and told["job"]["actions"] == []

@@ -42,6 +42,8 @@ PAST_MS = 60_000
 """How far in the past a job may be scheduled: clocks differ."""
 PLACE = frozenset({"service", "lat", "lon"})
 """What decides where a technician is looked for."""
+TERMS = PLACE | {"scheduled_for", "amount", "currency", "pricing"}
+"""What a bid is made on: it ends when any of these changes."""
 
 
 class Draft(msgspec.Struct, frozen=True):
@@ -187,5 +189,7 @@ async def _send(engine: Engine, ask: Ask, draft: Draft, version: int | None) -> 
             "release": 0 if when is None else max(0, ms_of(when) - round(blueprint.dispatch.lead_s * 1000)),
             "life": engine.plans.life_ms(blueprint, draft.status),
             "told": blueprint.audience("job.updated") or "customer holder ops",
+            "terms": "1" if TERMS & set(draft.changed) else "",
+            "bids_told": blueprint.audience("bid.closed"),
         },
     )

@@ -41,7 +41,7 @@ if mine and bid_parse(technician, mine).status == 'open' then return refuse(req,
 if not mine and redis.call('HLEN', bids) >= tonumber(most) then return refuse(req, fingerprint, 'AT_CAPACITY') end
 
 local b = {technician = technician, status = 'open', id = bid, at = z.now, amount = amount, rest =
-  '"technician":{"id":"' .. t.id .. '","name":' .. t.name .. ',"rating":' .. t.rating .. '},"note":' .. note}
+  '"technician":{"id":"' .. t.id .. '","name":' .. t.name .. ',"rating":' .. t.rating .. '},"version":' .. j.version .. ',"note":' .. note}
 bid_write(bids, b)
 local o = text and offer_parse(text)
 if o and o.status == 'sent' then

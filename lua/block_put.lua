@@ -21,7 +21,7 @@ redis.call(verb, mine, other)
 redis.call(verb, theirs, one)
 if blocked == '1' then
   for technician, customer in pairs({[one] = other, [other] = one}) do
-    offers_withdraw(z, technician, customer, function(j)
+    offers_withdraw(z, technician, function(j) return j.customer == customer end, function(j)
       append(z, log, offer_closed(j, {'user:' .. technician}, 'withdrawn', 'Offer withdrawn'))
     end)
   end

@@ -1,11 +1,12 @@
 --[[ job_edit: what was booked is changed. The caller merged the change into the job as of version `seen` and judged it
-(`denied`: `field`, `price` or nothing); where the job has moved on since, he looks again. `anew`: `place` or `time`
+(`denied`: `field`, `price` or nothing); where the job has moved on since, they look again. `terms` is 1 where what a bid
+was made on has changed: open bids are closed then, since nobody may be bound to what they never saw. `anew`: `place` or `time`
 where a technician has to be looked for elsewhere, or from `release` (ms) on for `life` ms.
 KEYS    meta  job  offers  causes  log  req
-ARGV    epoch  actor  key  fingerprint  trace  if_version  bp  seen  denied  changed  full  pub  service  lat  lon  amount  anew  release  life  told
+ARGV    epoch  actor  key  fingerprint  trace  if_version  bp  seen  denied  changed  full  pub  service  lat  lon  amount  anew  release  life  told  terms  bids_told
 OK      seq  version  job_id  job
 ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  VERSION_CONFLICT  FROZEN  NOT_EDITABLE  PRICE_LOCKED  INVALID
-EMITS   job.updated  offer.updated  offer.closed
+EMITS   job.updated  offer.updated  offer.closed  bid.closed
 TOUCHES {z}:tech:*  {z}:tech:*:offers  {z}:demand:*  {z}:wide:*  {z}:due  (same slot, names known only inside)
 ]]
 --- @include "lib/enter"
@@ -15,12 +16,13 @@ TOUCHES {z}:tech:*  {z}:tech:*:offers  {z}:demand:*  {z}:wide:*  {z}:due  (same 
 --- @include "lib/relation"
 --- @include "lib/seeking"
 --- @include "lib/updating"
+--- @include "lib/outbid"
 --- @include "lib/told"
 --- @include "lib/audience"
 --- @include "lib/append"
 local meta, job, offers, causes, log, req = unpack(KEYS)
 local epoch, actor, key, fingerprint, trace, if_version, bp, seen, denied, changed, full, pub, service, lat, lon, amount,
-  anew, release, life, told = unpack(ARGV)
+  anew, release, life, told, terms, bids_told = unpack(ARGV)
 local z = enter(meta, epoch)
 if not z then return {'STALE_EPOCH'} end
 local again = remembered(req, fingerprint, causes)
@@ -62,6 +64,15 @@ end
 local seq = tell(audience(string.gsub(told, ' ?technicians', ''), j), shown)
 -- Technicians at large get an event of their own, with what they may see.
 if string.find(told, 'technicians', 1, true) then tell('role:technician', job_public(j)) end
+-- Bidders hear what the job is by now; a bid on other terms is over.
+local bidders = j.mode == 'bids' and sought and bids_open(j) or {}
+if #bidders > 0 then tell(table.concat(bidders, ' '), job_public(j)) end
+if terms == '1' then
+  redis.call('HSET', job, 'terms', j.version)
+  local closed = {}
+  if sought then bids_close(closed, j, j.mode, 'changed', bids_told) end
+  for _, event in ipairs(closed) do append(z, log, event) end
+end
 if sought then for _, event in ipairs(offers_updated(z, j, offers)) do append(z, log, event) end end
 leave(z)
 return {'OK', '0', seq, j.version, j.id, shown}

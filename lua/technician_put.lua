@@ -33,6 +33,9 @@ if t.online == '1' and unfit(t) then
 elseif t.online == '1' and supply_sync(z, t) then
   match_soon(z, t)
 end
+-- Offers of what they no longer do are closed; those of whoever is offline are closed already.
+offers_withdraw(z, id, function(j) return not string.find(' ' .. services .. ' ', ' ' .. j.service .. ' ', 1, true) end,
+  function(j) seq = append(z, log, offer_closed(j, {'user:' .. id}, 'withdrawn', 'Offer withdrawn', actor)) end)
 if review ~= '' then
   seq = append(z, log, {type = 'technician.reviewed', to = told, actor = actor, data = review})
 end

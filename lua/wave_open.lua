@@ -27,10 +27,11 @@ if not j or not invites(j) or j.wave + 1 ~= tonumber(wave) then
   redis.call('ZREM', due, entry)
   return {'OK', '0', 0, 0, 0, '0'}
 end
-if put_off(z, j, entry) then return {'OK', '0', 0, 0, 0, '0'} end
+if put_off(z, j, entry) or full_of_offers(z, offers, entry) then return {'OK', '0', 0, 0, 0, '0'} end
 job_load_search(j)
 local w, first = look_for(z, j, tonumber(size), tonumber(radius_m), weights, limits_parse(limits)), j.walk == ''
 resumed(z, j, w)
+w.room = offers_room(z, offers)
 if first and wave == '1' then redis.call('HSET', job, 'sought', z.now) end
 local chosen = first and prefer(z, j, offers, w) or nil
 if walks == '1' then w.mode = 'walk' end

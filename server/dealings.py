@@ -9,7 +9,9 @@ from server.shapes import Actor, Person, Shape
 
 
 class Bid(Shape):
-    """What a technician offers to do a job for; ``amount`` null: for what the customer offers."""
+    """What a technician offers to do a job for; ``amount`` null: for what the customer offers. ``version`` is the job's
+    at that instant.
+    """
 
     id: str
     job: str
@@ -18,6 +20,7 @@ class Bid(Shape):
     note: str | None
     status: Literal["open", "accepted", "declined", "withdrawn", "closed"]
     created_at: datetime
+    version: int | None = None
 
 
 class Payment(Shape):

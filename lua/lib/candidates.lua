@@ -52,12 +52,13 @@ local function consider(z, j, offers, ids, w, enough)
   if #ids == 0 then return end
   local held = redis.call('HMGET', offers, unpack(ids))
   local blocked = w.blocks and redis.call('SMISMEMBER', w.blocks, unpack(ids)) or {}
+  local bidders = j.mode == 'bids' and bidders_among(redis.call('HMGET', j.key .. ':bids', unpack(ids))) or {}
   for i, id in ipairs(ids) do
     if enough and #w.fit >= w.size then return end
     if not w.met[id] then
       w.met[id] = true
       w.visited = w.visited + 1
-      local far, why, t = 0, asked_already(held[i]) or (blocked[i] == 1 and 'blocked' or nil), nil
+      local far, why, t = 0, asked_already(held[i]) or (blocked[i] == 1 and 'blocked' or bidders[i] and 'bid' or nil), nil
       if not why then
         t = candidate_load(z.tag .. 'tech:' .. id)
         why = why_out(z, j, t)

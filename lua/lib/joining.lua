@@ -31,6 +31,8 @@ local function joins(z, j, t, far)
   if j.radius > 0 and far > j.radius and t.id ~= j.preferred then return false end
   if asked_already(redis.call('HGET', j.key .. ':offers', t.id)) then return false end
   if redis.call('SISMEMBER', z.tag .. 'user:' .. j.customer .. ':blocks', t.id) == 1 then return false end
+  if j.mode == 'bids' and bidders_among({redis.call('HGET', j.key .. ':bids', t.id)})[1] then return false end
+  if offers_room(z, j.key .. ':offers') < 1 then return false end
   local cap = limits_parse(j.limits).cap
   return cap == 0 or not at_cap(z, t.id, {cap = cap, looks = 64})
 end

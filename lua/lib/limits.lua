@@ -15,6 +15,41 @@ local function asked_already(text)
   return head == 'left ' and 'left' or 'asked'
 end
 
+local MOST_OPEN = 500 -- offers of one job that are open at once: a claim tells all of them that they lost
+
+-- How many more offers the job may have open now, and when (ms) the first of those that are open ends. Counted only
+-- where there could be too many: a job has an offer of everybody who was ever asked.
+local function offers_room(z, offers)
+  local known = redis.call('HLEN', offers)
+  if known < MOST_OPEN - 256 then return MOST_OPEN - known end
+  local open, first = 0, nil
+  for _, text in ipairs(redis.call('HVALS', offers)) do
+    local expires = tonumber(string.match(text, '^sent %S+ %S+ (%S+)'))
+    if expires and expires > z.now then
+      open = open + 1
+      if not first or expires < first then first = expires end
+    end
+  end
+  return MOST_OPEN - open, first
+end
+
+-- As many are open as may be: the wave goes on when the first of them ends.
+local function full_of_offers(z, offers, entry)
+  local room, ends = offers_room(z, offers)
+  if room >= 2 then return false end
+  redis.call('ZADD', z.tag .. 'due', math.max(ends, z.now + 1000), entry)
+  return true
+end
+
+-- Which of these entries of a job's bids are open: who has bid already is not invited to.
+local function bidders_among(texts)
+  local bidders = {}
+  for i, text in pairs(texts) do
+    if text and string.sub(text, 1, 5) == 'open ' then bidders[i] = true end
+  end
+  return bidders
+end
+
 -- The pull list says how many offers of his have not run out. That is too many by those closed when their job was
 -- taken (lib/offers), so at the cap it is looked at one by one, and those are taken out of it; w.looks bounds that for
 -- the whole turn.

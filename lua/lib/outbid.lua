@@ -7,6 +7,15 @@ local function bid_end(events, j, b, status, reason, to)
   events[#events + 1] = bid_told('bid.closed', j, b, audience(to, j), reason)
 end
 
+-- The channels of those who have an open bid.
+local function bids_open(j)
+  local all, to = redis.call('HGETALL', j.key .. ':bids'), {}
+  for i = 1, #all, 2 do
+    if string.sub(all[i + 1], 1, 5) == 'open ' then to[#to + 1] = 'user:' .. all[i] end
+  end
+  return to
+end
+
 -- The job has left a state of this mode: were bids taken there, those still open are over.
 local function bids_close(events, j, mode, reason, to)
   if mode ~= 'bids' then return end

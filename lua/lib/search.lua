@@ -15,6 +15,7 @@ local FULL, NARROW = 256, 50
 -- Returns true when w is decided, false when it must go on in another turn with w.r.
 local function search(z, j, offers, supply, w)
   local low = 0
+  w.size = math.min(w.size, w.room)
   if w.nearest and j.walk == '' and not w.begun then
     -- Half as many again as are wanted, and those asked already: they are the nearest, mostly.
     local want = math.min(1.5 * w.size + redis.call('HLEN', offers), FULL * 3 / 4)
@@ -40,7 +41,8 @@ local function search(z, j, offers, supply, w)
   return false
 end
 
--- w.up and w.down are the next ranks to visit each way. Returns true when the wave is filled or the index is done.
+-- w.up and w.down are the next ranks to visit each way; no more are visited than the job may be offered to (w.room), so
+-- that nobody is passed over. Returns true when the wave is filled or the index is done.
 local function walk(z, j, offers, supply, w)
   if not w.up then
     local here = redis.call('ZSCORE', z.tag .. 'demand:' .. j.service, j.id)
@@ -51,7 +53,7 @@ local function walk(z, j, offers, supply, w)
     else w.up = near[1] and redis.call('ZRANK', supply, near[1]) or 0 end
     w.down = w.up - 1
   end
-  local half = FULL / 2
+  local half = math.floor(math.min(FULL, w.room) / 2)
   local above = redis.call('ZRANGE', supply, w.up, w.up + half - 1)
   consider(z, j, offers, above, w)
   w.up = w.up + #above

@@ -4,7 +4,7 @@ local function look_for(z, j, size, radius, weights, limits)
   local score, nearest = scorer(weights, limits.share)
   local blocks = z.tag .. 'user:' .. j.customer .. ':blocks'
   return {size = size, radius = radius, fit = {}, out = {}, met = {}, visited = 0, score = score, nearest = nearest,
-    limits = limits, cap = limits.cap, looks = 128, blocks = redis.call('EXISTS', blocks) == 1 and blocks or nil}
+    limits = limits, cap = limits.cap, room = 256, looks = 128, blocks = redis.call('EXISTS', blocks) == 1 and blocks or nil}
 end
 
 -- A wave of several turns goes on where it was: how, how far, since when, and how many it has asked.
@@ -29,7 +29,7 @@ local function prefer(z, j, offers, w)
   w.radius = 0
   consider(z, j, offers, {j.preferred}, w)
   w.radius = radius
-  if #w.fit > 0 then w.size = w.size - 1 end
+  if #w.fit > 0 then w.size, w.room = w.size - 1, w.room - 1 end
   return table.remove(w.fit)
 end
 

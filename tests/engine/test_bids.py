@@ -230,6 +230,7 @@ async def test_a_bid_is_told_to_its_parties_alone(engine: Engine) -> None:
         "note": 'I have "all" tools',
         "amount": 4200,
         "status": "open",
+        "version": 1,
         "created_at": "",
     }
     first, second = await log_of.events(engine, "bid.created", job)

@@ -164,15 +164,13 @@ async def test_the_last_no_brings_the_next_wave_forward(engine: Engine) -> None:
 
 
 async def test_a_dense_crowd_that_was_asked_already_does_not_hide_the_others(engine: Engine) -> None:
-    """600 at one spot with an open offer each: the wave still finds the few beyond them, turn by turn."""
+    """600 at one spot who have all declined: the wave still finds the few beyond them, turn by turn."""
     serves, carla = await people.service(engine), await people.customer(engine)
     job = people.id_of(await people.job(engine, carla, serves))
     crowd = [f"c{i}" for i in range(600)]
     for name in crowd:
         await people.technician(engine, name, serves, at=north(20))
-    await engine.store.redis.hset(
-        keys.offers(DEFAULT_ZONE, job), mapping=dict.fromkeys(crowd, "sent 1 0 99999999999999 20")
-    )
+    await engine.store.redis.hset(keys.offers(DEFAULT_ZONE, job), mapping=dict.fromkeys(crowd, "rejected 1 0 0 20"))
     await people.technician(engine, "beyond", serves, at=north(400))
     for _ in range(40):
         done = await scheduler.open_wave(engine, DEFAULT_ZONE, job, 1)
@@ -247,7 +245,9 @@ async def test_a_job_that_nobody_takes_expires_and_all_are_told(engine: Engine) 
 
 
 async def test_the_whole_zone_is_asked_in_turns_of_256(engine: Engine) -> None:
-    """After the declared waves everybody who fits is asked before the round is over, not the nearest 256 alone."""
+    """After the declared waves everybody who fits is asked, not the nearest 256 alone. At most 500 offers are open at
+    once, and the next are asked as those end. No event has more than 64 recipients.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     for i in range(600):
         await people.technician(engine, f"t{i:03}", serves, at=north(20_000 + 50 * i))
@@ -257,6 +257,30 @@ async def test_the_whole_zone_is_asked_in_turns_of_256(engine: Engine) -> None:
     turns = 0
     while (await scheduler.open_wave(engine, DEFAULT_ZONE, job, 4)).rest[1] == b"1":
         turns += 1
+    assert len(await asked(engine, job)) in (499, 500) and turns >= 2
+    await forward(engine, 61)
+    while await scheduler.run_once(engine, DEFAULT_ZONE) == 0.0:
+        assert await _open(engine, job) <= 500
     assert len(await asked(engine, job)) == 600
-    made = [len(e.to) for e in await log_of.events(engine, "offer.created", job)]
-    assert sum(made) == 600 and max(made) <= 256 and turns >= 2
+    assert max(len(e.to) for e in await log_of.events(engine, "offer.created", job)) == 64
+
+
+async def _open(engine: Engine, job: JobId) -> int:
+    values = await engine.store.redis.hvals(keys.offers(DEFAULT_ZONE, job))
+    return sum(value.startswith(b"sent ") for value in values)
+
+
+async def test_all_who_lost_are_told_in_pieces(engine: Engine) -> None:
+    """The claim of one of many tells each loser once, and no event of it grows with their number."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    job = people.id_of(await people.job(engine, carla, serves))
+    winner = await people.technician(engine, "winner", serves)
+    await scheduler.open_wave(engine, DEFAULT_ZONE, job, 1)
+    losers = [f"loser{i}" for i in range(150)]
+    await engine.store.redis.hset(
+        keys.offers(DEFAULT_ZONE, job), mapping=dict.fromkeys(losers, "sent 1 0 99999999999999 20")
+    )
+    await jobs.claim(engine, winner, job)
+    told = [event.to for event in await log_of.events(engine, "offer.closed", job)]
+    assert [len(to) for to in told] == [64, 64, 22]
+    assert sorted(who for to in told for who in to) == sorted(f"user:{name}" for name in losers)

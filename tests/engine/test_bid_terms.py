@@ -1,0 +1,93 @@
+"""Nobody is bound to what they never saw: a bid is for the job as it was when it was made."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from engine import bids, edits, jobs, offers, profiles, scheduler
+from engine.errors import IllegalTransition, NotOffered
+from engine.profiles import ProfilePatch
+from engine.runtime import Engine
+from engine.store import keys
+from engine.types import DEFAULT_ZONE, TechnicianId
+from tests import people
+from tests.engine import log_of, staff
+from tests.engine.test_bids import bid, listed, posted
+
+TERMS: list[dict[str, Any]] = [
+    {"lat": 42.8},
+    {"scheduled_for": 4_000_000_000_000},
+    {"amount": 6000},
+    {"amount": 5000, "currency": "EUR"},
+]
+
+
+@pytest.mark.parametrize("change", TERMS, ids="-".join)
+async def test_a_change_of_terms_ends_open_bids(engine: Engine, change: dict[str, Any]) -> None:
+    """Place, time or price: the bidder hears what the job is by now and that the bid is over; accepting it is refused,
+    and a bid on the new terms is taken.
+    """
+    serves, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "tom", serves)
+    job = await posted(engine, carla, serves)
+    old = await bid(engine, tom, job, 4200)
+    await edits.edit(engine, carla, job, change)
+    told = [event for event in await log_of.events(engine, "job.updated", job) if event.to == ("user:tom",)]
+    assert len(told) == 1 and "address" not in log_of.data(told[0])["job"]
+    [closed] = await log_of.events(engine, "bid.closed", job)
+    assert log_of.data(closed)["reason"] == "changed" and "user:tom" in closed.to
+    with pytest.raises(IllegalTransition):
+        await bids.accept(engine, carla, job, old)
+    await bids.accept(engine, carla, job, await bid(engine, tom, job, 4300))
+
+
+async def test_a_change_that_is_no_term_leaves_bids_open(engine: Engine) -> None:
+    """The bidder hears it, in the public part, and the bid stands."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "tom", serves)
+    job = await posted(engine, carla, serves)
+    mine = await bid(engine, tom, job, 4200)
+    await edits.edit(engine, carla, job, {"notes": "gate code 4711"})
+    told = [event for event in await log_of.events(engine, "job.updated", job) if event.to == ("user:tom",)]
+    assert len(told) == 1 and b"4711" not in told[0].data
+    assert [found["status"] for found in await listed(engine, tom, job)] == ["open"]
+    await bids.accept(engine, carla, job, mine)
+
+
+async def test_who_has_bid_is_not_invited_to_bid(engine: Engine) -> None:
+    """Neither by a wave nor as a late joiner; the wave says why, and who withdrew the bid may be invited."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    tom, tara = [await people.technician(engine, name, serves) for name in ("tom", "tara")]
+    job = await posted(engine, carla, serves)
+    await bid(engine, tom, job)
+    taken_back = await bid(engine, tara, job)
+    await bids.withdraw(engine, tara, job, taken_back)
+    await scheduler.open_wave(engine, DEFAULT_ZONE, job, 1)
+    created = await log_of.events(engine, "offer.created", job)
+    assert [event.to for event in created] == [("user:tara",)]
+    noted = await engine.store.redis.lrange(keys.waves(DEFAULT_ZONE, job), 0, -1)
+    assert b'"bid":{"count":1,"technicians":["tom"]}' in noted[0]
+    await scheduler.run_once(engine, DEFAULT_ZONE)
+    assert len(await log_of.events(engine, "offer.created", job)) == 1
+
+
+async def test_a_skill_taken_off_takes_its_offers(engine: Engine) -> None:
+    """The open offer for it closes (`withdrawn`), the list no longer has it, and a claim is `not_offered`; an offer for
+    what they still do stands.
+    """
+    plumbing, wiring = await people.service(engine), await people.service(engine, name="Wiring")
+    carla = await people.customer(engine)
+    who = await staff.fit(engine, plumbing, capacity=2)
+    await profiles.patch(engine, who, TechnicianId(who.id), ProfilePatch(services=[plumbing, wiring]))
+    gone, kept = [await people.offered(engine, carla, serves) for serves in (plumbing, wiring)]
+    await profiles.patch(engine, who, TechnicianId(who.id), ProfilePatch(services=[wiring]))
+    [closed] = await log_of.events(engine, "offer.closed", gone)
+    assert closed.to == (f"user:{who.id}",) and log_of.data(closed)["reason"] == "withdrawn"
+    with pytest.raises(NotOffered):
+        await jobs.claim(engine, who, gone)
+    listed_now = [msgspec.json.decode(offer)["job"]["id"] for offer in (await offers.open_to(engine, who)).items]
+    assert listed_now == [kept]
+    await jobs.claim(engine, who, kept)

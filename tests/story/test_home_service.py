@@ -157,15 +157,22 @@ async def test_cancelling_tells_everybody(town: Town) -> None:
 
 
 async def test_ops_and_services_book_for_a_customer_once_per_reference(town: Town) -> None:
-    """`reference` is unique for ever per principal: again, it answers the first job; a customer must be named."""
+    """`reference` is unique for ever per principal: the same again answers the first job; a customer must be named."""
     plumbing = await town.service()
     carla, ops = await town.person("customer", "Carla"), await town.person("ops_manager", "Olga")
     booking = {"service": plumbing, "lat": 40.75, "lon": -73.99, "address": "1 Main St", "reference": "A-1"}
     assert (await ops.post("/v1/jobs", booking)).json()["errors"][0]["pointer"] == "/customer"
-    first = await ops.post("/v1/jobs", {**booking, "customer": carla.id, "metadata": {"lift": True}})
+    whole = {**booking, "customer": carla.id, "metadata": {"lift": True}}
+    first = await ops.post("/v1/jobs", whole)
     assert first.status_code == 201 and first.json()["job"]["metadata"] == {"lift": True}
-    again = await ops.post("/v1/jobs", {**booking, "customer": carla.id})
-    assert again.json()["job"]["id"] == first.json()["job"]["id"]
+    again = await ops.post("/v1/jobs", whole)
+    assert (again.status_code, again.json()["job"]["id"]) == (200, first.json()["job"]["id"])
+    other = await ops.post("/v1/jobs", {**booking, "customer": carla.id})
+    assert (other.status_code, other.json()["code"], other.json()["job"]) == (
+        409,
+        "duplicate",
+        {"id": first.json()["job"]["id"]},
+    )
     assert [j["id"] for j in (await carla.get("/v1/jobs"))["items"]] == [first.json()["job"]["id"]]
 
 

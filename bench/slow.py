@@ -15,7 +15,7 @@ import socket
 import time
 from pathlib import Path
 from urllib.parse import urlsplit
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import msgspec
 import uvloop
@@ -87,6 +87,7 @@ class Broadcast:
         """Everybody comes in; the deaf then read no more."""
         users = [UserId(f"user_slow{number}") for number in range(asked.sockets)]
         await in_batches(self._town.account(user, "customer") for user in users)
+        self._bearer = access_token(signer, UserId("cli_admin"), "admin", expires_s=7200)
         tokens = [access_token(signer, user, "customer", name=user, expires_s=7200) for user in users]
         openings = (swarm.callout_opening(self._port, token) for token in tokens[asked.deaf :])
 
@@ -124,7 +125,8 @@ class Broadcast:
         return await asyncio.to_thread(self._closed, code)
 
     def _closed(self, code: str) -> float:
-        with urlopen(f"http://127.0.0.1:{self._port}/metrics", timeout=10) as answer:
+        headers = {"authorization": f"Bearer {self._bearer}"}
+        with urlopen(Request(f"http://127.0.0.1:{self._port}/metrics", headers=headers), timeout=10) as answer:
             text = answer.read().decode()
         found = re.search(rf'sockets_closed\w*{{code="{code}"}} (\S+)', text)
         return float(found[1]) if found else 0.0

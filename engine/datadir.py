@@ -79,6 +79,14 @@ def full(path: Path) -> str:
     return "" if written == ROOM_BYTES else f"nothing can be written to {path}: No space left on device"
 
 
+def close_to_others(path: Path, pattern: str) -> None:
+    """Files of ours in the directory are for its owner alone (0600), also those that an older Callout left open."""
+    for file in path.glob(pattern):
+        with suppress(OSError):
+            if file.stat().st_mode & 0o077:
+                file.chmod(0o600)
+
+
 @contextmanager
 def hold(path: Path) -> Iterator[Lock]:
     """Make and lock the directory for as long as the block runs.

@@ -11,6 +11,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit
@@ -114,6 +115,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             " of for longest is closed. Not counted with `limits` off.",
         ),
     ] = 5
+    address_sockets: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=10**6,
+            description="WebSockets of one address at one gateway that have not sent `connect` yet; over it 503. Not"
+            " counted with `limits` off.",
+        ),
+    ] = 256
     accepts: Annotated[
         int,
         Meta(
@@ -134,6 +144,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         float,
         Meta(ge=0, le=3600, description="Over how long a gateway that stops sends its clients away (4000)."),
     ] = 5.0
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        Meta(description="The addresses and networks (`10.0.0.0/8`) whose `X-Forwarded-For` is believed."),
+    ] = ()
+    metrics_port: Annotated[
+        Annotated[int, Meta(ge=0, le=65_535)] | None,
+        Meta(
+            description="A port on which `/metrics` takes no token, and nothing else is served; 0 takes a free one. On"
+            " `port` it takes a token of ops or a service.",
+        ),
+    ] = None
+    metrics_host: Annotated[str, Meta(min_length=1, description="The address on which `metrics_port` listens.")] = (
+        "127.0.0.1"
+    )
     push_url: Annotated[
         Text | None,
         Meta(description="Where push notifications are posted. Without it none are sent."),
@@ -161,7 +185,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 PREFIX = "CALLOUT_"
 OF_CLIENTS = ("CALLOUT_URL", "CALLOUT_TOKEN")
 """Names that our own client examples read: a shell that has them may start a server too."""
-LISTS = ("zones", "roles", "origins", "app_min_version")
+LISTS = ("zones", "roles", "origins", "app_min_version", "trusted_proxies")
 SCHEMES = ("redis", "rediss", "unix")
 _PORTS = {"http": 80, "https": 443}
 _VERSION = re.compile(r"([^=]{1,64}=)?\d{1,9}(\.\d{1,9}){0,3}", re.ASCII).fullmatch
@@ -252,8 +276,18 @@ def _beyond_type(name: str, settings: Settings) -> Iterator[str]:
         yield "roles: none: a process needs something to do"
     elif name == "app_min_version":
         yield from (f"{name}: {each!r} is no version, like 2.1 or driver=2.1" for each in value if not _VERSION(each))
+    elif name == "trusted_proxies":
+        yield from (f"{name}: {each!r} is no address or network" for each in value if not _is_network(each))
     elif name == "key_file" and value is not None and not Path(value).parent.is_dir():
         yield f"key_file: {Path(value).parent} is not a directory"
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ip_network(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _redis(url: str) -> Iterator[str]:

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from engine import datadir
 from engine.clock import now_ms
 from engine.errors import TokenExpired, Unauthenticated
 from engine.settings import Settings, SettingsError
@@ -106,6 +107,8 @@ class Signer:
 
 def open_signer(settings: Settings) -> Signer:
     """The key that ``settings`` name. Raises SettingsError."""
+    if not settings.key_file:
+        datadir.close_to_others(Path(settings.data), "signing.key")
     return Signer.load_or_create(key_path(settings))
 
 
@@ -134,7 +137,7 @@ def _create(path: Path) -> None:
     """Written whole beside it, then linked into place: of two servers that start at once one key wins, and no
     reader ever sees half of it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

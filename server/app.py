@@ -20,11 +20,14 @@ from secrets import token_hex
 from typing import Any
 
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Route as Path
 from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from engine.errors import NotFound
+from engine.metrics import CONTENT_TYPE, Metrics
 from engine.runtime import Engine
 from server import asyncapi, openapi, problems
 from server.auth import Authenticate
@@ -90,6 +93,15 @@ def build_app(engine: Engine, gateway: Gateway | None, health: Health) -> ASGIAp
         )
     sockets = Authenticate(_Sockets(gateway), engine)
     return _Kinds(Stamp(http, tally), sockets)
+
+
+def metrics_app(metrics: Metrics) -> ASGIApp:
+    """The ASGI application of a port that serves nothing but ``GET /metrics``, to anyone."""
+
+    async def counts(request: Request) -> Response:
+        return Response(metrics.render(), media_type=CONTENT_TYPE)
+
+    return Router([Path("/metrics", counts)])
 
 
 class _Kinds:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from engine.datadir import create
+from engine.datadir import CannotStart
 from engine.settings import SettingsError
 from engine.types import ROLES, UserId, is_id
 from server.cli_options import Data, KeyFile, settings_of
@@ -26,7 +26,7 @@ def token(
     data: Data = None,
     key_file: KeyFile = None,
 ) -> None:
-    """Print an access token. Needs no running server, and may run beside one.
+    """Print an access token under the key of a server that was started once; it need not run now.
 
     Without --user the principal is cli_<role>: always active, without an account.
     """
@@ -36,12 +36,20 @@ def token(
         raise SettingsError("--user: an id is 1 to 64 letters, digits, _ or -")
     lifetime = duration(expires)
     settings = settings_of(data=data, key_file=key_file)
-    if settings.key_file is None:
-        create(Path(settings.data))
-    from engine.signer import access_token, open_signer
+    from engine.signer import access_token, key_path, open_signer
 
+    if settings.key_file is None:
+        _check_data(Path(settings.data), key_path(settings))
     who = UserId(user or f"cli_{role}")
     print(access_token(open_signer(settings), who, role, expires_s=lifetime.total_seconds()))
+
+
+def _check_data(data: Path, key: Path) -> None:
+    """A key made here would be one that no server takes. Raises CannotStart."""
+    if data.exists() and not data.is_dir():
+        raise CannotStart(f"{data} is not a directory: give another --data")
+    if not key.exists():
+        raise CannotStart(f"no signing key in {data}: a server makes it at its first start there, or give --key-file")
 
 
 def duration(text: str, flag: str = "--expires") -> timedelta:

@@ -344,7 +344,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/v1/meta", about.meta, ANYONE, reply=shapes.About, meter=""),
     Route("GET", "/healthz", about.alive, ANYONE, reply=shapes.Alive, meter=""),
     Route("GET", "/readyz", about.ready, ANYONE, reply=shapes.Ready, also=(503,), meter=""),
-    Route("GET", "/metrics", about.counts, ANYONE, meter=""),
+    Route("GET", "/metrics", about.counts, OPS | SERVICE, meter=""),
     Route("GET", "/problems/{code}", about.problem, ANYONE, reply=shapes.ProblemReply, meter=""),
     Route("GET", "/openapi.json", about.document, ANYONE, reply=dict, meter=""),
     Route("GET", "/asyncapi.json", about.messages, ANYONE, reply=dict, meter=""),

@@ -33,7 +33,7 @@ from engine.runtime import Engine, open_engine
 from engine.settings import Settings
 from engine.store import embedded
 from server import logs
-from server.app import Health, build_app
+from server.app import Health, build_app, metrics_app
 from server.intake import CalloutHTTP
 from server.ws.gateway import Gateway
 from server.ws.transport import CalloutWebSocket
@@ -72,6 +72,7 @@ class Running:
         self.engine = engine
         self.gateway = gateway
         self.health = health
+        self.metrics_url = ""
         self.parts: set[asyncio.Task[Any]] = set()
 
     def hello(self) -> dict[str, Any]:
@@ -84,6 +85,7 @@ class Running:
             "data": os.path.realpath(settings.data),
             "zones": settings.zones,
             "roles": settings.roles,
+            **({"metrics": self.metrics_url} if self.metrics_url else {}),
         }
 
     async def broken(self) -> NoReturn:
@@ -124,6 +126,9 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         lock = stack.enter_context(hold(Path(settings.data)))
         # Taken before anything is started: a port in use is the commonest mistake, and should cost nothing.
         sock = stack.enter_context(bound(settings.host, settings.port))
+        counts = None
+        if settings.metrics_port is not None:
+            counts = stack.enter_context(bound(settings.metrics_host, settings.metrics_port))
         valkey = None
         if settings.redis is None:
             valkey = await embedded.start(Path(settings.data))
@@ -134,6 +139,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         gateway = await stack.enter_async_context(_gateway(engine))
         server = Running(shown(sock), engine, gateway, Health(engine, gateway))
         await stack.enter_async_context(_beside(server, valkey))
+        await stack.enter_async_context(_metrics(server, counts))
         await stack.enter_async_context(_http(server, sock))
         stack.push_async_callback(_drain, server)
         lock.tell(server.url)
@@ -249,9 +255,13 @@ class _Uvicorn(uvicorn.Server):
 
 @asynccontextmanager
 async def _http(server: Running, sock: socket.socket) -> AsyncIterator[None]:
+    proxies = server.engine.settings.trusted_proxies
     config = uvicorn.Config(
         build_app(server.engine, server.gateway, server.health),
         http=CalloutHTTP,
+        # Unasked, uvicorn believes whoever calls from this machine: a login limit by address would be no limit.
+        proxy_headers=bool(proxies),
+        forwarded_allow_ips=list(proxies),
         ws=CalloutWebSocket,
         ws_max_size=MAX_FRAME,
         ws_ping_interval=None,
@@ -263,11 +273,37 @@ async def _http(server: Running, sock: socket.socket) -> AsyncIterator[None]:
         backlog=BACKLOG,
         timeout_graceful_shutdown=GRACE_S,
     )
+    async with _listening(server, sock, config, "the HTTP server"):
+        yield
+
+
+@asynccontextmanager
+async def _metrics(server: Running, sock: socket.socket | None) -> AsyncIterator[None]:
+    """``/metrics`` alone, open to whoever reaches its port."""
+    if sock is None:
+        yield
+        return
+    server.metrics_url = f"{shown(sock)}/metrics"
+    config = uvicorn.Config(
+        metrics_app(server.engine.metrics),
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=GRACE_S,
+    )
+    async with _listening(server, sock, config, "the metrics' port"):
+        yield
+
+
+@asynccontextmanager
+async def _listening(server: Running, sock: socket.socket, config: uvicorn.Config, name: str) -> AsyncIterator[None]:
     host, port, *_ = sock.getsockname()
     with listening_failures(host, port):
         sock.listen(BACKLOG)  # two may bind with SO_REUSEADDR; only one may listen
     http = _Uvicorn(config)
-    task = asyncio.create_task(http.serve([sock]), name="the HTTP server")
+    task = asyncio.create_task(http.serve([sock]), name=name)
     server.parts.add(task)
     try:
         yield

@@ -50,7 +50,7 @@ def meter_of(principal: Principal | None, scope: Scope) -> str:
 
 
 def address_of(scope: Scope) -> str:
-    """The caller's address as uvicorn knows it (behind a trusted proxy, the forwarded one); "" on a Unix
+    """The caller's address as uvicorn knows it (behind one of ``trusted_proxies``, the forwarded one); "" on a Unix
     socket.
     """
     client = scope.get("client")

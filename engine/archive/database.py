@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,7 @@ from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError,
 from sqlalchemy.exc import TimeoutError as PoolExhausted
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from engine import datadir
 from engine.archive import migrate
 from engine.errors import Indeterminate, Unavailable
 from engine.settings import Settings, SettingsError
@@ -142,6 +144,8 @@ async def open_archive(settings: Settings) -> Archive:
     away raises nothing here: see ``Archive.problem``.
     """
     url = _url(settings)
+    if settings.database is None:
+        datadir.close_to_others(Path(settings.data), "callout.db*")
     archive = Archive(url, _engine(url))
     try:
         await archive.prepare()
@@ -185,11 +189,20 @@ def _engine(url: URL) -> AsyncEngine:
     if url.get_backend_name() != "sqlite":
         limits = {"timeout": CONNECT_TIMEOUT_S, "command_timeout": 30.0}
         return create_async_engine(url, pool_pre_ping=True, connect_args=limits, **pool)
-    Path(url.database or "").absolute().parent.mkdir(parents=True, exist_ok=True)
+    _own_alone(Path(url.database or "").absolute())
     engine = create_async_engine(url, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000}, **pool)
     event.listen(engine.sync_engine, "connect", _set_up_sqlite)
     event.listen(engine.sync_engine, "begin", _begin_sqlite)
     return engine
+
+
+def _own_alone(path: Path) -> None:
+    """Make the file where it is missing, for its owner alone: SQLite itself would let everybody read it. What it puts
+    beside it (``-wal``, ``-shm``) gets the same mode.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with contextlib.suppress(OSError):  # whatever it is, opening the database will tell
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
 
 def _set_up_sqlite(connection: Any, _record: Any) -> None:

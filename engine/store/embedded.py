@@ -180,6 +180,7 @@ def _spawn(home: Path, lock: int) -> subprocess.Popen[bytes]:
             stderr=output,
             start_new_session=True,
             pass_fds=(lock,),
+            umask=0o077,
         )
 
 

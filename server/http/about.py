@@ -30,7 +30,7 @@ async def ready(call: Call[Body, NoQuery]) -> Answer:
 
 
 async def counts(call: Call[Body, NoQuery]) -> Answer:
-    """Counts and readings for Prometheus."""
+    """Counts and readings for Prometheus; without a token on the port of `CALLOUT_METRICS_PORT`, where there is one."""
     return Answer(call.engine.metrics.render(), media=metrics.CONTENT_TYPE.encode())
 
 

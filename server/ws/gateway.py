@@ -15,10 +15,11 @@ from engine import sockets
 from engine.clock import now_ms
 from engine.errors import CalloutError, Internal, RateLimited
 from engine.events import Event, iso
+from server.throttle import address_of
 from server.ws import drain, handshake, joining, ops, revocation
 from server.ws.counters import Counters
 from server.ws.frames import JsonFrames, MsgpackFrames
-from server.ws.handshake import Turnstile
+from server.ws.handshake import Doorstep, Turnstile
 from server.ws.hub import Hub
 from server.ws.live import Live
 from server.ws.protocol import KINDS, Close, Connect, Op, Ping, State
@@ -66,6 +67,7 @@ class Gateway:
         self.hubs = {frames.subprotocol: Hub(frames, self.counters) for frames in kinds}
         self.hub = self.hubs[JsonFrames.subprotocol]
         self.turnstile = Turnstile(engine.settings.accepts)
+        self.doorstep = Doorstep(engine.settings.address_sockets)
         self.streams = StreamHub(SseFrames(engine.blueprints, self.heads), self.counters)
         self.pulse = Pulse(self)
         self.seats = Seats(self)
@@ -137,6 +139,7 @@ class Gateway:
         session.own(scope["extensions"][EXTENSION](session))
         self.counters.accepted += 1
         self.sessions.add(session)
+        self.doorstep.take(session, address_of(scope))
         self.pulse.expect_connect(session)
         return None
 
@@ -146,8 +149,10 @@ class Gateway:
         if handshake.subprotocol_of(scope) is None:
             return "subprotocol"
         why = self._no_room()
-        if why is None and self.limited and not self.turnstile.let_in():
-            return "rush"
+        if why is None and self.limited:
+            if self.doorstep.is_full(address_of(scope)):
+                return "unknown"
+            return None if self.turnstile.let_in() else "rush"
         return why
 
     def check_room(self) -> None:
@@ -238,6 +243,7 @@ class Gateway:
     def joined(self, session: Session) -> None:
         """From the next event on, ``session`` hears of its channels."""
         session.hub.join(session, session.channels)
+        self.doorstep.release(session)
         self.pulse.joined(session)
         if self.limited:
             self.seats.take(session)
@@ -289,6 +295,7 @@ class Gateway:
         """``session`` has ended with ``code``: it is nowhere any more."""
         self.counters.closes[code] += 1
         self.sessions.discard(session)
+        self.doorstep.release(session)
         session.hub.leave(session, session.channels)
         self.pulse.left(session)
         self.seats.give_up(session)

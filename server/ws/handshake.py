@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from secrets import token_hex
 from time import monotonic
@@ -21,6 +22,7 @@ _REFUSALS: dict[str, CalloutError] = {
     "draining": Unavailable("Draining: come back, to another node", retry_after=1),
     "deaf": Unavailable("No word from Redis yet", retry_after=1),
     "full": Unavailable("As many connections as this node may have", retry_after=5),
+    "unknown": Unavailable("Too many sockets of this address have not said who they are", retry_after=2),
     "rush": Unavailable("More come at once than this node lets in", retry_after=1),
 }
 
@@ -70,6 +72,32 @@ class Turnstile:
             return False
         self._free_at = at
         return True
+
+
+class Doorstep:
+    """Sockets that have not shown yet who they are, by the address they came from: at most ``most`` of each."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._came_from: dict[object, str] = {}
+        self._counts: Counter[str] = Counter()
+
+    def is_full(self, address: str) -> bool:
+        """Whether one more of this address is too many. A Unix socket has no address, and no limit."""
+        return bool(address) and self._counts[address] >= self._most
+
+    def take(self, session: object, address: str) -> None:
+        """``session`` came from ``address`` and has said nothing yet."""
+        self._came_from[session] = address
+        self._counts[address] += 1
+
+    def release(self, session: object) -> None:
+        """It is known by now, or gone. May be repeated."""
+        address = self._came_from.pop(session, None)
+        if address is not None:
+            self._counts[address] -= 1
+            if not self._counts[address]:
+                del self._counts[address]
 
 
 def unavailable(why: str) -> Unavailable:

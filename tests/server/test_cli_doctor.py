@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import redis
 
+from engine.settings import Settings
+from engine.signer import open_signer
 from tests import valkey
 from tests.faults.process import callout, serving
 
@@ -37,7 +39,7 @@ async def test_a_directory_that_is_not_there_is_a_problem(tmp_path: Path) -> Non
 async def test_all_problems_are_listed_at_once(tmp_path: Path) -> None:
     """A readable key, a broken blueprint, an unfit Redis, a database that is none: one run tells them all."""
     data = tmp_path / "data"
-    assert (await callout("token", "--role", "admin", "--data", str(data))).code == 0
+    open_signer(Settings(data=str(data)))
     (data / "signing.key").chmod(0o644)
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "bad.toml").write_text('name = "bad"\n')

@@ -8,7 +8,8 @@ from pathlib import Path
 import jwt
 import pytest
 
-from engine.settings import SettingsError
+from engine.settings import Settings, SettingsError
+from engine.signer import open_signer
 from server.cli_token import duration
 from tests.faults.process import callout, environment
 
@@ -59,12 +60,22 @@ async def test_an_unknown_command_is_named() -> None:
     assert (refused.code, refused.line) == (2, "No such command 'fly'.")
 
 
-async def test_the_first_token_makes_directory_and_key(tmp_path: Path) -> None:
-    """On a machine where nothing was started yet, only the owner can read what it made."""
-    made = await callout("token", "--role", "admin", "--data", "new", cwd=tmp_path)
+@pytest.mark.parametrize("there", [False, True], ids=["no folder", "no key in it"])
+async def test_a_directory_without_a_key_is_refused(tmp_path: Path, there: bool) -> None:
+    """A mistyped directory gives neither a token that no server takes nor a directory."""
+    if there:
+        (tmp_path / "typo").mkdir()
+    refused = await callout("token", "--role", "admin", "--data", "typo", cwd=tmp_path)
+    assert (refused.code, refused.out) == (2, "")
+    assert refused.line.startswith("no signing key in typo: ")
+    assert [each.name for each in tmp_path.rglob("*")] == (["typo"] if there else [])
+
+
+async def test_a_key_file_needs_no_directory(tmp_path: Path) -> None:
+    """Hosts that share a key have it before the first server; only its owner can read what is made."""
+    made = await callout("token", "--role", "admin", "--key-file", "shared.key", cwd=tmp_path)
     assert (made.code, made.err) == (0, "")
-    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
-    assert (tmp_path / "new" / "signing.key").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "shared.key").stat().st_mode & 0o777 == 0o600
     claims = jwt.decode(made.out.strip(), options={"verify_signature": False})
     assert (claims["iss"], claims["sub"], claims["role"]) == ("callout", "cli_admin", "admin")
     assert claims["exp"] - claims["iat"] == timedelta(hours=12).total_seconds()
@@ -72,6 +83,7 @@ async def test_the_first_token_makes_directory_and_key(tmp_path: Path) -> None:
 
 async def test_user_and_lifetime_are_as_asked(tmp_path: Path) -> None:
     """``--user`` and ``--expires`` stand in the token."""
+    open_signer(Settings(data=str(tmp_path / "d")))
     made = await callout(
         "token", "--role", "service", "--user", "billing", "--expires", "30m", "--data", "d", cwd=tmp_path
     )
@@ -81,6 +93,6 @@ async def test_user_and_lifetime_are_as_asked(tmp_path: Path) -> None:
 
 async def test_settings_come_from_the_environment_too(tmp_path: Path) -> None:
     """CALLOUT_DATA counts where --data is not given."""
+    open_signer(Settings(data=str(tmp_path / "elsewhere")))
     made = await callout("token", "--role", "admin", cwd=tmp_path, env=environment(data="elsewhere"))
-    assert made.code == 0
-    assert (tmp_path / "elsewhere" / "signing.key").exists()
+    assert (made.code, made.err) == (0, "")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from engine.types import Role
 from server.routes import ROUTES
 from server.serve import Running
 from tests.server.http.client import Client
@@ -78,11 +79,18 @@ async def test_meta_tells_what_a_client_needs(nobody: Client) -> None:
     assert told["now"].endswith("Z")
 
 
-async def test_answers_are_counted_by_operation_and_status(nobody: Client) -> None:
+async def test_metrics_are_for_ops_and_services(nobody: Client, staff: dict[Role, Client]) -> None:
+    """Counts tell how much business there is: on the public port they take a token of ops or a service."""
+    assert (await nobody("GET", "/metrics")).status_code == 401
+    allowed = {role for role, client in staff.items() if (await client("GET", "/metrics")).status_code == 200}
+    assert allowed == {"ops_manager", "admin", "service"}
+
+
+async def test_answers_are_counted_by_operation_and_status(nobody: Client, admin: Client) -> None:
     """Each answer is counted under its route's name, refusals by their status."""
 
     async def counted() -> int:
-        text = (await nobody("GET", "/metrics")).text
+        text = (await admin("GET", "/metrics")).text
         return sum(int(n) for name, status, n in CODE.findall(text) if (name, status) == ("users_me", "401"))
 
     before = await counted()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import httpx
 import pytest
 
+from engine import datadir
 from engine.settings import Settings
 from engine.types import Role
 from server.serve import Running, running
@@ -112,3 +114,58 @@ async def test_health_is_never_limited(somebody: Somebody) -> None:
         *(somebody(None)("GET", path) for path in ("/healthz", "/readyz") for _ in range(40))
     )
     assert {answer.status_code for answer in answers} == {200}
+
+
+async def test_an_address_in_a_header_is_not_believed(somebody: Somebody) -> None:
+    """Who writes another ``X-Forwarded-For`` into each guess has ten a minute all the same."""
+    codes = []
+    for number in range(12):
+        here = {"X_Forwarded_For": f"198.51.100.{number}"}
+        codes.append(
+            (await somebody(None)("POST", "/v1/auth/login", LOGIN | {"email": "xff@x.org"}, **here)).status_code
+        )
+    assert codes.count(401) <= 10 and codes[-1] == 429
+
+
+@pytest.fixture(scope="module")
+async def behind(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
+    """A server behind a proxy on this machine, with a port for its metrics."""
+    data = str(tmp_path_factory.mktemp("behind") / "data")
+    proxied = Settings(data=data, port=0, trusted_proxies=("127.0.0.1",), metrics_port=0)
+    async with running(proxied) as server:
+        yield server
+
+
+async def test_the_address_that_a_trusted_proxy_gives_is_metered(behind: Running) -> None:
+    """Each of its clients has a limit of its own; an address that the client itself wrote before it counts nothing."""
+    async with httpx.AsyncClient(base_url=behind.url, trust_env=False) as http:
+
+        async def login(forwarded: str) -> int:
+            answer = await http.post("/v1/auth/login", json=LOGIN, headers={"X-Forwarded-For": forwarded})
+            return answer.status_code
+
+        assert [await login("198.51.100.1") for _ in range(11)][-1] == 429
+        assert await login("198.51.100.2") == 401
+        assert await login("203.0.113.9, 198.51.100.1") == 429
+
+
+async def test_metrics_have_a_port_of_their_own(behind: Running) -> None:
+    """There, on this machine alone, they need no token, and nothing else is served; on the public port they do."""
+    async with httpx.AsyncClient(trust_env=False) as http:
+        told = behind.hello()["metrics"]
+        assert told.startswith("http://127.0.0.1:") and told.endswith("/metrics")
+        assert "callout_zone_open" in (await http.get(told)).text
+        assert (await http.get(told.replace("/metrics", "/v1/meta"))).status_code == 404
+        assert (await http.get(f"{behind.url}/metrics")).status_code == 401
+
+
+async def test_what_is_in_the_data_directory_is_its_owners_alone(behind: Running) -> None:
+    """Database, its journal, key, append-only file and logs: nobody else reads them, whatever the umask."""
+    data = Path(behind.engine.settings.data)
+    assert data.stat().st_mode & 0o777 == 0o700
+    names = ("callout.db", "callout.db-wal", "callout.db-shm", "signing.key", "lock")
+    assert {name: oct((data / name).stat().st_mode & 0o777) for name in names} == dict.fromkeys(names, "0o600")
+    assert (data / "valkey").stat().st_mode & 0o777 == 0o700
+    (data / "callout.db").chmod(0o644)
+    datadir.close_to_others(data, "callout.db*")
+    assert (data / "callout.db").stat().st_mode & 0o777 == 0o600

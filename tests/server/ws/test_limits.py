@@ -131,3 +131,20 @@ async def test_a_session_that_is_over_waits_for_no_garbage_collector(limited: Se
             await wait_until(lambda: sessions() == before)
         finally:
             gc.enable()
+
+
+async def test_sockets_that_say_nothing_are_few_from_one_address(settings: Settings) -> None:
+    """Over the limit of an address 503 before the upgrade; who has connected counts no more, nor who has left."""
+    few = msgspec.structs.replace(settings, limits="on", address_sockets=2)
+    async with node_of(few) as node, node.client("ann"), node.raw() as first, node.raw():
+        with pytest.raises(InvalidStatus) as refused:
+            async with node.raw():
+                pass
+        assert refused.value.response.status_code == 503
+        assert node.gateway.counters.refused["unknown"] == 1
+        await first.ask(op="connect", token=await node.token("bob"))
+        async with node.raw() as third:
+            await third.socket.close()
+        await wait_until(lambda: len(node.gateway.sessions) == 3)
+        async with node.raw():
+            pass

@@ -1,10 +1,12 @@
-"""How many sockets a user has, over all gateways of one Redis, and how many event streams: over the limit of either his
-oldest goes, wherever it is.
+"""How many sockets a user has, over all gateways of one Redis, and how many event streams. Over the limit of either the
+one that was heard of longest ago goes, wherever it is.
 
-Each open one holds a *seat*, which its gateway touches; those of a gateway that died fall out within a lease. A new
-one is counted in the same step in which the oldest loses its seat and its gateway is told, by an event that clients
-never see. (Rejected: asking the gateways; and counting before the connection is let in, which would refuse the phone in
-the hand for the sake of the one in the drawer.)
+Each open one holds a *seat*, which its gateway touches; those of a gateway that died fall out within a lease. A socket
+that comes back takes the place of the one that it names, or of the same device, in the step in which it is counted.
+Over the limit that step asks all gateways, by an event that clients never see, when they heard of theirs; a moment
+later those heard of longest ago lose their seats (``settle``). The oldest is not the dead one: a phone that comes back
+every two seconds leaves dead sockets that are younger than a desktop's live one. (Rejected: counting before the
+connection is let in, which would refuse the phone in the hand for the sake of the one in the drawer.)
 
 Streams are counted apart: a page with a map open must not cost somebody his socket. A long poll takes no seat: it comes
 and goes with each answer, so that counting it would be two calls to Redis where now there is none.
@@ -12,7 +14,8 @@ and goes with each answer, so that counting it would be two calls to Redis where
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from engine.store import keys
@@ -23,7 +26,9 @@ if TYPE_CHECKING:
     from engine.runtime import Engine
 
 REPLACED = "session.replaced"
-"""To the user of a socket or stream over the limit; ``data`` names its ``session``."""
+"""To the user of a socket or stream that has to go; ``data`` names its ``session`` and the close ``code``."""
+CROWDED = "session.crowded"
+"""To a user who has more than he may: each gateway tells when it last heard of his sockets."""
 BATCH = 500
 """Seats in one script call: a longer one would hold up the zone."""
 
@@ -38,32 +43,62 @@ class Seat(NamedTuple):
     word: str
 
 
-async def opened(engine: Engine, user: UserId, session: str, most: int, *, streams: bool = False) -> Seat:
-    """Count one more of ``user``, of whom ``most`` may be open; gives its seat. May be repeated."""
-    zone = DEFAULT_ZONE
-    key = keys.streams(zone, user) if streams else keys.sockets(zone, user)
+class Claim(NamedTuple):
+    """What a client said of itself at connect: an opaque name of its device, and the session whose place it takes; ""
+    for neither.
+    """
+
+    device: str = ""
+    replaces: str = ""
+
+
+NOBODYS = Claim()
+
+
+async def opened(
+    engine: Engine, user: UserId, session: str, most: int, claim: Claim = NOBODYS, *, streams: bool = False
+) -> tuple[Seat, bool]:
+    """Count one more of ``user``; gives its seat, and whether there are more than ``most`` now: then ``settle`` after a
+    moment, in which the gateways tell when they heard of theirs. May be repeated.
+    """
+    zone, key = DEFAULT_ZONE, _key(user, streams)
     names = {"meta": keys.meta(zone), "sockets": key, "log": keys.log(zone)}
-    args: Args = {"user": user, "session": session, "most": most, "lease_ms": lease_ms(engine)}
+    who: Args = {"user": user, "session": session, "device": claim.device, "replaces": claim.replaces}
+    args: Args = {**who, "most": most, "lease_ms": lease_ms(engine)}
     done = await engine.store.run(zone, "socket_open", keys=names, args=args)
-    return Seat(key, done.rest[0].decode())
+    return Seat(key, done.rest[0].decode()), done.rest[1] == b"1"
+
+
+async def settle(engine: Engine, user: UserId, most: int, *, streams: bool = False) -> None:
+    """Send away those over ``most`` that were heard of longest ago."""
+    zone = DEFAULT_ZONE
+    names = {"meta": keys.meta(zone), "sockets": _key(user, streams), "log": keys.log(zone)}
+    args: Args = {"user": user, "most": most, "lease_ms": lease_ms(engine)}
+    await engine.store.run(zone, "socket_settle", keys=names, args=args)
+
+
+def device_of(name: str) -> str:
+    """A device's name as a seat carries it: text of the client's own is no part of a key's member."""
+    return hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:16] if name else ""
+
+
+def _key(user: UserId, streams: bool) -> str:
+    return keys.streams(DEFAULT_ZONE, user) if streams else keys.sockets(DEFAULT_ZONE, user)
 
 
 async def closed(engine: Engine, seats: Sequence[Seat]) -> None:
     """Give these back."""
-    for batch in _batches(seats):
+    for start in range(0, len(seats), BATCH):
+        batch = [part for seat in seats[start : start + BATCH] for part in seat]
         await engine.store.run(DEFAULT_ZONE, "socket_close", keys=_META, args={"seats": batch})
 
 
-async def touch(engine: Engine, seats: Sequence[Seat]) -> None:
-    """These are still open."""
-    for batch in _batches(seats):
+async def touch(engine: Engine, seats: Sequence[tuple[Seat, int]]) -> None:
+    """These are still open, each with the milliseconds since its client was heard of."""
+    for start in range(0, len(seats), BATCH):
+        batch = [part for seat, age_ms in seats[start : start + BATCH] for part in (*seat, age_ms)]
         args: Args = {"lease_ms": lease_ms(engine), "seats": batch}
         await engine.store.run(DEFAULT_ZONE, "socket_touch", keys=_META, args=args)
-
-
-def _batches(seats: Sequence[Seat]) -> Iterator[list[str]]:
-    for start in range(0, len(seats), BATCH):
-        yield [part for seat in seats[start : start + BATCH] for part in seat]
 
 
 def lease_ms(engine: Engine) -> int:

@@ -1,4 +1,5 @@
---[[ socket_touch: a gateway's open sockets, in one batch (pairs of a key and a seat of it). What was lost meanwhile is there again.
+--[[ socket_touch: a gateway's open sockets, in one batch, each with the age of the last word from its client. What was
+lost meanwhile is there again.
 KEYS    meta
 ARGV    epoch  lease_ms  seats…
 OK      seq  version
@@ -8,10 +9,11 @@ TOUCHES {z}:sockets:*
 ]]
 --- @include "lib/enter"
 local meta = unpack(KEYS)
-local z = enter(meta, ARGV[1])
+local epoch, lease_ms = unpack(ARGV)
+local z = enter(meta, epoch)
 if not z then return {'STALE_EPOCH'} end
-for i = 3, #ARGV, 2 do
-  redis.call('ZADD', ARGV[i], z.now, ARGV[i + 1])
-  redis.call('PEXPIRE', ARGV[i], ARGV[2])
+for i = 3, #ARGV, 3 do
+  redis.call('ZADD', ARGV[i], z.now - ARGV[i + 2], ARGV[i + 1])
+  redis.call('PEXPIRE', ARGV[i], lease_ms)
 end
 return {'OK', '0', 0, 0}

@@ -250,6 +250,8 @@ class Callout:
                     await self._chores.end(self._polling)
                     self._polling = None
                 hello: Frame = {"cursors": self.cursors, "subs": sorted(self.subs)}
+                if last := self.session.get("session"):  # the server may not know yet that its socket is dead
+                    hello["replaces"] = last
                 ok = await self._access.greet(socket, hello, fresh=self._fresh)
                 joined = True
                 await self._joined(socket, ok)

@@ -192,7 +192,8 @@ export class Callout extends EventTarget {
    *   runs out, so that one kept must not be given again. If it throws, it is asked again later.
    * @param {string} [options.url] of the server; the page's own unless given
    * @param {Places} [options.cursors] from which to go on, kept from `cursors.toJSON()`
-   * @param {{ name: string, version: string }} [options.app]
+   * @param {{ name: string, version: string, device?: string }} [options.app] `device` is one per open page: a later socket
+   *   of the same device ends the earlier one for good
    */
   constructor({ token, url = location.origin, cursors, app }) {
     super();
@@ -373,8 +374,10 @@ export class Callout extends EventTarget {
   /** @param {WebSocket} socket */
   async #greet(socket) {
     const token = await this.token(this.#stale);
-    const [cursors, subs, app] = [this.cursors.toJSON(), [...this.subs], this.app];
-    if (socket.readyState === WebSocket.OPEN) this.#say(socket, { id: 0, op: "connect", token, cursors, subs, app });
+    const hello = { token, cursors: this.cursors.toJSON(), subs: [...this.subs], app: this.app };
+    // The server may not know yet that the last socket is dead.
+    const replaces = this.session?.session;
+    if (socket.readyState === WebSocket.OPEN) this.#say(socket, { id: 0, op: "connect", ...hello, replaces });
   }
 
   /** @param {WebSocket} socket @param {any} ok @param {AbortSignal} gone

@@ -240,13 +240,13 @@ class Gateway:
 
     # what sessions are told
 
-    def joined(self, session: Session) -> None:
+    def joined(self, session: Session, claim: sockets.Claim = sockets.NOBODYS) -> None:
         """From the next event on, ``session`` hears of its channels."""
         session.hub.join(session, session.channels)
         self.doorstep.release(session)
         self.pulse.joined(session)
         if self.limited:
-            self.seats.take(session)
+            self.seats.take(session, claim)
 
     def sockets_of(self, user: str) -> list[Session]:
         """A user's live sockets at this gateway, of either subprotocol."""
@@ -278,7 +278,7 @@ class Gateway:
         elif self.limited:
             polls = [one for one in self.streams.of(stream.caller.id) if isinstance(one, Poll)]
             if len(polls) > self.engine.settings.user_sockets:
-                polls[0].close(Close.REPLACED, "replaced")
+                polls[0].close(Close.TOO_MANY, "more polls than one may have")
 
     def listen(self, session: Session, channel: str) -> None:
         """Add a channel to a live session; a closed one hears nothing."""
@@ -315,6 +315,8 @@ class Gateway:
         """A ``session.`` event: for gateways, never for clients."""
         if event.type == sockets.REPLACED:
             self.seats.replaced(event)
+        elif event.type == sockets.CROWDED:
+            self.seats.crowded(event)
         elif event.type == revocation.REVOKED:
             self.revocation.hear(event)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from time import time
 from typing import TYPE_CHECKING, Any
 
-from engine import technicians, tokens
+from engine import sockets, technicians, tokens
 from engine.clock import now_ms
 from engine.errors import CalloutError, Forbidden, TokenExpired, Unauthenticated
 from engine.events import Event, iso
@@ -68,7 +68,8 @@ async def join(gateway: Gateway, session: Session, op: Connect) -> None:
     session.push(frames.reply(op.id, ok))
     for replay in replays.values():
         session.push_all(replay)
-    gateway.joined(session)
+    device = sockets.device_of(op.app.device) if op.app else ""
+    gateway.joined(session, sockets.Claim(device, op.replaces or ""))
     return None
 
 

@@ -37,6 +37,7 @@ class Outbox:
         "answered",
         "gateway",
         "heard",
+        "heard_at",
         "hub",
         "id",
         "more",
@@ -69,6 +70,8 @@ class Outbox:
         self.unlogged = 0
         self.answered = True
         """Whether anything came since the last ping."""
+        self.heard_at = monotonic()
+        """When anything last came."""
         self.heard = False
         """Whether anything came since the last batch of signs of life."""
         self._behind: deque[tuple[float, bytes]] | None = None
@@ -93,6 +96,10 @@ class Outbox:
                 self.next = rest.pop(0)
             self.more += rest
             self._wake()
+
+    def silence_ms(self, now: float) -> int:
+        """How long ago at ``now`` (monotonic seconds) anything last came."""
+        return max(0, round((now - self.heard_at) * 1000))
 
     def beat(self) -> None:
         """Send the heads and the ping, which is to be answered."""
@@ -220,6 +227,7 @@ class Outbox:
     def alive(self) -> None:
         """A pong of the WebSocket protocol."""
         self.answered = self.heard = True
+        self.heard_at = monotonic()
 
     def _empty(self) -> None:
         """Nothing will be sent any more."""

@@ -90,10 +90,13 @@ class Message(Body, kw_only=True, tag_field="op"):
 
 
 class App(msgspec.Struct, forbid_unknown_fields=True):
-    """Who wrote the client, for the logs."""
+    """Who wrote the client, for the logs; and which ``device`` it is (an installation, a browser's tab): a later socket
+    of the same device takes the place of the earlier one.
+    """
 
     name: Annotated[str, Meta(max_length=64)] = ""
     version: Annotated[str, Meta(max_length=64)] = ""
+    device: Annotated[str, Meta(max_length=128)] = ""
 
 
 class Place(Body, kw_only=True):
@@ -109,12 +112,15 @@ class Place(Body, kw_only=True):
 
 
 class Connect(Message, tag="connect", kw_only=True):
-    """Always the first. ``cursors`` are by zone; ``subs`` are restored before the replay."""
+    """Always the first. ``cursors`` are by zone; ``subs`` are restored before the replay; ``replaces`` is the session
+    whose place this one takes.
+    """
 
     token: wire.Token | None = None
     cursors: dict[Zone, Place] = field(default_factory=dict)
     subs: Annotated[list[Channel], Meta(max_length=MAX_SUBS)] = field(default_factory=list)
     app: App | None = None
+    replaces: Annotated[str, Meta(max_length=64)] | None = None
 
 
 class Ping(Message, tag="ping", kw_only=True):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Iterator, Sequence
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -16,6 +17,7 @@ import structlog
 from engine import sockets
 from engine.errors import CalloutError
 from engine.events import Event
+from engine.types import UserId
 from server.ws.protocol import Close, State
 from server.ws.stream import Stream
 
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
     from server.ws.gateway import Gateway
     from server.ws.session import Session
 
+SETTLE_S = 0.5
+"""For all gateways to tell when they heard of a user's sockets, before some of them go."""
+REASONS: dict[int, str] = {Close.TOO_MANY: "more sockets than one may have", Close.REPLACED: "replaced"}
 AT_ONCE = 32
 """Seats taken at the same time by those who could not be counted before: what goes to Redis in one write."""
 
@@ -31,6 +36,7 @@ log = structlog.get_logger(__name__)
 
 class _Replaced(msgspec.Struct):
     session: str = ""
+    code: int = int(Close.REPLACED)
 
 
 class Seats:
@@ -39,18 +45,22 @@ class Seats:
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._held: dict[Session, sockets.Seat | None] = {}
+        self._claims: dict[Session, sockets.Claim] = {}
+        """What sessions that are yet to be counted said of themselves."""
         self._ended: list[sockets.Seat] = []
         self._telling: set[asyncio.Task[None]] = set()
 
-    def take(self, session: Session) -> None:
+    def take(self, session: Session, claim: sockets.Claim = sockets.NOBODYS) -> None:
         """``session`` has joined. Who ended before is given back first, so that nobody has to go for him."""
         self._clear()
         self._held[session] = None
+        self._claims[session] = claim
         self._tell(self._take(session))
 
     def give_up(self, session: Session) -> None:
         """``session`` has ended; one that never joined had none."""
         seat = self._held.pop(session, None)
+        self._claims.pop(session, None)
         if seat is not None:
             self._ended.append(seat)
             if len(self._ended) == 1:  # when all go at once, Redis is told once
@@ -68,26 +78,46 @@ class Seats:
         that it gave up.
         """
         for some in _by(sockets.BATCH, [*self._held]):
-            await sockets.touch(self._gateway.engine, [seat for one in some if (seat := self._held.get(one))])
+            await self._touch(some)
         for some in _by(AT_ONCE, [one for one, seat in self._held.items() if seat is None]):
             await asyncio.gather(*(self._take(one) for one in some if one in self._held))
+
+    async def _touch(self, sessions: Sequence[Session]) -> None:
+        now = monotonic()
+        held = ((seat, one.silence_ms(now)) for one in sessions if (seat := self._held.get(one)))
+        await sockets.touch(self._gateway.engine, list(held))
 
     async def _take(self, session: Session) -> None:
         engine, user = self._gateway.engine, session.caller.id
         most, streams = engine.settings.user_sockets, isinstance(session, Stream)
-        seat = await sockets.opened(engine, user, session.id, most, streams=streams)
+        claim = self._claims.get(session, sockets.NOBODYS)
+        seat, over = await sockets.opened(engine, user, session.id, most, claim, streams=streams)
         if session.state is State.CLOSED:
-            await sockets.closed(engine, [seat])
-        else:
-            self._held[session] = seat
+            return await sockets.closed(engine, [seat])
+        self._held[session] = seat
+        self._claims.pop(session, None)
+        if over:
+            self._tell(self._settle(user, most, streams=streams))
+        return None
+
+    async def _settle(self, user: UserId, most: int, *, streams: bool) -> None:
+        await asyncio.sleep(SETTLE_S)
+        await sockets.settle(self._gateway.engine, user, most, streams=streams)
+
+    def crowded(self, event: Event) -> None:
+        """Tell at once when the user's sockets here were heard of."""
+        for channel in event.to:
+            his = self._gateway.sessions_of(channel.removeprefix("user:"))
+            if his:
+                self._tell(self._touch(his))
 
     def replaced(self, event: Event) -> None:
-        """A socket or stream over the limit goes, if it is one of ours."""
-        told = msgspec.json.decode(event.data, type=_Replaced).session
+        """A socket or stream that has to go is closed, if it is one of ours."""
+        told = msgspec.json.decode(event.data, type=_Replaced)
         for channel in event.to:
             for session in self._gateway.sessions_of(channel.removeprefix("user:")):
-                if session.id == told:
-                    session.close(Close.REPLACED, "replaced")
+                if session.id == told.session:
+                    session.close(told.code, REASONS.get(told.code, "replaced"))
 
     def _tell(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(_ride_out(work))

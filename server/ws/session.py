@@ -87,6 +87,7 @@ class Session(Outbox):
     def message(self, data: bytes, binary: bool) -> None:
         """One message: a pong, or work to begin, or to keep until the work in hand is done."""
         self.answered = self.heard = True
+        self.heard_at = monotonic()
         frames = self.hub.frames
         if binary is not frames.binary:
             self.close(Close.UNSUPPORTED, "binary frames only" if frames.binary else "text frames only")

@@ -57,6 +57,10 @@ class Stream(Session):
         if self.wants(kind):
             super().hint(kind, frame)
 
+    def silence_ms(self, now: float) -> int:
+        """Nothing ever comes from it: it is there for as long as its connection is."""
+        return 0
+
     def beat(self) -> None:
         """Move a quiet client's cursor, and keep the connection from looking dead. No answer can come."""
         self.push(self.gateway.beat(self.hub))

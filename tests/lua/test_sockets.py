@@ -1,4 +1,4 @@
-"""Seats of a user's sockets, on fakeredis: the oldest goes, the dead fall out, a repeat takes no second seat."""
+"""Seats of a user's sockets, on fakeredis: who was heard of longest ago goes, a repeat takes no second seat."""
 
 from __future__ import annotations
 
@@ -24,27 +24,40 @@ def client() -> fakeredis.FakeRedis:
     return client
 
 
-def opened(client: fakeredis.FakeRedis, session: str, most: int = 2) -> Any:
+PLACES = {**META, "sockets": keys.sockets(Z, ANN), "log": keys.log(Z)}
+
+
+def opened(client: fakeredis.FakeRedis, session: str, most: int = 2, *, device: str = "", replaces: str = "") -> Any:
     """One socket more; each a millisecond after the last."""
     client.hincrby(keys.meta(Z), "skew", 1)
-    places = {**META, "sockets": keys.sockets(Z, ANN), "log": keys.log(Z)}
-    return run(client, "socket_open", places, {"user": ANN, "session": session, "most": most, "lease_ms": LEASE_MS})
+    who = {"user": ANN, "session": session, "device": device, "replaces": replaces}
+    return run(client, "socket_open", PLACES, {**who, "most": most, "lease_ms": LEASE_MS})
 
 
-def touched(client: fakeredis.FakeRedis, seat: bytes) -> None:
-    """A seat's gateway says that it is still there."""
-    run(client, "socket_touch", META, {"lease_ms": LEASE_MS, "seats": [keys.sockets(Z, ANN), seat]})
+def settled(client: fakeredis.FakeRedis, most: int = 2) -> None:
+    """Those over the limit go."""
+    run(client, "socket_settle", PLACES, {"user": ANN, "most": most, "lease_ms": LEASE_MS})
+
+
+def touched(client: fakeredis.FakeRedis, seat: bytes, age_ms: int = 0) -> None:
+    """A seat's gateway says that it is still there, and when it heard of it."""
+    run(client, "socket_touch", META, {"lease_ms": LEASE_MS, "seats": [keys.sockets(Z, ANN), seat, age_ms]})
 
 
 def held(client: fakeredis.FakeRedis) -> list[str]:
     """The sessions that have a seat, the oldest first."""
     seats = sorted(seat.decode() for seat in client.zrange(keys.sockets(Z, ANN), 0, -1))
-    return [seat.partition(":")[2] for seat in seats]
+    return [seat.split(":")[1] for seat in seats]
 
 
 def told(client: fakeredis.FakeRedis) -> list[tuple[bytes, bytes, bytes]]:
     """Type, channels and data of what the log says."""
     return [(e[b"type"], e[b"to"], e[b"data"]) for _, e in client.xrange(keys.log(Z))]
+
+
+def replaced(name: str, code: int) -> tuple[bytes, bytes, bytes]:
+    """How the log tells that one has to go."""
+    return b"session.replaced", b"user:ann", f'{{"session":"ses_{name}","code":{code}}}'.encode()
 
 
 def test_within_the_limit_nobody_goes(client: fakeredis.FakeRedis) -> None:
@@ -55,17 +68,46 @@ def test_within_the_limit_nobody_goes(client: fakeredis.FakeRedis) -> None:
     assert 0 < client.pttl(keys.sockets(Z, ANN)) <= LEASE_MS
 
 
-def test_over_it_the_oldest_go(client: fakeredis.FakeRedis) -> None:
-    """One event names each that goes; a limit that was lowered sends several."""
-    for name in "abcd":
-        opened(client, f"ses_{name}", most=3)
-    assert held(client) == ["ses_b", "ses_c", "ses_d"]
-    opened(client, "ses_e", most=2)
-    assert held(client) == ["ses_d", "ses_e"]
-    assert told(client) == [
-        (b"session.replaced", b"user:ann", b'{"session":"ses_%s"}' % name) for name in (b"a", b"b", b"c")
+def test_over_it_all_are_asked_and_who_was_heard_of_longest_ago_goes(client: fakeredis.FakeRedis) -> None:
+    """The oldest seat stays where its client was heard of last; one event names each that goes, who may come back."""
+    seats = [opened(client, f"ses_{name}", most=3)[4] for name in "abc"]
+    assert opened(client, "ses_d", most=3)[5] == b"1"
+    assert told(client) == [(b"session.crowded", b"user:ann", b"{}")]
+    for seat, age_ms in zip(seats, (20_000, 60_000, 40_000), strict=True):
+        touched(client, seat, age_ms)
+    settled(client, 3)
+    assert held(client) == ["ses_a", "ses_c", "ses_d"]
+    settled(client, 1)
+    assert held(client) == ["ses_d"]
+    gone = [
+        (b"session.replaced", b"user:ann", b'{"session":"ses_%s","code":4010}' % name) for name in (b"b", b"c", b"a")
     ]
-    assert client.hget(keys.meta(Z), "seq") == b"3"
+    assert told(client)[1:] == gone
+    settled(client, 1)
+    assert client.hget(keys.meta(Z), "seq") == b"4"
+
+
+def test_the_same_device_takes_its_own_place(client: fakeredis.FakeRedis) -> None:
+    """However often it comes back nobody else goes; one that names no device takes nobody's."""
+    opened(client, "ses_desk", device="d0")
+    for name in "abcd":
+        assert opened(client, f"ses_{name}", device="d1")[5] == b"0"
+    assert held(client) == ["ses_desk", "ses_d"]
+    gone = [
+        (b"session.replaced", b"user:ann", b'{"session":"ses_%s","code":4505}' % name) for name in (b"a", b"b", b"c")
+    ]
+    assert told(client) == gone
+    assert opened(client, "ses_x")[5] == b"1"
+
+
+def test_the_session_that_is_named_is_replaced(client: fakeredis.FakeRedis) -> None:
+    """The one it names, if it is the user's; a repeat replaces nobody twice, and nobody replaces himself."""
+    opened(client, "ses_a")
+    opened(client, "ses_b")
+    for replaces in ("ses_a", "ses_a", "ses_c", "ses_of_another"):
+        assert opened(client, "ses_c", replaces=replaces)[5] == b"0"
+    assert held(client) == ["ses_b", "ses_c"]
+    assert told(client) == [(b"session.replaced", b"user:ann", b'{"session":"ses_a","code":4505}')]
 
 
 def test_a_repeat_takes_no_second_seat(client: fakeredis.FakeRedis) -> None:

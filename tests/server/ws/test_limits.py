@@ -24,11 +24,11 @@ def limited(settings: Settings) -> Settings:
     return msgspec.structs.replace(settings, limits="on")
 
 
-async def test_the_oldest_goes(limited: Settings) -> None:
-    """Over five sockets of one user the oldest is replaced, 4505; others' stay, in whichever subprotocol."""
+async def test_those_unheard_of_for_longest_go(limited: Settings) -> None:
+    """Over five sockets of one user those unheard of for longest go, 4010; others' stay, in whichever subprotocol."""
     async with node_of(limited) as node, node.client("bob") as other, AsyncExitStack() as stack:
         mine = [await stack.enter_async_context(node.client("ann")) for _ in range(7)]
-        assert [await client.closed() for client in mine[:2]] == [4505, 4505]
+        assert [await client.closed() for client in mine[:2]] == [4010, 4010]
         last = await node.append("user:ann user:bob")
         assert [await client.seqs(1) for client in [*mine[2:], other]] == [[last]] * 6
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from time import monotonic
 from typing import Any
 
 import msgspec
@@ -18,6 +19,7 @@ from engine.store import keys
 from engine.types import DEFAULT_ZONE, UserId
 from server.serve import running
 from server.ws.protocol import Credentials, State
+from server.ws.seats import SETTLE_S
 from server.ws.session import Session
 from tests.server.ws.conftest import Client, Node, node_of, principal
 from tests.server.ws.streams import Site, Source, site_of
@@ -71,6 +73,12 @@ async def seated(node: Node, count: int) -> None:
     await wait_until(counted, what=f"{count} seats")
 
 
+def heard(node: Node) -> None:
+    """As if each client had said something now."""
+    for session in node.gateway.seats._held:
+        session.heard_at = monotonic()
+
+
 async def opened(stack: AsyncExitStack, *nodes: Node) -> list[Client]:
     """One socket of ann's at each of ``nodes``, one after the other."""
     clients = []
@@ -83,15 +91,51 @@ async def opened(stack: AsyncExitStack, *nodes: Node) -> list[Client]:
 
 
 async def test_the_oldest_goes_wherever_it_is(pair: tuple[Node, Node], stack: AsyncExitStack) -> None:
-    """Over five on two gateways the oldest is replaced, 4505, by one at the other; the rest and others' stay."""
+    """Over five on two gateways the one unheard of for longest goes, 4010, for one at the other; the rest and others'
+    stay.
+    """
     one, two = pair
     other = await stack.enter_async_context(one.client("bob"))
     mine = await opened(stack, one, two, one, two, one, two, one)
-    assert [await client.closed() for client in mine[:2]] == [4505, 4505]
-    assert [node.gateway.counters.closes[4505] for node in pair] == [1, 1]
+    assert [await client.closed() for client in mine[:2]] == [4010, 4010]
+    assert [node.gateway.counters.closes[4010] for node in pair] == [1, 1]
     last = await one.append("user:ann user:bob")
     assert [await client.seqs(1) for client in [*mine[2:], other]] == [[last]] * 6
     assert await seats(one) == 5
+
+
+async def test_a_steady_desktop_outlives_a_phone_that_comes_and_goes(
+    pair: tuple[Node, Node], stack: AsyncExitStack
+) -> None:
+    """A phone comes back five times and leaves dead sockets, at another gateway than the desktop's. The desktop, of
+    which one hears, stays although it is the oldest; a dead one goes, and may come back.
+    """
+    one, two = pair
+    (desktop,) = await opened(stack, one)
+    phone = await opened(stack, two, two, two, two)
+    assert "ok" in await desktop.ask(op="ping")
+    phone += await opened(stack, two)
+    assert await phone[0].closed() == 4010
+    last = await one.append("user:ann")
+    assert [await client.seqs(1) for client in (desktop, *phone[1:])] == [[last]] * 5
+
+
+@pytest.mark.parametrize("by", ["device", "replaces"])
+async def test_who_comes_back_takes_his_own_place(pair: tuple[Node, Node], stack: AsyncExitStack, by: str) -> None:
+    """By its device, or by the session that it names: its last socket ends with 4505 at once, and nobody else's."""
+    one, two = pair
+    desktop = await stack.enter_async_context(one.client("ann", app={"device": "desk"}))
+    other = await stack.enter_async_context(two.client("bob", app={"device": "phone"}))
+    hello: dict[str, Any] = {"app": {"device": "phone"}} if by == "device" else {}
+    last = await stack.enter_async_context(two.client("ann", **hello))
+    await seated(one, 2)
+    for node in (one, two, one):
+        again = hello if by == "device" else {"replaces": last.hello["session"]}  # type: ignore[attr-defined]
+        last, before = await stack.enter_async_context(node.client("ann", **again)), last
+        assert await before.closed() == 4505
+    seq = await one.append("user:ann user:bob")
+    assert [await client.seqs(1) for client in (desktop, last, other)] == [[seq]] * 3
+    assert await seats(one) == 2
 
 
 async def test_of_many_at_once_exactly_five_stay(pair: tuple[Node, Node], stack: AsyncExitStack) -> None:
@@ -104,8 +148,8 @@ async def test_of_many_at_once_exactly_five_stay(pair: tuple[Node, Node], stack:
     for _ in range(4):
         mine = [await stack.enter_async_context(two.client("ann")) for _ in range(3)]
         mine += await asyncio.gather(*(stack.enter_async_context(one.client("ann")) for _ in range(6)))
-        await wait_until(lambda: open_now() == 5, what="five sockets")
-        await asyncio.sleep(0.3)  # whoever is still to go would go now
+        await wait_until(lambda: open_now() <= 5, what="five sockets")
+        await asyncio.sleep(SETTLE_S + 0.3)  # whoever is still to go would go now
         assert open_now() == 5 and await seats(one) == 5
 
 
@@ -154,6 +198,7 @@ async def test_the_seats_of_a_dead_gateway_fall_out(
     one.gateway.seats._held.clear()  # as if it had been killed: it neither touches nor gives up
 
     async def outlived() -> bool:
+        heard(two)
         await two.gateway.seats.touch()
         scores = [at for _, at in await redis.zrange(ANN, 0, -1, withscores=True)]
         return max(scores) - min(scores) > 500 or len(scores) == 1
@@ -196,15 +241,15 @@ async def streaming(stack: AsyncExitStack, *sites: Site) -> list[Source]:
 
 
 async def test_the_oldest_stream_ends_wherever_it_is(sites: tuple[Site, Site], stack: AsyncExitStack) -> None:
-    """Over five on two gateways the oldest is ended, 4505, by one at the other; the rest go on, and so do his sockets
+    """Over five on two gateways the oldest is ended, 4010, by one at the other; the rest go on, and so do his sockets
     and others' streams, which are counted apart.
     """
     one, two = sites
     other = await stack.enter_async_context(one.source("bob"))
     socket = await stack.enter_async_context(one.node.client("ann"))
     mine = await streaming(stack, one, two, one, two, one, two, one)
-    assert [(await source.ended())["code"] for source in mine[:2]] == [4505, 4505]
-    assert [site.gateway.counters.closes[4505] for site in sites] == [1, 1]
+    assert [(await source.ended())["code"] for source in mine[:2]] == [4010, 4010]
+    assert [site.gateway.counters.closes[4010] for site in sites] == [1, 1]
     last = await one.node.append("user:ann user:bob")
     assert [await source.seqs(1) for source in [*mine[2:], other]] == [[last]] * 6
     assert await socket.seqs(1) == [last]
@@ -289,6 +334,7 @@ async def test_all_of_many_are_touched_in_few_calls(limited: Node) -> None:
     await crowd(limited)
     before, calls = max(await touched(limited)), await _calls(limited.engine)
     await asyncio.sleep(0.002)  # the next millisecond
+    heard(limited)
     await limited.gateway.seats.touch()
     assert await _calls(limited.engine) - calls == 3
     after = await touched(limited)

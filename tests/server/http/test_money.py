@@ -162,6 +162,29 @@ async def test_while_it_is_frozen(
     assert sums(resolved.json()["job"]) == ("accepted", PRICE, 0)
 
 
+async def test_the_signature_takes_what_was_captured_before_it(
+    site: Running, customer: Client, at_work: Client, book: Book, paying: Client, staff: dict[Role, Client]
+) -> None:
+    """A part before the work is signed, the rest during the dispute about it: signing pays, asking nothing."""
+    job = str((await book(customer, blueprint="managed"))["id"])
+    ops = staff["ops_manager"]
+    if (await market.read(ops, job))["status"] == "requested":
+        await market.step(ops, job, "assign", technician=at_work.user)
+    for command in ("accept", "depart", "start", "finish"):
+        await market.must(at_work, job, command)
+    assert sums((await put(paying, job, "captured", amount=1)).json()["job"]) == ("work_done", 1, 0)
+    name = (await dispute(customer, job)).json()["dispute"]["id"]
+    rest = await put(paying, job, "captured", reference="pi_2", amount=PRICE - 1)
+    assert sums(rest.json()["job"]) == ("disputed", PRICE, 0)
+    assert sums((await resolve(staff["mediator"], name, "resume")).json()["job"]) == ("work_done", PRICE, 0)
+    assert sums(await market.must(customer, job, "sign")) == ("paid", PRICE, 0)
+    assert await asked(site, job) == []
+    assert await kinds(site, job) == [
+        *(("received", None), ("partial", None), ("unexpected", "not_awaited")),
+        *(("received", None), ("unexpected", "not_awaited")),
+    ]
+
+
 async def test_a_delivery_is_just_paid(site: Running, customer: Client, book: Book, paying: Client) -> None:
     """Any capture, a part or more, is received and no more; under the name that the blueprint has for it."""
     job = str((await book(customer, blueprint="delivery"))["id"])

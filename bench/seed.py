@@ -14,6 +14,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from bench.rig import BenchError
+from engine import zones
+from engine.archive.standing import Standing
 from engine.rules import waves
 from engine.rules.blueprint import load, shipped
 from engine.rules.lifecycle import Blueprint
@@ -21,7 +23,7 @@ from engine.rules.plans import goal
 from engine.store import keys
 from engine.store.connection import Done, Store, close_store, open_store
 from engine.store.pipeline import Pipeline
-from engine.types import DEFAULT_ZONE, Epoch, JobId, ServiceId, UserId, new_job_id
+from engine.types import DEFAULT_ZONE, JobId, ServiceId, UserId, new_job_id
 
 ZONE = DEFAULT_ZONE
 SERVICE = ServiceId("plumbing")
@@ -61,13 +63,11 @@ async def open_town(url: str) -> Town:
 
 
 async def _open_new(store: Store, pipe: Pipeline, run_id: str) -> None:
-    names = {name: _KEYS[name]({}) for name in store.scripts["zone_open"].keys}
-    args = {"run_id": run_id, "compared": 1, "archived": 0, "known": ""}
-    reply = await store.ask(pipe.urgent, "zone_open", keys=names, args=args)
-    if reply[0] != b"OK":
-        raise BenchError(f"the zone does not open: {reply[0].decode()}")
+    answer = await zones.ask(store, pipe.urgent, ZONE, run_id, "1", Standing("bench", 0, {}))
+    if answer.word != "OK":
+        raise BenchError(f"the zone does not open: {answer.word}")
     state = store.zones[ZONE]
-    state.epoch, state.open = Epoch(reply[4].decode()), True
+    state.epoch, state.open = answer.epoch, True
 
 
 class Prepared(NamedTuple):

@@ -165,8 +165,7 @@ async def live(engine: Engine, caller: Principal, limit: int) -> Page:
 
 
 async def _as_of(engine: Engine, zone: Zone) -> dict[str, str | int]:
-    with log.told_plainly():
-        head = await log.head(engine, zone)
+    head = await log.head(engine, zone)
     return {"epoch": head.epoch, "seq": head.seq}
 
 
@@ -247,8 +246,7 @@ async def history(engine: Engine, caller: Principal, job_id: str) -> list[Histor
         raise NotFound("No such job")
     # The log's end before SQL: what is archived in between is met twice, never missed.
     reached = await reader.checkpoint(engine.archive, zone)
-    with log.told_plainly():
-        tail = await log.window(engine.store.redis, zone, reached.seq if reached else 0, TAIL)
+    tail = await log.window(engine.store.reads, zone, reached.seq if reached else 0, TAIL)
     name = f'"{job}"'.encode()  # another job's metadata may name it too: the event's own job decides
     late = [item for event in tail if name in event.data and (item := reader.history_item(event, job))]
     both = {item.seq: item for item in (*late, *await reader.history(engine.archive, job))}

@@ -107,8 +107,7 @@ async def put_back(engine: Engine, zone: Zone, job: JobId) -> None:
 
 async def _reached(engine: Engine, zone: Zone) -> None:
     """Wait until all that the log holds by now is in SQL."""
-    with log.told_plainly():
-        head = await log.head(engine, zone)
+    head = await log.head(engine, zone)
     for _ in range(round(ARCHIVED_S / LOOK_S)):
         at = await reader.checkpoint(engine.archive, zone)
         if at is not None and at.seq >= head.seq:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from engine.errors import Unavailable
 from engine.events import Event, parse
@@ -21,18 +19,9 @@ if TYPE_CHECKING:
 TAIL_SCAN = 5_000
 
 
-@contextlib.contextmanager
-def told_plainly() -> Iterator[None]:
-    """Reads on behalf of somebody who waits for an answer: a Redis that is away is Unavailable, never a bug."""
-    try:
-        yield
-    except (RedisError, OSError) as error:
-        raise Unavailable(f"Redis cannot be read: {error}") from error
-
-
 async def head(engine: Engine, zone: Zone) -> Cursor:
     """The last seq of the zone's log and its epoch, as Redis has them now (epoch "" where it has none)."""
-    return await read_head(engine.store.redis, zone)
+    return await read_head(engine.store.reads, zone)
 
 
 async def read_head(client: Redis | Line, zone: Zone) -> Cursor:
@@ -65,9 +54,9 @@ async def check_primary(client: Redis | Line) -> None:
         raise Unavailable("a replica answers")
 
 
-async def epochs(engine: Engine, zone: Zone) -> dict[Epoch, int]:
+async def epochs(client: Redis | Line, zone: Zone) -> dict[Epoch, int]:
     """Each epoch's first seq: a cursor of an older epoch is good exactly if it lies below the next one's."""
-    rows: Any = await engine.store.redis.hgetall(keys.epochs(zone))
+    rows: Any = await client.hgetall(keys.epochs(zone))
     return {Epoch(name.decode()): int(first) for name, first in rows.items()}
 
 
@@ -91,13 +80,11 @@ async def tail(client: Redis | Line, after: Mapping[Zone, int], block_ms: int, c
 
 async def channel_tail(engine: Engine, zone: Zone, after: int, channel: str) -> list[Event]:
     """Events to ``channel`` above ``after``: what SQL has not got yet, for lists that must not lag behind a push."""
-    with told_plainly():
-        events = await window(engine.store.redis, zone, after, TAIL_SCAN)
+    events = await window(engine.store.reads, zone, after, TAIL_SCAN)
     return [event for event in events if channel in event.to]
 
 
 async def at(engine: Engine, zone: Zone, seq: int) -> Event | None:
     """The event numbered ``seq``, where the log still holds it. Raises Unavailable."""
-    with told_plainly():
-        rows: Any = await engine.store.redis.xrange(keys.log(zone), f"{seq}-0", f"{seq}-0")
+    rows: Any = await engine.store.reads.xrange(keys.log(zone), f"{seq}-0", f"{seq}-0", 1)
     return parse(zone, *rows[0]) if rows else None

@@ -156,7 +156,7 @@ class _Runner:
             del self._unsure[zone]
 
     async def _read_cursor(self, zone: Zone) -> int:
-        return int(await self._engine.store.redis.get(keys.push_cursor(zone)) or 0)
+        return int(await self._engine.store.reads.get(keys.push_cursor(zone)) or 0)
 
     async def _tell(self, zone: Zone, events: list[Event]) -> None:
         begin, end = self._cursors[zone], events[-1].seq

@@ -64,8 +64,7 @@ async def snapshot(engine: Engine, caller: Principal) -> Snapshot:
 
 
 async def _heads(engine: Engine) -> dict[Zone, Cursor]:
-    with log.told_plainly():
-        heads = {zone: await log.head(engine, zone) for zone, state in engine.store.zones.items() if state.open}
+    heads = {zone: await log.head(engine, zone) for zone, state in engine.store.zones.items() if state.open}
     return {zone: head for zone, head in heads.items() if head.epoch not in NOWHERE}
 
 

@@ -36,6 +36,7 @@ OPS: frozenset[Role] = frozenset({"ops_manager", "admin"})
 MANAGERS: frozenset[Role] = OPS | {"onboarding_manager"}
 Phase = Literal["open", "assigned", "active", "done", "closed"]
 
+_EPOCH = re.compile(r"e([0-9]{1,15})(-[0-9A-Za-z]{1,40})?")
 _ZONE = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _JOB = re.compile(r"job_([a-z][a-z0-9-]{0,31})_([0-9a-z]{26})")
@@ -76,6 +77,12 @@ class Cursor(msgspec.Struct, frozen=True):
 
     epoch: Epoch
     seq: int
+
+
+def number_of(epoch: str) -> int:
+    """Which of its log's lives an epoch is, counted from 1; 0 for what names none. Before 0.1 names had no suffix."""
+    match = _EPOCH.fullmatch(epoch)
+    return int(match[1]) if match else 0
 
 
 def is_zone(text: str) -> bool:

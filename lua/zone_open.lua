@@ -1,34 +1,68 @@
 --[[ zone_open: is this the life of the log that we and the archive know? Nothing is changed before that is sure.
-`known` is the archive's list `e1 1 e2 915 …` of epochs and first seqs, `archived` its head; `compared` is 0 where
-the archive was not asked, which suffices for a server that did not restart.
-KEYS    meta  epochs
-ARGV    run_id  compared  archived  known
-OK      seq  version  epoch
-ERR     UNCOMPARED  EMPTY  BEHIND  FOREIGN  CLOSED
+`known` is the archive's list `e1-9f2c41ab 1 e2-… 915 …` of epochs and first seqs, `archived` its head, `database` its id;
+`believed` is the newest epoch that the caller has seen, `seen` the highest seq in it. `compared`: 1; 0 where the archive
+cannot be asked (only the epoch that the caller believes in opens); `look` to change nothing.
+KEYS    meta  epochs  log
+ARGV    run_id  compared  archived  known  database  believed  seen
+OK      seq  version  epoch  epochs
+ERR     UNCOMPARED  EMPTY  BEHIND  FOREIGN  OLDER  HOLE  OTHER_DATABASE  CLOSED
 FLAGS   allow-oom
 ]]
 --- @include "lib/clock"
-local meta, epochs = unpack(KEYS)
-local run_id, compared, archived, known = unpack(ARGV)
-local m = redis.call('HMGET', meta, 'epoch', 'seq', 'run_id', 'skew', 'now', 'offset')
-if m[1] == 'closed' then return {'CLOSED'} end
-if m[1] and m[3] == run_id then return {'OK', '0', m[2], 0, m[1]} end
-if compared ~= '1' then return {'UNCOMPARED'} end
-local head = tonumber(m[2]) or 0
-if not m[1] and tonumber(archived) > 0 then return {'EMPTY'} end
-if head < tonumber(archived) then return {'BEHIND'} end
-local last = 0
-for epoch, first in string.gmatch(known, '(%S+) (%S+)') do
-  local here = redis.call('HGET', epochs, epoch)
-  -- An epoch that the archive began but has no event of yet may be unknown here.
-  if tonumber(first) <= tonumber(archived) and here ~= first then return {'FOREIGN'} end
-  last = math.max(last, tonumber(string.match(epoch, '%d+')))
+local meta, epochs, log = unpack(KEYS)
+local run_id, compared, archived, known, database, believed, seen = unpack(ARGV)
+local m = redis.call('HMGET', meta, 'epoch', 'seq', 'run_id', 'skew', 'now', 'database', 'why', 'archived',
+  'offset')
+local epoch, head, same = m[1], tonumber(m[2]) or 0, m[3] == run_id
+archived, seen = tonumber(archived), tonumber(seen)
+local rolled_back = epoch == believed and head < seen
+if epoch == 'closed' and not m[7] then return {'CLOSED'} end
+if compared == '0' then
+  if epoch ~= believed or not same or rolled_back then return {'UNCOMPARED'} end
+  return {'OK', '0', head, 0, epoch, ''}
 end
-local number = math.max(last, tonumber(string.match(m[1] or 'e0', '%d+'))) + 1
-local now, offset = clock(tonumber(m[5]) or 0, m[4], m[6])
-local epoch = 'e' .. number
--- A zone that has never lived has nothing to be lenient with: no grace.
-redis.call('HSET', meta, 'epoch', epoch, 'seq', head, 'run_id', run_id, 'opened_at', m[1] and now or 0, 'now', now,
-  'offset', offset)
-redis.call('HSET', epochs, epoch, head + 1)
-return {'OK', '0', head, 0, epoch}
+if m[6] and m[6] ~= database then return {'OTHER_DATABASE'} end
+if not epoch and (archived > 0 or seen > 0) then return {'EMPTY'} end
+if head < archived then return {'BEHIND'} end
+
+local function count(name) return tonumber(string.match(name, '^e(%d+)')) or 0 end
+-- `number` is the newest epoch here, `elsewhere` the newest that others have seen and that is not here.
+local here, listed, number, elsewhere = {}, {}, count(epoch or ''), 0
+local rows = redis.call('HGETALL', epochs)
+for i = 1, #rows, 2 do
+  here[rows[i]] = tonumber(rows[i + 1])
+  number = math.max(number, count(rows[i]))
+end
+for name, text in string.gmatch(known, '(%S+) (%S+)') do
+  local first = tonumber(text)
+  if here[name] ~= first then
+    -- An epoch of which the archive has no event yet may be unknown here: Redis lost it in a crash.
+    if here[name] or first <= archived then return {'FOREIGN'} end
+    elsewhere = math.max(elsewhere, count(name))
+  end
+  listed[name] = true
+end
+for name, first in pairs(here) do
+  if first <= archived and not listed[name] then return {'FOREIGN'} end
+end
+if believed ~= '' and not here[believed] then elsewhere = math.max(elsewhere, count(believed)) end
+-- A server that did not restart and lacks a newer epoch was passed over by a failover.
+if epoch and same and elsewhere >= number then return {'OLDER'} end
+-- Before the first pairing: an archive that has nothing is not the one that Redis was told has something.
+if epoch and not m[6] and known == '' and (tonumber(m[8]) or 0) > 0 then return {'OTHER_DATABASE'} end
+local next_id = string.format('%.0f-0', archived + 1)
+if head > archived and #redis.call('XRANGE', log, next_id, next_id) == 0 then return {'HOLE'} end
+if compared == 'look' then return {'OK', '0', head, 0, epoch or '', ''} end
+
+redis.call('HSET', meta, 'database', database)
+if not (epoch and epoch ~= 'closed' and same) or rolled_back then
+  local now, offset = clock(tonumber(m[5]) or 0, m[4], m[9])
+  -- A zone that has never lived has nothing to be lenient with: no grace.
+  local opened = epoch and now or 0
+  epoch = string.format('e%.0f-%s', math.max(number, elsewhere) + 1, string.sub(run_id, 1, 8))
+  redis.call('HSET', meta, 'epoch', epoch, 'seq', head, 'run_id', run_id, 'opened_at', opened, 'now', now,
+    'offset', offset)
+  redis.call('HDEL', meta, 'why')
+  redis.call('HSET', epochs, epoch, head + 1)
+end
+return {'OK', '0', head, 0, epoch, table.concat(redis.call('HGETALL', epochs), ' ')}

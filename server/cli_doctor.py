@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import redis.asyncio as redis
 
     from engine.archive.database import Archive
+    from engine.archive.standing import Standing
     from engine.types import Zone
 
 LAG_S = 60.0
@@ -239,27 +240,23 @@ async def _zone(client: redis.Redis, archive: Archive | None, zone: Zone) -> Fin
     archive's lag.
     """
     from engine import log
-    from engine.archive import reader
+    from engine.archive import reader, standing
     from engine.store import keys
     from engine.zones import WHY
 
     head = await log.read_head(client, zone)
     found = Finding(f"zone {zone}", {"epoch": head.epoch or "none", "head": head.seq}, [])
-    if head.epoch == "closed":
+    if head.epoch == "closed" and not await client.hexists(keys.meta(zone), "why"):
         found.problems.append(f"closed: {WHY['CLOSED']}")
     if archive is None:
         return found
     try:
-        reached = await reader.checkpoint(archive, zone)
-        known = await reader.epochs(archive, zone)
+        at = (await standing.of(archive, [zone]))[zone]
     except Unavailable as error:
         found.problems.append(f"closed: the archive cannot be asked: {error}")
         return found
-    archived = reached.seq if reached else 0
-    here = await client.hgetall(keys.epochs(zone))
-    foreign = any(here.get(e.encode()) != b"%d" % first for e, first in known.items() if first <= archived)
-    word = _life(head.epoch, head.seq, archived, foreign=foreign)
-    if word:
+    word, archived = await _compared(client, zone, at), at.archived
+    if word != "OK" and not found.problems:
         found.problems.append(f"closed: {WHY[word]}")
     waiting: Any = await client.xrange(keys.log(zone), f"({archived}-0", "+", count=1)
     found.facts |= {"archived": archived, "lag": max(0, head.seq - archived)}
@@ -270,9 +267,12 @@ async def _zone(client: redis.Redis, archive: Archive | None, zone: Zone) -> Fin
     return found
 
 
-def _life(epoch: str, head: int, archived: int, *, foreign: bool) -> str:
-    if not epoch and archived:
-        return "EMPTY"
-    if head < archived:
-        return "BEHIND"
-    return "FOREIGN" if foreign else ""
+async def _compared(client: redis.Redis, zone: Zone, at: Standing) -> str:
+    """What ``zone_open`` would say, without its library, which only servers load; nothing is changed."""
+    from engine.store import scripts
+    from engine.zones import arguments, places
+
+    script, info = scripts.load()["zone_open"], await client.info("server")
+    _, _, count, *rest = script.call(places(zone), arguments(info["run_id"], "look", at))
+    reply: Any = await client.eval(script.source, int(count), *rest)
+    return str(reply[0].decode())

@@ -13,7 +13,7 @@ import redis
 from engine.runtime import Engine, open_engine
 from engine.settings import Settings
 from server.serve import Running, running
-from tests import valkey
+from tests import epochs, valkey
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +22,7 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server's program, as `redis-server`.
     """
     with valkey.running(tmp_path_factory.mktemp("valkey"), binary=os.environ.get("CALLOUT_TEST_REDIS")) as url:
+        epochs.shared = url
         yield url
 
 

@@ -43,7 +43,7 @@ class Superseded(Exception):
 
 
 class AnotherLife(Exception):
-    """The log in Redis and the archive disagree about when an epoch began: they are not of one life."""
+    """The log in Redis and the archive disagree about the epochs: they are not of one life."""
 
 
 async def apply(
@@ -63,7 +63,7 @@ async def apply(
     async with archive.writing() as conn:
         upsert = _upsert(archive)
         await _move_checkpoint(conn, upsert, zone, before, after)
-        await _keep_epochs(conn, zone, lives, after.seq)
+        await _keep_epochs(conn, zone, lives, before.seq if before else 0, after.seq)
         await _add(conn, events, batch.events)
         await _add(conn, event_channels, batch.channels)
         await _put(conn, upsert, jobs, list(batch.jobs.values()))
@@ -127,20 +127,21 @@ async def _move_checkpoint(
         raise Superseded(f"{zone}: the checkpoint is not {before}")
 
 
-async def _keep_epochs(conn: AsyncConnection, zone: Zone, lives: Mapping[Epoch, int], archived: int) -> None:
-    """An epoch of which we hold events must begin where Redis says. One without events is not written yet: Redis
-    may lose it in a crash, and begin it anew elsewhere.
+async def _keep_epochs(
+    conn: AsyncConnection, zone: Zone, lives: Mapping[Epoch, int], archived: int, reached: int
+) -> None:
+    """Each epoch that opened over this database must be in Redis, as we know it: one that is not there opened on
+    another server. And none may begin within what is archived already: those seqs are of another life here.
     """
     known = {row.epoch: row.first_seq for row in await conn.execute(select(epochs).where(epochs.c.zone == zone))}
     for epoch, first in known.items():
         if lives.get(Epoch(epoch)) != first:
             raise AnotherLife(f"{zone}: {epoch} began at {first} here, at {lives.get(Epoch(epoch))} in Redis")
-    new = [
-        {"zone": zone, "epoch": e, "first_seq": first}
-        for e, first in lives.items()
-        if e not in known and first <= archived
-    ]
-    await _add(conn, epochs, new)
+    unknown = {epoch: first for epoch, first in lives.items() if epoch not in known and first <= reached}
+    for epoch, first in unknown.items():
+        if first <= archived:
+            raise AnotherLife(f"{zone}: {epoch} began at {first}, but {archived} are archived of another life")
+    await _add(conn, epochs, [{"zone": zone, "epoch": e, "first_seq": first} for e, first in unknown.items()])
 
 
 async def _add(

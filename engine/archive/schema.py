@@ -175,6 +175,9 @@ checkpoints = Table(
     Column("seq", BigInteger, nullable=False),
 )
 
+deployment = Table("deployment", metadata, Column("id", Text, nullable=False))
+"""One row, made once: the id of this database, which Redis keeps beside what it holds."""
+
 epochs = Table(
     "epochs",
     metadata,

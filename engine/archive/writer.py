@@ -13,10 +13,10 @@ from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import redis.asyncio as redis
 import structlog
 
 from engine import log as zone_log
+from engine import zones
 from engine.archive import apply, reader
 from engine.archive.reader import Checkpoint, Position
 from engine.archive.refusing import Taking
@@ -25,7 +25,8 @@ from engine.events import Event
 from engine.leases import Leases
 from engine.loops import going_on
 from engine.store import keys
-from engine.types import Epoch, JobId, TechnicianId, UserId, Zone
+from engine.store.line import Line
+from engine.types import Epoch, JobId, TechnicianId, UserId, Zone, number_of
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
@@ -41,10 +42,15 @@ SNAPSHOT_PAGE = 500
 SNAPSHOT_AT_ONCE = 16
 SNAPSHOT_PAUSE_S = 0.005
 LEASE_S = 10.0
+GRACE_S = 5.0
+"""Longer than this over a read that blocks: Redis is stopped or the line is dead."""
 RETRY_S = 0.5
 RETRY_MAX_S = 10.0
 
 log = structlog.get_logger(__name__)
+
+
+_Lives = dict[Epoch, int]
 
 
 class Lag(NamedTuple):
@@ -102,12 +108,12 @@ async def run_once(engine: Engine) -> int:
 
 
 async def lag(engine: Engine, zone: Zone) -> Lag:
-    """How far the archive is behind, by what Redis was told of it. Raises RedisError."""
-    archived, seq, now = await engine.store.redis.hmget(keys.meta(zone), ["archived", "seq", "now"])
+    """How far the archive is behind, by what Redis was told of it. Raises Unavailable."""
+    archived, seq, now = await engine.store.reads.hmget(keys.meta(zone), ["archived", "seq", "now"])
     behind = int(seq or 0) - int(archived or 0)
     if behind <= 0:
         return Lag(0, 0.0)
-    oldest = await zone_log.window(engine.store.redis, zone, int(archived or 0), 1)
+    oldest = await zone_log.window(engine.store.reads, zone, int(archived or 0), 1)
     return Lag(behind, max(0, int(now or 0) - oldest[0].at) / 1000 if oldest else 0.0)
 
 
@@ -120,7 +126,7 @@ class Archiver:
         self._engine = engine
         self._strict = strict
         self._leases = Leases(engine.store, "archiver", LEASE_S)
-        self._reader = engine.store.reader()
+        self._line: Line | None = None
         self._zones = [_Zone(zone) for zone in engine.store.zones]
         self._lags: dict[tuple[str, ...], Lag] = {}
 
@@ -141,7 +147,7 @@ class Archiver:
         for task in snapshots:
             task.cancel()
         await asyncio.gather(*snapshots, return_exceptions=True)
-        await self._reader.aclose()
+        await self._hang_up()
         if not self._strict:
             await self._leases.give_back()
 
@@ -153,17 +159,32 @@ class Archiver:
             await asyncio.sleep(0 if self._strict else RETRY_S)
             return 0
         try:
-            found = await zone_log.tail(self._reader, {z.zone: z.seq for z in ready}, block_ms, BATCH)
-        except (redis.RedisError, OSError) as error:
+            found, lives = await self._read({z.zone: z.seq for z in ready}, block_ms)
+        except (CalloutError, OSError) as error:  # TimeoutError is an OSError
+            await self._hang_up()
             self._doubt(ready, error)
             return 0
         by_zone: dict[Zone, list[Event]] = {}
         for event in found:
             by_zone.setdefault(event.zone, []).append(event)
         for z in ready:
-            if z.zone not in by_zone or await self._tried(z, self._take(z, by_zone[z.zone])):
+            if z.zone not in by_zone or await self._tried(z, self._take(z, by_zone[z.zone], lives[z.zone])):
                 await self._tried(z, self._chores(z))
         return max(map(len, by_zone.values()), default=0)
+
+    async def _read(self, after: dict[Zone, int], block_ms: int) -> tuple[list[Event], dict[Zone, _Lives]]:
+        """What follows in the logs, and the epochs it is of as the same server has them."""
+        async with asyncio.timeout(block_ms / 1000 + GRACE_S):
+            line = self._line = self._line or await self._engine.store.line()
+            found = await zone_log.tail(line, after, block_ms, BATCH)
+            await zone_log.check_primary(line)
+            zones_read = {event.zone for event in found}
+            return found, {zone: await zone_log.epochs(line, zone) for zone in zones_read}
+
+    async def _hang_up(self) -> None:
+        if self._line:
+            await self._line.aclose()
+        self._line = None
 
     async def _tried(self, z: _Zone, work: Coroutine[Any, Any, bool]) -> bool:
         """One zone's trouble is its own: the others go on, this one is tried again later."""
@@ -172,7 +193,10 @@ class Archiver:
             return False
         try:
             return await work
-        except (CalloutError, redis.RedisError, OSError, Broken, apply.Superseded, apply.AnotherLife) as error:
+        except (Broken, apply.AnotherLife) as error:
+            self._doubt([z], error)
+            await self._judge(z.zone)
+        except (CalloutError, OSError, apply.Superseded) as error:
             self._doubt([z], error)
         except Exception as error:
             log.exception("archiver_bug", zone=z.zone)
@@ -190,12 +214,19 @@ class Archiver:
             z.begun, z.retry_due = False, _now() + z.retry_s
             z.retry_s = min(z.retry_s * 2, RETRY_MAX_S)
 
+    async def _judge(self, zone: Zone) -> None:
+        """A log that does not follow the archive must take no more commands: what they did would be lost."""
+        try:
+            await zones.judge(self._engine.store, self._engine.archive, zone)
+        except CalloutError as error:
+            log.warning("zone_not_judged", zone=zone, error=str(error))
+
     async def _measure(self) -> None:
         """Keep what /metrics shows, most of all while nothing can be archived."""
         try:
             for z in self._zones:
                 self._lags[(z.zone,)] = await lag(self._engine, z.zone)
-        except (redis.RedisError, OSError) as error:
+        except CalloutError as error:
             log.debug("lag_unknown", error=str(error))
 
     # One zone
@@ -215,12 +246,11 @@ class Archiver:
     async def _leased(self, z: _Zone) -> bool:
         return self._strict or await self._leases.held(z.zone)
 
-    async def _take(self, z: _Zone, events: list[Event]) -> bool:
+    async def _take(self, z: _Zone, events: list[Event], lives: _Lives) -> bool:
         """Archive what follows the checkpoint. Raises Broken where it does not follow."""
         for expected, event in enumerate(events, z.seq + 1):
             if event.seq != expected:
                 raise Broken(f"the log goes on with {event.seq} where {expected} should follow")
-        lives = await zone_log.epochs(self._engine, z.zone)
         taking = Taking(self._engine.archive, z.zone, lives, self._alarm)
         await _whole(taking.take(events, z.at, lambda seq: _life_of(seq, lives)))
         z.at = Checkpoint(_life_of(events[-1].seq, lives), events[-1].seq)
@@ -269,7 +299,7 @@ class Archiver:
         """Beside the archiving, which neither waits for it nor fails with it."""
         try:
             await snapshot(self._engine, zone)
-        except (CalloutError, redis.RedisError, OSError) as error:
+        except CalloutError as error:
             log.warning("snapshot_failed", zone=zone, error=str(error), retry_s=SNAPSHOT_EVERY_S)
         except Exception:  # a task boundary
             log.exception("snapshot_failed", zone=zone)
@@ -280,7 +310,7 @@ async def trim(engine: Engine, zone: Zone, archived: int) -> int:
 
     By archived id only: trimming by length would drop what nobody has read yet.
     """
-    now = int(await engine.store.redis.hget(keys.meta(zone), "now") or 0)
+    now = int(await engine.store.reads.hget(keys.meta(zone), "now") or 0)
     aged = await apply.seq_before(engine.archive, zone, now - round(engine.settings.log_window_s * 1000))
     last = min(archived, max(aged, await _beyond_bytes(engine, zone)))
     if last <= 0:
@@ -290,13 +320,13 @@ async def trim(engine: Engine, zone: Zone, archived: int) -> int:
 
 async def _beyond_bytes(engine: Engine, zone: Zone) -> int:
     """The last seq that must go for the log to fit its bound, taking its entries as equally large; 0 if it fits."""
-    client, name = engine.store.redis, keys.log(zone)
-    used = int(await client.memory_usage(name) or 0)
+    client, name = engine.store.reads, keys.log(zone)
+    used, entries = await client.size(name)
     if used <= engine.settings.log_window_bytes:
         return 0
     first = await zone_log.window(client, zone, 0, 1)
     excess = (used - engine.settings.log_window_bytes) / used
-    return first[0].seq - 1 + math.ceil(excess * await client.xlen(name)) if first else 0
+    return first[0].seq - 1 + math.ceil(excess * entries) if first else 0
 
 
 async def snapshot(engine: Engine, zone: Zone) -> int:
@@ -325,12 +355,12 @@ async def _fixes(engine: Engine, zone: Zone, seen: list[bytes]) -> AsyncIterator
                 yield Position(technician, float(lat), float(lon), int(float(at)))
 
 
-def _life_of(seq: int, lives: dict[Epoch, int]) -> Epoch:
+def _life_of(seq: int, lives: _Lives) -> Epoch:
     """The epoch that ``seq`` was written in: the last one that had begun by then."""
-    begun = [(first, int(epoch[1:]), epoch) for epoch, first in lives.items() if first <= seq]
+    begun = [(number_of(epoch), epoch) for epoch, first in lives.items() if first <= seq]
     if not begun:
         raise Broken(f"no epoch of the log had begun at {seq}")
-    return max(begun)[2]
+    return max(begun)[1]
 
 
 async def _whole(work: Coroutine[Any, Any, None]) -> None:

@@ -1,8 +1,8 @@
 """Reaching Redis: the URL, the checks at start, and the Store that scripts are called through.
 
-Three connections, for three needs: the packed one for everything that changes state (nothing retried), a redis-py
-client for plain reads (may retry), and, from ``reader()``, one of its own for each blocking reader (no socket
-timeout, else a quiet log would look like a dead server).
+Three kinds of connections, for three needs: the packed one for everything that changes state (nothing retried), one
+for plain reads, and one of its own for each that reads a log without end (``line()``). Whichever meets another server
+behind the name first makes the others look again: what is read is of the server that commands are done at.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
+import weakref
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
@@ -33,10 +34,10 @@ from engine.errors import (
 )
 from engine.loops import going_on
 from engine.store import scripts
-from engine.store.line import Line, told
+from engine.store.line import Line, Reads, told
 from engine.store.pipeline import NotLoaded, Pipeline, ServerSaid
 from engine.store.scripts import Args, Keys, Script, Value
-from engine.types import Epoch, Zone
+from engine.types import Cursor, Epoch, Zone, number_of
 
 MIN_REDIS = (7, 0)
 MIN_VALKEY = (8, 0)
@@ -90,9 +91,12 @@ class Store:
     url: str
     scripts: scripts.Library
     redis: Redis
+    """For benches and tests: it does not notice that its server is no primary any more."""
     zones: dict[Zone, ZoneState]
     opener: Opener
     packed: Pipeline = field(init=False)
+    reads: Reads = field(init=False)
+    lines: weakref.WeakSet[Line] = field(default_factory=weakref.WeakSet)
     run_id: str = ""
     keeper: asyncio.Task[None] | None = None
     reopening: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -178,7 +182,8 @@ class Store:
 
     async def line(self) -> Line:
         """A connection for who reads the log without end; let it go with ``aclose``. Raises Unavailable."""
-        line = Line(_connector(self.url))
+        line = Line(_connector(self.url), self._same_server)
+        self.lines.add(line)
         await line.open()
         return line
 
@@ -191,6 +196,28 @@ class Store:
         async with self.reopening:
             if self.zones[zone].epoch == stale:
                 await self.opener(self, self.packed, self.run_id)
+
+    def saw(self, zone: Zone, head: Cursor) -> None:
+        """Who reads the log has seen ``head``: this process never goes back behind it."""
+        state = self.zones[zone]
+        if number_of(head.epoch) > number_of(state.epoch):
+            state.epoch, state.seq = head.epoch, head.seq
+        elif head.epoch == state.epoch:
+            state.seq = max(state.seq, head.seq)
+
+    def leave(self) -> None:
+        """The server is not, or no more, the one that commands are done at: nothing more is read from it."""
+        self.reads.hang_up()
+        for line in list(self.lines):
+            line.hang_up()
+
+    async def _same_server(self, pipe: Pipeline) -> None:
+        """A new connection to read from leads to a primary, and to the one that commands are done at."""
+        run_id = await _primary(pipe)
+        if run_id != self.run_id:
+            if self.packed.up:
+                self.packed.hang_up()
+            raise Unavailable("another server answers than the one that commands are done at")
 
     def close_zone(self, zone: Zone, why: str) -> None:
         """Refuse everything in this zone from now on, and say so once."""
@@ -247,8 +274,10 @@ async def open_store(url: str, zones: Sequence[Zone], opener: Opener) -> Store:
     if problems:
         await client.aclose()
         raise ServerUnfit(problems)
-    store.packed = Pipeline(_connector(url), lambda pipe: _prepare(store, pipe))
+    store.reads = Reads(_connector(url), store._same_server)
+    store.packed = Pipeline(_connector(url), lambda pipe: _prepare(store, pipe), store.leave)
     await store.packed.open()
+    await store.reads.open()
     store.keeper = asyncio.create_task(_look_again(store), name="closed zones")
     return store
 
@@ -272,6 +301,7 @@ async def close_store(store: Store) -> None:
         store.keeper.cancel()
         await asyncio.gather(store.keeper, return_exceptions=True)
     await store.packed.close()
+    await store.reads.aclose()
     await store.redis.aclose()
 
 
@@ -310,12 +340,24 @@ def _server(info: dict[str, Any]) -> tuple[str, tuple[int, int]]:
 
 async def _prepare(store: Store, pipe: Pipeline) -> None:
     """Before any mutation travels on a new connection: scripts are loaded, and each zone compared and opened."""
-    info = await pipe.urgent("INFO", "server")
+    try:
+        run_id = await _primary(pipe)
+    except Unavailable:
+        store.leave()
+        raise
+    await store.load(pipe.urgent, alone=not store.run_id)
+    if store.run_id not in ("", run_id):
+        store.leave()
+    store.run_id = run_id
+    await store.opener(store, pipe, store.run_id)
+
+
+async def _primary(pipe: Pipeline) -> str:
+    """The ``run_id`` of the server at the other end. Raises Unavailable where that is a replica."""
+    info = told(await pipe.urgent("INFO", "server"))
     if told(await pipe.urgent("INFO", "replication"))["role"] != "master":
         raise Unavailable("a replica answers: no command can be done there")
-    await store.load(pipe.urgent, alone=not store.run_id)
-    store.run_id = told(info)["run_id"]
-    await store.opener(store, pipe, store.run_id)
+    return info["run_id"]
 
 
 @contextlib.contextmanager

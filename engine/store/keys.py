@@ -32,7 +32,9 @@ it is resolved."""
 
 
 def meta(zone: Zone) -> str:
-    """Hash: epoch, seq, run_id, opened_at, archived, now, offset, look (and skew, set by tests alone)."""
+    """Hash: epoch (or ``closed``, with why), seq, run_id, opened_at, archived, now, offset, look, database (the id of
+    the one it belongs to), and skew, set by tests alone.
+    """
     return f"{{{zone}}}:meta"
 
 

@@ -56,14 +56,18 @@ class _Call:
 
 class Pipeline(asyncio.Protocol):
     """One connection that packs. ``connect`` reaches the server and authenticates; ``prepare`` runs on each new
-    connection before any waiting mutation does.
+    connection before any waiting mutation does; ``demoted`` is called when the server says that it is no primary.
     """
 
     def __init__(
-        self, connect: Callable[[Pipeline], Awaitable[None]], prepare: Callable[[Pipeline], Awaitable[None]]
+        self,
+        connect: Callable[[Pipeline], Awaitable[None]],
+        prepare: Callable[[Pipeline], Awaitable[None]],
+        demoted: Callable[[], None] = lambda: None,
     ) -> None:
         self._connect = connect
         self._prepare = prepare
+        self._demoted = demoted
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[_Call] = deque()
         self._sent: deque[_Call] = deque()
@@ -156,7 +160,7 @@ class Pipeline(asyncio.Protocol):
                 reply = self._reader.gets()
             except hiredis.ProtocolError as error:
                 log.error("redis_speaks_nonsense", error=str(error))
-                return self._hang_up()
+                return self.hang_up()
             if reply is False:
                 break
             future = self._sent.popleft().future
@@ -164,13 +168,15 @@ class Pipeline(asyncio.Protocol):
                 if isinstance(reply, hiredis.ReplyError):
                     future.set_exception(_error(str(reply)))
                     if str(reply).startswith(_NO_PRIMARY):
-                        self._hang_up()  # the name may lead to another by now
+                        self.hang_up()  # the name may lead to another by now
+                        self._demoted()
                 else:
                     future.set_result(reply)
         if self._waiting and self._ready:
             self._flush()
 
-    def _hang_up(self) -> None:
+    def hang_up(self) -> None:
+        """Leave this connection and look again who answers to the name."""
         if self._transport:
             self._transport.abort()
 

@@ -3,9 +3,10 @@
 It has a connection of its own and a cursor of its own, so a lost connection to Redis costs a pause, not
 an event: it reads on from where it was. What it must never do is skip a gap without a word. Two things
 could make one, and both are looked for: the log was trimmed below what was still to be read (the next seq
-does not follow), or Redis has begun another life (its head is below our cursor, or an epoch began at or
-below it), looked at after each reconnect and at each empty read, at least once a second. Either way the
-zone's memory is dropped, read anew, and every session is told to resynchronise.
+does not follow), or Redis is in another life (its head is below our cursor, its epoch is not newer than ours, an
+epoch of ours is missing, or one began at or below our cursor), looked at after each reconnect and at each empty read,
+at least once a second. Either way the zone's memory is dropped, the zone is compared with the archive, and every
+session is told to resynchronise. A life that the comparison does not open is not read.
 
 A new epoch that goes on from where the last one ended costs nobody anything, if it is told in time. A push does not
 say of which epoch it is, so a client that heard one before it learnt the epoch's name would come back with a cursor
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from time import monotonic, time
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,7 @@ from engine.errors import CalloutError
 from engine.events import Event
 from engine.loops import going_on
 from engine.store.line import Line
-from engine.types import Epoch, Zone
+from engine.types import Cursor, Epoch, Zone, number_of
 from server.ws.counters import Counters
 from server.ws.hub import SLICE_S, Hub
 from server.ws.memory import Memory
@@ -87,6 +88,9 @@ class Reading:
         _leave(self._ahead)
 
     async def _tail(self) -> list[Event]:
+        if not self._after:
+            await asyncio.sleep(BLOCK_S)
+            return []
         async with asyncio.timeout(BLOCK_S + GRACE_S):
             return await log.tail(self._client, self._after, int(BLOCK_S * 1000), COUNT)
 
@@ -165,7 +169,7 @@ class Relay:
         reading = Reading(client)
         try:
             while going_on():
-                events = await reading.next({zone: tail.cursor for zone, tail in self.tails.items()})
+                events = await reading.next({zone: tail.cursor for zone, tail in self.tails.items() if not tail.shut})
                 doubtful = self._doubtful(events)
                 if not doubtful and len(events) >= COUNT:
                     await reading.begin(events)
@@ -249,20 +253,37 @@ class Relay:
             head = await log.read_head(client, tail.zone)
         if head.seq < tail.cursor:
             return await self._start_over(tail, client, "rollback")
-        was_shut, tail.shut = tail.shut, head.epoch in ("", CLOSED)
+        was_shut, tail.shut = tail.shut, self._shut(tail, head)
         if tail.shut:
             return True
         if was_shut or tail.epoch == "":  # whoever joined meanwhile did so without this zone
             return await self._start_over(tail, client, "reopened")
         if head.epoch == tail.epoch:
             return True
-        epochs = await log.epochs(self._engine, tail.zone)
-        begun = [first for epoch, first in epochs.items() if epoch not in tail.epochs]
-        if not all([await self._continues(tail, client, first) for first in begun]):
+        async with asyncio.timeout(GRACE_S):
+            epochs = await log.epochs(client, tail.zone)
+        if not await self._goes_on(tail, client, head.epoch, epochs):
             return await self._start_over(tail, client, "epoch")
         tail.epochs, tail.epoch, self._untold = epochs, head.epoch, True
+        self._engine.store.saw(tail.zone, tail.head)
         tail.tell_waiting(everybody=True)
         return False
+
+    def _shut(self, tail: Tail, head: Cursor) -> bool:
+        """Whether there is no life to join: none in Redis, or, where we have to begin with one, not that which was
+        compared with the archive.
+        """
+        if head.epoch in ("", CLOSED):
+            return True
+        zone = self._engine.store.zones[tail.zone]
+        return (tail.shut or tail.epoch == "") and not (zone.open and zone.epoch == head.epoch)
+
+    async def _goes_on(self, tail: Tail, client: Line, epoch: Epoch, epochs: Mapping[Epoch, int]) -> bool:
+        """Whether ``epoch`` goes on from what was handed on: newer than ours, of the same past, nothing told twice."""
+        if number_of(epoch) <= number_of(tail.epoch) or any(epochs.get(e) != first for e, first in tail.epochs.items()):
+            return False
+        begun = [first for e, first in epochs.items() if e not in tail.epochs]
+        return all([await self._continues(tail, client, first) for first in begun])
 
     async def _continues(self, tail: Tail, client: Line, first: int) -> bool:
         """Whether the epoch that began at ``first`` goes on from what was handed on.
@@ -280,21 +301,23 @@ class Relay:
         """Drop what is known of the zone, tell the sessions, and read the window of its log as it is now. Gives False:
         nothing is as it was.
         """
+        last = tail.head
+        tail.memory.clear()  # before the sessions go: none of them may join what was
+        tail.epoch, tail.shut = Epoch(""), False
         if self.loaded:
-            logger.warning("resynchronise", zone=tail.zone, reason=why, cursor=tail.cursor, epoch=tail.epoch)
+            logger.warning("resynchronise", zone=tail.zone, reason=why, cursor=last.seq, epoch=last.epoch)
             self._counters.resyncs[why] += 1
             self._resync(why)
             # Whoever notices sees to it that the zone is compared with the archive: opened anew, or closed.
+            self._engine.store.saw(tail.zone, last)
             await self._engine.store.reopen(tail.zone, stale=self._engine.store.zones[tail.zone].epoch)
-        tail.epoch, tail.shut = Epoch(""), False
         async with asyncio.timeout(GRACE_S):
             head = await log.read_head(client, tail.zone)
-        epochs = await log.epochs(self._engine, tail.zone)
-        tail.memory.clear()
-        tail.cursor = max(0, head.seq - self._reach)
+            epochs = await log.epochs(client, tail.zone)
+        shut = self._shut(tail, head)
+        tail.cursor = head.seq if shut else max(0, head.seq - self._reach)
         await self._read_window(tail, client, head.seq)
-        tail.shut = head.epoch in ("", CLOSED)
-        tail.epochs, tail.epoch = epochs, Epoch("") if tail.shut else head.epoch
+        tail.shut, tail.epochs, tail.epoch = shut, epochs, Epoch("") if shut else head.epoch
         tail.tell_waiting(everybody=True)
         logger.info("relay_window", zone=tail.zone, epoch=tail.epoch, head=tail.cursor, first=tail.memory.first)
         return False

@@ -18,7 +18,7 @@ from engine import log
 from engine.archive import reader
 from engine.errors import CalloutError
 from engine.events import Event
-from engine.types import Cursor
+from engine.types import Cursor, number_of
 from server.ws.frames import HIDDEN, JsonFrames
 from server.ws.tail import NEVER, WAIT_S, Tail
 
@@ -120,14 +120,14 @@ class Resume:
 
     def _may_join(self) -> bool:
         """Whether a cursor that does not join may do so yet: its epoch may be news to the relay, or its event."""
-        return self._cursor.epoch not in self.tail.epochs or self._on_line()
+        return number_of(self._cursor.epoch) > number_of(self.tail.epoch) or self._on_line()
 
     def _on_line(self) -> bool:
         tail, cursor = self.tail, self._cursor
         if cursor.epoch not in tail.epochs:
             return False
-        began = tail.epochs[cursor.epoch]
-        later = [first for epoch, first in tail.epochs.items() if first >= began and epoch != cursor.epoch]
+        number = number_of(cursor.epoch)
+        later = [first for epoch, first in tail.epochs.items() if number_of(epoch) > number]
         return cursor.epoch == tail.epoch or cursor.seq < min(later, default=0)
 
     # the parts that memory does not hold
@@ -137,7 +137,7 @@ class Resume:
         until = self._remembered - 1
         if until - self._position > SCAN and await self._from_archive(engine, frames, until):
             return
-        page = await log.window(engine.store.redis, self.tail.zone, self._position, PAGE, until)
+        page = await log.window(engine.store.reads, self.tail.zone, self._position, PAGE, until)
         if page and page[0].seq == self._position + 1:
             self._take(self._wanted(page), frames, page[-1].seq)
         elif not await self._from_archive(engine, frames, page[0].seq - 1 if page else until):

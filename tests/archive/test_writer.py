@@ -26,6 +26,7 @@ from engine.store import keys, pipeline
 from engine.types import DEFAULT_ZONE, Epoch, JobId, Principal, TechnicianId, UserId
 from tests import people
 from tests.archive.conftest import Away
+from tests.epochs import e
 from tests.wait import wait_until
 
 ZONE = DEFAULT_ZONE
@@ -116,18 +117,18 @@ async def test_the_checkpoint_refuses_a_second_archiver(engine: Engine) -> None:
     """Of two that apply the same batch one does, and the other changes nothing at all."""
     await append(engine, 4)
     found = await log.window(engine.store.redis, ZONE, 0, 10)
-    lives = await log.epochs(engine, ZONE)
-    after = Checkpoint(Epoch("e1"), 4)
+    lives = await log.epochs(engine.store.reads, ZONE)
+    after = Checkpoint(Epoch(e(1)), 4)
 
     async def one() -> None:
         await apply.apply(engine.archive, ZONE, fold(found), before=None, after=after, lives=lives)
 
     done = await asyncio.gather(one(), one(), return_exceptions=True)
     assert sorted(type(result).__name__ for result in done) == ["NoneType", "Superseded"]
-    stale = Checkpoint(Epoch("e1"), 3)
+    stale = Checkpoint(Epoch(e(1)), 3)
     with pytest.raises(apply.Superseded):
         await apply.apply(engine.archive, ZONE, fold([]), before=stale, after=after, lives=lives)
-    other = Checkpoint(Epoch("e9"), 4)
+    other = Checkpoint(Epoch(e(9)), 4)
     with pytest.raises(apply.Superseded):
         await apply.apply(engine.archive, ZONE, fold([]), before=other, after=after, lives=lives)
     assert await count(engine, events) == 4
@@ -137,7 +138,7 @@ async def test_refuses_another_life_of_the_log(engine: Engine) -> None:
     """Where an epoch that is archived began elsewhere, the numbers go on but the log is another one."""
     await append(engine, 2)
     await writer.run_once(engine)
-    await engine.store.redis.hset(keys.epochs(ZONE), "e1", 2)
+    await engine.store.redis.hset(keys.epochs(ZONE), e(1), 2)
     await append(engine, 2)
     with pytest.raises(apply.AnotherLife):
         await writer.run_once(engine)

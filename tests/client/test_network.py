@@ -329,9 +329,8 @@ async def test_suspended_while_it_polls(scene: Scene) -> None:
 
 async def test_a_gateway_that_drains_is_left_for_another(scene: Scene, settings: Settings) -> None:
     """Sent away with 4000 it comes back by itself, to whichever gateway there is, and has missed nothing."""
-    other = msgspec.structs.replace(
-        settings, port=0, data=f"{settings.data}2", key_file=f"{settings.data}/signing.key", roles=("gateway",)
-    )
+    shared = {"key_file": f"{settings.data}/signing.key", "database": f"sqlite:///{settings.data}/callout.db"}
+    other = msgspec.structs.replace(settings, port=0, data=f"{settings.data}2", roles=("gateway",), **shared)
     async with running(other) as second, scene.phone(scene.bearer(scene.customer)) as phone:
         first = scene.running.gateway
         assert first is not None

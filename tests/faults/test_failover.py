@@ -8,53 +8,22 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from redis.asyncio import Redis
 
+from engine import log
 from engine.errors import Indeterminate, Unavailable
 from engine.settings import Settings
+from engine.types import DEFAULT_ZONE
 from server.health import Health
-from tests import people, valkey
-from tests.proxy import Proxy
+from tests import people
+from tests.faults.pair import Pair, paired
 from tests.server.ws.conftest import Node, node_of
 from tests.wait import wait_until
 
 
-class Pair:
-    """Two servers, of which one follows the other, and the name of the primary."""
-
-    def __init__(self, urls: tuple[str, str], name: Proxy) -> None:
-        self.name = name
-        self.one, self.two = urls
-
-    async def follow(self, follower: str, leader: str | None) -> None:
-        """Let one copy the other, or nobody."""
-        async with Redis.from_url(follower) as client:
-            port = leader.rpartition(":")[2] if leader else "ONE"
-            await client.execute_command("REPLICAOF", "127.0.0.1" if leader else "NO", port)
-
-    async def caught_up(self, follower: str) -> bool:
-        """Whether it has all of its leader."""
-        async with Redis.from_url(follower) as client:
-            info = await client.info("replication")
-            return bool(info["master_link_status"] == "up" and not info["master_sync_in_progress"])
-
-    async def change_over(self) -> None:
-        """The second is primary from now on, the first its replica; old connections stay where they are."""
-        await self.follow(self.two, None)
-        self.name.lead_to(self.two)
-        await self.follow(self.one, self.two)
-
-
 @pytest.fixture
 async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
-    (tmp_path / "one").mkdir()
-    (tmp_path / "two").mkdir()
-    with valkey.running(tmp_path / "one") as one, valkey.running(tmp_path / "two") as two:
-        async with Proxy(one) as name:
-            both = Pair((one, two), name)
-            await both.follow(two, one)
-            await wait_until(lambda: both.caught_up(two))
-            yield both
+    async with paired(tmp_path) as both:
+        yield both
 
 
 @pytest.fixture
@@ -99,3 +68,33 @@ async def test_without_a_primary_it_is_not_ready(pair: Pair, node: Node) -> None
     await pair.follow(pair.one, None)
     await wait_until(lambda: health.problems() == [], within_s=15)
     assert await asyncio.wait_for(people.job(node.engine, carla, serves), 10)
+
+
+async def test_nothing_is_read_from_a_primary_that_was_replaced(pair: Pair, node: Node) -> None:
+    """The old one stays up with what it had, cut off from the new one: all reads go where commands are done."""
+    serves, carla = await people.service(node.engine), await people.customer(node.engine)
+    await people.job(node.engine, carla, serves)
+    await wait_until(pair.same_head)
+    await pair.follow(pair.two, None)
+    pair.name.lead_to(pair.two)
+    await pair.follow(pair.one, "redis://127.0.0.1:1")
+
+    async def books() -> bool:
+        try:
+            await people.job(node.engine, carla, serves)
+        except (Unavailable, Indeterminate):
+            return False
+        return True
+
+    await wait_until(books, within_s=15, what="a booking at the new primary")
+    assert (await log.head(node.engine, DEFAULT_ZONE)).seq == 2
+    second = await log.at(node.engine, DEFAULT_ZONE, 2)
+    assert second is not None and second.type == "job.created"
+
+
+async def test_a_read_whose_reply_is_lost_is_asked_again(pair: Pair, node: Node) -> None:
+    """It did nothing, so it is never indeterminate."""
+    await node.append("user:ann", times=3)
+    pair.name.drop_next = b"\r\n3\r\n"
+    assert (await log.head(node.engine, DEFAULT_ZONE)).seq == 3
+    assert pair.name.dropped == 1

@@ -6,14 +6,17 @@ from typing import Any
 
 import fakeredis
 
-from engine.store import keys, scripts
+from engine import zones
+from engine.archive.standing import Standing
+from engine.store import scripts
 from engine.types import Zone
 
 Z = Zone("main")
+EPOCH = "e1-r1"
 ALL = scripts.load()
 
 
-def run(client: fakeredis.FakeRedis, script: str, places: scripts.Keys, args: scripts.Args, epoch: str = "e1") -> Any:
+def run(client: fakeredis.FakeRedis, script: str, places: scripts.Keys, args: scripts.Args, epoch: str = EPOCH) -> Any:
     """Evaluate one script."""
     given = (epoch,) if "epoch" in ALL[script].argv else ()
     _, _, number, *words = ALL[script].call(places, args, *given)
@@ -22,5 +25,4 @@ def run(client: fakeredis.FakeRedis, script: str, places: scripts.Keys, args: sc
 
 def open_zone(client: fakeredis.FakeRedis) -> None:
     """Begin the first life of the zone."""
-    places = {"meta": keys.meta(Z), "epochs": keys.epochs(Z)}
-    run(client, "zone_open", places, {"run_id": "r1", "compared": 1, "archived": 0, "known": ""})
+    run(client, "zone_open", zones.places(Z), zones.arguments("r1", "1", Standing("d1", 0, {})))

@@ -13,7 +13,7 @@ from engine.store.scripts import Script, ScriptError
 
 ALL = scripts.load()
 INTERNAL = {"STALE_EPOCH", "OTHER_BLUEPRINT", "STALE_CODE"}
-OPENING = {"UNCOMPARED", "EMPTY", "BEHIND", "FOREIGN", "CLOSED"}
+OPENING = {"UNCOMPARED", "EMPTY", "BEHIND", "FOREIGN", "OLDER", "HOLE", "OTHER_DATABASE", "CLOSED"}
 LUA = Path(scripts.folder())
 
 

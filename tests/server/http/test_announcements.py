@@ -93,7 +93,8 @@ async def test_a_blueprint_declares_one(settings: Settings, tmp_path: Path) -> N
     mine.mkdir()
     (mine / "home_service.toml").write_text((blueprint.shipped() / "home_service.toml").read_text() + DECLARED)
     first = msgspec.structs.replace(settings, port=0, blueprints=str(mine))
-    second = msgspec.structs.replace(first, data=str(tmp_path / "other"), key_file=str(tmp_path / "data/signing.key"))
+    shared = {"key_file": str(tmp_path / "data/signing.key"), "database": f"sqlite:///{tmp_path}/data/callout.db"}
+    second = msgspec.structs.replace(first, data=str(tmp_path / "other"), **shared)
     async with running(first) as one, site_of(one) as here, running(second) as two, site_of(two) as there:
         customer = await register(Client(there.http), "customer")
         headers = {"Authorization": f"Bearer {customer.token}"}

@@ -23,6 +23,7 @@ from tests import hot
 from tests.engine import log_of
 from tests.people import ADMIN
 from tests.server.ws.conftest import Client, Node, node_of
+from tests.server.ws.test_seats import second
 from tests.wait import wait_until
 
 WITHIN_S = 1.0
@@ -117,7 +118,7 @@ async def test_a_refresh_in_another_role(node: Node) -> None:
 @pytest.fixture
 async def pair(settings: Settings) -> AsyncIterator[tuple[Node, Node]]:
     """Two gateways on one log."""
-    async with node_of(settings) as one, node_of(msgspec.structs.replace(settings, data=settings.data + "2")) as two:
+    async with node_of(settings) as one, node_of(second(settings)) as two:
         two.engine.signer.__dict__.update(one.engine.signer.__dict__)
         yield one, two
 

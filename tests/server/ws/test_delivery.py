@@ -15,6 +15,7 @@ from engine.settings import Settings
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, TechnicianId
 from tests import hot
+from tests.epochs import e
 from tests.server.ws.conftest import Client, Node, node_of
 from tests.wait import wait_until
 
@@ -170,7 +171,7 @@ async def test_heads_before_pings(quick: Settings) -> None:
             assert json.loads(await client.socket.recv()) == {}
             await client.send("{}")
             head = json.loads(await client.socket.recv())
-        assert head == {"zone": "main", "epoch": "e1", "seq": seq}
+        assert head == {"zone": "main", "epoch": e(1), "seq": seq}
         assert await client.socket.recv() == "{}"
 
 

@@ -16,6 +16,7 @@ from engine.settings import Settings
 from engine.store import scripts
 from engine.types import ROLES, Principal, Role, UserId
 from server.serve import running
+from tests.epochs import e
 from tests.server.ws.conftest import Client
 from tests.server.ws.streams import Site, Source, site_of
 
@@ -90,11 +91,11 @@ async def test_every_type_to_every_address(site: Site) -> None:
             assert mine
             assert await by_socket(sockets[name], last) == mine, name
             assert await by_stream(streams[name], last) == mine, name
-            polled = await site.poll(name, role, after="main:e1:0", wait=0)
+            polled = await site.poll(name, role, after=f"main:{e(1)}:0", wait=0)
             assert [event["seq"] for event in polled["events"]] == mine, name
-            async with site.source(name, role, last="main:e1:0") as source:
+            async with site.source(name, role, last=f"main:{e(1)}:0") as source:
                 assert await by_stream(source, last) == mine, name
-            async with site.node.client(name, role, cursors={"main": {"epoch": "e1", "seq": 0}}) as client:
+            async with site.node.client(name, role, cursors={"main": {"epoch": e(1), "seq": 0}}) as client:
                 assert await by_socket(client, last) == mine, name
 
 
@@ -103,8 +104,8 @@ async def test_naming_channels_widens_nothing(site: Site) -> None:
     await site.node.append("role:service")
     await site.node.append("role:ops user:service_1")
     await site.node.relayed(await site.node.append("user:service_2 role:ops"))
-    told = await site.poll("service_1", "service", after="main:e1:0", channels="user:service_1", types="test.*")
+    told = await site.poll("service_1", "service", after=f"main:{e(1)}:0", channels="user:service_1", types="test.*")
     assert [event["seq"] for event in told["events"]] == [2]
     for role in sorted(set(ROLES) - {"admin", "ops_manager", "service"}):
-        answer = await site.get(f"{role}_1", role, after="main:e1:0", channels=f"user:{role}_1")
+        answer = await site.get(f"{role}_1", role, after=f"main:{e(1)}:0", channels=f"user:{role}_1")
         assert answer.status_code == 403, role

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from server.ws.frames import MsgpackFrames
+from tests.epochs import e
 from tests.server.ws.conftest import JSON, Client, Node
 
 PACKED = "callout.v1.msgpack"
@@ -52,7 +53,7 @@ async def test_the_same_words(node: Node) -> None:
             assert one.keys() == two.keys()
             if "error" in one:
                 assert one["error"] | {"request_id": ""} == two["error"] | {"request_id": ""}
-    cursors = {"main": {"epoch": "e1", "seq": 1}}
+    cursors = {"main": {"epoch": e(1), "seq": 1}}
     async with node.client("ann", cursors=cursors) as plain, packed(node, "ann", cursors=cursors) as binary:
         assert binary.hello["zones"] == plain.hello["zones"]  # type: ignore[attr-defined]
         assert [await plain.push() for _ in range(2)] == [await binary.push() for _ in range(2)]

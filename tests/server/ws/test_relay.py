@@ -23,7 +23,8 @@ from server.health import Health
 from server.serve import running
 from server.ws import relay
 from server.ws.tail import Tail
-from tests import valkey
+from tests import epochs, valkey
+from tests.epochs import e
 from tests.proxy import Proxy
 from tests.server.ws.conftest import Client, Node, node_of
 from tests.server.ws.streams import site_of
@@ -36,11 +37,17 @@ class Server:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.port = valkey.free_port()
+        self.lives: list[str] = []
         self.start()
 
     def start(self) -> None:
         """Start it, again on the same file and port. On a busy disk ``everysec`` may lose what was just written."""
         self.process, self.url = valkey.start(self.folder, "--appendfsync", "always", port=self.port)
+        self.lives.append(epochs.of_now(len(self.lives) + 1, self.url))
+
+    def e(self, number: int) -> str:
+        """The epoch of its n-th life."""
+        return self.lives[number - 1]
 
     def kill(self) -> None:
         """As a power cut would, almost."""
@@ -75,13 +82,13 @@ async def test_redis_killed_and_started_again(lone: Node, server: Server) -> Non
         assert await client.seqs(3) == [1, 2, 3]
         server.kill()
         server.start()
-        await wait_until(lambda: lone.engine.store.zones[DEFAULT_ZONE].epoch == "e2")
+        await wait_until(lambda: lone.engine.store.zones[DEFAULT_ZONE].epoch == server.e(2))
         await wait_until(lambda: lone.engine.store.packed.up)
         await lone.append("user:ann", times=3)
         assert await client.seqs(3) == [4, 5, 6]
-        await wait_until(lambda: tail_of(lone).epoch == "e2")
+        await wait_until(lambda: tail_of(lone).epoch == server.e(2))
     assert lone.gateway.counters.resyncs == {}
-    async with lone.client("ann", cursors={"main": {"epoch": "e1", "seq": 3}}) as client:
+    async with lone.client("ann", cursors={"main": {"epoch": server.e(1), "seq": 3}}) as client:
         assert client.hello["zones"]["main"]["missed"] == 3
 
 
@@ -101,7 +108,7 @@ async def new_life(node: Node, server: Server) -> None:
     """Redis ends and comes back with its log, and the zone is open again."""
     server.kill()
     server.start()
-    await wait_until(lambda: node.engine.store.zones[DEFAULT_ZONE].epoch == "e2" and node.engine.store.packed.up)
+    await wait_until(lambda: node.engine.store.zones[DEFAULT_ZONE].epoch == server.e(2) and node.engine.store.packed.up)
 
 
 @pytest.mark.parametrize("heard", [0, 1, 5])
@@ -109,7 +116,7 @@ async def test_cut_after_redis_came_back(lone: Node, server: Server, heard: int)
     """Redis comes back with its log; a client that is cut long before the next ping, with nothing or something heard
     since, is recovered: it gets what it has not had, once, and needs no snapshot.
     """
-    at: dict[str, Any] = {"epoch": "e1", "seq": 0}
+    at: dict[str, Any] = {"epoch": server.e(1), "seq": 0}
     async with lone.client("ann") as client:
         await lone.append("user:ann", times=3)
         got = await follow(client, 3, at)
@@ -145,14 +152,14 @@ async def test_the_head_of_a_new_epoch_comes_before_its_first_event(
         server.start()
         back = monotonic()
         await wait_until(lambda: lone.gateway.relay._checked_at > back, what="a look at the log after the restart")
-        assert tail_of(lone).epoch == "e1"
+        assert tail_of(lone).epoch == server.e(1)
         opened.set()
         await wait_until(lambda: lone.engine.store.packed.up)
         await lone.append("user:ann")
         frames = [json.loads(await client.socket.recv()) for _ in range(2)]
-        assert (frames[0], frames[1]["seq"]) == ({"zone": "main", "epoch": "e2", "seq": 3}, 4)
+        assert (frames[0], frames[1]["seq"]) == ({"zone": "main", "epoch": server.e(2), "seq": 3}, 4)
         await silent.send({"id": 1, "op": "connect", "token": bearer})
-        assert json.loads(await silent.socket.recv())["ok"]["zones"]["main"]["epoch"] == "e2"
+        assert json.loads(await silent.socket.recv())["ok"]["zones"]["main"]["epoch"] == server.e(2)
     assert lone.gateway.counters.resyncs == {}
 
 
@@ -165,16 +172,16 @@ async def test_streams_and_polls_after_redis_came_back(server: Server, tmp_path:
         async with site.source("ann") as source:
             await site.node.append("user:ann")
             assert await source.seqs(1) == [1]
-            asked = asyncio.create_task(site.poll("ann", after="main:e1:1", wait=30))
+            asked = asyncio.create_task(site.poll("ann", after=f"main:{server.e(1)}:1", wait=30))
             await wait_until(lambda: site.gateway.streams.count == 2)
             await new_life(site.node, server)
-            while source.last != "main:e2:1":
+            while source.last != f"main:{server.e(2)}:1":
                 assert await source.block() is not None
             assert not asked.done()
             await site.node.append("user:ann")
-            assert (await source.event()).id == "main:e2:2"
-            assert (await asked)["cursor"] == "main:e2:2"
-        async with site.source("ann", last="main:e2:2") as source:
+            assert (await source.event()).id == f"main:{server.e(2)}:2"
+            assert (await asked)["cursor"] == f"main:{server.e(2)}:2"
+        async with site.source("ann", last=f"main:{server.e(2)}:2") as source:
             assert source.hello.data["recovered"] is True  # type: ignore[attr-defined]
 
 
@@ -211,16 +218,17 @@ async def test_rolled_back(node: Node) -> None:
     async with node.client("ann") as client:
         await node.relayed(await node.append("user:ann", times=10))
         await store.eval(
-            "redis.call('DEL', KEYS[1]) redis.call('XTRIM', KEYS[2], 'MAXLEN', 0)"
-            "redis.call('HSET', KEYS[3], 'seq', 6, 'epoch', 'e2') redis.call('HSET', KEYS[4], 'e2', 7)",
+            "redis.call('DEL', KEYS[1]) for seq = 7, 10 do redis.call('XDEL', KEYS[2], seq .. '-0') end "
+            "redis.call('HSET', KEYS[3], 'seq', 6, 'epoch', ARGV[1]) redis.call('HSET', KEYS[4], ARGV[1], 7)",
             4,
             "x",
             keys.log(DEFAULT_ZONE),
             keys.meta(DEFAULT_ZONE),
             keys.epochs(DEFAULT_ZONE),
+            e(2),
         )
         assert await client.closed() == 4004
-    await wait_until(lambda: tail_of(node).head.epoch == "e2")
+    await wait_until(lambda: tail_of(node).head.epoch == e(2))
     assert tail_of(node).cursor == 6
 
 
@@ -243,8 +251,8 @@ async def test_another_life_of_equal_length(node: Node) -> None:
                     "cause": "",
                 }
                 pipe.xadd(names[0], fields, id=f"{seq}-0")  # type: ignore[arg-type]
-            pipe.hset(names[1], mapping={"seq": 12, "epoch": "e2"})
-            pipe.hset(names[2], mapping={"e2": 8})
+            pipe.hset(names[1], mapping={"seq": 12, "epoch": e(2)})
+            pipe.hset(names[2], mapping={e(2): 8})
             await pipe.execute()
         assert await client.closed() == 4004
     assert node.gateway.counters.resyncs["epoch"] == 1
@@ -264,9 +272,9 @@ async def test_trimmed_below_the_reader(node: Node) -> None:
         )
         assert await client.closed() == 4004
     assert node.gateway.counters.resyncs["trimmed"] == 1
-    async with node.client("ann", cursors={"main": {"epoch": "e1", "seq": 1}}) as client:
+    async with node.client("ann", cursors={"main": {"epoch": e(1), "seq": 1}}) as client:
         assert client.hello["zones"]["main"] == {
-            "epoch": "e1",
+            "epoch": e(1),
             "seq": 6,
             "recovered": False,
             "reason": "too_old",
@@ -280,7 +288,7 @@ async def test_a_closed_zone_cannot_be_joined(node: Node) -> None:
     await wait_until(lambda: not tail_of(node).open)
     async with node.raw() as client:
         assert (await client.ask(op="connect", token=token))["ok"]["zones"] == {}
-        await store.hset(keys.meta(DEFAULT_ZONE), "epoch", "e1")
+        await store.hset(keys.meta(DEFAULT_ZONE), "epoch", e(1))
         assert await client.closed() == 4004
 
 

@@ -21,6 +21,7 @@ from server.serve import running
 from server.ws.protocol import Credentials, State
 from server.ws.seats import SETTLE_S
 from server.ws.session import Session
+from tests.epochs import e
 from tests.server.ws.conftest import Client, Node, node_of, principal
 from tests.server.ws.streams import Site, Source, site_of
 from tests.wait import wait_until
@@ -29,11 +30,17 @@ ANN = keys.sockets(DEFAULT_ZONE, UserId("ann"))
 STREAMS = keys.streams(DEFAULT_ZONE, UserId("ann"))
 
 
+def second(one: Settings) -> Settings:
+    """Another server on the same Redis, with the same key and the same database."""
+    shared = {"key_file": f"{one.data}/signing.key", "database": f"sqlite:///{one.data}/callout.db"}
+    return msgspec.structs.replace(one, data=f"{one.data}2", **shared)
+
+
 @pytest.fixture
 async def pair(settings: Settings) -> AsyncIterator[tuple[Node, Node]]:
     """Two gateways that share Redis and the key."""
     one = msgspec.structs.replace(settings, limits="on")
-    two = msgspec.structs.replace(one, data=f"{settings.data}2", key_file=f"{settings.data}/signing.key")
+    two = second(one)
     async with node_of(one) as first, node_of(two) as second:
         yield first, second
 
@@ -42,7 +49,7 @@ async def pair(settings: Settings) -> AsyncIterator[tuple[Node, Node]]:
 async def sites(settings: Settings) -> AsyncIterator[tuple[Site, Site]]:
     """Two servers that share Redis and the key."""
     one = msgspec.structs.replace(settings, limits="on", port=0, roles=("gateway",))
-    two = msgspec.structs.replace(one, data=f"{settings.data}2", key_file=f"{settings.data}/signing.key")
+    two = second(one)
     async with (
         running(one) as first,
         running(two) as second,
@@ -284,14 +291,14 @@ async def test_polls_take_no_seat(sites: tuple[Site, Site], stack: AsyncExitStac
     asked = []
     for site in (one, one, one, one, one, two, two, two, two, two):
         waiting = site.gateway.streams.count + 1
-        asked.append(asyncio.create_task(site.poll("ann", after="main:e1:0", wait=30)))
+        asked.append(asyncio.create_task(site.poll("ann", after=f"main:{e(1)}:0", wait=30)))
         await wait_until(lambda s=site, n=waiting: s.gateway.streams.count == n, what="a poll")  # type: ignore[misc]
     assert not any(task.done() for task in asked)
     assert one.gateway.seats._held == two.gateway.seats._held == {}
     assert not await one.node.engine.store.redis.exists(STREAMS)
     await streaming(stack, one)
     assert not asked[0].done()
-    asked.append(asyncio.create_task(one.poll("ann", after="main:e1:0", wait=30)))
+    asked.append(asyncio.create_task(one.poll("ann", after=f"main:{e(1)}:0", wait=30)))
     assert (await asked[0])["events"] == []
     last = await one.node.append("user:ann")
     assert [event["seq"] for told in await asyncio.gather(*asked[1:]) for event in told["events"]] == [last] * 10

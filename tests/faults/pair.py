@@ -1,0 +1,71 @@
+"""Two servers of which one follows the other, and a name that leads to either."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from redis.asyncio import Redis
+
+from tests import valkey
+from tests.proxy import Proxy
+from tests.wait import wait_until
+
+
+class Pair:
+    """Two servers, of which one follows the other, and the name of the primary."""
+
+    def __init__(self, urls: tuple[str, str], name: Proxy) -> None:
+        self.name = name
+        self.one, self.two = urls
+
+    async def follow(self, follower: str, leader: str | None) -> None:
+        """Let one copy the other, or nobody."""
+        async with Redis.from_url(follower) as client:
+            port = leader.rpartition(":")[2] if leader else "ONE"
+            await client.execute_command("REPLICAOF", "127.0.0.1" if leader else "NO", port)
+
+    async def caught_up(self, follower: str) -> bool:
+        """Whether it has all of its leader."""
+        async with Redis.from_url(follower) as client:
+            info = await client.info("replication")
+            return bool(info["master_link_status"] == "up" and not info["master_sync_in_progress"])
+
+    async def same_head(self) -> bool:
+        """Whether both have the same log."""
+        heads = []
+        for url in (self.one, self.two):
+            async with Redis.from_url(url) as client:
+                heads.append(await client.hget("{main}:meta", "seq"))  # type: ignore[misc]
+        return heads[0] == heads[1]
+
+    async def change_over(self) -> None:
+        """The second is primary from now on, the first its replica; old connections stay where they are."""
+        await self.follow(self.two, None)
+        self.name.lead_to(self.two)
+        await self.follow(self.one, self.two)
+
+    async def part(self) -> None:
+        """Both are primaries from now on, each with what it has."""
+        await wait_until(self.same_head)
+        await self.follow(self.two, None)
+
+    def lead_to(self, url: str) -> None:
+        """The name leads there, and nobody keeps an old connection."""
+        self.name.lead_to(url)
+        self.name.cut()
+
+
+@asynccontextmanager
+async def paired(folder: Path) -> AsyncIterator[Pair]:
+    """A pair whose second server follows the first."""
+    (folder / "one").mkdir()
+    (folder / "two").mkdir()
+    at_once = ("--repl-diskless-sync-delay", "0")
+    with valkey.running(folder / "one", *at_once) as one, valkey.running(folder / "two", *at_once) as two:
+        async with Proxy(one) as name:
+            both = Pair((one, two), name)
+            await both.follow(two, one)
+            await wait_until(lambda: both.caught_up(two))
+            yield both

@@ -41,8 +41,8 @@ async def pair(settings: Settings) -> AsyncIterator[tuple[Node, Node]]:
     """Two gateways that share Redis and the key."""
     one = msgspec.structs.replace(settings, limits="on")
     two = second(one)
-    async with node_of(one) as first, node_of(two) as second:
-        yield first, second
+    async with node_of(one) as first, node_of(two) as other:
+        yield first, other
 
 
 @pytest.fixture
@@ -52,9 +52,9 @@ async def sites(settings: Settings) -> AsyncIterator[tuple[Site, Site]]:
     two = second(one)
     async with (
         running(one) as first,
-        running(two) as second,
+        running(two) as other,
         site_of(first) as here,
-        site_of(second) as there,
+        site_of(other) as there,
     ):
         yield here, there
 

@@ -142,6 +142,17 @@ async def test_an_expired_token_is_replaced_once(stage: Stage) -> None:
     await opening
 
 
+async def test_it_names_the_session_that_it_replaces(stage: Stage) -> None:
+    """Its last socket, which the server may take for alive, is to count no more; the first one replaces nothing."""
+    opening = asyncio.create_task(stage.client.open())
+    peer = await stage.peers.get()
+    assert "replaces" not in await peer.welcome(10)
+    await opening
+    stage.client.session["session"] = "ses_last"
+    peer.socket.transport.abort()
+    assert (await (await stage.peers.get()).welcome(10, recovered=True))["replaces"] == "ses_last"
+
+
 @pytest.mark.parametrize("code", [4003, 4006])
 async def test_it_reauthenticates_when_told_to(stage: Stage, code: int) -> None:
     """A token known to be of no use is not tried again."""

@@ -97,7 +97,8 @@ async def read(engine: Engine, caller: Principal, job_id: str) -> bytes:
     shown = _shown(stands, full, public)
     giving = [r for r in stands if r != "offered" or offer.startswith(b"sent ")]
     blueprint = engine.blueprints.of(bp.decode())
-    names = blueprint.actions(status.decode(), giving, at=found.at, frozen=found.frozen, held=holder != b"")
+    at, early, held = found.at, found.is_early(blueprint), holder != b""
+    names = blueprint.actions(status.decode(), giving, at=at, frozen=found.frozen, held=held, early=early)
     done_with = "bid" if bid == b"open" else "withdraw"
     actions = [name for name in names if blueprint.commands[name].does != done_with]
     return await replies.one(engine, caller, blueprint, shown, actions)

@@ -248,9 +248,7 @@ class _Place(msgspec.Struct, frozen=True):
         blueprint, booking = self.blueprint, self.booking
         named = (booking.technician or "") if blueprint.technician else ""
         preferred = "" if named else booking.technician or ""
-        release = 0
-        if booking.scheduled_for is not None:
-            release = max(0, booking.scheduled_for - round(blueprint.dispatch.lead_s * 1000))
+        scheduled = booking.scheduled_for
         return {
             "id": self.job,
             "reference": booking.reference or "",
@@ -261,7 +259,8 @@ class _Place(msgspec.Struct, frozen=True):
             "lat": booking.lat,
             "lon": booking.lon,
             "amount": self.service.base_amount if booking.amount is None else booking.amount,
-            "release": release,
+            "release": 0 if scheduled is None else blueprint.begins(scheduled),
+            "scheduled": scheduled or 0,
             "named": named,
             "preferred": preferred,
             "told": blueprint.audience("job.created"),

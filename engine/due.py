@@ -100,6 +100,11 @@ async def _forget(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
     await engine.store.run(zone, "reference_forget", keys=names, args={"entry": entry, "reference": reference})
 
 
+async def _begin(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
+    names = {"meta": keys.meta(zone), "job": keys.job(zone, JobId(rest)), "due": keys.due(zone)}
+    await engine.store.run(zone, "job_begin", keys=names, args={"entry": entry})
+
+
 Doer = Callable[["Engine", Zone, str, str], Awaitable[None]]
 
 DO: dict[str, Doer] = {
@@ -109,6 +114,7 @@ DO: dict[str, Doer] = {
     "match": _match,
     "allocate": _allocate,
     "expire": _expire,
+    "begin": _begin,
     "timer": timers.fire,
     "lease": _lease,
     "forget": _forget,

@@ -14,7 +14,9 @@ import msgspec
 
 from engine import replies, requests, steps
 from engine.archive import verdicts
+from engine.clock import now_ms
 from engine.errors import FieldError, Forbidden, IllegalTransition, Invalid, NotFound, OtherBlueprint, VersionConflict
+from engine.events import ms_of
 from engine.requests import Outcome, located
 from engine.rules.lifecycle import Blueprint, Does, Relation, relations
 from engine.rules.plans import Plan
@@ -54,6 +56,11 @@ class Standing(msgspec.Struct):
     technician: _Party | None = None
     at: dict[str, str] = {}
     frozen: bool = False
+    scheduled_for: str | None = None
+
+    def is_early(self, blueprint: Blueprint) -> bool:
+        """Whether its time is so far off that work on it cannot begin."""
+        return self.scheduled_for is not None and blueprint.is_early(ms_of(self.scheduled_for), now_ms())
 
 
 standing = msgspec.json.Decoder(Standing)
@@ -243,7 +250,8 @@ def actions(caller: Principal, blueprint: Blueprint, shown: bytes, *, bids: bool
     stands = relations(
         caller.role, caller.id, customer=customer, holder=holder, offered=False, frozen=found.frozen, bids=bids
     )
-    names = blueprint.actions(found.status, stands, at=found.at, frozen=found.frozen, held=holder != "")
+    early = found.is_early(blueprint)
+    names = blueprint.actions(found.status, stands, at=found.at, frozen=found.frozen, held=holder != "", early=early)
     return [name for name in names if blueprint.commands[name].does != "withdraw"]
 
 

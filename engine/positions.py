@@ -7,6 +7,7 @@ to the zone's live channel), since the next one follows.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -14,10 +15,11 @@ import msgspec
 from engine import board, technicians
 from engine.clock import now_ms
 from engine.errors import NotFound
-from engine.events import iso
+from engine.events import iso, ms_of
 from engine.requests import located
+from engine.rules.lifecycle import Blueprint
 from engine.store import keys
-from engine.types import JobId, Principal, TechnicianId, UserId
+from engine.types import JobId, Principal, TechnicianId, UserId, Zone
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
@@ -26,6 +28,10 @@ STALE_S = max(30.0, 3.0 * technicians.FIX_ON_JOB_S)
 """Older than this, a position says where they were and not where they are: 30 s, or three of the intervals that an app
 on a job is told, whichever is longer.
 """
+
+AFTER_MS = 86_400_000
+"""How long after the end of a job its parties may see where it was."""
+OVER = ("done", "closed")
 
 
 class Position(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -45,11 +51,15 @@ class Position(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Watched(msgspec.Struct, frozen=True):
-    """A job that the technician of a fix holds: whose it is, and the blueprint that names what is told of it."""
+    """A job that the technician of a fix holds: whose it is, the blueprint that names what is told of it, its state,
+    and the time it is for (ms, 0: none).
+    """
 
     id: JobId
     bp: str
     customer: UserId
+    status: str = ""
+    scheduled: int = 0
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,8 +83,13 @@ class _Person(msgspec.Struct):
 
 
 class _Job(msgspec.Struct):
+    phase: str
+    status: str
+    updated_at: str = ""
     customer: _Person | None = None
     technician: _Person | None = None
+    scheduled_for: str | None = None
+    at: dict[str, str] = {}
 
 
 _job = msgspec.json.Decoder(_Job)
@@ -87,23 +102,52 @@ def position(job: JobId, lat: float, lon: float, at: int, **more: Any) -> Positi
     return Position(job=job, lat=lat, lon=lon, at=iso(at), age_s=round(age_s, 1), stale=stale, **more)
 
 
+def is_shared(blueprint: Blueprint, states: Iterable[str], scheduled: int | None, at: int) -> bool:
+    """Whether a fix of ``at`` (ms) is for the customer to see: of a job that is, or was, in ``states``, and is to be
+    done at ``scheduled`` (ms). Ops and the technician see it in any case; nobody follows a technician who is offline.
+    """
+    opens = 0 if not scheduled else scheduled - round(blueprint.track_lead_s * 1000)
+    return at >= opens and any(state in blueprint.states and blueprint.tracks(state) for state in states)
+
+
 async def track(engine: Engine, caller: Principal, job_id: str) -> Position | None:
-    """Where the technician of a job is now; None where nobody holds it, or he has sent no fix. Raises NotFound for
-    strangers, and for who was only offered the job.
+    """Where the technician of a job is, or was when it ended: for its customer only while that is shared, and a day
+    after the end. None where nobody holds it, or no fix is known. Raises NotFound for strangers, and for who was only
+    offered the job.
     """
     zone, job = located(job_id)
     shown = _job.decode(await board.read(engine, caller, job_id))
     if shown.customer is None:
         raise NotFound("No such job")
-    if shown.technician is None:
+    bp, last = await engine.store.command("HMGET", keys.job(zone, job), "bp", "track")
+    if shown.technician is None or bp is None:
         return None
-    holder = TechnicianId(UserId(shown.technician.id))
+    blueprint, holder = engine.blueprints.of(bp.decode()), TechnicianId(UserId(shown.technician.id))
+    freely = caller.is_ops or caller.id == holder
     # The set and not the job: a job that is over keeps the name of who did it.
-    if not await engine.store.command("SISMEMBER", keys.technician_jobs(zone, holder), job):
+    if await engine.store.command("SISMEMBER", keys.technician_jobs(zone, holder), job):
+        found, states = await _present(engine, zone, job, holder, freely=freely), [shown.status]
+    else:
+        found, states = _last(job, holder, last or b""), [*shown.at]
+        if shown.phase in OVER and not caller.is_ops and now_ms() - ms_of(shown.updated_at) > AFTER_MS:
+            return None
+    scheduled = ms_of(shown.scheduled_for) if shown.scheduled_for else None
+    if found is None or (not freely and not is_shared(blueprint, states, scheduled, ms_of(found.at))):
         return None
-    fix = ("lat", "lon", "fix_at", "heading", "acc")
-    lat, lon, at, heading, accuracy = await engine.store.command("HMGET", keys.technician(zone, holder), *fix)
-    if not lat or not at:
+    return found
+
+
+async def _present(engine: Engine, zone: Zone, job: JobId, holder: TechnicianId, *, freely: bool) -> Position | None:
+    """Where the holder is now, unless they are offline."""
+    fix = ("lat", "lon", "fix_at", "online", "heading", "acc")
+    lat, lon, at, online, heading, acc = await engine.store.command("HMGET", keys.technician(zone, holder), *fix)
+    if not lat or not at or (online != b"1" and not freely):
         return None
-    known = {"heading": heading, "accuracy": None if accuracy == b"-" else accuracy}
+    known = {"heading": heading, "accuracy": None if acc == b"-" else acc}
     return position(job, float(lat), float(lon), int(at), **{name: float(v) for name, v in known.items() if v})
+
+
+def _last(job: JobId, holder: TechnicianId, track: bytes) -> Position | None:
+    """Where the holder was when the work was over, as lua/lib/freeing.lua keeps it."""
+    who, *fix = track.decode().split() or [""]
+    return position(job, float(fix[0]), float(fix[1]), int(fix[2])) if who == holder else None

@@ -51,7 +51,7 @@ if j.expires > 0 and over(z, j.expires + grace_ms, lease_ms) then return refuse(
 if not bids_taken(j) or b.status ~= 'open' then return refuse(req, fingerprint, 'ILLEGAL_TRANSITION') end
 local t = tech_load(z.tag .. 'tech:' .. b.technician)
 if not bid_suits(z, j, t) then return refuse(req, fingerprint, 'INVALID') end
-if t.load >= t.capacity then return refuse(req, fingerprint, 'AT_CAPACITY') end
+if t.load >= t.capacity and j.begins <= z.now then return refuse(req, fingerprint, 'AT_CAPACITY') end
 
 local seq, shown = z.seq + 1, nil
 b.status = 'accepted'

@@ -14,7 +14,7 @@ local z = enter(meta, epoch)
 if not z then return {'STALE_EPOCH'} end
 redis.call('HSET', meta, 'now', z.now)
 limit = tonumber(limit)
-local classes, order = {}, {'wave', 'offers', 'opens', 'expire', 'match', 'allocate', 'timer', 'lease', 'forget'}
+local classes, order = {}, {'wave', 'offers', 'opens', 'expire', 'match', 'allocate', 'timer', 'begin', 'lease', 'forget'}
 for _, class in ipairs(order) do classes[class] = {} end
 for _, entry in ipairs(backlog(z, meta, due, limit * 4)) do
   local class = string.match(entry, '^%a+')

@@ -46,7 +46,7 @@ if not a.force then
   if not string.find(' ' .. t.services .. ' ', ' ' .. j.service .. ' ', 1, true) then
     return refuse(req, fingerprint, 'INVALID')
   end
-  if t.load >= t.capacity then return refuse(req, fingerprint, 'AT_CAPACITY') end
+  if t.load >= t.capacity and j.begins <= z.now then return refuse(req, fingerprint, 'AT_CAPACITY') end
 end
 
 local seq, shown = z.seq + 1, nil

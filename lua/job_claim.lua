@@ -48,7 +48,7 @@ local o = offer_among(all, technician)
 if not o or o.status == 'rejected' or o.status == 'withdrawn' or o.status == 'left' then return refuse(req, fingerprint, 'NOT_OFFERED') end
 if o.status ~= 'sent' or over(z, o.expires + grace_ms, lease_ms) then return refuse(req, fingerprint, 'EXPIRED') end
 if o.opens > z.now then return refuse(req, fingerprint, 'TOO_EARLY') end
-if t.load >= t.capacity then return refuse(req, fingerprint, 'AT_CAPACITY') end
+if t.load >= t.capacity and j.begins <= z.now then return refuse(req, fingerprint, 'AT_CAPACITY') end
 -- Last: its answer brings the job along, which only who was offered it may see.
 if if_version ~= '' and tonumber(if_version) ~= j.version then return refuse(req, fingerprint, 'VERSION_CONFLICT') end
 

@@ -2,7 +2,7 @@
 what was asked under it: the same again is given the first job, another is DUPLICATE. It is on offer from `release` on
 (ms, 0: now); who is `named` is asked at once, who is `preferred` before others.
 KEYS    meta  job  offers  log  req  ref  jobs  user_jobs
-ARGV    epoch  id  actor  key  fingerprint  trace  reference  bp  goal  service  customer  lat  lon  amount  full  pub  release  named  preferred  told  contact
+ARGV    epoch  id  actor  key  fingerprint  trace  reference  bp  goal  service  customer  lat  lon  amount  full  pub  release  scheduled  named  preferred  told  contact
 OK      seq  version  job_id  job
 ERR     STALE_EPOCH  REUSED_KEY  PROFILE_INCOMPLETE  KYC_NOT_APPROVED  ACCOUNT_NOT_APPROVED  INVALID  DUPLICATE
 EMITS   job.created  offer.created
@@ -19,7 +19,7 @@ TOUCHES {z}:due  {z}:demand:*  {z}:tech:*  {z}:tech:*:offers  {z}:user:*:blocks 
 --- @include "lib/append"
 local meta, job, offers, log, req, ref, jobs, user_jobs = unpack(KEYS)
 local epoch, id, actor, key, fingerprint, trace, reference, bp, goal, service, customer, lat, lon, amount, full, pub,
-  release, named, preferred, told, contact = unpack(ARGV)
+  release, scheduled, named, preferred, told, contact = unpack(ARGV)
 local z = enter(meta, epoch)
 if not z then return {'STALE_EPOCH'} end
 local again = remembered(req, fingerprint)
@@ -46,7 +46,8 @@ local j = {key = job, id = id, bp = bp, status = '', phase = '', version = 0, cu
   paid = '0', refunded = '0', back = '0'}
 redis.call('HSET', job, 'id', id, 'bp', bp, 'customer', customer, 'full', j.full, 'pub', j.pub, 'service', service,
   'lat', lat, 'lon', lon, 'wave', 0, 'amount', amount, 'frozen', '', 'created', z.now, 'reference', reference, 'owner', actor,
-  'preferred', preferred, 'contact', contact)
+  'preferred', preferred, 'contact', contact,
+  'scheduled', scheduled, 'begins', release)
 local now = job_move(z, j, first)
 if seeks(j) then seeking_begins(z, j, math.max(z.now, tonumber(release)), first.life) end
 j.last = 'create ' .. actor .. ' ' .. string.format('%.0f', z.seq + 1)

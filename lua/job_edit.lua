@@ -3,11 +3,11 @@
 was made on has changed: open bids are closed then, since nobody may be bound to what they never saw. `anew`: `place` or `time`
 where a technician has to be looked for elsewhere, or from `release` (ms) on for `life` ms.
 KEYS    meta  job  offers  causes  log  req
-ARGV    epoch  actor  key  fingerprint  trace  if_version  bp  seen  denied  changed  full  pub  service  lat  lon  amount  anew  release  life  told  terms  bids_told
+ARGV    epoch  actor  key  fingerprint  trace  if_version  bp  seen  denied  changed  full  pub  service  lat  lon  amount  anew  release  scheduled  life  told  terms  bids_told
 OK      seq  version  job_id  job
 ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  VERSION_CONFLICT  FROZEN  NOT_EDITABLE  PRICE_LOCKED  INVALID
 EMITS   job.updated  offer.updated  offer.closed  bid.closed
-TOUCHES {z}:tech:*  {z}:tech:*:offers  {z}:demand:*  {z}:wide:*  {z}:due  (same slot, names known only inside)
+TOUCHES {z}:tech:*  {z}:tech:*:jobs  {z}:supply:*  {z}:tech:*:offers  {z}:demand:*  {z}:wide:*  {z}:due  (same slot, names known only inside)
 ]]
 --- @include "lib/enter"
 --- @include "lib/verdict"
@@ -15,14 +15,15 @@ TOUCHES {z}:tech:*  {z}:tech:*:offers  {z}:demand:*  {z}:wide:*  {z}:due  (same 
 --- @include "lib/public"
 --- @include "lib/relation"
 --- @include "lib/seeking"
---- @include "lib/updating"
 --- @include "lib/outbid"
+--- @include "lib/load"
+--- @include "lib/updating"
 --- @include "lib/told"
 --- @include "lib/audience"
 --- @include "lib/append"
 local meta, job, offers, causes, log, req = unpack(KEYS)
 local epoch, actor, key, fingerprint, trace, if_version, bp, seen, denied, changed, full, pub, service, lat, lon, amount,
-  anew, release, life, told, terms, bids_told = unpack(ARGV)
+  anew, release, scheduled, life, told, terms, bids_told = unpack(ARGV)
 local z = enter(meta, epoch)
 if not z then return {'STALE_EPOCH'} end
 local again = remembered(req, fingerprint, causes)
@@ -41,12 +42,13 @@ local who = j.holder ~= '' and j.holder or asked_alone(j, offers)
 if service ~= j.service and who and not serves(z, who, service) then
   return refuse(req, fingerprint, 'INVALID')
 end
-
 local sought = seeks(j)
 local elsewhere = sought and anew ~= '' and j.mode ~= 'direct'
 if elsewhere then seeking_ends(z, j, j.mode) end
-redis.call('HSET', job, 'full', full, 'pub', pub, 'service', service, 'lat', lat, 'lon', lon, 'amount', amount)
-j.full, j.pub, j.service, j.amount = full, pub, service, amount
+redis.call('HSET', job, 'full', full, 'pub', pub, 'service', service, 'lat', lat, 'lon', lon, 'amount', amount,
+  'scheduled', scheduled, 'begins', release)
+j.full, j.pub, j.service, j.amount, j.begins = full, pub, service, amount, tonumber(release)
+load_anew(z, j)
 local now = job_move(z, j, nil)
 if elsewhere then
   local at = seeking_from(z, j, tonumber(release))

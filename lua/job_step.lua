@@ -3,7 +3,7 @@ is the command as declared, `args` what this call brings (engine/rules/plans.py)
 KEYS    meta  job  offers  causes  log  req
 ARGV    epoch  actor  key  fingerprint  trace  if_version  bp  plan  args
 OK      seq  version  job_id  job
-ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  OTHER_BLUEPRINT  ILLEGAL_TRANSITION  FROZEN  CANCELLED  EXPIRED  VERSION_CONFLICT  CODE_LOCKED  WRONG_CODE  STALE_CODE
+ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  OTHER_BLUEPRINT  ILLEGAL_TRANSITION  TOO_EARLY  FROZEN  CANCELLED  EXPIRED  VERSION_CONFLICT  CODE_LOCKED  WRONG_CODE  STALE_CODE
 EMITS   job.*  payment.requested  offer.closed  bid.closed  technician.status  code.failed  code.locked
 TOUCHES {z}:job:*:bids  {z}:tech:*  {z}:tech:*:jobs  {z}:user:*:jobs  {z}:supply:*  {z}:demand:*  {z}:due  {z}:disputes  {z}:dispute:*  (same slot, names known only inside)
 ]]
@@ -50,6 +50,7 @@ if p.does ~= 'reissue' and string.find(j.last, p.command .. ' ' .. actor .. ' ',
 end
 local why = step_refused(j, p, actor, if_version)
 if why then return refuse(req, fingerprint, why) end
+if step_early(z, j, p, actor) then return refuse(req, fingerprint, 'TOO_EARLY') end
 -- Another dispute than the one that was resolved in the meantime.
 if p.does == 'thaw' and a.dispute and a.dispute ~= j.frozen then return refuse(req, fingerprint, 'ILLEGAL_TRANSITION') end
 local cause = a.entry and '' or key .. ':' .. fingerprint

@@ -21,10 +21,10 @@ if not z then return {'STALE_EPOCH'} end
 redis.call('ZREM', due, entry)
 local t = tech_load(tech)
 if not t or t.lat == '' or t.online ~= '1' or t.load >= t.capacity then return {'OK', '0', 0, 0, 0} end
-local offered, seq = 0, 0
+local offered, seq, vague = 0, 0, vagueness(redis.call('HGET', tech, 'acc'))
 for _, j in ipairs(jobs_around(z, t, tonumber(reach_m), tonumber(limit))) do
   local far = metres(j.lat, j.lon, t.lat, t.lon)
-  if joins(z, j, t, far) then
+  if joins(z, j, t, far + vague) then
     -- Who comes late has no head start: he is one of those who may claim last, unless the customer prefers him.
     local opens = math.max(z.now, t.id ~= j.preferred and j.opens or 0)
     local expires = offer_end(j, opens, j.offer_ms)

@@ -17,7 +17,7 @@ local epoch, id, lat, lon, at, live, accuracy, heading = unpack(ARGV)
 local z = enter(meta, epoch)
 if not z then return {'STALE_EPOCH'} end
 local v = redis.call('HMGET', tech, 'online', 'load', 'services', 'indexed', 'lat', 'lon', 'fix_at', 'acc', 'clock',
-  'jump', 'ilat', 'ilon', 'iat', 'mlat', 'mlon')
+  'jump', 'ilat', 'ilon', 'iat', 'mlat', 'mlon', 'ahead')
 if not v[2] then return {'NOT_FOUND', '0'} end
 local online, was_at, acc, clock = v[1] == '1', tonumber(v[7]) or 0, v[8] or '', v[9] or '- - -'
 local offset, changed = 0, nil
@@ -49,7 +49,7 @@ local t = {key = tech, id = id, online = online and '1' or '', load = tonumber(v
 redis.call('HSET', tech, 'lat', lat, 'lon', lon, 'fix_at', at, 'heading', heading, 'acc', t.acc)
 if v[10] and v[10] ~= '' then redis.call('HSET', tech, 'jump', '') end
 if not online then return reply end
-if t.load > 0 then live_publish(z, t, heading, known == 'jumped') end
+if t.load > 0 or (tonumber(v[16]) or 0) > 0 then live_publish(z, t, heading, known == 'jumped') end
 if t.indexed ~= '' then
   if z.now - (tonumber(v[13]) or 0) >= 30000 or metres(v[11], v[12], lat, lon) >= 100 then supply_place(z, t) end
   if not v[14] or metres(v[14], v[15], lat, lon) >= 250 then match_soon(z, t) end

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from math import inf
 from typing import Any
 
 import msgspec
@@ -107,6 +108,10 @@ def _head(blueprint: Blueprint) -> Iterator[str]:
         yield 'named: no booking can name a technician; say technician = "optional" or "required"'
     if blueprint.technician == "optional" and not blueprint.named:
         yield "technician: optional, but named does not say in which state the job of a named one begins"
+    if blueprint.track_from and blueprint.track_from not in blueprint.states:
+        yield f"track_from: unknown state {blueprint.track_from!r}"
+    if not 0 <= blueprint.track_lead_s < inf:
+        yield "track_lead_s must be a number of seconds, not below 0"
     yield from _codes(blueprint)
 
 

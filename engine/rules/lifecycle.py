@@ -237,6 +237,10 @@ class Blueprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     codes: Codes = Codes()
     contact_s: float = 86_400.0
     """How long after a job's end its two sides may still read each other's phone."""
+    track_from: str = ""
+    """From which state on, in declared order, the customer sees where the technician is; "": while it is active."""
+    track_lead_s: float = 3600.0
+    """How long before ``scheduled_for`` that begins at the earliest."""
     edit: dict[str, tuple[str, ...]] = {}
     """Which fields may be changed in which state; ``*`` is all of them."""
 
@@ -254,6 +258,13 @@ class Blueprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """The phase of a state; "" for no state."""
         return self.states[state].phase if state else ""
 
+    def tracks(self, state: str) -> bool:
+        """Whether the customer of a job in this state may see where its technician is."""
+        if not self.track_from:
+            return self.phase(state) == "active"
+        order = list(self.states)
+        return state in order and order.index(state) >= order.index(self.track_from) and not self.states[state].terminal
+
     def word(self, state: str) -> str:
         """What clients call a state: its own name, unless it has a word for them."""
         return self.states[state].word or state
@@ -263,6 +274,18 @@ class Blueprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         rule = self.events.get(event)
         return " ".join(rule.to) if rule else ""
 
+    def starts(self, command: Command) -> bool:
+        """Whether a command brings a job that waits to work, which has its time: DESIGN §5, ``lead_s``."""
+        return command.does == "move" and self.phase(command.to) in ("active", "done")
+
+    def is_early(self, scheduled: int | None, now: int) -> bool:
+        """Whether the time of a job (ms) is farther off than ``lead_s``."""
+        return scheduled is not None and now < self.begins(scheduled)
+
+    def begins(self, scheduled: int) -> int:
+        """From when on (ms) a job that is to be done at ``scheduled`` is at hand."""
+        return max(0, scheduled - round(self.dispatch.lead_s * 1000))
+
     def wave(self, number: int) -> tuple[Wave, bool]:
         """Wave ``number`` (from 1) and whether it walks the zone: after the last one declared, everybody else."""
         if number <= len(self.dispatch.waves):
@@ -271,10 +294,17 @@ class Blueprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return Wave(size=EVERYBODY, radius_m=0, interval_s=self.dispatch.repeat_s), True
 
     def actions(
-        self, state: str, relations: Iterable[str], *, at: Iterable[str] = (), frozen: bool = False, held: bool = True
+        self,
+        state: str,
+        relations: Iterable[str],
+        *,
+        at: Iterable[str] = (),
+        frozen: bool = False,
+        held: bool = True,
+        early: bool = False,
     ) -> list[str]:
         """The commands that somebody in these relations to a job may give now, in declared order; ``held``: somebody
-        has it, and can be taken off it.
+        has it, and can be taken off it; ``early``: its time is farther off than ``lead_s``.
         """
         stands, marks = set(relations), set(at)
         return [
@@ -287,6 +317,7 @@ class Blueprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             and marks.isdisjoint(c.unless)
             and (not frozen or c.does == "thaw")
             and (held or c.does != "release")
+            and not (early and self.phase(state) in ("open", "assigned") and self.starts(c))
         ]
 
     def asks_codes(self, names: Iterable[str]) -> bool:

@@ -113,6 +113,7 @@ def _body(blueprint: Blueprint, name: str, spec: Command, life_s: float | None) 
         "refunds": _words(spec.refunds),
         "paid": blueprint.audience("payment.requested"),
         "hours": blueprint.price.hours,
+        "starts": blueprint.starts(spec),
         "closes": phase == "closed",
         "closing": "expired" if spec.event == "job.expired" else "cancelled",
         "on_told": blueprint.audience("job.status") or "customer holder ops",

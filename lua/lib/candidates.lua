@@ -16,15 +16,17 @@ local function invites(j)
 end
 
 local FRESH_MS = 120000
+-- What of a position's accuracy is added to the distance: they may be so much farther off.
+local function vagueness(acc) return math.max(0, (tonumber(acc) or 0) - 100) end
 
 -- The fields that decide, and no more: this is read 256 times a look.
 local function candidate_load(key)
   local v = redis.call('HMGET', key, 'complete', 'kyc', 'account', 'online', 'capacity', 'load', 'services', 'lat',
-    'lon', 'fix_at', 'rating')
+    'lon', 'fix_at', 'rating', 'acc')
   if not v[1] then return nil end
   return {complete = v[1], kyc = v[2], account = v[3], online = v[4], capacity = tonumber(v[5]) or 1,
     load = tonumber(v[6]) or 0, services = v[7], lat = v[8] or '', lon = v[9], fix_at = tonumber(v[10]) or 0,
-    rating = v[11] or '4.5'}
+    rating = v[11] or '4.5', vague = vagueness(v[12])}
 end
 
 local function why_out(z, j, t)
@@ -47,14 +49,14 @@ local function note(w, why, id)
 end
 
 -- Add those of `ids` who fit to w.fit, each once a wave, with distance and score (lower is better); `enough`: stop
--- when the wave is filled.
+-- when the wave is filled, by those of whom it is known that they are near.
 local function consider(z, j, offers, ids, w, enough)
   if #ids == 0 then return end
   local held = redis.call('HMGET', offers, unpack(ids))
   local blocked = w.blocks and redis.call('SMISMEMBER', w.blocks, unpack(ids)) or {}
   local bidders = j.mode == 'bids' and bidders_among(redis.call('HMGET', j.key .. ':bids', unpack(ids))) or {}
   for i, id in ipairs(ids) do
-    if enough and #w.fit >= w.size then return end
+    if enough and #w.fit - w.doubtful >= w.size then return end
     if not w.met[id] then
       w.met[id] = true
       w.visited = w.visited + 1
@@ -65,13 +67,13 @@ local function consider(z, j, offers, ids, w, enough)
       end
       if not why then
         far = metres(j.lat, j.lon, t.lat, t.lon)
-        if w.radius > 0 and far > w.radius then why = 'too_far' end
+        if w.radius > 0 and far + t.vague > w.radius then why = 'too_far' end
         if not why and w.cap > 0 and at_cap(z, id, w) then why = 'offers' end
       end
       if why then note(w, why, id) else
-        local fit = {id = id, far = far}
-        fit.score = w.score(z, fit, t)
-        w.fit[#w.fit + 1] = fit
+        local fit = {id = id, far = far + t.vague}
+        fit.score, fit.far = w.score(z, fit, t), far
+        w.fit[#w.fit + 1], w.doubtful = fit, w.doubtful + (t.vague > 0 and 1 or 0)
       end
     end
   end

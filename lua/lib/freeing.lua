@@ -1,10 +1,15 @@
--- The holder has room again (the job keeps his name on it: it was his).
+--- @include "lib/load"
+-- The holder has room again (the job keeps his name on it: it was his). Where they are now is theirs; the job keeps where
+-- they were.
 local function holder_free(z, j)
   if redis.call('SREM', z.tag .. 'tech:' .. j.holder .. ':jobs', j.id) == 0 then return end
   local t = tech_load(z.tag .. 'tech:' .. j.holder)
   if not t then return end
-  t.load = redis.call('HINCRBY', t.key, 'load', -1)
+  load_take(z, j, t)
   redis.call('HSET', t.key, 'free_at', z.now)
+  if t.lat ~= '' then
+    redis.call('HSET', j.key, 'track', t.id .. ' ' .. t.lat .. ' ' .. t.lon .. ' ' .. string.format('%.0f', t.fix_at))
+  end
   if supply_sync(z, t) then match_soon(z, t) end
 end
 
@@ -15,7 +20,7 @@ local function holder_back(z, j)
   local t = tech_load(key)
   if not t then return end
   redis.call('SADD', key .. ':jobs', j.id)
-  t.load = redis.call('HINCRBY', key, 'load', 1)
+  load_add(z, j, t)
   supply_sync(z, t)
 end
 

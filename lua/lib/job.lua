@@ -5,13 +5,14 @@
 local function job_load(key)
   local v = redis.call('HMGET', key, 'id', 'bp', 'status', 'phase', 'version', 'customer', 'holder', 'card', 'full',
     'pub', 'at', 'updated', 'expires', 'last', 'wave', 'service', 'claimed', 'amount', 'mode', 'entered', 'frozen',
-    'created', 'radius', 'paid', 'refunded', 'asked_back')
+    'created', 'radius', 'paid', 'refunded', 'asked_back', 'begins')
   if not v[1] then return nil end
   return {key = key, id = v[1], bp = v[2], status = v[3], phase = v[4], version = tonumber(v[5]), customer = v[6],
     holder = v[7], card = v[8], full = v[9], pub = v[10], at = v[11], updated = tonumber(v[12]),
     expires = tonumber(v[13]) or 0, last = v[14], wave = tonumber(v[15]) or 0, service = v[16],
     claimed = v[17] or '', amount = v[18], mode = v[19], entered = v[20], frozen = v[21],
-    created = tonumber(v[22]) or 0, radius = v[23], paid = v[24] or '0', refunded = v[25] or '0', back = v[26] or '0'}
+    created = tonumber(v[22]) or 0, radius = v[23], paid = v[24] or '0', refunded = v[25] or '0', back = v[26] or '0',
+    begins = tonumber(v[27]) or 0}
 end
 
 -- `now` is the time already written out, where the caller has it.

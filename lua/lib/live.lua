@@ -4,8 +4,9 @@
 local function live_publish(z, t, heading, jumped)
   local jobs = {}
   for _, id in ipairs(redis.call('SMEMBERS', t.key .. ':jobs')) do
-    local v = redis.call('HMGET', z.tag .. 'job:' .. id, 'bp', 'customer')
-    if v[1] then jobs[#jobs + 1] = '{"id":"' .. id .. '","bp":"' .. v[1] .. '","customer":"' .. v[2] .. '"}' end
+    local v = redis.call('HMGET', z.tag .. 'job:' .. id, 'bp', 'customer', 'status', 'scheduled')
+    if v[1] then jobs[#jobs + 1] = '{"id":"' .. id .. '","bp":"' .. v[1] .. '","customer":"' .. v[2] .. '","status":"' ..
+      v[3] .. '","scheduled":' .. (v[4] or '0') .. '}' end
   end
   if #jobs == 0 then return end
   redis.call('PUBLISH', z.tag .. 'live', '{"technician":"' .. t.id .. '","lat":' .. t.lat .. ',"lon":' .. t.lon ..

@@ -1,6 +1,6 @@
 -- On offer, and no longer: the one place that knows what looking for a technician leaves in the indexes.
--- `at` is when it begins and `life` how long it lasts, both ms. A scheduled job waits for its time, but not for bids or
--- an answer: those take theirs.
+-- `at` is when it begins and `life` how long it lasts from then on, both ms. A scheduled job waits for its time, but not
+-- for bids or an answer: those take theirs. One whose time is near already lasts at least until then.
 local function seeking_from(z, j, release)
   return (j.mode == 'bids' or j.mode == 'direct') and z.now or math.max(z.now, release)
 end
@@ -10,7 +10,9 @@ local function seeking_begins(z, j, at, life)
   at = seeking_from(z, j, at)
   redis.call('HSET', j.key, 'release', string.format('%.0f', at))
   if life > 0 then
+    local v = redis.call('HMGET', j.key, 'scheduled', 'begins')
     j.expires = at + life
+    if (tonumber(v[2]) or 0) <= z.now then j.expires = math.max(j.expires, tonumber(v[1]) or 0) end
     redis.call('ZADD', due, j.expires, 'expire:' .. j.id)
   end
   if j.mode == 'allocate' then redis.call('ZADD', due, at, 'allocate:' .. j.id .. ':1')

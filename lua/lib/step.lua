@@ -18,6 +18,11 @@ local function step_marked(j, p)
   return true
 end
 
+-- Work on a job begins no sooner than the blueprint's lead before its time, unless the engine itself begins it.
+local function step_early(z, j, p, actor)
+  return p.starts and j.begins > z.now and actor ~= 'engine' and (j.phase == 'open' or j.phase == 'assigned')
+end
+
 local function step_refused(j, p, actor, if_version)
   if j.frozen ~= '' and p.does ~= 'thaw' then return 'FROZEN' end
   if not step_from(j, p, actor) then

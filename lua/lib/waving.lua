@@ -3,8 +3,8 @@
 local function look_for(z, j, size, radius, weights, limits)
   local score, nearest = scorer(weights, limits.share)
   local blocks = z.tag .. 'user:' .. j.customer .. ':blocks'
-  return {size = size, radius = radius, fit = {}, out = {}, met = {}, visited = 0, score = score, nearest = nearest,
-    limits = limits, cap = limits.cap, room = 256, looks = 128, blocks = redis.call('EXISTS', blocks) == 1 and blocks or nil}
+  return {size = size, radius = radius, fit = {}, out = {}, met = {}, visited = 0, doubtful = 0, score = score,
+    nearest = nearest, limits = limits, cap = limits.cap, room = 256, looks = 128, blocks = redis.call('EXISTS', blocks) == 1 and blocks or nil}
 end
 
 -- A wave of several turns goes on where it was: how, how far, since when, and how many it has asked.

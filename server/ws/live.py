@@ -26,7 +26,8 @@ from engine.clock import now_ms
 from engine.errors import CalloutError
 from engine.events import Event
 from engine.loops import going_on
-from engine.positions import STALE_S, Seen, Watched
+from engine.positions import OVER, STALE_S, Seen, Watched
+from engine.rules.lifecycle import Blueprint
 from engine.store import keys
 from engine.types import Zone
 
@@ -42,7 +43,6 @@ IDLE_S = 5.0
 SWEEP_S = 1.0
 SINCE = 100
 """Events of two people since one fix. With more it is old news."""
-OVER = ("done", "closed")
 
 log = structlog.get_logger(__name__)
 _seen = msgspec.json.Decoder(Seen)
@@ -55,11 +55,17 @@ class _Person(msgspec.Struct):
 class _Job(msgspec.Struct):
     id: str = ""
     phase: str = ""
+    status: str = ""
     technician: _Person | None = None
 
 
 class _Told(msgspec.Struct):
     job: _Job
+
+
+class _Status(msgspec.Struct):
+    technician: _Person
+    online: bool = True
 
 
 class Track(msgspec.Struct):
@@ -176,16 +182,24 @@ class Live:
 
     def _audience(self, watched: Watched, seen: Seen) -> set[Session]:
         """The customer and ops, or whom the job's blueprint names instead; and who subscribed to the job."""
-        rule = self._gateway.engine.blueprints.of(watched.bp).events.get(POSITION)
+        rule = self._blueprint(watched).events.get(POSITION)
         words = rule.to if rule is not None and rule.to else ("customer", "ops")
         parties = {"customer": f"user:{watched.customer}", "holder": f"user:{seen.technician}"}
         roles = {"customers": "role:customer", "technicians": "role:technician"}
         channels = [parties.get(word) or roles.get(word) or f"role:{word}" for word in words]
         hubs = (*self._gateway.hubs.values(), self._gateway.streams)
-        return {one for hub in hubs for name in (*channels, f"job:{watched.id}") for one in hub.members(name)}
+        found = {one for hub in hubs for name in (*channels, f"job:{watched.id}") for one in hub.members(name)}
+        if positions.is_shared(self._blueprint(watched), (watched.status,), watched.scheduled, seen.at):
+            return found
+        return {one for one in found if one.caller.is_ops or one.caller.id == seen.technician}
+
+    def _blueprint(self, watched: Watched) -> Blueprint:
+        return self._gateway.engine.blueprints.of(watched.bp)
 
     def _is_over(self, track: Track) -> bool:
-        """Whether the log told, after this fix was taken, that the job ended or is another's."""
+        """Whether the log told, after this fix was taken, that the job ended, is another's or is not to be followed any
+        more, or that the technician went offline.
+        """
         tail, seen = self._gateway.relay.tails[track.zone], track.seen
         if tail.cursor <= seen.seq:
             return False
@@ -193,11 +207,16 @@ class Live:
         since = tail.memory.find(seen.seq, parties, SINCE)
         if len(since) > SINCE:
             return True
-        states = [job for segment, place in since if (job := _job(segment.events[place], track.watched.id))]
+        events = [segment.events[place] for segment, place in since]
+        if any(_went_offline(event, seen.technician) for event in events):
+            return True
+        states = [job for event in events if (job := _job(event, track.watched.id))]
         if not states:
             return False
-        holder = states[-1].technician
-        return states[-1].phase in OVER or holder is None or holder.id != seen.technician
+        last, blueprint = states[-1], self._blueprint(track.watched)
+        if last.phase in OVER or last.technician is None or last.technician.id != seen.technician:
+            return True
+        return blueprint.tracks(track.watched.status) and not blueprint.tracks(last.status)
 
     # growing old
 
@@ -222,6 +241,13 @@ class Live:
             if track.timer is not None:
                 track.timer.cancel()
         self._tracks.clear()
+
+
+def _went_offline(event: Event, technician: str) -> bool:
+    if event.type != "technician.status":
+        return False
+    told = msgspec.json.decode(event.data, type=_Status)
+    return told.technician.id == technician and not told.online
 
 
 def _job(event: Event, name: str) -> _Job | None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
-from engine import jobs, technicians
+from engine import board, jobs, technicians
 from engine.clock import now_ms
 from engine.errors import Invalid
 from engine.events import ms_of
@@ -15,7 +15,7 @@ from engine.fixes import Fix, Heard
 from engine.runtime import Engine
 from engine.steps import Step
 from engine.store import keys
-from engine.types import DEFAULT_ZONE, Principal, TechnicianId
+from engine.types import DEFAULT_ZONE, Principal, ServiceId, TechnicianId
 from tests import people
 from tests.clock import forward
 from tests.engine import log_of
@@ -131,6 +131,26 @@ async def test_an_impossible_jump_waits_for_the_next(engine: Engine, tom: Princi
         assert (await where(engine, tom))[0] == stands
 
 
+async def test_who_is_somewhere_is_asked_after_who_is_near(engine: Engine, tom: Principal) -> None:
+    """A vague position counts as that much farther off: others come first, narrow waves pass, and wide ones ask."""
+    serves = ServiceId((await engine.store.redis.hget(_record(tom), "services") or b"").decode())
+    tara = await people.technician(engine, "tara", serves)
+    await forward(engine, 200)
+    await send(engine, tom, accuracy=2_000.0)
+    await send(engine, tara, north=1_000, accuracy=10.0)
+    job = await people.offered(engine, await people.customer(engine), serves)
+    [offer] = await log_of.events(engine, "offer.created")
+    assert sorted(offer.to) == ["user:tara", "user:tom"]
+    [wave] = [msgspec.json.decode(each) for each in await board.waves(engine, people.ADMIN, job)]
+    assert wave["in"]["technicians"] == ["tara", "tom"]
+    await send(engine, tom, ahead_s=0)
+    await forward(engine, 200)
+    await send(engine, tom, accuracy=9_000.0)
+    await send(engine, tara, north=1_000)
+    await people.offered(engine, await people.customer(engine), serves)
+    assert (await log_of.events(engine, "offer.created"))[-1].to == ("user:tara",)
+
+
 async def test_of_a_batch_the_good_ones_count(engine: Engine, tom: Principal) -> None:
     """A place beyond the map is left out, and one beyond it alone is refused."""
     await forward(engine, 1)
@@ -144,7 +164,7 @@ async def test_of_a_batch_the_good_ones_count(engine: Engine, tom: Principal) ->
 @pytest.mark.parametrize("known", [True, False], ids=["known", "unknown"])
 async def test_what_happened_by_a_fast_clock_is_corrected(engine: Engine, tom: Principal, known: bool) -> None:
     """A step queued on a phone that is five minutes fast is neither refused nor later than now."""
-    [serves] = msgspec.json.decode(b'["%b"]' % (await engine.store.redis.hget(_record(tom), "services") or b""))
+    serves = ServiceId((await engine.store.redis.hget(_record(tom), "services") or b"").decode())
     job = await people.offered(engine, await people.customer(engine), serves)
     await jobs.claim(engine, tom, job)
     if known:

@@ -69,7 +69,15 @@ def test_a_job_is_booked_offered_and_won(client: fakeredis.FakeRedis) -> None:
     made: dict[str, str | int | float] = {"id": job, "actor": "customer:u1", "key": "k1", "fingerprint": "f1"}
     made |= {"trace": "", "reference": "", "bp": "home_service@1", "goal": "broadcasted open broadcast 900000 -"}
     made |= {"service": serves, "customer": user, "lat": 40.75, "lon": -73.99, "amount": 5000, "full": '"id":"x"'}
-    made |= {"pub": '"id":"x"', "release": 0, "named": "", "preferred": "", "told": "customer ops", "contact": "null"}
+    made |= {
+        "pub": '"id":"x"',
+        "release": 0,
+        "scheduled": 0,
+        "named": "",
+        "preferred": "",
+        "told": "customer ops",
+        "contact": "null",
+    }
     booked = run(client, "job_create", {**where, **listed, "req": keys.request(Z, user, "k1")}, made)
     assert booked[0] == b"OK"
     wave: dict[str, str | int] = {"entry": f"wave:{job}:1", "wave": 1, "size": 10, "radius_m": 3000, "walks": 0}

@@ -180,7 +180,7 @@ async def test_cancelled_and_announced(cast: Cast) -> None:
 
 
 async def test_the_board_sees_who_comes_and_goes(cast: Cast) -> None:
-    """A driver going offline and online shows on the board, and on nobody else's screen."""
+    """A driver going offline and online shows on the board and to the driver, and on nobody else's screen."""
     for online in (False, True):
         where = {"online": online, "lat": 40.75, "lon": -73.99} if online else {"online": False}
         done = await cast.dan.call("PUT", f"/v1/technicians/{cast.dan.id}/availability", where)
@@ -189,4 +189,6 @@ async def test_the_board_sees_who_comes_and_goes(cast: Cast) -> None:
     mine = [f for f in cast.ops.wire.of("delivery:status:update") if f["data"]["technician"]["id"] == cast.dan.id]
     assert [f["data"]["online"] for f in mine][-2:] == [False, True]
     await asyncio.gather(*(person.wire.ask("ping") for person in (cast.carla, cast.dan)))
-    assert not any(p.wire.of("delivery:status:update") for p in (cast.carla, cast.dan, cast.dora, cast.payer))
+    others = [f for p in (cast.carla, cast.dora, cast.payer) for f in p.wire.of("delivery:status:update")]
+    assert cast.dan.id not in {frame["data"]["technician"]["id"] for frame in others}
+    assert [f["data"]["online"] for f in cast.dan.wire.of("delivery:status:update")][-2:] == [False, True]

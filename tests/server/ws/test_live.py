@@ -44,13 +44,17 @@ class Ride:
         await technicians.take_fixes(self.node.engine, self.driver, self.driver.id, [fix])
 
 
-async def ride(node: Node, driver: str = "t1", serves: ServiceId | None = None, **more: Any) -> Ride:
-    """A job that ``driver`` has taken."""
+async def ride(
+    node: Node, driver: str = "t1", serves: ServiceId | None = None, *, departs: bool = True, **more: Any
+) -> Ride:
+    """A job that ``driver`` has taken, and is on the way to."""
     serves = serves or await people.service(node.engine)
     customer = await people.customer(node.engine)
     who = await people.technician(node.engine, driver, serves)
     job = await people.offered(node.engine, customer, serves, **more)
     await jobs.claim(node.engine, who, job)
+    if departs:
+        await jobs.command(node.engine, who, job, Step(command="depart"))
     await _last_fix_is_past(node, driver)
     await heard(node)
     return Ride(node, customer, who, job)
@@ -134,7 +138,7 @@ async def test_an_older_fix_moves_nothing_back(node: Node) -> None:
     assert there is not None and there.lat == 40.77
 
 
-END = (Step(command="depart"), Step(command="arrive"), Step(command="start"), Step(command="complete"))
+END = (Step(command="arrive"), Step(command="start"), Step(command="complete"))
 
 
 @pytest.mark.parametrize(
@@ -167,14 +171,65 @@ async def test_after_the_end_nothing_is_told(node: Node, steps: tuple[Step, ...]
         await nothing(client)
         await nothing(boss)
     there = await positions.track(node.engine, one.customer, one.job)
-    assert there is None or by_ops
+    assert (there and there.lat) == (40.76 if steps == END else None)
+
+
+@pytest.mark.parametrize("departs", [False, True])
+async def test_until_it_is_shared_the_customer_is_told_nothing(node: Node, departs: bool) -> None:
+    """Neither before the blueprint's ``track_from`` nor while the technician is offline: ops and the technician alone
+    see where they are, and offline they are seen by nobody.
+    """
+    one = await ride(node, departs=departs)
+    async with node.client(one.customer.id, subs=[f"job:{one.job}"]) as client, node.client("boss", "admin") as boss:
+        if departs:
+            await technicians.set_availability(node.engine, one.driver, "t1", online=False)
+        await one.fix(40.76)
+        if not departs:
+            assert (await position(boss))["data"]["lat"] == 40.76
+        await nothing(client)
+        await nothing(boss)
+    assert await positions.track(node.engine, one.customer, one.job) is None
+    assert await positions.track(node.engine, Principal(UserId("pay"), "service"), one.job) is None
+    assert await positions.track(node.engine, people.ADMIN, one.job) is not None
+
+
+async def test_a_fix_on_its_way_when_they_went_offline_is_not_told(node: Node) -> None:
+    """The log tells first that the technician went: what was published before is nobody's to see."""
+    one = await ride(node)
+    async with node.client(one.customer.id) as client, node.client("boss", "admin") as boss:
+        late = await _published(one)
+        await technicians.set_availability(node.engine, one.driver, "t1", online=False)
+        while (await boss.push())["type"] != "technician.status":
+            pass
+        node.gateway.live.hear(DEFAULT_ZONE, late)
+        await nothing(client)
+
+
+@pytest.mark.parametrize(("minutes", "shared"), [(90, False), (50, True)])
+async def test_a_scheduled_job_is_followed_an_hour_before(node: Node, minutes: int, shared: bool) -> None:
+    """``track_lead_s`` before its time at the earliest, also where the state would allow it long before."""
+    serves, customer = await people.service(node.engine), await people.customer(node.engine)
+    who = await people.technician(node.engine, "t1", serves)
+    at = now_ms() + minutes * 60_000
+    booked = {"blueprint": "direct_booking", "technician": "t1", "scheduled_for": at}
+    job = people.id_of(await people.job(node.engine, customer, serves, **booked))
+    await jobs.command(node.engine, who, job, Step(command="accept"))
+    await _last_fix_is_past(node, "t1")
+    await heard(node)
+    async with node.client(customer.id) as client, node.client("boss", "admin") as boss:
+        await Ride(node, customer, who, job).fix(40.76)
+        assert (await position(boss))["data"]["job"] == job
+        if shared:
+            assert (await position(client))["data"]["job"] == job
+        await nothing(client)
+    assert (await positions.track(node.engine, customer, job) is not None) == shared
 
 
 async def _published(one: Ride) -> bytes:
     """A fix as the script publishes it now, kept from the gateway."""
     head = await one.node.engine.store.redis.hget(keys.meta(DEFAULT_ZONE), "seq")
     record = await one.node.engine.store.redis.hget(keys.job(DEFAULT_ZONE, one.job), "bp")
-    job = {"id": one.job, "bp": (record or b"").decode(), "customer": one.customer.id}
+    job = {"id": one.job, "bp": (record or b"").decode(), "customer": one.customer.id, "status": "on_the_way"}
     fix = {"technician": one.driver.id, "lat": 40.77, "lon": -73.99, "at": now_ms(), "seq": int(head or 0)}
     return msgspec.json.encode({**fix, "jobs": [job]})
 
@@ -249,6 +304,7 @@ async def test_who_holds_two_jobs_is_told_of_in_both(node: Node) -> None:
     held = [await people.offered(node.engine, who, serves) for who in customers]
     for job in held:
         await jobs.claim(node.engine, driver, job)
+        await jobs.command(node.engine, driver, job, Step(command="depart"))
     await _last_fix_is_past(node, "t1")
     await heard(node)
     async with node.client(customers[0].id) as one, node.client(customers[1].id) as two:

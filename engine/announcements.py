@@ -55,7 +55,7 @@ async def announce(
     checked, zone = requests.checked_key(key), DEFAULT_ZONE
     roles = _roles(new, declared)
     told = " ".join(f"role:{role}" for role in roles)
-    mark = requests.fingerprint("announce", "", [new.event, roles, new.data])
+    mark = requests.fingerprint(engine, "announce", "", [new.event, roles, new.data])
     actor, bp = f"{caller.role}:{caller.id}", declared.key if declared else ""
     done = await engine.store.run(
         zone,

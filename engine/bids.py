@@ -76,7 +76,7 @@ async def create(
     """
     if caller.role != "technician":
         raise Forbidden("Only technicians bid")
-    ask = _ask(caller, job_id, "bid", key, trace, wanted.amount, wanted.note, wanted.version)
+    ask = _ask(engine, caller, job_id, "bid", key, trace, wanted.amount, wanted.note, wanted.version)
     name = new_id("bid")
 
     async def act(blueprint: Blueprint) -> Bidding:
@@ -118,7 +118,7 @@ async def withdraw(
     """
     if caller.role != "technician":
         raise Forbidden("Only technicians bid")
-    ask = _ask(caller, job_id, "withdraw", key, trace, _named(bid), version)
+    ask = _ask(engine, caller, job_id, "withdraw", key, trace, _named(bid), version)
 
     async def act(blueprint: Blueprint) -> Bidding:
         plan, zone = await _plan(engine, ask, blueprint, "withdraw"), ask.zone
@@ -150,7 +150,7 @@ async def accept(
     """
     if caller.role != "customer":
         raise Forbidden("Only its customer accepts a bid")
-    ask = _ask(caller, job_id, "award", key, trace, _named(bid), version)
+    ask = _ask(engine, caller, job_id, "award", key, trace, _named(bid), version)
 
     async def act(blueprint: Blueprint) -> Outcome:
         plan, zone = await _plan(engine, ask, blueprint, "award"), ask.zone
@@ -204,9 +204,11 @@ async def _archived(engine: Engine, job: JobId, own: str) -> list[bytes]:
     return [doc.encode() for doc in docs]
 
 
-def _ask(caller: Principal, job_id: str, verb: str, key: str | None, trace: str, *arguments: object) -> Ask:
+def _ask(
+    engine: Engine, caller: Principal, job_id: str, verb: str, key: str | None, trace: str, *arguments: object
+) -> Ask:
     zone, job = located(job_id)
-    mark = requests.fingerprint(verb, job, arguments)
+    mark = requests.fingerprint(engine, verb, job, arguments)
     return Ask(zone, job, caller, requests.checked_key(key), mark, trace)
 
 

@@ -75,7 +75,7 @@ async def create(
     customer = _customer(caller, booking)
     check_mappable(booking.lat, booking.lon)
     blueprint = _blueprint(engine, booking)
-    mark = _mark(booking, customer)
+    mark = _mark(engine, booking, customer)
     if booking.reference is not None:
         earlier = await reader.job_of_reference(engine.archive, caller.id, booking.reference)
         if earlier is not None:
@@ -109,12 +109,12 @@ async def create(
     return await _outcome(engine, blueprint, caller, done.rest[1], done, key)
 
 
-def _mark(booking: Booking, customer: UserId) -> str:
+def _mark(engine: Engine, booking: Booking, customer: UserId) -> str:
     """What tells a booking from another under the same key or reference. Fields that are not given leave no trace, so
     that it stays the same when bookings get fields more: a reference lasts for ever.
     """
     asked = {name: value for name, value in msgspec.structs.asdict(booking).items() if value is not None}
-    return requests.fingerprint("create", "", {**asked, "customer": customer})
+    return requests.fingerprint(engine, "create", "", {**asked, "customer": customer})
 
 
 async def _again(

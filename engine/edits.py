@@ -77,7 +77,7 @@ async def edit(
     if caller.role not in OPS and caller.role not in ("customer", "service"):
         raise Forbidden("Its customer changes a job, and ops or the service that booked it for him")
     zone, job = located(job_id)
-    mark = requests.fingerprint("edit", job, [version, change])
+    mark = requests.fingerprint(engine, "edit", job, [version, change])
     ask = Ask(zone, job, caller, requests.checked_key(key), mark, trace)
     for _ in range(TRIES):
         draft = await _drafted(engine, ask, change)

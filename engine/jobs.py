@@ -99,7 +99,7 @@ async def command(
     command needs and was not given, ReusedKey; and whatever ``Store.run`` raises.
     """
     zone, job = located(job_id)
-    mark = requests.fingerprint(step.command, job, step.arguments())
+    mark = requests.fingerprint(engine, step.command, job, step.arguments())
     ask = Ask(zone, job, caller, requests.checked_key(key), mark, trace)
     return await by_blueprint(engine, lambda blueprint: _try(engine, ask, blueprint, step))
 

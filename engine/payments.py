@@ -101,7 +101,7 @@ async def put(
     if payment.of is not None and payment.status != "refunded":
         raise Invalid(errors=[FieldError("/of", "Only a refund is of a charge")])
     zone, job = located(job_id)
-    mark = requests.fingerprint("payment", job, payment)
+    mark = requests.fingerprint(engine, "payment", job, payment)
     ask = Ask(zone, job, caller, requests.checked_key(key), mark, trace)
     try:
         return await _put(engine, ask, payment)

@@ -60,7 +60,7 @@ async def propose(
     Raises Forbidden for who is no participant by role, NotFound for another's job, IllegalTransition where none may be
     proposed, PriceLocked, Duplicate while one is open, Frozen, VersionConflict with the present job, ReusedKey.
     """
-    ask = _ask(caller, job_id, "propose", key, trace, amount, reason, version)
+    ask = _ask(engine, caller, job_id, "propose", key, trace, amount, reason, version)
     name = new_id("prc")
     text = b"" if reason is None else msgspec.json.encode(reason)
     try:
@@ -89,18 +89,20 @@ async def answer(
     """
     if not is_id(proposal):
         raise NotFound("No such proposal")
-    ask = _ask(caller, job_id, given, key, trace, proposal, version)
+    ask = _ask(engine, caller, job_id, given, key, trace, proposal, version)
     try:
         return await _deal(engine, ask, "price_answer", version, {"id": proposal, "answer": given}, given)
     except Forbidden as error:
         raise Forbidden("The other side answers", repeated=error.repeated) from error
 
 
-def _ask(caller: Principal, job_id: str, verb: str, key: str | None, trace: str, *arguments: object) -> Ask:
+def _ask(
+    engine: Engine, caller: Principal, job_id: str, verb: str, key: str | None, trace: str, *arguments: object
+) -> Ask:
     if caller.role not in ("customer", "technician"):
         raise Forbidden("The price is between the customer and the technician")
     zone, job = located(job_id)
-    mark = requests.fingerprint(f"price_{verb}", job, arguments)
+    mark = requests.fingerprint(engine, f"price_{verb}", job, arguments)
     return Ask(zone, job, caller, requests.checked_key(key), mark, trace)
 
 

@@ -12,7 +12,7 @@ together, and a crash between them would refuse a command that was never done, o
 from __future__ import annotations
 
 import asyncio
-import hashlib
+import hmac
 import uuid
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -79,10 +79,14 @@ def checked_key(key: str | None) -> RequestKey:
         raise Invalid("The request key must be a UUID") from None
 
 
-def fingerprint(command: str, job: str, arguments: Any = None) -> str:
-    """SHA-256 over command, job and arguments: what tells a repeat from a reused key, alike on every transport."""
+def fingerprint(engine: Engine, command: str, job: str, arguments: Any = None) -> str:
+    """HMAC-SHA-256 over command, job and arguments: what tells a repeat from a reused key, alike on every transport.
+
+    It stands in the event's ``cause``. Without the server's key a reader of the log could find the six digits of a code
+    by trying all of them.
+    """
     text = msgspec.json.encode([command, job, arguments], order="deterministic")
-    return hashlib.sha256(text).hexdigest()
+    return hmac.digest(engine.signer.derive("requests"), text, "sha256").hex()
 
 
 def located(job_id: str) -> tuple[Zone, JobId]:

@@ -64,6 +64,7 @@ class Signer:
             raise SettingsError(f"signing key {path}: not an Ed25519 private key in PEM")
         return cls(key)
 
+    @functools.lru_cache(16)  # noqa: B019 - a signer lives as long as its process
     def derive(self, purpose: str) -> bytes:
         """32 secret bytes for one purpose, always the same under the same key."""
         return hmac.digest(self._seed, f"callout/{purpose}".encode(), "sha256")

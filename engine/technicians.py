@@ -184,7 +184,7 @@ async def set_availability(
     """Go online or offline. Raises what a claim would for who is not approved; Invalid without any position."""
     himself(caller, technician)
     zone, key = await _zone_or_incomplete(engine, technician), requests.checked_key(key)
-    mark = requests.fingerprint("availability", technician, [online, position])
+    mark = requests.fingerprint(engine, "availability", technician, [online, position])
     tech = TechnicianId(UserId(technician))
     names, words = _keys(zone, tech) | {"req": keys.request(zone, caller.id, key)}, status_words(engine)
     args: dict[str, str | int | float] = {"id": tech, "key": key, "fingerprint": mark, "words": words}

@@ -43,6 +43,10 @@ FIXES: Schema = {
 """A position, or a list of them."""
 
 
+OF_A_CHARGE: Schema = {"anyOf": [{"properties": {"status": {"const": "refunded"}}}, {"properties": {"of": _NULL}}]}
+"""Only a refund is of a charge."""
+
+
 def one_of(*names: str) -> Schema:
     """At least one of these texts is given."""
     return {"anyOf": [{"required": [name], "properties": {name: {"type": "string"}}} for name in names]}

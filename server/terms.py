@@ -75,6 +75,8 @@ class NewPayment(Body):
     currency: Currency
     of: PaymentReference | None = None
 
+    also = saying.OF_A_CHARGE
+
     def wrong(self) -> list[FieldError]:
         only = self.of is None or self.status == "refunded"
         return [] if only else [FieldError("/of", "Only a refund is of a charge")]

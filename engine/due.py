@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from engine import timers, waves
+from engine.rules.plans import EXPIRED
 from engine.store import keys
 from engine.store.scripts import Args
 from engine.technicians import lease_ms, status_words
@@ -60,13 +61,11 @@ async def _allocate(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
 async def _expire(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
     job = JobId(rest)
     blueprint, _ = await waves.blueprint_of(engine, zone, job)
-    to = next((c.to for c in blueprint.commands.values() if c.event == "job.expired"), "")
+    plan = engine.plans.by_engine(blueprint, await waves.status_of(engine, zone, job), event=EXPIRED)
     args: Args = {
         "entry": entry,
         "bp": blueprint.key,
-        "goal": engine.plans.goal(blueprint, to),
-        "told": blueprint.audience("job.expired"),
-        "bids_told": blueprint.audience("bid.closed"),
+        "plan": plan.body if plan else "",
         "grace_ms": round(blueprint.dispatch.grace_s * 1000),
         "lease_ms": lease_ms(engine),
     }

@@ -176,12 +176,14 @@ async def _take(engine: Engine, ask: Ask, blueprint: Blueprint, plan: Plan, step
             "technician": technician,
             **ask.head(step.version),
             "bp": blueprint.key,
+            "plan": b"" if plan.plain else plan.body,
             "command": plan.name,
             "from": plan.froms,
             "goal": plan.goal,
             "type": plan.spec.event,
             "told": plan.told,
             "tech_told": plan.tech_told,
+            "ended": plan.ended,
             "grace_ms": round(blueprint.dispatch.grace_s * 1000),
             "lease_ms": lease_ms(engine),
         },
@@ -196,7 +198,12 @@ async def _refuse(engine: Engine, ask: Ask, blueprint: Blueprint, plan: Plan, st
         args = {**head, "plan": plan.body, "args": told(step)}
         return await engine.store.run(zone, "offer_refuse", keys=names, args=args)
     reason = msgspec.json.encode(step.reason) if step.reason is not None else b""
-    args = {**head, "told": plan.told, "reason": reason}
+    words: dict[str, str | bytes] = {
+        "plan": b"" if plan.plain else plan.body,
+        "from": plan.froms,
+        "ended": plan.ended,
+    }
+    args = {**head, **words, "told": plan.told, "reason": reason}
     return await engine.store.run(zone, "offer_decline", keys=names, args=args)
 
 

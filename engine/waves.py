@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from engine import lives
-from engine.errors import NotFound
 from engine.rules import waves
 from engine.rules.lifecycle import Blueprint
 from engine.store import keys
@@ -32,6 +31,11 @@ async def blueprint_of(engine: Engine, zone: Zone, job: JobId) -> tuple[Blueprin
     """
     bp, service = await engine.store.command("HMGET", keys.job(zone, job), "bp", "service")
     return lives.judged(engine, (bp or b"").decode()), ServiceId((service or b"").decode())
+
+
+async def status_of(engine: Engine, zone: Zone, job: JobId) -> str:
+    """The state a job is in; "" where there is no such job any more."""
+    return (await engine.store.command("HGET", keys.job(zone, job), "status") or b"").decode()
 
 
 async def open_wave(engine: Engine, zone: Zone, job: JobId, number: int) -> Done:
@@ -112,10 +116,7 @@ async def match(engine: Engine, zone: Zone, entry: str, technician: TechnicianId
 async def allocate(engine: Engine, zone: Zone, entry: str, job: JobId, number: str) -> None:
     """Choose a technician for a job and give it to him; nobody fit: again after the blueprint's ``repeat_s``."""
     blueprint, service = await blueprint_of(engine, zone, job)
-    names = (name for name, spec in blueprint.commands.items() if spec.does == "assign" and "engine" in spec.by)
-    plan = engine.plans.of(blueprint, next(names, ""))
-    if plan is None:  # the job began with a blueprint in which the engine chose, and nobody knows it here
-        raise NotFound(f"{blueprint.key}: no command by which the engine assigns")
+    plan = engine.plans.by_engine(blueprint, await status_of(engine, zone, job), does="assign")
     dispatch = blueprint.dispatch
     await engine.store.run(
         zone,
@@ -127,7 +128,7 @@ async def allocate(engine: Engine, zone: Zone, entry: str, job: JobId, number: s
             "radius_m": dispatch.radius_m,
             "repeat_ms": round(dispatch.repeat_s * 1000),
             "weights": waves.weights(dispatch),
-            "plan": plan.body,
+            "plan": plan.body if plan else "",
             "unfilled_told": _unfilled(blueprint),
         },
     )

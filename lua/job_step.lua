@@ -8,30 +8,18 @@ EMITS   job.*  payment.requested  offer.closed  bid.closed  technician.status  c
 TOUCHES {z}:job:*:bids  {z}:tech:*  {z}:tech:*:jobs  {z}:user:*:jobs  {z}:supply:*  {z}:demand:*  {z}:due  {z}:disputes  {z}:dispute:*  (same slot, names known only inside)
 ]]
 --- @include "lib/enter"
---- @include "lib/verdict"
 --- @include "lib/repeat"
---- @include "lib/goal"
---- @include "lib/job"
---- @include "lib/seeking"
---- @include "lib/supply"
---- @include "lib/freeing"
---- @include "lib/holder"
---- @include "lib/offers"
---- @include "lib/closed"
---- @include "lib/audience"
---- @include "lib/append"
---- @include "lib/relation"
---- @include "lib/told"
---- @include "lib/codes"
---- @include "lib/step"
 --- @include "lib/moving"
 local meta, job, offers, causes, log, req = unpack(KEYS)
 local epoch, actor, key, fingerprint, trace, if_version, bp, plan, args = unpack(ARGV)
 local z = enter(meta, epoch)
 if not z then return {'STALE_EPOCH'} end
--- Before all else: who may, and how he is answered, only the job's own blueprint says.
-local j, p, a = job_load(job), cjson.decode(plan), cjson.decode(args)
-if j and j.bp ~= bp then return {'OTHER_BLUEPRINT', j.bp} end
+local p, a, by = cjson.decode(plan), cjson.decode(args), {bp = bp, actor = actor, cause = '', trace = trace}
+if not a.entry then
+  by.req, by.fingerprint, by.causes, by.cause = req, fingerprint, causes, key .. ':' .. fingerprint
+end
+local j, again = begin(z, job, by)
+if again then return again end
 -- Due work is done once, whatever comes of it: where the job has moved on, there is nothing to do.
 -- No sooner than a lease after a pause, in which nobody could have done anything.
 if a.entry and not over(z, 1, a.lease) then
@@ -41,8 +29,6 @@ end
 -- While the job is frozen it waits, and is looked at again and again.
 if a.entry and not (j and j.frozen ~= '') then redis.call('ZREM', z.tag .. 'due', a.entry) end
 if a.entry and (not j or j.entered ~= a.entered or step_refused(j, p, actor, '')) then return {'OK', '0', 0, 0, '-'} end
-local again = not a.entry and remembered(req, fingerprint, causes, z, j)
-if again then return again end
 if not j or not related(j, actor, p.by) then return refuse(req, fingerprint, 'NOT_FOUND') end
 -- The same step twice is one step; but who asks for new codes twice wants new ones.
 if p.does ~= 'reissue' and string.find(j.last, p.command .. ' ' .. actor .. ' ', 1, true) == 1 then
@@ -53,22 +39,10 @@ if why then return refuse(req, fingerprint, why) end
 if step_early(z, j, p, actor) then return refuse(req, fingerprint, 'TOO_EARLY') end
 -- Another dispute than the one that was resolved in the meantime.
 if p.does == 'thaw' and a.dispute and a.dispute ~= j.frozen then return refuse(req, fingerprint, 'ILLEGAL_TRANSITION') end
-local cause = a.entry and '' or key .. ':' .. fingerprint
-if p.code ~= '' then
-  local wrong, left = code_missed(z, log, j, p, a, {actor = actor, cause = cause, trace = trace})
+if p.code then
+  local wrong, left = code_missed(z, log, j, p, a, by)
   if wrong == 'STALE_CODE' then return {wrong} end
   if wrong then return refuse(req, fingerprint, wrong, left) end
 end
 if p.does == 'reissue' and not code_reissued(j, p.reissues) then return refuse(req, fingerprint, 'ILLEGAL_TRANSITION') end
-
-j.last = p.command .. ' ' .. actor .. ' ' .. string.format('%.0f', z.seq + 1)
-local events = moving(z, j, offers, p, a, actor)
-local seq, shown = tonumber(string.match(j.last, '(%d+)$')), nil
-if not a.entry then remember(req, fingerprint, seq, j.version, j.id, 600000, causes) end
-for _, event in ipairs(events) do
-  event.bp, event.actor, event.cause, event.trace = bp, actor, cause, trace
-  append(z, log, event)
-  shown = event.shown or shown
-end
-leave(z)
-return {'OK', '0', seq, j.version, j.id, shown}
+return finish(z, log, j, moving(z, j, offers, p, a, actor), by)

@@ -4,6 +4,7 @@ written down a second time, for tests to hold the engine against.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from engine.rules.lifecycle import Blueprint, Command
@@ -60,11 +61,16 @@ def right(blueprint: Blueprint, who: Principal, name: str, facts: Facts) -> str:
     mine = [r for r in spec.by if holds(who, r, facts)]
     if not mine:
         return "not_found"
+    return refused(blueprint, spec, mine, facts)
+
+
+def refused(blueprint: Blueprint, spec: Command, mine: Iterable[str], facts: Facts) -> str:
+    """Why somebody who stands so to the job may not give the command now, of whatever kind it is; "" where they may."""
     if facts.frozen and spec.does != "thaw":
         return "frozen"
-    if not any(facts.status in spec.only.get(relation, spec.from_) for relation in mine):
+    if facts.status not in {state for relation in mine for state in spec.only.get(relation, spec.from_)}:  # type: ignore[call-overload]
         closes = spec.to and blueprint.states[spec.to].phase == "closed"
-        return facts.status if closes and facts.status in ("cancelled", "expired") else "illegal_transition"
+        return (closes and ended(blueprint, facts.status)) or "illegal_transition"
     if spec.does == "release" and not facts.holder:
         return "illegal_transition"
     if not facts.at.issuperset(spec.needs) or not facts.at.isdisjoint(spec.unless):
@@ -72,28 +78,42 @@ def right(blueprint: Blueprint, who: Principal, name: str, facts: Facts) -> str:
     return ""
 
 
+def ended(blueprint: Blueprint, status: str) -> str:
+    """How a job in this state came to its end without the work: "" for one that has not, or was refused."""
+    ways = [c for c in blueprint.commands.values() if c.to and _last(blueprint, c.to) == status]
+    if blueprint.states[status].phase != "closed":
+        return ""
+    if any(c.event == "job.expired" for c in ways):
+        return "expired"
+    return "cancelled" if any(c.does != "refuse" for c in ways) else ""
+
+
+def _last(blueprint: Blueprint, state: str) -> str:
+    following = blueprint.states[state].then
+    return _last(blueprint, following) if following else state
+
+
+def sought(blueprint: Blueprint, facts: Facts) -> str:
+    """In which way somebody is looked for now; "none" where nobody is."""
+    return "none" if facts.holder else blueprint.states[facts.status].seeks
+
+
 def _answer_to_an_offer(blueprint: Blueprint, spec: Command, facts: Facts) -> str:
-    seeks = blueprint.states[facts.status].seeks != "none" and not facts.holder
-    if spec.does == "refuse" and spec.to:
-        if not facts.offer:
-            return "not_found"
-        if facts.offer == "rejected":
-            return ""
-        if facts.status not in spec.from_:
-            return (
-                facts.status
-                if blueprint.states[spec.to].phase == "closed" and facts.status in ("cancelled", "expired")
-                else "illegal_transition"
-            )
-        return "" if facts.offer == "sent" else "not_offered"
+    moves = spec.does == "refuse" and spec.to != ""
+    if moves and not facts.offer:
+        return "not_found"
     if spec.does == "refuse" and facts.offer == "rejected":
         return ""
-    if facts.status in ("cancelled", "expired"):
-        return facts.status
+    if over := ended(blueprint, facts.status):
+        return over
+    if facts.holder and not moves:
+        return "taken"
+    if why := refused(blueprint, spec, ["offered"], facts):
+        return why
     if facts.holder:
         return "taken"
-    if spec.does == "take" and facts.status not in spec.from_:
-        return "illegal_transition"
-    if facts.offer == "sent" and seeks:
-        return "at_capacity" if spec.does == "take" and facts.at_capacity else ""
-    return "expired" if facts.offer == "expired" else "not_offered"
+    if facts.offer == "expired" and not moves and sought(blueprint, facts) != "none":
+        return "expired"
+    if facts.offer != "sent" or sought(blueprint, facts) == "none":
+        return "not_offered"
+    return "at_capacity" if spec.does == "take" and facts.at_capacity else ""

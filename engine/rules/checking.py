@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from engine.rules.lifecycle import Blueprint, Command, Does, EventRule, Mode, Relation, State, Timer
+from engine.rules.plans import EXPIRED
 from engine.rules.telling import check_events
 from engine.rules.vocabulary import EDITABLE, OUTCOMES, ROUTES
 
@@ -179,17 +180,17 @@ def _passing(blueprint: Blueprint, name: str, state: State) -> Iterator[str]:
 
 
 def _seeking(blueprint: Blueprint, name: str, state: State) -> Iterator[str]:
-    here = [c for c in blueprint.commands.values() if name in c.from_]
+    here = [c for c in blueprint.commands.values() if name in c.states(c.by)]
     if state.phase != "open":
         yield f"it seeks ({state.seeks}) though its phase is {state.phase}, not open"
     for does in FINDS[state.seeks]:
-        found = [c for c in here if c.does == does and (state.seeks != "allocate" or "engine" in c.by)]
+        found = [c for c in here if c.does == does and (state.seeks != "allocate" or name in c.states(("engine",)))]
         if not found:
             by = " by the engine" if state.seeks == "allocate" else ""
             yield f'it seeks ({state.seeks}), but no command from it does "{does}"{by}'
     if state.seeks == "direct" and not blueprint.technician:
         yield "it seeks (direct), but no booking can name a technician: say technician at the top"
-    expires = any(c.event == "job.expired" and "engine" in c.by for c in here)
+    expires = any(c.event == EXPIRED and name in c.states(("engine",)) for c in here)
     if blueprint.dispatch.job_s > 0 and not expires:
         yield "it seeks and dispatch.job_s is not 0, but no command by the engine with event job.expired ends it"
 
@@ -235,6 +236,7 @@ def _command(blueprint: Blueprint, name: str, command: Command) -> Iterator[str]
     yield from _ends(blueprint, command)
     yield from _guards(blueprint, command)
     yield from _doing(blueprint, name, command)
+    yield from _unmoved(command)
 
 
 def _ends(blueprint: Blueprint, command: Command) -> Iterator[str]:
@@ -245,14 +247,17 @@ def _ends(blueprint: Blueprint, command: Command) -> Iterator[str]:
     yield from (f"only: {r!r} is not in by" for r in command.only if r not in command.by)
     if command.to in states:
         yield from _end(command, states[command.to])
+    if command.does in GIVES:
+        over = [s for s in ([command.to] if command.to else command.from_) if s in states and states[s].frees]
+        yield from (f"gives the job to somebody in {s!r}, where the work is over" for s in over)
     narrowed = {s for each in command.only.values() for s in each} | set(command.refunds)
     yield from (f"only, refunds: {s!r} is not in from" for s in sorted(narrowed.difference(command.from_)))
 
 
 def _end(command: Command, end: State) -> Iterator[str]:
-    if command.does in GIVES and (end.terminal or end.frees):
+    if command.does in GIVES and end.terminal:
         yield f"gives the job to somebody in {command.to!r}, where the work is over"
-    if end.then and (command.does in (*GIVES, "refuse") or command.event == "job.expired"):
+    if end.then and (command.does in (*GIVES, "refuse") or command.event == EXPIRED):
         yield f'does "{command.does}" to {command.to!r}, which passes on at once'
     if command.does in ("bid", "withdraw"):
         yield f'does "{command.does}", which leaves the job where it is: it has no to'
@@ -270,6 +275,15 @@ def _guards(blueprint: Blueprint, command: Command) -> Iterator[str]:
         yield f"asks for the code {command.code!r}, which is not among codes.purposes"
     if command.code and set(command.by) != {"holder"}:
         yield "asks for a code, which the holder alone can be told"
+
+
+def _unmoved(command: Command) -> Iterator[str]:
+    """What a command cannot declare that leaves the job as it is, or that ends it by the clock."""
+    moves = command.does not in ("bid", "withdraw") and (command.does != "refuse" or command.to != "")
+    if not moves and (command.marks or command.locks_price or command.charges or command.refunds):
+        yield f'does "{command.does}" without a move, so that it marks, locks, charges and refunds nothing'
+    if command.event == EXPIRED and (command.needs or command.unless):
+        yield "ends the job when its time is over, which waits for no mark: it has neither needs nor unless"
 
 
 def _doing(blueprint: Blueprint, name: str, command: Command) -> Iterator[str]:

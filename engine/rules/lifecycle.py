@@ -47,6 +47,15 @@ Does = Literal[
 ]
 
 
+ANSWERS: dict[Does, tuple[Mode, ...]] = {
+    "take": ("broadcast", "direct"),
+    "refuse": ("broadcast", "bids", "direct"),
+    "bid": ("bids",),
+    "award": ("bids",),
+}
+"""What can be done only while somebody is looked for, and in which of these ways."""
+
+
 class Wave(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One round: at most ``size`` offers within ``radius_m`` (0: the whole zone), the next ``interval_s`` later."""
 
@@ -304,9 +313,11 @@ class Blueprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         early: bool = False,
     ) -> list[str]:
         """The commands that somebody in these relations to a job may give now, in declared order; ``held``: somebody
-        has it, and can be taken off it; ``early``: its time is farther off than ``lead_s``.
+        has it, so that nobody is looked for, and can be taken off it; ``early``: its time is
+        farther off than ``lead_s``.
         """
         stands, marks = set(relations), set(at)
+        sought = "none" if held or state not in self.states else self.states[state].seeks
         return [
             name
             for name, c in self.commands.items()
@@ -318,6 +329,7 @@ class Blueprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             and (not frozen or c.does == "thaw")
             and (held or c.does != "release")
             and not (early and self.phase(state) in ("open", "assigned") and self.starts(c))
+            and (c.does not in ANSWERS or sought in ANSWERS[c.does])
         ]
 
     def asks_codes(self, names: Iterable[str]) -> bool:

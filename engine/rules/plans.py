@@ -11,14 +11,24 @@ from typing import Any
 
 import msgspec
 
-from engine.rules.lifecycle import Blueprint, Command
+from engine.rules.lifecycle import Blueprint, Command, Does
+
+EXPIRED = "job.expired"
+"""The event of the command that ends a job that nobody took in time."""
+BEYOND = ("needs", "unless", "marks", "locks_price", "charges", "refunds", "captures")
+"""What makes a plan more than a move: guards and effects."""
+COUNTS = ("tries", "reissues")
+"""What a plan says even where it is 0."""
 
 WATCH_EVERY_S = 30.0
 """How often the watchdog looks at a holder."""
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """One command, ready to be sent. ``body`` is the JSON that lua/lib/step.lua and lua/lib/moving.lua read."""
+    """One command, ready to be sent. ``body`` is the JSON that lua/lib/step.lua and lua/lib/moving.lua read; what the
+    command does not declare is left out. ``plain``: it has neither guards nor effects, so that a script that everybody
+    waits for is told the rest in words and reads no JSON.
+    """
 
     name: str
     spec: Command
@@ -26,7 +36,9 @@ class Plan(msgspec.Struct, frozen=True):
     froms: str
     told: str
     tech_told: str
+    ended: str
     body: bytes
+    plain: bool
 
 
 class Plans:
@@ -42,6 +54,13 @@ class Plans:
         if made is None and (spec := blueprint.commands.get(name)) is not None:
             made = self._made[blueprint.key, name] = plan(blueprint, name, spec, self._life_s)
         return made
+
+    def by_engine(self, blueprint: Blueprint, state: str, *, does: Does | None = None, event: str = "") -> Plan | None:
+        """The plan by which the engine itself does this to a job in ``state``; None where it has none."""
+        for name, spec in blueprint.commands.items():
+            if "engine" in spec.by and state in spec.states(("engine",)) and (spec.does == does or spec.event == event):
+                return self.of(blueprint, name)
+        return None
 
     def life_ms(self, blueprint: Blueprint, state: str) -> int:
         """How long a job in this state is looked for a technician for; 0: for ever, or it is not."""
@@ -73,9 +92,19 @@ def goal(blueprint: Blueprint, state: str, life_s: float | None = None) -> str:
 def plan(blueprint: Blueprint, name: str, spec: Command, life_s: float | None = None) -> Plan:
     """Put a command's static part together."""
     told = _body(blueprint, name, spec, life_s)
-    found = [_body(blueprint, each, capture, life_s) for each, capture in _captures(blueprint, spec)]
-    body = msgspec.json.encode({**told, "captures": found})
-    return Plan(name, spec, str(told["goal"]), str(told["from"]), str(told["told"]), str(told["tech_told"]), body)
+    if found := [_body(blueprint, each, capture, life_s) for each, capture in _captures(blueprint, spec)]:
+        told["captures"] = found
+    return Plan(
+        name,
+        spec,
+        told["goal"],
+        told["from"],
+        told["told"],
+        told.get("tech_told", ""),
+        ended(blueprint),
+        msgspec.json.encode(told),
+        plain=told.keys().isdisjoint(BEYOND),
+    )
 
 
 def _captures(blueprint: Blueprint, spec: Command) -> list[tuple[str, Command]]:
@@ -93,37 +122,55 @@ def _captures(blueprint: Blueprint, spec: Command) -> list[tuple[str, Command]]:
 def _body(blueprint: Blueprint, name: str, spec: Command, life_s: float | None) -> dict[str, Any]:
     phase = blueprint.phase(spec.to)
     tech_told = blueprint.audience("technician.status") if "technician.status" in blueprint.events else ""
-    return {
+    always = {
         "command": name,
         "by": " ".join(spec.by),
-        "from": _words(spec.from_),
+        "from": _words(spec.states(spec.by)),
         "event": spec.event,
         "told": blueprint.audience(spec.event),
         "goal": goal(blueprint, spec.to, life_s),
         "does": spec.does,
-        "code": spec.code,
-        "tries": blueprint.codes.tries,
-        "reissues": blueprint.codes.reissues,
+        "closing": "expired" if spec.event == EXPIRED else "cancelled",
+        "paid": blueprint.audience("payment.requested"),
+        "hours": blueprint.price.hours,
+        "on_told": blueprint.audience("job.status") or "customer holder ops",
+        "left_told": blueprint.audience("job.unassigned"),
+        "bids_told": blueprint.audience("bid.closed"),
+    }
+    perhaps = {
         "needs": spec.needs,
         "unless": spec.unless,
         "marks": spec.marks,
         "locks_price": spec.locks_price,
-        "only": {relation: _words(states) for relation, states in spec.only.items()},
         "charges": spec.charges,
         "refunds": _words(spec.refunds),
-        "paid": blueprint.audience("payment.requested"),
-        "hours": blueprint.price.hours,
         "starts": blueprint.starts(spec),
+        "code": spec.code,
+        "tries": blueprint.codes.tries,
+        "reissues": blueprint.codes.reissues,
+        "only": {relation: _words(states) for relation, states in spec.only.items()},
         "closes": phase == "closed",
-        "closing": "expired" if spec.event == "job.expired" else "cancelled",
-        "on_told": blueprint.audience("job.status") or "customer holder ops",
-        "left_told": blueprint.audience("job.unassigned"),
-        "bids_told": blueprint.audience("bid.closed"),
+        "over": ended(blueprint),
         "tech_told": tech_told,
         "tech_reason": {"active": "departed", "done": "free", "closed": "free"}.get(phase, ""),
     }
+    return {**always, **{word: value for word, value in perhaps.items() if value or word in COUNTS}}
+
+
+def ended(blueprint: Blueprint) -> str:
+    """How jobs in closed states ended, as scripts take it: ` cancelled=c expired=e `. Whoever asks for such a job is
+    told that it was called off, or that nobody took it in time; one that its technician refused is neither.
+    """
+    found: dict[str, str] = {}
+    for command in blueprint.commands.values():
+        state = command.to
+        while state and (on := blueprint.states[state].then):
+            state = on
+        if state and blueprint.phase(state) == "closed" and (command.event == EXPIRED or command.does != "refuse"):
+            found[state] = "e" if command.event == EXPIRED else found.get(state, "c")
+    return f" {' '.join(f'{state}={how}' for state, how in found.items())} " if found else ""
 
 
 def _words(states: tuple[str, ...]) -> str:
-    """Names with a space on each side of each, so that Lua finds a whole one by a plain search."""
-    return f" {' '.join(states)} "
+    """Names with a space on each side of each, so that Lua finds a whole one by a plain search; "" for none."""
+    return f" {' '.join(states)} " if states else ""

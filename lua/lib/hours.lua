@@ -1,5 +1,6 @@
 -- What work costs. By the hour: the rate for each hour begun between two moments of the job's `at`; else the amount.
 local function moment(j, name)
+  if not name then return nil end
   local y, mo, d, h, mi, s, ms = string.match(j.at, '"' .. name .. '":"(%d+)-(%d+)-(%d+)T(%d+):(%d+):(%d+)%.(%d+)Z"')
   if not y then return nil end
   y, mo = tonumber(y), tonumber(mo)

@@ -124,7 +124,7 @@ def test_replies_are_declared_and_mapped(script: Script) -> None:
     used |= known & set(re.findall(r"'([A-Z_]+)'", _reached(script)))
     if "unfit(t)" not in own or "refuse(" not in own:
         used -= {"PROFILE_INCOMPLETE", "KYC_NOT_APPROVED", "ACCOUNT_NOT_APPROVED"}
-    if "remembered" not in own:
+    if "remembered" not in own and "begin(" not in own:
         used -= {"REUSED_KEY"}
     assert used - {"OK"} == set(script.err)
     assert set(script.err) - INTERNAL - OPENING <= set(BY_WORD)
@@ -163,9 +163,9 @@ def test_every_script_asks_for_the_epoch_first(script: Script) -> None:
 
 @pytest.mark.parametrize("path", sorted(LUA.rglob("*.lua")), ids=lambda p: p.stem)
 def test_scripts_are_short_and_use_what_every_server_has(path: Path) -> None:
-    """At most 80 lines, and none of the libraries that fakeredis or a plain server lacks."""
+    """At most 100 lines, and none of the libraries that fakeredis or a plain server lacks."""
     text = path.read_text()
-    assert text.count("\n") <= 80
+    assert text.count("\n") <= 100
     assert not re.search(r"\b(cmsgpack|struct|sha1hex)\b|\bbit\.|^#!", text, re.M)
     if path.parent == LUA:
         return

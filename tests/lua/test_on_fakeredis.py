@@ -88,6 +88,7 @@ def test_a_job_is_booked_offered_and_won(client: fakeredis.FakeRedis) -> None:
     claim: dict[str, str | int] = {"technician": tech, "key": "k2", "fingerprint": "f2", "trace": "", "if_version": ""}
     claim |= {"bp": "home_service@1", "command": "claim", "from": " broadcasted ", "type": "job.accepted"}
     claim |= {"goal": "accepted assigned none 0 -", "told": "customer", "tech_told": "", "grace_ms": 0}
+    claim |= {"plan": "", "ended": " expired=e "}
     own = {"causes": keys.causes(Z, job), "tech": keys.technician(Z, tech), "req": keys.request(Z, tech, "k2")}
     won = run(client, "job_claim", {**where, **own}, {**claim, "lease_ms": 90_000})
     assert won[0] == b"OK" and b'"status":"accepted"' in won[5]

@@ -103,6 +103,7 @@ def blueprints(draw: st.DrawFn) -> Blueprint:
     made = commands(mode)
     for name, command in made.items():
         more = draw(declared)
+        more["unless"] = [mark for mark in more["unless"] if mark not in more["needs"]]
         if name.startswith("mark_"):
             continue
         if command.get("does") == "bid" or command["event"] == "offer.declined":
@@ -131,7 +132,7 @@ class Drawn:
         stage.blueprint = self.blueprint
 
     async def put(self, state: str, marked: frozenset[str], *, frozen: bool) -> None:
-        """The job as its history would have left it, with an open bid where bids are taken."""
+        """The job as its history would have left it, with an open bid where it takes bids at all."""
         held = self.blueprint.states[state].phase not in ("open", "closed")
         await self.stage.put(state, held=held, marked=False, frozen=frozen)
         at = ",".join(f'"{name}":"2026-01-01T00:00:00.000Z"' for name in sorted({state, *marked}))
@@ -143,6 +144,9 @@ class Drawn:
             "walk": "",
             "expires": 1,
             "amount": 5,
+            "paid": 3,
+            "refunded": 0,
+            "asked_back": 0,
         }
         seconds, _ = await self.redis.time()
         # Nobody was away, however slow the machine is: no grace.
@@ -151,7 +155,7 @@ class Drawn:
         await self.redis.hset(self.stage.key, mapping=fields)  # type: ignore[misc]
         place = keys.bids(Z, self.stage.job)
         await self.redis.delete(place)
-        if self.blueprint.states[state].seeks == "bids":
+        if "award" in self.blueprint.commands:
             bid = 'open bid_1 1 - "technician":{"id":"offered"},"note":null'
             await self.redis.hset(place, "offered", bid)  # type: ignore[misc]
 
@@ -193,8 +197,6 @@ def wanted_of(drawn: Drawn, name: str, who: str, facts: Facts) -> str:
         return "not done" if refused(blueprint, spec, ["engine"], facts) else ""
     if spec.does in ("bid", "award"):
         wrong = "" if sought(blueprint, facts) == "bids" else "illegal_transition"
-        if spec.does == "award" and facts.status != "wanted":
-            return refused(blueprint, spec, ["customer"], facts) or "not_found"
         return refused(blueprint, spec, spec.by, facts) or wrong
     return right(blueprint, drawn.stage.callers[who], name, facts)
 

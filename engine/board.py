@@ -17,7 +17,7 @@ from engine.archive.reader import HistoryItem, JobFilter
 from engine.errors import Forbidden, NotFound
 from engine.events import ms_of
 from engine.requests import located
-from engine.rules.lifecycle import Relation, relations
+from engine.rules.lifecycle import relations
 from engine.store import keys
 from engine.store.scripts import Args
 from engine.types import JobId, Phase, Principal, UserId, Zone
@@ -64,7 +64,8 @@ class _Card(msgspec.Struct):
     blueprint: str
     created_at: str
     updated_at: str
-    customer: _Party
+    customer: _Party | None = None
+    """None in a public part."""
     technician: _Party | None = None
     reference: str | None = None
 
@@ -94,7 +95,9 @@ async def read(engine: Engine, caller: Principal, job_id: str) -> bytes:
         frozen=found.frozen,
         bids=bids == b"1",
     )
-    shown = _shown(stands, full, public)
+    if not stands:
+        raise NotFound("No such job")
+    shown = full if jobs.sees_whole(caller, found) else public
     giving = [r for r in stands if r != "offered" or offer.startswith(b"sent ")]
     blueprint = engine.blueprints.of(bp.decode())
     at, early, held = found.at, found.is_early(blueprint), holder != b""
@@ -104,22 +107,17 @@ async def read(engine: Engine, caller: Principal, job_id: str) -> bytes:
     return await replies.one(engine, caller, blueprint, shown, actions)
 
 
-def _shown(stands: list[Relation], full: bytes, public: bytes) -> bytes:
-    if not stands:
-        raise NotFound("No such job")
-    return public if {"offered", "technician"}.issuperset(stands) else full
-
-
 async def _read_archived(engine: Engine, caller: Principal, job: JobId) -> bytes:
     document = await reader.job(engine.archive, job)
     if document is None or not _may_see(caller, _card.decode(document)):
         raise NotFound("No such job")
-    return await replies.archived(engine, caller, document)
+    return await replies.archived(engine, caller, jobs.as_seen(caller, document))
 
 
 def _may_see(caller: Principal, card: _Card) -> bool:
     holder = card.technician.id if card.technician else ""
-    return bool(relations(caller.role, caller.id, customer=card.customer.id, holder=holder, offered=False))
+    customer = card.customer.id if card.customer else ""
+    return bool(relations(caller.role, caller.id, customer=customer, holder=holder, offered=False))
 
 
 async def find(engine: Engine, caller: Principal, query: JobQuery) -> Page:
@@ -140,7 +138,7 @@ async def find(engine: Engine, caller: Principal, query: JobQuery) -> Page:
     if query.phase not in LIVE:
         documents, _ = await reader.jobs(engine.archive, wanted, limit + 1, query.cursor)
         for document in documents:
-            found.setdefault(_place(_card.decode(document)), document)
+            found.setdefault(_place(_card.decode(document)), jobs.as_seen(caller, document))
     order = sorted(found, reverse=True)
     after = encode_cursor(*order[limit - 1]) if len(order) > limit else None
     items = await replies.many(engine, caller, (found[place] for place in order[:limit]))
@@ -208,7 +206,8 @@ async def _find_hot(
     met, as_of = 0, 0
     while met <= limit:
         names = {"meta": keys.meta(zone), "index": index}
-        args: Args = {"below": below, "limit": HOT_PAGE}
+        technician = caller.id if caller.role == "technician" else ""
+        args: Args = {"technician": technician, "below": below, "limit": HOT_PAGE}
         done = await engine.store.read(zone, "job_list", keys=names, args=args)
         as_of = as_of or done.seq
         rows = [done.rest[i : i + 2] for i in range(0, len(done.rest), 2)]
@@ -232,7 +231,7 @@ def _matches(card: _Card, wanted: JobFilter) -> bool:
     return (
         wanted.phase in (None, card.phase)
         and wanted.status in (None, card.status)
-        and wanted.customer in (None, card.customer.id)
+        and wanted.customer in (None, card.customer and card.customer.id)
         and wanted.technician in (None, holder)
         and wanted.reference in (None, card.reference)
         and (wanted.updated_after is None or ms_of(card.updated_at) > wanted.updated_after)

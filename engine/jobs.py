@@ -18,6 +18,7 @@ from engine.clock import now_ms
 from engine.errors import FieldError, Forbidden, IllegalTransition, Invalid, NotFound, OtherBlueprint, VersionConflict
 from engine.events import ms_of
 from engine.requests import Outcome, located
+from engine.rules import documents
 from engine.rules.lifecycle import Blueprint, Does, Relation, relations
 from engine.rules.plans import Plan
 from engine.steps import Ask, Step
@@ -56,6 +57,7 @@ class Standing(msgspec.Struct):
     technician: _Party | None = None
     at: dict[str, str] = {}
     frozen: bool = False
+    asked: bool = False
     scheduled_for: str | None = None
 
     def is_early(self, blueprint: Blueprint) -> bool:
@@ -64,6 +66,24 @@ class Standing(msgspec.Struct):
 
 
 standing = msgspec.json.Decoder(Standing)
+
+
+def sees_whole(caller: Principal, found: Standing) -> bool:
+    """Whether somebody who may see anything of the job may see all of it: of technicians only its holder may, once they
+    have accepted.
+    """
+    if caller.role != "technician":
+        return True
+    return found.technician is not None and found.technician.id == caller.id and not found.asked
+
+
+def as_seen(caller: Principal, job: bytes) -> bytes:
+    """The whole job as it was at some time, or its public part, as its document says what the caller was then."""
+    found = standing.decode(job)
+    if found.customer is None or sees_whole(caller, found):
+        return job
+    mine = found.technician is not None and found.technician.id == caller.id
+    return documents.public_part(job, holder=mine)
 
 
 async def claim(
@@ -197,10 +217,9 @@ async def outcome(engine: Engine, ask: Ask, blueprint: Blueprint, plan: Plan, do
     """The answer to a step: the job as its event tells it, with what the caller may do next."""
     if len(done.rest) > 1:
         shown = done.rest[1]
-    elif plan.spec.does == "refuse" and plan.goal:  # its event holds all of the job, which he may not see
-        shown = await present(engine, ask)
     else:
         shown = await requests.job_at(engine, ask.zone, done) or await present(engine, ask)
+    shown = as_seen(ask.caller, shown)
     # Who has declined a job that takes bids from now on may bid for it.
     bids = plan.spec.does == "refuse" and blueprint.states[standing.decode(shown).status].seeks == "bids"
     contact = done.rest[2].decode() if plan.spec.does == "take" and len(done.rest) > 2 else None
@@ -260,8 +279,7 @@ async def present(engine: Engine, ask: Ask) -> bytes:
     zone, technician = ask.zone, ask.caller.id if ask.caller.role == "technician" else ""
     names = {"meta": keys.meta(zone), "job": keys.job(zone, ask.job), "offers": keys.offers(zone, ask.job)}
     done = await engine.store.read(zone, "job_read", keys=names, args={"technician": technician})
-    full = ask.caller.role != "technician" or done.rest[6].decode() == ask.caller.id
-    return done.rest[0] if full else done.rest[1]
+    return done.rest[0] if sees_whole(ask.caller, standing.decode(done.rest[0])) else done.rest[1]
 
 
 def required(pointer: str, what: str) -> Invalid:

@@ -139,8 +139,18 @@ async def leave(engine: Engine, zone: Zone, technician: TechnicianId) -> None:
         "tech_jobs": keys.technician_jobs(zone, technician),
         "tech_offers": keys.technician_offers(zone, technician),
         "seen": keys.seen(zone),
+        "log": keys.log(zone),
     }
     await engine.store.run(zone, "technician_leave", keys=names, args={"id": technician})
+
+
+async def works(engine: Engine, zone: Zone, technician: UserId) -> dict[str, int]:
+    """The services of which the technician may take work in this zone now, each with the seq since which they may
+    (lua/lib/works.lua).
+    """
+    found = await engine.store.command("HGET", keys.technician(zone, TechnicianId(technician)), "works")
+    pairs = (each.rpartition(":") for each in (found or b"").decode().split())
+    return {service: int(since) for service, _, since in pairs}
 
 
 async def zone_of(engine: Engine, technician: str) -> Zone:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from engine import lives
+from engine import access, lives
+from engine.errors import Unauthenticated, Unavailable
 from engine.rules import waves
 from engine.rules.lifecycle import Blueprint
 from engine.store import keys
 from engine.store.connection import Done
 from engine.store.scripts import Args
 from engine.technicians import lease_ms
-from engine.types import JobId, ServiceId, TechnicianId, Zone
+from engine.types import JobId, ServiceId, TechnicianId, UserId, Zone
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
@@ -38,8 +39,24 @@ async def status_of(engine: Engine, zone: Zone, job: JobId) -> str:
     return (await engine.store.command("HGET", keys.job(zone, job), "status") or b"").decode()
 
 
+async def _check_customer(engine: Engine, zone: Zone, job: JobId) -> None:
+    """Raise Unavailable where the customer of a job is suspended: nobody is asked meanwhile. The due work is left as it
+    is and comes again, so that the job goes on once the customer is reinstated, or expires in its time.
+    """
+    customer = await engine.store.command("HGET", keys.job(zone, job), "customer")
+    if customer is None:
+        return
+    try:
+        found = await access.of(engine, UserId(customer.decode()))
+    except (Unauthenticated, Unavailable):
+        return  # nothing is known against them: a database that is away delays no offer
+    if not found.active:
+        raise Unavailable("Its customer is suspended")
+
+
 async def open_wave(engine: Engine, zone: Zone, job: JobId, number: int) -> Done:
     """Open wave ``number`` of a job (or go on with it), with the numbers its blueprint gives."""
+    await _check_customer(engine, zone, job)
     blueprint, service = await blueprint_of(engine, zone, job)
     dispatch = blueprint.dispatch
     wave, walks = blueprint.wave(number)
@@ -115,6 +132,7 @@ async def match(engine: Engine, zone: Zone, entry: str, technician: TechnicianId
 
 async def allocate(engine: Engine, zone: Zone, entry: str, job: JobId, number: str) -> None:
     """Choose a technician for a job and give it to him; nobody fit: again after the blueprint's ``repeat_s``."""
+    await _check_customer(engine, zone, job)
     blueprint, service = await blueprint_of(engine, zone, job)
     plan = engine.plans.by_engine(blueprint, await status_of(engine, zone, job), does="assign")
     dispatch = blueprint.dispatch

@@ -42,7 +42,7 @@ end
 local created, first = ',"created_at":' .. iso(z.now), goal_parse(goal)
 local j = {key = job, id = id, bp = bp, status = '', phase = '', version = 0, customer = customer, holder = '',
   card = '', full = full .. created, pub = pub .. created, at = '', service = service, expires = 0, wave = 0,
-  last = '', claimed = '', amount = amount, mode = 'none', frozen = '',
+  unaccepted = '', last = '', claimed = '', amount = amount, mode = 'none', frozen = '',
   paid = '0', refunded = '0', back = '0'}
 redis.call('HSET', job, 'id', id, 'bp', bp, 'customer', customer, 'full', j.full, 'pub', j.pub, 'service', service,
   'lat', lat, 'lon', lon, 'wave', 0, 'amount', amount, 'frozen', '', 'created', z.now, 'reference', reference, 'owner', actor,
@@ -57,13 +57,8 @@ redis.call('ZADD', user_jobs, z.now, id)
 if reference ~= '' then redis.call('HSET', ref, reference, id .. ' ' .. fingerprint) end
 remember(req, fingerprint, z.seq + 1, j.version, id, 86400000)
 local shown, cause = job_full(j, now), key .. ':' .. fingerprint
-local function tell(to, document)
-  return append(z, log, {type = 'job.created', to = to, actor = actor, bp = bp, cause = cause, trace = trace,
-    data = '{"job":' .. document .. ',"changed":[]}'})
-end
-local seq = tell(audience(string.gsub(told, ' ?technicians', ''), j), shown)
--- Technicians at large get an event of their own, with what they may see.
-if string.find(told, 'technicians', 1, true) then tell('role:technician', job_public(j)) end
+local seq = append(z, log, {type = 'job.created', to = audience(told, j), actor = actor, bp = bp, cause = cause,
+  trace = trace, data = '{"job":' .. shown .. ',"changed":[]}', apart = apart(j, told, ',"changed":[]')})
 if named ~= '' then
   local ends = j.expires > 0 and j.expires or z.now + 315360000000 -- no lifetime: ten years
   offer_make(z, j, offers, named, 0, 0, ends)

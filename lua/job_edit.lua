@@ -59,16 +59,16 @@ j.last = 'edit ' .. actor .. ' ' .. string.format('%.0f', z.seq + 1)
 job_save(j)
 remember(req, fingerprint, z.seq + 1, j.version, j.id, 600000, causes)
 local shown, cause = job_full(j, now), key .. ':' .. fingerprint
-local function tell(to, document)
-  return append(z, log, {type = 'job.updated', to = to, actor = actor, bp = bp, cause = cause, trace = trace,
-    data = '{"job":' .. document .. ',"changed":' .. changed .. step_told(j, j.status, {command = 'edit'}, {}, actor) .. '}'})
-end
-local seq = tell(audience(string.gsub(told, ' ?technicians', ''), j), shown)
--- Technicians at large get an event of their own, with what they may see.
-if string.find(told, 'technicians', 1, true) then tell('role:technician', job_public(j)) end
+local names = ',"changed":' .. changed
+local seq = append(z, log, {type = 'job.updated', to = audience(told, j), actor = actor, bp = bp, cause = cause, trace = trace,
+  data = '{"job":' .. shown .. names .. step_told(j, j.status, {command = 'edit'}, {}, actor) .. '}',
+  apart = apart(j, told, names .. step_apart(j, j.status, 'edit'))})
 -- Bidders hear what the job is by now; a bid on other terms is over.
 local bidders = j.mode == 'bids' and sought and bids_open(j) or {}
-if #bidders > 0 then tell(table.concat(bidders, ' '), job_public(j)) end
+if #bidders > 0 then
+  append(z, log, {type = 'job.updated', to = table.concat(bidders, ' '), actor = actor, bp = bp, cause = cause, trace = trace,
+    data = '{"job":' .. job_public(j) .. names .. step_apart(j, j.status, 'edit') .. '}'})
+end
 if terms == '1' then
   redis.call('HSET', job, 'terms', j.version)
   local closed = {}

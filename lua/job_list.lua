@@ -1,6 +1,7 @@
---[[ job_list: the jobs of an index (a user's, or the zone's), newest first, with the seq they are as of.
+--[[ job_list: the jobs of an index (a user's, or the zone's), newest first, with the seq they are as of. Of a job that the
+`technician` is merely asked for it is the public part.
 KEYS    meta  index
-ARGV    epoch  below  limit
+ARGV    epoch  technician  below  limit
 OK      seq  version  (created  job) …
 ERR     STALE_EPOCH
 FLAGS   allow-oom
@@ -8,8 +9,9 @@ TOUCHES {z}:job:*  (same slot, names known only inside)
 ]]
 --- @include "lib/enter"
 --- @include "lib/job"
+--- @include "lib/public"
 local meta, index = unpack(KEYS)
-local epoch, below, limit = unpack(ARGV)
+local epoch, technician, below, limit = unpack(ARGV)
 local z = enter(meta, epoch)
 if not z then return {'STALE_EPOCH'} end
 local found = redis.call('ZREVRANGEBYSCORE', index, below, '-inf', 'WITHSCORES', 'LIMIT', 0, limit)
@@ -18,7 +20,8 @@ for i = 1, #found, 2 do
   local j = job_load(z.tag .. 'job:' .. found[i])
   if j then
     reply[#reply + 1] = found[i + 1]
-    reply[#reply + 1] = job_full(j)
+    local asked = j.unaccepted == '1' and j.holder == technician
+    reply[#reply + 1] = asked and job_public(j, j.card) or job_full(j)
   end
 end
 return reply

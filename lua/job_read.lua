@@ -31,5 +31,6 @@ if technician ~= '' then
     if bid == 'open' or t and bid_suits(z, j, t) then bids = '1' end
   end
 end
-return {'OK', '0', z.seq, j.version, job_full(j), job_public(j), j.bp, j.status, j.phase, j.customer, j.holder,
+return {'OK', '0', z.seq, j.version, job_full(j),
+  job_public(j, technician ~= '' and technician == j.holder and j.card or nil), j.bp, j.status, j.phase, j.customer, j.holder,
   redis.call('HGET', job, 'owner') or '', offer, bid, bids}

@@ -4,7 +4,7 @@ ARGV    epoch  id  profile  complete  kyc  account  capacity  services  name  ph
         rating  rated  words
 OK      seq  version  online
 ERR     STALE_EPOCH
-EMITS   technician.reviewed  technician.status  offer.closed
+EMITS   technician.reviewed  technician.status  offer.closed  session.work
 TOUCHES {z}:supply:*  {z}:due  {z}:job:*  {z}:job:*:offers  {z}:tech:*:offers  (same slot, names known only inside)
 ]]
 --- @include "lib/enter"
@@ -14,6 +14,7 @@ TOUCHES {z}:supply:*  {z}:due  {z}:job:*  {z}:job:*:offers  {z}:tech:*:offers  (
 --- @include "lib/closing"
 --- @include "lib/append"
 --- @include "lib/offline"
+--- @include "lib/works"
 local meta, tech, seen, log = unpack(KEYS)
 local epoch, id, profile, complete, kyc, account, capacity, services, name, phone, actor, told, review,
   offline_reason, rating, rated, words = unpack(ARGV)
@@ -39,5 +40,5 @@ offers_withdraw(z, id, function(j) return not string.find(' ' .. services .. ' '
 if review ~= '' then
   seq = append(z, log, {type = 'technician.reviewed', to = told, actor = actor, data = review})
 end
-if seq > 0 then leave(z) end
+if works_sync(z, log, t, actor) > 0 or seq > 0 then leave(z) end
 return {'OK', '0', seq, profile, t.online}

@@ -228,6 +228,7 @@ class Job(_JobCore, kw_only=True):
     expires_at: datetime | None = None
     room: str | None = None
     frozen: Annotated[bool | None, Meta(description="true while a dispute is open")] = None
+    asked: Annotated[bool | None, Meta(description="true while its technician has not accepted yet")] = None
     codes: Annotated[dict[str, str] | None, Meta(description="by purpose, to its customer alone")] = None
     proposal: Annotated[Proposal | None, Meta(description="the price that waits for the other side's answer")] = None
 

@@ -114,11 +114,12 @@ async def refused(archive: Archive, zone: Zone) -> int:
 
 
 async def events(
-    archive: Archive, zone: Zone, after: int, until: int, channels: Collection[str], limit: int
+    archive: Archive, zone: Zone, after: int, until: int, channels: Collection[str] | Mapping[str, int], limit: int
 ) -> list[Event]:
-    """At most ``limit`` events with ``after`` < seq ≤ ``until`` to any of ``channels``, in order. The channel
-    ``zone:<zone>`` hears everything.
+    """At most ``limit`` events with ``after`` < seq ≤ ``until`` to any of ``channels``, in order; of a mapping each
+    channel counts above its seq alone. The channel ``zone:<zone>`` hears everything.
     """
+    floors = channels if isinstance(channels, Mapping) else dict.fromkeys(channels, 0)
     span = (event_rows.c.zone == zone, event_rows.c.seq > after, event_rows.c.seq <= until)
     whole = select(event_rows).where(*span).order_by(event_rows.c.seq).limit(limit)
     async with archive.reading() as conn:
@@ -128,7 +129,7 @@ async def events(
         wanted = list(channels)
         for start in range(0, len(wanted), CHANNELS_A_QUERY):
             some = wanted[start : start + CHANNELS_A_QUERY]
-            parts = [_to_channel(zone, after, until, channel, limit) for channel in some]
+            parts = [_to_channel(zone, max(after, floors[channel]), until, channel, limit) for channel in some]
             found.update((await conn.execute(union_all(*parts))).scalars())
         seqs = sorted(found)[:limit]
         rows = whole.where(event_rows.c.seq.in_(seqs))

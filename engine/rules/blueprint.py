@@ -92,7 +92,10 @@ class Blueprints:
             return []
         found = orjson.loads(data)
         job = found["job"]
-        users = {"customer": job.get("customer"), "holder": job.get("technician") or found.get("former")}
+        # Who is merely asked is notified by the event of their own, which holds the public part.
+        holder = None if job.get("asked") else job.get("technician")
+        former = found.get("former") if job.get("customer") and not holder else None
+        users = {"customer": job.get("customer"), "holder": holder or former}
         words = _Words(found, blueprint.states[job["status"]].says)
         return [
             Told(

@@ -33,12 +33,13 @@ def public(members: Mapping[str, Any]) -> bytes:
     return whole({name: near.get(name, members[name]) for name in PUBLIC if name in members})
 
 
-def public_part(job: bytes, technician: Any = None) -> bytes:
-    """The public part of a whole job as an event holds it, for what lua/lib/public.lua cannot make: jobs in SQL.
-    ``technician`` stands there as the holder.
+def public_part(job: bytes, *, holder: bool = False) -> bytes:
+    """The public part of a whole job as an event holds it, for what lua/lib/public.lua cannot make: jobs as they were,
+    and jobs in SQL. It names the technician to a ``holder`` who is merely asked alone.
     """
     found: dict[str, Any] = msgspec.json.decode(job)
     moving = {name: found[name] for name in MOVING if name in found}
+    technician = found.get("technician") if holder else None
     return b"{" + public(found) + b"," + whole({**moving, "technician": technician}) + b"}"
 
 

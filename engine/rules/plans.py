@@ -1,8 +1,9 @@
 """What scripts are told of a blueprint: each command as a plan, each state as a goal.
 
 Both are made once and sent along with every step, so that Lua compares and writes without knowing any state by name.
-A goal is `status phase mode life_ms timers`, ` free` where the holder has room again, and ` > ` with the next where the
-job passes on at once; timers are `<index>/<ms>` joined by commas, `w/<ms>` is the watchdog's first look, `-` none.
+A goal is `status phase mode life_ms timers`, ` free` where the holder has room again, ` asked` where they have not
+accepted yet, and ` > ` with the next where the job passes on at once; timers are `<index>/<ms>` joined by commas,
+`w/<ms>` is the watchdog's first look, `-` none.
 """
 
 from __future__ import annotations
@@ -86,6 +87,7 @@ def goal(blueprint: Blueprint, state: str, life_s: float | None = None) -> str:
     if found.watch is not None:
         timers.append(f"w/{round(WATCH_EVERY_S * 1000)}")
     words = f"{state} {found.phase} {found.seeks} {lasts} {','.join(timers) or '-'}{' free' if found.frees else ''}"
+    words += " asked" if found.asked else ""
     return f"{words} > {goal(blueprint, found.then, life_s)}" if found.then else words
 
 

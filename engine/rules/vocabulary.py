@@ -48,7 +48,7 @@ _JOB = frozenset(
         *("id", "zone", "blueprint", "status", "phase", "version", "customer", "technician", "service", "lat", "lon"),
         *("address", "postal_code", "amount", "currency", "pricing", "notes", "public_notes", "scheduled_for"),
         *("reference", "metadata", "paid_amount", "refunded_amount"),
-        *("created_at", "updated_at", "at", "expires_at", "room", "frozen"),
+        *("created_at", "updated_at", "at", "expires_at", "room", "frozen", "asked"),
     )
 )
 _CARD = frozenset({"id", "name", "rating"})

@@ -9,10 +9,10 @@ local function step_more(p, a, kind, charge)
 end
 
 -- `charge` and `refund` are what is asked for; nil or false where nothing is.
-local function payments_asked(events, j, p, former, shown, charge, refund)
+local function payments_asked(events, j, p, shown, charge, refund)
   for _, payment in ipairs({charge or refund, charge and refund or nil}) do
     if payment then
-      events[#events + 1] = {type = 'payment.requested', to = audience(p.paid, j, former),
+      events[#events + 1] = {type = 'payment.requested', to = audience(p.paid, j),
         data = '{"job":' .. shown .. ',"payment":' .. payment .. '}'}
     end
   end
@@ -36,7 +36,7 @@ local function going_on(z, j, goal, p, a, actor, events)
     free, on = free or following.free, following.on
     if seeks(j) then seeking_again(z, j, j.key .. ':offers', following.life) end
     events[#events + 1] = {type = 'job.status', to = audience(p.on_told, j), data = '{"job":' .. job_full(j, now) ..
-      step_told(j, from, p, a, actor) .. '}'}
+      step_told(j, from, p, a, actor) .. '}', apart = apart(j, p.on_told, step_apart(j, from, p.command))}
   end
   if j.holder ~= '' then
     if free or j.phase == 'done' or j.phase == 'closed' then holder_free(z, j) else holder_back(z, j) end

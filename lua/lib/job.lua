@@ -5,14 +5,14 @@
 local function job_load(key)
   local v = redis.call('HMGET', key, 'id', 'bp', 'status', 'phase', 'version', 'customer', 'holder', 'card', 'full',
     'pub', 'at', 'updated', 'expires', 'last', 'wave', 'service', 'claimed', 'amount', 'mode', 'entered', 'frozen',
-    'created', 'radius', 'paid', 'refunded', 'asked_back', 'begins')
+    'created', 'radius', 'paid', 'refunded', 'asked_back', 'begins', 'unaccepted')
   if not v[1] then return nil end
   return {key = key, id = v[1], bp = v[2], status = v[3], phase = v[4], version = tonumber(v[5]), customer = v[6],
     holder = v[7], card = v[8], full = v[9], pub = v[10], at = v[11], updated = tonumber(v[12]),
     expires = tonumber(v[13]) or 0, last = v[14], wave = tonumber(v[15]) or 0, service = v[16],
     claimed = v[17] or '', amount = v[18], mode = v[19], entered = v[20], frozen = v[21],
     created = tonumber(v[22]) or 0, radius = v[23], paid = v[24] or '0', refunded = v[25] or '0', back = v[26] or '0',
-    begins = tonumber(v[27]) or 0}
+    begins = tonumber(v[27]) or 0, unaccepted = v[28] or ''}
 end
 
 -- `now` is the time already written out, where the caller has it.
@@ -21,7 +21,8 @@ local function job_full(j, now)
     j.refunded .. ',"status":"' .. j.status .. '","phase":"' .. j.phase ..
     '","version":' .. j.version .. ',"technician":' .. (j.card ~= '' and j.card or 'null') .. ',"updated_at":' ..
     (now or iso(j.updated)) .. ',"at":{' .. j.at .. '}' ..
-    (j.expires > 0 and ',"expires_at":' .. iso(j.expires) or '') .. (j.frozen ~= '' and ',"frozen":true}' or '}')
+    (j.expires > 0 and ',"expires_at":' .. iso(j.expires) or '') .. (j.unaccepted == '1' and ',"asked":true' or '') ..
+    (j.frozen ~= '' and ',"frozen":true}' or '}')
 end
 
 -- What a name in `at` stands for: a state that was reached, or a mark (`confirmed`); the first time counts.
@@ -41,6 +42,8 @@ local function job_move(z, j, goal)
   if goal then
     j.status, j.phase, j.mode, j.entered = goal.status, goal.phase, goal.mode, string.format('%d', j.version)
     job_mark(j, goal.status, now)
+    -- A holder who never accepted stays merely asked when the job is called off.
+    if goal.phase ~= 'closed' or j.holder == '' then j.unaccepted = goal.asked and j.holder ~= '' and '1' or '' end
     if goal.timers ~= '-' then redis.call('HSET', j.key, 'since', z.now, 'watch', '') end
     for name, ms in string.gmatch(goal.timers, '(%w+)/(%d+)') do
       redis.call('ZADD', z.tag .. 'due', z.now + ms, 'timer:' .. j.id .. ':' .. j.entered .. ':' .. name)
@@ -55,5 +58,5 @@ end
 local function job_save(j)
   redis.call('HSET', j.key, 'status', j.status, 'phase', j.phase, 'version', j.version, 'holder', j.holder,
     'card', j.card, 'at', j.at, 'updated', j.updated, 'expires', j.expires, 'last', j.last, 'claimed', j.claimed,
-    'mode', j.mode, 'entered', j.entered)
+    'mode', j.mode, 'entered', j.entered, 'unaccepted', j.unaccepted or '')
 end

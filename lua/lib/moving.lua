@@ -44,15 +44,16 @@ local function moving(z, j, offers, p, a, actor, t)
   -- Where all is paid already, nothing is asked for: a step that is told by asking is told as any other.
   if kind == 'payment.requested' and not charge then kind, to = 'job.status', p.on_told end
   local step = step_told(j, was, p, a, actor)
+  local left, brief = step .. (former and ',"former":{"id":"' .. former .. '"}' or ''), step_apart(j, was, p.command)
   if t and former then
-    events[1] = {type = 'job.unassigned', to = audience(p.left_told, j, former), shown = shown,
-      data = '{"job":' .. shown .. step .. ',"former":{"id":"' .. former .. '"}}'}
+    events[1] = {type = 'job.unassigned', to = audience(p.left_told, j), shown = shown,
+      data = '{"job":' .. shown .. left .. '}', apart = apart(j, p.left_told, brief, former, left)}
   end
   local more = dispute and ',"dispute":' .. dispute or step_more(p, a, kind, charge)
   local card = (t or p.event == 'job.accepted' or p.event == 'job.assigned') and j.card ~= ''
-  events[#events + 1] = {type = kind, to = audience(to, j, not t and former or nil), shown = shown, data =
-    '{"job":' .. shown .. (card and ',"technician":' .. j.card or '') .. step .. more ..
-      (former and not t and ',"former":{"id":"' .. former .. '"}' or '') .. '}'}
+  local whom = card and ',"technician":' .. j.card or ''
+  events[#events + 1] = {type = kind, to = audience(to, j), shown = shown, data = '{"job":' .. shown .. whom ..
+    (t and step or left) .. more .. '}', apart = apart(j, to, whom .. brief, not t and former or nil, left)}
   if ends and #open > 0 then
     events[#events + 1] = t and offer_closed(j, open, 'taken', 'Booking already taken') or offers_over(j, open, p.closing)
   end
@@ -61,7 +62,7 @@ local function moving(z, j, offers, p, a, actor, t)
       or 'closed', p.bids_told)
   end
   if former then bid_lapse(events, j, former, p.bids_told) end
-  payments_asked(events, j, p, former, shown, kind ~= 'payment.requested' and charge,
+  payments_asked(events, j, p, shown, kind ~= 'payment.requested' and charge,
     p.refunds and string.find(p.refunds, ' ' .. was .. ' ', 1, true) and refund_asked(j))
   if p.tech_told then techs_moved(events, j, p, former, t) end
   if not t then going_on(z, j, goal, p, a, actor, events) end -- who has been given a job has it for now

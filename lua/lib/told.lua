@@ -10,9 +10,9 @@ local function step_told(j, was, p, a, actor)
     (a.occurred_at and ',"occurred_at":"' .. a.occurred_at .. '"' or '')
 end
 
--- A technician's working day as a map shows it, for blueprints that tell of it: assigned, departed, free.
+-- A technician's working day as a map shows it, for blueprints that tell of it: assigned, departed, free. It is for roles.
 local function tech_moved(j, technician, reason, words)
-  return {type = 'technician.status', to = audience(words, j), bp = j.bp, data = '{"technician":{"id":"' .. technician ..
+  return {type = 'technician.status', to = roles(words), bp = j.bp, data = '{"technician":{"id":"' .. technician ..
     '"},"online":' .. (redis.call('HGET', string.match(j.key, '^{[^}]*}:') .. 'tech:' .. technician, 'online') == '1'
     and 'true' or 'false') .. ',"reason":"' .. reason .. '","job":{"id":"' .. j.id .. '"}}'}
 end

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from engine import board
-from engine.errors import CalloutError, FieldError, Forbidden, Invalid, NotFound
+from engine import board, log
+from engine.errors import CalloutError, FieldError, Forbidden, Invalid, NotFound, Unavailable
 from engine.types import Principal, Zone, is_id, zone_of
 from server.ws import protocol
+from server.ws.tail import WAIT_S
 
 if TYPE_CHECKING:
     from server.ws.gateway import Gateway
@@ -27,16 +28,22 @@ ADDRESSED = frozenset({"user", "role", "room"})
 async def subscribe(gateway: Gateway, session: Session, op: protocol.Subscribe) -> dict[str, Any]:
     """Join, and answer with the present state and the seq from which the channel is heard.
 
-    The state is read again after joining: what it shows is then never older than what was not heard.
+    The state is read again after joining: what it shows is then never older than what was not heard, and a right that
+    was lost in between is not granted.
     """
     caller = session.caller
     tail = place(gateway, op.channel)
     await _state(gateway, caller, op.channel)
+    await _caught_up(gateway, tail)
     if len(session.channels) - len(caller.channels) >= protocol.MAX_SUBS:
         raise Invalid(errors=[FieldError("/channel", f"At most {protocol.MAX_SUBS} subscriptions")])
     gateway.listen(session, op.channel)
     heard_from = tail.cursor
-    state = await _state(gateway, caller, op.channel)
+    try:
+        state = await _state(gateway, caller, op.channel)
+    except CalloutError:
+        gateway.unlisten(session, op.channel)
+        raise
     return {"channel": op.channel, "zone": tail.zone, "seq": heard_from, **state}
 
 
@@ -57,8 +64,9 @@ async def admit(gateway: Gateway, caller: Principal, wanted: Iterable[str]) -> t
     refused: list[dict[str, str]] = []
     for channel in dict.fromkeys(wanted):
         try:
-            place(gateway, channel)
+            tail = place(gateway, channel)
             await _state(gateway, caller, channel)
+            await _caught_up(gateway, tail)
         except CalloutError as error:
             if error.temporary:
                 raise
@@ -85,6 +93,17 @@ async def heard(gateway: Gateway, caller: Principal, named: Collection[str]) -> 
         place(gateway, channel)
         await _state(gateway, caller, channel)
     return tuple(dict.fromkeys(named))
+
+
+async def _caught_up(gateway: Gateway, tail: Tail) -> None:
+    """Wait until the relay has passed what the right was judged by: what it has yet to hand on tells of later times, so
+    that no older event takes the right away again, or comes by it. Raises Unavailable.
+    """
+    head = await log.head(gateway.engine, tail.zone)
+    if tail.cursor < head.seq:
+        await tail.changed(head.seq, WAIT_S)
+    if tail.cursor < head.seq:
+        raise Unavailable("The log is being read")
 
 
 def place(gateway: Gateway, channel: str) -> Tail:

@@ -16,7 +16,7 @@ from engine.clock import now_ms
 from engine.errors import CalloutError, Internal, RateLimited
 from engine.events import Event, iso
 from server.throttle import address_of
-from server.ws import drain, handshake, joining, ops, revocation
+from server.ws import drain, handshake, joining, ops, revocation, rights
 from server.ws.counters import Counters
 from server.ws.frames import JsonFrames, MsgpackFrames
 from server.ws.handshake import Doorstep, Turnstile
@@ -72,8 +72,16 @@ class Gateway:
         self.pulse = Pulse(self)
         self.seats = Seats(self)
         self.revocation = Revocation(self)
-        hubs = (*self.hubs.values(), self.streams)
-        self.relay = Relay(engine, hubs, self.counters, hidden=self._hidden, resync=self._resync, renamed=self._renamed)
+        self.all_hubs: tuple[Hub, ...] = (*self.hubs.values(), self.streams)
+        self.relay = Relay(
+            engine,
+            self.all_hubs,
+            self.counters,
+            hidden=self._hidden,
+            ending=lambda event: rights.end_subscriptions(self, event),
+            resync=self._resync,
+            renamed=self._renamed,
+        )
         self.live = Live(self)
         self._show()
         self._background: list[asyncio.Task[None]] = []
@@ -317,13 +325,15 @@ class Gateway:
             self.seats.replaced(event)
         elif event.type == sockets.CROWDED:
             self.seats.crowded(event)
+        elif event.type == rights.WORK:
+            rights.take_work(self, event)
         elif event.type == revocation.REVOKED:
             self.revocation.hear(event)
 
     def _renamed(self) -> None:
         """An epoch began where the last one ended: everybody's cursor moves to it before anything of it is heard."""
         heads = self.heads()
-        marks = {hub: hub.frames.heads(heads) for hub in (*self.hubs.values(), self.streams)}
+        marks = {hub: hub.frames.heads(heads) for hub in self.all_hubs}
         for session in self.sessions:
             if session.state in (State.LIVE, State.LEAVING):
                 session.mark(marks[session.hub])

@@ -20,6 +20,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from engine.events import Event
+from engine.types import Zone
 from server.ws.counters import BROADCAST, Counters
 from server.ws.frames import JsonFrames
 from server.ws.protocol import State
@@ -30,6 +31,17 @@ if TYPE_CHECKING:
 
 SLICE_S = 0.002
 _LOOK_AT_CLOCK_EVERY = 32
+
+
+def located(channel: str, zone: Zone) -> str:
+    """The channel of a zone's work as hubs know it: all zones share a hub."""
+    return f"{channel}@{zone}"
+
+
+def addressed(event: Event) -> tuple[str, ...]:
+    """The channels of an event as hubs know them. `work:<service>` stands alone in an event's ``to``."""
+    to = event.to
+    return (located(to[0], event.zone),) if to and to[0].startswith("work:") else to
 
 
 class Hub:
@@ -46,12 +58,15 @@ class Hub:
         "_sent",
         "channels",
         "frames",
+        "watched",
     )
 
     def __init__(self, frames: JsonFrames, counters: Counters) -> None:
         self.frames = frames
         self._counters = counters
         self.channels: dict[str, set[Session]] = {}
+        self.watched = False
+        """Whether anybody has ever subscribed to a job here."""
         self._dirty: deque[Outbox] = deque()
         self._broadcast = b""
         self._hearers: list[Session] = []
@@ -65,6 +80,7 @@ class Hub:
         """Let ``session`` hear of ``channels`` from the next event on."""
         for channel in channels:
             self.channels.setdefault(channel, set()).add(session)
+            self.watched = self.watched or channel.startswith("job:")
 
     def leave(self, session: Session, channels: Iterable[str]) -> None:
         """No more of them; channels not joined are passed over."""
@@ -84,7 +100,7 @@ class Hub:
         if not self.channels:
             return
         get = self.channels.get
-        hits = [members for members in map(get, event.to) if members]
+        hits = [members for members in map(get, addressed(event)) if members]
         if whole in self.channels:
             hits.append(self.channels[whole])
         if not hits:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from engine import sockets, technicians, tokens
 from engine.clock import now_ms
-from engine.errors import CalloutError, Forbidden, TokenExpired, Unauthenticated
+from engine.errors import CalloutError, Forbidden, NotFound, TokenExpired, Unauthenticated
 from engine.events import Event, iso
 from engine.types import Cursor, Principal, Zone
 from server.http.about import POLL
-from server.ws import channels
+from server.ws import channels, rights
 from server.ws.protocol import App, Close, Connect, State
 from server.ws.resume import MAX_EVENTS, Resume
 from server.ws.revocation import REVOKED
@@ -48,20 +48,26 @@ async def join(gateway: Gateway, session: Session, op: Connect) -> None:
         session.refuse(op.id, refusal)
         return session.close(Close.REVOKED, refusal.code)
     wanted, refused = await channels.admit(gateway, principal, op.subs)
+    work = await rights.work_of(gateway, principal)
     hears, frames = channels.own_and(principal, wanted), session.hub.frames
-    resumes = await reach(gateway, {zone: at.cursor for zone, at in op.cursors.items()}, hears, frames=frames)
+    cursors = {zone: at.cursor for zone, at in op.cursors.items()}
+    resumes = await reach(gateway, cursors, hears, frames=frames, work=work, allows=rights.replayable(principal, hears))
     at_work = await technicians.present(gateway.engine, principal)
     if session.state is not State.JOINING:
         return None
     if (event := revoked_since(gateway, principal, seen)) is not None:
         return gateway.revocation.end(session, event)
-    replays = {zone: resume.finish(frames) for zone, resume in resumes.items()}
+    work = rights.work_since(gateway, principal, work, seen)
+    lost = rights.lost_since(gateway, principal, wanted, seen)
+    hears = tuple(channel for channel in hears if channel not in lost)
+    replays = {zone: resume.finish(frames, work.get(zone)) for zone, resume in resumes.items()}
     for resume in resumes.values():
         gateway.counters.resumes[resume.outcome] += 1
-    session.principal, session.channels, session.state = principal, hears, State.LIVE
+    session.principal, session.channels, session.state = principal, (*hears, *rights.names(work)), State.LIVE
     ok = welcome(gateway, session, resumes, replays)
     if op.subs:
-        ok |= {"subs": wanted, "refused": refused}
+        refused += [{"channel": channel, "code": NotFound.code} for channel in lost]
+        ok |= {"subs": [channel for channel in wanted if channel not in lost], "refused": refused}
     if at_work is not None:
         ok |= {"online": at_work.online}
         ok |= {"clock_offset_s": at_work.clock_offset_s} if at_work.clock_offset_s else {}
@@ -101,13 +107,19 @@ async def reach(
     wants: Callable[[str], bool] | None = None,
     *,
     frames: JsonFrames | None = None,
+    work: rights.Floors | None = None,
+    allows: Callable[[Event], bool] | None = None,
 ) -> Resumes:
     """Everything old fetched for every zone, so that what remains is in memory and needs no await."""
     for tail in gateway.relay.tails.values():
         await tail.read()
     tails = gateway.relay.tails.items()
-    resumes = {zone: Resume(tail, cursors.get(zone), hears, wants) for zone, tail in tails if tail.open}
+    floors = work or {}
+    resumes = {
+        zone: Resume(tail, cursors.get(zone), hears, wants, floors.get(zone)) for zone, tail in tails if tail.open
+    }
     for resume in resumes.values():
+        resume.allows = allows
         await resume.judge()
     while cold := [resume for resume in resumes.values() if not resume.ready]:
         for resume in cold:

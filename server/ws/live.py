@@ -30,6 +30,7 @@ from engine.positions import OVER, STALE_S, Seen, Watched
 from engine.rules.lifecycle import Blueprint
 from engine.store import keys
 from engine.types import Zone
+from server.ws import rights
 
 if TYPE_CHECKING:
     from server.ws.gateway import Gateway
@@ -143,7 +144,7 @@ class Live:
             log.error("fix_not_understood", zone=zone, error=str(error))
             return
         for watched in seen.jobs:
-            if self._audience(watched, seen):
+            if self._audience(zone, watched, seen):
                 self._take(zone, seen, watched)
 
     # telling
@@ -163,7 +164,7 @@ class Live:
         """Tell the latest, unless the log has taken the job from this technician since."""
         track.timer, track.told_at = None, monotonic()
         seen, watched = track.seen, track.watched
-        audience = self._audience(watched, seen)
+        audience = self._audience(track.zone, watched, seen)
         if not audience or self._is_over(track):
             self._tracks.pop(watched.id, None)
             return
@@ -180,15 +181,20 @@ class Live:
         if told.stale:
             self._tracks.pop(watched.id, None)
 
-    def _audience(self, watched: Watched, seen: Seen) -> set[Session]:
-        """The customer and ops, or whom the job's blueprint names instead; and who subscribed to the job."""
+    def _audience(self, zone: Zone, watched: Watched, seen: Seen) -> set[Session]:
+        """The customer and ops, or whom the job's blueprint names instead, and who subscribed to the job; never
+        technicians at large.
+        """
         rule = self._blueprint(watched).events.get(POSITION)
         words = rule.to if rule is not None and rule.to else ("customer", "ops")
         parties = {"customer": f"user:{watched.customer}", "holder": f"user:{seen.technician}"}
-        roles = {"customers": "role:customer", "technicians": "role:technician"}
-        channels = [parties.get(word) or roles.get(word) or f"role:{word}" for word in words]
-        hubs = (*self._gateway.hubs.values(), self._gateway.streams)
-        found = {one for hub in hubs for name in (*channels, f"job:{watched.id}") for one in hub.members(name)}
+        roles = {"customers": "role:customer"}
+        channels = [parties.get(word) or roles.get(word) or f"role:{word}" for word in words if word != "technicians"]
+        hubs = self._gateway.all_hubs
+        certain = self._gateway.relay.tails[zone].cursor >= seen.seq
+        watching = {one for hub in hubs for one in hub.members(f"job:{watched.id}")}
+        found = {one for hub in hubs for name in channels for one in hub.members(name)}
+        found |= {one for one in watching if rights.may_see_position(one, seen.technician, certain=certain)}
         if positions.is_shared(self._blueprint(watched), (watched.status,), watched.scheduled, seen.at):
             return found
         return {one for one in found if one.caller.is_ops or one.caller.id == seen.technician}

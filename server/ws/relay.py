@@ -96,8 +96,9 @@ class Reading:
 
 
 class Relay:
-    """All zones of a gateway. ``resync`` is called with the reason when sessions must resynchronise, ``renamed`` when
-    they must not, but an epoch began.
+    """All zones of a gateway. ``hidden`` is called with the events that are for gateways, ``ending`` with each other
+    one before it is handed on, where anybody watches a job. ``resync`` is called with the reason when sessions must
+    resynchronise, ``renamed`` when they must not, but an epoch began.
     """
 
     def __init__(
@@ -107,6 +108,7 @@ class Relay:
         counters: Counters,
         *,
         hidden: Callable[[Event], None],
+        ending: Callable[[Event], None],
         resync: Callable[[str], None],
         renamed: Callable[[], None],
     ) -> None:
@@ -123,6 +125,7 @@ class Relay:
         self._hubs = hubs
         self._counters = counters
         self._hidden = hidden
+        self._ending = ending
         self._resync = resync
         self._renamed = renamed
         self._reach = settings.memory_bytes // EVENT_BYTES
@@ -212,6 +215,8 @@ class Relay:
             if event.type.startswith("session."):
                 self._hidden(event)
             else:
+                if any(hub.watched for hub in self._hubs):
+                    self._ending(event)
                 for hub in self._hubs:
                     hub.deliver(event, tail.memory.whole)
         except Exception:

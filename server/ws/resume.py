@@ -8,7 +8,7 @@ joins the hub, so that no event falls between the two, or into both.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from time import monotonic
 from typing import TYPE_CHECKING, Literal
 
@@ -20,6 +20,7 @@ from engine.errors import CalloutError
 from engine.events import Event
 from engine.types import Cursor, number_of
 from server.ws.frames import HIDDEN, JsonFrames
+from server.ws.memory import Segment
 from server.ws.tail import NEVER, WAIT_S, Tail
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Resume:
         cursor: Cursor | None,
         channels: Collection[str],
         wants: Callable[[str], bool] | None = None,
+        floors: Mapping[str, int] | None = None,
     ) -> None:
         self.tail = tail
         self.frames: list[bytes] = []
@@ -54,8 +56,12 @@ class Resume:
         """Of each frame."""
         self.named = cursor is not None
         self.reason: Reason | None = None
+        self.allows: Callable[[Event], bool] | None = None
+        """Which of the events on its channels may be sent; None for all."""
         self._cursor = cursor or tail.head
-        self._channels = channels
+        self._own = channels
+        self._floors = dict(floors or {})
+        """Channels that are heard from some seq on, and that seq."""
         self._wants = wants
         self._position = self._cursor.seq
         self._bytes = 0
@@ -98,21 +104,34 @@ class Resume:
         while not self.ready:
             await self._fetch(engine, frames)
 
-    def finish(self, frames: JsonFrames) -> list[bytes]:
+    def finish(self, frames: JsonFrames, floors: Mapping[str, int] | None = None) -> list[bytes]:
         """What to replay, in order, up to the relay's head: nothing of it may be sent if ``reason`` is
-        set then.
+        set then. ``floors`` are as they are by now.
         """
+        self._floors = dict(floors or {})
         if self.reason is None and self.named and not self._joins():
             self.reason = "epoch"
         if self.reason is None and self.named:
-            found = self.tail.memory.find(self._position, self._channels, MAX_EVENTS - len(self.frames))
-            for segment, place in found:
+            for segment, place in self._remembering():
                 event, known = segment.events[place], segment.frames.setdefault(frames.subprotocol, {})
                 frame = known.get(place)
                 if frame is None:
                     frame = known[place] = frames.event(event)
                 self._keep(event, frame)
         return self.frames if self.reason is None else []
+
+    def _remembering(self) -> list[tuple[Segment, int]]:
+        """What memory holds for this session, as places in order; more than ``MAX_EVENTS`` where there are more."""
+        memory, limit = self.tail.memory, MAX_EVENTS - len(self.frames)
+        found = memory.find(self._position, self._own, limit)
+        if memory.whole in self._own or not self._floors:
+            return found
+        since: dict[int, list[str]] = {}
+        for channel, floor in self._floors.items():
+            since.setdefault(max(floor, self._position), []).append(channel)
+        for after, channels in since.items():
+            found += memory.find(after, channels, limit)
+        return sorted(found, key=lambda place: place[0].first + place[1])
 
     def _joins(self) -> bool:
         """Whether the cursor lies on the line that leads to the present head, and not beyond it."""
@@ -154,7 +173,8 @@ class Resume:
             until = min(until, checkpoint.seq)
             if until <= self._position:
                 return False
-            events = await reader.events(engine.archive, zone, self._position, until, self._channels, MAX_EVENTS + 1)
+            heard = dict.fromkeys(self._own, 0) | self._floors
+            events = await reader.events(engine.archive, zone, self._position, until, heard, MAX_EVENTS + 1)
         except CalloutError as error:
             logger.warning("resume_without_archive", zone=zone, error=str(error))
             return False
@@ -162,9 +182,13 @@ class Resume:
         return True
 
     def _wanted(self, page: Iterable[Event]) -> list[Event]:
-        if self.tail.memory.whole in self._channels:
+        if self.tail.memory.whole in self._own:
             return list(page)
-        return [event for event in page if not set(event.to).isdisjoint(self._channels)]
+        return [event for event in page if self._is_theirs(event)]
+
+    def _is_theirs(self, event: Event) -> bool:
+        floors = self._floors
+        return any(name in self._own or (name in floors and event.seq > floors[name]) for name in event.to)
 
     def _take(self, events: Iterable[Event], frames: JsonFrames, position: int) -> None:
         for event in events:
@@ -177,6 +201,8 @@ class Resume:
         if event.type.startswith(HIDDEN) or self.reason:
             return
         if self._wants is not None and not self._wants(event.type):
+            return
+        if self.allows is not None and not self.allows(event):
             return
         self.frames.append(frame)
         self.seqs.append(event.seq)

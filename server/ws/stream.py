@@ -22,7 +22,7 @@ from engine.types import Principal
 from server.answers import Header
 from server.intake import ABORT
 from server.ws import sse
-from server.ws.hub import Hub
+from server.ws.hub import Hub, addressed
 from server.ws.protocol import Close, Credentials
 from server.ws.session import Session
 
@@ -119,7 +119,7 @@ class StreamHub(Hub):
         """As for sockets, to those who want the type. There are few, so there is no loop to keep lean."""
         if not self.channels:
             return
-        on = {session for name in (*event.to, whole) for session in self.members(name)}
+        on = {session for name in (*addressed(event), whole) for session in self.members(name)}
         wanting = [session for session in on if isinstance(session, Stream) and session.wants(event.type)]
         if wanting:
             frame = self.frames.event(event)

@@ -15,7 +15,7 @@ from engine.errors import TokenExpired, Unavailable
 from engine.types import Cursor, Principal, Zone
 from server import answers
 from server.answers import Answer, Header
-from server.ws import channels, joining, sse
+from server.ws import channels, joining, rights, sse
 from server.ws.frames import content
 from server.ws.stream import Outlet, Poll, Stream, gone
 
@@ -110,14 +110,17 @@ async def _reach(gateway: Gateway, stream: Stream, asked: Asked) -> tuple[joinin
     seen = {zone: tail.cursor for zone, tail in gateway.relay.tails.items()}
     await tokens.check_active(gateway.engine, caller)
     stream.channels = await channels.heard(gateway, caller, asked.channels)
-    resumes = await joining.reach(gateway, asked.cursors, stream.channels, stream.wants)
+    work = {} if asked.channels else await rights.work_of(gateway, caller)
+    resumes = await joining.reach(gateway, asked.cursors, stream.channels, stream.wants, work=work)
     gateway.check_room()
     if not resumes:
         raise Unavailable("No zone is open")
     if joining.revoked_since(gateway, caller, seen) is not None:
         await tokens.check_active(gateway.engine, caller)
         raise TokenExpired("Your access has changed")
-    replays = {zone: resume.finish(gateway.hub.frames) for zone, resume in resumes.items()}
+    work = {} if asked.channels else rights.work_since(gateway, caller, work, seen)
+    stream.channels = (*stream.channels, *rights.names(work))
+    replays = {zone: resume.finish(gateway.hub.frames, work.get(zone)) for zone, resume in resumes.items()}
     for resume in resumes.values():
         gateway.counters.resumes[resume.outcome] += 1
     return resumes, replays

@@ -7,7 +7,9 @@ whatever the code says. An event about a job holds the whole job; one that chang
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
 
 from server import shapes, sides
 from server.dealings import Bid, Dispute, Payment
@@ -78,7 +80,7 @@ class JobStep(Shape, rename={"source": "from"}):
     source: str
     to: str
     command: str
-    actor: Actor
+    actor: Annotated[Actor | None, Meta(description="left out where the job is its public part")] = None
     reason: str | None = None
     occurred_at: datetime | None = None
     dispute: Dispute | None = None
@@ -90,7 +92,6 @@ class JobTaken(JobStep, kw_only=True):
 
     technician: Card | None = None
     command: str | None = None  # type: ignore[assignment]
-    actor: Actor | None = None  # type: ignore[assignment]
 
 
 class JobEnded(JobStep, kw_only=True):

@@ -88,7 +88,9 @@ async def test_the_best_by_the_weights_gets_it_and_the_record_says_by_what(engin
     await done(engine)
     assert await holder(engine, job) == ("good", "assigned")
     [event] = await log_of.events(engine, "job.assigned", job)
-    assert {f"user:{carla.id}", "user:good", "role:ops"} <= set(event.to)
+    assert {f"user:{carla.id}", "role:ops"} <= set(event.to) and "user:good" not in event.to
+    [asked] = await log_of.apart(engine, "job.assigned", job)
+    assert asked.to == ("user:good",) and log_of.data(asked)["job"]["technician"]["id"] == "good"
     told = log_of.data(event)
     assert (told["technician"]["id"], told["actor"]["role"]) == ("good", "engine")
     [look] = [orjson.loads(w) for w in await board.waves(engine, people.ADMIN, job)]

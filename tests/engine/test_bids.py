@@ -235,7 +235,8 @@ async def test_a_bid_is_told_to_its_parties_alone(engine: Engine) -> None:
     }
     first, second = await log_of.events(engine, "bid.created", job)
     assert log_of.data(first) == {"bid": made, "job": {"id": job}}
-    assert set(first.to) == {"user:tom", f"user:{carla.id}", "role:ops"} and first.actor == "technician:tom"
+    assert set(first.to) == {"user:tom", f"user:{carla.id}", "role:ops", f"job:{job}"}
+    assert first.actor == "technician:tom"
     assert log_of.data(second)["bid"]["amount"] is None and "user:tom" not in second.to
     assert [b["technician"]["id"] for b in await listed(engine, carla, job)] == ["tom", "tara"]
     assert [b["technician"]["id"] for b in await listed(engine, people.ADMIN, job)] == ["tom", "tara"]
@@ -284,7 +285,7 @@ async def test_an_accepted_bid_gives_the_job_and_ends_the_others(engine: Engine)
     assert job_now["technician"]["id"] == "tara" and done.message == "Bid accepted"
     assigned, accepted, closed = (await log_of.events(engine, job=job))[-3:]
     assert (assigned.type, accepted.type, closed.type) == ("job.assigned", "bid.accepted", "bid.closed")
-    assert assigned.seq == done.seq and set(assigned.to) == {f"user:{carla.id}", "user:tara", "role:ops"}
+    assert assigned.seq == done.seq and set(assigned.to) == {f"user:{carla.id}", "user:tara", "role:ops", f"job:{job}"}
     assert "phone" not in assigned.data.decode() and job_now["technician"]["phone"] == "+1 555 0199"
     assert log_of.data(accepted)["bid"]["id"] == names[1] and "user:tom" not in accepted.to
     assert log_of.data(closed)["bid"]["id"] == names[0] and log_of.data(closed)["reason"] == "declined"

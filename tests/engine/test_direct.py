@@ -145,7 +145,7 @@ async def test_he_accepts_and_does_it(engine: Engine) -> None:
     job = await asked(engine, carla, serves, "tom")
     done = await step(engine, tom, job, "accept")
     (told,) = await log_of.events(engine, "job.accepted", job)
-    assert told.seq == done.seq and set(told.to) == {f"user:{carla.id}", "user:tom", "role:ops"}
+    assert told.seq == done.seq and set(told.to) == {f"user:{carla.id}", "user:tom", "role:ops", f"job:{job}"}
     assert (await seen(engine, carla, job))["technician"]["phone"] == "+1 555 0199"
     assert (await seen(engine, tom, job))["customer"]["phone"] == "+1 555 0100" and await invited(engine, tom) == []
     with pytest.raises(IllegalTransition):
@@ -169,7 +169,7 @@ async def test_he_declines_and_it_is_over(engine: Engine) -> None:
     shown = await seen(engine, carla, job)
     assert (shown["status"], shown["phase"], shown["technician"], shown["actions"]) == ("declined", "closed", None, [])
     (told,) = await log_of.events(engine, "job.status", job)
-    assert set(told.to) == {f"user:{carla.id}", "role:ops"} and log_of.data(told)["actor"]["id"] == "tom"
+    assert set(told.to) == {f"user:{carla.id}", "role:ops", f"job:{job}"} and log_of.data(told)["actor"]["id"] == "tom"
     assert await invited(engine, tom) == [] and len(await log_of.events(engine, "offer.created", job)) == 1
     with pytest.raises(IllegalTransition):
         await step(engine, tom, job, "accept")

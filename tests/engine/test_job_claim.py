@@ -158,7 +158,7 @@ async def test_the_winner_has_it_and_everybody_is_told(engine: Engine) -> None:
     assert won["customer"]["phone"] == "+1 555 0100" and won["actions"] == ["depart", "unassign"]
     [accepted] = await log_of.events(engine, "job.accepted", job)
     assert accepted.seq == done.seq
-    assert set(accepted.to) == {f"user:{carla.id}", "user:t2", "role:ops"}
+    assert set(accepted.to) == {f"user:{carla.id}", "user:t2", "role:ops", f"job:{job}"}
     assert log_of.data(accepted)["technician"] == {"id": "t2", "name": "T t2", "rating": 4.5}
     [closed] = await log_of.events(engine, "offer.closed", job)
     assert set(closed.to) == {"user:t0", "user:t1", "user:t3"}

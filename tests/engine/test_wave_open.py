@@ -6,13 +6,13 @@ import orjson
 import pytest
 
 from engine import board, jobs, offers, scheduler, technicians
-from engine.errors import NotOffered
+from engine.errors import NotOffered, Unavailable
 from engine.jobs import Step
 from engine.runtime import Engine
 from engine.store import keys
 from engine.technicians import Fix, Position
 from engine.types import DEFAULT_ZONE, JobId, TechnicianId, UserId
-from tests import people
+from tests import hot, people
 from tests.clock import forward
 from tests.engine import log_of
 
@@ -239,7 +239,7 @@ async def test_a_job_that_nobody_takes_expires_and_all_are_told(engine: Engine) 
     for _ in range(5):
         await scheduler.run_once(engine, DEFAULT_ZONE)
     [expired] = await log_of.events(engine, "job.expired", job)
-    assert set(expired.to) == {f"user:{carla.id}", "role:ops"}
+    assert set(expired.to) == {f"user:{carla.id}", "role:ops", f"job:{job}"}
     assert log_of.data(expired)["job"]["status"] == "expired"
     assert await engine.store.redis.zcard(keys.demand(DEFAULT_ZONE, serves)) == 0
 
@@ -284,3 +284,17 @@ async def test_all_who_lost_are_told_in_pieces(engine: Engine) -> None:
     told = [event.to for event in await log_of.events(engine, "offer.closed", job)]
     assert [len(to) for to in told] == [64, 64, 22]
     assert sorted(who for to in told for who in to) == sorted(f"user:{name}" for name in losers)
+
+
+async def test_a_suspended_customers_job_is_held_back(engine: Engine) -> None:
+    """Nobody is asked while its customer is suspended; once they are reinstated it goes on from the same wave."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    await people.technician(engine, "t1", serves)
+    job = people.id_of(await people.job(engine, carla, serves))
+    await hot.account(engine, carla.id, "customer", version=8, active=False)
+    with pytest.raises(Unavailable):
+        await scheduler.open_wave(engine, DEFAULT_ZONE, job, 1)
+    assert await log_of.events(engine, "offer.created", job) == []
+    await hot.account(engine, carla.id, "customer", version=9)
+    await scheduler.open_wave(engine, DEFAULT_ZONE, job, 1)
+    assert len(await log_of.events(engine, "offer.created", job)) == 1

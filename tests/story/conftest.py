@@ -49,11 +49,11 @@ class Town:
         self.admin = Person(http, server.ws_url, bearer, {"id": "cli_admin"})
         self.people: list[Person] = [self.admin]
 
-    async def person(self, role: str, name: str) -> Person:
+    async def person(self, role: str, name: str, *, phone: str = "+1 555 0100") -> Person:
         """Register somebody (staff are made by the admin)."""
         who = {"email": f"{uuid.uuid4().hex}@example.org", "password": PASSWORD, "name": name, "role": role}
         if role in ("customer", "technician"):
-            reply = await self.http.post("/v1/auth/register", json={**who, "phone": "+1 555 0100"})
+            reply = await self.http.post("/v1/auth/register", json={**who, "phone": phone})
         else:
             await self.admin.post("/v1/users", who)
             reply = await self.http.post("/v1/auth/login", json={"email": who["email"], "password": PASSWORD})
@@ -71,10 +71,17 @@ class Town:
         return found
 
     async def technician(
-        self, name: str, service: str, *, approved: bool = True, lat: float | None = 40.75, lon: float = -73.99
+        self,
+        name: str,
+        service: str,
+        *,
+        approved: bool = True,
+        lat: float | None = 40.75,
+        lon: float = -73.99,
+        phone: str = "+1 555 0100",
     ) -> Person:
         """Somebody who can do the service; reviewed, connected and online unless said otherwise."""
-        made = await self.person("technician", name)
+        made = await self.person("technician", name, phone=phone)
         profile = await made.call("PATCH", f"/v1/technicians/{made.id}", {"services": [service]})
         assert profile.status_code == 200, profile.text
         if approved:

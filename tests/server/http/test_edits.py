@@ -180,7 +180,7 @@ async def test_who_hears_of_it(site: Running, customer: Client, at_work: Client,
     await people.offered(at_work, job)
     answer = await patch(customer, job, notes="Second floor", metadata={"secret": "4711"})
     [updated] = await market.told(site, "job.updated", job)
-    assert set(updated.to) == {f"user:{customer.user}", "role:ops"}
+    assert set(updated.to) == {f"user:{customer.user}", "role:ops", f"job:{job}"}
     data = log_of.data(updated)
     assert data["changed"] == ["notes", "metadata"] and data["job"]["version"] == answer.json()["job"]["version"]
     assert data["actor"] == {"id": customer.user, "role": "customer"}

@@ -106,7 +106,13 @@ async def test_captured_pays_the_job_in_the_same_step(
         "kind": "charge",
     }
     [received] = await market.told(site, "payment.received", job)
-    assert set(received.to) == {f"user:{customer.user}", f"user:{at_work.user}", "role:ops", "role:service"}
+    assert set(received.to) == {
+        f"user:{customer.user}",
+        f"user:{at_work.user}",
+        "role:ops",
+        "role:service",
+        f"job:{job}",
+    }
     name, data = site.engine.blueprints.view(received.bp, received.type, received.data)
     seen = orjson.loads(data)
     assert (name, seen["jobId"], seen["status"], seen["paymentId"]) == ("PAYMENT_CAPTURED", job, "paid", 'pi 4"7')
@@ -159,7 +165,7 @@ async def test_words_that_move_no_job_are_told_too(
     for status, kind in kinds.items():
         assert (await put(paying, job, status)).json()["job"]["status"] == "broadcasted"
         [event] = await market.told(site, kind, job)
-        assert set(event.to) == {f"user:{customer.user}", "role:ops", "role:service"}
+        assert set(event.to) == {f"user:{customer.user}", "role:ops", "role:service", f"job:{job}"}
         assert log_of.data(event)["payment"]["status"] == status
     assert (await put(paying, job, "failed", reference="pi_2")).status_code == 201
     [failed] = await market.told(site, "payment.failed", job)

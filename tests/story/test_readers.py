@@ -1,0 +1,216 @@
+"""Who reads what: each shipped blueprint lived through with secrets in the booking, and after each step everything that
+anybody can read of it (events, the job, lists, history, offers, a snapshot) is looked through for what is not theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from tests import secrets
+from tests.epochs import e
+from tests.story.conftest import Person, Town
+from tests.wait import wait_until
+
+CAST = ("carla", "otto", "tom", "tara", "gus", "ops", "money", "mia")
+LISTS = ("/v1/jobs", "/v1/sync", "/v1/offers", "/v1/disputes", "/v1/notifications")
+
+
+class Scene:
+    """A job and everybody who may be near it. ``stands`` is what each of them is to it now."""
+
+    def __init__(self, town: Town) -> None:
+        self.town = town
+        self.cast: dict[str, Person] = {}
+        self.stands = dict.fromkeys(CAST, "never_offered")
+        self.cursors = dict.fromkeys(CAST, f"main:{e(1)}:0")
+        self.seen: set[tuple[str, str]] = set()
+        """What was read of the job's events, as who and type."""
+        self.job = ""
+
+    async def settle(self) -> None:
+        """Two technicians of the service, one of none, a customer and another, and the staff; each with a phone."""
+        self.service = await self.town.service()
+        for n, name in enumerate(("carla", "otto")):
+            self.cast[name] = await self.town.person("customer", name, phone=f"+1 777 010{n}")
+        for n, name in enumerate(("tom", "tara")):
+            self.cast[name] = await self.town.technician(
+                name, self.service, lat=52.52 + n / 100, lon=13.4, phone=f"+1 888 010{n}"
+            )
+        self.cast["gus"] = await self.town.person("technician", "gus", phone="+1 888 0109")
+        for name, role in (("ops", "ops_manager"), ("money", "service"), ("mia", "mediator")):
+            self.cast[name] = await self.town.person(role, name)
+        self.stands |= {"carla": "customer", "otto": "other_customer", "ops": "ops", "money": "service"}
+
+    async def book(self, blueprint: str, **more: Any) -> None:
+        """The booking with its secrets."""
+        asked = {**secrets.BOOKED, "service": self.service, "blueprint": blueprint, **more}
+        made = await self.cast["carla"].post("/v1/jobs", asked)
+        assert made.status_code == 201, made.text
+        self.job = made.json()["job"]["id"]
+
+    async def give(self, name: str, command: str, becomes: str = "", **more: Any) -> httpx.Response:
+        """One step that is done, by which its giver ``becomes`` something to the job; its answer is looked through."""
+        done = await self.cast[name].post(f"/v1/jobs/{self.job}/{command}", more)
+        assert done.is_success, (command, done.text)
+        self.stands[name] = becomes or self.stands[name]
+        self.check(name, f"reply to {command}", done.text, secrets.MAY[self.stands[name]])
+        return done
+
+    async def status(self, wanted: str, holder: str = "") -> None:
+        """Wait until the job is there."""
+
+        async def there() -> bool:
+            job = (await self.town.admin.get(f"/v1/jobs/{self.job}"))["job"]
+            held = (job["technician"] or {}).get("id")
+            return job["status"] == wanted and (not holder or held == self.cast[holder].id)
+
+        await wait_until(there, what=f"{wanted} {holder}")
+
+    async def offered(self, name: str) -> None:
+        """Wait for an offer."""
+
+        async def there() -> bool:
+            items = (await self.cast[name].get("/v1/offers"))["items"]
+            return any(offer["job"]["id"] == self.job for offer in items)
+
+        await wait_until(there, what=f"an offer to {name}")
+
+    async def look(self, **stands: str) -> None:
+        """Everybody reads all they can, having become what ``stands`` says by what came before."""
+        before, self.stands = self.stands, {**self.stands, **stands}
+        for name, person in self.cast.items():
+            may = secrets.MAY[before[name]] | secrets.MAY[self.stands[name]]
+            page = await person.get(f"/v1/events?after={self.cursors[name]}&wait=0")
+            self.cursors[name] = page["cursor"]
+            for event in page["events"]:
+                self.check(name, event["type"], event, may - {"their_phone"})
+                if self.job in str(event):
+                    self.seen.add((name, event["type"]))
+            for path in (*LISTS, f"/v1/jobs/{self.job}", f"/v1/jobs/{self.job}/history", f"/v1/jobs/{self.job}/bids"):
+                answer = await person.call("GET", path)
+                self.check(name, path, answer.text, secrets.MAY[self.stands[name]])
+
+    def check(self, name: str, where: str, sent: Any, may: frozenset[str]) -> None:
+        """Nothing in it that may not be there."""
+        phones = tuple(p.user["phone"] for p in self.cast.values() if p.user.get("phone") and p is not self.cast[name])
+        wrong = secrets.found_in(sent, phones) - may
+        assert not wrong, f"{name}, {self.stands[name]} of the job, reads {wrong} in {where}: {sent}"
+
+
+async def home_service(scene: Scene) -> None:
+    await scene.book("home_service")
+    for name in ("tom", "tara"):
+        await scene.offered(name)
+    await scene.look(tom="loser", tara="loser")
+    await scene.give("tara", "claim", becomes="holder")
+    await scene.look(tara="holder")
+    await scene.town.admin.call("GET", "/v1/jobs")
+    await scene.cast["carla"].call("PATCH", f"/v1/jobs/{scene.job}", {"notes": "4711, key under the mat"})
+    await scene.look()
+    await scene.give("tara", "unassign", becomes="former", reason="flat tyre")
+    await scene.offered("tom")
+    await scene.look()
+    await scene.give("tom", "claim", becomes="holder")
+    await scene.look(tom="holder")
+    await scene.give("tom", "depart")
+    await scene.give("carla", "cancel", reason="moved away")
+    await scene.look()
+
+
+async def managed(scene: Scene) -> None:
+    await scene.book("managed")
+    await scene.status("assigned", "tom")
+    await scene.look(tom="asked")
+    await scene.give("tom", "decline", becomes="former")
+    await scene.status("assigned", "tara")
+    await scene.look(tara="asked")
+    await scene.cast["carla"].call("PATCH", f"/v1/jobs/{scene.job}", {"notes": "4711, key under the mat"})
+    await scene.look()
+    await scene.give("tara", "accept", becomes="holder")
+    await scene.look(tara="holder")
+    for command in ("depart", "start", "finish"):
+        await scene.give("tara", command)
+    dispute = (await scene.cast["carla"].post(f"/v1/jobs/{scene.job}/disputes", {"reason": "it leaks"})).json()[
+        "dispute"
+    ]
+    await scene.look(mia="mediator")
+    await scene.cast["mia"].post(f"/v1/disputes/{dispute['id']}/resolve", {"outcome": "resume", "note": "agreed"})
+    await scene.look(mia="never_offered")
+    await scene.give("carla", "sign")
+    await scene.look()
+
+
+async def called_off(scene: Scene) -> None:
+    """`managed`, cancelled before anybody accepted: the technician asked never sees more than the public part."""
+    await scene.book("managed")
+    await scene.status("assigned", "tom")
+    await scene.look(tom="asked")
+    await scene.give("carla", "cancel", reason="4711 is shut")
+    await scene.look()
+    assert ("tom", "job.cancelled") in scene.seen
+
+
+async def direct_booking(scene: Scene) -> None:
+    await scene.book("direct_booking", technician=scene.cast["tom"].id)
+    await scene.offered("tom")
+    await scene.look(tom="asked")
+    await scene.give("tom", "accept", becomes="holder")
+    await scene.look(tom="holder")
+    await scene.give("tom", "start")
+    await scene.give("tom", "complete")
+    await scene.look()
+
+
+async def marketplace(scene: Scene) -> None:
+    await scene.book("marketplace")
+    for name in ("tom", "tara"):
+        await scene.offered(name)
+        await scene.cast[name].post(f"/v1/jobs/{scene.job}/bids", {"amount": 4000})
+    await scene.look(tom="loser", tara="loser")
+    bids = (await scene.cast["carla"].get(f"/v1/jobs/{scene.job}/bids"))["items"]
+    toms = next(bid["id"] for bid in bids if bid["technician"]["id"] == scene.cast["tom"].id)
+    await scene.cast["carla"].post(f"/v1/jobs/{scene.job}/bids/{toms}/accept")
+    await scene.look(tom="holder")
+    scene.stands["tom"] = "former"
+    await scene.give("carla", "unassign", reason="changed my mind")
+    await scene.look()
+
+
+async def delivery(scene: Scene) -> None:
+    await scene.book("delivery", amount=900)
+    await scene.look()
+    assert {("tom", "job.created"), ("tara", "job.created")} <= scene.seen and ("gus", "job.created") not in scene.seen
+    for command in ("confirm", "prepare", "ready"):
+        await scene.give("ops", command)
+    await scene.offered("tom")
+    await scene.look(tom="loser", tara="loser")
+    await scene.give("tom", "claim", becomes="holder")
+    await scene.look(tom="holder")
+    await scene.give("ops", "cancel")
+    await scene.look()
+    assert {("tom", "job.cancelled"), ("carla", "job.cancelled")} <= scene.seen
+    assert ("tara", "job.cancelled") not in scene.seen, "somebody held it"
+
+
+STORIES: list[Callable[[Scene], Awaitable[None]]] = [
+    home_service,
+    managed,
+    called_off,
+    direct_booking,
+    marketplace,
+    delivery,
+]
+
+
+@pytest.mark.parametrize("story", STORIES, ids=lambda story: story.__name__)
+async def test_nobody_reads_what_is_not_theirs(town: Town, story: Callable[[Scene], Awaitable[None]]) -> None:
+    """Through a whole life of a job of each blueprint, in each event, reply and list; the parties do read all of it."""
+    scene = Scene(town)
+    await scene.settle()
+    await story(scene)
+    shown = (await scene.cast["carla"].call("GET", f"/v1/jobs/{scene.job}")).text
+    assert secrets.found_in(shown) >= secrets.PARTS - {"notes"} and "4711" in shown

@@ -27,7 +27,7 @@ from engine.errors import (
     Unauthenticated,
 )
 from engine.runtime import Engine
-from engine.types import Principal, Role, is_id
+from engine.types import Principal, Role, is_key
 from server import decode, problems, throttle
 from server.answers import Answer, Header, Lasting
 from server.auth import admit, by_ticket
@@ -196,7 +196,7 @@ class Endpoint:
     async def _call(self, route: Route, principal: Principal | None, scope: Scope, receive: Receive) -> Call[Any, Any]:
         headers = dict(scope["headers"])
         params = scope["path_params"]
-        if not all(is_id(value) for value in params.values()):
+        if not all(is_key(value) for value in params.values()):
             raise NotFound
         raw = await throttle.read_body(scope, receive) if route.body else b""
         asked = scope["query_string"]

@@ -98,7 +98,7 @@ def is_id(text: str) -> bool:
 def is_key(text: str) -> bool:
     """Whether ``text`` may stand in a path of ours: an id, or a blueprint's ``name@version``."""
     name, at, version = text.partition("@")
-    return is_id(name) and (not at or version.isascii() and version.isdecimal() and len(version) <= 9)
+    return is_id(name) and (not at or (version.isascii() and version.isdecimal() and len(version) <= 9))
 
 
 def new_id(kind: str) -> str:

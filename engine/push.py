@@ -26,6 +26,7 @@ from engine.events import Event, iso, ms_of
 from engine.leases import Leases
 from engine.loops import going_on
 from engine.post import Message, Poster
+from engine.rules.lifecycle import OFFER
 from engine.store import keys
 from engine.store.scripts import Args
 from engine.types import Zone, new_id
@@ -43,6 +44,10 @@ GRACE_S = 2.0
 LEASE_S = 5.0
 LEASE_EVERY_S = 1.0
 RETRY_S = 1.0
+
+UNMADE = (LookupError, TypeError, ValueError, AttributeError)
+"""What is raised where a blueprint of the user's names what an event does not have, or was changed since and knows the
+job's state no longer."""
 
 log = structlog.get_logger(__name__)
 
@@ -175,8 +180,17 @@ class _Runner:
 
     def _push(self, events: list[Event]) -> None:
         if self.poster:
-            for message in (message for event in events for message in messages(event)):
+            for message in (message for event in events for message in messages(event, self._invitation(event))):
                 self.poster.put(message)
+
+    def _invitation(self, event: Event) -> dict[str, str] | None:
+        """The words for who is offered a job. An offer whose words cannot be made goes out without them."""
+        try:
+            said = self._engine.blueprints.invitation(event.bp, event.data) if event.type == OFFER else None
+        except UNMADE as error:
+            log.error("notice_not_made", zone=event.zone, seq=event.seq, type=event.type, error=repr(error))
+            return None
+        return {"title": said[0], "body": said[1]} if said else None
 
     async def _append(self, zone: Zone, begin: int, end: int, told: list[str | bytes]) -> bool:
         """Whether it was we who told. Where the answer is lost, the next lease reads what became of it."""
@@ -189,9 +203,8 @@ class _Runner:
         told: list[str | bytes] = []
         try:
             notices = self._engine.blueprints.notices(event.bp, event.type, event.data)
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
-            # A blueprint of the user's that names what this event does not have (or, changed since, no longer the
-            # job's state): one notice that cannot be made must not stop all that come after it.
+        except UNMADE as error:
+            # One notice that cannot be made must not stop all that come after it.
             log.error("notice_not_made", zone=event.zone, seq=event.seq, type=event.type, error=repr(error))
             return []
         for notice in notices:
@@ -208,13 +221,16 @@ class _Offered(msgspec.Struct):
     offer: msgspec.Raw
 
 
-def messages(event: Event) -> list[Message]:
-    """What is pushed of an event: one message for each user whom an offer or a notification is for."""
-    if event.type == "offer.created":
+def messages(event: Event, notice: dict[str, str] | None = None) -> list[Message]:
+    """What is pushed of an event: one message for each user whom an offer or a notification is for. ``notice`` holds
+    the words that the blueprint has for an offer.
+    """
+    if event.type == OFFER:
         told = msgspec.json.decode(event.data, type=_Offered).offer
         until = msgspec.json.decode(told, type=_Offer).expires_at
         deadline = ms_of(until) if until else 0
-        return [Message("offer", _body(event, user, {"offer": told}), deadline) for user in _users(event)]
+        named = {"offer": told, **({"notice": msgspec.Raw(msgspec.json.encode(notice))} if notice else {})}
+        return [Message("offer", _body(event, user, named), deadline) for user in _users(event)]
     if event.type == "notification":
         named = {"notification": msgspec.Raw(event.data)}
         return [Message("notification", _body(event, user, named)) for user in _users(event)]

@@ -11,7 +11,7 @@ import msgspec
 import orjson
 
 from engine.rules.checking import check, misshapen
-from engine.rules.lifecycle import STATE_WORDS, Blueprint
+from engine.rules.lifecycle import OFFER, STATE_WORDS, Blueprint, Notice
 
 
 class BlueprintError(ValueError):
@@ -88,7 +88,7 @@ class Blueprints:
         """Whom an event of this blueprint is to be notified to, and in which words."""
         blueprint = self.of(key)
         rule = blueprint.events.get(kind)
-        if rule is None or not rule.notify:
+        if rule is None or not rule.notify or kind == OFFER:
             return []
         found = orjson.loads(data)
         job = found["job"]
@@ -98,16 +98,20 @@ class Blueprints:
         users = {"customer": job.get("customer"), "holder": holder or former}
         words = _Words(found, blueprint.states[job["status"]].says)
         return [
-            Told(
-                users[who]["id"],
-                kind,
-                notice.title.format_map(words).replace("\0", ""),
-                notice.body.format_map(words).replace("\0", ""),
-                job["id"],
-            )
+            Told(users[who]["id"], kind, *_said(notice, words), job["id"])
             for who, notice in rule.notify.items()
-            if users[who]
+            if users[who] and all(_at(found, path) == word for path, word in notice.when.items())
         ]
+
+    def invitation(self, key: str, data: bytes) -> tuple[str, str] | None:
+        """Title and body for who is offered a job by this ``offer.created``; None where its blueprint declares none."""
+        blueprint = self.of(key)
+        rule = blueprint.events.get(OFFER)
+        if rule is None or "offered" not in rule.notify:
+            return None
+        found = orjson.loads(data)
+        says = blueprint.states[found["offer"]["job"]["status"]].says
+        return _said(rule.notify["offered"], _Words(found, says))
 
 
 class _Dotted:
@@ -126,6 +130,10 @@ class _Words(dict[str, Any]):
         super().__init__({n: _Dotted(v) if isinstance(v, dict) else v for n, v in data.items()}, says=says)
 
 
+def _said(notice: Notice, words: _Words) -> tuple[str, str]:
+    return notice.title.format_map(words).replace("\0", ""), notice.body.format_map(words).replace("\0", "")
+
+
 def _with_fields(blueprint: Blueprint, fields: Mapping[str, str | bool | int], data: bytes) -> bytes:
     found = orjson.loads(data)
     added = {name: _value(blueprint, what, found) for name, what in fields.items()}
@@ -136,11 +144,16 @@ def _value(blueprint: Blueprint, what: str | bool | int, found: Mapping[str, Any
     """What a field of an event is: a constant, a word for the job's state, or what stands at a path of the data."""
     if not isinstance(what, str):
         return what
-    value: Any = found
     if what in STATE_WORDS:
         status = found["job"]["status"]
         return blueprint.states[status].says if what == "says" else blueprint.word(status)
-    for part in what.split("."):
+    return _at(found, what)
+
+
+def _at(found: Mapping[str, Any], path: str) -> Any:
+    """What stands at a path (``job.id``) of an event's data; None where nothing does."""
+    value: Any = found
+    for part in path.split("."):
         value = value.get(part) if isinstance(value, dict) else None
     return value
 

@@ -26,6 +26,9 @@ NOUNS = frozenset(
 )
 """What the engine's own events begin with: nobody may announce such a one."""
 
+OFFER = "offer.created"
+"""The event that invites a technician: its notice is pushed with the offer."""
+
 STATE_WORDS = frozenset({"word", "says"})
 """What of the job's state may stand among an event's fields, beside paths."""
 
@@ -208,15 +211,19 @@ class Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"
 
 
 class Notice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a person is notified of; ``{says}`` and ``{technician.name}`` are filled in."""
+    """What a person is notified of; ``{says}`` and ``{technician.name}`` are filled in. ``when`` restricts it to events
+    in whose data these paths hold these words.
+    """
 
     title: str
     body: str
+    when: dict[str, str] = {}
 
 
 class EventRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"as_": "as"}):
     """Who hears of an event, under which name (by reason, where it is a table), with which fields added: by path in
-    its data (``job.id``), ``word`` or ``says`` of the job's state, or true, false or a number as it stands.
+    its data (``job.id``), ``word`` or ``says`` of the job's state, or true, false or a number as it stands. The notice
+    for ``offered`` (of ``offer.created`` alone) goes out with the push of the offer and stands in no list.
 
     An ``announcement`` is of no job: ops make it, and say to which of those in ``to`` (anybody, where it is empty).
     """
@@ -224,7 +231,7 @@ class EventRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=
     to: tuple[str, ...] = ()
     as_: str | dict[str, str] = ""
     fields: dict[str, str | bool | int] = {}
-    notify: dict[Literal["customer", "holder"], Notice] = {}
+    notify: dict[Literal["customer", "holder", "offered"], Notice] = {}
     announcement: bool = False
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from string import Formatter
 
-from engine.rules.lifecycle import NOUNS, STATE_WORDS, Blueprint, Command, EventRule
+from engine.rules.lifecycle import NOUNS, OFFER, STATE_WORDS, Blueprint, Command, EventRule, Notice
 from engine.rules.vocabulary import AUDIENCES, CLOSINGS, ENGINE, PARTIES, STEPS, Members, holds, members, whole_job
 
 
@@ -88,12 +88,19 @@ def _event(blueprint: Blueprint, name: str, rule: EventRule) -> Iterator[str]:
     if name == "offer.closed" and isinstance(rule.as_, dict):
         yield from (f"as: unknown reason {reason!r}" for reason in rule.as_ if reason not in CLOSINGS)
     yield from _fields(blueprint, rule, found)
-    if rule.notify and not whole_job(found):
+    if rule.notify.keys() - {"offered"} and not whole_job(found):
         yield "notify: it does not hold the whole job, so that nobody can be notified of it"
         return
+    if "offered" in rule.notify and name != OFFER:
+        yield f"notify: offered is for {OFFER} alone"
     for who, notice in rule.notify.items():
-        for part, text in (("title", notice.title), ("body", notice.body)):
-            yield from (f"notify.{who}.{part}: {problem}" for problem in _text(text, found))
+        yield from (f"notify.{who}.{problem}" for problem in _notice(notice, found))
+
+
+def _notice(notice: Notice, found: Members) -> Iterator[str]:
+    for part, text in (("title", notice.title), ("body", notice.body)):
+        yield from (f"{part}: {problem}" for problem in _text(text, found))
+    yield from (f"when: nothing stands at {path!r}" for path in notice.when if not holds(found, path))
 
 
 def _fields(blueprint: Blueprint, rule: EventRule, found: Members) -> Iterator[str]:

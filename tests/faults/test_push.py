@@ -265,3 +265,23 @@ async def test_a_notice_that_cannot_be_made_stops_no_other(engine: Engine) -> No
     await push.run_once(engine)
     assert [told["kind"] for told in await notices(engine)] == ["job.accepted", "job.cancelled"]
     assert await cursor(engine) == len(await log_of.events(engine))
+
+
+async def test_an_offer_is_pushed_with_the_words_its_blueprint_has_for_it(engine: Engine) -> None:
+    """Who is offered a job reads "New job available"; the notice stands in no list, and words that cannot be made
+    keep no offer back.
+    """
+    async with receiving() as receiver:
+        pusher = pushing(engine, receiver)
+        await accepted(pusher, "t1")
+        await push.run_once(pusher)
+        own = engine.blueprints.default
+        notice = Notice(title="{offer.nothing.at_all}", body="")
+        rule = msgspec.structs.replace(own.events["offer.created"], notify={"offered": notice})
+        wrong = msgspec.structs.replace(own, events={**own.events, "offer.created": rule})
+        pusher.blueprints.by_key[own.key] = wrong
+        await accepted(pusher, "t2")
+        await push.run_once(pusher)
+    offers = [told for told in receiver.told if told["type"] == "offer.created"]
+    assert [told.get("notice", {}).get("title") for told in offers] == ["New job available", None]
+    assert {notice["kind"] for notice in await notices(engine)} == {"job.accepted"}

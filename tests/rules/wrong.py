@@ -320,6 +320,17 @@ WRONG: tuple[tuple[str, str, str], ...] = (
         '[events."job.late"]\nnotify.customer = { title = "x", body = "y" }',
         "event job.late: notify: it does not hold the whole job",
     ),
+    (
+        'title = "{says}", body = "{technician.name} comes."',
+        'title = "x", body = "y", when = { "job.mood" = "good" }',
+        "event job.accepted: notify.customer.when: nothing stands at 'job.mood'",
+    ),
+    ("notify.customer", "notify.offered", "event job.accepted: notify: offered is for offer.created alone"),
+    (
+        '[events."offer.closed"]',
+        '[events."offer.created"]\nnotify.customer = { title = "x", body = "y" }\n[events."offer.closed"]',
+        "event offer.created: notify: it does not hold the whole job",
+    ),
     ("[events.news]", "[events.'job.news']", "event job.news: 'job.news' is the engine's, no announcement"),
     ('to = ["customers"]', 'to = ["holder"]', "event news: to: 'holder' is no role"),
     ("announcement = true", 'announcement = true\nfields = { a = "b" }', "event news: an announcement is of no job"),

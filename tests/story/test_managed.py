@@ -122,9 +122,13 @@ async def test_done_signed_and_paid_with_a_dispute_on_the_way(town: Town) -> Non
     assert [d["job"]["id"] if isinstance(d["job"], dict) else d["job"] for d in waiting] == [job]
     resolved = await mia.post(f"/v1/disputes/{waiting[0]['id']}/resolve", {"outcome": "resume", "note": "mended"})
     assert resolved.status_code == 200, resolved.text
+    for person in (carla, tom, ops, mia):
+        for kind in ("job.disputed", "job.resolved"):
+            await wait_until(lambda p=person, k=kind: any(f["type"] == k for f in p.wire.of("booking_update", job)))  # type: ignore[misc]
 
     signed = await give(carla, job, "sign")
     assert signed["status"] == "signed"
+    await wait_until(lambda: any(f["type"] == "job.signed" for f in tom.wire.of("booking_update", job)))
     asked = await payer.wire.told("payment.requested", job)
     assert asked["data"]["payment"]["amount"] == 5000
     payment = {"reference": "pi_1", "status": "captured", "amount": 5000, "currency": "USD"}
@@ -137,3 +141,7 @@ async def test_done_signed_and_paid_with_a_dispute_on_the_way(town: Town) -> Non
     wanted = ["requested", "assigned", "accepted", "on_the_way", "in_progress", "work_done", "disputed", "work_done"]
     assert [s for i, s in enumerate(states) if i == 0 or states[i - 1] != s] == [*wanted, "signed", "paid"]
     assert not [f for f in mia.wire.pushes if f["type"].startswith("payment") and job in str(f)]
+    seen = {f["event"] for p in (carla, tom, ops) for f in p.wire.pushes if f["type"].startswith("job.")}
+    assert seen == {"booking_update"}
+    titles = [n["title"] for n in (await carla.get("/v1/notifications"))["items"]]
+    assert {"Technician found", "Booking update", "Dispute", "Dispute settled"} == set(titles)

@@ -106,9 +106,10 @@ async def test_the_whole_story(town: Town) -> None:
         assigned = (await person.wire.told("JOB_ASSIGNED", job))["data"]
         assert {n: assigned[n] for n in ("jobId", "status", "technicianId")} == {
             "jobId": job,
-            "status": "scheduled",
+            "status": "SCHEDULED",
             "technicianId": tom.id,
         }
+        assert assigned["job"]["status"] == "scheduled"
     assert await phone.told("JOB_ASSIGNED", job)
     declined = (await tara.wire.told("bid.closed", job))["data"]
     assert (declined["bid"]["id"], declined["bid"]["status"], declined["reason"]) == (taras, "declined", "declined")
@@ -123,12 +124,12 @@ async def test_the_whole_story(town: Town) -> None:
     assert code_of(wrong) == (403, "wrong_code") and wrong.json()["attempts_left"] == 4
     await give(tom, f"/v1/jobs/{job}/start", code=codes["start"])
     started = (await carla.wire.told("JOB_STARTED", job))["data"]
-    assert (started["jobId"], started["status"]) == (job, "in_progress")
+    assert (started["jobId"], started["status"], started["job"]["status"]) == (job, "IN_PROGRESS", "in_progress")
     assert started["startedAt"] == started["job"]["at"]["in_progress"]
     assert code_of(await carla.post(f"/v1/jobs/{job}/cancel")) == (409, "illegal_transition")
     await give(tom, f"/v1/jobs/{job}/complete", code=codes["completion"])
     completed = (await carla.wire.told("JOB_COMPLETED", job))["data"]
-    assert (completed["jobId"], completed["status"]) == (job, "completed_by_technician")
+    assert (completed["jobId"], completed["status"]) == (job, "COMPLETED_BY_TECHNICIAN")
     assert (await carla.wire.told("job.status", job))["data"]["to"] == "awaiting_confirmation"
 
     # The customer confirms, once; the payment service captures; `paid` is final.
@@ -139,7 +140,14 @@ async def test_the_whole_story(town: Town) -> None:
     await give(pay, f"/v1/jobs/{job}/payments", **capture)
     for person in (carla, tom, ops, pay):
         paid = (await person.wire.told("PAYMENT_CAPTURED", job))["data"]
-        assert (paid["jobId"], paid["status"], paid["paymentId"]) == (job, "paid", "pi_1")
+        assert (paid["jobId"], paid["status"], paid["paymentId"]) == (job, "PAID", "pi_1")
+    # The technician is told that the work was confirmed, and that the money came.
+    await wait_until(lambda: len(tom.wire.of("notification")) == 3)
+    assert [n["data"]["title"] for n in tom.wire.of("notification")] == [
+        "The job is yours",
+        "Confirmed",
+        "Payment received",
+    ]
     for who, command in ((carla, "cancel"), (carla, "confirm"), (tom, "unassign"), (ops, "cancel")):
         assert code_of(await who.post(f"/v1/jobs/{job}/{command}")) == (409, "illegal_transition")
 
@@ -178,7 +186,7 @@ async def test_a_technician_asked_by_name(town: Town) -> None:
     assert (await tom.get(f"/v1/jobs/{first}"))["job"]["actions"] == ["accept", "decline"]
     await give(tom, f"/v1/jobs/{first}/accept")
     assigned = (await carla.wire.told("JOB_ASSIGNED", first))["data"]
-    assert (assigned["status"], assigned["technicianId"]) == ("scheduled", tom.id)
+    assert (assigned["status"], assigned["technicianId"]) == ("SCHEDULED", tom.id)
     assert set((await carla.get(f"/v1/jobs/{first}"))["job"]["codes"]) == {"start", "completion"}
 
     await give(tom, f"/v1/jobs/{second}/decline", reason="away")
@@ -232,7 +240,8 @@ async def test_an_open_job_is_cancelled_or_runs_out(town: Town) -> None:
         await bid(tom, job)
     await give(carla, f"/v1/jobs/{first}/cancel", reason="changed my mind")
     cancelled = (await carla.wire.told("JOB_CANCELLED", first))["data"]
-    assert (cancelled["jobId"], cancelled["status"], cancelled["reason"]) == (first, "cancelled", "changed my mind")
+    assert (cancelled["jobId"], cancelled["status"], cancelled["reason"]) == (first, "CANCELLED", "changed my mind")
+    assert cancelled["job"]["status"] == "cancelled"
     await forward(town.server.engine, 604_801)
     assert (await carla.wire.told("job.expired", second, 30))["data"]["job"]["status"] == "expired"
     for job, reason in ((first, "cancelled"), (second, "expired")):

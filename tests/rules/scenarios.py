@@ -1,0 +1,251 @@
+"""The five systems as they are agreed: each name, word, field and audience of what ships, written down by hand.
+
+A line of ``commands`` reads ``name: who: from where > to where: event: what the caller is told``. A line of
+``events`` reads ``type > the name that clients see: who hears of it: who is notified``, with ``type (reason)`` where
+the name goes by the reason and ``-`` for nobody; the engine alone addresses what has no audience here.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class System(msgspec.Struct, frozen=True):
+    """One of the five. ``words`` are those of states that clients call otherwise than the engine; ``asked`` the states
+    in which a technician has not accepted yet.
+    """
+
+    states: str
+    commands: str
+    events: str
+    seeks: dict[str, str]
+    asked: tuple[str, ...]
+    track_from: str
+    dispatch: dict[str, float]
+    words: dict[str, str] = {}
+    fields: dict[str, dict[str, str | bool]] = {}
+    waves: tuple[tuple[int, int, float], ...] | None = None
+    only: dict[str, dict[str, tuple[str, ...]]] = {}
+    timers: tuple[tuple[str, float, str], ...] = ()
+
+
+HOME_SERVICE = System(
+    states="broadcasted accepted on_the_way reached in_progress completed cancelled expired",
+    commands="""
+        claim: offered: broadcasted > accepted: job.accepted: Job accepted
+        decline: offered: broadcasted > : offer.declined: Offer declined
+        depart: holder: accepted > on_the_way: job.status: On the way
+        arrive: holder: on_the_way > reached: job.status: Arrived
+        start: holder: reached > in_progress: job.status: Work started
+        complete: holder: in_progress > completed: job.status: Work completed
+        cancel: customer ops: broadcasted accepted on_the_way reached > cancelled: job.cancelled: Booking cancelled
+        unassign: holder ops: accepted on_the_way reached > broadcasted: job.unassigned: Offered anew
+        reassign: ops: accepted on_the_way reached > accepted: job.assigned: Reassigned
+        expire: engine: broadcasted > expired: job.expired: -""",
+    events="""
+        job.created > job.created: customer ops: -
+        job.updated > job.updated: customer holder ops: -
+        job.searching > job.searching: customer ops: -
+        offer.created > new_job_broadcast: -: offered
+        offer.closed (taken) > job_taken: -: -
+        offer.declined > offer.declined: ops: -
+        job.accepted > job_accepted: customer holder ops: customer
+        job.status > job.status: customer holder ops: customer
+        job.assigned > job.assigned: customer holder ops: customer holder
+        job.unassigned > job.unassigned: customer holder ops: customer
+        job.cancelled > job.cancelled: customer holder ops: holder
+        job.expired > job.expired: customer ops: customer""",
+    seeks={"broadcasted": "broadcast"},
+    asked=(),
+    track_from="on_the_way",
+    dispatch={"offer_s": 60, "job_s": 900, "repeat_s": 60, "open_offers": 0, "preferred_s": 0, "newcomers": 0},
+    fields={"offer.closed": {"bookingId": "job.id"}},
+    waves=((10, 3000, 10), (20, 7000, 10), (40, 15000, 10)),
+)
+
+MARKETPLACE = System(
+    states="open requested scheduled in_progress completed_by_technician paid cancelled expired awaiting_confirmation",
+    commands="""
+        bid: technician: open > : bid.created: Bid received
+        withdraw: technician: open > : bid.closed: Bid withdrawn
+        award: customer: open > scheduled: job.assigned: Bid accepted
+        accept: offered: requested > scheduled: job.assigned: Job accepted
+        decline: offered: requested > open: job.status: Job declined
+        start: holder: scheduled > in_progress: job.started: Work started
+        complete: holder: in_progress > completed_by_technician: job.completed: Work completed
+        confirm: customer engine: awaiting_confirmation > : payment.requested: Confirmed
+        capture: service: awaiting_confirmation > paid: payment.received: Paid
+        reissue: customer: scheduled in_progress > : job.updated: New codes
+        cancel: customer ops: open requested awaiting_confirmation > cancelled: job.cancelled: Job cancelled
+        unassign: customer holder ops: scheduled > open: job.unassigned: Open for bids again
+        expire: engine: open requested > expired: job.expired: -""",
+    events="""
+        job.created > job.created: customer ops: -
+        job.updated > job.updated: customer holder ops: -
+        job.searching > job.searching: customer ops: -
+        bid.created > bid.created: customer ops: -
+        bid.accepted > bid.accepted: customer holder ops: -
+        bid.closed > bid.closed: customer ops: -
+        job.assigned > JOB_ASSIGNED: customer holder ops: customer holder
+        job.started > JOB_STARTED: customer holder ops: customer
+        job.completed > JOB_COMPLETED: customer holder ops: -
+        job.status > job.status: customer holder ops: customer holder
+        job.cancelled > JOB_CANCELLED: customer holder ops: holder
+        job.unassigned > job.unassigned: customer holder ops: customer
+        job.expired > job.expired: customer ops: customer
+        job.late > job.late: ops: -
+        price.proposed > price.proposed: customer holder ops: -
+        price.rejected > price.rejected: customer holder ops: -
+        price.changed > PRICE_CHANGED: customer holder ops service: -
+        payment.requested > payment.requested: customer holder ops service: holder
+        payment.received > PAYMENT_CAPTURED: customer holder ops service: holder
+        payment.refunded > payment.refunded: customer holder ops service: -
+        payment.failed > payment.failed: customer holder ops service: -
+        code.failed > code.failed: ops: -
+        code.locked > code.locked: customer ops: -""",
+    seeks={"open": "bids", "requested": "direct"},
+    asked=("requested",),
+    track_from="scheduled",
+    dispatch={"open_offers": 0, "preferred_s": 0},
+    words={
+        **{"open": "OPEN", "requested": "REQUESTED", "scheduled": "SCHEDULED", "in_progress": "IN_PROGRESS"},
+        **{"completed_by_technician": "COMPLETED_BY_TECHNICIAN", "awaiting_confirmation": "AWAITING_CUSTOMER_CONFIRM"},
+        **{"paid": "PAID", "cancelled": "CANCELLED", "expired": "EXPIRED"},
+    },
+    fields={
+        "job.assigned": {"jobId": "job.id", "status": "word", "technicianId": "technician.id"},
+        "job.started": {"jobId": "job.id", "status": "word", "startedAt": "job.at.in_progress"},
+        "job.completed": {"jobId": "job.id", "status": "word"},
+        "job.cancelled": {"jobId": "job.id", "status": "word"},
+        "payment.received": {"jobId": "job.id", "status": "word", "paymentId": "payment.reference"},
+        "price.changed": {"jobId": "job.id", "newAmount": "job.amount", "paymentIntentUpdated": False},
+    },
+    only={"cancel": {"customer": ("open", "requested")}},
+    timers=(("awaiting_confirmation", 48 * 3600, "confirm"),),
+)
+
+DIRECT_BOOKING = System(
+    states="requested accepted in_progress completed declined cancelled expired",
+    commands="""
+        accept: offered: requested > accepted: job.accepted: Booking accepted
+        decline: offered: requested > declined: job.status: Booking declined
+        start: holder: accepted > in_progress: job.status: Work started
+        complete: holder: in_progress > completed: job.status: Work completed
+        cancel: customer ops: requested accepted in_progress > cancelled: job.cancelled: Booking cancelled
+        dispute: customer holder: accepted in_progress > : job.disputed: Dispute opened
+        resolve_resume: mediator: accepted in_progress > : job.resolved: The booking goes on
+        resolve_cancel: mediator: accepted in_progress > cancelled: job.cancelled: Booking cancelled
+        resolve_complete: mediator: accepted in_progress > completed: job.resolved: Booking completed
+        expire: engine: requested > expired: job.expired: -""",
+    events="""
+        job.created > job.created: customer ops: -
+        job.updated > job.updated: customer holder ops: -
+        job.accepted > job.accepted: customer holder ops: customer
+        job.status > job.status: customer holder ops: customer
+        job.cancelled > job.cancelled: customer holder ops: holder
+        job.expired > job.expired: customer ops: customer
+        job.disputed > job.disputed: customer holder ops mediator: customer holder
+        job.resolved > job.resolved: customer holder ops mediator: customer holder
+        room.joined > user_joined: -: -
+        message.created > new_message: -: -
+        mediator.invited > mediator_invited: -: -""",
+    seeks={"requested": "direct"},
+    asked=("requested",),
+    track_from="accepted",
+    dispatch={"open_offers": 0},
+    only={"cancel": {"customer": ("requested", "accepted")}},
+)
+
+MANAGED = System(
+    states="requested assigned accepted on_the_way in_progress work_done disputed signed paid cancelled expired",
+    commands="""
+        assign: engine ops: requested > assigned: job.assigned: Technician assigned
+        accept: holder: assigned > accepted: job.accepted: Job accepted
+        decline: holder engine: assigned > requested: job.status: Job declined
+        depart: holder: accepted > on_the_way: job.status: On the way
+        start: holder: on_the_way > in_progress: job.status: Work started
+        finish: holder: in_progress > work_done: job.status: Waiting for the signature
+        sign: customer: work_done > signed: job.signed: Signed
+        capture: service: signed > paid: payment.received: Paid
+        dispute: customer: work_done > disputed: job.disputed: Dispute opened
+        resolve_resume: mediator: disputed > work_done: job.resolved: Back to the signature
+        resolve_cancel: mediator: disputed > cancelled: job.resolved: Booking cancelled
+        cancel: customer ops: requested assigned accepted on_the_way > cancelled: job.cancelled: Booking cancelled
+        unassign: ops: assigned accepted on_the_way > requested: job.unassigned: Another technician is looked for
+        reassign: ops: assigned accepted on_the_way > assigned: job.assigned: Reassigned
+        expire: engine: requested > expired: job.expired: -""",
+    events="""
+        job.created > booking_update: customer ops: -
+        job.updated > booking_update: customer holder ops: -
+        job.searching > booking_update: customer ops: -
+        job.assigned > booking_update: customer holder ops: holder
+        job.accepted > booking_update: customer holder ops: customer
+        job.status > booking_update: customer holder ops: customer
+        job.signed > booking_update: customer holder ops: customer
+        job.disputed > booking_update: customer holder ops mediator: customer holder
+        job.resolved > booking_update: customer holder ops mediator: customer holder
+        job.cancelled > booking_update: customer holder ops: customer holder
+        job.unassigned > booking_update: customer holder ops: customer
+        job.expired > booking_update: customer ops: customer
+        job.late > booking_update: ops: -
+        job.stalled > booking_update: ops: -
+        job.dark > booking_update: ops: -
+        job.unfilled > booking_update: ops: -
+        payment.requested > payment.requested: customer holder ops service: -
+        payment.received > payment.received: customer holder ops service: holder
+        payment.refunded > payment.refunded: customer holder ops service: -
+        payment.failed > payment.failed: customer holder ops service: -""",
+    seeks={"requested": "allocate"},
+    asked=("assigned",),
+    track_from="on_the_way",
+    dispatch={"open_offers": 0},
+    timers=(("assigned", 60, "decline"),),
+)
+
+DELIVERY = System(
+    states="placed confirmed preparing ready on_the_way delivered cancelled",
+    commands="""
+        confirm: ops: placed > confirmed: job.status: Order confirmed
+        prepare: ops: confirmed > preparing: job.status: Order in preparation
+        ready: ops: preparing > ready: job.status: Order ready
+        claim: offered: ready > : job.accepted: Order taken
+        decline: offered: ready > : offer.declined: Offer declined
+        assign: ops: confirmed preparing ready > : job.assigned: Driver assigned
+        reassign: ops: confirmed preparing ready > : job.assigned: Driver assigned
+        unassign: ops: ready on_the_way > ready: job.unassigned: Offered anew
+        depart: holder: ready > on_the_way: job.status: On the way
+        deliver: holder: on_the_way > delivered: job.status: Order delivered
+        cancel: customer ops: placed confirmed preparing ready > cancelled: job.cancelled: Order cancelled""",
+    events="""
+        job.created > order:new: ops technicians: -
+        job.updated > job.updated: customer holder ops: -
+        job.searching > job.searching: ops: -
+        offer.declined > offer.declined: ops: -
+        job.accepted > job.accepted: customer holder ops: customer
+        job.assigned > job.assigned: customer holder ops: customer holder
+        job.unassigned > job.unassigned: customer holder ops: -
+        job.status > order:status:update: customer holder ops: customer
+        job.cancelled > order:cancelled: customer holder ops technicians: customer holder
+        job.late > job.late: ops: -
+        job.stalled > job.stalled: ops: -
+        job.dark > job.dark: ops: -
+        technician.status > delivery:status:update: ops: -
+        position > delivery:location:update: customer ops: -
+        payment.received > payment:received: customer ops: -
+        notification > notification:new: -: -
+        business.status > business:status:update: customers ops technicians: -
+        promotion > offer:new: customers: -""",
+    seeks={"ready": "broadcast"},
+    asked=(),
+    track_from="on_the_way",
+    dispatch={"job_s": 0, "open_offers": 0},
+    only={"cancel": {"customer": ("placed", "confirmed")}},
+)
+
+SYSTEMS = {
+    "delivery": DELIVERY,
+    "direct_booking": DIRECT_BOOKING,
+    "home_service": HOME_SERVICE,
+    "managed": MANAGED,
+    "marketplace": MARKETPLACE,
+}

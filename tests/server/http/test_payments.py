@@ -115,7 +115,7 @@ async def test_captured_pays_the_job_in_the_same_step(
     }
     name, data = site.engine.blueprints.view(received.bp, received.type, received.data)
     seen = orjson.loads(data)
-    assert (name, seen["jobId"], seen["status"], seen["paymentId"]) == ("PAYMENT_CAPTURED", job, "paid", 'pi 4"7')
+    assert (name, seen["jobId"], seen["status"], seen["paymentId"]) == ("PAYMENT_CAPTURED", job, "PAID", 'pi 4"7')
     assert seen["payment"] == told["payment"] and seen["from"] == "awaiting_confirmation"
     assert (await at_work("GET", "/v1/me")).json()["technician"]["load"] == 0
     history = (await customer("GET", f"/v1/jobs/{job}/history")).json()["items"]

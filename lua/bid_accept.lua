@@ -32,6 +32,9 @@ local why = step_refused(j, p, actor, if_version)
 if why then return refuse(req, fingerprint, why) end
 if j.expires > 0 and over(z, j.expires + grace_ms, lease_ms) then return refuse(req, fingerprint, 'EXPIRED') end
 if not bids_taken(j) or b.status ~= 'open' then return refuse(req, fingerprint, 'ILLEGAL_TRANSITION') end
+-- Terms that changed have ended their bids already: this holds whatever changes them.
+local made = tonumber(string.match(b.rest, '"version":(%d+)')) or 0
+if made < (tonumber(redis.call('HGET', job, 'terms')) or 0) then return refuse(req, fingerprint, 'VERSION_CONFLICT') end
 local t = tech_load(z.tag .. 'tech:' .. b.technician)
 if not bid_suits(z, j, t) then return refuse(req, fingerprint, 'INVALID') end
 if t.load >= t.capacity and j.begins <= z.now then return refuse(req, fingerprint, 'AT_CAPACITY') end

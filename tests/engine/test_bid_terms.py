@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from engine import bids, edits, jobs, offers, profiles, scheduler
-from engine.errors import IllegalTransition, NotOffered
+from engine.errors import IllegalTransition, NotOffered, VersionConflict
 from engine.profiles import ProfilePatch
 from engine.runtime import Engine
 from engine.store import keys
@@ -35,7 +35,7 @@ async def test_a_change_of_terms_ends_open_bids(engine: Engine, change: dict[str
     job = await posted(engine, carla, serves)
     old = await bid(engine, tom, job, 4200)
     await edits.edit(engine, carla, job, change)
-    told = [event for event in await log_of.events(engine, "job.updated", job) if event.to == ("user:tom",)]
+    told = [event for event in await log_of.apart(engine, "job.updated", job) if event.to == ("user:tom",)]
     assert len(told) == 1 and "address" not in log_of.data(told[0])["job"]
     [closed] = await log_of.events(engine, "bid.closed", job)
     assert log_of.data(closed)["reason"] == "changed" and "user:tom" in closed.to
@@ -51,10 +51,21 @@ async def test_a_change_that_is_no_term_leaves_bids_open(engine: Engine) -> None
     job = await posted(engine, carla, serves)
     mine = await bid(engine, tom, job, 4200)
     await edits.edit(engine, carla, job, {"notes": "gate code 4711"})
-    told = [event for event in await log_of.events(engine, "job.updated", job) if event.to == ("user:tom",)]
+    told = [event for event in await log_of.apart(engine, "job.updated", job) if event.to == ("user:tom",)]
     assert len(told) == 1 and b"4711" not in told[0].data
     assert [found["status"] for found in await listed(engine, tom, job)] == ["open"]
     await bids.accept(engine, carla, job, mine)
+
+
+async def test_a_bid_from_before_the_terms_binds_nobody(engine: Engine) -> None:
+    """Whatever changed them: accepting compares the version that the bid was made on."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "tom", serves)
+    job = await posted(engine, carla, serves)
+    old = await bid(engine, tom, job, 4200)
+    await engine.store.command("HSET", keys.job(DEFAULT_ZONE, job), "terms", 2)
+    with pytest.raises(VersionConflict):
+        await bids.accept(engine, carla, job, old)
 
 
 async def test_who_has_bid_is_not_invited_to_bid(engine: Engine) -> None:

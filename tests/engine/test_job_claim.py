@@ -125,7 +125,9 @@ async def test_not_offered_declined_and_run_out(engine: Engine) -> None:
 
 
 async def test_at_capacity(engine: Engine) -> None:
-    """Who holds as many as he may is told so, and the job stays open to the others."""
+    """Who holds as many as he may is told so, and the job stays open to the others. His offer stands meanwhile: once he
+    has room he may take it.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
     two = await people.technician(engine, "t2", serves)
@@ -133,7 +135,11 @@ async def test_at_capacity(engine: Engine) -> None:
     await jobs.claim(engine, one, first)
     with pytest.raises(AtCapacity):
         await jobs.claim(engine, one, second)
-    assert (await jobs.claim(engine, two, second)).message == "Job accepted"
+    third = await people.offered(engine, carla, serves)
+    assert (await jobs.claim(engine, two, third)).message == "Job accepted"
+    assert not [e for e in await log_of.events(engine, "offer.closed") if log_of.data(e)["reason"] == "withdrawn"]
+    await jobs.command(engine, one, first, Step(command="unassign"))
+    assert (await jobs.claim(engine, one, second)).message == "Job accepted"
 
 
 async def test_a_version_that_is_past_is_told_with_the_present_job(engine: Engine) -> None:
@@ -276,7 +282,7 @@ async def test_an_offer_does_not_give_the_exact_place_away(engine: Engine) -> No
     assert offer["distance_m"] == 200
     hidden = {"customer", "address", "postal_code", "notes", "reference", "metadata"}
     full = orjson.loads((await board.find(engine, carla, board.JobQuery())).items[0])
-    assert set(full) - set(offer["job"]) == hidden | {"room"}
+    assert set(full) - set(offer["job"]) == hidden | {"room", "paid_amount", "refunded_amount"}
 
 
 async def test_a_fix_of_the_year_1970_is_the_oldest_not_the_newest(engine: Engine) -> None:

@@ -180,7 +180,9 @@ async def test_a_dense_crowd_that_was_asked_already_does_not_hide_the_others(eng
 
 
 async def test_who_goes_offline_gives_his_offers_back(engine: Engine) -> None:
-    """Going offline withdraws open offers, tells him and ops, and lets the next wave come at once."""
+    """Going offline withdraws open offers, tells him and ops, and lets the next wave come at once. Back online he is
+    offered the job again: what was withdrawn was no answer.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
     await people.technician(engine, "t2", serves, at=north(5_000))
@@ -193,6 +195,10 @@ async def test_who_goes_offline_gives_his_offers_back(engine: Engine) -> None:
     while await scheduler.run_once(engine, DEFAULT_ZONE) == 0.0:
         pass
     assert "t2" in await asked(engine, job)
+    await technicians.set_availability(engine, one, "t1", online=True, position=people.HERE)
+    while await scheduler.run_once(engine, DEFAULT_ZONE) == 0.0:
+        pass
+    assert (await jobs.claim(engine, one, job)).message == "Job accepted"
 
 
 async def test_a_technician_who_is_gone_goes_offline_by_lease(engine: Engine) -> None:

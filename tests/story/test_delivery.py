@@ -111,7 +111,13 @@ async def test_an_order_is_cooked_taken_brought_and_paid(cast: Cast) -> None:
     await cast.ops.wire.told("delivery:location:update")
 
     await cast.give(cast.dan, job, "deliver")
+    captured = {"reference": "pi_1", "status": "captured", "amount": 2550, "currency": "EUR"}
+    assert (await cast.payer.post(f"/v1/jobs/{job}/payments", captured)).status_code == 201
     await cast.quiet()
+    for person in (cast.carla, cast.ops, cast.admin):
+        [paid] = person.wire.of("payment:received", job)
+        assert paid["data"]["payment"]["amount"] == 2550
+    assert not any(p.wire.of("payment:received") for p in (cast.dan, cast.dora, cast.other))
     steps = [f["data"]["to"] for f in cast.carla.wire.of("order:status:update", job)]
     assert steps == ["confirmed", "preparing", "ready", "on_the_way", "delivered"]
     for board in (cast.ops, cast.admin):
@@ -120,6 +126,7 @@ async def test_an_order_is_cooked_taken_brought_and_paid(cast: Cast) -> None:
     assert not cast.carla.wire.of("order:new") and not cast.carla.wire.of("delivery:status:update")
     reasons = [f["data"]["reason"] for f in cast.ops.wire.of("delivery:status:update", job)]
     assert reasons == ["assigned", "departed", "free"]
+    assert not cast.dan.wire.of("delivery:status:update", job), "a driver hears of himself on- and offline alone"
     assert len(cast.carla.wire.of("notification:new")) >= 3
     for stranger in (cast.other, cast.dora, cast.payer):
         names = {f["event"] for f in stranger.wire.pushes if job in str(f)}
@@ -151,12 +158,30 @@ async def test_a_driver_is_assigned_by_hand(cast: Cast) -> None:
     assert (await cast.dan.post(f"/v1/jobs/{job}/claim")).json()["code"] == "taken"
     await cast.give(cast.dora, job, "depart")
 
+    # She cannot go on: she is free, the order is offered to others, and the one who has it then is free when it ends.
+    await cast.give(cast.ops, job, "unassign", reason="flat tyre")
+    await cast.dan.wire.told("offer.created", job)
+    assert "ok" in await cast.dan.wire.claim(job)
+    await cast.give(cast.ops, job, "cancel", reason="cold by now")
+    await cast.quiet()
+    board = [f["data"] for f in cast.ops.wire.of("delivery:status:update", job)]
+    dan, dora = cast.dan.id, cast.dora.id
+    assert [(told["technician"]["id"], told["reason"]) for told in board] == [
+        *((dora, "assigned"), (dora, "departed"), (dora, "free")),
+        *((dan, "assigned"), (dan, "free")),
+    ]
+    assert not any(p.wire.of("delivery:status:update", job) for p in (cast.dan, cast.dora, cast.carla))
+    assert cast.dan.wire.of("order:cancelled", job) and not cast.dora.wire.of("order:cancelled", job)
+
 
 async def test_cancelled_and_announced(cast: Cast) -> None:
     """`order:cancelled` to those of the order; the shop's hours to all but services, an offer to customers alone."""
     job = await cast.order()
     await cast.give(cast.carla, job, "cancel")
     await cast.ops.wire.told("order:cancelled", job)
+    for person in (cast.dan, cast.dora):  # nobody held it: who could have taken it is told, and sees the public part
+        told = (await person.wire.told("order:cancelled", job))["data"]["job"]
+        assert told["status"] == "cancelled" and not {"customer", "address", "notes"} & set(told)
     assert (
         await cast.carla.post("/v1/announcements", {"event": "promotion", "roles": ["customer"], "data": {}})
     ).status_code == 403

@@ -273,6 +273,32 @@ async def test_what_may_be_changed_and_when(town: Town) -> None:
     for change in ({"notes": "x"}, {"amount": 1}):
         assert (await carla.call("PATCH", f"/v1/jobs/{job}", change)).status_code == 409
 
+    # Work in progress cannot be cancelled; work done can, by ops alone, and both sides are told.
+    for who in (carla, town.admin):
+        assert code_of(await who.post(f"/v1/jobs/{job}/cancel")) == (409, "illegal_transition")
+    await give(tom, f"/v1/jobs/{job}/complete", code=(await carla.get(f"/v1/jobs/{job}"))["job"]["codes"]["completion"])
+    await give(town.admin, f"/v1/jobs/{job}/cancel", reason="never done")
+    for person in (carla, tom):
+        cancelled = (await person.wire.told("JOB_CANCELLED", job))["data"]
+        assert (cancelled["jobId"], cancelled["status"]) == (job, "CANCELLED")
+
+
+async def test_work_that_nobody_confirms_is_confirmed_after_two_days(town: Town) -> None:
+    """By itself, once: the payment is asked for, and the technician is told that the work was confirmed."""
+    plumbing = await town.service()
+    carla, tom = await town.person("customer", "Carla"), await town.technician("Tom", plumbing)
+    job = await scheduled(town, carla, tom, plumbing)
+    codes = (await carla.get(f"/v1/jobs/{job}"))["job"]["codes"]
+    await give(tom, f"/v1/jobs/{job}/start", code=codes["start"])
+    await give(tom, f"/v1/jobs/{job}/complete", code=codes["completion"])
+    await forward(town.server.engine, 172_799 - 60)
+    assert not tom.wire.of("payment.requested", job)
+    await forward(town.server.engine, 61)
+    asked = (await tom.wire.told("payment.requested", job, 30))["data"]
+    assert (asked["payment"]["kind"], asked["actor"]["role"]) == ("charge", "engine")
+    await wait_until(lambda: [n for n in tom.wire.of("notification") if n["data"]["title"] == "Confirmed"])
+    assert code_of(await carla.post(f"/v1/jobs/{job}/confirm")) == (409, "illegal_transition")
+
 
 async def test_a_client_without_a_socket_polls(town: Town) -> None:
     """It is told how often: every 60 s while connected, 15 s while not; and by a poll it misses nothing."""

@@ -21,7 +21,8 @@ local v = redis.call('HMGET', tech, 'online', 'load', 'services', 'indexed', 'la
 if not v[2] then return {'NOT_FOUND', '0'} end
 local online, was_at, acc, clock = v[1] == '1', tonumber(v[7]) or 0, v[8] or '', v[9] or '- - -'
 local offset, changed = 0, nil
-if at == '' then at = z.now else
+-- Without a time of its own a fix is as new as its arrival: TIME may have stepped back a little since the one before.
+if at == '' then at = math.max(z.now, was_at + 1) else
   at = tonumber(at)
   if live == '1' then offset, changed = clock_read(clock, z.now, at) else offset = clock_known(clock) end
   at = math.min(z.now, at - offset)

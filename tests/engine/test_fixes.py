@@ -53,6 +53,14 @@ async def where(engine: Engine, who: Principal) -> tuple[float, float]:
     return round((float(lat) - people.HERE.lat) / METRE), round((now_ms() + skew - int(at)) / 1000)
 
 
+async def test_a_fix_without_a_time_is_as_new_as_its_arrival(engine: Engine, tom: Principal) -> None:
+    """Also where the server's clock stepped back a little since the one before, or stands in the same millisecond."""
+    for step in (1, 2, 3):
+        await send(engine, tom, north=step * 100)
+        assert (await where(engine, tom))[0] == step * 100
+        await engine.store.redis.hincrby(keys.meta(DEFAULT_ZONE), "skew", -300)
+
+
 @pytest.mark.parametrize("ahead_s", [-300.0, 300.0, -86_400.0])
 async def test_a_clock_that_is_off_is_told_and_moves_the_marker_all_the_same(
     engine: Engine, tom: Principal, ahead_s: float

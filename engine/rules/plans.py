@@ -154,9 +154,23 @@ def _body(blueprint: Blueprint, name: str, spec: Command, life_s: float | None) 
         "closes": phase == "closed",
         "over": ended(blueprint),
         "tech_told": tech_told,
-        "tech_reason": {"active": "departed", "done": "free", "closed": "free"}.get(phase, ""),
+        "tech_reason": _day(blueprint, spec) if tech_told else "",
     }
     return {**always, **{word: value for word, value in perhaps.items() if value or word in COUNTS}}
+
+
+def _day(blueprint: Blueprint, spec: Command) -> str:
+    """What a step means for its technician's day: they depart with the first that is work, and are free where there is
+    room for another job; "" for a step that changes neither.
+    """
+    came, reached, state = [blueprint.states[each] for each in spec.from_], [], spec.to
+    while state:
+        reached.append(blueprint.states[state])
+        state = reached[-1].then
+    if any(each.terminal or each.frees for each in reached):
+        return "" if all(each.frees for each in came) else "free"
+    departs = any(each.phase == "active" for each in reached) and any(each.phase != "active" for each in came)
+    return "departed" if departs else ""
 
 
 def ended(blueprint: Blueprint) -> str:

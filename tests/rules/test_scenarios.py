@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 import orjson
 import pytest
 
 from engine.rules import blueprint
 from engine.rules.blueprint import Blueprints
 from engine.rules.lifecycle import EVERYBODY, EventRule
+from engine.rules.plans import plan
 from engine.rules.vocabulary import ENGINE
 from tests.rules.scenarios import SYSTEMS, System
 
@@ -146,3 +148,19 @@ def test_the_technician_hears_of_confirmation_and_money(
     job = {"id": "j1", "status": "awaiting_confirmation", "customer": {"id": "c1"}, "technician": {"id": "t1"}}
     told = shipped.notices(shipped.by_name["marketplace"].key, kind, orjson.dumps({"job": job, **data}))
     assert {each.user: each.title for each in told} == titles
+
+
+@pytest.mark.parametrize(
+    ("name", "day"),
+    [
+        ("home_service", {"depart": "departed", "complete": "free", "cancel": "free", "expire": "free"}),
+        ("marketplace", {"start": "departed", "complete": "free", "cancel": "free", "expire": "free"}),
+        ("delivery", {"depart": "departed", "deliver": "free", "cancel": "free"}),
+    ],
+)
+def test_a_technicians_day_is_told_once(shipped: Blueprints, name: str, day: dict[str, str]) -> None:
+    """Departed with the first step that is work, free where the work is over; steps between say neither."""
+    found = shipped.by_name[name]
+    watched = msgspec.structs.replace(found, events={**found.events, "technician.status": EventRule(to=("ops",))})
+    plans = {what: orjson.loads(plan(watched, what, spec).body) for what, spec in watched.commands.items()}
+    assert {what: body["tech_reason"] for what, body in plans.items() if "tech_reason" in body} == day

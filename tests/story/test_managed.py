@@ -143,5 +143,7 @@ async def test_done_signed_and_paid_with_a_dispute_on_the_way(town: Town) -> Non
     assert not [f for f in mia.wire.pushes if f["type"].startswith("payment") and job in str(f)]
     seen = {f["event"] for p in (carla, tom, ops) for f in p.wire.pushes if f["type"].startswith("job.")}
     assert seen == {"booking_update"}
-    titles = [n["title"] for n in (await carla.get("/v1/notifications"))["items"]]
+    listed = (await carla.get("/v1/notifications"))["items"]
+    assert "The work is done: please review and sign it." in [n["body"] for n in listed]
+    titles = [n["title"] for n in listed]
     assert {"Technician found", "Booking update", "Dispute", "Dispute settled"} == set(titles)

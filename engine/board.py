@@ -84,17 +84,8 @@ async def read(engine: Engine, caller: Principal, job_id: str) -> bytes:
         done = await engine.store.read(zone, "job_read", keys=places, args={"technician": technician})
     except NotFound:
         return await _read_archived(engine, caller, job)
-    full, public, bp, status, _, customer, holder, _, offer, bid, bids = done.rest
-    found = jobs.standing.decode(full)
-    stands = relations(
-        caller.role,
-        caller.id,
-        customer=customer.decode(),
-        holder=holder.decode(),
-        offered=bool(offer or bid),
-        frozen=found.frozen,
-        bids=bids == b"1",
-    )
+    full, public, bp, status, _, _, holder, _, offer, bid, _ = done.rest
+    found, stands = jobs.standing.decode(full), jobs.stands_in(caller, done.rest)
     if not stands:
         raise NotFound("No such job")
     shown = full if jobs.sees_whole(caller, found) else public

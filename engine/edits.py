@@ -80,7 +80,11 @@ async def edit(
     mark = requests.fingerprint(engine, "edit", job, [version, change])
     ask = Ask(zone, job, caller, requests.checked_key(key), mark, trace)
     for _ in range(TRIES):
-        draft = await _drafted(engine, ask, change)
+        try:
+            draft = await _drafted(engine, ask, change)
+        except Refused:
+            await jobs.must_know(engine, ask)
+            raise
         try:
             done = await _send(engine, ask, draft, version)
         except VersionConflict as error:

@@ -7,7 +7,7 @@ script compares, and where the job is of another the step is sent once more with
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
@@ -121,7 +121,34 @@ async def command(
     zone, job = located(job_id)
     mark = requests.fingerprint(engine, step.command, job, step.arguments())
     ask = Ask(zone, job, caller, requests.checked_key(key), mark, trace)
-    return await by_blueprint(engine, lambda blueprint: _try(engine, ask, blueprint, step))
+    try:
+        return await by_blueprint(engine, lambda blueprint: _try(engine, ask, blueprint, step))
+    except Invalid:
+        await must_know(engine, ask)
+        raise
+
+
+async def must_know(engine: Engine, ask: Ask) -> None:
+    """Raises NotFound for who may not know of the job: to be told what a request lacks would say that there is one."""
+    technician = ask.caller.id if ask.caller.role == "technician" else ""
+    names = {"meta": keys.meta(ask.zone), "job": keys.job(ask.zone, ask.job), "offers": keys.offers(ask.zone, ask.job)}
+    done = await engine.store.read(ask.zone, "job_read", keys=names, args={"technician": technician})
+    if not stands_in(ask.caller, done.rest):
+        raise NotFound("No such job")
+
+
+def stands_in(caller: Principal, found: Sequence[bytes]) -> list[Relation]:
+    """How the caller stands to the job that job_read found."""
+    full, _, _, _, _, customer, holder, _, offer, bid, bids = found
+    return relations(
+        caller.role,
+        caller.id,
+        customer=customer.decode(),
+        holder=holder.decode(),
+        offered=bool(offer or bid),
+        frozen=standing.decode(full).frozen,
+        bids=bids == b"1",
+    )
 
 
 async def by_blueprint(engine: Engine, act: Callable[[Blueprint], Awaitable[T]]) -> T:

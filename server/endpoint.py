@@ -31,6 +31,7 @@ from engine.types import Principal, Role, is_key
 from server import decode, problems, throttle
 from server.answers import Answer, Header, Lasting
 from server.auth import admit, by_ticket
+from server.policy import Policy
 from server.problems import WrongMethod
 
 if TYPE_CHECKING:
@@ -119,6 +120,8 @@ class Route(msgspec.Struct, frozen=True):
     handler: Handler
     roles: frozenset[Role] | None
     """Who may; None is anyone, without a token too."""
+    policy: Policy
+    """What it names, and how its caller must stand to that."""
     body: type[decode.Body] | None = None
     query: type[decode.Body] = decode.NoQuery
     reply: Any = None

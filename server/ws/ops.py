@@ -14,7 +14,7 @@ from engine.fixes import Fix
 from engine.requests import Outcome
 from engine.steps import Step
 from engine.technicians import Position
-from server import wire
+from server import policy, wire
 from server.ws import channels, joining, protocol, restraint
 from server.ws.protocol import Close
 
@@ -115,22 +115,22 @@ async def refresh(gateway: Gateway, session: Session, op: protocol.Refresh) -> d
 
 Work = Callable[["Gateway", "Session", Any], Awaitable[Any]]
 
-OPS: dict[type[protocol.Op], tuple[Work, str]] = {
-    protocol.Claim: (claim, "claims"),
-    protocol.Decline: (decline, "requests"),
-    protocol.Command: (command, "requests"),
-    protocol.SetAvailability: (availability, "requests"),
-    protocol.Location: (location, "fixes"),
-    protocol.Refresh: (refresh, "requests"),
-    protocol.Subscribe: (channels.subscribe, "requests"),
-    protocol.Unsubscribe: (channels.unsubscribe, "requests"),
+OPS: dict[type[protocol.Op], tuple[Work, str, policy.Policy]] = {
+    protocol.Claim: (claim, "claims", policy.STEP),
+    protocol.Decline: (decline, "requests", policy.STEP),
+    protocol.Command: (command, "requests", policy.STEP),
+    protocol.SetAvailability: (availability, "requests", policy.OWN),
+    protocol.Location: (location, "fixes", policy.OWN),
+    protocol.Refresh: (refresh, "requests", policy.OWN),
+    protocol.Subscribe: (channels.subscribe, "requests", policy.WHOLE),
+    protocol.Unsubscribe: (channels.unsubscribe, "requests", policy.OWN),
 }
-"""Each op's work and the limit that counts it. ``connect`` and ``ping`` are the gateway's own."""
+"""Each op's work, the limit that counts it, and who may. ``connect`` and ``ping`` are the gateway's own."""
 
 
 async def perform(gateway: Gateway, session: Session, op: protocol.Op) -> Any:
     """Do ``op`` and give what its reply holds. Raises CalloutError."""
-    work, _ = OPS[type(op)]
+    work = OPS[type(op)][0]
     if gateway.limited:
         limit = limit_of(op)
         if session.restraint is not None:

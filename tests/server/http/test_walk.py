@@ -20,7 +20,6 @@ PUBLIC = {
     "about_meta",
     "about_alive",
     "about_ready",
-    "about_counts",
     "about_problem",
     "about_document",
     "about_messages",

@@ -1,0 +1,130 @@
+"""Every route and every socket op, with everybody, about everything: allowed or refused as declared beside it, and no
+reply, list, event or push shows anybody what is not theirs to see.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from engine.settings import Settings
+from engine.types import OPS as OPS_ROLES
+from server.endpoint import Route
+from server.policy import Policy
+from server.routes import ROUTES
+from server.serve import running
+from server.ws import protocol
+from server.ws.ops import OPS
+from tests.server.sweep import asking
+from tests.server.sweep.world import POSITION, World
+from tests.wait import wait_until
+
+LASTING = (protocol.Unsubscribe, protocol.Decline)
+"""Ops that change the world for the tests after them."""
+
+
+@pytest.fixture(scope="module")
+async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    """The world after its story."""
+    data = str(tmp_path_factory.mktemp("sweep"))
+    async with (
+        running(Settings(data=data, port=0, limits="off")) as server,
+        httpx.AsyncClient(base_url=server.url, timeout=10, trust_env=False) as http,
+    ):
+        made = World(server, http)
+        await made.settle()
+        await made.live()
+        yield made
+        for wire in made.wires.values():
+            await wire.close()
+
+
+async def said(world: World, kind: type[protocol.Op]) -> list[str]:
+    """What went otherwise than declared when everybody gave an op."""
+    wrong = []
+    for one in asking.messages(world, kind):
+        reply = await world.wires[one.who].ask(one.op, **one.arguments)
+        code, what = reply.get("error", {}).get("code", ""), f"{one.who}: {one.op} {one.arguments}"
+        if one.may is not None and one.passed(code) != one.may:
+            wrong.append(f"{what} may{'' if one.may else ' not'}, and was answered {code or 'well'}")
+        wrong += [f"{what} shows {name}" for name in world.shown(one.who, json.dumps(reply))]
+    return wrong
+
+
+@pytest.mark.parametrize("kind", [kind for kind in OPS if kind not in LASTING], ids=asking.named)
+async def test_an_op_lets_pass_whom_its_policy_names(kind: type[protocol.Op], world: World) -> None:
+    """On a socket each person is let pass or refused as declared, and is shown nothing that is not theirs."""
+    wrong = await said(world, kind)
+    assert not wrong, "\n".join(wrong)
+
+
+async def test_nobody_hears_of_what_is_not_theirs(world: World) -> None:
+    """Of all that came to the open sockets: no code, phone, position nor e-mail stands in an event, and each secret
+    came to those alone who may see it.
+    """
+    path = f"/v1/technicians/{world.people['holder'].user}/location"
+    await world.must("holder", "PUT", path, POSITION)
+    followers = {"customer", "mediator", "service", "ops_manager", "admin", "holder"}
+    await wait_until(lambda: all(world.wires[who].of("position") for who in followers), what="a position")
+    wrong = [
+        f"{who} heard {frame['type']} with {name}"
+        for who, wire in world.wires.items()
+        for frame in wire.pushes
+        for name in world.shown(who, json.dumps(frame), event="seq" in frame)
+    ]
+    assert not wrong, "\n".join(wrong)
+    assert {who for who, wire in world.wires.items() if wire.of("position")} == followers
+
+
+async def test_only_ops_and_services_name_channels(world: World) -> None:
+    """Whoever else names a channel, in the address or on the socket, is refused; a zone is for ops alone."""
+    job = f"job:{world.jobs['held']}"
+    for who, client in world.people.items():
+        if who.startswith("spare"):
+            continue
+        for channel, may in ((job, world.roles[who] in (*OPS_ROLES, "service")), ("zone:main", who in OPS_ROLES)):
+            answer = await client("GET", f"/v1/events?after={world.start}&wait=0&channels={channel}")
+            assert answer.is_success == may, (who, channel, answer.text)
+        reply = await world.wires[who].ask("subscribe", channel="zone:main")
+        assert ("ok" in reply) == (who in OPS_ROLES), who
+
+
+async def test_another_s_token_refreshes_nobody(world: World) -> None:
+    """A session goes on under a token of its own user alone."""
+    reply = await world.wires["loser"].ask("refresh", token=world.people["admin"].token)
+    assert reply["error"]["code"] == "forbidden"
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
+async def test_a_route_lets_pass_whom_its_policy_names(route: Route, world: World) -> None:
+    """The same over HTTP, by everybody and by nobody."""
+    wrong = []
+    for asked in asking.requests(world, route):
+        code, text = await asking.answer(world, asked)
+        if asked.may is not None and asked.passed(code) != asked.may:
+            wrong.append(f"{asked} may{'' if asked.may else ' not'}, and was answered {code or 'well'}")
+        wrong += [f"{asked} shows {name}" for name in world.shown(asked.who, text, event=route.streams)]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("kind", LASTING, ids=asking.named)
+async def test_an_op_without_a_version_lets_pass_whom_its_policy_names(kind: type[protocol.Op], world: World) -> None:
+    """The same for those that cannot but be done, when all else is over."""
+    wrong = await said(world, kind)
+    assert not wrong, "\n".join(wrong)
+
+
+def test_every_secret_was_shown_to_somebody(world: World) -> None:
+    """What the sweep looks for is there to be found: all but what nobody may ever see."""
+    assert set(world.secrets) - world.met == {name for name, secret in world.secrets.items() if not secret.readers}
+
+
+def test_nothing_is_without_a_policy() -> None:
+    """A route cannot be made without one, and every op has one but the two that are the gateway's own."""
+    with pytest.raises(TypeError, match="policy"):
+        Route("GET", "/v1/new", ROUTES[0].handler, None)  # type: ignore[call-arg]
+    assert set(protocol.KINDS.values()) - set(OPS) == {protocol.Connect, protocol.Ping}
+    assert all(isinstance(policy, Policy) for _, _, policy in OPS.values())

@@ -170,6 +170,7 @@ class Town:
             pub=body[1],
             amount=5_000,
             release=0,
+            scheduled=0,
             named="",
             preferred="",
             told=self.blueprint.audience("job.created"),

@@ -100,8 +100,8 @@ async def test_announcements_reach_whom_it_declares(city: City) -> None:
 
 
 async def test_a_driver_on_the_board(city: City) -> None:
-    """Online, assigned, departed, free and offline are told to ops alone; his position to the order's customer and ops
-    while he brings it.
+    """Online, assigned, departed, free and offline are told to ops, the first and the last to the driver too; the
+    position to the order's customer and ops while it is brought.
     """
     await people.go_online(city.all["driver"])
     order = await people.book(city.all["customer"], city.service)
@@ -131,8 +131,14 @@ async def test_a_driver_on_the_board(city: City) -> None:
         states = [(event["data"]["online"], event["data"]["reason"]) for event in told]
         steps = ["self", "assigned", "departed", "free", "self"]
         assert states == list(zip([True, True, True, True, False], steps, strict=True))
-        for name in ("customer", "driver", "service"):
+        own = [event["data"]["reason"] for event in await city.heard("driver", "technician.status")]
+        assert own == ["self", "self"]
+        for name in ("customer", "service"):
             assert await city.heard(name, "technician.status") == [], name
-        assert (await city.all["customer"]("GET", f"/v1/jobs/{order['id']}/track")).json()["position"] is None
+        await city.all["driver"]("PUT", f"{mine}/location", {**spot, "lat": 52.54})
+        ended = (await city.all["customer"]("GET", f"/v1/jobs/{order['id']}/track")).json()["position"]
+        assert (ended["lat"], ended["at"]) == (52.53, track["at"]), (
+            "where the order was delivered, not the driver's way home"
+        )
         await city.announce("promotion")
         assert (await stranger.event()).data["type"] == "promotion"

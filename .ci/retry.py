@@ -1,8 +1,8 @@
 """Run each failed test of the last pytest run once more, by itself, and note those that pass under FLAKY.
 
 Usage: ``retry.py NOTES``. Exits with 1 when a test fails again, when more than ``MOST`` tests failed in this CI run, or
-when the run failed without naming a test (a crash, a time-out, a broken collection). ``NOTES`` collects the names over
-the whole CI run; ``.ci/run`` prints it at its very end.
+when the run did not end by failed tests alone (a crash, a time-out, a broken collection). ``NOTES`` collects the names
+over the whole CI run; ``.ci/run`` prints it at its very end.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from pathlib import Path
 
 MOST = 3
 FAILED = Path(".pytest_cache/v/cache/lastfailed")
+ENDED = Path(".pytest_cache/v/callout/exit")
+"""pytest's exit code, written by tests/conftest.py: 1 where all tests ran and some failed."""
 
 
 def failed() -> list[str]:
@@ -32,14 +34,14 @@ def main(notes: Path) -> int:
     """Retry what failed; the exit code of this step of CI."""
     tests = failed()
     known = notes.read_text().splitlines() if notes.exists() else []
-    if not tests:
-        print("The tests failed, and no failed test is on record: nothing can be tried again.")
+    if not tests or not ENDED.exists() or json.loads(ENDED.read_text()) != 1:
+        print("The run did not end by failed tests alone (a crash, a time-out): nothing is tried again.")
         return 1
     if len(tests) + len(known) > MOST:
         print(f"{len(tests) + len(known)} tests failed, more than {MOST}: none is tried again.")
         return 1
     real = [test for test in tests if not passes_alone(test)]
-    notes.write_text("".join(f"{test}\n" for test in [*known, *tests]))
+    notes.write_text("".join(f"{test}\n" for test in [*known, *(test for test in tests if test not in real)]))
     if real:
         print("Failed twice:", *real, sep="\n  ")
     return 1 if real else 0

@@ -10,20 +10,22 @@ import re
 import unicodedata
 
 from engine.errors import FieldError, Invalid
+from engine.unseen import CONTROL, DIRECTION, INVISIBLE, JOINERS
 
 _EMAIL = re.compile(r"[^@\s\x00]+@[^@\s\x00]+")
+_UNSEEN = re.compile(f"[{CONTROL}{DIRECTION}{INVISIBLE}{JOINERS}]")
 MAX_CHARS = 254
 """RFC 5321, errata 1690."""
 
 
 def typed(email: str) -> str:
     """``email`` as its owner wrote it, trimmed and in NFC: what is shown, and where mail goes. Raises Invalid for what
-    is no address, and for characters that nobody sees (zero width, soft hyphen, direction marks).
+    is no address, and for characters that nobody sees (zero width, fillers, joiners, soft hyphen, direction marks).
     """
     found = unicodedata.normalize("NFC", email).strip()
     if not _EMAIL.fullmatch(found) or len(found) > MAX_CHARS or len(compared(found)) > MAX_CHARS:
         raise Invalid(errors=[FieldError("/email", "Expected an e-mail address")])
-    if any(unicodedata.category(char) in ("Cc", "Cf") for char in found):
+    if _UNSEEN.search(found):
         raise Invalid(errors=[FieldError("/email", "An invisible character is in this address: type it anew")])
     return found
 

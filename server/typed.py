@@ -8,16 +8,11 @@ from __future__ import annotations
 
 import unicodedata
 
-_CONTROL = r"\x00-\x1f\x7f-\x9f"
-_DIRECTION = r"\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
-_FILLERS = r"\u115f\u1160\u17b4\u17b5\u3164\uffa0"
-_INVISIBLE = _FILLERS + r"\u00ad\u034f\u180e\u200b\u2028\u2029\u2060-\u2065\u206a-\u206f\ufeff\ufff9-\ufffb"
-_JOINERS = r"\u200c\u200d\u2800\ufe00-\ufe0f"
-"""Between visible characters these have a meaning (Persian, Hindi, emoji); alone they show nothing."""
+from engine.unseen import CONTROL, DIRECTION, INVISIBLE, JOINERS
 
-SEEN = rf"(?=[\s\S]*[^\s{_CONTROL}{_DIRECTION}{_INVISIBLE}{_JOINERS}])"
+SEEN = rf"(?=[\s\S]*[^\s{CONTROL}{DIRECTION}{INVISIBLE}{JOINERS}])"
 """At least one character that somebody can see."""
-NAME = rf"^{SEEN}[^{_CONTROL}{_DIRECTION}{_INVISIBLE}]*$(?!\n)"
+NAME = rf"^{SEEN}[^{CONTROL}{DIRECTION}{INVISIBLE}]*$(?!\n)"
 """One line for a name: without control characters, and without those that hide or turn round what others read."""
 LINE = rf"^{SEEN}[^\x00-\x1f\x7f]*$(?!\n)"
 TEXT = r"^[^\x00]*$(?!\n)"

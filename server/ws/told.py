@@ -48,6 +48,8 @@ class Connected(Shape):
     zones: dict[str, ZoneState]
     poll: shapes.Poll
     fix: shapes.FixRate
+    online: bool | None = None
+    clock_offset_s: float | None = None
     subs: list[str] | None = None
     refused: list[RefusedSub] | None = None
 

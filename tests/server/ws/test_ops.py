@@ -9,11 +9,12 @@ from contextlib import asynccontextmanager
 import msgspec
 import pytest
 
-from engine import jobs
+from engine import jobs, technicians
 from engine.errors import Indeterminate
 from engine.settings import Settings
 from engine.signer import access_token
 from engine.types import JobId, Principal
+from server.ws import told
 from tests import people
 from tests.server.ws.conftest import Client, Node, node_of
 
@@ -23,7 +24,7 @@ async def connected(node: Node, who: Principal) -> AsyncIterator[Client]:
     """A live session of somebody whom the engine knows."""
     token = access_token(node.engine.signer, who.id, who.role)
     async with node.raw() as client:
-        assert "ok" in await client.ask(op="connect", token=token)
+        client.hello = (await client.ask(op="connect", token=token))["ok"]  # type: ignore[attr-defined]
         yield client
 
 
@@ -113,6 +114,18 @@ async def test_availability_and_location(scene: Scene) -> None:
         assert (await tom.ask(op="location", fixes=fixes))["ok"] == {}
     async with connected(scene.node, scene.customer) as customer:
         assert (await customer.ask(op="availability", online=True))["error"]["code"] == "forbidden"
+
+
+async def test_a_technician_who_connects_is_told_whether_they_are_online(scene: Scene) -> None:
+    """Asleep past the lease, they would not know otherwise; the reply keeps its promised shape, a customer's too."""
+    for online in (True, False):
+        await technicians.set_availability(scene.node.engine, scene.tom, scene.tom.id, online=online)
+        async with connected(scene.node, scene.tom) as tom:
+            hello = msgspec.json.decode(msgspec.json.encode(tom.hello), type=told.Connected)  # type: ignore[attr-defined]
+            assert hello.online is online and hello.clock_offset_s is None
+    async with connected(scene.node, scene.customer) as customer:
+        hello = msgspec.json.decode(msgspec.json.encode(customer.hello), type=told.Connected)  # type: ignore[attr-defined]
+        assert hello.online is None
 
 
 async def test_subscribe_to_a_job(scene: Scene) -> None:

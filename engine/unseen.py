@@ -1,0 +1,16 @@
+"""Characters that nobody sees or that turn round what others read, as the inside of a regular expression's class.
+
+They are Unicode's default-ignorable code points, control characters, direction marks and separators of lines. Names
+and addresses that differ in nothing else would look alike.
+"""
+
+from __future__ import annotations
+
+CONTROL = r"\x00-\x1f\x7f-\x9f"
+DIRECTION = r"\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
+_FILLERS = r"\u115f\u1160\u17b4\u17b5\u3164\uffa0"
+_BLANK = r"\u00ad\u034f\u180b-\u180f\u200b\u2028\u2029\u2060-\u2065\u206a-\u206f\ufeff\ufff0-\ufffb"
+_BEYOND = "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+INVISIBLE = _FILLERS + _BLANK + _BEYOND
+JOINERS = r"\u200c\u200d\u2800\ufe00-\ufe0f"
+"""Between visible characters these have a meaning (Persian, Hindi, emoji); alone they show nothing."""

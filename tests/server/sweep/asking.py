@@ -77,8 +77,14 @@ def _of_job(world: World, policy: Policy, path: str, job: str) -> Iterator[Thing
         yield Thing(params, may, ACTED.__contains__ if bids else Thing._field_defaults["passed"], ties=ties)
         return
     blueprint = world.server.engine.blueprints.by_name[world.blueprints[job]]
-    for name in blueprint.commands if "{command}" in path else [path.rpartition("/")[2]]:
+    for name in kinds(blueprint) if "{command}" in path else [path.rpartition("/")[2]]:
         yield _step({**params, "command": name}, world, blueprint, job, SPOKEN.get(name, name))
+
+
+def kinds(blueprint: Blueprint) -> list[str]:
+    """Of the commands that the same people give and that do the same, one."""
+    alike = {(spec.by, spec.does): name for name, spec in blueprint.commands.items()}
+    return list(alike.values())
 
 
 SPOKEN = {"respond": "claim", "commands": "cancel", "command": "cancel", "disputes": "dispute"}
@@ -211,7 +217,7 @@ class Said(NamedTuple):
 
 def _arguments(world: World, name: str, who: str, thing: Thing) -> dict[str, Any]:
     job = thing.params.get("id", "")
-    return {
+    given: dict[str, dict[str, Any]] = {
         "claim": {"job": job, "version": NO_VERSION},
         "decline": {"job": job},
         "command": {"job": job, "command": "cancel", "version": NO_VERSION},
@@ -220,7 +226,8 @@ def _arguments(world: World, name: str, who: str, thing: Thing) -> dict[str, Any
         "refresh": {"token": world.people[who].token},
         "subscribe": {"channel": f"job:{job}"},
         "unsubscribe": {"channel": f"job:{world.jobs['held']}"},
-    }[name]
+    }
+    return given[name]
 
 
 def _body(world: World, route: Route, who: str, thing: Thing) -> dict[str, Any]:
@@ -232,7 +239,7 @@ def _body(world: World, route: Route, who: str, thing: Thing) -> dict[str, Any]:
 def _fitting(world: World, name: str, who: str, thing: Thing) -> dict[str, Any]:
     unique = f"{uuid.uuid4().hex}@example.org"
     customer = world.people["spare_customer"].user
-    given: dict[str, dict[str, Any]] = {
+    given: dict[str, Any] = {
         "auth_register": {"email": unique},
         "users_create": {"email": unique, "password": "correct horse", "name": "New", "role": "mediator"},
         "users_patch": {"active": True},
@@ -250,7 +257,8 @@ def _fitting(world: World, name: str, who: str, thing: Thing) -> dict[str, Any]:
         return fits | {
             "services": [world.ids["service" if thing.params["id"] == world.people["holder"].user else "special"]]
         }
-    return given.get(name, {})
+    found: dict[str, Any] = given.get(name, {})
+    return found
 
 
 async def answer(world: World, asked: Asked) -> tuple[str, str]:

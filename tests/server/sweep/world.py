@@ -1,4 +1,4 @@
-"""A small world with everybody in it, and seven jobs in which they stand to each other in every way there is.
+"""A small world with everybody in it, and eight jobs in which they stand to each other in every way there is.
 
 Each secret of it is a text that stands nowhere else, with those who may ever be shown it. Whom a job concerns is said
 here by hand, by what happened in the story, and not asked of the engine.
@@ -55,12 +55,11 @@ class World:
         self.server, self.http = server, http
         self.nobody = Client(http)
         self.people: dict[str, Client] = {}
-        self.roles: dict[str, Role] = {name: STAFF[name] for name in STAFF}
-        self.roles |= (
-            {"other_service": "service"}
-            | dict.fromkeys(CUSTOMERS, "customer")
-            | dict.fromkeys(TECHNICIANS, "technician")
-        )
+        self.roles: dict[str, Role] = {**STAFF, "other_service": "service"}
+        for name in CUSTOMERS:
+            self.roles[name] = "customer"
+        for name in TECHNICIANS:
+            self.roles[name] = "technician"
         self.wires: dict[str, Wire] = {}
         self.secrets: dict[str, Secret] = {}
         self.jobs: dict[str, str] = {}
@@ -197,7 +196,7 @@ class World:
     # the story
 
     async def live(self) -> None:
-        """Seven jobs, each as far as it goes."""
+        """Eight jobs, each as far as it goes."""
         self._slow_down()
         offered = {name: {"offered"} for name in WORKERS}
         await self._held(offered)
@@ -207,6 +206,7 @@ class World:
         await self._disputed()
         await self._asked()
         await self._offering(offered)
+        await self._order()
         await self._word()
 
     def _slow_down(self) -> None:
@@ -228,6 +228,8 @@ class World:
         await self.offered("held", *WORKERS)
         await self.step("decliner", "held", "decline", reason=self.secret("why declined", "decliner", *OPS))
         await self.step("former", "held", "claim")
+        followed = await self.wires["former"].ask("subscribe", channel=f"job:{self.jobs['held']}")
+        assert "ok" in followed, followed
         parties = {"customer", "holder", "former"} | OPS | SERVICES
         why = self.secret("why reassigned", *parties)
         await self.step("admin", "held", "reassign", technician=self.people["holder"].user, reason=why)
@@ -317,6 +319,12 @@ class World:
         await self.book("offering", "home_service", ties, by="service")
         await self.offered("offering", *WORKERS)
         self.open_offers["offering"] = set(WORKERS)
+
+    async def _order(self) -> None:
+        """Placed: technicians who may take such work are told its public part, and may not read more of it yet."""
+        ties = {name: {"told"} for name in WORKERS} | {"other_customer": {"customer"}}
+        await self.book("order", "delivery", ties, amount=1500, currency="EUR")
+        self.open_offers["order"] = set()
 
     async def _word(self) -> None:
         """An announcement to mediators alone, a review, and the ids of what is one's own."""

@@ -7,6 +7,7 @@ field. ``MAY`` says which of them a reader of a job may ever see.
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 BOOKED: dict[str, Any] = {
@@ -43,10 +44,12 @@ MAY: dict[str, frozenset[str]] = {
     "other_customer": frozenset(),
 }
 """By what somebody is to the job. ``their_phone`` is the other party's, in replies alone."""
+TOLD = MAY | {"mediator": frozenset[str]()}
+"""The same of what comes by itself: a mediator reads a job by asking for it."""
 
 
 def found_in(sent: Any, phones: tuple[str, ...] = ()) -> set[str]:
     """The secrets in ``sent``, JSON as text or decoded; of ``phones`` any counts as ``their_phone``."""
     text = sent if isinstance(sent, str) else json.dumps(sent, separators=(",", ":"))
-    found = {name for name, word in WORDS.items() if word in text}
+    found = {name for name, word in WORDS.items() if re.search(rf"(?<!\w){re.escape(word)}", text)}  # no part of an id
     return found | ({"their_phone"} if any(phone in text for phone in phones) else set())

@@ -1,10 +1,10 @@
 --- @include "lib/public"
--- The channels of a blueprint's words that are roles.
-local function roles(words)
+-- The channels of a blueprint's words that are roles, without `apart_word`.
+local function roles(words, apart_word)
   local to = {}
   for word in string.gmatch(words, '%S+') do
     if word == 'customers' then to[#to + 1] = 'role:customer'
-    elseif word ~= 'customer' and word ~= 'holder' and word ~= 'technicians' then to[#to + 1] = 'role:' .. word end
+    elseif word ~= apart_word and word ~= 'customer' and word ~= 'holder' and word ~= 'technicians' then to[#to + 1] = 'role:' .. word end
   end
   return table.concat(to, ' ')
 end
@@ -13,10 +13,11 @@ local function has_word(words, word) return string.find(' ' .. words .. ' ', ' '
 
 -- Who hears of an event about a job: the blueprint's words (`customer holder ops`) become channels here, in the step
 -- itself, so that an event is addressed to those concerned at that instant and to nobody else. Whoever may not see the
--- whole job gets an event of their own (`apart`): the holder who is merely asked, the former one, technicians at large.
+-- whole job gets an event of their own (`apart`): the holder who is merely asked, the former one, technicians at large,
+-- and mediators, of whom any may settle a dispute: whose it becomes reads the job, and `dispute` names it to all.
 -- `job:<id>` is for watchers, and holds only what both sides of the job hear.
 local function audience(words, j)
-  local to, both = roles(words), j.holder == '' or has_word(words, 'holder')
+  local to, both = roles(words, 'mediator'), j.holder == '' or has_word(words, 'holder')
   if has_word(words, 'holder') and j.holder ~= '' and j.unaccepted ~= '1' then to = 'user:' .. j.holder .. ' ' .. to end
   if has_word(words, 'customer') then to = 'user:' .. j.customer .. ' ' .. to .. (both and ' job:' .. j.id or '') end
   return to
@@ -35,6 +36,10 @@ local function apart(j, words, members, former, left)
   end
   if j.holder == '' and has_word(words, 'technicians') then
     events[#events + 1] = {'work:' .. j.service, '{"job":' .. job_public(j) .. members .. '}'}
+  end
+  if has_word(words, 'mediator') then
+    local dispute = j.dispute and ',"dispute":' .. j.dispute or ''
+    events[#events + 1] = {'role:mediator', '{"job":' .. job_public(j) .. members .. dispute .. '}'}
   end
   return events
 end

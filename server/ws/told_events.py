@@ -70,6 +70,14 @@ class Card(Shape):
     rating: float | None = None
 
 
+class DisputeTold(Dispute, kw_only=True):
+    """A dispute; all mediators are told its id, job, status and, as it opens, its reason."""
+
+    by: Actor | None = None  # type: ignore[assignment]
+    reason: str | None = None  # type: ignore[assignment]
+    opened_at: datetime | None = None  # type: ignore[assignment]
+
+
 class JobStep(Shape, rename={"source": "from"}):
     """One step of the job's blueprint: from where to where, by which command, who and why. ``occurred_at`` is when it
     happened, for one that is told later; ``dispute`` the one that was opened or resolved by it, ``former`` the holder
@@ -83,7 +91,7 @@ class JobStep(Shape, rename={"source": "from"}):
     actor: Annotated[Actor | None, Meta(description="left out where the job is its public part")] = None
     reason: str | None = None
     occurred_at: datetime | None = None
-    dispute: Dispute | None = None
+    dispute: DisputeTold | None = None
     former: Ref | None = None
 
 

@@ -155,8 +155,10 @@ async def test_a_mediator_settles_what_the_two_cannot(town: Town, outcome: str, 
         await give(tom, f"/v1/jobs/{job}/{command}")
     assert (await mia.call("GET", f"/v1/jobs/{job}")).status_code == 404
     opened = await give(carla, f"/v1/jobs/{job}/disputes", reason="not what we said")
-    for person in (carla, tom, mia):
+    for person in (carla, tom):
         assert (await person.wire.told("job.disputed", job))["data"]["job"]["frozen"] is True
+    named = (await mia.wire.told("job.disputed", job))["data"]
+    assert named["dispute"]["reason"] == "not what we said" and "customer" not in named["job"]
     shown = (await mia.get(f"/v1/jobs/{job}"))["job"]
     assert shown["frozen"] and shown["customer"]["name"] == "Carla"
     for who, command in ((tom, "complete"), (town.admin, "cancel")):

@@ -83,7 +83,7 @@ class Scene:
         """Everybody reads all they can, having become what ``stands`` says by what came before."""
         before, self.stands = self.stands, {**self.stands, **stands}
         for name, person in self.cast.items():
-            may = secrets.MAY[before[name]] | secrets.MAY[self.stands[name]]
+            may = secrets.TOLD[before[name]] | secrets.TOLD[self.stands[name]]
             page = await person.get(f"/v1/events?after={self.cursors[name]}&wait=0")
             self.cursors[name] = page["cursor"]
             for event in page["events"]:
@@ -93,6 +93,15 @@ class Scene:
             for path in (*LISTS, f"/v1/jobs/{self.job}", f"/v1/jobs/{self.job}/history", f"/v1/jobs/{self.job}/bids"):
                 answer = await person.call("GET", path)
                 self.check(name, path, answer.text, secrets.MAY[self.stands[name]])
+
+    async def dispute(self) -> None:
+        """A dispute is opened, and a mediator resolves it."""
+        opened = (await self.cast["carla"].post(f"/v1/jobs/{self.job}/disputes", {"reason": "it leaks"})).json()
+        await self.look(mia="mediator")
+        path = f"/v1/disputes/{opened['dispute']['id']}/resolve"
+        await self.cast["mia"].post(path, {"outcome": "resume", "note": "agreed"})
+        await self.look(mia="never_offered")
+        assert {("mia", "job.disputed"), ("mia", "job.resolved")} <= self.seen
 
     def check(self, name: str, where: str, sent: Any, may: frozenset[str]) -> None:
         """Nothing in it that may not be there."""
@@ -134,12 +143,7 @@ async def managed(scene: Scene) -> None:
     await scene.look(tara="holder")
     for command in ("depart", "start", "finish"):
         await scene.give("tara", command)
-    dispute = (await scene.cast["carla"].post(f"/v1/jobs/{scene.job}/disputes", {"reason": "it leaks"})).json()[
-        "dispute"
-    ]
-    await scene.look(mia="mediator")
-    await scene.cast["mia"].post(f"/v1/disputes/{dispute['id']}/resolve", {"outcome": "resume", "note": "agreed"})
-    await scene.look(mia="never_offered")
+    await scene.dispute()
     await scene.give("carla", "sign")
     await scene.look()
 
@@ -161,6 +165,7 @@ async def direct_booking(scene: Scene) -> None:
     await scene.give("tom", "accept", becomes="holder")
     await scene.look(tom="holder")
     await scene.give("tom", "start")
+    await scene.dispute()
     await scene.give("tom", "complete")
     await scene.look()
 

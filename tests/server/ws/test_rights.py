@@ -69,12 +69,41 @@ async def test_a_mediator_hears_until_the_dispute_is_resolved(node: Node) -> Non
     async with node.client("mia", "mediator") as mia:
         assert (await subscribed(mia, job))["job"]["frozen"] is True
         await disputes.resolve(engine, mediator, dispute, "resume")
-        assert len(await told(node, mia, "job.resolved")) == 1
+        [resolved] = await told(node, mia, "job.resolved")
+        assert "customer" not in resolved["data"]["job"]  # as all mediators hear: the right to the job is over
         await jobs.command(engine, tom, job, Step(command="start"))
         assert len(await told(node, mia)) == 1
     hello: dict[str, Any] = {"cursors": {"main": {"epoch": e(1), "seq": 0}}, "subs": [f"job:{job}"]}
     async with node.client("mia", "mediator", **hello) as again:
-        assert [push["type"] for push in await told(node, again)] == ["job.disputed", "job.resolved"]  # mediators hear
+        heard = [(push["type"], "customer" in push["data"]["job"]) for push in await told(node, again)]
+        assert heard == [("job.disputed", False), ("job.resolved", False)]
+
+
+@pytest.mark.parametrize("blueprint", ["direct_booking", "managed"])
+async def test_mediators_at_large_hear_that_there_is_a_dispute(node: Node, blueprint: str) -> None:
+    """Its id, job and reason beside the job's public part, live and at replay; never the whole job nor the outcome."""
+    engine = node.engine
+    serves, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "tom", serves)
+    more: dict[str, Any] = {"technician": "tom"} if blueprint == "direct_booking" else {}
+    job = people.id_of(await people.job(engine, carla, serves, blueprint=blueprint, notes="4711", **more))
+    if blueprint == "managed":
+        await jobs.command(engine, OPS, job, Step(command="assign", technician="tom"))
+    for command in ("accept", "depart", "start", "finish") if blueprint == "managed" else ("accept",):
+        await jobs.command(engine, tom, job, Step(command=command))
+    async with node.client("max", "mediator") as live:
+        opened = msgspec.json.decode((await disputes.create(engine, carla, job, "It leaks")).dispute)
+        mia = Principal(UserId("mia"), "mediator")
+        await disputes.resolve(engine, mia, opened["id"], "resume", note="The key is 4711")
+        heard = await told(node, live)
+    hello: dict[str, Any] = {"cursors": {"main": {"epoch": e(1), "seq": 0}}}
+    async with node.client("max", "mediator", **hello) as again:
+        assert [push["data"] for push in await told(node, again)] == [push["data"] for push in heard]
+    assert [push["data"]["dispute"] for push in heard] == [
+        {"id": opened["id"], "job": job, "reason": "It leaks", "status": "open"},
+        {"id": opened["id"], "job": job, "status": "resolved"},
+    ]
+    assert all("customer" not in push["data"]["job"] for push in heard) and "4711" not in str(heard)
 
 
 async def test_a_service_that_watches_a_job_hears_its_steps(node: Node) -> None:

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from engine import catalogue, jobs, requests
+from engine import catalogue, jobs, lives, requests
 from engine.clock import now_ms
 from engine.errors import (
     FieldError,
     Forbidden,
-    IllegalTransition,
     Invalid,
     NotEditable,
     NotFound,
@@ -72,7 +71,7 @@ async def edit(
     """Change the fields of ``change`` (``scheduled_for`` in ms since the Unix epoch); what is so already is no change.
 
     Raises Forbidden, NotFound for a job that is not the caller's, NotEditable or PriceLocked naming the fields, Frozen,
-    Invalid, ServiceInactive, VersionConflict with the present job, ReusedKey.
+    Invalid, ServiceInactive, VersionConflict with the present job, ReusedKey, Unavailable.
     """
     if caller.role not in OPS and caller.role not in ("customer", "service"):
         raise Forbidden("Its customer changes a job, and ops or the service that booked it for him")
@@ -117,9 +116,7 @@ async def _drafted(engine: Engine, ask: Ask, change: dict[str, Any]) -> Draft:
     bp, status, version, amount, full, locked, paid = (part or b"" for part in found)
     if not bp:
         raise NotFound("No such job")
-    blueprint, members = engine.blueprints.of(bp.decode()), documents.members(full)
-    if blueprint.key != bp.decode():
-        raise IllegalTransition("The job's blueprint is not known here")
+    blueprint, members = lives.judged(engine, bp.decode()), documents.members(full)
     before = {**members, "amount": int(amount)}
     wanted = {name: _as_told(name, value) for name, value in change.items()}
     changed = [name for name, value in wanted.items() if value != before.get(name)]

@@ -98,7 +98,7 @@ async def put_back(engine: Engine, zone: Zone, job: JobId) -> None:
     if not shown or msgspec.json.decode(shown["phase"]) not in FINISHED:
         raise NotFound("No such job")
     found = kept(await reader.told_of(engine.archive, job, PAYMENTS))
-    bp = await reader.blueprint_of(engine.archive, job)
+    bp = await reader.blueprint_of(engine.archive, job) or engine.blueprints.default.key
     names = {"meta": keys.meta(zone), "job": keys.job(zone, job), "payments": keys.payments(zone, job)}
     fields = _pairs(_fields(shown, bp, sums(found, msgspec.json.decode(shown["currency"]))))
     records = _pairs({f"{each.kind} {each.reference}": each.record() for each in found})

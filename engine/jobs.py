@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from engine import replies, requests, steps
+from engine import lives, replies, requests, steps
 from engine.archive import verdicts
 from engine.clock import now_ms
-from engine.errors import FieldError, Forbidden, IllegalTransition, Invalid, NotFound, OtherBlueprint, VersionConflict
+from engine.errors import FieldError, Forbidden, Invalid, NotFound, OtherBlueprint, Unavailable, VersionConflict
 from engine.events import ms_of
 from engine.requests import Outcome, located
 from engine.rules import documents
@@ -154,15 +154,15 @@ def stands_in(caller: Principal, found: Sequence[bytes]) -> list[Relation]:
 async def by_blueprint(engine: Engine, act: Callable[[Blueprint], Awaitable[T]]) -> T:
     """What ``act`` comes to with the job's own blueprint, the default one being tried first.
 
-    Raises IllegalTransition where the job's is not known here, and whatever ``act`` raises.
+    Raises Unavailable where the job's is not known here, and whatever ``act`` raises.
     """
     blueprint = engine.blueprints.default
     for _ in range(2):
         try:
             return await act(blueprint)
         except OtherBlueprint as other:
-            blueprint = engine.blueprints.of(other.key)
-    raise IllegalTransition("The job's blueprint is not known here")
+            blueprint = lives.judged(engine, other.key)
+    raise Unavailable("The job's blueprint is not known here")
 
 
 async def _try(engine: Engine, ask: Ask, blueprint: Blueprint, step: Step) -> Outcome:
@@ -203,12 +203,12 @@ async def check_blueprint(engine: Engine, ask: Ask, blueprint: Blueprint) -> Non
 
 async def blueprint_of(engine: Engine, zone: Zone, job: JobId) -> Blueprint:
     """The blueprint of a job, for what needs more of it than a step's plan. Raises NotFound where Redis has not the
-    job.
+    job, Unavailable where its blueprint is not known here.
     """
     found = await engine.store.command("HGET", keys.job(zone, job), "bp")
     if found is None:
         raise NotFound("No such job")
-    return engine.blueprints.of(found.decode())
+    return lives.judged(engine, found.decode())
 
 
 async def command_for(

@@ -96,9 +96,10 @@ async def learn(engine: Engine) -> None:
 
 
 def judged(engine: Engine, key: str) -> Blueprint:
-    """The blueprint by which due work of a job is judged. Raises Unavailable where that version is not known here (the
-    database was away at the start): the work then stays due, for this node once it has learnt the blueprint, or for
-    another. Another version's timers and times would end jobs that their own lets live.
+    """The blueprint by which a job is judged: its due work, and what somebody asks of it. Raises Unavailable where that
+    version is not known here (the database was away at the start). Due work then stays due, and a request can be
+    repeated under its key, for this node once it has learnt the blueprint, or for another. Another version's table
+    would end jobs that their own lets live, and would note a payment without the step that it is for.
     """
     found = engine.blueprints.exactly(key)
     if found is None:

@@ -93,7 +93,8 @@ async def put(
 
     Raises Forbidden for all but services, NotFound, Duplicate for a reference and status that stand for another
     amount, IllegalTransition out of order, Frozen for one that is asked for during a dispute, Invalid for a refund
-    that its charge has not, ReusedKey; Unavailable where the job has to be put back first and SQL is away. What was
+    that its charge has not, ReusedKey; Unavailable where the job's blueprint is not known here, or
+    where the job has to be put back first and SQL is away. What was
     captured is refused for none but a malformed word.
     """
     if caller.role != "service":
@@ -103,16 +104,20 @@ async def put(
     zone, job = located(job_id)
     mark = requests.fingerprint(engine, "payment", job, payment)
     ask = Ask(zone, job, caller, requests.checked_key(key), mark, trace)
+    name = new_id("pay")
+
+    async def act(blueprint: Blueprint) -> Put:
+        return await _put(engine, ask, payment, name, blueprint)
+
     try:
-        return await _put(engine, ask, payment)
+        return await jobs.by_blueprint(engine, act)
     except NotFound:
         await forgotten.put_back(engine, zone, job)
-        return await _put(engine, ask, payment)
+        return await jobs.by_blueprint(engine, act)
 
 
-async def _put(engine: Engine, ask: Ask, payment: Payment) -> Put:
+async def _put(engine: Engine, ask: Ask, payment: Payment, name: str, blueprint: Blueprint) -> Put:
     zone, job = ask.zone, ask.job
-    blueprint = await jobs.blueprint_of(engine, zone, job)
     kind = "refund" if payment.status == "refunded" else "charge"
     of = payment.of or payment.reference
     told = {event: _audience(blueprint, event) for event in EVENTS[payment.status]}
@@ -125,7 +130,7 @@ async def _put(engine: Engine, ask: Ask, payment: Payment) -> Put:
                 "actor": ask.actor,
                 **ask.cause(),
                 "bp": blueprint.key,
-                "id": new_id("pay"),
+                "id": name,
                 "reference": payment.reference,
                 "of": of,
                 "status": payment.status,

@@ -14,7 +14,9 @@ import msgspec
 from engine import jobs, requests
 from engine.errors import Duplicate, Forbidden, Indeterminate, NotFound, VersionConflict
 from engine.requests import located
+from engine.rules.lifecycle import Blueprint
 from engine.steps import Ask
+from engine.store.connection import Done
 from engine.types import Principal, is_id, new_id
 
 if TYPE_CHECKING:
@@ -58,7 +60,8 @@ async def propose(
     """Propose ``amount`` (minor units; by the hour: the rate) to the other side.
 
     Raises Forbidden for who is no participant by role, NotFound for another's job, IllegalTransition where none may be
-    proposed, PriceLocked, Duplicate while one is open, Frozen, VersionConflict with the present job, ReusedKey.
+    proposed, PriceLocked, Duplicate while one is open, Frozen, VersionConflict with the present job, ReusedKey;
+    Unavailable where the job's blueprint is not known here.
     """
     ask = _ask(engine, caller, job_id, "propose", key, trace, amount, reason, version)
     name = new_id("prc")
@@ -109,17 +112,25 @@ def _ask(
 async def _deal(
     engine: Engine, ask: Ask, script: str, version: int | None, args: dict[str, str | int | bytes], status: str
 ) -> Dealt:
-    zone, blueprint = ask.zone, await jobs.blueprint_of(engine, ask.zone, ask.job)
     names = ask.keys()
     del names["offers"]
-    args |= {"actor": ask.actor, **ask.head(version), "bp": blueprint.key}
-    args |= {"states": f" {' '.join(blueprint.price.propose)} ", "told": blueprint.audience(EVENTS[status]) or PARTIES}
-    try:
-        done = await engine.store.run(zone, script, keys=names, args=args)
-    except VersionConflict as error:
-        error.extra["job"] = msgspec.Raw(await jobs.present(engine, ask))
-        raise
-    data = await requests.told_at(engine, zone, done.seq)
+    args |= {"actor": ask.actor, **ask.head(version)}
+
+    async def act(blueprint: Blueprint) -> Dealt:
+        states, told = f" {' '.join(blueprint.price.propose)} ", blueprint.audience(EVENTS[status]) or PARTIES
+        its = {**args, "bp": blueprint.key, "states": states, "told": told}
+        try:
+            done = await engine.store.run(ask.zone, script, keys=names, args=its)
+        except VersionConflict as error:
+            error.extra["job"] = msgspec.Raw(await jobs.present(engine, ask))
+            raise
+        return await _dealt(engine, ask, blueprint, done)
+
+    return await jobs.by_blueprint(engine, act)
+
+
+async def _dealt(engine: Engine, ask: Ask, blueprint: Blueprint, done: Done) -> Dealt:
+    data = await requests.told_at(engine, ask.zone, done.seq)
     if data is None:
         raise Indeterminate("Done, but its answer cannot be read any more")
     found = _told.decode(data)

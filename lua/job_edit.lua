@@ -5,13 +5,12 @@ where a technician has to be looked for elsewhere, or from `release` (ms) on for
 KEYS    meta  job  offers  causes  log  req
 ARGV    epoch  actor  key  fingerprint  trace  if_version  bp  seen  denied  changed  full  pub  service  lat  lon  amount  anew  release  scheduled  life  told  terms  bids_told
 OK      seq  version  job_id  job
-ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  VERSION_CONFLICT  FROZEN  NOT_EDITABLE  PRICE_LOCKED  INVALID
+ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  OTHER_BLUEPRINT  VERSION_CONFLICT  FROZEN  NOT_EDITABLE  PRICE_LOCKED  INVALID
 EMITS   job.updated  offer.updated  offer.closed  bid.closed
 TOUCHES {z}:tech:*  {z}:tech:*:jobs  {z}:supply:*  {z}:tech:*:offers  {z}:demand:*  {z}:wide:*  {z}:due  (same slot, names known only inside)
 ]]
 --- @include "lib/enter"
---- @include "lib/verdict"
---- @include "lib/job"
+--- @include "lib/begin"
 --- @include "lib/public"
 --- @include "lib/relation"
 --- @include "lib/seeking"
@@ -20,15 +19,13 @@ TOUCHES {z}:tech:*  {z}:tech:*:jobs  {z}:supply:*  {z}:tech:*:offers  {z}:demand
 --- @include "lib/updating"
 --- @include "lib/told"
 --- @include "lib/audience"
---- @include "lib/append"
 local meta, job, offers, causes, log, req = unpack(KEYS)
 local epoch, actor, key, fingerprint, trace, if_version, bp, seen, denied, changed, full, pub, service, lat, lon, amount,
   anew, release, scheduled, life, told, terms, bids_told = unpack(ARGV)
 local z = enter(meta, epoch)
 if not z then return {'STALE_EPOCH'} end
-local again = remembered(req, fingerprint, causes)
+local j, again = begin(z, job, {bp = bp, req = req, fingerprint = fingerprint, causes = causes})
 if again then return again end
-local j = job_load(job)
 local booked = redis.call('HGET', job, 'owner') == actor and string.sub(actor, 1, 8) == 'service:'
 if not j or not (booked or related(j, actor, 'customer ops')) then return refuse(req, fingerprint, 'NOT_FOUND') end
 if tonumber(seen) ~= j.version then return {'VERSION_CONFLICT', '0', 'seen'} end

@@ -5,12 +5,12 @@ refund is of.
 KEYS    meta  job  offers  causes  payments  log  req
 ARGV    epoch  actor  key  fingerprint  trace  bp  id  reference  of  status  amount  currency  members  captures  told
 OK      seq  version  job_id
-ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  DUPLICATE  FROZEN  ILLEGAL_TRANSITION  INVALID
+ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  OTHER_BLUEPRINT  DUPLICATE  FROZEN  ILLEGAL_TRANSITION  INVALID
 EMITS   payment.requested  payment.received  payment.partial  payment.unexpected  payment.refunded  payment.failed  job.*  bid.closed  offer.closed  technician.status
 TOUCHES {z}:tech:*  {z}:tech:*:jobs  {z}:user:*:jobs  {z}:supply:*  {z}:demand:*  {z}:due  {z}:disputes  {z}:dispute:*  (same slot, names known only inside)
 ]]
 --- @include "lib/enter"
---- @include "lib/verdict"
+--- @include "lib/begin"
 --- @include "lib/repeat"
 --- @include "lib/goal"
 --- @include "lib/job"
@@ -32,9 +32,8 @@ local epoch, actor, key, fingerprint, trace, bp, id, reference, of, status, amou
 local EVENTS = {requested = 'payment.requested', captured = 'payment.received', refunded = 'payment.refunded', failed = 'payment.failed'}
 local z = enter(meta, epoch)
 if not z then return {'STALE_EPOCH'} end
-local again = remembered(req, fingerprint, causes)
+local j, again = begin(z, job, {bp = bp, req = req, fingerprint = fingerprint, causes = causes})
 if again then return again end
-local j = job_load(job)
 -- Not remembered: the caller puts back what SQL has of a job that was forgotten, and asks again under the same key.
 if not j then return {'NOT_FOUND', '0'} end
 local w = {payments = payments, kind = status == 'refunded' and 'refund' or 'charge', id = id, reference = reference,

@@ -2,24 +2,21 @@
 KEYS    meta  job  causes  log  req
 ARGV    epoch  actor  key  fingerprint  trace  if_version  bp  id  answer  states  told
 OK      seq  version  job_id
-ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  FORBIDDEN  FROZEN  PRICE_LOCKED  ILLEGAL_TRANSITION  VERSION_CONFLICT
+ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  OTHER_BLUEPRINT  FORBIDDEN  FROZEN  PRICE_LOCKED  ILLEGAL_TRANSITION  VERSION_CONFLICT
 EMITS   price.changed  price.rejected
 ]]
 --- @include "lib/enter"
---- @include "lib/verdict"
 --- @include "lib/repeat"
---- @include "lib/job"
+--- @include "lib/begin"
 --- @include "lib/relation"
 --- @include "lib/proposal"
 --- @include "lib/audience"
---- @include "lib/append"
 local meta, job, causes, log, req = unpack(KEYS)
 local epoch, actor, key, fingerprint, trace, if_version, bp, id, answer, states, told = unpack(ARGV)
 local z = enter(meta, epoch)
 if not z then return {'STALE_EPOCH'} end
-local again = remembered(req, fingerprint, causes)
+local j, again = begin(z, job, {bp = bp, req = req, fingerprint = fingerprint, causes = causes})
 if again then return again end
-local j = job_load(job)
 if not j or not related(j, actor, 'customer holder') then return refuse(req, fingerprint, 'NOT_FOUND') end
 local p = proposal_load(j)
 if not p or p.id ~= id then return refuse(req, fingerprint, 'NOT_FOUND') end

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from engine import handover, jobs, lives, scheduler
+from engine import codes, disputes, edits, handover, jobs, lives, payments, prices, scheduler
 from engine.errors import OtherBlueprint, Unavailable
+from engine.jobs import Step
+from engine.payments import Payment
 from engine.rules import blueprint
 from engine.rules.blueprint import Blueprints
 from engine.runtime import Engine, open_engine
 from engine.settings import Settings
 from engine.store import keys
-from engine.types import DEFAULT_ZONE, JobId, TechnicianId
+from engine.types import DEFAULT_ZONE, JobId, Principal, TechnicianId, UserId
 from tests import people
 from tests.clock import forward
 from tests.engine import log_of
@@ -40,6 +42,8 @@ def settings(settings: Settings, tmp_path: Path) -> Settings:
         assert text.count(old) == 1, old
         text = text.replace(old, new)
     (folder / "other.toml").write_text(text + '\n[events."job.late"]\nto = ["ops"]\n')
+    market = (blueprint.shipped() / "marketplace.toml").read_text()
+    (folder / "market.toml").write_text(market.replace('name = "marketplace"', 'name = "market"', 1))
     return msgspec.structs.replace(settings, blueprints=str(folder))
 
 
@@ -99,7 +103,7 @@ async def test_no_script_ends_a_job_by_another_blueprint(engine: Engine) -> None
     late = {"entry": f"timer:{job}:1:0", "entered": "1", "step": "warn", **wrong}
     with pytest.raises(OtherBlueprint):
         await engine.store.run(ZONE, "job_late", keys=names, args=late)
-    expire = {"entry": f"expire:{job}", "goal": "", "bids_told": "", "grace_ms": 0, "lease_ms": 1, **wrong}
+    expire = {"entry": f"expire:{job}", "bp": "home_service@0", "plan": "", "grace_ms": 0, "lease_ms": 1}
     with pytest.raises(OtherBlueprint):
         await engine.store.run(ZONE, "job_expire", keys={**names, "offers": keys.offers(ZONE, job)}, args=expire)
     assert await state(engine, job) == before
@@ -122,3 +126,64 @@ async def test_a_job_that_is_gone_is_cleared_by_anybody(engine: Engine, stranger
     await engine.store.redis.zadd(keys.due(ZONE), {"expire:job_main_gone": 1, "timer:job_main_gone:1:0": 1})
     await all_due(stranger)
     assert await engine.store.redis.zcard(keys.due(ZONE)) == 0
+
+
+KEY = "7f6b1c9e-4b8a-4f40-9d6e-0d5b6f3c1a11"
+PAY = Principal(UserId("cli_service"), "service")
+PAID = Payment(reference="pi_1", status="captured", amount=5000, currency="USD")
+ASKED: dict[str, Callable[[Engine, Principal, JobId], Awaitable[object]]] = {
+    "job.assigned": lambda node, _, job: jobs.command(
+        node, people.hot_technician("t1"), job, Step(command="accept"), key=KEY
+    ),
+    "price.proposed": lambda node, who, job: prices.propose(node, who, job, 7000, key=KEY),
+    "job.updated": lambda node, who, job: edits.edit(node, who, job, {"notes": "The back door"}, key=KEY),
+    "payment.received": lambda node, _, job: payments.put(node, PAY, job, PAID, key=KEY),
+}
+"""What is asked of a job of the market, by the event that tells of it."""
+
+
+async def _worked(engine: Engine, carla: Principal, one: Principal, job: JobId) -> None:
+    for name, purpose in (("start", "start"), ("complete", "completion")):
+        await jobs.command(engine, one, job, Step(command=name, code=codes.derive(engine, job, purpose, "1")))
+    await jobs.command(engine, carla, job, Step(command="confirm"))
+
+
+@pytest.mark.parametrize("told", ASKED)
+async def test_what_is_asked_waits_for_who_knows(engine: Engine, stranger: Engine, told: str) -> None:
+    """The stranger answers that it cannot say yet and changes nothing; the same key is done once it has learnt the
+    blueprint, and the event is of the job's own.
+    """
+    serves, carla = await people.service(engine), await people.customer(engine)
+    one = await people.technician(engine, "t1", serves)
+    job = people.id_of(await people.job(engine, carla, serves, blueprint="market", technician="t1"))  # type: ignore[arg-type]
+    if told != "job.assigned":
+        await jobs.command(engine, one, job, Step(command="accept"))
+    if told == "payment.received":
+        await _worked(engine, carla, one, job)
+    before = await state(engine, job)
+    with pytest.raises(Unavailable, match="market@"):
+        await ASKED[told](stranger, carla, job)
+    with pytest.raises(Unavailable, match="market@"):
+        await disputes.create(stranger, carla, job, "It leaks")
+    assert await state(engine, job) == before
+    await lives.learn(stranger)
+    await ASKED[told](stranger, carla, job)
+    assert [event.bp.partition("@")[0] for event in await log_of.events(engine, told, job)] == ["market"]
+    status = await engine.store.redis.hget(keys.job(ZONE, job), "status")  # type: ignore[misc]
+    assert status == (b"paid" if told == "payment.received" else b"scheduled")
+
+
+async def test_no_script_judges_a_job_by_another_blueprint(engine: Engine) -> None:
+    """Whatever the caller takes the job for, a price, an edit or a payment is refused and nothing is written."""
+    carla = await people.customer(engine)
+    job = people.id_of(await people.job(engine, carla, await people.service(engine), blueprint="other"))
+    before = await state(engine, job)
+    names = {"meta": keys.meta(ZONE), "job": keys.job(ZONE, job), "causes": keys.causes(ZONE, job)}
+    names |= {"log": keys.log(ZONE), "req": keys.request(ZONE, carla.id, KEY), "offers": keys.offers(ZONE, job)}
+    names["payments"] = keys.payments(ZONE, job)
+    for script in ("price_propose", "price_answer", "job_edit", "payment_put"):
+        made = engine.store.scripts[script]
+        args = dict.fromkeys(made.argv[1:], "1") | {"bp": "home_service@0"}
+        with pytest.raises(OtherBlueprint):
+            await engine.store.run(ZONE, script, keys={key: names[key] for key in made.keys}, args=args)
+    assert await state(engine, job) == before

@@ -70,11 +70,11 @@ local function moving(z, j, offers, p, a, actor, t)
   -- What was captured before it could pay the job: the payment was told then, so that this is told as a step.
   for _, capture in ipairs(p.captures or {}) do
     if capture_due(j, capture) then
-      local first = #events + 1
+      local last = j.last
       capture.event, capture.told = 'job.status', capture.on_told
-      for _, event in ipairs(moving(z, j, offers, capture, {}, actor)) do events[#events + 1] = event end
-      j.last, events.seq = p.command .. ' ' .. actor .. ' ' .. string.format('%.0f', z.seq + first), z.seq + first
-      if p.does == 'take' then j.claimed = string.format('%.0f %.0f', events.seq, j.version) end
+      local later = moving(z, j, offers, capture, {}, actor)
+      for _, event in ipairs(later) do events[#events + 1] = event end
+      j.last, later[1].answers = last, p
       job_save(j)
       break
     end

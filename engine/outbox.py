@@ -27,7 +27,7 @@ from engine.errors import CalloutError
 from engine.loops import going_on
 from engine.store import keys
 from engine.store.scripts import Args
-from engine.types import DEFAULT_ZONE, TechnicianId, UserId
+from engine.types import DEFAULT_ZONE, TechnicianId, UserId, Zone
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
@@ -71,6 +71,8 @@ async def finish(engine: Engine, user: UserId) -> None:
     await access.put(engine, record)  # first: it shuts every door
     steps: list[Callable[[], Awaitable[None]]] = [partial(_tell, engine, row) for row in rows if row.code]
     steps.append(partial(roster.publish, engine, user))
+    if record.role == "customer":
+        steps += [partial(_hold, engine, zone, record) for zone in engine.store.zones]
     ordered = [row for row in rows if row.reassign]
     if ordered and not record.active:
         by = handover.orderer(ordered[-1].actor)
@@ -78,6 +80,13 @@ async def finish(engine: Engine, user: UserId) -> None:
     await _all(steps)
     async with engine.archive.writing() as conn:
         await conn.execute(delete(outbox).where(outbox.c.id.in_([row.id for row in rows])))
+
+
+async def _hold(engine: Engine, zone: Zone, record: access.AccountRecord) -> None:
+    """The zone knows whether the customer is active: who comes late is offered no job of one who is suspended."""
+    names = {"meta": keys.meta(zone), "held": keys.customer_held(zone, record.id)}
+    args: Args = {"version": record.version, "active": int(record.active)}
+    await engine.store.run(zone, "customer_put", keys=names, args=args)
 
 
 async def _all(steps: Sequence[Callable[[], Awaitable[None]]]) -> None:

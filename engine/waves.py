@@ -102,6 +102,7 @@ def _unfilled(blueprint: Blueprint) -> str:
 
 async def open_offers(engine: Engine, zone: Zone, entry: str, job: JobId, wave: str, opens: str) -> Done:
     """Let those claim whose head start others had until ``opens`` (ms), and tell them."""
+    await _check_customer(engine, zone, job)
     args: Args = {"entry": entry, "wave": wave, "opens": opens}
     return await engine.store.run(zone, "offer_open", keys=due_keys(zone, job), args=args)
 

@@ -4,7 +4,7 @@ ARGV    epoch  entry  reach_m  limit
 OK      seq  version  offered
 ERR     STALE_EPOCH
 EMITS   offer.created
-TOUCHES {z}:job:*  {z}:job:*:offers  {z}:tech:*:offers  {z}:demand:*  {z}:wide:*  {z}:user:*:blocks  (same slot, names known only inside)
+TOUCHES {z}:job:*  {z}:job:*:offers  {z}:tech:*:offers  {z}:demand:*  {z}:wide:*  {z}:user:*:blocks  {z}:user:*:held  (same slot, names known only inside)
 ]]
 --- @include "lib/enter"
 --- @include "lib/job"

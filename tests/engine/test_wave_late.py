@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from engine import jobs, scheduler, technicians
+from engine import accounts, jobs, scheduler, technicians, waves
 from engine.errors import Expired
 from engine.rules.lifecycle import Wave
 from engine.runtime import Engine
 from engine.store import keys
 from engine.technicians import Fix
-from engine.types import DEFAULT_ZONE, JobId, ServiceId
+from engine.types import DEFAULT_ZONE, JobId, ServiceId, TechnicianId
 from tests import people
 from tests.clock import forward
 from tests.engine import log_of
@@ -179,3 +179,18 @@ async def test_a_class_that_nobody_knows_does_not_stand_still(engine: Engine) ->
     assert await taken(engine) == ["riddle:x"]
     assert await taken(engine) == []
     assert await scheduler.run_once(engine, DEFAULT_ZONE) > 0
+
+
+async def test_a_suspended_customers_job_is_offered_to_no_late_joiner(engine: Engine) -> None:
+    """Who comes online meanwhile is not offered it; reinstated, it is. An older word changes nothing."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    job = await people.offered(engine, carla, serves)
+    await accounts.suspend(engine, people.ADMIN, carla.id, reason="fraud")
+    who = await people.technician(engine, "late", serves)
+    await waves.match(engine, DEFAULT_ZONE, "match:late", TechnicianId(who.id))
+    assert await asked(engine, job) == []
+    await accounts.reinstate(engine, people.ADMIN, carla.id)
+    names = {"meta": keys.meta(DEFAULT_ZONE), "held": keys.customer_held(DEFAULT_ZONE, carla.id)}
+    await engine.store.run(DEFAULT_ZONE, "customer_put", keys=names, args={"version": 2, "active": 0})
+    await waves.match(engine, DEFAULT_ZONE, "match:late", TechnicianId(who.id))
+    assert await asked(engine, job) == ["late"]

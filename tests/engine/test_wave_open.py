@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from engine import board, jobs, offers, scheduler, technicians
+from engine import board, jobs, offers, scheduler, technicians, waves
 from engine.errors import NotOffered, Unavailable
 from engine.jobs import Step
 from engine.runtime import Engine
@@ -300,6 +300,8 @@ async def test_a_suspended_customers_job_is_held_back(engine: Engine) -> None:
     await hot.account(engine, carla.id, "customer", version=8, active=False)
     with pytest.raises(Unavailable):
         await scheduler.open_wave(engine, DEFAULT_ZONE, job, 1)
+    with pytest.raises(Unavailable):  # nor at the end of a head start
+        await waves.open_offers(engine, DEFAULT_ZONE, f"opens:{job}:1:5", job, "1", "5")
     assert await log_of.events(engine, "offer.created", job) == []
     await hot.account(engine, carla.id, "customer", version=9)
     await scheduler.open_wave(engine, DEFAULT_ZONE, job, 1)

@@ -3,7 +3,7 @@ other bids are declined.
 KEYS    meta  job  offers  causes  bids  log  req
 ARGV    epoch  bid  actor  key  fingerprint  trace  if_version  bp  plan  told  grace_ms  lease_ms
 OK      seq  version  job_id  job
-ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  OTHER_BLUEPRINT  ILLEGAL_TRANSITION  FROZEN  CANCELLED  EXPIRED  VERSION_CONFLICT  INVALID  AT_CAPACITY
+ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  OTHER_BLUEPRINT  ILLEGAL_TRANSITION  TOO_EARLY  FROZEN  CANCELLED  EXPIRED  VERSION_CONFLICT  INVALID  AT_CAPACITY
 EMITS   job.*  bid.accepted  bid.closed  offer.closed  payment.requested  technician.status
 TOUCHES {z}:tech:*  {z}:tech:*:jobs  {z}:supply:*  {z}:demand:*  {z}:due  {z}:user:*:jobs  {z}:user:*:blocks  (same slot, names known only inside)
 ]]
@@ -28,7 +28,7 @@ if not b then return refuse(req, fingerprint, 'NOT_FOUND') end
 if b.status == 'accepted' and string.find(j.last, p.command .. ' ' .. actor .. ' ', 1, true) == 1 then
   return as_it_was(req, fingerprint, string.match(j.last, '(%d+)$'), j.version, j.id)
 end
-local why = step_refused(j, p, actor, if_version)
+local why = step_refused(z, j, p, actor, if_version)
 if why then return refuse(req, fingerprint, why) end
 if j.expires > 0 and over(z, j.expires + grace_ms, lease_ms) then return refuse(req, fingerprint, 'EXPIRED') end
 if not bids_taken(j) or b.status ~= 'open' then return refuse(req, fingerprint, 'ILLEGAL_TRANSITION') end

@@ -2,7 +2,7 @@
 KEYS    meta  job  bids  offers  tech  log  req
 ARGV    epoch  technician  key  fingerprint  trace  if_version  bp  plan  bid  amount  note  most  grace_ms  lease_ms
 OK      seq  version  job_id  bid
-ERR     STALE_EPOCH  REUSED_KEY  PROFILE_INCOMPLETE  KYC_NOT_APPROVED  ACCOUNT_NOT_APPROVED  NOT_FOUND  OTHER_BLUEPRINT  ILLEGAL_TRANSITION  FROZEN  CANCELLED  EXPIRED  VERSION_CONFLICT  NOT_OFFERED  DUPLICATE  AT_CAPACITY
+ERR     STALE_EPOCH  REUSED_KEY  PROFILE_INCOMPLETE  KYC_NOT_APPROVED  ACCOUNT_NOT_APPROVED  NOT_FOUND  OTHER_BLUEPRINT  ILLEGAL_TRANSITION  TOO_EARLY  FROZEN  CANCELLED  EXPIRED  VERSION_CONFLICT  NOT_OFFERED  DUPLICATE  AT_CAPACITY
 EMITS   bid.created
 TOUCHES {z}:tech:*:offers  {z}:user:*:blocks  (same slot, names known only inside)
 ]]
@@ -31,7 +31,7 @@ local t = tech_load(tech)
 local why = unfit(t)
 if why then return refuse(req, fingerprint, why) end
 if not j or not bid_suits(z, j, t) then return refuse(req, fingerprint, 'NOT_FOUND') end
-why = step_refused(j, p, nil, if_version)
+why = step_refused(z, j, p, nil, if_version)
 if why then return refuse(req, fingerprint, why) end
 if not bids_taken(j) then return refuse(req, fingerprint, 'ILLEGAL_TRANSITION') end
 if j.expires > 0 and over(z, j.expires + grace_ms, lease_ms) then return refuse(req, fingerprint, 'EXPIRED') end

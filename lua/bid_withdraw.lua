@@ -2,7 +2,7 @@
 KEYS    meta  job  bids  log  req
 ARGV    epoch  technician  key  fingerprint  trace  if_version  bp  plan  bid
 OK      seq  version  job_id  bid
-ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  OTHER_BLUEPRINT  ILLEGAL_TRANSITION  FROZEN  CANCELLED  EXPIRED  VERSION_CONFLICT
+ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  OTHER_BLUEPRINT  ILLEGAL_TRANSITION  TOO_EARLY  FROZEN  CANCELLED  EXPIRED  VERSION_CONFLICT
 EMITS   bid.closed
 ]]
 --- @include "lib/enter"
@@ -27,7 +27,7 @@ local mine = j and redis.call('HGET', bids, technician)
 local b = mine and bid_parse(technician, mine)
 if not b or b.id ~= bid then return refuse(req, fingerprint, 'NOT_FOUND') end
 if b.status == 'withdrawn' then return {'OK', '1', 0, j.version, j.id, bid_shown(j, b)} end
-local why = step_refused(j, p, nil, if_version)
+local why = step_refused(z, j, p, nil, if_version)
 if why then return refuse(req, fingerprint, why) end
 if b.status ~= 'open' then return refuse(req, fingerprint, 'ILLEGAL_TRANSITION') end
 

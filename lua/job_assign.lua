@@ -2,7 +2,7 @@
 KEYS    meta  job  offers  causes  tech  log  req
 ARGV    epoch  technician  actor  key  fingerprint  trace  if_version  bp  plan  args
 OK      seq  version  job_id  job
-ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  OTHER_BLUEPRINT  ILLEGAL_TRANSITION  FROZEN  CANCELLED  EXPIRED  VERSION_CONFLICT  INVALID  PROFILE_INCOMPLETE  KYC_NOT_APPROVED  ACCOUNT_NOT_APPROVED  AT_CAPACITY
+ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  OTHER_BLUEPRINT  ILLEGAL_TRANSITION  TOO_EARLY  FROZEN  CANCELLED  EXPIRED  VERSION_CONFLICT  INVALID  PROFILE_INCOMPLETE  KYC_NOT_APPROVED  ACCOUNT_NOT_APPROVED  AT_CAPACITY
 EMITS   job.*  offer.closed  bid.closed  payment.requested  technician.status
 TOUCHES {z}:job:*:bids  {z}:tech:*  {z}:tech:*:jobs  {z}:supply:*  {z}:demand:*  {z}:due  {z}:user:*:jobs  (same slot, names known only inside)
 ]]
@@ -18,7 +18,7 @@ local p, a, by = cjson.decode(plan), cjson.decode(args), {bp = bp, actor = actor
 local j, again = begin(z, job, by)
 if again then return again end
 if not j or not related(j, actor, p.by) then return refuse(req, fingerprint, 'NOT_FOUND') end
-local why = step_refused(j, p, actor, if_version)
+local why = step_refused(z, j, p, actor, if_version)
 if why then return refuse(req, fingerprint, why) end
 -- To whom he has already been given, nothing changes.
 if j.holder == technician then return as_it_was(req, fingerprint, string.match(j.last, '(%d+)$'), j.version, j.id) end

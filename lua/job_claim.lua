@@ -31,7 +31,7 @@ if j.holder == technician and seq then return as_it_was(req, fingerprint, seq, v
 if j.holder ~= '' then return refuse(req, fingerprint, 'TAKEN') end
 local p = plan ~= '' and cjson.decode(plan) or {command = command, by = 'offered', from = from, does = 'take', event = type,
   told = told, goal = goal, tech_told = tech_told ~= '' and tech_told or nil}
-why = step_refused(j, p, nil, '')
+why = step_refused(z, j, p, nil, '')
 if why then return refuse(req, fingerprint, why) end
 local all = redis.call('HGETALL', offers)
 local o = offer_among(all, technician)

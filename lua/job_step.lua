@@ -28,15 +28,14 @@ if a.entry and not over(z, 1, a.lease) then
 end
 -- While the job is frozen it waits, and is looked at again and again.
 if a.entry and not (j and j.frozen ~= '') then redis.call('ZREM', z.tag .. 'due', a.entry) end
-if a.entry and (not j or j.entered ~= a.entered or step_refused(j, p, actor, '')) then return {'OK', '0', 0, 0, '-'} end
+if a.entry and (not j or j.entered ~= a.entered or step_refused(z, j, p, actor, '')) then return {'OK', '0', 0, 0, '-'} end
 if not j or not related(j, actor, p.by) then return refuse(req, fingerprint, 'NOT_FOUND') end
 -- The same step twice is one step; but who asks for new codes twice wants new ones.
 if p.does ~= 'reissue' and string.find(j.last, p.command .. ' ' .. actor .. ' ', 1, true) == 1 then
   return as_it_was(req, fingerprint, string.match(j.last, '(%d+)$'), j.version, j.id)
 end
-local why = step_refused(j, p, actor, if_version)
+local why = step_refused(z, j, p, actor, if_version)
 if why then return refuse(req, fingerprint, why) end
-if step_early(z, j, p, actor) then return refuse(req, fingerprint, 'TOO_EARLY') end
 -- Another dispute than the one that was resolved in the meantime.
 if p.does == 'thaw' and a.dispute and a.dispute ~= j.frozen then return refuse(req, fingerprint, 'ILLEGAL_TRANSITION') end
 if p.code then

@@ -3,7 +3,7 @@ the command has no guards.
 KEYS    meta  job  offers  causes  tech_offers  log  req
 ARGV    epoch  technician  key  fingerprint  trace  if_version  bp  plan  from  told  ended  reason  lease_ms
 OK      seq  version  job_id  job
-ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  OTHER_BLUEPRINT  CANCELLED  EXPIRED  TAKEN  ILLEGAL_TRANSITION  FROZEN  NOT_OFFERED  VERSION_CONFLICT
+ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  OTHER_BLUEPRINT  CANCELLED  EXPIRED  TAKEN  ILLEGAL_TRANSITION  TOO_EARLY  FROZEN  NOT_OFFERED  VERSION_CONFLICT
 EMITS   offer.declined
 TOUCHES {z}:due  (same slot, names known only inside)
 ]]
@@ -31,7 +31,7 @@ if o and o.status == 'rejected' then return {'OK', '1', 0, j.version, j.id, job_
 local why = step_over(j, ended)
 if why then return refuse(req, fingerprint, why) end
 if j.holder ~= '' then return refuse(req, fingerprint, 'TAKEN') end
-why = step_refused(j, plan ~= '' and cjson.decode(plan) or {by = 'offered', from = from}, nil, '')
+why = step_refused(z, j, plan ~= '' and cjson.decode(plan) or {by = 'offered', from = from}, nil, '')
 if why then return refuse(req, fingerprint, why) end
 if not o or not seeks(j) or o.status == 'withdrawn' or o.status == 'left' then return refuse(req, fingerprint, 'NOT_OFFERED') end
 if o.status ~= 'sent' or over(z, o.expires, lease_ms) then return refuse(req, fingerprint, 'EXPIRED') end

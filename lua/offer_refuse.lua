@@ -2,7 +2,7 @@
 KEYS    meta  job  offers  causes  tech_offers  log  req
 ARGV    epoch  technician  key  fingerprint  trace  if_version  bp  plan  args  lease_ms
 OK      seq  version  job_id  job
-ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  OTHER_BLUEPRINT  ILLEGAL_TRANSITION  FROZEN  CANCELLED  EXPIRED  VERSION_CONFLICT  NOT_OFFERED  TAKEN
+ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  OTHER_BLUEPRINT  ILLEGAL_TRANSITION  TOO_EARLY  FROZEN  CANCELLED  EXPIRED  VERSION_CONFLICT  NOT_OFFERED  TAKEN
 EMITS   job.*  offer.closed  bid.closed  payment.requested  technician.status
 TOUCHES {z}:demand:*  {z}:due  {z}:tech:*  {z}:user:*:jobs  {z}:supply:*  (same slot, names known only inside)
 ]]
@@ -22,7 +22,7 @@ local mine = j and redis.call('HGET', offers, technician)
 if not mine then return refuse(req, fingerprint, 'NOT_FOUND') end
 local o = offer_parse(mine)
 if o.status == 'rejected' then return {'OK', '1', 0, j.version, j.id, job_public(j)} end
-local why = step_over(j, p.over) or step_refused(j, p, nil, '')
+local why = step_over(j, p.over) or step_refused(z, j, p, nil, '')
 if why then return refuse(req, fingerprint, why) end
 if j.holder ~= '' then return refuse(req, fingerprint, 'TAKEN') end
 if o.status ~= 'sent' or not seeks(j) then return refuse(req, fingerprint, 'NOT_OFFERED') end

@@ -4,7 +4,7 @@ written down a second time, for tests to hold the engine against.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from engine.rules.lifecycle import Blueprint, Command
@@ -25,6 +25,7 @@ class Facts:
     at: frozenset[str] = field(default_factory=frozenset)
     frozen: bool = False
     at_capacity: bool = False
+    early: bool = False
 
 
 def relations_of(role: Role) -> set[str]:
@@ -64,7 +65,7 @@ def right(blueprint: Blueprint, who: Principal, name: str, facts: Facts) -> str:
     return refused(blueprint, spec, mine, facts)
 
 
-def refused(blueprint: Blueprint, spec: Command, mine: Iterable[str], facts: Facts) -> str:
+def refused(blueprint: Blueprint, spec: Command, mine: Sequence[str], facts: Facts) -> str:
     """Why somebody who stands so to the job may not give the command now, of whatever kind it is; "" where they may."""
     if facts.frozen and spec.does != "thaw":
         return "frozen"
@@ -75,7 +76,14 @@ def refused(blueprint: Blueprint, spec: Command, mine: Iterable[str], facts: Fac
         return "illegal_transition"
     if not facts.at.issuperset(spec.needs) or not facts.at.isdisjoint(spec.unless):
         return "illegal_transition"
-    return ""
+    begins = spec.does in ("move", "take", "assign", "award") and spec.to and works(blueprint, spec.to)
+    waits = not works(blueprint, facts.status) and blueprint.states[facts.status].phase != "closed"
+    return "too_early" if facts.early and begins and waits and list(mine) != ["engine"] else ""
+
+
+def works(blueprint: Blueprint, state: str) -> bool:
+    """Whether work has begun in this state."""
+    return blueprint.states[state].phase in ("active", "done")
 
 
 def ended(blueprint: Blueprint, status: str) -> str:

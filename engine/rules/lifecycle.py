@@ -58,6 +58,9 @@ ANSWERS: dict[Does, tuple[Mode, ...]] = {
 }
 """What can be done only while somebody is looked for, and in which of these ways."""
 
+STARTING: tuple[Does, ...] = ("move", "take", "assign", "award")
+"""What can bring a job to work, and waits for its time then."""
+
 
 class Wave(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One round: at most ``size`` offers within ``radius_m`` (0: the whole zone), the next ``interval_s`` later."""
@@ -291,8 +294,10 @@ class Blueprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return " ".join(rule.to) if rule else ""
 
     def starts(self, command: Command) -> bool:
-        """Whether a command brings a job that waits to work, which has its time: DESIGN §5, ``lead_s``."""
-        return command.does == "move" and self.phase(command.to) in ("active", "done")
+        """Whether a command brings a job that waits to work, which has its time: DESIGN §5, ``lead_s``. Disputes and
+        captured payments wait for no time.
+        """
+        return command.does in STARTING and self.phase(command.to) in ("active", "done")
 
     def is_early(self, scheduled: int | None, now: int) -> bool:
         """Whether the time of a job (ms) is farther off than ``lead_s``."""

@@ -16,7 +16,7 @@ from engine.rules.lifecycle import Blueprint, Command, Does
 
 EXPIRED = "job.expired"
 """The event of the command that ends a job that nobody took in time."""
-BEYOND = ("needs", "unless", "marks", "locks_price", "charges", "refunds", "captures")
+BEYOND = ("needs", "unless", "starts", "marks", "locks_price", "charges", "refunds", "captures")
 """What makes a plan more than a move: guards and effects."""
 COUNTS = ("tries", "reissues")
 """What a plan says even where it is 0."""

@@ -31,10 +31,11 @@ local function step_over(j, over)
   return how and (how == 'e' and 'EXPIRED' or 'CANCELLED') or nil
 end
 
-local function step_refused(j, p, actor, if_version)
+local function step_refused(z, j, p, actor, if_version)
   if j.frozen ~= '' and p.does ~= 'thaw' then return 'FROZEN' end
   if not step_from(j, p, actor) then return p.closes and step_over(j, p.over) or 'ILLEGAL_TRANSITION' end
   if p.does == 'release' and j.holder == '' or not step_marked(j, p) then return 'ILLEGAL_TRANSITION' end
+  if step_early(z, j, p, actor) then return 'TOO_EARLY' end
   if if_version ~= '' and tonumber(if_version) ~= j.version then return 'VERSION_CONFLICT' end
   return nil
 end

@@ -101,6 +101,8 @@ def commands(mode: str) -> dict[str, dict[str, Any]]:
 def blueprints(draw: st.DrawFn, mode: str) -> Blueprint:
     """One that passes the check, with guards and effects wherever it lets them be."""
     made = commands(mode)
+    for name in made.keys() & {"take", "assign", "award"}:
+        made[name]["to"] = draw(st.sampled_from(("held", "working")))
     for name, command in made.items():
         more = draw(declared)
         more["unless"] = [mark for mark in more["unless"] if mark not in more["needs"]]
@@ -131,7 +133,7 @@ class Drawn:
         self.engine.blueprints.know([self.blueprint])
         stage.blueprint = self.blueprint
 
-    async def put(self, state: str, marked: frozenset[str], *, frozen: bool) -> None:
+    async def put(self, state: str, marked: frozenset[str], *, frozen: bool, early: bool) -> None:
         """The job as its history would have left it, with an open bid where it takes bids at all."""
         held = self.blueprint.states[state].phase not in ("open", "closed")
         await self.stage.put(state, held=held, marked=False, frozen=frozen)
@@ -147,6 +149,7 @@ class Drawn:
             "paid": 3,
             "refunded": 0,
             "asked_back": 0,
+            "begins": 9999999999999 if early else 0,
         }
         seconds, _ = await self.redis.time()
         # Nobody was away, however slow the machine is: no grace.
@@ -193,12 +196,13 @@ class Drawn:
         return "" if await self.redis.hget(self.stage.key, "version") != before else "not done"  # type: ignore[misc]
 
 
-def situations(spec: Command, data: st.DataObject) -> list[tuple[str, frozenset[str]]]:
-    """Where a command's guards let it be given, where one of them does not, and somewhere."""
+def situations(spec: Command, data: st.DataObject) -> list[tuple[str, frozenset[str], bool]]:
+    """Where a command's guards let it be given, where one of them does not, somewhere, and before the job's time."""
     fit, first = frozenset(spec.needs), spec.from_[0]
     found = [(first, fit), (data.draw(st.sampled_from([*spec.from_, "held", "off"])), fit)]
     found += [(first, fit - {mark}) for mark in spec.needs]
-    return found + [(first, fit | {mark}) for mark in spec.unless]
+    found += [(first, fit | {mark}) for mark in spec.unless]
+    return [(*each, False) for each in found] + [(first, fit, True)]
 
 
 def wanted_of(drawn: Drawn, name: str, who: str, facts: Facts) -> str:
@@ -212,7 +216,9 @@ def wanted_of(drawn: Drawn, name: str, who: str, facts: Facts) -> str:
     return right(blueprint, drawn.stage.callers[who], name, facts)
 
 
-async def attempt(drawn: Drawn, name: str, state: str, marked: frozenset[str], *, frozen: bool) -> None:
+async def attempt(
+    drawn: Drawn, name: str, state: str, marked: frozenset[str], *, frozen: bool = False, early: bool = False
+) -> None:
     """Everybody whom the command names gives it once; each is answered as the oracle says, and shown it as an action
     exactly if it is done; its effects come about together.
     """
@@ -222,15 +228,15 @@ async def attempt(drawn: Drawn, name: str, state: str, marked: frozenset[str], *
             continue
         who = GIVER.get(relation, relation)
         drawn.wants_time = spec.event == "job.expired" and state == "wanted"
-        await drawn.put(state, marked, frozen=frozen)
+        await drawn.put(state, marked, frozen=frozen, early=early)
         held = drawn.blueprint.states[state].phase not in ("open", "closed")
         offer = "sent" if who == "offered" and state in ("wanted", "held") else ""
         customer = stage.callers["customer"].id
-        facts = Facts(state, "holder" if held else "", customer, offer, marked | {state}, frozen)
+        facts = Facts(state, "holder" if held else "", customer, offer, marked | {state}, frozen, early=early)
         wanted = wanted_of(drawn, name, who, facts)
         seq = int(await drawn.redis.hget(keys.meta(Z), "seq") or 0)  # type: ignore[misc]
         found = await drawn.give(name, who)
-        assert found == wanted, (name, spec, state, who, marked, frozen)
+        assert found == wanted, (name, spec, state, who, marked, frozen, early)
         if who and (spec.does != "refuse" or offer):
             _shown(drawn, name, who, facts, done=not wanted)
         if not wanted and spec.does != "bid" and spec.event != "offer.declined":
@@ -248,7 +254,10 @@ def _shown(drawn: Drawn, name: str, who: str, facts: Facts, *, done: bool) -> No
         frozen=facts.frozen,
         bids=takes,
     )
-    shown = drawn.blueprint.actions(facts.status, stands, at=facts.at, frozen=facts.frozen, held=facts.holder != "")
+    held = facts.holder != ""
+    shown = drawn.blueprint.actions(
+        facts.status, stands, at=facts.at, frozen=facts.frozen, held=held, early=facts.early
+    )
     assert (name in shown) == done, (name, facts, shown)
 
 
@@ -301,8 +310,8 @@ def test_what_a_blueprint_declares_is_enforced(settings: Settings) -> None:
                 assert check(blueprint) == []
                 drawn = Drawn(stage, blueprint)
                 for name, spec in drawn.blueprint.commands.items():
-                    for state, marked in situations(spec, data):
-                        wait(attempt(drawn, name, state, marked, frozen=False))
+                    for state, marked, early in situations(spec, data):
+                        wait(attempt(drawn, name, state, marked, early=early))
                     if "held" in spec.from_:
                         wait(attempt(drawn, name, "held", frozenset(spec.needs), frozen=True))
 

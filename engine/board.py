@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from engine.runtime import Engine
 
 LIVE: frozenset[Phase] = frozenset({"open", "assigned", "active"})
+OVER: frozenset[Phase] = frozenset({"done", "closed"})
 HOT_PAGE = 200
 TAIL = 5_000
 
@@ -127,13 +128,22 @@ async def find(engine: Engine, caller: Principal, query: JobQuery) -> Page:
         seq = await _find_hot(engine, caller, zone, wanted, before, limit, found)
         as_of[zone] = {"epoch": state.epoch, "seq": seq}
     if query.phase not in LIVE:
-        documents, _ = await reader.jobs(engine.archive, wanted, limit + 1, query.cursor)
+        # Of a job that goes on only Redis knows the present state, and so who may see what of it: SQL trails the log.
+        documents, _ = await reader.jobs(engine.archive, wanted, limit + 1, query.cursor, phases=OVER)
         for document in documents:
-            found.setdefault(_place(_card.decode(document)), jobs.as_seen(caller, document))
+            seen = jobs.as_seen(caller, document)
+            if _tells_no_more(_card.decode(seen), wanted, caller):
+                found.setdefault(_place(_card.decode(document)), seen)
     order = sorted(found, reverse=True)
     after = encode_cursor(*order[limit - 1]) if len(order) > limit else None
     items = await replies.many(engine, caller, (found[place] for place in order[:limit]))
     return Page(items, after, as_of)
+
+
+def _tells_no_more(card: _Card, wanted: JobFilter, caller: Principal) -> bool:
+    """Whether finding a job tells the caller nothing that it does not show: not whose it is, nor its reference."""
+    asked = caller.role == "technician" and (wanted.customer or wanted.reference)
+    return not asked or card.customer is not None
 
 
 async def live(engine: Engine, caller: Principal, limit: int) -> Page:

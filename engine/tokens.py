@@ -127,14 +127,14 @@ async def issue_ticket(engine: Engine, principal: Principal, purpose: Purpose) -
     ticket = secrets.token_urlsafe(32)
     seconds = TICKET_S[purpose]
     value = msgspec.json.encode({"purpose": purpose, "principal": principal})
-    await engine.store.command("SET", _ticket_key(ticket), value, "EX", seconds)
+    await engine.store.command("SET", _ticket_key(ticket, purpose), value, "EX", seconds)
     return Ticket(ticket, seconds)
 
 
 async def redeem_ticket(engine: Engine, ticket: str, purpose: Purpose = "socket") -> Principal:
     """Whom ``ticket`` stands for, if he may still act. Raises TokenExpired for one that is used or unknown."""
     verb = "GETDEL" if purpose == "socket" else "GET"
-    value = await engine.store.command(verb, _ticket_key(ticket))
+    value = await engine.store.command(verb, _ticket_key(ticket, purpose))
     held = msgspec.json.decode(value, type=_Held) if value else None
     if held is None or held.purpose != purpose or held.principal.expires <= now_ms() / 1000:
         raise TokenExpired("This ticket is used or unknown")
@@ -147,8 +147,9 @@ class _Held(msgspec.Struct, frozen=True):
     principal: Principal
 
 
-def _ticket_key(ticket: str) -> str:
-    return keys.ticket(DEFAULT_ZONE, hashlib.sha256(ticket.encode()).hexdigest())
+def _ticket_key(ticket: str, purpose: Purpose) -> str:
+    """The key by purpose, so that a ticket shown at the wrong door is not used up there."""
+    return keys.ticket(DEFAULT_ZONE, hashlib.sha256(f"{purpose} {ticket}".encode()).hexdigest())
 
 
 # Sessions: families of refresh tokens

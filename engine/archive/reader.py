@@ -197,9 +197,15 @@ async def job(archive: Archive, job_id: JobId) -> bytes | None:
 
 
 async def jobs(
-    archive: Archive, wanted: JobFilter, limit: int, before: str | None = None
+    archive: Archive,
+    wanted: JobFilter,
+    limit: int,
+    before: str | None = None,
+    *,
+    phases: Collection[Phase] | None = None,
 ) -> tuple[list[bytes], str | None]:
-    """Whole jobs as JSON, the newest first, and the cursor (``before``) of the next page or None.
+    """Whole jobs as JSON, the newest first, and the cursor (``before``) of the next page or None; ``phases`` leaves out
+    those of every other phase.
 
     Raises Invalid for a cursor that is none of ours.
     """
@@ -208,6 +214,8 @@ async def jobs(
     for name in ("zone", "phase", "status", "customer", "technician", "reference"):
         if (value := getattr(wanted, name)) is not None:
             query = query.where(c[name] == value)
+    if phases is not None:
+        query = query.where(c.phase.in_(phases))
     if wanted.updated_after is not None:
         query = query.where(c.updated_at > wanted.updated_after)
     if before is not None:

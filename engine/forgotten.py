@@ -55,10 +55,11 @@ class _Payment(msgspec.Struct):
 
 class _Told(msgspec.Struct):
     payment: _Payment | None = None
+    why: str = ""
 
 
 class _Kept(msgspec.Struct):
-    """A payment as lua/lib/payment.lua keeps it."""
+    """A payment as lua/lib/payment.lua keeps it. ``counts``: what it captured or gave back is in the job's sums."""
 
     kind: str
     reference: str
@@ -67,6 +68,7 @@ class _Kept(msgspec.Struct):
     created_at: str
     words: dict[str, str] = msgspec.field(default_factory=dict)
     back: int = 0
+    counts: bool = True
 
     def record(self) -> str:
         path = ",".join(f"{status}:{rest}" for status, rest in self.words.items())
@@ -100,7 +102,7 @@ async def put_back(engine: Engine, zone: Zone, job: JobId) -> None:
     found = kept(await reader.told_of(engine.archive, job, PAYMENTS))
     bp = await reader.blueprint_of(engine.archive, job) or engine.blueprints.default.key
     names = {"meta": keys.meta(zone), "job": keys.job(zone, job), "payments": keys.payments(zone, job)}
-    fields = _pairs(_fields(shown, bp, sums(found, msgspec.json.decode(shown["currency"]))))
+    fields = _pairs(_fields(shown, bp, sums(found)))
     records = _pairs({f"{each.kind} {each.reference}": each.record() for each in found})
     await engine.store.run(zone, "job_restore", keys=names, args={"fields": fields, "kept": records})
 
@@ -120,7 +122,8 @@ def kept(events: Iterable[Event]) -> list[_Kept]:
     """The payments that ``events``, in order, leave behind: each word at the seq that told it first."""
     found: dict[tuple[str, str], _Kept] = {}
     for event in events:
-        told = _told.decode(event.data).payment
+        data = _told.decode(event.data)
+        told = data.payment
         if told is None or told.reference is None:  # asked for by a step of the job
             continue
         kind, of = ("refund", told.of or told.reference) if told.status == "refunded" else ("charge", told.reference)
@@ -128,20 +131,22 @@ def kept(events: Iterable[Event]) -> list[_Kept]:
         payment = found.setdefault((kind, told.reference), new)
         if told.status in payment.words:  # told twice: of one that was captured more than one event may tell
             continue
-        payment.words[told.status] = f"{event.seq}:{told.amount}:{told.currency}"
-        if kind == "refund" and ("charge", of) in found:
-            found["charge", of].back += told.amount
+        if data.why == "other_currency":
+            payment.counts = False
+        if kind == "refund" and (charge := found.get(("charge", of))):
+            charge.back += told.amount
+            payment.counts = charge.counts
+        payment.words[told.status] = f"{event.seq}:{told.amount}:{told.currency}{'' if payment.counts else ':-'}"
     return list(found.values())
 
 
-def sums(payments: Iterable[_Kept], currency: str) -> dict[str, int]:
-    """What was captured and refunded in a currency."""
+def sums(payments: Iterable[_Kept]) -> dict[str, int]:
+    """What was captured and refunded, of what counted when it came: the job's currency may have been another."""
     total = {"captured": 0, "refunded": 0}
     for payment in payments:
         for status, rest in payment.words.items():
-            _, amount, paid_in = rest.split(":")
-            if status in total and paid_in == currency:
-                total[status] += int(amount)
+            if status in total and payment.counts:
+                total[status] += int(rest.split(":")[1])
     return total
 
 

@@ -189,7 +189,7 @@ def _first(row: bytes) -> int:
 def _item(row: bytes) -> bytes:
     """A record of lua/lib/payment.lua as it is told: `path id created back members`."""
     path, name, created, _, members = row.split(b" ", 4)
-    status, _, amount, currency = path.rpartition(b",")[2].split(b":")
+    status, _, amount, currency = path.rpartition(b",")[2].split(b":")[:4]
     return b'{"id":"%b",%b,"status":"%b","amount":%b,"currency":"%b","created_at":%b}' % (
         *(name, members, status, amount, currency, created),
     )

@@ -13,29 +13,23 @@ local function begin(z, job, by)
   return j, by.req and remembered(by.req, by.fingerprint, by.causes, z, j)
 end
 
--- The step was told last by the event `seq`: a repeat is answered from there. Only `append` knows the place of an event
--- that comes after others, so `moving` could not write it.
-local function answered_later(j, p, actor, seq)
-  local text = string.format('%.0f', seq)
-  j.last = p.command .. ' ' .. actor .. ' ' .. text
-  if p.does == 'take' then j.claimed = text .. ' ' .. j.version end
-  redis.call('HSET', j.key, 'last', j.last, 'claimed', j.claimed)
-end
-
 -- The events are appended, in order, and the verdict is remembered; the reply tells the job as the last step does. A
 -- repeat is answered from the first event, or from the one whose `answers` is the plan of the step.
 local function finish(z, log, j, events, by)
-  local first, seq, shown = z.seq + 1, nil, nil
+  local seq, shown = z.seq + 1, nil
   for _, event in ipairs(events) do
     event.bp, event.actor, event.cause, event.trace = j.bp, by.actor, by.cause, by.trace
     local at = append(z, log, event)
     shown = event.shown or shown
     if event.answers then
+      -- Only `append` knows the place of an event that comes after others, so `moving` could not write it.
+      local text = string.format('%.0f', at)
+      j.last = event.answers.command .. ' ' .. by.actor .. ' ' .. text
+      if event.answers.does == 'take' then j.claimed = text .. ' ' .. j.version end
+      redis.call('HSET', j.key, 'last', j.last, 'claimed', j.claimed)
       seq = at
-      answered_later(j, event.answers, by.actor, at)
     end
   end
-  seq = seq or first
   if by.req then remember(by.req, by.fingerprint, seq, j.version, j.id, 600000, by.causes) end
   leave(z)
   return {'OK', '0', seq, j.version, j.id, shown}

@@ -2,7 +2,8 @@
 -- Payments of a job, by the payment service's `reference`: charges, and refunds of them. A field of the hash is
 -- `charge <reference>` or `refund <reference>`; its record `path id created back members`. The path is
 -- `status:seq:amount:currency`, joined by commas: each word is kept with its seq, so that the same word again is answered
--- as it was. `back` is what was refunded of a charge, `members` are the fixed ones as JSON.
+-- as it was. `:-` stands after an amount captured or refunded that does not count in the job's sums. `back` is
+-- what was refunded of a charge, `members` are the fixed ones as JSON.
 local FOLLOWS = {[''] = ' requested captured failed ', requested = ' captured failed ', failed = ' captured '}
 -- Which member of a refused refund is wrong; engine/payments.py has the same numbers.
 local AMOUNT, CURRENCY, OF, REFERENCE = 1, 2, 3, 4
@@ -19,8 +20,8 @@ local function payment_save(payments, p)
 end
 
 local function payment_said(p, status)
-  local seq, amount, currency = string.match(p.path, status .. ':(%d+):(%d+):(%u+)')
-  return seq and {seq = seq, amount = amount, currency = currency} or nil
+  local seq, amount, currency, aside = string.match(p.path, status .. ':(%d+):(%d+):(%u+)([^,]*)')
+  return seq and {seq = seq, amount = amount, currency = currency, counts = aside == ''} or nil
 end
 
 -- Why a refund of `charge` cannot be noted: the refusal's word, and which member is wrong; nil where it can.
@@ -50,9 +51,12 @@ end
 local function payment_noted(z, j, known, charge, w)
   local p = known or {kind = w.kind, reference = w.reference, path = '', id = w.id, created = iso(z.now), back = '0',
     members = w.members}
-  p.path = p.path .. (p.path ~= '' and ',' or '') .. table.concat({w.status, money_text(z.seq + 1), w.amount, w.currency}, ':')
+  local counts = w.status ~= 'captured' or w.currency == job_currency(j)
+  -- A refund counts as its charge did: the job's currency may be another by now.
+  if w.kind == 'refund' then counts = payment_said(charge, 'captured').counts end
+  p.path = p.path .. (p.path ~= '' and ',' or '') .. table.concat({w.status, money_text(z.seq + 1), w.amount, w.currency}, ':') ..
+    (counts and '' or ':-')
   payment_save(w.payments, p)
-  local counts = w.currency == job_currency(j)
   if w.kind == 'refund' then
     charge.back = money_text(charge.back + w.amount)
     payment_save(w.payments, charge)

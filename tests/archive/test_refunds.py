@@ -10,7 +10,7 @@ import msgspec
 import orjson
 import pytest
 
-from engine import board, codes, jobs, payments, requests
+from engine import board, codes, edits, jobs, payments, requests
 from engine.archive import writer
 from engine.errors import Duplicate, Forbidden, IllegalTransition, Invalid, NotFound, ReusedKey, Unavailable
 from engine.events import Event
@@ -119,6 +119,23 @@ async def test_captured_long_after(engine: Engine) -> None:
     for status in ("captured", "refunded"):
         assert shown(await payments.put(engine, PAY, other, word(status)))[1]["status"] == "cancelled"
         await forget(engine, other)
+
+
+async def test_what_did_not_count_does_not_count_afterwards(engine: Engine) -> None:
+    """Captured before the job had that currency, and refunded before and after Redis forgot the job."""
+    carla, serves = await people.customer(engine), await people.service(engine)
+    job = people.id_of(await people.job(engine, carla, serves, blueprint="marketplace", amount=5000))
+    await payments.put(engine, PAY, job, word("captured", currency="EUR"))
+    await edits.edit(engine, carla, job, {"amount": 5000, "currency": "EUR"})
+    part = {"of": CAPTURED.reference, "currency": "EUR", "amount": 1000}
+    for number in range(2):
+        back = await payments.put(engine, PAY, job, word("refunded", reference=f"re_{number}", **part))
+        assert (shown(back)[1]["paid_amount"], shown(back)[1]["refunded_amount"]) == (0, 0)
+        if not number:
+            await jobs.command(engine, carla, job, Step(command="cancel"))
+        await forget(engine, job)
+    last = shown(await payments.put(engine, PAY, job, word("captured", reference="pi_2", currency="EUR", amount=70)))
+    assert (last[1]["paid_amount"], last[1]["refunded_amount"]) == (70, 0)
 
 
 async def test_parts_add_up_over_both_stores(engine: Engine) -> None:

@@ -288,6 +288,21 @@ async def test_the_currency_of_money_that_was_paid_stays(customer: Client, book:
     assert (await customer("PATCH", f"/v1/jobs/{job}", {"amount": 7})).json()["job"]["amount"] == 7
 
 
+async def test_a_refund_counts_as_its_charge_did(customer: Client, book: Book, paying: Client) -> None:
+    """What was captured in another currency counts for nothing, nor does its refund once the job has that currency."""
+    job = str((await book(customer, blueprint="marketplace"))["id"])
+    await put(paying, job, "captured", currency="USD")
+    change = {"amount": PRICE, "currency": "USD"}
+    assert (await customer("PATCH", f"/v1/jobs/{job}", change)).json()["job"]["currency"] == "USD"
+    [item] = (await paying("GET", f"/v1/jobs/{job}/payments")).json()["items"]
+    assert (item["status"], item["amount"], item["currency"]) == ("captured", PRICE, "USD")
+    back = await put(paying, job, "refunded", reference="re_1", of="pi_1", currency="USD")
+    assert back.status_code == 201 and sums(back.json()["job"]) == ("open", 0, 0)
+    await put(paying, job, "captured", reference="pi_2", amount=1, currency="USD")
+    back = await put(paying, job, "refunded", reference="re_2", of="pi_2", amount=1, currency="USD")
+    assert sums(back.json()["job"]) == ("open", 1, 1)
+
+
 async def test_money_in_a_race_adds_up_at_every_seq(
     site: Running, customer: Client, at_work: Client, book: Book, paying: Client, staff: dict[Role, Client]
 ) -> None:

@@ -7,14 +7,12 @@ EMITS   bid.created
 TOUCHES {z}:tech:*:offers  {z}:user:*:blocks  (same slot, names known only inside)
 ]]
 --- @include "lib/enter"
---- @include "lib/verdict"
---- @include "lib/job"
+--- @include "lib/begin"
 --- @include "lib/tech"
 --- @include "lib/bids"
 --- @include "lib/offers"
 --- @include "lib/closing"
 --- @include "lib/audience"
---- @include "lib/append"
 --- @include "lib/relation"
 --- @include "lib/step"
 local meta, job, bids, offers, tech, log, req = unpack(KEYS)
@@ -22,10 +20,7 @@ local epoch, technician, key, fingerprint, trace, if_version, bp, plan, bid, amo
   unpack(ARGV)
 local z = enter(meta, epoch)
 if not z then return {'STALE_EPOCH'} end
--- Before all else: who may, and how he is answered, only the job's own blueprint says.
-local j, p = job_load(job), cjson.decode(plan)
-if j and j.bp ~= bp then return {'OTHER_BLUEPRINT', j.bp} end
-local again = remembered(req, fingerprint)
+local p, j, again = cjson.decode(plan), begin(z, job, {bp = bp, req = req, fingerprint = fingerprint})
 if again then return again end
 local t = tech_load(tech)
 local why = unfit(t)

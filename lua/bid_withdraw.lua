@@ -6,22 +6,17 @@ ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  OTHER_BLUEPRINT  ILLEGAL_TRANSITION 
 EMITS   bid.closed
 ]]
 --- @include "lib/enter"
---- @include "lib/verdict"
---- @include "lib/job"
+--- @include "lib/begin"
 --- @include "lib/tech"
 --- @include "lib/bids"
 --- @include "lib/audience"
---- @include "lib/append"
 --- @include "lib/relation"
 --- @include "lib/step"
 local meta, job, bids, log, req = unpack(KEYS)
 local epoch, technician, key, fingerprint, trace, if_version, bp, plan, bid = unpack(ARGV)
 local z = enter(meta, epoch)
 if not z then return {'STALE_EPOCH'} end
--- Before all else: who may, and how he is answered, only the job's own blueprint says.
-local j, p = job_load(job), cjson.decode(plan)
-if j and j.bp ~= bp then return {'OTHER_BLUEPRINT', j.bp} end
-local again = remembered(req, fingerprint)
+local p, j, again = cjson.decode(plan), begin(z, job, {bp = bp, req = req, fingerprint = fingerprint})
 if again then return again end
 local mine = j and redis.call('HGET', bids, technician)
 local b = mine and bid_parse(technician, mine)

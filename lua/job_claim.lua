@@ -32,14 +32,14 @@ if j.holder ~= '' then return refuse(req, fingerprint, 'TAKEN') end
 local p = plan ~= '' and cjson.decode(plan) or {command = command, by = 'offered', from = from, does = 'take', event = type,
   told = told, goal = goal, tech_told = tech_told ~= '' and tech_told or nil}
 why = step_refused(z, j, p, nil, '')
-if why then return refuse(req, fingerprint, why) end
+if why and why ~= 'TOO_EARLY' then return refuse(req, fingerprint, why) end
 local all = redis.call('HGETALL', offers)
 local o = offer_among(all, technician)
 if not o or not seeks(j) or o.status == 'rejected' or o.status == 'withdrawn' or o.status == 'left' then
   return refuse(req, fingerprint, 'NOT_OFFERED')
 end
 if o.status ~= 'sent' or over(z, o.expires + grace_ms, lease_ms) then return refuse(req, fingerprint, 'EXPIRED') end
-if o.opens > z.now then return refuse(req, fingerprint, 'TOO_EARLY') end
+if why or o.opens > z.now then return refuse(req, fingerprint, 'TOO_EARLY') end
 if t.load >= t.capacity and j.begins <= z.now then return refuse(req, fingerprint, 'AT_CAPACITY') end
 -- Last: its answer brings the job along, which only who was offered it may see.
 if if_version ~= '' and tonumber(if_version) ~= j.version then return refuse(req, fingerprint, 'VERSION_CONFLICT') end

@@ -116,7 +116,8 @@ def _answer_to_an_offer(blueprint: Blueprint, spec: Command, facts: Facts) -> st
         return over
     if facts.holder and not moves:
         return "taken"
-    if why := refused(blueprint, spec, ["offered"], facts):
+    why = refused(blueprint, spec, ["offered"], facts)
+    if why and why != "too_early":
         return why
     if facts.holder:
         return "taken"
@@ -124,4 +125,6 @@ def _answer_to_an_offer(blueprint: Blueprint, spec: Command, facts: Facts) -> st
         return "expired"
     if facts.offer != "sent" or sought(blueprint, facts) == "none":
         return "not_offered"
+    if why:
+        return why
     return "at_capacity" if spec.does == "take" and facts.at_capacity else ""

@@ -32,4 +32,5 @@ if not a.force then
   end
   if t.load >= t.capacity and j.begins <= z.now then return refuse(req, fingerprint, 'AT_CAPACITY') end
 end
+redis.call('HDEL', job, 'unserved')
 return finish(z, log, j, moving(z, j, offers, p, a, actor, t), by)

@@ -36,6 +36,11 @@ if p.does ~= 'reissue' and string.find(j.last, p.command .. ' ' .. actor .. ' ',
 end
 local why = step_refused(z, j, p, actor, if_version)
 if why then return refuse(req, fingerprint, why) end
+-- Chosen for a service that they have no longer: they may only say no (technician_put).
+if j.unaccepted == '1' and p.does ~= 'release' and actor == 'technician:' .. j.holder
+  and redis.call('HGET', job, 'unserved') == j.holder then
+  return refuse(req, fingerprint, 'ILLEGAL_TRANSITION')
+end
 -- Another dispute than the one that was resolved in the meantime.
 if p.does == 'thaw' and a.dispute and a.dispute ~= j.frozen then return refuse(req, fingerprint, 'ILLEGAL_TRANSITION') end
 if p.code then

@@ -5,7 +5,7 @@ ARGV    epoch  id  profile  complete  kyc  account  capacity  services  name  ph
 OK      seq  version  online
 ERR     STALE_EPOCH
 EMITS   technician.reviewed  technician.status  offer.closed  session.work
-TOUCHES {z}:supply:*  {z}:due  {z}:job:*  {z}:job:*:offers  {z}:tech:*:offers  (same slot, names known only inside)
+TOUCHES {z}:supply:*  {z}:due  {z}:job:*  {z}:job:*:offers  {z}:tech:*:offers  {z}:tech:*:jobs  (same slot, names known only inside)
 ]]
 --- @include "lib/enter"
 --- @include "lib/job"
@@ -20,7 +20,20 @@ local epoch, id, profile, complete, kyc, account, capacity, services, name, phon
   offline_reason, rating, rated, words = unpack(ARGV)
 local z = enter(meta, epoch)
 if not z then return {'STALE_EPOCH'} end
-local known = redis.call('HMGET', tech, 'profile', 'online')
+local function serves(had, service) return string.find(' ' .. had .. ' ', ' ' .. service .. ' ', 1, true) ~= nil end
+
+-- Jobs that they were given and have not accepted: one for a service that they no longer have they cannot accept
+-- (`unserved`, see job_step), until they have it again. What was forced on them was never theirs by a service.
+local function skills_changed(z, had)
+  for _, each in ipairs(redis.call('SMEMBERS', tech .. ':jobs')) do
+    local job = z.tag .. 'job:' .. each
+    local v = redis.call('HMGET', job, 'unaccepted', 'service')
+    if v[1] == '1' and serves(services, v[2]) then redis.call('HDEL', job, 'unserved')
+    elseif v[1] == '1' and serves(had, v[2]) then redis.call('HSET', job, 'unserved', id) end
+  end
+end
+
+local known = redis.call('HMGET', tech, 'profile', 'online', 'services')
 if known[1] and tonumber(known[1]) >= tonumber(profile) then
   return {'OK', '1', 0, known[1], known[2] or ''}
 end
@@ -35,7 +48,8 @@ elseif t.online == '1' and supply_sync(z, t) then
   match_soon(z, t)
 end
 -- Offers of what they no longer do are closed; those of whoever is offline are closed already.
-offers_withdraw(z, id, function(j) return not string.find(' ' .. services .. ' ', ' ' .. j.service .. ' ', 1, true) end,
+if known[3] and known[3] ~= services then skills_changed(z, known[3]) end
+offers_withdraw(z, id, function(j) return not serves(services, j.service) end,
   function(j) seq = append(z, log, offer_closed(j, {'user:' .. id}, 'withdrawn', 'Offer withdrawn', actor)) end)
 if review ~= '' then
   seq = append(z, log, {type = 'technician.reviewed', to = told, actor = actor, data = review})

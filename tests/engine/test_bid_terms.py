@@ -7,13 +7,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine import bids, edits, jobs, offers, profiles, scheduler
-from engine.errors import IllegalTransition, NotOffered, VersionConflict
+from engine import bids, edits, jobs, offers, profiles, scheduler, technicians
+from engine.errors import Expired, IllegalTransition, NotOffered, VersionConflict
 from engine.profiles import ProfilePatch
 from engine.runtime import Engine
+from engine.steps import Step
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, TechnicianId
 from tests import people
+from tests.clock import forward
 from tests.engine import log_of, staff
 from tests.engine.test_bids import bid, listed, posted
 
@@ -102,3 +104,37 @@ async def test_a_skill_taken_off_takes_its_offers(engine: Engine) -> None:
     listed_now = [msgspec.json.decode(offer)["job"]["id"] for offer in (await offers.open_to(engine, who)).items]
     assert listed_now == [kept]
     await jobs.claim(engine, who, kept)
+
+
+@pytest.mark.parametrize("blueprint", ["direct_booking", "marketplace"])
+async def test_a_skill_taken_off_takes_a_request_by_name(engine: Engine, blueprint: str) -> None:
+    """It closes and cannot be claimed, and the job expires; going offline before leaves it as it is."""
+    plumbing, wiring = await people.service(engine), await people.service(engine, name="Wiring")
+    carla, who = await people.customer(engine), await staff.fit(engine, plumbing)
+    job = people.id_of(await people.job(engine, carla, plumbing, blueprint=blueprint, technician=who.id))
+    await technicians.set_availability(engine, who, who.id, online=False)
+    assert len((await offers.open_to(engine, who)).items) == 1
+    await profiles.patch(engine, who, TechnicianId(who.id), ProfilePatch(services=[wiring]))
+    [closed] = await log_of.events(engine, "offer.closed", job)
+    assert log_of.data(closed)["reason"] == "withdrawn" and (await offers.open_to(engine, who)).items == []
+    with pytest.raises((NotOffered, Expired)):
+        await jobs.command(engine, who, job, Step(command="accept"))
+    await forward(engine, 60)
+    await scheduler.run_once(engine, DEFAULT_ZONE)
+    assert await engine.store.command("HGET", keys.job(DEFAULT_ZONE, job), "status") == b"expired"
+
+
+async def test_a_skill_taken_off_takes_an_assignment_not_yet_accepted(engine: Engine) -> None:
+    """They can decline it alone, until they have it again; what ops forced on them they may accept."""
+    plumbing, wiring = await people.service(engine), await people.service(engine, name="Wiring")
+    carla, who = await people.customer(engine), await staff.fit(engine, plumbing)
+    me = TechnicianId(who.id)
+    job = people.id_of(await people.job(engine, carla, plumbing, blueprint="managed"))
+    assign = Step(command="assign", technician=who.id)
+    await jobs.command(engine, people.ADMIN, job, assign)
+    await profiles.patch(engine, who, me, ProfilePatch(services=[wiring]))
+    with pytest.raises(IllegalTransition):
+        await jobs.command(engine, who, job, Step(command="accept"))
+    await jobs.command(engine, who, job, Step(command="decline"))
+    await jobs.command(engine, people.ADMIN, job, msgspec.structs.replace(assign, force=True))
+    await jobs.command(engine, who, job, Step(command="accept"))

@@ -21,6 +21,7 @@ from engine.errors import NotFound, Unauthenticated, Unavailable
 from engine.store import keys
 from engine.store.scripts import Args
 from engine.types import Role, UserId
+from engine.zones import WHY
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
@@ -47,6 +48,15 @@ class Access(NamedTuple):
     out: frozenset[str]
 
 
+def check_database(engine: Engine) -> None:
+    """Raise Unavailable where Redis belongs to another database than ours: an account that this one does not have is
+    not gone, and one that is made here would be.
+    """
+    for state in engine.store.zones.values():
+        if not state.open and state.why == WHY["OTHER_DATABASE"]:
+            raise Unavailable(state.why)
+
+
 async def of(engine: Engine, user: UserId) -> Access:
     """What ``user`` may do now. Raises Unauthenticated where there is no such account, Unavailable."""
     role, active, out, life = await engine.store.command("HMGET", keys.account(user), "role", "active", "out", "life")
@@ -56,6 +66,7 @@ async def of(engine: Engine, user: UserId) -> Access:
         async with engine.archive.reading() as conn:
             record = await read(conn, user)
     except NotFound:
+        check_database(engine)
         if role is None:
             raise Unauthenticated("No such account") from None
         return _access(role, active, out)

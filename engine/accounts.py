@@ -102,6 +102,7 @@ async def login(engine: Engine, email: str, password: str) -> SignedIn:
     """Sign in. Raises Unauthenticated, the same and as slowly for a wrong password and an unknown e-mail; what
     ``tokens.suspended`` gives for a suspended account, to who knows its password.
     """
+    access.check_database(engine)
     async with engine.archive.reading() as conn:
         query = select(users).where(users.c.email == emails.compared(email))
         row = (await conn.execute(query)).mappings().one_or_none()
@@ -216,6 +217,7 @@ async def reinstate(engine: Engine, caller: Principal, user: UserId, *, key: str
 
 
 async def _create(engine: Engine, new: NewAccount, asked: verdicts.Request) -> Kept[User]:
+    access.check_database(engine)
     typed = emails.typed(new.email)
     row = {
         "id": new_id("usr"),

@@ -173,6 +173,7 @@ async def refresh(engine: Engine, refresh_token: str) -> TokenPair:
     ``suspended`` gives.
     """
     family, number, proof = _parse(refresh_token)
+    access.check_database(engine)
     async with engine.archive.writing() as conn:
         row = await _family(conn, family)
         if row is None or not hmac.compare_digest(_proof(engine, family, number, row.salt), proof):

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from engine import jobs, log
+from engine import access, accounts, jobs, log
 from engine.archive import writer
 from engine.archive.schema import events
 from engine.errors import Taken, Unavailable
 from engine.runtime import Engine, open_engine
 from engine.settings import Settings
-from engine.types import DEFAULT_ZONE, JobId, Principal, number_of
+from engine.types import DEFAULT_ZONE, JobId, Principal, UserId, number_of
 from server.health import Health
 from tests import people, valkey
 from tests.faults.pair import Pair, paired
@@ -185,4 +185,12 @@ async def test_two_servers_with_different_databases_are_never_both_ready(
             assert Health(second).problems()[0].startswith("zone main is closed: Redis belongs to another database")
             with pytest.raises(Unavailable):
                 await people.technician(second, "t2", await people.service(second))
+            # Neither signed out nor sent to register anew: the account is in the right database.
+            new = accounts.NewAccount(email="a@example.org", password="correct horse", name="Ada", role="customer")
+            with pytest.raises(Unavailable):
+                await access.of(second, UserId("usr_1"))
+            with pytest.raises(Unavailable):
+                await accounts.login(second, new.email, new.password)
+            with pytest.raises(Unavailable):
+                await accounts.register(second, new)
         assert Health(first).problems() == []

@@ -228,7 +228,7 @@ async def test_a_refund_is_told_and_archived(engine: Engine) -> None:
     assert after == {**before, **moved} and moved["refunded_amount"] == 5000
     assert (done.version, done.repeated) == (paid.version + 1, False)
     [event] = await refunds(engine, job)
-    assert event.to == (f"user:{carla.id}", "user:t1", "role:ops", "role:service")
+    assert set(event.to) == {f"user:{carla.id}", "user:t1", "role:ops", "role:service", f"job:{job}"}
     assert (event.actor, event.bp, event.trace) == ("service:cli_service", "marketplace@2", "00-ab-cd-01")
     assert event.cause.startswith(f"{key}:")
     assert msgspec.json.decode(event.data, type=told_events.shape_of(event.type)) is not None

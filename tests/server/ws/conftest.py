@@ -119,9 +119,8 @@ class Node:
 
     async def relayed(self, seq: int, zone: str = "main") -> None:
         """Wait until the gateway has handed on ``seq``."""
-        tail = self.gateway.relay.tails[Zone(zone)]
-        await tail.changed(seq, 0 if tail.cursor >= seq else 30)
-        assert tail.cursor >= seq
+        tails = self.gateway.relay.tails
+        await wait_until(lambda: tails[Zone(zone)].cursor >= seq, within_s=30, what="the relay")
 
     @asynccontextmanager
     async def raw(self, **options: Any) -> AsyncIterator[Client]:

@@ -56,13 +56,21 @@ def right(blueprint: Blueprint, who: Principal, name: str, facts: Facts) -> str:
     if not relations_of(who.role) & set(spec.by):
         return "forbidden"
     if spec.does in ELSEWHERE:
-        return "invalid"
+        return "invalid" if _knows(blueprint, who, facts) else "not_found"
     if spec.does in ("take", "refuse"):
         return _answer_to_an_offer(blueprint, spec, facts)
     mine = [r for r in spec.by if holds(who, r, facts)]
     if not mine:
         return "not_found"
     return refused(blueprint, spec, mine, facts)
+
+
+def _knows(blueprint: Blueprint, who: Principal, facts: Facts) -> bool:
+    """Whether the caller may know that there is such a job."""
+    if any(holds(who, relation, facts) for relation in ("ops", "service", "customer", "holder", "mediator")):
+        return True
+    bids = sought(blueprint, facts) == "bids"
+    return who.role == "technician" and (bool(facts.offer) or bids)
 
 
 def refused(blueprint: Blueprint, spec: Command, mine: Sequence[str], facts: Facts) -> str:

@@ -169,7 +169,7 @@ async def test_a_job_with_its_offers_is_in_sql_as_it_ended(engine: Engine) -> No
     commands = [item.command for item in await reader.history(engine.archive, job)]
     assert commands == ["create", "claim", "depart", "arrive", "start", "complete"]
     heard = await reader.events(engine.archive, ZONE, 0, 10_000, [f"user:{loser.id}"], 100)
-    assert [event.type for event in heard] == ["technician.status", "offer.created", "offer.closed"]
+    assert [event.type for event in heard] == ["session.work", "technician.status", "offer.created", "offer.closed"]
 
 
 async def test_events_come_back_as_the_log_had_them(engine: Engine) -> None:

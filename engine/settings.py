@@ -99,7 +99,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     log_window_bytes: Annotated[
         int, Meta(ge=2**20, le=2**40, description="How much of a zone's archived log stays in Redis at most.")
     ] = 256 * 1024 * 1024
-    ping_s: Annotated[float, Meta(ge=1, le=3600, description="Between two pings to a socket.")] = 25.0
+    ping_s: Annotated[float, Meta(ge=0.1, le=3600, description="Between two pings to a socket.")] = 25.0
     pong_s: Annotated[
         float, Meta(ge=0.1, le=3600, description="How long a socket may take to answer a ping; then 4002.")
     ] = 10.0

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 
+from tests import valkey
 from tests.faults import process
 from tests.faults.process import callout, serving
 from tests.wait import wait_until
@@ -41,7 +42,8 @@ async def test_a_start_is_refused_in_one_line(tmp_path: Path, monkeypatch: objec
 
 async def test_a_server_whose_disk_is_full_goes_on_and_says_so(tmp_path: Path, emptied: str) -> None:
     """Neither its log nor its data can be written: it answers, is not ready, counts the lines, and stops in order."""
-    async with serving(tmp_path / "data", "--redis", emptied, log_level="debug") as server:
+    counts = f"http://127.0.0.1:{(port := valkey.free_port())}/metrics"
+    async with serving(tmp_path / "data", "--redis", emptied, log_level="debug", metrics_port=str(port)) as server:
         async with httpx.AsyncClient(base_url=server.url, trust_env=False, timeout=20) as client:
 
             async def says(path: str, words: str) -> bool:
@@ -54,7 +56,7 @@ async def test_a_server_whose_disk_is_full_goes_on_and_says_so(tmp_path: Path, e
 
             async def lost() -> bool:
                 server.process.send_signal(signal.SIGHUP)  # the blueprints are read anew, and the log says so
-                lines = (await client.get("/metrics")).text.splitlines()
+                lines = (await client.get(counts)).text.splitlines()
                 return any(
                     float(line.split()[1]) > 0 for line in lines if line.startswith("callout_log_lines_lost_total ")
                 )

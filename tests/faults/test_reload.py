@@ -6,6 +6,7 @@ import asyncio
 import os
 import pty
 import signal
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,7 @@ async def test_a_signal_reads_the_folder_anew(tmp_path: Path) -> None:
         own.write_text(text)
         server.process.send_signal(signal.SIGHUP)
         await wait_until(lambda: "blueprints_reloaded" in server.said())
-        assert (await told(server))["walks"]["version"] == 1
+        assert (await told(server))["walks"]["version"] == tomllib.loads(text)["version"]
         steps, events = await documents(server)
         assert "`walks`" in steps and "`walks`" not in before[0]
         assert events - before[1] == {"event.walks.closed"}

@@ -110,13 +110,15 @@ async def coherent(engine: Engine, job: JobId, crew: list[Principal]) -> str:
     assert list(dict.fromkeys(f["version"] for f in facts)) == list(range(1, int(row[b"version"]) + 1))
     assert facts[-1]["status"] == status and facts[-1]["version"] == int(row[b"version"])
     seen = [e for e in told if e.type in ("job.accepted", "job.assigned", "job.unassigned", "job.cancelled")]
+    left = await log_of.apart(engine, "job.unassigned", job)
     has = ""
     for event in seen:  # who has it, by what each was told: nobody gets what another one has not left
         now = (log_of.data(event)["job"]["technician"] or {}).get("id", "")
         if event.type == "job.accepted":
             assert has == ""
         if event.type == "job.unassigned":
-            assert f"user:{has}" in event.to
+            [apart] = [e.to for e in left if log_of.data(e)["job"]["version"] == log_of.data(event)["job"]["version"]]
+            assert apart == (f"user:{has}",)
         has = now
     assert has == holder
     return status

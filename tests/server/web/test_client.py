@@ -292,7 +292,8 @@ async def test_behind_a_snapshot_older_than_the_connection_nothing_is_lost(
     await page.until("Boolean(window.free)")
     await people.job(server.engine, customer, service)
     await page.until("frames.some((f) => f.frame.seq && f.frame.type)")
-    await page.run('free(new Response(\'{"cursor":{"main":{"epoch":"e1","seq":0}}}\'))')
+    epoch = server.engine.store.zones[DEFAULT_ZONE].epoch
+    await page.run(f'free(new Response(\'{{"cursor":{{"main":{{"epoch":"{epoch}","seq":0}}}}}}\'))')
     await caught_up(page, server, customer)
 
 

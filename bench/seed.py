@@ -63,9 +63,14 @@ async def open_town(url: str) -> Town:
 
 
 async def _open_new(store: Store, pipe: Pipeline, run_id: str) -> None:
-    answer = await zones.ask(store, pipe.urgent, ZONE, run_id, "1", Standing("bench", 0, {}))
+    # A benchmark has no database: it goes by the server's where one was here first, and else leaves none behind.
+    paired = await pipe.urgent("HGET", keys.meta(ZONE), "database")
+    database = paired.decode() if paired else "bench"
+    answer = await zones.ask(store, pipe.urgent, ZONE, run_id, "1", Standing(database, 0, {}))
     if answer.word != "OK":
         raise BenchError(f"the zone does not open: {answer.word}")
+    if not paired:
+        await pipe.urgent("HDEL", keys.meta(ZONE), "database")
     state = store.zones[ZONE]
     state.epoch, state.open = answer.epoch, True
 

@@ -281,13 +281,13 @@ async def test_who_goes_is_forgotten(site: Site) -> None:
 
 
 async def test_the_sixth_ends_the_first(settings: Settings) -> None:
-    """Five streams a user: the oldest goes, 4505, and the others stay."""
+    """Five streams a user: the oldest goes, 4010, and the others stay."""
     limited = msgspec.structs.replace(settings, port=0, limits="on")
     async with running(limited) as server, site_of(server) as site, AsyncExitStack() as stack:
         mine = [await stack.enter_async_context(site.source("ann")) for _ in range(5)]
         other = await stack.enter_async_context(site.source("bob"))
         mine.append(await stack.enter_async_context(site.source("ann")))
-        assert (await mine[0].ended())["code"] == 4505
+        assert (await mine[0].ended())["code"] == 4010
         last = await site.node.append("user:ann user:bob")
         for source in (*mine[1:], other):
             assert await source.seqs(1) == [last]

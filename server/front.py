@@ -29,6 +29,9 @@ FRESH: Header = (b"cache-control", b"no-cache")
 _PAGE = re.compile(r"[a-z0-9-]{1,64}")
 _TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
 _LINK = re.compile(r'href="([a-z0-9-]+)\.md(#[^"]*)?"')
+_HEADING = re.compile(r"<h([2-4])>(.+?)</h\1>")
+FIRST = ("first-hour", "running", "settings", "protocol", "codes", "clients", "design")
+"""Pages in the order in which they are read; the others follow by name."""
 
 
 class Login(msgspec.Struct, frozen=True):
@@ -85,15 +88,24 @@ def docs_folder() -> Path | None:
 @functools.cache
 def _pages(folder: Path) -> dict[str, tuple[str, str]]:
     """Title and Markdown of each page, by its name."""
-    texts = {path.stem: path.read_text("utf-8") for path in sorted(folder.glob("*.md")) if _PAGE.fullmatch(path.stem)}
-    return {name: (found[1] if (found := _TITLE.search(text)) else name, text) for name, text in texts.items()}
+    found = {path.stem: path.read_text("utf-8") for path in folder.glob("*.md") if _PAGE.fullmatch(path.stem)}
+    order = [*(name for name in FIRST if name in found), *sorted(found.keys() - set(FIRST))]
+    texts = {name: found[name] for name in order}
+    return {name: (title[1] if (title := _TITLE.search(text)) else name, text) for name, text in texts.items()}
 
 
 def _framed(name: str, pages: dict[str, tuple[str, str]]) -> str:
     title, text = pages[name] if name else ("Documentation", _index(pages))
-    body = MarkdownIt("commonmark").enable("table").render(text)
+    body = _HEADING.sub(_anchored, MarkdownIt("commonmark").enable("table").render(text))
     frame = (PAGES / "page.html").read_text("utf-8")
     return frame.replace("{title}", html.escape(title)).replace("{body}", _LINK.sub(r'href="\1\2"', body))
+
+
+def _anchored(heading: re.Match[str]) -> str:
+    """The heading under the name that links to it end with, as GitHub makes them."""
+    text = html.unescape(re.sub(r"<[^>]+>", "", heading[2]))
+    name = re.sub(r"[^\w -]", "", text.lower()).replace(" ", "-")
+    return f'<h{heading[1]} id="{name}">{heading[2]}</h{heading[1]}>'
 
 
 def _index(pages: dict[str, tuple[str, str]]) -> str:

@@ -2,7 +2,8 @@
 
 Why not redis-py's pool or Pipeline: a pooled connection serves one command at a time, and ``Pipeline`` costs about
 twice the Python of a packed write. Nothing is retried here: a mutation whose reply was lost is *indeterminate*, and
-only its request key may resolve it (FACTS: ten silent retries ran an INCR twice).
+only its request key may resolve it. (redis-py 8 retries each command ten times by default, EVALSHA too: behind a proxy
+that dropped one reply, an INCR ran twice, and nobody was told.)
 
 At most ``WINDOW`` commands are on their way at once: Redis answers what it has read in one turn, and a longer turn
 starves the readers of the log (256 at once: a turn of 15 ms, and the tail never catches up; 32: 5 ms).

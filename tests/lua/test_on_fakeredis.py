@@ -55,7 +55,7 @@ def test_a_stale_epoch_is_refused_before_anything(client: fakeredis.FakeRedis) -
 
 
 def test_a_job_is_booked_offered_and_won(client: fakeredis.FakeRedis) -> None:
-    """The spine of scenario A, without a server."""
+    """The spine of `home_service`, without a server."""
     job, tech, serves, user = JobId("job_main_1"), TechnicianId(UserId("t1")), ServiceId("s1"), UserId("u1")
     where = {"meta": keys.meta(Z), "log": keys.log(Z), "tech": keys.technician(Z, tech), "seen": keys.seen(Z)}
     who: dict[str, str | int] = {"id": tech, "profile": 1, "complete": 1, "kyc": "approved", "account": "approved"}

@@ -1,4 +1,4 @@
-"""Scenario E: an order, a driver on the map, an admin board; the matrix of who is told what."""
+"""`delivery`: an order, a driver on the map, an admin board; the matrix of who is told what."""
 
 from __future__ import annotations
 

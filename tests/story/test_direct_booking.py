@@ -1,4 +1,4 @@
-"""Scenario C, `direct_booking`: a known technician is booked, and a mediator settles what the two cannot. Read it as
+"""`direct_booking`: a known technician is booked, and a mediator settles what the two cannot. Read it as
 the manual.
 """
 

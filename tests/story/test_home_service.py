@@ -1,4 +1,4 @@
-"""Scenario A, `home_service`: broadcast, first to accept gets it. Read it as the manual."""
+"""`home_service`: broadcast, first to accept gets it. Read it as the manual."""
 
 from __future__ import annotations
 

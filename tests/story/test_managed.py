@@ -1,4 +1,4 @@
-"""Scenario D: the engine chooses, a manager oversees, the customer's signature releases the money."""
+"""`managed`: the engine chooses, a manager oversees, the customer's signature releases the money."""
 
 from __future__ import annotations
 

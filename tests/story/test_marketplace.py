@@ -1,4 +1,4 @@
-"""Scenario B, `marketplace`: bids, codes at the door, locked prices. Read it as the manual."""
+"""`marketplace`: bids, codes at the door, locked prices. Read it as the manual."""
 
 from __future__ import annotations
 

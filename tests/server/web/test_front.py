@@ -10,7 +10,7 @@ import httpx
 import pytest
 from starlette.types import Message
 
-from server.front import Docs, Front, docs_folder
+from server.front import FIRST, Docs, Front, docs_folder
 from server.serve import Running
 
 LINK = re.compile(r'(?:href|src)="(/[^"#]*)')
@@ -52,11 +52,13 @@ async def test_every_page_is_shown_and_links_to_pages(site: Running) -> None:
     names = {path.stem for path in folder.glob("*.md")}
     async with httpx.AsyncClient(base_url=site.url, trust_env=False) as http:
         index = await http.get("/docs/")
-        assert names == set(re.findall(r'<li><a href="([a-z0-9-]+)">', index.text))
+        listed = re.findall(r'<li><a href="([a-z0-9-]+)">', index.text)
+        assert names == set(listed) and tuple(listed[: len(FIRST)]) == FIRST
         for name in names:
             page = await http.get(f"/docs/{name}")
             assert page.status_code == 200 and "<h1>" in page.text
             assert set(re.findall(r'href="([a-z0-9-]+)(?:#[^"]*)?"', page.text)) <= names
+            assert set(re.findall(r'href="#([^"]*)"', page.text)) <= set(re.findall(r'<h[2-4] id="([^"]*)"', page.text))
         assert (await http.get("/docs/no-such-page")).status_code == 404
 
 

@@ -197,9 +197,9 @@ def _include(root: Path, path: Path, lines: list[_Line], shared: dict[str, list[
         if not found or (name := found["name"]) in included:
             continue
         wanted = root / f"{name}.lua"
-        if not wanted.is_file():
+        if name not in shared and not wanted.is_file():
             raise ScriptError(f"{path.name}:{number}: no {name}.lua to include")
-        own = _lines(root, wanted)
+        own = shared.get(name) or _lines(root, wanted)
         _include(root, wanted, own, shared, included)
         included.append(name)
         shared.setdefault(name, own)

@@ -91,7 +91,9 @@ async def read(engine: Engine, caller: Principal, job_id: str) -> bytes:
         raise NotFound("No such job")
     shown = full if jobs.sees_whole(caller, found) else public
     giving = [r for r in stands if r != "offered" or offer.startswith(b"sent ")]
-    blueprint = engine.blueprints.of(bp.decode())
+    blueprint = engine.blueprints.exactly(bp.decode())
+    if blueprint is None:
+        return await replies.one(engine, caller, None, shown, [])
     at, early, held = found.at, found.is_early(blueprint), holder != b""
     names = blueprint.actions(status.decode(), giving, at=at, frozen=found.frozen, held=held, early=early)
     done_with = "bid" if bid == b"open" else "withdraw"

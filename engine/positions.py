@@ -7,7 +7,6 @@ to the zone's live channel), since the next one follows.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -83,13 +82,10 @@ class _Person(msgspec.Struct):
 
 
 class _Job(msgspec.Struct):
-    phase: str
     status: str
-    updated_at: str = ""
     customer: _Person | None = None
     technician: _Person | None = None
     scheduled_for: str | None = None
-    at: dict[str, str] = {}
 
 
 _job = msgspec.json.Decoder(_Job)
@@ -102,18 +98,18 @@ def position(job: JobId, lat: float, lon: float, at: int, **more: Any) -> Positi
     return Position(job=job, lat=lat, lon=lon, at=iso(at), age_s=round(age_s, 1), stale=stale, **more)
 
 
-def is_shared(blueprint: Blueprint, states: Iterable[str], scheduled: int | None, at: int) -> bool:
-    """Whether a fix of ``at`` (ms) is for the customer to see: of a job that is, or was, in ``states``, and is to be
+def is_shared(blueprint: Blueprint, state: str, scheduled: int | None, at: int) -> bool:
+    """Whether a fix of ``at`` (ms) is for the customer to see: of a job that was in ``state`` then, and is to be
     done at ``scheduled`` (ms). Ops and the technician see it in any case; nobody follows a technician who is offline.
     """
     opens = 0 if not scheduled else scheduled - round(blueprint.track_lead_s * 1000)
-    return at >= opens and any(state in blueprint.states and blueprint.tracks(state) for state in states)
+    return at >= opens and state in blueprint.states and blueprint.tracks(state)
 
 
 async def track(engine: Engine, caller: Principal, job_id: str) -> Position | None:
-    """Where the technician of a job is, or was when it ended: for its customer only while that is shared, and a day
-    after the end. None where nobody holds it, or no fix is known. Raises NotFound for strangers, and for who was only
-    offered the job.
+    """Where the technician of a job is, or was when the work ended: for its customer only while that is shared, and a
+    day after the end. None where nobody holds it, no fix is known, or the job's blueprint is not known here. Raises
+    NotFound for strangers, and for who was only offered the job.
     """
     zone, job = located(job_id)
     shown = _job.decode(await board.read(engine, caller, job_id))
@@ -122,17 +118,19 @@ async def track(engine: Engine, caller: Principal, job_id: str) -> Position | No
     bp, last = await engine.store.command("HMGET", keys.job(zone, job), "bp", "track")
     if shown.technician is None or bp is None:
         return None
-    blueprint, holder = engine.blueprints.of(bp.decode()), TechnicianId(UserId(shown.technician.id))
+    blueprint, holder = engine.blueprints.exactly(bp.decode()), TechnicianId(UserId(shown.technician.id))
+    if blueprint is None:
+        return None
     freely = caller.is_ops or caller.id == holder
     # The set and not the job: a job that is over keeps the name of who did it.
     if await engine.store.command("SISMEMBER", keys.technician_jobs(zone, holder), job):
-        found, states = await _present(engine, zone, job, holder, freely=freely), [shown.status]
+        found, state = await _present(engine, zone, job, holder, freely=freely), shown.status
     else:
-        found, states = _last(job, holder, last or b""), [*shown.at]
-        if shown.phase in OVER and not caller.is_ops and now_ms() - ms_of(shown.updated_at) > AFTER_MS:
+        found, state, ended = _last(job, holder, last or b"")
+        if not caller.is_ops and now_ms() - ended > AFTER_MS:
             return None
     scheduled = ms_of(shown.scheduled_for) if shown.scheduled_for else None
-    if found is None or (not freely and not is_shared(blueprint, states, scheduled, ms_of(found.at))):
+    if found is None or (not freely and not is_shared(blueprint, state, scheduled, ms_of(found.at))):
         return None
     return found
 
@@ -147,7 +145,12 @@ async def _present(engine: Engine, zone: Zone, job: JobId, holder: TechnicianId,
     return position(job, float(lat), float(lon), int(at), **{name: float(v) for name, v in known.items() if v})
 
 
-def _last(job: JobId, holder: TechnicianId, track: bytes) -> Position | None:
-    """Where the holder was when the work was over, as lua/lib/freeing.lua keeps it."""
-    who, *fix = track.decode().split() or [""]
-    return position(job, float(fix[0]), float(fix[1]), int(fix[2])) if who == holder else None
+def _last(job: JobId, holder: TechnicianId, track: bytes) -> tuple[Position | None, str, int]:
+    """Where the holder was when the work was over, in which state it was until then, and when that was (ms): as
+    lua/lib/freeing.lua keeps it.
+    """
+    who, *kept = track.decode().split() or [""]
+    if who != holder or len(kept) < 5:
+        return None, "", 0
+    lat, lon, at, ended, state = kept
+    return position(job, float(lat), float(lon), int(at)), state, int(ended)

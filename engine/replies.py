@@ -13,15 +13,20 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
+import structlog
 
 from engine import codes, contacts
+from engine.archive import reader
 from engine.contacts import Card, Side
+from engine.errors import CalloutError
 from engine.rules.lifecycle import Blueprint
 from engine.store import keys
 from engine.types import Principal
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
+
+log = structlog.get_logger(__name__)
 
 CODED = ("assigned", "active")
 """Phases in which the customer is shown the codes."""
@@ -42,7 +47,13 @@ class _Record(NamedTuple):
     """1 while its holder is merely asked."""
     contact: str
     """The customer's phone, as JSON."""
+    unserved: str
+    """The holder who was assigned the job for a service that they have no longer."""
     tries: str
+
+    def lacks_service(self, caller: Principal) -> bool:
+        """Whether the caller may only say no to the job (lua/job_step.lua)."""
+        return self.unaccepted == "1" and caller.id == self.holder == self.unserved
 
     @property
     def tried(self) -> int:
@@ -62,27 +73,31 @@ def with_actions(job: bytes, actions: list[str], **more: Any) -> bytes:
 async def one(
     engine: Engine,
     caller: Principal,
-    blueprint: Blueprint,
+    blueprint: Blueprint | None,
     job: bytes,
     actions: list[str],
     *,
     contact: str | None = None,
 ) -> bytes:
-    """A job with everything, as the caller of a command or a read is answered.
+    """A job with everything, as the caller of a command or a read is answered. Where its ``blueprint`` is not known
+    here, that is the job alone: nobody can say what may be done with it, or read beside it.
 
-    Of ``actions``, what its state allows him, those are left out that its codes forbid now. ``contact`` is the
+    Of ``actions``, what its state allows the caller, those are left out that its record forbids now. ``contact`` is the
     customer's phone (JSON) where the caller became the holder by this very step: no code was tried by them and no price
     proposed to them yet, so that nothing has to be read.
     """
+    if blueprint is None:
+        return with_actions(job, [])
     if contact is not None:
         job = await _phone_added(engine, _card.decode(job), "customer", job, contact)
         return with_actions(job, blueprint.unlocked(actions, tried=0, reissued=0))
     card = _of_interest(caller, [blueprint], job, actions)
     record = await _record(engine, caller, card) if card else None
-    tried, reissued = (record.tried, int(record.reissued or 0)) if record else (0, 0)
-    possible = blueprint.unlocked(actions, tried=tried, reissued=reissued)
     if card is None or record is None:
-        return with_actions(job, possible)
+        return with_actions(job, blueprint.unlocked(actions, tried=0, reissued=0))
+    possible = blueprint.unlocked(actions, tried=record.tried, reissued=int(record.reissued or 0))
+    if record.lacks_service(caller):
+        possible = [name for name in possible if blueprint.commands[name].does == "release"]
     more = _beside(engine, caller, card, record)
     job = await _with_phone(engine, caller, card, record, job)
     return with_actions(job, possible, **more)
@@ -90,7 +105,8 @@ async def one(
 
 async def archived(engine: Engine, caller: Principal, job: bytes) -> bytes:
     """A job that SQL alone has, as its last event told it: nothing can be done with it."""
-    return with_actions(await _phoned(engine, caller, _card.decode(job), job), [])
+    card = _of_interest(caller, list(engine.blueprints.by_key.values()), job, [])
+    return with_actions(await _phoned(engine, caller, card, job) if card else job, [])
 
 
 async def many(engine: Engine, caller: Principal, jobs: Iterable[bytes]) -> list[bytes]:
@@ -117,13 +133,19 @@ async def _with_phone(engine: Engine, caller: Principal, card: Card, record: _Re
     holder = card.technician.id if card.technician else ""
     if holder != record.holder or record.unaccepted == "1":
         return job
-    side = contacts.side_wanted(caller, card, engine.blueprints.of(record.bp))
+    blueprint = engine.blueprints.exactly(record.bp)
+    side = contacts.side_wanted(caller, card, blueprint) if blueprint else None
     return await _phone_added(engine, card, side, job, record.contact)
 
 
 async def _phoned(engine: Engine, caller: Principal, card: Card, job: bytes) -> bytes:
-    """The same of a job that Redis has forgotten, by the newest version of its blueprint."""
-    blueprint = engine.blueprints.by_name.get(card.blueprint)
+    """The same of a job that Redis has forgotten: its events say which version of its blueprint it had."""
+    try:
+        key = await reader.blueprint_of(engine.archive, card.id)
+    except CalloutError as error:  # as in contacts.phone_of: a job is not refused for want of a phone
+        log.warning("phone_not_read", job=card.id, error=str(error))
+        return job
+    blueprint = engine.blueprints.exactly(key) if key else None
     side = contacts.side_wanted(caller, card, blueprint) if blueprint else None
     return await _phone_added(engine, card, side, job)
 
@@ -149,6 +171,8 @@ def _may_hold(caller: Principal, blueprint: Blueprint, card: Card, actions: Sequ
         return True
     if _is_customer(caller, card) and blueprint.codes.purposes and card.phase in CODED:
         return True
+    if _is_holder(caller, card) and card.status in blueprint.states and blueprint.states[card.status].asked:
+        return True
     return (_is_customer(caller, card) or _is_holder(caller, card)) and card.status in blueprint.price.propose
 
 
@@ -170,7 +194,9 @@ async def _record(engine: Engine, caller: Principal, card: Card) -> _Record | No
 
 def _beside(engine: Engine, caller: Principal, card: Card, record: _Record) -> dict[str, Any]:
     """The codes, and the proposal that is open, as far as they are the caller's to see."""
-    blueprint, more = engine.blueprints.of(record.bp), dict[str, Any]()
+    blueprint, more = engine.blueprints.exactly(record.bp), dict[str, Any]()
+    if blueprint is None:
+        return more
     mine = _is_customer(caller, card)
     # Told as it was, it may be over since, or another's.
     if mine and blueprint.codes.purposes and card.phase in CODED and record.phase in CODED:

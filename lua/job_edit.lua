@@ -1,9 +1,10 @@
 --[[ job_edit: what was booked is changed. The caller merged the change into the job as of version `seen` and judged it
 (`denied`: `field`, `price` or nothing); where the job has moved on since, they look again. `terms` is 1 where what a bid
 was made on has changed: open bids are closed then, since nobody may be bound to what they never saw. `anew`: `place` or `time`
-where a technician has to be looked for elsewhere, or from `release` (ms) on for `life` ms.
+where a technician has to be looked for elsewhere, or from `release` (ms) on for `life` ms; `waits` is 1 where they cannot be
+given the job before its time.
 KEYS    meta  job  offers  causes  log  req
-ARGV    epoch  actor  key  fingerprint  trace  if_version  bp  seen  denied  changed  full  pub  service  lat  lon  amount  anew  release  scheduled  life  told  terms  bids_told
+ARGV    epoch  actor  key  fingerprint  trace  if_version  bp  seen  denied  changed  full  pub  service  lat  lon  amount  anew  release  scheduled  life  waits  told  terms  bids_told
 OK      seq  version  job_id  job
 ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  OTHER_BLUEPRINT  VERSION_CONFLICT  FROZEN  NOT_EDITABLE  PRICE_LOCKED  INVALID
 EMITS   job.updated  offer.updated  offer.closed  bid.closed
@@ -21,7 +22,7 @@ TOUCHES {z}:tech:*  {z}:tech:*:jobs  {z}:supply:*  {z}:tech:*:offers  {z}:demand
 --- @include "lib/audience"
 local meta, job, offers, causes, log, req = unpack(KEYS)
 local epoch, actor, key, fingerprint, trace, if_version, bp, seen, denied, changed, full, pub, service, lat, lon, amount,
-  anew, release, scheduled, life, told, terms, bids_told = unpack(ARGV)
+  anew, release, scheduled, life, waits, told, terms, bids_told = unpack(ARGV)
 local z = enter(meta, epoch)
 if not z then return {'STALE_EPOCH'} end
 local j, again = begin(z, job, {bp = bp, req = req, fingerprint = fingerprint, causes = causes})
@@ -49,9 +50,10 @@ load_anew(z, j)
 local now = job_move(z, j, nil)
 if elsewhere then
   local at = seeking_from(z, j, tonumber(release))
+  j.waits = waits == '1' and anew == 'time'
   local left = anew == 'time' and tonumber(life) or j.expires > 0 and math.max(1, j.expires - at) or 0
   seeking_elsewhere(z, j, at, left)
-end
+elseif sought and anew == 'time' and waits == '1' then asked_until(z, j, offers, tonumber(life)) end
 j.last = 'edit ' .. actor .. ' ' .. string.format('%.0f', z.seq + 1)
 job_save(j)
 remember(req, fingerprint, z.seq + 1, j.version, j.id, 600000, causes)

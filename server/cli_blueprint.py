@@ -24,8 +24,9 @@ def check(files: Files, *, as_json: Json = False) -> None:
     """
     from engine.rules.blueprint import read_all
 
-    paths = [path for file in files for path in (sorted(file.glob("*.toml")) if file.is_dir() else [file])]
-    found, problems = read_all(paths)
+    inside = {file: sorted(file.glob("*.toml")) if file.is_dir() else [file] for file in files}
+    found, wrong = read_all([path for paths in inside.values() for path in paths])
+    problems = [f"{folder}: no *.toml in this folder" for folder, paths in inside.items() if not paths] + wrong
     if as_json:
         keys = sorted(each.key for each in found.values())
         print(json.dumps({"ok": not problems, "blueprints": keys, "problems": problems}))

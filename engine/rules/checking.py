@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from engine.rules.lifecycle import Blueprint, Command, Does, EventRule, Mode, Relation, State, Timer
+from engine.rules.lifecycle import GIVES, Blueprint, Command, Does, EventRule, Mode, Relation, State, Timer
 from engine.rules.plans import EXPIRED
 from engine.rules.telling import check_events
 from engine.rules.vocabulary import EDITABLE, OUTCOMES, ROUTES
@@ -34,9 +34,6 @@ GIVERS: dict[Does, frozenset[Relation]] = {
     "capture": frozenset({"service"}),
 }
 """Who alone can do it, whatever a blueprint says."""
-
-GIVES: frozenset[Does] = frozenset({"take", "assign", "award"})
-"""What makes somebody the holder."""
 
 FINDS: dict[Mode, tuple[Does, ...]] = {
     "broadcast": ("take",),
@@ -111,6 +108,8 @@ def _head(blueprint: Blueprint) -> Iterator[str]:
         yield "technician: optional, but named does not say in which state the job of a named one begins"
     if blueprint.track_from and blueprint.track_from not in blueprint.states:
         yield f"track_from: unknown state {blueprint.track_from!r}"
+    elif blueprint.track_from and not blueprint.tracks(blueprint.track_from):
+        yield f"track_from: the work is over in {blueprint.track_from!r}, where nobody's way is shared"
     if not 0 <= blueprint.track_lead_s < inf:
         yield "track_lead_s must be a number of seconds, not below 0"
     yield from _codes(blueprint)

@@ -58,6 +58,9 @@ ANSWERS: dict[Does, tuple[Mode, ...]] = {
 }
 """What can be done only while somebody is looked for, and in which of these ways."""
 
+GIVES: frozenset[Does] = frozenset({"take", "assign", "award"})
+"""What makes somebody the holder."""
+
 STARTING: tuple[Does, ...] = ("move", "take", "assign", "award")
 """What can bring a job to work, and waits for its time then."""
 
@@ -278,11 +281,24 @@ class Blueprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.states[state].phase if state else ""
 
     def tracks(self, state: str) -> bool:
-        """Whether the customer of a job in this state may see where its technician is."""
+        """Whether the customer of a job in this state may see where its technician is: never once the work is over,
+        though the job is not (``frees``).
+        """
+        if state not in self.states or self.states[state].terminal or self.states[state].frees:
+            return False
         if not self.track_from:
             return self.phase(state) == "active"
         order = list(self.states)
-        return state in order and order.index(state) >= order.index(self.track_from) and not self.states[state].terminal
+        return order.index(state) >= order.index(self.track_from)
+
+    def waits(self, state: str) -> bool:
+        """Whether those who are asked in this state (for bids, or by name) cannot be given the job before its time,
+        since that brings it to work at once: then its lifetime counts from there.
+        """
+        does = {"bids": "award", "direct": "take"}.get(self.states[state].seeks)
+        return does is not None and all(
+            self.starts(c) for c in self.commands.values() if c.does == does and state in c.from_
+        )
 
     def word(self, state: str) -> str:
         """What clients call a state: its own name, unless it has a word for them."""

@@ -2,8 +2,8 @@
 
 Both are made once and sent along with every step, so that Lua compares and writes without knowing any state by name.
 A goal is `status phase mode life_ms timers`, ` free` where the holder has room again, ` asked` where they have not
-accepted yet, and ` > ` with the next where the job passes on at once; timers are `<index>/<ms>` joined by commas,
-`w/<ms>` is the watchdog's first look, `-` none.
+accepted yet, ` waits` where the life counts from the job's time on, and ` > ` with the next where the job passes on at
+once; timers are `<index>/<ms>` joined by commas, `w/<ms>` is the watchdog's first look, `-` none.
 """
 
 from __future__ import annotations
@@ -87,14 +87,14 @@ def goal(blueprint: Blueprint, state: str, life_s: float | None = None) -> str:
     if found.watch is not None:
         timers.append(f"w/{round(WATCH_EVERY_S * 1000)}")
     words = f"{state} {found.phase} {found.seeks} {lasts} {','.join(timers) or '-'}{' free' if found.frees else ''}"
-    words += " asked" if found.asked else ""
+    words += f"{' asked' if found.asked else ''}{' waits' if blueprint.waits(state) else ''}"
     return f"{words} > {goal(blueprint, found.then, life_s)}" if found.then else words
 
 
 def plan(blueprint: Blueprint, name: str, spec: Command, life_s: float | None = None) -> Plan:
     """Put a command's static part together."""
     told = _body(blueprint, name, spec, life_s)
-    if found := [_body(blueprint, each, capture, life_s) for each, capture in _captures(blueprint, spec)]:
+    if found := [_body(blueprint, each, capture, life_s) for each, capture in captures(blueprint, spec)]:
         told["captures"] = found
     return Plan(
         name,
@@ -109,10 +109,11 @@ def plan(blueprint: Blueprint, name: str, spec: Command, life_s: float | None = 
     )
 
 
-def _captures(blueprint: Blueprint, spec: Command) -> list[tuple[str, Command]]:
+def captures(blueprint: Blueprint, spec: Command) -> list[tuple[str, Command]]:
     """The commands that a payment captured earlier may take in the same step: those from where this one leads."""
     reached = {spec.to} if spec.to else set(spec.from_)
-    while then := {blueprint.states[state].then for state in reached} - {""} - reached:
+    known = blueprint.states
+    while then := {known[state].then for state in reached if state in known} - {""} - reached:
         reached |= then
     return [
         (name, each)

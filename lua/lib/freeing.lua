@@ -1,6 +1,6 @@
 --- @include "lib/load"
 -- The holder has room again (the job keeps his name on it: it was his). Where they are now is theirs; the job keeps where
--- they were.
+-- they were, when that was, when the work was over, and in which state it was until then.
 local function holder_free(z, j)
   if redis.call('SREM', z.tag .. 'tech:' .. j.holder .. ':jobs', j.id) == 0 then return end
   local t = tech_load(z.tag .. 'tech:' .. j.holder)
@@ -8,7 +8,8 @@ local function holder_free(z, j)
   load_take(z, j, t)
   redis.call('HSET', t.key, 'free_at', z.now)
   if t.lat ~= '' then
-    redis.call('HSET', j.key, 'track', t.id .. ' ' .. t.lat .. ' ' .. t.lon .. ' ' .. string.format('%.0f', t.fix_at))
+    redis.call('HSET', j.key, 'track', table.concat({t.id, t.lat, t.lon, string.format('%.0f %.0f', t.fix_at, z.now),
+      j.was or j.status}, ' '))
   end
   if supply_sync(z, t) then match_soon(z, t) end
 end

@@ -40,6 +40,7 @@ local function job_move(z, j, goal)
   local now = iso(z.now)
   j.version, j.updated = j.version + 1, z.now
   if goal then
+    j.was, j.waits = j.was or j.status, goal.waits -- `was`: before this step, however many states it goes through
     j.status, j.phase, j.mode, j.entered = goal.status, goal.phase, goal.mode, string.format('%d', j.version)
     job_mark(j, goal.status, now)
     -- A holder who never accepted stays merely asked when the job is called off.

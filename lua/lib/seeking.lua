@@ -1,6 +1,7 @@
 -- On offer, and no longer: the one place that knows what looking for a technician leaves in the indexes.
 -- `at` is when it begins and `life` how long it lasts from then on, both ms. A scheduled job waits for its time, but not
--- for bids or an answer: those take theirs. One whose time is near already lasts at least until then.
+-- for bids or an answer: those take theirs, and where none of them can be taken before its time (`waits`), it lasts from
+-- then on. One whose time is near already lasts at least until then.
 local function seeking_from(z, j, release)
   return (j.mode == 'bids' or j.mode == 'direct') and z.now or math.max(z.now, release)
 end
@@ -11,7 +12,7 @@ local function seeking_begins(z, j, at, life)
   redis.call('HSET', j.key, 'release', string.format('%.0f', at))
   if life > 0 then
     local v = redis.call('HMGET', j.key, 'scheduled', 'begins')
-    j.expires = at + life
+    j.expires = (j.waits and math.max(at, tonumber(v[2]) or 0) or at) + life
     if (tonumber(v[2]) or 0) <= z.now then j.expires = math.max(j.expires, tonumber(v[1]) or 0) end
     redis.call('ZADD', due, j.expires, 'expire:' .. j.id)
   end

@@ -45,6 +45,17 @@ local function offers_updated(z, j, offers)
   return events
 end
 
+-- Who alone is asked, and can say yes at the job's time only, has until after the new one.
+local function asked_until(z, j, offers, life)
+  j.waits = true
+  seeking_begins(z, j, z.now, life)
+  local who = j.expires > 0 and asked_alone(j, offers)
+  if not who then return end
+  local ends, text = string.format('%.0f', j.expires), redis.call('HGET', offers, who)
+  redis.call('HSET', offers, who, (string.gsub(text, '^(%S+ %S+ %S+) %S+', '%1 ' .. ends)))
+  redis.call('ZADD', z.tag .. 'tech:' .. who .. ':offers', ends, j.id)
+end
+
 -- Looked for anew, from wave one: another place, service or time. Offers that are out stay out.
 local function seeking_elsewhere(z, j, at, life)
   redis.call('HSET', j.key, 'wave', 0, 'walk', '')

@@ -185,7 +185,10 @@ class Live:
         """The customer and ops, or whom the job's blueprint names instead, and who subscribed to the job; never
         technicians at large.
         """
-        rule = self._blueprint(watched).events.get(POSITION)
+        blueprint = self._blueprint(watched)
+        if blueprint is None:  # a version that this node has yet to learn: nobody can say who may see it
+            return set()
+        rule = blueprint.events.get(POSITION)
         words = rule.to if rule is not None and rule.to else ("customer", "ops")
         parties = {"customer": f"user:{watched.customer}", "holder": f"user:{seen.technician}"}
         roles = {"customers": "role:customer"}
@@ -195,12 +198,12 @@ class Live:
         watching = {one for hub in hubs for one in hub.members(f"job:{watched.id}")}
         found = {one for hub in hubs for name in channels for one in hub.members(name)}
         found |= {one for one in watching if rights.may_see_position(one, seen.technician, certain=certain)}
-        if positions.is_shared(self._blueprint(watched), (watched.status,), watched.scheduled, seen.at):
+        if positions.is_shared(blueprint, watched.status, watched.scheduled, seen.at):
             return found
         return {one for one in found if one.caller.is_ops or one.caller.id == seen.technician}
 
-    def _blueprint(self, watched: Watched) -> Blueprint:
-        return self._gateway.engine.blueprints.of(watched.bp)
+    def _blueprint(self, watched: Watched) -> Blueprint | None:
+        return self._gateway.engine.blueprints.exactly(watched.bp)
 
     def _is_over(self, track: Track) -> bool:
         """Whether the log told, after this fix was taken, that the job ended, is another's or is not to be followed any
@@ -222,7 +225,7 @@ class Live:
         last, blueprint = states[-1], self._blueprint(track.watched)
         if last.phase in OVER or last.technician is None or last.technician.id != seen.technician:
             return True
-        return blueprint.tracks(track.watched.status) and not blueprint.tracks(last.status)
+        return blueprint is None or (blueprint.tracks(track.watched.status) and not blueprint.tracks(last.status))
 
     # growing old
 

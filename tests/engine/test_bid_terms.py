@@ -7,13 +7,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine import bids, edits, jobs, offers, profiles, scheduler, technicians
+from engine import bids, board, edits, jobs, offers, profiles, scheduler, technicians
 from engine.errors import Expired, IllegalTransition, NotOffered, VersionConflict
 from engine.profiles import ProfilePatch
 from engine.runtime import Engine
 from engine.steps import Step
 from engine.store import keys
-from engine.types import DEFAULT_ZONE, TechnicianId
+from engine.types import DEFAULT_ZONE, JobId, Principal, TechnicianId
 from tests import people
 from tests.clock import forward
 from tests.engine import log_of, staff
@@ -124,8 +124,15 @@ async def test_a_skill_taken_off_takes_a_request_by_name(engine: Engine, bluepri
     assert await engine.store.command("HGET", keys.job(DEFAULT_ZONE, job), "status") == b"expired"
 
 
+async def _actions(engine: Engine, who: Principal, job: JobId) -> list[str]:
+    found: list[str] = msgspec.json.decode(await board.read(engine, who, job))["actions"]
+    return found
+
+
 async def test_a_skill_taken_off_takes_an_assignment_not_yet_accepted(engine: Engine) -> None:
-    """They can decline it alone, until they have it again; what ops forced on them they may accept."""
+    """They can decline it alone, and are shown nothing else, until they have it again; what ops forced on them they may
+    accept.
+    """
     plumbing, wiring = await people.service(engine), await people.service(engine, name="Wiring")
     carla, who = await people.customer(engine), await staff.fit(engine, plumbing)
     me = TechnicianId(who.id)
@@ -135,6 +142,11 @@ async def test_a_skill_taken_off_takes_an_assignment_not_yet_accepted(engine: En
     await profiles.patch(engine, who, me, ProfilePatch(services=[wiring]))
     with pytest.raises(IllegalTransition):
         await jobs.command(engine, who, job, Step(command="accept"))
+    assert await _actions(engine, who, job) == ["decline"]
+    await profiles.patch(engine, who, me, ProfilePatch(services=[plumbing]))
+    assert await _actions(engine, who, job) == ["accept", "decline"]
+    await profiles.patch(engine, who, me, ProfilePatch(services=[wiring]))
     await jobs.command(engine, who, job, Step(command="decline"))
     await jobs.command(engine, people.ADMIN, job, msgspec.structs.replace(assign, force=True))
+    assert await _actions(engine, who, job) == ["accept", "decline"]
     await jobs.command(engine, who, job, Step(command="accept"))

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from engine import board, edits, jobs, scheduler
+from engine import bids, board, edits, jobs, offers, scheduler, technicians
 from engine.clock import now_ms
 from engine.errors import NotOffered, TooEarly
 from engine.events import ms_of
 from engine.requests import Outcome
 from engine.runtime import Engine
+from engine.settings import Settings
 from engine.steps import Step
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, JobId, Principal, ServiceId, TechnicianId, UserId
@@ -59,6 +61,69 @@ async def booked(engine: Engine, ahead: int, *, accepts: bool = True, blueprint:
     if accepts:
         await jobs.command(engine, tom, job, Step(command="accept"))
     return Booked(engine, serves, carla, tom, job)
+
+
+NOW_OR_LATER = """
+name = "{name}"
+version = 1
+title = "Work that begins with the yes"
+{named}
+[states]
+wanted = {{ phase = "open", seeks = "{mode}", says = "Wanted" }}
+doing = {{ phase = "active", says = "Doing" }}
+over = {{ phase = "done", says = "Over" }}
+late = {{ phase = "closed", says = "Late" }}
+[commands.finish]
+by = ["holder"]
+from = ["doing"]
+to = "over"
+event = "job.status"
+[commands.expire]
+by = ["engine"]
+from = ["wanted"]
+to = "late"
+event = "job.expired"
+"""
+YES = {
+    "direct": """
+[commands.accept]
+by = ["offered"]
+from = ["wanted"]
+to = "doing"
+does = "take"
+event = "job.accepted"
+""",
+    "bids": """
+[commands.bid]
+by = ["technician"]
+from = ["wanted"]
+does = "bid"
+event = "bid.created"
+[commands.award]
+by = ["customer"]
+from = ["wanted"]
+to = "doing"
+does = "award"
+event = "job.accepted"
+""",
+}
+HEARD = ["job.created", "job.updated", "job.accepted", "job.status", "job.expired"]
+BIDS = ["job.searching", "bid.created", "bid.accepted", "bid.closed"]
+
+
+@pytest.fixture
+def settings(settings: Settings, tmp_path: Path) -> Settings:
+    """With two blueprints in which a yes is the beginning of the work, to who is asked by name and to who bids."""
+    folder = tmp_path / "blueprints"
+    folder.mkdir()
+    for mode, yes in YES.items():
+        named = 'technician = "required"' if mode == "direct" else ""
+        told = HEARD if mode == "direct" else HEARD + BIDS
+        rules = "".join(f'[events."{each}"]\nto = ["customer", "ops"]\n' for each in told)
+        edit = '[edit]\nwanted = ["scheduled_for", "lat", "lon"]\n'
+        text = NOW_OR_LATER.format(name=f"at_once_{mode}", mode=mode, named=named)
+        (folder / f"{mode}.toml").write_text(text + yes + edit + rules)
+    return msgspec.structs.replace(settings, blueprints=str(folder))
 
 
 async def due(engine: Engine) -> None:
@@ -124,3 +189,52 @@ async def test_how_long_a_job_is_looked_for(engine: Engine, ahead_s: int, lives_
     job = told(await people.job(engine, carla, serves, scheduled_for=now_ms() + ahead_s * 1000))
     lives = ms_of(job["expires_at"]) - ms_of(job["created_at"])
     assert lives / 1000 == pytest.approx(lives_s, abs=2)
+
+
+async def _until(engine: Engine, who: Principal, job: JobId) -> int:
+    """When the job expires (ms)."""
+    return ms_of(msgspec.json.decode(await board.read(engine, who, job))["expires_at"])
+
+
+@pytest.mark.parametrize("mode", YES)
+async def test_who_can_say_yes_only_then_has_until_after_the_jobs_time(engine: Engine, mode: str) -> None:
+    """A yes that begins the work waits for ``lead_s`` before its time, so the life counts from there, and moves with
+    the time; a week after the booking the job is there and is taken.
+    """
+    serves, carla = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "tom", serves)
+    named = {"technician": "tom"} if mode == "direct" else {}
+    when = now_ms() + WEEK
+    done = await people.job(engine, carla, serves, blueprint=f"at_once_{mode}", scheduled_for=when, **named)
+    job = people.id_of(done)
+    assert await _until(engine, carla, job) == when - HOUR + 900_000
+    await edits.edit(engine, carla, job, {"scheduled_for": when + HOUR})
+    await edits.edit(engine, carla, job, {"lat": 40.76, "lon": -73.98})
+    assert await _until(engine, carla, job) == when + 900_000
+    if mode == "direct":
+        [offer] = (await offers.open_to(engine, tom)).items
+        assert ms_of(msgspec.json.decode(offer)["expires_at"]) == when + 900_000
+        with pytest.raises(TooEarly):
+            await jobs.command(engine, tom, job, Step(command="accept"))
+    await forward(engine, 7 * 24 * 3600 + 60)
+    await due(engine)
+    await technicians.set_availability(engine, tom, "tom", online=True, position=people.HERE)
+    if mode == "direct":
+        taken = await jobs.command(engine, tom, job, Step(command="accept"))
+    else:
+        made = await bids.create(engine, tom, job, bids.Wanted())
+        taken = await bids.accept(engine, carla, job, msgspec.json.decode(made.bid)["id"])
+    assert told(taken)["status"] == "doing"
+
+
+@pytest.mark.parametrize("mode", YES)
+async def test_who_says_no_yes_then_lets_the_job_expire(engine: Engine, mode: str) -> None:
+    """Its life over, counted from then, it is over."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    await people.technician(engine, "tom", serves)
+    named = {"technician": "tom"} if mode == "direct" else {}
+    wanted = {"blueprint": f"at_once_{mode}", "scheduled_for": now_ms() + WEEK, **named}
+    job = people.id_of(await people.job(engine, carla, serves, **wanted))  # type: ignore[arg-type]
+    await forward(engine, 7 * 24 * 3600 - 3600 + 1000)
+    await due(engine)
+    assert msgspec.json.decode(await board.read(engine, carla, job))["status"] == "late"

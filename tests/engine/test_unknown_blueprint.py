@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine import codes, disputes, edits, handover, jobs, lives, payments, prices, scheduler
+from engine import board, codes, disputes, edits, handover, jobs, lives, payments, positions, prices, scheduler
+from engine.archive import writer
 from engine.errors import OtherBlueprint, Unavailable
 from engine.jobs import Step
 from engine.payments import Payment
@@ -54,6 +55,13 @@ async def stranger(engine: Engine, settings: Settings) -> AsyncIterator[Engine]:
         known = Blueprints(node.blueprints.by_name.values(), node.blueprints.default.name)
         node.blueprints.by_key = known.by_key
         yield node
+
+
+def _forgets(node: Engine, name: str) -> None:
+    """Let the node know an older version of a blueprint alone."""
+    known = node.blueprints
+    known.by_name[name] = msgspec.structs.replace(known.by_name[name], version=1)
+    known.by_key = {each.key: each for each in known.by_name.values()}
 
 
 async def state(engine: Engine, job: JobId) -> tuple[Any, int, list[bytes]]:
@@ -171,6 +179,49 @@ async def test_what_is_asked_waits_for_who_knows(engine: Engine, stranger: Engin
     assert [event.bp.partition("@")[0] for event in await log_of.events(engine, told, job)] == ["market"]
     status = await engine.store.redis.hget(keys.job(ZONE, job), "status")  # type: ignore[misc]
     assert status == (b"paid" if told == "payment.received" else b"scheduled")
+
+
+async def _shown(node: Engine, who: Principal, job: JobId) -> list[dict[str, Any]]:
+    """The job as it is read, and as it stands in a list."""
+    listed = (await board.find(node, who, board.JobQuery())).items
+    return [msgspec.json.decode(text) for text in (await board.read(node, who, job), *listed)]
+
+
+async def test_nothing_is_shown_by_another_version(engine: Engine, stranger: Engine) -> None:
+    """The job is, but no action, code, phone nor position, to neither side: an older version of its blueprint says
+    nothing of it. A phone is there once the node has learnt the job's own, also when Redis has forgotten the job.
+    """
+    serves, carla = await people.service(engine), await people.customer(engine)
+    one = await people.technician(engine, "t1", serves)
+    job = people.id_of(await people.job(engine, carla, serves, blueprint="marketplace", technician="t1"))
+    await jobs.command(engine, one, job, Step(command="accept"))
+    _forgets(stranger, "marketplace")
+    for who, other in ((carla, "technician"), (one, "customer")):
+        for found in await _shown(stranger, who, job):
+            assert found["status"] == "scheduled" and found.get("actions", []) == []
+            assert "codes" not in found and "phone" not in found[other]
+        assert await positions.track(stranger, who, job) is None
+    await _worked(engine, carla, one, job)
+    await payments.put(engine, PAY, job, PAID)
+    await writer.run_once(engine)
+    await engine.store.redis.delete(keys.job(ZONE, job))
+    assert "phone" not in (await _shown(stranger, carla, job))[0]["technician"]
+    await lives.learn(stranger)
+    assert [found["technician"]["phone"] for found in await _shown(stranger, carla, job)] == ["+1 555 0199"] * 2
+
+
+async def test_all_is_shown_once_it_is_known(engine: Engine, stranger: Engine) -> None:
+    """Actions, codes, phone and position of a job that goes on, after the node has learnt its blueprint."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    one = await people.technician(engine, "t1", serves)
+    job = people.id_of(await people.job(engine, carla, serves, blueprint="marketplace", technician="t1"))
+    await jobs.command(engine, one, job, Step(command="accept"))
+    _forgets(stranger, "marketplace")
+    await lives.learn(stranger)
+    read, listed = await _shown(stranger, carla, job)
+    assert read["actions"] == ["reissue", "unassign"] and set(read["codes"]) == set(listed["codes"])
+    assert read["technician"]["phone"] == listed["technician"]["phone"] == "+1 555 0199"
+    assert await positions.track(stranger, carla, job) is not None
 
 
 async def test_no_script_judges_a_job_by_another_blueprint(engine: Engine) -> None:

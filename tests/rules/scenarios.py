@@ -12,7 +12,8 @@ import msgspec
 
 class System(msgspec.Struct, frozen=True):
     """One of the five. ``words`` are those of states that clients call otherwise than the engine; ``asked`` the states
-    in which a technician has not accepted yet.
+    in which a technician has not accepted yet, ``edit`` what may be changed of the job in which one, ``follow`` those
+    in which its customer sees where the technician is.
     """
 
     states: str
@@ -21,6 +22,8 @@ class System(msgspec.Struct, frozen=True):
     seeks: dict[str, str]
     asked: tuple[str, ...]
     track_from: str
+    follow: str
+    edit: dict[str, str]
     dispatch: dict[str, float]
     words: dict[str, str] = {}
     fields: dict[str, dict[str, str | bool]] = {}
@@ -58,6 +61,12 @@ HOME_SERVICE = System(
     seeks={"broadcasted": "broadcast"},
     asked=(),
     track_from="on_the_way",
+    follow="on_the_way reached in_progress",
+    edit={
+        "broadcasted": "notes public_notes scheduled_for metadata",
+        "accepted": "notes public_notes metadata",
+        "on_the_way": "notes public_notes metadata",
+    },
     dispatch={"offer_s": 60, "job_s": 900, "repeat_s": 60, "open_offers": 0, "preferred_s": 0, "newcomers": 0},
     fields={"offer.closed": {"bookingId": "job.id"}},
     waves=((10, 3000, 10), (20, 7000, 10), (40, 15000, 10)),
@@ -106,6 +115,12 @@ MARKETPLACE = System(
     seeks={"open": "bids", "requested": "direct"},
     asked=("requested",),
     track_from="scheduled",
+    follow="scheduled in_progress",
+    edit={
+        "open": "*",
+        "requested": "*",
+        "scheduled": "service lat lon address postal_code notes public_notes scheduled_for metadata",
+    },
     dispatch={"open_offers": 0, "preferred_s": 0},
     words={
         **{"open": "OPEN", "requested": "REQUESTED", "scheduled": "SCHEDULED", "in_progress": "IN_PROGRESS"},
@@ -152,6 +167,11 @@ DIRECT_BOOKING = System(
     seeks={"requested": "direct"},
     asked=("requested",),
     track_from="accepted",
+    follow="accepted in_progress",
+    edit={
+        "requested": "notes public_notes scheduled_for metadata",
+        "accepted": "notes public_notes metadata",
+    },
     dispatch={"open_offers": 0},
     only={"cancel": {"customer": ("requested", "accepted")}},
 )
@@ -198,6 +218,12 @@ MANAGED = System(
     seeks={"requested": "allocate"},
     asked=("assigned",),
     track_from="on_the_way",
+    follow="on_the_way in_progress",
+    edit={
+        "requested": "address notes public_notes metadata",
+        "assigned": "notes public_notes metadata",
+        "accepted": "notes public_notes metadata",
+    },
     dispatch={"open_offers": 0},
     timers=(("assigned", 60, "decline"),),
 )
@@ -238,6 +264,11 @@ DELIVERY = System(
     seeks={"ready": "broadcast"},
     asked=(),
     track_from="on_the_way",
+    follow="on_the_way",
+    edit={
+        "placed": "address notes public_notes metadata",
+        "confirmed": "notes public_notes metadata",
+    },
     dispatch={"job_s": 0, "open_offers": 0},
     only={"cancel": {"customer": ("placed", "confirmed")}},
 )

@@ -8,9 +8,10 @@ import pytest
 
 from engine.rules import blueprint
 from engine.rules.blueprint import Blueprints
+from engine.rules.editing import PRICE
 from engine.rules.lifecycle import EVERYBODY, EventRule
 from engine.rules.plans import plan
-from engine.rules.vocabulary import ENGINE
+from engine.rules.vocabulary import EDITABLE, ENGINE
 from tests.rules.scenarios import SYSTEMS, System
 
 each_system = pytest.mark.parametrize(("name", "system"), SYSTEMS.items(), ids=list(SYSTEMS))
@@ -58,6 +59,27 @@ def test_commands(shipped: Blueprints, name: str, system: System) -> None:
     ]
     assert table == lines(system.commands)
     assert {what: c.only for what, c in commands.items() if c.only} == system.only
+
+
+@each_system
+def test_edits(shipped: Blueprints, name: str, system: System) -> None:
+    """Which fields of the job may be changed in which state, and no other."""
+    assert {state: " ".join(fields) for state, fields in shipped.by_name[name].edit.items()} == system.edit
+
+
+def test_in_the_market_all_but_the_price_moves_until_the_start_code(shipped: Blueprints) -> None:
+    """Open: everything. Scheduled: place and time too, but no price; only an accepted proposal makes another."""
+    market = shipped.by_name["marketplace"]
+    assert {state for state, fields in market.edit.items() if fields == ("*",)} == {"open", "requested"}
+    assert set(market.edit["scheduled"]) == EDITABLE - PRICE and market.price.propose == ("scheduled",)
+    assert market.commands["start"].locks_price and market.edit.keys() == {"open", "requested", "scheduled"}
+
+
+@each_system
+def test_who_is_followed(shipped: Blueprints, name: str, system: System) -> None:
+    """From the state agreed until the work is over: who waits for a confirmation or money is followed by nobody."""
+    found = shipped.by_name[name]
+    assert [state for state in found.states if found.tracks(state)] == system.follow.split()
 
 
 @each_system

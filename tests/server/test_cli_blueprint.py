@@ -25,6 +25,13 @@ async def test_everything_wrong_is_listed(tmp_path: Path) -> None:
     assert lines[-1] == f"{len(lines) - 1} problems"
 
 
+async def test_a_folder_without_a_blueprint_is_no_good_news(tmp_path: Path) -> None:
+    """It may be the wrong folder: it is named, and what is wrong with the others is told too."""
+    (tmp_path / "empty").mkdir()
+    done = await callout("blueprint", "check", str(tmp_path / "empty"), str(DELIVERY))
+    assert (done.code, done.out.splitlines()) == (1, [f"{tmp_path / 'empty'}: no *.toml in this folder", "1 problem"])
+
+
 async def test_problems_as_json(tmp_path: Path) -> None:
     """One object on stdout, for a build that checks its blueprints."""
     for name in ("a.toml", "b.toml"):

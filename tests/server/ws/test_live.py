@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine import jobs, positions, technicians
+from engine import codes, jobs, positions, scheduler, technicians
 from engine.clock import now_ms
 from engine.errors import NotFound
 from engine.events import ms_of
@@ -174,6 +174,62 @@ async def test_after_the_end_nothing_is_told(node: Node, steps: tuple[Step, ...]
     assert (there and there.lat) == (40.76 if steps == END else None)
 
 
+async def test_who_waits_for_their_money_is_followed_by_nobody(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The work done, though not confirmed nor paid: a fix that was on its way is not told, and `track` is where they
+    were then, for a day after the end of the work.
+    """
+    serves, customer = await people.service(node.engine), await people.customer(node.engine)
+    who = await people.technician(node.engine, "t1", serves)
+    job = people.id_of(await people.job(node.engine, customer, serves, blueprint="marketplace", technician="t1"))
+    await jobs.command(node.engine, who, job, Step(command="accept"))
+    one = Ride(node, customer, who, job)
+    await _last_fix_is_past(node, "t1")
+    await heard(node)
+    async with node.client(customer.id, subs=[f"job:{job}"]) as client:
+        await one.fix(40.76)
+        await position(client)
+        late = await _published(one, "scheduled")
+        for name, purpose in (("start", "start"), ("complete", "completion")):
+            code = codes.derive(node.engine, job, purpose, "1")
+            done = await jobs.command(node.engine, who, job, Step(command=name, code=code))
+        await node.relayed(done.seq)
+        await one.fix(40.78)
+        node.gateway.live.forget()
+        node.gateway.live.hear(DEFAULT_ZONE, late)
+        await nothing(client)
+    there = await positions.track(node.engine, customer, job)
+    assert there is not None and there.lat == 40.76
+    monkeypatch.setattr(positions, "AFTER_MS", -1)
+    assert await positions.track(node.engine, customer, job) is None
+    assert await positions.track(node.engine, people.ADMIN, job) is not None
+
+
+async def test_the_way_of_a_former_holder_opens_nobody_elses(node: Node) -> None:
+    """The first holder departed and left; the job of the second, who never did, is cancelled: the customer does not
+    read where the second one was.
+    """
+    serves = await people.service(node.engine)
+    one = await ride(node, serves=serves)
+    two = await people.technician(node.engine, "t2", serves)
+    await jobs.command(node.engine, one.driver, one.job, Step(command="unassign", reason="flat tyre"))
+    await scheduler.open_wave(node.engine, DEFAULT_ZONE, one.job, 1)
+    await jobs.claim(node.engine, two, one.job)
+    await jobs.command(node.engine, one.customer, one.job, Step(command="cancel"))
+    assert await positions.track(node.engine, one.customer, one.job) is None
+    assert await positions.track(node.engine, people.ADMIN, one.job) is not None
+
+
+async def test_a_job_of_an_unknown_blueprint_is_followed_by_nobody(node: Node) -> None:
+    """Who may see a position only its blueprint says: the node tells nobody until it has learnt that version."""
+    one = await ride(node)
+    async with node.client(one.customer.id) as client, node.client("boss", "admin") as boss:
+        fix = msgspec.json.decode(await _published(one))
+        fix["jobs"][0]["bp"] = "home_service@99"
+        node.gateway.live.hear(DEFAULT_ZONE, msgspec.json.encode(fix))
+        await nothing(client)
+        await nothing(boss)
+
+
 @pytest.mark.parametrize("departs", [False, True])
 async def test_until_it_is_shared_the_customer_is_told_nothing(node: Node, departs: bool) -> None:
     """Neither before the blueprint's ``track_from`` nor while the technician is offline: ops and the technician alone
@@ -225,11 +281,11 @@ async def test_a_scheduled_job_is_followed_an_hour_before(node: Node, minutes: i
     assert (await positions.track(node.engine, customer, job) is not None) == shared
 
 
-async def _published(one: Ride) -> bytes:
+async def _published(one: Ride, status: str = "on_the_way") -> bytes:
     """A fix as the script publishes it now, kept from the gateway."""
     head = await one.node.engine.store.redis.hget(keys.meta(DEFAULT_ZONE), "seq")
     record = await one.node.engine.store.redis.hget(keys.job(DEFAULT_ZONE, one.job), "bp")
-    job = {"id": one.job, "bp": (record or b"").decode(), "customer": one.customer.id, "status": "on_the_way"}
+    job = {"id": one.job, "bp": (record or b"").decode(), "customer": one.customer.id, "status": status}
     fix = {"technician": one.driver.id, "lat": 40.77, "lon": -73.99, "at": now_ms(), "seq": int(head or 0)}
     return msgspec.json.encode({**fix, "jobs": [job]})
 

@@ -8,7 +8,18 @@ from collections.abc import Iterator
 from string import Formatter
 
 from engine.rules.lifecycle import NOUNS, OFFER, STATE_WORDS, Blueprint, Command, EventRule, Notice
-from engine.rules.vocabulary import AUDIENCES, CLOSINGS, ENGINE, PARTIES, STEPS, Members, holds, members, whole_job
+from engine.rules.vocabulary import (
+    AUDIENCES,
+    CLOSINGS,
+    ENGINE,
+    PARTIES,
+    STEPS,
+    Members,
+    holds,
+    members,
+    sources,
+    whole_job,
+)
 
 
 def check_events(blueprint: Blueprint) -> list[str]:
@@ -43,32 +54,10 @@ def _of_command(command: Command) -> str:
 
 def _untold(blueprint: Blueprint) -> Iterator[tuple[str, str]]:
     """Each place that gives rise to an event of which the blueprint does not say who hears it."""
-    for place, event in _sources(blueprint):
+    for place, event in sources(blueprint):
         rule = blueprint.events.get(event)
-        if rule is None or not rule.to:
+        if place and (rule is None or not rule.to):
             yield place, event
-
-
-def _sources(blueprint: Blueprint) -> Iterator[tuple[str, str]]:
-    for name, command in blueprint.commands.items():
-        yield f"command {name}", command.event
-        if (command.charges or command.refunds) and command.event != "payment.requested":
-            yield f"command {name}", "payment.requested"
-        if command.does == "award":
-            yield f"command {name}", "bid.accepted"
-    for name, state in blueprint.states.items():
-        if state.then:
-            yield f"state {name}", "job.status"
-        if any(timer.warn for timer in state.timers):
-            yield f"state {name}", "job.late"
-        if state.watch is not None and state.watch.dark_s:
-            yield f"state {name}", "job.dark"
-        if state.watch is not None and (state.watch.still_s or state.watch.away_m):
-            yield f"state {name}", "job.stalled"
-    if blueprint.edit:
-        yield "edit", "job.updated"
-    if blueprint.price.propose:
-        yield from (("price", f"price.{what}") for what in ("proposed", "changed", "rejected"))
 
 
 def _announcement(name: str, rule: EventRule) -> Iterator[str]:

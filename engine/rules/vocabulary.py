@@ -6,7 +6,10 @@ names are the blueprint's to choose, within ``job.``.
 
 from __future__ import annotations
 
-from engine.rules.lifecycle import Blueprint
+from collections.abc import Iterator
+
+from engine.rules.lifecycle import GIVES, Blueprint, Command, State
+from engine.rules.plans import captures
 
 AUDIENCES = frozenset(
     (
@@ -101,6 +104,76 @@ ENGINE: dict[str, Members] = {
 """The events that come without a command of the blueprint, and what they hold (PROTOCOL §5)."""
 
 
+ADDRESSED = frozenset(
+    (
+        *("offer.created", "offer.updated", "offer.closed", "code.failed", "code.locked", "technician.status"),
+        *("payment.requested", "payment.received", "payment.partial", "payment.unexpected", "payment.refunded"),
+        *("payment.failed", "job.unfilled", "job.stalled"),
+    )
+)
+"""What may come of any job and is told also where its blueprint does not name it: the engine knows whom it concerns."""
+
+
+def sources(blueprint: Blueprint) -> Iterator[tuple[str, str]]:
+    """Every event that a job of this blueprint may give rise to, with the place in the blueprint that does; "" for
+    those of ``ADDRESSED``, which need no word of it.
+    """
+    yield from ((f"command {name}", command.event) for name, command in blueprint.commands.items())
+    yield from _beside(blueprint)
+    yield from (("", event) for event in sorted(ADDRESSED))
+
+
+def _beside(blueprint: Blueprint) -> Iterator[tuple[str, str]]:
+    """What comes beside the commands' own events."""
+    yield "booking", "job.created"
+    for name, command in blueprint.commands.items():
+        yield from ((f"command {name}", event) for event in _besides(blueprint, command))
+    for name, state in blueprint.states.items():
+        yield from ((f"state {name}", event) for event in _by_itself(state))
+    if blueprint.edit:
+        yield "edit", "job.updated"
+    if blueprint.price.propose:
+        yield from (("price", f"price.{what}") for what in ("proposed", "changed", "rejected"))
+
+
+def _besides(blueprint: Blueprint, command: Command) -> Iterator[str]:
+    """What a command gives rise to beside its own event."""
+    bills = command.event == "payment.requested"
+    if (command.charges or command.refunds) and not bills:
+        yield "payment.requested"
+    # Where all is paid already nothing is asked for, and a payment captured earlier is taken with the step that makes
+    # it possible: both are told as steps (lua/lib/moving.lua).
+    if (command.charges and bills) or captures(blueprint, command):
+        yield "job.status"
+    if command.does == "award":
+        yield "bid.accepted"
+    if command.does == "assign" and not _held(blueprint).isdisjoint(command.from_):
+        yield "job.unassigned"
+
+
+def _held(blueprint: Blueprint) -> set[str]:
+    """The states in which somebody may have the job."""
+    gives = [command for command in blueprint.commands.values() if command.does in GIVES]
+    ends = {state for command in gives for state in ([command.to] if command.to else command.from_)}
+    return ends | {name for name, state in blueprint.states.items() if state.phase in ("assigned", "active")}
+
+
+def _by_itself(state: State) -> Iterator[str]:
+    """What a state gives rise to while a job is in it, or leaves it."""
+    if state.then:
+        yield "job.status"
+    if state.seeks in ("broadcast", "bids"):
+        yield "job.searching"
+    if state.seeks == "bids":
+        yield "bid.closed"
+    if any(timer.warn for timer in state.timers):
+        yield "job.late"
+    if state.watch is not None and state.watch.dark_s:
+        yield "job.dark"
+    if state.watch is not None and (state.watch.still_s or state.watch.away_m):
+        yield "job.stalled"
+
+
 def members(blueprint: Blueprint, event: str) -> Members | None:
     """What an event of this blueprint holds; None where it never comes. What only some of the commands that it tells
     of bring with them is left out.
@@ -110,7 +183,7 @@ def members(blueprint: Blueprint, event: str) -> Members | None:
     does = {command.does for command in blueprint.commands.values() if command.event == event}
     if event == "offer.declined" and does:
         return {"job": _JOB, "technician": _ID, "reason": _ANY}
-    if event == "job.unassigned" and any(command.does == "assign" for command in blueprint.commands.values()):
+    if event in {name for _, name in _beside(blueprint)}:
         return _STEP
     if not does:
         return None

@@ -56,3 +56,62 @@ def test_what_is_whole_is_told_so(tmp_path: Path) -> None:
     path.write_text(WHOLE)
     assert blueprint.read(path)[1] == []
     assert [blueprint.read(each)[1] for each in sorted(blueprint.shipped().glob("*.toml"))] == [[]] * 5
+
+
+BILLS = """
+name = "bills"
+version = 1
+title = "Bills"
+dispatch = { waves = [{ size = 5, radius_m = 1000, interval_s = 10 }] }
+[states]
+wanted = { phase = "open", seeks = "broadcast", says = "Wanted" }
+held = { phase = "assigned", says = "Held" }
+over = { phase = "done", says = "Over" }
+late = { phase = "closed", says = "Late" }
+[commands.claim]
+by = ["offered"]
+from = ["wanted"]
+to = "held"
+does = "take"
+event = "job.accepted"
+[commands.finish]
+by = ["holder"]
+from = ["held"]
+to = "over"
+event = "job.finished"
+[commands.expire]
+by = ["engine"]
+from = ["wanted"]
+to = "late"
+event = "job.expired"
+"""
+BILL = '[commands.bill]\nby = ["customer"]\nfrom = ["held"]\ncharges = true\nevent = "payment.requested"\n'
+PAY = '[commands.pay]\nby = ["service"]\nfrom = ["held"]\nto = "over"\ndoes = "capture"\nevent = "payment.received"\n'
+REPLACE = '[commands.replace]\nby = ["ops"]\nfrom = ["held"]\ndoes = "assign"\nevent = "job.accepted"\n'
+TOLD = ("job.created", "job.searching", "job.accepted", "job.finished", "job.expired")
+
+
+@pytest.mark.parametrize(
+    ("command", "own", "comes"),
+    [
+        ("", [], None),
+        (BILL, ["payment.requested"], "command bill: its event 'job.status'"),
+        (PAY, ["payment.received"], "command claim: its event 'job.status'"),
+        (REPLACE, [], "command replace: its event 'job.unassigned'"),
+    ],
+    ids=["nothing", "nothing is due", "captured before", "in place of another"],
+)
+def test_what_a_step_tells_besides_is_to_be_declared(
+    tmp_path: Path, command: str, own: list[str], comes: str | None
+) -> None:
+    """A charge with nothing due and a payment taken with a later step are told as `job.status`, and who is replaced as
+    `job.unassigned`: not declared, they would be told to nobody; declared where they do not come, they never come.
+    """
+    path = tmp_path / "bills.toml"
+    kind = "job.unassigned" if command == REPLACE else "job.status"
+    rules = "".join(f'[events."{each}"]\nto = ["customer", "service"]\n' for each in (*TOLD, *own))
+    path.write_text(BILLS + command + rules)
+    assert blueprint.read(path)[1] == ([f"bills.toml: {comes} is told to nobody"] if comes else [])
+    path.write_text(BILLS + command + rules + f'[events."{kind}"]\nto = ["customer"]\n')
+    never = f"bills.toml: event {kind}: it never comes: neither a command nor the engine gives rise to it"
+    assert blueprint.read(path)[1] == ([] if comes else [never])

@@ -96,6 +96,10 @@ event = "job.expired"
 [edit]
 wanted = ["*"]
 booked = ["notes"]
+[events."job.created"]
+to = ["customer"]
+[events."job.searching"]
+to = ["ops"]
 [events."job.accepted"]
 to = ["customer", "holder"]
 fields = { walk = "job.id", walker = "technician.id", met = "job.at.met", state = "word", fixed = 1 }
@@ -267,6 +271,10 @@ WRONG: tuple[tuple[str, str, str], ...] = (
     ),
     ('[events."payment.requested"]', "[events.position]", "command forget: its event 'payment.requested' is told to n"),
     ('[events."job.updated"]', "[events.position]", "edit: its event 'job.updated' is told to nobody"),
+    ('[events."job.created"]', "[events.position]", "booking: its event 'job.created' is told to nobody"),
+    ('[events."job.searching"]', "[events.position]", "state wanted: its event 'job.searching' is told to nobody"),
+    ('named = "asked"', 'named = "asked"\ntrack_from = "flying"', "track_from: unknown state 'flying'"),
+    ('named = "asked"', 'named = "asked"\ntrack_from = "done"', "track_from: the work is over in 'done'"),
     (
         "[commands.settle]",
         '[commands.pick]\nby = ["customer"]\nfrom = ["wanted"]\ndoes = "award"\nevent = "job.accepted"\n'

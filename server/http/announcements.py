@@ -11,7 +11,7 @@ from server.endpoint import Call
 
 
 async def create(call: Call[wire.NewAnnouncement, NoQuery]) -> Answer:
-    """Tell everybody of some roles; who is away is told when he comes back."""
+    """Tell everybody of some roles; who is away is told when they come back."""
     body = call.body
     new = Announcement(event=body.event, roles=list(body.roles or ()), data=body.data)
     return answers.kept(

@@ -15,7 +15,7 @@ from server.endpoint import Call
 
 
 async def find(call: Call[Body, wire.ListQuery]) -> Answer:
-    """The bids for a job, the first one first; a technician is shown his own alone."""
+    """The bids for a job, the first one first; a technician is shown their own alone."""
     cursor, limit = call.query.cursor, call.query.limit
     after = decode_cursor(cursor, tuple[str, str]) if cursor else ("", "")
     page = await bids.find(call.engine, call.caller, call.id)

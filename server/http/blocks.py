@@ -11,7 +11,7 @@ from server.endpoint import Call
 
 
 async def find(call: Call[Body, wire.ListQuery]) -> Answer:
-    """Whom the caller blocked, the latest first; not who blocked him."""
+    """Whom the caller blocked, the latest first; not who blocked the caller."""
     page = await blocks.find(call.engine, call.caller, limit=call.query.limit, cursor=call.query.cursor)
     return answers.page(call, page.items, page.next)
 

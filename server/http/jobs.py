@@ -68,7 +68,7 @@ async def edit(call: Call[terms.PatchJob, NoQuery]) -> Answer:
 
 
 async def claim(call: Call[wire.Step, NoQuery]) -> Answer:
-    """Take the job that one was offered: of all who try at once exactly one is told that it is his."""
+    """Take a job that was offered: of all who try at once exactly one gets it."""
     return await _take(call, "claim")
 
 

@@ -23,7 +23,7 @@ async def find(call: Call[Body, wire.TechniciansQuery]) -> Answer:
 
 
 async def read(call: Call[Body, NoQuery]) -> Answer:
-    """One technician: himself and managers see all, everybody else his card."""
+    """One technician: the technician and managers see all, everybody else the card."""
     return answers.one("technician", await profiles.read(call.engine, call.caller, TechnicianId(UserId(call.id))))
 
 

@@ -17,7 +17,7 @@ from server.http.about import POLL
 
 
 async def me(call: Call[Body, NoQuery]) -> Answer:
-    """The caller: his account, a technician's profile, and how often to poll and to send a fix."""
+    """The caller's account, a technician's profile, and how often to poll and to send a fix."""
     him = await sync.me(call.engine, call.caller)
     technician = {"technician": him.technician} if him.technician else {}
     state = await technicians.present(call.engine, call.caller) if him.technician else None
@@ -63,6 +63,6 @@ async def suspend(call: Call[wire.Suspend, NoQuery]) -> Answer:
 
 
 async def reinstate(call: Call[wire.Nothing, NoQuery]) -> Answer:
-    """Give access back; he signs in anew."""
+    """Give access back; the person signs in anew."""
     done = await accounts.reinstate(call.engine, call.caller, UserId(call.id), key=call.key)
     return answers.kept("user", done)

@@ -126,8 +126,6 @@ class Town:
             name=f'"Technician {who}"',
             phone='"+4912345678"',
             actor="engine",
-            told="",
-            review="",
             offline_reason="review",
             rating=f"{rating:.1f}",
             rated=0,

@@ -38,13 +38,28 @@ if TYPE_CHECKING:
 
 
 class User(msgspec.Struct, frozen=True):
-    """An account as its owner and admins see it."""
+    """An account as its owner and admins see it; ``card`` is what ops see of it."""
 
     id: UserId
     email: str
     name: str
     role: Role
     phone: str | None
+    active: bool
+    created_at: str
+
+    @property
+    def card(self) -> UserCard:
+        """The account without what reaches the person."""
+        return UserCard(self.id, self.name, self.role, self.active, self.created_at)
+
+
+class UserCard(msgspec.Struct, frozen=True):
+    """An account without e-mail and phone."""
+
+    id: UserId
+    name: str
+    role: Role
     active: bool
     created_at: str
 
@@ -79,8 +94,10 @@ class UserQuery(msgspec.Struct, frozen=True, kw_only=True):
 # Signing in
 
 
-async def register(engine: Engine, new: NewAccount, *, key: str | None = None) -> Kept[SignedIn]:
-    """Make a customer or a technician and sign him in.
+async def register(
+    engine: Engine, new: NewAccount, *, key: str | None = None, device: str | None = None
+) -> Kept[SignedIn]:
+    """Make a customer or a technician and sign him in. ``device``: how the client names itself.
 
     Raises Forbidden for another role, Duplicate for an e-mail that is taken, Invalid. A repeat by key proves
     itself by the password (ReusedKey otherwise), since nobody has signed in yet.
@@ -95,10 +112,10 @@ async def register(engine: Engine, new: NewAccount, *, key: str | None = None) -
     if kept.repeated and not await passwords.matches(await _hash_of(engine, kept.value.id), new.password):
         raise ReusedKey
     with verdicts.in_effect():
-        return Kept(await _signed_in(engine, kept.value), kept.key, kept.repeated)
+        return Kept(await _signed_in(engine, kept.value, device), kept.key, kept.repeated)
 
 
-async def login(engine: Engine, email: str, password: str) -> SignedIn:
+async def login(engine: Engine, email: str, password: str, *, device: str | None = None) -> SignedIn:
     """Sign in. Raises Unauthenticated, the same and as slowly for a wrong password and an unknown e-mail; what
     ``tokens.suspended`` gives for a suspended account, to who knows its password.
     """
@@ -110,7 +127,7 @@ async def login(engine: Engine, email: str, password: str) -> SignedIn:
         raise Unauthenticated("Wrong e-mail or password")
     if not row["active"]:
         raise tokens.suspended(row["role"])
-    return await _signed_in(engine, _user(row))
+    return await _signed_in(engine, _user(row), device)
 
 
 async def refresh(engine: Engine, refresh_token: str) -> SignedIn:
@@ -120,8 +137,8 @@ async def refresh(engine: Engine, refresh_token: str) -> SignedIn:
     return SignedIn(user, pair.access_token, pair.refresh_token)
 
 
-async def _signed_in(engine: Engine, user: User) -> SignedIn:
-    pair = await tokens.new_session(engine, user.id, user.role, user.name)
+async def _signed_in(engine: Engine, user: User, device: str | None) -> SignedIn:
+    pair = await tokens.new_session(engine, user.id, user.role, user.name, device=device)
     return SignedIn(user, pair.access_token, pair.refresh_token)
 
 
@@ -199,15 +216,17 @@ async def suspend(
     reason: str,
     jobs: Literal["keep", "reassign"] = "keep",
     key: str | None = None,
-) -> Kept[User]:
+) -> Kept[User] | Kept[UserCard]:
     """Take all access away, at once. His jobs stay his, or are offered anew without him. Raises Forbidden, NotFound.
 
-    When this returns, Redis refuses him: requests, live sockets, claims.
+    When this returns, Redis refuses him: requests, live sockets, claims. Ops are answered with the card: contacts are
+    for admins.
     """
     demand(caller, OPS)
     _not_oneself(caller, user)
     change = {"active": False, "reason": reason}
-    return await _change(engine, caller, user, "suspend", change, key=key, reassign=jobs == "reassign")
+    kept = await _change(engine, caller, user, "suspend", change, key=key, reassign=jobs == "reassign")
+    return kept if caller.role in ADMIN else Kept(kept.value.card, kept.key, kept.repeated)
 
 
 async def reinstate(engine: Engine, caller: Principal, user: UserId, *, key: str | None = None) -> Kept[User]:
@@ -239,11 +258,12 @@ async def _create(engine: Engine, new: NewAccount, asked: verdicts.Request) -> K
             raise Duplicate("This e-mail has an account already") from None
         if new.role == "technician":
             await roster.create(conn, UserId(str(row["id"])))
+            await outbox.add(conn, UserId(str(row["id"])))
         return _user(row)
 
     kept = await requests.once(engine, asked, User, act)
     if new.role == "technician":
-        await roster.publish_soon(engine, kept.value.id)
+        await outbox.finish_soon(engine, kept.value.id)
     return kept
 
 
@@ -294,7 +314,7 @@ def _not_oneself(caller: Principal, user: UserId) -> None:
 
 async def _row(conn: AsyncConnection, user: UserId, *, lock: bool = False) -> Mapping[str, Any]:
     query = select(users).where(users.c.id == user)
-    row = (await conn.execute(query.with_for_update() if lock else query)).mappings().one_or_none()
+    row = (await conn.execute(query.with_for_update(key_share=True) if lock else query)).mappings().one_or_none()
     if row is None:
         raise NotFound
     return dict(row)

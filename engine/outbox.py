@@ -1,10 +1,11 @@
-"""What a command on an account still owes to Redis: rows of SQL, committed with the command, done and then deleted.
+"""What a command on an account or a profile still owes to Redis: rows of SQL, committed with the command, done and then
+deleted.
 
 A command writes its row in its own transaction, so that neither is there without the other. Then the account's record
 is put by version, ``session.revoked`` is appended to ``main``'s log under the row's key (once, however often it is
-tried), the technician's record follows, and held jobs are handed over where that was ordered. All of it may be done
-again, by any process, in any order of processes: the one that ran the command does it before it answers, and every
-process looks twice a second for what another left undone.
+tried), the technician's record follows, a review is told in the same way as a revocation, and held jobs are handed over
+where that was ordered. All of it may be done again, by any process, in any order of processes: the one that ran the
+command does it before it answers, and every process looks twice a second for what another left undone.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from engine.errors import CalloutError
 from engine.loops import going_on
 from engine.store import keys
 from engine.store.scripts import Args
-from engine.types import DEFAULT_ZONE, TechnicianId, UserId, Zone
+from engine.types import DEFAULT_ZONE, TechnicianId, UserId
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
@@ -51,12 +52,15 @@ async def add(
     code: int | None = None,
     family: str | None = None,
     reassign: bool = False,
+    review: bytes | None = None,
     actor: str = "engine",
 ) -> None:
     """In the transaction of a command: what Redis and the gateways are to learn of it. ``code`` closes the user's
-    sockets, those of one login where ``family`` names it; ``reassign`` has what they hold offered to others.
+    sockets, those of one login where ``family`` names it; ``reassign`` has what they hold offered to others;
+    ``review`` is told as ``technician.reviewed``.
     """
-    row = {"user": user, "code": code, "family": family, "reassign": reassign, "actor": actor}
+    told = review.decode() if review else None
+    row = {"user": user, "code": code, "family": family, "reassign": reassign, "review": told, "actor": actor}
     await conn.execute(insert(outbox).values(key=str(uuid.uuid4()), at=now_ms(), **row))
 
 
@@ -70,9 +74,7 @@ async def finish(engine: Engine, user: UserId) -> None:
         record = await access.read(conn, user)
     await access.put(engine, record)  # first: it shuts every door
     steps: list[Callable[[], Awaitable[None]]] = [partial(_tell, engine, row) for row in rows if row.code]
-    steps.append(partial(roster.publish, engine, user))
-    if record.role == "customer":
-        steps += [partial(_hold, engine, zone, record) for zone in engine.store.zones]
+    steps.append(partial(_publish, engine, user, [row for row in rows if row.review]))
     ordered = [row for row in rows if row.reassign]
     if ordered and not record.active:
         by = handover.orderer(ordered[-1].actor)
@@ -82,11 +84,22 @@ async def finish(engine: Engine, user: UserId) -> None:
         await conn.execute(delete(outbox).where(outbox.c.id.in_([row.id for row in rows])))
 
 
-async def _hold(engine: Engine, zone: Zone, record: access.AccountRecord) -> None:
-    """The zone knows whether the customer is active: who comes late is offered no job of one who is suspended."""
-    names = {"meta": keys.meta(zone), "held": keys.customer_held(zone, record.id)}
-    args: Args = {"version": record.version, "active": int(record.active)}
-    await engine.store.run(zone, "customer_put", keys=names, args=args)
+async def finish_soon(engine: Engine, user: UserId) -> None:
+    """The same where nobody waits for it: what fails now is done at the next look."""
+    try:
+        await finish(engine, user)
+    except CalloutError as error:
+        log.warning("outbox_row_waits", user=user, error=str(error))
+
+
+async def _publish(engine: Engine, user: UserId, reviews: Sequence[Any]) -> None:
+    """Put the technician's record, and tell of the reviews once it is there: who is approved may go online at once."""
+    if not reviews:
+        return await roster.publish(engine, user)
+    await roster.publish(engine, user, why="review", actor=reviews[-1].actor)
+    for row in reviews:
+        told, data = f"user:{user} role:managers", row.review.encode()
+        await _append(engine, "technician.reviewed", told=told, data=data, actor=row.actor, key=row.key)
 
 
 async def _all(steps: Sequence[Callable[[], Awaitable[None]]]) -> None:
@@ -111,10 +124,14 @@ async def tell(
     """Append ``session.revoked`` to ``main``'s log, once for each ``key``. It says who and which close code: never
     why, which is not for the person.
     """
-    zone = DEFAULT_ZONE
     data = msgspec.json.encode({"code": code, "family": family} if family else {"code": code})
+    await _append(engine, "session.revoked", told=f"user:{user}", data=data, actor=actor, key=key)
+
+
+async def _append(engine: Engine, kind: str, *, told: str, data: bytes, actor: str, key: str) -> None:
+    zone = DEFAULT_ZONE
     names = {"meta": keys.meta(zone), "log": keys.log(zone), "req": keys.request(zone, PRINCIPAL, key)}
-    event: Args = {"kind": "session.revoked", "told": f"user:{user}", "data": data, "trace": "", "bp": ""}
+    event: Args = {"kind": kind, "told": told, "data": data, "trace": "", "bp": ""}
     args: Args = {**event, "actor": actor, "key": key, "fingerprint": "outbox"}
     await engine.store.run(zone, "event_append", keys=names, args=args)
 

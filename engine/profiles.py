@@ -10,7 +10,7 @@ import msgspec
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine import requests, roster
+from engine import outbox, requests, roster
 from engine import technicians as hot
 from engine.archive import verdicts
 from engine.archive.paging import Slice, check_limit, decode_cursor, slice_of
@@ -187,6 +187,7 @@ async def patch(
         if "services" in given:
             await _set_services(conn, technician, given["services"])
         await roster.touch(conn, technician, **{name: given[name] for name in ("zone", "capacity") if name in given})
+        await outbox.add(conn, technician)
         return technician
 
     asked = verdicts.request(caller.id, key, "patch_technician", technician, given)
@@ -198,7 +199,7 @@ async def patch(
             await roster.publish_soon(engine, technician)
         raise
     with verdicts.in_effect():
-        await roster.publish(engine, technician)
+        await outbox.finish(engine, technician)
         return Kept(await read(engine, caller, technician), kept.key, kept.repeated)
 
 
@@ -223,12 +224,14 @@ async def review(
         await _lock(conn, technician)
         decided = {name: value for name, value in (("kyc", kyc), ("account", account)) if value is not None}
         await roster.touch(conn, technician, reason=reason, **decided)
+        review = await _reviewed(conn, technician)
+        await outbox.add(conn, technician, review=review, actor=f"{caller.role}:{caller.id}")
         return technician
 
     asked = verdicts.request(caller.id, key, "review", technician, kyc, account, reason)
     kept = await requests.once(engine, asked, TechnicianId, act)
     with verdicts.in_effect():
-        await roster.publish(engine, technician, reviewer=caller)
+        await outbox.finish(engine, technician)
         return Kept(await read(engine, caller, technician), kept.key, kept.repeated)
 
 
@@ -280,8 +283,20 @@ async def _set_services(conn: AsyncConnection, technician: TechnicianId, wanted:
         await conn.execute(insert(technician_services), rows)
 
 
+async def _reviewed(conn: AsyncConnection, technician: TechnicianId) -> bytes:
+    """What is told of a review, as this transaction leaves it."""
+    (row,) = await roster.load(conn, roster.everybody().where(technicians.c.id == technician))
+    told = {"technician": {"id": row.id}, "kyc": row.kyc, "account": roster.account_of(row), "reason": row.reason}
+    return msgspec.json.encode(told)
+
+
 async def _lock(conn: AsyncConnection, technician: TechnicianId) -> None:
-    """Hold the profile until the transaction ends. Raises NotFound."""
-    query = select(technicians.c.id).where(technicians.c.id == technician).with_for_update()
+    """Hold the profile until the transaction ends. Raises NotFound.
+
+    The account's row is locked and nothing else: every command on an account takes it first, so that no two wait for
+    each other.
+    """
+    query = select(technicians.c.id).join(users, users.c.id == technicians.c.id).where(technicians.c.id == technician)
+    query = query.with_for_update(of=users, key_share=True)
     if (await conn.execute(query)).one_or_none() is None:
         raise NotFound

@@ -14,7 +14,7 @@ import msgspec
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine import board, requests, roster
+from engine import board, outbox, requests, roster
 from engine.archive import verdicts
 from engine.archive.schema import ratings, technicians
 from engine.archive.verdicts import CREATION_S, Kept
@@ -73,13 +73,14 @@ async def rate(
         if caller.role == "customer":
             c = technicians.c
             await roster.touch(conn, TechnicianId(of), stars=c.stars + stars, rated=c.rated + 1)
+            await outbox.add(conn, of)
         return Rating(job=job.id, by=caller.id, of=of, stars=stars, comment=comment, at=iso(at))
 
     asked = verdicts.request(caller.id, key, "rate", job.id, stars, comment, keep_s=CREATION_S)
     kept = await requests.once(engine, asked, Rating, act)
     if caller.role == "customer":
         with verdicts.in_effect():
-            await roster.publish(engine, of)
+            await outbox.finish(engine, of)
     return kept
 
 

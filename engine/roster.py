@@ -20,7 +20,7 @@ from engine.archive.schema import technician_services, technicians, users
 from engine.errors import CalloutError, NotFound
 from engine.rules import rating
 from engine.store import keys
-from engine.types import DEFAULT_ZONE, Principal, Role, ServiceId, TechnicianId, UserId, Zone
+from engine.types import DEFAULT_ZONE, Role, ServiceId, TechnicianId, UserId, Zone
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
@@ -75,15 +75,15 @@ async def account_changed(conn: AsyncConnection, user: UserId, role: Role) -> No
         await create(conn, user)
 
 
-async def publish(engine: Engine, user: str, *, reviewer: Principal | None = None) -> None:
-    """Bring the hot record to what SQL says now; no technician, nothing to do. With a ``reviewer`` the review is
-    told. Raises Unavailable, Indeterminate.
+async def publish(engine: Engine, user: str, *, why: str = "ops", actor: str = "engine") -> None:
+    """Bring the hot record to what SQL says now; no technician, nothing to do. ``why`` and ``actor`` are told of a
+    technician who goes offline by it. Raises Unavailable, Indeterminate.
     """
     try:
         row = await find_one(engine, TechnicianId(UserId(user)))
     except NotFound:
         return
-    await _put(engine, row, reviewer)
+    await _put(engine, row, why=why, actor=actor)
 
 
 async def publish_soon(engine: Engine, user: str) -> None:
@@ -108,7 +108,7 @@ async def repair(engine: Engine) -> int:
             return put
         for row, version in zip(rows, await _hot_versions(engine, rows), strict=True):
             if version < row.version:
-                await _put(engine, row, None)
+                await _put(engine, row)
                 put += 1
         last = rows[-1].id
 
@@ -118,15 +118,14 @@ async def _hot_versions(engine: Engine, rows: Sequence[Row]) -> list[int]:
     return [int(version or 0) for version in await asyncio.gather(*asked)]
 
 
-async def _put(engine: Engine, row: Row, reviewer: Principal | None) -> None:
-    account = account_of(row)
+async def _put(engine: Engine, row: Row, *, why: str = "ops", actor: str = "engine") -> None:
     record = hot.TechnicianRecord(
         id=row.id,
         zone=row.zone,
         version=row.version,
         complete=bool(row.name and row.zone and row.services),
         kyc=row.kyc,
-        account=account,
+        account=account_of(row),
         capacity=row.capacity,
         services=tuple(row.services),
         name=row.name,
@@ -134,10 +133,7 @@ async def _put(engine: Engine, row: Row, reviewer: Principal | None) -> None:
         rating=row.rating,
         rating_count=row.rated,
     )
-    tell = None
-    if reviewer:
-        tell = hot.Review(row.kyc, account, row.reason, actor=f"{reviewer.role}:{reviewer.id}")
-    await hot.put(engine, record, tell=tell)
+    await hot.put(engine, record, why=why, actor=actor)
 
 
 async def touch(conn: AsyncConnection, technician: TechnicianId, **values: Any) -> bool:

@@ -55,7 +55,7 @@ async def _run_zone(engine: Engine, zone: Zone, leases: Leases, woken: asyncio.E
         except CalloutError as error:
             log.debug("scheduler_waits", zone=zone, error=str(error))
             wait_s = 0.5
-        except Exception:
+        except Exception:  # a task boundary
             log.exception("scheduler_failed", zone=zone)
             wait_s = 1.0
         if wait_s > 0:

@@ -74,15 +74,6 @@ class TechnicianRecord(msgspec.Struct, frozen=True, kw_only=True):
     rating_count: int = 0
 
 
-class Review(msgspec.Struct, frozen=True):
-    """A review to tell him and the managers of."""
-
-    kyc: str
-    account: str
-    reason: str | None = None
-    actor: str = "engine"
-
-
 class Hot(msgspec.Struct, frozen=True):
     """What Redis alone knows of a technician."""
 
@@ -93,13 +84,9 @@ class Hot(msgspec.Struct, frozen=True):
     lon: float | None
 
 
-async def put(engine: Engine, record: TechnicianRecord, *, tell: Review | None = None) -> None:
-    """Copy a profile to its zone. One that ceases to be fit goes offline; a review is told in the same step."""
+async def put(engine: Engine, record: TechnicianRecord, *, why: str = "ops", actor: str = "engine") -> None:
+    """Copy a profile to its zone. One that ceases to be fit goes offline: ``why``, and by whom, is told."""
     zone = record.zone
-    reviewed = ""
-    if tell:
-        members = {"kyc": tell.kyc, "account": tell.account, "reason": tell.reason}
-        reviewed = msgspec.json.encode({"technician": {"id": record.id}, **members}).decode()
     await engine.store.run(
         zone,
         "technician_put",
@@ -114,10 +101,8 @@ async def put(engine: Engine, record: TechnicianRecord, *, tell: Review | None =
             "services": " ".join(record.services),
             "name": msgspec.json.encode(record.name),
             "phone": msgspec.json.encode(record.phone),
-            "actor": tell.actor if tell else "engine",
-            "told": f"user:{record.id} role:managers",
-            "review": reviewed,
-            "offline_reason": "review" if tell else "ops",
+            "actor": actor,
+            "offline_reason": why,
             "rating": record.rating,
             "rated": record.rating_count,
             "words": status_words(engine),

@@ -155,11 +155,11 @@ def _ticket_key(ticket: str, purpose: Purpose) -> str:
 # Sessions: families of refresh tokens
 
 
-async def new_session(engine: Engine, user: UserId, role: Role, name: str) -> TokenPair:
+async def new_session(engine: Engine, user: UserId, role: Role, name: str, *, device: str | None = None) -> TokenPair:
     """Begin a family for a user whose password was just checked."""
     family, salt = new_id("ses"), secrets.token_bytes(16)
     now = now_ms()
-    row = {"id": family, "user": user, "salt": salt, "generation": 1, "rotated_at": now}
+    row = {"id": family, "user": user, "salt": salt, "generation": 1, "rotated_at": now, "device": device}
     async with engine.archive.writing() as conn:
         await conn.execute(insert(sessions).values(expires_at=now + REFRESH_S * 1000, **row))
     who = Principal(user, role, name, family=family, generation=1)
@@ -187,7 +187,7 @@ async def refresh(engine: Engine, refresh_token: str) -> TokenPair:
         if not ended and number == row.generation:
             await _rotate(conn, family, number, now)
         elif not ended and not _may_repeat(row, number, now):
-            await _end(conn, row.user, family)
+            await end(conn, row.user, family)
             ended = True
     if ended:
         with verdicts.in_effect():
@@ -211,12 +211,12 @@ async def end_session(engine: Engine, refresh_token: str) -> None:
         if row is None or not hmac.compare_digest(_proof(engine, family, number, row.salt), proof):
             return
         if row.ended_at is None:
-            await _end(conn, row.user, family)
+            await end(conn, row.user, family)
     with verdicts.in_effect():
         await outbox.finish(engine, row.user)
 
 
-async def _end(conn: AsyncConnection, user: UserId, family: str) -> None:
+async def end(conn: AsyncConnection, user: UserId, family: str) -> None:
     """Within a transaction that holds the user's row: the login is over, and every gateway is to hear of it."""
     await conn.execute(update(sessions).where(sessions.c.id == family).values(ended_at=now_ms()))
     await conn.execute(update(users).where(users.c.id == user).values(version=users.c.version + 1))
@@ -235,12 +235,16 @@ async def forget_old_sessions(engine: Engine) -> int:
         return (await conn.execute(delete(sessions).where(sessions.c.expires_at <= now_ms()))).rowcount
 
 
+async def lock(conn: AsyncConnection, user: Any) -> None:
+    """Hold the user's row, which ``user`` is the id of, until the transaction ends."""
+    await conn.execute(select(users.c.id).where(users.c.id == user).with_for_update(key_share=True))
+
+
 async def _family(conn: AsyncConnection, family: str) -> Any:
     """The login with its account, locked by the user's row. Whoever changes either takes that lock first, so that no
     two wait for each other, and what is read after it is the latest.
     """
-    of = select(sessions.c.user).where(sessions.c.id == family).scalar_subquery()
-    await conn.execute(select(users.c.id).where(users.c.id == of).with_for_update(key_share=True))
+    await lock(conn, select(sessions.c.user).where(sessions.c.id == family).scalar_subquery())
     query = (
         select(sessions, users.c.role, users.c.name, users.c.active)
         .join(users, users.c.id == sessions.c.user)

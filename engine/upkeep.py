@@ -47,7 +47,7 @@ async def _tried(name: str, chore: Callable[[], Awaitable[int]]) -> int:
         found = await chore()
     except CalloutError as error:
         log.warning("chore_waits", chore=name, error=str(error))
-    except Exception:
+    except Exception:  # a task boundary
         log.exception("chore_failed", chore=name)
     else:
         if found:

@@ -44,14 +44,16 @@ async def _check_customer(engine: Engine, zone: Zone, job: JobId) -> None:
     is and comes again, so that the job goes on once the customer is reinstated, or expires in its time.
     """
     customer = await engine.store.command("HGET", keys.job(zone, job), "customer")
-    if customer is None:
-        return
-    try:
-        found = await access.of(engine, UserId(customer.decode()))
-    except (Unauthenticated, Unavailable):
-        return  # nothing is known against them: a database that is away delays no offer
-    if not found.active:
+    if customer is not None and await _is_suspended(engine, UserId(customer.decode())):
         raise Unavailable("Its customer is suspended")
+
+
+async def _is_suspended(engine: Engine, customer: UserId) -> bool:
+    """Whether a customer is known to be suspended. With the database away nobody is: it delays no offer."""
+    try:
+        return not (await access.of(engine, customer)).active
+    except (Unauthenticated, Unavailable):
+        return False
 
 
 async def open_wave(engine: Engine, zone: Zone, job: JobId, number: int) -> Done:
@@ -116,19 +118,26 @@ async def expire_offers(engine: Engine, zone: Zone, entry: str, job: JobId, wave
 
 
 async def match(engine: Engine, zone: Zone, entry: str, technician: TechnicianId) -> Done:
-    """Offer to who comes late what is open around him."""
+    """Offer to who comes late what is open around them, except the jobs of suspended customers.
+
+    The script names the customers of those jobs and does nothing until it is told about each.
+    """
+    names = {
+        "meta": keys.meta(zone),
+        "tech": keys.technician(zone, technician),
+        "due": keys.due(zone),
+        "log": keys.log(zone),
+    }
     reach = waves.reach_m(engine.blueprints.by_name.values())
-    return await engine.store.run(
-        zone,
-        "match_open",
-        keys={
-            "meta": keys.meta(zone),
-            "tech": keys.technician(zone, technician),
-            "due": keys.due(zone),
-            "log": keys.log(zone),
-        },
-        args={"entry": entry, "reach_m": reach, "limit": LATE_JOBS},
-    )
+    suspended: dict[UserId, bool] = {}
+    while True:
+        held = " ".join(customer for customer, is_so in suspended.items() if is_so)
+        args: Args = {"entry": entry, "reach_m": reach, "limit": LATE_JOBS, "asked": " ".join(suspended), "held": held}
+        done = await engine.store.run(zone, "match_open", keys=names, args=args)
+        unknown = done.rest[1].decode().split()
+        if not unknown:
+            return done
+        suspended |= {UserId(customer): await _is_suspended(engine, UserId(customer)) for customer in unknown}
 
 
 async def allocate(engine: Engine, zone: Zone, entry: str, job: JobId, number: str) -> None:

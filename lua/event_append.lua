@@ -1,10 +1,10 @@
---[[ event_append: an event that changes no hot state, once for each request key: an announcement, or access that
-ended; over the log, so that every gateway and SQL hear of it.
+--[[ event_append: an event that changes no hot state, once for each request key: an announcement, a review, or access
+that ended; over the log, so that every gateway and SQL hear of it.
 KEYS    meta  log  req
 ARGV    epoch  actor  key  fingerprint  trace  bp  kind  told  data
 OK      seq  version
 ERR     STALE_EPOCH  REUSED_KEY
-EMITS   announcement.*  session.revoked
+EMITS   announcement.*  session.revoked  technician.reviewed
 ]]
 --- @include "lib/enter"
 --- @include "lib/verdict"

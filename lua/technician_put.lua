@@ -1,10 +1,10 @@
 --[[ technician_put: what SQL knows of a technician reaches the hot record, once per profile version.
 KEYS    meta  tech  seen  log
-ARGV    epoch  id  profile  complete  kyc  account  capacity  services  name  phone  actor  told  review  offline_reason
+ARGV    epoch  id  profile  complete  kyc  account  capacity  services  name  phone  actor  offline_reason
         rating  rated  words
 OK      seq  version  online
 ERR     STALE_EPOCH
-EMITS   technician.reviewed  technician.status  offer.closed  session.work
+EMITS   technician.status  offer.closed  session.work
 TOUCHES {z}:supply:*  {z}:due  {z}:job:*  {z}:job:*:offers  {z}:tech:*:offers  {z}:tech:*:jobs  (same slot, names known only inside)
 ]]
 --- @include "lib/enter"
@@ -16,7 +16,7 @@ TOUCHES {z}:supply:*  {z}:due  {z}:job:*  {z}:job:*:offers  {z}:tech:*:offers  {
 --- @include "lib/offline"
 --- @include "lib/works"
 local meta, tech, seen, log = unpack(KEYS)
-local epoch, id, profile, complete, kyc, account, capacity, services, name, phone, actor, told, review,
+local epoch, id, profile, complete, kyc, account, capacity, services, name, phone, actor,
   offline_reason, rating, rated, words = unpack(ARGV)
 local z = enter(meta, epoch)
 if not z then return {'STALE_EPOCH'} end
@@ -51,8 +51,5 @@ end
 if known[3] and known[3] ~= services then skills_changed(z, known[3]) end
 offers_withdraw(z, id, function(j) return not serves(services, j.service) end,
   function(j) seq = append(z, log, offer_closed(j, {'user:' .. id}, 'withdrawn', 'Offer withdrawn', actor)) end)
-if review ~= '' then
-  seq = append(z, log, {type = 'technician.reviewed', to = told, actor = actor, data = review})
-end
 if works_sync(z, log, t, actor) > 0 or seq > 0 then leave(z) end
 return {'OK', '0', seq, profile, t.online}

@@ -181,7 +181,7 @@ def _refusals(route: Route) -> Iterable[int]:
     yield from (400, 422, 500, 503)
     if route.roles is not None:
         yield from (401, 403)
-    if "{" in route.path:
+    if "{" in route.path or route.policy.of != "nothing":
         yield 404
     if route.body is not None:
         yield 413

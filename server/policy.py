@@ -19,6 +19,7 @@ Thing = Literal[
     "technician",
     "user",
     "notification",
+    "login",
     "request",
     "service",
     "blueprint",
@@ -66,6 +67,7 @@ REVIEWED = _of("technician", "managers")
 THEMSELVES = _of("technician", "self")
 BLOCKED = _of("user", "other_side")
 NOTICE = _of("notification", "self")
+LOGIN = _of("login", "self")
 VERDICT = _of("request", "self")
 ANY_TECHNICIAN, ANY_USER = Policy("technician"), Policy("user")
 ANY_SERVICE, ANY_BLUEPRINT, ANY_CODE = Policy("service"), Policy("blueprint"), Policy("code")

@@ -25,6 +25,7 @@ from server.http import (
     disputes,
     events,
     jobs,
+    logins,
     notifications,
     offers,
     payments,
@@ -286,9 +287,17 @@ ROUTES: tuple[Route, ...] = (
         "GET", "/v1/me/blocks", blocks.find, SIDES, policy.OWN, query=wire.ListQuery, reply=shapes.Items[sides.Block]
     ),
     Route(
+        "POST", "/v1/me/blocks", blocks.create, SIDES, policy.BLOCKED, wire.Blocked, reply=sides.BlockReply, keyed=True
+    ),
+    Route("DELETE", "/v1/me/blocks", blocks.drop, SIDES, policy.BLOCKED, wire.Blocked, status=204, keyed=True),
+    Route(
         "PUT", "/v1/me/blocks/{id}", blocks.put, SIDES, policy.BLOCKED, wire.Nothing, reply=sides.BlockReply, keyed=True
     ),
     Route("DELETE", "/v1/me/blocks/{id}", blocks.lift, SIDES, policy.BLOCKED, wire.Nothing, status=204, keyed=True),
+    Route(
+        "GET", "/v1/me/sessions", logins.find, USERS, policy.OWN, query=wire.ListQuery, reply=shapes.Items[shapes.Logon]
+    ),
+    Route("DELETE", "/v1/me/sessions/{id}", logins.end, USERS, policy.LOGIN, wire.Nothing, status=204, keyed=True),
     Route("GET", "/v1/users", users.find, ADMIN, policy.OWN, query=wire.UsersQuery, reply=shapes.Items[shapes.User]),
     Route(
         "POST",
@@ -318,7 +327,7 @@ ROUTES: tuple[Route, ...] = (
         OPS,
         policy.ANY_USER,
         wire.Suspend,
-        reply=shapes.UserReply,
+        reply=shapes.AccountReply,
         keyed=True,
     ),
     Route(

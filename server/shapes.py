@@ -59,6 +59,22 @@ class UserReply(Shape):
     user: User
 
 
+class Account(Shape):
+    """An account as ops see it; ``email`` and ``phone`` are there for admins alone."""
+
+    id: str
+    name: str
+    role: Role
+    active: bool
+    created_at: datetime
+    email: str | None = None
+    phone: str | None = None
+
+
+class AccountReply(Shape):
+    user: Account
+
+
 class Signed(Shape):
     """``access_token`` is a bearer token, good for ``expires_in`` seconds; ``refresh_token`` changes at each
     use.
@@ -69,6 +85,16 @@ class Signed(Shape):
     refresh_token: str
     token_type: Literal["Bearer"]
     expires_in: int
+
+
+class Logon(Shape):
+    """One login of the caller's and what was refreshed from it."""
+
+    id: str
+    created_at: datetime
+    last_seen: Annotated[datetime, Meta(description="when its tokens were last given: at most an hour behind")]
+    device: Annotated[str | None, Meta(description="how the client named itself (`User-Agent`), where it did")]
+    current: Annotated[bool, Meta(description="whether this request was made with it")]
 
 
 class Ticket(Shape):

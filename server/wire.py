@@ -302,6 +302,12 @@ class Nothing(Body):
     """A body without fields, which may be left out."""
 
 
+class Blocked(Body):
+    """Whom to block, or to block no longer."""
+
+    user: Id
+
+
 class ListQuery(Body):
     limit: Annotated[int, Meta(ge=1, le=200)] = 50
     cursor: (

@@ -72,6 +72,22 @@ def test_the_rules_do_no_input_nor_output() -> None:
         assert not {n.split(".")[0] for n in names | froms} & {"redis", "sqlalchemy", "asyncio", "hiredis", "socket"}
 
 
+def test_no_failure_is_swallowed() -> None:
+    """Whoever catches every exception logs it, raises another from it, or answers with it (`refuse` logs what is no
+    refusal): a bug is never passed over in silence.
+    """
+    silent = []
+    for path in [p for p in OURS if p.relative_to(ROOT).parts[0] != "bench"]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.ExceptHandler) or (node.type and ast.unparse(node.type) != "Exception"):
+                continue
+            deeds = [ast.unparse(n.func) for n in ast.walk(node) if isinstance(n, ast.Call)]
+            told = any(re.fullmatch(r"(log|logger)\.exception|refuse", deed) for deed in deeds)
+            if not told and not any(isinstance(n, ast.Raise) for n in ast.walk(node)):
+                silent.append(f"{path.name}:{node.lineno}")
+    assert silent == []
+
+
 def test_every_test_says_its_claim() -> None:
     """Each test has a sentence that says what it claims."""
     silent = []

@@ -62,9 +62,10 @@ sessions = Table(
     Column("rotated_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger, nullable=False, index=True),
     Column("ended_at", BigInteger),
+    Column("device", Text),
 )
 """A family of refresh tokens: one login and what was rotated from it. No token stands here (engine/tokens.py). ``used``
-is the latest generation of which an access token was used."""
+is the latest generation of which an access token was used; ``device`` how the client named itself when it began."""
 
 outbox = Table(
     "outbox",
@@ -75,11 +76,13 @@ outbox = Table(
     Column("code", Integer),
     Column("family", Text),
     Column("reassign", Boolean, nullable=False),
+    Column("review", Text),
     Column("actor", Text, nullable=False),
     Column("at", BigInteger, nullable=False),
 )
 """What commands on accounts still owe to Redis and the gateways (engine/outbox.py). ``code`` is the close code to be
-told, ``family`` the login that alone has ended; ``reassign``: what the technician holds is to be offered anew."""
+told, ``family`` the login that alone has ended; ``reassign``: what the technician holds is to be offered anew;
+``review``: the data of ``technician.reviewed``, as JSON."""
 
 technicians = Table(
     "technicians",

@@ -198,7 +198,7 @@ class Archiver:
             await self._judge(z.zone)
         except (CalloutError, OSError, apply.Superseded) as error:
             self._doubt([z], error)
-        except Exception as error:
+        except Exception as error:  # a task boundary
             log.exception("archiver_bug", zone=z.zone)
             self._doubt([z], error)
         return False

@@ -163,11 +163,6 @@ def blocks(zone: Zone, user: UserId) -> str:
     return f"{{{zone}}}:user:{user}:blocks"
 
 
-def customer_held(zone: Zone, user: UserId) -> str:
-    """Hash: whether a customer is active, once it changed: ``version``, ``active``."""
-    return f"{{{zone}}}:user:{user}:held"
-
-
 def probe(zone: Zone) -> str:
     """String with a short TTL: written to see whether the server takes writes."""
     return f"{{{zone}}}:probe"

@@ -30,8 +30,6 @@ local function joins(z, j, t, far)
   if j.wave == 0 or why_out(z, j, t) then return false end
   if j.radius > 0 and far > j.radius and t.id ~= j.preferred then return false end
   if asked_already(redis.call('HGET', j.key .. ':offers', t.id)) then return false end
-  -- Nor a suspended customer's (customer_put).
-  if redis.call('HGET', z.tag .. 'user:' .. j.customer .. ':held', 'active') == '0' then return false end
   if redis.call('SISMEMBER', z.tag .. 'user:' .. j.customer .. ':blocks', t.id) == 1 then return false end
   if j.mode == 'bids' and bidders_among({redis.call('HGET', j.key .. ':bids', t.id)})[1] then return false end
   if offers_room(z, j.key .. ':offers') < 1 then return false end

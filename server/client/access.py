@@ -62,8 +62,8 @@ class Access:
             return await self._token(fresh)
         except Refusal:
             raise
-        except Exception as error:
-            raise Unreachable(f"no token: {error}") from error
+        except Exception as error:  # the caller's function: it may raise whatever its libraries do
+            raise Unreachable(f"no token: {error!r}") from error
 
     async def dial(self) -> connect:
         """A socket to be entered. Raises Unreachable where a ticket is wanted and cannot be had."""
@@ -71,8 +71,8 @@ class Access:
         if self._ticket is not None:
             try:
                 query = f"?ticket={quote(await self._ticket())}"
-            except Exception as error:
-                raise Unreachable(f"no ticket: {error}") from error
+            except Exception as error:  # the caller's function
+                raise Unreachable(f"no ticket: {error!r}") from error
         return connect(
             f"ws{self.url.removeprefix('http')}/v1/ws{query}",
             subprotocols=[SUBPROTOCOL],

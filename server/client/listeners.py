@@ -57,5 +57,5 @@ def tell(listener: Callable[..., None], about: object) -> None:
     """Raises Ended where the listener raises."""
     try:
         listener(about)
-    except Exception as error:
+    except Exception as error:  # the caller's function
         raise Ended(f"a listener raised {error!r}") from error

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 import msgspec
 
 from engine import accounts, tokens
@@ -11,18 +14,22 @@ from server.answers import Answer
 from server.decode import NoQuery
 from server.endpoint import Call
 
+DEVICE = 200
+"""How much is kept of how a client names itself, in characters."""
+
 
 async def register(call: Call[wire.Register, NoQuery]) -> Answer:
     """Make an account for oneself, as a customer or a technician, and sign in."""
     new = msgspec.convert(call.body, NewAccount, from_attributes=True)
-    kept = await accounts.register(call.engine, new, key=call.key)
+    kept = await accounts.register(call.engine, new, key=call.key, device=_device(call))
     return answers.plain(kept.value, *answers.replayed(kept), (b"location", b"/v1/me"))
 
 
 async def login(call: Call[wire.Login, NoQuery]) -> Answer:
     """Sign in; ten attempts a minute for each pair of address and account."""
     await throttle.spend_login(call.engine, call.address, call.body.email)
-    return answers.plain(await accounts.login(call.engine, call.body.email, call.body.password))
+    who = (call.body.email, call.body.password)
+    return answers.plain(await accounts.login(call.engine, *who, device=_device(call)))
 
 
 async def refresh(call: Call[wire.RefreshToken, NoQuery]) -> Answer:
@@ -39,3 +46,9 @@ async def logout(call: Call[wire.RefreshToken, NoQuery]) -> Answer:
 async def ticket(call: Call[wire.NewTicket, NoQuery]) -> Answer:
     """A short-lived stand-in for the token where a browser can send no header."""
     return answers.plain(await tokens.issue_ticket(call.engine, call.caller, call.body.purpose))
+
+
+def _device(call: Call[Any, NoQuery]) -> str | None:
+    """How the client names itself (``User-Agent``), as one line of ASCII, or None."""
+    named = call.headers.get(b"user-agent", b"").decode("ascii", "ignore")
+    return re.sub(r"[^ -~]", "", named).strip()[:DEVICE] or None

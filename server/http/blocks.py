@@ -16,12 +16,23 @@ async def find(call: Call[Body, wire.ListQuery]) -> Answer:
     return answers.page(call, page.items, page.next)
 
 
-async def put(call: Call[wire.Nothing, NoQuery]) -> Answer:
+async def create(call: Call[wire.Blocked, NoQuery]) -> Answer:
     """Block a technician, or as one a customer: neither is offered the other's work from now on."""
+    return answers.kept("block", await blocks.put(call.engine, call.caller, UserId(call.body.user), key=call.key))
+
+
+async def drop(call: Call[wire.Blocked, NoQuery]) -> Answer:
+    """Take one's own block back; one that the other set stands."""
+    done = await blocks.lift(call.engine, call.caller, UserId(call.body.user), key=call.key)
+    return Answer(headers=answers.replayed(done))
+
+
+async def put(call: Call[wire.Nothing, NoQuery]) -> Answer:
+    """The same as `POST /v1/me/blocks`, with the user in the path."""
     return answers.kept("block", await blocks.put(call.engine, call.caller, UserId(call.id), key=call.key))
 
 
 async def lift(call: Call[wire.Nothing, NoQuery]) -> Answer:
-    """Take one's own block back; one that the other set stands."""
+    """The same as `DELETE /v1/me/blocks`, with the user in the path."""
     done = await blocks.lift(call.engine, call.caller, UserId(call.id), key=call.key)
     return Answer(headers=answers.replayed(done))

@@ -219,7 +219,7 @@ class Relay:
                     self._ending(event)
                 for hub in self._hubs:
                     hub.deliver(event, tail.memory.whole)
-        except Exception:
+        except Exception:  # the boundary of one event: the next ones are still to be handed on
             logger.exception("event_failed", zone=tail.zone, seq=event.seq, type=event.type)
             self._counters.resyncs["failed"] += 1
             self._resync("failed")

@@ -10,15 +10,18 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from engine import access, accounts, outbox, roster, tokens
+from engine import access, accounts, logins, outbox, profiles, roster, tokens
 from engine.accounts import NewAccount, SignedIn
 from engine.archive.schema import outbox as rows
 from engine.errors import CalloutError, Forbidden, Indeterminate, TokenExpired, Unauthenticated, Unavailable
+from engine.profiles import ProfilePatch
 from engine.runtime import Engine, open_engine
 from engine.settings import Settings
 from engine.store import keys
 from engine.store.connection import Store
-from tests.engine import log_of
+from engine.types import DEFAULT_ZONE, TechnicianId
+from tests import people
+from tests.engine import log_of, staff
 from tests.people import ADMIN
 
 
@@ -48,12 +51,18 @@ async def sign_out(engine: Engine, who: SignedIn, **_: Any) -> Any:
     return await tokens.end_session(engine, who.refresh_token)
 
 
+async def end_login(engine: Engine, who: SignedIn, **more: Any) -> Any:
+    caller = engine.signer.verify(who.access_token)
+    return await logins.end(engine, caller, caller.family, **more)
+
+
 Command = Callable[..., Awaitable[Any]]
 COMMANDS: list[tuple[Command, int, type[CalloutError]]] = [
     (suspend, 4502, Forbidden),
     (switch_off, 4502, Forbidden),
     (change_role, 4006, TokenExpired),
     (sign_out, 4502, Unauthenticated),
+    (end_login, 4502, Unauthenticated),
 ]
 
 
@@ -99,6 +108,55 @@ async def test_killed_after_the_commit(
 
 def _dies(*_: Any) -> None:
     raise KeyboardInterrupt
+
+
+async def reviewed(engine: Engine, who: TechnicianId) -> Any:
+    return await profiles.review(engine, ADMIN, who, account="suspended", reason="fraud")
+
+
+async def patched(engine: Engine, who: TechnicianId) -> Any:
+    return await profiles.patch(engine, ADMIN, who, ProfilePatch(services=[]))
+
+
+PLACES: list[tuple[Any, str]] = [(outbox, "finish"), (access, "put"), (roster, "publish"), (outbox, "delete")]
+REVIEW = (reviewed, "account", b"suspended", ["approved", "suspended"])
+PATCH = (patched, "services", b"", ["approved"])
+
+
+@pytest.mark.parametrize(
+    ("place", "command", "field", "value", "told"),
+    [(place, *REVIEW) for place in (*PLACES, (outbox, "_append"))] + [(place, *PATCH) for place in PLACES],
+)
+async def test_killed_after_a_change_of_a_profile(
+    engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+    place: tuple[Any, str],
+    command: Command,
+    field: str,
+    value: bytes,
+    told: list[str],
+) -> None:
+    """A review and a change of services take effect whatever dies after the commit: waves leave the technician out,
+    and the review is told once, also where the chore was first to put the record.
+    """
+    who = TechnicianId((await staff.fit(engine, await people.service(engine))).id)
+
+    def killed(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(*place, killed)
+        with pytest.raises(KeyboardInterrupt):
+            await command(engine, who)
+    assert await owed(engine) == 1
+    if place[1] == "put":
+        assert await roster.repair(engine) == 1
+    assert await outbox.run_once(engine) == 1
+    assert (await owed(engine), await roster.repair(engine)) == (0, 0)
+    record = keys.technician(DEFAULT_ZONE, who)
+    assert await engine.store.redis.hmget(record, field, "online") == [value, b""]
+    events = await log_of.events(engine, "technician.reviewed")
+    assert [log_of.data(event)["account"] for event in events] == told
 
 
 @pytest.mark.parametrize(("command", "code", "refusal"), COMMANDS)

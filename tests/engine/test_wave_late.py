@@ -181,16 +181,22 @@ async def test_a_class_that_nobody_knows_does_not_stand_still(engine: Engine) ->
     assert await scheduler.run_once(engine, DEFAULT_ZONE) > 0
 
 
-async def test_a_suspended_customers_job_is_offered_to_no_late_joiner(engine: Engine) -> None:
-    """Who comes online meanwhile is not offered it; reinstated, it is. An older word changes nothing."""
+@pytest.mark.parametrize("lost", [False, True])
+async def test_a_suspended_customers_job_is_offered_to_no_late_joiner(engine: Engine, lost: bool) -> None:
+    """Who comes online meanwhile is not offered it, also where Redis lost all that it knew of the customer; the jobs of
+    others beside it are offered, and once the customer is reinstated so is theirs.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     job = await people.offered(engine, carla, serves)
+    beside = await people.offered(engine, await people.customer(engine), serves)
     await accounts.suspend(engine, people.ADMIN, carla.id, reason="fraud")
+    if lost:
+        gone = [key async for key in engine.store.redis.scan_iter(f"*{carla.id}*")]
+        assert keys.account(carla.id).encode() in gone
+        await engine.store.redis.delete(*gone)
     who = await people.technician(engine, "late", serves)
     await waves.match(engine, DEFAULT_ZONE, "match:late", TechnicianId(who.id))
-    assert await asked(engine, job) == []
+    assert (await asked(engine, job), await asked(engine, beside)) == ([], ["late"])
     await accounts.reinstate(engine, people.ADMIN, carla.id)
-    names = {"meta": keys.meta(DEFAULT_ZONE), "held": keys.customer_held(DEFAULT_ZONE, carla.id)}
-    await engine.store.run(DEFAULT_ZONE, "customer_put", keys=names, args={"version": 2, "active": 0})
     await waves.match(engine, DEFAULT_ZONE, "match:late", TechnicianId(who.id))
     assert await asked(engine, job) == ["late"]

@@ -31,7 +31,7 @@ async def test_a_job_that_is_not_offered_around_gets_no_wave(engine: Engine, blu
         "due": keys.due(DEFAULT_ZONE),
         "log": keys.log(DEFAULT_ZONE),
     }
-    args = {"entry": "match:t2", "reach_m": 15_000, "limit": 8}
+    args = {"entry": "match:t2", "reach_m": 15_000, "limit": 8, "asked": "", "held": ""}
     await engine.store.run(DEFAULT_ZONE, "match_open", keys=names, args=args)
     assert await asked(engine, job) == before == sorted(named.values())
     assert not await log_of.events(engine, "job.searching", job)

@@ -59,8 +59,8 @@ def test_a_job_is_booked_offered_and_won(client: fakeredis.FakeRedis) -> None:
     job, tech, serves, user = JobId("job_main_1"), TechnicianId(UserId("t1")), ServiceId("s1"), UserId("u1")
     where = {"meta": keys.meta(Z), "log": keys.log(Z), "tech": keys.technician(Z, tech), "seen": keys.seen(Z)}
     who: dict[str, str | int] = {"id": tech, "profile": 1, "complete": 1, "kyc": "approved", "account": "approved"}
-    who |= {"capacity": 1, "services": serves, "name": '"T"', "phone": "null", "actor": "engine", "told": ""}
-    who |= {"review": "", "offline_reason": "ops", "rating": "4.5", "rated": 0, "words": "ops"}
+    who |= {"capacity": 1, "services": serves, "name": '"T"', "phone": "null", "actor": "engine"}
+    who |= {"offline_reason": "ops", "rating": "4.5", "rated": 0, "words": "ops"}
     run(client, "technician_put", where, who)
     here = {"id": tech, "key": "k0", "fingerprint": "f0", "lat": "40.75", "lon": "-73.99", "words": "ops"}
     run(client, "technician_online", {**where, "req": keys.request(Z, tech, "k0")}, here)

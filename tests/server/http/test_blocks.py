@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from engine.types import Role
 from tests.server.http import people
-from tests.server.http.client import Client, code_of
+from tests.server.http.client import Client, code_of, pointers
 from tests.server.http.conftest import Join
 
 
@@ -15,16 +17,24 @@ async def test_refused(customer: Client, staff: dict[Role, Client], join: Join) 
     for name in (other.user, "usr_none"):
         assert code_of(await customer("PUT", f"/v1/me/blocks/{name}")) == (404, "not_found")
         assert code_of(await customer("DELETE", f"/v1/me/blocks/{name}")) == (404, "not_found")
+        for method in ("POST", "DELETE"):
+            assert code_of(await customer(method, "/v1/me/blocks", {"user": name})) == (404, "not_found")
+    for method in ("POST", "DELETE"):
+        assert pointers(await customer(method, "/v1/me/blocks", {})) == {"/user"}
 
 
-async def test_blocked_listed_and_lifted(join: Join) -> None:
-    """The one who blocked sees it; the other does not; once lifted it is gone."""
+@pytest.mark.parametrize("in_path", [False, True])
+async def test_blocked_listed_and_lifted(join: Join, in_path: bool) -> None:
+    """The one who blocked sees it; the other does not; once lifted it is gone. The user may be named in the body or in
+    the path.
+    """
     carla, tom = await join("customer"), await join("technician")
-    made = (await carla("PUT", f"/v1/me/blocks/{tom.user}")).json()["block"]
+    path, body = (f"/v1/me/blocks/{tom.user}", None) if in_path else ("/v1/me/blocks", {"user": tom.user})
+    made = (await carla("PUT" if in_path else "POST", path, body)).json()["block"]
     assert made["id"] == tom.user and made["name"] == "Ada"
     assert (await carla("GET", "/v1/me/blocks")).json()["items"] == [made]
     assert (await tom("GET", "/v1/me/blocks")).json()["items"] == []
-    gone = await carla("DELETE", f"/v1/me/blocks/{tom.user}")
+    gone = await carla("DELETE", path, body)
     assert (gone.status_code, gone.content) == (204, b"")
     assert (await carla("GET", "/v1/me/blocks")).json() == {"items": [], "next": None}
 

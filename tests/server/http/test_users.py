@@ -27,6 +27,19 @@ async def test_a_suspended_customer_is_locked_out(customer: Client, admin: Clien
     assert code_of(await customer("GET", "/v1/me"))[0] == 401
 
 
+async def test_ops_are_shown_no_contacts_of_whom_they_suspend(
+    customer: Client, admin: Client, staff: dict[Role, Client]
+) -> None:
+    """An ops manager is answered with the account without e-mail and phone, also when they ask again; an admin, who may
+    read them anyway, with all of it.
+    """
+    path, body, key = f"/v1/users/{customer.user}/suspend", {"reason": "fraud"}, str(uuid.uuid4())
+    for _ in range(2):
+        told = (await staff["ops_manager"]("POST", path, body, Idempotency_Key=key)).json()["user"]
+        assert set(told) == {"id", "name", "role", "active", "created_at"} and told["active"] is False
+    assert {"email", "phone"} <= set((await admin("POST", path, body)).json()["user"])
+
+
 async def test_a_suspended_technician_may_not_claim(
     at_work: Client, customer: Client, staff: dict[Role, Client], book: Book
 ) -> None:

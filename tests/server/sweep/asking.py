@@ -139,6 +139,7 @@ def _others(world: World) -> dict[str, tuple[list[dict[str, str]], Ties]]:
         "dispute": ([{"id": ids["dispute"]}], world.ties["disputed"]),
         "user": (spare, {}),
         "notification": ([{"id": ids["notification"]}], {"customer": {"self"}}),
+        "login": ([{"id": ids["login"]}], {"customer": {"self"}}),
         "request": ([{"key": ids["key"]}], {"customer": {"self"}}),
         "service": ([{"id": ids["spare"]}], {}),
         "blueprint": ([{"name": "delivery"}], {}),
@@ -243,6 +244,8 @@ def _fitting(world: World, name: str, who: str, thing: Thing) -> dict[str, Any]:
         "auth_register": {"email": unique},
         "users_create": {"email": unique, "password": "correct horse", "name": "New", "role": "mediator"},
         "users_patch": {"active": True},
+        "blocks_create": {"user": thing.params.get("id")},
+        "blocks_drop": {"user": thing.params.get("id")},
         "jobs_create": {"service": world.ids["spare"]}
         | ({} if world.roles.get(who) == "customer" else {"customer": customer}),
         "jobs_commands": {"items": [{"command": "cancel", "version": NO_VERSION}]},

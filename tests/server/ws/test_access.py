@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from engine import accounts, outbox, tokens
+from engine import accounts, logins, outbox, tokens
 from engine.accounts import NewAccount
 from engine.errors import Indeterminate
 from engine.settings import Settings
@@ -177,9 +177,10 @@ async def test_another_role_closes_everywhere_within_a_second(pair: tuple[Node, 
             assert [await client.closed() for client in (here, there)] == [4006, 4006]
 
 
-async def test_signing_out_closes_that_session_everywhere(pair: tuple[Node, Node]) -> None:
-    """Logout closes the sockets of that login on every gateway, and its access token opens none any more; those of
-    the same user's other login stay.
+@pytest.mark.parametrize("by", ["logout", "the other login"])
+async def test_signing_out_closes_that_session_everywhere(pair: tuple[Node, Node], by: str) -> None:
+    """Logout, or the end of a login in one's list, closes the sockets of that login on every gateway, and its access
+    token opens none any more; those of the same user's other login stay.
     """
     one, two = pair
     kept = await accounts.register(one.engine, person("ann@example.org", "Ann"))
@@ -190,7 +191,11 @@ async def test_signing_out_closes_that_session_everywhere(pair: tuple[Node, Node
         await connected(b, phone.access_token)
         await connected(other, laptop.access_token)
         async with asyncio.timeout(WITHIN_S + 1):
-            await tokens.end_session(one.engine, phone.refresh_token)
+            if by == "logout":
+                await tokens.end_session(one.engine, phone.refresh_token)
+            else:
+                ended = one.engine.signer.verify(phone.access_token).family
+                await logins.end(one.engine, one.engine.signer.verify(laptop.access_token), ended)
             assert [await client.closed() for client in (a, b)] == [4502, 4502]
         assert "ok" in await other.ask(op="ping")
         assert (await late.ask(op="connect", token=phone.access_token))["error"]["code"] == "unauthenticated"

@@ -15,7 +15,17 @@ from server.ws.protocol import Close
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("engine", "server", "lua", "tests", "bench", "docs")
 PAGES = sorted([*(ROOT / "docs").glob("*.md"), ROOT / "README.md", ROOT / "lua/README.md", ROOT / "bench/README.md"])
-TEXTS = sorted({*PAGES, *(p for room in ROOMS for p in (ROOT / room).rglob("*") if p.suffix in {".py", ".lua", ".js"})})
+TEXTS = sorted(
+    {
+        *PAGES,
+        *(
+            p
+            for room in ROOMS
+            for p in (ROOT / room).rglob("*")
+            if p.suffix in {".py", ".lua", ".js", ".toml", ".html", ".css", ".c"}
+        ),
+    }
+)
 OWN = Path(__file__)
 """Left out: its samples are wrong on purpose."""
 
@@ -123,6 +133,12 @@ def test_the_protocols_tables_are_the_codes() -> None:
     """docs/protocol.md is what `python -m server.reference` writes."""
     page = reference.PAGE.read_text()
     assert reference.filled(page) == page
+
+
+def test_every_object_has_a_name_of_its_own() -> None:
+    """Two objects under one name in docs/protocol.md would be one to its readers."""
+    names = re.findall(r"^\| \*(\w+)\* \|", reference.objects(), re.MULTILINE)
+    assert "Job" in names and len(names) == len(set(names))
 
 
 def test_every_close_code_says_what_to_do() -> None:

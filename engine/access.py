@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.archive.schema import sessions, users
 from engine.clock import now_ms
-from engine.errors import NotFound, Unauthenticated, Unavailable
+from engine.errors import Indeterminate, NotFound, Unauthenticated, Unavailable
 from engine.store import keys
 from engine.store.scripts import Args
 from engine.types import Role, UserId
@@ -74,7 +74,10 @@ async def of(engine: Engine, user: UserId) -> Access:
         if role is None:
             raise
         return _access(role, active, out)  # with the database away, the best that is known
-    return await put(engine, record)
+    try:
+        return await put(engine, record)
+    except Indeterminate as error:  # the copy may be there, but nothing that was asked has begun
+        raise Unavailable(error.detail) from error
 
 
 async def read(conn: AsyncConnection, user: UserId) -> AccountRecord:

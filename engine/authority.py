@@ -1,4 +1,9 @@
-"""Who may use the commands of accounts, catalogue and profiles. Steps of jobs are their blueprint's to allow."""
+"""Who may use the commands of accounts, catalogue and profiles, and which roles routes and socket ops admit. Steps of
+jobs are their blueprint's to allow.
+
+The sets name their members one by one, none by "all but": a role that is added to ``Role`` gets in nowhere until it is
+named here.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +15,31 @@ from engine.types import MANAGERS, OPS, Principal, Role
 ADMIN: frozenset[Role] = frozenset({"admin"})
 REVIEWERS: frozenset[Role] = frozenset({"onboarding_manager", "admin"})
 
-__all__ = ["ADMIN", "MANAGERS", "OPS", "REVIEWERS", "demand"]
+TECHNICIAN: frozenset[Role] = frozenset({"technician"})
+CUSTOMER: frozenset[Role] = frozenset({"customer"})
+SERVICE: frozenset[Role] = frozenset({"service"})
+MEDIATOR: frozenset[Role] = frozenset({"mediator"})
+SIDES: frozenset[Role] = frozenset({"customer", "technician"})
+BOOKERS: frozenset[Role] = OPS | {"customer", "service"}
+JOB_READERS: frozenset[Role] = OPS | {"customer", "technician", "mediator", "service"}
+USERS: frozenset[Role] = MANAGERS | {"customer", "technician", "mediator", "service"}
+"""Whoever has signed in."""
+
+__all__ = [
+    "ADMIN",
+    "BOOKERS",
+    "CUSTOMER",
+    "JOB_READERS",
+    "MANAGERS",
+    "MEDIATOR",
+    "OPS",
+    "REVIEWERS",
+    "SERVICE",
+    "SIDES",
+    "TECHNICIAN",
+    "USERS",
+    "demand",
+]
 
 
 def demand(caller: Principal, roles: Collection[Role]) -> None:

@@ -71,7 +71,15 @@ class _Card(msgspec.Struct):
     reference: str | None = None
 
 
+class _Wave(msgspec.Struct):
+    """What of a wave's record decides where it stands in a list."""
+
+    at: str
+    wave: int
+
+
 _card = msgspec.json.Decoder(_Card)
+_wave = msgspec.json.Decoder(_Wave)
 
 
 async def read(engine: Engine, caller: Principal, job_id: str) -> bytes:
@@ -269,3 +277,9 @@ async def waves(engine: Engine, caller: Principal, job_id: str) -> list[bytes]:
         raise NotFound("No such job, or it was archived more than a day ago")
     rows: list[bytes] = await engine.store.command("LRANGE", keys.waves(zone, job), 0, -1)
     return rows[::-1]
+
+
+def place_of_wave(wave: bytes) -> tuple[str, int]:
+    """Where a look for candidates stands in a list."""
+    found = _wave.decode(wave)
+    return found.at, found.wave

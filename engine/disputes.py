@@ -21,8 +21,8 @@ from engine.types import OPS, JobId, Principal, UserId, Zone, zone_of_dispute
 if TYPE_CHECKING:
     from engine.runtime import Engine
 
-MOST = 200
-"""How many jobs are looked at for a list: of all that are frozen, or of the caller's."""
+PART = 200
+"""How many jobs a script looks at for a list: of all that are frozen, or of the caller's."""
 
 
 class Disputed(msgspec.Struct, frozen=True):
@@ -36,7 +36,13 @@ class _Told(msgspec.Struct):
     dispute: msgspec.Raw
 
 
+class _Place(msgspec.Struct):
+    opened_at: str
+    id: str
+
+
 _told = msgspec.json.Decoder(_Told)
+_place = msgspec.json.Decoder(_Place)
 
 
 async def create(
@@ -98,11 +104,29 @@ async def find(engine: Engine, caller: Principal) -> Page:
     items: list[bytes] = []
     as_of: dict[str, dict[str, str | int]] = {}
     for zone, state in engine.store.zones.items():
-        names = {"meta": keys.meta(zone), "index": _index(caller, zone)}
-        done = await engine.store.read(zone, "dispute_list", keys=names, args={"limit": MOST})
-        items += done.rest
-        as_of[zone] = {"epoch": state.epoch, "seq": done.seq}
+        seq, found = await _of_zone(engine, caller, zone)
+        items += sorted(found, key=place, reverse=True)
+        as_of[zone] = {"epoch": state.epoch, "seq": seq}
     return Page(items, None, as_of)
+
+
+async def _of_zone(engine: Engine, caller: Principal, zone: Zone) -> tuple[int, set[bytes]]:
+    """The open disputes of a zone, with the seq that they are at least as of."""
+    names = {"meta": keys.meta(zone), "index": _index(caller, zone)}
+    below, seq, found = "+inf", 0, set[bytes]()
+    while True:
+        done = await engine.store.read(zone, "dispute_list", keys=names, args={"below": below, "limit": PART})
+        looked, last, *disputes = done.rest
+        seq, found = seq or done.seq, found.union(disputes)
+        if int(looked) < PART or last.decode() == below:
+            return seq, found
+        below = last.decode()
+
+
+def place(dispute: bytes) -> tuple[str, str]:
+    """Where a dispute stands in a list."""
+    found = _place.decode(dispute)
+    return found.opened_at, found.id
 
 
 def _index(caller: Principal, zone: Zone) -> str:

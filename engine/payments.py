@@ -78,12 +78,13 @@ class _Told(msgspec.Struct):
     job: msgspec.Raw
 
 
-class _Created(msgspec.Struct):
+class _Place(msgspec.Struct):
     created_at: str
+    id: str
 
 
 _told = msgspec.json.Decoder(_Told)
-_created = msgspec.json.Decoder(_Created)
+_place = msgspec.json.Decoder(_Place)
 
 
 async def put(
@@ -177,13 +178,14 @@ async def find(engine: Engine, caller: Principal, job_id: str) -> list[bytes]:
     zone, job = located(job_id)
     await board.read(engine, caller, job_id)
     rows = await engine.store.command("HVALS", keys.payments(zone, job))
-    items = [_item(row) for row in sorted(rows, key=_first)] or await _archived(engine, zone, job)
-    return sorted(items, key=lambda item: _created.decode(item).created_at)
+    items = [_item(row) for row in rows] or await _archived(engine, zone, job)
+    return sorted(items, key=place)
 
 
-def _first(row: bytes) -> int:
-    """The seq of a payment's first word."""
-    return int(row.split(b":", 2)[1])
+def place(payment: bytes) -> tuple[str, str]:
+    """Where a payment stands in a list."""
+    found = _place.decode(payment)
+    return found.created_at, found.id
 
 
 def _item(row: bytes) -> bytes:

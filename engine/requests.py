@@ -135,10 +135,7 @@ async def once(
     that is Redis' to decide, Unavailable where that cannot be asked.
     """
     names = [keys.request(zone, UserId(asked.principal), asked.key) for zone in engine.store.zones]
-    try:
-        taken = await asyncio.gather(*(engine.store.command("EXISTS", name) for name in names))
-    except Indeterminate as error:  # of a look, which did nothing
-        raise Unavailable("Redis does not say whether the key was used") from error
+    taken = await asyncio.gather(*(engine.store.command("EXISTS", name) for name in names))
     # Known to SQL too, it is a repeat that comes after a reuse: its first verdict stands.
     if any(taken) and await verdicts.find(engine.archive, asked.principal, asked.key) is None:
         raise ReusedKey

@@ -1,7 +1,8 @@
---[[ dispute_list: the open disputes of an index of jobs (all that are frozen, or a user's), newest first.
+--[[ dispute_list: the open disputes of an index of jobs (all that are frozen, or a user's), a part of the index at a
+time: how many jobs were looked at, and the score of the last one, below which the next part begins.
 KEYS    meta  index
-ARGV    epoch  limit
-OK      seq  version  dispute…
+ARGV    epoch  below  limit
+OK      seq  version  looked  last  dispute…
 ERR     STALE_EPOCH
 FLAGS   allow-oom
 TOUCHES {z}:job:*  (same slot, names known only inside)
@@ -9,12 +10,13 @@ TOUCHES {z}:job:*  (same slot, names known only inside)
 --- @include "lib/enter"
 --- @include "lib/dispute"
 local meta, index = unpack(KEYS)
-local epoch, limit = unpack(ARGV)
+local epoch, below, limit = unpack(ARGV)
 local z = enter(meta, epoch)
 if not z then return {'STALE_EPOCH'} end
-local reply = {'OK', '0', z.seq, 0}
-for _, id in ipairs(redis.call('ZREVRANGE', index, 0, tonumber(limit) - 1)) do
-  local key = z.tag .. 'job:' .. id
+local found = redis.call('ZREVRANGEBYSCORE', index, below, '-inf', 'WITHSCORES', 'LIMIT', 0, limit)
+local reply = {'OK', '0', z.seq, 0, #found / 2, found[#found] or ''}
+for i = 1, #found, 2 do
+  local key = z.tag .. 'job:' .. found[i]
   local frozen = redis.call('HGET', key, 'frozen')
   if frozen and frozen ~= '' then
     reply[#reply + 1] = dispute_shown({frozen = frozen}, redis.call('HGET', key, 'dispute'))

@@ -4,18 +4,25 @@ embedded unread.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from collections.abc import Callable, Iterable
+from operator import itemgetter
+from types import GenericAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 from urllib.parse import urlencode
 
 import msgspec
 from starlette.types import Receive, Scope, Send
 
+from engine.archive.paging import decode_cursor, slice_of
+
 if TYPE_CHECKING:
     from engine.archive.verdicts import Kept
     from engine.requests import Outcome
     from server.endpoint import Call
+    from server.wire import ListQuery
 
+T = TypeVar("T")
+Place = Callable[[T], tuple[str | int, ...]]
 Header = tuple[bytes, bytes]
 
 JSON = b"application/json"
@@ -119,6 +126,22 @@ def page(call: Call[Any, Any], items: Iterable[Any], after: str | None, as_of: A
     if as_of is not None:
         body["as_of"] = as_of
     return Answer(msgspec.json.encode(body), (_link(call, after),) if after else ())
+
+
+def listed(
+    call: Call[Any, ListQuery], items: Iterable[T], place: Place[T], *, newest_first: bool = False, as_of: Any = None
+) -> Answer:
+    """A page of a list that was read as a whole, in the order of ``place``: `limit` items from `cursor` on.
+
+    ``place`` gives an item's sort key, which no two items share. Raises Invalid for a cursor of another list.
+    """
+    placed = sorted(((place(item), item) for item in items), key=itemgetter(0), reverse=newest_first)
+    if call.query.cursor:
+        parts = tuple(type(part) for part in placed[0][0]) if placed else (str | int, ...)
+        after = decode_cursor(call.query.cursor, GenericAlias(tuple, parts))
+        placed = [each for each in placed if (each[0] < after if newest_first else each[0] > after)]
+    rest = slice_of(placed, call.query.limit, itemgetter(0))
+    return page(call, [item for _, item in rest.items], rest.next, as_of)
 
 
 def _link(call: Call[Any, Any], after: str) -> Header:

@@ -29,7 +29,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from engine.errors import NotFound
 from engine.metrics import CONTENT_TYPE, Metrics
 from engine.runtime import Engine
-from server import asyncapi, openapi, problems
+from server import asyncapi, openapi, problems, wire
 from server.auth import Authenticate
 from server.documents import Document
 from server.endpoint import Edge, Endpoint, Route, refuse
@@ -46,7 +46,7 @@ __all__ = ["Health", "build_app"]
 SOCKET_PATH = "/v1/ws"
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-_TRACE = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_TRACE = re.compile(wire.TRACE.encode())
 
 _TAKEN = [
     "Authorization",

@@ -6,6 +6,7 @@ caller asked wrongly or cannot have, 1 for what broke while running. A traceback
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -20,6 +21,8 @@ from engine.settings import SettingsError
 from server import logs
 from server.failed import Failed
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+"""What the system says where nothing more can be written."""
 EXIT_BROKEN, EXIT_WRONG, EXIT_INTERRUPTED = 1, 2, 130
 
 
@@ -43,6 +46,10 @@ def run(arguments: Sequence[str]) -> int:
         return _tell(str(error), EXIT_WRONG)
     except Failed as error:
         return _tell(str(error), EXIT_BROKEN)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        return _tell(f"{error.filename or 'the data directory'}: {error.strerror}: make room", EXIT_WRONG)
     return code if isinstance(code, int) else 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import json
 import os
 import sys
@@ -14,9 +13,6 @@ import typer
 from engine.datadir import CannotStart
 from server.cli_options import Blueprints, Data, Database, KeyFile, Redis, settings_of
 from server.failed import Failed
-
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
-"""What the system says where nothing more can be written."""
 
 
 def serve(  # noqa: PLR0913 - one parameter for each flag
@@ -63,10 +59,6 @@ def serve(  # noqa: PLR0913 - one parameter for each flag
         raise CannotStart(f"blueprints: {error}") from error
     except Broken as error:
         raise Failed(str(error)) from error
-    except OSError as error:
-        if error.errno not in FULL:
-            raise
-        raise CannotStart(f"{error.filename or 'the data directory'}: {error.strerror}: make room") from error
 
 
 def _announce(hello: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ import functools
 import re
 from collections.abc import Callable
 from types import UnionType
-from typing import Annotated, Any, ClassVar, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -25,6 +25,8 @@ NUL = b"\\u0000"
 """What JSON that has NUL in a text has in it; what has this in it may still be another text."""
 MAX_EXACT = 2**53
 """The largest integer that every JSON reader, Lua's and a browser's too, gives back as it came."""
+MAX_CHOICES = 20
+"""The longest list of words that a refusal names in full."""
 MAX_ERRORS = 100
 """More wrong fields than a person reads; beyond it the list is cut."""
 
@@ -215,7 +217,7 @@ def _leaf(value: Any, kind: Any, at: str, strict: bool) -> list[FieldError]:
         told = _first(error, at)
         words = _words(kind) if "regex" in told[1] or "enum" in told[1] else None
         return [FieldError(told[0], f"Expected {words}") if words else told]
-    return []
+    return nul_in(value, at)
 
 
 def _first(error: Exception, at: str = "") -> FieldError:
@@ -247,8 +249,17 @@ def _shape(kind: Any) -> tuple[type[msgspec.Struct] | None, bool]:
 
 def _words(kind: Any) -> str | None:
     """What a text with a pattern or of a list should be, in words: a regular expression helps nobody to fill in a
-    form.
+    form. The innermost description tells it, that of the type; one around it tells what the field is for.
     """
     if isinstance(kind, msgspec.Meta):
         return kind.description
-    return next((found for part in reversed(get_args(kind)) if (found := _words(part))), None)
+    if choices := _choices(kind):
+        return f"one of {', '.join(choices)}" if len(choices) <= MAX_CHOICES else None
+    return next((found for part in get_args(kind) if (found := _words(part))), None)
+
+
+def _choices(kind: Any) -> list[str]:
+    """The texts of a type that is a list of them, or a union of such lists."""
+    if get_origin(kind) is Literal:
+        return [str(choice) for choice in get_args(kind)]
+    return [c for part in get_args(kind) for c in _choices(part)] if get_origin(kind) in (Union, UnionType) else []

@@ -216,7 +216,7 @@ def _op_takes(kind: type[Op]) -> str:
 
 
 def _meter(kind: type[Op]) -> str:
-    return SOCKET_OPS[kind][1] if kind in SOCKET_OPS else PINGS.name if _named(kind) == "Ping" else ""
+    return SOCKET_OPS[kind].meter if kind in SOCKET_OPS else PINGS.name if _named(kind) == "Ping" else ""
 
 
 def events() -> str:

@@ -10,10 +10,26 @@ same place (``/claim`` before ``/{command}``).
 
 from __future__ import annotations
 
-from engine.authority import ADMIN, MANAGERS, OPS, REVIEWERS
+from typing import Any
+
+from engine.authority import (
+    ADMIN,
+    BOOKERS,
+    CUSTOMER,
+    JOB_READERS,
+    MANAGERS,
+    MEDIATOR,
+    OPS,
+    REVIEWERS,
+    SERVICE,
+    SIDES,
+    TECHNICIAN,
+    USERS,
+)
 from engine.types import Role
 from server import bidding, dealings, declared, policy, shapes, sides, sought, terms, wire
-from server.endpoint import Route
+from server.decode import Body
+from server.endpoint import Handler, Route
 from server.http import (
     about,
     announcements,
@@ -39,15 +55,34 @@ from server.http import (
 )
 
 ANYONE = None
-USERS: frozenset[Role] = MANAGERS | {"customer", "technician", "mediator", "service"}
-"""Every role there is, by name: a new one gets in nowhere until it is named."""
-TECHNICIAN: frozenset[Role] = frozenset({"technician"})
-CUSTOMER: frozenset[Role] = frozenset({"customer"})
-SERVICE: frozenset[Role] = frozenset({"service"})
-MEDIATOR: frozenset[Role] = frozenset({"mediator"})
-SIDES: frozenset[Role] = frozenset({"customer", "technician"})
-BOOKERS: frozenset[Role] = OPS | {"customer", "service"}
-JOB_READERS: frozenset[Role] = OPS | {"customer", "technician", "mediator", "service"}
+
+
+def listing(
+    path: str,
+    handler: Handler,
+    roles: frozenset[Role],
+    ties: policy.Policy,
+    item: Any,
+    *,
+    query: type[wire.ListQuery] = wire.ListQuery,
+    live: bool = False,
+) -> Route:
+    """A list. It comes in pages, so that whatever else its ``query`` takes, it takes `limit` and `cursor`."""
+    reply = shapes.LiveItems[item] if live else shapes.Items[item]
+    return Route("GET", path, handler, roles, ties, query=query, reply=reply)
+
+
+def step(
+    path: str,
+    handler: Handler,
+    roles: frozenset[Role],
+    body: type[Body] = wire.Step,
+    *,
+    meter: str = "requests",
+) -> Route:
+    """A step of a job, which its blueprint allows."""
+    return Route("POST", path, handler, roles, policy.STEP, body, reply=shapes.StepReply, keyed=True, meter=meter)
+
 
 ROUTES: tuple[Route, ...] = (
     Route(
@@ -62,14 +97,10 @@ ROUTES: tuple[Route, ...] = (
         also=(200,),
         keyed=True,
     ),
-    Route(
-        "GET", "/v1/jobs", jobs.find, JOB_READERS, policy.OWN, query=wire.JobsQuery, reply=shapes.LiveItems[shapes.Job]
-    ),
+    listing("/v1/jobs", jobs.find, JOB_READERS, policy.OWN, shapes.Job, query=wire.JobsQuery, live=True),
     Route("GET", "/v1/jobs/{id}", jobs.read, JOB_READERS, policy.KNOWN, reply=shapes.JobReply),
-    Route(
-        "GET", "/v1/jobs/{id}/history", jobs.history, JOB_READERS, policy.WHOLE, reply=shapes.Items[shapes.HistoryItem]
-    ),
-    Route("GET", "/v1/jobs/{id}/waves", jobs.waves, OPS, policy.LOOKED, reply=shapes.Items[sought.Wave]),
+    listing("/v1/jobs/{id}/history", jobs.history, JOB_READERS, policy.WHOLE, shapes.HistoryItem),
+    listing("/v1/jobs/{id}/waves", jobs.waves, OPS, policy.LOOKED, sought.Wave),
     Route("GET", "/v1/jobs/{id}/track", positions.track, JOB_READERS, policy.WHOLE, reply=sides.Track),
     Route(
         "POST",
@@ -119,9 +150,7 @@ ROUTES: tuple[Route, ...] = (
         reply=terms.ProposalReply,
         keyed=True,
     ),
-    Route(
-        "GET", "/v1/jobs/{id}/payments", payments.find, OPS | SERVICE, policy.PAID, reply=shapes.Items[dealings.Payment]
-    ),
+    listing("/v1/jobs/{id}/payments", payments.find, OPS | SERVICE, policy.PAID, dealings.Payment),
     Route(
         "POST",
         "/v1/jobs/{id}/payments",
@@ -144,47 +173,10 @@ ROUTES: tuple[Route, ...] = (
         status=201,
         keyed=True,
     ),
-    Route(
-        "POST",
-        "/v1/jobs/{id}/respond",
-        jobs.respond,
-        TECHNICIAN,
-        policy.STEP,
-        wire.Respond,
-        reply=shapes.StepReply,
-        keyed=True,
-        meter="claims",
-    ),
-    Route(
-        "POST",
-        "/v1/jobs/{id}/claim",
-        jobs.claim,
-        USERS,
-        policy.STEP,
-        wire.Step,
-        reply=shapes.StepReply,
-        keyed=True,
-        meter="claims",
-    ),
-    Route(
-        "POST",
-        "/v1/jobs/{id}/reassign",
-        jobs.reassign,
-        USERS,
-        policy.STEP,
-        wire.Step,
-        reply=shapes.StepReply,
-        keyed=True,
-    ),
-    Route(
-        "GET",
-        "/v1/jobs/{id}/bids",
-        bids.find,
-        JOB_READERS,
-        policy.KNOWN,
-        query=wire.ListQuery,
-        reply=shapes.LiveItems[dealings.Bid],
-    ),
+    step("/v1/jobs/{id}/respond", jobs.respond, TECHNICIAN, wire.Respond, meter="claims"),
+    step("/v1/jobs/{id}/claim", jobs.claim, USERS, meter="claims"),
+    step("/v1/jobs/{id}/reassign", jobs.reassign, USERS),
+    listing("/v1/jobs/{id}/bids", bids.find, JOB_READERS, policy.KNOWN, dealings.Bid, live=True),
     Route(
         "POST",
         "/v1/jobs/{id}/bids",
@@ -216,33 +208,9 @@ ROUTES: tuple[Route, ...] = (
         reply=bidding.BidReply,
         keyed=True,
     ),
-    Route(
-        "POST",
-        "/v1/jobs/{id}/{command}",
-        jobs.command,
-        USERS,
-        policy.STEP,
-        wire.Step,
-        reply=shapes.StepReply,
-        keyed=True,
-    ),
-    Route(
-        "GET",
-        "/v1/offers",
-        offers.find,
-        TECHNICIAN,
-        policy.OWN,
-        query=wire.ListQuery,
-        reply=shapes.LiveItems[shapes.Offer],
-    ),
-    Route(
-        "GET",
-        "/v1/disputes",
-        disputes.find,
-        SIDES | OPS | MEDIATOR,
-        policy.OWN,
-        reply=shapes.LiveItems[dealings.Dispute],
-    ),
+    step("/v1/jobs/{id}/{command}", jobs.command, USERS),
+    listing("/v1/offers", offers.find, TECHNICIAN, policy.OWN, shapes.Offer, live=True),
+    listing("/v1/disputes", disputes.find, SIDES | OPS | MEDIATOR, policy.OWN, dealings.Dispute, live=True),
     Route(
         "POST",
         "/v1/disputes/{id}/resolve",
@@ -283,9 +251,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/v1/auth/logout", auth.logout, ANYONE, policy.OWN, wire.RefreshToken, status=204),
     Route("POST", "/v1/auth/tickets", auth.ticket, USERS, policy.OWN, wire.NewTicket, reply=shapes.Ticket),
     Route("GET", "/v1/me", users.me, USERS, policy.OWN, reply=shapes.Me),
-    Route(
-        "GET", "/v1/me/blocks", blocks.find, SIDES, policy.OWN, query=wire.ListQuery, reply=shapes.Items[sides.Block]
-    ),
+    listing("/v1/me/blocks", blocks.find, SIDES, policy.OWN, sides.Block),
     Route(
         "POST", "/v1/me/blocks", blocks.create, SIDES, policy.BLOCKED, wire.Blocked, reply=sides.BlockReply, keyed=True
     ),
@@ -294,11 +260,9 @@ ROUTES: tuple[Route, ...] = (
         "PUT", "/v1/me/blocks/{id}", blocks.put, SIDES, policy.BLOCKED, wire.Nothing, reply=sides.BlockReply, keyed=True
     ),
     Route("DELETE", "/v1/me/blocks/{id}", blocks.lift, SIDES, policy.BLOCKED, wire.Nothing, status=204, keyed=True),
-    Route(
-        "GET", "/v1/me/sessions", logins.find, USERS, policy.OWN, query=wire.ListQuery, reply=shapes.Items[shapes.Logon]
-    ),
+    listing("/v1/me/sessions", logins.find, USERS, policy.OWN, shapes.Logon),
     Route("DELETE", "/v1/me/sessions/{id}", logins.end, USERS, policy.LOGIN, wire.Nothing, status=204, keyed=True),
-    Route("GET", "/v1/users", users.find, ADMIN, policy.OWN, query=wire.UsersQuery, reply=shapes.Items[shapes.User]),
+    listing("/v1/users", users.find, ADMIN, policy.OWN, shapes.User, query=wire.UsersQuery),
     Route(
         "POST",
         "/v1/users",
@@ -340,17 +304,9 @@ ROUTES: tuple[Route, ...] = (
         reply=shapes.UserReply,
         keyed=True,
     ),
-    Route("GET", "/v1/blueprints", blueprints.find, USERS, policy.OWN, reply=shapes.Items[declared.Declared]),
+    listing("/v1/blueprints", blueprints.find, USERS, policy.OWN, declared.Declared),
     Route("GET", "/v1/blueprints/{name}", blueprints.read, USERS, policy.ANY_BLUEPRINT, reply=declared.DeclaredReply),
-    Route(
-        "GET",
-        "/v1/services",
-        catalogue.find,
-        USERS,
-        policy.OWN,
-        query=wire.ServicesQuery,
-        reply=shapes.Items[shapes.Service],
-    ),
+    listing("/v1/services", catalogue.find, USERS, policy.OWN, shapes.Service, query=wire.ServicesQuery),
     Route(
         "POST",
         "/v1/services",
@@ -373,15 +329,7 @@ ROUTES: tuple[Route, ...] = (
         reply=shapes.ServiceReply,
         keyed=True,
     ),
-    Route(
-        "GET",
-        "/v1/technicians",
-        technicians.find,
-        USERS,
-        policy.OWN,
-        query=wire.TechniciansQuery,
-        reply=shapes.Items[shapes.Technician],
-    ),
+    listing("/v1/technicians", technicians.find, USERS, policy.OWN, shapes.Technician, query=wire.TechniciansQuery),
     Route("GET", "/v1/technicians/{id}", technicians.read, USERS, policy.ANY_TECHNICIAN, reply=shapes.TechnicianReply),
     Route(
         "PATCH",
@@ -424,15 +372,7 @@ ROUTES: tuple[Route, ...] = (
         perhaps=shapes.FixHeard,
         meter="fixes",
     ),
-    Route(
-        "GET",
-        "/v1/notifications",
-        notifications.find,
-        USERS,
-        policy.OWN,
-        query=wire.ListQuery,
-        reply=shapes.Items[shapes.Notification],
-    ),
+    listing("/v1/notifications", notifications.find, USERS, policy.OWN, shapes.Notification),
     Route("POST", "/v1/notifications/{id}/read", notifications.read, USERS, policy.NOTICE, wire.Nothing, status=204),
     Route("GET", "/v1/requests/{key}", requests.read, USERS, policy.VERDICT, reply=shapes.Verdict),
     Route("GET", "/v1/meta", about.meta, ANYONE, policy.OWN, reply=shapes.About, meter=""),

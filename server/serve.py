@@ -25,6 +25,7 @@ import msgspec
 import structlog
 import uvicorn
 from prometheus_client import ProcessCollector
+from starlette.types import ASGIApp
 
 from engine import lives, outbox, push, scheduler, upkeep
 from engine.archive import writer
@@ -253,10 +254,23 @@ class _Uvicorn(uvicorn.Server):
         yield
 
 
+def _config(app: ASGIApp, **more: Any) -> uvicorn.Config:
+    """An app behind uvicorn, which neither logs nor starts anything of its own."""
+    return uvicorn.Config(
+        app,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_S,
+        **more,
+    )
+
+
 @asynccontextmanager
 async def _http(server: Running, sock: socket.socket) -> AsyncIterator[None]:
     proxies = server.engine.settings.trusted_proxies
-    config = uvicorn.Config(
+    config = _config(
         build_app(server.engine, server.gateway, server.health),
         http=CalloutHTTP,
         # Unasked, uvicorn believes whoever calls from this machine: a login limit by address would be no limit.
@@ -266,12 +280,7 @@ async def _http(server: Running, sock: socket.socket) -> AsyncIterator[None]:
         ws_max_size=MAX_FRAME,
         ws_ping_interval=None,
         ws_per_message_deflate=False,
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
         backlog=BACKLOG,
-        timeout_graceful_shutdown=GRACE_S,
     )
     async with _listening(server, sock, config, "the HTTP server"):
         yield
@@ -284,15 +293,7 @@ async def _metrics(server: Running, sock: socket.socket | None) -> AsyncIterator
         yield
         return
     server.metrics_url = f"{shown(sock)}/metrics"
-    config = uvicorn.Config(
-        metrics_app(server.engine.metrics),
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=GRACE_S,
-    )
+    config = _config(metrics_app(server.engine.metrics), proxy_headers=False)
     async with _listening(server, sock, config, "the metrics' port"):
         yield
 

@@ -61,7 +61,10 @@ class ProposalReply(Shape):
     job: shapes.Job
 
 
-PaymentReference = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$(?!\n)")]
+PaymentReference = Annotated[
+    str,
+    Meta(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$(?!\n)", description="one line, at most 128"),
+]
 
 
 class NewPayment(Body):

@@ -61,6 +61,8 @@ Email = Annotated[
 Password = Annotated[str, Meta(min_length=8, max_length=256)]
 Token = Annotated[str, Meta(min_length=1, max_length=4096)]
 Version = Annotated[int, Meta(ge=0, le=2**53)]
+TRACE = r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}"
+Trace = Annotated[str, Meta(pattern=rf"^{TRACE}$(?!\n)", description="a traceparent (W3C Trace Context), version 00")]
 Code = Annotated[
     str,
     Meta(

@@ -8,7 +8,9 @@ from urllib.parse import urlsplit
 
 
 class Proxy:
-    """Forwards to ``target``. ``drop_next`` cuts the connection instead of giving the next reply that matches."""
+    """Forwards to ``target``. ``drop_next`` cuts the connection instead of giving the next reply that matches,
+    ``drop_in`` instead of the one that comes after so many others.
+    """
 
     def __init__(self, target: str) -> None:
         self.lead_to(target)
@@ -16,6 +18,7 @@ class Proxy:
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
         self.drop_next: bytes | None = None
+        self.drop_in: int | None = None
         self.dropped = 0
         self.url = ""
 
@@ -57,8 +60,17 @@ class Proxy:
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, replies: bool) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(65536):
-                if replies and self.drop_next is not None and self.drop_next in data:
-                    self.drop_next, self.dropped = None, self.dropped + 1
+                if replies and self._loses(data):
+                    self.dropped += 1
                     return
                 writer.write(data)
                 await writer.drain()
+
+    def _loses(self, data: bytes) -> bool:
+        if self.drop_next is not None and self.drop_next in data:
+            self.drop_next = None
+            return True
+        if self.drop_in is None:
+            return False
+        left, self.drop_in = self.drop_in, self.drop_in - 1 if self.drop_in else None
+        return left == 0

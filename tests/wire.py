@@ -44,16 +44,20 @@ class Wire:
 
     async def open(self, *, resume: bool = True, **more: Any) -> Wire:
         """Connect, from the cursors held where there are any."""
-        self._socket = await connect(self.url, subprotocols=[JSON], compression=None, max_queue=None)
-        self._reader = asyncio.create_task(self._read(self._socket))
         given = {"cursors": self.cursors} if resume and self.cursors else {}
-        reply = await self.ask("connect", token=self.bearer, **given, **more)
+        reply = await self.say_hello(**given, **more)
         self.hello = reply["ok"]
         for zone, place in self.hello["zones"].items():
             if zone not in self.cursors or not place["recovered"]:
                 self.cursors[zone] = {"epoch": place["epoch"], "seq": place["seq"]}
             self.cursors[zone]["epoch"] = place["epoch"]
         return self
+
+    async def say_hello(self, **more: Any) -> Frame:
+        """Open the socket, and give the reply to ``connect``, whatever it is."""
+        self._socket = await connect(self.url, subprotocols=[JSON], compression=None, max_queue=None)
+        self._reader = asyncio.create_task(self._read(self._socket))
+        return await self.ask("connect", token=self.bearer, **more)
 
     async def ask(self, op: str, **arguments: Any) -> Frame:
         """Send a request and wait for its reply, ``ok`` or ``error``."""

@@ -223,8 +223,8 @@ async def _commit(conn: AsyncConnection) -> None:
     try:
         await conn.commit()
     except (*_AWAY, DBAPIError) as error:
-        if isinstance(error, (IntegrityError, DataError)):
-            raise
+        if isinstance(error, (IntegrityError, DataError)) or _refuses_writes(_cause(error)):
+            raise  # an answer: it was not committed, and is undone
         raise Indeterminate("The database did not answer the commit") from error
 
 

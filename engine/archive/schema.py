@@ -6,6 +6,8 @@ Three kinds stand side by side. SQL is the *source* of accounts, profiles and th
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -29,22 +31,47 @@ metadata = MetaData(
     }
 )
 
+
+def _id(name: str = "id") -> Column[str]:
+    """A column of the primary key."""
+    return Column(name, Text, primary_key=True)
+
+
+def _text(name: str) -> Column[str]:
+    return Column(name, Text, nullable=False)
+
+
+def _time(name: str, **more: Any) -> Column[int]:
+    """ms since the Unix epoch."""
+    return Column(name, BigInteger, nullable=False, **more)
+
+
+def _seq() -> Column[int]:
+    """The place in a zone's log, as the last column of the primary key."""
+    return Column("seq", BigInteger, primary_key=True, autoincrement=False)
+
+
+def _document() -> tuple[Column[Any], ...]:
+    """What the projection of a thing that changes ends with: when it began, when it last changed, and all of it."""
+    return _time("created_at"), _time("updated_at"), _text("doc")
+
+
 # The source: accounts, profiles, catalogue.
 
 users = Table(
     "users",
     metadata,
-    Column("id", Text, primary_key=True),
+    _id(),
     Column("email", Text, nullable=False, unique=True),
     Column("email_typed", Text),
-    Column("name", Text, nullable=False),
-    Column("role", Text, nullable=False),
+    _text("name"),
+    _text("role"),
     Column("phone", Text),
     Column("active", Boolean, nullable=False),
     Column("reason", Text),
-    Column("password_hash", Text, nullable=False),
+    _text("password_hash"),
     Column("version", Integer, nullable=False),
-    Column("created_at", BigInteger, nullable=False),
+    _time("created_at"),
     Index(None, "created_at", "id"),
 )
 """``email`` is the compared form (engine/emails.py), ``email_typed`` the one to show and to write to; accounts from
@@ -54,13 +81,13 @@ hot account record carries it, so that an older one never wins."""
 sessions = Table(
     "sessions",
     metadata,
-    Column("id", Text, primary_key=True),
+    _id(),
     Column("user", Text, ForeignKey("users.id"), nullable=False, index=True),
     Column("salt", LargeBinary, nullable=False),
     Column("generation", Integer, nullable=False),
     Column("used", Integer, nullable=False, server_default="0"),
-    Column("rotated_at", BigInteger, nullable=False),
-    Column("expires_at", BigInteger, nullable=False, index=True),
+    _time("rotated_at"),
+    _time("expires_at", index=True),
     Column("ended_at", BigInteger),
     Column("device", Text),
 )
@@ -71,14 +98,14 @@ outbox = Table(
     "outbox",
     metadata,
     Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
-    Column("key", Text, nullable=False),
+    _text("key"),
     Column("user", Text, ForeignKey("users.id"), nullable=False, index=True),
     Column("code", Integer),
     Column("family", Text),
     Column("reassign", Boolean, nullable=False),
     Column("review", Text),
-    Column("actor", Text, nullable=False),
-    Column("at", BigInteger, nullable=False),
+    _text("actor"),
+    _time("at"),
 )
 """What commands on accounts still owe to Redis and the gateways (engine/outbox.py). ``code`` is the close code to be
 told, ``family`` the login that alone has ended; ``reassign``: what the technician holds is to be offered anew;
@@ -88,10 +115,10 @@ technicians = Table(
     "technicians",
     metadata,
     Column("id", Text, ForeignKey("users.id"), primary_key=True),
-    Column("zone", Text, nullable=False),
+    _text("zone"),
     Column("capacity", Integer, nullable=False),
-    Column("kyc", Text, nullable=False),
-    Column("account", Text, nullable=False),
+    _text("kyc"),
+    _text("account"),
     Column("reason", Text),
     Column("stars", BigInteger, nullable=False, server_default="0"),
     Column("rated", BigInteger, nullable=False, server_default="0"),
@@ -104,13 +131,13 @@ adding up ``ratings`` at each look would cost the more the longer he works."""
 ratings = Table(
     "ratings",
     metadata,
-    Column("job", Text, primary_key=True),
-    Column("side", Text, primary_key=True),
-    Column("by", Text, nullable=False),
-    Column("of", Text, nullable=False),
+    _id("job"),
+    _id("side"),
+    _text("by"),
+    _text("of"),
     Column("stars", Integer, nullable=False),
     Column("comment", Text),
-    Column("at", BigInteger, nullable=False),
+    _time("at"),
     Index(None, "of", "at"),
 )
 """``side`` is the role of who rated: each side of a job once."""
@@ -127,7 +154,7 @@ blocks = Table(
     metadata,
     Column("user", Text, ForeignKey("users.id"), primary_key=True),
     Column("other", Text, ForeignKey("users.id"), primary_key=True, index=True),
-    Column("since", BigInteger, nullable=False),
+    _time("since"),
     Column("active", Boolean, nullable=False),
 )
 """Whom somebody does not want to meet at work. Not ``active``: lifted at ``since``, and kept until Redis has heard of
@@ -136,12 +163,12 @@ it (engine/blocks.py)."""
 services = Table(
     "services",
     metadata,
-    Column("id", Text, primary_key=True),
-    Column("name", Text, nullable=False),
-    Column("category", Text, nullable=False),
+    _id(),
+    _text("name"),
+    _text("category"),
     Column("base_amount", BigInteger, nullable=False),
-    Column("currency", Text, nullable=False),
-    Column("pricing", Text, nullable=False),
+    _text("currency"),
+    _text("pricing"),
     Column("duration_min", Integer, nullable=False),
     Column("active", Boolean, nullable=False),
 )
@@ -149,9 +176,9 @@ services = Table(
 blueprints = Table(
     "blueprints",
     metadata,
-    Column("key", Text, primary_key=True),
-    Column("doc", Text, nullable=False),
-    Column("kept_at", BigInteger, nullable=False),
+    _id("key"),
+    _text("doc"),
+    _time("kept_at"),
 )
 """Each blueprint that a server has worked by, under ``name@version``, for jobs that began with it. Never changed."""
 
@@ -160,12 +187,12 @@ blueprints = Table(
 request_keys = Table(
     "request_keys",
     metadata,
-    Column("principal", Text, primary_key=True),
-    Column("key", Text, primary_key=True),
-    Column("fingerprint", Text, nullable=False),
+    _id("principal"),
+    _id("key"),
+    _text("fingerprint"),
     Column("code", Text),
     Column("body", Text),
-    Column("expires_at", BigInteger, nullable=False, index=True),
+    _time("expires_at", index=True),
 )
 
 # The projections of the logs.
@@ -173,35 +200,35 @@ request_keys = Table(
 checkpoints = Table(
     "checkpoints",
     metadata,
-    Column("zone", Text, primary_key=True),
-    Column("epoch", Text, nullable=False),
+    _id("zone"),
+    _text("epoch"),
     Column("seq", BigInteger, nullable=False),
 )
 
-deployment = Table("deployment", metadata, Column("id", Text, nullable=False))
+deployment = Table("deployment", metadata, _text("id"))
 """One row, made once: the id of this database, which Redis keeps beside what it holds."""
 
 epochs = Table(
     "epochs",
     metadata,
-    Column("zone", Text, primary_key=True),
-    Column("epoch", Text, primary_key=True),
+    _id("zone"),
+    _id("epoch"),
     Column("first_seq", BigInteger, nullable=False),
 )
 
 events = Table(
     "events",
     metadata,
-    Column("zone", Text, primary_key=True),
-    Column("seq", BigInteger, primary_key=True, autoincrement=False),
-    Column("type", Text, nullable=False),
-    Column("to", Text, nullable=False),
-    Column("at", BigInteger, nullable=False),
-    Column("actor", Text, nullable=False),
-    Column("bp", Text, nullable=False),
-    Column("data", Text, nullable=False),
-    Column("cause", Text, nullable=False),
-    Column("trace", Text, nullable=False),
+    _id("zone"),
+    _seq(),
+    _text("type"),
+    _text("to"),
+    _time("at"),
+    _text("actor"),
+    _text("bp"),
+    _text("data"),
+    _text("cause"),
+    _text("trace"),
     Column("job", Text),
     Index(None, "zone", "at", "seq"),
     Index(None, "job", "seq"),
@@ -210,21 +237,21 @@ events = Table(
 event_channels = Table(
     "event_channels",
     metadata,
-    Column("zone", Text, primary_key=True),
-    Column("channel", Text, primary_key=True),
-    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    _id("zone"),
+    _id("channel"),
+    _seq(),
     sqlite_with_rowid=False,
 )
 
 events_refused = Table(
     "events_refused",
     metadata,
-    Column("zone", Text, primary_key=True),
-    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    _id("zone"),
+    _seq(),
     Column("entry", LargeBinary, nullable=False),
-    Column("error", Text, nullable=False),
+    _text("error"),
     Column("kept", Boolean, nullable=False),
-    Column("refused_at", BigInteger, nullable=False),
+    _time("refused_at"),
 )
 """Events of which the database did not take everything. ``entry`` is the log's entry as JSON. ``kept``: the event
 stands in ``events`` all the same, and only what follows from it is missing."""
@@ -232,20 +259,20 @@ stands in ``events`` all the same, and only what follows from it is missing."""
 jobs = Table(
     "jobs",
     metadata,
-    Column("id", Text, primary_key=True),
-    Column("zone", Text, nullable=False),
-    Column("blueprint", Text, nullable=False),
-    Column("status", Text, nullable=False),
-    Column("phase", Text, nullable=False),
+    _id(),
+    _text("zone"),
+    _text("blueprint"),
+    _text("status"),
+    _text("phase"),
     Column("version", Integer, nullable=False),
-    Column("customer", Text, nullable=False),
+    _text("customer"),
     Column("technician", Text),
-    Column("service", Text, nullable=False),
+    _text("service"),
     Column("reference", Text),
-    Column("created_at", BigInteger, nullable=False),
-    Column("updated_at", BigInteger, nullable=False),
+    _time("created_at"),
+    _time("updated_at"),
     Column("hot", Boolean, nullable=False),
-    Column("doc", Text, nullable=False),
+    _text("doc"),
     Index(None, "customer", "created_at", "id"),
     Index(None, "technician", "created_at", "id"),
     Index(None, "created_at", "id"),
@@ -257,22 +284,22 @@ Redis was told that a finished job is archived, so that its keys may go."""
 job_references = Table(
     "job_references",
     metadata,
-    Column("principal", Text, primary_key=True),
-    Column("reference", Text, primary_key=True),
-    Column("job", Text, nullable=False),
+    _id("principal"),
+    _id("reference"),
+    _text("job"),
 )
 
 offers = Table(
     "offers",
     metadata,
-    Column("job", Text, primary_key=True),
-    Column("technician", Text, primary_key=True),
-    Column("zone", Text, nullable=False),
-    Column("status", Text, nullable=False),
+    _id("job"),
+    _id("technician"),
+    _text("zone"),
+    _text("status"),
     Column("reason", Text),
     Column("wave", Integer, nullable=False),
-    Column("offered_at", BigInteger, nullable=False),
-    Column("expires_at", BigInteger, nullable=False),
+    _time("offered_at"),
+    _time("expires_at"),
     Column("answered_at", BigInteger),
     Index(None, "technician", "offered_at"),
 )
@@ -280,15 +307,13 @@ offers = Table(
 bids = Table(
     "bids",
     metadata,
-    Column("id", Text, primary_key=True),
-    Column("job", Text, nullable=False),
-    Column("technician", Text, nullable=False),
-    Column("zone", Text, nullable=False),
-    Column("status", Text, nullable=False),
+    _id(),
+    _text("job"),
+    _text("technician"),
+    _text("zone"),
+    _text("status"),
     Column("amount", BigInteger),
-    Column("created_at", BigInteger, nullable=False),
-    Column("updated_at", BigInteger, nullable=False),
-    Column("doc", Text, nullable=False),
+    *_document(),
     Index(None, "job", "created_at"),
     Index(None, "technician", "created_at"),
 )
@@ -296,48 +321,46 @@ bids = Table(
 payments = Table(
     "payments",
     metadata,
-    Column("job", Text, primary_key=True),
-    Column("id", Text, primary_key=True),
-    Column("zone", Text, nullable=False),
+    _id("job"),
+    _id(),
+    _text("zone"),
     Column("reference", Text, index=True),
     Column("kind", Text),
-    Column("status", Text, nullable=False),
+    _text("status"),
     Column("amount", BigInteger, nullable=False),
-    Column("currency", Text, nullable=False),
-    Column("created_at", BigInteger, nullable=False),
-    Column("updated_at", BigInteger, nullable=False),
-    Column("doc", Text, nullable=False),
+    _text("currency"),
+    *_document(),
 )
 """``reference`` is the payment service's own name; ``kind`` is ``charge`` or ``refund`` where the log says which."""
 
 notifications = Table(
     "notifications",
     metadata,
-    Column("id", Text, primary_key=True),
-    Column("user", Text, nullable=False),
-    Column("kind", Text, nullable=False),
-    Column("title", Text, nullable=False),
-    Column("body", Text, nullable=False),
+    _id(),
+    _text("user"),
+    _text("kind"),
+    _text("title"),
+    _text("body"),
     Column("job", Text),
-    Column("at", BigInteger, nullable=False),
+    _time("at"),
     Index(None, "user", "at", "id"),
 )
 
 notification_reads = Table(
     "notification_reads",
     metadata,
-    Column("user", Text, primary_key=True),
-    Column("notification", Text, primary_key=True),
-    Column("at", BigInteger, nullable=False),
+    _id("user"),
+    _id("notification"),
+    _time("at"),
 )
 """Apart from the notification itself, which may be marked as read before the archiver has brought it here."""
 
 positions = Table(
     "positions",
     metadata,
-    Column("technician", Text, primary_key=True),
+    _id("technician"),
     Column("zone", Text, nullable=False, index=True),
     Column("lat", Float, nullable=False),
     Column("lon", Float, nullable=False),
-    Column("at", BigInteger, nullable=False),
+    _time("at"),
 )

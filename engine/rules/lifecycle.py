@@ -382,7 +382,7 @@ def relations(
     stands: list[tuple[bool, Relation]] = [
         (role in OPS, "ops"),
         (role == "service", "service"),
-        (user == customer, "customer"),
+        (role == "customer" and user == customer, "customer"),
         (role == "technician" and user == holder, "holder"),
         (role == "technician" and offered, "offered"),
         (role == "technician" and bids, "technician"),

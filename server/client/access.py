@@ -39,7 +39,9 @@ class Access:
             await self._api.close()
             self._api = None
 
-    async def http(self, method: str, path: str, body: Frame | None, *, key: str = "", patience_s: float) -> Frame:
+    async def http(
+        self, method: str, path: str, body: Frame | None, *, key: str = "", trace: str = "", patience_s: float
+    ) -> Frame:
         """``Api.request`` in his name; an expired token is replaced once. Failures carry the key."""
         if self._api is None:
             self._api = Api(self.url)
@@ -47,7 +49,9 @@ class Access:
         for fresh in (False, True):
             try:
                 token = await self.bearer(fresh)
-                return await self._api.request(method, path, token=token, body=body, key=key, patience_s=patience_s)
+                return await self._api.request(
+                    method, path, token=token, body=body, key=key, trace=trace, patience_s=patience_s
+                )
             except ClientError as failure:
                 failure.key = key
                 if fresh or not isinstance(failure, Refusal) or failure.code != "token_expired":

@@ -41,10 +41,11 @@ class Api:
         token: str = "",
         body: dict[str, Any] | None = None,
         key: str = "",
+        trace: str = "",
         patience_s: float = 30.0,
     ) -> dict[str, Any]:
         """The decoded answer, ``{}`` where it has no body, with ``repeated`` where it was given before. ``key`` is made
-        where none is given.
+        where none is given; ``trace`` is sent as ``traceparent``.
 
         Lost answers and temporary refusals are repeated with the same key for ``patience_s``. Raises Refusal,
         or Unreachable when no answer came in that time.
@@ -52,6 +53,8 @@ class Api:
         headers = {"idempotency-key": key or str(uuid4())} if method != "GET" else {}
         if token:
             headers["authorization"] = f"Bearer {token}"
+        if trace:
+            headers["traceparent"] = trace
         backoff, deadline = Backoff(), time.monotonic() + patience_s
         while True:
             failure: Refusal | Unreachable

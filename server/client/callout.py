@@ -140,7 +140,8 @@ class Callout:
         key, over whatever connection there is by then.
 
         Raises Refusal, Ended, or Unreachable after ``patience_s``: then it may have been done. What changes something
-        has a ``key``, made here unless given; the failure carries it.
+        has a ``key``, made here unless given; the failure carries it. ``trace`` (a traceparent) of a claim, a decline
+        or a command is kept with its event.
         """
         if op in KEYED:
             arguments.setdefault("key", str(uuid4()))
@@ -186,7 +187,7 @@ class Callout:
         if self._socket is not None:
             await self._send({"id": number, **frame})
         elif self.status.transport == "polling" and (route := route_of(frame, self._me)):
-            work = self._access.http(*route, key=frame.get("key", ""), patience_s=0)
+            work = self._access.http(*route, key=frame.get("key", ""), trace=frame.get("trace", ""), patience_s=0)
             self._requests.answer_by(number, work)
 
     async def _put_all(self) -> None:

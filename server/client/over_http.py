@@ -13,7 +13,9 @@ Route = tuple[str, str, Arguments]
 def route_of(frame: Arguments, me: str) -> Route | None:
     """Where a request goes, in the name of the user ``me``; None where it has to wait for a socket."""
     make = _ROUTES.get(frame["op"])
-    return make({name: value for name, value in frame.items() if name not in ("op", "key")}, me) if make else None
+    return (
+        make({name: value for name, value in frame.items() if name not in ("op", "key", "trace")}, me) if make else None
+    )
 
 
 def _of_job(path: str, **fixed: Any) -> Callable[[Arguments, str], Route]:

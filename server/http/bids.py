@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from engine import bids
-from engine.archive.paging import decode_cursor, slice_of
 from engine.bids import Bidding, Wanted
 from engine.errors import FieldError, Invalid
 from server import answers, bidding, wire
@@ -16,11 +15,8 @@ from server.endpoint import Call
 
 async def find(call: Call[Body, wire.ListQuery]) -> Answer:
     """The bids for a job, the first one first; a technician is shown their own alone."""
-    cursor, limit = call.query.cursor, call.query.limit
-    after = decode_cursor(cursor, tuple[str, str]) if cursor else ("", "")
     page = await bids.find(call.engine, call.caller, call.id)
-    rest = slice_of([bid for bid in page.items if bids.place(bid) > after], limit, bids.place)
-    return answers.page(call, rest.items, rest.next, page.as_of)
+    return answers.listed(call, page.items, bids.place, as_of=page.as_of)
 
 
 async def create(call: Call[bidding.NewBid, NoQuery]) -> Answer:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from engine.errors import NotFound
-from server import answers
+from server import answers, wire
 from server.answers import Answer
 from server.declared import declared
 from server.decode import Body, NoQuery
 from server.endpoint import Call
 
 
-async def find(call: Call[Body, NoQuery]) -> Answer:
+async def find(call: Call[Body, wire.ListQuery]) -> Answer:
     """All blueprints that a booking may name, by name."""
     known = call.engine.blueprints
-    shown = [declared(known.by_name[name], default=known.default.name == name) for name in sorted(known.by_name)]
-    return answers.page(call, shown, None)
+    shown = [declared(found, default=found is known.default) for found in known.by_name.values()]
+    return answers.listed(call, shown, lambda one: (one.name,))
 
 
 async def read(call: Call[Body, NoQuery]) -> Answer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from engine import disputes
 from engine.disputes import Disputed
-from server import answers, terms
+from server import answers, terms, wire
 from server.answers import Answer
 from server.decode import Body, NoQuery
 from server.endpoint import Call
@@ -16,10 +16,10 @@ async def create(call: Call[terms.NewDispute, NoQuery]) -> Answer:
     return _disputed(done)
 
 
-async def find(call: Call[Body, NoQuery]) -> Answer:
-    """The disputes that are open: all of them for mediators, one's own for the two sides of a job."""
+async def find(call: Call[Body, wire.ListQuery]) -> Answer:
+    """The disputes that are open, the newest first: all of them for mediators, one's own for the two sides of a job."""
     page = await disputes.find(call.engine, call.caller)
-    return answers.page(call, page.items, page.next, page.as_of)
+    return answers.listed(call, page.items, disputes.place, newest_first=True, as_of=page.as_of)
 
 
 async def resolve(call: Call[terms.Resolution, NoQuery]) -> Answer:

@@ -42,14 +42,14 @@ async def read(call: Call[Body, NoQuery]) -> Answer:
     return answers.job(await board.read(call.engine, call.caller, call.id))
 
 
-async def history(call: Call[Body, NoQuery]) -> Answer:
+async def history(call: Call[Body, wire.ListQuery]) -> Answer:
     """All changes of a job: when, who, from, to, why."""
-    return answers.page(call, await board.history(call.engine, call.caller, call.id), None)
+    return answers.listed(call, await board.history(call.engine, call.caller, call.id), lambda item: (item.seq,))
 
 
-async def waves(call: Call[Body, NoQuery]) -> Answer:
-    """Who was asked in each wave, and who was left out and why."""
-    return answers.page(call, await board.waves(call.engine, call.caller, call.id), None)
+async def waves(call: Call[Body, wire.ListQuery]) -> Answer:
+    """Who was asked in each wave, the first one first, and who was left out and why."""
+    return answers.listed(call, await board.waves(call.engine, call.caller, call.id), board.place_of_wave)
 
 
 async def edit(call: Call[terms.PatchJob, NoQuery]) -> Answer:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import msgspec
 
 from engine import offers
-from engine.archive.paging import decode_cursor, slice_of
 from server import answers, wire
 from server.answers import Answer
 from server.decode import Body
@@ -28,12 +27,8 @@ _place = msgspec.json.Decoder(_Place)
 
 async def find(call: Call[Body, wire.ListQuery]) -> Answer:
     """What is open to the caller, nearest deadline first, with `distance_m`."""
-    cursor, limit = call.query.cursor, call.query.limit
-    after = decode_cursor(cursor, tuple[str, str]) if cursor else ("", "")
     page = await offers.open_to(call.engine, call.caller)
-    placed = sorted((_where(item), item) for item in page.items)
-    rest = slice_of([each for each in placed if each[0] > after], limit, lambda each: each[0])
-    return answers.page(call, [item for _, item in rest.items], rest.next, page.as_of)
+    return answers.listed(call, page.items, _where, as_of=page.as_of)
 
 
 def _where(offer: bytes) -> tuple[str, str]:

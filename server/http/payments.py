@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from engine import payments
 from engine.payments import Payment
-from server import answers, terms
+from server import answers, terms, wire
 from server.answers import Answer
 from server.decode import Body, NoQuery
 from server.endpoint import Call
 
 
-async def find(call: Call[Body, NoQuery]) -> Answer:
+async def find(call: Call[Body, wire.ListQuery]) -> Answer:
     """The payments of a job, the first one first."""
-    return answers.page(call, await payments.find(call.engine, call.caller, call.id), None)
+    return answers.listed(call, await payments.find(call.engine, call.caller, call.id), payments.place)
 
 
 async def create(call: Call[terms.NewPayment, NoQuery]) -> Answer:

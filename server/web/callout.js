@@ -224,7 +224,8 @@ export class Callout extends EventTarget {
 
   /**
    * The `ok` of one operation. A lost reply or a temporary refusal is asked for again, with the same key, over
-   * whatever connection there is by then. Rejects with a CalloutError; `unreachable` after a minute.
+   * whatever connection there is by then. Rejects with a CalloutError; `unreachable` after a minute. `trace` (a
+   * traceparent) of a claim, a decline or a command is kept with its event.
    * @param {string} op @param {Record<string, any>} [args] @returns {Promise<any>}
    */
   request(op, args = {}) {
@@ -256,15 +257,15 @@ export class Callout extends EventTarget {
    * One HTTP request in the caller's name; what changes something has a key, and is repeated with it. The answer's
    * JSON, or null. Rejects with a CalloutError.
    * @param {string} method @param {string} path @param {any} [body]
-   * @param {{ key?: string, patience?: number, signal?: AbortSignal }} [options] patience in seconds
+   * @param {{ key?: string, patience?: number, signal?: AbortSignal, trace?: string }} [options] patience in seconds
    * @returns {Promise<any>}
    */
-  async http(method, path, body, { key = crypto.randomUUID(), patience = PATIENCE_S, signal } = {}) {
+  async http(method, path, body, { key = crypto.randomUUID(), patience = PATIENCE_S, signal, trace } = {}) {
     const [backoff, end] = [new Backoff(), Date.now() + patience * 1000];
     for (let fresh = false; ; ) {
       /** @type {CalloutError} */ let error;
       try {
-        return await this.#fetch(method, path, body, key, fresh, signal);
+        return await this.#fetch(method, path, body, { key, fresh, signal, trace });
       } catch (refusal) {
         signal?.throwIfAborted();
         const lost = { code: "unreachable", title: String(refusal) };
@@ -280,13 +281,14 @@ export class Callout extends EventTarget {
     }
   }
 
-  /** @param {string} method @param {string} path @param {any} body @param {string} key
-   * @param {boolean} fresh @param {AbortSignal} [signal] */
-  async #fetch(method, path, body, key, fresh, signal) {
+  /** @param {string} method @param {string} path @param {any} body
+   * @param {{ key: string, fresh: boolean, signal?: AbortSignal, trace?: string }} how */
+  async #fetch(method, path, body, { key, fresh, signal, trace }) {
     /** @type {Record<string, string>} */
     const headers = { Authorization: `Bearer ${await this.token(fresh)}` };
     if (method !== "GET") headers["Idempotency-Key"] = key;
     if (body !== undefined) headers["Content-Type"] = "application/json";
+    if (trace) headers.traceparent = trace;
     // fetch itself waits for ever on a connection that died without a word.
     const late = AbortSignal.timeout(1000 * ANSWER_S);
     const ends = signal ? AbortSignal.any([signal, late]) : late;
@@ -472,10 +474,10 @@ export class Callout extends EventTarget {
 
   /** @param {Waiting} waiting */
   async #askOverHttp(waiting) {
-    const { id: _, op, key, ...args } = waiting.frame;
+    const { id: _, op, key, trace, ...args } = waiting.frame;
     const [method, path, body] = OVER_HTTP[op](args, this.#me);
     try {
-      waiting.reply((await this.http(method, path, body, { key, patience: 0 })) ?? {});
+      waiting.reply((await this.http(method, path, body, { key, trace, patience: 0 })) ?? {});
     } catch (error) {
       this.#refused(waiting, /** @type {CalloutError} */ (error));
     }

@@ -9,6 +9,7 @@ from time import time
 from typing import TYPE_CHECKING, Any
 
 from engine import sockets, technicians, tokens
+from engine.authority import USERS, demand
 from engine.clock import now_ms
 from engine.errors import CalloutError, Forbidden, NotFound, TokenExpired, Unauthenticated
 from engine.events import Event, iso
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 TRIES = 2
 """An expired token or a used ticket leaves one more try."""
 
+ADMITTED = USERS
+"""The roles that may connect, and ping."""
+
 Resumes = dict[Zone, Resume]
 
 
@@ -40,6 +44,7 @@ async def join(gateway: Gateway, session: Session, op: Connect) -> None:
     seen = {zone: tail.cursor for zone, tail in gateway.relay.tails.items()}
     try:
         principal = await _who(gateway, session, op)
+        demand(principal, ADMITTED)
     except Unauthenticated as refusal:
         return _turned_away(session, op, refusal)
     except CalloutError as refusal:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from time import monotonic, time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from engine import jobs, limits, offers, requests, technicians, tokens
+from engine.authority import TECHNICIAN, USERS, demand
 from engine.errors import Forbidden, Indeterminate
 from engine.fixes import Fix
 from engine.requests import Outcome
 from engine.steps import Step
 from engine.technicians import Position
+from engine.types import Role
 from server import policy, wire
 from server.ws import channels, joining, protocol, restraint
 from server.ws.protocol import Close
@@ -57,12 +59,16 @@ class Available(Named):
 
 async def claim(gateway: Gateway, session: Session, op: protocol.Claim) -> Done:
     """Take the job that one was offered."""
-    return _done(await jobs.claim(gateway.engine, session.caller, op.job, key=op.key, version=op.version))
+    trace = op.trace or ""
+    return _done(await jobs.claim(gateway.engine, session.caller, op.job, key=op.key, version=op.version, trace=trace))
 
 
 async def decline(gateway: Gateway, session: Session, op: protocol.Decline) -> Done:
     """Turn the offer down."""
-    return _done(await offers.decline(gateway.engine, session.caller, op.job, reason=op.reason, key=op.key))
+    trace = op.trace or ""
+    return _done(
+        await offers.decline(gateway.engine, session.caller, op.job, reason=op.reason, key=op.key, trace=trace)
+    )
 
 
 async def command(gateway: Gateway, session: Session, op: protocol.Command) -> Done:
@@ -77,7 +83,7 @@ async def command(gateway: Gateway, session: Session, op: protocol.Command) -> D
         technician=op.technician,
         force=op.force,
     )
-    return _done(await jobs.command(gateway.engine, session.caller, op.job, step, key=op.key))
+    return _done(await jobs.command(gateway.engine, session.caller, op.job, step, key=op.key, trace=op.trace or ""))
 
 
 async def availability(gateway: Gateway, session: Session, op: protocol.SetAvailability) -> Available:
@@ -115,33 +121,46 @@ async def refresh(gateway: Gateway, session: Session, op: protocol.Refresh) -> d
 
 Work = Callable[["Gateway", "Session", Any], Awaitable[Any]]
 
-OPS: dict[type[protocol.Op], tuple[Work, str, policy.Policy]] = {
-    protocol.Claim: (claim, "claims", policy.STEP),
-    protocol.Decline: (decline, "requests", policy.STEP),
-    protocol.Command: (command, "requests", policy.STEP),
-    protocol.SetAvailability: (availability, "requests", policy.OWN),
-    protocol.Location: (location, "fixes", policy.OWN),
-    protocol.Refresh: (refresh, "requests", policy.OWN),
-    protocol.Subscribe: (channels.subscribe, "requests", policy.WHOLE),
-    protocol.Unsubscribe: (channels.unsubscribe, "requests", policy.OWN),
+
+class Spec(NamedTuple):
+    """Everything that is said of an op: its work, the limit that counts it, which roles it admits, and how one of these
+    must stand to what it names.
+    """
+
+    work: Work
+    meter: str
+    roles: frozenset[Role]
+    policy: policy.Policy
+
+
+OPS: dict[type[protocol.Op], Spec] = {
+    protocol.Claim: Spec(claim, "claims", USERS, policy.STEP),
+    protocol.Decline: Spec(decline, "requests", USERS, policy.STEP),
+    protocol.Command: Spec(command, "requests", USERS, policy.STEP),
+    protocol.SetAvailability: Spec(availability, "requests", TECHNICIAN, policy.OWN),
+    protocol.Location: Spec(location, "fixes", TECHNICIAN, policy.OWN),
+    protocol.Refresh: Spec(refresh, "requests", USERS, policy.OWN),
+    protocol.Subscribe: Spec(channels.subscribe, "requests", USERS, policy.WHOLE),
+    protocol.Unsubscribe: Spec(channels.unsubscribe, "requests", USERS, policy.OWN),
 }
-"""Each op's work, the limit that counts it, and who may. ``connect`` and ``ping`` are the gateway's own."""
+"""``connect`` and ``ping`` are the gateway's own: server/ws/joining.py names the roles that may connect."""
 
 
 async def perform(gateway: Gateway, session: Session, op: protocol.Op) -> Any:
     """Do ``op`` and give what its reply holds. Raises CalloutError."""
-    work = OPS[type(op)][0]
+    spec = OPS[type(op)]
+    demand(session.caller, spec.roles)
     if gateway.limited:
         limit = limit_of(op)
         if session.restraint is not None:
             session.restraint.check(limit, monotonic())
         await limits.take(gateway.engine, session.caller.id, limit)
     if not isinstance(op, Keyed):
-        return await work(gateway, session, op)
+        return await spec.work(gateway, session, op)
     made = op.key is None
     op.key = op.key or requests.new_key()
     try:
-        reply = await work(gateway, session, op)
+        reply = await spec.work(gateway, session, op)
     except Indeterminate as error:
         error.extra["key"] = op.key
         raise
@@ -155,7 +174,7 @@ def limit_of(op: protocol.Op) -> limits.Limit:
     if isinstance(op, protocol.Ping):
         return restraint.PINGS
     is_claim = isinstance(op, protocol.Command) and op.command == "claim"
-    return limits.LIMITS["claims" if is_claim else OPS[type(op)][1]]
+    return limits.LIMITS["claims" if is_claim else OPS[type(op)].meter]
 
 
 def _fix(one: wire.OneFix | protocol.Location) -> Fix:

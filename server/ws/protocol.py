@@ -147,12 +147,14 @@ class Claim(Message, tag="claim", kw_only=True):
     job: JobRef
     version: wire.Version | None = None
     key: Key | None = None
+    trace: wire.Trace | None = None
 
 
 class Decline(Message, tag="decline", kw_only=True):
     job: JobRef
     reason: wire.Reason | None = None
     key: Key | None = None
+    trace: wire.Trace | None = None
 
 
 class Command(wire.Step, tag="command", tag_field="op", kw_only=True):
@@ -162,6 +164,7 @@ class Command(wire.Step, tag="command", tag_field="op", kw_only=True):
     job: JobRef
     command: wire.Id
     key: Key | None = None
+    trace: wire.Trace | None = None
 
 
 class SetAvailability(wire.SetAvailability, tag="availability", tag_field="op", kw_only=True):

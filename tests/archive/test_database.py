@@ -146,6 +146,26 @@ async def _count(archive: Archive) -> int:
         return (await conn.execute(select(func.count()).select_from(checkpoints))).scalar() or 0
 
 
+async def test_a_commit_that_a_full_disk_refuses_did_nothing(tmp_path: Path) -> None:
+    """The database has answered, so that it is known: unavailable, and what the transaction did is undone."""
+    opened = await open_archive(Settings(data=str(tmp_path)))
+
+    def refuse(connection: Any) -> None:
+        connection.exec_driver_sql("PRAGMA max_page_count=1")  # at least what there is
+        connection.exec_driver_sql("CREATE TABLE more AS SELECT zeroblob(200000)")
+
+    event.listen(opened.engine.sync_engine, "commit", refuse)
+    with pytest.raises(Unavailable, match=r"The database refuses writes: .*full"):
+        await _write(opened)
+    assert "full" in opened.refuses
+    event.remove(opened.engine.sync_engine, "commit", refuse)
+    await opened.engine.dispose()
+    assert await _count(opened) == 0
+    await _write(opened)
+    assert (await _count(opened), opened.refuses) == (1, "")
+    await opened.close()
+
+
 async def test_a_full_disk_is_told_as_such_until_a_write_succeeds(tmp_path: Path) -> None:
     """A database that is there and takes no writes is not told as away, and is known to whoever asks for its state."""
     opened = await open_archive(Settings(data=str(tmp_path)))

@@ -20,9 +20,11 @@ from server.client import Api, Ended, Refusal, Status
 from server.serve import Running, running
 from tests import people, wire
 from tests.client.phone import Phone
+from tests.engine import log_of
 from tests.server.web.street import Street
 from tests.wait import wait_until
 
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 NOBODYS = "job_main_01jb4zqk3m8r5t7v9x2c6d8f0g"
 
 
@@ -262,7 +264,7 @@ async def test_closed_it_stays_closed_and_goes_on_from_its_cursor(scene: Scene) 
 
 async def test_where_sockets_are_blocked_it_polls_and_comes_back(scene: Scene) -> None:
     """Two failures, then polling: events and claims as before; when sockets are let through, a socket again, and
-    nothing was lost or given twice.
+    nothing was lost or given twice. A trace is kept with its event either way.
     """
     async with scene.phone(scene.bearer(scene.technician)) as phone:
         scene.street.blocked = True
@@ -270,7 +272,7 @@ async def test_where_sockets_are_blocked_it_polls_and_comes_back(scene: Scene) -
         await phone.until("connected", "polling")
         job = await scene.offered()
         await phone.caught_up(scene.running.engine, scene.technician)
-        told = await phone.client.request("claim", job=job)
+        told = await phone.client.request("claim", job=job, trace=TRACE)
         assert told["job"]["status"] == "accepted"
         scene.street.drop_next = b'"on_the_way"'
         told = await phone.client.request("command", job=job, command="depart")
@@ -281,10 +283,12 @@ async def test_where_sockets_are_blocked_it_polls_and_comes_back(scene: Scene) -
         await phone.caught_up(scene.running.engine, scene.technician)
         scene.street.blocked = False
         await phone.until("connected", "socket")
-        step = await phone.client.request("command", job=job, command="arrive")
+        step = await phone.client.request("command", job=job, command="arrive", trace=TRACE)
         assert step["job"]["status"] == "reached"
         await phone.caught_up(scene.running.engine, scene.technician)
         assert len(phone.syncs) == 1
+    traced = [event.type for event in await log_of.events(scene.running.engine, job=job) if event.trace == TRACE]
+    assert sorted(set(traced)) == ["job.accepted", "job.status"]
 
 
 async def test_blocked_from_the_start_it_begins_by_polling(scene: Scene) -> None:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from engine import jobs
 from engine.errors import AtCapacity
-from engine.rules import blueprint
 from engine.runtime import Engine
 from engine.settings import Settings
 from engine.steps import Step
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, Principal, TechnicianId
-from tests import people
+from tests import blueprints, people
 
 CHANGES = {
     "completed = { ": 'shown = { phase = "active", frees = true, says = "The work is shown" }\ncompleted = { ',
@@ -38,14 +36,8 @@ event = "job.status"
 @pytest.fixture
 def settings(settings: Settings, tmp_path: Path) -> Settings:
     """Where the customer looks at the work, and may find that it is not done."""
-    folder = tmp_path / "blueprints"
-    folder.mkdir()
-    text = (blueprint.shipped() / "home_service.toml").read_text()
-    for old, new in CHANGES.items():
-        assert text.count(old) == 1, old
-        text = text.replace(old, new)
-    (folder / "home_service.toml").write_text(text)
-    return msgspec.structs.replace(settings, blueprints=str(folder))
+    text = blueprints.changed("home_service", CHANGES)
+    return blueprints.named(settings, tmp_path / "blueprints", home_service=text)
 
 
 async def busy(engine: Engine, who: Principal) -> tuple[bytes, int]:

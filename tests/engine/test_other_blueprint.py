@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from engine import jobs, offers
 from engine.errors import NotFound
 from engine.jobs import Step
-from engine.rules import blueprint
 from engine.runtime import Engine
 from engine.settings import Settings
 from engine.store import keys
 from engine.types import DEFAULT_ZONE
-from tests import people
+from tests import blueprints, people
 
 KEY = "7f6b1c9e-4b8a-4f40-9d6e-0d5b6f3c1a11"
 CHANGES = {
@@ -30,14 +28,7 @@ CHANGES = {
 @pytest.fixture
 def settings(settings: Settings, tmp_path: Path) -> Settings:
     """With a second blueprint in which other people may do other things."""
-    folder = tmp_path / "blueprints"
-    folder.mkdir()
-    text = (blueprint.shipped() / "home_service.toml").read_text()
-    for old, new in CHANGES.items():
-        assert text.count(old) == 1
-        text = text.replace(old, new)
-    (folder / "other.toml").write_text(text)
-    return msgspec.structs.replace(settings, blueprints=str(folder))
+    return blueprints.named(settings, tmp_path / "blueprints", other=blueprints.changed("home_service", CHANGES))
 
 
 async def test_a_repeat_is_answered_in_the_words_of_the_jobs_own_blueprint(engine: Engine) -> None:

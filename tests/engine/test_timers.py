@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from engine import jobs, scheduler, technicians, waves
-from engine.rules import blueprint
 from engine.runtime import Engine
 from engine.settings import Settings
 from engine.steps import Step
 from engine.store import keys
 from engine.technicians import Fix
 from engine.types import DEFAULT_ZONE, JobId, Principal
-from tests import people
+from tests import blueprints, people
 from tests.clock import forward, sleep_through
 from tests.engine import log_of
 
@@ -33,19 +31,13 @@ CHANGES = {
 @pytest.fixture
 def settings(settings: Settings, tmp_path: Path) -> Settings:
     """With a ladder on `accepted` and a watchdog on `on_the_way`."""
-    folder = tmp_path / "blueprints"
-    folder.mkdir()
-    text = (blueprint.shipped() / "home_service.toml").read_text()
-    for old, new in CHANGES.items():
-        assert text.count(old) == 1, old
-        text = text.replace(old, new)
+    text = blueprints.changed("home_service", CHANGES)
     events = "".join(
         f'\n[events."{kind}"]\nto = ["ops"]\n'
         for kind in ("job.late", "job.stalled", "job.dark")
         if f'[events."{kind}"]' not in text
     )
-    (folder / "home_service.toml").write_text(text + events)
-    return msgspec.structs.replace(settings, blueprints=str(folder))
+    return blueprints.named(settings, tmp_path / "blueprints", home_service=text + events)
 
 
 async def taken(engine: Engine) -> tuple[JobId, Principal]:

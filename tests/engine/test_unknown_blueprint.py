@@ -14,13 +14,12 @@ from engine.archive import writer
 from engine.errors import OtherBlueprint, Unavailable
 from engine.jobs import Step
 from engine.payments import Payment
-from engine.rules import blueprint
 from engine.rules.blueprint import Blueprints
 from engine.runtime import Engine, open_engine
 from engine.settings import Settings
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, JobId, Principal, TechnicianId, UserId
-from tests import people
+from tests import blueprints, people
 from tests.clock import forward
 from tests.engine import log_of
 
@@ -36,16 +35,9 @@ CHANGES = {
 @pytest.fixture
 def settings(settings: Settings, tmp_path: Path) -> Settings:
     """With a blueprint of the user's own: timers where the default has none."""
-    folder = tmp_path / "blueprints"
-    folder.mkdir()
-    text = (blueprint.shipped() / "home_service.toml").read_text()
-    for old, new in CHANGES.items():
-        assert text.count(old) == 1, old
-        text = text.replace(old, new)
-    (folder / "other.toml").write_text(text + '\n[events."job.late"]\nto = ["ops"]\n')
-    market = (blueprint.shipped() / "marketplace.toml").read_text()
-    (folder / "market.toml").write_text(market.replace('name = "marketplace"', 'name = "market"', 1))
-    return msgspec.structs.replace(settings, blueprints=str(folder))
+    other = blueprints.changed("home_service", CHANGES) + '\n[events."job.late"]\nto = ["ops"]\n'
+    market = blueprints.changed("marketplace", {'name = "marketplace"': 'name = "market"'})
+    return blueprints.named(settings, tmp_path / "blueprints", other=other, market=market)
 
 
 @pytest.fixture

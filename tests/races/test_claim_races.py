@@ -14,13 +14,12 @@ import pytest
 from engine import due, jobs
 from engine.errors import CalloutError
 from engine.jobs import Step
-from engine.rules import blueprint
 from engine.runtime import Engine
 from engine.settings import Settings
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, Principal
 from server.serve import Running, running
-from tests import people
+from tests import blueprints, people
 from tests.clock import forward
 from tests.engine import log_of
 from tests.wait import wait_until
@@ -32,11 +31,8 @@ CROWD, ROUNDS = 64, 200
 @pytest.fixture
 def settings(settings: Settings, tmp_path: Path) -> Settings:
     """With a blueprint of the test's own, whose first wave is as large as the crowd."""
-    folder = tmp_path / "blueprints"
-    folder.mkdir()
-    text = (blueprint.shipped() / "home_service.toml").read_text()
-    (folder / "home_service.toml").write_text(text.replace("size = 10,", f"size = {CROWD},"))
-    return msgspec.structs.replace(settings, blueprints=str(folder))
+    text = blueprints.changed("home_service", {"size = 10,": f"size = {CROWD},"})
+    return blueprints.named(settings, tmp_path / "blueprints", home_service=text)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from engine.store.embedded import read_state
+from server.city.child import ChildError, own_environment, serving
 from tests.wait import wait_until
 
 CALLOUT = (sys.executable, "-c", "from server.cli import main; main()")
@@ -85,6 +86,51 @@ async def test_a_data_directory_in_use_is_refused_in_one_line(tmp_path: Path) ->
         assert first.returncode is None
     assert code not in (0, None)
     assert len(err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"PORT": "70000"}, "port"),
+        ({"REDIS": "redis://127.0.0.1:1"}, "Redis at redis://127.0.0.1:1 cannot be reached"),
+        ({"BLUEPRINTS": "nowhere"}, "nowhere"),
+        ({"TECHNICIAN": "9"}, "CALLOUT_TECHNICIAN"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+async def test_a_wrong_setting_is_told_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], says: str
+) -> None:
+    """Whether the demo finds it or the server that it starts: what is wrong is said, and nothing is left running."""
+    for name, value in settings.items():
+        monkeypatch.setenv(f"CALLOUT_{name}", value)
+    port = () if "PORT" in settings else ("--port", "0")
+    code, out, err = await finished(await start(tmp_path / "data", *port))
+    assert (code in (1, 2), out) == (True, "")
+    assert says in err
+    assert len(err.strip().splitlines()) == 1
+    assert remaining(tmp_path / "data") == []
+
+
+async def test_a_disk_that_is_full_is_told_in_one_line(tmp_path: Path) -> None:
+    """Also where the log of the server cannot be written, which would say why."""
+    limited = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)); {CALLOUT[2]}"
+    command = (sys.executable, "-c", limited, "demo", "--data", str(tmp_path / "data"), "--port", "0")
+    code, out, err = await finished(
+        await asyncio.create_subprocess_exec(*command, stdin=DEVNULL, stdout=PIPE, stderr=PIPE)
+    )
+    assert (code, out) == (1, "")
+    assert "nothing can be written to" in err and "make room" in err
+    assert len(err.strip().splitlines()) == 1
+
+
+async def test_a_server_that_is_not_ready_is_not_lived_on(tmp_path: Path) -> None:
+    """It has come up and says itself why nothing can be done, here that its database is away; it is stopped."""
+    env = own_environment(database="postgresql://127.0.0.1:1/none")
+    with pytest.raises(ChildError, match="the server is not ready: zone main is closed"):
+        async with serving(tmp_path / "data", 0, env=env, cwd=tmp_path, log=tmp_path / "log", ready_s=0.5):
+            pytest.fail("it was lived on")
+    assert remaining(tmp_path / "data") == []
 
 
 async def test_a_time_that_is_none_is_refused(tmp_path: Path) -> None:

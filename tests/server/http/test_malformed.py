@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from typing import Any, Literal, get_args, get_origin
+
 import httpx
+import msgspec
 import pytest
 
 from engine.errors import BY_CODE, MEANING
@@ -48,6 +53,90 @@ async def test_what_nothing_can_be_made_of_is_refused(route: Route, staff: dict[
     for name in ("a%00b", "%ff") if "{" in route.path else ():
         changed = route.path.partition("{")[0] + name + "/x" * route.path.partition("}")[2].count("/")
         refused(await send(route.method, changed, b"{}" if route.body else None))
+
+
+SENTENCES = {
+    "Text without NUL, please",
+    "Expected a UUID",
+    "Expected a name of an event: small letters, digits, _ and dots",
+    "Expected a telephone number: digits of any script, perhaps a +",
+    "Expected a zone: lower case, digits and -",
+    "Expected an ISO 4217 code in capitals",
+    "Expected an e-mail address",
+    "Expected an id: letters, digits, _ and -",
+    "Expected one line of text, at most 64",
+    "Expected one line of visible text without control characters, at most 200",
+    "Expected one line, at most 128",
+    "Expected six digits, of any script",
+    "Expected text of a line or more, at most 500",
+    "Expected text without NUL",
+    "Expected text without NUL, at most 4000",
+    "Invalid RFC3339 encoded datetime",
+}
+"""All that is said of a text with NUL in it. What a field is for, which the documents say, is not among them."""
+
+
+def texts(kind: Any, at: str = "") -> Iterator[tuple[str, Any]]:
+    """The text fields of a body by their pointers, and a value for each that has NUL in it."""
+    for field in msgspec.structs.fields(kind):
+        name = f"{at}/{field.encode_name}"
+        for part in parts(field.type):
+            if isinstance(part, type) and issubclass(part, msgspec.Struct):
+                yield from texts(part, f"{name}/0")
+            elif part in (str, datetime) or get_origin(part) is Literal:
+                yield f"{name}/0" if is_in_list(field.type) else name, "a text with\0 NUL"
+
+
+def parts(kind: Any) -> set[Any]:
+    """The types that a type is made of, without their bounds."""
+    inner = get_args(kind)
+    if not inner or get_origin(kind) in (Literal, dict):
+        return {kind}
+    return set().union(*(parts(part) for part in inner if not isinstance(part, msgspec.Meta)))
+
+
+def is_in_list(kind: Any) -> bool:
+    """Whether a field has a list of such texts."""
+    return get_origin(kind) is list or any(is_in_list(part) for part in get_args(kind) if get_origin(kind) is not list)
+
+
+def body_of(fields: Iterable[tuple[str, Any]]) -> Any:
+    """The body that has these values at these pointers."""
+    body: dict[str, Any] = {}
+    for at, value in fields:
+        first, *rest = at.strip("/").split("/")
+        if not rest:
+            body[first] = value
+        elif len(rest) == 1:
+            body[first] = [value]
+        else:
+            body.setdefault(first, [{}])[0][rest[1]] = value
+    return body
+
+
+def choices(kind: Any) -> set[frozenset[str]]:
+    """The sentences that name the words which a field takes, of all fields of a body."""
+    found: set[frozenset[str]] = set()
+    for field in msgspec.structs.fields(kind):
+        words = [each for part in parts(field.type) if get_origin(part) is Literal for each in get_args(part)]
+        found.add(frozenset(words))
+        for part in parts(field.type):
+            if isinstance(part, type) and issubclass(part, msgspec.Struct):
+                found |= choices(part)
+    return found
+
+
+@pytest.mark.parametrize("route", [route for route in ROUTES if route.body], ids=lambda route: route.name)
+async def test_every_text_that_is_refused_is_told_what_it_should_be(route: Route, staff: dict[Role, Client]) -> None:
+    """With NUL in each of its texts, a body is refused for each, by its pointer and with a sentence about its value."""
+    fields = dict(texts(route.body))
+    told = await sender(route, staff)(route.method, address(route), body_of(fields.items()))
+    assert not fields or code_of(told) == (422, "invalid")
+    said = {wrong["pointer"]: wrong["detail"] for wrong in told.json()["errors"]} if fields else {}
+    assert fields.keys() <= said.keys()
+    for at in fields:
+        listed = frozenset(said[at].removeprefix("Expected one of ").split(", "))
+        assert said[at] in SENTENCES or listed in choices(route.body), (at, said[at])
 
 
 @pytest.mark.parametrize("headers", HEADERS, ids=lambda headers: next(iter(headers)))

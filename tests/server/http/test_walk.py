@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import runpy
+import time
 import uuid
+from typing import Any, cast
 
+import httpx
 import pytest
 
-from engine.types import ROLES, Role
+from engine import authority, types
+from engine.rules.lifecycle import relations
+from engine.signer import Signer
+from engine.types import ROLES, Principal, Role, UserId
 from server.endpoint import Route
 from server.routes import ROUTES
+from server.serve import Running
+from server.ws.ops import OPS
 from tests.server.http.client import Client, code_of
+from tests.wire import Wire
 
 GUARDED = [route for route in ROUTES if route.roles is not None]
 PUBLIC = {
@@ -64,6 +74,62 @@ async def test_the_wrong_role_is_forbidden(route: Route, staff: dict[Role, Clien
     for role in sorted(set(ROLES) - (route.roles or frozenset())):
         answer = await staff[role](route.method, address(route), b"not even JSON")
         assert code_of(answer) == (403, "forbidden"), role
+
+
+NEW = cast("Role", "auditor")
+JOB = "job_main_01jb4zqk3m8r5t7v9x2c6d8f0g"
+SAID: dict[str, dict[str, Any]] = {
+    "claim": {"job": JOB},
+    "decline": {"job": JOB},
+    "command": {"job": JOB, "command": "cancel"},
+    "availability": {"online": False},
+    "location": {"lat": 52.5, "lon": 13.4},
+    "refresh": {"token": "auditor"},
+    "subscribe": {"channel": "zone:main"},
+    "unsubscribe": {"channel": "zone:main"},
+}
+"""Each op with arguments that are well formed."""
+
+
+@pytest.fixture
+def auditor(http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> Client:
+    """Somebody with a good token of a role that was added to `ROLES` and is named nowhere else."""
+    who, verify = Principal(UserId(f"cli_{NEW}"), NEW, expires=time.time() + 3600), Signer.verify
+    monkeypatch.setattr(types, "ROLES", (*ROLES, NEW))
+    monkeypatch.setattr(Signer, "verify", lambda self, token: who if token == NEW else verify(self, token))
+    return Client(http, NEW, who.id)
+
+
+async def test_a_new_role_is_admitted_by_no_route(auditor: Client) -> None:
+    """Every route that is not for anyone refuses it, before anything of the request is looked at."""
+    for route in GUARDED:
+        answer = await auditor(route.method, address(route), b"not even JSON")
+        assert code_of(answer) == (403, "forbidden"), route.name
+
+
+async def test_a_new_role_is_admitted_by_no_op(auditor: Client, staff: dict[Role, Client], site: Running) -> None:
+    """It may not connect; and were it connected, each op that there is would refuse it."""
+    refused = Wire(site.ws_url, NEW)
+    assert (await refused.say_hello())["error"]["code"] == "forbidden"
+    await refused.close()
+    assert refused.close_code == 4502
+    assert {str(kind.__struct_config__.tag) for kind in OPS} == set(SAID)
+    wire = await Wire(site.ws_url, staff["mediator"].token).open()
+    assert site.gateway
+    session = next(one for one in site.gateway.sessions if one.id == wire.hello["session"])
+    session.principal = Principal(UserId(auditor.user), NEW)
+    for op, arguments in SAID.items():
+        assert (await wire.ask(op, **arguments))["error"]["code"] == "forbidden", op
+    await wire.close()
+
+
+@pytest.mark.usefixtures("auditor")
+def test_no_set_of_roles_takes_in_a_new_one() -> None:
+    """Made anew with one role more, the sets of roles are what they were; to a job it stands in no relation."""
+    sets = {name: found for name, found in runpy.run_path(authority.__file__).items() if name.isupper()}
+    assert len(sets) > 10
+    assert all(found <= set(ROLES) for found in sets.values())
+    assert relations(NEW, "u1", customer="u1", holder="u1", offered=True, frozen=True, bids=True) == []
 
 
 @pytest.mark.parametrize("route", [r for r in GUARDED if r.body], ids=lambda route: route.name)

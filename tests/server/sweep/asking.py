@@ -178,6 +178,8 @@ def askers(world: World, thing: Thing, *, public: bool = False) -> Iterator[str]
 QUERIES = {
     "events_hear": "?after={start}&wait=0",
     "jobs_find": "?limit=200",
+    "jobs_history": "?limit=200",
+    "disputes_find": "?limit=200",
     "bids_find": "?limit=200",
     "offers_find": "?limit=200",
     "users_find": "?limit=200",
@@ -193,14 +195,13 @@ def named(kind: type[protocol.Op]) -> str:
 
 def messages(world: World, kind: type[protocol.Op]) -> Iterator[Said]:
     """The same for a socket op."""
-    policy, name = OPS[kind][2], named(kind)
+    spec, name = OPS[kind], named(kind)
+    policy = spec.policy
     for thing in things(world, policy, f"/{name if policy.by_blueprint else ''}"):
         for who in askers(world, thing):
             if who == "nobody":
                 continue
-            may = thing.may is None or who in thing.may
-            if name in ("availability", "location"):
-                may = world.roles[who] == "technician"
+            may = world.roles[who] in spec.roles and (thing.may is None or who in thing.may)
             yield Said(
                 who, name, _arguments(world, name, who, thing), None if who in thing.either else may, thing.passed
             )

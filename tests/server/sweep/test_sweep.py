@@ -127,4 +127,4 @@ def test_nothing_is_without_a_policy() -> None:
     with pytest.raises(TypeError, match="policy"):
         Route("GET", "/v1/new", ROUTES[0].handler, None)  # type: ignore[call-arg]
     assert set(protocol.KINDS.values()) - set(OPS) == {protocol.Connect, protocol.Ping}
-    assert all(isinstance(policy, Policy) for _, _, policy in OPS.values())
+    assert all(isinstance(spec.policy, Policy) for spec in OPS.values())

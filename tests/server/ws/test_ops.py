@@ -16,7 +16,10 @@ from engine.signer import access_token
 from engine.types import JobId, Principal
 from server.ws import told
 from tests import people
+from tests.engine import log_of
 from tests.server.ws.conftest import Client, Node, node_of
+
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 @asynccontextmanager
@@ -96,6 +99,30 @@ async def test_decline_and_command(scene: Scene) -> None:
         assert error["job"]["status"] == "on_the_way"
         error = (await tom.ask(op="command", job=scene.job, command="nonsense"))["error"]
         assert error["code"] == "not_found"
+
+
+@pytest.mark.parametrize("bad", ["", "00-nonsense", TRACE.upper(), f"{TRACE}\n", 7])
+async def test_a_wrong_trace_is_refused_by_name(scene: Scene, bad: object) -> None:
+    """It is a wrong value, told with its pointer: nothing is done, and the session lives on."""
+    async with connected(scene.node, scene.tom) as tom:
+        for op in ({"op": "claim"}, {"op": "decline"}, {"op": "command", "command": "claim"}):
+            error = (await tom.ask(**op, job=scene.job, trace=bad))["error"]
+            assert (error["code"], [wrong["pointer"] for wrong in error["errors"]]) == ("invalid", ["/trace"])
+        assert "ok" in await tom.ask(op="claim", job=scene.job)
+
+
+async def test_a_trace_goes_with_the_event(scene: Scene) -> None:
+    """What a claim, a decline or a command says of its trace is kept with its event; without one there is none."""
+    async with connected(scene.node, scene.tom) as tom, connected(scene.node, scene.una) as una:
+        asked = (
+            (una, {"op": "decline", "trace": TRACE[:-1] + "2"}),
+            (tom, {"op": "claim", "trace": TRACE}),
+            (tom, {"op": "command", "command": "depart"}),
+            (tom, {"op": "command", "command": "arrive", "trace": TRACE[:-1] + "3"}),
+        )
+        seqs = [(await who.ask(job=scene.job, **op))["ok"]["seq"] for who, op in asked]
+    kept = {event.seq: event.trace for event in await log_of.events(scene.node.engine)}
+    assert [kept[seq] for seq in seqs] == [op.get("trace", "") for _, op in asked]
 
 
 async def test_availability_and_location(scene: Scene) -> None:

@@ -1,0 +1,148 @@
+"""Reads whose reply from Redis is lost: each is `unavailable`, for nothing was done, and none is `indeterminate`."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any, NamedTuple
+
+import httpx
+import msgspec
+import pytest
+import redis
+
+from engine import accounts, jobs
+from engine.settings import Settings
+from engine.signer import access_token
+from engine.store import keys
+from engine.types import Principal, UserId
+from server.endpoint import Route
+from server.routes import ROUTES
+from server.serve import Running, running
+from tests import people
+from tests.proxy import Proxy
+from tests.wait import wait_until
+from tests.wire import Wire
+
+READS = [route for route in ROUTES if route.method == "GET"]
+MOST = 30
+"""More replies than any read waits for."""
+
+
+class Scene(NamedTuple):
+    """A server that reaches Redis through a proxy, and a job with its two sides."""
+
+    server: Running
+    proxy: Proxy
+    redis: redis.Redis
+    people: dict[str, Principal]
+    ids: dict[str, str]
+
+    def token(self, who: Principal) -> str:
+        """An access token."""
+        return access_token(self.server.engine.signer, UserId(who.id), who.role)
+
+    def caller(self, route: Route) -> Principal:
+        """Somebody whom a route lets pass."""
+        name = "technician" if route.name == "requests_read" else ""
+        return next(who for who in self.people.values() if who.role in (name or route.roles or {"customer"}))
+
+    def path(self, route: Route) -> str:
+        """Its address, of what is there."""
+        kind = next((kind for kind in ("technicians", "services") if kind in route.path), "jobs")
+        path = route.path.format_map({**self.ids, "id": self.ids[kind], "name": "delivery", "code": "taken"})
+        return path + ("?wait=0" if route.streams else "")
+
+    def lose(self, number: int) -> None:
+        """Let the reply after ``number`` others be lost; every account must be looked up anew."""
+        for who in self.people.values():
+            name = keys.account(who.id)
+            if self.redis.exists(name):
+                self.redis.hset(name, "life", "of another server")
+        self.proxy.drop_in = number
+
+    async def lost(self) -> bool:
+        """Whether it was; if so, wait until all is as before."""
+        if self.proxy.drop_in is not None:
+            self.proxy.drop_in = None
+            return False
+        store, gateway = self.server.engine.store, self.server.gateway
+        assert gateway
+        await wait_until(lambda: store.packed.up and all(zone.open for zone in store.zones.values()))
+        await wait_until(lambda: not gateway.relay.deaf)
+        return True
+
+
+@pytest.fixture
+async def scene(emptied: str, settings: Settings) -> AsyncIterator[Scene]:
+    """Of the parts of a server only the gateway, so that nearly all replies are a caller's."""
+    async with Proxy(emptied) as proxy:
+        changed = msgspec.structs.replace(settings, redis=proxy.url, port=0, roles=("gateway",))
+        async with running(changed) as server:
+            engine = server.engine
+            serves, customer = await people.service(engine), await people.customer(engine)
+            new = accounts.NewAccount(
+                email="tom@example.org", password="correct horse", name="Tom", role="technician", phone=None
+            )
+            tom = await accounts.create_user(engine, people.ADMIN, new)
+            technician = await people.technician(engine, tom.value.id, serves, version=9)
+            job, key = await people.offered(engine, customer, serves), str(uuid.uuid4())
+            await jobs.claim(engine, technician, job, key=key)
+            ids = {"jobs": job, "technicians": technician.id, "services": serves, "key": key}
+            with redis.Redis.from_url(emptied) as direct:
+                yield Scene(
+                    server,
+                    proxy,
+                    direct,
+                    {"customer": customer, "technician": technician, "admin": people.ADMIN},
+                    ids,
+                )
+
+
+async def test_no_read_over_http_is_unknown(scene: Scene) -> None:
+    """Each of the replies that a GET waits for is lost in turn: it is answered all the same, or 503."""
+    refused: set[str] = set()
+    async with httpx.AsyncClient(base_url=scene.server.url, timeout=20, trust_env=False) as http:
+        for route in READS:
+            token = {"Authorization": f"Bearer {scene.token(scene.caller(route))}"} if route.roles else {}
+            for number in range(MOST):
+                scene.lose(number)
+                answer = await http.get(scene.path(route), headers=token)
+                if not await scene.lost():
+                    assert answer.status_code == 200, (route.name, number, answer.text)
+                    break
+                if answer.status_code != 200:
+                    refused.add(route.name)
+                    assert answer.status_code == 503, (route.name, number, answer.text)
+                    assert route.roles is None or answer.json()["code"] == "unavailable", answer.text
+            else:
+                pytest.fail(f"{route.name} waits for more than {MOST} replies")
+    assert len(refused) > len(READS) / 2
+
+
+@pytest.mark.parametrize("op", ["connect", "refresh", "subscribe"])
+async def test_no_read_over_a_socket_is_unknown(scene: Scene, op: str) -> None:
+    """The same of the ops that change nothing."""
+    who, refused = scene.people["customer"], 0
+    channel, token = f"job:{scene.ids['jobs']}", scene.token(who)
+    for number in range(MOST):
+        wire = Wire(scene.server.ws_url, token)
+        reply: dict[str, Any] = {}
+        if op != "connect":
+            await wire.open()
+        scene.lose(number)
+        if op == "connect":
+            reply = await wire.say_hello(subs=[channel])
+        else:
+            reply = await wire.ask(op, **({"token": token} if op == "refresh" else {"channel": channel}))
+        lost = await scene.lost()
+        await wire.close()
+        if not lost:
+            assert "ok" in reply, reply
+            break
+        if "error" in reply:
+            refused += 1
+            assert (reply["error"]["code"], reply["error"]["status"]) == ("unavailable", 503)
+    else:
+        pytest.fail(f"{op} waits for more than {MOST} replies")
+    assert refused

@@ -5,25 +5,22 @@ ARGV    epoch  size  radius_m  weights  limits
 OK      turns  radius_m  visited  technicians
 ERR     STALE_EPOCH
 ]]
---- @include "lib/enter"
---- @include "lib/job"
---- @include "lib/tech"
---- @include "lib/geo"
 --- @include "lib/candidates"
---- @include "lib/search"
---- @include "lib/seeking"
+--- @include "lib/job"
+--- @include "lib/limits"
 --- @include "lib/ranking"
---- @include "lib/offering"
---- @include "lib/waving"
-local meta, job, offers, supply = unpack(KEYS)
+--- @include "lib/search"
+--- @include "lib/wave"
+--- @include "lib/zone"
+local meta, job_key, offers, supply = unpack(KEYS)
 local epoch, size, radius_m, weights, limits = unpack(ARGV)
-local z = enter(meta, epoch)
-if not z then return {'STALE_EPOCH'} end
-local j = job_load(job)
-job_load_search(j)
-local w, turns = look_for(z, j, tonumber(size), tonumber(radius_m), weights, limits_parse(limits)), 1
-resumed(z, j, w)
-while not search(z, j, offers, supply, w) and not w.dense do turns = turns + 1 end
-local best = ranked(w)
+local zone = Zone.enter(meta, epoch)
+if not zone then return {'STALE_EPOCH'} end
+local job = Job.load(job_key)
+Candidates.load_search_fields(job)
+local wave, turns = Wave.new(zone, job, tonumber(size), tonumber(radius_m), weights, Limits.parse(limits)), 1
+Wave.resume(zone, job, wave)
+while not Search.by_radius(zone, job, offers, supply, wave) and not wave.dense do turns = turns + 1 end
+local best = Ranking.best(wave)
 for i, fit in ipairs(best) do best[i] = fit.id end
-return {'OK', tostring(turns), tostring(w.r), w.visited, unpack(best)}
+return {'OK', tostring(turns), tostring(wave.r), wave.visited, unpack(best)}

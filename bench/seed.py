@@ -129,7 +129,7 @@ class Town:
             offline_reason="review",
             rating=f"{rating:.1f}",
             rated=0,
-            words="ops",
+            audience="ops",
         )
         await self.call(
             "technician_online",
@@ -140,7 +140,7 @@ class Town:
             fingerprint="f" * 64,
             lat=f"{lat:.6f}",
             lon=f"{lon:.6f}",
-            words="ops",
+            audience="ops",
         )
 
     async def account(self, who: str, role: str) -> None:
@@ -176,7 +176,7 @@ class Town:
             scheduled=0,
             named="",
             preferred="",
-            told=self.blueprint.audience("job.created"),
+            audience=self.blueprint.audience("job.created"),
             contact="null",
         )
         return job
@@ -197,8 +197,8 @@ class Town:
             walks=0,
             weights=waves.weights(dispatch),
             limits=waves.limits(dispatch),
-            told=self.blueprint.audience("job.searching"),
-            unfilled_told="",
+            audience=self.blueprint.audience("job.searching"),
+            unfilled_audience="",
         )
 
     def claim(self, job: JobId, technician: str) -> Prepared:
@@ -219,8 +219,8 @@ class Town:
             ended="",
             goal=goal(self.blueprint, command.to),
             type=command.event,
-            told=self.blueprint.audience(command.event),
-            tech_told="",
+            audience=self.blueprint.audience(command.event),
+            tech_audience="",
             grace_ms=0,
             lease_ms=LEASE_MS,
             **{"from": " " + " ".join(command.from_) + " "},

@@ -68,7 +68,7 @@ async def announce(
             "trace": trace,
             "bp": bp,
             "kind": new.event,
-            "told": told,
+            "channels": told,
             "data": msgspec.json.encode(new.data),
         },
     )

@@ -1,7 +1,7 @@
 """Bids: technicians offer to do a job for a price, and its customer accepts one.
 
 They live in Redis as long as their job does, each technician's latest one: who withdrew may bid again. The scripts end
-them in the step that ends their job's taking of bids (lua/lib/outbid.lua). Afterwards the archive has them.
+them in the step that ends their job's taking of bids (lua/lib/bid_close.lua). Afterwards the archive has them.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ async def accept(
         plan, zone = await _plan(engine, ask, blueprint, "award"), ask.zone
         names = ask.keys() | {"bids": keys.bids(zone, ask.job)}
         args = {"bid": bid, "actor": ask.actor, **_head(ask, version, blueprint, plan)}
-        args |= {"told": blueprint.audience("bid.accepted"), **_lasting(engine, blueprint)}
+        args |= {"audience": blueprint.audience("bid.accepted"), **_lasting(engine, blueprint)}
         try:
             done = await engine.store.run(zone, "bid_accept", keys=names, args=args)
         except AtCapacity as error:

@@ -263,7 +263,7 @@ class _Place(msgspec.Struct, frozen=True):
             "scheduled": scheduled or 0,
             "named": named,
             "preferred": preferred,
-            "told": blueprint.audience("job.created"),
+            "audience": blueprint.audience("job.created"),
         }
 
 

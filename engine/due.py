@@ -88,7 +88,7 @@ async def _lease(engine: Engine, zone: Zone, _: str, rest: str) -> None:
         "fingerprint": "",
         "reason": "lease",
         "lease_ms": lease_ms(engine),
-        "words": status_words(engine),
+        "audience": status_words(engine),
     }
     await engine.store.run(zone, "technician_offline", keys=names, args=args)
 

@@ -191,8 +191,8 @@ async def _send(engine: Engine, ask: Ask, draft: Draft, version: int | None) -> 
             "scheduled": 0 if when is None else ms_of(when),
             "life": engine.plans.life_ms(blueprint, draft.status),
             "waits": "1" if blueprint.waits(draft.status) else "",
-            "told": blueprint.audience("job.updated") or "customer holder ops",
+            "audience": blueprint.audience("job.updated") or "customer holder ops",
             "terms": "1" if TERMS & set(draft.changed) else "",
-            "bids_told": blueprint.audience("bid.closed"),
+            "bids_audience": blueprint.audience("bid.closed"),
         },
     )

@@ -151,7 +151,7 @@ def sums(payments: Iterable[_Kept]) -> dict[str, int]:
 
 
 def _fields(shown: dict[str, msgspec.Raw], bp: str, total: dict[str, int]) -> dict[str, Any]:
-    """The record of a finished job, as job_load reads it."""
+    """The record of a finished job, as Job.load in lua/lib/job.lua reads it."""
     fixed = {name: raw for name, raw in shown.items() if name not in MOVING}
     plain: dict[str, Any] = {name: msgspec.json.decode(raw) for name, raw in shown.items()}
     holder = plain["technician"]

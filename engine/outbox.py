@@ -131,7 +131,7 @@ async def tell(
 async def _append(engine: Engine, kind: str, *, told: str, data: bytes, actor: str, key: str) -> None:
     zone = DEFAULT_ZONE
     names = {"meta": keys.meta(zone), "log": keys.log(zone), "req": keys.request(zone, PRINCIPAL, key)}
-    event: Args = {"kind": kind, "told": told, "data": data, "trace": "", "bp": ""}
+    event: Args = {"kind": kind, "channels": told, "data": data, "trace": "", "bp": ""}
     args: Args = {**event, "actor": actor, "key": key, "fingerprint": "outbox"}
     await engine.store.run(zone, "event_append", keys=names, args=args)
 

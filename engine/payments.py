@@ -139,7 +139,7 @@ async def _put(engine: Engine, ask: Ask, payment: Payment, name: str, blueprint:
                 "currency": payment.currency,
                 "members": forgotten.members(kind, payment.reference, of),
                 "captures": captures(engine, blueprint),
-                "told": msgspec.json.encode(told),
+                "audiences": msgspec.json.encode(told),
             },
         )
     except Duplicate as error:

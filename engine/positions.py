@@ -147,7 +147,7 @@ async def _present(engine: Engine, zone: Zone, job: JobId, holder: TechnicianId,
 
 def _last(job: JobId, holder: TechnicianId, track: bytes) -> tuple[Position | None, str, int]:
     """Where the holder was when the work was over, in which state it was until then, and when that was (ms): as
-    lua/lib/freeing.lua keeps it.
+    lua/lib/capacity.lua keeps it.
     """
     who, *kept = track.decode().split() or [""]
     if who != holder or len(kept) < 5:

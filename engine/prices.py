@@ -118,7 +118,7 @@ async def _deal(
 
     async def act(blueprint: Blueprint) -> Dealt:
         states, told = f" {' '.join(blueprint.price.propose)} ", blueprint.audience(EVENTS[status]) or PARTIES
-        its = {**args, "bp": blueprint.key, "states": states, "told": told}
+        its = {**args, "bp": blueprint.key, "states": states, "audience": told}
         try:
             done = await engine.store.run(ask.zone, script, keys=names, args=its)
         except VersionConflict as error:

@@ -195,7 +195,7 @@ class _Runner:
     async def _append(self, zone: Zone, begin: int, end: int, told: list[str | bytes]) -> bool:
         """Whether it was we who told. Where the answer is lost, the next lease reads what became of it."""
         names = {"meta": keys.meta(zone), "log": keys.log(zone), "cursor": keys.push_cursor(zone)}
-        args: Args = {"from_seq": begin, "to_seq": end, "n": len(told) // 3, "told": told}
+        args: Args = {"from_seq": begin, "to_seq": end, "n": len(told) // 3, "notifications": told}
         done = await self._engine.store.run(zone, "notification_append", keys=names, args=args)
         return done.rest[0] == b"1"
 

@@ -181,8 +181,8 @@ async def _take(engine: Engine, ask: Ask, blueprint: Blueprint, plan: Plan, step
             "from": plan.froms,
             "goal": plan.goal,
             "type": plan.spec.event,
-            "told": plan.told,
-            "tech_told": plan.tech_told,
+            "audience": plan.audience,
+            "tech_audience": plan.tech_audience,
             "ended": plan.ended,
             "grace_ms": round(blueprint.dispatch.grace_s * 1000),
             "lease_ms": lease_ms(engine),
@@ -203,7 +203,7 @@ async def _refuse(engine: Engine, ask: Ask, blueprint: Blueprint, plan: Plan, st
         "from": plan.froms,
         "ended": plan.ended,
     }
-    args = {**head, **words, "told": plan.told, "reason": reason}
+    args = {**head, **words, "audience": plan.audience, "reason": reason}
     return await engine.store.run(zone, "offer_decline", keys=names, args=args)
 
 
@@ -234,10 +234,10 @@ def _dispute(ask: Ask, plan: Plan, step: Step) -> dict[str, str]:
             raise Invalid(errors=[FieldError("/reason", "Required: what the dispute is about")])
         dispute = new_dispute_id(ask.zone)
         members: dict[str, Any] = {"id": dispute, "job": ask.job, "by": by, "reason": step.reason}
-        return {"dispute": dispute, "told": _members(members)}
+        return {"dispute": dispute, "members": _members(members)}
     if plan.spec.does == "thaw":
         members = {"outcome": plan.spec.resolves, "note": step.reason, "mediator": by}
-        return {"told": _members(members), **({"dispute": step.dispute} if step.dispute else {})}
+        return {"members": _members(members), **({"dispute": step.dispute} if step.dispute else {})}
     return {}
 
 

@@ -105,7 +105,7 @@ async def put(engine: Engine, record: TechnicianRecord, *, why: str = "ops", act
             "offline_reason": why,
             "rating": record.rating,
             "rated": record.rating_count,
-            "words": status_words(engine),
+            "audience": status_words(engine),
         },
     )
 
@@ -131,7 +131,7 @@ async def leave(engine: Engine, zone: Zone, technician: TechnicianId) -> None:
 
 async def works(engine: Engine, zone: Zone, technician: UserId) -> dict[str, int]:
     """The services of which the technician may take work in this zone now, each with the seq since which they may
-    (lua/lib/works.lua).
+    (lua/lib/work_feed.lua).
     """
     found = await engine.store.command("HGET", keys.technician(zone, TechnicianId(technician)), "works")
     pairs = (each.rpartition(":") for each in (found or b"").decode().split())
@@ -182,7 +182,7 @@ async def set_availability(
     mark = requests.fingerprint(engine, "availability", technician, [online, position])
     tech = TechnicianId(UserId(technician))
     names, words = _keys(zone, tech) | {"req": keys.request(zone, caller.id, key)}, status_words(engine)
-    args: dict[str, str | int | float] = {"id": tech, "key": key, "fingerprint": mark, "words": words}
+    args: dict[str, str | int | float] = {"id": tech, "key": key, "fingerprint": mark, "audience": words}
     if not online:
         args |= {"actor": f"{caller.role}:{caller.id}", "reason": "self", "lease_ms": lease_ms(engine)}
         done = await engine.store.run(zone, "technician_offline", keys=names, args=args)

@@ -40,7 +40,7 @@ async def fire(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
         return
     step = timer.warn if timer else ""
     told = blueprint.audience("job.late")
-    args = {"entry": entry, "bp": blueprint.key, "entered": entered, "step": step, "told": told}
+    args = {"entry": entry, "bp": blueprint.key, "entered": entered, "step": step, "audience": told}
     await engine.store.run(zone, "job_late", keys=_keys(zone, job), args=args)
 
 
@@ -64,8 +64,8 @@ async def _watch(
             "dark_ms": round(watch.dark_s * 1000),
             "grace_ms": round(watch.grace_s * 1000),
             "every_ms": round(WATCH_EVERY_S * 1000),
-            "told_stalled": blueprint.audience("job.stalled"),
-            "told_dark": blueprint.audience("job.dark"),
+            "stalled_audience": blueprint.audience("job.stalled"),
+            "dark_audience": blueprint.audience("job.dark"),
         },
     )
     if watch.release and done.rest[0] == b"over":

@@ -76,8 +76,8 @@ async def open_wave(engine: Engine, zone: Zone, job: JobId, number: int) -> Done
             "walks": int(walks),
             "weights": waves.weights(dispatch),
             "limits": waves.limits(dispatch),
-            "told": blueprint.audience("job.searching"),
-            "unfilled_told": _unfilled(blueprint) if waves.looked_in_vain(dispatch, number) else "",
+            "audience": blueprint.audience("job.searching"),
+            "unfilled_audience": _unfilled(blueprint) if waves.looked_in_vain(dispatch, number) else "",
         },
     )
 
@@ -157,6 +157,6 @@ async def allocate(engine: Engine, zone: Zone, entry: str, job: JobId, number: s
             "repeat_ms": round(dispatch.repeat_s * 1000),
             "weights": waves.weights(dispatch),
             "plan": plan.body if plan else "",
-            "unfilled_told": _unfilled(blueprint),
+            "unfilled_audience": _unfilled(blueprint),
         },
     )

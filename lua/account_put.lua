@@ -1,5 +1,5 @@
---[[ account_put: what is checked on every request, as SQL has it: role, activity, logins that ended. An older version
-than the known changes nothing, unless the known was put into another life of the server.
+--[[ account_put: stores what is checked on every request, as SQL has it: role, activity, ended logins. A version
+older than the stored one changes nothing, unless the stored one is from another life of the server.
 KEYS    account
 ARGV    version  role  active  out  life
 OK      seq  version  role  active  out

@@ -1,54 +1,61 @@
---[[ allocate_open: the engine chooses who is to do a job, the best by the blueprint's weights, and gives it to him in
-the same step. Due work `allocate:<job>:<n>`; where nobody fits it comes again after repeat_ms, as n + 1. `plan` is '' where
-the job has left the state in which the engine looks for somebody.
+--[[ allocate_open: the engine chooses the technician for a job, the best by the blueprint's weights, and assigns them
+in the same step. Due work `allocate:<job>:<n>`; if nobody fits, it comes again after repeat_ms, as n + 1. `plan` is
+'' if the job has left the state in which the engine looks for somebody.
 KEYS    meta  job  offers  waves  supply  due  log
-ARGV    epoch  entry  n  radius_m  repeat_ms  weights  plan  unfilled_told
+ARGV    epoch  entry  n  radius_m  repeat_ms  weights  plan  unfilled_audience
 OK      seq  version  technician  more
 ERR     STALE_EPOCH
 EMITS   job.*  offer.closed  bid.closed  payment.requested  technician.status
 TOUCHES {z}:tech:*  {z}:tech:*:jobs  {z}:supply:*  {z}:demand:*  {z}:user:*  (same slot, names known only inside)
 ]]
---- @include "lib/enter"
---- @include "lib/moving"
---- @include "lib/geo"
+--- @include "lib/allocation"
+--- @include "lib/apply_step"
 --- @include "lib/candidates"
---- @include "lib/search"
---- @include "lib/ranking"
---- @include "lib/waving"
---- @include "lib/choosing"
-local meta, job, offers, waves, supply, due, log = unpack(KEYS)
-local epoch, entry, n, radius_m, repeat_ms, weights, plan, unfilled_told = unpack(ARGV)
-local z = enter(meta, epoch)
-if not z then return {'STALE_EPOCH'} end
-local j, p = job_load(job), plan ~= '' and cjson.decode(plan)
-if j and seeks(j) and put_off(z, j, entry) then return {'OK', '0', 0, 0, '', '0'} end
-if not j or j.mode ~= 'allocate' or not seeks(j) or j.wave + 1 ~= tonumber(n) then
+--- @include "lib/command"
+--- @include "lib/dispatch_index"
+--- @include "lib/event_log"
+--- @include "lib/job"
+--- @include "lib/limits"
+--- @include "lib/step"
+--- @include "lib/tech"
+--- @include "lib/wave"
+--- @include "lib/zone"
+local meta, job_key, offers, waves, supply, due, log = unpack(KEYS)
+local epoch, entry, n, radius_m, repeat_ms, weights, plan_json, unfilled_audience = unpack(ARGV)
+local zone = Zone.enter(meta, epoch)
+if not zone then return {'STALE_EPOCH'} end
+local job, plan = Job.load(job_key), plan_json ~= '' and cjson.decode(plan_json)
+if job and Job.is_searching(job) and DispatchIndex.is_postponed(zone, job, entry) then
+  return {'OK', '0', 0, 0, '', '0'}
+end
+if not job or job.mode ~= 'allocate' or not Job.is_searching(job) or job.wave + 1 ~= tonumber(n) then
   redis.call('ZREM', due, entry)
   return {'OK', '0', 0, 0, '', '0'}
 end
--- The job came to another state after the caller looked: the entry stays, and is looked at again.
-if not p or not step_from(j, p, 'engine') then return {'OK', '0', 0, 0, '', '0'} end
+-- The job entered another state after the caller read it: the entry stays and is evaluated again.
+if not plan or not Step.allows_state(job, plan, 'engine') then return {'OK', '0', 0, 0, '', '0'} end
 redis.call('ZREM', due, entry)
--- Something may be marked, or a dispute resolved, before the next look.
-if j.frozen ~= '' or not step_marked(j, p) then
-  redis.call('ZADD', due, z.now + repeat_ms, entry)
+-- A mark may be set, or a dispute resolved, before the next look.
+if job.frozen ~= '' or not Step.allows_marks(job, plan) then
+  redis.call('ZADD', due, zone.now + repeat_ms, entry)
   return {'OK', '0', 0, 0, '', '0'}
 end
-job_load_search(j)
-local w, first = look_for(z, j, CONSIDERED, tonumber(radius_m), weights, limits_parse('')), j.walk == ''
-if first and n == '1' then redis.call('HSET', job, 'sought', z.now) end
-local best, more = choose(z, j, offers, supply, w, first)
-wave_noted(z, w, waves, n, best and {best.id} or {}, ',"scores":[' .. scores(w) .. ']')
-redis.call('HSET', job, 'walk', more and paused(w) or '')
+Candidates.load_search_fields(job)
+local wave = Wave.new(zone, job, Allocation.MAX_CANDIDATES, tonumber(radius_m), weights, Limits.parse(''))
+local first = job.walk == ''
+if first and n == '1' then redis.call('HSET', job_key, 'sought', zone.now) end
+local best, more = Allocation.choose(zone, job, offers, supply, wave, first)
+Wave.save_record(zone, wave, waves, n, best and {best.id} or {}, ',"scores":[' .. Allocation.scores_json(wave) .. ']')
+redis.call('HSET', job_key, 'walk', more and Wave.progress_text(wave) or '')
 if best then
-  local events = moving(z, j, offers, p, {}, 'engine', tech_load(z.tag .. 'tech:' .. best.id))
-  finish(z, log, j, events, {actor = 'engine', cause = ''})
+  local events = ApplyStep.run(zone, job, offers, plan, {}, 'engine', Tech.load(zone.tag .. 'tech:' .. best.id))
+  Command.finish(zone, log, job, events, {actor = 'engine', cause = ''})
 elseif more then
-  redis.call('ZADD', due, z.now, entry)
+  redis.call('ZADD', due, zone.now, entry)
 else
-  redis.call('HSET', job, 'wave', n)
-  redis.call('ZADD', due, z.now + repeat_ms, 'allocate:' .. j.id .. ':' .. n + 1)
-  if n == '1' then append(z, log, unfilled(j, unfilled_told)) end
+  redis.call('HSET', job_key, 'wave', n)
+  redis.call('ZADD', due, zone.now + repeat_ms, 'allocate:' .. job.id .. ':' .. n + 1)
+  if n == '1' then EventLog.append(zone, log, Wave.unfilled_event(job, unfilled_audience)) end
 end
-leave(z)
-return {'OK', '0', z.seq, j.version, best and best.id or '', more and '1' or '0'}
+EventLog.save_seq(zone)
+return {'OK', '0', zone.seq, job.version, best and best.id or '', more and '1' or '0'}

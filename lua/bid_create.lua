@@ -1,4 +1,4 @@
---[[ bid_create: a technician offers to do a job that takes bids; it is his answer to the invitation, where he had one.
+--[[ bid_create: a technician bids for a job that takes bids. The bid also answers their invitation, if they had one.
 KEYS    meta  job  bids  offers  tech  log  req
 ARGV    epoch  technician  key  fingerprint  trace  if_version  bp  plan  bid  amount  note  most  grace_ms  lease_ms
 OK      seq  version  job_id  bid
@@ -6,47 +6,55 @@ ERR     STALE_EPOCH  REUSED_KEY  PROFILE_INCOMPLETE  KYC_NOT_APPROVED  ACCOUNT_N
 EMITS   bid.created
 TOUCHES {z}:tech:*:offers  {z}:user:*:blocks  (same slot, names known only inside)
 ]]
---- @include "lib/enter"
---- @include "lib/begin"
---- @include "lib/tech"
---- @include "lib/bids"
---- @include "lib/offers"
---- @include "lib/closing"
 --- @include "lib/audience"
---- @include "lib/relation"
+--- @include "lib/bids"
+--- @include "lib/command"
+--- @include "lib/event_log"
+--- @include "lib/idempotency"
+--- @include "lib/offers"
 --- @include "lib/step"
-local meta, job, bids, offers, tech, log, req = unpack(KEYS)
-local epoch, technician, key, fingerprint, trace, if_version, bp, plan, bid, amount, note, most, grace_ms, lease_ms =
-  unpack(ARGV)
-local z = enter(meta, epoch)
-if not z then return {'STALE_EPOCH'} end
-local p, j, again = cjson.decode(plan), begin(z, job, {bp = bp, req = req, fingerprint = fingerprint})
+--- @include "lib/tech"
+--- @include "lib/zone"
+local meta, job_key, bids, offers, tech_key, log, req = unpack(KEYS)
+local epoch, technician, key, fingerprint, trace, if_version, bp, plan_json, bid_id, amount, note, most, grace_ms,
+  lease_ms = unpack(ARGV)
+local zone = Zone.enter(meta, epoch)
+if not zone then return {'STALE_EPOCH'} end
+local plan = cjson.decode(plan_json)
+local job, again = Command.begin(zone, job_key, {bp = bp, req = req, fingerprint = fingerprint})
 if again then return again end
-local t = tech_load(tech)
-local why = unfit(t)
-if why then return refuse(req, fingerprint, why) end
-if not j or not bid_suits(z, j, t) then return refuse(req, fingerprint, 'NOT_FOUND') end
-why = step_refused(z, j, p, nil, if_version)
-if why then return refuse(req, fingerprint, why) end
-if not bids_taken(j) then return refuse(req, fingerprint, 'ILLEGAL_TRANSITION') end
-if j.expires > 0 and over(z, j.expires + grace_ms, lease_ms) then return refuse(req, fingerprint, 'EXPIRED') end
-local text, mine = redis.call('HGET', offers, technician), redis.call('HGET', bids, technician)
-if bid_left(text) then return refuse(req, fingerprint, 'NOT_OFFERED') end
-if mine and bid_parse(technician, mine).status == 'open' then return refuse(req, fingerprint, 'DUPLICATE') end
-if not mine and redis.call('HLEN', bids) >= tonumber(most) then return refuse(req, fingerprint, 'AT_CAPACITY') end
-
-local b = {technician = technician, status = 'open', id = bid, at = z.now, amount = amount, rest =
-  '"technician":{"id":"' .. t.id .. '","name":' .. t.name .. ',"rating":' .. t.rating .. '},"version":' .. j.version .. ',"note":' .. note}
-bid_write(bids, b)
-local o = text and offer_parse(text)
-if o and o.status == 'sent' then
-  o.status = 'accepted'
-  offer_write(offers, technician, o)
-  redis.call('ZREM', z.tag .. 'tech:' .. technician .. ':offers', j.id)
+local tech = Tech.load(tech_key)
+local why = Tech.refusal(tech)
+if why then return Idempotency.refuse(req, fingerprint, why) end
+if not job or not Bids.is_eligible(zone, job, tech) then return Idempotency.refuse(req, fingerprint, 'NOT_FOUND') end
+why = Step.refusal(zone, job, plan, nil, if_version)
+if why then return Idempotency.refuse(req, fingerprint, why) end
+if not Bids.are_taken(job) then return Idempotency.refuse(req, fingerprint, 'ILLEGAL_TRANSITION') end
+if job.expires > 0 and Zone.has_ended(zone, job.expires + grace_ms, lease_ms) then
+  return Idempotency.refuse(req, fingerprint, 'EXPIRED')
 end
-remember(req, fingerprint, z.seq + 1, j.version, j.id, 86400000)
-local event = bid_told('bid.created', j, b, audience(p.told, j))
+local text, mine = redis.call('HGET', offers, technician), redis.call('HGET', bids, technician)
+if Bids.has_left(text) then return Idempotency.refuse(req, fingerprint, 'NOT_OFFERED') end
+if mine and Bids.parse(technician, mine).status == 'open' then
+  return Idempotency.refuse(req, fingerprint, 'DUPLICATE')
+end
+if not mine and redis.call('HLEN', bids) >= tonumber(most) then
+  return Idempotency.refuse(req, fingerprint, 'AT_CAPACITY')
+end
+
+local bid = {technician = technician, status = 'open', id = bid_id, at = zone.now, amount = amount, rest =
+  '"technician":{"id":"' .. tech.id .. '","name":' .. tech.name .. ',"rating":' .. tech.rating .. '},"version":' ..
+    job.version .. ',"note":' .. note}
+Bids.write(bids, bid)
+local offer = text and Offers.parse(text)
+if offer and offer.status == 'sent' then
+  offer.status = 'accepted'
+  Offers.write(offers, technician, offer)
+  redis.call('ZREM', zone.tag .. 'tech:' .. technician .. ':offers', job.id)
+end
+Idempotency.store(req, fingerprint, zone.seq + 1, job.version, job.id, 86400000)
+local event = Bids.event('bid.created', job, bid, Audience.channels(plan.audience, job))
 event.actor, event.cause, event.trace = 'technician:' .. technician, key .. ':' .. fingerprint, trace
-local seq = append(z, log, event)
-leave(z)
-return {'OK', '0', seq, j.version, j.id, bid_shown(j, b)}
+local seq = EventLog.append(zone, log, event)
+EventLog.save_seq(zone)
+return {'OK', '0', seq, job.version, job.id, Bids.json(job, bid)}

@@ -1,21 +1,20 @@
---[[ bid_list: the bids for one job, each technician's latest; a technician's own alone, where one is named.
+--[[ bid_list: the bids for one job, the latest of each technician; only a technician's own, if one is named.
 KEYS    meta  job  bids
 ARGV    epoch  technician
 OK      seq  version  bids…
 ERR     STALE_EPOCH  NOT_FOUND
 FLAGS   allow-oom
 ]]
---- @include "lib/enter"
---- @include "lib/job"
---- @include "lib/tech"
 --- @include "lib/bids"
-local meta, job, bids = unpack(KEYS)
+--- @include "lib/job"
+--- @include "lib/zone"
+local meta, job_key, bids = unpack(KEYS)
 local epoch, technician = unpack(ARGV)
-local z = enter(meta, epoch)
-if not z then return {'STALE_EPOCH'} end
-local j = job_load(job)
-if not j then return {'NOT_FOUND', '0'} end
-local reply, own = {'OK', '0', z.seq, j.version}, technician ~= '' and redis.call('HGET', bids, technician)
+local zone = Zone.enter(meta, epoch)
+if not zone then return {'STALE_EPOCH'} end
+local job = Job.load(job_key)
+if not job then return {'NOT_FOUND', '0'} end
+local reply, own = {'OK', '0', zone.seq, job.version}, technician ~= '' and redis.call('HGET', bids, technician)
 local all = technician == '' and redis.call('HGETALL', bids) or own and {technician, own} or {}
-for i = 1, #all, 2 do reply[#reply + 1] = bid_shown(j, bid_parse(all[i], all[i + 1])) end
+for i = 1, #all, 2 do reply[#reply + 1] = Bids.json(job, Bids.parse(all[i], all[i + 1])) end
 return reply

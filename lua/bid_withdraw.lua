@@ -1,36 +1,37 @@
---[[ bid_withdraw: a technician takes his bid back.
+--[[ bid_withdraw: a technician withdraws their bid.
 KEYS    meta  job  bids  log  req
 ARGV    epoch  technician  key  fingerprint  trace  if_version  bp  plan  bid
 OK      seq  version  job_id  bid
 ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  OTHER_BLUEPRINT  ILLEGAL_TRANSITION  TOO_EARLY  FROZEN  CANCELLED  EXPIRED  VERSION_CONFLICT
 EMITS   bid.closed
 ]]
---- @include "lib/enter"
---- @include "lib/begin"
---- @include "lib/tech"
---- @include "lib/bids"
 --- @include "lib/audience"
---- @include "lib/relation"
+--- @include "lib/bids"
+--- @include "lib/command"
+--- @include "lib/event_log"
+--- @include "lib/idempotency"
 --- @include "lib/step"
-local meta, job, bids, log, req = unpack(KEYS)
-local epoch, technician, key, fingerprint, trace, if_version, bp, plan, bid = unpack(ARGV)
-local z = enter(meta, epoch)
-if not z then return {'STALE_EPOCH'} end
-local p, j, again = cjson.decode(plan), begin(z, job, {bp = bp, req = req, fingerprint = fingerprint})
+--- @include "lib/zone"
+local meta, job_key, bids, log, req = unpack(KEYS)
+local epoch, technician, key, fingerprint, trace, if_version, bp, plan_json, bid_id = unpack(ARGV)
+local zone = Zone.enter(meta, epoch)
+if not zone then return {'STALE_EPOCH'} end
+local plan = cjson.decode(plan_json)
+local job, again = Command.begin(zone, job_key, {bp = bp, req = req, fingerprint = fingerprint})
 if again then return again end
-local mine = j and redis.call('HGET', bids, technician)
-local b = mine and bid_parse(technician, mine)
-if not b or b.id ~= bid then return refuse(req, fingerprint, 'NOT_FOUND') end
-if b.status == 'withdrawn' then return {'OK', '1', 0, j.version, j.id, bid_shown(j, b)} end
-local why = step_refused(z, j, p, nil, if_version)
-if why then return refuse(req, fingerprint, why) end
-if b.status ~= 'open' then return refuse(req, fingerprint, 'ILLEGAL_TRANSITION') end
+local mine = job and redis.call('HGET', bids, technician)
+local bid = mine and Bids.parse(technician, mine)
+if not bid or bid.id ~= bid_id then return Idempotency.refuse(req, fingerprint, 'NOT_FOUND') end
+if bid.status == 'withdrawn' then return {'OK', '1', 0, job.version, job.id, Bids.json(job, bid)} end
+local why = Step.refusal(zone, job, plan, nil, if_version)
+if why then return Idempotency.refuse(req, fingerprint, why) end
+if bid.status ~= 'open' then return Idempotency.refuse(req, fingerprint, 'ILLEGAL_TRANSITION') end
 
-b.status = 'withdrawn'
-bid_write(bids, b)
-remember(req, fingerprint, z.seq + 1, j.version, j.id, 600000)
-local event = bid_told('bid.closed', j, b, audience(p.told, j), 'withdrawn')
+bid.status = 'withdrawn'
+Bids.write(bids, bid)
+Idempotency.store(req, fingerprint, zone.seq + 1, job.version, job.id, 600000)
+local event = Bids.event('bid.closed', job, bid, Audience.channels(plan.audience, job), 'withdrawn')
 event.actor, event.cause, event.trace = 'technician:' .. technician, key .. ':' .. fingerprint, trace
-local seq = append(z, log, event)
-leave(z)
-return {'OK', '0', seq, j.version, j.id, bid_shown(j, b)}
+local seq = EventLog.append(zone, log, event)
+EventLog.save_seq(zone)
+return {'OK', '0', seq, job.version, job.id, Bids.json(job, bid)}

@@ -1,5 +1,5 @@
---[[ block_put: two people who are not to meet at work, or may again. The offers that one of them holds of the other's
-jobs are taken back.
+--[[ block_put: two people block each other, or no longer do. The offers that one of them holds of the other's jobs
+are withdrawn.
 KEYS    meta  mine  theirs  log
 ARGV    epoch  one  other  blocked
 OK      seq  version
@@ -7,24 +7,23 @@ ERR     STALE_EPOCH
 EMITS   offer.closed
 TOUCHES {z}:tech:*:offers  {z}:job:*  {z}:job:*:offers  {z}:due  (same slot, names known only inside)
 ]]
---- @include "lib/enter"
---- @include "lib/job"
---- @include "lib/closing"
---- @include "lib/withdrawing"
---- @include "lib/append"
+--- @include "lib/event_log"
+--- @include "lib/offer_closure"
+--- @include "lib/offer_withdrawal"
+--- @include "lib/zone"
 local meta, mine, theirs, log = unpack(KEYS)
 local epoch, one, other, blocked = unpack(ARGV)
-local z = enter(meta, epoch)
-if not z then return {'STALE_EPOCH'} end
-local verb, seq = blocked == '1' and 'SADD' or 'SREM', z.seq
+local zone = Zone.enter(meta, epoch)
+if not zone then return {'STALE_EPOCH'} end
+local verb, seq = blocked == '1' and 'SADD' or 'SREM', zone.seq
 redis.call(verb, mine, other)
 redis.call(verb, theirs, one)
 if blocked == '1' then
   for technician, customer in pairs({[one] = other, [other] = one}) do
-    offers_withdraw(z, technician, function(j) return j.customer == customer end, function(j)
-      append(z, log, offer_closed(j, {'user:' .. technician}, 'withdrawn', 'Offer withdrawn'))
+    OfferWithdrawal.withdraw(zone, technician, function(job) return job.customer == customer end, function(job)
+      EventLog.append(zone, log, OfferClosure.event(job, {'user:' .. technician}, 'withdrawn', 'Offer withdrawn'))
     end)
   end
 end
-if z.seq > seq then leave(z) end
-return {'OK', '0', z.seq > seq and z.seq or 0, 0}
+if zone.seq > seq then EventLog.save_seq(zone) end
+return {'OK', '0', zone.seq > seq and zone.seq or 0, 0}

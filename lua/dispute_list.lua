@@ -1,5 +1,5 @@
---[[ dispute_list: the open disputes of an index of jobs (all that are frozen, or a user's), a part of the index at a
-time: how many jobs were looked at, and the score of the last one, below which the next part begins.
+--[[ dispute_list: the open disputes of an index of jobs (all frozen jobs, or a user's), newest first, a part of the
+index at a time: how many jobs were read, and the score of the last one, below which the next part begins.
 KEYS    meta  index
 ARGV    epoch  below  limit
 OK      seq  version  looked  last  dispute…
@@ -7,19 +7,19 @@ ERR     STALE_EPOCH
 FLAGS   allow-oom
 TOUCHES {z}:job:*  (same slot, names known only inside)
 ]]
---- @include "lib/enter"
 --- @include "lib/dispute"
+--- @include "lib/zone"
 local meta, index = unpack(KEYS)
 local epoch, below, limit = unpack(ARGV)
-local z = enter(meta, epoch)
-if not z then return {'STALE_EPOCH'} end
+local zone = Zone.enter(meta, epoch)
+if not zone then return {'STALE_EPOCH'} end
 local found = redis.call('ZREVRANGEBYSCORE', index, below, '-inf', 'WITHSCORES', 'LIMIT', 0, limit)
-local reply = {'OK', '0', z.seq, 0, #found / 2, found[#found] or ''}
+local reply = {'OK', '0', zone.seq, 0, #found / 2, found[#found] or ''}
 for i = 1, #found, 2 do
-  local key = z.tag .. 'job:' .. found[i]
+  local key = zone.tag .. 'job:' .. found[i]
   local frozen = redis.call('HGET', key, 'frozen')
   if frozen and frozen ~= '' then
-    reply[#reply + 1] = dispute_shown({frozen = frozen}, redis.call('HGET', key, 'dispute'))
+    reply[#reply + 1] = Dispute.json({frozen = frozen}, redis.call('HGET', key, 'dispute'))
   end
 end
 return reply

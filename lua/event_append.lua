@@ -1,23 +1,23 @@
---[[ event_append: an event that changes no hot state, once for each request key: an announcement, a review, or access
-that ended; over the log, so that every gateway and SQL hear of it.
+--[[ event_append: appends an event that changes no live state, once per idempotency key: an announcement, a review, or ended
+access. It goes over the log, so that every gateway and SQL receive it.
 KEYS    meta  log  req
-ARGV    epoch  actor  key  fingerprint  trace  bp  kind  told  data
+ARGV    epoch  actor  key  fingerprint  trace  bp  kind  channels  data
 OK      seq  version
 ERR     STALE_EPOCH  REUSED_KEY
 EMITS   announcement.*  session.revoked  technician.reviewed
 ]]
---- @include "lib/enter"
---- @include "lib/verdict"
---- @include "lib/append"
+--- @include "lib/event_log"
+--- @include "lib/idempotency"
+--- @include "lib/zone"
 local meta, log, req = unpack(KEYS)
-local epoch, actor, key, fingerprint, trace, bp, kind, told, data = unpack(ARGV)
-local z = enter(meta, epoch)
-if not z then return {'STALE_EPOCH'} end
-local again = remembered(req, fingerprint)
+local epoch, actor, key, fingerprint, trace, bp, kind, channels, data = unpack(ARGV)
+local zone = Zone.enter(meta, epoch)
+if not zone then return {'STALE_EPOCH'} end
+local again = Idempotency.lookup(req, fingerprint)
 if again then return again end
 
-remember(req, fingerprint, z.seq + 1, 0, '-', 86400000)
-local seq = append(z, log, {type = kind, to = told, actor = actor, bp = bp, cause = key .. ':' .. fingerprint,
-  data = data, trace = trace})
-leave(z)
+Idempotency.store(req, fingerprint, zone.seq + 1, 0, '-', 86400000)
+local seq = EventLog.append(zone, log, {type = kind, to = channels, actor = actor, bp = bp, trace = trace,
+  cause = key .. ':' .. fingerprint, data = data})
+EventLog.save_seq(zone)
 return {'OK', '0', seq, 0}

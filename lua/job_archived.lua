@@ -1,4 +1,4 @@
---[[ job_archived: a finished job is in SQL; its keys stay a day for those who still look.
+--[[ job_archived: a finished job is in SQL. Its keys stay for a day, for readers that still look here.
 KEYS    meta  jobs  job
 ARGV    epoch  id
 OK      seq  version
@@ -6,19 +6,22 @@ ERR     STALE_EPOCH
 FLAGS   allow-oom
 TOUCHES {z}:user:*:jobs  {z}:job:*:offers  {z}:job:*:causes  {z}:job:*:waves  {z}:job:*:bids  {z}:job:*:payments  {z}:due  (same slot, names known only inside)
 ]]
---- @include "lib/enter"
-local meta, jobs, job = unpack(KEYS)
+--- @include "lib/zone"
+local meta, jobs, job_key = unpack(KEYS)
 local epoch, id = unpack(ARGV)
-local z = enter(meta, epoch)
-if not z then return {'STALE_EPOCH'} end
-local j = redis.call('HMGET', job, 'phase', 'customer', 'holder', 'owner', 'reference')
-if j[1] ~= 'done' and j[1] ~= 'closed' then return {'OK', '0', 0, 0} end
+local zone = Zone.enter(meta, epoch)
+if not zone then return {'STALE_EPOCH'} end
+local values = redis.call('HMGET', job_key, 'phase', 'customer', 'holder', 'owner', 'reference')
+if values[1] ~= 'done' and values[1] ~= 'closed' then return {'OK', '0', 0, 0} end
 redis.call('ZREM', jobs, id)
-redis.call('ZREM', z.tag .. 'user:' .. j[2] .. ':jobs', id)
-if j[3] and j[3] ~= '' then redis.call('ZREM', z.tag .. 'user:' .. j[3] .. ':jobs', id) end
--- Not at once: who asked SQL for the reference before this batch was there is on his way to look here.
-if j[5] and j[5] ~= '' then
-  redis.call('ZADD', z.tag .. 'due', 'NX', z.now + 86400000, 'forget:' .. string.match(j[4], '[^:]*$') .. ':' .. j[5])
+redis.call('ZREM', zone.tag .. 'user:' .. values[2] .. ':jobs', id)
+if values[3] and values[3] ~= '' then redis.call('ZREM', zone.tag .. 'user:' .. values[3] .. ':jobs', id) end
+-- Not at once: a reader who asked SQL for the reference before this batch was there looks here next.
+if values[5] and values[5] ~= '' then
+  local entry = 'forget:' .. string.match(values[4], '[^:]*$') .. ':' .. values[5]
+  redis.call('ZADD', zone.tag .. 'due', 'NX', zone.now + 86400000, entry)
 end
-for _, part in ipairs({'', ':offers', ':causes', ':waves', ':bids', ':payments'}) do redis.call('EXPIRE', job .. part, 86400) end
+for _, part in ipairs({'', ':offers', ':causes', ':waves', ':bids', ':payments'}) do
+  redis.call('EXPIRE', job_key .. part, 86400)
+end
 return {'OK', '0', 0, 0}

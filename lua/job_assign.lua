@@ -1,4 +1,4 @@
---[[ job_assign: ops (or the engine) name the technician who is to do the job, in place of the present one if any.
+--[[ job_assign: ops (or the engine) name the technician who does the job, in place of the present one if any.
 KEYS    meta  job  offers  causes  tech  log  req
 ARGV    epoch  technician  actor  key  fingerprint  trace  if_version  bp  plan  args
 OK      seq  version  job_id  job
@@ -6,31 +6,40 @@ ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  OTHER_BLUEPRINT  ILLEGAL_TRANSITION 
 EMITS   job.*  offer.closed  bid.closed  payment.requested  technician.status
 TOUCHES {z}:job:*:bids  {z}:tech:*  {z}:tech:*:jobs  {z}:supply:*  {z}:demand:*  {z}:due  {z}:user:*:jobs  (same slot, names known only inside)
 ]]
---- @include "lib/enter"
---- @include "lib/repeat"
---- @include "lib/moving"
-local meta, job, offers, causes, tech, log, req = unpack(KEYS)
-local epoch, technician, actor, key, fingerprint, trace, if_version, bp, plan, args = unpack(ARGV)
-local z = enter(meta, epoch)
-if not z then return {'STALE_EPOCH'} end
-local p, a, by = cjson.decode(plan), cjson.decode(args), {bp = bp, actor = actor, cause = key .. ':' .. fingerprint,
-  trace = trace, req = req, fingerprint = fingerprint, causes = causes}
-local j, again = begin(z, job, by)
+--- @include "lib/apply_step"
+--- @include "lib/command"
+--- @include "lib/idempotency"
+--- @include "lib/relation"
+--- @include "lib/step"
+--- @include "lib/tech"
+--- @include "lib/zone"
+local meta, job_key, offers, causes, tech_key, log, req = unpack(KEYS)
+local epoch, technician, actor, key, fingerprint, trace, if_version, bp, plan_json, args_json = unpack(ARGV)
+local zone = Zone.enter(meta, epoch)
+if not zone then return {'STALE_EPOCH'} end
+local plan, args = cjson.decode(plan_json), cjson.decode(args_json)
+local request = {bp = bp, actor = actor, cause = key .. ':' .. fingerprint, trace = trace, req = req,
+  fingerprint = fingerprint, causes = causes}
+local job, again = Command.begin(zone, job_key, request)
 if again then return again end
-if not j or not related(j, actor, p.by) then return refuse(req, fingerprint, 'NOT_FOUND') end
-local why = step_refused(z, j, p, actor, if_version)
-if why then return refuse(req, fingerprint, why) end
--- To whom he has already been given, nothing changes.
-if j.holder == technician then return as_it_was(req, fingerprint, string.match(j.last, '(%d+)$'), j.version, j.id) end
-local t = tech_load(tech)
-if not t then return refuse(req, fingerprint, 'INVALID') end
-why = unfit(t)
-if why then return refuse(req, fingerprint, why) end
-if not a.force then
-  if not string.find(' ' .. t.services .. ' ', ' ' .. j.service .. ' ', 1, true) then
-    return refuse(req, fingerprint, 'INVALID')
-  end
-  if t.load >= t.capacity and j.begins <= z.now then return refuse(req, fingerprint, 'AT_CAPACITY') end
+if not job or not Relation.any(job, actor, plan.by) then return Idempotency.refuse(req, fingerprint, 'NOT_FOUND') end
+local why = Step.refusal(zone, job, plan, actor, if_version)
+if why then return Idempotency.refuse(req, fingerprint, why) end
+-- A job that they already have does not change.
+if job.holder == technician then
+  return Idempotency.answer_again(req, fingerprint, string.match(job.last, '(%d+)$'), job.version, job.id)
 end
-redis.call('HDEL', job, 'unserved')
-return finish(z, log, j, moving(z, j, offers, p, a, actor, t), by)
+local tech = Tech.load(tech_key)
+if not tech then return Idempotency.refuse(req, fingerprint, 'INVALID') end
+why = Tech.refusal(tech)
+if why then return Idempotency.refuse(req, fingerprint, why) end
+if not args.force then
+  if not string.find(' ' .. tech.services .. ' ', ' ' .. job.service .. ' ', 1, true) then
+    return Idempotency.refuse(req, fingerprint, 'INVALID')
+  end
+  if tech.load >= tech.capacity and job.begins <= zone.now then
+    return Idempotency.refuse(req, fingerprint, 'AT_CAPACITY')
+  end
+end
+redis.call('HDEL', job_key, 'unserved')
+return Command.finish(zone, log, job, ApplyStep.run(zone, job, offers, plan, args, actor, tech), request)

@@ -1,48 +1,62 @@
---[[ job_claim: one technician takes one offered job, or learns why not. `plan` is the command as declared, '' where it
-has neither guards nor effects: then the words beside it say all.
+--[[ job_claim: one technician takes one offered job, or learns why not. `plan` is the command as declared; it is ''
+if the command has neither guards nor effects: the other arguments then say everything.
 KEYS    meta  job  offers  causes  tech  log  req
-ARGV    epoch  technician  key  fingerprint  trace  if_version  bp  plan  command  from  goal  type  told  tech_told  ended  grace_ms  lease_ms
+ARGV    epoch  technician  key  fingerprint  trace  if_version  bp  plan  command  from  goal  type  audience  tech_audience  ended  grace_ms  lease_ms
 OK      seq  version  job_id  job  contact
 ERR     STALE_EPOCH  REUSED_KEY  PROFILE_INCOMPLETE  KYC_NOT_APPROVED  ACCOUNT_NOT_APPROVED  NOT_FOUND  OTHER_BLUEPRINT  CANCELLED  EXPIRED  TAKEN  ILLEGAL_TRANSITION  FROZEN  NOT_OFFERED  TOO_EARLY  AT_CAPACITY  VERSION_CONFLICT
 EMITS   job.*  offer.closed  bid.closed  payment.requested  technician.status
 TOUCHES {z}:tech:*:jobs  {z}:user:*:jobs  {z}:supply:*  {z}:demand:*  {z}:due  (same slot, names known only inside)
 ]]
---- @include "lib/enter"
---- @include "lib/repeat"
+--- @include "lib/apply_step"
+--- @include "lib/command"
+--- @include "lib/idempotency"
+--- @include "lib/job"
+--- @include "lib/offers"
+--- @include "lib/step"
 --- @include "lib/tech"
---- @include "lib/moving"
-local meta, job, offers, causes, tech, log, req = unpack(KEYS)
-local epoch, technician, key, fingerprint, trace, if_version, bp, plan, command, from, goal, type, told, tech_told, ended,
-  grace_ms, lease_ms = unpack(ARGV)
-local z = enter(meta, epoch)
-if not z then return {'STALE_EPOCH'} end
-local by = {bp = bp, actor = 'technician:' .. technician, cause = key .. ':' .. fingerprint, trace = trace, req = req,
-  fingerprint = fingerprint, causes = causes}
-local j, again = begin(z, job, by)
+--- @include "lib/zone"
+local meta, job_key, offers, causes, tech_key, log, req = unpack(KEYS)
+local epoch, technician, key, fingerprint, trace, if_version, bp, plan_json, command, from, goal, type, audience,
+  tech_audience, ended, grace_ms, lease_ms = unpack(ARGV)
+local zone = Zone.enter(meta, epoch)
+if not zone then return {'STALE_EPOCH'} end
+local request = {bp = bp, actor = 'technician:' .. technician, cause = key .. ':' .. fingerprint, trace = trace,
+  req = req, fingerprint = fingerprint, causes = causes}
+local job, again = Command.begin(zone, job_key, request)
 if again then return again end
-local t = tech_load(tech)
-local why = unfit(t)
-if why then return refuse(req, fingerprint, why) end
-if not j then return refuse(req, fingerprint, 'NOT_FOUND') end
-why = step_over(j, ended) or j.expires > 0 and over(z, j.expires + grace_ms, lease_ms) and 'EXPIRED'
-if why then return refuse(req, fingerprint, why) end
-local seq, version = string.match(j.claimed, '^(%d+) (%d+)$')
-if j.holder == technician and seq then return as_it_was(req, fingerprint, seq, version, j.id) end
-if j.holder ~= '' then return refuse(req, fingerprint, 'TAKEN') end
-local p = plan ~= '' and cjson.decode(plan) or {command = command, by = 'offered', from = from, does = 'take', event = type,
-  told = told, goal = goal, tech_told = tech_told ~= '' and tech_told or nil}
-why = step_refused(z, j, p, nil, '')
-if why and why ~= 'TOO_EARLY' then return refuse(req, fingerprint, why) end
+local tech = Tech.load(tech_key)
+local why = Tech.refusal(tech)
+if why then return Idempotency.refuse(req, fingerprint, why) end
+if not job then return Idempotency.refuse(req, fingerprint, 'NOT_FOUND') end
+why = Step.closed_word(job, ended)
+  or job.expires > 0 and Zone.has_ended(zone, job.expires + grace_ms, lease_ms) and 'EXPIRED'
+if why then return Idempotency.refuse(req, fingerprint, why) end
+local seq, version = string.match(job.claimed, '^(%d+) (%d+)$')
+if job.holder == technician and seq then return Idempotency.answer_again(req, fingerprint, seq, version, job.id) end
+if job.holder ~= '' then return Idempotency.refuse(req, fingerprint, 'TAKEN') end
+local plan = plan_json ~= '' and cjson.decode(plan_json) or {command = command, by = 'offered', from = from,
+  does = 'take', event = type, audience = audience, goal = goal,
+  tech_audience = tech_audience ~= '' and tech_audience or nil}
+why = Step.refusal(zone, job, plan, nil, '')
+if why and why ~= 'TOO_EARLY' then return Idempotency.refuse(req, fingerprint, why) end
 local all = redis.call('HGETALL', offers)
-local o = offer_among(all, technician)
-if not o or not seeks(j) or o.status == 'rejected' or o.status == 'withdrawn' or o.status == 'left' then
-  return refuse(req, fingerprint, 'NOT_OFFERED')
+local offer = Offers.find(all, technician)
+if not offer or not Job.is_searching(job) or offer.status == 'rejected' or offer.status == 'withdrawn'
+  or offer.status == 'left' then
+  return Idempotency.refuse(req, fingerprint, 'NOT_OFFERED')
 end
-if o.status ~= 'sent' or over(z, o.expires + grace_ms, lease_ms) then return refuse(req, fingerprint, 'EXPIRED') end
-if why or o.opens > z.now then return refuse(req, fingerprint, 'TOO_EARLY') end
-if t.load >= t.capacity and j.begins <= z.now then return refuse(req, fingerprint, 'AT_CAPACITY') end
--- Last: its answer brings the job along, which only who was offered it may see.
-if if_version ~= '' and tonumber(if_version) ~= j.version then return refuse(req, fingerprint, 'VERSION_CONFLICT') end
-local done = finish(z, log, j, moving(z, j, offers, p, {offers = all}, by.actor, t), by)
-done[7] = redis.call('HGET', job, 'contact') or ''
+if offer.status ~= 'sent' or Zone.has_ended(zone, offer.expires + grace_ms, lease_ms) then
+  return Idempotency.refuse(req, fingerprint, 'EXPIRED')
+end
+if why or offer.opens > zone.now then return Idempotency.refuse(req, fingerprint, 'TOO_EARLY') end
+if tech.load >= tech.capacity and job.begins <= zone.now then
+  return Idempotency.refuse(req, fingerprint, 'AT_CAPACITY')
+end
+-- Last, because its reply contains the job, which only a technician with an offer may see.
+if if_version ~= '' and tonumber(if_version) ~= job.version then
+  return Idempotency.refuse(req, fingerprint, 'VERSION_CONFLICT')
+end
+local events = ApplyStep.run(zone, job, offers, plan, {offers = all}, request.actor, tech)
+local done = Command.finish(zone, log, job, events, request)
+done[7] = redis.call('HGET', job_key, 'contact') or ''
 return done

@@ -1,68 +1,71 @@
---[[ job_create: a booking becomes a job, once per request key and once per reference, which keeps the fingerprint of
-what was asked under it: the same again is given the first job, another is DUPLICATE. It is on offer from `release` on
-(ms, 0: now); who is `named` is asked at once, who is `preferred` before others.
+--[[ job_create: a booking becomes a job, once per idempotency key and once per reference. The reference keeps the
+fingerprint of its booking: the same booking again returns the first job, another one is DUPLICATE. The job is on
+offer from `release` on (ms, 0: now); the `named` technician is asked at once, the `preferred` one before others.
 KEYS    meta  job  offers  log  req  ref  jobs  user_jobs
-ARGV    epoch  id  actor  key  fingerprint  trace  reference  bp  goal  service  customer  lat  lon  amount  full  pub  release  scheduled  named  preferred  told  contact
+ARGV    epoch  id  actor  key  fingerprint  trace  reference  bp  goal  service  customer  lat  lon  amount  full  pub  release  scheduled  named  preferred  audience  contact
 OK      seq  version  job_id  job
 ERR     STALE_EPOCH  REUSED_KEY  PROFILE_INCOMPLETE  KYC_NOT_APPROVED  ACCOUNT_NOT_APPROVED  INVALID  DUPLICATE
 EMITS   job.created  offer.created
 TOUCHES {z}:due  {z}:demand:*  {z}:tech:*  {z}:tech:*:offers  {z}:user:*:blocks  (same slot, names known only inside)
 ]]
---- @include "lib/enter"
---- @include "lib/verdict"
---- @include "lib/goal"
---- @include "lib/job"
---- @include "lib/tech"
---- @include "lib/seeking"
---- @include "lib/offering"
 --- @include "lib/audience"
---- @include "lib/append"
-local meta, job, offers, log, req, ref, jobs, user_jobs = unpack(KEYS)
+--- @include "lib/dispatch_index"
+--- @include "lib/event_log"
+--- @include "lib/idempotency"
+--- @include "lib/iso"
+--- @include "lib/job"
+--- @include "lib/offer_creation"
+--- @include "lib/state_entry"
+--- @include "lib/tech"
+--- @include "lib/zone"
+local meta, job_key, offers, log, req, ref, jobs, user_jobs = unpack(KEYS)
 local epoch, id, actor, key, fingerprint, trace, reference, bp, goal, service, customer, lat, lon, amount, full, pub,
-  release, scheduled, named, preferred, told, contact = unpack(ARGV)
-local z = enter(meta, epoch)
-if not z then return {'STALE_EPOCH'} end
-local again = remembered(req, fingerprint)
+  release, scheduled, named, preferred, audience, contact = unpack(ARGV)
+local zone = Zone.enter(meta, epoch)
+if not zone then return {'STALE_EPOCH'} end
+local again = Idempotency.lookup(req, fingerprint)
 if again then return again end
 if reference ~= '' then
   local first = redis.call('HGET', ref, reference)
-  local known, mark = string.match(first or '', '^(%S+) ?(%S*)$')
-  if known and mark ~= '' and mark ~= fingerprint then return {'DUPLICATE', '0', known} end
+  local known, known_fingerprint = string.match(first or '', '^(%S+) ?(%S*)$')
+  if known and known_fingerprint ~= '' and known_fingerprint ~= fingerprint then return {'DUPLICATE', '0', known} end
   if known then return {'OK', '1', '0', '0', known} end
 end
 if named ~= '' then
-  local t = tech_load(z.tag .. 'tech:' .. named)
-  local why = unfit(t)
-  if why then return refuse(req, fingerprint, why) end
-  if not string.find(' ' .. t.services .. ' ', ' ' .. service .. ' ', 1, true)
-    or redis.call('SISMEMBER', z.tag .. 'user:' .. customer .. ':blocks', named) == 1 then
-    return refuse(req, fingerprint, 'INVALID')
+  local tech = Tech.load(zone.tag .. 'tech:' .. named)
+  local why = Tech.refusal(tech)
+  if why then return Idempotency.refuse(req, fingerprint, why) end
+  if not string.find(' ' .. tech.services .. ' ', ' ' .. service .. ' ', 1, true)
+    or redis.call('SISMEMBER', zone.tag .. 'user:' .. customer .. ':blocks', named) == 1 then
+    return Idempotency.refuse(req, fingerprint, 'INVALID')
   end
 end
-local created, first = ',"created_at":' .. iso(z.now), goal_parse(goal)
-local j = {key = job, id = id, bp = bp, status = '', phase = '', version = 0, customer = customer, holder = '',
+local created, first = ',"created_at":' .. Iso.format(zone.now), StateEntry.parse(goal)
+local job = {key = job_key, id = id, bp = bp, status = '', phase = '', version = 0, customer = customer, holder = '',
   card = '', full = full .. created, pub = pub .. created, at = '', service = service, expires = 0, wave = 0,
   unaccepted = '', last = '', claimed = '', amount = amount, mode = 'none', frozen = '',
   paid = '0', refunded = '0', back = '0'}
-redis.call('HSET', job, 'id', id, 'bp', bp, 'customer', customer, 'full', j.full, 'pub', j.pub, 'service', service,
-  'lat', lat, 'lon', lon, 'wave', 0, 'amount', amount, 'frozen', '', 'created', z.now, 'reference', reference, 'owner', actor,
-  'preferred', preferred, 'contact', contact,
-  'scheduled', scheduled, 'begins', release)
-local now = job_move(z, j, first)
-if seeks(j) then seeking_begins(z, j, math.max(z.now, tonumber(release)), first.life) end
-j.last = 'create ' .. actor .. ' ' .. string.format('%.0f', z.seq + 1)
-job_save(j)
-redis.call('ZADD', jobs, z.now, id)
-redis.call('ZADD', user_jobs, z.now, id)
+redis.call('HSET', job_key, 'id', id, 'bp', bp, 'customer', customer, 'full', job.full, 'pub', job.pub,
+  'service', service, 'lat', lat, 'lon', lon, 'wave', 0, 'amount', amount, 'frozen', '', 'created', zone.now,
+  'reference', reference, 'owner', actor, 'preferred', preferred, 'contact', contact, 'scheduled', scheduled,
+  'begins', release)
+local now = Job.move(zone, job, first)
+if Job.is_searching(job) then DispatchIndex.add(zone, job, math.max(zone.now, tonumber(release)), first.life) end
+job.last = 'create ' .. actor .. ' ' .. string.format('%.0f', zone.seq + 1)
+Job.save(job)
+redis.call('ZADD', jobs, zone.now, id)
+redis.call('ZADD', user_jobs, zone.now, id)
 if reference ~= '' then redis.call('HSET', ref, reference, id .. ' ' .. fingerprint) end
-remember(req, fingerprint, z.seq + 1, j.version, id, 86400000)
-local shown, cause = job_full(j, now), key .. ':' .. fingerprint
-local seq = append(z, log, {type = 'job.created', to = audience(told, j), actor = actor, bp = bp, cause = cause,
-  trace = trace, data = '{"job":' .. shown .. ',"changed":[]}', apart = apart(j, told, ',"changed":[]')})
+Idempotency.store(req, fingerprint, zone.seq + 1, job.version, id, 86400000)
+local shown, cause = Job.full_json(job, now), key .. ':' .. fingerprint
+local seq = EventLog.append(zone, log, {type = 'job.created', to = Audience.channels(audience, job), actor = actor,
+  bp = bp,
+  cause = cause, trace = trace, data = '{"job":' .. shown .. ',"changed":[]}',
+  restricted = Audience.restricted_copies(job, audience, ',"changed":[]')})
 if named ~= '' then
-  local ends = j.expires > 0 and j.expires or z.now + 315360000000 -- no lifetime: ten years
-  offer_make(z, j, offers, named, 0, 0, ends)
-  append(z, log, offer_created(z, j, {'user:' .. named}, 0, ends))
+  local ends = job.expires > 0 and job.expires or zone.now + 315360000000 -- no lifetime: ten years
+  OfferCreation.create(zone, job, offers, named, 0, 0, ends)
+  EventLog.append(zone, log, OfferCreation.event(zone, job, {'user:' .. named}, 0, ends))
 end
-leave(z)
-return {'OK', '0', seq, j.version, id, shown}
+EventLog.save_seq(zone)
+return {'OK', '0', seq, job.version, id, shown}

@@ -1,5 +1,5 @@
---[[ job_read: one job as it is now, with what decides who may see it; `bid` is what became of the technician's bid, and
-`bids` 1 where he may bid, or take back what he bid.
+--[[ job_read: one job as it is now, with the fields that decide who may see it. `bid` is the status of the
+technician's bid, and `bids` is 1 if they may bid, or withdraw their bid.
 KEYS    meta  job  offers
 ARGV    epoch  technician
 OK      seq  version  job  public  bp  status  phase  customer  holder  owner  offer  bid  bids
@@ -7,30 +7,29 @@ ERR     STALE_EPOCH  NOT_FOUND
 FLAGS   allow-oom
 TOUCHES {z}:tech:*  {z}:job:*:bids  {z}:user:*:blocks  (same slot, names known only inside)
 ]]
---- @include "lib/enter"
---- @include "lib/job"
---- @include "lib/public"
---- @include "lib/tech"
---- @include "lib/offers"
 --- @include "lib/bids"
-local meta, job, offers = unpack(KEYS)
+--- @include "lib/job"
+--- @include "lib/offers"
+--- @include "lib/tech"
+--- @include "lib/zone"
+local meta, job_key, offers = unpack(KEYS)
 local epoch, technician = unpack(ARGV)
-local z = enter(meta, epoch)
-if not z then return {'STALE_EPOCH'} end
-local j = job_load(job)
-if not j then return {'NOT_FOUND', '0'} end
-local offer, bid, bids = '', '', ''
+local zone = Zone.enter(meta, epoch)
+if not zone then return {'STALE_EPOCH'} end
+local job = Job.load(job_key)
+if not job then return {'NOT_FOUND', '0'} end
+local offer_text, bid_status, may_bid = '', '', ''
 if technician ~= '' then
-  offer = redis.call('HGET', offers, technician) or ''
-  -- What does not open to him yet he does not know of.
-  local o = offer ~= '' and offer_parse(offer)
-  if o and o.status == 'sent' and o.opens > z.now then offer = '' end
-  bid = string.match(redis.call('HGET', job .. ':bids', technician) or '', '^%S*')
-  if bids_taken(j) then
-    local t = bid ~= 'open' and not bid_left(offer) and tech_load(z.tag .. 'tech:' .. technician)
-    if bid == 'open' or t and bid_suits(z, j, t) then bids = '1' end
+  offer_text = redis.call('HGET', offers, technician) or ''
+  -- An offer that opens later is not visible yet.
+  local offer = offer_text ~= '' and Offers.parse(offer_text)
+  if offer and offer.status == 'sent' and offer.opens > zone.now then offer_text = '' end
+  bid_status = string.match(redis.call('HGET', job_key .. ':bids', technician) or '', '^%S*')
+  if Bids.are_taken(job) then
+    local tech = bid_status ~= 'open' and not Bids.has_left(offer_text) and Tech.load(zone.tag .. 'tech:' .. technician)
+    if bid_status == 'open' or tech and Bids.is_eligible(zone, job, tech) then may_bid = '1' end
   end
 end
-return {'OK', '0', z.seq, j.version, job_full(j),
-  job_public(j, technician ~= '' and technician == j.holder and j.card or nil), j.bp, j.status, j.phase, j.customer, j.holder,
-  redis.call('HGET', job, 'owner') or '', offer, bid, bids}
+return {'OK', '0', zone.seq, job.version, Job.full_json(job),
+  Job.public_json(job, technician ~= '' and technician == job.holder and job.card or nil), job.bp, job.status, job.phase,
+  job.customer, job.holder, redis.call('HGET', job_key, 'owner') or '', offer_text, bid_status, may_bid}

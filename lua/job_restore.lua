@@ -1,19 +1,19 @@
---[[ job_restore: a finished job that Redis has forgotten is put back with its payments, for a day, as the archive has them
-at or past the head of the log. Nothing happens where it is here: what Redis has is newer. `fields` and `kept` are names
-and values in turn (JSON).
+--[[ job_restore: puts back a finished job that Redis has deleted, with its payments, for a day, as the archive has
+them at or past the head of the log. A no-op if the job is here: what Redis has is newer. `fields` and `kept` are
+names and values in turn (JSON).
 KEYS    meta  job  payments
 ARGV    epoch  fields  kept
 OK      seq  version
 ERR     STALE_EPOCH
 ]]
---- @include "lib/enter"
-local meta, job, payments = unpack(KEYS)
+--- @include "lib/zone"
+local meta, job_key, payments = unpack(KEYS)
 local epoch, fields, kept = unpack(ARGV)
-local z = enter(meta, epoch)
-if not z then return {'STALE_EPOCH'} end
-if redis.call('EXISTS', job) == 1 then return {'OK', '0', 0, 0} end
+local zone = Zone.enter(meta, epoch)
+if not zone then return {'STALE_EPOCH'} end
+if redis.call('EXISTS', job_key) == 1 then return {'OK', '0', 0, 0} end
 redis.call('DEL', payments)
-for name, all in pairs({[job] = cjson.decode(fields), [payments] = cjson.decode(kept)}) do
+for name, all in pairs({[job_key] = cjson.decode(fields), [payments] = cjson.decode(kept)}) do
   for i = 1, #all, 2 do redis.call('HSET', name, all[i], all[i + 1]) end
   redis.call('EXPIRE', name, 86400)
 end

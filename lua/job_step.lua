@@ -1,5 +1,5 @@
 --[[ job_step: one step of a job's blueprint: it moves, ends, is marked, frozen or thawed, or loses its holder. `plan`
-is the command as declared, `args` what this call brings (engine/rules/plans.py); both JSON.
+is the command as declared, `args` are the members of this call (engine/rules/plans.py); both JSON.
 KEYS    meta  job  offers  causes  log  req
 ARGV    epoch  actor  key  fingerprint  trace  if_version  bp  plan  args
 OK      seq  version  job_id  job
@@ -7,46 +7,57 @@ ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  OTHER_BLUEPRINT  ILLEGAL_TRANSITION 
 EMITS   job.*  payment.requested  offer.closed  bid.closed  technician.status  code.failed  code.locked
 TOUCHES {z}:job:*:bids  {z}:tech:*  {z}:tech:*:jobs  {z}:user:*:jobs  {z}:supply:*  {z}:demand:*  {z}:due  {z}:disputes  {z}:dispute:*  (same slot, names known only inside)
 ]]
---- @include "lib/enter"
---- @include "lib/repeat"
---- @include "lib/moving"
-local meta, job, offers, causes, log, req = unpack(KEYS)
-local epoch, actor, key, fingerprint, trace, if_version, bp, plan, args = unpack(ARGV)
-local z = enter(meta, epoch)
-if not z then return {'STALE_EPOCH'} end
-local p, a, by = cjson.decode(plan), cjson.decode(args), {bp = bp, actor = actor, cause = '', trace = trace}
-if not a.entry then
-  by.req, by.fingerprint, by.causes, by.cause = req, fingerprint, causes, key .. ':' .. fingerprint
+--- @include "lib/apply_step"
+--- @include "lib/codes"
+--- @include "lib/command"
+--- @include "lib/idempotency"
+--- @include "lib/relation"
+--- @include "lib/step"
+--- @include "lib/zone"
+local meta, job_key, offers, causes, log, req = unpack(KEYS)
+local epoch, actor, key, fingerprint, trace, if_version, bp, plan_json, args_json = unpack(ARGV)
+local zone = Zone.enter(meta, epoch)
+if not zone then return {'STALE_EPOCH'} end
+local plan, args = cjson.decode(plan_json), cjson.decode(args_json)
+local request = {bp = bp, actor = actor, cause = '', trace = trace}
+if not args.entry then
+  request.req, request.fingerprint, request.causes, request.cause = req, fingerprint, causes, key .. ':' .. fingerprint
 end
-local j, again = begin(z, job, by)
+local job, again = Command.begin(zone, job_key, request)
 if again then return again end
--- Due work is done once, whatever comes of it: where the job has moved on, there is nothing to do.
--- No sooner than a lease after a pause, in which nobody could have done anything.
-if a.entry and not over(z, 1, a.lease) then
-  redis.call('ZADD', z.tag .. 'due', z.opened + a.lease + 1, a.entry)
+-- Due work is done once, whatever its result: if the job has changed, there is nothing to do. It is done no sooner
+-- than a lease after a pause, in which nobody could have done anything.
+if args.entry and not Zone.has_ended(zone, 1, args.lease) then
+  redis.call('ZADD', zone.tag .. 'due', zone.opened + args.lease + 1, args.entry)
   return {'OK', '0', 0, 0, '-'}
 end
--- While the job is frozen it waits, and is looked at again and again.
-if a.entry and not (j and j.frozen ~= '') then redis.call('ZREM', z.tag .. 'due', a.entry) end
-if a.entry and (not j or j.entered ~= a.entered or step_refused(z, j, p, actor, '')) then return {'OK', '0', 0, 0, '-'} end
-if not j or not related(j, actor, p.by) then return refuse(req, fingerprint, 'NOT_FOUND') end
--- The same step twice is one step; but who asks for new codes twice wants new ones.
-if p.does ~= 'reissue' and string.find(j.last, p.command .. ' ' .. actor .. ' ', 1, true) == 1 then
-  return as_it_was(req, fingerprint, string.match(j.last, '(%d+)$'), j.version, j.id)
+-- While the job is frozen the entry stays and is evaluated again.
+if args.entry and not (job and job.frozen ~= '') then redis.call('ZREM', zone.tag .. 'due', args.entry) end
+if args.entry and (not job or job.entered ~= args.entered or Step.refusal(zone, job, plan, actor, '')) then
+  return {'OK', '0', 0, 0, '-'}
 end
-local why = step_refused(z, j, p, actor, if_version)
-if why then return refuse(req, fingerprint, why) end
--- Chosen for a service that they have no longer: they may only say no (technician_put).
-if j.unaccepted == '1' and p.does ~= 'release' and actor == 'technician:' .. j.holder
-  and redis.call('HGET', job, 'unserved') == j.holder then
-  return refuse(req, fingerprint, 'ILLEGAL_TRANSITION')
+if not job or not Relation.any(job, actor, plan.by) then return Idempotency.refuse(req, fingerprint, 'NOT_FOUND') end
+-- The same step twice is one step. New codes requested twice are issued twice.
+if plan.does ~= 'reissue' and string.find(job.last, plan.command .. ' ' .. actor .. ' ', 1, true) == 1 then
+  return Idempotency.answer_again(req, fingerprint, string.match(job.last, '(%d+)$'), job.version, job.id)
 end
--- Another dispute than the one that was resolved in the meantime.
-if p.does == 'thaw' and a.dispute and a.dispute ~= j.frozen then return refuse(req, fingerprint, 'ILLEGAL_TRANSITION') end
-if p.code then
-  local wrong, left = code_missed(z, log, j, p, a, by)
+local why = Step.refusal(zone, job, plan, actor, if_version)
+if why then return Idempotency.refuse(req, fingerprint, why) end
+-- Assigned for a service that they no longer provide: they may only refuse (technician_put).
+if job.unaccepted == '1' and plan.does ~= 'release' and actor == 'technician:' .. job.holder
+  and redis.call('HGET', job_key, 'unserved') == job.holder then
+  return Idempotency.refuse(req, fingerprint, 'ILLEGAL_TRANSITION')
+end
+-- The dispute that the caller resolved is not the one that is open now.
+if plan.does == 'thaw' and args.dispute and args.dispute ~= job.frozen then
+  return Idempotency.refuse(req, fingerprint, 'ILLEGAL_TRANSITION')
+end
+if plan.code then
+  local wrong, left = Codes.refusal(zone, log, job, plan, args, request)
   if wrong == 'STALE_CODE' then return {wrong} end
-  if wrong then return refuse(req, fingerprint, wrong, left) end
+  if wrong then return Idempotency.refuse(req, fingerprint, wrong, left) end
 end
-if p.does == 'reissue' and not code_reissued(j, p.reissues) then return refuse(req, fingerprint, 'ILLEGAL_TRANSITION') end
-return finish(z, log, j, moving(z, j, offers, p, a, actor), by)
+if plan.does == 'reissue' and not Codes.reissue(job, plan.reissues) then
+  return Idempotency.refuse(req, fingerprint, 'ILLEGAL_TRANSITION')
+end
+return Command.finish(zone, log, job, ApplyStep.run(zone, job, offers, plan, args, actor), request)

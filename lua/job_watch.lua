@@ -1,47 +1,52 @@
---[[ job_watch: is the holder on his way? He may stand still, go away or go dark; what holds at two looks is told, and
-after a grace the caller may take the job from him. Due work `timer:<job>:<entered>:w`; a no-op where the job moved on.
+--[[ job_watch: is the holder on their way? They may stand still, go away or go dark. What holds at two looks is
+reported, and after a grace the caller may take the job from them. Due work `timer:<job>:<entered>:w`; a no-op if the
+job has changed state.
 KEYS    meta  job  due  log
-ARGV    epoch  entry  entered  still_ms  still_m  away_m  dark_ms  grace_ms  every_ms  told_stalled  told_dark
+ARGV    epoch  entry  entered  still_ms  still_m  away_m  dark_ms  grace_ms  every_ms  stalled_audience  dark_audience
 OK      seq  version  verdict
 ERR     STALE_EPOCH
 EMITS   job.stalled  job.dark
 TOUCHES {z}:tech:*  (same slot, names known only inside)
 ]]
---- @include "lib/enter"
+--- @include "lib/audience"
+--- @include "lib/event_log"
+--- @include "lib/iso"
 --- @include "lib/job"
 --- @include "lib/tech"
---- @include "lib/geo"
---- @include "lib/audience"
---- @include "lib/append"
---- @include "lib/watching"
-local meta, job, due, log = unpack(KEYS)
-local epoch, entry, entered, still_ms, still_m, away_m, dark_ms, grace_ms, every_ms, told_stalled, told_dark = unpack(ARGV)
-local z = enter(meta, epoch)
-if not z then return {'STALE_EPOCH'} end
-local j = job_load(job)
-if not j or j.entered ~= entered or j.holder == '' then
+--- @include "lib/watchdog"
+--- @include "lib/zone"
+local meta, job_key, due, log = unpack(KEYS)
+local epoch, entry, entered, still_ms, still_m, away_m, dark_ms, grace_ms, every_ms, stalled_audience,
+  dark_audience = unpack(ARGV)
+local zone = Zone.enter(meta, epoch)
+if not zone then return {'STALE_EPOCH'} end
+local job = Job.load(job_key)
+if not job or job.entered ~= entered or job.holder == '' then
   redis.call('ZREM', due, entry)
   return {'OK', '0', 0, 0, 'moved_on'}
 end
-redis.call('ZADD', due, z.now + every_ms, entry)
-local t, v = tech_load(z.tag .. 'tech:' .. j.holder), redis.call('HMGET', job, 'lat', 'lon', 'since', 'watch')
-local w = watch_load(v[4], tonumber(v[3]) or z.now)
--- Within a pause's grace nobody was heard of, whoever he is.
-local why = t and over(z, 1, tonumber(dark_ms)) and
-  watch_why(z, w, t, v[1], v[2], tonumber(still_ms), tonumber(still_m), tonumber(away_m), tonumber(dark_ms)) or nil
-local seq, verdict = 0, 'well'
-if not why then w.why, w.looks, w.told = '-', 0, 0
-elseif why ~= w.why then w.why, w.looks, w.told = why, 1, 0
+redis.call('ZADD', due, zone.now + every_ms, entry)
+local tech, v = Tech.load(zone.tag .. 'tech:' .. job.holder), redis.call('HMGET', job_key, 'lat', 'lon', 'since', 'watch')
+local watch = Watchdog.load(v[4], tonumber(v[3]) or zone.now)
+-- Within the grace after a pause no technician could report a position.
+local why = tech and Zone.has_ended(zone, 1, tonumber(dark_ms)) and
+  Watchdog.reason(zone, watch, tech, v[1], v[2], tonumber(still_ms), tonumber(still_m), tonumber(away_m),
+    tonumber(dark_ms)) or nil
+local seq, outcome = 0, 'well'
+if not why then watch.why, watch.looks, watch.reported_at = '-', 0, 0
+elseif why ~= watch.why then watch.why, watch.looks, watch.reported_at = why, 1, 0
 else
-  w.looks = w.looks + 1
-  if w.told == 0 then
-    w.told = z.now
-    local kind = why == 'dark' and {'job.dark', told_dark} or {'job.stalled', told_stalled}
-    seq = append(z, log, {type = kind[1], to = audience(kind[2], j), bp = j.bp, data = '{"job":{"id":"' .. j.id ..
-      '"},"technician":{"id":"' .. j.holder .. '"},"since":' .. iso(w.since) .. ',"step":"warn","reason":"' .. why .. '"}'})
-    leave(z)
-    verdict = 'told'
-  elseif z.now >= w.told + grace_ms then verdict = 'over' end
+  watch.looks = watch.looks + 1
+  if watch.reported_at == 0 then
+    watch.reported_at = zone.now
+    local kind = why == 'dark' and {'job.dark', dark_audience} or {'job.stalled', stalled_audience}
+    seq = EventLog.append(zone, log, {type = kind[1], to = Audience.channels(kind[2], job), bp = job.bp,
+      data = '{"job":{"id":"' .. job.id ..
+      '"},"technician":{"id":"' .. job.holder .. '"},"since":' .. Iso.format(watch.since) ..
+        ',"step":"warn","reason":"' .. why .. '"}'})
+    EventLog.save_seq(zone)
+    outcome = 'reported'
+  elseif zone.now >= watch.reported_at + grace_ms then outcome = 'over' end
 end
-watch_save(j, w)
-return {'OK', '0', seq, j.version, verdict}
+Watchdog.save(job, watch)
+return {'OK', '0', seq, job.version, outcome}

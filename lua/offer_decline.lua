@@ -1,48 +1,54 @@
---[[ offer_decline: a technician does not want an offered job; it stays open to the others. `plan` as for a claim: '' where
+--[[ offer_decline: a technician declines an offered job; it stays open to the others. `plan` as for a claim: '' if
 the command has no guards.
 KEYS    meta  job  offers  causes  tech_offers  log  req
-ARGV    epoch  technician  key  fingerprint  trace  if_version  bp  plan  from  told  ended  reason  lease_ms
+ARGV    epoch  technician  key  fingerprint  trace  if_version  bp  plan  from  audience  ended  reason  lease_ms
 OK      seq  version  job_id  job
 ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  OTHER_BLUEPRINT  CANCELLED  EXPIRED  TAKEN  ILLEGAL_TRANSITION  TOO_EARLY  FROZEN  NOT_OFFERED  VERSION_CONFLICT
 EMITS   offer.declined
 TOUCHES {z}:due  (same slot, names known only inside)
 ]]
---- @include "lib/enter"
---- @include "lib/begin"
---- @include "lib/public"
---- @include "lib/offers"
---- @include "lib/closing"
 --- @include "lib/audience"
---- @include "lib/relation"
+--- @include "lib/command"
+--- @include "lib/idempotency"
+--- @include "lib/job"
+--- @include "lib/offers"
 --- @include "lib/step"
-local meta, job, offers, causes, tech_offers, log, req = unpack(KEYS)
-local epoch, technician, key, fingerprint, trace, if_version, bp, plan, from, told, ended, reason,
+--- @include "lib/wave_advance"
+--- @include "lib/zone"
+local meta, job_key, offers, causes, tech_offers, log, req = unpack(KEYS)
+local epoch, technician, key, fingerprint, trace, if_version, bp, plan_json, from, audience, ended, reason,
   lease_ms = unpack(ARGV)
-local z = enter(meta, epoch)
-if not z then return {'STALE_EPOCH'} end
-local by = {bp = bp, actor = 'technician:' .. technician, cause = key .. ':' .. fingerprint, trace = trace, req = req,
-  fingerprint = fingerprint, causes = causes}
-local j, again = begin(z, job, by)
+local zone = Zone.enter(meta, epoch)
+if not zone then return {'STALE_EPOCH'} end
+local request = {bp = bp, actor = 'technician:' .. technician, cause = key .. ':' .. fingerprint, trace = trace,
+  req = req, fingerprint = fingerprint, causes = causes}
+local job, again = Command.begin(zone, job_key, request)
 if again then return again end
-if not j then return refuse(req, fingerprint, 'NOT_FOUND') end
+if not job then return Idempotency.refuse(req, fingerprint, 'NOT_FOUND') end
 local mine = redis.call('HGET', offers, technician)
-local o = mine and offer_parse(mine)
-if o and o.status == 'rejected' then return {'OK', '1', 0, j.version, j.id, job_public(j)} end
-local why = step_over(j, ended)
-if why then return refuse(req, fingerprint, why) end
-if j.holder ~= '' then return refuse(req, fingerprint, 'TAKEN') end
-why = step_refused(z, j, plan ~= '' and cjson.decode(plan) or {by = 'offered', from = from}, nil, '')
-if why then return refuse(req, fingerprint, why) end
-if not o or not seeks(j) or o.status == 'withdrawn' or o.status == 'left' then return refuse(req, fingerprint, 'NOT_OFFERED') end
-if o.status ~= 'sent' or over(z, o.expires, lease_ms) then return refuse(req, fingerprint, 'EXPIRED') end
-if if_version ~= '' and tonumber(if_version) ~= j.version then return refuse(req, fingerprint, 'VERSION_CONFLICT') end
+local offer = mine and Offers.parse(mine)
+if offer and offer.status == 'rejected' then return {'OK', '1', 0, job.version, job.id, Job.public_json(job)} end
+local why = Step.closed_word(job, ended)
+if why then return Idempotency.refuse(req, fingerprint, why) end
+if job.holder ~= '' then return Idempotency.refuse(req, fingerprint, 'TAKEN') end
+why = Step.refusal(zone, job, plan_json ~= '' and cjson.decode(plan_json) or {by = 'offered', from = from}, nil, '')
+if why then return Idempotency.refuse(req, fingerprint, why) end
+if not offer or not Job.is_searching(job) or offer.status == 'withdrawn' or offer.status == 'left' then
+  return Idempotency.refuse(req, fingerprint, 'NOT_OFFERED')
+end
+if offer.status ~= 'sent' or Zone.has_ended(zone, offer.expires, lease_ms) then
+  return Idempotency.refuse(req, fingerprint, 'EXPIRED')
+end
+if if_version ~= '' and tonumber(if_version) ~= job.version then
+  return Idempotency.refuse(req, fingerprint, 'VERSION_CONFLICT')
+end
 
-o.status = 'rejected'
-offer_write(offers, technician, o)
-redis.call('ZREM', tech_offers, j.id)
-redis.call('HINCRBY', job, 'declined', 1)
-wave_hasten(z, j, offers)
-local shown = job_public(j) -- in the event too: a repeat is answered from it
-return finish(z, log, j, {{type = 'offer.declined', to = audience(told, j), shown = shown,
+offer.status = 'rejected'
+Offers.write(offers, technician, offer)
+redis.call('ZREM', tech_offers, job.id)
+redis.call('HINCRBY', job_key, 'declined', 1)
+WaveAdvance.advance(zone, job, offers)
+local shown = Job.public_json(job) -- in the event too: a repeat is answered from it
+return Command.finish(zone, log, job, {{type = 'offer.declined', to = Audience.channels(audience, job), shown = shown,
   data = '{"job":' .. shown .. ',"technician":{"id":"' .. technician .. '"}' ..
-    (reason ~= '' and ',"reason":' .. reason or '') .. '}'}}, by)
+    (reason ~= '' and ',"reason":' .. reason or '') .. '}'}}, request)

@@ -1,5 +1,5 @@
---[[ offer_open: the head start of the others is over, and those whose offers open now hear of them. Due work
-`opens:<job>:<wave>:<ms>`, which wave_hasten brings forward when nobody holds an open offer any more.
+--[[ offer_open: the head start of the others is over: technicians whose offers open now are informed. Due work
+`opens:<job>:<wave>:<ms>`, which WaveAdvance.advance brings forward when nobody holds an open offer any more.
 KEYS    meta  job  offers  due  log
 ARGV    epoch  entry  wave  opens
 OK      seq  version  opened
@@ -7,35 +7,35 @@ ERR     STALE_EPOCH
 EMITS   offer.created
 TOUCHES {z}:tech:*  (same slot, names known only inside)
 ]]
---- @include "lib/enter"
---- @include "lib/job"
---- @include "lib/tech"
 --- @include "lib/candidates"
+--- @include "lib/event_log"
+--- @include "lib/job"
+--- @include "lib/offer_creation"
 --- @include "lib/offers"
---- @include "lib/closing"
---- @include "lib/offering"
---- @include "lib/append"
-local meta, job, offers, due, log = unpack(KEYS)
-local epoch, entry, wave, opens = unpack(ARGV)
-local z = enter(meta, epoch)
-if not z then return {'STALE_EPOCH'} end
-local j, to, expires = job_load(job), {}, 0
--- Who is second to take the entry away comes too late: they have been told.
-if redis.call('ZREM', due, entry) == 0 or not j or not invites(j) then return {'OK', '0', 0, 0, 0} end
+--- @include "lib/zone"
+local meta, job_key, offers, due, log = unpack(KEYS)
+local epoch, entry, wave_number, opens = unpack(ARGV)
+local zone = Zone.enter(meta, epoch)
+if not zone then return {'STALE_EPOCH'} end
+local job, channels, expires = Job.load(job_key), {}, 0
+-- Only the call that removes the entry appends the event: after it, they are informed already.
+if redis.call('ZREM', due, entry) == 0 or not job or not Candidates.is_inviting(job) then return {'OK', '0', 0, 0, 0} end
 local all = redis.call('HGETALL', offers)
 for i = 1, #all, 2 do
-  local o = offer_parse(all[i + 1])
-  if o.status == 'sent' and o.wave == tonumber(wave) and o.opens == tonumber(opens) then
-    if o.opens > z.now then
-      o.opens = z.now
-      offer_write(offers, all[i], o)
+  local offer = Offers.parse(all[i + 1])
+  if offer.status == 'sent' and offer.wave == tonumber(wave_number) and offer.opens == tonumber(opens) then
+    if offer.opens > zone.now then
+      offer.opens = zone.now
+      Offers.write(offers, all[i], offer)
     end
-    redis.call('HINCRBY', z.tag .. 'tech:' .. all[i], 'asked', 1)
-    to[#to + 1], expires = 'user:' .. all[i], o.expires
+    redis.call('HINCRBY', zone.tag .. 'tech:' .. all[i], 'asked', 1)
+    channels[#channels + 1], expires = 'user:' .. all[i], offer.expires
   end
 end
-if #to == 0 then return {'OK', '0', 0, 0, 0} end
-if tonumber(redis.call('HGET', job, 'opens')) == tonumber(opens) then redis.call('HSET', job, 'opens', z.now) end
-local seq = append(z, log, offer_created(z, j, to, wave, expires))
-leave(z)
-return {'OK', '0', seq, j.version, #to}
+if #channels == 0 then return {'OK', '0', 0, 0, 0} end
+if tonumber(redis.call('HGET', job_key, 'opens')) == tonumber(opens) then
+  redis.call('HSET', job_key, 'opens', zone.now)
+end
+local seq = EventLog.append(zone, log, OfferCreation.event(zone, job, channels, wave_number, expires))
+EventLog.save_seq(zone)
+return {'OK', '0', seq, job.version, #channels}

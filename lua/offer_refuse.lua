@@ -1,4 +1,4 @@
---[[ offer_refuse: the technician who was asked says no, and the job moves on: back on offer, or to its end.
+--[[ offer_refuse: the technician who was asked refuses, and the job moves on: back on offer, or to its end.
 KEYS    meta  job  offers  causes  tech_offers  log  req
 ARGV    epoch  technician  key  fingerprint  trace  if_version  bp  plan  args  lease_ms
 OK      seq  version  job_id  job
@@ -6,32 +6,38 @@ ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  OTHER_BLUEPRINT  ILLEGAL_TRANSITION 
 EMITS   job.*  offer.closed  bid.closed  payment.requested  technician.status
 TOUCHES {z}:demand:*  {z}:due  {z}:tech:*  {z}:user:*:jobs  {z}:supply:*  (same slot, names known only inside)
 ]]
---- @include "lib/enter"
---- @include "lib/public"
---- @include "lib/closing"
---- @include "lib/moving"
-local meta, job, offers, causes, tech_offers, log, req = unpack(KEYS)
-local epoch, technician, key, fingerprint, trace, if_version, bp, plan, args, lease_ms = unpack(ARGV)
-local z, actor = enter(meta, epoch), 'technician:' .. technician
-if not z then return {'STALE_EPOCH'} end
-local p, a, by = cjson.decode(plan), cjson.decode(args), {bp = bp, actor = actor, cause = key .. ':' .. fingerprint,
-  trace = trace, req = req, fingerprint = fingerprint, causes = causes}
-local j, again = begin(z, job, by)
+--- @include "lib/apply_step"
+--- @include "lib/command"
+--- @include "lib/idempotency"
+--- @include "lib/job"
+--- @include "lib/offers"
+--- @include "lib/step"
+--- @include "lib/zone"
+local meta, job_key, offers, causes, tech_offers, log, req = unpack(KEYS)
+local epoch, technician, key, fingerprint, trace, if_version, bp, plan_json, args_json, lease_ms = unpack(ARGV)
+local zone, actor = Zone.enter(meta, epoch), 'technician:' .. technician
+if not zone then return {'STALE_EPOCH'} end
+local plan, args = cjson.decode(plan_json), cjson.decode(args_json)
+local request = {bp = bp, actor = actor, cause = key .. ':' .. fingerprint, trace = trace, req = req,
+  fingerprint = fingerprint, causes = causes}
+local job, again = Command.begin(zone, job_key, request)
 if again then return again end
-local mine = j and redis.call('HGET', offers, technician)
-if not mine then return refuse(req, fingerprint, 'NOT_FOUND') end
-local o = offer_parse(mine)
-if o.status == 'rejected' then return {'OK', '1', 0, j.version, j.id, job_public(j)} end
-local why = step_over(j, p.over) or step_refused(z, j, p, nil, '')
-if why then return refuse(req, fingerprint, why) end
-if j.holder ~= '' then return refuse(req, fingerprint, 'TAKEN') end
-if o.status ~= 'sent' or not seeks(j) then return refuse(req, fingerprint, 'NOT_OFFERED') end
-if over(z, o.expires, lease_ms) then return refuse(req, fingerprint, 'EXPIRED') end
-if if_version ~= '' and tonumber(if_version) ~= j.version then return refuse(req, fingerprint, 'VERSION_CONFLICT') end
+local mine = job and redis.call('HGET', offers, technician)
+if not mine then return Idempotency.refuse(req, fingerprint, 'NOT_FOUND') end
+local offer = Offers.parse(mine)
+if offer.status == 'rejected' then return {'OK', '1', 0, job.version, job.id, Job.public_json(job)} end
+local why = Step.closed_word(job, plan.over) or Step.refusal(zone, job, plan, nil, '')
+if why then return Idempotency.refuse(req, fingerprint, why) end
+if job.holder ~= '' then return Idempotency.refuse(req, fingerprint, 'TAKEN') end
+if offer.status ~= 'sent' or not Job.is_searching(job) then return Idempotency.refuse(req, fingerprint, 'NOT_OFFERED') end
+if Zone.has_ended(zone, offer.expires, lease_ms) then return Idempotency.refuse(req, fingerprint, 'EXPIRED') end
+if if_version ~= '' and tonumber(if_version) ~= job.version then
+  return Idempotency.refuse(req, fingerprint, 'VERSION_CONFLICT')
+end
 
-o.status = 'rejected'
-offer_write(offers, technician, o)
-redis.call('ZREM', tech_offers, j.id)
-local done = finish(z, log, j, moving(z, j, offers, p, a, actor), by)
-done[6] = job_public(j) -- he is not its technician
+offer.status = 'rejected'
+Offers.write(offers, technician, offer)
+redis.call('ZREM', tech_offers, job.id)
+local done = Command.finish(zone, log, job, ApplyStep.run(zone, job, offers, plan, args, actor), request)
+done[6] = Job.public_json(job) -- he is not its technician
 return done

@@ -1,31 +1,41 @@
 --[[ price_propose: one side of a job proposes another price to the other; one proposal is open at a time.
 KEYS    meta  job  causes  log  req
-ARGV    epoch  actor  key  fingerprint  trace  if_version  bp  id  amount  reason  states  told
+ARGV    epoch  actor  key  fingerprint  trace  if_version  bp  id  amount  reason  states  audience
 OK      seq  version  job_id
 ERR     STALE_EPOCH  REUSED_KEY  NOT_FOUND  OTHER_BLUEPRINT  FROZEN  PRICE_LOCKED  ILLEGAL_TRANSITION  DUPLICATE  VERSION_CONFLICT
 EMITS   price.proposed
 ]]
---- @include "lib/enter"
---- @include "lib/begin"
---- @include "lib/relation"
---- @include "lib/proposal"
 --- @include "lib/audience"
-local meta, job, causes, log, req = unpack(KEYS)
-local epoch, actor, key, fingerprint, trace, if_version, bp, id, amount, reason, states, told = unpack(ARGV)
-local z = enter(meta, epoch)
-if not z then return {'STALE_EPOCH'} end
-local j, again = begin(z, job, {bp = bp, req = req, fingerprint = fingerprint, causes = causes})
+--- @include "lib/command"
+--- @include "lib/event_log"
+--- @include "lib/idempotency"
+--- @include "lib/iso"
+--- @include "lib/job"
+--- @include "lib/proposal"
+--- @include "lib/relation"
+--- @include "lib/zone"
+local meta, job_key, causes, log, req = unpack(KEYS)
+local epoch, actor, key, fingerprint, trace, if_version, bp, id, amount, reason, states, audience = unpack(ARGV)
+local zone = Zone.enter(meta, epoch)
+if not zone then return {'STALE_EPOCH'} end
+local job, again = Command.begin(zone, job_key, {bp = bp, req = req, fingerprint = fingerprint, causes = causes})
 if again then return again end
-if not j or not related(j, actor, 'customer holder') then return refuse(req, fingerprint, 'NOT_FOUND') end
-local why = price_refused(j, states)
-if why then return refuse(req, fingerprint, why) end
-if proposal_open(j, proposal_load(j)) then return refuse(req, fingerprint, 'DUPLICATE') end
-if if_version ~= '' and tonumber(if_version) ~= j.version then return refuse(req, fingerprint, 'VERSION_CONFLICT') end
+if not job or not Relation.any(job, actor, 'customer holder') then
+  return Idempotency.refuse(req, fingerprint, 'NOT_FOUND')
+end
+local why = Proposal.refusal(job, states)
+if why then return Idempotency.refuse(req, fingerprint, why) end
+if Proposal.is_open(job, Proposal.load(job)) then return Idempotency.refuse(req, fingerprint, 'DUPLICATE') end
+if if_version ~= '' and tonumber(if_version) ~= job.version then
+  return Idempotency.refuse(req, fingerprint, 'VERSION_CONFLICT')
+end
 
-local p = {status = 'open', id = id, amount = amount, by = actor, holder = j.holder, created = iso(z.now), reason = reason}
-proposal_save(j, p)
-remember(req, fingerprint, z.seq + 1, j.version, j.id, 86400000, causes)
-local seq = append(z, log, {type = 'price.proposed', to = audience(told, j), actor = actor, bp = bp, trace = trace,
-  cause = key .. ':' .. fingerprint, data = '{"job":' .. job_full(j) .. ',"proposal":' .. proposal_shown(p) .. '}'})
-leave(z)
-return {'OK', '0', seq, j.version, j.id}
+local proposal = {status = 'open', id = id, amount = amount, by = actor, holder = job.holder,
+  created = Iso.format(zone.now), reason = reason}
+Proposal.save(job, proposal)
+Idempotency.store(req, fingerprint, zone.seq + 1, job.version, job.id, 86400000, causes)
+local seq = EventLog.append(zone, log, {type = 'price.proposed', to = Audience.channels(audience, job), actor = actor,
+  bp = bp, trace = trace, cause = key .. ':' .. fingerprint, data = '{"job":' .. Job.full_json(job) .. ',"proposal":' ..
+    Proposal.json(proposal) .. '}'})
+EventLog.save_seq(zone)
+return {'OK', '0', seq, job.version, job.id}

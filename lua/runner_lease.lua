@@ -1,19 +1,19 @@
---[[ runner_lease: which node does a zone's background work, for as long as it renews, and how many nodes would.
-`want` is take (a lease that is free), keep (only what the node has), free (give it back), or leave (and be no candidate
-any more). The reply's `held` is 1 for this node, 0 for another one, and empty where nobody holds it.
+--[[ runner_lease: which node does a zone's background work, for as long as it renews the lease, and how many nodes
+could. `want` is take (a lease that is free), keep (only what the node has), free (give it back), or leave (and be no
+candidate any more). The reply's `held` is 1 for this node, 0 for another one, and empty if nobody holds it.
 KEYS    meta  runner  runners
 ARGV    epoch  node  ms  want
 OK      seq  version  held  nodes
 ERR     STALE_EPOCH
 FLAGS   allow-oom
 ]]
---- @include "lib/enter"
+--- @include "lib/zone"
 local meta, runner, runners = unpack(KEYS)
 local epoch, node, ms, want = unpack(ARGV)
-local z = enter(meta, epoch)
-if not z then return {'STALE_EPOCH'} end
-if want == 'leave' then redis.call('ZREM', runners, node) else redis.call('ZADD', runners, z.now, node) end
-redis.call('ZREMRANGEBYSCORE', runners, '-inf', z.now - ms)
+local zone = Zone.enter(meta, epoch)
+if not zone then return {'STALE_EPOCH'} end
+if want == 'leave' then redis.call('ZREM', runners, node) else redis.call('ZADD', runners, zone.now, node) end
+redis.call('ZREMRANGEBYSCORE', runners, '-inf', zone.now - ms)
 redis.call('PEXPIRE', runners, ms)
 local held = redis.call('GET', runner)
 if held == node and (want == 'free' or want == 'leave') then

@@ -1,5 +1,5 @@
---[[ socket_touch: a gateway's open sockets, in one batch, each with the age of the last word from its client. What was
-lost meanwhile is there again.
+--[[ socket_touch: renews a gateway's open sockets, in one batch, each with the age of its client's last message. Lost
+ones are added again.
 KEYS    meta
 ARGV    epoch  lease_ms  seats…
 OK      seq  version
@@ -7,13 +7,13 @@ ERR     STALE_EPOCH
 FLAGS   allow-oom
 TOUCHES {z}:sockets:*
 ]]
---- @include "lib/enter"
+--- @include "lib/zone"
 local meta = unpack(KEYS)
 local epoch, lease_ms = unpack(ARGV)
-local z = enter(meta, epoch)
-if not z then return {'STALE_EPOCH'} end
+local zone = Zone.enter(meta, epoch)
+if not zone then return {'STALE_EPOCH'} end
 for i = 3, #ARGV, 3 do
-  redis.call('ZADD', ARGV[i], z.now - ARGV[i + 2], ARGV[i + 1])
+  redis.call('ZADD', ARGV[i], zone.now - ARGV[i + 2], ARGV[i + 1])
   redis.call('PEXPIRE', ARGV[i], lease_ms)
 end
 return {'OK', '0', 0, 0}

@@ -1,4 +1,4 @@
---[[ technician_leave: an offline technician with nothing held is taken out of the zone, for a change of zone.
+--[[ technician_leave: removes an offline technician who holds nothing from the zone, for a change of zone.
 KEYS    meta  tech  tech_jobs  tech_offers  seen  log
 ARGV    epoch  id
 OK      seq  version
@@ -7,21 +7,22 @@ EMITS   session.work
 FLAGS   allow-oom
 TOUCHES {z}:supply:*  (same slot, names known only inside)
 ]]
---- @include "lib/enter"
+--- @include "lib/event_log"
 --- @include "lib/supply"
---- @include "lib/append"
---- @include "lib/works"
-local meta, tech, tech_jobs, tech_offers, seen, log = unpack(KEYS)
+--- @include "lib/tech"
+--- @include "lib/work_feed"
+--- @include "lib/zone"
+local meta, tech_key, tech_jobs, tech_offers, seen, log = unpack(KEYS)
 local epoch, id = unpack(ARGV)
-local z = enter(meta, epoch)
-if not z then return {'STALE_EPOCH'} end
-local t = tech_load(tech)
-if t and (t.online == '1' or redis.call('SCARD', tech_jobs) > 0) then return {'ILLEGAL_TRANSITION', '0'} end
-if t then
-  supply_remove(z, t)
-  t.services = ''
-  if works_sync(z, log, t) > 0 then leave(z) end
+local zone = Zone.enter(meta, epoch)
+if not zone then return {'STALE_EPOCH'} end
+local tech = Tech.load(tech_key)
+if tech and (tech.online == '1' or redis.call('SCARD', tech_jobs) > 0) then return {'ILLEGAL_TRANSITION', '0'} end
+if tech then
+  Supply.remove(zone, tech)
+  tech.services = ''
+  if WorkFeed.sync(zone, log, tech) > 0 then EventLog.save_seq(zone) end
 end
-redis.call('DEL', tech, tech_jobs, tech_offers)
+redis.call('DEL', tech_key, tech_jobs, tech_offers)
 redis.call('ZREM', seen, id)
 return {'OK', '0', 0, 0}

@@ -1,36 +1,36 @@
---[[ technician_offline: by himself, or by the lease sweep, which is a no-op where he was heard of meanwhile.
+--[[ technician_offline: a technician goes offline: by themselves, or by the lease sweep, which is a no-op if they
+sent something meanwhile.
 KEYS    meta  tech  seen  log  req
-ARGV    epoch  id  actor  key  fingerprint  reason  lease_ms  words
+ARGV    epoch  id  actor  key  fingerprint  reason  lease_ms  audience
 OK      seq  version  clock  load
 ERR     STALE_EPOCH  REUSED_KEY
 EMITS   technician.status  offer.closed
 FLAGS   allow-oom
 TOUCHES {z}:supply:*  {z}:due  {z}:job:*  {z}:job:*:offers  {z}:tech:*:offers  (same slot, names known only inside)
 ]]
---- @include "lib/enter"
---- @include "lib/verdict"
---- @include "lib/job"
---- @include "lib/supply"
---- @include "lib/offers"
---- @include "lib/closing"
---- @include "lib/append"
---- @include "lib/offline"
-local meta, tech, seen, log, req = unpack(KEYS)
-local epoch, id, actor, key, fingerprint, reason, lease_ms, words = unpack(ARGV)
-local z = enter(meta, epoch)
-if not z then return {'STALE_EPOCH'} end
-local again = key ~= '' and remembered(req, fingerprint)
-local t, clock = tech_load(tech), redis.call('HGET', tech, 'clock') or ''
-if again and again[1] == 'OK' then return {'OK', '1', again[3], 0, clock, t and t.load or 0} end
+--- @include "lib/event_log"
+--- @include "lib/idempotency"
+--- @include "lib/presence"
+--- @include "lib/tech"
+--- @include "lib/zone"
+local meta, tech_key, seen, log, req = unpack(KEYS)
+local epoch, id, actor, key, fingerprint, reason, lease_ms, audience = unpack(ARGV)
+local zone = Zone.enter(meta, epoch)
+if not zone then return {'STALE_EPOCH'} end
+local again = key ~= '' and Idempotency.lookup(req, fingerprint)
+local tech, clock = Tech.load(tech_key), redis.call('HGET', tech_key, 'clock') or ''
+if again and again[1] == 'OK' then return {'OK', '1', again[3], 0, clock, tech and tech.load or 0} end
 if again then return again end
 if reason == 'lease' then
   local last = tonumber(redis.call('ZSCORE', seen, id) or '')
-  if last and not over(z, last + lease_ms, lease_ms) then return {'OK', '0', 0, 0, clock, t and t.load or 0} end
+  if last and not Zone.has_ended(zone, last + lease_ms, lease_ms) then
+    return {'OK', '0', 0, 0, clock, tech and tech.load or 0}
+  end
 end
-local seq, cause = z.seq, key ~= '' and key .. ':' .. fingerprint or ''
-if t and t.online == '1' then
-  seq = go_offline(z, t, seen, log, {reason = reason, actor = actor, cause = cause, words = words})
-  leave(z)
+local seq, cause = zone.seq, key ~= '' and key .. ':' .. fingerprint or ''
+if tech and tech.online == '1' then
+  seq = Presence.go_offline(zone, tech, seen, log, {reason = reason, actor = actor, cause = cause, audience = audience})
+  EventLog.save_seq(zone)
 else redis.call('ZREM', seen, id) end
-if key ~= '' then remember(req, fingerprint, seq, 0, '-', 600000) end
-return {'OK', '0', seq, 0, clock, t and t.load or 0}
+if key ~= '' then Idempotency.store(req, fingerprint, seq, 0, '-', 600000) end
+return {'OK', '0', seq, 0, clock, tech and tech.load or 0}

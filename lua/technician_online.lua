@@ -1,50 +1,51 @@
 --[[ technician_online: a technician starts to receive offers.
 KEYS    meta  tech  seen  log  req
-ARGV    epoch  id  key  fingerprint  lat  lon  words
+ARGV    epoch  id  key  fingerprint  lat  lon  audience
 OK      seq  version  clock  load  blockers…
 ERR     STALE_EPOCH  REUSED_KEY  PROFILE_INCOMPLETE  KYC_NOT_APPROVED  ACCOUNT_NOT_APPROVED  INVALID
 EMITS   technician.status
 TOUCHES {z}:supply:*  {z}:due  (same slot, names known only inside)
 ]]
---- @include "lib/enter"
---- @include "lib/verdict"
+--- @include "lib/event_log"
+--- @include "lib/idempotency"
 --- @include "lib/supply"
---- @include "lib/append"
---- @include "lib/status"
-local meta, tech, seen, log, req = unpack(KEYS)
-local epoch, id, key, fingerprint, lat, lon, words = unpack(ARGV)
-local z = enter(meta, epoch)
-if not z then return {'STALE_EPOCH'} end
-local t, again = tech_load(tech), remembered(req, fingerprint)
-local clock = redis.call('HGET', tech, 'clock') or ''
+--- @include "lib/tech"
+--- @include "lib/technician_status"
+--- @include "lib/zone"
+local meta, tech_key, seen, log, req = unpack(KEYS)
+local epoch, id, key, fingerprint, lat, lon, audience = unpack(ARGV)
+local zone = Zone.enter(meta, epoch)
+if not zone then return {'STALE_EPOCH'} end
+local tech, again = Tech.load(tech_key), Idempotency.lookup(req, fingerprint)
+local clock = redis.call('HGET', tech_key, 'clock') or ''
 local function blockers()
-  local full, stale = t.load >= t.capacity, z.now - t.fix_at > 120000
+  local full, stale = tech.load >= tech.capacity, zone.now - tech.fix_at > 120000
   return full and 'at_capacity' or stale and 'stale_position' or nil, full and stale and 'stale_position' or nil
 end
 if again then
   if again[1] ~= 'OK' then return again end
-  return {'OK', '1', again[3], 0, clock, t.load, blockers()}
+  return {'OK', '1', again[3], 0, clock, tech.load, blockers()}
 end
-local why = unfit(t)
-if why then return refuse(req, fingerprint, why) end
-if lat == '' and t.lat == '' then return refuse(req, fingerprint, 'INVALID') end
+local why = Tech.refusal(tech)
+if why then return Idempotency.refuse(req, fingerprint, why) end
+if lat == '' and tech.lat == '' then return Idempotency.refuse(req, fingerprint, 'INVALID') end
 
-local was = t.online
-t.online = '1'
-redis.call('HSET', tech, 'online', '1')
-if was ~= '1' then redis.call('HSET', tech, 'free_at', z.now) end -- who was away has not been waiting
+local was = tech.online
+tech.online = '1'
+redis.call('HSET', tech_key, 'online', '1')
+if was ~= '1' then redis.call('HSET', tech_key, 'free_at', zone.now) end -- who was away has not been waiting
 if lat ~= '' then
-  t.lat, t.lon, t.fix_at = lat, lon, z.now
-  redis.call('HSET', tech, 'lat', lat, 'lon', lon, 'fix_at', z.now, 'acc', '', 'jump', '')
+  tech.lat, tech.lon, tech.fix_at = lat, lon, zone.now
+  redis.call('HSET', tech_key, 'lat', lat, 'lon', lon, 'fix_at', zone.now, 'acc', '', 'jump', '')
 end
-redis.call('ZADD', seen, z.now, id)
-if supply_sync(z, t) then match_soon(z, t) end
-local seq = z.seq
+redis.call('ZADD', seen, zone.now, id)
+if Supply.sync(zone, tech) then Supply.schedule_match(zone, tech) end
+local seq = zone.seq
 if was ~= '1' then
-  local event = tech_status(t, true, 'self', words)
+  local event = TechnicianStatus.event(tech, true, 'self', audience)
   event.actor, event.cause = 'technician:' .. id, key .. ':' .. fingerprint
-  seq = append(z, log, event)
-  leave(z)
+  seq = EventLog.append(zone, log, event)
+  EventLog.save_seq(zone)
 end
-remember(req, fingerprint, seq, 0, '-', 600000)
-return {'OK', '0', seq, 0, clock, t.load, blockers()}
+Idempotency.store(req, fingerprint, seq, 0, '-', 600000)
+return {'OK', '0', seq, 0, clock, tech.load, blockers()}

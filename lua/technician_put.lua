@@ -1,55 +1,57 @@
---[[ technician_put: what SQL knows of a technician reaches the hot record, once per profile version.
+--[[ technician_put: copies what SQL knows of a technician to the live record, once per profile version.
 KEYS    meta  tech  seen  log
 ARGV    epoch  id  profile  complete  kyc  account  capacity  services  name  phone  actor  offline_reason
-        rating  rated  words
+        rating  rated  audience
 OK      seq  version  online
 ERR     STALE_EPOCH
 EMITS   technician.status  offer.closed  session.work
 TOUCHES {z}:supply:*  {z}:due  {z}:job:*  {z}:job:*:offers  {z}:tech:*:offers  {z}:tech:*:jobs  (same slot, names known only inside)
 ]]
---- @include "lib/enter"
---- @include "lib/job"
+--- @include "lib/event_log"
+--- @include "lib/offer_closure"
+--- @include "lib/offer_withdrawal"
+--- @include "lib/presence"
 --- @include "lib/supply"
---- @include "lib/offers"
---- @include "lib/closing"
---- @include "lib/append"
---- @include "lib/offline"
---- @include "lib/works"
-local meta, tech, seen, log = unpack(KEYS)
-local epoch, id, profile, complete, kyc, account, capacity, services, name, phone, actor,
-  offline_reason, rating, rated, words = unpack(ARGV)
-local z = enter(meta, epoch)
-if not z then return {'STALE_EPOCH'} end
+--- @include "lib/tech"
+--- @include "lib/work_feed"
+--- @include "lib/zone"
+local meta, tech_key, seen, log = unpack(KEYS)
+local epoch, id, profile, complete, kyc, account, capacity, services, name, phone, actor, offline_reason, rating, rated, audience = unpack(ARGV)
+local zone = Zone.enter(meta, epoch)
+if not zone then return {'STALE_EPOCH'} end
 local function serves(had, service) return string.find(' ' .. had .. ' ', ' ' .. service .. ' ', 1, true) ~= nil end
 
--- Jobs that they were given and have not accepted: one for a service that they no longer have they cannot accept
--- (`unserved`, see job_step), until they have it again. What was forced on them was never theirs by a service.
-local function skills_changed(z, had)
-  for _, each in ipairs(redis.call('SMEMBERS', tech .. ':jobs')) do
-    local job = z.tag .. 'job:' .. each
-    local v = redis.call('HMGET', job, 'unaccepted', 'service')
-    if v[1] == '1' and serves(services, v[2]) then redis.call('HDEL', job, 'unserved')
-    elseif v[1] == '1' and serves(had, v[2]) then redis.call('HSET', job, 'unserved', id) end
+-- Jobs that they were assigned and have not accepted. They cannot accept one for a service that they no longer
+-- provide (`unserved`, see job_step), until they provide it again. A job that was forced on them did not depend on a
+-- service.
+local function skills_changed(zone, had)
+  for _, each in ipairs(redis.call('SMEMBERS', tech_key .. ':jobs')) do
+    local job_key = zone.tag .. 'job:' .. each
+    local v = redis.call('HMGET', job_key, 'unaccepted', 'service')
+    if v[1] == '1' and serves(services, v[2]) then redis.call('HDEL', job_key, 'unserved')
+    elseif v[1] == '1' and serves(had, v[2]) then redis.call('HSET', job_key, 'unserved', id) end
   end
 end
 
-local known = redis.call('HMGET', tech, 'profile', 'online', 'services')
+local known = redis.call('HMGET', tech_key, 'profile', 'online', 'services')
 if known[1] and tonumber(known[1]) >= tonumber(profile) then
   return {'OK', '1', 0, known[1], known[2] or ''}
 end
-redis.call('HSET', tech, 'id', id, 'profile', profile, 'complete', complete, 'kyc', kyc, 'account', account,
+redis.call('HSET', tech_key, 'id', id, 'profile', profile, 'complete', complete, 'kyc', kyc, 'account', account,
   'capacity', capacity, 'services', services, 'name', name, 'phone', phone,
   'rating', rating, 'rated', rated)
-redis.call('HSETNX', tech, 'load', 0)
-local t, seq = tech_load(tech), 0
-if t.online == '1' and unfit(t) then
-  seq = go_offline(z, t, seen, log, {reason = offline_reason, actor = actor, words = words})
-elseif t.online == '1' and supply_sync(z, t) then
-  match_soon(z, t)
+redis.call('HSETNX', tech_key, 'load', 0)
+local tech, seq = Tech.load(tech_key), 0
+if tech.online == '1' and Tech.refusal(tech) then
+  seq = Presence.go_offline(zone, tech, seen, log, {reason = offline_reason, actor = actor, audience = audience})
+elseif tech.online == '1' and Supply.sync(zone, tech) then
+  Supply.schedule_match(zone, tech)
 end
--- Offers of what they no longer do are closed; those of whoever is offline are closed already.
-if known[3] and known[3] ~= services then skills_changed(z, known[3]) end
-offers_withdraw(z, id, function(j) return not serves(services, j.service) end,
-  function(j) seq = append(z, log, offer_closed(j, {'user:' .. id}, 'withdrawn', 'Offer withdrawn', actor)) end)
-if works_sync(z, log, t, actor) > 0 or seq > 0 then leave(z) end
-return {'OK', '0', seq, profile, t.online}
+-- Offers for services that they no longer provide are closed; those of an offline technician are closed already.
+if known[3] and known[3] ~= services then skills_changed(zone, known[3]) end
+OfferWithdrawal.withdraw(zone, id, function(job) return not serves(services, job.service) end,
+  function(job)
+    seq = EventLog.append(zone, log, OfferClosure.event(job, {'user:' .. id}, 'withdrawn', 'Offer withdrawn', actor))
+  end)
+if WorkFeed.sync(zone, log, tech, actor) > 0 or seq > 0 then EventLog.save_seq(zone) end
+return {'OK', '0', seq, profile, tech.online}

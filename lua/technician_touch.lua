@@ -1,13 +1,14 @@
---[[ technician_touch: a gateway's live technicians, in one batch. Renews leases, makes none: who is offline stays so.
+--[[ technician_touch: renews the leases of a gateway's live technicians, in one batch. It creates none: an offline
+technician stays offline.
 KEYS    meta  seen
 ARGV    epoch  ids…
 OK      seq  version
 ERR     STALE_EPOCH
 FLAGS   allow-oom
 ]]
---- @include "lib/enter"
+--- @include "lib/zone"
 local meta, seen = unpack(KEYS)
-local z = enter(meta, ARGV[1])
-if not z then return {'STALE_EPOCH'} end
-for i = 2, #ARGV do redis.call('ZADD', seen, 'XX', z.now, ARGV[i]) end
+local zone = Zone.enter(meta, ARGV[1])
+if not zone then return {'STALE_EPOCH'} end
+for i = 2, #ARGV do redis.call('ZADD', seen, 'XX', zone.now, ARGV[i]) end
 return {'OK', '0', 0, 0}

@@ -1,79 +1,80 @@
---[[ wave_open: one round of offers. Due work `wave:<job>:<n>`; a no-op where wave n is no longer the next.
+--[[ wave_open: opens one round of offers. Due work `wave:<job>:<n>`; a no-op if wave n is no longer the next.
 KEYS    meta  job  offers  waves  supply  due  log
-ARGV    epoch  entry  wave  size  radius_m  interval_ms  offer_ms  walks  weights  limits  told  unfilled_told
+ARGV    epoch  entry  wave  size  radius_m  interval_ms  offer_ms  walks  weights  limits  audience  unfilled_audience
 OK      seq  version  asked  more
 ERR     STALE_EPOCH
 EMITS   offer.created  job.searching  job.unfilled
 TOUCHES {z}:tech:*  {z}:tech:*:offers  {z}:demand:*  {z}:wide:*  {z}:user:*:blocks  (same slot, names known only inside)
 ]]
---- @include "lib/enter"
---- @include "lib/job"
---- @include "lib/tech"
---- @include "lib/geo"
 --- @include "lib/candidates"
---- @include "lib/search"
---- @include "lib/seeking"
+--- @include "lib/dispatch_index"
+--- @include "lib/event_log"
+--- @include "lib/job"
+--- @include "lib/limits"
+--- @include "lib/offer_creation"
 --- @include "lib/ranking"
---- @include "lib/offering"
---- @include "lib/waving"
---- @include "lib/append"
-local meta, job, offers, waves, supply, due, log = unpack(KEYS)
-local epoch, entry, wave, size, radius_m, interval_ms, offer_ms, walks, weights, limits, told, unfilled_told =
-  unpack(ARGV)
-local z = enter(meta, epoch)
-if not z then return {'STALE_EPOCH'} end
-local j = job_load(job)
-if not j or not invites(j) or j.wave + 1 ~= tonumber(wave) then
+--- @include "lib/search"
+--- @include "lib/wave"
+--- @include "lib/zone"
+local meta, job_key, offers, waves, supply, due, log = unpack(KEYS)
+local epoch, entry, wave_number, size, radius_m, interval_ms, offer_ms, walks, weights, limits, audience,
+  unfilled_audience = unpack(ARGV)
+local zone = Zone.enter(meta, epoch)
+if not zone then return {'STALE_EPOCH'} end
+local job = Job.load(job_key)
+if not job or not Candidates.is_inviting(job) or job.wave + 1 ~= tonumber(wave_number) then
   redis.call('ZREM', due, entry)
   return {'OK', '0', 0, 0, 0, '0'}
 end
-if put_off(z, j, entry) or full_of_offers(z, offers, entry) then return {'OK', '0', 0, 0, 0, '0'} end
-job_load_search(j)
-local w, first = look_for(z, j, tonumber(size), tonumber(radius_m), weights, limits_parse(limits)), j.walk == ''
-resumed(z, j, w)
-w.room = offers_room(z, offers)
-if first and wave == '1' then redis.call('HSET', job, 'sought', z.now) end
-local chosen = first and prefer(z, j, offers, w) or nil
-if walks == '1' then w.mode = 'walk' end
-if w.mode == 'walk' then w.more = not walk(z, j, offers, supply, w)
-elseif w.size > 0 then search(z, j, offers, supply, w) end
-local undecided = w.more and w.mode ~= 'walk'
-if w.dense then w.mode, w.more, undecided = 'walk', true, false end
-local best = undecided and {} or ranked(w)
+if DispatchIndex.is_postponed(zone, job, entry) or Limits.postpone_when_full(zone, offers, entry) then
+  return {'OK', '0', 0, 0, 0, '0'}
+end
+Candidates.load_search_fields(job)
+local wave, first = Wave.new(zone, job, tonumber(size), tonumber(radius_m), weights, Limits.parse(limits)), job.walk == ''
+Wave.resume(zone, job, wave)
+wave.room = Limits.open_offer_room(zone, offers)
+if first and wave_number == '1' then redis.call('HSET', job_key, 'sought', zone.now) end
+local chosen = first and Wave.take_preferred(zone, job, offers, wave) or nil
+if walks == '1' then wave.mode = 'walk' end
+if wave.mode == 'walk' then wave.more = not Search.by_rank(zone, job, offers, supply, wave)
+elseif wave.size > 0 then Search.by_radius(zone, job, offers, supply, wave) end
+local undecided = wave.more and wave.mode ~= 'walk'
+if wave.dense then wave.mode, wave.more, undecided = 'walk', true, false end
+local best = undecided and {} or Ranking.best(wave)
 if chosen then
   table.insert(best, 1, chosen)
-  j.alone = z.now + w.limits.alone
-  redis.call('HSET', job, 'alone', j.alone)
+  job.alone = zone.now + wave.limits.alone
+  redis.call('HSET', job_key, 'alone', job.alone)
 end
-local ids, groups, base = {}, {}, chosen and j.alone or others_from(z, j, offers)
+local ids, groups, base = {}, {}, chosen and job.alone or Wave.others_open_at(zone, job, offers)
 for i, fit in ipairs(best) do
   ids[i] = fit.id
-  local opens = fit == chosen and z.now or base + head_start(w, w.made + i)
-  local g = groups[opens] or {expires = offer_end(j, opens, tonumber(offer_ms))}
-  g[#g + 1], groups[opens] = 'user:' .. fit.id, g
-  offer_make(z, j, offers, fit.id, wave, fit.far, g.expires, opens)
+  local opens = fit == chosen and zone.now or base + Wave.head_start(wave, wave.made + i)
+  local group = groups[opens] or {expires = OfferCreation.expires_at(job, opens, tonumber(offer_ms))}
+  group[#group + 1], groups[opens] = 'user:' .. fit.id, group
+  OfferCreation.create(zone, job, offers, fit.id, wave_number, fit.far, group.expires, opens)
 end
-wave_noted(z, w, waves, wave, ids)
-w.made = w.made + #ids
-local next_at = math.max(w.began + tonumber(interval_ms), z.now)
-local done = not w.more or (walks ~= '1' and (w.made >= tonumber(size) or z.now == next_at))
+Wave.save_record(zone, wave, waves, wave_number, ids)
+wave.made = wave.made + #ids
+local next_at = math.max(wave.began + tonumber(interval_ms), zone.now)
+local done = not wave.more or (walks ~= '1' and (wave.made >= tonumber(size) or zone.now == next_at))
 redis.call('ZREM', due, entry)
 if done then
-  redis.call('HSET', job, 'wave', wave, 'walk', '', 'radius', radius_m, 'offer_ms', offer_ms, 'limits', limits, 'opens',
-    base + head_start(w, w.made))
-  redis.call('ZADD', due, next_at, 'wave:' .. j.id .. ':' .. wave + 1)
-  widened(z, j, w.radius == 0)
+  redis.call('HSET', job_key, 'wave', wave_number, 'walk', '', 'radius', radius_m, 'offer_ms', offer_ms, 'limits', limits,
+    'opens', base + Wave.head_start(wave, wave.made))
+  redis.call('ZADD', due, next_at, 'wave:' .. job.id .. ':' .. wave_number + 1)
+  Wave.index_wide(zone, job, wave.radius == 0)
 else
-  redis.call('HSET', job, 'walk', paused(w))
-  redis.call('ZADD', due, z.now, entry)
+  redis.call('HSET', job_key, 'walk', Wave.progress_text(wave))
+  redis.call('ZADD', due, zone.now, entry)
 end
-local total = redis.call('HINCRBY', job, 'asked', #ids)
-for opens, g in pairs(groups) do
-  redis.call('ZADD', due, 'LT', g.expires + w.limits.grace, 'offers:' .. j.id .. ':' .. wave)
-  if opens <= z.now then append(z, log, offer_created(z, j, g, wave, g.expires))
-  else redis.call('ZADD', due, opens, opening(j, wave, opens)) end
+local total = redis.call('HINCRBY', job_key, 'asked', #ids)
+for opens, group in pairs(groups) do
+  redis.call('ZADD', due, 'LT', group.expires + wave.limits.grace, 'offers:' .. job.id .. ':' .. wave_number)
+  if opens <= zone.now then EventLog.append(zone, log, OfferCreation.event(zone, job, group, wave_number, group.expires))
+  else redis.call('ZADD', due, opens, OfferCreation.due_entry(job, wave_number, opens)) end
 end
-if first and unfilled_told ~= '' then append(z, log, unfilled(j, unfilled_told)) end
-if done then append(z, log, searching(z, j, w, wave, total, next_at, told)) end
-leave(z)
-return {'OK', '0', z.seq, j.version, #ids, done and '0' or '1'}
+if first and unfilled_audience ~= '' then EventLog.append(zone, log, Wave.unfilled_event(job, unfilled_audience)) end
+if done then EventLog.append(zone, log, Wave.searching_event(zone, job, wave, wave_number, total, next_at, audience)) end
+EventLog.save_seq(zone)
+return {'OK', '0', zone.seq, job.version, #ids, done and '0' or '1'}

@@ -1,14 +1,14 @@
---[[ zone_close: log and archive contradict each other: no command is done until zone_open finds that they agree.
+--[[ zone_close: log and archive contradict each other: no command is accepted until zone_open finds that they agree.
 KEYS    meta
 ARGV    epoch  why
 OK      seq  version
 ERR     STALE_EPOCH
 FLAGS   allow-oom
 ]]
---- @include "lib/enter"
+--- @include "lib/zone"
 local meta = unpack(KEYS)
 local epoch, why = unpack(ARGV)
-local z = enter(meta, epoch)
-if not z then return {'STALE_EPOCH'} end
+local zone = Zone.enter(meta, epoch)
+if not zone then return {'STALE_EPOCH'} end
 redis.call('HSET', meta, 'epoch', 'closed', 'why', why)
-return {'OK', '0', z.seq, 0}
+return {'OK', '0', zone.seq, 0}

@@ -1,7 +1,7 @@
---[[ zone_open: is this the life of the log that we and the archive know? Nothing is changed before that is sure.
-`known` is the archive's list `e1-9f2c41ab 1 e2-… 915 …` of epochs and first seqs, `archived` its head, `database` its id;
-`believed` is the newest epoch that the caller has seen, `seen` the highest seq in it. `compared`: 1; 0 where the archive
-cannot be asked (only the epoch that the caller believes in opens); `look` to change nothing.
+--[[ zone_open: is this the epoch of the log that we and the archive know? Nothing is changed before that is sure.
+`known` is the archive's list `e1-9f2c41ab 1 e2-… 915 …` of epochs and first seqs, `archived` its head, `database` its
+id; `believed` is the newest epoch that the caller has seen, `seen` the highest seq in it. `compared`: 1; 0 if the
+archive cannot be read (only the epoch that the caller believes in opens); `look` to change nothing.
 KEYS    meta  epochs  log
 ARGV    run_id  compared  archived  known  database  believed  seen
 OK      seq  version  epoch  epochs
@@ -48,7 +48,7 @@ end
 if believed ~= '' and not here[believed] then elsewhere = math.max(elsewhere, count(believed)) end
 -- A server that did not restart and lacks a newer epoch was passed over by a failover.
 if epoch and same and elsewhere >= number then return {'OLDER'} end
--- Before the first pairing: an archive that has nothing is not the one that Redis was told has something.
+-- Before the first pairing: an archive without events is not the one of which Redis knows that it has some.
 if epoch and not m[6] and known == '' and (tonumber(m[8]) or 0) > 0 then return {'OTHER_DATABASE'} end
 local next_id = string.format('%.0f-0', archived + 1)
 if head > archived and #redis.call('XRANGE', log, next_id, next_id) == 0 then return {'HOLE'} end
@@ -56,8 +56,8 @@ if compared == 'look' then return {'OK', '0', head, 0, epoch or '', ''} end
 
 redis.call('HSET', meta, 'database', database)
 if not (epoch and epoch ~= 'closed' and same) or rolled_back then
-  local now, offset = clock(tonumber(m[5]) or 0, m[4], m[9])
-  -- A zone that has never lived has nothing to be lenient with: no grace.
+  local now, offset = Clock.read(tonumber(m[5]) or 0, m[4], m[9])
+  -- A zone without an earlier epoch has no clients that need a grace.
   local opened = epoch and now or 0
   epoch = string.format('e%.0f-%s', math.max(number, elsewhere) + 1, string.sub(run_id, 1, 8))
   redis.call('HSET', meta, 'epoch', epoch, 'seq', head, 'run_id', run_id, 'opened_at', opened, 'now', now,

@@ -15,7 +15,7 @@ PUBLIC = (
     "created_at",
 )
 MOVING = ("amount", "status", "phase", "version", "updated_at", "at", "expires_at")
-"""What lua/lib/public.lua joins to them."""
+"""What lua/lib/job.lua joins to them."""
 
 
 def whole(members: Mapping[str, Any]) -> bytes:
@@ -34,7 +34,7 @@ def public(members: Mapping[str, Any]) -> bytes:
 
 
 def public_part(job: bytes, *, holder: bool = False) -> bytes:
-    """The public part of a whole job as an event holds it, for what lua/lib/public.lua cannot make: jobs as they were,
+    """The public part of a whole job as an event holds it, for what lua/lib/job.lua cannot make: jobs as they were,
     and jobs in SQL. It names the technician to a ``holder`` who is merely asked alone.
     """
     found: dict[str, Any] = msgspec.json.decode(job)
@@ -44,6 +44,6 @@ def public_part(job: bytes, *, holder: bool = False) -> bytes:
 
 
 def members(text: bytes) -> dict[str, Any]:
-    """What ``whole`` encoded, in the same order: lua/lib/hours.lua and lua/lib/told.lua take the first of a name."""
+    """What ``whole`` encoded, in the same order: lua/lib/cost.lua takes the first of a name."""
     found: dict[str, Any] = msgspec.json.decode(b"{" + text + b"}")
     return found

@@ -26,17 +26,17 @@ WATCH_EVERY_S = 30.0
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """One command, ready to be sent. ``body`` is the JSON that lua/lib/step.lua and lua/lib/moving.lua read; what the
-    command does not declare is left out. ``plain``: it has neither guards nor effects, so that a script that everybody
-    waits for is told the rest in words and reads no JSON.
+    """One command, ready to be sent. ``body`` is the JSON that lua/lib/step.lua and lua/lib/apply_step.lua read; what
+    the command does not declare is left out. ``plain``: it has neither guards nor effects, so that a script that
+    everybody waits for gets the rest as arguments and reads no JSON.
     """
 
     name: str
     spec: Command
     goal: str
     froms: str
-    told: str
-    tech_told: str
+    audience: str
+    tech_audience: str
     ended: str
     body: bytes
     plain: bool
@@ -101,8 +101,8 @@ def plan(blueprint: Blueprint, name: str, spec: Command, life_s: float | None = 
         spec,
         told["goal"],
         told["from"],
-        told["told"],
-        told.get("tech_told", ""),
+        told["audience"],
+        told.get("tech_audience", ""),
         ended(blueprint),
         msgspec.json.encode(told),
         plain=told.keys().isdisjoint(BEYOND),
@@ -124,21 +124,21 @@ def captures(blueprint: Blueprint, spec: Command) -> list[tuple[str, Command]]:
 
 def _body(blueprint: Blueprint, name: str, spec: Command, life_s: float | None) -> dict[str, Any]:
     phase = blueprint.phase(spec.to)
-    tech_told = blueprint.audience("technician.status") if "technician.status" in blueprint.events else ""
+    tech_audience = blueprint.audience("technician.status") if "technician.status" in blueprint.events else ""
     always = {
         "command": name,
         "by": " ".join(spec.by),
         "from": _words(spec.states(spec.by)),
         "event": spec.event,
-        "told": blueprint.audience(spec.event),
+        "audience": blueprint.audience(spec.event),
         "goal": goal(blueprint, spec.to, life_s),
         "does": spec.does,
         "closing": "expired" if spec.event == EXPIRED else "cancelled",
-        "paid": blueprint.audience("payment.requested"),
+        "payment_audience": blueprint.audience("payment.requested"),
         "hours": blueprint.price.hours,
-        "on_told": blueprint.audience("job.status") or "customer holder ops",
-        "left_told": blueprint.audience("job.unassigned"),
-        "bids_told": blueprint.audience("bid.closed"),
+        "status_audience": blueprint.audience("job.status") or "customer holder ops",
+        "unassigned_audience": blueprint.audience("job.unassigned"),
+        "bids_audience": blueprint.audience("bid.closed"),
     }
     perhaps = {
         "needs": spec.needs,
@@ -154,8 +154,8 @@ def _body(blueprint: Blueprint, name: str, spec: Command, life_s: float | None) 
         "only": {relation: _words(states) for relation, states in spec.only.items()},
         "closes": phase == "closed",
         "over": ended(blueprint),
-        "tech_told": tech_told,
-        "tech_reason": _day(blueprint, spec) if tech_told else "",
+        "tech_audience": tech_audience,
+        "tech_reason": _day(blueprint, spec) if tech_audience else "",
     }
     return {**always, **{word: value for word, value in perhaps.items() if value or word in COUNTS}}
 

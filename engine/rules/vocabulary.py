@@ -142,7 +142,7 @@ def _besides(blueprint: Blueprint, command: Command) -> Iterator[str]:
     if (command.charges or command.refunds) and not bills:
         yield "payment.requested"
     # Where all is paid already nothing is asked for, and a payment captured earlier is taken with the step that makes
-    # it possible: both are told as steps (lua/lib/moving.lua).
+    # it possible: both are told as steps (lua/lib/apply_step.lua).
     if (command.charges and bills) or captures(blueprint, command):
         yield "job.status"
     if command.does == "award":

@@ -8,8 +8,12 @@ copied into every one, they filled Lua's heap three times over, and collecting i
 given, so the loader keeps where each line came from and rewrites the message: a stack of pasted text is of no use to
 the engineer who gets it at night.
 
-Included files hold ``local function`` definitions and constants only. The header comment of a script is its contract:
-the loader parses it and a test compares it with the keys used and the words replied.
+An included file defines one top-level local: a table named after the file, whose members are its functions and
+constants (``Bids.parse`` in ``lib/bids``). In the library the top-level locals of all included files share one scope,
+and Lua allows 200 locals in a scope. A file includes exactly the files whose tables it uses. The loader checks both.
+
+The header comment of a script is its contract: the loader parses it, and a test compares it with the keys used and the
+words replied.
 """
 
 from __future__ import annotations
@@ -25,9 +29,6 @@ from typing import Any, NamedTuple
 
 PREFIX = "callout_"
 """How the names of all our libraries begin."""
-MOST_SHARED = 198
-"""Names that the files in ``lib/`` may define together: Lua allows 200 locals, of the library here."""
-
 EPOCH = "epoch"
 """The first argument of all scripts but one; the store gives it."""
 REST = "…"
@@ -38,7 +39,12 @@ READING = ("_read", "_list")
 _INCLUDE = re.compile(r'^--- @include "(?P<name>[a-z_/]+)"\s*$')
 _HEADER = re.compile(r"\A--\[\[ (?P<name>\w+): (?P<does>.*?)\n(?P<body>.*?)\]\]", re.S)
 _ROW = re.compile(r"^(KEYS|ARGV|OK|ERR|EMITS|FLAGS|TOUCHES)\b[ \t]*(.*(?:\n[ \t]+\S.*)*)", re.M)
-_SHARED = re.compile(r"^local (?:function (\w+)|([\w, ]+?) *=)", re.M)
+_LOCAL = re.compile(r"^local (?:function )?(\w+)")
+_FUNCTION = re.compile(r"^\s*function (\w+)\.(\w+)")
+_CONSTANTS = re.compile(r"^\w+\.\w+(?:, \w+\.\w+)* = ")
+_MEMBER = re.compile(r"(\w+)\.(\w+)")
+_NO_CODE = re.compile(r"--.*|'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"")
+_USED = re.compile(r"\b([A-Z]\w*)\.\w")
 _AT_LINE = re.compile(r"(?:@?user_(?:script|function)|\[string \"[^\"]*\"\]):(\d+)")
 
 
@@ -172,6 +178,7 @@ def folder() -> Path:
 def load(root: Path | None = None) -> Library:
     """The library of all scripts. Raises ScriptError naming the file at fault."""
     root = root or folder()
+    tables = {_table(path.stem): f"lib/{path.stem}" for path in (root / "lib").glob("*.lua")}
     shared: dict[str, list[_Line]] = {}
     scripts: dict[str, Script] = {}
     bodies: dict[str, list[_Line]] = {}
@@ -179,9 +186,12 @@ def load(root: Path | None = None) -> Library:
         text, lines = path.read_text(), _lines(root, path)
         included: list[str] = []
         _include(root, path, lines, shared, included)
+        _check_includes(_after_header(lines), tables)
         whole = [line.text for name in included for line in shared[name]] + [line.text for line in lines]
         scripts[path.stem], bodies[path.stem] = _described(path, text, "\n".join(whole)), lines
-    _no_name_twice(shared)
+    for name, lines in shared.items():
+        _check_table(name, lines)
+        _check_includes(lines, tables, own=_table(Path(name).name))
     return _joined(shared, scripts, bodies)
 
 
@@ -227,17 +237,64 @@ def _described(path: Path, text: str, source: str) -> Script:
     )
 
 
-def _no_name_twice(shared: Mapping[str, list[_Line]]) -> None:
-    """In the library all shared steps see each other: a second of a name would silently take the first one's place."""
-    seen: dict[str, str] = {}
-    for line in (line for lines in shared.values() for line in lines):
-        found = _SHARED.match(line.text)
-        for name in (found[1] or found[2]).replace(",", " ").split() if found else ():
-            if name in seen:
-                raise ScriptError(f"{line.place}: {name} is defined at {seen[name]} already")
-            seen[name] = line.place
-    if len(seen) > MOST_SHARED:
-        raise ScriptError(f"lib: {len(seen)} names, and Lua has no room for more than {MOST_SHARED}")
+def _table(stem: str) -> str:
+    """The table that a library file defines: ``late_join`` defines ``LateJoin``."""
+    return "".join(part.capitalize() for part in stem.split("_"))
+
+
+def _check_table(name: str, lines: Sequence[_Line]) -> None:
+    """A library file defines its table and nothing else. Raises ScriptError."""
+    table = _table(Path(name).name)
+    defined: dict[str, str] = {}
+    for line in lines:
+        if (found := _LOCAL.match(line.text)) and line.text.rstrip() != f"local {table} = {{}}":
+            raise ScriptError(
+                f"{line.place}: the only top-level local is {table}; make {found[1]} a member or use do … end"
+            )
+        for owner, member in _members(line.text):
+            if owner != table:
+                raise ScriptError(f"{line.place}: {owner}.{member} is defined outside the file of {owner}")
+            if member in defined:
+                raise ScriptError(f"{line.place}: {owner}.{member} is defined at {defined[member]} already")
+            defined[member] = line.place
+    if sum(line.text.rstrip() == f"local {table} = {{}}" for line in lines) != 1:
+        raise ScriptError(f"{name}.lua: must define 'local {table} = {{}}' once")
+
+
+def _members(text: str) -> Iterator[tuple[str, str]]:
+    """Table and name of each member that a line at the top level, or a function in a block, defines."""
+    if found := _FUNCTION.match(text):
+        yield found[1], found[2]
+    elif found := _CONSTANTS.match(text):
+        yield from _MEMBER.findall(found[0])
+
+
+def _after_header(lines: Sequence[_Line]) -> Sequence[_Line]:
+    end = next((number for number, line in enumerate(lines, 1) if line.text == "]]"), 0)
+    return lines[end:]
+
+
+def _check_includes(lines: Sequence[_Line], tables: Mapping[str, str], own: str = "") -> None:
+    """A file includes each library file whose table it uses, once, and no other. Raises ScriptError.
+
+    A table that is not included is a global for Lua, and an error only when that line runs.
+    """
+    included: dict[str, str] = {}
+    for line in lines:
+        if found := _INCLUDE.match(line.text):
+            if found["name"] in included:
+                raise ScriptError(f"{line.place}: {found['name']} is included at {included[found['name']]} already")
+            included[found["name"]] = line.place
+    used: set[str] = set()
+    for line in lines:
+        for table in _USED.findall(_NO_CODE.sub("", line.text)):
+            if table != own and table in tables:
+                used.add(tables[table])
+                if tables[table] not in included:
+                    raise ScriptError(f"{line.place}: {table} is used, and {tables[table]} is not included")
+    for name, place in included.items():
+        if name not in used:
+            raise ScriptError(f"{place}: includes {name} and does not use it")
 
 
 def _joined(

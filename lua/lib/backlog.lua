@@ -1,9 +1,11 @@
--- What is due, oldest first: all of it, or where that is more than three pages, the oldest page, the newest, and one
--- in between that moves on with every look. Thousands of one class (a city that comes online at once) thus do not
--- hide what fell due after them, nor, for long, what lies amid them. A queue for each class would be exact, but
--- every script that makes or moves due work would have to keep it.
-local function backlog(z, meta, due, page)
-  local ready = redis.call('ZCOUNT', due, '-inf', z.now)
+-- The entries that are due, oldest first: all of them, or, where that is more than three pages, the oldest page, the
+-- newest, and one in between that moves on with every look. Thousands of entries of one class (a city that comes
+-- online at once) then do not hide what fell due after them, nor, for long, what lies among them. A queue per class
+-- would be exact, but every script that makes or moves due work would have to keep it.
+local Backlog = {}
+
+function Backlog.select(zone, meta, due, page)
+  local ready = redis.call('ZCOUNT', due, '-inf', zone.now)
   if ready == 0 then return {} end
   if ready <= 3 * page then return redis.call('ZRANGE', due, 0, ready - 1) end
   local at = tonumber(redis.call('HGET', meta, 'look')) or 0

@@ -1,31 +1,42 @@
--- Bids: technician → `status id at amount rest` in the job's bids, his latest one alone; amount `-` is none, `rest` the
--- members that do not move. That bounds them by technicians, so that who bids and withdraws keeps nobody out.
-local function bid_parse(technician, text)
+--- @include "lib/iso"
+--- @include "lib/job"
+--- @include "lib/tech"
+
+-- A bid is `status id at amount rest` in the job's bids, by technician, and only the latest of each. An amount of `-`
+-- is none; `rest` holds the members that do not change. One bid per technician bounds the hash, so that nobody can
+-- fill it by bidding and withdrawing.
+local Bids = {}
+
+function Bids.parse(technician, text)
   local status, id, at, amount, rest = string.match(text, '^(%S+) (%S+) (%S+) (%S+) (.*)$')
   return {technician = technician, status = status, id = id, at = tonumber(at), amount = amount, rest = rest}
 end
 
-local function bid_write(bids, b)
-  redis.call('HSET', bids, b.technician, string.format('%s %s %.0f %s %s', b.status, b.id, b.at, b.amount, b.rest))
+function Bids.write(bids, bid)
+  redis.call('HSET', bids, bid.technician,
+    string.format('%s %s %.0f %s %s', bid.status, bid.id, bid.at, bid.amount, bid.rest))
 end
 
-local function bid_shown(j, b)
-  return '{"id":"' .. b.id .. '","job":"' .. j.id .. '",' .. b.rest .. ',"amount":' ..
-    (b.amount == '-' and 'null' or b.amount) .. ',"status":"' .. b.status .. '","created_at":' .. iso(b.at) .. '}'
+function Bids.json(job, bid)
+  return '{"id":"' .. bid.id .. '","job":"' .. job.id .. '",' .. bid.rest .. ',"amount":' ..
+    (bid.amount == '-' and 'null' or bid.amount) .. ',"status":"' .. bid.status .. '","created_at":' ..
+      Iso.format(bid.at) .. '}'
 end
 
--- Of a bid hear its bidder, and who else the blueprint says; of those of others no bidder does.
-local function bid_told(kind, j, b, to, reason)
-  return {type = kind, to = 'user:' .. b.technician .. (to ~= '' and ' ' .. to or ''), bp = j.bp, data = '{"bid":' ..
-    bid_shown(j, b) .. ',"job":{"id":"' .. j.id .. '"}' .. (reason and ',"reason":"' .. reason .. '"' or '') .. '}'}
+-- The event of a bid goes to its bidder and to the channels that the blueprint names. No other bidder receives it.
+function Bids.event(kind, job, bid, channels, reason)
+  return {type = kind, to = 'user:' .. bid.technician .. (channels ~= '' and ' ' .. channels or ''), bp = job.bp,
+    data = '{"bid":' ..
+    Bids.json(job, bid) .. ',"job":{"id":"' .. job.id .. '"}' .. (reason and ',"reason":"' .. reason .. '"' or '') .. '}'}
 end
 
--- Whether he could bid for such a job, whatever its state: fit, with its service, and the two do not avoid each other.
-local function bid_suits(z, j, t)
-  return unfit(t) == nil and string.find(' ' .. t.services .. ' ', ' ' .. j.service .. ' ', 1, true) ~= nil
-    and redis.call('SISMEMBER', z.tag .. 'user:' .. j.customer .. ':blocks', t.id) == 0
+-- Whether they could bid for such a job, whatever its state: fit, with its service, and neither has blocked the
+-- other.
+function Bids.is_eligible(zone, job, tech)
+  return Tech.refusal(tech) == nil and string.find(' ' .. tech.services .. ' ', ' ' .. job.service .. ' ', 1, true) ~= nil
+    and redis.call('SISMEMBER', zone.tag .. 'user:' .. job.customer .. ':blocks', tech.id) == 0
 end
 
--- Whether bids are taken now, and from whom: not from one who held the job and left.
-local function bids_taken(j) return j.mode == 'bids' and seeks(j) end
-local function bid_left(offer) return offer and string.sub(offer, 1, 5) == 'left ' end
+-- Whether the job takes bids now, and whether this offer is of somebody who held the job and left, who may not bid.
+function Bids.are_taken(job) return job.mode == 'bids' and Job.is_searching(job) end
+function Bids.has_left(offer_text) return offer_text and string.sub(offer_text, 1, 5) == 'left ' end

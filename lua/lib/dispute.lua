@@ -1,31 +1,36 @@
--- A dispute about a job: while it is open only what resolves it goes on. `a.told` are its members as the caller encoded
--- them, opened and resolved in turn; the job keeps them joined, and the dispute's id leads to the job.
-local function dispute_shown(j, told) return '{' .. told .. ',"status":"' .. (j.frozen ~= '' and 'open' or 'resolved') .. '"}' end
+-- A dispute about a job. While it is open, only the command that resolves it is allowed. `args.members` holds its
+-- members as the caller encoded them, first opened and then resolved; the job keeps them joined, and the dispute's id
+-- leads to the job.
+local Dispute = {}
 
--- The same for all mediators, of whom most will have nothing to do with it: `reason` where it is opened.
-local function dispute_named(j, id, reason)
-  return '{"id":"' .. id .. '","job":"' .. j.id .. '"' .. (reason and ',"reason":' .. reason or '') .. ',"status":"' ..
-    (j.frozen ~= '' and 'open' or 'resolved') .. '"}'
+function Dispute.json(job, members)
+  return '{' .. members .. ',"status":"' .. (job.frozen ~= '' and 'open' or 'resolved') .. '"}'
 end
 
-local function dispute_opened(z, j, a, now)
-  local told = a.told .. ',"opened_at":' .. now
-  j.frozen = a.dispute
-  redis.call('HSET', j.key, 'dispute', told, 'frozen', j.frozen)
-  redis.call('SET', z.tag .. 'dispute:' .. a.dispute, j.id)
-  redis.call('ZADD', z.tag .. 'disputes', z.now, j.id)
-  j.dispute = dispute_named(j, a.dispute, a.reason)
-  return dispute_shown(j, told)
+-- The same for all mediators, most of whom are not involved: with `reason` when it is opened.
+function Dispute.summary_json(job, id, reason)
+  return '{"id":"' .. id .. '","job":"' .. job.id .. '"' .. (reason and ',"reason":' .. reason or '') .. ',"status":"' ..
+    (job.frozen ~= '' and 'open' or 'resolved') .. '"}'
 end
 
--- Who is told the outcome asks once more by the id of the dispute: it leads to the job for a day.
-local function dispute_resolved(z, j, a, now)
-  local told = redis.call('HGET', j.key, 'dispute') .. ',' .. a.told .. ',"resolved_at":' .. now
-  redis.call('EXPIRE', z.tag .. 'dispute:' .. j.frozen, 86400)
-  redis.call('ZREM', z.tag .. 'disputes', j.id)
-  redis.call('HSET', j.key, 'dispute', told, 'frozen', '')
-  local id = j.frozen
-  j.frozen = ''
-  j.dispute = dispute_named(j, id)
-  return dispute_shown(j, told)
+function Dispute.open(zone, job, args, now)
+  local members = args.members .. ',"opened_at":' .. now
+  job.frozen = args.dispute
+  redis.call('HSET', job.key, 'dispute', members, 'frozen', job.frozen)
+  redis.call('SET', zone.tag .. 'dispute:' .. args.dispute, job.id)
+  redis.call('ZADD', zone.tag .. 'disputes', zone.now, job.id)
+  job.dispute = Dispute.summary_json(job, args.dispute, args.reason)
+  return Dispute.json(job, members)
+end
+
+-- Whoever is sent the outcome reads the dispute once more by its id: it leads to the job for a day.
+function Dispute.resolve(zone, job, args, now)
+  local members = redis.call('HGET', job.key, 'dispute') .. ',' .. args.members .. ',"resolved_at":' .. now
+  redis.call('EXPIRE', zone.tag .. 'dispute:' .. job.frozen, 86400)
+  redis.call('ZREM', zone.tag .. 'disputes', job.id)
+  redis.call('HSET', job.key, 'dispute', members, 'frozen', '')
+  local id = job.frozen
+  job.frozen = ''
+  job.dispute = Dispute.summary_json(job, id)
+  return Dispute.json(job, members)
 end

@@ -1,44 +1,55 @@
---- @include "lib/told"
--- What a command does beside its move, as events added to those of the step.
+--- @include "lib/audience"
+--- @include "lib/capacity"
+--- @include "lib/dispatch_index"
+--- @include "lib/job"
+--- @include "lib/state_entry"
+--- @include "lib/step_event"
 
--- What the command's own event tells beside the job and the step.
-local function step_more(p, a, kind, charge)
+-- The effects of a command beside its move, as events added to those of the step.
+local Effects = {}
+
+-- The members of the command's own event beside the job and the step.
+function Effects.event_members(plan, args, kind, charge)
   if kind == 'payment.requested' then return ',"payment":' .. charge end
-  if a.payment then return ',"payment":' .. a.payment end
-  return p.does == 'reissue' and ',"changed":["codes"]' or ''
+  if args.payment then return ',"payment":' .. args.payment end
+  return plan.does == 'reissue' and ',"changed":["codes"]' or ''
 end
 
--- `charge` and `refund` are what is asked for; nil or false where nothing is.
-local function payments_asked(events, j, p, shown, charge, refund)
+-- `charge` and `refund` are the requested payments; nil or false where there is none.
+function Effects.request_payments(events, job, plan, shown, charge, refund)
   for _, payment in ipairs({charge or refund, charge and refund or nil}) do
     if payment then
-      events[#events + 1] = {type = 'payment.requested', to = audience(p.paid, j),
+      events[#events + 1] = {type = 'payment.requested', to = Audience.channels(plan.payment_audience, job),
         data = '{"job":' .. shown .. ',"payment":' .. payment .. '}'}
     end
   end
 end
 
-local function techs_moved(events, j, p, former, t)
-  if former then events[#events + 1] = tech_moved(j, former, 'free', p.tech_told) end
-  if t then events[#events + 1] = tech_moved(j, t.id, 'assigned', p.tech_told)
-  elseif not former and p.tech_reason and j.holder ~= '' then
-    events[#events + 1] = tech_moved(j, j.holder, p.tech_reason, p.tech_told)
+function Effects.add_technician_events(events, job, plan, former, tech)
+  if former then events[#events + 1] = StepEvent.technician_status(job, former, 'free', plan.tech_audience) end
+  if tech then events[#events + 1] = StepEvent.technician_status(job, tech.id, 'assigned', plan.tech_audience)
+  elseif not former and plan.tech_reason and job.holder ~= '' then
+    events[#events + 1] = StepEvent.technician_status(job, job.holder, plan.tech_reason, plan.tech_audience)
   end
 end
 
--- Where a state passes on at once; then the holder is as busy as the job's state says.
-local function going_on(z, j, goal, p, a, actor, events)
-  if not goal then return end
-  local free, on = goal.free, goal.on
+-- Enters the following states where a state passes on at once. Afterwards the holder's load is as the final state
+-- says.
+function Effects.enter_following_states(zone, job, state_entry, plan, args, actor, events)
+  if not state_entry then return end
+  local free, on = state_entry.free, state_entry.on
   while on do
-    local from, following = j.status, goal_parse(on)
-    local now = job_move(z, j, following)
+    local from, following = job.status, StateEntry.parse(on)
+    local now = Job.move(zone, job, following)
     free, on = free or following.free, following.on
-    if seeks(j) then seeking_again(z, j, j.key .. ':offers', following.life) end
-    events[#events + 1] = {type = 'job.status', to = audience(p.on_told, j), data = '{"job":' .. job_full(j, now) ..
-      step_told(j, from, p, a, actor) .. '}', apart = apart(j, p.on_told, step_apart(j, from, p.command))}
+    if Job.is_searching(job) then DispatchIndex.reopen(zone, job, job.key .. ':offers', following.life) end
+    local audience, brief = plan.status_audience, Audience.step_summary(job, from, plan.command)
+    events[#events + 1] = {type = 'job.status', to = Audience.channels(audience, job), data = '{"job":' ..
+      Job.full_json(job, now) .. StepEvent.members(job, from, plan, args, actor) .. '}',
+      restricted = Audience.restricted_copies(job, audience, brief)}
   end
-  if j.holder ~= '' then
-    if free or j.phase == 'done' or j.phase == 'closed' then holder_free(z, j) else holder_back(z, j) end
+  if job.holder ~= '' then
+    if free or job.phase == 'done' or job.phase == 'closed' then Capacity.free(zone, job)
+    else Capacity.occupy_again(zone, job) end
   end
 end

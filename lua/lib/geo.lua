@@ -1,5 +1,7 @@
--- Great-circle distance in metres (haversine; radius as Redis uses it, so that both agree).
-local function metres(lat1, lon1, lat2, lon2)
+local Geo = {}
+
+-- Great-circle distance in metres (haversine; the earth's radius as Redis uses it, so that both agree).
+function Geo.distance_m(lat1, lon1, lat2, lon2)
   local rad = math.pi / 180
   local u = math.sin((lat2 - lat1) * rad / 2)
   local v = math.sin((lon2 - lon1) * rad / 2)

@@ -1,11 +1,16 @@
 --- @include "lib/load"
--- Who holds a job, on both sides: the job's `holder` and card, the technician's set, load and place in supply. The card
--- has neither phone nor position: it stands in events, which are replayed.
-local function holder_take(z, j, t)
-  j.unaccepted, j.holder, j.card = '', t.id, '{"id":"' .. t.id .. '","name":' .. t.name .. ',"rating":' .. t.rating .. '}'
-  redis.call('SADD', t.key .. ':jobs', j.id)
-  redis.call('ZADD', z.tag .. 'user:' .. t.id .. ':jobs', z.now, j.id)
-  if j.begins > z.now then load_add(z, j, t) else t.load = t.load + 1 end
-  redis.call('HSET', t.key, 'load', t.load, 'accepted', t.accepted + 1, 'free_at', z.now)
-  if t.load >= t.capacity then supply_remove(z, t) end
+--- @include "lib/supply"
+
+-- Who holds a job, on both sides: the job's `holder` and card; the technician's set, load and place in supply. The
+-- card has neither phone nor position: it stands in events, which are replayed.
+local Holder = {}
+
+function Holder.assign(zone, job, tech)
+  job.unaccepted, job.holder = '', tech.id
+  job.card = '{"id":"' .. tech.id .. '","name":' .. tech.name .. ',"rating":' .. tech.rating .. '}'
+  redis.call('SADD', tech.key .. ':jobs', job.id)
+  redis.call('ZADD', zone.tag .. 'user:' .. tech.id .. ':jobs', zone.now, job.id)
+  if job.begins > zone.now then Load.add(zone, job, tech) else tech.load = tech.load + 1 end
+  redis.call('HSET', tech.key, 'load', tech.load, 'accepted', tech.accepted + 1, 'free_at', zone.now)
+  if tech.load >= tech.capacity then Supply.remove(zone, tech) end
 end

@@ -1,25 +1,29 @@
--- ms since the Unix epoch as a quoted RFC 3339 time. Days to civil date after Howard Hinnant,
--- "chrono-Compatible Low-Level Date Algorithms" (civil_from_days). Done here, once per event, so that
--- what stands in the log is what goes over the wire. The last day asked for is kept: it is nearly always today.
-local known_day, known_date = -1, ''
+-- Milliseconds since the Unix epoch as a quoted RFC 3339 time. Days to civil date after Howard Hinnant,
+-- "chrono-Compatible Low-Level Date Algorithms" (civil_from_days). Formatting happens here, once per event, so that
+-- the log holds what is sent. The last day asked for is cached: it is nearly always today.
+local Iso = {}
 
-local function date_of(days)
-  local z = days + 719468
-  local era = math.floor(z / 146097)
-  local doe = z - era * 146097
-  local yoe = math.floor((doe - math.floor(doe / 1460) + math.floor(doe / 36524) - math.floor(doe / 146096)) / 365)
-  local doy = doe - (365 * yoe + math.floor(yoe / 4) - math.floor(yoe / 100))
-  local mp = math.floor((5 * doy + 2) / 153)
-  local month = mp < 10 and mp + 3 or mp - 9
-  local year = yoe + era * 400 + (month <= 2 and 1 or 0)
-  return string.format('"%04d-%02d-%02dT', year, month, doy - math.floor((153 * mp + 2) / 5) + 1)
-end
+do
+  local known_day, known_date = -1, ''
 
-local function iso(ms)
-  local s = math.floor(ms / 1000)
-  local days = math.floor(s / 86400)
-  if days ~= known_day then known_day, known_date = days, date_of(days) end
-  local sec = s - days * 86400
-  return known_date .. string.format('%02d:%02d:%02d.%03dZ"', math.floor(sec / 3600), math.floor(sec / 60) % 60, sec % 60,
-    ms - s * 1000)
+  local function date_of(days)
+    local shifted = days + 719468
+    local era = math.floor(shifted / 146097)
+    local doe = shifted - era * 146097
+    local yoe = math.floor((doe - math.floor(doe / 1460) + math.floor(doe / 36524) - math.floor(doe / 146096)) / 365)
+    local doy = doe - (365 * yoe + math.floor(yoe / 4) - math.floor(yoe / 100))
+    local mp = math.floor((5 * doy + 2) / 153)
+    local month = mp < 10 and mp + 3 or mp - 9
+    local year = yoe + era * 400 + (month <= 2 and 1 or 0)
+    return string.format('"%04d-%02d-%02dT', year, month, doy - math.floor((153 * mp + 2) / 5) + 1)
+  end
+
+  function Iso.format(ms)
+    local s = math.floor(ms / 1000)
+    local days = math.floor(s / 86400)
+    if days ~= known_day then known_day, known_date = days, date_of(days) end
+    local sec = s - days * 86400
+    return known_date .. string.format('%02d:%02d:%02d.%03dZ"',
+      math.floor(sec / 3600), math.floor(sec / 60) % 60, sec % 60, ms - s * 1000)
+  end
 end

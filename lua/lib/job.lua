@@ -1,8 +1,11 @@
 --- @include "lib/iso"
--- The job's hash and its two views. Fixed members are encoded once, at creation, by the caller (`full`, `pub`); a
--- step only joins them with what moves. cjson would cost several times as much, in every claim. The record is read
--- by literal names into one constructor: a loop over a table of names took a tenth of the claim.
-local function job_load(key)
+
+-- The job's hash and its two JSON views. Fixed members are encoded once, at creation, by the caller (`full`, `pub`);
+-- a step only joins them with what changes. cjson would cost several times as much, in every claim.
+local Job = {}
+
+-- Reads the record by literal names into one constructor: a loop over a table of names took a tenth of the claim.
+function Job.load(key)
   local v = redis.call('HMGET', key, 'id', 'bp', 'status', 'phase', 'version', 'customer', 'holder', 'card', 'full',
     'pub', 'at', 'updated', 'expires', 'last', 'wave', 'service', 'claimed', 'amount', 'mode', 'entered', 'frozen',
     'created', 'radius', 'paid', 'refunded', 'asked_back', 'begins', 'unaccepted')
@@ -15,49 +18,63 @@ local function job_load(key)
     begins = tonumber(v[27]) or 0, unaccepted = v[28] or ''}
 end
 
--- `now` is the time already written out, where the caller has it.
-local function job_full(j, now)
-  return '{' .. j.full .. ',"amount":' .. j.amount .. ',"paid_amount":' .. j.paid .. ',"refunded_amount":' ..
-    j.refunded .. ',"status":"' .. j.status .. '","phase":"' .. j.phase ..
-    '","version":' .. j.version .. ',"technician":' .. (j.card ~= '' and j.card or 'null') .. ',"updated_at":' ..
-    (now or iso(j.updated)) .. ',"at":{' .. j.at .. '}' ..
-    (j.expires > 0 and ',"expires_at":' .. iso(j.expires) or '') .. (j.unaccepted == '1' and ',"asked":true' or '') ..
-    (j.frozen ~= '' and ',"frozen":true}' or '}')
+-- `now` is the formatted time, if the caller has it.
+function Job.full_json(job, now)
+  return '{' .. job.full .. ',"amount":' .. job.amount .. ',"paid_amount":' .. job.paid .. ',"refunded_amount":' ..
+    job.refunded .. ',"status":"' .. job.status .. '","phase":"' .. job.phase ..
+    '","version":' .. job.version .. ',"technician":' .. (job.card ~= '' and job.card or 'null') .. ',"updated_at":' ..
+    (now or Iso.format(job.updated)) .. ',"at":{' .. job.at .. '}' ..
+    (job.expires > 0 and ',"expires_at":' .. Iso.format(job.expires) or '') ..
+    (job.unaccepted == '1' and ',"asked":true' or '') ..
+    (job.frozen ~= '' and ',"frozen":true}' or '}')
 end
 
--- What a name in `at` stands for: a state that was reached, or a mark (`confirmed`); the first time counts.
-local function job_marked(j, name) return string.find(j.at, '"' .. name .. '":', 1, true) end
-local function job_mark(j, name, now)
-  if not job_marked(j, name) then j.at = j.at .. (j.at ~= '' and ',' or '') .. '"' .. name .. '":' .. now end
+-- A name in `at` is a state that was reached, or a mark (`confirmed`). The first time counts.
+function Job.has_mark(job, name) return string.find(job.at, '"' .. name .. '":', 1, true) end
+function Job.set_mark(job, name, now)
+  if not Job.has_mark(job, name) then job.at = job.at .. (job.at ~= '' and ',' or '') .. '"' .. name .. '":' .. now end
 end
 
--- Whether a technician is looked for now.
-local function seeks(j) return j.mode ~= 'none' and j.holder == '' end
+-- Whether the job looks for a technician now.
+function Job.is_searching(job) return job.mode ~= 'none' and job.holder == '' end
 
--- Move to the goal (nil: only what is in the state changed): version (the fencing token) rises by one. Who holds the
--- job must be settled before: an open job with a holder is told as assigned. Returns the time, written out.
-local function job_move(z, j, goal)
-  local now = iso(z.now)
-  j.version, j.updated = j.version + 1, z.now
-  if goal then
-    j.was, j.waits = j.was or j.status, goal.waits -- `was`: before this step, however many states it goes through
-    j.status, j.phase, j.mode, j.entered = goal.status, goal.phase, goal.mode, string.format('%d', j.version)
-    job_mark(j, goal.status, now)
-    -- A holder who never accepted stays merely asked when the job is called off.
-    if goal.phase ~= 'closed' or j.holder == '' then j.unaccepted = goal.asked and j.holder ~= '' and '1' or '' end
-    if goal.timers ~= '-' then redis.call('HSET', j.key, 'since', z.now, 'watch', '') end
-    for name, ms in string.gmatch(goal.timers, '(%w+)/(%d+)') do
-      redis.call('ZADD', z.tag .. 'due', z.now + ms, 'timer:' .. j.id .. ':' .. j.entered .. ':' .. name)
+-- Enters the state (nil: only something within the state changed). The version (the fencing token) rises by one. The
+-- holder must be settled before: an open job with a holder has the phase assigned. Returns the formatted time.
+function Job.move(zone, job, state_entry)
+  local now = Iso.format(zone.now)
+  job.version, job.updated = job.version + 1, zone.now
+  if state_entry then
+    -- `was` is the state before this step, however many states the step enters.
+    job.was, job.waits = job.was or job.status, state_entry.waits
+    job.status, job.phase, job.mode, job.entered = state_entry.status, state_entry.phase, state_entry.mode,
+      string.format('%d', job.version)
+    Job.set_mark(job, state_entry.status, now)
+    -- A holder who never accepted stays unaccepted when the job is cancelled.
+    if state_entry.phase ~= 'closed' or job.holder == '' then
+      job.unaccepted = state_entry.asked and job.holder ~= '' and '1' or ''
+    end
+    if state_entry.timers ~= '-' then redis.call('HSET', job.key, 'since', zone.now, 'watch', '') end
+    for name, ms in string.gmatch(state_entry.timers, '(%w+)/(%d+)') do
+      redis.call('ZADD', zone.tag .. 'due', zone.now + ms, 'timer:' .. job.id .. ':' .. job.entered .. ':' .. name)
     end
   end
-  if j.phase == 'open' and j.holder ~= '' then j.phase = 'assigned' end
-  if not seeks(j) then j.expires = 0 end
+  if job.phase == 'open' and job.holder ~= '' then job.phase = 'assigned' end
+  if not Job.is_searching(job) then job.expires = 0 end
   return now
 end
 
--- What a few steps alone change they write themselves: `amount`, `frozen`, the money, the fixed members.
-local function job_save(j)
-  redis.call('HSET', j.key, 'status', j.status, 'phase', j.phase, 'version', j.version, 'holder', j.holder,
-    'card', j.card, 'at', j.at, 'updated', j.updated, 'expires', j.expires, 'last', j.last, 'claimed', j.claimed,
-    'mode', j.mode, 'entered', j.entered, 'unaccepted', j.unaccepted or '')
+-- Fields that only a few steps change are written by those steps: `amount`, `frozen`, the money, the fixed members.
+function Job.save(job)
+  redis.call('HSET', job.key, 'status', job.status, 'phase', job.phase, 'version', job.version, 'holder', job.holder,
+    'card', job.card, 'at', job.at, 'updated', job.updated, 'expires', job.expires, 'last', job.last, 'claimed',
+    job.claimed, 'mode', job.mode, 'entered', job.entered, 'unaccepted', job.unaccepted or '')
+end
+
+-- The public part: no customer, address, postal code, notes, reference nor metadata, the position to 100 m, and not
+-- who has the job. `card` is given for a holder who has not accepted, and is shown to nobody else.
+function Job.public_json(job, card)
+  return '{' .. job.pub .. ',"amount":' .. job.amount .. ',"status":"' .. job.status .. '","phase":"' .. job.phase ..
+    '","version":' .. job.version .. ',"technician":' .. (card and card ~= '' and card or 'null') .. ',"updated_at":' ..
+    Iso.format(job.updated) .. ',"at":{' .. job.at .. '}' .. (job.expires > 0 and ',"expires_at":' ..
+      Iso.format(job.expires) or '') .. '}'
 end

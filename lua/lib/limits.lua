@@ -1,48 +1,50 @@
--- Who is left alone although he fits, and the numbers of it: one text made from the blueprint (engine/rules/waves.py),
--- which the job keeps for who comes late.
-local function limits_parse(text)
+-- Limits on offers to technicians who fit. The numbers are one text made from the blueprint (engine/rules/waves.py),
+-- which the job keeps for late joiners.
+local Limits = {}
+
+function Limits.parse(text)
   local first, head, alone, cap, share, jobs, grace =
     string.match(text, '^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+)$')
   return {first = tonumber(first) or 0, head = tonumber(head) or 0, alone = tonumber(alone) or 0,
     cap = tonumber(cap) or 0, share = tonumber(share) or 0, jobs = tonumber(jobs) or 0, grace = tonumber(grace) or 0}
 end
 
--- An open offer stands, a declined one is an answer, who left does not come back; only an offer that expired or was
--- withdrawn may be made again.
-local function asked_already(text)
+-- An open offer stands, a declined one is an answer, and whoever left does not come back. Only an offer that expired
+-- or was withdrawn may be made again.
+function Limits.previous_answer(text)
   local head = text and string.sub(text, 1, 5)
   if not head or head == 'expir' or head == 'withd' then return nil end
   return head == 'left ' and 'left' or 'asked'
 end
 
-local MOST_OPEN = 500 -- offers of one job that are open at once: a claim tells all of them that they lost
+Limits.MAX_OPEN_OFFERS = 500 -- offers of one job that are open at once: a claim tells all of them that they lost
 
--- How many more offers the job may have open now, and when (ms) the first of those that are open ends. Counted only
--- where there could be too many: a job has an offer of everybody who was ever asked.
-local function offers_room(z, offers)
+-- How many more offers the job may have open now, and when (ms) the first open one ends. Offers are counted only
+-- where there could be too many: a job has an offer for everybody who was ever asked.
+function Limits.open_offer_room(zone, offers)
   local known = redis.call('HLEN', offers)
-  if known < MOST_OPEN - 256 then return MOST_OPEN - known end
+  if known < Limits.MAX_OPEN_OFFERS - 256 then return Limits.MAX_OPEN_OFFERS - known end
   local open, first = 0, nil
   for _, text in ipairs(redis.call('HVALS', offers)) do
     local expires = tonumber(string.match(text, '^sent %S+ %S+ (%S+)'))
-    if expires and expires > z.now then
+    if expires and expires > zone.now then
       open = open + 1
       if not first or expires < first then first = expires end
     end
   end
-  return MOST_OPEN - open, first
+  return Limits.MAX_OPEN_OFFERS - open, first
 end
 
--- As many are open as may be: the wave goes on when the first of them ends.
-local function full_of_offers(z, offers, entry)
-  local room, ends = offers_room(z, offers)
+-- If as many offers are open as may be, postpones the wave until the first of them ends.
+function Limits.postpone_when_full(zone, offers, entry)
+  local room, ends = Limits.open_offer_room(zone, offers)
   if room >= 2 then return false end
-  redis.call('ZADD', z.tag .. 'due', math.max(ends, z.now + 1000), entry)
+  redis.call('ZADD', zone.tag .. 'due', math.max(ends, zone.now + 1000), entry)
   return true
 end
 
--- Which of these entries of a job's bids are open: who has bid already is not invited to.
-local function bidders_among(texts)
+-- Which of these entries of a job's bids are open: whoever has bid is not invited again.
+function Limits.open_bidders(texts)
   local bidders = {}
   for i, text in pairs(texts) do
     if text and string.sub(text, 1, 5) == 'open ' then bidders[i] = true end
@@ -50,23 +52,23 @@ local function bidders_among(texts)
   return bidders
 end
 
--- The pull list says how many offers of his have not run out. That is too many by those closed when their job was
--- taken (lib/offers), so at the cap it is looked at one by one, and those are taken out of it; w.looks bounds that for
--- the whole turn.
-local function at_cap(z, id, w)
-  local pull = z.tag .. 'tech:' .. id .. ':offers'
-  local count = redis.call('ZCOUNT', pull, z.now, '+inf')
-  if count < w.cap then return false end
-  for _, job in ipairs(redis.call('ZRANGEBYSCORE', pull, z.now, '+inf', 'LIMIT', 0, w.looks)) do
-    if count < w.cap then break end
-    w.looks = w.looks - 1
-    local key = z.tag .. 'job:' .. job
+-- The pull list says how many of the technician's offers have not expired. It also counts offers that were closed
+-- when their job was taken (lib/offers), so at the cap each one is checked, and closed ones are removed. wave.looks
+-- bounds these checks for the whole turn.
+function Limits.is_at_cap(zone, id, wave)
+  local pull = zone.tag .. 'tech:' .. id .. ':offers'
+  local count = redis.call('ZCOUNT', pull, zone.now, '+inf')
+  if count < wave.cap then return false end
+  for _, job_id in ipairs(redis.call('ZRANGEBYSCORE', pull, zone.now, '+inf', 'LIMIT', 0, wave.looks)) do
+    if count < wave.cap then break end
+    wave.looks = wave.looks - 1
+    local key = zone.tag .. 'job:' .. job_id
     local v = redis.call('HMGET', key, 'mode', 'holder')
     local text = v[1] and v[1] ~= 'none' and v[2] == '' and redis.call('HGET', key .. ':offers', id)
     if not text or string.sub(text, 1, 5) ~= 'sent ' then
-      redis.call('ZREM', pull, job)
+      redis.call('ZREM', pull, job_id)
       count = count - 1
     end
   end
-  return count >= w.cap
+  return count >= wave.cap
 end

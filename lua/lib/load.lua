@@ -1,29 +1,33 @@
 --- @include "lib/supply"
--- What a job weighs on its holder. It counts towards their load from `begins` on: its time less the blueprint's lead. A
--- job of which that is still ahead has `ahead` in its record and its holder counts those in an `ahead` of their own;
--- that it begins is due work, `begin:<job>`.
-local function load_add(z, j, t)
-  if j.begins > z.now then
-    redis.call('HSET', j.key, 'ahead', '1')
-    redis.call('HINCRBY', t.key, 'ahead', 1)
-    redis.call('ZADD', z.tag .. 'due', j.begins, 'begin:' .. j.id)
-  else t.load = redis.call('HINCRBY', t.key, 'load', 1) end
+--- @include "lib/tech"
+
+-- A job's part in its holder's load. It counts from `begins` on: its time less the blueprint's lead. A job that
+-- begins later has `ahead` in its record, and its holder counts those in an `ahead` of their own; the due entry
+-- `begin:<job>` starts it.
+local Load = {}
+
+function Load.add(zone, job, tech)
+  if job.begins > zone.now then
+    redis.call('HSET', job.key, 'ahead', '1')
+    redis.call('HINCRBY', tech.key, 'ahead', 1)
+    redis.call('ZADD', zone.tag .. 'due', job.begins, 'begin:' .. job.id)
+  else tech.load = redis.call('HINCRBY', tech.key, 'load', 1) end
 end
 
-local function load_take(z, j, t)
-  if redis.call('HDEL', j.key, 'ahead') == 1 then
-    redis.call('HINCRBY', t.key, 'ahead', -1)
-    redis.call('ZREM', z.tag .. 'due', 'begin:' .. j.id)
-  else t.load = redis.call('HINCRBY', t.key, 'load', -1) end
+function Load.remove(zone, job, tech)
+  if redis.call('HDEL', job.key, 'ahead') == 1 then
+    redis.call('HINCRBY', tech.key, 'ahead', -1)
+    redis.call('ZREM', zone.tag .. 'due', 'begin:' .. job.id)
+  else tech.load = redis.call('HINCRBY', tech.key, 'load', -1) end
 end
 
--- Its time has come, or was changed.
-local function load_anew(z, j)
-  local key = z.tag .. 'tech:' .. j.holder
-  if j.holder == '' or redis.call('SISMEMBER', key .. ':jobs', j.id) == 0 then return end
-  local t = tech_load(key)
-  if not t then return end
-  load_take(z, j, t)
-  load_add(z, j, t)
-  if supply_sync(z, t) then match_soon(z, t) end
+-- The job begins, or its time was changed.
+function Load.refresh(zone, job)
+  local key = zone.tag .. 'tech:' .. job.holder
+  if job.holder == '' or redis.call('SISMEMBER', key .. ':jobs', job.id) == 0 then return end
+  local tech = Tech.load(key)
+  if not tech then return end
+  Load.remove(zone, job, tech)
+  Load.add(zone, job, tech)
+  if Supply.sync(zone, tech) then Supply.schedule_match(zone, tech) end
 end

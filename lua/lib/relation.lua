@@ -1,18 +1,20 @@
--- How the actor (`role:id`, or `engine`) stands to the job. The blueprint says which relations may give a command;
--- strangers are told that there is no such job.
-local function stands(j, actor, relation)
+-- The relation of the actor (`role:id`, or `engine`) to the job. The blueprint says which relations may give a
+-- command; for strangers the job does not exist.
+local Relation = {}
+
+function Relation.holds(job, actor, relation)
   if actor == 'engine' or relation == 'engine' then return actor == relation end
   local role, id = string.match(actor, '^([^:]*):(.*)$')
-  return relation == 'holder' and role == 'technician' and j.holder == id
-    or relation == 'customer' and j.customer == id
+  return relation == 'holder' and role == 'technician' and job.holder == id
+    or relation == 'customer' and job.customer == id
     or relation == 'ops' and (role == 'ops_manager' or role == 'admin')
     or relation == 'service' and role == 'service'
-    or relation == 'mediator' and role == 'mediator' and j.frozen ~= ''
+    or relation == 'mediator' and role == 'mediator' and job.frozen ~= ''
 end
 
-local function related(j, actor, by)
-  for relation in string.gmatch(by, '%S+') do
-    if stands(j, actor, relation) then return true end
+function Relation.any(job, actor, relations)
+  for relation in string.gmatch(relations, '%S+') do
+    if Relation.holds(job, actor, relation) then return true end
   end
   return false
 end

@@ -1,41 +1,47 @@
--- Whether a step may be taken, by the blueprint's plan: the refusal's word, or nil. All checks come before all writes.
--- A plan has only what its command declares: what is not there is nil.
+--- @include "lib/job"
+--- @include "lib/relation"
 
--- From this state, by who stands to the job as the actor does; `only` narrows it for some of them. Without an actor
--- (an offer's technician) the command's own states count.
-local function step_from(j, p, actor)
-  for relation in string.gmatch(p.by, '%S+') do
-    local from = p.only and p.only[relation] or p.from
-    if (not actor or stands(j, actor, relation)) and string.find(from, ' ' .. j.status .. ' ', 1, true) then
+-- Whether a step may be taken, by the blueprint's plan. All checks come before all writes. A plan has only what its
+-- command declares: everything else is nil.
+local Step = {}
+
+-- Whether the command is declared from this state for a relation of the actor; `only` restricts it for some
+-- relations. Without an actor (an offer's technician) the command's own states count.
+function Step.allows_state(job, plan, actor)
+  for relation in string.gmatch(plan.by, '%S+') do
+    local from = plan.only and plan.only[relation] or plan.from
+    if (not actor or Relation.holds(job, actor, relation)) and string.find(from, ' ' .. job.status .. ' ', 1, true) then
       return true
     end
   end
   return false
 end
 
--- Whether what must be marked is, and what must not be is not.
-local function step_marked(j, p)
-  for _, mark in ipairs(p.needs or {}) do if not job_marked(j, mark) then return false end end
-  for _, mark in ipairs(p.unless or {}) do if job_marked(j, mark) then return false end end
+-- Whether all required marks are set and no excluded one is.
+function Step.allows_marks(job, plan)
+  for _, mark in ipairs(plan.needs or {}) do if not Job.has_mark(job, mark) then return false end end
+  for _, mark in ipairs(plan.unless or {}) do if Job.has_mark(job, mark) then return false end end
   return true
 end
 
 -- Work on a job begins no sooner than the blueprint's lead before its time, unless the engine itself begins it.
-local function step_early(z, j, p, actor)
-  return p.starts and j.begins > z.now and actor ~= 'engine' and (j.phase == 'open' or j.phase == 'assigned')
+function Step.is_early(zone, job, plan, actor)
+  return plan.starts and job.begins > zone.now and actor ~= 'engine' and (job.phase == 'open' or job.phase == 'assigned')
 end
 
--- Why nobody can have a job any more: it was called off, or nobody took it in time. `over` says so of states, `x=c y=e`.
-local function step_over(j, over)
-  local how = string.match(over or '', ' ' .. j.status .. '=(%a)')
+-- Why nobody can take a job any more: it was cancelled, or it expired. `over` says so of states, `x=c y=e`.
+function Step.closed_word(job, over)
+  local how = string.match(over or '', ' ' .. job.status .. '=(%a)')
   return how and (how == 'e' and 'EXPIRED' or 'CANCELLED') or nil
 end
 
-local function step_refused(z, j, p, actor, if_version)
-  if j.frozen ~= '' and p.does ~= 'thaw' then return 'FROZEN' end
-  if not step_from(j, p, actor) then return p.closes and step_over(j, p.over) or 'ILLEGAL_TRANSITION' end
-  if p.does == 'release' and j.holder == '' or not step_marked(j, p) then return 'ILLEGAL_TRANSITION' end
-  if step_early(z, j, p, actor) then return 'TOO_EARLY' end
-  if if_version ~= '' and tonumber(if_version) ~= j.version then return 'VERSION_CONFLICT' end
+function Step.refusal(zone, job, plan, actor, if_version)
+  if job.frozen ~= '' and plan.does ~= 'thaw' then return 'FROZEN' end
+  if not Step.allows_state(job, plan, actor) then
+    return plan.closes and Step.closed_word(job, plan.over) or 'ILLEGAL_TRANSITION'
+  end
+  if plan.does == 'release' and job.holder == '' or not Step.allows_marks(job, plan) then return 'ILLEGAL_TRANSITION' end
+  if Step.is_early(zone, job, plan, actor) then return 'TOO_EARLY' end
+  if if_version ~= '' and tonumber(if_version) ~= job.version then return 'VERSION_CONFLICT' end
   return nil
 end

@@ -1,34 +1,37 @@
 --- @include "lib/tech"
--- The supply index says who could take a job now. It is kept true in the step that changes it, and is a hint only:
--- a wave checks each candidate's hot record again.
-local function supply_remove(z, t)
-  if t.indexed == '' then return end
-  for service in string.gmatch(t.indexed, '%S+') do redis.call('ZREM', z.tag .. 'supply:' .. service, t.id) end
-  t.indexed = ''
-  redis.call('HSET', t.key, 'indexed', '')
+
+-- The supply index: who could take a job now. The step that changes it keeps it true. It is a hint only: a wave reads
+-- each candidate's record again.
+local Supply = {}
+
+function Supply.remove(zone, tech)
+  if tech.indexed == '' then return end
+  for service in string.gmatch(tech.indexed, '%S+') do redis.call('ZREM', zone.tag .. 'supply:' .. service, tech.id) end
+  tech.indexed = ''
+  redis.call('HSET', tech.key, 'indexed', '')
 end
 
-local function supply_place(z, t)
-  for service in string.gmatch(t.services, '%S+') do
-    redis.call('GEOADD', z.tag .. 'supply:' .. service, t.lon, t.lat, t.id)
+function Supply.place(zone, tech)
+  for service in string.gmatch(tech.services, '%S+') do
+    redis.call('GEOADD', zone.tag .. 'supply:' .. service, tech.lon, tech.lat, tech.id)
   end
-  t.indexed = t.services
-  redis.call('HSET', t.key, 'indexed', t.indexed, 'ilat', t.lat, 'ilon', t.lon, 'iat', z.now)
+  tech.indexed = tech.services
+  redis.call('HSET', tech.key, 'indexed', tech.indexed, 'ilat', tech.lat, 'ilon', tech.lon, 'iat', zone.now)
 end
 
--- Bring the index in line with the record. Returns whether he stands in it now.
-local function supply_sync(z, t)
-  if t.online == '1' and not unfit(t) and t.load < t.capacity and t.lat ~= '' then
-    if t.indexed ~= t.services then supply_remove(z, t) end
-    supply_place(z, t)
+-- Brings the index in line with the record. Returns whether the technician is in it now.
+function Supply.sync(zone, tech)
+  if tech.online == '1' and not Tech.refusal(tech) and tech.load < tech.capacity and tech.lat ~= '' then
+    if tech.indexed ~= tech.services then Supply.remove(zone, tech) end
+    Supply.place(zone, tech)
     return true
   end
-  supply_remove(z, t)
+  Supply.remove(zone, tech)
   return false
 end
 
--- Look for open jobs on his behalf: he came online, came nearer or became free.
-local function match_soon(z, t)
-  redis.call('ZADD', z.tag .. 'due', z.now, 'match:' .. t.id)
-  redis.call('HSET', t.key, 'mlat', t.lat, 'mlon', t.lon)
+-- Schedules a search for open jobs for a technician who came online, came nearer or became free.
+function Supply.schedule_match(zone, tech)
+  redis.call('ZADD', zone.tag .. 'due', zone.now, 'match:' .. tech.id)
+  redis.call('HSET', tech.key, 'mlat', tech.lat, 'mlon', tech.lon)
 end

@@ -1,5 +1,7 @@
--- A technician's hot record, and whether he may work.
-local function tech_load(key)
+-- A technician's live record, and whether they may work.
+local Tech = {}
+
+function Tech.load(key)
   local v = redis.call('HMGET', key, 'id', 'complete', 'kyc', 'account', 'online', 'capacity', 'load', 'services',
     'lat', 'lon', 'fix_at', 'indexed', 'name', 'phone', 'rating', 'accepted')
   if not v[1] then return nil end
@@ -9,10 +11,10 @@ local function tech_load(key)
     accepted = tonumber(v[16]) or 0}
 end
 
--- Why he may not work at all, in the order in which a refused claim is answered; nil when he may.
-local function unfit(t)
-  if not t or t.complete ~= '1' then return 'PROFILE_INCOMPLETE' end
-  if t.kyc ~= 'approved' then return 'KYC_NOT_APPROVED' end
-  if t.account ~= 'approved' then return 'ACCOUNT_NOT_APPROVED' end
+-- Why they may not work at all, in the order in which a refused claim is answered; nil when they may.
+function Tech.refusal(tech)
+  if not tech or tech.complete ~= '1' then return 'PROFILE_INCOMPLETE' end
+  if tech.kyc ~= 'approved' then return 'KYC_NOT_APPROVED' end
+  if tech.account ~= 'approved' then return 'ACCOUNT_NOT_APPROVED' end
   return nil
 end

@@ -32,8 +32,8 @@ def stamp(at: datetime) -> str:
 
 
 async def lua(engine: Engine, call: str, *args: str) -> Any:
-    """What a call of lua/lib/hours.lua gives; ``j`` is made of the arguments."""
-    source = (LIB / "hours.lua").read_text()
+    """What a call of lua/lib/cost.lua gives; ``j`` is made of the arguments."""
+    source = (LIB / "cost.lua").read_text()
     body = f"{source}\nlocal j = {{at = ARGV[1], full = ARGV[2], amount = ARGV[3]}}\nreturn {call}"
     return await engine.store.redis.eval(body, 0, *args)  # type: ignore[misc]
 
@@ -41,7 +41,7 @@ async def lua(engine: Engine, call: str, *args: str) -> Any:
 async def cost(engine: Engine, first: datetime, last: datetime, full: str = HOURLY, amount: int = 4000) -> int:
     """The cost of work between two moments."""
     at = f'"a":"{stamp(first)}","b":"{stamp(last)}"'
-    return int(await lua(engine, "cost(j, 'a', 'b')", at, full, str(amount)))
+    return int(await lua(engine, "Cost.amount(j, 'a', 'b')", at, full, str(amount)))
 
 
 ENDS = [
@@ -64,7 +64,9 @@ async def test_moments_are_those_of_the_calendar(engine: Engine) -> None:
     for first, step in itertools.product([*ENDS, *spread], (timedelta(milliseconds=1), timedelta(days=1, seconds=1))):
         last = first + step
         at = f'"a":"{stamp(first)}","b":"{stamp(last)}"'
-        found = await lua(engine, "string.format('%.0f', (moment(j, 'b') - moment(j, 'a')) * 1000)", at, "", "0")
+        found = await lua(
+            engine, "string.format('%.0f', (Cost.moment(j, 'b') - Cost.moment(j, 'a')) * 1000)", at, "", "0"
+        )
         assert int(found) == step / timedelta(milliseconds=1), (first, last)
 
 
@@ -83,7 +85,7 @@ async def test_the_amount_where_it_is_no_work_by_the_hour(engine: Engine) -> Non
     first = datetime(2026, 1, 31, 23, tzinfo=UTC)
     for full in ('"pricing":"flat"', '"pricing":"flat","metadata":{"pricing":"hourly"}'):
         assert await cost(engine, first, first + timedelta(hours=9), full) == 4000
-    assert int(await lua(engine, "cost(j, 'a', 'b')", '"a":"2026-01-31T23:00:00.000Z"', HOURLY, "4000")) == 4000
+    assert int(await lua(engine, "Cost.amount(j, 'a', 'b')", '"a":"2026-01-31T23:00:00.000Z"', HOURLY, "4000")) == 4000
     assert await cost(engine, first, first + timedelta(hours=2), amount=10**12) == 2 * 10**12
 
 

@@ -99,7 +99,7 @@ async def test_no_script_ends_a_job_by_another_blueprint(engine: Engine) -> None
     await forward(engine, 3600)
     before = await state(engine, job)
     names = {"meta": keys.meta(ZONE), "job": keys.job(ZONE, job), "due": keys.due(ZONE), "log": keys.log(ZONE)}
-    wrong = {"bp": "home_service@0", "told": "ops"}
+    wrong = {"bp": "home_service@0", "audience": "ops"}
     late = {"entry": f"timer:{job}:1:0", "entered": "1", "step": "warn", **wrong}
     with pytest.raises(OtherBlueprint):
         await engine.store.run(ZONE, "job_late", keys=names, args=late)

@@ -18,8 +18,9 @@ PLACES = [(52.5, 13.4), (0.0, 0.0), (-33.9, 151.2), (64.1, -21.9)]
 
 def first_radius(client: Redis, lat: float) -> float:
     """What lib/density gives for the job `j` in demand, in metres."""
-    call = "return tostring(radius_for({tag = '{main}:'}, {id = 'j', service = 's', lat = ARGV[1]}, KEYS[1], %d, %d))"
-    source = (scripts.folder() / "lib" / "density.lua").read_text() + "\n" + call % (WANTED, WIDEST_M)
+    job = "{id = 'j', service = 's', lat = ARGV[1]}"
+    call = f"return tostring(Density.radius_for({{tag = '{{main}}:'}}, {job}, KEYS[1], {WANTED}, {WIDEST_M}))"
+    source = (scripts.folder() / "lib" / "density.lua").read_text() + "\n" + call
     return float(client.eval(source, 1, SUPPLY, str(lat)))  # type: ignore[arg-type]
 
 

@@ -26,7 +26,7 @@ def client() -> fakeredis.FakeRedis:
 def test_times_are_rfc_3339_from_1970_to_2100() -> None:
     """lib/iso agrees with Python's calendar, leap years and ends of months included."""
     client = fakeredis.FakeRedis(version=(7, 2))
-    source = (scripts.folder() / "lib" / "iso.lua").read_text() + "\nreturn iso(tonumber(ARGV[1]))"
+    source = (scripts.folder() / "lib" / "iso.lua").read_text() + "\nreturn Iso.format(tonumber(ARGV[1]))"
     draw = random.Random(7)
     moments = [
         0,
@@ -60,9 +60,9 @@ def test_a_job_is_booked_offered_and_won(client: fakeredis.FakeRedis) -> None:
     where = {"meta": keys.meta(Z), "log": keys.log(Z), "tech": keys.technician(Z, tech), "seen": keys.seen(Z)}
     who: dict[str, str | int] = {"id": tech, "profile": 1, "complete": 1, "kyc": "approved", "account": "approved"}
     who |= {"capacity": 1, "services": serves, "name": '"T"', "phone": "null", "actor": "engine"}
-    who |= {"offline_reason": "ops", "rating": "4.5", "rated": 0, "words": "ops"}
+    who |= {"offline_reason": "ops", "rating": "4.5", "rated": 0, "audience": "ops"}
     run(client, "technician_put", where, who)
-    here = {"id": tech, "key": "k0", "fingerprint": "f0", "lat": "40.75", "lon": "-73.99", "words": "ops"}
+    here = {"id": tech, "key": "k0", "fingerprint": "f0", "lat": "40.75", "lon": "-73.99", "audience": "ops"}
     run(client, "technician_online", {**where, "req": keys.request(Z, tech, "k0")}, here)
     where = {"meta": keys.meta(Z), "log": keys.log(Z), "job": keys.job(Z, job), "offers": keys.offers(Z, job)}
     listed = {"ref": keys.reference(Z, user), "jobs": keys.jobs(Z), "user_jobs": keys.user_jobs(Z, user)}
@@ -75,19 +75,19 @@ def test_a_job_is_booked_offered_and_won(client: fakeredis.FakeRedis) -> None:
         "scheduled": 0,
         "named": "",
         "preferred": "",
-        "told": "customer ops",
+        "audience": "customer ops",
         "contact": "null",
     }
     booked = run(client, "job_create", {**where, **listed, "req": keys.request(Z, user, "k1")}, made)
     assert booked[0] == b"OK"
     wave: dict[str, str | int] = {"entry": f"wave:{job}:1", "wave": 1, "size": 10, "radius_m": 3000, "walks": 0}
     wave |= {"interval_ms": 10_000, "offer_ms": 60_000, "weights": "1 0 0 0 0", "limits": "0 0 0 0 0 5 0"}
-    wave |= {"told": "customer", "unfilled_told": ""}
+    wave |= {"audience": "customer", "unfilled_audience": ""}
     looking = {"waves": keys.waves(Z, job), "supply": keys.supply(Z, serves), "due": keys.due(Z)}
     assert run(client, "wave_open", {**where, **looking}, wave)[4:] == [1, b"0"]
     claim: dict[str, str | int] = {"technician": tech, "key": "k2", "fingerprint": "f2", "trace": "", "if_version": ""}
     claim |= {"bp": "home_service@1", "command": "claim", "from": " broadcasted ", "type": "job.accepted"}
-    claim |= {"goal": "accepted assigned none 0 -", "told": "customer", "tech_told": "", "grace_ms": 0}
+    claim |= {"goal": "accepted assigned none 0 -", "audience": "customer", "tech_audience": "", "grace_ms": 0}
     claim |= {"plan": "", "ended": " expired=e "}
     own = {"causes": keys.causes(Z, job), "tech": keys.technician(Z, tech), "req": keys.request(Z, tech, "k2")}
     won = run(client, "job_claim", {**where, **own}, {**claim, "lease_ms": 90_000})
@@ -98,7 +98,7 @@ def test_an_announcement_is_made_once_for_each_key(client: fakeredis.FakeRedis) 
     """It is one event to its channels; the same key again gives the same seq and no other event."""
     places = {"meta": keys.meta(Z), "log": keys.log(Z), "req": keys.request(Z, UserId("boss"), "k1")}
     args = {"actor": "admin:boss", "key": "k1", "fingerprint": "f1", "trace": "", "bp": "", "kind": "announcement.x"}
-    args |= {"told": "role:customer role:ops", "data": '{"n":1}'}
+    args |= {"channels": "role:customer role:ops", "data": '{"n":1}'}
     first, again = run(client, "event_append", places, args), run(client, "event_append", places, args)
     assert (first[0], first[1], again[1], first[2]) == (b"OK", b"0", b"1", int(again[2]))
     ((_, fields),) = client.xrange(keys.log(Z))

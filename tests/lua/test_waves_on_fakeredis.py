@@ -71,7 +71,7 @@ def test_a_wave_leaves_out_who_is_blocked_and_opens_to_the_others_later(client: 
         "interval_ms": 10_000,
     }
     wave |= {"offer_ms": 60_000, "walks": 0, "weights": "1 0 0 0 0", "limits": LIMITS}
-    assert look(client, "wave_open", **wave, told="customer", unfilled_told="")[4:] == [2, b"0"]
+    assert look(client, "wave_open", **wave, audience="customer", unfilled_audience="")[4:] == [2, b"0"]
     assert told(client, "offer.created") == ["user:a"]
     (entry,) = [e.decode() for e in client.zrange(keys.due(Z), 0, -1) if e.startswith(b"opens:")]
     _, _, wave_number, opens = entry.split(":")
@@ -93,7 +93,7 @@ def test_the_engine_gives_the_job_to_the_best(client: fakeredis.FakeRedis) -> No
         "repeat_ms": 60_000,
         "weights": "1 0 0 0 5",
         "plan": plan.body,
-        "unfilled_told": "ops",
+        "unfilled_audience": "ops",
     }
     given = look(client, "allocate_open", entry=f"allocate:{JOB}:1", n=1, **how)
     assert given[4:] == [b"a", b"0"]

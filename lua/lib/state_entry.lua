@@ -1,7 +1,9 @@
--- What it means to enter a state, as the caller's blueprint has it (engine/rules/plans.py):
--- `status phase mode life_ms timers`, ` free` where its holder has room again, ` asked` where they have not accepted yet,
--- ` waits` where the life counts from the job's time on, and ` > ` with another where the job passes on at once. '' keeps the state.
-local function goal_parse(text)
+local StateEntry = {}
+
+-- What it means to enter a state, as the caller's blueprint declares it (engine/rules/plans.py): `status phase mode
+-- life_ms timers`, ` free` where its holder has room again, ` asked` where they have not accepted yet, ` waits` where
+-- the life counts from the job's time on, and ` > ` with another where the job passes on at once. '' keeps the state.
+function StateEntry.parse(text)
   local status, phase, mode, life, timers, rest = string.match(text, '^(%S+) (%S+) (%S+) (%S+) (%S+)(.*)$')
   if not status then return nil end
   local words = string.match(rest, '^[^>]*') .. ' '

@@ -1,0 +1,49 @@
+--- @include "lib/candidates"
+--- @include "lib/ranking"
+--- @include "lib/search"
+--- @include "lib/wave"
+
+-- The engine's own choice of a technician: the best of the nearest who fit, at most MAX_CANDIDATES of them. Ranking a
+-- whole city would be exact and would stop the zone.
+local Allocation = {}
+
+Allocation.MAX_CANDIDATES, Allocation.FIRST_RADIUS_M, Allocation.WHOLE_EARTH_M = 32, 4000, 21000000
+
+function Allocation.search_turn(zone, job, offers, supply, wave)
+  if wave.mode == 'walk' then return not Search.by_rank(zone, job, offers, supply, wave) and #wave.fit == 0 end
+  if not Search.by_radius(zone, job, offers, supply, wave) and not wave.dense then return true end
+  if not wave.dense then return false end
+  -- Too many people in one place were asked already. From now on the search follows the index, and the first turn
+  -- that finds anybody decides.
+  wave.mode = 'walk'
+  return #wave.fit == 0
+end
+
+-- Returns the candidate who gets the job, or nil, and whether the search needs another turn. The customer's preferred
+-- technician gets the job if they fit, wherever in the zone they are. Without a radius the search starts at
+-- FIRST_RADIUS_M and widens to the whole earth.
+function Allocation.choose(zone, job, offers, supply, wave, first)
+  local whole = wave.radius == 0
+  if whole then wave.radius = Allocation.WHOLE_EARTH_M end
+  Wave.resume(zone, job, wave)
+  if first and whole and redis.call('ZCARD', supply) >= 256 then wave.r = Allocation.FIRST_RADIUS_M end
+  local best, more = first and Wave.take_preferred(zone, job, offers, wave) or nil, false
+  if best then wave.fit = {best} else more = Allocation.search_turn(zone, job, offers, supply, wave) end
+  if whole then wave.radius = 0 end
+  if more then return nil, true end
+  table.sort(wave.fit, Ranking.precedes)
+  for i = 2, #wave.fit do Candidates.exclude(wave, 'rank', wave.fit[i].id) end
+  return wave.fit[1], false
+end
+
+-- Why this candidate was chosen: for the best ones, each part of the score.
+function Allocation.scores_json(wave)
+  local parts = {}
+  for i = 1, math.min(#wave.fit, 16) do
+    local fit = wave.fit[i]
+    parts[i] = string.format('{"technician":"%s","score":%.3f,"distance":%.3f,"rating":%.3f,"acceptance":%.3f,' ..
+      '"waiting":%.3f,"workload":%.3f}', fit.id, fit.score, fit.distance or fit.score, fit.rating or 0,
+      fit.acceptance or 0, fit.waiting or 0, fit.workload or 0)
+  end
+  return table.concat(parts, ',')
+end

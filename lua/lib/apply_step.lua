@@ -1,0 +1,96 @@
+--- @include "lib/audience"
+--- @include "lib/bid_close"
+--- @include "lib/capacity"
+--- @include "lib/codes"
+--- @include "lib/dispatch_index"
+--- @include "lib/dispute"
+--- @include "lib/effects"
+--- @include "lib/holder"
+--- @include "lib/job"
+--- @include "lib/money"
+--- @include "lib/offer_closure"
+--- @include "lib/offers"
+--- @include "lib/state_entry"
+--- @include "lib/step_event"
+
+-- Applies a step to the job, for every kind of command, and returns its events in order. All checks are done: nothing
+-- here can refuse. `plan` is the command's plan; members that its command does not declare are nil. `tech` is the
+-- technician who is given the job, in place of the present holder if there is one.
+local ApplyStep = {}
+
+function ApplyStep.run(zone, job, offers, plan, args, actor, tech)
+  local state_entry, was, mode, sought = StateEntry.parse(plan.goal), job.status, job.mode, Job.is_searching(job)
+  local former = nil
+  local all = sought and (args.offers or redis.call('HGETALL', offers)) or {}
+  local open_channels = Offers.open_channels(zone, all, tech and tech.id or '')
+  if (tech or plan.does == 'release') and job.holder ~= '' then
+    former = job.holder
+    Capacity.remove_holder(zone, job, offers)
+    job.holder, job.card = '', ''
+    Codes.next_issue(job)
+  end
+  if tech then Holder.assign(zone, job, tech) end
+  local now = Job.move(zone, job, state_entry)
+  local seq = string.format('%.0f', zone.seq + 1)
+  if tech or former then job.claimed = plan.does == 'take' and seq .. ' ' .. job.version or '' end
+  job.last = plan.command .. ' ' .. actor .. ' ' .. seq
+  if plan.marks then Job.set_mark(job, plan.marks, now) end
+  local dispute = plan.does == 'freeze' and Dispute.open(zone, job, args, now) or plan.does == 'thaw'
+    and Dispute.resolve(zone, job, args, now)
+  if plan.locks_price then redis.call('HSET', job.key, 'price_locked', '1') end
+  -- Whoever refuses was the only one asked. Though the state stays the same, the search starts again.
+  local stays = sought and Job.is_searching(job) and job.status == was and plan.does ~= 'refuse'
+  local ends = sought and not stays
+  if ends then DispatchIndex.remove(zone, job, mode) end
+  if Job.is_searching(job) and not stays then
+    DispatchIndex.reopen(zone, job, offers, state_entry and state_entry.life or 0)
+  end
+  local shown, events, kind, audience = Job.full_json(job, now), {}, plan.event, plan.audience
+  local charge = plan.charges and Money.charge_request(job, plan.hours)
+  -- If everything is paid already, no payment is requested: the step's event is then a plain status event.
+  if kind == 'payment.requested' and not charge then kind, audience = 'job.status', plan.status_audience end
+  local step = StepEvent.members(job, was, plan, args, actor)
+  local left = step .. (former and ',"former":{"id":"' .. former .. '"}' or '')
+  local brief = Audience.step_summary(job, was, plan.command)
+  if tech and former then
+    events[1] = {type = 'job.unassigned', to = Audience.channels(plan.unassigned_audience, job), shown = shown,
+      data = '{"job":' .. shown .. left .. '}',
+      restricted = Audience.restricted_copies(job, plan.unassigned_audience, brief, former, left)}
+  end
+  local more = dispute and ',"dispute":' .. dispute or Effects.event_members(plan, args, kind, charge)
+  local card = (tech or plan.event == 'job.accepted' or plan.event == 'job.assigned') and job.card ~= ''
+  local whom = card and ',"technician":' .. job.card or ''
+  events[#events + 1] = {type = kind, to = Audience.channels(audience, job), shown = shown, data = '{"job":' .. shown ..
+    whom .. (tech and step or left) .. more .. '}', restricted = Audience.restricted_copies(job, audience, whom .. brief,
+      not tech and former or nil, left)}
+  if ends and #open_channels > 0 then
+    events[#events + 1] = tech and OfferClosure.event(job, open_channels, 'taken', 'Booking already taken')
+      or OfferClosure.step_event(job, open_channels, plan.closing)
+  end
+  if ends then
+    BidClose.close_all(events, job, mode, plan.does == 'award' and 'declined' or tech and 'taken'
+      or job.phase == 'closed' and plan.closing
+      or 'closed', plan.bids_audience)
+  end
+  if former then BidClose.lapse(events, job, former, plan.bids_audience) end
+  Effects.request_payments(events, job, plan, shown, kind ~= 'payment.requested' and charge,
+    plan.refunds and string.find(plan.refunds, ' ' .. was .. ' ', 1, true) and Money.refund_request(job))
+  if plan.tech_audience then Effects.add_technician_events(events, job, plan, former, tech) end
+  -- A technician who is given the job keeps it for now.
+  if not tech then Effects.enter_following_states(zone, job, state_entry, plan, args, actor, events) end
+  Job.save(job)
+  -- A payment captured earlier could not pay for the job then. Its event was appended then, so this event is a plain
+  -- status event.
+  for _, capture in ipairs(plan.captures or {}) do
+    if Money.is_capture_due(job, capture) then
+      local last = job.last
+      capture.event, capture.audience = 'job.status', capture.status_audience
+      local later = ApplyStep.run(zone, job, offers, capture, {}, actor)
+      for _, event in ipairs(later) do events[#events + 1] = event end
+      job.last, later[1].answers = last, plan
+      Job.save(job)
+      break
+    end
+  end
+  return events
+end

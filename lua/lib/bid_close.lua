@@ -1,0 +1,39 @@
+--- @include "lib/audience"
+--- @include "lib/bids"
+
+-- Closes bids when the state of their job changes. The events are added to those of the step.
+local BidClose = {}
+
+function BidClose.close(events, job, bid, status, reason, audience)
+  bid.status = status
+  Bids.write(job.key .. ':bids', bid)
+  events[#events + 1] = Bids.event('bid.closed', job, bid, Audience.channels(audience, job), reason)
+end
+
+-- The channels of technicians with an open bid.
+function BidClose.open_channels(job)
+  local all, channels = redis.call('HGETALL', job.key .. ':bids'), {}
+  for i = 1, #all, 2 do
+    if string.sub(all[i + 1], 1, 5) == 'open ' then channels[#channels + 1] = 'user:' .. all[i] end
+  end
+  return channels
+end
+
+-- The job has left a state of this mode: if it took bids there, the open ones are closed.
+function BidClose.close_all(events, job, mode, reason, audience)
+  if mode ~= 'bids' then return end
+  local all = redis.call('HGETALL', job.key .. ':bids')
+  for i = 1, #all, 2 do
+    local bid = Bids.parse(all[i], all[i + 1])
+    if bid.status == 'open' then
+      BidClose.close(events, job, bid, reason == 'declined' and 'declined' or 'closed', reason, audience)
+    end
+  end
+end
+
+-- The holder has left: the bid that gave them the job, if there was one, is closed.
+function BidClose.lapse(events, job, former, audience)
+  local text = redis.call('HGET', job.key .. ':bids', former)
+  local bid = text and Bids.parse(former, text)
+  if bid and bid.status == 'accepted' then BidClose.close(events, job, bid, 'closed', 'unassigned', audience) end
+end

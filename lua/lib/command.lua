@@ -1,0 +1,40 @@
+--- @include "lib/event_log"
+--- @include "lib/idempotency"
+--- @include "lib/job"
+
+-- The begin and the end of every verb that takes a step of a job's blueprint. `request` is who asks: the blueprint
+-- that they take the job for (`bp`), `actor`, `cause` and `trace` for the events, and, where there is an idempotency
+-- key, its `req`, `fingerprint` and the job's `causes`.
+local Command = {}
+
+-- Returns the job, and the reply to give at once if there is one: the job is of another blueprint, or the idempotency
+-- key was answered before. Only the job's own blueprint says who may do what and how they are answered.
+function Command.begin(zone, job_key, request)
+  local job = Job.load(job_key)
+  if job and job.bp ~= request.bp then return job, {'OTHER_BLUEPRINT', job.bp} end
+  return job, request.req and Idempotency.lookup(request.req, request.fingerprint, request.causes, zone, job)
+end
+
+-- Appends the events in order and stores the idempotency record. The reply shows the job as the last event does. A
+-- repeat is answered from the first event, or from the one whose `answers` is the plan of the step.
+function Command.finish(zone, log, job, events, request)
+  local seq, shown = zone.seq + 1, nil
+  for _, event in ipairs(events) do
+    event.bp, event.actor, event.cause, event.trace = job.bp, request.actor, request.cause, request.trace
+    local at = EventLog.append(zone, log, event)
+    shown = event.shown or shown
+    if event.answers then
+      -- Only `EventLog.append` knows the seq of an event that follows others, so ApplyStep could not write it.
+      local text = string.format('%.0f', at)
+      job.last = event.answers.command .. ' ' .. request.actor .. ' ' .. text
+      if event.answers.does == 'take' then job.claimed = text .. ' ' .. job.version end
+      redis.call('HSET', job.key, 'last', job.last, 'claimed', job.claimed)
+      seq = at
+    end
+  end
+  if request.req then
+    Idempotency.store(request.req, request.fingerprint, seq, job.version, job.id, 600000, request.causes)
+  end
+  EventLog.save_seq(zone)
+  return {'OK', '0', seq, job.version, job.id, shown}
+end

@@ -1,0 +1,64 @@
+-- The job in the indexes of jobs that look for a technician. Only this file knows what a search leaves in the
+-- indexes.
+local DispatchIndex = {}
+
+-- When a search starts. A scheduled job waits for its release, but not for bids or an answer: those take time of
+-- their own.
+function DispatchIndex.start_time(zone, job, release)
+  return (job.mode == 'bids' or job.mode == 'direct') and zone.now or math.max(zone.now, release)
+end
+
+-- Starts the search at `at` (ms), for `life` ms; 0: without end. If nobody can be given the job before its time
+-- (`job.waits`), the life counts from that time on. A search for a job whose time is near lasts at least until then.
+function DispatchIndex.add(zone, job, at, life)
+  local due = zone.tag .. 'due'
+  at = DispatchIndex.start_time(zone, job, at)
+  redis.call('HSET', job.key, 'release', string.format('%.0f', at))
+  if life > 0 then
+    local v = redis.call('HMGET', job.key, 'scheduled', 'begins')
+    job.expires = (job.waits and math.max(at, tonumber(v[2]) or 0) or at) + life
+    if (tonumber(v[2]) or 0) <= zone.now then job.expires = math.max(job.expires, tonumber(v[1]) or 0) end
+    redis.call('ZADD', due, job.expires, 'expire:' .. job.id)
+  end
+  if job.mode == 'allocate' then redis.call('ZADD', due, at, 'allocate:' .. job.id .. ':1')
+  elseif job.mode ~= 'direct' then
+    local v = redis.call('HMGET', job.key, 'lon', 'lat')
+    redis.call('GEOADD', zone.tag .. 'demand:' .. job.service, v[1], v[2], job.id)
+    redis.call('ZADD', due, at, 'wave:' .. job.id .. ':1')
+  end
+end
+
+-- Whether the search was postponed after its entry had been taken as due; the entry then waits for the new time.
+function DispatchIndex.is_postponed(zone, job, entry)
+  local release = tonumber(redis.call('HGET', job.key, 'release')) or 0
+  if release > zone.now then redis.call('ZADD', zone.tag .. 'due', release, entry) end
+  return release > zone.now
+end
+
+-- Ends the search, before or after the move. `mode` is how the job was dispatched. The last wave's radius says
+-- whether the `wide` index has it.
+function DispatchIndex.remove(zone, job, mode)
+  local next = job.id .. ':' .. job.wave + 1
+  redis.call('ZREM', zone.tag .. 'demand:' .. job.service, job.id)
+  if job.radius == '0' then redis.call('ZREM', zone.tag .. 'wide:' .. job.service, job.id) end
+  redis.call('ZREM', zone.tag .. 'due', 'expire:' .. job.id, (mode == 'allocate' and 'allocate:' or 'wave:') .. next)
+end
+
+-- Starts the search again from wave one: earlier offers are closed.
+function DispatchIndex.reopen(zone, job, offers, life)
+  local all = redis.call('HGETALL', offers)
+  for i = 1, #all, 2 do
+    local status, rest = string.match(all[i + 1], '^(%S+)( .*)$')
+    if status == 'sent' or status == 'accepted' then redis.call('HSET', offers, all[i], 'expired' .. rest) end
+  end
+  redis.call('HSET', job.key, 'wave', 0, 'walk', '')
+  job.wave = 0
+  DispatchIndex.add(zone, job, tonumber(redis.call('HGET', job.key, 'release')) or 0, life)
+end
+
+-- Starts the search again from wave one, for another place, service or time. Open offers stay open.
+function DispatchIndex.restart(zone, job, at, life)
+  redis.call('HSET', job.key, 'wave', 0, 'walk', '')
+  job.wave = 0
+  DispatchIndex.add(zone, job, at, life)
+end

@@ -1,0 +1,44 @@
+-- Appends events to the zone's log. `seq` has no holes because it moves in the same step as the state that the event
+-- describes: `save_seq` writes it back, once, when all events of the step are appended.
+local EventLog = {}
+
+function EventLog.add_entry(zone, log, event, channels, data)
+  zone.seq = zone.seq + 1
+  local id = string.format('%.0f-0', zone.seq)
+  if event.trace and event.trace ~= '' then
+    redis.call('XADD', log, id, 'type', event.type, 'to', channels, 'at', zone.now, 'actor', event.actor or 'engine',
+      'bp', event.bp or '', 'data', data, 'cause', event.cause or '', 'trace', event.trace)
+  else
+    redis.call('XADD', log, id, 'type', event.type, 'to', channels, 'at', zone.now, 'actor', event.actor or 'engine',
+      'bp', event.bp or '', 'data', data, 'cause', event.cause or '')
+  end
+end
+
+-- Recipients of one event about offers. A claim notifies everybody who lost, and each copy of the event holds all of
+-- `to`.
+EventLog.MAX_RECIPIENTS = 64
+
+-- Appends the event; one about offers to more than MAX_RECIPIENTS recipients in chunks, each recipient in one of
+-- them. Restricted copies (lib/audience) follow it: the same event for those who may not see all of it.
+function EventLog.append(zone, log, event)
+  if #event.to < EventLog.MAX_RECIPIENTS * 7 or string.sub(event.type, 1, 6) ~= 'offer.' then
+    EventLog.add_entry(zone, log, event, event.to, event.data)
+  else
+    local piece = {}
+    for channel in string.gmatch(event.to, '%S+') do
+      piece[#piece + 1] = channel
+      if #piece == EventLog.MAX_RECIPIENTS then
+        EventLog.add_entry(zone, log, event, table.concat(piece, ' '), event.data)
+        piece = {}
+      end
+    end
+    if #piece > 0 then EventLog.add_entry(zone, log, event, table.concat(piece, ' '), event.data) end
+  end
+  local seq = zone.seq
+  for _, other in ipairs(event.restricted or {}) do EventLog.add_entry(zone, log, event, other[1], other[2]) end
+  return seq
+end
+
+function EventLog.save_seq(zone)
+  redis.call('HSET', zone.meta, 'seq', zone.seq, 'now', zone.now)
+end

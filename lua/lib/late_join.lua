@@ -1,0 +1,48 @@
+--- @include "lib/candidates"
+--- @include "lib/job"
+--- @include "lib/limits"
+
+-- The open jobs that a technician who comes late may be offered.
+local LateJoin = {}
+
+LateJoin.WHOLE_EARTH_M = 21000000 -- metres: more than half way around the earth
+
+-- Open jobs of their services; at most `limit` are read. First those within reach of some wave's radius, then those
+-- whose present wave covers the whole zone.
+function LateJoin.nearby_jobs(zone, tech, reach, limit)
+  local found, looked, met = {}, 0, {}
+  local function look(index, radius, wide)
+    if radius <= 0 or looked >= limit then return end
+    local near = redis.call('GEOSEARCH', index, 'FROMLONLAT', tech.lon, tech.lat, 'BYRADIUS', radius, 'm', 'COUNT', limit,
+      'ANY', 'ASC')
+    for _, id in ipairs(near) do
+      local job = not met[id] and looked < limit and Job.load(zone.tag .. 'job:' .. id) or nil
+      if not met[id] then looked = looked + 1 end
+      met[id] = true
+      if job and Candidates.is_inviting(job) then
+        Candidates.load_search_fields(job)
+        found[#found + 1] = job
+      elseif wide then redis.call('ZREM', index, id) end
+    end
+  end
+  for service in string.gmatch(tech.services, '%S+') do look(zone.tag .. 'demand:' .. service, reach) end
+  for service in string.gmatch(tech.services, '%S+') do
+    look(zone.tag .. 'wide:' .. service, LateJoin.WHOLE_EARTH_M, true)
+  end
+  return found
+end
+
+-- Whether the job's present wave would offer it to them: inside its radius unless they are preferred, not asked, not
+-- blocked, fit, and below the cap of open offers.
+function LateJoin.qualifies(zone, job, tech, far)
+  if job.wave == 0 or Candidates.exclusion(zone, job, tech) then return false end
+  if job.radius > 0 and far > job.radius and tech.id ~= job.preferred then return false end
+  if Limits.previous_answer(redis.call('HGET', job.key .. ':offers', tech.id)) then return false end
+  if redis.call('SISMEMBER', zone.tag .. 'user:' .. job.customer .. ':blocks', tech.id) == 1 then return false end
+  if job.mode == 'bids' and Limits.open_bidders({redis.call('HGET', job.key .. ':bids', tech.id)})[1] then
+    return false
+  end
+  if Limits.open_offer_room(zone, job.key .. ':offers') < 1 then return false end
+  local cap = Limits.parse(job.limits).cap
+  return cap == 0 or not Limits.is_at_cap(zone, tech.id, {cap = cap, looks = 64})
+end

@@ -1,0 +1,13 @@
+-- Events that tell the holders of open offers that their offer is closed, and why.
+local OfferClosure = {}
+
+function OfferClosure.event(job, channels, reason, message, actor, cause)
+  return {type = 'offer.closed', to = table.concat(channels, ' '), bp = job.bp, actor = actor, cause = cause,
+    data = '{"job":{"id":"' .. job.id .. '"},"reason":"' .. reason .. '","message":"' .. message .. '"}'}
+end
+
+-- A step ended the search and nobody took the job: it ended for `reason`, or goes on without a search.
+function OfferClosure.step_event(job, channels, reason)
+  if job.phase ~= 'closed' then return OfferClosure.event(job, channels, 'withdrawn', 'Offer withdrawn') end
+  return OfferClosure.event(job, channels, reason, reason == 'expired' and 'Offer expired' or 'Booking cancelled')
+end

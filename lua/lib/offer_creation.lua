@@ -1,0 +1,34 @@
+--- @include "lib/iso"
+--- @include "lib/job"
+
+-- Creates offers, in the same way for a wave and for a late joiner. An offer that `opens` later is not announced
+-- before, nor is it counted as asked.
+local OfferCreation = {}
+
+function OfferCreation.create(zone, job, offers, id, wave, far, expires, opens)
+  redis.call('HSET', offers, id, string.format('sent %.0f %.0f %.0f %.0f', wave, opens or zone.now, expires, far))
+  local pull = zone.tag .. 'tech:' .. id .. ':offers'
+  redis.call('ZADD', pull, expires, job.id)
+  -- The pull list of a technician who never reads it must not grow. After a pause, offers long past their time are
+  -- still open (`Zone.has_ended`).
+  if zone.now > zone.opened + 600000 then redis.call('ZREMRANGEBYSCORE', pull, '-inf', zone.now - 600000) end
+  if not opens or opens <= zone.now then redis.call('HINCRBY', zone.tag .. 'tech:' .. id, 'asked', 1) end
+end
+
+function OfferCreation.event(zone, job, channels, wave, expires)
+  return {type = 'offer.created', to = table.concat(channels, ' '), bp = job.bp,
+    data = '{"offer":{"job":' .. Job.public_json(job) .. ',"status":"sent","wave":' .. wave .. ',"offered_at":' ..
+      Iso.format(zone.now) .. ',"expires_at":' .. Iso.format(expires) .. '}}'}
+end
+
+-- An offer ends with its job at the latest.
+function OfferCreation.expires_at(job, opens, offer_ms)
+  local expires = opens + offer_ms
+  if job.expires > 0 and job.expires < expires then expires = job.expires end
+  return expires
+end
+
+-- The due entry of technicians who may claim from `opens` on.
+function OfferCreation.due_entry(job, wave, opens)
+  return string.format('opens:%s:%.0f:%.0f', job.id, wave, opens)
+end

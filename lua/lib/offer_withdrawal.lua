@@ -1,0 +1,27 @@
+--- @include "lib/job"
+--- @include "lib/wave_advance"
+local OfferWithdrawal = {}
+
+-- Withdraws open offers of a technician: of the jobs for which `matches` is true, or all without it. `notify` is
+-- called with each job whose offer was announced. A direct request is no invitation to be first: it stands while the
+-- technician is offline. If `matches` withdraws it, nobody is left to answer: the job expires.
+function OfferWithdrawal.withdraw(zone, technician, matches, notify)
+  local pull = zone.tag .. 'tech:' .. technician .. ':offers'
+  for _, id in ipairs(redis.call('ZRANGE', pull, 0, -1)) do
+    local job = Job.load(zone.tag .. 'job:' .. id)
+    local offers = zone.tag .. 'job:' .. id .. ':offers'
+    local text = job and Job.is_searching(job) and redis.call('HGET', offers, technician)
+    local opens = text and tonumber(string.match(text, '^sent %S+ (%S+)'))
+    if not opens then redis.call('ZREM', pull, id)
+    elseif matches and matches(job) or not matches and job.mode ~= 'direct' then
+      redis.call('HSET', offers, technician, 'withdrawn' .. string.sub(text, 5))
+      redis.call('ZREM', pull, id)
+      if opens <= zone.now then notify(job) end
+      if job.mode ~= 'direct' then WaveAdvance.advance(zone, job, offers)
+      else
+        redis.call('HSET', job.key, 'expires', zone.now)
+        redis.call('ZADD', zone.tag .. 'due', zone.now, 'expire:' .. id)
+      end
+    end
+  end
+end

@@ -1,0 +1,37 @@
+--- @include "lib/apply_step"
+--- @include "lib/job"
+--- @include "lib/money"
+
+-- The effect of a captured amount in the job's currency. The amount is recorded already and is never refused: the job
+-- moves if its blueprint can (`captures` are its commands for that), and whatever it could not use is reported as
+-- well.
+local PaymentCapture = {}
+
+function PaymentCapture.unexpected_reason(job, captures, was, over)
+  local awaited = false
+  for _, plan in ipairs(captures) do awaited = awaited or string.find(plan.from, ' ' .. was .. ' ', 1, true) ~= nil end
+  if over then return 'job_over' end
+  if not awaited then return 'not_awaited' end
+  return Money.balance(job) > Money.price(job, captures[1].hours) and 'surplus' or nil
+end
+
+-- Returns the events; `builder.event` makes one of a type.
+function PaymentCapture.apply(zone, job, offers, captures, shown, builder)
+  local due, was, over = nil, job.status, job.phase == 'done' or job.phase == 'closed'
+  for _, plan in ipairs(captures) do due = due or Money.is_capture_due(job, plan) and plan end
+  local events
+  if due then
+    events = ApplyStep.run(zone, job, offers, due, {payment = shown}, builder.actor)
+  else
+    Job.move(zone, job, nil)
+    Job.save(job)
+    events = {builder.event('payment.received')}
+  end
+  if #captures == 0 then return events end
+  if not over and Money.balance(job) < Money.price(job, captures[1].hours) then
+    events[#events + 1] = builder.event('payment.partial')
+  end
+  local why = PaymentCapture.unexpected_reason(job, captures, was, over)
+  if why then events[#events + 1] = builder.event('payment.unexpected', why) end
+  return events
+end

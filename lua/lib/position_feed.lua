@@ -1,0 +1,18 @@
+-- Publishes a technician's position to the followers of their jobs. It is published and not appended, since the next
+-- fix makes up for a lost one. A job leaves the set in the step that ends it, so that nothing is published of it
+-- afterwards. `seq` tells the gateways, which learn of the end from the log, which of the two came first.
+local PositionFeed = {}
+
+function PositionFeed.publish(zone, tech, heading, jumped)
+  local jobs = {}
+  for _, id in ipairs(redis.call('SMEMBERS', tech.key .. ':jobs')) do
+    local v = redis.call('HMGET', zone.tag .. 'job:' .. id, 'bp', 'customer', 'status', 'scheduled')
+    if v[1] then jobs[#jobs + 1] = '{"id":"' .. id .. '","bp":"' .. v[1] .. '","customer":"' .. v[2] .. '","status":"' ..
+      v[3] .. '","scheduled":' .. (v[4] or '0') .. '}' end
+  end
+  if #jobs == 0 then return end
+  redis.call('PUBLISH', zone.tag .. 'live', '{"technician":"' .. tech.id .. '","lat":' .. tech.lat .. ',"lon":' ..
+    tech.lon .. ',"at":' .. string.format('%.0f', tech.fix_at) .. ',"seq":' .. string.format('%.0f', zone.seq) ..
+    (heading ~= '' and ',"heading":' .. heading or '') .. (tech.acc ~= '-' and ',"accuracy":' .. tech.acc or '') ..
+    (jumped and ',"jump":true' or '') .. ',"jobs":[' .. table.concat(jobs, ',') .. ']}')
+end

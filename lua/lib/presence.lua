@@ -1,0 +1,23 @@
+--- @include "lib/event_log"
+--- @include "lib/offer_closure"
+--- @include "lib/offer_withdrawal"
+--- @include "lib/supply"
+--- @include "lib/technician_status"
+local Presence = {}
+
+-- Going offline, for whatever reason: out of supply and lease, open offers withdrawn, and the audience `why.audience`
+-- informed.
+function Presence.go_offline(zone, tech, seen, log, why)
+  local actor, cause = why.actor, why.cause
+  tech.online = ''
+  redis.call('HSET', tech.key, 'online', '')
+  redis.call('ZREM', seen, tech.id)
+  Supply.remove(zone, tech)
+  OfferWithdrawal.withdraw(zone, tech.id, nil, function(job)
+    EventLog.append(zone, log,
+      OfferClosure.event(job, {'user:' .. tech.id}, 'withdrawn', 'Offer withdrawn', actor, cause))
+  end)
+  local event = TechnicianStatus.event(tech, false, why.reason, why.audience)
+  event.actor, event.cause = actor, cause
+  return EventLog.append(zone, log, event)
+end

@@ -1,0 +1,89 @@
+--- @include "lib/audience"
+--- @include "lib/candidates"
+--- @include "lib/iso"
+--- @include "lib/ranking"
+local Wave = {}
+
+-- The state of a search and its record, shared by waves and by the engine's own allocation.
+function Wave.new(zone, job, size, radius, weights, limits)
+  local score, nearest = Ranking.scorer(weights, limits.share)
+  local blocks = zone.tag .. 'user:' .. job.customer .. ':blocks'
+  return {size = size, radius = radius, fit = {}, out = {}, met = {}, visited = 0, doubtful = 0, score = score,
+    nearest = nearest, limits = limits, cap = limits.cap, room = 256, looks = 128,
+    blocks = redis.call('EXISTS', blocks) == 1 and blocks or nil}
+end
+
+-- A wave of several turns goes on where it was: mode, radius, ranks, start time, and how many it has asked.
+function Wave.resume(zone, job, wave)
+  local mode, r, up, down, began, made = string.match(job.walk, '^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+)$')
+  wave.mode, wave.r, wave.up, wave.down = mode or 'search', tonumber(r) or wave.radius, tonumber(up), tonumber(down)
+  wave.made, wave.began = tonumber(made) or 0, tonumber(began) or zone.now
+  wave.size = wave.size - wave.made
+end
+
+function Wave.progress_text(wave)
+  return string.format('%s %.0f %s %s %.0f %d',
+    wave.mode, wave.r, wave.up or '-', wave.down or '-', wave.began, wave.made)
+end
+
+-- How much later than the first a technician of this rank may claim.
+function Wave.head_start(wave, rank) return rank > wave.limits.first and wave.limits.head or 0 end
+
+-- The customer's preferred technician is asked before all others, wherever in the zone they are, and takes one of the
+-- places.
+function Wave.take_preferred(zone, job, offers, wave)
+  if job.preferred == '' then return nil end
+  local radius = wave.radius
+  wave.radius = 0
+  Candidates.evaluate(zone, job, offers, {job.preferred}, wave)
+  wave.radius = radius
+  if #wave.fit > 0 then wave.size, wave.room = wave.size - 1, wave.room - 1 end
+  return table.remove(wave.fit)
+end
+
+-- From when the others may claim: as long as their offer is open, the preferred technician has it alone.
+function Wave.others_open_at(zone, job, offers)
+  if job.alone <= zone.now then return zone.now end
+  local text = redis.call('HGET', offers, job.preferred)
+  return text and string.sub(text, 1, 5) == 'sent ' and job.alone or zone.now
+end
+
+Wave.MAX_LISTED = 64 -- ids kept a reason; the counts are whole
+
+function Wave.record_json(zone, wave, number, ids, more)
+  local parts = {}
+  for why, list in pairs(wave.out) do
+    parts[#parts + 1] = '"' .. why .. '":{"count":' .. #list .. ',"technicians":["' ..
+      table.concat(list, '","', 1, math.min(#list, Wave.MAX_LISTED)) .. '"]}'
+  end
+  local inside = #ids > 0 and '"' .. table.concat(ids, '","') .. '"' or ''
+  return '{"wave":' .. number .. ',"at":' .. Iso.format(zone.now) .. ',"radius_m":' ..
+    (wave.radius > 0 and wave.radius or 'null') ..
+    ',"visited":' .. wave.visited .. ',"in":{"count":' .. #ids .. ',"technicians":[' .. inside .. ']},"out":{' ..
+    table.concat(parts, ',') .. '}' .. (more or '') .. '}'
+end
+
+-- Every round leaves a record, whatever its result.
+function Wave.save_record(zone, wave, waves, number, ids, more)
+  redis.call('LPUSH', waves, Wave.record_json(zone, wave, number, ids, more))
+  redis.call('LTRIM', waves, 0, 63)
+end
+
+-- Ops are informed once that all declared rounds are over and nobody has the job.
+function Wave.unfilled_event(job, words)
+  local since = tonumber(redis.call('HGET', job.key, 'sought'))
+  return {type = 'job.unfilled', to = Audience.channels(words, job), bp = job.bp, data = '{"job":{"id":"' .. job.id ..
+    '"},"since":' .. (since and Iso.format(since) or 'null') .. ',"step":"' .. job.mode .. '"}'}
+end
+
+-- If the present wave has no radius, late joiners find the job by an index of its own.
+function Wave.index_wide(zone, job, wide)
+  local key = zone.tag .. 'wide:' .. job.service
+  if wide then redis.call('GEOADD', key, job.lon, job.lat, job.id) else redis.call('ZREM', key, job.id) end
+end
+
+function Wave.searching_event(zone, job, wave, number, asked, next_at, words)
+  return {type = 'job.searching', to = Audience.channels(words, job), bp = job.bp, data = '{"job":{"id":"' .. job.id ..
+    '"},"wave":' .. number .. ',"asked":' .. asked .. ',"declined":' .. job.declined .. ',"radius_m":' ..
+    (wave.radius > 0 and wave.radius or 'null') .. ',"next_at":' .. Iso.format(next_at) .. '}'}
+end

@@ -1,0 +1,23 @@
+--- @include "lib/event_log"
+--- @include "lib/tech"
+
+-- The services for whose open work a technician receives events, each with the seq since which (`service:seq …` in
+-- the live record): earlier events are not theirs to see. Gateways subscribe and unsubscribe the sessions by this
+-- event, which no client receives.
+local WorkFeed = {}
+
+function WorkFeed.sync(zone, log, tech, actor)
+  local had, now = redis.call('HGET', tech.key, 'works') or '', {}
+  if not Tech.refusal(tech) then
+    for service in string.gmatch(tech.services, '%S+') do
+      local since = string.match(' ' .. had .. ' ', ' ' .. string.gsub(service, '%p', '%%%0') .. ':(%d+) ')
+      now[#now + 1] = service .. ':' .. (since or string.format('%.0f', zone.seq))
+    end
+  end
+  local text = table.concat(now, ' ')
+  if text == had then return 0 end
+  redis.call('HSET', tech.key, 'works', text)
+  local services = string.gsub(string.gsub(text, '(%S+):(%d+)', '"%1":%2'), ' ', ',')
+  return EventLog.append(zone, log, {type = 'session.work', to = 'user:' .. tech.id, actor = actor, data = '{"works":{' ..
+    services .. '}}'})
+end

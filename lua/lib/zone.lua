@@ -1,0 +1,25 @@
+--- @include "lib/clock"
+local Zone = {}
+
+-- Enters every script: compares the caller's epoch with the zone's and reads the clock. Returns nil for a stale epoch
+-- (the caller replies STALE_EPOCH before its first write). If more than 5 s passed unobserved, nobody could renew a
+-- lease or answer an offer: Redis or all our processes were stopped. opened_at then restarts the grace before
+-- anything else.
+function Zone.enter(meta, epoch)
+  local values = redis.call('HMGET', meta, 'epoch', 'now', 'opened_at', 'skew', 'seq', 'offset')
+  if values[1] ~= epoch then return nil end
+  local now, offset, unseen = Clock.read(tonumber(values[2]) or 0, values[4], values[6])
+  local zone = {meta = meta, now = now, opened = tonumber(values[3]) or 0, seq = tonumber(values[5]) or 0}
+  zone.tag = string.match(meta, '^{[^}]*}:')
+  if unseen then
+    zone.opened = now
+    redis.call('HSET', meta, 'opened_at', now, 'now', now)
+  end
+  if offset ~= (tonumber(values[6]) or 0) then redis.call('HSET', meta, 'offset', offset, 'now', now) end
+  return zone
+end
+
+-- Whether something that ends at `at` (ms) has ended: not within one lease after the zone (re)opened.
+function Zone.has_ended(zone, at, lease)
+  return at > 0 and zone.now > at and (zone.opened == 0 or zone.now > zone.opened + lease)
+end

@@ -50,6 +50,8 @@ leave = { by = ["holder"], from = ["held"], to = "left", does = "release", event
 rest = { by = ["holder"], from = ["held"], to = "paused", does = "release", event = "job.unassigned" }
 finish = { by = ["holder"], from = ["held"], to = "done", event = "job.status" }
 [events]
+"job.created" = { to = ["customer"] }
+"job.searching" = { to = ["ops"] }
 "job.status" = { to = ["customer", "holder"] }
 "job.accepted" = { to = ["customer", "holder"] }
 "job.assigned" = { to = ["customer", "holder"] }

@@ -1,7 +1,7 @@
 """Two gateways restarted one after the other under load: does anybody lose an event, hear one twice, or lose a job won?
 
 Each is told to end (SIGTERM) while technicians race for jobs over both, and is started again on its port. The clients
-are ``server.client``, ops who hear of every job, half at each gateway; they come back by themselves, with full jitter.
+are ``callout_client``, ops who hear of every job, half at each gateway; they come back by themselves, with full jitter.
 In the end what each was given is compared with the log, and who holds each job with who was told that he has it.
 """
 
@@ -21,14 +21,14 @@ import uvloop
 from bench.report import Figure, Report
 from bench.rig import LOAD_CORE, SERVER_CORE, BenchError, Child, Rig, pinned, say
 from bench.swarm import AT_ONCE
+from callout_client import Api, Callout, On, Refusal, Status
+from callout_client.listeners import Frame
 from engine import log
 from engine.signer import Signer, access_token
 from engine.store.connection import client_of
 from engine.types import DEFAULT_ZONE, UserId
 from server.city import settlers
 from server.city.account import Account, Operator, sign_in
-from server.client import Api, Callout, On, Refusal, Status
-from server.client.listeners import Frame
 
 HERE = {"lat": 52.52, "lon": 13.405}
 OURS = frozenset({"role:ops", "role:admin", "role:managers", "user:cli_admin"})

@@ -20,6 +20,8 @@ from server.endpoint import refuse
 from server.problems import WrongMethod
 
 FOLDER = Path(__file__).parent / "web"
+CHECKOUT = Path(__file__).parents[1] / "clients" / "javascript"
+CLIENT = "callout.js"
 START = "try.html"
 
 TYPES = {
@@ -54,7 +56,8 @@ class Files:
     """An ASGI endpoint with the path parameter ``name``."""
 
     def __init__(self, folder: Path = FOLDER) -> None:
-        self._files = {path.name: _file(path) for path in folder.iterdir() if path.suffix in TYPES}
+        paths = {path.name: path for path in (client(), *folder.iterdir()) if path.suffix in TYPES}
+        self._files = {name: _file(path) for name, path in paths.items()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer GET and HEAD; 304 to who has the file already."""
@@ -72,6 +75,15 @@ class Files:
         length = (b"content-length", str(len(file.body)).encode())
         await _send(scope, send, 200, (*file.headers, length), file.body)
         return None
+
+
+def client() -> Path:
+    """Return the path of the browser client.
+
+    A wheel carries it in ``web``. A checkout and an editable install have it in ``clients/javascript`` only: it is a
+    package of its own.
+    """
+    return next(path for path in (FOLDER / CLIENT, CHECKOUT / CLIENT) if path.is_file())
 
 
 def _file(path: Path) -> File:

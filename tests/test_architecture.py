@@ -11,7 +11,7 @@ import grimp
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-OURS = sorted(p for room in ("engine", "server", "bench") for p in (ROOT / room).rglob("*.py"))
+OURS = sorted(p for room in ("engine", "server", "clients", "bench") for p in (ROOT / room).rglob("*.py"))
 FILE_CAP, TEST_CAP, FUNCTION_CAP = 450, 500, 60
 
 
@@ -43,7 +43,7 @@ def test_the_median_function_is_short() -> None:
 
 def test_no_import_goes_in_a_circle() -> None:
     """Modules can be put in an order in which each imports only earlier ones (annotations apart)."""
-    graph = grimp.build_graph("engine", "server", exclude_type_checking_imports=True, cache_dir=None)
+    graph = grimp.build_graph("engine", "server", "callout_client", exclude_type_checking_imports=True, cache_dir=None)
     waiting = {module: set(graph.find_modules_directly_imported_by(module)) for module in graph.modules}
     while free := {module for module, needs in waiting.items() if not needs & waiting.keys()}:
         waiting = {module: needs for module, needs in waiting.items() if module not in free}

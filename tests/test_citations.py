@@ -13,8 +13,9 @@ from server import reference
 from server.ws.protocol import Close
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = ("engine", "server", "lua", "tests", "bench", "docs")
-PAGES = sorted([*(ROOT / "docs").glob("*.md"), ROOT / "README.md", ROOT / "lua/README.md", ROOT / "bench/README.md"])
+ROOMS = ("engine", "server", "clients", "lua", "tests", "bench", "docs")
+READMES = ("", "lua", "bench", "clients/python", "clients/javascript")
+PAGES = sorted([*(ROOT / "docs").glob("*.md"), *(ROOT / room / "README.md" for room in READMES)])
 TEXTS = sorted(
     {
         *PAGES,

@@ -1,11 +1,14 @@
-"""What is installed is what was written: as a wheel, and as an editable checkout."""
+"""What is installed is what was written: as a wheel, and as an editable checkout; the clients alone too."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+import sysconfig
+import tomllib
 import zipfile
 from email.parser import Parser
 from importlib.util import find_spec
@@ -14,17 +17,24 @@ from typing import Any
 
 import pytest
 
+from server.static import CLIENT
+
 ROOT = Path(__file__).resolve().parents[1]
+CLIENTS = ROOT / "clients"
+ALLOWED = {"anyio", "certifi", "h11", "httpcore", "httpx", "idna", "msgspec", "typing_extensions", "websockets"}
+"""The dependencies of callout-client and theirs, as import names."""
+
 LOOK = """
 import asyncio, json, sys, tempfile
 from pathlib import Path
-import engine, server
+import callout_client, engine, server
 from alembic.script import ScriptDirectory
 from engine.archive import migrate
 from engine.archive.database import open_archive
 from engine.rules import blueprint
 from engine.settings import Settings
 from engine.store import scripts
+from server.static import client
 
 async def migrated(folder):
     archive = await open_archive(Settings(data=folder))
@@ -37,6 +47,8 @@ with tempfile.TemporaryDirectory() as folder:
 print(json.dumps({
     "engine": str(Path(engine.__file__).parent),
     "server": str(Path(server.__file__).parent),
+    "callout_client": str(Path(callout_client.__file__).parent),
+    "browser_client": client().read_text(),
     "scripts": {name: script.function for name, script in scripts.load().items()},
     "blueprints": sorted(blueprint.load("home_service", blueprint.shipped()).by_name),
     "migrations": sorted(path.name for path in (migrate.SCRIPTS / "versions").glob("*.py")),
@@ -61,19 +73,29 @@ def look(*path: Path, cwd: Path) -> dict[str, Any]:
     return found
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built from this checkout."""
-    out = tmp_path_factory.mktemp("wheel")
+def build(project: Path, out: Path) -> Path:
+    """Build the wheel of a project from this checkout."""
     alone = ["--no-isolation"] if find_spec("hatchling") else []
     done = subprocess.run(
-        [sys.executable, "-m", "build", "--wheel", *alone, "--outdir", str(out), str(ROOT)],
+        [sys.executable, "-m", "build", "--wheel", *alone, "--outdir", str(out), str(project)],
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    return next(out.glob("callout-*.whl"))
+    return next(out.glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of the server."""
+    return build(ROOT, tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="module")
+def client_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of the Python client."""
+    return build(CLIENTS / "python", tmp_path_factory.mktemp("client"))
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +111,7 @@ def test_the_wheel_has_nothing_but_the_program(wheel: Path) -> None:
     """No tests, no benchmarks, no data directory of somebody's."""
     with zipfile.ZipFile(wheel) as archive:
         tops = {name.partition("/")[0] for name in archive.namelist()}
-    assert {top for top in tops if not top.endswith(".dist-info")} == {"engine", "server"}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"engine", "server", "callout_client"}
 
 
 def test_every_file_is_in_the_wheel(wheel: Path) -> None:
@@ -97,14 +119,15 @@ def test_every_file_is_in_the_wheel(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         shipped = set(archive.namelist())
     written = {
-        str(path.relative_to(ROOT))
-        for room in ("engine", "server")
-        for path in (ROOT / room).rglob("*")
+        str(path.relative_to(top))
+        for top, room in ((ROOT, "engine"), (ROOT, "server"), (CLIENTS / "python", "callout_client"))
+        for path in (top / room).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
     scripts = {f"engine/{path.relative_to(ROOT)}" for path in (ROOT / "lua").rglob("*.lua")}
     assert (written | scripts) - shipped == set()
     assert {"engine/blueprints/home_service.toml", "engine/lua/job_claim.lua"} <= shipped
+    assert f"server/web/{CLIENT}" in shipped
 
 
 def test_the_metadata_names_licence_and_command(wheel: Path) -> None:
@@ -122,7 +145,8 @@ def test_the_metadata_names_licence_and_command(wheel: Path) -> None:
 def test_the_loaders_find_everything_in_the_wheel(unpacked: Path, tmp_path: Path) -> None:
     """Scripts, blueprints and migrations come from the wheel's own folders, and the database is brought up."""
     found = look(unpacked, cwd=tmp_path)
-    assert (found["engine"], found["server"]) == (str(unpacked / "engine"), str(unpacked / "server"))
+    for package in ("engine", "server", "callout_client"):
+        assert found[package] == str(unpacked / package)
     assert found["problems"] == []
     assert "job_claim" in found["scripts"]
     assert "home_service" in found["blueprints"]
@@ -133,5 +157,55 @@ def test_wheel_and_checkout_find_the_same(unpacked: Path, tmp_path: Path) -> Non
     """An editable install runs the very scripts that are shipped."""
     wheel, checkout = look(unpacked, cwd=tmp_path), look(cwd=tmp_path)
     assert checkout["engine"] == str(ROOT / "engine")
-    for what in ("scripts", "blueprints", "migrations", "problems"):
+    for what in ("scripts", "blueprints", "migrations", "problems", "browser_client"):
         assert checkout[what] == wheel[what]
+
+
+def test_the_python_client_is_installed_alone(client_wheel: Path, tmp_path: Path) -> None:
+    """In an environment of its declared dependencies it imports, typed, and nothing else of this project is there."""
+    installed = Path(sysconfig.get_path("purelib"))
+    site = tmp_path / "site-packages"
+    with zipfile.ZipFile(client_wheel) as archive:
+        archive.extractall(site)
+    for name in ALLOWED:
+        (found,) = [path for path in (installed / name, installed / f"{name}.py") if path.exists()]
+        (site / found.name).symlink_to(found)
+    # -S: without site-packages, hence without the editable install of this checkout; -I: without cwd and PYTHONPATH.
+    program = f"import sys; sys.path.append({str(site)!r}); import callout_client; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-ISc", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    tops = {name.partition(".")[0] for name in done.stdout.split()}
+    assert {"callout_client", "httpx", "msgspec", "websockets"} <= tops
+    assert tops & {"engine", "server", "uvicorn", "starlette", "sqlalchemy", "redis"} == set()
+    assert (site / "callout_client" / "py.typed").is_file()
+
+
+def test_the_python_client_declares_what_it_imports(client_wheel: Path) -> None:
+    """Three dependencies, the licence with its text, and the files of the copy that the server's wheel carries."""
+    with zipfile.ZipFile(client_wheel) as archive:
+        names = archive.namelist()
+        info = next(name.partition("/")[0] for name in names if ".dist-info/" in name)
+        metadata = Parser().parsestr(archive.read(f"{info}/METADATA").decode())
+        licence = archive.read(f"{info}/licenses/LICENSE").decode()
+    assert sorted(metadata.get_all("Requires-Dist", [])) == ["httpx>=0.28", "msgspec>=0.20", "websockets>=16"]
+    assert metadata["License-Expression"] == "Apache-2.0" and licence == (ROOT / "LICENSE").read_text()
+    assert {name.partition("/")[0] for name in names} == {"callout_client", info}
+
+
+def test_all_packages_have_one_version_and_the_same_floors() -> None:
+    """The server and its clients are released together; the server's wheel carries both clients."""
+    server = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    python = tomllib.loads((CLIENTS / "python" / "pyproject.toml").read_text())["project"]
+    javascript = json.loads((CLIENTS / "javascript" / "package.json").read_text())
+    assert server["version"] == python["version"] == javascript["version"]
+    assert set(python["dependencies"]) <= set(server["dependencies"])
+
+
+def test_the_javascript_client_is_one_module_without_dependencies() -> None:
+    """Its package names the module that the server serves, and needs nothing."""
+    package = json.loads((CLIENTS / "javascript" / "package.json").read_text())
+    assert package["name"] == "@callout/client" and package["type"] == "module"
+    assert {kind for kind in package if kind.lower().endswith("dependencies")} == set()
+    (module,) = package["exports"].values()
+    assert (CLIENTS / "javascript" / module).is_file() and package["files"] == [module.removeprefix("./")]
+    assert not re.search(r"^(import|export .* from)\b", (CLIENTS / "javascript" / module).read_text(), re.MULTILINE)

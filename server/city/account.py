@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import Any
 
-from server.client import Api, Refusal
+from callout_client import Api, Refusal
 
 MARGIN_S = 60.0
 

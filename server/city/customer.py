@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
+from callout_client import Refusal
+from callout_client.listeners import Frame
 from server.city.person import Person, job_of
-from server.client import Refusal
-from server.client.listeners import Frame
 
 OVER = frozenset({"done", "closed"})
 

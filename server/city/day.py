@@ -18,6 +18,7 @@ from uuid import uuid4
 import msgspec
 from rich.console import Console
 
+from callout_client import Api
 from engine.store.embedded import Embedded, read_state
 from engine.types import DEFAULT_ZONE
 from server.city import settlers
@@ -30,7 +31,6 @@ from server.city.progress import counting, progress
 from server.city.tally import Tally
 from server.city.technician import Technician
 from server.city.trace import Pickup
-from server.client import Api
 
 PACE = Pace(reaction_s=(0.02, 0.06), work_s=(1.0, 3.0))
 JOB_LIFETIME_S = 60

@@ -10,10 +10,10 @@ from typing import Any
 import msgspec
 import redis.asyncio as redis
 
+from callout_client import Unreachable
 from engine import log
 from engine.types import DEFAULT_ZONE
 from server.city.tally import Logged
-from server.client import Unreachable
 
 HOLDING = frozenset({"job.accepted", "job.assigned", "job.unassigned"})
 BATCH = 500

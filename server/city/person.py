@@ -8,10 +8,10 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
+from callout_client import Api, Callout, On
+from callout_client.listeners import Frame
 from server.city.account import Account, Operator
 from server.city.tally import Tally
-from server.client import Api, Callout, On
-from server.client.listeners import Frame
 
 METRES_PER_DEGREE = 111_320.0
 

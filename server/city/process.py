@@ -8,8 +8,8 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from callout_client import Ended, Refusal, Unreachable
 from server.city.child import ChildError
-from server.client import Ended, Refusal, Unreachable
 from server.failed import Failed
 
 T = TypeVar("T")

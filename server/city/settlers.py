@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
+from callout_client import Api
 from server.city.account import Account, Operator, sign_in
-from server.client import Api
 
 T = TypeVar("T")
 AT_ONCE = 16

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
+from callout_client import Refusal, Unreachable
+from callout_client.listeners import Frame
 from server.city.account import Account
 from server.city.person import City, Person, job_of, near
-from server.client import Refusal, Unreachable
-from server.client.listeners import Frame
 
 NEXT_STEP = {"accepted": "depart", "on_the_way": "arrive", "reached": "start", "in_progress": "complete"}
 DRIFT_M = 40.0

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 from rich.console import Console
 
+from callout_client import Api, Ended, Refusal, Unreachable
 from engine.datadir import create
 from engine.settings import Settings
 from server.city import board, settlers
@@ -27,7 +28,6 @@ from server.city.person import City, Pace, Person, near
 from server.city.progress import counting
 from server.city.tally import Tally
 from server.city.technician import Technician
-from server.client import Api, Ended, Refusal, Unreachable
 
 CENTRE = (52.52, 13.405)
 RADIUS_M = 2_500.0

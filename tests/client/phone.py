@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from callout_client import Backoff, Callout, On, Status, Sync
+from callout_client.listeners import Frame
 from engine import log
 from engine.runtime import Engine
 from engine.types import DEFAULT_ZONE, Principal
-from server.client import Backoff, Callout, On, Status, Sync
-from server.client.listeners import Frame
 from tests.wait import wait_until
 
 

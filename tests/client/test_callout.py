@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
-from server.client import Backoff, Callout, Ended, On, Refusal, Unreachable
-from server.client.access import SUBPROTOCOL
+from callout_client import Backoff, Callout, Ended, On, Refusal, Unreachable
+from callout_client.access import SUBPROTOCOL
 
 Frame = dict[str, Any]
 AT = "2026-01-31T12:00:00.000Z"

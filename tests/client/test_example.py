@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from server.client import Api
+from callout_client import Api
 from server.serve import Running
 from tests import people, wire
 from tests.wait import wait_until
@@ -19,7 +19,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "clients.md"
 
 def test_the_client_is_light() -> None:
     """Importing it imports nothing of the engine, no Redis, no SQL and no server."""
-    asked = "import sys, server.client; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    asked = "import sys, callout_client; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
     ran = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
     assert set(ran.stdout.split()) & {"engine", "redis", "sqlalchemy", "starlette", "uvicorn", "alembic"} == set()
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from server.client import Cursors, Ended, On, Sync
-from server.client.feed import Feed
+from callout_client import Cursors, Ended, On, Sync
+from callout_client.feed import Feed
 
 
 class Heard:

@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 import msgspec
 import pytest
 
+from callout_client import Api, Ended, Refusal, Status
 from engine import accounts, tokens
 from engine.settings import Settings
 from engine.signer import access_token
 from engine.types import Principal, UserId
-from server.client import Api, Ended, Refusal, Status
 from server.serve import Running, running
 from tests import people, wire
 from tests.client.phone import Phone

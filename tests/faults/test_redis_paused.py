@@ -17,8 +17,8 @@ import httpx
 import pytest
 import redis
 
+from callout_client import Refusal
 from engine.rules import blueprint
-from server.client import Refusal
 from tests import valkey
 from tests.faults.process import Server, serving
 from tests.faults.town import HERE, Person, Town, addressed, town

@@ -12,11 +12,11 @@ from typing import Any
 
 import redis
 
+from callout_client import Api, Callout, On, Refusal
+from callout_client.listeners import Frame
 from engine.signer import Signer, access_token
 from engine.types import UserId
 from server.city.account import Account, Operator
-from server.client import Api, Callout, On, Refusal
-from server.client.listeners import Frame
 from tests.faults.process import Server
 
 HERE = {"lat": 52.52, "lon": 13.405}

@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from server.client.backoff import Backoff
-from server.client.failures import ClientError, Ended, Refusal, Unreachable
+from callout_client.backoff import Backoff
+from callout_client.failures import ClientError, Ended, Refusal, Unreachable
 
 Frame = dict[str, Any]
 KEYED = frozenset({"claim", "decline", "command", "availability", "location", "say", "read"})

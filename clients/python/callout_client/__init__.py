@@ -4,12 +4,12 @@
 as light as one.
 """
 
-from server.client.api import Api
-from server.client.backoff import Backoff
-from server.client.callout import Callout
-from server.client.cursors import Cursors
-from server.client.failures import ClientError, Ended, Refusal, Unreachable
-from server.client.listeners import On, Status, Sync
+from callout_client.api import Api
+from callout_client.backoff import Backoff
+from callout_client.callout import Callout
+from callout_client.cursors import Cursors
+from callout_client.failures import ClientError, Ended, Refusal, Unreachable
+from callout_client.listeners import On, Status, Sync
 
 __all__ = [
     "Api",

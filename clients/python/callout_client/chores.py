@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from server.client.failures import Ended
+from callout_client.failures import Ended
 
 
 class Chores:

@@ -22,16 +22,16 @@ from uuid import uuid4
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
-from server.client.access import Access, Ticket, Token, decode, encode
-from server.client.api import Api
-from server.client.backoff import Backoff
-from server.client.chores import Chores
-from server.client.cursors import Places
-from server.client.failures import BAD_CREDENTIALS, COMES_BACK, TOO_MANY, ClientError, Ended, Refusal, Unreachable
-from server.client.feed import Feed
-from server.client.listeners import Frame, On, Status, Sync, tell
-from server.client.over_http import route_of
-from server.client.requests import KEYED, Requests, until_told
+from callout_client.access import Access, Ticket, Token, decode, encode
+from callout_client.api import Api
+from callout_client.backoff import Backoff
+from callout_client.chores import Chores
+from callout_client.cursors import Places
+from callout_client.failures import BAD_CREDENTIALS, COMES_BACK, TOO_MANY, ClientError, Ended, Refusal, Unreachable
+from callout_client.feed import Feed
+from callout_client.listeners import Frame, On, Status, Sync, tell
+from callout_client.over_http import route_of
+from callout_client.requests import KEYED, Requests, until_told
 
 REAUTHENTICATE = frozenset({4003, 4006})
 POLL_S = 25

@@ -11,9 +11,9 @@ import msgspec
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from server.client.api import Api
-from server.client.failures import ClientError, Refusal, Unreachable
-from server.client.listeners import Frame
+from callout_client.api import Api
+from callout_client.failures import ClientError, Refusal, Unreachable
+from callout_client.listeners import Frame
 
 SUBPROTOCOL = Subprotocol("callout.v1.json")
 CONNECT_S = 10.0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from server.client.cursors import Cursors, Places
-from server.client.listeners import Frame, On, Sync, tell
+from callout_client.cursors import Cursors, Places
+from callout_client.listeners import Frame, On, Sync, tell
 
 
 class Feed:

@@ -10,8 +10,8 @@ from uuid import uuid4
 import httpx
 import msgspec
 
-from server.client.backoff import Backoff
-from server.client.failures import Refusal, Unreachable
+from callout_client.backoff import Backoff
+from callout_client.failures import Refusal, Unreachable
 
 
 class Api:

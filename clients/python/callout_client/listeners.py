@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from server.client.failures import Ended, Refusal
+from callout_client.failures import Ended, Refusal
 
 Frame = dict[str, Any]
 

@@ -6,6 +6,9 @@ BIN := $(VENV)/bin
 WORKERS ?= 3
 # An installer that a proxy or a mirror has set up for pip is left as it is: nothing here names a registry.
 
+# Processes that the tests start would compile all of Callout again each time.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: run test test-redis check bench lock clean fmt
 
 $(VENV)/ready: requirements.lock pyproject.toml

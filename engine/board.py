@@ -6,6 +6,7 @@ SQL. A finished job stays in the hot indexes until it is archived, so that a lis
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -166,9 +167,8 @@ async def live(engine: Engine, caller: Principal, limit: int) -> Page:
     for zone, state in engine.store.zones.items():
         if wanted is None or (not state.open and len(engine.store.zones) > 1):
             continue
-        for phase in sorted(LIVE):
-            narrowed = msgspec.structs.replace(wanted, phase=phase)
-            await _find_hot(engine, caller, zone, narrowed, None, limit, found)
+        # All phases in one reading: a job that moves on between a reading for each would be in none of them.
+        await _find_hot(engine, caller, zone, wanted, None, limit, found, phases=LIVE)
     order = sorted(found, reverse=True)
     after = encode_cursor(*order[limit - 1]) if len(order) > limit else None
     return Page(await replies.many(engine, caller, (found[place] for place in order[:limit])), after)
@@ -209,6 +209,8 @@ async def _find_hot(
     before: tuple[int, str] | None,
     limit: int,
     found: dict[tuple[int, str], bytes],
+    *,
+    phases: Collection[Phase] = LIVE | OVER,
 ) -> int:
     """Add what the hot index holds, a page at a time, until there is one more than is wanted."""
     own = caller.role in ("customer", "technician")
@@ -224,7 +226,7 @@ async def _find_hot(
         rows = [done.rest[i : i + 2] for i in range(0, len(done.rest), 2)]
         for _, document in rows:
             card = _card.decode(document)
-            if _matches(card, wanted) and (before is None or _place(card) < before):
+            if card.phase in phases and _matches(card, wanted) and (before is None or _place(card) < before):
                 found.setdefault(_place(card), document)
                 met += 1
         if len(rows) < HOT_PAGE or rows[-1][0].decode() == below:

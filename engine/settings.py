@@ -111,8 +111,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Meta(
             ge=1,
             le=10_000,
-            description="WebSockets of one user over all gateways, and as many event streams. Over it the one unheard"
-            " of for longest is closed. Not counted with `limits` off.",
+            description="WebSockets of one user over all gateways, and as many event streams. Over it the WebSocket"
+            " unheard of for longest is closed, or the oldest stream. Not counted with `limits` off.",
         ),
     ] = 5
     address_sockets: Annotated[

@@ -8,7 +8,8 @@ later those heard of longest ago lose their seats (``settle``). The oldest is no
 every two seconds leaves dead sockets that are younger than a desktop's live one. (Rejected: counting before the
 connection is let in, which would refuse the phone in the hand for the sake of the one in the drawer.)
 
-Streams are counted apart: a page with a map open must not cost somebody his socket. A long poll takes no seat: it comes
+Streams are counted apart: a page with a map open must not cost somebody his socket. Nothing is ever heard of a stream,
+so that of streams the oldest goes. A long poll takes no seat: it comes
 and goes with each answer, so that counting it would be two calls to Redis where now there is none.
 """
 
@@ -70,10 +71,10 @@ async def opened(
 
 
 async def settle(engine: Engine, user: UserId, most: int, *, streams: bool = False) -> None:
-    """Send away those over ``most`` that were heard of longest ago."""
+    """Send away those over ``most``: sockets that were heard of longest ago, or the oldest streams."""
     zone = DEFAULT_ZONE
     names = {"meta": keys.meta(zone), "sockets": _key(user, streams), "log": keys.log(zone)}
-    args: Args = {"user": user, "most": most, "lease_ms": lease_ms(engine)}
+    args: Args = {"user": user, "most": most, "lease_ms": lease_ms(engine), "by_age": int(streams)}
     await engine.store.run(zone, "socket_settle", keys=names, args=args)
 
 

@@ -1,7 +1,8 @@
 --[[ socket_settle: of a user's sockets over the limit, those whose clients have been silent longest are closed, and
-may come back later.
+may come back later. With `by_age` '1' the oldest are closed instead: a stream's client says nothing, so the score of
+its seat is only when its gateway touched it.
 KEYS    meta  sockets  log
-ARGV    epoch  user  most  lease_ms
+ARGV    epoch  user  most  lease_ms  by_age
 OK      seq  version
 ERR     STALE_EPOCH
 EMITS   session.replaced
@@ -9,11 +10,12 @@ EMITS   session.replaced
 --- @include "lib/event_log"
 --- @include "lib/zone"
 local meta, sockets, log = unpack(KEYS)
-local epoch, user, most, lease_ms = unpack(ARGV)
+local epoch, user, most, lease_ms, by_age = unpack(ARGV)
 local zone = Zone.enter(meta, epoch)
 if not zone then return {'STALE_EPOCH'} end
 redis.call('ZREMRANGEBYSCORE', sockets, '-inf', zone.now - lease_ms)
 local seats, seq = redis.call('ZRANGE', sockets, 0, -1), 0
+if by_age == '1' then table.sort(seats) end  -- a seat begins with when it was taken
 for i = 1, #seats - most do
   redis.call('ZREM', sockets, seats[i])
   local data = '{"session":"' .. string.match(seats[i], '^%d+:([^:]*)') .. '","code":4010}'

@@ -272,7 +272,7 @@ async def _compared(client: redis.Redis, zone: Zone, at: Standing) -> str:
     from engine.store import scripts
     from engine.zones import arguments, places
 
-    script, info = scripts.load()["zone_open"], await client.info("server")
+    script, info = scripts.installed()["zone_open"], await client.info("server")
     _, _, count, *rest = script.call(places(zone), arguments(info["run_id"], "look", at))
     reply: Any = await client.eval(script.source, int(count), *rest)
     return str(reply[0].decode())

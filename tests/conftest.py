@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator
+import shutil
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 import redis
 
+from engine import datadir, limits
+from engine.archive.database import open_archive
 from engine.runtime import Engine, open_engine
 from engine.settings import Settings
 from server.serve import Running, running
 from tests import epochs, valkey
+
+Slowed = Callable[[str], None]
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
@@ -40,10 +48,47 @@ def emptied(redis_url: str) -> str:
     return redis_url
 
 
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty SQLite database with the whole schema: the migrations run once, and each test begins with a copy."""
+    data = tmp_path_factory.mktemp("migrated")
+    apart(migrate(Settings(data=str(data))))
+    return data / "callout.db"
+
+
+async def migrate(settings: Settings) -> None:
+    """Run the migrations."""
+    await (await open_archive(settings)).close()
+
+
+def apart(work: Coroutine[Any, Any, None]) -> None:
+    """Do ``work`` on a loop of its own, in a thread: a fixture may be made while the tests' loop runs."""
+    with ThreadPoolExecutor(1) as beside:
+        beside.submit(asyncio.run, work).result()
+
+
 @pytest.fixture
-def settings(emptied: str, tmp_path: Path) -> Settings:
-    """Settings of a test's own: an emptied Valkey, a fresh data directory, no limits."""
+def settings(emptied: str, tmp_path: Path, migrated: Path) -> Settings:
+    """Settings of a test's own: an emptied Valkey, a data directory with an empty database, no limits."""
+    begin_with(migrated, tmp_path / "data")
     return Settings(data=str(tmp_path / "data"), redis=emptied, limits="off")
+
+
+def begin_with(database: Path, data: Path) -> None:
+    """Make the data directory ``data`` with a copy of ``database``."""
+    copy = datadir.create(data) / "callout.db"
+    shutil.copyfile(database, copy)
+    copy.chmod(0o600)
+
+
+@pytest.fixture
+def slowed(monkeypatch: pytest.MonkeyPatch) -> Slowed:
+    """Makes a meter refill in an hour, so that what passes is its burst, however slow the machine is."""
+
+    def slow(name: str) -> None:
+        monkeypatch.setitem(limits.LIMITS, name, msgspec.structs.replace(limits.LIMITS[name], per_s=3600))
+
+    return slow
 
 
 @pytest.fixture

@@ -49,7 +49,7 @@ print(json.dumps({
     "server": str(Path(server.__file__).parent),
     "callout_client": str(Path(callout_client.__file__).parent),
     "browser_client": client().read_text(),
-    "scripts": {name: script.function for name, script in scripts.load().items()},
+    "scripts": {name: script.function for name, script in scripts.installed().items()},
     "blueprints": sorted(blueprint.load("home_service", blueprint.shipped()).by_name),
     "migrations": sorted(path.name for path in (migrate.SCRIPTS / "versions").glob("*.py")),
     "problems": problems,

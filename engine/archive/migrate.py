@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 from alembic import command
@@ -20,15 +21,25 @@ def upgrade(connection: Connection) -> None:
 
     Raises SettingsError where the database was written by a newer Callout.
     """
-    config = Config()
-    config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
-    config.attributes["connection"] = connection
-    if _revision(connection) == ScriptDirectory.from_config(config).get_current_head():
+    if _revision(connection) == _head():
         return
+    config = _config()
+    config.attributes["connection"] = connection
     try:
         command.upgrade(config, "head")
     except CommandError as error:
         raise SettingsError(f"the database is of another Callout than this one: {error}") from error
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
+    return config
+
+
+@functools.cache
+def _head() -> str | None:
+    return ScriptDirectory.from_config(_config()).get_current_head()
 
 
 def _revision(connection: Connection) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -194,18 +195,27 @@ def read_all(paths: Iterable[Path]) -> tuple[dict[str, Blueprint], list[str]]:
 def read(path: Path) -> tuple[Blueprint | None, list[str]]:
     """One file's blueprint, where it has the shape of one, and everything that is wrong with it."""
     try:
-        raw = tomllib.loads(path.read_text("utf-8"))
+        blueprint, wrong = _read(path.read_text("utf-8"))
     except OSError as error:
         return None, [f"{path}: {error.strerror}"]
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except UnicodeDecodeError as error:
         return None, [f"{path.name}: {error}"]
+    return blueprint, [f"{path.name}: {problem}" for problem in wrong]
+
+
+@functools.lru_cache(64)
+def _read(text: str) -> tuple[Blueprint | None, tuple[str, ...]]:
+    """The same of a text: one that was read before is not checked again."""
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        return None, (str(error),)
     except RecursionError:
-        return None, [f"{path.name}: nested too deep"]
-    wrong = misshapen(raw)
-    if wrong:
-        return None, [f"{path.name}: {problem}" for problem in wrong]
+        return None, ("nested too deep",)
+    if wrong := misshapen(raw):
+        return None, tuple(wrong)
     blueprint = msgspec.convert(raw, Blueprint)
-    return blueprint, [f"{path.name}: {problem}" for problem in check(blueprint)]
+    return blueprint, tuple(check(blueprint))
 
 
 def folders(own: str | None) -> list[Path]:

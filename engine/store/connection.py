@@ -265,7 +265,7 @@ async def open_store(url: str, zones: Sequence[Zone], opener: Opener) -> Store:
     """
     # One retry, not redis-py's ten: with each of them the wait for a server that is stopped grows by the timeout.
     client = client_of(url, socket_timeout=5.0, retry=Retry(NoBackoff(), 1))
-    store = Store(url, scripts.load(), client, {zone: ZoneState() for zone in zones}, opener)
+    store = Store(url, scripts.installed(), client, {zone: ZoneState() for zone in zones}, opener)
     try:
         problems = await server_problems(client)
     except RedisError as error:

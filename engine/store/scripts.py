@@ -18,6 +18,7 @@ words replied.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from collections import Counter
@@ -175,9 +176,14 @@ def folder() -> Path:
     raise ScriptError(f"no lua folder in {here} nor beside it")
 
 
-def load(root: Path | None = None) -> Library:
-    """The library of all scripts. Raises ScriptError naming the file at fault."""
-    root = root or folder()
+@functools.cache
+def installed() -> Library:
+    """The library that comes with Callout, read once a process. Raises ScriptError."""
+    return load(folder())
+
+
+def load(root: Path) -> Library:
+    """The library of all scripts in ``root``. Raises ScriptError naming the file at fault."""
     tables = {_table(path.stem): f"lib/{path.stem}" for path in (root / "lib").glob("*.lua")}
     shared: dict[str, list[_Line]] = {}
     scripts: dict[str, Script] = {}

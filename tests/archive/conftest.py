@@ -20,6 +20,7 @@ import pytest
 from engine.archive import database
 from engine.archive.database import Archive, open_archive
 from engine.settings import Settings
+from tests.conftest import apart, begin_with, migrate
 from tests.wait import wait_until
 
 Away = Callable[[], AbstractAsyncContextManager[None]]
@@ -80,20 +81,43 @@ class Relay:
         sink.transport.abort()
 
 
+@pytest.fixture(scope="session")
+def postgres_template(postgres_socket: Path) -> str:
+    """A PostgreSQL database with the whole schema, to make others from."""
+
+    async def make() -> None:
+        admin = await asyncpg.connect(host=str(postgres_socket), user="postgres", database="postgres")
+        await admin.execute("CREATE DATABASE migrated")
+        await admin.close()
+        await migrate(Settings(database=f"postgresql://postgres@/migrated?host={postgres_socket}"))
+
+    apart(make())
+    return "migrated"
+
+
+@pytest.fixture
+def has_schema() -> bool:
+    """Whether a test's database has the schema already. A module that is about migrations says no."""
+    return True
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 async def settings(
-    request: pytest.FixtureRequest, emptied: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest, emptied: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_schema: bool
 ) -> AsyncIterator[Settings]:
     """A test's own settings, on each database in turn."""
     plain = Settings(data=str(tmp_path / "data"), redis=emptied, limits="off")
     if request.param == "sqlite":
         monkeypatch.setattr(database, "BUSY_TIMEOUT_MS", 100)
+        if has_schema:
+            begin_with(request.getfixturevalue("migrated"), tmp_path / "data")
         yield plain
         return
     behind: Path = request.getfixturevalue("postgres_socket")
+    template = request.getfixturevalue("postgres_template") if has_schema else "template1"
     name = f"t{uuid.uuid4().hex}"
     admin = await asyncpg.connect(host=str(behind), user="postgres", database="postgres")
-    await admin.execute(f"CREATE DATABASE {name}")
+    await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
     relay = Relay(tmp_path, behind)
     await relay.open()
     request.node.relay = relay

@@ -20,6 +20,12 @@ from engine.settings import Settings, SettingsError
 from tests.archive.conftest import Away
 
 
+@pytest.fixture
+def has_schema() -> bool:
+    """Each of these migrates its own database."""
+    return False
+
+
 @pytest.mark.parametrize(
     "address",
     ["mysql://host/db", "nonsense", "sqlite://", "sqlite:///:memory:"],

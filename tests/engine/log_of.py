@@ -9,6 +9,7 @@ import orjson
 from engine import log
 from engine.events import Event
 from engine.runtime import Engine
+from engine.store import keys
 from engine.types import DEFAULT_ZONE
 
 
@@ -27,6 +28,11 @@ async def apart(engine: Engine, kind: str, job: str) -> list[Event]:
     """The events of a type about a job that hold its public part."""
     found = await log.window(engine.store.redis, DEFAULT_ZONE, 0, 100_000)
     return [e for e in found if e.type == kind and job.encode() in e.data and is_apart(e)]
+
+
+async def forget(engine: Engine) -> None:
+    """Empty the log, whose seqs go on: where a test has many rounds, each reads its own events alone."""
+    await engine.store.redis.xtrim(keys.log(DEFAULT_ZONE), maxlen=0)
 
 
 def is_apart(event: Event) -> bool:

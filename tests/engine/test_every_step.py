@@ -63,14 +63,15 @@ class Stage:
         fields = {"status": state, "phase": phase, "mode": spec.seeks, "entered": "1", "version": "7", "at": at}
         fields |= {"holder": "holder" if held else "", "last": "nothing nobody 0", "claimed": "", "expires": "0"}
         fields |= {"card": '{"id":"holder"}' if held else "", "frozen": "dsp_1" if frozen else "", "issue": "1"}
-        redis = self.engine.store.redis
-        await redis.delete(keys.offers(DEFAULT_ZONE, self.job), keys.causes(DEFAULT_ZONE, self.job))
-        await redis.hset(self.key, mapping=fields)  # type: ignore[misc]
+        pipe = self.engine.store.redis.pipeline(transaction=False)
+        pipe.delete(keys.offers(DEFAULT_ZONE, self.job), keys.causes(DEFAULT_ZONE, self.job))
+        pipe.hset(self.key, mapping=fields)
         if seeks:
             offer = "sent 1 0 9999999999999 10"
-            await redis.hset(keys.offers(DEFAULT_ZONE, self.job), "offered", offer)  # type: ignore[misc]
+            pipe.hset(keys.offers(DEFAULT_ZONE, self.job), "offered", offer)
         held_jobs = keys.technician_jobs(DEFAULT_ZONE, technicians.TechnicianId(UserId("holder")))
-        await (redis.sadd if held else redis.srem)(held_jobs, self.job)  # type: ignore[misc]
+        (pipe.sadd if held else pipe.srem)(held_jobs, self.job)
+        await pipe.execute()
 
     async def try_it(self, who: str, name: str) -> str:
         """The code that the command is answered with; "" for done."""
@@ -87,11 +88,12 @@ class Stage:
 
     async def seen(self) -> tuple[Any, ...]:
         """Everything that a refusal must leave as it was."""
-        redis = self.engine.store.redis
-        job = await redis.hgetall(self.key)  # type: ignore[misc]
-        offers = await redis.hgetall(keys.offers(DEFAULT_ZONE, self.job))  # type: ignore[misc]
-        due = await redis.zcard(keys.due(DEFAULT_ZONE))
-        return job, offers, due, await redis.hget(keys.meta(DEFAULT_ZONE), "seq")  # type: ignore[misc]
+        pipe = self.engine.store.redis.pipeline(transaction=False)
+        pipe.hgetall(self.key)
+        pipe.hgetall(keys.offers(DEFAULT_ZONE, self.job))
+        pipe.zcard(keys.due(DEFAULT_ZONE))
+        pipe.hget(keys.meta(DEFAULT_ZONE), "seq")
+        return tuple(await pipe.execute())
 
 
 def facts(stage: Stage, who: str, state: str, *, held: bool, marked: bool, frozen: bool) -> Facts:

@@ -53,7 +53,7 @@ async def test_another_content_of_the_same_version_is_refused(engine: Engine, fo
 
 async def test_a_start_with_another_content_of_the_same_version_is_refused(settings: Settings, folder: Path) -> None:
     """As at a reload, so after a restart."""
-    Path(settings.data).mkdir()
+    Path(settings.data).mkdir(exist_ok=True)
     async with open_engine(settings):
         pass
     (folder / "home_service.toml").write_text(TEXT.replace("offer_s = 60", "offer_s = 5"))

@@ -39,7 +39,7 @@ def hot(emptied: str) -> Iterator[redis.Redis]:
 @pytest.fixture
 async def cold(settings: Settings) -> AsyncIterator[Archive]:
     """The archive, to be filled by hand; its id is ``DATABASE``."""
-    Path(settings.data).mkdir()
+    Path(settings.data).mkdir(exist_ok=True)
     archive = await open_archive(settings)
     async with archive.writing() as conn:
         await conn.execute(update(deployment).values(id=DATABASE))

@@ -29,7 +29,7 @@ async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
 @pytest.fixture
 async def node(pair: Pair, tmp_path: Path) -> AsyncIterator[Node]:
     settings = Settings(data=str(tmp_path / "data"), redis=pair.name.url, limits="off")
-    Path(settings.data).mkdir()
+    Path(settings.data).mkdir(exist_ok=True)
     async with node_of(msgspec.structs.replace(settings)) as opened:
         yield opened
 

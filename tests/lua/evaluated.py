@@ -13,7 +13,7 @@ from engine.types import Zone
 
 Z = Zone("main")
 EPOCH = "e1-r1"
-ALL = scripts.load()
+ALL = scripts.installed()
 
 
 def run(client: fakeredis.FakeRedis, script: str, places: scripts.Keys, args: scripts.Args, epoch: str = EPOCH) -> Any:

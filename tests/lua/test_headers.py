@@ -12,7 +12,7 @@ from engine.errors import BY_WORD
 from engine.store import scripts
 from engine.store.scripts import Script, ScriptError
 
-ALL = scripts.load()
+ALL = scripts.installed()
 INTERNAL = {"STALE_EPOCH", "OTHER_BLUEPRINT", "STALE_CODE"}
 OPENING = {"UNCOMPARED", "EMPTY", "BEHIND", "FOREIGN", "OLDER", "HOLE", "OTHER_DATABASE", "CLOSED"}
 LUA = Path(scripts.folder())

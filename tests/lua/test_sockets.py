@@ -34,9 +34,9 @@ def opened(client: fakeredis.FakeRedis, session: str, most: int = 2, *, device: 
     return run(client, "socket_open", PLACES, {**who, "most": most, "lease_ms": LEASE_MS})
 
 
-def settled(client: fakeredis.FakeRedis, most: int = 2) -> None:
+def settled(client: fakeredis.FakeRedis, most: int = 2, *, by_age: bool = False) -> None:
     """Those over the limit go."""
-    run(client, "socket_settle", PLACES, {"user": ANN, "most": most, "lease_ms": LEASE_MS})
+    run(client, "socket_settle", PLACES, {"user": ANN, "most": most, "lease_ms": LEASE_MS, "by_age": int(by_age)})
 
 
 def touched(client: fakeredis.FakeRedis, seat: bytes, age_ms: int = 0) -> None:
@@ -85,6 +85,15 @@ def test_over_it_all_are_asked_and_who_was_heard_of_longest_ago_goes(client: fak
     assert told(client)[1:] == gone
     settled(client, 1)
     assert client.hget(keys.meta(Z), "seq") == b"4"
+
+
+def test_by_age_the_oldest_goes_whenever_it_was_touched(client: fakeredis.FakeRedis) -> None:
+    """Of streams nothing is heard: the gateway that touches its own last does not keep them for that."""
+    seats = [opened(client, f"ses_{name}", most=3)[4] for name in "abcd"]
+    for seat, age_ms in zip(seats, (20_000, 60_000, 40_000, 50_000), strict=True):
+        touched(client, seat, age_ms)
+    settled(client, 2, by_age=True)
+    assert held(client) == ["ses_c", "ses_d"]
 
 
 def test_the_same_device_takes_its_own_place(client: fakeredis.FakeRedis) -> None:

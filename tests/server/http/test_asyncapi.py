@@ -21,7 +21,7 @@ from server.ws.frames import HIDDEN
 from tests.server.http.client import Client
 
 SERVER = Path(asyncapi.__file__).parent
-EMITTED = {kind for script in scripts.load().values() for kind in script.emits if not kind.startswith(HIDDEN)}
+EMITTED = {kind for script in scripts.installed().values() for kind in script.emits if not kind.startswith(HIDDEN)}
 
 
 @pytest.fixture(scope="module")

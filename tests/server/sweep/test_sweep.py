@@ -22,6 +22,8 @@ from tests.server.sweep import asking
 from tests.server.sweep.world import POSITION, World
 from tests.wait import wait_until
 
+FOLLOWERS = {"customer", "mediator", "service", "ops_manager", "admin", "holder"}
+"""Who may hear where the holder is: the customer and the holder unasked, the others by the holder's jobs."""
 LASTING = (protocol.Unsubscribe, protocol.Decline)
 """Ops that change the world for the tests after them."""
 
@@ -43,7 +45,14 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
 
 
 async def said(world: World, kind: type[protocol.Op]) -> list[str]:
-    """What went otherwise than declared when everybody gave an op."""
+    """What went otherwise than declared when everybody gave an op. A world is asked once."""
+    name = f"op {asking.named(kind)}"
+    if name not in world.wrong:
+        world.wrong[name] = await _said(world, kind)
+    return world.wrong[name]
+
+
+async def _said(world: World, kind: type[protocol.Op]) -> list[str]:
     wrong = []
     for one in asking.messages(world, kind):
         reply = await world.wires[one.who].ask(one.op, **one.arguments)
@@ -52,6 +61,37 @@ async def said(world: World, kind: type[protocol.Op]) -> list[str]:
             wrong.append(f"{what} may{'' if one.may else ' not'}, and was answered {code or 'well'}")
         wrong += [f"{what} shows {name}" for name in world.shown(one.who, json.dumps(reply))]
     return wrong
+
+
+async def requested(world: World, route: Route) -> list[str]:
+    """The same of a route, which everybody and nobody asked."""
+    if route.name not in world.wrong:
+        world.wrong[route.name] = await _requested(world, route)
+    return world.wrong[route.name]
+
+
+async def _requested(world: World, route: Route) -> list[str]:
+    wrong = []
+    for asked in asking.requests(world, route):
+        code, text = await asking.answer(world, asked)
+        if asked.may is not None and asked.passed(code) != asked.may:
+            wrong.append(f"{asked} may{'' if asked.may else ' not'}, and was answered {code or 'well'}")
+        wrong += [f"{asked} shows {name}" for name in world.shown(asked.who, text, event=route.streams)]
+    return wrong
+
+
+async def heard(world: World) -> list[str]:
+    """What was pushed to whom it is not for, with a position on its way to all who may follow the holder."""
+    path = f"/v1/technicians/{world.people['holder'].user}/location"
+    await said(world, protocol.Subscribe)  # to the holder's jobs, by all who may
+    await world.must("holder", "PUT", path, POSITION)
+    await wait_until(lambda: all(world.wires[who].of("position") for who in FOLLOWERS), what="a position")
+    return [
+        f"{who} heard {frame['type']} with {name}"
+        for who, wire in world.wires.items()
+        for frame in wire.pushes
+        for name in world.shown(who, json.dumps(frame), event="seq" in frame)
+    ]
 
 
 @pytest.mark.parametrize("kind", [kind for kind in OPS if kind not in LASTING], ids=asking.named)
@@ -65,18 +105,9 @@ async def test_nobody_hears_of_what_is_not_theirs(world: World) -> None:
     """Of all that came to the open sockets: no code, phone, position nor e-mail stands in an event, and each secret
     came to those alone who may see it.
     """
-    path = f"/v1/technicians/{world.people['holder'].user}/location"
-    await world.must("holder", "PUT", path, POSITION)
-    followers = {"customer", "mediator", "service", "ops_manager", "admin", "holder"}
-    await wait_until(lambda: all(world.wires[who].of("position") for who in followers), what="a position")
-    wrong = [
-        f"{who} heard {frame['type']} with {name}"
-        for who, wire in world.wires.items()
-        for frame in wire.pushes
-        for name in world.shown(who, json.dumps(frame), event="seq" in frame)
-    ]
+    wrong = await heard(world)
     assert not wrong, "\n".join(wrong)
-    assert {who for who, wire in world.wires.items() if wire.of("position")} == followers
+    assert {who for who, wire in world.wires.items() if wire.of("position")} == FOLLOWERS
 
 
 async def test_only_ops_and_services_name_channels(world: World) -> None:
@@ -101,12 +132,7 @@ async def test_another_s_token_refreshes_nobody(world: World) -> None:
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
 async def test_a_route_lets_pass_whom_its_policy_names(route: Route, world: World) -> None:
     """The same over HTTP, by everybody and by nobody."""
-    wrong = []
-    for asked in asking.requests(world, route):
-        code, text = await asking.answer(world, asked)
-        if asked.may is not None and asked.passed(code) != asked.may:
-            wrong.append(f"{asked} may{'' if asked.may else ' not'}, and was answered {code or 'well'}")
-        wrong += [f"{asked} shows {name}" for name in world.shown(asked.who, text, event=route.streams)]
+    wrong = await requested(world, route)
     assert not wrong, "\n".join(wrong)
 
 
@@ -117,8 +143,15 @@ async def test_an_op_without_a_version_lets_pass_whom_its_policy_names(kind: typ
     assert not wrong, "\n".join(wrong)
 
 
-def test_every_secret_was_shown_to_somebody(world: World) -> None:
+async def test_every_secret_was_shown_to_somebody(world: World) -> None:
     """What the sweep looks for is there to be found: all but what nobody may ever see."""
+    for kind in (kind for kind in OPS if kind not in LASTING):
+        await said(world, kind)
+    await heard(world)
+    for route in ROUTES:
+        await requested(world, route)
+    for kind in LASTING:
+        await said(world, kind)
     assert set(world.secrets) - world.met == {name for name, secret in world.secrets.items() if not secret.readers}
 
 

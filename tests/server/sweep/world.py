@@ -70,6 +70,8 @@ class World:
         self.ids: dict[str, str] = {}
         self.start = ""
         self.login: dict[str, str] = {}
+        self.wrong: dict[str, list[str]] = {}
+        """By route and op that were asked, what went otherwise than declared."""
         self.met: set[str] = set()
         """The secrets that somebody was shown who may see them."""
 

@@ -20,7 +20,7 @@ from tests.epochs import e
 from tests.server.ws.conftest import Client
 from tests.server.ws.streams import Site, Source, site_of
 
-TYPES = sorted({kind.replace("*", "outage") for script in scripts.load().values() for kind in script.emits})
+TYPES = sorted({kind.replace("*", "outage") for script in scripts.installed().values() for kind in script.emits})
 PEOPLE: dict[str, Role] = {f"{role}_{n}": role for role in ROLES for n in (1, 2)}
 ADDRESSES = (
     *(f"user:{name}" for name in PEOPLE),

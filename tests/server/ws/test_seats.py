@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine import sockets, technicians
+from engine import log, sockets, technicians
 from engine.errors import Unavailable
 from engine.runtime import Engine
 from engine.settings import Settings
@@ -19,7 +19,6 @@ from engine.store import keys
 from engine.types import DEFAULT_ZONE, UserId
 from server.serve import running
 from server.ws.protocol import Credentials, State
-from server.ws.seats import SETTLE_S
 from server.ws.session import Session
 from tests.epochs import e
 from tests.server.ws.conftest import Client, Node, node_of, principal
@@ -87,9 +86,13 @@ def heard(node: Node) -> None:
 
 
 async def opened(stack: AsyncExitStack, *nodes: Node) -> list[Client]:
-    """One socket of ann's at each of ``nodes``, one after the other."""
+    """One socket of ann's at each of ``nodes``, one after the other. Whoever was there before was heard of a second
+    earlier: gateways tell ages, by when their word arrives, and how long it takes must not change an order.
+    """
     clients = []
     for node in nodes:
+        for session in {one for each in nodes for one in each.gateway.sessions}:
+            session.heard_at -= 1
         before = {session.id for session in node.gateway.sessions}
         clients.append(await stack.enter_async_context(node.client("ann")))
         (new,) = [session for session in node.gateway.sessions if session.id not in before]
@@ -155,9 +158,20 @@ async def test_of_many_at_once_exactly_five_stay(pair: tuple[Node, Node], stack:
     for _ in range(4):
         mine = [await stack.enter_async_context(two.client("ann")) for _ in range(3)]
         mine += await asyncio.gather(*(stack.enter_async_context(one.client("ann")) for _ in range(6)))
-        await wait_until(lambda: open_now() <= 5, what="five sockets")
-        await asyncio.sleep(SETTLE_S + 0.3)  # whoever is still to go would go now
+        await wait_until(lambda: _settled(*pair), what="that nobody is still to go")
         assert open_now() == 5 and await seats(one) == 5
+
+
+async def _settled(*nodes: Node) -> bool:
+    """Whether nothing is left to be told to Redis, and each gateway has heard all that was told."""
+
+    def telling() -> bool:
+        return any(node.gateway.seats._telling or node.gateway.seats._ended for node in nodes)
+
+    if telling():
+        return False
+    head = await log.head(nodes[0].engine, DEFAULT_ZONE)
+    return not telling() and all(node.gateway.relay.tails[DEFAULT_ZONE].cursor >= head.seq for node in nodes)
 
 
 async def test_who_goes_gives_his_seat_back(pair: tuple[Node, Node], stack: AsyncExitStack) -> None:

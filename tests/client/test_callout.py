@@ -12,7 +12,7 @@ import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
 from callout_client import Backoff, Callout, Ended, On, Refusal, Unreachable
-from callout_client.access import SUBPROTOCOL
+from callout_client.connector import SUBPROTOCOL
 
 Frame = dict[str, Any]
 AT = "2026-01-31T12:00:00.000Z"

@@ -48,7 +48,7 @@ def test_what_comes_before_the_snapshot_waits_for_it() -> None:
     heads = heard.join(10)
     heard.push(11, 12, 13)
     heard.feed.head({"zone": "main", "epoch": "e1", "seq": 13})
-    assert (heard.told, heard.feed.cursors.places) == ([], {})
+    assert (heard.told, heard.feed.cursors.by_zone) == ([], {})
     assert heard.begin(heads, {"cursor": at(12)}) is False
     assert (heard.told, heard.repeats) == (["sync", 13], [11, 12])
 
@@ -58,7 +58,7 @@ def test_a_snapshot_older_than_the_connection_is_told_of(cursor: Any) -> None:
     """What lies between will not come on this connection: it has to begin anew, from the snapshot's cursor."""
     heard = Heard()
     assert heard.begin(heard.join(10), {"cursor": cursor}) is True
-    assert heard.feed.cursors.places == cursor
+    assert heard.feed.cursors.by_zone == cursor
 
 
 def test_behind_a_snapshot_older_than_the_connection_nothing_is_handed_on() -> None:
@@ -68,7 +68,7 @@ def test_behind_a_snapshot_older_than_the_connection_nothing_is_handed_on() -> N
     heard.push(11)
     assert heard.begin(heads, {"cursor": at(8)}) is True
     heard.push(12)
-    assert (heard.told, heard.feed.cursors.places) == (["sync"], at(8))
+    assert (heard.told, heard.feed.cursors.by_zone) == (["sync"], at(8))
     heard.join(12, recovered=True, missed=4)
     heard.push(9, 10, 11, 12)
     assert heard.told == ["sync", 9, 10, 11, 12]
@@ -90,7 +90,7 @@ def test_without_a_snapshot_it_goes_on_from_the_head() -> None:
         heads = heard.join(10)
         if heads:
             heard.begin(heads, None)
-        assert heard.feed.cursors.places == at(10)
+        assert heard.feed.cursors.by_zone == at(10)
         heard.push(10, 11)
         assert heard.told[-1] == 11 and heard.repeats == [10]
 
@@ -100,9 +100,9 @@ def test_a_poll_that_lost_the_thread() -> None:
     heard = Heard(at(3))
     push = {"type": "x", "zone": "main", "seq": 4}
     assert heard.feed.polled({"events": [push], "cursor": "main:e1:8", "recovered": True}) == {}
-    assert heard.feed.cursors.places == at(8)
+    assert heard.feed.cursors.by_zone == at(8)
     heads = heard.feed.polled({"events": [], "cursor": "main:e2:30", "recovered": False, "reason": "epoch"})
-    assert (heads, heard.feed.cursors.places) == (at(30, "e2"), {})
+    assert (heads, heard.feed.cursors.by_zone) == (at(30, "e2"), {})
     heard.begin(heads, {"cursor": at(31, "e2")})
     assert heard.told == [4, "sync"]
 
@@ -117,7 +117,7 @@ def test_an_event_whose_listener_raised_is_not_handled() -> None:
     with pytest.raises(Ended) as ended:
         feed.push({"type": "x", "zone": "main", "seq": 4})
     assert isinstance(ended.value.__cause__, KeyError)
-    assert feed.cursors.places == at(3)
+    assert feed.cursors.by_zone == at(3)
 
 
 def test_cursors_in_either_spelling() -> None:

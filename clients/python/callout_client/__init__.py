@@ -1,14 +1,14 @@
-"""Callout from Python: a connection that stays up, resumes where it was, and hands on every event once and in order.
+"""Asyncio client for Callout: a connection that reconnects, resumes, and delivers every event once and in order.
 
-``docs/clients.md`` is the page to read. Nothing of the engine is imported here: this is a client like any other, and
-as light as one.
+``docs/clients.md`` is the manual. This package imports nothing of the engine or the server, so that an application that
+uses it does not install them.
 """
 
 from callout_client.api import Api
 from callout_client.backoff import Backoff
 from callout_client.callout import Callout
 from callout_client.cursors import Cursors
-from callout_client.failures import ClientError, Ended, Refusal, Unreachable
+from callout_client.errors import ClientError, Ended, Refusal, Unreachable
 from callout_client.listeners import On, Status, Sync
 
 __all__ = [

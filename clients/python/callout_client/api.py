@@ -1,4 +1,4 @@
-"""Callout's HTTP interface as an outside client uses it. One `Api` serves all people of a process."""
+"""HTTP requests with idempotency keys and retries. One `Api` can serve all users of a process."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import httpx
 import msgspec
 
 from callout_client.backoff import Backoff
-from callout_client.failures import Refusal, Unreachable
+from callout_client.errors import Refusal, Unreachable
 
 
 class Api:
-    """Requests under request keys, over one bounded pool of connections.
+    """Send requests over one bounded connection pool.
 
-    A pool for each person would hold hundreds of sockets open for a request a minute.
+    A pool per user would keep hundreds of sockets open for one request a minute each.
     """
 
     def __init__(self, url: str, *, connections: int = 32) -> None:
@@ -30,7 +30,7 @@ class Api:
         )
 
     async def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         await self._http.aclose()
 
     async def request(
@@ -44,11 +44,11 @@ class Api:
         trace: str = "",
         patience_s: float = 30.0,
     ) -> dict[str, Any]:
-        """The decoded answer, ``{}`` where it has no body, with ``repeated`` where it was given before. ``key`` is made
-        where none is given; ``trace`` is sent as ``traceparent``.
+        """Return the decoded response; ``{}`` if it has no body. A replayed response has ``repeated``.
 
-        Lost answers and temporary refusals are repeated with the same key for ``patience_s``. Raises Refusal,
-        or Unreachable when no answer came in that time.
+        Retries lost responses and temporary refusals with the same ``key`` for ``patience_s``. Generates a key if none
+        is given. Sends ``trace`` as ``traceparent``. Raises Refusal, or
+        Unreachable if no response came in that time.
         """
         headers = {"idempotency-key": key or str(uuid4())} if method != "GET" else {}
         if token:
@@ -85,7 +85,7 @@ class Api:
 
 
 def _decoded(response: httpx.Response) -> dict[str, Any]:
-    """The body where it is a JSON object; a proxy's error page is no object of ours and has no members."""
+    """Return the body if it is a JSON object; else ``{}``: the error page of a proxy has no members of ours."""
     try:
         answer = msgspec.json.decode(response.content or b"{}")
     except msgspec.DecodeError:

@@ -1,4 +1,4 @@
-"""How long to wait before trying again."""
+"""Delays between retries."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Backoff:
-    """Full jitter: each wait is drawn from nought to a ceiling that doubles from ``first_s`` to ``cap_s``.
+    """Full jitter: each delay is uniform between 0 and a ceiling that doubles from ``first_s`` to ``cap_s``.
 
-    A fixed wait, or one with a little noise, brings all clients of a restarted server back in the same
-    moment.
+    Rejected: a fixed delay with or without noise: all clients of a restarted server reconnect at once.
     """
 
     first_s: float = 0.5
@@ -20,8 +19,9 @@ class Backoff:
     rng: random.Random = field(default_factory=random.Random)
 
     def next_s(self, *, later: bool = False) -> float:
-        """The next wait in seconds; the ceiling is twice as high each time until ``reset``. ``later``: between half of
-        the highest ceiling and that, for one who was told that he comes too often.
+        """Return the next delay in seconds. The ceiling doubles with each call until ``reset``.
+
+        ``later``: between half of ``cap_s`` and ``cap_s``, for a client that was closed because it connects too often.
         """
         if later:
             return self.rng.uniform(self.cap_s / 2, self.cap_s)
@@ -30,5 +30,5 @@ class Backoff:
         return self.rng.uniform(0, ceiling)
 
     def reset(self) -> None:
-        """It worked: begin with ``first_s`` again."""
+        """Start with ``first_s`` again, after a success."""
         self.tries = 0

@@ -1,56 +1,58 @@
-"""What a client hears, from whichever transport: each push once, in order, and after the snapshot it follows from."""
+"""Deliver pushes from any transport: each once, in order, and after the snapshot that precedes it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from callout_client.cursors import Cursors, Places
+from callout_client.cursors import Cursors, ZoneCursors
 from callout_client.listeners import Frame, On, Sync, tell
 
 
 class Feed:
-    """Cursors, listeners, and the pushes of zones whose snapshot is under way. No input nor output."""
+    """Cursors, listeners, and the held pushes of zones that wait for a snapshot. No I/O."""
 
-    def __init__(self, on: On, cursors: Places | None = None) -> None:
+    def __init__(self, on: On, cursors: ZoneCursors | None = None) -> None:
         self.cursors = Cursors(cursors)
         self._on = on
         self._held: dict[str, list[Frame]] = {}
 
-    def join(self, zones: Mapping[str, Frame]) -> Places:
-        """A socket begins at these heads; gives those of the zones that wait for a snapshot from now on."""
+    def join(self, zones: Mapping[str, Frame]) -> ZoneCursors:
+        """Start a socket at these heads. Return the heads of the zones that now wait for a snapshot."""
         self._held.clear()
         return self._lost(self.cursors.join(zones))
 
-    def unjoin(self) -> None:
-        """There is no socket, and what it still owed will come another way."""
+    def disconnected(self) -> None:
+        """The socket is gone. Polling delivers the rest."""
         self._held.clear()
-        self.cursors.forget_joining()
+        self.cursors.disconnected()
 
-    def polled(self, answer: Frame) -> Places:
-        """Take the answer to a poll; gives the heads of the zones that wait for a snapshot from now on."""
+    def polled(self, answer: Frame) -> ZoneCursors:
+        """Apply the response to a poll. Return the heads of the zones that now wait for a snapshot."""
         self._held.clear()
         for push in answer["events"]:
             self.push(push)
-        places = Cursors.parse(answer["cursor"])
+        by_zone = Cursors.parse(answer["cursor"])
         if not answer["recovered"]:
-            return self._lost(places)
-        for zone, place in places.items():
-            self.cursors.reach(zone, place["epoch"], place["seq"])
+            return self._lost(by_zone)
+        for zone, cursor in by_zone.items():
+            self.cursors.reach(zone, cursor["epoch"], cursor["seq"])
         return {}
 
-    def _lost(self, heads: Places) -> Places:
+    def _lost(self, heads: ZoneCursors) -> ZoneCursors:
         if self._on.sync is None:
             for zone, head in heads.items():
                 self.cursors.begin(zone, head)
             return {}
         for zone in heads:
-            self.cursors.places.pop(zone, None)
+            self.cursors.by_zone.pop(zone, None)
             self._held[zone] = []
         return heads
 
-    def begin(self, heads: Places, sync: Sync) -> bool:
-        """Tell of the snapshot, and then of what came meanwhile. True where it is older than what the socket began
-        with: what lies between will not come on this one, so nothing of that zone is handed on before the next.
+    def begin(self, heads: ZoneCursors, sync: Sync) -> bool:
+        """Deliver the snapshot, and then the pushes held meanwhile.
+
+        Return True if the snapshot is older than the head of the socket. The events between them do not come on this
+        socket, so the zone stays held until the next connection.
         """
         found = Cursors.parse((sync.snapshot or {}).get("cursor", ""))
         for zone, head in heads.items():
@@ -68,7 +70,7 @@ class Feed:
         return bool(behind)
 
     def push(self, push: Frame) -> None:
-        """One push. Raises Ended where a listener raises: then it does not count as handled."""
+        """Deliver one push. Raises Ended if a listener raises: the push then does not count as handled."""
         if "seq" not in push:
             tell(self._on.event, push)
         elif push["zone"] in self._held:
@@ -78,6 +80,6 @@ class Feed:
             self.cursors.handled(push)
 
     def head(self, frame: Frame) -> None:
-        """Everything up to here that concerns us was sent."""
+        """Advance to a head frame: the server has sent every event up to it that concerns the user."""
         if frame["zone"] not in self._held:
             self.cursors.reach(frame["zone"], frame["epoch"], frame["seq"])

@@ -1,4 +1,4 @@
-"""Whom a client tells, and of what. All are plain calls, one after the other: what takes long belongs into a task."""
+"""Listeners and what they receive. They are called one after the other; long work belongs in a task."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from callout_client.failures import Ended, Refusal
+from callout_client.errors import Ended, Refusal
 
 Frame = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Offline is for good, until ``open``. ``code`` and ``reason`` say why where it is not connected."""
+    """``offline`` lasts until ``open``. ``code`` and ``reason`` say why the client is not connected."""
 
     status: Literal["connected", "reconnecting", "offline"]
     transport: Literal["socket", "polling"] | None = None
@@ -23,8 +23,10 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Sync:
-    """Begin anew: what is known of ``zones`` may be out of date. ``snapshot`` is ``/v1/sync``; None, with ``error``,
-    where it was refused. ``reasons`` are the server's, by zone: ``too_old``, ``epoch``, or None at the first time.
+    """Resynchronise: the known state of ``zones`` may be out of date.
+
+    ``snapshot`` is the reply of ``/v1/sync``; if it was refused, it is None and ``error`` is set. ``reasons`` are the
+    server's, by zone: ``too_old``, ``epoch``, or None at the first connection.
     """
 
     zones: tuple[str, ...]
@@ -35,15 +37,15 @@ class Sync:
 
 @dataclass(frozen=True, slots=True)
 class On:
-    """The listeners of one client. One that raises ends it: nobody else can say what an event half handled means.
+    """The listeners of one client. A listener that raises ends it: only the application knows what to do then.
 
-    ``event``   each push once, logged ones in the log's order: when it returns, the event counts as handled.
+    ``event``   each push once, logged ones in log order. When it returns, the event counts as handled.
     ``status``  each change of ``Status``.
-    ``sync``    at the first connection, and wherever events may have been lost. The pushes of those zones wait for it,
-                and go on from the snapshot's cursor. Without it no snapshot is fetched, and the zone goes on from its
-                head: for who fetches his state by himself.
-    ``joined``  each connect reply of a socket as it is, before all that follows from it.
-    ``repeat``  each logged push that had been handled before: for who counts them.
+    ``sync``    at the first connection, and when events may have been lost. The pushes of those zones wait for it and
+                continue from the snapshot's cursor. Without this listener no snapshot is fetched, and the zone
+                continues from its head: for applications that fetch their state themselves.
+    ``joined``  each connect reply of a socket, before anything that follows from it.
+    ``repeat``  each logged push that was handled before: for applications that count them.
     """
 
     event: Callable[[Frame], None]
@@ -54,7 +56,7 @@ class On:
 
 
 def tell(listener: Callable[..., None], about: object) -> None:
-    """Raises Ended where the listener raises."""
+    """Call ``listener``. Raises Ended if it raises."""
     try:
         listener(about)
     except Exception as error:  # the caller's function

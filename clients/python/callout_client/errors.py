@@ -1,8 +1,8 @@
-"""What a client sees of a failure.
+"""Errors that the client raises.
 
 ClientError
-├── Refusal       the server's answer was an error: the problem object of PROTOCOL §1
-├── Unreachable   no answer in time: it may have been done
+├── Refusal       the server answered with an error: the problem object of PROTOCOL §1
+├── Unreachable   no answer in time: the request may have been applied
 └── Ended         the connection is closed for good
 """
 
@@ -10,22 +10,22 @@ from __future__ import annotations
 
 from typing import Any
 
-COMES_BACK = frozenset({1000, 1001, 1005, 1006, 1011, 1012, 1013, *range(4000, 4500)})
-"""Close codes after which a client comes back by itself (PROTOCOL §4); 1006 where there was none."""
-TOO_MANY = 4010
-"""Comes back too, but later than usual."""
+RECONNECT = frozenset({1000, 1001, 1005, 1006, 1011, 1012, 1013, *range(4000, 4500)})
+"""Close codes after which the client reconnects (PROTOCOL §4); 1006 stands for no close frame."""
+RECONNECT_LATER = 4010
+"""The client reconnects after a longer delay than usual."""
 BAD_CREDENTIALS = 4501
 _ENDS = {"unauthenticated": BAD_CREDENTIALS, "forbidden": 4502}
 
 
 class ClientError(Exception):
-    """``key`` is the request's, where it had one: to ask again with, or after (``GET /v1/requests/{key}``)."""
+    """``key`` is the idempotency key of the request, if it had one: for a retry or ``GET /v1/requests/{key}``."""
 
     key: str = ""
 
 
 class Refusal(ClientError):
-    """The server's answer was an error. ``code`` is PROTOCOL §3's; ``problem`` the whole object."""
+    """The server answered with an error. ``code`` is one of PROTOCOL §3; ``problem`` is the whole object."""
 
     def __init__(self, problem: dict[str, Any]) -> None:
         self.problem = problem
@@ -39,17 +39,18 @@ class Refusal(ClientError):
 
     @property
     def ends(self) -> int:
-        """The close code of a socket that is refused its events so; 0 where it may come back."""
+        """The close code that means the same for a socket; 0 if the client may retry."""
         return _ENDS.get(self.code, 0)
 
 
 class Unreachable(ClientError):
-    """No answer within the caller's patience: whether it was done is unknown."""
+    """No answer within the caller's patience. Whether the request was applied is unknown."""
 
 
 class Ended(ClientError):
-    """The connection is closed for good: by its owner, by a close code that does not come back (``code``), or because
-    a listener raised (then that is the ``__cause__``).
+    """The connection is closed for good.
+
+    Causes: ``close``, a close code that forbids reconnecting (``code``), or a listener that raised (the ``__cause__``).
     """
 
     def __init__(self, text: str, code: int = 1000) -> None:

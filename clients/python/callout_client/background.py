@@ -1,4 +1,4 @@
-"""What goes on beside the task that reads: pongs, snapshots, polls. A fault of theirs is the reader's fault."""
+"""Tasks beside the reading task: pongs, snapshots, polls. An error in one ends the client."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from callout_client.failures import Ended
+from callout_client.errors import Ended
 
 
-class Chores:
-    """Tasks of which none is lost sight of. ``broken`` is called with the end that a failing one makes of it all."""
+class BackgroundTasks:
+    """A set of running tasks. ``broken`` is called with Ended when one fails."""
 
     def __init__(self, broken: Callable[[Ended], None]) -> None:
-        self._broken = broken
+        self._background_failed = broken
         self._tasks: set[asyncio.Task[None]] = set()
 
     def begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Do it meanwhile."""
+        """Start ``work`` as a task."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)
@@ -28,10 +28,10 @@ class Chores:
         if not task.cancelled() and (fault := task.exception()) is not None:
             ended = fault if isinstance(fault, Ended) else Ended(f"failed: {fault!r}", 1006)
             ended.__cause__ = fault.__cause__ if ended is fault else fault
-            self._broken(ended)
+            self._background_failed(ended)
 
     async def end(self, *some: asyncio.Task[None]) -> None:
-        """Cancel ``some``, or all, and wait until they are gone."""
+        """Cancel ``some`` tasks, or all, and wait until they are done."""
         tasks = some or tuple(self._tasks)
         for task in tasks:
             task.cancel()

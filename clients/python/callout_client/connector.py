@@ -1,4 +1,4 @@
-"""How a client proves who it is, over HTTP and at the beginning of each socket."""
+"""Authenticated HTTP requests and sockets to one server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from callout_client.api import Api
-from callout_client.failures import ClientError, Refusal, Unreachable
+from callout_client.errors import ClientError, Refusal, Unreachable
 from callout_client.listeners import Frame
 
 SUBPROTOCOL = Subprotocol("callout.v1.json")
@@ -23,8 +23,8 @@ encode = msgspec.json.Encoder().encode
 decode = msgspec.json.Decoder(Frame).decode
 
 
-class Access:
-    """One server in one person's name: by access tokens, or for sockets by one-use tickets."""
+class Connector:
+    """Authenticate as one user: with access tokens, or with one-use tickets for sockets."""
 
     def __init__(self, url: str, token: Token | None, ticket: Ticket | None, shared: Api | None) -> None:
         self.url = url.rstrip("/")
@@ -34,7 +34,7 @@ class Access:
         self._api, self._own = shared, shared is None
 
     async def close(self) -> None:
-        """Let go of what is not shared."""
+        """Close the HTTP connections, unless they are shared."""
         if self._own and self._api is not None:
             await self._api.close()
             self._api = None
@@ -42,7 +42,7 @@ class Access:
     async def http(
         self, method: str, path: str, body: Frame | None, *, key: str = "", trace: str = "", patience_s: float
     ) -> Frame:
-        """``Api.request`` in his name; an expired token is replaced once. Failures carry the key."""
+        """Call ``Api.request`` as the user. Replace an expired token once. Errors carry the key."""
         if self._api is None:
             self._api = Api(self.url)
         key = key or str(uuid4())
@@ -59,7 +59,7 @@ class Access:
         raise AssertionError("the second attempt returns or raises")
 
     async def bearer(self, fresh: bool) -> str:
-        """An access token. Raises Unreachable where none can be had now, Refusal where none ever will."""
+        """Return an access token. Raises Unreachable if the hook fails, Refusal if it refuses or is missing."""
         if self._token is None:
             raise Refusal({"code": "unauthenticated", "title": "A client by ticket has no token"})
         try:
@@ -70,7 +70,7 @@ class Access:
             raise Unreachable(f"no token: {error!r}") from error
 
     async def dial(self) -> connect:
-        """A socket to be entered. Raises Unreachable where a ticket is wanted and cannot be had."""
+        """Return a socket that is not yet open. Raises Unreachable if the ticket hook fails."""
         query = ""
         if self._ticket is not None:
             try:
@@ -87,9 +87,11 @@ class Access:
             proxy=None,
         )
 
-    async def greet(self, socket: ClientConnection, hello: Frame, *, fresh: bool) -> Frame:
-        """Say who he is; gives the ``ok``. An expired token is replaced once, as the server allows; a used ticket is
-        Unreachable: with another it may work. Raises Refusal.
+    async def handshake(self, socket: ClientConnection, hello: Frame, *, fresh: bool) -> Frame:
+        """Send ``connect`` and return its ``ok``. Raises Refusal.
+
+        Replaces an expired token once, as the server allows. A used ticket raises Unreachable, because another ticket
+        may work.
         """
         for anew in (True,) if fresh or self.by_ticket else (False, True):
             proof = {} if self.by_ticket else {"token": await self.bearer(anew)}

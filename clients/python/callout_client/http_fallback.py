@@ -1,4 +1,4 @@
-"""The operations of the socket as HTTP requests, for a client that has none. Those not here live on a socket alone."""
+"""Socket operations as HTTP requests, for a client without a socket. The other operations need a socket."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ Route = tuple[str, str, Arguments]
 """Method, path and body."""
 
 
-def route_of(frame: Arguments, me: str) -> Route | None:
-    """Where a request goes, in the name of the user ``me``; None where it has to wait for a socket."""
+def http_route(frame: Arguments, me: str) -> Route | None:
+    """Return the HTTP request for a frame of the user ``me``; None if it has to wait for a socket."""
     make = _ROUTES.get(frame["op"])
     return (
         make({name: value for name, value in frame.items() if name not in ("op", "key", "trace")}, me) if make else None

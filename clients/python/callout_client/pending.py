@@ -1,4 +1,4 @@
-"""Requests without an answer: they outlive the connection that they were made on."""
+"""Requests without a reply. They outlive the connection on which they were sent."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from contextlib import contextmanager
 from typing import Any
 
 from callout_client.backoff import Backoff
-from callout_client.failures import ClientError, Ended, Refusal, Unreachable
+from callout_client.errors import ClientError, Ended, Refusal, Unreachable
 
 Frame = dict[str, Any]
 KEYED = frozenset({"claim", "decline", "command", "availability", "location", "say", "read"})
-"""What changes something: asked under a key, so that asking twice does it once."""
+"""Operations with an idempotency key: a repeated request is applied once."""
 REPEATED = frozenset({"unavailable", "indeterminate", "in_flight", "rate_limited", "paused"})
 
 
-class Requests:
-    """By number, which is the ``id`` on the socket."""
+class PendingRequests:
+    """Pending requests by number, which is the ``id`` of the frame."""
 
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
@@ -27,7 +27,7 @@ class Requests:
 
     @contextmanager
     def waiting(self, frame: Frame) -> Iterator[tuple[int, asyncio.Future[Frame]]]:
-        """A number for ``frame``, and its reply to be: ``ok``, or a ClientError."""
+        """Register ``frame``. Yield its number and the future of its reply: ``ok``, or a ClientError."""
         number = next(self._numbers)
         reply: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
         self._waiting[number] = (frame, reply)
@@ -37,18 +37,18 @@ class Requests:
             del self._waiting[number]
 
     def open(self) -> list[tuple[int, Frame]]:
-        """What waits for an answer, in the order in which it was asked."""
+        """Return the pending requests in the order in which they were made."""
         return [(number, frame) for number, (frame, _) in self._waiting.items()]
 
     def reply(self, frame: Frame) -> None:
-        """An answer from the socket; one that nobody waits for is passed over."""
+        """Apply a reply from the socket. Ignore a reply that nobody waits for."""
         if "ok" in frame:
             self._settle(frame["id"], frame["ok"])
         else:
             self._settle(frame["id"], Refusal(frame.get("error", {})))
 
-    def answer_by(self, number: int, work: Awaitable[Frame]) -> None:
-        """Let ``work`` answer it; the first answer counts, from wherever it comes."""
+    def answer_with(self, number: int, work: Awaitable[Frame]) -> None:
+        """Settle a request with the result of ``work``. The first answer from any transport counts."""
 
         async def answer() -> None:
             try:
@@ -69,17 +69,18 @@ class Requests:
         else:
             reply.set_result(answer)
 
-    def refuse_all(self, text: str, code: int) -> None:
-        """Nobody will answer any more."""
+    def fail_all(self, text: str, code: int) -> None:
+        """Fail every pending request with Ended."""
         for task in self._over_http:
             task.cancel()
         for number, _ in self.open():
             self._settle(number, Ended(text, code))
 
 
-async def until_told(ask: Callable[[], Awaitable[Frame]]) -> Frame:
-    """Ask until there is a verdict: again after a temporary refusal, or where HTTP gave no answer (by the next time
-    there may be a socket). Raises ClientError.
+async def retry_until_answered(ask: Callable[[], Awaitable[Frame]]) -> Frame:
+    """Repeat ``ask`` until it returns or fails for good. Raises ClientError.
+
+    Retries after a temporary refusal and after an HTTP request without an answer, since a socket may be open by then.
     """
     backoff = Backoff()
     while True:

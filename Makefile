@@ -28,7 +28,7 @@ test: $(VENV)/ready
 test-redis: $(VENV)/ready
 	CALLOUT_TEST_REDIS=redis-server $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile \
 		tests/lua tests/faults/test_library.py tests/faults/test_lost_reply.py tests/races/test_claim_races.py \
-		tests/server/ws/test_relay.py tests/story/test_home_service.py
+		tests/server/gateway/test_relay.py tests/story/test_home_service.py
 
 check: $(VENV)/ready
 	$(BIN)/ruff check .

@@ -31,7 +31,7 @@ BUILD = BENCH / ".build"
 READY_S = 60.0
 STOP_S = 10.0
 _PATIENT = {"CALLOUT_PING_S": "600", "CALLOUT_PONG_S": "500"}
-_CLI = "from server.cli import main; main()"
+_CLI = "from server.cli.main import main; main()"
 
 
 class BenchError(Exception):

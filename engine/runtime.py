@@ -8,17 +8,16 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from engine import lives
-from engine.archive.database import Archive, open_archive
-from engine.metrics import Metrics
-from engine.rules import blueprint
-from engine.rules.blueprint import Blueprints
-from engine.rules.plans import Plans
-from engine.settings import Settings, SettingsError
-from engine.signer import Signer, open_signer
+from engine.blueprint import catalogue, registry
+from engine.blueprint.catalogue import Blueprints
+from engine.blueprint.compiler import Plans
+from engine.process.metrics import Metrics
+from engine.process.settings import Settings, SettingsError
+from engine.process.signer import Signer, open_signer
+from engine.sql.database import Archive, open_archive
 from engine.store.connection import Store, close_store, open_store
 from engine.types import DEFAULT_ZONE, Zone, is_zone
-from engine.zones import opener
+from engine.zone.opening import opener
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +32,7 @@ class Engine:
     metrics: Metrics
     plans: Plans = field(default_factory=Plans)
     used: dict[str, int] = field(default_factory=dict)
-    """By login: the refresh of which the use is noted in SQL (engine/tokens.py)."""
+    """By login: the refresh of which the use is noted in SQL (engine/identity/tokens.py)."""
 
 
 @asynccontextmanager
@@ -51,12 +50,12 @@ async def open_engine(settings: Settings) -> AsyncIterator[Engine]:
     wrong = [zone for zone in settings.zones if not is_zone(zone)]
     if wrong:
         raise SettingsError(f"zones: {', '.join(wrong)}")
-    blueprints = blueprint.load(settings.blueprint, *blueprint.folders(settings.blueprints))
+    blueprints = catalogue.load(settings.blueprint, *catalogue.folders(settings.blueprints))
     signer = open_signer(settings)
     async with AsyncExitStack() as stack:
         archive = await open_archive(settings)
         stack.push_async_callback(archive.close)
-        await lives.keep_if_it_can_be(archive, blueprints)
+        await registry.keep_if_it_can_be(archive, blueprints)
         store = await open_store(url, [Zone(z) for z in settings.zones], opener(archive))
         stack.push_async_callback(close_store, store)
         yield Engine(settings, store, archive, blueprints, signer, Metrics(), Plans(settings.job_lifetime_s))

@@ -1,5 +1,5 @@
 --[[ job_step: one step of a job's blueprint: it moves, ends, is marked, frozen or thawed, or loses its holder. `plan`
-is the command as declared, `args` are the members of this call (engine/rules/plans.py); both JSON.
+is the command as declared, `args` are the members of this call (engine/blueprint/compiler.py); both JSON.
 KEYS    meta  job  offers  causes  log  req
 ARGV    epoch  actor  key  fingerprint  trace  if_version  bp  plan  args
 OK      seq  version  job_id  job

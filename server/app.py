@@ -3,8 +3,8 @@
 1. :class:`Stamp` gives every answer an ``X-Request-Id``, takes ``traceparent``, counts, and turns what nobody caught
    into a problem.
 2. CORS, by exact origins.
-3. :class:`~server.auth.Authenticate`.
-4. The routes of server/routes.py, each an :class:`~server.endpoint.Endpoint`.
+3. :class:`~server.http.auth.Authenticate`.
+4. The routes of server/api/routes.py, each an :class:`~server.api.endpoint.Endpoint`.
 
 All layers are plain ASGI. WebSockets pass through 3 alone: a Stamp's and a router's frames would be kept in
 memory for as long as the socket lives, times the number of sockets.
@@ -27,26 +27,27 @@ from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from engine.errors import NotFound
-from engine.metrics import CONTENT_TYPE, Metrics
+from engine.process.metrics import CONTENT_TYPE, Metrics
 from engine.runtime import Engine
-from server import asyncapi, openapi, problems, wire
-from server.auth import Authenticate
-from server.documents import Document
-from server.endpoint import Edge, Endpoint, Route, refuse
-from server.front import Docs, Front
+from server.api import asyncapi, openapi
+from server.api.api_docs import Document
+from server.api.endpoint import Edge, Endpoint, Route, refuse
+from server.api.routes import ROUTES
+from server.gateway.gateway import Gateway
+from server.gateway.handshake import refuse_upgrade
 from server.health import Health
-from server.routes import ROUTES
-from server.static import Files
-from server.tally import Tally
-from server.ws.gateway import Gateway
-from server.ws.handshake import refuse_upgrade
+from server.http.auth import Authenticate
+from server.http.http_metrics import Tally
+from server.schemas import problems, requests
+from server.web.front import Docs, Front
+from server.web.static import Files
 
 __all__ = ["Health", "build_app"]
 
 SOCKET_PATH = "/v1/ws"
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-_TRACE = re.compile(wire.TRACE.encode())
+_TRACE = re.compile(requests.TRACE.encode())
 
 _TAKEN = [
     "Authorization",

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.datadir import full
 from engine.errors import WRITES_REFUSED, CalloutError
-from engine.loops import going_on
+from engine.process.datadir import full
+from engine.process.loops import going_on
 from engine.runtime import Engine
 from engine.store import keys
 
 if TYPE_CHECKING:
-    from server.ws.gateway import Gateway
+    from server.gateway.gateway import Gateway
 
 
 LOOK_EVERY_S = 2.0

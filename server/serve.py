@@ -27,17 +27,18 @@ import uvicorn
 from prometheus_client import ProcessCollector
 from starlette.types import ASGIApp
 
-from engine import lives, outbox, push, scheduler, upkeep
-from engine.archive import writer
-from engine.datadir import CannotStart, hold
+from engine.blueprint import registry
+from engine.identity import outbox
+from engine.process import embedded
+from engine.process.datadir import CannotStart, hold
+from engine.process.settings import Settings
 from engine.runtime import Engine, open_engine
-from engine.settings import Settings
-from engine.store import embedded
+from engine.workers import archiver, maintenance, notifier, scheduler
 from server import logs
 from server.app import Health, build_app, metrics_app
-from server.intake import CalloutHTTP
-from server.ws.gateway import Gateway
-from server.ws.transport import CalloutWebSocket
+from server.gateway.gateway import Gateway
+from server.gateway.transport import CalloutWebSocket
+from server.http.http_protocol import CalloutHTTP
 
 BACKLOG = 2048
 SEND_BUFFER = 64 * 1024
@@ -52,8 +53,8 @@ DRAINED = 4000
 
 LOOPS: dict[str, tuple[Callable[[Engine], Awaitable[None]], ...]] = {
     "scheduler": (scheduler.run,),
-    "archiver": (writer.run, upkeep.run),
-    "push": (push.run,),
+    "archiver": (archiver.run, maintenance.run),
+    "push": (notifier.run,),
 }
 """What runs beside the gateway, by role. Each runs for ever and rides out the faults of Redis and SQL."""
 
@@ -224,8 +225,8 @@ async def _beside(server: Running, valkey: embedded.Embedded | None) -> AsyncIte
     """What runs beside the gateway: the loops of our roles, and an eye on the embedded Valkey."""
     parts: dict[str, Awaitable[None]] = {"the embedded Valkey": valkey.watch()} if valkey else {}
     parts["the look at its health"] = server.health.run()
-    parts["engine.lives.run"] = lives.run(server.engine)
-    parts["engine.outbox.run"] = outbox.run(server.engine)
+    parts["engine.blueprint.registry.run"] = registry.run(server.engine.archive, server.engine.blueprints)
+    parts["engine.identity.outbox.run"] = outbox.run(server.engine)
     for role in server.engine.settings.roles:
         parts |= {f"{loop.__module__}.{loop.__name__}": loop(server.engine) for loop in LOOPS.get(role, ())}
     tasks = [asyncio.create_task(_part(part), name=name) for name, part in parts.items()]
@@ -379,7 +380,7 @@ def _let_go(streams: list[int]) -> None:
 
 async def _reload(engine: Engine) -> None:
     try:
-        problems = await lives.reload(engine)
+        problems = await registry.reload(engine.settings, engine.archive, engine.blueprints)
     except Exception:  # a task boundary: whatever goes wrong, the server goes on as it was
         log.exception("blueprints_not_reloaded")
         return

@@ -14,12 +14,13 @@ import msgspec
 import pytest
 import redis
 
-from engine import datadir, limits
-from engine.archive.database import open_archive
+from engine.identity import limits
+from engine.process import datadir
+from engine.process.settings import Settings
 from engine.runtime import Engine, open_engine
-from engine.settings import Settings
+from engine.sql.database import open_archive
 from server.serve import Running, running
-from tests import epochs, valkey
+from tests.support import epochs, valkey
 
 Slowed = Callable[[str], None]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from engine.store import keys
-from server import reference
-from server.ws.protocol import Close
+from server.api import reference
+from server.gateway.protocol import Close
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("engine", "server", "clients", "lua", "tests", "bench", "docs")
@@ -131,9 +131,9 @@ def test_every_page_names_what_is_there(page: Path) -> None:
 
 
 def test_the_protocols_tables_are_the_codes() -> None:
-    """docs/protocol.md is what `python -m server.reference` writes."""
+    """docs/protocol.md is what `python -m server.api.reference` writes."""
     page = reference.PAGE.read_text()
-    assert reference.filled(page) == page, "run: python -m server.reference"
+    assert reference.filled(page) == page, "run: python -m server.api.reference"
 
 
 def test_every_object_has_a_name_of_its_own() -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from server.static import CLIENT
+from server.web.static import CLIENT
 
 ROOT = Path(__file__).resolve().parents[1]
 CLIENTS = ROOT / "clients"
@@ -30,11 +30,11 @@ from pathlib import Path
 import callout_client, engine, server
 from alembic.script import ScriptDirectory
 from engine.archive import migrate
-from engine.archive.database import open_archive
+from engine.sql.database import open_archive
 from engine.rules import blueprint
-from engine.settings import Settings
+from engine.process.settings import Settings
 from engine.store import scripts
-from server.static import client
+from server.web.static import client
 
 async def migrated(folder):
     archive = await open_archive(Settings(data=folder))
@@ -126,7 +126,7 @@ def test_every_file_is_in_the_wheel(wheel: Path) -> None:
     }
     scripts = {f"engine/{path.relative_to(ROOT)}" for path in (ROOT / "lua").rglob("*.lua")}
     assert (written | scripts) - shipped == set()
-    assert {"engine/blueprints/home_service.toml", "engine/lua/job_claim.lua"} <= shipped
+    assert {"engine/blueprint/shipped/home_service.toml", "engine/lua/job_claim.lua"} <= shipped
     assert f"server/web/{CLIENT}" in shipped
 
 
@@ -139,7 +139,7 @@ def test_the_metadata_names_licence_and_command(wheel: Path) -> None:
         licence = archive.read(f"{info}/licenses/LICENSE").decode()
     assert metadata["License-Expression"] == "Apache-2.0"
     assert "Apache License" in licence
-    assert "callout = server.cli:main" in commands
+    assert "callout = server.cli.main:main" in commands
 
 
 def test_the_loaders_find_everything_in_the_wheel(unpacked: Path, tmp_path: Path) -> None:

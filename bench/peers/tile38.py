@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bench.built import go
-from bench.callers import Callers, command
+from bench.load.callers import Callers, command
 from bench.rig import LOAD_CORE, Rig, free_port, wait_for_port
 
 MODULE = "github.com/tidwall/tile38/cmd/tile38-server@latest"

@@ -15,10 +15,10 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.archive.database import Archive
 from engine.archive.projection import FINISHED, Batch, Row
 from engine.archive.reader import Checkpoint, Position
-from engine.archive.schema import (
+from engine.sql.database import Archive
+from engine.sql.schema import (
     bids,
     checkpoints,
     epochs,

@@ -12,15 +12,15 @@ from typing import Any, NamedTuple
 import msgspec
 from sqlalchemy import Select, func, select, union_all
 
-from engine.archive.database import Archive
-from engine.archive.paging import decode_cursor, encode_cursor
-from engine.archive.schema import checkpoints, event_channels, positions
-from engine.archive.schema import epochs as epoch_rows
-from engine.archive.schema import events as event_rows
-from engine.archive.schema import events_refused as refused_rows
-from engine.archive.schema import job_references as references
-from engine.archive.schema import jobs as job_rows
 from engine.events import Event, iso
+from engine.sql.database import Archive
+from engine.sql.paging import decode_cursor, encode_cursor
+from engine.sql.schema import checkpoints, event_channels, positions
+from engine.sql.schema import epochs as epoch_rows
+from engine.sql.schema import events as event_rows
+from engine.sql.schema import events_refused as refused_rows
+from engine.sql.schema import job_references as references
+from engine.sql.schema import jobs as job_rows
 from engine.types import Epoch, JobId, Phase, TechnicianId, UserId, Zone
 
 CHANNELS_A_QUERY = 50

@@ -32,11 +32,11 @@ from engine.errors import (
     StaleCode,
     Unavailable,
 )
-from engine.loops import going_on
+from engine.process.loops import going_on
 from engine.store import scripts
-from engine.store.line import Line, Reads, told
 from engine.store.pipeline import NotLoaded, Pipeline, ServerSaid
 from engine.store.scripts import Args, Keys, Script, Value
+from engine.store.stream_connection import Line, Reads, told
 from engine.types import Cursor, Epoch, Zone, number_of
 
 MIN_REDIS = (7, 0)
@@ -81,7 +81,7 @@ Send = Callable[..., Awaitable[Any]]
 """``submit`` or ``urgent`` of the packed connection."""
 
 Opener = Callable[["Store", Pipeline, str], Awaitable[None]]
-"""Decides which zones open on a connection, given the server's run_id (engine/zones.py)."""
+"""Decides which zones open on a connection, given the server's run_id (engine/zone/opening.py)."""
 
 
 @dataclass(slots=True)

@@ -21,7 +21,7 @@ import hiredis
 import structlog
 
 from engine.errors import UNAVAILABLE_REPLIES, CalloutError, Indeterminate, Unavailable
-from engine.loops import going_on
+from engine.process.loops import going_on
 
 WINDOW = 32
 DEADLINE_S = 5.0

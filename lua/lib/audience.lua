@@ -35,7 +35,7 @@ end
 
 -- The same event for those who see the public part alone, as {channels, data}. `members` is what stands beside the
 -- job, `left` the same for the former holder. Those who may take the job receive it until somebody has it. `work:`
--- stands alone in an event's `to` (server/ws/hub.py relies on it).
+-- stands alone in an event's `to` (server/gateway/hub.py relies on it).
 function Audience.restricted_copies(job, words, members, former, left)
   local events = {}
   if former and former ~= '' and former ~= job.holder and Audience.includes(words, 'holder') then

@@ -1,4 +1,4 @@
--- Limits on offers to technicians who fit. The numbers are one text made from the blueprint (engine/rules/waves.py),
+-- Limits on offers to technicians who fit. The numbers are one text made from the blueprint (engine/blueprint/wave_plan.py),
 -- which the job keeps for late joiners.
 local Limits = {}
 

@@ -9,7 +9,7 @@
 local Payment = {}
 
 Payment.FOLLOWS = {[''] = ' requested captured failed ', requested = ' captured failed ', failed = ' captured '}
--- Which member of a refused refund is wrong; engine/payments.py has the same numbers.
+-- Which member of a refused refund is wrong; engine/domain/payments.py has the same numbers.
 Payment.AMOUNT, Payment.CURRENCY, Payment.OF, Payment.REFERENCE = 1, 2, 3, 4
 
 function Payment.load(payments, kind, reference)

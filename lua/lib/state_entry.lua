@@ -1,6 +1,6 @@
 local StateEntry = {}
 
--- What it means to enter a state, as the caller's blueprint declares it (engine/rules/plans.py): `status phase mode
+-- What it means to enter a state, as the caller's blueprint declares it (engine/blueprint/compiler.py): `status phase mode
 -- life_ms timers`, ` free` where its holder has room again, ` asked` where they have not accepted yet, ` waits` where
 -- the life counts from the job's time on, and ` > ` with another where the job passes on at once. '' keeps the state.
 function StateEntry.parse(text)

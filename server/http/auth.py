@@ -1,54 +1,99 @@
-"""Signing up, in and out."""
+"""Who is calling: one plain ASGI layer over HTTP and WebSockets alike.
+
+It only finds out; it refuses nothing. A public route ignores a bad token, a WebSocket may still show a good
+one in its first message, and the refusal for all others is written where every refusal is. So the outcome
+is left in ``scope["state"]``: ``principal`` (a Principal or None) and ``refusal`` (the error of a token
+that was given and is no good, or None). (Rejected: Starlette's BaseHTTPMiddleware, which never runs for a
+WebSocket, and a decorator on each handler, which one forgets.)
+"""
 
 from __future__ import annotations
 
-import re
+import time
+from contextlib import suppress
 from typing import Any
+from urllib.parse import parse_qs
 
-import msgspec
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from engine import accounts, tokens
-from engine.accounts import NewAccount
-from server import answers, throttle, wire
-from server.answers import Answer
-from server.decode import NoQuery
-from server.endpoint import Call
+from engine.errors import CalloutError, Forbidden, Unauthenticated
+from engine.identity import tokens
+from engine.runtime import Engine
+from engine.technicians import live
+from engine.types import Principal, Role
 
-DEVICE = 200
-"""How much is kept of how a client names itself, in characters."""
-
-
-async def register(call: Call[wire.Register, NoQuery]) -> Answer:
-    """Make an account for oneself, as a customer or a technician, and sign in."""
-    new = msgspec.convert(call.body, NewAccount, from_attributes=True)
-    kept = await accounts.register(call.engine, new, key=call.key, device=_device(call))
-    return answers.plain(kept.value, *answers.replayed(kept), (b"location", b"/v1/me"))
+MOST_TOUCHED = 100_000
 
 
-async def login(call: Call[wire.Login, NoQuery]) -> Answer:
-    """Sign in; ten attempts a minute for each pair of address and account."""
-    await throttle.spend_login(call.engine, call.address, call.body.email)
-    who = (call.body.email, call.body.password)
-    return answers.plain(await accounts.login(call.engine, *who, device=_device(call)))
+class Authenticate:
+    """Sets ``state["principal"]`` and ``state["refusal"]`` of each HTTP request and WebSocket."""
+
+    def __init__(self, app: ASGIApp, engine: Engine) -> None:
+        self.app = app
+        self.engine = engine
+        self._touched: dict[str, float] = {}
+        self._every_s = engine.settings.lease_s / 4
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the call on, with the caller known."""
+        if scope["type"] in ("http", "websocket"):
+            state: dict[str, Any] = scope.setdefault("state", {})
+            state["principal"], state["refusal"] = await self._caller(scope)
+        await self.app(scope, receive, send)
+
+    async def _caller(self, scope: Scope) -> tuple[Principal | None, CalloutError | None]:
+        given = next((value for name, value in scope["headers"] if name == b"authorization"), None)
+        if given is None:
+            return None, None
+        scheme, _, token = given.decode("latin-1").partition(" ")
+        if scheme.lower() != "bearer" or not token.strip():
+            return None, Unauthenticated("Authorization must be: Bearer <token>")
+        try:
+            principal = await tokens.principal_of(self.engine, token.strip())
+            if principal.role == "technician":
+                await self._alive(principal.id)
+        except CalloutError as refusal:
+            return None, refusal
+        return principal, None
+
+    async def _alive(self, technician: str) -> None:
+        """An authenticated request is a sign of life (PROTOCOL §6) and renews the lease: at most four times in
+        one, so that a busy app costs no more than a quiet socket. Its failure is not the request's.
+        """
+        now = time.monotonic()
+        if now - self._touched.get(technician, -self._every_s) < self._every_s:
+            return
+        if len(self._touched) >= MOST_TOUCHED:
+            self._touched.clear()
+        self._touched[technician] = now
+        with suppress(CalloutError):
+            await live.touch_everywhere(self.engine, [technician])
 
 
-async def refresh(call: Call[wire.RefreshToken, NoQuery]) -> Answer:
-    """A fresh access token, and the refresh token's successor."""
-    return answers.plain(await accounts.refresh(call.engine, call.body.refresh_token))
+async def by_ticket(scope: Scope, engine: Engine) -> None:
+    """Let a ticket for events in the query stand for the token, which an EventSource cannot send; a token that was
+    sent counts before it.
+    """
+    state = scope["state"]
+    ticket = parse_qs(scope["query_string"].decode("latin-1")).get("ticket")
+    if ticket is None or state["principal"] is not None or state["refusal"] is not None:
+        return
+    try:
+        state["principal"] = await tokens.redeem_ticket(engine, ticket[0], "events")
+    except CalloutError as refusal:
+        state["refusal"] = refusal
 
 
-async def logout(call: Call[wire.RefreshToken, NoQuery]) -> Answer:
-    """End the session: none of its refresh tokens is good any more."""
-    await tokens.end_session(call.engine, call.body.refresh_token)
-    return Answer()
+def admit(scope: Scope, roles: frozenset[Role] | None) -> Principal | None:
+    """The caller of a route for ``roles``; None only where ``roles`` is None (anyone, without a token too).
 
-
-async def ticket(call: Call[wire.NewTicket, NoQuery]) -> Answer:
-    """A short-lived stand-in for the token where a browser can send no header."""
-    return answers.plain(await tokens.issue_ticket(call.engine, call.caller, call.body.purpose))
-
-
-def _device(call: Call[Any, NoQuery]) -> str | None:
-    """How the client names itself (``User-Agent``), as one line of ASCII, or None."""
-    named = call.headers.get(b"user-agent", b"").decode("ascii", "ignore")
-    return re.sub(r"[^ -~]", "", named).strip()[:DEVICE] or None
+    Raises Unauthenticated or what the token was refused with, and Forbidden for another role.
+    """
+    principal: Principal | None = scope["state"]["principal"]
+    if roles is None:
+        return principal
+    if principal is None:
+        raise scope["state"]["refusal"] or Unauthenticated()
+    if principal.role not in roles:
+        raise Forbidden(f"Not for the role {principal.role}")
+    return principal

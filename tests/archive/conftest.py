@@ -17,11 +17,11 @@ import asyncpg
 import msgspec
 import pytest
 
-from engine.archive import database
-from engine.archive.database import Archive, open_archive
-from engine.settings import Settings
+from engine.process.settings import Settings
+from engine.sql import database
+from engine.sql.database import Archive, open_archive
 from tests.conftest import apart, begin_with, migrate
-from tests.wait import wait_until
+from tests.support.wait import wait_until
 
 Away = Callable[[], AbstractAsyncContextManager[None]]
 

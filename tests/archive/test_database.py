@@ -13,10 +13,10 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, event, func, insert, select, text
 from sqlalchemy.exc import IntegrityError
 
-from engine.archive.database import Archive, open_archive, shown
-from engine.archive.schema import checkpoints, metadata, services, sessions
 from engine.errors import Unavailable
-from engine.settings import Settings, SettingsError
+from engine.process.settings import Settings, SettingsError
+from engine.sql.database import Archive, open_archive, shown
+from engine.sql.schema import checkpoints, metadata, services, sessions
 from tests.archive.conftest import Away
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from sqlalchemy import select
 
-from engine.archive.database import Archive
-from engine.archive.schema import bids, payments
+from engine.sql.database import Archive
+from engine.sql.schema import bids, payments
 from tests.archive.test_projection import JOB, event, job
 from tests.archive.test_reader import keep
 

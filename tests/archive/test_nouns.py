@@ -7,7 +7,6 @@ from tests.engine.test_accounts import (
     test_refuses_an_email_that_has_an_account,
     test_users_are_listed_newest_first_in_pages,
 )
-from tests.engine.test_catalogue import test_services_are_found_by_word_and_category
 from tests.engine.test_notifications import test_pages_show_each_once, test_read_is_remembered_archived_or_not
 from tests.engine.test_outbox import test_commands_that_cross_leave_what_sql_says
 from tests.engine.test_profiles import (
@@ -15,6 +14,7 @@ from tests.engine.test_profiles import (
     test_changes_that_cross_end_as_sql_has_them,
     test_technicians_are_found_by_service_place_and_page,
 )
+from tests.engine.test_services import test_services_are_found_by_word_and_category
 from tests.engine.test_tokens import (
     test_an_older_token_ends_the_family,
     test_the_previous_token_ends_the_login_once_its_successor_was_used,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from engine.archive import apply, reader
-from engine.archive.database import Archive
 from engine.archive.projection import fold
 from engine.archive.reader import Checkpoint, JobFilter
 from engine.errors import Invalid
 from engine.events import Event, iso
+from engine.sql.database import Archive
 from engine.types import DEFAULT_ZONE, Epoch, JobId, TechnicianId, UserId, Zone
 from tests.archive.test_projection import JOB, event, job
 

@@ -10,19 +10,20 @@ import msgspec
 import orjson
 import pytest
 
-from engine import board, codes, edits, jobs, payments, requests
-from engine.archive import writer
+from engine.domain import codes, edits, job_queries, jobs, payments
+from engine.domain.jobs import Step
+from engine.domain.payments import Payment, Put, Status
 from engine.errors import Duplicate, Forbidden, IllegalTransition, Invalid, NotFound, ReusedKey, Unavailable
 from engine.events import Event
-from engine.jobs import Step
-from engine.payments import Payment, Put, Status
+from engine.idempotency import in_redis
 from engine.runtime import Engine
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, JobId, Principal, UserId
-from server.ws import told_events
-from tests import people
+from engine.workers import archiver
+from server.schemas import events
 from tests.archive.conftest import Away
 from tests.engine import log_of
+from tests.support import people
 
 PAY = Principal(UserId("cli_service"), "service")
 OPS = Principal(UserId("cli_admin"), "admin")
@@ -49,7 +50,7 @@ async def finished(engine: Engine) -> tuple[Principal, JobId]:
 
 async def forget(engine: Engine, job: JobId) -> None:
     """Archive everything; then the job's keys run out, and its events leave the log."""
-    await writer.run_once(engine)
+    await archiver.run_once(engine)
     redis = engine.store.redis
     names = [name async for name in redis.scan_iter(f"*:job:{job}*")]
     assert names and all([await redis.ttl(name) > 0 for name in names])
@@ -110,7 +111,7 @@ async def test_captured_long_after(engine: Engine) -> None:
     assert (shown(done)[1]["status"], shown(done)[1]["paid_amount"]) == ("paid", 5070)
     assert done.version > paid.version
     await forget(engine, job)
-    assert orjson.loads(await board.read(engine, OPS, job))["paid_amount"] == 5070
+    assert orjson.loads(await job_queries.read(engine, OPS, job))["paid_amount"] == 5070
     assert len(await payments.find(engine, OPS, job)) == 2
     carla, serves = await people.customer(engine, "c2"), await people.service(engine)
     other = people.id_of(await people.job(engine, carla, serves))
@@ -147,7 +148,7 @@ async def test_parts_add_up_over_both_stores(engine: Engine) -> None:
     told = await asyncio.gather(*(payments.put(engine, PAY, job, part) for part in parts), return_exceptions=True)
     assert [type(each) for each in told].count(Invalid) == 3
     await forget(engine, job)
-    read = orjson.loads(await board.read(engine, OPS, job))
+    read = orjson.loads(await job_queries.read(engine, OPS, job))
     assert (read["paid_amount"], read["refunded_amount"]) == (5000, 5000)
     items = [orjson.loads(item) for item in await payments.find(engine, OPS, job)]
     assert [item["amount"] for item in items if item["kind"] == "refund"] == [2000, 1000, 1000, 1000]
@@ -161,13 +162,13 @@ async def test_put_back_it_is_the_same(engine: Engine) -> None:
     await payments.put(engine, PAY, job, word("captured", reference="pi 2", currency="EUR", amount=7))
     before = [orjson.loads(item) for item in await payments.find(engine, OPS, job)]
     records = await engine.store.redis.hgetall(keys.payments(DEFAULT_ZONE, job))
-    read = orjson.loads(await board.read(engine, OPS, job))
+    read = orjson.loads(await job_queries.read(engine, OPS, job))
     await forget(engine, job)
     for _ in range(2):
         await payments.put(engine, PAY, job, CAPTURED)  # said already: it changes nothing
     assert await engine.store.redis.hgetall(keys.payments(DEFAULT_ZONE, job)) == records
     assert [orjson.loads(item) for item in await payments.find(engine, OPS, job)] == before
-    assert orjson.loads(await board.read(engine, OPS, job)) == read
+    assert orjson.loads(await job_queries.read(engine, OPS, job)) == read
     assert await engine.store.redis.ttl(keys.job(DEFAULT_ZONE, job)) > 0
 
 
@@ -178,14 +179,14 @@ async def test_the_archive_is_behind(engine: Engine) -> None:
     await people.job(engine, await people.customer(engine, "c2"), serves)
     with pytest.raises(Unavailable):
         await payments.put(engine, PAY, job, word("refunded"))
-    await writer.run_once(engine)
+    await archiver.run_once(engine)
     assert not (await payments.put(engine, PAY, job, word("refunded"))).repeated
 
 
 async def test_a_job_that_is_not_over_is_not_served_from_sql(engine: Engine) -> None:
     """That Redis has not got it is no sign that it was archived: it is to be found there, or nowhere."""
     _, job = await finished(engine)
-    await writer.run_once(engine)
+    await archiver.run_once(engine)
     await engine.store.redis.delete(keys.job(DEFAULT_ZONE, job))
     with pytest.raises(NotFound):
         await payments.put(engine, PAY, job, word("refunded"))
@@ -231,15 +232,15 @@ async def test_a_refund_is_told_and_archived(engine: Engine) -> None:
     assert set(event.to) == {f"user:{carla.id}", "user:t1", "role:ops", "role:service", f"job:{job}"}
     assert (event.actor, event.bp, event.trace) == ("service:cli_service", "marketplace@2", "00-ab-cd-01")
     assert event.cause.startswith(f"{key}:")
-    assert msgspec.json.decode(event.data, type=told_events.shape_of(event.type)) is not None
-    verdict = await requests.verdict(engine, PAY, key)
+    assert msgspec.json.decode(event.data, type=events.shape_of(event.type)) is not None
+    verdict = await in_redis.verdict(engine, PAY, key)
     assert (verdict.status, verdict.seq, verdict.job) == ("done", event.seq, job)
     await forget(engine, job)
     items = [orjson.loads(item) for item in await payments.find(engine, OPS, job)]
     assert items == [captured, payment]
-    last = (await board.history(engine, carla, job))[-1]
+    last = (await job_queries.history(engine, carla, job))[-1]
     assert (last.seq, last.command, last.actor, last.to) == (event.seq, "refund", "service:cli_service", "paid")
-    assert orjson.loads(await board.read(engine, carla, job))["refunded_amount"] == 5000
+    assert orjson.loads(await job_queries.read(engine, carla, job))["refunded_amount"] == 5000
 
 
 async def test_each_word_again_is_answered_as_the_first_time(engine: Engine) -> None:
@@ -260,7 +261,7 @@ async def test_each_word_again_is_answered_as_the_first_time(engine: Engine) -> 
         with pytest.raises(ReusedKey):
             await payments.put(engine, PAY, job, word("refunded"), key=other)
         assert len(await refunds(engine, job)) == 1
-        await writer.run_once(engine)
+        await archiver.run_once(engine)
     await engine.store.redis.delete(*[name async for name in engine.store.redis.scan_iter("*:req:*")])
     assert (await payments.put(engine, PAY, job, word("refunded"))).repeated
     assert len(await refunds(engine, job)) == 1

@@ -6,10 +6,10 @@ from typing import Any
 
 from callout_client import Backoff, Callout, On, Status, Sync
 from callout_client.listeners import Frame
-from engine import log
 from engine.runtime import Engine
 from engine.types import DEFAULT_ZONE, Principal
-from tests.wait import wait_until
+from engine.zone import log
+from tests.support.wait import wait_until
 
 
 class Phone:

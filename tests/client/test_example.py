@@ -11,8 +11,8 @@ from pathlib import Path
 
 from callout_client import Api
 from server.serve import Running
-from tests import people, wire
-from tests.wait import wait_until
+from tests.support import people, wire
+from tests.support.wait import wait_until
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "clients.md"
 

@@ -13,16 +13,16 @@ import msgspec
 import pytest
 
 from callout_client import Api, Ended, Refusal, Status
-from engine import accounts, tokens
-from engine.settings import Settings
-from engine.signer import access_token
+from engine.identity import accounts, tokens
+from engine.process.settings import Settings
+from engine.process.signer import access_token
 from engine.types import Principal, UserId
 from server.serve import Running, running
-from tests import people, wire
 from tests.client.phone import Phone
 from tests.engine import log_of
 from tests.server.web.street import Street
-from tests.wait import wait_until
+from tests.support import people, wire
+from tests.support.wait import wait_until
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 NOBODYS = "job_main_01jb4zqk3m8r5t7v9x2c6d8f0g"

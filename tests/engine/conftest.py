@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from engine.runtime import Engine
-from server.ws import told_events
+from server.schemas import events
 from tests.engine import log_of
 
 
@@ -18,5 +18,5 @@ async def engine(engine: Engine) -> AsyncIterator[Engine]:
     yield engine
     for event in await log_of.events(engine):
         if not event.type.startswith("session."):
-            shape = told_events.shape_of(event.type)
+            shape = events.shape_of(event.type)
             assert msgspec.json.decode(event.data, type=shape) is not None, event.type

@@ -6,11 +6,11 @@ from typing import Any
 
 import orjson
 
-from engine import log
 from engine.events import Event
 from engine.runtime import Engine
 from engine.store import keys
 from engine.types import DEFAULT_ZONE
+from engine.zone import log
 
 
 async def events(engine: Engine, kind: str | None = None, job: str | None = None) -> list[Event]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import uuid
 
-from engine import accounts, profiles, technicians
-from engine.accounts import NewAccount
-from engine.profiles import ProfilePatch
+from engine.identity import accounts
+from engine.identity.accounts import NewAccount
 from engine.runtime import Engine
+from engine.technicians import live, profile
+from engine.technicians.profile import ProfilePatch
 from engine.types import Principal, ServiceId, TechnicianId
-from tests.people import ADMIN, HERE
+from tests.support.people import ADMIN, HERE
 
 
 async def registered(engine: Engine) -> Principal:
@@ -24,8 +25,8 @@ async def fit(engine: Engine, serves: ServiceId, *, capacity: int = 1, online: b
     """One who may work, and does."""
     who = await registered(engine)
     me = TechnicianId(who.id)
-    await profiles.patch(engine, ADMIN, me, ProfilePatch(services=[serves], capacity=capacity))
-    await profiles.review(engine, ADMIN, me, kyc="approved", account="approved")
+    await profile.patch(engine, ADMIN, me, ProfilePatch(services=[serves], capacity=capacity))
+    await profile.review(engine, ADMIN, me, kyc="approved", account="approved")
     if online:
-        await technicians.set_availability(engine, who, who.id, online=True, position=HERE)
+        await live.set_availability(engine, who, who.id, online=True, position=HERE)
     return who

@@ -10,10 +10,7 @@ import msgspec
 import pytest
 from sqlalchemy import select
 
-from engine import accounts, jobs, passwords, roster, technicians, tokens
-from engine.accounts import NewAccount, UserQuery
-from engine.archive.schema import users
-from engine.authority import ADMIN as ADMINS
+from engine.domain import jobs
 from engine.errors import (
     AccountNotApproved,
     Duplicate,
@@ -24,11 +21,16 @@ from engine.errors import (
     TokenExpired,
     Unauthenticated,
 )
+from engine.identity import accounts, passwords, tokens
+from engine.identity.accounts import NewAccount, UserQuery
+from engine.roles import ADMIN as ADMINS
 from engine.runtime import Engine
+from engine.sql.schema import users
+from engine.technicians import live, sql
 from engine.types import DEFAULT_ZONE, JobId, Principal, Role, UserId
-from tests import people
 from tests.engine import log_of, staff
-from tests.people import ADMIN
+from tests.support import people
+from tests.support.people import ADMIN
 
 OPS = Principal(UserId("cli_ops_manager"), "ops_manager")
 
@@ -194,9 +196,9 @@ async def test_login_hashes_off_the_loop(engine: Engine) -> None:
 async def test_a_new_technician_is_known_to_redis_and_not_yet_fit(engine: Engine) -> None:
     """Registered, he has a profile to complete, and a hot record that says so."""
     done = (await accounts.register(engine, new(role="technician"))).value
-    row = await roster.find_one(engine, done.user.id)  # type: ignore[arg-type]
+    row = await sql.find_one(engine, done.user.id)  # type: ignore[arg-type]
     assert (row.zone, row.kyc, row.account, row.capacity) == ("main", "pending", "pending", 1)
-    assert await technicians.zone_of(engine, done.user.id) == "main"
+    assert await live.zone_of(engine, done.user.id) == "main"
 
 
 # Administration
@@ -242,7 +244,7 @@ async def test_a_changed_role_needs_a_new_token(engine: Engine) -> None:
     fresh = await accounts.refresh(engine, done.refresh_token)
     assert fresh.user.role == "technician"
     assert (await tokens.principal_of(engine, fresh.access_token)).role == "technician"
-    assert (await roster.find_one(engine, done.user.id)).kyc == "pending"  # type: ignore[arg-type]
+    assert (await sql.find_one(engine, done.user.id)).kyc == "pending"  # type: ignore[arg-type]
 
 
 # Suspension
@@ -281,7 +283,7 @@ async def test_a_suspended_technician_claims_nothing_and_keeps_his_jobs(engine: 
     await accounts.suspend(engine, ADMIN, who.id, reason="…")
     with pytest.raises(AccountNotApproved):
         await jobs.claim(engine, who, second)
-    held = await technicians.hot(engine, DEFAULT_ZONE, [who.id])
+    held = await live.hot(engine, DEFAULT_ZONE, [who.id])
     assert (held[who.id].load, held[who.id].online) == (1, False)
 
 

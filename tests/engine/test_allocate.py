@@ -8,16 +8,17 @@ import msgspec
 import orjson
 import pytest
 
-from engine import board, jobs, technicians
+from engine.domain import job_queries, jobs
+from engine.domain.jobs import Step
 from engine.errors import CalloutError
-from engine.jobs import Step
 from engine.runtime import Engine
 from engine.store import keys
+from engine.technicians import live
 from engine.types import DEFAULT_ZONE, JobId, Principal, ServiceId, TechnicianId, UserId
-from tests import people
-from tests.clock import forward
 from tests.engine import log_of
-from tests.looking import done, left_out, north
+from tests.support import people
+from tests.support.clock import forward
+from tests.support.looking import done, left_out, north
 
 
 async def booked(engine: Engine, carla: Principal, serves: ServiceId, **more: Any) -> JobId:
@@ -54,7 +55,7 @@ async def test_nobody_fits_and_it_is_tried_again(engine: Engine) -> None:
     await forward(engine, 60.1)
     await done(engine)
     assert len(await unfilled(engine, job)) == 1
-    await technicians.set_availability(engine, people.hot_technician("away"), "away", online=True, position=north(50))
+    await live.set_availability(engine, people.hot_technician("away"), "away", online=True, position=north(50))
     await forward(engine, 60.1)
     await done(engine)
     assert await holder(engine, job) == ("away", "assigned")
@@ -93,7 +94,7 @@ async def test_the_best_by_the_weights_gets_it_and_the_record_says_by_what(engin
     assert asked.to == ("user:good",) and log_of.data(asked)["job"]["technician"]["id"] == "good"
     told = log_of.data(event)
     assert (told["technician"]["id"], told["actor"]["role"]) == ("good", "engine")
-    [look] = [orjson.loads(w) for w in await board.waves(engine, people.ADMIN, job)]
+    [look] = [orjson.loads(w) for w in await job_queries.waves(engine, people.ADMIN, job)]
     assert look["in"]["technicians"] == ["good"] and sorted(look["out"]["rank"]["technicians"]) == ["busy", "near"]
     scores = {s["technician"]: s for s in look["scores"]}
     assert [s["technician"] for s in look["scores"]] == ["good", "near", "busy"]
@@ -112,7 +113,7 @@ async def test_who_declines_is_not_asked_again_and_the_next_best_is(engine: Engi
     await done(engine)
     assert await holder(engine, job) == ("two", "assigned")
     await forward(engine, 60.1)  # his silence is a no: a timer of the blueprint
-    await technicians.touch(engine, DEFAULT_ZONE, ["one", "two"])
+    await live.touch(engine, DEFAULT_ZONE, ["one", "two"])
     await done(engine)
     assert await holder(engine, job) == ("", "requested") and len(await unfilled(engine, job)) == 1
     assert (await left_out(engine, job))["left"] == ["one", "two"]
@@ -157,5 +158,5 @@ async def test_two_runners_assign_once(engine: Engine) -> None:
     await done(engine)
     assert len(await log_of.events(engine, "job.assigned", job)) == 1
     assert await engine.store.redis.hget(keys.technician(DEFAULT_ZONE, TechnicianId(UserId("one"))), "load") == b"1"
-    shown = msgspec.json.decode(await board.read(engine, people.ADMIN, job))
+    shown = msgspec.json.decode(await job_queries.read(engine, people.ADMIN, job))
     assert shown["phase"] == "assigned" and shown["technician"]["id"] == "one"

@@ -7,17 +7,19 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine import bids, board, edits, jobs, offers, profiles, scheduler, technicians
+from engine.domain import bids, edits, job_queries, jobs, offers
+from engine.domain.commands import Step
 from engine.errors import Expired, IllegalTransition, NotOffered, VersionConflict
-from engine.profiles import ProfilePatch
 from engine.runtime import Engine
-from engine.steps import Step
 from engine.store import keys
+from engine.technicians import live, profile
+from engine.technicians.profile import ProfilePatch
 from engine.types import DEFAULT_ZONE, JobId, Principal, TechnicianId
-from tests import people
-from tests.clock import forward
+from engine.workers import scheduler
 from tests.engine import log_of, staff
 from tests.engine.test_bids import bid, listed, posted
+from tests.support import people
+from tests.support.clock import forward
 
 TERMS: list[dict[str, Any]] = [
     {"lat": 42.8},
@@ -94,9 +96,9 @@ async def test_a_skill_taken_off_takes_its_offers(engine: Engine) -> None:
     plumbing, wiring = await people.service(engine), await people.service(engine, name="Wiring")
     carla = await people.customer(engine)
     who = await staff.fit(engine, plumbing, capacity=2)
-    await profiles.patch(engine, who, TechnicianId(who.id), ProfilePatch(services=[plumbing, wiring]))
+    await profile.patch(engine, who, TechnicianId(who.id), ProfilePatch(services=[plumbing, wiring]))
     gone, kept = [await people.offered(engine, carla, serves) for serves in (plumbing, wiring)]
-    await profiles.patch(engine, who, TechnicianId(who.id), ProfilePatch(services=[wiring]))
+    await profile.patch(engine, who, TechnicianId(who.id), ProfilePatch(services=[wiring]))
     [closed] = await log_of.events(engine, "offer.closed", gone)
     assert closed.to == (f"user:{who.id}",) and log_of.data(closed)["reason"] == "withdrawn"
     with pytest.raises(NotOffered):
@@ -112,9 +114,9 @@ async def test_a_skill_taken_off_takes_a_request_by_name(engine: Engine, bluepri
     plumbing, wiring = await people.service(engine), await people.service(engine, name="Wiring")
     carla, who = await people.customer(engine), await staff.fit(engine, plumbing)
     job = people.id_of(await people.job(engine, carla, plumbing, blueprint=blueprint, technician=who.id))
-    await technicians.set_availability(engine, who, who.id, online=False)
+    await live.set_availability(engine, who, who.id, online=False)
     assert len((await offers.open_to(engine, who)).items) == 1
-    await profiles.patch(engine, who, TechnicianId(who.id), ProfilePatch(services=[wiring]))
+    await profile.patch(engine, who, TechnicianId(who.id), ProfilePatch(services=[wiring]))
     [closed] = await log_of.events(engine, "offer.closed", job)
     assert log_of.data(closed)["reason"] == "withdrawn" and (await offers.open_to(engine, who)).items == []
     with pytest.raises((NotOffered, Expired)):
@@ -125,7 +127,7 @@ async def test_a_skill_taken_off_takes_a_request_by_name(engine: Engine, bluepri
 
 
 async def _actions(engine: Engine, who: Principal, job: JobId) -> list[str]:
-    found: list[str] = msgspec.json.decode(await board.read(engine, who, job))["actions"]
+    found: list[str] = msgspec.json.decode(await job_queries.read(engine, who, job))["actions"]
     return found
 
 
@@ -139,13 +141,13 @@ async def test_a_skill_taken_off_takes_an_assignment_not_yet_accepted(engine: En
     job = people.id_of(await people.job(engine, carla, plumbing, blueprint="managed"))
     assign = Step(command="assign", technician=who.id)
     await jobs.command(engine, people.ADMIN, job, assign)
-    await profiles.patch(engine, who, me, ProfilePatch(services=[wiring]))
+    await profile.patch(engine, who, me, ProfilePatch(services=[wiring]))
     with pytest.raises(IllegalTransition):
         await jobs.command(engine, who, job, Step(command="accept"))
     assert await _actions(engine, who, job) == ["decline"]
-    await profiles.patch(engine, who, me, ProfilePatch(services=[plumbing]))
+    await profile.patch(engine, who, me, ProfilePatch(services=[plumbing]))
     assert await _actions(engine, who, job) == ["accept", "decline"]
-    await profiles.patch(engine, who, me, ProfilePatch(services=[wiring]))
+    await profile.patch(engine, who, me, ProfilePatch(services=[wiring]))
     await jobs.command(engine, who, job, Step(command="decline"))
     await jobs.command(engine, people.ADMIN, job, msgspec.structs.replace(assign, force=True))
     assert await _actions(engine, who, job) == ["accept", "decline"]

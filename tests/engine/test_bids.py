@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine import bids, board, due, jobs, offers
-from engine.bids import Bidding, Wanted
+from engine.domain import bids, job_queries, jobs, offers
+from engine.domain.bids import Bidding, Wanted
+from engine.domain.commands import Step
 from engine.errors import (
     AccountNotApproved,
     AtCapacity,
@@ -26,14 +27,14 @@ from engine.errors import (
     ReusedKey,
     VersionConflict,
 )
-from engine.requests import Outcome
+from engine.idempotency.in_redis import Outcome
 from engine.runtime import Engine
-from engine.steps import Step
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, JobId, Principal, ServiceId, TechnicianId, UserId
-from tests import people
-from tests.clock import forward
+from engine.workers import scheduled_tasks
 from tests.engine import log_of
+from tests.support import people
+from tests.support.clock import forward
 
 
 async def posted(engine: Engine, who: Principal, serves: ServiceId, **changes: object) -> JobId:
@@ -54,7 +55,7 @@ async def listed(engine: Engine, who: Principal, job: str) -> list[dict[str, Any
 
 async def seen(engine: Engine, who: Principal, job: str) -> dict[str, Any]:
     """The job as somebody is shown it."""
-    found: dict[str, Any] = msgspec.json.decode(await board.read(engine, who, job))
+    found: dict[str, Any] = msgspec.json.decode(await job_queries.read(engine, who, job))
     return found
 
 
@@ -118,7 +119,7 @@ async def test_to_strangers_the_job_is_not_there(engine: Engine) -> None:
     tom = await people.technician(engine, "tom", serves)
     name = await bid(engine, tom, job)
     for who in (gus, avoided):
-        for ask in (bid(engine, who, job), board.read(engine, who, job), bids.find(engine, who, job)):
+        for ask in (bid(engine, who, job), job_queries.read(engine, who, job), bids.find(engine, who, job)):
             with pytest.raises(NotFound):
                 await ask
         with pytest.raises(NotFound):
@@ -257,7 +258,7 @@ async def test_who_could_bid_reads_the_public_part(engine: Engine) -> None:
     assert [b["id"] for b in await listed(engine, tom, job)] == [name]
     late = await people.technician(engine, "late", serves)
     with pytest.raises(NotFound):
-        await board.read(engine, late, job)
+        await job_queries.read(engine, late, job)
 
 
 async def test_bidding_answers_the_invitation(engine: Engine) -> None:
@@ -325,7 +326,7 @@ async def test_bids_end_with_their_job(engine: Engine, how: str) -> None:
         await take_back(engine, carla, job, "cancel")
     else:
         await forward(engine, 604_801)
-        await due.do(engine, DEFAULT_ZONE, f"expire:{job}")
+        await scheduled_tasks.do(engine, DEFAULT_ZONE, f"expire:{job}")
     closed = await log_of.events(engine, "bid.closed", job)
     assert [log_of.data(e)["reason"] for e in closed] == [how, how]
     told = {log_of.data(event)["bid"]["id"]: event for event in closed}

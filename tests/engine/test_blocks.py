@@ -8,14 +8,14 @@ import uuid
 import pytest
 from sqlalchemy import select, update
 
-from engine import blocks
-from engine.archive import schema
+from engine.domain import blocks
 from engine.errors import Forbidden, NotFound, ReusedKey
 from engine.runtime import Engine
+from engine.sql import schema
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, Principal, UserId
-from tests import people
 from tests.engine import staff
+from tests.support import people
 
 
 async def hot(engine: Engine, one: Principal, other: Principal) -> tuple[bool, bool]:

@@ -7,15 +7,17 @@ from typing import Any
 
 import pytest
 
-from engine import jobs, scheduler, technicians
 from engine.clock import now_ms
+from engine.domain import jobs
 from engine.runtime import Engine
 from engine.store import keys
-from engine.technicians import Fix
+from engine.technicians import live
+from engine.technicians.live import Fix
 from engine.types import DEFAULT_ZONE, JobId, TechnicianId
-from tests import people
-from tests.clock import forward, sleep_through
+from engine.workers import scheduler
 from tests.engine import log_of
+from tests.support import people
+from tests.support.clock import forward, sleep_through
 
 ZONE = DEFAULT_ZONE
 META = keys.meta(ZONE)
@@ -65,13 +67,13 @@ async def test_waves_and_expiry_go_on_after_a_fast_clock(engine: Engine) -> None
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
     await forward(engine, HOUR_MS / 1000)
-    await technicians.touch(engine, ZONE, [one.id])
+    await live.touch(engine, ZONE, [one.id])
     await tick(engine)
     await step_back(engine, HOUR_MS)
     await tick(engine)
     key = keys.technician(ZONE, TechnicianId(one.id))
     fixed: Any = await engine.store.redis.hget(key, "fix_at")
-    await technicians.take_fixes(engine, one, one.id, [Fix(lat=people.HERE.lat, lon=people.HERE.lon, at=now_ms())])
+    await live.take_fixes(engine, one, one.id, [Fix(lat=people.HERE.lat, lon=people.HERE.lon, at=now_ms())])
     again: Any = await engine.store.redis.hget(key, "fix_at")
     assert int(again) > int(fixed)
     job = people.id_of(await people.job(engine, carla, serves))

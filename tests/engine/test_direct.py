@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine import bids, board, due, jobs, offers, technicians
-from engine.bids import Wanted
+from engine.domain import bids, job_queries, jobs, offers
+from engine.domain.bids import Wanted
+from engine.domain.commands import Step
 from engine.errors import (
     AtCapacity,
     CalloutError,
@@ -20,14 +21,15 @@ from engine.errors import (
     NotFound,
     NotOffered,
 )
-from engine.requests import Outcome
+from engine.idempotency.in_redis import Outcome
 from engine.runtime import Engine
-from engine.steps import Step
 from engine.store import keys
+from engine.technicians import live
 from engine.types import DEFAULT_ZONE, JobId, Principal, ServiceId, UserId
-from tests import people
-from tests.clock import forward
+from engine.workers import scheduled_tasks
 from tests.engine import log_of
+from tests.support import people
+from tests.support.clock import forward
 
 DIRECT, MARKET = "direct_booking", "marketplace"
 
@@ -44,7 +46,7 @@ async def step(engine: Engine, who: Principal, job: str, command: str) -> Outcom
 
 async def seen(engine: Engine, who: Principal, job: str) -> dict[str, Any]:
     """The job as somebody is shown it."""
-    found: dict[str, Any] = msgspec.json.decode(await board.read(engine, who, job))
+    found: dict[str, Any] = msgspec.json.decode(await job_queries.read(engine, who, job))
     return found
 
 
@@ -84,7 +86,7 @@ async def test_nobody_else_can_answer(engine: Engine) -> None:
     with pytest.raises(NotFound):
         await step(engine, tara, job, "decline")
     with pytest.raises(NotFound):
-        await board.read(engine, tara, job)
+        await job_queries.read(engine, tara, job)
     with pytest.raises(CalloutError) as caught:
         await step(engine, carla, job, "accept")
     assert caught.value.code == "forbidden"
@@ -113,7 +115,7 @@ async def test_who_answers_too_late_is_told_why(engine: Engine, command: str) ->
         with pytest.raises(Cancelled):
             await step(engine, tom, job, command)
     await forward(engine, 86_401)
-    await due.do(engine, DEFAULT_ZONE, f"expire:{swept}")
+    await scheduled_tasks.do(engine, DEFAULT_ZONE, f"expire:{swept}")
     for job in (swept, over):
         with pytest.raises(Expired):
             await step(engine, tom, job, command)
@@ -132,7 +134,7 @@ async def test_he_is_asked_at_once_and_alone_as_long_as_it_is_open(engine: Engin
     assert made.to == ("user:tom",) and offer["status"] == "sent"
     assert offer["expires_at"] == (await seen(engine, carla, job))["expires_at"]
     assert not {"customer", "address", "reference", "metadata"} & set(offer["job"])
-    await technicians.set_availability(engine, tom, "tom", online=False)
+    await live.set_availability(engine, tom, "tom", online=False)
     assert await invited(engine, tom) == [job] and await invited(engine, tara) == []
     assert (await seen(engine, tom, job))["actions"] == ["accept", "decline"]
     assert (await seen(engine, carla, job))["actions"] == ["cancel"]

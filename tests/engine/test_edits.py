@@ -7,16 +7,16 @@ from typing import Any
 import orjson
 import pytest
 
-from engine import catalogue, edits, jobs, prices
 from engine.clock import now_ms
+from engine.domain import edits, jobs, prices, services
+from engine.domain.jobs import Step
 from engine.errors import FieldError, Invalid, NotEditable, NotFound, Unavailable
-from engine.jobs import Step
-from engine.rules import documents
+from engine.rules import job_document
 from engine.runtime import Engine
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, new_job_id
-from tests import people
 from tests.engine import log_of
+from tests.support import people
 
 KEY = "7f6b1c9e-4b8a-4f40-9d6e-0d5b6f3c1a22"
 
@@ -91,7 +91,7 @@ async def test_a_verdict_stands_whatever_becomes_of_the_service(engine: Engine) 
     job = people.id_of(await people.job(engine, carla, old, blueprint="marketplace"))
     first = await edits.edit(engine, carla, job, {"service": new}, key=KEY)
     await edits.edit(engine, carla, job, {"service": old})
-    await catalogue.patch(engine, people.ADMIN, new, {"active": False})
+    await services.patch(engine, people.ADMIN, new, {"active": False})
     again = await edits.edit(engine, carla, job, {"service": new}, key=KEY)
     assert again.repeated and orjson.loads(bytes(again.job or b"")) == orjson.loads(bytes(first.job or b""))
 
@@ -109,14 +109,14 @@ def test_the_public_part_hides_what_it_must() -> None:
         "metadata": {"currency": "XXX"},
         "reference": "r",
     }
-    assert documents.members(documents.public(members)) == {
+    assert job_document.members(job_document.public(members)) == {
         "id": "j",
         "service": "s",
         "lat": 52.123,
         "lon": 13.0,
         "currency": "EUR",
     }
-    assert list(documents.members(documents.whole(members))) == list(members)
+    assert list(job_document.members(job_document.whole(members))) == list(members)
 
 
 async def test_bids_are_taken_as_long_as_before_when_the_place_changes(engine: Engine) -> None:

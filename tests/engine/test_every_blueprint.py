@@ -1,7 +1,6 @@
 """Drawn blueprints: whatever guards and effects a command declares, of whatever kind it is, the scripts, the actions
-that callers are shown and tests/oracle.py agree on it; what is done is done once under its key, and tells no event that
-the linter does not know.
-"""
+that callers are shown and tests/support/oracle.py agree on it; what is done is done once under its key, and tells no
+event that the linter does not know."""
 
 from __future__ import annotations
 
@@ -19,20 +18,23 @@ from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from engine import bids, codes, due, jobs, log, payments, steps, waves
+from engine.blueprint.linter import check
+from engine.blueprint.schema import Blueprint, Command, relations
+from engine.blueprint.vocabulary import sources
+from engine.domain import bids, codes, jobs, payments, waves
+from engine.domain import commands as steps
 from engine.errors import CalloutError
 from engine.events import Event
-from engine.rules.checking import check
-from engine.rules.lifecycle import Blueprint, Command, relations
-from engine.rules.vocabulary import sources
+from engine.process.settings import Settings
 from engine.runtime import Engine, open_engine
-from engine.settings import Settings
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, ServiceId
-from tests import people
+from engine.workers import scheduled_tasks
+from engine.zone import log
 from tests.engine import log_of
 from tests.engine.test_every_step import REASON, Stage
-from tests.oracle import Facts, refused, right, sought
+from tests.support import people
+from tests.support.oracle import Facts, refused, right, sought
 
 Z = DEFAULT_ZONE
 MODES = ("broadcast", "direct", "bids", "allocate")
@@ -236,7 +238,7 @@ class Drawn:
         if spec.does == "assign":
             await waves.allocate(self.engine, Z, f"allocate:{job}:1", job, "1")
         elif spec.event == "job.expired":
-            await due.do(self.engine, Z, f"expire:{job}")
+            await scheduled_tasks.do(self.engine, Z, f"expire:{job}")
         else:
             await steps.give(self.engine, Z, job, self.blueprint, plan, f"timer:{job}:1:0", "1", reason="timer")
         return "" if await self.redis.hget(self.stage.key, "version") != before else "not done"  # type: ignore[misc]

@@ -1,9 +1,8 @@
 """Every state × command × caller of every shipped blueprint: the legal ones move, all others are refused with the right
 code and change nothing.
 
-What is right says tests/oracle.py, from the TOML alone; the job is put into each state by its fields, as its history
-would have left it.
-"""
+What is right says tests/support/oracle.py, from the TOML alone; the job is put into each state by its fields, as its
+history would have left it."""
 
 from __future__ import annotations
 
@@ -12,16 +11,17 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine import codes, jobs, technicians
+from engine.blueprint import catalogue as blueprints
+from engine.blueprint.schema import Blueprint
+from engine.domain import codes, jobs
+from engine.domain.commands import Step
 from engine.errors import CalloutError
-from engine.rules import blueprint as blueprints
-from engine.rules.lifecycle import Blueprint
 from engine.runtime import Engine
-from engine.steps import Step
 from engine.store import keys
+from engine.technicians import live
 from engine.types import DEFAULT_ZONE, JobId, Principal, Role, ServiceId, UserId
-from tests import people
-from tests.oracle import Facts, right
+from tests.support import people
+from tests.support.oracle import Facts, right
 
 SHIPPED = blueprints.load("home_service", blueprints.shipped())
 NAMES = sorted(SHIPPED.by_name)
@@ -69,7 +69,7 @@ class Stage:
         if seeks:
             offer = "sent 1 0 9999999999999 10"
             pipe.hset(keys.offers(DEFAULT_ZONE, self.job), "offered", offer)
-        held_jobs = keys.technician_jobs(DEFAULT_ZONE, technicians.TechnicianId(UserId("holder")))
+        held_jobs = keys.technician_jobs(DEFAULT_ZONE, live.TechnicianId(UserId("holder")))
         (pipe.sadd if held else pipe.srem)(held_jobs, self.job)
         await pipe.execute()
 

@@ -7,18 +7,19 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
-from engine import board, jobs, technicians
 from engine.clock import now_ms
+from engine.domain import job_queries, jobs
+from engine.domain.commands import Step
 from engine.errors import Invalid
 from engine.events import ms_of
-from engine.fixes import Fix, Heard
+from engine.rules.fixes import Fix, Heard
 from engine.runtime import Engine
-from engine.steps import Step
 from engine.store import keys
+from engine.technicians import live as technicians
 from engine.types import DEFAULT_ZONE, Principal, ServiceId, TechnicianId
-from tests import people
-from tests.clock import forward
 from tests.engine import log_of
+from tests.support import people
+from tests.support.clock import forward
 
 METRE = 1 / 111_195  # degrees of latitude
 
@@ -149,7 +150,7 @@ async def test_who_is_somewhere_is_asked_after_who_is_near(engine: Engine, tom: 
     job = await people.offered(engine, await people.customer(engine), serves)
     [offer] = await log_of.events(engine, "offer.created")
     assert sorted(offer.to) == ["user:tara", "user:tom"]
-    [wave] = [msgspec.json.decode(each) for each in await board.waves(engine, people.ADMIN, job)]
+    [wave] = [msgspec.json.decode(each) for each in await job_queries.waves(engine, people.ADMIN, job)]
     assert wave["in"]["technicians"] == ["tara", "tom"]
     await send(engine, tom, ahead_s=0)
     await forward(engine, 200)

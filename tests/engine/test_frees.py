@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from engine import jobs
+from engine.domain import jobs
+from engine.domain.commands import Step
 from engine.errors import AtCapacity
+from engine.process.settings import Settings
 from engine.runtime import Engine
-from engine.settings import Settings
-from engine.steps import Step
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, Principal, TechnicianId
-from tests import blueprints, people
+from tests.support import blueprints, people
 
 CHANGES = {
     "completed = { ": 'shown = { phase = "active", frees = true, says = "The work is shown" }\ncompleted = { ',

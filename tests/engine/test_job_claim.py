@@ -7,7 +7,8 @@ import uuid
 import orjson
 import pytest
 
-from engine import board, jobs, offers, technicians
+from engine.domain import job_queries, jobs, offers
+from engine.domain.jobs import Step
 from engine.errors import (
     AccountNotApproved,
     AtCapacity,
@@ -25,13 +26,13 @@ from engine.errors import (
     Taken,
     VersionConflict,
 )
-from engine.jobs import Step
 from engine.runtime import Engine
 from engine.store import keys
+from engine.technicians import live
 from engine.types import DEFAULT_ZONE, Principal, TechnicianId, UserId, new_job_id
-from tests import people
-from tests.clock import forward
 from tests.engine import log_of
+from tests.support import people
+from tests.support.clock import forward
 
 
 @pytest.mark.parametrize(
@@ -92,7 +93,7 @@ async def test_the_job_answers_before_the_offer(engine: Engine) -> None:
     """Cancelled, expired and taken are said even to who was never offered the job."""
     serves, carla = await people.service(engine), await people.customer(engine)
     near = await people.technician(engine, "t1", serves)
-    far = await people.technician(engine, "t2", serves, at=technicians.Position(10, 10))
+    far = await people.technician(engine, "t2", serves, at=live.Position(10, 10))
     taken = await people.offered(engine, carla, serves)
     await jobs.claim(engine, near, taken)
     with pytest.raises(Taken):
@@ -112,7 +113,7 @@ async def test_not_offered_declined_and_run_out(engine: Engine) -> None:
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
     two = await people.technician(engine, "t2", serves)
-    far = await people.technician(engine, "t3", serves, at=technicians.Position(10, 10))
+    far = await people.technician(engine, "t3", serves, at=live.Position(10, 10))
     job = await people.offered(engine, carla, serves)
     with pytest.raises(NotOffered):
         await jobs.claim(engine, far, job)
@@ -263,7 +264,7 @@ async def test_steps_only_in_their_order_and_by_the_holder(engine: Engine) -> No
 async def test_a_stranger_learns_nothing_from_a_wrong_version(engine: Engine) -> None:
     """The version is looked at last: who was never offered the job hears that, and no job comes along."""
     serves, carla = await people.service(engine), await people.customer(engine)
-    far = await people.technician(engine, "far", serves, at=technicians.Position(10, 10))
+    far = await people.technician(engine, "far", serves, at=live.Position(10, 10))
     near = await people.technician(engine, "near", serves)
     job = await people.offered(engine, carla, serves)
     with pytest.raises(NotOffered) as caught:
@@ -276,12 +277,12 @@ async def test_a_stranger_learns_nothing_from_a_wrong_version(engine: Engine) ->
 async def test_an_offer_does_not_give_the_exact_place_away(engine: Engine) -> None:
     """The public part has every member of a job but these; distances are coarse."""
     serves, carla = await people.service(engine), await people.customer(engine)
-    one = await people.technician(engine, "t1", serves, at=technicians.Position(40.7516, -73.99))
+    one = await people.technician(engine, "t1", serves, at=live.Position(40.7516, -73.99))
     await people.offered(engine, carla, serves)
     [offer] = [orjson.loads(o) for o in (await offers.open_to(engine, one)).items]
     assert offer["distance_m"] == 200
     hidden = {"customer", "address", "postal_code", "notes", "reference", "metadata"}
-    full = orjson.loads((await board.find(engine, carla, board.JobQuery())).items[0])
+    full = orjson.loads((await job_queries.find(engine, carla, job_queries.JobQuery())).items[0])
     assert set(full) - set(offer["job"]) == hidden | {"room", "paid_amount", "refunded_amount"}
 
 
@@ -290,7 +291,7 @@ async def test_a_fix_of_the_year_1970_is_the_oldest_not_the_newest(engine: Engin
     serves = await people.service(engine)
     one = await people.technician(engine, "t1", serves)
     await forward(engine, 1)
-    old, new = technicians.Fix(lat=1, lon=1, at=0), technicians.Fix(lat=2, lon=2)
-    await technicians.take_fixes(engine, one, "t1", [new, old])
+    old, new = live.Fix(lat=1, lon=1, at=0), live.Fix(lat=2, lon=2)
+    await live.take_fixes(engine, one, "t1", [new, old])
     row = await engine.store.redis.hget(keys.technician(DEFAULT_ZONE, TechnicianId(one.id)), "lat")
     assert float(row or 0) == 2

@@ -9,14 +9,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from engine import push, scheduler
-from engine.archive import writer
-from engine.leases import Leases
+from engine.process.settings import Settings
 from engine.runtime import Engine, open_engine
-from engine.settings import Settings
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, Zone
-from tests.wait import wait_until
+from engine.workers import archiver, notifier, scheduler
+from engine.zone.leases import Leases
+from tests.support.wait import wait_until
 
 ZONES = [f"z{number}" for number in range(12)]
 
@@ -105,7 +104,7 @@ async def test_a_closed_zone_is_nobodys(city: Engine) -> None:
 @pytest.mark.parametrize("role", ["scheduler", "push", "archiver"])
 async def test_each_role_gives_its_lease_back_when_it_stops(engine: Engine, role: str) -> None:
     """The next process begins at once, not when the lease has run out."""
-    loops = {"scheduler": scheduler.run, "push": push.run, "archiver": writer.run}
+    loops = {"scheduler": scheduler.run, "push": notifier.run, "archiver": archiver.run}
     running = asyncio.create_task(loops[role](engine))
     held = keys.runner(DEFAULT_ZONE, role)
 

@@ -7,16 +7,16 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from engine import bids, jobs, offers
+from engine.domain import bids, jobs, offers
+from engine.domain.commands import Step
+from engine.process.settings import Settings
 from engine.runtime import Engine
-from engine.settings import Settings
-from engine.steps import Step
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, JobId, Principal
-from tests import people
-from tests.clock import forward
 from tests.engine import log_of
-from tests.looking import done
+from tests.support import people
+from tests.support.clock import forward
+from tests.support.looking import done
 
 CASCADE = """
 name = "cascade"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from engine.loops import going_on
+from engine.process.loops import going_on
 
 
 async def test_a_cancellation_that_was_swallowed_ends_the_loop_all_the_same() -> None:

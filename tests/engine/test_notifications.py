@@ -5,12 +5,12 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from engine import notifications
-from engine.archive import writer
+from engine.domain import notifications
 from engine.errors import Invalid, NotFound
 from engine.runtime import Engine
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, Principal, UserId
+from engine.workers import archiver
 
 ME = Principal(UserId("usr_me"), "customer")
 YOU = Principal(UserId("usr_you"), "customer")
@@ -40,7 +40,7 @@ async def test_refuses_another_ones_notification(engine: Engine) -> None:
         with pytest.raises(NotFound):
             await notifications.mark_read(engine, ME, "n1")
         assert await listed(engine) == []
-        await writer.run_once(engine)
+        await archiver.run_once(engine)
     for limit, cursor in ((0, None), (201, None), (10, "nonsense")):
         with pytest.raises(Invalid):
             await notifications.find(engine, ME, limit=limit, cursor=cursor)
@@ -49,11 +49,11 @@ async def test_refuses_another_ones_notification(engine: Engine) -> None:
 async def test_the_list_is_never_behind_the_log(engine: Engine) -> None:
     """What was told this moment is listed before the archiver has seen it, and once when it has."""
     await tell(engine, ME, "n1")
-    await writer.run_once(engine)
+    await archiver.run_once(engine)
     await tell(engine, ME, "n2")
     await tell(engine, YOU, "x")
     assert [name for name, _ in await listed(engine)] == ["n2", "n1"]
-    await writer.run_once(engine)
+    await archiver.run_once(engine)
     assert [name for name, _ in await listed(engine)] == ["n2", "n1"]
     first = (await notifications.find(engine, ME)).items[0]
     assert (first.kind, first.title, first.job, first.at.endswith("Z")) == ("k", "n2", "job_main_1", True)
@@ -65,7 +65,7 @@ async def test_read_is_remembered_archived_or_not(engine: Engine) -> None:
     for _ in range(2):
         await notifications.mark_read(engine, ME, "n1")
         assert await listed(engine) == [("n1", True)]
-        await writer.run_once(engine)
+        await archiver.run_once(engine)
     await tell(engine, ME, "n2")
     assert await listed(engine) == [("n2", False), ("n1", True)]
 
@@ -73,7 +73,7 @@ async def test_read_is_remembered_archived_or_not(engine: Engine) -> None:
 async def test_pages_show_each_once(engine: Engine) -> None:
     """Over the seam between SQL and the log, too."""
     await tell(engine, ME, *(f"a{n}" for n in range(4)))
-    await writer.run_once(engine)
+    await archiver.run_once(engine)
     await tell(engine, ME, *(f"b{n}" for n in range(3)))
     seen: list[str] = []
     cursor = None

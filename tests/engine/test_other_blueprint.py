@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from engine import jobs, offers
+from engine.domain import jobs, offers
+from engine.domain.jobs import Step
 from engine.errors import NotFound
-from engine.jobs import Step
+from engine.process.settings import Settings
 from engine.runtime import Engine
-from engine.settings import Settings
 from engine.store import keys
 from engine.types import DEFAULT_ZONE
-from tests import blueprints, people
+from tests.support import blueprints, people
 
 KEY = "7f6b1c9e-4b8a-4f40-9d6e-0d5b6f3c1a11"
 CHANGES = {

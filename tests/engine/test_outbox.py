@@ -10,19 +10,20 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from engine import access, accounts, logins, outbox, profiles, roster, tokens
-from engine.accounts import NewAccount, SignedIn
-from engine.archive.schema import outbox as rows
 from engine.errors import CalloutError, Forbidden, Indeterminate, TokenExpired, Unauthenticated, Unavailable
-from engine.profiles import ProfilePatch
+from engine.identity import access, accounts, logins, outbox, tokens
+from engine.identity.accounts import NewAccount, SignedIn
+from engine.process.settings import Settings
 from engine.runtime import Engine, open_engine
-from engine.settings import Settings
+from engine.sql.schema import outbox as rows
 from engine.store import keys
 from engine.store.connection import Store
+from engine.technicians import profile, sql
+from engine.technicians.profile import ProfilePatch
 from engine.types import DEFAULT_ZONE, TechnicianId
-from tests import people
 from tests.engine import log_of, staff
-from tests.people import ADMIN
+from tests.support import people
+from tests.support.people import ADMIN
 
 
 async def signed_in(engine: Engine, email: str = "ann@example.org") -> SignedIn:
@@ -90,7 +91,7 @@ async def test_killed_after_the_commit(
         "the start": (outbox, "finish"),
         "the record": (access, "put"),
         "the event": (outbox, "tell"),
-        "the profile": (roster, "publish"),
+        "the profile": (sql, "publish"),
         "the end": (outbox, "delete"),
     }[dies_at]
     with monkeypatch.context() as patch:
@@ -111,14 +112,14 @@ def _dies(*_: Any) -> None:
 
 
 async def reviewed(engine: Engine, who: TechnicianId) -> Any:
-    return await profiles.review(engine, ADMIN, who, account="suspended", reason="fraud")
+    return await profile.review(engine, ADMIN, who, account="suspended", reason="fraud")
 
 
 async def patched(engine: Engine, who: TechnicianId) -> Any:
-    return await profiles.patch(engine, ADMIN, who, ProfilePatch(services=[]))
+    return await profile.patch(engine, ADMIN, who, ProfilePatch(services=[]))
 
 
-PLACES: list[tuple[Any, str]] = [(outbox, "finish"), (access, "put"), (roster, "publish"), (outbox, "delete")]
+PLACES: list[tuple[Any, str]] = [(outbox, "finish"), (access, "put"), (sql, "publish"), (outbox, "delete")]
 REVIEW = (reviewed, "account", b"suspended", ["approved", "suspended"])
 PATCH = (patched, "services", b"", ["approved"])
 
@@ -150,9 +151,9 @@ async def test_killed_after_a_change_of_a_profile(
             await command(engine, who)
     assert await owed(engine) == 1
     if place[1] == "put":
-        assert await roster.repair(engine) == 1
+        assert await sql.repair(engine) == 1
     assert await outbox.run_once(engine) == 1
-    assert (await owed(engine), await roster.repair(engine)) == (0, 0)
+    assert (await owed(engine), await sql.repair(engine)) == (0, 0)
     record = keys.technician(DEFAULT_ZONE, who)
     assert await engine.store.redis.hmget(record, field, "online") == [value, b""]
     events = await log_of.events(engine, "technician.reviewed")

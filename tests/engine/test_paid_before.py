@@ -9,17 +9,17 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from engine import bids, jobs, payments
-from engine.payments import Payment
-from engine.requests import Outcome
-from engine.rules import blueprint
+from engine.blueprint import catalogue
+from engine.domain import bids, jobs, payments
+from engine.domain.payments import Payment
+from engine.idempotency.in_redis import Outcome
+from engine.process.settings import Settings
 from engine.runtime import Engine
-from engine.settings import Settings
 from engine.types import JobId, Principal, ServiceId, UserId
-from tests import people
 from tests.engine import log_of
 from tests.engine.test_bids import bid, posted
 from tests.engine.test_repeats import told
+from tests.support import people
 
 PAY = Principal(UserId("usr_pay"), "service", "Payments")
 PRICE = 5000
@@ -43,7 +43,7 @@ Take = Callable[[str], Awaitable[Outcome]]
 def settings(settings: Settings, tmp_path: Path) -> Settings:
     """What was captured counts as soon as the job has a technician."""
     for name, held in HELD.items():
-        text = (blueprint.shipped() / f"{name}.toml").read_text().replace("size = 10,", "size = 100,")
+        text = (catalogue.shipped() / f"{name}.toml").read_text().replace("size = 10,", "size = 100,")
         assert text.count("\n[commands.expire]") == 1
         text = text.replace("\n[commands.expire]", PREPAY.format(held))
         (tmp_path / f"{name}.toml").write_text(text if HEARD in text else f'{text}\n{HEARD}\nto = ["customer"]\n')

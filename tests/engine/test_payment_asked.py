@@ -12,15 +12,16 @@ from typing import Any
 import orjson
 import pytest
 
-from engine import codes, jobs, scheduler
+from engine.domain import codes, jobs
+from engine.domain.jobs import Step
 from engine.errors import IllegalTransition
-from engine.jobs import Step
 from engine.runtime import Engine
 from engine.store import keys, scripts
 from engine.types import DEFAULT_ZONE, JobId, Principal
-from tests import people
-from tests.clock import forward
+from engine.workers import scheduler
 from tests.engine import log_of
+from tests.support import people
+from tests.support.clock import forward
 
 LIB = Path(scripts.folder()) / "lib"
 HOURLY = '"pricing":"hourly"'

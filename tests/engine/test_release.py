@@ -5,7 +5,8 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from engine import board, jobs, scheduler, waves
+from engine.domain import job_queries, jobs, waves
+from engine.domain.commands import Step
 from engine.errors import (
     AtCapacity,
     Expired,
@@ -17,12 +18,12 @@ from engine.errors import (
     Taken,
 )
 from engine.runtime import Engine
-from engine.steps import Step
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, JobId, Principal, TechnicianId
-from tests import people
-from tests.clock import forward
+from engine.workers import scheduler
 from tests.engine import log_of
+from tests.support import people
+from tests.support.clock import forward
 
 
 async def _held(engine: Engine, who: Principal) -> set[bytes]:
@@ -154,7 +155,7 @@ async def test_nobody_can_be_taken_off_a_job_that_nobody_has(engine: Engine) -> 
     job = people.id_of(await people.job(engine, carla, serves, blueprint="delivery"))
     for command in ("confirm", "prepare", "ready"):
         await jobs.command(engine, people.ADMIN, job, Step(command=command))
-    shown = orjson.loads(await board.read(engine, people.ADMIN, job))
+    shown = orjson.loads(await job_queries.read(engine, people.ADMIN, job))
     assert shown["actions"] == ["assign", "reassign", "cancel"]
     with pytest.raises(IllegalTransition):
         await jobs.command(engine, people.ADMIN, job, Step(command="unassign"))

@@ -6,18 +6,20 @@ import uuid
 
 import pytest
 
-from engine import booking, jobs, offers, scheduler, technicians
-from engine.archive import reader, writer
-from engine.booking import Booking
+from engine.archive import reader
+from engine.domain import booking, jobs, offers
+from engine.domain.booking import Booking
+from engine.domain.jobs import Step
 from engine.errors import Duplicate, Indeterminate, Invalid, ReusedKey, Taken, Unavailable
-from engine.jobs import Step
-from engine.requests import Outcome
+from engine.idempotency.in_redis import Outcome
 from engine.runtime import Engine
 from engine.store import keys
+from engine.technicians import live
 from engine.types import DEFAULT_ZONE
-from tests import people
-from tests.clock import forward
+from engine.workers import archiver, scheduler
 from tests.engine import log_of
+from tests.support import people
+from tests.support.clock import forward
 
 KEY = "7f6b1c9e-4b8a-4f40-9d6e-0d5b6f3c1a11"
 
@@ -82,8 +84,7 @@ async def test_going_online_again_names_the_same_blockers(engine: Engine) -> Non
     one = await people.technician(engine, "t1", serves)
     await jobs.claim(engine, one, await people.offered(engine, carla, serves))
     replies = [
-        await technicians.set_availability(engine, one, "t1", online=True, position=people.HERE, key=KEY)
-        for _ in range(2)
+        await live.set_availability(engine, one, "t1", online=True, position=people.HERE, key=KEY) for _ in range(2)
     ]
     assert replies[0] == replies[1] and replies[0].blockers == ["at_capacity"]
 
@@ -95,7 +96,7 @@ async def test_a_booking_is_repeated_alike_once_it_is_archived(engine: Engine) -
     serves, carla = await people.service(engine), await people.customer(engine)
     wanted = Booking(service=serves, lat=40.75, lon=-73.99, address="1 Main St", reference="order-1")
     first = await booking.create(engine, carla, wanted, key=KEY)
-    await writer.run_once(engine)
+    await archiver.run_once(engine)
     again = await booking.create(engine, carla, wanted, key=KEY)
     assert again.repeated and told(again) == told(first)
     other = Booking(service=serves, lat=41.0, lon=-73.99, address="1 Main St", reference="order-1")
@@ -120,7 +121,7 @@ async def test_a_reference_looked_up_before_its_job_was_archived_is_still_known(
 
     async def slow(*args: object) -> object:
         found = await look(*args)  # type: ignore[arg-type]
-        await writer.run_once(engine)
+        await archiver.run_once(engine)
         return found
 
     monkeypatch.setattr(reader, "job_of_reference", slow)

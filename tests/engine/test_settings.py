@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine import settings
-from engine.settings import Settings, SettingsError, load
+from engine.process import settings
+from engine.process.settings import Settings, SettingsError, load
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -128,5 +128,5 @@ def test_a_table_of_the_file_is_a_prefix(tmp_path: Path) -> None:
 
 
 def test_the_page_of_settings_is_true() -> None:
-    """docs/settings.md is what `python -m engine.settings` prints."""
+    """docs/settings.md is what `python -m engine.process.settings` prints."""
     assert (ROOT / "docs" / "settings.md").read_text() == settings.page()

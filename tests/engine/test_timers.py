@@ -6,16 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from engine import jobs, scheduler, technicians, waves
+from engine.domain import jobs, waves
+from engine.domain.commands import Step
+from engine.process.settings import Settings
 from engine.runtime import Engine
-from engine.settings import Settings
-from engine.steps import Step
 from engine.store import keys
-from engine.technicians import Fix
+from engine.technicians import live
+from engine.technicians.live import Fix
 from engine.types import DEFAULT_ZONE, JobId, Principal
-from tests import blueprints, people
-from tests.clock import forward, sleep_through
+from engine.workers import scheduler
 from tests.engine import log_of
+from tests.support import blueprints, people
+from tests.support.clock import forward, sleep_through
 
 LADDER = """timers = [
   { after_s = 600, warn = "warn" }, { after_s = 1200, warn = "escalate" }, { after_s = 1800, command = "unassign" },
@@ -43,7 +45,7 @@ def settings(settings: Settings, tmp_path: Path) -> Settings:
 async def taken(engine: Engine) -> tuple[JobId, Principal]:
     """A job and its holder, 5 km away from it."""
     serves, carla = await people.service(engine), await people.customer(engine)
-    tom = await people.technician(engine, "tom", serves, at=technicians.Position(40.70, -73.99))
+    tom = await people.technician(engine, "tom", serves, at=live.Position(40.70, -73.99))
     job = await people.offered(engine, carla, serves)
     await waves.open_wave(engine, DEFAULT_ZONE, job, 2)
     await jobs.claim(engine, tom, job)
@@ -72,7 +74,7 @@ async def test_a_job_that_moved_on_is_left_alone(engine: Engine) -> None:
     """Timers of a state that was left do nothing, and go."""
     job, tom = await taken(engine)
     await jobs.command(engine, tom, job, Step(command="depart"))
-    await technicians.take_fixes(engine, tom, "tom", [Fix(lat=40.71, lon=-73.99)])
+    await live.take_fixes(engine, tom, "tom", [Fix(lat=40.71, lon=-73.99)])
     await jobs.command(engine, tom, job, Step(command="arrive"))
     await pass_by(engine, 1801)
     assert await steps(engine, "job.late", job) == []
@@ -112,7 +114,7 @@ async def on_the_way(engine: Engine, minutes: int, path: list[tuple[float, float
     for tick in range(minutes * 2):
         if path:
             lat, lon = path[min(tick, len(path) - 1)]
-            await technicians.take_fixes(engine, tom, "tom", [Fix(lat=lat, lon=lon)])
+            await live.take_fixes(engine, tom, "tom", [Fix(lat=lat, lon=lon)])
         await pass_by(engine, 30.5)
     return job
 

@@ -8,18 +8,20 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine import bids, board, edits, jobs, offers, scheduler, technicians
 from engine.clock import now_ms
+from engine.domain import bids, edits, job_queries, jobs, offers
+from engine.domain.commands import Step
 from engine.errors import NotOffered, TooEarly
 from engine.events import ms_of
-from engine.requests import Outcome
+from engine.idempotency.in_redis import Outcome
+from engine.process.settings import Settings
 from engine.runtime import Engine
-from engine.settings import Settings
-from engine.steps import Step
 from engine.store import keys
+from engine.technicians import live
 from engine.types import DEFAULT_ZONE, JobId, Principal, ServiceId, TechnicianId, UserId
-from tests import people
-from tests.clock import forward
+from engine.workers import scheduler
+from tests.support import people
+from tests.support.clock import forward
 
 HOUR = 3_600_000
 WEEK = 7 * 24 * HOUR
@@ -49,7 +51,7 @@ class Booked:
 
     async def actions(self) -> set[str]:
         """What tom may do with the booking."""
-        return set(msgspec.json.decode(await board.read(self.engine, self.tom, self.job))["actions"])
+        return set(msgspec.json.decode(await job_queries.read(self.engine, self.tom, self.job))["actions"])
 
 
 async def booked(engine: Engine, ahead: int, *, accepts: bool = True, blueprint: str = "direct_booking") -> Booked:
@@ -193,7 +195,7 @@ async def test_how_long_a_job_is_looked_for(engine: Engine, ahead_s: int, lives_
 
 async def _until(engine: Engine, who: Principal, job: JobId) -> int:
     """When the job expires (ms)."""
-    return ms_of(msgspec.json.decode(await board.read(engine, who, job))["expires_at"])
+    return ms_of(msgspec.json.decode(await job_queries.read(engine, who, job))["expires_at"])
 
 
 @pytest.mark.parametrize("mode", YES)
@@ -218,7 +220,7 @@ async def test_who_can_say_yes_only_then_has_until_after_the_jobs_time(engine: E
             await jobs.command(engine, tom, job, Step(command="accept"))
     await forward(engine, 7 * 24 * 3600 + 60)
     await due(engine)
-    await technicians.set_availability(engine, tom, "tom", online=True, position=people.HERE)
+    await live.set_availability(engine, tom, "tom", online=True, position=people.HERE)
     if mode == "direct":
         taken = await jobs.command(engine, tom, job, Step(command="accept"))
     else:
@@ -237,4 +239,4 @@ async def test_who_says_no_yes_then_lets_the_job_expire(engine: Engine, mode: st
     job = people.id_of(await people.job(engine, carla, serves, **wanted))  # type: ignore[arg-type]
     await forward(engine, 7 * 24 * 3600 - 3600 + 1000)
     await due(engine)
-    assert msgspec.json.decode(await board.read(engine, carla, job))["status"] == "late"
+    assert msgspec.json.decode(await job_queries.read(engine, carla, job))["status"] == "late"

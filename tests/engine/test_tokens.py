@@ -12,16 +12,18 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from engine import access, accounts, clock, signer, tokens
-from engine.accounts import NewAccount, SignedIn
-from engine.archive.database import Archive
+from engine import clock
 from engine.errors import Forbidden, TokenExpired, Unauthenticated, Unavailable
+from engine.identity import access, accounts, tokens
+from engine.identity.accounts import NewAccount, SignedIn
+from engine.process import signer
+from engine.process.settings import Settings, SettingsError
+from engine.process.signer import Signer, access_token, open_signer
 from engine.runtime import Engine
-from engine.settings import Settings, SettingsError
-from engine.signer import Signer, access_token, open_signer
+from engine.sql.database import Archive
 from engine.store import keys
 from engine.types import Principal, UserId
-from tests.people import ADMIN
+from tests.support.people import ADMIN
 
 ME = UserId("usr_me")
 

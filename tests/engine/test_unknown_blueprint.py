@@ -9,19 +9,20 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine import board, codes, disputes, edits, handover, jobs, lives, payments, positions, prices, scheduler
-from engine.archive import writer
+from engine.blueprint import registry
+from engine.blueprint.catalogue import Blueprints
+from engine.domain import codes, disputes, edits, job_queries, jobs, payments, positions, prices, reassign
+from engine.domain.jobs import Step
+from engine.domain.payments import Payment
 from engine.errors import OtherBlueprint, Unavailable
-from engine.jobs import Step
-from engine.payments import Payment
-from engine.rules.blueprint import Blueprints
+from engine.process.settings import Settings
 from engine.runtime import Engine, open_engine
-from engine.settings import Settings
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, JobId, Principal, TechnicianId, UserId
-from tests import blueprints, people
-from tests.clock import forward
+from engine.workers import archiver, scheduler
 from tests.engine import log_of
+from tests.support import blueprints, people
+from tests.support.clock import forward
 
 ZONE = DEFAULT_ZONE
 LATE = '{ after_s = 60, warn = "warn" }, { after_s = 120, command = "unassign" }'
@@ -84,7 +85,7 @@ async def test_timers_waves_and_expiry_wait_for_who_knows(engine: Engine, strang
     await forward(engine, 3600)
     await all_due(stranger)
     assert [await state(engine, job) for job in (held, wanted)] == before
-    await lives.learn(stranger)
+    await registry.learn(stranger.archive, stranger.blueprints)
     await forward(engine, 11)
     await all_due(stranger)
     assert [log_of.data(event)["step"] for event in await log_of.events(engine, "job.late", held)] == ["warn"]
@@ -117,7 +118,7 @@ async def test_a_suspension_waits_for_who_knows(engine: Engine, stranger: Engine
     await jobs.claim(engine, one, job)
     before = await state(engine, job)
     with pytest.raises(Unavailable, match="other@"):
-        await handover.hand_over(stranger, TechnicianId(one.id), people.ADMIN)
+        await reassign.hand_over(stranger, TechnicianId(one.id), people.ADMIN)
     assert await state(engine, job) == before
 
 
@@ -166,7 +167,7 @@ async def test_what_is_asked_waits_for_who_knows(engine: Engine, stranger: Engin
     with pytest.raises(Unavailable, match="market@"):
         await disputes.create(stranger, carla, job, "It leaks")
     assert await state(engine, job) == before
-    await lives.learn(stranger)
+    await registry.learn(stranger.archive, stranger.blueprints)
     await ASKED[told](stranger, carla, job)
     assert [event.bp.partition("@")[0] for event in await log_of.events(engine, told, job)] == ["market"]
     status = await engine.store.redis.hget(keys.job(ZONE, job), "status")  # type: ignore[misc]
@@ -175,8 +176,8 @@ async def test_what_is_asked_waits_for_who_knows(engine: Engine, stranger: Engin
 
 async def _shown(node: Engine, who: Principal, job: JobId) -> list[dict[str, Any]]:
     """The job as it is read, and as it stands in a list."""
-    listed = (await board.find(node, who, board.JobQuery())).items
-    return [msgspec.json.decode(text) for text in (await board.read(node, who, job), *listed)]
+    listed = (await job_queries.find(node, who, job_queries.JobQuery())).items
+    return [msgspec.json.decode(text) for text in (await job_queries.read(node, who, job), *listed)]
 
 
 async def test_nothing_is_shown_by_another_version(engine: Engine, stranger: Engine) -> None:
@@ -195,10 +196,10 @@ async def test_nothing_is_shown_by_another_version(engine: Engine, stranger: Eng
         assert await positions.track(stranger, who, job) is None
     await _worked(engine, carla, one, job)
     await payments.put(engine, PAY, job, PAID)
-    await writer.run_once(engine)
+    await archiver.run_once(engine)
     await engine.store.redis.delete(keys.job(ZONE, job))
     assert "phone" not in (await _shown(stranger, carla, job))[0]["technician"]
-    await lives.learn(stranger)
+    await registry.learn(stranger.archive, stranger.blueprints)
     assert [found["technician"]["phone"] for found in await _shown(stranger, carla, job)] == ["+1 555 0199"] * 2
 
 
@@ -209,7 +210,7 @@ async def test_all_is_shown_once_it_is_known(engine: Engine, stranger: Engine) -
     job = people.id_of(await people.job(engine, carla, serves, blueprint="marketplace", technician="t1"))
     await jobs.command(engine, one, job, Step(command="accept"))
     _forgets(stranger, "marketplace")
-    await lives.learn(stranger)
+    await registry.learn(stranger.archive, stranger.blueprints)
     read, listed = await _shown(stranger, carla, job)
     assert read["actions"] == ["reissue", "unassign"] and set(read["codes"]) == set(listed["codes"])
     assert read["technician"]["phone"] == listed["technician"]["phone"] == "+1 555 0199"

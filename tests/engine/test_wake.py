@@ -8,13 +8,15 @@ from collections.abc import AsyncIterator
 import msgspec
 import pytest
 
-from engine import jobs, offers, scheduler, technicians, wake
+from engine.domain import jobs, offers
+from engine.process.settings import Settings
 from engine.runtime import Engine, open_engine
-from engine.settings import Settings
+from engine.technicians import live
 from engine.types import DEFAULT_ZONE, Zone
-from tests import people
+from engine.workers import scheduler, wake
 from tests.engine import log_of
-from tests.wait import wait_until
+from tests.support import people
+from tests.support.wait import wait_until
 
 NEVER_S = 600.0
 
@@ -76,7 +78,7 @@ async def test_who_comes_online_and_who_declines_wake_it_too(engine: Engine, els
     job = people.id_of(await people.job(engine, carla, serves))
     await wait_until(lambda: _told(engine, "offer.created", 1), what="the first offer")
     two = await people.technician(engine, "t2", serves, at=None)
-    await technicians.set_availability(engine, two, "t2", online=True, position=people.HERE)
+    await live.set_availability(engine, two, "t2", online=True, position=people.HERE)
     await wait_until(lambda: _told(engine, "offer.created", 2), what="the late joiner's offer")
     await offers.decline(engine, two, job)
     await jobs.claim(engine, one, job)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from engine import jobs, offers, technicians
+from engine.blueprint.schema import HeadStart, Weights
+from engine.domain import jobs, offers
 from engine.errors import TooEarly
-from engine.rules.lifecycle import HeadStart, Weights
 from engine.runtime import Engine
 from engine.store import keys
-from engine.technicians import Fix
+from engine.technicians import live
+from engine.technicians.live import Fix
 from engine.types import DEFAULT_ZONE, TechnicianId, UserId
-from tests import people
-from tests.clock import forward
 from tests.engine import log_of
-from tests.looking import asked, dispatches, done, left_out, north, told
+from tests.support import people
+from tests.support.clock import forward
+from tests.support.looking import asked, dispatches, done, left_out, north, told
 
 
 async def listed(engine: Engine, name: str) -> int:
@@ -146,7 +147,7 @@ async def test_the_preferred_who_comes_late_need_not_be_near(engine: Engine) -> 
     carla = await people.customer(engine)
     friend = await people.technician(engine, "friend", serves, at=None)
     job = await people.offered(engine, carla, serves, technician="friend")
-    await technicians.set_availability(engine, friend, "friend", online=True, position=north(10_000))
+    await live.set_availability(engine, friend, "friend", online=True, position=north(10_000))
     await done(engine)
     assert (await told(engine, job))[-1] == ["friend"]
     assert (await jobs.claim(engine, friend, job)).message == "Job accepted"
@@ -169,11 +170,11 @@ async def test_who_waits_longest_is_before_the_nearest(engine: Engine) -> None:
     dispatches(engine, weights=Weights(distance=1, waiting=5), head_start=HeadStart(first=1, s=5))
     serves, carla = await people.service(engine), await people.customer(engine)
     back = await people.technician(engine, "back", serves, at=north(100))
-    await technicians.set_availability(engine, back, "back", online=False)
+    await live.set_availability(engine, back, "back", online=False)
     waits = await people.technician(engine, "waits", serves, at=north(2_000))
     for _ in range(60):
         await forward(engine, 60)
-        await technicians.touch(engine, DEFAULT_ZONE, ["waits"])
-    await technicians.take_fixes(engine, waits, "waits", [Fix(lat=north(2_000).lat, lon=people.HERE.lon)])
-    await technicians.set_availability(engine, back, "back", online=True, position=north(100))
+        await live.touch(engine, DEFAULT_ZONE, ["waits"])
+    await live.take_fixes(engine, waits, "waits", [Fix(lat=north(2_000).lat, lon=people.HERE.lon)])
+    await live.set_availability(engine, back, "back", online=True, position=north(100))
     assert (await told(engine, await people.offered(engine, carla, serves)))[0] == ["waits"]

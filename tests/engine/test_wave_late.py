@@ -6,17 +6,20 @@ from typing import Any
 
 import pytest
 
-from engine import accounts, jobs, scheduler, technicians, waves
+from engine.blueprint.schema import Wave
+from engine.domain import jobs, waves
 from engine.errors import Expired
-from engine.rules.lifecycle import Wave
+from engine.identity import accounts
 from engine.runtime import Engine
 from engine.store import keys
-from engine.technicians import Fix
+from engine.technicians import live
+from engine.technicians.live import Fix
 from engine.types import DEFAULT_ZONE, JobId, ServiceId, TechnicianId
-from tests import people
-from tests.clock import forward
+from engine.workers import scheduler
 from tests.engine import log_of
-from tests.looking import asked, dispatches, done, north, told
+from tests.support import people
+from tests.support.clock import forward
+from tests.support.looking import asked, dispatches, done, north, told
 
 LEASE_MS = 90_000
 
@@ -43,7 +46,7 @@ async def test_who_comes_online_far_away_is_offered_what_is_sought_in_the_whole_
     await people.technician(engine, "early", serves, at=north(40_000))
     await done(engine)
     assert await asked(engine, job) == []
-    await technicians.set_availability(engine, people.hot_technician("early"), "early", online=False)
+    await live.set_availability(engine, people.hot_technician("early"), "early", online=False)
     await through_the_waves(engine, job)
     await people.technician(engine, "far", serves, at=north(50_000))
     await done(engine)
@@ -82,9 +85,9 @@ async def online(engine: Engine, serves: ServiceId, seconds: float) -> None:
     """Let time pass for one technician who gives signs of life."""
     for _ in range(int(seconds // 50)):
         await forward(engine, 50)
-        await technicians.touch(engine, DEFAULT_ZONE, ["one"])
+        await live.touch(engine, DEFAULT_ZONE, ["one"])
         fix = Fix(lat=people.HERE.lat, lon=people.HERE.lon)
-        await technicians.take_fixes(engine, people.hot_technician("one"), "one", [fix])
+        await live.take_fixes(engine, people.hot_technician("one"), "one", [fix])
     await forward(engine, seconds % 50)
 
 
@@ -133,7 +136,7 @@ async def test_offers_of_one_wave_end_one_by_one(engine: Engine) -> None:
     await done(engine)
     assert await told(engine, job) == [["first"], ["second"]]
     await forward(engine, 53)
-    await technicians.touch(engine, DEFAULT_ZONE, ["first", "second"])
+    await live.touch(engine, DEFAULT_ZONE, ["first", "second"])
     await done(engine)
     [closed] = await log_of.events(engine, "offer.closed", job)
     assert set(closed.to) == {"user:first"}

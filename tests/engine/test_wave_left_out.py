@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from engine import blocks, jobs, offers, scheduler, technicians
+from engine.blueprint.schema import Wave
+from engine.domain import blocks, jobs, offers
 from engine.errors import NotOffered
-from engine.rules.lifecycle import Wave
 from engine.runtime import Engine
 from engine.store import keys
+from engine.technicians import live
 from engine.types import DEFAULT_ZONE, TechnicianId, UserId
-from tests import people
-from tests.clock import forward
+from engine.workers import scheduler
 from tests.engine import log_of, staff
-from tests.looking import asked, dispatches, done, left_out, north, told
+from tests.support import people
+from tests.support.clock import forward
+from tests.support.looking import asked, dispatches, done, left_out, north, told
 
 
 async def test_who_is_blocked_is_not_asked_by_a_wave_nor_as_a_late_joiner(engine: Engine) -> None:
@@ -22,9 +24,9 @@ async def test_who_is_blocked_is_not_asked_by_a_wave_nor_as_a_late_joiner(engine
     one, two = [await staff.fit(engine, serves, online=False) for _ in range(2)]
     await blocks.put(engine, carla, one.id)
     await blocks.put(engine, two, carla.id)
-    await technicians.set_availability(engine, one, one.id, online=True, position=north(100))
+    await live.set_availability(engine, one, one.id, online=True, position=north(100))
     job = await people.offered(engine, carla, serves)
-    await technicians.set_availability(engine, two, two.id, online=True, position=north(100))
+    await live.set_availability(engine, two, two.id, online=True, position=north(100))
     await done(engine)
     assert await asked(engine, job) == [] and await left_out(engine, job) == {"blocked": [one.id]}
     await blocks.lift(engine, carla, one.id)

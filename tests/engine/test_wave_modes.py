@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from engine import offers, scheduler, technicians
+from engine.domain import offers
 from engine.runtime import Engine
 from engine.store import keys
+from engine.technicians import live
 from engine.types import DEFAULT_ZONE
-from tests import people
-from tests.clock import forward
+from engine.workers import scheduler
 from tests.engine import log_of
-from tests.looking import asked, done, north, told
+from tests.support import people
+from tests.support.clock import forward
+from tests.support.looking import asked, done, north, told
 
 
 @pytest.mark.parametrize("blueprint", ["managed", "delivery", "direct_booking"])
@@ -43,7 +45,7 @@ async def test_who_is_asked_by_name_is_still_asked_when_he_has_been_away(engine:
     one = await people.technician(engine, "t1", serves)
     named = people.id_of(await people.job(engine, carla, serves, blueprint="direct_booking", technician="t1"))
     invited = await people.offered(engine, carla, serves)
-    await technicians.set_availability(engine, one, "t1", online=False)
+    await live.set_availability(engine, one, "t1", online=False)
     [closed] = await log_of.events(engine, "offer.closed")
     assert log_of.data(closed)["job"]["id"] == invited
     assert len((await offers.open_to(engine, one)).items) == 1

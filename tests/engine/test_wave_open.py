@@ -5,16 +5,18 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from engine import board, jobs, offers, scheduler, technicians, waves
+from engine.domain import job_queries, jobs, offers, waves
+from engine.domain.jobs import Step
 from engine.errors import NotOffered, Unavailable
-from engine.jobs import Step
 from engine.runtime import Engine
 from engine.store import keys
-from engine.technicians import Fix, Position
+from engine.technicians import live
+from engine.technicians.live import Fix, Position
 from engine.types import DEFAULT_ZONE, JobId, TechnicianId, UserId
-from tests import hot, people
-from tests.clock import forward
+from engine.workers import scheduler
 from tests.engine import log_of
+from tests.support import hot, people
+from tests.support.clock import forward
 
 METRE = 1 / 111_195  # of latitude, in degrees, on the sphere that Redis reckons with
 
@@ -41,12 +43,10 @@ async def test_each_is_left_out_for_his_reason(engine: Engine) -> None:
     await jobs.claim(engine, full, first)
     await people.technician(engine, "stale", serves, at=north(100))
     await forward(engine, 130)
-    await technicians.take_fixes(
-        engine, people.hot_technician("fit"), "fit", [Fix(lat=north(120).lat, lon=people.HERE.lon)]
-    )
+    await live.take_fixes(engine, people.hot_technician("fit"), "fit", [Fix(lat=north(120).lat, lon=people.HERE.lon)])
     job = await people.offered(engine, carla, serves)
     assert await asked(engine, job) == ["fit"]
-    [wave] = [orjson.loads(w) for w in await board.waves(engine, people.ADMIN, job)]
+    [wave] = [orjson.loads(w) for w in await job_queries.waves(engine, people.ADMIN, job)]
     assert wave["in"] == {"count": 1, "technicians": ["fit"]}
     assert wave["out"] == {"stale_position": {"count": 1, "technicians": ["stale"]}}
 
@@ -124,7 +124,7 @@ async def test_who_comes_near_and_who_becomes_free_are_offered_too(engine: Engin
     job = await people.offered(engine, carla, serves)
     assert await asked(engine, job) == []
     await forward(engine, 1)
-    await technicians.take_fixes(engine, mover, "mover", [Fix(lat=north(900).lat, lon=people.HERE.lon)])
+    await live.take_fixes(engine, mover, "mover", [Fix(lat=north(900).lat, lon=people.HERE.lon)])
     for command in ("depart", "arrive", "start", "complete"):
         await jobs.command(engine, busy, first, Step(command=command))
     while await scheduler.run_once(engine, DEFAULT_ZONE) == 0.0:
@@ -141,7 +141,7 @@ async def test_a_declined_offer_is_not_made_again_an_expired_one_is(engine: Engi
     for number in (2, 3, 4):
         await scheduler.open_wave(engine, DEFAULT_ZONE, job, number)
     await forward(engine, 61)
-    await technicians.take_fixes(engine, silent, "silent", [Fix(lat=people.HERE.lat, lon=people.HERE.lon)])
+    await live.take_fixes(engine, silent, "silent", [Fix(lat=people.HERE.lat, lon=people.HERE.lon)])
     while await scheduler.run_once(engine, DEFAULT_ZONE) == 0.0:
         pass
     row = await engine.store.redis.hgetall(keys.offers(DEFAULT_ZONE, job))
@@ -187,7 +187,7 @@ async def test_who_goes_offline_gives_his_offers_back(engine: Engine) -> None:
     one = await people.technician(engine, "t1", serves)
     await people.technician(engine, "t2", serves, at=north(5_000))
     job = await people.offered(engine, carla, serves)
-    await technicians.set_availability(engine, one, "t1", online=False)
+    await live.set_availability(engine, one, "t1", online=False)
     with pytest.raises(NotOffered):
         await jobs.claim(engine, one, job)
     [closed] = await log_of.events(engine, "offer.closed", job)
@@ -195,7 +195,7 @@ async def test_who_goes_offline_gives_his_offers_back(engine: Engine) -> None:
     while await scheduler.run_once(engine, DEFAULT_ZONE) == 0.0:
         pass
     assert "t2" in await asked(engine, job)
-    await technicians.set_availability(engine, one, "t1", online=True, position=people.HERE)
+    await live.set_availability(engine, one, "t1", online=True, position=people.HERE)
     while await scheduler.run_once(engine, DEFAULT_ZONE) == 0.0:
         pass
     assert (await jobs.claim(engine, one, job)).message == "Job accepted"
@@ -207,7 +207,7 @@ async def test_a_technician_who_is_gone_goes_offline_by_lease(engine: Engine) ->
     await people.technician(engine, "gone", serves)
     await people.technician(engine, "here", serves)
     await forward(engine, 80)
-    await technicians.touch(engine, DEFAULT_ZONE, ["here"])
+    await live.touch(engine, DEFAULT_ZONE, ["here"])
     await forward(engine, 11)
     await scheduler.run_once(engine, DEFAULT_ZONE)
     supply = await engine.store.redis.zrange(keys.supply(DEFAULT_ZONE, serves), 0, -1)
@@ -240,7 +240,7 @@ async def test_a_job_that_nobody_takes_expires_and_all_are_told(engine: Engine) 
     await people.technician(engine, "t1", serves)
     job = await people.offered(engine, carla, serves)
     await forward(engine, 899)
-    await technicians.touch(engine, DEFAULT_ZONE, ["t1"])
+    await live.touch(engine, DEFAULT_ZONE, ["t1"])
     await forward(engine, 2)
     for _ in range(5):
         await scheduler.run_once(engine, DEFAULT_ZONE)

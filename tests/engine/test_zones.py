@@ -10,19 +10,19 @@ import pytest
 import redis
 from sqlalchemy import delete, insert, select, update
 
-from engine import log
-from engine.archive import standing, writer
-from engine.archive.database import Archive, open_archive
-from engine.archive.schema import checkpoints, deployment, epochs
 from engine.errors import Unavailable
+from engine.process.settings import Settings
 from engine.runtime import Engine, open_engine
-from engine.settings import Settings
+from engine.sql.database import Archive, open_archive
+from engine.sql.schema import checkpoints, deployment, epochs
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, Cursor, Epoch
-from engine.zones import WHY
-from tests import people
-from tests.epochs import e
-from tests.wait import wait_until
+from engine.workers import archiver as writer
+from engine.zone import log, records
+from engine.zone.opening import WHY
+from tests.support import people
+from tests.support.epochs import e
+from tests.support.wait import wait_until
 
 META, EPOCHS, LOG = keys.meta(DEFAULT_ZONE), keys.epochs(DEFAULT_ZONE), keys.log(DEFAULT_ZONE)
 DATABASE = "d1"
@@ -177,7 +177,7 @@ async def test_a_restarted_server_that_agrees_begins_a_new_epoch_above_its_head(
     async with open_engine(settings) as engine:
         assert engine.store.zones[DEFAULT_ZONE].epoch == e(2)
         assert await log.epochs(engine.store.reads, DEFAULT_ZONE) == {"e1-a": 1, e(2): 10}
-        known = (await standing.of(cold, [DEFAULT_ZONE]))[DEFAULT_ZONE]
+        known = (await records.of(cold, [DEFAULT_ZONE]))[DEFAULT_ZONE]
         assert known == (DATABASE, 5, {"e1-a": 1, e(2): 10})
 
 
@@ -188,7 +188,7 @@ async def test_an_epoch_that_redis_lost_before_anything_was_archived_of_it_is_ov
     await archived(cold, 5, e1_a=1, e2_b=10)
     filled(hot, 9, e1_a=1)
     assert await why_closed(settings) == ""
-    assert (await standing.of(cold, [DEFAULT_ZONE]))[DEFAULT_ZONE].epochs == {"e1-a": 1, e(3): 10}
+    assert (await records.of(cold, [DEFAULT_ZONE]))[DEFAULT_ZONE].epochs == {"e1-a": 1, e(3): 10}
 
 
 async def test_a_pair_of_an_older_release_goes_on(settings: Settings, cold: Archive, hot: redis.Redis) -> None:
@@ -251,12 +251,12 @@ async def test_a_zone_closed_because_sql_was_away_opens_by_itself(
 ) -> None:
     """Also on a server that did not restart; the database comes back, and the zone is compared then."""
     assert await why_closed(settings) == ""
-    real = standing.of
-    monkeypatch.setattr(standing, "of", away)
+    real = records.of
+    monkeypatch.setattr(records, "of", away)
     async with open_engine(settings) as engine:
         state = engine.store.zones[DEFAULT_ZONE]
         assert not state.open and "cannot be asked" in state.why
-        monkeypatch.setattr(standing, "of", real)
+        monkeypatch.setattr(records, "of", real)
         await wait_until(lambda: state.open, within_s=5)
         assert state.epoch == e(1)
 
@@ -267,7 +267,7 @@ async def test_a_connection_that_comes_back_without_sql(
 ) -> None:
     """A running process goes on in the very epoch it has in hand, and in no other."""
     await people.technician(engine, "t1", await people.service(engine))
-    monkeypatch.setattr(standing, "of", away)
+    monkeypatch.setattr(records, "of", away)
     state = engine.store.zones[DEFAULT_ZONE]
     if change == "another epoch":
         await engine.store.redis.hset(META, "epoch", "e2-b")
@@ -292,7 +292,7 @@ async def test_an_archiver_that_cannot_go_on_closes_the_zone_for_everybody(
         serves = await people.service(engine)
         await people.technician(engine, "t1", serves)
         await writer.run_once(engine)
-        head = (await log.head(engine, DEFAULT_ZONE)).seq
+        head = (await log.head(engine.store.reads, DEFAULT_ZONE)).seq
         for name in ("t2", "t3"):
             await people.technician(engine, name, serves)
         if fault == "a hole":

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from redis.asyncio import Redis
 
-from tests import valkey
-from tests.proxy import Proxy
-from tests.wait import wait_until
+from tests.support import valkey
+from tests.support.proxy import Proxy
+from tests.support.wait import wait_until
 
 
 class Pair:

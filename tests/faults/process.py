@@ -14,9 +14,9 @@ from typing import Any
 
 import msgspec
 
-from engine.store import embedded
+from engine.process import embedded
 
-PROGRAM = (sys.executable, "-c", "from server.cli import main; main()")
+PROGRAM = (sys.executable, "-c", "from server.cli.main import main; main()")
 START_S = 30.0
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.datadir import CannotStart, birth, create, hold, holder
+from engine.process.datadir import CannotStart, birth, create, hold, holder
 
 
 def test_a_second_holder_is_refused_and_told_who_has_it(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_a_released_directory_can_be_held_again(tmp_path: Path) -> None:
 def test_a_killed_holder_leaves_no_lock(tmp_path: Path) -> None:
     """SIGKILL frees the directory: what stands in the lock file then counts for nothing."""
     program = (
-        "import sys, pathlib, engine.datadir as d\n"
+        "import sys, pathlib, engine.process.datadir as d\n"
         "with d.hold(pathlib.Path(sys.argv[1])) as lock:\n"
         "    lock.tell('http://x'); print('held', flush=True); sys.stdin.read()\n"
     )

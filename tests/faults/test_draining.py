@@ -15,14 +15,14 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
-from engine.signer import Signer, access_token
+from engine.process.signer import Signer, access_token
 from engine.types import UserId
-from tests import valkey
-from tests.epochs import e
 from tests.faults.process import Server, serving
-from tests.server.ws.conftest import APPEND
-from tests.server.ws.streams import Source
-from tests.wait import wait_until
+from tests.server.gateway.conftest import APPEND
+from tests.server.gateway.streams import Source
+from tests.support import valkey
+from tests.support.epochs import e
+from tests.support.wait import wait_until
 
 SOCKETS = 500
 """At 20 every tenth of a second they are sent away in two and a half seconds."""

@@ -19,8 +19,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from structlog.testing import capture_logs
 
-from engine.datadir import CannotStart, birth
-from engine.store import embedded
+from engine.process import embedded
+from engine.process.datadir import CannotStart, birth
 
 
 @asynccontextmanager

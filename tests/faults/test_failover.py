@@ -9,15 +9,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from engine import log
 from engine.errors import Indeterminate, Unavailable
-from engine.settings import Settings
+from engine.process.settings import Settings
 from engine.types import DEFAULT_ZONE
+from engine.zone import log
 from server.health import Health
-from tests import people
 from tests.faults.pair import Pair, paired
-from tests.server.ws.conftest import Node, node_of
-from tests.wait import wait_until
+from tests.server.gateway.conftest import Node, node_of
+from tests.support import people
+from tests.support.wait import wait_until
 
 
 @pytest.fixture
@@ -87,8 +87,8 @@ async def test_nothing_is_read_from_a_primary_that_was_replaced(pair: Pair, node
         return True
 
     await wait_until(books, within_s=15, what="a booking at the new primary")
-    assert (await log.head(node.engine, DEFAULT_ZONE)).seq == 2
-    second = await log.at(node.engine, DEFAULT_ZONE, 2)
+    assert (await log.head(node.engine.store.reads, DEFAULT_ZONE)).seq == 2
+    second = await log.at(node.engine.store.reads, DEFAULT_ZONE, 2)
     assert second is not None and second.type == "job.created"
 
 
@@ -96,5 +96,5 @@ async def test_a_read_whose_reply_is_lost_is_asked_again(pair: Pair, node: Node)
     """It did nothing, so it is never indeterminate."""
     await node.append("user:ann", times=3)
     pair.name.drop_next = b"\r\n3\r\n"
-    assert (await log.head(node.engine, DEFAULT_ZONE)).seq == 3
+    assert (await log.head(node.engine.store.reads, DEFAULT_ZONE)).seq == 3
     assert pair.name.dropped == 1

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import httpx
 
-from tests import valkey
 from tests.faults import process
 from tests.faults.process import callout, serving
-from tests.wait import wait_until
+from tests.support import valkey
+from tests.support.wait import wait_until
 
 LIMITED = (
     "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000));"
-    " import sys; from server.cli import main; main()"
+    " import sys; from server.cli.main import main; main()"
 )
 """No file grows beyond 1000 bytes: what a full disk is to a process, told as EFBIG instead of ENOSPC."""
 

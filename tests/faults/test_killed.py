@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.faults.crowd import Person, Racer, Town, addressed, town
 from tests.faults.process import Server, serving
-from tests.faults.town import Person, Racer, Town, addressed, town
-from tests.wait import wait_until
+from tests.support.wait import wait_until
 
 JOBS, RACERS = 60, 5
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from engine import board, jobs
+from engine.domain import job_queries, jobs
 from engine.errors import UNAVAILABLE_REPLIES, Unavailable
+from engine.process.settings import Settings
 from engine.runtime import Engine, open_engine
-from engine.settings import Settings
 from engine.store import pipeline, scripts
-from tests import people
 from tests.engine import log_of
+from tests.support import people
 
 
 async def _libraries(engine: Engine) -> set[str]:
@@ -96,7 +96,7 @@ async def test_a_full_memory_refuses_before_anything_is_done_and_what_is_there_c
             await jobs.claim(engine, one, job)
         with pytest.raises(Unavailable, match="OOM"):
             await people.job(engine, carla, serves)
-        assert b'"status":"broadcasted"' in await board.read(engine, carla, job)
+        assert b'"status":"broadcasted"' in await job_queries.read(engine, carla, job)
     finally:
         await redis.config_set("maxmemory", "0")
     assert await log_of.events(engine) == before

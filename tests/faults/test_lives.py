@@ -10,18 +10,20 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from engine import access, accounts, jobs, log
-from engine.archive import writer
-from engine.archive.schema import events
+from engine.domain import jobs
 from engine.errors import Taken, Unavailable
+from engine.identity import access, accounts
+from engine.process.settings import Settings
 from engine.runtime import Engine, open_engine
-from engine.settings import Settings
+from engine.sql.schema import events
 from engine.types import DEFAULT_ZONE, JobId, Principal, UserId, number_of
+from engine.workers import archiver as writer
+from engine.zone import log
 from server.health import Health
-from tests import people, valkey
 from tests.faults.pair import Pair, paired
-from tests.server.ws.conftest import Node, node_of
-from tests.wait import wait_until
+from tests.server.gateway.conftest import Node, node_of
+from tests.support import people, valkey
+from tests.support.wait import wait_until
 
 
 @pytest.fixture
@@ -103,7 +105,7 @@ async def test_a_name_that_leads_back_to_the_server_that_was_replaced(pair: Pair
         await wait_until(lambda: node.gateway.relay.tails[DEFAULT_ZONE].open, within_s=15)
         assert (await joined(node, token, cursor))["recovered"] is True
         await writer.run_once(node.engine)
-        head = (await log.head(node.engine, DEFAULT_ZONE)).seq
+        head = (await log.head(node.engine.store.reads, DEFAULT_ZONE)).seq
         assert await archived(node.engine) == list(range(1, head + 1)) and head >= won
 
 
@@ -169,7 +171,9 @@ async def test_two_primaries_that_are_both_served(pair: Pair, tmp_path: Path) ->
             with pytest.raises(Taken):
                 await jobs.claim(right.engine, two, job)
             await writer.run_once(right.engine)
-            assert await archived(right.engine) == list(range(1, (await log.head(right.engine, DEFAULT_ZONE)).seq + 1))
+            assert await archived(right.engine) == list(
+                range(1, (await log.head(right.engine.store.reads, DEFAULT_ZONE)).seq + 1)
+            )
             await left.engine.store.reopen(DEFAULT_ZONE, stale=left.engine.store.zones[DEFAULT_ZONE].epoch)
             assert closed(left, "life")
 

@@ -11,18 +11,19 @@ import msgspec
 import pytest
 import redis
 
-from engine import accounts, jobs
-from engine.settings import Settings
-from engine.signer import access_token
+from engine.domain import jobs
+from engine.identity import accounts
+from engine.process.settings import Settings
+from engine.process.signer import access_token
 from engine.store import keys
 from engine.types import Principal, UserId
-from server.endpoint import Route
-from server.routes import ROUTES
+from server.api.endpoint import Route
+from server.api.routes import ROUTES
 from server.serve import Running, running
-from tests import people
-from tests.proxy import Proxy
-from tests.wait import wait_until
-from tests.wire import Wire
+from tests.support import people
+from tests.support.proxy import Proxy
+from tests.support.wait import wait_until
+from tests.support.wire import Wire
 
 READS = [route for route in ROUTES if route.method == "GET"]
 MOST = 30

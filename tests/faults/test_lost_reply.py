@@ -10,17 +10,17 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from engine import board, jobs
+from engine.domain import job_queries, jobs
+from engine.domain.jobs import Step
 from engine.errors import Indeterminate, Unavailable
-from engine.jobs import Step
+from engine.process.settings import Settings
 from engine.runtime import Engine, open_engine
-from engine.settings import Settings
 from engine.store import keys
 from engine.types import DEFAULT_ZONE
-from tests import people
 from tests.engine import log_of
-from tests.proxy import Proxy
-from tests.wait import wait_until
+from tests.support import people
+from tests.support.proxy import Proxy
+from tests.support.wait import wait_until
 
 
 @pytest.fixture
@@ -61,10 +61,10 @@ async def test_a_read_whose_reply_is_lost_is_unavailable(engine: Engine, proxy: 
     job = await people.offered(engine, carla, serves)
     proxy.drop_next = b'"status":"broadcasted"'
     with pytest.raises(Unavailable):
-        await board.read(engine, carla, job)
+        await job_queries.read(engine, carla, job)
     assert proxy.dropped == 1
     await wait_until(lambda: engine.store.packed.up)
-    assert b'"status":"broadcasted"' in await board.read(engine, carla, job)
+    assert b'"status":"broadcasted"' in await job_queries.read(engine, carla, job)
     proxy.drop_next = b"broadcasted"
     with pytest.raises(Unavailable):
         await engine.store.command("HGET", keys.job(DEFAULT_ZONE, job), "status")

@@ -18,11 +18,11 @@ import pytest
 import redis
 
 from callout_client import Refusal
-from engine.rules import blueprint
-from tests import valkey
+from engine.blueprint import catalogue
+from tests.faults.crowd import HERE, Person, Town, addressed, town
 from tests.faults.process import Server, serving
-from tests.faults.town import HERE, Person, Town, addressed, town
-from tests.wait import wait_until
+from tests.support import valkey
+from tests.support.wait import wait_until
 
 LEASE_S, OFFER_S, JOB_S, PAUSE_S = 3, 4, 6, 8
 """The day in seconds instead of minutes: the pause is longer than lease, offer and job."""
@@ -41,7 +41,7 @@ def stopped(pid: int) -> Iterator[None]:
 def quick_blueprints(folder: Path) -> Path:
     """home_service with short offers."""
     folder.mkdir()
-    text = (blueprint.shipped() / "home_service.toml").read_text()
+    text = (catalogue.shipped() / "home_service.toml").read_text()
     assert "offer_s = 60" in text
     (folder / "home_service.toml").write_text(text.replace("offer_s = 60", f"offer_s = {OFFER_S}"))
     return folder

@@ -12,17 +12,17 @@ from typing import Any
 
 import httpx
 
-from engine.datadir import birth
-from engine.rules import blueprint
-from engine.store import embedded
+from engine.blueprint import catalogue
+from engine.process import embedded
+from engine.process.datadir import birth
 from tests.faults.process import PROGRAM, START_S, Server, callout, environment, serving
-from tests.wait import wait_until
+from tests.support.wait import wait_until
 
 WALKED = """
 [events."walks.closed"]
 announcement = true
 """
-TEXT = (blueprint.shipped() / "home_service.toml").read_text()
+TEXT = (catalogue.shipped() / "home_service.toml").read_text()
 
 
 async def told(server: Server) -> dict[str, Any]:

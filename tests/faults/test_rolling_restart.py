@@ -1,6 +1,6 @@
 """Two gateways on one Redis, restarted one after the other under load: nobody notices but by a short pause.
 
-The scenario is ``bench/restart.py``, here with few people; ``python -m bench restart`` is its full size.
+The scenario is ``bench/questions/restart.py``, here with few people; ``python -m bench restart`` is its full size.
 """
 
 from __future__ import annotations

@@ -19,10 +19,10 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosedError
 from websockets.typing import Subprotocol
 
-from engine.datadir import birth, holder
-from tests import valkey
+from engine.process.datadir import birth, holder
 from tests.faults.process import callout, environment, serving
-from tests.wait import wait_until
+from tests.support import valkey
+from tests.support.wait import wait_until
 
 
 async def ready(url: str) -> httpx.Response:

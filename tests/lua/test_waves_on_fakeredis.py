@@ -8,7 +8,7 @@ import fakeredis
 import orjson
 import pytest
 
-from engine.rules import blueprint, plans
+from engine.blueprint import catalogue, compiler
 from engine.store import keys
 from engine.types import JobId, ServiceId, TechnicianId, UserId
 from tests.lua.evaluated import ALL, Z, open_zone, run
@@ -84,8 +84,8 @@ def test_a_wave_leaves_out_who_is_blocked_and_opens_to_the_others_later(client: 
 
 def test_the_engine_gives_the_job_to_the_best(client: fakeredis.FakeRedis) -> None:
     """The nearest who fits holds it, and the record has each part of his score."""
-    managed = blueprint.load("home_service", blueprint.shipped()).by_name["managed"]
-    plan = plans.Plans().of(managed, "assign")
+    managed = catalogue.load("home_service", catalogue.shipped()).by_name["managed"]
+    plan = compiler.Plans().of(managed, "assign")
     assert plan is not None
     on_offer(client, "requested", "allocate")
     how: dict[str, str | int | bytes] = {

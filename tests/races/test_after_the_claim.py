@@ -11,15 +11,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine import due, jobs, waves
+from engine.domain import jobs, waves
+from engine.domain.commands import Step
 from engine.errors import CalloutError
+from engine.process.settings import Settings
 from engine.runtime import Engine
-from engine.settings import Settings
-from engine.steps import Step
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, JobId, Principal, ServiceId, TechnicianId
-from tests import people
+from engine.workers import scheduled_tasks
 from tests.engine import log_of
+from tests.support import people
 
 ROUNDS, CREW = 2_000, 6
 EXPECTED = {
@@ -58,7 +59,7 @@ class Round:
         redis = self.engine.store.redis
         if await redis.hget(keys.job(DEFAULT_ZONE, self.job), "phase") == b"open":  # type: ignore[misc]
             await redis.eval(PAST, 1, keys.job(DEFAULT_ZONE, self.job))  # type: ignore[misc]
-        await due.do(self.engine, DEFAULT_ZONE, f"expire:{self.job}")
+        await scheduled_tasks.do(self.engine, DEFAULT_ZONE, f"expire:{self.job}")
 
     async def suspend(self, who: Principal) -> None:
         """The hot half of a suspension, and back: nobody claims in between."""

@@ -10,17 +10,19 @@ from typing import Any
 
 import msgspec
 
-from engine import bids, due, jobs, log
-from engine.bids import Wanted
+from engine.domain import bids, jobs
+from engine.domain.bids import Wanted
+from engine.domain.commands import Step
 from engine.errors import CalloutError
 from engine.events import Event
 from engine.runtime import Engine
-from engine.steps import Step
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, JobId, Principal
-from tests import people
-from tests.clock import forward
+from engine.workers import scheduled_tasks
+from engine.zone import log
 from tests.engine import log_of
+from tests.support import people
+from tests.support.clock import forward
 
 ROUNDS, AT_ONCE = 1_000, 20
 ENDS = {
@@ -78,7 +80,7 @@ async def told(engine: Engine, since: int) -> tuple[dict[str, list[Event]], int]
 async def ended(engine: Engine, job: str, status: str) -> None:
     """Sweep the job until it has left ``status``."""
     while (await record(engine, job))["status"] == status:
-        await due.do(engine, DEFAULT_ZONE, f"expire:{job}")
+        await scheduled_tasks.do(engine, DEFAULT_ZONE, f"expire:{job}")
 
 
 async def test_accept_decline_cancel_and_expiry_of_a_request_have_one_end(engine: Engine) -> None:

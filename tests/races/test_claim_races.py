@@ -11,19 +11,20 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from engine import due, jobs
+from engine.domain import jobs
+from engine.domain.jobs import Step
 from engine.errors import CalloutError
-from engine.jobs import Step
+from engine.process.settings import Settings
 from engine.runtime import Engine
-from engine.settings import Settings
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, Principal
+from engine.workers import scheduled_tasks
 from server.serve import Running, running
-from tests import blueprints, people
-from tests.clock import forward
 from tests.engine import log_of
-from tests.wait import wait_until
-from tests.wire import Wire, token
+from tests.support import blueprints, people
+from tests.support.clock import forward
+from tests.support.wait import wait_until
+from tests.support.wire import Wire, token
 
 CROWD, ROUNDS = 64, 200
 
@@ -111,7 +112,7 @@ async def test_cancel_and_expiry_racing_claims_have_one_outcome(engine: Engine, 
 
     async def expire(job: str) -> bool:
         while await engine.store.redis.hget(keys.job(DEFAULT_ZONE, job), "status") == b"broadcasted":
-            await due.do(engine, DEFAULT_ZONE, f"expire:{job}")
+            await scheduled_tasks.do(engine, DEFAULT_ZONE, f"expire:{job}")
         return True
 
     for _ in range(300):
@@ -139,7 +140,7 @@ async def test_an_expiry_that_lost_to_a_claim_leaves_it_alone(engine: Engine) ->
     await jobs.claim(engine, one, won)
     await forward(engine, 901)
     for job in (won, lost):
-        await due.do(engine, DEFAULT_ZONE, f"expire:{job}")
+        await scheduled_tasks.do(engine, DEFAULT_ZONE, f"expire:{job}")
     assert await one_outcome(engine, won, [one]) == "job.accepted"
     assert await one_outcome(engine, lost, [one]) == "job.expired"
     with pytest.raises(CalloutError, match="expired"):

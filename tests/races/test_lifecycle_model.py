@@ -1,9 +1,8 @@
 """Every blueprint against its model: random commands by everybody, two at a time, replies lost, time passing.
 
-What each command must answer says tests/oracle.py from the job's facts before it; of two at once each must answer as
-one of the two orders would have it. After every step record, indexes and log must tell the same story (G1), and a
-command whose reply was lost acts once, whatever its repeat finds (G2).
-"""
+What each command must answer says tests/support/oracle.py from the job's facts before it; of two at once each must
+answer as one of the two orders would have it. After every step record, indexes and log must tell the same story (G1),
+and a command whose reply was lost acts once, whatever its repeat finds (G2)."""
 
 from __future__ import annotations
 
@@ -20,20 +19,21 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from engine import codes, jobs, scheduler
 from engine.archive import projection
+from engine.blueprint import catalogue as blueprints
+from engine.domain import codes, jobs
+from engine.domain.commands import Step
 from engine.errors import Indeterminate, Refused, Unavailable
-from engine.rules import blueprint as blueprints
+from engine.process.settings import Settings
 from engine.runtime import Engine, open_engine
-from engine.settings import Settings
-from engine.steps import Step
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, JobId, Principal, Role, TechnicianId, UserId
-from tests import people
-from tests.clock import forward
+from engine.workers import scheduler
 from tests.engine import log_of
-from tests.oracle import Facts, right
-from tests.proxy import Proxy
+from tests.support import people
+from tests.support.clock import forward
+from tests.support.oracle import Facts, right
+from tests.support.proxy import Proxy
 
 Z = DEFAULT_ZONE
 T = TypeVar("T")

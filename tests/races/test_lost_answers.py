@@ -10,10 +10,10 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from server.serve import Running
-from tests import people
 from tests.engine import log_of
-from tests.proxy import Proxy
-from tests.wire import Wire, token
+from tests.support import people
+from tests.support.proxy import Proxy
+from tests.support.wire import Wire, token
 
 
 async def test_a_claim_whose_answer_is_dropped_is_answered_the_same_over_any_transport(server: Running) -> None:

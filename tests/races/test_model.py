@@ -28,19 +28,21 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from engine import jobs, offers, scheduler, technicians
 from engine.archive import projection
+from engine.domain import jobs, offers
+from engine.domain.jobs import Step
 from engine.errors import Refused
-from engine.jobs import Step
-from engine.requests import Outcome
+from engine.idempotency.in_redis import Outcome
+from engine.process.settings import Settings
 from engine.runtime import Engine, open_engine
-from engine.settings import Settings
 from engine.store import keys
-from engine.technicians import Fix, TechnicianRecord
+from engine.technicians import live
+from engine.technicians.live import Fix, TechnicianRecord
 from engine.types import DEFAULT_ZONE, JobId, Principal, ServiceId, TechnicianId, UserId
-from tests import people
-from tests.clock import forward, sleep_through
+from engine.workers import scheduler
 from tests.engine import log_of
+from tests.support import people
+from tests.support.clock import forward, sleep_through
 
 Z = DEFAULT_ZONE
 T = TypeVar("T")
@@ -243,7 +245,7 @@ class Model(RuleBasedStateMachine):
         """A technician comes online, if he may."""
         who = self.who(name)
         try:
-            self.wait(technicians.set_availability(self.engine, who, who.id, online=True, position=people.HERE))
+            self.wait(live.set_availability(self.engine, who, who.id, online=True, position=people.HERE))
         except Refused as refused:
             assert refused.code == "account_not_approved" == self.refused_account(name)
 
@@ -255,7 +257,7 @@ class Model(RuleBasedStateMachine):
     def offline(self, name: str) -> None:
         """A technician goes offline."""
         who = self.who(name)
-        self.wait(technicians.set_availability(self.engine, who, who.id, online=False))
+        self.wait(live.set_availability(self.engine, who, who.id, online=False))
 
     @rule(name=st.sampled_from(PEOPLE), capacity=st.integers(1, 2), account=st.sampled_from(["approved", "suspended"]))
     def profile(self, name: str, capacity: int, account: str) -> None:
@@ -273,14 +275,14 @@ class Model(RuleBasedStateMachine):
             account=account,
             capacity=capacity,
         )
-        self.wait(technicians.put(self.engine, record))
+        self.wait(live.put(self.engine, record))
 
     @rule(name=st.sampled_from(PEOPLE), north=st.sampled_from([0.0, 0.002, 0.05, 1.0]))
     def move(self, name: str, north: float) -> None:
         """A fix, near or far."""
         who = self.who(name)
         fix = Fix(lat=people.HERE.lat + north, lon=people.HERE.lon)
-        self.wait(technicians.take_fixes(self.engine, who, who.id, [fix]))
+        self.wait(live.take_fixes(self.engine, who, who.id, [fix]))
 
     @rule(seconds=st.sampled_from(JUMPS_S), asleep=st.booleans())
     def pass_time(self, seconds: float, asleep: bool) -> None:
@@ -292,7 +294,7 @@ class Model(RuleBasedStateMachine):
     @rule()
     def touch(self) -> None:
         """The gateway renews the leases."""
-        self.wait(technicians.touch(self.engine, Z, [self.who(name).id for name in PEOPLE]))
+        self.wait(live.touch(self.engine, Z, [self.who(name).id for name in PEOPLE]))
 
     @rule(turns=st.integers(1, 4))
     def do_due_work(self, turns: int) -> None:

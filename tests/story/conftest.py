@@ -9,10 +9,10 @@ from typing import Any
 import httpx
 import pytest
 
-from engine.signer import access_token
+from engine.process.signer import access_token
 from engine.types import UserId
 from server.serve import Running
-from tests.wire import Wire
+from tests.support.wire import Wire
 
 PASSWORD = "correct horse battery"
 

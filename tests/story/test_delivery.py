@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine.settings import Settings
+from engine.process.settings import Settings
 from tests.story.conftest import Person, Town
-from tests.wait import wait_until
+from tests.support.wait import wait_until
 
 SHOP = {"lat": 40.75, "lon": -73.99, "address": "1 Main St", "amount": 2550, "currency": "EUR", "notes": "no onions"}
 

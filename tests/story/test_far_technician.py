@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.clock import forward
 from tests.story.conftest import Person, Town
-from tests.wait import wait_until
+from tests.support.clock import forward
+from tests.support.wait import wait_until
 
 METRE = 1 / 111_195  # of latitude, in degrees
 RINGS = {"Near": 500, "Mid": 5_000, "Far": 12_000, "Beyond": 40_000}

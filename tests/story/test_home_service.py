@@ -6,7 +6,7 @@ import asyncio
 import uuid
 
 from tests.story.conftest import Town
-from tests.wait import wait_until
+from tests.support.wait import wait_until
 
 
 async def test_a_booking_is_checked_before_anything_is_done(town: Town) -> None:

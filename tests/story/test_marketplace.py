@@ -8,11 +8,11 @@ import httpx
 import msgspec
 import pytest
 
-from engine.settings import Settings
-from tests.clock import forward
+from engine.process.settings import Settings
 from tests.story.conftest import Person, Town
-from tests.wait import wait_until
-from tests.wire import Wire
+from tests.support.clock import forward
+from tests.support.wait import wait_until
+from tests.support.wire import Wire
 
 PLACE = {"lat": 40.7512, "lon": -73.9921, "address": "1 Main St", "notes": "Sink"}
 

@@ -10,10 +10,10 @@ from typing import Any
 import httpx
 import pytest
 
-from tests import secrets
-from tests.epochs import e
 from tests.story.conftest import Person, Town
-from tests.wait import wait_until
+from tests.support import secrets
+from tests.support.epochs import e
+from tests.support.wait import wait_until
 
 CAST = ("carla", "otto", "tom", "tara", "gus", "ops", "money", "mia")
 LISTS = ("/v1/jobs", "/v1/sync", "/v1/offers", "/v1/disputes", "/v1/notifications")

@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 import msgspec
 
-from server.endpoint import Route
-from server.routes import ROUTES
+from server.api.endpoint import Route
+from server.api.routes import ROUTES
 
 ORIGIN = "https://app.example"
 HERE = {"lat": 52.52, "lon": 13.405}

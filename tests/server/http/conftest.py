@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from engine.settings import Settings
+from engine.process.settings import Settings
 from engine.types import ROLES, Role
 from server.serve import Running, running
 from tests.server.http import people

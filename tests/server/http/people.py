@@ -5,11 +5,11 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from engine.signer import access_token
+from engine.process.signer import access_token
 from engine.types import Role, UserId
 from server.serve import Running
 from tests.server.http.client import HERE, Client
-from tests.wait import wait_until
+from tests.support.wait import wait_until
 
 
 def principal(site: Running, http: Any, role: Role) -> Client:

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from engine.types import Role
-from server.routes import ROUTES
+from server.api.routes import ROUTES
 from server.serve import Running
 from tests.server.http.client import Client
-from tests.wait import wait_until
+from tests.support.wait import wait_until
 
 CODE = re.compile(r"callout_http_answers_total\{operation=\"(\w*)\",status=\"(\d+)\"\} (\d+)")
 

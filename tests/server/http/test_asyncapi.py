@@ -11,13 +11,15 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
-from engine.rules import blueprint, vocabulary
-from engine.rules.blueprint import Blueprints
-from engine.rules.lifecycle import Blueprint, EventRule
+from engine.blueprint import catalogue, vocabulary
+from engine.blueprint.catalogue import Blueprints
+from engine.blueprint.schema import Blueprint, EventRule
 from engine.store import scripts
-from server import asyncapi
-from server.ws import ops, protocol, told, told_events
-from server.ws.frames import HIDDEN
+from server.api import asyncapi
+from server.gateway import ops, protocol
+from server.gateway.frames import HIDDEN
+from server.schemas import events as told_events
+from server.schemas import frames
 from tests.server.http.client import Client
 
 SERVER = Path(asyncapi.__file__).parent
@@ -27,7 +29,7 @@ EMITTED = {kind for script in scripts.installed().values() for kind in script.em
 @pytest.fixture(scope="module")
 def document() -> dict[str, Any]:
     """The document for the shipped blueprints."""
-    found: dict[str, Any] = json.loads(asyncapi.document(blueprint.load("home_service", blueprint.shipped())))
+    found: dict[str, Any] = json.loads(asyncapi.document(catalogue.load("home_service", catalogue.shipped())))
     return found
 
 
@@ -74,7 +76,7 @@ def test_ops_both_ways(document: dict[str, Any]) -> None:
     decoded = {str(kind.__struct_config__.tag) for kind in get_args(protocol.Op)}
     assert messages(document, "op") == messages(document, "reply") == decoded == set(protocol.KINDS)
     assert {n for n, o in document["operations"].items() if o["action"] == "receive"} == decoded
-    assert set(told.REPLIES) == {*ops.OPS, protocol.Connect, protocol.Ping}
+    assert set(frames.REPLIES) == {*ops.OPS, protocol.Connect, protocol.Ping}
 
 
 def test_events_both_ways(document: dict[str, Any]) -> None:
@@ -84,7 +86,7 @@ def test_events_both_ways(document: dict[str, Any]) -> None:
     families = tuple(kind[:-1] for kind in EMITTED if kind.endswith("*"))
     assert set(told_events.EVENTS) >= EMITTED
     assert {kind for kind in told_events.EVENTS if not kind.startswith(families)} <= EMITTED
-    shipped = blueprint.load("home_service", blueprint.shipped()).by_name.values()
+    shipped = catalogue.load("home_service", catalogue.shipped()).by_name.values()
     own = {command.event for each in shipped for command in each.commands.values()}
     own |= {name for each in shipped for name, rule in each.events.items() if rule.announcement}
     assert messages(document, "event") == set(told_events.EVENTS) | own
@@ -92,7 +94,7 @@ def test_events_both_ways(document: dict[str, Any]) -> None:
 
 def test_blueprints_name_no_other_events() -> None:
     """What blueprints say of events is of such as there are."""
-    for each in blueprint.load("home_service", blueprint.shipped()).by_name.values():
+    for each in catalogue.load("home_service", catalogue.shipped()).by_name.values():
         declared = {name for name, rule in each.events.items() if not rule.announcement}
         made = {kind for kind in (declared | {c.event for c in each.commands.values()}) if not kind.startswith("job.")}
         assert made <= EMITTED | set(told_events.LIVE) | set(vocabulary.CHAT), each.name
@@ -127,7 +129,7 @@ def test_close_codes(document: dict[str, Any]) -> None:
 
 def test_names_and_announcements_of_a_blueprint() -> None:
     """Names that a blueprint gives are told, and announcements that it declares are events of their own."""
-    base = blueprint.load("home_service", blueprint.shipped()).default
+    base = catalogue.load("home_service", catalogue.shipped()).default
     rule = EventRule(announcement=True)
     mine = _with(base, {**base.events, "promotion": rule})
     found = json.loads(asyncapi.document(Blueprints([mine], mine.name)))

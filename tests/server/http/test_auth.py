@@ -6,7 +6,7 @@ import uuid
 
 import pytest
 
-from engine.signer import access_token
+from engine.process.signer import access_token
 from engine.types import UserId
 from server.serve import Running
 from tests.server.http.client import Client, code_of, pointers

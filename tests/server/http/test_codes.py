@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 import pytest
 
-from engine import codes as engine_codes
+from engine.domain import codes as engine_codes
 from engine.types import Role
 from server.serve import Running
 from tests.engine import log_of

@@ -14,7 +14,7 @@ from tests.engine import log_of
 from tests.server.http import market, people
 from tests.server.http.client import HERE, Client, code_of, pointers
 from tests.server.http.conftest import Book, Join
-from tests.wait import wait_until
+from tests.support.wait import wait_until
 
 
 async def dispute(who: Client, job: str, *, key: str | None = None, **body: Any) -> Any:

@@ -12,10 +12,11 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from engine import accounts, log
 from engine.errors import Indeterminate, Unavailable
+from engine.identity import accounts
 from engine.types import DEFAULT_ZONE
-from server import intake
+from engine.zone import log
+from server.http import http_protocol
 from server.serve import Running
 from tests.server.http.client import HERE, ORIGIN, Client, code_of
 from tests.server.http.conftest import Book
@@ -156,7 +157,7 @@ async def test_head_is_get_without_the_body(admin: Client) -> None:
 
 async def test_a_trace_goes_with_the_event(site: Running, customer: Client, book: Book) -> None:
     """A well-formed traceparent is kept with the event; a malformed one is left behind."""
-    first = (await log.head(site.engine, DEFAULT_ZONE)).seq
+    first = (await log.head(site.engine.store.reads, DEFAULT_ZONE)).seq
     body = {"service": (await book(customer))["service"], **HERE, "address": "x"}
     await customer("POST", "/v1/jobs", body, traceparent=TRACE)
     await customer("POST", "/v1/jobs", body, traceparent="00-nonsense")
@@ -220,7 +221,7 @@ async def test_a_request_that_does_not_arrive_is_cut(
     begun: bytes, site: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever does not finish a request in time loses the connection, whether he began it or not."""
-    monkeypatch.setattr(intake, "ARRIVAL_S", 0.1)
+    monkeypatch.setattr(http_protocol, "ARRIVAL_S", 0.1)
     parts = urlsplit(site.url)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
     writer.write(begun)

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from engine import scheduler
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, JobId, Role, ServiceId
+from engine.workers import scheduler
 from server.serve import Running
 from tests.engine import log_of
 from tests.server.http import market, people
 from tests.server.http.client import HERE, Client, code_of, pointers
 from tests.server.http.conftest import Book, Join
-from tests.wait import wait_until
+from tests.support.wait import wait_until
 
 ELSEWHERE = {"lat": 52.55, "lon": 13.45}
 

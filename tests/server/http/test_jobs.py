@@ -8,14 +8,14 @@ import uuid
 import httpx
 import pytest
 
-from engine.settings import Settings
+from engine.process.settings import Settings
 from engine.types import Role
 from server.serve import running
 from tests.server.http import people
 from tests.server.http.client import HERE, Client, code_of, pointers
 from tests.server.http.conftest import Book, Join
 from tests.server.http.people import offered
-from tests.wait import wait_until
+from tests.support.wait import wait_until
 
 NOTES = {"notes": "Gate code 4711", "public_notes": "Third floor", "postal_code": "10119"}
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from engine import jobs, log
+from engine.domain import jobs
 from engine.errors import Indeterminate
 from engine.store.connection import Store
 from engine.types import DEFAULT_ZONE
+from engine.zone import log
 from server.serve import Running
 from tests.server.http.client import HERE, Client, code_of, pointers
 from tests.server.http.conftest import Book, Join
@@ -50,7 +51,7 @@ async def test_a_lost_reply_names_its_key(customer: Client, book: Book, monkeypa
 
 async def test_a_booking_repeated_is_one_booking(site: Running, customer: Client, service: str) -> None:
     """The same key gives the same job and status, marked as a repeat, and one event."""
-    first_seq = (await log.head(site.engine, DEFAULT_ZONE)).seq
+    first_seq = (await log.head(site.engine.store.reads, DEFAULT_ZONE)).seq
     key, body = str(uuid.uuid4()), {"service": service, **HERE, "address": "x"}
     first = await customer("POST", "/v1/jobs", body, Idempotency_Key=key.upper())
     again = await customer("POST", "/v1/jobs", body, Idempotency_Key=key)

@@ -10,14 +10,15 @@ from pathlib import Path
 import httpx
 import pytest
 
-from engine import datadir, limits
-from engine.settings import Settings
+from engine.identity import limits
+from engine.process import datadir
+from engine.process.settings import Settings
 from engine.types import Role
 from server.serve import Running, running
-from tests import clock
 from tests.conftest import Slowed
 from tests.server.http import people
 from tests.server.http.client import HERE, Client, code_of
+from tests.support import clock
 
 Somebody = Callable[[Role | None], Client]
 

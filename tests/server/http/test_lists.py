@@ -10,22 +10,23 @@ from urllib.parse import urlencode
 
 import pytest
 
-from engine import disputes, scheduler
-from engine.archive.paging import encode_cursor
+from engine.domain import disputes
+from engine.sql.paging import encode_cursor
 from engine.types import DEFAULT_ZONE, JobId, Role
-from server import shapes, wire
-from server.endpoint import Route
-from server.routes import ROUTES
+from engine.workers import scheduler
+from server.api.endpoint import Route
+from server.api.routes import ROUTES
+from server.schemas import objects, requests
 from server.serve import Running
 from tests.server.http import market, people
 from tests.server.http.client import Client, code_of, pointers
 from tests.server.http.conftest import Book, Join
-from tests.wait import wait_until
+from tests.support.wait import wait_until
 
 
 def is_list(route: Route) -> bool:
     """Whether a route answers with items and the cursor of the next page."""
-    return get_origin(route.reply) in (shapes.Items, shapes.LiveItems)
+    return get_origin(route.reply) in (objects.Items, objects.LiveItems)
 
 
 LISTS = [route.name for route in ROUTES if is_list(route)]
@@ -112,7 +113,7 @@ async def _several(one: List) -> bool:
 
 def test_every_list_takes_limit_and_cursor() -> None:
     """And its answer is one that says what comes next."""
-    assert [route.name for route in ROUTES if issubclass(route.query, wire.ListQuery)] == LISTS
+    assert [route.name for route in ROUTES if issubclass(route.query, requests.ListQuery)] == LISTS
 
 
 @pytest.mark.parametrize("name", LISTS)

@@ -12,8 +12,8 @@ import pytest
 
 from engine.errors import BY_CODE, MEANING
 from engine.types import Role
-from server.endpoint import Route
-from server.routes import ROUTES
+from server.api.endpoint import Route
+from server.api.routes import ROUTES
 from server.serve import Running
 from tests.server.http.client import HERE, Client, code_of, pointers
 from tests.server.http.conftest import Book

@@ -21,14 +21,14 @@ from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi import checks
 
-from engine.authority import ADMIN
 from engine.errors import BY_CODE, MEANING
-from engine.settings import Settings
-from engine.signer import access_token
+from engine.process.settings import Settings
+from engine.process.signer import access_token
+from engine.roles import ADMIN
 from engine.types import UserId
-from server import examples
-from server.endpoint import Route
-from server.routes import ROUTES
+from server.api import examples
+from server.api.endpoint import Route
+from server.api.routes import ROUTES
 from server.serve import Running, running
 
 EXAMPLES = 3

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from engine.requests import located
+from engine.idempotency.in_redis import located
 from engine.store import keys
 from engine.types import Role
 from server.serve import Running

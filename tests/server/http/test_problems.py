@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from engine.errors import BY_CODE, FieldError, Invalid, RateLimited, Taken, TokenExpired, VersionConflict
-from server import problems
-from server.problems import Problem, WrongMethod
+from server.schemas import problems
+from server.schemas.problems import Problem, WrongMethod
 
 
 def test_a_bug_is_told_without_its_text() -> None:

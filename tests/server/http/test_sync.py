@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from engine import board, sync
+from engine.domain import job_queries, sync
 from engine.store.connection import Store
 from engine.types import DEFAULT_ZONE, Role, Zone
 from server.serve import Running
 from tests.server.http.client import Client, code_of
 from tests.server.http.people import offered, register
-from tests.wait import wait_until
+from tests.support.wait import wait_until
 
 
 def after(told: dict[str, Any]) -> str:
@@ -93,13 +93,13 @@ async def test_the_cursor_was_read_first(
     customer: Client, book: Any, site: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A job booked between the cursor and the state is in the state, and its event still comes: never in neither."""
-    live, late = board.live, []
+    live, late = job_queries.live, []
 
     async def slow(*args: Any) -> Any:
         late.append(await book(customer))
         return await live(*args)
 
-    monkeypatch.setattr(board, "live", slow)
+    monkeypatch.setattr(job_queries, "live", slow)
     told = (await customer("GET", "/v1/sync")).json()
     assert late[0]["id"] in {job["id"] for job in told["jobs"]}
     heard = (await customer("GET", f"/v1/events?after={after(told)}&wait=10")).json()

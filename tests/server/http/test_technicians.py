@@ -11,11 +11,11 @@ import pytest
 
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, Role, TechnicianId
-from server.auth import Authenticate
+from server.http.auth import Authenticate
 from server.serve import Running
 from tests.server.http.client import HERE, Client, code_of, pointers
 from tests.server.http.conftest import Join
-from tests.wait import wait_until
+from tests.support.wait import wait_until
 
 SERVICE = {"name": "Gutters", "category": "roof", "base_amount": 100, "currency": "EUR", "pricing": "hourly"}
 

@@ -10,16 +10,17 @@ from typing import Any, cast
 import httpx
 import pytest
 
-from engine import authority, types
-from engine.rules.lifecycle import relations
-from engine.signer import Signer
+from engine import roles as authority
+from engine import types
+from engine.blueprint.schema import relations
+from engine.process.signer import Signer
 from engine.types import ROLES, Principal, Role, UserId
-from server.endpoint import Route
-from server.routes import ROUTES
+from server.api.endpoint import Route
+from server.api.routes import ROUTES
+from server.gateway.ops import OPS
 from server.serve import Running
-from server.ws.ops import OPS
 from tests.server.http.client import Client, code_of
-from tests.wire import Wire
+from tests.support.wire import Wire
 
 GUARDED = [route for route in ROUTES if route.roles is not None]
 PUBLIC = {

@@ -9,12 +9,12 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from engine.rules.lifecycle import Blueprint
-from server import examples
-from server.endpoint import Route
-from server.policy import Policy
-from server.ws import protocol
-from server.ws.ops import OPS
+from engine.blueprint.schema import Blueprint
+from server.api import examples
+from server.api.endpoint import Route
+from server.gateway import protocol
+from server.gateway.ops import OPS
+from server.http.policy import Policy
 from tests.server.http.client import Client
 from tests.server.sweep.world import MANAGERS, POSITION, Ties, World
 

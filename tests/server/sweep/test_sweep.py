@@ -10,17 +10,17 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from engine.settings import Settings
+from engine.process.settings import Settings
 from engine.types import OPS as OPS_ROLES
-from server.endpoint import Route
-from server.policy import Policy
-from server.routes import ROUTES
+from server.api.endpoint import Route
+from server.api.routes import ROUTES
+from server.gateway import protocol
+from server.gateway.ops import OPS
+from server.http.policy import Policy
 from server.serve import running
-from server.ws import protocol
-from server.ws.ops import OPS
 from tests.server.sweep import asking
 from tests.server.sweep.world import POSITION, World
-from tests.wait import wait_until
+from tests.support.wait import wait_until
 
 FOLLOWERS = {"customer", "mediator", "service", "ops_manager", "admin", "holder"}
 """Who may hear where the holder is: the customer and the holder unasked, the others by the holder's jobs."""

@@ -12,14 +12,14 @@ from typing import Any
 import httpx
 import msgspec
 
-from engine.signer import access_token
+from engine.process.signer import access_token
 from engine.types import Role, UserId
 from server.serve import Running
-from tests import hot
 from tests.server.http import people
 from tests.server.http.client import Client
-from tests.wait import wait_until
-from tests.wire import Wire
+from tests.support import hot
+from tests.support.wait import wait_until
+from tests.support.wire import Wire
 
 CUSTOMERS = ("customer", "other_customer", "spare_customer")
 WORKERS = ("holder", "former", "loser", "decliner")

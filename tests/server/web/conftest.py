@@ -8,10 +8,10 @@ from typing import Any
 import orjson
 import pytest
 
-from engine import log
-from engine.settings import Settings
-from engine.signer import access_token
+from engine.process.settings import Settings
+from engine.process.signer import access_token
 from engine.types import DEFAULT_ZONE, Principal, UserId
+from engine.zone import log
 from server.serve import Running, running
 from tests.server.web import chromium
 from tests.server.web.chromium import Browser, Page

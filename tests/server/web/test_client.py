@@ -8,13 +8,14 @@ from typing import Any
 
 import orjson
 
-from engine import scheduler, tokens
+from engine.identity import tokens
 from engine.types import DEFAULT_ZONE, Principal
+from engine.workers import scheduler
 from server.serve import Running
-from tests import people
 from tests.server.web.chromium import Page
 from tests.server.web.conftest import OPEN, connected, logged, token
 from tests.server.web.street import Street
+from tests.support import people
 
 FAST = "window.jitter = Math.random; Math.random = () => 0.02;"
 """Short waits between attempts: two tenths of a ceiling are waited for in a test for nothing."""
@@ -47,7 +48,7 @@ async def at_work(server: Running) -> tuple[Principal, Principal, Any]:
 
 async def account_of(server: Running, who: Principal) -> str:
     """A token of one whose account is in Redis alone."""
-    from tests.wire import token as made
+    from tests.support.wire import token as made
 
     return await made(server.engine, who)
 

@@ -10,8 +10,8 @@ import httpx
 import pytest
 from starlette.types import Message
 
-from server.front import FIRST, Docs, Front, docs_folder
 from server.serve import Running
+from server.web.front import FIRST, Docs, Front, docs_folder
 
 LINK = re.compile(r'(?:href|src)="(/[^"#]*)')
 
@@ -74,5 +74,5 @@ async def test_a_demo_shows_its_logins(tmp_path: Path) -> None:
 
 async def test_an_installation_without_pages_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """The index then has no links."""
-    monkeypatch.setattr("server.front.docs_folder", lambda: None)
+    monkeypatch.setattr("server.web.front.docs_folder", lambda: None)
     assert "not part of this installation" in await shown(Docs())

@@ -14,9 +14,9 @@ from websockets.exceptions import InvalidStatus
 from websockets.typing import Origin
 
 from server.serve import Running
-from server.static import FOLDER, TYPES
+from server.web.static import FOLDER, TYPES
 from tests.server.http.client import code_of
-from tests.wire import JSON
+from tests.support.wire import JSON
 
 ESCAPES = (
     "../app.py",

@@ -7,7 +7,7 @@ import uuid
 import orjson
 import pytest
 
-from engine.signer import access_token
+from engine.process.signer import access_token
 from engine.types import UserId
 from server.serve import Running
 from tests.server.web.chromium import Browser, Page

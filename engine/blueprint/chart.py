@@ -1,0 +1,30 @@
+"""A blueprint as a picture: its states and commands as a Mermaid state diagram, for documents and for eyes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from engine.blueprint.schema import Blueprint, Does
+
+ASIDE: frozenset[Does] = frozenset({"refuse", "bid", "withdraw", "reissue"})
+"""What, without a ``to``, concerns an offer, a bid or a code and leaves the job as it was."""
+
+
+def chart(blueprint: Blueprint) -> str:
+    """The diagram, in the order in which the file declares states and commands."""
+    return "\n".join(["stateDiagram-v2", *(f"    {line}" for line in _lines(blueprint))]) + "\n"
+
+
+def _lines(blueprint: Blueprint) -> Iterator[str]:
+    yield f"[*] --> {blueprint.initial}"
+    if blueprint.named and blueprint.named != blueprint.initial:
+        yield f"[*] --> {blueprint.named}: technician named"
+    for name, state in blueprint.states.items():
+        arrows: dict[str, list[str]] = {}
+        for word, command in blueprint.commands.items():
+            if name in command.from_ and (command.to or command.does not in ASIDE):
+                arrows.setdefault(command.to or name, []).append(word)
+        yield from (f"{name} --> {to}: {', '.join(words)}" for to, words in arrows.items())
+        if state.then:
+            yield f"{name} --> {state.then}: at once"
+    yield from (f"{name} --> [*]" for name, state in blueprint.states.items() if state.terminal)

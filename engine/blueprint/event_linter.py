@@ -1,0 +1,121 @@
+"""What is wrong with what a blueprint tells: events that never come, that nobody hears, fields and words that are not
+there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from string import Formatter
+
+from engine.blueprint.schema import NOUNS, OFFER, STATE_WORDS, Blueprint, Command, EventRule, Notice
+from engine.blueprint.vocabulary import (
+    AUDIENCES,
+    CLOSINGS,
+    ENGINE,
+    PARTIES,
+    STEPS,
+    Members,
+    holds,
+    members,
+    sources,
+    whole_job,
+)
+
+
+def check_events(blueprint: Blueprint) -> list[str]:
+    """What is wrong with the events of a blueprint, one sentence each."""
+    problems = [f"{place}: {problem}" for place, problem in _commands(blueprint)]
+    problems += [f"{place}: its event {event!r} is told to nobody" for place, event in _untold(blueprint)]
+    for name, rule in blueprint.events.items():
+        look = _announcement(name, rule) if rule.announcement else _event(blueprint, name, rule)
+        problems += [f"event {name}: {problem}" for problem in look]
+    return problems
+
+
+def _commands(blueprint: Blueprint) -> Iterator[tuple[str, str]]:
+    for name, command in blueprint.commands.items():
+        if problem := _of_command(command):
+            yield f"command {name}", problem
+
+
+def _of_command(command: Command) -> str:
+    """Why a command cannot have its event; "" when it can."""
+    event = command.event
+    if event in STEPS or command.does in ("bid", "withdraw", "capture"):
+        ok = STEPS.get(event) == command.does and (command.does != "refuse" or not command.to)
+    elif event == "payment.requested":
+        ok = command.charges
+    elif command.does == "refuse" and not command.to:
+        ok = False
+    else:
+        ok = event.startswith("job.") and event not in ENGINE
+    return "" if ok else f'its event {event!r} is not one of a command that does "{command.does}"'
+
+
+def _untold(blueprint: Blueprint) -> Iterator[tuple[str, str]]:
+    """Each place that gives rise to an event of which the blueprint does not say who hears it."""
+    for place, event in sources(blueprint):
+        rule = blueprint.events.get(event)
+        if place and (rule is None or not rule.to):
+            yield place, event
+
+
+def _announcement(name: str, rule: EventRule) -> Iterator[str]:
+    if name.partition(".")[0] in NOUNS:
+        yield f"{name!r} is the engine's, no announcement"
+    if rule.fields or rule.notify:
+        yield "an announcement is of no job: it has neither fields nor notify"
+    yield from (f"to: {word!r} is no role" for word in rule.to if word in PARTIES or word not in AUDIENCES)
+
+
+def _event(blueprint: Blueprint, name: str, rule: EventRule) -> Iterator[str]:
+    found = members(blueprint, name)
+    if found is None:
+        yield "it never comes: neither a command nor the engine gives rise to it"
+        return
+    yield from (f"to: unknown word {word!r}" for word in rule.to if word not in AUDIENCES)
+    if name == "offer.closed" and isinstance(rule.as_, dict):
+        yield from (f"as: unknown reason {reason!r}" for reason in rule.as_ if reason not in CLOSINGS)
+    yield from _fields(blueprint, rule, found)
+    if rule.notify.keys() - {"offered"} and not whole_job(found):
+        yield "notify: it does not hold the whole job, so that nobody can be notified of it"
+        return
+    if "offered" in rule.notify and name != OFFER:
+        yield f"notify: offered is for {OFFER} alone"
+    for who, notice in rule.notify.items():
+        yield from (f"notify.{who}.{problem}" for problem in _notice(notice, found))
+
+
+def _notice(notice: Notice, found: Members) -> Iterator[str]:
+    for part, text in (("title", notice.title), ("body", notice.body)):
+        yield from (f"{part}: {problem}" for problem in _text(text, found))
+    yield from (f"when: nothing stands at {path!r}" for path in notice.when if not holds(found, path))
+
+
+def _fields(blueprint: Blueprint, rule: EventRule, found: Members) -> Iterator[str]:
+    marks = {command.marks for command in blueprint.commands.values()}
+    for name, what in rule.fields.items():
+        if name in found:
+            yield f"fields: {name!r} is the engine's own there"
+        if not isinstance(what, str):
+            continue
+        if what in STATE_WORDS:
+            if not whole_job(found):
+                yield f"fields: {name}: {what!r} needs the whole job, which the event does not hold"
+        elif not holds(found, what):
+            yield f"fields: {name}: nothing stands at {what!r}"
+        elif what.startswith("job.at.") and what.removeprefix("job.at.") not in marks | set(blueprint.states):
+            yield f"fields: {name}: {what!r} is no state and no command marks it"
+
+
+def _text(text: str, found: Members) -> Iterator[str]:
+    try:
+        parts = list(Formatter().parse(text))
+    except ValueError as error:
+        yield f"{text!r}: {error}"
+        return
+    for _, path, form, conversion in parts:
+        if path is None:
+            continue
+        if form or conversion or (path != "says" and not holds(found, path)):
+            yield "{" + path + "} stands for nothing there"

@@ -1,0 +1,365 @@
+"""What is wrong with a blueprint beyond its shape: its states, its commands, its numbers. All is told at once.
+
+Each problem is one sentence that begins with its place. What a blueprint tells to whom is looked at in ``telling``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from math import inf
+from typing import Any
+
+import msgspec
+
+from engine.blueprint.compiler import EXPIRED
+from engine.blueprint.event_linter import check_events
+from engine.blueprint.schema import GIVES, Blueprint, Command, Does, EventRule, Mode, Relation, State, Timer
+from engine.blueprint.vocabulary import EDITABLE, OUTCOMES, ROUTES
+
+NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+"""Names stand in paths, in JSON and between spaces in what scripts are sent."""
+
+WARNINGS = ("warn", "escalate")
+TIMED: frozenset[Does] = frozenset({"move", "release"})
+"""What the engine can do when a timer runs out: nobody is there to say more."""
+
+GIVERS: dict[Does, frozenset[Relation]] = {
+    "take": frozenset({"offered"}),
+    "refuse": frozenset({"offered"}),
+    "bid": frozenset({"technician"}),
+    "withdraw": frozenset({"technician"}),
+    "award": frozenset({"customer"}),
+    "assign": frozenset({"ops", "engine"}),
+    "capture": frozenset({"service"}),
+}
+"""Who alone can do it, whatever a blueprint says."""
+
+FINDS: dict[Mode, tuple[Does, ...]] = {
+    "broadcast": ("take",),
+    "direct": ("take",),
+    "bids": ("bid", "award"),
+    "allocate": ("assign",),
+}
+"""What has to be there for a way of looking to find somebody."""
+
+
+ENTRIES = {"states": State, "commands": Command, "events": EventRule}
+"""The parts that are tables of tables."""
+
+
+def check(blueprint: Blueprint) -> list[str]:
+    """What is wrong, one sentence each; empty when all is well."""
+    problems = [*_head(blueprint), *_dispatch(blueprint)]
+    for name, state in blueprint.states.items():
+        problems += [f"state {name}: {problem}" for problem in _state(blueprint, name, state)]
+    for name, command in blueprint.commands.items():
+        problems += [f"command {name}: {problem}" for problem in _command(blueprint, name, command)]
+    return [*problems, *_way(blueprint), *_edits(blueprint), *check_events(blueprint)]
+
+
+MOST = 1_000_000_000
+"""The largest number in a blueprint, whatever it counts: 31 years of seconds."""
+
+
+def misshapen(raw: Mapping[str, Any]) -> list[str]:
+    """What keeps a table from being a blueprint at all: in each state, command and event, and in each other part."""
+    kinds = {field.name: field for field in msgspec.structs.fields(Blueprint)}
+    problems = [f"unknown field {name!r}" for name in raw if name not in kinds]
+    problems += [f"{name} is missing" for name, field in kinds.items() if field.required and name not in raw]
+    for name, value in raw.items():
+        if name in ENTRIES and isinstance(value, dict):
+            for entry, inner in value.items():
+                problems += _misfit(f"{name}.{entry}", inner, ENTRIES[name])
+        elif name in kinds:
+            problems += _misfit(name, value, kinds[name].type)
+    return problems + [f"{place}: {number} is beyond {MOST:,}" for place, number in _unbounded("", raw)]
+
+
+def _unbounded(place: str, value: Any) -> Iterator[tuple[str, float]]:
+    """Numbers that no part of a blueprint can mean: a comparison with ``nan`` is false, so no other check sees it."""
+    if isinstance(value, float | int) and not abs(value) <= MOST:
+        yield place, value
+    items = value.items() if isinstance(value, dict) else enumerate(value, 1) if isinstance(value, list) else ()
+    for name, inner in items:
+        yield from _unbounded(f"{place}.{name}" if place else str(name), inner)
+
+
+def _misfit(place: str, value: Any, kind: Any) -> Iterator[str]:
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        text, _, within = str(error).partition(" - at `$")
+        yield f"{place}{within.rstrip('`')}: {text}"
+
+
+def _head(blueprint: Blueprint) -> Iterator[str]:
+    if not NAME.fullmatch(blueprint.name):
+        yield f"name {blueprint.name!r} is not small letters, digits and _"
+    if blueprint.version < 1:
+        yield "version must be 1 or more"
+    if not blueprint.states:
+        yield "states: there are none"
+    if blueprint.named and blueprint.named not in blueprint.states:
+        yield f"named: unknown state {blueprint.named!r}"
+    if blueprint.named and not blueprint.technician:
+        yield 'named: no booking can name a technician; say technician = "optional" or "required"'
+    if blueprint.technician == "optional" and not blueprint.named:
+        yield "technician: optional, but named does not say in which state the job of a named one begins"
+    if blueprint.track_from and blueprint.track_from not in blueprint.states:
+        yield f"track_from: unknown state {blueprint.track_from!r}"
+    elif blueprint.track_from and not blueprint.tracks(blueprint.track_from):
+        yield f"track_from: the work is over in {blueprint.track_from!r}, where nobody's way is shared"
+    if not 0 <= blueprint.track_lead_s < inf:
+        yield "track_lead_s must be a number of seconds, not below 0"
+    yield from _codes(blueprint)
+
+
+def _codes(blueprint: Blueprint) -> Iterator[str]:
+    asked = {command.code for command in blueprint.commands.values()}
+    yield from (f"codes: no command asks for the {p!r} code" for p in blueprint.codes.purposes if p not in asked)
+    yield from (f"codes: {p!r} is not small letters, digits and _" for p in blueprint.codes.purposes if not _is_name(p))
+    if blueprint.codes.tries < 1 or blueprint.codes.reissues < 0:
+        yield "codes: tries must be 1 or more, reissues 0 or more"
+
+
+def _dispatch(blueprint: Blueprint) -> Iterator[str]:
+    dispatch = blueprint.dispatch
+    above = {"offer_s": dispatch.offer_s, "repeat_s": dispatch.repeat_s}
+    if dispatch.head_start is not None:
+        above |= {"head_start.first": dispatch.head_start.first, "head_start.s": dispatch.head_start.s}
+    least = {
+        **{name: getattr(dispatch, name) for name in ("job_s", "lead_s", "grace_s", "open_offers", "preferred_s")},
+        **{name: getattr(dispatch, name) for name in ("newcomer_jobs", "radius_m")},
+    }
+    yield from (f"dispatch: {name} must be more than 0" for name, value in above.items() if value <= 0)
+    yield from (f"dispatch: {name} must not be below 0" for name, value in least.items() if value < 0)
+    if not 0 <= dispatch.newcomers <= 1:
+        yield "dispatch: newcomers is a share, from 0 to 1"
+    reached = 0
+    for number, wave in enumerate(dispatch.waves, 1):
+        if wave.size < 1 or wave.interval_s <= 0 or wave.radius_m < 0:
+            yield f"dispatch: wave {number} needs a size and an interval_s above 0, and a radius_m not below"
+        elif reached < 0:
+            yield f"dispatch: wave {number} comes after one of the whole zone (radius_m 0), which must be the last"
+        elif 0 < wave.radius_m < reached:
+            yield f"dispatch: wave {number} has a smaller radius_m than the one before"
+        reached = wave.radius_m or -1
+
+
+def _state(blueprint: Blueprint, name: str, state: State) -> Iterator[str]:
+    if not _is_name(name):
+        yield "its name is not small letters, digits and _"
+    if state.then:
+        yield from _passing(blueprint, name, state)
+    if state.seeks != "none":
+        yield from _seeking(blueprint, name, state)
+    for number, timer in enumerate(state.timers, 1):
+        yield from (f"timer {number} {problem}" for problem in _timer(blueprint, name, state, timer))
+    if state.watch is not None:
+        yield from _watch(blueprint, name, state)
+
+
+def _passing(blueprint: Blueprint, name: str, state: State) -> Iterator[str]:
+    if state.then not in blueprint.states:
+        yield f"then: unknown state {state.then!r}"
+        return
+    if state.terminal:
+        yield f"then: it passes on to {state.then!r}, though it is terminal ({state.phase})"
+    passed, on = {name}, state.then
+    while on in blueprint.states and on not in passed:
+        passed.add(on)
+        on = blueprint.states[on].then
+    if on in passed:
+        yield f"then: it passes on in a circle, back to {on!r}"
+    if state.seeks != "none" or state.timers or state.watch is not None:
+        yield "then: it passes on at once, so that nothing is sought or waited for in it"
+    if name in (blueprint.initial, blueprint.named):
+        yield "then: a job cannot begin where it passes on at once"
+
+
+def _seeking(blueprint: Blueprint, name: str, state: State) -> Iterator[str]:
+    here = [c for c in blueprint.commands.values() if name in c.states(c.by)]
+    if state.phase != "open":
+        yield f"it seeks ({state.seeks}) though its phase is {state.phase}, not open"
+    for does in FINDS[state.seeks]:
+        found = [c for c in here if c.does == does and (state.seeks != "allocate" or name in c.states(("engine",)))]
+        if not found:
+            by = " by the engine" if state.seeks == "allocate" else ""
+            yield f'it seeks ({state.seeks}), but no command from it does "{does}"{by}'
+    if state.seeks == "direct" and not blueprint.technician:
+        yield "it seeks (direct), but no booking can name a technician: say technician at the top"
+    expires = any(c.event == EXPIRED and name in c.states(("engine",)) for c in here)
+    if blueprint.dispatch.job_s > 0 and not expires:
+        yield "it seeks and dispatch.job_s is not 0, but no command by the engine with event job.expired ends it"
+
+
+def _timer(blueprint: Blueprint, name: str, state: State, timer: Timer) -> Iterator[str]:
+    if timer.after_s <= 0:
+        yield "must have an after_s above 0"
+    if state.terminal:
+        yield f"never runs out: nothing follows {name!r}"
+    if bool(timer.warn) == bool(timer.command):
+        yield "needs one of warn and command, and not both"
+    if timer.warn and timer.warn not in WARNINGS:
+        yield f"warn: {timer.warn!r} is none of {', '.join(WARNINGS)}"
+    if not timer.command:
+        return
+    command = blueprint.commands.get(timer.command)
+    if command is None:
+        yield f"gives an unknown command {timer.command!r}"
+    elif "engine" not in command.by or name not in command.from_:
+        yield f"gives {timer.command!r}, which is not by the engine from {name!r}"
+    elif command.does not in TIMED or command.code:
+        yield f"gives {timer.command!r}, which needs somebody to give it"
+
+
+def _watch(blueprint: Blueprint, name: str, state: State) -> Iterator[str]:
+    watch = state.watch
+    assert watch is not None
+    numbers = (watch.still_s, watch.still_m, watch.away_m, watch.dark_s, watch.grace_s)
+    if min(numbers) < 0 or not (watch.still_s or watch.away_m or watch.dark_s):
+        yield "watch: one of still_s, away_m and dark_s must be above 0, and none below"
+    if state.terminal:
+        yield f"watch: nothing follows {name!r}"
+    released = any(c.does == "release" and name in c.from_ for c in blueprint.commands.values())
+    if watch.release and not released:
+        yield f'watch: it may release, but no command from {name!r} does "release"'
+
+
+def _command(blueprint: Blueprint, name: str, command: Command) -> Iterator[str]:
+    if not _is_name(name) or name in ROUTES:
+        yield "its name is not small letters, digits and _, or the name of another route"
+    if not command.by or not command.from_:
+        yield "nobody may give it: by and from each need a word"
+    yield from _ends(blueprint, command)
+    yield from _guards(blueprint, command)
+    yield from _doing(blueprint, name, command)
+    yield from _unmoved(command)
+
+
+def _ends(blueprint: Blueprint, command: Command) -> Iterator[str]:
+    states = blueprint.states
+    ends = [*command.from_, *([command.to] if command.to else [])]
+    yield from (f"unknown state {s!r}" for s in ends if s not in states)
+    yield from (f"leaves the terminal state {s!r}" for s in command.from_ if s in states and states[s].terminal)
+    yield from (f"only: {r!r} is not in by" for r in command.only if r not in command.by)
+    if command.to in states:
+        yield from _end(command, states[command.to])
+    if command.does in GIVES:
+        over = [s for s in ([command.to] if command.to else command.from_) if s in states and states[s].frees]
+        yield from (f"gives the job to somebody in {s!r}, where the work is over" for s in over)
+    narrowed = {s for each in command.only.values() for s in each} | set(command.refunds)
+    yield from (f"only, refunds: {s!r} is not in from" for s in sorted(narrowed.difference(command.from_)))
+
+
+def _end(command: Command, end: State) -> Iterator[str]:
+    if command.does in GIVES and end.terminal:
+        yield f"gives the job to somebody in {command.to!r}, where the work is over"
+    if end.then and (command.does in (*GIVES, "refuse") or command.event == EXPIRED):
+        yield f'does "{command.does}" to {command.to!r}, which passes on at once'
+    if command.does in ("bid", "withdraw"):
+        yield f'does "{command.does}", which leaves the job where it is: it has no to'
+
+
+def _guards(blueprint: Blueprint, command: Command) -> Iterator[str]:
+    marks = _marks(blueprint)
+    known = marks | set(blueprint.states)
+    for name in (*command.needs, *command.unless):
+        if name not in known:
+            yield f"needs or unless {name!r}, which is no state and no command marks"
+    if command.marks in blueprint.states or (command.marks and not _is_name(command.marks)):
+        yield f"marks {command.marks!r}, which is a state or not small letters, digits and _"
+    if command.code and command.code not in blueprint.codes.purposes:
+        yield f"asks for the code {command.code!r}, which is not among codes.purposes"
+    if command.code and set(command.by) != {"holder"}:
+        yield "asks for a code, which the holder alone can be told"
+
+
+def _unmoved(command: Command) -> Iterator[str]:
+    """What a command cannot declare that leaves the job as it is, or that ends it by the clock."""
+    moves = command.does not in ("bid", "withdraw") and (command.does != "refuse" or command.to != "")
+    if not moves and (command.marks or command.locks_price or command.charges or command.refunds):
+        yield f'does "{command.does}" without a move, so that it marks, locks, charges and refunds nothing'
+    if command.event == EXPIRED and (command.needs or command.unless):
+        yield "ends the job when its time is over, which waits for no mark: it has neither needs nor unless"
+
+
+def _doing(blueprint: Blueprint, name: str, command: Command) -> Iterator[str]:
+    allowed = GIVERS.get(command.does)
+    if allowed and not allowed.issuperset(command.by):
+        yield f'does "{command.does}", which is by {" or ".join(sorted(allowed))} alone'
+    if allowed is None and not {"offered", "technician"}.isdisjoint(command.by):
+        yield f'is by offered or technician, who cannot {name}: that does "{command.does}"'
+    if command.does == "take" or (command.does == "refuse" and command.to):
+        bidding = [s for s in command.from_ if s in blueprint.states and blueprint.states[s].seeks == "bids"]
+        yield from (f"answers an offer in {s!r}, where offers are invitations to bid" for s in bidding)
+    if command.does == "release" and not command.to:
+        yield 'does "release", but has no to: where the job is without its holder'
+    if command.does == "reissue" and not blueprint.codes.purposes:
+        yield 'does "reissue", but the blueprint has no codes'
+    if command.does == "freeze":
+        frozen = [command.to] if command.to else command.from_
+        thawed = {s for c in blueprint.commands.values() if c.does == "thaw" for s in c.from_}
+        yield from (f"freezes the job in {s!r}, where nothing thaws it" for s in frozen if s not in thawed)
+        sought = [s for s in frozen if s in blueprint.states and blueprint.states[s].seeks != "none"]
+        yield from (f"freezes the job in {s!r}, where somebody is looked for" for s in sought)
+    if (command.does == "thaw") != (command.resolves != ""):
+        yield 'does "thaw" without resolves, or resolves without that'
+    if command.resolves and command.resolves not in OUTCOMES:
+        yield f"resolves {command.resolves!r}, which is none of {', '.join(sorted(OUTCOMES))}"
+    twins = [n for n, c in blueprint.commands.items() if _same_answer(c, command) and n < name]
+    yield from (f"answers for the same as {twin!r} from the same state" for twin in twins)
+
+
+def _same_answer(one: Command, other: Command) -> bool:
+    """Whether a route that looks for a command by what it does would find both."""
+    same = one.does == other.does and one.resolves == other.resolves
+    by_what = one.does in ("bid", "withdraw", "award", "capture", "freeze", "thaw")
+    return same and by_what and not set(one.from_).isdisjoint(other.from_)
+
+
+def _way(blueprint: Blueprint) -> Iterator[str]:
+    """Whether each state can be come to, and left."""
+    reached: set[str] = set()
+    new = {s for s in (next(iter(blueprint.states), ""), blueprint.named) if s in blueprint.states}
+    while new:
+        reached |= new
+        new = {s for name in new for s in _next(blueprint, name)} - reached
+    yield from (f"state {s!r} cannot be reached" for s in blueprint.states if s not in reached)
+    for name, state in blueprint.states.items():
+        if not state.terminal and not set(_next(blueprint, name)) - {name}:
+            yield f"state {name!r} cannot be left, and is neither done nor closed"
+
+
+def _next(blueprint: Blueprint, name: str) -> Iterable[str]:
+    if blueprint.states[name].then:
+        return [s for s in (blueprint.states[name].then,) if s in blueprint.states]
+    return [c.to for c in blueprint.commands.values() if name in c.from_ and c.to in blueprint.states]
+
+
+def _edits(blueprint: Blueprint) -> Iterator[str]:
+    states = blueprint.states
+    if blueprint.price.source == "quote":
+        yield 'price: source: nothing quotes a price yet; say "catalogue", or "customer" where he names it'
+    for name, fields in blueprint.edit.items():
+        if name not in states or states[name].terminal:
+            yield f"edit: {name!r} is no state, or a terminal one"
+        yield from (f"edit: {name}: unknown field {f!r}" for f in fields if f != "*" and f not in EDITABLE)
+    for name in blueprint.price.propose:
+        if name not in states or states[name].terminal:
+            yield f"price: propose: {name!r} is no state, or a terminal one"
+    known = _marks(blueprint) | set(states)
+    yield from (
+        f"price: hours: {n!r} is no state and no command marks it" for n in blueprint.price.hours if n not in known
+    )
+    if len(blueprint.price.hours) not in (0, 2):
+        yield "price: hours are two names, from when to when"
+
+
+def _marks(blueprint: Blueprint) -> set[str]:
+    return {command.marks for command in blueprint.commands.values() if command.marks}
+
+
+def _is_name(text: str) -> bool:
+    return NAME.fullmatch(text) is not None

@@ -1,0 +1,274 @@
+"""A booking becomes a job: checked against the catalogue and the customer's account, then one script."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from engine.archive import reader
+from engine.blueprint.schema import Blueprint
+from engine.clock import now_ms
+from engine.domain import job_queries, jobs, services
+from engine.errors import (
+    AccountNotApproved,
+    Duplicate,
+    FieldError,
+    Forbidden,
+    Internal,
+    Invalid,
+    KycNotApproved,
+    NotFound,
+    ProfileIncomplete,
+)
+from engine.events import iso
+from engine.idempotency import in_redis
+from engine.idempotency.in_redis import Outcome
+from engine.identity import accounts
+from engine.rules import job_document
+from engine.store import keys
+from engine.store.connection import Done
+from engine.technicians.live import check_mappable
+from engine.types import DEFAULT_ZONE, OPS, JobId, Principal, RequestKey, ServiceId, UserId, Zone, is_id, new_job_id
+
+if TYPE_CHECKING:
+    from engine.runtime import Engine
+
+MESSAGE = "Booking received"
+ANOTHER = "Another booking was made under this reference"
+PAST_MS = 60_000
+"""How far in the past a booking may be scheduled: clocks differ."""
+
+
+class Booking(msgspec.Struct, frozen=True, kw_only=True):
+    """What is booked: degrees, WGS 84; ``amount`` in minor units of ``currency``. Without an amount both are the
+    service's: a currency alone does not relabel the catalogue's price.
+    ``scheduled_for`` in ms since the Unix epoch. ``technician`` is who is to do it, where the blueprint lets a booking
+    say so, else who is asked first.
+    """
+
+    service: str
+    lat: float
+    lon: float
+    address: str
+    blueprint: str | None = None
+    postal_code: str | None = None
+    amount: int | None = None
+    currency: str | None = None
+    notes: str | None = None
+    public_notes: str | None = None
+    customer: str | None = None
+    reference: str | None = None
+    metadata: dict[str, Any] | None = None
+    scheduled_for: int | None = None
+    technician: str | None = None
+
+
+async def create(
+    engine: Engine, caller: Principal, booking: Booking, *, key: str | None = None, trace: str = ""
+) -> Outcome:
+    """Book a job; it is on offer when this returns.
+
+    Raises Forbidden for who may not book (for this customer), Invalid, NotFound or ServiceInactive for the
+    service, ReusedKey. The same key, or the same booking under the same ``reference`` of this principal, answers the
+    first job; another booking under it is Duplicate, with the first job's id.
+    """
+    zone, key = DEFAULT_ZONE, in_redis.checked_key(key)
+    customer = _customer(caller, booking)
+    check_mappable(booking.lat, booking.lon)
+    blueprint = _blueprint(engine, booking)
+    mark = _mark(engine, booking, customer)
+    if booking.reference is not None:
+        earlier = await reader.job_of_reference(engine.archive, caller.id, booking.reference)
+        if earlier is not None:
+            # The key before the reference: who repeats is given the first answer, archived or not.
+            done = await in_redis.remembered(engine, zone, caller, key, mark)
+            if done is not None:
+                return await _again(engine, zone, caller, blueprint, done, key)
+            if earlier.mark not in ("", mark):
+                raise Duplicate(ANOTHER, job={"id": earlier.job})
+            return await _known(engine, caller, earlier.job, key)
+    _check_technician(blueprint, booking)
+    service = await services.active_service(engine, ServiceId(booking.service))
+    person = await _person(engine, customer)
+    job = new_job_id(zone)
+    full, public = _documents(zone, job, blueprint, booking, service, person)
+    place = _Place(zone, job, customer, service, booking, blueprint)
+    head = {"actor": f"{caller.role}:{caller.id}", "key": key, "fingerprint": mark, "trace": trace}
+    args = {**head, **place.arguments(engine), "full": full, "pub": public}
+    args["contact"] = msgspec.json.encode(person.phone)
+    try:
+        done = await engine.store.run(zone, "job_create", keys=place.names(caller, key), args=args)
+    except Duplicate as error:
+        raise Duplicate(ANOTHER, job={"id": error.reply[0].decode()}) from error
+    except (ProfileIncomplete, KycNotApproved, AccountNotApproved, Invalid) as error:
+        if booking.technician is None:
+            raise
+        detail = "Cannot take this job now"
+        raise Invalid(errors=[FieldError("/technician", detail)], repeated=error.repeated) from error
+    if done.repeated:
+        return await _again(engine, zone, caller, blueprint, done, key)
+    return await _outcome(engine, blueprint, caller, done.rest[1], done, key)
+
+
+def _mark(engine: Engine, booking: Booking, customer: UserId) -> str:
+    """What tells a booking from another under the same key or reference. Fields that are not given leave no trace, so
+    that it stays the same when bookings get fields more: a reference lasts for ever.
+    """
+    asked = {name: value for name, value in msgspec.structs.asdict(booking).items() if value is not None}
+    return in_redis.fingerprint(engine, "create", "", {**asked, "customer": customer})
+
+
+async def _again(
+    engine: Engine, zone: Zone, caller: Principal, blueprint: Blueprint, done: Done, key: RequestKey
+) -> Outcome:
+    """What the first booking under this key was answered; or the job that its reference had already."""
+    at_seq = await in_redis.job_at(engine, zone, done)
+    if at_seq is None:
+        return await _known(engine, caller, JobId(done.rest[0].decode()), key)
+    return await _outcome(engine, blueprint, caller, at_seq, done, key)
+
+
+async def _outcome(
+    engine: Engine, blueprint: Blueprint, caller: Principal, job: bytes, done: Done, key: str
+) -> Outcome:
+    told = await jobs.told(engine, caller, blueprint, job)
+    return Outcome(told, MESSAGE, done.seq, done.version, done.repeated, key)
+
+
+class _Now(msgspec.Struct):
+    version: int
+
+
+async def _known(engine: Engine, caller: Principal, job: JobId, key: str) -> Outcome:
+    """The job that a reference had already, as it is now."""
+    try:
+        shown = await job_queries.read(engine, caller, job)
+    except NotFound as error:
+        raise Internal(f"{job} is known by its reference alone") from error
+    version = msgspec.json.decode(shown, type=_Now).version
+    return Outcome(msgspec.Raw(shown), None, 0, version, True, key, created=False)
+
+
+def _customer(caller: Principal, booking: Booking) -> UserId:
+    if caller.role == "customer":
+        if booking.customer not in (None, caller.id):
+            raise Forbidden("A customer books for himself")
+        return caller.id
+    if caller.role not in OPS and caller.role != "service":
+        raise Forbidden("Only customers book, and ops or services for them")
+    if booking.customer is None:
+        raise Invalid(errors=[FieldError("/customer", "Required: whom the job is for")])
+    return UserId(booking.customer)
+
+
+def _blueprint(engine: Engine, booking: Booking) -> Blueprint:
+    if booking.blueprint is None:
+        return engine.blueprints.default
+    found = engine.blueprints.by_name.get(booking.blueprint)
+    if found is None:
+        names = ", ".join(sorted(engine.blueprints.by_name))
+        raise Invalid(errors=[FieldError("/blueprint", f"Not one of {names}")])
+    return found
+
+
+def _check_technician(blueprint: Blueprint, booking: Booking) -> None:
+    if booking.technician is None and blueprint.technician == "required":
+        raise Invalid(errors=[FieldError("/technician", "Required: who is to do the job")])
+    if booking.technician is not None and not is_id(booking.technician):
+        raise Invalid(errors=[FieldError("/technician", "No such technician")])
+    if booking.scheduled_for is not None and booking.scheduled_for < now_ms() - PAST_MS:
+        raise Invalid(errors=[FieldError("/scheduled_for", "In the past")])
+
+
+async def _person(engine: Engine, customer: UserId) -> accounts.User:
+    try:
+        user = await accounts.read(engine, customer)
+    except NotFound:
+        raise Invalid(errors=[FieldError("/customer", "No such customer")]) from None
+    if user.role != "customer":
+        raise Invalid(errors=[FieldError("/customer", "Not a customer")])
+    return user
+
+
+def _documents(
+    zone: Zone,
+    job: JobId,
+    blueprint: Blueprint,
+    booking: Booking,
+    service: services.Service,
+    person: accounts.User,
+) -> tuple[bytes, bytes]:
+    """The members of a job that no step moves, encoded once: all of them, and those of its public part."""
+    members = {
+        "id": job,
+        "zone": zone,
+        "blueprint": blueprint.name,
+        "customer": {"id": person.id, "name": person.name},
+        "service": service.id,
+        "lat": booking.lat,
+        "lon": booking.lon,
+        "address": booking.address,
+        "postal_code": booking.postal_code,
+        "currency": (booking.amount is not None and booking.currency) or service.currency,
+        "pricing": service.pricing,
+        "notes": booking.notes,
+        "public_notes": booking.public_notes,
+        "scheduled_for": None if booking.scheduled_for is None else iso(booking.scheduled_for),
+        "reference": booking.reference,
+        "metadata": booking.metadata,
+        "room": None,
+    }
+    return job_document.whole(members), job_document.public(members)
+
+
+class _Place(msgspec.Struct, frozen=True):
+    """Where a new job goes, and to whom first."""
+
+    zone: Zone
+    job: JobId
+    customer: UserId
+    service: services.Service
+    booking: Booking
+    blueprint: Blueprint
+
+    def names(self, caller: Principal, key: str) -> dict[str, str]:
+        zone = self.zone
+        return {
+            "meta": keys.meta(zone),
+            "job": keys.job(zone, self.job),
+            "offers": keys.offers(zone, self.job),
+            "log": keys.log(zone),
+            "req": keys.request(zone, caller.id, key),
+            "ref": keys.reference(zone, caller.id),
+            "jobs": keys.jobs(zone),
+            "user_jobs": keys.user_jobs(zone, self.customer),
+        }
+
+    def arguments(self, engine: Engine) -> dict[str, str | int | float]:
+        """What lua/job_create.lua is told of the place."""
+        blueprint, booking = self.blueprint, self.booking
+        named = (booking.technician or "") if blueprint.technician else ""
+        preferred = "" if named else booking.technician or ""
+        scheduled = booking.scheduled_for
+        return {
+            "id": self.job,
+            "reference": booking.reference or "",
+            "bp": blueprint.key,
+            "goal": engine.plans.goal(blueprint, first_state(blueprint, booking)),
+            "service": self.service.id,
+            "customer": self.customer,
+            "lat": booking.lat,
+            "lon": booking.lon,
+            "amount": self.service.base_amount if booking.amount is None else booking.amount,
+            "release": 0 if scheduled is None else blueprint.begins(scheduled),
+            "scheduled": scheduled or 0,
+            "named": named,
+            "preferred": preferred,
+            "audience": blueprint.audience("job.created"),
+        }
+
+
+def first_state(blueprint: Blueprint, booking: Booking) -> str:
+    """Where a job begins: one that names its technician perhaps elsewhere than one that does not."""
+    return blueprint.named if blueprint.named and booking.technician is not None else blueprint.initial

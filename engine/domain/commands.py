@@ -1,0 +1,275 @@
+"""How each kind of step reaches its script: the keys and arguments, and what has to be known beforehand.
+
+What a command does (``does`` in its blueprint) decides which script does it. The claim is spelt out word by word, since
+it is what everybody waits for; all others send their plan as JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from engine.blueprint.compiler import Plan
+from engine.blueprint.schema import Blueprint, Does
+from engine.clock import now_ms
+from engine.domain import codes
+from engine.errors import (
+    AccountNotApproved,
+    FieldError,
+    Invalid,
+    KycNotApproved,
+    ProfileIncomplete,
+    StaleCode,
+    WrongCode,
+)
+from engine.events import iso
+from engine.rules import fixes
+from engine.store import keys
+from engine.store.connection import Done
+from engine.technicians.live import lease_ms
+from engine.types import JobId, Principal, RequestKey, TechnicianId, UserId, Zone, is_id, new_dispute_id
+
+if TYPE_CHECKING:
+    from engine.runtime import Engine
+
+
+AHEAD_MS = 600_000
+"""How far ahead of ours a clock may be of which nothing is known."""
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """A command with its arguments. ``version`` makes it conditional; ``occurred_at`` is ms since the Unix epoch;
+    ``technician`` is who is to do the job, ``force`` gives it to him though he has not the service or the room;
+    ``dispute`` is the one that is to be resolved.
+    """
+
+    command: str
+    version: int | None = None
+    reason: str | None = None
+    code: str | None = None
+    amount: int | None = None
+    occurred_at: int | None = None
+    technician: str | None = None
+    force: bool = False
+    dispute: str | None = None
+
+    def arguments(self) -> list[Any] | None:
+        """What tells this step from another one under the same key; None where it has no arguments."""
+        rest = [self.version, self.reason, self.code, self.amount, self.occurred_at]
+        if self.technician is not None or self.force:
+            rest += [self.technician, self.force]
+        if self.dispute is not None:
+            rest.append(self.dispute)
+        return rest if any(argument is not None for argument in rest) else None
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """One command on its way: what every step's script is given."""
+
+    zone: Zone
+    job: JobId
+    caller: Principal
+    key: RequestKey
+    mark: str
+    trace: str
+
+    @property
+    def actor(self) -> str:
+        """As the log names the caller."""
+        return f"{self.caller.role}:{self.caller.id}"
+
+    def request(self) -> str:
+        """The key of the verdict on this command."""
+        return keys.request(self.zone, self.caller.id, self.key)
+
+    def keys(self) -> dict[str, str]:
+        """The keys that all steps' scripts are given."""
+        return _keys(self.zone, self.job, self.request())
+
+    def cause(self) -> dict[str, str]:
+        """The arguments that say by which request it came."""
+        return {"key": self.key, "fingerprint": self.mark, "trace": self.trace}
+
+    def head(self, version: int | None) -> dict[str, str | int]:
+        """The same, for what may be asked for at one version of the job alone."""
+        at = "" if version is None else version
+        return {"key": self.key, "fingerprint": self.mark, "trace": self.trace, "if_version": at}
+
+
+Sender = Callable[["Engine", Ask, Blueprint, Plan, Step], Awaitable[Done]]
+
+
+async def send(engine: Engine, ask: Ask, blueprint: Blueprint, plan: Plan, step: Step) -> Done:
+    """Take the step. Raises as ``jobs.command``."""
+    if step.occurred_at is not None:
+        offset = await _clock_offset_ms(engine, ask)
+        step = msgspec.structs.replace(step, occurred_at=not_ahead(step.occurred_at - offset))
+    return await SENDERS.get(plan.spec.does, _move)(engine, ask, blueprint, plan, step)
+
+
+async def give(
+    engine: Engine, zone: Zone, job: JobId, blueprint: Blueprint, plan: Plan, entry: str, entered: str, *, reason: str
+) -> Done:
+    """The engine gives a command, as due work ``entry`` that the script takes away in the same step. Nothing happens
+    where the job has left the state that it ``entered`` at that version.
+    """
+    args = {"entry": entry, "entered": entered, "lease": lease_ms(engine), "reason": f'"{reason}"'}
+    unused = keys.request(zone, UserId("engine"), "due")  # never written: due work has no request key
+    step = {"actor": "engine", "key": "", "fingerprint": "", "trace": "", "if_version": "", "bp": blueprint.key}
+    return await engine.store.run(
+        zone,
+        "job_step",
+        keys=_keys(zone, job, unused),
+        args={**step, "plan": plan.body, "args": msgspec.json.encode(args)},
+    )
+
+
+def _keys(zone: Zone, job: JobId, request: str) -> dict[str, str]:
+    return {
+        "meta": keys.meta(zone),
+        "job": keys.job(zone, job),
+        "offers": keys.offers(zone, job),
+        "causes": keys.causes(zone, job),
+        "log": keys.log(zone),
+        "req": request,
+    }
+
+
+async def _clock_offset_ms(engine: Engine, ask: Ask) -> int:
+    """How far the caller's clock is ahead, as far as fixes have shown it."""
+    if ask.caller.role != "technician":
+        return 0
+    record = keys.technician(ask.zone, TechnicianId(ask.caller.id))
+    return fixes.offset_ms(await engine.store.command("HGET", record, "clock"))
+
+
+def not_ahead(occurred_at: int) -> int:
+    """When something happened: never later than now. Raises Invalid for what no fast clock explains."""
+    now = now_ms()
+    if occurred_at > now + AHEAD_MS:
+        raise Invalid(errors=[FieldError("/occurred_at", "In the future")])
+    return max(0, min(occurred_at, now))
+
+
+def told(step: Step, **more: Any) -> bytes:
+    """The arguments that this call brings, as scripts take them; ``reason`` is encoded once, here."""
+    args = dict(more)
+    if step.reason is not None:
+        args["reason"] = msgspec.json.encode(step.reason).decode()
+    if step.occurred_at is not None:
+        args["occurred_at"] = iso(step.occurred_at)
+    if step.force:
+        args["force"] = True
+    return msgspec.json.encode(args)
+
+
+async def _take(engine: Engine, ask: Ask, blueprint: Blueprint, plan: Plan, step: Step) -> Done:
+    zone, technician = ask.zone, TechnicianId(ask.caller.id)
+    names = ask.keys()
+    names["tech"] = keys.technician(zone, technician)
+    return await engine.store.run(
+        zone,
+        "job_claim",
+        keys=names,
+        args={
+            "technician": technician,
+            **ask.head(step.version),
+            "bp": blueprint.key,
+            "plan": b"" if plan.plain else plan.body,
+            "command": plan.name,
+            "from": plan.froms,
+            "goal": plan.goal,
+            "type": plan.spec.event,
+            "audience": plan.audience,
+            "tech_audience": plan.tech_audience,
+            "ended": plan.ended,
+            "grace_ms": round(blueprint.dispatch.grace_s * 1000),
+            "lease_ms": lease_ms(engine),
+        },
+    )
+
+
+async def _refuse(engine: Engine, ask: Ask, blueprint: Blueprint, plan: Plan, step: Step) -> Done:
+    zone, technician = ask.zone, TechnicianId(ask.caller.id)
+    names = ask.keys() | {"tech_offers": keys.technician_offers(zone, technician)}
+    head = {"technician": technician, **ask.head(step.version), "bp": blueprint.key, "lease_ms": lease_ms(engine)}
+    if plan.goal:
+        args = {**head, "plan": plan.body, "args": told(step)}
+        return await engine.store.run(zone, "offer_refuse", keys=names, args=args)
+    reason = msgspec.json.encode(step.reason) if step.reason is not None else b""
+    words: dict[str, str | bytes] = {
+        "plan": b"" if plan.plain else plan.body,
+        "from": plan.froms,
+        "ended": plan.ended,
+    }
+    args = {**head, **words, "audience": plan.audience, "reason": reason}
+    return await engine.store.run(zone, "offer_decline", keys=names, args=args)
+
+
+async def _move(engine: Engine, ask: Ask, blueprint: Blueprint, plan: Plan, step: Step) -> Done:
+    names = ask.keys()
+    head = {"actor": ask.actor, **ask.head(step.version), "bp": blueprint.key, "plan": plan.body}
+    if not plan.spec.code:
+        args = {**head, "args": told(step, **_dispute(ask, plan, step))}
+        return await engine.store.run(ask.zone, "job_step", keys=names, args=args)
+    if step.code is None:
+        raise Invalid(errors=[FieldError("/code", f"Required: the {plan.spec.code} code")])
+    while True:
+        found = await codes.compared(engine, ask.zone, ask.job, plan.spec.code, step.code)
+        try:
+            return await engine.store.run(ask.zone, "job_step", keys=names, args={**head, "args": told(step, **found)})
+        except StaleCode:  # issued anew between looking and stepping: look again
+            continue
+        except WrongCode as error:
+            error.extra["attempts_left"] = int(error.reply[0]) if error.reply else 0
+            raise
+
+
+def _dispute(ask: Ask, plan: Plan, step: Step) -> dict[str, str]:
+    """What a step that opens or resolves a dispute brings along: its members, see lua/lib/dispute.lua."""
+    by = {"id": ask.caller.id, "role": ask.caller.role}
+    if plan.spec.does == "freeze":
+        if step.reason is None:
+            raise Invalid(errors=[FieldError("/reason", "Required: what the dispute is about")])
+        dispute = new_dispute_id(ask.zone)
+        members: dict[str, Any] = {"id": dispute, "job": ask.job, "by": by, "reason": step.reason}
+        return {"dispute": dispute, "members": _members(members)}
+    if plan.spec.does == "thaw":
+        members = {"outcome": plan.spec.resolves, "note": step.reason, "mediator": by}
+        return {"members": _members(members), **({"dispute": step.dispute} if step.dispute else {})}
+    return {}
+
+
+def _members(thing: dict[str, Any]) -> str:
+    """JSON without its braces, to be joined with what a script adds."""
+    return msgspec.json.encode(thing)[1:-1].decode()
+
+
+async def _assign(engine: Engine, ask: Ask, blueprint: Blueprint, plan: Plan, step: Step) -> Done:
+    zone = ask.zone
+    if step.technician is None or not is_id(step.technician):
+        raise Invalid(errors=[FieldError("/technician", "Required: who is to do the job")])
+    technician = TechnicianId(UserId(step.technician))
+    args = {
+        "technician": technician,
+        "actor": ask.actor,
+        **ask.head(step.version),
+        "bp": blueprint.key,
+        "plan": plan.body,
+        "args": told(step),
+    }
+    names = ask.keys() | {"tech": keys.technician(zone, technician)}
+    try:
+        return await engine.store.run(zone, "job_assign", keys=names, args=args)
+    except (ProfileIncomplete, KycNotApproved, AccountNotApproved) as error:
+        raise Invalid(errors=[FieldError("/technician", f"Cannot take jobs: {error.code}")]) from error
+    except Invalid as error:
+        if error.errors:
+            raise
+        raise Invalid(errors=[FieldError("/technician", "Not here, or without the service")]) from error
+
+
+SENDERS: dict[Does, Sender] = {"take": _take, "refuse": _refuse, "assign": _assign}
+"""All others are moves."""

@@ -1,0 +1,51 @@
+"""What is open to a technician, and saying no to it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from engine.domain import jobs
+from engine.domain.commands import Step
+from engine.domain.job_queries import Page
+from engine.errors import Forbidden
+from engine.idempotency.in_redis import Outcome
+from engine.store import keys
+from engine.store.scripts import Args
+from engine.technicians.live import lease_ms
+from engine.types import Principal, TechnicianId
+
+if TYPE_CHECKING:
+    from engine.runtime import Engine
+
+MOST = 200
+
+
+async def decline(
+    engine: Engine,
+    caller: Principal,
+    job_id: str,
+    *,
+    reason: str | None = None,
+    key: str | None = None,
+    trace: str = "",
+) -> Outcome:
+    """Refuse an offer; the job stays open to the others. Raises as a claim does."""
+    step = Step(command="decline", reason=reason)
+    return await jobs.command(engine, caller, job_id, step, key=key, trace=trace)
+
+
+async def open_to(engine: Engine, caller: Principal) -> Page:
+    """The offers that the caller may accept now, the one that ends first in front. Raises Forbidden."""
+    if caller.role != "technician":
+        raise Forbidden("Only technicians are offered jobs")
+    found: list[bytes] = []
+    as_of: dict[str, dict[str, str | int]] = {}
+    for zone, state in engine.store.zones.items():
+        if not state.open and len(engine.store.zones) > 1:
+            continue
+        names = {"meta": keys.meta(zone), "tech_offers": keys.technician_offers(zone, TechnicianId(caller.id))}
+        args: Args = {"technician": caller.id, "limit": MOST, "lease_ms": lease_ms(engine)}
+        done = await engine.store.read(zone, "offer_list", keys=names, args=args)
+        found += done.rest
+        as_of[zone] = {"epoch": state.epoch, "seq": done.seq}
+    return Page(found, None, as_of)

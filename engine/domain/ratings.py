@@ -1,0 +1,98 @@
+"""Ratings: when a job is done its two sides rate each other, each once.
+
+SQL is the source. A technician's stars and their number stand with his profile and move in the transaction that takes
+the rating, so the mean (engine/rules/rating.py) reaches his hot record by the profile's version like every other
+change: two ratings that cross end as SQL has them. What technicians think of customers is kept, and shown to nobody:
+PROTOCOL has a place for a technician's rating alone, and tells who is offered a job nothing of its customer.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from engine.clock import now_ms
+from engine.domain import job_queries
+from engine.errors import Duplicate, IllegalTransition, NotFound
+from engine.events import iso
+from engine.idempotency import in_redis, in_sql
+from engine.idempotency.in_sql import CREATION_S, Kept
+from engine.identity import outbox
+from engine.sql.schema import ratings, technicians
+from engine.technicians import sql
+from engine.types import JobId, Phase, Principal, TechnicianId, UserId
+
+if TYPE_CHECKING:
+    from engine.runtime import Engine
+
+
+class Rating(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``by`` thinks of ``of`` after a job: 1 to 5 stars, and perhaps why."""
+
+    job: JobId
+    by: UserId
+    of: UserId
+    stars: int
+    comment: str | None
+    at: str
+
+
+class _Party(msgspec.Struct):
+    id: UserId
+
+
+class _Job(msgspec.Struct):
+    id: JobId
+    phase: Phase
+    customer: _Party | None = None
+    technician: _Party | None = None
+
+
+_job = msgspec.json.Decoder(_Job)
+
+
+async def rate(
+    engine: Engine, caller: Principal, job_id: str, stars: int, comment: str | None = None, *, key: str | None = None
+) -> Kept[Rating]:
+    """Rate the other side of a job that is done. Raises NotFound for who is neither side, IllegalTransition before it
+    is done, Duplicate where the caller's side has rated, ReusedKey, and what ``Archive.writing`` raises.
+    """
+    job = _job.decode(await job_queries.read(engine, caller, job_id))
+    of = _other_side(caller, job)
+    if job.phase != "done":
+        raise IllegalTransition("Rated when the job is done")
+
+    async def act(conn: AsyncConnection) -> Rating:
+        at = now_ms()
+        insert = sqlite.insert if engine.archive.is_sqlite else postgresql.insert
+        row = {"job": job.id, "side": caller.role, "by": caller.id, "of": of, "stars": stars, "comment": comment}
+        new = insert(ratings).values(at=at, **row).on_conflict_do_nothing()
+        if (await conn.execute(new)).rowcount != 1:
+            raise Duplicate("You have rated this job")
+        if caller.role == "customer":
+            c = technicians.c
+            await sql.touch(conn, TechnicianId(of), stars=c.stars + stars, rated=c.rated + 1)
+            await outbox.add(conn, of)
+        return Rating(job=job.id, by=caller.id, of=of, stars=stars, comment=comment, at=iso(at))
+
+    asked = in_sql.request(caller.id, key, "rate", job.id, stars, comment, keep_s=CREATION_S)
+    kept = await in_redis.once(engine, asked, Rating, act)
+    if caller.role == "customer":
+        with in_sql.in_effect():
+            await outbox.finish(engine, of)
+    return kept
+
+
+def _other_side(caller: Principal, job: _Job) -> UserId:
+    """Whom the caller rates. Who was only offered the job is shown no customer, and is none of the two."""
+    if job.customer is not None and job.technician is not None:
+        if caller.role == "customer" and caller.id == job.customer.id:
+            return job.technician.id
+        if caller.role == "technician" and caller.id == job.technician.id:
+            return job.customer.id
+    elif job.customer is not None and caller.role == "customer" and caller.id == job.customer.id:
+        raise IllegalTransition("Nobody has done it")
+    raise NotFound("No such job")

@@ -1,0 +1,137 @@
+"""The services that customers book and technicians do. SQL alone knows them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+from sqlalchemy import insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from engine.errors import FieldError, Invalid, NotFound, ServiceInactive
+from engine.idempotency import in_redis, in_sql
+from engine.idempotency.in_sql import Kept
+from engine.roles import OPS, demand
+from engine.sql.paging import Slice, check_limit, decode_cursor, slice_of
+from engine.sql.schema import services
+from engine.types import Principal, ServiceId, new_id
+
+if TYPE_CHECKING:
+    from engine.runtime import Engine
+
+Pricing = Literal["flat", "hourly"]
+
+
+class Service(msgspec.Struct, frozen=True, kw_only=True):
+    """``base_amount`` is minor units of ``currency``: the price, or with ``hourly`` the rate of an hour."""
+
+    id: ServiceId
+    name: str
+    category: str
+    base_amount: int
+    currency: str
+    pricing: Pricing
+    duration_min: int
+    active: bool
+
+
+class NewService(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    category: str
+    base_amount: int
+    currency: str
+    pricing: Pricing = "flat"
+    duration_min: int = 60
+    active: bool = True
+
+
+class ServiceQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """``q`` is looked for in name and category, whatever the case."""
+
+    q: str | None = None
+    category: str | None = None
+    limit: int = 50
+    cursor: str | None = None
+
+
+async def find(engine: Engine, caller: Principal, query: ServiceQuery) -> Slice[Service]:
+    """Services by name; those not on offer are shown to ops alone. Raises Invalid (limit, cursor)."""
+    limit = check_limit(query.limit)
+    c = services.c
+    rows = select(services).order_by(c.name, c.id).limit(limit + 1)
+    if not caller.is_ops:
+        rows = rows.where(c.active.is_(True))
+    if query.category is not None:
+        rows = rows.where(c.category == query.category)
+    if query.q:
+        rows = rows.where(c.name.icontains(query.q, autoescape=True) | c.category.icontains(query.q, autoescape=True))
+    if query.cursor is not None:
+        name, last = decode_cursor(query.cursor, tuple[str, str])
+        rows = rows.where((c.name > name) | ((c.name == name) & (c.id > last)))
+    async with engine.archive.reading() as conn:
+        found = list((await conn.execute(rows)).mappings().all())
+    page = slice_of(found, limit, lambda row: (row["name"], row["id"]))
+    return Slice([_service(row) for row in page.items], page.next)
+
+
+async def read(engine: Engine, service: ServiceId) -> Service:
+    """One service, on offer or not: jobs of old name it still. Raises NotFound."""
+    async with engine.archive.reading() as conn:
+        return _service(await _row(conn, service))
+
+
+async def active_service(engine: Engine, service: ServiceId) -> Service:
+    """The service that a booking names. Raises Invalid where there is none, ServiceInactive where it is not on
+    offer now.
+    """
+    try:
+        found = await read(engine, service)
+    except NotFound:
+        raise Invalid(errors=[FieldError("/service", "No such service")]) from None
+    if not found.active:
+        raise ServiceInactive
+    return found
+
+
+async def create(engine: Engine, caller: Principal, new: NewService, *, key: str | None = None) -> Kept[Service]:
+    """Add a service. Raises Forbidden, Invalid."""
+    demand(caller, OPS)
+    made = Service(id=ServiceId(new_id("srv")), **msgspec.structs.asdict(new))
+
+    async def act(conn: AsyncConnection) -> Service:
+        await conn.execute(insert(services).values(**msgspec.structs.asdict(made)))
+        return made
+
+    asked = in_sql.request(caller.id, key, "create_service", new, keep_s=in_sql.CREATION_S)
+    return await in_redis.once(engine, asked, Service, act)
+
+
+async def patch(
+    engine: Engine, caller: Principal, service: ServiceId, change: Mapping[str, Any], *, key: str | None = None
+) -> Kept[Service]:
+    """Change the fields of ``change`` (those of ``NewService``). Jobs booked keep what they were booked with.
+    Raises Forbidden, NotFound, Invalid.
+    """
+    demand(caller, OPS)
+
+    async def act(conn: AsyncConnection) -> Service:
+        row = await _row(conn, service, lock=True)
+        if change:
+            await conn.execute(update(services).where(services.c.id == service).values(**change))
+        return _service({**row, **change})
+
+    asked = in_sql.request(caller.id, key, "patch_service", service, change)
+    return await in_redis.once(engine, asked, Service, act)
+
+
+async def _row(conn: AsyncConnection, service: ServiceId, *, lock: bool = False) -> Mapping[Any, Any]:
+    query = select(services).where(services.c.id == service)
+    row = (await conn.execute(query.with_for_update() if lock else query)).mappings().one_or_none()
+    if row is None:
+        raise NotFound
+    return row
+
+
+def _service(row: Mapping[Any, Any]) -> Service:
+    return Service(**row)

@@ -1,0 +1,161 @@
+"""Looking for a technician: rounds of offers, who comes late, and the engine's own choice.
+
+All of it is due work (engine/workers/scheduled_tasks.py). What happens is decided in Lua, in one step each; what is
+done here is to send the numbers of the job's blueprint along."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from engine.blueprint import registry, wave_plan
+from engine.blueprint.schema import Blueprint
+from engine.errors import Unauthenticated, Unavailable
+from engine.identity import access
+from engine.store import keys
+from engine.store.connection import Done
+from engine.store.scripts import Args
+from engine.technicians.live import lease_ms
+from engine.types import JobId, ServiceId, TechnicianId, UserId, Zone
+
+if TYPE_CHECKING:
+    from engine.runtime import Engine
+
+LATE_JOBS = 8
+"""How many open jobs are looked at for who comes late."""
+
+
+async def blueprint_of(engine: Engine, zone: Zone, job: JobId) -> tuple[Blueprint, ServiceId]:
+    """The blueprint and the service of a job; the default one's where there is no such job any more.
+
+    Raises Unavailable where its blueprint is not known here.
+    """
+    bp, service = await engine.store.command("HMGET", keys.job(zone, job), "bp", "service")
+    return registry.judged(engine.blueprints, (bp or b"").decode()), ServiceId((service or b"").decode())
+
+
+async def status_of(engine: Engine, zone: Zone, job: JobId) -> str:
+    """The state a job is in; "" where there is no such job any more."""
+    return (await engine.store.command("HGET", keys.job(zone, job), "status") or b"").decode()
+
+
+async def _check_customer(engine: Engine, zone: Zone, job: JobId) -> None:
+    """Raise Unavailable where the customer of a job is suspended: nobody is asked meanwhile. The due work is left as it
+    is and comes again, so that the job goes on once the customer is reinstated, or expires in its time.
+    """
+    customer = await engine.store.command("HGET", keys.job(zone, job), "customer")
+    if customer is not None and await _is_suspended(engine, UserId(customer.decode())):
+        raise Unavailable("Its customer is suspended")
+
+
+async def _is_suspended(engine: Engine, customer: UserId) -> bool:
+    """Whether a customer is known to be suspended. With the database away nobody is: it delays no offer."""
+    try:
+        return not (await access.of(engine, customer)).active
+    except (Unauthenticated, Unavailable):
+        return False
+
+
+async def open_wave(engine: Engine, zone: Zone, job: JobId, number: int) -> Done:
+    """Open wave ``number`` of a job (or go on with it), with the numbers its blueprint gives."""
+    await _check_customer(engine, zone, job)
+    blueprint, service = await blueprint_of(engine, zone, job)
+    dispatch = blueprint.dispatch
+    wave, walks = blueprint.wave(number)
+    return await engine.store.run(
+        zone,
+        "wave_open",
+        keys=_looking_keys(zone, job, service),
+        args={
+            "entry": f"wave:{job}:{number}",
+            "wave": number,
+            "size": wave.size,
+            "radius_m": wave.radius_m,
+            "interval_ms": round(wave.interval_s * 1000),
+            "offer_ms": round(dispatch.offer_s * 1000),
+            "walks": int(walks),
+            "weights": wave_plan.weights(dispatch),
+            "limits": wave_plan.limits(dispatch),
+            "audience": blueprint.audience("job.searching"),
+            "unfilled_audience": _unfilled(blueprint) if wave_plan.looked_in_vain(dispatch, number) else "",
+        },
+    )
+
+
+def due_keys(zone: Zone, job: JobId) -> dict[str, str]:
+    """The keys of the scripts that do a job's due work."""
+    return {
+        "meta": keys.meta(zone),
+        "job": keys.job(zone, job),
+        "offers": keys.offers(zone, job),
+        "due": keys.due(zone),
+        "log": keys.log(zone),
+    }
+
+
+def _looking_keys(zone: Zone, job: JobId, service: ServiceId) -> dict[str, str]:
+    return due_keys(zone, job) | {"waves": keys.waves(zone, job), "supply": keys.supply(zone, service)}
+
+
+def _unfilled(blueprint: Blueprint) -> str:
+    """Who hears that nobody took a job: ops, whether the blueprint says so or not."""
+    return blueprint.audience("job.unfilled") or "ops"
+
+
+async def open_offers(engine: Engine, zone: Zone, entry: str, job: JobId, wave: str, opens: str) -> Done:
+    """Let those claim whose head start others had until ``opens`` (ms), and tell them."""
+    await _check_customer(engine, zone, job)
+    args: Args = {"entry": entry, "wave": wave, "opens": opens}
+    return await engine.store.run(zone, "offer_open", keys=due_keys(zone, job), args=args)
+
+
+async def expire_offers(engine: Engine, zone: Zone, entry: str, job: JobId, wave: str) -> Done:
+    """Close what has run out of a wave's offers; not before the blueprint's grace is over."""
+    blueprint, _ = await blueprint_of(engine, zone, job)
+    grace_ms = round(blueprint.dispatch.grace_s * 1000)
+    args: Args = {"entry": entry, "wave": wave, "grace_ms": grace_ms, "lease_ms": lease_ms(engine)}
+    return await engine.store.run(zone, "offer_expire", keys=due_keys(zone, job), args=args)
+
+
+async def match(engine: Engine, zone: Zone, entry: str, technician: TechnicianId) -> Done:
+    """Offer to who comes late what is open around them, except the jobs of suspended customers.
+
+    The script names the customers of those jobs and does nothing until it is told about each.
+    """
+    names = {
+        "meta": keys.meta(zone),
+        "tech": keys.technician(zone, technician),
+        "due": keys.due(zone),
+        "log": keys.log(zone),
+    }
+    reach = wave_plan.reach_m(engine.blueprints.by_name.values())
+    suspended: dict[UserId, bool] = {}
+    while True:
+        held = " ".join(customer for customer, is_so in suspended.items() if is_so)
+        args: Args = {"entry": entry, "reach_m": reach, "limit": LATE_JOBS, "asked": " ".join(suspended), "held": held}
+        done = await engine.store.run(zone, "match_open", keys=names, args=args)
+        unknown = done.rest[1].decode().split()
+        if not unknown:
+            return done
+        suspended |= {UserId(customer): await _is_suspended(engine, UserId(customer)) for customer in unknown}
+
+
+async def allocate(engine: Engine, zone: Zone, entry: str, job: JobId, number: str) -> None:
+    """Choose a technician for a job and give it to him; nobody fit: again after the blueprint's ``repeat_s``."""
+    await _check_customer(engine, zone, job)
+    blueprint, service = await blueprint_of(engine, zone, job)
+    plan = engine.plans.by_engine(blueprint, await status_of(engine, zone, job), does="assign")
+    dispatch = blueprint.dispatch
+    await engine.store.run(
+        zone,
+        "allocate_open",
+        keys=_looking_keys(zone, job, service),
+        args={
+            "entry": entry,
+            "n": number,
+            "radius_m": dispatch.radius_m,
+            "repeat_ms": round(dispatch.repeat_s * 1000),
+            "weights": wave_plan.weights(dispatch),
+            "plan": plan.body if plan else "",
+            "unfilled_audience": _unfilled(blueprint),
+        },
+    )

@@ -1,0 +1,78 @@
+"""Logins: each is a family of refresh tokens (engine/identity/tokens.py). A user sees their own and may end each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
+from ulid import ULID
+
+from engine.clock import now_ms
+from engine.errors import NotFound
+from engine.events import iso
+from engine.idempotency import in_redis, in_sql
+from engine.idempotency.in_sql import Kept
+from engine.identity import outbox, tokens
+from engine.sql.paging import Slice, check_limit, decode_cursor, slice_of
+from engine.sql.schema import sessions
+from engine.types import Principal
+
+if TYPE_CHECKING:
+    from engine.runtime import Engine
+
+
+class Login(msgspec.Struct, frozen=True):
+    """One login. ``last_seen`` is when its tokens were last given; ``current``: the caller came with it."""
+
+    id: str
+    created_at: str
+    last_seen: str
+    device: str | None
+    current: bool
+
+
+async def find(engine: Engine, caller: Principal, *, limit: int = 50, cursor: str | None = None) -> Slice[Login]:
+    """The caller's logins that neither ended nor ran out, the latest first. Raises Invalid (limit, cursor)."""
+    check_limit(limit)
+    c = sessions.c
+    rows = select(c.id, c.rotated_at, c.device).where(_good(caller)).order_by(c.id.desc()).limit(limit + 1)
+    if cursor is not None:
+        (last,) = decode_cursor(cursor, tuple[str])
+        rows = rows.where(c.id < last)
+    async with engine.archive.reading() as conn:
+        found = list((await conn.execute(rows)).all())
+    page = slice_of(found, limit, lambda row: (row.id,))
+    return Slice([_login(row, caller) for row in page.items], page.next)
+
+
+async def end(engine: Engine, caller: Principal, login: str, *, key: str | None = None) -> Kept[str]:
+    """End one of the caller's own logins: when this returns, its tokens are refused and its sockets are closed.
+
+    Raises NotFound for one that is another's, or over.
+    """
+
+    async def act(conn: AsyncConnection) -> str:
+        await tokens.lock(conn, caller.id)
+        mine = select(sessions.c.id).where(_good(caller), sessions.c.id == login)
+        if (await conn.execute(mine)).one_or_none() is None:
+            raise NotFound("You have no such login")
+        await tokens.end(conn, caller.id, login)
+        return login
+
+    asked = in_sql.request(caller.id, key, "end_login", login)
+    kept = await in_redis.once(engine, asked, str, act)
+    with in_sql.in_effect():
+        await outbox.finish(engine, caller.id)
+    return kept
+
+
+def _good(caller: Principal) -> Any:
+    c = sessions.c
+    return (c.user == caller.id) & c.ended_at.is_(None) & (c.expires_at > now_ms())
+
+
+def _login(row: Any, caller: Principal) -> Login:
+    made = ULID.from_str(row.id.partition("_")[2].upper()).milliseconds
+    return Login(row.id, iso(made), iso(row.rotated_at), row.device, row.id == caller.family)

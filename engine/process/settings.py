@@ -1,0 +1,379 @@
+"""Settings: flags, then ``CALLOUT_*``, then ``callout.toml``. Each has one name, one default, one unit, one range.
+
+``docs/settings.md`` is made from this file: ``python -m engine.process.settings > docs/settings.md``. A test compares
+the two."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta
+
+from engine.types import DEFAULT_ZONE
+
+DAY_S = 86_400
+Text = Annotated[str, Meta(min_length=1)]
+
+
+class SettingsError(ValueError):
+    """The settings cannot be used; the text says which and why, all of them at once."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What an operator may set. Durations end in ``_s`` and are seconds; sizes end in ``_bytes``."""
+
+    data: Annotated[
+        str, Meta(min_length=1, description="The data directory: the embedded Valkey, SQLite and the signing key.")
+    ] = "./.callout"
+    redis: Annotated[
+        Text | None,
+        Meta(
+            description="The address of a Redis >= 7.0 or Valkey >= 8. Without it one is embedded under `data`.",
+        ),
+    ] = None
+    database: Annotated[
+        Text | None,
+        Meta(
+            description="`postgresql://…` or `sqlite:///…`. Without it SQLite under `data`.",
+        ),
+    ] = None
+    host: Annotated[str, Meta(min_length=1, description="The address to listen on.")] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65_535, description="The port to listen on; 0 takes a free one.")] = 8700
+    zones: Annotated[tuple[str, ...], Meta(description="The zones to serve. This version has one: `main`.")] = (
+        DEFAULT_ZONE,
+    )
+    roles: Annotated[
+        tuple[Literal["gateway", "scheduler", "archiver", "push"], ...],
+        Meta(description="What this process does. Several processes may share the roles on one Redis and database."),
+    ] = ("gateway", "scheduler", "archiver", "push")
+    blueprints: Annotated[
+        Text | None,
+        Meta(
+            description="A folder of blueprints (`*.toml`) added to the shipped ones; one of the same name wins.",
+        ),
+    ] = None
+    blueprint: Annotated[
+        str,
+        Meta(description="The default blueprint: of jobs that name none, and of the names of events without a job."),
+    ] = "home_service"
+    key_file: Annotated[
+        Text | None,
+        Meta(
+            description="The signing key, to be shared by several hosts. Without it `<data>/signing.key`, made at the"
+            " first start.",
+        ),
+    ] = None
+    origins: Annotated[
+        tuple[str, ...],
+        Meta(description="The web origins whose pages may call (CORS) and open WebSockets, as `https://app.example`."),
+    ] = ()
+    limits: Annotated[
+        Literal["on", "off"], Meta(description="Rate limits and the limits on sockets; `off` is for load tests.")
+    ] = "on"
+    lease_s: Annotated[
+        float,
+        Meta(gt=0, le=DAY_S, description="A technician without a sign of life for so long goes offline."),
+    ] = 90.0
+    job_lifetime_s: Annotated[
+        Annotated[float, Meta(gt=0, le=365 * DAY_S)] | None,
+        Meta(description="Overrides the job lifetime of every blueprint; for load tests."),
+    ] = None
+    memory_bytes: Annotated[
+        int,
+        Meta(ge=2**20, le=2**40, description="What a gateway keeps of each zone's log in memory for resuming clients."),
+    ] = 64 * 1024 * 1024
+    memory_s: Annotated[float, Meta(gt=0, le=DAY_S, description="How long a gateway keeps an event in memory.")] = 600.0
+    log_window_s: Annotated[
+        float, Meta(gt=0, le=30 * DAY_S, description="How long an archived event stays in Redis.")
+    ] = 600.0
+    log_window_bytes: Annotated[
+        int, Meta(ge=2**20, le=2**40, description="How much of a zone's archived log stays in Redis at most.")
+    ] = 256 * 1024 * 1024
+    ping_s: Annotated[float, Meta(ge=0.1, le=3600, description="Between two pings to a socket.")] = 25.0
+    pong_s: Annotated[
+        float, Meta(ge=0.1, le=3600, description="How long a socket may take to answer a ping; then 4002.")
+    ] = 10.0
+    max_sockets: Annotated[
+        int, Meta(ge=1, le=10**7, description="WebSockets that one gateway holds at most; over it 503.")
+    ] = 50_000
+    user_sockets: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=10_000,
+            description="WebSockets of one user over all gateways, and as many event streams. Over it the WebSocket"
+            " unheard of for longest is closed, or the oldest stream. Not counted with `limits` off.",
+        ),
+    ] = 5
+    address_sockets: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=10**6,
+            description="WebSockets of one address at one gateway that have not sent `connect` yet; over it 503. Not"
+            " counted with `limits` off.",
+        ),
+    ] = 256
+    accepts: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=10**6,
+            description="WebSockets that one gateway lets in a second; over it 503. Not counted with `limits` off.",
+        ),
+    ] = 1_000
+    token_warning_s: Annotated[
+        float,
+        Meta(ge=0, le=DAY_S, description="How long before a token ends its socket is told (`token.expiring`)."),
+    ] = 60.0
+    token_grace_s: Annotated[
+        float,
+        Meta(ge=0, le=DAY_S, description="How long a socket outlives its token, for a `refresh`; then 4003."),
+    ] = 10.0
+    drain_s: Annotated[
+        float,
+        Meta(ge=0, le=3600, description="Over how long a gateway that stops sends its clients away (4000)."),
+    ] = 5.0
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        Meta(description="The addresses and networks (`10.0.0.0/8`) whose `X-Forwarded-For` is believed."),
+    ] = ()
+    metrics_port: Annotated[
+        Annotated[int, Meta(ge=0, le=65_535)] | None,
+        Meta(
+            description="A port on which `/metrics` takes no token, and nothing else is served; 0 takes a free one. On"
+            " `port` it takes a token of ops or a service.",
+        ),
+    ] = None
+    metrics_host: Annotated[str, Meta(min_length=1, description="The address on which `metrics_port` listens.")] = (
+        "127.0.0.1"
+    )
+    push_url: Annotated[
+        Text | None,
+        Meta(description="Where push notifications are posted. Without it none are sent."),
+    ] = None
+    push_secret: Annotated[
+        str, Meta(description="The key of the signature (HMAC-SHA-256) on each push notification.")
+    ] = ""
+    app_min_version: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="The oldest version of the apps that may connect: `2.1` for every app, `driver=2.1` for the one"
+            " that calls itself `driver` (`connect.app`). An older one, or one that names no version, is closed with"
+            " 4506.",
+        ),
+    ] = ()
+    demo: Annotated[
+        Text | None,
+        Meta(description="A file with the logins that the front page shows; `callout demo` sets it."),
+    ] = None
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description="What is logged on standard error.")
+    ] = "info"
+
+
+PREFIX = "CALLOUT_"
+OF_CLIENTS = ("CALLOUT_URL", "CALLOUT_TOKEN")
+"""Names that our own client examples read: a shell that has them may start a server too."""
+LISTS = ("zones", "roles", "origins", "app_min_version", "trusted_proxies")
+SCHEMES = ("redis", "rediss", "unix")
+_PORTS = {"http": 80, "https": 443}
+_VERSION = re.compile(r"([^=]{1,64}=)?\d{1,9}(\.\d{1,9}){0,3}", re.ASCII).fullmatch
+
+
+def load(flags: Mapping[str, Any], *, env: Mapping[str, str] | None = None, file: Path | None = None) -> Settings:
+    """Join the three sources; ``flags`` that are None were not given.
+
+    Raises SettingsError naming every unknown or wrong setting at once.
+    """
+    env = os.environ if env is None else env
+    path = file or Path("callout.toml")
+    values, problems = _file(path)
+    names = Settings.__struct_fields__
+    ours = {PREFIX + name.upper(): name for name in names}
+    problems += [f"{path}: unknown setting {name!r}{_meant(name, names)}" for name in sorted(set(values) - set(names))]
+    problems += [f"unknown {name}{_meant(name, ours)}" for name in sorted(env) if _stray(name, ours)]
+    values.update({ours[name]: env[name] for name in env.keys() & ours.keys()})
+    values.update({name: value for name, value in flags.items() if value is not None})
+    settings, wrong = _converted({name: value for name, value in values.items() if name in names})
+    problems += wrong
+    if problems:
+        raise SettingsError("; ".join(problems))
+    return settings
+
+
+def _file(path: Path) -> tuple[dict[str, Any], list[str]]:
+    try:
+        return _flat(tomllib.loads(path.read_text("utf-8"))) if path.is_file() else {}, []
+    except RecursionError:
+        return {}, [f"{path}: nested too deep"]
+    except UnicodeDecodeError:
+        return {}, [f"{path}: not UTF-8"]
+    except (tomllib.TOMLDecodeError, OSError) as error:
+        return {}, [f"{path}: {error}"]
+
+
+def _flat(values: dict[str, Any]) -> dict[str, Any]:
+    """``[app] min_version`` is the setting ``app_min_version``."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= {f"{name}_{key}": each for key, each in value.items()} if isinstance(value, dict) else {name: value}
+    return flat
+
+
+def _stray(name: str, ours: Mapping[str, str]) -> bool:
+    if not name.startswith(PREFIX) or name in OF_CLIENTS or name.startswith(PREFIX + "TEST_"):
+        return False
+    return name not in ours
+
+
+def _meant(name: str, known: Mapping[str, Any] | tuple[str, ...]) -> str:
+    close = difflib.get_close_matches(name, known, 1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _converted(values: dict[str, Any]) -> tuple[Settings, list[str]]:
+    hints = {field.name: field.type for field in msgspec.structs.fields(Settings)}
+    found: dict[str, Any] = {}
+    problems: list[str] = []
+    for name, raw in values.items():
+        value = [part.strip() for part in raw.split(",")] if isinstance(raw, str) and name in LISTS else raw
+        try:
+            found[name] = msgspec.convert(value, hints[name], strict=False)
+        except msgspec.ValidationError as error:
+            problems.append(f"{name}: {error}")
+    settings = Settings(**found)
+    problems += [problem for name in found for problem in _beyond_type(name, settings)]
+    origins = []
+    for each in settings.origins:
+        try:
+            origins.append(origin(each))
+        except SettingsError as error:
+            problems.append(str(error))
+    return msgspec.structs.replace(settings, origins=tuple(origins)), problems
+
+
+def _beyond_type(name: str, settings: Settings) -> Iterator[str]:
+    """What the type of a setting cannot say of its value."""
+    value = getattr(settings, name)
+    if isinstance(value, float) and not math.isfinite(value):
+        yield f"{name}: {value} is no number of seconds"
+    elif name == "redis" and value is not None:
+        yield from _redis(value)
+    elif name == "zones" and value != (DEFAULT_ZONE,):
+        yield f"zones: {', '.join(value) or 'none'}: this version serves one zone, {DEFAULT_ZONE}"
+    elif name == "roles" and not value:
+        yield "roles: none: a process needs something to do"
+    elif name == "app_min_version":
+        yield from (f"{name}: {each!r} is no version, like 2.1 or driver=2.1" for each in value if not _VERSION(each))
+    elif name == "trusted_proxies":
+        yield from (f"{name}: {each!r} is no address or network" for each in value if not _is_network(each))
+    elif name == "key_file" and value is not None and not Path(value).parent.is_dir():
+        yield f"key_file: {Path(value).parent} is not a directory"
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ip_network(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _redis(url: str) -> Iterator[str]:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        yield f"redis: {error}"
+        return
+    if parts.scheme not in SCHEMES:
+        yield f"redis: not an address ({', '.join(f'{scheme}://…' for scheme in SCHEMES)})"
+    elif parts.query or parts.fragment:
+        yield "redis: the address has something after ? or #, which this version does not take"
+    elif parts.scheme == "unix":
+        if not parts.path.strip("/"):
+            yield "redis: unix:// needs the path of a socket"
+    elif not parts.hostname or port == 0:
+        yield "redis: the address names no host, or port 0"
+    elif (database := parts.path.strip("/")) and not database.isdecimal():
+        yield f"redis: /{database} is no number of a database"
+
+
+def origin(text: str) -> str:
+    """A web origin as browsers write it: scheme and host in small letters, no default port, no path.
+
+    Raises SettingsError for what is no origin.
+    """
+    try:
+        parts = urlsplit(text.strip())
+        host, port = (parts.hostname or "").encode("idna").decode(), parts.port
+    except (ValueError, UnicodeError):
+        raise SettingsError(f"origins: {text!r} is no origin") from None
+    scheme = parts.scheme.lower()
+    rest = parts.path.strip("/") or parts.query or parts.fragment or parts.username or parts.password
+    if scheme not in _PORTS or not host or rest or "*" in host:
+        raise SettingsError(
+            f"origins: {text!r} is no origin, which looks like https://app.example or http://[::1]:8080"
+        )
+    shown = f"[{host}]" if ":" in host else host
+    return f"{scheme}://{shown}" + (f":{port}" if port is not None and port != _PORTS[scheme] else "")
+
+
+# The page of settings
+
+
+def page() -> str:
+    """``docs/settings.md``, whole."""
+    rows = [_row(field) for field in msgspec.structs.fields(Settings)]
+    return "\n".join([*_HEAD, *rows, ""])
+
+
+_HEAD = """\
+# Settings
+
+A setting comes from a flag of `callout serve`, else from its environment variable, else from `callout.toml` in the
+working directory (`port = 8700`), else it has its default. Lists are separated by commas. An unknown name, a value of
+the wrong kind and a value out of range end the start with one line that names all of them.
+
+`python -m engine.process.settings` prints this page.
+
+| setting | environment | unit | default | range | effect |
+|---|---|---|---|---|---|""".splitlines()
+
+
+def _row(field: msgspec.structs.FieldInfo) -> str:
+    kind, meta = get_args(field.type)
+    unit = "seconds" if field.name.endswith("_s") else "bytes" if field.name.endswith("_bytes") else ""
+    cells = (f"`{field.name}`", f"`{PREFIX}{field.name.upper()}`", unit, _default(field.default), _range(kind, meta))
+    return f"| {' | '.join(cells)} | {meta.description} |"
+
+
+def _default(value: Any) -> str:
+    shown = ",".join(value) if isinstance(value, tuple) else "" if value is None else f"{value}".removesuffix(".0")
+    return f"`{shown}`" if shown else "none"
+
+
+def _range(kind: Any, meta: Meta) -> str:
+    words = [word for part in (kind, *get_args(kind)) for word in get_args(part) if isinstance(word, str)]
+    if words:
+        return ", ".join(dict.fromkeys(words))
+    metas = [meta, *(inner for part in get_args(kind) for inner in get_args(part) if isinstance(inner, Meta))]
+    bound = next((each for each in metas if each.le is not None), None)
+    if bound is None:
+        return ""
+    return f"{f'above {bound.gt}' if bound.ge is None else bound.ge} to {bound.le}"
+
+
+if __name__ == "__main__":
+    print(page(), end="")

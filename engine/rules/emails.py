@@ -1,0 +1,36 @@
+"""E-mail addresses: as their owners type them, and as accounts are compared by them.
+
+Two spellings that look alike must not become two accounts, and the mail must go to the mailbox that was typed:
+`straße@example.org` and `strasse@example.org` are one account here and may be two mailboxes there. So both are kept.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from engine.errors import FieldError, Invalid
+from engine.rules.invisible import CONTROL, DIRECTION, INVISIBLE, JOINERS
+
+_EMAIL = re.compile(r"[^@\s\x00]+@[^@\s\x00]+")
+_UNSEEN = re.compile(f"[{CONTROL}{DIRECTION}{INVISIBLE}{JOINERS}]")
+MAX_CHARS = 254
+"""RFC 5321, errata 1690."""
+
+
+def typed(email: str) -> str:
+    """``email`` as its owner wrote it, trimmed and in NFC: what is shown, and where mail goes. Raises Invalid for what
+    is no address, and for characters that nobody sees (zero width, fillers, joiners, soft hyphen, direction marks).
+    """
+    found = unicodedata.normalize("NFC", email).strip()
+    if not _EMAIL.fullmatch(found) or len(found) > MAX_CHARS or len(compared(found)) > MAX_CHARS:
+        raise Invalid(errors=[FieldError("/email", "Expected an e-mail address")])
+    if _UNSEEN.search(found):
+        raise Invalid(errors=[FieldError("/email", "An invisible character is in this address: type it anew")])
+    return found
+
+
+def compared(email: str) -> str:
+    """The form in which two spellings of one address are equal: NFKC, without case, trimmed. Limits count by it too."""
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", email).casefold())
+    return folded.strip()

@@ -1,0 +1,327 @@
+"""The hot side of a technician: may he be offered work, where is he, is he still there.
+
+SQL is the source of profiles and reviews; what waves and claims look at is a copy here, guarded by the profile's
+version, so that a late or repeated copy changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from math import inf
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from engine.errors import FieldError, Forbidden, Invalid, NotFound
+from engine.idempotency import in_redis
+from engine.rules.fixes import Fix, Heard, Latitude, Longitude, clock_offset_s
+from engine.rules.rating import PRIOR_MEAN
+from engine.store import keys
+from engine.store.connection import Done
+from engine.types import DEFAULT_ZONE, Principal, TechnicianId, UserId, Zone
+
+if TYPE_CHECKING:
+    from engine.runtime import Engine
+
+FIX_ON_JOB_S = 10
+FIX_IDLE_S = 30
+TOUCH_BATCH = 500
+
+GEO_LATITUDE = 85.05112878
+"""Beyond this latitude a Redis geo index takes no position (the limit of Web Mercator, EPSG:3857)."""
+
+
+class Position(msgspec.Struct, frozen=True):
+    """Degrees, WGS 84."""
+
+    lat: Latitude
+    lon: Longitude
+
+
+class FixPlan(msgspec.Struct, frozen=True):
+    """How often to send a fix, in seconds."""
+
+    every_s: int
+
+
+class Availability(msgspec.Struct, frozen=True):
+    """Whether offers come now, and if not, why: the codes that a claim would get, ``stale_position``, …
+    ``clock_offset_s`` is how far the device's clock is ahead, 0 while it is good enough.
+    """
+
+    online: bool
+    receiving: bool
+    blockers: list[str]
+    lease_s: float
+    fix: FixPlan
+    clock_offset_s: float
+
+
+class TechnicianRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What SQL knows that waves and claims need. ``version`` rises with every change of any of it."""
+
+    id: TechnicianId
+    version: int
+    name: str
+    phone: str | None
+    services: Sequence[str]
+    complete: bool
+    kyc: str
+    account: str
+    capacity: int
+    zone: Zone = DEFAULT_ZONE
+    rating: float = PRIOR_MEAN
+    rating_count: int = 0
+
+
+class Hot(msgspec.Struct, frozen=True):
+    """What Redis alone knows of a technician."""
+
+    online: bool
+    load: int
+    rating: float
+    lat: float | None
+    lon: float | None
+
+
+async def put(engine: Engine, record: TechnicianRecord, *, why: str = "ops", actor: str = "engine") -> None:
+    """Copy a profile to its zone. One that ceases to be fit goes offline: ``why``, and by whom, is told."""
+    zone = record.zone
+    await engine.store.run(
+        zone,
+        "technician_put",
+        keys=_keys(zone, record.id),
+        args={
+            "id": record.id,
+            "profile": record.version,
+            "complete": int(record.complete),
+            "kyc": record.kyc,
+            "account": record.account,
+            "capacity": record.capacity,
+            "services": " ".join(record.services),
+            "name": msgspec.json.encode(record.name),
+            "phone": msgspec.json.encode(record.phone),
+            "actor": actor,
+            "offline_reason": why,
+            "rating": record.rating,
+            "rated": record.rating_count,
+            "audience": status_words(engine),
+        },
+    )
+
+
+def _keys(zone: Zone, technician: TechnicianId) -> dict[str, str]:
+    """The keys of the scripts that change a technician's record and tell of it."""
+    tech = keys.technician(zone, technician)
+    return {"meta": keys.meta(zone), "tech": tech, "seen": keys.seen(zone), "log": keys.log(zone)}
+
+
+async def leave(engine: Engine, zone: Zone, technician: TechnicianId) -> None:
+    """Take an offline technician with nothing held out of a zone. Raises IllegalTransition otherwise."""
+    names = {
+        "meta": keys.meta(zone),
+        "tech": keys.technician(zone, technician),
+        "tech_jobs": keys.technician_jobs(zone, technician),
+        "tech_offers": keys.technician_offers(zone, technician),
+        "seen": keys.seen(zone),
+        "log": keys.log(zone),
+    }
+    await engine.store.run(zone, "technician_leave", keys=names, args={"id": technician})
+
+
+async def works(engine: Engine, zone: Zone, technician: UserId) -> dict[str, int]:
+    """The services of which the technician may take work in this zone now, each with the seq since which they may
+    (lua/lib/work_feed.lua).
+    """
+    found = await engine.store.command("HGET", keys.technician(zone, TechnicianId(technician)), "works")
+    pairs = (each.rpartition(":") for each in (found or b"").decode().split())
+    return {service: int(since) for service, _, since in pairs}
+
+
+async def zone_of(engine: Engine, technician: str) -> Zone:
+    """The zone in which a technician is known. Raises NotFound."""
+    zones = list(engine.store.zones)
+    for zone in zones:
+        if await engine.store.command("EXISTS", keys.technician(zone, TechnicianId(UserId(technician)))):
+            return zone
+    raise NotFound("No such technician")
+
+
+async def hot(engine: Engine, zone: Zone, technicians: Collection[str]) -> dict[str, Hot]:
+    """The hot side of several technicians; those whom Redis does not know are left out."""
+    found: dict[str, Hot] = {}
+    for name in technicians:
+        row = await engine.store.command(
+            "HMGET",
+            keys.technician(zone, TechnicianId(UserId(name))),
+            "id",
+            "online",
+            "load",
+            "rating",
+            "lat",
+            "lon",
+        )
+        if row[0] is not None:
+            lat, lon = (float(v) if v else None for v in row[4:])
+            found[name] = Hot(row[1] == b"1", int(row[2] or 0), float(row[3] or PRIOR_MEAN), lat, lon)
+    return found
+
+
+async def set_availability(
+    engine: Engine,
+    caller: Principal,
+    technician: str,
+    *,
+    online: bool,
+    position: Position | None = None,
+    key: str | None = None,
+) -> Availability:
+    """Go online or offline. Raises what a claim would for who is not approved; Invalid without any position."""
+    himself(caller, technician)
+    zone, key = await _zone_or_incomplete(engine, technician), in_redis.checked_key(key)
+    mark = in_redis.fingerprint(engine, "availability", technician, [online, position])
+    tech = TechnicianId(UserId(technician))
+    names, words = _keys(zone, tech) | {"req": keys.request(zone, caller.id, key)}, status_words(engine)
+    args: dict[str, str | int | float] = {"id": tech, "key": key, "fingerprint": mark, "audience": words}
+    if not online:
+        args |= {"actor": f"{caller.role}:{caller.id}", "reason": "self", "lease_ms": lease_ms(engine)}
+        done = await engine.store.run(zone, "technician_offline", keys=names, args=args)
+        return _availability(engine, done, online=False)
+    if position is not None:
+        check_mappable(position.lat, position.lon)
+    args |= {"lat": position.lat, "lon": position.lon} if position else {"lat": "", "lon": ""}
+    try:
+        done = await engine.store.run(zone, "technician_online", keys=names, args=args)
+    except Invalid as error:
+        error.errors = [FieldError("/lat", "Going online needs a position"), FieldError("/lon", "Required")]
+        raise
+    return _availability(engine, done, online=True)
+
+
+async def _zone_or_incomplete(engine: Engine, technician: str) -> Zone:
+    try:
+        return await zone_of(engine, technician)
+    except NotFound:
+        return next(iter(engine.store.zones))  # no record yet: the script answers profile_incomplete
+
+
+def _availability(engine: Engine, done: Done, *, online: bool) -> Availability:
+    clock, load, *found = done.rest
+    blockers = [each.decode() for each in found] if online else ["offline"]
+    offset, lease_s = clock_offset_s(clock), engine.settings.lease_s
+    return Availability(online, not blockers, blockers, lease_s, fix_plan(int(load)), offset)
+
+
+def fix_plan(load: int) -> FixPlan:
+    """How often to send a fix: more often on a job."""
+    return FixPlan(FIX_ON_JOB_S if load > 0 else FIX_IDLE_S)
+
+
+async def take_fixes(
+    engine: Engine, caller: Principal, technician: str, fixes: Sequence[Fix], *, live: bool = True
+) -> Heard:
+    """Note where a technician is. Of several fixes the newest by the device's clock counts, and those that cannot be
+    are left out; one older than what is known changes nothing.
+
+    ``live``: a single fix was sent when it was measured. From such alone the clock's offset is estimated. Raises
+    Invalid where no fix can be.
+    """
+    himself(caller, technician)
+    newest = _newest(fixes)
+    zone = await _zone_or_incomplete(engine, technician)
+    tech = TechnicianId(UserId(technician))
+    done = await engine.store.run(
+        zone,
+        "technician_locate",
+        keys={"meta": keys.meta(zone), "tech": keys.technician(zone, tech), "seen": keys.seen(zone)},
+        args={
+            "id": tech,
+            "lat": newest.lat,
+            "lon": newest.lon,
+            "at": _or_nothing(newest.measured_at),
+            "live": int(live and len(fixes) == 1),
+            "accuracy": _or_nothing(newest.accuracy_m),
+            "heading": _or_nothing(newest.degrees),
+        },
+    )
+    online, clock = done.rest
+    return Heard(online == b"1", clock_offset_s(clock))
+
+
+def _or_nothing(number: float | None) -> float | str:
+    return "" if number is None else number
+
+
+def _newest(fixes: Sequence[Fix]) -> Fix:
+    if not fixes:
+        raise Invalid(errors=[FieldError("/fixes", "At least one")])
+    good = [fix for fix in fixes if _is_mappable(fix)]
+    if not good:
+        check_mappable(fixes[0].lat, fixes[0].lon)
+    return max(good, key=lambda fix: inf if fix.at is None else fix.at)
+
+
+def _is_mappable(fix: Fix) -> bool:
+    return abs(fix.lon) <= 180 and abs(fix.lat) <= GEO_LATITUDE
+
+
+class Present(msgspec.Struct, frozen=True):
+    """What a technician's app is told where it comes in."""
+
+    online: bool
+    clock_offset_s: float
+
+
+async def present(engine: Engine, caller: Principal) -> Present | None:
+    """Whether the caller is at work, and what their device's clock is worth; None for who is no technician."""
+    if caller.role != "technician":
+        return None
+    technician = TechnicianId(caller.id)
+    for zone in engine.store.zones:
+        load, online, clock = await engine.store.command(
+            "HMGET", keys.technician(zone, technician), "load", "online", "clock"
+        )
+        if load is not None:
+            return Present(online == b"1", clock_offset_s(clock))
+    return Present(online=False, clock_offset_s=0.0)
+
+
+async def touch(engine: Engine, zone: Zone, technicians: Collection[str]) -> None:
+    """Renew the leases of those who gave a sign of life. Who is offline stays so."""
+    alive, names = list(technicians), {"meta": keys.meta(zone), "seen": keys.seen(zone)}
+    for start in range(0, len(alive), TOUCH_BATCH):
+        batch = alive[start : start + TOUCH_BATCH]
+        await engine.store.run(zone, "technician_touch", keys=names, args={"ids": batch})
+
+
+async def touch_everywhere(engine: Engine, technicians: Collection[str]) -> None:
+    """``touch`` in every zone served: a gateway does not know where each of its technicians works."""
+    for zone, state in engine.store.zones.items():
+        if state.open:
+            await touch(engine, zone, technicians)
+
+
+def himself(caller: Principal, technician: str) -> None:
+    """Raises Forbidden unless the caller is this technician; NotFound for another one's."""
+    if caller.role != "technician":
+        raise Forbidden("Only a technician has an availability")
+    if caller.id != technician:
+        raise NotFound("No such technician")
+
+
+def check_mappable(lat: float, lon: float) -> None:
+    """Raises Invalid where a position cannot stand in a geo index: there a script would fail half-way."""
+    if not abs(lon) <= 180:
+        raise Invalid(errors=[FieldError("/lon", "Not between -180 and 180")])
+    if not abs(lat) <= GEO_LATITUDE:
+        raise Invalid(errors=[FieldError("/lat", f"Beyond ±{GEO_LATITUDE} nothing is served")])
+
+
+def status_words(engine: Engine) -> str:
+    """Who hears that a technician came or went, as scripts take it: the default blueprint's rule, or ops."""
+    return engine.blueprints.default.audience("technician.status") or "ops"
+
+
+def lease_ms(engine: Engine) -> int:
+    """The lease in whole milliseconds, as scripts take it."""
+    return round(engine.settings.lease_s * 1000)

@@ -1,0 +1,303 @@
+"""Technicians' profiles: SQL is the source, the hot record in their zone follows within the command."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+from sqlalchemy import delete, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from engine.errors import CalloutError, FieldError, Forbidden, Invalid, NotFound
+from engine.idempotency import in_redis, in_sql
+from engine.idempotency.in_sql import Kept
+from engine.identity import outbox
+from engine.roles import MANAGERS, REVIEWERS, demand
+from engine.sql.paging import Slice, check_limit, decode_cursor, slice_of
+from engine.sql.schema import services, technician_services, technicians, users
+from engine.store import keys
+from engine.technicians import live as hot
+from engine.technicians import sql
+from engine.technicians.sql import AccountState, Kyc, Row
+from engine.types import Principal, ServiceId, TechnicianId, Zone
+
+if TYPE_CHECKING:
+    from engine.runtime import Engine
+
+MAX_SERVICES = 50
+MAX_CAPACITY = 1_000
+NEAR_M = 15_000
+
+
+class Technician(msgspec.Struct, frozen=True, kw_only=True):
+    """As he himself and managers see him. ``load`` and ``online`` are live."""
+
+    id: TechnicianId
+    name: str
+    phone: str | None
+    services: list[ServiceId]
+    zone: Zone
+    capacity: int
+    load: int
+    kyc: Kyc
+    account: AccountState
+    rating: float
+    rating_count: int
+    online: bool
+
+
+class TechnicianCard(msgspec.Struct, frozen=True, kw_only=True):
+    """What everybody may see of a technician."""
+
+    id: TechnicianId
+    name: str
+    services: list[ServiceId]
+    zone: Zone
+    rating: float
+    rating_count: int
+    online: bool
+
+
+class ProfilePatch(msgspec.Struct, frozen=True, kw_only=True):
+    """UNSET leaves as it is. ``zone`` and ``capacity`` are for managers to set."""
+
+    name: str | msgspec.UnsetType = msgspec.UNSET
+    phone: str | msgspec.UnsetType | None = msgspec.UNSET
+    services: list[ServiceId] | msgspec.UnsetType = msgspec.UNSET
+    zone: Zone | msgspec.UnsetType = msgspec.UNSET
+    capacity: int | msgspec.UnsetType = msgspec.UNSET
+
+
+class TechnicianQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """With ``lat`` and ``lon`` (and a ``service``): those who could come now, the nearest first, on one page."""
+
+    service: ServiceId | None = None
+    lat: float | None = None
+    lon: float | None = None
+    limit: int = 50
+    cursor: str | None = None
+
+
+# Reading
+
+
+async def read(engine: Engine, caller: Principal, technician: TechnicianId) -> Technician | TechnicianCard:
+    """Himself and managers see all, everybody else his card. Raises NotFound."""
+    row = await sql.find_one(engine, technician)
+    return (await _shown(engine, caller, [row]))[0]
+
+
+async def find(engine: Engine, caller: Principal, query: TechnicianQuery) -> Slice[Technician | TechnicianCard]:
+    """Technicians; only those with an approved account for who is no manager. Raises Invalid."""
+    limit = check_limit(query.limit)
+    if query.lat is not None and query.lon is not None:
+        return Slice(await _shown(engine, caller, await _near(engine, query, limit)))
+    wanted = sql.everybody().order_by(technicians.c.id).limit(limit + 1)
+    if query.service is not None:
+        having = select(technician_services.c.technician).where(technician_services.c.service == query.service)
+        wanted = wanted.where(technicians.c.id.in_(having))
+    if caller.role not in MANAGERS:
+        wanted = wanted.where(technicians.c.account == "approved", users.c.active.is_(True))
+    if query.cursor is not None:
+        (last,) = decode_cursor(query.cursor, tuple[str])
+        wanted = wanted.where(technicians.c.id > last)
+    async with engine.archive.reading() as conn:
+        rows = await sql.load(conn, wanted)
+    page = slice_of(rows, limit, lambda row: (row.id,))
+    return Slice(await _shown(engine, caller, page.items), page.next)
+
+
+async def _near(engine: Engine, query: TechnicianQuery, limit: int) -> list[Row]:
+    if query.service is None:
+        raise Invalid(errors=[FieldError("/service", "Needed to look near a place")])
+    hot.check_mappable(query.lat or 0.0, query.lon or 0.0)
+    reach = ("FROMLONLAT", query.lon or 0.0, query.lat or 0.0, "BYRADIUS", NEAR_M, "m", "ASC")
+    searches = [
+        engine.store.command("GEOSEARCH", keys.supply(Zone(zone), query.service), *reach, "COUNT", limit, "ANY")
+        for zone in engine.settings.zones
+    ]
+    near = [member.decode() for found in await asyncio.gather(*searches) for member in found][:limit]
+    async with engine.archive.reading() as conn:
+        rows = {row.id: row for row in await sql.load(conn, sql.everybody().where(technicians.c.id.in_(near)))}
+    return [rows[TechnicianId(member)] for member in near if member in rows]
+
+
+async def _shown(engine: Engine, caller: Principal, rows: Sequence[Row]) -> list[Technician | TechnicianCard]:
+    live = await asyncio.gather(*(_live(engine, row) for row in rows))
+    whole = caller.role in MANAGERS
+    return [
+        _technician(row, *seen) if whole or caller.id == row.id else _card(row, *seen)
+        for row, seen in zip(rows, live, strict=True)
+    ]
+
+
+async def _live(engine: Engine, row: Row) -> tuple[int, bool]:
+    load, online = await engine.store.command("HMGET", keys.technician(row.zone, row.id), "load", "online")
+    return int(load or 0), online == b"1"
+
+
+def _technician(row: Row, load: int, online: bool) -> Technician:
+    return Technician(
+        id=row.id,
+        name=row.name,
+        phone=row.phone,
+        services=row.services,
+        zone=row.zone,
+        capacity=row.capacity,
+        load=load,
+        kyc=row.kyc,
+        account=sql.account_of(row),
+        rating=row.rating,
+        rating_count=row.rated,
+        online=online,
+    )
+
+
+def _card(row: Row, _load: int, online: bool) -> TechnicianCard:
+    return TechnicianCard(
+        id=row.id,
+        name=row.name,
+        services=row.services,
+        zone=row.zone,
+        rating=row.rating,
+        rating_count=row.rated,
+        online=online,
+    )
+
+
+# Commands
+
+
+async def patch(
+    engine: Engine, caller: Principal, technician: TechnicianId, change: ProfilePatch, *, key: str | None = None
+) -> Kept[Technician | TechnicianCard]:
+    """Change a profile. Raises Forbidden, NotFound, Invalid, and IllegalTransition for another zone while he is
+    online or holds a job.
+    """
+    given = {f: v for f in change.__struct_fields__ if (v := getattr(change, f)) is not msgspec.UNSET}
+    _may_patch(caller, technician, given)
+    _good(engine, given)
+
+    async def act(conn: AsyncConnection) -> TechnicianId:
+        await _lock(conn, technician)
+        person = {name: given[name] for name in ("name", "phone") if name in given}
+        if person:
+            await conn.execute(update(users).where(users.c.id == technician).values(**person))
+        if "services" in given:
+            await _set_services(conn, technician, given["services"])
+        await sql.touch(conn, technician, **{name: given[name] for name in ("zone", "capacity") if name in given})
+        await outbox.add(conn, technician)
+        return technician
+
+    asked = in_sql.request(caller.id, key, "patch_technician", technician, given)
+    left = "zone" in given and await _leave_zone(engine, asked, technician, given["zone"])
+    try:
+        kept = await in_redis.once(engine, asked, TechnicianId, act)
+    except CalloutError:
+        if left:
+            await sql.publish_soon(engine, technician)
+        raise
+    with in_sql.in_effect():
+        await outbox.finish(engine, technician)
+        return Kept(await read(engine, caller, technician), kept.key, kept.repeated)
+
+
+async def review(
+    engine: Engine,
+    caller: Principal,
+    technician: TechnicianId,
+    *,
+    kyc: Kyc | None = None,
+    account: Literal["approved", "suspended"] | None = None,
+    reason: str | None = None,
+    key: str | None = None,
+) -> Kept[Technician | TechnicianCard]:
+    """Decide on a technician; None leaves as it is. He and the managers are told. Raises Forbidden (also for
+    oneself), NotFound, Invalid.
+    """
+    demand(caller, REVIEWERS)
+    if kyc is None and account is None:
+        raise Invalid(errors=[FieldError("", "Give kyc or account")])
+
+    async def act(conn: AsyncConnection) -> TechnicianId:
+        await _lock(conn, technician)
+        decided = {name: value for name, value in (("kyc", kyc), ("account", account)) if value is not None}
+        await sql.touch(conn, technician, reason=reason, **decided)
+        review = await _reviewed(conn, technician)
+        await outbox.add(conn, technician, review=review, actor=f"{caller.role}:{caller.id}")
+        return technician
+
+    asked = in_sql.request(caller.id, key, "review", technician, kyc, account, reason)
+    kept = await in_redis.once(engine, asked, TechnicianId, act)
+    with in_sql.in_effect():
+        await outbox.finish(engine, technician)
+        return Kept(await read(engine, caller, technician), kept.key, kept.repeated)
+
+
+async def _leave_zone(engine: Engine, asked: in_sql.Request, technician: TechnicianId, zone: Zone) -> bool:
+    """Out of the zone he is in, if ``zone`` is another and the command is new. Redis decides, for it alone knows
+    that he is idle; should SQL fail now, ``roster.repair`` finds no record and puts it back.
+    """
+    row = await sql.find_one(engine, technician)
+    if row.zone == zone or await in_sql.find(engine.archive, asked.principal, asked.key):
+        return False
+    await hot.leave(engine, row.zone, technician)
+    return True
+
+
+# Rules
+
+
+def _may_patch(caller: Principal, technician: TechnicianId, given: Mapping[str, Any]) -> None:
+    if caller.role in MANAGERS:
+        return
+    if caller.id != technician or caller.role != "technician":
+        raise Forbidden
+    if {"zone", "capacity"} & set(given):
+        raise Forbidden("Zone and capacity are set by managers")
+
+
+def _good(engine: Engine, given: Mapping[str, Any]) -> None:
+    errors = []
+    wanted = given.get("services", ())
+    if len(wanted) > MAX_SERVICES:
+        errors.append(FieldError("/services", f"At most {MAX_SERVICES}"))
+    if not 1 <= given.get("capacity", 1) <= MAX_CAPACITY:
+        errors.append(FieldError("/capacity", f"Expected 1 to {MAX_CAPACITY}"))
+    if given.get("zone", engine.settings.zones[0]) not in engine.settings.zones:
+        errors.append(FieldError("/zone", "Not a zone of this deployment"))
+    if errors:
+        raise Invalid(errors=errors)
+
+
+async def _set_services(conn: AsyncConnection, technician: TechnicianId, wanted: Sequence[ServiceId]) -> None:
+    known = set((await conn.execute(select(services.c.id).where(services.c.id.in_(wanted)))).scalars())
+    errors = [FieldError(f"/services/{n}", "No such service") for n, each in enumerate(wanted) if each not in known]
+    if errors:
+        raise Invalid(errors=errors)
+    mine = technician_services.c.technician == technician
+    await conn.execute(delete(technician_services).where(mine))
+    if known:
+        rows = [{"service": each, "technician": technician} for each in known]
+        await conn.execute(insert(technician_services), rows)
+
+
+async def _reviewed(conn: AsyncConnection, technician: TechnicianId) -> bytes:
+    """What is told of a review, as this transaction leaves it."""
+    (row,) = await sql.load(conn, sql.everybody().where(technicians.c.id == technician))
+    told = {"technician": {"id": row.id}, "kyc": row.kyc, "account": sql.account_of(row), "reason": row.reason}
+    return msgspec.json.encode(told)
+
+
+async def _lock(conn: AsyncConnection, technician: TechnicianId) -> None:
+    """Hold the profile until the transaction ends. Raises NotFound.
+
+    The account's row is locked and nothing else: every command on an account takes it first, so that no two wait for
+    each other.
+    """
+    query = select(technicians.c.id).join(users, users.c.id == technicians.c.id).where(technicians.c.id == technician)
+    query = query.with_for_update(of=users, key_share=True)
+    if (await conn.execute(query)).one_or_none() is None:
+        raise NotFound

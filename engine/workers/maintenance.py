@@ -1,0 +1,58 @@
+"""Chores of what SQL is the source of: Redis brought in line with it, and what is over forgotten.
+
+Any number of processes may do them at once; each does what it finds undone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+import structlog
+
+from engine.domain import blocks
+from engine.errors import CalloutError
+from engine.idempotency import in_sql
+from engine.identity import tokens
+from engine.process.loops import going_on
+from engine.technicians import sql
+
+if TYPE_CHECKING:
+    from engine.runtime import Engine
+
+EVERY_S = 60.0
+
+log = structlog.get_logger(__name__)
+
+
+async def run(engine: Engine) -> None:
+    """Do the chores once a minute, for ever. One that fails is logged, and done the next time."""
+    while going_on():
+        await run_once(engine)
+        await asyncio.sleep(EVERY_S)
+
+
+async def run_once(engine: Engine) -> dict[str, int]:
+    """Do every chore; returns how much each found to do, or -1 where it failed."""
+    chores: dict[str, Callable[[], Awaitable[int]]] = {
+        "profiles": lambda: sql.repair(engine),
+        "blocks": lambda: blocks.repair(engine),
+        "verdicts": lambda: in_sql.forget_old(engine.archive),
+        "sessions": lambda: tokens.forget_old_sessions(engine),
+    }
+    return {name: await _tried(name, chore) for name, chore in chores.items()}
+
+
+async def _tried(name: str, chore: Callable[[], Awaitable[int]]) -> int:
+    try:
+        found = await chore()
+    except CalloutError as error:
+        log.warning("chore_waits", chore=name, error=str(error))
+    except Exception:  # a task boundary
+        log.exception("chore_failed", chore=name)
+    else:
+        if found:
+            log.info("chore_done", chore=name, found=found)
+        return found
+    return -1

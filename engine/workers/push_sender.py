@@ -1,0 +1,134 @@
+"""The push adapter: signed HTTP POSTs to one receiver, which passes them on to APNs, FCM or whatever it
+likes.
+
+Best effort by design. A push tells a phone to wake up; what it tells of stands in the log and in SQL. So
+nothing here ever makes a caller wait: a full queue drops, a receiver that is down is tried a few times and
+then given up, and a message whose offer has run out is not sent at all. Everything is counted, and
+complained of at intervals.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import random
+from typing import Literal, Self
+
+import httpx
+import msgspec
+import structlog
+
+from engine.clock import now_ms
+from engine.process.loops import going_on
+from engine.process.metrics import Metrics
+
+WORKERS = 16
+QUEUE = 2_000
+TRIES = 3
+TIMEOUT_S = 5.0
+PAUSE_S = 0.5
+COMPLAIN_S = 10.0
+
+Outcome = Literal["sent", "failed", "refused", "late", "dropped"]
+
+log = structlog.get_logger(__name__)
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One push to one user: the JSON body, and until when (ms) it makes sense to send it (0: always)."""
+
+    kind: Literal["offer", "notification"]
+    body: bytes
+    deadline: int = 0
+
+
+def signature(secret: str, body: bytes, at: int) -> str:
+    """The value of ``Callout-Signature`` for ``body`` sent at ``at`` (Unix seconds).
+
+    The time is signed with the body, so that a receiver can refuse an old message sent again.
+    """
+    digest = hmac.new(secret.encode(), b"%d." % at + body, hashlib.sha256).hexdigest()
+    return f"t={at},v1={digest}"
+
+
+class Poster:
+    """Posts what it is given, ``WORKERS`` at a time, while the ``async with`` block runs."""
+
+    def __init__(self, url: str, secret: str, metrics: Metrics) -> None:
+        self._url = url
+        self._secret = secret
+        self._metrics = metrics
+        self._queue: asyncio.Queue[Message] = asyncio.Queue(QUEUE)
+        self._client = httpx.AsyncClient(
+            timeout=TIMEOUT_S, limits=httpx.Limits(max_connections=WORKERS), follow_redirects=False
+        )
+        self._workers: list[asyncio.Task[None]] = []
+        self._complained = float("-inf")
+
+    async def __aenter__(self) -> Self:
+        self._workers = [asyncio.create_task(self._work(), name=f"push-{n}") for n in range(WORKERS)]
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        for worker in self._workers:
+            worker.cancel()
+        await asyncio.gather(*self._workers, return_exceptions=True)
+        await self._client.aclose()
+
+    def put(self, message: Message) -> None:
+        """Queue it, or drop and count it where the queue is full. Never waits."""
+        try:
+            self._queue.put_nowait(message)
+        except asyncio.QueueFull:
+            self._count(message, "dropped", "too many pushes wait")
+
+    async def drain(self) -> None:
+        """Wait until everything queued was sent or given up."""
+        await self._queue.join()
+
+    async def _work(self) -> None:
+        while going_on():
+            message = await self._queue.get()
+            try:
+                await self._deliver(message)
+            except Exception:  # a task boundary: one bad message must not stop the others
+                log.exception("push_crashed", kind=message.kind)
+            finally:
+                self._queue.task_done()
+
+    async def _deliver(self, message: Message) -> None:
+        problem = ""
+        for attempt in range(TRIES):
+            if attempt:
+                # Full jitter: receivers that come back are not met by everybody at once.
+                await asyncio.sleep(random.uniform(0, PAUSE_S * 2**attempt))
+            if message.deadline and now_ms() >= message.deadline:
+                return self._count(message, "late", problem)
+            try:
+                # httpx times each phase; a receiver that drips bytes would hold a worker for ever.
+                async with asyncio.timeout(TIMEOUT_S):
+                    status = await self._send(message.body)
+            except (httpx.HTTPError, TimeoutError) as error:
+                problem = str(error) or type(error).__name__
+                continue
+            if status < 300:
+                return self._count(message, "sent")
+            problem = f"HTTP {status}"
+            if status < 500 and status != 429:
+                return self._count(message, "refused", problem)
+        return self._count(message, "failed", problem)
+
+    async def _send(self, body: bytes) -> int:
+        headers = {
+            "Content-Type": "application/json",
+            "Callout-Signature": signature(self._secret, body, now_ms() // 1000),
+        }
+        return (await self._client.post(self._url, content=body, headers=headers)).status_code
+
+    def _count(self, message: Message, outcome: Outcome, problem: str = "") -> None:
+        self._metrics.pushes.labels(message.kind, outcome).inc()
+        now = asyncio.get_running_loop().time()
+        if outcome != "sent" and now - self._complained > COMPLAIN_S:
+            self._complained = now
+            log.warning("push_" + outcome, kind=message.kind, problem=problem, quiet_s=COMPLAIN_S)

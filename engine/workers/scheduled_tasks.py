@@ -1,0 +1,121 @@
+"""Due work by class: ``<class>:<rest>`` names what must happen, and one function does it.
+
+Each calls a script that removes or moves the entry in its own step. To add a class: a line in ``DO``, and its name in
+``order`` of lua/due_take.lua.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+import structlog
+
+from engine.blueprint.compiler import EXPIRED
+from engine.domain import waves
+from engine.store import keys
+from engine.store.scripts import Args
+from engine.technicians.live import lease_ms, status_words
+from engine.types import JobId, TechnicianId, UserId, Zone
+from engine.workers import timers
+
+if TYPE_CHECKING:
+    from engine.runtime import Engine
+
+log = structlog.get_logger(__name__)
+
+
+async def do(engine: Engine, zone: Zone, entry: str) -> None:
+    """Do one entry. An unknown class is logged: it comes back, and somebody should look."""
+    kind, _, rest = entry.partition(":")
+    doer = DO.get(kind)
+    if doer is None:
+        log.error("due_unknown", zone=zone, entry=entry)
+    else:
+        await doer(engine, zone, entry, rest)
+
+
+async def _wave(engine: Engine, zone: Zone, _: str, rest: str) -> None:
+    job, number = rest.split(":")
+    await waves.open_wave(engine, zone, JobId(job), int(number))
+
+
+async def _opens(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
+    job, wave, opens = rest.split(":")
+    await waves.open_offers(engine, zone, entry, JobId(job), wave, opens)
+
+
+async def _offers(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
+    job, wave = rest.split(":")
+    await waves.expire_offers(engine, zone, entry, JobId(job), wave)
+
+
+async def _match(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
+    await waves.match(engine, zone, entry, TechnicianId(UserId(rest)))
+
+
+async def _allocate(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
+    job, number = rest.split(":")
+    await waves.allocate(engine, zone, entry, JobId(job), number)
+
+
+async def _expire(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
+    job = JobId(rest)
+    blueprint, _ = await waves.blueprint_of(engine, zone, job)
+    plan = engine.plans.by_engine(blueprint, await waves.status_of(engine, zone, job), event=EXPIRED)
+    args: Args = {
+        "entry": entry,
+        "bp": blueprint.key,
+        "plan": plan.body if plan else "",
+        "grace_ms": round(blueprint.dispatch.grace_s * 1000),
+        "lease_ms": lease_ms(engine),
+    }
+    await engine.store.run(zone, "job_expire", keys=waves.due_keys(zone, job), args=args)
+
+
+async def _lease(engine: Engine, zone: Zone, _: str, rest: str) -> None:
+    technician = TechnicianId(UserId(rest))
+    names = {
+        "meta": keys.meta(zone),
+        "tech": keys.technician(zone, technician),
+        "seen": keys.seen(zone),
+        "log": keys.log(zone),
+        "req": keys.request(zone, technician, "lease"),  # never written: a sweep has no request key
+    }
+    args: Args = {
+        "id": technician,
+        "actor": "engine",
+        "key": "",
+        "fingerprint": "",
+        "reason": "lease",
+        "lease_ms": lease_ms(engine),
+        "audience": status_words(engine),
+    }
+    await engine.store.run(zone, "technician_offline", keys=names, args=args)
+
+
+async def _forget(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
+    principal, _, reference = rest.partition(":")
+    names = {"meta": keys.meta(zone), "ref": keys.reference(zone, UserId(principal)), "due": keys.due(zone)}
+    await engine.store.run(zone, "reference_forget", keys=names, args={"entry": entry, "reference": reference})
+
+
+async def _begin(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
+    names = {"meta": keys.meta(zone), "job": keys.job(zone, JobId(rest)), "due": keys.due(zone)}
+    await engine.store.run(zone, "job_begin", keys=names, args={"entry": entry})
+
+
+Doer = Callable[["Engine", Zone, str, str], Awaitable[None]]
+
+DO: dict[str, Doer] = {
+    "wave": _wave,
+    "opens": _opens,
+    "offers": _offers,
+    "match": _match,
+    "allocate": _allocate,
+    "expire": _expire,
+    "begin": _begin,
+    "timer": timers.fire,
+    "lease": _lease,
+    "forget": _forget,
+}

@@ -1,0 +1,76 @@
+"""What happens by itself while a job is in a state: warnings, commands that the engine gives, and the watchdog.
+
+Due work `timer:<job>:<entered>:<name>`, made by lua/lib/job.lua when the state is entered: ``name`` is the timer's
+index in the blueprint's state, or ``w`` for the watchdog. `entered` is the version at which the state was entered, so
+that a timer of a state that the job has left, even if it came back to it since, does nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from engine.blueprint import registry
+from engine.blueprint.compiler import WATCH_EVERY_S
+from engine.blueprint.schema import Blueprint, Watch
+from engine.domain import commands
+from engine.store import keys
+from engine.types import JobId, Zone
+
+if TYPE_CHECKING:
+    from engine.runtime import Engine
+
+
+async def fire(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
+    """Do what a timer is for. Where the job has moved on, the script only takes the entry away.
+
+    Raises Unavailable where the job's blueprint is not known here: its timer stays due.
+    """
+    text, entered, name = rest.split(":")
+    job = JobId(text)
+    bp, status = await engine.store.command("HMGET", keys.job(zone, job), "bp", "status")
+    blueprint = registry.judged(engine.blueprints, (bp or b"").decode())
+    state = blueprint.states.get((status or b"").decode())
+    if name == "w" and state is not None and state.watch is not None:
+        await _watch(engine, zone, entry, job, entered, blueprint, state.watch)
+        return
+    timers = state.timers if state is not None else ()
+    timer = timers[int(name)] if name.isdigit() and int(name) < len(timers) else None
+    plan = engine.plans.of(blueprint, timer.command) if timer else None
+    if plan is not None:
+        await commands.give(engine, zone, job, blueprint, plan, entry, entered, reason="timer")
+        return
+    step = timer.warn if timer else ""
+    told = blueprint.audience("job.late")
+    args = {"entry": entry, "bp": blueprint.key, "entered": entered, "step": step, "audience": told}
+    await engine.store.run(zone, "job_late", keys=_keys(zone, job), args=args)
+
+
+def _keys(zone: Zone, job: JobId) -> dict[str, str]:
+    return {"meta": keys.meta(zone), "job": keys.job(zone, job), "due": keys.due(zone), "log": keys.log(zone)}
+
+
+async def _watch(
+    engine: Engine, zone: Zone, entry: str, job: JobId, entered: str, blueprint: Blueprint, watch: Watch
+) -> None:
+    done = await engine.store.run(
+        zone,
+        "job_watch",
+        keys=_keys(zone, job),
+        args={
+            "entry": entry,
+            "entered": entered,
+            "still_ms": round(watch.still_s * 1000),
+            "still_m": watch.still_m,
+            "away_m": watch.away_m,
+            "dark_ms": round(watch.dark_s * 1000),
+            "grace_ms": round(watch.grace_s * 1000),
+            "every_ms": round(WATCH_EVERY_S * 1000),
+            "stalled_audience": blueprint.audience("job.stalled"),
+            "dark_audience": blueprint.audience("job.dark"),
+        },
+    )
+    if watch.release and done.rest[0] == b"over":
+        leaves = (n for n, spec in blueprint.commands.items() if spec.does == "release" and "engine" in spec.by)
+        plan = engine.plans.of(blueprint, next(leaves, ""))
+        if plan is not None:
+            await commands.give(engine, zone, job, blueprint, plan, entry, entered, reason="watchdog")

@@ -1,0 +1,267 @@
+"""One request from bytes to bytes: who may, how often, what is asked; the handler; the answer or the problem.
+
+Every route goes through :class:`Endpoint`, so that no handler can forget a check. What a handler gets is a
+:class:`Call`, checked and typed; what it raises becomes the one problem object.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from uuid import UUID, uuid4
+
+import msgspec
+import structlog
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
+
+from engine.errors import (
+    CalloutError,
+    FieldError,
+    Indeterminate,
+    Invalid,
+    NotFound,
+    RateLimited,
+    Unauthenticated,
+)
+from engine.runtime import Engine
+from engine.types import Principal, Role, is_key
+from server.http import throttle
+from server.http.auth import admit, by_ticket
+from server.http.policy import Policy
+from server.http.responses import Answer, Header, Lasting
+from server.schemas import decode, problems
+from server.schemas.problems import WrongMethod
+
+if TYPE_CHECKING:
+    from server.api.api_docs import Document
+    from server.gateway.gateway import Gateway
+    from server.health import Health
+    from server.http.http_metrics import Tally
+
+log = structlog.get_logger("http")
+
+B = TypeVar("B")
+Q = TypeVar("Q")
+
+_ETAG = re.compile(rb'(?:(?:W/)?"([0-9]{1,15})"|([0-9]{1,15}))')
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """What all requests of one server share."""
+
+    engine: Engine
+    gateway: Gateway | None
+    """None on a node that relays no events."""
+    health: Health
+    tally: Tally
+    document: Document
+    """OpenAPI's."""
+    messages: Document
+    """AsyncAPI's."""
+
+
+@dataclass(slots=True)
+class Call(Generic[B, Q]):
+    """A request that may be served: decoded, its caller known and of a role that may."""
+
+    edge: Edge
+    principal: Principal | None
+    body: B
+    query: Q
+    params: Mapping[str, str]
+    headers: Mapping[bytes, bytes]
+    """As they came, by name in small letters."""
+    key: str
+    """The request key: the caller's, or one made here, so that every answer can name it."""
+    version: int | None
+    """From ``If-Match``: the job's version that a step expects."""
+    trace: str
+    path: str
+    address: str
+    asked: list[tuple[str, str]]
+    """The query's parameters as they came, for the link to the next page."""
+
+    @property
+    def engine(self) -> Engine:
+        """The engine that serves this call."""
+        return self.edge.engine
+
+    @property
+    def caller(self) -> Principal:
+        """Who calls. Raises Unauthenticated on a route for anyone, where nobody need be known."""
+        if self.principal is None:
+            raise Unauthenticated
+        return self.principal
+
+    @property
+    def id(self) -> str:
+        """The id in the path."""
+        return self.params["id"]
+
+
+class Handler(Protocol):
+    """A function of a room in server/http: three to eight lines that decode, call and encode."""
+
+    __name__: str
+    __module__: str
+
+    def __call__(self, call: Any, /) -> Awaitable[Answer | Lasting]:
+        """The answer to ``call``. Raises CalloutError."""
+
+
+class Route(msgspec.Struct, frozen=True):
+    """One line of the table: everything that is said of an operation, said once (see server/api/routes.py)."""
+
+    method: str
+    path: str
+    handler: Handler
+    roles: frozenset[Role] | None
+    """Who may; None is anyone, without a token too."""
+    policy: Policy
+    """What it names, and how its caller must stand to that."""
+    body: type[decode.Body] | None = None
+    query: type[decode.Body] = decode.NoQuery
+    reply: Any = None
+    """The type of the answer's body, for the document and the tests; None is no JSON."""
+    status: int = 200
+    perhaps: Any = None
+    """The type of a body that comes with 200 in the place of ``status``, where there is something to tell."""
+    meter: str = "requests"
+    """The limit that it counts on; "" is none."""
+    keyed: bool = False
+    """Whether it takes an ``Idempotency-Key``: it changes something and is done once for each key."""
+    also: tuple[int, ...] = ()
+    """Other statuses that come with the same type of body."""
+    streams: bool = False
+    """Whether it may answer with an event stream, and take a ticket for events in the place of a token."""
+
+    @property
+    def conditional(self) -> bool:
+        """Whether it takes the version of the job that it expects: in the body, or as ``If-Match``."""
+        return self.body is not None and "version" in self.body.__struct_fields__
+
+    @property
+    def name(self) -> str:
+        """The operation id, ``jobs_claim``: room and name of the handler, in the document and in the
+        metrics.
+        """
+        return f"{self.handler.__module__.rpartition('.')[2]}_{self.handler.__name__}"
+
+
+class Endpoint:
+    """All methods of one path, as an ASGI application."""
+
+    def __init__(self, edge: Edge, routes: list[Route]) -> None:
+        self.edge = edge
+        self.routes = {route.method: route for route in routes}
+        if "GET" in self.routes:
+            self.routes["HEAD"] = self.routes["GET"]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; whatever goes wrong is a problem object."""
+        route = self.routes.get(scope["method"])
+        if route is None:
+            return await refuse(scope, send, WrongMethod(self.routes))
+        scope["state"]["operation"] = route.name
+        extra: list[Header] = []
+        try:
+            answer = await self._answer(route, scope, receive, extra)
+            done = answer if isinstance(answer, Answer) else await answer(scope, receive, send, extra)
+        except ClientDisconnect:
+            return
+        except Exception as error:  # the task boundary: every refusal and every bug of a request ends here
+            return await refuse(scope, send, error, extra)
+        if done is not None:
+            await respond(scope, send, done, done.status or route.status, extra)
+
+    async def _answer(self, route: Route, scope: Scope, receive: Receive, extra: list[Header]) -> Answer | Lasting:
+        if route.streams:
+            await by_ticket(scope, self.edge.engine)
+        principal = admit(scope, route.roles)
+        if route.meter:
+            await self._spend(route.meter, throttle.meter_of(principal, scope), extra)
+        call = await self._call(route, principal, scope, receive)
+        if route.keyed:
+            scope["state"]["key"] = call.key
+            extra.append((b"idempotency-key", call.key.encode()))
+        return await route.handler(call)
+
+    async def _spend(self, meter: str, who: str, extra: list[Header]) -> None:
+        try:
+            extra += await throttle.spend(self.edge.engine, meter, who)
+        except RateLimited as error:
+            extra += throttle.refused_headers(meter, error)
+            raise
+
+    async def _call(self, route: Route, principal: Principal | None, scope: Scope, receive: Receive) -> Call[Any, Any]:
+        headers = dict(scope["headers"])
+        params = scope["path_params"]
+        if not all(is_key(value) for value in params.values()):
+            raise NotFound
+        raw = await throttle.read_body(scope, receive) if route.body else b""
+        asked = scope["query_string"]
+        return Call(
+            edge=self.edge,
+            principal=principal,
+            body=decode.body(route.body, raw) if route.body else None,
+            query=decode.query(route.query, asked),
+            params=params,
+            headers=headers,
+            key=_key(headers) if route.keyed else "",
+            version=_version(headers) if route.conditional else None,
+            trace=scope["state"].get("trace", ""),
+            path=scope["path"],
+            address=throttle.address_of(scope),
+            asked=decode.pairs(asked),
+        )
+
+
+def _key(headers: dict[bytes, bytes]) -> str:
+    given = headers.get(b"idempotency-key")
+    if given is None:
+        return str(uuid4())
+    try:
+        return str(UUID(given.decode("latin-1")))
+    except ValueError:
+        raise Invalid(errors=[FieldError("/Idempotency-Key", "Expected a UUID")]) from None
+
+
+def _version(headers: dict[bytes, bytes]) -> int | None:
+    """The version in ``If-Match``: in quotes, weak or not (a proxy that compresses makes it weak), or bare; ``*`` is
+    any.
+    """
+    given = headers.get(b"if-match", b"*").strip()
+    if given == b"*":
+        return None
+    match = _ETAG.fullmatch(given)
+    if match is None:
+        raise Invalid(errors=[FieldError("/If-Match", 'Expected the version of the job in quotes: "7"')])
+    return int(match[1] or match[2])
+
+
+async def refuse(scope: Scope, send: Send, error: Exception, extra: list[Header] | None = None) -> None:
+    """Answer with the problem that ``error`` is; one that is none of ours is logged, and told without
+    its text.
+    """
+    state = scope["state"]
+    if not isinstance(error, CalloutError) or error.status == 500:
+        log.error("unhandled", request_id=state["request_id"], path=scope["path"], exc_info=error)
+    if isinstance(error, Indeterminate) and "key" in state:
+        error.extra["key"] = state["key"]
+    headers = [*(extra or []), *problems.headers(error)]
+    told = Answer(problems.encode(error, state["request_id"]), media=problems.MEDIA_TYPE)
+    await respond(scope, send, told, error.status if isinstance(error, CalloutError) else 500, headers)
+
+
+async def respond(scope: Scope, send: Send, answer: Answer, status: int, extra: list[Header]) -> None:
+    """Send ``answer``; HEAD gets the headers alone."""
+    length = (b"content-length", str(len(answer.body)).encode())
+    headers = [*answer.headers, *extra, length, (b"cache-control", b"no-store")]
+    if answer.body:
+        headers.append((b"content-type", answer.media))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else answer.body})

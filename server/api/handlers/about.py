@@ -1,0 +1,71 @@
+"""The server itself: alive, ready, counted, described."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from engine.clock import now_ms
+from engine.errors import BY_CODE, MEANING, NotFound
+from engine.events import iso
+from engine.process import metrics
+from server.api.endpoint import Call
+from server.http import responses
+from server.http.responses import Answer
+from server.schemas.decode import Body, NoQuery
+
+POLL = {"connected": 60, "disconnected": 15}
+"""Seconds between two looks of a client that polls, with and without a live connection (PROTOCOL §4)."""
+
+
+async def alive(call: Call[Body, NoQuery]) -> Answer:
+    """Whether the process answers at all."""
+    return responses.plain({"ok": True})
+
+
+async def ready(call: Call[Body, NoQuery]) -> Answer:
+    """Whether it should be given work; 503 names what is wrong."""
+    problems = call.edge.health.problems()
+    answer = responses.plain({"ready": not problems, "problems": problems})
+    return answer._replace(status=503 if problems else 200)
+
+
+async def counts(call: Call[Body, NoQuery]) -> Answer:
+    """Counts and readings for Prometheus; without a token on the port of `CALLOUT_METRICS_PORT`, where there is one."""
+    return Answer(call.engine.metrics.render(), media=metrics.CONTENT_TYPE.encode())
+
+
+async def problem(call: Call[Body, NoQuery]) -> Answer:
+    """What a code of a refusal means: where the `type` of a problem leads to."""
+    code = call.params["code"]
+    kind = BY_CODE.get(code)
+    if kind is None:
+        raise NotFound("No such code")
+    told = {"code": code, "status": kind.status, "title": kind.title, "temporary": kind.temporary}
+    return responses.one("problem", {**told, "means": MEANING[code]})
+
+
+async def document(call: Call[Body, NoQuery]) -> Answer:
+    """This interface as an OpenAPI document."""
+    return Answer(await call.edge.document.text())
+
+
+async def messages(call: Call[Body, NoQuery]) -> Answer:
+    """What is said on the socket and in the event stream, as an AsyncAPI document."""
+    return Answer(await call.edge.messages.text())
+
+
+async def meta(call: Call[Body, NoQuery]) -> Answer:
+    """What a client needs to know before it signs in."""
+    settings = call.engine.settings
+    return responses.plain(
+        {
+            "name": "callout",
+            "version": version("callout"),
+            "now": iso(now_ms()),
+            "zones": settings.zones,
+            "blueprint": settings.blueprint,
+            "socket": "/v1/ws",
+            "subprotocols": ["callout.v1.json", "callout.v1.msgpack"],
+            "poll": POLL,
+        }
+    )

@@ -1,0 +1,20 @@
+"""Announcements: what ops tell everybody of some roles."""
+
+from __future__ import annotations
+
+from engine.domain import announcements
+from engine.domain.announcements import Announcement
+from server.api.endpoint import Call
+from server.http import responses
+from server.http.responses import Answer
+from server.schemas import requests
+from server.schemas.decode import NoQuery
+
+
+async def create(call: Call[requests.NewAnnouncement, NoQuery]) -> Answer:
+    """Tell everybody of some roles; who is away is told when they come back."""
+    body = call.body
+    new = Announcement(event=body.event, roles=list(body.roles or ()), data=body.data)
+    return responses.kept(
+        "announcement", await announcements.announce(call.engine, call.caller, new, key=call.key, trace=call.trace)
+    )

@@ -1,0 +1,59 @@
+"""Bids: technicians offer to do a job for a price, and its customer accepts one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engine.domain import bids
+from engine.domain.bids import Bidding, Wanted
+from engine.errors import FieldError, Invalid
+from server.api.endpoint import Call
+from server.http import responses
+from server.http.responses import Answer
+from server.schemas import bidding, requests
+from server.schemas.decode import Body, NoQuery
+
+
+async def find(call: Call[Body, requests.ListQuery]) -> Answer:
+    """The bids for a job, the first one first; a technician is shown their own alone."""
+    page = await bids.find(call.engine, call.caller, call.id)
+    return responses.listed(call, page.items, bids.place, as_of=page.as_of)
+
+
+async def create(call: Call[bidding.NewBid, NoQuery]) -> Answer:
+    """Bid for a job that takes bids, once: a bid that was taken back may be followed by another.
+
+    Who has the service and may work need not have been invited. On a flat job the `amount` is its price once the
+    customer has accepted it; on one by the hour the rate stays.
+    """
+    wanted = Wanted(amount=call.body.amount, note=call.body.note, version=version(call))
+    done = await bids.create(call.engine, call.caller, call.id, wanted, key=call.key, trace=call.trace)
+    return _bid(done, (b"location", f"/v1/jobs/{call.id}/bids".encode()))
+
+
+async def withdraw(call: Call[bidding.BidStep, NoQuery]) -> Answer:
+    """Take one's bid back."""
+    bid, expected = call.params["bid"], version(call)
+    done = await bids.withdraw(call.engine, call.caller, call.id, bid, version=expected, key=call.key, trace=call.trace)
+    return _bid(done)
+
+
+async def accept(call: Call[bidding.BidStep, NoQuery]) -> Answer:
+    """Give the job to the technician of a bid; all other bids are declined."""
+    bid, expected = call.params["bid"], version(call)
+    done = await bids.accept(call.engine, call.caller, call.id, bid, version=expected, key=call.key, trace=call.trace)
+    return responses.outcome(done)
+
+
+def _bid(done: Bidding, *headers: responses.Header) -> Answer:
+    """What a command about a bid answers: ``{bid, message?}``."""
+    message = {"message": done.message} if done.message is not None else {}
+    return responses.plain({"bid": done.bid, **message}, *responses.replayed(done), *headers)
+
+
+def version(call: Call[Any, NoQuery]) -> int | None:
+    """The version that a command is bound to, from the body or `If-Match`. Raises Invalid where they differ."""
+    given = {found for found in (call.body.version, call.version) if found is not None}
+    if len(given) > 1:
+        raise Invalid(errors=[FieldError("/version", "Not the version of If-Match")])
+    return given.pop() if given else None

@@ -1,0 +1,155 @@
+"""Jobs: booked, read, and moved by the steps of their blueprint."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from engine.domain import booking, edits, job_queries, jobs
+from engine.domain.booking import Booking
+from engine.domain.commands import Step
+from engine.domain.job_queries import JobQuery
+from engine.errors import CalloutError, FieldError, Invalid
+from engine.idempotency import in_redis
+from engine.identity import limits
+from server.api.endpoint import Call
+from server.http import responses
+from server.http.responses import Answer
+from server.schemas import problems, terms
+from server.schemas import requests as wire
+from server.schemas.decode import Body, NoQuery
+
+
+async def create(call: Call[wire.NewJob, NoQuery]) -> Answer:
+    """Book a job.
+
+    Ops and services book for a `customer`. A `reference` is unique for ever per principal: the same booking again under
+    it answers the first job, with 200; another booking is `duplicate`, with the first job's id.
+    """
+    asked = msgspec.structs.asdict(call.body)
+    wanted = Booking(**{**asked, "scheduled_for": wire.ms(call.body.scheduled_for)})
+    done = await booking.create(call.engine, call.caller, wanted, key=call.key, trace=call.trace)
+    return responses.created(done)
+
+
+async def find(call: Call[Body, wire.JobsQuery]) -> Answer:
+    """Jobs of the caller, the newest first; of everybody for ops and services."""
+    asked = msgspec.structs.asdict(call.query)
+    query = JobQuery(**{**asked, "updated_after": wire.ms(call.query.updated_after)})
+    page = await job_queries.find(call.engine, call.caller, query)
+    return responses.page(call, page.items, page.next, page.as_of)
+
+
+async def read(call: Call[Body, NoQuery]) -> Answer:
+    """One job, with `actions[]`: what the caller may do now. To strangers it is not there."""
+    return responses.job(await job_queries.read(call.engine, call.caller, call.id))
+
+
+async def history(call: Call[Body, wire.ListQuery]) -> Answer:
+    """All changes of a job: when, who, from, to, why."""
+    return responses.listed(
+        call, await job_queries.history(call.engine, call.caller, call.id), lambda item: (item.seq,)
+    )
+
+
+async def waves(call: Call[Body, wire.ListQuery]) -> Answer:
+    """Who was asked in each wave, the first one first, and who was left out and why."""
+    return responses.listed(call, await job_queries.waves(call.engine, call.caller, call.id), job_queries.place_of_wave)
+
+
+async def edit(call: Call[terms.PatchJob, NoQuery]) -> Answer:
+    """Change what was booked, as far as the job's blueprint lets it be changed in its state.
+
+    Refused with the fields named: `not_editable`, or `price_locked` where it is the price alone, which is agreed:
+    propose another, or leave it as it is.
+    """
+    change = wire.given(call.body)
+    change.pop("version", None)
+    if "scheduled_for" in change:
+        change["scheduled_for"] = wire.ms(change["scheduled_for"])
+    version = _version(call)
+    done = await edits.edit(call.engine, call.caller, call.id, change, version=version, key=call.key, trace=call.trace)
+    return responses.outcome(done)
+
+
+async def claim(call: Call[wire.Step, NoQuery]) -> Answer:
+    """Take a job that was offered: of all who try at once exactly one gets it."""
+    return await _take(call, "claim")
+
+
+async def reassign(call: Call[wire.Step, NoQuery]) -> Answer:
+    """Take a job from its holder, and give it to another technician or offer it anew.
+
+    With `technician` that one has it at once; `force` gives it though they lack the service or the room.
+
+    Without `technician` the job is taken from its holder all the same, and offered anew to all but them.
+    """
+    return await _take(call, "reassign")
+
+
+async def respond(call: Call[wire.Respond, NoQuery]) -> Answer:
+    """The answer to an offer in one route: `accepted` is `claim`, `rejected` is `decline`."""
+    body = call.body
+    name = "claim" if body.status == "accepted" else "decline"
+    return await _step(call, Step(command=name, version=_version(call), reason=body.reason))
+
+
+async def command(call: Call[wire.Step, NoQuery]) -> Answer:
+    """Any step that the job's blueprint gives the caller."""
+    return await _take(call, call.params["command"])
+
+
+async def commands(call: Call[terms.Commands, NoQuery]) -> Answer:
+    """Several steps in order, for who was without a connection; the first refusal ends it.
+
+    Each has a request key of its own, so that the whole may be sent again: what was done is answered as it was.
+    """
+    items: list[dict[str, Any]] = []
+    for item in call.body.items:
+        key = item.key or in_redis.new_key()
+        told: dict[str, Any] = {"command": item.command, "key": key, "status": "not_tried"}
+        items.append(told)
+        if len(items) > 1 and items[-2]["status"] != "done":
+            continue
+        try:
+            if item.command == "claim":
+                await limits.take(call.engine, call.caller.id, limits.LIMITS["claims"])
+            step = _given(item, item.command, item.version)
+            done = await jobs.command(call.engine, call.caller, call.id, step, key=key, trace=call.trace)
+        except CalloutError as error:
+            told |= {"status": "refused", "error": problems.problem(error)}
+        else:
+            told |= {"status": "done", "job": done.job, "message": done.message}
+            told |= {"repeated": True} if done.repeated else {}
+    return responses.plain({"items": items})
+
+
+async def _take(call: Call[wire.Step, NoQuery], name: str) -> Answer:
+    return await _step(call, _given(call.body, name, _version(call)))
+
+
+def _given(body: wire.Step, name: str, version: int | None) -> Step:
+    return Step(
+        command=name,
+        version=version,
+        reason=body.reason,
+        code=body.code,
+        amount=body.amount,
+        occurred_at=wire.ms(body.occurred_at),
+        technician=body.technician,
+        force=body.force,
+    )
+
+
+async def _step(call: Call[Any, Any], step: Step) -> Answer:
+    done = await jobs.command(call.engine, call.caller, call.id, step, key=call.key, trace=call.trace)
+    return responses.outcome(done)
+
+
+def _version(call: Call[Any, NoQuery]) -> int | None:
+    """The version that a step is bound to, from the body or `If-Match`. Raises Invalid where they differ."""
+    given = {version for version in (call.body.version, call.version) if version is not None}
+    if len(given) > 1:
+        raise Invalid(errors=[FieldError("/version", "Not the version of If-Match")])
+    return given.pop() if given else None

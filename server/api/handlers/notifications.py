@@ -1,0 +1,23 @@
+"""Notifications: what a person was told."""
+
+from __future__ import annotations
+
+from engine.domain import notifications
+from server.api.endpoint import Call
+from server.http import responses
+from server.http.responses import Answer
+from server.schemas import requests
+from server.schemas.decode import Body, NoQuery
+
+
+async def find(call: Call[Body, requests.ListQuery]) -> Answer:
+    """The caller's notifications, the newest first."""
+    limit, cursor = call.query.limit, call.query.cursor
+    page = await notifications.find(call.engine, call.caller, limit=limit, cursor=cursor)
+    return responses.page(call, page.items, page.next)
+
+
+async def read(call: Call[requests.Nothing, NoQuery]) -> Answer:
+    """Note that one was read; again is the same."""
+    await notifications.mark_read(call.engine, call.caller, call.id)
+    return Answer()

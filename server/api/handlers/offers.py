@@ -1,0 +1,37 @@
+"""Offers: what a technician is invited to."""
+
+from __future__ import annotations
+
+import msgspec
+
+from engine.domain import offers
+from server.api.endpoint import Call
+from server.http import responses
+from server.http.responses import Answer
+from server.schemas import requests
+from server.schemas.decode import Body
+
+
+class _Job(msgspec.Struct):
+    id: str
+
+
+class _Place(msgspec.Struct):
+    """What of an offer decides where it stands in the list."""
+
+    expires_at: str
+    job: _Job
+
+
+_place = msgspec.json.Decoder(_Place)
+
+
+async def find(call: Call[Body, requests.ListQuery]) -> Answer:
+    """What is open to the caller, nearest deadline first, with `distance_m`."""
+    page = await offers.open_to(call.engine, call.caller)
+    return responses.listed(call, page.items, _where, as_of=page.as_of)
+
+
+def _where(offer: bytes) -> tuple[str, str]:
+    place = _place.decode(offer)
+    return place.expires_at, place.job.id

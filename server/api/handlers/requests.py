@@ -1,0 +1,21 @@
+"""Requests: what became of a command whose answer was lost."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from engine.errors import NotFound
+from engine.idempotency import in_redis
+from server.api.endpoint import Call
+from server.http import responses
+from server.http.responses import Answer
+from server.schemas.decode import Body, NoQuery
+
+
+async def read(call: Call[Body, NoQuery]) -> Answer:
+    """The verdict stored under a request key of the caller; 404 says that the request never arrived."""
+    try:
+        key = str(UUID(call.params["key"]))
+    except ValueError:
+        raise NotFound("No request key: not a UUID") from None
+    return responses.plain(await in_redis.verdict(call.engine, call.caller, key))

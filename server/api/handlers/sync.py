@@ -1,0 +1,32 @@
+"""The snapshot that a client starts from."""
+
+from __future__ import annotations
+
+from engine.domain import sync
+from server.api.endpoint import Call
+from server.api.handlers.about import POLL
+from server.api.handlers.users import fix_rate
+from server.http import responses
+from server.http.responses import Answer
+from server.schemas.decode import Body, NoQuery
+
+
+async def read(call: Call[Body, NoQuery]) -> Answer:
+    """Everything to start from in one answer: who you are, your live jobs, open offers, rooms and unread notifications.
+
+    `cursor` was read before all that: a stream, poll or socket that begins there misses nothing.
+    """
+    found = await sync.snapshot(call.engine, call.caller)
+    return responses.plain(
+        {
+            "me": found.me,
+            "jobs": [responses.raw(job) for job in found.jobs],
+            "next": found.next,
+            "offers": [responses.raw(offer) for offer in found.offers],
+            "rooms": [],
+            "notifications": found.notifications,
+            "cursor": found.cursor,
+            "poll": POLL,
+            "fix": fix_rate(found.me),
+        }
+    )

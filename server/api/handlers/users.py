@@ -1,0 +1,71 @@
+"""Accounts: one's own, and those of others for admins."""
+
+from __future__ import annotations
+
+import msgspec
+
+from engine.domain import sync
+from engine.domain.sync import Me
+from engine.identity import accounts
+from engine.identity.accounts import NewAccount, UserQuery
+from engine.technicians import live
+from engine.technicians.profile import Technician
+from engine.types import UserId
+from server.api.endpoint import Call
+from server.api.handlers.about import POLL
+from server.http import responses
+from server.http.responses import Answer
+from server.schemas import requests
+from server.schemas.decode import Body, NoQuery
+
+
+async def me(call: Call[Body, NoQuery]) -> Answer:
+    """The caller's account, a technician's profile, and how often to poll and to send a fix."""
+    him = await sync.me(call.engine, call.caller)
+    technician = {"technician": him.technician} if him.technician else {}
+    state = await live.present(call.engine, call.caller) if him.technician else None
+    clock = {"clock_offset_s": state.clock_offset_s} if state and state.clock_offset_s else {}
+    return responses.plain({"user": him.user, **technician, "poll": POLL, "fix": fix_rate(him), **clock})
+
+
+def fix_rate(him: Me) -> live.FixPlan:
+    """How often a technician should send a position: more often on a job."""
+    return live.fix_plan(him.technician.load if isinstance(him.technician, Technician) else 0)
+
+
+async def find(call: Call[Body, requests.UsersQuery]) -> Answer:
+    """All accounts, the newest first."""
+    query = msgspec.convert(call.query, UserQuery, from_attributes=True)
+    page = await accounts.find_users(call.engine, call.caller, query)
+    return responses.page(call, page.items, page.next)
+
+
+async def create(call: Call[requests.NewUser, NoQuery]) -> Answer:
+    """Make an account in any role: the way to staff."""
+    new = msgspec.convert(call.body, NewAccount, from_attributes=True)
+    return responses.made("user", await accounts.create_user(call.engine, call.caller, new, key=call.key), "/v1/users")
+
+
+async def patch(call: Call[requests.PatchUser, NoQuery]) -> Answer:
+    """Change a role, or switch an account off and on."""
+    role, active = call.body.role, call.body.active
+    user = UserId(call.id)
+    done = await accounts.patch_user(call.engine, call.caller, user, role=role, active=active, key=call.key)
+    return responses.kept("user", done)
+
+
+async def suspend(call: Call[requests.Suspend, NoQuery]) -> Answer:
+    """Take all access away: requests, live sockets and claims are refused when this answers.
+
+    With `jobs: reassign` what he holds is offered anew without him, where the job's blueprint still lets ops do that;
+    of the rest ops are told (`job.stalled`).
+    """
+    user, body = UserId(call.id), call.body
+    done = await accounts.suspend(call.engine, call.caller, user, reason=body.reason, jobs=body.jobs, key=call.key)
+    return responses.kept("user", done)
+
+
+async def reinstate(call: Call[requests.Nothing, NoQuery]) -> Answer:
+    """Give access back; the person signs in anew."""
+    done = await accounts.reinstate(call.engine, call.caller, UserId(call.id), key=call.key)
+    return responses.kept("user", done)

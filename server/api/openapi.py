@@ -1,0 +1,261 @@
+"""The OpenAPI 3.1 document, made from the table of routes and the Structs that decode and describe.
+
+Nothing is written twice: summaries are the first lines of the handlers' docstrings, schemas are msgspec's
+(JSON Schema 2020-12, which 3.1 speaks), refusals are the tree of engine/errors.py. A test sends what the document
+allows, and holds every answer to it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterable, Sequence
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from engine.errors import BY_CODE, MEANING
+from server.api import examples
+from server.schemas import objects
+from server.schemas.problems import Problem
+
+if TYPE_CHECKING:
+    from engine.blueprint.catalogue import Blueprints
+    from server.api.endpoint import Route
+    from server.schemas.decode import Body
+
+REF = "#/components/schemas/{name}"
+PROBLEM = "application/problem+json"
+
+Schema = dict[str, Any]
+
+_PARAM = re.compile(r"{(\w+)}")
+_ID = r"^[A-Za-z0-9_-]{1,64}$"
+_UUID = {"type": "string", "format": "uuid"}
+_KEY = "A UUID of the caller's: the same request again under it is answered as the first time, without acting again."
+_MATCH = "The version of the job that the step expects; a weak tag compares by value, `*` is any."
+
+
+def document(routes: Sequence[Route], blueprints: Blueprints) -> bytes:
+    """The document of ``routes`` as JSON; what blueprints have a part in is told from ``blueprints``."""
+    kinds: list[Any] = [Problem, objects.StreamEvent]
+    kinds += [kind for route in routes for kind in (route.body, route.reply, route.perhaps) if kind is not None]
+    schemas, parts = msgspec.json.schema_components(kinds, ref_template=REF)
+    named = {id(kind): schema for kind, schema in zip(kinds, schemas, strict=True)}
+    _complete(parts, routes, blueprints)
+    paths: dict[str, Schema] = {}
+    for route in routes:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, named, blueprints)
+    about = {"title": "Callout", "version": version("callout"), "license": {"name": "Apache-2.0"}}
+    whole = {
+        "openapi": "3.1.0",
+        "info": {**about, "description": _about()},
+        "paths": paths,
+        "components": {
+            "schemas": parts,
+            "responses": _problems(named[id(Problem)]),
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
+        },
+    }
+    return msgspec.json.encode(_plain(whole))
+
+
+def _about() -> str:
+    rows = [f"| `{code}` | {kind.status} | {kind.title} | {MEANING[code]} |" for code, kind in _by_status()]
+    return "\n".join(
+        [
+            "Sends jobs to people in real time: offered to the right technicians near by, won by exactly one.",
+            "",
+            "Unknown fields are refused; clients ignore fields, states and codes that they do not know. No text of a "
+            "request may have NUL in it. What is said on the socket stands in `/asyncapi.json`.",
+            "",
+            "Every refusal is one problem object; all its codes:",
+            "",
+            "| code | status | title | means |",
+            "|---|---|---|---|",
+            *rows,
+        ]
+    )
+
+
+def _by_status() -> list[tuple[str, Any]]:
+    return sorted(BY_CODE.items(), key=lambda each: (each[1].status, each[0]))
+
+
+def _plain(value: Any) -> Any:
+    """``value`` with its patterns as ECMA-262 reads them: ``$`` is the end of the text alone, and white space does not
+    include the separators that Python takes for it.
+    """
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        name: _ecma(item) if name == "pattern" and isinstance(item, str) else _plain(item)
+        for name, item in value.items()
+    }
+
+
+def _ecma(pattern: str) -> str:
+    pattern = pattern.replace(r"$(?!\n)", "$").replace(r"[\s\S]", "[ANY]")
+    pattern = re.sub(r"\[\^([^\]]*)\\s", r"[^\1\\s\\x1c-\\x1f\\x85", pattern)
+    return pattern.replace(r"\S", r"[^\s\x85]").replace("[ANY]", r"[\s\S]")
+
+
+def _complete(parts: Schema, routes: Sequence[Route], blueprints: Blueprints) -> None:
+    """Add what types do not say: what holds across fields, and which names blueprints give."""
+    for body in {route.body for route in routes if route.body is not None}:
+        parts[body.__name__].update(body.also)
+    names = [*sorted(blueprints.by_name), None]
+    parts["NewJob"]["properties"]["blueprint"].update(enum=names)
+    declared = {n for b in blueprints.by_name.values() for n, rule in b.events.items() if rule.announcement}
+    own = {"required": ["roles"], "properties": {"event": {"pattern": r"^announcement\."}, "roles": {"type": "array"}}}
+    parts["NewAnnouncement"]["anyOf"] = [{"properties": {"event": {"enum": sorted(declared)}}}, own]
+
+
+def _operation(route: Route, named: dict[int, Any], blueprints: Blueprints) -> Schema:
+    summary, _, rest = (inspect.getdoc(route.handler) or "").partition("\n\n")
+    steps = _steps(blueprints) if "{command}" in route.path else ""
+    operation: Schema = {
+        "operationId": route.name,
+        "tags": [route.name.partition("_")[0]],
+        "summary": summary.replace("\n", " "),
+        "description": "\n\n".join(filter(None, [rest, _who(route), steps])),
+        "parameters": [*_path(route), *_query(route), *_headers(route)],
+        "responses": _responses(route, named),
+        "security": [{"bearer": []}] if route.roles is not None else [],
+    }
+    if route.body is not None:
+        needed = not _may_be_empty(route.body)
+        content = {"schema": named[id(route.body)], **_example(examples.REQUESTS, route)}
+        operation["requestBody"] = {"required": needed, "content": {"application/json": content}}
+    return operation
+
+
+def _may_be_empty(body: type[Body]) -> bool:
+    try:
+        return not msgspec.convert({}, body).wrong()
+    except msgspec.ValidationError:
+        return False
+
+
+def _who(route: Route) -> str:
+    return f"For: {', '.join(sorted(route.roles))}." if route.roles is not None else "For anyone."
+
+
+def _steps(blueprints: Blueprints) -> str:
+    """A table of each blueprint's commands: who may give them, from which states, and where they lead."""
+    tables = []
+    for blueprint in blueprints.by_name.values():
+        rows = [
+            f"| {name} | {', '.join(step.by)} | {', '.join(step.from_)} | {step.to or 'the same'} |"
+            for name, step in blueprint.commands.items()
+        ]
+        tables.append(
+            "\n".join([f"`{blueprint.name}`", "", "| command | by | from | to |", "|---|---|---|---|", *rows])
+        )
+    return "\n\n".join(tables)
+
+
+def _example(known: dict[str, Any], route: Route) -> Schema:
+    return {"example": known[route.name]} if route.name in known else {}
+
+
+# Answers
+
+
+def _responses(route: Route, named: dict[int, Any]) -> Schema:
+    refusals = {str(status): _ref(f"Problem{status}") for status in _refusals(route)}
+    done = {str(status): _done(route, named) for status in (route.status, *route.also)}
+    if route.perhaps is not None:
+        done["200"] = _content(named[id(route.perhaps)], "Done, with something to tell")
+    return {**refusals, **done, "default": _ref("Problem")}
+
+
+def _ref(name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/responses/{name}"}
+
+
+def _refusals(route: Route) -> Iterable[int]:
+    """The statuses that a refusal of ``route`` may have, by what is looked at; the query is, always."""
+    yield from (400, 422, 500, 503)
+    if route.roles is not None:
+        yield from (401, 403)
+    if "{" in route.path or route.policy.of != "nothing":
+        yield 404
+    if route.body is not None:
+        yield 413
+    if route.meter:
+        yield 429
+    if route.keyed:
+        yield from (409, 504)
+    if route.conditional:
+        yield 412
+    if route.body is not None and "code" in route.body.__struct_fields__:
+        yield 423
+
+
+def _problems(schema: Any) -> Schema:
+    """A response for each status of a refusal, with its codes; and one for all."""
+    by_status: dict[int, list[str]] = {}
+    for code, kind in _by_status():
+        by_status.setdefault(kind.status, []).append(f"`{code}`: {MEANING[code]}")
+    by_status[400] = ["`invalid`: the body is not JSON, or the body or the query is not UTF-8."]
+    found = {f"Problem{status}": _content(schema, " ".join(told), PROBLEM) for status, told in by_status.items()}
+    return {**found, "Problem": _content(schema, "A refusal or a failure: `code` says which.", PROBLEM)}
+
+
+def _content(schema: Any, description: str, media: str = "application/json") -> Schema:
+    return {"description": description, "content": {media: {"schema": schema}}}
+
+
+def _done(route: Route, named: dict[int, Any]) -> Schema:
+    if route.reply is None:
+        return {"description": "Done"}
+    done = _content(named[id(route.reply)], "Done")
+    done["content"]["application/json"].update(_example(examples.REPLIES, route))
+    if route.streams:
+        done["content"]["text/event-stream"] = {"schema": named[id(objects.StreamEvent)]}
+    return done
+
+
+# Parameters
+
+
+def _path(route: Route) -> list[Schema]:
+    schema = {"type": "string", "pattern": _ID}
+    return [
+        {"name": name, "in": "path", "required": True, "schema": _UUID if name == "key" else schema}
+        for name in _PARAM.findall(route.path)
+    ]
+
+
+def _query(route: Route) -> list[Schema]:
+    """The parameters, none of which is ever null. Those that go together are the members of one object."""
+    (schema,), parts = msgspec.json.schema_components([route.query], ref_template=REF)
+    inner = parts[schema["$ref"].rpartition("/")[2]]
+    kinds = {name: _given(kind) for name, kind in inner["properties"].items()}
+    both = {name: kinds.pop(name) for name in route.query.together}
+    found = [{"name": name, "in": "query", "required": False, "schema": kind} for name, kind in kinds.items()]
+    if both:
+        whole = {"type": "object", "properties": both, "required": list(both), "additionalProperties": False}
+        found.append({"name": "position", "in": "query", "style": "form", "explode": True, "schema": whole})
+    return found
+
+
+def _given(kind: Schema) -> Schema:
+    options = [option for option in kind.get("anyOf", ()) if option != {"type": "null"}]
+    if len(options) == 1:
+        kind = {**{name: value for name, value in kind.items() if name != "anyOf"}, **options[0]}
+    return {name: value for name, value in kind.items() if (name, value) != ("default", None)}
+
+
+def _headers(route: Route) -> list[Schema]:
+    match = {"type": "string", "pattern": r'^(\*|(W/)?"[0-9]{1,15}"|[0-9]{1,15})$', "examples": ['"7"']}
+    found = []
+    if route.keyed:
+        found.append({"name": "Idempotency-Key", "in": "header", "description": _KEY, "schema": _UUID})
+    if route.conditional:
+        found.append({"name": "If-Match", "in": "header", "description": _MATCH, "schema": match})
+    return [{**header, "required": False} for header in found]

@@ -1,0 +1,387 @@
+"""The table of routes: who may do what over HTTP, in one place.
+
+It drives the routing, the role check, the limits, the OpenAPI document, and the test that walks every route
+without a token and with each wrong role. What a role may do *to a job* stands in the job's blueprint, so
+all roles pass here to its commands; whose a thing is, the engine knows.
+
+The router tries the paths in turn: what is called most stands in front, and fixed paths before a parameter in the
+same place (``/claim`` before ``/{command}``).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engine.roles import (
+    ADMIN,
+    BOOKERS,
+    CUSTOMER,
+    JOB_READERS,
+    MANAGERS,
+    MEDIATOR,
+    OPS,
+    REVIEWERS,
+    SERVICE,
+    SIDES,
+    TECHNICIAN,
+    USERS,
+)
+from engine.types import Role
+from server.api.endpoint import Handler, Route
+from server.api.handlers import (
+    about,
+    announcements,
+    auth,
+    bids,
+    blocks,
+    blueprints,
+    disputes,
+    events,
+    jobs,
+    logins,
+    notifications,
+    offers,
+    payments,
+    positions,
+    prices,
+    ratings,
+    requests,
+    services,
+    sync,
+    technicians,
+    users,
+)
+from server.http import policy
+from server.schemas import bidding, dealings, declared, objects, sides, sought, terms
+from server.schemas import requests as wire
+from server.schemas.decode import Body
+
+ANYONE = None
+
+
+def listing(
+    path: str,
+    handler: Handler,
+    roles: frozenset[Role],
+    ties: policy.Policy,
+    item: Any,
+    *,
+    query: type[wire.ListQuery] = wire.ListQuery,
+    live: bool = False,
+) -> Route:
+    """A list. It comes in pages, so that whatever else its ``query`` takes, it takes `limit` and `cursor`."""
+    reply = objects.LiveItems[item] if live else objects.Items[item]
+    return Route("GET", path, handler, roles, ties, query=query, reply=reply)
+
+
+def step(
+    path: str,
+    handler: Handler,
+    roles: frozenset[Role],
+    body: type[Body] = wire.Step,
+    *,
+    meter: str = "requests",
+) -> Route:
+    """A step of a job, which its blueprint allows."""
+    return Route("POST", path, handler, roles, policy.STEP, body, reply=objects.StepReply, keyed=True, meter=meter)
+
+
+ROUTES: tuple[Route, ...] = (
+    Route(
+        "POST",
+        "/v1/jobs",
+        jobs.create,
+        BOOKERS,
+        policy.OWN,
+        wire.NewJob,
+        reply=objects.StepReply,
+        status=201,
+        also=(200,),
+        keyed=True,
+    ),
+    listing("/v1/jobs", jobs.find, JOB_READERS, policy.OWN, objects.Job, query=wire.JobsQuery, live=True),
+    Route("GET", "/v1/jobs/{id}", jobs.read, JOB_READERS, policy.KNOWN, reply=objects.JobReply),
+    listing("/v1/jobs/{id}/history", jobs.history, JOB_READERS, policy.WHOLE, objects.HistoryItem),
+    listing("/v1/jobs/{id}/waves", jobs.waves, OPS, policy.LOOKED, sought.Wave),
+    Route("GET", "/v1/jobs/{id}/track", positions.track, JOB_READERS, policy.WHOLE, reply=sides.Track),
+    Route(
+        "POST",
+        "/v1/jobs/{id}/ratings",
+        ratings.create,
+        SIDES,
+        policy.SIDES,
+        wire.NewRating,
+        reply=sides.RatingReply,
+        status=201,
+        keyed=True,
+    ),
+    Route(
+        "PATCH", "/v1/jobs/{id}", jobs.edit, BOOKERS, policy.EDITED, terms.PatchJob, reply=objects.JobReply, keyed=True
+    ),
+    Route(
+        "POST", "/v1/jobs/{id}/commands", jobs.commands, USERS, policy.STEP, terms.Commands, reply=terms.CommandsReply
+    ),
+    Route(
+        "POST",
+        "/v1/jobs/{id}/price-proposals",
+        prices.create,
+        SIDES,
+        policy.TALKED_OF,
+        terms.NewProposal,
+        reply=terms.ProposalReply,
+        status=201,
+        keyed=True,
+    ),
+    Route(
+        "POST",
+        "/v1/jobs/{id}/price-proposals/{proposal}/accept",
+        prices.accept,
+        SIDES,
+        policy.PROPOSED,
+        terms.ProposalAnswer,
+        reply=terms.ProposalReply,
+        keyed=True,
+    ),
+    Route(
+        "POST",
+        "/v1/jobs/{id}/price-proposals/{proposal}/reject",
+        prices.reject,
+        SIDES,
+        policy.PROPOSED,
+        terms.ProposalAnswer,
+        reply=terms.ProposalReply,
+        keyed=True,
+    ),
+    listing("/v1/jobs/{id}/payments", payments.find, OPS | SERVICE, policy.PAID, dealings.Payment),
+    Route(
+        "POST",
+        "/v1/jobs/{id}/payments",
+        payments.create,
+        SERVICE,
+        policy.PAID,
+        terms.NewPayment,
+        reply=terms.PaymentReply,
+        status=201,
+        keyed=True,
+    ),
+    Route(
+        "POST",
+        "/v1/jobs/{id}/disputes",
+        disputes.create,
+        SIDES,
+        policy.STEP,
+        terms.NewDispute,
+        reply=terms.DisputeReply,
+        status=201,
+        keyed=True,
+    ),
+    step("/v1/jobs/{id}/respond", jobs.respond, TECHNICIAN, wire.Respond, meter="claims"),
+    step("/v1/jobs/{id}/claim", jobs.claim, USERS, meter="claims"),
+    step("/v1/jobs/{id}/reassign", jobs.reassign, USERS),
+    listing("/v1/jobs/{id}/bids", bids.find, JOB_READERS, policy.KNOWN, dealings.Bid, live=True),
+    Route(
+        "POST",
+        "/v1/jobs/{id}/bids",
+        bids.create,
+        TECHNICIAN,
+        policy.BID_FOR,
+        bidding.NewBid,
+        reply=bidding.BidReply,
+        status=201,
+        keyed=True,
+    ),
+    Route(
+        "POST",
+        "/v1/jobs/{id}/bids/{bid}/accept",
+        bids.accept,
+        CUSTOMER,
+        policy.AWARDED,
+        bidding.BidStep,
+        reply=objects.StepReply,
+        keyed=True,
+    ),
+    Route(
+        "POST",
+        "/v1/jobs/{id}/bids/{bid}/withdraw",
+        bids.withdraw,
+        TECHNICIAN,
+        policy.WITHDRAWN,
+        bidding.BidStep,
+        reply=bidding.BidReply,
+        keyed=True,
+    ),
+    step("/v1/jobs/{id}/{command}", jobs.command, USERS),
+    listing("/v1/offers", offers.find, TECHNICIAN, policy.OWN, objects.Offer, live=True),
+    listing("/v1/disputes", disputes.find, SIDES | OPS | MEDIATOR, policy.OWN, dealings.Dispute, live=True),
+    Route(
+        "POST",
+        "/v1/disputes/{id}/resolve",
+        disputes.resolve,
+        MEDIATOR,
+        policy.SETTLED,
+        terms.Resolution,
+        reply=terms.DisputeReply,
+        keyed=True,
+    ),
+    Route(
+        "GET", "/v1/events", events.hear, USERS, policy.OWN, query=wire.EventsQuery, reply=objects.Heard, streams=True
+    ),
+    Route("GET", "/v1/sync", sync.read, USERS, policy.OWN, reply=objects.Sync),
+    Route(
+        "POST",
+        "/v1/announcements",
+        announcements.create,
+        OPS,
+        policy.OWN,
+        wire.NewAnnouncement,
+        reply=objects.AnnouncementReply,
+        keyed=True,
+    ),
+    Route(
+        "POST",
+        "/v1/auth/register",
+        auth.register,
+        ANYONE,
+        policy.OWN,
+        wire.Register,
+        reply=objects.Signed,
+        status=201,
+        keyed=True,
+    ),
+    Route("POST", "/v1/auth/login", auth.login, ANYONE, policy.OWN, wire.Login, reply=objects.Signed),
+    Route("POST", "/v1/auth/refresh", auth.refresh, ANYONE, policy.OWN, wire.RefreshToken, reply=objects.Signed),
+    Route("POST", "/v1/auth/logout", auth.logout, ANYONE, policy.OWN, wire.RefreshToken, status=204),
+    Route("POST", "/v1/auth/tickets", auth.ticket, USERS, policy.OWN, wire.NewTicket, reply=objects.Ticket),
+    Route("GET", "/v1/me", users.me, USERS, policy.OWN, reply=objects.Me),
+    listing("/v1/me/blocks", blocks.find, SIDES, policy.OWN, sides.Block),
+    Route(
+        "POST", "/v1/me/blocks", blocks.create, SIDES, policy.BLOCKED, wire.Blocked, reply=sides.BlockReply, keyed=True
+    ),
+    Route("DELETE", "/v1/me/blocks", blocks.drop, SIDES, policy.BLOCKED, wire.Blocked, status=204, keyed=True),
+    Route(
+        "PUT", "/v1/me/blocks/{id}", blocks.put, SIDES, policy.BLOCKED, wire.Nothing, reply=sides.BlockReply, keyed=True
+    ),
+    Route("DELETE", "/v1/me/blocks/{id}", blocks.lift, SIDES, policy.BLOCKED, wire.Nothing, status=204, keyed=True),
+    listing("/v1/me/sessions", logins.find, USERS, policy.OWN, objects.Logon),
+    Route("DELETE", "/v1/me/sessions/{id}", logins.end, USERS, policy.LOGIN, wire.Nothing, status=204, keyed=True),
+    listing("/v1/users", users.find, ADMIN, policy.OWN, objects.User, query=wire.UsersQuery),
+    Route(
+        "POST",
+        "/v1/users",
+        users.create,
+        ADMIN,
+        policy.OWN,
+        wire.NewUser,
+        reply=objects.UserReply,
+        status=201,
+        keyed=True,
+    ),
+    Route(
+        "PATCH",
+        "/v1/users/{id}",
+        users.patch,
+        ADMIN,
+        policy.ANY_USER,
+        wire.PatchUser,
+        reply=objects.UserReply,
+        keyed=True,
+    ),
+    Route(
+        "POST",
+        "/v1/users/{id}/suspend",
+        users.suspend,
+        OPS,
+        policy.ANY_USER,
+        wire.Suspend,
+        reply=objects.AccountReply,
+        keyed=True,
+    ),
+    Route(
+        "POST",
+        "/v1/users/{id}/reinstate",
+        users.reinstate,
+        ADMIN,
+        policy.ANY_USER,
+        wire.Nothing,
+        reply=objects.UserReply,
+        keyed=True,
+    ),
+    listing("/v1/blueprints", blueprints.find, USERS, policy.OWN, declared.Declared),
+    Route("GET", "/v1/blueprints/{name}", blueprints.read, USERS, policy.ANY_BLUEPRINT, reply=declared.DeclaredReply),
+    listing("/v1/services", services.find, USERS, policy.OWN, objects.Service, query=wire.ServicesQuery),
+    Route(
+        "POST",
+        "/v1/services",
+        services.create,
+        OPS,
+        policy.OWN,
+        wire.NewService,
+        reply=objects.ServiceReply,
+        status=201,
+        keyed=True,
+    ),
+    Route("GET", "/v1/services/{id}", services.read, USERS, policy.ANY_SERVICE, reply=objects.ServiceReply),
+    Route(
+        "PATCH",
+        "/v1/services/{id}",
+        services.patch,
+        OPS,
+        policy.ANY_SERVICE,
+        wire.PatchService,
+        reply=objects.ServiceReply,
+        keyed=True,
+    ),
+    listing("/v1/technicians", technicians.find, USERS, policy.OWN, objects.Technician, query=wire.TechniciansQuery),
+    Route("GET", "/v1/technicians/{id}", technicians.read, USERS, policy.ANY_TECHNICIAN, reply=objects.TechnicianReply),
+    Route(
+        "PATCH",
+        "/v1/technicians/{id}",
+        technicians.patch,
+        TECHNICIAN | MANAGERS,
+        policy.PROFILE,
+        wire.PatchTechnician,
+        reply=objects.TechnicianReply,
+        keyed=True,
+    ),
+    Route(
+        "POST",
+        "/v1/technicians/{id}/review",
+        technicians.review,
+        REVIEWERS,
+        policy.REVIEWED,
+        wire.Review,
+        reply=objects.TechnicianReply,
+        keyed=True,
+    ),
+    Route(
+        "PUT",
+        "/v1/technicians/{id}/availability",
+        technicians.availability,
+        TECHNICIAN,
+        policy.THEMSELVES,
+        wire.SetAvailability,
+        reply=objects.Availability,
+        keyed=True,
+    ),
+    Route(
+        "PUT",
+        "/v1/technicians/{id}/location",
+        technicians.location,
+        TECHNICIAN,
+        policy.THEMSELVES,
+        wire.Location,
+        status=204,
+        perhaps=objects.FixHeard,
+        meter="fixes",
+    ),
+    listing("/v1/notifications", notifications.find, USERS, policy.OWN, objects.Notification),
+    Route("POST", "/v1/notifications/{id}/read", notifications.read, USERS, policy.NOTICE, wire.Nothing, status=204),
+    Route("GET", "/v1/requests/{key}", requests.read, USERS, policy.VERDICT, reply=objects.Verdict),
+    Route("GET", "/v1/meta", about.meta, ANYONE, policy.OWN, reply=objects.About, meter=""),
+    Route("GET", "/healthz", about.alive, ANYONE, policy.OWN, reply=objects.Alive, meter=""),
+    Route("GET", "/readyz", about.ready, ANYONE, policy.OWN, reply=objects.Ready, also=(503,), meter=""),
+    Route("GET", "/metrics", about.counts, OPS | SERVICE, policy.OWN, meter=""),
+    Route("GET", "/problems/{code}", about.problem, ANYONE, policy.ANY_CODE, reply=objects.ProblemReply, meter=""),
+    Route("GET", "/openapi.json", about.document, ANYONE, policy.OWN, reply=dict, meter=""),
+    Route("GET", "/asyncapi.json", about.messages, ANYONE, policy.OWN, reply=dict, meter=""),
+)

@@ -1,0 +1,56 @@
+"""``callout blueprint``: looking at blueprints without a server. ``check`` says what is wrong, ``chart`` draws one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from engine.process.settings import SettingsError
+from server.cli.options import Json
+
+blueprint = typer.Typer(help="Check blueprints, or draw one.", no_args_is_help=True)
+
+Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="TOML files, or folders of them.")]
+One = Annotated[str, typer.Argument(metavar="FILE", help="A TOML file, or the name of a shipped blueprint.")]
+
+
+@blueprint.command()
+def check(files: Files, *, as_json: Json = False) -> None:
+    """Say everything that is wrong with the blueprints, which are taken to stand in one folder. Exit code 1 when
+    anything is.
+    """
+    from engine.blueprint.catalogue import read_all
+
+    inside = {file: sorted(file.glob("*.toml")) if file.is_dir() else [file] for file in files}
+    found, wrong = read_all([path for paths in inside.values() for path in paths])
+    problems = [f"{folder}: no *.toml in this folder" for folder, paths in inside.items() if not paths] + wrong
+    if as_json:
+        keys = sorted(each.key for each in found.values())
+        print(json.dumps({"ok": not problems, "blueprints": keys, "problems": problems}))
+    else:
+        for problem in problems:
+            print(problem)
+        print(f"{len(problems)} problem{'' if len(problems) == 1 else 's'}" if problems else "all well")
+    if problems:
+        raise typer.Exit(1)
+
+
+@blueprint.command()
+def chart(file: One) -> None:
+    """Print a blueprint as a Mermaid state diagram."""
+    from engine.blueprint import catalogue as blueprints
+    from engine.blueprint import chart as drawing
+
+    path = Path(file)
+    if not path.is_file():
+        path = blueprints.shipped() / f"{file}.toml"
+    if not path.is_file():
+        names = ", ".join(sorted(each.stem for each in blueprints.shipped().glob("*.toml")))
+        raise SettingsError(f"{file}: no such file, and none of {names}")
+    found, problems = blueprints.read(path)
+    if found is None or problems:
+        raise SettingsError("; ".join(problems))
+    print(drawing.chart(found), end="")

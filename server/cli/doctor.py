@@ -1,0 +1,278 @@
+"""``callout doctor``: is everything in order that a server stands on? All problems at once, none repaired.
+
+It looks from outside, beside a running server or without one: at the files, at Redis and SQL with
+connections of its own, and at what the server itself says (``/readyz``). What it may change is the database's
+schema, which it brings up to date like every other program that opens it, and a key in Redis that ends in 10 s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+import typer
+
+from engine.errors import Unavailable
+from engine.process.datadir import full
+from engine.process.settings import Settings, SettingsError
+from server import logs
+from server.cli.options import Blueprints, Data, Database, Json, KeyFile, Redis, settings_of
+
+if TYPE_CHECKING:
+    import redis.asyncio as redis
+
+    from engine.sql.database import Archive
+    from engine.types import Zone
+    from engine.zone.records import Standing
+
+LAG_S = 60.0
+"""An event that waits longer than this for SQL is a problem, not a busy moment."""
+
+
+class Finding(msgspec.Struct):
+    """One thing looked at: what is known of it, and what is wrong with it."""
+
+    name: str
+    facts: dict[str, Any] = {}
+    problems: list[str] = []
+
+
+def doctor(
+    *,
+    data: Data = None,
+    redis: Redis = None,
+    database: Database = None,
+    blueprints: Blueprints = None,
+    key_file: KeyFile = None,
+    as_json: Json = False,
+) -> None:
+    """Look at everything a server stands on and list what is wrong. Exit code 1 when anything is."""
+    settings = settings_of(data=data, redis=redis, database=database, blueprints=blueprints, key_file=key_file)
+    logs.configure("critical")  # what is wrong is told below, once
+    findings = asyncio.run(examine(settings))
+    if as_json:
+        well = not any(finding.problems for finding in findings)
+        print(json.dumps({"ok": well, "findings": msgspec.to_builtins(findings)}))
+    else:
+        _show(findings)
+    if any(finding.problems for finding in findings):
+        raise typer.Exit(1)
+
+
+async def examine(settings: Settings) -> list[Finding]:
+    """Every finding, those without a problem too."""
+    findings = [_directory(settings), _key(settings), _blueprints(settings), await _server(settings)]
+    async with AsyncExitStack() as stack:
+        client, found = await _redis(settings, stack)
+        archive, database = await _database(settings, stack)
+        findings += [found, database]
+        if client is not None:
+            findings += [await _zone(client, archive, cast("Zone", zone)) for zone in settings.zones]
+    return findings
+
+
+def _show(findings: list[Finding]) -> None:
+    for finding in findings:
+        known = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in finding.facts.items())
+        print(f"{'WRONG' if finding.problems else 'ok   '}  {finding.name}{': ' + known if known else ''}")
+        for problem in finding.problems:
+            print(f"         {problem}")
+    wrong = sum(len(finding.problems) for finding in findings)
+    print(f"{wrong} problem{'' if wrong == 1 else 's'}" if wrong else "all well")
+
+
+def _directory(settings: Settings) -> Finding:
+    path = Path(settings.data)
+    found = Finding("data directory", {"at": str(path.resolve())}, [])
+    if not path.exists():
+        found.problems.append("it is not there: no server was started on it yet, or --data names another")
+    elif not path.is_dir():
+        found.problems.append("it is not a directory")
+    elif not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+        found.problems.append("it is not writable for this user")
+    elif why := full(path):
+        found.problems.append(why)
+    return found
+
+
+def _key(settings: Settings) -> Finding:
+    from engine.process.signer import Signer, key_path
+
+    path = key_path(settings)
+    found = Finding("signing key", {"at": str(path)}, [])
+    if not path.exists():
+        found.facts["made"] = "at the first start"
+        if settings.key_file:
+            found.problems.append("the file is not there: hosts that share a key must be given it")
+        return found
+    if path.stat().st_mode & 0o077:
+        found.problems.append(f"others can read it (mode {path.stat().st_mode & 0o777:o}): chmod 600 {path}")
+    try:
+        Signer.load_or_create(path)
+    except SettingsError as error:
+        found.problems.append(str(error))
+    return found
+
+
+def _blueprints(settings: Settings) -> Finding:
+    from engine.blueprint import catalogue
+
+    try:
+        names = sorted(catalogue.load(settings.blueprint, *catalogue.folders(settings.blueprints)).by_name)
+    except catalogue.BlueprintError as error:
+        return Finding("blueprints", {}, error.problems)
+    return Finding("blueprints", {"found": " ".join(names)})
+
+
+async def _server(settings: Settings) -> Finding:
+    """What the running server says of itself: nobody else knows whether its relay is deaf."""
+    import httpx
+
+    from engine.process.datadir import holder
+
+    held = holder(Path(settings.data))
+    if held is None:
+        return Finding("server", {"running": "no"})
+    found = Finding("server", {"pid": held.pid, "url": held.url or "none yet"}, [])
+    if not held.url:
+        found.problems.append("it is still starting")
+        return found
+    try:
+        async with httpx.AsyncClient(timeout=5.0, trust_env=False) as client:
+            answer = await client.get(held.url + "/readyz")
+        found.problems += answer.json().get("problems", [])
+        if answer.status_code != 200 and not found.problems:
+            found.problems.append(f"/readyz answers {answer.status_code}")
+    except (httpx.HTTPError, ValueError) as error:
+        found.problems.append(f"it does not answer: {str(error) or type(error).__name__}")
+    return found
+
+
+async def _redis(settings: Settings, stack: AsyncExitStack) -> tuple[redis.Redis | None, Finding]:
+    import redis.asyncio as redis
+    from redis.asyncio.retry import Retry
+    from redis.backoff import NoBackoff
+
+    from engine.store.connection import server_problems
+
+    found = Finding("Redis", {}, [])
+    url = settings.redis or _embedded(settings, found)
+    if url is None:
+        return None, found
+    try:
+        client = redis.Redis.from_url(url, socket_timeout=5.0, retry=Retry(NoBackoff(), 0))
+        stack.push_async_callback(client.aclose)
+        info = await client.info()
+        found.facts |= _shape(info)
+        found.problems += await server_problems(client)
+        found.problems += await _writes_refused(client, settings)
+    except (redis.RedisError, OSError, ValueError) as error:
+        found.problems.append(f"it cannot be asked: {error}")
+        return None, found
+    return client, found
+
+
+async def _writes_refused(client: redis.Redis, settings: Settings) -> list[str]:
+    """Whether Redis takes writes: tried, since its settings and states that forbid them are many."""
+    from redis.exceptions import ResponseError
+
+    from engine.store import keys
+    from server.health import PROBE_MS
+
+    try:
+        for zone in settings.zones:
+            await client.set(keys.probe(cast("Zone", zone)), 1, px=PROBE_MS)
+    except ResponseError as error:
+        return [f"it refuses writes: {error}"]
+    return []
+
+
+def _embedded(settings: Settings, found: Finding) -> str | None:
+    """The URL of the data directory's own Valkey, if it runs."""
+    from engine.process import embedded
+    from engine.process.datadir import CannotStart, birth
+
+    home = Path(settings.data) / "valkey"
+    state = embedded.read_state(home)
+    if state is not None and state.birth and birth(state.pid) == state.birth:
+        found.facts |= {"embedded_at": f"127.0.0.1:{state.port}", "pid": state.pid}
+        return f"redis://:{state.password}@127.0.0.1:{state.port}/0"
+    try:
+        found.facts["embedded"] = f"not running, starts with the server from {embedded.binary()}"
+    except CannotStart as error:
+        found.problems.append(str(error))
+    return None
+
+
+def _shape(info: dict[str, Any]) -> dict[str, Any]:
+    name = "valkey" if "valkey_version" in info else "redis"
+    persistence = "append-only file" if info.get("aof_enabled") else "snapshots or none"
+    shape = {"version": f"{name} {info.get(name + '_version')}", "persistence": persistence}
+    if info.get("cluster_enabled"):
+        # A script writes keys whose names it learns inside: half of a slot that is moved key by key is elsewhere.
+        shape["resharding"] = "only by atomic slot migration, or with the zone closed"
+    return shape
+
+
+async def _database(settings: Settings, stack: AsyncExitStack) -> tuple[Archive | None, Finding]:
+    from engine.sql.database import open_archive, shown
+
+    file = Path(settings.data) / "callout.db"
+    if settings.database is None and not file.exists():
+        return None, Finding("database", {"at": str(file), "made": "at the first start"})
+    try:
+        archive = await open_archive(settings)
+    except SettingsError as error:
+        return None, Finding("database", {}, [str(error)])
+    stack.push_async_callback(archive.close)
+    problems = await archive.check()
+    return None if problems else archive, Finding("database", {"at": shown(archive.url)}, problems)
+
+
+async def _zone(client: redis.Redis, archive: Archive | None, zone: Zone) -> Finding:
+    """Open or closed, and why, by the comparison that a server makes when it opens the zone; and the
+    archive's lag.
+    """
+    from engine.archive import reader
+    from engine.store import keys
+    from engine.zone import log, records
+    from engine.zone.opening import WHY
+
+    head = await log.head(client, zone)
+    found = Finding(f"zone {zone}", {"epoch": head.epoch or "none", "head": head.seq}, [])
+    if head.epoch == "closed" and not await client.hexists(keys.meta(zone), "why"):
+        found.problems.append(f"closed: {WHY['CLOSED']}")
+    if archive is None:
+        return found
+    try:
+        at = (await records.of(archive, [zone]))[zone]
+    except Unavailable as error:
+        found.problems.append(f"closed: the archive cannot be asked: {error}")
+        return found
+    word, archived = await _compared(client, zone, at), at.archived
+    if word != "OK" and not found.problems:
+        found.problems.append(f"closed: {WHY[word]}")
+    waiting: Any = await client.xrange(keys.log(zone), f"({archived}-0", "+", count=1)
+    found.facts |= {"archived": archived, "lag": max(0, head.seq - archived)}
+    if refused := await reader.refused(archive, zone):
+        found.problems.append(f"the database did not take {refused} events (see the table events_refused)")
+    if waiting and time.time() - int(waiting[0][1][b"at"]) / 1000 > LAG_S:
+        found.problems.append(f"the archive is behind by more than {LAG_S:g} s: is an archiver running?")
+    return found
+
+
+async def _compared(client: redis.Redis, zone: Zone, at: Standing) -> str:
+    """What ``zone_open`` would say, without its library, which only servers load; nothing is changed."""
+    from engine.store import scripts
+    from engine.zone.opening import arguments, places
+
+    script, info = scripts.installed()["zone_open"], await client.info("server")
+    _, _, count, *rest = script.call(places(zone), arguments(info["run_id"], "look", at))
+    reply: Any = await client.eval(script.source, int(count), *rest)
+    return str(reply[0].decode())

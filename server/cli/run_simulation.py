@@ -1,0 +1,63 @@
+"""Running a city as a command of its own process: loop, signals, and failures in one line."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from callout_client import Ended, Refusal, Unreachable
+from server.cli.command_failed import Failed
+from server.simulation.child_server import ChildError
+
+T = TypeVar("T")
+
+
+def run_command(work: Coroutine[Any, Any, T]) -> T:
+    """Run ``work`` to its end; SIGTERM and Ctrl-C cancel it, so that it can stop what it has started.
+
+    Raises Failed for what may go wrong with a server, KeyboardInterrupt after either signal.
+    """
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            return runner.run(_terminable(work))
+    except* (ChildError, Ended, Refusal, Unreachable) as failures:
+        raise Failed(str(_first(failures))) from failures
+
+
+async def _terminable(work: Coroutine[Any, Any, T]) -> T:
+    task = asyncio.current_task()
+    if task is None:
+        raise RuntimeError("not in a task")
+    terminated = False
+
+    def terminate() -> None:
+        nonlocal terminated
+        terminated = True
+        task.cancel()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, terminate)
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if terminated:
+            raise KeyboardInterrupt from None
+        raise
+
+
+def _first(failures: BaseExceptionGroup[Any]) -> BaseException:
+    """The cause of it all: of parts that fail together the others mostly fail for the first."""
+    failure: BaseException = failures
+    while isinstance(failure, BaseExceptionGroup):
+        failure = failure.exceptions[0]
+    return failure
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    with suppress(ImportError):
+        import uvloop
+
+        return uvloop.new_event_loop
+    return None

@@ -1,0 +1,81 @@
+"""``callout serve``: the server, until SIGTERM or Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from engine.process.datadir import CannotStart
+from server.cli.command_failed import Failed
+from server.cli.options import Blueprints, Data, Database, KeyFile, Redis, settings_of
+
+
+def serve(  # noqa: PLR0913 - one parameter for each flag
+    *,
+    data: Data = None,
+    redis: Redis = None,
+    database: Database = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on (127.0.0.1 unless said).")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on (8700 unless said; 0: a free one).")] = None,
+    zones: Annotated[str | None, typer.Option(metavar="A,B", help="Zones to serve (main unless said).")] = None,
+    role: Annotated[
+        str | None,
+        typer.Option(metavar="A,B", help="Of gateway,scheduler,archiver,push; all unless said."),
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Gateway processes; only 1 in this version.")] = 1,
+    blueprints: Blueprints = None,
+    key_file: KeyFile = None,
+    limits: Annotated[str | None, typer.Option(metavar="on|off", help="Rate limits; off for load tests.")] = None,
+    log_level: Annotated[str | None, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")] = None,
+) -> None:
+    """Serve. Prints one line of JSON once it does; logs go to stderr."""
+    if workers != 1:
+        raise CannotStart(
+            f"--workers {workers}: only 1 in this version; for more, run `callout serve --role gateway"
+            " --redis URL --database URL` again, each with its own --data and all with one --key-file"
+        )
+    settings = settings_of(
+        data=data, redis=redis, database=database, host=host, port=port, zones=zones, roles=role,
+        blueprints=blueprints, key_file=key_file, limits=limits, log_level=log_level,
+    )  # fmt: skip
+    from engine.blueprint.catalogue import BlueprintError
+    from engine.store.connection import ServerUnfit
+    from server import logs
+    from server.serve import Broken
+    from server.serve import serve as run
+
+    logs.configure(settings.log_level)
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(run(settings, on_ready=_announce))
+    except ServerUnfit as error:
+        raise CannotStart(f"this Redis cannot be used: {error}") from error
+    except BlueprintError as error:
+        raise CannotStart(f"blueprints: {error}") from error
+    except Broken as error:
+        raise Failed(str(error)) from error
+
+
+def _announce(hello: dict[str, Any]) -> None:
+    # Whoever started us may read this line and close the pipe, or send it to a disk that is full: neither must end the
+    # server, nor change its exit code.
+    try:
+        print(json.dumps(hello), flush=True)
+    except OSError as error:
+        from server import logs
+
+        logs.say(f"callout: stdout cannot be written: {error.strerror}")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _loop_factory() -> Any:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop

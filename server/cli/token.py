@@ -1,0 +1,66 @@
+"""``callout token``: an access token under the data directory's key; how the first admin gets in."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from engine.process.datadir import CannotStart
+from engine.process.settings import SettingsError
+from engine.types import ROLES, UserId, is_id
+from server.cli.options import Data, KeyFile, settings_of
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+LONGEST = timedelta(days=366)
+
+
+def token(
+    *,
+    role: Annotated[str, typer.Option(help=f"One of {', '.join(ROLES)}.")],
+    user: Annotated[str | None, typer.Option(metavar="ID", help="cli_<role> unless said.")] = None,
+    expires: Annotated[str, typer.Option(help="How long it is good: 90s, 30m, 12h, 7d.")] = "12h",
+    data: Data = None,
+    key_file: KeyFile = None,
+) -> None:
+    """Print an access token under the key of a server that was started once; it need not run now.
+
+    Without --user the principal is cli_<role>: always active, without an account.
+    """
+    if role not in ROLES:
+        raise SettingsError(f"--role {role}: must be one of {', '.join(ROLES)}")
+    if user is not None and not is_id(user):
+        raise SettingsError("--user: an id is 1 to 64 letters, digits, _ or -")
+    lifetime = duration(expires)
+    settings = settings_of(data=data, key_file=key_file)
+    from engine.process.signer import access_token, key_path, open_signer
+
+    if settings.key_file is None:
+        _check_data(Path(settings.data), key_path(settings))
+    who = UserId(user or f"cli_{role}")
+    print(access_token(open_signer(settings), who, role, expires_s=lifetime.total_seconds()))
+
+
+def _check_data(data: Path, key: Path) -> None:
+    """A key made here would be one that no server takes. Raises CannotStart."""
+    if data.exists() and not data.is_dir():
+        raise CannotStart(f"{data} is not a directory: give another --data")
+    if not key.exists():
+        raise CannotStart(f"no signing key in {data}: a server makes it at its first start there, or give --key-file")
+
+
+def duration(text: str, flag: str = "--expires") -> timedelta:
+    """``90s``, ``30m``, ``12h`` or ``7d``, as given with ``flag``.
+
+    Raises SettingsError for anything else, and for more than a year.
+    """
+    match = re.fullmatch(r"(\d{1,9})([smhd])", text)
+    if match is None or match[1].strip("0") == "":
+        raise SettingsError(f"{flag} {text}: a number with s, m, h or d, like 12h")
+    length = timedelta(**{_UNITS[match[2]]: int(match[1])})
+    if length > LONGEST:
+        raise SettingsError(f"{flag} {text}: at most {LONGEST.days}d")
+    return length

@@ -1,0 +1,177 @@
+"""The first message: who is it, what may it hear, what has it missed. Then it joins, in one turn of the
+loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from time import time
+from typing import TYPE_CHECKING, Any
+
+from engine.clock import now_ms
+from engine.errors import CalloutError, Forbidden, NotFound, TokenExpired, Unauthenticated
+from engine.events import Event, iso
+from engine.identity import sockets, tokens
+from engine.roles import USERS, demand
+from engine.technicians import live
+from engine.types import Cursor, Principal, Zone
+from server.api.handlers.about import POLL
+from server.gateway import entitlements, subscriptions
+from server.gateway.app_version import too_old
+from server.gateway.protocol import App, Close, Connect, State
+from server.gateway.resume import MAX_EVENTS, Resume
+from server.gateway.revocation import REVOKED
+from server.gateway.session import Session
+
+if TYPE_CHECKING:
+    from server.gateway.frames import JsonFrames
+    from server.gateway.gateway import Gateway
+
+TRIES = 2
+"""An expired token or a used ticket leaves one more try."""
+
+ADMITTED = USERS
+"""The roles that may connect, and ping."""
+
+Resumes = dict[Zone, Resume]
+
+
+async def join(gateway: Gateway, session: Session, op: Connect) -> None:
+    """Bring ``session`` to live, or answer why not. Raises CalloutError where it may try again."""
+    app, oldest = op.app or App(), gateway.engine.settings.app_min_version
+    if oldest and too_old(app.name, app.version, oldest):
+        session.refuse(op.id, Forbidden("This version of the app is too old: upgrade it"))
+        return session.close(Close.UPGRADE, "upgrade the app")
+    seen = {zone: tail.cursor for zone, tail in gateway.relay.tails.items()}
+    try:
+        principal = await _who(gateway, session, op)
+        demand(principal, ADMITTED)
+    except Unauthenticated as refusal:
+        return _turned_away(session, op, refusal)
+    except CalloutError as refusal:
+        if refusal.temporary:
+            raise
+        session.refuse(op.id, refusal)
+        return session.close(Close.REVOKED, refusal.code)
+    wanted, refused = await subscriptions.admit(gateway, principal, op.subs)
+    work = await entitlements.work_of(gateway, principal)
+    hears, frames = subscriptions.own_and(principal, wanted), session.hub.frames
+    cursors = {zone: at.cursor for zone, at in op.cursors.items()}
+    resumes = await reach(
+        gateway, cursors, hears, frames=frames, work=work, allows=entitlements.replayable(principal, hears)
+    )
+    at_work = await live.present(gateway.engine, principal)
+    if session.state is not State.JOINING:
+        return None
+    if (event := revoked_since(gateway, principal, seen)) is not None:
+        return gateway.revocation.end(session, event)
+    work = entitlements.work_since(gateway, principal, work, seen)
+    lost = entitlements.lost_since(gateway, principal, wanted, seen)
+    hears = tuple(channel for channel in hears if channel not in lost)
+    replays = {zone: resume.finish(frames, work.get(zone)) for zone, resume in resumes.items()}
+    for resume in resumes.values():
+        gateway.counters.resumes[resume.outcome] += 1
+    session.principal, session.channels, session.state = principal, (*hears, *entitlements.names(work)), State.LIVE
+    ok = welcome(gateway, session, resumes, replays)
+    if op.subs:
+        refused += [{"channel": channel, "code": NotFound.code} for channel in lost]
+        ok |= {"subs": [channel for channel in wanted if channel not in lost], "refused": refused}
+    if at_work is not None:
+        ok |= {"online": at_work.online}
+        ok |= {"clock_offset_s": at_work.clock_offset_s} if at_work.clock_offset_s else {}
+    session.push(frames.reply(op.id, ok))
+    for replay in replays.values():
+        session.push_all(replay)
+    device = sockets.device_of(op.app.device) if op.app else ""
+    gateway.joined(session, sockets.Claim(device, op.replaces or ""))
+    return None
+
+
+async def _who(gateway: Gateway, session: Session, op: Connect) -> Principal:
+    """The message's token counts before what the handshake brought, which is tried once."""
+    given, session.credentials = session.credentials, None
+    if op.token is not None:
+        return await tokens.principal_of(gateway.engine, op.token)
+    if given is not None and given.ticket is not None:
+        return await tokens.redeem_ticket(gateway.engine, given.ticket)
+    if given is not None and given.token is not None:
+        return await tokens.principal_of(gateway.engine, given.token)
+    raise Unauthenticated("No token: in Authorization, in ?ticket= or in this message")
+
+
+def _turned_away(session: Session, op: Connect, refusal: Unauthenticated) -> None:
+    session.refuse(op.id, refusal)
+    session.tries += 1
+    if not isinstance(refusal, TokenExpired):
+        session.close(Close.BAD_CREDENTIALS, refusal.code)
+    elif session.tries >= TRIES:
+        session.close(Close.TOKEN_EXPIRED, refusal.code)
+
+
+async def reach(
+    gateway: Gateway,
+    cursors: Mapping[Zone, Cursor],
+    hears: tuple[str, ...],
+    wants: Callable[[str], bool] | None = None,
+    *,
+    frames: JsonFrames | None = None,
+    work: entitlements.Floors | None = None,
+    allows: Callable[[Event], bool] | None = None,
+) -> Resumes:
+    """Everything old fetched for every zone, so that what remains is in memory and needs no await."""
+    for tail in gateway.relay.tails.values():
+        await tail.read()
+    tails = gateway.relay.tails.items()
+    floors = work or {}
+    resumes = {
+        zone: Resume(tail, cursors.get(zone), hears, wants, floors.get(zone)) for zone, tail in tails if tail.open
+    }
+    for resume in resumes.values():
+        resume.allows = allows
+        await resume.judge()
+    while cold := [resume for resume in resumes.values() if not resume.ready]:
+        for resume in cold:
+            async with gateway.cold:
+                await resume.reach(gateway.engine, frames or gateway.hub.frames)
+    return resumes
+
+
+def revoked_since(gateway: Gateway, principal: Principal, seen: dict[Zone, int]) -> Event | None:
+    """Whether he lost access between the look at his account and now, while no hub knew of this session."""
+    for zone, seq in seen.items():
+        found = gateway.relay.tails[zone].memory.find(seq, [f"user:{principal.id}"], MAX_EVENTS)
+        for segment, place in found:
+            event = segment.events[place]
+            if event.type == REVOKED and gateway.revocation.concerns(event, principal):
+                return event
+    return None
+
+
+def welcome(gateway: Gateway, session: Session, resumes: Resumes, replays: dict[Zone, list[bytes]]) -> dict[str, Any]:
+    """The reply to ``connect``."""
+    principal, settings = session.caller, gateway.engine.settings
+    return {
+        "session": session.id,
+        "user": {"id": principal.id, "role": principal.role},
+        "now": iso(now_ms()),
+        "expires_in": max(0, int(principal.expires - time())) if principal.expires else None,
+        "ping": _number(settings.ping_s),
+        "pong": _number(settings.pong_s),
+        "zones": {zone: _zone(resume, len(replays[zone])) for zone, resume in resumes.items()},
+        "poll": POLL,
+        "fix": {"every_s": live.FIX_ON_JOB_S},
+    }
+
+
+def _zone(resume: Resume, missed: int) -> dict[str, Any]:
+    told: dict[str, Any] = {"epoch": resume.tail.epoch, "seq": resume.tail.cursor}
+    told["recovered"] = resume.outcome == "recovered"
+    if told["recovered"]:
+        told["missed"] = missed
+    elif resume.reason is not None:
+        told["reason"] = resume.reason
+    return told
+
+
+def _number(seconds: float) -> float:
+    return int(seconds) if seconds == int(seconds) else seconds

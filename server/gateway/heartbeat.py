@@ -1,0 +1,151 @@
+"""One clock for all sessions: pings, pongs that do not come, deadlines, and technicians' signs of life.
+
+A timer per session costs memory and a heap operation each; here a session stands in a slot of a wheel
+that turns once a ping interval, so a tick touches only those whose turn it is, and what it sends them is
+the same bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from math import ceil
+from time import monotonic, time
+from typing import TYPE_CHECKING
+
+import structlog
+
+from engine.errors import CalloutError
+from engine.process.loops import going_on
+from engine.technicians import live
+from server.gateway.protocol import CONNECT_S, Close, State
+from server.gateway.send_buffer import Outbox
+from server.gateway.session import Session
+from server.gateway.token_expiry import Expiry
+
+if TYPE_CHECKING:
+    from server.gateway.gateway import Gateway
+
+SLOTS = 25
+TOUCH = 500
+"""Signs of life in one script call: a longer one would hold up the zone."""
+
+log = structlog.get_logger(__name__)
+
+
+class Pulse:
+    """The wheel of one gateway."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        settings = gateway.engine.settings
+        self.behind: set[Outbox] = set()
+        """Sessions with frames that the transport did not take."""
+        self._gateway = gateway
+        self._tick_s = settings.ping_s / SLOTS
+        self._pong_slots = min(SLOTS - 1, max(1, ceil(settings.pong_s / self._tick_s)))
+        self._slots: list[set[Session]] = [set() for _ in range(SLOTS)]
+        self._turn = 0
+        self._next_slot = 0
+        self._connecting: dict[Session, float] = {}
+        self._left: set[str] = set()
+        """Technicians heard from since the last touch on sockets that have ended since: the lease runs from there."""
+        self.expiry = Expiry(settings)
+
+    def expect_connect(self, session: Session) -> None:
+        """``session`` has to say ``connect`` within ten seconds from now."""
+        self._connecting.pop(session, None)
+        self._connecting[session] = monotonic() + CONNECT_S
+
+    def joined(self, session: Session) -> None:
+        """Begin its pings, and remember when its token ends."""
+        self._connecting.pop(session, None)
+        session.slot = self._next_slot
+        self._next_slot = (self._next_slot + 1) % SLOTS
+        self._slots[session.slot].add(session)
+        self.expiry.watch(session)
+
+    def left(self, session: Session) -> None:
+        """Forget it."""
+        self._connecting.pop(session, None)
+        self.behind.discard(session)
+        if session.slot >= 0:
+            self._slots[session.slot].discard(session)
+            if session.heard and session.caller.role == "technician":
+                self._left.add(session.caller.id)
+        self.expiry.forget(session)
+
+    async def run(self) -> None:
+        """Tick for ever; the tick that is late is not made up for."""
+        while going_on():
+            await asyncio.sleep(self._tick_s)
+            try:
+                self.tick()
+            except Exception:  # the task's boundary: one bad session must not stop the others' pings
+                log.exception("pulse_failed")
+
+    def tick(self) -> None:
+        """One slot on: ping those in it, close those who did not answer theirs, and all whose time is
+        over.
+        """
+        self._turn = (self._turn + 1) % SLOTS
+        now = monotonic()
+        self._close_unanswered(self._slots[(self._turn - self._pong_slots) % SLOTS])
+        self._ping(self._slots[self._turn])
+        for session in [session for session in self.behind if session.is_late(now)]:
+            session.close(Close.TOO_SLOW, "too slow")
+        self._close_unconnected(now)
+        self.expiry.tick(time())
+
+    def _close_unanswered(self, slot: set[Session]) -> None:
+        for session in [session for session in slot if not session.answered]:
+            if session.unsent:
+                session.close(Close.TOO_SLOW, "no pong, and not reading")
+            else:
+                session.close(Close.NO_PONG, "no pong")
+
+    def _ping(self, slot: set[Session]) -> None:
+        for session in slot:
+            session.beat()
+
+    def _close_unconnected(self, now: float) -> None:
+        """Who is being looked at (joining) is not late; who could not be for want of Redis may come back."""
+        for session, until in list(self._connecting.items()):
+            if until > now:
+                break
+            del self._connecting[session]
+            if session.state is State.ACCEPTED:
+                code = Close.TRY_AGAIN if session.unlucky else Close.NO_CONNECT
+                session.close(code, "no connect in time")
+
+    # signs of life
+
+    async def touch_forever(self) -> None:
+        """Tell the engine once an interval which technicians were heard from, and which sockets are open; what fails is
+        told the next time, and neither waits for the other's luck.
+        """
+        pending: set[str] = set()
+        while going_on():
+            await asyncio.sleep(self._gateway.engine.settings.ping_s)
+            pending |= self._heard()
+            for touch in (partial(self._touch, pending), self._gateway.seats.touch):
+                try:
+                    await touch()
+                except CalloutError as error:
+                    log.warning("touch_failed", error=str(error), technicians=len(pending))
+                except Exception:  # the task's boundary
+                    log.exception("touch_failed")
+
+    def _heard(self) -> set[str]:
+        heard, self._left = self._left, set()
+        for hub in self._gateway.hubs.values():
+            for session in hub.members("role:technician"):
+                if session.heard:
+                    session.heard = False
+                    heard.add(session.caller.id)
+        return heard
+
+    async def _touch(self, pending: set[str]) -> None:
+        while pending:
+            part = list(pending)[:TOUCH]
+            await live.touch_everywhere(self._gateway.engine, part)
+            pending.difference_update(part)

@@ -1,0 +1,270 @@
+"""Live positions: from the zones' pub/sub to those who follow the jobs of a technician, and to nobody else.
+
+What is published may be lost, so nothing here is kept for replay: the next fix makes up for one that did not come.
+Three things a watcher must never see all the same. A marker that moves back: the script publishes no fix older than the
+one known. A position of a job that is over, or has another technician by now: pub/sub and log are two connections, so
+what the log has told since the fix is asked before it is told. And more than he can look at: of each job the latest is
+told, at most once in ``EVERY_S``; one who is behind with his events is spared it.
+
+Somebody who watches a map in silence has to know that the marker is old. So a position that nothing follows is told
+once more when it becomes stale.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import msgspec
+import redis.asyncio as redis
+import structlog
+
+from engine.blueprint.schema import Blueprint
+from engine.clock import now_ms
+from engine.domain import positions
+from engine.domain.positions import OVER, STALE_S, Seen, Watched
+from engine.errors import CalloutError
+from engine.events import Event
+from engine.process.loops import going_on
+from engine.store import keys
+from engine.types import Zone
+from server.gateway import entitlements
+
+if TYPE_CHECKING:
+    from server.gateway.gateway import Gateway
+    from server.gateway.session import Session
+
+POSITION = "position"
+EVERY_S = 0.2
+"""Between two positions of one job: fixes come every 10 s, bursts from a device that was offline."""
+IDLE_S = 5.0
+"""Without a word for so long, Redis is asked for one; as long again, and the line is taken for dead."""
+SWEEP_S = 1.0
+SINCE = 100
+"""Events of two people since one fix. With more it is old news."""
+
+log = structlog.get_logger(__name__)
+_seen = msgspec.json.Decoder(Seen)
+
+
+class _Person(msgspec.Struct):
+    id: str
+
+
+class _Job(msgspec.Struct):
+    id: str = ""
+    phase: str = ""
+    status: str = ""
+    technician: _Person | None = None
+
+
+class _Told(msgspec.Struct):
+    job: _Job
+
+
+class _Status(msgspec.Struct):
+    technician: _Person
+    online: bool = True
+
+
+class Track(msgspec.Struct):
+    """The latest position of one job; ``told_at`` is a monotonic time, ``timer`` tells the one that waits its turn."""
+
+    zone: Zone
+    seen: Seen
+    watched: Watched
+    told_at: float = 0.0
+    timer: asyncio.TimerHandle | None = None
+
+
+class Live:
+    """The live positions of one gateway."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._tracks: dict[str, Track] = {}
+        self.listening = False
+        """Whether Redis has confirmed the subscription of every zone: a fix published before that is lost."""
+        zones = (Zone(zone) for zone in gateway.engine.settings.zones)
+        self._zones = {keys.live(zone).encode(): zone for zone in zones}
+
+    # hearing
+
+    async def run(self) -> None:
+        """Listen for ever. Each new connection, and each that subscribed anew by itself, is a gap."""
+        pause = 0.05
+        while going_on():
+            began = monotonic()
+            client = self._gateway.engine.store.reader()
+            try:
+                await self._listen(client)
+            except (redis.RedisError, OSError, CalloutError) as error:  # TimeoutError is an OSError
+                log.warning("live_away", error=str(error) or type(error).__name__, retry_s=round(pause, 2))
+            except Exception:  # the task's boundary
+                log.exception("live_failed")
+            finally:
+                self.listening = False
+                with contextlib.suppress(OSError, redis.RedisError):
+                    async with asyncio.timeout(1.0):
+                        await client.aclose()
+            self._gateway.counters.live_gaps += 1
+            pause = 0.05 if monotonic() - began > IDLE_S else min(pause * 2, 1.0)
+            await asyncio.sleep(pause)
+
+    async def _listen(self, client: redis.Redis) -> None:
+        confirmed: set[bytes] = set()
+        async with client.pubsub() as pubsub:
+            async with asyncio.timeout(IDLE_S):
+                await pubsub.subscribe(*self._zones)
+            asked = False
+            while going_on():
+                message = await pubsub.get_message(timeout=IDLE_S)
+                if message is None:
+                    if asked:
+                        raise TimeoutError("Redis does not answer")
+                    async with asyncio.timeout(IDLE_S):
+                        await pubsub.ping()
+                    asked = True
+                    continue
+                asked = False
+                if message["type"] == "message":
+                    self.hear(self._zones[message["channel"]], message["data"])
+                elif message["type"] == "subscribe":
+                    self._gateway.counters.live_gaps += message["channel"] in confirmed
+                    confirmed.add(message["channel"])
+                    self.listening = len(confirmed) == len(self._zones)
+
+    def hear(self, zone: Zone, data: bytes) -> None:
+        """Take one published fix."""
+        try:
+            seen = _seen.decode(data)
+        except msgspec.DecodeError as error:
+            log.error("fix_not_understood", zone=zone, error=str(error))
+            return
+        for watched in seen.jobs:
+            if self._audience(zone, watched, seen):
+                self._take(zone, seen, watched)
+
+    # telling
+
+    def _take(self, zone: Zone, seen: Seen, watched: Watched) -> None:
+        track = self._tracks.get(watched.id)
+        if track is None:
+            track = self._tracks[watched.id] = Track(zone, seen, watched)
+        track.seen, track.watched = seen, watched
+        wait_s = track.told_at + EVERY_S - monotonic()
+        if wait_s <= 0:
+            self._tell(track)
+        elif track.timer is None:
+            track.timer = asyncio.get_running_loop().call_later(wait_s, self._tell, track)
+
+    def _tell(self, track: Track) -> None:
+        """Tell the latest, unless the log has taken the job from this technician since."""
+        track.timer, track.told_at = None, monotonic()
+        seen, watched = track.seen, track.watched
+        audience = self._audience(track.zone, watched, seen)
+        if not audience or self._is_over(track):
+            self._tracks.pop(watched.id, None)
+            return
+        more = {"heading": seen.heading, "accuracy": seen.accuracy, "jump": seen.jump}
+        told = positions.position(watched.id, seen.lat, seen.lon, seen.at, **more)
+        frames: dict[str, bytes] = {}
+        for session in audience:
+            encoding = session.hub.frames
+            frame = frames.get(encoding.subprotocol)
+            if frame is None:
+                frame = frames[encoding.subprotocol] = encoding.live(POSITION, now_ms(), told, watched.bp)
+            session.hint(POSITION, frame)
+        self._gateway.counters.positions += 1
+        if told.stale:
+            self._tracks.pop(watched.id, None)
+
+    def _audience(self, zone: Zone, watched: Watched, seen: Seen) -> set[Session]:
+        """The customer and ops, or whom the job's blueprint names instead, and who subscribed to the job; never
+        technicians at large.
+        """
+        blueprint = self._blueprint(watched)
+        if blueprint is None:  # a version that this node has yet to learn: nobody can say who may see it
+            return set()
+        rule = blueprint.events.get(POSITION)
+        words = rule.to if rule is not None and rule.to else ("customer", "ops")
+        parties = {"customer": f"user:{watched.customer}", "holder": f"user:{seen.technician}"}
+        roles = {"customers": "role:customer"}
+        channels = [parties.get(word) or roles.get(word) or f"role:{word}" for word in words if word != "technicians"]
+        hubs = self._gateway.all_hubs
+        certain = self._gateway.relay.tails[zone].cursor >= seen.seq
+        watching = {one for hub in hubs for one in hub.members(f"job:{watched.id}")}
+        found = {one for hub in hubs for name in channels for one in hub.members(name)}
+        found |= {one for one in watching if entitlements.may_see_position(one, seen.technician, certain=certain)}
+        if positions.is_shared(blueprint, watched.status, watched.scheduled, seen.at):
+            return found
+        return {one for one in found if one.caller.is_ops or one.caller.id == seen.technician}
+
+    def _blueprint(self, watched: Watched) -> Blueprint | None:
+        return self._gateway.engine.blueprints.exactly(watched.bp)
+
+    def _is_over(self, track: Track) -> bool:
+        """Whether the log told, after this fix was taken, that the job ended, is another's or is not to be followed any
+        more, or that the technician went offline.
+        """
+        tail, seen = self._gateway.relay.tails[track.zone], track.seen
+        if tail.cursor <= seen.seq:
+            return False
+        parties = (f"user:{track.watched.customer}", f"user:{seen.technician}")
+        since = tail.memory.find(seen.seq, parties, SINCE)
+        if len(since) > SINCE:
+            return True
+        events = [segment.events[place] for segment, place in since]
+        if any(_went_offline(event, seen.technician) for event in events):
+            return True
+        states = [job for event in events if (job := _job(event, track.watched.id))]
+        if not states:
+            return False
+        last, blueprint = states[-1], self._blueprint(track.watched)
+        if last.phase in OVER or last.technician is None or last.technician.id != seen.technician:
+            return True
+        return blueprint is None or (blueprint.tracks(track.watched.status) and not blueprint.tracks(last.status))
+
+    # growing old
+
+    async def sweep_forever(self) -> None:
+        """Once a second, tell again what has become stale meanwhile."""
+        while going_on():
+            await asyncio.sleep(SWEEP_S)
+            try:
+                self.sweep()
+            except Exception:  # the task's boundary
+                log.exception("live_failed")
+
+    def sweep(self) -> None:
+        """Tell each position that nothing followed once more as stale, and forget it."""
+        before = now_ms() - STALE_S * 1000
+        for track in [track for track in self._tracks.values() if track.seen.at < before and track.timer is None]:
+            self._tell(track)
+
+    def forget(self) -> None:
+        """The log began anew: what was heard before cannot be compared with it."""
+        for track in self._tracks.values():
+            if track.timer is not None:
+                track.timer.cancel()
+        self._tracks.clear()
+
+
+def _went_offline(event: Event, technician: str) -> bool:
+    if event.type != "technician.status":
+        return False
+    told = msgspec.json.decode(event.data, type=_Status)
+    return told.technician.id == technician and not told.online
+
+
+def _job(event: Event, name: str) -> _Job | None:
+    """The whole job ``name`` as an event tells it, if it does."""
+    if name.encode() not in event.data:
+        return None
+    try:
+        job = msgspec.json.decode(event.data, type=_Told).job
+    except msgspec.DecodeError:
+        return None
+    return job if job.id == name and job.phase else None

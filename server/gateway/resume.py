@@ -1,0 +1,212 @@
+"""Coming back: from a cursor to the events missed since, or to a plain word that they cannot be had.
+
+Three places hold them, each reaching further back and costing more: the gateway's memory (indexed by
+channel), the window of the log (scanned), SQL (indexed, as far as the archiver has come). The old part is
+fetched with awaits; the last part is taken from memory in the very turn of the loop in which the session
+joins the hub, so that no event falls between the two, or into both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from time import monotonic
+from typing import TYPE_CHECKING, Literal
+
+import structlog
+
+from engine.archive import reader
+from engine.errors import CalloutError
+from engine.events import Event
+from engine.types import Cursor, number_of
+from engine.zone import log
+from server.gateway.frames import HIDDEN, JsonFrames
+from server.gateway.replay_buffer import Segment
+from server.gateway.zone_stream import NEVER, WAIT_S, Tail
+
+if TYPE_CHECKING:
+    from engine.runtime import Engine
+
+MAX_EVENTS = 1_000
+MAX_BYTES = 512 * 1024
+PAGE = 1_000
+SCAN = 10_000
+"""Log entries that are scanned rather than asked of SQL: what a gateway may have to read for one client."""
+
+Reason = Literal["too_old", "epoch"]
+
+logger = structlog.get_logger(__name__)
+
+
+class Resume:
+    """One zone of one session that is joining: ``judge``, then ``reach``, then ``finish`` in the turn in which it
+    joins.
+    """
+
+    def __init__(
+        self,
+        tail: Tail,
+        cursor: Cursor | None,
+        channels: Collection[str],
+        wants: Callable[[str], bool] | None = None,
+        floors: Mapping[str, int] | None = None,
+    ) -> None:
+        self.tail = tail
+        self.frames: list[bytes] = []
+        self.seqs: list[int] = []
+        """Of each frame."""
+        self.named = cursor is not None
+        self.reason: Reason | None = None
+        self.allows: Callable[[Event], bool] | None = None
+        """Which of the events on its channels may be sent; None for all."""
+        self._cursor = cursor or tail.head
+        self._own = channels
+        self._floors = dict(floors or {})
+        """Channels that are heard from some seq on, and that seq."""
+        self._wants = wants
+        self._position = self._cursor.seq
+        self._bytes = 0
+
+    @property
+    def outcome(self) -> str:
+        """``recovered``, the reason why not, or ``fresh`` where there was nothing to recover."""
+        return self.reason or ("recovered" if self.named else "fresh")
+
+    @property
+    def begins(self) -> int:
+        """Where the client stands before the replay: at its own cursor, or, where that is no good, at the head."""
+        return self._cursor.seq if self.outcome == "recovered" else self.tail.cursor
+
+    @property
+    def ready(self) -> bool:
+        """Whether memory holds all that is still to be replayed, or nothing will be."""
+        return self.reason is not None or not self.named or self._position >= self._remembered - 1
+
+    @property
+    def _remembered(self) -> int:
+        """The lowest seq that memory holds, or would hold."""
+        return self.tail.memory.first or self.tail.cursor + 1
+
+    async def judge(self) -> None:
+        """Whether the cursor is any good; a relay that may still come up to it is waited for. Costs nobody else
+        anything, so it needs no turn: after a rollback all clients come with such a cursor at once.
+        """
+        end = monotonic() + WAIT_S
+        while self.named and not self._joins():
+            left = end - monotonic()
+            if left <= 0 or not self._may_join():
+                self.reason = "epoch"
+                return
+            is_news = self._cursor.epoch not in self.tail.epochs
+            await self.tail.changed(NEVER if is_news else self._cursor.seq, left)
+
+    async def reach(self, engine: Engine, frames: JsonFrames) -> None:
+        """Fetch what memory does not hold."""
+        while not self.ready:
+            await self._fetch(engine, frames)
+
+    def finish(self, frames: JsonFrames, floors: Mapping[str, int] | None = None) -> list[bytes]:
+        """What to replay, in order, up to the relay's head: nothing of it may be sent if ``reason`` is
+        set then. ``floors`` are as they are by now.
+        """
+        self._floors = dict(floors or {})
+        if self.reason is None and self.named and not self._joins():
+            self.reason = "epoch"
+        if self.reason is None and self.named:
+            for segment, place in self._remembering():
+                event, known = segment.events[place], segment.frames.setdefault(frames.subprotocol, {})
+                frame = known.get(place)
+                if frame is None:
+                    frame = known[place] = frames.event(event)
+                self._keep(event, frame)
+        return self.frames if self.reason is None else []
+
+    def _remembering(self) -> list[tuple[Segment, int]]:
+        """What memory holds for this session, as places in order; more than ``MAX_EVENTS`` where there are more."""
+        memory, limit = self.tail.memory, MAX_EVENTS - len(self.frames)
+        found = memory.find(self._position, self._own, limit)
+        if memory.whole in self._own or not self._floors:
+            return found
+        since: dict[int, list[str]] = {}
+        for channel, floor in self._floors.items():
+            since.setdefault(max(floor, self._position), []).append(channel)
+        for after, channels in since.items():
+            found += memory.find(after, channels, limit)
+        return sorted(found, key=lambda place: place[0].first + place[1])
+
+    def _joins(self) -> bool:
+        """Whether the cursor lies on the line that leads to the present head, and not beyond it."""
+        return self._cursor.seq <= self.tail.cursor and self._on_line()
+
+    def _may_join(self) -> bool:
+        """Whether a cursor that does not join may do so yet: its epoch may be news to the relay, or its event."""
+        return number_of(self._cursor.epoch) > number_of(self.tail.epoch) or self._on_line()
+
+    def _on_line(self) -> bool:
+        tail, cursor = self.tail, self._cursor
+        if cursor.epoch not in tail.epochs:
+            return False
+        number = number_of(cursor.epoch)
+        later = [first for epoch, first in tail.epochs.items() if number_of(epoch) > number]
+        return cursor.epoch == tail.epoch or cursor.seq < min(later, default=0)
+
+    # the parts that memory does not hold
+
+    async def _fetch(self, engine: Engine, frames: JsonFrames) -> None:
+        """The next part, from the cheaper of the two places that has it; ``too_old`` if neither does."""
+        until = self._remembered - 1
+        if until - self._position > SCAN and await self._from_archive(engine, frames, until):
+            return
+        page = await log.window(engine.store.reads, self.tail.zone, self._position, PAGE, until)
+        if page and page[0].seq == self._position + 1:
+            self._take(self._wanted(page), frames, page[-1].seq)
+        elif not await self._from_archive(engine, frames, page[0].seq - 1 if page else until):
+            self.reason = "too_old"
+
+    async def _from_archive(self, engine: Engine, frames: JsonFrames, until: int) -> bool:
+        """Take what SQL has up to ``until``; False where it does not reach the cursor, or is away."""
+        zone = self.tail.zone
+        try:
+            first = await reader.first_seq(engine.archive, zone)
+            checkpoint = await reader.checkpoint(engine.archive, zone)
+            if first is None or checkpoint is None or first > self._position + 1:
+                return False
+            until = min(until, checkpoint.seq)
+            if until <= self._position:
+                return False
+            heard = dict.fromkeys(self._own, 0) | self._floors
+            events = await reader.events(engine.archive, zone, self._position, until, heard, MAX_EVENTS + 1)
+        except CalloutError as error:
+            logger.warning("resume_without_archive", zone=zone, error=str(error))
+            return False
+        self._take(events, frames, until)
+        return True
+
+    def _wanted(self, page: Iterable[Event]) -> list[Event]:
+        if self.tail.memory.whole in self._own:
+            return list(page)
+        return [event for event in page if self._is_theirs(event)]
+
+    def _is_theirs(self, event: Event) -> bool:
+        floors = self._floors
+        return any(name in self._own or (name in floors and event.seq > floors[name]) for name in event.to)
+
+    def _take(self, events: Iterable[Event], frames: JsonFrames, position: int) -> None:
+        for event in events:
+            self._keep(event, frames.event(event))
+            if self.reason:
+                return
+        self._position = position
+
+    def _keep(self, event: Event, frame: bytes) -> None:
+        if event.type.startswith(HIDDEN) or self.reason:
+            return
+        if self._wants is not None and not self._wants(event.type):
+            return
+        if self.allows is not None and not self.allows(event):
+            return
+        self.frames.append(frame)
+        self.seqs.append(event.seq)
+        self._bytes += len(frame)
+        if len(self.frames) > MAX_EVENTS or self._bytes > MAX_BYTES:
+            self.reason = "too_old"
+            self.frames = []

@@ -1,0 +1,134 @@
+"""Joining over HTTP: as on the socket, by the same steps, with the cursor from a header or the query."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
+
+from engine.errors import TokenExpired, Unavailable
+from engine.identity import tokens
+from engine.types import Cursor, Principal, Zone
+from server.gateway import connect, entitlements, sse
+from server.gateway import subscriptions as channels
+from server.gateway.frames import content
+from server.gateway.stream_connection import Outlet, Poll, Stream, gone
+from server.http import responses
+from server.http.responses import Answer, Header
+
+if TYPE_CHECKING:
+    from server.gateway.gateway import Gateway
+
+ENDED = 1000
+
+Replays = dict[Zone, list[bytes]]
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """What a caller wants to hear, and from where; no ``channels`` are his own, no ``types`` are all."""
+
+    cursors: Mapping[Zone, Cursor]
+    channels: tuple[str, ...] = ()
+    types: tuple[str, ...] = ()
+
+
+class Heard(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The answer to a poll. ``cursor`` is what to poll with next. ``recovered`` false: call ``/v1/sync`` and go on
+    from its cursor; ``reason`` as on the socket.
+    """
+
+    events: list[msgspec.Raw]
+    cursor: str
+    recovered: bool
+    reason: str | None = None
+
+
+async def open_stream(gateway: Gateway, caller: Principal, asked: Asked) -> Outlet:
+    """Join; what is missed, and then what comes, leaves by the outlet that is given. Raises CalloutError."""
+    stream = Stream(gateway, caller, asked.types)
+    resumes, replays = await _reach(gateway, stream, asked)
+    gateway.attend(stream)
+    at = {zone: Cursor(resume.tail.epoch, resume.begins) for zone, resume in resumes.items()}
+    for zone, resume in resumes.items():
+        if resume.outcome == "recovered" and zone in asked.cursors:
+            at[zone] = asked.cursors[zone]
+    told = connect.welcome(gateway, stream, resumes, replays)
+    first = sse.opening({**told, **_recovery(resumes)}, sse.text_of(at.items()))
+    blocks = []
+    for zone, frames in replays.items():
+        epoch = resumes[zone].tail.epoch
+        for seq, frame in zip(resumes[zone].seqs, frames, strict=bool(frames)):
+            at[zone] = Cursor(epoch, seq)
+            blocks.append(sse.message(content(frame), sse.text_of(at.items())))
+    stream.push_all([first, *blocks])
+    stream.beat()
+    return stream.outlet
+
+
+class LongPoll:
+    """A poll on its way: answered at once where something was missed, else at the first event or after ``wait_s``."""
+
+    def __init__(self, gateway: Gateway, caller: Principal, asked: Asked, wait_s: float) -> None:
+        self._gateway = gateway
+        self._caller = caller
+        self._asked = asked
+        self._wait_s = wait_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send, extra: list[Header]) -> Answer:
+        """Raises CalloutError; ClientDisconnect where nobody waits any more."""
+        poll = Poll(self._gateway, self._caller, self._asked.types)
+        resumes, replays = await _reach(self._gateway, poll, self._asked)
+        if self._wait_s and _recovery(resumes)["recovered"] and not any(replays.values()):
+            self._gateway.attend(poll)
+            await self._wait(poll, receive)
+            resumes, replays = await _reach(self._gateway, poll, self._asked)
+        events = [msgspec.Raw(content(frame)) for frames in replays.values() for frame in frames]
+        heads = [(zone, resume.tail.head) for zone, resume in resumes.items()]
+        return responses.plain(Heard(events, sse.text_of(heads), **_recovery(resumes)))
+
+    async def _wait(self, poll: Poll, receive: Receive) -> None:
+        rung, away = asyncio.create_task(poll.rung.wait()), asyncio.create_task(gone(receive))
+        try:
+            await asyncio.wait((rung, away), timeout=self._wait_s, return_when=asyncio.FIRST_COMPLETED)
+            if away.done():
+                raise ClientDisconnect
+        finally:
+            poll.lost(ENDED)
+            rung.cancel()
+            away.cancel()
+
+
+async def _reach(gateway: Gateway, stream: Stream, asked: Asked) -> tuple[connect.Resumes, Replays]:
+    """What was missed, true in the turn in which this returns. The caller is looked at again after the heads were
+    noted: whatever takes his access away later is found among the events since.
+    """
+    gateway.check_room()
+    caller = stream.caller
+    seen = {zone: tail.cursor for zone, tail in gateway.relay.tails.items()}
+    await tokens.check_active(gateway.engine, caller)
+    stream.channels = await channels.heard(gateway, caller, asked.channels)
+    work = {} if asked.channels else await entitlements.work_of(gateway, caller)
+    resumes = await connect.reach(gateway, asked.cursors, stream.channels, stream.wants, work=work)
+    gateway.check_room()
+    if not resumes:
+        raise Unavailable("No zone is open")
+    if connect.revoked_since(gateway, caller, seen) is not None:
+        await tokens.check_active(gateway.engine, caller)
+        raise TokenExpired("Your access has changed")
+    work = {} if asked.channels else entitlements.work_since(gateway, caller, work, seen)
+    stream.channels = (*stream.channels, *entitlements.names(work))
+    replays = {zone: resume.finish(gateway.hub.frames, work.get(zone)) for zone, resume in resumes.items()}
+    for resume in resumes.values():
+        gateway.counters.resumes[resume.outcome] += 1
+    return resumes, replays
+
+
+def _recovery(resumes: connect.Resumes) -> dict[str, Any]:
+    """Whether every zone goes on from its cursor, and if one does not, why."""
+    reasons = [resume.reason for resume in resumes.values() if resume.reason is not None]
+    recovered = all(resume.outcome == "recovered" for resume in resumes.values())
+    return {"recovered": recovered, **({"reason": reasons[0]} if reasons else {})}

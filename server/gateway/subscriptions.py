@@ -1,0 +1,148 @@
+"""What may be subscribed to beside one's own, and by whom: a job's live events, and, for ops, a whole
+zone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from engine.domain import job_queries
+from engine.errors import CalloutError, FieldError, Forbidden, Invalid, NotFound, Unavailable
+from engine.types import Principal, Zone, is_id, zone_of
+from engine.zone import log
+from server.gateway import protocol
+from server.gateway.zone_stream import WAIT_S
+
+if TYPE_CHECKING:
+    from server.gateway.gateway import Gateway
+    from server.gateway.session import Session
+    from server.gateway.zone_stream import Tail
+
+
+ADDRESSED = frozenset({"user", "role", "room"})
+"""Channels that events are addressed to and nobody subscribes to."""
+
+
+async def subscribe(gateway: Gateway, session: Session, op: protocol.Subscribe) -> dict[str, Any]:
+    """Join, and answer with the present state and the seq from which the channel is heard.
+
+    The state is read again after joining: what it shows is then never older than what was not heard, and a right that
+    was lost in between is not granted.
+    """
+    caller = session.caller
+    tail = place(gateway, op.channel)
+    await _state(gateway, caller, op.channel)
+    await _caught_up(gateway, tail)
+    if len(session.channels) - len(caller.channels) >= protocol.MAX_SUBS:
+        raise Invalid(errors=[FieldError("/channel", f"At most {protocol.MAX_SUBS} subscriptions")])
+    gateway.listen(session, op.channel)
+    heard_from = tail.cursor
+    try:
+        state = await _state(gateway, caller, op.channel)
+    except CalloutError:
+        gateway.unlisten(session, op.channel)
+        raise
+    return {"channel": op.channel, "zone": tail.zone, "seq": heard_from, **state}
+
+
+async def unsubscribe(gateway: Gateway, session: Session, op: protocol.Unsubscribe) -> dict[str, Any]:
+    """Leave. What is one's own by being who one is cannot be left."""
+    if op.channel in session.caller.channels:
+        raise Forbidden("Your own channels come by themselves")
+    gateway.unlisten(session, op.channel)
+    return {"channel": op.channel}
+
+
+async def admit(gateway: Gateway, caller: Principal, wanted: Iterable[str]) -> tuple[list[str], list[dict[str, str]]]:
+    """Those of ``wanted`` that ``caller`` may hear, and the refused ones with the code why not.
+
+    Raises Unavailable rather than refusing what could not be looked at.
+    """
+    good: list[str] = []
+    refused: list[dict[str, str]] = []
+    for channel in dict.fromkeys(wanted):
+        try:
+            tail = place(gateway, channel)
+            await _state(gateway, caller, channel)
+            await _caught_up(gateway, tail)
+        except CalloutError as error:
+            if error.temporary:
+                raise
+            refused.append({"channel": channel, "code": error.code})
+        else:
+            good.append(channel)
+    return good, refused
+
+
+async def heard(gateway: Gateway, caller: Principal, named: Collection[str]) -> tuple[str, ...]:
+    """What a stream hears: its caller's own channels, or instead of them those that ops or a service name.
+
+    Ops hear every event of a zone, so they may name whatever it is addressed to; a service its own, and jobs.
+    Raises Forbidden, NotFound or Invalid for the first that may not be heard.
+    """
+    if not named:
+        return tuple(caller.channels)
+    if not caller.is_ops and caller.role != "service":
+        raise Forbidden("Only ops and services name channels; your own come by themselves")
+    for channel in named:
+        kind, _, name = channel.partition(":")
+        if channel in caller.channels or (caller.is_ops and kind in ADDRESSED and is_id(name)):
+            continue
+        place(gateway, channel)
+        await _state(gateway, caller, channel)
+    return tuple(dict.fromkeys(named))
+
+
+async def _caught_up(gateway: Gateway, tail: Tail) -> None:
+    """Wait until the relay has passed what the right was judged by: what it has yet to hand on tells of later times, so
+    that no older event takes the right away again, or comes by it. Raises Unavailable.
+    """
+    head = await log.head(gateway.engine.store.reads, tail.zone)
+    if tail.cursor < head.seq:
+        await tail.changed(head.seq, WAIT_S)
+    if tail.cursor < head.seq:
+        raise Unavailable("The log is being read")
+
+
+def place(gateway: Gateway, channel: str) -> Tail:
+    """The zone that a channel of a job or a zone belongs to. Raises Invalid or NotFound."""
+    kind, _, name = channel.partition(":")
+    if kind not in ("job", "zone"):
+        raise Invalid(errors=[FieldError("/channel", "job:<id> or zone:<name>")])
+    zone = zone_of(name) if kind == "job" else Zone(name)
+    tail = gateway.relay.tails.get(zone) if zone else None
+    if tail is None:
+        raise NotFound()
+    return tail
+
+
+async def _state(gateway: Gateway, caller: Principal, channel: str) -> dict[str, Any]:
+    """What is there now, for one who may hear of it. Raises Forbidden or NotFound."""
+    kind, _, name = channel.partition(":")
+    if kind == "job":
+        return {"job": msgspec.Raw(await _job(gateway, caller, name))}
+    if not caller.is_ops:
+        raise Forbidden("For ops")
+    return {"epoch": gateway.relay.tails[Zone(name)].epoch}
+
+
+class _Whole(msgspec.Struct):
+    customer: Any = None
+
+
+async def _job(gateway: Gateway, caller: Principal, job: str) -> bytes:
+    """The job as its participants, ops and services see it. Who was only offered it may read its public
+    part, but not follow it: to him it is not there.
+    """
+    shown = await job_queries.read(gateway.engine, caller, job)
+    if msgspec.json.decode(shown, type=_Whole).customer is None:
+        raise NotFound()
+    return shown
+
+
+def own_and(caller: Principal, subscribed: Collection[str]) -> tuple[str, ...]:
+    """All that a session hears, each once."""
+    return tuple(dict.fromkeys((*caller.channels, *subscribed)))

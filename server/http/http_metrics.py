@@ -1,0 +1,36 @@
+"""What HTTP counts: answers by operation and status, and the time they took.
+
+Plain numbers in two dicts, read when somebody scrapes: a locked counter would cost each request more than its
+routing does.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from engine.process.metrics import Metrics
+
+
+class Tally:
+    """Counts of one server, shown through the engine's metrics."""
+
+    def __init__(self) -> None:
+        self.answers: defaultdict[tuple[str, ...], float] = defaultdict(float)
+        self.seconds: defaultdict[tuple[str, ...], float] = defaultdict(float)
+
+    def count(self, operation: str, status: int, took_s: float) -> None:
+        """One answer was given, ``took_s`` seconds after its request came."""
+        self.answers[operation, str(status)] += 1
+        self.seconds[(operation,)] += took_s
+
+    def show(self, metrics: Metrics) -> None:
+        """Register with the engine's metrics. Once for each engine."""
+        metrics.reading(
+            "http_answers",
+            "HTTP answers by operation and status",
+            self.answers.copy,
+            "operation",
+            "status",
+            rises=True,
+        )
+        metrics.reading("http_seconds", "Time spent on them", self.seconds.copy, "operation", rises=True)

@@ -1,0 +1,149 @@
+"""Words to bytes: the bodies and headers of good answers. JSON that the engine gives as bytes is
+embedded unread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from operator import itemgetter
+from types import GenericAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from urllib.parse import urlencode
+
+import msgspec
+from starlette.types import Receive, Scope, Send
+
+from engine.sql.paging import decode_cursor, slice_of
+
+if TYPE_CHECKING:
+    from engine.idempotency.in_redis import Outcome
+    from engine.idempotency.in_sql import Kept
+    from server.api.endpoint import Call
+    from server.schemas.requests import ListQuery
+
+T = TypeVar("T")
+Place = Callable[[T], tuple[str | int, ...]]
+Header = tuple[bytes, bytes]
+
+JSON = b"application/json"
+
+
+class Answer(NamedTuple):
+    """A response: ``status`` None is the route's own; a body of no bytes is sent without a type."""
+
+    body: bytes = b""
+    headers: tuple[Header, ...] = ()
+    status: int | None = None
+    media: bytes = JSON
+
+
+class Lasting(Protocol):
+    """An answer that is not there yet: a stream, which answers by itself (None), or one that has to wait, and for
+    which the caller may not.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send, extra: list[Header], /) -> Answer | None:
+        """Raises CalloutError before anything is sent, nothing after; ClientDisconnect where nobody waits any more."""
+
+
+class Repeatable(Protocol):
+    """What a command done under a request key comes to."""
+
+    @property
+    def repeated(self) -> bool:
+        """Whether this is the first verdict given again."""
+
+
+class _Versioned(msgspec.Struct):
+    version: int
+
+
+class _Named(msgspec.Struct):
+    id: str
+
+
+def raw(json: bytes) -> msgspec.Raw:
+    """``json`` to stand as it is inside an answer."""
+    return msgspec.Raw(json)
+
+
+def one(noun: str, thing: Any, *headers: Header) -> Answer:
+    """``{"<noun>": thing}``."""
+    return Answer(msgspec.json.encode({noun: thing}), headers)
+
+
+def plain(thing: Any, *headers: Header) -> Answer:
+    """``thing`` itself, where PROTOCOL gives the members of the answer one by one."""
+    return Answer(msgspec.json.encode(thing), headers)
+
+
+def kept(noun: str, done: Kept[Any]) -> Answer:
+    """What a command done in SQL answers: the thing, and whether it is a repeat."""
+    return one(noun, done.value, *replayed(done))
+
+
+def made(noun: str, done: Kept[Any], where: str) -> Answer:
+    """What a creation answers: as `kept`, and its ``Location`` under ``where``."""
+    return one(noun, done.value, *replayed(done), (b"location", f"{where}/{done.value.id}".encode()))
+
+
+def replayed(done: Repeatable) -> tuple[Header, ...]:
+    """The sign that this is the first verdict given again."""
+    return ((b"idempotency-replayed", b"true"),) if done.repeated else ()
+
+
+def job(json: bytes) -> Answer:
+    """A job that was read, with the ``ETag`` that a conditional step gives back."""
+    return one("job", raw(json), _etag(msgspec.json.decode(json, type=_Versioned).version))
+
+
+def outcome(done: Outcome) -> Answer:
+    """What a step answers: ``{job, message?}`` with version, and whether it is a repeat."""
+    members = {"job": done.job, "message": done.message}
+    body = msgspec.json.encode({name: value for name, value in members.items() if value is not None})
+    return Answer(body, (_etag(done.version), *replayed(done)))
+
+
+def created(done: Outcome) -> Answer:
+    """What a booking answers: 201 with ``Location``, or 200 where its ``reference`` had a job already."""
+    answer = outcome(done)
+    name = msgspec.json.decode(done.job, type=_Named).id if done.job else ""
+    where = (b"location", f"/v1/jobs/{name}".encode())
+    return answer._replace(headers=(*answer.headers, where), status=201 if done.created else 200)
+
+
+def _etag(version: int) -> Header:
+    return b"etag", f'"{version}"'.encode()
+
+
+def page(call: Call[Any, Any], items: Iterable[Any], after: str | None, as_of: Any = None) -> Answer:
+    """``{items, next}`` with a ``Link`` to the next page; lists of live things carry ``as_of`` too.
+
+    Items that are bytes are JSON already.
+    """
+    body: dict[str, Any] = {"items": [raw(item) if isinstance(item, bytes) else item for item in items]}
+    body["next"] = after
+    if as_of is not None:
+        body["as_of"] = as_of
+    return Answer(msgspec.json.encode(body), (_link(call, after),) if after else ())
+
+
+def listed(
+    call: Call[Any, ListQuery], items: Iterable[T], place: Place[T], *, newest_first: bool = False, as_of: Any = None
+) -> Answer:
+    """A page of a list that was read as a whole, in the order of ``place``: `limit` items from `cursor` on.
+
+    ``place`` gives an item's sort key, which no two items share. Raises Invalid for a cursor of another list.
+    """
+    placed = sorted(((place(item), item) for item in items), key=itemgetter(0), reverse=newest_first)
+    if call.query.cursor:
+        parts = tuple(type(part) for part in placed[0][0]) if placed else (str | int, ...)
+        after = decode_cursor(call.query.cursor, GenericAlias(tuple, parts))
+        placed = [each for each in placed if (each[0] < after if newest_first else each[0] > after)]
+    rest = slice_of(placed, call.query.limit, itemgetter(0))
+    return page(call, [item for _, item in rest.items], rest.next, as_of)
+
+
+def _link(call: Call[Any, Any], after: str) -> Header:
+    asked = [(name, value) for name, value in call.asked if name != "cursor"]
+    return b"link", f'<{call.path}?{urlencode([*asked, ("cursor", after)])}>; rel="next"'.encode()

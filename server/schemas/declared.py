@@ -1,0 +1,119 @@
+"""What a blueprint declares, as clients are told it, in the manner of server/schemas/objects.py: enough to name each
+state in a person's words, to know which steps there are, and under which names events come."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from engine.blueprint.schema import Blueprint, Mode
+from engine.types import Phase
+from server.schemas.objects import Shape
+
+
+class State(Shape):
+    """``word`` is what clients of this blueprint call it, ``then`` what it passes on to at once."""
+
+    name: str
+    word: str
+    phase: Phase
+    says: str
+    seeks: Mode
+    then: str | None = None
+
+
+class Command(Shape, rename={"source": "from"}):
+    """``from`` holds by relation from where a step may be taken; without ``to`` the state stays. ``code`` is the
+    purpose of the code that has to be given.
+    """
+
+    name: str
+    source: dict[str, list[str]]
+    event: str
+    to: str | None = None
+    code: str | None = None
+    resolves: Annotated[str | None, Meta(description="the outcome of a dispute that it stands for")] = None
+
+
+class Event(Shape):
+    """``event`` is how it comes here; ``by_reason`` where that depends on its reason."""
+
+    type: str
+    event: str
+    by_reason: dict[str, str] | None = None
+    announcement: bool = False
+
+
+class Declared(Shape):
+    """A blueprint. ``named`` is the first state of a job that names a technician, ``edit`` which fields may be changed
+    in which state (``*``: all of them), ``propose`` where another price may be proposed.
+    """
+
+    name: str
+    version: int
+    title: str
+    default: bool
+    technician: Literal["no", "optional", "required"]
+    initial: str
+    states: list[State]
+    commands: list[Command]
+    edit: dict[str, list[str]]
+    propose: list[str]
+    events: list[Event]
+    named: str | None = None
+
+
+class DeclaredReply(Shape):
+    blueprint: Declared
+
+
+def declared(blueprint: Blueprint, *, default: bool) -> Declared:
+    """A blueprint as clients see it."""
+    return Declared(
+        name=blueprint.name,
+        version=blueprint.version,
+        title=blueprint.title,
+        default=default,
+        technician=blueprint.technician or "no",
+        initial=blueprint.initial,
+        named=blueprint.named or None,
+        states=_states(blueprint),
+        commands=_commands(blueprint),
+        edit={state: list(fields) for state, fields in blueprint.edit.items()},
+        propose=list(blueprint.price.propose),
+        events=_events(blueprint),
+    )
+
+
+def _states(blueprint: Blueprint) -> list[State]:
+    return [
+        State(name=name, word=blueprint.word(name), phase=s.phase, says=s.says, seeks=s.seeks, then=s.then or None)
+        for name, s in blueprint.states.items()
+    ]
+
+
+def _commands(blueprint: Blueprint) -> list[Command]:
+    return [
+        Command(
+            name=name,
+            source={relation: list(c.states([relation])) for relation in c.by},
+            event=c.event,
+            to=c.to or None,
+            code=c.code or None,
+            resolves=c.resolves or None,
+        )
+        for name, c in blueprint.commands.items()
+    ]
+
+
+def _events(blueprint: Blueprint) -> list[Event]:
+    return [
+        Event(
+            type=name,
+            event=rule.as_ or name if isinstance(rule.as_, str) else name,
+            by_reason=rule.as_ if isinstance(rule.as_, dict) else None,
+            announcement=rule.announcement,
+        )
+        for name, rule in blueprint.events.items()
+    ]

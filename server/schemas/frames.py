@@ -1,0 +1,127 @@
+"""What a server answers on the socket and in a stream: the shapes behind ``/asyncapi.json``, beside those of events
+(server/schemas/events.py).
+
+Like server/schemas/objects.py these encode nothing: server/gateway/ops.py makes the replies. They are the promise, and
+the tests hold to it whatever the code says."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+
+from engine.types import Role
+from server.gateway import protocol
+from server.schemas import objects
+from server.schemas.objects import Shape
+
+
+class ZoneState(Shape):
+    """How a zone was joined: ``missed`` events follow, or ``reason`` says why they cannot."""
+
+    epoch: str
+    seq: int
+    recovered: bool
+    missed: int | None = None
+    reason: Literal["too_old", "epoch"] | None = None
+
+
+class Who(Shape):
+    id: str
+    role: Role
+
+
+class RefusedSub(Shape):
+    channel: str
+    code: str
+
+
+class Connected(Shape):
+    session: str
+    user: Who
+    now: datetime
+    expires_in: int | None
+    ping: float
+    pong: float
+    zones: dict[str, ZoneState]
+    poll: objects.Poll
+    fix: objects.FixRate
+    online: bool | None = None
+    clock_offset_s: float | None = None
+    subs: list[str] | None = None
+    refused: list[RefusedSub] | None = None
+
+
+class Opened(Connected, kw_only=True):
+    """The first event of a stream, ``connect``: as on the socket, with one word for all zones."""
+
+    recovered: bool
+    reason: Literal["too_old", "epoch"] | None = None
+
+
+class Closed(Shape):
+    """The last event of a stream, ``close``, where it can still be sent: the close code of the socket."""
+
+    code: int
+    reason: str
+
+
+class Pong(Shape):
+    now: datetime
+    n: int
+
+
+class Refreshed(Shape):
+    expires_in: int | None
+
+
+class Subscribed(Shape):
+    channel: str
+    zone: str
+    seq: int
+    job: objects.Job | None = None
+    epoch: str | None = None
+
+
+class Unsubscribed(Shape):
+    channel: str
+
+
+class Done(Shape):
+    job: objects.Job | None = None
+    message: str | None = None
+    seq: int | None = None
+    repeated: bool = False
+    key: Annotated[str | None, Meta(description="where the server made it")] = None
+
+
+class Available(objects.Availability):
+    key: str | None = None
+
+
+class Nothing(Shape):
+    pass
+
+
+REPLIES: dict[type[protocol.Op], Any] = {
+    protocol.Connect: Connected,
+    protocol.Ping: Pong,
+    protocol.Refresh: Refreshed,
+    protocol.Subscribe: Subscribed,
+    protocol.Unsubscribe: Unsubscribed,
+    protocol.Claim: Done,
+    protocol.Decline: Done,
+    protocol.Command: Done,
+    protocol.SetAvailability: Available,
+    protocol.Location: Nothing,
+}
+"""What ``ok`` holds in the reply to each op."""
+
+
+class Head(Shape):
+    """Every event up to here that concerns the receiver has been sent."""
+
+    zone: str
+    epoch: str
+    seq: int

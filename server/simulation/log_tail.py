@@ -1,0 +1,84 @@
+"""The zone's log, read beside a run while it grows: after a long one its beginning has left Redis."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import msgspec
+import redis.asyncio as redis
+
+from callout_client import Unreachable
+from engine.types import DEFAULT_ZONE
+from engine.zone import log
+from server.simulation.delivery_checker import Logged
+
+HOLDING = frozenset({"job.accepted", "job.assigned", "job.unassigned"})
+BATCH = 500
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+class LogTail:
+    """What the log says, from its head at the start on."""
+
+    def __init__(self, client: redis.Redis, head: int) -> None:
+        self.logged = Logged()
+        self.logged.last = head
+        self._client = client
+
+    async def read(self) -> None:
+        """Read until cancelled. Raises Unreachable."""
+        while True:
+            await self._read_once(block_ms=1000)
+
+    async def catch_up(self) -> int:
+        """Read to the head as it is now, and return its seq. Raises Unreachable."""
+        head = await _head(self._client)
+        while self.logged.last < head:
+            await self._read_once(block_ms=10)
+        return head
+
+    async def _read_once(self, block_ms: int) -> None:
+        after = self.logged.last
+        with _redis_errors():
+            events = await log.tail(self._client, {DEFAULT_ZONE: after}, block_ms, BATCH)
+        for event in events:
+            if event.seq > self.logged.last:
+                data = _decode(event.data) if event.type in HOLDING else {}
+                self.logged.add(event.seq, event.type, event.to, data)
+
+
+async def _head(client: redis.Redis) -> int:
+    with _redis_errors():
+        return (await log.head(client, DEFAULT_ZONE)).seq
+
+
+def _as_it_comes(response: Any, **_: Any) -> Any:
+    return response
+
+
+@contextmanager
+def _redis_errors() -> Iterator[None]:
+    try:
+        yield
+    except redis.RedisError as error:
+        raise Unreachable(f"the log cannot be read: {error}") from error
+
+
+@asynccontextmanager
+async def tailing(url: str) -> AsyncIterator[LogTail]:
+    """A LogTail that reads by itself for as long as the block runs. Raises Unreachable."""
+    client = redis.Redis.from_url(url, protocol=2, socket_timeout=None)
+    client.set_response_callback("XREAD", _as_it_comes)
+    try:
+        tail = LogTail(client, await _head(client))
+        reading = asyncio.create_task(tail.read())
+        try:
+            yield tail
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+    finally:
+        await client.aclose()

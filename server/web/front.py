@@ -1,0 +1,139 @@
+"""The front door: ``/`` says what this server is and where things are; ``/docs/`` shows the project's pages.
+
+Both are for a person who has just opened the address that ``callout serve`` printed. They are no routes of the
+interface: for anyone, not metered, and not in the OpenAPI document.
+"""
+
+from __future__ import annotations
+
+import functools
+import html
+import re
+from importlib.metadata import version
+from pathlib import Path
+
+import msgspec
+from markdown_it import MarkdownIt
+from starlette.types import Receive, Scope, Send
+
+from engine.errors import NotFound
+from server.api.endpoint import refuse
+from server.http.responses import Header
+from server.schemas.problems import WrongMethod
+from server.web.static import FOLDER, GUARDS, TYPES
+
+PAGES = FOLDER / "pages"
+"""Templates: not served as they stand."""
+HTML: Header = (b"content-type", TYPES[".html"])
+FRESH: Header = (b"cache-control", b"no-cache")
+_PAGE = re.compile(r"[a-z0-9-]{1,64}")
+_TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
+_LINK = re.compile(r'href="([a-z0-9-]+)\.md(#[^"]*)?"')
+_HEADING = re.compile(r"<h([2-4])>(.+?)</h\1>")
+FIRST = ("first-hour", "running", "settings", "protocol", "codes", "clients", "design")
+"""Pages in the order in which they are read; the others follow by name."""
+
+
+class Login(msgspec.Struct, frozen=True):
+    """One person of a demo, as the front page shows them."""
+
+    role: str
+    email: str
+    password: str
+
+
+class Front:
+    """The ASGI endpoint of ``/``. ``demo`` is the file that a demo writes its logins to."""
+
+    def __init__(self, demo: str | None = None) -> None:
+        self._demo = Path(demo) if demo else None
+        self._page = (PAGES / "index.html").read_text("utf-8").replace("{version}", html.escape(version("callout")))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer GET and HEAD."""
+        scope["state"]["operation"] = "front"
+        await _answer(scope, send, self._page.replace("<!-- logins -->", _table(self._logins())))
+
+    def _logins(self) -> list[Login]:
+        """Read at each request: a demo makes its people after its server has started."""
+        try:
+            return msgspec.json.decode(self._demo.read_bytes(), type=list[Login]) if self._demo else []
+        except (OSError, msgspec.DecodeError):
+            return []
+
+
+class Docs:
+    """The ASGI endpoint of ``/docs/`` and ``/docs/{name}``: Markdown pages as HTML."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder or docs_folder()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer GET and HEAD."""
+        scope["state"]["operation"] = "docs"
+        name = scope["path_params"].get("name", "")
+        pages = _pages(self._folder) if self._folder else {}
+        if name and name not in pages:
+            return await refuse(scope, send, NotFound("No such page"))
+        await _answer(scope, send, _framed(name, pages))
+        return None
+
+
+def docs_folder() -> Path | None:
+    """Where the pages are: in a wheel beside this file, in a checkout at its top."""
+    here = Path(__file__).resolve().parents[1]
+    return next((place for place in (here / "docs", here.parent / "docs") if (place / "protocol.md").is_file()), None)
+
+
+@functools.cache
+def _pages(folder: Path) -> dict[str, tuple[str, str]]:
+    """Title and Markdown of each page, by its name."""
+    found = {path.stem: path.read_text("utf-8") for path in folder.glob("*.md") if _PAGE.fullmatch(path.stem)}
+    order = [*(name for name in FIRST if name in found), *sorted(found.keys() - set(FIRST))]
+    texts = {name: found[name] for name in order}
+    return {name: (title[1] if (title := _TITLE.search(text)) else name, text) for name, text in texts.items()}
+
+
+def _framed(name: str, pages: dict[str, tuple[str, str]]) -> str:
+    title, text = pages[name] if name else ("Documentation", _index(pages))
+    body = _HEADING.sub(_anchored, MarkdownIt("commonmark").enable("table").render(text))
+    frame = (PAGES / "page.html").read_text("utf-8")
+    return frame.replace("{title}", html.escape(title)).replace("{body}", _LINK.sub(r'href="\1\2"', body))
+
+
+def _anchored(heading: re.Match[str]) -> str:
+    """The heading under the name that links to it end with, as GitHub makes them."""
+    text = html.unescape(re.sub(r"<[^>]+>", "", heading[2]))
+    name = re.sub(r"[^\w -]", "", text.lower()).replace(" ", "-")
+    return f'<h{heading[1]} id="{name}">{heading[2]}</h{heading[1]}>'
+
+
+def _index(pages: dict[str, tuple[str, str]]) -> str:
+    lines = [f"- [{title}]({name}.md)" for name, (title, _) in pages.items()]
+    return "\n".join(["# Documentation", "", *(lines or ["The pages are not part of this installation."])])
+
+
+def _table(logins: list[Login]) -> str:
+    if not logins:
+        return ""
+    rows = "".join(
+        f"<tr><td>{html.escape(login.role)}</td><td><code>{html.escape(login.email)}</code></td>"
+        f"<td><code>{html.escape(login.password)}</code></td></tr>"
+        for login in logins
+    )
+    return (
+        '<section class="card"><h2>Sign in to this demo</h2>'
+        "<table><thead><tr><th>Role</th><th>E-mail</th><th>Password</th></tr></thead>"
+        f"<tbody>{rows}</tbody></table>"
+        '<p class="hint">Use them on the <a href="/web/try.html">try page</a>.</p></section>'
+    )
+
+
+async def _answer(scope: Scope, send: Send, page: str) -> None:
+    if scope["method"] not in ("GET", "HEAD"):
+        return await refuse(scope, send, WrongMethod(["GET", "HEAD"]))
+    body = page.encode()
+    headers = [HTML, FRESH, *GUARDS, (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+    return None

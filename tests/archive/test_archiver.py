@@ -1,0 +1,460 @@
+"""The archiver on real servers: what it refuses, what it may never lose, and that nothing waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import pytest
+from sqlalchemy import Table, func, insert, select
+
+from engine.archive import apply, reader
+from engine.archive.projection import fold
+from engine.archive.reader import Checkpoint
+from engine.domain import jobs
+from engine.domain.jobs import Step
+from engine.errors import Indeterminate, Unavailable
+from engine.runtime import Engine
+from engine.sql.schema import event_channels, events, notifications, offers
+from engine.sql.schema import jobs as job_rows
+from engine.store import keys, pipeline
+from engine.types import DEFAULT_ZONE, Epoch, JobId, Principal, TechnicianId, UserId
+from engine.workers import archiver as writer
+from engine.zone import log
+from tests.archive.conftest import Away
+from tests.support import people
+from tests.support.epochs import e
+from tests.support.wait import wait_until
+
+ZONE = DEFAULT_ZONE
+
+
+async def append(engine: Engine, count: int = 1, *, skip: int = 0, kind: str = "announcement.x", age_s: int = 0) -> int:
+    """``count`` events straight into the log; ``skip`` leaves out numbers, as no script would. Returns the head."""
+    client = engine.store.redis
+    meta = await client.hmget(keys.meta(ZONE), ["seq", "now"])
+    seq = int(meta[0] or 0) + skip
+    for _ in range(count):
+        seq += 1
+        data = msgspec.json.encode({"id": uuid.uuid4().hex, "kind": "k", "title": "t", "body": "b" * 100})
+        fields: dict[Any, Any] = {
+            "type": kind,
+            "to": "user:a role:ops",
+            "at": int(meta[1] or 0) - age_s * 1000,
+            "actor": "engine",
+        }
+        await client.xadd(keys.log(ZONE), {**fields, "bp": "", "data": data, "cause": ""}, id=f"{seq}-0")
+    await client.hset(keys.meta(ZONE), "seq", seq)
+    return seq
+
+
+async def count(engine: Engine, table: Table) -> int:
+    async with engine.archive.reading() as conn:
+        return (await conn.execute(select(func.count()).select_from(table))).scalar() or 0
+
+
+async def logged(engine: Engine) -> list[int]:
+    """What the log still holds."""
+    return [event.seq for event in await log.window(engine.store.redis, ZONE, 0, 10_000)]
+
+
+async def archived(engine: Engine) -> int:
+    found = await reader.checkpoint(engine.archive, ZONE)
+    return found.seq if found else 0
+
+
+@contextlib.asynccontextmanager
+async def running(engine: Engine) -> AsyncIterator[asyncio.Task[None]]:
+    """The archiver at work, stopped at the end."""
+    task = asyncio.create_task(writer.run(engine))
+    try:
+        yield task
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def a_job_done(engine: Engine) -> tuple[JobId, Principal, Principal]:
+    """A job that was offered to two, won by one and finished."""
+    serves = await people.service(engine)
+    customer = await people.customer(engine)
+    winner = await people.technician(engine, "winner", serves)
+    loser = await people.technician(engine, "loser", serves)
+    job = await people.offered(engine, customer, serves)
+    await jobs.claim(engine, winner, job)
+    for command in ("depart", "arrive", "start", "complete"):
+        await jobs.command(engine, winner, job, Step(command=command))
+    return job, winner, loser
+
+
+# What it refuses
+
+
+async def test_refuses_a_log_with_a_hole(engine: Engine) -> None:
+    """A batch that does not follow the checkpoint is not archived, and nothing is trimmed."""
+    await append(engine, 3)
+    await writer.run_once(engine)
+    await append(engine, 2, skip=1)
+    with pytest.raises(writer.Broken, match="5 where 4"):
+        await writer.run_once(engine)
+    assert await archived(engine) == 3
+    assert await logged(engine) == [1, 2, 3, 5, 6]
+
+
+async def test_refuses_a_log_that_begins_late(engine: Engine) -> None:
+    """An empty archive beside a log that has lost its beginning is the wrong database, not a start."""
+    await append(engine, 2, skip=10)
+    with pytest.raises(writer.Broken, match="11 where 1"):
+        await writer.run_once(engine)
+    assert await archived(engine) == 0
+
+
+async def test_the_checkpoint_refuses_a_second_archiver(engine: Engine) -> None:
+    """Of two that apply the same batch one does, and the other changes nothing at all."""
+    await append(engine, 4)
+    found = await log.window(engine.store.redis, ZONE, 0, 10)
+    lives = await log.epochs(engine.store.reads, ZONE)
+    after = Checkpoint(Epoch(e(1)), 4)
+
+    async def one() -> None:
+        await apply.apply(engine.archive, ZONE, fold(found), before=None, after=after, lives=lives)
+
+    done = await asyncio.gather(one(), one(), return_exceptions=True)
+    assert sorted(type(result).__name__ for result in done) == ["NoneType", "Superseded"]
+    stale = Checkpoint(Epoch(e(1)), 3)
+    with pytest.raises(apply.Superseded):
+        await apply.apply(engine.archive, ZONE, fold([]), before=stale, after=after, lives=lives)
+    other = Checkpoint(Epoch(e(9)), 4)
+    with pytest.raises(apply.Superseded):
+        await apply.apply(engine.archive, ZONE, fold([]), before=other, after=after, lives=lives)
+    assert await count(engine, events) == 4
+
+
+async def test_refuses_another_life_of_the_log(engine: Engine) -> None:
+    """Where an epoch that is archived began elsewhere, the numbers go on but the log is another one."""
+    await append(engine, 2)
+    await writer.run_once(engine)
+    await engine.store.redis.hset(keys.epochs(ZONE), e(1), 2)
+    await append(engine, 2)
+    with pytest.raises(apply.AnotherLife):
+        await writer.run_once(engine)
+    assert await archived(engine) == 2
+
+
+async def test_a_closed_zone_is_left_alone(engine: Engine) -> None:
+    """What does not match the archive must not be added to it."""
+    await append(engine, 2)
+    engine.store.close_zone(ZONE, "a test")
+    assert await writer.run_once(engine) == 0
+    assert await archived(engine) == 0
+
+
+# What it keeps
+
+
+async def test_a_job_with_its_offers_is_in_sql_as_it_ended(engine: Engine) -> None:
+    """Events, the job as it now is, both offers as they were answered, history: all from the log."""
+    job, winner, loser = await a_job_done(engine)
+    await writer.run_once(engine)
+    assert await count(engine, events) == await archived(engine) == (await log.head(engine.store.reads, ZONE)).seq
+    document = msgspec.json.decode(await reader.job(engine.archive, job) or b"")
+    assert (document["status"], document["phase"], document["technician"]["id"]) == ("completed", "done", winner.id)
+    async with engine.archive.reading() as conn:
+        found = {row.technician: row.status for row in await conn.execute(select(offers))}
+    assert found == {winner.id: "accepted", loser.id: "expired"}
+    commands = [item.command for item in await reader.history(engine.archive, job)]
+    assert commands == ["create", "claim", "depart", "arrive", "start", "complete"]
+    heard = await reader.events(engine.archive, ZONE, 0, 10_000, [f"user:{loser.id}"], 100)
+    assert [event.type for event in heard] == ["session.work", "technician.status", "offer.created", "offer.closed"]
+
+
+async def test_events_come_back_as_the_log_had_them(engine: Engine) -> None:
+    """Archived and then read, an event is the same to the byte: a client cannot tell where it came from."""
+    await a_job_done(engine)
+    from_log = await log.window(engine.store.redis, ZONE, 0, 10_000)
+    await writer.run_once(engine)
+    assert await reader.events(engine.archive, ZONE, 0, 10_000, [f"zone:{ZONE}"], 10_000) == from_log
+
+
+async def test_redis_is_told_what_is_archived(engine: Engine) -> None:
+    """``archived`` follows, and a finished job's keys begin their last day; a live one's do not."""
+    job, _, _ = await a_job_done(engine)
+    live = await people.offered(engine, await people.customer(engine), await people.service(engine))
+    await writer.run_once(engine)
+    assert int(await engine.store.redis.hget(keys.meta(ZONE), "archived") or 0) == await archived(engine)
+    assert 0 < await engine.store.redis.ttl(keys.job(ZONE, job)) <= 86_400
+    assert await engine.store.redis.ttl(keys.job(ZONE, live)) == -1
+    assert await apply.still_hot(engine.archive, ZONE, 10) == []
+
+
+async def test_killed_between_commit_and_word_loses_nothing(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An archiver that dies right after its commit: the next one tells Redis, archives nothing twice, and trims."""
+    job, _, _ = await a_job_done(engine)
+
+    async def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writer.Archiver, "_tell", _tell_at_begin_only(killed))
+        with pytest.raises(KeyboardInterrupt):
+            await writer.run_once(engine)
+    head = (await log.head(engine.store.reads, ZONE)).seq
+    assert await archived(engine) == head
+    assert not await engine.store.redis.hget(keys.meta(ZONE), "archived")
+    await append(engine, 2)
+    await writer.run_once(engine)
+    assert await count(engine, events) == head + 2
+    assert int(await engine.store.redis.hget(keys.meta(ZONE), "archived") or 0) == head + 2
+    assert await engine.store.redis.ttl(keys.job(ZONE, job)) > 0
+
+
+def _tell_at_begin_only(then: Any) -> Any:
+    calls = 0
+
+    async def tell(*_: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls > 1:
+            await then()
+
+    return tell
+
+
+async def test_a_lost_commit_is_asked_for_and_not_repeated(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the answer of the commit was lost, the archiver looks where the checkpoint stands and goes on there."""
+    real = apply.apply
+    lost = 0
+
+    async def applied(*args: Any, **named: Any) -> None:
+        nonlocal lost
+        await real(*args, **named)
+        if not lost:
+            lost += 1
+            raise Indeterminate("no answer")
+
+    monkeypatch.setattr(apply, "apply", applied)
+    await append(engine, 5)
+    async with running(engine):
+        await wait_until(lambda: lost)
+        await append(engine, 5)
+        await wait_until(lambda: _is_archived(engine, 10))
+    assert await count(engine, events) == 10
+
+
+async def test_two_archivers_make_no_difference(engine: Engine) -> None:
+    """Each event is archived once, whoever does it; when the one that did it goes, the other takes over."""
+    await append(engine, 50)
+    first, second = writer.Archiver(engine, strict=True), writer.Archiver(engine, strict=True)
+    done = await asyncio.gather(first.step(1), second.step(1), return_exceptions=True)
+    assert {type(result) for result in done} <= {int, apply.Superseded}
+    await first.close()
+    await append(engine, 50)
+    with contextlib.suppress(apply.Superseded):
+        await second.step(1)
+    await second.close()
+    await writer.run_once(engine)
+    assert (await count(engine, events), await count(engine, event_channels)) == (100, 200)
+
+
+async def test_the_database_away_and_back(engine: Engine, away: Away) -> None:
+    """While it is away claims are answered and the log grows; when it is back everything is archived in order."""
+    serves = await people.service(engine)
+    customer = await people.customer(engine)
+    await people.technician(engine, "t", serves, capacity=9)
+    job = await people.offered(engine, customer, serves)
+    async with running(engine):
+        await wait_until(lambda: _caught_up(engine))
+        before = await archived(engine)
+        async with away():
+            with pytest.raises(Unavailable):
+                await people.service(engine)
+            claimed = await jobs.claim(engine, people.hot_technician("t"), job)
+            assert claimed.seq > before
+            await append(engine, 5)
+            await wait_until(lambda: _behind(engine))
+        await wait_until(lambda: _caught_up(engine), within_s=20)
+    assert await count(engine, events) == (await log.head(engine.store.reads, ZONE)).seq
+    document = msgspec.json.decode(await reader.job(engine.archive, job) or b"")
+    assert document["status"] == "accepted"
+
+
+async def test_cancelled_in_the_middle_it_leaves_a_whole(engine: Engine) -> None:
+    """Stopping waits for the batch in hand: checkpoint and events agree, whenever it comes."""
+    for turns in (3, 10, 30, 100, 300):
+        await append(engine, 200)
+        archiver = writer.Archiver(engine)
+        task = asyncio.create_task(archiver.step(1))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        await archiver.close()
+        assert await count(engine, events) == await archived(engine)
+    await writer.run_once(engine)
+    assert await count(engine, events) == 1_000
+
+
+# What leaves the log
+
+
+async def test_nothing_leaves_the_log_before_it_is_archived(engine: Engine, away: Away) -> None:
+    """However old and large it is: with the database away the log is left whole."""
+    await append(engine, 3, age_s=100_000)
+    async with away():
+        with pytest.raises(Unavailable):
+            await writer.run_once(engine)
+    assert await logged(engine) == [1, 2, 3]
+    assert await writer.trim(engine, ZONE, 0) == 0
+
+
+async def test_what_is_archived_and_old_leaves_the_log(engine: Engine) -> None:
+    """The window stays, for those who resume; what is older goes; SQL has both."""
+    await append(engine, 4, age_s=601)
+    await append(engine, 3, age_s=590)
+    await writer.run_once(engine)
+    assert await logged(engine) == [5, 6, 7]
+    assert await count(engine, events) == 7
+    await append(engine, 1)
+    await writer.run_once(engine)
+    assert await archived(engine) == 8
+
+
+async def test_a_log_over_its_bytes_loses_the_oldest_archived(engine: Engine) -> None:
+    """The bound in bytes holds whatever the age, and again only for what is archived."""
+    small = dataclasses.replace(engine, settings=msgspec.structs.replace(engine.settings, log_window_bytes=40_000))
+    await append(engine, 600)
+    assert await writer.trim(small, ZONE, 0) == 0
+    await writer.run_once(engine)
+    assert await writer.trim(small, ZONE, 10) == 10
+    await writer.run_once(small)
+    left = await logged(engine)
+    assert left[-1] == 600
+    assert 0 < len(left) < 300
+    assert (await engine.store.redis.memory_usage(keys.log(ZONE)) or 0) < 60_000
+
+
+# What is kept besides, and shown
+
+
+async def test_notifications_are_kept_for_their_user(engine: Engine) -> None:
+    """A ``notification`` event becomes a row of the user it went to."""
+    await append(engine, 2, kind="notification")
+    await writer.run_once(engine)
+    async with engine.archive.reading() as conn:
+        assert {row.user for row in await conn.execute(select(notifications))} == {"a"}
+    assert await count(engine, notifications) == 2
+
+
+async def test_last_positions_are_kept(engine: Engine) -> None:
+    """Where each technician was last, over what was known before."""
+    serves = await people.service(engine)
+    await people.technician(engine, "t1", serves)
+    await people.technician(engine, "t2", serves, at=None)
+    assert await writer.snapshot(engine, ZONE) == 1
+    assert await writer.snapshot(engine, ZONE) == 1
+    (found,) = await reader.last_positions(engine.archive, ZONE)
+    assert (found.technician, found.lat, found.lon) == ("t1", people.HERE.lat, people.HERE.lon)
+
+
+async def test_a_crowd_is_snapshotted_in_pages_that_hold_nobody_up(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More technicians than the packed line lets wait are kept, and a command in between waits for few of them."""
+    monkeypatch.setattr(pipeline, "QUEUE", 600)
+    monkeypatch.setattr(writer, "SNAPSHOT_PAUSE_S", 0.0)
+    async with engine.store.redis.pipeline(transaction=False) as pipe:
+        for number in range(1_300):
+            pipe.zadd(keys.seen(ZONE), {f"t{number}": number})
+            fix: dict[Any, Any] = {"lat": 1.0, "lon": 2.0, "fix_at": 3}
+            pipe.hset(keys.technician(ZONE, TechnicianId(UserId(f"t{number}"))), mapping=fix)
+        await pipe.execute()
+    waiting: list[int] = []
+
+    async def look() -> None:
+        while True:
+            waiting.append(len(engine.store.packed._waiting))
+            await asyncio.sleep(0)
+
+    looking = asyncio.create_task(look())
+    assert await writer.snapshot(engine, ZONE) == 1_300
+    looking.cancel()
+    assert max(waiting) <= writer.SNAPSHOT_AT_ONCE
+    assert len(await reader.last_positions(engine.archive, ZONE)) == 1_300
+
+
+async def test_a_snapshot_that_fails_does_not_stop_the_archive(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Positions are told of in the log as failed, and archiving goes on without a doubt."""
+
+    async def fail(*_: Any) -> int:
+        raise Unavailable("too much is waiting")
+
+    monkeypatch.setattr(writer, "snapshot", fail)
+    archiver = writer.Archiver(engine)
+    for _ in range(3):
+        await append(engine, 2)
+        assert await archiver.step(1) == 2
+    await archiver.close()
+    assert await archived(engine) == 6
+
+
+async def test_all_that_redis_was_not_told_of_is_told_at_a_begin(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many finished jobs an archiver left untold when it died, the next one tells of each."""
+    monkeypatch.setattr(writer, "BATCH", 2)
+    row: dict[str, Any] = {"zone": ZONE, "blueprint": "x", "status": "done", "phase": "done", "version": 1}
+    row |= {"customer": "c", "service": "s", "created_at": 0, "updated_at": 0, "hot": True, "doc": "{}"}
+    async with engine.archive.writing() as conn:
+        await conn.execute(insert(job_rows), [row | {"id": f"job_main_{number}"} for number in range(7)])
+    for number in range(7):
+        await engine.store.redis.hset(
+            keys.job(ZONE, JobId(f"job_main_{number}")), mapping={"phase": "done", "customer": "c"}
+        )
+    await writer.run_once(engine)
+    for number in range(7):
+        assert await engine.store.redis.ttl(keys.job(ZONE, JobId(f"job_main_{number}"))) > 0
+    assert await apply.still_hot(engine.archive, ZONE, 10) == []
+
+
+async def test_the_lag_is_shown(engine: Engine, away: Away) -> None:
+    """Events and seconds that SQL is behind, for /metrics and doctor."""
+    assert await writer.lag(engine, ZONE) == (0, 0.0)
+    async with running(engine):
+        await append(engine, 3)
+        await wait_until(lambda: _caught_up(engine))
+        async with away():
+            await append(engine, 7, age_s=30)
+            found = await wait_until(lambda: _behind(engine))
+            assert (found.events, found.seconds >= 30) == (7, True)
+            shown = await wait_until(lambda: b'archive_lag_events{zone="main"} 7.0' in engine.metrics.render())
+            assert shown
+        await wait_until(lambda: b'archive_lag_events{zone="main"} 0.0' in engine.metrics.render(), within_s=20)
+
+
+async def test_a_finished_job_stays_in_sql_once_its_keys_are_gone(engine: Engine) -> None:
+    """The whole job is read from SQL when Redis has forgotten it."""
+    job, _, _ = await a_job_done(engine)
+    await writer.run_once(engine)
+    await engine.store.redis.delete(keys.job(ZONE, job))
+    assert await count(engine, job_rows) == 1
+    assert msgspec.json.decode(await reader.job(engine.archive, job) or b"")["id"] == job
+
+
+async def _is_archived(engine: Engine, seq: int) -> bool:
+    return await archived(engine) >= seq
+
+
+async def _caught_up(engine: Engine) -> bool:
+    return (await writer.lag(engine, ZONE)).events == 0 and (await log.head(engine.store.reads, ZONE)).seq > 0
+
+
+async def _behind(engine: Engine) -> writer.Lag | None:
+    found = await writer.lag(engine, ZONE)
+    return found if found.events else None

@@ -1,0 +1,75 @@
+"""Looking at jobs: what one job's history holds, and what it does not."""
+
+from __future__ import annotations
+
+from engine.archive import reader
+from engine.archive.reader import JobFilter
+from engine.domain import job_queries, jobs
+from engine.domain.commands import Step
+from engine.domain.job_queries import JobQuery
+from engine.runtime import Engine
+from engine.types import DEFAULT_ZONE
+from engine.zone import log
+from tests.archive.test_archiver import archived, running
+from tests.support import people
+from tests.support.wait import wait_until
+
+
+async def test_a_history_is_one_jobs_own(engine: Engine) -> None:
+    """A job that only names another in its metadata stays out of that one's history, archived or not."""
+    serves, ann, bob = await people.service(engine), await people.customer(engine), await people.customer(engine)
+    job = people.id_of(await people.job(engine, ann, serves))
+    await people.job(engine, bob, serves, metadata={"follows": job})
+    assert [item.actor for item in await job_queries.history(engine, ann, job)] == [f"customer:{ann.id}"]
+
+
+async def test_a_reference_booked_again_says_what_may_be_done(engine: Engine) -> None:
+    """The job that a reference had already comes with the caller's actions, as it would if it were read."""
+    serves, ann = await people.service(engine), await people.customer(engine)
+    first = await people.job(engine, ann, serves, reference="r-1")
+    again = await people.job(engine, ann, serves, reference="r-1")
+    assert (again.created, people.id_of(again)) == (False, people.id_of(first))
+    assert again.job is not None
+    assert bytes(again.job) == await job_queries.read(engine, ann, people.id_of(first))
+    assert bytes(again.job).endswith(b'"actions":["cancel"]}')
+
+
+async def test_who_left_a_job_finds_it_in_no_list(engine: Engine) -> None:
+    """However far the archive is behind: what a list shows of a job that goes on is what Redis knows now."""
+    serves, ann = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "tom", serves)
+    job = await people.offered(engine, ann, serves, notes="gate code 4711")
+    await jobs.claim(engine, tom, job)
+    assert [b"4711" in item for item in (await job_queries.find(engine, tom, JobQuery())).items] == [True]
+    async with running(engine):
+        head = (await log.head(engine.store.reads, DEFAULT_ZONE)).seq
+
+        async def reached() -> bool:
+            return await archived(engine) >= head
+
+        await wait_until(reached, what="the archive")
+    await jobs.command(engine, tom, job, Step(command="unassign"))
+    for query in (JobQuery(), JobQuery(status="accepted"), JobQuery(customer=ann.id), JobQuery(technician=tom.id)):
+        assert [item for item in (await job_queries.find(engine, tom, query)).items if b"4711" in item] == []
+    assert [b'"broadcasted"' in item for item in (await job_queries.find(engine, ann, JobQuery())).items] == [True]
+    assert (await job_queries.find(engine, ann, JobQuery(status="accepted"))).items == []
+
+
+async def test_a_filter_tells_nothing_that_the_job_hides(engine: Engine) -> None:
+    """Who was merely asked, and is shown the public part, does not find the job by its customer or reference."""
+    serves, ann = await people.service(engine), await people.customer(engine)
+    tom = await people.technician(engine, "tom", serves)
+    job = people.id_of(await people.job(engine, ann, serves, blueprint="managed", reference="r-7"))
+    await jobs.command(engine, people.ADMIN, job, Step(command="assign", technician=tom.id))
+    for archive in (False, True):
+        if archive:
+            await jobs.command(engine, people.ADMIN, job, Step(command="cancel"))
+            async with running(engine):
+                await wait_until(lambda: _over(engine, job), what="the archive")
+        for query in (JobQuery(customer=ann.id), JobQuery(reference="r-7")):
+            assert (await job_queries.find(engine, tom, query)).items == [], archive
+
+
+async def _over(engine: Engine, job: str) -> bool:
+    found, _ = await reader.jobs(engine.archive, JobFilter(status="cancelled"), 1)
+    return bool(found)

@@ -1,0 +1,174 @@
+"""A technician who is suspended: what he holds is offered anew without him, or stays and ops are told."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from engine.domain import jobs, reassign
+from engine.domain.jobs import Step
+from engine.errors import AccountNotApproved, CalloutError, Forbidden, Indeterminate, Unavailable
+from engine.identity import accounts
+from engine.identity.outbox import run_once
+from engine.runtime import Engine
+from engine.sql.schema import outbox
+from engine.store import keys
+from engine.types import DEFAULT_ZONE, JobId, Principal, ServiceId, TechnicianId
+from engine.workers import scheduler
+from tests.engine import log_of, staff
+from tests.support import people
+from tests.support.people import ADMIN
+
+
+async def suspend(engine: Engine, who: Principal, *, how: Any = "reassign", key: str | None = None) -> None:
+    """Suspend him."""
+    await accounts.suspend(engine, ADMIN, who.id, reason="complaints", jobs=how, key=key)
+
+
+async def held(engine: Engine, who: Principal, serves: ServiceId, *steps: str) -> JobId:
+    """A job that he claimed and took as far as ``steps``."""
+    job = await people.offered(engine, await people.customer(engine), serves)
+    for step in ("claim", *steps):
+        await jobs.command(engine, who, job, Step(command=step))
+    return job
+
+
+async def of(engine: Engine, job: JobId, *fields: str) -> list[str]:
+    """What the job's record says."""
+    return [(v or b"").decode() for v in await engine.store.redis.hmget(keys.job(DEFAULT_ZONE, job), list(fields))]
+
+
+async def ordered(engine: Engine) -> list[str]:
+    """Who ordered that jobs be given to others, as SQL keeps it until it is done."""
+    async with engine.archive.reading() as conn:
+        return list((await conn.execute(select(outbox.c.actor).where(outbox.c.reassign))).scalars())
+
+
+async def test_kept_as_they_were(engine: Engine) -> None:
+    """Without being asked for it nothing is taken from him; he himself can do nothing any more."""
+    serves = await people.service(engine)
+    who = await staff.fit(engine, serves)
+    job = await held(engine, who, serves)
+    await suspend(engine, who, how="keep")
+    assert await of(engine, job, "status", "holder") == ["accepted", who.id]
+    with pytest.raises(CalloutError):
+        await jobs.command(engine, who, job, Step(command="claim"))
+
+
+async def test_what_can_be_taken_is_offered_to_others(engine: Engine) -> None:
+    """He is left out, his offers are withdrawn, another one takes it; what is under way stays, and ops hear of that."""
+    serves = await people.service(engine)
+    who, other = await staff.fit(engine, serves, capacity=5), await staff.fit(engine, serves, capacity=5)
+    taken, way = await held(engine, who, serves), await held(engine, who, serves, "depart", "arrive")
+    stays = await held(engine, who, serves, "depart", "arrive", "start")
+    offered = await people.offered(engine, await people.customer(engine), serves)
+    await suspend(engine, who)
+    for job in (taken, way):
+        assert await of(engine, job, "status", "holder") == ["broadcasted", ""]
+        [left] = await log_of.events(engine, "job.unassigned", job)
+        assert log_of.data(left)["reason"] == "suspended" and left.actor == "admin:cli_admin"
+        await scheduler.open_wave(engine, DEFAULT_ZONE, job, 1)
+        with pytest.raises(AccountNotApproved):
+            await jobs.claim(engine, who, job)
+        await jobs.claim(engine, other, job)
+    assert await of(engine, stays, "status", "holder") == ["in_progress", who.id]
+    [stalled] = await log_of.events(engine, "job.stalled", stays)
+    assert stalled.to == ("role:ops",)
+    told = log_of.data(stalled)
+    assert (told["step"], told["technician"]) == ("suspended", {"id": who.id})
+    closed = [e for e in await log_of.events(engine, "offer.closed", offered) if f"user:{who.id}" in e.to]
+    assert [log_of.data(event)["reason"] for event in closed] == ["withdrawn"]
+    record = await engine.store.redis.hmget(keys.technician(DEFAULT_ZONE, TechnicianId(who.id)), "load", "online")
+    assert record == [b"1", b""]
+
+
+async def test_asked_twice_it_is_done_once(engine: Engine) -> None:
+    """By the same key or another one: nothing more is taken, and ops are not told again."""
+    serves = await people.service(engine)
+    who, other, key = await staff.fit(engine, serves, capacity=5), await staff.fit(engine, serves), str(uuid.uuid4())
+    taken, stays = await held(engine, who, serves), await held(engine, who, serves, "depart", "arrive", "start")
+    await suspend(engine, who, key=key)
+    await scheduler.open_wave(engine, DEFAULT_ZONE, taken, 1)
+    await jobs.claim(engine, other, taken)
+    await suspend(engine, who, key=key)
+    await suspend(engine, who)
+    assert await of(engine, taken, "status", "holder") == ["accepted", other.id]
+    assert len(await log_of.events(engine, "job.unassigned", taken)) == 1
+    assert len(await log_of.events(engine, "job.stalled", stays)) == 1
+
+
+async def test_a_crash_in_between_is_made_good(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Suspended but his jobs not taken: the answer says so, and the chore ends what was begun."""
+    serves = await people.service(engine)
+    who = await staff.fit(engine, serves, capacity=5)
+    mine = [await held(engine, who, serves) for _ in range(3)]
+    command, done = jobs.command, 0
+
+    async def dies(*args: Any, **more: Any) -> Any:
+        nonlocal done
+        done += 1
+        if done > 1:
+            raise Unavailable("gone")
+        return await command(*args, **more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(reassign.jobs, "command", dies)
+        with pytest.raises(Indeterminate):
+            await suspend(engine, who)
+    assert sorted([(await of(engine, job, "status"))[0] for job in mine]) == ["accepted", "accepted", "broadcasted"]
+    assert await run_once(engine) == 1
+    assert {(await of(engine, job, "status"))[0] for job in mine} == {"broadcasted"}
+    assert await run_once(engine) == 0
+
+
+async def test_a_job_that_went_to_another_is_left_to_him(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reassigned by hand while it was being taken: the version says so, and the new holder keeps it."""
+    serves = await people.service(engine)
+    who, other = await staff.fit(engine, serves), await staff.fit(engine, serves)
+    job = await held(engine, who, serves)
+    command = jobs.command
+
+    async def overtaken(engine_: Engine, by: Principal, name: str, step: Step, **more: Any) -> Any:
+        await command(engine_, ADMIN, name, Step(command="reassign", technician=other.id, reason="by hand"))
+        return await command(engine_, by, name, step, **more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(reassign.jobs, "command", overtaken)
+        await suspend(engine, who)
+    assert await of(engine, job, "status", "holder") == ["accepted", other.id]
+
+
+async def test_who_may_and_who_comes_back(engine: Engine) -> None:
+    """Ops and admins alone; reinstated, nothing more is taken from him."""
+    serves = await people.service(engine)
+    who = await staff.fit(engine, serves)
+    job = await held(engine, who, serves)
+    with pytest.raises(Forbidden):
+        await accounts.suspend(engine, who, ADMIN.id, reason="x", jobs="reassign")
+    await suspend(engine, who)
+    assert await of(engine, job, "holder") == [""]
+    assert await ordered(engine) == []
+
+
+async def test_reinstated_before_it_was_done_nothing_more_is_taken(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was ordered with the suspension, and is not done yet, ends with it."""
+    serves = await people.service(engine)
+    who = await staff.fit(engine, serves)
+    job = await held(engine, who, serves)
+
+    async def away(*_: Any, **__: Any) -> None:
+        raise Unavailable("gone")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(reassign, "hand_over", away)
+        with pytest.raises(Indeterminate):
+            await suspend(engine, who)
+    assert await ordered(engine) == ["admin:cli_admin"]
+    await accounts.reinstate(engine, ADMIN, who.id)
+    assert await ordered(engine) == []
+    assert await of(engine, job, "status", "holder") == ["accepted", who.id]

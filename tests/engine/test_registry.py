@@ -1,0 +1,98 @@
+"""The blueprints are read anew while the server runs: for new jobs, and only where nothing is wrong with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from engine.blueprint import catalogue, registry
+from engine.blueprint.catalogue import BlueprintError
+from engine.domain import jobs
+from engine.domain.jobs import Step
+from engine.errors import NotFound
+from engine.process.settings import Settings
+from engine.runtime import Engine, open_engine
+from tests.support import people
+
+TEXT = (catalogue.shipped() / "home_service.toml").read_text()
+NEWER = TEXT.replace("version = 2", "version = 3").replace("[commands.depart]", "[commands.leave]")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The user's own blueprints: none yet."""
+    made = tmp_path / "blueprints"
+    made.mkdir()
+    return made
+
+
+@pytest.fixture
+def settings(settings: Settings, folder: Path) -> Settings:
+    """With a folder of the user's own."""
+    return msgspec.structs.replace(settings, blueprints=str(folder))
+
+
+async def test_a_broken_file_changes_nothing_and_is_told(engine: Engine, folder: Path) -> None:
+    """All problems are given back; the good file beside it is not taken either."""
+    (folder / "home_service.toml").write_text(NEWER)
+    (folder / "bad.toml").write_text('name = "bad"\n')
+    problems = await registry.reload(engine.settings, engine.archive, engine.blueprints)
+    assert problems and all(problem.startswith("bad.toml: ") for problem in problems)
+    assert engine.blueprints.default.version == 2 and "home_service@3" not in engine.blueprints.by_key
+
+
+async def test_another_content_of_the_same_version_is_refused(engine: Engine, folder: Path) -> None:
+    """Jobs may run by what is kept under that version."""
+    (folder / "home_service.toml").write_text(TEXT.replace("offer_s = 60", "offer_s = 5"))
+    [problem] = await registry.reload(engine.settings, engine.archive, engine.blueprints)
+    assert problem.startswith("home_service@2: another content is kept")
+    assert engine.blueprints.default.dispatch.offer_s == 60
+
+
+async def test_a_start_with_another_content_of_the_same_version_is_refused(settings: Settings, folder: Path) -> None:
+    """As at a reload, so after a restart."""
+    Path(settings.data).mkdir(exist_ok=True)
+    async with open_engine(settings):
+        pass
+    (folder / "home_service.toml").write_text(TEXT.replace("offer_s = 60", "offer_s = 5"))
+    with pytest.raises(BlueprintError, match="home_service@2: another content"):
+        async with open_engine(settings):
+            pass
+
+
+async def test_running_jobs_keep_theirs_and_new_ones_get_the_new(
+    engine: Engine, settings: Settings, folder: Path
+) -> None:
+    """A job goes on by the version it began with, after the reload and after a restart; the next one by the newer."""
+    serves, carla = await people.service(engine), await people.customer(engine)
+    tara = await people.technician(engine, "t1", serves)
+    old = await people.offered(engine, carla, serves)
+    await jobs.claim(engine, tara, old)
+    (folder / "home_service.toml").write_text(NEWER)
+    assert await registry.reload(engine.settings, engine.archive, engine.blueprints) == []
+    assert engine.blueprints.default.version == 3
+    with pytest.raises(NotFound, match="No such command"):
+        await jobs.command(engine, tara, old, Step(command="leave"))
+    done = await jobs.command(engine, tara, old, Step(command="depart"))
+    assert done.message == "On the way"
+    async with open_engine(settings) as again:
+        assert (await jobs.command(again, tara, old, Step(command="arrive"))).message == "Arrived"
+        ted = await people.technician(again, "t2", serves)
+        new = await people.offered(again, carla, serves)
+        await jobs.claim(again, ted, new)
+        with pytest.raises(NotFound, match="No such command"):
+            await jobs.command(again, ted, new, Step(command="depart"))
+        assert (await jobs.command(again, ted, new, Step(command="leave"))).message == "On the way"
+
+
+async def test_a_node_learns_what_another_has_begun_to_work_by(
+    engine: Engine, settings: Settings, folder: Path
+) -> None:
+    """Without a signal of its own it knows the version by its key; its own new jobs stay with what it has."""
+    (folder / "home_service.toml").write_text(NEWER)
+    async with open_engine(settings):
+        await registry.learn(engine.archive, engine.blueprints)
+    assert engine.blueprints.of("home_service@3").version == 3
+    assert engine.blueprints.default.version == 2

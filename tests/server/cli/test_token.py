@@ -1,0 +1,98 @@
+"""``callout token`` and the command line around it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import jwt
+import pytest
+
+from engine.process.settings import Settings, SettingsError
+from engine.process.signer import open_signer
+from server.cli.token import duration
+from tests.faults.process import callout, environment
+
+
+@pytest.mark.parametrize("text", ["", "12", "h", "1.5h", "-1h", "0s", "00m", "12 h", "12w", "367d", "9" * 12 + "d"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    """Nothing, no unit, zero, more than a year: each is named with its flag."""
+    with pytest.raises(SettingsError, match=f"^--for {text}:"):
+        duration(text, "--for")
+
+
+def test_durations_have_units() -> None:
+    """Seconds, minutes, hours, days."""
+    assert [duration(text).total_seconds() for text in ("90s", "30m", "12h", "7d")] == [90, 1800, 43200, 604800]
+
+
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        ([], "Missing option '--role'."),
+        (["--role", "king"], "--role king: must be one of customer, technician, "),
+        (["--role", "admin", "--user", "a b"], "--user: an id is 1 to 64 letters, digits, _ or -"),
+        (["--role", "admin", "--expires", "soon"], "--expires soon: a number with s, m, h or d, like 12h"),
+        (["--role", "admin", "--data", "file"], "file is not a directory: give another --data"),
+        (["--role", "admin", "--key-file", "file"], "signing key file: not an Ed25519 private key in PEM"),
+        (["--role", "admin", "extra"], "Got unexpected extra argument"),
+    ],
+)
+async def test_a_wrong_request_is_refused_in_one_line(flags: list[str], line: str, tmp_path: Path) -> None:
+    """Exit code 2, and no token."""
+    (tmp_path / "file").write_text("not a key")
+    refused = await callout("token", *flags, cwd=tmp_path)
+    assert refused.code == 2
+    assert refused.line.startswith(line)
+
+
+async def test_no_command_shows_what_there_is() -> None:
+    """``callout`` alone lists the commands on stdout."""
+    shown = await callout()
+    assert shown.code == 0
+    for verb in ("serve", "demo", "replay", "token", "doctor"):
+        assert f"\n  {verb} " in shown.out
+
+
+async def test_an_unknown_command_is_named() -> None:
+    """And nothing else is said."""
+    refused = await callout("fly")
+    assert (refused.code, refused.line) == (2, "No such command 'fly'.")
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["no folder", "no key in it"])
+async def test_a_directory_without_a_key_is_refused(tmp_path: Path, there: bool) -> None:
+    """A mistyped directory gives neither a token that no server takes nor a directory."""
+    if there:
+        (tmp_path / "typo").mkdir()
+    refused = await callout("token", "--role", "admin", "--data", "typo", cwd=tmp_path)
+    assert (refused.code, refused.out) == (2, "")
+    assert refused.line.startswith("no signing key in typo: ")
+    assert [each.name for each in tmp_path.rglob("*")] == (["typo"] if there else [])
+
+
+async def test_a_key_file_needs_no_directory(tmp_path: Path) -> None:
+    """Hosts that share a key have it before the first server; only its owner can read what is made."""
+    made = await callout("token", "--role", "admin", "--key-file", "shared.key", cwd=tmp_path)
+    assert (made.code, made.err) == (0, "")
+    assert (tmp_path / "shared.key").stat().st_mode & 0o777 == 0o600
+    claims = jwt.decode(made.out.strip(), options={"verify_signature": False})
+    assert (claims["iss"], claims["sub"], claims["role"]) == ("callout", "cli_admin", "admin")
+    assert claims["exp"] - claims["iat"] == timedelta(hours=12).total_seconds()
+
+
+async def test_user_and_lifetime_are_as_asked(tmp_path: Path) -> None:
+    """``--user`` and ``--expires`` stand in the token."""
+    open_signer(Settings(data=str(tmp_path / "d")))
+    made = await callout(
+        "token", "--role", "service", "--user", "billing", "--expires", "30m", "--data", "d", cwd=tmp_path
+    )
+    claims = jwt.decode(made.out.strip(), options={"verify_signature": False})
+    assert (claims["sub"], claims["role"], claims["exp"] - claims["iat"]) == ("billing", "service", 1800)
+
+
+async def test_settings_come_from_the_environment_too(tmp_path: Path) -> None:
+    """CALLOUT_DATA counts where --data is not given."""
+    open_signer(Settings(data=str(tmp_path / "elsewhere")))
+    made = await callout("token", "--role", "admin", cwd=tmp_path, env=environment(data="elsewhere"))
+    assert (made.code, made.err) == (0, "")

@@ -1,0 +1,205 @@
+"""A gateway on a real Valkey, real sockets in front of it, and a log to append to by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import os
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from typing import Any
+
+import pytest
+import uvicorn
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+from engine.process.settings import Settings
+from engine.process.signer import access_token
+from engine.runtime import Engine, open_engine
+from engine.store import keys
+from engine.types import DEFAULT_ZONE, Principal, Role, UserId, Zone
+from server.gateway.gateway import Gateway
+from server.gateway.transport import CalloutWebSocket
+from tests.support import hot
+from tests.support.wait import wait_until
+
+JSON = "callout.v1.json"
+
+APPEND = """
+local meta, log = KEYS[1], KEYS[2]
+local first, times = tonumber(redis.call('HGET', meta, 'seq') or '0'), tonumber(ARGV[1])
+local t = redis.call('TIME')
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+for n = 1, times do
+  redis.call('XADD', log, string.format('%.0f-0', first + n), 'type', ARGV[2], 'to', ARGV[3], 'at', now,
+    'actor', 'engine', 'bp', '', 'data', string.gsub(ARGV[4], '%%N', tostring(n)), 'cause', '')
+end
+redis.call('HSET', meta, 'seq', first + times)
+return first + times
+"""
+
+
+class Client:
+    """One socket, seen from the other side."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self.socket = socket
+        self.pushes: list[dict[str, Any]] = []
+        self._ids = itertools.count(1)
+
+    async def send(self, message: Any) -> None:
+        """``message`` as JSON; text and bytes as they are."""
+        await self.socket.send(message if isinstance(message, (str, bytes)) else json.dumps(message))
+
+    async def receive(self) -> dict[str, Any]:
+        """The next message that is neither head nor ping; pings are answered."""
+        while True:
+            async with asyncio.timeout(10):
+                message: dict[str, Any] = json.loads(await self.socket.recv())
+            if not message:
+                await self.socket.send("{}")
+            elif "epoch" not in message:
+                return message
+
+    async def ask(self, **message: Any) -> dict[str, Any]:
+        """Send with an id and give the reply; pushes that come first are kept."""
+        asked = next(self._ids)
+        await self.send({"id": asked, **message})
+        while True:
+            reply = await self.receive()
+            if reply.get("id") == asked:
+                return reply
+            self.pushes.append(reply)
+
+    async def push(self) -> dict[str, Any]:
+        """The next push, one kept earlier first."""
+        return self.pushes.pop(0) if self.pushes else await self.receive()
+
+    async def seqs(self, count: int) -> list[int]:
+        """The seqs of the next ``count`` pushes."""
+        return [(await self.push())["seq"] for _ in range(count)]
+
+    async def closed(self) -> int:
+        """The code with which the server closes, whatever it still says before."""
+        async with asyncio.timeout(15):
+            try:
+                while True:
+                    await self.socket.recv()
+            except ConnectionClosed as end:
+                return end.rcvd.code if end.rcvd else 1006
+
+
+class Node:
+    """One gateway that serves, with its engine and address."""
+
+    def __init__(self, engine: Engine, gateway: Gateway, port: int) -> None:
+        self.engine = engine
+        self.gateway = gateway
+        self.port = port
+        self.url = f"ws://127.0.0.1:{port}/v1/ws"
+
+    async def token(self, user: str, role: Role = "customer", *, expires_s: float = 3600) -> str:
+        """An access token of an active account."""
+        await hot.account(self.engine, user, role)
+        return access_token(self.engine.signer, UserId(user), role, expires_s=expires_s)
+
+    async def append(
+        self, to: str, *, times: int = 1, kind: str = "test.event", data: str = '{"n":%N}', zone: str = "main"
+    ) -> int:
+        """Append ``times`` events to the zone's log, as a script would; the last one's seq."""
+        last = 0
+        for start in range(0, times, 5000):
+            count = min(5000, times - start)
+            names = [keys.meta(Zone(zone)), keys.log(Zone(zone))]
+            last = int(await self.engine.store.command("EVAL", APPEND, 2, *names, count, kind, to, data))
+        return last
+
+    async def relayed(self, seq: int, zone: str = "main") -> None:
+        """Wait until the gateway has handed on ``seq``."""
+        tails = self.gateway.relay.tails
+        await wait_until(lambda: tails[Zone(zone)].cursor >= seq, within_s=30, what="the relay")
+
+    @asynccontextmanager
+    async def raw(self, **options: Any) -> AsyncIterator[Client]:
+        """A socket that has said nothing yet."""
+        options = {"subprotocols": [JSON], "compression": None, "max_size": None, "close_timeout": 1} | options
+        async with connect(options.pop("url", self.url), **options) as socket:
+            yield Client(socket)
+
+    @asynccontextmanager
+    async def client(self, user: str, role: Role = "customer", **hello: Any) -> AsyncIterator[Client]:
+        """A socket that has connected; the reply is ``client.hello``."""
+        token = await self.token(user, role)
+        async with self.raw() as client:
+            reply = await client.ask(op="connect", token=token, **hello)
+            client.hello = reply["ok"]  # type: ignore[attr-defined]
+            yield client
+
+
+@contextmanager
+def listening() -> Iterator[socket.socket]:
+    """A socket as the server makes it: with a small send buffer for each connection."""
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.bind(("127.0.0.1", 0))
+        sock.listen(512)
+        yield sock
+
+
+@asynccontextmanager
+async def serving(app: Any) -> AsyncIterator[int]:
+    """``app`` behind uvicorn on the gateway's own transport; gives the port."""
+    config = uvicorn.Config(
+        app,
+        interface="asgi3",
+        http="httptools",
+        ws=CalloutWebSocket,
+        ws_ping_interval=None,
+        ws_per_message_deflate=False,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+    )
+    server = uvicorn.Server(config)
+    with listening() as sock:
+        server.config.load()
+        server.lifespan = config.lifespan_class(config)
+        await server.startup([sock])
+        try:
+            yield sock.getsockname()[1]
+        finally:
+            server.force_exit = True
+            await server.shutdown([sock])
+
+
+@asynccontextmanager
+async def node_of(settings: Settings) -> AsyncIterator[Node]:
+    """A gateway of these settings that is ready."""
+    os.makedirs(settings.data, exist_ok=True)
+    async with AsyncExitStack() as stack:
+        engine = await stack.enter_async_context(open_engine(settings))
+        gateway = Gateway(engine)
+        await gateway.start()
+        stack.push_async_callback(gateway.stop)
+        port = await stack.enter_async_context(serving(gateway.serve))
+        await wait_until(lambda: not gateway.relay.deaf)
+        yield Node(engine, gateway, port)
+
+
+@pytest.fixture
+async def node(settings: Settings) -> AsyncIterator[Node]:
+    """One gateway."""
+    async with node_of(settings) as running:
+        yield running
+
+
+def principal(user: str, role: Role = "customer") -> Principal:
+    """Somebody."""
+    return Principal(UserId(user), role)
+
+
+__all__ = ["DEFAULT_ZONE", "JSON", "Client", "Node", "node_of", "principal", "serving"]

@@ -1,0 +1,109 @@
+"""A steady broadcast to many, some of whom never read: what they cost is bounded, and nobody else notices."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import struct
+import time
+from contextlib import AsyncExitStack
+from typing import Any
+
+from server.gateway.send_buffer import QUEUE_BYTES
+from tests.server.gateway.conftest import Node
+from tests.support.wait import wait_until
+
+READERS, DEAF, SECONDS = 290, 10, 5.0
+EVERY_S, BYTES = 0.02, 16_000
+"""Fifty events a second, 0.8 MB/s to each: over the bound of a queue in about two seconds."""
+
+
+class Reader(asyncio.Protocol):
+    """A client that notes the seq of each event it is sent. As cheap as can be: the server has the same loop."""
+
+    def __init__(self, token: str) -> None:
+        self.seqs: list[int] = []
+        self.joined = False
+        self.lost = False
+        self._token = token
+        self._data = bytearray()
+        self._upgraded = False
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+        transport.write(
+            b"GET /v1/ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n"
+            b"Sec-WebSocket-Protocol: callout.v1.json\r\n\r\n"
+        )
+
+    def data_received(self, data: bytes) -> None:
+        self._data += data
+        if not self._upgraded:
+            end = self._data.find(b"\r\n\r\n")
+            if end < 0:
+                return
+            del self._data[: end + 4]
+            self._upgraded = True
+            hello = json.dumps({"id": 1, "op": "connect", "token": self._token}).encode()
+            self.transport.write(b"\x81\xfe" + struct.pack("!H", len(hello)) + b"\0\0\0\0" + hello)
+        self._frames()
+
+    def _frames(self) -> None:
+        data = self._data
+        while len(data) >= 4:
+            size, head = data[1], 2
+            if size == 126:
+                size, head = int.from_bytes(data[2:4], "big"), 4
+            if len(data) < head + size:
+                return
+            start = bytes(data[head : head + 120])
+            if b'"seq":' in start and start.startswith(b'{"type"'):
+                self.seqs.append(int(start.partition(b'"seq":')[2].partition(b",")[0]))
+            elif start.startswith(b'{"id":1'):
+                self.joined = True
+            del data[: head + size]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost = True
+
+
+async def open_one(stack: AsyncExitStack, node: Node, token: str, *, small: bool) -> Reader:
+    sock = socket.socket()
+    if small:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.connect(("127.0.0.1", node.port))
+    sock.setblocking(False)
+    loop = asyncio.get_running_loop()
+    transport, reader = await loop.create_connection(lambda: Reader(token), sock=sock)
+    stack.callback(transport.abort)
+    return reader
+
+
+async def test_those_who_never_read_cost_a_bounded_amount(node: Node) -> None:
+    """Under a steady broadcast the deaf ones hold no more than the bound and are closed with 4001; all others get
+    every event, once and in order.
+    """
+    async with AsyncExitStack() as stack:
+        tokens = [await node.token(f"u{number}") for number in range(READERS + DEAF)]
+        readers = [await open_one(stack, node, token, small=False) for token in tokens[:READERS]]
+        deaf = [await open_one(stack, node, token, small=True) for token in tokens[READERS:]]
+        await wait_until(lambda: all(one.joined for one in [*readers, *deaf]))
+        for one in deaf:
+            one.transport.pause_reading()
+        slow = [s for s in node.gateway.sessions if int(s.caller.id[1:]) >= READERS]
+        last, most, until = 0, 0, time.monotonic() + SECONDS
+        text = '{"text":"' + "x" * BYTES + '"}'
+        while time.monotonic() < until:
+            last = await node.append("role:customer", data=text)
+            await asyncio.sleep(EVERY_S)
+            held = [s.waiting_bytes + s._connection.transport.get_write_buffer_size() for s in slow]
+            most = max(most, *held)
+        await wait_until(lambda: all(one.seqs and one.seqs[-1] == last for one in readers), what="every reader's last")
+        await wait_until(lambda: node.gateway.counters.closes[4001] == DEAF, what="all deaf ones closed")
+        assert all(one.seqs == list(range(1, last + 1)) for one in readers)
+        assert node.gateway.counters.closes == {4001: DEAF}
+        assert most <= QUEUE_BYTES + 3 * BYTES + 64 * 1024
+        assert not any(one.lost for one in readers)
+        assert sum(s.waiting_bytes for s in slow) == 0

@@ -1,0 +1,261 @@
+"""The transport, byte by byte: whole messages in, the rules of RFC 6455 kept, and an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from server.gateway.connection import FRAMES_A_TURN, REASON_BYTES, Connection, fitting
+from server.gateway.frames import text_frame
+from server.gateway.transport import EXTENSION
+from tests.server.gateway.conftest import serving
+from tests.support.wait import wait_until
+
+MASK = b"\x01\x02\x03\x04"
+
+
+def frame(payload: bytes, first: int = 0x81, *, mask: bytes | None = MASK) -> bytes:
+    """A client's frame."""
+    size, bit = len(payload), 0x80 if mask else 0
+    if size < 126:
+        head = bytes((first, bit | size))
+    elif size < 65_536:
+        head = bytes((first, bit | 126)) + size.to_bytes(2, "big")
+    else:
+        head = bytes((first, bit | 127)) + size.to_bytes(8, "big")
+    if not mask:
+        return head + payload
+    return head + mask + bytes(byte ^ mask[n % 4] for n, byte in enumerate(payload))
+
+
+class Echo:
+    """Sends back what it gets, and remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.connection: Connection | None = None
+        self.ended: list[int] = []
+        self.signs = 0
+
+    def message(self, data: bytes, binary: bool) -> None:
+        assert self.connection
+        out = text_frame(data)
+        self.connection.transport.write(b"\x82" + out[1:] if binary else out)
+
+    def pause(self) -> None: ...
+
+    def resume(self) -> None: ...
+
+    def alive(self) -> None:
+        self.signs += 1
+
+    def lost(self, code: int) -> None:
+        self.ended.append(code)
+
+
+class Peer:
+    """The other end of the socket, speaking bytes."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, echo: Echo) -> None:
+        self.reader, self.writer, self.echo = reader, writer, echo
+
+    def send(self, data: bytes) -> None:
+        self.writer.write(data)
+
+    async def read(self, size: int) -> bytes:
+        async with asyncio.timeout(5):
+            return await self.reader.readexactly(size)
+
+    async def rest(self) -> bytes:
+        """All that still comes until the server closes its side."""
+        async with asyncio.timeout(5):
+            return await self.reader.read()
+
+
+HELLO = (
+    b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+
+
+@asynccontextmanager
+async def peer(early: bytes = b"") -> AsyncIterator[Peer]:
+    """A socket to an echo server, upgraded; ``early`` arrives before it is."""
+    echo = Echo()
+    asked = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        asked.set()
+        await wait_until(lambda: scope["extensions"][EXTENSION].__self__.early == early)
+        await send({"type": "websocket.accept"})
+        echo.connection = scope["extensions"][EXTENSION](echo)
+
+    async with serving(app) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(HELLO)
+        await asked.wait()
+        writer.write(early)
+        await reader.readuntil(b"\r\n\r\n")
+        yield Peer(reader, writer, echo)
+        writer.close()
+
+
+WRONG = [
+    pytest.param(frame(b"x", mask=None), 1002, id="not masked"),
+    pytest.param(frame(b"x", 0xC1), 1002, id="reserved bit"),
+    pytest.param(frame(b"x", 0x83), 1002, id="reserved opcode"),
+    pytest.param(frame(b"x", 0x80), 1002, id="continuation of nothing"),
+    pytest.param(frame(b"x", 0x01) + frame(b"y"), 1002, id="new message inside a fragmented one"),
+    pytest.param(frame(b"x", 0x09), 1002, id="fragmented ping"),
+    pytest.param(frame(b"x" * 126, 0x89), 1002, id="long ping"),
+    pytest.param(frame(b"\x03", 0x88), 1002, id="close of one byte"),
+    pytest.param(frame(b"\xff"), 1007, id="not UTF-8"),
+    pytest.param(frame(b"\xc3", 0x01) + frame(b"\x28", 0x80), 1007, id="not UTF-8 across fragments"),
+    pytest.param(frame(b"\xff", 0x01), 1007, id="not UTF-8 in a first fragment"),
+    pytest.param(frame(b"\xc3"), 1007, id="half a letter"),
+    pytest.param(frame(b"x" * 65_537), 1009, id="too big"),
+    pytest.param(frame(b"x" * 40_000, 0x01) + frame(b"x" * 40_000, 0x80), 1009, id="too big in parts"),
+    pytest.param(b"\x81\xff" + b"\x7f" * 8 + b"junk", 1009, id="endless, told by its head alone"),
+]
+
+
+@pytest.mark.parametrize(("sent", "code"), WRONG)
+async def test_broken_rules(sent: bytes, code: int) -> None:
+    """What breaks the protocol is closed with its code, told once, and the socket is not reset."""
+    async with peer() as client:
+        client.send(sent + frame(b"after") * 1000)
+        answer = await client.rest()
+        assert (answer[0], int.from_bytes(answer[2:4], "big")) == (0x88, code)
+        assert answer[1] == len(answer) - 2
+        assert client.echo.ended == [code]
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 65_535, 65_536])
+@pytest.mark.parametrize("first", [0x81, 0x82])
+async def test_every_length(size: int, first: int) -> None:
+    """A message of each way to write its length comes through, text and binary."""
+    async with peer() as client:
+        client.send(frame(b"a" * size, first))
+        expected = frame(b"a" * size, first, mask=None)
+        assert await client.read(len(expected)) == expected
+
+
+async def test_byte_by_byte() -> None:
+    """However TCP cuts it, the messages are the same."""
+    async with peer() as client:
+        for byte in frame("grüße".encode()) + frame(b"x" * 200, 0x82) + frame(b"", 0x89):
+            client.send(bytes((byte,)))
+            await client.writer.drain()
+            await asyncio.sleep(0)
+        expected = text_frame("grüße".encode()) + frame(b"x" * 200, 0x82, mask=None) + b"\x8a\x00"
+        assert await client.read(len(expected)) == expected
+
+
+async def test_many_in_one_piece() -> None:
+    """Many messages in one read come out one by one, in order."""
+    async with peer() as client:
+        sent = [str(number).encode() for number in range(5_000)]
+        client.send(b"".join(map(frame, sent)))
+        expected = b"".join(map(text_frame, sent))
+        assert await client.read(len(expected)) == expected
+
+
+async def test_fragments_with_a_ping_between() -> None:
+    """A message in fragments is one message; a ping between them is answered at once."""
+    async with peer() as client:
+        client.send(frame("grü".encode()[:3], 0x01) + frame(b"?", 0x89))
+        assert await client.read(3) == b"\x8a\x01?"
+        client.send(frame("grü".encode()[3:], 0x00) + frame(b"", 0x00) + frame(b"!", 0x80) + frame(b"next"))
+        expected = text_frame("grü!".encode()) + text_frame(b"next")
+        assert await client.read(len(expected)) == expected
+        assert client.echo.signs == 1
+
+
+async def test_frames_sent_before_the_answer() -> None:
+    """What a client sends before it is accepted waits for the session."""
+    async with peer(frame(b"early")) as client:
+        assert await client.read(7) == text_frame(b"early")
+
+
+async def test_close_is_echoed() -> None:
+    """The peer's close is answered with its own code, and nothing it sends afterwards counts."""
+    async with peer() as client:
+        client.send(frame(b"\x0b\xb8bye", 0x88) + frame(b"late"))
+        assert await client.rest() == b"\x88\x05\x0b\xb8bye"
+        assert client.echo.ended == [3000]
+
+
+async def test_close_of_ours() -> None:
+    """After our close frame nothing is taken any more; the peer's answer ends it."""
+    async with peer() as client:
+        assert client.echo.connection
+        client.echo.connection.close(4001, "too slow")
+        assert await client.read(12) == b"\x88\x0a\x0f\xa1too slow"
+        client.send(frame(b"late") + frame(b"\x0f\xa1", 0x88))
+        assert await client.rest() == b""
+        assert client.echo.ended == []
+
+
+async def test_gone_without_a_word() -> None:
+    """A connection that ends without a close frame is told as 1006."""
+    async with peer() as client:
+        client.send(frame(b"one"))
+        await client.read(5)
+        client.writer.transport.abort()
+        await wait_until(lambda: client.echo.ended)
+        assert client.echo.ended == [1006]
+
+
+async def test_a_flood_of_small_frames_is_split_a_share_at_a_time() -> None:
+    """Whoever sends frames faster than they are split is read no further until they are: the others get
+    their turns of the loop, and no frame is lost.
+    """
+    async with peer() as client:
+        assert client.echo.connection
+        client.echo.connection.data_received(frame(b"", 0x89) * 1_000 + frame(b"last"))
+        assert client.echo.signs == FRAMES_A_TURN
+        assert not client.echo.connection.transport.is_reading()
+        assert await client.read(2_000 + 6) == b"\x8a\x00" * 1_000 + text_frame(b"last")
+        assert client.echo.connection.transport.is_reading()
+
+
+async def test_reading_stays_held_after_a_flood() -> None:
+    """A session that holds reading back is not overruled by the end of a flood, nor by its own word within it."""
+    async with peer() as client:
+        assert client.echo.connection
+        connection = client.echo.connection
+        connection.hold()
+        connection.data_received(frame(b"", 0x89) * 300)
+        connection.go_on()
+        assert not connection.transport.is_reading()
+        connection.hold()
+        await wait_until(lambda: client.echo.signs == 300)
+        assert not connection.transport.is_reading()
+        connection.go_on()
+        assert connection.transport.is_reading()
+
+
+async def test_empty_fragments_are_not_kept() -> None:
+    """A message of fragments that never ends and never grows takes no memory."""
+    async with peer() as client:
+        assert client.echo.connection
+        connection = client.echo.connection
+        client.send(frame(b"a", 0x01) + frame(b"", 0x00) * 2_000 + frame(b"", 0x89))
+        assert await client.read(2) == b"\x8a\x00"
+        assert connection._parts is not None
+        assert connection._parts[1] == [b"a"]
+        client.send(frame(b"b", 0x80))
+        assert await client.read(4) == text_frame(b"ab")
+
+
+@pytest.mark.parametrize("reason", ["", "draining", "ж" * 62, "a" + "ж" * 200, "\U0001f4a5" * 40, "a\ud800b"])
+def test_a_close_reason_fits_its_frame(reason: str) -> None:
+    """At most 123 bytes, of whole characters, and all of it where there is room."""
+    told = fitting(reason)
+    size = len(told.encode())
+    assert size <= REASON_BYTES and (told == reason or size > REASON_BYTES - 4 or "\ud800" in reason)
+    assert reason.startswith(told) or "\ud800" in reason

@@ -1,0 +1,81 @@
+"""Recorded pickups: what is refused and where, then what is understood."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from server.simulation.pickups import Pickup, TraceError, parse_time, read_trace
+
+GOOD = "9/1/2014 0:01:00,40.75,-74.0\n"
+
+
+def written(folder: Path, text: str | bytes) -> Path:
+    path = folder / "trace.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "column", "what"),
+    [
+        ("", 1, None, "no pickups"),
+        ("time,lat,lon\n", 1, None, "no pickups"),
+        ("time,lat,price\n", 1, "lon", "no such column"),
+        ("colour,price\nred,1\n", 1, "time", "no such column"),
+        ("time,lat,lon\n" + GOOD + "yesterday,40.75,-74.0\n", 3, "time", "no time like"),
+        ("time,lat,lon\n2/30/2014 0:01:00,40.75,-74.0\n", 2, "time", "no time like"),
+        ("time,lat,lon\n\n9/1/2014 0:01:00,north,-74.0\n", 3, "lat", "not a number"),
+        ("time,lat,lon\n9/1/2014 0:01:00,nan,-74.0\n", 2, "lat", "not between"),
+        ("time,lat,lon\n9/1/2014 0:01:00,90.1,-74.0\n", 2, "lat", "not between"),
+        ("time,lat,lon\n9/1/2014 0:01:00,40.75,-180.5\n", 2, "lon", "not between"),
+        ("time,lat,lon\n9/1/2014 0:01:00,40.75\n", 2, "lon", "missing"),
+        ("time,lat,lon\n9/1/2014 0:01:00,,-74.0\n", 2, "lat", "missing"),
+        (GOOD + "9/1/2014 0:02:00,40.75,\n", 2, "lon", "missing"),
+        (GOOD.encode() + b"9/1/2014 0:02:00,\xff,1\n", 1, None, "not CSV in UTF-8"),
+    ],
+)
+def test_a_bad_row_is_refused_with_its_line_and_column(
+    tmp_path: Path, text: str | bytes, line: int, column: str | None, what: str
+) -> None:
+    """Whatever cannot be read is a TraceError that says where."""
+    with pytest.raises(TraceError, match=what) as refused:
+        read_trace(written(tmp_path, text))
+    assert (refused.value.line, refused.value.column) == (line, column)
+    assert str(refused.value).startswith(f"{tmp_path / 'trace.csv'}, line {line}")
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    """A missing file is the same typed error, not an OSError."""
+    with pytest.raises(TraceError, match="No such file"):
+        read_trace(tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        GOOD,
+        "Date/Time,Lat,Lon,Base\n9/1/2014 0:01:00,40.75,-74.0,B02512\n",
+        "vendor,tpep_pickup_datetime,pickup_longitude,pickup_latitude\n1,2014-09-01 00:01:00,-74.0,40.75\n",
+        "LATITUDE,LNG,pickup_datetime\n40.75,-74.0,2014-09-01T04:01:00Z\n",
+        '\ufefftimestamp,latitude,longitude\r\n"2014-09-01T06:01:00+02:00", 40.75, -74.0\r\n',
+        "\n9/1/2014 0:01,40.75,-74.0\n",
+    ],
+)
+def test_columns_are_found_by_their_usual_names(tmp_path: Path, text: str) -> None:
+    """With a header in any order and case, or without one, the same pickup is read."""
+    assert read_trace(written(tmp_path, text)) == [Pickup(datetime(2014, 9, 1, 4, 1, tzinfo=UTC), 40.75, -74.0)]
+
+
+def test_pickups_are_sorted_by_time_and_the_earliest_are_taken(tmp_path: Path) -> None:
+    """The limit counts after sorting, and rows of one instant keep their order."""
+    text = "2014-09-02,1,1\n2014-09-01,2,2\n2014-09-03,3,3\n2014-09-01,4,4\n"
+    assert [pickup.lat for pickup in read_trace(written(tmp_path, text), limit=3)] == [2, 4, 1]
+
+
+def test_american_times_are_those_of_new_york() -> None:
+    """Summer and winter differ, so that a night with a change of clocks keeps its distances."""
+    assert parse_time("9/1/2014 0:01:00") == datetime(2014, 9, 1, 4, 1, tzinfo=UTC)
+    assert parse_time("12/1/2014 0:01:00") == datetime(2014, 12, 1, 5, 1, tzinfo=UTC)

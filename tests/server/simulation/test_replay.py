@@ -1,0 +1,112 @@
+"""``callout replay`` as a user runs it: a process of its own, with a server process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from asyncio.subprocess import DEVNULL, PIPE
+from pathlib import Path
+
+import pytest
+
+from engine.process.signer import access_token
+from engine.types import UserId
+from server.serve import Running
+
+SAMPLE = Path(__file__).parents[1] / "data" / "pickups.csv"
+CALLOUT = (sys.executable, "-c", "from server.cli.main import main; main()")
+MEMBERS = [
+    *("jobs", "claimed", "expired", "claim_attempts", "refused", "double_claims", "lost_events"),
+    *("duplicate_events", "time_to_claim_ms", "event_lag_ms", "wall_s"),
+]
+
+
+def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [*CALLOUT, "replay", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ((SAMPLE.with_name("none.csv"),), "No such file"),
+        ((SAMPLE, "--url", "http://127.0.0.1:1"), "--token"),
+        ((SAMPLE, "--token", "t"), "--url"),
+        ((SAMPLE, "--redis", "redis://127.0.0.1:1"), "--url"),
+        ((SAMPLE, "--limit", "0"), "--limit"),
+        ((SAMPLE, "--speed", "0"), "--speed"),
+        ((SAMPLE, "--technicians", "0"), "--technicians"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_in_one_line(arguments: tuple[str | Path, ...], says: str) -> None:
+    """Wrong use ends with exit code 2 and a line that names what is wrong, before anything is started."""
+    refused = run(*arguments)
+    assert refused.returncode == 2
+    assert refused.stdout == ""
+    assert says in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_sixty_jobs_are_raced_for_and_each_won_once() -> None:
+    """All jobs are won or expired, more claims are tried than won, and nothing is lost, doubled or won
+    twice.
+    """
+    done = run(SAMPLE, "--technicians", "20", "--speed", "400", "--seed", "3", "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert list(result) == MEMBERS
+    assert done.stdout.count("\n") == 1, "progress belongs on stderr"
+    assert result["jobs"] == 60 == result["claimed"] + result["expired"]
+    assert result["claim_attempts"] > 2 * result["claimed"]
+    assert result["claim_attempts"] == result["claimed"] + sum(result["refused"].values())
+    assert result["refused"]["taken"] > 0
+    assert (result["double_claims"], result["lost_events"], result["duplicate_events"]) == (0, 0, 0)
+    assert 0 < result["time_to_claim_ms"]["p50"] <= result["time_to_claim_ms"]["p99"]
+    assert result["event_lag_ms"]["p99"] is not None
+    assert result["wall_s"] > 0
+
+
+async def test_a_running_server_is_played_against_by_its_url(server: Running) -> None:
+    """With --url and an admin's token people come from outside; only with --redis can losses be counted."""
+    settings = server.engine.settings
+    token = access_token(server.engine.signer, UserId("cli_admin"), "admin", expires_s=600)
+    asked = (SAMPLE, "--limit", "5", "--technicians", "3", "--url", server.url, "--token", token, "--json")
+    for more, lost in (((), None), (("--redis", str(settings.redis)), 0)):
+        done = await asyncio.to_thread(run, *asked, *more)
+        assert done.returncode == 0, done.stdout + done.stderr
+        result = json.loads(done.stdout)
+        assert (result["jobs"], result["claimed"], result["lost_events"]) == (5, 5, lost)
+        assert (result["double_claims"], result["duplicate_events"]) == (0, 0)
+
+
+async def test_a_token_that_may_not_is_refused_in_one_line(server: Running) -> None:
+    """Without an administrator's rights the set-up fails, with the server's own words."""
+    token = access_token(server.engine.signer, UserId("cli_customer"), "customer", expires_s=600)
+    refused = await asyncio.to_thread(run, SAMPLE, "--limit", "1", "--url", server.url, "--token", token)
+    assert refused.returncode == 1
+    assert "forbidden" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+async def test_interrupted_it_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Ctrl-C in the middle stops the server and removes its data."""
+    command = (*CALLOUT, "replay", str(SAMPLE), "--technicians", "5", "--speed", "1")
+    env = {**os.environ, "TMPDIR": str(tmp_path)}
+    process = await asyncio.create_subprocess_exec(*command, env=env, stdout=DEVNULL, stderr=PIPE)
+    try:
+        assert process.stderr
+        async with asyncio.timeout(60):
+            assert b"people" in await process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        async with asyncio.timeout(60):
+            code = await process.wait()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+    assert code == 130
+    assert os.listdir(tmp_path) == []

@@ -1,0 +1,92 @@
+"""Making people and jobs for tests of the engine, by the engine's own functions."""
+
+from __future__ import annotations
+
+import uuid
+
+from engine.domain import booking, services
+from engine.idempotency.in_redis import Outcome
+from engine.identity import accounts
+from engine.runtime import Engine
+from engine.technicians import live, profile
+from engine.technicians.live import Position
+from engine.types import DEFAULT_ZONE, JobId, Principal, ServiceId, TechnicianId, UserId
+from engine.workers import scheduler
+
+ADMIN = Principal(UserId("cli_admin"), "admin", "Admin")
+HERE = Position(40.75, -73.99)
+
+
+async def service(engine: Engine, **changes: object) -> ServiceId:
+    """A service on offer."""
+    new = {"name": "Plumbing", "category": "home", "base_amount": 5000, "currency": "USD", **changes}
+    made = await services.create(engine, ADMIN, services.NewService(**new))  # type: ignore[arg-type]
+    return made.value.id
+
+
+async def customer(engine: Engine, name: str = "Carla Customer") -> Principal:
+    """A customer with an account."""
+    address = f"{uuid.uuid4().hex}@example.org"
+    new = accounts.NewAccount(email=address, password="correct horse", name=name, role="customer", phone="+1 555 0100")
+    made = await accounts.create_user(engine, ADMIN, new)
+    return Principal(made.value.id, "customer", name)
+
+
+def hot_technician(name: str) -> Principal:
+    """A technician known to Redis alone: for tests of races, where hundreds are needed and SQL does not matter."""
+    return Principal(UserId(name), "technician", name)
+
+
+async def technician(
+    engine: Engine, name: str, serves: ServiceId, *, at: Position | None = HERE, capacity: int = 1, **changes: object
+) -> Principal:
+    """A technician who is fit in every way, online at ``at`` unless that is None."""
+    fields = {"complete": True, "kyc": "approved", "account": "approved", "version": 1, **changes}
+    record = live.TechnicianRecord(
+        id=TechnicianId(UserId(name)),
+        name=f"T {name}",
+        phone="+1 555 0199",
+        services=[serves],
+        capacity=capacity,
+        **fields,  # type: ignore[arg-type]
+    )
+    await live.put(engine, record)
+    who = hot_technician(name)
+    if at is not None:
+        await live.set_availability(engine, who, name, online=True, position=at)
+    return who
+
+
+async def job(engine: Engine, who: Principal, serves: ServiceId, *, at: Position = HERE, **changes: object) -> Outcome:
+    """A booking at ``at``; nothing is offered until ``wave`` opens one."""
+    fields = {"service": serves, "lat": at.lat, "lon": at.lon, "address": "1 Main St", **changes}
+    return await booking.create(engine, who, booking.Booking(**fields))  # type: ignore[arg-type]
+
+
+def id_of(done: Outcome) -> JobId:
+    """The id of the job in an answer."""
+    import msgspec
+
+    assert done.job is not None
+    return JobId(msgspec.json.decode(done.job)["id"])
+
+
+async def offered(engine: Engine, who: Principal, serves: ServiceId, **changes: object) -> JobId:
+    """A job whose first wave is open."""
+    name = id_of(await job(engine, who, serves, **changes))  # type: ignore[arg-type]
+    await scheduler.open_wave(engine, DEFAULT_ZONE, name, 1)
+    return name
+
+
+__all__ = [
+    "ADMIN",
+    "HERE",
+    "customer",
+    "hot_technician",
+    "id_of",
+    "job",
+    "offered",
+    "profile",
+    "service",
+    "technician",
+]

@@ -1,7 +1,7 @@
 """One request from bytes to bytes: who may, how often, what is asked; the handler; the answer or the problem.
 
 Every route goes through :class:`Endpoint`, so that no handler can forget a check. What a handler gets is a
-:class:`Call`, checked and typed; what it raises becomes the one problem object.
+:class:`RequestContext`, checked and typed; what it raises becomes the one problem object.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Edge:
 
 
 @dataclass(slots=True)
-class Call(Generic[B, Q]):
+class RequestContext(Generic[B, Q]):
     """A request that may be served: decoded, its caller known and of a role that may."""
 
     edge: Edge
@@ -197,14 +197,16 @@ class Endpoint:
             extra += throttle.refused_headers(meter, error)
             raise
 
-    async def _call(self, route: Route, principal: Principal | None, scope: Scope, receive: Receive) -> Call[Any, Any]:
+    async def _call(
+        self, route: Route, principal: Principal | None, scope: Scope, receive: Receive
+    ) -> RequestContext[Any, Any]:
         headers = dict(scope["headers"])
         params = scope["path_params"]
         if not all(is_key(value) for value in params.values()):
             raise NotFound
         raw = await throttle.read_body(scope, receive) if route.body else b""
         asked = scope["query_string"]
-        return Call(
+        return RequestContext(
             edge=self.edge,
             principal=principal,
             body=decode.body(route.body, raw) if route.body else None,

@@ -18,7 +18,7 @@ from engine.sql.paging import decode_cursor, slice_of
 if TYPE_CHECKING:
     from engine.idempotency.in_redis import Outcome
     from engine.idempotency.in_sql import Kept
-    from server.api.endpoint import Call
+    from server.api.endpoint import RequestContext
     from server.schemas.requests import ListQuery
 
 T = TypeVar("T")
@@ -116,7 +116,7 @@ def _etag(version: int) -> Header:
     return b"etag", f'"{version}"'.encode()
 
 
-def page(call: Call[Any, Any], items: Iterable[Any], after: str | None, as_of: Any = None) -> Answer:
+def page(call: RequestContext[Any, Any], items: Iterable[Any], after: str | None, as_of: Any = None) -> Answer:
     """``{items, next}`` with a ``Link`` to the next page; lists of live things carry ``as_of`` too.
 
     Items that are bytes are JSON already.
@@ -129,7 +129,12 @@ def page(call: Call[Any, Any], items: Iterable[Any], after: str | None, as_of: A
 
 
 def listed(
-    call: Call[Any, ListQuery], items: Iterable[T], place: Place[T], *, newest_first: bool = False, as_of: Any = None
+    call: RequestContext[Any, ListQuery],
+    items: Iterable[T],
+    place: Place[T],
+    *,
+    newest_first: bool = False,
+    as_of: Any = None,
 ) -> Answer:
     """A page of a list that was read as a whole, in the order of ``place``: `limit` items from `cursor` on.
 
@@ -144,6 +149,6 @@ def listed(
     return page(call, [item for _, item in rest.items], rest.next, as_of)
 
 
-def _link(call: Call[Any, Any], after: str) -> Header:
+def _link(call: RequestContext[Any, Any], after: str) -> Header:
     asked = [(name, value) for name, value in call.asked if name != "cursor"]
     return b"link", f'<{call.path}?{urlencode([*asked, ("cursor", after)])}>; rel="next"'.encode()

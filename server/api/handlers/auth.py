@@ -9,7 +9,7 @@ import msgspec
 
 from engine.identity import accounts, tokens
 from engine.identity.accounts import NewAccount
-from server.api.endpoint import Call
+from server.api.endpoint import RequestContext
 from server.http import responses, throttle
 from server.http.responses import Answer
 from server.schemas import requests
@@ -19,37 +19,37 @@ DEVICE = 200
 """How much is kept of how a client names itself, in characters."""
 
 
-async def register(call: Call[requests.Register, NoQuery]) -> Answer:
+async def register(call: RequestContext[requests.Register, NoQuery]) -> Answer:
     """Make an account for oneself, as a customer or a technician, and sign in."""
     new = msgspec.convert(call.body, NewAccount, from_attributes=True)
     kept = await accounts.register(call.engine, new, key=call.key, device=_device(call))
     return responses.plain(kept.value, *responses.replayed(kept), (b"location", b"/v1/me"))
 
 
-async def login(call: Call[requests.Login, NoQuery]) -> Answer:
+async def login(call: RequestContext[requests.Login, NoQuery]) -> Answer:
     """Sign in; ten attempts a minute for each pair of address and account."""
     await throttle.spend_login(call.engine, call.address, call.body.email)
     who = (call.body.email, call.body.password)
     return responses.plain(await accounts.login(call.engine, *who, device=_device(call)))
 
 
-async def refresh(call: Call[requests.RefreshToken, NoQuery]) -> Answer:
+async def refresh(call: RequestContext[requests.RefreshToken, NoQuery]) -> Answer:
     """A fresh access token, and the refresh token's successor."""
     return responses.plain(await accounts.refresh(call.engine, call.body.refresh_token))
 
 
-async def logout(call: Call[requests.RefreshToken, NoQuery]) -> Answer:
+async def logout(call: RequestContext[requests.RefreshToken, NoQuery]) -> Answer:
     """End the session: none of its refresh tokens is good any more."""
     await tokens.end_session(call.engine, call.body.refresh_token)
     return Answer()
 
 
-async def ticket(call: Call[requests.NewTicket, NoQuery]) -> Answer:
+async def ticket(call: RequestContext[requests.NewTicket, NoQuery]) -> Answer:
     """A short-lived stand-in for the token where a browser can send no header."""
     return responses.plain(await tokens.issue_ticket(call.engine, call.caller, call.body.purpose))
 
 
-def _device(call: Call[Any, NoQuery]) -> str | None:
+def _device(call: RequestContext[Any, NoQuery]) -> str | None:
     """How the client names itself (``User-Agent``), as one line of ASCII, or None."""
     named = call.headers.get(b"user-agent", b"").decode("ascii", "ignore")
     return re.sub(r"[^ -~]", "", named).strip()[:DEVICE] or None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engine.errors import NotFound
-from server.api.endpoint import Call
+from server.api.endpoint import RequestContext
 from server.http import responses
 from server.http.responses import Answer
 from server.schemas import requests
@@ -11,14 +11,14 @@ from server.schemas.declared import declared
 from server.schemas.decode import Body, NoQuery
 
 
-async def find(call: Call[Body, requests.ListQuery]) -> Answer:
+async def find(call: RequestContext[Body, requests.ListQuery]) -> Answer:
     """All blueprints that a booking may name, by name."""
     known = call.engine.blueprints
     shown = [declared(found, default=found is known.default) for found in known.by_name.values()]
     return responses.listed(call, shown, lambda one: (one.name,))
 
 
-async def read(call: Call[Body, NoQuery]) -> Answer:
+async def read(call: RequestContext[Body, NoQuery]) -> Answer:
     """One blueprint: `name`, as new jobs get it, or `name@version`, as a running job has it."""
     known, name = call.engine.blueprints, call.params["name"]
     found = known.by_name.get(name) or known.by_key.get(name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from engine.errors import Forbidden, Unavailable
 from engine.types import Cursor, Zone
-from server.api.endpoint import Call
+from server.api.endpoint import RequestContext
 from server.gateway import sse, stream_requests
 from server.gateway.stream_requests import Asked
 from server.http.responses import Lasting
@@ -12,7 +12,7 @@ from server.schemas import requests
 from server.schemas.decode import Body
 
 
-async def hear(call: Call[Body, requests.EventsQuery]) -> Lasting:
+async def hear(call: RequestContext[Body, requests.EventsQuery]) -> Lasting:
     """The caller's events from a cursor on: as server-sent events, or by long poll.
 
     With `Accept: text/event-stream`, or without `after` and `wait`, a stream: each event's `id` is the cursor to come
@@ -34,13 +34,13 @@ async def hear(call: Call[Body, requests.EventsQuery]) -> Lasting:
     return stream_requests.LongPoll(gateway, call.caller, asked, query.wait or 0)
 
 
-def _cursors(call: Call[Body, requests.EventsQuery], streamed: bool) -> dict[Zone, Cursor]:
+def _cursors(call: RequestContext[Body, requests.EventsQuery], streamed: bool) -> dict[Zone, Cursor]:
     """An EventSource comes back with the address it was made with, so the header is the later word."""
     last = _header(call, b"last-event-id") if streamed else ""
     return sse.parse(last, "/Last-Event-ID") if last else sse.parse(call.query.after or "", "/after")
 
 
-def _header(call: Call[Body, requests.EventsQuery], name: bytes) -> str:
+def _header(call: RequestContext[Body, requests.EventsQuery], name: bytes) -> str:
     return call.headers.get(name, b"").decode("latin-1")
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from engine.domain import positions
-from server.api.endpoint import Call
+from server.api.endpoint import RequestContext
 from server.http import responses
 from server.http.responses import Answer
 from server.schemas.decode import Body, NoQuery
 
 
-async def track(call: Call[Body, NoQuery]) -> Answer:
+async def track(call: RequestContext[Body, NoQuery]) -> Answer:
     """Where the technician of a job is, with the age of the position; null where nobody holds the job."""
     return responses.one("position", await positions.track(call.engine, call.caller, call.id))

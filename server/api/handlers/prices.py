@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from engine.domain import prices
 from engine.domain.prices import Dealt
-from server.api.endpoint import Call
+from server.api.endpoint import RequestContext
 from server.api.handlers.bids import version
 from server.http import responses
 from server.http.responses import Answer
@@ -12,7 +12,7 @@ from server.schemas import terms
 from server.schemas.decode import NoQuery
 
 
-async def create(call: Call[terms.NewProposal, NoQuery]) -> Answer:
+async def create(call: RequestContext[terms.NewProposal, NoQuery]) -> Answer:
     """Propose another price to the other side of the job.
 
     One proposal is open at a time. Once the price is locked (by the start code, say) there is nothing to propose.
@@ -31,17 +31,17 @@ async def create(call: Call[terms.NewProposal, NoQuery]) -> Answer:
     return _dealt(done)
 
 
-async def accept(call: Call[terms.ProposalAnswer, NoQuery]) -> Answer:
+async def accept(call: RequestContext[terms.ProposalAnswer, NoQuery]) -> Answer:
     """Accept the price that the other side proposed: from then on it is the job's."""
     return await _answer(call, "accepted")
 
 
-async def reject(call: Call[terms.ProposalAnswer, NoQuery]) -> Answer:
+async def reject(call: RequestContext[terms.ProposalAnswer, NoQuery]) -> Answer:
     """Reject the price that the other side proposed: the job's stays."""
     return await _answer(call, "rejected")
 
 
-async def _answer(call: Call[terms.ProposalAnswer, NoQuery], given: prices.Answer) -> Answer:
+async def _answer(call: RequestContext[terms.ProposalAnswer, NoQuery], given: prices.Answer) -> Answer:
     name, at = call.params["proposal"], version(call)
     done = await prices.answer(
         call.engine, call.caller, call.id, name, given, version=at, key=call.key, trace=call.trace

@@ -10,40 +10,40 @@ from engine.technicians import profile
 from engine.technicians.live import Position
 from engine.technicians.profile import ProfilePatch, TechnicianQuery
 from engine.types import TechnicianId, UserId
-from server.api.endpoint import Call
+from server.api.endpoint import RequestContext
 from server.http import responses
 from server.http.responses import Answer
 from server.schemas import requests
 from server.schemas.decode import Body, NoQuery
 
 
-async def find(call: Call[Body, requests.TechniciansQuery]) -> Answer:
+async def find(call: RequestContext[Body, requests.TechniciansQuery]) -> Answer:
     """Technicians: managers see all of each, everybody else the public card of the approved."""
     query = msgspec.convert(call.query, TechnicianQuery, from_attributes=True)
     page = await profile.find(call.engine, call.caller, query)
     return responses.page(call, page.items, page.next)
 
 
-async def read(call: Call[Body, NoQuery]) -> Answer:
+async def read(call: RequestContext[Body, NoQuery]) -> Answer:
     """One technician: the technician and managers see all, everybody else the card."""
     return responses.one("technician", await profile.read(call.engine, call.caller, TechnicianId(UserId(call.id))))
 
 
-async def patch(call: Call[requests.PatchTechnician, NoQuery]) -> Answer:
+async def patch(call: RequestContext[requests.PatchTechnician, NoQuery]) -> Answer:
     """Change a profile; `zone` and `capacity` are for managers to set."""
     change, technician = ProfilePatch(**requests.given(call.body)), TechnicianId(UserId(call.id))
     done = await profile.patch(call.engine, call.caller, technician, change, key=call.key)
     return responses.kept("technician", done)
 
 
-async def review(call: Call[requests.Review, NoQuery]) -> Answer:
+async def review(call: RequestContext[requests.Review, NoQuery]) -> Answer:
     """Decide on a technician's KYC and account; what is left out stays."""
     verdict, technician = msgspec.structs.asdict(call.body), TechnicianId(UserId(call.id))
     done = await profile.review(call.engine, call.caller, technician, **verdict, key=call.key)
     return responses.kept("technician", done)
 
 
-async def availability(call: Call[requests.SetAvailability, NoQuery]) -> Answer:
+async def availability(call: RequestContext[requests.SetAvailability, NoQuery]) -> Answer:
     """Go online or offline; the answer says whether offers come now, and if not, why."""
     body = call.body
     position = None if body.lat is None or body.lon is None else Position(body.lat, body.lon)
@@ -54,7 +54,7 @@ async def availability(call: Call[requests.SetAvailability, NoQuery]) -> Answer:
     )
 
 
-async def location(call: Call[requests.Location, NoQuery]) -> Answer:
+async def location(call: RequestContext[requests.Location, NoQuery]) -> Answer:
     """Where you are: one fix that was measured now, or up to 100 that were gathered without a network.
 
     200 says what is not as it should be: you are offline, so that no offers come (go online again by

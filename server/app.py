@@ -31,7 +31,7 @@ from engine.process.metrics import CONTENT_TYPE, Metrics
 from engine.runtime import Engine
 from server.api import asyncapi, openapi
 from server.api.api_docs import Document
-from server.api.endpoint import Edge, Endpoint, Route, refuse
+from server.api.endpoint import AppState, Endpoint, Route, refuse
 from server.api.routes import ROUTES
 from server.gateway.gateway import Gateway
 from server.gateway.handshake import refuse_upgrade
@@ -81,7 +81,7 @@ def build_app(engine: Engine, gateway: Gateway | None, health: Health) -> ASGIAp
     tally.show(engine.metrics)
     document = Document(partial(openapi.document, ROUTES), engine.blueprints)
     messages = Document(asyncapi.document, engine.blueprints)
-    edge = Edge(engine, gateway, health, tally, document, messages)
+    edge = AppState(engine, gateway, health, tally, document, messages)
     http: ASGIApp = Authenticate(_router(edge, ROUTES), engine)
     if engine.settings.origins:
         http = CORSMiddleware(
@@ -182,7 +182,7 @@ def _stamps(headers: Iterable[tuple[bytes, bytes]]) -> tuple[str, str]:
     return request_id, trace
 
 
-def _router(edge: Edge, routes: Iterable[Route]) -> Router:
+def _router(edge: AppState, routes: Iterable[Route]) -> Router:
     """One path after the other in the order of the table, in which the fixed ones stand before
     ``{command}``; last, for anyone, the files for browsers.
     """

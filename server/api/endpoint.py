@@ -50,7 +50,7 @@ _ETAG = re.compile(rb'(?:(?:W/)?"([0-9]{1,15})"|([0-9]{1,15}))')
 
 
 @dataclass(frozen=True, slots=True)
-class Edge:
+class AppState:
     """What all requests of one server share."""
 
     engine: Engine
@@ -68,7 +68,7 @@ class Edge:
 class RequestContext(Generic[B, Q]):
     """A request that may be served: decoded, its caller known and of a role that may."""
 
-    edge: Edge
+    edge: AppState
     principal: Principal | None
     body: B
     query: Q
@@ -155,7 +155,7 @@ class Route(msgspec.Struct, frozen=True):
 class Endpoint:
     """All methods of one path, as an ASGI application."""
 
-    def __init__(self, edge: Edge, routes: list[Route]) -> None:
+    def __init__(self, edge: AppState, routes: list[Route]) -> None:
         self.edge = edge
         self.routes = {route.method: route for route in routes}
         if "GET" in self.routes:

@@ -31,7 +31,7 @@ from engine.types import Principal, Role, is_key
 from server.http import throttle
 from server.http.auth import admit, by_ticket
 from server.http.policy import Policy
-from server.http.responses import Answer, Header, Lasting
+from server.http.responses import Header, Lasting, Response
 from server.schemas import decode, problems
 from server.schemas.problems import WrongMethod
 
@@ -109,7 +109,7 @@ class Handler(Protocol):
     __name__: str
     __module__: str
 
-    def __call__(self, call: Any, /) -> Awaitable[Answer | Lasting]:
+    def __call__(self, call: Any, /) -> Awaitable[Response | Lasting]:
         """The answer to ``call``. Raises CalloutError."""
 
 
@@ -170,7 +170,7 @@ class Endpoint:
         extra: list[Header] = []
         try:
             answer = await self._answer(route, scope, receive, extra)
-            done = answer if isinstance(answer, Answer) else await answer(scope, receive, send, extra)
+            done = answer if isinstance(answer, Response) else await answer(scope, receive, send, extra)
         except ClientDisconnect:
             return
         except Exception as error:  # the task boundary: every refusal and every bug of a request ends here
@@ -178,7 +178,7 @@ class Endpoint:
         if done is not None:
             await respond(scope, send, done, done.status or route.status, extra)
 
-    async def _answer(self, route: Route, scope: Scope, receive: Receive, extra: list[Header]) -> Answer | Lasting:
+    async def _answer(self, route: Route, scope: Scope, receive: Receive, extra: list[Header]) -> Response | Lasting:
         if route.streams:
             await by_ticket(scope, self.edge.engine)
         principal = admit(scope, route.roles)
@@ -255,11 +255,11 @@ async def refuse(scope: Scope, send: Send, error: Exception, extra: list[Header]
     if isinstance(error, Indeterminate) and "key" in state:
         error.extra["key"] = state["key"]
     headers = [*(extra or []), *problems.headers(error)]
-    told = Answer(problems.encode(error, state["request_id"]), media=problems.MEDIA_TYPE)
+    told = Response(problems.encode(error, state["request_id"]), media=problems.MEDIA_TYPE)
     await respond(scope, send, told, error.status if isinstance(error, CalloutError) else 500, headers)
 
 
-async def respond(scope: Scope, send: Send, answer: Answer, status: int, extra: list[Header]) -> None:
+async def respond(scope: Scope, send: Send, answer: Response, status: int, extra: list[Header]) -> None:
     """Send ``answer``; HEAD gets the headers alone."""
     length = (b"content-length", str(len(answer.body)).encode())
     headers = [*answer.headers, *extra, length, (b"cache-control", b"no-store")]

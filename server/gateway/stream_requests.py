@@ -18,7 +18,7 @@ from server.gateway import subscriptions as channels
 from server.gateway.frames import content
 from server.gateway.stream_connection import Outlet, Poll, Stream, gone
 from server.http import responses
-from server.http.responses import Answer, Header
+from server.http.responses import Header, Response
 
 if TYPE_CHECKING:
     from server.gateway.gateway import Gateway
@@ -78,7 +78,7 @@ class LongPoll:
         self._asked = asked
         self._wait_s = wait_s
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send, extra: list[Header]) -> Answer:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send, extra: list[Header]) -> Response:
         """Raises CalloutError; ClientDisconnect where nobody waits any more."""
         poll = Poll(self._gateway, self._caller, self._asked.types)
         resumes, replays = await _reach(self._gateway, poll, self._asked)

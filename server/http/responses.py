@@ -28,7 +28,7 @@ Header = tuple[bytes, bytes]
 JSON = b"application/json"
 
 
-class Answer(NamedTuple):
+class Response(NamedTuple):
     """A response: ``status`` None is the route's own; a body of no bytes is sent without a type."""
 
     body: bytes = b""
@@ -42,7 +42,7 @@ class Lasting(Protocol):
     which the caller may not.
     """
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send, extra: list[Header], /) -> Answer | None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send, extra: list[Header], /) -> Response | None:
         """Raises CalloutError before anything is sent, nothing after; ClientDisconnect where nobody waits any more."""
 
 
@@ -67,22 +67,22 @@ def raw(json: bytes) -> msgspec.Raw:
     return msgspec.Raw(json)
 
 
-def one(noun: str, thing: Any, *headers: Header) -> Answer:
+def one(noun: str, thing: Any, *headers: Header) -> Response:
     """``{"<noun>": thing}``."""
-    return Answer(msgspec.json.encode({noun: thing}), headers)
+    return Response(msgspec.json.encode({noun: thing}), headers)
 
 
-def plain(thing: Any, *headers: Header) -> Answer:
+def plain(thing: Any, *headers: Header) -> Response:
     """``thing`` itself, where PROTOCOL gives the members of the answer one by one."""
-    return Answer(msgspec.json.encode(thing), headers)
+    return Response(msgspec.json.encode(thing), headers)
 
 
-def kept(noun: str, done: Kept[Any]) -> Answer:
+def kept(noun: str, done: Kept[Any]) -> Response:
     """What a command done in SQL answers: the thing, and whether it is a repeat."""
     return one(noun, done.value, *replayed(done))
 
 
-def made(noun: str, done: Kept[Any], where: str) -> Answer:
+def made(noun: str, done: Kept[Any], where: str) -> Response:
     """What a creation answers: as `kept`, and its ``Location`` under ``where``."""
     return one(noun, done.value, *replayed(done), (b"location", f"{where}/{done.value.id}".encode()))
 
@@ -92,19 +92,19 @@ def replayed(done: Repeatable) -> tuple[Header, ...]:
     return ((b"idempotency-replayed", b"true"),) if done.repeated else ()
 
 
-def job(json: bytes) -> Answer:
+def job(json: bytes) -> Response:
     """A job that was read, with the ``ETag`` that a conditional step gives back."""
     return one("job", raw(json), _etag(msgspec.json.decode(json, type=_Versioned).version))
 
 
-def outcome(done: Outcome) -> Answer:
+def outcome(done: Outcome) -> Response:
     """What a step answers: ``{job, message?}`` with version, and whether it is a repeat."""
     members = {"job": done.job, "message": done.message}
     body = msgspec.json.encode({name: value for name, value in members.items() if value is not None})
-    return Answer(body, (_etag(done.version), *replayed(done)))
+    return Response(body, (_etag(done.version), *replayed(done)))
 
 
-def created(done: Outcome) -> Answer:
+def created(done: Outcome) -> Response:
     """What a booking answers: 201 with ``Location``, or 200 where its ``reference`` had a job already."""
     answer = outcome(done)
     name = msgspec.json.decode(done.job, type=_Named).id if done.job else ""
@@ -116,7 +116,7 @@ def _etag(version: int) -> Header:
     return b"etag", f'"{version}"'.encode()
 
 
-def page(call: RequestContext[Any, Any], items: Iterable[Any], after: str | None, as_of: Any = None) -> Answer:
+def page(call: RequestContext[Any, Any], items: Iterable[Any], after: str | None, as_of: Any = None) -> Response:
     """``{items, next}`` with a ``Link`` to the next page; lists of live things carry ``as_of`` too.
 
     Items that are bytes are JSON already.
@@ -125,7 +125,7 @@ def page(call: RequestContext[Any, Any], items: Iterable[Any], after: str | None
     body["next"] = after
     if as_of is not None:
         body["as_of"] = as_of
-    return Answer(msgspec.json.encode(body), (_link(call, after),) if after else ())
+    return Response(msgspec.json.encode(body), (_link(call, after),) if after else ())
 
 
 def listed(
@@ -135,7 +135,7 @@ def listed(
     *,
     newest_first: bool = False,
     as_of: Any = None,
-) -> Answer:
+) -> Response:
     """A page of a list that was read as a whole, in the order of ``place``: `limit` items from `cursor` on.
 
     ``place`` gives an item's sort key, which no two items share. Raises Invalid for a cursor of another list.

@@ -10,31 +10,31 @@ from engine.events import iso
 from engine.process import metrics
 from server.api.endpoint import RequestContext
 from server.http import responses
-from server.http.responses import Answer
+from server.http.responses import Response
 from server.schemas.decode import Body, NoQuery
 
 POLL = {"connected": 60, "disconnected": 15}
 """Seconds between two looks of a client that polls, with and without a live connection (PROTOCOL §4)."""
 
 
-async def alive(call: RequestContext[Body, NoQuery]) -> Answer:
+async def alive(call: RequestContext[Body, NoQuery]) -> Response:
     """Whether the process answers at all."""
     return responses.plain({"ok": True})
 
 
-async def ready(call: RequestContext[Body, NoQuery]) -> Answer:
+async def ready(call: RequestContext[Body, NoQuery]) -> Response:
     """Whether it should be given work; 503 names what is wrong."""
     problems = call.edge.health.problems()
     answer = responses.plain({"ready": not problems, "problems": problems})
     return answer._replace(status=503 if problems else 200)
 
 
-async def counts(call: RequestContext[Body, NoQuery]) -> Answer:
+async def counts(call: RequestContext[Body, NoQuery]) -> Response:
     """Counts and readings for Prometheus; without a token on the port of `CALLOUT_METRICS_PORT`, where there is one."""
-    return Answer(call.engine.metrics.render(), media=metrics.CONTENT_TYPE.encode())
+    return Response(call.engine.metrics.render(), media=metrics.CONTENT_TYPE.encode())
 
 
-async def problem(call: RequestContext[Body, NoQuery]) -> Answer:
+async def problem(call: RequestContext[Body, NoQuery]) -> Response:
     """What a code of a refusal means: where the `type` of a problem leads to."""
     code = call.params["code"]
     kind = BY_CODE.get(code)
@@ -44,17 +44,17 @@ async def problem(call: RequestContext[Body, NoQuery]) -> Answer:
     return responses.one("problem", {**told, "means": MEANING[code]})
 
 
-async def document(call: RequestContext[Body, NoQuery]) -> Answer:
+async def document(call: RequestContext[Body, NoQuery]) -> Response:
     """This interface as an OpenAPI document."""
-    return Answer(await call.edge.document.text())
+    return Response(await call.edge.document.text())
 
 
-async def messages(call: RequestContext[Body, NoQuery]) -> Answer:
+async def messages(call: RequestContext[Body, NoQuery]) -> Response:
     """What is said on the socket and in the event stream, as an AsyncAPI document."""
-    return Answer(await call.edge.messages.text())
+    return Response(await call.edge.messages.text())
 
 
-async def meta(call: RequestContext[Body, NoQuery]) -> Answer:
+async def meta(call: RequestContext[Body, NoQuery]) -> Response:
     """What a client needs to know before it signs in."""
     settings = call.engine.settings
     return responses.plain(

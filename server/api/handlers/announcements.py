@@ -6,12 +6,12 @@ from engine.domain import announcements
 from engine.domain.announcements import Announcement
 from server.api.endpoint import RequestContext
 from server.http import responses
-from server.http.responses import Answer
+from server.http.responses import Response
 from server.schemas import requests
 from server.schemas.decode import NoQuery
 
 
-async def create(call: RequestContext[requests.NewAnnouncement, NoQuery]) -> Answer:
+async def create(call: RequestContext[requests.NewAnnouncement, NoQuery]) -> Response:
     """Tell everybody of some roles; who is away is told when they come back."""
     body = call.body
     new = Announcement(event=body.event, roles=list(body.roles or ()), data=body.data)

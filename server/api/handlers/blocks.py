@@ -6,34 +6,34 @@ from engine.domain import blocks
 from engine.types import UserId
 from server.api.endpoint import RequestContext
 from server.http import responses
-from server.http.responses import Answer
+from server.http.responses import Response
 from server.schemas import requests
 from server.schemas.decode import Body, NoQuery
 
 
-async def find(call: RequestContext[Body, requests.ListQuery]) -> Answer:
+async def find(call: RequestContext[Body, requests.ListQuery]) -> Response:
     """Whom the caller blocked, the latest first; not who blocked the caller."""
     page = await blocks.find(call.engine, call.caller, limit=call.query.limit, cursor=call.query.cursor)
     return responses.page(call, page.items, page.next)
 
 
-async def create(call: RequestContext[requests.Blocked, NoQuery]) -> Answer:
+async def create(call: RequestContext[requests.Blocked, NoQuery]) -> Response:
     """Block a technician, or as one a customer: neither is offered the other's work from now on."""
     return responses.kept("block", await blocks.put(call.engine, call.caller, UserId(call.body.user), key=call.key))
 
 
-async def drop(call: RequestContext[requests.Blocked, NoQuery]) -> Answer:
+async def drop(call: RequestContext[requests.Blocked, NoQuery]) -> Response:
     """Take one's own block back; one that the other set stands."""
     done = await blocks.lift(call.engine, call.caller, UserId(call.body.user), key=call.key)
-    return Answer(headers=responses.replayed(done))
+    return Response(headers=responses.replayed(done))
 
 
-async def put(call: RequestContext[requests.Nothing, NoQuery]) -> Answer:
+async def put(call: RequestContext[requests.Nothing, NoQuery]) -> Response:
     """The same as `POST /v1/me/blocks`, with the user in the path."""
     return responses.kept("block", await blocks.put(call.engine, call.caller, UserId(call.id), key=call.key))
 
 
-async def lift(call: RequestContext[requests.Nothing, NoQuery]) -> Answer:
+async def lift(call: RequestContext[requests.Nothing, NoQuery]) -> Response:
     """The same as `DELETE /v1/me/blocks`, with the user in the path."""
     done = await blocks.lift(call.engine, call.caller, UserId(call.id), key=call.key)
-    return Answer(headers=responses.replayed(done))
+    return Response(headers=responses.replayed(done))

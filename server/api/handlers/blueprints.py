@@ -5,20 +5,20 @@ from __future__ import annotations
 from engine.errors import NotFound
 from server.api.endpoint import RequestContext
 from server.http import responses
-from server.http.responses import Answer
+from server.http.responses import Response
 from server.schemas import requests
 from server.schemas.declared import declared
 from server.schemas.decode import Body, NoQuery
 
 
-async def find(call: RequestContext[Body, requests.ListQuery]) -> Answer:
+async def find(call: RequestContext[Body, requests.ListQuery]) -> Response:
     """All blueprints that a booking may name, by name."""
     known = call.engine.blueprints
     shown = [declared(found, default=found is known.default) for found in known.by_name.values()]
     return responses.listed(call, shown, lambda one: (one.name,))
 
 
-async def read(call: RequestContext[Body, NoQuery]) -> Answer:
+async def read(call: RequestContext[Body, NoQuery]) -> Response:
     """One blueprint: `name`, as new jobs get it, or `name@version`, as a running job has it."""
     known, name = call.engine.blueprints, call.params["name"]
     found = known.by_name.get(name) or known.by_key.get(name)

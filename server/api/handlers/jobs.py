@@ -15,13 +15,13 @@ from engine.idempotency import in_redis
 from engine.identity import limits
 from server.api.endpoint import RequestContext
 from server.http import responses
-from server.http.responses import Answer
+from server.http.responses import Response
 from server.schemas import problems, terms
 from server.schemas import requests as wire
 from server.schemas.decode import Body, NoQuery
 
 
-async def create(call: RequestContext[wire.NewJob, NoQuery]) -> Answer:
+async def create(call: RequestContext[wire.NewJob, NoQuery]) -> Response:
     """Book a job.
 
     Ops and services book for a `customer`. A `reference` is unique for ever per principal: the same booking again under
@@ -33,7 +33,7 @@ async def create(call: RequestContext[wire.NewJob, NoQuery]) -> Answer:
     return responses.created(done)
 
 
-async def find(call: RequestContext[Body, wire.JobsQuery]) -> Answer:
+async def find(call: RequestContext[Body, wire.JobsQuery]) -> Response:
     """Jobs of the caller, the newest first; of everybody for ops and services."""
     asked = msgspec.structs.asdict(call.query)
     query = JobQuery(**{**asked, "updated_after": wire.ms(call.query.updated_after)})
@@ -41,24 +41,24 @@ async def find(call: RequestContext[Body, wire.JobsQuery]) -> Answer:
     return responses.page(call, page.items, page.next, page.as_of)
 
 
-async def read(call: RequestContext[Body, NoQuery]) -> Answer:
+async def read(call: RequestContext[Body, NoQuery]) -> Response:
     """One job, with `actions[]`: what the caller may do now. To strangers it is not there."""
     return responses.job(await job_queries.read(call.engine, call.caller, call.id))
 
 
-async def history(call: RequestContext[Body, wire.ListQuery]) -> Answer:
+async def history(call: RequestContext[Body, wire.ListQuery]) -> Response:
     """All changes of a job: when, who, from, to, why."""
     return responses.listed(
         call, await job_queries.history(call.engine, call.caller, call.id), lambda item: (item.seq,)
     )
 
 
-async def waves(call: RequestContext[Body, wire.ListQuery]) -> Answer:
+async def waves(call: RequestContext[Body, wire.ListQuery]) -> Response:
     """Who was asked in each wave, the first one first, and who was left out and why."""
     return responses.listed(call, await job_queries.waves(call.engine, call.caller, call.id), job_queries.place_of_wave)
 
 
-async def edit(call: RequestContext[terms.PatchJob, NoQuery]) -> Answer:
+async def edit(call: RequestContext[terms.PatchJob, NoQuery]) -> Response:
     """Change what was booked, as far as the job's blueprint lets it be changed in its state.
 
     Refused with the fields named: `not_editable`, or `price_locked` where it is the price alone, which is agreed:
@@ -73,12 +73,12 @@ async def edit(call: RequestContext[terms.PatchJob, NoQuery]) -> Answer:
     return responses.outcome(done)
 
 
-async def claim(call: RequestContext[wire.Step, NoQuery]) -> Answer:
+async def claim(call: RequestContext[wire.Step, NoQuery]) -> Response:
     """Take a job that was offered: of all who try at once exactly one gets it."""
     return await _take(call, "claim")
 
 
-async def reassign(call: RequestContext[wire.Step, NoQuery]) -> Answer:
+async def reassign(call: RequestContext[wire.Step, NoQuery]) -> Response:
     """Take a job from its holder, and give it to another technician or offer it anew.
 
     With `technician` that one has it at once; `force` gives it though they lack the service or the room.
@@ -88,19 +88,19 @@ async def reassign(call: RequestContext[wire.Step, NoQuery]) -> Answer:
     return await _take(call, "reassign")
 
 
-async def respond(call: RequestContext[wire.Respond, NoQuery]) -> Answer:
+async def respond(call: RequestContext[wire.Respond, NoQuery]) -> Response:
     """The answer to an offer in one route: `accepted` is `claim`, `rejected` is `decline`."""
     body = call.body
     name = "claim" if body.status == "accepted" else "decline"
     return await _step(call, Step(command=name, version=_version(call), reason=body.reason))
 
 
-async def command(call: RequestContext[wire.Step, NoQuery]) -> Answer:
+async def command(call: RequestContext[wire.Step, NoQuery]) -> Response:
     """Any step that the job's blueprint gives the caller."""
     return await _take(call, call.params["command"])
 
 
-async def commands(call: RequestContext[terms.Commands, NoQuery]) -> Answer:
+async def commands(call: RequestContext[terms.Commands, NoQuery]) -> Response:
     """Several steps in order, for who was without a connection; the first refusal ends it.
 
     Each has a request key of its own, so that the whole may be sent again: what was done is answered as it was.
@@ -125,7 +125,7 @@ async def commands(call: RequestContext[terms.Commands, NoQuery]) -> Answer:
     return responses.plain({"items": items})
 
 
-async def _take(call: RequestContext[wire.Step, NoQuery], name: str) -> Answer:
+async def _take(call: RequestContext[wire.Step, NoQuery], name: str) -> Response:
     return await _step(call, _given(call.body, name, _version(call)))
 
 
@@ -142,7 +142,7 @@ def _given(body: wire.Step, name: str, version: int | None) -> Step:
     )
 
 
-async def _step(call: RequestContext[Any, Any], step: Step) -> Answer:
+async def _step(call: RequestContext[Any, Any], step: Step) -> Response:
     done = await jobs.command(call.engine, call.caller, call.id, step, key=call.key, trace=call.trace)
     return responses.outcome(done)
 

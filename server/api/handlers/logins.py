@@ -5,18 +5,18 @@ from __future__ import annotations
 from engine.identity import logins
 from server.api.endpoint import RequestContext
 from server.http import responses
-from server.http.responses import Answer
+from server.http.responses import Response
 from server.schemas import requests
 from server.schemas.decode import Body, NoQuery
 
 
-async def find(call: RequestContext[Body, requests.ListQuery]) -> Answer:
+async def find(call: RequestContext[Body, requests.ListQuery]) -> Response:
     """The caller's logins that are still good, the latest first."""
     page = await logins.find(call.engine, call.caller, limit=call.query.limit, cursor=call.query.cursor)
     return responses.page(call, page.items, page.next)
 
 
-async def end(call: RequestContext[requests.Nothing, NoQuery]) -> Answer:
+async def end(call: RequestContext[requests.Nothing, NoQuery]) -> Response:
     """End one of the caller's own logins: its tokens are refused and its sockets closed when this answers."""
     done = await logins.end(call.engine, call.caller, call.id, key=call.key)
-    return Answer(headers=responses.replayed(done))
+    return Response(headers=responses.replayed(done))

@@ -5,19 +5,19 @@ from __future__ import annotations
 from engine.domain import notifications
 from server.api.endpoint import RequestContext
 from server.http import responses
-from server.http.responses import Answer
+from server.http.responses import Response
 from server.schemas import requests
 from server.schemas.decode import Body, NoQuery
 
 
-async def find(call: RequestContext[Body, requests.ListQuery]) -> Answer:
+async def find(call: RequestContext[Body, requests.ListQuery]) -> Response:
     """The caller's notifications, the newest first."""
     limit, cursor = call.query.limit, call.query.cursor
     page = await notifications.find(call.engine, call.caller, limit=limit, cursor=cursor)
     return responses.page(call, page.items, page.next)
 
 
-async def read(call: RequestContext[requests.Nothing, NoQuery]) -> Answer:
+async def read(call: RequestContext[requests.Nothing, NoQuery]) -> Response:
     """Note that one was read; again is the same."""
     await notifications.mark_read(call.engine, call.caller, call.id)
-    return Answer()
+    return Response()

@@ -7,7 +7,7 @@ import msgspec
 from engine.domain import offers
 from server.api.endpoint import RequestContext
 from server.http import responses
-from server.http.responses import Answer
+from server.http.responses import Response
 from server.schemas import requests
 from server.schemas.decode import Body
 
@@ -26,7 +26,7 @@ class _Place(msgspec.Struct):
 _place = msgspec.json.Decoder(_Place)
 
 
-async def find(call: RequestContext[Body, requests.ListQuery]) -> Answer:
+async def find(call: RequestContext[Body, requests.ListQuery]) -> Response:
     """What is open to the caller, nearest deadline first, with `distance_m`."""
     page = await offers.open_to(call.engine, call.caller)
     return responses.listed(call, page.items, _where, as_of=page.as_of)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from engine.domain import positions
 from server.api.endpoint import RequestContext
 from server.http import responses
-from server.http.responses import Answer
+from server.http.responses import Response
 from server.schemas.decode import Body, NoQuery
 
 
-async def track(call: RequestContext[Body, NoQuery]) -> Answer:
+async def track(call: RequestContext[Body, NoQuery]) -> Response:
     """Where the technician of a job is, with the age of the position; null where nobody holds the job."""
     return responses.one("position", await positions.track(call.engine, call.caller, call.id))

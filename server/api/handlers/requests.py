@@ -8,11 +8,11 @@ from engine.errors import NotFound
 from engine.idempotency import in_redis
 from server.api.endpoint import RequestContext
 from server.http import responses
-from server.http.responses import Answer
+from server.http.responses import Response
 from server.schemas.decode import Body, NoQuery
 
 
-async def read(call: RequestContext[Body, NoQuery]) -> Answer:
+async def read(call: RequestContext[Body, NoQuery]) -> Response:
     """The verdict stored under a request key of the caller; 404 says that the request never arrived."""
     try:
         key = str(UUID(call.params["key"]))

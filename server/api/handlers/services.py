@@ -9,31 +9,31 @@ from engine.domain.services import NewService, ServiceQuery
 from engine.types import ServiceId
 from server.api.endpoint import RequestContext
 from server.http import responses
-from server.http.responses import Answer
+from server.http.responses import Response
 from server.schemas import requests
 from server.schemas.decode import Body, NoQuery
 
 
-async def find(call: RequestContext[Body, requests.ServicesQuery]) -> Answer:
+async def find(call: RequestContext[Body, requests.ServicesQuery]) -> Response:
     """Services by name; those that are not active are shown to ops alone."""
     query = msgspec.convert(call.query, ServiceQuery, from_attributes=True)
     page = await services.find(call.engine, call.caller, query)
     return responses.page(call, page.items, page.next)
 
 
-async def read(call: RequestContext[Body, NoQuery]) -> Answer:
+async def read(call: RequestContext[Body, NoQuery]) -> Response:
     """One service, active or not: old jobs name it still."""
     return responses.one("service", await services.read(call.engine, ServiceId(call.id)))
 
 
-async def create(call: RequestContext[requests.NewService, NoQuery]) -> Answer:
+async def create(call: RequestContext[requests.NewService, NoQuery]) -> Response:
     """Add a service."""
     new = msgspec.convert(call.body, NewService, from_attributes=True)
     done = await services.create(call.engine, call.caller, new, key=call.key)
     return responses.made("service", done, "/v1/services")
 
 
-async def patch(call: RequestContext[requests.PatchService, NoQuery]) -> Answer:
+async def patch(call: RequestContext[requests.PatchService, NoQuery]) -> Response:
     """Change a service; jobs keep what they were booked with."""
     change = requests.given(call.body)
     done = await services.patch(call.engine, call.caller, ServiceId(call.id), change, key=call.key)

@@ -7,11 +7,11 @@ from server.api.endpoint import RequestContext
 from server.api.handlers.about import POLL
 from server.api.handlers.users import fix_rate
 from server.http import responses
-from server.http.responses import Answer
+from server.http.responses import Response
 from server.schemas.decode import Body, NoQuery
 
 
-async def read(call: RequestContext[Body, NoQuery]) -> Answer:
+async def read(call: RequestContext[Body, NoQuery]) -> Response:
     """Everything to start from in one answer: who you are, your live jobs, open offers, rooms and unread notifications.
 
     `cursor` was read before all that: a stream, poll or socket that begins there misses nothing.

@@ -12,38 +12,38 @@ from engine.technicians.profile import ProfilePatch, TechnicianQuery
 from engine.types import TechnicianId, UserId
 from server.api.endpoint import RequestContext
 from server.http import responses
-from server.http.responses import Answer
+from server.http.responses import Response
 from server.schemas import requests
 from server.schemas.decode import Body, NoQuery
 
 
-async def find(call: RequestContext[Body, requests.TechniciansQuery]) -> Answer:
+async def find(call: RequestContext[Body, requests.TechniciansQuery]) -> Response:
     """Technicians: managers see all of each, everybody else the public card of the approved."""
     query = msgspec.convert(call.query, TechnicianQuery, from_attributes=True)
     page = await profile.find(call.engine, call.caller, query)
     return responses.page(call, page.items, page.next)
 
 
-async def read(call: RequestContext[Body, NoQuery]) -> Answer:
+async def read(call: RequestContext[Body, NoQuery]) -> Response:
     """One technician: the technician and managers see all, everybody else the card."""
     return responses.one("technician", await profile.read(call.engine, call.caller, TechnicianId(UserId(call.id))))
 
 
-async def patch(call: RequestContext[requests.PatchTechnician, NoQuery]) -> Answer:
+async def patch(call: RequestContext[requests.PatchTechnician, NoQuery]) -> Response:
     """Change a profile; `zone` and `capacity` are for managers to set."""
     change, technician = ProfilePatch(**requests.given(call.body)), TechnicianId(UserId(call.id))
     done = await profile.patch(call.engine, call.caller, technician, change, key=call.key)
     return responses.kept("technician", done)
 
 
-async def review(call: RequestContext[requests.Review, NoQuery]) -> Answer:
+async def review(call: RequestContext[requests.Review, NoQuery]) -> Response:
     """Decide on a technician's KYC and account; what is left out stays."""
     verdict, technician = msgspec.structs.asdict(call.body), TechnicianId(UserId(call.id))
     done = await profile.review(call.engine, call.caller, technician, **verdict, key=call.key)
     return responses.kept("technician", done)
 
 
-async def availability(call: RequestContext[requests.SetAvailability, NoQuery]) -> Answer:
+async def availability(call: RequestContext[requests.SetAvailability, NoQuery]) -> Response:
     """Go online or offline; the answer says whether offers come now, and if not, why."""
     body = call.body
     position = None if body.lat is None or body.lon is None else Position(body.lat, body.lon)
@@ -54,7 +54,7 @@ async def availability(call: RequestContext[requests.SetAvailability, NoQuery]) 
     )
 
 
-async def location(call: RequestContext[requests.Location, NoQuery]) -> Answer:
+async def location(call: RequestContext[requests.Location, NoQuery]) -> Response:
     """Where you are: one fix that was measured now, or up to 100 that were gathered without a network.
 
     200 says what is not as it should be: you are offline, so that no offers come (go online again by
@@ -63,4 +63,4 @@ async def location(call: RequestContext[requests.Location, NoQuery]) -> Answer:
     fixes = [msgspec.convert(fix, Fix) for fix in requests.fixes(call.body)]
     live = call.body.fixes is None
     heard = await technicians.take_fixes(call.engine, call.caller, call.id, fixes, live=live)
-    return Answer() if heard.as_should_be else responses.plain(heard)._replace(status=200)
+    return Response() if heard.as_should_be else responses.plain(heard)._replace(status=200)

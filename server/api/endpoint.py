@@ -31,7 +31,7 @@ from engine.types import Principal, Role, is_key
 from server.http import throttle
 from server.http.auth import admit, by_ticket
 from server.http.policy import Policy
-from server.http.responses import Header, Lasting, Response
+from server.http.responses import Header, Response, StreamingResponse
 from server.schemas import decode, problems
 from server.schemas.problems import WrongMethod
 
@@ -109,7 +109,7 @@ class Handler(Protocol):
     __name__: str
     __module__: str
 
-    def __call__(self, call: Any, /) -> Awaitable[Response | Lasting]:
+    def __call__(self, call: Any, /) -> Awaitable[Response | StreamingResponse]:
         """The answer to ``call``. Raises CalloutError."""
 
 
@@ -178,7 +178,9 @@ class Endpoint:
         if done is not None:
             await respond(scope, send, done, done.status or route.status, extra)
 
-    async def _answer(self, route: Route, scope: Scope, receive: Receive, extra: list[Header]) -> Response | Lasting:
+    async def _answer(
+        self, route: Route, scope: Scope, receive: Receive, extra: list[Header]
+    ) -> Response | StreamingResponse:
         if route.streams:
             await by_ticket(scope, self.edge.engine)
         principal = admit(scope, route.roles)

@@ -37,7 +37,7 @@ class Response(NamedTuple):
     media: bytes = JSON
 
 
-class Lasting(Protocol):
+class StreamingResponse(Protocol):
     """An answer that is not there yet: a stream, which answers by itself (None), or one that has to wait, and for
     which the caller may not.
     """

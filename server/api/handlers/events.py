@@ -7,12 +7,12 @@ from engine.types import Cursor, Zone
 from server.api.endpoint import RequestContext
 from server.gateway import sse, stream_requests
 from server.gateway.stream_requests import Asked
-from server.http.responses import Lasting
+from server.http.responses import StreamingResponse
 from server.schemas import requests
 from server.schemas.decode import Body
 
 
-async def hear(call: RequestContext[Body, requests.EventsQuery]) -> Lasting:
+async def hear(call: RequestContext[Body, requests.EventsQuery]) -> StreamingResponse:
     """The caller's events from a cursor on: as server-sent events, or by long poll.
 
     With `Accept: text/event-stream`, or without `after` and `wait`, a stream: each event's `id` is the cursor to come

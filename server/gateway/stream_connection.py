@@ -2,7 +2,7 @@
 
 Both are sessions of the gateway like any socket, on a hub of their own: they are woken by the same relay, resume from
 the same memory, are bounded by the same queue, and end for the same reasons. Only what is below differs. A socket
-writes to its transport; a stream hands its bytes to the coroutine that answers the request (``Outlet``), which takes
+writes to its transport; a stream hands its bytes to the coroutine that answers the request (``EventStreamResponse``), which takes
 no more until the server has taken those; and a poll takes nothing at all: that something came is all it wants to know,
 since what came it reads from memory, by its cursor, like one who comes back.
 """
@@ -44,7 +44,7 @@ class Stream(Session):
     def __init__(self, gateway: Gateway, caller: Principal, types: Collection[str]) -> None:
         super().__init__(gateway, f"str_{token_hex(8)}", Credentials(None, None), gateway.streams)
         self.principal = caller
-        self.outlet = Outlet(self)
+        self.outlet = EventStreamResponse(self)
         self.write = self.outlet.write
         self._types = frozenset(types)
 
@@ -146,7 +146,7 @@ class StreamHub(Hub):
         return list(self._by_user.get(user, ()))
 
 
-class Outlet:
+class EventStreamResponse:
     """The way out of a stream: what its session writes, as the body of an HTTP answer without an end."""
 
     def __init__(self, stream: Stream) -> None:

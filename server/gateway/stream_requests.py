@@ -16,7 +16,7 @@ from engine.types import Cursor, Principal, Zone
 from server.gateway import connect, entitlements, sse
 from server.gateway import subscriptions as channels
 from server.gateway.frames import content
-from server.gateway.stream_connection import Outlet, Poll, Stream, gone
+from server.gateway.stream_connection import EventStreamResponse, Poll, Stream, gone
 from server.http import responses
 from server.http.responses import Header, Response
 
@@ -47,7 +47,7 @@ class Heard(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: str | None = None
 
 
-async def open_stream(gateway: Gateway, caller: Principal, asked: Asked) -> Outlet:
+async def open_stream(gateway: Gateway, caller: Principal, asked: Asked) -> EventStreamResponse:
     """Join; what is missed, and then what comes, leaves by the outlet that is given. Raises CalloutError."""
     stream = Stream(gateway, caller, asked.types)
     resumes, replays = await _reach(gateway, stream, asked)

@@ -55,7 +55,7 @@ def credentials_of(scope: Scope, headers: dict[bytes, str]) -> Credentials:
     )
 
 
-class Turnstile:
+class AcceptLimiter:
     """Lets ``rate`` in a second, and as many at once after a quiet one. In memory: it guards this node's loop."""
 
     __slots__ = ("_free_at", "_step")

@@ -12,7 +12,7 @@ from websockets.exceptions import InvalidStatus
 
 from engine.process.settings import Settings
 from server.gateway import session_limiter
-from server.gateway.handshake import Turnstile
+from server.gateway.handshake import AcceptLimiter
 from server.gateway.session import Session
 from tests.conftest import Slowed
 from tests.server.gateway.conftest import node_of
@@ -60,7 +60,7 @@ def test_the_turnstile_opens_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """A second's worth at once, then evenly; time that was not used is not saved up beyond that second."""
     now = 100.0
     monkeypatch.setattr("server.gateway.handshake.monotonic", lambda: now)
-    door = Turnstile(10)
+    door = AcceptLimiter(10)
     assert [door.let_in() for _ in range(12)] == [True] * 10 + [False] * 2
     now += 0.25
     assert [door.let_in() for _ in range(3)] == [True, True, False]

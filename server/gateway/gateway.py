@@ -19,7 +19,7 @@ from server.gateway import connect, drain, entitlements, handshake, ops, revocat
 from server.gateway.connection_slots import Seats
 from server.gateway.counters import Counters
 from server.gateway.frames import JsonFrames, MsgpackFrames
-from server.gateway.handshake import AcceptLimiter, Doorstep
+from server.gateway.handshake import AcceptLimiter, PendingSockets
 from server.gateway.heartbeat import Pulse
 from server.gateway.hub import Hub
 from server.gateway.position_feed import Live
@@ -67,7 +67,7 @@ class Gateway:
         self.hubs = {frames.subprotocol: Hub(frames, self.counters) for frames in kinds}
         self.hub = self.hubs[JsonFrames.subprotocol]
         self.turnstile = AcceptLimiter(engine.settings.accepts)
-        self.doorstep = Doorstep(engine.settings.address_sockets)
+        self.doorstep = PendingSockets(engine.settings.address_sockets)
         self.streams = StreamHub(SseFrames(engine.blueprints, self.heads), self.counters)
         self.pulse = Pulse(self)
         self.seats = Seats(self)

@@ -74,7 +74,7 @@ class AcceptLimiter:
         return True
 
 
-class Doorstep:
+class PendingSockets:
     """Sockets that have not shown yet who they are, by the address they came from: at most ``most`` of each."""
 
     def __init__(self, most: int) -> None:

@@ -27,7 +27,7 @@ from server.gateway.protocol import KINDS, Close, Connect, Op, Ping, State
 from server.gateway.relay import Relay
 from server.gateway.revocation import Revocation
 from server.gateway.session import Session
-from server.gateway.session_limiter import Restraint
+from server.gateway.session_limiter import SessionLimiter
 from server.gateway.sse import Heads, SseFrames
 from server.gateway.stream_connection import Poll, Stream, StreamHub
 from server.gateway.transport import EXTENSION
@@ -182,7 +182,7 @@ class Gateway:
     def ping(self, session: Session, op: Ping) -> None:
         """Answered in line with the pushes, so that the number is what the client must have by then."""
         if self.limited:
-            session.restraint = session.restraint or Restraint()
+            session.restraint = session.restraint or SessionLimiter()
             try:
                 session.restraint.ping(monotonic())
             except RateLimited as error:
@@ -220,7 +220,7 @@ class Gateway:
 
     def _hold_off(self, session: Session, op: Op, error: RateLimited) -> None:
         """Told only to one who asked for an answer; one who does not stop is sent away."""
-        session.restraint = session.restraint or Restraint()
+        session.restraint = session.restraint or SessionLimiter()
         over = session.restraint.refused(ops.limit_of(op), error, monotonic())
         if op.id is not None:
             session.refuse(op.id, error)
@@ -231,7 +231,7 @@ class Gateway:
         """Count a message with a wrong value. That is no reason to send a client away for good, but a flood is one to
         send it away for now.
         """
-        session.restraint = session.restraint or Restraint()
+        session.restraint = session.restraint or SessionLimiter()
         if self.limited and session.restraint.count(monotonic()):
             session.close(Close.TOO_MANY, "too many requests")
 

@@ -18,7 +18,7 @@ from server.gateway import protocol
 from server.gateway.connection import Connection
 from server.gateway.protocol import Close, Connect, Credentials, Op, Patience, Ping, Pong, State, Wrong
 from server.gateway.send_buffer import WRITE_BYTES, Outbox
-from server.gateway.session_limiter import Restraint
+from server.gateway.session_limiter import SessionLimiter
 
 if TYPE_CHECKING:
     from server.gateway.gateway import Gateway
@@ -59,7 +59,7 @@ class Session(Outbox):
         self.principal: Principal | None = None
         self.channels: tuple[str, ...] = ()
         self.slot = -1
-        self.restraint: Restraint | None = None
+        self.restraint: SessionLimiter | None = None
         """Made at the first request too many: most sessions never need it."""
         self._patience: Patience | None = None
         self._inbox: deque[bytes] | None = None

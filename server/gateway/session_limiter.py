@@ -16,7 +16,7 @@ REFUSALS, REFUSALS_WITHIN_S = 100, 10.0
 """So many refused in so many seconds is no client that waits its ``retry_after``, but a flood: 4010."""
 
 
-class Restraint:
+class SessionLimiter:
     """What one session has been refused lately. Times are seconds of any steady clock."""
 
     __slots__ = ("_begun", "_pinged", "_refused", "_until")

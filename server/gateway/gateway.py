@@ -20,7 +20,7 @@ from server.gateway.connection_slots import Seats
 from server.gateway.counters import Counters
 from server.gateway.frames import JsonFrames, MsgpackFrames
 from server.gateway.handshake import AcceptLimiter, PendingSockets
-from server.gateway.heartbeat import Pulse
+from server.gateway.heartbeat import HeartbeatWheel
 from server.gateway.hub import Hub
 from server.gateway.position_feed import Live
 from server.gateway.protocol import KINDS, Close, Connect, Op, Ping, State
@@ -54,7 +54,7 @@ class Gateway:
 
     relay: Relay
     hub: Hub
-    pulse: Pulse
+    pulse: HeartbeatWheel
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
@@ -69,7 +69,7 @@ class Gateway:
         self.turnstile = AcceptLimiter(engine.settings.accepts)
         self.doorstep = PendingSockets(engine.settings.address_sockets)
         self.streams = StreamHub(SseFrames(engine.blueprints, self.heads), self.counters)
-        self.pulse = Pulse(self)
+        self.pulse = HeartbeatWheel(self)
         self.seats = Seats(self)
         self.revocation = Revocation(self)
         self.all_hubs: tuple[Hub, ...] = (*self.hubs.values(), self.streams)

@@ -33,7 +33,7 @@ TOUCH = 500
 log = structlog.get_logger(__name__)
 
 
-class Pulse:
+class HeartbeatWheel:
     """The wheel of one gateway."""
 
     def __init__(self, gateway: Gateway) -> None:

@@ -39,7 +39,7 @@ class _Replaced(msgspec.Struct):
     code: int = int(Close.REPLACED)
 
 
-class Seats:
+class ConnectionSlots:
     """By session; None where Redis is yet to be told."""
 
     def __init__(self, gateway: Gateway) -> None:

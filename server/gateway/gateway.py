@@ -16,7 +16,7 @@ from engine.errors import CalloutError, Internal, RateLimited
 from engine.events import Event, iso
 from engine.identity import sockets
 from server.gateway import connect, drain, entitlements, handshake, ops, revocation
-from server.gateway.connection_slots import Seats
+from server.gateway.connection_slots import ConnectionSlots
 from server.gateway.counters import Counters
 from server.gateway.frames import JsonFrames, MsgpackFrames
 from server.gateway.handshake import AcceptLimiter, PendingSockets
@@ -70,7 +70,7 @@ class Gateway:
         self.doorstep = PendingSockets(engine.settings.address_sockets)
         self.streams = StreamHub(SseFrames(engine.blueprints, self.heads), self.counters)
         self.pulse = HeartbeatWheel(self)
-        self.seats = Seats(self)
+        self.seats = ConnectionSlots(self)
         self.revocation = Revocation(self)
         self.all_hubs: tuple[Hub, ...] = (*self.hubs.values(), self.streams)
         self.relay = Relay(

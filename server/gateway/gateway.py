@@ -22,7 +22,7 @@ from server.gateway.frames import JsonFrames, MsgpackFrames
 from server.gateway.handshake import AcceptLimiter, PendingSockets
 from server.gateway.heartbeat import HeartbeatWheel
 from server.gateway.hub import Hub
-from server.gateway.position_feed import Live
+from server.gateway.position_feed import PositionFeed
 from server.gateway.protocol import KINDS, Close, Connect, Op, Ping, State
 from server.gateway.relay import Relay
 from server.gateway.revocation import Revocation
@@ -82,7 +82,7 @@ class Gateway:
             resync=self._resync,
             renamed=self._renamed,
         )
-        self.live = Live(self)
+        self.live = PositionFeed(self)
         self._show()
         self._background: list[asyncio.Task[None]] = []
         self._work: set[asyncio.Task[None]] = set()

@@ -79,7 +79,7 @@ class Track(msgspec.Struct):
     timer: asyncio.TimerHandle | None = None
 
 
-class Live:
+class PositionFeed:
     """The live positions of one gateway."""
 
     def __init__(self, gateway: Gateway) -> None:

@@ -31,7 +31,7 @@ measured, rounded up.
 _channels = attrgetter("to")
 
 
-class Segment:
+class Chunk:
     """A run of consecutive events, ``RUN`` of them unless it is the last."""
 
     __slots__ = ("_channels", "events", "first", "frames", "size")
@@ -65,7 +65,7 @@ class Memory:
         """The channel that every event of the zone is on, implied."""
         self._max_bytes = max_bytes
         self._max_age_ms = int(max_age_s * 1000)
-        self._segments: deque[Segment] = deque()
+        self._segments: deque[Chunk] = deque()
         self._bytes = 0
 
     @property
@@ -91,7 +91,7 @@ class Memory:
         if not segments or len(segments[-1].events) == RUN:
             if segments:
                 segments[-1].seal()
-            segments.append(Segment(event.seq))
+            segments.append(Chunk(event.seq))
             self._forget_older(event.at - self._max_age_ms)
         last = segments[-1]
         size = _EVENT_BYTES + 3 * len(event.data) + _CHANNEL_BYTES * len(event.to)
@@ -101,13 +101,13 @@ class Memory:
         while self._bytes > self._max_bytes and len(segments) > 1:
             self._forget_first()
 
-    def find(self, after: int, channels: Collection[str], limit: int) -> list[tuple[Segment, int]]:
+    def find(self, after: int, channels: Collection[str], limit: int) -> list[tuple[Chunk, int]]:
         """Events above ``after`` to any of ``channels``, in log order, as places in segments (see
-        ``Segment``).
+        ``Chunk``).
 
         Gives more than ``limit`` where there are more, though not necessarily all: the caller gives up then.
         """
-        found: list[tuple[Segment, int]] = []
+        found: list[tuple[Chunk, int]] = []
         wanted = frozenset(channels)
         for segment in self._since(after):
             floor = max(0, after + 1 - segment.first)
@@ -120,7 +120,7 @@ class Memory:
                 break
         return found
 
-    def _since(self, after: int) -> Iterable[Segment]:
+    def _since(self, after: int) -> Iterable[Chunk]:
         """The runs that hold what is above ``after``; all but the last are full, so that the first of them is known
         by arithmetic.
         """

@@ -20,7 +20,7 @@ from engine.events import Event
 from engine.types import Cursor, number_of
 from engine.zone import log
 from server.gateway.frames import HIDDEN, JsonFrames
-from server.gateway.replay_buffer import Segment
+from server.gateway.replay_buffer import Chunk
 from server.gateway.zone_stream import NEVER, WAIT_S, Tail
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class Resume:
                 self._keep(event, frame)
         return self.frames if self.reason is None else []
 
-    def _remembering(self) -> list[tuple[Segment, int]]:
+    def _remembering(self) -> list[tuple[Chunk, int]]:
         """What memory holds for this session, as places in order; more than ``MAX_EVENTS`` where there are more."""
         memory, limit = self.tail.memory, MAX_EVENTS - len(self.frames)
         found = memory.find(self._position, self._own, limit)

@@ -32,7 +32,7 @@ from engine.types import Cursor, Epoch, Zone, number_of
 from engine.zone import log
 from server.gateway.counters import Counters
 from server.gateway.hub import SLICE_S, Hub
-from server.gateway.replay_buffer import Memory
+from server.gateway.replay_buffer import ReplayBuffer
 from server.gateway.zone_stream import Tail
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class Relay:
     ) -> None:
         settings = engine.settings
         self.tails = {
-            Zone(zone): Tail(Zone(zone), Memory(Zone(zone), settings.memory_bytes, settings.memory_s))
+            Zone(zone): Tail(Zone(zone), ReplayBuffer(Zone(zone), settings.memory_bytes, settings.memory_s))
             for zone in settings.zones
         }
         self.window_read = asyncio.Event()

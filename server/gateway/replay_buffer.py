@@ -57,7 +57,7 @@ class Chunk:
         return list(compress(count(floor), map(not_, apart)))
 
 
-class Memory:
+class ReplayBuffer:
     """One zone's. Events are added in seq order without a hole; ``clear`` begins a new run anywhere."""
 
     def __init__(self, zone: Zone, max_bytes: int, max_age_s: float) -> None:

@@ -6,7 +6,7 @@ import asyncio
 
 from engine.errors import Unavailable
 from engine.types import Cursor, Epoch, Zone
-from server.gateway.replay_buffer import Memory
+from server.gateway.replay_buffer import ReplayBuffer
 
 WAIT_S = 2.0
 """How long a client that comes too early is kept waiting."""
@@ -19,7 +19,7 @@ class Tail:
 
     __slots__ = ("_waiting", "cursor", "epoch", "epochs", "memory", "shut", "zone")
 
-    def __init__(self, zone: Zone, memory: Memory) -> None:
+    def __init__(self, zone: Zone, memory: ReplayBuffer) -> None:
         self.zone = zone
         self.memory = memory
         self.epoch = Epoch("")

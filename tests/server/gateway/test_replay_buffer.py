@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from engine.events import Event
 from engine.types import DEFAULT_ZONE
-from server.gateway.replay_buffer import RUN, Memory
+from server.gateway.replay_buffer import RUN, ReplayBuffer
 
 CHANNELS = ("user:a", "user:b", "user:c", "role:x")
 ROUND = 1024 * 1024
@@ -20,14 +20,14 @@ def event(seq: int, *to: str, at: int = 0, size: int = 2) -> Event:
     return Event(DEFAULT_ZONE, seq, "t", tuple(to), at, "engine", "", b"x" * size)
 
 
-def seqs(memory: Memory, after: int, *channels: str, limit: int = 1_000) -> list[int]:
+def seqs(memory: ReplayBuffer, after: int, *channels: str, limit: int = 1_000) -> list[int]:
     """What is found, as numbers."""
     return [segment.events[place].seq for segment, place in memory.find(after, channels, limit)]
 
 
 def test_nothing_remembered() -> None:
     """An empty memory finds nothing and begins nowhere."""
-    memory = Memory(DEFAULT_ZONE, ROUND, 60)
+    memory = ReplayBuffer(DEFAULT_ZONE, ROUND, 60)
     assert memory.first is None
     assert seqs(memory, 0, "user:a", memory.whole) == []
     assert memory.event(1) is None
@@ -41,7 +41,7 @@ def test_nothing_remembered() -> None:
 )
 def test_finds_what_a_scan_finds(to: list[list[str]], after: int, wanted: set[str], others: int) -> None:
     """Whatever is asked, the index gives what scanning all events would, in order and once."""
-    memory = Memory(DEFAULT_ZONE, ROUND, 10**6)
+    memory = ReplayBuffer(DEFAULT_ZONE, ROUND, 10**6)
     to = to[:RUN] + [["user:other"]] * others + to[RUN:]  # so that some run may hold nothing that is wanted
     events = [event(5 + n, *channels) for n, channels in enumerate(to)]
     for item in events:
@@ -55,7 +55,7 @@ def test_finds_what_a_scan_finds(to: list[list[str]], after: int, wanted: set[st
 
 def test_gives_up_beyond_the_limit() -> None:
     """More than the limit is more than the limit: the search ends, whatever there is."""
-    memory = Memory(DEFAULT_ZONE, 100 * ROUND, 60)
+    memory = ReplayBuffer(DEFAULT_ZONE, 100 * ROUND, 60)
     for seq in range(1, 5_000):
         memory.add(event(seq, "user:a"))
     assert 10 < len(seqs(memory, 0, "user:a", limit=10)) < 20
@@ -64,7 +64,7 @@ def test_gives_up_beyond_the_limit() -> None:
 
 def test_bounded_in_bytes() -> None:
     """The oldest are forgotten when the bound is passed; what remains is without a hole."""
-    memory = Memory(DEFAULT_ZONE, 4 * ROUND, 10**6)
+    memory = ReplayBuffer(DEFAULT_ZONE, 4 * ROUND, 10**6)
     for seq in range(1, 3_000):
         memory.add(event(seq, "user:a", size=1_000))
     first = memory.first or 0
@@ -77,7 +77,7 @@ def test_bounded_in_bytes() -> None:
 
 def test_bounded_in_age() -> None:
     """What is older than the bound is forgotten when something new comes."""
-    memory = Memory(DEFAULT_ZONE, ROUND, 60)
+    memory = ReplayBuffer(DEFAULT_ZONE, ROUND, 60)
     for seq in range(1, 201):
         memory.add(event(seq, "user:a", at=seq * 1_000))
     first = memory.first or 0
@@ -87,7 +87,7 @@ def test_bounded_in_age() -> None:
 
 def test_cleared() -> None:
     """After clear a new run may begin anywhere."""
-    memory = Memory(DEFAULT_ZONE, ROUND, 60)
+    memory = ReplayBuffer(DEFAULT_ZONE, ROUND, 60)
     memory.add(event(1, "user:a"))
     memory.clear()
     memory.add(event(900, "user:b"))
@@ -96,7 +96,7 @@ def test_cleared() -> None:
 
 def test_invisible_to_the_garbage_collector() -> None:
     """A long memory must not lengthen collections: what it keeps for each event is not tracked."""
-    memory = Memory(DEFAULT_ZONE, 100 * ROUND, 600)
+    memory = ReplayBuffer(DEFAULT_ZONE, 100 * ROUND, 600)
     gc.collect()
     before = len(gc.get_objects())
     for seq in range(1, 10_001):

@@ -33,7 +33,7 @@ from engine.zone import log
 from server.gateway.counters import Counters
 from server.gateway.hub import SLICE_S, Hub
 from server.gateway.replay_buffer import ReplayBuffer
-from server.gateway.zone_stream import Tail
+from server.gateway.zone_stream import ZoneStream
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
@@ -114,7 +114,7 @@ class Relay:
     ) -> None:
         settings = engine.settings
         self.tails = {
-            Zone(zone): Tail(Zone(zone), ReplayBuffer(Zone(zone), settings.memory_bytes, settings.memory_s))
+            Zone(zone): ZoneStream(Zone(zone), ReplayBuffer(Zone(zone), settings.memory_bytes, settings.memory_s))
             for zone in settings.zones
         }
         self.window_read = asyncio.Event()
@@ -207,7 +207,7 @@ class Relay:
             for tail in self.tails.values():
                 tail.tell_waiting()
 
-    def _route(self, tail: Tail, event: Event) -> None:
+    def _route(self, tail: ZoneStream, event: Event) -> None:
         """One that fails on its way is not read again: some have got it. Everybody is told to resynchronise."""
         tail.memory.add(event)
         tail.cursor = event.seq
@@ -249,7 +249,7 @@ class Relay:
             self._checked_at = monotonic()
         return all(same)
 
-    async def _compare(self, tail: Tail, client: Line) -> bool:
+    async def _compare(self, tail: ZoneStream, client: Line) -> bool:
         """Is the log that we read still the one that we have read, and of the epoch that we know?"""
         async with asyncio.timeout(GRACE_S):
             # Asked before the head: once it was opened, no head is of an older epoch.
@@ -274,7 +274,7 @@ class Relay:
         tail.tell_waiting(everybody=True)
         return False
 
-    def _shut(self, tail: Tail, head: Cursor) -> bool:
+    def _shut(self, tail: ZoneStream, head: Cursor) -> bool:
         """Whether there is no life to join: none in Redis, or, where we have to begin with one, not that which was
         compared with the archive.
         """
@@ -283,14 +283,14 @@ class Relay:
         zone = self._engine.store.zones[tail.zone]
         return (tail.shut or tail.epoch == "") and not (zone.open and zone.epoch == head.epoch)
 
-    async def _goes_on(self, tail: Tail, client: Line, epoch: Epoch, epochs: Mapping[Epoch, int]) -> bool:
+    async def _goes_on(self, tail: ZoneStream, client: Line, epoch: Epoch, epochs: Mapping[Epoch, int]) -> bool:
         """Whether ``epoch`` goes on from what was handed on: newer than ours, of the same past, nothing told twice."""
         if number_of(epoch) <= number_of(tail.epoch) or any(epochs.get(e) != first for e, first in tail.epochs.items()):
             return False
         begun = [first for e, first in epochs.items() if e not in tail.epochs]
         return all([await self._continues(tail, client, first) for first in begun])
 
-    async def _continues(self, tail: Tail, client: Line, first: int) -> bool:
+    async def _continues(self, tail: ZoneStream, client: Line, first: int) -> bool:
         """Whether the epoch that began at ``first`` goes on from what was handed on.
 
         Above our cursor it does. Below it, it does if we read its beginning as the log has it: then we
@@ -302,7 +302,7 @@ class Relay:
             page = await log.window(client, tail.zone, first - 1, 1, first)
         return bool(page) and page[0] == tail.memory.event(first)
 
-    async def _start_over(self, tail: Tail, client: Line, why: str) -> bool:
+    async def _start_over(self, tail: ZoneStream, client: Line, why: str) -> bool:
         """Drop what is known of the zone, tell the sessions, and read the window of its log as it is now. Gives False:
         nothing is as it was.
         """
@@ -327,7 +327,7 @@ class Relay:
         logger.info("relay_window", zone=tail.zone, epoch=tail.epoch, head=tail.cursor, first=tail.memory.first)
         return False
 
-    async def _read_window(self, tail: Tail, client: Line, head: int) -> None:
+    async def _read_window(self, tail: ZoneStream, client: Line, head: int) -> None:
         """What the log holds below ``head``, or as much of it as memory may keep."""
         while tail.cursor < head:
             async with asyncio.timeout(GRACE_S):

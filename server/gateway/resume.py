@@ -21,7 +21,7 @@ from engine.types import Cursor, number_of
 from engine.zone import log
 from server.gateway.frames import HIDDEN, JsonFrames
 from server.gateway.replay_buffer import Chunk
-from server.gateway.zone_stream import NEVER, WAIT_S, Tail
+from server.gateway.zone_stream import NEVER, WAIT_S, ZoneStream
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
@@ -44,7 +44,7 @@ class Resume:
 
     def __init__(
         self,
-        tail: Tail,
+        tail: ZoneStream,
         cursor: Cursor | None,
         channels: Collection[str],
         wants: Callable[[str], bool] | None = None,

@@ -19,7 +19,7 @@ from server.gateway.zone_stream import WAIT_S
 if TYPE_CHECKING:
     from server.gateway.gateway import Gateway
     from server.gateway.session import Session
-    from server.gateway.zone_stream import Tail
+    from server.gateway.zone_stream import ZoneStream
 
 
 ADDRESSED = frozenset({"user", "role", "room"})
@@ -96,7 +96,7 @@ async def heard(gateway: Gateway, caller: Principal, named: Collection[str]) -> 
     return tuple(dict.fromkeys(named))
 
 
-async def _caught_up(gateway: Gateway, tail: Tail) -> None:
+async def _caught_up(gateway: Gateway, tail: ZoneStream) -> None:
     """Wait until the relay has passed what the right was judged by: what it has yet to hand on tells of later times, so
     that no older event takes the right away again, or comes by it. Raises Unavailable.
     """
@@ -107,7 +107,7 @@ async def _caught_up(gateway: Gateway, tail: Tail) -> None:
         raise Unavailable("The log is being read")
 
 
-def place(gateway: Gateway, channel: str) -> Tail:
+def place(gateway: Gateway, channel: str) -> ZoneStream:
     """The zone that a channel of a job or a zone belongs to. Raises Invalid or NotFound."""
     kind, _, name = channel.partition(":")
     if kind not in ("job", "zone"):

@@ -14,7 +14,7 @@ NEVER = 2**63
 """A seq to wait for of one who waits for another epoch."""
 
 
-class Tail:
+class ZoneStream:
     """What the relay knows of one zone."""
 
     __slots__ = ("_waiting", "cursor", "epoch", "epochs", "memory", "shut", "zone")

@@ -20,7 +20,7 @@ from engine.store.connection import Store, _connector
 from engine.store.stream_connection import Line
 from engine.types import DEFAULT_ZONE
 from server.gateway import relay
-from server.gateway.zone_stream import Tail
+from server.gateway.zone_stream import ZoneStream
 from server.health import Health
 from server.serve import running
 from tests.server.gateway.conftest import Client, Node, node_of
@@ -71,7 +71,7 @@ async def lone(server: Server, tmp_path: Path) -> AsyncIterator[Node]:
         yield node
 
 
-def tail_of(node: Node) -> Tail:
+def tail_of(node: Node) -> ZoneStream:
     return node.gateway.relay.tails[DEFAULT_ZONE]
 
 

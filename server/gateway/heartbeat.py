@@ -19,7 +19,7 @@ from engine.errors import CalloutError
 from engine.process.loops import going_on
 from engine.technicians import live
 from server.gateway.protocol import CONNECT_S, Close, State
-from server.gateway.send_buffer import Outbox
+from server.gateway.send_buffer import SendBuffer
 from server.gateway.session import Session
 from server.gateway.token_expiry import Expiry
 
@@ -38,7 +38,7 @@ class HeartbeatWheel:
 
     def __init__(self, gateway: Gateway) -> None:
         settings = gateway.engine.settings
-        self.behind: set[Outbox] = set()
+        self.behind: set[SendBuffer] = set()
         """Sessions with frames that the transport did not take."""
         self._gateway = gateway
         self._tick_s = settings.ping_s / SLOTS

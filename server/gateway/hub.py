@@ -26,7 +26,7 @@ from server.gateway.frames import JsonFrames
 from server.gateway.protocol import State
 
 if TYPE_CHECKING:
-    from server.gateway.send_buffer import Outbox
+    from server.gateway.send_buffer import SendBuffer
     from server.gateway.session import Session
 
 SLICE_S = 0.002
@@ -67,7 +67,7 @@ class Hub:
         self.channels: dict[str, set[Session]] = {}
         self.watched = False
         """Whether anybody has ever subscribed to a job here."""
-        self._dirty: deque[Outbox] = deque()
+        self._dirty: deque[SendBuffer] = deque()
         self._broadcast = b""
         self._hearers: list[Session] = []
         """Who has yet to be sent the broadcast. None of them has a push in his queue."""
@@ -134,7 +134,7 @@ class Hub:
                 session.more.append(frame)
                 session.plain = False
 
-    def wake(self, session: Outbox) -> None:
+    def wake(self, session: SendBuffer) -> None:
         """``session`` has something to write by the end of this turn."""
         self._dirty.append(session)
         if not self._scheduled:

@@ -27,7 +27,7 @@ WRITE_BYTES = 64 * 1024
 """Joined into one write at most: what the transport may keep a private copy of, beside one frame."""
 
 
-class Outbox:
+class SendBuffer:
     """The outgoing half of a session (server/gateway/session.py), which says how it is closed."""
 
     __slots__ = (

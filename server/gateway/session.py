@@ -17,7 +17,7 @@ from engine.types import Principal
 from server.gateway import protocol
 from server.gateway.connection import Connection
 from server.gateway.protocol import Close, Connect, Credentials, Op, Patience, Ping, Pong, State, Wrong
-from server.gateway.send_buffer import WRITE_BYTES, Outbox
+from server.gateway.send_buffer import WRITE_BYTES, SendBuffer
 from server.gateway.session_limiter import SessionLimiter
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ AT_ONCE = 8
 """Commands of one session that run at the same time; more wait unread, in the client's own socket."""
 
 
-class Session(Outbox):
+class Session(SendBuffer):
     """A receiver of one connection (see server/gateway/connection.py). Made by the gateway, which it names to
     others.
     """

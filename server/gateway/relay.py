@@ -54,7 +54,7 @@ EVENT_BYTES = 700
 logger = structlog.get_logger(__name__)
 
 
-class Reading:
+class StreamReader:
     """What follows in the logs, a piece at a time. Where there is much, the next piece is on its way while one is
     handed on: Redis takes as long to put it together as we to route it.
 
@@ -169,7 +169,7 @@ class Relay:
         await self._unchanged(self.tails, client)
         self._heard_at = monotonic() if not self.loaded else self._heard_at
         self.window_read.set()
-        reading = Reading(client)
+        reading = StreamReader(client)
         try:
             while going_on():
                 events = await reading.next({zone: tail.cursor for zone, tail in self.tails.items() if not tail.shut})

@@ -8,20 +8,20 @@ import pytest
 
 from engine.types import DEFAULT_ZONE
 from server.gateway import relay
-from server.gateway.relay import COUNT, Reading
+from server.gateway.relay import COUNT, StreamReader
 from tests.server.gateway.conftest import Node
 
 
 @pytest.fixture
-async def reading(node: Node) -> AsyncIterator[Reading]:
+async def reading(node: Node) -> AsyncIterator[StreamReader]:
     client = await node.engine.store.line()
-    reading = Reading(client)
+    reading = StreamReader(client)
     yield reading
     reading.stop()
     await client.aclose()
 
 
-async def test_what_was_read_ahead_counts_only_where_it_begins(node: Node, reading: Reading) -> None:
+async def test_what_was_read_ahead_counts_only_where_it_begins(node: Node, reading: StreamReader) -> None:
     """Asked for another place than the one it had gone on from, it reads there, and forgets what it had."""
     await node.append("user:ann", times=2 * COUNT + 5)
     first = await reading.next({DEFAULT_ZONE: 0})
@@ -31,7 +31,7 @@ async def test_what_was_read_ahead_counts_only_where_it_begins(node: Node, readi
 
 
 async def test_a_failure_ahead_comes_with_the_next_piece(
-    node: Node, reading: Reading, monkeypatch: pytest.MonkeyPatch
+    node: Node, reading: StreamReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What goes wrong while the last piece is handed on is told to who asks for the next one, not to nobody."""
     await node.append("user:ann", times=COUNT)
@@ -46,7 +46,7 @@ async def test_a_failure_ahead_comes_with_the_next_piece(
         await reading.next({DEFAULT_ZONE: COUNT})
 
 
-async def test_pieces_follow_each_other(node: Node, reading: Reading) -> None:
+async def test_pieces_follow_each_other(node: Node, reading: StreamReader) -> None:
     """Read ahead or not, every event comes once and in order."""
     last = await node.append("user:ann", times=2 * COUNT + 5)
     seqs: list[int] = []

@@ -37,7 +37,7 @@ from server.gateway.gateway import Gateway
 from server.gateway.handshake import refuse_upgrade
 from server.health import Health
 from server.http.auth import Authenticate
-from server.http.http_metrics import Tally
+from server.http.http_metrics import HttpMetrics
 from server.schemas import problems, requests
 from server.web.front import Docs, Front
 from server.web.static import Files
@@ -77,7 +77,7 @@ def build_app(engine: Engine, gateway: Gateway | None, health: Health) -> ASGIAp
 
     To be called once for each engine: it registers its counts with the engine's metrics.
     """
-    tally = Tally()
+    tally = HttpMetrics()
     tally.show(engine.metrics)
     document = Document(partial(openapi.document, ROUTES), engine.blueprints)
     messages = Document(asyncapi.document, engine.blueprints)
@@ -139,7 +139,7 @@ class Stamp:
     below let through.
     """
 
-    def __init__(self, app: ASGIApp, tally: Tally) -> None:
+    def __init__(self, app: ASGIApp, tally: HttpMetrics) -> None:
         self.app = app
         self.tally = tally
 

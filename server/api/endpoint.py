@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from server.api.api_docs import Document
     from server.gateway.gateway import Gateway
     from server.health import Health
-    from server.http.http_metrics import Tally
+    from server.http.http_metrics import HttpMetrics
 
 log = structlog.get_logger("http")
 
@@ -57,7 +57,7 @@ class AppState:
     gateway: Gateway | None
     """None on a node that relays no events."""
     health: Health
-    tally: Tally
+    tally: HttpMetrics
     document: Document
     """OpenAPI's."""
     messages: Document

@@ -11,7 +11,7 @@ from collections import defaultdict
 from engine.process.metrics import Metrics
 
 
-class Tally:
+class HttpMetrics:
     """Counts of one server, shown through the engine's metrics."""
 
     def __init__(self) -> None:

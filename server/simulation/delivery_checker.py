@@ -101,7 +101,7 @@ class Logged:
         return set().union(*(self.by_channel.get(channel, ()) for channel in channels))
 
 
-class Tally:
+class DeliveryChecker:
     """Counts kept by the people while they live; one per run, on one loop.
 
     Everything is kept, to be held against a log at the end. A city that lives on gives ``recent``: then times

@@ -24,7 +24,7 @@ from server.simulation import dashboard, seed
 from server.simulation.account import Account, Operator, sign_in
 from server.simulation.child_server import Child, admin_token, serving
 from server.simulation.customer import Customer
-from server.simulation.delivery_checker import Tally
+from server.simulation.delivery_checker import DeliveryChecker
 from server.simulation.person import City, Pace, Person, near
 from server.simulation.progress import counting
 from server.simulation.technician import Technician
@@ -74,7 +74,7 @@ async def live_town(stay: Stay) -> None:
         stack.push_async_callback(api.close)
         operator = Operator(api, await admin_token(data, cwd=Path.cwd(), env=os.environ))
         service = await seed.open_service(operator)
-        town = Town(City(api, Tally(REMEMBERED), PACE, secrets.randbits(32), service), _keys(data))
+        town = Town(City(api, DeliveryChecker(REMEMBERED), PACE, secrets.randbits(32), service), _keys(data))
         stack.push_async_callback(town.close)
         await town.settle(operator, stay.technicians, console)
         _show_logins(data, town.logins())

@@ -11,7 +11,7 @@ from typing import Any
 from callout_client import Api, Callout, On
 from callout_client.listeners import Frame
 from server.simulation.account import Account, Operator
-from server.simulation.delivery_checker import Tally
+from server.simulation.delivery_checker import DeliveryChecker
 
 METRES_PER_DEGREE = 111_320.0
 
@@ -32,7 +32,7 @@ class City:
     """What the people of one city share."""
 
     api: Api
-    tally: Tally
+    tally: DeliveryChecker
     pace: Pace
     seed: int
     service: str

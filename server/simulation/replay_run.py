@@ -25,7 +25,7 @@ from server.simulation import seed as settlers
 from server.simulation.account import Account, Operator, sign_in
 from server.simulation.child_server import Child, admin_token, own_environment, serving
 from server.simulation.customer import Customer
-from server.simulation.delivery_checker import Tally
+from server.simulation.delivery_checker import DeliveryChecker
 from server.simulation.log_tail import LogTail, tailing
 from server.simulation.person import City, Pace, Person, near
 from server.simulation.pickups import Pickup
@@ -75,7 +75,7 @@ async def run_day(plan: Plan) -> dict[str, Any]:
         api = Api(target.url)
         stack.push_async_callback(api.close)
         operator = Operator(api, target.token)
-        city = City(api, Tally(), PACE, plan.seed, await settlers.open_service(operator))
+        city = City(api, DeliveryChecker(), PACE, plan.seed, await settlers.open_service(operator))
         tail = await stack.enter_async_context(tailing(target.redis)) if target.redis else None
         day = Day(plan, city, tail, console)
         stack.push_async_callback(day.close)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from server.simulation.delivery_checker import Logged, Tally, percentiles
+from server.simulation.delivery_checker import DeliveryChecker, Logged, percentiles
 
 AT = "2026-01-31T12:00:00.000Z"
 
@@ -33,7 +33,7 @@ def accepted(log: Logged, seq: int, technician: str, kind: str = "job.accepted")
 
 def test_an_event_that_never_came_is_lost() -> None:
     """Of three entries to him he got two: one is lost, and the other user's is none of his."""
-    tally = Tally()
+    tally = DeliveryChecker()
     tally.joined(hello("t1", 10))
     tally.received("t1", push(11))
     tally.received("t1", push(13))
@@ -49,7 +49,7 @@ def test_an_event_that_never_came_is_lost() -> None:
 
 def test_what_is_still_on_its_way_is_not_lost() -> None:
     """Losses are counted up to a seq, so that a log that goes on growing does not look like one that is not told."""
-    tally = Tally()
+    tally = DeliveryChecker()
     tally.joined(hello("t1", 10))
     log = log_of((11, "offer.created", "user:t1"), (12, "offer.closed", "user:t1"))
     assert [tally.lost_events(log, "main", until) for until in (10, 11, 12)] == [0, 1, 2]
@@ -57,7 +57,7 @@ def test_what_is_still_on_its_way_is_not_lost() -> None:
 
 def test_events_of_his_role_are_expected_too() -> None:
     """An operator hears what goes to role:ops, a technician does not."""
-    tally = Tally()
+    tally = DeliveryChecker()
     tally.joined(hello("cli_admin", 0, role="admin"))
     tally.joined(hello("t1", 0))
     assert tally.lost_events(log_of((1, "job.created", "role:ops user:c")), "main") == 1
@@ -65,7 +65,7 @@ def test_events_of_his_role_are_expected_too() -> None:
 
 def test_what_was_before_his_connect_and_what_is_for_gateways_is_not_expected() -> None:
     """Entries at or below the head at joining, and session.* entries, are nobody's loss."""
-    tally = Tally()
+    tally = DeliveryChecker()
     tally.joined(hello("t1", 10))
     log = log_of((9, "offer.created", "user:t1"), (10, "offer.closed", "user:t1"), (11, "session.revoked", "user:t1"))
     assert tally.lost_events(log, "main") == 0
@@ -73,7 +73,7 @@ def test_what_was_before_his_connect_and_what_is_for_gateways_is_not_expected() 
 
 def test_what_passed_while_he_was_cut_off_is_expected_if_he_was_recovered() -> None:
     """A recovered connect promises the missed events: one that did not come is lost."""
-    tally = Tally()
+    tally = DeliveryChecker()
     tally.joined(hello("t1", 10))
     tally.joined(hello("t1", 20, recovered=True))
     assert tally.lost_events(log_of((15, "offer.created", "user:t1")), "main") == 1
@@ -81,7 +81,7 @@ def test_what_passed_while_he_was_cut_off_is_expected_if_he_was_recovered() -> N
 
 def test_a_gap_that_he_was_told_of_is_no_loss() -> None:
     """After recovered:false he is owed only what follows the head he was given."""
-    tally = Tally()
+    tally = DeliveryChecker()
     tally.joined(hello("t1", 10))
     tally.received("t1", push(12))
     tally.joined(hello("t1", 20))
@@ -91,7 +91,7 @@ def test_a_gap_that_he_was_told_of_is_no_loss() -> None:
 
 def test_an_event_that_came_twice_is_a_duplicate() -> None:
     """Repeats are counted each."""
-    tally = Tally()
+    tally = DeliveryChecker()
     tally.joined(hello("t1", 0))
     tally.received("t1", push(1))
     tally.repeated("t1")
@@ -101,7 +101,7 @@ def test_an_event_that_came_twice_is_a_duplicate() -> None:
 
 def test_an_event_that_was_not_for_him_is_strange() -> None:
     """What reached a user without being addressed to him is told apart from loss."""
-    tally = Tally()
+    tally = DeliveryChecker()
     tally.joined(hello("t1", 0))
     tally.received("t1", push(1))
     assert tally.strange_events(log_of((1, "offer.created", "user:t2")), "main") == 1
@@ -113,14 +113,14 @@ def test_two_holders_in_the_log_are_a_double_claim() -> None:
     accepted(log, 1, "t1")
     accepted(log, 2, "t1", kind="job.unassigned")
     accepted(log, 3, "t2")
-    assert Tally().double_claims(log) == 0
+    assert DeliveryChecker().double_claims(log) == 0
     accepted(log, 4, "t3")
-    assert Tally().double_claims(log) == 1
+    assert DeliveryChecker().double_claims(log) == 1
 
 
 def test_a_winner_of_whom_the_log_does_not_know_is_a_double_claim() -> None:
     """A technician who was told "Job accepted" and is no holder in the log was told wrong."""
-    log, tally = Logged(), Tally()
+    log, tally = Logged(), DeliveryChecker()
     accepted(log, 1, "t1")
     tally.won("j", "t1")
     assert tally.double_claims(log) == 0
@@ -130,7 +130,7 @@ def test_a_winner_of_whom_the_log_does_not_know_is_a_double_claim() -> None:
 
 def test_without_a_log_two_told_winners_are_a_double_claim() -> None:
     """What the clients were told is enough to see two winners."""
-    tally = Tally()
+    tally = DeliveryChecker()
     tally.booked({"id": "j"}, 1.0)
     tally.won("j", "t1")
     assert tally.double_claims(None) == 0
@@ -140,7 +140,7 @@ def test_without_a_log_two_told_winners_are_a_double_claim() -> None:
 
 def test_a_job_is_undecided_until_its_customer_hears_of_it() -> None:
     """Won or expired ends the waiting; a job of another run is never waited for."""
-    tally = Tally()
+    tally = DeliveryChecker()
     for job in ("a", "b", "c"):
         tally.booked({"id": job}, 1.0)
     tally.accepted("a", 2.0)
@@ -152,7 +152,7 @@ def test_a_job_is_undecided_until_its_customer_hears_of_it() -> None:
 
 def test_time_to_claim_runs_from_acknowledgement_to_holder() -> None:
     """News that overtook the acknowledgement counts as nought, not as a negative time."""
-    tally = Tally()
+    tally = DeliveryChecker()
     tally.booked({"id": "a"}, 10.0)
     tally.accepted("a", 10.25)
     tally.accepted("b", 9.0)
@@ -162,7 +162,7 @@ def test_time_to_claim_runs_from_acknowledgement_to_holder() -> None:
 
 def test_forgetting_keeps_the_counts() -> None:
     """A city that lives on keeps its figures and not its jobs."""
-    tally = Tally(recent=10)
+    tally = DeliveryChecker(recent=10)
     tally.joined(hello("c", 0, role="customer"))
     tally.received("c", push(1))
     tally.booked({"id": "a"}, 1.0)

@@ -3,7 +3,7 @@
 Three kinds. A *counter* is a prometheus-client counter, for what happens up to some thousand times a second.
 A *reading* is a function asked only when somebody scrapes: hot loops (fan-out, the packed connection) keep
 plain ints of their own, since a locked counter per delivery would cost more than the delivery. A *spread* is
-the same for durations: a ``Spread`` counts without a lock (one loop writes, a scrape reads), 0.3 µs each.
+the same for durations: a ``Histogram`` counts without a lock (one loop writes, a scrape reads), 0.3 µs each.
 
 One ``Metrics`` for each Engine, never the library's global registry: tests open many engines in one
 process.
@@ -30,7 +30,7 @@ BOUNDS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-class Spread:
+class Histogram:
     """How long things took: a count for each bucket, and the sum in seconds."""
 
     __slots__ = ("counts", "sum")
@@ -76,7 +76,7 @@ class Metrics:
         """
         self.registry.register(_Reading(f"callout_{name}", text, labels, read, rises))
 
-    def spread(self, name: str, text: str, read: Callable[[], Mapping[Labels, Spread]], *labels: str) -> None:
+    def spread(self, name: str, text: str, read: Callable[[], Mapping[Labels, Histogram]], *labels: str) -> None:
         """Show spreads, one for each tuple of label values, as the histogram ``callout_<name>``."""
         self.registry.register(_Spreads(f"callout_{name}", text, labels, read))
 
@@ -115,7 +115,7 @@ class _Spreads(Collector):
     name: str
     text: str
     labels: Labels
-    read: Callable[[], Mapping[Labels, Spread]]
+    read: Callable[[], Mapping[Labels, Histogram]]
 
     def describe(self) -> Iterable[Metric]:
         """Its name alone, so that registering does not read."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from engine.process.metrics import Metrics, Spread
+from engine.process.metrics import Histogram, Metrics
 
 BROADCAST = 100
 """Sockets that are many: below, the time says more of the loop than of the broadcast."""
@@ -48,11 +48,11 @@ class Counters:
     """Wrong frames received."""
     refusals: Counter[str] = field(default_factory=Counter)
     """Requests on sockets that were answered with an error, by its code."""
-    lag: Spread = field(default_factory=Spread)
+    lag: Histogram = field(default_factory=Histogram)
     """From an event's commit to its hand-off, by the two clocks: of the oldest event in each reading of the log."""
-    broadcasts: Spread = field(default_factory=Spread)
+    broadcasts: Histogram = field(default_factory=Histogram)
     """From the hand-off of an event to the last write, where at least ``BROADCAST`` sockets were written to."""
-    commands: defaultdict[str, Spread] = field(default_factory=lambda: defaultdict(Spread))
+    commands: defaultdict[str, Histogram] = field(default_factory=lambda: defaultdict(Histogram))
     """From a message to its reply, by op."""
 
     def show(self, metrics: Metrics) -> None:

@@ -26,7 +26,7 @@ from engine.process.loops import going_on
 from engine.store import keys
 from engine.store.scripts import Args
 from engine.types import Zone, new_id
-from engine.workers.push_sender import Message, Poster
+from engine.workers.push_sender import Message, PushSender
 from engine.zone import log as zone_log
 from engine.zone.leases import Leases
 
@@ -91,7 +91,7 @@ async def run_once(engine: Engine) -> None:
 async def _enter(engine: Engine, stack: AsyncExitStack, leases: Leases | None) -> _Runner:
     poster = None
     if engine.settings.push_url:
-        poster = Poster(engine.settings.push_url, engine.settings.push_secret, engine.metrics)
+        poster = PushSender(engine.settings.push_url, engine.settings.push_secret, engine.metrics)
         await stack.enter_async_context(poster)
     reader = engine.store.reader()
     stack.push_async_callback(reader.aclose)
@@ -101,7 +101,7 @@ async def _enter(engine: Engine, stack: AsyncExitStack, leases: Leases | None) -
 class _Runner:
     """One process's share of the work: the zones it holds, and how far it is in each."""
 
-    def __init__(self, engine: Engine, reader: redis.Redis, poster: Poster | None, leases: Leases | None) -> None:
+    def __init__(self, engine: Engine, reader: redis.Redis, poster: PushSender | None, leases: Leases | None) -> None:
         self.poster = poster
         self.moved = self.full = False
         """Whether the last step found something, and whether a zone may have more at once."""

@@ -52,7 +52,7 @@ def signature(secret: str, body: bytes, at: int) -> str:
     return f"t={at},v1={digest}"
 
 
-class Poster:
+class PushSender:
     """Posts what it is given, ``WORKERS`` at a time, while the ``async with`` block runs."""
 
     def __init__(self, url: str, secret: str, metrics: Metrics) -> None:

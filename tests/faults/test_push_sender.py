@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from engine.clock import now_ms
 from engine.process.metrics import Metrics
 from engine.workers import push_sender
-from engine.workers.push_sender import Message, Poster
+from engine.workers.push_sender import Message, PushSender
 from tests.faults.receiver import receiving
 
 SECRET = "a secret"
@@ -32,7 +32,7 @@ def counted(metrics: Metrics, outcome: str, kind: str = "offer") -> float:
 async def posted(url: str, *messages: Message) -> Metrics:
     """Post the messages, wait until each is sent or given up, and give the counts."""
     metrics = Metrics()
-    async with Poster(url, SECRET, metrics) as poster:
+    async with PushSender(url, SECRET, metrics) as poster:
         for message in messages:
             poster.put(message)
         await poster.drain()
@@ -90,7 +90,7 @@ async def test_putting_never_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a silent receiver and a full queue, what more comes is dropped at once, and counted."""
     monkeypatch.setattr(push_sender, "QUEUE", 10)
     metrics = Metrics()
-    async with receiving(lambda _: None) as receiver, Poster(receiver.url, SECRET, metrics) as poster:
+    async with receiving(lambda _: None) as receiver, PushSender(receiver.url, SECRET, metrics) as poster:
         began = time.perf_counter()
         for _ in range(1_000):
             poster.put(Message("offer", b"{}"))
@@ -130,6 +130,6 @@ async def test_leaving_does_not_wait_for_what_is_queued() -> None:
     async with (
         receiving(lambda _: None) as receiver,
         asyncio.timeout(2),
-        Poster(receiver.url, SECRET, Metrics()) as poster,
+        PushSender(receiver.url, SECRET, Metrics()) as poster,
     ):
         poster.put(Message("offer", b"{}"))

@@ -36,7 +36,7 @@ from engine.process.loops import going_on
 from engine.store import scripts
 from engine.store.pipeline import NotLoaded, Pipeline, ServerSaid
 from engine.store.scripts import Args, Keys, Script, Value
-from engine.store.stream_connection import Line, Reads, told
+from engine.store.stream_connection import Reads, StreamConnection, told
 from engine.types import Cursor, Epoch, Zone, number_of
 
 MIN_REDIS = (7, 0)
@@ -96,7 +96,7 @@ class Store:
     opener: Opener
     packed: Pipeline = field(init=False)
     reads: Reads = field(init=False)
-    lines: weakref.WeakSet[Line] = field(default_factory=weakref.WeakSet)
+    lines: weakref.WeakSet[StreamConnection] = field(default_factory=weakref.WeakSet)
     run_id: str = ""
     keeper: asyncio.Task[None] | None = None
     reopening: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -180,9 +180,9 @@ class Store:
         except ServerSaid as error:
             raise Internal(f"{command[0]!s}: {error}") from error
 
-    async def line(self) -> Line:
+    async def line(self) -> StreamConnection:
         """A connection for who reads the log without end; let it go with ``aclose``. Raises Unavailable."""
-        line = Line(_connector(self.url), self._same_server)
+        line = StreamConnection(_connector(self.url), self._same_server)
         self.lines.add(line)
         await line.open()
         return line

@@ -16,7 +16,7 @@ from engine.errors import Indeterminate, Internal, Unavailable
 from engine.store.pipeline import Pipeline, ServerSaid
 
 
-class Line:
+class StreamConnection:
     """Commands by redis-py's names, replies as the server gives them. Raises Unavailable where it cannot be reached,
     Indeterminate where the connection was lost before the answer, ServerSaid for an error of the server's.
 
@@ -80,7 +80,7 @@ class Line:
         return await self._pipe.urgent(*command)
 
 
-class Reads(Line):
+class Reads(StreamConnection):
     """Plain reads for everybody, packed. A lost one is asked once more, then Unavailable: it did nothing."""
 
     async def _ask(self, *command: str | int) -> Any:

@@ -22,7 +22,7 @@ from engine.errors import CalloutError
 from engine.events import Event
 from engine.process.loops import going_on
 from engine.store import keys
-from engine.store.stream_connection import Line
+from engine.store.stream_connection import StreamConnection
 from engine.types import Epoch, JobId, TechnicianId, UserId, Zone, number_of
 from engine.zone import log as zone_log
 from engine.zone import opening as zones
@@ -126,7 +126,7 @@ class Archiver:
         self._engine = engine
         self._strict = strict
         self._leases = Leases(engine.store, "archiver", LEASE_S)
-        self._line: Line | None = None
+        self._line: StreamConnection | None = None
         self._zones = [_Zone(zone) for zone in engine.store.zones]
         self._lags: dict[tuple[str, ...], Lag] = {}
 

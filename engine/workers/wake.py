@@ -18,7 +18,7 @@ from engine.errors import CalloutError
 from engine.process.loops import going_on
 from engine.store import keys
 from engine.store.pipeline import ServerSaid
-from engine.store.stream_connection import Line
+from engine.store.stream_connection import StreamConnection
 from engine.types import Zone
 from engine.zone import log as zone_log
 
@@ -55,7 +55,7 @@ async def run(engine: Engine, held: Collection[Zone], wakes: Mapping[Zone, async
         await asyncio.sleep(RETRY_S)
 
 
-async def _listen(line: Line, held: Collection[Zone], wakes: Mapping[Zone, asyncio.Event]) -> None:
+async def _listen(line: StreamConnection, held: Collection[Zone], wakes: Mapping[Zone, asyncio.Event]) -> None:
     after: dict[Zone, int] = {}
     while going_on():
         after = {zone: after[zone] if zone in after else await _head(line, zone) for zone in list(held)}
@@ -75,7 +75,7 @@ async def _listen(line: Line, held: Collection[Zone], wakes: Mapping[Zone, async
             after = {zone: min(seq, await _head(line, zone)) for zone, seq in after.items()}
 
 
-async def _head(line: Line, zone: Zone) -> int:
+async def _head(line: StreamConnection, zone: Zone) -> int:
     return (await zone_log.head(line, zone)).seq
 
 

@@ -10,20 +10,20 @@ from redis.asyncio import Redis
 from engine.errors import Unavailable
 from engine.events import Event, parse
 from engine.store import keys
-from engine.store.stream_connection import Line
+from engine.store.stream_connection import StreamConnection
 from engine.types import Cursor, Epoch, Zone
 
 TAIL_SCAN = 5_000
 
 
-async def head(client: Redis | Line, zone: Zone) -> Cursor:
+async def head(client: Redis | StreamConnection, zone: Zone) -> Cursor:
     """Return the last seq of the zone's log and its epoch, as Redis has them now (epoch "" where it has none)."""
     row: Any = await client.hmget(keys.meta(zone), ["epoch", "seq"])
     epoch, seq = row
     return Cursor(Epoch((epoch or b"").decode()), int(seq or 0))
 
 
-async def opened_in(client: Redis | Line, zone: Zone) -> str:
+async def opened_in(client: Redis | StreamConnection, zone: Zone) -> str:
     """The life of the server (its ``run_id``) in which the zone was last opened. In a life in which it was not, nothing
     is appended; in one in which it was, no other epoch begins, unless the zone is closed for it.
     """
@@ -31,13 +31,13 @@ async def opened_in(client: Redis | Line, zone: Zone) -> str:
     return (found or b"").decode()
 
 
-async def run_id(client: Redis | Line) -> str:
+async def run_id(client: Redis | StreamConnection) -> str:
     """Which life of the server ``client`` is connected to."""
     info: Mapping[str, Any] = await client.info("server")
     return str(info["run_id"])
 
 
-async def check_primary(client: Redis | Line) -> None:
+async def check_primary(client: Redis | StreamConnection) -> None:
     """Raises Unavailable where ``client`` reads from a replica: cut off from its primary it would hear nothing more,
     and never say so.
     """
@@ -46,20 +46,22 @@ async def check_primary(client: Redis | Line) -> None:
         raise Unavailable("a replica answers")
 
 
-async def epochs(client: Redis | Line, zone: Zone) -> dict[Epoch, int]:
+async def epochs(client: Redis | StreamConnection, zone: Zone) -> dict[Epoch, int]:
     """Each epoch's first seq: a cursor of an older epoch is good exactly if it lies below the next one's."""
     rows: Any = await client.hgetall(keys.epochs(zone))
     return {Epoch(name.decode()): int(first) for name, first in rows.items()}
 
 
-async def window(client: Redis | Line, zone: Zone, after: int, count: int, until: int | None = None) -> list[Event]:
+async def window(
+    client: Redis | StreamConnection, zone: Zone, after: int, count: int, until: int | None = None
+) -> list[Event]:
     """At most ``count`` events with ``after`` < seq ≤ ``until``, in order, of what the log still holds."""
     last = "+" if until is None else f"{until}-0"
     rows: Any = await client.xrange(keys.log(zone), f"({after}-0", last, count)
     return [parse(zone, entry, fields) for entry, fields in rows]
 
 
-async def tail(client: Redis | Line, after: Mapping[Zone, int], block_ms: int, count: int) -> list[Event]:
+async def tail(client: Redis | StreamConnection, after: Mapping[Zone, int], block_ms: int, count: int) -> list[Event]:
     """What follows ``after`` in each zone, at most ``count`` a zone; waits up to ``block_ms`` for the first.
 
     ``client`` must have no socket timeout (``Store.reader``). An empty list means that nothing came.
@@ -70,13 +72,13 @@ async def tail(client: Redis | Line, after: Mapping[Zone, int], block_ms: int, c
     return [parse(zones[name], entry, fields) for name, rows in reply or () for entry, fields in rows]
 
 
-async def channel_tail(client: Redis | Line, zone: Zone, after: int, channel: str) -> list[Event]:
+async def channel_tail(client: Redis | StreamConnection, zone: Zone, after: int, channel: str) -> list[Event]:
     """Events to ``channel`` above ``after``: what SQL has not got yet, for lists that must not lag behind a push."""
     events = await window(client, zone, after, TAIL_SCAN)
     return [event for event in events if channel in event.to]
 
 
-async def at(client: Redis | Line, zone: Zone, seq: int) -> Event | None:
+async def at(client: Redis | StreamConnection, zone: Zone, seq: int) -> Event | None:
     """The event numbered ``seq``, where the log still holds it. Raises Unavailable."""
     rows: Any = await client.xrange(keys.log(zone), f"{seq}-0", f"{seq}-0", 1)
     return parse(zone, *rows[0]) if rows else None

@@ -27,7 +27,7 @@ import structlog
 from engine.errors import CalloutError
 from engine.events import Event
 from engine.process.loops import going_on
-from engine.store.stream_connection import Line
+from engine.store.stream_connection import StreamConnection
 from engine.types import Cursor, Epoch, Zone, number_of
 from engine.zone import log
 from server.gateway.counters import Counters
@@ -61,7 +61,7 @@ class StreamReader:
     Nothing is read ahead while lives are compared: both go over the same connection, in turn.
     """
 
-    def __init__(self, client: Line) -> None:
+    def __init__(self, client: StreamConnection) -> None:
         self._client = client
         self._after: dict[Zone, int] = {}
         self._ahead: asyncio.Task[list[Event]] | None = None
@@ -162,7 +162,7 @@ class Relay:
             pause = 0.05 if monotonic() - began > DEAF_S else min(pause * 2, 1.0)
             await asyncio.sleep(pause)
 
-    async def _listen(self, client: Line) -> None:
+    async def _listen(self, client: StreamConnection) -> None:
         async with asyncio.timeout(GRACE_S):
             self._run_id = await log.run_id(client)
         self._unopened = set(self.tails)
@@ -185,7 +185,7 @@ class Relay:
 
     # handing on
 
-    async def _hand_on(self, events: list[Event], client: Line) -> None:
+    async def _hand_on(self, events: list[Event], client: StreamConnection) -> None:
         """In order, giving the loop back every 2 ms, so that sessions are written to between two events."""
         until = monotonic() + SLICE_S
         for event in events:
@@ -234,7 +234,7 @@ class Relay:
             return self.tails
         return self._unopened and self._unopened.intersection(event.zone for event in events)
 
-    async def _unchanged(self, zones: Collection[Zone], client: Line) -> bool:
+    async def _unchanged(self, zones: Collection[Zone], client: StreamConnection) -> bool:
         """Compare ``zones``: are all as we knew them? Where epochs began that go on, everybody is told once of all."""
         if len(zones) == len(self.tails):
             async with asyncio.timeout(GRACE_S):
@@ -249,7 +249,7 @@ class Relay:
             self._checked_at = monotonic()
         return all(same)
 
-    async def _compare(self, tail: ZoneStream, client: Line) -> bool:
+    async def _compare(self, tail: ZoneStream, client: StreamConnection) -> bool:
         """Is the log that we read still the one that we have read, and of the epoch that we know?"""
         async with asyncio.timeout(GRACE_S):
             # Asked before the head: once it was opened, no head is of an older epoch.
@@ -283,14 +283,16 @@ class Relay:
         zone = self._engine.store.zones[tail.zone]
         return (tail.shut or tail.epoch == "") and not (zone.open and zone.epoch == head.epoch)
 
-    async def _goes_on(self, tail: ZoneStream, client: Line, epoch: Epoch, epochs: Mapping[Epoch, int]) -> bool:
+    async def _goes_on(
+        self, tail: ZoneStream, client: StreamConnection, epoch: Epoch, epochs: Mapping[Epoch, int]
+    ) -> bool:
         """Whether ``epoch`` goes on from what was handed on: newer than ours, of the same past, nothing told twice."""
         if number_of(epoch) <= number_of(tail.epoch) or any(epochs.get(e) != first for e, first in tail.epochs.items()):
             return False
         begun = [first for e, first in epochs.items() if e not in tail.epochs]
         return all([await self._continues(tail, client, first) for first in begun])
 
-    async def _continues(self, tail: ZoneStream, client: Line, first: int) -> bool:
+    async def _continues(self, tail: ZoneStream, client: StreamConnection, first: int) -> bool:
         """Whether the epoch that began at ``first`` goes on from what was handed on.
 
         Above our cursor it does. Below it, it does if we read its beginning as the log has it: then we
@@ -302,7 +304,7 @@ class Relay:
             page = await log.window(client, tail.zone, first - 1, 1, first)
         return bool(page) and page[0] == tail.memory.event(first)
 
-    async def _start_over(self, tail: ZoneStream, client: Line, why: str) -> bool:
+    async def _start_over(self, tail: ZoneStream, client: StreamConnection, why: str) -> bool:
         """Drop what is known of the zone, tell the sessions, and read the window of its log as it is now. Gives False:
         nothing is as it was.
         """
@@ -327,7 +329,7 @@ class Relay:
         logger.info("relay_window", zone=tail.zone, epoch=tail.epoch, head=tail.cursor, first=tail.memory.first)
         return False
 
-    async def _read_window(self, tail: ZoneStream, client: Line, head: int) -> None:
+    async def _read_window(self, tail: ZoneStream, client: StreamConnection, head: int) -> None:
         """What the log holds below ``head``, or as much of it as memory may keep."""
         while tail.cursor < head:
             async with asyncio.timeout(GRACE_S):

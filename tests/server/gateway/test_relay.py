@@ -17,7 +17,7 @@ from websockets.exceptions import InvalidStatus
 from engine.process.settings import Settings
 from engine.store import keys
 from engine.store.connection import Store, _connector
-from engine.store.stream_connection import Line
+from engine.store.stream_connection import StreamConnection
 from engine.types import DEFAULT_ZONE
 from server.gateway import relay
 from server.gateway.zone_stream import ZoneStream
@@ -353,8 +353,8 @@ async def test_cut_off_from_its_log(
     assert node.gateway.counters.resyncs == ({"trimmed": 1} if trimmed else {})
 
 
-async def line_to(url: str) -> Line:
+async def line_to(url: str) -> StreamConnection:
     """A line like the store's."""
-    line = Line(_connector(url))
+    line = StreamConnection(_connector(url))
     await line.open()
     return line

@@ -14,7 +14,7 @@ from sqlalchemy import select
 from engine.blueprint.compiler import Plan
 from engine.blueprint.schema import Blueprint, Does
 from engine.domain import job_queries, jobs
-from engine.domain.commands import Ask
+from engine.domain.commands import CommandContext
 from engine.domain.job_queries import Page
 from engine.errors import AtCapacity, FieldError, Forbidden, Indeterminate, Invalid, NotFound, VersionConflict
 from engine.idempotency import in_redis
@@ -207,10 +207,10 @@ async def _archived(engine: Engine, job: JobId, own: str) -> list[bytes]:
 
 def _ask(
     engine: Engine, caller: Principal, job_id: str, verb: str, key: str | None, trace: str, *arguments: object
-) -> Ask:
+) -> CommandContext:
     zone, job = located(job_id)
     mark = in_redis.fingerprint(engine, verb, job, arguments)
-    return Ask(zone, job, caller, in_redis.checked_key(key), mark, trace)
+    return CommandContext(zone, job, caller, in_redis.checked_key(key), mark, trace)
 
 
 def _named(bid: str) -> str:
@@ -219,7 +219,7 @@ def _named(bid: str) -> str:
     return bid
 
 
-async def _plan(engine: Engine, ask: Ask, blueprint: Blueprint, does: Does) -> Plan:
+async def _plan(engine: Engine, ask: CommandContext, blueprint: Blueprint, does: Does) -> Plan:
     """The blueprint's command that does this. Raises NotFound where it takes no bids, OtherBlueprint."""
     name = await jobs.command_for(engine, ask.zone, ask.job, blueprint, does)
     plan = engine.plans.of(blueprint, name) if name is not None else None
@@ -229,7 +229,7 @@ async def _plan(engine: Engine, ask: Ask, blueprint: Blueprint, does: Does) -> P
     return plan
 
 
-def _head(ask: Ask, version: int | None, blueprint: Blueprint, plan: Plan) -> dict[str, str | int | bytes]:
+def _head(ask: CommandContext, version: int | None, blueprint: Blueprint, plan: Plan) -> dict[str, str | int | bytes]:
     """What all scripts of bids are told."""
     return {**ask.head(version), "bp": blueprint.key, "plan": plan.body}
 
@@ -238,7 +238,7 @@ def _lasting(engine: Engine, blueprint: Blueprint) -> dict[str, int]:
     return {"grace_ms": round(blueprint.dispatch.grace_s * 1000), "lease_ms": lease_ms(engine)}
 
 
-def _keys(ask: Ask) -> dict[str, str]:
+def _keys(ask: CommandContext) -> dict[str, str]:
     """The keys that the scripts of a technician's own bid have in common."""
     zone, job = ask.zone, ask.job
     return {
@@ -250,12 +250,12 @@ def _keys(ask: Ask) -> dict[str, str]:
     }
 
 
-async def _with_job(engine: Engine, ask: Ask, error: VersionConflict) -> VersionConflict:
+async def _with_job(engine: Engine, ask: CommandContext, error: VersionConflict) -> VersionConflict:
     error.extra["job"] = msgspec.Raw(await jobs.present(engine, ask))
     return error
 
 
-async def _bidding(engine: Engine, ask: Ask, plan: Plan, done: Done) -> Bidding:
+async def _bidding(engine: Engine, ask: CommandContext, plan: Plan, done: Done) -> Bidding:
     """The answer: the bid as the script gave it, or as it was told when this was done first."""
     if len(done.rest) > 1:
         shown = done.rest[1]

@@ -65,7 +65,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
         return rest if any(argument is not None for argument in rest) else None
 
 
-class Ask(msgspec.Struct, frozen=True):
+class CommandContext(msgspec.Struct, frozen=True):
     """One command on its way: what every step's script is given."""
 
     zone: Zone
@@ -98,10 +98,10 @@ class Ask(msgspec.Struct, frozen=True):
         return {"key": self.key, "fingerprint": self.mark, "trace": self.trace, "if_version": at}
 
 
-Sender = Callable[["Engine", Ask, Blueprint, Plan, Step], Awaitable[Done]]
+Sender = Callable[["Engine", CommandContext, Blueprint, Plan, Step], Awaitable[Done]]
 
 
-async def send(engine: Engine, ask: Ask, blueprint: Blueprint, plan: Plan, step: Step) -> Done:
+async def send(engine: Engine, ask: CommandContext, blueprint: Blueprint, plan: Plan, step: Step) -> Done:
     """Take the step. Raises as ``jobs.command``."""
     if step.occurred_at is not None:
         offset = await _clock_offset_ms(engine, ask)
@@ -137,7 +137,7 @@ def _keys(zone: Zone, job: JobId, request: str) -> dict[str, str]:
     }
 
 
-async def _clock_offset_ms(engine: Engine, ask: Ask) -> int:
+async def _clock_offset_ms(engine: Engine, ask: CommandContext) -> int:
     """How far the caller's clock is ahead, as far as fixes have shown it."""
     if ask.caller.role != "technician":
         return 0
@@ -165,7 +165,7 @@ def told(step: Step, **more: Any) -> bytes:
     return msgspec.json.encode(args)
 
 
-async def _take(engine: Engine, ask: Ask, blueprint: Blueprint, plan: Plan, step: Step) -> Done:
+async def _take(engine: Engine, ask: CommandContext, blueprint: Blueprint, plan: Plan, step: Step) -> Done:
     zone, technician = ask.zone, TechnicianId(ask.caller.id)
     names = ask.keys()
     names["tech"] = keys.technician(zone, technician)
@@ -191,7 +191,7 @@ async def _take(engine: Engine, ask: Ask, blueprint: Blueprint, plan: Plan, step
     )
 
 
-async def _refuse(engine: Engine, ask: Ask, blueprint: Blueprint, plan: Plan, step: Step) -> Done:
+async def _refuse(engine: Engine, ask: CommandContext, blueprint: Blueprint, plan: Plan, step: Step) -> Done:
     zone, technician = ask.zone, TechnicianId(ask.caller.id)
     names = ask.keys() | {"tech_offers": keys.technician_offers(zone, technician)}
     head = {"technician": technician, **ask.head(step.version), "bp": blueprint.key, "lease_ms": lease_ms(engine)}
@@ -208,7 +208,7 @@ async def _refuse(engine: Engine, ask: Ask, blueprint: Blueprint, plan: Plan, st
     return await engine.store.run(zone, "offer_decline", keys=names, args=args)
 
 
-async def _move(engine: Engine, ask: Ask, blueprint: Blueprint, plan: Plan, step: Step) -> Done:
+async def _move(engine: Engine, ask: CommandContext, blueprint: Blueprint, plan: Plan, step: Step) -> Done:
     names = ask.keys()
     head = {"actor": ask.actor, **ask.head(step.version), "bp": blueprint.key, "plan": plan.body}
     if not plan.spec.code:
@@ -227,7 +227,7 @@ async def _move(engine: Engine, ask: Ask, blueprint: Blueprint, plan: Plan, step
             raise
 
 
-def _dispute(ask: Ask, plan: Plan, step: Step) -> dict[str, str]:
+def _dispute(ask: CommandContext, plan: Plan, step: Step) -> dict[str, str]:
     """What a step that opens or resolves a dispute brings along: its members, see lua/lib/dispute.lua."""
     by = {"id": ask.caller.id, "role": ask.caller.role}
     if plan.spec.does == "freeze":
@@ -247,7 +247,7 @@ def _members(thing: dict[str, Any]) -> str:
     return msgspec.json.encode(thing)[1:-1].decode()
 
 
-async def _assign(engine: Engine, ask: Ask, blueprint: Blueprint, plan: Plan, step: Step) -> Done:
+async def _assign(engine: Engine, ask: CommandContext, blueprint: Blueprint, plan: Plan, step: Step) -> Done:
     zone = ask.zone
     if step.technician is None or not is_id(step.technician):
         raise Invalid(errors=[FieldError("/technician", "Required: who is to do the job")])

@@ -14,7 +14,7 @@ from engine.blueprint import edit_table, registry
 from engine.blueprint.schema import Blueprint
 from engine.clock import now_ms
 from engine.domain import jobs, services
-from engine.domain.commands import Ask
+from engine.domain.commands import CommandContext
 from engine.errors import (
     FieldError,
     Forbidden,
@@ -79,7 +79,7 @@ async def edit(
         raise Forbidden("Its customer changes a job, and ops or the service that booked it for him")
     zone, job = located(job_id)
     mark = in_redis.fingerprint(engine, "edit", job, [version, change])
-    ask = Ask(zone, job, caller, in_redis.checked_key(key), mark, trace)
+    ask = CommandContext(zone, job, caller, in_redis.checked_key(key), mark, trace)
     for _ in range(TRIES):
         try:
             draft = await _drafted(engine, ask, change)
@@ -104,7 +104,7 @@ async def edit(
     raise Unavailable("The job changes faster than it can be edited")
 
 
-async def _answer(engine: Engine, ask: Ask, draft: Draft, done: Done) -> Outcome:
+async def _answer(engine: Engine, ask: CommandContext, draft: Draft, done: Done) -> Outcome:
     if len(done.rest) > 1:
         shown = done.rest[1]
     else:
@@ -112,7 +112,7 @@ async def _answer(engine: Engine, ask: Ask, draft: Draft, done: Done) -> Outcome
     return await jobs.answer(engine, ask, draft.blueprint, shown, done)
 
 
-async def _drafted(engine: Engine, ask: Ask, change: dict[str, Any]) -> Draft:
+async def _drafted(engine: Engine, ask: CommandContext, change: dict[str, Any]) -> Draft:
     fields = ("bp", "status", "version", "amount", "full", "price_locked", "paid")
     found = await engine.store.command("HMGET", keys.job(ask.zone, ask.job), *fields)
     bp, status, version, amount, full, locked, paid = (part or b"" for part in found)
@@ -167,7 +167,7 @@ async def _repriced(engine: Engine, before: dict[str, Any], wanted: dict[str, An
     return [] if "amount" in changed else ["amount"]
 
 
-async def _send(engine: Engine, ask: Ask, draft: Draft, version: int | None) -> Done:
+async def _send(engine: Engine, ask: CommandContext, draft: Draft, version: int | None) -> Done:
     zone, blueprint, members = ask.zone, draft.blueprint, draft.members
     moved = {name for name in draft.changed if name in PLACE}
     when = members["scheduled_for"]

@@ -17,7 +17,7 @@ from engine.blueprint.compiler import Plan
 from engine.blueprint.schema import Blueprint, Does, Relation, relations
 from engine.clock import now_ms
 from engine.domain import commands, job_view
-from engine.domain.commands import Ask, Step
+from engine.domain.commands import CommandContext, Step
 from engine.errors import FieldError, Forbidden, Invalid, NotFound, OtherBlueprint, Unavailable, VersionConflict
 from engine.events import ms_of
 from engine.idempotency import in_redis, in_sql
@@ -126,7 +126,7 @@ async def command(
     """
     zone, job = located(job_id)
     mark = in_redis.fingerprint(engine, step.command, job, step.arguments())
-    ask = Ask(zone, job, caller, in_redis.checked_key(key), mark, trace)
+    ask = CommandContext(zone, job, caller, in_redis.checked_key(key), mark, trace)
     try:
         return await by_blueprint(engine, lambda blueprint: _try(engine, ask, blueprint, step))
     except Invalid:
@@ -134,7 +134,7 @@ async def command(
         raise
 
 
-async def must_know(engine: Engine, ask: Ask) -> None:
+async def must_know(engine: Engine, ask: CommandContext) -> None:
     """Raises NotFound for who may not know of the job: to be told what a request lacks would say that there is one."""
     technician = ask.caller.id if ask.caller.role == "technician" else ""
     names = {"meta": keys.meta(ask.zone), "job": keys.job(ask.zone, ask.job), "offers": keys.offers(ask.zone, ask.job)}
@@ -171,7 +171,7 @@ async def by_blueprint(engine: Engine, act: Callable[[Blueprint], Awaitable[T]])
     raise Unavailable("The job's blueprint is not known here")
 
 
-async def _try(engine: Engine, ask: Ask, blueprint: Blueprint, step: Step) -> Outcome:
+async def _try(engine: Engine, ask: CommandContext, blueprint: Blueprint, step: Step) -> Outcome:
     name = step.command if step.command in blueprint.commands else ALSO_CALLED.get(step.command, "")
     plan = engine.plans.of(blueprint, name)
     if plan is None or plan.spec.by == ("engine",):
@@ -200,7 +200,7 @@ def _without(engine: Engine, blueprint: Blueprint, caller: Principal) -> Plan | 
     return engine.plans.of(blueprint, next(names, ""))
 
 
-async def check_blueprint(engine: Engine, ask: Ask, blueprint: Blueprint) -> None:
+async def check_blueprint(engine: Engine, ask: CommandContext, blueprint: Blueprint) -> None:
     """Raises OtherBlueprint where the job is there and not of ``blueprint``."""
     found = await engine.store.command("HGET", keys.job(ask.zone, ask.job), "bp")
     if found is not None and found.decode() != blueprint.key:
@@ -246,7 +246,7 @@ def possible(role: Role) -> frozenset[Relation]:
     return POSSIBLE.get(role, frozenset())
 
 
-async def outcome(engine: Engine, ask: Ask, blueprint: Blueprint, plan: Plan, done: Done) -> Outcome:
+async def outcome(engine: Engine, ask: CommandContext, blueprint: Blueprint, plan: Plan, done: Done) -> Outcome:
     """The answer to a step: the job as its event tells it, with what the caller may do next."""
     if len(done.rest) > 1:
         shown = done.rest[1]
@@ -261,7 +261,7 @@ async def outcome(engine: Engine, ask: Ask, blueprint: Blueprint, plan: Plan, do
 
 async def answer(
     engine: Engine,
-    ask: Ask,
+    ask: CommandContext,
     blueprint: Blueprint,
     shown: bytes,
     done: Done,
@@ -307,7 +307,7 @@ def actions(caller: Principal, blueprint: Blueprint, shown: bytes, *, bids: bool
     return [name for name in names if blueprint.commands[name].does != "withdraw"]
 
 
-async def present(engine: Engine, ask: Ask) -> bytes:
+async def present(engine: Engine, ask: CommandContext) -> bytes:
     """The job as it is now, as far as a caller who may step may see it."""
     zone, technician = ask.zone, ask.caller.id if ask.caller.role == "technician" else ""
     names = {"meta": keys.meta(zone), "job": keys.job(zone, ask.job), "offers": keys.offers(zone, ask.job)}

@@ -17,7 +17,7 @@ from sqlalchemy import select
 
 from engine.blueprint.schema import Blueprint
 from engine.domain import job_queries, job_restore, jobs
-from engine.domain.commands import Ask
+from engine.domain.commands import CommandContext
 from engine.errors import Duplicate, FieldError, Forbidden, Indeterminate, Invalid, NotFound
 from engine.idempotency import in_redis
 from engine.idempotency.in_redis import located
@@ -105,7 +105,7 @@ async def put(
         raise Invalid(errors=[FieldError("/of", "Only a refund is of a charge")])
     zone, job = located(job_id)
     mark = in_redis.fingerprint(engine, "payment", job, payment)
-    ask = Ask(zone, job, caller, in_redis.checked_key(key), mark, trace)
+    ask = CommandContext(zone, job, caller, in_redis.checked_key(key), mark, trace)
     name = new_id("pay")
 
     async def act(blueprint: Blueprint) -> Put:
@@ -118,7 +118,7 @@ async def put(
         return await jobs.by_blueprint(engine, act)
 
 
-async def _put(engine: Engine, ask: Ask, payment: Payment, name: str, blueprint: Blueprint) -> Put:
+async def _put(engine: Engine, ask: CommandContext, payment: Payment, name: str, blueprint: Blueprint) -> Put:
     zone, job = ask.zone, ask.job
     kind = "refund" if payment.status == "refunded" else "charge"
     of = payment.of or payment.reference
@@ -159,7 +159,7 @@ def captures(engine: Engine, blueprint: Blueprint) -> bytes:
     return b"[%b]" % b",".join(plan.body for plan in plans if plan)
 
 
-async def _answer(engine: Engine, ask: Ask, blueprint: Blueprint, done: Done) -> Put:
+async def _answer(engine: Engine, ask: CommandContext, blueprint: Blueprint, done: Done) -> Put:
     data = await in_redis.told_at(engine, ask.zone, done.seq)
     if data is None:
         raise Indeterminate("Done, but its answer cannot be read any more")

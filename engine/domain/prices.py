@@ -12,7 +12,7 @@ import msgspec
 
 from engine.blueprint.schema import Blueprint
 from engine.domain import jobs
-from engine.domain.commands import Ask
+from engine.domain.commands import CommandContext
 from engine.errors import Duplicate, Forbidden, Indeterminate, NotFound, VersionConflict
 from engine.idempotency import in_redis
 from engine.idempotency.in_redis import located
@@ -101,16 +101,21 @@ async def answer(
 
 def _ask(
     engine: Engine, caller: Principal, job_id: str, verb: str, key: str | None, trace: str, *arguments: object
-) -> Ask:
+) -> CommandContext:
     if caller.role not in ("customer", "technician"):
         raise Forbidden("The price is between the customer and the technician")
     zone, job = located(job_id)
     mark = in_redis.fingerprint(engine, f"price_{verb}", job, arguments)
-    return Ask(zone, job, caller, in_redis.checked_key(key), mark, trace)
+    return CommandContext(zone, job, caller, in_redis.checked_key(key), mark, trace)
 
 
 async def _deal(
-    engine: Engine, ask: Ask, script: str, version: int | None, args: dict[str, str | int | bytes], status: str
+    engine: Engine,
+    ask: CommandContext,
+    script: str,
+    version: int | None,
+    args: dict[str, str | int | bytes],
+    status: str,
 ) -> Dealt:
     names = ask.keys()
     del names["offers"]
@@ -129,7 +134,7 @@ async def _deal(
     return await jobs.by_blueprint(engine, act)
 
 
-async def _dealt(engine: Engine, ask: Ask, blueprint: Blueprint, done: Done) -> Dealt:
+async def _dealt(engine: Engine, ask: CommandContext, blueprint: Blueprint, done: Done) -> Dealt:
     data = await in_redis.told_at(engine, ask.zone, done.seq)
     if data is None:
         raise Indeterminate("Done, but its answer cannot be read any more")

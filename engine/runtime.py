@@ -55,7 +55,7 @@ async def open_engine(settings: Settings) -> AsyncIterator[Engine]:
     async with AsyncExitStack() as stack:
         archive = await open_archive(settings)
         stack.push_async_callback(archive.close)
-        await registry.keep_if_it_can_be(archive, blueprints)
+        await registry.store_if_available(archive, blueprints)
         store = await open_store(url, [Zone(z) for z in settings.zones], opener(archive))
         stack.push_async_callback(close_store, store)
         yield Engine(settings, store, archive, blueprints, signer, Metrics(), Plans(settings.job_lifetime_s))

@@ -49,7 +49,7 @@ async def keep(archive: Archive, blueprints: Blueprints) -> None:
     blueprints.know(others)
 
 
-async def keep_if_it_can_be(archive: Archive, blueprints: Blueprints) -> None:
+async def store_if_available(archive: Archive, blueprints: Blueprints) -> None:
     """``keep``, where the database is there; else ``run`` will. Raises BlueprintError."""
     try:
         await keep(archive, blueprints)

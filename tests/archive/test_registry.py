@@ -44,7 +44,7 @@ async def test_a_database_that_is_away_is_told_and_waited_for(archive: Archive, 
     async with away():
         with pytest.raises(Unavailable):
             await registry.keep(archive, SHIPPED)
-        await registry.keep_if_it_can_be(archive, SHIPPED)
+        await registry.store_if_available(archive, SHIPPED)
 
 
 async def test_older_versions_come_back(archive: Archive) -> None:

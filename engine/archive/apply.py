@@ -76,7 +76,7 @@ async def apply(
         await _add(conn, events_refused, batch.refused)
 
 
-async def cooled(archive: Archive, told: Sequence[str]) -> None:
+async def mark_archived(archive: Archive, told: Sequence[str]) -> None:
     """Note that Redis knows of these finished jobs being archived."""
     over = jobs.c.id.in_(told) & jobs.c.phase.in_(FINISHED)
     async with archive.writing() as conn:

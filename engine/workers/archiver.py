@@ -265,7 +265,7 @@ class Archiver:
         while page := await apply.still_hot(self._engine.archive, z.zone, BATCH):
             await self._tell(z, page)
             told, z.told = z.told, []
-            await _whole(apply.cooled(self._engine.archive, told))
+            await _whole(apply.mark_archived(self._engine.archive, told))
 
     async def _tell(self, z: _Zone, finished: list[str]) -> None:
         """Let Redis know how far the archive is, and which jobs it has for good."""
@@ -284,7 +284,7 @@ class Archiver:
         z.retry_s = RETRY_S
         if z.told:
             told, z.told = z.told, []
-            await _whole(apply.cooled(self._engine.archive, told))
+            await _whole(apply.mark_archived(self._engine.archive, told))
         if z.trim_due <= _now() or self._strict:
             z.trim_due = _now() + TRIM_EVERY_S
             await trim(self._engine, z.zone, z.seq)

@@ -83,7 +83,7 @@ async def mark_archived(archive: Archive, told: Sequence[str]) -> None:
         await conn.execute(update(jobs).where(over).values(hot=False))
 
 
-async def still_hot(archive: Archive, zone: Zone, limit: int) -> list[str]:
+async def unarchived(archive: Archive, zone: Zone, limit: int) -> list[str]:
     """Finished jobs of which Redis was perhaps not told: an archiver died between commit and word."""
     over = (jobs.c.zone == zone, jobs.c.hot.is_(True), jobs.c.phase.in_(FINISHED))
     async with archive.reading() as conn:

@@ -262,7 +262,7 @@ class Archiver:
 
     async def _tell_again(self, z: _Zone) -> None:
         """Tell Redis of all jobs of which it was perhaps not told, a page at a time."""
-        while page := await apply.still_hot(self._engine.archive, z.zone, BATCH):
+        while page := await apply.unarchived(self._engine.archive, z.zone, BATCH):
             await self._tell(z, page)
             told, z.told = z.told, []
             await _whole(apply.mark_archived(self._engine.archive, told))

@@ -190,7 +190,7 @@ async def test_redis_is_told_what_is_archived(engine: Engine) -> None:
     assert int(await engine.store.redis.hget(keys.meta(ZONE), "archived") or 0) == await archived(engine)
     assert 0 < await engine.store.redis.ttl(keys.job(ZONE, job)) <= 86_400
     assert await engine.store.redis.ttl(keys.job(ZONE, live)) == -1
-    assert await apply.still_hot(engine.archive, ZONE, 10) == []
+    assert await apply.unarchived(engine.archive, ZONE, 10) == []
 
 
 async def test_killed_between_commit_and_word_loses_nothing(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -420,7 +420,7 @@ async def test_all_that_redis_was_not_told_of_is_told_at_a_begin(
     await writer.run_once(engine)
     for number in range(7):
         assert await engine.store.redis.ttl(keys.job(ZONE, JobId(f"job_main_{number}"))) > 0
-    assert await apply.still_hot(engine.archive, ZONE, 10) == []
+    assert await apply.unarchived(engine.archive, ZONE, 10) == []
 
 
 async def test_the_lag_is_shown(engine: Engine, away: Away) -> None:

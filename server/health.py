@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from engine.errors import WRITES_REFUSED, CalloutError
 from engine.process.datadir import full
-from engine.process.loops import going_on
+from engine.process.loops import not_cancelled
 from engine.runtime import Engine
 from engine.store import keys
 
@@ -39,7 +39,7 @@ class Health:
 
     async def run(self) -> None:
         """Look for ever: a server to which nobody writes must find out as well."""
-        while going_on():
+        while not_cancelled():
             await self.look()
             await asyncio.sleep(LOOK_EVERY_S)
 

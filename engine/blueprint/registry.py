@@ -19,7 +19,7 @@ from engine.blueprint.catalogue import BlueprintError, Blueprints
 from engine.blueprint.schema import Blueprint
 from engine.clock import now_ms
 from engine.errors import CalloutError, Unavailable
-from engine.process.loops import going_on
+from engine.process.loops import not_cancelled
 from engine.process.settings import Settings
 from engine.sql.database import Archive
 from engine.sql.schema import blueprints as rows
@@ -75,7 +75,7 @@ async def run(archive: Archive, blueprints: Blueprints) -> None:
 
     Raises BlueprintError where the database, away at the start, turns out to hold another content for one of ours.
     """
-    while going_on():
+    while not_cancelled():
         await asyncio.sleep(EVERY_S)
         try:
             await learn(archive, blueprints)

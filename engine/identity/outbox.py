@@ -25,7 +25,7 @@ from engine.clock import now_ms
 from engine.domain import reassign as handover
 from engine.errors import CalloutError
 from engine.identity import access
-from engine.process.loops import going_on
+from engine.process.loops import not_cancelled
 from engine.sql.schema import outbox
 from engine.store import keys
 from engine.store.scripts import Args
@@ -141,7 +141,7 @@ async def _append(engine: Engine, kind: str, *, told: str, data: bytes, actor: s
 async def run(engine: Engine) -> None:
     """Look every ``EVERY_S`` for what is owed, for ever."""
     away = ""
-    while going_on():
+    while not_cancelled():
         try:
             await run_once(engine)
             away = ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 
-def going_on() -> bool:
+def not_cancelled() -> bool:
     """Whether the present task may do another round: true until somebody has cancelled it.
 
     On Python 3.11 ``asyncio.wait_for``, with which redis-py waits for each write, gives its result in place of a

@@ -32,7 +32,7 @@ from engine.errors import (
     StaleCode,
     Unavailable,
 )
-from engine.process.loops import going_on
+from engine.process.loops import not_cancelled
 from engine.store import scripts
 from engine.store.pipeline import NotLoaded, Pipeline, ServerSaid
 from engine.store.scripts import Args, Keys, Script, Value
@@ -286,7 +286,7 @@ async def _look_again(store: Store) -> None:
     """Ask anew about zones found closed: the archive may be back, or Redis rebuilt. Commands would not ask: they are
     refused before they reach Redis.
     """
-    while going_on():
+    while not_cancelled():
         await asyncio.sleep(LOOK_AGAIN_S)
         shut = [(zone, state) for zone, state in store.zones.items() if not state.open]
         if shut and store.packed.up:

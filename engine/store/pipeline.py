@@ -21,7 +21,7 @@ import hiredis
 import structlog
 
 from engine.errors import UNAVAILABLE_REPLIES, CalloutError, Indeterminate, Unavailable
-from engine.process.loops import going_on
+from engine.process.loops import not_cancelled
 
 WINDOW = 32
 DEADLINE_S = 5.0
@@ -215,13 +215,13 @@ class Pipeline(asyncio.Protocol):
         self._flush()
 
     async def _keep(self) -> None:
-        while going_on():
+        while not_cancelled():
             await self._expire_while_up()
             await self._rejoin()
 
     async def _rejoin(self) -> None:
         pause = 0.05
-        while going_on():
+        while not_cancelled():
             try:
                 await self._join()
             except (OSError, CalloutError, ServerSaid) as error:
@@ -239,7 +239,7 @@ class Pipeline(asyncio.Protocol):
         A server that is stopped (not gone) keeps the connection: its commands may yet run, so they are
         *indeterminate* and keep their place in the reply order, while those not sent are withdrawn.
         """
-        while not self._lost.is_set() and going_on():
+        while not self._lost.is_set() and not_cancelled():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._lost.wait(), 0.5)
             limit = self._loop.time() - DEADLINE_S

@@ -20,7 +20,7 @@ from engine.archive.quarantine import Taking
 from engine.archive.reader import Checkpoint, Position
 from engine.errors import CalloutError
 from engine.events import Event
-from engine.process.loops import going_on
+from engine.process.loops import not_cancelled
 from engine.store import keys
 from engine.store.stream_connection import StreamConnection
 from engine.types import Epoch, JobId, TechnicianId, UserId, Zone, number_of
@@ -88,7 +88,7 @@ async def run(engine: Engine) -> None:
     archiver = Archiver(engine)
     archiver.show()
     try:
-        while going_on():
+        while not_cancelled():
             moved = await archiver.step(BLOCK_MS)
             await asyncio.sleep(0 if moved >= BATCH else GATHER_S)
     finally:

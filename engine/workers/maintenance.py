@@ -15,7 +15,7 @@ from engine.domain import blocks
 from engine.errors import CalloutError
 from engine.idempotency import in_sql
 from engine.identity import tokens
-from engine.process.loops import going_on
+from engine.process.loops import not_cancelled
 from engine.technicians import sql
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ log = structlog.get_logger(__name__)
 
 async def run(engine: Engine) -> None:
     """Do the chores once a minute, for ever. One that fails is logged, and done the next time."""
-    while going_on():
+    while not_cancelled():
         await run_once(engine)
         await asyncio.sleep(EVERY_S)
 

@@ -22,7 +22,7 @@ import structlog
 from engine.blueprint.schema import OFFER
 from engine.errors import CalloutError, Indeterminate
 from engine.events import Event, iso, ms_of
-from engine.process.loops import going_on
+from engine.process.loops import not_cancelled
 from engine.store import keys
 from engine.store.scripts import Args
 from engine.types import Zone, new_id
@@ -59,7 +59,7 @@ async def run(engine: Engine) -> None:
         leases = Leases(engine.store, "push", LEASE_S)
         stack.push_async_callback(leases.give_back)
         runner = await _enter(engine, stack, leases)
-        while going_on():
+        while not_cancelled():
             try:
                 held = await runner.step(BLOCK_S)
             except (CalloutError, redis.RedisError, OSError) as error:  # TimeoutError is an OSError

@@ -20,7 +20,7 @@ import msgspec
 import structlog
 
 from engine.clock import now_ms
-from engine.process.loops import going_on
+from engine.process.loops import not_cancelled
 from engine.process.metrics import Metrics
 
 WORKERS = 16
@@ -88,7 +88,7 @@ class PushSender:
         await self._queue.join()
 
     async def _work(self) -> None:
-        while going_on():
+        while not_cancelled():
             message = await self._queue.get()
             try:
                 await self._deliver(message)

@@ -15,7 +15,7 @@ import structlog
 
 from engine.domain.waves import open_wave
 from engine.errors import CalloutError
-from engine.process.loops import going_on
+from engine.process.loops import not_cancelled
 from engine.store import keys
 from engine.technicians.live import lease_ms
 from engine.types import Zone
@@ -48,7 +48,7 @@ async def run(engine: Engine) -> None:
 
 
 async def _run_zone(engine: Engine, zone: Zone, leases: Leases, woken: asyncio.Event) -> None:
-    while going_on():
+    while not_cancelled():
         woken.clear()
         try:
             wait_s = await run_once(engine, zone) if await leases.held(zone) else LEASE_S / 3

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from engine.errors import CalloutError
-from engine.process.loops import going_on
+from engine.process.loops import not_cancelled
 from engine.store import keys
 from engine.store.pipeline import ServerSaid
 from engine.store.stream_connection import StreamConnection
@@ -43,7 +43,7 @@ log = structlog.get_logger(__name__)
 
 async def run(engine: Engine, held: Collection[Zone], wakes: Mapping[Zone, asyncio.Event]) -> None:
     """Set the wake of each zone that is ``held`` when something may have become due in it, for ever."""
-    while going_on():
+    while not_cancelled():
         try:
             line = await engine.store.line()
             try:
@@ -57,7 +57,7 @@ async def run(engine: Engine, held: Collection[Zone], wakes: Mapping[Zone, async
 
 async def _listen(line: StreamConnection, held: Collection[Zone], wakes: Mapping[Zone, asyncio.Event]) -> None:
     after: dict[Zone, int] = {}
-    while going_on():
+    while not_cancelled():
         after = {zone: after[zone] if zone in after else await _head(line, zone) for zone in list(held)}
         if not after:
             await asyncio.sleep(RETRY_S / 4)

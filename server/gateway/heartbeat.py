@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from engine.errors import CalloutError
-from engine.process.loops import going_on
+from engine.process.loops import not_cancelled
 from engine.technicians import live
 from server.gateway.protocol import CONNECT_S, Close, State
 from server.gateway.send_buffer import SendBuffer
@@ -76,7 +76,7 @@ class HeartbeatWheel:
 
     async def run(self) -> None:
         """Tick for ever; the tick that is late is not made up for."""
-        while going_on():
+        while not_cancelled():
             await asyncio.sleep(self._tick_s)
             try:
                 self.tick()
@@ -124,7 +124,7 @@ class HeartbeatWheel:
         told the next time, and neither waits for the other's luck.
         """
         pending: set[str] = set()
-        while going_on():
+        while not_cancelled():
             await asyncio.sleep(self._gateway.engine.settings.ping_s)
             pending |= self._heard()
             for touch in (partial(self._touch, pending), self._gateway.seats.touch):

@@ -27,7 +27,7 @@ from engine.domain import positions
 from engine.domain.positions import OVER, STALE_S, Seen, Watched
 from engine.errors import CalloutError
 from engine.events import Event
-from engine.process.loops import going_on
+from engine.process.loops import not_cancelled
 from engine.store import keys
 from engine.types import Zone
 from server.gateway import entitlements
@@ -95,7 +95,7 @@ class PositionFeed:
     async def run(self) -> None:
         """Listen for ever. Each new connection, and each that subscribed anew by itself, is a gap."""
         pause = 0.05
-        while going_on():
+        while not_cancelled():
             began = monotonic()
             client = self._gateway.engine.store.reader()
             try:
@@ -119,7 +119,7 @@ class PositionFeed:
             async with asyncio.timeout(IDLE_S):
                 await pubsub.subscribe(*self._zones)
             asked = False
-            while going_on():
+            while not_cancelled():
                 message = await pubsub.get_message(timeout=IDLE_S)
                 if message is None:
                     if asked:
@@ -231,7 +231,7 @@ class PositionFeed:
 
     async def sweep_forever(self) -> None:
         """Once a second, tell again what has become stale meanwhile."""
-        while going_on():
+        while not_cancelled():
             await asyncio.sleep(SWEEP_S)
             try:
                 self.sweep()

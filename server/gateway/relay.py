@@ -26,7 +26,7 @@ import structlog
 
 from engine.errors import CalloutError
 from engine.events import Event
-from engine.process.loops import going_on
+from engine.process.loops import not_cancelled
 from engine.store.stream_connection import StreamConnection
 from engine.types import Cursor, Epoch, Zone, number_of
 from engine.zone import log
@@ -150,7 +150,7 @@ class Relay:
     async def run(self) -> None:
         """Relay for ever, from the cursor onwards after each fault."""
         pause = 0.05
-        while going_on():
+        while not_cancelled():
             began = monotonic()
             try:
                 async with contextlib.aclosing(await self._engine.store.line()) as client:
@@ -171,7 +171,7 @@ class Relay:
         self.window_read.set()
         reading = StreamReader(client)
         try:
-            while going_on():
+            while not_cancelled():
                 events = await reading.next({zone: tail.cursor for zone, tail in self.tails.items() if not tail.shut})
                 doubtful = self._doubtful(events)
                 if not doubtful and len(events) >= COUNT:

@@ -17,7 +17,7 @@ import structlog
 from engine.errors import CalloutError, TokenExpired
 from engine.events import Event
 from engine.identity import tokens
-from engine.process.loops import going_on
+from engine.process.loops import not_cancelled
 from engine.types import DEFAULT_ZONE, Principal
 from server.gateway.protocol import Close
 
@@ -68,7 +68,7 @@ class Revocation:
 
     async def run(self) -> None:
         """Ask every ``ASK_S`` while ``main`` is closed, for ever."""
-        while going_on():
+        while not_cancelled():
             await asyncio.sleep(ASK_S)
             state = self._gateway.engine.store.zones.get(DEFAULT_ZONE)
             try:

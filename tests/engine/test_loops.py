@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from engine.process.loops import going_on
+from engine.process.loops import not_cancelled
 
 
 async def test_a_cancellation_that_was_swallowed_ends_the_loop_all_the_same() -> None:
@@ -13,7 +13,7 @@ async def test_a_cancellation_that_was_swallowed_ends_the_loop_all_the_same() ->
 
     async def run() -> None:
         nonlocal rounds
-        while going_on():
+        while not_cancelled():
             rounds += 1
             await asyncio.wait_for(ready.wait(), 60)
             await asyncio.sleep(0)

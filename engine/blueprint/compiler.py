@@ -34,7 +34,7 @@ class Plan(msgspec.Struct, frozen=True):
     name: str
     spec: Command
     goal: str
-    froms: str
+    from_states: str
     audience: str
     tech_audience: str
     ended: str

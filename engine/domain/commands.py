@@ -179,7 +179,7 @@ async def _take(engine: Engine, ask: CommandContext, blueprint: Blueprint, plan:
             "bp": blueprint.key,
             "plan": b"" if plan.plain else plan.body,
             "command": plan.name,
-            "from": plan.froms,
+            "from": plan.from_states,
             "goal": plan.goal,
             "type": plan.spec.event,
             "audience": plan.audience,
@@ -201,7 +201,7 @@ async def _refuse(engine: Engine, ask: CommandContext, blueprint: Blueprint, pla
     reason = msgspec.json.encode(step.reason) if step.reason is not None else b""
     words: dict[str, str | bytes] = {
         "plan": b"" if plan.plain else plan.body,
-        "from": plan.froms,
+        "from": plan.from_states,
         "ended": plan.ended,
     }
     args = {**head, **words, "audience": plan.audience, "reason": reason}

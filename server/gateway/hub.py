@@ -186,10 +186,10 @@ class Hub:
 
     def _write_broadcast(self, until: float) -> None:
         """To those who keep up and have nothing waiting; the others get it in their queues."""
-        hearers, frame, frames = self._hearers, self._broadcast, 0
-        while hearers:
-            some = hearers[-_LOOK_AT_CLOCK_EVERY:]
-            del hearers[-_LOOK_AT_CLOCK_EVERY:]
+        recipients, frame, frames = self._hearers, self._broadcast, 0
+        while recipients:
+            some = recipients[-_LOOK_AT_CLOCK_EVERY:]
+            del recipients[-_LOOK_AT_CLOCK_EVERY:]
             for session in some:
                 if session.plain:
                     session.written += 1

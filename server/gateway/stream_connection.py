@@ -2,10 +2,9 @@
 
 Both are sessions of the gateway like any socket, on a hub of their own: they are woken by the same relay, resume from
 the same memory, are bounded by the same queue, and end for the same reasons. Only what is below differs. A socket
-writes to its transport; a stream hands its bytes to the coroutine that answers the request (``EventStreamResponse``), which takes
-no more until the server has taken those; and a poll takes nothing at all: that something came is all it wants to know,
-since what came it reads from memory, by its cursor, like one who comes back.
-"""
+writes to its transport; a stream hands its bytes to the coroutine that answers the request (``EventStreamResponse``),
+which takes no more until the server has taken those; and a poll takes nothing at all: that something came is all it
+wants to know, since what came it reads from memory, by its cursor, like one who comes back."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from server.http.responses import Header
 from server.schemas.problems import WrongMethod
 
 FOLDER = Path(__file__).parent
-CHECKOUT = Path(__file__).parents[1] / "clients" / "javascript"
+CHECKOUT = Path(__file__).parents[2] / "clients" / "javascript"
 CLIENT = "callout.js"
 START = "try.html"
 

@@ -41,7 +41,7 @@ async def reject(call: RequestContext[terms.ProposalAnswer, NoQuery]) -> Respons
     return await _answer(call, "rejected")
 
 
-async def _answer(call: RequestContext[terms.ProposalAnswer, NoQuery], given: prices.Response) -> Response:
+async def _answer(call: RequestContext[terms.ProposalAnswer, NoQuery], given: prices.Answer) -> Response:
     name, at = call.params["proposal"], version(call)
     done = await prices.answer(
         call.engine, call.caller, call.id, name, given, version=at, key=call.key, trace=call.trace

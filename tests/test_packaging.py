@@ -28,10 +28,9 @@ LOOK = """
 import asyncio, json, sys, tempfile
 from pathlib import Path
 import callout_client, engine, server
-from alembic.script import ScriptDirectory
-from engine.archive import migrate
+from engine.sql import migrate
 from engine.sql.database import open_archive
-from engine.rules import blueprint
+from engine.blueprint import catalogue
 from engine.process.settings import Settings
 from engine.store import scripts
 from server.web.static import client
@@ -50,7 +49,7 @@ print(json.dumps({
     "callout_client": str(Path(callout_client.__file__).parent),
     "browser_client": client().read_text(),
     "scripts": {name: script.function for name, script in scripts.installed().items()},
-    "blueprints": sorted(blueprint.load("home_service", blueprint.shipped()).by_name),
+    "blueprints": sorted(catalogue.load("home_service", catalogue.shipped()).by_name),
     "migrations": sorted(path.name for path in (migrate.SCRIPTS / "versions").glob("*.py")),
     "problems": problems,
 }))

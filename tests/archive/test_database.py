@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, event, func, insert, select, text
 from sqlalchemy.exc import IntegrityError
 
 from engine.errors import Unavailable
 from engine.process.settings import Settings, SettingsError
+from engine.sql import migrate
 from engine.sql.database import Archive, open_archive, shown
 from engine.sql.schema import checkpoints, metadata, services, sessions
 from tests.archive.conftest import Away
@@ -62,6 +66,27 @@ async def test_migrations_make_exactly_the_schema(archive: Archive) -> None:
 
     async with archive.writing() as conn:
         assert await conn.run_sync(differences) == []
+
+
+def test_the_newest_migration_file_is_the_head() -> None:
+    """Each migration's file name begins with its revision, and the last one by name is Alembic's head."""
+    config = Config()
+    config.set_main_option("script_location", str(migrate.SCRIPTS))
+    scripts = ScriptDirectory.from_config(config)
+    names = {Path(script.path).name: script.revision for script in scripts.walk_revisions()}
+    assert all(name.startswith(f"{revision}_") for name, revision in names.items())
+    assert scripts.get_heads() == [migrate.head()]
+
+
+async def test_alembic_is_imported_only_to_migrate(
+    archive: Archive, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database at the newest revision opens without Alembic, whose import would take 0.3 s of each start."""
+    assert await archive.check() == []
+    monkeypatch.setitem(sys.modules, "alembic", None)
+    again = await open_archive(settings)
+    assert again.problem == ""
+    await again.close()
 
 
 async def test_sqlite_is_set_to_lose_nothing(tmp_path: Path) -> None:

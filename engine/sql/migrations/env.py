@@ -1,4 +1,4 @@
-"""Alembic's entry: the caller hands over a connection with its transaction open (engine/sql/migrate.py)."""
+"""The script that Alembic runs. ``engine/sql/migrate.py`` passes it a connection with an open transaction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The house keeps its shape: caps on files and functions, one home for keys, nothing done at import."""
+"""The architecture tests: sizes of files and functions, the purity of the rules, one home for the Redis keys."""
 
 from __future__ import annotations
 
@@ -12,7 +12,17 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 OURS = sorted(p for room in ("engine", "server", "clients", "bench") for p in (ROOT / room).rglob("*.py"))
-FILE_CAP, TEST_CAP, FUNCTION_CAP = 450, 500, 60
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+
+LARGEST = ROOT / "tests" / "largest_files.txt"
+"""The files over the limit, one a line: path and the number of lines that the file may have."""
+FILE_LIMIT, TEST_LIMIT, FUNCTION_LIMIT = 250, 350, 60
+SHRUNK_BY = 30
+"""A file that is this many lines shorter than its number in the list gets a lower number, or leaves the list."""
+
+PURE = ("engine.rules", "engine.blueprint", "engine.archive.projection", "server.gateway.protocol")
+IMPURE = {"engine.blueprint.registry"}
+INPUT_AND_OUTPUT = {"asyncio", "socket", "ssl", "redis", "hiredis", "sqlalchemy", "httpx", "starlette", "uvicorn"}
 
 
 def functions(path: Path) -> list[tuple[str, int]]:
@@ -22,27 +32,46 @@ def functions(path: Path) -> list[tuple[str, int]]:
     return [(f.name, (f.end_lineno or f.lineno) - f.lineno + 1) for f in found]
 
 
+def rounded(lines: int) -> int:
+    """The number for the list: up to the next ten, so that a sentence more in a docstring is no reason to split."""
+    return -(-lines // 10) * 10
+
+
+def test_the_largest_files_only_shrink() -> None:
+    """A file over the limit is on the list, does not grow, and gets a lower number when it has shrunk.
+
+    A cap for all files was rejected: files were split where the cap fell, not where the subject ended.
+    """
+    allowed = {path: int(lines) for path, lines in (row.split() for row in LARGEST.read_text().splitlines())}
+    assert list(allowed) == sorted(allowed)
+    wrong = [f"{path}: is gone, take it off the list" for path in allowed if not (ROOT / path).is_file()]
+    for path in [*OURS, *TESTS]:
+        name, lines = str(path.relative_to(ROOT)), path.read_text().count("\n")
+        limit = TEST_LIMIT if path in TESTS else FILE_LIMIT
+        most = allowed.get(name, limit)
+        if lines > most:
+            wrong.append(f"{name}: {lines} lines, {most} are allowed")
+        elif name in allowed and lines <= limit:
+            wrong.append(f"{name}: {lines} lines, take it off the list")
+        elif lines <= most - SHRUNK_BY and name in allowed:
+            wrong.append(f"{name}: {lines} lines, lower its number to {rounded(lines)}")
+    assert wrong == []
+
+
 @pytest.mark.parametrize("path", OURS, ids=lambda p: str(p.relative_to(ROOT)))
-def test_files_and_functions_are_short(path: Path) -> None:
-    """No file over 450 lines, no function over 60."""
-    assert path.read_text().count("\n") <= FILE_CAP
-    assert [f for f in functions(path) if f[1] > FUNCTION_CAP] == []
-
-
-@pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
-def test_test_files_are_short(path: Path) -> None:
-    """No test file over 500 lines."""
-    assert path.read_text().count("\n") <= TEST_CAP
+def test_functions_are_short(path: Path) -> None:
+    """No function has more than 60 lines."""
+    assert [f for f in functions(path) if f[1] > FUNCTION_LIMIT] == []
 
 
 def test_the_median_function_is_short() -> None:
-    """Most functions say one thing."""
+    """At least half of the functions have ten lines or fewer."""
     lengths = [lines for path in OURS if path.parts[-2] != "bench" for _, lines in functions(path)]
     assert statistics.median(lengths) <= 10
 
 
 def test_no_import_goes_in_a_circle() -> None:
-    """Modules can be put in an order in which each imports only earlier ones (annotations apart)."""
+    """The import graph has no cycle; imports for annotations only do not count."""
     graph = grimp.build_graph("engine", "server", "callout_client", exclude_type_checking_imports=True, cache_dir=None)
     waiting = {module: set(graph.find_modules_directly_imported_by(module)) for module in graph.modules}
     while free := {module for module, needs in waiting.items() if not needs & waiting.keys()}:
@@ -51,45 +80,48 @@ def test_no_import_goes_in_a_circle() -> None:
 
 
 def test_keys_are_built_in_one_place() -> None:
-    """No other module writes a hash tag."""
-    strangers = [p for p in OURS if p.name != "keys.py" and re.search(r'f"\{\{\{', p.read_text())]
-    assert strangers == []
+    """Only engine/store/keys.py writes a hash tag."""
+    outside = [p for p in OURS if p.name != "keys.py" and re.search(r'f"\{\{\{', p.read_text())]
+    assert outside == []
 
 
 @pytest.mark.parametrize("path", [p for p in OURS if p.parts[-2] != "bench"], ids=lambda p: str(p.relative_to(ROOT)))
-def test_no_room_for_odds_and_ends(path: Path) -> None:
-    """No utils, helpers, common, managers, services or repositories."""
+def test_no_module_is_named_for_leftovers(path: Path) -> None:
+    """No module is called utils, helpers, common, misc, managers or repositories."""
     assert not re.fullmatch(r"utils?|helpers?|common|misc|managers?|repositor(y|ies)", path.stem)
 
 
 def test_the_rules_do_no_input_nor_output() -> None:
-    """Nothing under engine/rules imports Redis, SQL, sockets or asyncio."""
-    for path in (ROOT / "engine" / "rules").glob("*.py"):
-        names = {
-            n.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Import) for n in node.names
-        }
-        froms = {n.module or "" for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.ImportFrom)}
-        assert not {n.split(".")[0] for n in names | froms} & {"redis", "sqlalchemy", "asyncio", "hiredis", "socket"}
+    """The rules, the blueprint language, the archive's projection and the socket protocol reach no input or output, not
+    even through the modules that they import.
+    """
+    graph = grimp.build_graph(
+        "engine", "server", include_external_packages=True, exclude_type_checking_imports=True, cache_dir=None
+    )
+    pure = [m for m in graph.modules - IMPURE if any(m == room or m.startswith(f"{room}.") for room in PURE)]
+    assert len(pure) > len(PURE)
+    wrong = {m: found for m in pure if (found := graph.find_upstream_modules(m) & INPUT_AND_OUTPUT)}
+    assert wrong == {}
 
 
 def test_no_failure_is_swallowed() -> None:
-    """Whoever catches every exception logs it, raises another from it, or answers with it (`refuse` logs what is no
-    refusal): a bug is never passed over in silence.
+    """A handler for every exception logs it, raises another from it, or replies with it (`refuse` logs every error
+    that is not a refusal). A bug never passes in silence.
     """
     silent = []
     for path in [p for p in OURS if p.relative_to(ROOT).parts[0] != "bench"]:
         for node in ast.walk(ast.parse(path.read_text())):
             if not isinstance(node, ast.ExceptHandler) or (node.type and ast.unparse(node.type) != "Exception"):
                 continue
-            deeds = [ast.unparse(n.func) for n in ast.walk(node) if isinstance(n, ast.Call)]
-            told = any(re.fullmatch(r"(log|logger)\.exception|refuse", deed) for deed in deeds)
-            if not told and not any(isinstance(n, ast.Raise) for n in ast.walk(node)):
+            calls = [ast.unparse(n.func) for n in ast.walk(node) if isinstance(n, ast.Call)]
+            reported = any(re.fullmatch(r"(log|logger)\.exception|refuse", call) for call in calls)
+            if not reported and not any(isinstance(n, ast.Raise) for n in ast.walk(node)):
                 silent.append(f"{path.name}:{node.lineno}")
     assert silent == []
 
 
-def test_every_test_says_its_claim() -> None:
-    """Each test has a sentence that says what it claims."""
+def test_every_test_has_a_docstring() -> None:
+    """Each test states its claim in a docstring."""
     silent = []
     for path in (ROOT / "tests").rglob("test_*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

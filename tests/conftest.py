@@ -1,4 +1,4 @@
-"""What most tests stand on: one real Valkey a session, and a fresh engine on it a test."""
+"""The fixtures that most tests use: one real Valkey for each session, and a new engine on it for each test."""
 
 from __future__ import annotations
 
@@ -22,38 +22,38 @@ from engine.sql.database import open_archive
 from server.serve import Running, running
 from tests.support import epochs, valkey
 
-Slowed = Callable[[str], None]
+SlowRefill = Callable[[str], None]
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Leave the exit code for `.ci/retry.py`: make hides it."""
+    """Store the exit code for `.ci/retry.py`, because make hides it."""
     if not hasattr(session.config, "workerinput") and hasattr(session.config, "cache"):
         session.config.cache.set("callout/exit", int(exitstatus))
 
 
 @pytest.fixture(scope="session")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real Valkey, shared by the session; each engine starts by emptying it. `CALLOUT_TEST_REDIS` names another
-    server's program, as `redis-server`.
+    """A real Valkey that the whole session shares; `empty_redis` empties it for each test. `CALLOUT_TEST_REDIS` names
+    the program of another server, for example `redis-server`.
     """
     with valkey.running(tmp_path_factory.mktemp("valkey"), binary=os.environ.get("CALLOUT_TEST_REDIS")) as url:
-        epochs.shared = url
+        epochs.session_url = url
         yield url
 
 
 @pytest.fixture
-def emptied(redis_url: str) -> str:
-    """The same, emptied."""
+def empty_redis(redis_url: str) -> str:
+    """The URL of the session's Valkey, after all its keys are deleted."""
     with redis.Redis.from_url(redis_url) as client:
         client.flushall()
     return redis_url
 
 
 @pytest.fixture(scope="session")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty SQLite database with the whole schema: the migrations run once, and each test begins with a copy."""
+def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty SQLite database with the whole schema. Migrations run once, and each test starts with a copy."""
     data = tmp_path_factory.mktemp("migrated")
-    apart(migrate(Settings(data=str(data))))
+    run_in_thread(migrate(Settings(data=str(data))))
     return data / "callout.db"
 
 
@@ -62,29 +62,29 @@ async def migrate(settings: Settings) -> None:
     await (await open_archive(settings)).close()
 
 
-def apart(work: Coroutine[Any, Any, None]) -> None:
-    """Do ``work`` on a loop of its own, in a thread: a fixture may be made while the tests' loop runs."""
-    with ThreadPoolExecutor(1) as beside:
-        beside.submit(asyncio.run, work).result()
+def run_in_thread(work: Coroutine[Any, Any, None]) -> None:
+    """Run ``work`` on a new event loop in a thread, because a fixture may be made while the tests' loop runs."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, work).result()
 
 
 @pytest.fixture
-def settings(emptied: str, tmp_path: Path, migrated: Path) -> Settings:
-    """Settings of a test's own: an emptied Valkey, a data directory with an empty database, no limits."""
-    begin_with(migrated, tmp_path / "data")
-    return Settings(data=str(tmp_path / "data"), redis=emptied, limits="off")
+def settings(empty_redis: str, tmp_path: Path, migrated_database: Path) -> Settings:
+    """Settings for one test: an empty Valkey, a data directory with an empty database, no rate limits."""
+    create_data_dir(migrated_database, tmp_path / "data")
+    return Settings(data=str(tmp_path / "data"), redis=empty_redis, limits="off")
 
 
-def begin_with(database: Path, data: Path) -> None:
-    """Make the data directory ``data`` with a copy of ``database``."""
+def create_data_dir(database: Path, data: Path) -> None:
+    """Create the data directory ``data`` with a copy of ``database``."""
     copy = datadir.create(data) / "callout.db"
     shutil.copyfile(database, copy)
     copy.chmod(0o600)
 
 
 @pytest.fixture
-def slowed(monkeypatch: pytest.MonkeyPatch) -> Slowed:
-    """Makes a meter refill in an hour, so that what passes is its burst, however slow the machine is."""
+def slow_refill(monkeypatch: pytest.MonkeyPatch) -> SlowRefill:
+    """A function that makes a rate limit refill in an hour, so that exactly its burst passes on any machine."""
 
     def slow(name: str) -> None:
         monkeypatch.setitem(limits.LIMITS, name, msgspec.structs.replace(limits.LIMITS[name], per_s=3600))
@@ -94,7 +94,7 @@ def slowed(monkeypatch: pytest.MonkeyPatch) -> Slowed:
 
 @pytest.fixture
 async def engine(settings: Settings) -> AsyncIterator[Engine]:
-    """A fresh engine without background work: a test that wants waves opens them."""
+    """A new engine without background work. A test that needs waves opens them."""
     Path(settings.data).mkdir(exist_ok=True)
     async with open_engine(settings) as opened:
         yield opened
@@ -102,6 +102,6 @@ async def engine(settings: Settings) -> AsyncIterator[Engine]:
 
 @pytest.fixture
 async def server(settings: Settings) -> AsyncIterator[Running]:
-    """A whole server in this process, on a port of its own, with all its background work."""
+    """A whole server in this process, on its own port, with all its background work."""
     async with running(msgspec.structs.replace(settings, port=0)) as serving:
         yield serving

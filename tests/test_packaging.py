@@ -35,14 +35,14 @@ from engine.process.settings import Settings
 from engine.store import scripts
 from server.web.static import client
 
-async def migrated(folder):
+async def migrated_database(folder):
     archive = await open_archive(Settings(data=folder))
     problems = await archive.check()
     await archive.close()
     return problems
 
 with tempfile.TemporaryDirectory() as folder:
-    problems = asyncio.run(migrated(folder))
+    problems = asyncio.run(migrated_database(folder))
 print(json.dumps({
     "engine": str(Path(engine.__file__).parent),
     "server": str(Path(server.__file__).parent),

@@ -20,7 +20,7 @@ import pytest
 from engine.process.settings import Settings
 from engine.sql import database
 from engine.sql.database import Archive, open_archive
-from tests.conftest import apart, begin_with, migrate
+from tests.conftest import create_data_dir, migrate, run_in_thread
 from tests.support.wait import wait_until
 
 Away = Callable[[], AbstractAsyncContextManager[None]]
@@ -91,7 +91,7 @@ def postgres_template(postgres_socket: Path) -> str:
         await admin.close()
         await migrate(Settings(database=f"postgresql://postgres@/migrated?host={postgres_socket}"))
 
-    apart(make())
+    run_in_thread(make())
     return "migrated"
 
 
@@ -103,14 +103,14 @@ def has_schema() -> bool:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 async def settings(
-    request: pytest.FixtureRequest, emptied: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_schema: bool
+    request: pytest.FixtureRequest, empty_redis: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_schema: bool
 ) -> AsyncIterator[Settings]:
     """A test's own settings, on each database in turn."""
-    plain = Settings(data=str(tmp_path / "data"), redis=emptied, limits="off")
+    plain = Settings(data=str(tmp_path / "data"), redis=empty_redis, limits="off")
     if request.param == "sqlite":
         monkeypatch.setattr(database, "BUSY_TIMEOUT_MS", 100)
         if has_schema:
-            begin_with(request.getfixturevalue("migrated"), tmp_path / "data")
+            create_data_dir(request.getfixturevalue("migrated_database"), tmp_path / "data")
         yield plain
         return
     behind: Path = request.getfixturevalue("postgres_socket")

@@ -28,7 +28,7 @@ from engine.workers import archiver as writer
 from engine.zone import log
 from tests.archive.conftest import Away
 from tests.support import people
-from tests.support.epochs import e
+from tests.support.epochs import epoch_name
 from tests.support.wait import wait_until
 
 ZONE = DEFAULT_ZONE
@@ -120,17 +120,17 @@ async def test_the_checkpoint_refuses_a_second_archiver(engine: Engine) -> None:
     await append(engine, 4)
     found = await log.window(engine.store.redis, ZONE, 0, 10)
     lives = await log.epochs(engine.store.reads, ZONE)
-    after = Checkpoint(Epoch(e(1)), 4)
+    after = Checkpoint(Epoch(epoch_name(1)), 4)
 
     async def one() -> None:
         await apply.apply(engine.archive, ZONE, fold(found), before=None, after=after, lives=lives)
 
     done = await asyncio.gather(one(), one(), return_exceptions=True)
     assert sorted(type(result).__name__ for result in done) == ["NoneType", "Superseded"]
-    stale = Checkpoint(Epoch(e(1)), 3)
+    stale = Checkpoint(Epoch(epoch_name(1)), 3)
     with pytest.raises(apply.Superseded):
         await apply.apply(engine.archive, ZONE, fold([]), before=stale, after=after, lives=lives)
-    other = Checkpoint(Epoch(e(9)), 4)
+    other = Checkpoint(Epoch(epoch_name(9)), 4)
     with pytest.raises(apply.Superseded):
         await apply.apply(engine.archive, ZONE, fold([]), before=other, after=after, lives=lives)
     assert await count(engine, events) == 4
@@ -140,7 +140,7 @@ async def test_refuses_another_life_of_the_log(engine: Engine) -> None:
     """Where an epoch that is archived began elsewhere, the numbers go on but the log is another one."""
     await append(engine, 2)
     await writer.run_once(engine)
-    await engine.store.redis.hset(keys.epochs(ZONE), e(1), 2)
+    await engine.store.redis.hset(keys.epochs(ZONE), epoch_name(1), 2)
     await append(engine, 2)
     with pytest.raises(apply.AnotherLife):
         await writer.run_once(engine)

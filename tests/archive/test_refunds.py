@@ -22,8 +22,7 @@ from engine.types import DEFAULT_ZONE, JobId, Principal, UserId
 from engine.workers import archiver
 from server.schemas import events
 from tests.archive.conftest import Away
-from tests.engine import log_of
-from tests.support import people
+from tests.support import event_log, people
 
 PAY = Principal(UserId("cli_service"), "service")
 OPS = Principal(UserId("cli_admin"), "admin")
@@ -73,7 +72,7 @@ def shown(put: Put) -> tuple[Any, Any]:
 
 async def refunds(engine: Engine, job: JobId) -> list[Event]:
     """The refunds that were told."""
-    return await log_of.events(engine, "payment.refunded", job)
+    return await event_log.events(engine, "payment.refunded", job)
 
 
 async def test_who_may_not_and_what_was_never_there(engine: Engine) -> None:
@@ -100,14 +99,14 @@ async def test_what_is_refused(engine: Engine) -> None:
     for payment in (word("refunded", reference="pi_2"), word("failed"), word("requested")):
         with pytest.raises(IllegalTransition):
             await payments.put(engine, PAY, job, payment)
-    assert await log_of.events(engine) == []
+    assert await event_log.events(engine) == []
 
 
 async def test_captured_long_after(engine: Engine) -> None:
     """What was captured is a fact, however long the job is over; so is a capture after a cancel, and its refund."""
     _, job, paid = await long_paid(engine)
     done = await payments.put(engine, PAY, job, word("captured", reference="pi_2", amount=70))
-    assert [event.type for event in await log_of.events(engine)] == ["payment.received", "payment.unexpected"]
+    assert [event.type for event in await event_log.events(engine)] == ["payment.received", "payment.unexpected"]
     assert (shown(done)[1]["status"], shown(done)[1]["paid_amount"]) == ("paid", 5070)
     assert done.version > paid.version
     await forget(engine, job)

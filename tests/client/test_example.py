@@ -11,7 +11,7 @@ from pathlib import Path
 
 from callout_client import Api
 from server.serve import Running
-from tests.support import people, wire
+from tests.support import people, socket_client
 from tests.support.wait import wait_until
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "clients.md"
@@ -26,7 +26,7 @@ def test_the_client_is_light() -> None:
 
 async def technician(server: Running, service: str) -> tuple[str, str]:
     """One who is approved and online here: id and token."""
-    api, boss = Api(server.url), await wire.token(server.engine, people.ADMIN)
+    api, boss = Api(server.url), await socket_client.token(server.engine, people.ADMIN)
     details = {"email": "tess@example.org", "password": "correct horse", "name": "Tess", "role": "technician"}
     signed = await api.request("POST", "/v1/auth/register", body=details)
     mine, bearer = f"/v1/technicians/{signed['user']['id']}", str(signed["access_token"])

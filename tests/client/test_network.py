@@ -19,9 +19,8 @@ from engine.process.signer import access_token
 from engine.types import Principal, UserId
 from server.serve import Running, running
 from tests.client.phone import Phone
-from tests.engine import log_of
 from tests.server.web.street import Street
-from tests.support import people, wire
+from tests.support import event_log, people, socket_client
 from tests.support.wait import wait_until
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -68,7 +67,7 @@ async def scene(server: Running) -> AsyncIterator[Scene]:
     service = await people.service(server.engine)
     customer = await people.customer(server.engine)
     technician = await people.technician(server.engine, f"tech{uuid.uuid4().hex[:8]}", service)
-    await wire.token(server.engine, technician)
+    await socket_client.token(server.engine, technician)
     async with Street(server.url) as street:
         yield Scene(server, street, customer, technician, service)
 
@@ -213,7 +212,7 @@ async def test_by_ticket(scene: Scene) -> None:
 
 async def test_subscriptions_are_given_again(scene: Scene) -> None:
     """What was subscribed to is heard after a cut too; what was refused is not asked for again."""
-    boss = await wire.token(scene.running.engine, people.ADMIN)
+    boss = await socket_client.token(scene.running.engine, people.ADMIN)
     async with scene.phone(boss, subs=[f"job:{NOBODYS}"]) as phone:
         assert phone.client.subs == set()
         await phone.client.request("subscribe", channel="zone:main")
@@ -287,7 +286,7 @@ async def test_where_sockets_are_blocked_it_polls_and_comes_back(scene: Scene) -
         assert step["job"]["status"] == "reached"
         await phone.caught_up(scene.running.engine, scene.technician)
         assert len(phone.syncs) == 1
-    traced = [event.type for event in await log_of.events(scene.running.engine, job=job) if event.trace == TRACE]
+    traced = [event.type for event in await event_log.events(scene.running.engine, job=job) if event.trace == TRACE]
     assert sorted(set(traced)) == ["job.accepted", "job.status"]
 
 
@@ -324,7 +323,9 @@ async def test_suspended_while_it_polls(scene: Scene) -> None:
         scene.street.blocked = True
         scene.street.cut()
         await phone.until("connected", "polling")
-        boss = await tokens.principal_of(scene.running.engine, await wire.token(scene.running.engine, people.ADMIN))
+        boss = await tokens.principal_of(
+            scene.running.engine, await socket_client.token(scene.running.engine, people.ADMIN)
+        )
         await accounts.suspend(scene.running.engine, boss, UserId(scene.customer.id), reason="fraud")
         with pytest.raises(Ended) as ended:
             await phone.client.ended()

@@ -9,14 +9,14 @@ import pytest
 
 from engine.runtime import Engine
 from server.schemas import events
-from tests.engine import log_of
+from tests.support import event_log
 
 
 @pytest.fixture
 async def engine(engine: Engine) -> AsyncIterator[Engine]:
     """A fresh engine; at the end every event in its log is held to the shape of its type."""
     yield engine
-    for event in await log_of.events(engine):
+    for event in await event_log.events(engine):
         if not event.type.startswith("session."):
             shape = events.shape_of(event.type)
             assert msgspec.json.decode(event.data, type=shape) is not None, event.type

@@ -28,8 +28,8 @@ from engine.runtime import Engine
 from engine.sql.schema import users
 from engine.technicians import live, sql
 from engine.types import DEFAULT_ZONE, JobId, Principal, Role, UserId
-from tests.engine import log_of, staff
-from tests.support import people
+from tests.engine import staff
+from tests.support import event_log, people
 from tests.support.people import ADMIN
 
 OPS = Principal(UserId("cli_ops_manager"), "ops_manager")
@@ -239,8 +239,8 @@ async def test_a_changed_role_needs_a_new_token(engine: Engine) -> None:
     await accounts.patch_user(engine, ADMIN, done.user.id, role="technician")
     with pytest.raises(TokenExpired):
         await tokens.principal_of(engine, done.access_token)
-    (told,) = await log_of.events(engine, "session.revoked")
-    assert (told.to, log_of.data(told)["code"]) == ((f"user:{done.user.id}",), 4006)
+    (told,) = await event_log.events(engine, "session.revoked")
+    assert (told.to, event_log.payload(told)["code"]) == ((f"user:{done.user.id}",), 4006)
     fresh = await accounts.refresh(engine, done.refresh_token)
     assert fresh.user.role == "technician"
     assert (await tokens.principal_of(engine, fresh.access_token)).role == "technician"
@@ -264,8 +264,8 @@ async def test_a_suspension_bites_at_once(engine: Engine) -> None:
         await accounts.login(engine, "ann@example.org", "correct horse")
     with pytest.raises(Unauthenticated):
         await accounts.login(engine, "ann@example.org", "wrong horse")
-    (told,) = await log_of.events(engine, "session.revoked")
-    assert (log_of.data(told), told.actor) == (
+    (told,) = await event_log.events(engine, "session.revoked")
+    assert (event_log.payload(told), told.actor) == (
         {"code": 4502},
         "ops_manager:cli_ops_manager",
     )

@@ -16,10 +16,10 @@ from engine.technicians import live, profile
 from engine.technicians.profile import ProfilePatch
 from engine.types import DEFAULT_ZONE, JobId, Principal, TechnicianId
 from engine.workers import scheduler
-from tests.engine import log_of, staff
+from tests.engine import staff
 from tests.engine.test_bids import bid, listed, posted
-from tests.support import people
-from tests.support.clock import forward
+from tests.support import event_log, people
+from tests.support.clock import advance
 
 TERMS: list[dict[str, Any]] = [
     {"lat": 42.8},
@@ -39,10 +39,10 @@ async def test_a_change_of_terms_ends_open_bids(engine: Engine, change: dict[str
     job = await posted(engine, carla, serves)
     old = await bid(engine, tom, job, 4200)
     await edits.edit(engine, carla, job, change)
-    told = [event for event in await log_of.apart(engine, "job.updated", job) if event.to == ("user:tom",)]
-    assert len(told) == 1 and "address" not in log_of.data(told[0])["job"]
-    [closed] = await log_of.events(engine, "bid.closed", job)
-    assert log_of.data(closed)["reason"] == "changed" and "user:tom" in closed.to
+    told = [event for event in await event_log.public_events(engine, "job.updated", job) if event.to == ("user:tom",)]
+    assert len(told) == 1 and "address" not in event_log.payload(told[0])["job"]
+    [closed] = await event_log.events(engine, "bid.closed", job)
+    assert event_log.payload(closed)["reason"] == "changed" and "user:tom" in closed.to
     with pytest.raises(IllegalTransition):
         await bids.accept(engine, carla, job, old)
     await bids.accept(engine, carla, job, await bid(engine, tom, job, 4300))
@@ -55,7 +55,7 @@ async def test_a_change_that_is_no_term_leaves_bids_open(engine: Engine) -> None
     job = await posted(engine, carla, serves)
     mine = await bid(engine, tom, job, 4200)
     await edits.edit(engine, carla, job, {"notes": "gate code 4711"})
-    told = [event for event in await log_of.apart(engine, "job.updated", job) if event.to == ("user:tom",)]
+    told = [event for event in await event_log.public_events(engine, "job.updated", job) if event.to == ("user:tom",)]
     assert len(told) == 1 and b"4711" not in told[0].data
     assert [found["status"] for found in await listed(engine, tom, job)] == ["open"]
     await bids.accept(engine, carla, job, mine)
@@ -81,12 +81,12 @@ async def test_who_has_bid_is_not_invited_to_bid(engine: Engine) -> None:
     taken_back = await bid(engine, tara, job)
     await bids.withdraw(engine, tara, job, taken_back)
     await scheduler.open_wave(engine, DEFAULT_ZONE, job, 1)
-    created = await log_of.events(engine, "offer.created", job)
+    created = await event_log.events(engine, "offer.created", job)
     assert [event.to for event in created] == [("user:tara",)]
     noted = await engine.store.redis.lrange(keys.waves(DEFAULT_ZONE, job), 0, -1)
     assert b'"bid":{"count":1,"technicians":["tom"]}' in noted[0]
     await scheduler.run_once(engine, DEFAULT_ZONE)
-    assert len(await log_of.events(engine, "offer.created", job)) == 1
+    assert len(await event_log.events(engine, "offer.created", job)) == 1
 
 
 async def test_a_skill_taken_off_takes_its_offers(engine: Engine) -> None:
@@ -99,8 +99,8 @@ async def test_a_skill_taken_off_takes_its_offers(engine: Engine) -> None:
     await profile.patch(engine, who, TechnicianId(who.id), ProfilePatch(services=[plumbing, wiring]))
     gone, kept = [await people.offered(engine, carla, serves) for serves in (plumbing, wiring)]
     await profile.patch(engine, who, TechnicianId(who.id), ProfilePatch(services=[wiring]))
-    [closed] = await log_of.events(engine, "offer.closed", gone)
-    assert closed.to == (f"user:{who.id}",) and log_of.data(closed)["reason"] == "withdrawn"
+    [closed] = await event_log.events(engine, "offer.closed", gone)
+    assert closed.to == (f"user:{who.id}",) and event_log.payload(closed)["reason"] == "withdrawn"
     with pytest.raises(NotOffered):
         await jobs.claim(engine, who, gone)
     listed_now = [msgspec.json.decode(offer)["job"]["id"] for offer in (await offers.open_to(engine, who)).items]
@@ -117,11 +117,11 @@ async def test_a_skill_taken_off_takes_a_request_by_name(engine: Engine, bluepri
     await live.set_availability(engine, who, who.id, online=False)
     assert len((await offers.open_to(engine, who)).items) == 1
     await profile.patch(engine, who, TechnicianId(who.id), ProfilePatch(services=[wiring]))
-    [closed] = await log_of.events(engine, "offer.closed", job)
-    assert log_of.data(closed)["reason"] == "withdrawn" and (await offers.open_to(engine, who)).items == []
+    [closed] = await event_log.events(engine, "offer.closed", job)
+    assert event_log.payload(closed)["reason"] == "withdrawn" and (await offers.open_to(engine, who)).items == []
     with pytest.raises((NotOffered, Expired)):
         await jobs.command(engine, who, job, Step(command="accept"))
-    await forward(engine, 60)
+    await advance(engine, 60)
     await scheduler.run_once(engine, DEFAULT_ZONE)
     assert await engine.store.command("HGET", keys.job(DEFAULT_ZONE, job), "status") == b"expired"
 

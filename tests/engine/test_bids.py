@@ -32,9 +32,8 @@ from engine.runtime import Engine
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, JobId, Principal, ServiceId, TechnicianId, UserId
 from engine.workers import scheduled_tasks
-from tests.engine import log_of
-from tests.support import people
-from tests.support.clock import forward
+from tests.support import event_log, people
+from tests.support.clock import advance
 
 
 async def posted(engine: Engine, who: Principal, serves: ServiceId, **changes: object) -> JobId:
@@ -181,7 +180,7 @@ async def test_a_bid_that_is_over_is_not_accepted(engine: Engine) -> None:
     await bids.withdraw(engine, tom, job, first)
     with pytest.raises(IllegalTransition):
         await bids.accept(engine, carla, job, first)
-    await forward(engine, 604_801)
+    await advance(engine, 604_801)
     with pytest.raises(Expired):
         await bids.accept(engine, carla, job, second)
     with pytest.raises(Expired):
@@ -234,11 +233,11 @@ async def test_a_bid_is_told_to_its_parties_alone(engine: Engine) -> None:
         "version": 1,
         "created_at": "",
     }
-    first, second = await log_of.events(engine, "bid.created", job)
-    assert log_of.data(first) == {"bid": made, "job": {"id": job}}
+    first, second = await event_log.events(engine, "bid.created", job)
+    assert event_log.payload(first) == {"bid": made, "job": {"id": job}}
     assert set(first.to) == {"user:tom", f"user:{carla.id}", "role:ops", f"job:{job}"}
     assert first.actor == "technician:tom"
-    assert log_of.data(second)["bid"]["amount"] is None and "user:tom" not in second.to
+    assert event_log.payload(second)["bid"]["amount"] is None and "user:tom" not in second.to
     assert [b["technician"]["id"] for b in await listed(engine, carla, job)] == ["tom", "tara"]
     assert [b["technician"]["id"] for b in await listed(engine, people.ADMIN, job)] == ["tom", "tara"]
     assert [b["technician"]["id"] for b in await listed(engine, tara, job)] == ["tara"]
@@ -284,12 +283,12 @@ async def test_an_accepted_bid_gives_the_job_and_ends_the_others(engine: Engine)
     job_now = shown(done)
     assert (job_now["status"], job_now["phase"], job_now["amount"]) == ("scheduled", "assigned", 4001)
     assert job_now["technician"]["id"] == "tara" and done.message == "Bid accepted"
-    assigned, accepted, closed = (await log_of.events(engine, job=job))[-3:]
+    assigned, accepted, closed = (await event_log.events(engine, job=job))[-3:]
     assert (assigned.type, accepted.type, closed.type) == ("job.assigned", "bid.accepted", "bid.closed")
     assert assigned.seq == done.seq and set(assigned.to) == {f"user:{carla.id}", "user:tara", "role:ops", f"job:{job}"}
     assert "phone" not in assigned.data.decode() and job_now["technician"]["phone"] == "+1 555 0199"
-    assert log_of.data(accepted)["bid"]["id"] == names[1] and "user:tom" not in accepted.to
-    assert log_of.data(closed)["bid"]["id"] == names[0] and log_of.data(closed)["reason"] == "declined"
+    assert event_log.payload(accepted)["bid"]["id"] == names[1] and "user:tom" not in accepted.to
+    assert event_log.payload(closed)["bid"]["id"] == names[0] and event_log.payload(closed)["reason"] == "declined"
     assert set(closed.to) == {"user:tom", f"user:{carla.id}", "role:ops"}
     assert {b["id"]: b["status"] for b in await listed(engine, carla, job)} == dict(
         zip(names, ("declined", "accepted", "withdrawn"), strict=True)
@@ -325,14 +324,14 @@ async def test_bids_end_with_their_job(engine: Engine, how: str) -> None:
     if how == "cancelled":
         await take_back(engine, carla, job, "cancel")
     else:
-        await forward(engine, 604_801)
+        await advance(engine, 604_801)
         await scheduled_tasks.do(engine, DEFAULT_ZONE, f"expire:{job}")
-    closed = await log_of.events(engine, "bid.closed", job)
-    assert [log_of.data(e)["reason"] for e in closed] == [how, how]
-    told = {log_of.data(event)["bid"]["id"]: event for event in closed}
+    closed = await event_log.events(engine, "bid.closed", job)
+    assert [event_log.payload(e)["reason"] for e in closed] == [how, how]
+    told = {event_log.payload(event)["bid"]["id"]: event for event in closed}
     for who, name in zip(crowd, names, strict=True):
         assert [to for to in told[name].to if to in ("user:tom", "user:tara")] == [f"user:{who.id}"]
-        assert log_of.data(told[name])["bid"] == (await listed(engine, who, job))[0]
+        assert event_log.payload(told[name])["bid"] == (await listed(engine, who, job))[0]
         assert (await listed(engine, who, job))[0]["status"] == "closed"
 
 
@@ -347,8 +346,8 @@ async def test_open_again_all_may_bid_anew_but_the_one_who_left(engine: Engine) 
     assert (await seen(engine, tom, job))["actions"] == []
     with pytest.raises(NotOffered):
         await bid(engine, tom, job)
-    last = (await log_of.events(engine, "bid.closed", job))[-1]
-    assert log_of.data(last)["reason"] == "unassigned" and log_of.data(last)["bid"]["id"] == first
+    last = (await event_log.events(engine, "bid.closed", job))[-1]
+    assert event_log.payload(last)["reason"] == "unassigned" and event_log.payload(last)["bid"]["id"] == first
     second = await bid(engine, tara, job, 4500)
     assert shown(await bids.accept(engine, carla, job, second))["technician"]["id"] == "tara"
 
@@ -366,4 +365,4 @@ async def test_a_repeat_answers_the_same_and_acts_once(engine: Engine) -> None:
     assert (await bids.withdraw(engine, tom, job, shown(made)["id"])).repeated
     with pytest.raises(ReusedKey):
         await bids.create(engine, tom, job, Wanted(amount=2), key=key)
-    assert len([e for e in await log_of.events(engine, job=job) if e.type.startswith("bid.")]) == 2
+    assert len([e for e in await event_log.events(engine, job=job) if e.type.startswith("bid.")]) == 2

@@ -15,9 +15,8 @@ from engine.technicians import live
 from engine.technicians.live import Fix
 from engine.types import DEFAULT_ZONE, JobId, TechnicianId
 from engine.workers import scheduler
-from tests.engine import log_of
-from tests.support import people
-from tests.support.clock import forward, sleep_through
+from tests.support import event_log, people
+from tests.support.clock import advance, advance_unobserved
 
 ZONE = DEFAULT_ZONE
 META = keys.meta(ZONE)
@@ -49,7 +48,7 @@ async def all_due(engine: Engine) -> None:
 
 async def test_after_a_fast_clock_time_ticks_on(engine: Engine) -> None:
     """The difference goes into one offset once; the zone's time goes on from where it was, at its pace."""
-    await forward(engine, HOUR_MS / 1000)
+    await advance(engine, HOUR_MS / 1000)
     before = await tick(engine)
     opened = await meta(engine, "opened_at")
     await step_back(engine, HOUR_MS)
@@ -66,7 +65,7 @@ async def test_waves_and_expiry_go_on_after_a_fast_clock(engine: Engine) -> None
     """A job that is booked afterwards is offered and expires, and a fix counts, as ever."""
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
-    await forward(engine, HOUR_MS / 1000)
+    await advance(engine, HOUR_MS / 1000)
     await live.touch(engine, ZONE, [one.id])
     await tick(engine)
     await step_back(engine, HOUR_MS)
@@ -78,10 +77,10 @@ async def test_waves_and_expiry_go_on_after_a_fast_clock(engine: Engine) -> None
     assert int(again) > int(fixed)
     job = people.id_of(await people.job(engine, carla, serves))
     await all_due(engine)
-    assert await log_of.events(engine, "offer.created", job)
-    await forward(engine, 2 * 3600)
+    assert await event_log.events(engine, "offer.created", job)
+    await advance(engine, 2 * 3600)
     await all_due(engine)
-    assert await log_of.events(engine, "job.expired", job)
+    assert await event_log.events(engine, "job.expired", job)
 
 
 async def test_a_small_step_back_is_waited_out(engine: Engine) -> None:
@@ -96,16 +95,16 @@ async def test_a_small_step_back_is_waited_out(engine: Engine) -> None:
 
 async def test_a_time_that_nobody_saw_takes_the_offset_back(engine: Engine) -> None:
     """After a night's stop the zone's time is the server's again, and the grace begins there."""
-    await forward(engine, HOUR_MS / 1000)
+    await advance(engine, HOUR_MS / 1000)
     await tick(engine)
     await step_back(engine, HOUR_MS)
     before = await tick(engine)
-    await sleep_through(engine, 1800)
+    await advance_unobserved(engine, 1800)
     half = await tick(engine)
     offset, opened = await meta(engine, "offset", "opened_at")
     assert before <= half < before + 2000 and opened == half
     assert HOUR_MS / 2 - 2000 < offset <= HOUR_MS / 2
-    await sleep_through(engine, 8 * 3600)
+    await advance_unobserved(engine, 8 * 3600)
     whole = await tick(engine)
     assert await meta(engine, "offset", "opened_at") == [0, whole]
     assert whole > half + 7 * HOUR_MS

@@ -27,9 +27,8 @@ from engine.store import keys
 from engine.technicians import live
 from engine.types import DEFAULT_ZONE, JobId, Principal, ServiceId, UserId
 from engine.workers import scheduled_tasks
-from tests.engine import log_of
-from tests.support import people
-from tests.support.clock import forward
+from tests.support import event_log, people
+from tests.support.clock import advance
 
 DIRECT, MARKET = "direct_booking", "marketplace"
 
@@ -72,7 +71,7 @@ async def test_only_one_who_may_do_it_can_be_booked(engine: Engine, name: str | 
     with pytest.raises(Invalid) as caught:
         await people.job(engine, carla, serves, blueprint=DIRECT, technician=name)
     assert [error[0] for error in caught.value.errors] == ["/technician"]
-    assert await log_of.events(engine, "job.created") == []
+    assert await event_log.events(engine, "job.created") == []
 
 
 async def test_nobody_else_can_answer(engine: Engine) -> None:
@@ -114,14 +113,14 @@ async def test_who_answers_too_late_is_told_why(engine: Engine, command: str) ->
         await step(engine, carla, job, "cancel")
         with pytest.raises(Cancelled):
             await step(engine, tom, job, command)
-    await forward(engine, 86_401)
+    await advance(engine, 86_401)
     await scheduled_tasks.do(engine, DEFAULT_ZONE, f"expire:{swept}")
     for job in (swept, over):
         with pytest.raises(Expired):
             await step(engine, tom, job, command)
     assert (await seen(engine, carla, swept))["status"] == "expired"
-    (closed,) = await log_of.events(engine, "offer.closed", swept)
-    assert closed.to == ("user:tom",) and log_of.data(closed)["reason"] == "expired"
+    (closed,) = await event_log.events(engine, "offer.closed", swept)
+    assert closed.to == ("user:tom",) and event_log.payload(closed)["reason"] == "expired"
 
 
 async def test_he_is_asked_at_once_and_alone_as_long_as_it_is_open(engine: Engine) -> None:
@@ -129,8 +128,8 @@ async def test_he_is_asked_at_once_and_alone_as_long_as_it_is_open(engine: Engin
     serves, carla = await people.service(engine), await people.customer(engine)
     tom, tara = await people.technician(engine, "tom", serves), await people.technician(engine, "tara", serves)
     job = await asked(engine, carla, serves, "tom")
-    (made,) = await log_of.events(engine, "offer.created", job)
-    offer = log_of.data(made)["offer"]
+    (made,) = await event_log.events(engine, "offer.created", job)
+    offer = event_log.payload(made)["offer"]
     assert made.to == ("user:tom",) and offer["status"] == "sent"
     assert offer["expires_at"] == (await seen(engine, carla, job))["expires_at"]
     assert not {"customer", "address", "reference", "metadata"} & set(offer["job"])
@@ -146,7 +145,7 @@ async def test_he_accepts_and_does_it(engine: Engine) -> None:
     tom = await people.technician(engine, "tom", serves)
     job = await asked(engine, carla, serves, "tom")
     done = await step(engine, tom, job, "accept")
-    (told,) = await log_of.events(engine, "job.accepted", job)
+    (told,) = await event_log.events(engine, "job.accepted", job)
     assert told.seq == done.seq and set(told.to) == {f"user:{carla.id}", "user:tom", "role:ops", f"job:{job}"}
     assert (await seen(engine, carla, job))["technician"]["phone"] == "+1 555 0199"
     assert (await seen(engine, tom, job))["customer"]["phone"] == "+1 555 0100" and await invited(engine, tom) == []
@@ -170,9 +169,12 @@ async def test_he_declines_and_it_is_over(engine: Engine) -> None:
     assert done.repeated
     shown = await seen(engine, carla, job)
     assert (shown["status"], shown["phase"], shown["technician"], shown["actions"]) == ("declined", "closed", None, [])
-    (told,) = await log_of.events(engine, "job.status", job)
-    assert set(told.to) == {f"user:{carla.id}", "role:ops", f"job:{job}"} and log_of.data(told)["actor"]["id"] == "tom"
-    assert await invited(engine, tom) == [] and len(await log_of.events(engine, "offer.created", job)) == 1
+    (told,) = await event_log.events(engine, "job.status", job)
+    assert (
+        set(told.to) == {f"user:{carla.id}", "role:ops", f"job:{job}"}
+        and event_log.payload(told)["actor"]["id"] == "tom"
+    )
+    assert await invited(engine, tom) == [] and len(await event_log.events(engine, "offer.created", job)) == 1
     with pytest.raises(IllegalTransition):
         await step(engine, tom, job, "accept")
 
@@ -183,12 +185,12 @@ async def test_cancelling_takes_the_request_back(engine: Engine) -> None:
     tom = await people.technician(engine, "tom", serves)
     first, second = await asked(engine, carla, serves, "tom"), await asked(engine, carla, serves, "tom")
     await step(engine, carla, first, "cancel")
-    (closed,) = await log_of.events(engine, "offer.closed", first)
-    assert closed.to == ("user:tom",) and log_of.data(closed)["reason"] == "cancelled"
+    (closed,) = await event_log.events(engine, "offer.closed", first)
+    assert closed.to == ("user:tom",) and event_log.payload(closed)["reason"] == "cancelled"
     await step(engine, tom, second, "accept")
     await step(engine, carla, second, "cancel")
-    (told,) = await log_of.events(engine, "job.cancelled", second)
-    assert "user:tom" in told.to and await log_of.events(engine, "offer.closed", second) == []
+    (told,) = await event_log.events(engine, "job.cancelled", second)
+    assert "user:tom" in told.to and await event_log.events(engine, "offer.closed", second) == []
     assert await engine.store.redis.smembers(keys.technician_jobs(DEFAULT_ZONE, tom.id)) == set()  # type: ignore[misc, arg-type]
 
 
@@ -218,9 +220,9 @@ async def test_in_the_market_he_who_is_asked_may_take_it_at_once(engine: Engine)
     tom = await people.technician(engine, "tom", serves)
     job = await asked(engine, carla, serves, "tom", MARKET)
     done = await step(engine, tom, job, "accept")
-    (told,) = await log_of.events(engine, "job.assigned", job)
-    assert told.seq == done.seq and log_of.data(told)["job"]["status"] == "scheduled"
-    assert log_of.data(told)["technician"]["id"] == "tom"
+    (told,) = await event_log.events(engine, "job.assigned", job)
+    assert told.seq == done.seq and event_log.payload(told)["job"]["status"] == "scheduled"
+    assert event_log.payload(told)["technician"]["id"] == "tom"
 
 
 @pytest.mark.parametrize(("blueprint", "kind"), [(DIRECT, "job.accepted"), (MARKET, "job.assigned")])
@@ -230,5 +232,5 @@ async def test_a_yes_is_told_by_the_name_that_it_has(engine: Engine, blueprint: 
     tom = await people.technician(engine, "tom", serves)
     job = await asked(engine, carla, serves, "tom", blueprint)
     await step(engine, tom, job, "claim")
-    [event] = await log_of.events(engine, kind, job)
-    assert log_of.data(event)["command"] == "accept"
+    [event] = await event_log.events(engine, kind, job)
+    assert event_log.payload(event)["command"] == "accept"

@@ -15,8 +15,7 @@ from engine.rules import job_document
 from engine.runtime import Engine
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, new_job_id
-from tests.engine import log_of
-from tests.support import people
+from tests.support import event_log, people
 
 KEY = "7f6b1c9e-4b8a-4f40-9d6e-0d5b6f3c1a22"
 
@@ -51,7 +50,7 @@ async def test_judged_again_where_the_job_moved_on(engine: Engine, monkeypatch: 
     with pytest.raises(NotEditable):
         await edits.edit(engine, carla, job, {"notes": "x"})
     assert looks == 2
-    assert await log_of.events(engine, "job.updated", job) == []
+    assert await event_log.events(engine, "job.updated", job) == []
 
 
 async def test_one_that_never_rests_is_given_up(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,9 +79,9 @@ async def test_who_may_not_see_his_offer_yet_is_not_told(engine: Engine) -> None
     await engine.store.redis.hset(offers, "later", "sent 1 9999999999000 9999999999999 10")  # type: ignore[misc]
     await engine.store.redis.hset(offers, "over", "sent 1 1 2 10")  # type: ignore[misc]
     await edits.edit(engine, carla, job, {"notes": "Ring twice", "public_notes": "A tap drips"})
-    [told] = await log_of.events(engine, "offer.updated", job)
+    [told] = await event_log.events(engine, "offer.updated", job)
     assert told.to == ("user:now",)
-    assert log_of.data(told)["offer"]["job"]["public_notes"] == "A tap drips" and b"Ring" not in told.data
+    assert event_log.payload(told)["offer"]["job"]["public_notes"] == "A tap drips" and b"Ring" not in told.data
 
 
 async def test_a_verdict_stands_whatever_becomes_of_the_service(engine: Engine) -> None:

@@ -1,5 +1,5 @@
-"""Drawn blueprints: whatever guards and effects a command declares, of whatever kind it is, the scripts, the actions
-that callers are shown and tests/support/oracle.py agree on it; what is done is done once under its key, and tells no
+"""Random blueprints. For every combination of guards and effects that a command may declare, the scripts, the actions
+that callers see and tests/support/reference_model.py agree. A command takes effect once under its key, and causes no
 event that the linter does not know."""
 
 from __future__ import annotations
@@ -31,10 +31,9 @@ from engine.store import keys
 from engine.types import DEFAULT_ZONE, ServiceId
 from engine.workers import scheduled_tasks
 from engine.zone import log
-from tests.engine import log_of
 from tests.engine.test_every_step import REASON, Stage
-from tests.support import people
-from tests.support.oracle import Facts, refused, right, sought
+from tests.support import event_log, people
+from tests.support.reference_model import Facts, expected_code, refusal, search_mode
 
 Z = DEFAULT_ZONE
 MODES = ("broadcast", "direct", "bids", "allocate")
@@ -267,13 +266,13 @@ def wanted_of(drawn: Drawn, name: str, who: str, facts: Facts) -> str:
     """What the oracle says; of a captured payment, which is never refused, whether the job moves by it."""
     blueprint, spec = drawn.blueprint, drawn.blueprint.commands[name]
     if not who:
-        return "not done" if refused(blueprint, spec, ["engine"], facts) else ""
+        return "not done" if refusal(blueprint, spec, ["engine"], facts) else ""
     if spec.does in ("bid", "award"):
-        wrong = "" if sought(blueprint, facts) == "bids" else "illegal_transition"
-        return refused(blueprint, spec, spec.by, facts) or wrong
+        wrong = "" if search_mode(blueprint, facts) == "bids" else "illegal_transition"
+        return refusal(blueprint, spec, spec.by, facts) or wrong
     if spec.does in ("withdraw", "capture"):
-        return refused(blueprint, spec, spec.by, facts)
-    return right(blueprint, drawn.stage.callers[who], name, facts)
+        return refusal(blueprint, spec, spec.by, facts)
+    return expected_code(blueprint, drawn.stage.callers[who], name, facts)
 
 
 async def attempt(drawn: Drawn, name: str, case: Case) -> None:
@@ -312,7 +311,7 @@ async def _once(drawn: Drawn, name: str, who: str, key: str, first: tuple[Any, .
 
 
 def _shown(drawn: Drawn, name: str, who: str, facts: Facts, *, done: bool) -> None:
-    caller, takes = drawn.stage.callers[who], sought(drawn.blueprint, facts) == "bids"
+    caller, takes = drawn.stage.callers[who], search_mode(drawn.blueprint, facts) == "bids"
     stands = relations(
         caller.role,
         caller.id,
@@ -345,7 +344,7 @@ async def _done(drawn: Drawn, spec: Command, case: Case, seq: int, *, moves: boo
     assert row[b"status"].decode() == status, (spec, case)
     assert set(orjson.loads(b"{" + row[b"at"] + b"}")) == names
     assert (row[b"price_locked"] == b"1") == locked
-    told = [log_of.data(event)["payment"] for event in events if event.type == "payment.requested"]
+    told = [event_log.payload(event)["payment"] for event in events if event.type == "payment.requested"]
     assert [payment["kind"] for payment in told] == asked
     assert len({payment["id"] for payment in told}) == len(told)
 

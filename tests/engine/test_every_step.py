@@ -1,8 +1,8 @@
 """Every state × command × caller of every shipped blueprint: the legal ones move, all others are refused with the right
 code and change nothing.
 
-What is right says tests/support/oracle.py, from the TOML alone; the job is put into each state by its fields, as its
-history would have left it."""
+The expected code comes from tests/support/reference_model.py, which reads only the TOML. The test writes the fields
+of the job for each state, as the history of the job would have left them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from engine.store import keys
 from engine.technicians import live
 from engine.types import DEFAULT_ZONE, JobId, Principal, Role, ServiceId, UserId
 from tests.support import people
-from tests.support.oracle import Facts, right
+from tests.support.reference_model import Facts, expected_code
 
 SHIPPED = blueprints.load("home_service", blueprints.shipped())
 NAMES = sorted(SHIPPED.by_name)
@@ -123,7 +123,7 @@ async def test_only_what_the_blueprint_allows_happens(engine: Engine, name: str)
                         await stage.put(state, held=held, marked=marked, frozen=frozen)
                         before = await stage.seen()
                         known = facts(stage, who, state, held=held, marked=marked, frozen=frozen)
-                        wanted = right(blueprint, stage.callers[who], command, known)
+                        wanted = expected_code(blueprint, stage.callers[who], command, known)
                         found = await stage.try_it(who, command)
                         assert found == wanted, (name, state, command, who, held, marked, frozen)
                         tried += 1

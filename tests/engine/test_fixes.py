@@ -17,9 +17,8 @@ from engine.runtime import Engine
 from engine.store import keys
 from engine.technicians import live as technicians
 from engine.types import DEFAULT_ZONE, Principal, ServiceId, TechnicianId
-from tests.engine import log_of
-from tests.support import people
-from tests.support.clock import forward
+from tests.support import event_log, people
+from tests.support.clock import advance
 
 METRE = 1 / 111_195  # degrees of latitude
 
@@ -68,7 +67,7 @@ async def test_a_clock_that_is_off_is_told_and_moves_the_marker_all_the_same(
 ) -> None:
     """Of a clock that is minutes off the app hears at once; its fixes are as old as they are by ours, and in order."""
     for step in (1, 2, 3):
-        await forward(engine, 10)
+        await advance(engine, 10)
         heard = await send(engine, tom, north=step * 100, ahead_s=ahead_s)
         assert heard.clock_offset_s == pytest.approx(ahead_s, abs=1)
         assert await where(engine, tom) == (step * 100, 0)
@@ -78,10 +77,10 @@ async def test_a_clock_that_is_off_is_told_and_moves_the_marker_all_the_same(
 
 async def test_a_clock_that_may_be_a_late_fix_is_believed_at_the_second(engine: Engine, tom: Principal) -> None:
     """40 s behind may be the way to us: it is told, the fix is as old as it says, and the next one decides."""
-    await forward(engine, 60)
+    await advance(engine, 60)
     assert (await send(engine, tom, north=100, ahead_s=-40)).clock_offset_s == pytest.approx(-40, abs=1)
     assert await where(engine, tom) == (100, 40)
-    await forward(engine, 10)
+    await advance(engine, 10)
     await send(engine, tom, north=200, ahead_s=-40)
     assert await where(engine, tom) == (200, 0)
 
@@ -90,7 +89,7 @@ async def test_a_clock_that_may_be_a_late_fix_is_believed_at_the_second(engine: 
 async def test_an_old_fix_is_no_slow_clock(engine: Engine, tom: Principal, live: bool) -> None:
     """What was kept for ten minutes is ten minutes old, and no reading of the clock."""
     await send(engine, tom, ahead_s=0)
-    await forward(engine, 660)
+    await advance(engine, 660)
     heard = await send(engine, tom, north=100, ahead_s=-600, live=live)
     assert heard == Heard(online=True, clock_offset_s=0.0)
     assert await where(engine, tom) == (100, 600)
@@ -102,7 +101,7 @@ async def test_a_clock_that_was_set_right_is_believed(engine: Engine, tom: Princ
     """Five minutes fast, then right: one fix is taken for a late one, with the next the offset is gone."""
     assert (await send(engine, tom, ahead_s=300)).clock_offset_s == pytest.approx(300, abs=1)
     for step in (1, 2):
-        await forward(engine, 10)
+        await advance(engine, 10)
         heard = await send(engine, tom, north=step * 100, ahead_s=0)
     assert heard.clock_offset_s == 0
     assert await where(engine, tom) == (200, 0)
@@ -110,7 +109,7 @@ async def test_a_clock_that_was_set_right_is_believed(engine: Engine, tom: Princ
 
 async def test_a_device_without_a_clock_is_now(engine: Engine, tom: Principal) -> None:
     """A time before the year 2000 is none: the fix counts when it comes."""
-    await forward(engine, 1)
+    await advance(engine, 1)
     fix = Fix(lat=people.HERE.lat + 100 * METRE, lon=people.HERE.lon, at=0)
     assert (await technicians.take_fixes(engine, tom, tom.id, [fix])).as_should_be
     assert await where(engine, tom) == (100, 0)
@@ -121,12 +120,12 @@ async def test_a_vague_fix_does_not_move_a_better_one(
     engine: Engine, tom: Principal, accuracy: float, moves: bool
 ) -> None:
     """A cell tower's guess says nothing beside a fix of ten seconds ago; beside one of three minutes it does."""
-    await forward(engine, 1)
+    await advance(engine, 1)
     await send(engine, tom, accuracy=8.0)
-    await forward(engine, 10)
+    await advance(engine, 10)
     await send(engine, tom, north=800, accuracy=accuracy)
     assert (await where(engine, tom))[0] == (800 if moves else 0)
-    await forward(engine, 180)
+    await advance(engine, 180)
     await send(engine, tom, north=900, accuracy=accuracy)
     assert await where(engine, tom) == (900, 0)
 
@@ -135,7 +134,7 @@ async def test_a_vague_fix_does_not_move_a_better_one(
 async def test_an_impossible_jump_waits_for_the_next(engine: Engine, tom: Principal, then: int, ends: int) -> None:
     """50 km in ten seconds moves nobody; the next fix confirms it, or shows that it was a fault."""
     for north, stands in ((0, 0), (50_000, 0), (then, ends)):
-        await forward(engine, 10)
+        await advance(engine, 10)
         await send(engine, tom, north=north)
         assert (await where(engine, tom))[0] == stands
 
@@ -144,25 +143,25 @@ async def test_who_is_somewhere_is_asked_after_who_is_near(engine: Engine, tom: 
     """A vague position counts as that much farther off: others come first, narrow waves pass, and wide ones ask."""
     serves = ServiceId((await engine.store.redis.hget(_record(tom), "services") or b"").decode())
     tara = await people.technician(engine, "tara", serves)
-    await forward(engine, 200)
+    await advance(engine, 200)
     await send(engine, tom, accuracy=2_000.0)
     await send(engine, tara, north=1_000, accuracy=10.0)
     job = await people.offered(engine, await people.customer(engine), serves)
-    [offer] = await log_of.events(engine, "offer.created")
+    [offer] = await event_log.events(engine, "offer.created")
     assert sorted(offer.to) == ["user:tara", "user:tom"]
     [wave] = [msgspec.json.decode(each) for each in await job_queries.waves(engine, people.ADMIN, job)]
     assert wave["in"]["technicians"] == ["tara", "tom"]
     await send(engine, tom, ahead_s=0)
-    await forward(engine, 200)
+    await advance(engine, 200)
     await send(engine, tom, accuracy=9_000.0)
     await send(engine, tara, north=1_000)
     await people.offered(engine, await people.customer(engine), serves)
-    assert (await log_of.events(engine, "offer.created"))[-1].to == ("user:tara",)
+    assert (await event_log.events(engine, "offer.created"))[-1].to == ("user:tara",)
 
 
 async def test_of_a_batch_the_good_ones_count(engine: Engine, tom: Principal) -> None:
     """A place beyond the map is left out, and one beyond it alone is refused."""
-    await forward(engine, 1)
+    await advance(engine, 1)
     there, nowhere = Fix(lat=people.HERE.lat + 100 * METRE, lon=people.HERE.lon), Fix(lat=89.0, lon=0.0)
     await technicians.take_fixes(engine, tom, tom.id, [nowhere, there, nowhere])
     assert (await where(engine, tom))[0] == 100
@@ -181,8 +180,8 @@ async def test_what_happened_by_a_fast_clock_is_corrected(engine: Engine, tom: P
     told = datetime.now(UTC) + timedelta(seconds=300 - 20)
     at = round(told.timestamp() * 1000)
     await jobs.command(engine, tom, job, Step(command="depart", occurred_at=at))
-    [event] = await log_of.events(engine, "job.status")
-    occurred = ms_of(log_of.data(event)["occurred_at"])
+    [event] = await event_log.events(engine, "job.status")
+    occurred = ms_of(event_log.payload(event)["occurred_at"])
     assert now_ms() - occurred == pytest.approx(20_000 if known else 0, abs=3_000)
 
 

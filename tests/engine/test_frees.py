@@ -36,8 +36,8 @@ event = "job.status"
 @pytest.fixture
 def settings(settings: Settings, tmp_path: Path) -> Settings:
     """Where the customer looks at the work, and may find that it is not done."""
-    text = blueprints.changed("home_service", CHANGES)
-    return blueprints.named(settings, tmp_path / "blueprints", home_service=text)
+    text = blueprints.edited("home_service", CHANGES)
+    return blueprints.settings_with(settings, tmp_path / "blueprints", home_service=text)
 
 
 async def busy(engine: Engine, who: Principal) -> tuple[bytes, int]:

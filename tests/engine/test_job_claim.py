@@ -30,9 +30,8 @@ from engine.runtime import Engine
 from engine.store import keys
 from engine.technicians import live
 from engine.types import DEFAULT_ZONE, Principal, TechnicianId, UserId, new_job_id
-from tests.engine import log_of
-from tests.support import people
-from tests.support.clock import forward
+from tests.support import event_log, people
+from tests.support.clock import advance
 
 
 @pytest.mark.parametrize(
@@ -103,7 +102,7 @@ async def test_the_job_answers_before_the_offer(engine: Engine) -> None:
     with pytest.raises(Cancelled):
         await jobs.claim(engine, far, gone)
     late = await people.offered(engine, carla, serves)
-    await forward(engine, 901)
+    await advance(engine, 901)
     with pytest.raises(Expired):
         await jobs.claim(engine, far, late)
 
@@ -120,7 +119,7 @@ async def test_not_offered_declined_and_run_out(engine: Engine) -> None:
     await offers.decline(engine, one, job)
     with pytest.raises(NotOffered):
         await jobs.claim(engine, one, job)
-    await forward(engine, 61)
+    await advance(engine, 61)
     with pytest.raises(Expired):
         await jobs.claim(engine, two, job)
 
@@ -138,7 +137,9 @@ async def test_at_capacity(engine: Engine) -> None:
         await jobs.claim(engine, one, second)
     third = await people.offered(engine, carla, serves)
     assert (await jobs.claim(engine, two, third)).message == "Job accepted"
-    assert not [e for e in await log_of.events(engine, "offer.closed") if log_of.data(e)["reason"] == "withdrawn"]
+    assert not [
+        e for e in await event_log.events(engine, "offer.closed") if event_log.payload(e)["reason"] == "withdrawn"
+    ]
     await jobs.command(engine, one, first, Step(command="unassign"))
     assert (await jobs.claim(engine, one, second)).message == "Job accepted"
 
@@ -163,13 +164,13 @@ async def test_the_winner_has_it_and_everybody_is_told(engine: Engine) -> None:
     assert won["status"] == "accepted" and won["phase"] == "assigned" and won["version"] == 2
     assert won["technician"] == {"id": "t2", "name": "T t2", "rating": 4.5}
     assert won["customer"]["phone"] == "+1 555 0100" and won["actions"] == ["depart", "unassign"]
-    [accepted] = await log_of.events(engine, "job.accepted", job)
+    [accepted] = await event_log.events(engine, "job.accepted", job)
     assert accepted.seq == done.seq
     assert set(accepted.to) == {f"user:{carla.id}", "user:t2", "role:ops", f"job:{job}"}
-    assert log_of.data(accepted)["technician"] == {"id": "t2", "name": "T t2", "rating": 4.5}
-    [closed] = await log_of.events(engine, "offer.closed", job)
+    assert event_log.payload(accepted)["technician"] == {"id": "t2", "name": "T t2", "rating": 4.5}
+    [closed] = await event_log.events(engine, "offer.closed", job)
     assert set(closed.to) == {"user:t0", "user:t1", "user:t3"}
-    assert log_of.data(closed)["reason"] == "taken"
+    assert event_log.payload(closed)["reason"] == "taken"
     assert await engine.store.redis.zcard(keys.supply(DEFAULT_ZONE, serves)) == 3
     assert await engine.store.redis.zcard(keys.demand(DEFAULT_ZONE, serves)) == 0
     for loser in (crowd[0], crowd[1], crowd[3]):
@@ -188,7 +189,7 @@ async def test_the_same_key_gives_the_same_answer_and_one_event(engine: Engine) 
     again = await jobs.claim(engine, one, job, key=key)
     assert again.repeated and not first.repeated
     assert (bytes(again.job or b""), again.seq, again.version) == (bytes(first.job or b""), first.seq, first.version)
-    assert len(await log_of.events(engine, "job.accepted", job)) == 1
+    assert len(await event_log.events(engine, "job.accepted", job)) == 1
 
 
 async def test_a_key_used_for_something_else_is_refused(engine: Engine) -> None:
@@ -200,7 +201,7 @@ async def test_a_key_used_for_something_else_is_refused(engine: Engine) -> None:
     await jobs.claim(engine, one, first, key=key)
     with pytest.raises(ReusedKey):
         await jobs.claim(engine, one, second, key=key)
-    assert not await log_of.events(engine, "job.accepted", second)
+    assert not await event_log.events(engine, "job.accepted", second)
 
 
 async def test_a_verdict_is_known_as_long_as_the_job_is(engine: Engine) -> None:
@@ -290,7 +291,7 @@ async def test_a_fix_of_the_year_1970_is_the_oldest_not_the_newest(engine: Engin
     """`at` 0 is a time like any other."""
     serves = await people.service(engine)
     one = await people.technician(engine, "t1", serves)
-    await forward(engine, 1)
+    await advance(engine, 1)
     old, new = live.Fix(lat=1, lon=1, at=0), live.Fix(lat=2, lon=2)
     await live.take_fixes(engine, one, "t1", [new, old])
     row = await engine.store.redis.hget(keys.technician(DEFAULT_ZONE, TechnicianId(one.id)), "lat")

@@ -13,10 +13,9 @@ from engine.process.settings import Settings
 from engine.runtime import Engine
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, JobId, Principal
-from tests.engine import log_of
-from tests.support import people
-from tests.support.clock import forward
-from tests.support.looking import done
+from tests.support import event_log, people
+from tests.support.clock import advance
+from tests.support.dispatch_setup import run_due_tasks
 
 CASCADE = """
 name = "cascade"
@@ -75,7 +74,7 @@ async def hurried(engine: Engine) -> tuple[JobId, Principal, Principal, Principa
     serves, carla = await people.service(engine), await people.customer(engine)
     tom, tara = [await people.technician(engine, name, serves) for name in ("tom", "tara")]
     job = people.id_of(await people.job(engine, carla, serves, blueprint="cascade"))
-    await done(engine)
+    await run_due_tasks(engine)
     await bids.create(engine, tom, job, bids.Wanted())
     await jobs.command(engine, carla, job, Step(command="hurry"))
     return job, carla, tom, tara
@@ -89,8 +88,8 @@ async def invited(engine: Engine, job: JobId) -> list[str]:
 
 async def closed(engine: Engine, job: JobId) -> list[tuple[str, list[str]]]:
     """Why and to whom offers of the job were closed, in order."""
-    found = await log_of.events(engine, "offer.closed", job)
-    return [(log_of.data(event)["reason"], sorted(event.to)) for event in found]
+    found = await event_log.events(engine, "offer.closed", job)
+    return [(event_log.payload(event)["reason"], sorted(event.to)) for event in found]
 
 
 async def test_what_was_offered_before_is_over_and_all_are_asked_again(engine: Engine) -> None:
@@ -98,7 +97,7 @@ async def test_what_was_offered_before_is_over_and_all_are_asked_again(engine: E
     job, _, tom, _ = await hurried(engine)
     assert await closed(engine, job) == [("withdrawn", ["user:tara"])]
     assert await invited(engine, job) == []
-    await done(engine)
+    await run_due_tasks(engine)
     assert await invited(engine, job) == ["tara", "tom"]
     await jobs.claim(engine, tom, job)
 
@@ -106,12 +105,12 @@ async def test_what_was_offered_before_is_over_and_all_are_asked_again(engine: E
 async def test_after_a_rest_it_is_offered_anew(engine: Engine) -> None:
     """While it rests nobody is told of it any more; afterwards the first wave comes at once."""
     job, carla, tom, _ = await hurried(engine)
-    await done(engine)
+    await run_due_tasks(engine)
     await jobs.command(engine, carla, job, Step(command="pause"))
     assert (await closed(engine, job))[-1] == ("withdrawn", ["user:tara", "user:tom"])
     assert (await offers.open_to(engine, tom)).items == []
     await jobs.command(engine, carla, job, Step(command="resume"))
-    await done(engine)
+    await run_due_tasks(engine)
     assert await invited(engine, job) == ["tara", "tom"]
 
 
@@ -119,15 +118,15 @@ async def test_after_a_rest_it_is_offered_anew(engine: Engine) -> None:
 async def test_the_engine_chooses_where_waves_have_gone_before(engine: Engine, by: str) -> None:
     """After waves the engine's first choice is due at once, whoever moved the job; who said no is not chosen."""
     job, carla, tom, tara = await hurried(engine)
-    await done(engine)
+    await run_due_tasks(engine)
     if by == "customer":
         await jobs.command(engine, carla, job, Step(command="give"))
     else:
         await offers.decline(engine, tom, job)
     told = ["user:tara", "user:tom"] if by == "customer" else ["user:tara"]
     assert (await closed(engine, job))[-1] == ("withdrawn", told)
-    await forward(engine, 1)
-    await done(engine)
+    await advance(engine, 1)
+    await run_due_tasks(engine)
     holder = await engine.store.redis.hget(keys.job(DEFAULT_ZONE, job), "holder")  # type: ignore[misc]
     assert holder in ((b"tom", b"tara") if by == "customer" else (tara.id.encode(),))
 
@@ -136,12 +135,12 @@ async def test_the_engine_chooses_where_waves_have_gone_before(engine: Engine, b
 async def test_who_left_is_not_asked_again_by_whatever_way(engine: Engine, way: str) -> None:
     """Passed through states or put to rest in between: it is looked for where it ends up, without him."""
     job, carla, tom, _ = await hurried(engine)
-    await done(engine)
+    await run_due_tasks(engine)
     await jobs.claim(engine, tom, job)
     await jobs.command(engine, tom, job, Step(command=way))
     if way == "rest":
         await jobs.command(engine, carla, job, Step(command="resume"))
     status = await engine.store.redis.hget(keys.job(DEFAULT_ZONE, job), "status")  # type: ignore[misc]
     assert status == b"hurried"
-    await done(engine)
+    await run_due_tasks(engine)
     assert await invited(engine, job) == ["tara"]

@@ -28,7 +28,7 @@ CHANGES = {
 @pytest.fixture
 def settings(settings: Settings, tmp_path: Path) -> Settings:
     """With a second blueprint in which other people may do other things."""
-    return blueprints.named(settings, tmp_path / "blueprints", other=blueprints.changed("home_service", CHANGES))
+    return blueprints.settings_with(settings, tmp_path / "blueprints", other=blueprints.edited("home_service", CHANGES))
 
 
 async def test_a_repeat_is_answered_in_the_words_of_the_jobs_own_blueprint(engine: Engine) -> None:

@@ -21,8 +21,8 @@ from engine.store.connection import Store
 from engine.technicians import profile, sql
 from engine.technicians.profile import ProfilePatch
 from engine.types import DEFAULT_ZONE, TechnicianId
-from tests.engine import log_of, staff
-from tests.support import people
+from tests.engine import staff
+from tests.support import event_log, people
 from tests.support.people import ADMIN
 
 
@@ -103,8 +103,8 @@ async def test_killed_after_the_commit(
     assert (await owed(engine), await outbox.run_once(engine)) == (0, 0)
     with pytest.raises(refusal):
         await tokens.principal_of(engine, who.access_token)
-    (told,) = await log_of.events(engine, "session.revoked")
-    assert (told.to, log_of.data(told)["code"]) == ((f"user:{who.user.id}",), code)
+    (told,) = await event_log.events(engine, "session.revoked")
+    assert (told.to, event_log.payload(told)["code"]) == ((f"user:{who.user.id}",), code)
 
 
 def _dies(*_: Any) -> None:
@@ -156,8 +156,8 @@ async def test_killed_after_a_change_of_a_profile(
     assert (await owed(engine), await sql.repair(engine)) == (0, 0)
     record = keys.technician(DEFAULT_ZONE, who)
     assert await engine.store.redis.hmget(record, field, "online") == [value, b""]
-    events = await log_of.events(engine, "technician.reviewed")
-    assert [log_of.data(event)["account"] for event in events] == told
+    events = await event_log.events(engine, "technician.reviewed")
+    assert [event_log.payload(event)["account"] for event in events] == told
 
 
 @pytest.mark.parametrize(("command", "code", "refusal"), COMMANDS)
@@ -183,7 +183,7 @@ async def test_redis_away_at_that_moment(
         await tokens.principal_of(engine, who.access_token)
     again = await command(engine, who, key=key)
     assert again is None or again.repeated
-    assert [log_of.data(event)["code"] for event in await log_of.events(engine, "session.revoked")] == [code]
+    assert [event_log.payload(event)["code"] for event in await event_log.events(engine, "session.revoked")] == [code]
 
 
 async def test_a_lost_reply_tells_once(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,7 +201,7 @@ async def test_a_lost_reply_tells_once(engine: Engine, monkeypatch: pytest.Monke
         with pytest.raises(Indeterminate):
             await suspend(engine, who)
     assert await outbox.run_once(engine) == 1
-    assert len(await log_of.events(engine, "session.revoked")) == 1
+    assert len(await event_log.events(engine, "session.revoked")) == 1
 
 
 async def test_commands_that_cross_leave_what_sql_says(engine: Engine) -> None:
@@ -262,4 +262,4 @@ async def test_zones_of_their_own_still_hear_of_accounts(settings: Settings) -> 
     async with open_engine(msgspec.structs.replace(settings, zones=("north",))) as engine:
         assert list(engine.settings.zones) == list(engine.store.zones) == ["north", "main"]
         await suspend(engine, await signed_in(engine))
-        assert len(await log_of.events(engine, "session.revoked")) == 1
+        assert len(await event_log.events(engine, "session.revoked")) == 1

@@ -16,10 +16,9 @@ from engine.idempotency.in_redis import Outcome
 from engine.process.settings import Settings
 from engine.runtime import Engine
 from engine.types import JobId, Principal, ServiceId, UserId
-from tests.engine import log_of
 from tests.engine.test_bids import bid, posted
 from tests.engine.test_repeats import told
-from tests.support import people
+from tests.support import event_log, people
 
 PAY = Principal(UserId("usr_pay"), "service", "Payments")
 PRICE = 5000
@@ -78,13 +77,13 @@ async def test_a_step_that_takes_an_earlier_capture_is_repeated_alike(
     """Under its key, under another, and under that one again, all with the job as the capture left it."""
     serves, carla = await people.service(engine, base_amount=PRICE), await people.customer(engine)
     job, take = await case(engine, serves, carla)
-    before = len(await log_of.events(engine, None, job))
+    before = len(await event_log.events(engine, None, job))
     keys = [str(uuid.uuid4()) for _ in range(2)]
     first = await take(keys[0])
-    [*earlier, last] = (await log_of.events(engine, None, job))[before:]
+    [*earlier, last] = (await event_log.events(engine, None, job))[before:]
     assert len(earlier) >= least and last.type == "job.status" and last.seq == first.seq
     assert b'"prepaid":' in told(first)[0]
     for key in (keys[0], keys[1], keys[1]):
         again = await take(key)
         assert again.repeated and told(again) == told(first)
-    assert (await log_of.events(engine, None, job))[-1].seq == last.seq
+    assert (await event_log.events(engine, None, job))[-1].seq == last.seq

@@ -19,9 +19,8 @@ from engine.runtime import Engine
 from engine.store import keys, scripts
 from engine.types import DEFAULT_ZONE, JobId, Principal
 from engine.workers import scheduler
-from tests.engine import log_of
-from tests.support import people
-from tests.support.clock import forward
+from tests.support import event_log, people
+from tests.support.clock import advance
 
 LIB = Path(scripts.folder()) / "lib"
 HOURLY = '"pricing":"hourly"'
@@ -100,13 +99,13 @@ async def done(engine: Engine, *, pricing: str = "flat", hours: float = 2.5) -> 
     for command, purpose in (("start", "start"), ("complete", "completion")):
         code = codes.derive(engine, job, purpose, "1")
         await jobs.command(engine, who, job, Step(command=command, code=code))
-        await forward(engine, hours * 3600)
+        await advance(engine, hours * 3600)
     return carla, job
 
 
 async def asked(engine: Engine, job: JobId) -> list[dict[str, Any]]:
     """The payments that were asked for."""
-    return [log_of.data(event)["payment"] for event in await log_of.events(engine, "payment.requested", job)]
+    return [event_log.payload(event)["payment"] for event in await event_log.events(engine, "payment.requested", job)]
 
 
 @pytest.mark.parametrize(("pricing", "amount"), [("flat", 4000), ("hourly", 12_000)])
@@ -125,16 +124,16 @@ async def test_the_customer_confirms_once(engine: Engine, pricing: str, amount: 
 async def test_unconfirmed_for_two_days_it_confirms_itself(engine: Engine) -> None:
     """Not before; then once, by the engine; and the customer comes too late to do it again."""
     carla, job = await done(engine, pricing="hourly")
-    await forward(engine, 172_800 - 2.5 * 3600 - 60)
+    await advance(engine, 172_800 - 2.5 * 3600 - 60)
     await _due(engine)
     assert await asked(engine, job) == []
-    await forward(engine, 61)
+    await advance(engine, 61)
     for _ in range(2):
         await _due(engine)
     [payment] = await asked(engine, job)
     assert payment["amount"] == 12_000
-    [event] = await log_of.events(engine, "payment.requested", job)
-    assert event.actor == "engine" and log_of.data(event)["command"] == "confirm"
+    [event] = await event_log.events(engine, "payment.requested", job)
+    assert event.actor == "engine" and event_log.payload(event)["command"] == "confirm"
     with pytest.raises(IllegalTransition):
         await jobs.command(engine, carla, job, Step(command="confirm"))
 

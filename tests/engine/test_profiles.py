@@ -18,8 +18,8 @@ from engine.store import keys
 from engine.technicians import live, profile, sql
 from engine.technicians.profile import ProfilePatch, Technician, TechnicianCard, TechnicianQuery
 from engine.types import DEFAULT_ZONE, Principal, ServiceId, TechnicianId, UserId, Zone
-from tests.engine import log_of, staff
-from tests.support import people
+from tests.engine import staff
+from tests.support import event_log, people
 from tests.support.people import ADMIN, HERE
 
 CUSTOMER = Principal(UserId("c"), "customer")
@@ -204,10 +204,10 @@ async def test_a_review_is_told_once(engine: Engine) -> None:
         assert isinstance(done.value, Technician)
         assert (done.value.kyc, done.value.account) == ("rejected", "pending")
     assert done.repeated
-    (told,) = await log_of.events(engine, "technician.reviewed")
+    (told,) = await event_log.events(engine, "technician.reviewed")
     assert set(told.to) == {f"user:{who.id}", "role:managers"}
     assert told.actor == "onboarding_manager:cli_onboarding_manager"
-    assert {"kyc": "rejected", "reason": "blurred"}.items() <= log_of.data(told).items()
+    assert {"kyc": "rejected", "reason": "blurred"}.items() <= event_log.payload(told).items()
     with pytest.raises(ReusedKey):
         await profile.review(engine, MANAGER, me(who), kyc="approved", key=key)
 

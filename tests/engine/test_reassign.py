@@ -18,8 +18,8 @@ from engine.sql.schema import outbox
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, JobId, Principal, ServiceId, TechnicianId
 from engine.workers import scheduler
-from tests.engine import log_of, staff
-from tests.support import people
+from tests.engine import staff
+from tests.support import event_log, people
 from tests.support.people import ADMIN
 
 
@@ -68,19 +68,19 @@ async def test_what_can_be_taken_is_offered_to_others(engine: Engine) -> None:
     await suspend(engine, who)
     for job in (taken, way):
         assert await of(engine, job, "status", "holder") == ["broadcasted", ""]
-        [left] = await log_of.events(engine, "job.unassigned", job)
-        assert log_of.data(left)["reason"] == "suspended" and left.actor == "admin:cli_admin"
+        [left] = await event_log.events(engine, "job.unassigned", job)
+        assert event_log.payload(left)["reason"] == "suspended" and left.actor == "admin:cli_admin"
         await scheduler.open_wave(engine, DEFAULT_ZONE, job, 1)
         with pytest.raises(AccountNotApproved):
             await jobs.claim(engine, who, job)
         await jobs.claim(engine, other, job)
     assert await of(engine, stays, "status", "holder") == ["in_progress", who.id]
-    [stalled] = await log_of.events(engine, "job.stalled", stays)
+    [stalled] = await event_log.events(engine, "job.stalled", stays)
     assert stalled.to == ("role:ops",)
-    told = log_of.data(stalled)
+    told = event_log.payload(stalled)
     assert (told["step"], told["technician"]) == ("suspended", {"id": who.id})
-    closed = [e for e in await log_of.events(engine, "offer.closed", offered) if f"user:{who.id}" in e.to]
-    assert [log_of.data(event)["reason"] for event in closed] == ["withdrawn"]
+    closed = [e for e in await event_log.events(engine, "offer.closed", offered) if f"user:{who.id}" in e.to]
+    assert [event_log.payload(event)["reason"] for event in closed] == ["withdrawn"]
     record = await engine.store.redis.hmget(keys.technician(DEFAULT_ZONE, TechnicianId(who.id)), "load", "online")
     assert record == [b"1", b""]
 
@@ -96,8 +96,8 @@ async def test_asked_twice_it_is_done_once(engine: Engine) -> None:
     await suspend(engine, who, key=key)
     await suspend(engine, who)
     assert await of(engine, taken, "status", "holder") == ["accepted", other.id]
-    assert len(await log_of.events(engine, "job.unassigned", taken)) == 1
-    assert len(await log_of.events(engine, "job.stalled", stays)) == 1
+    assert len(await event_log.events(engine, "job.unassigned", taken)) == 1
+    assert len(await event_log.events(engine, "job.stalled", stays)) == 1
 
 
 async def test_a_crash_in_between_is_made_good(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

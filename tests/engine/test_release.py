@@ -21,9 +21,8 @@ from engine.runtime import Engine
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, JobId, Principal, TechnicianId
 from engine.workers import scheduler
-from tests.engine import log_of
-from tests.support import people
-from tests.support.clock import forward
+from tests.support import event_log, people
+from tests.support.clock import advance
 
 
 async def _held(engine: Engine, who: Principal) -> set[bytes]:
@@ -69,16 +68,16 @@ async def test_who_leaves_is_free_and_is_not_asked_again(engine: Engine) -> None
         with pytest.raises((NotOffered, Expired)):
             await jobs.claim(engine, who, job)
     await waves.open_wave(engine, DEFAULT_ZONE, job, 1)
-    asked = (await log_of.events(engine, "offer.created", job))[-1]
+    asked = (await event_log.events(engine, "offer.created", job))[-1]
     assert asked.to == ("user:tara",)
     with pytest.raises(NotOffered):
         await jobs.claim(engine, tom, job)
     won = await jobs.claim(engine, tara, job)
     assert won.version > left.version
-    told = (await log_of.events(engine, "job.unassigned", job))[0]
+    told = (await event_log.events(engine, "job.unassigned", job))[0]
     assert {f"user:{carla.id}", "role:ops", f"job:{job}"} == set(told.to)
-    assert [event.to for event in await log_of.apart(engine, "job.unassigned", job)] == [("user:tom",)]
-    said = log_of.data(told)
+    assert [event.to for event in await event_log.public_events(engine, "job.unassigned", job)] == [("user:tom",)]
+    said = event_log.payload(told)
     assert (said["reason"], said["actor"]["id"], said["job"]["technician"]) == ("my car broke down", "tom", None)
     with pytest.raises(Taken):
         await jobs.claim(engine, await people.technician(engine, "late", serves), job)
@@ -105,11 +104,11 @@ async def test_ops_name_another_who_may(engine: Engine) -> None:
         engine, people.ADMIN, job, Step(command="reassign", technician="tara", force=True, reason="sick")
     )
     assert await _held(engine, tom) == set() and job.encode() in await _held(engine, tara)
-    gone, given = [(await log_of.events(engine, kind, job))[0] for kind in ("job.unassigned", "job.assigned")]
-    [his] = await log_of.apart(engine, "job.unassigned", job)
+    gone, given = [(await event_log.events(engine, kind, job))[0] for kind in ("job.unassigned", "job.assigned")]
+    [his] = await event_log.public_events(engine, "job.unassigned", job)
     assert his.to == ("user:tom",) and gone.seq < his.seq < given.seq
     assert "user:tom" not in given.to and "user:tara" in given.to
-    assert log_of.data(given)["technician"]["id"] == "tara" and log_of.data(given)["reason"] == "sick"
+    assert event_log.payload(given)["technician"]["id"] == "tara" and event_log.payload(given)["reason"] == "sick"
     with pytest.raises(NotFound):
         await jobs.command(engine, tom, job, Step(command="depart"))
     await jobs.command(engine, tara, job, Step(command="depart"))
@@ -126,7 +125,7 @@ async def test_reassigned_to_nobody_by_name_it_is_offered_anew(engine: Engine) -
     first = await jobs.command(engine, people.ADMIN, job, step, key=key)
     again = await jobs.command(engine, people.ADMIN, job, step, key=key)
     assert (first.seq, first.version) == (again.seq, again.version) and again.repeated
-    assert len(await log_of.events(engine, "job.unassigned", job)) == 1
+    assert len(await event_log.events(engine, "job.unassigned", job)) == 1
     assert (await _row(engine, job))[b"status"] == b"broadcasted"
 
 
@@ -136,17 +135,17 @@ async def test_a_job_offered_anew_expires_in_its_own_time(engine: Engine) -> Non
     tom = await people.technician(engine, "tom", serves)
     job = await people.offered(engine, carla, serves)
     await jobs.claim(engine, tom, job)
-    await forward(engine, 800)
+    await advance(engine, 800)
     await jobs.command(engine, tom, job, Step(command="unassign"))
-    await forward(engine, 800)
+    await advance(engine, 800)
     while await scheduler.run_once(engine, DEFAULT_ZONE) == 0.0:
         pass
     assert (await _row(engine, job))[b"status"] == b"broadcasted"
-    await forward(engine, 101)
+    await advance(engine, 101)
     while await scheduler.run_once(engine, DEFAULT_ZONE) == 0.0:
         pass
     assert (await _row(engine, job))[b"status"] == b"expired"
-    assert f"user:{carla.id}" in (await log_of.events(engine, "job.expired", job))[0].to
+    assert f"user:{carla.id}" in (await event_log.events(engine, "job.expired", job))[0].to
 
 
 async def test_nobody_can_be_taken_off_a_job_that_nobody_has(engine: Engine) -> None:
@@ -159,7 +158,7 @@ async def test_nobody_can_be_taken_off_a_job_that_nobody_has(engine: Engine) -> 
     assert shown["actions"] == ["assign", "reassign", "cancel"]
     with pytest.raises(IllegalTransition):
         await jobs.command(engine, people.ADMIN, job, Step(command="unassign"))
-    assert await log_of.events(engine, "job.unassigned", job) == []
+    assert await event_log.events(engine, "job.unassigned", job) == []
 
 
 @pytest.mark.parametrize("other", [None, "tara"])

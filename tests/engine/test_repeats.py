@@ -17,9 +17,8 @@ from engine.store import keys
 from engine.technicians import live
 from engine.types import DEFAULT_ZONE
 from engine.workers import archiver, scheduler
-from tests.engine import log_of
-from tests.support import people
-from tests.support.clock import forward
+from tests.support import event_log, people
+from tests.support.clock import advance
 
 KEY = "7f6b1c9e-4b8a-4f40-9d6e-0d5b6f3c1a11"
 
@@ -75,7 +74,7 @@ async def test_a_claim_by_the_present_holder_answers_as_it_did(engine: Engine) -
     first = await jobs.claim(engine, one, job)
     await jobs.command(engine, one, job, Step(command="depart"))
     assert told(await jobs.claim(engine, one, job)) == told(first)
-    assert len(await log_of.events(engine, "job.accepted", job)) == 1
+    assert len(await event_log.events(engine, "job.accepted", job)) == 1
 
 
 async def test_going_online_again_names_the_same_blockers(engine: Engine) -> None:
@@ -106,7 +105,7 @@ async def test_a_booking_is_repeated_alike_once_it_is_archived(engine: Engine) -
         await booking.create(engine, carla, other, key=str(uuid.uuid4()))
     assert refusal.value.extra["job"] == {"id": people.id_of(first)}
     assert not (await booking.create(engine, carla, wanted, key=str(uuid.uuid4()))).created
-    assert len(await log_of.events(engine, "job.created")) == 1
+    assert len(await event_log.events(engine, "job.created")) == 1
 
 
 async def test_a_reference_looked_up_before_its_job_was_archived_is_still_known(
@@ -126,7 +125,7 @@ async def test_a_reference_looked_up_before_its_job_was_archived_is_still_known(
 
     monkeypatch.setattr(reader, "job_of_reference", slow)
     assert people.id_of(await booking.create(engine, carla, wanted)) == first
-    await forward(engine, 86_401)
+    await advance(engine, 86_401)
     await scheduler.run_once(engine, DEFAULT_ZONE)
     assert not await engine.store.redis.exists(keys.reference(DEFAULT_ZONE, carla.id))
     assert people.id_of(await booking.create(engine, carla, wanted)) == first

@@ -15,9 +15,8 @@ from engine.technicians import live
 from engine.technicians.live import Fix
 from engine.types import DEFAULT_ZONE, JobId, Principal
 from engine.workers import scheduler
-from tests.engine import log_of
-from tests.support import blueprints, people
-from tests.support.clock import forward, sleep_through
+from tests.support import blueprints, event_log, people
+from tests.support.clock import advance, advance_unobserved
 
 LADDER = """timers = [
   { after_s = 600, warn = "warn" }, { after_s = 1200, warn = "escalate" }, { after_s = 1800, command = "unassign" },
@@ -33,13 +32,13 @@ CHANGES = {
 @pytest.fixture
 def settings(settings: Settings, tmp_path: Path) -> Settings:
     """With a ladder on `accepted` and a watchdog on `on_the_way`."""
-    text = blueprints.changed("home_service", CHANGES)
+    text = blueprints.edited("home_service", CHANGES)
     events = "".join(
         f'\n[events."{kind}"]\nto = ["ops"]\n'
         for kind in ("job.late", "job.stalled", "job.dark")
         if f'[events."{kind}"]' not in text
     )
-    return blueprints.named(settings, tmp_path / "blueprints", home_service=text + events)
+    return blueprints.settings_with(settings, tmp_path / "blueprints", home_service=text + events)
 
 
 async def taken(engine: Engine) -> tuple[JobId, Principal]:
@@ -54,7 +53,7 @@ async def taken(engine: Engine) -> tuple[JobId, Principal]:
 
 async def pass_by(engine: Engine, seconds: float) -> None:
     """Let time pass, and do what is due."""
-    await forward(engine, seconds)
+    await advance(engine, seconds)
     while await scheduler.run_once(engine, DEFAULT_ZONE) == 0.0:
         pass
 
@@ -67,7 +66,7 @@ async def status(engine: Engine, job: JobId) -> bytes:
 
 async def steps(engine: Engine, kind: str, job: JobId) -> list[str]:
     """What ops were told of this kind, in order."""
-    return [log_of.data(event)["step"] for event in await log_of.events(engine, kind, job)]
+    return [event_log.payload(event)["step"] for event in await event_log.events(engine, kind, job)]
 
 
 async def test_a_job_that_moved_on_is_left_alone(engine: Engine) -> None:
@@ -92,14 +91,14 @@ async def test_the_ladder_warns_escalates_and_takes_the_job_away(engine: Engine)
     assert await status(engine, job) == b"accepted"
     await pass_by(engine, 600)
     assert await status(engine, job) == b"broadcasted"
-    gone = log_of.data((await log_of.events(engine, "job.unassigned", job))[0])
+    gone = event_log.payload((await event_log.events(engine, "job.unassigned", job))[0])
     assert (gone["actor"]["id"], gone["reason"], gone["job"]["technician"]) == ("engine", "timer", None)
 
 
 async def test_a_pause_takes_no_job_away(engine: Engine) -> None:
     """Nobody could do anything while all was stopped: commands of timers wait a lease longer."""
     job, _ = await taken(engine)
-    await sleep_through(engine, 1900)
+    await advance_unobserved(engine, 1900)
     await pass_by(engine, 1)
     assert await status(engine, job) == b"accepted"
     await pass_by(engine, 95)
@@ -124,7 +123,7 @@ async def test_who_drives_on_is_left_alone(engine: Engine) -> None:
     near = [(40.70 + i * 0.005, -73.99) for i in range(11)]
     job = await on_the_way(engine, 12, near)
     assert await status(engine, job) == b"on_the_way"
-    assert await log_of.events(engine, "job.stalled", job) == [] == await log_of.events(engine, "job.dark", job)
+    assert await event_log.events(engine, "job.stalled", job) == [] == await event_log.events(engine, "job.dark", job)
 
 
 @pytest.mark.parametrize(
@@ -140,8 +139,8 @@ async def test_who_does_not_come_is_told_of_and_replaced(
 ) -> None:
     """Standing still, going away or going dark: told once, when seen twice; after the grace the job is offered anew."""
     job = await on_the_way(engine, 9, path)
-    told = await log_of.events(engine, kind, job)
-    assert [log_of.data(event)["reason"] for event in told] == [reason]
+    told = await event_log.events(engine, kind, job)
+    assert [event_log.payload(event)["reason"] for event in told] == [reason]
     assert await status(engine, job) in (b"broadcasted", b"expired")
-    gone = log_of.data((await log_of.events(engine, "job.unassigned", job))[0])
+    gone = event_log.payload((await event_log.events(engine, "job.unassigned", job))[0])
     assert gone["reason"] == "watchdog"

@@ -21,7 +21,7 @@ from engine.technicians import live
 from engine.types import DEFAULT_ZONE, JobId, Principal, ServiceId, TechnicianId, UserId
 from engine.workers import scheduler
 from tests.support import people
-from tests.support.clock import forward
+from tests.support.clock import advance
 
 HOUR = 3_600_000
 WEEK = 7 * 24 * HOUR
@@ -140,7 +140,7 @@ async def test_work_does_not_begin_before_its_time(engine: Engine) -> None:
     with pytest.raises(TooEarly):
         await jobs.command(engine, one.tom, one.job, Step(command="start"))
     assert "start" not in await one.actions()
-    await forward(engine, 3601)
+    await advance(engine, 3601)
     await jobs.command(engine, one.tom, one.job, Step(command="start"))
 
 
@@ -159,7 +159,7 @@ async def test_a_job_for_later_fills_nobody_today(engine: Engine) -> None:
     assert await one.load() == 1
     with pytest.raises(NotOffered):
         await one.take_another()
-    await forward(engine, 7 * 24 * 3600)
+    await advance(engine, 7 * 24 * 3600)
     await due(engine)
     assert await one.load() == 2
 
@@ -176,7 +176,7 @@ async def test_a_job_for_later_weighs_what_its_time_says(engine: Engine, how: st
             assert await one.load() == load
         await jobs.command(engine, one.tom, one.job, Step(command="unassign"))
     assert await one.load() == 0
-    await forward(engine, 7 * 24 * 3600)
+    await advance(engine, 7 * 24 * 3600)
     await due(engine)
     assert await one.load() == 0
     assert not await engine.store.redis.zscore(keys.due(DEFAULT_ZONE), f"begin:{one.job}")
@@ -218,7 +218,7 @@ async def test_who_can_say_yes_only_then_has_until_after_the_jobs_time(engine: E
         assert ms_of(msgspec.json.decode(offer)["expires_at"]) == when + 900_000
         with pytest.raises(TooEarly):
             await jobs.command(engine, tom, job, Step(command="accept"))
-    await forward(engine, 7 * 24 * 3600 + 60)
+    await advance(engine, 7 * 24 * 3600 + 60)
     await due(engine)
     await live.set_availability(engine, tom, "tom", online=True, position=people.HERE)
     if mode == "direct":
@@ -237,6 +237,6 @@ async def test_who_says_no_yes_then_lets_the_job_expire(engine: Engine, mode: st
     named = {"technician": "tom"} if mode == "direct" else {}
     wanted = {"blueprint": f"at_once_{mode}", "scheduled_for": now_ms() + WEEK, **named}
     job = people.id_of(await people.job(engine, carla, serves, **wanted))  # type: ignore[arg-type]
-    await forward(engine, 7 * 24 * 3600 - 3600 + 1000)
+    await advance(engine, 7 * 24 * 3600 - 3600 + 1000)
     await due(engine)
     assert msgspec.json.decode(await job_queries.read(engine, carla, job))["status"] == "late"

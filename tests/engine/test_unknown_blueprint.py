@@ -20,9 +20,8 @@ from engine.runtime import Engine, open_engine
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, JobId, Principal, TechnicianId, UserId
 from engine.workers import archiver, scheduler
-from tests.engine import log_of
-from tests.support import blueprints, people
-from tests.support.clock import forward
+from tests.support import blueprints, event_log, people
+from tests.support.clock import advance
 
 ZONE = DEFAULT_ZONE
 LATE = '{ after_s = 60, warn = "warn" }, { after_s = 120, command = "unassign" }'
@@ -36,9 +35,9 @@ CHANGES = {
 @pytest.fixture
 def settings(settings: Settings, tmp_path: Path) -> Settings:
     """With a blueprint of the user's own: timers where the default has none."""
-    other = blueprints.changed("home_service", CHANGES) + '\n[events."job.late"]\nto = ["ops"]\n'
-    market = blueprints.changed("marketplace", {'name = "marketplace"': 'name = "market"'})
-    return blueprints.named(settings, tmp_path / "blueprints", other=other, market=market)
+    other = blueprints.edited("home_service", CHANGES) + '\n[events."job.late"]\nto = ["ops"]\n'
+    market = blueprints.edited("marketplace", {'name = "marketplace"': 'name = "market"'})
+    return blueprints.settings_with(settings, tmp_path / "blueprints", other=other, market=market)
 
 
 @pytest.fixture
@@ -61,7 +60,7 @@ async def state(engine: Engine, job: JobId) -> tuple[Any, int, list[bytes]]:
     """The job's record, how many events there are of it, and what is due of it."""
     redis: Any = engine.store.redis
     due = sorted(entry for entry in await redis.zrange(keys.due(ZONE), 0, -1) if job.encode() in entry)
-    return await redis.hgetall(keys.job(ZONE, job)), len(await log_of.events(engine, job=job)), due
+    return await redis.hgetall(keys.job(ZONE, job)), len(await event_log.events(engine, job=job)), due
 
 
 async def all_due(engine: Engine) -> None:
@@ -79,25 +78,25 @@ async def test_timers_waves_and_expiry_wait_for_who_knows(engine: Engine, strang
     held = await people.offered(engine, carla, serves, blueprint="other")
     await jobs.claim(engine, one, held)
     wanted = people.id_of(await people.job(engine, carla, serves, blueprint="other"))
-    await forward(engine, 130)
+    await advance(engine, 130)
     before = [await state(engine, job) for job in (held, wanted)]
     await all_due(stranger)
-    await forward(engine, 3600)
+    await advance(engine, 3600)
     await all_due(stranger)
     assert [await state(engine, job) for job in (held, wanted)] == before
     await registry.learn(stranger.archive, stranger.blueprints)
-    await forward(engine, 11)
+    await advance(engine, 11)
     await all_due(stranger)
-    assert [log_of.data(event)["step"] for event in await log_of.events(engine, "job.late", held)] == ["warn"]
-    assert await log_of.events(engine, "job.unassigned", held)
-    assert await log_of.events(engine, "job.expired", wanted)
+    assert [event_log.payload(event)["step"] for event in await event_log.events(engine, "job.late", held)] == ["warn"]
+    assert await event_log.events(engine, "job.unassigned", held)
+    assert await event_log.events(engine, "job.expired", wanted)
 
 
 async def test_no_script_ends_a_job_by_another_blueprint(engine: Engine) -> None:
     """Whatever the caller takes the job for, expiry and lateness are refused and their entries stay."""
     carla = await people.customer(engine)
     job = people.id_of(await people.job(engine, carla, await people.service(engine), blueprint="other"))
-    await forward(engine, 3600)
+    await advance(engine, 3600)
     before = await state(engine, job)
     names = {"meta": keys.meta(ZONE), "job": keys.job(ZONE, job), "due": keys.due(ZONE), "log": keys.log(ZONE)}
     wrong = {"bp": "home_service@0", "audience": "ops"}
@@ -169,7 +168,7 @@ async def test_what_is_asked_waits_for_who_knows(engine: Engine, stranger: Engin
     assert await state(engine, job) == before
     await registry.learn(stranger.archive, stranger.blueprints)
     await ASKED[told](stranger, carla, job)
-    assert [event.bp.partition("@")[0] for event in await log_of.events(engine, told, job)] == ["market"]
+    assert [event.bp.partition("@")[0] for event in await event_log.events(engine, told, job)] == ["market"]
     status = await engine.store.redis.hget(keys.job(ZONE, job), "status")  # type: ignore[misc]
     assert status == (b"paid" if told == "payment.received" else b"scheduled")
 

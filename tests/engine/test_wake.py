@@ -14,8 +14,7 @@ from engine.runtime import Engine, open_engine
 from engine.technicians import live
 from engine.types import DEFAULT_ZONE, Zone
 from engine.workers import scheduler, wake
-from tests.engine import log_of
-from tests.support import people
+from tests.support import event_log, people
 from tests.support.wait import wait_until
 
 NEVER_S = 600.0
@@ -51,7 +50,7 @@ async def _listens(engine: Engine) -> bool:
 
 
 async def _told(engine: Engine, kind: str, number: int) -> bool:
-    return len(await log_of.events(engine, kind)) >= number
+    return len(await event_log.events(engine, kind)) >= number
 
 
 @pytest.mark.parametrize("kind", ["offer.created", "notification", "job.searching", "job.accepted", "job.late", "x"])
@@ -84,9 +83,9 @@ async def test_who_comes_online_and_who_declines_wake_it_too(engine: Engine, els
     await jobs.claim(engine, one, job)
     three = await people.technician(engine, "t3", serves)
     await jobs.command(engine, one, job, jobs.Step(command="unassign"))
-    heard = [event.to for event in await log_of.events(engine, "offer.created")]
+    heard = [event.to for event in await event_log.events(engine, "offer.created")]
     await wait_until(lambda: _told(engine, "offer.created", len(heard) + 1), what="the job offered anew")
-    assert f"user:{three.id}" in (await log_of.events(engine, "offer.created"))[-1].to
+    assert f"user:{three.id}" in (await event_log.events(engine, "offer.created"))[-1].to
 
 
 async def test_each_zone_is_woken_by_its_own_log_alone(engine: Engine) -> None:

@@ -12,10 +12,16 @@ from engine.store import keys
 from engine.technicians import live
 from engine.technicians.live import Fix
 from engine.types import DEFAULT_ZONE, TechnicianId, UserId
-from tests.engine import log_of
-from tests.support import people
-from tests.support.clock import forward
-from tests.support.looking import asked, dispatches, done, left_out, north, told
+from tests.support import event_log, people
+from tests.support.clock import advance
+from tests.support.dispatch_setup import (
+    exclusions,
+    metres_north,
+    offer_audiences,
+    offered_technicians,
+    run_due_tasks,
+    set_dispatch,
+)
 
 
 async def listed(engine: Engine, name: str) -> int:
@@ -27,154 +33,164 @@ async def three(engine: Engine) -> tuple[str, list[str]]:
     """A service, and three technicians who do it, the nearest first."""
     serves = await people.service(engine)
     for n, name in enumerate(("a", "b", "c")):
-        await people.technician(engine, name, serves, at=north(100 + 100 * n))
+        await people.technician(engine, name, serves, at=metres_north(100 + 100 * n))
     return serves, ["a", "b", "c"]
 
 
 async def test_the_best_by_rank_hear_of_it_first(engine: Engine) -> None:
     """The first two may claim at once; the third is too early, sees nothing, and hears of it when his time has come."""
-    dispatches(engine, head_start=HeadStart(first=2, s=5))
+    set_dispatch(engine, head_start=HeadStart(first=2, s=5))
     serves, _ = await three(engine)
     carla = await people.customer(engine)
     job = await people.offered(engine, carla, serves)
-    assert await told(engine, job) == [["a", "b"]] and await asked(engine, job) == ["a", "b", "c"]
+    assert await offer_audiences(engine, job) == [["a", "b"]] and await offered_technicians(engine, job) == [
+        "a",
+        "b",
+        "c",
+    ]
     with pytest.raises(TooEarly):
         await jobs.claim(engine, people.hot_technician("c"), job)
     assert [await listed(engine, name) for name in ("b", "c")] == [1, 0]
-    await forward(engine, 4)
-    await done(engine)
-    assert await told(engine, job) == [["a", "b"]]
-    await forward(engine, 1.1)
-    await done(engine)
-    await done(engine)
-    assert await told(engine, job) == [["a", "b"], ["c"]] and await listed(engine, "c") == 1
+    await advance(engine, 4)
+    await run_due_tasks(engine)
+    assert await offer_audiences(engine, job) == [["a", "b"]]
+    await advance(engine, 1.1)
+    await run_due_tasks(engine)
+    await run_due_tasks(engine)
+    assert await offer_audiences(engine, job) == [["a", "b"], ["c"]] and await listed(engine, "c") == 1
     assert (await jobs.claim(engine, people.hot_technician("c"), job)).message == "Job accepted"
 
 
 async def test_who_has_not_heard_of_it_is_not_told_that_it_is_gone(engine: Engine) -> None:
     """A job taken within the head start is closed for those who knew of it, and counts as asked for them alone."""
-    dispatches(engine, head_start=HeadStart(first=2, s=5))
+    set_dispatch(engine, head_start=HeadStart(first=2, s=5))
     serves, names = await three(engine)
     carla = await people.customer(engine)
     job = await people.offered(engine, carla, serves)
     await jobs.claim(engine, people.hot_technician("a"), job)
-    [closed] = await log_of.events(engine, "offer.closed", job)
+    [closed] = await event_log.events(engine, "offer.closed", job)
     assert set(closed.to) == {"user:b"}
     rows = [keys.technician(DEFAULT_ZONE, TechnicianId(UserId(name))) for name in names]
     assert [await engine.store.redis.hget(row, "asked") for row in rows] == [b"1", b"1", None]
-    await forward(engine, 6)
-    await done(engine)
-    assert await told(engine, job) == [["a", "b"]]
+    await advance(engine, 6)
+    await run_due_tasks(engine)
+    assert await offer_audiences(engine, job) == [["a", "b"]]
 
 
 async def test_the_last_no_of_the_first_lets_the_others_in(engine: Engine) -> None:
     """When nobody of those who may claim is left, the head start is over, before the next wave comes."""
-    dispatches(engine, head_start=HeadStart(first=1, s=8))
+    set_dispatch(engine, head_start=HeadStart(first=1, s=8))
     serves, _ = await three(engine)
     carla = await people.customer(engine)
     job = await people.offered(engine, carla, serves)
     await offers.decline(engine, people.hot_technician("a"), job)
-    await done(engine)
-    assert await told(engine, job) == [["a"], ["b", "c"]]
-    assert len(await log_of.events(engine, "job.searching", job)) == 1
+    await run_due_tasks(engine)
+    assert await offer_audiences(engine, job) == [["a"], ["b", "c"]]
+    assert len(await event_log.events(engine, "job.searching", job)) == 1
     assert (await jobs.claim(engine, people.hot_technician("b"), job)).message == "Job accepted"
 
 
 async def test_who_comes_late_has_no_head_start(engine: Engine) -> None:
     """However near he is, he may claim with the last of the present wave, and hears of it with them."""
-    dispatches(engine, head_start=HeadStart(first=1, s=8))
+    set_dispatch(engine, head_start=HeadStart(first=1, s=8))
     serves, _ = await three(engine)
     carla = await people.customer(engine)
     job = await people.offered(engine, carla, serves)
-    await people.technician(engine, "late", serves, at=north(10))
-    await done(engine)
+    await people.technician(engine, "late", serves, at=metres_north(10))
+    await run_due_tasks(engine)
     with pytest.raises(TooEarly):
         await jobs.claim(engine, people.hot_technician("late"), job)
-    await forward(engine, 8.1)
-    await done(engine)
-    assert await told(engine, job) == [["a"], ["b", "c", "late"]]
+    await advance(engine, 8.1)
+    await run_due_tasks(engine)
+    assert await offer_audiences(engine, job) == [["a"], ["b", "c", "late"]]
 
 
 async def test_who_is_not_fit_is_not_preferred(engine: Engine) -> None:
     """A preferred technician who is offline is left out like others, and nobody waits for him."""
-    dispatches(engine, preferred_s=30.0)
+    set_dispatch(engine, preferred_s=30.0)
     serves, _ = await three(engine)
     carla = await people.customer(engine)
     await people.technician(engine, "friend", serves, at=None)
     job = await people.offered(engine, carla, serves, technician="friend")
-    assert await told(engine, job) == [["a", "b", "c"]]
-    assert await left_out(engine, job) == {"offline": ["friend"]}
+    assert await offer_audiences(engine, job) == [["a", "b", "c"]]
+    assert await exclusions(engine, job) == {"offline": ["friend"]}
 
 
 async def test_the_preferred_is_asked_first_wherever_he_is(engine: Engine) -> None:
     """From 20 km away he is in the first wave, alone for his time; then the others may claim."""
-    dispatches(engine, preferred_s=30.0)
+    set_dispatch(engine, preferred_s=30.0)
     serves, _ = await three(engine)
     carla = await people.customer(engine)
-    await people.technician(engine, "friend", serves, at=north(20_000))
+    await people.technician(engine, "friend", serves, at=metres_north(20_000))
     job = await people.offered(engine, carla, serves, technician="friend")
-    assert await told(engine, job) == [["friend"]]
+    assert await offer_audiences(engine, job) == [["friend"]]
     with pytest.raises(TooEarly):
         await jobs.claim(engine, people.hot_technician("a"), job)
-    await people.technician(engine, "farther", serves, at=north(5_000))
-    await forward(engine, 10.1)
-    await done(engine)  # the second wave keeps his time as well
-    assert await told(engine, job) == [["friend"]] and "farther" in await asked(engine, job)
-    await forward(engine, 20)
-    await done(engine)
-    assert sorted(name for names in await told(engine, job) for name in names) == ["a", "b", "c", "farther", "friend"]
+    await people.technician(engine, "farther", serves, at=metres_north(5_000))
+    await advance(engine, 10.1)
+    await run_due_tasks(engine)  # the second wave keeps his time as well
+    assert await offer_audiences(engine, job) == [["friend"]] and "farther" in await offered_technicians(engine, job)
+    await advance(engine, 20)
+    await run_due_tasks(engine)
+    assert sorted(name for names in await offer_audiences(engine, job) for name in names) == [
+        "a",
+        "b",
+        "c",
+        "farther",
+        "friend",
+    ]
 
 
 async def test_the_no_of_the_preferred_lets_the_others_in(engine: Engine) -> None:
     """Nobody waits out the time of one who has declined; later waves do not either."""
-    dispatches(engine, preferred_s=600.0)
+    set_dispatch(engine, preferred_s=600.0)
     serves, _ = await three(engine)
     carla = await people.customer(engine)
-    friend = await people.technician(engine, "friend", serves, at=north(20_000))
+    friend = await people.technician(engine, "friend", serves, at=metres_north(20_000))
     job = await people.offered(engine, carla, serves, technician="friend")
-    await people.technician(engine, "d", serves, at=north(5_000))
+    await people.technician(engine, "d", serves, at=metres_north(5_000))
     await offers.decline(engine, friend, job)
-    await done(engine)
-    await forward(engine, 10.1)
-    await done(engine)
-    assert await told(engine, job) == [["friend"], ["a", "b", "c"], ["d"]]
+    await run_due_tasks(engine)
+    await advance(engine, 10.1)
+    await run_due_tasks(engine)
+    assert await offer_audiences(engine, job) == [["friend"], ["a", "b", "c"], ["d"]]
 
 
 async def test_the_preferred_who_comes_late_need_not_be_near(engine: Engine) -> None:
     """Moving about outside the present wave's radius, he is found and may claim at once."""
-    dispatches(engine, preferred_s=30.0, head_start=HeadStart(first=1, s=8))
+    set_dispatch(engine, preferred_s=30.0, head_start=HeadStart(first=1, s=8))
     serves, _ = await three(engine)
     carla = await people.customer(engine)
     friend = await people.technician(engine, "friend", serves, at=None)
     job = await people.offered(engine, carla, serves, technician="friend")
-    await live.set_availability(engine, friend, "friend", online=True, position=north(10_000))
-    await done(engine)
-    assert (await told(engine, job))[-1] == ["friend"]
+    await live.set_availability(engine, friend, "friend", online=True, position=metres_north(10_000))
+    await run_due_tasks(engine)
+    assert (await offer_audiences(engine, job))[-1] == ["friend"]
     assert (await jobs.claim(engine, friend, job)).message == "Job accepted"
 
 
 async def test_the_least_busy_is_before_the_nearest(engine: Engine) -> None:
     """With a weight on workload, who holds jobs already stands behind one who is farther away and free."""
-    dispatches(engine, weights=Weights(distance=1, workload=5), head_start=HeadStart(first=1, s=5))
+    set_dispatch(engine, weights=Weights(distance=1, workload=5), head_start=HeadStart(first=1, s=5))
     serves, carla = await people.service(engine), await people.customer(engine)
-    busy = await people.technician(engine, "busy", serves, at=north(100), capacity=2)
+    busy = await people.technician(engine, "busy", serves, at=metres_north(100), capacity=2)
     await jobs.claim(engine, busy, await people.offered(engine, carla, serves))
-    await people.technician(engine, "free", serves, at=north(2_000))
-    assert (await told(engine, await people.offered(engine, carla, serves)))[0] == ["free"]
+    await people.technician(engine, "free", serves, at=metres_north(2_000))
+    assert (await offer_audiences(engine, await people.offered(engine, carla, serves)))[0] == ["free"]
 
 
 async def test_who_waits_longest_is_before_the_nearest(engine: Engine) -> None:
     """With a weight on waiting, who was free for an hour stands before one who has just come, though the latter has
     worked here before.
     """
-    dispatches(engine, weights=Weights(distance=1, waiting=5), head_start=HeadStart(first=1, s=5))
+    set_dispatch(engine, weights=Weights(distance=1, waiting=5), head_start=HeadStart(first=1, s=5))
     serves, carla = await people.service(engine), await people.customer(engine)
-    back = await people.technician(engine, "back", serves, at=north(100))
+    back = await people.technician(engine, "back", serves, at=metres_north(100))
     await live.set_availability(engine, back, "back", online=False)
-    waits = await people.technician(engine, "waits", serves, at=north(2_000))
+    waits = await people.technician(engine, "waits", serves, at=metres_north(2_000))
     for _ in range(60):
-        await forward(engine, 60)
+        await advance(engine, 60)
         await live.touch(engine, DEFAULT_ZONE, ["waits"])
-    await live.take_fixes(engine, waits, "waits", [Fix(lat=north(2_000).lat, lon=people.HERE.lon)])
-    await live.set_availability(engine, back, "back", online=True, position=north(100))
-    assert (await told(engine, await people.offered(engine, carla, serves)))[0] == ["waits"]
+    await live.take_fixes(engine, waits, "waits", [Fix(lat=metres_north(2_000).lat, lon=people.HERE.lon)])
+    await live.set_availability(engine, back, "back", online=True, position=metres_north(100))
+    assert (await offer_audiences(engine, await people.offered(engine, carla, serves)))[0] == ["waits"]

@@ -16,10 +16,9 @@ from engine.technicians import live
 from engine.technicians.live import Fix
 from engine.types import DEFAULT_ZONE, JobId, ServiceId, TechnicianId
 from engine.workers import scheduler
-from tests.engine import log_of
-from tests.support import people
-from tests.support.clock import forward
-from tests.support.looking import asked, dispatches, done, north, told
+from tests.support import event_log, people
+from tests.support.clock import advance
+from tests.support.dispatch_setup import metres_north, offer_audiences, offered_technicians, run_due_tasks, set_dispatch
 
 LEASE_MS = 90_000
 
@@ -27,8 +26,8 @@ LEASE_MS = 90_000
 async def through_the_waves(engine: Engine, job: JobId) -> None:
     """Open every declared wave and the first look over the whole zone, each at its time."""
     for _ in engine.blueprints.default.dispatch.waves:
-        await forward(engine, 10.1)
-        await done(engine)
+        await advance(engine, 10.1)
+        await run_due_tasks(engine)
 
 
 async def taken(engine: Engine) -> list[str]:
@@ -43,27 +42,27 @@ async def test_who_comes_online_far_away_is_offered_what_is_sought_in_the_whole_
     """Beyond every declared radius he is not asked while waves widen; once the zone is asked he is, at once."""
     serves, carla = await people.service(engine), await people.customer(engine)
     job = await people.offered(engine, carla, serves)
-    await people.technician(engine, "early", serves, at=north(40_000))
-    await done(engine)
-    assert await asked(engine, job) == []
+    await people.technician(engine, "early", serves, at=metres_north(40_000))
+    await run_due_tasks(engine)
+    assert await offered_technicians(engine, job) == []
     await live.set_availability(engine, people.hot_technician("early"), "early", online=False)
     await through_the_waves(engine, job)
-    await people.technician(engine, "far", serves, at=north(50_000))
-    await done(engine)
-    assert await asked(engine, job) == ["far"]
+    await people.technician(engine, "far", serves, at=metres_north(50_000))
+    await run_due_tasks(engine)
+    assert await offered_technicians(engine, job) == ["far"]
 
 
 async def test_a_job_that_is_over_leaves_the_index_of_the_whole_zone(engine: Engine) -> None:
     """One who comes late finds the taken job there, is not offered it, and takes it out."""
     serves, carla = await people.service(engine), await people.customer(engine)
-    one = await people.technician(engine, "one", serves, at=north(100))
+    one = await people.technician(engine, "one", serves, at=metres_north(100))
     job = await people.offered(engine, carla, serves)
     await through_the_waves(engine, job)
     assert await engine.store.redis.zcard(keys.wide(DEFAULT_ZONE, serves)) == 1
     await jobs.claim(engine, one, job)
-    await people.technician(engine, "far", serves, at=north(50_000))
-    await done(engine)
-    assert "far" not in await asked(engine, job)
+    await people.technician(engine, "far", serves, at=metres_north(50_000))
+    await run_due_tasks(engine)
+    assert "far" not in await offered_technicians(engine, job)
     assert await engine.store.redis.zcard(keys.wide(DEFAULT_ZONE, serves)) == 0
 
 
@@ -73,28 +72,28 @@ async def test_without_any_radius_who_comes_late_is_served_too(engine: Engine, w
     for blueprint in list(engine.blueprints.by_name.values()):
         if blueprint is not engine.blueprints.default:
             del engine.blueprints.by_name[blueprint.name]
-    dispatches(engine, waves=waves)
+    set_dispatch(engine, waves=waves)
     serves, carla = await people.service(engine), await people.customer(engine)
     job = await people.offered(engine, carla, serves)
-    await people.technician(engine, "late", serves, at=north(60_000))
-    await done(engine)
-    assert await asked(engine, job) == ["late"]
+    await people.technician(engine, "late", serves, at=metres_north(60_000))
+    await run_due_tasks(engine)
+    assert await offered_technicians(engine, job) == ["late"]
 
 
 async def online(engine: Engine, serves: ServiceId, seconds: float) -> None:
     """Let time pass for one technician who gives signs of life."""
     for _ in range(int(seconds // 50)):
-        await forward(engine, 50)
+        await advance(engine, 50)
         await live.touch(engine, DEFAULT_ZONE, ["one"])
         fix = Fix(lat=people.HERE.lat, lon=people.HERE.lon)
         await live.take_fixes(engine, people.hot_technician("one"), "one", [fix])
-    await forward(engine, seconds % 50)
+    await advance(engine, seconds % 50)
 
 
 @pytest.mark.parametrize(("after_s", "late"), [(64, False), (66, True)])
 async def test_an_acceptance_within_the_grace_counts(engine: Engine, after_s: float, late: bool) -> None:
     """Five seconds after an offer's end it is still a yes, and nobody was told otherwise; six after, it is expired."""
-    dispatches(engine, grace_s=5.0)
+    set_dispatch(engine, grace_s=5.0)
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "one", serves)
     job = await people.offered(engine, carla, serves)
@@ -102,62 +101,62 @@ async def test_an_acceptance_within_the_grace_counts(engine: Engine, after_s: fl
     if late:
         with pytest.raises(Expired):
             await jobs.claim(engine, one, job)
-        await done(engine)
-        assert len(await log_of.events(engine, "offer.closed", job)) == 1
+        await run_due_tasks(engine)
+        assert len(await event_log.events(engine, "offer.closed", job)) == 1
     else:
-        await done(engine)
-        assert not await log_of.events(engine, "offer.closed", job)
+        await run_due_tasks(engine)
+        assert not await event_log.events(engine, "offer.closed", job)
         assert (await jobs.claim(engine, one, job)).message == "Job accepted"
 
 
 async def test_a_job_ends_after_its_grace_and_not_before(engine: Engine) -> None:
     """The end of a job's life waits for acceptances that are on their way."""
-    dispatches(engine, grace_s=5.0, job_s=30.0)
+    set_dispatch(engine, grace_s=5.0, job_s=30.0)
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "one", serves, capacity=2)
     won, lost = [await people.offered(engine, carla, serves) for _ in range(2)]
     await online(engine, serves, 33)
-    await done(engine)
-    assert not await log_of.events(engine, "job.expired")
+    await run_due_tasks(engine)
+    assert not await event_log.events(engine, "job.expired")
     assert (await jobs.claim(engine, one, won)).message == "Job accepted"
     await online(engine, serves, 3)
-    await done(engine)
-    [expired] = await log_of.events(engine, "job.expired")
-    assert log_of.data(expired)["job"]["id"] == lost
+    await run_due_tasks(engine)
+    [expired] = await event_log.events(engine, "job.expired")
+    assert event_log.payload(expired)["job"]["id"] == lost
 
 
 async def test_offers_of_one_wave_end_one_by_one(engine: Engine) -> None:
     """Who was asked later has his time too, and who was asked first is told when his is over."""
     serves, carla = await people.service(engine), await people.customer(engine)
-    await people.technician(engine, "first", serves, at=north(100))
+    await people.technician(engine, "first", serves, at=metres_north(100))
     job = await people.offered(engine, carla, serves)
-    await forward(engine, 8)
-    await people.technician(engine, "second", serves, at=north(200))
-    await done(engine)
-    assert await told(engine, job) == [["first"], ["second"]]
-    await forward(engine, 53)
+    await advance(engine, 8)
+    await people.technician(engine, "second", serves, at=metres_north(200))
+    await run_due_tasks(engine)
+    assert await offer_audiences(engine, job) == [["first"], ["second"]]
+    await advance(engine, 53)
     await live.touch(engine, DEFAULT_ZONE, ["first", "second"])
-    await done(engine)
-    [closed] = await log_of.events(engine, "offer.closed", job)
+    await run_due_tasks(engine)
+    [closed] = await event_log.events(engine, "offer.closed", job)
     assert set(closed.to) == {"user:first"}
 
 
 async def test_ops_hear_once_that_nobody_took_it(engine: Engine) -> None:
     """After the last declared wave, not before, and not with every look over the zone that follows."""
     serves, carla = await people.service(engine), await people.customer(engine)
-    await people.technician(engine, "one", serves, at=north(100))
+    await people.technician(engine, "one", serves, at=metres_north(100))
     job = await people.offered(engine, carla, serves)
     for _ in range(2):
-        await forward(engine, 10.1)
-        await done(engine)
-        assert not await log_of.events(engine, "job.unfilled", job)
+        await advance(engine, 10.1)
+        await run_due_tasks(engine)
+        assert not await event_log.events(engine, "job.unfilled", job)
     for seconds in (10.1, 60.1, 60.1):
-        await forward(engine, seconds)
-        await done(engine)
-    [event] = await log_of.events(engine, "job.unfilled", job)
-    data = log_of.data(event)
+        await advance(engine, seconds)
+        await run_due_tasks(engine)
+    [event] = await event_log.events(engine, "job.unfilled", job)
+    data = event_log.payload(event)
     assert "role:ops" in event.to and data["job"]["id"] == job and data["step"] == "broadcast"
-    began = log_of.data((await log_of.events(engine, "job.created", job))[0])["job"]["created_at"]
+    began = event_log.payload((await event_log.events(engine, "job.created", job))[0])["job"]["created_at"]
     assert data["since"] >= began
 
 
@@ -199,7 +198,7 @@ async def test_a_suspended_customers_job_is_offered_to_no_late_joiner(engine: En
         await engine.store.redis.delete(*gone)
     who = await people.technician(engine, "late", serves)
     await waves.match(engine, DEFAULT_ZONE, "match:late", TechnicianId(who.id))
-    assert (await asked(engine, job), await asked(engine, beside)) == ([], ["late"])
+    assert (await offered_technicians(engine, job), await offered_technicians(engine, beside)) == ([], ["late"])
     await accounts.reinstate(engine, people.ADMIN, carla.id)
     await waves.match(engine, DEFAULT_ZONE, "match:late", TechnicianId(who.id))
-    assert await asked(engine, job) == ["late"]
+    assert await offered_technicians(engine, job) == ["late"]

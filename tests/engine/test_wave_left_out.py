@@ -12,10 +12,17 @@ from engine.store import keys
 from engine.technicians import live
 from engine.types import DEFAULT_ZONE, TechnicianId, UserId
 from engine.workers import scheduler
-from tests.engine import log_of, staff
-from tests.support import people
-from tests.support.clock import forward
-from tests.support.looking import asked, dispatches, done, left_out, north, told
+from tests.engine import staff
+from tests.support import event_log, people
+from tests.support.clock import advance
+from tests.support.dispatch_setup import (
+    exclusions,
+    metres_north,
+    offer_audiences,
+    offered_technicians,
+    run_due_tasks,
+    set_dispatch,
+)
 
 
 async def test_who_is_blocked_is_not_asked_by_a_wave_nor_as_a_late_joiner(engine: Engine) -> None:
@@ -24,14 +31,14 @@ async def test_who_is_blocked_is_not_asked_by_a_wave_nor_as_a_late_joiner(engine
     one, two = [await staff.fit(engine, serves, online=False) for _ in range(2)]
     await blocks.put(engine, carla, one.id)
     await blocks.put(engine, two, carla.id)
-    await live.set_availability(engine, one, one.id, online=True, position=north(100))
+    await live.set_availability(engine, one, one.id, online=True, position=metres_north(100))
     job = await people.offered(engine, carla, serves)
-    await live.set_availability(engine, two, two.id, online=True, position=north(100))
-    await done(engine)
-    assert await asked(engine, job) == [] and await left_out(engine, job) == {"blocked": [one.id]}
+    await live.set_availability(engine, two, two.id, online=True, position=metres_north(100))
+    await run_due_tasks(engine)
+    assert await offered_technicians(engine, job) == [] and await exclusions(engine, job) == {"blocked": [one.id]}
     await blocks.lift(engine, carla, one.id)
     await scheduler.open_wave(engine, DEFAULT_ZONE, job, 2)
-    assert await asked(engine, job) == [one.id]
+    assert await offered_technicians(engine, job) == [one.id]
 
 
 async def test_a_block_takes_open_offers_back(engine: Engine) -> None:
@@ -43,63 +50,65 @@ async def test_a_block_takes_open_offers_back(engine: Engine) -> None:
     await blocks.put(engine, one, carla.id)
     with pytest.raises(NotOffered):
         await jobs.claim(engine, one, mine)
-    [closed] = await log_of.events(engine, "offer.closed")
-    assert log_of.data(closed)["job"]["id"] == mine and set(closed.to) == {f"user:{one.id}"}
+    [closed] = await event_log.events(engine, "offer.closed")
+    assert event_log.payload(closed)["job"]["id"] == mine and set(closed.to) == {f"user:{one.id}"}
     assert (await jobs.claim(engine, one, others)).message == "Job accepted"
 
 
 async def test_who_left_the_job_is_not_asked_again(engine: Engine) -> None:
     """One who gave the job back stays out of every later wave and is no late joiner; the record says why."""
     serves, carla = await people.service(engine), await people.customer(engine)
-    await people.technician(engine, "gone", serves, at=north(100))
+    await people.technician(engine, "gone", serves, at=metres_north(100))
     job = people.id_of(await people.job(engine, carla, serves))
     await engine.store.redis.hset(keys.offers(DEFAULT_ZONE, job), "gone", "left 0 1 1 0")
     await scheduler.open_wave(engine, DEFAULT_ZONE, job, 1)
-    await done(engine)
-    assert await told(engine, job) == [] and await left_out(engine, job) == {"left": ["gone"]}
+    await run_due_tasks(engine)
+    assert await offer_audiences(engine, job) == [] and await exclusions(engine, job) == {"left": ["gone"]}
 
 
 async def test_nobody_has_more_open_offers_than_the_cap(engine: Engine) -> None:
     """At the cap he is left out, as a late joiner too; an offer that was declined or taken by another makes room."""
-    dispatches(engine, open_offers=2)
+    set_dispatch(engine, open_offers=2)
     serves, carla = await people.service(engine), await people.customer(engine)
-    one = await people.technician(engine, "one", serves, at=north(100))
-    other = await people.technician(engine, "other", serves, at=north(200), capacity=9)
+    one = await people.technician(engine, "one", serves, at=metres_north(100))
+    other = await people.technician(engine, "other", serves, at=metres_north(200), capacity=9)
     first, second, third = [await people.offered(engine, carla, serves) for _ in range(3)]
-    assert await asked(engine, third) == [] and await left_out(engine, third) == {"offers": ["one", "other"]}
+    assert await offered_technicians(engine, third) == [] and await exclusions(engine, third) == {
+        "offers": ["one", "other"]
+    }
     await engine.store.redis.zadd(keys.due(DEFAULT_ZONE), {f"match:{one.id}": 0})
-    await done(engine)
-    assert await asked(engine, third) == []
+    await run_due_tasks(engine)
+    assert await offered_technicians(engine, third) == []
     await jobs.claim(engine, other, first)
     await offers.decline(engine, other, second)
-    await forward(engine, 10.1)
-    await done(engine)
-    assert await asked(engine, third) == ["one", "other"]
+    await advance(engine, 10.1)
+    await run_due_tasks(engine)
+    assert await offered_technicians(engine, third) == ["one", "other"]
 
 
 async def test_a_place_is_kept_for_newcomers_and_falls_to_others_where_there_are_none(engine: Engine) -> None:
     """Of three places one is the nearest newcomer's, though four with jobs behind them are nearer."""
-    dispatches(engine, newcomers=0.33, newcomer_jobs=5, waves=(Wave(size=3, radius_m=3000, interval_s=10),))
+    set_dispatch(engine, newcomers=0.33, newcomer_jobs=5, waves=(Wave(size=3, radius_m=3000, interval_s=10),))
     serves, carla = await people.service(engine), await people.customer(engine)
     for n in range(4):
-        await people.technician(engine, f"old{n}", serves, at=north(100 + n))
+        await people.technician(engine, f"old{n}", serves, at=metres_north(100 + n))
         row = keys.technician(DEFAULT_ZONE, TechnicianId(UserId(f"old{n}")))
         await engine.store.redis.hset(row, "accepted", 5)
     job = await people.offered(engine, carla, serves)
-    assert await asked(engine, job) == ["old0", "old1", "old2"]
-    assert await left_out(engine, job) == {"rank": ["old3"]}
+    assert await offered_technicians(engine, job) == ["old0", "old1", "old2"]
+    assert await exclusions(engine, job) == {"rank": ["old3"]}
     for n in range(2):
-        await people.technician(engine, f"new{n}", serves, at=north(900 + n))
+        await people.technician(engine, f"new{n}", serves, at=metres_north(900 + n))
     job = await people.offered(engine, carla, serves)
-    assert await asked(engine, job) == ["new0", "old0", "old1"]
-    assert await left_out(engine, job) == {"newcomers": ["old2"], "rank": ["new1", "old3"]}
+    assert await offered_technicians(engine, job) == ["new0", "old0", "old1"]
+    assert await exclusions(engine, job) == {"newcomers": ["old2"], "rank": ["new1", "old3"]}
 
 
 async def test_newcomers_among_the_best_need_no_place_of_their_own(engine: Engine) -> None:
     """Who would be asked anyhow fills the share: nobody gives way to another one."""
-    dispatches(engine, newcomers=0.5, newcomer_jobs=1, waves=(Wave(size=2, radius_m=3000, interval_s=10),))
+    set_dispatch(engine, newcomers=0.5, newcomer_jobs=1, waves=(Wave(size=2, radius_m=3000, interval_s=10),))
     serves, carla = await people.service(engine), await people.customer(engine)
     for n, name in enumerate(("new0", "old", "new1")):
-        await people.technician(engine, name, serves, at=north(100 + n))
+        await people.technician(engine, name, serves, at=metres_north(100 + n))
     await engine.store.redis.hset(keys.technician(DEFAULT_ZONE, TechnicianId(UserId("old"))), "accepted", 5)
-    assert await asked(engine, await people.offered(engine, carla, serves)) == ["new0", "old"]
+    assert await offered_technicians(engine, await people.offered(engine, carla, serves)) == ["new0", "old"]

@@ -10,10 +10,9 @@ from engine.store import keys
 from engine.technicians import live
 from engine.types import DEFAULT_ZONE
 from engine.workers import scheduler
-from tests.engine import log_of
-from tests.support import people
-from tests.support.clock import forward
-from tests.support.looking import asked, done, north, told
+from tests.support import event_log, people
+from tests.support.clock import advance
+from tests.support.dispatch_setup import metres_north, offer_audiences, offered_technicians, run_due_tasks
 
 
 @pytest.mark.parametrize("blueprint", ["managed", "delivery", "direct_booking"])
@@ -23,7 +22,7 @@ async def test_a_job_that_is_not_offered_around_gets_no_wave(engine: Engine, blu
     await people.technician(engine, "t1", serves)
     named = {"technician": "t1"} if blueprint == "direct_booking" else {}
     job = people.id_of(await people.job(engine, carla, serves, blueprint=blueprint, **named))
-    before = await asked(engine, job)
+    before = await offered_technicians(engine, job)
     await people.technician(engine, "t2", serves)
     await scheduler.open_wave(engine, DEFAULT_ZONE, job, 1)
     await engine.store.redis.zadd(keys.due(DEFAULT_ZONE), {"match:t2": 0})
@@ -35,8 +34,8 @@ async def test_a_job_that_is_not_offered_around_gets_no_wave(engine: Engine, blu
     }
     args = {"entry": "match:t2", "reach_m": 15_000, "limit": 8, "asked": "", "held": ""}
     await engine.store.run(DEFAULT_ZONE, "match_open", keys=names, args=args)
-    assert await asked(engine, job) == before == sorted(named.values())
-    assert not await log_of.events(engine, "job.searching", job)
+    assert await offered_technicians(engine, job) == before == sorted(named.values())
+    assert not await event_log.events(engine, "job.searching", job)
 
 
 async def test_who_is_asked_by_name_is_still_asked_when_he_has_been_away(engine: Engine) -> None:
@@ -46,20 +45,20 @@ async def test_who_is_asked_by_name_is_still_asked_when_he_has_been_away(engine:
     named = people.id_of(await people.job(engine, carla, serves, blueprint="direct_booking", technician="t1"))
     invited = await people.offered(engine, carla, serves)
     await live.set_availability(engine, one, "t1", online=False)
-    [closed] = await log_of.events(engine, "offer.closed")
-    assert log_of.data(closed)["job"]["id"] == invited
+    [closed] = await event_log.events(engine, "offer.closed")
+    assert event_log.payload(closed)["job"]["id"] == invited
     assert len((await offers.open_to(engine, one)).items) == 1
-    assert (await asked(engine, named)) == ["t1"]
+    assert (await offered_technicians(engine, named)) == ["t1"]
 
 
 async def test_waves_invite_to_bid_and_widen_like_others(engine: Engine) -> None:
     """A job on which technicians bid is offered in the blueprint's waves, and to who comes late."""
     serves, carla = await people.service(engine), await people.customer(engine)
-    await people.technician(engine, "near", serves, at=north(100))
+    await people.technician(engine, "near", serves, at=metres_north(100))
     job = people.id_of(await people.job(engine, carla, serves, blueprint="marketplace"))
-    await done(engine)
-    assert await told(engine, job) == [["near"]]
-    await forward(engine, 1)
-    await people.technician(engine, "late", serves, at=north(200))
-    await done(engine)
-    assert await told(engine, job) == [["near"], ["late"]]
+    await run_due_tasks(engine)
+    assert await offer_audiences(engine, job) == [["near"]]
+    await advance(engine, 1)
+    await people.technician(engine, "late", serves, at=metres_north(200))
+    await run_due_tasks(engine)
+    assert await offer_audiences(engine, job) == [["near"], ["late"]]

@@ -14,9 +14,8 @@ from engine.technicians import live
 from engine.technicians.live import Fix, Position
 from engine.types import DEFAULT_ZONE, JobId, TechnicianId, UserId
 from engine.workers import scheduler
-from tests.engine import log_of
-from tests.support import hot, people
-from tests.support.clock import forward
+from tests.support import event_log, live_accounts, people
+from tests.support.clock import advance
 
 METRE = 1 / 111_195  # of latitude, in degrees, on the sphere that Redis reckons with
 
@@ -42,7 +41,7 @@ async def test_each_is_left_out_for_his_reason(engine: Engine) -> None:
     first = await people.offered(engine, carla, serves)
     await jobs.claim(engine, full, first)
     await people.technician(engine, "stale", serves, at=north(100))
-    await forward(engine, 130)
+    await advance(engine, 130)
     await live.take_fixes(engine, people.hot_technician("fit"), "fit", [Fix(lat=north(120).lat, lon=people.HERE.lon)])
     job = await people.offered(engine, carla, serves)
     assert await asked(engine, job) == ["fit"]
@@ -66,7 +65,7 @@ async def test_the_nearest_are_asked_first_and_then_further_out(engine: Engine) 
     assert (await asked(engine, job))[-1] == "c"
     await scheduler.open_wave(engine, DEFAULT_ZONE, job, 4)
     assert (await asked(engine, job))[-1] == "d"
-    told = [log_of.data(e) for e in await log_of.events(engine, "job.searching", job)]
+    told = [event_log.payload(e) for e in await event_log.events(engine, "job.searching", job)]
     assert [(t["wave"], t["asked"], t["radius_m"]) for t in told] == [
         (1, 10, 3000),
         (2, 13, 7000),
@@ -81,8 +80,8 @@ async def test_a_wave_opened_twice_opens_once(engine: Engine) -> None:
     await people.technician(engine, "t1", serves)
     job = await people.offered(engine, carla, serves)
     await scheduler.open_wave(engine, DEFAULT_ZONE, job, 1)
-    assert len(await log_of.events(engine, "offer.created", job)) == 1
-    assert len(await log_of.events(engine, "job.searching", job)) == 1
+    assert len(await event_log.events(engine, "offer.created", job)) == 1
+    assert len(await event_log.events(engine, "job.searching", job)) == 1
 
 
 async def test_a_runner_that_dies_between_taking_and_doing_loses_nothing(engine: Engine) -> None:
@@ -96,7 +95,7 @@ async def test_a_runner_that_dies_between_taking_and_doing_loses_nothing(engine:
     assert f"wave:{job}:1".encode() in taken.rest
     nothing = await engine.store.run(DEFAULT_ZONE, "due_take", keys=names, args=args)
     assert not [e for e in nothing.rest[1:] if job.encode() in e]
-    await forward(engine, 10.1)
+    await advance(engine, 10.1)
     await scheduler.run_once(engine, DEFAULT_ZONE)
     assert await asked(engine, job) == ["t1"]
 
@@ -123,7 +122,7 @@ async def test_who_comes_near_and_who_becomes_free_are_offered_too(engine: Engin
     await jobs.claim(engine, busy, first)
     job = await people.offered(engine, carla, serves)
     assert await asked(engine, job) == []
-    await forward(engine, 1)
+    await advance(engine, 1)
     await live.take_fixes(engine, mover, "mover", [Fix(lat=north(900).lat, lon=people.HERE.lon)])
     for command in ("depart", "arrive", "start", "complete"):
         await jobs.command(engine, busy, first, Step(command=command))
@@ -140,7 +139,7 @@ async def test_a_declined_offer_is_not_made_again_an_expired_one_is(engine: Engi
     await offers.decline(engine, no, job, reason="too far")
     for number in (2, 3, 4):
         await scheduler.open_wave(engine, DEFAULT_ZONE, job, number)
-    await forward(engine, 61)
+    await advance(engine, 61)
     await live.take_fixes(engine, silent, "silent", [Fix(lat=people.HERE.lat, lon=people.HERE.lon)])
     while await scheduler.run_once(engine, DEFAULT_ZONE) == 0.0:
         pass
@@ -190,8 +189,8 @@ async def test_who_goes_offline_gives_his_offers_back(engine: Engine) -> None:
     await live.set_availability(engine, one, "t1", online=False)
     with pytest.raises(NotOffered):
         await jobs.claim(engine, one, job)
-    [closed] = await log_of.events(engine, "offer.closed", job)
-    assert closed.to == ("user:t1",) and log_of.data(closed)["reason"] == "withdrawn"
+    [closed] = await event_log.events(engine, "offer.closed", job)
+    assert closed.to == ("user:t1",) and event_log.payload(closed)["reason"] == "withdrawn"
     while await scheduler.run_once(engine, DEFAULT_ZONE) == 0.0:
         pass
     assert "t2" in await asked(engine, job)
@@ -206,13 +205,13 @@ async def test_a_technician_who_is_gone_goes_offline_by_lease(engine: Engine) ->
     serves = await people.service(engine)
     await people.technician(engine, "gone", serves)
     await people.technician(engine, "here", serves)
-    await forward(engine, 80)
+    await advance(engine, 80)
     await live.touch(engine, DEFAULT_ZONE, ["here"])
-    await forward(engine, 11)
+    await advance(engine, 11)
     await scheduler.run_once(engine, DEFAULT_ZONE)
     supply = await engine.store.redis.zrange(keys.supply(DEFAULT_ZONE, serves), 0, -1)
     assert supply == [b"here"]
-    told = [log_of.data(e) for e in await log_of.events(engine, "technician.status")]
+    told = [event_log.payload(e) for e in await event_log.events(engine, "technician.status")]
     assert told[-1] == {"technician": {"id": "gone"}, "online": False, "reason": "lease"}
 
 
@@ -221,14 +220,14 @@ async def test_a_pause_takes_nobody_offline_and_ends_nothing(engine: Engine) -> 
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
     job = await people.offered(engine, carla, serves)
-    await forward(engine, 1)
+    await advance(engine, 1)
     meta = keys.meta(DEFAULT_ZONE)
     await engine.store.redis.hincrby(meta, "skew", 1_200_000)
     while await scheduler.run_once(engine, DEFAULT_ZONE) == 0.0:
         pass
     assert await engine.store.redis.zscore(keys.seen(DEFAULT_ZONE), "t1") is not None
-    assert not await log_of.events(engine, "job.expired", job)
-    assert not await log_of.events(engine, "offer.closed", job)
+    assert not await event_log.events(engine, "job.expired", job)
+    assert not await event_log.events(engine, "offer.closed", job)
     assert (await jobs.claim(engine, one, job)).message == "Job accepted"
     tech = TechnicianId(UserId("t1"))
     assert await engine.store.redis.hget(keys.technician(DEFAULT_ZONE, tech), "online") == b"1"
@@ -239,14 +238,14 @@ async def test_a_job_that_nobody_takes_expires_and_all_are_told(engine: Engine) 
     serves, carla = await people.service(engine), await people.customer(engine)
     await people.technician(engine, "t1", serves)
     job = await people.offered(engine, carla, serves)
-    await forward(engine, 899)
+    await advance(engine, 899)
     await live.touch(engine, DEFAULT_ZONE, ["t1"])
-    await forward(engine, 2)
+    await advance(engine, 2)
     for _ in range(5):
         await scheduler.run_once(engine, DEFAULT_ZONE)
-    [expired] = await log_of.events(engine, "job.expired", job)
+    [expired] = await event_log.events(engine, "job.expired", job)
     assert set(expired.to) == {f"user:{carla.id}", "role:ops", f"job:{job}"}
-    assert log_of.data(expired)["job"]["status"] == "expired"
+    assert event_log.payload(expired)["job"]["status"] == "expired"
     assert await engine.store.redis.zcard(keys.demand(DEFAULT_ZONE, serves)) == 0
 
 
@@ -264,11 +263,11 @@ async def test_the_whole_zone_is_asked_in_turns_of_256(engine: Engine) -> None:
     while (await scheduler.open_wave(engine, DEFAULT_ZONE, job, 4)).rest[1] == b"1":
         turns += 1
     assert len(await asked(engine, job)) in (499, 500) and turns >= 2
-    await forward(engine, 61)
+    await advance(engine, 61)
     while await scheduler.run_once(engine, DEFAULT_ZONE) == 0.0:
         assert await _open(engine, job) <= 500
     assert len(await asked(engine, job)) == 600
-    assert max(len(e.to) for e in await log_of.events(engine, "offer.created", job)) == 64
+    assert max(len(e.to) for e in await event_log.events(engine, "offer.created", job)) == 64
 
 
 async def _open(engine: Engine, job: JobId) -> int:
@@ -287,7 +286,7 @@ async def test_all_who_lost_are_told_in_pieces(engine: Engine) -> None:
         keys.offers(DEFAULT_ZONE, job), mapping=dict.fromkeys(losers, "sent 1 0 99999999999999 20")
     )
     await jobs.claim(engine, winner, job)
-    told = [event.to for event in await log_of.events(engine, "offer.closed", job)]
+    told = [event.to for event in await event_log.events(engine, "offer.closed", job)]
     assert [len(to) for to in told] == [64, 64, 22]
     assert sorted(who for to in told for who in to) == sorted(f"user:{name}" for name in losers)
 
@@ -297,12 +296,12 @@ async def test_a_suspended_customers_job_is_held_back(engine: Engine) -> None:
     serves, carla = await people.service(engine), await people.customer(engine)
     await people.technician(engine, "t1", serves)
     job = people.id_of(await people.job(engine, carla, serves))
-    await hot.account(engine, carla.id, "customer", version=8, active=False)
+    await live_accounts.put_account(engine, carla.id, "customer", version=8, active=False)
     with pytest.raises(Unavailable):
         await scheduler.open_wave(engine, DEFAULT_ZONE, job, 1)
     with pytest.raises(Unavailable):  # nor at the end of a head start
         await waves.open_offers(engine, DEFAULT_ZONE, f"opens:{job}:1:5", job, "1", "5")
-    assert await log_of.events(engine, "offer.created", job) == []
-    await hot.account(engine, carla.id, "customer", version=9)
+    assert await event_log.events(engine, "offer.created", job) == []
+    await live_accounts.put_account(engine, carla.id, "customer", version=9)
     await scheduler.open_wave(engine, DEFAULT_ZONE, job, 1)
-    assert len(await log_of.events(engine, "offer.created", job)) == 1
+    assert len(await event_log.events(engine, "offer.created", job)) == 1

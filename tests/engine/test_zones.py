@@ -21,7 +21,7 @@ from engine.workers import archiver as writer
 from engine.zone import log, records
 from engine.zone.opening import WHY
 from tests.support import people
-from tests.support.epochs import e
+from tests.support.epochs import epoch_name
 from tests.support.wait import wait_until
 
 META, EPOCHS, LOG = keys.meta(DEFAULT_ZONE), keys.epochs(DEFAULT_ZONE), keys.log(DEFAULT_ZONE)
@@ -30,9 +30,9 @@ EVENT = {"type": "t", "to": "user:ann", "at": 1, "actor": "engine", "bp": "", "d
 
 
 @pytest.fixture
-def hot(emptied: str) -> Iterator[redis.Redis]:
+def hot(empty_redis: str) -> Iterator[redis.Redis]:
     """Redis, to be filled by hand."""
-    with redis.Redis.from_url(emptied) as client:
+    with redis.Redis.from_url(empty_redis) as client:
         yield client
 
 
@@ -175,10 +175,10 @@ async def test_a_restarted_server_that_agrees_begins_a_new_epoch_above_its_head(
     await archived(cold, 5, e1_a=1)
     filled(hot, 9, e1_a=1)
     async with open_engine(settings) as engine:
-        assert engine.store.zones[DEFAULT_ZONE].epoch == e(2)
-        assert await log.epochs(engine.store.reads, DEFAULT_ZONE) == {"e1-a": 1, e(2): 10}
+        assert engine.store.zones[DEFAULT_ZONE].epoch == epoch_name(2)
+        assert await log.epochs(engine.store.reads, DEFAULT_ZONE) == {"e1-a": 1, epoch_name(2): 10}
         known = (await records.of(cold, [DEFAULT_ZONE]))[DEFAULT_ZONE]
-        assert known == (DATABASE, 5, {"e1-a": 1, e(2): 10})
+        assert known == (DATABASE, 5, {"e1-a": 1, epoch_name(2): 10})
 
 
 async def test_an_epoch_that_redis_lost_before_anything_was_archived_of_it_is_over(
@@ -188,7 +188,7 @@ async def test_an_epoch_that_redis_lost_before_anything_was_archived_of_it_is_ov
     await archived(cold, 5, e1_a=1, e2_b=10)
     filled(hot, 9, e1_a=1)
     assert await why_closed(settings) == ""
-    assert (await records.of(cold, [DEFAULT_ZONE]))[DEFAULT_ZONE].epochs == {"e1-a": 1, e(3): 10}
+    assert (await records.of(cold, [DEFAULT_ZONE]))[DEFAULT_ZONE].epochs == {"e1-a": 1, epoch_name(3): 10}
 
 
 async def test_a_pair_of_an_older_release_goes_on(settings: Settings, cold: Archive, hot: redis.Redis) -> None:
@@ -197,7 +197,7 @@ async def test_a_pair_of_an_older_release_goes_on(settings: Settings, cold: Arch
     filled(hot, 9, e9=1, e10=3)
     hot.hdel(META, "database")
     async with open_engine(settings) as engine:
-        assert engine.store.zones[DEFAULT_ZONE].epoch == e(11)
+        assert engine.store.zones[DEFAULT_ZONE].epoch == epoch_name(11)
         assert await writer.run_once(engine) == 4
     assert hot.hget(META, "database") == DATABASE.encode()
 
@@ -206,7 +206,7 @@ async def test_the_same_server_keeps_its_epoch(settings: Settings, cold: Archive
     """A second opening on the same run of the server finds the pair that the first has made."""
     for _ in range(2):
         async with open_engine(settings) as engine:
-            assert engine.store.zones[DEFAULT_ZONE].epoch == e(1)
+            assert engine.store.zones[DEFAULT_ZONE].epoch == epoch_name(1)
 
 
 async def test_a_log_that_lost_its_end_on_the_same_server_begins_a_new_epoch(engine: Engine) -> None:
@@ -216,7 +216,7 @@ async def test_a_log_that_lost_its_end_on_the_same_server_begins_a_new_epoch(eng
     await engine.store.redis.xdel(LOG, f"{state.seq}-0")
     await engine.store.redis.hset(META, "seq", state.seq - 1)
     await engine.store.reopen(DEFAULT_ZONE, stale=state.epoch)
-    assert (state.open, state.epoch) == (True, e(2))
+    assert (state.open, state.epoch) == (True, epoch_name(2))
 
 
 async def test_a_flush_under_a_running_engine_closes_the_zone(engine: Engine) -> None:
@@ -258,7 +258,7 @@ async def test_a_zone_closed_because_sql_was_away_opens_by_itself(
         assert not state.open and "cannot be asked" in state.why
         monkeypatch.setattr(records, "of", real)
         await wait_until(lambda: state.open, within_s=5)
-        assert state.epoch == e(1)
+        assert state.epoch == epoch_name(1)
 
 
 @pytest.mark.parametrize(("change", "opens"), [("none", True), ("another epoch", False), ("an older head", False)])
@@ -314,7 +314,7 @@ async def test_an_archiver_that_cannot_go_on_closes_the_zone_for_everybody(
         await engine.store.redis.hdel(EPOCHS, "e1-b")
         if fault != "a hole":
             await wait_until(lambda: other.store.zones[DEFAULT_ZONE].open, within_s=5)
-            assert other.store.zones[DEFAULT_ZONE].epoch == e(2)
+            assert other.store.zones[DEFAULT_ZONE].epoch == epoch_name(2)
             await people.technician(other, "t4", serves)
 
 

@@ -17,7 +17,7 @@ from callout_client.listeners import Frame
 from engine.process.signer import Signer, access_token
 from engine.types import UserId
 from server.simulation.account import Account, Operator
-from tests.faults.process import Server
+from tests.support.process import Server
 
 HERE = {"lat": 52.52, "lon": 13.405}
 

@@ -43,7 +43,7 @@ class Pair:
     async def change_over(self) -> None:
         """The second is primary from now on, the first its replica; old connections stay where they are."""
         await self.follow(self.two, None)
-        self.name.lead_to(self.two)
+        self.name.set_target(self.two)
         await self.follow(self.one, self.two)
 
     async def part(self) -> None:
@@ -51,9 +51,9 @@ class Pair:
         await wait_until(self.same_head)
         await self.follow(self.two, None)
 
-    def lead_to(self, url: str) -> None:
+    def set_target(self, url: str) -> None:
         """The name leads there, and nobody keeps an old connection."""
-        self.name.lead_to(url)
+        self.name.set_target(url)
         self.name.cut()
 
 

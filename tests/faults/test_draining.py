@@ -17,11 +17,11 @@ from websockets.typing import Subprotocol
 
 from engine.process.signer import Signer, access_token
 from engine.types import UserId
-from tests.faults.process import Server, serving
 from tests.server.gateway.conftest import APPEND
 from tests.server.gateway.streams import Source
 from tests.support import valkey
-from tests.support.epochs import e
+from tests.support.epochs import epoch_name
+from tests.support.process import Server, serving
 from tests.support.wait import wait_until
 
 SOCKETS = 500
@@ -48,7 +48,9 @@ async def test_not_ready_but_answering_while_it_drains(tmp_path: Path) -> None:
         me = await http.get("/v1/me", headers={"Authorization": f"Bearer {bearer}"})
         assert (me.status_code, me.json()["user"]["id"]) == (200, "cli_admin")
         assert (await http.get("/healthz")).status_code == 200
-        assert (await http.get(f"/v1/events?after=main:{e(1)}:0", headers=me.request.headers)).status_code == 503
+        assert (
+            await http.get(f"/v1/events?after=main:{epoch_name(1)}:0", headers=me.request.headers)
+        ).status_code == 503
         assert any(socket.close_code is None for socket in sockets), "all had gone before this was asked"
         codes = await asyncio.gather(*(_close_code(socket) for socket in sockets))
         assert set(codes) == {4000}

@@ -76,7 +76,7 @@ async def test_nothing_is_read_from_a_primary_that_was_replaced(pair: Pair, node
     await people.job(node.engine, carla, serves)
     await wait_until(pair.same_head)
     await pair.follow(pair.two, None)
-    pair.name.lead_to(pair.two)
+    pair.name.set_target(pair.two)
     await pair.follow(pair.one, "redis://127.0.0.1:1")
 
     async def books() -> bool:

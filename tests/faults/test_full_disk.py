@@ -10,9 +10,8 @@ from pathlib import Path
 
 import httpx
 
-from tests.faults import process
-from tests.faults.process import callout, serving
-from tests.support import valkey
+from tests.support import process, valkey
+from tests.support.process import callout, serving
 from tests.support.wait import wait_until
 
 LIMITED = (
@@ -40,10 +39,10 @@ async def test_a_start_is_refused_in_one_line(tmp_path: Path, monkeypatch: objec
     assert looked.code == 1 and found["problems"][0].startswith("nothing can be written")
 
 
-async def test_a_server_whose_disk_is_full_goes_on_and_says_so(tmp_path: Path, emptied: str) -> None:
+async def test_a_server_whose_disk_is_full_goes_on_and_says_so(tmp_path: Path, empty_redis: str) -> None:
     """Neither its log nor its data can be written: it answers, is not ready, counts the lines, and stops in order."""
     counts = f"http://127.0.0.1:{(port := valkey.free_port())}/metrics"
-    async with serving(tmp_path / "data", "--redis", emptied, log_level="debug", metrics_port=str(port)) as server:
+    async with serving(tmp_path / "data", "--redis", empty_redis, log_level="debug", metrics_port=str(port)) as server:
         async with httpx.AsyncClient(base_url=server.url, trust_env=False, timeout=20) as client:
 
             async def says(path: str, words: str) -> bool:
@@ -63,7 +62,7 @@ async def test_a_server_whose_disk_is_full_goes_on_and_says_so(tmp_path: Path, e
 
             await wait_until(lost, what="a line that is lost", within_s=20)
             assert (await client.get("/healthz")).status_code == 200
-        said = server.said()
+        said = server.logged()
         ended = await server.end()
     assert ended.code == 0
-    assert server.said() == said
+    assert server.logged() == said

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.faults.crowd import Person, Racer, Town, addressed, town
-from tests.faults.process import Server, serving
+from tests.support.process import Server, serving
 from tests.support.wait import wait_until
 
 JOBS, RACERS = 60, 5

@@ -14,8 +14,7 @@ from engine.errors import UNAVAILABLE_REPLIES, Unavailable
 from engine.process.settings import Settings
 from engine.runtime import Engine, open_engine
 from engine.store import pipeline, scripts
-from tests.engine import log_of
-from tests.support import people
+from tests.support import event_log, people
 
 
 async def _libraries(engine: Engine) -> set[str]:
@@ -35,7 +34,7 @@ async def test_functions_flushed_under_a_running_engine_are_loaded_again(engine:
     await engine.store.redis.execute_command("FUNCTION", "FLUSH")
     assert (await jobs.claim(engine, one, job)).message == "Job accepted"
     assert await _libraries(engine) == {engine.store.scripts.name}
-    created = await log_of.events(engine, "job.created")
+    created = await event_log.events(engine, "job.created")
     assert len(created) == 61
 
 
@@ -55,7 +54,7 @@ async def test_two_releases_work_side_by_side_and_the_old_one_leaves_nothing(
         assert await _libraries(engine) == {engine.store.scripts.name, other.store.scripts.name}
     async with open_engine(settings) as other:
         assert await _libraries(engine) == {other.store.scripts.name}
-    assert len(await log_of.events(engine, "job.created")) == 40
+    assert len(await event_log.events(engine, "job.created")) == 40
 
 
 @pytest.mark.parametrize("word", sorted(UNAVAILABLE_REPLIES))
@@ -69,7 +68,7 @@ async def test_too_few_replicas_are_unavailable_and_leave_no_trace(engine: Engin
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
     job = await people.offered(engine, carla, serves)
-    before = await log_of.events(engine)
+    before = await event_log.events(engine)
     redis: Redis = engine.store.redis
     await redis.config_set("min-replicas-to-write", "1")
     try:
@@ -79,7 +78,7 @@ async def test_too_few_replicas_are_unavailable_and_leave_no_trace(engine: Engin
             await people.job(engine, carla, serves)
     finally:
         await redis.config_set("min-replicas-to-write", "0")
-    assert await log_of.events(engine) == before
+    assert await event_log.events(engine) == before
     assert (await jobs.claim(engine, one, job)).message == "Job accepted"
 
 
@@ -88,7 +87,7 @@ async def test_a_full_memory_refuses_before_anything_is_done_and_what_is_there_c
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
     job = await people.offered(engine, carla, serves)
-    before = await log_of.events(engine)
+    before = await event_log.events(engine)
     redis: Redis = engine.store.redis
     await redis.config_set("maxmemory", "1mb")
     try:
@@ -99,5 +98,5 @@ async def test_a_full_memory_refuses_before_anything_is_done_and_what_is_there_c
         assert b'"status":"broadcasted"' in await job_queries.read(engine, carla, job)
     finally:
         await redis.config_set("maxmemory", "0")
-    assert await log_of.events(engine) == before
+    assert await event_log.events(engine) == before
     assert (await jobs.claim(engine, one, job)).message == "Job accepted"

@@ -82,7 +82,7 @@ async def test_a_name_that_leads_back_to_the_server_that_was_replaced(pair: Pair
         token = await node.token(carla.id)
         await writer.run_once(node.engine)
         await pair.part()
-        pair.lead_to(pair.two)
+        pair.set_target(pair.two)
         await wait_until(lambda: lives(node) == 2)
         async with node.client(carla.id) as client:
             await jobs.claim(node.engine, one, job)
@@ -90,7 +90,7 @@ async def test_a_name_that_leads_back_to_the_server_that_was_replaced(pair: Pair
             cursor = {"epoch": node.engine.store.zones[DEFAULT_ZONE].epoch, "seq": won}
             if in_sql:
                 await writer.run_once(node.engine)
-            pair.lead_to(pair.one)
+            pair.set_target(pair.one)
             assert await client.closed() == 4004
         await wait_until(lambda: closed(node, "behind" if in_sql else "older life"))
         with pytest.raises(Unavailable):
@@ -98,7 +98,7 @@ async def test_a_name_that_leads_back_to_the_server_that_was_replaced(pair: Pair
         async with open_engine(settings_of(tmp_path, pair.one)) as fresh:
             assert not fresh.store.zones[DEFAULT_ZONE].open
         assert await joined(node, token, cursor) == {}
-        pair.lead_to(pair.two)
+        pair.set_target(pair.two)
         await wait_until(lambda: lives(node) == 2, within_s=15)
         with pytest.raises(Taken):
             await jobs.claim(node.engine, two, job)
@@ -179,13 +179,13 @@ async def test_two_primaries_that_are_both_served(pair: Pair, tmp_path: Path) ->
 
 
 async def test_two_servers_with_different_databases_are_never_both_ready(
-    redis_url: str, emptied: str, tmp_path: Path
+    redis_url: str, empty_redis: str, tmp_path: Path
 ) -> None:
     """The second one, whose database is empty, says that Redis is not its own, and nobody's account is gone."""
-    async with open_engine(settings_of(tmp_path, emptied)) as first:
+    async with open_engine(settings_of(tmp_path, empty_redis)) as first:
         await people.technician(first, "t1", await people.service(first))
         (tmp_path / "other").mkdir()
-        async with open_engine(settings_of(tmp_path / "other", emptied)) as second:
+        async with open_engine(settings_of(tmp_path / "other", empty_redis)) as second:
             assert Health(second).problems()[0].startswith("zone main is closed: Redis belongs to another database")
             with pytest.raises(Unavailable):
                 await people.technician(second, "t2", await people.service(second))

@@ -22,8 +22,8 @@ from server.api.routes import ROUTES
 from server.serve import Running, running
 from tests.support import people
 from tests.support.proxy import Proxy
+from tests.support.socket_client import SocketClient
 from tests.support.wait import wait_until
-from tests.support.wire import Wire
 
 READS = [route for route in ROUTES if route.method == "GET"]
 MOST = 30
@@ -75,9 +75,9 @@ class Scene(NamedTuple):
 
 
 @pytest.fixture
-async def scene(emptied: str, settings: Settings) -> AsyncIterator[Scene]:
+async def scene(empty_redis: str, settings: Settings) -> AsyncIterator[Scene]:
     """Of the parts of a server only the gateway, so that nearly all replies are a caller's."""
-    async with Proxy(emptied) as proxy:
+    async with Proxy(empty_redis) as proxy:
         changed = msgspec.structs.replace(settings, redis=proxy.url, port=0, roles=("gateway",))
         async with running(changed) as server:
             engine = server.engine
@@ -90,7 +90,7 @@ async def scene(emptied: str, settings: Settings) -> AsyncIterator[Scene]:
             job, key = await people.offered(engine, customer, serves), str(uuid.uuid4())
             await jobs.claim(engine, technician, job, key=key)
             ids = {"jobs": job, "technicians": technician.id, "services": serves, "key": key}
-            with redis.Redis.from_url(emptied) as direct:
+            with redis.Redis.from_url(empty_redis) as direct:
                 yield Scene(
                     server,
                     proxy,
@@ -127,17 +127,17 @@ async def test_no_read_over_a_socket_is_unknown(scene: Scene, op: str) -> None:
     who, refused = scene.people["customer"], 0
     channel, token = f"job:{scene.ids['jobs']}", scene.token(who)
     for number in range(MOST):
-        wire = Wire(scene.server.ws_url, token)
+        socket = SocketClient(scene.server.ws_url, token)
         reply: dict[str, Any] = {}
         if op != "connect":
-            await wire.open()
+            await socket.open()
         scene.lose(number)
         if op == "connect":
-            reply = await wire.say_hello(subs=[channel])
+            reply = await socket.connect(subs=[channel])
         else:
-            reply = await wire.ask(op, **({"token": token} if op == "refresh" else {"channel": channel}))
+            reply = await socket.request(op, **({"token": token} if op == "refresh" else {"channel": channel}))
         lost = await scene.lost()
-        await wire.close()
+        await socket.close()
         if not lost:
             assert "ok" in reply, reply
             break

@@ -17,16 +17,15 @@ from engine.process.settings import Settings
 from engine.runtime import Engine, open_engine
 from engine.store import keys
 from engine.types import DEFAULT_ZONE
-from tests.engine import log_of
-from tests.support import people
+from tests.support import event_log, people
 from tests.support.proxy import Proxy
 from tests.support.wait import wait_until
 
 
 @pytest.fixture
-async def proxy(emptied: str) -> AsyncIterator[Proxy]:
+async def proxy(empty_redis: str) -> AsyncIterator[Proxy]:
     """A proxy before the real server."""
-    async with Proxy(emptied) as between:
+    async with Proxy(empty_redis) as between:
         yield between
 
 
@@ -52,7 +51,7 @@ async def test_a_claim_whose_reply_is_lost_is_indeterminate_and_its_repeat_says_
     await wait_until(lambda: engine.store.packed.up)
     again = await jobs.claim(engine, one, job, key=key)
     assert again.repeated and again.message == "Job accepted"
-    assert len(await log_of.events(engine, "job.accepted", job)) == 1
+    assert len(await event_log.events(engine, "job.accepted", job)) == 1
 
 
 async def test_a_read_whose_reply_is_lost_is_unavailable(engine: Engine, proxy: Proxy) -> None:
@@ -103,9 +102,9 @@ async def test_a_connection_cut_again_and_again_loses_and_doubles_nothing(engine
         cutter.cancel()
         await wait_until(lambda: engine.store.packed.up)
     for job in done:
-        steps = [e.type for e in await log_of.events(engine, job=job) if e.actor.startswith("technician:")]
+        steps = [e.type for e in await event_log.events(engine, job=job) if e.actor.startswith("technician:")]
         assert steps == ["job.accepted", *["job.status"] * 4]
-    seqs = [e.seq for e in await log_of.events(engine)]
+    seqs = [e.seq for e in await event_log.events(engine)]
     assert seqs == list(range(1, len(seqs) + 1))
     assert await engine.store.redis.hget(keys.technician(DEFAULT_ZONE, "t1"), "load") == b"0"  # type: ignore[arg-type]
 

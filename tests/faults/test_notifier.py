@@ -19,9 +19,8 @@ from engine.store import keys
 from engine.store.connection import Store
 from engine.types import DEFAULT_ZONE, JobId, Principal
 from engine.workers import notifier, push_sender
-from tests.engine import log_of
 from tests.faults.receiver import Receiver, receiving
-from tests.support import people
+from tests.support import event_log, people
 from tests.support.wait import wait_until
 
 SECRET = "a secret"
@@ -49,7 +48,7 @@ async def accepted(engine: Engine, *technicians: str) -> tuple[Principal, JobId]
 
 async def notices(engine: Engine) -> list[dict[str, Any]]:
     """What was told, in order."""
-    return [log_of.data(event) for event in await log_of.events(engine, "notification")]
+    return [event_log.payload(event) for event in await event_log.events(engine, "notification")]
 
 
 async def cursor(engine: Engine) -> int:
@@ -216,10 +215,10 @@ async def test_each_step_is_told_to_whom_it_concerns(engine: Engine) -> None:
     carla, job = await accepted(engine, "t1")
     await jobs.command(engine, people.hot_technician("t1"), job, Step(command="depart"))
     await notifier.run_once(engine)
-    told = await log_of.events(engine, "notification")
+    told = await event_log.events(engine, "notification")
     assert [event.to for event in told] == [(f"user:{carla.id}",)] * 2
     assert {event.bp for event in told} == {"home_service@2"}
-    data = [log_of.data(event) for event in told]
+    data = [event_log.payload(event) for event in told]
     assert [(each["kind"], each["title"], each["body"], each["job"]) for each in data] == [
         ("job.accepted", "Technician found", "T t1 has accepted your booking.", job),
         ("job.status", "Booking update", "The technician is on the way.", job),
@@ -238,7 +237,7 @@ async def test_offers_and_notices_are_pushed_to_their_users(engine: Engine) -> N
     assert "customer" not in offers[0]["offer"]["job"]
     (notice,) = (told for told in receiver.told if told["type"] == "notification")
     assert (notice["user"], notice["notification"]["title"]) == (carla.id, "Technician found")
-    assert (notice["zone"], notice["seq"]) == ("main", (await log_of.events(engine, "notification"))[0].seq)
+    assert (notice["zone"], notice["seq"]) == ("main", (await event_log.events(engine, "notification"))[0].seq)
     for body, signed in zip(receiver.bodies, receiver.signatures, strict=True):
         assert push_sender.signature(SECRET, body, int(signed[2 : signed.index(",")])) == signed
 
@@ -267,7 +266,7 @@ async def test_a_notice_that_cannot_be_made_stops_no_other(engine: Engine) -> No
     await jobs.command(engine, carla, job, Step(command="cancel"))
     await notifier.run_once(engine)
     assert [told["kind"] for told in await notices(engine)] == ["job.accepted", "job.cancelled"]
-    assert await cursor(engine) == len(await log_of.events(engine))
+    assert await cursor(engine) == len(await event_log.events(engine))
 
 
 async def test_an_offer_is_pushed_with_the_words_its_blueprint_has_for_it(engine: Engine) -> None:

@@ -1,4 +1,4 @@
-"""Redis stopped and let go, emptied, or rolled back under a running server: never silent, nobody punished."""
+"""Redis stopped and let go, empty_redis, or rolled back under a running server: never silent, nobody punished."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ import redis
 from callout_client import Refusal
 from engine.blueprint import catalogue
 from tests.faults.crowd import HERE, Person, Town, addressed, town
-from tests.faults.process import Server, serving
 from tests.support import valkey
+from tests.support.process import Server, serving
 from tests.support.wait import wait_until
 
 LEASE_S, OFFER_S, JOB_S, PAUSE_S = 3, 4, 6, 8

@@ -15,7 +15,7 @@ import httpx
 from engine.blueprint import catalogue
 from engine.process import embedded
 from engine.process.datadir import birth
-from tests.faults.process import PROGRAM, START_S, Server, callout, environment, serving
+from tests.support.process import PROGRAM, START_S, Server, callout, environment, serving
 from tests.support.wait import wait_until
 
 WALKED = """
@@ -82,12 +82,12 @@ async def test_a_signal_reads_the_folder_anew(tmp_path: Path) -> None:
         text = TEXT.replace('name = "home_service"', 'name = "walks"') + WALKED
         own.write_text(text.replace('to = "reached"', 'to = "away"'))
         server.process.send_signal(signal.SIGHUP)
-        await wait_until(lambda: "walks.toml: command arrive: unknown state" in server.said())
+        await wait_until(lambda: "walks.toml: command arrive: unknown state" in server.logged())
         assert "walks" not in await told(server)
         assert await documents(server) == before
         own.write_text(text)
         server.process.send_signal(signal.SIGHUP)
-        await wait_until(lambda: "blueprints_reloaded" in server.said())
+        await wait_until(lambda: "blueprints_reloaded" in server.logged())
         assert (await told(server))["walks"]["version"] == tomllib.loads(text)["version"]
         steps, events = await documents(server)
         assert "`walks`" in steps and "`walks`" not in before[0]

@@ -20,8 +20,8 @@ from websockets.exceptions import ConnectionClosedError
 from websockets.typing import Subprotocol
 
 from engine.process.datadir import birth, holder
-from tests.faults.process import callout, environment, serving
 from tests.support import valkey
+from tests.support.process import callout, environment, serving
 from tests.support.wait import wait_until
 
 
@@ -200,7 +200,7 @@ async def test_a_killed_server_comes_back_on_the_same_valkey(tmp_path: Path) -> 
         assert birth(pid) is not None
         async with serving(tmp_path / "data") as second:
             assert second.valkey.pid == pid
-            assert "valkey_adopted" in second.said()
+            assert "valkey_adopted" in second.logged()
             assert (await ready(second.url)).status_code == 200
             with redis.Redis.from_url(second.redis_url) as client:
                 assert client.hget("{main}:meta", "epoch") == epoch

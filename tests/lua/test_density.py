@@ -34,10 +34,10 @@ def crowd(client: Redis, lat: float, lon: float, *, count: int, side_m: float) -
     client.geoadd(SUPPLY, spots)
 
 
-def test_where_there_is_nothing_to_count_it_is_the_widest(emptied: str) -> None:
+def test_where_there_is_nothing_to_count_it_is_the_widest(empty_redis: str) -> None:
     """Nobody there, too few to tell, a job that is not in demand: the search begins with the wave's own radius."""
     lat, lon = PLACES[0]
-    with Redis.from_url(emptied) as client:
+    with Redis.from_url(empty_redis) as client:
         client.geoadd(DEMAND, (lon, lat, "j"))
         assert first_radius(client, lat) == WIDEST_M
         crowd(client, lat, lon, count=WANTED // 3, side_m=4_000)
@@ -50,10 +50,10 @@ def test_where_there_is_nothing_to_count_it_is_the_widest(emptied: str) -> None:
 
 @pytest.mark.parametrize("side_m", [8_000, 400])
 @pytest.mark.parametrize("place", PLACES)
-def test_as_many_as_are_wanted_are_within_it(emptied: str, place: tuple[float, float], side_m: float) -> None:
+def test_as_many_as_are_wanted_are_within_it(empty_redis: str, place: tuple[float, float], side_m: float) -> None:
     """In a crowd, thin or thick, on any latitude and side of the equator, it holds the number to a factor of two."""
     lat, lon = place
-    with Redis.from_url(emptied) as client:
+    with Redis.from_url(empty_redis) as client:
         client.geoadd(DEMAND, (lon, lat, "j"))
         crowd(client, lat, lon, count=4_000, side_m=side_m)
         found = client.geosearch(SUPPLY, latitude=lat, longitude=lon, radius=first_radius(client, lat), unit="m")

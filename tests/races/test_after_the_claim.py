@@ -19,8 +19,7 @@ from engine.runtime import Engine
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, JobId, Principal, ServiceId, TechnicianId
 from engine.workers import scheduled_tasks
-from tests.engine import log_of
-from tests.support import people
+from tests.support import event_log, people
 
 ROUNDS, CREW = 2_000, 6
 EXPECTED = {
@@ -106,19 +105,23 @@ async def coherent(engine: Engine, job: JobId, crew: list[Principal]) -> str:
     wanted = await redis.zscore(keys.demand(DEFAULT_ZONE, SERVES[0]), job) is not None
     assert wanted == (status == "broadcasted"), status
     assert (holder == "") == (status == "broadcasted") or status in ("cancelled", "expired")
-    told = [e for e in await log_of.events(engine, job=job) if e.type.startswith("job.") and b'"version"' in e.data]
-    facts = [log_of.data(e)["job"] for e in told]
+    told = [e for e in await event_log.events(engine, job=job) if e.type.startswith("job.") and b'"version"' in e.data]
+    facts = [event_log.payload(e)["job"] for e in told]
     assert list(dict.fromkeys(f["version"] for f in facts)) == list(range(1, int(row[b"version"]) + 1))
     assert facts[-1]["status"] == status and facts[-1]["version"] == int(row[b"version"])
     seen = [e for e in told if e.type in ("job.accepted", "job.assigned", "job.unassigned", "job.cancelled")]
-    left = await log_of.apart(engine, "job.unassigned", job)
+    left = await event_log.public_events(engine, "job.unassigned", job)
     has = ""
     for event in seen:  # who has it, by what each was told: nobody gets what another one has not left
-        now = (log_of.data(event)["job"]["technician"] or {}).get("id", "")
+        now = (event_log.payload(event)["job"]["technician"] or {}).get("id", "")
         if event.type == "job.accepted":
             assert has == ""
         if event.type == "job.unassigned":
-            [apart] = [e.to for e in left if log_of.data(e)["job"]["version"] == log_of.data(event)["job"]["version"]]
+            [apart] = [
+                e.to
+                for e in left
+                if event_log.payload(e)["job"]["version"] == event_log.payload(event)["job"]["version"]
+            ]
             assert apart == (f"user:{has}",)
         has = now
     assert has == holder
@@ -141,6 +144,6 @@ async def test_thousands_of_rounds_have_one_outcome_each(engine: Engine) -> None
         ends[await coherent(engine, job, crew)] += 1
         codes += one.codes
         await one.give(people.ADMIN, "cancel")  # frees whoever has it
-        await log_of.forget(engine)
+        await event_log.clear(engine)
     assert set(ends) >= {"accepted", "broadcasted", "cancelled", "expired", "on_the_way"}
     assert {"claim", "cancel", "unassign", "reassign", "depart", "taken", "account_not_approved"} <= set(codes)

@@ -20,9 +20,8 @@ from engine.store import keys
 from engine.types import DEFAULT_ZONE, JobId, Principal
 from engine.workers import scheduled_tasks
 from engine.zone import log
-from tests.engine import log_of
-from tests.support import people
-from tests.support.clock import forward
+from tests.support import event_log, people
+from tests.support.clock import advance
 
 ROUNDS, AT_ONCE = 1_000, 20
 ENDS = {
@@ -57,7 +56,7 @@ async def agrees(engine: Engine, job: str, crowd: list[Principal], about: list[E
     assert [who.id for who, has in zip(crowd, held, strict=True) if has] == (
         [row["holder"]] if row["holder"] and row["phase"] == "assigned" else []
     )
-    versions = [log_of.data(e)["job"]["version"] for e in about if e.type.startswith("job.")]
+    versions = [event_log.payload(e)["job"]["version"] for e in about if e.type.startswith("job.")]
     assert versions == sorted(set(versions)) and versions[-1] == int(row["version"])
     if row["mode"] == "none":
         assert await engine.store.redis.zscore(keys.demand(DEFAULT_ZONE, row["service"]), job) is None  # type: ignore[arg-type]
@@ -69,7 +68,7 @@ async def told(engine: Engine, since: int) -> tuple[dict[str, list[Event]], int]
     """The events after ``since`` by their job, and the last one's seq."""
     by_job: dict[str, list[Event]] = {}
     for event in await log.window(engine.store.redis, DEFAULT_ZONE, since, 100_000):
-        data = log_of.data(event)
+        data = event_log.payload(event)
         about = data.get("job") or data.get("offer", {}).get("job")
         if about:
             by_job.setdefault(about["id"], []).append(event)
@@ -107,7 +106,7 @@ async def test_accept_decline_cancel_and_expiry_of_a_request_have_one_end(engine
     for turn in range(ROUNDS // AT_ONCE):
         names = await asyncio.gather(*(asked() for _ in range(AT_ONCE)))
         if late := turn % 2 == 1:
-            await forward(engine, 86_400 - 0.01)  # they end in the middle of the race
+            await advance(engine, 86_400 - 0.01)  # they end in the middle of the race
         await asyncio.gather(*(race(job, late=late) for job in names))
         by_job, seq = await told(engine, seq)
         for job in names:
@@ -147,13 +146,13 @@ async def test_awards_withdrawals_and_cancelling_have_one_end(engine: Engine) ->
     for turn in range(20):
         made = await asyncio.gather(*(posted() for _ in range(AT_ONCE)))
         if late := turn % 2 == 1:
-            await forward(engine, 604_800 - 0.05)
+            await advance(engine, 604_800 - 0.05)
         await asyncio.gather(*(race(job, names, late=late) for job, names in made))
         by_job, seq = await told(engine, seq)
         for job, names in made:
             status, holder = await agrees(engine, job, crowd, by_job[job])
             over = [e for e in by_job[job] if e.type in ("bid.closed", "bid.accepted")]
-            told_of = Counter(log_of.data(e)["bid"]["id"] for e in over)
+            told_of = Counter(event_log.payload(e)["bid"]["id"] for e in over)
             shown = {b["id"]: b for b in map(msgspec.json.decode, (await bids.find(engine, carla, job)).items)}
             assert told_of == dict.fromkeys(names, 1)
             won = [b for b in shown.values() if b["status"] == "accepted"]

@@ -20,11 +20,10 @@ from engine.store import keys
 from engine.types import DEFAULT_ZONE, Principal
 from engine.workers import scheduled_tasks
 from server.serve import Running, running
-from tests.engine import log_of
-from tests.support import blueprints, people
-from tests.support.clock import forward
+from tests.support import blueprints, event_log, people
+from tests.support.clock import advance
+from tests.support.socket_client import SocketClient, token
 from tests.support.wait import wait_until
-from tests.support.wire import Wire, token
 
 CROWD, ROUNDS = 64, 200
 
@@ -32,8 +31,8 @@ CROWD, ROUNDS = 64, 200
 @pytest.fixture
 def settings(settings: Settings, tmp_path: Path) -> Settings:
     """With a blueprint of the test's own, whose first wave is as large as the crowd."""
-    text = blueprints.changed("home_service", {"size = 10,": f"size = {CROWD},"})
-    return blueprints.named(settings, tmp_path / "blueprints", home_service=text)
+    text = blueprints.edited("home_service", {"size = 10,": f"size = {CROWD},"})
+    return blueprints.settings_with(settings, tmp_path / "blueprints", home_service=text)
 
 
 @pytest.fixture
@@ -48,31 +47,31 @@ async def test_64_connected_technicians_claim_the_same_job_200_times(server: Run
     engine = server.engine
     serves, carla = await people.service(engine), await people.customer(engine)
     crowd = [await people.technician(engine, f"t{i}", serves, capacity=1000) for i in range(CROWD)]
-    wires = [await Wire(server.ws_url, await token(engine, who)).open() for who in crowd]
-    follower = await Wire(server.ws_url, await token(engine, carla)).open()
+    sockets = [await SocketClient(server.ws_url, await token(engine, who)).open() for who in crowd]
+    follower = await SocketClient(server.ws_url, await token(engine, carla)).open()
     wins: Counter[str] = Counter()
     names: list[str] = []
     for _ in range(ROUNDS):
         job = people.id_of(await people.job(engine, carla, serves))
         names.append(job)
-        await asyncio.gather(*(wire.told("new_job_broadcast", job) for wire in wires))
-        replies = await asyncio.gather(*(wire.claim(job) for wire in wires))
+        await asyncio.gather(*(socket.wait_for("new_job_broadcast", job) for socket in sockets))
+        replies = await asyncio.gather(*(socket.claim(job) for socket in sockets))
         won = [who.id for who, reply in zip(crowd, replies, strict=True) if "ok" in reply]
         codes = Counter(reply["error"]["code"] for reply in replies if "error" in reply)
         assert len(won) == 1 and codes == {"taken": CROWD - 1}
         wins[won[0]] += 1
-    await asyncio.gather(*(follower.told("job_accepted", job) for job in names))
+    await asyncio.gather(*(follower.wait_for("job_accepted", job) for job in names))
     last = names[-1]
-    await wait_until(lambda: all(w.of("job_taken", last) or w.of("job_accepted", last) for w in wires))
-    accepted = Counter(p["data"]["job"]["id"] for p in follower.of("job_accepted"))
+    await wait_until(lambda: all(w.received("job_taken", last) or w.received("job_accepted", last) for w in sockets))
+    accepted = Counter(p["data"]["job"]["id"] for p in follower.received("job_accepted"))
     assert accepted == dict.fromkeys(names, 1)
-    for who, wire in zip(crowd, wires, strict=True):
-        taken = Counter(p["data"]["job"]["id"] for p in wire.of("job_taken"))
-        mine = Counter(p["data"]["job"]["id"] for p in wire.of("job_accepted"))
+    for who, socket in zip(crowd, sockets, strict=True):
+        taken = Counter(p["data"]["job"]["id"] for p in socket.received("job_taken"))
+        mine = Counter(p["data"]["job"]["id"] for p in socket.received("job_accepted"))
         assert taken + mine == dict.fromkeys(names, 1)
         assert len(mine) == wins[who.id]
-    for wire in (*wires, follower):
-        await wire.close()
+    for socket in (*sockets, follower):
+        await socket.close()
 
 
 async def one_outcome(engine: Engine, job: str, crowd: list[Principal]) -> str:
@@ -80,7 +79,7 @@ async def one_outcome(engine: Engine, job: str, crowd: list[Principal]) -> str:
     row = await engine.store.redis.hgetall(keys.job(DEFAULT_ZONE, job))  # type: ignore[arg-type]
     status, holder = row[b"status"].decode(), row[b"holder"].decode()
     ends = [
-        e for e in await log_of.events(engine, job=job) if e.type in ("job.accepted", "job.cancelled", "job.expired")
+        e for e in await event_log.events(engine, job=job) if e.type in ("job.accepted", "job.cancelled", "job.expired")
     ]
     for who in crowd:
         held = await engine.store.redis.sismember(keys.technician_jobs(DEFAULT_ZONE, who.id), job)  # type: ignore[arg-type]
@@ -88,9 +87,9 @@ async def one_outcome(engine: Engine, job: str, crowd: list[Principal]) -> str:
     assert await engine.store.redis.zscore(keys.demand(DEFAULT_ZONE, row[b"service"].decode()), job) is None
     types = [e.type for e in ends]
     assert types in (["job.accepted"], ["job.cancelled"], ["job.expired"], ["job.accepted", "job.cancelled"])
-    versions = [log_of.data(e)["job"]["version"] for e in ends]
+    versions = [event_log.payload(e)["job"]["version"] for e in ends]
     assert versions == sorted(set(versions))
-    closed = Counter(to for e in await log_of.events(engine, "offer.closed", job) for to in e.to)
+    closed = Counter(to for e in await event_log.events(engine, "offer.closed", job) for to in e.to)
     assert all(n == 1 for n in closed.values())
     return " ".join(types)
 
@@ -127,7 +126,7 @@ async def test_cancel_and_expiry_racing_claims_have_one_outcome(engine: Engine, 
         done = await asyncio.gather(*acts)
         assert sum(done) >= 1
         ends[await one_outcome(engine, job, crowd)] += 1
-        await log_of.forget(engine)
+        await event_log.clear(engine)
     first = "job.accepted job.cancelled" if other == "cancel" else "job.accepted"
     assert set(ends) == {first, "job.cancelled" if other == "cancel" else "job.expired"}
 
@@ -138,7 +137,7 @@ async def test_an_expiry_that_lost_to_a_claim_leaves_it_alone(engine: Engine) ->
     one = await people.technician(engine, "t1", serves, capacity=2)
     won, lost = await people.offered(engine, carla, serves), await people.offered(engine, carla, serves)
     await jobs.claim(engine, one, won)
-    await forward(engine, 901)
+    await advance(engine, 901)
     for job in (won, lost):
         await scheduled_tasks.do(engine, DEFAULT_ZONE, f"expire:{job}")
     assert await one_outcome(engine, won, [one]) == "job.accepted"

@@ -1,8 +1,9 @@
-"""Every blueprint against its model: random commands by everybody, two at a time, replies lost, time passing.
+"""Every blueprint against a reference model: random commands by all callers, two at a time, with lost replies and the
+clock advancing.
 
-What each command must answer says tests/support/oracle.py from the job's facts before it; of two at once each must
-answer as one of the two orders would have it. After every step record, indexes and log must tell the same story (G1),
-and a command whose reply was lost acts once, whatever its repeat finds (G2)."""
+tests/support/reference_model.py computes the expected code of each command from the job's facts before it. Two
+concurrent commands must answer as in one of the two orders. After every step the job's record, the indexes and the log
+agree (G1). A command whose reply is lost takes effect once, whatever its repeat returns (G2)."""
 
 from __future__ import annotations
 
@@ -29,11 +30,10 @@ from engine.runtime import Engine, open_engine
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, JobId, Principal, Role, TechnicianId, UserId
 from engine.workers import scheduler
-from tests.engine import log_of
-from tests.support import people
-from tests.support.clock import forward
-from tests.support.oracle import Facts, right
+from tests.support import event_log, people
+from tests.support.clock import advance
 from tests.support.proxy import Proxy
+from tests.support.reference_model import Facts, expected_code
 
 Z = DEFAULT_ZONE
 T = TypeVar("T")
@@ -129,7 +129,9 @@ class Lives(RuleBasedStateMachine):
             await self._begin(NAMES[pick % len(NAMES)], pick % 2 == 1)
         commands = self.blueprint.commands
         known = {name: await self._facts(self.people[name]) for name in CALLERS}
-        legal = [(c, n) for c in commands for n in CALLERS if not right(self.blueprint, self.people[n], c, known[n])]
+        legal = [
+            (c, n) for c in commands for n in CALLERS if not expected_code(self.blueprint, self.people[n], c, known[n])
+        ]
         goes_on = [(c, n) for c, n in legal if self.blueprint.phase(commands[c].to) != "closed"]
         return legal if pick % 7 == 0 else goes_on or legal
 
@@ -167,7 +169,7 @@ class Lives(RuleBasedStateMachine):
 
     def _answers(self, facts: Facts, row: dict[str, str], who: Principal, step: Step) -> set[str]:
         """What may be answered: what is right; or, to his latest step and to the holder who claims, the same again."""
-        wanted = {right(self.blueprint, who, step.command, facts)}
+        wanted = {expected_code(self.blueprint, who, step.command, facts)}
         spec = self.blueprint.commands.get(step.command)
         if row["last"].startswith(f"{step.command} {who.role}:{who.id} "):
             wanted = {""}
@@ -215,7 +217,7 @@ class Lives(RuleBasedStateMachine):
                 await asyncio.sleep(0.005)
         self.proxy.drop_next = None
         assert found in self._answers(facts, before, who, step)
-        done = [e for e in await log_of.events(self.engine, job=self.job) if e.cause.startswith(key)]
+        done = [e for e in await event_log.events(self.engine, job=self.job) if e.cause.startswith(key)]
         assert len({e.seq for e in done if e.type.startswith("job.")}) <= 3
         assert int((await self._row())["version"]) - int(before["version"]) in (0, 1, 2)
         await self._settle()
@@ -226,7 +228,7 @@ class Lives(RuleBasedStateMachine):
         self.wait(self._later(seconds))
 
     async def _later(self, seconds: float) -> None:
-        await forward(self.engine, seconds)
+        await advance(self.engine, seconds)
         for one in CREW:
             technician = TechnicianId(self.people[one].id)
             now = await self.engine.store.redis.hget(keys.meta(Z), "now")  # type: ignore[misc]
@@ -264,14 +266,14 @@ class Lives(RuleBasedStateMachine):
         assert any(entry.startswith(f"wave:{self.job}:") for entry in due) == listed
         lives = seeks != "none" and self.blueprint.dispatch.job_s > 0
         assert (f"expire:{self.job}" in due) == lives
-        told = projection.fold(await log_of.events(self.engine, job=self.job)).jobs[self.job]
+        told = projection.fold(await event_log.events(self.engine, job=self.job)).jobs[self.job]
         assert (told["status"], told["version"]) == (row["status"], int(row["version"]))
         assert (told["technician"] or "") == row["holder"]
 
     def teardown(self) -> None:
         """Cleared away for the next example."""
         self.wait(self.engine.store.redis.delete(keys.due(Z), keys.demand(Z, self.serves)))
-        self.wait(log_of.forget(self.engine))
+        self.wait(event_log.clear(self.engine))
 
 
 def test_every_blueprint_keeps_to_its_model(settings: Settings) -> None:

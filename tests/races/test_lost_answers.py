@@ -10,10 +10,9 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from server.serve import Running
-from tests.engine import log_of
-from tests.support import people
+from tests.support import event_log, people
 from tests.support.proxy import Proxy
-from tests.support.wire import Wire, token
+from tests.support.socket_client import SocketClient, token
 
 
 async def test_a_claim_whose_answer_is_dropped_is_answered_the_same_over_any_transport(server: Running) -> None:
@@ -22,25 +21,25 @@ async def test_a_claim_whose_answer_is_dropped_is_answered_the_same_over_any_tra
     serves, carla = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "tom", serves)
     bearer, key = await token(engine, tom), str(uuid.uuid4())
-    follower = await Wire(server.ws_url, await token(engine, carla)).open()
+    follower = await SocketClient(server.ws_url, await token(engine, carla)).open()
     async with Proxy(server.url) as between:
-        wire = await Wire(between.url.replace("redis", "ws") + "/v1/ws", bearer).open()
+        socket = await SocketClient(between.url.replace("redis", "ws") + "/v1/ws", bearer).open()
         job = people.id_of(await people.job(engine, carla, serves))
-        await wire.told("new_job_broadcast", job)
+        await socket.wait_for("new_job_broadcast", job)
         between.drop_next = b'"message":"Job accepted"'
         with pytest.raises((asyncio.CancelledError, ConnectionClosed)):
-            await wire.claim(job, key)
+            await socket.claim(job, key)
         assert between.dropped == 1
-        await wire.open()
-        again = await wire.claim(job, key)
-        await wire.close()
+        await socket.open()
+        again = await socket.claim(job, key)
+        await socket.close()
     assert again["repeated"] is True and again["ok"]["message"] == "Job accepted"
     async with httpx.AsyncClient(base_url=server.url) as http:
         headers = {"Authorization": f"Bearer {bearer}", "Idempotency-Key": key}
         by_http = await http.post(f"/v1/jobs/{job}/claim", json={}, headers=headers)
     assert by_http.status_code == 200 and by_http.headers["idempotency-replayed"] == "true"
     assert by_http.json()["job"] == again["ok"]["job"]
-    await follower.told("job_accepted", job)
-    assert len(await log_of.events(engine, "job.accepted", job)) == 1
-    assert len(follower.of("job_accepted", job)) == 1 and len(wire.of("job_accepted", job)) == 1
+    await follower.wait_for("job_accepted", job)
+    assert len(await event_log.events(engine, "job.accepted", job)) == 1
+    assert len(follower.received("job_accepted", job)) == 1 and len(socket.received("job_accepted", job)) == 1
     await follower.close()

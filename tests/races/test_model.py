@@ -40,9 +40,8 @@ from engine.technicians import live
 from engine.technicians.live import Fix, TechnicianRecord
 from engine.types import DEFAULT_ZONE, JobId, Principal, ServiceId, TechnicianId, UserId
 from engine.workers import scheduler
-from tests.engine import log_of
-from tests.support import people
-from tests.support.clock import forward, sleep_through
+from tests.support import event_log, people
+from tests.support.clock import advance, advance_unobserved
 
 Z = DEFAULT_ZONE
 T = TypeVar("T")
@@ -287,7 +286,7 @@ class Model(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from(JUMPS_S), asleep=st.booleans())
     def pass_time(self, seconds: float, asleep: bool) -> None:
         """Time goes by, unseen or with somebody awake who does what is due."""
-        self.wait((sleep_through if asleep else forward)(self.engine, seconds))
+        self.wait((advance_unobserved if asleep else advance)(self.engine, seconds))
         if not asleep:
             self.do_due_work(6)
 
@@ -363,7 +362,7 @@ class Model(RuleBasedStateMachine):
         """The log alone tells of every job what the record says; then all is cleared away for the next example."""
         if not self.jobs:
             return
-        told = projection.fold(self.wait(log_of.events(self.engine)))
+        told = projection.fold(self.wait(event_log.events(self.engine)))
         for job in self.jobs:
             record, row = self.job(job), told.jobs[job]
             assert (row["status"], row["version"]) == (record["status"], int(record["version"]))
@@ -374,7 +373,7 @@ class Model(RuleBasedStateMachine):
             self.wait(self.give(people.ADMIN, job, "cancel", str(uuid.uuid4())))
         for name in PEOPLE:
             self.offline(name)
-        self.wait(log_of.forget(self.engine))
+        self.wait(event_log.clear(self.engine))
 
 
 def test_the_engine_keeps_to_its_model(settings: Settings) -> None:

@@ -12,7 +12,7 @@ import pytest
 from engine.process.signer import access_token
 from engine.types import UserId
 from server.serve import Running
-from tests.support.wire import Wire
+from tests.support.socket_client import SocketClient
 
 PASSWORD = "correct horse battery"
 
@@ -23,7 +23,7 @@ class Person:
     def __init__(self, http: httpx.AsyncClient, ws_url: str, bearer: str, user: dict[str, Any]) -> None:
         self.http, self.bearer, self.user = http, bearer, user
         self.id: str = user["id"]
-        self.wire = Wire(ws_url, bearer)
+        self.socket = SocketClient(ws_url, bearer)
 
     async def call(self, method: str, path: str, body: Any = None, **headers: str) -> httpx.Response:
         """One request as this person."""
@@ -87,7 +87,7 @@ class Town:
         if approved:
             review = {"kyc": "approved", "account": "approved"}
             assert (await self.admin.post(f"/v1/technicians/{made.id}/review", review)).status_code == 200
-        await made.wire.open()
+        await made.socket.open()
         if approved and lat is not None:
             where = {"online": True, "lat": lat, "lon": lon}
             reply = await made.call("PUT", f"/v1/technicians/{made.id}/availability", where)
@@ -102,4 +102,4 @@ async def town(server: Running) -> AsyncIterator[Town]:
         built = Town(server, http)
         yield built
         for person in built.people:
-            await person.wire.close()
+            await person.socket.close()

@@ -35,7 +35,7 @@ class Cast:
         self.ops, self.admin = await town.person("ops_manager", "Olga"), await town.person("admin", "Ada")
         self.payer = await town.person("service", "Payments")
         for person in (self.carla, self.other, self.ops, self.admin, self.payer):
-            await person.wire.open()
+            await person.socket.open()
         self.dan = await town.technician("Dan", self.meals)
         self.dora = await town.technician("Dora", self.meals, lat=40.755)
         return self
@@ -66,7 +66,7 @@ class Cast:
         seq = said.json()["announcement"]["seq"]
         everybody = (self.carla, self.other, self.ops, self.admin, self.payer, self.dan, self.dora)
         for person in everybody:
-            await wait_until(lambda p=person: any(f.get("seq", 0) >= seq for f in p.wire.pushes))  # type: ignore[misc]
+            await wait_until(lambda p=person: any(f.get("seq", 0) >= seq for f in p.socket.pushes))  # type: ignore[misc]
 
 
 @pytest.fixture
@@ -90,55 +90,59 @@ async def test_what_the_customer_may_not(cast: Cast) -> None:
 async def test_an_order_is_cooked_taken_brought_and_paid(cast: Cast) -> None:
     """From the order to the door: each step under the name its clients know, to those who may know and no others."""
     job = await cast.order()
-    new = await cast.ops.wire.told("order:new", job)
+    new = await cast.ops.socket.wait_for("order:new", job)
     assert new["data"]["job"]["customer"]["name"] == "Carla" and new["data"]["job"]["amount"] == 2550
-    seen = await cast.dora.wire.told("order:new", job)
+    seen = await cast.dora.socket.wait_for("order:new", job)
     assert "customer" not in seen["data"]["job"] and "address" not in seen["data"]["job"]
 
     await cast.cooked(job)
-    offer = await cast.dan.wire.told("offer.created", job)
+    offer = await cast.dan.socket.wait_for("offer.created", job)
     assert offer["data"]["offer"]["job"]["status"] == "ready"
-    won = await cast.dan.wire.claim(job)
+    won = await cast.dan.socket.claim(job)
     assert won["ok"]["job"]["status"] == "ready" and won["ok"]["job"]["phase"] == "assigned"
     assert (await cast.dora.post(f"/v1/jobs/{job}/claim")).json()["code"] == "taken"
     await cast.give(cast.dan, job, "depart")
 
     # The map: the customer's and the board's, within a second; nobody else's.
-    await cast.dan.wire.ask("location", lat=40.7501, lon=-73.9901)
-    moved = await cast.carla.wire.told("delivery:location:update")
+    await cast.dan.socket.request("location", lat=40.7501, lon=-73.9901)
+    moved = await cast.carla.socket.wait_for("delivery:location:update")
     assert (moved["data"]["job"], moved["data"]["lat"], moved["data"]["stale"]) == (job, 40.7501, False)
     assert "seq" not in moved
-    await cast.ops.wire.told("delivery:location:update")
+    await cast.ops.socket.wait_for("delivery:location:update")
 
     await cast.give(cast.dan, job, "deliver")
     captured = {"reference": "pi_1", "status": "captured", "amount": 2550, "currency": "EUR"}
     assert (await cast.payer.post(f"/v1/jobs/{job}/payments", captured)).status_code == 201
     await cast.quiet()
     for person in (cast.carla, cast.ops, cast.admin):
-        [paid] = person.wire.of("payment:received", job)
+        [paid] = person.socket.received("payment:received", job)
         assert paid["data"]["payment"]["amount"] == 2550
-    assert not any(p.wire.of("payment:received") for p in (cast.dan, cast.dora, cast.other))
-    steps = [f["data"]["to"] for f in cast.carla.wire.of("order:status:update", job)]
+    assert not any(p.socket.received("payment:received") for p in (cast.dan, cast.dora, cast.other))
+    steps = [f["data"]["to"] for f in cast.carla.socket.received("order:status:update", job)]
     assert steps == ["confirmed", "preparing", "ready", "on_the_way", "delivered"]
     for board in (cast.ops, cast.admin):
-        assert [f["data"]["to"] for f in board.wire.of("order:status:update", job)] == steps
-    assert [f["data"]["to"] for f in cast.dan.wire.of("order:status:update", job)] == steps[3:]
-    assert not cast.carla.wire.of("order:new") and not cast.carla.wire.of("delivery:status:update")
-    reasons = [f["data"]["reason"] for f in cast.ops.wire.of("delivery:status:update", job)]
+        assert [f["data"]["to"] for f in board.socket.received("order:status:update", job)] == steps
+    assert [f["data"]["to"] for f in cast.dan.socket.received("order:status:update", job)] == steps[3:]
+    assert not cast.carla.socket.received("order:new") and not cast.carla.socket.received("delivery:status:update")
+    reasons = [f["data"]["reason"] for f in cast.ops.socket.received("delivery:status:update", job)]
     assert reasons == ["assigned", "departed", "free"]
-    assert not cast.dan.wire.of("delivery:status:update", job), "a driver hears of himself on- and offline alone"
-    assert len(cast.carla.wire.of("notification:new")) >= 3
+    assert not cast.dan.socket.received("delivery:status:update", job), (
+        "a driver hears of himself on- and offline alone"
+    )
+    assert len(cast.carla.socket.received("notification:new")) >= 3
     for stranger in (cast.other, cast.dora, cast.payer):
-        names = {f["event"] for f in stranger.wire.pushes if job in str(f)}
+        names = {f["event"] for f in stranger.socket.pushes if job in str(f)}
         assert names <= {"order:new", "offer.created", "offer.closed"}, names
-    assert not [f for f in cast.other.wire.pushes if job in str(f)]
-    assert not cast.dora.wire.of("delivery:location:update") and not cast.dan.wire.of("delivery:location:update")
+    assert not [f for f in cast.other.socket.pushes if job in str(f)]
+    assert not cast.dora.socket.received("delivery:location:update") and not cast.dan.socket.received(
+        "delivery:location:update"
+    )
 
     # After the end no position is told any more.
-    told = len(cast.carla.wire.of("delivery:location:update"))
-    await cast.dan.wire.ask("location", lat=40.76, lon=-73.99)
+    told = len(cast.carla.socket.received("delivery:location:update"))
+    await cast.dan.socket.request("location", lat=40.76, lon=-73.99)
     await cast.quiet()
-    assert len(cast.carla.wire.of("delivery:location:update")) == told
+    assert len(cast.carla.socket.received("delivery:location:update")) == told
 
 
 async def test_a_driver_is_assigned_by_hand(cast: Cast) -> None:
@@ -150,37 +154,37 @@ async def test_a_driver_is_assigned_by_hand(cast: Cast) -> None:
     await cast.give(cast.ops, job, "confirm")
     given = await cast.give(cast.ops, job, "assign", technician=cast.dora.id)
     assert (given["status"], given["phase"], given["technician"]["id"]) == ("confirmed", "assigned", cast.dora.id)
-    await cast.dora.wire.told("job.assigned", job)
+    await cast.dora.socket.wait_for("job.assigned", job)
     for command in ("prepare", "ready"):
         await cast.give(cast.ops, job, command)
     await cast.quiet()
-    assert not cast.dan.wire.of("offer.created", job)
+    assert not cast.dan.socket.received("offer.created", job)
     assert (await cast.dan.post(f"/v1/jobs/{job}/claim")).json()["code"] == "taken"
     await cast.give(cast.dora, job, "depart")
 
     # She cannot go on: she is free, the order is offered to others, and the one who has it then is free when it ends.
     await cast.give(cast.ops, job, "unassign", reason="flat tyre")
-    await cast.dan.wire.told("offer.created", job)
-    assert "ok" in await cast.dan.wire.claim(job)
+    await cast.dan.socket.wait_for("offer.created", job)
+    assert "ok" in await cast.dan.socket.claim(job)
     await cast.give(cast.ops, job, "cancel", reason="cold by now")
     await cast.quiet()
-    board = [f["data"] for f in cast.ops.wire.of("delivery:status:update", job)]
+    board = [f["data"] for f in cast.ops.socket.received("delivery:status:update", job)]
     dan, dora = cast.dan.id, cast.dora.id
     assert [(told["technician"]["id"], told["reason"]) for told in board] == [
         *((dora, "assigned"), (dora, "departed"), (dora, "free")),
         *((dan, "assigned"), (dan, "free")),
     ]
-    assert not any(p.wire.of("delivery:status:update", job) for p in (cast.dan, cast.dora, cast.carla))
-    assert cast.dan.wire.of("order:cancelled", job) and not cast.dora.wire.of("order:cancelled", job)
+    assert not any(p.socket.received("delivery:status:update", job) for p in (cast.dan, cast.dora, cast.carla))
+    assert cast.dan.socket.received("order:cancelled", job) and not cast.dora.socket.received("order:cancelled", job)
 
 
 async def test_cancelled_and_announced(cast: Cast) -> None:
     """`order:cancelled` to those of the order; the shop's hours to all but services, an offer to customers alone."""
     job = await cast.order()
     await cast.give(cast.carla, job, "cancel")
-    await cast.ops.wire.told("order:cancelled", job)
+    await cast.ops.socket.wait_for("order:cancelled", job)
     for person in (cast.dan, cast.dora):  # nobody held it: who could have taken it is told, and sees the public part
-        told = (await person.wire.told("order:cancelled", job))["data"]["job"]
+        told = (await person.socket.wait_for("order:cancelled", job))["data"]["job"]
         assert told["status"] == "cancelled" and not {"customer", "address", "notes"} & set(told)
     assert (
         await cast.carla.post("/v1/announcements", {"event": "promotion", "roles": ["customer"], "data": {}})
@@ -197,11 +201,11 @@ async def test_cancelled_and_announced(cast: Cast) -> None:
     assert (await cast.admin.post("/v1/announcements", offer)).status_code in (200, 201)
     await cast.quiet()
     for person in (cast.carla, cast.other, cast.ops, cast.dan):
-        assert [f["data"]["open"] for f in person.wire.of("business:status:update")] == [False]
-    assert not cast.payer.wire.of("business:status:update")
-    assert cast.carla.wire.of("offer:new") and cast.other.wire.of("offer:new")
-    assert not any(p.wire.of("offer:new") for p in (cast.ops, cast.admin, cast.dan, cast.dora, cast.payer))
-    assert not cast.other.wire.of("order:cancelled")
+        assert [f["data"]["open"] for f in person.socket.received("business:status:update")] == [False]
+    assert not cast.payer.socket.received("business:status:update")
+    assert cast.carla.socket.received("offer:new") and cast.other.socket.received("offer:new")
+    assert not any(p.socket.received("offer:new") for p in (cast.ops, cast.admin, cast.dan, cast.dora, cast.payer))
+    assert not cast.other.socket.received("order:cancelled")
 
 
 async def test_the_board_sees_who_comes_and_goes(cast: Cast) -> None:
@@ -211,9 +215,11 @@ async def test_the_board_sees_who_comes_and_goes(cast: Cast) -> None:
         done = await cast.dan.call("PUT", f"/v1/technicians/{cast.dan.id}/availability", where)
         assert done.status_code == 200
     await cast.quiet()
-    mine = [f for f in cast.ops.wire.of("delivery:status:update") if f["data"]["technician"]["id"] == cast.dan.id]
+    mine = [
+        f for f in cast.ops.socket.received("delivery:status:update") if f["data"]["technician"]["id"] == cast.dan.id
+    ]
     assert [f["data"]["online"] for f in mine][-2:] == [False, True]
-    await asyncio.gather(*(person.wire.ask("ping") for person in (cast.carla, cast.dan)))
-    others = [f for p in (cast.carla, cast.dora, cast.payer) for f in p.wire.of("delivery:status:update")]
+    await asyncio.gather(*(person.socket.request("ping") for person in (cast.carla, cast.dan)))
+    others = [f for p in (cast.carla, cast.dora, cast.payer) for f in p.socket.received("delivery:status:update")]
     assert cast.dan.id not in {frame["data"]["technician"]["id"] for frame in others}
-    assert [f["data"]["online"] for f in cast.dan.wire.of("delivery:status:update")][-2:] == [False, True]
+    assert [f["data"]["online"] for f in cast.dan.socket.received("delivery:status:update")][-2:] == [False, True]

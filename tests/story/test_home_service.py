@@ -40,7 +40,7 @@ async def test_the_whole_story(town: Town) -> None:
     gus = await town.technician("Gus", gardening)
     pending = await town.technician("Pen", plumbing, approved=False)
     for person in (carla, other, ops):
-        await person.wire.open()
+        await person.socket.open()
 
     # A customer books.
     booking = {"service": plumbing, "lat": 40.7512, "lon": -73.9921, "address": "1 Main St", "notes": "Sink"}
@@ -51,11 +51,11 @@ async def test_the_whole_story(town: Town) -> None:
 
     # It is offered to all who are approved, complete, online and have the service, and to nobody else.
     for technician in (tom, tara):
-        offer = (await technician.wire.told("new_job_broadcast", job["id"]))["data"]["offer"]
+        offer = (await technician.socket.wait_for("new_job_broadcast", job["id"]))["data"]["offer"]
         assert offer["status"] == "sent" and offer["job"]["lat"] == 40.751
         assert not {"customer", "address", "reference", "metadata"} & set(offer["job"])
     assert (await tom.get("/v1/offers"))["items"][0]["job"]["id"] == job["id"]
-    assert (await carla.wire.told("job.searching", job["id"]))["data"]["asked"] == 2
+    assert (await carla.socket.wait_for("job.searching", job["id"]))["data"]["asked"] == 2
 
     # He who may not, is told why.
     claim = f"/v1/jobs/{job['id']}/claim"
@@ -66,7 +66,7 @@ async def test_the_whole_story(town: Town) -> None:
 
     # Two accept at once: one by HTTP, one over his socket.
     answers = await asyncio.gather(
-        tom.post(f"/v1/jobs/{job['id']}/respond", {"status": "accepted"}), tara.wire.claim(job["id"])
+        tom.post(f"/v1/jobs/{job['id']}/respond", {"status": "accepted"}), tara.socket.claim(job["id"])
     )
     tom_won = answers[0].status_code == 200
     assert tom_won != ("ok" in answers[1])
@@ -79,11 +79,11 @@ async def test_the_whole_story(town: Town) -> None:
         assert (answers[0].status_code, answers[0].json()["title"]) == (409, "Booking already taken")
 
     # The customer learns who comes; the loser's app drops the job; everybody else hears nothing.
-    accepted = (await carla.wire.told("job_accepted", job["id"]))["data"]
+    accepted = (await carla.socket.wait_for("job_accepted", job["id"]))["data"]
     assert accepted["technician"]["id"] == winner.id and "phone" not in accepted["technician"]
     shown = await carla.get(f"/v1/jobs/{job['id']}")
     assert shown["job"]["technician"]["phone"] == "+1 555 0100"
-    dropped = (await loser.wire.told("job_taken", job["id"]))["data"]
+    dropped = (await loser.socket.wait_for("job_taken", job["id"]))["data"]
     assert dropped["bookingId"] == job["id"] and dropped["message"] == "Booking already taken"
     assert (await loser.get("/v1/offers"))["items"] == []
     held = await winner.get(f"/v1/jobs/{job['id']}")
@@ -99,12 +99,12 @@ async def test_the_whole_story(town: Town) -> None:
         step = await winner.post(f"/v1/jobs/{job['id']}/{command}")
         assert step.status_code == 200 and step.json()["job"]["status"] == status
     for person in (carla, winner, ops):
-        await wait_until(lambda p=person: len(p.wire.of("job.status", job["id"])) == 4)  # type: ignore[misc]
-        steps = [p["data"]["to"] for p in person.wire.of("job.status", job["id"])]
+        await wait_until(lambda p=person: len(p.socket.received("job.status", job["id"])) == 4)  # type: ignore[misc]
+        steps = [p["data"]["to"] for p in person.socket.received("job.status", job["id"])]
         assert steps == ["on_the_way", "reached", "in_progress", "completed"]
 
     # Notifications for the customer, history in the order of the log.
-    await wait_until(lambda: len(carla.wire.of("notification")) == 5)
+    await wait_until(lambda: len(carla.socket.received("notification")) == 5)
     listed = (await carla.get("/v1/notifications"))["items"]
     assert len(listed) == 5 and {n["job"] for n in listed} == {job["id"]}
     history = (await carla.get(f"/v1/jobs/{job['id']}/history"))["items"]
@@ -113,8 +113,8 @@ async def test_the_whole_story(town: Town) -> None:
 
     # And nobody else ever heard of it.
     for stranger in (other, gus, pending):
-        assert not [p for p in stranger.wire.pushes if job["id"] in str(p)]
-    assert not loser.wire.of("job_accepted") and not loser.wire.of("job.status")
+        assert not [p for p in stranger.socket.pushes if job["id"] in str(p)]
+    assert not loser.socket.received("job_accepted") and not loser.socket.received("job.status")
 
 
 async def test_declining_leaves_the_job_to_the_others(town: Town) -> None:
@@ -122,16 +122,16 @@ async def test_declining_leaves_the_job_to_the_others(town: Town) -> None:
     plumbing = await town.service()
     carla, ops = await town.person("customer", "Carla"), await town.person("ops_manager", "Olga")
     tom, tara = await town.technician("Tom", plumbing), await town.technician("Tara", plumbing)
-    await ops.wire.open()
+    await ops.socket.open()
     booking = {"service": plumbing, "lat": 40.75, "lon": -73.99, "address": "1 Main St"}
     job = (await carla.post("/v1/jobs", booking)).json()["job"]["id"]
-    await tom.wire.told("new_job_broadcast", job)
+    await tom.socket.wait_for("new_job_broadcast", job)
     declined = await tom.post(f"/v1/jobs/{job}/respond", {"status": "rejected", "reason": "too far"})
     assert declined.status_code == 200
-    told = (await ops.wire.told("offer.declined", job))["data"]
+    told = (await ops.socket.wait_for("offer.declined", job))["data"]
     assert told["technician"]["id"] == tom.id and told["reason"] == "too far"
     assert (await tom.post(f"/v1/jobs/{job}/claim")).json()["code"] == "not_offered"
-    assert (await tara.wire.claim(job))["ok"]["message"] == "Job accepted"
+    assert (await tara.socket.claim(job))["ok"]["message"] == "Job accepted"
 
 
 async def test_cancelling_tells_everybody(town: Town) -> None:
@@ -140,18 +140,18 @@ async def test_cancelling_tells_everybody(town: Town) -> None:
     carla, tom = await town.person("customer", "Carla"), await town.technician("Tom", plumbing)
     booking = {"service": plumbing, "lat": 40.75, "lon": -73.99, "address": "1 Main St"}
     first = (await carla.post("/v1/jobs", booking)).json()["job"]["id"]
-    await tom.wire.told("new_job_broadcast", first)
+    await tom.socket.wait_for("new_job_broadcast", first)
     assert (await carla.post(f"/v1/jobs/{first}/cancel", {"reason": "changed my mind"})).status_code == 200
-    closed = await tom.wire.told("offer.closed", first)
+    closed = await tom.socket.wait_for("offer.closed", first)
     assert closed["data"]["reason"] == "cancelled"
     second = (await carla.post("/v1/jobs", booking)).json()["job"]["id"]
-    await tom.wire.told("new_job_broadcast", second)
-    await tom.wire.claim(second)
+    await tom.socket.wait_for("new_job_broadcast", second)
+    await tom.socket.claim(second)
     await carla.post(f"/v1/jobs/{second}/cancel", {})
-    assert (await tom.wire.told("job.cancelled", second))["data"]["job"]["status"] == "cancelled"
-    await wait_until(lambda: tom.wire.of("notification", None))
+    assert (await tom.socket.wait_for("job.cancelled", second))["data"]["job"]["status"] == "cancelled"
+    await wait_until(lambda: tom.socket.received("notification", None))
     third = (await carla.post("/v1/jobs", booking)).json()["job"]["id"]
-    assert (await tom.wire.told("new_job_broadcast", third))["data"]["offer"]["job"]["id"] == third
+    assert (await tom.socket.wait_for("new_job_broadcast", third))["data"]["offer"]["job"]["id"] == third
     assert (await carla.post(f"/v1/jobs/{first}/cancel")).status_code == 200, "his own latest step answers as it did"
     assert (await town.admin.post(f"/v1/jobs/{first}/cancel")).json()["code"] == "cancelled"
 
@@ -183,14 +183,14 @@ async def test_a_suspended_technician_keeps_his_job_and_hears_no_more(town: Town
     tara = await town.technician("Tara", plumbing)
     booking = {"service": plumbing, "lat": 40.75, "lon": -73.99, "address": "1 Main St"}
     job = (await carla.post("/v1/jobs", booking)).json()["job"]["id"]
-    await tom.wire.told("new_job_broadcast", job)
-    await tom.wire.claim(job)
+    await tom.socket.wait_for("new_job_broadcast", job)
+    await tom.socket.claim(job)
     suspended = await town.admin.post(f"/v1/users/{tom.id}/suspend", {"reason": "fraud", "jobs": "keep"})
     assert suspended.status_code == 200
     assert (await tom.call("GET", "/v1/me")).json()["code"] == "account_not_approved"
-    await wait_until(lambda: tom.wire.close_code == 4502)
+    await wait_until(lambda: tom.socket.close_code == 4502)
     kept = (await carla.get(f"/v1/jobs/{job}"))["job"]
     assert kept["technician"]["id"] == tom.id
     second = (await carla.post("/v1/jobs", booking)).json()["job"]["id"]
-    await tara.wire.told("new_job_broadcast", second)
-    assert not [p for p in tom.wire.pushes if second in str(p)]
+    await tara.socket.wait_for("new_job_broadcast", second)
+    assert not [p for p in tom.socket.pushes if second in str(p)]

@@ -9,7 +9,7 @@ import pytest
 
 from engine.process.settings import Settings
 from tests.story.conftest import Person, Town
-from tests.support.clock import forward
+from tests.support.clock import advance
 from tests.support.wait import wait_until
 
 PLACE = {"lat": 40.75, "lon": -73.99, "address": "1 Main St"}
@@ -59,19 +59,19 @@ async def test_the_best_is_chosen_and_then_the_next(town: Town) -> None:
     fixing = await town.service("Fixing")
     carla, ops = await town.person("customer", "Carla"), await town.person("ops_manager", "Olga")
     for person in (carla, ops):
-        await person.wire.open()
+        await person.socket.open()
     near = await town.technician("Near", fixing)
     middle = await town.technician("Middle", fixing, lat=40.77)
     far = await town.technician("Far", fixing, lat=40.80)
     job = (await carla.post("/v1/jobs", {**PLACE, "service": fixing})).json()["job"]["id"]
 
     assert await assigned(town, job) == near.id
-    told = await near.wire.told("booking_update", job)
+    told = await near.socket.wait_for("booking_update", job)
     assert (told["type"], told["data"]["technician"]["id"]) == ("job.assigned", near.id)
     declined = await near.post(f"/v1/jobs/{job}/decline", {"reason": "too busy"})
     assert declined.status_code == 200, declined.text
     assert await assigned(town, job, not_to=near.id) == middle.id
-    await forward(town.server.engine, 61)  # silence
+    await advance(town.server.engine, 61)  # silence
     assert await assigned(town, job, not_to=middle.id) == far.id
     accepted = await give(far, job, "accept")
     assert accepted["status"] == "accepted"
@@ -79,9 +79,9 @@ async def test_the_best_is_chosen_and_then_the_next(town: Town) -> None:
 
     looks = (await ops.get(f"/v1/jobs/{job}/waves"))["items"]
     assert len(looks) >= 3 and any("score" in str(look) for look in looks)
-    kinds = [f["type"] for f in ops.wire.pushes if f["event"] == "booking_update"]
+    kinds = [f["type"] for f in ops.socket.pushes if f["event"] == "booking_update"]
     assert kinds.count("job.assigned") == 3
-    assert not [f for f in near.wire.pushes if f["type"] == "job.accepted" and job in str(f)]
+    assert not [f for f in near.socket.pushes if f["type"] == "job.accepted" and job in str(f)]
 
 
 async def test_a_manager_puts_another_in_his_place(town: Town) -> None:
@@ -95,8 +95,8 @@ async def test_a_manager_puts_another_in_his_place(town: Town) -> None:
     given = await ops.post(f"/v1/jobs/{job}/reassign", {"technician": tara.id, "reason": "closer"})
     assert given.status_code == 200, given.text
     assert given.json()["job"]["technician"]["id"] == tara.id
-    await wait_until(lambda: any(f["type"] == "job.unassigned" for f in tom.wire.of("booking_update", job)))
-    await wait_until(lambda: any(f["type"] == "job.assigned" for f in tara.wire.of("booking_update", job)))
+    await wait_until(lambda: any(f["type"] == "job.unassigned" for f in tom.socket.received("booking_update", job)))
+    await wait_until(lambda: any(f["type"] == "job.assigned" for f in tara.socket.received("booking_update", job)))
     assert (await tom.post(f"/v1/jobs/{job}/depart")).status_code == 404
     await give(tara, job, "accept")
 
@@ -107,7 +107,7 @@ async def test_done_signed_and_paid_with_a_dispute_on_the_way(town: Town) -> Non
     carla, ops = await town.person("customer", "Carla"), await town.person("ops_manager", "Olga")
     payer, mia = await town.person("service", "Payments"), await town.person("mediator", "Mia")
     for person in (carla, ops, payer, mia):
-        await person.wire.open()
+        await person.socket.open()
     tom = await town.technician("Tom", fixing)
     job = (await carla.post("/v1/jobs", {**PLACE, "service": fixing})).json()["job"]["id"]
     assert await assigned(town, job) == tom.id
@@ -124,12 +124,14 @@ async def test_done_signed_and_paid_with_a_dispute_on_the_way(town: Town) -> Non
     assert resolved.status_code == 200, resolved.text
     for person in (carla, tom, ops, mia):
         for kind in ("job.disputed", "job.resolved"):
-            await wait_until(lambda p=person, k=kind: any(f["type"] == k for f in p.wire.of("booking_update", job)))  # type: ignore[misc]
+            await wait_until(
+                lambda p=person, k=kind: any(f["type"] == k for f in p.socket.received("booking_update", job))
+            )  # type: ignore[misc]
 
     signed = await give(carla, job, "sign")
     assert signed["status"] == "signed"
-    await wait_until(lambda: any(f["type"] == "job.signed" for f in tom.wire.of("booking_update", job)))
-    asked = await payer.wire.told("payment.requested", job)
+    await wait_until(lambda: any(f["type"] == "job.signed" for f in tom.socket.received("booking_update", job)))
+    asked = await payer.socket.wait_for("payment.requested", job)
     assert asked["data"]["payment"]["amount"] == 5000
     payment = {"reference": "pi_1", "status": "captured", "amount": 5000, "currency": "USD"}
     paid = await payer.post(f"/v1/jobs/{job}/payments", payment)
@@ -140,8 +142,8 @@ async def test_done_signed_and_paid_with_a_dispute_on_the_way(town: Town) -> Non
     states = [item["to"] for item in history if item["to"]]
     wanted = ["requested", "assigned", "accepted", "on_the_way", "in_progress", "work_done", "disputed", "work_done"]
     assert [s for i, s in enumerate(states) if i == 0 or states[i - 1] != s] == [*wanted, "signed", "paid"]
-    assert not [f for f in mia.wire.pushes if f["type"].startswith("payment") and job in str(f)]
-    seen = {f["event"] for p in (carla, tom, ops) for f in p.wire.pushes if f["type"].startswith("job.")}
+    assert not [f for f in mia.socket.pushes if f["type"].startswith("payment") and job in str(f)]
+    seen = {f["event"] for p in (carla, tom, ops) for f in p.socket.pushes if f["type"].startswith("job.")}
     assert seen == {"booking_update"}
     listed = (await carla.get("/v1/notifications"))["items"]
     assert "The work is done: please review and sign it." in [n["body"] for n in listed]

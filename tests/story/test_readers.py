@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from tests.story.conftest import Person, Town
-from tests.support import secrets
-from tests.support.epochs import e
+from tests.support import private_fields
+from tests.support.epochs import epoch_name
 from tests.support.wait import wait_until
 
 CAST = ("carla", "otto", "tom", "tara", "gus", "ops", "money", "mia")
@@ -26,7 +26,7 @@ class Scene:
         self.town = town
         self.cast: dict[str, Person] = {}
         self.stands = dict.fromkeys(CAST, "never_offered")
-        self.cursors = dict.fromkeys(CAST, f"main:{e(1)}:0")
+        self.cursors = dict.fromkeys(CAST, f"main:{epoch_name(1)}:0")
         self.seen: set[tuple[str, str]] = set()
         """What was read of the job's events, as who and type."""
         self.job = ""
@@ -47,7 +47,7 @@ class Scene:
 
     async def book(self, blueprint: str, **more: Any) -> None:
         """The booking with its secrets."""
-        asked = {**secrets.BOOKED, "service": self.service, "blueprint": blueprint, **more}
+        asked = {**private_fields.BOOKING, "service": self.service, "blueprint": blueprint, **more}
         made = await self.cast["carla"].post("/v1/jobs", asked)
         assert made.status_code == 201, made.text
         self.job = made.json()["job"]["id"]
@@ -57,7 +57,7 @@ class Scene:
         done = await self.cast[name].post(f"/v1/jobs/{self.job}/{command}", more)
         assert done.is_success, (command, done.text)
         self.stands[name] = becomes or self.stands[name]
-        self.check(name, f"reply to {command}", done.text, secrets.MAY[self.stands[name]])
+        self.check(name, f"reply to {command}", done.text, private_fields.READABLE[self.stands[name]])
         return done
 
     async def status(self, wanted: str, holder: str = "") -> None:
@@ -83,7 +83,7 @@ class Scene:
         """Everybody reads all they can, having become what ``stands`` says by what came before."""
         before, self.stands = self.stands, {**self.stands, **stands}
         for name, person in self.cast.items():
-            may = secrets.TOLD[before[name]] | secrets.TOLD[self.stands[name]]
+            may = private_fields.PUSHED[before[name]] | private_fields.PUSHED[self.stands[name]]
             page = await person.get(f"/v1/events?after={self.cursors[name]}&wait=0")
             self.cursors[name] = page["cursor"]
             for event in page["events"]:
@@ -92,7 +92,7 @@ class Scene:
                     self.seen.add((name, event["type"]))
             for path in (*LISTS, f"/v1/jobs/{self.job}", f"/v1/jobs/{self.job}/history", f"/v1/jobs/{self.job}/bids"):
                 answer = await person.call("GET", path)
-                self.check(name, path, answer.text, secrets.MAY[self.stands[name]])
+                self.check(name, path, answer.text, private_fields.READABLE[self.stands[name]])
 
     async def dispute(self) -> None:
         """A dispute is opened, and a mediator resolves it."""
@@ -106,7 +106,7 @@ class Scene:
     def check(self, name: str, where: str, sent: Any, may: frozenset[str]) -> None:
         """Nothing in it that may not be there."""
         phones = tuple(p.user["phone"] for p in self.cast.values() if p.user.get("phone") and p is not self.cast[name])
-        wrong = secrets.found_in(sent, phones) - may
+        wrong = private_fields.fields_in(sent, phones) - may
         assert not wrong, f"{name}, {self.stands[name]} of the job, reads {wrong} in {where}: {sent}"
 
 
@@ -218,4 +218,4 @@ async def test_nobody_reads_what_is_not_theirs(town: Town, story: Callable[[Scen
     await scene.settle()
     await story(scene)
     shown = (await scene.cast["carla"].call("GET", f"/v1/jobs/{scene.job}")).text
-    assert secrets.found_in(shown) >= secrets.PARTS - {"notes"} and "4711" in shown
+    assert private_fields.fields_in(shown) >= private_fields.PRIVATE - {"notes"} and "4711" in shown

@@ -1,4 +1,4 @@
-"""Blueprints of a test's own, made from the shipped ones."""
+"""Blueprints for one test, made from the shipped ones."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from engine.blueprint import catalogue
 from engine.process.settings import Settings
 
 
-def changed(name: str, changes: Mapping[str, str]) -> str:
-    """A shipped blueprint with some passages put in the place of others, each of which it has once."""
+def edited(name: str, changes: Mapping[str, str]) -> str:
+    """Return a shipped blueprint's TOML with each old passage replaced. Each passage occurs exactly once."""
     text = (catalogue.shipped() / f"{name}.toml").read_text()
     for old, new in changes.items():
         assert text.count(old) == 1, old
@@ -20,8 +20,8 @@ def changed(name: str, changes: Mapping[str, str]) -> str:
     return text
 
 
-def named(settings: Settings, folder: Path, **texts: str) -> Settings:
-    """The settings with a folder of these blueprints, each under its name."""
+def settings_with(settings: Settings, folder: Path, **texts: str) -> Settings:
+    """Write these blueprints to ``folder``, each under its name, and return settings that use the folder."""
     folder.mkdir()
     for name, text in texts.items():
         (folder / f"{name}.toml").write_text(text)

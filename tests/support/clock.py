@@ -1,4 +1,4 @@
-"""Moving a zone's clock: time is the server's, and a test can set it (``meta.skew``)."""
+"""Move a zone's clock. Time is the server's, and a test can set it (``meta.skew``)."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from engine.store import keys
 from engine.types import DEFAULT_ZONE
 
 
-async def forward(engine: Engine, seconds: float) -> None:
-    """Let ``seconds`` pass for the zone, as if somebody had been awake all the time (no grace begins)."""
+async def advance(engine: Engine, seconds: float) -> None:
+    """Let ``seconds`` pass for the zone while the engine seems to run all the time: no grace period begins."""
     meta, ms = keys.meta(DEFAULT_ZONE), round(seconds * 1000)
     await engine.store.redis.hincrby(meta, "skew", ms)
     await engine.store.redis.hincrby(meta, "now", ms)
 
 
-async def sleep_through(engine: Engine, seconds: float) -> None:
-    """Let ``seconds`` pass unseen, as when Redis or all our processes were stopped."""
+async def advance_unobserved(engine: Engine, seconds: float) -> None:
+    """Let ``seconds`` pass that no process observes, as when Redis or all processes of Callout are stopped."""
     await engine.store.redis.hincrby(keys.meta(DEFAULT_ZONE), "skew", round(seconds * 1000))

@@ -1,4 +1,4 @@
-"""What epochs are called: a name carries the server's ``run_id``, which only the server knows."""
+"""Names of epochs. A name contains the ``run_id`` of the Redis server, which only that server knows."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import functools
 
 import redis
 
-shared = ""
+session_url = ""
 """The URL of the session's Valkey."""
 
 
-def e(number: int, url: str = "") -> str:
-    """The name of an epoch that opened on the server at ``url``, or on the session's."""
-    return f"e{number}-{_run_id(url or shared)[:8]}"
+def epoch_name(number: int, url: str = "") -> str:
+    """Return the name of an epoch that opened on the server at ``url``, or on the session's server."""
+    return f"e{number}-{_run_id(url or session_url)[:8]}"
 
 
-def of_now(number: int, url: str) -> str:
-    """The same, of a server that may have been restarted."""
+def current_epoch_name(number: int, url: str) -> str:
+    """Same as ``epoch_name``, for a server that may have been restarted."""
     _run_id.cache_clear()
-    return e(number, url)
+    return epoch_name(number, url)
 
 
 @functools.cache

@@ -1,8 +1,10 @@
-"""Making people and jobs for tests of the engine, by the engine's own functions."""
+"""Create people and jobs for tests of the engine, by the engine's own functions."""
 
 from __future__ import annotations
 
 import uuid
+
+import msgspec
 
 from engine.domain import booking, services
 from engine.idempotency.in_redis import Outcome
@@ -18,14 +20,14 @@ HERE = Position(40.75, -73.99)
 
 
 async def service(engine: Engine, **changes: object) -> ServiceId:
-    """A service on offer."""
+    """Create a service that customers can book."""
     new = {"name": "Plumbing", "category": "home", "base_amount": 5000, "currency": "USD", **changes}
     made = await services.create(engine, ADMIN, services.NewService(**new))  # type: ignore[arg-type]
     return made.value.id
 
 
 async def customer(engine: Engine, name: str = "Carla Customer") -> Principal:
-    """A customer with an account."""
+    """Create a customer with an account."""
     address = f"{uuid.uuid4().hex}@example.org"
     new = accounts.NewAccount(email=address, password="correct horse", name=name, role="customer", phone="+1 555 0100")
     made = await accounts.create_user(engine, ADMIN, new)
@@ -33,14 +35,14 @@ async def customer(engine: Engine, name: str = "Carla Customer") -> Principal:
 
 
 def hot_technician(name: str) -> Principal:
-    """A technician known to Redis alone: for tests of races, where hundreds are needed and SQL does not matter."""
+    """Return a technician that SQL does not know: race tests need hundreds of them, and SQL does not matter there."""
     return Principal(UserId(name), "technician", name)
 
 
 async def technician(
     engine: Engine, name: str, serves: ServiceId, *, at: Position | None = HERE, capacity: int = 1, **changes: object
 ) -> Principal:
-    """A technician who is fit in every way, online at ``at`` unless that is None."""
+    """Write the live record of a technician who is eligible, and put them online at ``at`` unless that is None."""
     fields = {"complete": True, "kyc": "approved", "account": "approved", "version": 1, **changes}
     record = live.TechnicianRecord(
         id=TechnicianId(UserId(name)),
@@ -58,21 +60,19 @@ async def technician(
 
 
 async def job(engine: Engine, who: Principal, serves: ServiceId, *, at: Position = HERE, **changes: object) -> Outcome:
-    """A booking at ``at``; nothing is offered until ``wave`` opens one."""
+    """Book a job at ``at``. It has no offers until a wave opens."""
     fields = {"service": serves, "lat": at.lat, "lon": at.lon, "address": "1 Main St", **changes}
     return await booking.create(engine, who, booking.Booking(**fields))  # type: ignore[arg-type]
 
 
 def id_of(done: Outcome) -> JobId:
-    """The id of the job in an answer."""
-    import msgspec
-
+    """Return the id of the job in an outcome."""
     assert done.job is not None
     return JobId(msgspec.json.decode(done.job)["id"])
 
 
 async def offered(engine: Engine, who: Principal, serves: ServiceId, **changes: object) -> JobId:
-    """A job whose first wave is open."""
+    """Book a job and open its first wave."""
     name = id_of(await job(engine, who, serves, **changes))  # type: ignore[arg-type]
     await scheduler.open_wave(engine, DEFAULT_ZONE, name, 1)
     return name

@@ -1,4 +1,4 @@
-"""A TCP proxy that loses replies on demand: the network as it is on a bad day."""
+"""A TCP proxy that drops replies on demand, to test with a network that fails."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from urllib.parse import urlsplit
 
 
 class Proxy:
-    """Forwards to ``target``. ``drop_next`` cuts the connection instead of giving the next reply that matches,
-    ``drop_in`` instead of the one that comes after so many others.
+    """Forwards to ``target``. ``drop_next`` closes the connection in place of the next reply that contains these bytes;
+    ``drop_in`` closes it in place of the reply that comes after so many others.
     """
 
     def __init__(self, target: str) -> None:
-        self.lead_to(target)
+        self.set_target(target)
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
@@ -33,13 +33,13 @@ class Proxy:
         self.cut()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def lead_to(self, target: str) -> None:
-        """Where connections go from now on; those there are stay where they are."""
+    def set_target(self, target: str) -> None:
+        """Change the target of new connections. Connections that are open keep their target."""
         parts = urlsplit(target)
         self._to = (parts.hostname or "127.0.0.1", parts.port or 6379)
 
     def cut(self) -> None:
-        """Cut every connection now."""
+        """Abort every connection now."""
         for writer in self._writers:
             writer.transport.abort()
 
@@ -60,13 +60,13 @@ class Proxy:
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, replies: bool) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(65536):
-                if replies and self._loses(data):
+                if replies and self._drops(data):
                     self.dropped += 1
                     return
                 writer.write(data)
                 await writer.drain()
 
-    def _loses(self, data: bytes) -> bool:
+    def _drops(self, data: bytes) -> bool:
         if self.drop_next is not None and self.drop_next in data:
             self.drop_next = None
             return True

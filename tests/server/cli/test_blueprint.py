@@ -7,7 +7,7 @@ from pathlib import Path
 
 from engine.blueprint import catalogue
 from engine.blueprint.chart import chart
-from tests.faults.process import callout
+from tests.support.process import callout
 
 DELIVERY = catalogue.shipped() / "delivery.toml"
 

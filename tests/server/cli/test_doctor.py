@@ -13,8 +13,8 @@ import redis
 
 from engine.process.settings import Settings
 from engine.process.signer import open_signer
-from tests.faults.process import callout, serving
 from tests.support import valkey
+from tests.support.process import callout, serving
 
 
 async def findings(data: Path, *flags: str) -> tuple[int, dict[str, dict[str, Any]]]:

@@ -11,7 +11,7 @@ import pytest
 from engine.process.settings import Settings, SettingsError
 from engine.process.signer import open_signer
 from server.cli.token import duration
-from tests.faults.process import callout, environment
+from tests.support.process import callout, environment
 
 
 @pytest.mark.parametrize("text", ["", "12", "h", "1.5h", "-1h", "0s", "00m", "12 h", "12w", "367d", "9" * 12 + "d"])

@@ -23,7 +23,7 @@ from engine.store import keys
 from engine.types import DEFAULT_ZONE, Principal, Role, UserId, Zone
 from server.gateway.gateway import Gateway
 from server.gateway.transport import CalloutWebSocket
-from tests.support import hot
+from tests.support import live_accounts
 from tests.support.wait import wait_until
 
 JSON = "callout.v1.json"
@@ -103,7 +103,7 @@ class Node:
 
     async def token(self, user: str, role: Role = "customer", *, expires_s: float = 3600) -> str:
         """An access token of an active account."""
-        await hot.account(self.engine, user, role)
+        await live_accounts.put_account(self.engine, user, role)
         return access_token(self.engine.signer, UserId(user), role, expires_s=expires_s)
 
     async def append(

@@ -19,10 +19,9 @@ from engine.process.signer import access_token
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, Principal, UserId
 from server.gateway.connection import Connection
-from tests.engine import log_of
 from tests.server.gateway.conftest import Client, Node, node_of
 from tests.server.gateway.test_connection_slots import second
-from tests.support import hot
+from tests.support import event_log, live_accounts
 from tests.support.people import ADMIN
 from tests.support.wait import wait_until
 
@@ -128,7 +127,7 @@ async def test_suspension_closes_everywhere_within_a_second(pair: tuple[Node, No
     one, two = pair
     async with one.client("ann") as here, two.client("ann") as there, two.client("bob") as other:
         async with asyncio.timeout(WITHIN_S):
-            await hot.suspended(one.engine, "ann")
+            await live_accounts.suspend(one.engine, "ann")
             assert [await client.closed() for client in (here, there)] == [4502, 4502]
         assert "ok" in await other.ask(op="ping")
 
@@ -145,7 +144,7 @@ async def test_a_long_reason_suspends_and_is_not_told(pair: tuple[Node, Node], r
             await accounts.suspend(one.engine, ADMIN, pairs.user.id, reason=reason)
             assert [await client.closed() for client in (a, b, c)] == [4502] * 3
         assert {client.socket.close_reason for client in (a, b, c)} == {"access revoked"}
-    assert reason not in str(await log_of.events(one.engine, "session.revoked"))
+    assert reason not in str(await event_log.events(one.engine, "session.revoked"))
 
 
 async def test_one_session_that_fails_keeps_no_other_open(
@@ -163,7 +162,7 @@ async def test_one_session_that_fails_keeps_no_other_open(
             real(self, code, reason)
 
         monkeypatch.setattr(Connection, "close", close)
-        await hot.suspended(one.engine, "ann")
+        await live_accounts.suspend(one.engine, "ann")
         assert sorted([await client.closed() for client in (first, second, third)]) == [1006, 4502, 4502]
         assert not one.gateway.sessions
 
@@ -173,7 +172,7 @@ async def test_another_role_closes_everywhere_within_a_second(pair: tuple[Node, 
     one, two = pair
     async with one.client("ann") as here, two.client("ann") as there:
         async with asyncio.timeout(WITHIN_S):
-            await hot.has_role(two.engine, "ann", "technician")
+            await live_accounts.change_role(two.engine, "ann", "technician")
             assert [await client.closed() for client in (here, there)] == [4006, 4006]
 
 
@@ -241,5 +240,5 @@ async def test_main_closed_still_ends_access(node: Node, monkeypatch: pytest.Mon
         await engine.store.redis.hset(keys.meta(DEFAULT_ZONE), "epoch", epoch)
     await wait_until(lambda: engine.store.zones[DEFAULT_ZONE].open)
     assert await outbox.run_once(engine) == 2
-    told = await log_of.events(engine, "session.revoked")
-    assert sorted(log_of.data(event)["code"] for event in told) == [4006, 4502]
+    told = await event_log.events(engine, "session.revoked")
+    assert sorted(event_log.payload(event)["code"] for event in told) == [4006, 4502]

@@ -15,7 +15,7 @@ from server.serve import running
 from tests.server.gateway.streams import Site, Source, site_of
 from tests.server.http import people
 from tests.server.http.client import HERE, Client, code_of, pointers
-from tests.support.epochs import e
+from tests.support.epochs import epoch_name
 from tests.support.wait import wait_until
 
 
@@ -27,7 +27,7 @@ class City:
 
     async def heard(self, name: str, kind: str) -> list[dict[str, Any]]:
         """Everything of this type that was for this person from the beginning on."""
-        answer = await self.all[name]("GET", f"/v1/events?after=main:{e(1)}:0&wait=0")
+        answer = await self.all[name]("GET", f"/v1/events?after=main:{epoch_name(1)}:0&wait=0")
         return [event for event in answer.json()["events"] if event["type"] == kind]
 
     async def hears(self, name: str, kind: str, count: int = 1) -> list[dict[str, Any]]:

@@ -24,7 +24,7 @@ from server.gateway.session import Session
 from server.serve import running
 from tests.server.gateway.conftest import Client, Node, node_of, principal
 from tests.server.gateway.streams import Site, Source, site_of
-from tests.support.epochs import e
+from tests.support.epochs import epoch_name
 from tests.support.wait import wait_until
 
 ANN = keys.sockets(DEFAULT_ZONE, UserId("ann"))
@@ -307,14 +307,14 @@ async def test_polls_take_no_seat(sites: tuple[Site, Site], stack: AsyncExitStac
     asked = []
     for site in (one, one, one, one, one, two, two, two, two, two):
         waiting = site.gateway.streams.count + 1
-        asked.append(asyncio.create_task(site.poll("ann", after=f"main:{e(1)}:0", wait=30)))
+        asked.append(asyncio.create_task(site.poll("ann", after=f"main:{epoch_name(1)}:0", wait=30)))
         await wait_until(lambda s=site, n=waiting: s.gateway.streams.count == n, what="a poll")  # type: ignore[misc]
     assert not any(task.done() for task in asked)
     assert one.gateway.seats._held == two.gateway.seats._held == {}
     assert not await one.node.engine.store.redis.exists(STREAMS)
     await streaming(stack, one)
     assert not asked[0].done()
-    asked.append(asyncio.create_task(one.poll("ann", after=f"main:{e(1)}:0", wait=30)))
+    asked.append(asyncio.create_task(one.poll("ann", after=f"main:{epoch_name(1)}:0", wait=30)))
     assert (await asked[0])["events"] == []
     last = await one.node.append("user:ann")
     assert [event["seq"] for told in await asyncio.gather(*asked[1:]) for event in told["events"]] == [last] * 10

@@ -15,8 +15,8 @@ from engine.process.settings import Settings
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, TechnicianId
 from tests.server.gateway.conftest import Client, Node, node_of
-from tests.support import hot
-from tests.support.epochs import e
+from tests.support import live_accounts
+from tests.support.epochs import epoch_name
 from tests.support.wait import wait_until
 
 
@@ -133,8 +133,8 @@ async def test_ping_counts_logged_pushes(node: Node) -> None:
 async def test_revoked_and_role_changed(node: Node) -> None:
     """Suspension closes the user's sockets with 4502, a change of role with 4006; others stay."""
     async with node.client("ann") as ann, node.client("bob") as bob, node.client("cid") as cid:
-        await hot.suspended(node.engine, "ann")
-        await hot.has_role(node.engine, "bob", "technician")
+        await live_accounts.suspend(node.engine, "ann")
+        await live_accounts.change_role(node.engine, "bob", "technician")
         assert await ann.closed() == 4502
         assert await bob.closed() == 4006
         await quiet(cid)
@@ -171,7 +171,7 @@ async def test_heads_before_pings(quick: Settings) -> None:
             assert json.loads(await client.socket.recv()) == {}
             await client.send("{}")
             head = json.loads(await client.socket.recv())
-        assert head == {"zone": "main", "epoch": e(1), "seq": seq}
+        assert head == {"zone": "main", "epoch": epoch_name(1), "seq": seq}
         assert await client.socket.recv() == "{}"
 
 

@@ -18,7 +18,7 @@ from engine.types import ROLES, Principal, Role, UserId
 from server.serve import running
 from tests.server.gateway.conftest import Client
 from tests.server.gateway.streams import Site, Source, site_of
-from tests.support.epochs import e
+from tests.support.epochs import epoch_name
 
 TYPES = sorted({kind.replace("*", "outage") for script in scripts.installed().values() for kind in script.emits})
 PEOPLE: dict[str, Role] = {f"{role}_{n}": role for role in ROLES for n in (1, 2)}
@@ -91,11 +91,11 @@ async def test_every_type_to_every_address(site: Site) -> None:
             assert mine
             assert await by_socket(sockets[name], last) == mine, name
             assert await by_stream(streams[name], last) == mine, name
-            polled = await site.poll(name, role, after=f"main:{e(1)}:0", wait=0)
+            polled = await site.poll(name, role, after=f"main:{epoch_name(1)}:0", wait=0)
             assert [event["seq"] for event in polled["events"]] == mine, name
-            async with site.source(name, role, last=f"main:{e(1)}:0") as source:
+            async with site.source(name, role, last=f"main:{epoch_name(1)}:0") as source:
                 assert await by_stream(source, last) == mine, name
-            async with site.node.client(name, role, cursors={"main": {"epoch": e(1), "seq": 0}}) as client:
+            async with site.node.client(name, role, cursors={"main": {"epoch": epoch_name(1), "seq": 0}}) as client:
                 assert await by_socket(client, last) == mine, name
 
 
@@ -104,8 +104,10 @@ async def test_naming_channels_widens_nothing(site: Site) -> None:
     await site.node.append("role:service")
     await site.node.append("role:ops user:service_1")
     await site.node.relayed(await site.node.append("user:service_2 role:ops"))
-    told = await site.poll("service_1", "service", after=f"main:{e(1)}:0", channels="user:service_1", types="test.*")
+    told = await site.poll(
+        "service_1", "service", after=f"main:{epoch_name(1)}:0", channels="user:service_1", types="test.*"
+    )
     assert [event["seq"] for event in told["events"]] == [2]
     for role in sorted(set(ROLES) - {"admin", "ops_manager", "service"}):
-        answer = await site.get(f"{role}_1", role, after=f"main:{e(1)}:0", channels=f"user:{role}_1")
+        answer = await site.get(f"{role}_1", role, after=f"main:{epoch_name(1)}:0", channels=f"user:{role}_1")
         assert answer.status_code == 403, role

@@ -19,7 +19,7 @@ from server.serve import running
 from tests.server.gateway.streams import Site, site_of
 from tests.server.http import people
 from tests.server.http.client import Client
-from tests.support.epochs import e
+from tests.support.epochs import epoch_name
 
 OPS = {"admin", "ops_manager"}
 TECHNICIANS = {"holder", "loser", "decliner"}
@@ -104,7 +104,7 @@ class Town:
 
 async def heard(town: Town, name: str) -> list[dict[str, Any]]:
     """Everything that was for this person from the beginning on, by poll."""
-    answer = await town.all[name]("GET", f"/v1/events?after=main:{e(1)}:0&wait=0")
+    answer = await town.all[name]("GET", f"/v1/events?after=main:{epoch_name(1)}:0&wait=0")
     found: list[dict[str, Any]] = answer.json()["events"]
     return found
 
@@ -117,7 +117,7 @@ async def test_everybody_hears_what_concerns_him_and_nothing_else(settings: Sett
         await town.settle()
         streams = {
             name: await stack.enter_async_context(
-                site.source(name, headers={"Authorization": f"Bearer {client.token}"}, after=f"main:{e(1)}:0")
+                site.source(name, headers={"Authorization": f"Bearer {client.token}"}, after=f"main:{epoch_name(1)}:0")
             )
             for name, client in town.all.items()
         }

@@ -15,7 +15,7 @@ from engine.types import DEFAULT_ZONE, Principal, ServiceId, TechnicianId, UserI
 from tests.server.gateway.conftest import Client, Node
 from tests.server.gateway.test_position_feed import Ride, nothing, position, ride
 from tests.support import people
-from tests.support.epochs import e
+from tests.support.epochs import epoch_name
 
 OPS = Principal(UserId("boss"), "admin")
 
@@ -74,7 +74,7 @@ async def test_a_mediator_hears_until_the_dispute_is_resolved(node: Node) -> Non
         assert "customer" not in resolved["data"]["job"]  # as all mediators hear: the right to the job is over
         await jobs.command(engine, tom, job, Step(command="start"))
         assert len(await told(node, mia)) == 1
-    hello: dict[str, Any] = {"cursors": {"main": {"epoch": e(1), "seq": 0}}, "subs": [f"job:{job}"]}
+    hello: dict[str, Any] = {"cursors": {"main": {"epoch": epoch_name(1), "seq": 0}}, "subs": [f"job:{job}"]}
     async with node.client("mia", "mediator", **hello) as again:
         heard = [(push["type"], "customer" in push["data"]["job"]) for push in await told(node, again)]
         assert heard == [("job.disputed", False), ("job.resolved", False)]
@@ -97,7 +97,7 @@ async def test_mediators_at_large_hear_that_there_is_a_dispute(node: Node, bluep
         mia = Principal(UserId("mia"), "mediator")
         await disputes.resolve(engine, mia, opened["id"], "resume", note="The key is 4711")
         heard = await told(node, live)
-    hello: dict[str, Any] = {"cursors": {"main": {"epoch": e(1), "seq": 0}}}
+    hello: dict[str, Any] = {"cursors": {"main": {"epoch": epoch_name(1), "seq": 0}}}
     async with node.client("max", "mediator", **hello) as again:
         assert [push["data"] for push in await told(node, again)] == [push["data"] for push in heard]
     assert [push["data"]["dispute"] for push in heard] == [
@@ -168,7 +168,7 @@ async def test_nothing_from_before_they_could_take_it(node: Node, remembered: bo
     await node.relayed(int(await node.engine.store.redis.hget(keys.meta(DEFAULT_ZONE), "seq") or 0))
     if not remembered:
         node.gateway.relay.tails[DEFAULT_ZONE].memory.clear()
-    async with node.client("tom", "technician", cursors={"main": {"epoch": e(1), "seq": 0}}) as tom:
+    async with node.client("tom", "technician", cursors={"main": {"epoch": epoch_name(1), "seq": 0}}) as tom:
         assert await about(node, tom) == [job]
         assert "4711" not in str(tom.pushes)
 

@@ -14,7 +14,7 @@ from engine.process.settings import Settings
 from server.gateway import session_limiter
 from server.gateway.handshake import AcceptLimiter
 from server.gateway.session import Session
-from tests.conftest import Slowed
+from tests.conftest import SlowRefill
 from tests.server.gateway.conftest import node_of
 from tests.support.wait import wait_until
 
@@ -68,9 +68,9 @@ def test_the_turnstile_opens_again(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sum(door.let_in() for _ in range(50)) == 10
 
 
-async def test_locations_without_an_id_are_dropped_silently(limited: Settings, slowed: Slowed) -> None:
+async def test_locations_without_an_id_are_dropped_silently(limited: Settings, slow_refill: SlowRefill) -> None:
     """A flood of fixes is refused to those that asked for an answer, and costs the others' answers nothing."""
-    slowed("fixes")
+    slow_refill("fixes")
     async with node_of(limited) as node, node.client("tom", "technician") as client:
         for _ in range(12):
             await client.send({"op": "location", "lat": 1, "lon": 1})
@@ -80,9 +80,9 @@ async def test_locations_without_an_id_are_dropped_silently(limited: Settings, s
         assert client.pushes == []
 
 
-async def test_claims_are_counted_by_either_name(limited: Settings, slowed: Slowed) -> None:
+async def test_claims_are_counted_by_either_name(limited: Settings, slow_refill: SlowRefill) -> None:
     """Claims have a meter of their own, whatever the op is called."""
-    slowed("claims")
+    slow_refill("claims")
     async with node_of(limited) as node, node.client("tom", "technician") as client:
         job = "job_main_" + "0" * 26
         codes = [
@@ -94,9 +94,11 @@ async def test_claims_are_counted_by_either_name(limited: Settings, slowed: Slow
         assert "ok" in await client.ask(op="unsubscribe", channel="job:x")
 
 
-async def test_a_flood_that_does_not_stop(limited: Settings, monkeypatch: pytest.MonkeyPatch, slowed: Slowed) -> None:
+async def test_a_flood_that_does_not_stop(
+    limited: Settings, monkeypatch: pytest.MonkeyPatch, slow_refill: SlowRefill
+) -> None:
     """Who goes on and on after being refused is closed with 4010, Redis being spared meanwhile."""
-    slowed("fixes")
+    slow_refill("fixes")
     monkeypatch.setattr(session_limiter, "REFUSALS", 30)
     for message in ({"op": "location", "lat": 1, "lon": 1}, {"op": "ping"}, {"op": "ping", "id": 1}):
         async with node_of(limited) as node, node.client("tom", "technician") as client:

@@ -12,7 +12,7 @@ import pytest
 
 from server.gateway.frames import MsgpackFrames
 from tests.server.gateway.conftest import JSON, Client, Node
-from tests.support.epochs import e
+from tests.support.epochs import epoch_name
 
 PACKED = "callout.v1.msgpack"
 
@@ -53,7 +53,7 @@ async def test_the_same_words(node: Node) -> None:
             assert one.keys() == two.keys()
             if "error" in one:
                 assert one["error"] | {"request_id": ""} == two["error"] | {"request_id": ""}
-    cursors = {"main": {"epoch": e(1), "seq": 1}}
+    cursors = {"main": {"epoch": epoch_name(1), "seq": 1}}
     async with node.client("ann", cursors=cursors) as plain, packed(node, "ann", cursors=cursors) as binary:
         assert binary.hello["zones"] == plain.hello["zones"]  # type: ignore[attr-defined]
         assert [await plain.push() for _ in range(2)] == [await binary.push() for _ in range(2)]

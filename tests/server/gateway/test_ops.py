@@ -16,9 +16,8 @@ from engine.process.signer import access_token
 from engine.technicians import live
 from engine.types import JobId, Principal
 from server.schemas import frames as told
-from tests.engine import log_of
 from tests.server.gateway.conftest import Client, Node, node_of
-from tests.support import people
+from tests.support import event_log, people
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -122,7 +121,7 @@ async def test_a_trace_goes_with_the_event(scene: Scene) -> None:
             (tom, {"op": "command", "command": "arrive", "trace": TRACE[:-1] + "3"}),
         )
         seqs = [(await who.ask(job=scene.job, **op))["ok"]["seq"] for who, op in asked]
-    kept = {event.seq: event.trace for event in await log_of.events(scene.node.engine)}
+    kept = {event.seq: event.trace for event in await event_log.events(scene.node.engine)}
     assert [kept[seq] for seq in seqs] == [op.get("trace", "") for _, op in asked]
 
 

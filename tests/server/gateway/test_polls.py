@@ -17,8 +17,8 @@ from server.gateway import resume
 from server.schemas import objects
 from server.serve import Running, running
 from tests.server.gateway.streams import Site, site_of
-from tests.support import hot
-from tests.support.epochs import e
+from tests.support import live_accounts
+from tests.support.epochs import epoch_name
 from tests.support.wait import wait_until
 
 
@@ -42,18 +42,26 @@ async def waiting(site: Site, count: int = 1) -> None:
 async def test_without_a_cursor(site: Site) -> None:
     """Without a cursor there is nothing to wait for: at once the place to begin, not recovered."""
     await site.node.relayed(await site.node.append("user:ann", times=3))
-    assert await site.poll("ann", wait=30) == {"events": [], "cursor": f"main:{e(1)}:3", "recovered": False}
-    assert await site.poll("ann", after="", wait=30) == {"events": [], "cursor": f"main:{e(1)}:3", "recovered": False}
+    assert await site.poll("ann", wait=30) == {"events": [], "cursor": f"main:{epoch_name(1)}:3", "recovered": False}
+    assert await site.poll("ann", after="", wait=30) == {
+        "events": [],
+        "cursor": f"main:{epoch_name(1)}:3",
+        "recovered": False,
+    }
 
 
 async def test_the_reasons_why_not(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on the socket, at once however long one would wait: nothing is replayed, and the cursor is the head."""
     monkeypatch.setattr(resume, "WAIT_S", 0.1)
     await site.node.relayed(await site.node.append("user:ann", times=1_001))
-    for after, reason in ((f"main:{e(9)}:1", "epoch"), (f"main:{e(1)}:5000", "epoch"), (f"main:{e(1)}:0", "too_old")):
+    for after, reason in (
+        (f"main:{epoch_name(9)}:1", "epoch"),
+        (f"main:{epoch_name(1)}:5000", "epoch"),
+        (f"main:{epoch_name(1)}:0", "too_old"),
+    ):
         told = await site.poll("ann", after=after, wait=30)
-        assert told == {"events": [], "cursor": f"main:{e(1)}:1001", "recovered": False, "reason": reason}
-    assert len(seqs(await site.poll("ann", after=f"main:{e(1)}:1", wait=30))) == 1_000
+        assert told == {"events": [], "cursor": f"main:{epoch_name(1)}:1001", "recovered": False, "reason": reason}
+    assert len(seqs(await site.poll("ann", after=f"main:{epoch_name(1)}:1", wait=30))) == 1_000
 
 
 async def test_what_was_missed_comes_at_once(site: Site) -> None:
@@ -61,15 +69,15 @@ async def test_what_was_missed_comes_at_once(site: Site) -> None:
     await site.node.append("user:ann", times=2)
     await site.node.append("user:bob", times=2)
     await site.node.relayed(await site.node.append("user:ann role:customer"))
-    answer = await site.get("ann", after=f"main:{e(1)}:1", wait=30)
+    answer = await site.get("ann", after=f"main:{epoch_name(1)}:1", wait=30)
     told = msgspec.json.decode(answer.content, type=objects.Heard)
     assert [event.seq for event in told.events] == [2, 5]
-    assert (told.cursor, told.recovered) == (f"main:{e(1)}:5", True)
+    assert (told.cursor, told.recovered) == (f"main:{epoch_name(1)}:5", True)
 
 
 async def test_it_waits_for_the_first(site: Site) -> None:
     """Where nothing was missed it waits for the first event of one's own, and is not woken by others'."""
-    asked = asyncio.create_task(site.poll("ann", after=f"main:{e(1)}:0", wait=30))
+    asked = asyncio.create_task(site.poll("ann", after=f"main:{epoch_name(1)}:0", wait=30))
     await waiting(site)
     await site.node.relayed(await site.node.append("user:bob", times=3))
     assert not asked.done()
@@ -84,18 +92,18 @@ async def test_it_waits_for_the_first(site: Site) -> None:
 async def test_its_time_runs_out(site: Site) -> None:
     """After its time it answers with no event and the head, so that a quiet one's cursor moves."""
     began = time.monotonic()
-    asked = asyncio.create_task(site.poll("ann", after=f"main:{e(1)}:0", wait=0.5))
+    asked = asyncio.create_task(site.poll("ann", after=f"main:{epoch_name(1)}:0", wait=0.5))
     await waiting(site)
     await site.node.append("user:bob", times=3)
-    assert await asked == {"events": [], "cursor": f"main:{e(1)}:3", "recovered": True}
+    assert await asked == {"events": [], "cursor": f"main:{epoch_name(1)}:3", "recovered": True}
     assert 0.4 < time.monotonic() - began < 5
-    told = await site.poll("ann", after=f"main:{e(1)}:3")
-    assert told == {"events": [], "cursor": f"main:{e(1)}:3", "recovered": True}
+    told = await site.poll("ann", after=f"main:{epoch_name(1)}:3")
+    assert told == {"events": [], "cursor": f"main:{epoch_name(1)}:3", "recovered": True}
 
 
 async def test_a_cursor_ahead_of_the_relay_is_waited_for(site: Site) -> None:
     """A cursor from another gateway, a little ahead, is waited for, not refused."""
-    asked = asyncio.create_task(site.poll("ann", after=f"main:{e(1)}:2", wait=30))
+    asked = asyncio.create_task(site.poll("ann", after=f"main:{epoch_name(1)}:2", wait=30))
     await site.node.append("user:ann", times=3)
     assert seqs(await asked) == [3]
 
@@ -103,38 +111,40 @@ async def test_a_cursor_ahead_of_the_relay_is_waited_for(site: Site) -> None:
 async def test_types_and_channels(site: Site) -> None:
     """Types that were not asked for neither wake nor come, but the cursor passes them by."""
     query = {"types": "job.*", "channels": "user:ann,user:bob"}
-    asked = asyncio.create_task(site.poll("boss", "admin", after=f"main:{e(1)}:0", wait=30, **query))
+    asked = asyncio.create_task(site.poll("boss", "admin", after=f"main:{epoch_name(1)}:0", wait=30, **query))
     await waiting(site)
     await site.node.append("user:ann", kind="offer.created")
     await site.node.append("role:ops", kind="job.status")
     await site.node.append("user:bob", kind="job.status")
     assert seqs(await asked) == [3]
     await site.node.relayed(await site.node.append("user:bob", kind="offer.closed"))
-    told = await site.poll("boss", "admin", after=f"main:{e(1)}:3", wait=0, **query)
-    assert (seqs(told), told["cursor"]) == ([], f"main:{e(1)}:4")
+    told = await site.poll("boss", "admin", after=f"main:{epoch_name(1)}:3", wait=0, **query)
+    assert (seqs(told), told["cursor"]) == ([], f"main:{epoch_name(1)}:4")
 
 
 async def test_who_goes_is_forgotten(site: Site) -> None:
     """A poll whose client went away is no longer waited for."""
     headers = await site.bearer("ann")
     with pytest.raises(httpx.ReadTimeout):
-        await site.http.get("/v1/events", params={"after": f"main:{e(1)}:0", "wait": 60}, headers=headers, timeout=0.3)
+        await site.http.get(
+            "/v1/events", params={"after": f"main:{epoch_name(1)}:0", "wait": 60}, headers=headers, timeout=0.3
+        )
     await wait_until(lambda: not site.gateway.sessions)
 
 
 async def test_losing_access_while_it_waits(site: Site) -> None:
     """Who is suspended while he waits is refused then, and given nothing."""
     headers = await site.bearer("ann")
-    query = {"after": f"main:{e(1)}:0", "wait": "30"}
+    query = {"after": f"main:{epoch_name(1)}:0", "wait": "30"}
     asked = asyncio.create_task(site.http.get("/v1/events", params=query, headers=headers))
     await waiting(site)
-    await hot.suspended(site.running.engine, "ann", "customer")
+    await live_accounts.suspend(site.running.engine, "ann", "customer")
     assert (await asked).status_code == 403
 
 
 async def test_drain_while_it_waits(site: Site) -> None:
     """At drain a waiting poll is told to ask another node, with the same cursor."""
-    asked = asyncio.create_task(site.get("ann", after=f"main:{e(1)}:0", wait=30))
+    asked = asyncio.create_task(site.get("ann", after=f"main:{epoch_name(1)}:0", wait=30))
     await waiting(site)
     await site.gateway.stop()
     answer = await asked
@@ -159,9 +169,9 @@ async def test_back_beyond_memory(settings: Settings, place: str) -> None:
                 return bool(await redis.xlen(keys.log(DEFAULT_ZONE)) < 1_000)
 
             await wait_until(trimmed, within_s=20, what="the trimmed log")
-        told = await site.poll("ann", after=f"main:{e(1)}:4", wait=30)
+        told = await site.poll("ann", after=f"main:{epoch_name(1)}:4", wait=30)
         assert (seqs(told), told["recovered"]) == ([5, 6, 7, 8, 9, 10], True)
-        async with site.source("ann", last=f"main:{e(1)}:7") as source:
+        async with site.source("ann", last=f"main:{epoch_name(1)}:7") as source:
             assert await source.seqs(3) == [8, 9, 10]
 
 
@@ -176,7 +186,7 @@ async def test_polling_under_load_gets_each_event_once(site: Site) -> None:
 
     writing = asyncio.create_task(load())
     got: list[int] = []
-    cursor = f"main:{e(1)}:0"
+    cursor = f"main:{epoch_name(1)}:0"
     while len(got) < total:
         told = await site.poll("ann", after=cursor, wait=5)
         assert told["recovered"]

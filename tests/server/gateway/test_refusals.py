@@ -14,7 +14,7 @@ from engine.identity import tokens
 from engine.process.settings import Settings
 from server.gateway import heartbeat
 from tests.server.gateway.conftest import Node, node_of
-from tests.support import hot
+from tests.support import live_accounts
 
 # The handshake
 
@@ -127,7 +127,7 @@ async def test_used_ticket_leaves_one_more_try(node: Node) -> None:
 async def test_suspended(node: Node) -> None:
     """A suspended account is refused with its own code and 4502."""
     token = await node.token("ann")
-    await hot.suspended(node.engine, "ann")
+    await live_accounts.suspend(node.engine, "ann")
     async with node.raw() as client:
         assert (await client.ask(op="connect", token=token))["error"]["code"] == "forbidden"
         assert await client.closed() == 4502

@@ -26,7 +26,7 @@ from server.serve import running
 from tests.server.gateway.conftest import Client, Node, node_of
 from tests.server.gateway.streams import site_of
 from tests.support import epochs, valkey
-from tests.support.epochs import e
+from tests.support.epochs import epoch_name
 from tests.support.proxy import Proxy
 from tests.support.wait import wait_until
 
@@ -43,9 +43,9 @@ class Server:
     def start(self) -> None:
         """Start it, again on the same file and port. On a busy disk ``everysec`` may lose what was just written."""
         self.process, self.url = valkey.start(self.folder, "--appendfsync", "always", port=self.port)
-        self.lives.append(epochs.of_now(len(self.lives) + 1, self.url))
+        self.lives.append(epochs.current_epoch_name(len(self.lives) + 1, self.url))
 
-    def e(self, number: int) -> str:
+    def epoch_name(self, number: int) -> str:
         """The epoch of its n-th life."""
         return self.lives[number - 1]
 
@@ -225,10 +225,10 @@ async def test_rolled_back(node: Node) -> None:
             keys.log(DEFAULT_ZONE),
             keys.meta(DEFAULT_ZONE),
             keys.epochs(DEFAULT_ZONE),
-            e(2),
+            epoch_name(2),
         )
         assert await client.closed() == 4004
-    await wait_until(lambda: tail_of(node).head.epoch == e(2))
+    await wait_until(lambda: tail_of(node).head.epoch == epoch_name(2))
     assert tail_of(node).cursor == 6
 
 
@@ -251,8 +251,8 @@ async def test_another_life_of_equal_length(node: Node) -> None:
                     "cause": "",
                 }
                 pipe.xadd(names[0], fields, id=f"{seq}-0")  # type: ignore[arg-type]
-            pipe.hset(names[1], mapping={"seq": 12, "epoch": e(2)})
-            pipe.hset(names[2], mapping={e(2): 8})
+            pipe.hset(names[1], mapping={"seq": 12, "epoch": epoch_name(2)})
+            pipe.hset(names[2], mapping={epoch_name(2): 8})
             await pipe.execute()
         assert await client.closed() == 4004
     assert node.gateway.counters.resyncs["epoch"] == 1
@@ -272,9 +272,9 @@ async def test_trimmed_below_the_reader(node: Node) -> None:
         )
         assert await client.closed() == 4004
     assert node.gateway.counters.resyncs["trimmed"] == 1
-    async with node.client("ann", cursors={"main": {"epoch": e(1), "seq": 1}}) as client:
+    async with node.client("ann", cursors={"main": {"epoch": epoch_name(1), "seq": 1}}) as client:
         assert client.hello["zones"]["main"] == {
-            "epoch": e(1),
+            "epoch": epoch_name(1),
             "seq": 6,
             "recovered": False,
             "reason": "too_old",
@@ -288,7 +288,7 @@ async def test_a_closed_zone_cannot_be_joined(node: Node) -> None:
     await wait_until(lambda: not tail_of(node).open)
     async with node.raw() as client:
         assert (await client.ask(op="connect", token=token))["ok"]["zones"] == {}
-        await store.hset(keys.meta(DEFAULT_ZONE), "epoch", e(1))
+        await store.hset(keys.meta(DEFAULT_ZONE), "epoch", epoch_name(1))
         assert await client.closed() == 4004
 
 

@@ -18,13 +18,13 @@ from engine.workers import archiver
 from server.gateway import resume
 from server.gateway.gateway import COLD
 from tests.server.gateway.conftest import Client, Node, node_of
-from tests.support.epochs import e
+from tests.support.epochs import epoch_name
 from tests.support.wait import wait_until
 
 
 def at(seq: int, epoch: str = "") -> dict[str, Any]:
     """``cursors`` of a hello."""
-    return {"main": {"epoch": epoch or e(1), "seq": seq}}
+    return {"main": {"epoch": epoch or epoch_name(1), "seq": seq}}
 
 
 def zone_of(client: Client) -> dict[str, Any]:
@@ -41,7 +41,7 @@ async def test_hello(node: Node) -> None:
         hello = client.hello
         assert hello["user"] == {"id": "ann", "role": "customer"}
         assert (hello["ping"], hello["pong"]) == (25, 10)
-        assert hello["zones"] == {"main": {"epoch": e(1), "seq": seq, "recovered": False}}
+        assert hello["zones"] == {"main": {"epoch": epoch_name(1), "seq": seq, "recovered": False}}
         assert hello["poll"] == {"connected": 60, "disconnected": 15}
         assert 3500 < hello["expires_in"] <= 3600
         assert {"session", "now", "fix"} <= set(hello)
@@ -54,7 +54,7 @@ async def test_recovered(node: Node) -> None:
     second = await node.append("role:customer user:ann")
     await node.relayed(await node.append("user:bob"))
     async with node.client("ann", cursors=at(0)) as client:
-        assert zone_of(client) == {"epoch": e(1), "seq": second + 1, "recovered": True, "missed": 2}
+        assert zone_of(client) == {"epoch": epoch_name(1), "seq": second + 1, "recovered": True, "missed": 2}
         third = await node.append("user:ann")
         assert await client.seqs(3) == [first, second, third]
     async with node.client("ann", cursors=at(second)) as client:
@@ -81,7 +81,7 @@ async def test_too_many(node: Node) -> None:
         assert zone_of(client)["missed"] == 1_000
         assert await client.seqs(1_000) == list(range(2, seq + 1))
     async with node.client("ann", cursors=at(0)) as client:
-        assert zone_of(client) == {"epoch": e(1), "seq": seq, "recovered": False, "reason": "too_old"}
+        assert zone_of(client) == {"epoch": epoch_name(1), "seq": seq, "recovered": False, "reason": "too_old"}
         last = await node.append("user:ann")
         assert await client.seqs(1) == [last]
     assert node.gateway.counters.resumes["too_old"] == 1
@@ -102,8 +102,8 @@ async def test_unknown_epoch(node: Node, monkeypatch: pytest.MonkeyPatch) -> Non
     """A cursor of an epoch that nobody knows is waited for, then refused as epoch."""
     monkeypatch.setattr(resume, "WAIT_S", 0.1)
     await node.relayed(await node.append("user:ann"))
-    async with node.client("ann", cursors=at(1, e(9))) as client:
-        assert zone_of(client) == {"epoch": e(1), "seq": 1, "recovered": False, "reason": "epoch"}
+    async with node.client("ann", cursors=at(1, epoch_name(9))) as client:
+        assert zone_of(client) == {"epoch": epoch_name(1), "seq": 1, "recovered": False, "reason": "epoch"}
 
 
 async def test_cursor_beyond_the_head(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,19 +124,19 @@ async def test_a_cursor_of_an_epoch_that_is_news(settings: Settings, monkeypatch
     async with node_of(msgspec.structs.replace(settings, zones=("main", "north"))) as node:
         tail = node.gateway.relay.tails[DEFAULT_ZONE]
         await node.relayed(await node.append("user:ann", times=6))
-        asked = asyncio.create_task(_hello_of(node, at(5, e(2))))
+        asked = asyncio.create_task(_hello_of(node, at(5, epoch_name(2))))
         await wait_until(lambda: tail._waiting)
         await node.relayed(await node.append("user:bob", zone="north"), "north")
         redis = node.engine.store.redis
-        await redis.hset(keys.epochs(DEFAULT_ZONE), mapping={e(2): 7})
-        await redis.hset(keys.meta(DEFAULT_ZONE), mapping={"epoch": e(2)})
+        await redis.hset(keys.epochs(DEFAULT_ZONE), mapping={epoch_name(2): 7})
+        await redis.hset(keys.meta(DEFAULT_ZONE), mapping={"epoch": epoch_name(2)})
         hello = await asked
-        assert hello["zones"]["main"] == {"epoch": e(2), "seq": 6, "recovered": True, "missed": 1}
-        ahead = asyncio.create_task(_hello_of(node, at(8, e(3))))
+        assert hello["zones"]["main"] == {"epoch": epoch_name(2), "seq": 6, "recovered": True, "missed": 1}
+        ahead = asyncio.create_task(_hello_of(node, at(8, epoch_name(3))))
         await wait_until(lambda: tail._waiting)
-        await redis.hset(keys.epochs(DEFAULT_ZONE), mapping={e(3): 7})
-        await redis.hset(keys.meta(DEFAULT_ZONE), mapping={"epoch": e(3)})
-        await wait_until(lambda: tail.epoch == e(3))
+        await redis.hset(keys.epochs(DEFAULT_ZONE), mapping={epoch_name(3): 7})
+        await redis.hset(keys.meta(DEFAULT_ZONE), mapping={"epoch": epoch_name(3)})
+        await wait_until(lambda: tail.epoch == epoch_name(3))
         await node.append("user:ann", times=3)
         assert (await ahead)["zones"]["main"]["recovered"] is True
 
@@ -165,25 +165,25 @@ async def test_older_epochs(node: Node, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(resume, "WAIT_S", 3600)
     await node.relayed(await node.append("user:ann", times=10))
     redis = node.engine.store.redis
-    await redis.hset(keys.epochs(DEFAULT_ZONE), mapping={e(2): 11})
-    await redis.hset(keys.meta(DEFAULT_ZONE), mapping={"epoch": e(2)})
+    await redis.hset(keys.epochs(DEFAULT_ZONE), mapping={epoch_name(2): 11})
+    await redis.hset(keys.meta(DEFAULT_ZONE), mapping={"epoch": epoch_name(2)})
     await node.relayed(await node.append("user:ann", times=5))
     await node.gateway.relay.tails[DEFAULT_ZONE].changed(10**9, 3)
-    assert node.gateway.relay.tails[DEFAULT_ZONE].epoch == e(2)
+    assert node.gateway.relay.tails[DEFAULT_ZONE].epoch == epoch_name(2)
     assert node.gateway.counters.resyncs == {}
     for cursor, expected in (
-        (at(10, e(1)), {"recovered": True, "missed": 5}),
-        (at(11, e(1)), {"recovered": False, "reason": "epoch"}),
-        (at(11, e(2)), {"recovered": True, "missed": 4}),
-        (at(4, e(2)), {"recovered": True, "missed": 11}),
+        (at(10, epoch_name(1)), {"recovered": True, "missed": 5}),
+        (at(11, epoch_name(1)), {"recovered": False, "reason": "epoch"}),
+        (at(11, epoch_name(2)), {"recovered": True, "missed": 4}),
+        (at(4, epoch_name(2)), {"recovered": True, "missed": 11}),
     ):
         async with node.client("ann", cursors=cursor) as client:
-            assert zone_of(client) == {"epoch": e(2), "seq": 15} | expected
+            assert zone_of(client) == {"epoch": epoch_name(2), "seq": 15} | expected
 
 
 async def test_zones_not_served_are_left_out(node: Node) -> None:
     """A cursor of a zone that this gateway does not tail is passed over: the reply names the zones that are."""
-    async with node.client("ann", cursors={"mars": {"epoch": e(1), "seq": 1}}) as client:
+    async with node.client("ann", cursors={"mars": {"epoch": epoch_name(1), "seq": 1}}) as client:
         assert list(client.hello["zones"]) == ["main"]
 
 
@@ -192,7 +192,7 @@ async def test_several_zones(settings: Settings) -> None:
     async with node_of(msgspec.structs.replace(settings, zones=("main", "north"))) as node:
         await node.relayed(await node.append("user:ann", times=2))
         await node.relayed(await node.append("user:ann", times=3, zone="north"), "north")
-        async with node.client("ann", cursors={"north": {"epoch": e(1), "seq": 1}}) as client:
+        async with node.client("ann", cursors={"north": {"epoch": epoch_name(1), "seq": 1}}) as client:
             zones = client.hello["zones"]
             assert (zones["main"]["recovered"], zones["north"]["missed"]) == (False, 2)
             assert await client.seqs(2) == [2, 3]
@@ -263,7 +263,7 @@ async def test_older_than_the_archive_reaches(forgetful: Settings) -> None:
             (last - 1, {"recovered": True, "missed": 1}),
         ):
             async with node.client("ann", cursors=at(cursor)) as client:
-                assert zone_of(client) == {"epoch": e(1), "seq": head} | told
+                assert zone_of(client) == {"epoch": epoch_name(1), "seq": head} | told
                 if told["recovered"]:
                     assert await client.seqs(last - cursor) == list(range(cursor + 1, last + 1))
         async with node.client("eve", "admin", cursors=at(600), subs=["zone:main"]) as client:
@@ -303,7 +303,7 @@ async def test_quiet_while_many_passed(settings: Settings) -> None:
         more = await node.append("user:bob", times=100)
         await node.relayed(more)
         async with node.client("ann", cursors=at(seq)) as client:
-            assert zone_of(client) == {"epoch": e(1), "seq": more, "recovered": True, "missed": 0}
+            assert zone_of(client) == {"epoch": epoch_name(1), "seq": more, "recovered": True, "missed": 0}
 
 
 # Again and again

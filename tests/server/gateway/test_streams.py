@@ -18,8 +18,8 @@ from server.gateway import resume, stream_connection
 from server.schemas import frames
 from server.serve import Running, running
 from tests.server.gateway.streams import Site, site_of
-from tests.support import hot
-from tests.support.epochs import e
+from tests.support import live_accounts
+from tests.support.epochs import epoch_name
 from tests.support.wait import wait_until
 
 BIG = '{"text":"' + "x" * 4_000 + '"}'
@@ -86,7 +86,7 @@ async def test_a_last_event_id_that_is_none(site: Site) -> None:
 )
 async def test_channels_that_one_may_not_name(site: Site, role: Any, query: dict[str, str], status: int) -> None:
     """Only ops and services name channels and types, and only such as they may hear."""
-    for wait in ({}, {"after": f"main:{e(1)}:0", "wait": "0"}):
+    for wait in ({}, {"after": f"main:{epoch_name(1)}:0", "wait": "0"}):
         answer = await site.get("ann", role, **query, **wait)
         assert answer.status_code == status, answer.text
 
@@ -121,14 +121,14 @@ async def test_the_same_frames_as_on_the_socket(site: Site) -> None:
     async with site.source("ann") as source, site.node.client("ann") as client:
         hello = source.hello  # type: ignore[attr-defined]
         opened = msgspec.json.decode(json.dumps(hello.data), type=frames.Opened)
-        assert hello.id == f"main:{e(1)}:3"
+        assert hello.id == f"main:{epoch_name(1)}:3"
         assert (opened.user.id, opened.recovered, opened.reason) == ("ann", False, None)
         assert opened.zones["main"].seq == 3
         assert (opened.poll.connected, opened.poll.disconnected) == (60, 15)
         await site.node.append("user:ann role:customer", times=2)
         for seq in (4, 5):
             block = await source.event()
-            assert (block.id, block.event) == (f"main:{e(1)}:{seq}", "")
+            assert (block.id, block.event) == (f"main:{epoch_name(1)}:{seq}", "")
             assert block.data == await client.push()
 
 
@@ -144,21 +144,25 @@ async def test_coming_back(site: Site) -> None:
     await site.node.append("user:ann", times=2)
     await site.node.append("user:bob", times=3)
     await site.node.relayed(await site.node.append("user:ann", times=2))
-    async with site.source("ann", last=f"main:{e(1)}:1", after=f"main:{e(1)}:7") as source:
+    async with site.source("ann", last=f"main:{epoch_name(1)}:1", after=f"main:{epoch_name(1)}:7") as source:
         hello = source.hello  # type: ignore[attr-defined]
-        assert hello.id == f"main:{e(1)}:1"
+        assert hello.id == f"main:{epoch_name(1)}:1"
         assert (hello.data["recovered"], hello.data["zones"]["main"]["missed"]) == (True, 3)
         blocks = [await source.event() for _ in range(3)]
-        assert [block.id for block in blocks] == [f"main:{e(1)}:2", f"main:{e(1)}:6", f"main:{e(1)}:7"]
+        assert [block.id for block in blocks] == [
+            f"main:{epoch_name(1)}:2",
+            f"main:{epoch_name(1)}:6",
+            f"main:{epoch_name(1)}:7",
+        ]
         await site.node.append("user:bob")
         await site.node.append("user:ann")
-        assert (await source.event()).id == f"main:{e(1)}:9"
+        assert (await source.event()).id == f"main:{epoch_name(1)}:9"
 
 
 async def test_after_is_the_first_cursor(site: Site) -> None:
     """A page that remembers a cursor gives it in the address: an EventSource can send no header at first."""
     await site.node.relayed(await site.node.append("user:ann", times=3))
-    async with site.source("ann", after=f"main:{e(1)}:2") as source:
+    async with site.source("ann", after=f"main:{epoch_name(1)}:2") as source:
         assert await source.seqs(1) == [3]
 
 
@@ -168,15 +172,15 @@ async def test_the_reasons_why_not(site: Site, monkeypatch: pytest.MonkeyPatch) 
     await site.node.relayed(await site.node.append("user:ann", times=1_001))
     for after, reason in (
         ("", None),
-        (f"mars:{e(1)}:1", None),
-        (f"main:{e(9)}:1", "epoch"),
-        (f"main:{e(1)}:2000", "epoch"),
+        (f"mars:{epoch_name(1)}:1", None),
+        (f"main:{epoch_name(9)}:1", "epoch"),
+        (f"main:{epoch_name(1)}:2000", "epoch"),
     ):
         async with site.source("ann", last=after) as source:
             hello = source.hello.data  # type: ignore[attr-defined]
             assert (hello["recovered"], hello.get("reason")) == (False, reason), after
-            assert source.last == f"main:{e(1)}:1001"
-    async with site.source("ann", last=f"main:{e(1)}:0") as source:
+            assert source.last == f"main:{epoch_name(1)}:1001"
+    async with site.source("ann", last=f"main:{epoch_name(1)}:0") as source:
         hello = source.hello.data  # type: ignore[attr-defined]
         assert (hello["recovered"], hello["reason"]) == (False, "too_old")
         await site.node.append("user:ann")
@@ -189,7 +193,7 @@ async def test_a_quiet_cursor_moves(settings: Settings) -> None:
     async with running(often) as server, site_of(server) as site:
         async with site.source("ann") as source:
             await site.node.append("user:bob", times=50)
-            while source.last != f"main:{e(1)}:50":
+            while source.last != f"main:{epoch_name(1)}:50":
                 block = await source.block()
                 assert block is not None and block.data is None
         assert not site.gateway.counters.closes[4002], "a stream cannot pong"
@@ -200,12 +204,12 @@ async def test_types(site: Site) -> None:
     for kind in ("job.status", "offer.created", "job.expired", "note.x"):
         await site.node.append("role:ops", kind=kind)
     await site.node.relayed(4)
-    async with site.source("boss", "admin", last=f"main:{e(1)}:0", types="job.*,note.x") as source:
+    async with site.source("boss", "admin", last=f"main:{epoch_name(1)}:0", types="job.*,note.x") as source:
         assert await source.seqs(3) == [1, 3, 4]
         for kind in ("offer.created", "note.y", "job.status"):
             await site.node.append("role:ops", kind=kind)
         block = await source.event()
-        assert (block.data["seq"], block.id) == (7, f"main:{e(1)}:7")
+        assert (block.data["seq"], block.id) == (7, f"main:{epoch_name(1)}:7")
 
 
 async def test_channels(site: Site) -> None:
@@ -239,7 +243,7 @@ async def test_revoked(site: Site, query: dict[str, str]) -> None:
         site.source("boss", "admin", headers=headers, **query) as source,
         site.source("chief", "admin", channels="user:boss,user:ann") as other,
     ):
-        await hot.suspended(site.running.engine, "boss", "admin")
+        await live_accounts.suspend(site.running.engine, "boss", "admin")
         assert (await source.ended())["code"] == 4502
         answer = await site.http.get("/v1/events", headers=headers)
         assert answer.status_code == 403
@@ -373,7 +377,7 @@ async def test_again_and_again_under_load(settings: Settings) -> None:
 async def test_a_reader_of_half_a_block_loses_nothing(site: Site) -> None:
     """Cut within a block, the block before is the cursor: the whole of the half-read one comes again."""
     await site.node.relayed(await site.node.append("user:ann", times=5))
-    headers = await site.bearer("ann") | {"Accept": "text/event-stream", "Last-Event-ID": f"main:{e(1)}:0"}
+    headers = await site.bearer("ann") | {"Accept": "text/event-stream", "Last-Event-ID": f"main:{epoch_name(1)}:0"}
     async with site.http.stream("GET", "/v1/events", headers=headers) as answer:
         text = ""
         async for part in answer.aiter_text():
@@ -382,6 +386,6 @@ async def test_a_reader_of_half_a_block_loses_nothing(site: Site) -> None:
                 break
     whole = text[: text.index('"seq":3')].rpartition("\n\n")[0]
     last = whole.rpartition("id: ")[2].partition("\n")[0]
-    assert last == f"main:{e(1)}:2"
+    assert last == f"main:{epoch_name(1)}:2"
     async with site.source("ann", last=last) as source:
         assert await source.seqs(3) == [3, 4, 5]

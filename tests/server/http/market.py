@@ -7,9 +7,9 @@ from typing import Any
 
 from engine.events import Event
 from server.serve import Running
-from tests.engine import log_of
 from tests.server.http.client import Client
 from tests.server.http.conftest import Book
+from tests.support import event_log
 
 
 async def asked(customer: Client, technician: Client, book: Book, **more: Any) -> dict[str, Any]:
@@ -70,4 +70,4 @@ def other(code: str) -> str:
 
 async def told(site: Running, kind: str, job: str) -> list[Event]:
     """The events of one type about a job."""
-    return await log_of.events(site.engine, kind, job)
+    return await event_log.events(site.engine, kind, job)

@@ -13,10 +13,10 @@ import pytest
 from engine.domain import codes as engine_codes
 from engine.types import Role
 from server.serve import Running
-from tests.engine import log_of
 from tests.server.http import market
 from tests.server.http.client import Client, code_of, pointers
 from tests.server.http.conftest import Book
+from tests.support import event_log
 
 
 async def test_a_step_that_asks_for_a_code_needs_one(customer: Client, at_work: Client, book: Book) -> None:
@@ -63,7 +63,7 @@ async def test_a_wrong_code_under_the_same_key_counts_once(
     assert [answer.json().get("repeated", False) for answer in answers] == [False, True, True]
     [failed] = await market.told(site, "code.failed", job)
     assert failed.to == ("role:ops",)
-    assert log_of.data(failed) == {"job": {"id": job}, "technician": {"id": at_work.user}, "purpose": "start"}
+    assert event_log.payload(failed) == {"job": {"id": job}, "technician": {"id": at_work.user}, "purpose": "start"}
     again = await market.step(at_work, job, "start", code=wrong)
     assert again.json()["attempts_left"] == 3
 
@@ -106,7 +106,7 @@ async def test_codes_are_shown_to_the_customer_alone(
     step = await market.must(at_work, job, "start", code=shown["start"])
     assert "codes" not in step and (await market.codes(customer, job)) == shown
     await market.must(at_work, job, "complete", code=shown["completion"])
-    events = await log_of.events(site.engine, None, job)
+    events = await event_log.events(site.engine, None, job)
     assert events and not any(code.encode() in e.data for e in events for code in (*shown.values(), '"codes":{'))
 
 
@@ -135,7 +135,7 @@ async def test_reissue_is_the_customers_and_has_a_limit(
     assert code_of(await market.step(customer, job, "reissue")) == (409, "illegal_transition")
     assert await market.codes(customer, job) == seen[-1]
     told = await market.told(site, "job.updated", job)
-    assert [log_of.data(event)["changed"] for event in told] == [["codes"]] * 3
+    assert [event_log.payload(event)["changed"] for event in told] == [["codes"]] * 3
     assert code_of(await market.step(at_work, job, "start", code=seen[2]["start"])) == (403, "wrong_code")
     await market.must(at_work, job, "start", code=seen[3]["start"])
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from server.serve import Running
-from tests.engine import log_of
 from tests.server.http import market, people
 from tests.server.http.client import Client, code_of, pointers
 from tests.server.http.conftest import Book
+from tests.support import event_log
 
 NOWHERE = "job_main_01jb4zqk3m8r5t7v9x2c6d8f0g"
 
@@ -76,7 +76,7 @@ async def test_sent_again_it_goes_on_where_it_was(site: Running, at_work: Client
     assert [each["job"]["version"] for each in again[:3]] == [each["job"]["version"] for each in first]
     assert became(await run(at_work, job, [{**items[4], "command": "start"}])) == ["reused_key"]
     steps = await market.told(site, "job.status", job)
-    assert [log_of.data(event)["command"] for event in steps] == ["depart", "arrive", "start", "complete"]
+    assert [event_log.payload(event)["command"] for event in steps] == ["depart", "arrive", "start", "complete"]
 
 
 async def test_twice_at_once_it_is_done_once(site: Running, at_work: Client, customer: Client, book: Book) -> None:
@@ -105,7 +105,7 @@ async def test_when_it_happened(site: Running, at_work: Client, customer: Client
     assert became(told) == ["done", "done"]
     assert datetime.fromisoformat(told[1]["job"]["at"]["reached"]) >= now - timedelta(seconds=1)
     events = await market.told(site, "job.status", job)
-    at = [datetime.fromisoformat(log_of.data(event)["occurred_at"]) for event in events]
+    at = [datetime.fromisoformat(event_log.payload(event)["occurred_at"]) for event in events]
     assert at == [datetime.fromisoformat(text) for text in earlier]
     history = (await customer("GET", f"/v1/jobs/{job}/history")).json()["items"]
     assert [datetime.fromisoformat(each["occurred_at"]) for each in history[-2:]] == at
@@ -113,7 +113,7 @@ async def test_when_it_happened(site: Running, at_work: Client, customer: Client
     fast = (datetime.now(UTC) + timedelta(seconds=20)).isoformat()
     await market.must(at_work, job, "start", occurred_at=fast)
     [*_, event] = await market.told(site, "job.status", job)
-    assert datetime.fromisoformat(log_of.data(event)["occurred_at"]) <= datetime.now(UTC)
+    assert datetime.fromisoformat(event_log.payload(event)["occurred_at"]) <= datetime.now(UTC)
 
 
 async def test_codes_and_reasons_go_along(at_work: Client, customer: Client, book: Book) -> None:

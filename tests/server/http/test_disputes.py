@@ -10,10 +10,10 @@ import pytest
 
 from engine.types import Role
 from server.serve import Running
-from tests.engine import log_of
 from tests.server.http import market, people
 from tests.server.http.client import HERE, Client, code_of, pointers
 from tests.server.http.conftest import Book, Join
+from tests.support import event_log
 from tests.support.wait import wait_until
 
 
@@ -137,7 +137,7 @@ async def test_settled(
     assert told["dispute"]["mediator"] == {"id": mediator.user, "role": "mediator"}
     [event] = await market.told(site, kind, job)
     assert {f"user:{customer.user}", f"user:{at_work.user}"} <= set(event.to)
-    assert log_of.data(event)["dispute"] == told["dispute"] and log_of.data(event)["reason"] == "Half each"
+    assert event_log.payload(event)["dispute"] == told["dispute"] and event_log.payload(event)["reason"] == "Half each"
     assert opened["id"] not in await listed(mediator)
     assert code_of(await resolve(mediator, opened["id"], "cancel")) == (409, "illegal_transition")
     if outcome == "resume":

@@ -13,10 +13,10 @@ from engine.store import keys
 from engine.types import DEFAULT_ZONE, JobId, Role, ServiceId
 from engine.workers import scheduler
 from server.serve import Running
-from tests.engine import log_of
 from tests.server.http import market, people
 from tests.server.http.client import HERE, Client, code_of, pointers
 from tests.server.http.conftest import Book, Join
+from tests.support import event_log
 from tests.support.wait import wait_until
 
 ELSEWHERE = {"lat": 52.55, "lon": 13.45}
@@ -181,12 +181,12 @@ async def test_who_hears_of_it(site: Running, customer: Client, at_work: Client,
     answer = await patch(customer, job, notes="Second floor", metadata={"secret": "4711"})
     [updated] = await market.told(site, "job.updated", job)
     assert set(updated.to) == {f"user:{customer.user}", "role:ops", f"job:{job}"}
-    data = log_of.data(updated)
+    data = event_log.payload(updated)
     assert data["changed"] == ["notes", "metadata"] and data["job"]["version"] == answer.json()["job"]["version"]
     assert data["actor"] == {"id": customer.user, "role": "customer"}
     offers = await market.told(site, "offer.updated", job)
     assert [channel for event in offers for channel in event.to].count(f"user:{at_work.user}") == 1
-    offer = next(log_of.data(event)["offer"] for event in offers if f"user:{at_work.user}" in event.to)
+    offer = next(event_log.payload(event)["offer"] for event in offers if f"user:{at_work.user}" in event.to)
     assert "notes" not in offer["job"] and (offer["status"], offer["wave"]) == ("sent", 1)
     assert b"4711" not in b"".join(event.data for event in offers) and "address" not in offer["job"]
     [item] = [i for i in (await customer("GET", f"/v1/jobs/{job}/history")).json()["items"] if i["command"] == "edit"]
@@ -208,7 +208,7 @@ async def test_another_service_moves_the_job_to_others(
     await people.offered(able, name)
     assert name not in {o["job"]["id"] for o in (await at_work("GET", "/v1/offers?limit=200")).json()["items"]}
     closed = [e for e in await market.told(site, "offer.closed", name) if f"user:{at_work.user}" in e.to]
-    assert [log_of.data(event)["reason"] for event in closed] == ["withdrawn"]
+    assert [event_log.payload(event)["reason"] for event in closed] == ["withdrawn"]
     demand = [keys.demand(DEFAULT_ZONE, ServiceId(each)) for each in (job["service"], fresh)]
     places = [await site.engine.store.redis.geopos(index, name) for index in demand]
     assert places[0] == [None]

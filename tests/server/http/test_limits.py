@@ -15,7 +15,7 @@ from engine.process import datadir
 from engine.process.settings import Settings
 from engine.types import Role
 from server.serve import Running, running
-from tests.conftest import Slowed
+from tests.conftest import SlowRefill
 from tests.server.http import people
 from tests.server.http.client import HERE, Client, code_of
 from tests.support import clock
@@ -50,9 +50,9 @@ def test_what_may_be_asked() -> None:
     assert {limit.name: (limit.count, limit.per_s) for limit in limits.LIMITS.values()} == promised
 
 
-async def test_over_the_limit_is_429(limited: Running, somebody: Somebody, slowed: Slowed) -> None:
+async def test_over_the_limit_is_429(limited: Running, somebody: Somebody, slow_refill: SlowRefill) -> None:
     """A burst of 20 requests passes; more are refused with when to come back, and acted on by nobody. Then one may."""
-    slowed("requests")
+    slow_refill("requests")
     admin = somebody("admin")
     body = {"name": "S", "category": "x", "base_amount": 1, "currency": "EUR", "pricing": "flat"}
     answers = await asyncio.gather(*(admin("POST", "/v1/services", body) for _ in range(25)))
@@ -63,13 +63,13 @@ async def test_over_the_limit_is_429(limited: Running, somebody: Somebody, slowe
         assert answer.json()["retry_after"] <= int(answer.headers["retry-after"]) <= 3600 / 20
         assert answer.headers["ratelimit-policy"] == '"requests";q=20;w=3600'
         assert answer.headers["ratelimit"].startswith('"requests";r=0;t=')
-    await clock.forward(limited.engine, 3600 / 20)
+    await clock.advance(limited.engine, 3600 / 20)
     assert [(await admin("POST", "/v1/services", body)).status_code for _ in range(2)] == [201, 429]
 
 
-async def test_one_caller_does_not_spend_anothers(somebody: Somebody, slowed: Slowed) -> None:
+async def test_one_caller_does_not_spend_anothers(somebody: Somebody, slow_refill: SlowRefill) -> None:
     """Meters are by user: ops go on while the mediator is refused."""
-    slowed("requests")
+    slow_refill("requests")
     mediator, ops = somebody("mediator"), somebody("ops_manager")
     answers = await asyncio.gather(*(mediator("GET", "/v1/services") for _ in range(21)))
     assert [answer.status_code for answer in answers].count(429) == 1
@@ -85,9 +85,9 @@ async def test_answers_say_what_is_left(somebody: Somebody) -> None:
         assert answer.headers["ratelimit"].startswith('"requests";r=1')
 
 
-async def test_claims_have_a_meter_of_their_own(somebody: Somebody, slowed: Slowed) -> None:
+async def test_claims_have_a_meter_of_their_own(somebody: Somebody, slow_refill: SlowRefill) -> None:
     """Ten claims at once, counted apart from other requests, whatever becomes of them."""
-    slowed("claims")
+    slow_refill("claims")
     technician = somebody("technician")
     path = "/v1/jobs/job_main_01jb4zqk3m8r5t7v9x2c6d8f0g/claim"
     answers = await asyncio.gather(*(technician("POST", path) for _ in range(16)))
@@ -97,18 +97,18 @@ async def test_claims_have_a_meter_of_their_own(somebody: Somebody, slowed: Slow
     assert (await technician("GET", "/v1/services")).status_code == 200
 
 
-async def test_fixes_have_a_meter_of_their_own(somebody: Somebody, slowed: Slowed) -> None:
+async def test_fixes_have_a_meter_of_their_own(somebody: Somebody, slow_refill: SlowRefill) -> None:
     """Two fixes at once."""
-    slowed("fixes")
+    slow_refill("fixes")
     technician = somebody("technician")
     path = "/v1/technicians/cli_technician/location"
     answers = await asyncio.gather(*(technician("PUT", path, HERE) for _ in range(6)))
     assert sum(answer.status_code == 429 for answer in answers) == 4
 
 
-async def test_logins_are_limited_by_address_and_account(somebody: Somebody, slowed: Slowed) -> None:
+async def test_logins_are_limited_by_address_and_account(somebody: Somebody, slow_refill: SlowRefill) -> None:
     """Ten attempts at one account, however its name is spelt; another account is not touched."""
-    slowed("login")
+    slow_refill("login")
     nobody = somebody(None)
     codes = []
     wide = "".join(chr(ord(char) + 0xFEE0) for char in LOGIN["email"])
@@ -129,9 +129,9 @@ async def test_health_is_never_limited(somebody: Somebody) -> None:
     assert {answer.status_code for answer in answers} == {200}
 
 
-async def test_an_address_in_a_header_is_not_believed(somebody: Somebody, slowed: Slowed) -> None:
+async def test_an_address_in_a_header_is_not_believed(somebody: Somebody, slow_refill: SlowRefill) -> None:
     """Who writes another ``X-Forwarded-For`` into each guess has ten all the same."""
-    slowed("login")
+    slow_refill("login")
     codes = []
     for number in range(12):
         here = {"X_Forwarded_For": f"198.51.100.{number}"}
@@ -150,9 +150,9 @@ async def behind(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Runn
         yield server
 
 
-async def test_the_address_that_a_trusted_proxy_gives_is_metered(behind: Running, slowed: Slowed) -> None:
+async def test_the_address_that_a_trusted_proxy_gives_is_metered(behind: Running, slow_refill: SlowRefill) -> None:
     """Each of its clients has a limit of its own; an address that the client itself wrote before it counts nothing."""
-    slowed("login")
+    slow_refill("login")
     async with httpx.AsyncClient(base_url=behind.url, trust_env=False) as http:
 
         async def login(forwarded: str) -> int:

@@ -10,12 +10,12 @@ import pytest
 
 from engine.types import Role
 from server.serve import Running
-from tests.engine import log_of
 from tests.server.http import market
 from tests.server.http.client import Client, code_of, pointers
 from tests.server.http.conftest import Book
 from tests.server.http.test_disputes import direct, dispute, resolve
 from tests.server.http.test_payments import MONEY, put, ready
+from tests.support import event_log
 
 PRICE = int(str(MONEY["amount"]))
 
@@ -28,15 +28,17 @@ def paying(staff: dict[Role, Client]) -> Client:
 
 async def kinds(site: Running, job: str) -> list[tuple[str, str | None]]:
     """The payment events of a job that are no requests, in order, and why one is unexpected."""
-    found = [event for event in await log_of.events(site.engine, None, job) if event.type.startswith("payment.")]
+    found = [event for event in await event_log.events(site.engine, None, job) if event.type.startswith("payment.")]
     return [
-        (e.type.removeprefix("payment."), log_of.data(e).get("why")) for e in found if e.type != "payment.requested"
+        (e.type.removeprefix("payment."), event_log.payload(e).get("why"))
+        for e in found
+        if e.type != "payment.requested"
     ]
 
 
 async def asked(site: Running, job: str) -> list[tuple[str, int]]:
     """The payments that the job's steps asked for."""
-    told = [log_of.data(event)["payment"] for event in await market.told(site, "payment.requested", job)]
+    told = [event_log.payload(event)["payment"] for event in await market.told(site, "payment.requested", job)]
     return [(payment["kind"], payment["amount"]) for payment in told if "reference" not in payment]
 
 
@@ -114,7 +116,7 @@ async def test_before_it_is_confirmed(
         ("received", None),
     ]
     assert await asked(site, job) == []
-    moved = [log_of.data(event) for event in await market.told(site, "job.status", job)]
+    moved = [event_log.payload(event) for event in await market.told(site, "job.status", job)]
     assert [(step["command"], step["from"], step["to"]) for step in moved[-2:]] == [
         ("confirm", "awaiting_confirmation", "awaiting_confirmation"),
         ("capture", "awaiting_confirmation", "paid"),
@@ -334,8 +336,8 @@ async def test_money_in_a_race_adds_up_at_every_seq(
 async def add_up(site: Running, job: str) -> None:
     """Every event of the job shows the sums of the payments up to it, and a version that never falls."""
     paid, refunded, version, met = 0, 0, 0, set()
-    for event in await log_of.events(site.engine, None, job):
-        data = log_of.data(event)
+    for event in await event_log.events(site.engine, None, job):
+        data = event_log.payload(event)
         payment, shown = data.get("payment", {}), data.get("job", {})
         word = (payment.get("kind"), payment.get("reference"), payment.get("status"))
         if word[1] and word not in met:

@@ -11,10 +11,10 @@ import pytest
 
 from engine.types import Role
 from server.serve import Running
-from tests.engine import log_of
 from tests.server.http import market
 from tests.server.http.client import Client, code_of, pointers
 from tests.server.http.conftest import Book
+from tests.support import event_log
 
 MONEY = {"amount": 9000, "currency": "EUR"}
 
@@ -166,7 +166,7 @@ async def test_words_that_move_no_job_are_told_too(
         assert (await put(paying, job, status)).json()["job"]["status"] == "broadcasted"
         [event] = await market.told(site, kind, job)
         assert set(event.to) == {f"user:{customer.user}", "role:ops", "role:service", f"job:{job}"}
-        assert log_of.data(event)["payment"]["status"] == status
+        assert event_log.payload(event)["payment"]["status"] == status
     assert (await put(paying, job, "failed", reference="pi_2")).status_code == 201
     [failed] = await market.told(site, "payment.failed", job)
-    assert log_of.data(failed)["payment"]["reference"] == "pi_2"
+    assert event_log.payload(failed)["payment"]["reference"] == "pi_2"

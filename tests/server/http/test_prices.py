@@ -12,10 +12,10 @@ from engine.idempotency.in_redis import located
 from engine.store import keys
 from engine.types import Role
 from server.serve import Running
-from tests.engine import log_of
 from tests.server.http import market
 from tests.server.http.client import Client, code_of, pointers
 from tests.server.http.conftest import Book, Join
+from tests.support import event_log
 
 
 async def propose(who: Client, job: str, amount: Any, *, key: str | None = None, **more: Any) -> Any:
@@ -97,7 +97,7 @@ async def test_a_price_is_changed_once_and_told(site: Running, customer: Client,
     [asked], [changed] = [await market.told(site, kind, job) for kind in ("price.proposed", "price.changed")]
     assert {f"user:{customer.user}", f"user:{at_work.user}"} <= set(asked.to) & set(changed.to)
     view = site.engine.blueprints.view(changed.bp, changed.type, changed.data)
-    name, data = view[0], log_of.orjson.loads(view[1])
+    name, data = view[0], event_log.orjson.loads(view[1])
     assert (name, data["jobId"], data["newAmount"], data["paymentIntentUpdated"]) == (
         "PRICE_CHANGED",
         job,

@@ -14,11 +14,11 @@ from engine.store import keys
 from engine.store.connection import Store
 from engine.types import DEFAULT_ZONE, JobId, Principal, Role, UserId
 from server.serve import Running
-from tests.engine import log_of
 from tests.server.http import market, people
 from tests.server.http.client import Client, code_of
 from tests.server.http.conftest import Book, Join
 from tests.server.http.test_prices import answered, propose, proposed
+from tests.support import event_log
 
 Reads = Callable[[], int]
 
@@ -142,8 +142,8 @@ async def test_whose_record_is_read_for_another_reason_is_shown_no_proposal(
     """Ops whom a blueprint lets ask for new codes; and a former holder, whose answer tells the job as he had it."""
     job, engine = await market.scheduled(customer, at_work, book), site.engine
     blueprint = engine.blueprints.by_name["marketplace"]
-    told = (await log_of.events(engine, "job.assigned", job))[-1]
-    shown = log_of.orjson.dumps(log_of.data(told)["job"])
+    told = (await event_log.events(engine, "job.assigned", job))[-1]
+    shown = event_log.orjson.dumps(event_log.payload(told)["job"])
     await proposed(customer, job, 1)
     his, ops = Principal(UserId(at_work.user), "technician"), Principal(UserId("cli_admin"), "admin")
     assert b'"proposal"' in await job_view.one(engine, his, blueprint, shown, ["start"])

@@ -20,7 +20,7 @@ from server.api.routes import ROUTES
 from server.gateway.ops import OPS
 from server.serve import Running
 from tests.server.http.client import Client, code_of
-from tests.support.wire import Wire
+from tests.support.socket_client import SocketClient
 
 GUARDED = [route for route in ROUTES if route.roles is not None]
 PUBLIC = {
@@ -110,18 +110,18 @@ async def test_a_new_role_is_admitted_by_no_route(auditor: Client) -> None:
 
 async def test_a_new_role_is_admitted_by_no_op(auditor: Client, staff: dict[Role, Client], site: Running) -> None:
     """It may not connect; and were it connected, each op that there is would refuse it."""
-    refused = Wire(site.ws_url, NEW)
+    refused = SocketClient(site.ws_url, NEW)
     assert (await refused.say_hello())["error"]["code"] == "forbidden"
     await refused.close()
     assert refused.close_code == 4502
     assert {str(kind.__struct_config__.tag) for kind in OPS} == set(SAID)
-    wire = await Wire(site.ws_url, staff["mediator"].token).open()
+    socket = await SocketClient(site.ws_url, staff["mediator"].token).open()
     assert site.gateway
-    session = next(one for one in site.gateway.sessions if one.id == wire.hello["session"])
+    session = next(one for one in site.gateway.sessions if one.id == socket.connected["session"])
     session.principal = Principal(UserId(auditor.user), NEW)
     for op, arguments in SAID.items():
-        assert (await wire.ask(op, **arguments))["error"]["code"] == "forbidden", op
-    await wire.close()
+        assert (await socket.request(op, **arguments))["error"]["code"] == "forbidden", op
+    await socket.close()
 
 
 @pytest.mark.usefixtures("auditor")

@@ -40,8 +40,8 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
         await made.settle()
         await made.live()
         yield made
-        for wire in made.wires.values():
-            await wire.close()
+        for socket in made.sockets.values():
+            await socket.close()
 
 
 async def said(world: World, kind: type[protocol.Op]) -> list[str]:
@@ -55,7 +55,7 @@ async def said(world: World, kind: type[protocol.Op]) -> list[str]:
 async def _said(world: World, kind: type[protocol.Op]) -> list[str]:
     wrong = []
     for one in asking.messages(world, kind):
-        reply = await world.wires[one.who].ask(one.op, **one.arguments)
+        reply = await world.sockets[one.who].request(one.op, **one.arguments)
         code, what = reply.get("error", {}).get("code", ""), f"{one.who}: {one.op} {one.arguments}"
         if one.may is not None and one.passed(code) != one.may:
             wrong.append(f"{what} may{'' if one.may else ' not'}, and was answered {code or 'well'}")
@@ -85,11 +85,11 @@ async def heard(world: World) -> list[str]:
     path = f"/v1/technicians/{world.people['holder'].user}/location"
     await said(world, protocol.Subscribe)  # to the holder's jobs, by all who may
     await world.must("holder", "PUT", path, POSITION)
-    await wait_until(lambda: all(world.wires[who].of("position") for who in FOLLOWERS), what="a position")
+    await wait_until(lambda: all(world.sockets[who].received("position") for who in FOLLOWERS), what="a position")
     return [
         f"{who} heard {frame['type']} with {name}"
-        for who, wire in world.wires.items()
-        for frame in wire.pushes
+        for who, socket in world.sockets.items()
+        for frame in socket.pushes
         for name in world.shown(who, json.dumps(frame), event="seq" in frame)
     ]
 
@@ -107,7 +107,7 @@ async def test_nobody_hears_of_what_is_not_theirs(world: World) -> None:
     """
     wrong = await heard(world)
     assert not wrong, "\n".join(wrong)
-    assert {who for who, wire in world.wires.items() if wire.of("position")} == FOLLOWERS
+    assert {who for who, socket in world.sockets.items() if socket.received("position")} == FOLLOWERS
 
 
 async def test_only_ops_and_services_name_channels(world: World) -> None:
@@ -119,13 +119,13 @@ async def test_only_ops_and_services_name_channels(world: World) -> None:
         for channel, may in ((job, world.roles[who] in (*OPS_ROLES, "service")), ("zone:main", who in OPS_ROLES)):
             answer = await client("GET", f"/v1/events?after={world.start}&wait=0&channels={channel}")
             assert answer.is_success == may, (who, channel, answer.text)
-        reply = await world.wires[who].ask("subscribe", channel="zone:main")
+        reply = await world.sockets[who].request("subscribe", channel="zone:main")
         assert ("ok" in reply) == (who in OPS_ROLES), who
 
 
 async def test_another_s_token_refreshes_nobody(world: World) -> None:
     """A session goes on under a token of its own user alone."""
-    reply = await world.wires["loser"].ask("refresh", token=world.people["admin"].token)
+    reply = await world.sockets["loser"].request("refresh", token=world.people["admin"].token)
     assert reply["error"]["code"] == "forbidden"
 
 

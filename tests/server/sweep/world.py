@@ -17,9 +17,9 @@ from engine.types import Role, UserId
 from server.serve import Running
 from tests.server.http import people
 from tests.server.http.client import Client
-from tests.support import hot
+from tests.support import live_accounts
+from tests.support.socket_client import SocketClient
 from tests.support.wait import wait_until
-from tests.support.wire import Wire
 
 CUSTOMERS = ("customer", "other_customer", "spare_customer")
 WORKERS = ("holder", "former", "loser", "decliner")
@@ -60,7 +60,7 @@ class World:
             self.roles[name] = "customer"
         for name in TECHNICIANS:
             self.roles[name] = "technician"
-        self.wires: dict[str, Wire] = {}
+        self.sockets: dict[str, SocketClient] = {}
         self.secrets: dict[str, Secret] = {}
         self.jobs: dict[str, str] = {}
         self.blueprints: dict[str, str] = {}
@@ -96,7 +96,7 @@ class World:
     async def settle(self) -> None:
         """Make everybody, with an open socket each."""
         for name, role in STAFF.items():
-            await hot.account(self.server.engine, f"cli_{name}", role)
+            await live_accounts.put_account(self.server.engine, f"cli_{name}", role)
             token = access_token(self.server.engine.signer, UserId(f"cli_{name}"), role)
             self.people[name] = Client(self.http, token, f"cli_{name}")
         cursor = (await self.people["admin"]("GET", "/v1/sync")).json()["cursor"]
@@ -106,7 +106,7 @@ class World:
         for number, name in enumerate((*CUSTOMERS, *TECHNICIANS)):
             await self._register(name, f"+1 555 70{number:02d} {uuid.uuid4().int % 10**6:06d}")
         for name, client in self.people.items():
-            self.wires[name] = await Wire(self.server.ws_url, client.token).open()
+            self.sockets[name] = await SocketClient(self.server.ws_url, client.token).open()
         for name in TECHNICIANS:
             service = self.ids["special" if name in ("never", "spare_technician") else "service"]
             await people.approve(self.people[name], self.people["admin"], service)
@@ -237,7 +237,7 @@ class World:
         await self.offered("held", *WORKERS)
         await self.step("decliner", "held", "decline", reason=self.secret("why declined", "decliner", *OPS))
         await self.step("former", "held", "claim")
-        followed = await self.wires["former"].ask("subscribe", channel=f"job:{self.jobs['held']}")
+        followed = await self.sockets["former"].request("subscribe", channel=f"job:{self.jobs['held']}")
         assert "ok" in followed, followed
         parties = {"customer", "holder", "former"} | OPS | SERVICES
         why = self.secret("why reassigned", *parties)

@@ -48,7 +48,7 @@ async def at_work(server: Running) -> tuple[Principal, Principal, Any]:
 
 async def account_of(server: Running, who: Principal) -> str:
     """A token of one whose account is in Redis alone."""
-    from tests.support.wire import token as made
+    from tests.support.socket_client import token as made
 
     return await made(server.engine, who)
 

@@ -16,7 +16,7 @@ from websockets.typing import Origin
 from server.serve import Running
 from server.web.static import FOLDER, TYPES
 from tests.server.http.client import code_of
-from tests.support.wire import JSON
+from tests.support.socket_client import JSON
 
 ESCAPES = (
     "../app.py",

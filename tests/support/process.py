@@ -1,4 +1,4 @@
-"""``callout`` as what it is in the field: a process, with signals, exit codes and two output streams."""
+"""``callout`` as a process, with signals, exit codes and two output streams, as an operator runs it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ START_S = 30.0
 
 @dataclass
 class Ended:
-    """How a command ended and what it said."""
+    """The exit code and the output of a command."""
 
     code: int
     out: str
@@ -30,7 +30,7 @@ class Ended:
 
     @property
     def line(self) -> str:
-        """Its one line of complaint, after checking that it is one, with nothing on stdout and no traceback."""
+        """The error message. Asserts that it is one line, with nothing on stdout and no traceback."""
         own = [line for line in self.err.splitlines() if line.startswith("callout: ")]
         assert len(own) == 1, self.err
         assert "Traceback" not in self.err
@@ -39,9 +39,9 @@ class Ended:
 
 
 def environment(**settings: str) -> dict[str, str]:
-    """Ours without any ``CALLOUT_*``, with those given (names without the prefix)."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("CALLOUT_")}
-    return kept | {f"CALLOUT_{name.upper()}": value for name, value in settings.items()}
+    """Return this process's environment without any ``CALLOUT_*``, plus ``settings`` (names without the prefix)."""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("CALLOUT_")}
+    return plain | {f"CALLOUT_{name.upper()}": value for name, value in settings.items()}
 
 
 async def callout(*arguments: str, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> Ended:
@@ -67,7 +67,7 @@ async def callout(*arguments: str, cwd: Path | None = None, env: Mapping[str, st
 
 @dataclass
 class Server:
-    """A server that serves."""
+    """A server process that accepts requests. ``hello`` is the line that announced it."""
 
     process: asyncio.subprocess.Process
     hello: dict[str, Any]
@@ -80,7 +80,7 @@ class Server:
 
     @property
     def valkey(self) -> embedded.State:
-        """Its embedded Valkey, as the directory names it."""
+        """Its embedded Valkey, read from the state file in the data directory."""
         state = embedded.read_state(self.data / "valkey")
         assert state is not None
         return state
@@ -89,8 +89,8 @@ class Server:
     def redis_url(self) -> str:
         return f"redis://:{self.valkey.password}@127.0.0.1:{self.valkey.port}/0"
 
-    def said(self) -> str:
-        """What it has logged."""
+    def logged(self) -> str:
+        """Return its log."""
         return self.log.read_text()
 
     async def end(self, number: signal.Signals = signal.SIGTERM) -> Ended:
@@ -100,17 +100,17 @@ class Server:
         return await self.ended()
 
     async def ended(self) -> Ended:
-        """Wait for the end; ``out`` is what came on stdout after the line that announced it."""
+        """Wait for the end. ``out`` is the stdout after the line that announced the server."""
         assert self.process.stdout is not None
         async with asyncio.timeout(START_S):
             rest = await self.process.stdout.read()
             code = await self.process.wait()
-        return Ended(code, rest.decode(), self.said())
+        return Ended(code, rest.decode(), self.logged())
 
 
 @asynccontextmanager
 async def serving(data: Path, *flags: str, port: int = 0, **settings: str) -> AsyncIterator[Server]:
-    """``callout serve`` on ``data``; whatever happens, neither it nor its Valkey outlives the block."""
+    """Run ``callout serve`` on ``data``. Neither the server nor its Valkey outlives the block, even after an error."""
     log = data.with_suffix(".log")
     with log.open("ab") as errors:
         process = await asyncio.create_subprocess_exec(
@@ -133,10 +133,10 @@ async def serving(data: Path, *flags: str, port: int = 0, **settings: str) -> As
         if process.returncode is None:
             process.kill()
             await process.wait()
-        await _no_valkey(data)
+        await _stop_valkey(data)
 
 
-async def _no_valkey(data: Path) -> None:
+async def _stop_valkey(data: Path) -> None:
     state = embedded.read_state(data / "valkey")
     if state is not None:
         await embedded.Embedded(data / "valkey", state, None).stop()

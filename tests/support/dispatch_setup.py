@@ -1,0 +1,57 @@
+"""Change the dispatch settings of a blueprint, and read which technicians received offers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import orjson
+
+from engine.domain import job_queries
+from engine.runtime import Engine
+from engine.store import keys
+from engine.technicians.live import Position
+from engine.types import DEFAULT_ZONE, JobId
+from engine.workers import scheduler
+from tests.support import event_log, people
+
+DEGREES_PER_M = 1 / 111_195  # of latitude, on the sphere that Redis computes distances with
+
+
+def metres_north(metres: float) -> Position:
+    """Return the position that is this far north of where jobs are."""
+    return Position(people.HERE.lat + metres * DEGREES_PER_M, people.HERE.lon)
+
+
+def set_dispatch(engine: Engine, **changes: Any) -> None:
+    """Change dispatch settings of the default blueprint."""
+    known = engine.blueprints
+    dispatch = msgspec.structs.replace(known.default.dispatch, **changes)
+    known.default = msgspec.structs.replace(known.default, dispatch=dispatch)
+    known.by_name[known.default.name] = known.by_key[known.default.key] = known.default
+
+
+async def run_due_tasks(engine: Engine) -> None:
+    """Run all scheduled tasks that are due now."""
+    while await scheduler.run_once(engine, DEFAULT_ZONE) == 0.0:
+        pass
+
+
+async def offered_technicians(engine: Engine, job: JobId) -> list[str]:
+    """Return the technicians that have an offer of the job, sorted."""
+    return sorted(k.decode() for k in await engine.store.redis.hkeys(keys.offers(DEFAULT_ZONE, job)))
+
+
+async def offer_audiences(engine: Engine, job: JobId) -> list[list[str]]:
+    """Return the technicians in the audience of each ``offer.created`` of the job, in the order of the events."""
+    created = await event_log.events(engine, "offer.created", job)
+    return [sorted(channel.removeprefix("user:") for channel in event.to) for event in created]
+
+
+async def exclusions(engine: Engine, job: JobId) -> dict[str, list[str]]:
+    """Return which technicians received no offer, by reason, over all waves of the job."""
+    by_reason: dict[str, list[str]] = {}
+    for wave in await job_queries.waves(engine, people.ADMIN, job):
+        for reason, excluded in orjson.loads(wave)["out"].items():
+            by_reason.setdefault(reason, []).extend(excluded["technicians"])
+    return {reason: sorted(set(names)) for reason, names in by_reason.items()}

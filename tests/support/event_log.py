@@ -1,0 +1,46 @@
+"""Read the events of the log that a test has caused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from engine.events import Event
+from engine.runtime import Engine
+from engine.store import keys
+from engine.types import DEFAULT_ZONE
+from engine.zone import log
+
+
+async def events(engine: Engine, kind: str | None = None, job: str | None = None) -> list[Event]:
+    """Return the events of the zone. With a type or a job, filter by it and leave out the events that repeat a step
+    with the job's public part (``public_events``).
+    """
+    found = await log.window(engine.store.redis, DEFAULT_ZONE, 0, 100_000)
+    if kind is None and job is None:
+        return found
+    named = [e for e in found if kind in (None, e.type) and (job is None or job.encode() in e.data)]
+    return [e for e in named if not is_public(e)]
+
+
+async def public_events(engine: Engine, kind: str, job: str) -> list[Event]:
+    """Return the events of a type that carry the public part of a job."""
+    found = await log.window(engine.store.redis, DEFAULT_ZONE, 0, 100_000)
+    return [e for e in found if e.type == kind and job.encode() in e.data and is_public(e)]
+
+
+async def clear(engine: Engine) -> None:
+    """Empty the log; its sequence numbers continue. In a test of many rounds each round reads only its own events."""
+    await engine.store.redis.xtrim(keys.log(DEFAULT_ZONE), maxlen=0)
+
+
+def is_public(event: Event) -> bool:
+    """Return whether an event carries only the public part of a job."""
+    job = payload(event).get("job") if event.type.startswith("job.") else None
+    return isinstance(job, dict) and "version" in job and "customer" not in job
+
+
+def payload(event: Event) -> Any:
+    """Return the decoded payload of an event."""
+    return orjson.loads(event.data)

@@ -1,0 +1,27 @@
+"""Accounts that exist only in Redis, for tests that need no database."""
+
+from __future__ import annotations
+
+import uuid
+
+from engine.identity import access, outbox
+from engine.identity.access import AccountRecord
+from engine.runtime import Engine
+from engine.types import Role, UserId
+
+
+async def put_account(engine: Engine, user: str, role: Role, *, version: int = 1, active: bool = True) -> None:
+    """Write a user's record."""
+    await access.put(engine, AccountRecord(id=UserId(user), role=role, active=active, version=version))
+
+
+async def suspend(engine: Engine, user: str, role: Role = "customer", *, version: int = 9) -> None:
+    """Do in Redis what a suspension does."""
+    await put_account(engine, user, role, version=version, active=False)
+    await outbox.tell(engine, UserId(user), code=outbox.REVOKED, key=str(uuid.uuid4()))
+
+
+async def change_role(engine: Engine, user: str, role: Role, *, version: int = 9) -> None:
+    """Do in Redis what a change of role does."""
+    await put_account(engine, user, role, version=version)
+    await outbox.tell(engine, UserId(user), code=outbox.ROLE_CHANGED, key=str(uuid.uuid4()))

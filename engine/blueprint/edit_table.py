@@ -1,4 +1,4 @@
-"""What of a job may be changed in which state, by its blueprint's edit table."""
+"""Which members of a job may be changed in which state, according to its blueprint's edit table."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import Literal
 
 from engine.blueprint.schema import Blueprint
-from engine.blueprint.vocabulary import EDITABLE
+from engine.rules.job_document import EDITABLE
 
 PRICE = frozenset({"amount", "currency"})
 
@@ -14,20 +14,20 @@ Denied = Literal["", "field", "price"]
 
 
 def denied(blueprint: Blueprint, status: str, fields: Collection[str], *, locked: bool, paid: bool = False) -> Denied:
-    """Why these fields may not be changed: ``price`` where it is the price alone, which is locked, of which only a
-    proposal may make another, or whose currency money has been ``paid`` in.
+    """Return why these fields may not be changed, or "" if they may. ``price`` means that only price fields are refused
+    because the price is locked, because it changes only by a proposal, or because money was ``paid`` in its currency.
     """
-    wrong = refused(blueprint, status, fields, locked=locked, paid=paid)
-    if not wrong:
+    not_allowed = refused(blueprint, status, fields, locked=locked, paid=paid)
+    if not not_allowed:
         return ""
-    bound = locked or paid or status in blueprint.price.propose
-    return "price" if bound and PRICE.issuperset(wrong) else "field"
+    price_bound = locked or paid or status in blueprint.price.propose
+    return "price" if price_bound and PRICE.issuperset(not_allowed) else "field"
 
 
 def refused(
     blueprint: Blueprint, status: str, fields: Collection[str], *, locked: bool, paid: bool = False
 ) -> list[str]:
-    """Those of the fields that may not be changed now."""
+    """Return the fields that may not be changed now, in the order of ``fields``."""
     table = blueprint.edit.get(status, ())
     allowed = EDITABLE if "*" in table else frozenset(table)
     fixed = PRICE if locked else {"currency"} if paid else frozenset[str]()

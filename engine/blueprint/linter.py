@@ -15,7 +15,8 @@ import msgspec
 from engine.blueprint.compiler import EXPIRED
 from engine.blueprint.event_linter import check_events
 from engine.blueprint.schema import GIVES, Blueprint, Command, Does, EventRule, Mode, Relation, State, Timer
-from engine.blueprint.vocabulary import EDITABLE, OUTCOMES, ROUTES
+from engine.blueprint.vocabulary import OUTCOMES, ROUTES
+from engine.rules.job_document import EDITABLE
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 """Names stand in paths, in JSON and between spaces in what scripts are sent."""

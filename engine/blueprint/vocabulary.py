@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from engine.blueprint.compiler import captures
 from engine.blueprint.schema import GIVES, Blueprint, Command, State
+from engine.rules import job_document
 
 AUDIENCES = frozenset(
     (
@@ -19,14 +20,6 @@ AUDIENCES = frozenset(
 )
 """The words of an event's ``to``: the parties of the job, and roles."""
 PARTIES = frozenset({"customer", "holder"})
-
-EDITABLE = frozenset(
-    (
-        *("service", "lat", "lon", "address", "postal_code", "amount", "currency", "notes", "public_notes"),
-        *("scheduled_for", "metadata"),
-    )
-)
-"""What of a job may be changed after it was booked."""
 
 OUTCOMES = frozenset({"resume", "cancel", "complete"})
 """How a dispute may end."""
@@ -46,14 +39,7 @@ STEPS = {
 }
 """The events that are the engine's but for one thing that commands do."""
 
-_JOB = frozenset(
-    (
-        *("id", "zone", "blueprint", "status", "phase", "version", "customer", "technician", "service", "lat", "lon"),
-        *("address", "postal_code", "amount", "currency", "pricing", "notes", "public_notes", "scheduled_for"),
-        *("reference", "metadata", "paid_amount", "refunded_amount"),
-        *("created_at", "updated_at", "at", "expires_at", "room", "frozen", "asked"),
-    )
-)
+_JOB = job_document.IN_EVENTS
 _CARD = frozenset({"id", "name", "rating"})
 _ID = frozenset({"id"})
 _ANY: frozenset[str] = frozenset()

@@ -199,26 +199,22 @@ def _documents(
     service: services.Service,
     person: accounts.User,
 ) -> tuple[bytes, bytes]:
-    """The members of a job that no step moves, encoded once: all of them, and those of its public part."""
-    members = {
+    """Encode the members of a job that are text in its record: all of them, and the public ones. Members that are not
+    ``derived`` are copied from the booking.
+    """
+    derived = {
         "id": job,
         "zone": zone,
         "blueprint": blueprint.name,
         "customer": {"id": person.id, "name": person.name},
         "service": service.id,
-        "lat": booking.lat,
-        "lon": booking.lon,
-        "address": booking.address,
-        "postal_code": booking.postal_code,
         "currency": (booking.amount is not None and booking.currency) or service.currency,
         "pricing": service.pricing,
-        "notes": booking.notes,
-        "public_notes": booking.public_notes,
         "scheduled_for": None if booking.scheduled_for is None else iso(booking.scheduled_for),
-        "reference": booking.reference,
-        "metadata": booking.metadata,
         "room": None,
     }
+    names = (name for name in job_document.RECORD if name != "created_at")  # lua/job_create.lua adds it
+    members = {name: derived[name] if name in derived else getattr(booking, name) for name in names}
     return job_document.whole(members), job_document.public(members)
 
 

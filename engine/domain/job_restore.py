@@ -34,13 +34,6 @@ PAYMENTS = (
     *("payment.requested", "payment.received", "payment.refunded", "payment.failed", "payment.unexpected"),
     "payment.partial",
 )
-MOVING = frozenset(
-    (
-        *("amount", "paid_amount", "refunded_amount", "status", "phase", "version", "technician", "updated_at", "at"),
-        *("expires_at", "frozen"),
-    )
-)
-"""The members of a job that its record does not hold as text (lua/lib/job.lua)."""
 
 
 class _Payment(msgspec.Struct):
@@ -152,7 +145,7 @@ def sums(payments: Iterable[_Kept]) -> dict[str, int]:
 
 def _fields(shown: dict[str, msgspec.Raw], bp: str, total: dict[str, int]) -> dict[str, Any]:
     """The record of a finished job, as Job.load in lua/lib/job.lua reads it."""
-    fixed = {name: raw for name, raw in shown.items() if name not in MOVING}
+    fixed = {name: raw for name, raw in shown.items() if name in job_document.RECORD}
     plain: dict[str, Any] = {name: msgspec.json.decode(raw) for name, raw in shown.items()}
     holder = plain["technician"]
     return {
@@ -172,6 +165,7 @@ def _fields(shown: dict[str, msgspec.Raw], bp: str, total: dict[str, int]) -> di
         **dict.fromkeys(("claimed", "frozen", "last", "reference", "owner", "preferred"), ""),
         "mode": "none",
         "entered": plain["version"],
+        "unaccepted": "1" if plain.get("asked") else "",
     }
 
 

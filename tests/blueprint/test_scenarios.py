@@ -11,7 +11,8 @@ from engine.blueprint.catalogue import Blueprints
 from engine.blueprint.compiler import plan
 from engine.blueprint.edit_table import PRICE
 from engine.blueprint.schema import EVERYBODY, EventRule
-from engine.blueprint.vocabulary import EDITABLE, ENGINE
+from engine.blueprint.vocabulary import ENGINE
+from engine.rules.job_document import EDITABLE
 from tests.blueprint.scenarios import SYSTEMS, System
 
 each_system = pytest.mark.parametrize(("name", "system"), SYSTEMS.items(), ids=list(SYSTEMS))

@@ -1,0 +1,84 @@
+"""Lists of a job's members that cannot derive from the declaration in engine/rules/job_document.py agree with it."""
+
+from __future__ import annotations
+
+import re
+import types
+import typing
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from engine.archive.reader import JobFilter
+from engine.domain.booking import Booking
+from engine.rules import job_document
+from engine.rules.job_document import COLUMNS, EDITABLE, MEMBERS, STEP, JobView, Party
+from engine.sql.schema import jobs as job_rows
+from server.schemas import objects, requests, terms
+
+ROOT = Path(__file__).resolve().parents[2]
+LUA = "lua/lib/job.lua"
+ALL = {member.name for member in MEMBERS}
+PUBLIC = {member.name for member in MEMBERS if member.public}
+JSON_KINDS = {datetime: str, objects.Person: Party, objects.Proposal: dict}
+
+
+def fields_of(struct: type[msgspec.Struct]) -> set[str]:
+    """The names of a Struct's fields."""
+    return set(struct.__struct_fields__)
+
+
+def kind(hint: typing.Any) -> typing.Any:
+    """The kind of JSON value that a type hint stands for."""
+    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+        (hint,) = (part for part in typing.get_args(hint) if part is not type(None))
+    if typing.get_origin(hint) is typing.Literal:
+        return type(typing.get_args(hint)[0])
+    origin = typing.get_origin(hint) or hint
+    return JSON_KINDS.get(origin, origin)
+
+
+def in_lua(function: str) -> set[str]:
+    """The members that a function of lua/lib/job.lua writes."""
+    source = (ROOT / LUA).read_text().partition(f"function Job.{function}(")[2].partition("\nend\n")[0]
+    return set(re.findall(r'"(\w+)":', source))
+
+
+HOMES = {
+    "server/schemas: Job": (fields_of(objects.Job), ALL),
+    "server/schemas: PublicJob": (fields_of(objects.PublicJob), PUBLIC),
+    "server/schemas: PatchJob": (fields_of(terms.PatchJob), EDITABLE | {"version"}),
+    "server/schemas: NewJob": (fields_of(requests.NewJob), fields_of(Booking)),
+    "engine/domain/booking.py: Booking": (fields_of(Booking) & EDITABLE, EDITABLE),
+    f"{LUA}: full_json": (in_lua("full_json"), set(STEP)),
+    f"{LUA}: public_json": (in_lua("public_json"), PUBLIC & set(STEP)),
+    "engine/rules/job_document.py: MEMBERS": (
+        fields_of(JobView) & {member.name for member in MEMBERS},
+        fields_of(JobView),
+    ),
+    "engine/sql/schema.py: jobs": (set(job_rows.columns.keys()) - {"hot", "doc"}, set(COLUMNS)),
+    "engine/archive/reader.py: JobFilter": (fields_of(JobFilter) - {"updated_after"} - set(COLUMNS), set[str]()),
+}
+
+
+@pytest.mark.parametrize("home", HOMES)
+def test_each_list_of_members_agrees_with_the_declaration(home: str) -> None:
+    """A failure names the file and the members that are missing there, or are not declared."""
+    there, declared = HOMES[home]
+    assert there == declared, f"{home}: missing {sorted(declared - there)}, not declared {sorted(there - declared)}"
+
+
+@pytest.mark.parametrize("struct", [objects.Job, objects.PublicJob], ids=lambda struct: struct.__name__)
+def test_members_have_their_declared_type(struct: type[msgspec.Struct]) -> None:
+    """Each member has the same kind of JSON value in the API's schema and in the declaration."""
+    declared = {member.name: member.kind for member in MEMBERS}
+    hints = typing.get_type_hints(struct)
+    wrong = {name: hint for name, hint in hints.items() if name in declared and kind(hint) is not declared[name]}
+    assert wrong == {}, f"server/schemas: {struct.__name__}"
+
+
+def test_members_that_lua_reads_stand_before_the_customers_own_names() -> None:
+    """lua/lib/cost.lua takes the first match of a name in the record's text."""
+    assert job_document.RECORD.index("pricing") < job_document.RECORD.index("metadata")

@@ -1,6 +1,6 @@
 """The AsyncAPI 3.0 document: what is said on the socket and in the event stream.
 
-Made from the Structs that decode the ops (server/gateway/protocol.py), and from those that promise replies and events
+Made from the Structs that decode the ops (server/schemas/ops.py), and from those that promise replies and events
 (server/schemas/frames.py, told_events.py); which types of events there are, the scripts' headers say, and a test
 compares."""
 
@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from server.gateway import protocol
 from server.gateway.frames import JsonFrames
+from server.gateway.protocol import Close
 from server.schemas import frames, objects
 from server.schemas.events import EVENTS, LIVE, shape_of
 from server.schemas.frames import REPLIES
+from server.schemas.ops import KINDS
 from server.schemas.problems import Problem
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ Schemas = dict[str, Any]
 
 def document(blueprints: Blueprints) -> bytes:
     """The document as JSON; announcements and the names of events are told from ``blueprints``."""
-    ops = protocol.KINDS
+    ops = KINDS
     kinds = [
         *ops.values(),
         *REPLIES.values(),
@@ -64,7 +65,7 @@ def document(blueprints: Blueprints) -> bytes:
 
 def _messages(named: dict[int, Any], blueprints: Blueprints) -> dict[str, Any]:
     """Every message by ``<kind>.<name>``; ``named`` are the schemas of the Structs behind them."""
-    ops = protocol.KINDS
+    ops = KINDS
     types = [*EVENTS, *_own(blueprints), *_announced(blueprints)]
     pushes = {name: _push(name, named[id(_data_of(name))], blueprints) for name in types}
     messages = {f"op.{name}": _message(inspect.getdoc(kind), named[id(kind)]) for name, kind in ops.items()}
@@ -184,7 +185,7 @@ def _operations(ops: Iterable[str], messages: Iterable[str]) -> dict[str, Any]:
 
 
 def _socket_text() -> str:
-    codes = ", ".join(f"{code.value} {code.name.lower().replace('_', ' ')}" for code in protocol.Close)
+    codes = ", ".join(f"{code.value} {code.name.lower().replace('_', ' ')}" for code in Close)
     return f"WebSocket, subprotocol {JsonFrames.subprotocol}; one message is one object. Closes with: {codes}."
 
 

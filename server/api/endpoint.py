@@ -10,6 +10,7 @@ import re
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from urllib.parse import urlencode
 from uuid import UUID, uuid4
 
 import msgspec
@@ -101,6 +102,11 @@ class RequestContext(Generic[B, Q]):
     def id(self) -> str:
         """The id in the path."""
         return self.params["id"]
+
+    def next_link(self, cursor: str) -> Header:
+        """The ``Link`` header to the page that begins after ``cursor``: the same path and query."""
+        query = [(name, value) for name, value in self.asked if name != "cursor"]
+        return b"link", f'<{self.path}?{urlencode([*query, ("cursor", cursor)])}>; rel="next"'.encode()
 
 
 class Handler(Protocol):

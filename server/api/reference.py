@@ -24,11 +24,11 @@ from engine.types import MANAGERS, OPS, ROLES
 from server.api.endpoint import Route
 from server.api.routes import ROUTES
 from server.gateway.ops import OPS as SOCKET_OPS
-from server.gateway.protocol import KINDS, Op
 from server.gateway.session_limiter import PINGS
 from server.schemas import frames
 from server.schemas.events import EVENTS, LIVE, shape_of
 from server.schemas.frames import REPLIES
+from server.schemas.ops import KINDS, Op
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "protocol.md"
 _TABLE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)

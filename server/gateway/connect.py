@@ -15,13 +15,14 @@ from engine.identity import sockets, tokens
 from engine.roles import USERS, demand
 from engine.technicians import live
 from engine.types import Cursor, Principal, Zone
-from server.api.handlers.about import POLL
 from server.gateway import entitlements, subscriptions
 from server.gateway.app_version import too_old
-from server.gateway.protocol import App, Close, Connect, State
+from server.gateway.protocol import Close, State
 from server.gateway.resume import MAX_EVENTS, Resume
 from server.gateway.revocation import REVOKED
 from server.gateway.session import Session
+from server.http.polling import POLL
+from server.schemas.ops import App, Connect
 
 if TYPE_CHECKING:
     from server.gateway.frames import JsonFrames

@@ -23,7 +23,7 @@ from server.gateway.handshake import AcceptLimiter, PendingSockets
 from server.gateway.heartbeat import HeartbeatWheel
 from server.gateway.hub import Hub
 from server.gateway.position_feed import PositionFeed
-from server.gateway.protocol import KINDS, Close, Connect, Op, Ping, State
+from server.gateway.protocol import Close, State
 from server.gateway.relay import Relay
 from server.gateway.revocation import Revocation
 from server.gateway.session import Session
@@ -32,6 +32,7 @@ from server.gateway.sse import Heads, SseFrames
 from server.gateway.stream_connection import Poll, Stream, StreamHub
 from server.gateway.transport import EXTENSION
 from server.http.throttle import address_of
+from server.schemas.ops import KINDS, Connect, Op, Ping
 
 if TYPE_CHECKING:
     from engine.runtime import Engine

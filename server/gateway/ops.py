@@ -19,9 +19,10 @@ from engine.rules.fixes import Fix
 from engine.technicians import live
 from engine.technicians.live import Position
 from engine.types import Role
-from server.gateway import connect, protocol, session_limiter, subscriptions
+from server.gateway import connect, session_limiter, subscriptions
 from server.gateway.protocol import Close
 from server.http import policy
+from server.schemas import ops as messages
 from server.schemas import requests as wire
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from server.gateway.session import Session
 
 
-Keyed = protocol.Claim | protocol.Decline | protocol.Command | protocol.SetAvailability
+Keyed = messages.Claim | messages.Decline | messages.Command | messages.SetAvailability
 """Ops done under a request key. Where their client gave none one is made, and named in the reply or in the 504, so
 that he can repeat.
 """
@@ -61,13 +62,13 @@ class Available(Named):
     clock_offset_s: float
 
 
-async def claim(gateway: Gateway, session: Session, op: protocol.Claim) -> Done:
+async def claim(gateway: Gateway, session: Session, op: messages.Claim) -> Done:
     """Take the job that one was offered."""
     trace = op.trace or ""
     return _done(await jobs.claim(gateway.engine, session.caller, op.job, key=op.key, version=op.version, trace=trace))
 
 
-async def decline(gateway: Gateway, session: Session, op: protocol.Decline) -> Done:
+async def decline(gateway: Gateway, session: Session, op: messages.Decline) -> Done:
     """Turn the offer down."""
     trace = op.trace or ""
     return _done(
@@ -75,7 +76,7 @@ async def decline(gateway: Gateway, session: Session, op: protocol.Decline) -> D
     )
 
 
-async def command(gateway: Gateway, session: Session, op: protocol.Command) -> Done:
+async def command(gateway: Gateway, session: Session, op: messages.Command) -> Done:
     """Any step that the job's blueprint gives the caller."""
     step = Step(
         command=op.command,
@@ -90,7 +91,7 @@ async def command(gateway: Gateway, session: Session, op: protocol.Command) -> D
     return _done(await jobs.command(gateway.engine, session.caller, op.job, step, key=op.key, trace=op.trace or ""))
 
 
-async def availability(gateway: Gateway, session: Session, op: protocol.SetAvailability) -> Available:
+async def availability(gateway: Gateway, session: Session, op: messages.SetAvailability) -> Available:
     """Go online, with the position if it is not known yet, or offline."""
     caller = session.caller
     position = Position(op.lat, op.lon) if op.lat is not None and op.lon is not None else None
@@ -100,7 +101,7 @@ async def availability(gateway: Gateway, session: Session, op: protocol.SetAvail
     return msgspec.convert(now, Available, from_attributes=True)
 
 
-async def location(gateway: Gateway, session: Session, op: protocol.Location) -> dict[str, Any]:
+async def location(gateway: Gateway, session: Session, op: messages.Location) -> dict[str, Any]:
     """One fix or several; told is what is not as it should be."""
     caller = session.caller
     fixes = [_fix(one) for one in op.fixes] if op.fixes else [_fix(op)]
@@ -108,7 +109,7 @@ async def location(gateway: Gateway, session: Session, op: protocol.Location) ->
     return {} if heard.as_should_be else msgspec.structs.asdict(heard)
 
 
-async def refresh(gateway: Gateway, session: Session, op: protocol.Refresh) -> dict[str, Any]:
+async def refresh(gateway: Gateway, session: Session, op: messages.Refresh) -> dict[str, Any]:
     """Go on under a fresh token. One of another role closes with 4006: what is heard depends on the role."""
     seen = {zone: tail.cursor for zone, tail in gateway.relay.tails.items()}
     fresh = await tokens.principal_of(gateway.engine, op.token)
@@ -137,20 +138,20 @@ class Spec(NamedTuple):
     policy: policy.Policy
 
 
-OPS: dict[type[protocol.Op], Spec] = {
-    protocol.Claim: Spec(claim, "claims", USERS, policy.STEP),
-    protocol.Decline: Spec(decline, "requests", USERS, policy.STEP),
-    protocol.Command: Spec(command, "requests", USERS, policy.STEP),
-    protocol.SetAvailability: Spec(availability, "requests", TECHNICIAN, policy.OWN),
-    protocol.Location: Spec(location, "fixes", TECHNICIAN, policy.OWN),
-    protocol.Refresh: Spec(refresh, "requests", USERS, policy.OWN),
-    protocol.Subscribe: Spec(subscriptions.subscribe, "requests", USERS, policy.WHOLE),
-    protocol.Unsubscribe: Spec(subscriptions.unsubscribe, "requests", USERS, policy.OWN),
+OPS: dict[type[messages.Op], Spec] = {
+    messages.Claim: Spec(claim, "claims", USERS, policy.STEP),
+    messages.Decline: Spec(decline, "requests", USERS, policy.STEP),
+    messages.Command: Spec(command, "requests", USERS, policy.STEP),
+    messages.SetAvailability: Spec(availability, "requests", TECHNICIAN, policy.OWN),
+    messages.Location: Spec(location, "fixes", TECHNICIAN, policy.OWN),
+    messages.Refresh: Spec(refresh, "requests", USERS, policy.OWN),
+    messages.Subscribe: Spec(subscriptions.subscribe, "requests", USERS, policy.WHOLE),
+    messages.Unsubscribe: Spec(subscriptions.unsubscribe, "requests", USERS, policy.OWN),
 }
 """``connect`` and ``ping`` are the gateway's own: server/gateway/connect.py names the roles that may connect."""
 
 
-async def perform(gateway: Gateway, session: Session, op: protocol.Op) -> Any:
+async def perform(gateway: Gateway, session: Session, op: messages.Op) -> Any:
     """Do ``op`` and give what its reply holds. Raises CalloutError."""
     spec = OPS[type(op)]
     demand(session.caller, spec.roles)
@@ -173,15 +174,15 @@ async def perform(gateway: Gateway, session: Session, op: protocol.Op) -> Any:
     return reply
 
 
-def limit_of(op: protocol.Op) -> limits.Limit:
+def limit_of(op: messages.Op) -> limits.Limit:
     """The meter that counts ``op``. A claim by its long name is none the cheaper for that."""
-    if isinstance(op, protocol.Ping):
+    if isinstance(op, messages.Ping):
         return session_limiter.PINGS
-    is_claim = isinstance(op, protocol.Command) and op.command == "claim"
+    is_claim = isinstance(op, messages.Command) and op.command == "claim"
     return limits.LIMITS["claims" if is_claim else OPS[type(op)].meter]
 
 
-def _fix(one: wire.OneFix | protocol.Location) -> Fix:
+def _fix(one: wire.OneFix | messages.Location) -> Fix:
     assert one.lat is not None
     assert one.lon is not None
     return Fix(

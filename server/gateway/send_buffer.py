@@ -14,8 +14,9 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import CalloutError
-from server.gateway.protocol import Close, Op, State
+from server.gateway.protocol import Close, State
 from server.schemas import problems
+from server.schemas.ops import Op
 
 if TYPE_CHECKING:
     from server.gateway.gateway import Gateway

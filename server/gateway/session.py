@@ -16,9 +16,10 @@ from engine.errors import Invalid, Unauthenticated
 from engine.types import Principal
 from server.gateway import protocol
 from server.gateway.connection import Connection
-from server.gateway.protocol import Close, Connect, Credentials, Op, Patience, Ping, Pong, State, Wrong
+from server.gateway.protocol import Close, Credentials, Patience, Pong, State, Wrong
 from server.gateway.send_buffer import WRITE_BYTES, SendBuffer
 from server.gateway.session_limiter import SessionLimiter
+from server.schemas.ops import Connect, Op, Ping
 
 if TYPE_CHECKING:
     from server.gateway.gateway import Gateway

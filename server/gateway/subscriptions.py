@@ -13,8 +13,8 @@ from engine.domain import job_queries
 from engine.errors import CalloutError, FieldError, Forbidden, Invalid, NotFound, Unavailable
 from engine.types import Principal, Zone, is_id, zone_of
 from engine.zone import log
-from server.gateway import protocol
 from server.gateway.zone_stream import WAIT_S
+from server.schemas import ops
 
 if TYPE_CHECKING:
     from server.gateway.gateway import Gateway
@@ -26,7 +26,7 @@ ADDRESSED = frozenset({"user", "role", "room"})
 """Channels that events are addressed to and nobody subscribes to."""
 
 
-async def subscribe(gateway: Gateway, session: Session, op: protocol.Subscribe) -> dict[str, Any]:
+async def subscribe(gateway: Gateway, session: Session, op: ops.Subscribe) -> dict[str, Any]:
     """Join, and answer with the present state and the seq from which the channel is heard.
 
     The state is read again after joining: what it shows is then never older than what was not heard, and a right that
@@ -36,8 +36,8 @@ async def subscribe(gateway: Gateway, session: Session, op: protocol.Subscribe) 
     tail = place(gateway, op.channel)
     await _state(gateway, caller, op.channel)
     await _caught_up(gateway, tail)
-    if len(session.channels) - len(caller.channels) >= protocol.MAX_SUBS:
-        raise Invalid(errors=[FieldError("/channel", f"At most {protocol.MAX_SUBS} subscriptions")])
+    if len(session.channels) - len(caller.channels) >= ops.MAX_SUBS:
+        raise Invalid(errors=[FieldError("/channel", f"At most {ops.MAX_SUBS} subscriptions")])
     gateway.listen(session, op.channel)
     heard_from = tail.cursor
     try:
@@ -48,7 +48,7 @@ async def subscribe(gateway: Gateway, session: Session, op: protocol.Subscribe) 
     return {"channel": op.channel, "zone": tail.zone, "seq": heard_from, **state}
 
 
-async def unsubscribe(gateway: Gateway, session: Session, op: protocol.Unsubscribe) -> dict[str, Any]:
+async def unsubscribe(gateway: Gateway, session: Session, op: ops.Unsubscribe) -> dict[str, Any]:
     """Leave. What is one's own by being who one is cannot be left."""
     if op.channel in session.caller.channels:
         raise Forbidden("Your own channels come by themselves")

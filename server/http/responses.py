@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable
 from operator import itemgetter
 from types import GenericAlias
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
-from urllib.parse import urlencode
 
 import msgspec
 from starlette.types import Receive, Scope, Send
@@ -18,12 +17,13 @@ from engine.sql.paging import decode_cursor, slice_of
 if TYPE_CHECKING:
     from engine.idempotency.in_redis import Outcome
     from engine.idempotency.in_sql import Kept
-    from server.api.endpoint import RequestContext
     from server.schemas.requests import ListQuery
 
 T = TypeVar("T")
 Place = Callable[[T], tuple[str | int, ...]]
 Header = tuple[bytes, bytes]
+NextLink = Callable[[str], Header]
+"""Builds the ``Link`` header to the next page of the request's list from that page's cursor."""
 
 JSON = b"application/json"
 
@@ -116,20 +116,21 @@ def _etag(version: int) -> Header:
     return b"etag", f'"{version}"'.encode()
 
 
-def page(call: RequestContext[Any, Any], items: Iterable[Any], after: str | None, as_of: Any = None) -> Response:
-    """``{items, next}`` with a ``Link`` to the next page; lists of live things carry ``as_of`` too.
+def page(next_link: NextLink, items: Iterable[Any], after: str | None, as_of: Any = None) -> Response:
+    """``{items, next}`` with a ``Link`` to the next page. A list of live objects also has ``as_of``.
 
-    Items that are bytes are JSON already.
+    Items of type bytes are JSON already.
     """
     body: dict[str, Any] = {"items": [raw(item) if isinstance(item, bytes) else item for item in items]}
     body["next"] = after
     if as_of is not None:
         body["as_of"] = as_of
-    return Response(msgspec.json.encode(body), (_link(call, after),) if after else ())
+    return Response(msgspec.json.encode(body), (next_link(after),) if after else ())
 
 
 def listed(
-    call: RequestContext[Any, ListQuery],
+    next_link: NextLink,
+    query: ListQuery,
     items: Iterable[T],
     place: Place[T],
     *,
@@ -141,14 +142,9 @@ def listed(
     ``place`` gives an item's sort key, which no two items share. Raises Invalid for a cursor of another list.
     """
     placed = sorted(((place(item), item) for item in items), key=itemgetter(0), reverse=newest_first)
-    if call.query.cursor:
+    if query.cursor:
         parts = tuple(type(part) for part in placed[0][0]) if placed else (str | int, ...)
-        after = decode_cursor(call.query.cursor, GenericAlias(tuple, parts))
+        after = decode_cursor(query.cursor, GenericAlias(tuple, parts))
         placed = [each for each in placed if (each[0] < after if newest_first else each[0] > after)]
-    rest = slice_of(placed, call.query.limit, itemgetter(0))
-    return page(call, [item for _, item in rest.items], rest.next, as_of)
-
-
-def _link(call: RequestContext[Any, Any], after: str) -> Header:
-    asked = [(name, value) for name, value in call.asked if name != "cursor"]
-    return b"link", f'<{call.path}?{urlencode([*asked, ("cursor", after)])}>; rel="next"'.encode()
+    rest = slice_of(placed, query.limit, itemgetter(0))
+    return page(next_link, [item for _, item in rest.items], rest.next, as_of)

@@ -12,8 +12,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from engine.types import Role
-from server.gateway import protocol
-from server.schemas import objects
+from server.schemas import objects, ops
 from server.schemas.objects import Shape
 
 
@@ -104,17 +103,17 @@ class Nothing(Shape):
     pass
 
 
-REPLIES: dict[type[protocol.Op], Any] = {
-    protocol.Connect: Connected,
-    protocol.Ping: Pong,
-    protocol.Refresh: Refreshed,
-    protocol.Subscribe: Subscribed,
-    protocol.Unsubscribe: Unsubscribed,
-    protocol.Claim: Done,
-    protocol.Decline: Done,
-    protocol.Command: Done,
-    protocol.SetAvailability: Available,
-    protocol.Location: Nothing,
+REPLIES: dict[type[ops.Op], Any] = {
+    ops.Connect: Connected,
+    ops.Ping: Pong,
+    ops.Refresh: Refreshed,
+    ops.Subscribe: Subscribed,
+    ops.Unsubscribe: Unsubscribed,
+    ops.Claim: Done,
+    ops.Decline: Done,
+    ops.Command: Done,
+    ops.SetAvailability: Available,
+    ops.Location: Nothing,
 }
 """What ``ok`` holds in the reply to each op."""
 

@@ -10,11 +10,9 @@ from engine.events import iso
 from engine.process import metrics
 from server.api.endpoint import RequestContext
 from server.http import responses
+from server.http.polling import POLL
 from server.http.responses import Response
 from server.schemas.decode import Body, NoQuery
-
-POLL = {"connected": 60, "disconnected": 15}
-"""Seconds between two looks of a client that polls, with and without a live connection (PROTOCOL §4)."""
 
 
 async def alive(call: RequestContext[Body, NoQuery]) -> Response:

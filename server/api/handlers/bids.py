@@ -17,7 +17,7 @@ from server.schemas.decode import Body, NoQuery
 async def find(call: RequestContext[Body, requests.ListQuery]) -> Response:
     """The bids for a job, the first one first; a technician is shown their own alone."""
     page = await bids.find(call.engine, call.caller, call.id)
-    return responses.listed(call, page.items, bids.place, as_of=page.as_of)
+    return responses.listed(call.next_link, call.query, page.items, bids.place, as_of=page.as_of)
 
 
 async def create(call: RequestContext[bidding.NewBid, NoQuery]) -> Response:

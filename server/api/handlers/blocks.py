@@ -14,7 +14,7 @@ from server.schemas.decode import Body, NoQuery
 async def find(call: RequestContext[Body, requests.ListQuery]) -> Response:
     """Whom the caller blocked, the latest first; not who blocked the caller."""
     page = await blocks.find(call.engine, call.caller, limit=call.query.limit, cursor=call.query.cursor)
-    return responses.page(call, page.items, page.next)
+    return responses.page(call.next_link, page.items, page.next)
 
 
 async def create(call: RequestContext[requests.Blocked, NoQuery]) -> Response:

@@ -15,7 +15,7 @@ async def find(call: RequestContext[Body, requests.ListQuery]) -> Response:
     """All blueprints that a booking may name, by name."""
     known = call.engine.blueprints
     shown = [declared(found, default=found is known.default) for found in known.by_name.values()]
-    return responses.listed(call, shown, lambda one: (one.name,))
+    return responses.listed(call.next_link, call.query, shown, lambda one: (one.name,))
 
 
 async def read(call: RequestContext[Body, NoQuery]) -> Response:

@@ -18,7 +18,7 @@ async def find(call: RequestContext[Body, requests.ServicesQuery]) -> Response:
     """Services by name; those that are not active are shown to ops alone."""
     query = msgspec.convert(call.query, ServiceQuery, from_attributes=True)
     page = await services.find(call.engine, call.caller, query)
-    return responses.page(call, page.items, page.next)
+    return responses.page(call.next_link, page.items, page.next)
 
 
 async def read(call: RequestContext[Body, NoQuery]) -> Response:

@@ -20,7 +20,7 @@ async def create(call: RequestContext[terms.NewDispute, NoQuery]) -> Response:
 async def find(call: RequestContext[Body, requests.ListQuery]) -> Response:
     """The disputes that are open, the newest first: all of them for mediators, one's own for the two sides of a job."""
     page = await disputes.find(call.engine, call.caller)
-    return responses.listed(call, page.items, disputes.place, newest_first=True, as_of=page.as_of)
+    return responses.listed(call.next_link, call.query, page.items, disputes.place, newest_first=True, as_of=page.as_of)
 
 
 async def resolve(call: RequestContext[terms.Resolution, NoQuery]) -> Response:

@@ -38,7 +38,7 @@ async def find(call: RequestContext[Body, wire.JobsQuery]) -> Response:
     asked = msgspec.structs.asdict(call.query)
     query = JobQuery(**{**asked, "updated_after": wire.ms(call.query.updated_after)})
     page = await job_queries.find(call.engine, call.caller, query)
-    return responses.page(call, page.items, page.next, page.as_of)
+    return responses.page(call.next_link, page.items, page.next, page.as_of)
 
 
 async def read(call: RequestContext[Body, NoQuery]) -> Response:
@@ -49,13 +49,21 @@ async def read(call: RequestContext[Body, NoQuery]) -> Response:
 async def history(call: RequestContext[Body, wire.ListQuery]) -> Response:
     """All changes of a job: when, who, from, to, why."""
     return responses.listed(
-        call, await job_queries.history(call.engine, call.caller, call.id), lambda item: (item.seq,)
+        call.next_link,
+        call.query,
+        await job_queries.history(call.engine, call.caller, call.id),
+        lambda item: (item.seq,),
     )
 
 
 async def waves(call: RequestContext[Body, wire.ListQuery]) -> Response:
     """Who was asked in each wave, the first one first, and who was left out and why."""
-    return responses.listed(call, await job_queries.waves(call.engine, call.caller, call.id), job_queries.place_of_wave)
+    return responses.listed(
+        call.next_link,
+        call.query,
+        await job_queries.waves(call.engine, call.caller, call.id),
+        job_queries.place_of_wave,
+    )
 
 
 async def edit(call: RequestContext[terms.PatchJob, NoQuery]) -> Response:

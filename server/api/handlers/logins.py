@@ -13,7 +13,7 @@ from server.schemas.decode import Body, NoQuery
 async def find(call: RequestContext[Body, requests.ListQuery]) -> Response:
     """The caller's logins that are still good, the latest first."""
     page = await logins.find(call.engine, call.caller, limit=call.query.limit, cursor=call.query.cursor)
-    return responses.page(call, page.items, page.next)
+    return responses.page(call.next_link, page.items, page.next)
 
 
 async def end(call: RequestContext[requests.Nothing, NoQuery]) -> Response:

@@ -14,7 +14,7 @@ async def find(call: RequestContext[Body, requests.ListQuery]) -> Response:
     """The caller's notifications, the newest first."""
     limit, cursor = call.query.limit, call.query.cursor
     page = await notifications.find(call.engine, call.caller, limit=limit, cursor=cursor)
-    return responses.page(call, page.items, page.next)
+    return responses.page(call.next_link, page.items, page.next)
 
 
 async def read(call: RequestContext[requests.Nothing, NoQuery]) -> Response:

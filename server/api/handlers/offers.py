@@ -29,7 +29,7 @@ _place = msgspec.json.Decoder(_Place)
 async def find(call: RequestContext[Body, requests.ListQuery]) -> Response:
     """What is open to the caller, nearest deadline first, with `distance_m`."""
     page = await offers.open_to(call.engine, call.caller)
-    return responses.listed(call, page.items, _where, as_of=page.as_of)
+    return responses.listed(call.next_link, call.query, page.items, _where, as_of=page.as_of)
 
 
 def _where(offer: bytes) -> tuple[str, str]:

@@ -13,7 +13,9 @@ from server.schemas.decode import Body, NoQuery
 
 async def find(call: RequestContext[Body, requests.ListQuery]) -> Response:
     """The payments of a job, the first one first."""
-    return responses.listed(call, await payments.find(call.engine, call.caller, call.id), payments.place)
+    return responses.listed(
+        call.next_link, call.query, await payments.find(call.engine, call.caller, call.id), payments.place
+    )
 
 
 async def create(call: RequestContext[terms.NewPayment, NoQuery]) -> Response:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from engine.domain import sync
 from server.api.endpoint import RequestContext
-from server.api.handlers.about import POLL
 from server.api.handlers.users import fix_rate
 from server.http import responses
+from server.http.polling import POLL
 from server.http.responses import Response
 from server.schemas.decode import Body, NoQuery
 

@@ -21,7 +21,7 @@ async def find(call: RequestContext[Body, requests.TechniciansQuery]) -> Respons
     """Technicians: managers see all of each, everybody else the public card of the approved."""
     query = msgspec.convert(call.query, TechnicianQuery, from_attributes=True)
     page = await profile.find(call.engine, call.caller, query)
-    return responses.page(call, page.items, page.next)
+    return responses.page(call.next_link, page.items, page.next)
 
 
 async def read(call: RequestContext[Body, NoQuery]) -> Response:

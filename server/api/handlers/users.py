@@ -12,8 +12,8 @@ from engine.technicians import live
 from engine.technicians.profile import Technician
 from engine.types import UserId
 from server.api.endpoint import RequestContext
-from server.api.handlers.about import POLL
 from server.http import responses
+from server.http.polling import POLL
 from server.http.responses import Response
 from server.schemas import requests
 from server.schemas.decode import Body, NoQuery
@@ -37,7 +37,7 @@ async def find(call: RequestContext[Body, requests.UsersQuery]) -> Response:
     """All accounts, the newest first."""
     query = msgspec.convert(call.query, UserQuery, from_attributes=True)
     page = await accounts.find_users(call.engine, call.caller, query)
-    return responses.page(call, page.items, page.next)
+    return responses.page(call.next_link, page.items, page.next)
 
 
 async def create(call: RequestContext[requests.NewUser, NoQuery]) -> Response:

@@ -11,6 +11,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from server.gateway import drain, ops
+from server.schemas.ops import Unsubscribe
 from tests.server.gateway.conftest import Node
 from tests.support.wait import wait_until
 
@@ -55,7 +56,7 @@ async def test_what_is_in_hand_is_answered_first(node: Node, monkeypatch: pytest
         await go.wait()
         return {"done": True}
 
-    monkeypatch.setitem(ops.OPS, ops.protocol.Unsubscribe, ops.OPS[ops.protocol.Unsubscribe]._replace(work=slow))
+    monkeypatch.setitem(ops.OPS, Unsubscribe, ops.OPS[Unsubscribe]._replace(work=slow))
     async with node.client("ann") as busy, node.client("bob") as idle:
         await busy.send({"id": 70, "op": "unsubscribe", "channel": "job:x"})
         await wait_until(lambda: begun)
@@ -78,7 +79,7 @@ async def test_a_command_that_hangs_does_not_hold_the_end_up(node: Node, monkeyp
     async def never(gateway: Any, session: Any, op: Any) -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setitem(ops.OPS, ops.protocol.Unsubscribe, ops.OPS[ops.protocol.Unsubscribe]._replace(work=never))
+    monkeypatch.setitem(ops.OPS, Unsubscribe, ops.OPS[Unsubscribe]._replace(work=never))
     async with node.client("ann") as client:
         await client.send({"id": 70, "op": "unsubscribe", "channel": "job:x"})
         await wait_until(lambda: node.gateway._work)

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 from engine.blueprint.schema import Blueprint
 from server.api import examples
 from server.api.endpoint import Route
-from server.gateway import protocol
 from server.gateway.ops import OPS
 from server.http.policy import Policy
+from server.schemas import ops
 from tests.server.http.client import Client
 from tests.server.sweep.world import MANAGERS, POSITION, Ties, World
 
@@ -188,12 +188,12 @@ QUERIES = {
 }
 
 
-def named(kind: type[protocol.Op]) -> str:
+def named(kind: type[ops.Op]) -> str:
     """The name of an op."""
     return str(kind.__struct_config__.tag)
 
 
-def messages(world: World, kind: type[protocol.Op]) -> Iterator[Said]:
+def messages(world: World, kind: type[ops.Op]) -> Iterator[Said]:
     """The same for a socket op."""
     spec, name = OPS[kind], named(kind)
     policy = spec.policy

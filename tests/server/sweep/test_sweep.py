@@ -14,9 +14,9 @@ from engine.process.settings import Settings
 from engine.types import OPS as OPS_ROLES
 from server.api.endpoint import Route
 from server.api.routes import ROUTES
-from server.gateway import protocol
 from server.gateway.ops import OPS
 from server.http.policy import Policy
+from server.schemas import ops
 from server.serve import running
 from tests.server.sweep import asking
 from tests.server.sweep.world import POSITION, World
@@ -24,7 +24,7 @@ from tests.support.wait import wait_until
 
 FOLLOWERS = {"customer", "mediator", "service", "ops_manager", "admin", "holder"}
 """Who may hear where the holder is: the customer and the holder unasked, the others by the holder's jobs."""
-LASTING = (protocol.Unsubscribe, protocol.Decline)
+LASTING = (ops.Unsubscribe, ops.Decline)
 """Ops that change the world for the tests after them."""
 
 
@@ -44,7 +44,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
             await socket.close()
 
 
-async def said(world: World, kind: type[protocol.Op]) -> list[str]:
+async def said(world: World, kind: type[ops.Op]) -> list[str]:
     """What went otherwise than declared when everybody gave an op. A world is asked once."""
     name = f"op {asking.named(kind)}"
     if name not in world.wrong:
@@ -52,7 +52,7 @@ async def said(world: World, kind: type[protocol.Op]) -> list[str]:
     return world.wrong[name]
 
 
-async def _said(world: World, kind: type[protocol.Op]) -> list[str]:
+async def _said(world: World, kind: type[ops.Op]) -> list[str]:
     wrong = []
     for one in asking.messages(world, kind):
         reply = await world.sockets[one.who].request(one.op, **one.arguments)
@@ -83,7 +83,7 @@ async def _requested(world: World, route: Route) -> list[str]:
 async def heard(world: World) -> list[str]:
     """What was pushed to whom it is not for, with a position on its way to all who may follow the holder."""
     path = f"/v1/technicians/{world.people['holder'].user}/location"
-    await said(world, protocol.Subscribe)  # to the holder's jobs, by all who may
+    await said(world, ops.Subscribe)  # to the holder's jobs, by all who may
     await world.must("holder", "PUT", path, POSITION)
     await wait_until(lambda: all(world.sockets[who].received("position") for who in FOLLOWERS), what="a position")
     return [
@@ -95,7 +95,7 @@ async def heard(world: World) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", [kind for kind in OPS if kind not in LASTING], ids=asking.named)
-async def test_an_op_lets_pass_whom_its_policy_names(kind: type[protocol.Op], world: World) -> None:
+async def test_an_op_lets_pass_whom_its_policy_names(kind: type[ops.Op], world: World) -> None:
     """On a socket each person is let pass or refused as declared, and is shown nothing that is not theirs."""
     wrong = await said(world, kind)
     assert not wrong, "\n".join(wrong)
@@ -137,7 +137,7 @@ async def test_a_route_lets_pass_whom_its_policy_names(route: Route, world: Worl
 
 
 @pytest.mark.parametrize("kind", LASTING, ids=asking.named)
-async def test_an_op_without_a_version_lets_pass_whom_its_policy_names(kind: type[protocol.Op], world: World) -> None:
+async def test_an_op_without_a_version_lets_pass_whom_its_policy_names(kind: type[ops.Op], world: World) -> None:
     """The same for those that cannot but be done, when all else is over."""
     wrong = await said(world, kind)
     assert not wrong, "\n".join(wrong)
@@ -159,5 +159,5 @@ def test_nothing_is_without_a_policy() -> None:
     """A route cannot be made without one, and every op has one but the two that are the gateway's own."""
     with pytest.raises(TypeError, match="policy"):
         Route("GET", "/v1/new", ROUTES[0].handler, None)  # type: ignore[call-arg]
-    assert set(protocol.KINDS.values()) - set(OPS) == {protocol.Connect, protocol.Ping}
+    assert set(ops.KINDS.values()) - set(OPS) == {ops.Connect, ops.Ping}
     assert all(isinstance(spec.policy, Policy) for spec in OPS.values())

@@ -1,0 +1,6 @@
+"""How often a client that polls asks, as ``connect``, ``/v1/meta``, ``/v1/me`` and ``/v1/sync`` say."""
+
+from __future__ import annotations
+
+POLL = {"connected": 60, "disconnected": 15}
+"""Seconds between two requests of a client that polls, with and without a live connection (PROTOCOL §4)."""

@@ -16,10 +16,12 @@ from engine.blueprint.catalogue import Blueprints
 from engine.blueprint.schema import Blueprint, EventRule
 from engine.store import scripts
 from server.api import asyncapi
-from server.gateway import ops, protocol
+from server.gateway import protocol
 from server.gateway.frames import HIDDEN
+from server.gateway.ops import OPS
 from server.schemas import events as told_events
-from server.schemas import frames
+from server.schemas import frames, ops
+from server.schemas.ops import KINDS
 from tests.server.http.client import Client
 
 SERVER = Path(asyncapi.__file__).parent
@@ -73,10 +75,10 @@ def test_it_is_whole(document: dict[str, Any]) -> None:
 
 def test_ops_both_ways(document: dict[str, Any]) -> None:
     """Each op that is decoded is told with its reply, and no other; each that is done has a promise of its reply."""
-    decoded = {str(kind.__struct_config__.tag) for kind in get_args(protocol.Op)}
-    assert messages(document, "op") == messages(document, "reply") == decoded == set(protocol.KINDS)
+    decoded = {str(kind.__struct_config__.tag) for kind in get_args(ops.Op)}
+    assert messages(document, "op") == messages(document, "reply") == decoded == set(KINDS)
     assert {n for n, o in document["operations"].items() if o["action"] == "receive"} == decoded
-    assert set(frames.REPLIES) == {*ops.OPS, protocol.Connect, protocol.Ping}
+    assert set(frames.REPLIES) == {*OPS, ops.Connect, ops.Ping}
 
 
 def test_events_both_ways(document: dict[str, Any]) -> None:
@@ -103,7 +105,7 @@ def test_blueprints_name_no_other_events() -> None:
 def test_live_pushes_both_ways(document: dict[str, Any]) -> None:
     """Each push that is in no log is told, under every name that a blueprint gives it, and no other."""
     made = set()
-    for path in (SERVER / "ws").glob("*.py"):
+    for path in (SERVER / "gateway").glob("*.py"):
         source = path.read_text()
         words = {n.targets[0].id: n.value.value for n in ast.parse(source).body if _is_word(n)}  # type: ignore[attr-defined]
         made |= {words[name] for name in re.findall(r"\.live\(([A-Z_]+),", source)}

@@ -124,7 +124,7 @@ def captures(blueprint: Blueprint, spec: Command) -> list[tuple[str, Command]]:
 
 def _body(blueprint: Blueprint, name: str, spec: Command, life_s: float | None) -> dict[str, Any]:
     phase = blueprint.phase(spec.to)
-    tech_audience = blueprint.audience("technician.status") if "technician.status" in blueprint.events else ""
+    tech_audience = blueprint.declared_audience("technician.status")
     always = {
         "command": name,
         "by": " ".join(spec.by),
@@ -136,7 +136,7 @@ def _body(blueprint: Blueprint, name: str, spec: Command, life_s: float | None) 
         "closing": "expired" if spec.event == EXPIRED else "cancelled",
         "payment_audience": blueprint.audience("payment.requested"),
         "hours": blueprint.price.hours,
-        "status_audience": blueprint.audience("job.status") or "customer holder ops",
+        "status_audience": blueprint.audience("job.status"),
         "unassigned_audience": blueprint.audience("job.unassigned"),
         "bids_audience": blueprint.audience("bid.closed"),
     }

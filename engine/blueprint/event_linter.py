@@ -7,12 +7,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from string import Formatter
 
+from engine.blueprint.audience import AUDIENCES, PARTIES
 from engine.blueprint.schema import NOUNS, OFFER, STATE_WORDS, Blueprint, Command, EventRule, Notice
 from engine.blueprint.vocabulary import (
-    AUDIENCES,
     CLOSINGS,
     ENGINE,
-    PARTIES,
     STEPS,
     Members,
     holds,

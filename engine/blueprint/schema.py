@@ -12,6 +12,7 @@ from typing import Literal
 
 import msgspec
 
+from engine.blueprint.audience import DEFAULTS
 from engine.types import OPS, Phase, Role
 
 EVERYBODY = 1_000_000_000
@@ -305,7 +306,13 @@ class Blueprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.states[state].word or state
 
     def audience(self, event: str) -> str:
-        """The words for those who hear of an event, as scripts take them."""
+        """The words for who receives an event, separated by spaces as scripts take them. An event that the blueprint
+        does not address goes to ``audience.DEFAULTS``.
+        """
+        return self.declared_audience(event) or DEFAULTS.get(event, "")
+
+    def declared_audience(self, event: str) -> str:
+        """The same without the defaults: "" for an event that the blueprint does not address."""
         rule = self.events.get(event)
         return " ".join(rule.to) if rule else ""
 

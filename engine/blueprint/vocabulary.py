@@ -12,15 +12,6 @@ from engine.blueprint.compiler import captures
 from engine.blueprint.schema import GIVES, Blueprint, Command, State
 from engine.rules import job_document
 
-AUDIENCES = frozenset(
-    (
-        *("customer", "holder", "customers", "technicians", "ops", "managers", "service", "mediator"),
-        *("onboarding_manager", "ops_manager", "admin"),
-    )
-)
-"""The words of an event's ``to``: the parties of the job, and roles."""
-PARTIES = frozenset({"customer", "holder"})
-
 OUTCOMES = frozenset({"resume", "cancel", "complete"})
 """How a dispute may end."""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from engine.blueprint.audience import role_of
 from engine.errors import FieldError, Invalid
 from engine.idempotency import in_redis
 from engine.idempotency.in_sql import Kept
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 FREE = "announcement."
 """Events that begin so need no declaration."""
-SINGULAR = {"customers": "customer", "technicians": "technician"}
-"""The roles behind a blueprint's words; all others are roles, or names of several, themselves."""
 INCLUDES = {
     "ops": frozenset(("ops", *MANAGERS - {"onboarding_manager"})),
     "managers": frozenset(("managers", "ops", *MANAGERS)),
@@ -79,7 +78,7 @@ async def announce(
 def _roles(new: Announcement, declared: Blueprint | None) -> list[str]:
     """The roles asked for, each once; where the blueprint says who gets it, nobody else does."""
     words = declared.events[new.event].to if declared else ()
-    own = [SINGULAR.get(word, word) for word in words]
+    own = [role_of(word) for word in words]
     roles = list(dict.fromkeys(new.roles or own))
     if not roles:
         raise Invalid(errors=[FieldError("/roles", "Required")])

@@ -193,7 +193,7 @@ async def _send(engine: Engine, ask: CommandContext, draft: Draft, version: int 
             "scheduled": 0 if when is None else ms_of(when),
             "life": engine.plans.life_ms(blueprint, draft.status),
             "waits": "1" if blueprint.waits(draft.status) else "",
-            "audience": blueprint.audience("job.updated") or "customer holder ops",
+            "audience": blueprint.audience("job.updated"),
             "terms": "1" if TERMS & set(draft.changed) else "",
             "bids_audience": blueprint.audience("bid.closed"),
         },

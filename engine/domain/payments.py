@@ -37,10 +37,6 @@ EVENTS: dict[Status, tuple[str, ...]] = {
     "failed": ("payment.failed",),
 }
 """The events that a word may give rise to."""
-CONCERNED = "customer holder ops service"
-"""Who hears of them where the blueprint does not say."""
-UNEXPECTED = "ops service"
-"""The same for what the job could not use."""
 
 ANOTHER = "This reference stands for another amount"
 WRONG = {
@@ -122,7 +118,7 @@ async def _put(engine: Engine, ask: CommandContext, payment: Payment, name: str,
     zone, job = ask.zone, ask.job
     kind = "refund" if payment.status == "refunded" else "charge"
     of = payment.of or payment.reference
-    told = {event: _audience(blueprint, event) for event in EVENTS[payment.status]}
+    audiences = {event: blueprint.audience(event) for event in EVENTS[payment.status]}
     try:
         done = await engine.store.run(
             zone,
@@ -140,7 +136,7 @@ async def _put(engine: Engine, ask: CommandContext, payment: Payment, name: str,
                 "currency": payment.currency,
                 "members": job_restore.members(kind, payment.reference, of),
                 "captures": captures(engine, blueprint),
-                "audiences": msgspec.json.encode(told),
+                "audiences": msgspec.json.encode(audiences),
             },
         )
     except Duplicate as error:
@@ -166,10 +162,6 @@ async def _answer(engine: Engine, ask: CommandContext, blueprint: Blueprint, don
     found = _told.decode(data)
     shown = await jobs.told(engine, ask.caller, blueprint, bytes(found.job))
     return Put(found.payment, shown, done.version, done.repeated, ask.key)
-
-
-def _audience(blueprint: Blueprint, event: str) -> str:
-    return blueprint.audience(event) or (UNEXPECTED if event == "payment.unexpected" else CONCERNED)
 
 
 async def find(engine: Engine, caller: Principal, job_id: str) -> list[bytes]:

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 Answer = Literal["accepted", "rejected"]
 EVENTS: dict[str, str] = {"open": "price.proposed", "accepted": "price.changed", "rejected": "price.rejected"}
-PARTIES = "customer holder ops"
-"""Who hears of it where the blueprint does not say."""
 
 
 class Dealt(msgspec.Struct, frozen=True):
@@ -122,7 +120,7 @@ async def _deal(
     args |= {"actor": ask.actor, **ask.head(version)}
 
     async def act(blueprint: Blueprint) -> Dealt:
-        states, told = f" {' '.join(blueprint.price.propose)} ", blueprint.audience(EVENTS[status]) or PARTIES
+        states, told = f" {' '.join(blueprint.price.propose)} ", blueprint.audience(EVENTS[status])
         its = {**args, "bp": blueprint.key, "states": states, "audience": told}
         try:
             done = await engine.store.run(ask.zone, script, keys=names, args=its)

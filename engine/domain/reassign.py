@@ -63,7 +63,7 @@ def _release(blueprint: Blueprint, status: str) -> str | None:
 
 
 async def _stays(engine: Engine, zone: Zone, job: JobId, technician: TechnicianId, blueprint: Blueprint) -> None:
-    told = blueprint.audience("job.stalled") or "ops"
+    told = blueprint.audience("job.stalled")
     names = {"meta": keys.meta(zone), "job": keys.job(zone, job), "log": keys.log(zone)}
     args = {"technician": technician, "step": REASON, "audience": told}
     await engine.store.run(zone, "job_stall", keys=names, args=args)

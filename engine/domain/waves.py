@@ -61,6 +61,7 @@ async def open_wave(engine: Engine, zone: Zone, job: JobId, number: int) -> Done
     blueprint, service = await blueprint_of(engine, zone, job)
     dispatch = blueprint.dispatch
     wave, walks = blueprint.wave(number)
+    in_vain = wave_plan.looked_in_vain(dispatch, number)
     return await engine.store.run(
         zone,
         "wave_open",
@@ -76,7 +77,7 @@ async def open_wave(engine: Engine, zone: Zone, job: JobId, number: int) -> Done
             "weights": wave_plan.weights(dispatch),
             "limits": wave_plan.limits(dispatch),
             "audience": blueprint.audience("job.searching"),
-            "unfilled_audience": _unfilled(blueprint) if wave_plan.looked_in_vain(dispatch, number) else "",
+            "unfilled_audience": blueprint.audience("job.unfilled") if in_vain else "",
         },
     )
 
@@ -94,11 +95,6 @@ def due_keys(zone: Zone, job: JobId) -> dict[str, str]:
 
 def _looking_keys(zone: Zone, job: JobId, service: ServiceId) -> dict[str, str]:
     return due_keys(zone, job) | {"waves": keys.waves(zone, job), "supply": keys.supply(zone, service)}
-
-
-def _unfilled(blueprint: Blueprint) -> str:
-    """Who hears that nobody took a job: ops, whether the blueprint says so or not."""
-    return blueprint.audience("job.unfilled") or "ops"
 
 
 async def open_offers(engine: Engine, zone: Zone, entry: str, job: JobId, wave: str, opens: str) -> Done:
@@ -156,6 +152,6 @@ async def allocate(engine: Engine, zone: Zone, entry: str, job: JobId, number: s
             "repeat_ms": round(dispatch.repeat_s * 1000),
             "weights": wave_plan.weights(dispatch),
             "plan": plan.body if plan else "",
-            "unfilled_audience": _unfilled(blueprint),
+            "unfilled_audience": blueprint.audience("job.unfilled"),
         },
     )

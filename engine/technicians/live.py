@@ -105,7 +105,7 @@ async def put(engine: Engine, record: TechnicianRecord, *, why: str = "ops", act
             "offline_reason": why,
             "rating": record.rating,
             "rated": record.rating_count,
-            "audience": status_words(engine),
+            "audience": status_audience(engine),
         },
     )
 
@@ -181,7 +181,7 @@ async def set_availability(
     zone, key = await _zone_or_incomplete(engine, technician), in_redis.checked_key(key)
     mark = in_redis.fingerprint(engine, "availability", technician, [online, position])
     tech = TechnicianId(UserId(technician))
-    names, words = _keys(zone, tech) | {"req": keys.request(zone, caller.id, key)}, status_words(engine)
+    names, words = _keys(zone, tech) | {"req": keys.request(zone, caller.id, key)}, status_audience(engine)
     args: dict[str, str | int | float] = {"id": tech, "key": key, "fingerprint": mark, "audience": words}
     if not online:
         args |= {"actor": f"{caller.role}:{caller.id}", "reason": "self", "lease_ms": lease_ms(engine)}
@@ -317,9 +317,9 @@ def check_mappable(lat: float, lon: float) -> None:
         raise Invalid(errors=[FieldError("/lat", f"Beyond ±{GEO_LATITUDE} nothing is served")])
 
 
-def status_words(engine: Engine) -> str:
-    """Who hears that a technician came or went, as scripts take it: the default blueprint's rule, or ops."""
-    return engine.blueprints.default.audience("technician.status") or "ops"
+def status_audience(engine: Engine) -> str:
+    """Who receives that a technician is online or offline: the default blueprint's declaration, as scripts take it."""
+    return engine.blueprints.default.audience("technician.status")
 
 
 def lease_ms(engine: Engine) -> int:

@@ -15,7 +15,7 @@ from engine.blueprint.compiler import EXPIRED
 from engine.domain import waves
 from engine.store import keys
 from engine.store.scripts import Args
-from engine.technicians.live import lease_ms, status_words
+from engine.technicians.live import lease_ms, status_audience
 from engine.types import JobId, TechnicianId, UserId, Zone
 from engine.workers import timers
 
@@ -89,7 +89,7 @@ async def _lease(engine: Engine, zone: Zone, _: str, rest: str) -> None:
         "fingerprint": "",
         "reason": "lease",
         "lease_ms": lease_ms(engine),
-        "audience": status_words(engine),
+        "audience": status_audience(engine),
     }
     await engine.store.run(zone, "technician_offline", keys=names, args=args)
 

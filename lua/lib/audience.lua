@@ -1,7 +1,8 @@
 --- @include "lib/job"
 
--- Who receives an event about a job. The blueprint's audience words (`customer holder ops`) become channels here, in
--- the step itself, so that an event goes to those concerned at that instant and to nobody else.
+-- Who receives an event about a job. The blueprint's audience words (`customer holder ops`; engine/blueprint/audience.py
+-- has the words and the defaults) become channels here, in the step itself, so that an event goes to those concerned at
+-- that instant and to nobody else.
 local Audience = {}
 
 -- The channels of the words that are roles, without `excluded`.

@@ -21,6 +21,7 @@ import msgspec
 import redis.asyncio as redis
 import structlog
 
+from engine.blueprint import audience
 from engine.blueprint.schema import Blueprint
 from engine.clock import now_ms
 from engine.domain import positions
@@ -144,7 +145,7 @@ class PositionFeed:
             log.error("fix_not_understood", zone=zone, error=str(error))
             return
         for watched in seen.jobs:
-            if self._audience(zone, watched, seen):
+            if self._recipients(zone, watched, seen):
                 self._take(zone, seen, watched)
 
     # telling
@@ -164,14 +165,14 @@ class PositionFeed:
         """Tell the latest, unless the log has taken the job from this technician since."""
         track.timer, track.told_at = None, monotonic()
         seen, watched = track.seen, track.watched
-        audience = self._audience(track.zone, watched, seen)
-        if not audience or self._is_over(track):
+        recipients = self._recipients(track.zone, watched, seen)
+        if not recipients or self._is_over(track):
             self._tracks.pop(watched.id, None)
             return
         more = {"heading": seen.heading, "accuracy": seen.accuracy, "jump": seen.jump}
         told = positions.position(watched.id, seen.lat, seen.lon, seen.at, **more)
         frames: dict[str, bytes] = {}
-        for session in audience:
+        for session in recipients:
             encoding = session.hub.frames
             frame = frames.get(encoding.subprotocol)
             if frame is None:
@@ -181,18 +182,14 @@ class PositionFeed:
         if told.stale:
             self._tracks.pop(watched.id, None)
 
-    def _audience(self, zone: Zone, watched: Watched, seen: Seen) -> set[Session]:
+    def _recipients(self, zone: Zone, watched: Watched, seen: Seen) -> set[Session]:
         """The customer and ops, or whom the job's blueprint names instead, and who subscribed to the job; never
         technicians at large.
         """
         blueprint = self._blueprint(watched)
         if blueprint is None:  # a version that this node has yet to learn: nobody can say who may see it
             return set()
-        rule = blueprint.events.get(POSITION)
-        words = rule.to if rule is not None and rule.to else ("customer", "ops")
-        parties = {"customer": f"user:{watched.customer}", "holder": f"user:{seen.technician}"}
-        roles = {"customers": "role:customer"}
-        channels = [parties.get(word) or roles.get(word) or f"role:{word}" for word in words if word != "technicians"]
+        channels = audience.channels(blueprint.audience(POSITION).split(), watched.customer, seen.technician)
         hubs = self._gateway.all_hubs
         certain = self._gateway.relay.tails[zone].cursor >= seen.seq
         watching = {one for hub in hubs for one in hub.members(f"job:{watched.id}")}

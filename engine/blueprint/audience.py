@@ -1,0 +1,50 @@
+"""Who receives an event: the words of a declaration, the audience of an event that no declaration names, and the
+channels that the words stand for.
+
+An event of the log gets its channels in Lua (lua/lib/audience.lua), in the step itself: who holds the job is known only
+there. Live positions and announcements are addressed in Python, by the functions below.
+tests/lua/test_audience.py checks that both give the same channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+PARTIES = frozenset({"customer", "holder"})
+"""The words that stand for one person of the job."""
+PLURALS = {"customers": "customer", "technicians": "technician"}
+"""The words for all people of a role. Each other word is a role, or an alias of several roles (``ops``)."""
+TECHNICIANS = "technicians"
+AUDIENCES = (
+    PARTIES | PLURALS.keys() | {"ops", "managers", "service", "mediator", "onboarding_manager", "ops_manager", "admin"}
+)
+"""The words of an event's ``to``."""
+
+_BOTH_SIDES = "customer holder ops"
+_PAYMENT = f"{_BOTH_SIDES} service"
+DEFAULTS = {
+    "job.updated": _BOTH_SIDES,
+    "job.status": _BOTH_SIDES,
+    **dict.fromkeys(("price.proposed", "price.changed", "price.rejected"), _BOTH_SIDES),
+    **dict.fromkeys(("payment.requested", "payment.received", "payment.partial", "payment.refunded"), _PAYMENT),
+    "payment.failed": _PAYMENT,
+    "payment.unexpected": "ops service",  # the job could not use the payment
+    "job.unfilled": "ops",
+    "job.stalled": "ops",
+    "technician.status": "ops",
+    "position": "customer ops",
+}
+"""The audience of an event of which the blueprint does not say who receives it. All other events go to nobody then."""
+
+
+def role_of(word: str) -> str:
+    """The role that a word which names no party stands for, in the singular."""
+    return PLURALS.get(word, word)
+
+
+def channels(words: Iterable[str], customer: str, holder: str) -> set[str]:
+    """The channels of an event about a job, for those who may see all of it. ``technicians`` are left out: technicians
+    who do not hold the job receive only its public part.
+    """
+    users = {"customer": f"user:{customer}", "holder": f"user:{holder}"}
+    return {users.get(word) or f"role:{role_of(word)}" for word in words if word != TECHNICIANS}

@@ -1,0 +1,29 @@
+"""One rule for who receives an event: what Lua makes of a declaration, and what Python makes of it."""
+
+from __future__ import annotations
+
+import fakeredis
+import pytest
+
+from engine.blueprint import audience
+from engine.store import scripts
+
+SOURCE = """
+local Job = {public_json = function() return '{}' end}
+%s
+local job = {id = 'j1', customer = 'c1', holder = 't1', unaccepted = '0', service = 's1'}
+local channels = {}
+for channel in string.gmatch(Audience.channels(ARGV[1], job), '%%S+') do channels[#channels + 1] = channel end
+for _, copy in ipairs(Audience.restricted_copies(job, ARGV[1], '')) do channels[#channels + 1] = copy[1] end
+return channels
+"""
+
+
+@pytest.mark.parametrize("word", sorted(audience.AUDIENCES))
+def test_lua_and_python_address_the_same_channels(word: str) -> None:
+    """Each word of a declaration stands for the same channels in both, beside the watchers' `job:` channel."""
+    source = SOURCE % (scripts.folder() / "lib" / "audience.lua").read_text()
+    reply = fakeredis.FakeRedis(version=(7, 2)).eval(source, 0, word)
+    found = {channel.decode() for channel in reply} - {"job:j1"}
+    assert found == audience.channels([word], "c1", "t1")
+    assert audience.channels(word.split(), "c1", "t1") or word == audience.TECHNICIANS

@@ -273,7 +273,6 @@ class Lives(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Cleared away for the next example."""
         self.wait(self.engine.store.redis.delete(keys.due(Z), keys.demand(Z, self.serves)))
-        self.wait(event_log.clear(self.engine))
 
 
 def test_every_blueprint_keeps_to_its_model(settings: Settings) -> None:

@@ -373,7 +373,6 @@ class Model(RuleBasedStateMachine):
             self.wait(self.give(people.ADMIN, job, "cancel", str(uuid.uuid4())))
         for name in PEOPLE:
             self.offline(name)
-        self.wait(event_log.clear(self.engine))
 
 
 def test_the_engine_keeps_to_its_model(settings: Settings) -> None:

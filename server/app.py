@@ -38,7 +38,8 @@ from server.gateway.handshake import refuse_upgrade
 from server.health import Health
 from server.http.auth import Authenticate
 from server.http.http_metrics import HttpMetrics
-from server.schemas import problems, requests
+from server.schemas import problems
+from server.schemas.fields import TRACE
 from server.web.front import Docs, Front
 from server.web.static import Files
 
@@ -47,7 +48,7 @@ __all__ = ["Health", "build_app"]
 SOCKET_PATH = "/v1/ws"
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-_TRACE = re.compile(requests.TRACE.encode())
+_TRACE = re.compile(TRACE.encode())
 
 _TAKEN = [
     "Authorization",

@@ -1,8 +1,8 @@
 """The AsyncAPI 3.0 document: what is said on the socket and in the event stream.
 
 Made from the Structs that decode the ops (server/schemas/ops.py), and from those that promise replies and events
-(server/schemas/frames.py, told_events.py); which types of events there are, the scripts' headers say, and a test
-compares."""
+(server/schemas/frames.py, server/schemas/payloads.py). The scripts' headers say which types of events exist, and a
+test compares them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ import msgspec
 
 from server.gateway.frames import JsonFrames
 from server.gateway.protocol import Close
-from server.schemas import frames, objects
-from server.schemas.events import EVENTS, LIVE, shape_of
+from server.schemas import frames
+from server.schemas.events import Frame
 from server.schemas.frames import REPLIES
 from server.schemas.ops import KINDS
+from server.schemas.payloads import EVENTS, LIVE, shape_of
 from server.schemas.problems import Problem
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def _refused(schema: Any) -> dict[str, Any]:
 def _push(name: str, data: Any, blueprints: Blueprints) -> dict[str, Any]:
     """A frame of server/schemas/objects.py with the data of its type."""
     names = sorted({name, *_named(name, blueprints)})
-    fields: dict[str, Any] = {field.name: {} for field in msgspec.structs.fields(objects.Frame)}
+    fields: dict[str, Any] = {field.name: {} for field in msgspec.structs.fields(Frame)}
     known = {
         "type": {"type": "string", "pattern": rf"^{name[:-2]}\."} if name.endswith("*") else {"const": name},
         "event": {"type": "string", "examples": names},

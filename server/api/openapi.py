@@ -17,7 +17,7 @@ import msgspec
 
 from engine.errors import BY_CODE, MEANING
 from server.api import examples
-from server.schemas import objects
+from server.schemas.events import StreamEvent
 from server.schemas.problems import Problem
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ _MATCH = "The version of the job that the step expects; a weak tag compares by v
 
 def document(routes: Sequence[Route], blueprints: Blueprints) -> bytes:
     """The document of ``routes`` as JSON; what blueprints have a part in is told from ``blueprints``."""
-    kinds: list[Any] = [Problem, objects.StreamEvent]
+    kinds: list[Any] = [Problem, StreamEvent]
     kinds += [kind for route in routes for kind in (route.body, route.reply, route.perhaps) if kind is not None]
     schemas, parts = msgspec.json.schema_components(kinds, ref_template=REF)
     named = {id(kind): schema for kind, schema in zip(kinds, schemas, strict=True)}
@@ -216,7 +216,7 @@ def _done(route: Route, named: dict[int, Any]) -> Schema:
     done = _content(named[id(route.reply)], "Done")
     done["content"]["application/json"].update(_example(examples.REPLIES, route))
     if route.streams:
-        done["content"]["text/event-stream"] = {"schema": named[id(objects.StreamEvent)]}
+        done["content"]["text/event-stream"] = {"schema": named[id(StreamEvent)]}
     return done
 
 

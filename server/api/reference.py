@@ -26,9 +26,9 @@ from server.api.routes import ROUTES
 from server.gateway.ops import OPS as SOCKET_OPS
 from server.gateway.session_limiter import PINGS
 from server.schemas import frames
-from server.schemas.events import EVENTS, LIVE, shape_of
 from server.schemas.frames import REPLIES
 from server.schemas.ops import KINDS, Op
+from server.schemas.payloads import EVENTS, LIVE, shape_of
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "protocol.md"
 _TABLE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)

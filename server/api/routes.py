@@ -52,9 +52,49 @@ from server.api.handlers import (
     users,
 )
 from server.http import policy
-from server.schemas import bidding, dealings, declared, objects, sides, sought, terms
-from server.schemas import requests as wire
-from server.schemas.decode import Body
+from server.schemas.about import About, Alive, ProblemReply, Ready
+from server.schemas.announcements import AnnouncementReply, NewAnnouncement
+from server.schemas.auth import Login, Logon, NewTicket, RefreshToken, Register, Signed, Ticket
+from server.schemas.bids import Bid, BidReply, BidStep, NewBid
+from server.schemas.blocks import Block, Blocked, BlockReply
+from server.schemas.blueprints import Declared, DeclaredReply
+from server.schemas.decode import Body, Nothing
+from server.schemas.disputes import Dispute, DisputeReply, NewDispute, Resolution
+from server.schemas.events import EventsQuery, Heard
+from server.schemas.jobs import (
+    Commands,
+    CommandsReply,
+    HistoryItem,
+    Job,
+    JobReply,
+    JobsQuery,
+    NewJob,
+    PatchJob,
+    Respond,
+    Step,
+    StepReply,
+)
+from server.schemas.lists import Items, ListQuery, LiveItems
+from server.schemas.notifications import Notification
+from server.schemas.offers import Offer
+from server.schemas.payments import NewPayment, Payment, PaymentReply
+from server.schemas.positions import FixHeard, Location, Track
+from server.schemas.prices import NewProposal, ProposalAnswer, ProposalReply
+from server.schemas.ratings import NewRating, RatingReply
+from server.schemas.requests import Verdict
+from server.schemas.services import NewService, PatchService, Service, ServiceReply, ServicesQuery
+from server.schemas.sync import Sync
+from server.schemas.technicians import (
+    Availability,
+    PatchTechnician,
+    Review,
+    SetAvailability,
+    Technician,
+    TechnicianReply,
+    TechniciansQuery,
+)
+from server.schemas.users import AccountReply, Me, NewUser, PatchUser, Suspend, User, UserReply, UsersQuery
+from server.schemas.waves import Wave
 
 ANYONE = None
 
@@ -66,11 +106,11 @@ def listing(
     ties: policy.Policy,
     item: Any,
     *,
-    query: type[wire.ListQuery] = wire.ListQuery,
+    query: type[ListQuery] = ListQuery,
     live: bool = False,
 ) -> Route:
     """A list. It comes in pages, so that whatever else its ``query`` takes, it takes `limit` and `cursor`."""
-    reply = objects.LiveItems[item] if live else objects.Items[item]
+    reply = LiveItems[item] if live else Items[item]
     return Route("GET", path, handler, roles, ties, query=query, reply=reply)
 
 
@@ -78,12 +118,12 @@ def step(
     path: str,
     handler: Handler,
     roles: frozenset[Role],
-    body: type[Body] = wire.Step,
+    body: type[Body] = Step,
     *,
     meter: str = "requests",
 ) -> Route:
     """A step of a job, which its blueprint allows."""
-    return Route("POST", path, handler, roles, policy.STEP, body, reply=objects.StepReply, keyed=True, meter=meter)
+    return Route("POST", path, handler, roles, policy.STEP, body, reply=StepReply, keyed=True, meter=meter)
 
 
 ROUTES: tuple[Route, ...] = (
@@ -93,42 +133,38 @@ ROUTES: tuple[Route, ...] = (
         jobs.create,
         BOOKERS,
         policy.OWN,
-        wire.NewJob,
-        reply=objects.StepReply,
+        NewJob,
+        reply=StepReply,
         status=201,
         also=(200,),
         keyed=True,
     ),
-    listing("/v1/jobs", jobs.find, JOB_READERS, policy.OWN, objects.Job, query=wire.JobsQuery, live=True),
-    Route("GET", "/v1/jobs/{id}", jobs.read, JOB_READERS, policy.KNOWN, reply=objects.JobReply),
-    listing("/v1/jobs/{id}/history", jobs.history, JOB_READERS, policy.WHOLE, objects.HistoryItem),
-    listing("/v1/jobs/{id}/waves", jobs.waves, OPS, policy.LOOKED, sought.Wave),
-    Route("GET", "/v1/jobs/{id}/track", positions.track, JOB_READERS, policy.WHOLE, reply=sides.Track),
+    listing("/v1/jobs", jobs.find, JOB_READERS, policy.OWN, Job, query=JobsQuery, live=True),
+    Route("GET", "/v1/jobs/{id}", jobs.read, JOB_READERS, policy.KNOWN, reply=JobReply),
+    listing("/v1/jobs/{id}/history", jobs.history, JOB_READERS, policy.WHOLE, HistoryItem),
+    listing("/v1/jobs/{id}/waves", jobs.waves, OPS, policy.LOOKED, Wave),
+    Route("GET", "/v1/jobs/{id}/track", positions.track, JOB_READERS, policy.WHOLE, reply=Track),
     Route(
         "POST",
         "/v1/jobs/{id}/ratings",
         ratings.create,
         SIDES,
         policy.SIDES,
-        wire.NewRating,
-        reply=sides.RatingReply,
+        NewRating,
+        reply=RatingReply,
         status=201,
         keyed=True,
     ),
-    Route(
-        "PATCH", "/v1/jobs/{id}", jobs.edit, BOOKERS, policy.EDITED, terms.PatchJob, reply=objects.JobReply, keyed=True
-    ),
-    Route(
-        "POST", "/v1/jobs/{id}/commands", jobs.commands, USERS, policy.STEP, terms.Commands, reply=terms.CommandsReply
-    ),
+    Route("PATCH", "/v1/jobs/{id}", jobs.edit, BOOKERS, policy.EDITED, PatchJob, reply=JobReply, keyed=True),
+    Route("POST", "/v1/jobs/{id}/commands", jobs.commands, USERS, policy.STEP, Commands, reply=CommandsReply),
     Route(
         "POST",
         "/v1/jobs/{id}/price-proposals",
         prices.create,
         SIDES,
         policy.TALKED_OF,
-        terms.NewProposal,
-        reply=terms.ProposalReply,
+        NewProposal,
+        reply=ProposalReply,
         status=201,
         keyed=True,
     ),
@@ -138,8 +174,8 @@ ROUTES: tuple[Route, ...] = (
         prices.accept,
         SIDES,
         policy.PROPOSED,
-        terms.ProposalAnswer,
-        reply=terms.ProposalReply,
+        ProposalAnswer,
+        reply=ProposalReply,
         keyed=True,
     ),
     Route(
@@ -148,19 +184,19 @@ ROUTES: tuple[Route, ...] = (
         prices.reject,
         SIDES,
         policy.PROPOSED,
-        terms.ProposalAnswer,
-        reply=terms.ProposalReply,
+        ProposalAnswer,
+        reply=ProposalReply,
         keyed=True,
     ),
-    listing("/v1/jobs/{id}/payments", payments.find, OPS | SERVICE, policy.PAID, dealings.Payment),
+    listing("/v1/jobs/{id}/payments", payments.find, OPS | SERVICE, policy.PAID, Payment),
     Route(
         "POST",
         "/v1/jobs/{id}/payments",
         payments.create,
         SERVICE,
         policy.PAID,
-        terms.NewPayment,
-        reply=terms.PaymentReply,
+        NewPayment,
+        reply=PaymentReply,
         status=201,
         keyed=True,
     ),
@@ -170,23 +206,23 @@ ROUTES: tuple[Route, ...] = (
         disputes.create,
         SIDES,
         policy.STEP,
-        terms.NewDispute,
-        reply=terms.DisputeReply,
+        NewDispute,
+        reply=DisputeReply,
         status=201,
         keyed=True,
     ),
-    step("/v1/jobs/{id}/respond", jobs.respond, TECHNICIAN, wire.Respond, meter="claims"),
+    step("/v1/jobs/{id}/respond", jobs.respond, TECHNICIAN, Respond, meter="claims"),
     step("/v1/jobs/{id}/claim", jobs.claim, USERS, meter="claims"),
     step("/v1/jobs/{id}/reassign", jobs.reassign, USERS),
-    listing("/v1/jobs/{id}/bids", bids.find, JOB_READERS, policy.KNOWN, dealings.Bid, live=True),
+    listing("/v1/jobs/{id}/bids", bids.find, JOB_READERS, policy.KNOWN, Bid, live=True),
     Route(
         "POST",
         "/v1/jobs/{id}/bids",
         bids.create,
         TECHNICIAN,
         policy.BID_FOR,
-        bidding.NewBid,
-        reply=bidding.BidReply,
+        NewBid,
+        reply=BidReply,
         status=201,
         keyed=True,
     ),
@@ -196,8 +232,8 @@ ROUTES: tuple[Route, ...] = (
         bids.accept,
         CUSTOMER,
         policy.AWARDED,
-        bidding.BidStep,
-        reply=objects.StepReply,
+        BidStep,
+        reply=StepReply,
         keyed=True,
     ),
     Route(
@@ -206,35 +242,33 @@ ROUTES: tuple[Route, ...] = (
         bids.withdraw,
         TECHNICIAN,
         policy.WITHDRAWN,
-        bidding.BidStep,
-        reply=bidding.BidReply,
+        BidStep,
+        reply=BidReply,
         keyed=True,
     ),
     step("/v1/jobs/{id}/{command}", jobs.command, USERS),
-    listing("/v1/offers", offers.find, TECHNICIAN, policy.OWN, objects.Offer, live=True),
-    listing("/v1/disputes", disputes.find, SIDES | OPS | MEDIATOR, policy.OWN, dealings.Dispute, live=True),
+    listing("/v1/offers", offers.find, TECHNICIAN, policy.OWN, Offer, live=True),
+    listing("/v1/disputes", disputes.find, SIDES | OPS | MEDIATOR, policy.OWN, Dispute, live=True),
     Route(
         "POST",
         "/v1/disputes/{id}/resolve",
         disputes.resolve,
         MEDIATOR,
         policy.SETTLED,
-        terms.Resolution,
-        reply=terms.DisputeReply,
+        Resolution,
+        reply=DisputeReply,
         keyed=True,
     ),
-    Route(
-        "GET", "/v1/events", events.hear, USERS, policy.OWN, query=wire.EventsQuery, reply=objects.Heard, streams=True
-    ),
-    Route("GET", "/v1/sync", sync.read, USERS, policy.OWN, reply=objects.Sync),
+    Route("GET", "/v1/events", events.hear, USERS, policy.OWN, query=EventsQuery, reply=Heard, streams=True),
+    Route("GET", "/v1/sync", sync.read, USERS, policy.OWN, reply=Sync),
     Route(
         "POST",
         "/v1/announcements",
         announcements.create,
         OPS,
         policy.OWN,
-        wire.NewAnnouncement,
-        reply=objects.AnnouncementReply,
+        NewAnnouncement,
+        reply=AnnouncementReply,
         keyed=True,
     ),
     Route(
@@ -243,36 +277,32 @@ ROUTES: tuple[Route, ...] = (
         auth.register,
         ANYONE,
         policy.OWN,
-        wire.Register,
-        reply=objects.Signed,
+        Register,
+        reply=Signed,
         status=201,
         keyed=True,
     ),
-    Route("POST", "/v1/auth/login", auth.login, ANYONE, policy.OWN, wire.Login, reply=objects.Signed),
-    Route("POST", "/v1/auth/refresh", auth.refresh, ANYONE, policy.OWN, wire.RefreshToken, reply=objects.Signed),
-    Route("POST", "/v1/auth/logout", auth.logout, ANYONE, policy.OWN, wire.RefreshToken, status=204),
-    Route("POST", "/v1/auth/tickets", auth.ticket, USERS, policy.OWN, wire.NewTicket, reply=objects.Ticket),
-    Route("GET", "/v1/me", users.me, USERS, policy.OWN, reply=objects.Me),
-    listing("/v1/me/blocks", blocks.find, SIDES, policy.OWN, sides.Block),
-    Route(
-        "POST", "/v1/me/blocks", blocks.create, SIDES, policy.BLOCKED, wire.Blocked, reply=sides.BlockReply, keyed=True
-    ),
-    Route("DELETE", "/v1/me/blocks", blocks.drop, SIDES, policy.BLOCKED, wire.Blocked, status=204, keyed=True),
-    Route(
-        "PUT", "/v1/me/blocks/{id}", blocks.put, SIDES, policy.BLOCKED, wire.Nothing, reply=sides.BlockReply, keyed=True
-    ),
-    Route("DELETE", "/v1/me/blocks/{id}", blocks.lift, SIDES, policy.BLOCKED, wire.Nothing, status=204, keyed=True),
-    listing("/v1/me/sessions", logins.find, USERS, policy.OWN, objects.Logon),
-    Route("DELETE", "/v1/me/sessions/{id}", logins.end, USERS, policy.LOGIN, wire.Nothing, status=204, keyed=True),
-    listing("/v1/users", users.find, ADMIN, policy.OWN, objects.User, query=wire.UsersQuery),
+    Route("POST", "/v1/auth/login", auth.login, ANYONE, policy.OWN, Login, reply=Signed),
+    Route("POST", "/v1/auth/refresh", auth.refresh, ANYONE, policy.OWN, RefreshToken, reply=Signed),
+    Route("POST", "/v1/auth/logout", auth.logout, ANYONE, policy.OWN, RefreshToken, status=204),
+    Route("POST", "/v1/auth/tickets", auth.ticket, USERS, policy.OWN, NewTicket, reply=Ticket),
+    Route("GET", "/v1/me", users.me, USERS, policy.OWN, reply=Me),
+    listing("/v1/me/blocks", blocks.find, SIDES, policy.OWN, Block),
+    Route("POST", "/v1/me/blocks", blocks.create, SIDES, policy.BLOCKED, Blocked, reply=BlockReply, keyed=True),
+    Route("DELETE", "/v1/me/blocks", blocks.drop, SIDES, policy.BLOCKED, Blocked, status=204, keyed=True),
+    Route("PUT", "/v1/me/blocks/{id}", blocks.put, SIDES, policy.BLOCKED, Nothing, reply=BlockReply, keyed=True),
+    Route("DELETE", "/v1/me/blocks/{id}", blocks.lift, SIDES, policy.BLOCKED, Nothing, status=204, keyed=True),
+    listing("/v1/me/sessions", logins.find, USERS, policy.OWN, Logon),
+    Route("DELETE", "/v1/me/sessions/{id}", logins.end, USERS, policy.LOGIN, Nothing, status=204, keyed=True),
+    listing("/v1/users", users.find, ADMIN, policy.OWN, User, query=UsersQuery),
     Route(
         "POST",
         "/v1/users",
         users.create,
         ADMIN,
         policy.OWN,
-        wire.NewUser,
-        reply=objects.UserReply,
+        NewUser,
+        reply=UserReply,
         status=201,
         keyed=True,
     ),
@@ -282,8 +312,8 @@ ROUTES: tuple[Route, ...] = (
         users.patch,
         ADMIN,
         policy.ANY_USER,
-        wire.PatchUser,
-        reply=objects.UserReply,
+        PatchUser,
+        reply=UserReply,
         keyed=True,
     ),
     Route(
@@ -292,8 +322,8 @@ ROUTES: tuple[Route, ...] = (
         users.suspend,
         OPS,
         policy.ANY_USER,
-        wire.Suspend,
-        reply=objects.AccountReply,
+        Suspend,
+        reply=AccountReply,
         keyed=True,
     ),
     Route(
@@ -302,45 +332,45 @@ ROUTES: tuple[Route, ...] = (
         users.reinstate,
         ADMIN,
         policy.ANY_USER,
-        wire.Nothing,
-        reply=objects.UserReply,
+        Nothing,
+        reply=UserReply,
         keyed=True,
     ),
-    listing("/v1/blueprints", blueprints.find, USERS, policy.OWN, declared.Declared),
-    Route("GET", "/v1/blueprints/{name}", blueprints.read, USERS, policy.ANY_BLUEPRINT, reply=declared.DeclaredReply),
-    listing("/v1/services", catalogue.find, USERS, policy.OWN, objects.Service, query=wire.ServicesQuery),
+    listing("/v1/blueprints", blueprints.find, USERS, policy.OWN, Declared),
+    Route("GET", "/v1/blueprints/{name}", blueprints.read, USERS, policy.ANY_BLUEPRINT, reply=DeclaredReply),
+    listing("/v1/services", catalogue.find, USERS, policy.OWN, Service, query=ServicesQuery),
     Route(
         "POST",
         "/v1/services",
         catalogue.create,
         OPS,
         policy.OWN,
-        wire.NewService,
-        reply=objects.ServiceReply,
+        NewService,
+        reply=ServiceReply,
         status=201,
         keyed=True,
     ),
-    Route("GET", "/v1/services/{id}", catalogue.read, USERS, policy.ANY_SERVICE, reply=objects.ServiceReply),
+    Route("GET", "/v1/services/{id}", catalogue.read, USERS, policy.ANY_SERVICE, reply=ServiceReply),
     Route(
         "PATCH",
         "/v1/services/{id}",
         catalogue.patch,
         OPS,
         policy.ANY_SERVICE,
-        wire.PatchService,
-        reply=objects.ServiceReply,
+        PatchService,
+        reply=ServiceReply,
         keyed=True,
     ),
-    listing("/v1/technicians", technicians.find, USERS, policy.OWN, objects.Technician, query=wire.TechniciansQuery),
-    Route("GET", "/v1/technicians/{id}", technicians.read, USERS, policy.ANY_TECHNICIAN, reply=objects.TechnicianReply),
+    listing("/v1/technicians", technicians.find, USERS, policy.OWN, Technician, query=TechniciansQuery),
+    Route("GET", "/v1/technicians/{id}", technicians.read, USERS, policy.ANY_TECHNICIAN, reply=TechnicianReply),
     Route(
         "PATCH",
         "/v1/technicians/{id}",
         technicians.patch,
         TECHNICIAN | MANAGERS,
         policy.PROFILE,
-        wire.PatchTechnician,
-        reply=objects.TechnicianReply,
+        PatchTechnician,
+        reply=TechnicianReply,
         keyed=True,
     ),
     Route(
@@ -349,8 +379,8 @@ ROUTES: tuple[Route, ...] = (
         technicians.review,
         REVIEWERS,
         policy.REVIEWED,
-        wire.Review,
-        reply=objects.TechnicianReply,
+        Review,
+        reply=TechnicianReply,
         keyed=True,
     ),
     Route(
@@ -359,8 +389,8 @@ ROUTES: tuple[Route, ...] = (
         technicians.availability,
         TECHNICIAN,
         policy.THEMSELVES,
-        wire.SetAvailability,
-        reply=objects.Availability,
+        SetAvailability,
+        reply=Availability,
         keyed=True,
     ),
     Route(
@@ -369,19 +399,19 @@ ROUTES: tuple[Route, ...] = (
         technicians.location,
         TECHNICIAN,
         policy.THEMSELVES,
-        wire.Location,
+        Location,
         status=204,
-        perhaps=objects.FixHeard,
+        perhaps=FixHeard,
         meter="fixes",
     ),
-    listing("/v1/notifications", notifications.find, USERS, policy.OWN, objects.Notification),
-    Route("POST", "/v1/notifications/{id}/read", notifications.read, USERS, policy.NOTICE, wire.Nothing, status=204),
-    Route("GET", "/v1/requests/{key}", requests.read, USERS, policy.VERDICT, reply=objects.Verdict),
-    Route("GET", "/v1/meta", about.meta, ANYONE, policy.OWN, reply=objects.About, meter=""),
-    Route("GET", "/healthz", about.alive, ANYONE, policy.OWN, reply=objects.Alive, meter=""),
-    Route("GET", "/readyz", about.ready, ANYONE, policy.OWN, reply=objects.Ready, also=(503,), meter=""),
+    listing("/v1/notifications", notifications.find, USERS, policy.OWN, Notification),
+    Route("POST", "/v1/notifications/{id}/read", notifications.read, USERS, policy.NOTICE, Nothing, status=204),
+    Route("GET", "/v1/requests/{key}", requests.read, USERS, policy.VERDICT, reply=Verdict),
+    Route("GET", "/v1/meta", about.meta, ANYONE, policy.OWN, reply=About, meter=""),
+    Route("GET", "/healthz", about.alive, ANYONE, policy.OWN, reply=Alive, meter=""),
+    Route("GET", "/readyz", about.ready, ANYONE, policy.OWN, reply=Ready, also=(503,), meter=""),
     Route("GET", "/metrics", about.counts, OPS | SERVICE, policy.OWN, meter=""),
-    Route("GET", "/problems/{code}", about.problem, ANYONE, policy.ANY_CODE, reply=objects.ProblemReply, meter=""),
+    Route("GET", "/problems/{code}", about.problem, ANYONE, policy.ANY_CODE, reply=ProblemReply, meter=""),
     Route("GET", "/openapi.json", about.document, ANYONE, policy.OWN, reply=dict, meter=""),
     Route("GET", "/asyncapi.json", about.messages, ANYONE, policy.OWN, reply=dict, meter=""),
 )

@@ -23,7 +23,8 @@ from server.gateway import connect, session_limiter, subscriptions
 from server.gateway.protocol import Close
 from server.http import policy
 from server.schemas import ops as messages
-from server.schemas import requests as wire
+from server.schemas.fields import to_ms
+from server.schemas.positions import OneFix
 
 if TYPE_CHECKING:
     from server.gateway.gateway import Gateway
@@ -84,7 +85,7 @@ async def command(gateway: Gateway, session: Session, op: messages.Command) -> D
         reason=op.reason,
         code=op.code,
         amount=op.amount,
-        occurred_at=wire.ms(op.occurred_at),
+        occurred_at=to_ms(op.occurred_at),
         technician=op.technician,
         force=op.force,
     )
@@ -182,13 +183,13 @@ def limit_of(op: messages.Op) -> limits.Limit:
     return limits.LIMITS["claims" if is_claim else OPS[type(op)].meter]
 
 
-def _fix(one: wire.OneFix | messages.Location) -> Fix:
+def _fix(one: OneFix | messages.Location) -> Fix:
     assert one.lat is not None
     assert one.lon is not None
     return Fix(
         lat=one.lat,
         lon=one.lon,
-        at=wire.ms(one.at),
+        at=to_ms(one.at),
         accuracy=one.accuracy,
         speed=one.speed,
         heading=one.heading,

@@ -17,7 +17,7 @@ from engine.sql.paging import decode_cursor, slice_of
 if TYPE_CHECKING:
     from engine.idempotency.in_redis import Outcome
     from engine.idempotency.in_sql import Kept
-    from server.schemas.requests import ListQuery
+    from server.schemas.lists import ListQuery
 
 T = TypeVar("T")
 Place = Callable[[T], tuple[str | int, ...]]

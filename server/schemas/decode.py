@@ -77,6 +77,10 @@ class NoQuery(Body):
     """A route that takes no query parameters refuses them, like any unknown field."""
 
 
+class Nothing(Body):
+    """A body without fields, which may be left out."""
+
+
 @functools.cache
 def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(kind)

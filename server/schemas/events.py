@@ -1,8 +1,4 @@
-"""What is told without being asked for: the data of every type of event, as ``/asyncapi.json`` promises it.
-
-Like server/schemas/objects.py these encode nothing: the scripts make the data. They are the promise, and the tests hold
-to it whatever the code says. An event about a job holds the whole job; one that changed nothing of it names it by its
-id."""
+"""Events over HTTP: the query of ``GET /v1/events``, and what a poll and a stream answer."""
 
 from __future__ import annotations
 
@@ -11,241 +7,79 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from server.schemas import objects, sides
-from server.schemas.dealings import Bid, Dispute, Payment
-from server.schemas.objects import Actor, Proposal, Shape
+from server.schemas.decode import Body
+from server.schemas.fields import Token
+from server.schemas.objects import Shape
+
+CursorText = Annotated[
+    str,
+    Meta(
+        max_length=4096,
+        pattern=r"^({0}(,{0})*)?$(?!\n)".replace("{0}", r"[a-z][a-z0-9-]{0,31}:[A-Za-z0-9_-]{1,64}:[0-9]{1,15}"),
+        description="a cursor of each zone once: main:e1:131,north:e2:9",
+    ),
+]
+Names = Annotated[
+    str,
+    Meta(
+        max_length=8192,
+        pattern=r"^[a-z][^,\s\x00]{0,119}(,[a-z][^,\s\x00]{0,119}){0,99}$(?!\n)",
+        description="names, by commas",
+    ),
+]
+Channels = Annotated[
+    str,
+    Meta(
+        max_length=8192,
+        pattern=r"^{0}(,{0}){0,99}$(?!\n)".replace("{0}", r"(job|zone|user|role|room):[A-Za-z0-9_-]{1,64}", 2),
+        description="channels, by commas: job:<id>, zone:<name>",
+    ),
+]
 
 
-class Ref(Shape):
-    id: str
-
-
-class OfferMade(Shape):
-    offer: objects.Offer
-
-
-class OfferClosed(Shape):
-    job: Ref
-    reason: Literal["taken", "cancelled", "expired", "withdrawn", "reassigned"]
-    message: str
-
-
-class OfferDeclined(Shape):
-    job: objects.PublicJob
-    technician: Ref
-    reason: str | None = None
-
-
-class JobChanged(Shape, rename={"source": "from"}):
-    """``changed`` names the fields, or ``codes`` where they are new ones; where a blueprint tells technicians of it,
-    ``job`` is its public part to them. What changed a job that was there tells who did it, and that its state stayed.
+class EventsQuery(Body):
+    """``after`` is a cursor as text; with it, or with ``wait`` (seconds), one answer is given instead of a stream,
+    unless the request accepts ``text/event-stream``. ``channels`` and ``types`` (also ``job.*``) are separated by
+    commas.
     """
 
-    job: objects.Job
-    changed: list[str]
-    source: str | None = None
-    to: str | None = None
-    command: str | None = None
-    actor: Actor | None = None
-    reason: str | None = None
-    occurred_at: datetime | None = None
+    after: CursorText | None = None
+    wait: Annotated[float, Meta(ge=0, le=60, description="seconds")] | None = None
+    channels: Channels | None = None
+    types: Names | None = None
+    ticket: Token | None = None
 
 
-class JobSearching(Shape):
-    """``asked`` and ``declined`` are counts over all waves; ``radius_m`` null is the whole zone."""
-
-    job: Ref
-    wave: int
-    asked: int
-    declined: int
-    radius_m: float | None
-    next_at: datetime
-
-
-class Card(Shape):
-    """The technician as a customer sees them. Phone and position are in replies and live pushes alone."""
-
-    id: str
-    name: str = ""
-    rating: float | None = None
-
-
-class DisputeTold(Dispute, kw_only=True):
-    """A dispute; all mediators are told its id, job, status and, as it opens, its reason."""
-
-    by: Actor | None = None  # type: ignore[assignment]
-    reason: str | None = None  # type: ignore[assignment]
-    opened_at: datetime | None = None  # type: ignore[assignment]
-
-
-class JobStep(Shape, rename={"source": "from"}):
-    """One step of the job's blueprint: from where to where, by which command, who and why. ``occurred_at`` is when it
-    happened, for one that is told later; ``dispute`` the one that was opened or resolved by it, ``former`` the holder
-    who has the job no longer.
+class Frame(Shape):
+    """An event as it is told: the same over the socket, a stream and a poll. ``type`` is the engine's name, ``event``
+    the blueprint's.
     """
 
-    job: objects.Job
-    source: str
-    to: str
-    command: str
-    actor: Annotated[Actor | None, Meta(description="left out where the job is its public part")] = None
-    reason: str | None = None
-    occurred_at: datetime | None = None
-    dispute: DisputeTold | None = None
-    former: Ref | None = None
+    type: str
+    event: str
+    zone: str
+    seq: int
+    at: datetime
+    data: dict[str, Any]
 
 
-class JobTaken(JobStep, kw_only=True):
-    """A step that gave the job its technician; a claim is the technician's own, and says no more."""
-
-    technician: Card | None = None
-    command: str | None = None  # type: ignore[assignment]
-
-
-class JobEnded(JobStep, kw_only=True):
-    """The end of an open job, by somebody or by time."""
-
-    command: str | None = None  # type: ignore[assignment]
-
-
-class JobLate(Shape):
-    """Something that should have happened has not: ``since`` when, and how far the matter has gone. ``status`` is the
-    state that lasts too long, ``reason`` what the watchdog saw of ``technician``.
+class Heard(Shape):
+    """What a poll answers. ``cursor`` is what to poll with next; ``recovered`` false: call ``/v1/sync`` and go on from
+    its cursor.
     """
 
-    job: Ref
-    since: datetime | None
-    step: str
-    status: str | None = None
-    technician: Ref | None = None
-    reason: str | None = None
+    events: list[Frame]
+    cursor: str
+    recovered: bool
+    reason: Literal["too_old", "epoch"] | None = None
 
 
-class BidTold(Shape):
-    """``reason`` is why a bid was closed."""
-
-    bid: Bid
-    job: Ref
-    reason: str | None = None
-
-
-class PriceTold(Shape):
-    proposal: Proposal
-    job: objects.Job
-    actor: Actor | None = None
-    reason: str | None = None
-
-
-class PaymentTold(Shape, rename={"source": "from"}):
-    """Where a step of the job is what asked for it, or came of it, the members of that step too."""
-
-    payment: Payment
-    job: objects.Job
-    source: str | None = None
-    to: str | None = None
-    command: str | None = None
-    actor: Actor | None = None
-    reason: str | None = None
-    occurred_at: datetime | None = None
-
-
-class PaymentUnexpected(Shape):
-    """What was captured and the job cannot use: in another currency than its own (which counts for nothing), more than
-    it asked for, when it is over, or in a state in which it waits for no payment.
+class StreamEvent(Shape):
+    """One event of the stream. ``id`` is the cursor to come back with, ``data`` JSON text: of an unnamed event a frame
+    as a poll has them, of ``connect`` where it begins, of ``close`` the code; /asyncapi.json has them in full.
     """
 
-    payment: Payment
-    job: objects.Job
-    why: Literal["other_currency", "surplus", "job_over", "not_awaited"]
-
-
-class CodeFailed(Shape):
-    """A code that was not the job's, from the technician who stands at the door."""
-
-    job: Ref
-    technician: Ref
-    purpose: str
-
-
-class TechnicianReviewed(Shape):
-    technician: Ref
-    kyc: str
-    account: str
-    reason: str | None = None
-
-
-class TechnicianStatus(Shape):
-    """``job`` where a job is the reason: he was assigned to it, departed, or is free of it."""
-
-    technician: Ref
-    online: bool
-    reason: Literal["self", "lease", "ops", "review", "assigned", "departed", "free"]
-    job: Ref | None = None
-
-
-class Notified(Shape):
-    id: str
-    kind: str
-    title: str
-    body: str
-    job: str | None = None
-
-
-EVENTS: dict[str, Any] = {
-    "job.created": JobChanged,
-    "job.updated": JobChanged,
-    "job.searching": JobSearching,
-    "job.accepted": JobTaken,
-    "job.assigned": JobTaken,
-    "job.status": JobStep,
-    "job.started": JobStep,
-    "job.completed": JobStep,
-    "job.unassigned": JobStep,
-    "job.cancelled": JobEnded,
-    "job.expired": JobEnded,
-    "job.late": JobLate,
-    "job.stalled": JobLate,
-    "job.dark": JobLate,
-    "job.unfilled": JobLate,
-    "job.*": JobStep,
-    "offer.created": OfferMade,
-    "offer.updated": OfferMade,
-    "offer.closed": OfferClosed,
-    "offer.declined": OfferDeclined,
-    "bid.created": BidTold,
-    "bid.accepted": BidTold,
-    "bid.closed": BidTold,
-    "price.proposed": PriceTold,
-    "price.changed": PriceTold,
-    "price.rejected": PriceTold,
-    "payment.requested": PaymentTold,
-    "payment.received": PaymentTold,
-    "payment.refunded": PaymentTold,
-    "payment.failed": PaymentTold,
-    "payment.partial": PaymentTold,
-    "payment.unexpected": PaymentUnexpected,
-    "code.failed": CodeFailed,
-    "code.locked": CodeFailed,
-    "technician.reviewed": TechnicianReviewed,
-    "technician.status": TechnicianStatus,
-    "notification": Notified,
-    "announcement.*": dict[str, Any],
-}
-"""The data of each type of event that a client can get, as it stands in the log; a blueprint may add fields. ``job.*``
-are the steps to which a blueprint gives types of their own.
-"""
-
-
-class TokenExpiring(Shape):
-    """The token ends in so many seconds: `refresh`, or come back with another."""
-
-    in_s: int
-
-
-LIVE: dict[str, Any] = {"token.expiring": TokenExpiring, "position": sides.Position}
-"""The data of what is in no log: told once, without zone and seq, and never replayed."""
-
-
-def shape_of(kind: str) -> Any:
-    """The data of one type of event, also of one that a blueprint named."""
-    return EVENTS.get(kind) or EVENTS.get(f"{kind.partition('.')[0]}.*", dict[str, Any])
+    id: str | None = None
+    event: Literal["connect", "close", "message"] | None = None
+    data: str | None = None
+    retry: Annotated[int | None, Meta(description="ms to wait before coming back")] = None

@@ -1,5 +1,5 @@
 """What a server answers on the socket and in a stream: the shapes behind ``/asyncapi.json``, beside those of events
-(server/schemas/events.py).
+(server/schemas/payloads.py).
 
 Like server/schemas/objects.py these encode nothing: server/gateway/ops.py makes the replies. They are the promise, and
 the tests hold to it whatever the code says."""
@@ -12,8 +12,12 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from engine.types import Role
-from server.schemas import objects, ops
+from server.schemas import ops
+from server.schemas.about import Poll
+from server.schemas.jobs import Job
 from server.schemas.objects import Shape
+from server.schemas.positions import FixRate
+from server.schemas.technicians import Availability
 
 
 class ZoneState(Shape):
@@ -44,8 +48,8 @@ class Connected(Shape):
     ping: float
     pong: float
     zones: dict[str, ZoneState]
-    poll: objects.Poll
-    fix: objects.FixRate
+    poll: Poll
+    fix: FixRate
     online: bool | None = None
     clock_offset_s: float | None = None
     subs: list[str] | None = None
@@ -79,7 +83,7 @@ class Subscribed(Shape):
     channel: str
     zone: str
     seq: int
-    job: objects.Job | None = None
+    job: Job | None = None
     epoch: str | None = None
 
 
@@ -88,14 +92,14 @@ class Unsubscribed(Shape):
 
 
 class Done(Shape):
-    job: objects.Job | None = None
+    job: Job | None = None
     message: str | None = None
     seq: int | None = None
     repeated: bool = False
     key: Annotated[str | None, Meta(description="where the server made it")] = None
 
 
-class Available(objects.Availability):
+class Available(Availability):
     key: str | None = None
 
 

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta, field
 
 from engine.types import Cursor, Epoch, Zone
-from server.schemas import requests
+from server.schemas import fields, jobs, positions, technicians
 from server.schemas.decode import MAX_EXACT, Body
 
 MAX_SUBS = 100
@@ -60,7 +60,7 @@ class Connect(Message, tag="connect", kw_only=True):
     whose place this one takes.
     """
 
-    token: requests.Token | None = None
+    token: fields.Token | None = None
     cursors: dict[Zone, Place] = field(default_factory=dict)
     subs: Annotated[list[Channel], Meta(max_length=MAX_SUBS)] = field(default_factory=list)
     app: App | None = None
@@ -74,7 +74,7 @@ class Ping(Message, tag="ping", kw_only=True):
 class Refresh(Message, tag="refresh", kw_only=True):
     """A fresh token of the same user: the session goes on under it."""
 
-    token: requests.Token
+    token: fields.Token
 
 
 class Subscribe(Message, tag="subscribe", kw_only=True):
@@ -89,34 +89,34 @@ class Unsubscribe(Message, tag="unsubscribe", kw_only=True):
 
 class Claim(Message, tag="claim", kw_only=True):
     job: JobRef
-    version: requests.Version | None = None
+    version: fields.Version | None = None
     key: Key | None = None
-    trace: requests.Trace | None = None
+    trace: fields.Trace | None = None
 
 
 class Decline(Message, tag="decline", kw_only=True):
     job: JobRef
-    reason: requests.Reason | None = None
+    reason: fields.Reason | None = None
     key: Key | None = None
-    trace: requests.Trace | None = None
+    trace: fields.Trace | None = None
 
 
-class Command(requests.Step, tag="command", tag_field="op", kw_only=True):
+class Command(jobs.Step, tag="command", tag_field="op", kw_only=True):
     """Any step of the job's blueprint."""
 
     id: RequestId | None = None
     job: JobRef
-    command: requests.Id
+    command: fields.Id
     key: Key | None = None
-    trace: requests.Trace | None = None
+    trace: fields.Trace | None = None
 
 
-class SetAvailability(requests.SetAvailability, tag="availability", tag_field="op", kw_only=True):
+class SetAvailability(technicians.SetAvailability, tag="availability", tag_field="op", kw_only=True):
     id: RequestId | None = None
     key: Key | None = None
 
 
-class Location(requests.Location, tag="location", tag_field="op", kw_only=True):
+class Location(positions.Location, tag="location", tag_field="op", kw_only=True):
     """One fix, or up to 100. No reply unless it has an ``id``."""
 
     id: RequestId | None = None

@@ -20,7 +20,7 @@ from engine.runtime import Engine
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, JobId, Principal, UserId
 from engine.workers import archiver
-from server.schemas import events
+from server.schemas import payloads
 from tests.archive.conftest import Away
 from tests.support import event_log, people
 
@@ -231,7 +231,7 @@ async def test_a_refund_is_told_and_archived(engine: Engine) -> None:
     assert set(event.to) == {f"user:{carla.id}", "user:t1", "role:ops", "role:service", f"job:{job}"}
     assert (event.actor, event.bp, event.trace) == ("service:cli_service", "marketplace@2", "00-ab-cd-01")
     assert event.cause.startswith(f"{key}:")
-    assert msgspec.json.decode(event.data, type=events.shape_of(event.type)) is not None
+    assert msgspec.json.decode(event.data, type=payloads.shape_of(event.type)) is not None
     verdict = await in_redis.verdict(engine, PAY, key)
     assert (verdict.status, verdict.seq, verdict.job) == ("done", event.seq, job)
     await forget(engine, job)

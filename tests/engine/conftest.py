@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from engine.runtime import Engine
-from server.schemas import events
+from server.schemas import payloads
 from tests.support import event_log
 
 
@@ -18,5 +18,5 @@ async def engine(engine: Engine) -> AsyncIterator[Engine]:
     yield engine
     for event in await event_log.events(engine):
         if not event.type.startswith("session."):
-            shape = events.shape_of(event.type)
+            shape = payloads.shape_of(event.type)
             assert msgspec.json.decode(event.data, type=shape) is not None, event.type

@@ -16,13 +16,14 @@ from engine.domain.booking import Booking
 from engine.rules import job_document
 from engine.rules.job_document import COLUMNS, EDITABLE, MEMBERS, STEP, JobView, Party
 from engine.sql.schema import jobs as job_rows
-from server.schemas import objects, requests, terms
+from server.schemas.jobs import Job, NewJob, PatchJob, PublicJob
+from server.schemas.objects import Person, Proposal
 
 ROOT = Path(__file__).resolve().parents[2]
 LUA = "lua/lib/job.lua"
 ALL = {member.name for member in MEMBERS}
 PUBLIC = {member.name for member in MEMBERS if member.public}
-JSON_KINDS = {datetime: str, objects.Person: Party, objects.Proposal: dict}
+JSON_KINDS = {datetime: str, Person: Party, Proposal: dict}
 
 
 def fields_of(struct: type[msgspec.Struct]) -> set[str]:
@@ -47,10 +48,10 @@ def in_lua(function: str) -> set[str]:
 
 
 HOMES = {
-    "server/schemas: Job": (fields_of(objects.Job), ALL),
-    "server/schemas: PublicJob": (fields_of(objects.PublicJob), PUBLIC),
-    "server/schemas: PatchJob": (fields_of(terms.PatchJob), EDITABLE | {"version"}),
-    "server/schemas: NewJob": (fields_of(requests.NewJob), fields_of(Booking)),
+    "server/schemas: Job": (fields_of(Job), ALL),
+    "server/schemas: PublicJob": (fields_of(PublicJob), PUBLIC),
+    "server/schemas: PatchJob": (fields_of(PatchJob), EDITABLE | {"version"}),
+    "server/schemas: NewJob": (fields_of(NewJob), fields_of(Booking)),
     "engine/domain/booking.py: Booking": (fields_of(Booking) & EDITABLE, EDITABLE),
     f"{LUA}: full_json": (in_lua("full_json"), set(STEP)),
     f"{LUA}: public_json": (in_lua("public_json"), PUBLIC & set(STEP)),
@@ -70,7 +71,7 @@ def test_each_list_of_members_agrees_with_the_declaration(home: str) -> None:
     assert there == declared, f"{home}: missing {sorted(declared - there)}, not declared {sorted(there - declared)}"
 
 
-@pytest.mark.parametrize("struct", [objects.Job, objects.PublicJob], ids=lambda struct: struct.__name__)
+@pytest.mark.parametrize("struct", [Job, PublicJob], ids=lambda struct: struct.__name__)
 def test_members_have_their_declared_type(struct: type[msgspec.Struct]) -> None:
     """Each member has the same kind of JSON value in the API's schema and in the declaration."""
     declared = {member.name: member.kind for member in MEMBERS}

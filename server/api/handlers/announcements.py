@@ -7,11 +7,11 @@ from engine.domain.announcements import Announcement
 from server.api.endpoint import RequestContext
 from server.http import responses
 from server.http.responses import Response
-from server.schemas import requests
+from server.schemas.announcements import NewAnnouncement
 from server.schemas.decode import NoQuery
 
 
-async def create(call: RequestContext[requests.NewAnnouncement, NoQuery]) -> Response:
+async def create(call: RequestContext[NewAnnouncement, NoQuery]) -> Response:
     """Tell everybody of some roles; who is away is told when they come back."""
     body = call.body
     new = Announcement(event=body.event, roles=list(body.roles or ()), data=body.data)

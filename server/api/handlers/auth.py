@@ -12,39 +12,39 @@ from engine.identity.accounts import NewAccount
 from server.api.endpoint import RequestContext
 from server.http import responses, throttle
 from server.http.responses import Response
-from server.schemas import requests
+from server.schemas.auth import Login, NewTicket, RefreshToken, Register
 from server.schemas.decode import NoQuery
 
 DEVICE = 200
 """How much is kept of how a client names itself, in characters."""
 
 
-async def register(call: RequestContext[requests.Register, NoQuery]) -> Response:
+async def register(call: RequestContext[Register, NoQuery]) -> Response:
     """Make an account for oneself, as a customer or a technician, and sign in."""
     new = msgspec.convert(call.body, NewAccount, from_attributes=True)
     kept = await accounts.register(call.engine, new, key=call.key, device=_device(call))
     return responses.plain(kept.value, *responses.replayed(kept), (b"location", b"/v1/me"))
 
 
-async def login(call: RequestContext[requests.Login, NoQuery]) -> Response:
+async def login(call: RequestContext[Login, NoQuery]) -> Response:
     """Sign in; ten attempts a minute for each pair of address and account."""
     await throttle.spend_login(call.engine, call.address, call.body.email)
     who = (call.body.email, call.body.password)
     return responses.plain(await accounts.login(call.engine, *who, device=_device(call)))
 
 
-async def refresh(call: RequestContext[requests.RefreshToken, NoQuery]) -> Response:
+async def refresh(call: RequestContext[RefreshToken, NoQuery]) -> Response:
     """A fresh access token, and the refresh token's successor."""
     return responses.plain(await accounts.refresh(call.engine, call.body.refresh_token))
 
 
-async def logout(call: RequestContext[requests.RefreshToken, NoQuery]) -> Response:
+async def logout(call: RequestContext[RefreshToken, NoQuery]) -> Response:
     """End the session: none of its refresh tokens is good any more."""
     await tokens.end_session(call.engine, call.body.refresh_token)
     return Response()
 
 
-async def ticket(call: RequestContext[requests.NewTicket, NoQuery]) -> Response:
+async def ticket(call: RequestContext[NewTicket, NoQuery]) -> Response:
     """A short-lived stand-in for the token where a browser can send no header."""
     return responses.plain(await tokens.issue_ticket(call.engine, call.caller, call.body.purpose))
 

@@ -10,17 +10,18 @@ from engine.errors import FieldError, Invalid
 from server.api.endpoint import RequestContext
 from server.http import responses
 from server.http.responses import Response
-from server.schemas import bidding, requests
+from server.schemas.bids import BidStep, NewBid
 from server.schemas.decode import Body, NoQuery
+from server.schemas.lists import ListQuery
 
 
-async def find(call: RequestContext[Body, requests.ListQuery]) -> Response:
+async def find(call: RequestContext[Body, ListQuery]) -> Response:
     """The bids for a job, the first one first; a technician is shown their own alone."""
     page = await bids.find(call.engine, call.caller, call.id)
     return responses.listed(call.next_link, call.query, page.items, bids.place, as_of=page.as_of)
 
 
-async def create(call: RequestContext[bidding.NewBid, NoQuery]) -> Response:
+async def create(call: RequestContext[NewBid, NoQuery]) -> Response:
     """Bid for a job that takes bids, once: a bid that was taken back may be followed by another.
 
     Who has the service and may work need not have been invited. On a flat job the `amount` is its price once the
@@ -31,14 +32,14 @@ async def create(call: RequestContext[bidding.NewBid, NoQuery]) -> Response:
     return _bid(done, (b"location", f"/v1/jobs/{call.id}/bids".encode()))
 
 
-async def withdraw(call: RequestContext[bidding.BidStep, NoQuery]) -> Response:
+async def withdraw(call: RequestContext[BidStep, NoQuery]) -> Response:
     """Take one's bid back."""
     bid, expected = call.params["bid"], version(call)
     done = await bids.withdraw(call.engine, call.caller, call.id, bid, version=expected, key=call.key, trace=call.trace)
     return _bid(done)
 
 
-async def accept(call: RequestContext[bidding.BidStep, NoQuery]) -> Response:
+async def accept(call: RequestContext[BidStep, NoQuery]) -> Response:
     """Give the job to the technician of a bid; all other bids are declined."""
     bid, expected = call.params["bid"], version(call)
     done = await bids.accept(call.engine, call.caller, call.id, bid, version=expected, key=call.key, trace=call.trace)

@@ -7,33 +7,34 @@ from engine.types import UserId
 from server.api.endpoint import RequestContext
 from server.http import responses
 from server.http.responses import Response
-from server.schemas import requests
-from server.schemas.decode import Body, NoQuery
+from server.schemas.blocks import Blocked
+from server.schemas.decode import Body, NoQuery, Nothing
+from server.schemas.lists import ListQuery
 
 
-async def find(call: RequestContext[Body, requests.ListQuery]) -> Response:
+async def find(call: RequestContext[Body, ListQuery]) -> Response:
     """Whom the caller blocked, the latest first; not who blocked the caller."""
     page = await blocks.find(call.engine, call.caller, limit=call.query.limit, cursor=call.query.cursor)
     return responses.page(call.next_link, page.items, page.next)
 
 
-async def create(call: RequestContext[requests.Blocked, NoQuery]) -> Response:
+async def create(call: RequestContext[Blocked, NoQuery]) -> Response:
     """Block a technician, or as one a customer: neither is offered the other's work from now on."""
     return responses.kept("block", await blocks.put(call.engine, call.caller, UserId(call.body.user), key=call.key))
 
 
-async def drop(call: RequestContext[requests.Blocked, NoQuery]) -> Response:
+async def drop(call: RequestContext[Blocked, NoQuery]) -> Response:
     """Take one's own block back; one that the other set stands."""
     done = await blocks.lift(call.engine, call.caller, UserId(call.body.user), key=call.key)
     return Response(headers=responses.replayed(done))
 
 
-async def put(call: RequestContext[requests.Nothing, NoQuery]) -> Response:
+async def put(call: RequestContext[Nothing, NoQuery]) -> Response:
     """The same as `POST /v1/me/blocks`, with the user in the path."""
     return responses.kept("block", await blocks.put(call.engine, call.caller, UserId(call.id), key=call.key))
 
 
-async def lift(call: RequestContext[requests.Nothing, NoQuery]) -> Response:
+async def lift(call: RequestContext[Nothing, NoQuery]) -> Response:
     """The same as `DELETE /v1/me/blocks`, with the user in the path."""
     done = await blocks.lift(call.engine, call.caller, UserId(call.id), key=call.key)
     return Response(headers=responses.replayed(done))

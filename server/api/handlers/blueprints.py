@@ -6,12 +6,12 @@ from engine.errors import NotFound
 from server.api.endpoint import RequestContext
 from server.http import responses
 from server.http.responses import Response
-from server.schemas import requests
-from server.schemas.declared import declared
+from server.schemas.blueprints import declared
 from server.schemas.decode import Body, NoQuery
+from server.schemas.lists import ListQuery
 
 
-async def find(call: RequestContext[Body, requests.ListQuery]) -> Response:
+async def find(call: RequestContext[Body, ListQuery]) -> Response:
     """All blueprints that a booking may name, by name."""
     known = call.engine.blueprints
     shown = [declared(found, default=found is known.default) for found in known.by_name.values()]

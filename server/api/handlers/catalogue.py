@@ -5,16 +5,17 @@ from __future__ import annotations
 import msgspec
 
 from engine.domain import services
-from engine.domain.services import NewService, ServiceQuery
+from engine.domain.services import ServiceQuery
 from engine.types import ServiceId
 from server.api.endpoint import RequestContext
 from server.http import responses
 from server.http.responses import Response
-from server.schemas import requests
 from server.schemas.decode import Body, NoQuery
+from server.schemas.fields import sent_fields
+from server.schemas.services import NewService, PatchService, ServicesQuery
 
 
-async def find(call: RequestContext[Body, requests.ServicesQuery]) -> Response:
+async def find(call: RequestContext[Body, ServicesQuery]) -> Response:
     """Services by name; those that are not active are shown to ops alone."""
     query = msgspec.convert(call.query, ServiceQuery, from_attributes=True)
     page = await services.find(call.engine, call.caller, query)
@@ -26,15 +27,15 @@ async def read(call: RequestContext[Body, NoQuery]) -> Response:
     return responses.one("service", await services.read(call.engine, ServiceId(call.id)))
 
 
-async def create(call: RequestContext[requests.NewService, NoQuery]) -> Response:
+async def create(call: RequestContext[NewService, NoQuery]) -> Response:
     """Add a service."""
-    new = msgspec.convert(call.body, NewService, from_attributes=True)
+    new = msgspec.convert(call.body, services.NewService, from_attributes=True)
     done = await services.create(call.engine, call.caller, new, key=call.key)
     return responses.made("service", done, "/v1/services")
 
 
-async def patch(call: RequestContext[requests.PatchService, NoQuery]) -> Response:
+async def patch(call: RequestContext[PatchService, NoQuery]) -> Response:
     """Change a service; jobs keep what they were booked with."""
-    change = requests.given(call.body)
+    change = sent_fields(call.body)
     done = await services.patch(call.engine, call.caller, ServiceId(call.id), change, key=call.key)
     return responses.kept("service", done)

@@ -7,23 +7,24 @@ from engine.domain.disputes import Disputed
 from server.api.endpoint import RequestContext
 from server.http import responses
 from server.http.responses import Response
-from server.schemas import requests, terms
 from server.schemas.decode import Body, NoQuery
+from server.schemas.disputes import NewDispute, Resolution
+from server.schemas.lists import ListQuery
 
 
-async def create(call: RequestContext[terms.NewDispute, NoQuery]) -> Response:
+async def create(call: RequestContext[NewDispute, NoQuery]) -> Response:
     """Open a dispute about one's job: to all other commands it is `frozen` until a mediator resolves it."""
     done = await disputes.create(call.engine, call.caller, call.id, call.body.reason, key=call.key, trace=call.trace)
     return _disputed(done)
 
 
-async def find(call: RequestContext[Body, requests.ListQuery]) -> Response:
+async def find(call: RequestContext[Body, ListQuery]) -> Response:
     """The disputes that are open, the newest first: all of them for mediators, one's own for the two sides of a job."""
     page = await disputes.find(call.engine, call.caller)
     return responses.listed(call.next_link, call.query, page.items, disputes.place, newest_first=True, as_of=page.as_of)
 
 
-async def resolve(call: RequestContext[terms.Resolution, NoQuery]) -> Response:
+async def resolve(call: RequestContext[Resolution, NoQuery]) -> Response:
     """Settle a dispute; the job is resumed, cancelled or completed."""
     body = call.body
     done = await disputes.resolve(

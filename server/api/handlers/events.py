@@ -8,11 +8,11 @@ from server.api.endpoint import RequestContext
 from server.gateway import sse, stream_requests
 from server.gateway.stream_requests import Asked
 from server.http.responses import StreamingResponse
-from server.schemas import requests
 from server.schemas.decode import Body
+from server.schemas.events import EventsQuery
 
 
-async def hear(call: RequestContext[Body, requests.EventsQuery]) -> StreamingResponse:
+async def hear(call: RequestContext[Body, EventsQuery]) -> StreamingResponse:
     """The caller's events from a cursor on: as server-sent events, or by long poll.
 
     With `Accept: text/event-stream`, or without `after` and `wait`, a stream: each event's `id` is the cursor to come
@@ -34,13 +34,13 @@ async def hear(call: RequestContext[Body, requests.EventsQuery]) -> StreamingRes
     return stream_requests.LongPoll(gateway, call.caller, asked, query.wait or 0)
 
 
-def _cursors(call: RequestContext[Body, requests.EventsQuery], streamed: bool) -> dict[Zone, Cursor]:
+def _cursors(call: RequestContext[Body, EventsQuery], streamed: bool) -> dict[Zone, Cursor]:
     """An EventSource comes back with the address it was made with, so the header is the later word."""
     last = _header(call, b"last-event-id") if streamed else ""
     return sse.parse(last, "/Last-Event-ID") if last else sse.parse(call.query.after or "", "/after")
 
 
-def _header(call: RequestContext[Body, requests.EventsQuery], name: bytes) -> str:
+def _header(call: RequestContext[Body, EventsQuery], name: bytes) -> str:
     return call.headers.get(name, b"").decode("latin-1")
 
 

@@ -16,27 +16,30 @@ from engine.identity import limits
 from server.api.endpoint import RequestContext
 from server.http import responses
 from server.http.responses import Response
-from server.schemas import problems, terms
-from server.schemas import requests as wire
+from server.schemas import problems
 from server.schemas.decode import Body, NoQuery
+from server.schemas.fields import sent_fields, to_ms
+from server.schemas.jobs import Commands, JobsQuery, NewJob, PatchJob, Respond
+from server.schemas.jobs import Step as StepBody
+from server.schemas.lists import ListQuery
 
 
-async def create(call: RequestContext[wire.NewJob, NoQuery]) -> Response:
+async def create(call: RequestContext[NewJob, NoQuery]) -> Response:
     """Book a job.
 
     Ops and services book for a `customer`. A `reference` is unique for ever per principal: the same booking again under
     it answers the first job, with 200; another booking is `duplicate`, with the first job's id.
     """
     asked = msgspec.structs.asdict(call.body)
-    wanted = Booking(**{**asked, "scheduled_for": wire.ms(call.body.scheduled_for)})
+    wanted = Booking(**{**asked, "scheduled_for": to_ms(call.body.scheduled_for)})
     done = await booking.create(call.engine, call.caller, wanted, key=call.key, trace=call.trace)
     return responses.created(done)
 
 
-async def find(call: RequestContext[Body, wire.JobsQuery]) -> Response:
+async def find(call: RequestContext[Body, JobsQuery]) -> Response:
     """Jobs of the caller, the newest first; of everybody for ops and services."""
     asked = msgspec.structs.asdict(call.query)
-    query = JobQuery(**{**asked, "updated_after": wire.ms(call.query.updated_after)})
+    query = JobQuery(**{**asked, "updated_after": to_ms(call.query.updated_after)})
     page = await job_queries.find(call.engine, call.caller, query)
     return responses.page(call.next_link, page.items, page.next, page.as_of)
 
@@ -46,7 +49,7 @@ async def read(call: RequestContext[Body, NoQuery]) -> Response:
     return responses.job(await job_queries.read(call.engine, call.caller, call.id))
 
 
-async def history(call: RequestContext[Body, wire.ListQuery]) -> Response:
+async def history(call: RequestContext[Body, ListQuery]) -> Response:
     """All changes of a job: when, who, from, to, why."""
     return responses.listed(
         call.next_link,
@@ -56,7 +59,7 @@ async def history(call: RequestContext[Body, wire.ListQuery]) -> Response:
     )
 
 
-async def waves(call: RequestContext[Body, wire.ListQuery]) -> Response:
+async def waves(call: RequestContext[Body, ListQuery]) -> Response:
     """Who was asked in each wave, the first one first, and who was left out and why."""
     return responses.listed(
         call.next_link,
@@ -66,27 +69,27 @@ async def waves(call: RequestContext[Body, wire.ListQuery]) -> Response:
     )
 
 
-async def edit(call: RequestContext[terms.PatchJob, NoQuery]) -> Response:
+async def edit(call: RequestContext[PatchJob, NoQuery]) -> Response:
     """Change what was booked, as far as the job's blueprint lets it be changed in its state.
 
     Refused with the fields named: `not_editable`, or `price_locked` where it is the price alone, which is agreed:
     propose another, or leave it as it is.
     """
-    change = wire.given(call.body)
+    change = sent_fields(call.body)
     change.pop("version", None)
     if "scheduled_for" in change:
-        change["scheduled_for"] = wire.ms(change["scheduled_for"])
+        change["scheduled_for"] = to_ms(change["scheduled_for"])
     version = _version(call)
     done = await edits.edit(call.engine, call.caller, call.id, change, version=version, key=call.key, trace=call.trace)
     return responses.outcome(done)
 
 
-async def claim(call: RequestContext[wire.Step, NoQuery]) -> Response:
+async def claim(call: RequestContext[StepBody, NoQuery]) -> Response:
     """Take a job that was offered: of all who try at once exactly one gets it."""
     return await _take(call, "claim")
 
 
-async def reassign(call: RequestContext[wire.Step, NoQuery]) -> Response:
+async def reassign(call: RequestContext[StepBody, NoQuery]) -> Response:
     """Take a job from its holder, and give it to another technician or offer it anew.
 
     With `technician` that one has it at once; `force` gives it though they lack the service or the room.
@@ -96,19 +99,19 @@ async def reassign(call: RequestContext[wire.Step, NoQuery]) -> Response:
     return await _take(call, "reassign")
 
 
-async def respond(call: RequestContext[wire.Respond, NoQuery]) -> Response:
+async def respond(call: RequestContext[Respond, NoQuery]) -> Response:
     """The answer to an offer in one route: `accepted` is `claim`, `rejected` is `decline`."""
     body = call.body
     name = "claim" if body.status == "accepted" else "decline"
     return await _step(call, Step(command=name, version=_version(call), reason=body.reason))
 
 
-async def command(call: RequestContext[wire.Step, NoQuery]) -> Response:
+async def command(call: RequestContext[StepBody, NoQuery]) -> Response:
     """Any step that the job's blueprint gives the caller."""
     return await _take(call, call.params["command"])
 
 
-async def commands(call: RequestContext[terms.Commands, NoQuery]) -> Response:
+async def commands(call: RequestContext[Commands, NoQuery]) -> Response:
     """Several steps in order, for who was without a connection; the first refusal ends it.
 
     Each has a request key of its own, so that the whole may be sent again: what was done is answered as it was.
@@ -133,18 +136,18 @@ async def commands(call: RequestContext[terms.Commands, NoQuery]) -> Response:
     return responses.plain({"items": items})
 
 
-async def _take(call: RequestContext[wire.Step, NoQuery], name: str) -> Response:
+async def _take(call: RequestContext[StepBody, NoQuery], name: str) -> Response:
     return await _step(call, _given(call.body, name, _version(call)))
 
 
-def _given(body: wire.Step, name: str, version: int | None) -> Step:
+def _given(body: StepBody, name: str, version: int | None) -> Step:
     return Step(
         command=name,
         version=version,
         reason=body.reason,
         code=body.code,
         amount=body.amount,
-        occurred_at=wire.ms(body.occurred_at),
+        occurred_at=to_ms(body.occurred_at),
         technician=body.technician,
         force=body.force,
     )

@@ -6,17 +6,17 @@ from engine.identity import logins
 from server.api.endpoint import RequestContext
 from server.http import responses
 from server.http.responses import Response
-from server.schemas import requests
-from server.schemas.decode import Body, NoQuery
+from server.schemas.decode import Body, NoQuery, Nothing
+from server.schemas.lists import ListQuery
 
 
-async def find(call: RequestContext[Body, requests.ListQuery]) -> Response:
+async def find(call: RequestContext[Body, ListQuery]) -> Response:
     """The caller's logins that are still good, the latest first."""
     page = await logins.find(call.engine, call.caller, limit=call.query.limit, cursor=call.query.cursor)
     return responses.page(call.next_link, page.items, page.next)
 
 
-async def end(call: RequestContext[requests.Nothing, NoQuery]) -> Response:
+async def end(call: RequestContext[Nothing, NoQuery]) -> Response:
     """End one of the caller's own logins: its tokens are refused and its sockets closed when this answers."""
     done = await logins.end(call.engine, call.caller, call.id, key=call.key)
     return Response(headers=responses.replayed(done))

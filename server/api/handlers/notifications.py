@@ -6,18 +6,18 @@ from engine.domain import notifications
 from server.api.endpoint import RequestContext
 from server.http import responses
 from server.http.responses import Response
-from server.schemas import requests
-from server.schemas.decode import Body, NoQuery
+from server.schemas.decode import Body, NoQuery, Nothing
+from server.schemas.lists import ListQuery
 
 
-async def find(call: RequestContext[Body, requests.ListQuery]) -> Response:
+async def find(call: RequestContext[Body, ListQuery]) -> Response:
     """The caller's notifications, the newest first."""
     limit, cursor = call.query.limit, call.query.cursor
     page = await notifications.find(call.engine, call.caller, limit=limit, cursor=cursor)
     return responses.page(call.next_link, page.items, page.next)
 
 
-async def read(call: RequestContext[requests.Nothing, NoQuery]) -> Response:
+async def read(call: RequestContext[Nothing, NoQuery]) -> Response:
     """Note that one was read; again is the same."""
     await notifications.mark_read(call.engine, call.caller, call.id)
     return Response()

@@ -8,8 +8,8 @@ from engine.domain import offers
 from server.api.endpoint import RequestContext
 from server.http import responses
 from server.http.responses import Response
-from server.schemas import requests
 from server.schemas.decode import Body
+from server.schemas.lists import ListQuery
 
 
 class _Job(msgspec.Struct):
@@ -26,7 +26,7 @@ class _Place(msgspec.Struct):
 _place = msgspec.json.Decoder(_Place)
 
 
-async def find(call: RequestContext[Body, requests.ListQuery]) -> Response:
+async def find(call: RequestContext[Body, ListQuery]) -> Response:
     """What is open to the caller, nearest deadline first, with `distance_m`."""
     page = await offers.open_to(call.engine, call.caller)
     return responses.listed(call.next_link, call.query, page.items, _where, as_of=page.as_of)

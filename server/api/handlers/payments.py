@@ -7,18 +7,19 @@ from engine.domain.payments import Payment
 from server.api.endpoint import RequestContext
 from server.http import responses
 from server.http.responses import Response
-from server.schemas import requests, terms
 from server.schemas.decode import Body, NoQuery
+from server.schemas.lists import ListQuery
+from server.schemas.payments import NewPayment
 
 
-async def find(call: RequestContext[Body, requests.ListQuery]) -> Response:
+async def find(call: RequestContext[Body, ListQuery]) -> Response:
     """The payments of a job, the first one first."""
     return responses.listed(
         call.next_link, call.query, await payments.find(call.engine, call.caller, call.id), payments.place
     )
 
 
-async def create(call: RequestContext[terms.NewPayment, NoQuery]) -> Response:
+async def create(call: RequestContext[NewPayment, NoQuery]) -> Response:
     """Say what became of a payment: requested, failed, captured; captured, then refunded, in parts too.
 
     Idempotent by `reference` and `status`: the same word again is answered as the first one was; for another amount it

@@ -8,11 +8,11 @@ from server.api.endpoint import RequestContext
 from server.api.handlers.bids import version
 from server.http import responses
 from server.http.responses import Response
-from server.schemas import terms
 from server.schemas.decode import NoQuery
+from server.schemas.prices import NewProposal, ProposalAnswer
 
 
-async def create(call: RequestContext[terms.NewProposal, NoQuery]) -> Response:
+async def create(call: RequestContext[NewProposal, NoQuery]) -> Response:
     """Propose another price to the other side of the job.
 
     One proposal is open at a time. Once the price is locked (by the start code, say) there is nothing to propose.
@@ -31,17 +31,17 @@ async def create(call: RequestContext[terms.NewProposal, NoQuery]) -> Response:
     return _dealt(done)
 
 
-async def accept(call: RequestContext[terms.ProposalAnswer, NoQuery]) -> Response:
+async def accept(call: RequestContext[ProposalAnswer, NoQuery]) -> Response:
     """Accept the price that the other side proposed: from then on it is the job's."""
     return await _answer(call, "accepted")
 
 
-async def reject(call: RequestContext[terms.ProposalAnswer, NoQuery]) -> Response:
+async def reject(call: RequestContext[ProposalAnswer, NoQuery]) -> Response:
     """Reject the price that the other side proposed: the job's stays."""
     return await _answer(call, "rejected")
 
 
-async def _answer(call: RequestContext[terms.ProposalAnswer, NoQuery], given: prices.Answer) -> Response:
+async def _answer(call: RequestContext[ProposalAnswer, NoQuery], given: prices.Answer) -> Response:
     name, at = call.params["proposal"], version(call)
     done = await prices.answer(
         call.engine, call.caller, call.id, name, given, version=at, key=call.key, trace=call.trace

@@ -6,11 +6,11 @@ from engine.domain import ratings
 from server.api.endpoint import RequestContext
 from server.http import responses
 from server.http.responses import Response
-from server.schemas import requests
 from server.schemas.decode import NoQuery
+from server.schemas.ratings import NewRating
 
 
-async def create(call: RequestContext[requests.NewRating, NoQuery]) -> Response:
+async def create(call: RequestContext[NewRating, NoQuery]) -> Response:
     """Rate the other side of a job that is done, once: its customer the technician, its technician the customer."""
     body = call.body
     done = await ratings.rate(call.engine, call.caller, call.id, body.stars, body.comment, key=call.key)

@@ -13,11 +13,13 @@ from engine.types import TechnicianId, UserId
 from server.api.endpoint import RequestContext
 from server.http import responses
 from server.http.responses import Response
-from server.schemas import requests
 from server.schemas.decode import Body, NoQuery
+from server.schemas.fields import sent_fields
+from server.schemas.positions import Location, fixes_of
+from server.schemas.technicians import PatchTechnician, Review, SetAvailability, TechniciansQuery
 
 
-async def find(call: RequestContext[Body, requests.TechniciansQuery]) -> Response:
+async def find(call: RequestContext[Body, TechniciansQuery]) -> Response:
     """Technicians: managers see all of each, everybody else the public card of the approved."""
     query = msgspec.convert(call.query, TechnicianQuery, from_attributes=True)
     page = await profile.find(call.engine, call.caller, query)
@@ -29,21 +31,21 @@ async def read(call: RequestContext[Body, NoQuery]) -> Response:
     return responses.one("technician", await profile.read(call.engine, call.caller, TechnicianId(UserId(call.id))))
 
 
-async def patch(call: RequestContext[requests.PatchTechnician, NoQuery]) -> Response:
+async def patch(call: RequestContext[PatchTechnician, NoQuery]) -> Response:
     """Change a profile; `zone` and `capacity` are for managers to set."""
-    change, technician = ProfilePatch(**requests.given(call.body)), TechnicianId(UserId(call.id))
+    change, technician = ProfilePatch(**sent_fields(call.body)), TechnicianId(UserId(call.id))
     done = await profile.patch(call.engine, call.caller, technician, change, key=call.key)
     return responses.kept("technician", done)
 
 
-async def review(call: RequestContext[requests.Review, NoQuery]) -> Response:
+async def review(call: RequestContext[Review, NoQuery]) -> Response:
     """Decide on a technician's KYC and account; what is left out stays."""
     verdict, technician = msgspec.structs.asdict(call.body), TechnicianId(UserId(call.id))
     done = await profile.review(call.engine, call.caller, technician, **verdict, key=call.key)
     return responses.kept("technician", done)
 
 
-async def availability(call: RequestContext[requests.SetAvailability, NoQuery]) -> Response:
+async def availability(call: RequestContext[SetAvailability, NoQuery]) -> Response:
     """Go online or offline; the answer says whether offers come now, and if not, why."""
     body = call.body
     position = None if body.lat is None or body.lon is None else Position(body.lat, body.lon)
@@ -54,13 +56,13 @@ async def availability(call: RequestContext[requests.SetAvailability, NoQuery]) 
     )
 
 
-async def location(call: RequestContext[requests.Location, NoQuery]) -> Response:
+async def location(call: RequestContext[Location, NoQuery]) -> Response:
     """Where you are: one fix that was measured now, or up to 100 that were gathered without a network.
 
     200 says what is not as it should be: you are offline, so that no offers come (go online again by
     `PUT .../availability`), or your device's clock is off by more than 30 s. Positions are right all the same.
     """
-    fixes = [msgspec.convert(fix, Fix) for fix in requests.fixes(call.body)]
+    fixes = [msgspec.convert(fix, Fix) for fix in fixes_of(call.body)]
     live = call.body.fixes is None
     heard = await technicians.take_fixes(call.engine, call.caller, call.id, fixes, live=live)
     return Response() if heard.as_should_be else responses.plain(heard)._replace(status=200)

@@ -15,8 +15,8 @@ from server.api.endpoint import RequestContext
 from server.http import responses
 from server.http.polling import POLL
 from server.http.responses import Response
-from server.schemas import requests
-from server.schemas.decode import Body, NoQuery
+from server.schemas.decode import Body, NoQuery, Nothing
+from server.schemas.users import NewUser, PatchUser, Suspend, UsersQuery
 
 
 async def me(call: RequestContext[Body, NoQuery]) -> Response:
@@ -33,20 +33,20 @@ def fix_rate(him: Me) -> live.FixPlan:
     return live.fix_plan(him.technician.load if isinstance(him.technician, Technician) else 0)
 
 
-async def find(call: RequestContext[Body, requests.UsersQuery]) -> Response:
+async def find(call: RequestContext[Body, UsersQuery]) -> Response:
     """All accounts, the newest first."""
     query = msgspec.convert(call.query, UserQuery, from_attributes=True)
     page = await accounts.find_users(call.engine, call.caller, query)
     return responses.page(call.next_link, page.items, page.next)
 
 
-async def create(call: RequestContext[requests.NewUser, NoQuery]) -> Response:
+async def create(call: RequestContext[NewUser, NoQuery]) -> Response:
     """Make an account in any role: the way to staff."""
     new = msgspec.convert(call.body, NewAccount, from_attributes=True)
     return responses.made("user", await accounts.create_user(call.engine, call.caller, new, key=call.key), "/v1/users")
 
 
-async def patch(call: RequestContext[requests.PatchUser, NoQuery]) -> Response:
+async def patch(call: RequestContext[PatchUser, NoQuery]) -> Response:
     """Change a role, or switch an account off and on."""
     role, active = call.body.role, call.body.active
     user = UserId(call.id)
@@ -54,7 +54,7 @@ async def patch(call: RequestContext[requests.PatchUser, NoQuery]) -> Response:
     return responses.kept("user", done)
 
 
-async def suspend(call: RequestContext[requests.Suspend, NoQuery]) -> Response:
+async def suspend(call: RequestContext[Suspend, NoQuery]) -> Response:
     """Take all access away: requests, live sockets and claims are refused when this answers.
 
     With `jobs: reassign` what he holds is offered anew without him, where the job's blueprint still lets ops do that;
@@ -65,7 +65,7 @@ async def suspend(call: RequestContext[requests.Suspend, NoQuery]) -> Response:
     return responses.kept("user", done)
 
 
-async def reinstate(call: RequestContext[requests.Nothing, NoQuery]) -> Response:
+async def reinstate(call: RequestContext[Nothing, NoQuery]) -> Response:
     """Give access back; the person signs in anew."""
     done = await accounts.reinstate(call.engine, call.caller, UserId(call.id), key=call.key)
     return responses.kept("user", done)

@@ -14,7 +14,7 @@ import msgspec
 from engine.process.settings import Settings
 from engine.types import DEFAULT_ZONE, ROLES
 from engine.zone import log
-from server.schemas import events as told_events
+from server.schemas import payloads
 from server.serve import running
 from tests.server.gateway.streams import Site, site_of
 from tests.server.http import people
@@ -132,5 +132,5 @@ async def test_everybody_hears_what_concerns_him_and_nothing_else(settings: Sett
         assert recipients == TABLE
         events = await log.window(server.engine.store.redis, DEFAULT_ZONE, 0, 1_000)
         for event in events:
-            assert msgspec.json.decode(event.data, type=told_events.shape_of(event.type)) is not None, event.type
+            assert msgspec.json.decode(event.data, type=payloads.shape_of(event.type)) is not None, event.type
         assert {event.type for event in events if not event.type.startswith("session.")} == set(TABLE)

@@ -14,7 +14,7 @@ import pytest
 from engine.process.settings import Settings
 from engine.types import DEFAULT_ZONE
 from engine.zone import log
-from server.schemas import events as told_events
+from server.schemas import payloads
 from server.serve import running
 from tests.server.gateway.streams import site_of
 from tests.server.gateway.test_entitlement_lived import OPS, TECHNICIANS, Town, heard
@@ -141,7 +141,7 @@ async def test_everybody_hears_what_concerns_him_and_nothing_else(market: Market
     assert {kind: recipients[kind] for kind in TABLE} == TABLE
     events = await log.window(market.site.gateway.engine.store.redis, DEFAULT_ZONE, 0, 1_000)
     for event in events:
-        shape = told_events.shape_of(event.type)
+        shape = payloads.shape_of(event.type)
         assert msgspec.json.decode(event.data, type=shape) is not None, event.type
 
 

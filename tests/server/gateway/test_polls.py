@@ -14,7 +14,7 @@ from engine.process.settings import Settings
 from engine.store import keys
 from engine.types import DEFAULT_ZONE
 from server.gateway import resume
-from server.schemas import objects
+from server.schemas.events import Heard
 from server.serve import Running, running
 from tests.server.gateway.streams import Site, site_of
 from tests.support import live_accounts
@@ -70,7 +70,7 @@ async def test_what_was_missed_comes_at_once(site: Site) -> None:
     await site.node.append("user:bob", times=2)
     await site.node.relayed(await site.node.append("user:ann role:customer"))
     answer = await site.get("ann", after=f"main:{epoch_name(1)}:1", wait=30)
-    told = msgspec.json.decode(answer.content, type=objects.Heard)
+    told = msgspec.json.decode(answer.content, type=Heard)
     assert [event.seq for event in told.events] == [2, 5]
     assert (told.cursor, told.recovered) == (f"main:{epoch_name(1)}:5", True)
 

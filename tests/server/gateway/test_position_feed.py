@@ -25,7 +25,7 @@ from engine.types import DEFAULT_ZONE, JobId, Principal, Role, ServiceId, Techni
 from engine.workers import scheduler
 from server.gateway import position_feed
 from server.gateway.frames import MsgpackFrames
-from server.schemas import sides
+from server.schemas.positions import Position
 from tests.server.gateway.conftest import Client, Node, node_of
 from tests.support import people
 from tests.support.wait import wait_until
@@ -308,7 +308,7 @@ async def test_those_who_follow_the_job_are_told(node: Node) -> None:
         for client in (phone, laptop, boss, watcher):
             push = await position(client)
             assert {"type", "event", "at", "data"} == set(push)
-            told = msgspec.convert(push["data"], sides.Position)
+            told = msgspec.convert(push["data"], Position)
             assert (told.job, told.lat, told.lon, told.heading) == (one.job, 40.76, -73.99, 270.5)
             assert told.age_s < 30 and not told.stale
         await watcher.ask(op="unsubscribe", channel=f"job:{one.job}")

@@ -19,12 +19,11 @@ from server.api import asyncapi
 from server.gateway import protocol
 from server.gateway.frames import HIDDEN
 from server.gateway.ops import OPS
-from server.schemas import events as told_events
-from server.schemas import frames, ops
+from server.schemas import frames, ops, payloads
 from server.schemas.ops import KINDS
 from tests.server.http.client import Client
 
-SERVER = Path(asyncapi.__file__).parent
+GATEWAY = Path(protocol.__file__).parent
 EMITTED = {kind for script in scripts.installed().values() for kind in script.emits if not kind.startswith(HIDDEN)}
 
 
@@ -86,12 +85,12 @@ def test_events_both_ways(document: dict[str, Any]) -> None:
     to their steps, and announcements that they declare, are told beside the families that they are of.
     """
     families = tuple(kind[:-1] for kind in EMITTED if kind.endswith("*"))
-    assert set(told_events.EVENTS) >= EMITTED
-    assert {kind for kind in told_events.EVENTS if not kind.startswith(families)} <= EMITTED
+    assert set(payloads.EVENTS) >= EMITTED
+    assert {kind for kind in payloads.EVENTS if not kind.startswith(families)} <= EMITTED
     shipped = catalogue.load("home_service", catalogue.shipped()).by_name.values()
     own = {command.event for each in shipped for command in each.commands.values()}
     own |= {name for each in shipped for name, rule in each.events.items() if rule.announcement}
-    assert messages(document, "event") == set(told_events.EVENTS) | own
+    assert messages(document, "event") == set(payloads.EVENTS) | own
 
 
 def test_blueprints_name_no_other_events() -> None:
@@ -99,17 +98,17 @@ def test_blueprints_name_no_other_events() -> None:
     for each in catalogue.load("home_service", catalogue.shipped()).by_name.values():
         declared = {name for name, rule in each.events.items() if not rule.announcement}
         made = {kind for kind in (declared | {c.event for c in each.commands.values()}) if not kind.startswith("job.")}
-        assert made <= EMITTED | set(told_events.LIVE) | set(vocabulary.CHAT), each.name
+        assert made <= EMITTED | set(payloads.LIVE) | set(vocabulary.CHAT), each.name
 
 
 def test_live_pushes_both_ways(document: dict[str, Any]) -> None:
     """Each push that is in no log is told, under every name that a blueprint gives it, and no other."""
     made = set()
-    for path in (SERVER / "gateway").glob("*.py"):
+    for path in GATEWAY.glob("*.py"):
         source = path.read_text()
         words = {n.targets[0].id: n.value.value for n in ast.parse(source).body if _is_word(n)}  # type: ignore[attr-defined]
         made |= {words[name] for name in re.findall(r"\.live\(([A-Z_]+),", source)}
-    assert messages(document, "live") == set(told_events.LIVE) == made
+    assert messages(document, "live") == set(payloads.LIVE) == made
     names = document["components"]["messages"]["live.position"]["payload"]["properties"]["event"]["examples"]
     assert names == ["delivery:location:update", "position"]
 
@@ -136,7 +135,7 @@ def test_names_and_announcements_of_a_blueprint() -> None:
     mine = _with(base, {**base.events, "promotion": rule})
     found = json.loads(asyncapi.document(Blueprints([mine], mine.name)))
     own = {command.event for command in mine.commands.values()}
-    assert messages(found, "event") == set(told_events.EVENTS) | own | {"promotion"}
+    assert messages(found, "event") == set(payloads.EVENTS) | own | {"promotion"}
     names = found["components"]["messages"]["event.offer.closed"]["payload"]["properties"]["event"]["examples"]
     assert names == ["job_taken", "offer.closed"]
 

@@ -7,7 +7,11 @@ import json
 import pytest
 
 from engine.errors import Invalid, NotJson
-from server.schemas import decode, requests, terms
+from server.schemas import decode
+from server.schemas.fields import METADATA_DEPTH
+from server.schemas.jobs import Commands, JobsQuery, NewJob, Step
+from server.schemas.positions import Location
+from server.schemas.technicians import Review, SetAvailability, TechniciansQuery
 
 JOB = {"service": "srv_1", "lat": 52.5, "lon": 13.4, "address": "Torstrasse 1"}
 
@@ -26,13 +30,13 @@ def wrong(kind: type[decode.Body], value: object) -> dict[str, str]:
 def test_what_is_not_json_is_400(raw: bytes) -> None:
     """Broken, truncated, doubled or bottomless JSON, NaN and broken UTF-8 are refused as not JSON."""
     with pytest.raises(NotJson) as refusal:
-        decode.body(requests.NewJob, raw)
+        decode.body(NewJob, raw)
     assert refusal.value.status == 400
 
 
 def test_every_wrong_field_is_named() -> None:
     """One refusal names an unknown, a missing, a mistyped and an out-of-range field together."""
-    told = wrong(requests.NewJob, {"service": "srv 1", "lat": "52", "lon": 181, "colour/size": 1})
+    told = wrong(NewJob, {"service": "srv 1", "lat": "52", "lon": 181, "colour/size": 1})
     assert set(told) == {"/service", "/lat", "/lon", "/colour~1size", "/address"}
     assert told["/address"] == "Required"
     assert told["/colour~1size"] == "Unknown field"
@@ -40,14 +44,14 @@ def test_every_wrong_field_is_named() -> None:
 
 def test_wrong_fields_inside_a_list_are_named_by_their_place() -> None:
     """Where every fix is wrong, each is pointed at by its index."""
-    told = wrong(requests.Location, {"fixes": [{"lat": 91, "lon": 2.0, "at": "noon"}, {"lon": 2.0}]})
+    told = wrong(Location, {"fixes": [{"lat": 91, "lon": 2.0, "at": "noon"}, {"lon": 2.0}]})
     assert set(told) == {"/fixes/0/lat", "/fixes/0/at", "/fixes/1/lat"}
 
 
 @pytest.mark.parametrize("value", [[], "text", 7, None, True])
 def test_what_is_no_object_is_refused_at_the_root(value: object) -> None:
     """A body that is JSON but no object is refused with the pointer of the whole."""
-    assert set(wrong(requests.NewJob, value)) == {""}
+    assert set(wrong(NewJob, value)) == {""}
 
 
 @pytest.mark.parametrize(
@@ -79,41 +83,38 @@ def test_what_is_no_object_is_refused_at_the_root(value: object) -> None:
 )
 def test_a_bad_value_is_refused_where_it_stands(field: str, value: object) -> None:
     """Out of range, of the wrong type, too long, or with characters that no store keeps: refused at its field."""
-    assert set(wrong(requests.NewJob, {**JOB, field: value})) == {f"/{field}"}
+    assert set(wrong(NewJob, {**JOB, field: value})) == {f"/{field}"}
 
 
 def test_metadata_has_a_floor() -> None:
     """Metadata deeper than Lua's JSON would read is refused."""
     deep: object = 1
-    for _ in range(requests.METADATA_DEPTH + 1):
+    for _ in range(METADATA_DEPTH + 1):
         deep = [deep]
-    assert set(wrong(requests.NewJob, {**JOB, "metadata": {"deep": deep}})) == {"/metadata"}
+    assert set(wrong(NewJob, {**JOB, "metadata": {"deep": deep}})) == {"/metadata"}
 
 
 def test_a_pattern_is_told_in_words() -> None:
     """Nobody is shown a regular expression."""
     for currency in ("euro", "ZZZ"):
-        assert (
-            wrong(requests.NewJob, {**JOB, "currency": currency})["/currency"]
-            == "Expected an ISO 4217 code in capitals"
-        )
+        assert wrong(NewJob, {**JOB, "currency": currency})["/currency"] == "Expected an ISO 4217 code in capitals"
 
 
 def test_lat_and_lon_go_together() -> None:
     """Half a position is refused, at the half that is missing."""
-    assert set(wrong(requests.SetAvailability, {"online": True, "lat": 1.0})) == {"/lon"}
-    assert set(wrong(requests.Location, {})) == {"/lat", "/lon"}
-    assert set(wrong(requests.Location, {"lat": 1, "lon": 2, "fixes": [{"lat": 1, "lon": 2}]})) == {"/fixes"}
+    assert set(wrong(SetAvailability, {"online": True, "lat": 1.0})) == {"/lon"}
+    assert set(wrong(Location, {})) == {"/lat", "/lon"}
+    assert set(wrong(Location, {"lat": 1, "lon": 2, "fixes": [{"lat": 1, "lon": 2}]})) == {"/fixes"}
 
 
 def test_a_review_says_something() -> None:
     """A review without a verdict is refused."""
-    assert set(wrong(requests.Review, {"reason": "so"})) == {""}
+    assert set(wrong(Review, {"reason": "so"})) == {""}
 
 
 def test_a_list_of_101_fixes_is_too_long() -> None:
     """At most 100 fixes come at once."""
-    assert set(wrong(requests.Location, {"fixes": [{"lat": 1, "lon": 2}] * 101})) == {"/fixes"}
+    assert set(wrong(Location, {"fixes": [{"lat": 1, "lon": 2}] * 101})) == {"/fixes"}
 
 
 @pytest.mark.parametrize(
@@ -131,34 +132,34 @@ def test_a_list_of_101_fixes_is_too_long() -> None:
 def test_a_bad_query_is_refused(text: bytes, pointers: set[str]) -> None:
     """Query parameters are held to the same: unknown, doubled, out of range."""
     with pytest.raises(Invalid) as refusal:
-        decode.query(requests.JobsQuery, text)
+        decode.query(JobsQuery, text)
     assert {pointer for pointer, _ in refusal.value.errors} == pointers
 
 
 def test_nan_in_a_query_is_out_of_range() -> None:
     """A coordinate that is not a number passes no bound."""
     with pytest.raises(Invalid) as refusal:
-        decode.query(requests.TechniciansQuery, b"lat=nan&lon=inf")
+        decode.query(TechniciansQuery, b"lat=nan&lon=inf")
     assert {pointer for pointer, _ in refusal.value.errors} == {"/lat", "/lon"}
 
 
 def test_a_whole_number_is_an_integer() -> None:
     """50.0 is one to JSON Schema and to JavaScript, in lists too; what is deeper than the fields stays as sent."""
-    assert decode.body(requests.Step, b'{"amount": 50.0, "version": 2e0}') == requests.Step(amount=50, version=2)
-    got = decode.body(requests.NewJob, json.dumps({**JOB, "amount": 50.0, "metadata": {"a": 50.0}}).encode())
+    assert decode.body(Step, b'{"amount": 50.0, "version": 2e0}') == Step(amount=50, version=2)
+    got = decode.body(NewJob, json.dumps({**JOB, "amount": 50.0, "metadata": {"a": 50.0}}).encode())
     assert (got.amount, got.metadata) == (50, {"a": 50.0}) and isinstance((got.metadata or {})["a"], float)
-    many = decode.body(terms.Commands, b'{"items": [{"command": "depart", "version": 2.0}]}')
+    many = decode.body(Commands, b'{"items": [{"command": "depart", "version": 2.0}]}')
     assert many.items[0].version == 2
-    assert set(wrong(requests.Step, {"amount": 50.5, "version": 1e300})) == {"/amount", "/version"}
+    assert set(wrong(Step, {"amount": 50.5, "version": 1e300})) == {"/amount", "/version"}
 
 
 def test_an_empty_body_is_the_empty_object() -> None:
     """A step without arguments needs no body."""
-    assert decode.body(requests.Step, b"") == requests.Step()
+    assert decode.body(Step, b"") == Step()
 
 
 def test_a_good_booking_is_decoded() -> None:
     """All fields of a booking arrive as they were sent."""
     sent = {**JOB, "amount": 4500, "currency": "EUR", "metadata": {"floor": 3}, "reference": "A-1"}
-    got = decode.body(requests.NewJob, json.dumps(sent).encode())
+    got = decode.body(NewJob, json.dumps(sent).encode())
     assert (got.amount, got.metadata, got.reference) == (4500, {"floor": 3}, "A-1")

@@ -16,7 +16,7 @@ from engine.types import DEFAULT_ZONE, JobId, Role
 from engine.workers import scheduler
 from server.api.endpoint import Route
 from server.api.routes import ROUTES
-from server.schemas import objects, requests
+from server.schemas.lists import Items, ListQuery, LiveItems
 from server.serve import Running
 from tests.server.http import market, people
 from tests.server.http.client import Client, code_of, pointers
@@ -26,7 +26,7 @@ from tests.support.wait import wait_until
 
 def is_list(route: Route) -> bool:
     """Whether a route answers with items and the cursor of the next page."""
-    return get_origin(route.reply) in (objects.Items, objects.LiveItems)
+    return get_origin(route.reply) in (Items, LiveItems)
 
 
 LISTS = [route.name for route in ROUTES if is_list(route)]
@@ -113,7 +113,7 @@ async def _several(one: List) -> bool:
 
 def test_every_list_takes_limit_and_cursor() -> None:
     """And its answer is one that says what comes next."""
-    assert [route.name for route in ROUTES if issubclass(route.query, requests.ListQuery)] == LISTS
+    assert [route.name for route in ROUTES if issubclass(route.query, ListQuery)] == LISTS
 
 
 @pytest.mark.parametrize("name", LISTS)

@@ -1,16 +1,15 @@
-"""Bids on the wire: what requests may say, in the manner of server/schemas/requests.py, and what is answered, as
-server/schemas/objects.py does."""
+"""Bids of technicians for a job."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from datetime import datetime
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from server.schemas.dealings import Bid
 from server.schemas.decode import Body
-from server.schemas.objects import Shape
-from server.schemas.requests import Amount, Notes, Version
+from server.schemas.fields import Amount, Notes, Version
+from server.schemas.objects import Person, Shape
 
 
 class NewBid(Body):
@@ -30,3 +29,18 @@ class BidStep(Body):
 class BidReply(Shape):
     bid: Bid
     message: str | None = None
+
+
+class Bid(Shape):
+    """What a technician offers to do a job for; ``amount`` null: for what the customer offers. ``version`` is the job's
+    at that instant.
+    """
+
+    id: str
+    job: str
+    technician: Person
+    amount: int | None
+    note: str | None
+    status: Literal["open", "accepted", "declined", "withdrawn", "closed"]
+    created_at: datetime
+    version: int | None = None

@@ -1,5 +1,6 @@
-"""What a blueprint declares, as clients are told it, in the manner of server/schemas/objects.py: enough to name each
-state in a person's words, to know which steps there are, and under which names events come."""
+"""Blueprints as clients see them: enough to name each state in a person's words, to know which steps exist, and
+under which names events arrive.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ops learn of how a technician was looked for, in the manner of server/schemas/objects.py."""
+"""Waves: how the engine searched technicians for a job. For ops."""
 
 from __future__ import annotations
 

@@ -1,0 +1,47 @@
+"""Announcements by ops."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+
+from engine.errors import FieldError
+from engine.types import Role
+from server.schemas.decode import Body
+from server.schemas.fields import json_errors
+from server.schemas.objects import Shape
+
+ANNOUNCEMENT_BYTES = 8192
+
+
+class NewAnnouncement(Body):
+    """``event`` is declared as an announcement by a blueprint, or begins with ``announcement.``. Without ``roles`` it
+    goes to those that the blueprint declares.
+    """
+
+    event: Annotated[
+        str,
+        Meta(
+            max_length=64,
+            pattern=r"^[a-z][a-z0-9_]*(\.[a-z0-9_]+)*$(?!\n)",
+            description="a name of an event: small letters, digits, _ and dots",
+        ),
+    ]
+    data: dict[str, Any]
+    roles: Annotated[list[Role | Literal["ops", "managers"]], Meta(min_length=1, max_length=9)] | None = None
+
+    def wrong(self) -> list[FieldError]:
+        return json_errors(self.data, "/data", ANNOUNCEMENT_BYTES)
+
+
+class Announced(Shape):
+    event: str
+    roles: list[str]
+    data: dict[str, Any]
+    zone: str
+    seq: int
+
+
+class AnnouncementReply(Shape):
+    announcement: Announced

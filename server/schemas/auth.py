@@ -1,0 +1,63 @@
+"""Sign-up, sign-in, tickets and logins."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from msgspec import Meta, field
+
+from server.schemas.decode import Body
+from server.schemas.fields import Email, Name, Password, Phone, Token
+from server.schemas.objects import Shape
+from server.schemas.users import User
+
+
+class Register(Body):
+    email: Email
+    password: Password
+    name: Name
+    role: Literal["customer", "technician"]
+    phone: Phone | None = None
+
+
+class Login(Body):
+    email: Annotated[str, Meta(min_length=1, max_length=300)]
+    password: Annotated[str, Meta(max_length=256)]
+
+
+class RefreshToken(Body):
+    refresh_token: Token
+
+
+class NewTicket(Body):
+    """``socket``: one use, 30 s, for a browser's WebSocket. ``events``: 15 min, for EventSource."""
+
+    purpose: Literal["socket", "events"] = field(name="for", default="socket")
+
+
+class Signed(Shape):
+    """``access_token`` is a bearer token, good for ``expires_in`` seconds; ``refresh_token`` changes at each
+    use.
+    """
+
+    user: User
+    access_token: str
+    refresh_token: str
+    token_type: Literal["Bearer"]
+    expires_in: int
+
+
+class Logon(Shape):
+    """One login of the caller's and what was refreshed from it."""
+
+    id: str
+    created_at: datetime
+    last_seen: Annotated[datetime, Meta(description="when its tokens were last given: at most an hour behind")]
+    device: Annotated[str | None, Meta(description="how the client named itself (`User-Agent`), where it did")]
+    current: Annotated[bool, Meta(description="whether this request was made with it")]
+
+
+class Ticket(Shape):
+    ticket: str
+    expires_in: int

@@ -1,0 +1,27 @@
+"""Blocks: users whom the caller does not want to meet at work."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from server.schemas.decode import Body
+from server.schemas.fields import Id
+from server.schemas.objects import Shape
+
+
+class Blocked(Body):
+    """Whom to block, or to block no longer."""
+
+    user: Id
+
+
+class Block(Shape):
+    """Whom the caller does not want to meet at work, and since when."""
+
+    id: str
+    name: str
+    since: datetime
+
+
+class BlockReply(Shape):
+    block: Block

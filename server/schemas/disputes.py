@@ -1,0 +1,40 @@
+"""Disputes and their resolutions."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from server.schemas.decode import Body
+from server.schemas.fields import Reason
+from server.schemas.jobs import Job
+from server.schemas.objects import Actor, Shape
+
+
+class NewDispute(Body):
+    reason: Reason
+
+
+class Resolution(Body):
+    outcome: Literal["resume", "cancel", "complete"]
+    note: Reason | None = None
+
+
+class DisputeReply(Shape):
+    dispute: Dispute
+    job: Job
+
+
+class Dispute(Shape):
+    """What the two sides of a job could not settle, and how a mediator did: until then the job is frozen."""
+
+    id: str
+    job: str
+    by: Actor
+    reason: str
+    opened_at: datetime
+    status: Literal["open", "resolved"]
+    outcome: Literal["resume", "cancel", "complete"] | None = None
+    note: str | None = None
+    mediator: Actor | None = None
+    resolved_at: datetime | None = None

@@ -1,0 +1,107 @@
+"""Types of fields that several requests share, with the bounds of each, and the checks that a type cannot express.
+
+The engine decides what is allowed. These types decide what is well formed, so that nothing malformed reaches the
+engine. Bounds that PROTOCOL leaves open are generous. They are here and in the OpenAPI document, nowhere else.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from msgspec import UNSET, Meta
+from msgspec.json import encode
+
+from engine.errors import FieldError
+from engine.rules import currencies
+from server.schemas import text
+from server.schemas.decode import MAX_EXACT, Body
+
+TYPED = {"typed": text.normal}
+Lat = Annotated[float, Meta(ge=-90, le=90, description="degrees, WGS 84")]
+Lon = Annotated[float, Meta(ge=-180, le=180, description="degrees, WGS 84")]
+Moment = Annotated[datetime, Meta(tz=True)]
+Amount = Annotated[int, Meta(ge=0, le=10**12, description="integer minor units")]
+Currency = Annotated[currencies.Currency, Meta(description="an ISO 4217 code in capitals")]
+Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$(?!\n)", description="an id: letters, digits, _ and -")]
+ZoneName = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,31}$(?!\n)", description="a zone: lower case, digits and -")]
+Name = Annotated[
+    str,
+    Meta(
+        max_length=200,
+        pattern=text.NAME,
+        description="one line of visible text without control characters, at most 200",
+        extra=TYPED,
+    ),
+]
+Short = Annotated[str, Meta(max_length=64, pattern=text.LINE, description="one line of text, at most 64", extra=TYPED)]
+Reason = Annotated[
+    str, Meta(max_length=500, pattern=text.LINES, description="text of a line or more, at most 500", extra=TYPED)
+]
+Notes = Annotated[
+    str, Meta(max_length=4000, pattern=text.TEXT, description="text without NUL, at most 4000", extra=TYPED)
+]
+Phone = Annotated[
+    str,
+    Meta(
+        pattern=r"^\s*\+?\d[\d ()./-]{2,31}\s*$",
+        description="a telephone number: digits of any script, perhaps a +",
+        extra={"typed": text.digits},
+    ),
+]
+Email = Annotated[
+    str,
+    Meta(max_length=300, pattern=r"^\s*[^@\s\x00]+@[^@\s\x00]+\s*$", description="an e-mail address", extra=TYPED),
+]
+Password = Annotated[str, Meta(min_length=8, max_length=256)]
+Token = Annotated[str, Meta(min_length=1, max_length=4096)]
+Version = Annotated[int, Meta(ge=0, le=2**53)]
+TRACE = r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}"
+Trace = Annotated[str, Meta(pattern=rf"^{TRACE}$(?!\n)", description="a traceparent (W3C Trace Context), version 00")]
+Code = Annotated[
+    str,
+    Meta(
+        max_length=32,
+        pattern=r"^\s*\d{6}\s*$(?!\n)",
+        description="six digits, of any script",
+        extra={"typed": text.digits},
+    ),
+]
+Pricing = Literal["flat", "hourly"]
+METADATA_DEPTH = 16
+LAST_MS = 253_402_300_799_999
+"""The end of the year 9999: RFC 3339 writes years with four digits."""
+
+
+def half_position(lat: Any, lon: Any, missing: Any = None) -> list[FieldError]:
+    """The refusal of half a position; ``missing`` is what stands where nothing was given."""
+    if (lat is missing) == (lon is missing):
+        return []
+    return [FieldError("/lat" if lat is missing else "/lon", "lat and lon go together")]
+
+
+def json_errors(value: dict[str, Any], at: str, most: int) -> list[FieldError]:
+    if fault := _json_fault(value, METADATA_DEPTH):
+        return [FieldError(at, fault)]
+    return [] if len(encode(value)) <= most else [FieldError(at, f"At most {most} bytes")]
+
+
+def _json_fault(value: Any, left: int) -> str | None:
+    if left < 0:
+        return f"At most {METADATA_DEPTH} levels deep"
+    if isinstance(value, int) and abs(value) > MAX_EXACT:
+        return "Integers of at most 53 bits"
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return next((fault for item in inner if (fault := _json_fault(item, left - 1))), None)
+
+
+def sent_fields(body: Body) -> dict[str, Any]:
+    """The fields of a patch that were sent, by name."""
+    return {name: value for name in body.__struct_fields__ if (value := getattr(body, name)) is not UNSET}
+
+
+def to_ms(moment: datetime | None) -> int | None:
+    """A time as the engine takes it: ms since the Unix epoch. What an offset pushes out of the years that can be
+    written is the first or the last moment that can.
+    """
+    return None if moment is None else min(max(0, round(moment.timestamp() * 1000)), LAST_MS)

@@ -1,0 +1,226 @@
+"""Jobs: bookings, edits, steps, lists, and the job as participants and as candidates see it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from msgspec import UNSET, Meta, UnsetType
+
+from engine.errors import FieldError
+from engine.types import Phase
+from server.schemas import constraints, text
+from server.schemas.constraints import says
+from server.schemas.decode import Body
+from server.schemas.fields import (
+    Amount,
+    Code,
+    Currency,
+    Id,
+    Lat,
+    Lon,
+    Moment,
+    Notes,
+    Pricing,
+    Reason,
+    Short,
+    Version,
+    half_position,
+    json_errors,
+)
+from server.schemas.lists import ListQuery
+from server.schemas.objects import Person, Proposal, Shape
+from server.schemas.problems import Problem
+
+Reference = Annotated[str, Meta(max_length=128, pattern=text.LINE, description="one line, at most 128")]
+METADATA_BYTES = 4096
+
+
+class NewJob(Body):
+    service: Id
+    lat: Lat
+    lon: Lon
+    address: Reason
+    blueprint: Id | None = None
+    postal_code: Short | None = None
+    amount: Amount | None = None
+    currency: Currency | None = None
+    notes: Annotated[Notes | None, Meta(description="for customer, holder, ops and services")] = None
+    public_notes: Annotated[Notes | None, Meta(description="for technicians who are offered the job, too")] = None
+    customer: Id | None = None
+    scheduled_for: Moment | None = None
+    technician: Id | None = None
+    reference: Annotated[Reference | None, says(constraints.REFERENCE)] = None
+    metadata: Annotated[dict[str, Any] | None, says(constraints.METADATA)] = None
+
+    def wrong(self) -> list[FieldError]:
+        return metadata_errors(self.metadata)
+
+
+class PatchJob(Body):
+    """What is to be changed; null takes away what need not be there. `version` makes it conditional, as `If-Match`
+    does.
+    """
+
+    service: Id | UnsetType = UNSET
+    lat: Lat | UnsetType = UNSET
+    lon: Lon | UnsetType = UNSET
+    address: Reason | UnsetType = UNSET
+    postal_code: Short | UnsetType | None = UNSET
+    amount: Amount | UnsetType = UNSET
+    currency: Currency | UnsetType = UNSET
+    notes: Notes | UnsetType | None = UNSET
+    public_notes: Notes | UnsetType | None = UNSET
+    scheduled_for: Moment | UnsetType | None = UNSET
+    metadata: dict[str, Any] | UnsetType | None = UNSET
+    version: Version | None = None
+
+    also = constraints.BOTH
+
+    def wrong(self) -> list[FieldError]:
+        errors = half_position(self.lat, self.lon, UNSET)
+        return errors if self.metadata is UNSET else [*errors, *metadata_errors(self.metadata)]
+
+
+class Step(Body):
+    """Arguments of any step of a blueprint; ``version`` makes it conditional, as ``If-Match`` does."""
+
+    version: Version | None = None
+    reason: Reason | None = None
+    code: Code | None = None
+    amount: Amount | None = None
+    occurred_at: Moment | None = None
+    technician: Annotated[Id | None, says(constraints.TECHNICIAN)] = None
+    force: Annotated[bool, says(constraints.FORCE)] = False
+
+
+class Respond(Body):
+    status: Literal["accepted", "rejected"]
+    version: Version | None = None
+    reason: Reason | None = None
+
+
+class OneCommand(Step, kw_only=True):
+    """One step with its request key; where it has none, one is made."""
+
+    command: Short
+    key: Annotated[str, Meta(pattern=r"^[0-9a-fA-F-]{32,36}$(?!\n)", description="a UUID")] | None = None
+
+
+class Commands(Body):
+    """Steps in the order in which they were taken; ``occurred_at`` says when, where that was earlier."""
+
+    items: Annotated[list[OneCommand], Meta(min_length=1, max_length=50)]
+
+
+class JobsQuery(ListQuery):
+    phase: Phase | None = None
+    status: Short | None = None
+    customer: Id | None = None
+    technician: Id | None = None
+    reference: Annotated[str, Meta(max_length=128)] | None = None
+    updated_after: Moment | None = None
+
+
+class _JobCore(Shape):
+    """What everybody sees of a job who sees anything of it."""
+
+    id: str
+    zone: str
+    blueprint: str
+    status: str
+    phase: Phase
+    version: int
+    service: str
+    lat: float
+    lon: float
+    amount: int
+    currency: str
+    pricing: Pricing
+    scheduled_for: datetime | None
+    public_notes: Annotated[str | None, Meta(description="what those who are offered the job may read")] = None
+    actions: Annotated[list[str] | None, Meta(description="what the caller may do now")] = None
+
+
+class PublicJob(_JobCore, kw_only=True):
+    """What a technician who was offered a job may see: no customer, exact address, postal code, notes,
+    reference or metadata, and the position rounded to 100 m. ``technician`` is null, or the reader who is asked for it.
+    """
+
+    technician: Person | None
+    created_at: datetime
+    updated_at: datetime
+    at: dict[str, datetime]
+    expires_at: datetime | None = None
+
+
+class Job(_JobCore, kw_only=True):
+    """A job as its participants, ops and services see it; to others who may see it, the members of PublicJob."""
+
+    customer: Person | None = None
+    technician: Person | None = None
+    address: str | None = None
+    postal_code: str | None = None
+    notes: Annotated[str | None, Meta(description="for customer, holder, ops and services")] = None
+    reference: str | None = None
+    metadata: dict[str, Any] | None = None
+    paid_amount: Annotated[int | None, Meta(description="captured so far, in its currency")] = None
+    refunded_amount: Annotated[int | None, Meta(description="refunded of that")] = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+    at: Annotated[dict[str, datetime] | None, Meta(description="when each state was first reached")] = None
+    expires_at: datetime | None = None
+    room: str | None = None
+    frozen: Annotated[bool | None, Meta(description="true while a dispute is open")] = None
+    asked: Annotated[bool | None, Meta(description="true while its technician has not accepted yet")] = None
+    codes: Annotated[dict[str, str] | None, Meta(description="by purpose, to its customer alone")] = None
+    proposal: Annotated[Proposal | None, Meta(description="the price that waits for the other side's answer")] = None
+
+
+class JobReply(Shape):
+    job: Job
+
+
+class StepReply(Shape):
+    job: Job | None = None
+    message: str | None = None
+
+
+class Became(Shape):
+    """What became of one command: what comes after a refused one is not tried."""
+
+    command: str
+    key: str
+    status: Literal["done", "refused", "not_tried"]
+    job: Job | None = None
+    message: str | None = None
+    repeated: bool | None = None
+    error: Problem | None = None
+
+
+class CommandsReply(Shape):
+    items: list[Became]
+
+
+class HistoryItem(Shape, rename={"source": "from"}):
+    """One change: ``actor`` is ``<role>:<id>`` or ``engine``, ``cause`` the request key. Where the job did not move,
+    ``from`` and ``to`` are the state it was in, null where that is not known. ``occurred_at`` is when it happened,
+    where that was told later.
+    """
+
+    seq: int
+    at: datetime
+    actor: str
+    command: str
+    source: str | None
+    to: str | None
+    reason: str | None
+    cause: str | None
+    occurred_at: datetime | None
+
+
+def metadata_errors(value: dict[str, Any] | None) -> list[FieldError]:
+    """Metadata travels in every event of the job, so its size is bounded, and its depth, which Lua's
+    JSON limits.
+    """
+    return [] if value is None else json_errors(value, "/metadata", METADATA_BYTES)

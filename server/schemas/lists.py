@@ -1,0 +1,47 @@
+"""Lists: the query that every list takes, and the page that it answers."""
+
+from __future__ import annotations
+
+from typing import Annotated, Generic, TypeVar
+
+from msgspec import Meta
+
+from server.schemas.decode import Body
+from server.schemas.objects import Shape
+
+
+class ListQuery(Body):
+    limit: Annotated[int, Meta(ge=1, le=200)] = 50
+    cursor: (
+        Annotated[
+            str,
+            Meta(max_length=512, pattern=r"^[A-Za-z0-9_-]+$(?!\n)", description="what `next` of the page before says"),
+        ]
+        | None
+    ) = None
+
+
+T = TypeVar("T")
+
+
+class CursorOut(Shape):
+    epoch: str
+    seq: int
+
+
+Cursors = dict[str, CursorOut]
+
+
+class Items(Shape, Generic[T]):
+    """A list. ``next`` is the cursor of the page after this one."""
+
+    items: list[T]
+    next: str | None
+
+
+class LiveItems(Shape, Generic[T]):
+    """A list of live things; ``as_of`` says, for each zone, how far of its log the list knows."""
+
+    items: list[T]
+    next: str | None
+    as_of: Cursors

@@ -1,0 +1,58 @@
+"""Payments that the payment service reports."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from engine.errors import FieldError
+from server.schemas import constraints
+from server.schemas.decode import Body
+from server.schemas.fields import Amount, Currency
+from server.schemas.jobs import Job
+from server.schemas.objects import Shape
+
+PaymentReference = Annotated[
+    str,
+    Meta(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$(?!\n)", description="one line, at most 128"),
+]
+
+
+class NewPayment(Body):
+    """``reference`` is the payment service's own name for the payment, unique for the job. The first refund may use
+    its charge's; further ones have their own and name the charge in ``of``.
+    """
+
+    reference: PaymentReference
+    status: Literal["requested", "captured", "refunded", "failed"]
+    amount: Amount
+    currency: Currency
+    of: PaymentReference | None = None
+
+    also = constraints.OF_A_CHARGE
+
+    def wrong(self) -> list[FieldError]:
+        only = self.of is None or self.status == "refunded"
+        return [] if only else [FieldError("/of", "Only a refund is of a charge")]
+
+
+class PaymentReply(Shape):
+    payment: Payment
+    job: Job
+
+
+class Payment(Shape):
+    """What is asked for, and what the payment service says came of it, under a ``reference`` of its own; ``of`` is the
+    reference of the charge that a refund is of.
+    """
+
+    id: str
+    status: Literal["requested", "captured", "refunded", "failed"]
+    amount: int
+    currency: str
+    kind: Literal["charge", "refund"] | None = None
+    reference: str | None = None
+    of: str | None = None
+    created_at: datetime | None = None

@@ -1,0 +1,113 @@
+"""Fixes that devices send, and the position that a job shares."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from msgspec import Meta
+from msgspec.structs import asdict
+
+from engine.errors import FieldError
+from server.schemas import constraints
+from server.schemas.decode import Body, wrong_in
+from server.schemas.fields import Lat, Lon, Moment, half_position, to_ms
+from server.schemas.objects import Shape
+
+# What a device sends where it measured nothing (-1, NaN, a text) counts as absent: engine/rules/fixes.py bounds these.
+Accuracy = Annotated[float, Meta(description="metres; what is not above 0 counts as absent")]
+Speed = Annotated[float, Meta(description="metres a second; what is below 0 counts as absent")]
+Heading = Annotated[float, Meta(description="degrees from north; what is not within 0 and 360 counts as absent")]
+Altitude = Annotated[float, Meta(description="metres")]
+MEASURED = ("accuracy", "speed", "heading", "altitude")
+MOST_FIXES = 100
+
+
+class OneFix(Body):
+    lat: Lat
+    lon: Lon
+    accuracy: Accuracy | None = None
+    at: Moment | None = None
+    speed: Speed | None = None
+    heading: Heading | None = None
+    altitude: Altitude | None = None
+
+
+class Location(Body):
+    """One fix in the body itself: where the device is now. Or up to 100 under ``fixes`` that were measured earlier; of
+    these, the ones that are wrong are left out.
+    """
+
+    lat: Lat | None = None
+    lon: Lon | None = None
+    accuracy: Accuracy | None = None
+    at: Moment | None = None
+    speed: Speed | None = None
+    heading: Heading | None = None
+    altitude: Altitude | None = None
+    fixes: Annotated[list[OneFix], Meta(min_length=1, max_length=MOST_FIXES)] | None = None
+
+    @classmethod
+    def forgiven(cls, value: dict[str, Any]) -> dict[str, Any]:
+        fixes = value.get("fixes")
+        if not isinstance(fixes, list) or len(fixes) > MOST_FIXES:
+            return _measured(value)
+        fixes = [_measured(fix) if isinstance(fix, dict) else fix for fix in fixes]
+        good = [fix for fix in fixes if not wrong_in(fix, OneFix)]
+        return {**value, "fixes": good or fixes}
+
+    also = constraints.FIXES
+
+    def wrong(self) -> list[FieldError]:
+        if self.fixes is None and self.lat is None and self.lon is None:
+            return [FieldError("/lat", "Required"), FieldError("/lon", "Required")]
+        if self.fixes is not None and (self.lat is not None or self.lon is not None):
+            return [FieldError("/fixes", "Either fixes or lat and lon")]
+        return half_position(self.lat, self.lon)
+
+
+def _measured(fix: dict[str, Any]) -> dict[str, Any]:
+    """A fix without what should be a measurement and is no number."""
+    return {name: value for name, value in fix.items() if name not in MEASURED or type(value) in (int, float)}
+
+
+def fixes_of(body: Location) -> list[dict[str, Any]]:
+    """The fixes that a location gives, one or many, with ``at`` in ms since the Unix epoch."""
+    many = [body] if body.fixes is None else body.fixes
+    return [{**asdict(fix), "at": to_ms(fix.at)} for fix in many]
+
+
+class FixRate(Shape):
+    every_s: int
+
+
+class FixHeard(Shape):
+    """The answer to a fix where something is not as it should be: offers come to those online alone, and a device's
+    clock may be off by 30 s.
+    """
+
+    online: bool
+    clock_offset_s: float
+
+
+class Position(Shape):
+    """Where the technician of a job was at ``at``, ``age_s`` ago; ``stale`` where that is long."""
+
+    job: str
+    lat: float
+    lon: float
+    at: datetime
+    age_s: float
+    stale: bool
+    heading: Annotated[float | None, Meta(description="degrees from north")] = None
+    accuracy: Annotated[float | None, Meta(description="metres: the radius of the circle it is in")] = None
+    jump: Annotated[
+        bool | None,
+        Meta(description="true where nobody comes there so fast"),
+    ] = None
+
+
+class Track(Shape):
+    """``position`` is null where nobody holds the job, or where he is is not known."""
+
+    position: Position | None

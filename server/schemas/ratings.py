@@ -1,0 +1,35 @@
+"""Ratings of one side of a job by the other."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+from msgspec import Meta
+
+from server.schemas import text
+from server.schemas.decode import Body
+from server.schemas.fields import TYPED
+from server.schemas.objects import Shape
+
+
+class NewRating(Body):
+    stars: Annotated[int, Meta(ge=1, le=5)]
+    comment: (
+        Annotated[str, Meta(max_length=2000, pattern=text.TEXT, description="text without NUL", extra=TYPED)] | None
+    ) = None
+
+
+class Rating(Shape):
+    """What one side of a job thinks of the other; ``by`` and ``of`` are users."""
+
+    job: str
+    by: str
+    of: str
+    stars: int
+    comment: str | None
+    at: datetime
+
+
+class RatingReply(Shape):
+    rating: Rating

@@ -1,0 +1,52 @@
+"""The catalogue of services."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import UNSET, Meta, UnsetType
+
+from server.schemas.decode import Body
+from server.schemas.fields import Amount, Currency, Name, Pricing, Short
+from server.schemas.lists import ListQuery
+from server.schemas.objects import Shape
+
+
+class NewService(Body):
+    name: Name
+    category: Short
+    base_amount: Amount
+    currency: Currency
+    pricing: Pricing
+    duration_min: Annotated[int, Meta(ge=1, le=100_000)] = 60
+    active: bool = True
+
+
+class PatchService(Body):
+    name: Name | UnsetType = UNSET
+    category: Short | UnsetType = UNSET
+    base_amount: Amount | UnsetType = UNSET
+    currency: Currency | UnsetType = UNSET
+    pricing: Pricing | UnsetType = UNSET
+    duration_min: Annotated[int, Meta(ge=1, le=100_000)] | UnsetType = UNSET
+    active: bool | UnsetType = UNSET
+
+
+class ServicesQuery(ListQuery):
+    q: Annotated[str, Meta(max_length=200)] | None = None
+    category: Annotated[str, Meta(max_length=64)] | None = None
+
+
+class Service(Shape):
+    id: str
+    name: str
+    category: str
+    base_amount: int
+    currency: str
+    pricing: Pricing
+    duration_min: int
+    active: bool
+
+
+class ServiceReply(Shape):
+    service: Service

@@ -1,0 +1,36 @@
+"""The snapshot from which a client starts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from server.schemas.about import Poll
+from server.schemas.jobs import Job
+from server.schemas.lists import Cursors
+from server.schemas.notifications import Notification
+from server.schemas.objects import Shape
+from server.schemas.offers import Offer
+from server.schemas.positions import FixRate
+from server.schemas.technicians import Technician
+from server.schemas.users import User
+
+
+class Myself(Shape):
+    user: User
+    technician: Technician | None = None
+
+
+class Sync(Shape):
+    """One snapshot to start from. ``cursor`` was read before all else: events from there on may repeat what is here,
+    and none is missing. ``next`` continues ``jobs`` at ``GET /v1/jobs?cursor=``.
+    """
+
+    me: Myself
+    jobs: list[Job]
+    next: str | None
+    offers: list[Offer]
+    rooms: list[dict[str, Any]]
+    notifications: list[Notification]
+    cursor: Cursors
+    poll: Poll
+    fix: FixRate

@@ -1,0 +1,90 @@
+"""Profiles of technicians, their reviews and their availability."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import UNSET, Meta, UnsetType
+
+from engine.errors import FieldError
+from server.schemas import constraints
+from server.schemas.decode import Body
+from server.schemas.fields import Id, Lat, Lon, Name, Phone, Reason, ZoneName, half_position
+from server.schemas.lists import ListQuery
+from server.schemas.objects import Shape
+from server.schemas.positions import FixRate
+
+
+class PatchTechnician(Body):
+    """He himself may set ``name``, ``phone`` and ``services``; managers also ``zone`` and ``capacity``."""
+
+    name: Name | UnsetType = UNSET
+    phone: Phone | UnsetType | None = UNSET
+    services: Annotated[list[Id], Meta(max_length=50)] | UnsetType = UNSET
+    zone: ZoneName | UnsetType = UNSET
+    capacity: Annotated[int, Meta(ge=1, le=1000)] | UnsetType = UNSET
+
+
+class Review(Body):
+    kyc: Literal["approved", "rejected", "pending"] | None = None
+    account: Literal["approved", "suspended"] | None = None
+    reason: Reason | None = None
+
+    also = constraints.one_of("kyc", "account")
+
+    def wrong(self) -> list[FieldError]:
+        return [] if self.kyc or self.account else [FieldError("", "Give kyc or account")]
+
+
+class SetAvailability(Body):
+    online: bool
+    lat: Lat | None = None
+    lon: Lon | None = None
+
+    also = constraints.PERHAPS_HERE
+
+    def wrong(self) -> list[FieldError]:
+        return half_position(self.lat, self.lon)
+
+
+class TechniciansQuery(ListQuery):
+    service: Id | None = None
+    lat: Lat | None = None
+    lon: Lon | None = None
+
+    together = ("lat", "lon")
+
+    def wrong(self) -> list[FieldError]:
+        return half_position(self.lat, self.lon)
+
+
+class Technician(Shape):
+    id: str
+    name: str
+    services: list[str]
+    zone: str
+    rating: float
+    rating_count: int
+    online: bool
+    phone: str | None = None
+    capacity: int | None = None
+    load: int | None = None
+    kyc: Literal["approved", "rejected", "pending"] | None = None
+    account: Literal["approved", "suspended", "pending"] | None = None
+
+
+class TechnicianReply(Shape):
+    technician: Technician
+
+
+class Availability(Shape):
+    """``receiving`` is whether offers come; ``blockers`` are the codes why not; ``clock_offset_s`` is how far the
+    device's clock is ahead, 0 up to 30 s.
+    """
+
+    online: bool
+    receiving: bool
+    blockers: list[str]
+    lease_s: float
+    fix: FixRate
+    clock_offset_s: float

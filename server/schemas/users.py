@@ -1,0 +1,82 @@
+"""Accounts of users."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from engine.types import Role
+from server.schemas.about import Poll
+from server.schemas.decode import Body
+from server.schemas.fields import Email, Name, Password, Phone, Reason
+from server.schemas.lists import ListQuery
+from server.schemas.objects import Shape
+from server.schemas.positions import FixRate
+from server.schemas.technicians import Technician
+
+
+class NewUser(Body):
+    email: Email
+    password: Password
+    name: Name
+    role: Role
+    phone: Phone | None = None
+
+
+class PatchUser(Body):
+    role: Role | None = None
+    active: bool | None = None
+
+
+class Suspend(Body):
+    """``reassign``: what he holds is offered anew without him, where the job's blueprint still allows it."""
+
+    reason: Reason
+    jobs: Literal["keep", "reassign"] = "keep"
+
+
+class UsersQuery(ListQuery):
+    role: Role | None = None
+    active: bool | None = None
+
+
+class User(Shape):
+    id: str
+    email: str
+    name: str
+    role: Role
+    phone: str | None
+    active: bool
+    created_at: datetime
+
+
+class UserReply(Shape):
+    user: User
+
+
+class Account(Shape):
+    """An account as ops see it; ``email`` and ``phone`` are there for admins alone."""
+
+    id: str
+    name: str
+    role: Role
+    active: bool
+    created_at: datetime
+    email: str | None = None
+    phone: str | None = None
+
+
+class AccountReply(Shape):
+    user: Account
+
+
+class Me(Shape):
+    user: User
+    poll: Poll
+    fix: FixRate
+    technician: Technician | None = None
+    clock_offset_s: Annotated[
+        float | None, Meta(description="how far the device's clock is ahead, where that is more than 30 s")
+    ] = None

@@ -31,7 +31,8 @@ from engine.process.metrics import CONTENT_TYPE, Metrics
 from engine.runtime import Engine
 from server.api import asyncapi, openapi
 from server.api.api_docs import Document
-from server.api.endpoint import AppState, Endpoint, Route, refuse
+from server.api.endpoint import AppState, Endpoint, refuse
+from server.api.route import Route
 from server.api.routes import ROUTES
 from server.gateway.gateway import Gateway
 from server.gateway.handshake import refuse_upgrade

@@ -7,13 +7,12 @@ Every route goes through :class:`Endpoint`, so that no handler can forget a chec
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from urllib.parse import urlencode
 from uuid import UUID, uuid4
 
-import msgspec
 import structlog
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
@@ -28,10 +27,10 @@ from engine.errors import (
     Unauthenticated,
 )
 from engine.runtime import Engine
-from engine.types import Principal, Role, is_key
+from engine.types import Principal, is_key
+from server.api.route import Route
 from server.http import throttle
 from server.http.auth import admit, by_ticket
-from server.http.policy import Policy
 from server.http.responses import Header, Response, StreamingResponse
 from server.schemas import decode, problems
 from server.schemas.problems import WrongMethod
@@ -107,55 +106,6 @@ class RequestContext(Generic[B, Q]):
         """The ``Link`` header to the page that begins after ``cursor``: the same path and query."""
         query = [(name, value) for name, value in self.asked if name != "cursor"]
         return b"link", f'<{self.path}?{urlencode([*query, ("cursor", cursor)])}>; rel="next"'.encode()
-
-
-class Handler(Protocol):
-    """A function of a room in server/http: three to eight lines that decode, call and encode."""
-
-    __name__: str
-    __module__: str
-
-    def __call__(self, call: Any, /) -> Awaitable[Response | StreamingResponse]:
-        """The answer to ``call``. Raises CalloutError."""
-
-
-class Route(msgspec.Struct, frozen=True):
-    """One line of the table: everything that is said of an operation, said once (see server/api/routes.py)."""
-
-    method: str
-    path: str
-    handler: Handler
-    roles: frozenset[Role] | None
-    """Who may; None is anyone, without a token too."""
-    policy: Policy
-    """What it names, and how its caller must stand to that."""
-    body: type[decode.Body] | None = None
-    query: type[decode.Body] = decode.NoQuery
-    reply: Any = None
-    """The type of the answer's body, for the document and the tests; None is no JSON."""
-    status: int = 200
-    perhaps: Any = None
-    """The type of a body that comes with 200 in the place of ``status``, where there is something to tell."""
-    meter: str = "requests"
-    """The limit that it counts on; "" is none."""
-    keyed: bool = False
-    """Whether it takes an ``Idempotency-Key``: it changes something and is done once for each key."""
-    also: tuple[int, ...] = ()
-    """Other statuses that come with the same type of body."""
-    streams: bool = False
-    """Whether it may answer with an event stream, and take a ticket for events in the place of a token."""
-
-    @property
-    def conditional(self) -> bool:
-        """Whether it takes the version of the job that it expects: in the body, or as ``If-Match``."""
-        return self.body is not None and "version" in self.body.__struct_fields__
-
-    @property
-    def name(self) -> str:
-        """The operation id, ``jobs_claim``: room and name of the handler, in the document and in the
-        metrics.
-        """
-        return f"{self.handler.__module__.rpartition('.')[2]}_{self.handler.__name__}"
 
 
 class Endpoint:

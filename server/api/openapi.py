@@ -22,7 +22,7 @@ from server.schemas.problems import Problem
 
 if TYPE_CHECKING:
     from engine.blueprint.catalogue import Blueprints
-    from server.api.endpoint import Route
+    from server.api.route import Route
     from server.schemas.decode import Body
 
 REF = "#/components/schemas/{name}"

@@ -21,7 +21,7 @@ from engine.blueprint import catalogue as blueprints
 from engine.blueprint.schema import Blueprint
 from engine.identity.limits import LIMITS
 from engine.types import MANAGERS, OPS, ROLES
-from server.api.endpoint import Route
+from server.api.route import Route
 from server.api.routes import ROUTES
 from server.gateway.ops import OPS as SOCKET_OPS
 from server.gateway.session_limiter import PINGS

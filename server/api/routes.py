@@ -10,8 +10,6 @@ same place (``/claim`` before ``/{command}``).
 
 from __future__ import annotations
 
-from typing import Any
-
 from engine.roles import (
     ADMIN,
     BOOKERS,
@@ -26,8 +24,6 @@ from engine.roles import (
     TECHNICIAN,
     USERS,
 )
-from engine.types import Role
-from server.api.endpoint import Handler, Route
 from server.api.handlers import (
     about,
     announcements,
@@ -51,6 +47,7 @@ from server.api.handlers import (
     technicians,
     users,
 )
+from server.api.route import Route, listing, step
 from server.http import policy
 from server.schemas.about import About, Alive, ProblemReply, Ready
 from server.schemas.announcements import AnnouncementReply, NewAnnouncement
@@ -58,7 +55,7 @@ from server.schemas.auth import Login, Logon, NewTicket, RefreshToken, Register,
 from server.schemas.bids import Bid, BidReply, BidStep, NewBid
 from server.schemas.blocks import Block, Blocked, BlockReply
 from server.schemas.blueprints import Declared, DeclaredReply
-from server.schemas.decode import Body, Nothing
+from server.schemas.decode import Nothing
 from server.schemas.disputes import Dispute, DisputeReply, NewDispute, Resolution
 from server.schemas.events import EventsQuery, Heard
 from server.schemas.jobs import (
@@ -71,10 +68,8 @@ from server.schemas.jobs import (
     NewJob,
     PatchJob,
     Respond,
-    Step,
     StepReply,
 )
-from server.schemas.lists import Items, ListQuery, LiveItems
 from server.schemas.notifications import Notification
 from server.schemas.offers import Offer
 from server.schemas.payments import NewPayment, Payment, PaymentReply
@@ -97,33 +92,6 @@ from server.schemas.users import AccountReply, Me, NewUser, PatchUser, Suspend, 
 from server.schemas.waves import Wave
 
 ANYONE = None
-
-
-def listing(
-    path: str,
-    handler: Handler,
-    roles: frozenset[Role],
-    ties: policy.Policy,
-    item: Any,
-    *,
-    query: type[ListQuery] = ListQuery,
-    live: bool = False,
-) -> Route:
-    """A list. It comes in pages, so that whatever else its ``query`` takes, it takes `limit` and `cursor`."""
-    reply = LiveItems[item] if live else Items[item]
-    return Route("GET", path, handler, roles, ties, query=query, reply=reply)
-
-
-def step(
-    path: str,
-    handler: Handler,
-    roles: frozenset[Role],
-    body: type[Body] = Step,
-    *,
-    meter: str = "requests",
-) -> Route:
-    """A step of a job, which its blueprint allows."""
-    return Route("POST", path, handler, roles, policy.STEP, body, reply=StepReply, keyed=True, meter=meter)
 
 
 ROUTES: tuple[Route, ...] = (

@@ -17,7 +17,7 @@ from engine.process.settings import Settings
 from engine.process.signer import access_token
 from engine.store import keys
 from engine.types import Principal, UserId
-from server.api.endpoint import Route
+from server.api.route import Route
 from server.api.routes import ROUTES
 from server.serve import Running, running
 from tests.support import people

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import msgspec
 
-from server.api.endpoint import Route
+from server.api.route import Route
 from server.api.routes import ROUTES
 
 ORIGIN = "https://app.example"

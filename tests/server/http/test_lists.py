@@ -14,7 +14,7 @@ from engine.domain import disputes
 from engine.sql.paging import encode_cursor
 from engine.types import DEFAULT_ZONE, JobId, Role
 from engine.workers import scheduler
-from server.api.endpoint import Route
+from server.api.route import Route
 from server.api.routes import ROUTES
 from server.schemas.lists import Items, ListQuery, LiveItems
 from server.serve import Running

@@ -12,7 +12,7 @@ import pytest
 
 from engine.errors import BY_CODE, MEANING
 from engine.types import Role
-from server.api.endpoint import Route
+from server.api.route import Route
 from server.api.routes import ROUTES
 from server.serve import Running
 from tests.server.http.client import HERE, Client, code_of, pointers

@@ -27,7 +27,7 @@ from engine.process.signer import access_token
 from engine.roles import ADMIN
 from engine.types import UserId
 from server.api import examples
-from server.api.endpoint import Route
+from server.api.route import Route
 from server.api.routes import ROUTES
 from server.serve import Running, running
 

@@ -15,7 +15,7 @@ from engine import types
 from engine.blueprint.schema import relations
 from engine.process.signer import Signer
 from engine.types import ROLES, Principal, Role, UserId
-from server.api.endpoint import Route
+from server.api.route import Route
 from server.api.routes import ROUTES
 from server.gateway.ops import OPS
 from server.serve import Running

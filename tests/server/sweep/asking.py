@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from engine.blueprint.schema import Blueprint
 from server.api import examples
-from server.api.endpoint import Route
+from server.api.route import Route
 from server.gateway.ops import OPS
 from server.http.policy import Policy
 from server.schemas import ops

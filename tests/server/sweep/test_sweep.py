@@ -12,7 +12,7 @@ import pytest
 
 from engine.process.settings import Settings
 from engine.types import OPS as OPS_ROLES
-from server.api.endpoint import Route
+from server.api.route import Route
 from server.api.routes import ROUTES
 from server.gateway.ops import OPS
 from server.http.policy import Policy

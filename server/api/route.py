@@ -1,0 +1,90 @@
+"""The declaration of one route: a row of the table in server/api/routes.py."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import Any, Protocol
+
+import msgspec
+
+from engine.types import Role
+from server.http import policy
+from server.http.policy import Policy
+from server.http.responses import Response, StreamingResponse
+from server.schemas.decode import Body, NoQuery
+from server.schemas.jobs import Step, StepReply
+from server.schemas.lists import Items, ListQuery, LiveItems
+
+
+class Handler(Protocol):
+    """A function of server/api/handlers: three to eight lines that decode, call and encode."""
+
+    __name__: str
+    __module__: str
+
+    def __call__(self, call: Any, /) -> Awaitable[Response | StreamingResponse]:
+        """Return the answer to ``call``. Raises CalloutError."""
+
+
+class Route(msgspec.Struct, frozen=True):
+    """All that is declared of an operation. Routing, checks, limits and the OpenAPI document read it."""
+
+    method: str
+    path: str
+    handler: Handler
+    roles: frozenset[Role] | None
+    """The roles that may call it. None admits anyone, also without a token."""
+    policy: Policy
+    """The thing that the path names, and the relation to it that the caller must have."""
+    body: type[Body] | None = None
+    query: type[Body] = NoQuery
+    reply: Any = None
+    """The type of the answer's body, for the document and the tests. None: the answer is no JSON."""
+    status: int = 200
+    perhaps: Any = None
+    """The type of a body that is sent with 200 instead of ``status`` if there is something to report."""
+    meter: str = "requests"
+    """The limit that the request counts towards; "" is none."""
+    keyed: bool = False
+    """Whether it takes an ``Idempotency-Key``: it has an effect, which happens once for each key."""
+    also: tuple[int, ...] = ()
+    """Other statuses with the same type of body."""
+    streams: bool = False
+    """Whether it may answer with an event stream, and accepts a ticket for events instead of a token."""
+
+    @property
+    def conditional(self) -> bool:
+        """Whether it takes the version of the job that the caller expects: in the body, or as ``If-Match``."""
+        return self.body is not None and "version" in self.body.__struct_fields__
+
+    @property
+    def name(self) -> str:
+        """The operation id in the document and in the metrics: module and name of the handler, as in ``jobs_claim``."""
+        return f"{self.handler.__module__.rpartition('.')[2]}_{self.handler.__name__}"
+
+
+def listing(
+    path: str,
+    handler: Handler,
+    roles: frozenset[Role],
+    ties: Policy,
+    item: Any,
+    *,
+    query: type[ListQuery] = ListQuery,
+    live: bool = False,
+) -> Route:
+    """Return the route of a list. A list has pages, so its query always takes `limit` and `cursor`."""
+    reply = LiveItems[item] if live else Items[item]
+    return Route("GET", path, handler, roles, ties, query=query, reply=reply)
+
+
+def step(
+    path: str,
+    handler: Handler,
+    roles: frozenset[Role],
+    body: type[Body] = Step,
+    *,
+    meter: str = "requests",
+) -> Route:
+    """Return the route of a step of a job. The job's blueprint decides who may take it."""
+    return Route("POST", path, handler, roles, policy.STEP, body, reply=StepReply, keyed=True, meter=meter)

@@ -17,7 +17,7 @@ from engine.process.signer import access_token
 from engine.types import UserId
 from server.serve import Running
 
-SAMPLE = Path(__file__).parents[1] / "data" / "pickups.csv"
+SAMPLE = Path(__file__).parents[2] / "data" / "pickups.csv"
 CALLOUT = (sys.executable, "-c", "from server.cli.main import main; main()")
 MEMBERS = [
     *("jobs", "claimed", "expired", "claim_attempts", "refused", "double_claims", "lost_events"),

@@ -1,4 +1,5 @@
-"""Claims against cancel, expiry, leaving, reassigning and suspension at once: one outcome, told the same to all."""
+"""Claims race with cancel, expiry, unassign, reassign and suspension: each round has one outcome, and all events agree
+with it."""
 
 from __future__ import annotations
 
@@ -30,12 +31,12 @@ EXPECTED = {
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    """As always; the races need nobody's patience."""
+    """The usual settings with a job lifetime of ten minutes: races need no waiting."""
     return msgspec.structs.replace(settings, job_lifetime_s=600.0)
 
 
 class Round:
-    """One job, and what people try to do to it at the same moment."""
+    """One job, and the commands that race for it."""
 
     def __init__(
         self, engine: Engine, job: JobId, carla: Principal, crew: list[Principal], draw: random.Random
@@ -44,7 +45,7 @@ class Round:
         self.codes: Counter[str] = Counter()
 
     async def give(self, who: Principal, command: str, **more: Any) -> None:
-        """A command; what it may be refused with is known."""
+        """Send a command, and count its outcome. Only expected codes may refuse it."""
         try:
             await jobs.command(self.engine, who, self.job, Step(command=command, **more))
         except CalloutError as error:
@@ -54,20 +55,20 @@ class Round:
             self.codes[command] += 1
 
     async def expire(self) -> None:
-        """The sweep, at a moment at which the job's time is over."""
+        """Run the expiry task at a moment after the end of the job's lifetime."""
         redis = self.engine.store.redis
         if await redis.hget(keys.job(DEFAULT_ZONE, self.job), "phase") == b"open":  # type: ignore[misc]
             await redis.eval(PAST, 1, keys.job(DEFAULT_ZONE, self.job))  # type: ignore[misc]
         await scheduled_tasks.do(self.engine, DEFAULT_ZONE, f"expire:{self.job}")
 
     async def suspend(self, who: Principal) -> None:
-        """The hot half of a suspension, and back: nobody claims in between."""
+        """Do in Redis what a suspension does, and undo it. The technician cannot claim in between."""
         for account, at in (("suspended", None), ("approved", people.HERE)):
             more = {"account": account, "version": next(VERSIONS)}
             await people.technician(self.engine, who.id, SERVES[0], at=at, capacity=3, **more)
 
-    def acts(self) -> list[Callable[[], Awaitable[None]]]:
-        """What is tried: some of everything."""
+    def draw_acts(self) -> list[Callable[[], Awaitable[None]]]:
+        """Choose the commands of this round at random: both claims and three others, in random order."""
         one, two, three = self.draw.sample(self.crew, 3)
         every: list[Callable[[], Awaitable[None]]] = [
             lambda: self.give(one, "claim"),
@@ -91,8 +92,8 @@ SERVES: list[ServiceId] = []
 VERSIONS = iter(range(2, 10**9))
 
 
-async def coherent(engine: Engine, job: JobId, crew: list[Principal]) -> str:
-    """Job, records, indexes and events tell of the same; returns where the job stands."""
+async def assert_coherent(engine: Engine, job: JobId, crew: list[Principal]) -> str:
+    """Assert that job, technicians' records, indexes and events agree. Return the job's status."""
     redis = engine.store.redis
     row = await redis.hgetall(keys.job(DEFAULT_ZONE, job))  # type: ignore[misc]
     status, holder = row[b"status"].decode(), row[b"holder"].decode()
@@ -105,31 +106,31 @@ async def coherent(engine: Engine, job: JobId, crew: list[Principal]) -> str:
     wanted = await redis.zscore(keys.demand(DEFAULT_ZONE, SERVES[0]), job) is not None
     assert wanted == (status == "broadcasted"), status
     assert (holder == "") == (status == "broadcasted") or status in ("cancelled", "expired")
-    told = [e for e in await event_log.events(engine, job=job) if e.type.startswith("job.") and b'"version"' in e.data]
-    facts = [event_log.payload(e)["job"] for e in told]
+    about = [e for e in await event_log.events(engine, job=job) if e.type.startswith("job.") and b'"version"' in e.data]
+    facts = [event_log.payload(e)["job"] for e in about]
     assert list(dict.fromkeys(f["version"] for f in facts)) == list(range(1, int(row[b"version"]) + 1))
     assert facts[-1]["status"] == status and facts[-1]["version"] == int(row[b"version"])
-    seen = [e for e in told if e.type in ("job.accepted", "job.assigned", "job.unassigned", "job.cancelled")]
+    changes = [e for e in about if e.type in ("job.accepted", "job.assigned", "job.unassigned", "job.cancelled")]
     left = await event_log.public_events(engine, "job.unassigned", job)
     has = ""
-    for event in seen:  # who has it, by what each was told: nobody gets what another one has not left
+    for event in changes:  # the holder by the events alone: nobody gets the job before the former holder has left it
         now = (event_log.payload(event)["job"]["technician"] or {}).get("id", "")
         if event.type == "job.accepted":
             assert has == ""
         if event.type == "job.unassigned":
-            [apart] = [
+            [audience] = [
                 e.to
                 for e in left
                 if event_log.payload(e)["job"]["version"] == event_log.payload(event)["job"]["version"]
             ]
-            assert apart == (f"user:{has}",)
+            assert audience == (f"user:{has}",)
         has = now
     assert has == holder
     return status
 
 
 async def test_thousands_of_rounds_have_one_outcome_each(engine: Engine) -> None:
-    """Whatever wins, holder, records, indexes and the events that everybody got agree; all kinds of ends occur."""
+    """In 2,000 rounds holder, records, indexes and events always agree, and every kind of outcome occurs."""
     serves, carla = await people.service(engine), await people.customer(engine)
     SERVES[:] = [serves]
     crew = [await people.technician(engine, f"t{i}", serves, capacity=3) for i in range(CREW)]
@@ -140,10 +141,10 @@ async def test_thousands_of_rounds_have_one_outcome_each(engine: Engine) -> None
         one = Round(engine, job, carla, crew, draw)
         if number % 2:
             await one.give(draw.choice(crew), "claim")
-        await asyncio.gather(*(act() for act in one.acts()))
-        ends[await coherent(engine, job, crew)] += 1
+        await asyncio.gather(*(act() for act in one.draw_acts()))
+        ends[await assert_coherent(engine, job, crew)] += 1
         codes += one.codes
-        await one.give(people.ADMIN, "cancel")  # frees whoever has it
+        await one.give(people.ADMIN, "cancel")  # frees the holder
         await event_log.clear(engine)
     assert set(ends) >= {"accepted", "broadcasted", "cancelled", "expired", "on_the_way"}
     assert {"claim", "cancel", "unassign", "reassign", "depart", "taken", "account_not_approved"} <= set(codes)

@@ -1,4 +1,4 @@
-"""Accepting, declining, withdrawing and cancelling at once: one end, and everything that is kept or told agrees."""
+"""Accept, decline, withdraw and cancel race: each job has one outcome, and its record, indexes and events agree."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ ENDS = {
 LOSERS = {"taken", "cancelled", "expired", "illegal_transition", "not_offered"}
 
 
-async def tried(act: Awaitable[Any]) -> bool:
-    """Whether it was done; else it was refused for having lost."""
+async def succeeds(act: Awaitable[Any]) -> bool:
+    """Return whether the command succeeded. Only the codes of a lost race may refuse it."""
     try:
         await act
     except CalloutError as error:
@@ -44,13 +44,13 @@ async def tried(act: Awaitable[Any]) -> bool:
 
 
 async def record(engine: Engine, job: str) -> dict[str, str]:
-    """The job's record."""
+    """Return the job's record."""
     row = await engine.store.redis.hgetall(keys.job(DEFAULT_ZONE, JobId(job)))  # type: ignore[misc]
     return {name.decode(): value.decode() for name, value in row.items()}
 
 
-async def agrees(engine: Engine, job: str, crowd: list[Principal], about: list[Event]) -> tuple[str, str]:
-    """Check that record, holders, indexes and events of a job agree; returns its status and its holder."""
+async def assert_coherent(engine: Engine, job: str, crowd: list[Principal], about: list[Event]) -> tuple[str, str]:
+    """Assert that record, holders, indexes and events of a job agree. Return its status and its holder."""
     row = await record(engine, job)
     held = [await engine.store.redis.sismember(keys.technician_jobs(DEFAULT_ZONE, who.id), job) for who in crowd]  # type: ignore[misc, arg-type]
     assert [who.id for who, has in zip(crowd, held, strict=True) if has] == (
@@ -64,8 +64,8 @@ async def agrees(engine: Engine, job: str, crowd: list[Principal], about: list[E
     return row["status"], row["holder"]
 
 
-async def told(engine: Engine, since: int) -> tuple[dict[str, list[Event]], int]:
-    """The events after ``since`` by their job, and the last one's seq."""
+async def events_by_job(engine: Engine, since: int) -> tuple[dict[str, list[Event]], int]:
+    """Return the events after ``since`` by their job, and the last sequence number."""
     by_job: dict[str, list[Event]] = {}
     for event in await log.window(engine.store.redis, DEFAULT_ZONE, since, 100_000):
         data = event_log.payload(event)
@@ -76,41 +76,43 @@ async def told(engine: Engine, since: int) -> tuple[dict[str, list[Event]], int]
     return by_job, since
 
 
-async def ended(engine: Engine, job: str, status: str) -> None:
-    """Sweep the job until it has left ``status``."""
+async def expire(engine: Engine, job: str, status: str) -> None:
+    """Run the expiry task until the job has left ``status``."""
     while (await record(engine, job))["status"] == status:
         await scheduled_tasks.do(engine, DEFAULT_ZONE, f"expire:{job}")
 
 
 async def test_accept_decline_cancel_and_expiry_of_a_request_have_one_end(engine: Engine) -> None:
-    """1,000 requests to a technician by name, answered both ways while they are cancelled or run out: each ends once,
-    and a decline that was acknowledged is never followed by an acceptance.
+    """1,000 direct requests, accepted and declined while they are cancelled or expire, end once each, and an
+    acknowledged decline is never followed by an acceptance.
     """
     serves, carla = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "tom", serves, capacity=1000)
     draw, ends = random.Random(4), Counter[str]()
 
-    async def asked() -> str:
+    async def request() -> str:
         booked = await people.job(engine, carla, serves, blueprint="direct_booking", technician="tom")
         return people.id_of(booked)
 
     async def race(job: str, *, late: bool) -> None:
-        acts = [tried(jobs.command(engine, tom, job, Step(command=command))) for command in ("accept", "decline")]
+        acts = [succeeds(jobs.command(engine, tom, job, Step(command=command))) for command in ("accept", "decline")]
         acts.append(
-            tried(ended(engine, job, "requested") if late else jobs.command(engine, carla, job, Step(command="cancel")))
+            succeeds(
+                expire(engine, job, "requested") if late else jobs.command(engine, carla, job, Step(command="cancel"))
+            )
         )
         draw.shuffle(acts)
         assert sum(await asyncio.gather(*acts)) >= 1
 
     seq = 0
     for turn in range(ROUNDS // AT_ONCE):
-        names = await asyncio.gather(*(asked() for _ in range(AT_ONCE)))
+        names = await asyncio.gather(*(request() for _ in range(AT_ONCE)))
         if late := turn % 2 == 1:
-            await advance(engine, 86_400 - 0.01)  # they end in the middle of the race
+            await advance(engine, 86_400 - 0.01)  # they expire in the middle of the race
         await asyncio.gather(*(race(job, late=late) for job in names))
-        by_job, seq = await told(engine, seq)
+        by_job, seq = await events_by_job(engine, seq)
         for job in names:
-            status, _ = await agrees(engine, job, [tom], by_job[job])
+            status, _ = await assert_coherent(engine, job, [tom], by_job[job])
             types = [e.type for e in by_job[job] if e.type.startswith("job.") and e.type != "job.created"]
             assert types in ([t] for t in ENDS) or types == ["job.accepted", "job.cancelled"]
             assert status == ENDS[types[-1]]
@@ -121,8 +123,8 @@ async def test_accept_decline_cancel_and_expiry_of_a_request_have_one_end(engine
 
 
 async def test_awards_withdrawals_and_cancelling_have_one_end(engine: Engine) -> None:
-    """400 jobs with three bids, of which two are accepted and one is taken back while the job is cancelled or runs
-    out: one holder or none, each bid closed or accepted once, and the price is that of the bid that won.
+    """400 jobs with three bids, of which two are accepted and one is withdrawn while the job is cancelled or expires,
+    have at most one holder, each bid closed or accepted once, and the price of the accepted bid.
     """
     serves, carla = await people.service(engine), await people.customer(engine)
     crowd = [await people.technician(engine, name, serves, capacity=1000) for name in ("tom", "tara", "tim")]
@@ -134,10 +136,10 @@ async def test_awards_withdrawals_and_cancelling_have_one_end(engine: Engine) ->
         return job, [msgspec.json.decode(done.bid)["id"] for done in made]
 
     async def race(job: str, names: list[str], *, late: bool) -> None:
-        acts = [tried(bids.accept(engine, carla, job, name)) for name in names[:2]]
-        acts.append(tried(bids.withdraw(engine, crowd[0], job, names[0])))
+        acts = [succeeds(bids.accept(engine, carla, job, name)) for name in names[:2]]
+        acts.append(succeeds(bids.withdraw(engine, crowd[0], job, names[0])))
         acts.append(
-            tried(ended(engine, job, "open") if late else jobs.command(engine, carla, job, Step(command="cancel")))
+            succeeds(expire(engine, job, "open") if late else jobs.command(engine, carla, job, Step(command="cancel")))
         )
         draw.shuffle(acts)
         await asyncio.gather(*acts)
@@ -148,13 +150,13 @@ async def test_awards_withdrawals_and_cancelling_have_one_end(engine: Engine) ->
         if late := turn % 2 == 1:
             await advance(engine, 604_800 - 0.05)
         await asyncio.gather(*(race(job, names, late=late) for job, names in made))
-        by_job, seq = await told(engine, seq)
+        by_job, seq = await events_by_job(engine, seq)
         for job, names in made:
-            status, holder = await agrees(engine, job, crowd, by_job[job])
+            status, holder = await assert_coherent(engine, job, crowd, by_job[job])
             over = [e for e in by_job[job] if e.type in ("bid.closed", "bid.accepted")]
-            told_of = Counter(event_log.payload(e)["bid"]["id"] for e in over)
+            endings = Counter(event_log.payload(e)["bid"]["id"] for e in over)
             shown = {b["id"]: b for b in map(msgspec.json.decode, (await bids.find(engine, carla, job)).items)}
-            assert told_of == dict.fromkeys(names, 1)
+            assert endings == dict.fromkeys(names, 1)
             won = [b for b in shown.values() if b["status"] == "accepted"]
             assert [b["technician"]["id"] for b in won] == ([holder] if holder else [])
             assert (await record(engine, job))["amount"] == (str(won[0]["amount"]) if won else "5000")

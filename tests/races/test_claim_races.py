@@ -1,4 +1,4 @@
-"""Many want the same job at once: one has it, all know it, and nobody hears it twice."""
+"""Many technicians claim the same job at once: one gets it, all learn the outcome, and nobody receives it twice."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CROWD, ROUNDS = 64, 200
 
 @pytest.fixture
 def settings(settings: Settings, tmp_path: Path) -> Settings:
-    """With a blueprint of the test's own, whose first wave is as large as the crowd."""
+    """Settings with a blueprint whose first wave is as large as the crowd."""
     text = blueprints.edited("home_service", {"size = 10,": f"size = {CROWD},"})
     return blueprints.settings_with(settings, tmp_path / "blueprints", home_service=text)
 
@@ -43,7 +43,9 @@ async def server(settings: Settings) -> AsyncIterator[Running]:
 
 
 async def test_64_connected_technicians_claim_the_same_job_200_times(server: Running) -> None:
-    """Each time one wins and 63 hear `taken`; each loser gets `job_taken` once, the customer `job_accepted` once."""
+    """In each of 200 rounds one claim wins and 63 get `taken`; each loser receives `job_taken` once, and the customer
+    receives `job_accepted` once.
+    """
     engine = server.engine
     serves, carla = await people.service(engine), await people.customer(engine)
     crowd = [await people.technician(engine, f"t{i}", serves, capacity=1000) for i in range(CROWD)]
@@ -75,7 +77,7 @@ async def test_64_connected_technicians_claim_the_same_job_200_times(server: Run
 
 
 async def one_outcome(engine: Engine, job: str, crowd: list[Principal]) -> str:
-    """Check that job, holder's record, indexes and events all tell of the same end; returns the events of it."""
+    """Assert that job, holder's record, indexes and events agree. Return the types of the events that ended the search."""
     row = await engine.store.redis.hgetall(keys.job(DEFAULT_ZONE, job))  # type: ignore[arg-type]
     status, holder = row[b"status"].decode(), row[b"holder"].decode()
     ends = [
@@ -96,7 +98,9 @@ async def one_outcome(engine: Engine, job: str, crowd: list[Principal]) -> str:
 
 @pytest.mark.parametrize("other", ["cancel", "expire"])
 async def test_cancel_and_expiry_racing_claims_have_one_outcome(engine: Engine, other: str) -> None:
-    """300 rounds of three claims against a cancel or the expiry: always one end, told the same to all."""
+    """In 300 rounds three claims race with a cancel or the expiry: the job has one outcome, and all events agree with
+    it.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     crowd = [await people.technician(engine, f"t{i}", serves, capacity=1000) for i in range(3)]
     draw, ends = random.Random(11), Counter[str]()
@@ -118,7 +122,7 @@ async def test_cancel_and_expiry_racing_claims_have_one_outcome(engine: Engine, 
         job = await people.offered(engine, carla, serves)
         if other == "expire":
             late = await engine.store.redis.hget(keys.job(DEFAULT_ZONE, job), "expires")
-            at = int(late or 0) - 900_000 + draw.randrange(0, 7)  # ends in the middle of the race
+            at = int(late or 0) - 900_000 + draw.randrange(0, 7)  # the job expires in the middle of the race
             await engine.store.redis.hset(keys.job(DEFAULT_ZONE, job), "expires", at)
         acts = [attempt(who, job, "claim") for who in crowd]
         acts.append(attempt(carla, job, "cancel") if other == "cancel" else expire(job))
@@ -132,7 +136,7 @@ async def test_cancel_and_expiry_racing_claims_have_one_outcome(engine: Engine, 
 
 
 async def test_an_expiry_that_lost_to_a_claim_leaves_it_alone(engine: Engine) -> None:
-    """The sweep after the claim is a no-op, the claim after the sweep is refused: neither overwrites the other."""
+    """An expiry after a claim does nothing, and a claim after the expiry is refused: neither overwrites the other."""
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves, capacity=2)
     won, lost = await people.offered(engine, carla, serves), await people.offered(engine, carla, serves)

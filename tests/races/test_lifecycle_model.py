@@ -47,8 +47,8 @@ JUMPS_S = (1.4, 35, 130, 910)
 AT_CAPACITY = 4
 
 
-class Lives(RuleBasedStateMachine):
-    """One example: one job of one blueprint, a crew of three, and whatever is done with it."""
+class LifecycleMachine(RuleBasedStateMachine):
+    """One example: one job of one blueprint, three technicians, and random commands for the job."""
 
     loop: asyncio.AbstractEventLoop
     engine: Engine
@@ -59,18 +59,20 @@ class Lives(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        Lives.examples += 1
-        self.tag = f"l{Lives.examples}"
+        LifecycleMachine.examples += 1
+        self.tag = f"l{LifecycleMachine.examples}"
         self.booked = 0
 
     def wait(self, work: Awaitable[T]) -> T:
-        """Do one asynchronous thing."""
+        """Run one coroutine to its end."""
         return self.loop.run_until_complete(work)
 
     @initialize(named=st.booleans())
     def begin(self, named: bool) -> None:
-        """A customer books, by each blueprint in turn; where it lets him, perhaps a technician by name."""
-        self.wait(self._begin(NAMES[Lives.examples % len(NAMES)], named))
+        """A customer books a job of each blueprint in turn; where the blueprint allows it, perhaps with a named
+        technician.
+        """
+        self.wait(self._begin(NAMES[LifecycleMachine.examples % len(NAMES)], named))
 
     async def _begin(self, name: str, named: bool) -> None:
         engine = self.engine
@@ -88,7 +90,7 @@ class Lives(RuleBasedStateMachine):
         self.job: JobId = people.id_of(await people.job(engine, carla, self.serves, blueprint=name, **more))
         await self._settle()
 
-    # what is known
+    # what the reference model needs
 
     async def _row(self) -> dict[str, str]:
         row: Any = await self.engine.store.redis.hgetall(keys.job(Z, self.job))  # type: ignore[misc]
@@ -107,7 +109,7 @@ class Lives(RuleBasedStateMachine):
         )
 
     async def _step(self, command: str) -> Step:
-        """The command with whatever it may need."""
+        """Return the command with all arguments that it may need."""
         row = await self._row()
         spec = self.blueprint.commands.get(command)
         code = codes.derive(self.engine, self.job, spec.code, row.get("issue", "1")) if spec and spec.code else None
@@ -121,10 +123,12 @@ class Lives(RuleBasedStateMachine):
             return refused.code
         return ""
 
-    # what may happen
+    # the rules
 
     async def _legal(self, pick: int) -> list[tuple[str, str]]:
-        """Who may do what now; what ends the job only now and then. A job that is over makes place for another."""
+        """Return the commands that are allowed now and their callers. Commands that close the job are rare, and a
+        closed job is replaced with a new one.
+        """
         if self.blueprint.states[(await self._row())["status"]].terminal:
             await self._begin(NAMES[pick % len(NAMES)], pick % 2 == 1)
         commands = self.blueprint.commands
@@ -132,12 +136,12 @@ class Lives(RuleBasedStateMachine):
         legal = [
             (c, n) for c in commands for n in CALLERS if not expected_code(self.blueprint, self.people[n], c, known[n])
         ]
-        goes_on = [(c, n) for c, n in legal if self.blueprint.phase(commands[c].to) != "closed"]
-        return legal if pick % 7 == 0 else goes_on or legal
+        stays_open = [(c, n) for c, n in legal if self.blueprint.phase(commands[c].to) != "closed"]
+        return legal if pick % 7 == 0 else stays_open or legal
 
     @rule(pick=st.integers(0, 999), lossy=st.booleans())
-    def onwards(self, pick: int, lossy: bool) -> None:
-        """Something that is allowed now; without this hardly any example would leave its first state."""
+    def allowed(self, pick: int, lossy: bool) -> None:
+        """Give a command that is allowed now. Without this rule few examples would leave the first state."""
         if legal := self.wait(self._legal(pick)):
             command, name = legal[pick % len(legal)]
             self.moved.add((self.blueprint.name, command))
@@ -145,14 +149,14 @@ class Lives(RuleBasedStateMachine):
 
     @rule(pick=st.integers(0, 999), other=st.integers(0, 999))
     def contested(self, pick: int, other: int) -> None:
-        """Two things that are each allowed now, at once."""
+        """Give two commands at once, each of which is allowed now."""
         if legal := self.wait(self._legal(pick)):
             (one, who), (two, whom) = legal[pick % len(legal)], legal[other % len(legal)]
             self.wait(self._two((one, two), [self.people[who], self.people[whom]]))
 
     @rule(command=st.sampled_from(COMMANDS), caller=st.sampled_from(CALLERS))
     def one(self, command: str, caller: str) -> None:
-        """A command is answered as the blueprint says, and its repeat is answered the same."""
+        """A command is answered as the blueprint says, and its repeat has the same reply."""
         self.wait(self._one(command, self.people[caller]))
 
     async def _one(self, command: str, who: Principal) -> None:
@@ -168,7 +172,9 @@ class Lives(RuleBasedStateMachine):
         await self._settle()
 
     def _answers(self, facts: Facts, row: dict[str, str], who: Principal, step: Step) -> set[str]:
-        """What may be answered: what is right; or, to his latest step and to the holder who claims, the same again."""
+        """Return the codes that the command may get: the expected one, or success for a repeat of the caller's latest
+        step and for a claim of the holder.
+        """
         wanted = {expected_code(self.blueprint, who, step.command, facts)}
         spec = self.blueprint.commands.get(step.command)
         if row["last"].startswith(f"{step.command} {who.role}:{who.id} "):
@@ -176,7 +182,7 @@ class Lives(RuleBasedStateMachine):
         if spec is not None and spec.does == "take" and facts.holder == who.id and row["claimed"]:
             wanted = {""}
         if spec is not None and spec.does == "reissue":
-            wanted |= {"illegal_transition"}  # no more of them
+            wanted |= {"illegal_transition"}  # the limit of new codes is reached
         return wanted
 
     @rule(
@@ -184,7 +190,9 @@ class Lives(RuleBasedStateMachine):
         callers=st.tuples(st.sampled_from(CALLERS), st.sampled_from(CALLERS)),
     )
     def two(self, commands: tuple[str, str], callers: tuple[str, str]) -> None:
-        """Two at once: if both were refused, nothing moved; what is done is done in one order or the other."""
+        """Give two commands at once: if both are refused, nothing changes; otherwise they take effect in one of the two
+        orders.
+        """
         self.wait(self._two(commands, [self.people[name] for name in callers]))
 
     async def _two(self, commands: tuple[str, str], who: list[Principal]) -> None:
@@ -202,7 +210,9 @@ class Lives(RuleBasedStateMachine):
 
     @rule(command=st.sampled_from(COMMANDS), caller=st.sampled_from(CALLERS))
     def lost(self, command: str, caller: str) -> None:
-        """The reply is lost: unknown; the repeat under the same key says what became of it: nothing is done twice."""
+        """The reply is lost, so the outcome is unknown. The repeat under the same key returns it, and nothing is done
+        twice.
+        """
         self.wait(self._lost(command, self.people[caller]))
 
     async def _lost(self, command: str, who: Principal) -> None:
@@ -224,7 +234,7 @@ class Lives(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from(JUMPS_S))
     def later(self, seconds: float) -> None:
-        """Time passes, and what is due is done; the crew is heard of all the while."""
+        """Time passes and due tasks run, while the technicians send heartbeats."""
         self.wait(self._later(seconds))
 
     async def _later(self, seconds: float) -> None:
@@ -236,17 +246,19 @@ class Lives(RuleBasedStateMachine):
             await self.engine.store.redis.hset(keys.technician(Z, technician), "fix_at", now)  # type: ignore[misc]
         await self._settle()
 
-    async def _settle(self) -> None:
-        """Let the engine do what is due now."""
+    async def _run_due_tasks(self) -> None:
+        """Run the tasks that are due now."""
         for _ in range(50):
             if await scheduler.run_once(self.engine, Z) > 0:
                 return
 
-    # what must always be so
+    # the invariant
 
     @invariant()
-    def one_story(self) -> None:
-        """One holder, known on both sides; indexes and due work as the state has them; the log tells of the record."""
+    def agreement(self) -> None:
+        """The job has one holder, known on both sides; indexes and scheduled tasks match the state; the log matches the
+        record.
+        """
         if hasattr(self, "job"):
             self.wait(self._one_story())
 
@@ -266,32 +278,34 @@ class Lives(RuleBasedStateMachine):
         assert any(entry.startswith(f"wave:{self.job}:") for entry in due) == listed
         lives = seeks != "none" and self.blueprint.dispatch.job_s > 0
         assert (f"expire:{self.job}" in due) == lives
-        told = projection.fold(await event_log.events(self.engine, job=self.job)).jobs[self.job]
-        assert (told["status"], told["version"]) == (row["status"], int(row["version"]))
-        assert (told["technician"] or "") == row["holder"]
+        folded = projection.fold(await event_log.events(self.engine, job=self.job)).jobs[self.job]
+        assert (folded["status"], folded["version"]) == (row["status"], int(row["version"]))
+        assert (folded["technician"] or "") == row["holder"]
 
     def teardown(self) -> None:
-        """Cleared away for the next example."""
+        """Remove the traces of this example before the next."""
         self.wait(self.engine.store.redis.delete(keys.due(Z), keys.demand(Z, self.serves)))
 
 
 def test_every_blueprint_keeps_to_its_model(settings: Settings) -> None:
-    """Examples of some thirty steps each, over all shipped blueprints: verdicts, records, indexes and log agree."""
+    """Over all shipped blueprints, random examples of some thirty steps have the expected replies, and records, indexes
+    and log agree.
+    """
     Path(settings.data).mkdir(exist_ok=True)
     loop, stack = asyncio.new_event_loop(), AsyncExitStack()
 
     async def begin() -> None:
-        Lives.engine = await stack.enter_async_context(open_engine(settings))
-        Lives.proxy = await stack.enter_async_context(Proxy(settings.redis or ""))
-        Lives.lossy = await stack.enter_async_context(
-            open_engine(msgspec.structs.replace(settings, redis=Lives.proxy.url))
+        LifecycleMachine.engine = await stack.enter_async_context(open_engine(settings))
+        LifecycleMachine.proxy = await stack.enter_async_context(Proxy(settings.redis or ""))
+        LifecycleMachine.lossy = await stack.enter_async_context(
+            open_engine(msgspec.structs.replace(settings, redis=LifecycleMachine.proxy.url))
         )
 
     try:
-        Lives.loop = loop
+        LifecycleMachine.loop = loop
         loop.run_until_complete(begin())
         run_state_machine_as_test(
-            Lives,
+            LifecycleMachine,
             settings=hypothesis_settings(
                 max_examples=40,
                 stateful_step_count=30,
@@ -305,4 +319,6 @@ def test_every_blueprint_keeps_to_its_model(settings: Settings) -> None:
     finally:
         loop.run_until_complete(stack.aclose())
         loop.close()
-    assert {name for name, _ in Lives.moved} == set(NAMES) and len(Lives.moved) >= 20, sorted(Lives.moved)
+    assert {name for name, _ in LifecycleMachine.moved} == set(NAMES) and len(LifecycleMachine.moved) >= 20, sorted(
+        LifecycleMachine.moved
+    )

@@ -1,4 +1,4 @@
-"""The network between a client and the server loses an answer: the same key again, and all is as it should be (G2)."""
+"""The network between a client and the server loses a reply, and the client repeats the request with the same key (G2)."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from tests.support.proxy import Proxy
 from tests.support.socket_client import SocketClient, token
 
 
-async def test_a_claim_whose_answer_is_dropped_is_answered_the_same_over_any_transport(server: Running) -> None:
-    """Dropped on the socket, asked again on a new socket and by HTTP with the same key: one answer, one event."""
+async def test_a_claim_whose_reply_is_lost_has_the_same_reply_on_any_transport(server: Running) -> None:
+    """A claim whose reply is lost on the socket, repeated on a new socket and by HTTP with the same key, has one reply
+    and one event.
+    """
     engine = server.engine
     serves, carla = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "tom", serves)

@@ -1,8 +1,8 @@
-"""The engine against a small model of it: any order of commands, repeats, departures and jumps of time.
+"""The engine against a small model: commands in any order, repeats, technicians who leave, and jumps of the clock.
 
-What each command must answer is predicted from the record and the clock before it; after every step the record, the
-indexes, the counters, the due work and the log must tell the same story. Keys come from a pool that all share, so
-that repeats, reused keys and two people with one key all occur.
+The model predicts the reply to each command from the record and the clock before it. After every step the record, the
+indexes, the counters, the scheduled tasks and the log must agree. All callers take idempotency keys from one pool, so
+that repeats, reused keys and two callers with the same key all occur.
 """
 
 from __future__ import annotations
@@ -51,7 +51,9 @@ TO = {"depart": "on_the_way", "arrive": "reached", "start": "in_progress", "comp
 HELD = {"accepted", "on_the_way", "reached", "in_progress"}
 CANCELLABLE = {"broadcasted", "accepted", "on_the_way", "reached"}
 JUMPS_S = (1.4, 7, 35, 63, 98, 910)
-"""Multiples of 0.7 s, of which no sum is a lease, an offer's or a job's life: nothing is predicted on the edge."""
+"""Multiples of 0.7 s. No sum of them equals a lease or the lifetime of an offer or a job, so that the model never
+has to predict the exact moment of an end.
+"""
 KEYS = [str(uuid.UUID(int=n)) for n in range(6)]
 PEOPLE = ("a", "b", "c")
 
@@ -59,14 +61,14 @@ Verdict = tuple[Any, ...]
 Record = dict[str, str]
 
 
-def answer(done: Outcome) -> Verdict:
-    """All of an answer that a repeat must give again."""
+def outcome(done: Outcome) -> Verdict:
+    """Return all parts of a reply that a repeat must return again."""
     assert done.job is not None
     return ("ok", bytes(done.job), done.message, done.seq, done.version)
 
 
 class Model(RuleBasedStateMachine):
-    """One example: three technicians, a customer, a service of their own, and whatever is done with them."""
+    """One example: three technicians, a customer, a service of their own, and random actions."""
 
     loop: asyncio.AbstractEventLoop
     engine: Engine
@@ -83,49 +85,49 @@ class Model(RuleBasedStateMachine):
         self.versions: Counter[str] = Counter()
 
     def wait(self, work: Awaitable[T]) -> T:
-        """Do one asynchronous thing."""
+        """Run one coroutine to its end."""
         return self.loop.run_until_complete(work)
 
-    # what there is
+    # the state of the engine
 
-    def hot(self, key: str) -> Record:
-        """A hash as text."""
+    def live_hash(self, key: str) -> Record:
+        """Return a hash of Redis as text."""
         row: Any = self.wait(self.engine.store.command("HGETALL", key))
         return {row[i].decode(): row[i + 1].decode() for i in range(0, len(row), 2)}
 
     def job(self, job: JobId) -> Record:
-        """A job's record."""
+        """Return a job's record."""
         return self.hot(keys.job(Z, job))
 
     def tech(self, name: str) -> Record:
-        """A technician's record."""
+        """Return a technician's record."""
         return self.hot(keys.technician(Z, TechnicianId(UserId(name))))
 
     def members(self, key: str) -> set[str]:
-        """A sorted set's members."""
+        """Return the members of a sorted set."""
         return {m.decode() for m in self.wait(self.engine.store.command("ZRANGE", key, 0, -1))}
 
     def clock(self) -> tuple[int, int]:
-        """Now, and since when the zone is open, as the next script will have it."""
+        """Return the time, and the time at which the zone opened, as the next script will compute them."""
         seconds, micros = self.wait(self.engine.store.command("TIME"))
         meta = self.hot(keys.meta(Z))
         now = int(seconds) * 1000 + int(micros) // 1000 + int(meta.get("skew", 0))
         unseen = now > int(meta["now"]) + 5000
         return max(now, int(meta["now"])), now if unseen else int(meta["opened_at"])
 
-    def over(self, at: int) -> bool:
-        """Whether what ends at ``at`` has ended."""
+    def has_passed(self, at: int) -> bool:
+        """Return whether the time ``at`` has passed, including the grace period after the zone opened."""
         now, opened = self.clock()
         return now > at > 0 and (opened == 0 or now > opened + LEASE_MS)
 
     def who(self, name: str) -> Principal:
-        """A technician of this example."""
+        """Return a technician of this example."""
         return people.hot_technician(f"{self.tag}{name}")
 
-    # what must be answered
+    # the expected replies
 
     def expected(self, who: Principal, job: JobId, command: str) -> str:
-        """The code that a command of ``who`` must be answered with, or ``ok``."""
+        """Return the code that the command must get, or ``ok``."""
         record = self.job(job)
         if command == "cancel":
             named = {"cancelled": "cancelled", "expired": "expired"}
@@ -138,7 +140,7 @@ class Model(RuleBasedStateMachine):
         return self.expected_of_offer(who, job, command, record)
 
     def expected_of_offer(self, who: Principal, job: JobId, command: str, record: Record) -> str:
-        """The same of a claim and a decline: person, then job, then offer."""
+        """Same as ``expected`` for a claim and a decline: the caller is checked first, then the job, then the offer."""
         tech = self.tech(who.id)
         if command == "claim" and tech["account"] != "approved":
             return "account_not_approved"
@@ -159,7 +161,7 @@ class Model(RuleBasedStateMachine):
         return "at_capacity" if command == "claim" and full else "ok"
 
     def act(self, who: Principal, job: JobId, command: str, key: str) -> None:
-        """Give a command and hold its answer against what was expected of it."""
+        """Send a command and compare the reply with the expected one."""
         asked = (command, job)
         before = self.verdicts.get((who.id, key))
         as_then = self.claims[job][1] if command == "claim" and self.holds(who, job) else None
@@ -184,21 +186,21 @@ class Model(RuleBasedStateMachine):
                 assert orjson.loads(verdict[1])["technician"]["id"] == who.id
 
     def holds(self, who: Principal, job: JobId) -> bool:
-        """Whether ``who`` was told that the job is his."""
+        """Return whether ``who`` received the reply that they hold the job."""
         return job in self.claims and self.claims[job][0] == who.id
 
     async def give(self, who: Principal, job: JobId, command: str, key: str) -> Verdict:
-        """The answer to a command, as what can be compared."""
+        """Send a command and return its reply in a form that can be compared."""
         try:
-            return answer(await jobs.command(self.engine, who, job, Step(command=command), key=key))
+            return outcome(await jobs.command(self.engine, who, job, Step(command=command), key=key))
         except Refused as refused:
             return (refused.code,)
 
-    # what may happen
+    # the rules
 
     @initialize()
     def begin(self) -> None:
-        """A customer, a service, and three technicians online, one of whom may hold two jobs."""
+        """Create a customer, a service, and three technicians online, one of whom may hold two jobs."""
         self.serves: ServiceId = self.wait(people.service(self.engine))
         self.carla = self.wait(people.customer(self.engine))
         for name in PEOPLE:
@@ -208,7 +210,7 @@ class Model(RuleBasedStateMachine):
     @rule()
     @precondition(lambda self: len(self.jobs) < 5)
     def book(self) -> None:
-        """A new job, with its first wave."""
+        """Book a job and open its first wave."""
         self.jobs.append(self.wait(people.offered(self.engine, self.carla, self.serves)))
 
     @rule(
@@ -219,13 +221,13 @@ class Model(RuleBasedStateMachine):
     )
     @precondition(lambda self: self.jobs)
     def answer_offer(self, name: str, which: int, command: str, key: str) -> None:
-        """A technician claims or declines whatever it is."""
+        """A technician claims or declines a job, whether or not they have an offer."""
         self.act(self.who(name), self.jobs[which % len(self.jobs)], command, key)
 
     @rule(which=st.integers(0, 4), command=st.sampled_from(list(STEPS)), fresh=st.booleans())
     @precondition(lambda self: self.claims)
-    def go_on(self, which: int, command: str, fresh: bool) -> None:
-        """A holder does the next thing, or something out of turn."""
+    def step(self, which: int, command: str, fresh: bool) -> None:
+        """A holder gives the next command, or one out of turn."""
         job = JobId(list(self.claims)[which % len(self.claims)])
         status = self.job(job)["status"]
         if fresh and status in STEPS.values():
@@ -236,12 +238,12 @@ class Model(RuleBasedStateMachine):
     @rule(which=st.integers(0, 4), key=st.sampled_from(KEYS))
     @precondition(lambda self: self.jobs)
     def cancel(self, which: int, key: str) -> None:
-        """The customer cancels, whatever the state."""
+        """The customer cancels, in any state of the job."""
         self.act(self.carla, self.jobs[which % len(self.jobs)], "cancel", key)
 
     @rule(name=st.sampled_from(PEOPLE))
     def online(self, name: str) -> None:
-        """A technician comes online, if he may."""
+        """A technician goes online, unless they are suspended."""
         who = self.who(name)
         try:
             self.wait(live.set_availability(self.engine, who, who.id, online=True, position=people.HERE))
@@ -249,7 +251,7 @@ class Model(RuleBasedStateMachine):
             assert refused.code == "account_not_approved" == self.refused_account(name)
 
     def refused_account(self, name: str) -> str:
-        """The code of somebody who is suspended."""
+        """Return the code for a suspended technician, or ""."""
         return "" if self.tech(self.who(name).id)["account"] == "approved" else "account_not_approved"
 
     @rule(name=st.sampled_from(PEOPLE))
@@ -260,7 +262,7 @@ class Model(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from(PEOPLE), capacity=st.integers(1, 2), account=st.sampled_from(["approved", "suspended"]))
     def profile(self, name: str, capacity: int, account: str) -> None:
-        """His profile changes: he may hold more or fewer, is suspended or reinstated."""
+        """A technician's profile changes: the capacity changes, or they are suspended or reinstated."""
         who = TechnicianId(UserId(f"{self.tag}{name}"))
         self.versions[name] += 1
         record = TechnicianRecord(
@@ -278,26 +280,26 @@ class Model(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from(PEOPLE), north=st.sampled_from([0.0, 0.002, 0.05, 1.0]))
     def move(self, name: str, north: float) -> None:
-        """A fix, near or far."""
+        """A technician sends a fix, near or far."""
         who = self.who(name)
         fix = Fix(lat=people.HERE.lat + north, lon=people.HERE.lon)
         self.wait(live.take_fixes(self.engine, who, who.id, [fix]))
 
     @rule(seconds=st.sampled_from(JUMPS_S), asleep=st.booleans())
     def pass_time(self, seconds: float, asleep: bool) -> None:
-        """Time goes by, unseen or with somebody awake who does what is due."""
+        """Time passes, either unobserved or while due tasks run."""
         self.wait((advance_unobserved if asleep else advance)(self.engine, seconds))
         if not asleep:
             self.do_due_work(6)
 
     @rule()
     def touch(self) -> None:
-        """The gateway renews the leases."""
+        """The gateway renews the technicians' leases."""
         self.wait(live.touch(self.engine, Z, [self.who(name).id for name in PEOPLE]))
 
     @rule(turns=st.integers(1, 4))
-    def do_due_work(self, turns: int) -> None:
-        """What is due is done; nobody goes, and nothing ends, before its time."""
+    def run_due_tasks(self, turns: int) -> None:
+        """Due tasks run; no lease and no job ends before its time."""
         before = {job: self.job(job) for job in self.jobs}
         for _ in range(turns):
             seen = dict(self.seen())
@@ -313,15 +315,15 @@ class Model(RuleBasedStateMachine):
                 assert self.over(int(was["expires"]))
 
     def seen(self) -> list[tuple[str, int]]:
-        """The last signs of life."""
+        """Return the time of each technician's last heartbeat."""
         rows = self.wait(self.engine.store.command("ZRANGE", keys.seen(Z), 0, -1, "WITHSCORES"))
         return [(rows[i].decode(), int(float(rows[i + 1]))) for i in range(0, len(rows), 2)]
 
-    # what must always be so
+    # the invariant
 
     @invariant()
-    def one_story(self) -> None:
-        """Holders, loads, supply, demand, offers, due work and log agree."""
+    def agreement(self) -> None:
+        """Holders, loads, supply, demand, offers, scheduled tasks and log agree."""
         if not hasattr(self, "serves"):
             return
         records = {job: self.job(job) for job in self.jobs}
@@ -340,7 +342,7 @@ class Model(RuleBasedStateMachine):
         assert self.wait(self.engine.store.command("XLEN", keys.log(Z))) == int(meta["seq"])
 
     def one_technician(self, who: str, records: dict[JobId, Record], is_open: set[JobId], supply: set[str]) -> None:
-        """What holds of each technician."""
+        """Assert the invariants of one technician."""
         tech, name = self.tech(who), TechnicianId(UserId(who))
         held = {job for job, r in records.items() if r["holder"] == who and r["status"] in HELD}
         listed = self.wait(self.engine.store.command("SMEMBERS", keys.technician_jobs(Z, name)))
@@ -359,15 +361,17 @@ class Model(RuleBasedStateMachine):
             assert job in is_open and self.expected(people.hot_technician(who), job, "decline") == "ok"
 
     def teardown(self) -> None:
-        """The log alone tells of every job what the record says; then all is cleared away for the next example."""
+        """The log alone gives the same status, version and holder of every job as the record. Then remove the traces of
+        this example.
+        """
         if not self.jobs:
             return
-        told = projection.fold(self.wait(event_log.events(self.engine)))
+        folded = projection.fold(self.wait(event_log.events(self.engine)))
         for job in self.jobs:
-            record, row = self.job(job), told.jobs[job]
+            record, row = self.job(job), folded.jobs[job]
             assert (row["status"], row["version"]) == (record["status"], int(record["version"]))
             assert (row["technician"] or "") == record["holder"]
-            accepted = [e for e in told.events if e["job"] == job and e["type"] == "job.accepted"]
+            accepted = [e for e in folded.events if e["job"] == job and e["type"] == "job.accepted"]
             assert len(accepted) == (job in self.claims)
         for job in self.jobs:
             self.wait(self.give(people.ADMIN, job, "cancel", str(uuid.uuid4())))
@@ -376,7 +380,7 @@ class Model(RuleBasedStateMachine):
 
 
 def test_the_engine_keeps_to_its_model(settings: Settings) -> None:
-    """Examples of some forty steps each: verdicts as predicted, repeats as the first time, all records agreeing."""
+    """In examples of some forty steps replies are as predicted, repeats have the first reply, and all records agree."""
     Path(settings.data).mkdir(exist_ok=True)
     loop, stack = asyncio.new_event_loop(), AsyncExitStack()
     try:

@@ -1,4 +1,4 @@
-"""People of a story: they use Callout as an app would, by HTTP and WebSocket alone."""
+"""People for the story tests: they use Callout as an app does, only by HTTP and WebSocket."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PASSWORD = "correct horse battery"
 
 
 class Person:
-    """Somebody with an account, an HTTP client and, once ``online``, a socket."""
+    """A user with an account, an HTTP client and a WebSocket client."""
 
     def __init__(self, http: httpx.AsyncClient, ws_url: str, bearer: str, user: dict[str, Any]) -> None:
         self.http, self.bearer, self.user = http, bearer, user
@@ -26,22 +26,22 @@ class Person:
         self.socket = SocketClient(ws_url, bearer)
 
     async def call(self, method: str, path: str, body: Any = None, **headers: str) -> httpx.Response:
-        """One request as this person."""
+        """Send one request as this person."""
         return await self.http.request(
             method, path, json=body, headers={"Authorization": f"Bearer {self.bearer}", **headers}
         )
 
     async def post(self, path: str, body: Any = None, **headers: str) -> httpx.Response:
-        """One POST as this person."""
+        """Send one POST as this person."""
         return await self.call("POST", path, {} if body is None else body, **headers)
 
     async def get(self, path: str) -> Any:
-        """What a GET answers."""
+        """Return the decoded body of a GET."""
         return (await self.call("GET", path)).json()
 
 
 class Town:
-    """A server with an admin, in which people can be made."""
+    """A server with an admin, and functions that create people and services on it."""
 
     def __init__(self, server: Running, http: httpx.AsyncClient) -> None:
         self.server, self.http = server, http
@@ -50,25 +50,25 @@ class Town:
         self.people: list[Person] = [self.admin]
 
     async def person(self, role: str, name: str, *, phone: str = "+1 555 0100") -> Person:
-        """Register somebody (staff are made by the admin)."""
-        who = {"email": f"{uuid.uuid4().hex}@example.org", "password": PASSWORD, "name": name, "role": role}
+        """Register a person. The admin creates staff."""
+        account = {"email": f"{uuid.uuid4().hex}@example.org", "password": PASSWORD, "name": name, "role": role}
         if role in ("customer", "technician"):
-            reply = await self.http.post("/v1/auth/register", json={**who, "phone": phone})
+            reply = await self.http.post("/v1/auth/register", json={**account, "phone": phone})
         else:
-            await self.admin.post("/v1/users", who)
-            reply = await self.http.post("/v1/auth/login", json={"email": who["email"], "password": PASSWORD})
+            await self.admin.post("/v1/users", account)
+            reply = await self.http.post("/v1/auth/login", json={"email": account["email"], "password": PASSWORD})
         assert reply.status_code in (200, 201), reply.text
         made = Person(self.http, self.server.ws_url, reply.json()["access_token"], reply.json()["user"])
         self.people.append(made)
         return made
 
     async def service(self, name: str = "Plumbing") -> str:
-        """A service on offer."""
+        """Create a service that customers can book."""
         new = {"name": name, "category": "home", "base_amount": 5000, "currency": "USD", "pricing": "flat"}
         made = await self.admin.post("/v1/services", new)
         assert made.status_code == 201, made.text
-        found: str = made.json()["service"]["id"]
-        return found
+        service: str = made.json()["service"]["id"]
+        return service
 
     async def technician(
         self,
@@ -80,7 +80,7 @@ class Town:
         lon: float = -73.99,
         phone: str = "+1 555 0100",
     ) -> Person:
-        """Somebody who can do the service; reviewed, connected and online unless said otherwise."""
+        """Create a technician for the service: reviewed, connected and online unless the arguments say otherwise."""
         made = await self.person("technician", name, phone=phone)
         profile = await made.call("PATCH", f"/v1/technicians/{made.id}", {"services": [service]})
         assert profile.status_code == 200, profile.text
@@ -89,8 +89,8 @@ class Town:
             assert (await self.admin.post(f"/v1/technicians/{made.id}/review", review)).status_code == 200
         await made.socket.open()
         if approved and lat is not None:
-            where = {"online": True, "lat": lat, "lon": lon}
-            reply = await made.call("PUT", f"/v1/technicians/{made.id}/availability", where)
+            availability = {"online": True, "lat": lat, "lon": lon}
+            reply = await made.call("PUT", f"/v1/technicians/{made.id}/availability", availability)
             assert reply.status_code == 200 and reply.json()["receiving"], reply.text
         return made
 

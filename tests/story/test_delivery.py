@@ -1,4 +1,4 @@
-"""`delivery`: an order, a driver on the map, an admin board; the matrix of who is told what."""
+"""`delivery`: an order, a driver on the map, an admin board, and the audience of each event."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def settings(settings: Settings) -> Settings:
 
 
 class Cast:
-    """Everybody of the story, connected."""
+    """All people of the story, connected."""
 
     def __init__(self, town: Town) -> None:
         self.town = town
 
-    async def come(self) -> Cast:
-        """One of each, and of each one more who has nothing to do with the order."""
+    async def gather(self) -> Cast:
+        """Create one person of each role, and one more of each who has nothing to do with the order."""
         town = self.town
         self.meals = await town.service("Delivery")
         self.carla, self.other = await town.person("customer", "Carla"), await town.person("customer", "Other")
@@ -41,29 +41,29 @@ class Cast:
         return self
 
     async def order(self) -> str:
-        """Carla orders."""
+        """Place Carla's order."""
         made = await self.carla.post("/v1/jobs", {**SHOP, "service": self.meals})
         assert made.status_code == 201, made.text
         job: str = made.json()["job"]["id"]
         return job
 
     async def give(self, who: Person, job: str, command: str, **more: Any) -> dict[str, Any]:
-        """A command that must work."""
-        done = await who.post(f"/v1/jobs/{job}/{command}", more)
-        assert done.status_code == 200, done.text
-        found: dict[str, Any] = done.json()["job"]
-        return found
+        """Send a command that must succeed, and return the job."""
+        reply = await who.post(f"/v1/jobs/{job}/{command}", more)
+        assert reply.status_code == 200, reply.text
+        changed: dict[str, Any] = reply.json()["job"]
+        return changed
 
-    async def cooked(self, job: str) -> None:
-        """The kitchen is done with it."""
+    async def cook(self, job: str) -> None:
+        """Do the kitchen's steps, until the order is ready."""
         for command in ("confirm", "prepare", "ready"):
             await self.give(self.ops, job, command)
 
-    async def quiet(self) -> None:
-        """Everything said up to now has reached everybody: an announcement to all comes last."""
+    async def settle(self) -> None:
+        """Wait until everybody has received all events up to now: an announcement to all roles comes last."""
         roles = ["customer", "technician", "ops_manager", "admin", "service"]
-        said = await self.admin.post("/v1/announcements", {"event": "announcement.mark", "roles": roles, "data": {}})
-        seq = said.json()["announcement"]["seq"]
+        marked = await self.admin.post("/v1/announcements", {"event": "announcement.mark", "roles": roles, "data": {}})
+        seq = marked.json()["announcement"]["seq"]
         everybody = (self.carla, self.other, self.ops, self.admin, self.payer, self.dan, self.dora)
         for person in everybody:
             await wait_until(lambda p=person: any(f.get("seq", 0) >= seq for f in p.socket.pushes))  # type: ignore[misc]
@@ -72,11 +72,11 @@ class Cast:
 @pytest.fixture
 async def cast(town: Town) -> Cast:
     """The people of the story."""
-    return await Cast(town).come()
+    return await Cast(town).gather()
 
 
 async def test_what_the_customer_may_not(cast: Cast) -> None:
-    """He confirms nothing himself, no driver starts before it is ready, and it is too late to cancel in the kitchen."""
+    """A customer cannot confirm an order or cancel it in the kitchen, and no driver starts before it is ready."""
     job = await cast.order()
     assert (await cast.carla.post(f"/v1/jobs/{job}/confirm")).status_code == 403
     assert (await cast.dan.post(f"/v1/jobs/{job}/claim")).json()["code"] == "illegal_transition"
@@ -87,15 +87,15 @@ async def test_what_the_customer_may_not(cast: Cast) -> None:
     await cast.give(cast.ops, job, "cancel", reason="out of stock")
 
 
-async def test_an_order_is_cooked_taken_brought_and_paid(cast: Cast) -> None:
-    """From the order to the door: each step under the name its clients know, to those who may know and no others."""
+async def test_an_order_is_prepared_claimed_delivered_and_paid(cast: Cast) -> None:
+    """From the order to the door, each step reaches exactly its audience, under the name that its clients know."""
     job = await cast.order()
     new = await cast.ops.socket.wait_for("order:new", job)
     assert new["data"]["job"]["customer"]["name"] == "Carla" and new["data"]["job"]["amount"] == 2550
     seen = await cast.dora.socket.wait_for("order:new", job)
     assert "customer" not in seen["data"]["job"] and "address" not in seen["data"]["job"]
 
-    await cast.cooked(job)
+    await cast.cook(job)
     offer = await cast.dan.socket.wait_for("offer.created", job)
     assert offer["data"]["offer"]["job"]["status"] == "ready"
     won = await cast.dan.socket.claim(job)
@@ -103,7 +103,7 @@ async def test_an_order_is_cooked_taken_brought_and_paid(cast: Cast) -> None:
     assert (await cast.dora.post(f"/v1/jobs/{job}/claim")).json()["code"] == "taken"
     await cast.give(cast.dan, job, "depart")
 
-    # The map: the customer's and the board's, within a second; nobody else's.
+    # The customer's map and the board show the position within a second; nobody else receives it.
     await cast.dan.socket.request("location", lat=40.7501, lon=-73.9901)
     moved = await cast.carla.socket.wait_for("delivery:location:update")
     assert (moved["data"]["job"], moved["data"]["lat"], moved["data"]["stale"]) == (job, 40.7501, False)
@@ -113,7 +113,7 @@ async def test_an_order_is_cooked_taken_brought_and_paid(cast: Cast) -> None:
     await cast.give(cast.dan, job, "deliver")
     captured = {"reference": "pi_1", "status": "captured", "amount": 2550, "currency": "EUR"}
     assert (await cast.payer.post(f"/v1/jobs/{job}/payments", captured)).status_code == 201
-    await cast.quiet()
+    await cast.settle()
     for person in (cast.carla, cast.ops, cast.admin):
         [paid] = person.socket.received("payment:received", job)
         assert paid["data"]["payment"]["amount"] == 2550
@@ -127,7 +127,7 @@ async def test_an_order_is_cooked_taken_brought_and_paid(cast: Cast) -> None:
     reasons = [f["data"]["reason"] for f in cast.ops.socket.received("delivery:status:update", job)]
     assert reasons == ["assigned", "departed", "free"]
     assert not cast.dan.socket.received("delivery:status:update", job), (
-        "a driver hears of himself on- and offline alone"
+        "a driver receives only their own changes between online and offline"
     )
     assert len(cast.carla.socket.received("notification:new")) >= 3
     for stranger in (cast.other, cast.dora, cast.payer):
@@ -138,15 +138,17 @@ async def test_an_order_is_cooked_taken_brought_and_paid(cast: Cast) -> None:
         "delivery:location:update"
     )
 
-    # After the end no position is told any more.
-    told = len(cast.carla.socket.received("delivery:location:update"))
+    # After the order has ended nobody receives a position.
+    before = len(cast.carla.socket.received("delivery:location:update"))
     await cast.dan.socket.request("location", lat=40.76, lon=-73.99)
-    await cast.quiet()
-    assert len(cast.carla.socket.received("delivery:location:update")) == told
+    await cast.settle()
+    assert len(cast.carla.socket.received("delivery:location:update")) == before
 
 
-async def test_a_driver_is_assigned_by_hand(cast: Cast) -> None:
-    """From `confirmed` on ops may name the driver: he has the order, the state stays, and it is offered to nobody."""
+async def test_ops_assign_a_driver(cast: Cast) -> None:
+    """From `confirmed` on, ops may assign a driver: the driver has the order, its state stays, and nobody receives an
+    offer.
+    """
     job = await cast.order()
     assert (await cast.ops.post(f"/v1/jobs/{job}/assign", {"technician": cast.dora.id})).json()["code"] == (
         "illegal_transition"
@@ -157,20 +159,20 @@ async def test_a_driver_is_assigned_by_hand(cast: Cast) -> None:
     await cast.dora.socket.wait_for("job.assigned", job)
     for command in ("prepare", "ready"):
         await cast.give(cast.ops, job, command)
-    await cast.quiet()
+    await cast.settle()
     assert not cast.dan.socket.received("offer.created", job)
     assert (await cast.dan.post(f"/v1/jobs/{job}/claim")).json()["code"] == "taken"
     await cast.give(cast.dora, job, "depart")
 
-    # She cannot go on: she is free, the order is offered to others, and the one who has it then is free when it ends.
+    # After Dora is unassigned she is free and the order is offered to others. The next holder is free when it ends.
     await cast.give(cast.ops, job, "unassign", reason="flat tyre")
     await cast.dan.socket.wait_for("offer.created", job)
     assert "ok" in await cast.dan.socket.claim(job)
     await cast.give(cast.ops, job, "cancel", reason="cold by now")
-    await cast.quiet()
+    await cast.settle()
     board = [f["data"] for f in cast.ops.socket.received("delivery:status:update", job)]
     dan, dora = cast.dan.id, cast.dora.id
-    assert [(told["technician"]["id"], told["reason"]) for told in board] == [
+    assert [(update["technician"]["id"], update["reason"]) for update in board] == [
         *((dora, "assigned"), (dora, "departed"), (dora, "free")),
         *((dan, "assigned"), (dan, "free")),
     ]
@@ -178,14 +180,16 @@ async def test_a_driver_is_assigned_by_hand(cast: Cast) -> None:
     assert cast.dan.socket.received("order:cancelled", job) and not cast.dora.socket.received("order:cancelled", job)
 
 
-async def test_cancelled_and_announced(cast: Cast) -> None:
-    """`order:cancelled` to those of the order; the shop's hours to all but services, an offer to customers alone."""
+async def test_cancellations_and_announcements_reach_their_audience(cast: Cast) -> None:
+    """`order:cancelled` reaches the people of the order, business hours reach all roles but services, and a promotion
+    reaches only customers.
+    """
     job = await cast.order()
     await cast.give(cast.carla, job, "cancel")
     await cast.ops.socket.wait_for("order:cancelled", job)
-    for person in (cast.dan, cast.dora):  # nobody held it: who could have taken it is told, and sees the public part
-        told = (await person.socket.wait_for("order:cancelled", job))["data"]["job"]
-        assert told["status"] == "cancelled" and not {"customer", "address", "notes"} & set(told)
+    for person in (cast.dan, cast.dora):  # technicians who could have claimed it
+        job_then = (await person.socket.wait_for("order:cancelled", job))["data"]["job"]
+        assert job_then["status"] == "cancelled" and not {"customer", "address", "notes"} & set(job_then)
     assert (
         await cast.carla.post("/v1/announcements", {"event": "promotion", "roles": ["customer"], "data": {}})
     ).status_code == 403
@@ -199,7 +203,7 @@ async def test_cancelled_and_announced(cast: Cast) -> None:
     assert (await cast.admin.post("/v1/announcements", closed)).status_code in (200, 201)
     offer = {"event": "promotion", "roles": ["customer"], "data": {"text": "-20 %"}}
     assert (await cast.admin.post("/v1/announcements", offer)).status_code in (200, 201)
-    await cast.quiet()
+    await cast.settle()
     for person in (cast.carla, cast.other, cast.ops, cast.dan):
         assert [f["data"]["open"] for f in person.socket.received("business:status:update")] == [False]
     assert not cast.payer.socket.received("business:status:update")
@@ -208,13 +212,13 @@ async def test_cancelled_and_announced(cast: Cast) -> None:
     assert not cast.other.socket.received("order:cancelled")
 
 
-async def test_the_board_sees_who_comes_and_goes(cast: Cast) -> None:
-    """A driver going offline and online shows on the board and to the driver, and on nobody else's screen."""
+async def test_the_board_shows_drivers_who_go_on_and_offline(cast: Cast) -> None:
+    """A driver who goes offline and online appears on the board and to themselves, and on no other screen."""
     for online in (False, True):
         where = {"online": online, "lat": 40.75, "lon": -73.99} if online else {"online": False}
         done = await cast.dan.call("PUT", f"/v1/technicians/{cast.dan.id}/availability", where)
         assert done.status_code == 200
-    await cast.quiet()
+    await cast.settle()
     mine = [
         f for f in cast.ops.socket.received("delivery:status:update") if f["data"]["technician"]["id"] == cast.dan.id
     ]

@@ -1,6 +1,4 @@
-"""`direct_booking`: a known technician is booked, and a mediator settles what the two cannot. Read it as
-the manual.
-"""
+"""`direct_booking`: a customer books a technician by name, and a mediator resolves disputes. Read it as the manual."""
 
 from __future__ import annotations
 
@@ -20,20 +18,20 @@ PLACE = {"lat": 40.7512, "lon": -73.9921, "address": "1 Main St"}
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    """A zone in which technicians are known."""
+    """A zone whose default blueprint is `direct_booking`."""
     return msgspec.structs.replace(settings, blueprint="direct_booking")
 
 
 async def give(who: Person, path: str, **body: Any) -> dict[str, Any]:
-    """What must work."""
-    done = await who.post(path, body)
-    assert done.status_code in (200, 201), done.text
-    found: dict[str, Any] = done.json()
-    return found
+    """Send a POST that must succeed, and return its reply."""
+    reply = await who.post(path, body)
+    assert reply.status_code in (200, 201), reply.text
+    decoded: dict[str, Any] = reply.json()
+    return decoded
 
 
-async def ask(who: Person, service: str, technician: Person) -> str:
-    """A booking of a technician, who has heard of it."""
+async def book(who: Person, service: str, technician: Person) -> str:
+    """Book a technician and wait until they have received the offer."""
     booked = await give(who, "/v1/jobs", service=service, technician=technician.id, **PLACE)
     job: str = booked["job"]["id"]
     await technician.socket.wait_for("offer.created", job)
@@ -41,12 +39,14 @@ async def ask(who: Person, service: str, technician: Person) -> str:
 
 
 def code_of(refused: httpx.Response) -> tuple[int, str]:
-    """Status and code of a refusal."""
+    """Return the status and the code of a refusal."""
     return refused.status_code, refused.json()["code"]
 
 
 async def test_who_may_be_booked(town: Town) -> None:
-    """Somebody must be named who may do it, and whom the customer does not avoid; what is refused leaves no job."""
+    """A booking names a technician who is eligible and whom the customer has not blocked; a refused booking leaves no
+    job.
+    """
     plumbing, gardening = await town.service(), await town.service("Gardening")
     carla = await town.person("customer", "Carla")
     gus, pen = await town.technician("Gus", gardening), await town.technician("Pen", plumbing, approved=False)
@@ -60,7 +60,9 @@ async def test_who_may_be_booked(town: Town) -> None:
 
 
 async def test_the_whole_story(town: Town) -> None:
-    """Asked, accepted, done: he alone is asked, both hear of each step, and nobody else of anything."""
+    """The technician accepts and completes the job: only they receive an offer, both parties receive each step, and
+    nobody else receives an event.
+    """
     plumbing = await town.service()
     carla, otto = await town.person("customer", "Carla"), await town.person("customer", "Otto")
     ops = await town.person("ops_manager", "Olga")
@@ -68,8 +70,8 @@ async def test_the_whole_story(town: Town) -> None:
     for person in (carla, otto, ops):
         await person.socket.open()
 
-    # A customer books a given technician, who is asked at once, and sees the public part of the job.
-    job = await ask(carla, plumbing, tom)
+    # A customer books a technician, who receives an offer at once and sees the public part of the job.
+    job = await book(carla, plumbing, tom)
     shown = (await carla.get(f"/v1/jobs/{job}"))["job"]
     assert (shown["status"], shown["phase"], shown["actions"]) == ("requested", "open", ["cancel"])
     offer = tom.socket.received("offer.created", job)[0]["data"]["offer"]
@@ -78,13 +80,13 @@ async def test_the_whole_story(town: Town) -> None:
     assert [o["job"]["id"] for o in (await tom.get("/v1/offers"))["items"]] == [job]
     assert (await tom.get(f"/v1/jobs/{job}"))["job"]["actions"] == ["accept", "decline"]
 
-    # Nobody else can answer for him, nor read it.
+    # Nobody else can answer for the technician, or read the job.
     assert code_of(await tara.post(f"/v1/jobs/{job}/accept")) == (409, "not_offered")
     assert (await carla.post(f"/v1/jobs/{job}/accept")).status_code == 403
     for stranger in (tara, otto):
         assert (await stranger.call("GET", f"/v1/jobs/{job}")).status_code == 404
 
-    # He accepts, over his socket; now all of it is his to see.
+    # The technician accepts over their socket, and now sees the whole job.
     reply = await tom.socket.request("command", job=job, command="accept")
     assert reply["ok"]["message"] == "Booking accepted" and reply["ok"]["job"]["customer"]["name"] == "Carla"
     accepted = (await carla.socket.wait_for("job.accepted", job))["data"]
@@ -93,7 +95,7 @@ async def test_the_whole_story(town: Town) -> None:
     await wait_until(lambda: carla.socket.received("notification"))
     assert code_of(await tom.post(f"/v1/jobs/{job}/decline")) == (409, "illegal_transition")
 
-    # He starts and completes it.
+    # The technician starts and completes it.
     for command, status in (("start", "in_progress"), ("complete", "completed")):
         assert (await give(tom, f"/v1/jobs/{job}/{command}"))["job"]["status"] == status
     for person in (carla, tom, ops):
@@ -104,28 +106,32 @@ async def test_the_whole_story(town: Town) -> None:
         assert not [p for p in stranger.socket.pushes if job in str(p)]
 
 
-async def test_he_says_no(town: Town) -> None:
-    """The booking ends as `declined`: the customer and ops are told, with his reason; nobody else is asked."""
+async def test_a_declined_booking_ends(town: Town) -> None:
+    """A declined booking ends as `declined`: the customer and ops receive the reason, and nobody else receives an
+    offer.
+    """
     plumbing = await town.service()
     carla, tom = await town.person("customer", "Carla"), await town.technician("Tom", plumbing)
     tara = await town.technician("Tara", plumbing)
     await carla.socket.open()
-    job = await ask(carla, plumbing, tom)
+    job = await book(carla, plumbing, tom)
     declined = await give(tom, f"/v1/jobs/{job}/decline", reason="on holiday")
     assert declined["job"]["status"] == "declined" and declined["job"].get("customer") is None
-    told = (await carla.socket.wait_for("job.status", job))["data"]
-    assert (told["from"], told["to"], told["reason"]) == ("requested", "declined", "on holiday")
-    assert (told["job"]["phase"], told["job"]["technician"]) == ("closed", None)
+    step = (await carla.socket.wait_for("job.status", job))["data"]
+    assert (step["from"], step["to"], step["reason"]) == ("requested", "declined", "on holiday")
+    assert (step["job"]["phase"], step["job"]["technician"]) == ("closed", None)
     assert code_of(await tom.post(f"/v1/jobs/{job}/accept"))[0] == 409
     assert (await tom.get("/v1/offers"))["items"] == [] and not tara.socket.received("offer.created")
 
 
-async def test_the_customer_takes_it_back_or_waits_in_vain(town: Town) -> None:
-    """Cancelled before he answered, his offer is closed; afterwards the job is, and he has room; and it runs out."""
+async def test_a_booking_is_cancelled_or_expires(town: Town) -> None:
+    """Cancelling closes the open offer, or the job and frees the technician's capacity; a booking without an answer
+    expires.
+    """
     plumbing = await town.service()
     carla, tom = await town.person("customer", "Carla"), await town.technician("Tom", plumbing)
     await carla.socket.open()
-    first, second, third = [await ask(carla, plumbing, tom) for _ in range(3)]
+    first, second, third = [await book(carla, plumbing, tom) for _ in range(3)]
     await give(carla, f"/v1/jobs/{first}/cancel")
     assert (await tom.socket.wait_for("offer.closed", first))["data"]["reason"] == "cancelled"
     assert code_of(await tom.post(f"/v1/jobs/{first}/accept")) == (409, "cancelled")
@@ -142,14 +148,14 @@ async def test_the_customer_takes_it_back_or_waits_in_vain(town: Town) -> None:
 @pytest.mark.parametrize(
     ("outcome", "status"), [("resume", "in_progress"), ("cancel", "cancelled"), ("complete", "completed")]
 )
-async def test_a_mediator_settles_what_the_two_cannot(town: Town, outcome: str, status: str) -> None:
-    """A dispute freezes the job to every other command, until a mediator, who reads it now, resolves it."""
+async def test_a_mediator_resolves_a_dispute(town: Town, outcome: str, status: str) -> None:
+    """A dispute freezes the job for all other commands until a mediator, who can then read the job, resolves it."""
     plumbing = await town.service()
     carla, tom = await town.person("customer", "Carla"), await town.technician("Tom", plumbing)
     mia, otto = await town.person("mediator", "Mia"), await town.person("customer", "Otto")
     for person in (carla, mia, otto):
         await person.socket.open()
-    job = await ask(carla, plumbing, tom)
+    job = await book(carla, plumbing, tom)
     assert code_of(await carla.post(f"/v1/jobs/{job}/disputes", {"reason": "x"}))[0] == 409
     for command in ("accept", "start"):
         await give(tom, f"/v1/jobs/{job}/{command}")

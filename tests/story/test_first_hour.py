@@ -1,4 +1,4 @@
-"""The first half hour of docs/first-hour.md, as a newcomer types it."""
+"""The first half hour of docs/first-hour.md, typed as a new user types it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from pathlib import Path
 from server.serve import Running
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "first-hour.md"
-SAYS = ["approved", "True", "Job accepted", "on_the_way", "reached", "in_progress", "completed", "Grace"]
+EXPECTED = ["approved", "True", "Job accepted", "on_the_way", "reached", "in_progress", "completed", "Grace"]
 
 
-async def test_the_page_works_as_it_stands(server: Running) -> None:
-    """Its blocks, in order, in one shell, end in a completed job that customer and technician see."""
+async def test_the_page_works_as_written(server: Running) -> None:
+    """The commands of the page, run in order in one shell, end in a completed job that the customer and the technician
+    see.
+    """
     script = "set -eu\n" + "\n".join(re.findall(r"^```sh\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL))
     beside = Path(sys.executable).parent
     env = {
@@ -30,5 +32,5 @@ async def test_the_page_works_as_it_stands(server: Running) -> None:
     async with asyncio.timeout(100):
         out, err = await shell.communicate()
     assert shell.returncode == 0, (out.decode(), err.decode())
-    said = out.decode().splitlines()
-    assert [line for line in said if line in SAYS] == SAYS
+    lines = out.decode().splitlines()
+    assert [line for line in lines if line in EXPECTED] == EXPECTED

@@ -1,4 +1,4 @@
-"""`home_service`: broadcast, first to accept gets it. Read it as the manual."""
+"""`home_service`: a broadcast, and the first technician who accepts gets the job. Read it as the manual."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from tests.story.conftest import Town
 from tests.support.wait import wait_until
 
 
-async def test_a_booking_is_checked_before_anything_is_done(town: Town) -> None:
-    """The role, the service, an address, a valid amount; what is refused leaves no job behind."""
+async def test_a_booking_is_validated_first(town: Town) -> None:
+    """A booking is refused for a wrong role, service, address or amount, and a refused booking leaves no job."""
     plumbing = await town.service()
     carla, tom = await town.person("customer", "Carla"), await town.technician("Tom", plumbing)
     booking = {"service": plumbing, "lat": 40.75, "lon": -73.99, "address": "1 Main St"}
@@ -32,7 +32,9 @@ async def test_a_booking_is_checked_before_anything_is_done(town: Town) -> None:
 
 
 async def test_the_whole_story(town: Town) -> None:
-    """Booked, offered to all who fit, raced for, won once, worked step by step; and who did not hear of it."""
+    """A job is booked, offered to all who are eligible, claimed by exactly one of two rivals and worked step by step;
+    strangers receive no event of it.
+    """
     plumbing, gardening = await town.service(), await town.service("Gardening")
     carla, other = await town.person("customer", "Carla"), await town.person("customer", "Otto")
     ops = await town.person("ops_manager", "Olga")
@@ -49,7 +51,7 @@ async def test_the_whole_story(town: Town) -> None:
     job = booked.json()["job"]
     assert (job["status"], job["phase"], job["amount"], job["actions"]) == ("broadcasted", "open", 5000, ["cancel"])
 
-    # It is offered to all who are approved, complete, online and have the service, and to nobody else.
+    # Everybody who is approved, complete, online and has the service receives an offer, and nobody else.
     for technician in (tom, tara):
         offer = (await technician.socket.wait_for("new_job_broadcast", job["id"]))["data"]["offer"]
         assert offer["status"] == "sent" and offer["job"]["lat"] == 40.751
@@ -57,14 +59,14 @@ async def test_the_whole_story(town: Town) -> None:
     assert (await tom.get("/v1/offers"))["items"][0]["job"]["id"] == job["id"]
     assert (await carla.socket.wait_for("job.searching", job["id"]))["data"]["asked"] == 2
 
-    # He who may not, is told why.
+    # A refusal says why.
     claim = f"/v1/jobs/{job['id']}/claim"
     assert (await pending.post(claim)).json()["title"] == "KYC must be approved"
     assert (await gus.post(claim)).json()["code"] == "not_offered"
     assert (await other.post(claim)).status_code == 403
     assert (await other.call("GET", f"/v1/jobs/{job['id']}")).status_code == 404
 
-    # Two accept at once: one by HTTP, one over his socket.
+    # Two technicians accept at the same time: one by HTTP, one over a socket.
     answers = await asyncio.gather(
         tom.post(f"/v1/jobs/{job['id']}/respond", {"status": "accepted"}), tara.socket.claim(job["id"])
     )
@@ -78,7 +80,7 @@ async def test_the_whole_story(town: Town) -> None:
         assert answers[1]["ok"]["message"] == "Job accepted"
         assert (answers[0].status_code, answers[0].json()["title"]) == (409, "Booking already taken")
 
-    # The customer learns who comes; the loser's app drops the job; everybody else hears nothing.
+    # The customer learns who comes, the loser's app drops the job, and nobody else receives anything.
     accepted = (await carla.socket.wait_for("job_accepted", job["id"]))["data"]
     assert accepted["technician"]["id"] == winner.id and "phone" not in accepted["technician"]
     shown = await carla.get(f"/v1/jobs/{job['id']}")
@@ -89,7 +91,7 @@ async def test_the_whole_story(town: Town) -> None:
     held = await winner.get(f"/v1/jobs/{job['id']}")
     assert held["job"]["customer"]["phone"] == "+1 555 0100" and held["job"]["actions"] == ["depart", "unassign"]
 
-    # The work goes on, each step told to both.
+    # Both parties receive each step of the work.
     for command, status in (
         ("depart", "on_the_way"),
         ("arrive", "reached"),
@@ -103,7 +105,7 @@ async def test_the_whole_story(town: Town) -> None:
         steps = [p["data"]["to"] for p in person.socket.received("job.status", job["id"])]
         assert steps == ["on_the_way", "reached", "in_progress", "completed"]
 
-    # Notifications for the customer, history in the order of the log.
+    # The customer has notifications, and the history is in the order of the log.
     await wait_until(lambda: len(carla.socket.received("notification")) == 5)
     listed = (await carla.get("/v1/notifications"))["items"]
     assert len(listed) == 5 and {n["job"] for n in listed} == {job["id"]}
@@ -111,14 +113,14 @@ async def test_the_whole_story(town: Town) -> None:
     assert history[0]["to"] == "broadcasted" and history[-1]["to"] == "completed"
     assert [h["seq"] for h in history] == sorted(h["seq"] for h in history)
 
-    # And nobody else ever heard of it.
+    # Nobody else ever received an event of the job.
     for stranger in (other, gus, pending):
         assert not [p for p in stranger.socket.pushes if job["id"] in str(p)]
     assert not loser.socket.received("job_accepted") and not loser.socket.received("job.status")
 
 
-async def test_declining_leaves_the_job_to_the_others(town: Town) -> None:
-    """The offer is rejected and ops are told; the job stays open and another takes it."""
+async def test_a_declined_offer_leaves_the_job_open(town: Town) -> None:
+    """Declining rejects the offer, informs ops, and leaves the job open for another technician."""
     plumbing = await town.service()
     carla, ops = await town.person("customer", "Carla"), await town.person("ops_manager", "Olga")
     tom, tara = await town.technician("Tom", plumbing), await town.technician("Tara", plumbing)
@@ -128,14 +130,14 @@ async def test_declining_leaves_the_job_to_the_others(town: Town) -> None:
     await tom.socket.wait_for("new_job_broadcast", job)
     declined = await tom.post(f"/v1/jobs/{job}/respond", {"status": "rejected", "reason": "too far"})
     assert declined.status_code == 200
-    told = (await ops.socket.wait_for("offer.declined", job))["data"]
-    assert told["technician"]["id"] == tom.id and told["reason"] == "too far"
+    reported = (await ops.socket.wait_for("offer.declined", job))["data"]
+    assert reported["technician"]["id"] == tom.id and reported["reason"] == "too far"
     assert (await tom.post(f"/v1/jobs/{job}/claim")).json()["code"] == "not_offered"
     assert (await tara.socket.claim(job))["ok"]["message"] == "Job accepted"
 
 
-async def test_cancelling_tells_everybody(town: Town) -> None:
-    """Before anybody took it those with an offer are told; afterwards its holder, who is free again."""
+async def test_cancelling_informs_everybody_involved(town: Town) -> None:
+    """Before a claim, a cancellation reaches the technicians with an offer; after it, the holder, who is free again."""
     plumbing = await town.service()
     carla, tom = await town.person("customer", "Carla"), await town.technician("Tom", plumbing)
     booking = {"service": plumbing, "lat": 40.75, "lon": -73.99, "address": "1 Main St"}
@@ -152,12 +154,16 @@ async def test_cancelling_tells_everybody(town: Town) -> None:
     await wait_until(lambda: tom.socket.received("notification", None))
     third = (await carla.post("/v1/jobs", booking)).json()["job"]["id"]
     assert (await tom.socket.wait_for("new_job_broadcast", third))["data"]["offer"]["job"]["id"] == third
-    assert (await carla.post(f"/v1/jobs/{first}/cancel")).status_code == 200, "his own latest step answers as it did"
+    assert (await carla.post(f"/v1/jobs/{first}/cancel")).status_code == 200, (
+        "the caller's latest step has the same reply"
+    )
     assert (await town.admin.post(f"/v1/jobs/{first}/cancel")).json()["code"] == "cancelled"
 
 
 async def test_ops_and_services_book_for_a_customer_once_per_reference(town: Town) -> None:
-    """`reference` is unique for ever per principal: the same again answers the first job; a customer must be named."""
+    """`reference` is unique for ever per principal: a repeat answers with the first job, and the customer must be
+    named.
+    """
     plumbing = await town.service()
     carla, ops = await town.person("customer", "Carla"), await town.person("ops_manager", "Olga")
     booking = {"service": plumbing, "lat": 40.75, "lon": -73.99, "address": "1 Main St", "reference": "A-1"}
@@ -176,8 +182,10 @@ async def test_ops_and_services_book_for_a_customer_once_per_reference(town: Tow
     assert [j["id"] for j in (await carla.get("/v1/jobs"))["items"]] == [first.json()["job"]["id"]]
 
 
-async def test_a_suspended_technician_keeps_his_job_and_hears_no_more(town: Town) -> None:
-    """Suspension bites before it is acknowledged: no claim, no request, no socket; the job stays his."""
+async def test_a_suspended_technician_keeps_the_job_and_loses_access(town: Town) -> None:
+    """A suspension takes effect before it is acknowledged: the technician has no claim, no request and no socket, and
+    stays the holder.
+    """
     plumbing = await town.service()
     carla, tom = await town.person("customer", "Carla"), await town.technician("Tom", plumbing)
     tara = await town.technician("Tara", plumbing)
@@ -189,8 +197,8 @@ async def test_a_suspended_technician_keeps_his_job_and_hears_no_more(town: Town
     assert suspended.status_code == 200
     assert (await tom.call("GET", "/v1/me")).json()["code"] == "account_not_approved"
     await wait_until(lambda: tom.socket.close_code == 4502)
-    kept = (await carla.get(f"/v1/jobs/{job}"))["job"]
-    assert kept["technician"]["id"] == tom.id
+    held = (await carla.get(f"/v1/jobs/{job}"))["job"]
+    assert held["technician"]["id"] == tom.id
     second = (await carla.post("/v1/jobs", booking)).json()["job"]["id"]
     await tara.socket.wait_for("new_job_broadcast", second)
     assert not [p for p in tom.socket.pushes if second in str(p)]

@@ -1,4 +1,4 @@
-"""`managed`: the engine chooses, a manager oversees, the customer's signature releases the money."""
+"""`managed`: the engine assigns a technician, a manager oversees, and the customer's signature releases the payment."""
 
 from __future__ import annotations
 
@@ -17,45 +17,49 @@ PLACE = {"lat": 40.75, "lon": -73.99, "address": "1 Main St"}
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    """A zone run by managers."""
+    """A zone whose default blueprint is `managed`."""
     return msgspec.structs.replace(settings, blueprint="managed")
 
 
 async def give(who: Person, job: str, command: str, **more: Any) -> dict[str, Any]:
-    """A command that must work."""
-    done = await who.post(f"/v1/jobs/{job}/{command}", more)
-    assert done.status_code == 200, done.text
-    found: dict[str, Any] = done.json()["job"]
-    return found
+    """Send a command that must succeed, and return the job."""
+    reply = await who.post(f"/v1/jobs/{job}/{command}", more)
+    assert reply.status_code == 200, reply.text
+    changed: dict[str, Any] = reply.json()["job"]
+    return changed
 
 
-async def assigned(town: Town, job: str, *, not_to: str = "") -> str:
-    """Wait until the engine has chosen somebody (else)."""
+async def wait_for_assignment(town: Town, job: str, *, not_to: str = "") -> str:
+    """Wait until the engine has assigned a technician, other than ``not_to``, and return their id."""
 
     async def chosen() -> str:
-        found = (await town.admin.get(f"/v1/jobs/{job}"))["job"]
-        who: str = (found["technician"] or {}).get("id", "")
-        return who if found["status"] == "assigned" and who != not_to else ""
+        shown = (await town.admin.get(f"/v1/jobs/{job}"))["job"]
+        who: str = (shown["technician"] or {}).get("id", "")
+        return who if shown["status"] == "assigned" and who != not_to else ""
 
-    found: str = await wait_until(chosen)
-    return found
+    technician: str = await wait_until(chosen)
+    return technician
 
 
 async def test_roles_are_checked(town: Town) -> None:
-    """No technician books, no customer assigns, no onboarding manager reassigns, no stranger sees anything."""
+    """A technician cannot book, a customer cannot assign, an onboarding manager cannot reassign, and a stranger sees
+    nothing.
+    """
     fixing = await town.service("Fixing")
     carla, other = await town.person("customer", "Carla"), await town.person("customer", "Other")
     rita, tom = await town.person("onboarding_manager", "Rita"), await town.technician("Tom", fixing)
     assert (await tom.post("/v1/jobs", {**PLACE, "service": fixing})).status_code == 403
     job = (await carla.post("/v1/jobs", {**PLACE, "service": fixing})).json()["job"]["id"]
-    await assigned(town, job)
+    await wait_for_assignment(town, job)
     assert (await carla.post(f"/v1/jobs/{job}/assign", {"technician": tom.id})).status_code == 403
     assert (await rita.post(f"/v1/jobs/{job}/reassign", {"technician": tom.id, "reason": "x"})).status_code == 403
     assert (await other.call("GET", f"/v1/jobs/{job}")).status_code == 404
 
 
-async def test_the_best_is_chosen_and_then_the_next(town: Town) -> None:
-    """A no and a silence both go to the next best, who is told; the reasons of the choice are kept for ops."""
+async def test_the_best_technician_is_assigned_and_then_the_next(town: Town) -> None:
+    """After a decline and after no answer in time, the engine assigns the next best technician, and ops can read the
+    reasons of each choice.
+    """
     fixing = await town.service("Fixing")
     carla, ops = await town.person("customer", "Carla"), await town.person("ops_manager", "Olga")
     for person in (carla, ops):
@@ -65,32 +69,32 @@ async def test_the_best_is_chosen_and_then_the_next(town: Town) -> None:
     far = await town.technician("Far", fixing, lat=40.80)
     job = (await carla.post("/v1/jobs", {**PLACE, "service": fixing})).json()["job"]["id"]
 
-    assert await assigned(town, job) == near.id
-    told = await near.socket.wait_for("booking_update", job)
-    assert (told["type"], told["data"]["technician"]["id"]) == ("job.assigned", near.id)
+    assert await wait_for_assignment(town, job) == near.id
+    update = await near.socket.wait_for("booking_update", job)
+    assert (update["type"], update["data"]["technician"]["id"]) == ("job.assigned", near.id)
     declined = await near.post(f"/v1/jobs/{job}/decline", {"reason": "too busy"})
     assert declined.status_code == 200, declined.text
-    assert await assigned(town, job, not_to=near.id) == middle.id
-    await advance(town.server.engine, 61)  # silence
-    assert await assigned(town, job, not_to=middle.id) == far.id
+    assert await wait_for_assignment(town, job, not_to=near.id) == middle.id
+    await advance(town.server.engine, 61)  # no answer in time
+    assert await wait_for_assignment(town, job, not_to=middle.id) == far.id
     accepted = await give(far, job, "accept")
     assert accepted["status"] == "accepted"
     assert (await near.post(f"/v1/jobs/{job}/accept")).status_code == 404
 
-    looks = (await ops.get(f"/v1/jobs/{job}/waves"))["items"]
-    assert len(looks) >= 3 and any("score" in str(look) for look in looks)
+    shown = (await ops.get(f"/v1/jobs/{job}/waves"))["items"]
+    assert len(shown) >= 3 and any("score" in str(wave) for wave in shown)
     kinds = [f["type"] for f in ops.socket.pushes if f["event"] == "booking_update"]
     assert kinds.count("job.assigned") == 3
     assert not [f for f in near.socket.pushes if f["type"] == "job.accepted" and job in str(f)]
 
 
-async def test_a_manager_puts_another_in_his_place(town: Town) -> None:
-    """Ops reassign by name: the former is told and free, the new one has it and accepts."""
+async def test_ops_reassign_a_job(town: Town) -> None:
+    """Ops reassign by name: the former holder is informed and free, the new holder has the job and accepts."""
     fixing = await town.service("Fixing")
     carla, ops = await town.person("customer", "Carla"), await town.person("ops_manager", "Olga")
     tom, tara = await town.technician("Tom", fixing), await town.technician("Tara", fixing, lat=40.78)
     job = (await carla.post("/v1/jobs", {**PLACE, "service": fixing})).json()["job"]["id"]
-    assert await assigned(town, job) == tom.id
+    assert await wait_for_assignment(town, job) == tom.id
     await give(tom, job, "accept")
     given = await ops.post(f"/v1/jobs/{job}/reassign", {"technician": tara.id, "reason": "closer"})
     assert given.status_code == 200, given.text
@@ -101,8 +105,10 @@ async def test_a_manager_puts_another_in_his_place(town: Town) -> None:
     await give(tara, job, "accept")
 
 
-async def test_done_signed_and_paid_with_a_dispute_on_the_way(town: Town) -> None:
-    """Finish asks for the signature; a dispute stops that until a mediator resolves it; the capture ends the job."""
+async def test_work_is_disputed_signed_and_paid(town: Town) -> None:
+    """Finished work waits for the signature, a dispute blocks it until a mediator resolves the dispute, and the capture
+    ends the job.
+    """
     fixing = await town.service("Fixing")
     carla, ops = await town.person("customer", "Carla"), await town.person("ops_manager", "Olga")
     payer, mia = await town.person("service", "Payments"), await town.person("mediator", "Mia")
@@ -110,7 +116,7 @@ async def test_done_signed_and_paid_with_a_dispute_on_the_way(town: Town) -> Non
         await person.socket.open()
     tom = await town.technician("Tom", fixing)
     job = (await carla.post("/v1/jobs", {**PLACE, "service": fixing})).json()["job"]["id"]
-    assert await assigned(town, job) == tom.id
+    assert await wait_for_assignment(town, job) == tom.id
     for command in ("accept", "depart", "start", "finish"):
         await give(tom, job, command)
     assert (await mia.call("GET", f"/v1/jobs/{job}")).status_code == 404

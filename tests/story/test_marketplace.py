@@ -19,32 +19,32 @@ PLACE = {"lat": 40.7512, "lon": -73.9921, "address": "1 Main St", "notes": "Sink
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    """A zone that is a marketplace."""
+    """A zone whose default blueprint is `marketplace`."""
     return msgspec.structs.replace(settings, blueprint="marketplace")
 
 
 async def give(who: Person, path: str, **body: Any) -> dict[str, Any]:
-    """What must work."""
-    done = await who.post(path, body)
-    assert done.status_code in (200, 201), done.text
-    found: dict[str, Any] = done.json()
-    return found
+    """Send a POST that must succeed, and return its reply."""
+    reply = await who.post(path, body)
+    assert reply.status_code in (200, 201), reply.text
+    decoded: dict[str, Any] = reply.json()
+    return decoded
 
 
 async def post(who: Person, service: str, **more: Any) -> str:
-    """A new job's id."""
+    """Post a job and return its id."""
     job: str = (await give(who, "/v1/jobs", service=service, **PLACE, **more))["job"]["id"]
     return job
 
 
 async def bid(who: Person, job: str, **body: Any) -> str:
-    """A new bid's id."""
-    found: str = (await give(who, f"/v1/jobs/{job}/bids", **body))["bid"]["id"]
-    return found
+    """Bid for a job and return the bid's id."""
+    name: str = (await give(who, f"/v1/jobs/{job}/bids", **body))["bid"]["id"]
+    return name
 
 
-async def scheduled(town: Town, carla: Person, tom: Person, service: str, **more: Any) -> str:
-    """A job that was posted, bid for and given to Tom, who has heard of it."""
+async def schedule(town: Town, carla: Person, tom: Person, service: str, **more: Any) -> str:
+    """Post a job, and accept Tom's bid. Tom has received `JOB_ASSIGNED`."""
     job = await post(carla, service, **more)
     await give(carla, f"/v1/jobs/{job}/bids/{await bid(tom, job)}/accept")
     await tom.socket.wait_for("JOB_ASSIGNED", job)
@@ -52,18 +52,18 @@ async def scheduled(town: Town, carla: Person, tom: Person, service: str, **more
 
 
 def code_of(refused: httpx.Response) -> tuple[int, str]:
-    """Status and code of a refusal."""
+    """Return the status and the code of a refusal."""
     return refused.status_code, refused.json()["code"]
 
 
-def about(who: Person, job: str) -> list[str]:
-    """The names of all that somebody was pushed about a job."""
+def pushed_about(who: Person, job: str) -> list[str]:
+    """Return the names of all events about a job that were pushed to a person."""
     return [push["event"] for push in who.socket.pushes if job in str(push)]
 
 
 async def test_the_whole_story(town: Town) -> None:
-    """Posted, bid for, one accepted, started and completed with codes, confirmed, paid; each step told to both sides
-    on all their connections, and to nobody else.
+    """A job is posted, bid for, awarded, started and completed with codes, confirmed and paid; both parties receive
+    each step on all their connections, and nobody else does.
     """
     plumbing, gardening = await town.service(), await town.service("Gardening")
     carla, otto = await town.person("customer", "Carla"), await town.person("customer", "Otto")
@@ -74,7 +74,7 @@ async def test_the_whole_story(town: Town) -> None:
         await person.socket.open()
     phone = await SocketClient(carla.socket.url, carla.bearer).open()
 
-    # A customer posts an open job; technicians are invited to bid, and see its public part.
+    # A customer posts an open job. Technicians are invited to bid, and see its public part.
     posted = (await give(carla, "/v1/jobs", service=plumbing, **PLACE, amount=6000))["job"]
     job = posted["id"]
     assert (posted["status"], posted["amount"], posted["actions"]) == ("open", 6000, ["award", "cancel"])
@@ -83,15 +83,15 @@ async def test_the_whole_story(town: Town) -> None:
         assert not {"customer", "address", "reference", "metadata"} & set(offer["job"])
         assert (await technician.get(f"/v1/jobs/{job}"))["job"]["actions"] == ["bid"]
 
-    # They bid, with a proposed amount if they like. A bid is between him and the customer.
+    # They bid, with a proposed amount if they want. Only the bidder and the customer see a bid.
     toms = await bid(tom, job, amount=5500, note="Tomorrow at nine")
     taras = await bid(tara, job)
     await wait_until(
         lambda: len(carla.socket.received("bid.created", job)) == 2 and len(phone.received("bid.created", job)) == 2
     )
-    told = carla.socket.received("bid.created", job)[0]["data"]
-    assert told["bid"]["id"] == toms and told["bid"]["technician"] == {"id": tom.id, "name": "Tom", "rating": 4.5}
-    assert (told["bid"]["amount"], told["bid"]["note"]) == (5500, "Tomorrow at nine")
+    created = carla.socket.received("bid.created", job)[0]["data"]["bid"]
+    assert created["id"] == toms and created["technician"] == {"id": tom.id, "name": "Tom", "rating": 4.5}
+    assert (created["amount"], created["note"]) == (5500, "Tomorrow at nine")
     assert code_of(await tom.post(f"/v1/jobs/{job}/bids", {"amount": 1})) == (409, "duplicate")
     assert [b["id"] for b in (await carla.get(f"/v1/jobs/{job}/bids"))["items"]] == [toms, taras]
     assert [b["id"] for b in (await tara.get(f"/v1/jobs/{job}/bids"))["items"]] == [taras]
@@ -101,7 +101,7 @@ async def test_the_whole_story(town: Town) -> None:
     assert code_of(await otto.post(f"/v1/jobs/{job}/bids/{toms}/accept")) == (404, "not_found")
     assert (await tara.post(f"/v1/jobs/{job}/bids/{taras}/accept")).status_code == 403
 
-    # The customer accepts one: on a flat job its amount is the price. The other bid is declined.
+    # The customer accepts one bid; on a job with a flat price its amount is the price. The other bid is declined.
     given = await give(carla, f"/v1/jobs/{job}/bids/{toms}/accept")
     assert given["message"] == "Bid accepted" and given["job"]["amount"] == 5500
     for person in (carla, tom, ops):
@@ -118,7 +118,7 @@ async def test_the_whole_story(town: Town) -> None:
     assert (await tom.socket.wait_for("bid.accepted", job))["data"]["bid"]["status"] == "accepted"
     assert code_of(await carla.post(f"/v1/jobs/{job}/bids/{taras}/accept")) == (409, "illegal_transition")
 
-    # The codes are the customer's, with his job; the technician gives them at the door.
+    # The customer sees the codes in the job. The technician enters them at the door.
     codes = (await carla.get(f"/v1/jobs/{job}"))["job"]["codes"]
     assert set(codes) == {"start", "completion"} and given["job"]["codes"] == codes
     assert "codes" not in (await tom.get(f"/v1/jobs/{job}"))["job"]
@@ -143,7 +143,7 @@ async def test_the_whole_story(town: Town) -> None:
     for person in (carla, tom, ops, pay):
         paid = (await person.socket.wait_for("PAYMENT_CAPTURED", job))["data"]
         assert (paid["jobId"], paid["status"], paid["paymentId"]) == (job, "PAID", "pi_1")
-    # The technician is told that the work was confirmed, and that the money came.
+    # The technician is notified of the confirmation and of the payment.
     await wait_until(lambda: len(tom.socket.received("notification")) == 3)
     assert [n["data"]["title"] for n in tom.socket.received("notification")] == [
         "The job is yours",
@@ -153,7 +153,7 @@ async def test_the_whole_story(town: Town) -> None:
     for who, command in ((carla, "cancel"), (carla, "confirm"), (tom, "unassign"), (ops, "cancel")):
         assert code_of(await who.post(f"/v1/jobs/{job}/{command}")) == (409, "illegal_transition")
 
-    # Every change is in the history: when, who, from, to, why.
+    # Every change is in the history: time, actor, from, to, reason.
     history = (await carla.get(f"/v1/jobs/{job}/history"))["items"]
     steps = [(line["command"], line["from"], line["to"]) for line in history if line["from"] != line["to"]]
     assert steps == [
@@ -165,18 +165,18 @@ async def test_the_whole_story(town: Town) -> None:
         ("capture", "awaiting_confirmation", "paid"),
     ]
 
-    # And nobody else ever heard of it; the loser of nothing but his own bid, and nobody of the codes.
+    # Strangers received no event, the loser only events of their own bid, and no event contains a code.
     for stranger in (otto, gus):
-        assert about(stranger, job) == []
-    assert set(about(tara, job)) == {"offer.created", "bid.created", "bid.closed"}
+        assert pushed_about(stranger, job) == []
+    assert set(pushed_about(tara, job)) == {"offer.created", "bid.created", "bid.closed"}
     assert not [p for p in tara.socket.pushes if toms in str(p)]
     for person in (carla, tom, tara, ops, pay):
         assert not [p for p in person.socket.pushes if codes["start"] in str(p) or codes["completion"] in str(p)]
     await phone.close()
 
 
-async def test_a_technician_asked_by_name(town: Town) -> None:
-    """The job is `requested`; he says yes, and it is his; or no, and it is open to the bids of all."""
+async def test_a_technician_is_requested_by_name(town: Town) -> None:
+    """The job is `requested`: if the technician accepts, they hold it; if they decline, all technicians may bid."""
     plumbing = await town.service()
     carla = await town.person("customer", "Carla")
     tom, tara = await town.technician("Tom", plumbing), await town.technician("Tara", plumbing)
@@ -192,32 +192,32 @@ async def test_a_technician_asked_by_name(town: Town) -> None:
     assert set((await carla.get(f"/v1/jobs/{first}"))["job"]["codes"]) == {"start", "completion"}
 
     await give(tom, f"/v1/jobs/{second}/decline", reason="away")
-    told = (await carla.socket.wait_for("job.status", second))["data"]
-    assert (told["from"], told["to"], told["reason"]) == ("requested", "open", "away")
+    step = (await carla.socket.wait_for("job.status", second))["data"]
+    assert (step["from"], step["to"], step["reason"]) == ("requested", "open", "away")
     await tara.socket.wait_for("offer.created", second)
-    assert about(tara, first) == []
+    assert pushed_about(tara, first) == []
     await give(carla, f"/v1/jobs/{second}/bids/{await bid(tara, second)}/accept")
     assert (await tara.socket.wait_for("JOB_ASSIGNED", second))["data"]["technicianId"] == tara.id
     assert not tom.socket.received("JOB_ASSIGNED", second)
 
 
-async def test_open_again_when_the_technician_leaves(town: Town) -> None:
-    """A scheduled job is not cancelled but unassigned: what was captured is asked back, the leaver is not asked again,
-    and the codes are shown again when somebody else has it.
+async def test_a_job_is_open_again_when_its_technician_leaves(town: Town) -> None:
+    """A scheduled job cannot be cancelled but unassigned: a captured payment is refunded, the former holder receives no
+    new offer, and the codes are visible again to the customer of the next holder.
     """
     plumbing = await town.service()
     carla, pay = await town.person("customer", "Carla"), await town.person("service", "Payments")
     tom, tara = await town.technician("Tom", plumbing), await town.technician("Tara", plumbing)
     await carla.socket.open()
     await pay.socket.open()
-    job = await scheduled(town, carla, tom, plumbing)
+    job = await schedule(town, carla, tom, plumbing)
     assert code_of(await carla.post(f"/v1/jobs/{job}/cancel")) == (409, "illegal_transition")
     paid = {"reference": "pi_1", "status": "captured", "amount": 1200, "currency": "USD"}
     assert (await pay.post(f"/v1/jobs/{job}/payments", paid)).status_code == 201
     await give(tom, f"/v1/jobs/{job}/unassign", reason="ill")
     for person in (carla, tom):
-        told = (await person.socket.wait_for("job.unassigned", job))["data"]
-        assert (told["from"], told["to"], told["reason"]) == ("scheduled", "open", "ill")
+        step = (await person.socket.wait_for("job.unassigned", job))["data"]
+        assert (step["from"], step["to"], step["reason"]) == ("scheduled", "open", "ill")
     assert (await tom.socket.wait_for("bid.closed", job))["data"]["reason"] == "unassigned"
     asked = (await pay.socket.wait_for("payment.requested", job))["data"]["payment"]
     assert (asked["kind"], asked["amount"], asked["currency"]) == ("refund", 1200, "USD")
@@ -228,9 +228,9 @@ async def test_open_again_when_the_technician_leaves(town: Town) -> None:
     assert set((await carla.get(f"/v1/jobs/{job}"))["job"]["codes"]) == {"start", "completion"}
 
 
-async def test_an_open_job_is_cancelled_or_runs_out(town: Town) -> None:
-    """`JOB_CANCELLED` to the customer alone while nobody was assigned; who had bid hears that his bid is closed, who
-    was invited that his offer is.
+async def test_an_open_job_is_cancelled_or_expires(town: Town) -> None:
+    """While nobody holds the job, `JOB_CANCELLED` reaches only the customer; bidders learn that their bid is closed,
+    invited technicians that their offer is.
     """
     plumbing = await town.service()
     carla = await town.person("customer", "Carla")
@@ -253,8 +253,10 @@ async def test_an_open_job_is_cancelled_or_runs_out(town: Town) -> None:
     assert not tom.socket.received("JOB_CANCELLED") and not tara.socket.received("bid.closed")
 
 
-async def test_what_may_be_changed_and_when(town: Town) -> None:
-    """Open: everything; scheduled: all but the price, which needs the other side's yes; started: nothing."""
+async def test_which_fields_may_be_edited_in_which_state(town: Town) -> None:
+    """An open job can be edited, a scheduled one except for its price, which needs the other party's consent, and a
+    started one not at all.
+    """
     plumbing = await town.service()
     carla, tom = await town.person("customer", "Carla"), await town.technician("Tom", plumbing)
     await carla.socket.open()
@@ -275,7 +277,7 @@ async def test_what_may_be_changed_and_when(town: Town) -> None:
     for change in ({"notes": "x"}, {"amount": 1}):
         assert (await carla.call("PATCH", f"/v1/jobs/{job}", change)).status_code == 409
 
-    # Work in progress cannot be cancelled; work done can, by ops alone, and both sides are told.
+    # Work in progress cannot be cancelled. Completed work can be cancelled, only by ops, and both parties learn of it.
     for who in (carla, town.admin):
         assert code_of(await who.post(f"/v1/jobs/{job}/cancel")) == (409, "illegal_transition")
     await give(tom, f"/v1/jobs/{job}/complete", code=(await carla.get(f"/v1/jobs/{job}"))["job"]["codes"]["completion"])
@@ -286,10 +288,12 @@ async def test_what_may_be_changed_and_when(town: Town) -> None:
 
 
 async def test_work_that_nobody_confirms_is_confirmed_after_two_days(town: Town) -> None:
-    """By itself, once: the payment is asked for, and the technician is told that the work was confirmed."""
+    """Work without a confirmation is confirmed once by the engine: the payment is requested and the technician is
+    notified.
+    """
     plumbing = await town.service()
     carla, tom = await town.person("customer", "Carla"), await town.technician("Tom", plumbing)
-    job = await scheduled(town, carla, tom, plumbing)
+    job = await schedule(town, carla, tom, plumbing)
     codes = (await carla.get(f"/v1/jobs/{job}"))["job"]["codes"]
     await give(tom, f"/v1/jobs/{job}/start", code=codes["start"])
     await give(tom, f"/v1/jobs/{job}/complete", code=codes["completion"])
@@ -303,13 +307,13 @@ async def test_work_that_nobody_confirms_is_confirmed_after_two_days(town: Town)
 
 
 async def test_a_client_without_a_socket_polls(town: Town) -> None:
-    """It is told how often: every 60 s while connected, 15 s while not; and by a poll it misses nothing."""
+    """A client polls every 60 s while it is connected and every 15 s while it is not, and misses no event."""
     plumbing = await town.service()
     carla, tom = await town.person("customer", "Carla"), await town.technician("Tom", plumbing)
     assert (await carla.get("/v1/me"))["poll"] == {"connected": 60, "disconnected": 15}
     start = (await carla.get("/v1/sync"))["cursor"]["main"]
-    job = await scheduled(town, carla, tom, plumbing)
-    heard = await carla.get(f"/v1/events?after=main:{start['epoch']}:{start['seq']}")
-    mine = [e["event"] for e in heard["events"] if e["event"] != "notification"]
+    job = await schedule(town, carla, tom, plumbing)
+    page = await carla.get(f"/v1/events?after=main:{start['epoch']}:{start['seq']}")
+    mine = [e["event"] for e in page["events"] if e["event"] != "notification"]
     assert [e for e in mine if e != "job.searching"] == ["job.created", "bid.created", "JOB_ASSIGNED", "bid.accepted"]
-    assert heard["recovered"] and all(job in str(e) for e in heard["events"])
+    assert page["recovered"] and all(job in str(e) for e in page["events"])

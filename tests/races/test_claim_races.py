@@ -77,7 +77,9 @@ async def test_64_connected_technicians_claim_the_same_job_200_times(server: Run
 
 
 async def one_outcome(engine: Engine, job: str, crowd: list[Principal]) -> str:
-    """Assert that job, holder's record, indexes and events agree. Return the types of the events that ended the search."""
+    """Assert that job, holder's record, indexes and events agree. Return the types of the events that ended the
+    race.
+    """
     row = await engine.store.redis.hgetall(keys.job(DEFAULT_ZONE, job))  # type: ignore[arg-type]
     status, holder = row[b"status"].decode(), row[b"holder"].decode()
     ends = [

@@ -1,4 +1,4 @@
-"""The network between a client and the server loses a reply, and the client repeats the request with the same key (G2)."""
+"""The network between a client and the server loses a reply, and the client repeats the request with its key (G2)."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ TechnicianId = NewType("TechnicianId", UserId)
 JobId = NewType("JobId", str)
 ServiceId = NewType("ServiceId", str)
 Epoch = NewType("Epoch", str)
-RequestKey = NewType("RequestKey", str)
+IdempotencyKey = NewType("IdempotencyKey", str)
 
 DEFAULT_ZONE = Zone("main")
 

@@ -231,7 +231,7 @@ class Booked(NamedTuple):
     """A job and the fingerprint of what was asked for it, "" where that is not known."""
 
     job: JobId
-    mark: str
+    fingerprint: str
 
 
 async def job_of_reference(archive: Archive, principal: UserId, reference: str) -> Booked | None:

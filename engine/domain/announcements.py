@@ -11,7 +11,7 @@ import msgspec
 from engine.blueprint.audience import role_of
 from engine.errors import FieldError, Invalid
 from engine.idempotency import in_redis
-from engine.idempotency.in_sql import Kept
+from engine.idempotency.in_sql import Result
 from engine.roles import MANAGERS, OPS, demand
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, Principal, Zone
@@ -40,7 +40,7 @@ class Announcement(msgspec.Struct, frozen=True, kw_only=True):
 
 async def announce(
     engine: Engine, caller: Principal, new: Announcement, *, key: str | None = None, trace: str = ""
-) -> Kept[Announcement]:
+) -> Result[Announcement]:
     """Tell everybody of ``new.roles`` (none given: of those that the blueprint declares), once for each request key.
     ``event`` is the type in the log.
 
@@ -54,7 +54,7 @@ async def announce(
     checked, zone = in_redis.checked_key(key), DEFAULT_ZONE
     roles = _roles(new, declared)
     told = " ".join(f"role:{role}" for role in roles)
-    mark = in_redis.fingerprint(engine, "announce", "", [new.event, roles, new.data])
+    fingerprint = in_redis.fingerprint(engine, "announce", "", [new.event, roles, new.data])
     actor, bp = f"{caller.role}:{caller.id}", declared.key if declared else ""
     done = await engine.store.run(
         zone,
@@ -63,7 +63,7 @@ async def announce(
         args={
             "actor": actor,
             "key": checked,
-            "fingerprint": mark,
+            "fingerprint": fingerprint,
             "trace": trace,
             "bp": bp,
             "kind": new.event,
@@ -72,7 +72,7 @@ async def announce(
         },
     )
     made = msgspec.structs.replace(new, roles=roles, zone=zone, seq=done.seq)
-    return Kept(made, checked, done.repeated)
+    return Result(made, checked, done.repeated)
 
 
 def _roles(new: Announcement, declared: Blueprint | None) -> list[str]:

@@ -209,8 +209,8 @@ def _ask(
     engine: Engine, caller: Principal, job_id: str, verb: str, key: str | None, trace: str, *arguments: object
 ) -> CommandContext:
     zone, job = located(job_id)
-    mark = in_redis.fingerprint(engine, verb, job, arguments)
-    return CommandContext(zone, job, caller, in_redis.checked_key(key), mark, trace)
+    fingerprint = in_redis.fingerprint(engine, verb, job, arguments)
+    return CommandContext(zone, job, caller, in_redis.checked_key(key), fingerprint, trace)
 
 
 def _named(bid: str) -> str:
@@ -260,7 +260,7 @@ async def _bidding(engine: Engine, ask: CommandContext, plan: Plan, done: Done) 
     if len(done.rest) > 1:
         shown = done.rest[1]
     else:
-        data = await in_redis.told_at(engine, ask.zone, done.seq)
+        data = await in_redis.payload_at(engine, ask.zone, done.seq)
         if data is None:
             raise Indeterminate("Done, but its answer cannot be read any more")
         shown = bytes(_with_bid.decode(data).bid)

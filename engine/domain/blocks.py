@@ -20,7 +20,7 @@ from engine.clock import now_ms
 from engine.errors import FieldError, Invalid, NotFound
 from engine.events import iso
 from engine.idempotency import in_redis, in_sql
-from engine.idempotency.in_sql import Kept
+from engine.idempotency.in_sql import Result
 from engine.roles import demand
 from engine.sql.paging import Slice, check_limit, decode_cursor, slice_of
 from engine.sql.schema import blocks, users
@@ -63,7 +63,7 @@ async def find(engine: Engine, caller: Principal, *, limit: int = 50, cursor: st
     return Slice([Block(row.other, row.name, iso(row.since)) for row in page.items], page.next)
 
 
-async def put(engine: Engine, caller: Principal, other: UserId, *, key: str | None = None) -> Kept[Block]:
+async def put(engine: Engine, caller: Principal, other: UserId, *, key: str | None = None) -> Result[Block]:
     """Block a technician, or as one a customer; again changes nothing. Open offers between the two are taken back.
 
     Raises Forbidden, NotFound for nobody of the other side, Invalid beyond ``MOST``.
@@ -85,12 +85,12 @@ async def put(engine: Engine, caller: Principal, other: UserId, *, key: str | No
 
     asked = in_sql.request(caller.id, key, "block", other)
     kept = await in_redis.once(engine, asked, Block, act)
-    with in_sql.in_effect():
+    with in_sql.unavailable_as_indeterminate():
         await publish(engine, caller.id, other)
     return kept
 
 
-async def lift(engine: Engine, caller: Principal, other: UserId, *, key: str | None = None) -> Kept[UserId]:
+async def lift(engine: Engine, caller: Principal, other: UserId, *, key: str | None = None) -> Result[UserId]:
     """Take the caller's own block back; one that the other set stands. Raises Forbidden, NotFound for none of his."""
     demand(caller, SIDES)
 
@@ -102,7 +102,7 @@ async def lift(engine: Engine, caller: Principal, other: UserId, *, key: str | N
 
     asked = in_sql.request(caller.id, key, "unblock", other)
     kept = await in_redis.once(engine, asked, UserId, act)
-    with in_sql.in_effect():
+    with in_sql.unavailable_as_indeterminate():
         await publish(engine, caller.id, other)
     return kept
 

@@ -29,7 +29,7 @@ from engine.rules import job_document
 from engine.store import keys
 from engine.store.connection import Done
 from engine.technicians.live import check_mappable
-from engine.types import DEFAULT_ZONE, OPS, JobId, Principal, RequestKey, ServiceId, UserId, Zone, is_id, new_job_id
+from engine.types import DEFAULT_ZONE, OPS, IdempotencyKey, JobId, Principal, ServiceId, UserId, Zone, is_id, new_job_id
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
@@ -77,15 +77,15 @@ async def create(
     customer = _customer(caller, booking)
     check_mappable(booking.lat, booking.lon)
     blueprint = _blueprint(engine, booking)
-    mark = _mark(engine, booking, customer)
+    fingerprint = _fingerprint(engine, booking, customer)
     if booking.reference is not None:
         earlier = await reader.job_of_reference(engine.archive, caller.id, booking.reference)
         if earlier is not None:
             # The key before the reference: who repeats is given the first answer, archived or not.
-            done = await in_redis.remembered(engine, zone, caller, key, mark)
+            done = await in_redis.find_done(engine, zone, caller, key, fingerprint)
             if done is not None:
                 return await _again(engine, zone, caller, blueprint, done, key)
-            if earlier.mark not in ("", mark):
+            if earlier.fingerprint not in ("", fingerprint):
                 raise Duplicate(ANOTHER, job={"id": earlier.job})
             return await _known(engine, caller, earlier.job, key)
     _check_technician(blueprint, booking)
@@ -94,7 +94,7 @@ async def create(
     job = new_job_id(zone)
     full, public = _documents(zone, job, blueprint, booking, service, person)
     place = _Place(zone, job, customer, service, booking, blueprint)
-    head = {"actor": f"{caller.role}:{caller.id}", "key": key, "fingerprint": mark, "trace": trace}
+    head = {"actor": f"{caller.role}:{caller.id}", "key": key, "fingerprint": fingerprint, "trace": trace}
     args = {**head, **place.arguments(engine), "full": full, "pub": public}
     args["contact"] = msgspec.json.encode(person.phone)
     try:
@@ -111,7 +111,7 @@ async def create(
     return await _outcome(engine, blueprint, caller, done.rest[1], done, key)
 
 
-def _mark(engine: Engine, booking: Booking, customer: UserId) -> str:
+def _fingerprint(engine: Engine, booking: Booking, customer: UserId) -> str:
     """What tells a booking from another under the same key or reference. Fields that are not given leave no trace, so
     that it stays the same when bookings get fields more: a reference lasts for ever.
     """
@@ -120,7 +120,7 @@ def _mark(engine: Engine, booking: Booking, customer: UserId) -> str:
 
 
 async def _again(
-    engine: Engine, zone: Zone, caller: Principal, blueprint: Blueprint, done: Done, key: RequestKey
+    engine: Engine, zone: Zone, caller: Principal, blueprint: Blueprint, done: Done, key: IdempotencyKey
 ) -> Outcome:
     """What the first booking under this key was answered; or the job that its reference had already."""
     at_seq = await in_redis.job_at(engine, zone, done)

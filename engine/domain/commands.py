@@ -29,7 +29,7 @@ from engine.rules import fixes
 from engine.store import keys
 from engine.store.connection import Done
 from engine.technicians.live import lease_ms
-from engine.types import JobId, Principal, RequestKey, TechnicianId, UserId, Zone, is_id, new_dispute_id
+from engine.types import IdempotencyKey, JobId, Principal, TechnicianId, UserId, Zone, is_id, new_dispute_id
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
@@ -71,8 +71,8 @@ class CommandContext(msgspec.Struct, frozen=True):
     zone: Zone
     job: JobId
     caller: Principal
-    key: RequestKey
-    mark: str
+    key: IdempotencyKey
+    fingerprint: str
     trace: str
 
     @property
@@ -90,12 +90,12 @@ class CommandContext(msgspec.Struct, frozen=True):
 
     def cause(self) -> dict[str, str]:
         """The arguments that say by which request it came."""
-        return {"key": self.key, "fingerprint": self.mark, "trace": self.trace}
+        return {"key": self.key, "fingerprint": self.fingerprint, "trace": self.trace}
 
     def head(self, version: int | None) -> dict[str, str | int]:
         """The same, for what may be asked for at one version of the job alone."""
         at = "" if version is None else version
-        return {"key": self.key, "fingerprint": self.mark, "trace": self.trace, "if_version": at}
+        return {"key": self.key, "fingerprint": self.fingerprint, "trace": self.trace, "if_version": at}
 
 
 Sender = Callable[["Engine", CommandContext, Blueprint, Plan, Step], Awaitable[Done]]

@@ -146,7 +146,7 @@ async def _must_know(engine: Engine, caller: Principal, zone: Zone, job: JobId) 
 
 
 async def _dispute(engine: Engine, zone: Zone, done: Outcome) -> msgspec.Raw:
-    data = await in_redis.told_at(engine, zone, done.seq)
+    data = await in_redis.payload_at(engine, zone, done.seq)
     if data is None:
         raise Indeterminate("Done, but its answer cannot be read any more")
     return _told.decode(data).dispute

@@ -78,8 +78,8 @@ async def edit(
     if caller.role not in OPS and caller.role not in ("customer", "service"):
         raise Forbidden("Its customer changes a job, and ops or the service that booked it for him")
     zone, job = located(job_id)
-    mark = in_redis.fingerprint(engine, "edit", job, [version, change])
-    ask = CommandContext(zone, job, caller, in_redis.checked_key(key), mark, trace)
+    fingerprint = in_redis.fingerprint(engine, "edit", job, [version, change])
+    ask = CommandContext(zone, job, caller, in_redis.checked_key(key), fingerprint, trace)
     for _ in range(TRIES):
         try:
             draft = await _drafted(engine, ask, change)
@@ -126,7 +126,7 @@ async def _drafted(engine: Engine, ask: CommandContext, change: dict[str, Any]) 
         judged = [*changed, *await _repriced(engine, before, wanted, changed)]
     except Refused:
         # Given already, the first verdict stands, whatever has become of the service since.
-        done = await in_redis.remembered(engine, ask.zone, ask.caller, ask.key, ask.mark)
+        done = await in_redis.find_done(engine, ask.zone, ask.caller, ask.key, ask.fingerprint)
         if done is None or not done.seq:
             raise
         judged = changed

@@ -125,8 +125,8 @@ async def command(
     command needs and was not given, ReusedKey; and whatever ``Store.run`` raises.
     """
     zone, job = located(job_id)
-    mark = in_redis.fingerprint(engine, step.command, job, step.arguments())
-    ask = CommandContext(zone, job, caller, in_redis.checked_key(key), mark, trace)
+    fingerprint = in_redis.fingerprint(engine, step.command, job, step.arguments())
+    ask = CommandContext(zone, job, caller, in_redis.checked_key(key), fingerprint, trace)
     try:
         return await by_blueprint(engine, lambda blueprint: _try(engine, ask, blueprint, step))
     except Invalid:
@@ -288,7 +288,7 @@ async def told(
     that cannot be read: it is done.
     """
     names = actions(caller, blueprint, shown, bids=bids)
-    with in_sql.in_effect():
+    with in_sql.unavailable_as_indeterminate():
         return msgspec.Raw(await job_view.one(engine, caller, blueprint, shown, names, contact=contact))
 
 

@@ -100,8 +100,8 @@ async def put(
     if payment.of is not None and payment.status != "refunded":
         raise Invalid(errors=[FieldError("/of", "Only a refund is of a charge")])
     zone, job = located(job_id)
-    mark = in_redis.fingerprint(engine, "payment", job, payment)
-    ask = CommandContext(zone, job, caller, in_redis.checked_key(key), mark, trace)
+    fingerprint = in_redis.fingerprint(engine, "payment", job, payment)
+    ask = CommandContext(zone, job, caller, in_redis.checked_key(key), fingerprint, trace)
     name = new_id("pay")
 
     async def act(blueprint: Blueprint) -> Put:
@@ -156,7 +156,7 @@ def captures(engine: Engine, blueprint: Blueprint) -> bytes:
 
 
 async def _answer(engine: Engine, ask: CommandContext, blueprint: Blueprint, done: Done) -> Put:
-    data = await in_redis.told_at(engine, ask.zone, done.seq)
+    data = await in_redis.payload_at(engine, ask.zone, done.seq)
     if data is None:
         raise Indeterminate("Done, but its answer cannot be read any more")
     found = _told.decode(data)

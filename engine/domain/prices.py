@@ -103,8 +103,8 @@ def _ask(
     if caller.role not in ("customer", "technician"):
         raise Forbidden("The price is between the customer and the technician")
     zone, job = located(job_id)
-    mark = in_redis.fingerprint(engine, f"price_{verb}", job, arguments)
-    return CommandContext(zone, job, caller, in_redis.checked_key(key), mark, trace)
+    fingerprint = in_redis.fingerprint(engine, f"price_{verb}", job, arguments)
+    return CommandContext(zone, job, caller, in_redis.checked_key(key), fingerprint, trace)
 
 
 async def _deal(
@@ -133,7 +133,7 @@ async def _deal(
 
 
 async def _dealt(engine: Engine, ask: CommandContext, blueprint: Blueprint, done: Done) -> Dealt:
-    data = await in_redis.told_at(engine, ask.zone, done.seq)
+    data = await in_redis.payload_at(engine, ask.zone, done.seq)
     if data is None:
         raise Indeterminate("Done, but its answer cannot be read any more")
     found = _told.decode(data)

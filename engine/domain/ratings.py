@@ -19,7 +19,7 @@ from engine.domain import job_queries
 from engine.errors import Duplicate, IllegalTransition, NotFound
 from engine.events import iso
 from engine.idempotency import in_redis, in_sql
-from engine.idempotency.in_sql import CREATION_S, Kept
+from engine.idempotency.in_sql import CREATION_TTL_S, Result
 from engine.identity import outbox
 from engine.sql.schema import ratings, technicians
 from engine.technicians import sql
@@ -56,7 +56,7 @@ _job = msgspec.json.Decoder(_Job)
 
 async def rate(
     engine: Engine, caller: Principal, job_id: str, stars: int, comment: str | None = None, *, key: str | None = None
-) -> Kept[Rating]:
+) -> Result[Rating]:
     """Rate the other side of a job that is done. Raises NotFound for who is neither side, IllegalTransition before it
     is done, Duplicate where the caller's side has rated, ReusedKey, and what ``Archive.writing`` raises.
     """
@@ -78,10 +78,10 @@ async def rate(
             await outbox.add(conn, of)
         return Rating(job=job.id, by=caller.id, of=of, stars=stars, comment=comment, at=iso(at))
 
-    asked = in_sql.request(caller.id, key, "rate", job.id, stars, comment, keep_s=CREATION_S)
+    asked = in_sql.request(caller.id, key, "rate", job.id, stars, comment, ttl_s=CREATION_TTL_S)
     kept = await in_redis.once(engine, asked, Rating, act)
     if caller.role == "customer":
-        with in_sql.in_effect():
+        with in_sql.unavailable_as_indeterminate():
             await outbox.finish(engine, of)
     return kept
 

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.errors import FieldError, Invalid, NotFound, ServiceInactive
 from engine.idempotency import in_redis, in_sql
-from engine.idempotency.in_sql import Kept
+from engine.idempotency.in_sql import Result
 from engine.roles import OPS, demand
 from engine.sql.paging import Slice, check_limit, decode_cursor, slice_of
 from engine.sql.schema import services
@@ -94,7 +94,7 @@ async def active_service(engine: Engine, service: ServiceId) -> Service:
     return found
 
 
-async def create(engine: Engine, caller: Principal, new: NewService, *, key: str | None = None) -> Kept[Service]:
+async def create(engine: Engine, caller: Principal, new: NewService, *, key: str | None = None) -> Result[Service]:
     """Add a service. Raises Forbidden, Invalid."""
     demand(caller, OPS)
     made = Service(id=ServiceId(new_id("srv")), **msgspec.structs.asdict(new))
@@ -103,13 +103,13 @@ async def create(engine: Engine, caller: Principal, new: NewService, *, key: str
         await conn.execute(insert(services).values(**msgspec.structs.asdict(made)))
         return made
 
-    asked = in_sql.request(caller.id, key, "create_service", new, keep_s=in_sql.CREATION_S)
+    asked = in_sql.request(caller.id, key, "create_service", new, ttl_s=in_sql.CREATION_TTL_S)
     return await in_redis.once(engine, asked, Service, act)
 
 
 async def patch(
     engine: Engine, caller: Principal, service: ServiceId, change: Mapping[str, Any], *, key: str | None = None
-) -> Kept[Service]:
+) -> Result[Service]:
     """Change the fields of ``change`` (those of ``NewService``). Jobs booked keep what they were booked with.
     Raises Forbidden, NotFound, Invalid.
     """

@@ -1,9 +1,8 @@
-"""Request keys of commands done in SQL (G2): the verdict is kept in the same transaction as what was done.
+"""Idempotency keys of commands done in SQL (G2): the record is written in the transaction of the command's effect.
 
-So there is no moment in which one is there without the other, and a repeat after any loss finds both or neither.
-The key's row is written *first*: a second request with the same key waits on it (SQLite: on the one writer;
-PostgreSQL: on the row) until the first has committed, and then finds its verdict. Thus ``in_flight`` needs no
-marker that a crash could leave behind.
+Record and effect are committed together, so a repeat after any failure finds both or neither. The key's row is written
+*first*: a second request with the same key waits on it (SQLite: on the only writer; PostgreSQL: on the row) until the
+first has committed, and then finds its record. So ``in_flight`` needs no marker that a crash could leave behind.
 """
 
 from __future__ import annotations
@@ -15,86 +14,92 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Generic, TypeVar
 
 import msgspec
-from sqlalchemy import delete, select, update
+from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.clock import now_ms
 from engine.errors import BY_CODE, FieldError, Indeterminate, Invalid, RateLimited, Refused, ReusedKey, Unavailable
 from engine.sql.database import Archive
-from engine.sql.schema import request_keys
+from engine.sql.schema import idempotency_records as records
 
 T = TypeVar("T")
 
-STEP_S = 600
-CREATION_S = 86_400
-REFUSAL_S = 60
+COMMAND_TTL_S = 600
+CREATION_TTL_S = 86_400
+REFUSAL_TTL_S = 60
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """One command as its caller named it. ``keep_s``: how long its verdict is given again, in seconds."""
+    """A command under its idempotency key. ``ttl_s`` is how long its record is kept."""
 
     principal: str
     key: str
     fingerprint: str
-    keep_s: int = STEP_S
+    ttl_s: int = COMMAND_TTL_S
 
 
-class Kept(msgspec.Struct, Generic[T], frozen=True):
-    """What came of a command; ``repeated`` where the verdict is an earlier one's; ``key`` as given or made."""
+class Result(msgspec.Struct, Generic[T], frozen=True):
+    """The result of a command. ``repeated`` if an earlier request did it; ``key`` as given by the caller or made."""
 
     value: T
     key: str
     repeated: bool = False
 
 
-class Remembered(msgspec.Struct, frozen=True):
-    """A verdict found: ``code`` of a refusal, or None and the result's JSON."""
+class Record(msgspec.Struct, frozen=True):
+    """A stored idempotency record: the error ``code`` of a refusal, or None and the result's JSON."""
 
     fingerprint: str
     code: str | None
     body: bytes
 
 
-def request(principal: str, key: str | None, command: str, *args: Any, keep_s: int = STEP_S) -> Request:
-    """Name a command. Without a ``key`` one is made. Raises Invalid for a key that is no UUID."""
+def request(principal: str, key: str | None, command: str, *args: Any, ttl_s: int = COMMAND_TTL_S) -> Request:
+    """The request for a command. Makes a key if ``key`` is None; raises Invalid for a key that is not a UUID."""
     if key is None:
         key = str(uuid.uuid4())
     else:
         with contextlib.suppress(ValueError):
             key = str(uuid.UUID(key))
-            return Request(principal=principal, key=key, fingerprint=_print(command, args), keep_s=keep_s)
+            return Request(principal=principal, key=key, fingerprint=_fingerprint(command, args), ttl_s=ttl_s)
         raise Invalid("The request key is no UUID", errors=[FieldError("/key", "Expected a UUID")])
-    return Request(principal=principal, key=key, fingerprint=_print(command, args), keep_s=keep_s)
+    return Request(principal=principal, key=key, fingerprint=_fingerprint(command, args), ttl_s=ttl_s)
 
 
-def _print(command: str, args: tuple[Any, ...]) -> str:
+def _fingerprint(command: str, args: tuple[Any, ...]) -> str:
     return hashlib.sha256(msgspec.json.encode([command, *args], order="deterministic")).hexdigest()
 
 
-async def once(archive: Archive, asked: Request, kind: Any, act: Callable[[AsyncConnection], Awaitable[T]]) -> Kept[T]:
-    """Do ``act`` in one write transaction with its request key; done before, give the first verdict again.
+async def once(
+    archive: Archive, request: Request, kind: Any, act: Callable[[AsyncConnection], Awaitable[T]]
+) -> Result[T]:
+    """Run ``act`` in one write transaction together with its idempotency key, or return the recorded result.
 
-    ``kind`` is the result's type, to read it back by. Raises what ``act`` refuses (remembered for a minute),
-    ReusedKey for the same key with other arguments, and what ``Archive.writing`` raises.
+    ``kind`` is the type of the result, to decode it. Raises what ``act`` refuses (recorded for a minute), ReusedKey
+    for the same key with other arguments, and what ``Archive.writing`` raises.
     """
     try:
         async with archive.writing() as conn:
-            earlier = await _take(archive, conn, asked)
+            earlier = await _insert_key(archive, conn, request)
             if earlier is None:
                 value = await act(conn)
-                await _keep(conn, asked, body=msgspec.json.encode(value))
-                return Kept(value, asked.key)
+                await conn.execute(
+                    update(records).where(_is_of(request)).values(body=msgspec.json.encode(value).decode())
+                )
+                return Result(value, request.key)
     except Refused as refusal:
-        await _remember_refusal(archive, asked, refusal)
+        await _record_refusal(archive, request, refusal)
         raise
-    return Kept(_again(earlier, asked, kind), asked.key, repeated=True)
+    return Result(_replay(earlier, request, kind), request.key, repeated=True)
 
 
 @contextlib.contextmanager
-def in_effect() -> Iterator[None]:
-    """What follows a commit and must be so before the caller hears of it. *Unavailable* there would promise that
-    nothing was done, so it becomes Indeterminate: the same key again finds the verdict and tries once more.
+def unavailable_as_indeterminate() -> Iterator[None]:
+    """For effects that follow a commit and must be complete before the caller gets an answer.
+
+    *Unavailable* would promise that nothing was done, so it becomes Indeterminate. A repeat with the same key finds the
+    record and tries the effects again.
     """
     try:
         yield
@@ -102,61 +107,62 @@ def in_effect() -> Iterator[None]:
         raise Indeterminate("Done, but not in effect yet; repeat with the same key") from error
 
 
-async def find(archive: Archive, principal: str, key: str) -> Remembered | None:
-    """The verdict kept under ``key`` for ``principal``, if there is one. Raises Unavailable."""
+async def find(archive: Archive, principal: str, key: str) -> Record | None:
+    """The record under ``key`` of ``principal``, if there is one. Raises Unavailable."""
     async with archive.reading() as conn:
-        return await _find(conn, principal, key)
+        return await _select(conn, principal, key)
 
 
-async def forget_old(archive: Archive) -> int:
-    """Delete verdicts whose time is over; returns how many."""
+async def delete_expired(archive: Archive) -> int:
+    """Delete records whose TTL is over; returns how many."""
     async with archive.writing() as conn:
-        return (await conn.execute(delete(request_keys).where(request_keys.c.expires_at <= now_ms()))).rowcount
+        return (await conn.execute(delete(records).where(records.c.expires_at <= now_ms()))).rowcount
 
 
-async def _take(archive: Archive, conn: AsyncConnection, asked: Request) -> Remembered | None:
-    mine = (request_keys.c.principal == asked.principal) & (request_keys.c.key == asked.key)
-    await conn.execute(delete(request_keys).where(mine, request_keys.c.expires_at <= now_ms()))
-    row = {"principal": asked.principal, "key": asked.key, "fingerprint": asked.fingerprint}
+def _is_of(request: Request) -> ColumnElement[bool]:
+    return (records.c.principal == request.principal) & (records.c.key == request.key)
+
+
+async def _insert_key(archive: Archive, conn: AsyncConnection, request: Request) -> Record | None:
+    """Insert the row of a new key and return None, or return the record that has the key already."""
+    await conn.execute(delete(records).where(_is_of(request), records.c.expires_at <= now_ms()))
+    row = {"principal": request.principal, "key": request.key, "fingerprint": request.fingerprint}
     insertion = sqlite.insert if archive.is_sqlite else postgresql.insert
-    new = insertion(request_keys).values(expires_at=now_ms() + asked.keep_s * 1000, **row)
+    new = insertion(records).values(expires_at=now_ms() + request.ttl_s * 1000, **row)
     if (await conn.execute(new.on_conflict_do_nothing())).rowcount == 1:
         return None
-    return await _find(conn, asked.principal, asked.key)
+    return await _select(conn, request.principal, request.key)
 
 
-async def _find(conn: AsyncConnection, principal: str, key: str) -> Remembered | None:
-    c = request_keys.c
+async def _select(conn: AsyncConnection, principal: str, key: str) -> Record | None:
+    c = records.c
     query = select(c.fingerprint, c.code, c.body).where(c.principal == principal, c.key == key, c.expires_at > now_ms())
     row = (await conn.execute(query)).one_or_none()
-    return Remembered(row.fingerprint, row.code, (row.body or "").encode()) if row else None
+    return Record(row.fingerprint, row.code, (row.body or "").encode()) if row else None
 
 
-async def _keep(conn: AsyncConnection, asked: Request, *, body: bytes) -> None:
-    mine = (request_keys.c.principal == asked.principal) & (request_keys.c.key == asked.key)
-    await conn.execute(update(request_keys).where(mine).values(body=body.decode()))
-
-
-async def _remember_refusal(archive: Archive, asked: Request, refusal: Refused) -> None:
-    """Its failure is not the caller's: the refusal stands, only a repeat would be asked anew."""
+async def _record_refusal(archive: Archive, request: Request, refusal: Refused) -> None:
+    """Record a refusal for a minute. A failure here is ignored: the caller gets the refusal in any case, and only a
+    repeat would be decided anew.
+    """
     if isinstance(refusal, RateLimited | ReusedKey):
         return
-    told = msgspec.json.encode({"detail": refusal.detail, "errors": refusal.errors})
+    body = msgspec.json.encode({"detail": refusal.detail, "errors": refusal.errors}).decode()
     with contextlib.suppress(Unavailable, Indeterminate):
         async with archive.writing() as conn:
-            brief = msgspec.structs.replace(asked, keep_s=REFUSAL_S)
-            if await _take(archive, conn, brief) is None:
-                mine = (request_keys.c.principal == asked.principal) & (request_keys.c.key == asked.key)
-                await conn.execute(update(request_keys).where(mine).values(code=refusal.code, body=told.decode()))
+            brief = msgspec.structs.replace(request, ttl_s=REFUSAL_TTL_S)
+            if await _insert_key(archive, conn, brief) is None:
+                await conn.execute(update(records).where(_is_of(request)).values(code=refusal.code, body=body))
 
 
-def _again(earlier: Remembered | None, asked: Request, kind: Any) -> Any:
+def _replay(earlier: Record | None, request: Request, kind: Any) -> Any:
+    """The recorded result, or raise the recorded refusal."""
     if earlier is None:
         raise Indeterminate("The first verdict ran out this moment")
-    if earlier.fingerprint != asked.fingerprint:
+    if earlier.fingerprint != request.fingerprint:
         raise ReusedKey
     if earlier.code is None:
         return msgspec.json.decode(earlier.body, type=kind)
-    told = msgspec.json.decode(earlier.body)
-    errors = [FieldError(pointer, detail) for pointer, detail in told["errors"]]
-    raise BY_CODE[earlier.code](told["detail"], errors=errors, repeated=True)
+    refusal = msgspec.json.decode(earlier.body)
+    errors = [FieldError(pointer, detail) for pointer, detail in refusal["errors"]]
+    raise BY_CODE[earlier.code](refusal["detail"], errors=errors, repeated=True)

@@ -26,7 +26,7 @@ from engine.errors import (
 )
 from engine.events import iso
 from engine.idempotency import in_redis, in_sql
-from engine.idempotency.in_sql import Kept
+from engine.idempotency.in_sql import Result
 from engine.identity import access, outbox, passwords, tokens
 from engine.roles import ADMIN, OPS, demand
 from engine.rules import emails
@@ -98,7 +98,7 @@ class UserQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 async def register(
     engine: Engine, new: NewAccount, *, key: str | None = None, device: str | None = None
-) -> Kept[SignedIn]:
+) -> Result[SignedIn]:
     """Make a customer or a technician and sign him in. ``device``: how the client names itself.
 
     Raises Forbidden for another role, Duplicate for an e-mail that is taken, Invalid. A repeat by key proves
@@ -107,12 +107,14 @@ async def register(
     if new.role not in ("customer", "technician"):
         raise Forbidden("Staff accounts are made by an admin")
     email = emails.compared(emails.typed(new.email))
-    asked = in_sql.request(f"email:{email}", key, "register", new.name, new.role, new.phone, keep_s=in_sql.CREATION_S)
+    asked = in_sql.request(
+        f"email:{email}", key, "register", new.name, new.role, new.phone, ttl_s=in_sql.CREATION_TTL_S
+    )
     kept = await _create(engine, new, asked)
     if kept.repeated and not await passwords.matches(await _hash_of(engine, kept.value.id), new.password):
         raise ReusedKey
-    with in_sql.in_effect():
-        return Kept(await _signed_in(engine, kept.value, device), kept.key, kept.repeated)
+    with in_sql.unavailable_as_indeterminate():
+        return Result(await _signed_in(engine, kept.value, device), kept.key, kept.repeated)
 
 
 async def login(engine: Engine, email: str, password: str, *, device: str | None = None) -> SignedIn:
@@ -180,12 +182,12 @@ async def find_users(engine: Engine, caller: Principal, query: UserQuery) -> Sli
 # Commands
 
 
-async def create_user(engine: Engine, caller: Principal, new: NewAccount, *, key: str | None = None) -> Kept[User]:
+async def create_user(engine: Engine, caller: Principal, new: NewAccount, *, key: str | None = None) -> Result[User]:
     """Make an account in any role. Raises Forbidden, Duplicate, Invalid."""
     demand(caller, ADMIN)
     email = emails.compared(emails.typed(new.email))
     asked = in_sql.request(
-        caller.id, key, "create_user", email, new.name, new.role, new.phone, keep_s=in_sql.CREATION_S
+        caller.id, key, "create_user", email, new.name, new.role, new.phone, ttl_s=in_sql.CREATION_TTL_S
     )
     return await _create(engine, new, asked)
 
@@ -198,7 +200,7 @@ async def patch_user(
     role: Role | None = None,
     active: bool | None = None,
     key: str | None = None,
-) -> Kept[User]:
+) -> Result[User]:
     """Change a role or switch an account off and on; None leaves as it is. His sockets are told to come back
     with a fresh token, or never. Raises Forbidden (also for one's own account), NotFound.
     """
@@ -216,7 +218,7 @@ async def suspend(
     reason: str,
     jobs: Literal["keep", "reassign"] = "keep",
     key: str | None = None,
-) -> Kept[User] | Kept[UserCard]:
+) -> Result[User] | Result[UserCard]:
     """Take all access away, at once. His jobs stay his, or are offered anew without him. Raises Forbidden, NotFound.
 
     When this returns, Redis refuses him: requests, live sockets, claims. Ops are answered with the card: contacts are
@@ -226,16 +228,16 @@ async def suspend(
     _not_oneself(caller, user)
     change = {"active": False, "reason": reason}
     kept = await _change(engine, caller, user, "suspend", change, key=key, reassign=jobs == "reassign")
-    return kept if caller.role in ADMIN else Kept(kept.value.card, kept.key, kept.repeated)
+    return kept if caller.role in ADMIN else Result(kept.value.card, kept.key, kept.repeated)
 
 
-async def reinstate(engine: Engine, caller: Principal, user: UserId, *, key: str | None = None) -> Kept[User]:
+async def reinstate(engine: Engine, caller: Principal, user: UserId, *, key: str | None = None) -> Result[User]:
     """Give access back; he signs in anew. Raises Forbidden, NotFound."""
     demand(caller, ADMIN)
     return await _change(engine, caller, user, "reinstate", {"active": True, "reason": None}, key=key)
 
 
-async def _create(engine: Engine, new: NewAccount, asked: in_sql.Request) -> Kept[User]:
+async def _create(engine: Engine, new: NewAccount, asked: in_sql.Request) -> Result[User]:
     access.check_database(engine)
     typed = emails.typed(new.email)
     row = {
@@ -276,7 +278,7 @@ async def _change(
     *,
     key: str | None,
     reassign: bool = False,
-) -> Kept[User]:
+) -> Result[User]:
     async def act(conn: AsyncConnection) -> User:
         row = await _row(conn, user, lock=True)
         if row["role"] == "admin" and caller.role != "admin":
@@ -295,7 +297,7 @@ async def _change(
 
     asked = in_sql.request(caller.id, key, command, user, change, *(["reassign"] if reassign else []))
     kept = await in_redis.once(engine, asked, User, act)
-    with in_sql.in_effect():
+    with in_sql.unavailable_as_indeterminate():
         await outbox.finish(engine, user)
     return kept
 

@@ -13,7 +13,7 @@ from engine.clock import now_ms
 from engine.errors import NotFound
 from engine.events import iso
 from engine.idempotency import in_redis, in_sql
-from engine.idempotency.in_sql import Kept
+from engine.idempotency.in_sql import Result
 from engine.identity import outbox, tokens
 from engine.sql.paging import Slice, check_limit, decode_cursor, slice_of
 from engine.sql.schema import sessions
@@ -47,7 +47,7 @@ async def find(engine: Engine, caller: Principal, *, limit: int = 50, cursor: st
     return Slice([_login(row, caller) for row in page.items], page.next)
 
 
-async def end(engine: Engine, caller: Principal, login: str, *, key: str | None = None) -> Kept[str]:
+async def end(engine: Engine, caller: Principal, login: str, *, key: str | None = None) -> Result[str]:
     """End one of the caller's own logins: when this returns, its tokens are refused and its sockets are closed.
 
     Raises NotFound for one that is another's, or over.
@@ -63,7 +63,7 @@ async def end(engine: Engine, caller: Principal, login: str, *, key: str | None 
 
     asked = in_sql.request(caller.id, key, "end_login", login)
     kept = await in_redis.once(engine, asked, str, act)
-    with in_sql.in_effect():
+    with in_sql.unavailable_as_indeterminate():
         await outbox.finish(engine, caller.id)
     return kept
 

@@ -190,7 +190,7 @@ async def refresh(engine: Engine, refresh_token: str) -> TokenPair:
             await end(conn, row.user, family)
             ended = True
     if ended:
-        with in_sql.in_effect():
+        with in_sql.unavailable_as_indeterminate():
             await outbox.finish(engine, row.user)
         raise Unauthenticated("This session has ended")
     successor = _refresh_token(engine, family, number + 1, row.salt)
@@ -212,7 +212,7 @@ async def end_session(engine: Engine, refresh_token: str) -> None:
             return
         if row.ended_at is None:
             await end(conn, row.user, family)
-    with in_sql.in_effect():
+    with in_sql.unavailable_as_indeterminate():
         await outbox.finish(engine, row.user)
 
 

@@ -71,7 +71,7 @@ class Archive:
         """A connection that sees one state of the database throughout. Raises Unavailable."""
         await self.prepare()
         view = self.engine if self.is_sqlite else self.engine.execution_options(**_ONE_STATE)
-        with _told_plainly():
+        with _driver_errors_as_unavailable():
             async with view.connect() as conn:
                 yield conn
 
@@ -83,7 +83,7 @@ class Archive:
         """
         await self.prepare()
         async with self._writers if self.is_sqlite else contextlib.nullcontext():
-            with self._noted(), _told_plainly():
+            with self._noted(), _driver_errors_as_unavailable():
                 writers = self.engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
                 async with writers.connect() as conn:
                     yield conn
@@ -109,7 +109,7 @@ class Archive:
             if not self.problem:
                 return
             try:
-                with _told_plainly():
+                with _driver_errors_as_unavailable():
                     await self._migrate()
             except (Unavailable, SettingsError) as error:
                 self.problem = str(error)
@@ -229,9 +229,9 @@ async def _commit(conn: AsyncConnection) -> None:
 
 
 @contextlib.contextmanager
-def _told_plainly() -> Iterator[None]:
-    """Sort what a driver raises: a bug stays what it is, a value that the database does not take is a DataError on
-    either database, and what is left means that the database cannot be used now.
+def _driver_errors_as_unavailable() -> Iterator[None]:
+    """Sort the errors of a driver. A bug is raised as it is; a value that the database refuses is a DataError on either
+    database; every other error means that the database cannot be used now.
     """
     try:
         yield

@@ -183,9 +183,9 @@ blueprints = Table(
 )
 """Each blueprint that a server has worked by, under ``name@version``, for jobs that began with it. Never changed."""
 
-# The memory of commands done in SQL.
+# Records of commands done in SQL, under their idempotency keys.
 
-request_keys = Table(
+idempotency_records = Table(
     "request_keys",
     metadata,
     _id("principal"),

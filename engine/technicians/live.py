@@ -179,10 +179,10 @@ async def set_availability(
     """Go online or offline. Raises what a claim would for who is not approved; Invalid without any position."""
     himself(caller, technician)
     zone, key = await _zone_or_incomplete(engine, technician), in_redis.checked_key(key)
-    mark = in_redis.fingerprint(engine, "availability", technician, [online, position])
+    fingerprint = in_redis.fingerprint(engine, "availability", technician, [online, position])
     tech = TechnicianId(UserId(technician))
     names, words = _keys(zone, tech) | {"req": keys.request(zone, caller.id, key)}, status_audience(engine)
-    args: dict[str, str | int | float] = {"id": tech, "key": key, "fingerprint": mark, "audience": words}
+    args: dict[str, str | int | float] = {"id": tech, "key": key, "fingerprint": fingerprint, "audience": words}
     if not online:
         args |= {"actor": f"{caller.role}:{caller.id}", "reason": "self", "lease_ms": lease_ms(engine)}
         done = await engine.store.run(zone, "technician_offline", keys=names, args=args)

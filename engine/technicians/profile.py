@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.errors import CalloutError, FieldError, Forbidden, Invalid, NotFound
 from engine.idempotency import in_redis, in_sql
-from engine.idempotency.in_sql import Kept
+from engine.idempotency.in_sql import Result
 from engine.identity import outbox
 from engine.roles import MANAGERS, REVIEWERS, demand
 from engine.sql.paging import Slice, check_limit, decode_cursor, slice_of
@@ -172,7 +172,7 @@ def _card(row: Row, _load: int, online: bool) -> TechnicianCard:
 
 async def patch(
     engine: Engine, caller: Principal, technician: TechnicianId, change: ProfilePatch, *, key: str | None = None
-) -> Kept[Technician | TechnicianCard]:
+) -> Result[Technician | TechnicianCard]:
     """Change a profile. Raises Forbidden, NotFound, Invalid, and IllegalTransition for another zone while he is
     online or holds a job.
     """
@@ -199,9 +199,9 @@ async def patch(
         if left:
             await sql.publish_soon(engine, technician)
         raise
-    with in_sql.in_effect():
+    with in_sql.unavailable_as_indeterminate():
         await outbox.finish(engine, technician)
-        return Kept(await read(engine, caller, technician), kept.key, kept.repeated)
+        return Result(await read(engine, caller, technician), kept.key, kept.repeated)
 
 
 async def review(
@@ -213,7 +213,7 @@ async def review(
     account: Literal["approved", "suspended"] | None = None,
     reason: str | None = None,
     key: str | None = None,
-) -> Kept[Technician | TechnicianCard]:
+) -> Result[Technician | TechnicianCard]:
     """Decide on a technician; None leaves as it is. He and the managers are told. Raises Forbidden (also for
     oneself), NotFound, Invalid.
     """
@@ -231,9 +231,9 @@ async def review(
 
     asked = in_sql.request(caller.id, key, "review", technician, kyc, account, reason)
     kept = await in_redis.once(engine, asked, TechnicianId, act)
-    with in_sql.in_effect():
+    with in_sql.unavailable_as_indeterminate():
         await outbox.finish(engine, technician)
-        return Kept(await read(engine, caller, technician), kept.key, kept.repeated)
+        return Result(await read(engine, caller, technician), kept.key, kept.repeated)
 
 
 async def _leave_zone(engine: Engine, asked: in_sql.Request, technician: TechnicianId, zone: Zone) -> bool:

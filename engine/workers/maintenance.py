@@ -38,7 +38,7 @@ async def run_once(engine: Engine) -> dict[str, int]:
     chores: dict[str, Callable[[], Awaitable[int]]] = {
         "profiles": lambda: sql.repair(engine),
         "blocks": lambda: blocks.repair(engine),
-        "verdicts": lambda: in_sql.forget_old(engine.archive),
+        "verdicts": lambda: in_sql.delete_expired(engine.archive),
         "sessions": lambda: tokens.forget_old_sessions(engine),
     }
     return {name: await _tried(name, chore) for name, chore in chores.items()}

@@ -16,7 +16,7 @@ from engine.sql.paging import decode_cursor, slice_of
 
 if TYPE_CHECKING:
     from engine.idempotency.in_redis import Outcome
-    from engine.idempotency.in_sql import Kept
+    from engine.idempotency.in_sql import Result
     from server.schemas.lists import ListQuery
 
 T = TypeVar("T")
@@ -77,12 +77,12 @@ def plain(thing: Any, *headers: Header) -> Response:
     return Response(msgspec.json.encode(thing), headers)
 
 
-def kept(noun: str, done: Kept[Any]) -> Response:
+def kept(noun: str, done: Result[Any]) -> Response:
     """What a command done in SQL answers: the thing, and whether it is a repeat."""
     return one(noun, done.value, *replayed(done))
 
 
-def made(noun: str, done: Kept[Any], where: str) -> Response:
+def made(noun: str, done: Result[Any], where: str) -> Response:
     """What a creation answers: as `kept`, and its ``Location`` under ``where``."""
     return one(noun, done.value, *replayed(done), (b"location", f"{where}/{done.value.id}".encode()))
 

@@ -1,4 +1,4 @@
-"""Request keys of commands done in SQL: the first verdict stands, and is as lasting as what was done."""
+"""Idempotency keys of commands done in SQL: the first outcome is final, and is committed together with its effect."""
 
 from __future__ import annotations
 
@@ -108,12 +108,12 @@ async def test_a_verdict_ends(archive: Archive, monkeypatch: pytest.MonkeyPatch)
     """After its time a key is free again, and the chore deletes what is over."""
     request = asked()
     await in_sql.once(archive, request, int, add)
-    late = now_ms() + in_sql.STEP_S * 1000 + 1
+    late = now_ms() + in_sql.COMMAND_TTL_S * 1000 + 1
     monkeypatch.setattr(in_sql, "now_ms", lambda: late)
     assert await in_sql.find(archive, "me", request.key) is None
     assert (await in_sql.once(archive, request, int, add)).repeated is False
-    late += in_sql.STEP_S * 1000 + 1
-    assert await in_sql.forget_old(archive) == 1
+    late += in_sql.COMMAND_TTL_S * 1000 + 1
+    assert await in_sql.delete_expired(archive) == 1
 
 
 async def test_a_database_away_leaves_no_verdict(archive: Archive, away: Away) -> None:

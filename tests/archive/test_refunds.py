@@ -232,8 +232,8 @@ async def test_a_refund_is_told_and_archived(engine: Engine) -> None:
     assert (event.actor, event.bp, event.trace) == ("service:cli_service", "marketplace@2", "00-ab-cd-01")
     assert event.cause.startswith(f"{key}:")
     assert msgspec.json.decode(event.data, type=payloads.shape_of(event.type)) is not None
-    verdict = await in_redis.verdict(engine, PAY, key)
-    assert (verdict.status, verdict.seq, verdict.job) == ("done", event.seq, job)
+    record = await in_redis.find_record(engine, PAY, key)
+    assert (record.status, record.seq, record.job) == ("done", event.seq, job)
     await forget(engine, job)
     items = [orjson.loads(item) for item in await payments.find(engine, OPS, job)]
     assert items == [captured, payment]

@@ -52,7 +52,7 @@ if offer and offer.status == 'sent' then
   Offers.write(offers, technician, offer)
   redis.call('ZREM', zone.tag .. 'tech:' .. technician .. ':offers', job.id)
 end
-Idempotency.store(req, fingerprint, zone.seq + 1, job.version, job.id, 86400000)
+Idempotency.store(req, fingerprint, zone.seq + 1, job.version, job.id, Idempotency.CREATION_MS)
 local event = Bids.event('bid.created', job, bid, Audience.channels(plan.audience, job))
 event.actor, event.cause, event.trace = 'technician:' .. technician, key .. ':' .. fingerprint, trace
 local seq = EventLog.append(zone, log, event)

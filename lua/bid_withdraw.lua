@@ -29,7 +29,7 @@ if bid.status ~= 'open' then return Idempotency.refuse(req, fingerprint, 'ILLEGA
 
 bid.status = 'withdrawn'
 Bids.write(bids, bid)
-Idempotency.store(req, fingerprint, zone.seq + 1, job.version, job.id, 600000)
+Idempotency.store(req, fingerprint, zone.seq + 1, job.version, job.id, Idempotency.STEP_MS)
 local event = Bids.event('bid.closed', job, bid, Audience.channels(plan.audience, job), 'withdrawn')
 event.actor, event.cause, event.trace = 'technician:' .. technician, key .. ':' .. fingerprint, trace
 local seq = EventLog.append(zone, log, event)

@@ -36,10 +36,10 @@ while found and #taken < limit do
     if entry and #taken < limit then
       found = true
       taken[#taken + 1] = entry
-      if class ~= 'lease' then redis.call('ZADD', due, zone.now + 10000, entry) end
+      if class ~= 'lease' then redis.call('ZADD', due, zone.now + Backlog.TAKEN_MS, entry) end
     end
   end
 end
 local first = redis.call('ZRANGE', due, 0, 0, 'WITHSCORES')
-local wait = #taken == limit and 0 or first[2] and math.max(0, tonumber(first[2]) - zone.now) or 1000
-return {'OK', '0', zone.seq, 0, math.min(wait, 1000), unpack(taken)}
+local wait = #taken == limit and 0 or first[2] and math.max(0, tonumber(first[2]) - zone.now) or Backlog.MAX_WAIT_MS
+return {'OK', '0', zone.seq, 0, math.min(wait, Backlog.MAX_WAIT_MS), unpack(taken)}

@@ -16,7 +16,7 @@ if not zone then return {'STALE_EPOCH'} end
 local again = Idempotency.lookup(req, fingerprint)
 if again then return again end
 
-Idempotency.store(req, fingerprint, zone.seq + 1, 0, '-', 86400000)
+Idempotency.store(req, fingerprint, zone.seq + 1, 0, '-', Idempotency.CREATION_MS)
 local seq = EventLog.append(zone, log, {type = kind, to = channels, actor = actor, bp = bp, trace = trace,
   cause = key .. ':' .. fingerprint, data = data})
 EventLog.save_seq(zone)

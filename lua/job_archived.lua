@@ -6,6 +6,7 @@ ERR     STALE_EPOCH
 FLAGS   allow-oom
 TOUCHES {z}:user:*:jobs  {z}:job:*:offers  {z}:job:*:causes  {z}:job:*:waves  {z}:job:*:bids  {z}:job:*:payments  {z}:due  (same slot, names known only inside)
 ]]
+--- @include "lib/job"
 --- @include "lib/zone"
 local meta, jobs, job_key = unpack(KEYS)
 local epoch, id = unpack(ARGV)
@@ -19,9 +20,9 @@ if values[3] and values[3] ~= '' then redis.call('ZREM', zone.tag .. 'user:' .. 
 -- Not at once: a reader who asked SQL for the reference before this batch was there looks here next.
 if values[5] and values[5] ~= '' then
   local entry = 'forget:' .. string.match(values[4], '[^:]*$') .. ':' .. values[5]
-  redis.call('ZADD', zone.tag .. 'due', 'NX', zone.now + 86400000, entry)
+  redis.call('ZADD', zone.tag .. 'due', 'NX', zone.now + Job.ARCHIVED_MS, entry)
 end
 for _, part in ipairs({'', ':offers', ':causes', ':waves', ':bids', ':payments'}) do
-  redis.call('EXPIRE', job_key .. part, 86400)
+  redis.call('PEXPIRE', job_key .. part, Job.ARCHIVED_MS)
 end
 return {'OK', '0', 0, 0}

@@ -56,14 +56,14 @@ Job.save(job)
 redis.call('ZADD', jobs, zone.now, id)
 redis.call('ZADD', user_jobs, zone.now, id)
 if reference ~= '' then redis.call('HSET', ref, reference, id .. ' ' .. fingerprint) end
-Idempotency.store(req, fingerprint, zone.seq + 1, job.version, id, 86400000)
+Idempotency.store(req, fingerprint, zone.seq + 1, job.version, id, Idempotency.CREATION_MS)
 local shown, cause = Job.full_json(job, now), key .. ':' .. fingerprint
 local seq = EventLog.append(zone, log, {type = 'job.created', to = Audience.channels(audience, job), actor = actor,
   bp = bp,
   cause = cause, trace = trace, data = '{"job":' .. shown .. ',"changed":[]}',
   restricted = Audience.restricted_copies(job, audience, ',"changed":[]')})
 if named ~= '' then
-  local ends = job.expires > 0 and job.expires or zone.now + 315360000000 -- no lifetime: ten years
+  local ends = job.expires > 0 and job.expires or zone.now + OfferCreation.ENDLESS_MS
   OfferCreation.create(zone, job, offers, named, 0, 0, ends)
   EventLog.append(zone, log, OfferCreation.event(zone, job, {'user:' .. named}, 0, ends))
 end

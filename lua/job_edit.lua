@@ -64,7 +64,7 @@ elseif sought and anew == 'time' and waits == '1' then
 end
 job.last = 'edit ' .. actor .. ' ' .. string.format('%.0f', zone.seq + 1)
 Job.save(job)
-Idempotency.store(req, fingerprint, zone.seq + 1, job.version, job.id, 600000, causes)
+Idempotency.store(req, fingerprint, zone.seq + 1, job.version, job.id, Idempotency.STEP_MS, causes)
 local shown, cause = Job.full_json(job, now), key .. ':' .. fingerprint
 local names = ',"changed":' .. changed
 local seq = EventLog.append(zone, log, {type = 'job.updated', to = Audience.channels(audience, job), actor = actor,

@@ -6,6 +6,7 @@ ARGV    epoch  fields  kept
 OK      seq  version
 ERR     STALE_EPOCH
 ]]
+--- @include "lib/job"
 --- @include "lib/zone"
 local meta, job_key, payments = unpack(KEYS)
 local epoch, fields, kept = unpack(ARGV)
@@ -15,6 +16,6 @@ if redis.call('EXISTS', job_key) == 1 then return {'OK', '0', 0, 0} end
 redis.call('DEL', payments)
 for name, all in pairs({[job_key] = cjson.decode(fields), [payments] = cjson.decode(kept)}) do
   for i = 1, #all, 2 do redis.call('HSET', name, all[i], all[i + 1]) end
-  redis.call('EXPIRE', name, 86400)
+  redis.call('PEXPIRE', name, Job.ARCHIVED_MS)
 end
 return {'OK', '0', 0, 0}

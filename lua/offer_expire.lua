@@ -15,7 +15,7 @@ TOUCHES {z}:tech:*:offers  (same slot, names known only inside)
 --- @include "lib/zone"
 local meta, job_key, offers, due, log = unpack(KEYS)
 local epoch, entry, wave_number, grace_ms, lease_ms = unpack(ARGV)
-local zone, MOST = Zone.enter(meta, epoch), 256
+local zone = Zone.enter(meta, epoch)
 if not zone then return {'STALE_EPOCH'} end
 local job = Job.load(job_key)
 if not job or not Job.is_searching(job) then
@@ -28,7 +28,7 @@ local all, channels, seen, later = redis.call('HGETALL', offers), {}, {}, nil
 for i = 1, #all, 2 do
   local offer = Offers.parse(all[i + 1])
   if offer.status == 'sent' and offer.wave == tonumber(wave_number) then
-    if #seen < MOST and Zone.has_ended(zone, offer.expires + grace_ms, lease_ms) then
+    if #seen < Offers.MAX_EXPIRED and Zone.has_ended(zone, offer.expires + grace_ms, lease_ms) then
       offer.status = 'expired'
       Offers.write(offers, all[i], offer)
       redis.call('ZREM', zone.tag .. 'tech:' .. all[i] .. ':offers', job.id)
@@ -40,7 +40,9 @@ for i = 1, #all, 2 do
     end
   end
 end
-if later then redis.call('ZADD', due, math.max(later, zone.now + (#seen > 0 and #seen < MOST and 1000 or 0)), entry)
+if later then
+  local pause_ms = #seen > 0 and #seen < Offers.MAX_EXPIRED and Offers.EXPIRE_EVERY_MS or 0
+  redis.call('ZADD', due, math.max(later, zone.now + pause_ms), entry)
 else redis.call('ZREM', due, entry) end
 if #seen == 0 then return {'OK', '0', 0, 0} end
 if #channels > 0 then EventLog.append(zone, log, OfferClosure.event(job, channels, 'expired', 'Offer expired')) end

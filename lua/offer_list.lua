@@ -22,7 +22,7 @@ local function open_offer(job)
   return offer and offer.status == 'sent' and offer
 end
 while #reply - 4 < tonumber(limit) do
-  local ids = redis.call('ZRANGE', tech_offers, first, first + 99)
+  local ids = redis.call('ZRANGE', tech_offers, first, first + Offers.PAGE - 1)
   for _, id in ipairs(ids) do
     local job = Job.load(zone.tag .. 'job:' .. id)
     local offer = open_offer(job)
@@ -39,6 +39,6 @@ while #reply - 4 < tonumber(limit) do
       end
     end
   end
-  if #ids < 100 then break end
+  if #ids < Offers.PAGE then break end
 end
 return reply

@@ -61,7 +61,7 @@ else
   end
   events = {builder.event(EVENTS[status])}
 end
-Idempotency.store(req, fingerprint, seq, job.version, job.id, 86400000, causes)
+Idempotency.store(req, fingerprint, seq, job.version, job.id, Idempotency.CREATION_MS, causes)
 for _, event in ipairs(events) do
   event.bp, event.actor, event.cause, event.trace = bp, actor, key .. ':' .. fingerprint, trace
   EventLog.append(zone, log, event)

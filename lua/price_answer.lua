@@ -46,7 +46,7 @@ if answer == 'accepted' then
   job.last = 'price ' .. actor .. ' ' .. string.format('%.0f', seq)
   Job.save(job)
 end
-Idempotency.store(req, fingerprint, seq, job.version, job.id, 86400000, causes)
+Idempotency.store(req, fingerprint, seq, job.version, job.id, Idempotency.CREATION_MS, causes)
 local role, who = string.match(actor, '^([^:]*):(.*)$')
 EventLog.append(zone, log, {type = kind, to = Audience.channels(audience, job), actor = actor, bp = bp, trace = trace,
   cause = key .. ':' .. fingerprint, data = '{"job":' .. Job.full_json(job) .. ',"proposal":' ..

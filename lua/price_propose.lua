@@ -33,7 +33,7 @@ end
 local proposal = {status = 'open', id = id, amount = amount, by = actor, holder = job.holder,
   created = Iso.format(zone.now), reason = reason}
 Proposal.save(job, proposal)
-Idempotency.store(req, fingerprint, zone.seq + 1, job.version, job.id, 86400000, causes)
+Idempotency.store(req, fingerprint, zone.seq + 1, job.version, job.id, Idempotency.CREATION_MS, causes)
 local seq = EventLog.append(zone, log, {type = 'price.proposed', to = Audience.channels(audience, job), actor = actor,
   bp = bp, trace = trace, cause = key .. ':' .. fingerprint, data = '{"job":' .. Job.full_json(job) .. ',"proposal":' ..
     Proposal.json(proposal) .. '}'})

@@ -54,9 +54,9 @@ if v[10] and v[10] ~= '' then redis.call('HSET', tech_key, 'jump', '') end
 if not online then return reply end
 if tech.load > 0 or (tonumber(v[16]) or 0) > 0 then PositionFeed.publish(zone, tech, heading, known == 'jumped') end
 if tech.indexed ~= '' then
-  if zone.now - (tonumber(v[13]) or 0) >= 30000 or Geo.distance_m(v[11], v[12], lat, lon) >= 100 then
+  if zone.now - (tonumber(v[13]) or 0) >= Supply.PLACE_MS or Geo.distance_m(v[11], v[12], lat, lon) >= Supply.PLACE_M then
     Supply.place(zone, tech)
   end
-  if not v[14] or Geo.distance_m(v[14], v[15], lat, lon) >= 250 then Supply.schedule_match(zone, tech) end
+  if not v[14] or Geo.distance_m(v[14], v[15], lat, lon) >= Supply.MATCH_M then Supply.schedule_match(zone, tech) end
 end
 return reply

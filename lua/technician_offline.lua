@@ -32,5 +32,5 @@ if tech and tech.online == '1' then
   seq = Presence.go_offline(zone, tech, seen, log, {reason = reason, actor = actor, cause = cause, audience = audience})
   EventLog.save_seq(zone)
 else redis.call('ZREM', seen, id) end
-if key ~= '' then Idempotency.store(req, fingerprint, seq, 0, '-', 600000) end
+if key ~= '' then Idempotency.store(req, fingerprint, seq, 0, '-', Idempotency.STEP_MS) end
 return {'OK', '0', seq, 0, clock, tech and tech.load or 0}

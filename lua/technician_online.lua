@@ -6,6 +6,7 @@ ERR     STALE_EPOCH  REUSED_KEY  PROFILE_INCOMPLETE  KYC_NOT_APPROVED  ACCOUNT_N
 EMITS   technician.status
 TOUCHES {z}:supply:*  {z}:due  (same slot, names known only inside)
 ]]
+--- @include "lib/candidates"
 --- @include "lib/event_log"
 --- @include "lib/idempotency"
 --- @include "lib/supply"
@@ -19,7 +20,7 @@ if not zone then return {'STALE_EPOCH'} end
 local tech, again = Tech.load(tech_key), Idempotency.lookup(req, fingerprint)
 local clock = redis.call('HGET', tech_key, 'clock') or ''
 local function blockers()
-  local full, stale = tech.load >= tech.capacity, zone.now - tech.fix_at > 120000
+  local full, stale = tech.load >= tech.capacity, zone.now - tech.fix_at > Candidates.FRESH_MS
   return full and 'at_capacity' or stale and 'stale_position' or nil, full and stale and 'stale_position' or nil
 end
 if again then
@@ -47,5 +48,5 @@ if was ~= '1' then
   seq = EventLog.append(zone, log, event)
   EventLog.save_seq(zone)
 end
-Idempotency.store(req, fingerprint, seq, 0, '-', 600000)
+Idempotency.store(req, fingerprint, seq, 0, '-', Idempotency.STEP_MS)
 return {'OK', '0', seq, 0, clock, tech.load, blockers()}

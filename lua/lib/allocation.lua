@@ -1,13 +1,15 @@
 --- @include "lib/candidates"
+--- @include "lib/geo"
+--- @include "lib/limits"
 --- @include "lib/ranking"
 --- @include "lib/search"
 --- @include "lib/wave"
 
 -- The engine's own choice of a technician: the best of the nearest who fit, at most MAX_CANDIDATES of them. Ranking a
--- whole city would be exact and would stop the zone.
+-- whole city would be exact and would stop the zone. A wave's record has the scores of the best MAX_SCORES.
 local Allocation = {}
 
-Allocation.MAX_CANDIDATES, Allocation.FIRST_RADIUS_M, Allocation.WHOLE_EARTH_M = 32, 4000, 21000000
+Allocation.MAX_CANDIDATES, Allocation.MAX_SCORES, Allocation.FIRST_RADIUS_M = 32, 16, 4000
 
 function Allocation.search_turn(zone, job, offers, supply, wave)
   if wave.mode == 'walk' then return not Search.by_rank(zone, job, offers, supply, wave) and #wave.fit == 0 end
@@ -24,9 +26,9 @@ end
 -- FIRST_RADIUS_M and widens to the whole earth.
 function Allocation.choose(zone, job, offers, supply, wave, first)
   local whole = wave.radius == 0
-  if whole then wave.radius = Allocation.WHOLE_EARTH_M end
+  if whole then wave.radius = Geo.WHOLE_EARTH_M end
   Wave.resume(zone, job, wave)
-  if first and whole and redis.call('ZCARD', supply) >= 256 then wave.r = Allocation.FIRST_RADIUS_M end
+  if first and whole and redis.call('ZCARD', supply) >= Limits.MAX_VISITS then wave.r = Allocation.FIRST_RADIUS_M end
   local best, more = first and Wave.take_preferred(zone, job, offers, wave) or nil, false
   if best then wave.fit = {best} else more = Allocation.search_turn(zone, job, offers, supply, wave) end
   if whole then wave.radius = 0 end
@@ -39,7 +41,7 @@ end
 -- Why this candidate was chosen: for the best ones, each part of the score.
 function Allocation.scores_json(wave)
   local parts = {}
-  for i = 1, math.min(#wave.fit, 16) do
+  for i = 1, math.min(#wave.fit, Allocation.MAX_SCORES) do
     local fit = wave.fit[i]
     parts[i] = string.format('{"technician":"%s","score":%.3f,"distance":%.3f,"rating":%.3f,"acceptance":%.3f,' ..
       '"waiting":%.3f,"workload":%.3f}', fit.id, fit.score, fit.distance or fit.score, fit.rating or 0,

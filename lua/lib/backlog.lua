@@ -4,6 +4,9 @@
 -- would be exact, but every script that makes or moves due work would have to keep it.
 local Backlog = {}
 
+-- How long an entry that a runner has taken stays hidden from the others, and how long a runner waits at most.
+Backlog.TAKEN_MS, Backlog.MAX_WAIT_MS = 10000, 1000
+
 function Backlog.select(zone, meta, due, page)
   local ready = redis.call('ZCOUNT', due, '-inf', zone.now)
   if ready == 0 then return {} end

@@ -5,14 +5,17 @@
 -- up.
 local Clock = {}
 
--- Returns now, the new offset, and whether more than 5 s passed unobserved.
+-- A longer period than UNSEEN_MS without a script was unobserved; a smaller step back than STEP_MS is waited out.
+Clock.UNSEEN_MS, Clock.STEP_MS = 5000, 1000
+
+-- Returns now, the new offset, and whether more than UNSEEN_MS passed unobserved.
 function Clock.read(last, skew, offset)
   local time = redis.call('TIME')
   local real = time[1] * 1000 + math.floor(time[2] / 1000) + (tonumber(skew) or 0)
   offset = tonumber(offset) or 0
   local now = real + offset
-  local unseen = now > last + 5000
-  if unseen or now <= last - 1000 then
+  local unseen = now > last + Clock.UNSEEN_MS
+  if unseen or now <= last - Clock.STEP_MS then
     offset = math.max(0, last - real)
     now = real + offset
   end

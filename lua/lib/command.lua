@@ -33,7 +33,7 @@ function Command.finish(zone, log, job, events, request)
     end
   end
   if request.req then
-    Idempotency.store(request.req, request.fingerprint, seq, job.version, job.id, 600000, request.causes)
+    Idempotency.store(request.req, request.fingerprint, seq, job.version, job.id, Idempotency.STEP_MS, request.causes)
   end
   EventLog.save_seq(zone)
   return {'OK', '0', seq, job.version, job.id, shown}

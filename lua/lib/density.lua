@@ -1,10 +1,12 @@
+--- @include "lib/geo"
+
 -- How dense it is around a job, by counting entries and reading none. The index is a sorted set whose scores
 -- interleave 26 bits of latitude with 26 of longitude: the entries within 4^k scores from a multiple of it are one
 -- cell, 2^k units high and wide. UNIT_LON is the length of a unit of longitude on the equator, in metres; the earth's
 -- radius is as in lib/geo.
 local Density = {}
 
-Density.UNIT_LON = 2 * 3.141592653589793 * 6372797.560856 / 2 ^ 26
+Density.UNIT_LON = 2 * 3.141592653589793 * Geo.EARTH_RADIUS_M / 2 ^ 26
 Density.UNIT_LAT = Density.UNIT_LON * 2 * 85.05112878 / 360
 
 -- The first radius of a search, at most `widest`: one within which `want` technicians are expected, by the smallest

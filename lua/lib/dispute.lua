@@ -3,6 +3,9 @@
 -- leads to the job.
 local Dispute = {}
 
+-- How long the id of a resolved dispute leads to the job: recipients of the outcome read the dispute once more.
+Dispute.RESOLVED_MS = 86400000
+
 function Dispute.json(job, members)
   return '{' .. members .. ',"status":"' .. (job.frozen ~= '' and 'open' or 'resolved') .. '"}'
 end
@@ -23,10 +26,9 @@ function Dispute.open(zone, job, args, now)
   return Dispute.json(job, members)
 end
 
--- Whoever is sent the outcome reads the dispute once more by its id: it leads to the job for a day.
 function Dispute.resolve(zone, job, args, now)
   local members = redis.call('HGET', job.key, 'dispute') .. ',' .. args.members .. ',"resolved_at":' .. now
-  redis.call('EXPIRE', zone.tag .. 'dispute:' .. job.frozen, 86400)
+  redis.call('PEXPIRE', zone.tag .. 'dispute:' .. job.frozen, Dispute.RESOLVED_MS)
   redis.call('ZREM', zone.tag .. 'disputes', job.id)
   redis.call('HSET', job.key, 'dispute', members, 'frozen', '')
   local id = job.frozen

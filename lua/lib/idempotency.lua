@@ -1,14 +1,19 @@
 -- Idempotency records (G2): the first reply to an idempotency key stands, whatever was lost on the way. A record is
--- `WORD fingerprint seq version job`. After success it lives ten minutes (a day for a creation), after a refusal one
--- minute, so that whoever was refused may soon try again. The job keeps the records of its last 16 changes, `req WORD
--- …`, as long as it lives: under the whole name of the key, principal included. Two technicians whose apps derive the
--- key from the job send the same key with the same fingerprint, and the second must not get the first one's success.
+-- `WORD fingerprint seq version job`; engine/idempotency/in_redis.py reads it. The job keeps the records of its last
+-- MAX_CAUSES changes, `req WORD …`, as long as it lives. `req` is the whole name of the key, with the principal: two
+-- technicians whose apps derive the key from the job send the same key with the same fingerprint, and the second one
+-- must not get the success of the first one.
 local Idempotency = {}
 
--- A step that was taken already, requested again under another key: the reply is the original one, and is stored
--- under that key too, whatever becomes of the job.
+-- How long a record lives: after a step, after a command that creates something or answers a price proposal, and after
+-- a refusal (short, so that a refused caller can soon try again). engine/idempotency/in_sql.py has the same times.
+Idempotency.STEP_MS, Idempotency.CREATION_MS, Idempotency.REFUSAL_MS = 600000, 86400000, 60000
+Idempotency.MAX_CAUSES = 16
+
+-- Answers a step that is requested again under another key after it was taken. The reply is the original one. It is
+-- stored under the new key too, so that it stays the same when the job changes.
 function Idempotency.answer_again(req, fingerprint, seq, version, job_id)
-  Idempotency.store(req, fingerprint, seq, version, job_id, 600000)
+  Idempotency.store(req, fingerprint, seq, version, job_id, Idempotency.STEP_MS)
   return {'OK', '1', seq, version, job_id}
 end
 
@@ -18,27 +23,29 @@ function Idempotency.compare(stored, fingerprint)
   return {word, '1', seq, version, job_id}
 end
 
--- The reply given to this key before, or nil. `causes` and `job` are given where the command is a job's. Within the
--- ten minutes for which every key is kept, the job's own list knows nothing more.
+-- Returns the reply that this key got before, or nil. `causes` and `job` are given for a command on a job. A job that
+-- is younger than STEP_MS has no record in its list that is not under its own key as well.
 function Idempotency.lookup(req, fingerprint, causes, zone, job)
   local stored = redis.call('GET', req)
   if stored then return Idempotency.compare(stored, fingerprint) end
-  if not causes or job and zone.now < job.created + 600000 then return nil end
-  for _, line in ipairs(redis.call('LRANGE', causes, 0, 15)) do
+  if not causes or job and zone.now < job.created + Idempotency.STEP_MS then return nil end
+  for _, line in ipairs(redis.call('LRANGE', causes, 0, Idempotency.MAX_CAUSES - 1)) do
     local name, rest = string.match(line, '^(%S+) (.*)$')
     if name == req then return Idempotency.compare(rest, fingerprint) end
   end
   return nil
 end
 
--- `more` is a number returned with the refusal, and with its repeats.
+-- `more` is a number that is returned with the refusal and with its repeats.
 function Idempotency.refuse(req, fingerprint, word, more)
-  redis.call('SET', req, word .. ' ' .. fingerprint .. ' ' .. (more or 0) .. ' 0 -', 'PX', 60000)
+  redis.call('SET', req, word .. ' ' .. fingerprint .. ' ' .. (more or 0) .. ' 0 -', 'PX', Idempotency.REFUSAL_MS)
   return {word, '0', more}
 end
 
-function Idempotency.store(req, fingerprint, seq, version, job_id, ms, causes)
+function Idempotency.store(req, fingerprint, seq, version, job_id, ttl_ms, causes)
   local record = 'OK ' .. fingerprint .. ' ' .. string.format('%.0f', seq) .. ' ' .. version .. ' ' .. job_id
-  redis.call('SET', req, record, 'PX', ms)
-  if causes and redis.call('LPUSH', causes, req .. ' ' .. record) > 16 then redis.call('LTRIM', causes, 0, 15) end
+  redis.call('SET', req, record, 'PX', ttl_ms)
+  if causes and redis.call('LPUSH', causes, req .. ' ' .. record) > Idempotency.MAX_CAUSES then
+    redis.call('LTRIM', causes, 0, Idempotency.MAX_CAUSES - 1)
+  end
 end

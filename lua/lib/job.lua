@@ -4,6 +4,9 @@
 -- a step only joins them with what changes. cjson would cost several times as much, in every claim.
 local Job = {}
 
+-- How long the keys of a finished job stay after the job is in SQL.
+Job.ARCHIVED_MS = 86400000
+
 -- Reads the record by literal names into one constructor: a loop over a table of names took a tenth of the claim.
 function Job.load(key)
   local v = redis.call('HMGET', key, 'id', 'bp', 'status', 'phase', 'version', 'customer', 'holder', 'card', 'full',

@@ -1,11 +1,10 @@
 --- @include "lib/candidates"
+--- @include "lib/geo"
 --- @include "lib/job"
 --- @include "lib/limits"
 
 -- The open jobs that a technician who comes late may be offered.
 local LateJoin = {}
-
-LateJoin.WHOLE_EARTH_M = 21000000 -- metres: more than half way around the earth
 
 -- Open jobs of their services; at most `limit` are read. First those within reach of some wave's radius, then those
 -- whose present wave covers the whole zone.
@@ -27,7 +26,7 @@ function LateJoin.nearby_jobs(zone, tech, reach, limit)
   end
   for service in string.gmatch(tech.services, '%S+') do look(zone.tag .. 'demand:' .. service, reach) end
   for service in string.gmatch(tech.services, '%S+') do
-    look(zone.tag .. 'wide:' .. service, LateJoin.WHOLE_EARTH_M, true)
+    look(zone.tag .. 'wide:' .. service, Geo.WHOLE_EARTH_M, true)
   end
   return found
 end
@@ -44,5 +43,5 @@ function LateJoin.qualifies(zone, job, tech, far)
   end
   if Limits.open_offer_room(zone, job.key .. ':offers') < 1 then return false end
   local cap = Limits.parse(job.limits).cap
-  return cap == 0 or not Limits.is_at_cap(zone, tech.id, {cap = cap, looks = 64})
+  return cap == 0 or not Limits.is_at_cap(zone, tech.id, {cap = cap, looks = Limits.JOIN_LOOKS})
 end

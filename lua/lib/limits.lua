@@ -1,6 +1,15 @@
--- Limits on offers to technicians who fit. The numbers are one text made from the blueprint (engine/blueprint/wave_plan.py),
--- which the job keeps for late joiners.
+-- Limits on offers to technicians who fit. The numbers are one text, `first head alone cap share jobs grace`, made from
+-- the blueprint (engine/blueprint/wave_plan.py). The job keeps it for late joiners.
 local Limits = {}
+
+-- How many candidates one turn of a search reads.
+Limits.MAX_VISITS = 256
+-- How many offers of one job may be open at once: a claim notifies all their technicians.
+Limits.MAX_OPEN_OFFERS = 500
+-- How long a wave at least waits that found so many open.
+Limits.POSTPONE_MS = 1000
+-- How many offers of technicians at their cap a turn of a wave, and of a late joiner's search, reads again.
+Limits.WAVE_LOOKS, Limits.JOIN_LOOKS = 128, 64
 
 function Limits.parse(text)
   local first, head, alone, cap, share, jobs, grace =
@@ -17,13 +26,11 @@ function Limits.previous_answer(text)
   return head == 'left ' and 'left' or 'asked'
 end
 
-Limits.MAX_OPEN_OFFERS = 500 -- offers of one job that are open at once: a claim tells all of them that they lost
-
 -- How many more offers the job may have open now, and when (ms) the first open one ends. Offers are counted only
 -- where there could be too many: a job has an offer for everybody who was ever asked.
 function Limits.open_offer_room(zone, offers)
   local known = redis.call('HLEN', offers)
-  if known < Limits.MAX_OPEN_OFFERS - 256 then return Limits.MAX_OPEN_OFFERS - known end
+  if known < Limits.MAX_OPEN_OFFERS - Limits.MAX_VISITS then return Limits.MAX_OPEN_OFFERS - known end
   local open, first = 0, nil
   for _, text in ipairs(redis.call('HVALS', offers)) do
     local expires = tonumber(string.match(text, '^sent %S+ %S+ (%S+)'))
@@ -39,7 +46,7 @@ end
 function Limits.postpone_when_full(zone, offers, entry)
   local room, ends = Limits.open_offer_room(zone, offers)
   if room >= 2 then return false end
-  redis.call('ZADD', zone.tag .. 'due', math.max(ends, zone.now + 1000), entry)
+  redis.call('ZADD', zone.tag .. 'due', math.max(ends, zone.now + Limits.POSTPONE_MS), entry)
   return true
 end
 

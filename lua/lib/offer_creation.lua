@@ -5,13 +5,19 @@
 -- before, nor is it counted as asked.
 local OfferCreation = {}
 
+-- How long after its deadline an offer leaves the pull list at the latest, and how long an offer lives whose job has no
+-- lifetime: ten years.
+OfferCreation.OVERDUE_MS, OfferCreation.ENDLESS_MS = 600000, 315360000000
+
 function OfferCreation.create(zone, job, offers, id, wave, far, expires, opens)
   redis.call('HSET', offers, id, string.format('sent %.0f %.0f %.0f %.0f', wave, opens or zone.now, expires, far))
   local pull = zone.tag .. 'tech:' .. id .. ':offers'
   redis.call('ZADD', pull, expires, job.id)
   -- The pull list of a technician who never reads it must not grow. After a pause, offers long past their time are
   -- still open (`Zone.has_ended`).
-  if zone.now > zone.opened + 600000 then redis.call('ZREMRANGEBYSCORE', pull, '-inf', zone.now - 600000) end
+  if zone.now > zone.opened + OfferCreation.OVERDUE_MS then
+    redis.call('ZREMRANGEBYSCORE', pull, '-inf', zone.now - OfferCreation.OVERDUE_MS)
+  end
   if not opens or opens <= zone.now then redis.call('HINCRBY', zone.tag .. 'tech:' .. id, 'asked', 1) end
 end
 

@@ -3,6 +3,10 @@
 -- losers' offers and pull lists took a third of the claim. Whoever reads a pull list reads the job as well.
 local Offers = {}
 
+-- How many offers one turn of the sweep closes, and how long it waits before it reports those that end one after the
+-- other. How many entries of a pull list are read at once.
+Offers.MAX_EXPIRED, Offers.EXPIRE_EVERY_MS, Offers.PAGE = 256, 1000, 100
+
 function Offers.parse(text)
   local status, wave, opens, expires, distance = string.match(text, '^(%S+) (%S+) (%S+) (%S+) (%S+)$')
   return {status = status, wave = tonumber(wave), opens = tonumber(opens), expires = tonumber(expires),

@@ -1,5 +1,6 @@
 --- @include "lib/candidates"
 --- @include "lib/density"
+--- @include "lib/limits"
 
 -- Two ways to find candidates, both bounded to 256 a turn.
 --
@@ -14,7 +15,7 @@
 -- may shift meanwhile; whoever is skipped by that is found in the next round.
 local Search = {}
 
-Search.MAX_VISITS, Search.MIN_RADIUS_M = 256, 50
+Search.MIN_RADIUS_M = 50
 
 -- Returns true when the wave is decided, false when it must go on in another turn with wave.r.
 function Search.by_radius(zone, job, offers, supply, wave)
@@ -22,16 +23,16 @@ function Search.by_radius(zone, job, offers, supply, wave)
   wave.size = math.min(wave.size, wave.room)
   if wave.nearest and job.walk == '' and not wave.begun then
     -- Half as many again as are wanted, and those asked already: mostly they are the nearest.
-    local want = math.min(1.5 * wave.size + redis.call('HLEN', offers), Search.MAX_VISITS * 3 / 4)
+    local want = math.min(1.5 * wave.size + redis.call('HLEN', offers), Limits.MAX_VISITS * 3 / 4)
     wave.begun, wave.r = true, Density.radius_for(zone, job, supply, want, wave.r)
   end
   for _ = 1, 3 do
     local ids = redis.call('GEOSEARCH', supply, 'FROMLONLAT', job.lon, job.lat, 'BYRADIUS', wave.r, 'm', 'COUNT',
-      Search.MAX_VISITS, 'ANY', 'ASC')
+      Limits.MAX_VISITS, 'ANY', 'ASC')
     local narrowest = wave.r / 2 < Search.MIN_RADIUS_M or wave.r / 2 <= low
     -- A full answer is read one by one only as the last resort.
-    if #ids < Search.MAX_VISITS or narrowest then Candidates.evaluate(zone, job, offers, ids, wave, wave.nearest) end
-    if #ids < Search.MAX_VISITS then
+    if #ids < Limits.MAX_VISITS or narrowest then Candidates.evaluate(zone, job, offers, ids, wave, wave.nearest) end
+    if #ids < Limits.MAX_VISITS then
       if #wave.fit >= wave.size or wave.r >= wave.radius then return true end
       low, wave.r = wave.r, math.min(wave.radius, wave.r * 2)
     elseif narrowest then
@@ -57,7 +58,7 @@ function Search.by_rank(zone, job, offers, supply, wave)
     else wave.up = near[1] and redis.call('ZRANK', supply, near[1]) or 0 end
     wave.down = wave.up - 1
   end
-  local half = math.floor(math.min(Search.MAX_VISITS, wave.room) / 2)
+  local half = math.floor(math.min(Limits.MAX_VISITS, wave.room) / 2)
   local above = redis.call('ZRANGE', supply, wave.up, wave.up + half - 1)
   Candidates.evaluate(zone, job, offers, above, wave)
   wave.up = wave.up + #above

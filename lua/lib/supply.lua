@@ -4,6 +4,10 @@
 -- each candidate's record again.
 local Supply = {}
 
+-- A technician who moves gets a new place in the index after this time or distance, and a new search for open jobs
+-- after MATCH_M: each fix would cost as much as the index itself.
+Supply.PLACE_MS, Supply.PLACE_M, Supply.MATCH_M = 30000, 100, 250
+
 function Supply.remove(zone, tech)
   if tech.indexed == '' then return end
   for service in string.gmatch(tech.indexed, '%S+') do redis.call('ZREM', zone.tag .. 'supply:' .. service, tech.id) end

@@ -1,6 +1,7 @@
 --- @include "lib/audience"
 --- @include "lib/candidates"
 --- @include "lib/iso"
+--- @include "lib/limits"
 --- @include "lib/ranking"
 local Wave = {}
 
@@ -9,7 +10,7 @@ function Wave.new(zone, job, size, radius, weights, limits)
   local score, nearest = Ranking.scorer(weights, limits.share)
   local blocks = zone.tag .. 'user:' .. job.customer .. ':blocks'
   return {size = size, radius = radius, fit = {}, out = {}, met = {}, visited = 0, doubtful = 0, score = score,
-    nearest = nearest, limits = limits, cap = limits.cap, room = 256, looks = 128,
+    nearest = nearest, limits = limits, cap = limits.cap, room = Limits.MAX_VISITS, looks = Limits.WAVE_LOOKS,
     blocks = redis.call('EXISTS', blocks) == 1 and blocks or nil}
 end
 
@@ -48,7 +49,8 @@ function Wave.others_open_at(zone, job, offers)
   return text and string.sub(text, 1, 5) == 'sent ' and job.alone or zone.now
 end
 
-Wave.MAX_LISTED = 64 -- ids kept a reason; the counts are whole
+-- How many ids a wave's record lists for each reason (its counts are complete), and how many records a job has.
+Wave.MAX_LISTED, Wave.MAX_RECORDS = 64, 64
 
 function Wave.record_json(zone, wave, number, ids, more)
   local parts = {}
@@ -66,7 +68,7 @@ end
 -- Every round leaves a record, whatever its result.
 function Wave.save_record(zone, wave, waves, number, ids, more)
   redis.call('LPUSH', waves, Wave.record_json(zone, wave, number, ids, more))
-  redis.call('LTRIM', waves, 0, 63)
+  redis.call('LTRIM', waves, 0, Wave.MAX_RECORDS - 1)
 end
 
 -- Ops are informed once that all declared rounds are over and nobody has the job.

@@ -2,7 +2,7 @@
 local Zone = {}
 
 -- Enters every script: compares the caller's epoch with the zone's and reads the clock. Returns nil for a stale epoch
--- (the caller replies STALE_EPOCH before its first write). If more than 5 s passed unobserved, nobody could renew a
+-- (the caller replies STALE_EPOCH before its first write). If a longer time passed unobserved (lib/clock), nobody could renew a
 -- lease or answer an offer: Redis or all our processes were stopped. opened_at then restarts the grace before
 -- anything else.
 function Zone.enter(meta, epoch)

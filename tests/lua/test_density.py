@@ -20,7 +20,8 @@ def first_radius(client: Redis, lat: float) -> float:
     """What lib/density gives for the job `j` in demand, in metres."""
     job = "{id = 'j', service = 's', lat = ARGV[1]}"
     call = f"return tostring(Density.radius_for({{tag = '{{main}}:'}}, {job}, KEYS[1], {WANTED}, {WIDEST_M}))"
-    source = (scripts.folder() / "lib" / "density.lua").read_text() + "\n" + call
+    library = "\n".join((scripts.folder() / "lib" / f"{name}.lua").read_text() for name in ("geo", "density"))
+    source = f"{library}\n{call}"
     return float(client.eval(source, 1, SUPPLY, str(lat)))  # type: ignore[arg-type]
 
 

@@ -181,6 +181,16 @@ def test_scripts_are_short_and_use_what_every_server_has(path: Path) -> None:
     assert not re.search(r"\b(cmsgpack|struct|sha1hex)\b|\bbit\.|^#!", text, re.M)
 
 
+@pytest.mark.parametrize("path", sorted(LUA.rglob("*.lua")), ids=lambda p: p.stem)
+def test_no_expiry_is_a_literal(path: Path) -> None:
+    """A lifetime or a delay is a named constant of the library file that it belongs to, so that it has one home."""
+    code = _code(path.read_text())
+    literals = re.findall(r"'PX', \d+|'EX', \d+|'P?EXPIRE(?:AT)?', [^\n]*, \d+\)|zone\.now [+-] \d+", code)
+    if path.parent == LUA:
+        literals += re.findall(r"\b\d{4,}\b", re.sub(r"'[^'\n]*'", "", code))
+    assert literals == []
+
+
 def test_a_script_without_a_header_is_refused(tmp_path: Path) -> None:
     """A file that does not open with its contract is named in the error."""
     (tmp_path / "a_b.lua").write_text("return 1\n")

@@ -1,6 +1,6 @@
-"""This host's clock, for what SQL keeps: when an account was made, when a token runs out.
+"""The clock of this host, for times in SQL: when an account was created, when a token expires.
 
-Not for hot state: there time is the server's, and scripts read it themselves.
+Live state does not use it: its time is the Redis server's, which the scripts read themselves.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Every way a command can fail, once: its code, HTTP status, close code and the word scripts reply with.
+"""The errors of the engine, each declared once: its code, HTTP status, close code and the reply word of scripts.
 
 ::
 
     CalloutError
-    ├── Refused              the engine understood and said no; nothing was done
+    ├── Refused              the engine understood the request and refused it; nothing was done
     │   ├── Unauthenticated  401   ├── TokenExpired
     │   ├── Forbidden        403   ├── ProfileIncomplete ├── KycNotApproved ├── AccountNotApproved
     │   │                          ├── NotMember └── WrongCode
@@ -18,13 +18,13 @@
     │   │                          └── ServiceInactive
     │   ├── CodeLocked       423
     │   └── RateLimited      429
-    ├── Unavailable          503   nothing was done: repeat at will   └── Paused
-    ├── Indeterminate        504   unknown: repeat with the same key
+    ├── Unavailable          503   nothing was done: safe to repeat   └── Paused
+    ├── Indeterminate        504   outcome unknown: repeat with the same key
     └── Internal             500
 
-``code`` is the contract of PROTOCOL §3; ``word`` is what Lua replies, mapped here and nowhere else. The docstring of a
-class that has a code is what clients are told of that code, at ``/problems/{code}``, in the OpenAPI document and in
-docs/codes.md.
+``code`` is the contract of PROTOCOL §3. Scripts reply with the code in capitals; ``BY_WORD`` is the only map from these
+words to the classes. The docstring of a class with a code is published as the meaning of that code: at
+``/problems/{code}``, in the OpenAPI document and in docs/codes.md.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from typing import Any, ClassVar
 
 
 class FieldError(tuple[str, str]):
-    """One wrong field: JSON pointer and what is wrong with it."""
+    """One wrong field: its JSON pointer, and what is wrong with it."""
 
     __slots__ = ()
 
@@ -42,10 +42,11 @@ class FieldError(tuple[str, str]):
 
 
 class CalloutError(Exception):
-    """Base of all errors that cross a boundary of the engine.
+    """Base of all errors that leave the engine.
 
-    ``detail`` is for a person; ``extra`` are members added to the problem object (``attempts_left``, ``job``);
-    ``repeated`` says that the verdict was remembered under the request key rather than reached now.
+    ``detail`` is text for a person. ``extra`` are members added to the problem object (``attempts_left``, ``job``).
+    ``retry_after`` is in seconds. ``repeated`` means that the refusal is the stored outcome of an earlier request with
+    the same request key.
     """
 
     code: ClassVar[str] = "internal"
@@ -69,51 +70,51 @@ class CalloutError(Exception):
         self.repeated = repeated
         self.extra = extra
         self.reply: list[bytes] = []
-        """What a script replied beside its word: for the engine, never told."""
+        """The rest of a script's reply after its word. Only the engine uses it; clients never see it."""
 
 
 class Internal(CalloutError):
-    """A bug on the server's side: logged where it is caught, told without its text."""
+    """A bug in the server. The server logs it; the response does not contain its text."""
 
     code, status, title = "internal", 500, "Internal error"
 
 
 class Unavailable(CalloutError):
-    """Nothing was done, because a store or the server is not ready: repeat at will, later."""
+    """A store or the server is not ready. Nothing was done, so the request can safely be repeated later."""
 
     code, status, title, temporary = "unavailable", 503, "Temporarily unavailable", True
 
 
 class Paused(Unavailable):
-    """An operator closed the zone; nothing was done."""
+    """An operator paused the zone. Nothing was done."""
 
     code, title = "paused", "Paused by the operator"
 
 
 class Indeterminate(CalloutError):
-    """The reply was lost: it may have been done. Repeat with the same request key to learn which."""
+    """The request may have been carried out, or not. Repeat it with the same request key to learn the outcome."""
 
     code, status, title, temporary = "indeterminate", 504, "Outcome unknown", True
 
 
 class Refused(CalloutError):
-    """Understood, and no. Nothing was done."""
+    """The request was understood and refused. Nothing was done."""
 
 
 class Unauthenticated(Refused):
-    """No token was given, or it is not valid: sign in."""
+    """The request has no token, or the token is not valid: sign in."""
 
     code, status, title = "unauthenticated", 401, "Sign in first"
 
 
 class TokenExpired(Unauthenticated):
-    """The token was valid and has ended: get a new one by `POST /v1/auth/refresh`."""
+    """The token was valid and is not any more: get a new one by `POST /v1/auth/refresh`."""
 
     code, title = "token_expired", "Token expired"
 
 
 class Forbidden(Refused):
-    """The caller's role, or their relation to the thing, does not allow this."""
+    """The caller's role, or their relation to the object, does not allow this."""
 
     code, status, title = "forbidden", 403, "Not allowed"
 
@@ -143,19 +144,19 @@ class NotMember(Forbidden):
 
 
 class WrongCode(Forbidden):
-    """The code of the step is wrong; `attempts_left` says how many more may be tried."""
+    """The code for the step is wrong. `attempts_left` is the number of attempts that remain."""
 
     code, title = "wrong_code", "Wrong code"
 
 
 class NotFound(Refused):
-    """There is no such thing, or it is not the caller's to see."""
+    """The object does not exist, or the caller may not see it."""
 
     code, status, title = "not_found", 404, "Not found"
 
 
 class MethodNotAllowed(Refused):
-    """The path exists, but not under this method; `Allow` names those that it has."""
+    """The path exists, but does not support this method. The `Allow` header names the methods that it supports."""
 
     code, status, title = "method_not_allowed", 405, "Method not allowed"
 
@@ -165,19 +166,19 @@ class Conflict(Refused):
 
 
 class Taken(Conflict):
-    """Another technician has the job."""
+    """Another technician already holds the job."""
 
     code, title = "taken", "Booking already taken"
 
 
 class NotOffered(Conflict):
-    """The job is not offered to the caller, or they declined it."""
+    """The job is not offered to the caller, or the caller declined the offer."""
 
     code, title = "not_offered", "Not offered to you"
 
 
 class Expired(Conflict):
-    """The offer ran out, or the job did."""
+    """The offer or the job has expired."""
 
     code, title = "expired", "Offer expired"
 
@@ -195,43 +196,43 @@ class AtCapacity(Conflict):
 
 
 class TooEarly(Conflict):
-    """The step is not open to the caller yet; later it may be."""
+    """The caller may not take the step yet, but may be able to later."""
 
     code, title = "too_early", "Not open to you yet"
 
 
 class IllegalTransition(Conflict):
-    """The job's state does not allow the step; `actions` of the job names those that it allows."""
+    """The job's state does not allow the step. The job's `actions` names the steps that it allows."""
 
     code, title = "illegal_transition", "Not possible in this state"
 
 
 class NotEditable(Conflict):
-    """The fields may not be changed in the job's state; `errors` names them."""
+    """The fields cannot be changed in the job's present state. `errors` names them."""
 
     code, title = "not_editable", "Not editable in this state"
 
 
 class PriceLocked(Conflict):
-    """The price is agreed and cannot be changed here."""
+    """The price is agreed and cannot be changed by this request."""
 
     code, title = "price_locked", "The price is locked"
 
 
 class Frozen(Conflict):
-    """A dispute is open: no step is taken until a mediator resolves it."""
+    """A dispute about the job is open: no step is possible until a mediator resolves it."""
 
     code, title = "frozen", "Frozen by a dispute"
 
 
 class Duplicate(Conflict):
-    """Something else exists under this name already. For a booking's `reference`, `job.id` is its job."""
+    """Another object with this name already exists. For a booking's `reference`, `job.id` names the existing job."""
 
     code, title = "duplicate", "Exists already"
 
 
 class InFlight(Conflict):
-    """A request with the same key is still being worked on: repeat a little later with the same key."""
+    """A request with the same request key is still in progress: repeat it shortly with the same key."""
 
     code, title, temporary = "in_flight", "The same request is still being worked on", True
 
@@ -243,25 +244,25 @@ class ScheduleConflict(Conflict):
 
 
 class RoomClosed(Conflict):
-    """The room takes no more messages."""
+    """The room is closed and accepts no more messages."""
 
     code, title = "room_closed", "The room is closed"
 
 
 class VersionConflict(Refused):
-    """The job has another version than the step was bound to; `job` is the job as it is now."""
+    """The job's version differs from the one that the request expects. `job` is the job as it is now."""
 
     code, status, title = "version_conflict", 412, "The job has changed"
 
 
 class TooLarge(Refused):
-    """The body or the head of the request is larger than allowed."""
+    """The body or the header section of the request is larger than allowed."""
 
     code, status, title = "too_large", 413, "Too large"
 
 
 class Invalid(Refused):
-    """The input is not what is asked for. `errors` names every wrong field by JSON pointer."""
+    """The input is not valid. `errors` names each wrong field by a JSON pointer."""
 
     code, status, title = "invalid", 422, "Invalid input"
 
@@ -281,31 +282,31 @@ class NotText(Invalid):
 
 
 class ReusedKey(Refused):
-    """The request key was used before for other arguments: make a new one for a new request."""
+    """The request key was already used with other arguments: create a new key for each new request."""
 
     code, status, title = "reused_key", 422, "Request key used for something else"
 
 
 class OutOfArea(Refused):
-    """The place lies outside the area that is served."""
+    """The location is outside the served area."""
 
     code, status, title = "out_of_area", 422, "Outside the service area"
 
 
 class ServiceInactive(Refused):
-    """The service is not on offer."""
+    """The service cannot be booked now."""
 
     code, status, title = "service_inactive", 422, "Service not on offer"
 
 
 class CodeLocked(Refused):
-    """Too many wrong codes were tried: the customer has to ask for new ones (`reissue`)."""
+    """Too many wrong codes were entered: the customer must request new codes (`reissue`)."""
 
     code, status, title = "code_locked", 423, "Too many wrong codes"
 
 
 class RateLimited(Refused):
-    """The caller asks too often; `retry_after` says when to come back."""
+    """The caller sends too many requests. Repeat after `retry_after` seconds."""
 
     code, status, title, temporary = "rate_limited", 429, "Too many requests", True
 
@@ -318,13 +319,13 @@ BY_CODE: dict[str, type[CalloutError]] = {
     kind.code: kind for kind in reversed(_tree(CalloutError)) if kind is not CalloutError and "code" in vars(kind)
 }
 MEANING: dict[str, str] = {code: " ".join((kind.__doc__ or "").split()) for code, kind in BY_CODE.items()}
-"""What each code means, for who meets it."""
+"""What each code means, as published to clients."""
 BY_WORD: dict[str, type[CalloutError]] = {code.upper(): kind for code, kind in BY_CODE.items()}
-"""What a script's reply word means. A script replies with the code in capitals, so the map has one rule."""
+"""The error class for each reply word of the scripts. A reply word is the code in capitals."""
 
 
 class OtherBlueprint(Exception):
-    """A script met a job of another blueprint (``key``) than its caller took it for. Never leaves the engine."""
+    """A script found that the job has another blueprint (``key``) than its caller assumed. Never leaves the engine."""
 
     def __init__(self, key: str) -> None:
         super().__init__(key)
@@ -332,7 +333,7 @@ class OtherBlueprint(Exception):
 
 
 class StaleCode(Exception):
-    """A code was compared under an issue that is no longer the current one. Never leaves the engine."""
+    """A code was compared under an issue that is not the current one any more. Never leaves the engine."""
 
 
 UNAVAILABLE_REPLIES = (
@@ -350,8 +351,8 @@ UNAVAILABLE_REPLIES = (
     "NOPERM",
     "NOAUTH",
 )
-"""Redis errors that promise that nothing was done (DESIGN §4)."""
+"""Redis error codes that guarantee that nothing was done (DESIGN §4)."""
 
 WRITES_REFUSED = ("MISCONF", "NOREPLICAS", "OOM")
-"""Those of them by which a server that is there, and can be read, takes no writes: its disk or memory is full, or too
-few replicas follow it."""
+"""The codes among ``UNAVAILABLE_REPLIES`` of a server that can still be read but accepts no writes: its disk or memory
+is full, or too few replicas follow it."""

@@ -1,7 +1,7 @@
-"""An event as it stands in a zone's log, and the times in it.
+"""The format of an event in a zone's log, and of the times in it.
 
-Entry id ``<seq>-0``; fields ``type to at actor bp data cause [trace]``. ``data`` is JSON text already in the shape
-of the wire: the relay forwards it raw, and nobody parses it twice.
+Entry id ``<seq>-0``; fields ``type to at actor bp data cause [trace]``. ``data`` is JSON text in the format of the
+protocol, so that the relay forwards it without parsing it.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ _ORDER = [b"type", b"to", b"at", b"actor", b"bp", b"data", b"cause"]
 
 
 def parse(zone: Zone, entry_id: bytes, fields: Sequence[bytes]) -> Event:
-    """An entry of the stream as an Event: names and values in turn, in the order in which scripts write them.
+    """Decode an entry of the stream. ``fields`` alternates names and values, in the order in which scripts write them.
 
-    Raises ValueError for an entry that no script of ours wrote: a log with a stranger in it is not to be relayed.
+    Raises ValueError for an entry that no script of Callout wrote: a log with a foreign entry must not be relayed.
     """
     if fields[0:14:2] != _ORDER:
-        raise ValueError(f"{zone} {entry_id!r}: not an entry of ours")
+        raise ValueError(f"{zone} {entry_id!r}: not an entry of Callout")
     return Event(
         zone,
         int(entry_id[:-2]),  # <seq>-0
@@ -60,7 +60,7 @@ def iso(ms: int) -> str:
 
 
 def ms_of(text: str) -> int:
-    """The reverse of ``iso``, for any RFC 3339 time with an offset. Raises ValueError."""
+    """The inverse of ``iso``: ms since the Unix epoch, for any RFC 3339 time with an offset. Raises ValueError."""
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError("a time needs an offset or Z")

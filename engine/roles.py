@@ -1,8 +1,8 @@
-"""Who may use the commands of accounts, catalogue and profiles, and which roles routes and socket ops admit. Steps of
-jobs are their blueprint's to allow.
+"""The roles that may use the commands of accounts, services and profiles, and that routes and socket ops admit. Which
+roles may take a step of a job is declared by the job's blueprint.
 
-The sets name their members one by one, none by "all but": a role that is added to ``Role`` gets in nowhere until it is
-named here.
+Each set names its members one by one, never as "all except": a role that is added to ``Role`` is admitted nowhere until
+it is named here.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SIDES: frozenset[Role] = frozenset({"customer", "technician"})
 BOOKERS: frozenset[Role] = OPS | {"customer", "service"}
 JOB_READERS: frozenset[Role] = OPS | {"customer", "technician", "mediator", "service"}
 USERS: frozenset[Role] = MANAGERS | {"customer", "technician", "mediator", "service"}
-"""Whoever has signed in."""
+"""Every role that can sign in."""
 
 __all__ = [
     "ADMIN",
@@ -38,11 +38,11 @@ __all__ = [
     "SIDES",
     "TECHNICIAN",
     "USERS",
-    "demand",
+    "require_role",
 ]
 
 
-def demand(caller: Principal, roles: Collection[Role]) -> None:
-    """Let only ``roles`` pass. Raises Forbidden."""
+def require_role(caller: Principal, roles: Collection[Role]) -> None:
+    """Raise Forbidden unless the caller has one of ``roles``."""
     if caller.role not in roles:
         raise Forbidden

@@ -1,4 +1,4 @@
-"""The Engine: nothing but handles, opened together and closed in the reverse order."""
+"""The Engine: a set of handles, opened together and closed in the reverse order."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from engine.zone.opening import opener
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """Handles only. Functions over it are the engine: ``await jobs.claim(engine, …)``."""
+    """The handles that every function of the engine takes as its first argument: ``await jobs.claim(engine, …)``."""
 
     settings: Settings
     store: Store
@@ -32,20 +32,20 @@ class Engine:
     metrics: Metrics
     plans: Plans = field(default_factory=Plans)
     used: dict[str, int] = field(default_factory=dict)
-    """By login: the refresh of which the use is noted in SQL (engine/identity/tokens.py)."""
+    """By login: the number of the refresh whose first use is recorded in SQL (engine/identity/tokens.py)."""
 
 
 @asynccontextmanager
 async def open_engine(settings: Settings) -> AsyncIterator[Engine]:
-    """Open everything. ``settings.redis`` must be a URL by now.
+    """Open all handles. ``settings.redis`` must be a URL.
 
-    Zones that do not match the archive stay closed, with the reason in ``store.zones``. Raises SettingsError,
-    BlueprintError, ServerUnfit, Unavailable (Redis cannot be reached), each with all that is wrong.
+    A zone that does not match the archive stays closed, with the reason in ``store.zones``. Raises SettingsError,
+    BlueprintError, ServerUnfit and Unavailable (Redis cannot be reached); each names everything that is wrong.
     """
     url = settings.redis
     if url is None:
         raise SettingsError("redis: no URL")
-    if DEFAULT_ZONE not in settings.zones:  # accounts are told through main's log: everybody tails it
+    if DEFAULT_ZONE not in settings.zones:  # the log of main carries the events of accounts, so every process tails it
         settings = msgspec.structs.replace(settings, zones=(*settings.zones, DEFAULT_ZONE))
     wrong = [zone for zone in settings.zones if not is_zone(zone)]
     if wrong:

@@ -1,6 +1,6 @@
-"""The shared words: ids, roles and the caller. The most imported file; it imports nothing of ours.
+"""The shared types: ids, roles and the caller. The most imported module; it imports no other module of Callout.
 
-Ids say where they live: ``job_<zone>_<ulid>`` names its zone for life, so a job is found without an index.
+An id contains its zone: ``job_<zone>_<ulid>`` stays in that zone for life, so that a job is found without an index.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ulid import ULID
 Zone = NewType("Zone", str)
 UserId = NewType("UserId", str)
 TechnicianId = NewType("TechnicianId", UserId)
-"""A technician's id is his user's: every technician is a user."""
+"""A technician's id is the id of their user: every technician is a user."""
 JobId = NewType("JobId", str)
 ServiceId = NewType("ServiceId", str)
 Epoch = NewType("Epoch", str)
@@ -44,8 +44,8 @@ _DISPUTE = re.compile(r"dsp_([a-z][a-z0-9-]{0,31})_([0-9a-z]{26})")
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """The authenticated caller: who, in which role, and until when the proof is good (Unix seconds). ``family`` is the
-    session (the login) that the proof comes from, "" for one that nobody signed in for.
+    """The authenticated caller: their id and role, and until when their token is valid (Unix seconds). ``family`` is
+    the login that the token comes from, "" for a token without a login.
     """
 
     id: UserId
@@ -54,16 +54,16 @@ class Principal(msgspec.Struct, frozen=True):
     expires: float = 0.0
     family: str = ""
     generation: int = 0
-    """Which of the login's refreshes the proof comes from."""
+    """The number of the refresh, within the login, that issued the token."""
 
     @property
     def is_ops(self) -> bool:
-        """Whether he is ops in the sense of routes and channels: ops_manager or admin."""
+        """Whether the caller counts as ops for routes and channels: ops_manager or admin."""
         return self.role in OPS
 
     @property
     def channels(self) -> list[str]:
-        """The channels that are his by being who he is (``role:ops`` and ``role:managers`` are aliases)."""
+        """The channels that the caller's id and role give (``role:ops`` and ``role:managers`` are aliases)."""
         own = [f"user:{self.id}", f"role:{self.role}"]
         if self.role in OPS:
             own.append("role:ops")
@@ -73,56 +73,56 @@ class Principal(msgspec.Struct, frozen=True):
 
 
 class Cursor(msgspec.Struct, frozen=True):
-    """A place in one zone's log: the highest ``seq`` handled, in the life of the log called ``epoch``."""
+    """A position in one zone's log: the highest ``seq`` handled, in the epoch ``epoch``."""
 
     epoch: Epoch
     seq: int
 
 
 def number_of(epoch: str) -> int:
-    """Which of its log's lives an epoch is, counted from 1; 0 for what names none. Before 0.1 names had no suffix."""
+    """The number of an epoch, counted from 1; 0 for a text that names no epoch. Before 0.1, names had no suffix."""
     match = _EPOCH.fullmatch(epoch)
     return int(match[1]) if match else 0
 
 
 def is_zone(text: str) -> bool:
-    """Whether ``text`` may name a zone: lower case, digits and dashes, so that a job id splits one way only."""
+    """Whether ``text`` may name a zone: lower case, digits and dashes, so that a job id splits in only one way."""
     return _ZONE.fullmatch(text) is not None
 
 
 def is_id(text: str) -> bool:
-    """Whether ``text`` may stand in a Redis key as an id: letters, digits, ``_`` and ``-``, at most 64."""
+    """Whether ``text`` may be an id in a Redis key: letters, digits, ``_`` and ``-``, at most 64 characters."""
     return _ID.fullmatch(text) is not None
 
 
 def is_key(text: str) -> bool:
-    """Whether ``text`` may stand in a path of ours: an id, or a blueprint's ``name@version``."""
+    """Whether ``text`` may be a segment of a URL path: an id, or a blueprint's ``name@version``."""
     name, at, version = text.partition("@")
     return is_id(name) and (not at or (version.isascii() and version.isdecimal() and len(version) <= 9))
 
 
 def new_id(kind: str) -> str:
-    """A fresh id ``<kind>_<ulid>``, sortable by time of making."""
+    """A new id ``<kind>_<ulid>``. Ids sort by the time of their creation."""
     return f"{kind}_{str(ULID()).lower()}"
 
 
 def new_job_id(zone: Zone) -> JobId:
-    """A fresh job id ``job_<zone>_<ulid>``."""
+    """A new job id ``job_<zone>_<ulid>``."""
     return JobId(f"job_{zone}_{str(ULID()).lower()}")
 
 
 def zone_of(job: str) -> Zone | None:
-    """The zone that a job's id names, or None where ``job`` is no job id: such a job cannot exist."""
+    """The zone that a job's id names; None if ``job`` is no job id, so that no such job can exist."""
     match = _JOB.fullmatch(job)
     return Zone(match[1]) if match else None
 
 
 def new_dispute_id(zone: Zone) -> str:
-    """A fresh id ``dsp_<zone>_<ulid>``."""
+    """A new id ``dsp_<zone>_<ulid>``."""
     return f"dsp_{zone}_{str(ULID()).lower()}"
 
 
 def zone_of_dispute(dispute: str) -> Zone | None:
-    """The zone that a dispute's id names, or None where ``dispute`` is none."""
+    """The zone that a dispute's id names; None if ``dispute`` is no dispute id."""
     match = _DISPUTE.fullmatch(dispute)
     return Zone(match[1]) if match else None

@@ -1,5 +1,5 @@
-"""Announcements: what ops tell everybody of some roles. They go through the log like every event, so that each gateway
-hears of them, and who was away gets them when he comes back.
+"""Announcements: events that ops send to all users of some roles. They are appended to the log like every event, so
+that each gateway relays them, and a user who was disconnected receives them when they resume.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from engine.blueprint.audience import role_of
 from engine.errors import FieldError, Invalid
 from engine.idempotency import in_redis
 from engine.idempotency.in_sql import Result
-from engine.roles import MANAGERS, OPS, demand
+from engine.roles import MANAGERS, OPS, require_role
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, Principal, Zone
 
@@ -20,16 +20,17 @@ if TYPE_CHECKING:
     from engine.blueprint.schema import Blueprint
     from engine.runtime import Engine
 
-FREE = "announcement."
-"""Events that begin so need no declaration."""
-INCLUDES = {
+UNDECLARED = "announcement."
+"""The prefix of events that need no declaration in a blueprint."""
+INCLUDED_ROLES = {
     "ops": frozenset(("ops", *MANAGERS - {"onboarding_manager"})),
     "managers": frozenset(("managers", "ops", *MANAGERS)),
 }
+"""The roles that an announcement for an alias may also name one by one."""
 
 
 class Announcement(msgspec.Struct, frozen=True, kw_only=True):
-    """What was announced to which roles, and where it stands in the log."""
+    """An announcement: its event and roles, and its zone and seq in the log."""
 
     event: str
     roles: list[str]
@@ -41,19 +42,19 @@ class Announcement(msgspec.Struct, frozen=True, kw_only=True):
 async def announce(
     engine: Engine, caller: Principal, new: Announcement, *, key: str | None = None, trace: str = ""
 ) -> Result[Announcement]:
-    """Tell everybody of ``new.roles`` (none given: of those that the blueprint declares), once for each request key.
-    ``event`` is the type in the log.
+    """Append an announcement to all users of ``new.roles``, once for each request key. Without roles, it goes to those
+    that the blueprint declares. ``event`` is the type in the log.
 
-    Raises Forbidden, Invalid for an event that no blueprint declares as an announcement and for roles that the
-    declaration leaves out, ReusedKey, and what ``Store.run`` raises.
+    Raises Forbidden, ReusedKey, Invalid for an event that no blueprint declares as an announcement and for roles that
+    are not in the declaration, and what ``Store.run`` raises.
     """
-    demand(caller, OPS)
+    require_role(caller, OPS)
     declared = engine.blueprints.announcing(new.event)
-    if declared is None and not new.event.startswith(FREE):
-        raise Invalid(errors=[FieldError("/event", f"Declared by no blueprint, and does not begin with {FREE}")])
+    if declared is None and not new.event.startswith(UNDECLARED):
+        raise Invalid(errors=[FieldError("/event", f"Declared by no blueprint, and does not begin with {UNDECLARED}")])
     checked, zone = in_redis.checked_key(key), DEFAULT_ZONE
     roles = _roles(new, declared)
-    told = " ".join(f"role:{role}" for role in roles)
+    channels = " ".join(f"role:{role}" for role in roles)
     fingerprint = in_redis.fingerprint(engine, "announce", "", [new.event, roles, new.data])
     actor, bp = f"{caller.role}:{caller.id}", declared.key if declared else ""
     done = await engine.store.run(
@@ -67,23 +68,23 @@ async def announce(
             "trace": trace,
             "bp": bp,
             "kind": new.event,
-            "channels": told,
+            "channels": channels,
             "data": msgspec.json.encode(new.data),
         },
     )
-    made = msgspec.structs.replace(new, roles=roles, zone=zone, seq=done.seq)
-    return Result(made, checked, done.repeated)
+    announcement = msgspec.structs.replace(new, roles=roles, zone=zone, seq=done.seq)
+    return Result(announcement, checked, done.repeated)
 
 
 def _roles(new: Announcement, declared: Blueprint | None) -> list[str]:
-    """The roles asked for, each once; where the blueprint says who gets it, nobody else does."""
+    """The requested roles, each once. If the blueprint declares roles, no other roles are allowed."""
     words = declared.events[new.event].to if declared else ()
-    own = [role_of(word) for word in words]
-    roles = list(dict.fromkeys(new.roles or own))
+    declared_roles = [role_of(word) for word in words]
+    roles = list(dict.fromkeys(new.roles or declared_roles))
     if not roles:
         raise Invalid(errors=[FieldError("/roles", "Required")])
-    may = {role for word in own for role in INCLUDES.get(word, {word})}
-    if own and (wrong := [at for at, role in enumerate(roles) if role not in may]):
-        detail = f"{new.event} is for {', '.join(own)}"
+    allowed = {role for word in declared_roles for role in INCLUDED_ROLES.get(word, {word})}
+    if declared_roles and (wrong := [at for at, role in enumerate(roles) if role not in allowed]):
+        detail = f"{new.event} is for {', '.join(declared_roles)}"
         raise Invalid(errors=[FieldError(f"/roles/{at}", detail) for at in wrong])
     return roles

@@ -1,7 +1,8 @@
 """Bids: technicians offer to do a job for a price, and its customer accepts one.
 
-They live in Redis as long as their job does, each technician's latest one: who withdrew may bid again. The scripts end
-them in the step that ends their job's taking of bids (lua/lib/bid_close.lua). Afterwards the archive has them.
+Redis holds the latest bid of each technician as long as it holds the job. A technician who withdrew a bid may bid
+again. The script of the step after which the job accepts no more bids closes them (lua/lib/bid_close.lua). Later they
+are in the archive.
 """
 
 from __future__ import annotations
@@ -28,13 +29,13 @@ from engine.types import JobId, Principal, TechnicianId, is_id, new_id
 if TYPE_CHECKING:
     from engine.runtime import Engine
 
-MOST = 200
-"""How many technicians may bid for one job: a customer does not read more, and each is told how it ended."""
-KEEPS_BACK = "Its technician cannot take this job now"
+MAX_BIDS = 200
+"""How many technicians may bid for one job: a customer does not read more, and each receives an event at the end."""
+CANNOT_TAKE = "Its technician cannot take this job now"
 
 
-class Bidding(msgspec.Struct, frozen=True):
-    """What a command about a bid came to: ``bid`` is JSON, ``key`` the request key it was done under."""
+class BidOutcome(msgspec.Struct, frozen=True):
+    """The outcome of a command about a bid. ``bid`` is JSON, ``key`` the request key of the command."""
 
     bid: msgspec.Raw
     message: str | None
@@ -42,9 +43,9 @@ class Bidding(msgspec.Struct, frozen=True):
     key: str
 
 
-class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """What is bid: ``amount`` in minor units of the job's currency, None for what the customer offers; ``version`` is
-    that of the job which the caller has read.
+class BidTerms(msgspec.Struct, frozen=True, kw_only=True):
+    """A bid to create. ``amount`` is in minor units of the job's currency, None for the amount that the customer
+    offers. ``version`` is the version of the job that the caller has read.
     """
 
     amount: int | None = None
@@ -52,54 +53,54 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     version: int | None = None
 
 
-class _WithBid(msgspec.Struct):
+class _BidEvent(msgspec.Struct):
     bid: msgspec.Raw
 
 
-class _Bid(msgspec.Struct):
+class _SortFields(msgspec.Struct):
     id: str
     created_at: str
 
 
-_with_bid = msgspec.json.Decoder(_WithBid)
-_bid = msgspec.json.Decoder(_Bid)
+_bid_event = msgspec.json.Decoder(_BidEvent)
+_sort_fields = msgspec.json.Decoder(_SortFields)
 
 
 async def create(
-    engine: Engine, caller: Principal, job_id: str, wanted: Wanted, *, key: str | None = None, trace: str = ""
-) -> Bidding:
-    """Bid for a job that takes bids.
+    engine: Engine, caller: Principal, job_id: str, terms: BidTerms, *, key: str | None = None, trace: str = ""
+) -> BidOutcome:
+    """Bid for a job that accepts bids.
 
-    Raises Forbidden for who is no technician; as a claim, for one who is not fit; NotFound for one without the service
-    or whom the customer avoids; IllegalTransition, Expired or Frozen, from where no bids are taken; NotOffered for one
-    who held the job and left, Duplicate where he has an open bid, AtCapacity beyond ``MOST``, VersionConflict with the
-    present job, ReusedKey.
+    Raises Forbidden if the caller is no technician; the errors of a claim if the technician may not receive offers;
+    NotFound for a technician who does not offer the service or has a block with the customer; IllegalTransition,
+    Expired or Frozen if the job's state accepts no bids; NotOffered for a former holder of the job; Duplicate if the
+    technician has an open bid; AtCapacity beyond ``MAX_BIDS``; VersionConflict with the present job; ReusedKey.
     """
     if caller.role != "technician":
         raise Forbidden("Only technicians bid")
-    ask = _ask(engine, caller, job_id, "bid", key, trace, wanted.amount, wanted.note, wanted.version)
+    context = _context(engine, caller, job_id, "bid", key, trace, terms.amount, terms.note, terms.version)
     name = new_id("bid")
 
-    async def act(blueprint: Blueprint) -> Bidding:
-        plan = await _plan(engine, ask, blueprint, "bid")
-        zone, me = ask.zone, TechnicianId(caller.id)
-        names = _keys(ask) | {"offers": keys.offers(zone, ask.job), "tech": keys.technician(zone, me)}
+    async def act(blueprint: Blueprint) -> BidOutcome:
+        plan = await _plan(engine, context, blueprint, "bid")
+        zone, me = context.zone, TechnicianId(caller.id)
+        names = _keys(context) | {"offers": keys.offers(zone, context.job), "tech": keys.technician(zone, me)}
         args = {
             "technician": me,
-            **_head(ask, wanted.version, blueprint, plan),
+            **_head(context, terms.version, blueprint, plan),
             "bid": name,
-            "amount": "-" if wanted.amount is None else wanted.amount,
-            "note": msgspec.json.encode(wanted.note),
-            "most": MOST,
-            **_lasting(engine, blueprint),
+            "amount": "-" if terms.amount is None else terms.amount,
+            "note": msgspec.json.encode(terms.note),
+            "most": MAX_BIDS,
+            **_durations(engine, blueprint),
         }
         try:
             done = await engine.store.run(zone, "bid_create", keys=names, args=args)
         except AtCapacity as error:
-            raise AtCapacity(f"It has {MOST} bids", repeated=error.repeated) from error
+            raise AtCapacity(f"It has {MAX_BIDS} bids", repeated=error.repeated) from error
         except VersionConflict as error:
-            raise await _with_job(engine, ask, error) from error
-        return await _bidding(engine, ask, plan, done)
+            raise await _with_job(engine, context, error) from error
+        return await _outcome(engine, context, plan, done)
 
     return await jobs.by_blueprint(engine, act)
 
@@ -113,22 +114,22 @@ async def withdraw(
     version: int | None = None,
     key: str | None = None,
     trace: str = "",
-) -> Bidding:
-    """Take the caller's bid back; again changes nothing. Raises Forbidden, NotFound for what is not his present bid,
-    IllegalTransition where it is closed or was accepted, Frozen, VersionConflict with the present job, ReusedKey.
+) -> BidOutcome:
+    """Withdraw the caller's bid; a repeat changes nothing. Raises Forbidden, NotFound if ``bid`` is not the caller's
+    present bid, IllegalTransition if it is closed or accepted, Frozen, VersionConflict with the present job, ReusedKey.
     """
     if caller.role != "technician":
         raise Forbidden("Only technicians bid")
-    ask = _ask(engine, caller, job_id, "withdraw", key, trace, _named(bid), version)
+    context = _context(engine, caller, job_id, "withdraw", key, trace, _checked(bid), version)
 
-    async def act(blueprint: Blueprint) -> Bidding:
-        plan, zone = await _plan(engine, ask, blueprint, "withdraw"), ask.zone
-        args = {"technician": caller.id, **_head(ask, version, blueprint, plan), "bid": bid}
+    async def act(blueprint: Blueprint) -> BidOutcome:
+        plan, zone = await _plan(engine, context, blueprint, "withdraw"), context.zone
+        args = {"technician": caller.id, **_head(context, version, blueprint, plan), "bid": bid}
         try:
-            done = await engine.store.run(zone, "bid_withdraw", keys=_keys(ask), args=args)
+            done = await engine.store.run(zone, "bid_withdraw", keys=_keys(context), args=args)
         except VersionConflict as error:
-            raise await _with_job(engine, ask, error) from error
-        return await _bidding(engine, ask, plan, done)
+            raise await _with_job(engine, context, error) from error
+        return await _outcome(engine, context, plan, done)
 
     return await jobs.by_blueprint(engine, act)
 
@@ -143,40 +144,42 @@ async def accept(
     key: str | None = None,
     trace: str = "",
 ) -> Outcome:
-    """Give the job to the technician of a bid, at its amount if the job is flat; all other bids are declined.
+    """Accept a bid: its technician becomes the holder, at the bid's amount if the price is flat, and all other bids are
+    declined.
 
-    Raises Forbidden for who is no customer, NotFound for another's job and for what is no bid of it; IllegalTransition
-    where the bid is not open or the job takes none, Expired, Frozen; Invalid at ``/bid`` and AtCapacity where its
-    technician may not or cannot take the job any more; VersionConflict with the present job, ReusedKey.
+    Raises Forbidden if the caller is no customer; NotFound for the job of another customer and for a bid that is not
+    for this job; IllegalTransition if the bid is not open or the job accepts no bids; Expired; Frozen; Invalid at
+    ``/bid`` and AtCapacity if the technician may not or cannot take the job any more; VersionConflict with the present
+    job; ReusedKey.
     """
     if caller.role != "customer":
         raise Forbidden("Only its customer accepts a bid")
-    ask = _ask(engine, caller, job_id, "award", key, trace, _named(bid), version)
+    context = _context(engine, caller, job_id, "award", key, trace, _checked(bid), version)
 
     async def act(blueprint: Blueprint) -> Outcome:
-        plan, zone = await _plan(engine, ask, blueprint, "award"), ask.zone
-        names = ask.keys() | {"bids": keys.bids(zone, ask.job)}
-        args = {"bid": bid, "actor": ask.actor, **_head(ask, version, blueprint, plan)}
-        args |= {"audience": blueprint.audience("bid.accepted"), **_lasting(engine, blueprint)}
+        plan, zone = await _plan(engine, context, blueprint, "award"), context.zone
+        names = context.keys() | {"bids": keys.bids(zone, context.job)}
+        args = {"bid": bid, "actor": context.actor, **_head(context, version, blueprint, plan)}
+        args |= {"audience": blueprint.audience("bid.accepted"), **_durations(engine, blueprint)}
         try:
             done = await engine.store.run(zone, "bid_accept", keys=names, args=args)
         except AtCapacity as error:
-            raise AtCapacity("Its technician holds as many jobs as he may", repeated=error.repeated) from error
+            raise AtCapacity("Its technician holds as many jobs as they may", repeated=error.repeated) from error
         except Invalid as error:
             if type(error) is not Invalid:
                 raise
-            raise Invalid(errors=[FieldError("/bid", KEEPS_BACK)], repeated=error.repeated) from error
+            raise Invalid(errors=[FieldError("/bid", CANNOT_TAKE)], repeated=error.repeated) from error
         except VersionConflict as error:
-            raise await _with_job(engine, ask, error) from error
-        return await jobs.outcome(engine, ask, blueprint, plan, done)
+            raise await _with_job(engine, context, error) from error
+        return await jobs.outcome(engine, context, blueprint, plan, done)
 
     return await jobs.by_blueprint(engine, act)
 
 
 async def find(engine: Engine, caller: Principal, job_id: str) -> Page:
-    """The bids for a job, the first one first: a technician's own, all of them for others who may see the job.
+    """The bids for a job, the earliest first. A technician sees only their own; all others who may see the job see all.
 
-    Raises NotFound for who may not, and for whom it is not there.
+    Raises NotFound if there is no such job or the caller may not see it.
     """
     zone, job = located(job_id)
     await job_queries.read(engine, caller, job_id)
@@ -187,13 +190,13 @@ async def find(engine: Engine, caller: Principal, job_id: str) -> Page:
     except NotFound:
         return Page(await _archived(engine, job, own), None)
     as_of: dict[str, str | int] = {"epoch": engine.store.zones[zone].epoch, "seq": done.seq}
-    return Page(sorted(done.rest, key=place), None, {zone: as_of})
+    return Page(sorted(done.rest, key=sort_key), None, {zone: as_of})
 
 
-def place(bid: bytes) -> tuple[str, str]:
-    """Where a bid stands in a list."""
-    found = _bid.decode(bid)
-    return found.created_at, found.id
+def sort_key(bid: bytes) -> tuple[str, str]:
+    """The key by which lists of bids are sorted."""
+    fields = _sort_fields.decode(bid)
+    return fields.created_at, fields.id
 
 
 async def _archived(engine: Engine, job: JobId, own: str) -> list[bytes]:
@@ -205,7 +208,7 @@ async def _archived(engine: Engine, job: JobId, own: str) -> list[bytes]:
     return [doc.encode() for doc in docs]
 
 
-def _ask(
+def _context(
     engine: Engine, caller: Principal, job_id: str, verb: str, key: str | None, trace: str, *arguments: object
 ) -> CommandContext:
     zone, job = located(job_id)
@@ -213,55 +216,57 @@ def _ask(
     return CommandContext(zone, job, caller, in_redis.checked_key(key), fingerprint, trace)
 
 
-def _named(bid: str) -> str:
+def _checked(bid: str) -> str:
     if not is_id(bid):
         raise NotFound("No such bid")
     return bid
 
 
-async def _plan(engine: Engine, ask: CommandContext, blueprint: Blueprint, does: Does) -> Plan:
-    """The blueprint's command that does this. Raises NotFound where it takes no bids, OtherBlueprint."""
-    name = await jobs.command_for(engine, ask.zone, ask.job, blueprint, does)
+async def _plan(engine: Engine, context: CommandContext, blueprint: Blueprint, effect: Does) -> Plan:
+    """The plan of the blueprint's command with this effect. Raises NotFound if there is none, OtherBlueprint."""
+    name = await jobs.command_for(engine, context.zone, context.job, blueprint, effect)
     plan = engine.plans.of(blueprint, name) if name is not None else None
     if plan is None:
-        await jobs.check_blueprint(engine, ask, blueprint)
+        await jobs.check_blueprint(engine, context, blueprint)
         raise NotFound("It takes no bids")
     return plan
 
 
-def _head(ask: CommandContext, version: int | None, blueprint: Blueprint, plan: Plan) -> dict[str, str | int | bytes]:
-    """What all scripts of bids are told."""
-    return {**ask.head(version), "bp": blueprint.key, "plan": plan.body}
+def _head(
+    context: CommandContext, version: int | None, blueprint: Blueprint, plan: Plan
+) -> dict[str, str | int | bytes]:
+    """The arguments that all scripts of bids have in common."""
+    return {**context.head(version), "bp": blueprint.key, "plan": plan.body}
 
 
-def _lasting(engine: Engine, blueprint: Blueprint) -> dict[str, int]:
+def _durations(engine: Engine, blueprint: Blueprint) -> dict[str, int]:
     return {"grace_ms": round(blueprint.dispatch.grace_s * 1000), "lease_ms": lease_ms(engine)}
 
 
-def _keys(ask: CommandContext) -> dict[str, str]:
+def _keys(context: CommandContext) -> dict[str, str]:
     """The keys that the scripts of a technician's own bid have in common."""
-    zone, job = ask.zone, ask.job
+    zone, job = context.zone, context.job
     return {
         "meta": keys.meta(zone),
         "job": keys.job(zone, job),
         "bids": keys.bids(zone, job),
         "log": keys.log(zone),
-        "req": ask.request(),
+        "req": context.request(),
     }
 
 
-async def _with_job(engine: Engine, ask: CommandContext, error: VersionConflict) -> VersionConflict:
-    error.extra["job"] = msgspec.Raw(await jobs.present(engine, ask))
+async def _with_job(engine: Engine, context: CommandContext, error: VersionConflict) -> VersionConflict:
+    error.extra["job"] = msgspec.Raw(await jobs.present(engine, context))
     return error
 
 
-async def _bidding(engine: Engine, ask: CommandContext, plan: Plan, done: Done) -> Bidding:
-    """The answer: the bid as the script gave it, or as it was told when this was done first."""
+async def _outcome(engine: Engine, context: CommandContext, plan: Plan, done: Done) -> BidOutcome:
+    """The outcome: the bid from the script's reply or, for a repeat, from the event of the first time."""
     if len(done.rest) > 1:
-        shown = done.rest[1]
+        bid = done.rest[1]
     else:
-        data = await in_redis.payload_at(engine, ask.zone, done.seq)
+        data = await in_redis.payload_at(engine, context.zone, done.seq)
         if data is None:
             raise Indeterminate("Done, but its answer cannot be read any more")
-        shown = bytes(_with_bid.decode(data).bid)
-    return Bidding(msgspec.Raw(shown), plan.spec.message, done.repeated, ask.key)
+        bid = bytes(_bid_event.decode(data).bid)
+    return BidOutcome(msgspec.Raw(bid), plan.spec.message, done.repeated, context.key)

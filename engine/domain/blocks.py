@@ -1,9 +1,10 @@
-"""Blocks: two people who are not to meet at work. Either of them may set one, and neither is told of the other's.
+"""Blocks: a customer and a technician who are not matched with each other. Either may set one, and neither learns of
+the block of the other.
 
-SQL is the source. In Redis both have a set of those whom they blocked or were blocked by, in every zone; waves and late
-joiners look there. It is written after the commit from what SQL says then, and once more where that has changed
-meanwhile: so of two commands that cross the later one stands. A lifted block keeps its row until Redis is known to have
-heard of it.
+SQL is the source. In Redis each of the two has, in every zone, a set of the users whom they blocked or who blocked
+them; waves and late joins read it. The sets are written after the commit from the state of SQL at that time, and again
+if SQL has changed meanwhile: of two concurrent commands, the later one prevails. The row of a lifted block remains for
+``LIFTED_MS``, so that ``repair`` can correct Redis.
 """
 
 from __future__ import annotations
@@ -21,26 +22,25 @@ from engine.errors import FieldError, Invalid, NotFound
 from engine.events import iso
 from engine.idempotency import in_redis, in_sql
 from engine.idempotency.in_sql import Result
-from engine.roles import demand
+from engine.roles import SIDES, require_role
 from engine.sql.paging import Slice, check_limit, decode_cursor, slice_of
 from engine.sql.schema import blocks, users
 from engine.store import keys
 from engine.store.scripts import Args
-from engine.types import Principal, Role, UserId, Zone
+from engine.types import Principal, UserId, Zone
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
 
-SIDES: frozenset[Role] = frozenset({"customer", "technician"})
-MOST = 1_000
-"""How many somebody may block."""
+MAX_BLOCKS = 1_000
+"""How many users one user may block."""
 PAGE = 500
 LIFTED_MS = 600_000
-"""How long a lifted block is remembered, so that a copy of it that was slow is undone."""
+"""How long the row of a lifted block remains, so that a delayed copy of the block in Redis is undone."""
 
 
 class Block(msgspec.Struct, frozen=True):
-    """Whom the caller blocked, and when."""
+    """A user whom the caller blocked, and when."""
 
     id: UserId
     name: str
@@ -48,8 +48,8 @@ class Block(msgspec.Struct, frozen=True):
 
 
 async def find(engine: Engine, caller: Principal, *, limit: int = 50, cursor: str | None = None) -> Slice[Block]:
-    """Whom the caller blocked, the latest first. Raises Forbidden, Invalid (limit, cursor)."""
-    demand(caller, SIDES)
+    """The users whom the caller blocked, the latest first. Raises Forbidden, Invalid (limit, cursor)."""
+    require_role(caller, SIDES)
     check_limit(limit)
     c = blocks.c
     rows = select(c.other, c.since, users.c.name).join(users, users.c.id == c.other)
@@ -58,63 +58,65 @@ async def find(engine: Engine, caller: Principal, *, limit: int = 50, cursor: st
         since, last = decode_cursor(cursor, tuple[int, str])
         rows = rows.where((c.since < since) | ((c.since == since) & (c.other < last)))
     async with engine.archive.reading() as conn:
-        found = list((await conn.execute(rows)).all())
-    page = slice_of(found, limit, lambda row: (row.since, row.other))
+        loaded = list((await conn.execute(rows)).all())
+    page = slice_of(loaded, limit, lambda row: (row.since, row.other))
     return Slice([Block(row.other, row.name, iso(row.since)) for row in page.items], page.next)
 
 
 async def put(engine: Engine, caller: Principal, other: UserId, *, key: str | None = None) -> Result[Block]:
-    """Block a technician, or as one a customer; again changes nothing. Open offers between the two are taken back.
+    """Block a technician or, as a technician, a customer; a repeat changes nothing. Open offers between the two are
+    withdrawn.
 
-    Raises Forbidden, NotFound for nobody of the other side, Invalid beyond ``MOST``.
+    Raises Forbidden, NotFound if there is no such user of the other side, Invalid beyond ``MAX_BLOCKS``.
     """
-    demand(caller, SIDES)
+    require_role(caller, SIDES)
 
     async def act(conn: AsyncConnection) -> Block:
         name = await _other_side(conn, caller, other)
         mine, since = _pair(caller.id, other), now_ms()
         count = select(func.count()).where(blocks.c.user == caller.id, blocks.c.other != other, blocks.c.active)
-        if (await conn.execute(count)).scalar_one() >= MOST:
-            raise Invalid(errors=[FieldError("", f"At most {MOST}")])
+        if (await conn.execute(count)).scalar_one() >= MAX_BLOCKS:
+            raise Invalid(errors=[FieldError("", f"At most {MAX_BLOCKS}")])
         insertion = sqlite.insert if engine.archive.is_sqlite else postgresql.insert
         row = insertion(blocks).values(user=caller.id, other=other, since=since, active=True)
         await conn.execute(row.on_conflict_do_nothing())
         await conn.execute(update(blocks).where(mine, blocks.c.active.is_(False)).values(since=since, active=True))
-        stands = (await conn.execute(select(blocks.c.since).where(mine))).scalar_one()
-        return Block(other, name, iso(stands))
+        valid_since = (await conn.execute(select(blocks.c.since).where(mine))).scalar_one()
+        return Block(other, name, iso(valid_since))
 
-    asked = in_sql.request(caller.id, key, "block", other)
-    kept = await in_redis.once(engine, asked, Block, act)
+    request = in_sql.request(caller.id, key, "block", other)
+    result = await in_redis.once(engine, request, Block, act)
     with in_sql.unavailable_as_indeterminate():
         await publish(engine, caller.id, other)
-    return kept
+    return result
 
 
 async def lift(engine: Engine, caller: Principal, other: UserId, *, key: str | None = None) -> Result[UserId]:
-    """Take the caller's own block back; one that the other set stands. Raises Forbidden, NotFound for none of his."""
-    demand(caller, SIDES)
+    """Remove the caller's own block; a block that the other user set remains. Raises Forbidden, NotFound if the caller
+    has not blocked ``other``."""
+    require_role(caller, SIDES)
 
     async def act(conn: AsyncConnection) -> UserId:
         mine = update(blocks).where(_pair(caller.id, other), blocks.c.active)
         if (await conn.execute(mine.values(active=False, since=now_ms()))).rowcount == 0:
-            raise NotFound("You have not blocked him")
+            raise NotFound("You have not blocked this user")
         return other
 
-    asked = in_sql.request(caller.id, key, "unblock", other)
-    kept = await in_redis.once(engine, asked, UserId, act)
+    request = in_sql.request(caller.id, key, "unblock", other)
+    result = await in_redis.once(engine, request, UserId, act)
     with in_sql.unavailable_as_indeterminate():
         await publish(engine, caller.id, other)
-    return kept
+    return result
 
 
-async def apart(engine: Engine, zone: Zone, one: UserId, other: UserId) -> bool:
-    """Whether one of the two blocked the other, as waves see it. Raises Unavailable."""
+async def are_blocked(engine: Engine, zone: Zone, one: UserId, other: UserId) -> bool:
+    """Whether one of the two blocked the other, by the sets in Redis that waves use. Raises Unavailable."""
     return bool(await engine.store.command("SISMEMBER", keys.blocks(zone, one), other))
 
 
 async def publish(engine: Engine, one: UserId, other: UserId) -> None:
-    """Bring both sets in every zone in line with SQL. Raises Unavailable."""
-    stands = await _stands(engine, one, other)
+    """Write the state of SQL to both sets in every zone. Raises Unavailable."""
+    blocked = await _is_blocked(engine, one, other)
     while True:
         for zone in engine.store.zones:
             names = {
@@ -123,27 +125,27 @@ async def publish(engine: Engine, one: UserId, other: UserId) -> None:
                 "theirs": keys.blocks(zone, other),
                 "log": keys.log(zone),
             }
-            args: Args = {"one": one, "other": other, "blocked": int(stands)}
+            args: Args = {"one": one, "other": other, "blocked": int(blocked)}
             await engine.store.run(zone, "block_put", keys=names, args=args)
-        if stands == (stands := await _stands(engine, one, other)):
+        if blocked == (blocked := await _is_blocked(engine, one, other)):
             return
 
 
 async def repair(engine: Engine) -> int:
-    """Put the sets right where they differ from SQL (an emptied Redis has none), and forget what was lifted long ago.
-    Returns how many pairs were wrong.
+    """Correct the sets that differ from SQL (an emptied Redis has none), and delete the rows of blocks that were lifted
+    long ago. Returns the number of corrected pairs.
     """
-    put_right, last = 0, ("", "")
+    corrected, last = 0, ("", "")
     while rows := await _page(engine, last):
         for row in rows:
-            if not await _agrees(engine, row.user, row.other, stands=row.active or bool(row.returned)):
+            if not await _agrees(engine, row.user, row.other, blocked=row.active or bool(row.returned)):
                 await publish(engine, row.user, row.other)
-                put_right += 1
+                corrected += 1
         last = (rows[-1].user, rows[-1].other)
     async with engine.archive.writing() as conn:
         old = and_(blocks.c.active.is_(False), blocks.c.since < now_ms() - LIFTED_MS)
         await conn.execute(delete(blocks).where(old))
-    return put_right
+    return corrected
 
 
 async def _page(engine: Engine, last: tuple[str, str]) -> Sequence[Any]:
@@ -155,19 +157,19 @@ async def _page(engine: Engine, last: tuple[str, str]) -> Sequence[Any]:
         return (await conn.execute(query.where(after).order_by(c.user, c.other).limit(PAGE))).all()
 
 
-async def _agrees(engine: Engine, one: UserId, other: UserId, *, stands: bool) -> bool:
+async def _agrees(engine: Engine, one: UserId, other: UserId, *, blocked: bool) -> bool:
     sides = [(keys.blocks(zone, a), b) for zone in engine.store.zones for a, b in ((one, other), (other, one))]
-    return all([bool(await engine.store.command("SISMEMBER", key, who)) == stands for key, who in sides])
+    return all([bool(await engine.store.command("SISMEMBER", key, who)) == blocked for key, who in sides])
 
 
-async def _stands(engine: Engine, one: UserId, other: UserId) -> bool:
+async def _is_blocked(engine: Engine, one: UserId, other: UserId) -> bool:
     query = select(blocks.c.user).where(_pair(one, other) | _pair(other, one), blocks.c.active).limit(1)
     async with engine.archive.reading() as conn:
         return (await conn.execute(query)).one_or_none() is not None
 
 
 async def _other_side(conn: AsyncConnection, caller: Principal, other: UserId) -> str:
-    """The name of somebody of the other side. Raises NotFound."""
+    """The name of a user of the other side. Raises NotFound."""
     side = "technician" if caller.role == "customer" else "customer"
     name = (await conn.execute(select(users.c.name).where(users.c.id == other, users.c.role == side))).scalar()
     if name is None:

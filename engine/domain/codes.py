@@ -1,7 +1,8 @@
-"""Codes at the door: derived, never stored (DESIGN §5).
+"""The codes that a customer gives to the technician, for example to start the work. They are derived and never stored
+(DESIGN §5).
 
-Six digits from HMAC-SHA-256 over job, purpose and issue number under the server's key, cut down as RFC 4226 §5.3 does.
-Counting the tries, and what a wrong one leads to, is lua/lib/codes.lua's: it is told which issue was compared with.
+A code has six digits, from the HMAC-SHA-256 of job, purpose and issue number under the server's key, truncated as in
+RFC 4226 §5.3. lua/lib/codes.lua counts the attempts and handles wrong ones; it receives the issue that was compared.
 """
 
 from __future__ import annotations
@@ -18,20 +19,20 @@ if TYPE_CHECKING:
 
 
 def derive(engine: Engine, job: str, purpose: str, issue: str) -> str:
-    """The code of one purpose."""
+    """The code of a job for one purpose and issue."""
     digest = hmac.digest(engine.signer.derive("codes"), f"{job} {purpose} {issue}".encode(), "sha256")
-    place = digest[-1] & 0x0F
-    number = int.from_bytes(digest[place : place + 4], "big") & 0x7FFFFFFF
+    offset = digest[-1] & 0x0F
+    number = int.from_bytes(digest[offset : offset + 4], "big") & 0x7FFFFFFF
     return f"{number % 1_000_000:06d}"
 
 
 def all_of(engine: Engine, blueprint: Blueprint, job: str, issue: str) -> dict[str, str]:
-    """Every code of a job, by purpose, as its customer is shown them."""
+    """All codes of a job, by purpose, as its customer sees them."""
     return {purpose: derive(engine, job, purpose, issue) for purpose in blueprint.codes.purposes}
 
 
 async def compared(engine: Engine, zone: Zone, job: JobId, purpose: str, given: str) -> dict[str, str | bool]:
-    """Whether ``given`` is the job's present code, and of which issue, as the step's script takes it."""
+    """Whether ``given`` is the job's present code, and the issue of that code, as arguments for the step's script."""
     stored = await engine.store.command("HGET", keys.job(zone, job), "issue")
     issue = stored.decode() if stored else "1"
     right = derive(engine, job, purpose, issue).encode()

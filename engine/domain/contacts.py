@@ -1,7 +1,8 @@
-"""Phones in replies: the other party's, from acceptance until the blueprint's ``contact_s`` after the job's end.
+"""Phone numbers in replies: that of the other party, from acceptance until ``contact_s`` of the blueprint after the
+job's end.
 
-They stand in no event, since events are replayed for as long as they are kept, also to somebody who has left the job
-since. A reply asks for them anew, by what its caller is to the job now.
+Events contain no phone numbers, since an event can be replayed as long as it is in the log, also to a user who has left
+the job. Each reply reads the number again, by the caller's present relation to the job.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from engine.runtime import Engine
 
 Side = Literal["customer", "technician"]
-"""Whose phone it is: the member of the job that it stands in."""
+"""The party whose phone it is, which is also the member of the job that contains it."""
 
 log = structlog.get_logger(__name__)
 
@@ -34,7 +35,7 @@ class Party(msgspec.Struct):
 
 
 class Card(msgspec.Struct):
-    """What of a job's JSON decides what may stand with it."""
+    """The part of a job's JSON that decides who may read a phone number."""
 
     id: JobId
     zone: Zone
@@ -48,7 +49,7 @@ class Card(msgspec.Struct):
 
 
 def side_wanted(caller: Principal, card: Card, blueprint: Blueprint) -> Side | None:
-    """Whose phone the caller may read with this job; None where it is nobody's."""
+    """The party whose phone the caller may read with this job; None if there is none."""
     if card.customer is None or card.technician is None or card.asked or card.phase == "open":
         return None
     if card.phase in ("done", "closed") and _is_past(card, blueprint):
@@ -64,8 +65,8 @@ def _is_past(card: Card, blueprint: Blueprint) -> bool:
 
 
 async def phone_of(engine: Engine, card: Card, side: Side, known: str = "") -> str | None:
-    """The phone of one side, from Redis where it is there (``known`` is JSON), else from the account; None where there
-    is none, or it cannot be read now: a job is not refused for want of a phone.
+    """The phone of one side: from Redis if it is there (``known`` is JSON), otherwise from the account. None if there
+    is no phone or it cannot be read now, since a missing phone must not fail the reply with the job.
     """
     party = card.customer if side == "customer" else card.technician
     assert party is not None
@@ -83,7 +84,7 @@ async def phone_of(engine: Engine, card: Card, side: Side, known: str = "") -> s
 
 
 def with_phone(job: bytes, side: Side, phone: str | None) -> bytes:
-    """The job with the phone in the member of whose it is."""
+    """The job with the phone in the member of its party."""
     members: dict[str, Any] = msgspec.json.decode(job, type=dict[str, msgspec.Raw])
     party: dict[str, Any] = msgspec.json.decode(members[side])
     return msgspec.json.encode({**members, side: {**party, "phone": phone}})

@@ -1,7 +1,7 @@
-"""Disputes: what the two sides of a job could not settle themselves, and a mediator does.
+"""Disputes: a disagreement of the two sides of a job, which a mediator resolves.
 
-Which command freezes a job and which ones thaw it, each for an outcome, is its blueprint's. Until then nothing else
-happens to it. One dispute about a job is open at a time; the job's record holds the last one.
+The blueprint declares which command freezes a job, and for each outcome the command that thaws it. A frozen job allows
+no other step. A job has at most one open dispute; its record holds the last one.
 """
 
 from __future__ import annotations
@@ -22,46 +22,46 @@ from engine.types import OPS, JobId, Principal, UserId, Zone, zone_of_dispute
 if TYPE_CHECKING:
     from engine.runtime import Engine
 
-PART = 200
-"""How many jobs a script looks at for a list: of all that are frozen, or of the caller's."""
+BATCH = 200
+"""How many jobs one script call examines for a list: of all frozen jobs, or of the caller's."""
 
 
-class Disputed(msgspec.Struct, frozen=True):
-    """What a command about a dispute came to: its JSON, and the outcome of the step that it was."""
+class DisputeOutcome(msgspec.Struct, frozen=True):
+    """The outcome of a command about a dispute: JSON of the dispute, and the outcome of the job's step."""
 
     dispute: msgspec.Raw
     done: Outcome
 
 
-class _Told(msgspec.Struct):
+class _DisputeEvent(msgspec.Struct):
     dispute: msgspec.Raw
 
 
-class _Place(msgspec.Struct):
+class _SortFields(msgspec.Struct):
     opened_at: str
     id: str
 
 
-_told = msgspec.json.Decoder(_Told)
-_place = msgspec.json.Decoder(_Place)
+_dispute_event = msgspec.json.Decoder(_DisputeEvent)
+_sort_fields = msgspec.json.Decoder(_SortFields)
 
 
 async def create(
     engine: Engine, caller: Principal, job_id: str, reason: str, *, key: str | None = None, trace: str = ""
-) -> Disputed:
-    """Open a dispute: the job is frozen, and mediators may read it.
+) -> DisputeOutcome:
+    """Open a dispute. It freezes the job, and mediators may then read the job.
 
-    Raises Forbidden for who may never, NotFound for another's job, IllegalTransition where its blueprint has no dispute
-    in this state, Frozen while one is open, ReusedKey.
+    Raises Forbidden if the caller's relation to the job never allows it, NotFound if the caller may not see the job,
+    IllegalTransition if the blueprint allows no dispute in this state, Frozen while one is open, ReusedKey.
     """
     zone, job = located(job_id)
     blueprint = await jobs.blueprint_of(engine, zone, job)
     name = await jobs.command_for(engine, zone, job, blueprint, "freeze")
     if name is None:
-        await _must_know(engine, caller, zone, job)
+        await _check_is_party(engine, caller, zone, job)
         raise IllegalTransition("There are no disputes about such jobs")
     done = await jobs.command(engine, caller, job_id, Step(command=name, reason=reason), key=key, trace=trace)
-    return Disputed(await _dispute(engine, zone, done), done)
+    return DisputeOutcome(await _dispute(engine, zone, done), done)
 
 
 async def resolve(
@@ -73,17 +73,17 @@ async def resolve(
     note: str | None = None,
     key: str | None = None,
     trace: str = "",
-) -> Disputed:
-    """Settle a dispute; the job goes on as the outcome says.
+) -> DisputeOutcome:
+    """Resolve a dispute; the job continues by the command for this outcome.
 
-    Raises Forbidden, NotFound, Invalid for an outcome that the job's blueprint does not have, IllegalTransition for a
-    dispute that is resolved already, ReusedKey.
+    Raises Forbidden, NotFound, Invalid for an outcome that the job's blueprint does not have, IllegalTransition if the
+    dispute is already resolved, ReusedKey.
     """
     zone = zone_of_dispute(dispute_id)
-    found = zone and await engine.store.command("GET", keys.dispute(zone, dispute_id))
-    if zone is None or not found:
+    stored = zone and await engine.store.command("GET", keys.dispute(zone, dispute_id))
+    if zone is None or not stored:
         raise NotFound("No such dispute")
-    job = JobId(found.decode())
+    job = JobId(stored.decode())
     blueprint = await jobs.blueprint_of(engine, zone, job)
     name = await jobs.command_for(engine, zone, job, blueprint, "thaw", resolves=outcome)
     if name is None:
@@ -92,21 +92,21 @@ async def resolve(
     step = Step(command=name, reason=note, dispute=dispute_id)
     try:
         done = await jobs.command(engine, caller, job, step, key=key, trace=trace)
-    except NotFound as error:  # what is not frozen is not there for a mediator
+    except NotFound as error:  # a mediator cannot see a job that is not frozen
         raise IllegalTransition("It is resolved already", repeated=error.repeated) from error
-    return Disputed(await _dispute(engine, zone, done), done)
+    return DisputeOutcome(await _dispute(engine, zone, done), done)
 
 
 async def find(engine: Engine, caller: Principal) -> Page:
-    """The open disputes, the newest first: all of them for mediators and ops, their own for the two sides.
+    """The open disputes, the newest first. Mediators and ops see all, customers and technicians their own.
 
-    Raises Forbidden for others.
+    Raises Forbidden for other roles.
     """
     items: list[bytes] = []
     as_of: dict[str, dict[str, str | int]] = {}
     for zone, state in engine.store.zones.items():
         seq, found = await _of_zone(engine, caller, zone)
-        items += sorted(found, key=place, reverse=True)
+        items += sorted(found, key=sort_key, reverse=True)
         as_of[zone] = {"epoch": state.epoch, "seq": seq}
     return Page(items, None, as_of)
 
@@ -116,18 +116,18 @@ async def _of_zone(engine: Engine, caller: Principal, zone: Zone) -> tuple[int, 
     names = {"meta": keys.meta(zone), "index": _index(caller, zone)}
     below, seq, found = "+inf", 0, set[bytes]()
     while True:
-        done = await engine.store.read(zone, "dispute_list", keys=names, args={"below": below, "limit": PART})
+        done = await engine.store.read(zone, "dispute_list", keys=names, args={"below": below, "limit": BATCH})
         looked, last, *disputes = done.rest
         seq, found = seq or done.seq, found.union(disputes)
-        if int(looked) < PART or last.decode() == below:
+        if int(looked) < BATCH or last.decode() == below:
             return seq, found
         below = last.decode()
 
 
-def place(dispute: bytes) -> tuple[str, str]:
-    """Where a dispute stands in a list."""
-    found = _place.decode(dispute)
-    return found.opened_at, found.id
+def sort_key(dispute: bytes) -> tuple[str, str]:
+    """The key by which lists of disputes are sorted."""
+    fields = _sort_fields.decode(dispute)
+    return fields.opened_at, fields.id
 
 
 def _index(caller: Principal, zone: Zone) -> str:
@@ -138,8 +138,8 @@ def _index(caller: Principal, zone: Zone) -> str:
     raise Forbidden("Disputes are between a customer, a technician and a mediator")
 
 
-async def _must_know(engine: Engine, caller: Principal, zone: Zone, job: JobId) -> None:
-    """Raises NotFound for who is neither side of the job."""
+async def _check_is_party(engine: Engine, caller: Principal, zone: Zone, job: JobId) -> None:
+    """Raise NotFound if the caller is neither side of the job."""
     customer, holder = await engine.store.command("HMGET", keys.job(zone, job), "customer", "holder")
     if caller.id.encode() not in (customer, holder):
         raise NotFound("No such job")
@@ -149,4 +149,4 @@ async def _dispute(engine: Engine, zone: Zone, done: Outcome) -> msgspec.Raw:
     data = await in_redis.payload_at(engine, zone, done.seq)
     if data is None:
         raise Indeterminate("Done, but its answer cannot be read any more")
-    return _told.decode(data).dispute
+    return _dispute_event.decode(data).dispute

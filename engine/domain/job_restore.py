@@ -1,9 +1,9 @@
-"""A finished job that Redis has forgotten, put back as SQL has it, so that money may still come and go.
+"""Restore a finished job that was evicted from Redis, from SQL, so that payments and refunds remain possible.
 
-A payment is noted by a script that compares it with all payments of the job and adds it to the job's sums. So what SQL
-has of both is put back first, and the payment goes the ordinary way. SQL is read at a checkpoint at or past the head of
-the log: whatever was appended about the job while Redis had it is there. (Rejected: deciding by SQL alone and appending
-the event. Two refunds at once were each within what was captured, and both together beyond it.)
+A script records a payment: it compares it with all payments of the job and adds it to the job's sums. Therefore the job
+and its payments are restored first, and the payment is then recorded as usual. SQL is read at a checkpoint at or past
+the head of the log, so that it has every event that was appended while Redis held the job. (Rejected: to decide by SQL
+alone and append the event. Two concurrent refunds could each be within the captured amount, and together exceed it.)
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from engine.runtime import Engine
 
 ARCHIVED_S = 2.0
-"""How long the archive may take to reach the head of the log."""
-LOOK_S = 0.02
+"""How long to wait for the archive to reach the head of the log."""
+POLL_S = 0.02
 
 PAYMENTS = (
     *("payment.requested", "payment.received", "payment.refunded", "payment.failed", "payment.unexpected"),
@@ -46,30 +46,32 @@ class _Payment(msgspec.Struct):
     created_at: str = ""
 
 
-class _Told(msgspec.Struct):
+class _PaymentEvent(msgspec.Struct):
     payment: _Payment | None = None
     why: str = ""
 
 
-class _Kept(msgspec.Struct):
-    """A payment as lua/lib/payment.lua keeps it. ``counts``: what it captured or gave back is in the job's sums."""
+class _PaymentRecord(msgspec.Struct):
+    """A payment as lua/lib/payment.lua stores it. ``statuses`` has its path, ``back`` what was refunded of it;
+    ``counts``: the job's sums include it.
+    """
 
     kind: str
     reference: str
     of: str
     id: str
     created_at: str
-    words: dict[str, str] = msgspec.field(default_factory=dict)
+    statuses: dict[str, str] = msgspec.field(default_factory=dict)
     back: int = 0
     counts: bool = True
 
     def record(self) -> str:
-        path = ",".join(f"{status}:{rest}" for status, rest in self.words.items())
-        told = members(self.kind, self.reference, self.of).decode()
-        return f'{path} {self.id} "{self.created_at}" {self.back} {told}'
+        path = ",".join(f"{status}:{rest}" for status, rest in self.statuses.items())
+        fixed = members(self.kind, self.reference, self.of).decode()
+        return f'{path} {self.id} "{self.created_at}" {self.back} {fixed}'
 
 
-_told = msgspec.json.Decoder(_Told)
+_payment_event = msgspec.json.Decoder(_PaymentEvent)
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -79,65 +81,68 @@ def members(kind: str, reference: str, of: str) -> bytes:
     return msgspec.json.encode(named)[1:-1]
 
 
-async def put_back(engine: Engine, zone: Zone, job: JobId) -> None:
-    """Put the job and its payments back into Redis, if they are not there.
+async def restore(engine: Engine, zone: Zone, job: JobId) -> None:
+    """Restore the job and its payments in Redis, if they are not there.
 
-    Raises NotFound for a job that the archive does not have, or has as not finished, Unavailable where SQL cannot be
-    read or stays behind the log.
+    Raises NotFound if the archive does not have the job as finished, Unavailable if SQL cannot be read or does not
+    reach the head of the log in time.
     """
     if zone not in engine.store.zones:
         raise NotFound("No such job")
-    await _reached(engine, zone)
+    await _wait_for_archive(engine, zone)
     document = await reader.job(engine.archive, job)
     shown = _members.decode(document) if document else {}
     if not shown or msgspec.json.decode(shown["phase"]) not in FINISHED:
         raise NotFound("No such job")
-    found = kept(await reader.told_of(engine.archive, job, PAYMENTS))
+    payments = payment_records(await reader.told_of(engine.archive, job, PAYMENTS))
     bp = await reader.blueprint_of(engine.archive, job) or engine.blueprints.default.key
     names = {"meta": keys.meta(zone), "job": keys.job(zone, job), "payments": keys.payments(zone, job)}
-    fields = _pairs(_fields(shown, bp, sums(found)))
-    records = _pairs({f"{each.kind} {each.reference}": each.record() for each in found})
+    fields = _pairs(_fields(shown, bp, sums(payments)))
+    records = _pairs({f"{each.kind} {each.reference}": each.record() for each in payments})
     await engine.store.run(zone, "job_restore", keys=names, args={"fields": fields, "kept": records})
 
 
-async def _reached(engine: Engine, zone: Zone) -> None:
-    """Wait until all that the log holds by now is in SQL."""
+async def _wait_for_archive(engine: Engine, zone: Zone) -> None:
+    """Wait until SQL has all events that are in the log now. Raises Unavailable after ``ARCHIVED_S``."""
     head = await log.head(engine.store.reads, zone)
-    for _ in range(round(ARCHIVED_S / LOOK_S)):
+    for _ in range(round(ARCHIVED_S / POLL_S)):
         at = await reader.checkpoint(engine.archive, zone)
         if at is not None and at.seq >= head.seq:
             return
-        await asyncio.sleep(LOOK_S)
-    raise Unavailable("The archive has not yet all that it needs to know of this job")
+        await asyncio.sleep(POLL_S)
+    raise Unavailable("The archive has not reached the head of the log yet")
 
 
-def kept(events: Iterable[Event]) -> list[_Kept]:
-    """The payments that ``events``, in order, leave behind: each word at the seq that told it first."""
-    found: dict[tuple[str, str], _Kept] = {}
+def payment_records(events: Iterable[Event]) -> list[_PaymentRecord]:
+    """The payments that result from ``events``, in order, each status with the seq of its first event."""
+    found: dict[tuple[str, str], _PaymentRecord] = {}
     for event in events:
-        data = _told.decode(event.data)
-        told = data.payment
-        if told is None or told.reference is None:  # asked for by a step of the job
+        data = _payment_event.decode(event.data)
+        reported = data.payment
+        if reported is None or reported.reference is None:  # requested by a step of the job
             continue
-        kind, of = ("refund", told.of or told.reference) if told.status == "refunded" else ("charge", told.reference)
-        new = _Kept(kind, told.reference, of, told.id, told.created_at)
-        payment = found.setdefault((kind, told.reference), new)
-        if told.status in payment.words:  # told twice: of one that was captured more than one event may tell
+        kind, of = "charge", reported.reference
+        if reported.status == "refunded":
+            kind, of = "refund", reported.of or reported.reference
+        new = _PaymentRecord(kind, reported.reference, of, reported.id, reported.created_at)
+        payment = found.setdefault((kind, reported.reference), new)
+        if reported.status in payment.statuses:  # a captured payment may have more than one event
             continue
         if data.why == "other_currency":
             payment.counts = False
         if kind == "refund" and (charge := found.get(("charge", of))):
-            charge.back += told.amount
+            charge.back += reported.amount
             payment.counts = charge.counts
-        payment.words[told.status] = f"{event.seq}:{told.amount}:{told.currency}{'' if payment.counts else ':-'}"
+        mark = "" if payment.counts else ":-"
+        payment.statuses[reported.status] = f"{event.seq}:{reported.amount}:{reported.currency}{mark}"
     return list(found.values())
 
 
-def sums(payments: Iterable[_Kept]) -> dict[str, int]:
-    """What was captured and refunded, of what counted when it came: the job's currency may have been another."""
+def sums(payments: Iterable[_PaymentRecord]) -> dict[str, int]:
+    """The sums of what was captured and refunded, without payments that were in another currency than the job."""
     total = {"captured": 0, "refunded": 0}
     for payment in payments:
-        for status, rest in payment.words.items():
+        for status, rest in payment.statuses.items():
             if status in total and payment.counts:
                 total[status] += int(rest.split(":")[1])
     return total
@@ -170,5 +175,5 @@ def _fields(shown: dict[str, msgspec.Raw], bp: str, total: dict[str, int]) -> di
 
 
 def _pairs(fields: dict[str, Any]) -> bytes:
-    """Names and values in turn, all of them text."""
+    """A JSON array that alternates names and values, all as text."""
     return msgspec.json.encode([str(part) for pair in fields.items() for part in pair])

@@ -1,7 +1,8 @@
-"""A person's notifications: what the archiver has brought to SQL, and what only the log knows yet.
+"""A user's notifications: those that the archiver has copied to SQL, and those that are only in the log yet.
 
-The two are joined so that the list is never behind a push already seen. The order of reading matters: how far the
-archive is, then the log above that, then SQL. What leaves the log in between was archived before, and is in SQL.
+The list joins both, so that it contains every notification that a push has already delivered. The order of reading
+matters: first the archive's checkpoint, then the log above it, then SQL. An entry that is trimmed from the log in
+between was archived before, and is therefore in SQL.
 """
 
 from __future__ import annotations
@@ -18,8 +19,7 @@ from engine.clock import now_ms
 from engine.errors import NotFound
 from engine.events import iso
 from engine.sql.paging import Slice, check_limit, decode_cursor, slice_of
-from engine.sql.schema import notification_reads as reads
-from engine.sql.schema import notifications as rows
+from engine.sql.schema import notification_reads, notifications
 from engine.types import JobId, Principal, Zone
 from engine.zone import log
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Notification(msgspec.Struct, frozen=True, kw_only=True):
-    """As the event told it, with its time and whether it was read."""
+    """A notification as in its event, with its time and whether the user has read it."""
 
     id: str
     kind: str
@@ -39,7 +39,7 @@ class Notification(msgspec.Struct, frozen=True, kw_only=True):
     read: bool
 
 
-class Told(msgspec.Struct, frozen=True, kw_only=True):
+class NotificationData(msgspec.Struct, frozen=True, kw_only=True):
     """The data of a ``notification`` event."""
 
     id: str
@@ -49,8 +49,8 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     job: JobId | None = None
 
 
-class _Found(msgspec.Struct, frozen=True):
-    told: Told
+class _Entry(msgspec.Struct, frozen=True):
+    data: NotificationData
     at: int
     read: bool
 
@@ -59,51 +59,52 @@ async def find(engine: Engine, caller: Principal, *, limit: int = 50, cursor: st
     """The caller's notifications, the newest first. Raises Invalid (limit, cursor), Unavailable."""
     check_limit(limit)
     before = decode_cursor(cursor, tuple[int, str]) if cursor is not None else None
-    found = {each.told.id: each for each in await _unarchived(engine, caller)}
-    found |= {each.told.id: each for each in await _archived(engine, caller, limit, before)}
-    ordered = sorted(found.values(), key=lambda each: (each.at, each.told.id), reverse=True)
-    rest = [each for each in ordered if before is None or (each.at, each.told.id) < before]
-    page = slice_of(rest, limit, lambda each: (each.at, each.told.id))
+    found = {each.data.id: each for each in await _unarchived(engine, caller)}
+    found |= {each.data.id: each for each in await _archived(engine, caller, limit, before)}
+    ordered = sorted(found.values(), key=lambda each: (each.at, each.data.id), reverse=True)
+    rest = [each for each in ordered if before is None or (each.at, each.data.id) < before]
+    page = slice_of(rest, limit, lambda each: (each.at, each.data.id))
     return Slice([_shown(each) for each in page.items], page.next)
 
 
 async def unread(engine: Engine, caller: Principal, limit: int) -> list[Notification]:
-    """The newest of those that the caller has not read. Raises Unavailable."""
-    found = {each.told.id: each for each in await _unarchived(engine, caller) if not each.read}
-    found |= {each.told.id: each for each in await _archived(engine, caller, limit, None, unread=True)}
-    ordered = sorted(found.values(), key=lambda each: (each.at, each.told.id), reverse=True)
+    """The newest notifications that the caller has not read. Raises Unavailable."""
+    found = {each.data.id: each for each in await _unarchived(engine, caller) if not each.read}
+    found |= {each.data.id: each for each in await _archived(engine, caller, limit, None, unread=True)}
+    ordered = sorted(found.values(), key=lambda each: (each.at, each.data.id), reverse=True)
     return [_shown(each) for each in ordered[:limit]]
 
 
 async def mark_read(engine: Engine, caller: Principal, notification: str) -> None:
-    """Note that the caller has read it; again is the same. Raises NotFound for none of his."""
-    new = {each.told.id for each in await _unarchived(engine, caller)}
-    if notification not in new and not await _is_his(engine, caller, notification):
+    """Record that the caller has read a notification; a repeat changes nothing. Raises NotFound if it is not theirs."""
+    new = {each.data.id for each in await _unarchived(engine, caller)}
+    if notification not in new and not await _is_own(engine, caller, notification):
         raise NotFound
     insertion = sqlite.insert if engine.archive.is_sqlite else postgresql.insert
-    mark = insertion(reads).values(user=caller.id, notification=notification, at=now_ms())
+    row = insertion(notification_reads).values(user=caller.id, notification=notification, at=now_ms())
     async with engine.archive.writing() as conn:
-        await conn.execute(mark.on_conflict_do_nothing())
+        await conn.execute(row.on_conflict_do_nothing())
 
 
-async def _unarchived(engine: Engine, caller: Principal) -> list[_Found]:
+async def _unarchived(engine: Engine, caller: Principal) -> list[_Entry]:
     zones = [Zone(zone) for zone in engine.settings.zones]
-    found = [each for part in await asyncio.gather(*(_in_log(engine, caller, z) for z in zones)) for each in part]
-    if not found:
+    entries = [each for part in await asyncio.gather(*(_in_log(engine, caller, z) for z in zones)) for each in part]
+    if not entries:
         return []
+    reads = notification_reads
     query = select(reads.c.notification).where(
-        reads.c.user == caller.id, reads.c.notification.in_([each.told.id for each in found])
+        reads.c.user == caller.id, reads.c.notification.in_([each.data.id for each in entries])
     )
     async with engine.archive.reading() as conn:
         read = set((await conn.execute(query)).scalars())
-    return [msgspec.structs.replace(each, read=each.told.id in read) for each in found]
+    return [msgspec.structs.replace(each, read=each.data.id in read) for each in entries]
 
 
-async def _in_log(engine: Engine, caller: Principal, zone: Zone) -> list[_Found]:
+async def _in_log(engine: Engine, caller: Principal, zone: Zone) -> list[_Entry]:
     known = await reader.checkpoint(engine.archive, zone)
     tail = await log.channel_tail(engine.store.reads, zone, known.seq if known else 0, f"user:{caller.id}")
     return [
-        _Found(msgspec.json.decode(event.data, type=Told), event.at, False)
+        _Entry(msgspec.json.decode(event.data, type=NotificationData), event.at, False)
         for event in tail
         if event.type == "notification"
     ]
@@ -111,12 +112,12 @@ async def _in_log(engine: Engine, caller: Principal, zone: Zone) -> list[_Found]
 
 async def _archived(
     engine: Engine, caller: Principal, limit: int, before: tuple[int, str] | None, *, unread: bool = False
-) -> list[_Found]:
-    c = rows.c
-    mark = and_(reads.c.user == c.user, reads.c.notification == c.id)
+) -> list[_Entry]:
+    c, reads = notifications.c, notification_reads
+    is_read = and_(reads.c.user == c.user, reads.c.notification == c.id)
     query = (
-        select(rows, reads.c.at.label("read_at"))
-        .outerjoin(reads, mark)
+        select(notifications, reads.c.at.label("read_at"))
+        .outerjoin(reads, is_read)
         .where(c.user == caller.id)
         .order_by(c.at.desc(), c.id.desc())
         .limit(limit + 1)
@@ -126,31 +127,31 @@ async def _archived(
     if before is not None:
         query = query.where((c.at < before[0]) | ((c.at == before[0]) & (c.id < before[1])))
     async with engine.archive.reading() as conn:
-        found = (await conn.execute(query)).all()
+        loaded = (await conn.execute(query)).all()
     return [
-        _Found(
-            Told(id=row.id, kind=row.kind, title=row.title, body=row.body, job=row.job),
+        _Entry(
+            NotificationData(id=row.id, kind=row.kind, title=row.title, body=row.body, job=row.job),
             row.at,
             row.read_at is not None,
         )
-        for row in found
+        for row in loaded
     ]
 
 
-async def _is_his(engine: Engine, caller: Principal, notification: str) -> bool:
-    query = select(rows.c.id).where(rows.c.id == notification, rows.c.user == caller.id)
+async def _is_own(engine: Engine, caller: Principal, notification: str) -> bool:
+    query = select(notifications.c.id).where(notifications.c.id == notification, notifications.c.user == caller.id)
     async with engine.archive.reading() as conn:
         return (await conn.execute(query)).one_or_none() is not None
 
 
-def _shown(found: _Found) -> Notification:
-    told = found.told
+def _shown(entry: _Entry) -> Notification:
+    data = entry.data
     return Notification(
-        id=told.id,
-        kind=told.kind,
-        title=told.title,
-        body=told.body,
-        job=told.job,
-        at=iso(found.at),
-        read=found.read,
+        id=data.id,
+        kind=data.kind,
+        title=data.title,
+        body=data.body,
+        job=data.job,
+        at=iso(entry.at),
+        read=entry.read,
     )

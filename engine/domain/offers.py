@@ -1,4 +1,4 @@
-"""What is open to a technician, and saying no to it."""
+"""The open offers of a technician, and declining one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from engine.types import Principal, TechnicianId
 if TYPE_CHECKING:
     from engine.runtime import Engine
 
-MOST = 200
+MAX_OFFERS = 200
 
 
 async def decline(
@@ -29,23 +29,23 @@ async def decline(
     key: str | None = None,
     trace: str = "",
 ) -> Outcome:
-    """Refuse an offer; the job stays open to the others. Raises as a claim does."""
+    """Decline an offer; the job remains open to other technicians. Raises as a claim."""
     step = Step(command="decline", reason=reason)
     return await jobs.command(engine, caller, job_id, step, key=key, trace=trace)
 
 
 async def open_to(engine: Engine, caller: Principal) -> Page:
-    """The offers that the caller may accept now, the one that ends first in front. Raises Forbidden."""
+    """The offers that the caller may accept now, the earliest expiry first. Raises Forbidden."""
     if caller.role != "technician":
         raise Forbidden("Only technicians are offered jobs")
-    found: list[bytes] = []
+    items: list[bytes] = []
     as_of: dict[str, dict[str, str | int]] = {}
     for zone, state in engine.store.zones.items():
         if not state.open and len(engine.store.zones) > 1:
             continue
         names = {"meta": keys.meta(zone), "tech_offers": keys.technician_offers(zone, TechnicianId(caller.id))}
-        args: Args = {"technician": caller.id, "limit": MOST, "lease_ms": lease_ms(engine)}
+        args: Args = {"technician": caller.id, "limit": MAX_OFFERS, "lease_ms": lease_ms(engine)}
         done = await engine.store.read(zone, "offer_list", keys=names, args=args)
-        found += done.rest
+        items += done.rest
         as_of[zone] = {"epoch": state.epoch, "seq": done.seq}
-    return Page(found, None, as_of)
+    return Page(items, None, as_of)

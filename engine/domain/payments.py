@@ -1,11 +1,13 @@
-"""What the payment service says: each payment under a reference of its own, each word of it once.
+"""Payments as the payment service reports them: each payment has a reference, and each of its statuses is recorded
+once.
 
-Callout moves no money. It asks (``payment.requested``, by a step of the job), is told what came of it, and lets the job
-be paid in the same step where the sum covers what it asked. A charge goes requested, failed, captured, and may begin
-with any of them; a refund names the charge that it is of, and all of one charge come to at most what it captured.
+Callout moves no money. A step of the job requests a payment (``payment.requested``), and the payment service reports
+the result. If the captured sum covers the requested one, the same script moves the job to paid. The statuses of a
+charge are requested, failed and captured, in this order, and its first report may be any of them. A refund names its
+charge, and all refunds of a charge together are at most what it captured.
 
-A capture is a fact: it is noted whatever state the job is in, however long it is over. Where Redis has forgotten the
-job, what SQL has of it is put back first (engine/domain/job_restore.py).
+A capture is a fact: it is recorded in every state of the job, however long the job is over. If Redis has evicted the
+job, it is first restored from SQL (engine/domain/job_restore.py).
 """
 
 from __future__ import annotations
@@ -36,21 +38,21 @@ EVENTS: dict[Status, tuple[str, ...]] = {
     "refunded": ("payment.refunded",),
     "failed": ("payment.failed",),
 }
-"""The events that a word may give rise to."""
+"""The events that a status may cause."""
 
-ANOTHER = "This reference stands for another amount"
-WRONG = {
+OTHER_AMOUNT = "This reference stands for another amount"
+REFUND_ERRORS = {
     1: FieldError("/amount", "More than was captured and not refunded yet"),
     2: FieldError("/currency", "Not the one that was captured"),
     3: FieldError("/of", "No such charge"),
     4: FieldError("/reference", "Stands for another charge"),
 }
-"""What a refused refund is told, by the numbers of lua/lib/payment.lua."""
+"""The field error of a refused refund, by the number in the reply of lua/lib/payment.lua."""
 
 
 class Payment(msgspec.Struct, frozen=True, kw_only=True):
-    """One word of the payment service; ``amount`` in minor units. ``of`` is the charge that a refund is of, where it
-    does not use that one's reference itself.
+    """One report of the payment service. ``amount`` is in minor units. ``of`` is the charge of a refund, if the refund
+    has another reference than its charge.
     """
 
     reference: str
@@ -60,8 +62,8 @@ class Payment(msgspec.Struct, frozen=True, kw_only=True):
     of: str | None = None
 
 
-class Put(msgspec.Struct, frozen=True):
-    """What came of it: JSON of the payment and of the job as they stood then."""
+class PaymentOutcome(msgspec.Struct, frozen=True):
+    """The outcome of a report: JSON of the payment and of the job as they were right after it."""
 
     payment: msgspec.Raw
     job: msgspec.Raw
@@ -70,30 +72,29 @@ class Put(msgspec.Struct, frozen=True):
     key: str
 
 
-class _Told(msgspec.Struct):
+class _PaymentEvent(msgspec.Struct):
     payment: msgspec.Raw
     job: msgspec.Raw
 
 
-class _Place(msgspec.Struct):
+class _SortFields(msgspec.Struct):
     created_at: str
     id: str
 
 
-_told = msgspec.json.Decoder(_Told)
-_place = msgspec.json.Decoder(_Place)
+_payment_event = msgspec.json.Decoder(_PaymentEvent)
+_sort_fields = msgspec.json.Decoder(_SortFields)
 
 
 async def put(
     engine: Engine, caller: Principal, job_id: str, payment: Payment, *, key: str | None = None, trace: str = ""
-) -> Put:
-    """Take down what became of a payment; the same word again answers as the first time.
+) -> PaymentOutcome:
+    """Record a report about a payment; a repeated report has the same outcome as the first one.
 
-    Raises Forbidden for all but services, NotFound, Duplicate for a reference and status that stand for another
-    amount, IllegalTransition out of order, Frozen for one that is asked for during a dispute, Invalid for a refund
-    that its charge has not, ReusedKey; Unavailable where the job's blueprint is not known here, or
-    where the job has to be put back first and SQL is away. What was
-    captured is refused for none but a malformed word.
+    Raises Forbidden if the caller is no service; NotFound; Duplicate if the reference and status are recorded with
+    another amount; IllegalTransition for a status out of order; Frozen for a request during a dispute; Invalid for a
+    refund that its charge does not allow; ReusedKey; Unavailable if this process does not know the job's blueprint, or
+    if the job must be restored and SQL is unavailable. A capture is refused only if the report is malformed.
     """
     if caller.role != "service":
         raise Forbidden("The payment service says what was paid")
@@ -101,21 +102,23 @@ async def put(
         raise Invalid(errors=[FieldError("/of", "Only a refund is of a charge")])
     zone, job = located(job_id)
     fingerprint = in_redis.fingerprint(engine, "payment", job, payment)
-    ask = CommandContext(zone, job, caller, in_redis.checked_key(key), fingerprint, trace)
+    context = CommandContext(zone, job, caller, in_redis.checked_key(key), fingerprint, trace)
     name = new_id("pay")
 
-    async def act(blueprint: Blueprint) -> Put:
-        return await _put(engine, ask, payment, name, blueprint)
+    async def act(blueprint: Blueprint) -> PaymentOutcome:
+        return await _put(engine, context, payment, name, blueprint)
 
     try:
         return await jobs.by_blueprint(engine, act)
     except NotFound:
-        await job_restore.put_back(engine, zone, job)
+        await job_restore.restore(engine, zone, job)
         return await jobs.by_blueprint(engine, act)
 
 
-async def _put(engine: Engine, ask: CommandContext, payment: Payment, name: str, blueprint: Blueprint) -> Put:
-    zone, job = ask.zone, ask.job
+async def _put(
+    engine: Engine, context: CommandContext, payment: Payment, name: str, blueprint: Blueprint
+) -> PaymentOutcome:
+    zone, job = context.zone, context.job
     kind = "refund" if payment.status == "refunded" else "charge"
     of = payment.of or payment.reference
     audiences = {event: blueprint.audience(event) for event in EVENTS[payment.status]}
@@ -123,10 +126,10 @@ async def _put(engine: Engine, ask: CommandContext, payment: Payment, name: str,
         done = await engine.store.run(
             zone,
             "payment_put",
-            keys=ask.keys() | {"payments": keys.payments(zone, job)},
+            keys=context.keys() | {"payments": keys.payments(zone, job)},
             args={
-                "actor": ask.actor,
-                **ask.cause(),
+                "actor": context.actor,
+                **context.cause(),
                 "bp": blueprint.key,
                 "id": name,
                 "reference": payment.reference,
@@ -140,12 +143,12 @@ async def _put(engine: Engine, ask: CommandContext, payment: Payment, name: str,
             },
         )
     except Duplicate as error:
-        raise Duplicate(ANOTHER, repeated=error.repeated) from error
+        raise Duplicate(OTHER_AMOUNT, repeated=error.repeated) from error
     except Invalid as error:
         if type(error) is Invalid:
-            error.errors = [WRONG[int(error.reply[0])]]
+            error.errors = [REFUND_ERRORS[int(error.reply[0])]]
         raise
-    return await _answer(engine, ask, blueprint, done)
+    return await _outcome(engine, context, blueprint, done)
 
 
 def captures(engine: Engine, blueprint: Blueprint) -> bytes:
@@ -155,34 +158,34 @@ def captures(engine: Engine, blueprint: Blueprint) -> bytes:
     return b"[%b]" % b",".join(plan.body for plan in plans if plan)
 
 
-async def _answer(engine: Engine, ask: CommandContext, blueprint: Blueprint, done: Done) -> Put:
-    data = await in_redis.payload_at(engine, ask.zone, done.seq)
+async def _outcome(engine: Engine, context: CommandContext, blueprint: Blueprint, done: Done) -> PaymentOutcome:
+    data = await in_redis.payload_at(engine, context.zone, done.seq)
     if data is None:
         raise Indeterminate("Done, but its answer cannot be read any more")
-    found = _told.decode(data)
-    shown = await jobs.told(engine, ask.caller, blueprint, bytes(found.job))
-    return Put(found.payment, shown, done.version, done.repeated, ask.key)
+    event = _payment_event.decode(data)
+    shown = await jobs.told(engine, context.caller, blueprint, bytes(event.job))
+    return PaymentOutcome(event.payment, shown, done.version, done.repeated, context.key)
 
 
 async def find(engine: Engine, caller: Principal, job_id: str) -> list[bytes]:
-    """The payments of a job as JSON, charges and refunds, the first one first. Raises Forbidden, NotFound."""
+    """The payments of a job as JSON, both charges and refunds, the earliest first. Raises Forbidden, NotFound."""
     if caller.role not in OPS and caller.role != "service":
         raise Forbidden("Payments are listed for ops and services")
     zone, job = located(job_id)
     await job_queries.read(engine, caller, job_id)
     rows = await engine.store.command("HVALS", keys.payments(zone, job))
     items = [_item(row) for row in rows] or await _archived(engine, zone, job)
-    return sorted(items, key=place)
+    return sorted(items, key=sort_key)
 
 
-def place(payment: bytes) -> tuple[str, str]:
-    """Where a payment stands in a list."""
-    found = _place.decode(payment)
-    return found.created_at, found.id
+def sort_key(payment: bytes) -> tuple[str, str]:
+    """The key by which lists of payments are sorted."""
+    fields = _sort_fields.decode(payment)
+    return fields.created_at, fields.id
 
 
 def _item(row: bytes) -> bytes:
-    """A record of lua/lib/payment.lua as it is told: `path id created back members`."""
+    """The JSON of a record of lua/lib/payment.lua, whose parts are `path id created back members`."""
     path, name, created, _, members = row.split(b" ", 4)
     status, _, amount, currency = path.rpartition(b",")[2].split(b":")[:4]
     return b'{"id":"%b",%b,"status":"%b","amount":%b,"currency":"%b","created_at":%b}' % (

@@ -1,8 +1,9 @@
-"""Another price than was agreed: one side of a job proposes it, the other accepts or rejects it.
+"""Price proposals: one side of a job proposes another price than was agreed, and the other side accepts or rejects it.
 
-One proposal is open at a time, kept with the job and shown with it to its two sides (engine/domain/job_view.py). It is
-to the technician who held the job then: if he leaves, it is void. In which states a price may be proposed is the
-blueprint's; once the price is locked there is nothing to propose."""
+One proposal is open at a time. It is stored with the job and shown with it to its two sides
+(engine/domain/job_view.py). It is bound to the technician who held the job at that time: if they leave, it is void. The
+blueprint declares in which states a price may be proposed. A locked price cannot be changed by a proposal.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +25,11 @@ if TYPE_CHECKING:
 
 Answer = Literal["accepted", "rejected"]
 EVENTS: dict[str, str] = {"open": "price.proposed", "accepted": "price.changed", "rejected": "price.rejected"}
+"""The event for each status of a proposal."""
 
 
-class Dealt(msgspec.Struct, frozen=True):
-    """What a command about a price came to: JSON of the proposal and of the job as the caller may see it."""
+class PriceOutcome(msgspec.Struct, frozen=True):
+    """The outcome of a command about a price: JSON of the proposal, and of the job as the caller may see it."""
 
     proposal: msgspec.Raw
     job: msgspec.Raw
@@ -36,12 +38,12 @@ class Dealt(msgspec.Struct, frozen=True):
     key: str
 
 
-class _Told(msgspec.Struct):
+class _PriceEvent(msgspec.Struct):
     proposal: msgspec.Raw
     job: msgspec.Raw
 
 
-_told = msgspec.json.Decoder(_Told)
+_price_event = msgspec.json.Decoder(_PriceEvent)
 
 
 async def propose(
@@ -54,19 +56,19 @@ async def propose(
     version: int | None = None,
     key: str | None = None,
     trace: str = "",
-) -> Dealt:
-    """Propose ``amount`` (minor units; by the hour: the rate) to the other side.
+) -> PriceOutcome:
+    """Propose ``amount`` to the other side, in minor units; for an hourly price it is the rate.
 
-    Raises Forbidden for who is no participant by role, NotFound for another's job, IllegalTransition where none may be
-    proposed, PriceLocked, Duplicate while one is open, Frozen, VersionConflict with the present job, ReusedKey;
-    Unavailable where the job's blueprint is not known here.
+    Raises Forbidden if the caller's role is neither customer nor technician; NotFound if the caller is no party of the
+    job; IllegalTransition if the job's state allows no proposal; PriceLocked; Duplicate if a proposal is open; Frozen;
+    VersionConflict with the present job; ReusedKey; Unavailable if this process does not know the job's blueprint.
     """
-    ask = _ask(engine, caller, job_id, "propose", key, trace, amount, reason, version)
+    context = _context(engine, caller, job_id, "propose", key, trace, amount, reason, version)
     name = new_id("prc")
     text = b"" if reason is None else msgspec.json.encode(reason)
     try:
-        return await _deal(
-            engine, ask, "price_propose", version, {"id": name, "amount": amount, "reason": text}, "open"
+        return await _run(
+            engine, context, "price_propose", version, {"id": name, "amount": amount, "reason": text}, "open"
         )
     except Duplicate as error:
         raise Duplicate("A proposal is open: it is answered first", repeated=error.repeated) from error
@@ -82,22 +84,22 @@ async def answer(
     version: int | None = None,
     key: str | None = None,
     trace: str = "",
-) -> Dealt:
-    """Accept the other side's proposal, which then is the job's amount, or reject it.
+) -> PriceOutcome:
+    """Accept the other side's proposal, which then becomes the job's amount, or reject it.
 
-    Raises Forbidden for who made it, NotFound for what is not the job's last proposal, IllegalTransition where it was
-    answered otherwise or is void, and the rest as ``propose``.
+    Raises Forbidden if the caller made the proposal, NotFound if it is not the job's last one, IllegalTransition if it
+    has another answer already or is void, and the other errors of ``propose``.
     """
     if not is_id(proposal):
         raise NotFound("No such proposal")
-    ask = _ask(engine, caller, job_id, given, key, trace, proposal, version)
+    context = _context(engine, caller, job_id, given, key, trace, proposal, version)
     try:
-        return await _deal(engine, ask, "price_answer", version, {"id": proposal, "answer": given}, given)
+        return await _run(engine, context, "price_answer", version, {"id": proposal, "answer": given}, given)
     except Forbidden as error:
         raise Forbidden("The other side answers", repeated=error.repeated) from error
 
 
-def _ask(
+def _context(
     engine: Engine, caller: Principal, job_id: str, verb: str, key: str | None, trace: str, *arguments: object
 ) -> CommandContext:
     if caller.role not in ("customer", "technician"):
@@ -107,35 +109,35 @@ def _ask(
     return CommandContext(zone, job, caller, in_redis.checked_key(key), fingerprint, trace)
 
 
-async def _deal(
+async def _run(
     engine: Engine,
-    ask: CommandContext,
+    context: CommandContext,
     script: str,
     version: int | None,
     args: dict[str, str | int | bytes],
     status: str,
-) -> Dealt:
-    names = ask.keys()
+) -> PriceOutcome:
+    names = context.keys()
     del names["offers"]
-    args |= {"actor": ask.actor, **ask.head(version)}
+    args |= {"actor": context.actor, **context.head(version)}
 
-    async def act(blueprint: Blueprint) -> Dealt:
-        states, told = f" {' '.join(blueprint.price.propose)} ", blueprint.audience(EVENTS[status])
-        its = {**args, "bp": blueprint.key, "states": states, "audience": told}
+    async def act(blueprint: Blueprint) -> PriceOutcome:
+        states, audience = f" {' '.join(blueprint.price.propose)} ", blueprint.audience(EVENTS[status])
+        given = {**args, "bp": blueprint.key, "states": states, "audience": audience}
         try:
-            done = await engine.store.run(ask.zone, script, keys=names, args=its)
+            done = await engine.store.run(context.zone, script, keys=names, args=given)
         except VersionConflict as error:
-            error.extra["job"] = msgspec.Raw(await jobs.present(engine, ask))
+            error.extra["job"] = msgspec.Raw(await jobs.present(engine, context))
             raise
-        return await _dealt(engine, ask, blueprint, done)
+        return await _outcome(engine, context, blueprint, done)
 
     return await jobs.by_blueprint(engine, act)
 
 
-async def _dealt(engine: Engine, ask: CommandContext, blueprint: Blueprint, done: Done) -> Dealt:
-    data = await in_redis.payload_at(engine, ask.zone, done.seq)
+async def _outcome(engine: Engine, context: CommandContext, blueprint: Blueprint, done: Done) -> PriceOutcome:
+    data = await in_redis.payload_at(engine, context.zone, done.seq)
     if data is None:
         raise Indeterminate("Done, but its answer cannot be read any more")
-    found = _told.decode(data)
-    job = await jobs.told(engine, ask.caller, blueprint, bytes(found.job))
-    return Dealt(found.proposal, job, done.version, done.repeated, ask.key)
+    event = _price_event.decode(data)
+    job = await jobs.told(engine, context.caller, blueprint, bytes(event.job))
+    return PriceOutcome(event.proposal, job, done.version, done.repeated, context.key)

@@ -1,9 +1,10 @@
-"""Ratings: when a job is done its two sides rate each other, each once.
+"""Ratings: when a job is done, its two sides rate each other, each once.
 
-SQL is the source. A technician's stars and their number stand with his profile and move in the transaction that takes
-the rating, so the mean (engine/rules/rating.py) reaches his hot record by the profile's version like every other
-change: two ratings that cross end as SQL has them. What technicians think of customers is kept, and shown to nobody:
-PROTOCOL has a place for a technician's rating alone, and tells who is offered a job nothing of its customer.
+SQL is the source. The sum of a technician's stars and the number of ratings are part of the profile and change in the
+transaction that stores the rating. The mean (engine/rules/rating.py) therefore reaches the record in Redis by the
+profile's version, like every other change, and two concurrent ratings end in the state of SQL. The ratings of customers
+are stored but shown to nobody: PROTOCOL has a field only for a technician's rating, and an offer says nothing about the
+customer.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class Rating(msgspec.Struct, frozen=True, kw_only=True):
-    """What ``by`` thinks of ``of`` after a job: 1 to 5 stars, and perhaps why."""
+    """The rating of ``of`` by ``by`` after a job: 1 to 5 stars, and an optional comment."""
 
     job: JobId
     by: UserId
@@ -57,8 +58,9 @@ _job = msgspec.json.Decoder(_Job)
 async def rate(
     engine: Engine, caller: Principal, job_id: str, stars: int, comment: str | None = None, *, key: str | None = None
 ) -> Result[Rating]:
-    """Rate the other side of a job that is done. Raises NotFound for who is neither side, IllegalTransition before it
-    is done, Duplicate where the caller's side has rated, ReusedKey, and what ``Archive.writing`` raises.
+    """Rate the other side of a job that is done. Raises NotFound if the caller is neither side, IllegalTransition
+    before the job is done, Duplicate if the caller's side has already rated, ReusedKey, and the errors of
+    ``Archive.writing``.
     """
     job = _job.decode(await job_queries.read(engine, caller, job_id))
     of = _other_side(caller, job)
@@ -78,16 +80,18 @@ async def rate(
             await outbox.add(conn, of)
         return Rating(job=job.id, by=caller.id, of=of, stars=stars, comment=comment, at=iso(at))
 
-    asked = in_sql.request(caller.id, key, "rate", job.id, stars, comment, ttl_s=CREATION_TTL_S)
-    kept = await in_redis.once(engine, asked, Rating, act)
+    request = in_sql.request(caller.id, key, "rate", job.id, stars, comment, ttl_s=CREATION_TTL_S)
+    result = await in_redis.once(engine, request, Rating, act)
     if caller.role == "customer":
         with in_sql.unavailable_as_indeterminate():
             await outbox.finish(engine, of)
-    return kept
+    return result
 
 
 def _other_side(caller: Principal, job: _Job) -> UserId:
-    """Whom the caller rates. Who was only offered the job is shown no customer, and is none of the two."""
+    """The user whom the caller rates. Raises NotFound if the caller is neither side: a technician to whom the job is
+    only offered sees no customer in it.
+    """
     if job.customer is not None and job.technician is not None:
         if caller.role == "customer" and caller.id == job.customer.id:
             return job.technician.id

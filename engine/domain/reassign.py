@@ -1,8 +1,9 @@
-"""The jobs of a technician who is suspended: offered anew without him, as far as their blueprints let ops do that.
+"""Release the jobs of a suspended technician, so that they are offered to other technicians, if their blueprints allow
+ops to do that.
 
-Each job is a step of its own, bound to the version at which he was seen to hold it, so that it may be begun again at
-any point: what is his no longer is left alone. That it is to be done stands in the outbox until it is
-(engine/identity/outbox.py).
+Each job is released by a step of its own, bound to the version at which the technician was seen to hold it. Therefore
+the whole can be repeated from any point: a job that they do not hold any more is left alone. The order stays in the
+outbox until all is done (engine/identity/outbox.py).
 """
 
 from __future__ import annotations
@@ -21,56 +22,55 @@ if TYPE_CHECKING:
     from engine.runtime import Engine
 
 REASON = "suspended"
-TRIES = 8
+MAX_ATTEMPTS = 8
 
 
-async def hand_over(engine: Engine, technician: TechnicianId, by: Principal) -> None:
-    """Take every job from ``technician`` that may be taken from him; of the others ops are told.
+async def release_jobs(engine: Engine, technician: TechnicianId, by: Principal) -> None:
+    """Release every job of ``technician`` that ops may release. For each other job, ops receive ``job.stalled``.
 
-    Raises Unavailable or Indeterminate, as the steps do: then it has to be done again.
+    Raises Unavailable or Indeterminate, as the steps do; the caller must then repeat it.
     """
     for zone in engine.store.zones:
-        held = await engine.store.command("SMEMBERS", keys.technician_jobs(zone, technician))
-        for job in sorted(held):
-            await _take(engine, zone, JobId(job.decode()), technician, by)
+        jobs_held = await engine.store.command("SMEMBERS", keys.technician_jobs(zone, technician))
+        for job in sorted(jobs_held):
+            await _release(engine, zone, JobId(job.decode()), technician, by)
 
 
-async def _take(engine: Engine, zone: Zone, job: JobId, technician: TechnicianId, by: Principal) -> None:
+async def _release(engine: Engine, zone: Zone, job: JobId, technician: TechnicianId, by: Principal) -> None:
     fields = ("bp", "status", "holder", "version")
-    for _ in range(TRIES):
-        found = await engine.store.command("HMGET", keys.job(zone, job), *fields)
-        bp, status, holder, version = ((part or b"").decode() for part in found)
+    for _ in range(MAX_ATTEMPTS):
+        values = await engine.store.command("HMGET", keys.job(zone, job), *fields)
+        bp, status, holder, version = ((value or b"").decode() for value in values)
         if holder != technician:
             return
         blueprint = registry.judged(engine.blueprints, bp)
-        name = _release(blueprint, status)
+        name = _release_command(blueprint, status)
         if name is None:
-            return await _stays(engine, zone, job, technician, blueprint)
+            return await _report_stall(engine, zone, job, technician, blueprint)
         try:
             await jobs.command(engine, by, job, Step(command=name, version=int(version), reason=REASON))
         except VersionConflict:
             continue
-        except (Conflict, NotFound):  # frozen by a dispute, say
-            return await _stays(engine, zone, job, technician, blueprint)
+        except (Conflict, NotFound):  # for example frozen by a dispute
+            return await _report_stall(engine, zone, job, technician, blueprint)
         return None
-    raise Unavailable(f"{job} changes faster than it can be taken from {technician}")
+    raise Unavailable(f"{job} changes faster than it can be released from {technician}")
 
 
-def _release(blueprint: Blueprint, status: str) -> str | None:
-    """The command by which ops take a job in this state from its holder, if there is one."""
+def _release_command(blueprint: Blueprint, status: str) -> str | None:
+    """The command by which ops release a job in this state from its holder, if there is one."""
     names = (n for n, c in blueprint.commands.items() if c.does == "release" and status in c.states(("ops",)))
     return next(names, None)
 
 
-async def _stays(engine: Engine, zone: Zone, job: JobId, technician: TechnicianId, blueprint: Blueprint) -> None:
-    told = blueprint.audience("job.stalled")
+async def _report_stall(engine: Engine, zone: Zone, job: JobId, technician: TechnicianId, blueprint: Blueprint) -> None:
     names = {"meta": keys.meta(zone), "job": keys.job(zone, job), "log": keys.log(zone)}
-    args = {"technician": technician, "step": REASON, "audience": told}
+    args = {"technician": technician, "step": REASON, "audience": blueprint.audience("job.stalled")}
     await engine.store.run(zone, "job_stall", keys=names, args=args)
 
 
-def orderer(text: str) -> Principal:
-    """Who ordered it, from how the log names him (``role:id``)."""
+def principal_of(text: str) -> Principal:
+    """The principal who ordered the suspension, from an event's actor (``role:id``)."""
     role, _, name = text.partition(":")
     named: Role = "admin" if role == "admin" else "ops_manager"
     return Principal(UserId(name), named)

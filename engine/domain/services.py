@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from engine.errors import FieldError, Invalid, NotFound, ServiceInactive
 from engine.idempotency import in_redis, in_sql
 from engine.idempotency.in_sql import Result
-from engine.roles import OPS, demand
+from engine.roles import OPS, require_role
 from engine.sql.paging import Slice, check_limit, decode_cursor, slice_of
 from engine.sql.schema import services
 from engine.types import Principal, ServiceId, new_id
@@ -24,7 +24,7 @@ Pricing = Literal["flat", "hourly"]
 
 
 class Service(msgspec.Struct, frozen=True, kw_only=True):
-    """``base_amount`` is minor units of ``currency``: the price, or with ``hourly`` the rate of an hour."""
+    """A service; ``base_amount`` is in minor units of ``currency``: the price, or the rate per hour for ``hourly``."""
 
     id: ServiceId
     name: str
@@ -47,7 +47,7 @@ class NewService(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ServiceQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """``q`` is looked for in name and category, whatever the case."""
+    """A filter for services. ``q`` is searched in name and category, without case."""
 
     q: str | None = None
     category: str | None = None
@@ -56,7 +56,7 @@ class ServiceQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def find(engine: Engine, caller: Principal, query: ServiceQuery) -> Slice[Service]:
-    """Services by name; those not on offer are shown to ops alone. Raises Invalid (limit, cursor)."""
+    """List services by name. Only ops see inactive services. Raises Invalid (limit, cursor)."""
     limit = check_limit(query.limit)
     c = services.c
     rows = select(services).order_by(c.name, c.id).limit(limit + 1)
@@ -70,50 +70,48 @@ async def find(engine: Engine, caller: Principal, query: ServiceQuery) -> Slice[
         name, last = decode_cursor(query.cursor, tuple[str, str])
         rows = rows.where((c.name > name) | ((c.name == name) & (c.id > last)))
     async with engine.archive.reading() as conn:
-        found = list((await conn.execute(rows)).mappings().all())
-    page = slice_of(found, limit, lambda row: (row["name"], row["id"]))
+        loaded = list((await conn.execute(rows)).mappings().all())
+    page = slice_of(loaded, limit, lambda row: (row["name"], row["id"]))
     return Slice([_service(row) for row in page.items], page.next)
 
 
 async def read(engine: Engine, service: ServiceId) -> Service:
-    """One service, on offer or not: jobs of old name it still. Raises NotFound."""
+    """One service, active or not: old jobs may still name it. Raises NotFound."""
     async with engine.archive.reading() as conn:
         return _service(await _row(conn, service))
 
 
 async def active_service(engine: Engine, service: ServiceId) -> Service:
-    """The service that a booking names. Raises Invalid where there is none, ServiceInactive where it is not on
-    offer now.
-    """
+    """The service that a booking names. Raises Invalid if there is none, ServiceInactive if it is inactive."""
     try:
-        found = await read(engine, service)
+        loaded = await read(engine, service)
     except NotFound:
         raise Invalid(errors=[FieldError("/service", "No such service")]) from None
-    if not found.active:
+    if not loaded.active:
         raise ServiceInactive
-    return found
+    return loaded
 
 
 async def create(engine: Engine, caller: Principal, new: NewService, *, key: str | None = None) -> Result[Service]:
     """Add a service. Raises Forbidden, Invalid."""
-    demand(caller, OPS)
-    made = Service(id=ServiceId(new_id("srv")), **msgspec.structs.asdict(new))
+    require_role(caller, OPS)
+    service = Service(id=ServiceId(new_id("srv")), **msgspec.structs.asdict(new))
 
     async def act(conn: AsyncConnection) -> Service:
-        await conn.execute(insert(services).values(**msgspec.structs.asdict(made)))
-        return made
+        await conn.execute(insert(services).values(**msgspec.structs.asdict(service)))
+        return service
 
-    asked = in_sql.request(caller.id, key, "create_service", new, ttl_s=in_sql.CREATION_TTL_S)
-    return await in_redis.once(engine, asked, Service, act)
+    request = in_sql.request(caller.id, key, "create_service", new, ttl_s=in_sql.CREATION_TTL_S)
+    return await in_redis.once(engine, request, Service, act)
 
 
 async def patch(
     engine: Engine, caller: Principal, service: ServiceId, change: Mapping[str, Any], *, key: str | None = None
 ) -> Result[Service]:
-    """Change the fields of ``change`` (those of ``NewService``). Jobs booked keep what they were booked with.
-    Raises Forbidden, NotFound, Invalid.
+    """Change the fields in ``change`` (fields of ``NewService``). Jobs that are already booked do not change. Raises
+    Forbidden, NotFound, Invalid.
     """
-    demand(caller, OPS)
+    require_role(caller, OPS)
 
     async def act(conn: AsyncConnection) -> Service:
         row = await _row(conn, service, lock=True)
@@ -121,8 +119,8 @@ async def patch(
             await conn.execute(update(services).where(services.c.id == service).values(**change))
         return _service({**row, **change})
 
-    asked = in_sql.request(caller.id, key, "patch_service", service, change)
-    return await in_redis.once(engine, asked, Service, act)
+    request = in_sql.request(caller.id, key, "patch_service", service, change)
+    return await in_redis.once(engine, request, Service, act)
 
 
 async def _row(conn: AsyncConnection, service: ServiceId, *, lock: bool = False) -> Mapping[Any, Any]:

@@ -1,7 +1,7 @@
-"""One snapshot to start from: everything a client shows, and the cursor from which nothing is missing.
+"""The snapshot from which a client starts: everything that it shows, and the cursor after which it misses no event.
 
-The cursor is read **before** the state. What happens in between is in the state already and comes as an event once
-more, which a client tells by ``version``; read the other way round, it would be in neither.
+The cursor is read **before** the state. A change in between is in the state and arrives again as an event, which the
+client recognizes by ``version``. In the other order such a change would be in neither.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from engine.zone import log
 if TYPE_CHECKING:
     from engine.runtime import Engine
 
-MOST = 200
-NOWHERE = (Epoch(""), Epoch("closed"))
+MAX_ITEMS = 200
+NO_LOG = (Epoch(""), Epoch("closed"))
 
 
 class Me(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The caller's account, and his profile where he is a technician."""
+    """The caller's account and, for a technician, their profile."""
 
     user: User
     technician: Technician | TechnicianCard | None = None
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """What there is. ``jobs`` that are not over, at most ``MOST``; ``next`` goes on in the list of jobs. JSON documents
-    are bytes.
+    """The state for one caller. ``jobs`` are those that are not over, at most ``MAX_ITEMS``; ``next`` is the cursor of
+    the list of jobs for the rest. JSON documents are bytes.
     """
 
     me: Me
@@ -50,29 +50,29 @@ class Snapshot(msgspec.Struct, frozen=True):
 
 
 async def snapshot(engine: Engine, caller: Principal) -> Snapshot:
-    """All of it for ``caller``. Zones that are closed are in neither state nor cursor.
+    """The snapshot for ``caller``. Closed zones are in neither the state nor the cursor.
 
-    Raises Unavailable where SQL or Redis is away, or no zone is open.
+    Raises Unavailable if SQL or Redis is unavailable, or no zone is open.
     """
     cursor = await _heads(engine)
     if not cursor:
         raise Unavailable("No zone is open")
-    who, jobs, open_to_him, unread = await asyncio.gather(
+    own, jobs, open_offers, unread = await asyncio.gather(
         me(engine, caller),
-        job_queries.live(engine, caller, MOST),
+        job_queries.live(engine, caller, MAX_ITEMS),
         _offers(engine, caller),
-        notifications.unread(engine, caller, MOST),
+        notifications.unread(engine, caller, MAX_ITEMS),
     )
-    return Snapshot(who, jobs.items, jobs.next, open_to_him.items, unread, cursor)
+    return Snapshot(own, jobs.items, jobs.next, open_offers.items, unread, cursor)
 
 
 async def _heads(engine: Engine) -> dict[Zone, Cursor]:
     heads = {zone: await log.head(engine.store.reads, zone) for zone, state in engine.store.zones.items() if state.open}
-    return {zone: head for zone, head in heads.items() if head.epoch not in NOWHERE}
+    return {zone: head for zone, head in heads.items() if head.epoch not in NO_LOG}
 
 
 async def me(engine: Engine, caller: Principal) -> Me:
-    """Who the caller is. Raises Unavailable."""
+    """The caller's account and profile. Raises Unavailable."""
     user = await accounts.me(engine, caller)
     if caller.role != "technician" or caller.id.startswith("cli_"):
         return Me(user)

@@ -1,7 +1,9 @@
-"""Looking for a technician: rounds of offers, who comes late, and the engine's own choice.
+"""The search for a technician: waves of offers, offers to technicians who come online later, and allocation by the
+engine.
 
-All of it is due work (engine/workers/scheduled_tasks.py). What happens is decided in Lua, in one step each; what is
-done here is to send the numbers of the job's blueprint along."""
+All of these are scheduled tasks (engine/workers/scheduled_tasks.py). One Lua script decides each of them. This module
+passes the numbers of the job's blueprint to the scripts.
+"""
 
 from __future__ import annotations
 
@@ -21,26 +23,26 @@ if TYPE_CHECKING:
     from engine.runtime import Engine
 
 LATE_JOBS = 8
-"""How many open jobs are looked at for who comes late."""
+"""How many open jobs are considered for a technician who comes online."""
 
 
 async def blueprint_of(engine: Engine, zone: Zone, job: JobId) -> tuple[Blueprint, ServiceId]:
-    """The blueprint and the service of a job; the default one's where there is no such job any more.
+    """The blueprint and the service of a job; the default blueprint if there is no such job any more.
 
-    Raises Unavailable where its blueprint is not known here.
+    Raises Unavailable if this process does not know the job's blueprint.
     """
     bp, service = await engine.store.command("HMGET", keys.job(zone, job), "bp", "service")
     return registry.judged(engine.blueprints, (bp or b"").decode()), ServiceId((service or b"").decode())
 
 
 async def status_of(engine: Engine, zone: Zone, job: JobId) -> str:
-    """The state a job is in; "" where there is no such job any more."""
+    """The state of a job; "" if there is no such job any more."""
     return (await engine.store.command("HGET", keys.job(zone, job), "status") or b"").decode()
 
 
 async def _check_customer(engine: Engine, zone: Zone, job: JobId) -> None:
-    """Raise Unavailable where the customer of a job is suspended: nobody is asked meanwhile. The due work is left as it
-    is and comes again, so that the job goes on once the customer is reinstated, or expires in its time.
+    """Raise Unavailable if the customer of a job is suspended, so that nobody receives an offer. The scheduled task
+    stays due and is tried again: the search continues once the customer is reinstated, or the job expires at its time.
     """
     customer = await engine.store.command("HGET", keys.job(zone, job), "customer")
     if customer is not None and await _is_suspended(engine, UserId(customer.decode())):
@@ -48,7 +50,7 @@ async def _check_customer(engine: Engine, zone: Zone, job: JobId) -> None:
 
 
 async def _is_suspended(engine: Engine, customer: UserId) -> bool:
-    """Whether a customer is known to be suspended. With the database away nobody is: it delays no offer."""
+    """Whether a customer is known to be suspended. An unavailable database must not delay offers: False then."""
     try:
         return not (await access.of(engine, customer)).active
     except (Unauthenticated, Unavailable):
@@ -56,7 +58,7 @@ async def _is_suspended(engine: Engine, customer: UserId) -> bool:
 
 
 async def open_wave(engine: Engine, zone: Zone, job: JobId, number: int) -> Done:
-    """Open wave ``number`` of a job (or go on with it), with the numbers its blueprint gives."""
+    """Open wave ``number`` of a job, or continue it, with the numbers of the job's blueprint."""
     await _check_customer(engine, zone, job)
     blueprint, service = await blueprint_of(engine, zone, job)
     dispatch = blueprint.dispatch
@@ -65,7 +67,7 @@ async def open_wave(engine: Engine, zone: Zone, job: JobId, number: int) -> Done
     return await engine.store.run(
         zone,
         "wave_open",
-        keys=_looking_keys(zone, job, service),
+        keys=_search_keys(zone, job, service),
         args={
             "entry": f"wave:{job}:{number}",
             "wave": number,
@@ -83,7 +85,7 @@ async def open_wave(engine: Engine, zone: Zone, job: JobId, number: int) -> Done
 
 
 def due_keys(zone: Zone, job: JobId) -> dict[str, str]:
-    """The keys of the scripts that do a job's due work."""
+    """The keys of the scripts for a job's scheduled tasks."""
     return {
         "meta": keys.meta(zone),
         "job": keys.job(zone, job),
@@ -93,19 +95,20 @@ def due_keys(zone: Zone, job: JobId) -> dict[str, str]:
     }
 
 
-def _looking_keys(zone: Zone, job: JobId, service: ServiceId) -> dict[str, str]:
+def _search_keys(zone: Zone, job: JobId, service: ServiceId) -> dict[str, str]:
     return due_keys(zone, job) | {"waves": keys.waves(zone, job), "supply": keys.supply(zone, service)}
 
 
 async def open_offers(engine: Engine, zone: Zone, entry: str, job: JobId, wave: str, opens: str) -> Done:
-    """Let those claim whose head start others had until ``opens`` (ms), and tell them."""
+    """Open the offers of a wave that were held back until ``opens`` (ms) for the head start of others, and notify their
+    technicians."""
     await _check_customer(engine, zone, job)
     args: Args = {"entry": entry, "wave": wave, "opens": opens}
     return await engine.store.run(zone, "offer_open", keys=due_keys(zone, job), args=args)
 
 
 async def expire_offers(engine: Engine, zone: Zone, entry: str, job: JobId, wave: str) -> Done:
-    """Close what has run out of a wave's offers; not before the blueprint's grace is over."""
+    """Close the expired offers of a wave, after the blueprint's grace period (``grace_s``)."""
     blueprint, _ = await blueprint_of(engine, zone, job)
     grace_ms = round(blueprint.dispatch.grace_s * 1000)
     args: Args = {"entry": entry, "wave": wave, "grace_ms": grace_ms, "lease_ms": lease_ms(engine)}
@@ -113,9 +116,9 @@ async def expire_offers(engine: Engine, zone: Zone, entry: str, job: JobId, wave
 
 
 async def match(engine: Engine, zone: Zone, entry: str, technician: TechnicianId) -> Done:
-    """Offer to who comes late what is open around them, except the jobs of suspended customers.
+    """Offer open jobs nearby to a technician who came online, except the jobs of suspended customers.
 
-    The script names the customers of those jobs and does nothing until it is told about each.
+    The script returns the customers of those jobs, and makes no offer until it is called with the state of each.
     """
     names = {
         "meta": keys.meta(zone),
@@ -126,7 +129,7 @@ async def match(engine: Engine, zone: Zone, entry: str, technician: TechnicianId
     reach = wave_plan.reach_m(engine.blueprints.by_name.values())
     suspended: dict[UserId, bool] = {}
     while True:
-        held = " ".join(customer for customer, is_so in suspended.items() if is_so)
+        held = " ".join(customer for customer, held_back in suspended.items() if held_back)
         args: Args = {"entry": entry, "reach_m": reach, "limit": LATE_JOBS, "asked": " ".join(suspended), "held": held}
         done = await engine.store.run(zone, "match_open", keys=names, args=args)
         unknown = done.rest[1].decode().split()
@@ -136,7 +139,8 @@ async def match(engine: Engine, zone: Zone, entry: str, technician: TechnicianId
 
 
 async def allocate(engine: Engine, zone: Zone, entry: str, job: JobId, number: str) -> None:
-    """Choose a technician for a job and give it to him; nobody fit: again after the blueprint's ``repeat_s``."""
+    """Choose a technician for a job and assign it to them. If nobody is available, try again after the blueprint's
+    ``repeat_s``."""
     await _check_customer(engine, zone, job)
     blueprint, service = await blueprint_of(engine, zone, job)
     plan = engine.plans.by_engine(blueprint, await status_of(engine, zone, job), does="assign")
@@ -144,7 +148,7 @@ async def allocate(engine: Engine, zone: Zone, entry: str, job: JobId, number: s
     await engine.store.run(
         zone,
         "allocate_open",
-        keys=_looking_keys(zone, job, service),
+        keys=_search_keys(zone, job, service),
         args={
             "entry": entry,
             "n": number,

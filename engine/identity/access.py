@@ -1,10 +1,12 @@
-"""Who may act: the record ``{u:<id>}:account``, against which every request is checked.
+"""Whether a user may act: the record ``{u:<id>}:account`` in Redis, against which every request is checked.
 
-It is a copy of what SQL says and is put by version, so that any number of processes may put it in any order. It holds
-role and activity, and the logins that ended while an access token of theirs may still be good.
+The record is a copy of SQL. It is written by version, so that any number of processes may write it in any order. It
+holds the role, whether the account is active, and the logins that ended while one of their access tokens may still be
+valid.
 
-The record names the life of the server (``run_id``) that it was put into. After a restart or a failover Redis may hold
-an older record than SQL, active where SQL has suspended; so a record of another life is read from SQL at its next use.
+The record names the run of the Redis server (``run_id``) in which it was written. After a restart or a failover Redis
+may hold an older record than SQL, for example one that is active although SQL has suspended the account. Therefore a
+record of another run is read from SQL again at its next use.
 """
 
 from __future__ import annotations
@@ -27,11 +29,11 @@ if TYPE_CHECKING:
     from engine.runtime import Engine
 
 ACCESS_S = 3_600
-"""How long an access token is good, and a login that ended is remembered."""
+"""The lifetime of an access token, and how long the record holds a login that ended."""
 
 
 class AccountRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What is checked of a user on every request. ``out``: logins that ended."""
+    """What every request checks about its user. ``out``: logins that ended."""
 
     id: UserId
     role: Role
@@ -41,7 +43,7 @@ class AccountRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Access(NamedTuple):
-    """The same as Redis has it."""
+    """What Redis holds of an ``AccountRecord``."""
 
     role: str
     active: bool
@@ -49,8 +51,8 @@ class Access(NamedTuple):
 
 
 def check_database(engine: Engine) -> None:
-    """Raise Unavailable where Redis belongs to another database than ours: an account that this one does not have is
-    not gone, and one that is made here would be.
+    """Raise Unavailable if Redis belongs to another SQL database than this process uses: an account that is missing
+    here may exist in that database, and an account created here would be missing there.
     """
     for state in engine.store.zones.values():
         if not state.open and state.why == WHY["OTHER_DATABASE"]:
@@ -58,9 +60,9 @@ def check_database(engine: Engine) -> None:
 
 
 async def of(engine: Engine, user: UserId) -> Access:
-    """What ``user`` may do now. Raises Unauthenticated where there is no such account, Unavailable."""
-    role, active, out, life = await engine.store.command("HMGET", keys.account(user), "role", "active", "out", "life")
-    if role is not None and life == engine.store.run_id.encode():
+    """What ``user`` may do now. Raises Unauthenticated if there is no such account, Unavailable."""
+    role, active, out, run_id = await engine.store.command("HMGET", keys.account(user), "role", "active", "out", "life")
+    if role is not None and run_id == engine.store.run_id.encode():
         return _access(role, active, out)
     try:
         async with engine.archive.reading() as conn:
@@ -73,15 +75,15 @@ async def of(engine: Engine, user: UserId) -> Access:
     except Unavailable:
         if role is None:
             raise
-        return _access(role, active, out)  # with the database away, the best that is known
+        return _access(role, active, out)  # the database is unavailable: the record in Redis is the best knowledge
     try:
         return await put(engine, record)
-    except Indeterminate as error:  # the copy may be there, but nothing that was asked has begun
+    except Indeterminate as error:  # the copy may be written, but the request itself has not begun
         raise Unavailable(error.detail) from error
 
 
 async def read(conn: AsyncConnection, user: UserId) -> AccountRecord:
-    """The record as SQL has it. Raises NotFound."""
+    """The record from SQL. Raises NotFound."""
     c = users.c
     row = (await conn.execute(select(c.role, c.active, c.version).where(c.id == user))).one_or_none()
     if row is None:
@@ -92,7 +94,9 @@ async def read(conn: AsyncConnection, user: UserId) -> AccountRecord:
 
 
 async def put(engine: Engine, record: AccountRecord) -> Access:
-    """Copy ``record`` to Redis unless a newer one is there; gives what stands there then. Raises as ``Store.run``."""
+    """Copy ``record`` to Redis unless Redis has a newer version. Returns what Redis then holds. Raises as
+    ``Store.run``.
+    """
     args: Args = {
         "version": record.version,
         "role": record.role,

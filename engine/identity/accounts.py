@@ -1,9 +1,10 @@
-"""People: registration, sign-in, staff, suspension. SQL is the source; what must bite at once is also hot.
+"""Accounts: registration, sign-in, staff, suspension. SQL is the source; what must take effect at once is also in
+Redis.
 
-A command here is one SQL transaction under its request key, with a row in the outbox (engine/identity/outbox.py);
-then what the row owes to Redis, then the reply. Where Redis fails after the commit the answer is *indeterminate*, never
-*unavailable*, which would promise that nothing was done. The outbox brings it into effect by itself as soon as Redis is
-there, and the same key again finds the verdict.
+A command is one SQL transaction under its request key, with a row in the outbox (engine/identity/outbox.py). After the
+commit the command applies the row to Redis, and then replies. If Redis fails after the commit the error is
+*indeterminate*, never *unavailable*, which would promise that nothing was done. The outbox applies the row as soon as
+Redis is available again, and a repeat with the same key finds the stored outcome.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from engine.events import iso
 from engine.idempotency import in_redis, in_sql
 from engine.idempotency.in_sql import Result
 from engine.identity import access, outbox, passwords, tokens
-from engine.roles import ADMIN, OPS, demand
+from engine.roles import ADMIN, OPS, require_role
 from engine.rules import emails
 from engine.sql.paging import Slice, check_limit, decode_cursor, slice_of
 from engine.sql.schema import users
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
 
 class User(msgspec.Struct, frozen=True):
-    """An account as its owner and admins see it; ``card`` is what ops see of it."""
+    """An account as its owner and admins see it. Ops see its ``card``."""
 
     id: UserId
     email: str
@@ -52,12 +53,12 @@ class User(msgspec.Struct, frozen=True):
 
     @property
     def card(self) -> UserCard:
-        """The account without what reaches the person."""
+        """The account without its contact details."""
         return UserCard(self.id, self.name, self.role, self.active, self.created_at)
 
 
 class UserCard(msgspec.Struct, frozen=True):
-    """An account without e-mail and phone."""
+    """An account without e-mail address and phone."""
 
     id: UserId
     name: str
@@ -67,7 +68,7 @@ class UserCard(msgspec.Struct, frozen=True):
 
 
 class SignedIn(msgspec.Struct, frozen=True):
-    """The answer to registration and sign-in: the account, and a fresh pair of tokens."""
+    """The result of registration and sign-in: the account and a new pair of tokens."""
 
     user: User
     access_token: str
@@ -85,7 +86,7 @@ class NewAccount(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UserQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """Accounts in order of making, the newest first; ``role`` and ``active`` narrow it."""
+    """A filter for accounts by ``role`` and ``active``. Results are sorted by creation, the newest first."""
 
     role: Role | None = None
     active: bool | None = None
@@ -99,27 +100,27 @@ class UserQuery(msgspec.Struct, frozen=True, kw_only=True):
 async def register(
     engine: Engine, new: NewAccount, *, key: str | None = None, device: str | None = None
 ) -> Result[SignedIn]:
-    """Make a customer or a technician and sign him in. ``device``: how the client names itself.
+    """Create the account of a customer or a technician and sign them in. ``device``: the client's name for itself.
 
-    Raises Forbidden for another role, Duplicate for an e-mail that is taken, Invalid. A repeat by key proves
-    itself by the password (ReusedKey otherwise), since nobody has signed in yet.
+    Raises Forbidden for another role, Duplicate for an e-mail address that has an account, Invalid. A repeat with the
+    same key must have the same password (ReusedKey otherwise), since its caller has not signed in yet.
     """
     if new.role not in ("customer", "technician"):
         raise Forbidden("Staff accounts are made by an admin")
     email = emails.compared(emails.typed(new.email))
-    asked = in_sql.request(
+    request = in_sql.request(
         f"email:{email}", key, "register", new.name, new.role, new.phone, ttl_s=in_sql.CREATION_TTL_S
     )
-    kept = await _create(engine, new, asked)
-    if kept.repeated and not await passwords.matches(await _hash_of(engine, kept.value.id), new.password):
+    result = await _create(engine, new, request)
+    if result.repeated and not await passwords.matches(await _hash_of(engine, result.value.id), new.password):
         raise ReusedKey
     with in_sql.unavailable_as_indeterminate():
-        return Result(await _signed_in(engine, kept.value, device), kept.key, kept.repeated)
+        return Result(await _signed_in(engine, result.value, device), result.key, result.repeated)
 
 
 async def login(engine: Engine, email: str, password: str, *, device: str | None = None) -> SignedIn:
-    """Sign in. Raises Unauthenticated, the same and as slowly for a wrong password and an unknown e-mail; what
-    ``tokens.suspended`` gives for a suspended account, to who knows its password.
+    """Sign in. Raises Unauthenticated, with the same text and after the same time for a wrong password and an unknown
+    e-mail address. With the right password of a suspended account, raises the error of ``tokens.suspended``.
     """
     access.check_database(engine)
     async with engine.archive.reading() as conn:
@@ -133,7 +134,7 @@ async def login(engine: Engine, email: str, password: str, *, device: str | None
 
 
 async def refresh(engine: Engine, refresh_token: str) -> SignedIn:
-    """The next pair of tokens, and the account as it is by now. Raises as ``tokens.refresh``."""
+    """The next pair of tokens, and the account as it is now. Raises as ``tokens.refresh``."""
     pair = await tokens.refresh(engine, refresh_token)
     user = await read(engine, engine.signer.verify(pair.access_token).id)
     return SignedIn(user, pair.access_token, pair.refresh_token)
@@ -148,21 +149,21 @@ async def _signed_in(engine: Engine, user: User, device: str | None) -> SignedIn
 
 
 async def me(engine: Engine, caller: Principal) -> User:
-    """The caller's own account; a ``cli_`` principal has none, and is described as made now."""
+    """The caller's own account. A ``cli_`` principal has none, and gets one that seems to be created now."""
     if caller.id == f"cli_{caller.role}":
         return User(caller.id, "", caller.name or caller.role, caller.role, None, True, iso(now_ms()))
     return await read(engine, caller.id)
 
 
 async def read(engine: Engine, user: UserId) -> User:
-    """The account ``user``, for the engine's own use: nobody's permission is asked. Raises NotFound."""
+    """The account ``user``, for the engine's own use, without a permission check. Raises NotFound."""
     async with engine.archive.reading() as conn:
         return _user(await _row(conn, user))
 
 
 async def find_users(engine: Engine, caller: Principal, query: UserQuery) -> Slice[User]:
-    """Accounts, for admins. Raises Forbidden, Invalid (limit, cursor)."""
-    demand(caller, ADMIN)
+    """List accounts, for admins. Raises Forbidden, Invalid (limit, cursor)."""
+    require_role(caller, ADMIN)
     limit = check_limit(query.limit)
     c = users.c
     rows = select(users).order_by(c.created_at.desc(), c.id.desc()).limit(limit + 1)
@@ -174,8 +175,8 @@ async def find_users(engine: Engine, caller: Principal, query: UserQuery) -> Sli
         at, last = decode_cursor(query.cursor, tuple[int, str])
         rows = rows.where((c.created_at < at) | ((c.created_at == at) & (c.id < last)))
     async with engine.archive.reading() as conn:
-        found = list((await conn.execute(rows)).mappings().all())
-    page = slice_of(found, limit, lambda row: (row["created_at"], row["id"]))
+        loaded = list((await conn.execute(rows)).mappings().all())
+    page = slice_of(loaded, limit, lambda row: (row["created_at"], row["id"]))
     return Slice([_user(row) for row in page.items], page.next)
 
 
@@ -183,13 +184,13 @@ async def find_users(engine: Engine, caller: Principal, query: UserQuery) -> Sli
 
 
 async def create_user(engine: Engine, caller: Principal, new: NewAccount, *, key: str | None = None) -> Result[User]:
-    """Make an account in any role. Raises Forbidden, Duplicate, Invalid."""
-    demand(caller, ADMIN)
+    """Create an account in any role. Raises Forbidden, Duplicate, Invalid."""
+    require_role(caller, ADMIN)
     email = emails.compared(emails.typed(new.email))
-    asked = in_sql.request(
+    request = in_sql.request(
         caller.id, key, "create_user", email, new.name, new.role, new.phone, ttl_s=in_sql.CREATION_TTL_S
     )
-    return await _create(engine, new, asked)
+    return await _create(engine, new, request)
 
 
 async def patch_user(
@@ -201,11 +202,12 @@ async def patch_user(
     active: bool | None = None,
     key: str | None = None,
 ) -> Result[User]:
-    """Change a role or switch an account off and on; None leaves as it is. His sockets are told to come back
-    with a fresh token, or never. Raises Forbidden (also for one's own account), NotFound.
+    """Change a role, or deactivate or activate an account; None changes nothing. The user's sockets close, with a
+    code that asks for a new token or one that forbids to reconnect. Raises Forbidden (also for the caller's own
+    account), NotFound.
     """
-    demand(caller, ADMIN)
-    _not_oneself(caller, user)
+    require_role(caller, ADMIN)
+    _require_other_account(caller, user)
     change = {name: value for name, value in (("role", role), ("active", active)) if value is not None}
     return await _change(engine, caller, user, "patch_user", change, key=key)
 
@@ -219,25 +221,26 @@ async def suspend(
     jobs: Literal["keep", "reassign"] = "keep",
     key: str | None = None,
 ) -> Result[User] | Result[UserCard]:
-    """Take all access away, at once. His jobs stay his, or are offered anew without him. Raises Forbidden, NotFound.
+    """Revoke all access of a user at once. The user keeps their jobs, or the jobs are offered to other technicians
+    (``jobs="reassign"``). Raises Forbidden, NotFound.
 
-    When this returns, Redis refuses him: requests, live sockets, claims. Ops are answered with the card: contacts are
-    for admins.
+    When this returns, Redis refuses the user: requests, live sockets, claims. Ops receive the card of the account,
+    since only admins see contact details.
     """
-    demand(caller, OPS)
-    _not_oneself(caller, user)
+    require_role(caller, OPS)
+    _require_other_account(caller, user)
     change = {"active": False, "reason": reason}
-    kept = await _change(engine, caller, user, "suspend", change, key=key, reassign=jobs == "reassign")
-    return kept if caller.role in ADMIN else Result(kept.value.card, kept.key, kept.repeated)
+    result = await _change(engine, caller, user, "suspend", change, key=key, reassign=jobs == "reassign")
+    return result if caller.role in ADMIN else Result(result.value.card, result.key, result.repeated)
 
 
 async def reinstate(engine: Engine, caller: Principal, user: UserId, *, key: str | None = None) -> Result[User]:
-    """Give access back; he signs in anew. Raises Forbidden, NotFound."""
-    demand(caller, ADMIN)
+    """Restore access; the user must sign in again. Raises Forbidden, NotFound."""
+    require_role(caller, ADMIN)
     return await _change(engine, caller, user, "reinstate", {"active": True, "reason": None}, key=key)
 
 
-async def _create(engine: Engine, new: NewAccount, asked: in_sql.Request) -> Result[User]:
+async def _create(engine: Engine, new: NewAccount, request: in_sql.Request) -> Result[User]:
     access.check_database(engine)
     typed = emails.typed(new.email)
     row = {
@@ -263,10 +266,10 @@ async def _create(engine: Engine, new: NewAccount, asked: in_sql.Request) -> Res
             await outbox.add(conn, UserId(str(row["id"])))
         return _user(row)
 
-    kept = await in_redis.once(engine, asked, User, act)
+    result = await in_redis.once(engine, request, User, act)
     if new.role == "technician":
-        await outbox.finish_soon(engine, kept.value.id)
-    return kept
+        await outbox.finish_soon(engine, result.value.id)
+    return result
 
 
 async def _change(
@@ -292,24 +295,24 @@ async def _change(
             await sql.account_changed(conn, user, new["role"])
         if new != row or reassign:
             actor = f"{caller.role}:{caller.id}"
-            await outbox.add(conn, user, code=_told(row, new), reassign=reassign, actor=actor)
+            await outbox.add(conn, user, code=_close_code(row, new), reassign=reassign, actor=actor)
         return _user(new)
 
-    asked = in_sql.request(caller.id, key, command, user, change, *(["reassign"] if reassign else []))
-    kept = await in_redis.once(engine, asked, User, act)
+    request = in_sql.request(caller.id, key, command, user, change, *(["reassign"] if reassign else []))
+    result = await in_redis.once(engine, request, User, act)
     with in_sql.unavailable_as_indeterminate():
         await outbox.finish(engine, user)
-    return kept
+    return result
 
 
-def _told(before: Mapping[str, Any], after: Mapping[str, Any]) -> int | None:
-    """With which code the user's sockets are closed, if at all."""
+def _close_code(before: Mapping[str, Any], after: Mapping[str, Any]) -> int | None:
+    """The code with which the user's sockets close; None if they stay open."""
     if not after["active"]:
         return outbox.REVOKED if before["active"] else None
     return outbox.ROLE_CHANGED if before["active"] and after["role"] != before["role"] else None
 
 
-def _not_oneself(caller: Principal, user: UserId) -> None:
+def _require_other_account(caller: Principal, user: UserId) -> None:
     if caller.id == user:
         raise Forbidden("Not to your own account: you could lock yourself out")
 

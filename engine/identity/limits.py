@@ -1,4 +1,4 @@
-"""How often somebody may do something: meters in Redis, shared by all gateways, by the generic cell rate algorithm."""
+"""Rate limits: meters in Redis, shared by all gateways, by the generic cell rate algorithm (GCRA)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Limit(msgspec.Struct, frozen=True):
-    """``count`` in ``per_s`` seconds, as an even rate with a burst of ``count``."""
+    """``count`` requests in ``per_s`` seconds: an even rate with a burst of ``count``."""
 
     name: str
     count: int
@@ -23,7 +23,7 @@ class Limit(msgspec.Struct, frozen=True):
 
 
 class Allowance(msgspec.Struct, frozen=True):
-    """What is left after this one, and in how many seconds the meter is as if unused."""
+    """How many requests remain after this one, and in how many seconds the meter is empty again."""
 
     remaining: int
     reset_s: float
@@ -39,11 +39,11 @@ LIMITS: dict[str, Limit] = {
         Limit("login", 10, 60),
     )
 }
-"""PROTOCOL §6."""
+"""The limits of PROTOCOL §6, by name."""
 
 
 async def take(engine: Engine, who: str, limit: Limit) -> Allowance:
-    """Count one. Raises RateLimited with ``retry_after`` in seconds; with limits off everything passes."""
+    """Count one request. Raises RateLimited with ``retry_after`` in seconds. Counts nothing if limits are off."""
     if engine.settings.limits == "off":
         return Allowance(limit.count, 0.0)
     zone = DEFAULT_ZONE
@@ -51,7 +51,7 @@ async def take(engine: Engine, who: str, limit: Limit) -> Allowance:
     args = {"interval_ms": limit.per_s * 1000 / limit.count, "burst": limit.count}
     try:
         done = await engine.store.run(zone, "limit_take", keys=names, args=args)
-    except Indeterminate as error:  # one may have been counted, but what is metered has not begun
+    except Indeterminate as error:  # it may have been counted, but the limited request has not begun
         raise Unavailable(error.detail) from error
     except RateLimited as error:
         error.retry_after = int(error.reply[0]) / 1000

@@ -1,4 +1,4 @@
-"""Logins: each is a family of refresh tokens (engine/identity/tokens.py). A user sees their own and may end each."""
+"""Logins. Each is a family of refresh tokens (engine/identity/tokens.py). Users list and end their own logins."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Login(msgspec.Struct, frozen=True):
-    """One login. ``last_seen`` is when its tokens were last given; ``current``: the caller came with it."""
+    """One login. ``last_seen``: when its tokens were last issued. ``current``: the request's token belongs to it."""
 
     id: str
     created_at: str
@@ -34,45 +34,45 @@ class Login(msgspec.Struct, frozen=True):
 
 
 async def find(engine: Engine, caller: Principal, *, limit: int = 50, cursor: str | None = None) -> Slice[Login]:
-    """The caller's logins that neither ended nor ran out, the latest first. Raises Invalid (limit, cursor)."""
+    """The caller's logins that neither ended nor expired, the latest first. Raises Invalid (limit, cursor)."""
     check_limit(limit)
     c = sessions.c
-    rows = select(c.id, c.rotated_at, c.device).where(_good(caller)).order_by(c.id.desc()).limit(limit + 1)
+    rows = select(c.id, c.rotated_at, c.device).where(_is_valid(caller)).order_by(c.id.desc()).limit(limit + 1)
     if cursor is not None:
         (last,) = decode_cursor(cursor, tuple[str])
         rows = rows.where(c.id < last)
     async with engine.archive.reading() as conn:
-        found = list((await conn.execute(rows)).all())
-    page = slice_of(found, limit, lambda row: (row.id,))
+        loaded = list((await conn.execute(rows)).all())
+    page = slice_of(loaded, limit, lambda row: (row.id,))
     return Slice([_login(row, caller) for row in page.items], page.next)
 
 
 async def end(engine: Engine, caller: Principal, login: str, *, key: str | None = None) -> Result[str]:
-    """End one of the caller's own logins: when this returns, its tokens are refused and its sockets are closed.
+    """End one of the caller's own logins. When this returns, its tokens are refused and its sockets are closed.
 
-    Raises NotFound for one that is another's, or over.
+    Raises NotFound for the login of another user and for one that ended or expired.
     """
 
     async def act(conn: AsyncConnection) -> str:
         await tokens.lock(conn, caller.id)
-        mine = select(sessions.c.id).where(_good(caller), sessions.c.id == login)
+        mine = select(sessions.c.id).where(_is_valid(caller), sessions.c.id == login)
         if (await conn.execute(mine)).one_or_none() is None:
             raise NotFound("You have no such login")
         await tokens.end(conn, caller.id, login)
         return login
 
-    asked = in_sql.request(caller.id, key, "end_login", login)
-    kept = await in_redis.once(engine, asked, str, act)
+    request = in_sql.request(caller.id, key, "end_login", login)
+    result = await in_redis.once(engine, request, str, act)
     with in_sql.unavailable_as_indeterminate():
         await outbox.finish(engine, caller.id)
-    return kept
+    return result
 
 
-def _good(caller: Principal) -> Any:
+def _is_valid(caller: Principal) -> Any:
     c = sessions.c
     return (c.user == caller.id) & c.ended_at.is_(None) & (c.expires_at > now_ms())
 
 
 def _login(row: Any, caller: Principal) -> Login:
-    made = ULID.from_str(row.id.partition("_")[2].upper()).milliseconds
-    return Login(row.id, iso(made), iso(row.rotated_at), row.device, row.id == caller.family)
+    created_ms = ULID.from_str(row.id.partition("_")[2].upper()).milliseconds
+    return Login(row.id, iso(created_ms), iso(row.rotated_at), row.device, row.id == caller.family)

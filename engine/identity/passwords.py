@@ -1,6 +1,7 @@
-"""Passwords as Argon2id, off the loop: a hash is some 20 ms of one core, which no other request may wait for.
+"""Password hashes by Argon2id, in threads: a hash takes about 20 ms of one core, and other requests must not wait for
+it.
 
-The pool is the process's, not an Engine's: what it bounds is the process's CPU and memory (19 MiB a hash).
+The pool belongs to the process and not to an Engine, since it bounds the CPU and memory of the process (19 MiB a hash).
 Parameters are OWASP's second choice for Argon2id (Password Storage Cheat Sheet: m = 19 MiB, t = 2, p = 1).
 """
 
@@ -17,26 +18,27 @@ from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
 from engine.errors import FieldError, Invalid
 
-AT_ONCE = 2
+MAX_CONCURRENT = 2
 LENGTH = (8, 256)
-"""Characters of a password, after preparation: at least 8 (NIST SP 800-63B), and a bound on the work of a hash."""
+"""Minimum and maximum characters of a prepared password: at least 8 (NIST SP 800-63B); the maximum bounds the work of
+a hash."""
 
 _hasher = functools.cache(lambda: PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1))
-_pool = functools.cache(lambda: ThreadPoolExecutor(AT_ONCE, thread_name_prefix="password"))
-_nobody = functools.cache(lambda: _hasher().hash("a password that nobody has"))
+_pool = functools.cache(lambda: ThreadPoolExecutor(MAX_CONCURRENT, thread_name_prefix="password"))
+_unmatchable_hash = functools.cache(lambda: _hasher().hash("a password that nobody has"))
 
 
 def prepared(password: str) -> str:
-    """``password`` as it is hashed and compared: NFC, every kind of space an ASCII space (RFC 8265 §4.2,
-    OpaqueString). One keyboard composes an accent and another does not; both must sign in.
+    """``password`` in the form that is hashed and compared: NFC, with each kind of space replaced by an ASCII space
+    (RFC 8265 §4.2, OpaqueString). One keyboard composes an accent and another does not; both must be able to sign in.
     """
     spaced = "".join(" " if unicodedata.category(char) == "Zs" else char for char in password)
     return unicodedata.normalize("NFC", spaced)
 
 
 def checked(password: str) -> str:
-    """``password``, prepared. Raises Invalid for one of a wrong length, with a control character, or among the most
-    common ones (the 30,000 of zxcvbn's list, in any case).
+    """The prepared ``password``. Raises Invalid if its length is wrong, if it has a control character, or if it is one
+    of the most common passwords (the 30,000 of zxcvbn's list, compared without case).
     """
     found = prepared(password)
     if not LENGTH[0] <= len(found) <= LENGTH[1]:
@@ -54,25 +56,25 @@ def _common() -> frozenset[str]:
 
 
 async def hashed(password: str) -> str:
-    """The hash of ``password``, with its own salt and parameters in it. Raises as ``checked``."""
+    """The hash of ``password``, which contains its salt and parameters. Raises as ``checked``."""
     return await asyncio.get_running_loop().run_in_executor(_pool(), _hasher().hash, checked(password))
 
 
 async def matches(stored: str | None, password: str) -> bool:
-    """Whether ``password`` is the one. Without a ``stored`` hash it takes as long and says no, so that the time
-    of an answer does not tell which accounts there are.
+    """Whether ``stored`` is the hash of ``password``. Without a ``stored`` hash the check takes the same time and
+    returns False, so that the response time does not reveal which accounts exist.
     """
     return await asyncio.get_running_loop().run_in_executor(_pool(), _matches, stored, password)
 
 
 def _matches(stored: str | None, password: str) -> bool:
     found = prepared(password)
-    # Hashes from before passwords were prepared are of the password as it was typed.
+    # Hashes from before passwords were prepared are hashes of the password as typed.
     return _verifies(stored, found) or (found != password and _verifies(stored, password))
 
 
 def _verifies(stored: str | None, password: str) -> bool:
     try:
-        return _hasher().verify(stored or _nobody(), password) and stored is not None
+        return _hasher().verify(stored or _unmatchable_hash(), password) and stored is not None
     except (VerificationError, InvalidHashError):
         return False

@@ -1,12 +1,12 @@
-"""Who is calling: access tokens, refresh tokens, tickets. The key behind them is engine/process/signer.py.
+"""Authentication of the caller: access tokens, refresh tokens, tickets. They are signed by engine/process/signer.py.
 
 **Refresh tokens are not stored, not even as hashes.** The n-th token of a family (one login) is the HMAC of
-family and n under a key that is the server's secret and the family's salt together; SQL holds salt and n. So a
-token has always the same successor, a repeated refresh gives it again, a stolen database makes no token, and an
-old token is told from a forged one: the old one ends its family, the forged one does nothing. (Rejected: random
-tokens stored as hashes. The successor could not be given twice without storing it in the clear.)
+family and n, under a key made of the server's secret and the family's salt; SQL holds the salt and n. Therefore a
+token always has the same successor, and a repeated refresh returns it again. A stolen database yields no token. An
+old token can be distinguished from a forged one: the old one ends its family, the forged one has no effect.
+(Rejected: random tokens stored as hashes. The successor could not be returned twice without storing it in the clear.)
 
-**Activity is checked on each request** against a hot record (engine/identity/access.py).
+**Each request checks that the account is active**, by a record in Redis (engine/identity/access.py).
 """
 
 from __future__ import annotations
@@ -37,9 +37,10 @@ if TYPE_CHECKING:
 
 REFRESH_S = 30 * 86_400
 OVERLAP_S = 600
-"""How long the token before the last still gives its successor, unless that was used: for who lost the reply."""
-MOST_USED = 100_000
-"""Logins of which a process remembers that the use of their latest token is noted."""
+"""How long the token before the latest still returns its successor, unless that was used: for clients that lost the
+reply."""
+MAX_CACHED_USES = 100_000
+"""Logins for which a process caches that the first use of their latest token is recorded."""
 Purpose = Literal["socket", "events"]
 TICKET_S: dict[Purpose, int] = {"socket": 30, "events": 900}
 
@@ -47,7 +48,7 @@ log = structlog.get_logger(__name__)
 
 
 class TokenPair(msgspec.Struct, frozen=True):
-    """``expires_in``: seconds that the access token is good for."""
+    """``expires_in``: the lifetime of the access token in seconds."""
 
     access_token: str
     refresh_token: str
@@ -56,7 +57,7 @@ class TokenPair(msgspec.Struct, frozen=True):
 
 
 class Ticket(msgspec.Struct, frozen=True):
-    """Stands for a token where none can be sent; ``expires_in`` seconds."""
+    """Replaces a token where a client cannot send one. ``expires_in`` is in seconds."""
 
     ticket: str
     expires_in: int
@@ -66,10 +67,10 @@ class Ticket(msgspec.Struct, frozen=True):
 
 
 async def principal_of(engine: Engine, token: str) -> Principal:
-    """Whom ``token`` names, if he may still act.
+    """The caller that ``token`` names, if they may still act.
 
-    Raises Unauthenticated, TokenExpired (also when his role is another by now: a fresh token says it), and what
-    ``suspended`` gives for an account that was suspended.
+    Raises Unauthenticated; TokenExpired (also if the user's role has changed: a new token has the new role); and the
+    error of ``suspended`` for a suspended account.
     """
     principal = engine.signer.verify(token)
     await check_active(engine, principal)
@@ -79,41 +80,42 @@ async def principal_of(engine: Engine, token: str) -> Principal:
 
 
 async def _mark_used(engine: Engine, principal: Principal) -> None:
-    """The first use of what a refresh gave: its refresh token's predecessor gives nothing any more. Once in this
-    process, and not after the time in which that would matter. With the database away the next use notes it.
+    """Record the first use of an access token from a refresh: the preceding refresh token then returns nothing any
+    more. Recorded once in each process, and only while it matters (``OVERLAP_S``). If the database is unavailable, the
+    next use records it.
     """
     family, number = principal.family, principal.generation
     if engine.used.get(family, 0) >= number or now_ms() / 1000 > principal.expires - ACCESS_S + OVERLAP_S:
         return
-    if len(engine.used) >= MOST_USED:
+    if len(engine.used) >= MAX_CACHED_USES:
         engine.used.clear()
     engine.used[family] = number
-    mark = update(sessions).where(sessions.c.id == family, sessions.c.used < number).values(used=number)
+    query = update(sessions).where(sessions.c.id == family, sessions.c.used < number).values(used=number)
     try:
         async with engine.archive.writing() as conn:
-            await conn.execute(mark)
+            await conn.execute(query)
     except CalloutError as error:
         engine.used.pop(family, None)
         log.info("use_not_noted", error=str(error))
 
 
 async def check_active(engine: Engine, principal: Principal) -> None:
-    """Let pass only who has an active account in the role that he claims, and has not signed out with this very
-    proof. Raises as ``principal_of``.
+    """Check that the account is active and has the role of the token, and that the token's login has not ended. Raises
+    as ``principal_of``.
     """
     if principal.id == f"cli_{principal.role}":
         return
-    may = await access.of(engine, principal.id)
-    if not may.active:
+    record = await access.of(engine, principal.id)
+    if not record.active:
         raise suspended(principal.role)
-    if principal.family and principal.family in may.out:
+    if principal.family and principal.family in record.out:
         raise Unauthenticated("This session has ended")
-    if may.role != principal.role:
+    if record.role != principal.role:
         raise TokenExpired("Your role has changed")
 
 
 def suspended(role: Role) -> CalloutError:
-    """What a suspended account hears, whatever it asks for."""
+    """The error for every request of a suspended account."""
     return AccountNotApproved() if role == "technician" else Forbidden("This account is suspended")
 
 
@@ -121,8 +123,8 @@ def suspended(role: Role) -> CalloutError:
 
 
 async def issue_ticket(engine: Engine, principal: Principal, purpose: Purpose) -> Ticket:
-    """A ticket that stands for ``principal``: one use for a socket; for events, any in its time, since an
-    EventSource comes back by itself with the address it was given.
+    """Create a ticket for ``principal``. A socket ticket can be used once. A ticket for events can be used any number
+    of times while it lasts, since an EventSource reconnects by itself with the same address.
     """
     ticket = secrets.token_urlsafe(32)
     seconds = TICKET_S[purpose]
@@ -132,23 +134,23 @@ async def issue_ticket(engine: Engine, principal: Principal, purpose: Purpose) -
 
 
 async def redeem_ticket(engine: Engine, ticket: str, purpose: Purpose = "socket") -> Principal:
-    """Whom ``ticket`` stands for, if he may still act. Raises TokenExpired for one that is used or unknown."""
+    """The caller of ``ticket``, if they may still act. Raises TokenExpired if the ticket is used or unknown."""
     verb = "GETDEL" if purpose == "socket" else "GET"
     value = await engine.store.command(verb, _ticket_key(ticket, purpose))
-    held = msgspec.json.decode(value, type=_Held) if value else None
-    if held is None or held.purpose != purpose or held.principal.expires <= now_ms() / 1000:
+    record = msgspec.json.decode(value, type=_TicketRecord) if value else None
+    if record is None or record.purpose != purpose or record.principal.expires <= now_ms() / 1000:
         raise TokenExpired("This ticket is used or unknown")
-    await check_active(engine, held.principal)
-    return held.principal
+    await check_active(engine, record.principal)
+    return record.principal
 
 
-class _Held(msgspec.Struct, frozen=True):
+class _TicketRecord(msgspec.Struct, frozen=True):
     purpose: Purpose
     principal: Principal
 
 
 def _ticket_key(ticket: str, purpose: Purpose) -> str:
-    """The key by purpose, so that a ticket shown at the wrong door is not used up there."""
+    """The key contains the purpose, so that a ticket that is presented for another purpose is not used up."""
     return keys.ticket(DEFAULT_ZONE, hashlib.sha256(f"{purpose} {ticket}".encode()).hexdigest())
 
 
@@ -156,21 +158,21 @@ def _ticket_key(ticket: str, purpose: Purpose) -> str:
 
 
 async def new_session(engine: Engine, user: UserId, role: Role, name: str, *, device: str | None = None) -> TokenPair:
-    """Begin a family for a user whose password was just checked."""
+    """Create a family of refresh tokens for a user whose password was just checked."""
     family, salt = new_id("ses"), secrets.token_bytes(16)
     now = now_ms()
     row = {"id": family, "user": user, "salt": salt, "generation": 1, "rotated_at": now, "device": device}
     async with engine.archive.writing() as conn:
         await conn.execute(insert(sessions).values(expires_at=now + REFRESH_S * 1000, **row))
-    who = Principal(user, role, name, family=family, generation=1)
-    return _pair(engine, who, _refresh_token(engine, family, 1, salt))
+    principal = Principal(user, role, name, family=family, generation=1)
+    return _pair(engine, principal, _refresh_token(engine, family, 1, salt))
 
 
 async def refresh(engine: Engine, refresh_token: str) -> TokenPair:
-    """The token's successor with a fresh access token (PROTOCOL §2: what an older token gives, or ends).
+    """The token's successor, with a new access token. PROTOCOL §2 says what an older token returns or ends.
 
-    Raises Unauthenticated for a token that is not ours or ended, TokenExpired after its 30 days, and what
-    ``suspended`` gives.
+    Raises Unauthenticated for a token that this server did not issue or whose login ended, TokenExpired after its 30
+    days, and the error of ``suspended``.
     """
     family, number, proof = _parse(refresh_token)
     access.check_database(engine)
@@ -194,13 +196,13 @@ async def refresh(engine: Engine, refresh_token: str) -> TokenPair:
             await outbox.finish(engine, row.user)
         raise Unauthenticated("This session has ended")
     successor = _refresh_token(engine, family, number + 1, row.salt)
-    who = Principal(row.user, row.role, row.name, family=family, generation=number + 1)
-    return _pair(engine, who, successor)
+    principal = Principal(row.user, row.role, row.name, family=family, generation=number + 1)
+    return _pair(engine, principal, successor)
 
 
 async def end_session(engine: Engine, refresh_token: str) -> None:
-    """Log out: no token of this family is good any more, and its live sockets close, on every gateway. A token that
-    is not ours is nobody's session. Raises Indeterminate where Redis could not be told: to be repeated.
+    """Log out: all tokens of this family become invalid, and its live sockets close, on every gateway. A token that
+    this server did not issue is ignored. Raises Indeterminate if Redis is unavailable after the commit: repeat then.
     """
     try:
         family, number, proof = _parse(refresh_token)
@@ -217,32 +219,32 @@ async def end_session(engine: Engine, refresh_token: str) -> None:
 
 
 async def end(conn: AsyncConnection, user: UserId, family: str) -> None:
-    """Within a transaction that holds the user's row: the login is over, and every gateway is to hear of it."""
+    """End the login ``family`` and notify every gateway, within a transaction that has locked the user's row."""
     await conn.execute(update(sessions).where(sessions.c.id == family).values(ended_at=now_ms()))
     await conn.execute(update(users).where(users.c.id == user).values(version=users.c.version + 1))
     await outbox.add(conn, user, code=outbox.REVOKED, family=family)
 
 
 async def end_sessions_of(conn: AsyncConnection, user: UserId) -> None:
-    """End every family of ``user``, within the transaction that takes his access away."""
+    """End every family of ``user``, within the transaction that revokes their access."""
     theirs = (sessions.c.user == user) & sessions.c.ended_at.is_(None)
     await conn.execute(update(sessions).where(theirs).values(ended_at=now_ms()))
 
 
-async def forget_old_sessions(engine: Engine) -> int:
-    """Delete families in which no token can be good any more; returns how many."""
+async def delete_expired_sessions(engine: Engine) -> int:
+    """Delete the families whose tokens have all expired. Returns their number."""
     async with engine.archive.writing() as conn:
         return (await conn.execute(delete(sessions).where(sessions.c.expires_at <= now_ms()))).rowcount
 
 
 async def lock(conn: AsyncConnection, user: Any) -> None:
-    """Hold the user's row, which ``user`` is the id of, until the transaction ends."""
+    """Lock the row of the user with the id ``user`` until the transaction ends."""
     await conn.execute(select(users.c.id).where(users.c.id == user).with_for_update(key_share=True))
 
 
 async def _family(conn: AsyncConnection, family: str) -> Any:
-    """The login with its account, locked by the user's row. Whoever changes either takes that lock first, so that no
-    two wait for each other, and what is read after it is the latest.
+    """The login with its account, locked by the user's row. Every change of either takes this lock first, so that there
+    is no deadlock and the values read after it are the latest.
     """
     await lock(conn, select(sessions.c.user).where(sessions.c.id == family).scalar_subquery())
     query = (
@@ -254,8 +256,8 @@ async def _family(conn: AsyncConnection, family: str) -> Any:
 
 
 def _may_repeat(row: Any, number: int, now: int) -> bool:
-    """Whether a token that was rotated still gives its successor: the latest one, for ten minutes, and only while
-    nothing of the successor was used. Once it was, somebody else holds the token that comes back.
+    """Whether a rotated token still returns its successor: only the latest rotated one, for ten minutes, and only while
+    the successor's tokens were not used. Once they were, the old token is presented by somebody else.
     """
     fresh = now - row.rotated_at <= OVERLAP_S * 1000
     return bool(fresh and number == row.generation - 1 and row.used < row.generation)
@@ -266,9 +268,11 @@ async def _rotate(conn: AsyncConnection, family: str, number: int, now: int) -> 
     await conn.execute(update(sessions).where(sessions.c.id == family).values(**values))
 
 
-def _pair(engine: Engine, who: Principal, refresh_token: str) -> TokenPair:
-    login = (who.family, who.generation)
-    return TokenPair(access_token(engine.signer, who.id, who.role, name=who.name, login=login), refresh_token)
+def _pair(engine: Engine, principal: Principal, refresh_token: str) -> TokenPair:
+    login = (principal.family, principal.generation)
+    return TokenPair(
+        access_token(engine.signer, principal.id, principal.role, name=principal.name, login=login), refresh_token
+    )
 
 
 def _refresh_token(engine: Engine, family: str, number: int, salt: bytes) -> str:

@@ -1,7 +1,7 @@
-"""The hot side of a technician: may he be offered work, where is he, is he still there.
+"""The live state of a technician in Redis: whether they may receive offers, their position, their lease.
 
-SQL is the source of profiles and reviews; what waves and claims look at is a copy here, guarded by the profile's
-version, so that a late or repeated copy changes nothing.
+SQL is the source of profiles and reviews. Waves and claims use a copy in Redis, which is written by the profile's
+version, so that a late or repeated write changes nothing.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FIX_IDLE_S = 30
 TOUCH_BATCH = 500
 
 GEO_LATITUDE = 85.05112878
-"""Beyond this latitude a Redis geo index takes no position (the limit of Web Mercator, EPSG:3857)."""
+"""The highest latitude that a Redis geo index accepts (the limit of Web Mercator, EPSG:3857)."""
 
 
 class Position(msgspec.Struct, frozen=True):
@@ -39,14 +39,15 @@ class Position(msgspec.Struct, frozen=True):
 
 
 class FixPlan(msgspec.Struct, frozen=True):
-    """How often to send a fix, in seconds."""
+    """The interval at which an app sends fixes, in seconds."""
 
     every_s: int
 
 
 class Availability(msgspec.Struct, frozen=True):
-    """Whether offers come now, and if not, why: the codes that a claim would get, ``stale_position``, …
-    ``clock_offset_s`` is how far the device's clock is ahead, 0 while it is good enough.
+    """Whether the technician receives offers now. If not, ``blockers`` has the reasons: the codes with which a claim
+    would fail, ``stale_position``, … ``clock_offset_s`` is how far the device's clock is ahead, 0 if it is accurate
+    enough.
     """
 
     online: bool
@@ -58,7 +59,7 @@ class Availability(msgspec.Struct, frozen=True):
 
 
 class TechnicianRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What SQL knows that waves and claims need. ``version`` rises with every change of any of it."""
+    """The part of a profile that waves and claims need. ``version`` rises with every change of it."""
 
     id: TechnicianId
     version: int
@@ -74,8 +75,8 @@ class TechnicianRecord(msgspec.Struct, frozen=True, kw_only=True):
     rating_count: int = 0
 
 
-class Hot(msgspec.Struct, frozen=True):
-    """What Redis alone knows of a technician."""
+class LiveState(msgspec.Struct, frozen=True):
+    """The part of a technician's state that only Redis has."""
 
     online: bool
     load: int
@@ -85,7 +86,8 @@ class Hot(msgspec.Struct, frozen=True):
 
 
 async def put(engine: Engine, record: TechnicianRecord, *, why: str = "ops", actor: str = "engine") -> None:
-    """Copy a profile to its zone. One that ceases to be fit goes offline: ``why``, and by whom, is told."""
+    """Copy a profile to its zone. A technician who may not receive offers any more goes offline; the event then has the
+    reason ``why`` and ``actor``."""
     zone = record.zone
     await engine.store.run(
         zone,
@@ -111,13 +113,13 @@ async def put(engine: Engine, record: TechnicianRecord, *, why: str = "ops", act
 
 
 def _keys(zone: Zone, technician: TechnicianId) -> dict[str, str]:
-    """The keys of the scripts that change a technician's record and tell of it."""
+    """The keys of the scripts that change a technician's record and append an event."""
     tech = keys.technician(zone, technician)
     return {"meta": keys.meta(zone), "tech": tech, "seen": keys.seen(zone), "log": keys.log(zone)}
 
 
 async def leave(engine: Engine, zone: Zone, technician: TechnicianId) -> None:
-    """Take an offline technician with nothing held out of a zone. Raises IllegalTransition otherwise."""
+    """Remove an offline technician without jobs from a zone. Raises IllegalTransition for any other technician."""
     names = {
         "meta": keys.meta(zone),
         "tech": keys.technician(zone, technician),
@@ -130,16 +132,16 @@ async def leave(engine: Engine, zone: Zone, technician: TechnicianId) -> None:
 
 
 async def works(engine: Engine, zone: Zone, technician: UserId) -> dict[str, int]:
-    """The services of which the technician may take work in this zone now, each with the seq since which they may
+    """The services whose jobs the technician may take in this zone now, each with the seq since which they may
     (lua/lib/work_feed.lua).
     """
-    found = await engine.store.command("HGET", keys.technician(zone, TechnicianId(technician)), "works")
-    pairs = (each.rpartition(":") for each in (found or b"").decode().split())
+    text = await engine.store.command("HGET", keys.technician(zone, TechnicianId(technician)), "works")
+    pairs = (each.rpartition(":") for each in (text or b"").decode().split())
     return {service: int(since) for service, _, since in pairs}
 
 
 async def zone_of(engine: Engine, technician: str) -> Zone:
-    """The zone in which a technician is known. Raises NotFound."""
+    """The zone that has a technician's record. Raises NotFound."""
     zones = list(engine.store.zones)
     for zone in zones:
         if await engine.store.command("EXISTS", keys.technician(zone, TechnicianId(UserId(technician)))):
@@ -147,9 +149,9 @@ async def zone_of(engine: Engine, technician: str) -> Zone:
     raise NotFound("No such technician")
 
 
-async def hot(engine: Engine, zone: Zone, technicians: Collection[str]) -> dict[str, Hot]:
-    """The hot side of several technicians; those whom Redis does not know are left out."""
-    found: dict[str, Hot] = {}
+async def live_states(engine: Engine, zone: Zone, technicians: Collection[str]) -> dict[str, LiveState]:
+    """The live state of several technicians, by id, without those who have no record in Redis."""
+    states: dict[str, LiveState] = {}
     for name in technicians:
         row = await engine.store.command(
             "HMGET",
@@ -163,8 +165,8 @@ async def hot(engine: Engine, zone: Zone, technicians: Collection[str]) -> dict[
         )
         if row[0] is not None:
             lat, lon = (float(v) if v else None for v in row[4:])
-            found[name] = Hot(row[1] == b"1", int(row[2] or 0), float(row[3] or PRIOR_MEAN), lat, lon)
-    return found
+            states[name] = LiveState(row[1] == b"1", int(row[2] or 0), float(row[3] or PRIOR_MEAN), lat, lon)
+    return states
 
 
 async def set_availability(
@@ -176,13 +178,13 @@ async def set_availability(
     position: Position | None = None,
     key: str | None = None,
 ) -> Availability:
-    """Go online or offline. Raises what a claim would for who is not approved; Invalid without any position."""
-    himself(caller, technician)
+    """Go online or offline. Raises as a claim for a technician who is not approved; Invalid if no position is known."""
+    require_self(caller, technician)
     zone, key = await _zone_or_incomplete(engine, technician), in_redis.checked_key(key)
     fingerprint = in_redis.fingerprint(engine, "availability", technician, [online, position])
     tech = TechnicianId(UserId(technician))
-    names, words = _keys(zone, tech) | {"req": keys.request(zone, caller.id, key)}, status_audience(engine)
-    args: dict[str, str | int | float] = {"id": tech, "key": key, "fingerprint": fingerprint, "audience": words}
+    names, audience = _keys(zone, tech) | {"req": keys.request(zone, caller.id, key)}, status_audience(engine)
+    args: dict[str, str | int | float] = {"id": tech, "key": key, "fingerprint": fingerprint, "audience": audience}
     if not online:
         args |= {"actor": f"{caller.role}:{caller.id}", "reason": "self", "lease_ms": lease_ms(engine)}
         done = await engine.store.run(zone, "technician_offline", keys=names, args=args)
@@ -206,27 +208,27 @@ async def _zone_or_incomplete(engine: Engine, technician: str) -> Zone:
 
 
 def _availability(engine: Engine, done: Done, *, online: bool) -> Availability:
-    clock, load, *found = done.rest
-    blockers = [each.decode() for each in found] if online else ["offline"]
+    clock, load, *reasons = done.rest
+    blockers = [reason.decode() for reason in reasons] if online else ["offline"]
     offset, lease_s = clock_offset_s(clock), engine.settings.lease_s
     return Availability(online, not blockers, blockers, lease_s, fix_plan(int(load)), offset)
 
 
 def fix_plan(load: int) -> FixPlan:
-    """How often to send a fix: more often on a job."""
+    """The interval of fixes, which is shorter for a technician who holds a job."""
     return FixPlan(FIX_ON_JOB_S if load > 0 else FIX_IDLE_S)
 
 
 async def take_fixes(
     engine: Engine, caller: Principal, technician: str, fixes: Sequence[Fix], *, live: bool = True
 ) -> Heard:
-    """Note where a technician is. Of several fixes the newest by the device's clock counts, and those that cannot be
-    are left out; one older than what is known changes nothing.
+    """Record the position of a technician. Of several fixes, the newest by the device's clock is used. Fixes with
+    impossible coordinates are left out, and a fix that is older than the known one changes nothing.
 
-    ``live``: a single fix was sent when it was measured. From such alone the clock's offset is estimated. Raises
-    Invalid where no fix can be.
+    ``live``: a single fix was sent at the moment of its measurement. Only such a fix is used to estimate the offset of
+    the device's clock. Raises Invalid if no fix has possible coordinates.
     """
-    himself(caller, technician)
+    require_self(caller, technician)
     newest = _newest(fixes)
     zone = await _zone_or_incomplete(engine, technician)
     tech = TechnicianId(UserId(technician))
@@ -238,17 +240,17 @@ async def take_fixes(
             "id": tech,
             "lat": newest.lat,
             "lon": newest.lon,
-            "at": _or_nothing(newest.measured_at),
+            "at": _or_empty(newest.measured_at),
             "live": int(live and len(fixes) == 1),
-            "accuracy": _or_nothing(newest.accuracy_m),
-            "heading": _or_nothing(newest.degrees),
+            "accuracy": _or_empty(newest.accuracy_m),
+            "heading": _or_empty(newest.degrees),
         },
     )
     online, clock = done.rest
     return Heard(online == b"1", clock_offset_s(clock))
 
 
-def _or_nothing(number: float | None) -> float | str:
+def _or_empty(number: float | None) -> float | str:
     return "" if number is None else number
 
 
@@ -265,15 +267,15 @@ def _is_mappable(fix: Fix) -> bool:
     return abs(fix.lon) <= 180 and abs(fix.lat) <= GEO_LATITUDE
 
 
-class Present(msgspec.Struct, frozen=True):
-    """What a technician's app is told where it comes in."""
+class Presence(msgspec.Struct, frozen=True):
+    """What a technician's app receives when it connects."""
 
     online: bool
     clock_offset_s: float
 
 
-async def present(engine: Engine, caller: Principal) -> Present | None:
-    """Whether the caller is at work, and what their device's clock is worth; None for who is no technician."""
+async def presence(engine: Engine, caller: Principal) -> Presence | None:
+    """Whether the caller is online, and the offset of their device's clock; None if the caller is no technician."""
     if caller.role != "technician":
         return None
     technician = TechnicianId(caller.id)
@@ -282,12 +284,12 @@ async def present(engine: Engine, caller: Principal) -> Present | None:
             "HMGET", keys.technician(zone, technician), "load", "online", "clock"
         )
         if load is not None:
-            return Present(online == b"1", clock_offset_s(clock))
-    return Present(online=False, clock_offset_s=0.0)
+            return Presence(online == b"1", clock_offset_s(clock))
+    return Presence(online=False, clock_offset_s=0.0)
 
 
 async def touch(engine: Engine, zone: Zone, technicians: Collection[str]) -> None:
-    """Renew the leases of those who gave a sign of life. Who is offline stays so."""
+    """Renew the leases of technicians who were active. A technician who is offline stays offline."""
     alive, names = list(technicians), {"meta": keys.meta(zone), "seen": keys.seen(zone)}
     for start in range(0, len(alive), TOUCH_BATCH):
         batch = alive[start : start + TOUCH_BATCH]
@@ -295,14 +297,14 @@ async def touch(engine: Engine, zone: Zone, technicians: Collection[str]) -> Non
 
 
 async def touch_everywhere(engine: Engine, technicians: Collection[str]) -> None:
-    """``touch`` in every zone served: a gateway does not know where each of its technicians works."""
+    """``touch`` in every open zone: a gateway does not know in which zone each of its technicians works."""
     for zone, state in engine.store.zones.items():
         if state.open:
             await touch(engine, zone, technicians)
 
 
-def himself(caller: Principal, technician: str) -> None:
-    """Raises Forbidden unless the caller is this technician; NotFound for another one's."""
+def require_self(caller: Principal, technician: str) -> None:
+    """Check that the caller is this technician. Raises Forbidden for another role, NotFound for another technician."""
     if caller.role != "technician":
         raise Forbidden("Only a technician has an availability")
     if caller.id != technician:
@@ -310,7 +312,7 @@ def himself(caller: Principal, technician: str) -> None:
 
 
 def check_mappable(lat: float, lon: float) -> None:
-    """Raises Invalid where a position cannot stand in a geo index: there a script would fail half-way."""
+    """Raise Invalid for a position that a geo index does not accept, since a script would fail half-way with it."""
     if not abs(lon) <= 180:
         raise Invalid(errors=[FieldError("/lon", "Not between -180 and 180")])
     if not abs(lat) <= GEO_LATITUDE:
@@ -323,5 +325,5 @@ def status_audience(engine: Engine) -> str:
 
 
 def lease_ms(engine: Engine) -> int:
-    """The lease in whole milliseconds, as scripts take it."""
+    """The lease of technicians in whole milliseconds, as scripts take it."""
     return round(engine.settings.lease_s * 1000)

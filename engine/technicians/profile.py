@@ -1,4 +1,4 @@
-"""Technicians' profiles: SQL is the source, the hot record in their zone follows within the command."""
+"""Technicians' profiles. SQL is the source; each command also updates the copy in Redis, in the technician's zone."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ from engine.errors import CalloutError, FieldError, Forbidden, Invalid, NotFound
 from engine.idempotency import in_redis, in_sql
 from engine.idempotency.in_sql import Result
 from engine.identity import outbox
-from engine.roles import MANAGERS, REVIEWERS, demand
+from engine.roles import MANAGERS, REVIEWERS, require_role
 from engine.sql.paging import Slice, check_limit, decode_cursor, slice_of
 from engine.sql.schema import services, technician_services, technicians, users
 from engine.store import keys
-from engine.technicians import live as hot
-from engine.technicians import sql
+from engine.technicians import live, sql
 from engine.technicians.sql import AccountState, Kyc, Row
 from engine.types import Principal, ServiceId, TechnicianId, Zone
 
@@ -32,7 +31,7 @@ NEAR_M = 15_000
 
 
 class Technician(msgspec.Struct, frozen=True, kw_only=True):
-    """As he himself and managers see him. ``load`` and ``online`` are live."""
+    """A profile as the technician and managers see it. ``load`` and ``online`` are live."""
 
     id: TechnicianId
     name: str
@@ -49,7 +48,7 @@ class Technician(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TechnicianCard(msgspec.Struct, frozen=True, kw_only=True):
-    """What everybody may see of a technician."""
+    """The part of a profile that everybody may see."""
 
     id: TechnicianId
     name: str
@@ -61,7 +60,7 @@ class TechnicianCard(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ProfilePatch(msgspec.Struct, frozen=True, kw_only=True):
-    """UNSET leaves as it is. ``zone`` and ``capacity`` are for managers to set."""
+    """Changes of a profile; UNSET changes nothing. Only managers may set ``zone`` and ``capacity``."""
 
     name: str | msgspec.UnsetType = msgspec.UNSET
     phone: str | msgspec.UnsetType | None = msgspec.UNSET
@@ -71,7 +70,8 @@ class ProfilePatch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TechnicianQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """With ``lat`` and ``lon`` (and a ``service``): those who could come now, the nearest first, on one page."""
+    """A filter for technicians. With ``lat`` and ``lon`` (and a ``service``): those who are available now, the nearest
+    first, on one page."""
 
     service: ServiceId | None = None
     lat: float | None = None
@@ -84,27 +84,27 @@ class TechnicianQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def read(engine: Engine, caller: Principal, technician: TechnicianId) -> Technician | TechnicianCard:
-    """Himself and managers see all, everybody else his card. Raises NotFound."""
+    """A profile: in full for the technician and for managers, as a card for all others. Raises NotFound."""
     row = await sql.find_one(engine, technician)
     return (await _shown(engine, caller, [row]))[0]
 
 
 async def find(engine: Engine, caller: Principal, query: TechnicianQuery) -> Slice[Technician | TechnicianCard]:
-    """Technicians; only those with an approved account for who is no manager. Raises Invalid."""
+    """List technicians. Callers who are no managers see only those with an approved account. Raises Invalid."""
     limit = check_limit(query.limit)
     if query.lat is not None and query.lon is not None:
         return Slice(await _shown(engine, caller, await _near(engine, query, limit)))
-    wanted = sql.everybody().order_by(technicians.c.id).limit(limit + 1)
+    query_rows = sql.all_technicians().order_by(technicians.c.id).limit(limit + 1)
     if query.service is not None:
-        having = select(technician_services.c.technician).where(technician_services.c.service == query.service)
-        wanted = wanted.where(technicians.c.id.in_(having))
+        offering = select(technician_services.c.technician).where(technician_services.c.service == query.service)
+        query_rows = query_rows.where(technicians.c.id.in_(offering))
     if caller.role not in MANAGERS:
-        wanted = wanted.where(technicians.c.account == "approved", users.c.active.is_(True))
+        query_rows = query_rows.where(technicians.c.account == "approved", users.c.active.is_(True))
     if query.cursor is not None:
         (last,) = decode_cursor(query.cursor, tuple[str])
-        wanted = wanted.where(technicians.c.id > last)
+        query_rows = query_rows.where(technicians.c.id > last)
     async with engine.archive.reading() as conn:
-        rows = await sql.load(conn, wanted)
+        rows = await sql.load(conn, query_rows)
     page = slice_of(rows, limit, lambda row: (row.id,))
     return Slice(await _shown(engine, caller, page.items), page.next)
 
@@ -112,28 +112,28 @@ async def find(engine: Engine, caller: Principal, query: TechnicianQuery) -> Sli
 async def _near(engine: Engine, query: TechnicianQuery, limit: int) -> list[Row]:
     if query.service is None:
         raise Invalid(errors=[FieldError("/service", "Needed to look near a place")])
-    hot.check_mappable(query.lat or 0.0, query.lon or 0.0)
+    live.check_mappable(query.lat or 0.0, query.lon or 0.0)
     reach = ("FROMLONLAT", query.lon or 0.0, query.lat or 0.0, "BYRADIUS", NEAR_M, "m", "ASC")
     searches = [
         engine.store.command("GEOSEARCH", keys.supply(Zone(zone), query.service), *reach, "COUNT", limit, "ANY")
         for zone in engine.settings.zones
     ]
-    near = [member.decode() for found in await asyncio.gather(*searches) for member in found][:limit]
+    near = [member.decode() for members in await asyncio.gather(*searches) for member in members][:limit]
     async with engine.archive.reading() as conn:
-        rows = {row.id: row for row in await sql.load(conn, sql.everybody().where(technicians.c.id.in_(near)))}
+        rows = {row.id: row for row in await sql.load(conn, sql.all_technicians().where(technicians.c.id.in_(near)))}
     return [rows[TechnicianId(member)] for member in near if member in rows]
 
 
 async def _shown(engine: Engine, caller: Principal, rows: Sequence[Row]) -> list[Technician | TechnicianCard]:
-    live = await asyncio.gather(*(_live(engine, row) for row in rows))
+    states = await asyncio.gather(*(_live_state(engine, row) for row in rows))
     whole = caller.role in MANAGERS
     return [
-        _technician(row, *seen) if whole or caller.id == row.id else _card(row, *seen)
-        for row, seen in zip(rows, live, strict=True)
+        _technician(row, *state) if whole or caller.id == row.id else _card(row, *state)
+        for row, state in zip(rows, states, strict=True)
     ]
 
 
-async def _live(engine: Engine, row: Row) -> tuple[int, bool]:
+async def _live_state(engine: Engine, row: Row) -> tuple[int, bool]:
     load, online = await engine.store.command("HMGET", keys.technician(row.zone, row.id), "load", "online")
     return int(load or 0), online == b"1"
 
@@ -173,12 +173,12 @@ def _card(row: Row, _load: int, online: bool) -> TechnicianCard:
 async def patch(
     engine: Engine, caller: Principal, technician: TechnicianId, change: ProfilePatch, *, key: str | None = None
 ) -> Result[Technician | TechnicianCard]:
-    """Change a profile. Raises Forbidden, NotFound, Invalid, and IllegalTransition for another zone while he is
-    online or holds a job.
+    """Change a profile. Raises Forbidden, NotFound, Invalid, and IllegalTransition for a change of zone while the
+    technician is online or holds a job.
     """
     given = {f: v for f in change.__struct_fields__ if (v := getattr(change, f)) is not msgspec.UNSET}
-    _may_patch(caller, technician, given)
-    _good(engine, given)
+    _check_may_patch(caller, technician, given)
+    _check_values(engine, given)
 
     async def act(conn: AsyncConnection) -> TechnicianId:
         await _lock(conn, technician)
@@ -191,17 +191,17 @@ async def patch(
         await outbox.add(conn, technician)
         return technician
 
-    asked = in_sql.request(caller.id, key, "patch_technician", technician, given)
-    left = "zone" in given and await _leave_zone(engine, asked, technician, given["zone"])
+    request = in_sql.request(caller.id, key, "patch_technician", technician, given)
+    left = "zone" in given and await _leave_zone(engine, request, technician, given["zone"])
     try:
-        kept = await in_redis.once(engine, asked, TechnicianId, act)
+        result = await in_redis.once(engine, request, TechnicianId, act)
     except CalloutError:
         if left:
             await sql.publish_soon(engine, technician)
         raise
     with in_sql.unavailable_as_indeterminate():
         await outbox.finish(engine, technician)
-        return Result(await read(engine, caller, technician), kept.key, kept.repeated)
+        return Result(await read(engine, caller, technician), result.key, result.repeated)
 
 
 async def review(
@@ -214,10 +214,10 @@ async def review(
     reason: str | None = None,
     key: str | None = None,
 ) -> Result[Technician | TechnicianCard]:
-    """Decide on a technician; None leaves as it is. He and the managers are told. Raises Forbidden (also for
-    oneself), NotFound, Invalid.
+    """Review a technician; None changes nothing. The technician and the managers receive ``technician.reviewed``.
+    Raises Forbidden, NotFound, Invalid.
     """
-    demand(caller, REVIEWERS)
+    require_role(caller, REVIEWERS)
     if kyc is None and account is None:
         raise Invalid(errors=[FieldError("", "Give kyc or account")])
 
@@ -229,28 +229,29 @@ async def review(
         await outbox.add(conn, technician, review=review, actor=f"{caller.role}:{caller.id}")
         return technician
 
-    asked = in_sql.request(caller.id, key, "review", technician, kyc, account, reason)
-    kept = await in_redis.once(engine, asked, TechnicianId, act)
+    request = in_sql.request(caller.id, key, "review", technician, kyc, account, reason)
+    result = await in_redis.once(engine, request, TechnicianId, act)
     with in_sql.unavailable_as_indeterminate():
         await outbox.finish(engine, technician)
-        return Result(await read(engine, caller, technician), kept.key, kept.repeated)
+        return Result(await read(engine, caller, technician), result.key, result.repeated)
 
 
-async def _leave_zone(engine: Engine, asked: in_sql.Request, technician: TechnicianId, zone: Zone) -> bool:
-    """Out of the zone he is in, if ``zone`` is another and the command is new. Redis decides, for it alone knows
-    that he is idle; should SQL fail now, ``roster.repair`` finds no record and puts it back.
+async def _leave_zone(engine: Engine, request: in_sql.Request, technician: TechnicianId, zone: Zone) -> bool:
+    """Remove the technician from their present zone, if ``zone`` is another one and the command is new. Returns whether
+    it did. Redis decides, since only Redis knows that the technician is idle. If SQL fails afterwards, ``sql.repair``
+    finds that the record is missing and writes it again.
     """
     row = await sql.find_one(engine, technician)
-    if row.zone == zone or await in_sql.find(engine.archive, asked.principal, asked.key):
+    if row.zone == zone or await in_sql.find(engine.archive, request.principal, request.key):
         return False
-    await hot.leave(engine, row.zone, technician)
+    await live.leave(engine, row.zone, technician)
     return True
 
 
 # Rules
 
 
-def _may_patch(caller: Principal, technician: TechnicianId, given: Mapping[str, Any]) -> None:
+def _check_may_patch(caller: Principal, technician: TechnicianId, given: Mapping[str, Any]) -> None:
     if caller.role in MANAGERS:
         return
     if caller.id != technician or caller.role != "technician":
@@ -259,10 +260,9 @@ def _may_patch(caller: Principal, technician: TechnicianId, given: Mapping[str, 
         raise Forbidden("Zone and capacity are set by managers")
 
 
-def _good(engine: Engine, given: Mapping[str, Any]) -> None:
+def _check_values(engine: Engine, given: Mapping[str, Any]) -> None:
     errors = []
-    wanted = given.get("services", ())
-    if len(wanted) > MAX_SERVICES:
+    if len(given.get("services", ())) > MAX_SERVICES:
         errors.append(FieldError("/services", f"At most {MAX_SERVICES}"))
     if not 1 <= given.get("capacity", 1) <= MAX_CAPACITY:
         errors.append(FieldError("/capacity", f"Expected 1 to {MAX_CAPACITY}"))
@@ -285,17 +285,16 @@ async def _set_services(conn: AsyncConnection, technician: TechnicianId, wanted:
 
 
 async def _reviewed(conn: AsyncConnection, technician: TechnicianId) -> bytes:
-    """What is told of a review, as this transaction leaves it."""
-    (row,) = await sql.load(conn, sql.everybody().where(technicians.c.id == technician))
-    told = {"technician": {"id": row.id}, "kyc": row.kyc, "account": sql.account_of(row), "reason": row.reason}
-    return msgspec.json.encode(told)
+    """The data of the ``technician.reviewed`` event, as this transaction leaves the profile."""
+    (row,) = await sql.load(conn, sql.all_technicians().where(technicians.c.id == technician))
+    data = {"technician": {"id": row.id}, "kyc": row.kyc, "account": sql.account_of(row), "reason": row.reason}
+    return msgspec.json.encode(data)
 
 
 async def _lock(conn: AsyncConnection, technician: TechnicianId) -> None:
-    """Hold the profile until the transaction ends. Raises NotFound.
+    """Lock the profile until the transaction ends. Raises NotFound.
 
-    The account's row is locked and nothing else: every command on an account takes it first, so that no two wait for
-    each other.
+    Only the account's row is locked: every command on an account takes this lock first, so that there is no deadlock.
     """
     query = select(technicians.c.id).join(users, users.c.id == technicians.c.id).where(technicians.c.id == technician)
     query = query.with_for_update(of=users, key_share=True)

@@ -1,7 +1,7 @@
-"""What SQL knows of technicians, and its copy in Redis.
+"""Technicians in SQL, and the copy of their profiles in Redis.
 
-The copy carries the profile's version and never goes back, so that any number of writers, a command and the chore
-that looks after it, may put it in any order.
+The copy has the profile's version and is never replaced by an older one. Therefore commands and the maintenance task
+may write it in any order.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from engine.errors import CalloutError, NotFound
 from engine.rules import rating
 from engine.sql.schema import technician_services, technicians, users
 from engine.store import keys
-from engine.technicians import live as hot
+from engine.technicians import live
 from engine.types import DEFAULT_ZONE, Role, ServiceId, TechnicianId, UserId, Zone
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ log = structlog.get_logger(__name__)
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that SQL knows of a technician."""
+    """Everything that SQL has of a technician."""
 
     id: TechnicianId
     zone: Zone
@@ -53,31 +53,34 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def rating(self) -> float:
-        """The mean of his ratings with the prior."""
+        """The mean of the ratings, with the prior (engine/rules/rating.py)."""
         return rating.mean(self.stars, self.rated)
 
 
 def account_of(row: Row) -> AccountState:
-    """A suspended user is a suspended technician, whatever the review said; reinstated, the review stands again."""
+    """The state of the account. A suspended user is a suspended technician, whatever the review decided; after
+    reinstatement the review counts again."""
     return row.account if row.active and row.role == "technician" else "suspended"
 
 
 async def create(conn: AsyncConnection, user: UserId) -> None:
-    """A profile with nothing in it yet, in the transaction that makes the account (or its role)."""
+    """Create an empty profile, in the transaction that creates the account or gives it the role."""
     await conn.execute(
         insert(technicians).values(id=user, zone=DEFAULT_ZONE, capacity=1, kyc="pending", account="pending", version=1)
     )
 
 
 async def account_changed(conn: AsyncConnection, user: UserId, role: Role) -> None:
-    """The account's role or activity changes in this transaction: so does what the hot record says of him."""
+    """Raise the profile's version in the transaction that changes the account's role or activity, since the copy in
+    Redis depends on both. Creates the profile of a new technician.
+    """
     if not await touch(conn, TechnicianId(user)) and role == "technician":
         await create(conn, user)
 
 
 async def publish(engine: Engine, user: str, *, why: str = "ops", actor: str = "engine") -> None:
-    """Bring the hot record to what SQL says now; no technician, nothing to do. ``why`` and ``actor`` are told of a
-    technician who goes offline by it. Raises Unavailable, Indeterminate.
+    """Write the present state of SQL to the record in Redis. Does nothing for a user who is no technician. If the
+    technician goes offline by it, the event has ``why`` and ``actor``. Raises Unavailable, Indeterminate.
     """
     try:
         row = await find_one(engine, TechnicianId(UserId(user)))
@@ -87,7 +90,7 @@ async def publish(engine: Engine, user: str, *, why: str = "ops", actor: str = "
 
 
 async def publish_soon(engine: Engine, user: str) -> None:
-    """The same where nobody depends on it: what fails now is done by ``repair``."""
+    """Same as ``publish``, but a failure is only logged: ``repair`` writes the record later."""
     try:
         await publish(engine, user)
     except CalloutError as error:
@@ -95,31 +98,31 @@ async def publish_soon(engine: Engine, user: str) -> None:
 
 
 async def repair(engine: Engine) -> int:
-    """Put every hot record that is missing or of an older profile version; returns how many there were.
+    """Write every record in Redis that is missing or has an older profile version. Returns their number.
 
-    Goes through all technicians, a page at a time: an emptied Redis has lost them whatever SQL believes.
+    It reads all technicians, page by page, since an emptied Redis has lost the records and SQL cannot know that.
     """
-    put, last = 0, ""
+    written, last = 0, ""
     while True:
-        page = everybody().where(technicians.c.id > last).order_by(technicians.c.id).limit(REPAIR_PAGE)
+        page = all_technicians().where(technicians.c.id > last).order_by(technicians.c.id).limit(REPAIR_PAGE)
         async with engine.archive.reading() as conn:
             rows = await load(conn, page)
         if not rows:
-            return put
-        for row, version in zip(rows, await _hot_versions(engine, rows), strict=True):
+            return written
+        for row, version in zip(rows, await _live_versions(engine, rows), strict=True):
             if version < row.version:
                 await _put(engine, row)
-                put += 1
+                written += 1
         last = rows[-1].id
 
 
-async def _hot_versions(engine: Engine, rows: Sequence[Row]) -> list[int]:
-    asked = (engine.store.command("HGET", keys.technician(row.zone, row.id), "profile") for row in rows)
-    return [int(version or 0) for version in await asyncio.gather(*asked)]
+async def _live_versions(engine: Engine, rows: Sequence[Row]) -> list[int]:
+    reads = (engine.store.command("HGET", keys.technician(row.zone, row.id), "profile") for row in rows)
+    return [int(version or 0) for version in await asyncio.gather(*reads)]
 
 
 async def _put(engine: Engine, row: Row, *, why: str = "ops", actor: str = "engine") -> None:
-    record = hot.TechnicianRecord(
+    record = live.TechnicianRecord(
         id=row.id,
         zone=row.zone,
         version=row.version,
@@ -133,36 +136,36 @@ async def _put(engine: Engine, row: Row, *, why: str = "ops", actor: str = "engi
         rating=row.rating,
         rating_count=row.rated,
     )
-    await hot.put(engine, record, why=why, actor=actor)
+    await live.put(engine, record, why=why, actor=actor)
 
 
 async def touch(conn: AsyncConnection, technician: TechnicianId, **values: Any) -> bool:
-    """Set ``values`` and raise the profile's version; False where there is no such technician."""
+    """Set ``values`` and raise the profile's version. Returns False if there is no such technician."""
     change = update(technicians).where(technicians.c.id == technician)
     return (await conn.execute(change.values(version=technicians.c.version + 1, **values))).rowcount == 1
 
 
-def everybody() -> Select[Any]:
-    """Every technician, to be narrowed and given to ``load``."""
+def all_technicians() -> Select[Any]:
+    """The query for all technicians. Callers add conditions and pass it to ``load``."""
     person = (users.c.name, users.c.phone, users.c.role, users.c.active)
     return select(technicians, *person).join(users, users.c.id == technicians.c.id)
 
 
 async def load(conn: AsyncConnection, query: Select[Any]) -> list[Row]:
-    """What ``query``, made from ``everybody``, finds."""
+    """The rows of ``query``, which is made from ``all_technicians``."""
     rows = list((await conn.execute(query)).mappings())
     c = technician_services.c
-    able: dict[str, list[ServiceId]] = {row["id"]: [] for row in rows}
-    pairs = select(c.technician, c.service).where(c.technician.in_(able)).order_by(c.service)
+    services: dict[str, list[ServiceId]] = {row["id"]: [] for row in rows}
+    pairs = select(c.technician, c.service).where(c.technician.in_(services)).order_by(c.service)
     for technician, service in await conn.execute(pairs):
-        able[technician].append(service)
-    return [Row(**row, services=able[row["id"]]) for row in rows]
+        services[technician].append(service)
+    return [Row(**row, services=services[row["id"]]) for row in rows]
 
 
 async def find_one(engine: Engine, technician: TechnicianId) -> Row:
     """One technician. Raises NotFound."""
     async with engine.archive.reading() as conn:
-        rows = await load(conn, everybody().where(technicians.c.id == technician))
+        rows = await load(conn, all_technicians().where(technicians.c.id == technician))
     if not rows:
         raise NotFound
     return rows[0]

@@ -39,7 +39,7 @@ async def run_once(engine: Engine) -> dict[str, int]:
         "profiles": lambda: sql.repair(engine),
         "blocks": lambda: blocks.repair(engine),
         "verdicts": lambda: in_sql.delete_expired(engine.archive),
-        "sessions": lambda: tokens.forget_old_sessions(engine),
+        "sessions": lambda: tokens.delete_expired_sessions(engine),
     }
     return {name: await _tried(name, chore) for name, chore in chores.items()}
 

@@ -12,7 +12,7 @@ from engine.clock import now_ms
 from engine.errors import CalloutError, Forbidden, NotFound, TokenExpired, Unauthenticated
 from engine.events import Event, iso
 from engine.identity import sockets, tokens
-from engine.roles import USERS, demand
+from engine.roles import USERS, require_role
 from engine.technicians import live
 from engine.types import Cursor, Principal, Zone
 from server.gateway import entitlements, subscriptions
@@ -46,7 +46,7 @@ async def join(gateway: Gateway, session: Session, op: Connect) -> None:
     seen = {zone: tail.cursor for zone, tail in gateway.relay.tails.items()}
     try:
         principal = await _who(gateway, session, op)
-        demand(principal, ADMITTED)
+        require_role(principal, ADMITTED)
     except Unauthenticated as refusal:
         return _turned_away(session, op, refusal)
     except CalloutError as refusal:
@@ -61,7 +61,7 @@ async def join(gateway: Gateway, session: Session, op: Connect) -> None:
     resumes = await reach(
         gateway, cursors, hears, frames=frames, work=work, allows=entitlements.replayable(principal, hears)
     )
-    at_work = await live.present(gateway.engine, principal)
+    at_work = await live.presence(gateway.engine, principal)
     if session.state is not State.JOINING:
         return None
     if (event := revoked_since(gateway, principal, seen)) is not None:

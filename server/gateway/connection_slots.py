@@ -44,13 +44,13 @@ class ConnectionSlots:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._held: dict[Session, sockets.Seat | None] = {}
+        self._held: dict[Session, sockets.Slot | None] = {}
         self._claims: dict[Session, sockets.Claim] = {}
         """What sessions that are yet to be counted said of themselves."""
-        self._ended: list[sockets.Seat] = []
+        self._ended: list[sockets.Slot] = []
         self._telling: set[asyncio.Task[None]] = set()
 
-    def take(self, session: Session, claim: sockets.Claim = sockets.NOBODYS) -> None:
+    def take(self, session: Session, claim: sockets.Claim = sockets.NO_CLAIM) -> None:
         """``session`` has joined. Who ended before is given back first, so that nobody has to go for him."""
         self._clear()
         self._held[session] = None
@@ -90,7 +90,7 @@ class ConnectionSlots:
     async def _take(self, session: Session) -> None:
         engine, user = self._gateway.engine, session.caller.id
         most, streams = engine.settings.user_sockets, isinstance(session, Stream)
-        claim = self._claims.get(session, sockets.NOBODYS)
+        claim = self._claims.get(session, sockets.NO_CLAIM)
         seat, over = await sockets.opened(engine, user, session.id, most, claim, streams=streams)
         if session.state is State.CLOSED:
             return await sockets.closed(engine, [seat])

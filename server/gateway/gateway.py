@@ -249,7 +249,7 @@ class Gateway:
 
     # what sessions are told
 
-    def joined(self, session: Session, claim: sockets.Claim = sockets.NOBODYS) -> None:
+    def joined(self, session: Session, claim: sockets.Claim = sockets.NO_CLAIM) -> None:
         """From the next event on, ``session`` hears of its channels."""
         session.hub.join(session, session.channels)
         self.doorstep.release(session)
@@ -324,7 +324,7 @@ class Gateway:
         """A ``session.`` event: for gateways, never for clients."""
         if event.type == sockets.REPLACED:
             self.seats.replaced(event)
-        elif event.type == sockets.CROWDED:
+        elif event.type == sockets.OVER_LIMIT:
             self.seats.crowded(event)
         elif event.type == entitlements.WORK:
             entitlements.take_work(self, event)

@@ -14,7 +14,7 @@ from engine.errors import Forbidden, Indeterminate
 from engine.idempotency import in_redis
 from engine.idempotency.in_redis import Outcome
 from engine.identity import limits, tokens
-from engine.roles import TECHNICIAN, USERS, demand
+from engine.roles import TECHNICIAN, USERS, require_role
 from engine.rules.fixes import Fix
 from engine.technicians import live
 from engine.technicians.live import Position
@@ -155,7 +155,7 @@ OPS: dict[type[messages.Op], Spec] = {
 async def perform(gateway: Gateway, session: Session, op: messages.Op) -> Any:
     """Do ``op`` and give what its reply holds. Raises CalloutError."""
     spec = OPS[type(op)]
-    demand(session.caller, spec.roles)
+    require_role(session.caller, spec.roles)
     if gateway.limited:
         limit = limit_of(op)
         if session.restraint is not None:

@@ -25,7 +25,7 @@ from engine.blueprint import audience
 from engine.blueprint.schema import Blueprint
 from engine.clock import now_ms
 from engine.domain import positions
-from engine.domain.positions import OVER, STALE_S, Seen, Watched
+from engine.domain.positions import ENDED_PHASES, STALE_S, PublishedFix, Watched
 from engine.errors import CalloutError
 from engine.events import Event
 from engine.process.loops import not_cancelled
@@ -47,7 +47,7 @@ SINCE = 100
 """Events of two people since one fix. With more it is old news."""
 
 log = structlog.get_logger(__name__)
-_seen = msgspec.json.Decoder(Seen)
+_seen = msgspec.json.Decoder(PublishedFix)
 
 
 class _Person(msgspec.Struct):
@@ -74,7 +74,7 @@ class Track(msgspec.Struct):
     """The latest position of one job; ``told_at`` is a monotonic time, ``timer`` tells the one that waits its turn."""
 
     zone: Zone
-    seen: Seen
+    seen: PublishedFix
     watched: Watched
     told_at: float = 0.0
     timer: asyncio.TimerHandle | None = None
@@ -150,7 +150,7 @@ class PositionFeed:
 
     # telling
 
-    def _take(self, zone: Zone, seen: Seen, watched: Watched) -> None:
+    def _take(self, zone: Zone, seen: PublishedFix, watched: Watched) -> None:
         track = self._tracks.get(watched.id)
         if track is None:
             track = self._tracks[watched.id] = Track(zone, seen, watched)
@@ -182,7 +182,7 @@ class PositionFeed:
         if told.stale:
             self._tracks.pop(watched.id, None)
 
-    def _recipients(self, zone: Zone, watched: Watched, seen: Seen) -> set[Session]:
+    def _recipients(self, zone: Zone, watched: Watched, seen: PublishedFix) -> set[Session]:
         """The customer and ops, or whom the job's blueprint names instead, and who subscribed to the job; never
         technicians at large.
         """
@@ -220,7 +220,7 @@ class PositionFeed:
         if not states:
             return False
         last, blueprint = states[-1], self._blueprint(track.watched)
-        if last.phase in OVER or last.technician is None or last.technician.id != seen.technician:
+        if last.phase in ENDED_PHASES or last.technician is None or last.technician.id != seen.technician:
             return True
         return blueprint is None or (blueprint.tracks(track.watched.status) and not blueprint.tracks(last.status))
 

@@ -12,7 +12,7 @@ import pytest
 
 from engine.domain import codes, edits, job_queries, jobs, payments
 from engine.domain.jobs import Step
-from engine.domain.payments import Payment, Put, Status
+from engine.domain.payments import Payment, PaymentOutcome, Status
 from engine.errors import Duplicate, Forbidden, IllegalTransition, Invalid, NotFound, ReusedKey, Unavailable
 from engine.events import Event
 from engine.idempotency import in_redis
@@ -57,7 +57,7 @@ async def forget(engine: Engine, job: JobId) -> None:
     await redis.xtrim(keys.log(DEFAULT_ZONE), maxlen=0, approximate=False)
 
 
-async def long_paid(engine: Engine) -> tuple[Principal, JobId, Put]:
+async def long_paid(engine: Engine) -> tuple[Principal, JobId, PaymentOutcome]:
     """A job that was paid, forgotten by Redis; what the capture was answered."""
     carla, job = await finished(engine)
     paid = await payments.put(engine, PAY, job, CAPTURED)
@@ -65,7 +65,7 @@ async def long_paid(engine: Engine) -> tuple[Principal, JobId, Put]:
     return carla, job, paid
 
 
-def shown(put: Put) -> tuple[Any, Any]:
+def shown(put: PaymentOutcome) -> tuple[Any, Any]:
     """The payment and the job of an answer."""
     return orjson.loads(bytes(put.payment)), orjson.loads(bytes(put.job))
 

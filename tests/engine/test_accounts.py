@@ -283,7 +283,7 @@ async def test_a_suspended_technician_claims_nothing_and_keeps_his_jobs(engine: 
     await accounts.suspend(engine, ADMIN, who.id, reason="…")
     with pytest.raises(AccountNotApproved):
         await jobs.claim(engine, who, second)
-    held = await live.hot(engine, DEFAULT_ZONE, [who.id])
+    held = await live.live_states(engine, DEFAULT_ZONE, [who.id])
     assert (held[who.id].load, held[who.id].online) == (1, False)
 
 

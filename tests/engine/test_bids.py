@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from engine.domain import bids, job_queries, jobs, offers
-from engine.domain.bids import Bidding, Wanted
+from engine.domain.bids import BidOutcome, BidTerms
 from engine.domain.commands import Step
 from engine.errors import (
     AccountNotApproved,
@@ -43,7 +43,7 @@ async def posted(engine: Engine, who: Principal, serves: ServiceId, **changes: o
 
 async def bid(engine: Engine, who: Principal, job: str, amount: int | None = None, **more: Any) -> str:
     """The id of a new bid."""
-    found: str = msgspec.json.decode((await bids.create(engine, who, job, Wanted(amount=amount), **more)).bid)["id"]
+    found: str = msgspec.json.decode((await bids.create(engine, who, job, BidTerms(amount=amount), **more)).bid)["id"]
     return found
 
 
@@ -58,9 +58,9 @@ async def seen(engine: Engine, who: Principal, job: str) -> dict[str, Any]:
     return found
 
 
-def shown(done: Outcome | Bidding) -> dict[str, Any]:
+def shown(done: Outcome | BidOutcome) -> dict[str, Any]:
     """What an answer holds."""
-    found: dict[str, Any] = msgspec.json.decode((done.bid if isinstance(done, Bidding) else done.job) or b"")
+    found: dict[str, Any] = msgspec.json.decode((done.bid if isinstance(done, BidOutcome) else done.job) or b"")
     return found
 
 
@@ -141,7 +141,7 @@ async def test_a_job_that_is_broadcast_takes_no_bids(engine: Engine) -> None:
 
 async def test_one_open_bid_each_and_a_bound(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """A second one is a duplicate until the first is taken back; more technicians than the bound are refused."""
-    monkeypatch.setattr(bids, "MOST", 2)
+    monkeypatch.setattr(bids, "MAX_BIDS", 2)
     serves, carla = await people.service(engine), await people.customer(engine)
     tom, tara, tim = [await people.technician(engine, name, serves) for name in ("tom", "tara", "tim")]
     job = await posted(engine, carla, serves)
@@ -162,7 +162,7 @@ async def test_a_bid_may_be_bound_to_the_version_read(engine: Engine) -> None:
     serves, carla = await people.service(engine), await people.customer(engine)
     tom, job = await people.technician(engine, "tom", serves), await posted(engine, carla, serves)
     with pytest.raises(VersionConflict) as caught:
-        await bids.create(engine, tom, job, Wanted(version=7))
+        await bids.create(engine, tom, job, BidTerms(version=7))
     assert "customer" not in msgspec.json.decode(caught.value.extra["job"])
     name = await bid(engine, tom, job)
     for act in (bids.withdraw(engine, tom, job, name, version=7), bids.accept(engine, carla, job, name, version=7)):
@@ -221,7 +221,7 @@ async def test_a_bid_is_told_to_its_parties_alone(engine: Engine) -> None:
     serves, carla = await people.service(engine), await people.customer(engine)
     tom, tara = await people.technician(engine, "tom", serves), await people.technician(engine, "tara", serves)
     job = await posted(engine, carla, serves)
-    made = shown(await bids.create(engine, tom, job, Wanted(amount=4200, note='I have "all" tools')))
+    made = shown(await bids.create(engine, tom, job, BidTerms(amount=4200, note='I have "all" tools')))
     await bid(engine, tara, job)
     assert {**made, "created_at": ""} == {
         "id": made["id"],
@@ -357,12 +357,12 @@ async def test_a_repeat_answers_the_same_and_acts_once(engine: Engine) -> None:
     serves, carla = await people.service(engine), await people.customer(engine)
     tom, job = await people.technician(engine, "tom", serves), await posted(engine, carla, serves)
     key, other = str(uuid.uuid4()), str(uuid.uuid4())
-    made = await bids.create(engine, tom, job, Wanted(amount=1), key=key)
+    made = await bids.create(engine, tom, job, BidTerms(amount=1), key=key)
     back = await bids.withdraw(engine, tom, job, shown(made)["id"], key=other)
-    again = await bids.create(engine, tom, job, Wanted(amount=1), key=key)
+    again = await bids.create(engine, tom, job, BidTerms(amount=1), key=key)
     assert again.repeated and shown(again) == shown(made)
     assert shown(await bids.withdraw(engine, tom, job, shown(made)["id"], key=other)) == shown(back)
     assert (await bids.withdraw(engine, tom, job, shown(made)["id"])).repeated
     with pytest.raises(ReusedKey):
-        await bids.create(engine, tom, job, Wanted(amount=2), key=key)
+        await bids.create(engine, tom, job, BidTerms(amount=2), key=key)
     assert len([e for e in await event_log.events(engine, job=job) if e.type.startswith("bid.")]) == 2

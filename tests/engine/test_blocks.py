@@ -52,7 +52,9 @@ async def test_a_block_stands_as_long_as_one_of_the_two_has_it(
     carla, tom = pair
     await blocks.put(engine, carla, tom.id)
     await blocks.put(engine, tom, carla.id)
-    assert await hot(engine, carla, tom) == (True, True) and await blocks.apart(engine, DEFAULT_ZONE, tom.id, carla.id)
+    assert await hot(engine, carla, tom) == (True, True) and await blocks.are_blocked(
+        engine, DEFAULT_ZONE, tom.id, carla.id
+    )
     await blocks.lift(engine, carla, tom.id)
     assert (await blocks.find(engine, carla)).items == []
     assert [b.id for b in (await blocks.find(engine, tom)).items] == [carla.id]

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from engine.domain import bids, job_queries, jobs, offers
-from engine.domain.bids import Wanted
+from engine.domain.bids import BidTerms
 from engine.domain.commands import Step
 from engine.errors import (
     AtCapacity,
@@ -201,7 +201,7 @@ async def test_in_the_market_a_declined_job_takes_bids(engine: Engine) -> None:
     job = await asked(engine, carla, serves, "tom", MARKET)
     assert (await seen(engine, carla, job))["status"] == "requested"
     with pytest.raises(IllegalTransition):
-        await bids.create(engine, tara, job, Wanted())
+        await bids.create(engine, tara, job, BidTerms())
     declined = await step(engine, tom, job, "decline")
     assert msgspec.json.decode(declined.job or b"")["actions"] == ["bid"]
     shown = await seen(engine, carla, job)
@@ -209,7 +209,7 @@ async def test_in_the_market_a_declined_job_takes_bids(engine: Engine) -> None:
     assert (await seen(engine, tara, job))["actions"] == ["bid"] and (await seen(engine, tom, job))["actions"] == [
         "bid"
     ]
-    made = await bids.create(engine, tara, job, Wanted(amount=4000))
+    made = await bids.create(engine, tara, job, BidTerms(amount=4000))
     done = await bids.accept(engine, carla, job, msgspec.json.decode(made.bid)["id"])
     assert msgspec.json.decode(done.job or b"")["technician"]["id"] == "tara"
 

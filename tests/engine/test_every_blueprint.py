@@ -216,7 +216,7 @@ class Drawn:
         spec, job, engine = self.blueprint.commands[name], self.stage.job, self.engine
         caller = self.stage.callers[who]
         if spec.does == "bid":
-            return await bids.create(engine, caller, job, bids.Wanted(), key=key)
+            return await bids.create(engine, caller, job, bids.BidTerms(), key=key)
         if spec.does == "withdraw":
             return await bids.withdraw(engine, caller, job, "bid_1", key=key)
         if spec.does == "award":

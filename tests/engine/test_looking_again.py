@@ -75,7 +75,7 @@ async def hurried(engine: Engine) -> tuple[JobId, Principal, Principal, Principa
     tom, tara = [await people.technician(engine, name, serves) for name in ("tom", "tara")]
     job = people.id_of(await people.job(engine, carla, serves, blueprint="cascade"))
     await run_due_tasks(engine)
-    await bids.create(engine, tom, job, bids.Wanted())
+    await bids.create(engine, tom, job, bids.BidTerms())
     await jobs.command(engine, carla, job, Step(command="hurry"))
     return job, carla, tom, tara
 

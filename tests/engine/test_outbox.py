@@ -90,7 +90,7 @@ async def test_killed_after_the_commit(
     place: tuple[Any, str] = {
         "the start": (outbox, "finish"),
         "the record": (access, "put"),
-        "the event": (outbox, "tell"),
+        "the event": (outbox, "append_revocation"),
         "the profile": (sql, "publish"),
         "the end": (outbox, "delete"),
     }[dies_at]

@@ -165,7 +165,7 @@ async def test_reinstated_before_it_was_done_nothing_more_is_taken(
         raise Unavailable("gone")
 
     with monkeypatch.context() as patched:
-        patched.setattr(reassign, "hand_over", away)
+        patched.setattr(reassign, "release_jobs", away)
         with pytest.raises(Indeterminate):
             await suspend(engine, who)
     assert await ordered(engine) == ["admin:cli_admin"]

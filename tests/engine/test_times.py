@@ -224,7 +224,7 @@ async def test_who_can_say_yes_only_then_has_until_after_the_jobs_time(engine: E
     if mode == "direct":
         taken = await jobs.command(engine, tom, job, Step(command="accept"))
     else:
-        made = await bids.create(engine, tom, job, bids.Wanted())
+        made = await bids.create(engine, tom, job, bids.BidTerms())
         taken = await bids.accept(engine, carla, job, msgspec.json.decode(made.bid)["id"])
     assert told(taken)["status"] == "doing"
 

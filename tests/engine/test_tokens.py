@@ -270,7 +270,7 @@ async def test_a_refresh_token_expires_and_is_forgotten(engine: Engine, later: C
     later.late_s += tokens.REFRESH_S + 1
     with pytest.raises(TokenExpired):
         await tokens.refresh(engine, token)
-    assert await tokens.forget_old_sessions(engine) == 1
+    assert await tokens.delete_expired_sessions(engine) == 1
     with pytest.raises(Unauthenticated):
         await tokens.refresh(engine, token)
 

@@ -117,7 +117,7 @@ async def test_a_suspension_waits_for_who_knows(engine: Engine, stranger: Engine
     await jobs.claim(engine, one, job)
     before = await state(engine, job)
     with pytest.raises(Unavailable, match="other@"):
-        await reassign.hand_over(stranger, TechnicianId(one.id), people.ADMIN)
+        await reassign.release_jobs(stranger, TechnicianId(one.id), people.ADMIN)
     assert await state(engine, job) == before
 
 

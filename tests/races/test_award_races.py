@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from engine.domain import bids, jobs
-from engine.domain.bids import Wanted
+from engine.domain.bids import BidTerms
 from engine.domain.commands import Step
 from engine.errors import CalloutError
 from engine.events import Event
@@ -132,7 +132,7 @@ async def test_awards_withdrawals_and_cancelling_have_one_end(engine: Engine) ->
 
     async def posted() -> tuple[str, list[str]]:
         job = people.id_of(await people.job(engine, carla, serves, blueprint="marketplace"))
-        made = [await bids.create(engine, who, job, Wanted(amount=1000 + n)) for n, who in enumerate(crowd)]
+        made = [await bids.create(engine, who, job, BidTerms(amount=1000 + n)) for n, who in enumerate(crowd)]
         return job, [msgspec.json.decode(done.bid)["id"] for done in made]
 
     async def race(job: str, names: list[str], *, late: bool) -> None:

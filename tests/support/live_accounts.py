@@ -18,10 +18,10 @@ async def put_account(engine: Engine, user: str, role: Role, *, version: int = 1
 async def suspend(engine: Engine, user: str, role: Role = "customer", *, version: int = 9) -> None:
     """Do in Redis what a suspension does."""
     await put_account(engine, user, role, version=version, active=False)
-    await outbox.tell(engine, UserId(user), code=outbox.REVOKED, key=str(uuid.uuid4()))
+    await outbox.append_revocation(engine, UserId(user), code=outbox.REVOKED, key=str(uuid.uuid4()))
 
 
 async def change_role(engine: Engine, user: str, role: Role, *, version: int = 9) -> None:
     """Do in Redis what a change of role does."""
     await put_account(engine, user, role, version=version)
-    await outbox.tell(engine, UserId(user), code=outbox.ROLE_CHANGED, key=str(uuid.uuid4()))
+    await outbox.append_revocation(engine, UserId(user), code=outbox.ROLE_CHANGED, key=str(uuid.uuid4()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from engine.domain import bids
-from engine.domain.bids import Bidding, Wanted
+from engine.domain.bids import BidOutcome, BidTerms
 from engine.errors import FieldError, Invalid
 from server.api.endpoint import RequestContext
 from server.http import responses
@@ -18,7 +18,7 @@ from server.schemas.lists import ListQuery
 async def find(call: RequestContext[Body, ListQuery]) -> Response:
     """The bids for a job, the first one first; a technician is shown their own alone."""
     page = await bids.find(call.engine, call.caller, call.id)
-    return responses.listed(call.next_link, call.query, page.items, bids.place, as_of=page.as_of)
+    return responses.listed(call.next_link, call.query, page.items, bids.sort_key, as_of=page.as_of)
 
 
 async def create(call: RequestContext[NewBid, NoQuery]) -> Response:
@@ -27,8 +27,8 @@ async def create(call: RequestContext[NewBid, NoQuery]) -> Response:
     Who has the service and may work need not have been invited. On a flat job the `amount` is its price once the
     customer has accepted it; on one by the hour the rate stays.
     """
-    wanted = Wanted(amount=call.body.amount, note=call.body.note, version=version(call))
-    done = await bids.create(call.engine, call.caller, call.id, wanted, key=call.key, trace=call.trace)
+    terms = BidTerms(amount=call.body.amount, note=call.body.note, version=version(call))
+    done = await bids.create(call.engine, call.caller, call.id, terms, key=call.key, trace=call.trace)
     return _bid(done, (b"location", f"/v1/jobs/{call.id}/bids".encode()))
 
 
@@ -46,7 +46,7 @@ async def accept(call: RequestContext[BidStep, NoQuery]) -> Response:
     return responses.outcome(done)
 
 
-def _bid(done: Bidding, *headers: responses.Header) -> Response:
+def _bid(done: BidOutcome, *headers: responses.Header) -> Response:
     """What a command about a bid answers: ``{bid, message?}``."""
     message = {"message": done.message} if done.message is not None else {}
     return responses.plain({"bid": done.bid, **message}, *responses.replayed(done), *headers)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engine.domain import disputes
-from engine.domain.disputes import Disputed
+from engine.domain.disputes import DisputeOutcome
 from server.api.endpoint import RequestContext
 from server.http import responses
 from server.http.responses import Response
@@ -21,7 +21,9 @@ async def create(call: RequestContext[NewDispute, NoQuery]) -> Response:
 async def find(call: RequestContext[Body, ListQuery]) -> Response:
     """The disputes that are open, the newest first: all of them for mediators, one's own for the two sides of a job."""
     page = await disputes.find(call.engine, call.caller)
-    return responses.listed(call.next_link, call.query, page.items, disputes.place, newest_first=True, as_of=page.as_of)
+    return responses.listed(
+        call.next_link, call.query, page.items, disputes.sort_key, newest_first=True, as_of=page.as_of
+    )
 
 
 async def resolve(call: RequestContext[Resolution, NoQuery]) -> Response:
@@ -33,5 +35,5 @@ async def resolve(call: RequestContext[Resolution, NoQuery]) -> Response:
     return _disputed(done)
 
 
-def _disputed(done: Disputed) -> Response:
+def _disputed(done: DisputeOutcome) -> Response:
     return responses.plain({"dispute": done.dispute, "job": done.done.job}, *responses.replayed(done.done))

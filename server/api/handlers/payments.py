@@ -15,7 +15,7 @@ from server.schemas.payments import NewPayment
 async def find(call: RequestContext[Body, ListQuery]) -> Response:
     """The payments of a job, the first one first."""
     return responses.listed(
-        call.next_link, call.query, await payments.find(call.engine, call.caller, call.id), payments.place
+        call.next_link, call.query, await payments.find(call.engine, call.caller, call.id), payments.sort_key
     )
 
 

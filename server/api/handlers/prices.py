@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engine.domain import prices
-from engine.domain.prices import Dealt
+from engine.domain.prices import PriceOutcome
 from server.api.endpoint import RequestContext
 from server.api.handlers.bids import version
 from server.http import responses
@@ -49,5 +49,5 @@ async def _answer(call: RequestContext[ProposalAnswer, NoQuery], given: prices.A
     return _dealt(done)
 
 
-def _dealt(done: Dealt) -> Response:
+def _dealt(done: PriceOutcome) -> Response:
     return responses.plain({"proposal": done.proposal, "job": done.job}, *responses.replayed(done))

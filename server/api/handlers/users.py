@@ -23,7 +23,7 @@ async def me(call: RequestContext[Body, NoQuery]) -> Response:
     """The caller's account, a technician's profile, and how often to poll and to send a fix."""
     him = await sync.me(call.engine, call.caller)
     technician = {"technician": him.technician} if him.technician else {}
-    state = await live.present(call.engine, call.caller) if him.technician else None
+    state = await live.presence(call.engine, call.caller) if him.technician else None
     clock = {"clock_offset_s": state.clock_offset_s} if state and state.clock_offset_s else {}
     return responses.plain({"user": him.user, **technician, "poll": POLL, "fix": fix_rate(him), **clock})
 

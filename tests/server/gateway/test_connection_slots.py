@@ -406,7 +406,7 @@ async def test_who_could_not_be_counted_is_counted_with_the_next_touch(
     assert not any(seats_of._held.values()) and len(seats_of._held) == 101
     sessions[-1].lost(1006)
 
-    async def another_ends(*args: Any, **more: Any) -> sockets.Seat:
+    async def another_ends(*args: Any, **more: Any) -> sockets.Slot:
         sessions[-2].lost(1006)
         assert not args[2].endswith(("_99", "_100"))
         return await opened(*args, **more)

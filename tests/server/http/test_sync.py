@@ -81,7 +81,7 @@ async def test_unread_notifications(customer: Client, at_work: Client, book: Any
 
 async def test_more_than_fits(customer: Client, book: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond the limit the rest is in the list of jobs, under the cursor that is given."""
-    monkeypatch.setattr(sync, "MOST", 2)
+    monkeypatch.setattr(sync, "MAX_ITEMS", 2)
     jobs = [(await book(customer))["id"] for _ in range(3)]
     told = (await customer("GET", "/v1/sync")).json()
     assert [job["id"] for job in told["jobs"]] == [jobs[2], jobs[1]]

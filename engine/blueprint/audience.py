@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from engine.blueprint.event_catalogue import BY_TYPE
+
 PARTIES = frozenset({"customer", "holder"})
 """The words that stand for one person of the job."""
 PLURALS = {"customers": "customer", "technicians": "technician"}
@@ -20,20 +22,7 @@ AUDIENCES = (
 )
 """The words of an event's ``to``."""
 
-_BOTH_SIDES = "customer holder ops"
-_PAYMENT = f"{_BOTH_SIDES} service"
-DEFAULTS = {
-    "job.updated": _BOTH_SIDES,
-    "job.status": _BOTH_SIDES,
-    **dict.fromkeys(("price.proposed", "price.changed", "price.rejected"), _BOTH_SIDES),
-    **dict.fromkeys(("payment.requested", "payment.received", "payment.partial", "payment.refunded"), _PAYMENT),
-    "payment.failed": _PAYMENT,
-    "payment.unexpected": "ops service",  # the job could not use the payment
-    "job.unfilled": "ops",
-    "job.stalled": "ops",
-    "technician.status": "ops",
-    "position": "customer ops",
-}
+DEFAULTS = {event.type: event.audience for event in BY_TYPE.values() if event.audience}
 """The audience of an event of which the blueprint does not say who receives it. All other events go to nobody then."""
 
 

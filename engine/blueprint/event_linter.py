@@ -8,12 +8,10 @@ from collections.abc import Iterator
 from string import Formatter
 
 from engine.blueprint.audience import AUDIENCES, PARTIES
+from engine.blueprint.event_catalogue import DECLARABLE, EFFECTS, Members
 from engine.blueprint.schema import NOUNS, OFFER, STATE_WORDS, Blueprint, Command, EventRule, Notice
 from engine.blueprint.vocabulary import (
     CLOSINGS,
-    ENGINE,
-    STEPS,
-    Members,
     holds,
     members,
     sources,
@@ -40,14 +38,14 @@ def _commands(blueprint: Blueprint) -> Iterator[tuple[str, str]]:
 def _of_command(command: Command) -> str:
     """Why a command cannot have its event; "" when it can."""
     event = command.event
-    if event in STEPS or command.does in ("bid", "withdraw", "capture"):
-        ok = STEPS.get(event) == command.does and (command.does != "refuse" or not command.to)
+    if event in EFFECTS or command.does in ("bid", "withdraw", "capture"):
+        ok = EFFECTS.get(event) == command.does and (command.does != "refuse" or not command.to)
     elif event == "payment.requested":
         ok = command.charges
     elif command.does == "refuse" and not command.to:
         ok = False
     else:
-        ok = event.startswith("job.") and event not in ENGINE
+        ok = event.startswith("job.") and event not in DECLARABLE
     return "" if ok else f'its event {event!r} is not one of a command that does "{command.does}"'
 
 
@@ -99,7 +97,7 @@ def _fields(blueprint: Blueprint, rule: EventRule, found: Members) -> Iterator[s
         if not isinstance(what, str):
             continue
         if what in STATE_WORDS:
-            if not whole_job(found):
+            if not holds(found, "job.status"):
                 yield f"fields: {name}: {what!r} needs the whole job, which the event does not hold"
         elif not holds(found, what):
             yield f"fields: {name}: nothing stands at {what!r}"

@@ -18,6 +18,7 @@ from msgspec import UnsetType
 from msgspec.structs import FieldInfo
 
 from engine.blueprint import catalogue as blueprints
+from engine.blueprint.event_catalogue import BY_TYPE
 from engine.blueprint.schema import Blueprint
 from engine.identity.limits import LIMITS
 from engine.types import MANAGERS, OPS, ROLES
@@ -42,26 +43,6 @@ WORDS: dict[Any, str] = {
     Any: "anything",
     type(None): "null",
 }
-
-BY_ENGINE = {
-    "offer.created": "the technician who is offered the job, once they may claim it",
-    "offer.updated": "who holds an open offer of the job",
-    "offer.closed": "who held an open offer of the job",
-    "bid.created": "the bidder",
-    "bid.accepted": "the bidder",
-    "bid.closed": "the bidder",
-    "payment.partial": "customer, holder, ops, service",
-    "payment.unexpected": "ops, service",
-    "code.failed": "ops",
-    "code.locked": "customer, ops",
-    "technician.reviewed": "the technician, managers",
-    "technician.status": "ops; the technician too where they went on- or offline",
-    "notification": "one user",
-    "announcement.*": "the roles that it names",
-    "token.expiring": "its session",
-    "position": "customer, ops, and who subscribed `job:<id>`, while it is shared",
-}
-"""To whom the engine sends what blueprints need not address; what they add stands beside it."""
 
 
 def filled(page: str) -> str:
@@ -224,13 +205,13 @@ def events() -> str:
     own = {command.event for each in shipped for command in each.commands.values()}
     kinds = sorted({*EVENTS, *own} - {"announcement.*"})
     rows = [(f"`{kind}`", _data(shape_of(kind)), _audience(kind, shipped), _seen(kind, shipped)) for kind in kinds]
-    rows.append(("`announcement.*`", "as given", BY_ENGINE["announcement.*"], ""))
+    rows.append(("`announcement.*`", "as given", BY_TYPE["announcement.*"].recipients, ""))
     return _table(("type", "`data`", "to", "called"), rows)
 
 
 def live() -> str:
     """Every type of push that is in no log."""
-    return _table(("type", "`data`", "to"), ((f"`{k}`", _data(LIVE[k]), BY_ENGINE[k]) for k in LIVE))
+    return _table(("type", "`data`", "to"), ((f"`{k}`", _data(LIVE[k]), BY_TYPE[k].recipients) for k in LIVE))
 
 
 def _data(kind: Any) -> str:
@@ -240,11 +221,13 @@ def _data(kind: Any) -> str:
 def _audience(kind: str, shipped: Sequence[Blueprint]) -> str:
     """Whom the engine addresses, then the words of the shipped blueprints, in brackets those that not all use."""
     said_by = [set(each.events[kind].to) for each in shipped if kind in each.events and each.events[kind].to]
-    by_engine = BY_ENGINE.get(kind, "")
+    event = BY_TYPE.get(kind)
+    by_engine = event.recipients if event else ""
+    default = ", ".join(event.audience.split()) if event and event.audience else "by the blueprint"
     words = sorted(set().union(*said_by).difference(re.split(r"[ ,;]+", by_engine)))
     always = [word for word in words if all(word in each for each in said_by)]
     some = [word for word in words if word not in always]
-    return ", ".join(filter(None, [by_engine, *always, f"({', '.join(some)})" if some else ""])) or "by the blueprint"
+    return ", ".join(filter(None, [by_engine, *always, f"({', '.join(some)})" if some else ""])) or default
 
 
 def _seen(kind: str, shipped: Sequence[Blueprint]) -> str:

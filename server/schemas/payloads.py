@@ -1,8 +1,9 @@
-"""What is told without being asked for: the data of every type of event, as ``/asyncapi.json`` promises it.
+"""The payloads of events: one Struct for each payload that engine/blueprint/event_catalogue.py names.
 
-Like server/schemas/objects.py these encode nothing: the scripts make the data. They are the promise, and the tests hold
-to it whatever the code says. An event about a job holds the whole job; one that changed nothing of it names it by its
-id."""
+The scripts make the data, so these types encode nothing. They document the data in ``/asyncapi.json``, and the tests
+decode every event as the type that is documented for it. An event about a job holds the whole job; an event that
+changes nothing of the job names the job by its id.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +12,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
+from engine.blueprint import event_catalogue
+from engine.blueprint.event_catalogue import EventType
 from server.schemas.bids import Bid
 from server.schemas.disputes import Dispute
 from server.schemas.jobs import Job, PublicJob
@@ -195,61 +198,32 @@ class Notified(Shape):
     job: str | None = None
 
 
-EVENTS: dict[str, Any] = {
-    "job.created": JobChanged,
-    "job.updated": JobChanged,
-    "job.searching": JobSearching,
-    "job.accepted": JobTaken,
-    "job.assigned": JobTaken,
-    "job.status": JobStep,
-    "job.started": JobStep,
-    "job.completed": JobStep,
-    "job.unassigned": JobStep,
-    "job.cancelled": JobEnded,
-    "job.expired": JobEnded,
-    "job.late": JobLate,
-    "job.stalled": JobLate,
-    "job.dark": JobLate,
-    "job.unfilled": JobLate,
-    "job.*": JobStep,
-    "offer.created": OfferMade,
-    "offer.updated": OfferMade,
-    "offer.closed": OfferClosed,
-    "offer.declined": OfferDeclined,
-    "bid.created": BidTold,
-    "bid.accepted": BidTold,
-    "bid.closed": BidTold,
-    "price.proposed": PriceTold,
-    "price.changed": PriceTold,
-    "price.rejected": PriceTold,
-    "payment.requested": PaymentTold,
-    "payment.received": PaymentTold,
-    "payment.refunded": PaymentTold,
-    "payment.failed": PaymentTold,
-    "payment.partial": PaymentTold,
-    "payment.unexpected": PaymentUnexpected,
-    "code.failed": CodeFailed,
-    "code.locked": CodeFailed,
-    "technician.reviewed": TechnicianReviewed,
-    "technician.status": TechnicianStatus,
-    "notification": Notified,
-    "announcement.*": dict[str, Any],
-}
-"""The data of each type of event that a client can get, as it stands in the log; a blueprint may add fields. ``job.*``
-are the steps to which a blueprint gives types of their own.
-"""
-
-
 class TokenExpiring(Shape):
     """The token ends in so many seconds: `refresh`, or come back with another."""
 
     in_s: int
 
 
-LIVE: dict[str, Any] = {"token.expiring": TokenExpiring, "position": Position}
-"""The data of what is in no log: told once, without zone and seq, and never replayed."""
+_STRUCTS = {
+    struct.__name__: struct
+    for struct in (
+        *(JobChanged, JobSearching, JobStep, JobTaken, JobEnded, JobLate, OfferMade, OfferClosed, OfferDeclined),
+        *(BidTold, PriceTold, PaymentTold, PaymentUnexpected, CodeFailed, TechnicianReviewed, TechnicianStatus),
+        *(Notified, Position, TokenExpiring),
+    )
+}
+
+
+def _struct(event: EventType) -> Any:
+    return _STRUCTS[event.payload.name] if event.payload.name else dict[str, Any]
+
+
+EVENTS: dict[str, Any] = {event.type: _struct(event) for event in event_catalogue.LOGGED}
+"""The data of each type of event in the log, without the fields that a blueprint adds."""
+LIVE: dict[str, Any] = {event.type: _struct(event) for event in event_catalogue.LIVE}
+"""The data of each push that is in no log."""
 
 
 def shape_of(kind: str) -> Any:
-    """The data of one type of event, also of one that a blueprint named."""
+    """Return the type of an event's data, also for a type of event that a blueprint chose."""
     return EVENTS.get(kind) or EVENTS.get(f"{kind.partition('.')[0]}.*", dict[str, Any])

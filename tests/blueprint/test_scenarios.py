@@ -10,8 +10,8 @@ from engine.blueprint import catalogue
 from engine.blueprint.catalogue import Blueprints
 from engine.blueprint.compiler import plan
 from engine.blueprint.edit_table import PRICE
+from engine.blueprint.event_catalogue import DECLARABLE
 from engine.blueprint.schema import EVERYBODY, EventRule
-from engine.blueprint.vocabulary import ENGINE
 from engine.rules.job_document import EDITABLE
 from tests.blueprint.scenarios import SYSTEMS, System
 
@@ -117,7 +117,7 @@ def test_numbers(shipped: Blueprints, name: str, system: System) -> None:
 def test_every_job_event_of_managed_has_one_name(shipped: Blueprints) -> None:
     """Whatever happens to a booking there is a booking_update, whoever makes it happen."""
     managed = shipped.by_name["managed"]
-    kinds = {kind for kind in ENGINE if kind.startswith("job.")} | {c.event for c in managed.commands.values()}
+    kinds = {kind for kind in DECLARABLE if kind.startswith("job.")} | {c.event for c in managed.commands.values()}
     data = b'{"job":{"id":"j","status":"signed"}}'
     seen = {shipped.view(managed.key, kind, data)[0] for kind in kinds if kind.startswith("job.")}
     assert seen == {"booking_update"}

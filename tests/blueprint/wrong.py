@@ -329,6 +329,11 @@ WRONG: tuple[tuple[str, str, str], ...] = (
         "event job.late: notify: it does not hold the whole job",
     ),
     (
+        '[events."offer.declined"]',
+        '[events."offer.declined"]\nfields = { who = "job.customer.name" }',
+        "event offer.declined: fields: who: nothing stands at 'job.customer.name'",
+    ),
+    (
         'title = "{says}", body = "{technician.name} comes."',
         'title = "x", body = "y", when = { "job.mood" = "good" }',
         "event job.accepted: notify.customer.when: nothing stands at 'job.mood'",

@@ -6,13 +6,14 @@ import ast
 import json
 import re
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 import pytest
 
-from engine.blueprint import catalogue, vocabulary
+from engine.blueprint import catalogue, event_catalogue, vocabulary
 from engine.blueprint.catalogue import Blueprints
+from engine.blueprint.event_catalogue import EventType
 from engine.blueprint.schema import Blueprint, EventRule
 from engine.store import scripts
 from server.api import asyncapi
@@ -93,12 +94,39 @@ def test_events_both_ways(document: dict[str, Any]) -> None:
     assert messages(document, "event") == set(payloads.EVENTS) | own
 
 
+@pytest.mark.parametrize("event", [*event_catalogue.LOGGED, *event_catalogue.LIVE], ids=lambda event: event.type)
+def test_payloads_have_the_members_of_the_catalogue(event: EventType) -> None:
+    """Each documented payload has the members that blueprints may use, and no further one that is always there."""
+    if not event.payload.name:
+        return
+    shape = {**payloads.EVENTS, **payloads.LIVE}[event.type]
+    fields = {field.encode_name: field for field in msgspec.structs.fields(shape)}
+    always = {name for name, field in fields.items() if field.required}
+    assert shape.__name__ == event.payload.name
+    assert always <= set(event.payload.members) <= set(fields)
+    for name, inner in event.payload.members.items():
+        known = {f.encode_name for struct in structs_in(fields[name].type) for f in msgspec.structs.fields(struct)}
+        assert inner <= known, name
+
+
+def test_reasons_of_closed_offers() -> None:
+    """Blueprints may name exactly the reasons of `offer.closed` that the document promises."""
+    assert set(get_args(get_type_hints(payloads.OfferClosed)["reason"])) == vocabulary.CLOSINGS
+
+
+def structs_in(kind: Any) -> list[type[msgspec.Struct]]:
+    """The Structs that a type names, in a union or annotation too."""
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return [kind]
+    return [struct for part in get_args(kind) for struct in structs_in(part)]
+
+
 def test_blueprints_name_no_other_events() -> None:
     """What blueprints say of events is of such as there are."""
     for each in catalogue.load("home_service", catalogue.shipped()).by_name.values():
         declared = {name for name, rule in each.events.items() if not rule.announcement}
         made = {kind for kind in (declared | {c.event for c in each.commands.values()}) if not kind.startswith("job.")}
-        assert made <= EMITTED | set(payloads.LIVE) | set(vocabulary.CHAT), each.name
+        assert made <= EMITTED | set(payloads.LIVE) | {event.type for event in event_catalogue.PLANNED}, each.name
 
 
 def test_live_pushes_both_ways(document: dict[str, Any]) -> None:

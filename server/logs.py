@@ -1,7 +1,7 @@
-"""Logs go to stderr, ours and the libraries' alike: words for a terminal, JSON lines for anything else.
+"""Logging of Callout and its libraries to stderr: readable text on a terminal, JSON lines otherwise.
 
-A line that cannot be written (stderr leads to a full disk, a closed pipe) is counted and dropped: a log must never stop
-what it tells of.
+A line that cannot be written (stderr is a full disk or a closed pipe) is counted and dropped: logging must never stop
+the server.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 
 class Sink:
-    """A stream that never fails. Where it has a descriptor, that is written to directly: Python's buffer would keep
-    what could not be written, and fail at the exit of the process.
+    """A stream that never fails. If it has a file descriptor, ``write`` uses the descriptor directly: Python's buffer
+    would store what could not be written, and fail at the exit of the process.
     """
 
     lost = 0
@@ -33,7 +33,7 @@ class Sink:
             self._fd = None
 
     def write(self, text: str) -> int:
-        """Write all of it, or count it as lost."""
+        """Write the whole text, or count it as lost."""
         try:
             if self._fd is None:
                 self._stream.write(text)
@@ -44,7 +44,7 @@ class Sink:
         return len(text)
 
     def flush(self) -> None:
-        """Nothing is kept back."""
+        """Do nothing: ``write`` does not buffer."""
 
 
 def _write_all(fd: int, data: bytes) -> None:
@@ -53,12 +53,12 @@ def _write_all(fd: int, data: bytes) -> None:
 
 
 def say(text: str) -> None:
-    """One line on stderr, as far as that can be written to."""
+    """Write one line to stderr, if possible."""
     Sink(sys.stderr).write(text + "\n")
 
 
 def configure(level: str) -> None:
-    """Set up structlog and the standard library's logging for this process, from ``level`` upwards."""
+    """Set up structlog and the standard library's logging for this process. ``level`` is the lowest level shown."""
     number = logging.getLevelNamesMapping()[level.upper()]
     sink = cast("TextIO", Sink(sys.stderr))
     shared: list[Processor] = [
@@ -78,7 +78,7 @@ def configure(level: str) -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_rendering()],
         )
     )
-    # Libraries are heard when something is wrong; what they do otherwise is our own log's to tell.
+    # Of the libraries only warnings and errors are logged; our own log covers the normal work.
     logging.basicConfig(handlers=[handler], level=max(number, logging.WARNING), force=True)
 
 

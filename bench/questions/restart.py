@@ -172,7 +172,7 @@ class Town:
         key = Signer.load_or_create(self.rig.folder / "key")
         bearer = access_token(key, UserId("cli_admin"), "admin", expires_s=7200)
         self._operator = Operator(self.gateways[0].api, bearer)
-        self._service = await seed.open_service(self._operator)
+        self._service = await seed.simulation_service(self._operator)
         self._customer = await self._account("customer", 0)
         for number in range(self.asked.technicians):
             await self._racer(stack, number)
@@ -189,12 +189,12 @@ class Town:
         await asyncio.gather(*(connect() for _ in range(AT_ONCE)))
 
     async def _account(self, role: str, number: int) -> Account:
-        return await sign_in(self.gateways[number % 2].api, seed.details(role, number, "restart", "correct horse"))
+        return await sign_in(self.gateways[number % 2].api, seed.registration(role, number, "restart", "correct horse"))
 
     async def _racer(self, stack: AsyncExitStack, number: int) -> None:
         gateway, racer = self.gateways[number % 2], Racer()
-        who = seed.details("technician", number, "restart", "correct horse")
-        account = await seed.settle_technician(gateway.api, self._operator, self._service, who)
+        who = seed.registration("technician", number, "restart", "correct horse")
+        account = await seed.approved_technician(gateway.api, self._operator, self._service, who)
         await self._operator.request("PATCH", f"/v1/technicians/{account.id}", {"capacity": 1000})
         racer.id, racer.client = account.id, Callout(gateway.url, account.token, racer.listening(), api=gateway.api)
         stack.push_async_callback(racer.client.close)

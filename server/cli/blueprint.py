@@ -1,4 +1,4 @@
-"""``callout blueprint``: looking at blueprints without a server. ``check`` says what is wrong, ``chart`` draws one."""
+"""``callout blueprint``: work on blueprints without a server. ``check`` lists problems, ``chart`` draws one."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import typer
 from engine.process.settings import SettingsError
 from server.cli.options import Json
 
-blueprint = typer.Typer(help="Check blueprints, or draw one.", no_args_is_help=True)
+blueprint = typer.Typer(help="Check blueprints or print one as a chart.", no_args_is_help=True)
 
-Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="TOML files, or folders of them.")]
+Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="TOML files, or folders with TOML files.")]
 One = Annotated[str, typer.Argument(metavar="FILE", help="A TOML file, or the name of a shipped blueprint.")]
 
 
 @blueprint.command()
 def check(files: Files, *, as_json: Json = False) -> None:
-    """Say everything that is wrong with the blueprints, which are taken to stand in one folder. Exit code 1 when
-    anything is.
+    """List all problems of the blueprints, which are checked as if they were in one folder. Exit code 1 if there are
+    any.
     """
     from engine.blueprint.catalogue import read_all
 
@@ -33,7 +33,7 @@ def check(files: Files, *, as_json: Json = False) -> None:
     else:
         for problem in problems:
             print(problem)
-        print(f"{len(problems)} problem{'' if len(problems) == 1 else 's'}" if problems else "all well")
+        print(f"{len(problems)} problem{'' if len(problems) == 1 else 's'}" if problems else "no problems")
     if problems:
         raise typer.Exit(1)
 
@@ -49,7 +49,7 @@ def chart(file: One) -> None:
         path = blueprints.shipped() / f"{file}.toml"
     if not path.is_file():
         names = ", ".join(sorted(each.stem for each in blueprints.shipped().glob("*.toml")))
-        raise SettingsError(f"{file}: no such file, and none of {names}")
+        raise SettingsError(f"{file}: no such file, and no shipped blueprint of that name ({names})")
     found, problems = blueprints.read(path)
     if found is None or problems:
         raise SettingsError("; ".join(problems))

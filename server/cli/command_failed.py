@@ -1,7 +1,7 @@
-"""How a command of the ``callout`` script says that it could not do what it was asked."""
+"""The error of a command that started and failed."""
 
 from __future__ import annotations
 
 
-class Failed(Exception):
-    """The reason is its text, one line. Exit code 1."""
+class CommandFailed(Exception):
+    """A command failed while it ran. The text is the reason, one line; the exit code is 1."""

@@ -1,8 +1,8 @@
-"""``callout doctor``: is everything in order that a server stands on? All problems at once, none repaired.
+"""``callout doctor``: check everything that a server depends on. It lists all problems at once and repairs none.
 
-It looks from outside, beside a running server or without one: at the files, at Redis and SQL with
-connections of its own, and at what the server itself says (``/readyz``). What it may change is the database's
-schema, which it brings up to date like every other program that opens it, and a key in Redis that ends in 10 s.
+It checks from outside, with or without a running server: the files, Redis and SQL over its own connections, and what
+the server reports (``/readyz``). It changes two things only: it migrates the database's schema, as every program that
+opens the database does, and it writes a key in Redis that expires in 10 s.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
     from engine.zone.records import Standing
 
 LAG_S = 60.0
-"""An event that waits longer than this for SQL is a problem, not a busy moment."""
+"""An event that waits longer than this for SQL is a problem, and not just a short peak of load."""
 
 
 class Finding(msgspec.Struct):
-    """One thing looked at: what is known of it, and what is wrong with it."""
+    """The result of one check: facts and problems."""
 
     name: str
     facts: dict[str, Any] = {}
@@ -52,9 +52,9 @@ def doctor(
     key_file: KeyFile = None,
     as_json: Json = False,
 ) -> None:
-    """Look at everything a server stands on and list what is wrong. Exit code 1 when anything is."""
+    """Check everything that a server depends on and list all problems. Exit code 1 if there are any."""
     settings = settings_of(data=data, redis=redis, database=database, blueprints=blueprints, key_file=key_file)
-    logs.configure("critical")  # what is wrong is told below, once
+    logs.configure("critical")  # problems are printed below, once
     findings = asyncio.run(examine(settings))
     if as_json:
         well = not any(finding.problems for finding in findings)
@@ -66,7 +66,7 @@ def doctor(
 
 
 async def examine(settings: Settings) -> list[Finding]:
-    """Every finding, those without a problem too."""
+    """All findings, including those without a problem."""
     findings = [_directory(settings), _key(settings), _blueprints(settings), await _server(settings)]
     async with AsyncExitStack() as stack:
         client, found = await _redis(settings, stack)
@@ -84,18 +84,18 @@ def _show(findings: list[Finding]) -> None:
         for problem in finding.problems:
             print(f"         {problem}")
     wrong = sum(len(finding.problems) for finding in findings)
-    print(f"{wrong} problem{'' if wrong == 1 else 's'}" if wrong else "all well")
+    print(f"{wrong} problem{'' if wrong == 1 else 's'}" if wrong else "no problems")
 
 
 def _directory(settings: Settings) -> Finding:
     path = Path(settings.data)
     found = Finding("data directory", {"at": str(path.resolve())}, [])
     if not path.exists():
-        found.problems.append("it is not there: no server was started on it yet, or --data names another")
+        found.problems.append("it does not exist: no server was started on it yet, or --data names another directory")
     elif not path.is_dir():
         found.problems.append("it is not a directory")
     elif not os.access(path, os.R_OK | os.W_OK | os.X_OK):
-        found.problems.append("it is not writable for this user")
+        found.problems.append("this user cannot write to it")
     elif why := full(path):
         found.problems.append(why)
     return found
@@ -107,12 +107,12 @@ def _key(settings: Settings) -> Finding:
     path = key_path(settings)
     found = Finding("signing key", {"at": str(path)}, [])
     if not path.exists():
-        found.facts["made"] = "at the first start"
+        found.facts["created"] = "at the first start"
         if settings.key_file:
-            found.problems.append("the file is not there: hosts that share a key must be given it")
+            found.problems.append("the file does not exist: each host that shares a key needs a copy of it")
         return found
     if path.stat().st_mode & 0o077:
-        found.problems.append(f"others can read it (mode {path.stat().st_mode & 0o777:o}): chmod 600 {path}")
+        found.problems.append(f"other users can read it (mode {path.stat().st_mode & 0o777:o}): chmod 600 {path}")
     try:
         Signer.load_or_create(path)
     except SettingsError as error:
@@ -131,7 +131,7 @@ def _blueprints(settings: Settings) -> Finding:
 
 
 async def _server(settings: Settings) -> Finding:
-    """What the running server says of itself: nobody else knows whether its relay is deaf."""
+    """The report of the running server: only the server knows whether its relay is disconnected."""
     import httpx
 
     from engine.process.datadir import holder
@@ -141,7 +141,7 @@ async def _server(settings: Settings) -> Finding:
         return Finding("server", {"running": "no"})
     found = Finding("server", {"pid": held.pid, "url": held.url or "none yet"}, [])
     if not held.url:
-        found.problems.append("it is still starting")
+        found.problems.append("the server is still starting")
         return found
     try:
         async with httpx.AsyncClient(timeout=5.0, trust_env=False) as client:
@@ -150,7 +150,7 @@ async def _server(settings: Settings) -> Finding:
         if answer.status_code != 200 and not found.problems:
             found.problems.append(f"/readyz answers {answer.status_code}")
     except (httpx.HTTPError, ValueError) as error:
-        found.problems.append(f"it does not answer: {str(error) or type(error).__name__}")
+        found.problems.append(f"it does not respond: {str(error) or type(error).__name__}")
     return found
 
 
@@ -173,13 +173,13 @@ async def _redis(settings: Settings, stack: AsyncExitStack) -> tuple[redis.Redis
         found.problems += await server_problems(client)
         found.problems += await _writes_refused(client, settings)
     except (redis.RedisError, OSError, ValueError) as error:
-        found.problems.append(f"it cannot be asked: {error}")
+        found.problems.append(f"it cannot be reached: {error}")
         return None, found
     return client, found
 
 
 async def _writes_refused(client: redis.Redis, settings: Settings) -> list[str]:
-    """Whether Redis takes writes: tried, since its settings and states that forbid them are many."""
+    """Problems of a test write: many settings and states of Redis forbid writes, so only a write can show it."""
     from redis.exceptions import ResponseError
 
     from engine.store import keys
@@ -194,7 +194,7 @@ async def _writes_refused(client: redis.Redis, settings: Settings) -> list[str]:
 
 
 def _embedded(settings: Settings, found: Finding) -> str | None:
-    """The URL of the data directory's own Valkey, if it runs."""
+    """The URL of the data directory's embedded Valkey, or None if it does not run."""
     from engine.process import embedded
     from engine.process.datadir import CannotStart, birth
 
@@ -215,7 +215,7 @@ def _shape(info: dict[str, Any]) -> dict[str, Any]:
     persistence = "append-only file" if info.get("aof_enabled") else "snapshots or none"
     shape = {"version": f"{name} {info.get(name + '_version')}", "persistence": persistence}
     if info.get("cluster_enabled"):
-        # A script writes keys whose names it learns inside: half of a slot that is moved key by key is elsewhere.
+        # A script computes names of keys: while a slot moves key by key, some of them are on another node.
         shape["resharding"] = "only by atomic slot migration, or with the zone closed"
     return shape
 
@@ -225,7 +225,7 @@ async def _database(settings: Settings, stack: AsyncExitStack) -> tuple[Archive 
 
     file = Path(settings.data) / "callout.db"
     if settings.database is None and not file.exists():
-        return None, Finding("database", {"at": str(file), "made": "at the first start"})
+        return None, Finding("database", {"at": str(file), "created": "at the first start"})
     try:
         archive = await open_archive(settings)
     except SettingsError as error:
@@ -236,8 +236,8 @@ async def _database(settings: Settings, stack: AsyncExitStack) -> tuple[Archive 
 
 
 async def _zone(client: redis.Redis, archive: Archive | None, zone: Zone) -> Finding:
-    """Open or closed, and why, by the comparison that a server makes when it opens the zone; and the
-    archive's lag.
+    """Whether the zone would open, by the comparison that a server makes when it opens the zone; and the lag of the
+    archive.
     """
     from engine.archive import reader
     from engine.store import keys
@@ -253,7 +253,7 @@ async def _zone(client: redis.Redis, archive: Archive | None, zone: Zone) -> Fin
     try:
         at = (await records.of(archive, [zone]))[zone]
     except Unavailable as error:
-        found.problems.append(f"closed: the archive cannot be asked: {error}")
+        found.problems.append(f"closed: the archive cannot be reached: {error}")
         return found
     word, archived = await _compared(client, zone, at), at.archived
     if word != "OK" and not found.problems:
@@ -261,14 +261,16 @@ async def _zone(client: redis.Redis, archive: Archive | None, zone: Zone) -> Fin
     waiting: Any = await client.xrange(keys.log(zone), f"({archived}-0", "+", count=1)
     found.facts |= {"archived": archived, "lag": max(0, head.seq - archived)}
     if refused := await reader.refused(archive, zone):
-        found.problems.append(f"the database did not take {refused} events (see the table events_refused)")
+        found.problems.append(f"the database did not accept {refused} events (see the table events_refused)")
     if waiting and time.time() - int(waiting[0][1][b"at"]) / 1000 > LAG_S:
         found.problems.append(f"the archive is behind by more than {LAG_S:g} s: is an archiver running?")
     return found
 
 
 async def _compared(client: redis.Redis, zone: Zone, at: Standing) -> str:
-    """What ``zone_open`` would say, without its library, which only servers load; nothing is changed."""
+    """The reply that ``zone_open`` would give. The script is sent as text, because only servers load the library; it
+    changes nothing.
+    """
     from engine.store import scripts
     from engine.zone.opening import arguments, places
 

@@ -1,8 +1,8 @@
-"""``callout`` on a leash: the same command line, ended by the end of whoever started it.
+"""Run ``callout`` as a child process that ends when its parent ends.
 
-Its standard input is a pipe that the parent holds and never writes to. When the parent is gone, however it
-went, the pipe ends and the server gets the SIGTERM that would have stopped it in order. A signal handler in
-the parent cannot do that for a SIGKILL, and a parent-death signal exists on Linux only.
+The standard input is a pipe that the parent holds open and never writes to. When the parent ends, for whatever
+reason, the pipe ends too, and this process sends itself SIGTERM, which stops the server in order. A signal handler in
+the parent could not do that after a SIGKILL, and a parent-death signal exists only on Linux.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ def _watch() -> None:
 
 
 def main() -> None:
-    """Run ``callout`` with the arguments given, until it ends or standard input does."""
+    """Run ``callout`` with the given arguments until it ends or its standard input ends."""
     from server.cli.main import main as callout
 
-    threading.Thread(target=_watch, daemon=True, name="leash").start()
+    threading.Thread(target=_watch, daemon=True, name="exit with parent").start()
     sys.argv[0] = "callout"
     callout()
 

@@ -1,7 +1,7 @@
-"""``callout``: the command line. One file for each verb; here they are mounted, and failures told.
+"""``callout``: the command line. Each command has its own file; this file registers them and prints errors.
 
-Whatever goes wrong is one line on stderr that begins with ``callout:``, and an exit code: 2 for what the
-caller asked wrongly or cannot have, 1 for what broke while running. A traceback is shown for a bug alone.
+An error is one line on stderr that begins with ``callout:``, and an exit code: 2 for a wrong or impossible request,
+1 for a failure while running. A traceback is shown only for a bug.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from engine.errors import CalloutError
 from engine.process.datadir import CannotStart
 from engine.process.settings import SettingsError
 from server import logs
-from server.cli.command_failed import Failed
+from server.cli.command_failed import CommandFailed
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
-"""What the system says where nothing more can be written."""
-EXIT_BROKEN, EXIT_WRONG, EXIT_INTERRUPTED = 1, 2, 130
+"""Errors of the system that mean: nothing more can be written."""
+EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
 
 def main() -> None:
@@ -32,7 +32,7 @@ def main() -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command and give its exit code; failures have been told on stderr."""
+    """Run one command and return its exit code. Errors are already printed on stderr."""
     logs.configure("warning")
     try:
         code = typer.main.get_command(app())(
@@ -41,15 +41,15 @@ def run(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, Abort):
         return EXIT_INTERRUPTED
     except TyperException as error:
-        return _tell(error.format_message(), error.exit_code)
+        return _print_error(error.format_message(), error.exit_code)
     except (CannotStart, SettingsError, CalloutError) as error:
-        return _tell(str(error), EXIT_WRONG)
-    except Failed as error:
-        return _tell(str(error), EXIT_BROKEN)
+        return _print_error(str(error), EXIT_USAGE)
+    except CommandFailed as error:
+        return _print_error(str(error), EXIT_FAILED)
     except OSError as error:
         if error.errno not in FULL:
             raise
-        return _tell(f"{error.filename or 'the data directory'}: {error.strerror}: make room", EXIT_WRONG)
+        return _print_error(f"{error.filename or 'the data directory'}: {error.strerror}: free some space", EXIT_USAGE)
     return code if isinstance(code, int) else 0
 
 
@@ -60,7 +60,7 @@ def _print_version(asked: bool) -> None:
 
 
 def app() -> typer.Typer:
-    """The commands. Built when asked for: each verb imports what it runs only once it is run."""
+    """The commands. Built on demand: each command imports what it needs only when it runs."""
     from server.cli import demo, replay
     from server.cli.blueprint import blueprint
     from server.cli.doctor import doctor
@@ -73,14 +73,14 @@ def app() -> typer.Typer:
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
     )
-    callout.callback()(_whole)
+    callout.callback()(_callout)
     for verb in (serve, demo.demo, replay.replay, token, doctor):
         callout.command()(verb)
     callout.add_typer(blueprint, name="blueprint")
     return callout
 
 
-def _whole(
+def _callout(
     *,
     version: Annotated[
         bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
@@ -89,6 +89,6 @@ def _whole(
     """Callout sends jobs to the people who can do them, in real time."""
 
 
-def _tell(text: str, code: int) -> int:
+def _print_error(text: str, code: int) -> int:
     logs.say(f"callout: {' '.join(text.split())}")
     return code

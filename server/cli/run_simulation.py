@@ -1,4 +1,4 @@
-"""Running a city as a command of its own process: loop, signals, and failures in one line."""
+"""Run a simulation as a command: event loop, signals, and errors in one line."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from callout_client import Ended, Refusal, Unreachable
-from server.cli.command_failed import Failed
+from server.cli.command_failed import CommandFailed
 from server.simulation.child_server import ChildError
 
 T = TypeVar("T")
 
 
 def run_command(work: Coroutine[Any, Any, T]) -> T:
-    """Run ``work`` to its end; SIGTERM and Ctrl-C cancel it, so that it can stop what it has started.
+    """Run ``work`` to its end. SIGTERM and Ctrl-C cancel it, so that it can stop what it has started.
 
-    Raises Failed for what may go wrong with a server, KeyboardInterrupt after either signal.
+    Raises CommandFailed for failures of the server, KeyboardInterrupt after either signal.
     """
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             return runner.run(_terminable(work))
     except* (ChildError, Ended, Refusal, Unreachable) as failures:
-        raise Failed(str(_first(failures))) from failures
+        raise CommandFailed(str(_first(failures))) from failures
 
 
 async def _terminable(work: Coroutine[Any, Any, T]) -> T:
@@ -48,7 +48,7 @@ async def _terminable(work: Coroutine[Any, Any, T]) -> T:
 
 
 def _first(failures: BaseExceptionGroup[Any]) -> BaseException:
-    """The cause of it all: of parts that fail together the others mostly fail for the first."""
+    """The first error of the group: the others mostly follow from it."""
     failure: BaseException = failures
     while isinstance(failure, BaseExceptionGroup):
         failure = failure.exceptions[0]

@@ -1,4 +1,4 @@
-"""``callout serve``: the server, until SIGTERM or Ctrl-C."""
+"""``callout serve``: run the server until SIGTERM or Ctrl-C."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from engine.process.datadir import CannotStart
-from server.cli.command_failed import Failed
+from server.cli.command_failed import CommandFailed
 from server.cli.options import Blueprints, Data, Database, KeyFile, Redis, settings_of
 
 
@@ -20,12 +20,12 @@ def serve(  # noqa: PLR0913 - one parameter for each flag
     data: Data = None,
     redis: Redis = None,
     database: Database = None,
-    host: Annotated[str | None, typer.Option(help="Address to listen on (127.0.0.1 unless said).")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on (8700 unless said; 0: a free one).")] = None,
-    zones: Annotated[str | None, typer.Option(metavar="A,B", help="Zones to serve (main unless said).")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on (default 127.0.0.1).")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on (default 8700; 0: any free port).")] = None,
+    zones: Annotated[str | None, typer.Option(metavar="A,B", help="Zones to serve (default main).")] = None,
     role: Annotated[
         str | None,
-        typer.Option(metavar="A,B", help="Of gateway,scheduler,archiver,push; all unless said."),
+        typer.Option(metavar="A,B", help="Some of gateway,scheduler,archiver,push (default: all)."),
     ] = None,
     workers: Annotated[int, typer.Option(help="Gateway processes; only 1 in this version.")] = 1,
     blueprints: Blueprints = None,
@@ -33,11 +33,11 @@ def serve(  # noqa: PLR0913 - one parameter for each flag
     limits: Annotated[str | None, typer.Option(metavar="on|off", help="Rate limits; off for load tests.")] = None,
     log_level: Annotated[str | None, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")] = None,
 ) -> None:
-    """Serve. Prints one line of JSON once it does; logs go to stderr."""
+    """Run the server. It prints one line of JSON when it is ready; logs go to stderr."""
     if workers != 1:
         raise CannotStart(
             f"--workers {workers}: only 1 in this version; for more, run `callout serve --role gateway"
-            " --redis URL --database URL` again, each with its own --data and all with one --key-file"
+            " --redis URL --database URL` several times, each with its own --data and all with the same --key-file"
         )
     settings = settings_of(
         data=data, redis=redis, database=database, host=host, port=port, zones=zones, roles=role,
@@ -58,18 +58,18 @@ def serve(  # noqa: PLR0913 - one parameter for each flag
     except BlueprintError as error:
         raise CannotStart(f"blueprints: {error}") from error
     except Broken as error:
-        raise Failed(str(error)) from error
+        raise CommandFailed(str(error)) from error
 
 
 def _announce(hello: dict[str, Any]) -> None:
-    # Whoever started us may read this line and close the pipe, or send it to a disk that is full: neither must end the
-    # server, nor change its exit code.
+    # The parent process may close the pipe after this line, or redirect it to a full disk. Neither must end the server
+    # or change its exit code.
     try:
         print(json.dumps(hello), flush=True)
     except OSError as error:
         from server import logs
 
-        logs.say(f"callout: stdout cannot be written: {error.strerror}")
+        logs.say(f"callout: stdout cannot be written to: {error.strerror}")
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

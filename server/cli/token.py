@@ -1,4 +1,4 @@
-"""``callout token``: an access token under the data directory's key; how the first admin gets in."""
+"""``callout token``: an access token, signed with the data directory's key. The first admin signs in with it."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ LONGEST = timedelta(days=366)
 def token(
     *,
     role: Annotated[str, typer.Option(help=f"One of {', '.join(ROLES)}.")],
-    user: Annotated[str | None, typer.Option(metavar="ID", help="cli_<role> unless said.")] = None,
-    expires: Annotated[str, typer.Option(help="How long it is good: 90s, 30m, 12h, 7d.")] = "12h",
+    user: Annotated[str | None, typer.Option(metavar="ID", help="Default: cli_<role>.")] = None,
+    expires: Annotated[str, typer.Option(help="Lifetime of the token: 90s, 30m, 12h, 7d.")] = "12h",
     data: Data = None,
     key_file: KeyFile = None,
 ) -> None:
-    """Print an access token under the key of a server that was started once; it need not run now.
+    """Print an access token, signed with the server's key. The server must have been started once; it need not run now.
 
-    Without --user the principal is cli_<role>: always active, without an account.
+    Without --user the principal is cli_<role>: it is always active and has no account.
     """
     if role not in ROLES:
         raise SettingsError(f"--role {role}: must be one of {', '.join(ROLES)}")
@@ -45,11 +45,11 @@ def token(
 
 
 def _check_data(data: Path, key: Path) -> None:
-    """A key made here would be one that no server takes. Raises CannotStart."""
+    """Refuse a directory without a key: no server would accept a key created here. Raises CannotStart."""
     if data.exists() and not data.is_dir():
         raise CannotStart(f"{data} is not a directory: give another --data")
     if not key.exists():
-        raise CannotStart(f"no signing key in {data}: a server makes it at its first start there, or give --key-file")
+        raise CannotStart(f"no signing key in {data}: a server creates it at its first start there; or give --key-file")
 
 
 def duration(text: str, flag: str = "--expires") -> timedelta:
@@ -59,7 +59,7 @@ def duration(text: str, flag: str = "--expires") -> timedelta:
     """
     match = re.fullmatch(r"(\d{1,9})([smhd])", text)
     if match is None or match[1].strip("0") == "":
-        raise SettingsError(f"{flag} {text}: a number with s, m, h or d, like 12h")
+        raise SettingsError(f"{flag} {text}: must be a number with s, m, h or d, like 12h")
     length = timedelta(**{_UNITS[match[2]]: int(match[1])})
     if length > LONGEST:
         raise SettingsError(f"{flag} {text}: at most {LONGEST.days}d")

@@ -1,1 +1,1 @@
-"""A simulated city: people who use Callout only as an outside client would, over HTTP and WebSockets."""
+"""Simulated users, who use Callout only as an outside client does, over HTTP and WebSockets."""

@@ -1,4 +1,4 @@
-"""Somebody who can sign in, and whose access token is good for as long as he is about."""
+"""Signed-in users of the simulation, whose access token is renewed in time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MARGIN_S = 60.0
 
 
 class Account:
-    """A signed-in user. Access tokens last an hour and a demo longer: ``token`` gets a new one in time."""
+    """A signed-in user. An access token lasts an hour and a demo may last longer: ``token`` renews it in time."""
 
     def __init__(self, api: Api, signed_in: dict[str, Any], *, returning: bool = False) -> None:
         self.api = api
@@ -30,9 +30,7 @@ class Account:
         self._good_until = time.monotonic() + tokens["expires_in"] - MARGIN_S
 
     async def token(self, fresh: bool = False) -> str:
-        """An access token good for a minute at least; ``fresh`` where the server did not like the last
-        one.
-        """
+        """An access token that is valid for at least a minute. ``fresh``: the server refused the last one."""
         refused = self._access if fresh else None
         async with self._refreshing:
             if self._access == refused or time.monotonic() >= self._good_until:
@@ -46,7 +44,7 @@ class Account:
 
 
 class Operator:
-    """An administrator by a token from outside (``callout token``): he has no account and cannot renew it."""
+    """An admin with a token of ``callout token``. Such an admin has no account and cannot renew the token."""
 
     returning = False
     name = email = ""
@@ -56,7 +54,7 @@ class Operator:
         self._token = token
 
     async def token(self, fresh: bool = False) -> str:
-        """The token he was given."""
+        """The given token."""
         return self._token
 
     async def request(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -64,17 +62,17 @@ class Operator:
         return await self.api.request(method, path, token=self._token, body=body)
 
 
-async def sign_in(api: Api, details: dict[str, Any], maker: Operator | None = None) -> Account:
-    """The account of ``details`` (as in ``POST /v1/auth/register``), made now or by an earlier run.
+async def sign_in(api: Api, registration: dict[str, Any], admin: Operator | None = None) -> Account:
+    """The account of ``registration`` (as in ``POST /v1/auth/register``), created now or by an earlier run.
 
-    Staff are made by ``maker``. Raises Refusal: ``unauthenticated`` where it exists under another password.
+    ``admin`` creates staff. Raises Refusal: ``unauthenticated`` if the account exists with another password.
     """
     try:
-        if maker is None:
-            return Account(api, await api.request("POST", "/v1/auth/register", body=details))
-        await maker.request("POST", "/v1/users", details)
+        if admin is None:
+            return Account(api, await api.request("POST", "/v1/auth/register", body=registration))
+        await admin.request("POST", "/v1/users", registration)
     except Refusal as refusal:
         if refusal.code != "duplicate":
             raise
-    login = {"email": details["email"], "password": details["password"]}
+    login = {"email": registration["email"], "password": registration["password"]}
     return Account(api, await api.request("POST", "/v1/auth/login", body=login), returning=True)

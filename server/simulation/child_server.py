@@ -1,6 +1,4 @@
-"""A server of one's own: ``callout serve`` as a process beside, so that it and the load share no
-interpreter.
-"""
+"""``callout serve`` as a child process, so that the server and the load do not share an interpreter."""
 
 from __future__ import annotations
 
@@ -22,18 +20,18 @@ from engine.process.embedded import Embedded, read_state
 
 START_S = 60.0
 READY_S = 15.0
-LOOK_EVERY_S = 0.05
+POLL_S = 0.05
 STOP_S = 45.0
 LAST_BYTES = 16_384
 
 
 class ChildError(Exception):
-    """The server did not start, is not ready, or did not last; the text ends with the last line that it wrote."""
+    """The server did not start, is not ready, or has ended. The text ends with the last line that it wrote."""
 
 
-class Errors:
-    """What a server writes to stderr. It is kept in a file where that can be written; its end is kept here too, since
-    what ends a server may be that nothing can be written.
+class StderrReader:
+    """Reads the stderr of a server and writes it to a file. The last bytes also stay in memory, because a full disk may
+    be what ended the server.
     """
 
     def __init__(self, stream: asyncio.StreamReader, log: Path) -> None:
@@ -53,41 +51,41 @@ class Errors:
                         file.write(written)
 
     async def last_line(self) -> str:
-        """The last line of a server that has ended, or of what there is after a while, after ": "; "" for none."""
+        """: " and the last line that the server wrote; "" if it wrote none. Waits up to 1 s for the end of stderr."""
         await asyncio.wait({self._reading}, timeout=1.0)
         lines = self._end.decode(errors="replace").strip().splitlines()
         return f": {lines[-1].removeprefix('callout: ')}" if lines else ""
 
     async def close(self) -> None:
-        """Read to the end, which comes with that of the server."""
+        """Stop reading. Waits up to 1 s for the rest of what the server wrote."""
         await asyncio.wait({self._reading}, timeout=1.0)
         self._reading.cancel()
         await asyncio.gather(self._reading, return_exceptions=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Child:
+class ChildServer:
     """A running server."""
 
     url: str
     process: asyncio.subprocess.Process
-    errors: Errors
+    errors: StderrReader
 
     async def ended(self) -> ChildError:
-        """Wait until it is gone by itself, and say why."""
+        """Wait until the process ends by itself, and return the reason."""
         code = await self.process.wait()
-        return ChildError(f"the server ended with {code}{await self.errors.last_line()}")
+        return ChildError(f"the server ended with exit code {code}{await self.errors.last_line()}")
 
 
 @asynccontextmanager
 async def serving(
     data: Path, port: int, *, env: Mapping[str, str], cwd: Path, log: Path, ready_s: float = READY_S
-) -> AsyncIterator[Child]:
-    """``callout serve`` on ``data`` and ``port``, ready; what it logs goes to the file ``log``. Stopped however this
-    ends.
+) -> AsyncIterator[ChildServer]:
+    """``callout serve`` on ``data`` and ``port``, ready; its log goes to the file ``log``. However the block ends,
+    the server is stopped.
 
-    It has a process group of its own: a Ctrl-C at the terminal is for the parent, who stops it in order.
-    Raises ChildError, also in the place of what the block raises where the server has ended by itself.
+    The server has its own process group: Ctrl-C at the terminal goes to the parent, which then stops the server in
+    order. Raises ChildError, also instead of the error of the block if the server has ended by itself.
     """
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "server.cli.exit_with_parent", "serve", "--data", str(data), "--port", str(port)),
@@ -100,9 +98,9 @@ async def serving(
     )
     assert process.stdout
     assert process.stderr
-    errors = Errors(process.stderr, log)
+    errors = StderrReader(process.stderr, log)
     try:
-        child = Child(await _announced_url(process.stdout, errors), process, errors)
+        child = ChildServer(await _announced_url(process.stdout, errors), process, errors)
         try:
             await _ready(child, ready_s)
             yield child
@@ -118,7 +116,7 @@ async def serving(
         await asyncio.shield(errors.close())
 
 
-async def _announced_url(stdout: asyncio.StreamReader, errors: Errors) -> str:
+async def _announced_url(stdout: asyncio.StreamReader, errors: StderrReader) -> str:
     try:
         async with asyncio.timeout(START_S):
             line = await stdout.readline()
@@ -132,8 +130,8 @@ async def _announced_url(stdout: asyncio.StreamReader, errors: Errors) -> str:
     raise ChildError(f"the server did not start{await errors.last_line()}")
 
 
-async def _ready(child: Child, within_s: float) -> None:
-    """Wait until the server is ready. Raises ChildError with its problems, or where it has ended."""
+async def _ready(child: ChildServer, within_s: float) -> None:
+    """Wait until the server is ready. Raises ChildError with its problems, or if it has ended."""
     problems: list[str] = []
     end = time.monotonic() + within_s
     async with httpx.AsyncClient(base_url=child.url, timeout=within_s, trust_env=False) as client:
@@ -145,8 +143,8 @@ async def _ready(child: Child, within_s: float) -> None:
                 problems = found["problems"]
             if child.process.returncode is not None:
                 raise await child.ended()
-            await asyncio.sleep(LOOK_EVERY_S)
-    raise ChildError(f"the server is not ready: {'; '.join(problems) or 'it does not answer'}")
+            await asyncio.sleep(POLL_S)
+    raise ChildError(f"the server is not ready: {'; '.join(problems) or 'it does not respond'}")
 
 
 async def _stop(process: asyncio.subprocess.Process) -> None:
@@ -162,24 +160,23 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
 
 
 async def _stop_valkey(data: Path) -> None:
-    """End the Valkey of a server that was killed: it outlives that, for the next start to adopt, and there may be
-    none. Only of a server that had announced itself; the Valkey of one that was refused is somebody else's.
+    """End the Valkey of a server that was killed. The Valkey outlives its server, so that the next start can adopt it,
+    but here there may be no next start. Only for a server that had announced itself: if a server was refused, the
+    Valkey on its directory belongs to another server.
     """
     state = read_state(data / "valkey")
     if state:
         await Embedded(data / "valkey", state, None).stop()
 
 
-def own_environment(**settings: str) -> dict[str, str]:
-    """The environment without any ``CALLOUT_*`` of the caller's, with ``settings`` (names without the
-    prefix).
-    """
+def clean_environment(**settings: str) -> dict[str, str]:
+    """The caller's environment without its ``CALLOUT_*``, plus ``settings`` (names without the prefix)."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("CALLOUT_")}
     return kept | {f"CALLOUT_{name.upper()}": value for name, value in settings.items()}
 
 
 async def admin_token(data: Path, *, cwd: Path, env: Mapping[str, str]) -> str:
-    """An administrator's access token under the key of ``data``, by ``callout token``. Raises ChildError."""
+    """An admin's access token, signed by ``callout token`` with the key in ``data``. Raises ChildError."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", "from server.cli.main import main; main()"),
         *("token", "--role", "admin", "--expires", "24h", "--data", str(data)),

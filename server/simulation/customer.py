@@ -1,4 +1,4 @@
-"""A simulated customer: books over HTTP, and follows what becomes of it over his WebSocket."""
+"""A simulated customer: books jobs over HTTP and follows them over a WebSocket."""
 
 from __future__ import annotations
 
@@ -12,40 +12,40 @@ OVER = frozenset({"done", "closed"})
 
 
 class Customer(Person):
-    """Books when he is told to; what he hears of his jobs goes into the tally."""
+    """Books on request. Events about the jobs go to the delivery checker."""
 
     async def book(self, lat: float, lon: float, address: str) -> str:
         """Book a job and return its id. Raises Refusal or Unreachable."""
         booking = {
             "blueprint": "home_service",
-            "service": self.city.service,
+            "service": self.simulation.service,
             "lat": lat,
             "lon": lon,
             "address": address,
         }
         job = (await self.account.request("POST", "/v1/jobs", booking))["job"]
-        self.city.tally.booked(job, time.monotonic())
+        self.simulation.checker.booked(job, time.monotonic())
         return str(job["id"])
 
     async def cancel(self, job: str) -> None:
-        """Think better of it. It may be too late: then it stays as it is."""
+        """Cancel the job. If it is too late, nothing changes."""
         try:
             await self.client.request("command", job=job, command="cancel", reason="no longer needed")
         except Refusal as refusal:
             if refusal.code not in ("illegal_transition", "cancelled", "expired"):
                 raise
 
-    async def ask_after(self, job: str) -> None:
-        """Read the job: for one whose news is overdue, or was lost in a gap that the server told of."""
-        self._note((await self.account.request("GET", f"/v1/jobs/{job}"))["job"])
+    async def refresh_job(self, job: str) -> None:
+        """Read the job over HTTP: its event is overdue, or was lost in a gap that the server reported."""
+        self._record((await self.account.request("GET", f"/v1/jobs/{job}"))["job"])
 
-    def hear(self, event: Frame) -> None:
-        """Take note of a holder found and of an end."""
+    def handle(self, event: Frame) -> None:
+        """Record the holder and the end of a job."""
         if event["type"].startswith("job."):
-            self._note(job_of(event))
+            self._record(job_of(event))
 
-    def _note(self, job: Frame) -> None:
+    def _record(self, job: Frame) -> None:
         if job.get("technician"):
-            self.city.tally.accepted(job["id"], time.monotonic())
+            self.simulation.checker.accepted(job["id"], time.monotonic())
         if job.get("phase") in OVER:
-            self.city.tally.ended(job["id"], job["status"])
+            self.simulation.checker.ended(job["id"], job["status"])

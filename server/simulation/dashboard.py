@@ -1,4 +1,4 @@
-"""What the demo shows: a table that lives on a terminal, otherwise a plain line every few seconds."""
+"""The output of the demo: a live table on a terminal, otherwise a plain line every few seconds."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ Show = Callable[[dict[str, Any], Sequence[str]], None]
 
 
 def welcome(console: Console, url: str, data: Path, logins: Sequence[tuple[str, str, str]]) -> None:
-    """Where it is, and who may sign in."""
-    console.print(f"Callout is at {url}   (data and demo.log in {data}; Ctrl-C ends it)", markup=False)
+    """Print the URL and the logins."""
+    console.print(f"Callout is at {url}   (data and demo.log in {data}; stop it with Ctrl-C)", markup=False)
     for role, email, password in logins:
         console.print(f"  {role:<11} {email}   password {password}", markup=False)
 
 
 @contextmanager
 def showing(console: Console) -> Iterator[Show]:
-    """Yields a call that is given the summary and the news, as often as one likes."""
+    """Yield a function that shows a summary and the recent events. It may be called often."""
     if console.is_terminal:
         with Live(console=console, transient=True) as live:
             yield lambda summary, news: live.update(_table(summary, news))
@@ -35,11 +35,11 @@ def showing(console: Console) -> Iterator[Show]:
 
 
 def _lines(console: Console) -> Show:
-    told = [float("-inf")]
+    printed_at = [float("-inf")]
 
     def show(summary: dict[str, Any], news: Sequence[str]) -> None:
-        if summary["jobs"] and time.monotonic() - told[0] >= EVERY_S:
-            told[0] = time.monotonic()
+        if summary["jobs"] and time.monotonic() - printed_at[0] >= EVERY_S:
+            printed_at[0] = time.monotonic()
             console.print(line(summary), markup=False)
 
     return show
@@ -51,8 +51,8 @@ def line(summary: dict[str, Any]) -> str:
     return (
         f"{summary['seconds']:.0f} s: {summary['jobs']} jobs booked, {summary['claimed']} won,"
         f" {summary['completed']} completed, {summary['cancelled']} cancelled, {summary['expired']} expired;"
-        f" {summary['claim_attempts']} claims, {refused} refused;"
-        f" won after {_ms(summary['time_to_claim_ms'])}, events after {_ms(summary['event_lag_ms'])}"
+        f" {summary['claim_attempts']} claim attempts, {refused} refused;"
+        f" time to claim {_ms(summary['time_to_claim_ms'])}, event lag {_ms(summary['event_lag_ms'])}"
     )
 
 
@@ -71,7 +71,7 @@ def _table(summary: dict[str, Any], news: Sequence[str]) -> Group:
     refused = ", ".join(f"{code} {n}" for code, n in summary["refused"].items()) or "none"
     table.add_row(
         f"refused: {refused}",
-        f"won after {_ms(summary['time_to_claim_ms'])}",
-        f"events after {_ms(summary['event_lag_ms'])}",
+        f"time to claim {_ms(summary['time_to_claim_ms'])}",
+        f"event lag {_ms(summary['event_lag_ms'])}",
     )
     return Group(table, *(Text(text, style="dim") for text in news))

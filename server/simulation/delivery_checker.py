@@ -1,9 +1,9 @@
-"""What the simulated people themselves received, to be held against the log.
+"""Compare what the simulated users received with the log.
 
-A user's *coverage* is where he was entitled to hear: from the head at his first connect on, through every cut
-that was ``recovered``; a connect that was not ends one stretch and begins another, for then he was told
-plainly that there is a gap. Expected of him is each log entry within it that is addressed to one of his
-channels; entries for gateways (``session.*``) are nobody's.
+The *coverage* of a user is the part of the log in which they must receive every event: from the head at their first
+connect, through every lost connection that was ``recovered``. A connect that was not recovered ends one range and
+begins another, because the server said that there is a gap. Expected is each log entry within the coverage that is
+addressed to one of the user's channels. Entries for gateways (``session.*``) are expected by nobody.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from engine.types import Principal
 
 
 @dataclass(slots=True)
-class Stretch:
-    """A part of the log without a gap that was told of: ``after`` < seq ≤ ``until`` (None: it goes on)."""
+class SeqRange:
+    """A part of the log without a reported gap: ``after`` < seq ≤ ``until`` (None: it has no end yet)."""
 
     after: int
     until: int | None = None
 
 
 @dataclass(slots=True)
-class Hearer:
-    """What one user heard: the seqs received and his coverage, by zone."""
+class Receipts:
+    """What one user received: the seqs and their coverage, by zone."""
 
     channels: frozenset[str]
     received: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
-    coverage: dict[str, list[Stretch]] = field(default_factory=lambda: defaultdict(list))
+    coverage: dict[str, list[SeqRange]] = field(default_factory=lambda: defaultdict(list))
     duplicates: int = 0
 
 
 @dataclass(slots=True)
-class Course:
-    """What became of one job, in monotonic seconds, and who was told that it is his."""
+class JobOutcome:
+    """The course of one job, in monotonic seconds, and the technicians whose claim of it was acknowledged."""
 
     booked: float | None = None
     accepted: float | None = None
@@ -49,12 +49,12 @@ class Course:
 
     @property
     def undecided(self) -> bool:
-        """Whether its customer has heard neither of a holder nor of an end."""
+        """Whether its customer has received neither a holder nor an end."""
         return self.booked is not None and self.accepted is None and not self.ended
 
     @property
     def counts(self) -> list[str]:
-        """What it adds one to. A job that was not booked in this run adds to nothing."""
+        """The counters to which it adds one. A job that was not booked in this run adds to none."""
         if self.booked is None:
             return []
         claimed = ["claimed"] if self.accepted is not None else []
@@ -63,14 +63,14 @@ class Course:
 
     @property
     def claim_ms(self) -> list[float]:
-        """Its time to claim, where it has one."""
+        """Its time to claim in milliseconds, or nothing."""
         if self.booked is None or self.accepted is None:
             return []
         return [max(0.0, self.accepted - self.booked) * 1000]
 
 
-class Logged:
-    """The part of a log that a tally needs: which seqs each channel got, and who has held each job."""
+class LogIndex:
+    """What the checker needs of a log: the seqs of each channel, and the holders of each job."""
 
     def __init__(self) -> None:
         self.by_channel: dict[str, set[int]] = defaultdict(set)
@@ -102,15 +102,16 @@ class Logged:
 
 
 class DeliveryChecker:
-    """Counts kept by the people while they live; one per run, on one loop.
+    """What all simulated users of a run received. One object for each run, used on one event loop.
 
-    Everything is kept, to be held against a log at the end. A city that lives on gives ``recent``: then times
-    are of the last so many, what was received is not kept, and ``forget`` keeps only counts of what is over.
+    Without ``recent`` everything is stored, to compare it with a log at the end. A run without an end gives ``recent``:
+    then only the last ``recent`` times are stored, received seqs are not stored, and ``forget`` reduces finished jobs
+    to counts.
     """
 
     def __init__(self, recent: int | None = None) -> None:
-        self.hearers: dict[str, Hearer] = {}
-        self.courses: dict[str, Course] = defaultdict(Course)
+        self.receipts: dict[str, Receipts] = {}
+        self.outcomes: dict[str, JobOutcome] = defaultdict(JobOutcome)
         self.attempts = 0
         self.refused: Counter[str] = Counter()
         self._recent = recent
@@ -119,115 +120,114 @@ class DeliveryChecker:
         self._lag_ms: deque[float] = deque(maxlen=recent)
 
     def joined(self, ok: dict[str, Any]) -> None:
-        """A connect reply: his coverage begins, or goes on where the zone is ``recovered``."""
+        """A connect reply: the user's coverage begins, or continues if the zone is ``recovered``."""
         user = ok["user"]
-        hearer = self.hearers.get(user["id"])
-        if hearer is None:
-            hearer = Hearer(frozenset(Principal(user["id"], user["role"]).channels))
-            self.hearers[user["id"]] = hearer
+        receipt = self.receipts.get(user["id"])
+        if receipt is None:
+            receipt = Receipts(frozenset(Principal(user["id"], user["role"]).channels))
+            self.receipts[user["id"]] = receipt
         for zone, state in ok["zones"].items():
-            stretches = hearer.coverage[zone]
-            if state["recovered"] and stretches:
+            ranges = receipt.coverage[zone]
+            if state["recovered"] and ranges:
                 continue
-            if stretches:
-                stretches[-1].until = max(hearer.received[zone], default=0)
-            stretches.append(Stretch(state["seq"]))
+            if ranges:
+                ranges[-1].until = max(receipt.received[zone], default=0)
+            ranges.append(SeqRange(state["seq"]))
 
     def received(self, user: str, event: dict[str, Any]) -> None:
-        """A push that ``user`` handled; of those without ``seq`` no account is kept."""
+        """A push that ``user`` handled. Pushes without ``seq`` are not counted."""
         if "seq" not in event:
             return
         if self._recent is None:
-            self.hearers[user].received[event["zone"]].add(event["seq"])
+            self.receipts[user].received[event["zone"]].add(event["seq"])
         self._lag_ms.append(time.time() * 1000 - ms_of(event["at"]))
 
     def repeated(self, user: str) -> None:
-        """A logged push at or below his cursor: he dropped it."""
-        self.hearers[user].duplicates += 1
+        """A push with a seq at or below the user's cursor: the client dropped it."""
+        self.receipts[user].duplicates += 1
 
     def booked(self, job: dict[str, Any], now: float) -> None:
         """A booking acknowledged to its customer at ``now`` (monotonic seconds)."""
-        course = self.courses[job["id"]]
-        course.booked = now
+        outcome = self.outcomes[job["id"]]
+        outcome.booked = now
         if job.get("expires_at") and job.get("created_at"):
-            course.expires = now + (ms_of(job["expires_at"]) - ms_of(job["created_at"])) / 1000
+            outcome.expires = now + (ms_of(job["expires_at"]) - ms_of(job["created_at"])) / 1000
 
     def accepted(self, job: str, now: float) -> None:
-        """The customer heard that his job has a holder."""
-        course = self.courses[job]
-        if course.accepted is None:
-            course.accepted = now
+        """The customer received the event that their job has a holder."""
+        outcome = self.outcomes[job]
+        if outcome.accepted is None:
+            outcome.accepted = now
 
     def ended(self, job: str, how: str) -> None:
-        """The customer heard that his job is over: ``completed``, ``cancelled`` or ``expired``."""
-        self.courses[job].ended = how
+        """The customer received the end of their job: ``completed``, ``cancelled`` or ``expired``."""
+        self.outcomes[job].ended = how
 
     def won(self, job: str, technician: str) -> None:
         """A claim acknowledged to ``technician``."""
-        self.courses[job].winners.add(technician)
+        self.outcomes[job].winners.add(technician)
 
     def forget(self) -> None:
-        """Keep of jobs that are over only what they add to the counts."""
-        for job, course in [(job, course) for job, course in self.courses.items() if course.ended]:
-            del self.courses[job]
-            self._past.update(course.counts)
-            self._claim_ms.extend(course.claim_ms)
+        """Drop finished jobs; their counts remain."""
+        for job, outcome in [(job, outcome) for job, outcome in self.outcomes.items() if outcome.ended]:
+            del self.outcomes[job]
+            self._past.update(outcome.counts)
+            self._claim_ms.extend(outcome.claim_ms)
 
-    def undecided(self) -> list[tuple[str, Course]]:
-        """Booked jobs of which the customer has heard neither a holder nor an end."""
-        return [(job, course) for job, course in self.courses.items() if course.undecided]
+    def undecided(self) -> list[tuple[str, JobOutcome]]:
+        """Booked jobs whose customer has received neither a holder nor an end."""
+        return [(job, outcome) for job, outcome in self.outcomes.items() if outcome.undecided]
 
     def count(self, what: str) -> int:
         """How many jobs were ``booked``, ``claimed``, or ended ``completed``, ``cancelled`` or
         ``expired``.
         """
-        return self._past[what] + sum(what in course.counts for course in self.courses.values())
+        return self._past[what] + sum(what in outcome.counts for outcome in self.outcomes.values())
 
     def duplicate_events(self) -> int:
-        """Logged events that came to the same user more than once."""
-        return sum(hearer.duplicates for hearer in self.hearers.values())
+        """Events of the log that the same user received more than once."""
+        return sum(receipt.duplicates for receipt in self.receipts.values())
 
-    def lost_events(self, log: Logged, zone: str, until: int | None = None) -> int:
-        """Log entries that were for a user, within his coverage, and have not come to him.
+    def lost_events(self, log: LogIndex, zone: str, until: int | None = None) -> int:
+        """Log entries within a user's coverage, addressed to that user, that they have not received.
 
-        Counted are those up to the seq ``until``: where others go on, something is always on its way.
+        Only entries up to the seq ``until`` count: while other users continue, some event is always on the way.
         """
         until = log.last if until is None else until
-        return sum(len(_due(h, log, zone, until) - h.received[zone]) for h in self.hearers.values())
+        return sum(len(_expected(h, log, zone, until) - h.received[zone]) for h in self.receipts.values())
 
-    def strange_events(self, log: Logged, zone: str) -> int:
-        """Events that came to a user and were addressed to none of his channels, or stand in no log."""
+    def unexpected_events(self, log: LogIndex, zone: str) -> int:
+        """Events that a user received although the log does not address them to the user, or does not have them."""
         return sum(
             len({seq for seq in h.received[zone] if seq <= log.last} - log.addressed(h.channels))
-            for h in self.hearers.values()
+            for h in self.receipts.values()
         )
 
-    def double_claims(self, log: Logged | None) -> int:
-        """Winners too many: holders that the log gave a job which had one, and technicians who were told that
-        a job is theirs without the log knowing of it. Without a log: more than one technician told so of one
-        job.
+    def double_claims(self, log: LogIndex | None) -> int:
+        """Claims that must not exist: a second holder in the log of a job that had one, and acknowledged claims of
+        which the log has no entry. Without a log: jobs with more than one acknowledged claim.
         """
         if log is None:
             return self.count("doubled")
-        told = sum(len(course.winners - log.held[job]) for job, course in self.courses.items())
-        return log.doubled + told
+        unknown = sum(len(outcome.winners - log.held[job]) for job, outcome in self.outcomes.items())
+        return log.doubled + unknown
 
     def time_to_claim_ms(self) -> dict[str, float | None]:
-        """From booking acknowledged to holder heard of; nought where the news came first."""
-        return percentiles([*self._claim_ms, *(ms for c in self.courses.values() for ms in c.claim_ms)])
+        """From the acknowledged booking to the event with the holder; 0 if the event came first."""
+        return percentiles([*self._claim_ms, *(ms for c in self.outcomes.values() for ms in c.claim_ms)])
 
     def event_lag_ms(self) -> dict[str, float | None]:
-        """From an event's ``at`` (Redis' clock) to its receipt (this machine's)."""
+        """From an event's ``at`` (Redis' clock) to its receipt (this machine's clock)."""
         return percentiles(self._lag_ms)
 
 
-def _due(hearer: Hearer, log: Logged, zone: str, until: int) -> set[int]:
-    due: set[int] = set()
-    addressed = log.addressed(hearer.channels)
-    for stretch in hearer.coverage[zone]:
-        end = until if stretch.until is None else min(until, stretch.until)
-        due |= {seq for seq in addressed if stretch.after < seq <= end}
-    return due
+def _expected(receipt: Receipts, log: LogIndex, zone: str, until: int) -> set[int]:
+    expected: set[int] = set()
+    addressed = log.addressed(receipt.channels)
+    for range_ in receipt.coverage[zone]:
+        end = until if range_.until is None else min(until, range_.until)
+        expected |= {seq for seq in addressed if range_.after < seq <= end}
+    return expected
 
 
 def percentiles(values: Iterable[float]) -> dict[str, float | None]:

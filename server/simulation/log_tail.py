@@ -1,4 +1,4 @@
-"""The zone's log, read beside a run while it grows: after a long one its beginning has left Redis."""
+"""Read the zone's log during a run: after a long run its beginning has already left Redis."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import redis.asyncio as redis
 from callout_client import Unreachable
 from engine.types import DEFAULT_ZONE
 from engine.zone import log
-from server.simulation.delivery_checker import Logged
+from server.simulation.delivery_checker import LogIndex
 
 HOLDING = frozenset({"job.accepted", "job.assigned", "job.unassigned"})
 BATCH = 500
@@ -21,11 +21,11 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class LogTail:
-    """What the log says, from its head at the start on."""
+    """An index of the log, from its head at the start of the run."""
 
     def __init__(self, client: redis.Redis, head: int) -> None:
-        self.logged = Logged()
-        self.logged.last = head
+        self.index = LogIndex()
+        self.index.last = head
         self._client = client
 
     async def read(self) -> None:
@@ -34,20 +34,20 @@ class LogTail:
             await self._read_once(block_ms=1000)
 
     async def catch_up(self) -> int:
-        """Read to the head as it is now, and return its seq. Raises Unreachable."""
+        """Read to the current head and return its seq. Raises Unreachable."""
         head = await _head(self._client)
-        while self.logged.last < head:
+        while self.index.last < head:
             await self._read_once(block_ms=10)
         return head
 
     async def _read_once(self, block_ms: int) -> None:
-        after = self.logged.last
+        after = self.index.last
         with _redis_errors():
             events = await log.tail(self._client, {DEFAULT_ZONE: after}, block_ms, BATCH)
         for event in events:
-            if event.seq > self.logged.last:
+            if event.seq > self.index.last:
                 data = _decode(event.data) if event.type in HOLDING else {}
-                self.logged.add(event.seq, event.type, event.to, data)
+                self.index.add(event.seq, event.type, event.to, data)
 
 
 async def _head(client: redis.Redis) -> int:
@@ -69,7 +69,7 @@ def _redis_errors() -> Iterator[None]:
 
 @asynccontextmanager
 async def tailing(url: str) -> AsyncIterator[LogTail]:
-    """A LogTail that reads by itself for as long as the block runs. Raises Unreachable."""
+    """A LogTail that reads in the background while the block runs. Raises Unreachable."""
     client = redis.Redis.from_url(url, protocol=2, socket_timeout=None)
     client.set_response_callback("XREAD", _as_it_comes)
     try:

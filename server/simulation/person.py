@@ -1,6 +1,4 @@
-"""What all people of a simulated city have in common: an account, one connection, and a tally of what
-comes.
-"""
+"""What all simulated users have: an account, one connection, and a delivery checker for what they receive."""
 
 from __future__ import annotations
 
@@ -18,7 +16,7 @@ METRES_PER_DEGREE = 111_320.0
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How quick people are, each as a range in seconds that a seeded generator draws from."""
+    """How fast simulated users act. A seeded generator draws from each range of seconds."""
 
     reaction_s: tuple[float, float]
     """From seeing an offer to claiming it."""
@@ -28,59 +26,57 @@ class Pace:
 
 
 @dataclass(frozen=True, slots=True)
-class City:
-    """What the people of one city share."""
+class Simulation:
+    """What all users of one simulation share."""
 
     api: Api
-    tally: DeliveryChecker
+    checker: DeliveryChecker
     pace: Pace
     seed: int
     service: str
 
-    def chance(self, who: str) -> random.Random:
-        """A generator for one person: the same seed and name draw the same, whatever the others do."""
+    def random_for(self, who: str) -> random.Random:
+        """A random generator for one user: the same seed and name give the same numbers, whatever the others do."""
         return random.Random(f"{self.seed}:{who}")
 
 
 class Person:
-    """Somebody with an account and a live connection. Alone, he only listens: an operator at his board."""
+    """A user with an account and an open connection. Alone, this class only receives, as a dashboard does."""
 
-    def __init__(self, city: City, account: Account | Operator) -> None:
-        self.city = city
+    def __init__(self, simulation: Simulation, account: Account | Operator) -> None:
+        self.simulation = simulation
         self.account = account
         self.id = ""
-        on = On(self._receive, joined=self._join, repeat=lambda event: city.tally.repeated(self.id))
-        self.client = Callout(city.api.url, account.token, on, api=city.api)
+        on = On(self._receive, joined=self._join, repeat=lambda event: simulation.checker.repeated(self.id))
+        self.client = Callout(simulation.api.url, account.token, on, api=simulation.api)
 
     async def open(self) -> None:
         """Connect. Raises Ended or Unreachable."""
         await self.client.open()
 
     async def close(self) -> None:
-        """Leave without a word."""
+        """Close the connection."""
         await self.client.close()
 
     def _join(self, ok: Frame) -> None:
         self.id = ok["user"]["id"]
-        self.city.tally.joined(ok)
+        self.simulation.checker.joined(ok)
         if not all(zone["recovered"] for zone in ok["zones"].values()):
             self.resynchronise()
 
     def _receive(self, event: Frame) -> None:
-        self.city.tally.received(self.id, event)
-        self.hear(event)
+        self.simulation.checker.received(self.id, event)
+        self.handle(event)
 
-    def hear(self, event: Frame) -> None:
-        """Take note of one event. Must not wait: what takes time belongs into a loop of his own."""
+    def handle(self, event: Frame) -> None:
+        """Handle one event. Must not block: slow work belongs into a task of its own."""
 
     def resynchronise(self) -> None:
-        """What he knew may be out of date: at the first connect, and where the server could not resume
-        him.
-        """
+        """The known state may be out of date: at the first connect, and when the server could not resume."""
 
 
 def near(rng: random.Random, lat: float, lon: float, metres: float) -> tuple[float, float]:
-    """A position up to ``metres`` north or south and as much east or west; good enough below the polar
+    """A position up to ``metres`` north or south and up to ``metres`` east or west. Accurate enough below the polar
     circles.
     """
     reach = metres / METRES_PER_DEGREE
@@ -91,6 +87,6 @@ def near(rng: random.Random, lat: float, lon: float, metres: float) -> tuple[flo
 
 
 def job_of(event: dict[str, Any]) -> dict[str, Any]:
-    """The job an event tells of, ``{}`` where it tells of none."""
+    """The job in an event, ``{}`` if there is none."""
     job = event.get("data", {}).get("job")
     return job if isinstance(job, dict) else {}

@@ -1,7 +1,7 @@
-"""Recorded pickups, read from CSV: when and where somebody wanted a job done.
+"""Recorded pickups, read from CSV: when and where somebody needed a job.
 
-Only the distance between times matters to a replay, so a time without an offset is taken as New York's: the
-public pickup records are, and any one zone would do for the others.
+A replay only needs the differences between times. A time without an offset counts as New York's: the public pickup
+records are from there, and any single time zone is right for the others.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class TraceError(ValueError):
 
 
 class Pickup(NamedTuple):
-    """One recorded wish for a job: instant in UTC, position in degrees (WGS 84)."""
+    """One recorded request: time in UTC, position in degrees (WGS 84)."""
 
     at: datetime
     lat: float
@@ -46,15 +46,15 @@ class Pickup(NamedTuple):
 
 
 def read_trace(path: Path, limit: int | None = None) -> list[Pickup]:
-    """The earliest ``limit`` pickups of a CSV file, sorted by time; rows of one instant keep their order.
+    """The earliest ``limit`` pickups of a CSV file, sorted by time; rows with the same time stay in their order.
 
     The columns are found by their usual names; without a header the first three are time, lat and lon. Every
-    row is checked, also those beyond ``limit``: which are the earliest is known only when all are read.
+    row is checked, also those beyond ``limit``, because the earliest are known only after all are read.
     Raises TraceError naming line and column.
     """
     pickups = sorted(_pickups(path), key=lambda pickup: pickup.at)
     if not pickups:
-        raise TraceError(path, 1, None, "no pickups in it")
+        raise TraceError(path, 1, None, "the file has no pickups")
     return pickups[:limit]
 
 
@@ -96,7 +96,7 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _header(path: Path, line: int, row: list[str]) -> dict[str, int] | None:
-    """Where each column stands, or None where the first row is data already."""
+    """The index of each column, or None if the first row is already data."""
     found = {
         name: next((at for at, cell in enumerate(row) if cell.lower() in known), None) for name, known in NAMES.items()
     }
@@ -105,7 +105,7 @@ def _header(path: Path, line: int, row: list[str]) -> dict[str, int] | None:
         return None
     for name in [name for name in NAMES if name not in places]:
         known = ", ".join(sorted(NAMES[name]))
-        raise TraceError(path, line, name, f"no such column; it may be called {known}")
+        raise TraceError(path, line, name, f"no such column; accepted names: {known}")
     return places
 
 
@@ -144,12 +144,12 @@ def parse_time(text: str) -> datetime:
             local = datetime.fromisoformat(text)
         return (local if local.tzinfo else local.replace(tzinfo=_new_york())).astimezone(UTC)
     except (ValueError, OverflowError):
-        raise ValueError(f"{text!r} is no time like 9/1/2014 0:01:00 or 2014-09-01T00:01:00") from None
+        raise ValueError(f"{text!r} is not a time like 9/1/2014 0:01:00 or 2014-09-01T00:01:00") from None
 
 
 @cache
 def _new_york() -> tzinfo:
-    # A machine without a time zone database still replays: an hour's error twice a year moves a few arrivals.
+    # A machine without a time zone database can still replay: an error of one hour twice a year moves a few arrivals.
     try:
         return ZoneInfo("America/New_York")
     except ZoneInfoNotFoundError:

@@ -1,4 +1,4 @@
-"""How far long work is: a bar on a terminal, otherwise a plain line every few seconds."""
+"""The progress of long work: a bar on a terminal, otherwise a plain line every few seconds."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 EVERY_S = 5.0
-Tell = Callable[[int, str], None]
+Update = Callable[[int, str], None]
 
 
 @contextmanager
-def progress(console: Console, label: str, total: int) -> Iterator[Tell]:
-    """Yields a call that is told how many are done, and a remark to stand beside."""
+def progress(console: Console, label: str, total: int) -> Iterator[Update]:
+    """Yield a function that shows how many are done, with a remark beside the number."""
     if console.is_terminal:
         with _bar(console) as bar:
             task = bar.add_task(label, total=total, remark="")
@@ -27,10 +27,10 @@ def progress(console: Console, label: str, total: int) -> Iterator[Tell]:
 
 @contextmanager
 def counting(console: Console, label: str, total: int) -> Iterator[Callable[[], None]]:
-    """The same, with a call for each one done."""
+    """Same as ``progress``, with a function to call after each one."""
     done = itertools.count(1)
-    with progress(console, label, total) as tell:
-        yield lambda: tell(next(done), "")
+    with progress(console, label, total) as update:
+        yield lambda: update(next(done), "")
 
 
 def _bar(console: Console) -> Progress:
@@ -39,13 +39,13 @@ def _bar(console: Console) -> Progress:
     return Progress(label, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), remark, console=console)
 
 
-def _lines(console: Console, label: str, total: int) -> Tell:
-    told = [time.monotonic()]
+def _lines(console: Console, label: str, total: int) -> Update:
+    printed_at = [time.monotonic()]
 
-    def tell(done: int, remark: str) -> None:
+    def update(done: int, remark: str) -> None:
         now = time.monotonic()
-        if now - told[0] >= EVERY_S or done == total:
-            told[0] = now if done < total else float("inf")
+        if now - printed_at[0] >= EVERY_S or done == total:
+            printed_at[0] = now if done < total else float("inf")
             console.print(f"{label}: {done}/{total} {remark}".rstrip(), highlight=False, soft_wrap=True)
 
-    return tell
+    return update

@@ -1,4 +1,4 @@
-"""A recorded day run through a server: who takes part, when what is booked, and what it came to."""
+"""The simulation of ``callout replay``: recorded pickups become jobs, and technicians compete for them."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from rich.console import Console
 from callout_client import Api
 from engine.process.embedded import Embedded, read_state
 from engine.types import DEFAULT_ZONE
-from server.simulation import seed as settlers
+from server.simulation import seed
 from server.simulation.account import Account, Operator, sign_in
-from server.simulation.child_server import Child, admin_token, own_environment, serving
+from server.simulation.child_server import ChildServer, admin_token, clean_environment, serving
 from server.simulation.customer import Customer
 from server.simulation.delivery_checker import DeliveryChecker
 from server.simulation.log_tail import LogTail, tailing
-from server.simulation.person import City, Pace, Person, near
+from server.simulation.person import Pace, Person, Simulation, near
 from server.simulation.pickups import Pickup
 from server.simulation.progress import counting, progress
 from server.simulation.technician import Technician
@@ -36,14 +36,14 @@ PACE = Pace(reaction_s=(0.02, 0.06), work_s=(1.0, 3.0))
 JOB_LIFETIME_S = 60
 MOST_CUSTOMERS = 40
 SPREAD_M = 300.0
-LOOK_S = 0.1
+POLL_S = 0.1
 SETTLE_S = 15.0
 OVERDUE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What to run and where; without ``url`` a server of its own."""
+class ReplayOptions:
+    """What to run and against which server; without ``url`` the replay starts its own."""
 
     pickups: tuple[Pickup, ...]
     technicians: int
@@ -56,126 +56,126 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A server to play against: ``redis`` is None where its log cannot be read."""
+    """The server under load. ``redis`` is None if its log cannot be read."""
 
     url: str
     token: str
     redis: str | None
-    child: Child | None = None
+    child: ChildServer | None = None
 
 
-async def run_day(plan: Plan) -> dict[str, Any]:
-    """Run ``plan`` to its end; the result has the members that ``callout replay --json`` prints.
+async def run_replay(options: ReplayOptions) -> dict[str, Any]:
+    """Run the replay to its end. The result has the members that ``callout replay --json`` prints.
 
-    Raises ChildError, Ended, Refusal or Unreachable, perhaps in a group.
+    Raises ChildError, Ended, Refusal or Unreachable, possibly in an exception group.
     """
     console = Console(stderr=True)
     async with AsyncExitStack() as stack:
-        target = await stack.enter_async_context(_target(plan))
+        target = await stack.enter_async_context(_target(options))
         api = Api(target.url)
         stack.push_async_callback(api.close)
         operator = Operator(api, target.token)
-        city = City(api, DeliveryChecker(), PACE, plan.seed, await settlers.open_service(operator))
+        simulation = Simulation(api, DeliveryChecker(), PACE, options.seed, await seed.simulation_service(operator))
         tail = await stack.enter_async_context(tailing(target.redis)) if target.redis else None
-        day = Day(plan, city, tail, console)
-        stack.push_async_callback(day.close)
-        await day.settle(operator)
+        replay = ReplayRun(options, simulation, tail, console)
+        stack.push_async_callback(replay.close)
+        await replay.seed_users(operator)
         async with asyncio.TaskGroup() as group:
             watch = group.create_task(_watch(target.child))
-            wall_s = await day.run(group)
+            wall_s = await replay.run(group)
             watch.cancel()
-        return day.result(wall_s)
+        return replay.result(wall_s)
 
 
 @asynccontextmanager
-async def _target(plan: Plan) -> AsyncIterator[Target]:
-    if plan.url:
-        yield Target(plan.url, plan.token, plan.redis)
+async def _target(options: ReplayOptions) -> AsyncIterator[Target]:
+    if options.url:
+        yield Target(options.url, options.token, options.redis)
         return
     with tempfile.TemporaryDirectory(prefix="callout-replay-", ignore_cleanup_errors=True) as home:
-        cwd, data = Path(home), Path(home) / "data"  # elsewhere, a callout.toml would have its say
-        env = own_environment(limits="off", job_lifetime_s=str(JOB_LIFETIME_S), log_level="warning")
+        cwd, data = Path(home), Path(home) / "data"  # a callout.toml in the caller's directory must not apply
+        env = clean_environment(limits="off", job_lifetime_s=str(JOB_LIFETIME_S), log_level="warning")
         async with serving(data, 0, env=env, cwd=cwd, log=cwd / "server.log") as child:
             token = await admin_token(data, cwd=cwd, env=env)
             state = read_state(data / "valkey")
             yield Target(child.url, token, Embedded(data / "valkey", state, None).url if state else None, child)
 
 
-async def _watch(child: Child | None) -> None:
+async def _watch(child: ChildServer | None) -> None:
     if child:
         raise await child.ended()
 
 
-class Day:
-    """The people of one replay."""
+class ReplayRun:
+    """The users of one replay and its result."""
 
-    def __init__(self, plan: Plan, city: City, tail: LogTail | None, console: Console) -> None:
-        self.plan, self.city, self.tail, self.console = plan, city, tail, console
+    def __init__(self, options: ReplayOptions, simulation: Simulation, tail: LogTail | None, console: Console) -> None:
+        self.options, self.simulation, self.tail, self.console = options, simulation, tail, console
         self.technicians: list[Technician] = []
         self.customers: list[Customer] = []
-        self.board: Person | None = None
-        self.lost: int | None = None
-        self._rng = random.Random(plan.seed)
+        self.observer: Person | None = None
+        self.lost_events: int | None = None
+        self._rng = random.Random(options.seed)
         self._booked_by: dict[str, Customer] = {}
 
-    async def settle(self, operator: Operator) -> None:
-        """Bring everybody in: accounts, approvals, connections, positions."""
-        self.board = Person(self.city, operator)
-        await self.board.open()
+    async def seed_users(self, operator: Operator) -> None:
+        """Create all users: accounts, approvals, connections, positions."""
+        self.observer = Person(self.simulation, operator)
+        await self.observer.open()
         tag, password = uuid4().hex[:8], uuid4().hex
-        customers = max(1, min(MOST_CUSTOMERS, len(self.plan.pickups) // 10))
+        customers = max(1, min(MOST_CUSTOMERS, len(self.options.pickups) // 10))
         work = [
-            *(partial(self._technician, operator, n, tag, password) for n in range(self.plan.technicians)),
+            *(partial(self._technician, operator, n, tag, password) for n in range(self.options.technicians)),
             *(partial(self._customer, n, tag, password) for n in range(customers)),
         ]
-        with counting(self.console, "people", len(work)) as done:
-            await settlers.together(work, done)
-        self.customers.sort(key=lambda customer: customer.account.email)  # whoever happened to be first
+        with counting(self.console, "users ready", len(work)) as done:
+            await seed.run_all(work, done)
+        self.customers.sort(key=lambda customer: customer.account.email)  # they got ready in any order
 
     async def _technician(self, operator: Operator, number: int, tag: str, password: str) -> None:
-        who = settlers.details("technician", number, tag, password)
-        account = await settlers.settle_technician(self.city.api, operator, self.city.service, who)
-        chance = self.city.chance(f"place {number}")
-        pickup = chance.choice(self.plan.pickups)
-        technician = Technician(self.city, account, near(chance, pickup.lat, pickup.lon, SPREAD_M))
+        who = seed.registration("technician", number, tag, password)
+        account = await seed.approved_technician(self.simulation.api, operator, self.simulation.service, who)
+        rng = self.simulation.random_for(f"place {number}")
+        pickup = rng.choice(self.options.pickups)
+        technician = Technician(self.simulation, account, near(rng, pickup.lat, pickup.lon, SPREAD_M))
         self.technicians.append(technician)
         await technician.open()
 
     async def _customer(self, number: int, tag: str, password: str) -> None:
-        account: Account = await sign_in(self.city.api, settlers.details("customer", number, tag, password))
-        customer = Customer(self.city, account)
+        account: Account = await sign_in(self.simulation.api, seed.registration("customer", number, tag, password))
+        customer = Customer(self.simulation, account)
         self.customers.append(customer)
         await customer.open()
 
     async def run(self, group: asyncio.TaskGroup) -> float:
-        """From the first booking to the last job won or expired; returns those seconds."""
-        lives = [group.create_task(technician.live()) for technician in self.technicians]
-        asking = group.create_task(self._ask_after_overdue())
+        """Run until each job is won or expired. Return the seconds since the first booking."""
+        tasks = [group.create_task(technician.run()) for technician in self.technicians]
+        asking = group.create_task(self._refresh_overdue_jobs())
         started = time.monotonic()
-        with progress(self.console, "jobs won or expired", len(self.plan.pickups)) as tell:
+        with progress(self.console, "jobs won or expired", len(self.options.pickups)) as update:
             bookings = group.create_task(self._book_all(group, started))
-            while not bookings.done() or self._decided() < len(self.plan.pickups):
-                await asyncio.sleep(LOOK_S)
-                tell(self._decided(), f"({self.city.tally.attempts} claims)")
+            while not bookings.done() or self._decided() < len(self.options.pickups):
+                await asyncio.sleep(POLL_S)
+                update(self._decided(), f"({self.simulation.checker.attempts} claim attempts)")
         wall_s = time.monotonic() - started
         asking.cancel()
         for technician in self.technicians:
-            technician.rest()
-        await asyncio.wait(lives, timeout=SETTLE_S)
-        for life in lives:
-            life.cancel()
-        if self.plan.url:
-            await settlers.together([technician.go_home for technician in self.technicians])
-        await self._settle_log()
+            technician.stop_claiming()
+        await asyncio.wait(tasks, timeout=SETTLE_S)
+        for task in tasks:
+            task.cancel()
+        if self.options.url:
+            await seed.run_all([technician.go_offline for technician in self.technicians])
+        await self._await_delivery()
         return wall_s
 
     def _decided(self) -> int:
-        return self.city.tally.count("booked") - len(self.city.tally.undecided())
+        return self.simulation.checker.count("booked") - len(self.simulation.checker.undecided())
 
     async def _book_all(self, group: asyncio.TaskGroup, started: float) -> None:
-        first = self.plan.pickups[0].at
-        for number, pickup in enumerate(self.plan.pickups):
-            due = started + (pickup.at - first).total_seconds() / self.plan.speed
+        first = self.options.pickups[0].at
+        for number, pickup in enumerate(self.options.pickups):
+            due = started + (pickup.at - first).total_seconds() / self.options.speed
             await asyncio.sleep(max(0.0, due - time.monotonic()))
             customer = self._rng.choice(self.customers)
             group.create_task(self._book(customer, pickup, number))
@@ -184,55 +184,55 @@ class Day:
         job = await customer.book(pickup.lat, pickup.lon, f"Pickup {number + 1}")
         self._booked_by[job] = customer
 
-    async def _ask_after_overdue(self) -> None:
-        """Ask by HTTP after jobs that should have been over: a lost event must be counted, not waited for."""
+    async def _refresh_overdue_jobs(self) -> None:
+        """Read jobs over HTTP that should be over by now: a lost event is counted and must not block the replay."""
         while True:
             await asyncio.sleep(OVERDUE_S)
             late = time.monotonic() - OVERDUE_S
-            for job, course in self.city.tally.undecided():
-                if course.expires < late:
-                    await self._booked_by[job].ask_after(job)
+            for job, outcome in self.simulation.checker.undecided():
+                if outcome.expires < late:
+                    await self._booked_by[job].refresh_job(job)
 
-    async def _settle_log(self) -> None:
-        """Give what was on its way at the end the time to come; what has not come by then is lost."""
+    async def _await_delivery(self) -> None:
+        """Wait for events that were on the way at the end. An event that does not arrive in ``SETTLE_S`` is lost."""
         if self.tail is None:
             return
         end = await self.tail.catch_up()
         deadline = time.monotonic() + SETTLE_S
         while True:
-            self.lost = self.city.tally.lost_events(self.tail.logged, DEFAULT_ZONE, end)
-            if not self.lost or time.monotonic() > deadline:
+            self.lost_events = self.simulation.checker.lost_events(self.tail.index, DEFAULT_ZONE, end)
+            if not self.lost_events or time.monotonic() > deadline:
                 break
-            await asyncio.sleep(LOOK_S)
-        strange = self.city.tally.strange_events(self.tail.logged, DEFAULT_ZONE)
-        if strange:
-            self.console.print(f"{strange} events came to people to whom the log did not address them")
+            await asyncio.sleep(POLL_S)
+        unexpected = self.simulation.checker.unexpected_events(self.tail.index, DEFAULT_ZONE)
+        if unexpected:
+            self.console.print(f"{unexpected} events reached users to whom the log did not address them")
 
     def result(self, wall_s: float) -> dict[str, Any]:
-        """What it came to; counts that need the log are None without it."""
-        tally, logged = self.city.tally, self.tail.logged if self.tail else None
+        """The result. Counts that need the log are None without it."""
+        checker, index = self.simulation.checker, self.tail.index if self.tail else None
         return {
-            "jobs": tally.count("booked"),
-            "claimed": tally.count("claimed"),
-            "expired": tally.count("expired"),
-            "claim_attempts": tally.attempts,
-            "refused": dict(sorted(tally.refused.items())),
-            "double_claims": tally.double_claims(logged),
-            "lost_events": self.lost,
-            "duplicate_events": tally.duplicate_events(),
-            "time_to_claim_ms": tally.time_to_claim_ms(),
-            "event_lag_ms": tally.event_lag_ms(),
+            "jobs": checker.count("booked"),
+            "claimed": checker.count("claimed"),
+            "expired": checker.count("expired"),
+            "claim_attempts": checker.attempts,
+            "refused": dict(sorted(checker.refused.items())),
+            "double_claims": checker.double_claims(index),
+            "lost_events": self.lost_events,
+            "duplicate_events": checker.duplicate_events(),
+            "time_to_claim_ms": checker.time_to_claim_ms(),
+            "event_lag_ms": checker.event_lag_ms(),
             "wall_s": round(wall_s, 3),
         }
 
     async def close(self) -> None:
-        """Everybody leaves."""
-        people = [*self.technicians, *self.customers, *([self.board] if self.board else [])]
+        """Close all connections."""
+        people = [*self.technicians, *self.customers, *([self.observer] if self.observer else [])]
         await asyncio.gather(*(person.close() for person in people))
 
 
 def report(result: dict[str, Any], *, as_json: bool) -> None:
-    """The result on stdout: one line of JSON, or a line for each member."""
+    """Print the result on stdout: one line of JSON, or one line for each member."""
     if as_json:
         print(msgspec.json.encode(result).decode(), flush=True)
         return

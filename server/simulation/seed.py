@@ -1,4 +1,4 @@
-"""How people come into the city: they register, complete their profiles, and the operator approves them."""
+"""Create what a simulation needs: a service, registered users, and technicians with an approved profile."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from callout_client import Api
 from server.simulation.account import Account, Operator, sign_in
 
 T = TypeVar("T")
-AT_ONCE = 16
-"""Enough to keep the server's password hashing busy on every core; more would only wait in line there."""
+CONCURRENT = 16
+"""Enough to keep the server's password hashing busy on every core; more would only queue there."""
 SERVICE = {"name": "Simulated repair", "category": "simulation"}
 PRICE = {"base_amount": 4900, "currency": "EUR", "pricing": "flat"}
 
 
-async def open_service(operator: Operator) -> str:
-    """The id of the service that simulated people trade in, made where there is none."""
+async def simulation_service(operator: Operator) -> str:
+    """The id of the service of all simulated jobs; it is created if there is none."""
     known = await operator.request("GET", f"/v1/services?category={SERVICE['category']}")
     for service in known["items"]:
         if service["name"] == SERVICE["name"] and service["active"]:
@@ -26,8 +26,8 @@ async def open_service(operator: Operator) -> str:
     return str(made["service"]["id"])
 
 
-def details(role: str, number: int, tag: str, password: str) -> dict[str, Any]:
-    """The registration of one of many: the same tag and number are the same person again."""
+def registration(role: str, number: int, tag: str, password: str) -> dict[str, Any]:
+    """The registration of one user. The same role, number and tag always give the same user."""
     return {
         "email": f"{role}-{number:03d}.{tag}@callout.example",
         "password": password,
@@ -36,21 +36,21 @@ def details(role: str, number: int, tag: str, password: str) -> dict[str, Any]:
     }
 
 
-async def settle_technician(api: Api, operator: Operator, service: str, who: dict[str, Any]) -> Account:
-    """A technician who may claim: complete with name, zone and service, and approved."""
+async def approved_technician(api: Api, operator: Operator, service: str, who: dict[str, Any]) -> Account:
+    """A technician who may claim: the profile has a name, a zone and a service, and is approved."""
     account = await sign_in(api, who)
     profile = {"name": who["name"], "services": [service]}
     await account.request("PATCH", f"/v1/technicians/{account.id}", profile)
-    verdict = {"kyc": "approved", "account": "approved"}
-    await operator.request("POST", f"/v1/technicians/{account.id}/review", verdict)
+    review = {"kyc": "approved", "account": "approved"}
+    await operator.request("POST", f"/v1/technicians/{account.id}/review", review)
     return account
 
 
-async def together(work: Sequence[Callable[[], Awaitable[T]]], done: Callable[[], None] = lambda: None) -> list[T]:
-    """The results of ``work`` in its order, so many at once; ``done`` after each. The first failure
-    ends all.
+async def run_all(work: Sequence[Callable[[], Awaitable[T]]], done: Callable[[], None] = lambda: None) -> list[T]:
+    """Run ``work``, at most ``CONCURRENT`` at once, and return the results in its order. ``done`` is called after each.
+    The first failure cancels all.
     """
-    free = asyncio.Semaphore(AT_ONCE)
+    free = asyncio.Semaphore(CONCURRENT)
 
     async def one(make: Callable[[], Awaitable[T]]) -> T:
         async with free:

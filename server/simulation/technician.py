@@ -1,4 +1,4 @@
-"""A simulated technician: waits for offers, races for them, does the job, moves about."""
+"""A simulated technician: waits for offers, claims them, does the jobs, and moves."""
 
 from __future__ import annotations
 
@@ -7,55 +7,55 @@ import asyncio
 from callout_client import Refusal, Unreachable
 from callout_client.listeners import Frame
 from server.simulation.account import Account
-from server.simulation.person import City, Person, job_of, near
+from server.simulation.person import Person, Simulation, job_of, near
 
 NEXT_STEP = {"accepted": "depart", "on_the_way": "arrive", "reached": "start", "in_progress": "complete"}
 DRIFT_M = 40.0
 
 
 class Technician(Person):
-    """Claims whatever he is offered while he is free, oldest first, one at a time.
+    """Claims every offer while free, the oldest first, one at a time.
 
-    Once he has reached for an offer he presses, though it may be taken by then: a thumb on its way is not
-    called back by an `offer.closed`, and without that simulated people would hardly ever race.
+    After the decision for an offer the claim is always sent, even if an `offer.closed` arrives during the reaction
+    time. A real thumb does not stop either, and otherwise simulated technicians would hardly ever compete.
     """
 
-    def __init__(self, city: City, account: Account, at: tuple[float, float]) -> None:
-        super().__init__(city, account)
+    def __init__(self, simulation: Simulation, account: Account, at: tuple[float, float]) -> None:
+        super().__init__(simulation, account)
         self.at = at
         self.online = False
-        self._rng = city.chance(account.name)
+        self._rng = simulation.random_for(account.name)
         self._open: dict[str, None] = {}
         self._held: dict[str, str] = {}
         self._stale = False
-        self._resting = False
+        self._stopping = False
         self._wake = asyncio.Event()
 
     async def open(self) -> None:
-        """Connect and go online where he stands."""
+        """Connect and go online at the current position."""
         await super().open()
         await self.client.request("availability", online=True, lat=self.at[0], lon=self.at[1])
         self.online = True
 
-    async def go_home(self) -> None:
-        """Go offline, so that nobody is offered anything on his account until his lease ends."""
+    async def go_offline(self) -> None:
+        """Go offline, so that this account gets no offers until its lease ends."""
         await self.client.request("availability", online=False)
 
-    async def live(self) -> None:
-        """Race and work until cancelled, or until ``rest`` and nothing in hand. Raises Ended."""
+    async def run(self) -> None:
+        """Claim and work until cancelled, or until ``stop_claiming`` was called and no job is held. Raises Ended."""
         fixes = asyncio.create_task(self._send_fixes())
         try:
-            await self._race()
+            await self._claim_and_work()
         finally:
             fixes.cancel()
 
-    def rest(self) -> None:
-        """Claim no more; what he holds he finishes."""
-        self._resting = True
+    def stop_claiming(self) -> None:
+        """Claim no more jobs; finish the held ones."""
+        self._stopping = True
         self._wake.set()
 
-    def hear(self, event: Frame) -> None:
-        """Keep the list of open offers as the app does."""
+    def handle(self, event: Frame) -> None:
+        """Update the list of open offers, as an app does."""
         if event["type"] == "offer.created":
             self._open[event["data"]["offer"]["job"]["id"]] = None
             self._wake.set()
@@ -65,23 +65,23 @@ class Technician(Person):
             self._held.pop(job_of(event)["id"], None)
 
     def resynchronise(self) -> None:
-        """Ask for open offers and held jobs before the next claim; a new account has neither."""
+        """Read open offers and held jobs before the next claim. A new account has neither."""
         self._stale = self.online or self.account.returning
         self._wake.set()
 
-    async def _race(self) -> None:
-        while not (self._resting and not self._held):
+    async def _claim_and_work(self) -> None:
+        while not (self._stopping and not self._held):
             if self._stale:
-                await self._look()
+                await self._reload()
             elif self._held:
                 await self._work(*next(iter(self._held.items())))
-            elif self._open and not self._resting:
-                await self._reach_for(next(iter(self._open)))
+            elif self._open and not self._stopping:
+                await self._claim(next(iter(self._open)))
             else:
                 self._wake.clear()
                 await self._wake.wait()
 
-    async def _look(self) -> None:
+    async def _reload(self) -> None:
         self._stale = False
         offers = await self.account.request("GET", "/v1/offers")
         self._open = {offer["job"]["id"]: None for offer in offers["items"]}
@@ -89,20 +89,20 @@ class Technician(Person):
             held = await self.account.request("GET", f"/v1/jobs?phase={phase}")
             self._held |= {job["id"]: job["status"] for job in held["items"]}
 
-    async def _reach_for(self, job: str) -> None:
+    async def _claim(self, job: str) -> None:
         self._open.pop(job)
-        await asyncio.sleep(self._rng.uniform(*self.city.pace.reaction_s))
-        tally = self.city.tally
-        tally.attempts += 1
+        await asyncio.sleep(self._rng.uniform(*self.simulation.pace.reaction_s))
+        checker = self.simulation.checker
+        checker.attempts += 1
         try:
             won = (await self.client.request("claim", job=job))["job"]
         except Refusal as refusal:
-            tally.refused[refusal.code] += 1
+            checker.refused[refusal.code] += 1
         except Unreachable:
-            tally.refused["indeterminate"] += 1
+            checker.refused["indeterminate"] += 1
             self._stale = True
         else:
-            tally.won(job, self.id)
+            checker.won(job, self.id)
             self._held[job] = won["status"]
 
     async def _work(self, job: str, status: str) -> None:
@@ -110,11 +110,11 @@ class Technician(Person):
         if step is None:
             self._held.pop(job, None)
             return
-        await asyncio.sleep(self._rng.uniform(*self.city.pace.work_s) / len(NEXT_STEP))
+        await asyncio.sleep(self._rng.uniform(*self.simulation.pace.work_s) / len(NEXT_STEP))
         try:
             done = (await self.client.request("command", job=job, command=step))["job"]
         except Refusal:
-            self._held.pop(job, None)  # cancelled, or given to another, while he was at it
+            self._held.pop(job, None)  # it was cancelled or given to another technician meanwhile
         except Unreachable:
             self._stale = True
         else:
@@ -131,12 +131,12 @@ class Technician(Person):
         await self._send_fix()
 
     async def _send_fixes(self) -> None:
-        await asyncio.sleep(self._rng.uniform(0, self.city.pace.fix_s))
+        await asyncio.sleep(self._rng.uniform(0, self.simulation.pace.fix_s))
         while True:
             if not self._held:
                 self.at = near(self._rng, *self.at, DRIFT_M)
             await self._send_fix()
-            await asyncio.sleep(self.city.pace.fix_s)
+            await asyncio.sleep(self.simulation.pace.fix_s)
 
     async def _send_fix(self) -> None:
         await self.client.tell("location", lat=self.at[0], lon=self.at[1])

@@ -53,14 +53,15 @@ async def test_there_is_no_chart_of_what_is_wrong_or_not_there(tmp_path: Path) -
     gone = await callout("blueprint", "chart", "nothing")
     assert gone.code == 2
     assert (
-        gone.line == "nothing: no such file, and none of delivery, direct_booking, home_service, managed, marketplace"
+        gone.line == "nothing: no such file, and no shipped blueprint of that name"
+        " (delivery, direct_booking, home_service, managed, marketplace)"
     )
 
 
 async def test_all_is_well_with_what_ships() -> None:
     """Five files, no problem, exit code 0."""
     done = await callout("blueprint", "check", str(catalogue.shipped()))
-    assert (done.code, done.out) == (0, "all well\n")
+    assert (done.code, done.out) == (0, "no problems\n")
 
 
 async def test_a_chart_by_file_and_by_name() -> None:

@@ -27,17 +27,17 @@ async def findings(data: Path, *flags: str) -> tuple[int, dict[str, dict[str, An
 
 
 async def test_a_directory_that_is_not_there_is_a_problem(tmp_path: Path) -> None:
-    """And nothing is made by looking."""
+    """The check does not create the directory."""
     code, found = await findings(tmp_path / "none")
     assert code == 1
     assert found["data directory"]["problems"] == [
-        "it is not there: no server was started on it yet, or --data names another"
+        "it does not exist: no server was started on it yet, or --data names another directory"
     ]
     assert not (tmp_path / "none").exists()
 
 
 async def test_all_problems_are_listed_at_once(tmp_path: Path) -> None:
-    """A readable key, a broken blueprint, an unfit Redis, a database that is none: one run tells them all."""
+    """A readable key, a broken blueprint, an unfit Redis, an unknown database: one run lists them all."""
     data = tmp_path / "data"
     open_signer(Settings(data=str(data)))
     (data / "signing.key").chmod(0o644)
@@ -49,22 +49,22 @@ async def test_all_problems_are_listed_at_once(tmp_path: Path) -> None:
             data, "--redis", url, "--blueprints", str(tmp_path / "own"), "--database", "mysql://x/y"
         )
     assert code == 1
-    assert "others can read it (mode 644)" in found["signing key"]["problems"][0]
+    assert "other users can read it (mode 644)" in found["signing key"]["problems"][0]
     assert found["blueprints"]["problems"][0].startswith("bad.toml: ")
     assert len(found["Redis"]["problems"]) == 2
     assert found["database"]["problems"] == ["database: mysql is neither postgresql nor sqlite"]
 
 
 async def test_a_redis_that_is_away_is_a_problem(tmp_path: Path) -> None:
-    """It is named as what cannot be asked."""
+    """The finding says that Redis cannot be reached."""
     tmp_path.joinpath("data").mkdir()
     code, found = await findings(tmp_path / "data", "--redis", "redis://127.0.0.1:1")
     assert code == 1
-    assert found["Redis"]["problems"][0].startswith("it cannot be asked: ")
+    assert found["Redis"]["problems"][0].startswith("it cannot be reached: ")
 
 
 async def test_a_server_that_does_not_answer_is_a_problem(tmp_path: Path) -> None:
-    """A stopped (SIGSTOP) server holds its directory but is of no use."""
+    """A stopped (SIGSTOP) server holds its directory but does not respond."""
     async with serving(tmp_path / "data") as server:
         server.process.send_signal(signal.SIGSTOP)
         try:
@@ -72,7 +72,7 @@ async def test_a_server_that_does_not_answer_is_a_problem(tmp_path: Path) -> Non
         finally:
             server.process.send_signal(signal.SIGCONT)
     assert code == 1
-    assert found["server"]["problems"][0].startswith("it does not answer: ")
+    assert found["server"]["problems"][0].startswith("it does not respond: ")
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def _archive_up_to(file: Path, seq: int) -> None:
 
 
 async def test_a_healthy_server_is_well(tmp_path: Path) -> None:
-    """Beside a running server: no problem, exit code 0, and the facts that one asks for first."""
+    """With a running server: no problem, exit code 0, and the most important facts."""
     async with serving(tmp_path / "data") as server:
         code, found = await findings(tmp_path / "data")
         assert code == 0
@@ -119,12 +119,12 @@ async def test_a_healthy_server_is_well(tmp_path: Path) -> None:
         assert found["zone main"]["facts"]["epoch"].startswith("e1-")
         shown = await callout("doctor", "--data", str(tmp_path / "data"))
     assert (shown.code, shown.err) == (0, "")
-    assert shown.out.splitlines()[-1] == "all well"
+    assert shown.out.splitlines()[-1] == "no problems"
     assert all(line.startswith("ok ") for line in shown.out.splitlines()[:-1])
 
 
 async def test_a_stopped_server_is_no_problem(tmp_path: Path) -> None:
-    """A directory whose server was ended in order is well."""
+    """A directory whose server was stopped in order has no problem."""
     async with serving(tmp_path / "data") as server:
         await server.end()
     code, found = await findings(tmp_path / "data")

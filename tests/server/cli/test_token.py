@@ -32,7 +32,7 @@ def test_durations_have_units() -> None:
         ([], "Missing option '--role'."),
         (["--role", "king"], "--role king: must be one of customer, technician, "),
         (["--role", "admin", "--user", "a b"], "--user: an id is 1 to 64 letters, digits, _ or -"),
-        (["--role", "admin", "--expires", "soon"], "--expires soon: a number with s, m, h or d, like 12h"),
+        (["--role", "admin", "--expires", "soon"], "--expires soon: must be a number with s, m, h or d, like 12h"),
         (["--role", "admin", "--data", "file"], "file is not a directory: give another --data"),
         (["--role", "admin", "--key-file", "file"], "signing key file: not an Ed25519 private key in PEM"),
         (["--role", "admin", "extra"], "Got unexpected extra argument"),

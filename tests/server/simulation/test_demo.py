@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from engine.process.embedded import read_state
-from server.simulation.child_server import ChildError, own_environment, serving
+from server.simulation.child_server import ChildError, clean_environment, serving
 from tests.support.wait import wait_until
 
 CALLOUT = (sys.executable, "-c", "from server.cli.main import main; main()")
@@ -126,7 +126,7 @@ async def test_a_disk_that_is_full_is_told_in_one_line(tmp_path: Path) -> None:
 
 async def test_a_server_that_is_not_ready_is_not_lived_on(tmp_path: Path) -> None:
     """It has come up and says itself why nothing can be done, here that its database is away; it is stopped."""
-    env = own_environment(database="postgresql://127.0.0.1:1/none")
+    env = clean_environment(database="postgresql://127.0.0.1:1/none")
     with pytest.raises(ChildError, match="the server is not ready: zone main is closed"):
         async with serving(tmp_path / "data", 0, env=env, cwd=tmp_path, log=tmp_path / "log", ready_s=0.5):
             pytest.fail("it was lived on")
@@ -155,7 +155,7 @@ async def test_nothing_stays_behind_however_it_ends(tmp_path: Path, number: sign
 async def test_a_server_that_dies_ends_it(tmp_path: Path) -> None:
     """A demo without its server is no demo: it ends with one line, and not with 0."""
     async with living(tmp_path / "data") as (process, _):
-        (server,) = [line for line in remaining(tmp_path / "data") if "leash serve" in line]
+        (server,) = [line for line in remaining(tmp_path / "data") if "exit_with_parent serve" in line]
         os.kill(int(server.split()[0]), signal.SIGKILL)
         code, _, err = await finished(process)
     assert code == 1

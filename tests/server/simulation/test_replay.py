@@ -100,7 +100,7 @@ async def test_interrupted_it_leaves_nothing_behind(tmp_path: Path) -> None:
     try:
         assert process.stderr
         async with asyncio.timeout(60):
-            assert b"people" in await process.stderr.readline()
+            assert b"users ready" in await process.stderr.readline()
         process.send_signal(signal.SIGINT)
         async with asyncio.timeout(60):
             code = await process.wait()

@@ -136,17 +136,13 @@ async def _outcome(
     return Outcome(told, MESSAGE, done.seq, done.version, done.repeated, key)
 
 
-class _Now(msgspec.Struct):
-    version: int
-
-
 async def _known(engine: Engine, caller: Principal, job: JobId, key: str) -> Outcome:
     """The job that a reference had already, as it is now."""
     try:
         shown = await job_queries.read(engine, caller, job)
     except NotFound as error:
         raise Internal(f"{job} is known by its reference alone") from error
-    version = msgspec.json.decode(shown, type=_Now).version
+    version = job_document.view(shown).version
     return Outcome(msgspec.Raw(shown), None, 0, version, True, key, created=False)
 
 

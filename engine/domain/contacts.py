@@ -17,9 +17,10 @@ from engine.blueprint.schema import Blueprint
 from engine.clock import now_ms
 from engine.errors import CalloutError
 from engine.events import ms_of
+from engine.rules.job_document import JobView
 from engine.sql.schema import users
 from engine.store import keys
-from engine.types import JobId, Phase, Principal, TechnicianId, UserId, Zone
+from engine.types import Principal, TechnicianId
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
@@ -30,48 +31,30 @@ Side = Literal["customer", "technician"]
 log = structlog.get_logger(__name__)
 
 
-class Party(msgspec.Struct):
-    id: str
-
-
-class Card(msgspec.Struct):
-    """The part of a job's JSON that decides who may read a phone number."""
-
-    id: JobId
-    zone: Zone
-    blueprint: str
-    status: str
-    phase: Phase
-    customer: Party | None = None
-    technician: Party | None = None
-    at: dict[str, str] = {}
-    asked: bool = False
-
-
-def side_wanted(caller: Principal, card: Card, blueprint: Blueprint) -> Side | None:
+def side_wanted(caller: Principal, job: JobView, blueprint: Blueprint) -> Side | None:
     """The party whose phone the caller may read with this job; None if there is none."""
-    if card.customer is None or card.technician is None or card.asked or card.phase == "open":
+    if job.customer is None or job.technician is None or job.asked or job.phase == "open":
         return None
-    if card.phase in ("done", "closed") and _is_past(card, blueprint):
+    if job.phase in ("done", "closed") and _is_past(job, blueprint):
         return None
-    if caller.role == "customer" and caller.id == card.customer.id:
+    if caller.role == "customer" and caller.id == job.customer.id:
         return "technician"
-    return "customer" if caller.role == "technician" and caller.id == card.technician.id else None
+    return "customer" if caller.role == "technician" and caller.id == job.technician.id else None
 
 
-def _is_past(card: Card, blueprint: Blueprint) -> bool:
-    ended = card.at.get(card.status)
+def _is_past(job: JobView, blueprint: Blueprint) -> bool:
+    ended = job.at.get(job.status)
     return ended is None or now_ms() >= ms_of(ended) + blueprint.contact_s * 1000
 
 
-async def phone_of(engine: Engine, card: Card, side: Side, known: str = "") -> str | None:
+async def phone_of(engine: Engine, job: JobView, side: Side, known: str = "") -> str | None:
     """The phone of one side: from Redis if it is there (``known`` is JSON), otherwise from the account. None if there
     is no phone or it cannot be read now, since a missing phone must not fail the reply with the job.
     """
-    party = card.customer if side == "customer" else card.technician
+    party = job.customer if side == "customer" else job.technician
     assert party is not None
     if side == "technician":
-        name = keys.technician(card.zone, TechnicianId(UserId(party.id)))
+        name = keys.technician(job.zone, TechnicianId(party.id))
         known = (await engine.store.command("HGET", name, "phone") or b"").decode()
     if known:
         return msgspec.json.decode(known, type=str | None)
@@ -79,7 +62,7 @@ async def phone_of(engine: Engine, card: Card, side: Side, known: str = "") -> s
         async with engine.archive.reading() as conn:
             return (await conn.execute(select(users.c.phone).where(users.c.id == party.id))).scalar()
     except CalloutError as error:
-        log.warning("phone_not_read", job=card.id, error=str(error))
+        log.warning("phone_not_read", job=job.id, error=str(error))
         return None
 
 

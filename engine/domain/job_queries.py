@@ -18,6 +18,8 @@ from engine.domain import job_view, jobs
 from engine.errors import Forbidden, NotFound
 from engine.events import ms_of
 from engine.idempotency.in_redis import located
+from engine.rules import job_document
+from engine.rules.job_document import JobView
 from engine.sql.paging import check_limit, decode_cursor, encode_cursor
 from engine.store import keys
 from engine.store.scripts import Args
@@ -54,25 +56,6 @@ class Page(msgspec.Struct, frozen=True):
     as_of: dict[str, dict[str, str | int]] = {}
 
 
-class _Party(msgspec.Struct):
-    id: str
-
-
-class _Card(msgspec.Struct):
-    """What of a job's JSON decides who may see it and where it stands in a list."""
-
-    id: str
-    status: str
-    phase: Phase
-    blueprint: str
-    created_at: str
-    updated_at: str
-    customer: _Party | None = None
-    """None in a public part."""
-    technician: _Party | None = None
-    reference: str | None = None
-
-
 class _Wave(msgspec.Struct):
     """What of a wave's record decides where it stands in a list."""
 
@@ -80,7 +63,6 @@ class _Wave(msgspec.Struct):
     wave: int
 
 
-_card = msgspec.json.Decoder(_Card)
 _wave = msgspec.json.Decoder(_Wave)
 
 
@@ -96,7 +78,7 @@ async def read(engine: Engine, caller: Principal, job_id: str) -> bytes:
     except NotFound:
         return await _read_archived(engine, caller, job)
     full, public, bp, status, _, _, holder, _, offer, bid, _ = done.rest
-    found, stands = jobs.standing.decode(full), jobs.stands_in(caller, done.rest)
+    found, stands = job_document.view(full), jobs.stands_in(caller, done.rest)
     if not stands:
         raise NotFound("No such job")
     shown = full if jobs.sees_whole(caller, found) else public
@@ -104,7 +86,7 @@ async def read(engine: Engine, caller: Principal, job_id: str) -> bytes:
     blueprint = engine.blueprints.exactly(bp.decode())
     if blueprint is None:
         return await job_view.one(engine, caller, None, shown, [])
-    at, early, held = found.at, found.is_early(blueprint), holder != b""
+    at, early, held = found.at, jobs.is_early(found, blueprint), holder != b""
     names = blueprint.actions(status.decode(), giving, at=at, frozen=found.frozen, held=held, early=early)
     done_with = "bid" if bid == b"open" else "withdraw"
     actions = [name for name in names if blueprint.commands[name].does != done_with]
@@ -113,14 +95,13 @@ async def read(engine: Engine, caller: Principal, job_id: str) -> bytes:
 
 async def _read_archived(engine: Engine, caller: Principal, job: JobId) -> bytes:
     document = await reader.job(engine.archive, job)
-    if document is None or not _may_see(caller, _card.decode(document)):
+    if document is None or not _may_see(caller, job_document.view(document)):
         raise NotFound("No such job")
     return await job_view.archived(engine, caller, jobs.as_seen(caller, document))
 
 
-def _may_see(caller: Principal, card: _Card) -> bool:
-    holder = card.technician.id if card.technician else ""
-    customer = card.customer.id if card.customer else ""
+def _may_see(caller: Principal, job: JobView) -> bool:
+    customer, holder = job.customer_id, job.holder_id
     return bool(relations(caller.role, caller.id, customer=customer, holder=holder, offered=False))
 
 
@@ -144,18 +125,18 @@ async def find(engine: Engine, caller: Principal, query: JobQuery) -> Page:
         documents, _ = await reader.jobs(engine.archive, wanted, limit + 1, query.cursor, phases=OVER)
         for document in documents:
             seen = jobs.as_seen(caller, document)
-            if _tells_no_more(_card.decode(seen), wanted, caller):
-                found.setdefault(_place(_card.decode(document)), seen)
+            if _tells_no_more(job_document.view(seen), wanted, caller):
+                found.setdefault(_place(job_document.view(document)), seen)
     order = sorted(found, reverse=True)
     after = encode_cursor(*order[limit - 1]) if len(order) > limit else None
     items = await job_view.many(engine, caller, (found[place] for place in order[:limit]))
     return Page(items, after, as_of)
 
 
-def _tells_no_more(card: _Card, wanted: JobFilter, caller: Principal) -> bool:
+def _tells_no_more(job: JobView, wanted: JobFilter, caller: Principal) -> bool:
     """Whether finding a job tells the caller nothing that it does not show: not whose it is, nor its reference."""
     asked = caller.role == "technician" and (wanted.customer or wanted.reference)
-    return not asked or card.customer is not None
+    return not asked or job.customer is not None
 
 
 async def live(engine: Engine, caller: Principal, limit: int) -> Page:
@@ -226,9 +207,9 @@ async def _find_hot(
         as_of = as_of or done.seq
         rows = [done.rest[i : i + 2] for i in range(0, len(done.rest), 2)]
         for _, document in rows:
-            card = _card.decode(document)
-            if card.phase in phases and _matches(card, wanted) and (before is None or _place(card) < before):
-                found.setdefault(_place(card), document)
+            job = job_document.view(document)
+            if job.phase in phases and _matches(job, wanted) and (before is None or _place(job) < before):
+                found.setdefault(_place(job), document)
                 met += 1
         if len(rows) < HOT_PAGE or rows[-1][0].decode() == below:
             break
@@ -236,27 +217,25 @@ async def _find_hot(
     return as_of
 
 
-def _place(card: _Card) -> tuple[int, str]:
-    return ms_of(card.created_at), card.id
+def _place(job: JobView) -> tuple[int, str]:
+    return ms_of(job.created_at), job.id
 
 
-def _matches(card: _Card, wanted: JobFilter) -> bool:
-    holder = card.technician.id if card.technician else None
+def _matches(job: JobView, wanted: JobFilter) -> bool:
     return (
-        wanted.phase in (None, card.phase)
-        and wanted.status in (None, card.status)
-        and wanted.customer in (None, card.customer and card.customer.id)
-        and wanted.technician in (None, holder)
-        and wanted.reference in (None, card.reference)
-        and (wanted.updated_after is None or ms_of(card.updated_at) > wanted.updated_after)
+        wanted.phase in (None, job.phase)
+        and wanted.status in (None, job.status)
+        and wanted.customer in (None, job.customer_id or None)
+        and wanted.technician in (None, job.holder_id or None)
+        and wanted.reference in (None, job.reference)
+        and (wanted.updated_after is None or ms_of(job.updated_at) > wanted.updated_after)
     )
 
 
 async def history(engine: Engine, caller: Principal, job_id: str) -> list[HistoryItem]:
     """Every change of a job in the order of the log: the archive's part, then what is not archived yet."""
     zone, job = located(job_id)
-    shown = await read(engine, caller, job_id)
-    if _public_only(shown):
+    if job_document.view(await read(engine, caller, job_id)).customer is None:
         raise NotFound("No such job")
     # The log's end before SQL: what is archived in between is met twice, never missed.
     reached = await reader.checkpoint(engine.archive, zone)
@@ -265,10 +244,6 @@ async def history(engine: Engine, caller: Principal, job_id: str) -> list[Histor
     late = [item for event in tail if name in event.data and (item := reader.history_item(event, job))]
     both = {item.seq: item for item in (*late, *await reader.history(engine.archive, job))}
     return [both[seq] for seq in sorted(both)]
-
-
-def _public_only(shown: bytes) -> bool:
-    return b'"customer":' not in shown
 
 
 async def waves(engine: Engine, caller: Principal, job_id: str) -> list[bytes]:

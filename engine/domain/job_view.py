@@ -17,8 +17,10 @@ import structlog
 from engine.archive import reader
 from engine.blueprint.schema import Blueprint
 from engine.domain import codes, contacts
-from engine.domain.contacts import Card, Side
+from engine.domain.contacts import Side
 from engine.errors import CalloutError
+from engine.rules import job_document
+from engine.rules.job_document import JobView
 from engine.store import keys
 from engine.types import Principal
 
@@ -61,9 +63,6 @@ class _Record(NamedTuple):
         return int(used) if issue == (self.issue or "1") else 0
 
 
-_card = msgspec.json.Decoder(Card)
-
-
 def with_actions(job: bytes, actions: list[str], **more: Any) -> bytes:
     """A job's JSON with what the caller may do now, and ``more`` members."""
     return job[:-1] + b"," + msgspec.json.encode({"actions": actions, **more})[1:]
@@ -88,24 +87,24 @@ async def one(
     if blueprint is None:
         return with_actions(job, [])
     if contact is not None:
-        job = await _phone_added(engine, _card.decode(job), "customer", job, contact)
+        job = await _phone_added(engine, job_document.view(job), "customer", job, contact)
         return with_actions(job, blueprint.unlocked(actions, tried=0, reissued=0))
-    card = _of_interest(caller, [blueprint], job, actions)
-    record = await _record(engine, caller, card) if card else None
-    if card is None or record is None:
+    shown = _of_interest(caller, [blueprint], job, actions)
+    record = await _record(engine, caller, shown) if shown else None
+    if shown is None or record is None:
         return with_actions(job, blueprint.unlocked(actions, tried=0, reissued=0))
     possible = blueprint.unlocked(actions, tried=record.tried, reissued=int(record.reissued or 0))
     if record.lacks_service(caller):
         possible = [name for name in possible if blueprint.commands[name].does == "release"]
-    more = _beside(engine, caller, card, record)
-    job = await _with_phone(engine, caller, card, record, job)
+    more = _beside(engine, caller, shown, record)
+    job = await _with_phone(engine, caller, shown, record, job)
     return with_actions(job, possible, **more)
 
 
 async def archived(engine: Engine, caller: Principal, job: bytes) -> bytes:
     """A job that SQL alone has, as its last event told it: nothing can be done with it."""
-    card = _of_interest(caller, list(engine.blueprints.by_key.values()), job, [])
-    return with_actions(await _phoned(engine, caller, card, job) if card else job, [])
+    shown = _of_interest(caller, list(engine.blueprints.by_key.values()), job, [])
+    return with_actions(await _phoned(engine, caller, shown, job) if shown else job, [])
 
 
 async def many(engine: Engine, caller: Principal, jobs: Iterable[bytes]) -> list[bytes]:
@@ -114,94 +113,95 @@ async def many(engine: Engine, caller: Principal, jobs: Iterable[bytes]) -> list
 
 
 async def _listed(engine: Engine, caller: Principal, job: bytes) -> bytes:
-    card = _of_interest(caller, list(engine.blueprints.by_key.values()), job, [])
-    if card is None:
+    shown = _of_interest(caller, list(engine.blueprints.by_key.values()), job, [])
+    if shown is None:
         return job
-    record = await _record(engine, caller, card)
+    record = await _record(engine, caller, shown)
     if record is None:
-        return await _phoned(engine, caller, card, job)
-    job = await _with_phone(engine, caller, card, record, job)
-    more = _beside(engine, caller, card, record)
+        return await _phoned(engine, caller, shown, job)
+    job = await _with_phone(engine, caller, shown, record, job)
+    more = _beside(engine, caller, shown, record)
     return job[:-1] + b"," + msgspec.json.encode(more)[1:] if more else job
 
 
-async def _with_phone(engine: Engine, caller: Principal, card: Card, record: _Record, job: bytes) -> bytes:
+async def _with_phone(engine: Engine, caller: Principal, shown: JobView, record: _Record, job: bytes) -> bytes:
     """The job with the other side's phone, where ``job`` still tells truly who has it: it may be the answer to a step
     that is repeated after its giver has left.
     """
-    holder = card.technician.id if card.technician else ""
-    if holder != record.holder or record.unaccepted == "1":
+    if shown.holder_id != record.holder or record.unaccepted == "1":
         return job
     blueprint = engine.blueprints.exactly(record.bp)
-    side = contacts.side_wanted(caller, card, blueprint) if blueprint else None
-    return await _phone_added(engine, card, side, job, record.contact)
+    side = contacts.side_wanted(caller, shown, blueprint) if blueprint else None
+    return await _phone_added(engine, shown, side, job, record.contact)
 
 
-async def _phoned(engine: Engine, caller: Principal, card: Card, job: bytes) -> bytes:
+async def _phoned(engine: Engine, caller: Principal, shown: JobView, job: bytes) -> bytes:
     """The same of a job that Redis has forgotten: its events say which version of its blueprint it had."""
     try:
-        key = await reader.blueprint_of(engine.archive, card.id)
+        key = await reader.blueprint_of(engine.archive, shown.id)
     except CalloutError as error:  # as in contacts.phone_of: a job is not refused for want of a phone
-        log.warning("phone_not_read", job=card.id, error=str(error))
+        log.warning("phone_not_read", job=shown.id, error=str(error))
         return job
     blueprint = engine.blueprints.exactly(key) if key else None
-    side = contacts.side_wanted(caller, card, blueprint) if blueprint else None
-    return await _phone_added(engine, card, side, job)
+    side = contacts.side_wanted(caller, shown, blueprint) if blueprint else None
+    return await _phone_added(engine, shown, side, job)
 
 
-async def _phone_added(engine: Engine, card: Card, side: Side | None, job: bytes, contact: str = "") -> bytes:
+async def _phone_added(engine: Engine, shown: JobView, side: Side | None, job: bytes, contact: str = "") -> bytes:
     if side is None:
         return job
-    phone = await contacts.phone_of(engine, card, side, contact if side == "customer" else "")
+    phone = await contacts.phone_of(engine, shown, side, contact if side == "customer" else "")
     return contacts.with_phone(job, side, phone)
 
 
-def _of_interest(caller: Principal, blueprints: Sequence[Blueprint], job: bytes, actions: Sequence[str]) -> Card | None:
-    """The job's card where its record may have something for the caller, by any version of its blueprint."""
+def _of_interest(
+    caller: Principal, blueprints: Sequence[Blueprint], job: bytes, actions: Sequence[str]
+) -> JobView | None:
+    """The job's shown where its record may have something for the caller, by any version of its blueprint."""
     if caller.role not in ("customer", "technician") and not actions:
         return None
-    card = _card.decode(job)
-    versions = [b for b in blueprints if b.name == card.blueprint]
-    return card if any(_may_hold(caller, b, card, actions) for b in versions) else None
+    shown = job_document.view(job)
+    versions = [b for b in blueprints if b.name == shown.blueprint]
+    return shown if any(_may_hold(caller, b, shown, actions) for b in versions) else None
 
 
-def _may_hold(caller: Principal, blueprint: Blueprint, card: Card, actions: Sequence[str]) -> bool:
-    if blueprint.asks_codes(actions) or contacts.side_wanted(caller, card, blueprint):
+def _may_hold(caller: Principal, blueprint: Blueprint, shown: JobView, actions: Sequence[str]) -> bool:
+    if blueprint.asks_codes(actions) or contacts.side_wanted(caller, shown, blueprint):
         return True
-    if _is_customer(caller, card) and blueprint.codes.purposes and card.phase in CODED:
+    if _is_customer(caller, shown) and blueprint.codes.purposes and shown.phase in CODED:
         return True
-    if _is_holder(caller, card) and card.status in blueprint.states and blueprint.states[card.status].asked:
+    if _is_holder(caller, shown) and shown.status in blueprint.states and blueprint.states[shown.status].asked:
         return True
-    return (_is_customer(caller, card) or _is_holder(caller, card)) and card.status in blueprint.price.propose
+    return (_is_customer(caller, shown) or _is_holder(caller, shown)) and shown.status in blueprint.price.propose
 
 
-def _is_customer(caller: Principal, card: Card) -> bool:
-    return caller.role == "customer" and card.customer is not None and card.customer.id == caller.id
+def _is_customer(caller: Principal, shown: JobView) -> bool:
+    return caller.role == "customer" and shown.customer_id == caller.id
 
 
-def _is_holder(caller: Principal, card: Card) -> bool:
-    return caller.role == "technician" and card.technician is not None and card.technician.id == caller.id
+def _is_holder(caller: Principal, shown: JobView) -> bool:
+    return caller.role == "technician" and shown.holder_id == caller.id
 
 
-async def _record(engine: Engine, caller: Principal, card: Card) -> _Record | None:
+async def _record(engine: Engine, caller: Principal, shown: JobView) -> _Record | None:
     """What the job's record holds now; None where it is gone."""
     names = [*_Record._fields[:-1], f"tries:{caller.id}"]
-    found = await engine.store.command("HMGET", keys.job(card.zone, card.id), *names)
+    found = await engine.store.command("HMGET", keys.job(shown.zone, shown.id), *names)
     record = _Record(*((part or b"").decode() for part in found))
     return record if record.bp else None
 
 
-def _beside(engine: Engine, caller: Principal, card: Card, record: _Record) -> dict[str, Any]:
+def _beside(engine: Engine, caller: Principal, shown: JobView, record: _Record) -> dict[str, Any]:
     """The codes, and the proposal that is open, as far as they are the caller's to see."""
     blueprint, more = engine.blueprints.exactly(record.bp), dict[str, Any]()
     if blueprint is None:
         return more
-    mine = _is_customer(caller, card)
+    mine = _is_customer(caller, shown)
     # Told as it was, it may be over since, or another's.
-    if mine and blueprint.codes.purposes and card.phase in CODED and record.phase in CODED:
-        more["codes"] = codes.all_of(engine, blueprint, card.id, record.issue or "1")
+    if mine and blueprint.codes.purposes and shown.phase in CODED and record.phase in CODED:
+        more["codes"] = codes.all_of(engine, blueprint, shown.id, record.issue or "1")
     talking = record.status in blueprint.price.propose and record.price_locked != "1"
-    if talking and (mine or (_is_holder(caller, card) and record.holder == caller.id)):
+    if talking and (mine or (_is_holder(caller, shown) and record.holder == caller.id)):
         proposal = _open_proposal(record)
         more |= {"proposal": proposal} if proposal else {}
     return more

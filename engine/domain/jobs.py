@@ -23,6 +23,7 @@ from engine.events import ms_of
 from engine.idempotency import in_redis, in_sql
 from engine.idempotency.in_redis import Outcome, located
 from engine.rules import job_document
+from engine.rules.job_document import JobView
 from engine.store import keys
 from engine.store.connection import Done
 from engine.types import OPS, JobId, Principal, Role, Zone
@@ -45,34 +46,11 @@ ALSO_CALLED = {"claim": "accept"}
 """`claim` and `respond` are everywhere the way to say yes, whatever the blueprint calls it."""
 
 
-class _Party(msgspec.Struct):
-    id: str
-
-
-class Standing(msgspec.Struct):
-    """What of a job's JSON decides what somebody may do with it. ``at`` holds states reached and marks."""
-
-    status: str
-    phase: str = ""
-    customer: _Party | None = None
-    technician: _Party | None = None
-    at: dict[str, str] = {}
-    frozen: bool = False
-    asked: bool = False
-    scheduled_for: str | None = None
-
-    def is_early(self, blueprint: Blueprint) -> bool:
-        """Whether its time is so far off that work on it cannot begin."""
-        return self.scheduled_for is not None and blueprint.is_early(ms_of(self.scheduled_for), now_ms())
-
-
-standing = msgspec.json.Decoder(Standing)
-
 WHOLE: frozenset[Role] = OPS | {"customer", "mediator", "service"}
 """Roles that see all of each job of which they see anything."""
 
 
-def sees_whole(caller: Principal, found: Standing) -> bool:
+def sees_whole(caller: Principal, job: JobView) -> bool:
     """Whether somebody who may see anything of the job may see all of it: of technicians only its holder may, once they
     have accepted.
     """
@@ -80,16 +58,20 @@ def sees_whole(caller: Principal, found: Standing) -> bool:
         return True
     if caller.role != "technician":
         return False
-    return found.technician is not None and found.technician.id == caller.id and not found.asked
+    return job.holder_id == caller.id and not job.asked
 
 
 def as_seen(caller: Principal, job: bytes) -> bytes:
     """The whole job as it was at some time, or its public part, as its document says what the caller was then."""
-    found = standing.decode(job)
-    if found.customer is None or sees_whole(caller, found):
+    view = job_document.view(job)
+    if view.customer is None or sees_whole(caller, view):
         return job
-    mine = found.technician is not None and found.technician.id == caller.id
-    return job_document.public_part(job, holder=mine)
+    return job_document.public_part(job, holder=view.holder_id == caller.id)
+
+
+def is_early(job: JobView, blueprint: Blueprint) -> bool:
+    """Whether the job's time is so far off that work on it cannot begin."""
+    return job.scheduled_for is not None and blueprint.is_early(ms_of(job.scheduled_for), now_ms())
 
 
 async def claim(
@@ -152,7 +134,7 @@ def stands_in(caller: Principal, found: Sequence[bytes]) -> list[Relation]:
         customer=customer.decode(),
         holder=holder.decode(),
         offered=bool(offer or bid),
-        frozen=standing.decode(full).frozen,
+        frozen=job_document.view(full).frozen,
         bids=bids == b"1",
     )
 
@@ -254,7 +236,7 @@ async def outcome(engine: Engine, ask: CommandContext, blueprint: Blueprint, pla
         shown = await in_redis.job_at(engine, ask.zone, done) or await present(engine, ask)
     shown = as_seen(ask.caller, shown)
     # Who has declined a job that takes bids from now on may bid for it.
-    bids = plan.spec.does == "refuse" and blueprint.states[standing.decode(shown).status].seeks == "bids"
+    bids = plan.spec.does == "refuse" and blueprint.states[job_document.view(shown).status].seeks == "bids"
     contact = done.rest[2].decode() if plan.spec.does == "take" and len(done.rest) > 2 else None
     return await answer(engine, ask, blueprint, shown, done, message=plan.spec.message, bids=bids, contact=contact)
 
@@ -296,14 +278,18 @@ def actions(caller: Principal, blueprint: Blueprint, shown: bytes, *, bids: bool
     """What its state lets the caller do with a job that he has just done something to; ``bids``: he may bid for it by
     now. An open bid has nobody who took a step.
     """
-    found = standing.decode(shown)
-    holder = found.technician.id if found.technician else ""
-    customer = found.customer.id if found.customer else ""
+    job = job_document.view(shown)
     stands = relations(
-        caller.role, caller.id, customer=customer, holder=holder, offered=False, frozen=found.frozen, bids=bids
+        caller.role,
+        caller.id,
+        customer=job.customer_id,
+        holder=job.holder_id,
+        offered=False,
+        frozen=job.frozen,
+        bids=bids,
     )
-    early = found.is_early(blueprint)
-    names = blueprint.actions(found.status, stands, at=found.at, frozen=found.frozen, held=holder != "", early=early)
+    held, early = job.holder_id != "", is_early(job, blueprint)
+    names = blueprint.actions(job.status, stands, at=job.at, frozen=job.frozen, held=held, early=early)
     return [name for name in names if blueprint.commands[name].does != "withdraw"]
 
 
@@ -312,7 +298,7 @@ async def present(engine: Engine, ask: CommandContext) -> bytes:
     zone, technician = ask.zone, ask.caller.id if ask.caller.role == "technician" else ""
     names = {"meta": keys.meta(zone), "job": keys.job(zone, ask.job), "offers": keys.offers(zone, ask.job)}
     done = await engine.store.read(zone, "job_read", keys=names, args={"technician": technician})
-    return done.rest[0] if sees_whole(ask.caller, standing.decode(done.rest[0])) else done.rest[1]
+    return done.rest[0] if sees_whole(ask.caller, job_document.view(done.rest[0])) else done.rest[1]
 
 
 def required(pointer: str, what: str) -> Invalid:

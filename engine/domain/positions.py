@@ -17,6 +17,7 @@ from engine.domain import job_queries
 from engine.errors import NotFound
 from engine.events import iso, ms_of
 from engine.idempotency.in_redis import located
+from engine.rules import job_document
 from engine.store import keys
 from engine.technicians import live
 from engine.types import JobId, Principal, TechnicianId, UserId, Zone
@@ -78,20 +79,6 @@ class PublishedFix(msgspec.Struct, frozen=True, kw_only=True):
     jump: bool = False
 
 
-class _Person(msgspec.Struct):
-    id: str
-
-
-class _Job(msgspec.Struct):
-    status: str
-    customer: _Person | None = None
-    technician: _Person | None = None
-    scheduled_for: str | None = None
-
-
-_job = msgspec.json.Decoder(_Job)
-
-
 def position(job: JobId, lat: float, lon: float, at: int, **more: Any) -> Position:
     """The position of a job from a fix of ``at`` (ms), with its age now. ``more`` are the other members."""
     age_s = max(0, now_ms() - at) / 1000
@@ -113,13 +100,13 @@ async def track(engine: Engine, caller: Principal, job_id: str) -> Position | No
     know the job's blueprint. Raises NotFound if the caller is no party of the job, also if it was offered to them.
     """
     zone, job = located(job_id)
-    shown = _job.decode(await job_queries.read(engine, caller, job_id))
+    shown = job_document.view(await job_queries.read(engine, caller, job_id))
     if shown.customer is None:
         raise NotFound("No such job")
     bp, last = await engine.store.command("HMGET", keys.job(zone, job), "bp", "track")
     if shown.technician is None or bp is None:
         return None
-    blueprint, holder = engine.blueprints.exactly(bp.decode()), TechnicianId(UserId(shown.technician.id))
+    blueprint, holder = engine.blueprints.exactly(bp.decode()), TechnicianId(shown.technician.id)
     if blueprint is None:
         return None
     unrestricted = caller.is_ops or caller.id == holder

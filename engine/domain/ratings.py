@@ -22,9 +22,11 @@ from engine.events import iso
 from engine.idempotency import in_redis, in_sql
 from engine.idempotency.in_sql import CREATION_TTL_S, Result
 from engine.identity import outbox
+from engine.rules import job_document
+from engine.rules.job_document import JobView
 from engine.sql.schema import ratings, technicians
 from engine.technicians import sql
-from engine.types import JobId, Phase, Principal, TechnicianId, UserId
+from engine.types import JobId, Principal, TechnicianId, UserId
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
@@ -41,20 +43,6 @@ class Rating(msgspec.Struct, frozen=True, kw_only=True):
     at: str
 
 
-class _Party(msgspec.Struct):
-    id: UserId
-
-
-class _Job(msgspec.Struct):
-    id: JobId
-    phase: Phase
-    customer: _Party | None = None
-    technician: _Party | None = None
-
-
-_job = msgspec.json.Decoder(_Job)
-
-
 async def rate(
     engine: Engine, caller: Principal, job_id: str, stars: int, comment: str | None = None, *, key: str | None = None
 ) -> Result[Rating]:
@@ -62,7 +50,7 @@ async def rate(
     before the job is done, Duplicate if the caller's side has already rated, ReusedKey, and the errors of
     ``Archive.writing``.
     """
-    job = _job.decode(await job_queries.read(engine, caller, job_id))
+    job = job_document.view(await job_queries.read(engine, caller, job_id))
     of = _other_side(caller, job)
     if job.phase != "done":
         raise IllegalTransition("Rated when the job is done")
@@ -88,7 +76,7 @@ async def rate(
     return result
 
 
-def _other_side(caller: Principal, job: _Job) -> UserId:
+def _other_side(caller: Principal, job: JobView) -> UserId:
     """The user whom the caller rates. Raises NotFound if the caller is neither side: a technician to whom the job is
     only offered sees no customer in it.
     """

@@ -1,7 +1,7 @@
-"""Events folded into rows: pure, so that the archiver and a rebuild make the same of the same log.
+"""Fold events into rows of SQL.
 
-An event whose data cannot be read is kept as it is and projected to nothing: one bad event must not stop
-everything that comes after it.
+The functions are pure, so that the archiver and a rebuild produce the same rows from the same log. An event whose data
+cannot be read is stored unchanged and produces no other row: one bad event must not stop the events behind it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import msgspec
 import structlog
 
 from engine.events import Event, ms_of
+from engine.rules import job_document
+from engine.rules.job_document import EventJob, Party
 
 FINISHED = ("done", "closed")
 """Phases in which a job's keys may leave Redis once it is archived."""
@@ -25,7 +27,9 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class Batch:
-    """What a run of events changes. ``offers`` are whole; ``answers`` change offers made before this batch."""
+    """The rows that a run of events changes. ``offers`` are complete rows; ``answers`` update offers of earlier
+    batches.
+    """
 
     events: list[Row] = field(default_factory=list)
     channels: list[Row] = field(default_factory=list)
@@ -40,31 +44,12 @@ class Batch:
 
     @property
     def finished(self) -> list[str]:
-        """Jobs that are over by the end of the batch."""
+        """The ids of the jobs that are finished at the end of the batch."""
         return [row["id"] for row in self.jobs.values() if row["phase"] in FINISHED]
 
 
-class _Id(msgspec.Struct):
-    id: str = ""
-
-
-class _Job(msgspec.Struct, kw_only=True):
-    id: str
-    zone: str
-    blueprint: str
-    status: str
-    phase: str
-    version: int
-    customer: _Id | None = None
-    technician: _Id | None = None
-    service: str
-    reference: str | None = None
-    created_at: str
-    updated_at: str
-
-
 class _Offer(msgspec.Struct):
-    job: _Id
+    job: EventJob
     status: str
     wave: int
     offered_at: str
@@ -74,7 +59,7 @@ class _Offer(msgspec.Struct):
 class _Bid(msgspec.Struct, kw_only=True):
     id: str
     job: str
-    technician: _Id
+    technician: Party
     amount: int | None = None
     status: str
 
@@ -93,8 +78,8 @@ class _Data(msgspec.Struct):
     offer: _Offer | None = None
     bid: msgspec.Raw = msgspec.Raw(b"")
     payment: msgspec.Raw = msgspec.Raw(b"")
-    technician: _Id | None = None
-    former: _Id | None = None
+    technician: Party | None = None
+    former: Party | None = None
     reason: str | None = None
 
 
@@ -107,15 +92,14 @@ class _Notification(msgspec.Struct, omit_defaults=False):
 
 
 _data = msgspec.json.Decoder(_Data)
-_job = msgspec.json.Decoder(_Job)
-_id = msgspec.json.Decoder(_Id | str)
+_job_or_id = msgspec.json.Decoder(EventJob | str)
 _bid = msgspec.json.Decoder(_Bid)
 _payment = msgspec.json.Decoder(_Payment)
 _notification = msgspec.json.Decoder(_Notification)
 
 
 def fold(events: Iterable[Event]) -> Batch:
-    """Everything that ``events``, in order, leave behind in SQL."""
+    """Return all rows that ``events``, in order, add to SQL or change there."""
     batch = Batch()
     for event in events:
         try:
@@ -145,7 +129,7 @@ def _event_row(event: Event, job: str | None) -> Row:
 
 
 def _project(batch: Batch, event: Event) -> str | None:
-    """Fold one event in; returns the job it is about, if any."""
+    """Fold one event into the batch. Return the id of the event's job, or None if it has none."""
     data = _data.decode(event.data)
     job = _job_id(data)
     _take_job(batch, event, data)
@@ -172,36 +156,22 @@ def _job_id(data: _Data) -> str | None:
         return _bid.decode(data.bid).job
     if raw in (b"", b"null"):
         return None
-    told = _id.decode(raw)
-    return (told if isinstance(told, str) else told.id) or None
+    job = _job_or_id.decode(raw)
+    return (job if isinstance(job, str) else job.id) or None
 
 
 def _take_job(batch: Batch, event: Event, data: _Data) -> None:
-    """Of whatever type: a payment may move the job. Events that only name it (``job.searching``) or show its public
-    part change nothing of it.
+    """Store the job of an event of any type, because a payment may move the job too. Events that only name the job
+    (``job.searching``) or carry its public part do not change its row.
     """
     raw = bytes(data.job)
     if b'"version"' not in raw or b'"customer"' not in raw:
         return
-    job = _job.decode(raw)
+    job = job_document.view(raw)
     if job.customer is None:
         return
-    batch.jobs[job.id] = {
-        "id": job.id,
-        "zone": job.zone,
-        "blueprint": job.blueprint,
-        "status": job.status,
-        "phase": job.phase,
-        "version": job.version,
-        "customer": job.customer.id,
-        "technician": job.technician.id if job.technician else None,
-        "service": job.service,
-        "reference": job.reference,
-        "created_at": ms_of(job.created_at),
-        "updated_at": ms_of(job.updated_at),
-        "hot": True,
-        "doc": raw.decode("utf-8", "replace"),
-    }
+    document = raw.decode("utf-8", "replace")
+    batch.jobs[job.id] = {**job_document.columns(job), "hot": True, "doc": document}
     if event.type == "job.created" and job.reference:
         principal = event.actor.partition(":")[2]
         batch.references.append({"principal": principal, "reference": job.reference, "job": job.id})
@@ -249,7 +219,7 @@ def _answer(batch: Batch, event: Event, place: tuple[str, str], status: str, rea
 
 def _take_bid(batch: Batch, event: Event, data: _Data) -> None:
     bid = _bid.decode(data.bid)
-    if event.type == "bid.created":  # his answer, where he was invited
+    if event.type == "bid.created":  # a bid answers the offer, if there was one
         _answer(batch, event, (bid.job, bid.technician.id), "accepted", None)
     first = batch.bids.get(bid.id, {"created_at": event.at})
     batch.bids[bid.id] = {
@@ -285,10 +255,11 @@ def _take_payment(batch: Batch, event: Event, data: _Data, job: str) -> None:
 
 
 def _take_notification(batch: Batch, event: Event) -> None:
-    told = _notification.decode(event.data)
-    texts = {"title": told.title.replace("\0", ""), "body": told.body.replace("\0", "")}  # PostgreSQL takes no NUL
+    notification = _notification.decode(event.data)
+    # PostgreSQL stores no NUL in a text.
+    texts = {"title": notification.title.replace("\0", ""), "body": notification.body.replace("\0", "")}
     batch.notifications += [
-        {**msgspec.structs.asdict(told), **texts, "user": channel.removeprefix("user:"), "at": event.at}
+        {**msgspec.structs.asdict(notification), **texts, "user": channel.removeprefix("user:"), "at": event.at}
         for channel in event.to
         if channel.startswith("user:")
     ]

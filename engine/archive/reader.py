@@ -1,7 +1,7 @@
-"""Reading what lasts: events for replay by channel, jobs and their history, and how far the archive has come.
+"""Read the archive: events for replay by channel, jobs and their history, and how far the archive has come.
 
-Events are read by channel through one bounded search per channel. (Rejected: ``channel IN (…) ORDER BY seq LIMIT
-n``, for which a database walks every row of a loud channel before it sorts them and keeps n.)
+Events are read with one bounded query per channel. (Rejected: ``channel IN (…) ORDER BY seq LIMIT n``. For that a
+database reads every row of a busy channel before it sorts them and returns n.)
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import msgspec
 from sqlalchemy import Select, func, select, union_all
 
 from engine.events import Event, iso
+from engine.rules.job_document import EventJob
 from engine.sql.database import Archive
 from engine.sql.paging import decode_cursor, encode_cursor
 from engine.sql.schema import checkpoints, event_channels, positions
@@ -24,18 +25,20 @@ from engine.sql.schema import jobs as job_rows
 from engine.types import Epoch, JobId, Phase, TechnicianId, UserId, Zone
 
 CHANNELS_A_QUERY = 50
-"""Each channel is a part of a compound query, of which SQLite takes 500; fewer parse sooner."""
+"""Each channel is one part of a compound query. SQLite allows 500 parts; fewer parts parse faster."""
 
 
 class Checkpoint(msgspec.Struct, frozen=True):
-    """Everything of the zone up to ``seq`` is here; ``epoch`` is the life of the log that ``seq`` was written in."""
+    """All events of the zone up to ``seq`` are archived; ``seq`` was written in this epoch of the log."""
 
     epoch: Epoch
     seq: int
 
 
 class JobFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """What all jobs of a list have in common; ``updated_after`` is ms since the Unix epoch."""
+    """What all jobs of a list have in common: values of the jobs' columns (engine/rules/job_document.py), and a lower
+    bound for ``updated_at`` in ms since the Unix epoch. None does not filter.
+    """
 
     zone: Zone | None = None
     phase: Phase | None = None
@@ -45,11 +48,22 @@ class JobFilter(msgspec.Struct, frozen=True, kw_only=True):
     reference: str | None = None
     updated_after: int | None = None
 
+    def columns(self) -> dict[str, Any]:
+        """The columns that must be equal, and their values."""
+        values = msgspec.structs.asdict(self)
+        return {name: value for name, value in values.items() if value is not None and name != "updated_after"}
+
+    def matches(self, row: Mapping[str, Any]) -> bool:
+        """Whether a job with these columns belongs to the list."""
+        equal = all(row[name] == value for name, value in self.columns().items())
+        return equal and (self.updated_after is None or row["updated_at"] > self.updated_after)
+
 
 class HistoryItem(msgspec.Struct, frozen=True, kw_only=True):
-    """One change of a job: when, by whom (``role:id`` or ``engine``), from where to where, why; where it moved
-    nothing, from and to are the state it found, or None where its event does not say. ``cause`` is the request key;
-    ``occurred_at`` when it happened by its client's clock, where that was told later.
+    """One change of a job: when, by whom (``role:id`` or ``engine``), from which state to which, and why. If the change
+    did not move the job, ``from`` and ``to`` are the state at that time, or None if the event does not hold it.
+    ``cause`` is the request key; ``occurred_at`` is the time of the client's clock, if the client reported the change
+    later.
     """
 
     seq: int
@@ -64,7 +78,7 @@ class HistoryItem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Position(msgspec.Struct, frozen=True):
-    """A technician's last position known; ``at`` is ms since the Unix epoch."""
+    """The last known position of a technician; ``at`` is ms since the Unix epoch."""
 
     technician: TechnicianId
     lat: float
@@ -72,11 +86,11 @@ class Position(msgspec.Struct, frozen=True):
     at: int
 
 
-# How far the archive has come
+# Progress of the archive
 
 
 async def checkpoint(archive: Archive, zone: Zone) -> Checkpoint | None:
-    """How far the zone is archived, or None where nothing is. Raises Unavailable, as all here."""
+    """How far the zone is archived, or None if nothing is. Raises Unavailable, as all functions here do."""
     async with archive.reading() as conn:
         query = select(checkpoints.c.epoch, checkpoints.c.seq).where(checkpoints.c.zone == zone)
         row = (await conn.execute(query)).one_or_none()
@@ -84,7 +98,7 @@ async def checkpoint(archive: Archive, zone: Zone) -> Checkpoint | None:
 
 
 async def epochs(archive: Archive, zone: Zone) -> dict[Epoch, int]:
-    """Each epoch's first seq, in order."""
+    """The first seq of each epoch, in order."""
     async with archive.reading() as conn:
         c = epoch_rows.c
         query = select(c.epoch, c.first_seq).where(c.zone == zone).order_by(c.first_seq, c.epoch)
@@ -92,19 +106,17 @@ async def epochs(archive: Archive, zone: Zone) -> dict[Epoch, int]:
 
 
 async def first_seq(archive: Archive, zone: Zone) -> int | None:
-    """How far back a replay reaches: the lowest seq that is here, or the one after the last event that could not be
-    kept.
-    """
+    """The first seq of a replay: the lowest archived seq, or the one after the last event that could not be stored."""
     lost = (refused_rows.c.zone == zone) & refused_rows.c.kept.is_(False)
     async with archive.reading() as conn:
-        hole: int | None = (await conn.execute(select(func.max(refused_rows.c.seq)).where(lost))).scalar()
-        here = (event_rows.c.zone == zone) & (event_rows.c.seq > (hole or 0))
-        first: int | None = (await conn.execute(select(func.min(event_rows.c.seq)).where(here))).scalar()
+        last_lost: int | None = (await conn.execute(select(func.max(refused_rows.c.seq)).where(lost))).scalar()
+        archived = (event_rows.c.zone == zone) & (event_rows.c.seq > (last_lost or 0))
+        first: int | None = (await conn.execute(select(func.min(event_rows.c.seq)).where(archived))).scalar()
     return first
 
 
 async def refused(archive: Archive, zone: Zone) -> int:
-    """How many events of the zone were set aside because the database did not take them."""
+    """How many events of the zone are in quarantine because the database refused them."""
     async with archive.reading() as conn:
         query = select(func.count()).select_from(refused_rows).where(refused_rows.c.zone == zone)
         return (await conn.execute(query)).scalar() or 0
@@ -116,15 +128,15 @@ async def refused(archive: Archive, zone: Zone) -> int:
 async def events(
     archive: Archive, zone: Zone, after: int, until: int, channels: Collection[str] | Mapping[str, int], limit: int
 ) -> list[Event]:
-    """At most ``limit`` events with ``after`` < seq ≤ ``until`` to any of ``channels``, in order; of a mapping each
-    channel counts above its seq alone. The channel ``zone:<zone>`` hears everything.
+    """At most ``limit`` events with ``after`` < seq ≤ ``until`` on any of ``channels``, in order. A mapping gives each
+    channel a seq; events up to that seq are left out. The channel ``zone:<zone>`` matches all events.
     """
     floors = channels if isinstance(channels, Mapping) else dict.fromkeys(channels, 0)
     span = (event_rows.c.zone == zone, event_rows.c.seq > after, event_rows.c.seq <= until)
-    whole = select(event_rows).where(*span).order_by(event_rows.c.seq).limit(limit)
+    query = select(event_rows).where(*span).order_by(event_rows.c.seq).limit(limit)
     async with archive.reading() as conn:
         if f"zone:{zone}" in channels:
-            return [_event(row) for row in (await conn.execute(whole)).mappings()]
+            return [_event(row) for row in (await conn.execute(query)).mappings()]
         found: set[int] = set()
         wanted = list(channels)
         for start in range(0, len(wanted), CHANNELS_A_QUERY):
@@ -132,7 +144,7 @@ async def events(
             parts = [_to_channel(zone, max(after, floors[channel]), until, channel, limit) for channel in some]
             found.update((await conn.execute(union_all(*parts))).scalars())
         seqs = sorted(found)[:limit]
-        rows = whole.where(event_rows.c.seq.in_(seqs))
+        rows = query.where(event_rows.c.seq.in_(seqs))
         return [_event(row) for row in (await conn.execute(rows)).mappings()]
 
 
@@ -148,15 +160,15 @@ def _to_channel(zone: Zone, after: int, until: int, channel: str, limit: int) ->
 
 
 async def event(archive: Archive, zone: Zone, seq: int) -> Event | None:
-    """The event numbered ``seq``, if it is here."""
+    """The event with this ``seq``, or None if it is not archived."""
     query = select(event_rows).where(event_rows.c.zone == zone, event_rows.c.seq == seq)
     async with archive.reading() as conn:
         row = (await conn.execute(query)).mappings().one_or_none()
     return _event(row) if row else None
 
 
-async def told_of(archive: Archive, job_id: JobId, types: Iterable[str]) -> list[Event]:
-    """The events of these types about a job that are here, in order."""
+async def events_of(archive: Archive, job_id: JobId, types: Iterable[str]) -> list[Event]:
+    """The archived events of these types about a job, in order."""
     c = event_rows.c
     query = select(event_rows).where(c.job == job_id, c.type.in_(list(types))).order_by(c.seq)
     async with archive.reading() as conn:
@@ -164,7 +176,7 @@ async def told_of(archive: Archive, job_id: JobId, types: Iterable[str]) -> list
 
 
 async def blueprint_of(archive: Archive, job_id: JobId) -> str:
-    """The blueprint (``name@version``) that a job last moved by; "" where that is not told here."""
+    """The blueprint (``name@version``) of a job's last event; "" if no archived event names one."""
     c = event_rows.c
     query = select(c.bp).where(c.job == job_id, c.bp != "").order_by(c.seq.desc()).limit(1)
     async with archive.reading() as conn:
@@ -190,7 +202,7 @@ def _event(row: Mapping[Any, Any]) -> Event:
 
 
 async def job(archive: Archive, job_id: JobId) -> bytes | None:
-    """The whole job as JSON, as its last archived event told it."""
+    """The whole job as JSON, as of its last archived event."""
     async with archive.reading() as conn:
         doc = (await conn.execute(select(job_rows.c.doc).where(job_rows.c.id == job_id))).scalar()
     return doc.encode() if doc is not None else None
@@ -204,16 +216,15 @@ async def jobs(
     *,
     phases: Collection[Phase] | None = None,
 ) -> tuple[list[bytes], str | None]:
-    """Whole jobs as JSON, the newest first, and the cursor (``before``) of the next page or None; ``phases`` leaves out
-    those of every other phase.
+    """Whole jobs as JSON, the newest first, and the cursor (``before``) of the next page or None. ``phases`` leaves out
+    jobs of other phases.
 
-    Raises Invalid for a cursor that is none of ours.
+    Raises Invalid for a malformed cursor.
     """
     c = job_rows.c
     query = select(c.doc, c.created_at, c.id).order_by(c.created_at.desc(), c.id.desc()).limit(limit + 1)
-    for name in ("zone", "phase", "status", "customer", "technician", "reference"):
-        if (value := getattr(wanted, name)) is not None:
-            query = query.where(c[name] == value)
+    for name, value in wanted.columns().items():
+        query = query.where(c[name] == value)
     if phases is not None:
         query = query.where(c.phase.in_(phases))
     if wanted.updated_after is not None:
@@ -228,14 +239,14 @@ async def jobs(
 
 
 class Booked(NamedTuple):
-    """A job and the fingerprint of what was asked for it, "" where that is not known."""
+    """A job and the fingerprint of its booking, "" if that is not known."""
 
     job: JobId
     fingerprint: str
 
 
 async def job_of_reference(archive: Archive, principal: UserId, reference: str) -> Booked | None:
-    """The job that ``principal`` booked under ``reference``, if it is archived; its first event says what was asked."""
+    """The job that ``principal`` booked under ``reference``, if it is archived. Its first event has the fingerprint."""
     query = select(references.c.job).where(references.c.principal == principal, references.c.reference == reference)
     made = event_rows.c.type == "job.created"
     async with archive.reading() as conn:
@@ -251,14 +262,8 @@ async def history(archive: Archive, job_id: JobId) -> list[HistoryItem]:
     """Every change of the job that is archived, in order."""
     query = select(event_rows).where(event_rows.c.job == job_id).order_by(event_rows.c.seq)
     async with archive.reading() as conn:
-        told = [_event(row) for row in (await conn.execute(query)).mappings()]
-    return [item for each in told if (item := history_item(each, job_id)) is not None]
-
-
-class _Moved(msgspec.Struct):
-    id: str = ""
-    status: str | None = None
-    customer: Any = None
+        found = [_event(row) for row in (await conn.execute(query)).mappings()]
+    return [item for each in found if (item := history_item(each, job_id)) is not None]
 
 
 class _Bid(msgspec.Struct):
@@ -269,8 +274,8 @@ class _Proposal(msgspec.Struct):
     reason: str | None = None
 
 
-class _Told(msgspec.Struct):
-    job: _Moved | None = None
+class _Data(msgspec.Struct):
+    job: EventJob | None = None
     bid: _Bid | None = None
     proposal: _Proposal | None = None
     purpose: str | None = None
@@ -282,7 +287,7 @@ class _Told(msgspec.Struct):
     occurred_at: str | None = None
 
 
-_told = msgspec.json.Decoder(_Told)
+_data = msgspec.json.Decoder(_Data)
 _COMMANDS = {
     "job.created": "create",
     "job.updated": "edit",
@@ -305,40 +310,40 @@ _COMMANDS = {
     "code.failed": "enter_code",
     "code.locked": "lock_code",
 }
-"""What was done, where an event's type says it and its data need not. Of these types and of all ``job.`` are the lines
-of a history; offers are not, which change nothing of the job.
+"""The command of an event type, for events whose data does not name it. A history consists of events of these types
+and of all ``job.`` types. Offers are not part of it, because they do not change the job.
 """
 
 
 def history_item(event: Event, job: JobId) -> HistoryItem | None:
-    """``event`` as a line of the history of ``job``, or None where that did not change by it. Pure, so that what
-    is not archived yet reads the same.
+    """Return the item that ``event`` adds to the history of ``job``, or None if the event did not change the job. Pure,
+    so that events that are not archived yet give the same items.
     """
     kind = event.type
     if kind not in _COMMANDS and not kind.startswith("job."):
         return None
     try:
-        told = _told.decode(event.data)
+        data = _data.decode(event.data)
     except msgspec.DecodeError:
         return None
-    if kind == "payment.unexpected" and told.why != "other_currency":  # told besides what the history has already
+    if kind == "payment.unexpected" and data.why != "other_currency":  # another event already has this payment
         return None
-    about = told.job or _Moved(told.bid.job if told.bid else "")
-    # Technicians at large are told the public part by an event of their own, and of searching a job is only named.
+    about = data.job or EventJob(id=data.bid.job if data.bid else "")
+    # A second event carries the public part to technicians, and job.searching only names the job.
     if about.id != job or (kind.startswith("job.") and about.customer is None):
         return None
-    to = told.to or about.status
+    to = data.to or about.status or None
     stays = kind == "job.updated" or not kind.startswith("job.")
     return HistoryItem(
         seq=event.seq,
         at=iso(event.at),
         actor=event.actor,
-        command=told.command or _COMMANDS.get(kind, kind.removeprefix("job.")),
-        source=told.source or (to if stays else None),
+        command=data.command or _COMMANDS.get(kind, kind.removeprefix("job.")),
+        source=data.source or (to if stays else None),
         to=to,
-        reason=told.reason or told.why or (told.proposal.reason if told.proposal else told.purpose),
+        reason=data.reason or data.why or (data.proposal.reason if data.proposal else data.purpose),
         cause=event.cause.partition(":")[0] or None,
-        occurred_at=told.occurred_at,
+        occurred_at=data.occurred_at,
     )
 
 
@@ -346,7 +351,7 @@ def history_item(event: Event, job: JobId) -> HistoryItem | None:
 
 
 async def last_positions(archive: Archive, zone: Zone) -> list[Position]:
-    """Where technicians of the zone were last known to be."""
+    """The last known positions of the zone's technicians."""
     c = positions.c
     async with archive.reading() as conn:
         rows = await conn.execute(select(c.technician, c.lat, c.lon, c.at).where(c.zone == zone))

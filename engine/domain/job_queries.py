@@ -208,7 +208,11 @@ async def _find_hot(
         rows = [done.rest[i : i + 2] for i in range(0, len(done.rest), 2)]
         for _, document in rows:
             job = job_document.view(document)
-            if job.phase in phases and _matches(job, wanted) and (before is None or _place(job) < before):
+            if (
+                job.phase in phases
+                and wanted.matches(job_document.columns(job))
+                and (before is None or _place(job) < before)
+            ):
                 found.setdefault(_place(job), document)
                 met += 1
         if len(rows) < HOT_PAGE or rows[-1][0].decode() == below:
@@ -219,17 +223,6 @@ async def _find_hot(
 
 def _place(job: JobView) -> tuple[int, str]:
     return ms_of(job.created_at), job.id
-
-
-def _matches(job: JobView, wanted: JobFilter) -> bool:
-    return (
-        wanted.phase in (None, job.phase)
-        and wanted.status in (None, job.status)
-        and wanted.customer in (None, job.customer_id or None)
-        and wanted.technician in (None, job.holder_id or None)
-        and wanted.reference in (None, job.reference)
-        and (wanted.updated_after is None or ms_of(job.updated_at) > wanted.updated_after)
-    )
 
 
 async def history(engine: Engine, caller: Principal, job_id: str) -> list[HistoryItem]:

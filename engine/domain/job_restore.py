@@ -94,7 +94,7 @@ async def restore(engine: Engine, zone: Zone, job: JobId) -> None:
     shown = _members.decode(document) if document else {}
     if not shown or msgspec.json.decode(shown["phase"]) not in FINISHED:
         raise NotFound("No such job")
-    payments = payment_records(await reader.told_of(engine.archive, job, PAYMENTS))
+    payments = payment_records(await reader.events_of(engine.archive, job, PAYMENTS))
     bp = await reader.blueprint_of(engine.archive, job) or engine.blueprints.default.key
     names = {"meta": keys.meta(zone), "job": keys.job(zone, job), "payments": keys.payments(zone, job)}
     fields = _pairs(_fields(shown, bp, sums(payments)))

@@ -59,6 +59,7 @@ HOMES = {
         fields_of(JobView) & {member.name for member in MEMBERS},
         fields_of(JobView),
     ),
+    "engine/rules/job_document.py: JobView": (fields_of(JobView) & set(COLUMNS), set(COLUMNS)),
     "engine/sql/schema.py: jobs": (set(job_rows.columns.keys()) - {"hot", "doc"}, set(COLUMNS)),
     "engine/archive/reader.py: JobFilter": (fields_of(JobFilter) - {"updated_after"} - set(COLUMNS), set[str]()),
 }

@@ -141,12 +141,22 @@ class JobView(EventJob, frozen=True, kw_only=True):
     """When each state was first reached, and each mark was set."""
 
 
+class _EventData(msgspec.Struct):
+    job: EventJob
+
+
 _view = msgspec.json.Decoder(JobView)
+_event_data = msgspec.json.Decoder(_EventData)
 
 
 def view(job: bytes | msgspec.Raw) -> JobView:
     """Decode a job's JSON."""
     return _view.decode(job)
+
+
+def event_job(data: bytes) -> EventJob:
+    """Decode the job in an event's data. Raises msgspec.DecodeError if there is none."""
+    return _event_data.decode(data).job
 
 
 def columns(job: JobView) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from engine.events import Event
+from engine.rules import job_document
+from engine.rules.job_document import EventJob
 from engine.technicians import live
 from engine.types import Principal, Zone, zone_of
 from server.gateway.hub import located
@@ -35,21 +37,6 @@ Floors = dict[Zone, dict[str, int]]
 
 class _Work(msgspec.Struct):
     works: dict[str, int] = {}
-
-
-class _Party(msgspec.Struct):
-    id: str
-
-
-class _Job(msgspec.Struct):
-    customer: _Party | None = None
-    technician: _Party | None = None
-    asked: bool = False
-    frozen: bool = False
-
-
-class _Told(msgspec.Struct):
-    job: _Job
 
 
 async def work_of(gateway: Gateway, caller: Principal) -> Floors:
@@ -97,7 +84,7 @@ def lost_since(gateway: Gateway, caller: Principal, wanted: Collection[str], see
         assert zone is not None
         found = gateway.relay.tails[zone].memory.find(seen[zone], [channel], MOST)
         events = [segment.events[place] for segment, place in found]
-        told = [msgspec.json.decode(each.data, type=_Told).job for each in events if each.data.startswith(OPENING)]
+        told = [job_document.event_job(each.data) for each in events if each.data.startswith(OPENING)]
         whole = [job for job in told if job.customer is not None]
         if whole and not may_watch(caller, whole[-1]):
             lost.append(channel)
@@ -115,7 +102,7 @@ def replayable(caller: Principal, hears: Collection[str]) -> Callable[[Event], b
     def allowed(event: Event) -> bool:
         if not own.isdisjoint(event.to) or event.to[0].startswith("work:"):
             return True
-        return event.data.startswith(OPENING) and may_watch(caller, msgspec.json.decode(event.data, type=_Told).job)
+        return event.data.startswith(OPENING) and may_watch(caller, job_document.event_job(event.data))
 
     return allowed
 
@@ -129,21 +116,21 @@ def end_subscriptions(gateway: Gateway, event: Event) -> None:
     watching = [session for hub in gateway.all_hubs for session in hub.members(channel)]
     if not watching:
         return
-    job = msgspec.json.decode(event.data, type=_Told).job
+    job = job_document.event_job(event.data)
     for session in watching if job.customer is not None else ():
         if not may_watch(session.caller, job):
             gateway.unlisten(session, channel)
 
 
-def may_watch(caller: Principal, job: _Job) -> bool:
+def may_watch(caller: Principal, job: EventJob) -> bool:
     """Whether the caller may follow a job that stands so."""
     if caller.is_ops or caller.role == "service":
         return True
     if caller.role == "technician":
-        return job.technician is not None and job.technician.id == caller.id and not job.asked
+        return job.holder_id == caller.id and not job.asked
     if caller.role == "mediator":
         return job.frozen
-    return job.customer is not None and job.customer.id == caller.id
+    return job.customer_id == caller.id
 
 
 def may_see_position(session: Session, holder: str, *, certain: bool) -> bool:

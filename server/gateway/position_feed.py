@@ -29,6 +29,8 @@ from engine.domain.positions import ENDED_PHASES, STALE_S, PublishedFix, Watched
 from engine.errors import CalloutError
 from engine.events import Event
 from engine.process.loops import not_cancelled
+from engine.rules import job_document
+from engine.rules.job_document import EventJob, Party
 from engine.store import keys
 from engine.types import Zone
 from server.gateway import entitlements
@@ -50,23 +52,8 @@ log = structlog.get_logger(__name__)
 _seen = msgspec.json.Decoder(PublishedFix)
 
 
-class _Person(msgspec.Struct):
-    id: str
-
-
-class _Job(msgspec.Struct):
-    id: str = ""
-    phase: str = ""
-    status: str = ""
-    technician: _Person | None = None
-
-
-class _Told(msgspec.Struct):
-    job: _Job
-
-
 class _Status(msgspec.Struct):
-    technician: _Person
+    technician: Party
     online: bool = True
 
 
@@ -256,12 +243,12 @@ def _went_offline(event: Event, technician: str) -> bool:
     return told.technician.id == technician and not told.online
 
 
-def _job(event: Event, name: str) -> _Job | None:
+def _job(event: Event, name: str) -> EventJob | None:
     """The whole job ``name`` as an event tells it, if it does."""
     if name.encode() not in event.data:
         return None
     try:
-        job = msgspec.json.decode(event.data, type=_Told).job
+        job = job_document.event_job(event.data)
     except msgspec.DecodeError:
         return None
     return job if job.id == name and job.phase else None

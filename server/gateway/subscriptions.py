@@ -11,6 +11,7 @@ import msgspec
 
 from engine.domain import job_queries
 from engine.errors import CalloutError, FieldError, Forbidden, Invalid, NotFound, Unavailable
+from engine.rules import job_document
 from engine.types import Principal, Zone, is_id, zone_of
 from engine.zone import log
 from server.gateway.zone_stream import WAIT_S
@@ -129,16 +130,12 @@ async def _state(gateway: Gateway, caller: Principal, channel: str) -> dict[str,
     return {"epoch": gateway.relay.tails[Zone(name)].epoch}
 
 
-class _Whole(msgspec.Struct):
-    customer: Any = None
-
-
 async def _job(gateway: Gateway, caller: Principal, job: str) -> bytes:
     """The job as its participants, ops and services see it. Who was only offered it may read its public
     part, but not follow it: to him it is not there.
     """
     shown = await job_queries.read(gateway.engine, caller, job)
-    if msgspec.json.decode(shown, type=_Whole).customer is None:
+    if job_document.view(shown).customer is None:
         raise NotFound()
     return shown
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 import msgspec
 from starlette.types import Receive, Scope, Send
 
+from engine.rules import job_document
 from engine.sql.paging import decode_cursor, slice_of
 
 if TYPE_CHECKING:
@@ -54,14 +55,6 @@ class Repeatable(Protocol):
         """Whether this is the first verdict given again."""
 
 
-class _Versioned(msgspec.Struct):
-    version: int
-
-
-class _Named(msgspec.Struct):
-    id: str
-
-
 def raw(json: bytes) -> msgspec.Raw:
     """``json`` to stand as it is inside an answer."""
     return msgspec.Raw(json)
@@ -94,7 +87,7 @@ def replayed(done: Repeatable) -> tuple[Header, ...]:
 
 def job(json: bytes) -> Response:
     """A job that was read, with the ``ETag`` that a conditional step gives back."""
-    return one("job", raw(json), _etag(msgspec.json.decode(json, type=_Versioned).version))
+    return one("job", raw(json), _etag(job_document.view(json).version))
 
 
 def outcome(done: Outcome) -> Response:
@@ -107,7 +100,7 @@ def outcome(done: Outcome) -> Response:
 def created(done: Outcome) -> Response:
     """What a booking answers: 201 with ``Location``, or 200 where its ``reference`` had a job already."""
     answer = outcome(done)
-    name = msgspec.json.decode(done.job, type=_Named).id if done.job else ""
+    name = job_document.view(done.job).id if done.job else ""
     where = (b"location", f"/v1/jobs/{name}".encode())
     return answer._replace(headers=(*answer.headers, where), status=201 if done.created else 200)
 

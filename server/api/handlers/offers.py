@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from engine.domain import offers
+from engine.rules.job_document import EventJob
 from server.api.endpoint import RequestContext
 from server.http import responses
 from server.http.responses import Response
@@ -12,15 +13,11 @@ from server.schemas.decode import Body
 from server.schemas.lists import ListQuery
 
 
-class _Job(msgspec.Struct):
-    id: str
-
-
 class _Place(msgspec.Struct):
     """What of an offer decides where it stands in the list."""
 
     expires_at: str
-    job: _Job
+    job: EventJob
 
 
 _place = msgspec.json.Decoder(_Place)

@@ -1,4 +1,4 @@
-"""A booking becomes a job: checked against the catalogue and the customer's account, then one script."""
+"""Book a job: check the booking against catalogue and customer account, then create the job with one script."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ PAST_MS = 60_000
 
 
 class Booking(msgspec.Struct, frozen=True, kw_only=True):
-    """What is booked: degrees, WGS 84; ``amount`` in minor units of ``currency``. Without an amount both are the
-    service's: a currency alone does not relabel the catalogue's price.
-    ``scheduled_for`` in ms since the Unix epoch. ``technician`` is who is to do it, where the blueprint lets a booking
-    say so, else who is asked first.
+    """A booking. The position is in degrees, WGS 84; ``amount`` is in minor units of ``currency``; ``scheduled_for`` is
+    in ms since the Unix epoch. Without an amount, amount and currency are those of the service: a currency alone does
+    not relabel the catalogue's price. ``technician`` is the one who shall do the job, if the blueprint lets a booking
+    name its technician; otherwise they are asked first.
     """
 
     service: str
@@ -67,11 +67,11 @@ class Booking(msgspec.Struct, frozen=True, kw_only=True):
 async def create(
     engine: Engine, caller: Principal, booking: Booking, *, key: str | None = None, trace: str = ""
 ) -> Outcome:
-    """Book a job; it is on offer when this returns.
+    """Book a job. It is on offer when this function returns.
 
-    Raises Forbidden for who may not book (for this customer), Invalid, NotFound or ServiceInactive for the
-    service, ReusedKey. The same key, or the same booking under the same ``reference`` of this principal, answers the
-    first job; another booking under it is Duplicate, with the first job's id.
+    A repeat under the same key, or of the same booking under the same ``reference`` of this principal, returns the
+    first job. Raises Duplicate, with the first job's id, for another booking under that reference; Forbidden for a
+    caller who may not book (for this customer), Invalid, NotFound or ServiceInactive for the service, ReusedKey.
     """
     zone, key = DEFAULT_ZONE, in_redis.checked_key(key)
     customer = _customer(caller, booking)
@@ -81,24 +81,24 @@ async def create(
     if booking.reference is not None:
         earlier = await reader.job_of_reference(engine.archive, caller.id, booking.reference)
         if earlier is not None:
-            # The key before the reference: who repeats is given the first answer, archived or not.
+            # The key comes before the reference: a repeat gets its first answer, whether the job is archived or not.
             done = await in_redis.find_done(engine, zone, caller, key, fingerprint)
             if done is not None:
-                return await _again(engine, zone, caller, blueprint, done, key)
+                return await _repeated(engine, zone, caller, blueprint, done, key)
             if earlier.fingerprint not in ("", fingerprint):
                 raise Duplicate(ANOTHER, job={"id": earlier.job})
-            return await _known(engine, caller, earlier.job, key)
+            return await _earlier_job(engine, caller, earlier.job, key)
     _check_technician(blueprint, booking)
     service = await services.active_service(engine, ServiceId(booking.service))
-    person = await _person(engine, customer)
+    person = await _customer_account(engine, customer)
     job = new_job_id(zone)
-    full, public = _documents(zone, job, blueprint, booking, service, person)
-    place = _Place(zone, job, customer, service, booking, blueprint)
+    full, public = _record_texts(zone, job, blueprint, booking, service, person)
+    creation = _Creation(zone, job, customer, service, booking, blueprint)
     head = {"actor": f"{caller.role}:{caller.id}", "key": key, "fingerprint": fingerprint, "trace": trace}
-    args = {**head, **place.arguments(engine), "full": full, "pub": public}
+    args = {**head, **creation.arguments(engine), "full": full, "pub": public}
     args["contact"] = msgspec.json.encode(person.phone)
     try:
-        done = await engine.store.run(zone, "job_create", keys=place.names(caller, key), args=args)
+        done = await engine.store.run(zone, "job_create", keys=creation.names(caller, key), args=args)
     except Duplicate as error:
         raise Duplicate(ANOTHER, job={"id": error.reply[0].decode()}) from error
     except (ProfileIncomplete, KycNotApproved, AccountNotApproved, Invalid) as error:
@@ -107,37 +107,37 @@ async def create(
         detail = "Cannot take this job now"
         raise Invalid(errors=[FieldError("/technician", detail)], repeated=error.repeated) from error
     if done.repeated:
-        return await _again(engine, zone, caller, blueprint, done, key)
+        return await _repeated(engine, zone, caller, blueprint, done, key)
     return await _outcome(engine, blueprint, caller, done.rest[1], done, key)
 
 
 def _fingerprint(engine: Engine, booking: Booking, customer: UserId) -> str:
-    """What tells a booking from another under the same key or reference. Fields that are not given leave no trace, so
-    that it stays the same when bookings get fields more: a reference lasts for ever.
+    """The fingerprint of a booking under its key and reference. Fields that are not given are left out, so that the
+    fingerprint stays the same when bookings get more fields: a reference is unique for ever.
     """
-    asked = {name: value for name, value in msgspec.structs.asdict(booking).items() if value is not None}
-    return in_redis.fingerprint(engine, "create", "", {**asked, "customer": customer})
+    given = {name: value for name, value in msgspec.structs.asdict(booking).items() if value is not None}
+    return in_redis.fingerprint(engine, "create", "", {**given, "customer": customer})
 
 
-async def _again(
+async def _repeated(
     engine: Engine, zone: Zone, caller: Principal, blueprint: Blueprint, done: Done, key: IdempotencyKey
 ) -> Outcome:
-    """What the first booking under this key was answered; or the job that its reference had already."""
+    """The first answer under this key, or the job that already has the reference."""
     at_seq = await in_redis.job_at(engine, zone, done)
     if at_seq is None:
-        return await _known(engine, caller, JobId(done.rest[0].decode()), key)
+        return await _earlier_job(engine, caller, JobId(done.rest[0].decode()), key)
     return await _outcome(engine, blueprint, caller, at_seq, done, key)
 
 
 async def _outcome(
     engine: Engine, blueprint: Blueprint, caller: Principal, job: bytes, done: Done, key: str
 ) -> Outcome:
-    told = await jobs.told(engine, caller, blueprint, job)
-    return Outcome(told, MESSAGE, done.seq, done.version, done.repeated, key)
+    view = await jobs.told(engine, caller, blueprint, job)
+    return Outcome(view, MESSAGE, done.seq, done.version, done.repeated, key)
 
 
-async def _known(engine: Engine, caller: Principal, job: JobId, key: str) -> Outcome:
-    """The job that a reference had already, as it is now."""
+async def _earlier_job(engine: Engine, caller: Principal, job: JobId, key: str) -> Outcome:
+    """The job that already has the reference, as it is now."""
     try:
         shown = await job_queries.read(engine, caller, job)
     except NotFound as error:
@@ -177,7 +177,7 @@ def _check_technician(blueprint: Blueprint, booking: Booking) -> None:
         raise Invalid(errors=[FieldError("/scheduled_for", "In the past")])
 
 
-async def _person(engine: Engine, customer: UserId) -> accounts.User:
+async def _customer_account(engine: Engine, customer: UserId) -> accounts.User:
     try:
         user = await accounts.read(engine, customer)
     except NotFound:
@@ -187,7 +187,7 @@ async def _person(engine: Engine, customer: UserId) -> accounts.User:
     return user
 
 
-def _documents(
+def _record_texts(
     zone: Zone,
     job: JobId,
     blueprint: Blueprint,
@@ -214,8 +214,8 @@ def _documents(
     return job_document.whole(members), job_document.public(members)
 
 
-class _Place(msgspec.Struct, frozen=True):
-    """Where a new job goes, and to whom first."""
+class _Creation(msgspec.Struct, frozen=True):
+    """What a new job's keys and arguments depend on."""
 
     zone: Zone
     job: JobId
@@ -238,7 +238,7 @@ class _Place(msgspec.Struct, frozen=True):
         }
 
     def arguments(self, engine: Engine) -> dict[str, str | int | float]:
-        """What lua/job_create.lua is told of the place."""
+        """The arguments of lua/job_create.lua, except for the request and the texts of the job."""
         blueprint, booking = self.blueprint, self.booking
         named = (booking.technician or "") if blueprint.technician else ""
         preferred = "" if named else booking.technician or ""
@@ -262,5 +262,5 @@ class _Place(msgspec.Struct, frozen=True):
 
 
 def first_state(blueprint: Blueprint, booking: Booking) -> str:
-    """Where a job begins: one that names its technician perhaps elsewhere than one that does not."""
+    """The first state of a job. A blueprint may have another one for bookings that name their technician."""
     return blueprint.named if blueprint.named and booking.technician is not None else blueprint.initial

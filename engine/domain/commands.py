@@ -1,7 +1,7 @@
-"""How each kind of step reaches its script: the keys and arguments, and what has to be known beforehand.
+"""Send each kind of command to its script: the keys, the arguments, and what must be read before.
 
-What a command does (``does`` in its blueprint) decides which script does it. The claim is spelt out word by word, since
-it is what everybody waits for; all others send their plan as JSON.
+The effect of a command (``does`` in its blueprint) decides which script runs. The claim sends the parts of its plan as
+separate arguments, because it is the command whose latency matters most; all others send their plan as JSON.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ if TYPE_CHECKING:
 
 
 AHEAD_MS = 600_000
-"""How far ahead of ours a clock may be of which nothing is known."""
+"""How far (ms) a client's clock may be ahead of this server's clock if no fix has shown its offset."""
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """A command with its arguments. ``version`` makes it conditional; ``occurred_at`` is ms since the Unix epoch;
-    ``technician`` is who is to do the job, ``force`` gives it to him though he has not the service or the room;
-    ``dispute`` is the one that is to be resolved.
+    """A command with its arguments. ``version`` makes it conditional; ``occurred_at`` is ms since the Unix epoch.
+    ``technician`` is the one to assign; ``force`` assigns them although they lack the service or the capacity.
+    ``dispute`` is the dispute to resolve.
     """
 
     command: str
@@ -56,7 +56,9 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     dispute: str | None = None
 
     def arguments(self) -> list[Any] | None:
-        """What tells this step from another one under the same key; None where it has no arguments."""
+        """The arguments for the fingerprint of the request; None if there are none. Arguments that are newer than
+        stored fingerprints are left out if they are not given, so that the fingerprints stay the same.
+        """
         rest = [self.version, self.reason, self.code, self.amount, self.occurred_at]
         if self.technician is not None or self.force:
             rest += [self.technician, self.force]
@@ -66,7 +68,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CommandContext(msgspec.Struct, frozen=True):
-    """One command on its way: what every step's script is given."""
+    """What every command needs to reach its script: the job, the caller and the request."""
 
     zone: Zone
     job: JobId
@@ -77,23 +79,23 @@ class CommandContext(msgspec.Struct, frozen=True):
 
     @property
     def actor(self) -> str:
-        """As the log names the caller."""
+        """The caller as events name them."""
         return f"{self.caller.role}:{self.caller.id}"
 
     def request(self) -> str:
-        """The key of the verdict on this command."""
+        """The Redis key of this command's idempotency record."""
         return keys.request(self.zone, self.caller.id, self.key)
 
     def keys(self) -> dict[str, str]:
-        """The keys that all steps' scripts are given."""
+        """The keys that the scripts of all commands take."""
         return _keys(self.zone, self.job, self.request())
 
     def cause(self) -> dict[str, str]:
-        """The arguments that say by which request it came."""
+        """The arguments that identify the request."""
         return {"key": self.key, "fingerprint": self.fingerprint, "trace": self.trace}
 
     def head(self, version: int | None) -> dict[str, str | int]:
-        """The same, for what may be asked for at one version of the job alone."""
+        """The arguments that identify the request, and the version of the job that it is conditional on."""
         at = "" if version is None else version
         return {"key": self.key, "fingerprint": self.fingerprint, "trace": self.trace, "if_version": at}
 
@@ -101,22 +103,22 @@ class CommandContext(msgspec.Struct, frozen=True):
 Sender = Callable[["Engine", CommandContext, Blueprint, Plan, Step], Awaitable[Done]]
 
 
-async def send(engine: Engine, ask: CommandContext, blueprint: Blueprint, plan: Plan, step: Step) -> Done:
-    """Take the step. Raises as ``jobs.command``."""
+async def send(engine: Engine, context: CommandContext, blueprint: Blueprint, plan: Plan, step: Step) -> Done:
+    """Run the command. Raises as ``jobs.command``."""
     if step.occurred_at is not None:
-        offset = await _clock_offset_ms(engine, ask)
+        offset = await _clock_offset_ms(engine, context)
         step = msgspec.structs.replace(step, occurred_at=not_ahead(step.occurred_at - offset))
-    return await SENDERS.get(plan.spec.does, _move)(engine, ask, blueprint, plan, step)
+    return await SENDERS.get(plan.spec.does, _move)(engine, context, blueprint, plan, step)
 
 
 async def give(
     engine: Engine, zone: Zone, job: JobId, blueprint: Blueprint, plan: Plan, entry: str, entered: str, *, reason: str
 ) -> Done:
-    """The engine gives a command, as due work ``entry`` that the script takes away in the same step. Nothing happens
-    where the job has left the state that it ``entered`` at that version.
+    """Give a command on behalf of the engine, for the scheduled task ``entry``. The script removes the task in the same
+    step. Nothing happens if the job has left the state that it ``entered`` at that version.
     """
     args = {"entry": entry, "entered": entered, "lease": lease_ms(engine), "reason": f'"{reason}"'}
-    unused = keys.request(zone, UserId("engine"), "due")  # never written: due work has no request key
+    unused = keys.request(zone, UserId("engine"), "due")  # never written: a scheduled task has no idempotency key
     step = {"actor": "engine", "key": "", "fingerprint": "", "trace": "", "if_version": "", "bp": blueprint.key}
     return await engine.store.run(
         zone,
@@ -137,24 +139,24 @@ def _keys(zone: Zone, job: JobId, request: str) -> dict[str, str]:
     }
 
 
-async def _clock_offset_ms(engine: Engine, ask: CommandContext) -> int:
-    """How far the caller's clock is ahead, as far as fixes have shown it."""
-    if ask.caller.role != "technician":
+async def _clock_offset_ms(engine: Engine, context: CommandContext) -> int:
+    """How far (ms) the caller's clock is ahead, according to their fixes; 0 if that is not known."""
+    if context.caller.role != "technician":
         return 0
-    record = keys.technician(ask.zone, TechnicianId(ask.caller.id))
+    record = keys.technician(context.zone, TechnicianId(context.caller.id))
     return fixes.offset_ms(await engine.store.command("HGET", record, "clock"))
 
 
 def not_ahead(occurred_at: int) -> int:
-    """When something happened: never later than now. Raises Invalid for what no fast clock explains."""
+    """Limit a reported time (ms) to now. Raises Invalid if it is more than ``AHEAD_MS`` in the future."""
     now = now_ms()
     if occurred_at > now + AHEAD_MS:
         raise Invalid(errors=[FieldError("/occurred_at", "In the future")])
     return max(0, min(occurred_at, now))
 
 
-def told(step: Step, **more: Any) -> bytes:
-    """The arguments that this call brings, as scripts take them; ``reason`` is encoded once, here."""
+def step_args(step: Step, **more: Any) -> bytes:
+    """Encode the arguments of a step, and ``more``, for the script. ``reason`` is encoded to JSON once, here."""
     args = dict(more)
     if step.reason is not None:
         args["reason"] = msgspec.json.encode(step.reason).decode()
@@ -165,9 +167,9 @@ def told(step: Step, **more: Any) -> bytes:
     return msgspec.json.encode(args)
 
 
-async def _take(engine: Engine, ask: CommandContext, blueprint: Blueprint, plan: Plan, step: Step) -> Done:
-    zone, technician = ask.zone, TechnicianId(ask.caller.id)
-    names = ask.keys()
+async def _take(engine: Engine, context: CommandContext, blueprint: Blueprint, plan: Plan, step: Step) -> Done:
+    zone, technician = context.zone, TechnicianId(context.caller.id)
+    names = context.keys()
     names["tech"] = keys.technician(zone, technician)
     return await engine.store.run(
         zone,
@@ -175,7 +177,7 @@ async def _take(engine: Engine, ask: CommandContext, blueprint: Blueprint, plan:
         keys=names,
         args={
             "technician": technician,
-            **ask.head(step.version),
+            **context.head(step.version),
             "bp": blueprint.key,
             "plan": b"" if plan.plain else plan.body,
             "command": plan.name,
@@ -191,50 +193,52 @@ async def _take(engine: Engine, ask: CommandContext, blueprint: Blueprint, plan:
     )
 
 
-async def _refuse(engine: Engine, ask: CommandContext, blueprint: Blueprint, plan: Plan, step: Step) -> Done:
-    zone, technician = ask.zone, TechnicianId(ask.caller.id)
-    names = ask.keys() | {"tech_offers": keys.technician_offers(zone, technician)}
-    head = {"technician": technician, **ask.head(step.version), "bp": blueprint.key, "lease_ms": lease_ms(engine)}
+async def _refuse(engine: Engine, context: CommandContext, blueprint: Blueprint, plan: Plan, step: Step) -> Done:
+    zone, technician = context.zone, TechnicianId(context.caller.id)
+    names = context.keys() | {"tech_offers": keys.technician_offers(zone, technician)}
+    head = {"technician": technician, **context.head(step.version), "bp": blueprint.key, "lease_ms": lease_ms(engine)}
     if plan.goal:
-        args = {**head, "plan": plan.body, "args": told(step)}
+        args = {**head, "plan": plan.body, "args": step_args(step)}
         return await engine.store.run(zone, "offer_refuse", keys=names, args=args)
     reason = msgspec.json.encode(step.reason) if step.reason is not None else b""
-    words: dict[str, str | bytes] = {
+    decline_args: dict[str, str | bytes] = {
         "plan": b"" if plan.plain else plan.body,
         "from": plan.from_states,
         "ended": plan.ended,
     }
-    args = {**head, **words, "audience": plan.audience, "reason": reason}
+    args = {**head, **decline_args, "audience": plan.audience, "reason": reason}
     return await engine.store.run(zone, "offer_decline", keys=names, args=args)
 
 
-async def _move(engine: Engine, ask: CommandContext, blueprint: Blueprint, plan: Plan, step: Step) -> Done:
-    names = ask.keys()
-    head = {"actor": ask.actor, **ask.head(step.version), "bp": blueprint.key, "plan": plan.body}
+async def _move(engine: Engine, context: CommandContext, blueprint: Blueprint, plan: Plan, step: Step) -> Done:
+    names = context.keys()
+    head = {"actor": context.actor, **context.head(step.version), "bp": blueprint.key, "plan": plan.body}
     if not plan.spec.code:
-        args = {**head, "args": told(step, **_dispute(ask, plan, step))}
-        return await engine.store.run(ask.zone, "job_step", keys=names, args=args)
+        args = {**head, "args": step_args(step, **_dispute(context, plan, step))}
+        return await engine.store.run(context.zone, "job_step", keys=names, args=args)
     if step.code is None:
         raise Invalid(errors=[FieldError("/code", f"Required: the {plan.spec.code} code")])
     while True:
-        found = await codes.compared(engine, ask.zone, ask.job, plan.spec.code, step.code)
+        found = await codes.compared(engine, context.zone, context.job, plan.spec.code, step.code)
         try:
-            return await engine.store.run(ask.zone, "job_step", keys=names, args={**head, "args": told(step, **found)})
-        except StaleCode:  # issued anew between looking and stepping: look again
+            return await engine.store.run(
+                context.zone, "job_step", keys=names, args={**head, "args": step_args(step, **found)}
+            )
+        except StaleCode:  # the codes were issued again after the comparison: compare again
             continue
         except WrongCode as error:
             error.extra["attempts_left"] = int(error.reply[0]) if error.reply else 0
             raise
 
 
-def _dispute(ask: CommandContext, plan: Plan, step: Step) -> dict[str, str]:
-    """What a step that opens or resolves a dispute brings along: its members, see lua/lib/dispute.lua."""
-    by = {"id": ask.caller.id, "role": ask.caller.role}
+def _dispute(context: CommandContext, plan: Plan, step: Step) -> dict[str, str]:
+    """The arguments of a command that opens or resolves a dispute: its members for lua/lib/dispute.lua."""
+    by = {"id": context.caller.id, "role": context.caller.role}
     if plan.spec.does == "freeze":
         if step.reason is None:
             raise Invalid(errors=[FieldError("/reason", "Required: what the dispute is about")])
-        dispute = new_dispute_id(ask.zone)
-        members: dict[str, Any] = {"id": dispute, "job": ask.job, "by": by, "reason": step.reason}
+        dispute = new_dispute_id(context.zone)
+        members: dict[str, Any] = {"id": dispute, "job": context.job, "by": by, "reason": step.reason}
         return {"dispute": dispute, "members": _members(members)}
     if plan.spec.does == "thaw":
         members = {"outcome": plan.spec.resolves, "note": step.reason, "mediator": by}
@@ -243,24 +247,24 @@ def _dispute(ask: CommandContext, plan: Plan, step: Step) -> dict[str, str]:
 
 
 def _members(thing: dict[str, Any]) -> str:
-    """JSON without its braces, to be joined with what a script adds."""
+    """Encode to JSON without braces; the script adds further members."""
     return msgspec.json.encode(thing)[1:-1].decode()
 
 
-async def _assign(engine: Engine, ask: CommandContext, blueprint: Blueprint, plan: Plan, step: Step) -> Done:
-    zone = ask.zone
+async def _assign(engine: Engine, context: CommandContext, blueprint: Blueprint, plan: Plan, step: Step) -> Done:
+    zone = context.zone
     if step.technician is None or not is_id(step.technician):
         raise Invalid(errors=[FieldError("/technician", "Required: who is to do the job")])
     technician = TechnicianId(UserId(step.technician))
     args = {
         "technician": technician,
-        "actor": ask.actor,
-        **ask.head(step.version),
+        "actor": context.actor,
+        **context.head(step.version),
         "bp": blueprint.key,
         "plan": plan.body,
-        "args": told(step),
+        "args": step_args(step),
     }
-    names = ask.keys() | {"tech": keys.technician(zone, technician)}
+    names = context.keys() | {"tech": keys.technician(zone, technician)}
     try:
         return await engine.store.run(zone, "job_assign", keys=names, args=args)
     except (ProfileIncomplete, KycNotApproved, AccountNotApproved) as error:
@@ -272,4 +276,4 @@ async def _assign(engine: Engine, ask: CommandContext, blueprint: Blueprint, pla
 
 
 SENDERS: dict[Does, Sender] = {"take": _take, "refuse": _refuse, "assign": _assign}
-"""All others are moves."""
+"""Every other effect is sent by ``_move``."""

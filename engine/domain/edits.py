@@ -1,7 +1,7 @@
-"""Changing what was booked, as far as the blueprint's edit table lets the job be changed in its state.
+"""Edit a job after its booking, as far as the blueprint's edit table allows in the job's state.
 
-The text of a job's record is made here, not in Lua: the job is read, the change merged into it and judged, and the
-script takes it if the job is still at the version that was read. Where it has moved on, it is read again.
+The text of the job's record is encoded here, not in Lua. This module reads the job, merges the change and checks it.
+The script applies the change if the job still has the version that was read. Otherwise the job is read again.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ TRIES = 16
 PAST_MS = 60_000
 """How far in the past a job may be scheduled: clocks differ."""
 PLACE = frozenset({"service", "lat", "lon"})
-"""What decides where a technician is looked for."""
+"""The members that decide where the dispatcher searches for technicians."""
 TERMS = PLACE | {"scheduled_for", "amount", "currency", "pricing"}
-"""What a bid is made on: it ends when any of these changes."""
+"""The members that a bid depends on: a change of any of them closes all open bids."""
 
 
 class Draft(msgspec.Struct, frozen=True):
-    """A job with the change merged into it, as of ``version``. ``changed`` are the fields that differ."""
+    """A job at ``version`` with the change merged into it. ``changed`` are the fields that differ."""
 
     blueprint: Blueprint
     status: str
@@ -70,28 +70,29 @@ async def edit(
     key: str | None = None,
     trace: str = "",
 ) -> Outcome:
-    """Change the fields of ``change`` (``scheduled_for`` in ms since the Unix epoch); what is so already is no change.
+    """Change the fields of ``change`` (``scheduled_for`` in ms since the Unix epoch). A field that already has
+    the value is not changed.
 
-    Raises Forbidden, NotFound for a job that is not the caller's, NotEditable or PriceLocked naming the fields, Frozen,
+    Raises Forbidden, NotFound for a job that is not the caller's, NotEditable or PriceLocked with the fields, Frozen,
     Invalid, ServiceInactive, VersionConflict with the present job, ReusedKey, Unavailable.
     """
     if caller.role not in OPS and caller.role not in ("customer", "service"):
         raise Forbidden("Its customer changes a job, and ops or the service that booked it for him")
     zone, job = located(job_id)
     fingerprint = in_redis.fingerprint(engine, "edit", job, [version, change])
-    ask = CommandContext(zone, job, caller, in_redis.checked_key(key), fingerprint, trace)
+    context = CommandContext(zone, job, caller, in_redis.checked_key(key), fingerprint, trace)
     for _ in range(TRIES):
         try:
-            draft = await _drafted(engine, ask, change)
+            draft = await _drafted(engine, context, change)
         except Refused:
-            await jobs.must_know(engine, ask)
+            await jobs.must_know(engine, context)
             raise
         try:
-            done = await _send(engine, ask, draft, version)
+            done = await _send(engine, context, draft, version)
         except VersionConflict as error:
             if error.reply[:1] == [b"seen"]:
                 continue
-            error.extra["job"] = msgspec.Raw(await jobs.present(engine, ask))
+            error.extra["job"] = msgspec.Raw(await jobs.present(engine, context))
             raise
         except (NotEditable, PriceLocked) as error:
             error.errors = [FieldError(f"/{field}", "Not to be changed in this state") for field in draft.refused]
@@ -100,39 +101,39 @@ async def edit(
             if type(error) is Invalid:
                 error.errors = [FieldError("/service", "Its technician does not do it")]
             raise
-        return await _answer(engine, ask, draft, done)
+        return await _answer(engine, context, draft, done)
     raise Unavailable("The job changes faster than it can be edited")
 
 
-async def _answer(engine: Engine, ask: CommandContext, draft: Draft, done: Done) -> Outcome:
+async def _answer(engine: Engine, context: CommandContext, draft: Draft, done: Done) -> Outcome:
     if len(done.rest) > 1:
         shown = done.rest[1]
     else:
-        shown = await in_redis.job_at(engine, ask.zone, done) or await jobs.present(engine, ask)
-    return await jobs.answer(engine, ask, draft.blueprint, shown, done)
+        shown = await in_redis.job_at(engine, context.zone, done) or await jobs.present(engine, context)
+    return await jobs.answer(engine, context, draft.blueprint, shown, done)
 
 
-async def _drafted(engine: Engine, ask: CommandContext, change: dict[str, Any]) -> Draft:
+async def _drafted(engine: Engine, context: CommandContext, change: dict[str, Any]) -> Draft:
     fields = ("bp", "status", "version", "amount", "full", "price_locked", "paid")
-    found = await engine.store.command("HMGET", keys.job(ask.zone, ask.job), *fields)
+    found = await engine.store.command("HMGET", keys.job(context.zone, context.job), *fields)
     bp, status, version, amount, full, locked, paid = (part or b"" for part in found)
     if not bp:
         raise NotFound("No such job")
     blueprint, members = registry.judged(engine.blueprints, bp.decode()), job_document.members(full)
     before = {**members, "amount": int(amount)}
-    wanted = {name: _as_told(name, value) for name, value in change.items()}
+    wanted = {name: _as_document(name, value) for name, value in change.items()}
     changed = [name for name, value in wanted.items() if value != before.get(name)]
     try:
-        judged = [*changed, *await _repriced(engine, before, wanted, changed)]
+        checked = [*changed, *await _repriced(engine, before, wanted, changed)]
     except Refused:
-        # Given already, the first verdict stands, whatever has become of the service since.
-        done = await in_redis.find_done(engine, ask.zone, ask.caller, ask.key, ask.fingerprint)
+        # A repeated request gets its first answer, even if the service has become inactive since.
+        done = await in_redis.find_done(engine, context.zone, context.caller, context.key, context.fingerprint)
         if done is None or not done.seq:
             raise
-        judged = changed
+        checked = changed
     state, after = status.decode(), {**before, **wanted}
     fixed = {"locked": locked == b"1", "paid": paid not in (b"", b"0")}
-    denied = edit_table.denied(blueprint, state, judged, **fixed)
+    denied = edit_table.denied(blueprint, state, checked, **fixed)
     if not denied and "currency" in changed and "amount" not in change:
         raise Invalid(errors=[FieldError("/currency", "Give the amount in it too")])
     return Draft(
@@ -142,17 +143,19 @@ async def _drafted(engine: Engine, ask: CommandContext, change: dict[str, Any]) 
         after,
         after.pop("amount"),
         changed,
-        edit_table.refused(blueprint, state, judged, **fixed),
+        edit_table.refused(blueprint, state, checked, **fixed),
         denied,
     )
 
 
-def _as_told(name: str, value: Any) -> Any:
+def _as_document(name: str, value: Any) -> Any:
     return iso(value) if name == "scheduled_for" and value is not None else value
 
 
 async def _repriced(engine: Engine, before: dict[str, Any], wanted: dict[str, Any], changed: list[str]) -> list[str]:
-    """Check what the values name. Another service may have another pricing, and that changes the price as well."""
+    """Check the new values. Return the fields that change besides ``changed``: a service with another pricing also
+    changes the price, so that it counts as a change of ``amount``.
+    """
     if PLACE & set(changed) - {"service"}:
         check_mappable(wanted.get("lat", before["lat"]), wanted.get("lon", before["lon"]))
     when = wanted.get("scheduled_for") if "scheduled_for" in changed else None
@@ -167,17 +170,17 @@ async def _repriced(engine: Engine, before: dict[str, Any], wanted: dict[str, An
     return [] if "amount" in changed else ["amount"]
 
 
-async def _send(engine: Engine, ask: CommandContext, draft: Draft, version: int | None) -> Done:
-    zone, blueprint, members = ask.zone, draft.blueprint, draft.members
-    moved = {name for name in draft.changed if name in PLACE}
+async def _send(engine: Engine, context: CommandContext, draft: Draft, version: int | None) -> Done:
+    zone, blueprint, members = context.zone, draft.blueprint, draft.members
+    place_changed = not PLACE.isdisjoint(draft.changed)
     when = members["scheduled_for"]
     return await engine.store.run(
         zone,
         "job_edit",
-        keys=ask.keys(),
+        keys=context.keys(),
         args={
-            "actor": ask.actor,
-            **ask.head(version),
+            "actor": context.actor,
+            **context.head(version),
             "bp": blueprint.key,
             "seen": draft.version,
             "denied": draft.denied,
@@ -188,7 +191,7 @@ async def _send(engine: Engine, ask: CommandContext, draft: Draft, version: int 
             "lat": members["lat"],
             "lon": members["lon"],
             "amount": draft.amount,
-            "anew": "time" if "scheduled_for" in draft.changed else "place" if moved else "",
+            "anew": "time" if "scheduled_for" in draft.changed else "place" if place_changed else "",
             "release": 0 if when is None else blueprint.begins(ms_of(when)),
             "scheduled": 0 if when is None else ms_of(when),
             "life": engine.plans.life_ms(blueprint, draft.status),

@@ -1,7 +1,7 @@
-"""Looking at jobs: one, a list, its history, its waves.
+"""Read jobs: one job, a list, the history and the waves of a job.
 
-Live jobs are read from Redis, where they are never behind an event already given to the caller; finished ones from
-SQL. A finished job stays in the hot indexes until it is archived, so that a list of both has no gap between them.
+Live jobs are read from Redis, so that they are never older than an event that the caller has received. Finished jobs
+are read from SQL. A finished job stays in the indexes of Redis until it is archived, so that a list of both has no gap.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     from engine.runtime import Engine
 
 LIVE: frozenset[Phase] = frozenset({"open", "assigned", "active"})
-OVER: frozenset[Phase] = frozenset({"done", "closed"})
-HOT_PAGE = 200
+FINISHED: frozenset[Phase] = frozenset({"done", "closed"})
+LIVE_PAGE = 200
 TAIL = 5_000
 
 
 class JobQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """What a list is narrowed to; ``updated_after`` is ms since the Unix epoch."""
+    """The filters and the page of a list; ``updated_after`` is ms since the Unix epoch."""
 
     phase: Phase | None = None
     status: str | None = None
@@ -49,7 +49,7 @@ class JobQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Page(msgspec.Struct, frozen=True):
-    """One page of JSON documents; ``as_of`` says by zone up to which seq it knows of everything."""
+    """One page of JSON documents. ``as_of`` has the seq of each zone up to which the page is complete."""
 
     items: list[bytes]
     next: str | None
@@ -57,7 +57,7 @@ class Page(msgspec.Struct, frozen=True):
 
 
 class _Wave(msgspec.Struct):
-    """What of a wave's record decides where it stands in a list."""
+    """The part of a wave's record that decides its position in a list."""
 
     at: str
     wave: int
@@ -67,29 +67,29 @@ _wave = msgspec.json.Decoder(_Wave)
 
 
 async def read(engine: Engine, caller: Principal, job_id: str) -> bytes:
-    """One job as the caller may see it, with what ``replies.one`` adds: all of it for participants, ops and services,
-    its public part for a technician who was offered it, has bid for it or could. Raises NotFound for everybody else.
+    """The view of one job for the caller: the whole job for participants, ops and services, the public part for a
+    technician who was offered the job, has bid for it or may bid. Raises NotFound for all others.
     """
     zone, job = located(job_id)
-    places = {"meta": keys.meta(zone), "job": keys.job(zone, job), "offers": keys.offers(zone, job)}
+    record_keys = {"meta": keys.meta(zone), "job": keys.job(zone, job), "offers": keys.offers(zone, job)}
     technician = caller.id if caller.role == "technician" else ""
     try:
-        done = await engine.store.read(zone, "job_read", keys=places, args={"technician": technician})
+        done = await engine.store.read(zone, "job_read", keys=record_keys, args={"technician": technician})
     except NotFound:
         return await _read_archived(engine, caller, job)
     full, public, bp, status, _, _, holder, _, offer, bid, _ = done.rest
-    found, stands = job_document.view(full), jobs.stands_in(caller, done.rest)
-    if not stands:
+    view, own_relations = job_document.view(full), jobs.relations_to(caller, done.rest)
+    if not own_relations:
         raise NotFound("No such job")
-    shown = full if jobs.sees_whole(caller, found) else public
-    giving = [r for r in stands if r != "offered" or offer.startswith(b"sent ")]
+    shown = full if jobs.sees_whole(caller, view) else public
+    giver_relations = [r for r in own_relations if r != "offered" or offer.startswith(b"sent ")]
     blueprint = engine.blueprints.exactly(bp.decode())
     if blueprint is None:
         return await job_view.one(engine, caller, None, shown, [])
-    at, early, held = found.at, jobs.is_early(found, blueprint), holder != b""
-    names = blueprint.actions(status.decode(), giving, at=at, frozen=found.frozen, held=held, early=early)
-    done_with = "bid" if bid == b"open" else "withdraw"
-    actions = [name for name in names if blueprint.commands[name].does != done_with]
+    at, early, held = view.at, jobs.is_early(view, blueprint), holder != b""
+    names = blueprint.actions(status.decode(), giver_relations, at=at, frozen=view.frozen, held=held, early=early)
+    impossible = "bid" if bid == b"open" else "withdraw"
+    actions = [name for name in names if blueprint.commands[name].does != impossible]
     return await job_view.one(engine, caller, blueprint, shown, actions)
 
 
@@ -106,54 +106,54 @@ def _may_see(caller: Principal, job: JobView) -> bool:
 
 
 async def find(engine: Engine, caller: Principal, query: JobQuery) -> Page:
-    """The caller's jobs, the newest first; everybody's for ops and services.
+    """The caller's jobs, the newest first; all jobs for ops and services.
 
-    Raises Invalid for limit or cursor, Unavailable where finished jobs are asked for and SQL is away.
+    Raises Invalid for a wrong limit or cursor, Unavailable if finished jobs are wanted and SQL cannot be read.
     """
     limit = check_limit(query.limit)
     before: tuple[int, str] | None = decode_cursor(query.cursor, tuple[int, str]) if query.cursor else None
-    wanted = _narrowed(caller, query)
+    wanted = _own_filter(caller, query)
     if wanted is None:
         return Page([], None, {zone: await _as_of(engine, zone) for zone in engine.store.zones})
     found: dict[tuple[int, str], bytes] = {}
     as_of: dict[str, dict[str, str | int]] = {}
     for zone, state in engine.store.zones.items():
-        seq = await _find_hot(engine, caller, zone, wanted, before, limit, found)
+        seq = await _find_live(engine, caller, zone, wanted, before, limit, found)
         as_of[zone] = {"epoch": state.epoch, "seq": seq}
     if query.phase not in LIVE:
-        # Of a job that goes on only Redis knows the present state, and so who may see what of it: SQL trails the log.
-        documents, _ = await reader.jobs(engine.archive, wanted, limit + 1, query.cursor, phases=OVER)
+        # SQL trails the log, so that only Redis knows the state of a live job, and who may see what of it.
+        documents, _ = await reader.jobs(engine.archive, wanted, limit + 1, query.cursor, phases=FINISHED)
         for document in documents:
             seen = jobs.as_seen(caller, document)
-            if _tells_no_more(job_document.view(seen), wanted, caller):
-                found.setdefault(_place(job_document.view(document)), seen)
+            if _reveals_nothing(job_document.view(seen), wanted, caller):
+                found.setdefault(_position(job_document.view(document)), seen)
     order = sorted(found, reverse=True)
     after = encode_cursor(*order[limit - 1]) if len(order) > limit else None
-    items = await job_view.many(engine, caller, (found[place] for place in order[:limit]))
+    items = await job_view.many(engine, caller, (found[position] for position in order[:limit]))
     return Page(items, after, as_of)
 
 
-def _tells_no_more(job: JobView, wanted: JobFilter, caller: Principal) -> bool:
-    """Whether finding a job tells the caller nothing that it does not show: not whose it is, nor its reference."""
-    asked = caller.role == "technician" and (wanted.customer or wanted.reference)
-    return not asked or job.customer is not None
+def _reveals_nothing(job: JobView, wanted: JobFilter, caller: Principal) -> bool:
+    """Whether a filter reveals nothing that the job does not show the caller: not its customer, nor its reference."""
+    filters_hidden = caller.role == "technician" and (wanted.customer or wanted.reference)
+    return not filters_hidden or job.customer is not None
 
 
 async def live(engine: Engine, caller: Principal, limit: int) -> Page:
-    """The caller's jobs that are not over, the newest first, from Redis alone; everybody's for ops and services.
+    """The caller's live jobs, the newest first, from Redis only; all live jobs for ops and services.
 
-    A zone that is closed is left out where there are others. ``next`` goes on in ``find``.
+    A closed zone is left out if there are other zones. ``next`` is a cursor for ``find``.
     """
-    wanted = _narrowed(caller, JobQuery())
+    wanted = _own_filter(caller, JobQuery())
     found: dict[tuple[int, str], bytes] = {}
     for zone, state in engine.store.zones.items():
         if wanted is None or (not state.open and len(engine.store.zones) > 1):
             continue
-        # All phases in one reading: a job that moves on between a reading for each would be in none of them.
-        await _find_hot(engine, caller, zone, wanted, None, limit, found, phases=LIVE)
+        # One read for all phases: with one read per phase, a job that changes its phase in between would be missed.
+        await _find_live(engine, caller, zone, wanted, None, limit, found, phases=LIVE)
     order = sorted(found, reverse=True)
     after = encode_cursor(*order[limit - 1]) if len(order) > limit else None
-    return Page(await job_view.many(engine, caller, (found[place] for place in order[:limit])), after)
+    return Page(await job_view.many(engine, caller, (found[position] for position in order[:limit])), after)
 
 
 async def _as_of(engine: Engine, zone: Zone) -> dict[str, str | int]:
@@ -161,8 +161,8 @@ async def _as_of(engine: Engine, zone: Zone) -> dict[str, str | int]:
     return {"epoch": head.epoch, "seq": head.seq}
 
 
-def _narrowed(caller: Principal, query: JobQuery) -> JobFilter | None:
-    """The query with the caller's own bounds; None where both cannot hold."""
+def _own_filter(caller: Principal, query: JobQuery) -> JobFilter | None:
+    """The query, limited to the caller's own jobs; None if no job can match."""
     own: dict[str, Any] = {}
     if caller.role == "customer":
         own = {"customer": caller.id}
@@ -170,10 +170,10 @@ def _narrowed(caller: Principal, query: JobQuery) -> JobFilter | None:
         own = {"technician": caller.id}
     elif not caller.is_ops and caller.role != "service":
         return None
-    asked = {"customer": query.customer, "technician": query.technician}
-    if any(asked[name] not in (None, mine) for name, mine in own.items()):
+    given = {"customer": query.customer, "technician": query.technician}
+    if any(given[name] not in (None, mine) for name, mine in own.items()):
         return None
-    parties: dict[str, Any] = {**asked, **own}
+    parties: dict[str, Any] = {**given, **own}
     return JobFilter(
         phase=query.phase,
         status=query.status,
@@ -183,7 +183,7 @@ def _narrowed(caller: Principal, query: JobQuery) -> JobFilter | None:
     )
 
 
-async def _find_hot(
+async def _find_live(
     engine: Engine,
     caller: Principal,
     zone: Zone,
@@ -192,17 +192,19 @@ async def _find_hot(
     limit: int,
     found: dict[tuple[int, str], bytes],
     *,
-    phases: Collection[Phase] = LIVE | OVER,
+    phases: Collection[Phase] = LIVE | FINISHED,
 ) -> int:
-    """Add what the hot index holds, a page at a time, until there is one more than is wanted."""
+    """Add jobs from the live index to ``found``, page by page, until there are more than ``limit``. Return the seq that
+    the first page is complete up to.
+    """
     own = caller.role in ("customer", "technician")
     index = keys.user_jobs(zone, UserId(caller.id)) if own else keys.jobs(zone)
     below: str = str(before[0]) if before else "+inf"
-    met, as_of = 0, 0
-    while met <= limit:
+    count, as_of = 0, 0
+    while count <= limit:
         names = {"meta": keys.meta(zone), "index": index}
         technician = caller.id if caller.role == "technician" else ""
-        args: Args = {"technician": technician, "below": below, "limit": HOT_PAGE}
+        args: Args = {"technician": technician, "below": below, "limit": LIVE_PAGE}
         done = await engine.store.read(zone, "job_list", keys=names, args=args)
         as_of = as_of or done.seq
         rows = [done.rest[i : i + 2] for i in range(0, len(done.rest), 2)]
@@ -211,36 +213,38 @@ async def _find_hot(
             if (
                 job.phase in phases
                 and wanted.matches(job_document.columns(job))
-                and (before is None or _place(job) < before)
+                and (before is None or _position(job) < before)
             ):
-                found.setdefault(_place(job), document)
-                met += 1
-        if len(rows) < HOT_PAGE or rows[-1][0].decode() == below:
+                found.setdefault(_position(job), document)
+                count += 1
+        if len(rows) < LIVE_PAGE or rows[-1][0].decode() == below:
             break
         below = rows[-1][0].decode()
     return as_of
 
 
-def _place(job: JobView) -> tuple[int, str]:
+def _position(job: JobView) -> tuple[int, str]:
     return ms_of(job.created_at), job.id
 
 
 async def history(engine: Engine, caller: Principal, job_id: str) -> list[HistoryItem]:
-    """Every change of a job in the order of the log: the archive's part, then what is not archived yet."""
+    """All changes of a job in the order of the log: from the archive, then from the part that is not archived yet."""
     zone, job = located(job_id)
     if job_document.view(await read(engine, caller, job_id)).customer is None:
         raise NotFound("No such job")
-    # The log's end before SQL: what is archived in between is met twice, never missed.
+    # Read the log before SQL: an event that is archived in between is read twice, never missed.
     reached = await reader.checkpoint(engine.archive, zone)
     tail = await log.window(engine.store.reads, zone, reached.seq if reached else 0, TAIL)
-    name = f'"{job}"'.encode()  # another job's metadata may name it too: the event's own job decides
+    name = (
+        f'"{job}"'.encode()
+    )  # a fast filter: another job's metadata may contain the id too, so that history_item decides
     late = [item for event in tail if name in event.data and (item := reader.history_item(event, job))]
     both = {item.seq: item for item in (*late, *await reader.history(engine.archive, job))}
     return [both[seq] for seq in sorted(both)]
 
 
 async def waves(engine: Engine, caller: Principal, job_id: str) -> list[bytes]:
-    """Each look for candidates, the first one first: who was in, and who was out and why. Raises Forbidden."""
+    """Each wave, the first one first: who was included, and who was left out and why. Raises Forbidden."""
     if not caller.is_ops:
         raise Forbidden("Only ops may see whom a job was offered to")
     zone, job = located(job_id)
@@ -250,7 +254,7 @@ async def waves(engine: Engine, caller: Principal, job_id: str) -> list[bytes]:
     return rows[::-1]
 
 
-def place_of_wave(wave: bytes) -> tuple[str, int]:
-    """Where a look for candidates stands in a list."""
-    found = _wave.decode(wave)
-    return found.at, found.wave
+def wave_position(wave: bytes) -> tuple[str, int]:
+    """The position of a wave in a list."""
+    record = _wave.decode(wave)
+    return record.at, record.wave

@@ -1,9 +1,10 @@
-"""A job in a reply: its JSON with what stands there for this caller alone, and in no event.
+"""A job in a reply: its JSON, with members that are for this caller only and are in no event.
 
-``actions`` is what the caller may do now; ``codes`` are shown to its customer while somebody has it, ``proposal`` to
-its two sides while the price that one of them proposed waits for the other's answer, and each side sees the other's
-phone (engine/domain/contacts.py). What they depend on is not in the job's JSON. It is read from its record, all of it
-at once, and only where the job's blueprint and state and the caller let there be any."""
+``actions`` lists the commands that the caller may give now. The customer sees ``codes`` while somebody has the job. The
+customer and the holder see ``proposal`` while a proposed price waits for an answer, and each sees the other's phone
+(engine/domain/contacts.py). These members depend on the job's record, not on its JSON. The record is read with one
+command, and only if the job's blueprint, its state and the caller allow at least one of the members.
+"""
 
 from __future__ import annotations
 
@@ -30,11 +31,11 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 CODED = ("assigned", "active")
-"""Phases in which the customer is shown the codes."""
+"""The phases in which the customer sees the codes."""
 
 
 class _Record(NamedTuple):
-    """The same job as it is now: it may have moved on since its JSON was told."""
+    """The job's record as it is now. It may be newer than the JSON."""
 
     bp: str
     status: str
@@ -45,26 +46,26 @@ class _Record(NamedTuple):
     price_locked: str
     proposal: str
     unaccepted: str
-    """1 while its holder is merely asked."""
+    """1 while the holder is only asked and has not accepted."""
     contact: str
     """The customer's phone, as JSON."""
     unserved: str
-    """The holder who was assigned the job for a service that they have no longer."""
+    """The holder who was assigned the job and does not provide its service any more."""
     tries: str
 
     def lacks_service(self, caller: Principal) -> bool:
-        """Whether the caller may only say no to the job (lua/job_step.lua)."""
+        """Whether the caller may only refuse the job (lua/job_step.lua)."""
         return self.unaccepted == "1" and caller.id == self.holder == self.unserved
 
     @property
     def tried(self) -> int:
-        """How many wrong codes the caller has given under the present issue (lua/lib/codes.lua)."""
+        """The number of wrong codes that the caller gave since the codes were last issued (lua/lib/codes.lua)."""
         issue, _, used = self.tries.partition(" ")
         return int(used) if issue == (self.issue or "1") else 0
 
 
 def with_actions(job: bytes, actions: list[str], **more: Any) -> bytes:
-    """A job's JSON with what the caller may do now, and ``more`` members."""
+    """Add ``actions`` and ``more`` members to a job's JSON."""
     return job[:-1] + b"," + msgspec.json.encode({"actions": actions, **more})[1:]
 
 
@@ -77,95 +78,95 @@ async def one(
     *,
     contact: str | None = None,
 ) -> bytes:
-    """A job with everything, as the caller of a command or a read is answered. Where its ``blueprint`` is not known
-    here, that is the job alone: nobody can say what may be done with it, or read beside it.
+    """The job view for the caller of a command or a read. If this process does not know the job's ``blueprint``, the
+    view has no actions and no other added members, because they depend on the blueprint.
 
-    Of ``actions``, what its state allows the caller, those are left out that its record forbids now. ``contact`` is the
-    customer's phone (JSON) where the caller became the holder by this very step: no code was tried by them and no price
-    proposed to them yet, so that nothing has to be read.
+    ``actions`` are the commands that the job's state allows the caller; those that its record forbids now are left out.
+    ``contact`` is the customer's phone (JSON) if the caller became the holder by this command. Such a caller has tried
+    no code and received no proposal yet, so that the record need not be read.
     """
     if blueprint is None:
         return with_actions(job, [])
     if contact is not None:
-        job = await _phone_added(engine, job_document.view(job), "customer", job, contact)
+        job = await _add_phone(engine, job_document.view(job), "customer", job, contact)
         return with_actions(job, blueprint.unlocked(actions, tried=0, reissued=0))
-    shown = _of_interest(caller, [blueprint], job, actions)
+    shown = _job_with_more(caller, [blueprint], job, actions)
     record = await _record(engine, caller, shown) if shown else None
     if shown is None or record is None:
         return with_actions(job, blueprint.unlocked(actions, tried=0, reissued=0))
     possible = blueprint.unlocked(actions, tried=record.tried, reissued=int(record.reissued or 0))
     if record.lacks_service(caller):
         possible = [name for name in possible if blueprint.commands[name].does == "release"]
-    more = _beside(engine, caller, shown, record)
+    more = _record_members(engine, caller, shown, record)
     job = await _with_phone(engine, caller, shown, record, job)
     return with_actions(job, possible, **more)
 
 
 async def archived(engine: Engine, caller: Principal, job: bytes) -> bytes:
-    """A job that SQL alone has, as its last event told it: nothing can be done with it."""
-    shown = _of_interest(caller, list(engine.blueprints.by_key.values()), job, [])
-    return with_actions(await _phoned(engine, caller, shown, job) if shown else job, [])
+    """The view of a job that only SQL has, as of its last event. It has no actions."""
+    shown = _job_with_more(caller, list(engine.blueprints.by_key.values()), job, [])
+    return with_actions(await _with_archived_phone(engine, caller, shown, job) if shown else job, [])
 
 
 async def many(engine: Engine, caller: Principal, jobs: Iterable[bytes]) -> list[bytes]:
-    """The jobs of a list, each as it is now, with its codes, proposal and phone; ``actions`` stand with single ones."""
+    """The views of the jobs of a list, with codes, proposal and phone. Only views of single jobs have ``actions``."""
     return list(await asyncio.gather(*(_listed(engine, caller, job) for job in jobs)))
 
 
 async def _listed(engine: Engine, caller: Principal, job: bytes) -> bytes:
-    shown = _of_interest(caller, list(engine.blueprints.by_key.values()), job, [])
+    shown = _job_with_more(caller, list(engine.blueprints.by_key.values()), job, [])
     if shown is None:
         return job
     record = await _record(engine, caller, shown)
     if record is None:
-        return await _phoned(engine, caller, shown, job)
+        return await _with_archived_phone(engine, caller, shown, job)
     job = await _with_phone(engine, caller, shown, record, job)
-    more = _beside(engine, caller, shown, record)
+    more = _record_members(engine, caller, shown, record)
     return job[:-1] + b"," + msgspec.json.encode(more)[1:] if more else job
 
 
 async def _with_phone(engine: Engine, caller: Principal, shown: JobView, record: _Record, job: bytes) -> bytes:
-    """The job with the other side's phone, where ``job`` still tells truly who has it: it may be the answer to a step
-    that is repeated after its giver has left.
+    """Add the other side's phone, unless the job has another holder by now: ``job`` may be the repeated answer to a
+    command whose caller has left the job since.
     """
     if shown.holder_id != record.holder or record.unaccepted == "1":
         return job
     blueprint = engine.blueprints.exactly(record.bp)
     side = contacts.side_wanted(caller, shown, blueprint) if blueprint else None
-    return await _phone_added(engine, shown, side, job, record.contact)
+    return await _add_phone(engine, shown, side, job, record.contact)
 
 
-async def _phoned(engine: Engine, caller: Principal, shown: JobView, job: bytes) -> bytes:
-    """The same of a job that Redis has forgotten: its events say which version of its blueprint it had."""
+async def _with_archived_phone(engine: Engine, caller: Principal, shown: JobView, job: bytes) -> bytes:
+    """Add the phone to a job that Redis has no more. Its events name the version of its blueprint."""
     try:
         key = await reader.blueprint_of(engine.archive, shown.id)
-    except CalloutError as error:  # as in contacts.phone_of: a job is not refused for want of a phone
+    except CalloutError as error:  # as in contacts.phone_of: a reply without a phone is better than none
         log.warning("phone_not_read", job=shown.id, error=str(error))
         return job
     blueprint = engine.blueprints.exactly(key) if key else None
     side = contacts.side_wanted(caller, shown, blueprint) if blueprint else None
-    return await _phone_added(engine, shown, side, job)
+    return await _add_phone(engine, shown, side, job)
 
 
-async def _phone_added(engine: Engine, shown: JobView, side: Side | None, job: bytes, contact: str = "") -> bytes:
+async def _add_phone(engine: Engine, shown: JobView, side: Side | None, job: bytes, contact: str = "") -> bytes:
     if side is None:
         return job
     phone = await contacts.phone_of(engine, shown, side, contact if side == "customer" else "")
     return contacts.with_phone(job, side, phone)
 
 
-def _of_interest(
+def _job_with_more(
     caller: Principal, blueprints: Sequence[Blueprint], job: bytes, actions: Sequence[str]
 ) -> JobView | None:
-    """The job's shown where its record may have something for the caller, by any version of its blueprint."""
+    """Decode the job if its record may have something for the caller, by any version of its blueprint; else None."""
     if caller.role not in ("customer", "technician") and not actions:
         return None
     shown = job_document.view(job)
     versions = [b for b in blueprints if b.name == shown.blueprint]
-    return shown if any(_may_hold(caller, b, shown, actions) for b in versions) else None
+    return shown if any(_may_have_more(caller, b, shown, actions) for b in versions) else None
 
 
-def _may_hold(caller: Principal, blueprint: Blueprint, shown: JobView, actions: Sequence[str]) -> bool:
+def _may_have_more(caller: Principal, blueprint: Blueprint, shown: JobView, actions: Sequence[str]) -> bool:
     if blueprint.asks_codes(actions) or contacts.side_wanted(caller, shown, blueprint):
         return True
     if _is_customer(caller, shown) and blueprint.codes.purposes and shown.phase in CODED:
@@ -184,32 +185,32 @@ def _is_holder(caller: Principal, shown: JobView) -> bool:
 
 
 async def _record(engine: Engine, caller: Principal, shown: JobView) -> _Record | None:
-    """What the job's record holds now; None where it is gone."""
+    """Read the job's record; None if it is gone."""
     names = [*_Record._fields[:-1], f"tries:{caller.id}"]
     found = await engine.store.command("HMGET", keys.job(shown.zone, shown.id), *names)
     record = _Record(*((part or b"").decode() for part in found))
     return record if record.bp else None
 
 
-def _beside(engine: Engine, caller: Principal, shown: JobView, record: _Record) -> dict[str, Any]:
-    """The codes, and the proposal that is open, as far as they are the caller's to see."""
+def _record_members(engine: Engine, caller: Principal, shown: JobView, record: _Record) -> dict[str, Any]:
+    """The codes and the open proposal, if the caller may see them."""
     blueprint, more = engine.blueprints.exactly(record.bp), dict[str, Any]()
     if blueprint is None:
         return more
     mine = _is_customer(caller, shown)
-    # Told as it was, it may be over since, or another's.
+    # The JSON may be older than the record: the job may be over, or have another holder.
     if mine and blueprint.codes.purposes and shown.phase in CODED and record.phase in CODED:
         more["codes"] = codes.all_of(engine, blueprint, shown.id, record.issue or "1")
-    talking = record.status in blueprint.price.propose and record.price_locked != "1"
-    if talking and (mine or (_is_holder(caller, shown) and record.holder == caller.id)):
+    negotiating = record.status in blueprint.price.propose and record.price_locked != "1"
+    if negotiating and (mine or (_is_holder(caller, shown) and record.holder == caller.id)):
         proposal = _open_proposal(record)
         more |= {"proposal": proposal} if proposal else {}
     return more
 
 
 def _open_proposal(record: _Record) -> msgspec.Raw | None:
-    """The last proposal as its event told it, where it is open: a record of lua/lib/proposal.lua, which has JSON for
-    the time and the reason.
+    """The last proposal, as in its event, if it is open. It is a record of lua/lib/proposal.lua, in which the time and
+    the reason are JSON.
     """
     if not record.proposal.startswith("open "):
         return None
@@ -217,6 +218,6 @@ def _open_proposal(record: _Record) -> msgspec.Raw | None:
     if holder != record.holder:
         return None
     role, _, user = by.partition(":")
-    why = f',"reason":{reason}' if reason else ""
-    told = f'{{"id":"{name}","amount":{amount},"by":{{"id":"{user}","role":"{role}"}}{why}'
-    return msgspec.Raw(f'{told},"status":"{status}","created_at":{created}}}'.encode())
+    reason_member = f',"reason":{reason}' if reason else ""
+    members = f'{{"id":"{name}","amount":{amount},"by":{{"id":"{user}","role":"{role}"}}{reason_member}'
+    return msgspec.Raw(f'{members},"status":"{status}","created_at":{created}}}'.encode())

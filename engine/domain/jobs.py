@@ -1,8 +1,9 @@
-"""Steps of a job: claim, decline, cancel and whatever else its blueprint declares.
+"""Commands on a job: claim, decline, cancel and all others that its blueprint declares.
 
-Which states, target and audience a step has is the blueprint's, and which blueprint a job has only its record
-knows. Reading it first would cost every claim a round trip: so the default blueprint's plan is sent along, the
-script compares, and where the job is of another the step is sent once more with the right one.
+The blueprint defines the states, the target and the audience of a command, and only the job's record says which
+blueprint the job has. To read the record first would cost every claim a round trip. Therefore the plan of the default
+blueprint is sent along and the script compares; if the job has another blueprint, the command is sent again with the
+right plan.
 """
 
 from __future__ import annotations
@@ -33,26 +34,26 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-ROUTES_OF_THEIR_OWN = {
+SEPARATE_ROUTES = {
     "bid": "POST /v1/jobs/{id}/bids",
     "withdraw": "POST /v1/jobs/{id}/bids/{bid}/withdraw",
     "award": "POST /v1/jobs/{id}/bids/{bid}/accept",
     "capture": "POST /v1/jobs/{id}/payments",
 }
-"""What needs more than a step's arguments is given there."""
+"""The routes of effects that need more than a step's arguments."""
 
 
 ALSO_CALLED = {"claim": "accept"}
-"""`claim` and `respond` are everywhere the way to say yes, whatever the blueprint calls it."""
+"""`claim` and `respond` accept an offer under any blueprint, also if its command has another name."""
 
 
 WHOLE: frozenset[Role] = OPS | {"customer", "mediator", "service"}
-"""Roles that see all of each job of which they see anything."""
+"""The roles that see the whole of each job that they may see at all."""
 
 
 def sees_whole(caller: Principal, job: JobView) -> bool:
-    """Whether somebody who may see anything of the job may see all of it: of technicians only its holder may, once they
-    have accepted.
+    """Whether a caller who may see the job may see the whole of it. A technician may if they hold the job and have
+    accepted it.
     """
     if caller.role in WHOLE:
         return True
@@ -62,7 +63,7 @@ def sees_whole(caller: Principal, job: JobView) -> bool:
 
 
 def as_seen(caller: Principal, job: bytes) -> bytes:
-    """The whole job as it was at some time, or its public part, as its document says what the caller was then."""
+    """The whole job, or its public part, by what the caller was to the job at the time of the document."""
     view = job_document.view(job)
     if view.customer is None or sees_whole(caller, view):
         return job
@@ -83,9 +84,9 @@ async def claim(
     version: int | None = None,
     trace: str = "",
 ) -> Outcome:
-    """Take an offered job. Of all who try at once exactly one is told that it is his.
+    """Take an offered job. Of several simultaneous claims exactly one succeeds.
 
-    Raises Forbidden for who is no technician, and the refusals of PROTOCOL §3 in its order.
+    Raises Forbidden for a caller who is not a technician, and the refusals of PROTOCOL §3 in its order.
     """
     return await command(engine, caller, job_id, Step(command="claim", version=version), key=key, trace=trace)
 
@@ -99,34 +100,38 @@ async def command(
     key: str | None = None,
     trace: str = "",
 ) -> Outcome:
-    """Take one step of the job's blueprint.
+    """Give one command of the job's blueprint.
 
-    Raises NotFound for strangers and for commands that the blueprint does not have, Forbidden for a role that may
-    never give it, IllegalTransition (or the job's own answer: taken, cancelled, expired) from another state,
-    VersionConflict with the present job, WrongCode with ``attempts_left``, CodeLocked, Frozen, Invalid for what the
-    command needs and was not given, ReusedKey; and whatever ``Store.run`` raises.
+    Raises NotFound for a job that the caller may not know of and for commands that the blueprint does not have,
+    Forbidden for a role that may never give the command, IllegalTransition (or the job's own answer: taken, cancelled,
+    expired) in a state that the command does not start from, VersionConflict with the present job, WrongCode with
+    ``attempts_left``, CodeLocked, Frozen, Invalid for a missing argument, ReusedKey, and what ``Store.run`` raises.
     """
     zone, job = located(job_id)
     fingerprint = in_redis.fingerprint(engine, step.command, job, step.arguments())
-    ask = CommandContext(zone, job, caller, in_redis.checked_key(key), fingerprint, trace)
+    context = CommandContext(zone, job, caller, in_redis.checked_key(key), fingerprint, trace)
     try:
-        return await by_blueprint(engine, lambda blueprint: _try(engine, ask, blueprint, step))
+        return await by_blueprint(engine, lambda blueprint: _try(engine, context, blueprint, step))
     except Invalid:
-        await must_know(engine, ask)
+        await must_know(engine, context)
         raise
 
 
-async def must_know(engine: Engine, ask: CommandContext) -> None:
-    """Raises NotFound for who may not know of the job: to be told what a request lacks would say that there is one."""
-    technician = ask.caller.id if ask.caller.role == "technician" else ""
-    names = {"meta": keys.meta(ask.zone), "job": keys.job(ask.zone, ask.job), "offers": keys.offers(ask.zone, ask.job)}
-    done = await engine.store.read(ask.zone, "job_read", keys=names, args={"technician": technician})
-    if not stands_in(ask.caller, done.rest):
+async def must_know(engine: Engine, context: CommandContext) -> None:
+    """Raises NotFound if the caller may not know of the job: an answer about a missing argument would reveal it."""
+    technician = context.caller.id if context.caller.role == "technician" else ""
+    names = {
+        "meta": keys.meta(context.zone),
+        "job": keys.job(context.zone, context.job),
+        "offers": keys.offers(context.zone, context.job),
+    }
+    done = await engine.store.read(context.zone, "job_read", keys=names, args={"technician": technician})
+    if not relations_to(context.caller, done.rest):
         raise NotFound("No such job")
 
 
-def stands_in(caller: Principal, found: Sequence[bytes]) -> list[Relation]:
-    """How the caller stands to the job that job_read found."""
+def relations_to(caller: Principal, found: Sequence[bytes]) -> list[Relation]:
+    """The caller's relations to the job that job_read returned."""
     full, _, _, _, _, customer, holder, _, offer, bid, bids = found
     return relations(
         caller.role,
@@ -140,9 +145,9 @@ def stands_in(caller: Principal, found: Sequence[bytes]) -> list[Relation]:
 
 
 async def by_blueprint(engine: Engine, act: Callable[[Blueprint], Awaitable[T]]) -> T:
-    """What ``act`` comes to with the job's own blueprint, the default one being tried first.
+    """Run ``act`` with the job's own blueprint. The default blueprint is tried first.
 
-    Raises Unavailable where the job's is not known here, and whatever ``act`` raises.
+    Raises Unavailable if this process does not know the job's blueprint, and what ``act`` raises.
     """
     blueprint = engine.blueprints.default
     for _ in range(2):
@@ -153,45 +158,45 @@ async def by_blueprint(engine: Engine, act: Callable[[Blueprint], Awaitable[T]])
     raise Unavailable("The job's blueprint is not known here")
 
 
-async def _try(engine: Engine, ask: CommandContext, blueprint: Blueprint, step: Step) -> Outcome:
+async def _try(engine: Engine, context: CommandContext, blueprint: Blueprint, step: Step) -> Outcome:
     name = step.command if step.command in blueprint.commands else ALSO_CALLED.get(step.command, "")
     plan = engine.plans.of(blueprint, name)
     if plan is None or plan.spec.by == ("engine",):
-        await check_blueprint(engine, ask, blueprint)
+        await check_blueprint(engine, context, blueprint)
         raise NotFound(f"No such command: {step.command}")
-    if possible(ask.caller.role).isdisjoint(plan.spec.by):
-        await check_blueprint(engine, ask, blueprint)
-        raise Forbidden(f"A {ask.caller.role} may not {step.command}")
+    if possible(context.caller.role).isdisjoint(plan.spec.by):
+        await check_blueprint(engine, context, blueprint)
+        raise Forbidden(f"A {context.caller.role} may not {step.command}")
     if plan.spec.does == "assign" and step.technician is None:
-        plan = _without(engine, blueprint, ask.caller) or plan
-    if plan.spec.does in ROUTES_OF_THEIR_OWN:
-        await check_blueprint(engine, ask, blueprint)
-        raise Invalid(f"{step.command} is given by {ROUTES_OF_THEIR_OWN[plan.spec.does]}")
+        plan = _without(engine, blueprint, context.caller) or plan
+    if plan.spec.does in SEPARATE_ROUTES:
+        await check_blueprint(engine, context, blueprint)
+        raise Invalid(f"{step.command} is given by {SEPARATE_ROUTES[plan.spec.does]}")
     try:
-        done = await commands.send(engine, ask, blueprint, plan, step)
+        done = await commands.send(engine, context, blueprint, plan, step)
     except VersionConflict as error:
-        error.extra["job"] = msgspec.Raw(await present(engine, ask))
+        error.extra["job"] = msgspec.Raw(await present(engine, context))
         raise
-    return await outcome(engine, ask, blueprint, plan, done)
+    return await outcome(engine, context, blueprint, plan, done)
 
 
 def _without(engine: Engine, blueprint: Blueprint, caller: Principal) -> Plan | None:
-    """A job taken from its holder and given to nobody by name is offered anew."""
+    """The plan of ``release``: a job that is taken from its holder and assigned to nobody is offered again."""
     held = possible(caller.role)
     names = (name for name, spec in blueprint.commands.items() if spec.does == "release" and held & set(spec.by))
     return engine.plans.of(blueprint, next(names, ""))
 
 
-async def check_blueprint(engine: Engine, ask: CommandContext, blueprint: Blueprint) -> None:
-    """Raises OtherBlueprint where the job is there and not of ``blueprint``."""
-    found = await engine.store.command("HGET", keys.job(ask.zone, ask.job), "bp")
+async def check_blueprint(engine: Engine, context: CommandContext, blueprint: Blueprint) -> None:
+    """Raises OtherBlueprint if the job exists and has another blueprint."""
+    found = await engine.store.command("HGET", keys.job(context.zone, context.job), "bp")
     if found is not None and found.decode() != blueprint.key:
         raise OtherBlueprint(found.decode())
 
 
 async def blueprint_of(engine: Engine, zone: Zone, job: JobId) -> Blueprint:
-    """The blueprint of a job, for what needs more of it than a step's plan. Raises NotFound where Redis has not the
-    job, Unavailable where its blueprint is not known here.
+    """Read the blueprint of a job, for functions that need more than one command's plan. Raises NotFound if Redis does
+    not have the job, Unavailable if this process does not know its blueprint.
     """
     found = await engine.store.command("HGET", keys.job(zone, job), "bp")
     if found is None:
@@ -202,8 +207,8 @@ async def blueprint_of(engine: Engine, zone: Zone, job: JobId) -> Blueprint:
 async def command_for(
     engine: Engine, zone: Zone, job: JobId, blueprint: Blueprint, does: Does, *, resolves: str = ""
 ) -> str | None:
-    """The blueprint's command that does this, for routes that do not name one; of several the one from the job's
-    present state. Whether it may be given is not decided here.
+    """The name of the blueprint's command with this effect, for routes that do not name a command. If there are
+    several, it is the one that starts from the job's present state. Whether it may be given is not checked here.
     """
     named = blueprint.commands.items()
     names = [name for name, spec in named if spec.does == does and spec.resolves == resolves]
@@ -220,30 +225,30 @@ POSSIBLE: dict[Role, frozenset[Relation]] = {
     "service": frozenset({"service"}),
     "mediator": frozenset({"mediator"}),
 }
-"""The relations in which somebody of a role can stand to a job; those who are not here can stand in none."""
+"""The relations to a job that each role can have. A role that is not listed has none."""
 
 
 def possible(role: Role) -> frozenset[Relation]:
-    """The relations in which somebody of this role can stand to a job."""
+    """The relations to a job that this role can have."""
     return POSSIBLE.get(role, frozenset())
 
 
-async def outcome(engine: Engine, ask: CommandContext, blueprint: Blueprint, plan: Plan, done: Done) -> Outcome:
-    """The answer to a step: the job as its event tells it, with what the caller may do next."""
+async def outcome(engine: Engine, context: CommandContext, blueprint: Blueprint, plan: Plan, done: Done) -> Outcome:
+    """The outcome of a command: the job as of its event, with the actions of the caller."""
     if len(done.rest) > 1:
         shown = done.rest[1]
     else:
-        shown = await in_redis.job_at(engine, ask.zone, done) or await present(engine, ask)
-    shown = as_seen(ask.caller, shown)
-    # Who has declined a job that takes bids from now on may bid for it.
+        shown = await in_redis.job_at(engine, context.zone, done) or await present(engine, context)
+    shown = as_seen(context.caller, shown)
+    # A technician who declined a job that now takes bids may bid for it.
     bids = plan.spec.does == "refuse" and blueprint.states[job_document.view(shown).status].seeks == "bids"
     contact = done.rest[2].decode() if plan.spec.does == "take" and len(done.rest) > 2 else None
-    return await answer(engine, ask, blueprint, shown, done, message=plan.spec.message, bids=bids, contact=contact)
+    return await answer(engine, context, blueprint, shown, done, message=plan.spec.message, bids=bids, contact=contact)
 
 
 async def answer(
     engine: Engine,
-    ask: CommandContext,
+    context: CommandContext,
     blueprint: Blueprint,
     shown: bytes,
     done: Done,
@@ -252,9 +257,9 @@ async def answer(
     bids: bool = False,
     contact: str | None = None,
 ) -> Outcome:
-    """What was done to a job, as its caller is told."""
-    job = await told(engine, ask.caller, blueprint, shown, bids=bids, contact=contact)
-    return Outcome(job, message, done.seq, done.version, done.repeated, ask.key)
+    """The outcome of a command that changed a job, for its caller."""
+    job = await told(engine, context.caller, blueprint, shown, bids=bids, contact=contact)
+    return Outcome(job, message, done.seq, done.version, done.repeated, context.key)
 
 
 async def told(
@@ -266,8 +271,8 @@ async def told(
     bids: bool = False,
     contact: str | None = None,
 ) -> msgspec.Raw:
-    """A job to which the caller has just done something, with what ``replies.one`` adds. Raises Indeterminate where
-    that cannot be read: it is done.
+    """The view of a job that the caller has just changed. Raises Indeterminate, not Unavailable, if the view cannot be
+    read, because the change is already done.
     """
     names = actions(caller, blueprint, shown, bids=bids)
     with in_sql.unavailable_as_indeterminate():
@@ -275,11 +280,11 @@ async def told(
 
 
 def actions(caller: Principal, blueprint: Blueprint, shown: bytes, *, bids: bool = False) -> list[str]:
-    """What its state lets the caller do with a job that he has just done something to; ``bids``: he may bid for it by
-    now. An open bid has nobody who took a step.
+    """The commands that the job's state allows a caller who has just changed it. ``bids`` says that they may bid now.
+    A caller who has just given a command has no open bid, so that they cannot withdraw one.
     """
     job = job_document.view(shown)
-    stands = relations(
+    caller_relations = relations(
         caller.role,
         caller.id,
         customer=job.customer_id,
@@ -289,18 +294,18 @@ def actions(caller: Principal, blueprint: Blueprint, shown: bytes, *, bids: bool
         bids=bids,
     )
     held, early = job.holder_id != "", is_early(job, blueprint)
-    names = blueprint.actions(job.status, stands, at=job.at, frozen=job.frozen, held=held, early=early)
+    names = blueprint.actions(job.status, caller_relations, at=job.at, frozen=job.frozen, held=held, early=early)
     return [name for name in names if blueprint.commands[name].does != "withdraw"]
 
 
-async def present(engine: Engine, ask: CommandContext) -> bytes:
-    """The job as it is now, as far as a caller who may step may see it."""
-    zone, technician = ask.zone, ask.caller.id if ask.caller.role == "technician" else ""
-    names = {"meta": keys.meta(zone), "job": keys.job(zone, ask.job), "offers": keys.offers(zone, ask.job)}
+async def present(engine: Engine, context: CommandContext) -> bytes:
+    """The job as it is now: the whole of it, or its public part, for a caller who may give commands."""
+    zone, technician = context.zone, context.caller.id if context.caller.role == "technician" else ""
+    names = {"meta": keys.meta(zone), "job": keys.job(zone, context.job), "offers": keys.offers(zone, context.job)}
     done = await engine.store.read(zone, "job_read", keys=names, args={"technician": technician})
-    return done.rest[0] if sees_whole(ask.caller, job_document.view(done.rest[0])) else done.rest[1]
+    return done.rest[0] if sees_whole(context.caller, job_document.view(done.rest[0])) else done.rest[1]
 
 
 def required(pointer: str, what: str) -> Invalid:
-    """The refusal of a step that was not given what it needs."""
+    """The refusal of a command that lacks an argument."""
     return Invalid(errors=[FieldError(pointer, f"Required: {what}")])

@@ -48,10 +48,10 @@ def in_lua(function: str) -> set[str]:
 
 
 HOMES = {
-    "server/schemas: Job": (fields_of(Job), ALL),
-    "server/schemas: PublicJob": (fields_of(PublicJob), PUBLIC),
-    "server/schemas: PatchJob": (fields_of(PatchJob), EDITABLE | {"version"}),
-    "server/schemas: NewJob": (fields_of(NewJob), fields_of(Booking)),
+    "server/schemas/jobs.py: Job": (fields_of(Job), ALL),
+    "server/schemas/jobs.py: PublicJob": (fields_of(PublicJob), PUBLIC),
+    "server/schemas/jobs.py: PatchJob": (fields_of(PatchJob), EDITABLE | {"version"}),
+    "server/schemas/jobs.py: NewJob": (fields_of(NewJob), fields_of(Booking)),
     "engine/domain/booking.py: Booking": (fields_of(Booking) & EDITABLE, EDITABLE),
     f"{LUA}: full_json": (in_lua("full_json"), set(STEP)),
     f"{LUA}: public_json": (in_lua("public_json"), PUBLIC & set(STEP)),
@@ -78,7 +78,7 @@ def test_members_have_their_declared_type(struct: type[msgspec.Struct]) -> None:
     declared = {member.name: member.kind for member in MEMBERS}
     hints = typing.get_type_hints(struct)
     wrong = {name: hint for name, hint in hints.items() if name in declared and kind(hint) is not declared[name]}
-    assert wrong == {}, f"server/schemas: {struct.__name__}"
+    assert wrong == {}, f"server/schemas/jobs.py: {struct.__name__}"
 
 
 def test_members_that_lua_reads_stand_before_the_customers_own_names() -> None:

@@ -65,7 +65,7 @@ async def waves(call: RequestContext[Body, ListQuery]) -> Response:
         call.next_link,
         call.query,
         await job_queries.waves(call.engine, call.caller, call.id),
-        job_queries.place_of_wave,
+        job_queries.wave_position,
     )
 
 

@@ -1,4 +1,5 @@
-"""A few people on a real server process: they book, race, come back after cuts, and remember what they heard."""
+"""A few people on a real server process: they book, race, reconnect after cuts, and record every event that they
+receive."""
 
 from __future__ import annotations
 
@@ -24,13 +25,15 @@ HERE = {"lat": 52.52, "lon": 13.405}
 
 @dataclass
 class Person:
-    """Somebody with a socket: what he heard, by seq, and what he heard twice."""
+    """A user with a socket. ``seen`` has the events they received, by sequence number; ``repeats`` those received
+    twice.
+    """
 
     account: Account
     seen: dict[int, Frame] = field(default_factory=dict)
     repeats: list[Frame] = field(default_factory=list)
     lost: list[Frame] = field(default_factory=list)
-    """Connect replies that told him to resynchronise."""
+    """Zones of connect replies with ``recovered: false``, after which a client has to load its state again."""
     live: list[Frame] = field(default_factory=list)
     since: int | None = None
     socket: Callout = field(init=False)
@@ -40,11 +43,11 @@ class Person:
         return self.account.id
 
     def types(self) -> Counter[str]:
-        """How often he heard of what."""
+        """Count the received events by type."""
         return Counter(frame["type"] for frame in self.seen.values())
 
-    def heard(self, frame: Frame) -> None:
-        """A push."""
+    def on_push(self, frame: Frame) -> None:
+        """Record a push."""
         if "seq" not in frame:
             self.live.append(frame)
         elif frame["seq"] in self.seen:
@@ -52,8 +55,8 @@ class Person:
         else:
             self.seen[frame["seq"]] = frame
 
-    def joined(self, ok: Frame) -> None:
-        """A connect reply."""
+    def on_connect(self, ok: Frame) -> None:
+        """Record a connect reply."""
         zone = ok["zones"]["main"]
         if self.since is None:
             self.since = zone["seq"]
@@ -63,7 +66,7 @@ class Person:
 
 @dataclass
 class Town:
-    """One service, and whoever is asked for."""
+    """A server with one service, and functions that create people on it."""
 
     server: Server
     api: Api
@@ -72,7 +75,7 @@ class Town:
     stack: AsyncExitStack
 
     async def person(self, role: str) -> Person:
-        """A registered customer or technician, connected."""
+        """Register a customer or a technician and connect them."""
         body = {
             "email": f"{uuid.uuid4().hex}@example.org",
             "password": "correct horse",
@@ -80,37 +83,37 @@ class Town:
             "role": role,
         }
         person = Person(Account(self.api, await self.api.request("POST", "/v1/auth/register", body=body)))
-        on = On(person.heard, joined=person.joined, repeat=person.repeats.append)
+        on = On(person.on_push, joined=person.on_connect, repeat=person.repeats.append)
         person.socket = Callout(self.server.url, person.account.token, on, api=self.api)
         self.stack.push_async_callback(person.socket.close)
         await person.socket.open()
         return person
 
     async def technician(self, capacity: int = 1) -> Person:
-        """One who is approved, online and here."""
+        """Create a technician who is approved and online at ``HERE``."""
         person = await self.person("technician")
         mine = f"/v1/technicians/{person.id}"
         await person.account.request("PATCH", mine, {"services": [self.service]})
         await self.admin.request("PATCH", mine, {"capacity": capacity})
         await self.admin.request("POST", f"{mine}/review", {"kyc": "approved", "account": "approved"})
-        told = await person.account.request("PUT", f"{mine}/availability", {"online": True, **HERE})
-        assert told["receiving"] is True, told
+        availability = await person.account.request("PUT", f"{mine}/availability", {"online": True, **HERE})
+        assert availability["receiving"] is True, availability
         return person
 
     async def book(self, customer: Person) -> str:
-        """A job here; gives its id."""
+        """Book a job at ``HERE`` and return its id."""
         body = {"service": self.service, **HERE, "address": "Torstrasse 1"}
         return str((await customer.account.request("POST", "/v1/jobs", body))["job"]["id"])
 
     async def job(self, job: str) -> dict[str, Any]:
-        """The job as ops see it."""
-        found: dict[str, Any] = (await self.admin.request("GET", f"/v1/jobs/{job}"))["job"]
-        return found
+        """Return the job as ops see it."""
+        shown: dict[str, Any] = (await self.admin.request("GET", f"/v1/jobs/{job}"))["job"]
+        return shown
 
 
 @asynccontextmanager
 async def town(server: Server) -> AsyncIterator[Town]:
-    """The town of a server that has nobody yet."""
+    """Create a town on a server without users."""
     signer = Signer.load_or_create(server.data / "signing.key")
     async with AsyncExitStack() as stack:
         api = Api(server.url)
@@ -122,7 +125,7 @@ async def town(server: Server) -> AsyncIterator[Town]:
 
 
 class Racer:
-    """A technician who claims whatever he is offered, at once, and notes what he was told he has."""
+    """A technician who claims every job at once that they have an offer of, and records the acknowledged claims."""
 
     def __init__(self, person: Person) -> None:
         self.person = person
@@ -131,7 +134,7 @@ class Racer:
         self._asked: set[str] = set()
 
     async def race(self) -> None:
-        """Claim for ever."""
+        """Claim until the task is cancelled."""
         async with asyncio.TaskGroup() as group:
             while True:
                 for frame in list(self.person.seen.values()):
@@ -150,7 +153,7 @@ class Racer:
 
 
 def addressed(server: Server, person: Person) -> list[int]:
-    """The seqs in the log that this person should have heard, since he first joined."""
+    """Return the sequence numbers in the log that this person should have received since they first connected."""
     mine = f"user:{person.id}"
     with redis.Redis.from_url(server.redis_url, decode_responses=True) as client:
         rows: Any = client.xrange("{main}:log", f"({person.since}-0", "+")

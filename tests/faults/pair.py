@@ -1,4 +1,4 @@
-"""Two servers of which one follows the other, and a name that leads to either."""
+"""A primary and a replica, and a proxy whose address leads to either."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from tests.support.wait import wait_until
 
 
 class Pair:
-    """Two servers, of which one follows the other, and the name of the primary."""
+    """A primary, a replica, and the proxy ``name`` whose address stands for the primary."""
 
     def __init__(self, urls: tuple[str, str], name: Proxy) -> None:
         self.name = name
         self.one, self.two = urls
 
     async def follow(self, follower: str, leader: str | None) -> None:
-        """Let one copy the other, or nobody."""
+        """Make one server a replica of the other, or a primary."""
         async with Redis.from_url(follower) as client:
             port = leader.rpartition(":")[2] if leader else "ONE"
             await client.execute_command("REPLICAOF", "127.0.0.1" if leader else "NO", port)
 
     async def caught_up(self, follower: str) -> bool:
-        """Whether it has all of its leader."""
+        """Return whether the replica has all data of its primary."""
         async with Redis.from_url(follower) as client:
             info = await client.info("replication")
             return bool(info["master_link_status"] == "up" and not info["master_sync_in_progress"])
 
     async def same_head(self) -> bool:
-        """Whether both have the same log."""
+        """Return whether both servers have the same head of the log."""
         heads = []
         for url in (self.one, self.two):
             async with Redis.from_url(url) as client:
@@ -41,25 +41,25 @@ class Pair:
         return heads[0] == heads[1]
 
     async def change_over(self) -> None:
-        """The second is primary from now on, the first its replica; old connections stay where they are."""
+        """Promote the second server and make the first its replica. Open connections keep their target."""
         await self.follow(self.two, None)
         self.name.set_target(self.two)
         await self.follow(self.one, self.two)
 
-    async def part(self) -> None:
-        """Both are primaries from now on, each with what it has."""
+    async def split(self) -> None:
+        """Make both servers primaries, each with the data that it has."""
         await wait_until(self.same_head)
         await self.follow(self.two, None)
 
     def set_target(self, url: str) -> None:
-        """The name leads there, and nobody keeps an old connection."""
+        """Point the proxy at ``url`` and abort all open connections."""
         self.name.set_target(url)
         self.name.cut()
 
 
 @asynccontextmanager
 async def paired(folder: Path) -> AsyncIterator[Pair]:
-    """A pair whose second server follows the first."""
+    """Run a primary and its replica."""
     (folder / "one").mkdir()
     (folder / "two").mkdir()
     at_once = ("--repl-diskless-sync-delay", "0")

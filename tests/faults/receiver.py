@@ -1,4 +1,4 @@
-"""A real HTTP receiver of pushes, which answers as a test tells it to."""
+"""A real HTTP receiver of pushes that answers as a test defines."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 import msgspec
 
 Answer = Callable[[int], int | None]
-"""Given how many requests came before, the status to answer with; None never answers."""
+"""Return the status of the response, given the number of earlier requests; None means that no response is sent."""
 
 
 @dataclass
 class Receiver:
-    """What came in: bodies and their signatures, in order."""
+    """Records the bodies and the signatures of all requests, in order."""
 
     answer: Answer
     port: int = 0
@@ -30,12 +30,12 @@ class Receiver:
         return f"http://127.0.0.1:{self.port}/push?app=1"
 
     @property
-    def told(self) -> list[dict[str, Any]]:
-        """The bodies, decoded."""
+    def messages(self) -> list[dict[str, Any]]:
+        """The decoded bodies."""
         return [msgspec.json.decode(body) for body in self.bodies]
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection: requests in turn until the client has no more."""
+        """Serve one connection until the client closes it."""
         try:
             while await self._one(reader, writer):
                 pass
@@ -70,7 +70,7 @@ class Receiver:
 
 @asynccontextmanager
 async def receiving(answer: Answer = lambda _: 200) -> AsyncIterator[Receiver]:
-    """A receiver on a port of its own."""
+    """Run a receiver on its own port."""
     receiver = Receiver(answer)
     server = await asyncio.start_server(receiver.serve, "127.0.0.1", 0)
     receiver.port = server.sockets[0].getsockname()[1]

@@ -1,4 +1,4 @@
-"""The data directory: one server at a time, made for its owner alone."""
+"""The data directory: one server uses it at a time, and only its owner can read it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 from engine.process.datadir import CannotStart, birth, create, hold, holder
 
 
-def test_a_second_holder_is_refused_and_told_who_has_it(tmp_path: Path) -> None:
-    """Two servers never use one directory, and the second names the first's process and URL."""
+def test_a_second_holder_is_refused_with_the_first_named(tmp_path: Path) -> None:
+    """Two servers never use one directory, and the second one names the process and the URL of the first."""
     with hold(tmp_path) as lock:
         lock.tell("http://127.0.0.1:8700")
         with pytest.raises(CannotStart, match=rf"in use by process {os.getpid()} serving http://127.0.0.1:8700"):
@@ -21,26 +21,26 @@ def test_a_second_holder_is_refused_and_told_who_has_it(tmp_path: Path) -> None:
 
 
 def test_a_file_is_no_data_directory(tmp_path: Path) -> None:
-    """A path that is a file is refused in words."""
+    """A path that is a file is refused with a message."""
     (tmp_path / "file").touch()
     with pytest.raises(CannotStart, match="not a directory"):
         create(tmp_path / "file")
 
 
 def test_a_directory_inside_a_file_cannot_be_made(tmp_path: Path) -> None:
-    """What the system refuses is told with its reason."""
+    """The error message contains the reason of the operating system."""
     (tmp_path / "file").touch()
     with pytest.raises(CannotStart, match=r"cannot be made: Not a directory"):
         create(tmp_path / "file" / "below")
 
 
-def test_a_new_directory_is_its_owners_alone(tmp_path: Path) -> None:
-    """It will hold a signing key and everybody's data: 0700 from the first instant."""
+def test_only_its_owner_can_read_a_new_directory(tmp_path: Path) -> None:
+    """The directory will hold a signing key and personal data: its mode is 0700 from the first instant."""
     assert create(tmp_path / "a" / "b").stat().st_mode & 0o777 == 0o700
 
 
-def test_an_old_directory_and_its_other_files_are_left_alone(tmp_path: Path) -> None:
-    """Locking changes neither the mode nor the files that are there."""
+def test_an_existing_directory_keeps_its_mode_and_files(tmp_path: Path) -> None:
+    """Locking changes neither the mode of an existing directory nor its files."""
     tmp_path.chmod(0o755)
     (tmp_path / "notes.txt").write_text("mine")
     with hold(tmp_path):
@@ -50,7 +50,7 @@ def test_an_old_directory_and_its_other_files_are_left_alone(tmp_path: Path) -> 
 
 
 def test_a_released_directory_can_be_held_again(tmp_path: Path) -> None:
-    """The lock ends with its block and names nobody afterwards."""
+    """The lock ends with its block, and afterwards the directory has no holder."""
     with hold(tmp_path):
         assert holder(tmp_path) is not None
     assert holder(tmp_path) is None
@@ -59,7 +59,7 @@ def test_a_released_directory_can_be_held_again(tmp_path: Path) -> None:
 
 
 def test_a_killed_holder_leaves_no_lock(tmp_path: Path) -> None:
-    """SIGKILL frees the directory: what stands in the lock file then counts for nothing."""
+    """SIGKILL frees the directory: the content of the lock file then has no effect."""
     program = (
         "import sys, pathlib, engine.process.datadir as d\n"
         "with d.hold(pathlib.Path(sys.argv[1])) as lock:\n"
@@ -82,8 +82,10 @@ def test_a_killed_holder_leaves_no_lock(tmp_path: Path) -> None:
         pass
 
 
-def test_a_birth_tells_processes_apart() -> None:
-    """It stays the same for one process, and is nothing for none."""
+def test_a_birth_identifies_a_process() -> None:
+    """The birth of a process does not change, differs between processes, and is None for a process that does not
+    exist.
+    """
     assert birth(os.getpid()) == birth(os.getpid())
     assert birth(os.getpid()) != birth(1)
     assert birth(2**22 + 1) is None

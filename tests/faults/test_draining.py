@@ -1,4 +1,4 @@
-"""Gateways that stop, as processes: what a load balancer and an event stream see of it."""
+"""Gateways that stop, as processes: what a load balancer and an event stream see."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from tests.support.process import Server, serving
 from tests.support.wait import wait_until
 
 SOCKETS = 500
-"""At 20 every tenth of a second they are sent away in two and a half seconds."""
+"""The drain closes 20 sockets every tenth of a second, so it lasts two and a half seconds."""
 
 
-def admin(key: Path) -> str:
-    """A token that needs no account."""
+def admin_token(key: Path) -> str:
+    """Return a token that needs no account."""
     return access_token(Signer.load_or_create(key), UserId("cli_admin"), "admin")
 
 
-async def test_not_ready_but_answering_while_it_drains(tmp_path: Path) -> None:
-    """From SIGTERM on ``/readyz`` is false and upgrades get 503, while HTTP is answered and sockets go one by one; each
-    is told 4000, and the process ends with 0.
+async def test_a_draining_server_is_not_ready_and_still_answers(tmp_path: Path) -> None:
+    """After SIGTERM ``/readyz`` is false and upgrades get 503 while HTTP requests are answered; all sockets are
+    closed with 4000, and the process exits with 0.
     """
     async with serving(tmp_path / "data", limits="off") as server, AsyncExitStack() as stack:
-        bearer = admin(tmp_path / "data" / "signing.key")
+        bearer = admin_token(tmp_path / "data" / "signing.key")
         http = await stack.enter_async_context(httpx.AsyncClient(base_url=server.url, trust_env=False))
         assert (await http.get("/readyz")).status_code == 200
         sockets = [await _opened(stack, server, bearer) for _ in range(SOCKETS)]
@@ -51,7 +51,7 @@ async def test_not_ready_but_answering_while_it_drains(tmp_path: Path) -> None:
         assert (
             await http.get(f"/v1/events?after=main:{epoch_name(1)}:0", headers=me.request.headers)
         ).status_code == 503
-        assert any(socket.close_code is None for socket in sockets), "all had gone before this was asked"
+        assert any(socket.close_code is None for socket in sockets), "all sockets were closed before this check"
         codes = await asyncio.gather(*(_close_code(socket) for socket in sockets))
         assert set(codes) == {4000}
         assert (await ending).code == 0
@@ -80,7 +80,7 @@ async def _draining(http: httpx.AsyncClient) -> httpx.Response | None:
 
 
 class Reader:
-    """An EventSource behind a load balancer: after each end it goes to the next gateway, with its last id."""
+    """An EventSource behind a load balancer: after each end it connects to the next gateway, with its last id."""
 
     def __init__(self, bearer: str) -> None:
         self.seqs: list[int] = []
@@ -91,7 +91,7 @@ class Reader:
         self._last = ""
 
     async def read(self) -> None:
-        """Read for ever."""
+        """Read until the task is cancelled."""
         async with httpx.AsyncClient(timeout=30, trust_env=False) as http:
             while True:
                 url = self.urls[self.opened % len(self.urls)]
@@ -122,9 +122,9 @@ def _written(url: str, written: list[int]) -> bool:
     return True
 
 
-async def test_a_stream_lives_through_a_rolling_restart(tmp_path: Path) -> None:
-    """Two gateways are stopped and started one after the other while events are written: with its last id an event
-    stream has each of them once and in order, and is never told that it has to begin anew.
+async def test_a_stream_survives_a_rolling_restart(tmp_path: Path) -> None:
+    """Two gateways restart one after the other while events are written: an event stream that resumes with its last
+    id receives each event once and in order, and always recovers.
     """
     (tmp_path / "redis").mkdir()
     with valkey.running(tmp_path / "redis") as url:
@@ -135,7 +135,7 @@ async def test_a_stream_lives_through_a_rolling_restart(tmp_path: Path) -> None:
             servers = [
                 await stack.enter_async_context(serving(tmp_path / name, *gate, limits="off")) for name in ("a", "b")
             ]
-            reader = Reader(admin(tmp_path / "key"))
+            reader = Reader(admin_token(tmp_path / "key"))
             reader.urls = [server.url for server in servers]
             reading = asyncio.create_task(reader.read())
             written: list[int] = []

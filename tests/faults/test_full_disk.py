@@ -1,4 +1,4 @@
-"""A disk that is full, under a server that runs and at its start."""
+"""A full disk under a running server and at its start."""
 
 from __future__ import annotations
 
@@ -18,29 +18,33 @@ LIMITED = (
     "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000));"
     " import sys; from server.cli.main import main; main()"
 )
-"""No file grows beyond 1000 bytes: what a full disk is to a process, told as EFBIG instead of ENOSPC."""
+"""No file can grow beyond 1000 bytes. To a process this is like a full disk, with EFBIG instead of ENOSPC."""
 
 
 async def test_a_start_is_refused_in_one_line(tmp_path: Path, monkeypatch: object) -> None:
-    """Before anything is started, with the directory and the system's reason; `doctor` says the same."""
+    """The start is refused before any process starts, with the directory and the system's reason; `doctor` reports
+    the same.
+    """
     data = tmp_path / "data"
     data.mkdir()
     program = process.PROGRAM
     process.PROGRAM = (sys.executable, "-c", LIMITED)  # type: ignore[assignment]
     try:
         refused = await callout("serve", "--data", str(data), "--port", "0")
-        looked = await callout("doctor", "--json", "--data", str(data))
+        checked = await callout("doctor", "--json", "--data", str(data))
     finally:
         process.PROGRAM = program  # type: ignore[assignment]
     assert refused.code == 2
     assert refused.line.startswith(f"nothing can be written to {data}: ") and "make room" in refused.line
     assert not (data / "valkey").exists()
-    (found,) = [each for each in json.loads(looked.out)["findings"] if each["name"] == "data directory"]
-    assert looked.code == 1 and found["problems"][0].startswith("nothing can be written")
+    (found,) = [each for each in json.loads(checked.out)["findings"] if each["name"] == "data directory"]
+    assert checked.code == 1 and found["problems"][0].startswith("nothing can be written")
 
 
-async def test_a_server_whose_disk_is_full_goes_on_and_says_so(tmp_path: Path, empty_redis: str) -> None:
-    """Neither its log nor its data can be written: it answers, is not ready, counts the lines, and stops in order."""
+async def test_a_server_with_a_full_disk_continues_and_reports_it(tmp_path: Path, empty_redis: str) -> None:
+    """When neither log nor data can be written, the server answers, is not ready, counts the lost log lines, and
+    stops in order.
+    """
     counts = f"http://127.0.0.1:{(port := valkey.free_port())}/metrics"
     async with serving(tmp_path / "data", "--redis", empty_redis, log_level="debug", metrics_port=str(port)) as server:
         async with httpx.AsyncClient(base_url=server.url, trust_env=False, timeout=20) as client:
@@ -54,7 +58,7 @@ async def test_a_server_whose_disk_is_full_goes_on_and_says_so(tmp_path: Path, e
             await wait_until(lambda: says("/readyz", "nothing can be written"), within_s=20)
 
             async def lost() -> bool:
-                server.process.send_signal(signal.SIGHUP)  # the blueprints are read anew, and the log says so
+                server.process.send_signal(signal.SIGHUP)  # the server reloads the blueprints and logs it
                 lines = (await client.get(counts)).text.splitlines()
                 return any(
                     float(line.split()[1]) > 0 for line in lines if line.startswith("callout_log_lines_lost_total ")
@@ -62,7 +66,7 @@ async def test_a_server_whose_disk_is_full_goes_on_and_says_so(tmp_path: Path, e
 
             await wait_until(lost, what="a line that is lost", within_s=20)
             assert (await client.get("/healthz")).status_code == 200
-        said = server.logged()
+        before = server.logged()
         ended = await server.end()
     assert ended.code == 0
-    assert server.logged() == said
+    assert server.logged() == before

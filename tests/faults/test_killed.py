@@ -1,4 +1,4 @@
-"""A server killed in the middle of its work: what it acknowledged stands, and nobody misses anything."""
+"""A server is killed while it works: all acknowledged commands persist, and no client misses an event."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ JOBS, RACERS = 60, 5
 
 @pytest.mark.parametrize("valkey_too", [False, True], ids=["server alone", "server and Valkey"])
 async def test_every_acknowledged_claim_survives_a_kill_under_load(tmp_path: Path, valkey_too: bool) -> None:
-    """SIGKILL while technicians race; after a start on the same directory each has what he was told he has, no
-    job has two holders, and every client is back by itself with every event once.
+    """After SIGKILL during a race and a start on the same directory, every acknowledged claim holds, no job has two
+    holders, and every client reconnects by itself and has every event once.
     """
     async with serving(tmp_path / "data", limits="off") as first, town(first) as place:
         customer = await place.person("customer")
@@ -36,7 +36,7 @@ async def test_every_acknowledged_claim_survives_a_kill_under_load(tmp_path: Pat
                 await wait_until(lambda: _acknowledged(racers) >= JOBS, within_s=30, what="the other claims")
                 await _holders_are_as_acknowledged(place, racers, jobs)
                 for person in [customer, *(racer.person for racer in racers)]:
-                    await _has_heard_everything(second, person)
+                    await _has_every_event(second, person)
                 for race in races:
                     race.cancel()
     assert sum(map(len, at_kill)) >= JOBS // 3
@@ -59,14 +59,14 @@ async def _kill(server: Server, valkey_too: bool) -> None:
 
 
 async def _holders_are_as_acknowledged(place: Town, racers: list[Racer], jobs: list[str]) -> None:
-    told = {job: racer.person.id for racer in racers for job in racer.acknowledged}
-    assert len(told) == _acknowledged(racers), "two were told that they have the same job"
-    assert set(told) == set(jobs)
+    acknowledged = {job: racer.person.id for racer in racers for job in racer.acknowledged}
+    assert len(acknowledged) == _acknowledged(racers), "the same job was acknowledged to two technicians"
+    assert set(acknowledged) == set(jobs)
     holders = {job: (await place.job(job))["technician"]["id"] for job in jobs}
-    assert holders == told
+    assert holders == acknowledged
 
 
-async def _has_heard_everything(server: Server, person: Person) -> None:
+async def _has_every_event(server: Server, person: Person) -> None:
     await wait_until(lambda: set(addressed(server, person)) <= set(person.seen), what="all events")
     assert sorted(person.seen) == addressed(server, person)
     assert list(person.seen) == sorted(person.seen)

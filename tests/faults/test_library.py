@@ -1,4 +1,4 @@
-"""The library of scripts under faults: flushed, of another release, and in a memory that is full."""
+"""The script library under faults: flushed, of another release, and with full memory."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def _libraries(engine: Engine) -> set[str]:
 
 
 async def test_functions_flushed_under_a_running_engine_are_loaded_again(engine: Engine) -> None:
-    """FUNCTION FLUSH by somebody else, with commands on their way: nobody hears of it, and each acts once."""
+    """After a FUNCTION FLUSH by another client all commands on their way succeed, each exactly once."""
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
     for _ in range(3):
@@ -38,13 +38,13 @@ async def test_functions_flushed_under_a_running_engine_are_loaded_again(engine:
     assert len(created) == 61
 
 
-async def test_two_releases_work_side_by_side_and_the_old_one_leaves_nothing(
+async def test_two_releases_run_side_by_side_and_the_old_library_is_removed(
     engine: Engine, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A new release removes the old one's library when it starts. The old one, if it still runs, goes on unharmed."""
+    """A new release removes the old library when it starts; an old release that still runs continues unharmed."""
     shutil.copytree(scripts.folder(), tmp_path / "lua")
     with (tmp_path / "lua" / "job_read.lua").open("a") as verb:
-        verb.write("-- as of another release\n")
+        verb.write("-- of another release\n")
     monkeypatch.setattr(scripts, "folder", lambda: tmp_path / "lua")
     serves, carla = await people.service(engine), await people.customer(engine)
     async with open_engine(settings) as other:
@@ -58,13 +58,15 @@ async def test_two_releases_work_side_by_side_and_the_old_one_leaves_nothing(
 
 
 @pytest.mark.parametrize("word", sorted(UNAVAILABLE_REPLIES))
-def test_an_error_that_promises_that_nothing_was_done_is_unavailable(word: str) -> None:
-    """Whatever Redis says of its own condition or of where a slot lies is 503, never a bug of ours."""
+def test_an_error_before_any_effect_is_unavailable(word: str) -> None:
+    """Every reply of Redis about its own condition or the place of a slot is a 503 and never an internal error."""
     assert isinstance(pipeline._error(f"{word} 3999 127.0.0.1:6381"), Unavailable)
 
 
 async def test_too_few_replicas_are_unavailable_and_leave_no_trace(engine: Engine) -> None:
-    """With `min-replicas-to-write` and no replica each command says 503; with one the same command acts."""
+    """With `min-replicas-to-write` and no replica each command returns 503 without an effect; with a replica the
+    same command succeeds.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
     job = await people.offered(engine, carla, serves)
@@ -82,8 +84,10 @@ async def test_too_few_replicas_are_unavailable_and_leave_no_trace(engine: Engin
     assert (await jobs.claim(engine, one, job)).message == "Job accepted"
 
 
-async def test_a_full_memory_refuses_before_anything_is_done_and_what_is_there_can_be_read(engine: Engine) -> None:
-    """At `maxmemory` a command is `unavailable` and left no trace, jobs can be read, and with room all goes on."""
+async def test_a_full_memory_refuses_commands_without_an_effect_and_serves_reads(engine: Engine) -> None:
+    """At `maxmemory` a command is `unavailable` and has no effect, jobs can be read, and with memory available
+    commands succeed again.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
     job = await people.offered(engine, carla, serves)

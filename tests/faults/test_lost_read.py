@@ -1,4 +1,5 @@
-"""Reads whose reply from Redis is lost: each is `unavailable`, for nothing was done, and none is `indeterminate`."""
+"""Reads whose reply from Redis is lost are `unavailable`, because a read changes nothing; they are never
+`indeterminate`."""
 
 from __future__ import annotations
 
@@ -27,11 +28,11 @@ from tests.support.wait import wait_until
 
 READS = [route for route in ROUTES if route.method == "GET"]
 MOST = 30
-"""More replies than any read waits for."""
+"""No read waits for this many replies."""
 
 
 class Scene(NamedTuple):
-    """A server that reaches Redis through a proxy, and a job with its two sides."""
+    """A server that reaches Redis through a proxy, and a job with a customer and a technician."""
 
     server: Running
     proxy: Proxy
@@ -40,30 +41,30 @@ class Scene(NamedTuple):
     ids: dict[str, str]
 
     def token(self, who: Principal) -> str:
-        """An access token."""
+        """Return an access token."""
         return access_token(self.server.engine.signer, UserId(who.id), who.role)
 
     def caller(self, route: Route) -> Principal:
-        """Somebody whom a route lets pass."""
+        """Return a caller whom a route allows."""
         name = "technician" if route.name == "requests_read" else ""
         return next(who for who in self.people.values() if who.role in (name or route.roles or {"customer"}))
 
     def path(self, route: Route) -> str:
-        """Its address, of what is there."""
+        """Return the path of a route, with ids that exist."""
         kind = next((kind for kind in ("technicians", "services") if kind in route.path), "jobs")
         path = route.path.format_map({**self.ids, "id": self.ids[kind], "name": "delivery", "code": "taken"})
         return path + ("?wait=0" if route.streams else "")
 
-    def lose(self, number: int) -> None:
-        """Let the reply after ``number`` others be lost; every account must be looked up anew."""
+    def drop_reply(self, number: int) -> None:
+        """Drop the reply after ``number`` others. The engine has to load every account again."""
         for who in self.people.values():
             name = keys.account(who.id)
             if self.redis.exists(name):
                 self.redis.hset(name, "life", "of another server")
         self.proxy.drop_in = number
 
-    async def lost(self) -> bool:
-        """Whether it was; if so, wait until all is as before."""
+    async def was_dropped(self) -> bool:
+        """Return whether a reply was dropped, after waiting until the server has recovered."""
         if self.proxy.drop_in is not None:
             self.proxy.drop_in = None
             return False
@@ -76,7 +77,7 @@ class Scene(NamedTuple):
 
 @pytest.fixture
 async def scene(empty_redis: str, settings: Settings) -> AsyncIterator[Scene]:
-    """Of the parts of a server only the gateway, so that nearly all replies are a caller's."""
+    """A server with only the gateway role, so that nearly all replies belong to a caller."""
     async with Proxy(empty_redis) as proxy:
         changed = msgspec.structs.replace(settings, redis=proxy.url, port=0, roles=("gateway",))
         async with running(changed) as server:
@@ -100,16 +101,16 @@ async def scene(empty_redis: str, settings: Settings) -> AsyncIterator[Scene]:
                 )
 
 
-async def test_no_read_over_http_is_unknown(scene: Scene) -> None:
-    """Each of the replies that a GET waits for is lost in turn: it is answered all the same, or 503."""
+async def test_no_read_over_http_is_indeterminate(scene: Scene) -> None:
+    """Each reply that a GET waits for is dropped in turn: the GET succeeds all the same, or returns 503."""
     refused: set[str] = set()
     async with httpx.AsyncClient(base_url=scene.server.url, timeout=20, trust_env=False) as http:
         for route in READS:
             token = {"Authorization": f"Bearer {scene.token(scene.caller(route))}"} if route.roles else {}
             for number in range(MOST):
-                scene.lose(number)
+                scene.drop_reply(number)
                 answer = await http.get(scene.path(route), headers=token)
-                if not await scene.lost():
+                if not await scene.was_dropped():
                     assert answer.status_code == 200, (route.name, number, answer.text)
                     break
                 if answer.status_code != 200:
@@ -122,8 +123,8 @@ async def test_no_read_over_http_is_unknown(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("op", ["connect", "refresh", "subscribe"])
-async def test_no_read_over_a_socket_is_unknown(scene: Scene, op: str) -> None:
-    """The same of the ops that change nothing."""
+async def test_no_read_over_a_socket_is_indeterminate(scene: Scene, op: str) -> None:
+    """Each reply that an op without an effect waits for is dropped in turn: the op succeeds or is `unavailable`."""
     who, refused = scene.people["customer"], 0
     channel, token = f"job:{scene.ids['jobs']}", scene.token(who)
     for number in range(MOST):
@@ -131,12 +132,12 @@ async def test_no_read_over_a_socket_is_unknown(scene: Scene, op: str) -> None:
         reply: dict[str, Any] = {}
         if op != "connect":
             await socket.open()
-        scene.lose(number)
+        scene.drop_reply(number)
         if op == "connect":
             reply = await socket.connect(subs=[channel])
         else:
             reply = await socket.request(op, **({"token": token} if op == "refresh" else {"channel": channel}))
-        lost = await scene.lost()
+        lost = await scene.was_dropped()
         await socket.close()
         if not lost:
             assert "ok" in reply, reply

@@ -1,4 +1,4 @@
-"""Replies that are lost on the way between us and Redis (G2)."""
+"""Replies that are lost on their way from Redis (G2)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.support.wait import wait_until
 
 @pytest.fixture
 async def proxy(empty_redis: str) -> AsyncIterator[Proxy]:
-    """A proxy before the real server."""
+    """A proxy in front of the real server."""
     async with Proxy(empty_redis) as between:
         yield between
 
@@ -37,10 +37,12 @@ async def engine(proxy: Proxy, settings: Settings) -> AsyncIterator[Engine]:
         yield opened
 
 
-async def test_a_claim_whose_reply_is_lost_is_indeterminate_and_its_repeat_says_yes(
+async def test_a_claim_whose_reply_is_lost_is_indeterminate_and_its_repeat_succeeds(
     engine: Engine, proxy: Proxy
 ) -> None:
-    """The dropped reply is told as unknown, nothing is retried, and the same key finds the one claim done."""
+    """A dropped reply raises Indeterminate, nothing is retried, and the same key returns the outcome of the one
+    claim.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
     job, key = await people.offered(engine, carla, serves), str(uuid.uuid4())
@@ -55,7 +57,9 @@ async def test_a_claim_whose_reply_is_lost_is_indeterminate_and_its_repeat_says_
 
 
 async def test_a_read_whose_reply_is_lost_is_unavailable(engine: Engine, proxy: Proxy) -> None:
-    """Nothing can have been done, so the caller is not told that something may have been; a command goes by `run`."""
+    """A read changes nothing, so its lost reply is Unavailable; a script that writes needs `run`, and one that reads
+    needs `read`.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     job = await people.offered(engine, carla, serves)
     proxy.drop_next = b'"status":"broadcasted"'
@@ -74,11 +78,13 @@ async def test_a_read_whose_reply_is_lost_is_unavailable(engine: Engine, proxy: 
 
 
 async def test_a_connection_cut_again_and_again_loses_and_doubles_nothing(engine: Engine, proxy: Proxy) -> None:
-    """Under cuts every step happens once: the log is without holes and the job went through its states in order."""
+    """With repeated cuts every step happens once: the log has no holes and each job went through its states in
+    order.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
 
-    async def surely(job: str, command: str) -> None:
+    async def retry(job: str, command: str) -> None:
         key = str(uuid.uuid4())
         while True:
             try:
@@ -98,7 +104,7 @@ async def test_a_connection_cut_again_and_again_loses_and_doubles_nothing(engine
         done.append(await people.offered(engine, carla, serves))
         cutter = asyncio.create_task(cut_often())
         for command in ("claim", "depart", "arrive", "start", "complete"):
-            await surely(done[-1], command)
+            await retry(done[-1], command)
         cutter.cancel()
         await wait_until(lambda: engine.store.packed.up)
     for job in done:
@@ -109,8 +115,10 @@ async def test_a_connection_cut_again_and_again_loses_and_doubles_nothing(engine
     assert await engine.store.redis.hget(keys.technician(DEFAULT_ZONE, "t1"), "load") == b"0"  # type: ignore[arg-type]
 
 
-async def test_what_was_not_sent_is_unavailable(engine: Engine, proxy: Proxy) -> None:
-    """With Redis out of reach a command that never left is `unavailable`, which promises that nothing was done."""
+async def test_a_command_that_was_not_sent_is_unavailable(engine: Engine, proxy: Proxy) -> None:
+    """While Redis is out of reach a command that was not sent is `unavailable`, which promises that it had no
+    effect.
+    """
     serves = await people.service(engine)
     one = await people.technician(engine, "t1", serves)
     await proxy.__aexit__()

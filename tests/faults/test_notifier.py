@@ -1,4 +1,4 @@
-"""Notices and pushes: each told once whatever dies, and the receiver never in the way."""
+"""Notifications and pushes: each is sent once, whichever process dies, and a slow receiver never delays the log."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(push_sender, "PAUSE_S", 0.01)
 
 
-def pushing(engine: Engine, receiver: Receiver) -> Engine:
-    """The engine with a receiver of pushes."""
+def with_receiver(engine: Engine, receiver: Receiver) -> Engine:
+    """Return the engine with a receiver of pushes."""
     settings = msgspec.structs.replace(engine.settings, push_url=receiver.url, push_secret=SECRET)
     return Engine(settings, engine.store, engine.archive, engine.blueprints, engine.signer, engine.metrics)
 
 
-async def accepted(engine: Engine, *technicians: str) -> tuple[Principal, JobId]:
-    """A job offered to the technicians and won by the first; gives its customer and id."""
+async def accepted_job(engine: Engine, *technicians: str) -> tuple[Principal, JobId]:
+    """Create a job with offers to the technicians that the first one accepts. Return its customer and id."""
     serves, carla = await people.service(engine), await people.customer(engine)
     won_by, *_ = [await people.technician(engine, name, serves) for name in technicians]
     job = await people.offered(engine, carla, serves)
@@ -46,61 +46,61 @@ async def accepted(engine: Engine, *technicians: str) -> tuple[Principal, JobId]
     return carla, job
 
 
-async def notices(engine: Engine) -> list[dict[str, Any]]:
-    """What was told, in order."""
+async def notifications(engine: Engine) -> list[dict[str, Any]]:
+    """Return the payloads of all notifications, in order."""
     return [event_log.payload(event) for event in await event_log.events(engine, "notification")]
 
 
 async def cursor(engine: Engine) -> int:
-    """Up to where the runner has told."""
+    """Return the notifier's cursor."""
     return int(await engine.store.redis.get(keys.push_cursor(DEFAULT_ZONE)) or 0)
 
 
-async def ended(task: asyncio.Task[None]) -> None:
-    """Cancel a runner and wait for its end."""
+async def stop(task: asyncio.Task[None]) -> None:
+    """Cancel a notifier and wait for its end."""
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_a_closed_zone_is_left_alone(engine: Engine) -> None:
-    """Nothing is derived while the zone is closed, and the runner lives on until it opens."""
-    await accepted(engine, "t1")
+async def test_nothing_is_derived_in_a_closed_zone(engine: Engine) -> None:
+    """Nothing is derived while the zone is closed, and the notifier continues when it opens."""
+    await accepted_job(engine, "t1")
     engine.store.zones[DEFAULT_ZONE].open = False
     await notifier.run_once(engine)
     assert await cursor(engine) == 0
     engine.store.zones[DEFAULT_ZONE].open = True
     await notifier.run_once(engine)
-    assert len(await notices(engine)) == 1
+    assert len(await notifications(engine)) == 1
 
 
-async def test_a_receiver_that_is_down_keeps_no_notice_back(engine: Engine) -> None:
-    """The customer's notification stands in the log although every push failed; both are counted."""
+async def test_a_receiver_that_is_down_delays_no_notification(engine: Engine) -> None:
+    """The customer's notification is in the log although every push failed, and the failed pushes are counted."""
     async with receiving() as receiver:
-        gone = pushing(engine, receiver)
-    await accepted(gone, "t1", "t2")
+        gone = with_receiver(engine, receiver)
+    await accepted_job(gone, "t1", "t2")
     await notifier.run_once(gone)
-    assert [notice["title"] for notice in await notices(engine)] == ["Technician found"]
+    assert [notice["title"] for notice in await notifications(engine)] == ["Technician found"]
     failed = {"kind": "offer", "outcome": "failed"}
     assert engine.metrics.registry.get_sample_value("callout_pushes_total", failed) == 2
 
 
-async def test_a_silent_receiver_does_not_stop_the_log(engine: Engine) -> None:
-    """While every push hangs, the runner goes on deriving what follows."""
+async def test_a_silent_receiver_does_not_stop_the_notifier(engine: Engine) -> None:
+    """While every push hangs, the notifier continues to derive notifications."""
     async with receiving(lambda _: None) as receiver:
-        runner = asyncio.create_task(notifier.run(pushing(engine, receiver)))
+        runner = asyncio.create_task(notifier.run(with_receiver(engine, receiver)))
         for name in ("a", "b", "c"):
-            await accepted(engine, name)
+            await accepted_job(engine, name)
         await wait_until(lambda: _count(engine, 3), what="three notices")
-        await ended(runner)
+        await stop(runner)
 
 
 async def _count(engine: Engine, number: int) -> bool:
-    return len(await notices(engine)) == number
+    return len(await notifications(engine)) == number
 
 
-async def test_a_lost_answer_tells_nobody_twice(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The step was done but its reply lost: the next runner finds the cursor moved and says nothing again."""
-    await accepted(engine, "t1")
+async def test_a_lost_reply_repeats_no_notification(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The script ran but its reply was lost: the next run finds the cursor advanced and repeats nothing."""
+    await accepted_job(engine, "t1")
     run: Callable[..., Awaitable[Any]] = Store.run
 
     async def lose(store: Store, zone: Any, script: str, **rest: Any) -> Any:
@@ -114,11 +114,13 @@ async def test_a_lost_answer_tells_nobody_twice(engine: Engine, monkeypatch: pyt
         with pytest.raises(Indeterminate):
             await notifier.run_once(engine)
     await notifier.run_once(engine)
-    assert len(await notices(engine)) == 1
+    assert len(await notifications(engine)) == 1
 
 
-async def test_a_lost_answer_drops_no_push(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The offers of a batch whose answer was lost are pushed once the cursor shows that it was told, and only once."""
+async def test_a_lost_reply_drops_no_push(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The offers of a batch whose reply was lost are pushed exactly once, after the cursor shows that the batch is
+    done.
+    """
     monkeypatch.setattr(notifier, "RETRY_S", 0.01)
     call: Callable[..., Awaitable[Any]] = Store.run
     lost = 0
@@ -132,42 +134,42 @@ async def test_a_lost_answer_drops_no_push(engine: Engine, monkeypatch: pytest.M
         return done
 
     async with receiving() as receiver:
-        await accepted(engine, "t1", "t2")
+        await accepted_job(engine, "t1", "t2")
         monkeypatch.setattr(Store, "run", lose)
-        runner = asyncio.create_task(notifier.run(pushing(engine, receiver)))
-        await wait_until(lambda: len(receiver.told) == 3, what="two offers and a notification")
-        await ended(runner)
+        runner = asyncio.create_task(notifier.run(with_receiver(engine, receiver)))
+        await wait_until(lambda: len(receiver.messages) == 3, what="two offers and a notification")
+        await stop(runner)
     assert lost == 1
-    assert Counter(body["type"] for body in receiver.told) == {"offer.created": 2, "notification": 1}
+    assert Counter(body["type"] for body in receiver.messages) == {"offer.created": 2, "notification": 1}
 
 
 @pytest.mark.parametrize(
     ("held", "full", "pause_s"), [(True, True, 0), (True, False, notifier.PAUSE_S), (False, False, 1)]
 )
-def test_only_who_has_caught_up_pauses(held: bool, full: bool, pause_s: float) -> None:
-    """After a full step the next one follows at once: a backlog is worked off at the speed of Redis."""
+def test_only_a_notifier_that_has_caught_up_pauses(held: bool, full: bool, pause_s: float) -> None:
+    """After a full batch the next one follows at once: a backlog is processed at the speed of Redis."""
     assert notifier.pause(held=held, full=full) == pause_s
 
 
-async def test_a_backlog_is_told_without_a_pause(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Steps that were full pause for nothing; the one that has caught up does."""
+async def test_a_backlog_is_processed_without_a_pause(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Full batches follow each other without a pause; the batch that has caught up pauses."""
     monkeypatch.setattr(notifier, "COUNT", 4)
     paused: list[float] = []
     monkeypatch.setattr(notifier, "pause", lambda *, held, full: paused.append(full) or 0.0)
     for name in ("a", "b", "c"):
-        await accepted(engine, name)
+        await accepted_job(engine, name)
     runner = asyncio.create_task(notifier.run(engine))
     await wait_until(lambda: _count(engine, 3), what="three notices")
     await wait_until(lambda: False in paused, what="a step that has caught up")
-    await ended(runner)
+    await stop(runner)
     assert paused[:2] == [True, True]
 
 
-async def test_a_runner_that_dies_before_telling_leaves_it_to_the_next(
+async def test_a_notifier_that_dies_before_appending_loses_nothing(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing was appended, nothing is lost: the cursor has not moved either."""
-    await accepted(engine, "t1")
+    """Nothing was appended and the cursor has not advanced, so the next run derives the notification."""
+    await accepted_job(engine, "t1")
 
     async def die(*_: Any) -> bool:
         raise asyncio.CancelledError
@@ -178,21 +180,23 @@ async def test_a_runner_that_dies_before_telling_leaves_it_to_the_next(
             await notifier.run_once(engine)
     assert await cursor(engine) == 0
     await notifier.run_once(engine)
-    assert len(await notices(engine)) == 1
+    assert len(await notifications(engine)) == 1
 
 
-async def test_two_at_once_tell_each_thing_once(engine: Engine) -> None:
-    """Even two that both believe they hold the lease cannot both move the cursor."""
+async def test_concurrent_notifiers_append_each_notification_once(engine: Engine) -> None:
+    """Even notifiers that all believe to hold the lease cannot advance the cursor twice."""
     for name in "abcdef":
-        await accepted(engine, name)
+        await accepted_job(engine, name)
     await asyncio.gather(*(notifier.run_once(engine) for _ in range(4)))
-    told = Counter(notice["job"] for notice in await notices(engine))
-    assert set(told.values()) == {1}
-    assert len(told) == 6
+    by_job = Counter(notice["job"] for notice in await notifications(engine))
+    assert set(by_job.values()) == {1}
+    assert len(by_job) == 6
 
 
-async def test_one_runner_a_zone_and_the_next_takes_over(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second waits for the lease, and goes on where the first, killed, had stopped."""
+async def test_one_notifier_runs_per_zone_and_the_next_takes_over(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second notifier waits for the lease, and continues where the first one stopped."""
     monkeypatch.setattr(notifier, "LEASE_S", 0.3)
     monkeypatch.setattr(notifier, "LEASE_EVERY_S", 0.1)
     monkeypatch.setattr(notifier, "BLOCK_S", 0.05)
@@ -201,24 +205,24 @@ async def test_one_runner_a_zone_and_the_next_takes_over(engine: Engine, monkeyp
     await wait_until(lambda: engine.store.redis.exists(keys.runner(DEFAULT_ZONE, "push")))
     holder = await engine.store.redis.get(keys.runner(DEFAULT_ZONE, "push"))
     second = asyncio.create_task(notifier.run(engine))
-    await accepted(engine, "t1")
+    await accepted_job(engine, "t1")
     await wait_until(lambda: _count(engine, 1), what="the first notice")
     assert await engine.store.redis.get(keys.runner(DEFAULT_ZONE, "push")) == holder
-    await ended(first)
-    await accepted(engine, "t2")
+    await stop(first)
+    await accepted_job(engine, "t2")
     await wait_until(lambda: _count(engine, 2), what="the second notice")
-    await ended(second)
+    await stop(second)
 
 
-async def test_each_step_is_told_to_whom_it_concerns(engine: Engine) -> None:
-    """The customer hears of each step, in the blueprint's words, with the job's id."""
-    carla, job = await accepted(engine, "t1")
+async def test_each_step_notifies_the_customer(engine: Engine) -> None:
+    """The customer receives a notification of each step, with the blueprint's text and the job's id."""
+    carla, job = await accepted_job(engine, "t1")
     await jobs.command(engine, people.hot_technician("t1"), job, Step(command="depart"))
     await notifier.run_once(engine)
-    told = await event_log.events(engine, "notification")
-    assert [event.to for event in told] == [(f"user:{carla.id}",)] * 2
-    assert {event.bp for event in told} == {"home_service@2"}
-    data = [event_log.payload(event) for event in told]
+    sent = await event_log.events(engine, "notification")
+    assert [event.to for event in sent] == [(f"user:{carla.id}",)] * 2
+    assert {event.bp for event in sent} == {"home_service@2"}
+    data = [event_log.payload(event) for event in sent]
     assert [(each["kind"], each["title"], each["body"], each["job"]) for each in data] == [
         ("job.accepted", "Technician found", "T t1 has accepted your booking.", job),
         ("job.status", "Booking update", "The technician is on the way.", job),
@@ -226,35 +230,35 @@ async def test_each_step_is_told_to_whom_it_concerns(engine: Engine) -> None:
     assert len({each["id"] for each in data}) == 2
 
 
-async def test_offers_and_notices_are_pushed_to_their_users(engine: Engine) -> None:
-    """One signed POST for each technician offered and for the notification, naming user, zone and seq."""
+async def test_offers_and_notifications_are_pushed_to_their_users(engine: Engine) -> None:
+    """Each offer and each notification is one signed POST that names user, zone and sequence number."""
     async with receiving() as receiver:
-        carla, job = await accepted(engine, "t1", "t2")
-        await notifier.run_once(pushing(engine, receiver))
-    offers = [told for told in receiver.told if told["type"] == "offer.created"]
-    assert {told["user"] for told in offers} == {"t1", "t2"}
-    assert {told["offer"]["job"]["id"] for told in offers} == {job}
+        carla, job = await accepted_job(engine, "t1", "t2")
+        await notifier.run_once(with_receiver(engine, receiver))
+    offers = [message for message in receiver.messages if message["type"] == "offer.created"]
+    assert {message["user"] for message in offers} == {"t1", "t2"}
+    assert {message["offer"]["job"]["id"] for message in offers} == {job}
     assert "customer" not in offers[0]["offer"]["job"]
-    (notice,) = (told for told in receiver.told if told["type"] == "notification")
+    (notice,) = (message for message in receiver.messages if message["type"] == "notification")
     assert (notice["user"], notice["notification"]["title"]) == (carla.id, "Technician found")
     assert (notice["zone"], notice["seq"]) == ("main", (await event_log.events(engine, "notification"))[0].seq)
     for body, signed in zip(receiver.bodies, receiver.signatures, strict=True):
         assert push_sender.signature(SECRET, body, int(signed[2 : signed.index(",")])) == signed
 
 
-async def test_what_was_pushed_is_not_pushed_again(engine: Engine) -> None:
-    """The next runner begins above the cursor."""
+async def test_no_push_is_repeated(engine: Engine) -> None:
+    """The next run starts above the cursor."""
     async with receiving() as receiver:
-        await accepted(engine, "t1")
-        await notifier.run_once(pushing(engine, receiver))
+        await accepted_job(engine, "t1")
+        await notifier.run_once(with_receiver(engine, receiver))
         before = len(receiver.bodies)
-        await notifier.run_once(pushing(engine, receiver))
+        await notifier.run_once(with_receiver(engine, receiver))
         assert len(receiver.bodies) == before == 2
 
 
-async def test_a_notice_that_cannot_be_made_stops_no_other(engine: Engine) -> None:
-    """A user's blueprint names what one event does not have: that notice is left out, the runner goes on."""
-    carla, job = await accepted(engine, "t1")
+async def test_a_template_that_fails_stops_no_other_notification(engine: Engine) -> None:
+    """A template that names a field which an event does not have is skipped, and the notifier continues."""
+    carla, job = await accepted_job(engine, "t1")
     own = engine.blueprints.default
     rule = own.events["job.status"]
     wrong = Notice(title="Update", body="{technician.name}: {says}")
@@ -265,25 +269,25 @@ async def test_a_notice_that_cannot_be_made_stops_no_other(engine: Engine) -> No
     await jobs.command(engine, people.hot_technician("t1"), job, Step(command="depart"))
     await jobs.command(engine, carla, job, Step(command="cancel"))
     await notifier.run_once(engine)
-    assert [told["kind"] for told in await notices(engine)] == ["job.accepted", "job.cancelled"]
+    assert [notice["kind"] for notice in await notifications(engine)] == ["job.accepted", "job.cancelled"]
     assert await cursor(engine) == len(await event_log.events(engine))
 
 
-async def test_an_offer_is_pushed_with_the_words_its_blueprint_has_for_it(engine: Engine) -> None:
-    """Who is offered a job reads "New job available"; the notice stands in no list, and words that cannot be made
-    keep no offer back.
+async def test_an_offer_is_pushed_with_the_text_of_its_blueprint(engine: Engine) -> None:
+    """The push of an offer contains the blueprint's text, which is in no list of notifications, and a template that
+    fails does not stop the push.
     """
     async with receiving() as receiver:
-        pusher = pushing(engine, receiver)
-        await accepted(pusher, "t1")
+        pusher = with_receiver(engine, receiver)
+        await accepted_job(pusher, "t1")
         await notifier.run_once(pusher)
         own = engine.blueprints.default
         notice = Notice(title="{offer.nothing.at_all}", body="")
         rule = msgspec.structs.replace(own.events["offer.created"], notify={"offered": notice})
         wrong = msgspec.structs.replace(own, events={**own.events, "offer.created": rule})
         pusher.blueprints.by_key[own.key] = wrong
-        await accepted(pusher, "t2")
+        await accepted_job(pusher, "t2")
         await notifier.run_once(pusher)
-    offers = [told for told in receiver.told if told["type"] == "offer.created"]
-    assert [told.get("notice", {}).get("title") for told in offers] == ["New job available", None]
-    assert {notice["kind"] for notice in await notices(engine)} == {"job.accepted"}
+    offers = [message for message in receiver.messages if message["type"] == "offer.created"]
+    assert [message.get("notice", {}).get("title") for message in offers] == ["New job available", None]
+    assert {notice["kind"] for notice in await notifications(engine)} == {"job.accepted"}

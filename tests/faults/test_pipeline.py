@@ -1,4 +1,4 @@
-"""The packed connection, against a server that answers late: no reply is ever taken for another command's."""
+"""The shared connection against a server that replies late: no reply is taken for the reply to another command."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 from engine.store.pipeline import Pipeline
 
 
-class Late:
-    """A server whose first ``silent`` connections answer nothing until they are told to."""
+class LateServer:
+    """A server whose first ``silent`` connections send nothing until the test writes to them."""
 
     def __init__(self, silent: int) -> None:
         self.silent = silent
@@ -19,7 +19,7 @@ class Late:
         self.port = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer every command with the number of its connection."""
+        """Reply to every command with the number of the connection."""
         self.lines.append(writer)
         number = len(self.lines)
         while await reader.read(65536):
@@ -29,17 +29,19 @@ class Late:
 
 
 @pytest.fixture
-async def late() -> AsyncIterator[Late]:
-    """Two connections that say nothing, then those that answer."""
-    late = Late(2)
+async def late() -> AsyncIterator[LateServer]:
+    """A server with two silent connections, followed by connections that reply."""
+    late = LateServer(2)
     server = await asyncio.start_server(late.serve, "127.0.0.1", 0)
     late.port = server.sockets[0].getsockname()[1]
     yield late
     server.close()
 
 
-async def test_a_late_answer_of_a_given_up_connection_is_nobodys(late: Late) -> None:
-    """Given up while it authenticates, a connection is closed: what it says later is not the next one's reply."""
+async def test_a_late_reply_of_an_abandoned_connection_is_ignored(late: LateServer) -> None:
+    """A connection that is abandoned during authentication is closed: its later replies do not reach commands of the
+    next connection.
+    """
 
     async def connect(pipe: Pipeline) -> None:
         async with asyncio.timeout(0.05):
@@ -54,13 +56,15 @@ async def test_a_late_answer_of_a_given_up_connection_is_nobodys(late: Late) -> 
     assert len(late.lines) == 3
     for silent in late.lines[:2]:
         silent.write(b":99\r\n")
-    await asyncio.sleep(0.02)  # whatever is still read of them would be read now
+    await asyncio.sleep(0.02)  # anything that is still read from them would be read now
     assert [await pipe.submit("GET", "x") for _ in range(3)] == [3, 3, 3]
     await pipe.close()
 
 
-async def test_a_connection_lost_with_the_last_word_of_prepare_is_not_open(late: Late) -> None:
-    """Its loss is seen before it is called ready: nothing may leave on the next one before that was prepared."""
+async def test_a_connection_lost_at_the_end_of_prepare_is_not_open(late: LateServer) -> None:
+    """The loss is noticed before the connection is ready: no command is sent on the next connection before that one
+    is prepared.
+    """
     late.silent = 0
     ready: list[bool] = []
 

@@ -1,4 +1,4 @@
-"""Redis stopped and let go, empty_redis, or rolled back under a running server: never silent, nobody punished."""
+"""Redis is paused, emptied or rolled back under a running server: the server reports it, and no person is penalised."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from tests.support.process import Server, serving
 from tests.support.wait import wait_until
 
 LEASE_S, OFFER_S, JOB_S, PAUSE_S = 3, 4, 6, 8
-"""The day in seconds instead of minutes: the pause is longer than lease, offer and job."""
+"""Seconds instead of minutes: the pause is longer than the lease and the lifetimes of offer and job."""
 
 
 @contextmanager
 def stopped(pid: int) -> Iterator[None]:
-    """The process stands still (SIGSTOP) while the block runs."""
+    """Stop the process (SIGSTOP) while the block runs."""
     os.kill(pid, signal.SIGSTOP)
     try:
         yield
@@ -39,7 +39,7 @@ def stopped(pid: int) -> Iterator[None]:
 
 
 def quick_blueprints(folder: Path) -> Path:
-    """home_service with short offers."""
+    """Write a `home_service` with short offers."""
     folder.mkdir()
     text = (catalogue.shipped() / "home_service.toml").read_text()
     assert "offer_s = 60" in text
@@ -48,21 +48,21 @@ def quick_blueprints(folder: Path) -> Path:
 
 
 async def ready(server: Server) -> tuple[int, list[str]]:
-    """Status and problems of ``/readyz``."""
+    """Return status and problems of ``/readyz``."""
     async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
         answer = await client.get(f"{server.url}/readyz")
     return answer.status_code, answer.json()["problems"]
 
 
 async def refusal(place: Town, who: Person, path: str, body: dict[str, Any]) -> str:
-    """The code with which a command over HTTP is refused, at the first attempt."""
+    """Return the code with which a command over HTTP is refused at the first attempt."""
     with pytest.raises(Refusal) as refused:
         await place.api.request("POST", path, token=await who.account.token(), body=body, patience_s=0)
     return refused.value.code
 
 
 async def booked(place: Town) -> tuple[Person, Person, str]:
-    """A customer, a technician, and a job that is offered to him."""
+    """Create a customer, a technician, and a job that the technician has an offer of."""
     customer, technician = await place.person("customer"), await place.technician()
     job = await place.book(customer)
     await wait_until(lambda: technician.types()["offer.created"], what="the offer")
@@ -70,8 +70,8 @@ async def booked(place: Town) -> tuple[Person, Person, str]:
 
 
 async def test_a_pause_takes_nobody_offline_and_ends_nothing(tmp_path: Path) -> None:
-    """Stopped for longer than lease, offer and job last: all are as they were, and the claim succeeds; the
-    offer of one who does nothing runs out later, in its time.
+    """After a pause that is longer than the lease and the lifetimes of offer and job, nothing has ended and the
+    claim succeeds; an unanswered offer expires later, in its time.
     """
     settings = {"lease_s": str(LEASE_S), "ping_s": "0.8", "job_lifetime_s": str(JOB_S), "limits": "off"}
     flags = ("--blueprints", str(quick_blueprints(tmp_path / "own")))
@@ -101,9 +101,9 @@ def _types_after(client: redis.Redis, kind: str) -> list[str]:
     return types[types.index(kind) :]
 
 
-async def test_while_redis_stands_still_the_server_says_so(tmp_path: Path) -> None:
-    """Commands are answered within seconds as not done or unknown, and ``/readyz`` is false; afterwards all is
-    well by itself.
+async def test_while_redis_is_paused_the_server_reports_it(tmp_path: Path) -> None:
+    """During the pause commands return `unavailable` or `indeterminate` within seconds and ``/readyz`` is false;
+    afterwards the server recovers by itself.
     """
     async with serving(tmp_path / "data", limits="off") as server, town(server) as place:
         _, technician, job = await booked(place)
@@ -128,8 +128,8 @@ async def _is_ready(server: Server) -> bool:
 
 
 async def test_an_emptied_redis_is_noticed_within_seconds(tmp_path: Path) -> None:
-    """FLUSHALL causes no disconnect; still the zone closes, ``/readyz`` and the refusals say why, and a fresh
-    start does not open it either.
+    """FLUSHALL causes no disconnect, and still the zone closes, ``/readyz`` and refusals give the reason, and a
+    restart does not open the zone.
     """
     async with serving(tmp_path / "data", limits="off") as server, town(server) as place:
         customer, technician, job = await booked(place)
@@ -148,8 +148,8 @@ async def test_an_emptied_redis_is_noticed_within_seconds(tmp_path: Path) -> Non
 
 
 async def test_an_older_file_under_a_running_server_is_noticed(tmp_path: Path) -> None:
-    """Redis comes back from an older backup while the server runs: a claim that the archive knows is gone from
-    it, so the zone closes and nobody can win the job a second time.
+    """When Redis returns with an older backup that lacks an archived claim, the zone closes, so that nobody can
+    claim the job a second time.
     """
     home = tmp_path / "redis"
     home.mkdir()

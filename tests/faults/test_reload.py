@@ -1,4 +1,4 @@
-"""SIGHUP: the blueprints are read anew by a server that goes on serving."""
+"""SIGHUP: a running server reloads its blueprints."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ announcement = true
 TEXT = (catalogue.shipped() / "home_service.toml").read_text()
 
 
-async def told(server: Server) -> dict[str, Any]:
-    """The blueprints that new jobs get, by name."""
+async def blueprints_of(server: Server) -> dict[str, Any]:
+    """Return the blueprints that new jobs use, by name."""
     token = (await callout("token", "--role", "admin", "--data", str(server.data))).out.strip()
     async with httpx.AsyncClient(trust_env=False) as client:
         answer = await client.get(f"{server.url}/v1/blueprints", headers={"Authorization": f"Bearer {token}"})
     return {item["name"]: item for item in answer.json()["items"]}
 
 
-async def documents(server: Server) -> tuple[str, set[str]]:
-    """What is told of steps, and of which types of events, to anyone."""
+async def api_documents(server: Server) -> tuple[str, set[str]]:
+    """Return the description of commands and the types of events in the API documents."""
     async with httpx.AsyncClient(trust_env=False, base_url=server.url) as client:
         steps = (await client.get("/openapi.json")).json()["paths"]["/v1/jobs/{id}/{command}"]["post"]
         messages = (await client.get("/asyncapi.json")).json()["components"]["messages"]
@@ -42,7 +42,7 @@ async def documents(server: Server) -> tuple[str, set[str]]:
 
 
 async def test_a_server_whose_terminal_is_gone_stops(tmp_path: Path) -> None:
-    """There SIGHUP means what it means to any program, and the stop is a whole one: nobody reads its words."""
+    """When its terminal is closed, SIGHUP stops the server in order, although its output cannot be written."""
     outer, inner = pty.openpty()
     process = await asyncio.create_subprocess_exec(
         *PROGRAM,
@@ -70,26 +70,26 @@ async def test_a_server_whose_terminal_is_gone_stops(tmp_path: Path) -> None:
             await process.wait()
 
 
-async def test_a_signal_reads_the_folder_anew(tmp_path: Path) -> None:
-    """A broken file is told in the log and changes nothing; mended, it is taken, and stands in the documents too; the
-    server serves throughout.
+async def test_a_signal_reloads_the_folder(tmp_path: Path) -> None:
+    """A broken file is logged and changes nothing; after it is repaired it is loaded and appears in the API
+    documents, and the server serves all the time.
     """
     folder = tmp_path / "own"
     folder.mkdir()
     async with serving(tmp_path / "data", "--blueprints", str(folder)) as server:
-        before = await documents(server)
+        before = await api_documents(server)
         own = folder / "walks.toml"
         text = TEXT.replace('name = "home_service"', 'name = "walks"') + WALKED
         own.write_text(text.replace('to = "reached"', 'to = "away"'))
         server.process.send_signal(signal.SIGHUP)
         await wait_until(lambda: "walks.toml: command arrive: unknown state" in server.logged())
-        assert "walks" not in await told(server)
-        assert await documents(server) == before
+        assert "walks" not in await blueprints_of(server)
+        assert await api_documents(server) == before
         own.write_text(text)
         server.process.send_signal(signal.SIGHUP)
         await wait_until(lambda: "blueprints_reloaded" in server.logged())
-        assert (await told(server))["walks"]["version"] == tomllib.loads(text)["version"]
-        steps, events = await documents(server)
+        assert (await blueprints_of(server))["walks"]["version"] == tomllib.loads(text)["version"]
+        steps, events = await api_documents(server)
         assert "`walks`" in steps and "`walks`" not in before[0]
         assert events - before[1] == {"event.walks.closed"}
         assert (await server.end()).code == 0

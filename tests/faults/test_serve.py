@@ -1,4 +1,4 @@
-"""``callout serve`` as a process: starting, refusing to start, stopping, dying and coming back."""
+"""``callout serve`` as a process: start, refusal to start, stop, death and restart."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from tests.support.wait import wait_until
 
 
 async def ready(url: str) -> httpx.Response:
-    """What ``/readyz`` says."""
+    """Return the response of ``/readyz``."""
     async with httpx.AsyncClient(trust_env=False) as client:
         return await client.get(f"{url}/readyz")
 
 
 async def test_a_second_server_on_the_directory_is_refused_in_one_line(tmp_path: Path) -> None:
-    """It names who has the directory, exits with 2, and the first goes on undisturbed."""
+    """The second server names the holder of the directory and exits with 2, and the first continues undisturbed."""
     async with serving(tmp_path / "data") as server:
         second = await callout("serve", "--data", str(tmp_path / "data"), "--port", "0")
         assert second.code == 2
@@ -44,7 +44,7 @@ async def test_a_second_server_on_the_directory_is_refused_in_one_line(tmp_path:
 
 
 async def test_a_port_in_use_is_refused_before_anything_is_started(tmp_path: Path) -> None:
-    """One line, exit code 2, and no Valkey was started for it."""
+    """The refusal is one line with exit code 2, and no Valkey was started."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         refused = await callout("serve", "--data", str(tmp_path / "data"), "--port", str(port))
@@ -75,8 +75,8 @@ async def test_a_port_in_use_is_refused_before_anything_is_started(tmp_path: Pat
         (["--port", "x"], r"Invalid value for '--port': .*"),
     ],
 )
-async def test_what_cannot_be_is_refused_in_one_line(flags: list[str], line: str, tmp_path: Path) -> None:
-    """Each wrong setting is named, without a traceback, with exit code 2, and nothing is left running."""
+async def test_a_wrong_setting_is_refused_in_one_line(flags: list[str], line: str, tmp_path: Path) -> None:
+    """Each wrong setting is named without a traceback, with exit code 2, and no process is left."""
     (tmp_path / "bad.toml").write_text('name = "bad"\n')
     refused = await callout(
         "serve", "--data", "data", *([] if "--port" in flags else ["--port", "0"]), *flags, cwd=tmp_path
@@ -94,7 +94,7 @@ def _free(lock: Path) -> bool:
 
 
 async def test_an_unfit_redis_is_refused_with_all_its_faults(tmp_path: Path) -> None:
-    """Eviction and no persistence are named together."""
+    """Eviction and missing persistence are named together."""
     (tmp_path / "redis").mkdir()
     options = ("--maxmemory-policy", "allkeys-lru", "--appendonly", "no")
     with valkey.running(tmp_path / "redis", *options) as url:
@@ -105,14 +105,14 @@ async def test_an_unfit_redis_is_refused_with_all_its_faults(tmp_path: Path) -> 
 
 
 async def test_a_damaged_settings_file_is_named(tmp_path: Path) -> None:
-    """A callout.toml that is no TOML is refused by its name."""
+    """A callout.toml that is not TOML is refused with its name."""
     (tmp_path / "callout.toml").write_text("port = = 1")
     refused = await callout("serve", "--data", "data", cwd=tmp_path)
     assert (refused.code, refused.line.startswith("callout.toml: ")) == (2, True)
 
 
-async def test_flags_come_before_the_environment_and_that_before_the_file(tmp_path: Path) -> None:
-    """Of three that name roles the flag wins; of two the environment; alone the file counts."""
+async def test_flags_override_the_environment_and_that_the_file(tmp_path: Path) -> None:
+    """A flag overrides the environment, which overrides the file."""
     (tmp_path / "callout.toml").write_text('roles = ["gateway"]\n')
     for flags, settings, roles in (
         ([], {}, ["gateway"]),
@@ -124,8 +124,8 @@ async def test_flags_come_before_the_environment_and_that_before_the_file(tmp_pa
             await server.end()
 
 
-async def test_stdout_carries_the_announcement_alone(tmp_path: Path) -> None:
-    """One line of JSON with the URL that serves; logs are JSON lines on stderr."""
+async def test_stdout_has_only_the_announcement(tmp_path: Path) -> None:
+    """stdout has one line of JSON with the URL of the server; logs are JSON lines on stderr."""
     async with serving(tmp_path / "data") as server:
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+", server.url)
         assert server.hello["data"] == str(tmp_path / "data")
@@ -137,7 +137,7 @@ async def test_stdout_carries_the_announcement_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_an_orderly_end_stops_the_valkey_too(number: signal.Signals, tmp_path: Path) -> None:
-    """SIGTERM and Ctrl-C end with exit code 0, no process left, and the directory free."""
+    """SIGTERM and Ctrl-C end the server with exit code 0, with no process left and the directory free."""
     async with serving(tmp_path / "data") as server:
         pid = server.valkey.pid
         assert birth(pid) is not None
@@ -148,7 +148,7 @@ async def test_an_orderly_end_stops_the_valkey_too(number: signal.Signals, tmp_p
         assert (await ready(server.url)).status_code == 200
 
 
-async def test_clients_are_told_to_come_back_before_the_server_goes(tmp_path: Path) -> None:
+async def test_clients_are_asked_to_reconnect_before_the_server_stops(tmp_path: Path) -> None:
     """SIGTERM closes each socket with 4000, draining, and not with uvicorn's 1012."""
     async with serving(tmp_path / "data") as server:
         token = await callout("token", "--role", "admin", "--data", str(tmp_path / "data"))
@@ -165,7 +165,7 @@ async def test_clients_are_told_to_come_back_before_the_server_goes(tmp_path: Pa
 
 
 async def test_a_signal_while_starting_ends_it_in_order(tmp_path: Path) -> None:
-    """SIGTERM in the middle of the start (here: while an old Valkey does not answer) leaves nothing behind."""
+    """SIGTERM during the start (here: while an old Valkey does not answer) leaves no process behind."""
     async with serving(tmp_path / "data") as first:
         pid = first.valkey.pid
         await first.end(signal.SIGKILL)
@@ -190,8 +190,8 @@ async def _holding(data: Path, *, not_pid: int) -> None:
     await wait_until(held, what="the lock")
 
 
-async def test_a_killed_server_comes_back_on_the_same_valkey(tmp_path: Path) -> None:
-    """SIGKILL leaves the Valkey; the next server adopts it with everything in it, and stops it in the end."""
+async def test_a_killed_server_restarts_on_the_same_valkey(tmp_path: Path) -> None:
+    """SIGKILL leaves the Valkey; the next server adopts it with all its data, and stops it at its own end."""
     async with serving(tmp_path / "data") as first:
         pid = first.valkey.pid
         with redis.Redis.from_url(first.redis_url) as client:
@@ -209,7 +209,7 @@ async def test_a_killed_server_comes_back_on_the_same_valkey(tmp_path: Path) -> 
 
 
 async def test_the_end_of_its_valkey_ends_the_server(tmp_path: Path) -> None:
-    """It does not live on half-dead: one line says what ended, the exit code is 1."""
+    """The server does not continue without its Valkey: one line says what ended, and the exit code is 1."""
     async with serving(tmp_path / "data") as server:
         os.kill(server.valkey.pid, signal.SIGKILL)
         ended = await server.ended()
@@ -217,7 +217,7 @@ async def test_the_end_of_its_valkey_ends_the_server(tmp_path: Path) -> None:
 
 
 async def test_other_files_in_the_directory_are_left_alone(tmp_path: Path) -> None:
-    """A directory that holds something else is as good as an empty one."""
+    """A data directory may contain other files; the server does not change them."""
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "notes.txt").write_text("mine")
     async with serving(tmp_path / "data") as server:
@@ -225,8 +225,8 @@ async def test_other_files_in_the_directory_are_left_alone(tmp_path: Path) -> No
     assert (tmp_path / "data" / "notes.txt").read_text() == "mine"
 
 
-async def test_a_token_is_made_beside_a_running_server(tmp_path: Path) -> None:
-    """``callout token`` needs no lock, and the server takes what it prints."""
+async def test_a_token_is_made_while_the_server_runs(tmp_path: Path) -> None:
+    """``callout token`` needs no lock, and the server accepts the token."""
     async with serving(tmp_path / "data") as server:
         made = await callout("token", "--role", "admin", "--data", str(tmp_path / "data"))
         assert (made.code, made.err) == (0, "")
@@ -236,5 +236,5 @@ async def test_a_token_is_made_beside_a_running_server(tmp_path: Path) -> None:
 
 
 async def test_the_environment_of_tests_is_clean() -> None:
-    """What somebody has set for his own server does not reach the tests'."""
+    """Settings in a developer's environment do not reach the tests."""
     assert not [name for name in environment() if name.startswith("CALLOUT_")]

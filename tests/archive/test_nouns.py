@@ -3,7 +3,7 @@
 from tests.engine.test_accounts import (
     test_a_changed_role_needs_a_new_token,
     test_a_repeat_by_key_makes_one_account,
-    test_a_suspension_bites_at_once,
+    test_a_suspension_takes_effect_at_once,
     test_refuses_an_email_that_has_an_account,
     test_users_are_listed_newest_first_in_pages,
 )
@@ -25,7 +25,7 @@ __all__ = [
     "test_a_changed_role_needs_a_new_token",
     "test_a_lost_hot_record_is_put_back",
     "test_a_repeat_by_key_makes_one_account",
-    "test_a_suspension_bites_at_once",
+    "test_a_suspension_takes_effect_at_once",
     "test_an_older_token_ends_the_family",
     "test_changes_that_cross_end_as_sql_has_them",
     "test_commands_that_cross_leave_what_sql_says",

@@ -1,4 +1,4 @@
-"""Whatever these tests cause, what is told of it keeps the promise of ``/asyncapi.json``."""
+"""Every event that these tests cause must match its type in ``/asyncapi.json``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support import event_log
 
 @pytest.fixture
 async def engine(engine: Engine) -> AsyncIterator[Engine]:
-    """A fresh engine; at the end every event in its log is held to the shape of its type."""
+    """A new engine; at the end every event in its log is checked against the schema of its type."""
     yield engine
     for event in await event_log.events(engine):
         if not event.type.startswith("session."):

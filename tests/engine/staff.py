@@ -1,4 +1,4 @@
-"""Technicians as SQL makes them: registered, with a profile, reviewed. people.technician knows Redis alone."""
+"""Technicians in SQL: registered, with a profile, reviewed. people.technician writes only the live record."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from tests.support.people import ADMIN, HERE
 
 
 async def registered(engine: Engine) -> Principal:
-    """A technician with an empty profile."""
+    """Register a technician with an empty profile."""
     email = f"{uuid.uuid4().hex}@example.org"
     new = NewAccount(email=email, password="correct horse", name="Tom", role="technician")
     user = (await accounts.create_user(engine, ADMIN, new)).value
     return Principal(user.id, "technician", user.name)
 
 
-async def fit(engine: Engine, serves: ServiceId, *, capacity: int = 1, online: bool = True) -> Principal:
-    """One who may work, and does."""
+async def eligible(engine: Engine, serves: ServiceId, *, capacity: int = 1, online: bool = True) -> Principal:
+    """Create a technician who is eligible, and put them online unless ``online`` is false."""
     who = await registered(engine)
     me = TechnicianId(who.id)
     await profile.patch(engine, ADMIN, me, ProfilePatch(services=[serves], capacity=capacity))

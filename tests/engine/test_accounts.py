@@ -1,4 +1,5 @@
-"""Accounts: what is refused, what a wrong guess may not learn, and that a suspension bites before it is answered."""
+"""Accounts: what is refused, that a wrong guess learns nothing, and that a suspension takes effect before it is
+acknowledged."""
 
 from __future__ import annotations
 
@@ -49,7 +50,7 @@ async def made(engine: Engine, email: str, role: Role) -> Principal:
 
 
 async def test_refuses_an_email_that_has_an_account(engine: Engine) -> None:
-    """The address is compared without case, spaces and compatibility forms."""
+    """Addresses are compared without case, spaces and compatibility forms."""
     await accounts.register(engine, new())
     for same in ("ann@example.org", "  ANN@example.ORG ", "ａnn@example.org"):
         with pytest.raises(Duplicate):
@@ -61,20 +62,20 @@ async def test_refuses_an_email_that_has_an_account(engine: Engine) -> None:
     [({"email": "nobody"}, "/email"), ({"email": "a@b" + "c" * 260}, "/email"), ({"password": "short"}, "/password")],
 )
 async def test_refuses_bad_input(engine: Engine, changes: dict[str, Any], pointer: str) -> None:
-    """What cannot be an address or is no password names its field."""
+    """An invalid address or password is refused with the name of its field."""
     with pytest.raises(Invalid) as refusal:
         await accounts.register(engine, new(**changes))
     assert refusal.value.errors[0][0] == pointer
 
 
 async def test_refuses_staff_who_register_themselves(engine: Engine) -> None:
-    """Only customers and technicians do."""
+    """Only customers and technicians may register themselves."""
     with pytest.raises(Forbidden):
         await accounts.register(engine, new(role="admin"))
 
 
 async def test_refuses_all_but_admins(engine: Engine) -> None:
-    """Users are listed, made and changed by admins; ops may suspend, and nobody else anything."""
+    """Only admins list, create and change users; ops may suspend, and other roles may do nothing."""
     someone = await made(engine, "b@example.org", "customer")
     for role in ("customer", "technician", "mediator", "onboarding_manager", "ops_manager", "service"):
         caller = Principal(UserId(f"cli_{role}"), role)
@@ -92,7 +93,7 @@ async def test_refuses_all_but_admins(engine: Engine) -> None:
 
 
 async def test_refuses_to_touch_oneself_or_an_admin_as_ops(engine: Engine) -> None:
-    """Nobody locks himself out, and ops do not suspend admins."""
+    """Users cannot suspend themselves, and ops cannot suspend admins."""
     admin = await made(engine, "admin@example.org", "admin")
     with pytest.raises(Forbidden):
         await accounts.suspend(engine, admin, admin.id, reason="…")
@@ -103,8 +104,8 @@ async def test_refuses_to_touch_oneself_or_an_admin_as_ops(engine: Engine) -> No
     assert (await accounts.suspend(engine, ADMIN, admin.id, reason="…")).value.active is False
 
 
-async def test_refuses_what_is_not_there(engine: Engine) -> None:
-    """A user who does not exist is not found."""
+async def test_refuses_an_unknown_user(engine: Engine) -> None:
+    """A user who does not exist is `not_found`."""
     for missing in (
         accounts.suspend(engine, ADMIN, UserId("usr_x"), reason="…"),
         accounts.patch_user(engine, ADMIN, UserId("usr_x"), role="admin"),
@@ -117,7 +118,7 @@ async def test_refuses_what_is_not_there(engine: Engine) -> None:
 async def test_a_wrong_password_and_an_unknown_address_are_the_same(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Same refusal, same words, and the same work done: a guess learns nothing about who has an account."""
+    """Both get the same refusal after the same work, so that a guess does not show whether an account exists."""
     await accounts.register(engine, new())
     looked: list[bool] = []
     real = passwords._matches
@@ -137,7 +138,7 @@ async def test_a_wrong_password_and_an_unknown_address_are_the_same(
 
 
 async def test_an_unknown_address_takes_as_long() -> None:
-    """Without a stored hash one is checked all the same, and the answer is no even for its own password."""
+    """Without a stored hash the server checks a dummy hash, and refuses even the password of that hash."""
     loop = asyncio.get_running_loop()
     stored = await passwords.hashed("correct horse")
     await passwords.matches(None, "warm up")
@@ -154,7 +155,7 @@ async def test_an_unknown_address_takes_as_long() -> None:
 
 
 async def test_registration_signs_in(engine: Engine) -> None:
-    """The answer holds the account and tokens that work; the password stands nowhere."""
+    """The reply has the account and tokens that work, and the password is stored nowhere."""
     done = (await accounts.register(engine, new(phone="+1 555"))).value
     assert (done.user.email, done.user.role, done.user.active, done.user.phone) == (
         "Ann@Example.org",
@@ -172,7 +173,7 @@ async def test_registration_signs_in(engine: Engine) -> None:
 
 
 async def test_a_repeated_registration_needs_the_password(engine: Engine) -> None:
-    """The key alone gives no tokens to who saw it pass by; with the password it answers as the first time."""
+    """The key alone returns no tokens; with the password the repeat has the first reply."""
     key = str(uuid.uuid4())
     first = await accounts.register(engine, new(), key=key)
     with pytest.raises(ReusedKey):
@@ -182,7 +183,7 @@ async def test_a_repeated_registration_needs_the_password(engine: Engine) -> Non
 
 
 async def test_login_hashes_off_the_loop(engine: Engine) -> None:
-    """While passwords are checked the loop goes on turning."""
+    """The event loop keeps running while passwords are checked."""
     await accounts.register(engine, new())
     work = asyncio.gather(*(accounts.login(engine, "ann@example.org", "correct horse") for _ in range(4)))
     turns = 0
@@ -193,8 +194,8 @@ async def test_login_hashes_off_the_loop(engine: Engine) -> None:
     assert all(done.token_type == "Bearer" for done in await work)
 
 
-async def test_a_new_technician_is_known_to_redis_and_not_yet_fit(engine: Engine) -> None:
-    """Registered, he has a profile to complete, and a hot record that says so."""
+async def test_a_new_technician_has_a_live_record_and_is_not_eligible(engine: Engine) -> None:
+    """After registration the technician's live record says that the profile is incomplete."""
     done = (await accounts.register(engine, new(role="technician"))).value
     row = await sql.find_one(engine, done.user.id)  # type: ignore[arg-type]
     assert (row.zone, row.kyc, row.account, row.capacity) == ("main", "pending", "pending", 1)
@@ -205,7 +206,7 @@ async def test_a_new_technician_is_known_to_redis_and_not_yet_fit(engine: Engine
 
 
 async def test_users_are_listed_newest_first_in_pages(engine: Engine) -> None:
-    """Every account once, over pages; role and activity narrow the list."""
+    """Pages list every account once; role and activity filter the list."""
     ids = [(await made(engine, f"u{n}@example.org", "customer" if n % 2 else "mediator")).id for n in range(5)]
     await accounts.suspend(engine, ADMIN, ids[0], reason="…")
     seen: list[UserId] = []
@@ -223,7 +224,7 @@ async def test_users_are_listed_newest_first_in_pages(engine: Engine) -> None:
 
 
 async def test_a_repeat_by_key_makes_one_account(engine: Engine) -> None:
-    """Creation is kept under its key, and the same key for another account is refused."""
+    """A repeat with the same key creates no second account, and the same key for another account is refused."""
     key = str(uuid.uuid4())
     first = await accounts.create_user(engine, ADMIN, new(role="service"), key=key)
     again = await accounts.create_user(engine, ADMIN, new(role="service"), key=key)
@@ -233,7 +234,7 @@ async def test_a_repeat_by_key_makes_one_account(engine: Engine) -> None:
 
 
 async def test_a_changed_role_needs_a_new_token(engine: Engine) -> None:
-    """The old token is expired at once, the sockets are told to come back, and a refresh gives the new role."""
+    """The old token expires at once, the sockets are asked to reconnect, and a refresh returns the new role."""
     done = (await accounts.register(engine, new())).value
     await tokens.principal_of(engine, done.access_token)
     await accounts.patch_user(engine, ADMIN, done.user.id, role="technician")
@@ -250,8 +251,10 @@ async def test_a_changed_role_needs_a_new_token(engine: Engine) -> None:
 # Suspension
 
 
-async def test_a_suspension_bites_at_once(engine: Engine) -> None:
-    """When it is answered, tokens, refresh and login are refused and the sockets are told; reinstated he signs in."""
+async def test_a_suspension_takes_effect_at_once(engine: Engine) -> None:
+    """When the suspension is acknowledged, tokens, refresh and login are refused and sockets are informed; a
+    reinstated user can sign in.
+    """
     done = (await accounts.register(engine, new())).value
     await tokens.principal_of(engine, done.access_token)
     kept = await accounts.suspend(engine, OPS, done.user.id, reason="fraud")
@@ -276,8 +279,8 @@ async def test_a_suspension_bites_at_once(engine: Engine) -> None:
     assert (await tokens.principal_of(engine, fresh.access_token)).id == done.user.id
 
 
-async def test_a_suspended_technician_claims_nothing_and_keeps_his_jobs(engine: Engine) -> None:
-    """His claim is ``account_not_approved`` whatever connection it comes on; what he holds stays his."""
+async def test_a_suspended_technician_claims_nothing_and_keeps_their_jobs(engine: Engine) -> None:
+    """Their claim is ``account_not_approved`` on every connection, and they stay the holder of their jobs."""
     who, job, second = await _working_technician(engine)
     await jobs.claim(engine, who, job)
     await accounts.suspend(engine, ADMIN, who.id, reason="…")
@@ -288,7 +291,7 @@ async def test_a_suspended_technician_claims_nothing_and_keeps_his_jobs(engine: 
 
 
 async def test_a_claim_racing_a_suspension_is_before_it_or_refused(engine: Engine) -> None:
-    """Once the suspension is answered no claim succeeds any more."""
+    """After the suspension is acknowledged no claim succeeds."""
     who, job, second = await _working_technician(engine)
     raced = asyncio.create_task(jobs.claim(engine, who, job))
     await accounts.suspend(engine, ADMIN, who.id, reason="…")
@@ -299,12 +302,12 @@ async def test_a_claim_racing_a_suspension_is_before_it_or_refused(engine: Engin
 
 async def _working_technician(engine: Engine) -> tuple[Principal, JobId, JobId]:
     serves = await people.service(engine)
-    who = await staff.fit(engine, serves, capacity=2)
+    who = await staff.eligible(engine, serves, capacity=2)
     customer = await people.customer(engine)
     return who, await people.offered(engine, customer, serves), await people.offered(engine, customer, serves)
 
 
 async def test_the_cli_principal_is_described(engine: Engine) -> None:
-    """Without an account he is still somebody."""
+    """The principal of the command line has a description although it has no account."""
     found = await accounts.me(engine, ADMIN)
     assert (found.id, found.role, found.active, ADMIN.role in ADMINS) == ("cli_admin", "admin", True, True)

@@ -1,4 +1,5 @@
-"""The engine chooses: who is considered, who gets the job, and what happens when he does not want it."""
+"""The engine allocates jobs: which technicians it considers, which one gets the job, and what happens after a
+refusal."""
 
 from __future__ import annotations
 
@@ -20,33 +21,35 @@ from tests.support.clock import advance
 from tests.support.dispatch_setup import exclusions, metres_north, run_due_tasks
 
 
-async def booked(engine: Engine, carla: Principal, serves: ServiceId, **more: Any) -> JobId:
-    """A job of the blueprint in which the engine chooses."""
+async def book(engine: Engine, carla: Principal, serves: ServiceId, **more: Any) -> JobId:
+    """Book a job of the blueprint in which the engine chooses."""
     return people.id_of(await people.job(engine, carla, serves, blueprint="managed", **more))
 
 
-async def rated(engine: Engine, name: str, stars: float) -> None:
-    """Give a technician this rating."""
+async def rate(engine: Engine, name: str, stars: float) -> None:
+    """Set a technician's rating."""
     row = keys.technician(DEFAULT_ZONE, TechnicianId(UserId(name)))
     await engine.store.redis.hset(row, "rating", str(stars))
 
 
 async def holder(engine: Engine, job: JobId) -> tuple[str, str]:
-    """Who holds a job, and its state."""
+    """Return a job's holder and status."""
     row = await engine.store.redis.hmget(keys.job(DEFAULT_ZONE, job), "holder", "status")
     return row[0].decode(), row[1].decode()
 
 
 async def unfilled(engine: Engine, job: JobId) -> list[Any]:
-    """What ops were told of nobody's taking it."""
+    """Return the events that inform ops that nobody takes a job."""
     return [(e.to, event_log.payload(e)["step"]) for e in await event_log.events(engine, "job.unfilled", job)]
 
 
-async def test_nobody_fits_and_it_is_tried_again(engine: Engine) -> None:
-    """Ops hear of it once; each minute there is another look, and who has come by then gets the job."""
+async def test_allocation_is_retried_while_nobody_is_eligible(engine: Engine) -> None:
+    """Ops are informed once, the engine tries again every minute, and a technician who is eligible by then gets the
+    job.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     await people.technician(engine, "away", serves, at=None)
-    job = await booked(engine, carla, serves)
+    job = await book(engine, carla, serves)
     await run_due_tasks(engine)
     assert await holder(engine, job) == ("", "requested")
     [(to, step)] = await unfilled(engine, job)
@@ -60,31 +63,35 @@ async def test_nobody_fits_and_it_is_tried_again(engine: Engine) -> None:
     assert await holder(engine, job) == ("away", "assigned")
 
 
-async def test_who_is_not_fit_is_not_chosen(engine: Engine) -> None:
-    """Blocked by the customer, of another service, full, or declined before: the record says why."""
+async def test_ineligible_technicians_are_not_chosen(engine: Engine) -> None:
+    """A technician who is blocked by the customer, lacks the service, is at capacity or declined before is excluded,
+    and the wave records the reason.
+    """
     serves, other, carla = await people.service(engine), await people.service(engine), await people.customer(engine)
     for name, service in (("blocked", serves), ("elsewhere", other), ("full", serves), ("left", serves)):
         await people.technician(engine, name, service, at=metres_north(10))
     await engine.store.redis.sadd(keys.blocks(DEFAULT_ZONE, carla.id), "blocked")
     row = keys.technician(DEFAULT_ZONE, TechnicianId(UserId("full")))
     await engine.store.redis.hset(row, "load", 1)
-    job = await booked(engine, carla, serves)
+    job = await book(engine, carla, serves)
     await engine.store.redis.hset(keys.offers(DEFAULT_ZONE, job), "left", "left 0 1 1 0")
     await run_due_tasks(engine)
     assert (await holder(engine, job))[0] == ""
     assert await exclusions(engine, job) == {"blocked": ["blocked"], "at_capacity": ["full"], "left": ["left"]}
 
 
-async def test_the_best_by_the_weights_gets_it_and_the_record_says_by_what(engine: Engine) -> None:
-    """Rating and free hands outweigh some kilometres; customer, holder and ops hear of it, and ops see each part."""
+async def test_the_best_score_gets_the_job_and_its_parts_are_recorded(engine: Engine) -> None:
+    """Rating and low workload outweigh some kilometres; customer, holder and ops receive the event, and ops see each
+    part of the score.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     await people.technician(engine, "near", serves, at=metres_north(100))
     await people.technician(engine, "good", serves, at=metres_north(1_000))
     await people.technician(engine, "busy", serves, at=metres_north(900), capacity=2)
     for name, stars in (("near", 4.0), ("good", 4.9), ("busy", 5.0)):
-        await rated(engine, name, stars)
+        await rate(engine, name, stars)
     await engine.store.redis.hset(keys.technician(DEFAULT_ZONE, TechnicianId(UserId("busy"))), "load", 1)
-    job = await booked(engine, carla, serves)
+    job = await book(engine, carla, serves)
     await run_due_tasks(engine)
     assert await holder(engine, job) == ("good", "assigned")
     [event] = await event_log.events(engine, "job.assigned", job)
@@ -101,17 +108,19 @@ async def test_the_best_by_the_weights_gets_it_and_the_record_says_by_what(engin
     assert scores["good"]["score"] == pytest.approx(1.0 - 9.8, abs=0.01)
 
 
-async def test_who_declines_is_not_asked_again_and_the_next_best_is(engine: Engine) -> None:
-    """A no and a silence both pass the job on; when all were asked it is nobody's, and ops hear of it."""
+async def test_after_a_decline_the_next_best_is_assigned(engine: Engine) -> None:
+    """A decline and a missing answer both pass the job on; when no candidate is left it is unfilled, and ops are
+    informed.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "one", serves, at=metres_north(100))
     await people.technician(engine, "two", serves, at=metres_north(200))
-    job = await booked(engine, carla, serves)
+    job = await book(engine, carla, serves)
     await run_due_tasks(engine)
     await jobs.command(engine, one, job, Step(command="decline"))
     await run_due_tasks(engine)
     assert await holder(engine, job) == ("two", "assigned")
-    await advance(engine, 60.1)  # his silence is a no: a timer of the blueprint
+    await advance(engine, 60.1)  # no answer counts as a decline: a timer of the blueprint
     await live.touch(engine, DEFAULT_ZONE, ["one", "two"])
     await run_due_tasks(engine)
     assert await holder(engine, job) == ("", "requested") and len(await unfilled(engine, job)) == 1
@@ -120,38 +129,40 @@ async def test_who_declines_is_not_asked_again_and_the_next_best_is(engine: Engi
         await jobs.command(engine, one, job, Step(command="accept"))
 
 
-async def test_the_preferred_gets_it_before_a_better_one(engine: Engine) -> None:
-    """Whom the customer names is chosen if he fits, wherever in the zone he is."""
+async def test_the_preferred_technician_comes_before_a_better_one(engine: Engine) -> None:
+    """The customer's preferred technician is chosen if they are eligible, wherever in the zone they are."""
     serves, carla = await people.service(engine), await people.customer(engine)
     await people.technician(engine, "near", serves, at=metres_north(100))
     await people.technician(engine, "friend", serves, at=metres_north(30_000))
-    job = await booked(engine, carla, serves, technician="friend")
+    job = await book(engine, carla, serves, technician="friend")
     await run_due_tasks(engine)
     assert (await holder(engine, job))[0] == "friend"
 
 
 async def test_the_zone_is_searched_outward_and_a_crowd_does_not_hide_others(engine: Engine) -> None:
-    """Far from everybody the look widens turn by turn; amid 300 who were asked already it goes on beyond them."""
+    """Far from all technicians the radius grows step by step; among 300 technicians with former offers the search
+    continues beyond them.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     crowd = [f"c{n}" for n in range(300)]
     for name in crowd:
         await people.technician(engine, name, serves, at=metres_north(20))
-    far = await booked(engine, carla, serves, at=metres_north(900_000))
+    far = await book(engine, carla, serves, at=metres_north(900_000))
     await run_due_tasks(engine)
     first = (await holder(engine, far))[0]
     assert first in crowd
     await people.technician(engine, "beyond", serves, at=metres_north(3_000))
-    job = await booked(engine, carla, serves)
+    job = await book(engine, carla, serves)
     await engine.store.redis.hset(keys.offers(DEFAULT_ZONE, job), mapping=dict.fromkeys(crowd, "left 0 1 1 0"))
     await run_due_tasks(engine)
     assert (await holder(engine, job))[0] == "beyond"
 
 
-async def test_two_runners_assign_once(engine: Engine) -> None:
-    """The due work done again is a no-op: one assignment, one job more in his hands."""
+async def test_two_schedulers_assign_once(engine: Engine) -> None:
+    """A repeated task has no effect: there is one assignment, and the load grows by one."""
     serves, carla = await people.service(engine), await people.customer(engine)
     await people.technician(engine, "one", serves, capacity=5)
-    job = await booked(engine, carla, serves)
+    job = await book(engine, carla, serves)
     await run_due_tasks(engine)
     await engine.store.redis.zadd(keys.due(DEFAULT_ZONE), {f"allocate:{job}:1": 0})
     await run_due_tasks(engine)

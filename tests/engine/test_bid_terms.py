@@ -1,4 +1,4 @@
-"""Nobody is bound to what they never saw: a bid is for the job as it was when it was made."""
+"""A bid is for the terms of the job at the time of the bid: nobody is bound to terms that they have not seen."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from engine.technicians.profile import ProfilePatch
 from engine.types import DEFAULT_ZONE, JobId, Principal, TechnicianId
 from engine.workers import scheduler
 from tests.engine import staff
-from tests.engine.test_bids import bid, listed, posted
+from tests.engine.test_bids import bid, listed, post
 from tests.support import event_log, people
 from tests.support.clock import advance
 
@@ -31,12 +31,12 @@ TERMS: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("change", TERMS, ids="-".join)
 async def test_a_change_of_terms_ends_open_bids(engine: Engine, change: dict[str, Any]) -> None:
-    """Place, time or price: the bidder hears what the job is by now and that the bid is over; accepting it is refused,
-    and a bid on the new terms is taken.
+    """After a change of place, time or price each bidder receives the job's public part and the end of their bid;
+    the old bid cannot be accepted, and a new one can.
     """
     serves, carla = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "tom", serves)
-    job = await posted(engine, carla, serves)
+    job = await post(engine, carla, serves)
     old = await bid(engine, tom, job, 4200)
     await edits.edit(engine, carla, job, change)
     told = [event for event in await event_log.public_events(engine, "job.updated", job) if event.to == ("user:tom",)]
@@ -49,10 +49,10 @@ async def test_a_change_of_terms_ends_open_bids(engine: Engine, change: dict[str
 
 
 async def test_a_change_that_is_no_term_leaves_bids_open(engine: Engine) -> None:
-    """The bidder hears it, in the public part, and the bid stands."""
+    """The bidder receives the change in the public part, and the bid stays open."""
     serves, carla = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "tom", serves)
-    job = await posted(engine, carla, serves)
+    job = await post(engine, carla, serves)
     mine = await bid(engine, tom, job, 4200)
     await edits.edit(engine, carla, job, {"notes": "gate code 4711"})
     told = [event for event in await event_log.public_events(engine, "job.updated", job) if event.to == ("user:tom",)]
@@ -62,21 +62,23 @@ async def test_a_change_that_is_no_term_leaves_bids_open(engine: Engine) -> None
 
 
 async def test_a_bid_from_before_the_terms_binds_nobody(engine: Engine) -> None:
-    """Whatever changed them: accepting compares the version that the bid was made on."""
+    """Accepting compares the version that the bid was made on, whichever command changed the terms."""
     serves, carla = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "tom", serves)
-    job = await posted(engine, carla, serves)
+    job = await post(engine, carla, serves)
     old = await bid(engine, tom, job, 4200)
     await engine.store.command("HSET", keys.job(DEFAULT_ZONE, job), "terms", 2)
     with pytest.raises(VersionConflict):
         await bids.accept(engine, carla, job, old)
 
 
-async def test_who_has_bid_is_not_invited_to_bid(engine: Engine) -> None:
-    """Neither by a wave nor as a late joiner; the wave says why, and who withdrew the bid may be invited."""
+async def test_a_bidder_is_not_invited_to_bid(engine: Engine) -> None:
+    """Neither a wave nor a late match invites a bidder; the wave records the reason, and a technician who withdrew
+    the bid may be invited.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     tom, tara = [await people.technician(engine, name, serves) for name in ("tom", "tara")]
-    job = await posted(engine, carla, serves)
+    job = await post(engine, carla, serves)
     await bid(engine, tom, job)
     taken_back = await bid(engine, tara, job)
     await bids.withdraw(engine, tara, job, taken_back)
@@ -89,13 +91,13 @@ async def test_who_has_bid_is_not_invited_to_bid(engine: Engine) -> None:
     assert len(await event_log.events(engine, "offer.created", job)) == 1
 
 
-async def test_a_skill_taken_off_takes_its_offers(engine: Engine) -> None:
-    """The open offer for it closes (`withdrawn`), the list no longer has it, and a claim is `not_offered`; an offer for
-    what they still do stands.
+async def test_removing_a_skill_withdraws_its_offers(engine: Engine) -> None:
+    """The open offer for the service closes (`withdrawn`), leaves the list, and a claim is `not_offered`; offers for
+    other services stay.
     """
     plumbing, wiring = await people.service(engine), await people.service(engine, name="Wiring")
     carla = await people.customer(engine)
-    who = await staff.fit(engine, plumbing, capacity=2)
+    who = await staff.eligible(engine, plumbing, capacity=2)
     await profile.patch(engine, who, TechnicianId(who.id), ProfilePatch(services=[plumbing, wiring]))
     gone, kept = [await people.offered(engine, carla, serves) for serves in (plumbing, wiring)]
     await profile.patch(engine, who, TechnicianId(who.id), ProfilePatch(services=[wiring]))
@@ -109,10 +111,12 @@ async def test_a_skill_taken_off_takes_its_offers(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("blueprint", ["direct_booking", "marketplace"])
-async def test_a_skill_taken_off_takes_a_request_by_name(engine: Engine, blueprint: str) -> None:
-    """It closes and cannot be claimed, and the job expires; going offline before leaves it as it is."""
+async def test_removing_a_skill_closes_a_direct_request(engine: Engine, blueprint: str) -> None:
+    """The request closes and cannot be claimed, and the job expires; if the technician went offline before, the
+    result is the same.
+    """
     plumbing, wiring = await people.service(engine), await people.service(engine, name="Wiring")
-    carla, who = await people.customer(engine), await staff.fit(engine, plumbing)
+    carla, who = await people.customer(engine), await staff.eligible(engine, plumbing)
     job = people.id_of(await people.job(engine, carla, plumbing, blueprint=blueprint, technician=who.id))
     await live.set_availability(engine, who, who.id, online=False)
     assert len((await offers.open_to(engine, who)).items) == 1
@@ -131,12 +135,12 @@ async def _actions(engine: Engine, who: Principal, job: JobId) -> list[str]:
     return found
 
 
-async def test_a_skill_taken_off_takes_an_assignment_not_yet_accepted(engine: Engine) -> None:
-    """They can decline it alone, and are shown nothing else, until they have it again; what ops forced on them they may
-    accept.
+async def test_removing_a_skill_leaves_only_decline_for_an_unaccepted_assignment(engine: Engine) -> None:
+    """The technician can only decline the assignment until they have the skill again; an assignment that ops forced
+    can be accepted.
     """
     plumbing, wiring = await people.service(engine), await people.service(engine, name="Wiring")
-    carla, who = await people.customer(engine), await staff.fit(engine, plumbing)
+    carla, who = await people.customer(engine), await staff.eligible(engine, plumbing)
     me = TechnicianId(who.id)
     job = people.id_of(await people.job(engine, carla, plumbing, blueprint="managed"))
     assign = Step(command="assign", technician=who.id)

@@ -1,4 +1,4 @@
-"""Bids: who may and who may not, one that is accepted, and how all the others end."""
+"""Bids: who may bid, how a bid is accepted, and how all other bids end."""
 
 from __future__ import annotations
 
@@ -36,36 +36,36 @@ from tests.support import event_log, people
 from tests.support.clock import advance
 
 
-async def posted(engine: Engine, who: Principal, serves: ServiceId, **changes: object) -> JobId:
-    """A job that takes bids; nobody has been invited to it."""
+async def post(engine: Engine, who: Principal, serves: ServiceId, **changes: object) -> JobId:
+    """Post a job that takes bids; nobody is invited to it."""
     return people.id_of(await people.job(engine, who, serves, blueprint="marketplace", **changes))  # type: ignore[arg-type]
 
 
 async def bid(engine: Engine, who: Principal, job: str, amount: int | None = None, **more: Any) -> str:
-    """The id of a new bid."""
+    """Make a bid and return its id."""
     found: str = msgspec.json.decode((await bids.create(engine, who, job, BidTerms(amount=amount), **more)).bid)["id"]
     return found
 
 
 async def listed(engine: Engine, who: Principal, job: str) -> list[dict[str, Any]]:
-    """The bids that somebody is shown."""
+    """Return the bids that a caller sees."""
     return [msgspec.json.decode(item) for item in (await bids.find(engine, who, job)).items]
 
 
 async def seen(engine: Engine, who: Principal, job: str) -> dict[str, Any]:
-    """The job as somebody is shown it."""
+    """Return the job as a caller sees it."""
     found: dict[str, Any] = msgspec.json.decode(await job_queries.read(engine, who, job))
     return found
 
 
 def shown(done: Outcome | BidOutcome) -> dict[str, Any]:
-    """What an answer holds."""
+    """Return the decoded job of an outcome."""
     found: dict[str, Any] = msgspec.json.decode((done.bid if isinstance(done, BidOutcome) else done.job) or b"")
     return found
 
 
-async def take_back(engine: Engine, who: Principal, job: str, command: str, **more: Any) -> None:
-    """A plain step of the job."""
+async def command(engine: Engine, who: Principal, job: str, command: str, **more: Any) -> None:
+    """Send a command without arguments."""
     await jobs.command(engine, who, job, Step(command=command, **more))
 
 
@@ -80,21 +80,21 @@ async def take_back(engine: Engine, who: Principal, job: str, command: str, **mo
         ({"account": "suspended"}, AccountNotApproved),
     ],
 )
-async def test_who_is_not_fit_is_told_so_before_the_job_is_looked_at(
+async def test_the_technician_is_checked_before_the_job(
     engine: Engine, change: dict[str, object], error: type[CalloutError]
 ) -> None:
-    """The person is answered before the job, as at a claim: this one he may not even read."""
+    """As at a claim, an ineligible technician gets their own reason, even for a job that they may not read."""
     serves = await people.service(engine)
     who = await people.technician(engine, "t1", await people.service(engine), at=None, **change)
-    job = await posted(engine, await people.customer(engine), serves)
+    job = await post(engine, await people.customer(engine), serves)
     with pytest.raises(error):
         await bid(engine, who, job)
 
 
 async def test_other_roles_do_not_bid_nor_accept(engine: Engine) -> None:
-    """A bid is a technician's, accepting it its customer's, whatever the job."""
+    """Only technicians bid, and only the job's customer accepts, whatever the job."""
     serves, carla = await people.service(engine), await people.customer(engine)
-    job, tom = await posted(engine, carla, serves), await people.technician(engine, "t1", serves)
+    job, tom = await post(engine, carla, serves), await people.technician(engine, "t1", serves)
     for role in ("customer", "ops_manager", "admin", "service", "mediator"):
         stranger = Principal(UserId("x"), role)  # type: ignore[arg-type]
         with pytest.raises(Forbidden):
@@ -108,11 +108,13 @@ async def test_other_roles_do_not_bid_nor_accept(engine: Engine) -> None:
         await bids.accept(engine, tom, job, "bid_x")
 
 
-async def test_to_strangers_the_job_is_not_there(engine: Engine) -> None:
-    """Without the service, or avoided by the customer, or by another's account: nothing to read, bid for or accept."""
+async def test_strangers_get_not_found(engine: Engine) -> None:
+    """A technician without the service or blocked by the customer, and another customer, cannot read, bid for or
+    accept.
+    """
     serves, other = await people.service(engine), await people.service(engine, name="Gardening")
     carla, otto = await people.customer(engine), await people.customer(engine, "Otto")
-    job = await posted(engine, carla, serves)
+    job = await post(engine, carla, serves)
     gus, avoided = await people.technician(engine, "gus", other), await people.technician(engine, "bo", serves)
     await engine.store.redis.sadd(keys.blocks(DEFAULT_ZONE, UserId(carla.id)), avoided.id)  # type: ignore[misc]
     tom = await people.technician(engine, "tom", serves)
@@ -131,7 +133,7 @@ async def test_to_strangers_the_job_is_not_there(engine: Engine) -> None:
 
 
 async def test_a_job_that_is_broadcast_takes_no_bids(engine: Engine) -> None:
-    """Its blueprint has none."""
+    """A blueprint that broadcasts has no bids."""
     serves, carla = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "tom", serves)
     job = await people.offered(engine, carla, serves)
@@ -139,12 +141,12 @@ async def test_a_job_that_is_broadcast_takes_no_bids(engine: Engine) -> None:
         await bid(engine, tom, job)
 
 
-async def test_one_open_bid_each_and_a_bound(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second one is a duplicate until the first is taken back; more technicians than the bound are refused."""
+async def test_one_open_bid_per_technician_and_a_limit_per_job(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second bid is a `duplicate` until the first is withdrawn, and bids above the job's limit are refused."""
     monkeypatch.setattr(bids, "MAX_BIDS", 2)
     serves, carla = await people.service(engine), await people.customer(engine)
     tom, tara, tim = [await people.technician(engine, name, serves) for name in ("tom", "tara", "tim")]
-    job = await posted(engine, carla, serves)
+    job = await post(engine, carla, serves)
     name = await bid(engine, tom, job)
     with pytest.raises(Duplicate):
         await bid(engine, tom, job)
@@ -158,9 +160,9 @@ async def test_one_open_bid_each_and_a_bound(engine: Engine, monkeypatch: pytest
 
 
 async def test_a_bid_may_be_bound_to_the_version_read(engine: Engine) -> None:
-    """Another version is refused with the present job, of which the technician sees the public part."""
+    """Another version is refused with the current job, of which the technician sees the public part."""
     serves, carla = await people.service(engine), await people.customer(engine)
-    tom, job = await people.technician(engine, "tom", serves), await posted(engine, carla, serves)
+    tom, job = await people.technician(engine, "tom", serves), await post(engine, carla, serves)
     with pytest.raises(VersionConflict) as caught:
         await bids.create(engine, tom, job, BidTerms(version=7))
     assert "customer" not in msgspec.json.decode(caught.value.extra["job"])
@@ -171,11 +173,11 @@ async def test_a_bid_may_be_bound_to_the_version_read(engine: Engine) -> None:
         assert msgspec.json.decode(caught.value.extra["job"])["id"] == job
 
 
-async def test_a_bid_that_is_over_is_not_accepted(engine: Engine) -> None:
-    """Withdrawn, or beyond the life of its job; nor is one withdrawn that is over."""
+async def test_a_closed_bid_is_not_accepted(engine: Engine) -> None:
+    """A withdrawn bid or one of an expired job cannot be accepted, and a closed bid cannot be withdrawn."""
     serves, carla = await people.service(engine), await people.customer(engine)
     tom, tara = await people.technician(engine, "tom", serves), await people.technician(engine, "tara", serves)
-    job = await posted(engine, carla, serves)
+    job = await post(engine, carla, serves)
     first, second = await bid(engine, tom, job), await bid(engine, tara, job)
     await bids.withdraw(engine, tom, job, first)
     with pytest.raises(IllegalTransition):
@@ -188,10 +190,12 @@ async def test_a_bid_that_is_over_is_not_accepted(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("change", [{"kyc": "rejected"}, {"account": "suspended"}, {"services": []}])
-async def test_whose_technician_may_not_take_jobs_any_more(engine: Engine, change: dict[str, Any]) -> None:
-    """It is refused as invalid, at the bid, and the job goes on taking others."""
+async def test_a_bid_of_a_technician_who_is_no_longer_eligible_is_invalid(
+    engine: Engine, change: dict[str, Any]
+) -> None:
+    """Accepting it is refused as invalid at the bid, and the job can take other bids."""
     serves, carla = await people.service(engine), await people.customer(engine)
-    tom, job = await people.technician(engine, "tom", serves), await posted(engine, carla, serves)
+    tom, job = await people.technician(engine, "tom", serves), await post(engine, carla, serves)
     name = await bid(engine, tom, job)
     hot = keys.technician(DEFAULT_ZONE, TechnicianId(UserId("tom")))
     text = {field: " ".join(value) if isinstance(value, list) else value for field, value in change.items()}
@@ -202,11 +206,11 @@ async def test_whose_technician_may_not_take_jobs_any_more(engine: Engine, chang
     assert (await seen(engine, carla, job))["status"] == "open"
 
 
-async def test_whose_technician_has_no_room(engine: Engine) -> None:
-    """He may bid for several jobs, and hold only as many as he may."""
+async def test_a_bid_of_a_technician_at_capacity_is_not_accepted(engine: Engine) -> None:
+    """A technician may bid for several jobs, and hold only as many as their capacity allows."""
     serves, carla = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "tom", serves)
-    job, other = await posted(engine, carla, serves), await posted(engine, carla, serves)
+    job, other = await post(engine, carla, serves), await post(engine, carla, serves)
     name, elsewhere = await bid(engine, tom, job), await bid(engine, tom, other)
     await bids.accept(engine, carla, other, elsewhere)
     with pytest.raises(AtCapacity):
@@ -216,11 +220,11 @@ async def test_whose_technician_has_no_room(engine: Engine) -> None:
 # What they come to
 
 
-async def test_a_bid_is_told_to_its_parties_alone(engine: Engine) -> None:
-    """To the bidder, the customer and ops; with the bidder's card, and its amount if it has one."""
+async def test_only_the_parties_receive_a_bid(engine: Engine) -> None:
+    """Bidder, customer and ops receive the bid with the bidder's public card, and with an amount if it has one."""
     serves, carla = await people.service(engine), await people.customer(engine)
     tom, tara = await people.technician(engine, "tom", serves), await people.technician(engine, "tara", serves)
-    job = await posted(engine, carla, serves)
+    job = await post(engine, carla, serves)
     made = shown(await bids.create(engine, tom, job, BidTerms(amount=4200, note='I have "all" tools')))
     await bid(engine, tara, job)
     assert {**made, "created_at": ""} == {
@@ -243,11 +247,13 @@ async def test_a_bid_is_told_to_its_parties_alone(engine: Engine) -> None:
     assert [b["technician"]["id"] for b in await listed(engine, tara, job)] == ["tara"]
 
 
-async def test_who_could_bid_reads_the_public_part(engine: Engine) -> None:
-    """Without having been invited; his actions are bid, then withdraw; and afterwards he still sees what he bid for."""
+async def test_a_possible_bidder_reads_the_public_part(engine: Engine) -> None:
+    """Without an invitation their actions are bid, then withdraw; afterwards they can still read the job that they
+    bid for.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     tom, tara = await people.technician(engine, "tom", serves), await people.technician(engine, "tara", serves)
-    job = await posted(engine, carla, serves)
+    job = await post(engine, carla, serves)
     before = await seen(engine, tom, job)
     assert before["actions"] == ["bid"] and not {"customer", "address", "reference", "metadata"} & set(before)
     name = await bid(engine, tom, job)
@@ -261,7 +267,9 @@ async def test_who_could_bid_reads_the_public_part(engine: Engine) -> None:
 
 
 async def test_bidding_answers_the_invitation(engine: Engine) -> None:
-    """The offer is no longer in his list; taken back, he is not invited again but may bid again."""
+    """After a bid the offer leaves the technician's list; after a withdrawal they are not invited again but may bid
+    again.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "tom", serves)
     job = await people.offered(engine, carla, serves, blueprint="marketplace")
@@ -273,10 +281,12 @@ async def test_bidding_answers_the_invitation(engine: Engine) -> None:
 
 
 async def test_an_accepted_bid_gives_the_job_and_ends_the_others(engine: Engine) -> None:
-    """The holder, the price, one event of the job; each other bidder hears of his own bid, and of no other."""
+    """The bidder is the holder at the bid's price with one event of the job; each other bidder receives only the end
+    of their own bid.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     crowd = [await people.technician(engine, name, serves) for name in ("tom", "tara", "tim")]
-    job = await posted(engine, carla, serves, amount=5000)
+    job = await post(engine, carla, serves, amount=5000)
     names = [await bid(engine, who, job, 4000 + n) for n, who in enumerate(crowd)]
     await bids.withdraw(engine, crowd[2], job, names[2])
     done = await bids.accept(engine, carla, job, names[1])
@@ -303,26 +313,30 @@ async def test_an_accepted_bid_gives_the_job_and_ends_the_others(engine: Engine)
 
 
 async def test_an_hourly_rate_stays(engine: Engine) -> None:
-    """On a job by the hour the amount bid does not become the price, whatever its metadata say; nor does none."""
+    """On a job by the hour the bid's amount does not become the price, whatever the metadata say, and neither does a
+    missing amount.
+    """
     hourly, flat = await people.service(engine, pricing="hourly"), await people.service(engine)
     carla = await people.customer(engine)
     tom = await people.technician(engine, "tom", hourly, capacity=3)
     tara = await people.technician(engine, "tara", flat)
-    job = await posted(engine, carla, hourly, metadata={"pricing": "flat"})
+    job = await post(engine, carla, hourly, metadata={"pricing": "flat"})
     assert shown(await bids.accept(engine, carla, job, await bid(engine, tom, job, 1)))["amount"] == 5000
-    other = await posted(engine, carla, flat, amount=700)
+    other = await post(engine, carla, flat, amount=700)
     assert shown(await bids.accept(engine, carla, other, await bid(engine, tara, other)))["amount"] == 700
 
 
 @pytest.mark.parametrize("how", ["cancelled", "expired"])
 async def test_bids_end_with_their_job(engine: Engine, how: str) -> None:
-    """Cancelled or expired, in the same step: each bidder is told of his own."""
+    """When the job is cancelled or expires, its bids close in the same step, and each bidder receives the end of
+    their own bid.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     crowd = [await people.technician(engine, name, serves) for name in ("tom", "tara")]
-    job = await posted(engine, carla, serves)
+    job = await post(engine, carla, serves)
     names = [await bid(engine, who, job) for who in crowd]
     if how == "cancelled":
-        await take_back(engine, carla, job, "cancel")
+        await command(engine, carla, job, "cancel")
     else:
         await advance(engine, 604_801)
         await scheduled_tasks.do(engine, DEFAULT_ZONE, f"expire:{job}")
@@ -335,14 +349,14 @@ async def test_bids_end_with_their_job(engine: Engine, how: str) -> None:
         assert (await listed(engine, who, job))[0]["status"] == "closed"
 
 
-async def test_open_again_all_may_bid_anew_but_the_one_who_left(engine: Engine) -> None:
-    """After he is unassigned his bid stands no more, he may neither read nor bid, and the others begin anew."""
+async def test_after_an_unassign_all_but_the_former_holder_may_bid_again(engine: Engine) -> None:
+    """The former holder's bid is closed and they may neither read nor bid; the others may bid again."""
     serves, carla = await people.service(engine), await people.customer(engine)
     tom, tara = await people.technician(engine, "tom", serves), await people.technician(engine, "tara", serves)
-    job = await posted(engine, carla, serves)
+    job = await post(engine, carla, serves)
     first, _ = await bid(engine, tom, job), await bid(engine, tara, job)
     await bids.accept(engine, carla, job, first)
-    await take_back(engine, tom, job, "unassign", reason="ill")
+    await command(engine, tom, job, "unassign", reason="ill")
     assert (await seen(engine, tom, job))["actions"] == []
     with pytest.raises(NotOffered):
         await bid(engine, tom, job)
@@ -352,10 +366,10 @@ async def test_open_again_all_may_bid_anew_but_the_one_who_left(engine: Engine) 
     assert shown(await bids.accept(engine, carla, job, second))["technician"]["id"] == "tara"
 
 
-async def test_a_repeat_answers_the_same_and_acts_once(engine: Engine) -> None:
-    """The same key gives the same bid though it is over by now; other arguments under it are refused."""
+async def test_a_repeat_has_the_same_reply_and_one_effect(engine: Engine) -> None:
+    """The same key returns the same bid although it is closed by now; other arguments under the key are refused."""
     serves, carla = await people.service(engine), await people.customer(engine)
-    tom, job = await people.technician(engine, "tom", serves), await posted(engine, carla, serves)
+    tom, job = await people.technician(engine, "tom", serves), await post(engine, carla, serves)
     key, other = str(uuid.uuid4()), str(uuid.uuid4())
     made = await bids.create(engine, tom, job, BidTerms(amount=1), key=key)
     back = await bids.withdraw(engine, tom, job, shown(made)["id"], key=other)

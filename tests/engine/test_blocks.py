@@ -1,4 +1,4 @@
-"""Blocks: set and lifted by either side, true in Redis whatever crosses or is lost."""
+"""Blocks: either party sets and removes them, and Redis is correct whichever commands cross or are lost."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from tests.engine import staff
 from tests.support import people
 
 
-async def hot(engine: Engine, one: Principal, other: Principal) -> tuple[bool, bool]:
-    """Whether each stands in the other's set."""
+async def live_blocks(engine: Engine, one: Principal, other: Principal) -> tuple[bool, bool]:
+    """Return whether each user is in the other's set in Redis."""
     pairs = ((one.id, other.id), (other.id, one.id))
     found = [await engine.store.redis.sismember(keys.blocks(DEFAULT_ZONE, a), b) for a, b in pairs]  # type: ignore[misc]
     return bool(found[0]), bool(found[1])
@@ -27,12 +27,16 @@ async def hot(engine: Engine, one: Principal, other: Principal) -> tuple[bool, b
 
 @pytest.fixture
 async def pair(engine: Engine) -> tuple[Principal, Principal]:
-    """A customer and a technician."""
+    """Create a customer and a technician."""
     return await people.customer(engine), await staff.registered(engine)
 
 
-async def test_only_the_two_sides_of_a_job_block_each_other(engine: Engine, pair: tuple[Principal, Principal]) -> None:
-    """Not staff, not one's own side, not oneself, nobody who is not there; and nothing is there to lift."""
+async def test_only_customers_and_technicians_block_each_other(
+    engine: Engine, pair: tuple[Principal, Principal]
+) -> None:
+    """Staff, a user of the same role, the caller themselves and an unknown user cannot be blocked, and there is no
+    block to remove.
+    """
     carla, tom = pair
     with pytest.raises(Forbidden):
         await blocks.put(engine, people.ADMIN, tom.id)
@@ -42,31 +46,29 @@ async def test_only_the_two_sides_of_a_job_block_each_other(engine: Engine, pair
     for nobody in (UserId("usr_none"), tom.id):
         with pytest.raises(NotFound):
             await blocks.lift(engine, carla, nobody)
-    assert await hot(engine, carla, tom) == (False, False)
+    assert await live_blocks(engine, carla, tom) == (False, False)
 
 
-async def test_a_block_stands_as_long_as_one_of_the_two_has_it(
-    engine: Engine, pair: tuple[Principal, Principal]
-) -> None:
-    """Each sees and lifts his own alone; in Redis both are kept apart until the last of the two is lifted."""
+async def test_a_block_lasts_until_both_have_removed_it(engine: Engine, pair: tuple[Principal, Principal]) -> None:
+    """Each party sees and removes only their own block; in Redis the two are kept apart until both are removed."""
     carla, tom = pair
     await blocks.put(engine, carla, tom.id)
     await blocks.put(engine, tom, carla.id)
-    assert await hot(engine, carla, tom) == (True, True) and await blocks.are_blocked(
+    assert await live_blocks(engine, carla, tom) == (True, True) and await blocks.are_blocked(
         engine, DEFAULT_ZONE, tom.id, carla.id
     )
     await blocks.lift(engine, carla, tom.id)
     assert (await blocks.find(engine, carla)).items == []
     assert [b.id for b in (await blocks.find(engine, tom)).items] == [carla.id]
-    assert await hot(engine, carla, tom) == (True, True)
+    assert await live_blocks(engine, carla, tom) == (True, True)
     await blocks.lift(engine, tom, carla.id)
-    assert await hot(engine, carla, tom) == (False, False)
+    assert await live_blocks(engine, carla, tom) == (False, False)
 
 
-async def test_again_changes_nothing_and_a_key_is_answered_as_it_was(
+async def test_a_second_block_changes_nothing_and_a_key_has_its_first_reply(
     engine: Engine, pair: tuple[Principal, Principal]
 ) -> None:
-    """A second block keeps the first one's time; the same key gives the first answer, and is good for one thing."""
+    """A second block keeps the time of the first; the same key has the first reply, and is valid for one command."""
     (carla, tom), key = pair, str(uuid.uuid4())
     first = await blocks.put(engine, carla, tom.id, key=key)
     assert (await blocks.put(engine, carla, tom.id)).value == first.value
@@ -76,8 +78,8 @@ async def test_again_changes_nothing_and_a_key_is_answered_as_it_was(
         await blocks.lift(engine, carla, tom.id, key=key)
 
 
-async def test_of_commands_that_cross_the_last_in_sql_stands(engine: Engine, pair: tuple[Principal, Principal]) -> None:
-    """Whatever order the copies reach Redis in, both sets say what SQL says in the end."""
+async def test_of_concurrent_commands_the_last_in_sql_wins(engine: Engine, pair: tuple[Principal, Principal]) -> None:
+    """Whatever order the updates reach Redis in, both sets match SQL in the end."""
     carla, tom = pair
 
     async def turn(n: int) -> None:
@@ -90,12 +92,12 @@ async def test_of_commands_that_cross_the_last_in_sql_stands(engine: Engine, pai
         await asyncio.gather(*(turn(n) for n in range(6)), return_exceptions=True)
         async with engine.archive.reading() as conn:
             stands = bool((await conn.execute(select(schema.blocks.c.user).where(schema.blocks.c.active))).all())
-        assert await hot(engine, carla, tom) == (stands, stands)
+        assert await live_blocks(engine, carla, tom) == (stands, stands)
 
 
-async def test_what_redis_lost_or_kept_wrongly_is_put_right(engine: Engine, pair: tuple[Principal, Principal]) -> None:
-    """An emptied Redis has its blocks back with the next chore, a lifted one that stayed is taken out; what was lifted
-    long ago is forgotten.
+async def test_the_maintenance_task_repairs_blocks_in_redis(engine: Engine, pair: tuple[Principal, Principal]) -> None:
+    """The task restores blocks that Redis lost, removes removed ones that stayed, and forgets blocks removed long
+    ago.
     """
     carla, tom = pair
     other = await people.customer(engine, "Otto")
@@ -106,7 +108,10 @@ async def test_what_redis_lost_or_kept_wrongly_is_put_right(engine: Engine, pair
     await engine.store.redis.delete(keys.blocks(DEFAULT_ZONE, carla.id))
     await engine.store.redis.sadd(keys.blocks(DEFAULT_ZONE, tom.id), other.id)  # type: ignore[misc]
     assert await blocks.repair(engine) == 2
-    assert await hot(engine, carla, tom) == (True, True) and await hot(engine, tom, other) == (False, False)
+    assert await live_blocks(engine, carla, tom) == (True, True) and await live_blocks(engine, tom, other) == (
+        False,
+        False,
+    )
     async with engine.archive.writing() as conn:
         await conn.execute(update(schema.blocks).values(since=1))
     assert await blocks.repair(engine) == 0

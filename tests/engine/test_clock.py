@@ -1,4 +1,4 @@
-"""The zone's clock: never back, never standing still, and no end for anybody by a time that nobody saw."""
+"""The zone's clock: it never goes back or stops, and no lease, offer or job ends by a time that no process observed."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ async def meta(engine: Engine, *names: str) -> list[int]:
 
 
 async def tick(engine: Engine) -> int:
-    """The zone's time, as the scheduler's look writes it down."""
+    """Return the zone's time as the scheduler writes it."""
     await scheduler.run_once(engine, ZONE)
     (now,) = await meta(engine, "now")
     return now
 
 
 async def step_back(engine: Engine, ms: int) -> None:
-    """TIME as of a server whose clock was ``ms`` fast, and is put right."""
+    """Let TIME return the time of a server whose clock was ``ms`` fast and is then corrected."""
     await engine.store.redis.hincrby(META, "skew", -ms)
 
 
@@ -46,8 +46,10 @@ async def all_due(engine: Engine) -> None:
             return
 
 
-async def test_after_a_fast_clock_time_ticks_on(engine: Engine) -> None:
-    """The difference goes into one offset once; the zone's time goes on from where it was, at its pace."""
+async def test_time_continues_after_a_fast_clock(engine: Engine) -> None:
+    """The difference becomes part of the offset once; the zone's time continues from its last value at its usual
+    speed.
+    """
     await advance(engine, HOUR_MS / 1000)
     before = await tick(engine)
     opened = await meta(engine, "opened_at")
@@ -61,8 +63,8 @@ async def test_after_a_fast_clock_time_ticks_on(engine: Engine) -> None:
     assert await meta(engine, "offset", "opened_at") == [offset, *opened]
 
 
-async def test_waves_and_expiry_go_on_after_a_fast_clock(engine: Engine) -> None:
-    """A job that is booked afterwards is offered and expires, and a fix counts, as ever."""
+async def test_waves_and_expiry_continue_after_a_fast_clock(engine: Engine) -> None:
+    """A job that is booked afterwards is offered and expires, and a fix counts, as usual."""
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
     await advance(engine, HOUR_MS / 1000)
@@ -93,8 +95,8 @@ async def test_a_small_step_back_is_waited_out(engine: Engine) -> None:
     assert await meta(engine, "offset") == [0]
 
 
-async def test_a_time_that_nobody_saw_takes_the_offset_back(engine: Engine) -> None:
-    """After a night's stop the zone's time is the server's again, and the grace begins there."""
+async def test_unobserved_time_removes_the_offset(engine: Engine) -> None:
+    """After a stop overnight the zone's time is the server's time again, and the grace period starts there."""
     await advance(engine, HOUR_MS / 1000)
     await tick(engine)
     await step_back(engine, HOUR_MS)
@@ -110,8 +112,8 @@ async def test_a_time_that_nobody_saw_takes_the_offset_back(engine: Engine) -> N
     assert whole > half + 7 * HOUR_MS
 
 
-async def test_a_quiet_zone_writes_its_time_down(engine: Engine) -> None:
-    """Where nothing happens the scheduler looks each second, so that only a real stop looks like one."""
+async def test_a_quiet_zone_writes_its_time(engine: Engine) -> None:
+    """In a quiet zone the scheduler looks every second, so that only a real stop looks like a stop."""
     first = await tick(engine)
     await asyncio.sleep(0.01)
     assert await scheduler.run_once(engine, ZONE) <= 1.0
@@ -119,8 +121,8 @@ async def test_a_quiet_zone_writes_its_time_down(engine: Engine) -> None:
     assert now >= first + 10
 
 
-async def test_a_claim_late_by_a_clock_put_right_is_as_good_as_before(engine: Engine) -> None:
-    """An offer that was open before the step is open after it, and no longer than it was."""
+async def test_a_corrected_clock_does_not_change_the_end_of_an_offer(engine: Engine) -> None:
+    """An offer that was open before the correction is open after it, and no longer than before."""
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
     job = await people.offered(engine, carla, serves)
@@ -130,7 +132,7 @@ async def test_a_claim_late_by_a_clock_put_right_is_as_good_as_before(engine: En
 
 @pytest.mark.parametrize("back_ms", [0, 1_500, HOUR_MS])
 async def test_an_offset_survives_a_new_epoch(engine: Engine, back_ms: int) -> None:
-    """A zone that opens in another life of Redis goes on above the time that its log knows."""
+    """A zone that opens in a new epoch continues above the last time in its log."""
     before = await tick(engine)
     await step_back(engine, back_ms)
     await engine.store.redis.hset(META, "run_id", "gone")

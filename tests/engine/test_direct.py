@@ -1,4 +1,4 @@
-"""Booking a technician by name: who may be named, and what comes of his being asked."""
+"""Booking a technician by name: who may be named, and how the request ends."""
 
 from __future__ import annotations
 
@@ -33,33 +33,33 @@ from tests.support.clock import advance
 DIRECT, MARKET = "direct_booking", "marketplace"
 
 
-async def asked(engine: Engine, who: Principal, serves: ServiceId, technician: str, blueprint: str = DIRECT) -> JobId:
-    """A booking of a technician by name."""
+async def request(engine: Engine, who: Principal, serves: ServiceId, technician: str, blueprint: str = DIRECT) -> JobId:
+    """Book a technician by name."""
     return people.id_of(await people.job(engine, who, serves, blueprint=blueprint, technician=technician))
 
 
 async def step(engine: Engine, who: Principal, job: str, command: str) -> Outcome:
-    """One step of the job."""
+    """Send one command for the job."""
     return await jobs.command(engine, who, job, Step(command=command))
 
 
 async def seen(engine: Engine, who: Principal, job: str) -> dict[str, Any]:
-    """The job as somebody is shown it."""
+    """Return the job as a caller sees it."""
     found: dict[str, Any] = msgspec.json.decode(await job_queries.read(engine, who, job))
     return found
 
 
 async def invited(engine: Engine, who: Principal) -> list[str]:
-    """The jobs in a technician's list of offers."""
+    """Return the jobs in a technician's list of offers."""
     return [msgspec.json.decode(offer)["job"]["id"] for offer in (await offers.open_to(engine, who)).items]
 
 
 @pytest.mark.parametrize(
     "name", [None, "nobody", "{main}:log", "incomplete", "pending", "suspended", "gardener", "avoided"]
 )
-async def test_only_one_who_may_do_it_can_be_booked(engine: Engine, name: str | None) -> None:
-    """Nobody named where one must be, an unknown, an unfit, one without the service or one that is avoided: each is
-    refused as invalid at the same field, and leaves no job.
+async def test_only_an_eligible_technician_can_be_booked(engine: Engine, name: str | None) -> None:
+    """A missing name, an unknown or ineligible technician, one without the service and one who is blocked are each
+    invalid at the same field, and leave no job.
     """
     serves, carla = await people.service(engine), await people.customer(engine)
     await people.technician(engine, "incomplete", serves, at=None, complete=False)
@@ -75,11 +75,11 @@ async def test_only_one_who_may_do_it_can_be_booked(engine: Engine, name: str | 
 
 
 async def test_nobody_else_can_answer(engine: Engine) -> None:
-    """To who was not asked it is not offered, nor is it there; and it is not for its customer to accept."""
+    """Another technician gets `not_offered` or `not_found`, and the customer cannot accept for the technician."""
     serves, carla = await people.service(engine), await people.customer(engine)
     await people.technician(engine, "tom", serves)
     tara = await people.technician(engine, "tara", serves)
-    job = await asked(engine, carla, serves, "tom")
+    job = await request(engine, carla, serves, "tom")
     with pytest.raises(NotOffered):
         await step(engine, tara, job, "accept")
     with pytest.raises(NotFound):
@@ -91,11 +91,11 @@ async def test_nobody_else_can_answer(engine: Engine) -> None:
     assert caught.value.code == "forbidden"
 
 
-async def test_without_room_he_may_be_asked_but_not_accept(engine: Engine) -> None:
-    """Room counts when he takes it; once he has some again he may."""
+async def test_a_technician_at_capacity_can_be_requested_but_not_accept(engine: Engine) -> None:
+    """Capacity counts when the technician accepts; once they have capacity again they may accept."""
     serves, carla = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "tom", serves)
-    first, second = await asked(engine, carla, serves, "tom"), await asked(engine, carla, serves, "tom")
+    first, second = await request(engine, carla, serves, "tom"), await request(engine, carla, serves, "tom")
     await step(engine, tom, first, "accept")
     with pytest.raises(AtCapacity):
         await step(engine, tom, second, "accept")
@@ -104,12 +104,12 @@ async def test_without_room_he_may_be_asked_but_not_accept(engine: Engine) -> No
 
 
 @pytest.mark.parametrize("command", ["accept", "decline"])
-async def test_who_answers_too_late_is_told_why(engine: Engine, command: str) -> None:
-    """A request that was cancelled, or that ran out, swept or not, takes no answer."""
+async def test_a_late_answer_is_refused_with_the_reason(engine: Engine, command: str) -> None:
+    """A request that was cancelled or expired, processed or not, takes no answer."""
     serves, carla = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "tom", serves, capacity=5)
-    cancelled, swept, over = [await asked(engine, carla, serves, "tom") for _ in range(3)]
-    for job in (cancelled, await asked(engine, carla, serves, "tom", MARKET)):
+    cancelled, swept, over = [await request(engine, carla, serves, "tom") for _ in range(3)]
+    for job in (cancelled, await request(engine, carla, serves, "tom", MARKET)):
         await step(engine, carla, job, "cancel")
         with pytest.raises(Cancelled):
             await step(engine, tom, job, command)
@@ -123,11 +123,13 @@ async def test_who_answers_too_late_is_told_why(engine: Engine, command: str) ->
     assert closed.to == ("user:tom",) and event_log.payload(closed)["reason"] == "expired"
 
 
-async def test_he_is_asked_at_once_and_alone_as_long_as_it_is_open(engine: Engine) -> None:
-    """One offer to him, though he is offline: in his list, public, until the request ends; being offline leaves it."""
+async def test_only_the_named_technician_has_the_offer_while_the_request_is_open(engine: Engine) -> None:
+    """There is one offer, also to an offline technician, with the public part, in their list until the request ends;
+    going offline does not end it.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     tom, tara = await people.technician(engine, "tom", serves), await people.technician(engine, "tara", serves)
-    job = await asked(engine, carla, serves, "tom")
+    job = await request(engine, carla, serves, "tom")
     (made,) = await event_log.events(engine, "offer.created", job)
     offer = event_log.payload(made)["offer"]
     assert made.to == ("user:tom",) and offer["status"] == "sent"
@@ -139,11 +141,11 @@ async def test_he_is_asked_at_once_and_alone_as_long_as_it_is_open(engine: Engin
     assert (await seen(engine, carla, job))["actions"] == ["cancel"]
 
 
-async def test_he_accepts_and_does_it(engine: Engine) -> None:
-    """He is the holder, all of the job is his to see, and each step is told to both."""
+async def test_an_accepted_request_is_worked_to_its_end(engine: Engine) -> None:
+    """The technician is the holder and sees the whole job, and both parties receive each step."""
     serves, carla = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "tom", serves)
-    job = await asked(engine, carla, serves, "tom")
+    job = await request(engine, carla, serves, "tom")
     done = await step(engine, tom, job, "accept")
     (told,) = await event_log.events(engine, "job.accepted", job)
     assert told.seq == done.seq and set(told.to) == {f"user:{carla.id}", "user:tom", "role:ops", f"job:{job}"}
@@ -156,11 +158,13 @@ async def test_he_accepts_and_does_it(engine: Engine) -> None:
         assert (await seen(engine, carla, job))["status"] == status
 
 
-async def test_he_declines_and_it_is_over(engine: Engine) -> None:
-    """The customer is told; again it answers the same, with the public part alone; nobody else is asked."""
+async def test_a_declined_request_is_closed(engine: Engine) -> None:
+    """The customer is informed; a repeat has the same reply with only the public part; nobody else receives an
+    offer.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "tom", serves)
-    job = await asked(engine, carla, serves, "tom")
+    job = await request(engine, carla, serves, "tom")
     key = str(uuid.uuid4())
     for again in (key, key, None):
         done = await jobs.command(engine, tom, job, Step(command="decline"), key=again)
@@ -179,11 +183,13 @@ async def test_he_declines_and_it_is_over(engine: Engine) -> None:
         await step(engine, tom, job, "accept")
 
 
-async def test_cancelling_takes_the_request_back(engine: Engine) -> None:
-    """Before he answered he is told that the offer is closed; afterwards that the job is cancelled, and has room."""
+async def test_cancelling_withdraws_the_request(engine: Engine) -> None:
+    """Before an answer the technician learns that the offer is closed; after it, that the job is cancelled, and they
+    have capacity again.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "tom", serves)
-    first, second = await asked(engine, carla, serves, "tom"), await asked(engine, carla, serves, "tom")
+    first, second = await request(engine, carla, serves, "tom"), await request(engine, carla, serves, "tom")
     await step(engine, carla, first, "cancel")
     (closed,) = await event_log.events(engine, "offer.closed", first)
     assert closed.to == ("user:tom",) and event_log.payload(closed)["reason"] == "cancelled"
@@ -195,10 +201,12 @@ async def test_cancelling_takes_the_request_back(engine: Engine) -> None:
 
 
 async def test_in_the_market_a_declined_job_takes_bids(engine: Engine) -> None:
-    """Named, it is requested; declined, it is open to bids of all who fit, and his own again if he thinks better."""
+    """In `marketplace` a named job is requested; after a decline it is open to bids of all who are eligible, also of
+    the technician who declined.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     tom, tara = await people.technician(engine, "tom", serves), await people.technician(engine, "tara", serves)
-    job = await asked(engine, carla, serves, "tom", MARKET)
+    job = await request(engine, carla, serves, "tom", MARKET)
     assert (await seen(engine, carla, job))["status"] == "requested"
     with pytest.raises(IllegalTransition):
         await bids.create(engine, tara, job, BidTerms())
@@ -214,11 +222,11 @@ async def test_in_the_market_a_declined_job_takes_bids(engine: Engine) -> None:
     assert msgspec.json.decode(done.job or b"")["technician"]["id"] == "tara"
 
 
-async def test_in_the_market_he_who_is_asked_may_take_it_at_once(engine: Engine) -> None:
-    """Accepting is told by the same event as an accepted bid, at the price that the customer gave."""
+async def test_in_the_market_the_requested_technician_may_accept_at_once(engine: Engine) -> None:
+    """Accepting sends the same event as an accepted bid, at the customer's price."""
     serves, carla = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "tom", serves)
-    job = await asked(engine, carla, serves, "tom", MARKET)
+    job = await request(engine, carla, serves, "tom", MARKET)
     done = await step(engine, tom, job, "accept")
     (told,) = await event_log.events(engine, "job.assigned", job)
     assert told.seq == done.seq and event_log.payload(told)["job"]["status"] == "scheduled"
@@ -226,11 +234,13 @@ async def test_in_the_market_he_who_is_asked_may_take_it_at_once(engine: Engine)
 
 
 @pytest.mark.parametrize(("blueprint", "kind"), [(DIRECT, "job.accepted"), (MARKET, "job.assigned")])
-async def test_a_yes_is_told_by_the_name_that_it_has(engine: Engine, blueprint: str, kind: str) -> None:
-    """The event, and so the history, says which command it was: the blueprint's own, not what its type is mostly of."""
+async def test_an_event_names_the_command_that_caused_it(engine: Engine, blueprint: str, kind: str) -> None:
+    """The event, and so the history, has the blueprint's own name of the command, not the usual name of its event
+    type.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "tom", serves)
-    job = await asked(engine, carla, serves, "tom", blueprint)
+    job = await request(engine, carla, serves, "tom", blueprint)
     await step(engine, tom, job, "claim")
     [event] = await event_log.events(engine, kind, job)
     assert event_log.payload(event)["command"] == "accept"

@@ -1,4 +1,4 @@
-"""Edits where timing matters: offers that are not open yet, and a job that moves on while it is edited."""
+"""Edits that depend on timing: offers that are not open yet, and a job that changes while it is edited."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from tests.support import event_log, people
 KEY = "7f6b1c9e-4b8a-4f40-9d6e-0d5b6f3c1a22"
 
 
-async def test_a_job_that_is_not_there(engine: Engine) -> None:
-    """No such job, whatever is to be changed."""
+async def test_an_unknown_job_is_not_found(engine: Engine) -> None:
+    """A job that does not exist is not found, whichever field is to be changed."""
     carla = await people.customer(engine)
     for name in (new_job_id(DEFAULT_ZONE), "x"):
         with pytest.raises(NotFound):
@@ -30,8 +30,10 @@ async def test_a_job_that_is_not_there(engine: Engine) -> None:
             await prices.propose(engine, carla, name, 1)
 
 
-async def test_judged_again_where_the_job_moved_on(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Taken as far as where nothing may be edited, between reading and writing: refused as of then, and not written."""
+async def test_an_edit_is_checked_again_after_the_job_has_moved(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the job reaches a state without edits between reading and writing, the edit is refused and not written."""
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
     job = await people.offered(engine, carla, serves)
@@ -53,8 +55,8 @@ async def test_judged_again_where_the_job_moved_on(engine: Engine, monkeypatch: 
     assert await event_log.events(engine, "job.updated", job) == []
 
 
-async def test_one_that_never_rests_is_given_up(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Overtaken every time, the edit is unavailable: nothing was done."""
+async def test_an_edit_that_is_always_overtaken_is_unavailable(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a limited number of attempts the edit is unavailable, and had no effect."""
     serves, carla = await people.service(engine), await people.customer(engine)
     job = await people.offered(engine, carla, serves)
     drafted = edits._drafted
@@ -69,8 +71,8 @@ async def test_one_that_never_rests_is_given_up(engine: Engine, monkeypatch: pyt
         await edits.edit(engine, carla, job, {"notes": "x"})
 
 
-async def test_who_may_not_see_his_offer_yet_is_not_told(engine: Engine) -> None:
-    """An offer that opens later brings the job as it is then; one that ran out is over."""
+async def test_an_edit_does_not_reach_technicians_whose_offer_opens_later(engine: Engine) -> None:
+    """An offer that opens later contains the job as it is then; one that expired stays closed."""
     serves, carla = await people.service(engine), await people.customer(engine)
     for name in ("now", "later", "over"):
         await people.technician(engine, name, serves)
@@ -84,8 +86,8 @@ async def test_who_may_not_see_his_offer_yet_is_not_told(engine: Engine) -> None
     assert event_log.payload(told)["offer"]["job"]["public_notes"] == "A tap drips" and b"Ring" not in told.data
 
 
-async def test_a_verdict_stands_whatever_becomes_of_the_service(engine: Engine) -> None:
-    """The same key after the new service was withdrawn is answered as the first time."""
+async def test_a_repeat_has_its_first_reply_after_the_service_is_withdrawn(engine: Engine) -> None:
+    """The same key has the first reply although the new service was deactivated since."""
     old, new, carla = await people.service(engine), await people.service(engine), await people.customer(engine)
     job = people.id_of(await people.job(engine, carla, old, blueprint="marketplace"))
     first = await edits.edit(engine, carla, job, {"service": new}, key=KEY)
@@ -96,7 +98,9 @@ async def test_a_verdict_stands_whatever_becomes_of_the_service(engine: Engine) 
 
 
 def test_the_public_part_hides_what_it_must() -> None:
-    """No customer, address, reference nor metadata, the place rounded; and both texts read back in their order."""
+    """The public part has no customer, address, reference or metadata, and a rounded place; both texts parse with
+    their members in order.
+    """
     members = {
         "id": "j",
         "customer": {"id": "c"},
@@ -119,7 +123,7 @@ def test_the_public_part_hides_what_it_must() -> None:
 
 
 async def test_bids_are_taken_as_long_as_before_when_the_place_changes(engine: Engine) -> None:
-    """Bids are taken from now on, however late the work is: another place leaves the end where it was."""
+    """The time for bids counts from the booking, however late the work is: another place does not move its end."""
     serves, carla = await people.service(engine), await people.customer(engine)
     when = now_ms() + 30 * 86_400_000
     job = people.id_of(await people.job(engine, carla, serves, blueprint="marketplace", scheduled_for=when))
@@ -128,8 +132,10 @@ async def test_bids_are_taken_as_long_as_before_when_the_place_changes(engine: E
     assert await engine.store.redis.hget(keys.job(DEFAULT_ZONE, job), "expires") == ends  # type: ignore[misc]
 
 
-async def test_who_was_asked_by_name_must_do_what_the_job_becomes(engine: Engine) -> None:
-    """Nobody else is looked for: a service that he does not do is refused, and another time moves no deadline."""
+async def test_an_edit_must_suit_the_requested_technician(engine: Engine) -> None:
+    """There is no search for another technician: a service that the named one lacks is refused, and another time
+    moves no deadline.
+    """
     serves, other, carla = await people.service(engine), await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
     job = people.id_of(await people.job(engine, carla, serves, blueprint="marketplace", technician="t1"))

@@ -59,7 +59,7 @@ declared = st.fixed_dictionaries(
 
 
 def states(mode: str) -> dict[str, Any]:
-    """A job is wanted, held, worked on and finished; or it ends before."""
+    """Draw states in which a job is open, held, worked on and completed, or closed before."""
     found: dict[str, Any] = {
         "wanted": {"phase": "open", "seeks": mode},
         "held": {"phase": "assigned"},
@@ -73,7 +73,7 @@ def states(mode: str) -> dict[str, Any]:
 
 
 def commands(mode: str) -> dict[str, dict[str, Any]]:
-    """A command of each kind that a mode allows, each with an event of its own."""
+    """Draw a command of each kind that a mode allows, each with its own event."""
     running, ops = ["wanted", "held", "working"], ["ops", "engine"] if mode == "allocate" else ["ops"]
     found: dict[str, dict[str, Any]] = {
         "assign": {"does": "assign", "by": ops, "from": ["wanted", "held"], "to": "held", "event": "job.assigned"},
@@ -106,7 +106,7 @@ def commands(mode: str) -> dict[str, dict[str, Any]]:
 
 @st.composite
 def blueprints(draw: st.DrawFn, mode: str) -> Blueprint:
-    """One that passes the check, with guards and effects wherever it lets them be."""
+    """Draw a blueprint that passes the linter, with guards and effects wherever it allows them."""
     made = commands(mode)
     for name in made.keys() & {"take", "assign", "award"}:
         made[name]["to"] = draw(st.sampled_from(("held", "working")))
@@ -134,7 +134,7 @@ def blueprints(draw: st.DrawFn, mode: str) -> Blueprint:
 
 
 class Case(msgspec.Struct, frozen=True):
-    """Where the job is put before a command is given. ``paid``: its price was captured before."""
+    """The situation of a job before a command is given. ``paid``: its price was captured before."""
 
     state: str
     marked: frozenset[str]
@@ -144,12 +144,12 @@ class Case(msgspec.Struct, frozen=True):
 
 
 class Drawn:
-    """A job put into a state of a drawn blueprint, and one command given by who may give it."""
+    """A job in a state of a random blueprint, and one command of a caller who may give it."""
 
     number = itertools.count(100)
 
     def __init__(self, stage: Stage, blueprint: Blueprint) -> None:
-        # A version of the job's own: its documents say the name.
+        # The job has its own version of the blueprint, because its documents contain the name.
         self.blueprint = msgspec.structs.replace(blueprint, name="home_service", version=next(self.number))
         self.stage, self.engine, self.redis = stage, stage.engine, stage.engine.store.redis
         self.engine.blueprints.know([self.blueprint])
@@ -157,7 +157,7 @@ class Drawn:
         self.emitted: set[str] = set()
 
     async def put(self, case: Case) -> None:
-        """The job as its history would have left it, with an open bid where it takes bids at all."""
+        """Write the job as its history would have left it, with an open bid if the blueprint has bids."""
         state, job = case.state, self.stage.job
         held = self.blueprint.states[state].phase not in ("open", "closed")
         await self.stage.put(state, held=held, marked=False, frozen=case.frozen)
@@ -179,11 +179,11 @@ class Drawn:
         }
         seconds, _ = await self.redis.time()
         async with self.redis.pipeline(transaction=False) as pipe:
-            # Nobody was away, however slow the machine is: no grace.
+            # No grace period starts, however slow the machine is.
             pipe.hset(keys.meta(Z), mapping={"now": seconds * 1000, "opened_at": 0})
             pipe.hset(self.stage.key, mapping=fields)
             pipe.delete(keys.bids(Z, job), keys.payments(Z, job))
-            if state == "held":  # what was offered before somebody had it
+            if state == "held":  # the offer from before the job had a holder
                 pipe.hset(keys.offers(Z, job), "offered", "sent 1 0 9999999999999 10")
             if "award" in self.blueprint.commands:
                 bid = 'open bid_1 1 - "technician":{"id":"offered"},"note":null'
@@ -193,17 +193,17 @@ class Drawn:
     wants_time = False
 
     async def head(self) -> int:
-        """The seq of the last event."""
+        """Return the sequence number of the last event."""
         return int(await self.redis.hget(keys.meta(Z), "seq") or 0)  # type: ignore[misc]
 
-    async def told(self, seq: int) -> list[Event]:
-        """The events of this blueprint's jobs after ``seq``."""
+    async def events_after(self, seq: int) -> list[Event]:
+        """Return the events of this blueprint's jobs after ``seq``."""
         found = await log.window(self.redis, Z, seq, 1000)
         return [event for event in found if event.bp == self.blueprint.key]
 
     async def give(self, name: str, who: str, key: str, *, code: str = "") -> tuple[Any, ...]:
-        """The code that the command is answered with, "" for done and "not done" for what the engine leaves; and what
-        was answered, but for the mark of its being a repeat.
+        """Send the command. Return its code ("" for success, "not done" if the engine leaves it) and its reply
+        without the mark of a repeat.
         """
         try:
             if not who:
@@ -244,15 +244,15 @@ class Drawn:
 
 
 def _parts(answer: Any) -> tuple[Any, ...]:
-    """What of an answer its repeat must say too."""
+    """Return the parts of a reply that its repeat must contain too."""
     names = ("job", "bid", "payment", "message", "seq", "version")
     parts = [getattr(answer, name, None) for name in names]
     return tuple(orjson.loads(bytes(part)) if isinstance(part, msgspec.Raw) else part for part in parts)
 
 
 def situations(spec: Command, data: st.DataObject) -> list[Case]:
-    """Where a command's guards let it be given, where one of them does not, somewhere, before the job's time, and
-    during a dispute; paid already or not.
+    """Draw situations in which the guards allow the command, in which one of them does not, before the job's time,
+    during a dispute, paid or not.
     """
     fit, first = frozenset(spec.needs), spec.from_[0]
     found = [Case(first, fit), Case(data.draw(st.sampled_from([*spec.from_, "held", "off"])), fit)]
@@ -263,7 +263,7 @@ def situations(spec: Command, data: st.DataObject) -> list[Case]:
 
 
 def wanted_of(drawn: Drawn, name: str, who: str, facts: Facts) -> str:
-    """What the oracle says; of a captured payment, which is never refused, whether the job moves by it."""
+    """Return the expected code; for a captured payment, which is never refused, whether the job moves by it."""
     blueprint, spec = drawn.blueprint, drawn.blueprint.commands[name]
     if not who:
         return "not done" if refusal(blueprint, spec, ["engine"], facts) else ""
@@ -276,8 +276,8 @@ def wanted_of(drawn: Drawn, name: str, who: str, facts: Facts) -> str:
 
 
 async def attempt(drawn: Drawn, name: str, case: Case) -> None:
-    """Everybody whom the command names gives it; each is answered as the oracle says, and shown it as an action exactly
-    if it is done; its effects come about together, and once.
+    """Let every caller whom the command names give it: the reply is as the reference model says, the command is
+    among the actions exactly if it succeeds, and its effects occur together and once.
     """
     spec, stage, state = drawn.blueprint.commands[name], drawn.stage, case.state
     for relation in spec.by:
@@ -303,7 +303,7 @@ async def attempt(drawn: Drawn, name: str, case: Case) -> None:
 
 
 async def _once(drawn: Drawn, name: str, who: str, key: str, first: tuple[Any, ...]) -> None:
-    """Given again, what was done answers the same and tells nothing more; the engine leaves what it has done."""
+    """Assert that a repeat has the same reply and appends no event, and that the engine does not repeat a task."""
     seq = await drawn.head()
     again = await drawn.give(name, who, key)
     assert again == (first if who else ("not done",)), (name, who)
@@ -329,10 +329,8 @@ def _shown(drawn: Drawn, name: str, who: str, facts: Facts, *, done: bool) -> No
 
 
 async def _done(drawn: Drawn, spec: Command, case: Case, seq: int, *, moves: bool) -> None:
-    """What the step has made of the job, and what it told: no event that the linter does not know, and once each
-    payment that is due.
-    """
-    events = await drawn.told(seq)
+    """Assert the effects of a step: no event that the linter does not know, and each due payment request once."""
+    events = await drawn.events_after(seq)
     known = {event for _, event in sources(drawn.blueprint)}
     drawn.emitted |= {event.type for event in events}
     assert drawn.emitted <= known, (spec, drawn.emitted - known)
@@ -350,8 +348,8 @@ async def _done(drawn: Drawn, spec: Command, case: Case, seq: int, *, moves: boo
 
 
 def expected(blueprint: Blueprint, spec: Command, case: Case) -> tuple[str, set[str], bool, list[str]]:
-    """Status, marks and states reached, whether the price is locked, and which payments are asked for, after a step
-    that is done: docs/money.md and docs/blueprints.md, written down a second time.
+    """Return status, marks and states reached, whether the price is locked, and which payments are requested after a
+    step. This implements docs/money.md and docs/blueprints.md a second time.
     """
     status, kept = spec.to or case.state, (PRICE if case.paid else PART) + PRICE * (spec.does == "capture")
     names = {*case.marked, case.state, status, spec.marks} - {""}
@@ -362,7 +360,7 @@ def expected(blueprint: Blueprint, spec: Command, case: Case) -> tuple[str, set[
     fits = names.issuperset(last.needs) and names.isdisjoint(last.unless) and status in last.from_
     if spec.does in ("capture", "freeze") or not fits or kept < PRICE:
         return status, names, spec.locks_price, asked
-    # What was captured before pays the job in the same step.
+    # A payment that was captured before pays the job in the same step.
     asked += ["refund"] * (status in last.refunds)
     return last.to, (names | {last.to, last.marks}) - {""}, spec.locks_price or last.locks_price, asked
 
@@ -376,9 +374,9 @@ async def _stage(engine: Engine) -> Stage:
 
 
 def test_what_a_blueprint_declares_is_enforced(settings: Settings) -> None:
-    """Guards hold and effects come about for every kind of command: take, refuse, assign, bid, withdraw, award,
-    allocation, timers, the end of a job's time, disputes, codes, captured payments and moves; actions show what can be
-    done; a repeat changes nothing; and the linter knows each event that comes.
+    """Guards hold and effects occur for every kind of command: take, refuse, assign, bid, withdraw, award,
+    allocation, timers, expiry, disputes, codes, captured payments and moves; actions show what is possible, a repeat
+    changes nothing, and the linter knows each event.
     """
     Path(settings.data).mkdir(exist_ok=True)
     loop, stack, emitted = asyncio.new_event_loop(), AsyncExitStack(), set[str]()
@@ -409,7 +407,7 @@ def test_what_a_blueprint_declares_is_enforced(settings: Settings) -> None:
                 emitted.update(drawn.emitted)
 
         every()
-        # Among them those that come by no command's own name.
+        # This includes events whose name is not that of a command.
         assert {"job.status", "job.unassigned", "offer.closed", "bid.accepted", "code.failed"} <= emitted
         assert {"bid.closed", "payment.requested", "payment.received", "payment.unexpected"} <= emitted
     finally:

@@ -1,8 +1,9 @@
-"""Every state × command × caller of every shipped blueprint: the legal ones move, all others are refused with the right
-code and change nothing.
+"""Every state × command × caller of every shipped blueprint: legal commands move the job, and all others are refused
+with the right code and change nothing.
 
 The expected code comes from tests/support/reference_model.py, which reads only the TOML. The test writes the fields
-of the job for each state, as the history of the job would have left them."""
+of the job for each state, as the history of the job would have left them.
+"""
 
 from __future__ import annotations
 
@@ -31,12 +32,12 @@ ROLES: tuple[Role, ...] = ("onboarding_manager", "ops_manager", "admin", "servic
 
 
 def marks(blueprint: Blueprint) -> set[str]:
-    """Every mark that a job of this blueprint can have."""
+    """Return every mark that a job of this blueprint can have."""
     return {mark for c in blueprint.commands.values() for mark in (*c.needs, c.marks) if mark}
 
 
 class Stage:
-    """One job of a blueprint, put into one state after another, and everybody who might want something of it."""
+    """One job of a blueprint that the test puts into each state, and callers of every relation to it."""
 
     def __init__(self, engine: Engine, blueprint: Blueprint, job: JobId, customer: Principal) -> None:
         self.engine, self.blueprint, self.job = engine, blueprint, job
@@ -54,7 +55,7 @@ class Stage:
         return keys.job(DEFAULT_ZONE, self.job)
 
     async def put(self, state: str, *, held: bool, marked: bool, frozen: bool) -> None:
-        """The job as it would stand in ``state``."""
+        """Write the job as it would be in ``state``."""
         spec = self.blueprint.states[state]
         seeks = spec.seeks != "none" and not held
         phase = "assigned" if spec.phase == "open" and held else spec.phase
@@ -73,8 +74,8 @@ class Stage:
         (pipe.sadd if held else pipe.srem)(held_jobs, self.job)
         await pipe.execute()
 
-    async def try_it(self, who: str, name: str) -> str:
-        """The code that the command is answered with; "" for done."""
+    async def attempt(self, who: str, name: str) -> str:
+        """Return the code of the reply to the command; "" for success."""
         spec = self.blueprint.commands.get(name)
         code = codes.derive(self.engine, self.job, spec.code, "1") if spec and spec.code else None
         taker = "other" if spec and spec.does == "assign" else None
@@ -86,8 +87,8 @@ class Stage:
             return error.code
         return ""
 
-    async def seen(self) -> tuple[Any, ...]:
-        """Everything that a refusal must leave as it was."""
+    async def snapshot(self) -> tuple[Any, ...]:
+        """Return everything that a refusal must leave unchanged."""
         pipe = self.engine.store.redis.pipeline(transaction=False)
         pipe.hgetall(self.key)
         pipe.hgetall(keys.offers(DEFAULT_ZONE, self.job))
@@ -97,7 +98,7 @@ class Stage:
 
 
 def facts(stage: Stage, who: str, state: str, *, held: bool, marked: bool, frozen: bool) -> Facts:
-    """The job as ``put`` has left it, for the oracle."""
+    """Return the facts of the job that ``put`` wrote, for the reference model."""
     seeks = stage.blueprint.states[state].seeks != "none" and not held
     return Facts(
         status=state,
@@ -111,7 +112,7 @@ def facts(stage: Stage, who: str, state: str, *, held: bool, marked: bool, froze
 
 @pytest.mark.parametrize("name", NAMES)
 async def test_only_what_the_blueprint_allows_happens(engine: Engine, name: str) -> None:
-    """Some thousand attempts: each is answered as the blueprint says, and a refusal leaves no trace."""
+    """In some thousand attempts each reply is as the blueprint says, and a refusal changes nothing."""
     blueprint = engine.blueprints.by_name[name]
     stage = await _stage(engine, blueprint)
     tried, moved = 0, 0
@@ -121,14 +122,14 @@ async def test_only_what_the_blueprint_allows_happens(engine: Engine, name: str)
                 for marked, frozen in _variants(blueprint, command, state):
                     for who in stage.callers:
                         await stage.put(state, held=held, marked=marked, frozen=frozen)
-                        before = await stage.seen()
+                        before = await stage.snapshot()
                         known = facts(stage, who, state, held=held, marked=marked, frozen=frozen)
                         wanted = expected_code(blueprint, stage.callers[who], command, known)
-                        found = await stage.try_it(who, command)
+                        found = await stage.attempt(who, command)
                         assert found == wanted, (name, state, command, who, held, marked, frozen)
                         tried += 1
                         if wanted:
-                            assert await stage.seen() == before, (name, state, command, who)
+                            assert await stage.snapshot() == before, (name, state, command, who)
                         else:
                             await _moved(stage, command, state)
                             moved += 1
@@ -145,12 +146,12 @@ async def _stage(engine: Engine, blueprint: Blueprint) -> Stage:
 
 
 def _may_hold(blueprint: Blueprint, state: str) -> bool:
-    """Whether a job can be in an open state with a holder: where somebody is put in place and the state stays."""
+    """Return whether a job in an open state can have a holder: an assignment that does not change the state."""
     return any(state in c.from_ and not c.to for c in blueprint.commands.values() if c.does in ("assign", "take"))
 
 
 def _variants(blueprint: Blueprint, command: str, state: str) -> list[tuple[bool, bool]]:
-    """With and without its marks, with and without a dispute, where that can make a difference."""
+    """Yield the state with and without its marks and with and without a dispute, where that makes a difference."""
     spec = blueprint.commands.get(command)
     disputes = any(state in (*c.from_, c.to) for c in blueprint.commands.values() if c.does == "freeze")
     marks = spec is not None and bool(spec.needs or spec.unless)
@@ -158,9 +159,11 @@ def _variants(blueprint: Blueprint, command: str, state: str) -> list[tuple[bool
 
 
 async def _moved(stage: Stage, command: str, state: str) -> None:
-    """A step that was done is where its table says, one version on for each state it went through."""
+    """Assert that a successful step leads to the state in the blueprint, with one version more for each state on the
+    way.
+    """
     spec, blueprint = stage.blueprint.commands[command], stage.blueprint
-    row = (await stage.seen())[0]
+    row = (await stage.snapshot())[0]
     ends = spec.to or state
     ends = blueprint.states[ends].then or ends
     assert row[b"status"].decode() == ends

@@ -140,7 +140,7 @@ async def test_killed_after_a_change_of_a_profile(
     """A review and a change of services take effect whatever dies after the commit: waves leave the technician out,
     and the review is told once, also where the chore was first to put the record.
     """
-    who = TechnicianId((await staff.fit(engine, await people.service(engine))).id)
+    who = TechnicianId((await staff.eligible(engine, await people.service(engine))).id)
 
     def killed(*_: Any, **__: Any) -> Any:
         raise KeyboardInterrupt

@@ -16,7 +16,7 @@ from engine.idempotency.in_redis import Outcome
 from engine.process.settings import Settings
 from engine.runtime import Engine
 from engine.types import JobId, Principal, ServiceId, UserId
-from tests.engine.test_bids import bid, posted
+from tests.engine.test_bids import bid, post
 from tests.engine.test_repeats import told
 from tests.support import event_log, people
 
@@ -56,7 +56,7 @@ async def pay(engine: Engine, job: JobId) -> None:
 
 async def awarded(engine: Engine, serves: ServiceId, carla: Principal) -> tuple[JobId, Take]:
     """A job with four bids, one of which is accepted."""
-    job = await posted(engine, carla, serves, amount=PRICE)
+    job = await post(engine, carla, serves, amount=PRICE)
     made = [await bid(engine, await people.technician(engine, f"t{n}", serves), job) for n in range(4)]
     await pay(engine, job)
     return job, lambda key: bids.accept(engine, carla, job, made[0], key=key)

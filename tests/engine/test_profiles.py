@@ -101,7 +101,7 @@ async def test_refuses_another_zone_while_he_works(two_zones: Engine) -> None:
     """Online, or holding a job, he stays where he is; offline and idle he moves, with one record in one zone."""
     engine = two_zones
     serves = await people.service(engine)
-    who = await staff.fit(engine, serves)
+    who = await staff.eligible(engine, serves)
     move = ProfilePatch(zone=NORTH)
     with pytest.raises(IllegalTransition):
         await profile.patch(engine, ADMIN, me(who), move)
@@ -142,7 +142,7 @@ async def test_a_change_of_zone_that_fails_leaves_him_where_he_was(
 async def test_a_card_shows_no_telephone(engine: Engine) -> None:
     """Customers and colleagues see the public card; he himself and managers see all."""
     serves = await people.service(engine)
-    who = await staff.fit(engine, serves)
+    who = await staff.eligible(engine, serves)
     await profile.patch(engine, who, me(who), ProfilePatch(phone="+1 555 0100"))
     card = await profile.read(engine, CUSTOMER, me(who))
     assert isinstance(card, TechnicianCard)
@@ -156,11 +156,11 @@ async def test_a_card_shows_no_telephone(engine: Engine) -> None:
 async def test_technicians_are_found_by_service_place_and_page(engine: Engine) -> None:
     """Customers find whom they could have; near a place, those who could come now, the nearest first."""
     serves, other = await people.service(engine), await people.service(engine)
-    near = await staff.fit(engine, serves)
-    far = await staff.fit(engine, serves)
+    near = await staff.eligible(engine, serves)
+    far = await staff.eligible(engine, serves)
     away = live.Position(HERE.lat + 0.05, HERE.lon)
     await live.set_availability(engine, far, far.id, online=True, position=away)
-    idle = await staff.fit(engine, serves, online=False)
+    idle = await staff.eligible(engine, serves, online=False)
     fresh = await staff.registered(engine)
 
     async def found(caller: Principal, **query: object) -> list[str]:
@@ -215,7 +215,7 @@ async def test_a_review_is_told_once(engine: Engine) -> None:
 async def test_a_suspending_review_stops_claims_at_once(engine: Engine) -> None:
     """When the review is answered, his next claim is refused, and he is offline."""
     serves = await people.service(engine)
-    who = await staff.fit(engine, serves)
+    who = await staff.eligible(engine, serves)
     job = await people.offered(engine, await people.customer(engine), serves)
     await profile.review(engine, MANAGER, me(who), account="suspended", reason="…")
     with pytest.raises(AccountNotApproved):

@@ -50,7 +50,7 @@ async def ordered(engine: Engine) -> list[str]:
 async def test_kept_as_they_were(engine: Engine) -> None:
     """Without being asked for it nothing is taken from him; he himself can do nothing any more."""
     serves = await people.service(engine)
-    who = await staff.fit(engine, serves)
+    who = await staff.eligible(engine, serves)
     job = await held(engine, who, serves)
     await suspend(engine, who, how="keep")
     assert await of(engine, job, "status", "holder") == ["accepted", who.id]
@@ -61,7 +61,7 @@ async def test_kept_as_they_were(engine: Engine) -> None:
 async def test_what_can_be_taken_is_offered_to_others(engine: Engine) -> None:
     """He is left out, his offers are withdrawn, another one takes it; what is under way stays, and ops hear of that."""
     serves = await people.service(engine)
-    who, other = await staff.fit(engine, serves, capacity=5), await staff.fit(engine, serves, capacity=5)
+    who, other = await staff.eligible(engine, serves, capacity=5), await staff.eligible(engine, serves, capacity=5)
     taken, way = await held(engine, who, serves), await held(engine, who, serves, "depart", "arrive")
     stays = await held(engine, who, serves, "depart", "arrive", "start")
     offered = await people.offered(engine, await people.customer(engine), serves)
@@ -88,7 +88,11 @@ async def test_what_can_be_taken_is_offered_to_others(engine: Engine) -> None:
 async def test_asked_twice_it_is_done_once(engine: Engine) -> None:
     """By the same key or another one: nothing more is taken, and ops are not told again."""
     serves = await people.service(engine)
-    who, other, key = await staff.fit(engine, serves, capacity=5), await staff.fit(engine, serves), str(uuid.uuid4())
+    who, other, key = (
+        await staff.eligible(engine, serves, capacity=5),
+        await staff.eligible(engine, serves),
+        str(uuid.uuid4()),
+    )
     taken, stays = await held(engine, who, serves), await held(engine, who, serves, "depart", "arrive", "start")
     await suspend(engine, who, key=key)
     await scheduler.open_wave(engine, DEFAULT_ZONE, taken, 1)
@@ -103,7 +107,7 @@ async def test_asked_twice_it_is_done_once(engine: Engine) -> None:
 async def test_a_crash_in_between_is_made_good(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Suspended but his jobs not taken: the answer says so, and the chore ends what was begun."""
     serves = await people.service(engine)
-    who = await staff.fit(engine, serves, capacity=5)
+    who = await staff.eligible(engine, serves, capacity=5)
     mine = [await held(engine, who, serves) for _ in range(3)]
     command, done = jobs.command, 0
 
@@ -127,7 +131,7 @@ async def test_a_crash_in_between_is_made_good(engine: Engine, monkeypatch: pyte
 async def test_a_job_that_went_to_another_is_left_to_him(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reassigned by hand while it was being taken: the version says so, and the new holder keeps it."""
     serves = await people.service(engine)
-    who, other = await staff.fit(engine, serves), await staff.fit(engine, serves)
+    who, other = await staff.eligible(engine, serves), await staff.eligible(engine, serves)
     job = await held(engine, who, serves)
     command = jobs.command
 
@@ -144,7 +148,7 @@ async def test_a_job_that_went_to_another_is_left_to_him(engine: Engine, monkeyp
 async def test_who_may_and_who_comes_back(engine: Engine) -> None:
     """Ops and admins alone; reinstated, nothing more is taken from him."""
     serves = await people.service(engine)
-    who = await staff.fit(engine, serves)
+    who = await staff.eligible(engine, serves)
     job = await held(engine, who, serves)
     with pytest.raises(Forbidden):
         await accounts.suspend(engine, who, ADMIN.id, reason="x", jobs="reassign")
@@ -158,7 +162,7 @@ async def test_reinstated_before_it_was_done_nothing_more_is_taken(
 ) -> None:
     """What was ordered with the suspension, and is not done yet, ends with it."""
     serves = await people.service(engine)
-    who = await staff.fit(engine, serves)
+    who = await staff.eligible(engine, serves)
     job = await held(engine, who, serves)
 
     async def away(*_: Any, **__: Any) -> None:

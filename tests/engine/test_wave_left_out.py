@@ -28,7 +28,7 @@ from tests.support.dispatch_setup import (
 async def test_who_is_blocked_is_not_asked_by_a_wave_nor_as_a_late_joiner(engine: Engine) -> None:
     """Whichever of the two set the block, and however he comes by the job; once it is lifted he is asked."""
     serves, carla = await people.service(engine), await people.customer(engine)
-    one, two = [await staff.fit(engine, serves, online=False) for _ in range(2)]
+    one, two = [await staff.eligible(engine, serves, online=False) for _ in range(2)]
     await blocks.put(engine, carla, one.id)
     await blocks.put(engine, two, carla.id)
     await live.set_availability(engine, one, one.id, online=True, position=metres_north(100))
@@ -45,7 +45,7 @@ async def test_a_block_takes_open_offers_back(engine: Engine) -> None:
     """He may no longer claim the customer's job, is told so, and keeps the offers of others."""
     serves = await people.service(engine)
     carla, other = await people.customer(engine), await people.customer(engine, "Other")
-    one = await staff.fit(engine, serves)
+    one = await staff.eligible(engine, serves)
     mine, others = await people.offered(engine, carla, serves), await people.offered(engine, other, serves)
     await blocks.put(engine, one, carla.id)
     with pytest.raises(NotOffered):

@@ -82,7 +82,7 @@ async def test_an_address_that_leads_back_to_the_old_primary(pair: Pair, tmp_pat
         job, carla, one, two = await offered_to_two(node.engine)
         token = await node.token(carla.id)
         await writer.run_once(node.engine)
-        await pair.part()
+        await pair.split()
         pair.set_target(pair.two)
         await wait_until(lambda: open_epoch(node) == 2)
         async with node.client(carla.id) as client:
@@ -155,7 +155,7 @@ async def test_two_primaries_with_clients(pair: Pair, tmp_path: Path) -> None:
         await writer.run_once(left.engine)
         token = await left.token("ann")
         await wait_until(pair.same_head)
-        await pair.part()
+        await pair.split()
         async with node_of(settings_of(tmp_path, pair.two)) as right, left.client("ann") as client:
             assert (open_epoch(left), open_epoch(right)) == (1, 2)
             await jobs.claim(right.engine, one, job)

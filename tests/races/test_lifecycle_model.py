@@ -88,7 +88,7 @@ class LifecycleMachine(RuleBasedStateMachine):
         asks = self.blueprint.technician == "required" or (named and bool(self.blueprint.technician))
         more = {"technician": self.people["a"].id} if asks else {}
         self.job: JobId = people.id_of(await people.job(engine, carla, self.serves, blueprint=name, **more))
-        await self._settle()
+        await self._run_due_tasks()
 
     # what the reference model needs
 
@@ -169,7 +169,7 @@ class LifecycleMachine(RuleBasedStateMachine):
             assert after == before
         assert await self._give(self.engine, who, step, key) == found
         assert await self._row() == after
-        await self._settle()
+        await self._run_due_tasks()
 
     def _answers(self, facts: Facts, row: dict[str, str], who: Principal, step: Step) -> set[str]:
         """Return the codes that the command may get: the expected one, or success for a repeat of the caller's latest
@@ -206,7 +206,7 @@ class LifecycleMachine(RuleBasedStateMachine):
             assert await self._row() == before
         assert found[0] in alone[0] or found[1] in alone[1], (commands, found, alone)
         assert not all(found) or any(answers != {""} for answers in alone)
-        await self._settle()
+        await self._run_due_tasks()
 
     @rule(command=st.sampled_from(COMMANDS), caller=st.sampled_from(CALLERS))
     def lost(self, command: str, caller: str) -> None:
@@ -230,7 +230,7 @@ class LifecycleMachine(RuleBasedStateMachine):
         done = [e for e in await event_log.events(self.engine, job=self.job) if e.cause.startswith(key)]
         assert len({e.seq for e in done if e.type.startswith("job.")}) <= 3
         assert int((await self._row())["version"]) - int(before["version"]) in (0, 1, 2)
-        await self._settle()
+        await self._run_due_tasks()
 
     @rule(seconds=st.sampled_from(JUMPS_S))
     def later(self, seconds: float) -> None:
@@ -244,7 +244,7 @@ class LifecycleMachine(RuleBasedStateMachine):
             now = await self.engine.store.redis.hget(keys.meta(Z), "now")  # type: ignore[misc]
             await self.engine.store.redis.zadd(keys.seen(Z), {technician: int(now)}, xx=True)
             await self.engine.store.redis.hset(keys.technician(Z, technician), "fix_at", now)  # type: ignore[misc]
-        await self._settle()
+        await self._run_due_tasks()
 
     async def _run_due_tasks(self) -> None:
         """Run the tasks that are due now."""

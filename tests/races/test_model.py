@@ -97,11 +97,11 @@ class Model(RuleBasedStateMachine):
 
     def job(self, job: JobId) -> Record:
         """Return a job's record."""
-        return self.hot(keys.job(Z, job))
+        return self.live_hash(keys.job(Z, job))
 
     def tech(self, name: str) -> Record:
         """Return a technician's record."""
-        return self.hot(keys.technician(Z, TechnicianId(UserId(name))))
+        return self.live_hash(keys.technician(Z, TechnicianId(UserId(name))))
 
     def members(self, key: str) -> set[str]:
         """Return the members of a sorted set."""
@@ -110,7 +110,7 @@ class Model(RuleBasedStateMachine):
     def clock(self) -> tuple[int, int]:
         """Return the time, and the time at which the zone opened, as the next script will compute them."""
         seconds, micros = self.wait(self.engine.store.command("TIME"))
-        meta = self.hot(keys.meta(Z))
+        meta = self.live_hash(keys.meta(Z))
         now = int(seconds) * 1000 + int(micros) // 1000 + int(meta.get("skew", 0))
         unseen = now > int(meta["now"]) + 5000
         return max(now, int(meta["now"])), now if unseen else int(meta["opened_at"])
@@ -144,18 +144,18 @@ class Model(RuleBasedStateMachine):
         tech = self.tech(who.id)
         if command == "claim" and tech["account"] != "approved":
             return "account_not_approved"
-        offer = self.hot(keys.offers(Z, job)).get(who.id, "").split()
+        offer = self.live_hash(keys.offers(Z, job)).get(who.id, "").split()
         if command == "decline" and offer and offer[0] == "rejected":
             return "ok"
         if record["status"] in ("cancelled", "expired"):
             return record["status"]
-        if command == "claim" and record["phase"] == "open" and self.over(int(record["expires"])):
+        if command == "claim" and record["phase"] == "open" and self.has_passed(int(record["expires"])):
             return "expired"
         if record["holder"]:
             return "taken"
         if not offer or offer[0] in ("rejected", "withdrawn"):
             return "not_offered"
-        if offer[0] != "sent" or self.over(int(offer[3])):
+        if offer[0] != "sent" or self.has_passed(int(offer[3])):
             return "expired"
         full = int(tech["load"]) >= int(tech["capacity"])
         return "at_capacity" if command == "claim" and full else "ok"
@@ -290,7 +290,7 @@ class Model(RuleBasedStateMachine):
         """Time passes, either unobserved or while due tasks run."""
         self.wait((advance_unobserved if asleep else advance)(self.engine, seconds))
         if not asleep:
-            self.do_due_work(6)
+            self.run_due_tasks(6)
 
     @rule()
     def touch(self) -> None:
@@ -307,12 +307,12 @@ class Model(RuleBasedStateMachine):
             for name in PEOPLE:
                 who = self.who(name).id
                 if who in seen and who not in dict(self.seen()):
-                    assert self.over(seen[who] + LEASE_MS)
+                    assert self.has_passed(seen[who] + LEASE_MS)
         for job, was in before.items():
             now = self.job(job)
             if now["status"] != was["status"]:
                 assert (was["status"], now["status"]) == ("broadcasted", "expired")
-                assert self.over(int(was["expires"]))
+                assert self.has_passed(int(was["expires"]))
 
     def seen(self) -> list[tuple[str, int]]:
         """Return the time of each technician's last heartbeat."""
@@ -338,7 +338,7 @@ class Model(RuleBasedStateMachine):
         supply = self.members(keys.supply(Z, self.serves))
         for name in PEOPLE:
             self.one_technician(self.who(name).id, records, is_open, supply)
-        meta = self.hot(keys.meta(Z))
+        meta = self.live_hash(keys.meta(Z))
         assert self.wait(self.engine.store.command("XLEN", keys.log(Z))) == int(meta["seq"])
 
     def one_technician(self, who: str, records: dict[JobId, Record], is_open: set[JobId], supply: set[str]) -> None:
@@ -352,7 +352,7 @@ class Model(RuleBasedStateMachine):
         assert tech.get("online") != "1" or who in dict(self.seen())
         pull = self.members(keys.technician_offers(Z, name))
         for job in is_open:
-            offer = self.hot(keys.offers(Z, job)).get(who, "").split()
+            offer = self.live_hash(keys.offers(Z, job)).get(who, "").split()
             if offer and offer[0] == "sent":
                 assert tech.get("online") == "1" and job in pull
         shown = self.wait(offers.open_to(self.engine, people.hot_technician(who))).items

@@ -109,9 +109,7 @@ async def test_other_roles_do_not_bid_nor_accept(engine: Engine) -> None:
 
 
 async def test_strangers_get_not_found(engine: Engine) -> None:
-    """A technician without the service or blocked by the customer, and another customer, cannot read, bid for or
-    accept.
-    """
+    """A technician without the service, a blocked one and another customer cannot read, bid for or accept it."""
     serves, other = await people.service(engine), await people.service(engine, name="Gardening")
     carla, otto = await people.customer(engine), await people.customer(engine, "Otto")
     job = await post(engine, carla, serves)
@@ -174,7 +172,7 @@ async def test_a_bid_may_be_bound_to_the_version_read(engine: Engine) -> None:
 
 
 async def test_a_closed_bid_is_not_accepted(engine: Engine) -> None:
-    """A withdrawn bid or one of an expired job cannot be accepted, and a closed bid cannot be withdrawn."""
+    """A withdrawn bid or one of an expired job is not accepted, and a closed bid is not withdrawn."""
     serves, carla = await people.service(engine), await people.customer(engine)
     tom, tara = await people.technician(engine, "tom", serves), await people.technician(engine, "tara", serves)
     job = await post(engine, carla, serves)
@@ -248,9 +246,7 @@ async def test_only_the_parties_receive_a_bid(engine: Engine) -> None:
 
 
 async def test_a_possible_bidder_reads_the_public_part(engine: Engine) -> None:
-    """Without an invitation their actions are bid, then withdraw; afterwards they can still read the job that they
-    bid for.
-    """
+    """Their actions are bid, then withdraw, without an invitation; after the end they still read the job."""
     serves, carla = await people.service(engine), await people.customer(engine)
     tom, tara = await people.technician(engine, "tom", serves), await people.technician(engine, "tara", serves)
     job = await post(engine, carla, serves)
@@ -328,9 +324,7 @@ async def test_an_hourly_rate_stays(engine: Engine) -> None:
 
 @pytest.mark.parametrize("how", ["cancelled", "expired"])
 async def test_bids_end_with_their_job(engine: Engine, how: str) -> None:
-    """When the job is cancelled or expires, its bids close in the same step, and each bidder receives the end of
-    their own bid.
-    """
+    """When the job is cancelled or expires its bids close in the same step, each bidder is informed."""
     serves, carla = await people.service(engine), await people.customer(engine)
     crowd = [await people.technician(engine, name, serves) for name in ("tom", "tara")]
     job = await post(engine, carla, serves)
@@ -350,7 +344,7 @@ async def test_bids_end_with_their_job(engine: Engine, how: str) -> None:
 
 
 async def test_after_an_unassign_all_but_the_former_holder_may_bid_again(engine: Engine) -> None:
-    """The former holder's bid is closed and they may neither read nor bid; the others may bid again."""
+    """The former holder's bid is closed and they may neither read nor bid; others may bid again."""
     serves, carla = await people.service(engine), await people.customer(engine)
     tom, tara = await people.technician(engine, "tom", serves), await people.technician(engine, "tara", serves)
     job = await post(engine, carla, serves)

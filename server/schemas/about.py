@@ -8,14 +8,14 @@ from server.schemas.objects import Shape
 
 
 class Poll(Shape):
-    """How often a client without a WebSocket should ask, in seconds."""
+    """How often a client without a WebSocket should poll, in seconds."""
 
     connected: int
     disconnected: int
 
 
 class ProblemKind(Shape):
-    """What a code means; ``temporary``: the same request may be repeated later with the same key."""
+    """The meaning of a code. ``temporary``: the same request may be repeated later with the same key."""
 
     code: str
     status: int
@@ -38,7 +38,7 @@ class Alive(Shape):
 
 
 class About(Shape):
-    """What a client needs to know before it signs in."""
+    """The facts that a client needs before it signs in."""
 
     name: str
     version: str

@@ -16,8 +16,8 @@ ANNOUNCEMENT_BYTES = 8192
 
 
 class NewAnnouncement(Body):
-    """``event`` is declared as an announcement by a blueprint, or begins with ``announcement.``. Without ``roles`` it
-    goes to those that the blueprint declares.
+    """``event`` begins with ``announcement.``, or a blueprint declares it as an announcement. Without ``roles`` the
+    roles that the blueprint declares receive it.
     """
 
     event: Annotated[
@@ -25,7 +25,7 @@ class NewAnnouncement(Body):
         Meta(
             max_length=64,
             pattern=r"^[a-z][a-z0-9_]*(\.[a-z0-9_]+)*$(?!\n)",
-            description="a name of an event: small letters, digits, _ and dots",
+            description="the name of an event: lower case, digits, _ and dots",
         ),
     ]
     data: dict[str, Any]

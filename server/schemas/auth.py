@@ -31,15 +31,13 @@ class RefreshToken(Body):
 
 
 class NewTicket(Body):
-    """``socket``: one use, 30 s, for a browser's WebSocket. ``events``: 15 min, for EventSource."""
+    """``socket``: valid once, for 30 s, for a browser's WebSocket. ``events``: valid for 15 min, for EventSource."""
 
     purpose: Literal["socket", "events"] = field(name="for", default="socket")
 
 
 class Signed(Shape):
-    """``access_token`` is a bearer token, good for ``expires_in`` seconds; ``refresh_token`` changes at each
-    use.
-    """
+    """``access_token`` is a bearer token, valid for ``expires_in`` seconds. ``refresh_token`` changes at each use."""
 
     user: User
     access_token: str
@@ -49,13 +47,13 @@ class Signed(Shape):
 
 
 class Logon(Shape):
-    """One login of the caller's and what was refreshed from it."""
+    """One login of the caller, with all tokens that were refreshed from it."""
 
     id: str
     created_at: datetime
-    last_seen: Annotated[datetime, Meta(description="when its tokens were last given: at most an hour behind")]
-    device: Annotated[str | None, Meta(description="how the client named itself (`User-Agent`), where it did")]
-    current: Annotated[bool, Meta(description="whether this request was made with it")]
+    last_seen: Annotated[datetime, Meta(description="when its tokens were last issued: at most an hour behind")]
+    device: Annotated[str | None, Meta(description="the client's `User-Agent`, if it sent one")]
+    current: Annotated[bool, Meta(description="whether this request used it")]
 
 
 class Ticket(Shape):

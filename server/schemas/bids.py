@@ -13,15 +13,17 @@ from server.schemas.objects import Person, Shape
 
 
 class NewBid(Body):
-    """``amount`` is in minor units of the job's currency; without it the bid is for what the customer offers."""
+    """``amount`` is in minor units of the job's currency. Without it the bid is for the amount that the customer
+    offers.
+    """
 
     amount: Amount | None = None
-    note: Annotated[Notes | None, Meta(description="what the customer should know")] = None
+    note: Annotated[Notes | None, Meta(description="a note to the customer")] = None
     version: Version | None = None
 
 
 class BidStep(Body):
-    """``version`` is the job's, and makes the step conditional on it, as ``If-Match`` does."""
+    """``version`` is the job's. It makes the step conditional on it, as ``If-Match`` does."""
 
     version: Version | None = None
 
@@ -32,8 +34,8 @@ class BidReply(Shape):
 
 
 class Bid(Shape):
-    """What a technician offers to do a job for; ``amount`` null: for what the customer offers. ``version`` is the job's
-    at that instant.
+    """A technician's offer to do a job for an amount. ``amount`` null is the amount that the customer offers.
+    ``version`` is the job's at that instant.
     """
 
     id: str

@@ -10,13 +10,13 @@ from server.schemas.objects import Shape
 
 
 class Blocked(Body):
-    """Whom to block, or to block no longer."""
+    """The user to block or to unblock."""
 
     user: Id
 
 
 class Block(Shape):
-    """Whom the caller does not want to meet at work, and since when."""
+    """A user whom the caller does not want to meet at work, and since when."""
 
     id: str
     name: str

@@ -14,7 +14,7 @@ from server.schemas.objects import Shape
 
 
 class State(Shape):
-    """``word`` is what clients of this blueprint call it, ``then`` what it passes on to at once."""
+    """``word`` is its name for clients of this blueprint. ``then`` is the state to which the job moves on at once."""
 
     name: str
     word: str
@@ -25,8 +25,8 @@ class State(Shape):
 
 
 class Command(Shape, rename={"source": "from"}):
-    """``from`` holds by relation from where a step may be taken; without ``to`` the state stays. ``code`` is the
-    purpose of the code that has to be given.
+    """``from`` lists, for each relation, the states in which the step is allowed. Without ``to`` the state stays.
+    ``code`` is the purpose of the code that the step needs.
     """
 
     name: str
@@ -34,11 +34,13 @@ class Command(Shape, rename={"source": "from"}):
     event: str
     to: str | None = None
     code: str | None = None
-    resolves: Annotated[str | None, Meta(description="the outcome of a dispute that it stands for")] = None
+    resolves: Annotated[str | None, Meta(description="the outcome of a dispute that the step stands for")] = None
 
 
 class Event(Shape):
-    """``event`` is how it comes here; ``by_reason`` where that depends on its reason."""
+    """``event`` is its name for clients of this blueprint; ``by_reason`` has the names that depend on the event's
+    reason.
+    """
 
     type: str
     event: str
@@ -47,8 +49,9 @@ class Event(Shape):
 
 
 class Declared(Shape):
-    """A blueprint. ``named`` is the first state of a job that names a technician, ``edit`` which fields may be changed
-    in which state (``*``: all of them), ``propose`` where another price may be proposed.
+    """A blueprint. ``named`` is the first state of a job that names a technician. ``edit`` lists, for each state, the
+    fields that may be changed (``*``: all of them). ``propose`` lists the states in which another price may be
+    proposed.
     """
 
     name: str
@@ -69,8 +72,8 @@ class DeclaredReply(Shape):
     blueprint: Declared
 
 
-def declared(blueprint: Blueprint, *, default: bool) -> Declared:
-    """A blueprint as clients see it."""
+def public_view(blueprint: Blueprint, *, default: bool) -> Declared:
+    """Return a blueprint as clients see it."""
     return Declared(
         name=blueprint.name,
         version=blueprint.version,

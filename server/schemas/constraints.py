@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of requests beside their types: texts, and what holds across fields in JSON Schema."""
+"""Additions to the types of requests in the OpenAPI document: texts, and rules across fields as JSON Schema."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from msgspec import Meta
 Schema = dict[str, Any]
 
 REFERENCE = (
-    "The caller's own name for the booking, unique for ever among the caller's. The same booking again under it, with "
-    "any request key, answers its first job, also when that is over; another booking is `duplicate`, with the first "
-    "job's id in `job.id`."
+    "The caller's own name for the booking, unique for ever among the caller's bookings. The same booking again under "
+    "it, with any request key, answers the first job, also if that job is over. Another booking under it is "
+    "`duplicate`, with the first job's id in `job.id`."
 )
 METADATA = (
-    "The caller's own data about the job: any JSON object, kept and given back as it is, and never looked at. At most "
-    "4,096 bytes, 16 levels and integers of 53 bits. Who is only offered the job does not see it."
+    "The caller's own data about the job: any JSON object. It is stored and returned unchanged, and never interpreted. "
+    "At most 4,096 bytes, 16 levels and integers of 53 bits. Technicians who are only offered the job do not see it."
 )
 TECHNICIAN = (
-    "Who is to do the job, for `assign` and `reassign`. `reassign` without it takes the job from its holder and offers "
-    "it anew to others."
+    "The technician who is to do the job, for `assign` and `reassign`. `reassign` without it takes the job from its "
+    "holder and offers it to others."
 )
 FORCE = (
-    "For `assign` and `reassign`: gives the job to `technician` though they do not have its service, or hold as many "
-    "jobs as their `capacity` allows."
+    "For `assign` and `reassign`: gives the job to `technician` even if they do not have its service, or hold as "
+    "many jobs as their `capacity` allows."
 )
 
 _NULL = {"type": "null"}
@@ -31,27 +31,27 @@ _NUMBERS: Schema = {"lat": {"type": "number"}, "lon": {"type": "number"}}
 _NONE: Schema = {"lat": _NULL, "lon": _NULL}
 
 PERHAPS_HERE: Schema = {"anyOf": [{"required": ["lat", "lon"], "properties": _NUMBERS}, {"properties": _NONE}]}
-"""A whole position or none, where null is none."""
+"""A whole position or none. Null counts as none."""
 BOTH: Schema = {"dependentRequired": {"lat": ["lon"], "lon": ["lat"]}}
-"""The same where neither is ever null."""
+"""A whole position or none, for fields that are never null."""
 FIXES: Schema = {
     "anyOf": [
         {"required": ["lat", "lon"], "properties": {**_NUMBERS, "fixes": _NULL}},
         {"required": ["fixes"], "properties": {**_NONE, "fixes": {"type": "array"}}},
     ]
 }
-"""A position, or a list of them."""
+"""A position, or a list of positions."""
 
 
 OF_A_CHARGE: Schema = {"anyOf": [{"properties": {"status": {"const": "refunded"}}}, {"properties": {"of": _NULL}}]}
-"""Only a refund is of a charge."""
+"""Only a refund names a charge."""
 
 
 def one_of(*names: str) -> Schema:
-    """At least one of these texts is given."""
+    """At least one of these fields is a text."""
     return {"anyOf": [{"required": [name], "properties": {name: {"type": "string"}}} for name in names]}
 
 
 def says(text: str) -> Meta:
-    """What the document says of a field; a refusal says only what its type is."""
+    """Describe a field in the document only. A refusal describes the type of the field."""
     return Meta(extra_json_schema={"description": text})

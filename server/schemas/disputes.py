@@ -26,7 +26,7 @@ class DisputeReply(Shape):
 
 
 class Dispute(Shape):
-    """What the two sides of a job could not settle, and how a mediator did: until then the job is frozen."""
+    """A disagreement of the two sides of a job, and how a mediator resolved it. Until then the job is frozen."""
 
     id: str
     job: str

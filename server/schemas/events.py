@@ -38,9 +38,9 @@ Channels = Annotated[
 
 
 class EventsQuery(Body):
-    """``after`` is a cursor as text; with it, or with ``wait`` (seconds), one answer is given instead of a stream,
-    unless the request accepts ``text/event-stream``. ``channels`` and ``types`` (also ``job.*``) are separated by
-    commas.
+    """``after`` is a cursor as text. With it, or with ``wait`` (seconds), the server gives one answer instead of a
+    stream, unless the request accepts ``text/event-stream``. ``channels`` and ``types`` (also ``job.*``) are separated
+    by commas.
     """
 
     after: CursorText | None = None
@@ -51,8 +51,8 @@ class EventsQuery(Body):
 
 
 class Frame(Shape):
-    """An event as it is told: the same over the socket, a stream and a poll. ``type`` is the engine's name, ``event``
-    the blueprint's.
+    """An event as clients receive it: the same over the socket, a stream and a poll. ``type`` is the engine's name,
+    ``event`` the blueprint's.
     """
 
     type: str
@@ -64,8 +64,8 @@ class Frame(Shape):
 
 
 class Heard(Shape):
-    """What a poll answers. ``cursor`` is what to poll with next; ``recovered`` false: call ``/v1/sync`` and go on from
-    its cursor.
+    """The answer of a poll. ``cursor`` is for the next poll. If ``recovered`` is false, call ``/v1/sync`` and continue
+    from its cursor.
     """
 
     events: list[Frame]
@@ -75,11 +75,11 @@ class Heard(Shape):
 
 
 class StreamEvent(Shape):
-    """One event of the stream. ``id`` is the cursor to come back with, ``data`` JSON text: of an unnamed event a frame
-    as a poll has them, of ``connect`` where it begins, of ``close`` the code; /asyncapi.json has them in full.
+    """One event of the stream. ``id`` is the cursor for the next connection. ``data`` is JSON text: a frame for an
+    unnamed event, the start of the stream for ``connect``, the code for ``close``. /asyncapi.json has them in full.
     """
 
     id: str | None = None
     event: Literal["connect", "close", "message"] | None = None
     data: str | None = None
-    retry: Annotated[int | None, Meta(description="ms to wait before coming back")] = None
+    retry: Annotated[int | None, Meta(description="ms to wait before the next connection")] = None

@@ -74,13 +74,18 @@ LAST_MS = 253_402_300_799_999
 
 
 def half_position(lat: Any, lon: Any, missing: Any = None) -> list[FieldError]:
-    """The refusal of half a position; ``missing`` is what stands where nothing was given."""
+    """Return the error of a position of which only one half was sent. ``missing`` is the value of a field that was not
+    sent.
+    """
     if (lat is missing) == (lon is missing):
         return []
     return [FieldError("/lat" if lat is missing else "/lon", "lat and lon go together")]
 
 
 def json_errors(value: dict[str, Any], at: str, most: int) -> list[FieldError]:
+    """Return the error of a JSON object that is too deep, larger than ``most`` bytes, or has integers that are not
+    exact in every JSON reader.
+    """
     if fault := _json_fault(value, METADATA_DEPTH):
         return [FieldError(at, fault)]
     return [] if len(encode(value)) <= most else [FieldError(at, f"At most {most} bytes")]
@@ -96,12 +101,12 @@ def _json_fault(value: Any, left: int) -> str | None:
 
 
 def sent_fields(body: Body) -> dict[str, Any]:
-    """The fields of a patch that were sent, by name."""
+    """Return the fields of a patch that were sent, by name."""
     return {name: value for name in body.__struct_fields__ if (value := getattr(body, name)) is not UNSET}
 
 
 def to_ms(moment: datetime | None) -> int | None:
-    """A time as the engine takes it: ms since the Unix epoch. What an offset pushes out of the years that can be
-    written is the first or the last moment that can.
+    """Return a time in ms since the Unix epoch, as the engine takes it. A time whose offset moves it out of the years
+    that RFC 3339 can write becomes the first or the last moment that it can write.
     """
     return None if moment is None else min(max(0, round(moment.timestamp() * 1000)), LAST_MS)

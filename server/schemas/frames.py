@@ -1,8 +1,9 @@
-"""What a server answers on the socket and in a stream: the shapes behind ``/asyncapi.json``, beside those of events
-(server/schemas/payloads.py).
+"""Replies on the socket and the special events of a stream, for ``/asyncapi.json``. The events of the log are in
+server/schemas/payloads.py.
 
-Like server/schemas/objects.py these encode nothing: server/gateway/ops.py makes the replies. They are the promise, and
-the tests hold to it whatever the code says."""
+These types encode nothing: server/gateway/ops.py makes the replies. They document the replies, and the tests decode
+each reply as the type that is documented for it.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ from server.schemas.technicians import Availability
 
 
 class ZoneState(Shape):
-    """How a zone was joined: ``missed`` events follow, or ``reason`` says why they cannot."""
+    """How the session joined a zone: ``missed`` events follow, or ``reason`` says why they cannot."""
 
     epoch: str
     seq: int
@@ -57,14 +58,14 @@ class Connected(Shape):
 
 
 class Opened(Connected, kw_only=True):
-    """The first event of a stream, ``connect``: as on the socket, with one word for all zones."""
+    """The first event of a stream, ``connect``: as on the socket, with one ``recovered`` for all zones."""
 
     recovered: bool
     reason: Literal["too_old", "epoch"] | None = None
 
 
 class Closed(Shape):
-    """The last event of a stream, ``close``, where it can still be sent: the close code of the socket."""
+    """The last event of a stream, ``close``, if it can still be sent: the close code of the socket."""
 
     code: int
     reason: str
@@ -96,7 +97,7 @@ class Done(Shape):
     message: str | None = None
     seq: int | None = None
     repeated: bool = False
-    key: Annotated[str | None, Meta(description="where the server made it")] = None
+    key: Annotated[str | None, Meta(description="if the server made it")] = None
 
 
 class Available(Availability):
@@ -119,11 +120,11 @@ REPLIES: dict[type[ops.Op], Any] = {
     ops.SetAvailability: Available,
     ops.Location: Nothing,
 }
-"""What ``ok`` holds in the reply to each op."""
+"""The type of ``ok`` in the reply to each op."""
 
 
 class Head(Shape):
-    """Every event up to here that concerns the receiver has been sent."""
+    """The server has sent every event up to here that is for the receiver."""
 
     zone: str
     epoch: str

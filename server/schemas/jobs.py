@@ -58,7 +58,7 @@ class NewJob(Body):
 
 
 class PatchJob(Body):
-    """What is to be changed; null takes away what need not be there. `version` makes it conditional, as `If-Match`
+    """The fields to change. Null removes a field that is optional. `version` makes the edit conditional, as `If-Match`
     does.
     """
 
@@ -83,7 +83,7 @@ class PatchJob(Body):
 
 
 class Step(Body):
-    """Arguments of any step of a blueprint; ``version`` makes it conditional, as ``If-Match`` does."""
+    """Arguments of any step of a blueprint. ``version`` makes the step conditional, as ``If-Match`` does."""
 
     version: Version | None = None
     reason: Reason | None = None
@@ -101,14 +101,14 @@ class Respond(Body):
 
 
 class OneCommand(Step, kw_only=True):
-    """One step with its request key; where it has none, one is made."""
+    """One step with its request key. Without a key the server makes one."""
 
     command: Short
     key: Annotated[str, Meta(pattern=r"^[0-9a-fA-F-]{32,36}$(?!\n)", description="a UUID")] | None = None
 
 
 class Commands(Body):
-    """Steps in the order in which they were taken; ``occurred_at`` says when, where that was earlier."""
+    """Steps in the order in which they were taken. ``occurred_at`` is the time of a step that was taken earlier."""
 
     items: Annotated[list[OneCommand], Meta(min_length=1, max_length=50)]
 
@@ -123,7 +123,7 @@ class JobsQuery(ListQuery):
 
 
 class _JobCore(Shape):
-    """What everybody sees of a job who sees anything of it."""
+    """The members that every reader of a job sees."""
 
     id: str
     zone: str
@@ -138,13 +138,13 @@ class _JobCore(Shape):
     currency: str
     pricing: Pricing
     scheduled_for: datetime | None
-    public_notes: Annotated[str | None, Meta(description="what those who are offered the job may read")] = None
+    public_notes: Annotated[str | None, Meta(description="also for technicians who are offered it")] = None
     actions: Annotated[list[str] | None, Meta(description="what the caller may do now")] = None
 
 
 class PublicJob(_JobCore, kw_only=True):
-    """What a technician who was offered a job may see: no customer, exact address, postal code, notes,
-    reference or metadata, and the position rounded to 100 m. ``technician`` is null, or the reader who is asked for it.
+    """A job as a technician who was offered it sees it: no customer, exact address, postal code, notes, reference or
+    metadata, and the position rounded to 100 m. ``technician`` is null, or the reader if the job asks for them by name.
     """
 
     technician: Person | None
@@ -155,7 +155,7 @@ class PublicJob(_JobCore, kw_only=True):
 
 
 class Job(_JobCore, kw_only=True):
-    """A job as its participants, ops and services see it; to others who may see it, the members of PublicJob."""
+    """A job as its participants, ops and services see it. Others who may see it receive the members of PublicJob."""
 
     customer: Person | None = None
     technician: Person | None = None
@@ -164,8 +164,8 @@ class Job(_JobCore, kw_only=True):
     notes: Annotated[str | None, Meta(description="for customer, holder, ops and services")] = None
     reference: str | None = None
     metadata: dict[str, Any] | None = None
-    paid_amount: Annotated[int | None, Meta(description="captured so far, in its currency")] = None
-    refunded_amount: Annotated[int | None, Meta(description="refunded of that")] = None
+    paid_amount: Annotated[int | None, Meta(description="captured so far, in the job's currency")] = None
+    refunded_amount: Annotated[int | None, Meta(description="refunded of the captured amount")] = None
     created_at: datetime | None = None
     updated_at: datetime | None = None
     at: Annotated[dict[str, datetime] | None, Meta(description="when each state was first reached")] = None
@@ -173,8 +173,8 @@ class Job(_JobCore, kw_only=True):
     room: str | None = None
     frozen: Annotated[bool | None, Meta(description="true while a dispute is open")] = None
     asked: Annotated[bool | None, Meta(description="true while its technician has not accepted yet")] = None
-    codes: Annotated[dict[str, str] | None, Meta(description="by purpose, to its customer alone")] = None
-    proposal: Annotated[Proposal | None, Meta(description="the price that waits for the other side's answer")] = None
+    codes: Annotated[dict[str, str] | None, Meta(description="by purpose, for the customer only")] = None
+    proposal: Annotated[Proposal | None, Meta(description="the price that waits for an answer")] = None
 
 
 class JobReply(Shape):
@@ -187,7 +187,7 @@ class StepReply(Shape):
 
 
 class Became(Shape):
-    """What became of one command: what comes after a refused one is not tried."""
+    """The outcome of one command. The commands after a refused one are not tried."""
 
     command: str
     key: str
@@ -203,9 +203,9 @@ class CommandsReply(Shape):
 
 
 class HistoryItem(Shape, rename={"source": "from"}):
-    """One change: ``actor`` is ``<role>:<id>`` or ``engine``, ``cause`` the request key. Where the job did not move,
-    ``from`` and ``to`` are the state it was in, null where that is not known. ``occurred_at`` is when it happened,
-    where that was told later.
+    """One change. ``actor`` is ``<role>:<id>`` or ``engine``, ``cause`` the request key. If the job did not move,
+    ``from`` and ``to`` are the state that it was in, or null if that state is unknown. ``occurred_at`` is the time of a
+    change that was reported later.
     """
 
     seq: int
@@ -220,7 +220,7 @@ class HistoryItem(Shape, rename={"source": "from"}):
 
 
 def metadata_errors(value: dict[str, Any] | None) -> list[FieldError]:
-    """Metadata travels in every event of the job, so its size is bounded, and its depth, which Lua's
-    JSON limits.
+    """Return the errors of a job's metadata. Every event of the job carries the metadata, so its size is bounded. Its
+    depth is bounded because Lua's JSON limits it.
     """
     return [] if value is None else json_errors(value, "/metadata", METADATA_BYTES)

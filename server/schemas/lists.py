@@ -15,7 +15,7 @@ class ListQuery(Body):
     cursor: (
         Annotated[
             str,
-            Meta(max_length=512, pattern=r"^[A-Za-z0-9_-]+$(?!\n)", description="what `next` of the page before says"),
+            Meta(max_length=512, pattern=r"^[A-Za-z0-9_-]+$(?!\n)", description="`next` of the page before"),
         ]
         | None
     ) = None
@@ -33,14 +33,14 @@ Cursors = dict[str, CursorOut]
 
 
 class Items(Shape, Generic[T]):
-    """A list. ``next`` is the cursor of the page after this one."""
+    """A page of a list. ``next`` is the cursor of the next page."""
 
     items: list[T]
     next: str | None
 
 
 class LiveItems(Shape, Generic[T]):
-    """A list of live things; ``as_of`` says, for each zone, how far of its log the list knows."""
+    """A page of a list of live objects. ``as_of`` is, for each zone, the position in its log that the list includes."""
 
     items: list[T]
     next: str | None

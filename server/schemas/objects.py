@@ -16,7 +16,7 @@ from engine.types import Role
 
 
 class Shape(Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """An object of an answer. Clients ignore members that they do not know; our own tests do not."""
+    """An object of an answer. Clients ignore unknown members; our own tests refuse them."""
 
 
 class Person(Shape):
@@ -27,14 +27,14 @@ class Person(Shape):
 
 
 class Actor(Shape):
-    """Who did it; ``engine`` where nobody did."""
+    """The user who did it; ``engine`` if no user did."""
 
     id: str
     role: Role | Literal["engine"]
 
 
 class Proposal(Shape):
-    """Another price than was agreed, which the other side accepts or rejects."""
+    """A price other than the agreed one. The other side accepts or rejects it."""
 
     id: str
     amount: int

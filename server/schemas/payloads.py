@@ -44,8 +44,9 @@ class OfferDeclined(Shape):
 
 
 class JobChanged(Shape, rename={"source": "from"}):
-    """``changed`` names the fields, or ``codes`` where they are new ones; where a blueprint tells technicians of it,
-    ``job`` is its public part to them. What changed a job that was there tells who did it, and that its state stayed.
+    """``changed`` names the changed fields, or ``codes`` if the job has new ones. If the blueprint addresses
+    technicians, they receive the public part of ``job``. An edit of an existing job also has the actor, and the state,
+    which stayed.
     """
 
     job: Job
@@ -70,7 +71,7 @@ class JobSearching(Shape):
 
 
 class Card(Shape):
-    """The technician as a customer sees them. Phone and position are in replies and live pushes alone."""
+    """The technician as a customer sees them. Only replies and live pushes have phone and position."""
 
     id: str
     name: str = ""
@@ -78,7 +79,7 @@ class Card(Shape):
 
 
 class DisputeTold(Dispute, kw_only=True):
-    """A dispute; all mediators are told its id, job, status and, as it opens, its reason."""
+    """A dispute. All mediators receive its id, job, status and, when it opens, its reason."""
 
     by: Actor | None = None  # type: ignore[assignment]
     reason: str | None = None  # type: ignore[assignment]
@@ -86,16 +87,16 @@ class DisputeTold(Dispute, kw_only=True):
 
 
 class JobStep(Shape, rename={"source": "from"}):
-    """One step of the job's blueprint: from where to where, by which command, who and why. ``occurred_at`` is when it
-    happened, for one that is told later; ``dispute`` the one that was opened or resolved by it, ``former`` the holder
-    who has the job no longer.
+    """One step of the job's blueprint: the states, the command, the actor and the reason. ``occurred_at`` is the time
+    of a step that was reported later, ``dispute`` the dispute that the step opened or resolved, ``former`` the
+    technician who no longer holds the job.
     """
 
     job: Job
     source: str
     to: str
     command: str
-    actor: Annotated[Actor | None, Meta(description="left out where the job is its public part")] = None
+    actor: Annotated[Actor | None, Meta(description="left out if the job is its public part")] = None
     reason: str | None = None
     occurred_at: datetime | None = None
     dispute: DisputeTold | None = None
@@ -103,21 +104,21 @@ class JobStep(Shape, rename={"source": "from"}):
 
 
 class JobTaken(JobStep, kw_only=True):
-    """A step that gave the job its technician; a claim is the technician's own, and says no more."""
+    """A step that gave the job its technician. A claim is the technician's own step and has no ``command``."""
 
     technician: Card | None = None
     command: str | None = None  # type: ignore[assignment]
 
 
 class JobEnded(JobStep, kw_only=True):
-    """The end of an open job, by somebody or by time."""
+    """The end of an open job, by a user or by time."""
 
     command: str | None = None  # type: ignore[assignment]
 
 
 class JobLate(Shape):
-    """Something that should have happened has not: ``since`` when, and how far the matter has gone. ``status`` is the
-    state that lasts too long, ``reason`` what the watchdog saw of ``technician``.
+    """Something that should have happened ``since`` then has not. ``step`` is the stage of the escalation. ``status``
+    is the state that lasts too long, ``reason`` what the watchdog observed of ``technician``.
     """
 
     job: Ref
@@ -129,7 +130,7 @@ class JobLate(Shape):
 
 
 class BidTold(Shape):
-    """``reason`` is why a bid was closed."""
+    """``reason`` says why a bid was closed."""
 
     bid: Bid
     job: Ref
@@ -144,7 +145,7 @@ class PriceTold(Shape):
 
 
 class PaymentTold(Shape, rename={"source": "from"}):
-    """Where a step of the job is what asked for it, or came of it, the members of that step too."""
+    """If a step of the job requested the payment or resulted from it, the members of that step are here too."""
 
     payment: Payment
     job: Job
@@ -157,8 +158,8 @@ class PaymentTold(Shape, rename={"source": "from"}):
 
 
 class PaymentUnexpected(Shape):
-    """What was captured and the job cannot use: in another currency than its own (which counts for nothing), more than
-    it asked for, when it is over, or in a state in which it waits for no payment.
+    """A captured amount that the job cannot use: it is in a currency other than the job's (and does not count), it is
+    more than the job requested, the job is over, or the job is in a state that waits for no payment.
     """
 
     payment: Payment
@@ -167,7 +168,7 @@ class PaymentUnexpected(Shape):
 
 
 class CodeFailed(Shape):
-    """A code that was not the job's, from the technician who stands at the door."""
+    """A wrong code for the job, from its technician."""
 
     job: Ref
     technician: Ref
@@ -182,7 +183,7 @@ class TechnicianReviewed(Shape):
 
 
 class TechnicianStatus(Shape):
-    """``job`` where a job is the reason: he was assigned to it, departed, or is free of it."""
+    """``job`` is there if a job is the reason: the technician was assigned to it, departed for it, or is free of it."""
 
     technician: Ref
     online: bool
@@ -199,7 +200,7 @@ class Notified(Shape):
 
 
 class TokenExpiring(Shape):
-    """The token ends in so many seconds: `refresh`, or come back with another."""
+    """The token expires in so many seconds: `refresh`, or connect again with another token."""
 
     in_s: int
 

@@ -21,8 +21,8 @@ PaymentReference = Annotated[
 
 
 class NewPayment(Body):
-    """``reference`` is the payment service's own name for the payment, unique for the job. The first refund may use
-    its charge's; further ones have their own and name the charge in ``of``.
+    """``reference`` is the payment service's own name for the payment, unique for the job. The first refund may use the
+    reference of its charge; further refunds have references of their own and name the charge in ``of``.
     """
 
     reference: PaymentReference
@@ -44,8 +44,8 @@ class PaymentReply(Shape):
 
 
 class Payment(Shape):
-    """What is asked for, and what the payment service says came of it, under a ``reference`` of its own; ``of`` is the
-    reference of the charge that a refund is of.
+    """A payment that was requested, and the outcome that the payment service reports, under a ``reference`` of the
+    service. ``of`` is, for a refund, the reference of its charge.
     """
 
     id: str

@@ -14,10 +14,11 @@ from server.schemas.decode import Body, wrong_in
 from server.schemas.fields import Lat, Lon, Moment, half_position, to_ms
 from server.schemas.objects import Shape
 
-# What a device sends where it measured nothing (-1, NaN, a text) counts as absent: engine/rules/fixes.py bounds these.
-Accuracy = Annotated[float, Meta(description="metres; what is not above 0 counts as absent")]
-Speed = Annotated[float, Meta(description="metres a second; what is below 0 counts as absent")]
-Heading = Annotated[float, Meta(description="degrees from north; what is not within 0 and 360 counts as absent")]
+# A value that a device sends if it measured nothing (-1, NaN, a text) counts as absent: engine/rules/fixes.py has the
+# bounds of these fields.
+Accuracy = Annotated[float, Meta(description="metres; a value that is not above 0 counts as absent")]
+Speed = Annotated[float, Meta(description="metres a second; a value below 0 counts as absent")]
+Heading = Annotated[float, Meta(description="degrees from north; a value outside 0 to 360 counts as absent")]
 Altitude = Annotated[float, Meta(description="metres")]
 MEASURED = ("accuracy", "speed", "heading", "altitude")
 MOST_FIXES = 100
@@ -34,8 +35,8 @@ class OneFix(Body):
 
 
 class Location(Body):
-    """One fix in the body itself: where the device is now. Or up to 100 under ``fixes`` that were measured earlier; of
-    these, the ones that are wrong are left out.
+    """Either one fix in the body itself, the present position of the device, or up to 100 fixes under ``fixes`` that
+    were measured earlier. Wrong fixes among these are left out.
     """
 
     lat: Lat | None = None
@@ -67,12 +68,12 @@ class Location(Body):
 
 
 def _measured(fix: dict[str, Any]) -> dict[str, Any]:
-    """A fix without what should be a measurement and is no number."""
+    """Return the fix without the measurements that are no numbers."""
     return {name: value for name, value in fix.items() if name not in MEASURED or type(value) in (int, float)}
 
 
 def fixes_of(body: Location) -> list[dict[str, Any]]:
-    """The fixes that a location gives, one or many, with ``at`` in ms since the Unix epoch."""
+    """Return the fixes of a location, one or many, with ``at`` in ms since the Unix epoch."""
     many = [body] if body.fixes is None else body.fixes
     return [{**asdict(fix), "at": to_ms(fix.at)} for fix in many]
 
@@ -82,8 +83,8 @@ class FixRate(Shape):
 
 
 class FixHeard(Shape):
-    """The answer to a fix where something is not as it should be: offers come to those online alone, and a device's
-    clock may be off by 30 s.
+    """The answer to a fix if the technician is offline, and so receives no offers, or if the device's clock is off by
+    more than 30 s.
     """
 
     online: bool
@@ -91,7 +92,7 @@ class FixHeard(Shape):
 
 
 class Position(Shape):
-    """Where the technician of a job was at ``at``, ``age_s`` ago; ``stale`` where that is long."""
+    """The position of a job's technician at the time ``at``, ``age_s`` seconds ago. ``stale``: it is too old."""
 
     job: str
     lat: float
@@ -100,14 +101,14 @@ class Position(Shape):
     age_s: float
     stale: bool
     heading: Annotated[float | None, Meta(description="degrees from north")] = None
-    accuracy: Annotated[float | None, Meta(description="metres: the radius of the circle it is in")] = None
+    accuracy: Annotated[float | None, Meta(description="metres: the radius of the circle that contains it")] = None
     jump: Annotated[
         bool | None,
-        Meta(description="true where nobody comes there so fast"),
+        Meta(description="true if nobody can get there so fast"),
     ] = None
 
 
 class Track(Shape):
-    """``position`` is null where nobody holds the job, or where he is is not known."""
+    """``position`` is null if nobody holds the job, or if the position is unknown."""
 
     position: Position | None

@@ -17,7 +17,7 @@ class NewProposal(Body):
 
 
 class ProposalAnswer(Body):
-    """``version`` is the job's, and makes the answer conditional on it, as ``If-Match`` does."""
+    """``version`` is the job's. It makes the answer conditional on it, as ``If-Match`` does."""
 
     version: Version | None = None
 

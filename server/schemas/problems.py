@@ -12,7 +12,7 @@ from engine.errors import CalloutError, Internal, MethodNotAllowed
 MEDIA_TYPE = b"application/problem+json"
 TYPE_PREFIX = "/problems/"
 NOSNIFF = (b"x-content-type-options", b"nosniff")
-"""On all answers: what people wrote stands in many, and none is to be taken for a page."""
+"""On all answers: many contain text that people wrote, and a browser must take none of them for a page."""
 
 
 class WrongMethod(MethodNotAllowed):
@@ -24,8 +24,8 @@ class WrongMethod(MethodNotAllowed):
 
 
 class Problem(msgspec.Struct, kw_only=True):
-    """What a refusal looks like on the wire; single codes add members of their own (``job``,
-    ``attempts_left``), a remembered one adds ``"repeated": true``.
+    """A refusal on the wire. Some codes add members of their own (``job``, ``attempts_left``). A refusal from an
+    idempotency record adds ``"repeated": true``.
     """
 
     type: str
@@ -47,23 +47,24 @@ class WrongField(msgspec.Struct):
 
 
 def problem(error: BaseException, request_id: str = "") -> dict[str, Any]:
-    """The problem object of ``error``. What is not a CalloutError is ``internal``, and its text is not told.
+    """Return the problem object of ``error``. An error that is no CalloutError is ``internal``, and its text is
+    omitted.
 
-    Members that hold JSON bytes (the present ``job`` of a version conflict) come as ``msgspec.Raw``.
+    Members that hold JSON bytes (the present ``job`` of a version conflict) are ``msgspec.Raw``.
     """
-    told = error if isinstance(error, CalloutError) else Internal()
+    refusal = error if isinstance(error, CalloutError) else Internal()
     return {
-        "type": TYPE_PREFIX + told.code,
-        "code": told.code,
-        "title": told.title,
-        "status": told.status,
-        "detail": told.detail if told.status != 500 else None,
-        "errors": [{"pointer": pointer, "detail": detail} for pointer, detail in told.errors],
-        "retry_after": told.retry_after,
-        "temporary": told.temporary,
+        "type": TYPE_PREFIX + refusal.code,
+        "code": refusal.code,
+        "title": refusal.title,
+        "status": refusal.status,
+        "detail": refusal.detail if refusal.status != 500 else None,
+        "errors": [{"pointer": pointer, "detail": detail} for pointer, detail in refusal.errors],
+        "retry_after": refusal.retry_after,
+        "temporary": refusal.temporary,
         "request_id": request_id,
-        **({"repeated": True} if told.repeated else {}),
-        **{name: _raw(value) for name, value in told.extra.items()},
+        **({"repeated": True} if refusal.repeated else {}),
+        **{name: _raw(value) for name, value in refusal.extra.items()},
     }
 
 
@@ -77,19 +78,17 @@ def encode(error: BaseException, request_id: str = "") -> bytes:
 
 
 def headers(error: BaseException) -> list[tuple[bytes, bytes]]:
-    """The response headers that HTTP asks for beside the body: the challenge of a 401, ``Retry-After``,
-    ``Allow``.
-    """
-    found: list[tuple[bytes, bytes]] = []
+    """Return the headers that HTTP requires besides the body: the challenge of a 401, ``Retry-After``, ``Allow``."""
+    result: list[tuple[bytes, bytes]] = []
     if not isinstance(error, CalloutError):
-        return found
+        return result
     if error.status == 401:
         expired = ', error="invalid_token", error_description="expired"' if error.code == "token_expired" else ""
-        found.append((b"www-authenticate", f'Bearer realm="callout"{expired}'.encode()))
+        result.append((b"www-authenticate", f'Bearer realm="callout"{expired}'.encode()))
     if error.retry_after is not None:
-        found.append((b"retry-after", str(max(1, -int(-error.retry_after // 1))).encode()))
+        result.append((b"retry-after", str(max(1, -int(-error.retry_after // 1))).encode()))
     if isinstance(error, WrongMethod):
-        found.append((b"allow", ", ".join(error.allowed).encode()))
+        result.append((b"allow", ", ".join(error.allowed).encode()))
     if error.repeated:
-        found.append((b"idempotency-replayed", b"true"))
-    return found
+        result.append((b"idempotency-replayed", b"true"))
+    return result

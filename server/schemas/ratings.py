@@ -21,7 +21,7 @@ class NewRating(Body):
 
 
 class Rating(Shape):
-    """What one side of a job thinks of the other; ``by`` and ``of`` are users."""
+    """The rating that one side of a job gives the other; ``by`` and ``of`` are users."""
 
     job: str
     by: str

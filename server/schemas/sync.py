@@ -21,7 +21,7 @@ class Myself(Shape):
 
 
 class Sync(Shape):
-    """One snapshot to start from. ``cursor`` was read before all else: events from there on may repeat what is here,
+    """A snapshot from which a client starts. ``cursor`` was read first: later events may repeat parts of the snapshot,
     and none is missing. ``next`` continues ``jobs`` at ``GET /v1/jobs?cursor=``.
     """
 

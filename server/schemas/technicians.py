@@ -16,7 +16,7 @@ from server.schemas.positions import FixRate
 
 
 class PatchTechnician(Body):
-    """He himself may set ``name``, ``phone`` and ``services``; managers also ``zone`` and ``capacity``."""
+    """Technicians may set their ``name``, ``phone`` and ``services``; managers also ``zone`` and ``capacity``."""
 
     name: Name | UnsetType = UNSET
     phone: Phone | UnsetType | None = UNSET
@@ -78,8 +78,8 @@ class TechnicianReply(Shape):
 
 
 class Availability(Shape):
-    """``receiving`` is whether offers come; ``blockers`` are the codes why not; ``clock_offset_s`` is how far the
-    device's clock is ahead, 0 up to 30 s.
+    """``receiving`` is whether the technician receives offers; ``blockers`` are the codes why not. ``clock_offset_s``
+    is how far the device's clock is ahead; up to 30 s it is 0.
     """
 
     online: bool

@@ -1,7 +1,7 @@
-"""What people type: the characters that a line or a text may have, and the one form in which it is kept.
+"""Texts that people type: the characters that a line or a text may have, and the one form in which it is stored.
 
-The patterns refuse, so `/openapi.json` says what is refused. The functions change only what nobody sees: they trim,
-compose (NFC) and write line ends as LF.
+The patterns refuse, so `/openapi.json` documents what is refused. The functions change only what nobody sees: they
+trim, compose (NFC) and write line ends as LF.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import unicodedata
 from engine.rules.invisible import CONTROL, DIRECTION, INVISIBLE, JOINERS
 
 SEEN = rf"(?=[\s\S]*[^\s{CONTROL}{DIRECTION}{INVISIBLE}{JOINERS}])"
-"""At least one character that somebody can see."""
+"""At least one visible character."""
 NAME = rf"^{SEEN}[^{CONTROL}{DIRECTION}{INVISIBLE}]*$(?!\n)"
-"""One line for a name: without control characters, and without those that hide or turn round what others read."""
+"""One line for a name: without control characters, and without characters that hide or reverse other text."""
 LINE = rf"^{SEEN}[^\x00-\x1f\x7f]*$(?!\n)"
 TEXT = r"^[^\x00]*$(?!\n)"
 LINES = rf"^{SEEN}[^\x00]*$"
@@ -21,14 +21,14 @@ LINES = rf"^{SEEN}[^\x00]*$"
 
 
 def normal(text: str) -> str:
-    """``text`` trimmed, in NFC, its lines ended by LF."""
+    """Return ``text`` trimmed, in NFC, with LF as line end."""
     if not text.isascii():
         text = unicodedata.normalize("NFC", text)
     return text.replace("\r\n", "\n").replace("\r", "\n").strip()
 
 
 def digits(text: str) -> str:
-    """``text`` trimmed, with the decimal digits of every script as ASCII ones."""
+    """Return ``text`` trimmed, with the decimal digits of every script as ASCII digits."""
     text = text.strip()
     if text.isascii():
         return text

@@ -31,7 +31,7 @@ class PatchUser(Body):
 
 
 class Suspend(Body):
-    """``reassign``: what he holds is offered anew without him, where the job's blueprint still allows it."""
+    """``reassign`` offers the jobs that the user holds to others, if the job's blueprint still allows it."""
 
     reason: Reason
     jobs: Literal["keep", "reassign"] = "keep"
@@ -57,7 +57,7 @@ class UserReply(Shape):
 
 
 class Account(Shape):
-    """An account as ops see it; ``email`` and ``phone`` are there for admins alone."""
+    """An account as ops see it. Only admins see ``email`` and ``phone``."""
 
     id: str
     name: str
@@ -78,5 +78,5 @@ class Me(Shape):
     fix: FixRate
     technician: Technician | None = None
     clock_offset_s: Annotated[
-        float | None, Meta(description="how far the device's clock is ahead, where that is more than 30 s")
+        float | None, Meta(description="how far the device's clock is ahead, if that is more than 30 s")
     ] = None

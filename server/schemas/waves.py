@@ -8,14 +8,14 @@ from server.schemas.objects import Shape
 
 
 class Those(Shape):
-    """How many, and some of them by id."""
+    """The number of technicians, and the ids of some of them."""
 
     count: int
     technicians: list[str]
 
 
 class Score(Shape):
-    """What made a technician's score, weights applied: the lowest sum is the best."""
+    """The parts of a technician's score, with weights applied. The lowest sum is the best."""
 
     technician: str
     score: float
@@ -27,8 +27,8 @@ class Score(Shape):
 
 
 class Wave(Shape, rename={"inside": "in"}):
-    """One look for candidates: of those visited, who was in, and who was out by reason. ``radius_m`` null is the
-    whole zone. ``scores`` of the best, where the engine chooses.
+    """One search for candidates: of the technicians visited, those included and, by reason, those left out.
+    ``radius_m`` null is the whole zone. ``scores`` are of the best candidates, if the engine chooses.
     """
 
     wave: int

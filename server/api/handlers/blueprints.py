@@ -6,7 +6,7 @@ from engine.errors import NotFound
 from server.api.endpoint import RequestContext
 from server.http import responses
 from server.http.responses import Response
-from server.schemas.blueprints import declared
+from server.schemas.blueprints import public_view
 from server.schemas.decode import Body, NoQuery
 from server.schemas.lists import ListQuery
 
@@ -14,7 +14,7 @@ from server.schemas.lists import ListQuery
 async def find(call: RequestContext[Body, ListQuery]) -> Response:
     """All blueprints that a booking may name, by name."""
     known = call.engine.blueprints
-    shown = [declared(found, default=found is known.default) for found in known.by_name.values()]
+    shown = [public_view(found, default=found is known.default) for found in known.by_name.values()]
     return responses.listed(call.next_link, call.query, shown, lambda one: (one.name,))
 
 
@@ -24,4 +24,4 @@ async def read(call: RequestContext[Body, NoQuery]) -> Response:
     found = known.by_name.get(name) or known.by_key.get(name)
     if found is None:
         raise NotFound("No such blueprint")
-    return responses.one("blueprint", declared(found, default=found is known.default))
+    return responses.one("blueprint", public_view(found, default=found is known.default))

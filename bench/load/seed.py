@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from bench.rig import BenchError
 from engine.blueprint import wave_plan
 from engine.blueprint.catalogue import load, shipped
-from engine.blueprint.compiler import goal
+from engine.blueprint.compiler import state_entry
 from engine.blueprint.schema import Blueprint
 from engine.store import keys
 from engine.store.connection import Done, Store, close_store, open_store
@@ -147,7 +147,7 @@ class Town:
         """The hot record that lets a token of this user connect."""
         record = {"version": 1, "role": role, "active": 1, "out": "", "life": self.store.run_id}
         names = {"account": keys.account(UserId(who))}
-        await self.store.ask(self.store.packed.submit, "account_put", keys=names, args=record)
+        await self.store.run_without_epoch(self.store.packed.submit, "account_put", keys=names, args=record)
 
     async def job(self, lat: float, lon: float, *, customer: str = "user_customer") -> JobId:
         """A booking at a position, not yet offered to anybody."""
@@ -164,7 +164,7 @@ class Town:
             trace="",
             reference="",
             bp=self.blueprint.key,
-            goal=goal(self.blueprint, self.blueprint.initial, LONG_MS / 1000),
+            goal=state_entry(self.blueprint, self.blueprint.initial, LONG_MS / 1000),
             service=SERVICE,
             customer=customer,
             lat=f"{lat:.6f}",
@@ -217,7 +217,7 @@ class Town:
             plan="",
             command="claim",
             ended="",
-            goal=goal(self.blueprint, command.to),
+            goal=state_entry(self.blueprint, command.to),
             type=command.event,
             audience=self.blueprint.audience(command.event),
             tech_audience="",

@@ -1,9 +1,11 @@
-"""What scripts are told of a blueprint: each command as a plan, each state as a goal.
+"""Compile a blueprint for Lua: each command to a plan, each state to a state entry.
 
-Both are made once and sent along with every step, so that Lua compares and writes without knowing any state by name.
-A goal is `status phase mode life_ms timers`, ` free` where the holder has room again, ` asked` where they have not
-accepted yet, ` waits` where the life counts from the job's time on, and ` > ` with the next where the job passes on at
-once; timers are `<index>/<ms>` joined by commas, `w/<ms>` is the watchdog's first look, `-` none.
+Both are compiled once and sent with every step, so that Lua compares and writes without knowing any state by name.
+
+A state entry is the text `status phase mode life_ms timers`. ` free` follows if the holder has room for another job,
+` asked` if they have not accepted yet, ` waits` if the lifetime counts from the job's time, and ` > ` with the next
+state entry if the job moves on at once. Timers are `<index>/<ms>` joined by commas; `w/<ms>` is the watchdog's first
+check; `-` means none.
 """
 
 from __future__ import annotations
@@ -15,25 +17,25 @@ import msgspec
 from engine.blueprint.schema import Blueprint, Command, Does
 
 EXPIRED = "job.expired"
-"""The event of the command that ends a job that nobody took in time."""
+"""The event of the command that ends a job which no technician took in time."""
 BEYOND = ("needs", "unless", "starts", "marks", "locks_price", "charges", "refunds", "captures")
-"""What makes a plan more than a move: guards and effects."""
+"""The guards and effects. A plan with none of them is plain."""
 COUNTS = ("tries", "reissues")
-"""What a plan says even where it is 0."""
+"""The numbers that a plan contains even if they are 0."""
 
 WATCH_EVERY_S = 30.0
-"""How often the watchdog looks at a holder."""
+"""The interval of the watchdog's checks of a holder."""
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """One command, ready to be sent. ``body`` is the JSON that lua/lib/step.lua and lua/lib/apply_step.lua read; what
-    the command does not declare is left out. ``plain``: it has neither guards nor effects, so that a script that
-    everybody waits for gets the rest as arguments and reads no JSON.
+    """One compiled command. ``body`` is the JSON that lua/lib/step.lua and lua/lib/apply_step.lua read; it has only
+    what the command declares. A ``plain`` plan has neither guards nor effects: time-critical scripts get the rest as
+    arguments and need not parse the JSON.
     """
 
     name: str
     spec: Command
-    goal: str
+    state_entry: str
     from_states: str
     audience: str
     tech_audience: str
@@ -43,42 +45,42 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 class Plans:
-    """The plans made so far, by blueprint and command. ``life_s`` overrides every blueprint's job lifetime."""
+    """A cache of plans by blueprint and command. ``life_s`` overrides the job lifetime of every blueprint."""
 
     def __init__(self, life_s: float | None = None) -> None:
         self._life_s = life_s
         self._made: dict[tuple[str, str], Plan] = {}
 
     def of(self, blueprint: Blueprint, name: str) -> Plan | None:
-        """The plan of a command; None where the blueprint has no such command."""
+        """The plan of a command; None if the blueprint has no such command."""
         made = self._made.get((blueprint.key, name))
         if made is None and (spec := blueprint.commands.get(name)) is not None:
             made = self._made[blueprint.key, name] = plan(blueprint, name, spec, self._life_s)
         return made
 
     def by_engine(self, blueprint: Blueprint, state: str, *, does: Does | None = None, event: str = "") -> Plan | None:
-        """The plan by which the engine itself does this to a job in ``state``; None where it has none."""
+        """The plan of the engine's own command with this effect or event for a job in ``state``, or None."""
         for name, spec in blueprint.commands.items():
             if "engine" in spec.by and state in spec.states(("engine",)) and (spec.does == does or spec.event == event):
                 return self.of(blueprint, name)
         return None
 
     def life_ms(self, blueprint: Blueprint, state: str) -> int:
-        """How long a job in this state is looked for a technician for; 0: for ever, or it is not."""
+        """How long the engine seeks a technician in this state, in ms; 0: without end, or it does not seek."""
         return life_ms(blueprint, state, self._life_s)
 
-    def goal(self, blueprint: Blueprint, state: str) -> str:
-        """The goal of a state, as scripts take it."""
-        return goal(blueprint, state, self._life_s)
+    def state_entry(self, blueprint: Blueprint, state: str) -> str:
+        """The state entry of a state, as scripts read it."""
+        return state_entry(blueprint, state, self._life_s)
 
 
 def life_ms(blueprint: Blueprint, state: str, life_s: float | None = None) -> int:
-    """How long a technician is looked for in ``state``, in ms; 0 where that has no end, or none is."""
+    """How long the engine seeks a technician in ``state``, in ms; 0: without end, or it does not seek."""
     lasts = blueprint.dispatch.job_s if life_s is None else life_s
     return round(lasts * 1000) if blueprint.states[state].seeks != "none" else 0
 
 
-def goal(blueprint: Blueprint, state: str, life_s: float | None = None) -> str:
+def state_entry(blueprint: Blueprint, state: str, life_s: float | None = None) -> str:
     """What entering ``state`` means; "" for no state: the job stays where it is."""
     if not state:
         return ""
@@ -88,29 +90,31 @@ def goal(blueprint: Blueprint, state: str, life_s: float | None = None) -> str:
         timers.append(f"w/{round(WATCH_EVERY_S * 1000)}")
     words = f"{state} {found.phase} {found.seeks} {lasts} {','.join(timers) or '-'}{' free' if found.frees else ''}"
     words += f"{' asked' if found.asked else ''}{' waits' if blueprint.waits(state) else ''}"
-    return f"{words} > {goal(blueprint, found.then, life_s)}" if found.then else words
+    return f"{words} > {state_entry(blueprint, found.then, life_s)}" if found.then else words
 
 
 def plan(blueprint: Blueprint, name: str, spec: Command, life_s: float | None = None) -> Plan:
-    """Put a command's static part together."""
-    told = _body(blueprint, name, spec, life_s)
+    """Compile a command."""
+    body = _body(blueprint, name, spec, life_s)
     if found := [_body(blueprint, each, capture, life_s) for each, capture in captures(blueprint, spec)]:
-        told["captures"] = found
+        body["captures"] = found
     return Plan(
         name,
         spec,
-        told["goal"],
-        told["from"],
-        told["audience"],
-        told.get("tech_audience", ""),
+        body["goal"],
+        body["from"],
+        body["audience"],
+        body.get("tech_audience", ""),
         ended(blueprint),
-        msgspec.json.encode(told),
-        plain=told.keys().isdisjoint(BEYOND),
+        msgspec.json.encode(body),
+        plain=body.keys().isdisjoint(BEYOND),
     )
 
 
 def captures(blueprint: Blueprint, spec: Command) -> list[tuple[str, Command]]:
-    """The commands that a payment captured earlier may take in the same step: those from where this one leads."""
+    """The commands that a payment captured earlier may trigger in the same step: those in the states that this command
+    reaches.
+    """
     reached = {spec.to} if spec.to else set(spec.from_)
     known = blueprint.states
     while then := {known[state].then for state in reached if state in known} - {""} - reached:
@@ -131,7 +135,7 @@ def _body(blueprint: Blueprint, name: str, spec: Command, life_s: float | None) 
         "from": _words(spec.states(spec.by)),
         "event": spec.event,
         "audience": blueprint.audience(spec.event),
-        "goal": goal(blueprint, spec.to, life_s),
+        "goal": state_entry(blueprint, spec.to, life_s),
         "does": spec.does,
         "closing": "expired" if spec.event == EXPIRED else "cancelled",
         "payment_audience": blueprint.audience("payment.requested"),
@@ -155,28 +159,28 @@ def _body(blueprint: Blueprint, name: str, spec: Command, life_s: float | None) 
         "closes": phase == "closed",
         "over": ended(blueprint),
         "tech_audience": tech_audience,
-        "tech_reason": _day(blueprint, spec) if tech_audience else "",
+        "tech_reason": _technician_reason(blueprint, spec) if tech_audience else "",
     }
     return {**always, **{word: value for word, value in perhaps.items() if value or word in COUNTS}}
 
 
-def _day(blueprint: Blueprint, spec: Command) -> str:
-    """What a step means for its technician's day: they depart with the first that is work, and are free where there is
-    room for another job; "" for a step that changes neither.
+def _technician_reason(blueprint: Blueprint, spec: Command) -> str:
+    """The reason in ``technician.status``: ``departed`` for the first step into the work, ``free`` for a step after
+    which the technician has room for another job, "" for every other.
     """
-    came, reached, state = [blueprint.states[each] for each in spec.from_], [], spec.to
+    origins, reached, state = [blueprint.states[each] for each in spec.from_], [], spec.to
     while state:
         reached.append(blueprint.states[state])
         state = reached[-1].then
     if any(each.terminal or each.frees for each in reached):
-        return "" if all(each.frees for each in came) else "free"
-    departs = any(each.phase == "active" for each in reached) and any(each.phase != "active" for each in came)
+        return "" if all(each.frees for each in origins) else "free"
+    departs = any(each.phase == "active" for each in reached) and any(each.phase != "active" for each in origins)
     return "departed" if departs else ""
 
 
 def ended(blueprint: Blueprint) -> str:
-    """How jobs in closed states ended, as scripts take it: ` cancelled=c expired=e `. Whoever asks for such a job is
-    told that it was called off, or that nobody took it in time; one that its technician refused is neither.
+    """How a job in each closed state ended, as scripts read it: ` cancelled=c expired=e `. A command for such a job is
+    refused as cancelled or as expired; a job that its technician refused is neither.
     """
     found: dict[str, str] = {}
     for command in blueprint.commands.values():
@@ -189,5 +193,5 @@ def ended(blueprint: Blueprint) -> str:
 
 
 def _words(states: tuple[str, ...]) -> str:
-    """Names with a space on each side of each, so that Lua finds a whole one by a plain search; "" for none."""
+    """Names with a space before and after each, so that Lua finds a whole name by plain search; "" for none."""
     return f" {' '.join(states)} " if states else ""

@@ -1,8 +1,7 @@
-"""A job's life as a declared thing: the words of the blueprint language, as they stand in TOML.
+"""The schema of a blueprint: the declared lifecycle of a job, as users write it in TOML.
 
-From one such table come the target and the states passed to Lua, the permission check, the names clients see and
-the notifications. Nothing else in the code knows a state by name. Reading them: ``blueprint``; what is wrong with
-one: ``checking``.
+One table gives the target state and the from states for Lua, the permission check, the names that clients see and the
+notifications. No other code knows a state by name. ``catalogue`` reads blueprints, ``linter`` checks them.
 """
 
 from __future__ import annotations
@@ -16,8 +15,8 @@ from engine.blueprint.audience import DEFAULTS
 from engine.types import OPS, Phase, Role
 
 EVERYBODY = 1_000_000_000
-"""The size of a wave that leaves nobody out. It is made in turns of 256 (lua/lib/search.lua); bounded to one turn,
-rounds would ask the nearest over and over, and a crowd of them would keep the job from everybody else."""
+"""The size of a wave that includes everybody. Lua makes it in turns of 256 (lua/lib/search.lua). If it were limited to
+one turn, each round would ask the same nearest technicians, and a crowd of them would hide the job from all others."""
 
 NOUNS = frozenset(
     (
@@ -25,27 +24,27 @@ NOUNS = frozenset(
         *("notification", "position", "typing", "presence", "token", "fix"),
     )
 )
-"""What the engine's own events begin with: nobody may announce such a one."""
+"""The first words of the names of the engine's own events: an announcement cannot use them."""
 
 OFFER = "offer.created"
-"""The event that invites a technician: its notice is pushed with the offer."""
+"""The event that invites a technician. Its notice is pushed with the offer."""
 
 STATE_WORDS = frozenset({"word", "says"})
-"""What of the job's state may stand among an event's fields, beside paths."""
+"""The values in an event's ``fields`` that name a text of the job's state; all others are paths."""
 
 Mode = Literal["broadcast", "bids", "direct", "allocate", "none"]
 Relation = Literal["offered", "holder", "customer", "ops", "service", "mediator", "technician", "engine"]
 Does = Literal[
     "move",  # the state alone
-    "take",  # the caller becomes the holder, from his offer
+    "take",  # the caller accepts their offer and becomes the holder
     "refuse",  # the caller's offer is rejected; with `to` the job moves too
     "assign",  # a named technician becomes the holder, in place of the present one
-    "release",  # the holder leaves, and is not asked again
+    "release",  # the holder leaves the job and gets no further offer of it
     "bid",
     "withdraw",
     "award",  # the customer accepts a bid
     "capture",  # a payment was captured
-    "freeze",  # a dispute: only what thaws goes on
+    "freeze",  # a dispute: until it is resolved, only commands that thaw are allowed
     "thaw",
     "reissue",  # new codes
 ]
@@ -57,17 +56,17 @@ ANSWERS: dict[Does, tuple[Mode, ...]] = {
     "bid": ("bids",),
     "award": ("bids",),
 }
-"""What can be done only while somebody is looked for, and in which of these ways."""
+"""Effects that are possible only while the job seeks a technician, and the modes in which they are."""
 
 GIVES: frozenset[Does] = frozenset({"take", "assign", "award"})
-"""What makes somebody the holder."""
+"""Effects that make a technician the holder."""
 
 STARTING: tuple[Does, ...] = ("move", "take", "assign", "award")
-"""What can bring a job to work, and waits for its time then."""
+"""Effects that can start the work. For a scheduled job such a command is refused until its time."""
 
 
 class Wave(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One round: at most ``size`` offers within ``radius_m`` (0: the whole zone), the next ``interval_s`` later."""
+    """One round of offers: at most ``size`` within ``radius_m`` (0: the whole zone); the next after ``interval_s``."""
 
     size: int
     radius_m: int
@@ -76,7 +75,7 @@ class Wave(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Weights(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """score = km × distance − rating × rating − acceptance share × acceptance − hours waiting × waiting
-    + load ÷ capacity × workload; the lowest is the best.
+    + load ÷ capacity × workload. The lowest score is the best.
     """
 
     distance: float = 1.0
@@ -87,19 +86,20 @@ class Weights(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class HeadStart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The ``first`` of a wave by rank may claim at once, the others ``s`` seconds later."""
+    """The ``first`` technicians of a wave by rank may claim at once, the others ``s`` seconds later."""
 
     first: int
     s: float
 
 
 class Dispatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The numbers of looking for a technician. Lifetimes in seconds; ``job_s`` 0 means that the job does not expire.
+    """The numbers of the search for a technician. Lifetimes are seconds. With ``job_s`` 0 the job does not expire.
 
     ``lead_s``: a job with ``scheduled_for`` is put on offer this long before. ``grace_s``: how late an acceptance may
-    be by the server's clock. ``open_offers``: the cap of open offers a technician (0: none). ``preferred_s``: the head
-    start of the technician whom the customer prefers. ``newcomers``: the share of a wave kept for who has won fewer
-    than ``newcomer_jobs`` jobs. ``radius_m``: how far ``allocate`` looks (0: the whole zone).
+    be by the server's clock. ``open_offers``: the maximum of open offers a technician (0: no maximum). ``preferred_s``:
+    the head start of the technician whom the customer prefers. ``newcomers``: the share of a wave that is reserved for
+    technicians who have won fewer than ``newcomer_jobs`` jobs. ``radius_m``: how far ``allocate`` searches (0: the
+    whole zone).
     """
 
     offer_s: float = 60.0
@@ -118,12 +118,12 @@ class Dispatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the price comes from, and in which states another may be proposed. ``hours`` are the two names in ``at``
-    between which work by the hour is counted.
+    """The source of the price, and the states in which another price may be proposed. ``hours`` are the two names in
+    ``at`` between which work by the hour is counted.
 
-    ``source`` says to readers whose price it is as a rule. A booking may name an amount under either, and is at the
-    service's where it names none. ``quote`` is kept for prices that are promised beforehand: no blueprint may say so
-    yet (checking.py), but older ones, which jobs may run by, did.
+    ``source`` tells a reader of the blueprint whose price it usually is. A booking may name an amount with either
+    source; without one the service's price applies. ``quote`` is reserved for prices that are promised beforehand. The
+    linter refuses it for now, but older blueprints have it, and jobs may still use those.
     """
 
     source: Literal["catalogue", "customer", "quote"] = "catalogue"
@@ -132,7 +132,7 @@ class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Codes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the customer tells the technician at the door; ``tries`` wrong ones lock him out of the job."""
+    """Codes that the customer gives to the technician at the door. After ``tries`` wrong ones no code is accepted."""
 
     purposes: tuple[str, ...] = ()
     tries: int = 5
@@ -140,7 +140,7 @@ class Codes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Timer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What happens ``after_s`` seconds in a state: ops are told (``warn``, ``escalate``), or a command is given."""
+    """An action after ``after_s`` seconds in a state: notify ops (``warn``, ``escalate``) or run a command."""
 
     after_s: float
     warn: str = ""
@@ -148,9 +148,11 @@ class Timer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Watch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The watchdog over a holder in a state, each part off at 0: he moved less than ``still_m`` in ``still_s``, went
-    ``away_m`` farther than he was, or was not heard of for ``dark_s``. Ops are told, and after ``grace_s`` more the
-    job is offered anew without him where ``release`` says so.
+    """The watchdog of a holder in a state. Each part is off at 0.
+
+    It reports a holder who moved less than ``still_m`` in ``still_s``, who is ``away_m`` farther from the job than
+    before, or who sent no position for ``dark_s``. Ops get a notification. If ``release`` is set, the holder loses the
+    job after ``grace_s`` more, and it is offered to others.
     """
 
     still_s: float = 0.0
@@ -162,12 +164,12 @@ class Watch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A state: the phase it belongs to and the sentence that tells a person of it.
+    """A state: its phase, and in ``says`` the sentence that describes it to a person.
 
-    ``seeks`` is how a technician is looked for while the job is here without one; ``then`` the state it passes on to
-    at once, in the same step; ``word`` what clients of this blueprint call it, for the ``fields`` of events. ``frees``:
-    the work is over, though the job is not: its holder has room for another. ``asked``: a technician named here has not
-    accepted yet, and sees the public part alone.
+    ``seeks``: how the engine searches for a technician while the job is here without a holder. ``then``: the state to
+    which the job moves on at once, in the same step. ``word``: the status word of clients of this blueprint, for the
+    ``fields`` of events. ``frees``: the work is over but the job is not, so that its holder has room for another job.
+    ``asked``: a technician named here has not accepted yet, and sees only the public part.
     """
 
     phase: Phase
@@ -182,17 +184,17 @@ class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def terminal(self) -> bool:
-        """Whether nothing follows."""
+        """Whether the job has ended."""
         return self.phase in ("done", "closed")
 
 
 class Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"from_": "from"}):
-    """A step: who may take it, from where, to where (nowhere: the state stays), and the event that tells of it.
+    """A command: who may give it, in which states, the state that it leads to ("": no change), and its event.
 
-    ``only`` narrows ``from`` for some of those who may. ``code`` is the purpose of the code it asks for. ``needs`` and
-    ``unless`` are names that must, or must not, stand in the job's ``at``; ``marks`` is one that it writes there.
-    ``charges``: the job's payment is asked for, by an event of its own unless the command's is that one; ``refunds``:
-    from these states it is asked back. ``resolves`` is the outcome of a dispute it stands for.
+    ``only`` restricts ``from`` for some of the relations in ``by``. ``code`` is the purpose of the code that it
+    requires. ``needs`` and ``unless`` are names that must, or must not, be in the job's ``at``; ``marks`` is a name
+    that it writes there. ``charges``: it requests the job's payment, with an event of its own unless the command's
+    event is that one. ``refunds``: from these states it requests a refund. ``resolves`` is the outcome of a dispute.
     """
 
     by: tuple[Relation, ...]
@@ -212,14 +214,14 @@ class Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"
     only: dict[Relation, tuple[str, ...]] = {}
 
     def states(self, relations: Iterable[str]) -> tuple[str, ...]:
-        """From where somebody in these relations to the job may give it; of several the widest counts."""
+        """The states in which a caller with these relations may give it. If several apply, their states are joined."""
         sets = [self.only.get(relation, self.from_) for relation in self.by if relation in relations]
         return tuple(state for state in self.from_ if any(state in each for each in sets))
 
 
 class Notice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a person is notified of; ``{says}`` and ``{technician.name}`` are filled in. ``when`` restricts it to events
-    in whose data these paths hold these words.
+    """The text of a notification, with placeholders such as ``{says}`` and ``{technician.name}``. ``when`` restricts it
+    to events whose data has these words at these paths.
     """
 
     title: str
@@ -228,11 +230,13 @@ class Notice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class EventRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"as_": "as"}):
-    """Who hears of an event, under which name (by reason, where it is a table), with which fields added: by path in
-    its data (``job.id``), ``word`` or ``says`` of the job's state, or true, false or a number as it stands. The notice
-    for ``offered`` (of ``offer.created`` alone) goes out with the push of the offer and stands in no list.
+    """The audience of an event, its name for clients (a table gives one for each reason), and the fields added to it.
 
-    An ``announcement`` is of no job: ops make it, and say to which of those in ``to`` (anybody, where it is empty).
+    A field is a path in the event's data (``job.id``), ``word`` or ``says`` of the job's state, or a literal true,
+    false or number. The notice for ``offered`` (only in ``offer.created``) is sent with the push of the offer and is
+    in no list of notifications.
+
+    An ``announcement`` belongs to no job. Ops make it and choose its audience among ``to`` (any role if it is empty).
     """
 
     to: tuple[str, ...] = ()
@@ -243,7 +247,7 @@ class EventRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=
 
 
 class Blueprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One declared lifecycle. ``key`` (``home_service@1``) is what a job and its events carry."""
+    """One declared lifecycle. Each job and its events carry its ``key`` (``home_service@1``)."""
 
     name: str
     version: int
@@ -253,23 +257,23 @@ class Blueprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     events: dict[str, EventRule]
     dispatch: Dispatch = Dispatch()
     technician: Literal["", "optional", "required"] = ""
-    """Whether a booking may name who is to do it; otherwise a name is a preference."""
+    """Whether a booking may name its technician. With "", a named technician is only a preference."""
     named: str = ""
-    """The first state of a job that names one."""
+    """The first state of a job whose booking names its technician."""
     price: Price = Price()
     codes: Codes = Codes()
     contact_s: float = 86_400.0
-    """How long after a job's end its two sides may still read each other's phone."""
+    """How long after a job's end customer and technician may still read each other's phone number."""
     track_from: str = ""
-    """From which state on, in declared order, the customer sees where the technician is; "": while it is active."""
+    """The first state, in declared order, in which the customer sees the technician's position; "": the active ones."""
     track_lead_s: float = 3600.0
-    """How long before ``scheduled_for`` that begins at the earliest."""
+    """How long before ``scheduled_for`` the position is shared at the earliest."""
     edit: dict[str, tuple[str, ...]] = {}
-    """Which fields may be changed in which state; ``*`` is all of them."""
+    """The fields that may be edited in each state; ``*`` is all of them."""
 
     @property
     def key(self) -> str:
-        """Name and version: a running job keeps the blueprint it began with."""
+        """Name and version. A running job keeps the blueprint with which it began."""
         return f"{self.name}@{self.version}"
 
     @property
@@ -278,12 +282,12 @@ class Blueprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return next(iter(self.states))
 
     def phase(self, state: str) -> str:
-        """The phase of a state; "" for no state."""
+        """The phase of a state; "" for ""."""
         return self.states[state].phase if state else ""
 
     def tracks(self, state: str) -> bool:
-        """Whether the customer of a job in this state may see where its technician is: never once the work is over,
-        though the job is not (``frees``).
+        """Whether the customer of a job in this state may see the technician's position. Never after the work is over,
+        even if the job has not ended (``frees``).
         """
         if state not in self.states or self.states[state].terminal or self.states[state].frees:
             return False
@@ -293,16 +297,16 @@ class Blueprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return order.index(state) >= order.index(self.track_from)
 
     def waits(self, state: str) -> bool:
-        """Whether those who are asked in this state (for bids, or by name) cannot be given the job before its time,
-        since that brings it to work at once: then its lifetime counts from there.
+        """Whether a technician asked in this state (for a bid, or by name) cannot get the job before its time, because
+        getting it would start the work. The lifetime of the search then counts from the job's time.
         """
-        does = {"bids": "award", "direct": "take"}.get(self.states[state].seeks)
-        return does is not None and all(
-            self.starts(c) for c in self.commands.values() if c.does == does and state in c.from_
+        effect = {"bids": "award", "direct": "take"}.get(self.states[state].seeks)
+        return effect is not None and all(
+            self.starts(c) for c in self.commands.values() if c.does == effect and state in c.from_
         )
 
     def word(self, state: str) -> str:
-        """What clients call a state: its own name, unless it has a word for them."""
+        """The status word of a state for clients: ``word``, or the state's name."""
         return self.states[state].word or state
 
     def audience(self, event: str) -> str:
@@ -317,21 +321,21 @@ class Blueprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return " ".join(rule.to) if rule else ""
 
     def starts(self, command: Command) -> bool:
-        """Whether a command brings a job that waits to work, which has its time: DESIGN §5, ``lead_s``. Disputes and
-        captured payments wait for no time.
+        """Whether a command starts the work of a scheduled job, and is therefore refused until its time (``lead_s``).
+        Disputes and captured payments do not wait for it.
         """
         return command.does in STARTING and self.phase(command.to) in ("active", "done")
 
     def is_early(self, scheduled: int | None, now: int) -> bool:
-        """Whether the time of a job (ms) is farther off than ``lead_s``."""
+        """Whether the time of a job (ms) is more than ``lead_s`` away."""
         return scheduled is not None and now < self.begins(scheduled)
 
     def begins(self, scheduled: int) -> int:
-        """From when on (ms) a job that is to be done at ``scheduled`` is at hand."""
+        """The time (ms) from which a job scheduled for ``scheduled`` may be started: ``lead_s`` before."""
         return max(0, scheduled - round(self.dispatch.lead_s * 1000))
 
     def wave(self, number: int) -> tuple[Wave, bool]:
-        """Wave ``number`` (from 1) and whether it walks the zone: after the last one declared, everybody else."""
+        """Wave ``number`` (from 1), and whether it searches the whole zone. After the declared ones: everybody else."""
         if number <= len(self.dispatch.waves):
             declared = self.dispatch.waves[number - 1]
             return declared, declared.radius_m == 0
@@ -347,46 +351,47 @@ class Blueprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         held: bool = True,
         early: bool = False,
     ) -> list[str]:
-        """The commands that somebody in these relations to a job may give now, in declared order; ``held``: somebody
-        has it, so that nobody is looked for, and can be taken off it; ``early``: its time is
-        farther off than ``lead_s``.
+        """The commands that a caller with these relations to a job may give now, in declared order.
+
+        ``at`` are the job's marks and reached states. ``held``: the job has a holder, so the engine seeks none.
+        ``early``: its time is more than ``lead_s`` away.
         """
-        stands, marks = set(relations), set(at)
-        sought = "none" if held or state not in self.states else self.states[state].seeks
+        given_relations, marks = set(relations), set(at)
+        mode = "none" if held or state not in self.states else self.states[state].seeks
         return [
             name
             for name, c in self.commands.items()
-            if state in c.from_  # the cheap question first: this is asked at each claim
-            and not stands.isdisjoint(c.by)
-            and (not c.only or state in c.states(stands))
+            if state in c.from_  # the cheap check first: this runs at each claim
+            and not given_relations.isdisjoint(c.by)
+            and (not c.only or state in c.states(given_relations))
             and marks.issuperset(c.needs)
             and marks.isdisjoint(c.unless)
             and (not frozen or c.does == "thaw")
             and (held or c.does != "release")
             and not (early and self.phase(state) in ("open", "assigned") and self.starts(c))
-            and (c.does not in ANSWERS or sought in ANSWERS[c.does])
+            and (c.does not in ANSWERS or mode in ANSWERS[c.does])
         ]
 
     def asks_codes(self, names: Iterable[str]) -> bool:
-        """Whether any of these commands needs a code, or new ones."""
+        """Whether any of these commands needs a code or issues new codes."""
         return any(self.commands[name].code or self.commands[name].does == "reissue" for name in names)
 
     def unlocked(self, names: Iterable[str], *, tried: int, reissued: int) -> list[str]:
-        """Those of these commands that the codes let be given: none that needs one by who has ``tried`` as many wrong
-        ones as he may, and no new ones after the last that may be ``reissued``.
+        """Filter out commands that need a code if the caller has used up their attempts (``tried``), and commands that
+        issue new codes after the last permitted time (``reissued``).
         """
         may_try, may_reissue = tried < self.codes.tries, reissued < self.codes.reissues
-        given = ((name, self.commands[name]) for name in names)
-        return [n for n, c in given if (may_try or not c.code) and (may_reissue or c.does != "reissue")]
+        commands = ((name, self.commands[name]) for name in names)
+        return [n for n, c in commands if (may_try or not c.code) and (may_reissue or c.does != "reissue")]
 
 
 def relations(
     role: Role, user: str, *, customer: str, holder: str, offered: bool, frozen: bool = False, bids: bool = False
 ) -> list[Relation]:
-    """How a caller stands to a job. None at all means that he may not know of it. ``bids``: it is open to bids, and he
-    has the service it needs; ``frozen``: there is a dispute about it.
+    """The relations of a caller to a job. A caller without any may not know that the job exists. ``bids``: the job is
+    open to bids and the caller offers its service. ``frozen``: the job has an open dispute.
     """
-    stands: list[tuple[bool, Relation]] = [
+    candidates: list[tuple[bool, Relation]] = [
         (role in OPS, "ops"),
         (role == "service", "service"),
         (role == "customer" and user == customer, "customer"),
@@ -395,4 +400,4 @@ def relations(
         (role == "technician" and bids, "technician"),
         (role == "mediator" and frozen, "mediator"),
     ]
-    return [name for holds, name in stands if holds]
+    return [name for applies, name in candidates if applies]

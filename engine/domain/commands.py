@@ -182,7 +182,7 @@ async def _take(engine: Engine, context: CommandContext, blueprint: Blueprint, p
             "plan": b"" if plan.plain else plan.body,
             "command": plan.name,
             "from": plan.from_states,
-            "goal": plan.goal,
+            "goal": plan.state_entry,
             "type": plan.spec.event,
             "audience": plan.audience,
             "tech_audience": plan.tech_audience,
@@ -197,7 +197,7 @@ async def _refuse(engine: Engine, context: CommandContext, blueprint: Blueprint,
     zone, technician = context.zone, TechnicianId(context.caller.id)
     names = context.keys() | {"tech_offers": keys.technician_offers(zone, technician)}
     head = {"technician": technician, **context.head(step.version), "bp": blueprint.key, "lease_ms": lease_ms(engine)}
-    if plan.goal:
+    if plan.state_entry:
         args = {**head, "plan": plan.body, "args": step_args(step)}
         return await engine.store.run(zone, "offer_refuse", keys=names, args=args)
     reason = msgspec.json.encode(step.reason) if step.reason is not None else b""

@@ -63,7 +63,7 @@ class Health:
         for name, zone in self.engine.store.zones.items():
             if not zone.open:
                 found.append(f"zone {name} is closed: {zone.why}")
-        if not self.engine.store.packed.up:
+        if not self.engine.store.packed.is_up:
             found.append("no primary of Redis answers: no command can be done")
         if self.gateway is not None and self.gateway.relay.deaf:
             found.append("the relay is deaf: no word from Redis")

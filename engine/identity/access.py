@@ -105,7 +105,7 @@ async def put(engine: Engine, record: AccountRecord) -> Access:
         "life": engine.store.run_id,
     }
     send, names = engine.store.packed.submit, {"account": keys.account(record.id)}
-    reply = await engine.store.ask(send, "account_put", keys=names, args=args)
+    reply = await engine.store.run_without_epoch(send, "account_put", keys=names, args=args)
     return _access(*reply[4:])
 
 

@@ -1,8 +1,8 @@
-"""Reaching Redis: the URL, the checks at start, and the Store that scripts are called through.
+"""The connection to Redis: the URL, the checks at start, and the Store through which scripts are called.
 
-Three kinds of connections, for three needs: the packed one for everything that changes state (nothing retried), one
-for plain reads, and one of its own for each that reads a log without end (``line()``). Whichever meets another server
-behind the name first makes the others look again: what is read is of the server that commands are done at.
+The Store has three kinds of connections: a packed one for commands that change state (nothing is retried), one for
+plain reads, and one for each reader that tails a log (``open_stream_connection``). When one of them finds that another
+server answers at the address, it makes the others reconnect: all reads come from the server that runs the commands.
 """
 
 from __future__ import annotations
@@ -34,23 +34,24 @@ from engine.errors import (
 )
 from engine.process.loops import not_cancelled
 from engine.store import scripts
-from engine.store.pipeline import NotLoaded, Pipeline, ServerSaid
+from engine.store.pipeline import ErrorReply, NotLoaded, Pipeline
 from engine.store.scripts import Args, Keys, Script, Value
-from engine.store.stream_connection import Reads, StreamConnection, told
+from engine.store.stream_connection import Reads, StreamConnection, parse_info
 from engine.types import Cursor, Epoch, Zone, number_of
 
 MIN_REDIS = (7, 0)
 MIN_VALKEY = (8, 0)
-LOOK_AGAIN_S = 1.0
+RECHECK_S = 1.0
+"""Seconds between two attempts to open closed zones."""
 READS = frozenset(["EXISTS", "GEOSEARCH", "GET", "HGET", "HMGET", "HVALS", "LRANGE", "SISMEMBER", "SMEMBERS", "ZRANGE"])
-"""Plain commands of ours that change nothing."""
+"""The plain commands in use that change nothing."""
 NOTHING: Args = {}
 
 log = structlog.get_logger(__name__)
 
 
 class ServerUnfit(Exception):
-    """The Redis behind the URL cannot be used; ``problems`` names everything that is wrong at once."""
+    """The Redis at the URL cannot be used; ``problems`` lists every reason."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("; ".join(problems))
@@ -58,7 +59,7 @@ class ServerUnfit(Exception):
 
 
 class Done(NamedTuple):
-    """A script's OK: whether it was remembered rather than done now, the event's seq, the new version, the rest."""
+    """A script's OK reply: whether it repeats a recorded outcome, the event's seq, the new version, and the rest."""
 
     repeated: bool
     seq: int
@@ -68,44 +69,44 @@ class Done(NamedTuple):
 
 @dataclass(slots=True)
 class ZoneState:
-    """What this process believes of a zone. ``why`` says in words why it is closed."""
+    """What this process knows of a zone. ``why`` is a sentence that says why the zone is closed."""
 
     epoch: Epoch = field(default=Epoch(""))
     open: bool = False
     why: str = "not opened yet"
     seq: int = 0
-    """The highest seq this process has been given: an emptied server cannot pass for a new one."""
+    """The highest seq that this process has seen. A server that lost its data cannot pass for a new one."""
 
 
 Send = Callable[..., Awaitable[Any]]
 """``submit`` or ``urgent`` of the packed connection."""
 
 Opener = Callable[["Store", Pipeline, str], Awaitable[None]]
-"""Decides which zones open on a connection, given the server's run_id (engine/zone/opening.py)."""
+"""Opens zones on a new connection, given the server's run_id (engine/zone/opening.py)."""
 
 
 @dataclass(slots=True)
 class Store:
-    """Handles to one Redis, and what is believed of its zones."""
+    """The connections to one Redis, and the state of its zones."""
 
     url: str
     scripts: scripts.Library
     redis: Redis
-    """For benches and tests: it does not notice that its server is no primary any more."""
+    """For benchmarks and tests only: it does not notice when its server becomes a replica."""
     zones: dict[Zone, ZoneState]
     opener: Opener
     packed: Pipeline = field(init=False)
     reads: Reads = field(init=False)
-    lines: weakref.WeakSet[StreamConnection] = field(default_factory=weakref.WeakSet)
+    stream_connections: weakref.WeakSet[StreamConnection] = field(default_factory=weakref.WeakSet)
     run_id: str = ""
-    keeper: asyncio.Task[None] | None = None
+    rechecker: asyncio.Task[None] | None = None
     reopening: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def run(self, zone: Zone, script: str, *, keys: Keys, args: Args = NOTHING) -> Done:
         """Run a script that changes something, with keys and arguments by the names in its header.
 
-        Raises the typed error of the reply word; ``Unavailable`` where nothing was done (zone closed, Redis away);
-        ``Indeterminate`` where the reply was lost. TypeError for names that the header does not have, or has besides.
+        Raises the typed error of the reply word; ``Unavailable`` if nothing was done (the zone is closed or Redis is
+        away); ``Indeterminate`` if the reply was lost; TypeError for missing or unknown names.
         """
         verb = self.scripts[script]
         if verb.reads:
@@ -113,7 +114,7 @@ class Store:
         return await self._run(zone, verb, keys, args)
 
     async def read(self, zone: Zone, script: str, *, keys: Keys, args: Args = NOTHING) -> Done:
-        """Run a script that only reads. Raises as ``run``, but ``Unavailable`` where the reply was lost."""
+        """Run a script that only reads. Raises as ``run``, except ``Unavailable`` if the reply was lost."""
         verb = self.scripts[script]
         if not verb.reads:
             raise TypeError(f"{script} changes something: call Store.run")
@@ -128,7 +129,7 @@ class Store:
         if reply[0] == b"OK":
             return _done(reply, state)
         if reply[0] == b"STALE_EPOCH":
-            # Refused before its first write, so asking again with the right epoch does it once.
+            # The script refused before its first write, so a second call with the right epoch acts once.
             await self.reopen(zone, stale=state.epoch)
             again = verb.call(keys, args, self._state(zone).epoch)
             reply = await self._send(self.packed.submit, verb.name, again)
@@ -136,40 +137,42 @@ class Store:
                 return _done(reply, state)
         raise refusal(reply)
 
-    async def ask(self, send: Send, script: str, *, keys: Keys, args: Args) -> list[Any]:
-        """Run a script that takes no epoch by ``send``, and give its reply as it came."""
+    async def run_without_epoch(self, send: Send, script: str, *, keys: Keys, args: Args) -> list[Any]:
+        """Run a script that takes no epoch through ``send``; returns the raw reply."""
         return await self._send(send, script, self.scripts[script].call(keys, args))
 
     async def _send(self, send: Send, script: str, call: Sequence[Value]) -> list[Any]:
-        """A function that is not there did nothing: it is loaded, and asked again."""
+        """Send a call. If Redis does not have the function, nothing was done: load the library and send again."""
         try:
             try:
                 reply = await send(*call)
             except NotLoaded:
                 await self.load(send)
                 reply = await send(*call)
-        except ServerSaid as error:
+        except ErrorReply as error:
             raise Internal(f"{script}: {self.scripts.locate(str(error))}") from error
         return cast("list[Any]", reply)
 
     async def load(self, send: Send, *, alone: bool = False) -> None:
-        """See that the server has our library; ``alone``: and none of another release.
+        """Load this release's library if the server lacks it. With ``alone``, delete the libraries of other releases.
 
-        Only who starts removes others'. A process of another release that still runs finds its own gone and loads it
-        again, and would otherwise take ours away in turn.
+        Only a process that starts deletes them. A process of another release may still run: it loads its library
+        again, and if it deleted others then, the two would take turns.
         """
         found = [entry[1].decode() for entry in await send("FUNCTION", "LIST", "LIBRARYNAME", scripts.PREFIX + "*")]
         if self.scripts.name not in found:
-            with _unless("already exists"):
+            with _ignoring("already exists"):
                 await send("FUNCTION", "LOAD", self.scripts.source)
         for other in found if alone else ():
             if other != self.scripts.name:
-                with _unless("not found"):
+                with _ignoring("not found"):
                     await send("FUNCTION", "DELETE", other)
 
     async def command(self, *command: Value) -> Any:
-        """One plain command on the packed connection, nothing retried. One that only reads did nothing where its reply
-        was lost: Unavailable, not Indeterminate.
+        """Run one plain command on the packed connection; nothing is retried.
+
+        If the reply is lost, a command that only reads raises Unavailable, because it did nothing; every other raises
+        Indeterminate.
         """
         try:
             return await self.packed.submit(*command)
@@ -177,50 +180,50 @@ class Store:
             if command[0] in READS:
                 raise Unavailable(error.detail) from error
             raise
-        except ServerSaid as error:
+        except ErrorReply as error:
             raise Internal(f"{command[0]!s}: {error}") from error
 
-    async def line(self) -> StreamConnection:
-        """A connection for who reads the log without end; let it go with ``aclose``. Raises Unavailable."""
-        line = StreamConnection(_connector(self.url), self._same_server)
-        self.lines.add(line)
-        await line.open()
-        return line
+    async def open_stream_connection(self) -> StreamConnection:
+        """Open a connection for a reader that tails logs; close it with ``aclose``. Raises Unavailable."""
+        connection = StreamConnection(_connector(self.url), self._require_same_server)
+        self.stream_connections.add(connection)
+        await connection.open()
+        return connection
 
     def reader(self) -> Redis:
-        """A new client without a socket timeout, for blocking reads; close it with ``aclose``."""
+        """Return a new client without a socket timeout, for blocking reads; close it with ``aclose``."""
         return client_of(self.url, socket_timeout=None, retry=Retry(NoBackoff(), 0))
 
     async def reopen(self, zone: Zone, *, stale: Epoch) -> None:
-        """Look again at the server after it contradicted our epoch. The zone may be found closed."""
+        """Compare the zones again after the server refused the epoch ``stale``. The zone may be closed afterwards."""
         async with self.reopening:
             if self.zones[zone].epoch == stale:
                 await self.opener(self, self.packed, self.run_id)
 
-    def saw(self, zone: Zone, head: Cursor) -> None:
-        """Who reads the log has seen ``head``: this process never goes back behind it."""
+    def note_head(self, zone: Zone, head: Cursor) -> None:
+        """Record a head that a reader of the log has seen. This process never accepts an older one afterwards."""
         state = self.zones[zone]
         if number_of(head.epoch) > number_of(state.epoch):
             state.epoch, state.seq = head.epoch, head.seq
         elif head.epoch == state.epoch:
             state.seq = max(state.seq, head.seq)
 
-    def leave(self) -> None:
-        """The server is not, or no more, the one that commands are done at: nothing more is read from it."""
-        self.reads.hang_up()
-        for line in list(self.lines):
-            line.hang_up()
+    def disconnect_readers(self) -> None:
+        """Close the connections that read, because their server is not the one that runs the commands."""
+        self.reads.disconnect()
+        for connection in list(self.stream_connections):
+            connection.disconnect()
 
-    async def _same_server(self, pipe: Pipeline) -> None:
-        """A new connection to read from leads to a primary, and to the one that commands are done at."""
+    async def _require_same_server(self, pipe: Pipeline) -> None:
+        """Check that a new connection for reads leads to the primary that runs the commands. Raises Unavailable."""
         run_id = await _primary(pipe)
         if run_id != self.run_id:
-            if self.packed.up:
-                self.packed.hang_up()
+            if self.packed.is_up:
+                self.packed.disconnect()
             raise Unavailable("another server answers than the one that commands are done at")
 
     def close_zone(self, zone: Zone, why: str) -> None:
-        """Refuse everything in this zone from now on, and say so once."""
+        """Refuse every command in this zone from now on, and log it once."""
         state = self.zones[zone]
         if state.open or state.why != why:
             log.error("zone_closed", zone=zone, why=why)
@@ -242,7 +245,7 @@ def _done(reply: list[Any], state: ZoneState) -> Done:
 
 
 def refusal(reply: Sequence[Any]) -> Exception:
-    """The typed error of a script's reply word. A remembered refusal carries ``repeated``."""
+    """The typed error of a script's reply word. A refusal from an idempotency record has ``repeated`` set."""
     word = reply[0].decode()
     if word == "STALE_EPOCH":
         return Unavailable("the zone's log began a new epoch")
@@ -259,11 +262,11 @@ def refusal(reply: Sequence[Any]) -> Exception:
 
 
 async def open_store(url: str, zones: Sequence[Zone], opener: Opener) -> Store:
-    """Connect, check the server and load the scripts. Zones are opened by ``opener``, on each new connection.
+    """Connect, check the server and load the scripts. ``opener`` opens the zones on each new connection.
 
-    Raises ServerUnfit with all problems at once, Unavailable when the server cannot be reached.
+    Raises ServerUnfit with every problem, Unavailable if the server cannot be reached.
     """
-    # One retry, not redis-py's ten: with each of them the wait for a server that is stopped grows by the timeout.
+    # One retry, not redis-py's ten: each of them lengthens the wait for a stopped server by the timeout.
     client = client_of(url, socket_timeout=5.0, retry=Retry(NoBackoff(), 1))
     store = Store(url, scripts.installed(), client, {zone: ZoneState() for zone in zones}, opener)
     try:
@@ -274,42 +277,42 @@ async def open_store(url: str, zones: Sequence[Zone], opener: Opener) -> Store:
     if problems:
         await client.aclose()
         raise ServerUnfit(problems)
-    store.reads = Reads(_connector(url), store._same_server)
-    store.packed = Pipeline(_connector(url), lambda pipe: _prepare(store, pipe), store.leave)
+    store.reads = Reads(_connector(url), store._require_same_server)
+    store.packed = Pipeline(_connector(url), lambda pipe: _prepare(store, pipe), store.disconnect_readers)
     await store.packed.open()
     await store.reads.open()
-    store.keeper = asyncio.create_task(_look_again(store), name="closed zones")
+    store.rechecker = asyncio.create_task(_recheck_closed_zones(store), name="closed zones")
     return store
 
 
-async def _look_again(store: Store) -> None:
-    """Ask anew about zones found closed: the archive may be back, or Redis rebuilt. Commands would not ask: they are
-    refused before they reach Redis.
+async def _recheck_closed_zones(store: Store) -> None:
+    """Try to open closed zones again: the database may be back, or Redis repaired. Commands cannot trigger this, since
+    they are refused before they reach Redis.
     """
     while not_cancelled():
-        await asyncio.sleep(LOOK_AGAIN_S)
-        shut = [(zone, state) for zone, state in store.zones.items() if not state.open]
-        if shut and store.packed.up:
-            zone, state = shut[0]  # the opener looks at all of them
-            with contextlib.suppress(CalloutError, ServerSaid):
+        await asyncio.sleep(RECHECK_S)
+        closed = [(zone, state) for zone, state in store.zones.items() if not state.open]
+        if closed and store.packed.is_up:
+            zone, state = closed[0]  # the opener compares every zone
+            with contextlib.suppress(CalloutError, ErrorReply):
                 await store.reopen(zone, stale=state.epoch)
 
 
 async def close_store(store: Store) -> None:
-    """Close all connections. What waits fails as unavailable."""
-    if store.keeper:
-        store.keeper.cancel()
-        await asyncio.gather(store.keeper, return_exceptions=True)
+    """Close all connections. Commands that wait fail as unavailable."""
+    if store.rechecker:
+        store.rechecker.cancel()
+        await asyncio.gather(store.rechecker, return_exceptions=True)
     await store.packed.close()
     await store.reads.aclose()
     await store.redis.aclose()
 
 
 async def server_problems(client: Redis) -> list[str]:
-    """What makes this server unfit, one sentence each; empty when it is fit.
+    """Return the reasons why this server cannot be used, one sentence each; empty if it can.
 
-    Eviction would drop jobs without a word, and a server without persistence loses acknowledged claims with its
-    process; both are refused rather than warned of.
+    Eviction would drop jobs silently, and a server without persistence loses acknowledged claims when its process
+    ends. Both are refused, not just warned about.
     """
     info = await client.info()
     problems = []
@@ -329,7 +332,7 @@ async def _snapshots(client: Redis) -> bool:
     try:
         return bool((await client.config_get("save")).get("save"))
     except ResponseError:
-        return True  # managed servers hide CONFIG; their persistence is the operator's to know
+        return True  # managed servers hide CONFIG; the operator is responsible for their persistence
 
 
 def _server(info: dict[str, Any]) -> tuple[str, tuple[int, int]]:
@@ -339,34 +342,34 @@ def _server(info: dict[str, Any]) -> tuple[str, tuple[int, int]]:
 
 
 async def _prepare(store: Store, pipe: Pipeline) -> None:
-    """Before any mutation travels on a new connection: scripts are loaded, and each zone compared and opened."""
+    """Load the scripts, and compare and open each zone, before a new connection carries any mutation."""
     try:
         run_id = await _primary(pipe)
     except Unavailable:
-        store.leave()
+        store.disconnect_readers()
         raise
     await store.load(pipe.urgent, alone=not store.run_id)
     if store.run_id not in ("", run_id):
-        store.leave()
+        store.disconnect_readers()
     store.run_id = run_id
     await store.opener(store, pipe, store.run_id)
 
 
 async def _primary(pipe: Pipeline) -> str:
-    """The ``run_id`` of the server at the other end. Raises Unavailable where that is a replica."""
-    info = told(await pipe.urgent("INFO", "server"))
-    if told(await pipe.urgent("INFO", "replication"))["role"] != "master":
+    """The ``run_id`` of the connected server. Raises Unavailable if it is a replica."""
+    info = parse_info(await pipe.urgent("INFO", "server"))
+    if parse_info(await pipe.urgent("INFO", "replication"))["role"] != "master":
         raise Unavailable("a replica answers: no command can be done there")
     return info["run_id"]
 
 
 @contextlib.contextmanager
-def _unless(said: str) -> Iterator[None]:
-    """Another process may do the same at this moment, and be first."""
+def _ignoring(text: str) -> Iterator[None]:
+    """Ignore an error reply that contains ``text``: another process may have done the same a moment before."""
     try:
         yield
-    except ServerSaid as error:
-        if said not in str(error):
+    except ErrorReply as error:
+        if text not in str(error):
             raise
 
 
@@ -391,16 +394,16 @@ def _connector(url: str) -> Callable[[Pipeline], Awaitable[None]]:
 
 
 def client_of(url: str, **options: Any) -> Redis:
-    """A redis-py client that hands stream entries over as they come: building a dict of each would be half the
-    cost of tailing the log.
+    """Return a redis-py client that returns stream entries as raw lists. A dict of each entry would be half the cost of
+    tailing the log.
     """
     client = Redis.from_url(url, protocol=2, **options)
     for command in ("XREAD", "XRANGE"):
-        client.set_response_callback(command, cast("Any", _as_it_comes))
+        client.set_response_callback(command, cast("Any", _raw))
     return client
 
 
-def _as_it_comes(reply: Any, **_: Any) -> Any:
+def _raw(reply: Any, **_: Any) -> Any:
     return reply
 
 

@@ -1,12 +1,13 @@
-"""The packed mutation connection: what is waiting goes out in one write, replies come back in order.
+"""The packed connection for mutations: all waiting commands leave in one write, and replies come back in order.
 
 Why not redis-py's pool or Pipeline: a pooled connection serves one command at a time, and ``Pipeline`` costs about
 twice the Python of a packed write. Nothing is retried here: a mutation whose reply was lost is *indeterminate*, and
-only its request key may resolve it. (redis-py 8 retries each command ten times by default, EVALSHA too: behind a proxy
-that dropped one reply, an INCR ran twice, and nobody was told.)
+only its idempotency key may resolve it. (redis-py 8 retries each command ten times by default, EVALSHA too: behind a
+proxy that dropped one reply, an INCR ran twice without any error.)
 
-At most ``WINDOW`` commands are on their way at once: Redis answers what it has read in one turn, and a longer turn
-starves the readers of the log (256 at once: a turn of 15 ms, and the tail never catches up; 32: 5 ms).
+At most ``WINDOW`` commands are in flight. Redis answers all commands that it has read in one turn of its event loop,
+and a longer turn starves the readers of the log (256 in flight: a turn of 15 ms, and the tail never catches up; 32: 5
+ms).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from engine.process.loops import not_cancelled
 WINDOW = 32
 DEADLINE_S = 5.0
 QUEUE = 20_000
-"""Commands that may wait. Beyond it callers hear ``unavailable`` at once rather than after the deadline."""
+"""Commands that may wait. Further ones fail as ``unavailable`` at once instead of after the deadline."""
 
 _NOT_LOADED = "ERR Function not found"
 _NO_PRIMARY = ("READONLY", "MASTERDOWN")
@@ -36,12 +37,12 @@ log = structlog.get_logger(__name__)
 _pack = cast("Callable[[tuple[str | bytes | int | float, ...]], bytes]", hiredis.pack_command)
 
 
-class ServerSaid(Exception):
-    """Redis answered with an error that is neither a reply word nor an unavailability: a bug of ours."""
+class ErrorReply(Exception):
+    """An error reply of Redis that is neither a reply word nor an unavailability: a bug in the engine."""
 
 
 class NotLoaded(Unavailable):
-    """The function is not there: another release put its library in the place of ours, or somebody flushed them all.
+    """Redis does not have the function: another release deleted this release's library, or an operator flushed them.
     Nothing was done.
     """
 
@@ -56,8 +57,10 @@ class _Call:
 
 
 class Pipeline(asyncio.Protocol):
-    """One connection that packs. ``connect`` reaches the server and authenticates; ``prepare`` runs on each new
-    connection before any waiting mutation does; ``demoted`` is called when the server says that it is no primary.
+    """One packed connection, which reconnects by itself.
+
+    ``connect`` reaches the server and authenticates; ``prepare`` runs on each new connection before any waiting
+    mutation; ``demoted`` is called when the server replies that it is not the primary.
     """
 
     def __init__(
@@ -77,34 +80,34 @@ class Pipeline(asyncio.Protocol):
         self._ready = False
         self._flushing = False
         self._lost = asyncio.Event()
-        self._keeper: asyncio.Task[None] | None = None
+        self._runner: asyncio.Task[None] | None = None
 
     @property
-    def up(self) -> bool:
-        """Whether commands can leave now."""
+    def is_up(self) -> bool:
+        """Whether commands can be sent now."""
         return self._ready
 
     async def open(self) -> None:
-        """Connect and keep connected until ``close``. Raises Unavailable when the first connection fails."""
+        """Connect, and reconnect until ``close``. Raises Unavailable if the first connection fails."""
         try:
-            await self._join()
-        except (OSError, CalloutError, ServerSaid) as error:
+            await self._start()
+        except (OSError, CalloutError, ErrorReply) as error:
             raise Unavailable(f"Redis cannot be reached: {error}") from error
-        self._keeper = asyncio.create_task(self._keep(), name="pipeline")
+        self._runner = asyncio.create_task(self._run(), name="pipeline")
 
     async def close(self) -> None:
-        """Stop. What was not sent fails as unavailable, what was sent as indeterminate."""
-        if self._keeper:
-            self._keeper.cancel()
+        """Disconnect. Commands that were not sent fail as unavailable, commands in flight as indeterminate."""
+        if self._runner:
+            self._runner.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._keeper
+                await self._runner
         if self._transport:
             self._transport.abort()
-        self._drop()
-        self._withdraw(float("inf"))
+        self._fail_sent()
+        self._fail_waiting(float("inf"))
 
     def submit(self, *command: str | bytes | int | float) -> asyncio.Future[Any]:
-        """Queue one command for the next write; the future holds the raw reply or a typed error."""
+        """Queue one command for the next write. The future gets the raw reply or a typed error."""
         future: asyncio.Future[Any] = self._loop.create_future()
         if len(self._waiting) >= QUEUE:
             future.set_exception(Unavailable("too much is waiting for Redis"))
@@ -118,8 +121,8 @@ class Pipeline(asyncio.Protocol):
         return future
 
     def urgent(self, *command: str | bytes | int | float) -> asyncio.Future[Any]:
-        """Send now, ahead of what waits: for ``prepare``, while the connection is not yet open to others, and for who
-        has a connection to himself.
+        """Send one command now, ahead of those that wait: for ``prepare``, before the connection is open to other
+        callers, and for connections with a single user.
         """
         call = _Call(_pack(command), self._loop.create_future())
         call.sent_at = self._loop.time()
@@ -150,18 +153,18 @@ class Pipeline(asyncio.Protocol):
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport: ``prepare`` speaks on it before it is open to others."""
+        """Store the transport. ``prepare`` uses it before the connection is open to other callers."""
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """Match replies with the calls on their way, in order."""
+        """Match replies with the calls in flight, in order."""
         self._reader.feed(data)
         while self._sent:
             try:
                 reply = self._reader.gets()
             except hiredis.ProtocolError as error:
                 log.error("redis_speaks_nonsense", error=str(error))
-                return self.hang_up()
+                return self.disconnect()
             if reply is False:
                 break
             future = self._sent.popleft().future
@@ -169,23 +172,23 @@ class Pipeline(asyncio.Protocol):
                 if isinstance(reply, hiredis.ReplyError):
                     future.set_exception(_error(str(reply)))
                     if str(reply).startswith(_NO_PRIMARY):
-                        self.hang_up()  # the name may lead to another by now
+                        self.disconnect()  # the address may lead to another server by now
                         self._demoted()
                 else:
                     future.set_result(reply)
         if self._waiting and self._ready:
             self._flush()
 
-    def hang_up(self) -> None:
-        """Leave this connection and look again who answers to the name."""
+    def disconnect(self) -> None:
+        """Close this connection; the next one goes to whichever server answers at the address then."""
         if self._transport:
             self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """What was on its way is unknown; what waits goes on waiting, up to its deadline."""
-        self._drop()
+        """Fail the calls in flight as indeterminate. The others wait on, up to their deadline."""
+        self._fail_sent()
 
-    def _drop(self) -> None:
+    def _fail_sent(self) -> None:
         self._ready = False
         self._transport = None
         sent, self._sent = self._sent, deque()
@@ -194,39 +197,39 @@ class Pipeline(asyncio.Protocol):
                 call.future.set_exception(Indeterminate("the connection to Redis was lost"))
         self._lost.set()
 
-    # keeping it
+    # Reconnecting
 
-    async def _join(self) -> None:
+    async def _start(self) -> None:
         self._reader = hiredis.Reader()
         self._lost.clear()
         try:
             await self._connect(self)
             async with asyncio.timeout(DEADLINE_S):
                 await self._prepare(self)
-            if self._lost.is_set():  # after the last reply to prepare, before we heard of it
+            if self._lost.is_set():  # lost between the last reply to prepare and this line
                 raise Unavailable("the connection to Redis was lost")
-        except (OSError, CalloutError, ServerSaid) as error:  # TimeoutError is an OSError
-            # Left open, its late replies would be taken for those of the connection that follows.
+        except (OSError, CalloutError, ErrorReply) as error:  # TimeoutError is an OSError
+            # If this connection stayed open, its late replies would be matched with calls of the next one.
             if self._transport:
                 self._transport.abort()
-            self._drop()
+            self._fail_sent()
             raise Unavailable(str(error) or "Redis does not answer") from error
         self._ready = True
         self._flush()
 
-    async def _keep(self) -> None:
+    async def _run(self) -> None:
         while not_cancelled():
             await self._expire_while_up()
-            await self._rejoin()
+            await self._reconnect()
 
-    async def _rejoin(self) -> None:
+    async def _reconnect(self) -> None:
         pause = 0.05
         while not_cancelled():
             try:
-                await self._join()
-            except (OSError, CalloutError, ServerSaid) as error:
+                await self._start()
+            except (OSError, CalloutError, ErrorReply) as error:
                 log.warning("redis_away", error=str(error), retry_s=round(pause, 2))
-                self._withdraw(DEADLINE_S)
+                self._fail_waiting(DEADLINE_S)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 1.0)
             else:
@@ -234,10 +237,10 @@ class Pipeline(asyncio.Protocol):
                 return
 
     async def _expire_while_up(self) -> None:
-        """Wait for the loss of the connection; meanwhile let nobody wait longer than the deadline.
+        """Wait until the connection is lost; meanwhile fail calls that are older than the deadline.
 
-        A server that is stopped (not gone) keeps the connection: its commands may yet run, so they are
-        *indeterminate* and keep their place in the reply order, while those not sent are withdrawn.
+        A server that is stopped but not gone keeps its connection open. The commands in flight may still run, so they
+        fail as *indeterminate* and keep their place in the order of replies. Unsent commands fail as *unavailable*.
         """
         while not self._lost.is_set() and not_cancelled():
             with contextlib.suppress(TimeoutError):
@@ -248,9 +251,9 @@ class Pipeline(asyncio.Protocol):
                     break
                 if not call.future.done():
                     call.future.set_exception(Indeterminate("Redis does not answer"))
-            self._withdraw(DEADLINE_S)
+            self._fail_waiting(DEADLINE_S)
 
-    def _withdraw(self, age_s: float) -> None:
+    def _fail_waiting(self, age_s: float) -> None:
         limit = self._loop.time() - age_s if age_s != float("inf") else float("inf")
         while self._waiting and (self._waiting[0].sent_at <= limit or self._waiting[0].future.done()):
             call = self._waiting.popleft()
@@ -263,4 +266,4 @@ def _error(text: str) -> Exception:
         return NotLoaded(text)
     if text.partition(" ")[0] in UNAVAILABLE_REPLIES:
         return Unavailable(text)
-    return ServerSaid(text)
+    return ErrorReply(text)

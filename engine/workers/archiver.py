@@ -175,7 +175,7 @@ class Archiver:
     async def _read(self, after: dict[Zone, int], block_ms: int) -> tuple[list[Event], dict[Zone, _Lives]]:
         """What follows in the logs, and the epochs it is of as the same server has them."""
         async with asyncio.timeout(block_ms / 1000 + GRACE_S):
-            line = self._line = self._line or await self._engine.store.line()
+            line = self._line = self._line or await self._engine.store.open_stream_connection()
             found = await zone_log.tail(line, after, block_ms, BATCH)
             await zone_log.check_primary(line)
             zones_read = {event.zone for event in found}

@@ -17,7 +17,7 @@ import structlog
 from engine.errors import CalloutError
 from engine.process.loops import not_cancelled
 from engine.store import keys
-from engine.store.pipeline import ServerSaid
+from engine.store.pipeline import ErrorReply
 from engine.store.stream_connection import StreamConnection
 from engine.types import Zone
 from engine.zone import log as zone_log
@@ -45,12 +45,12 @@ async def run(engine: Engine, held: Collection[Zone], wakes: Mapping[Zone, async
     """Set the wake of each zone that is ``held`` when something may have become due in it, for ever."""
     while not_cancelled():
         try:
-            line = await engine.store.line()
+            line = await engine.store.open_stream_connection()
             try:
                 await _listen(line, held, wakes)
             finally:
                 await line.aclose()
-        except (CalloutError, ServerSaid, OSError) as error:
+        except (CalloutError, ErrorReply, OSError) as error:
             log.debug("wake_waits", error=str(error), retry_s=RETRY_S)
         await asyncio.sleep(RETRY_S)
 

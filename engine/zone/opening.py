@@ -136,7 +136,7 @@ async def ask(store: Store, send: Send, zone: Zone, run_id: str, compared: str, 
     """Run ``zone_open``; ``compared`` is its argument."""
     state = store.zones[zone]
     args = arguments(run_id, compared, at, believed=state.epoch, seen=state.seq)
-    reply = await store.ask(send, "zone_open", keys=places(zone), args=args)
+    reply = await store.run_without_epoch(send, "zone_open", keys=places(zone), args=args)
     if reply[0] != b"OK":
         return Answer(reply[0].decode())
     rest = reply[5].decode().split()

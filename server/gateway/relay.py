@@ -153,7 +153,7 @@ class Relay:
         while not_cancelled():
             began = monotonic()
             try:
-                async with contextlib.aclosing(await self._engine.store.line()) as client:
+                async with contextlib.aclosing(await self._engine.store.open_stream_connection()) as client:
                     await self._listen(client)
             except (redis.RedisError, OSError, CalloutError) as error:
                 logger.warning("relay_away", error=str(error) or type(error).__name__, retry_s=round(pause, 2))
@@ -270,7 +270,7 @@ class Relay:
         if not await self._goes_on(tail, client, head.epoch, epochs):
             return await self._start_over(tail, client, "epoch")
         tail.epochs, tail.epoch, self._untold = epochs, head.epoch, True
-        self._engine.store.saw(tail.zone, tail.head)
+        self._engine.store.note_head(tail.zone, tail.head)
         tail.tell_waiting(everybody=True)
         return False
 
@@ -316,7 +316,7 @@ class Relay:
             self._counters.resyncs[why] += 1
             self._resync(why)
             # Whoever notices sees to it that the zone is compared with the archive: opened anew, or closed.
-            self._engine.store.saw(tail.zone, last)
+            self._engine.store.note_head(tail.zone, last)
             await self._engine.store.reopen(tail.zone, stale=self._engine.store.zones[tail.zone].epoch)
         async with asyncio.timeout(GRACE_S):
             head = await log.head(client, tail.zone)

@@ -75,7 +75,7 @@ async def why_closed(settings: Settings, head: Cursor | None = None) -> str:
     async with open_engine(settings) as engine:
         state = engine.store.zones[DEFAULT_ZONE]
         if head:
-            engine.store.saw(DEFAULT_ZONE, head)
+            engine.store.note_head(DEFAULT_ZONE, head)
             await engine.store.reopen(DEFAULT_ZONE, stale=head.epoch)
         if state.open:
             return ""
@@ -275,8 +275,8 @@ async def test_a_connection_that_comes_back_without_sql(
         await engine.store.redis.hset(META, "seq", state.seq - 1)
     packed = engine.store.packed
     left = packed._transport
-    packed.hang_up()
-    await wait_until(lambda: packed.up and packed._transport is not left)
+    packed.disconnect()
+    await wait_until(lambda: packed.is_up and packed._transport is not left)
     assert (state.open, "cannot be asked" in state.why) == (opens, not opens)
 
 

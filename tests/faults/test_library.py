@@ -45,7 +45,8 @@ async def test_two_releases_run_side_by_side_and_the_old_library_is_removed(
     shutil.copytree(scripts.folder(), tmp_path / "lua")
     with (tmp_path / "lua" / "job_read.lua").open("a") as verb:
         verb.write("-- of another release\n")
-    monkeypatch.setattr(scripts, "folder", lambda: tmp_path / "lua")
+    other_release = scripts.load(tmp_path / "lua")
+    monkeypatch.setattr(scripts, "installed", lambda: other_release)
     serves, carla = await people.service(engine), await people.customer(engine)
     async with open_engine(settings) as other:
         assert other.store.scripts.name != engine.store.scripts.name

@@ -49,7 +49,7 @@ async def offered_to_two(engine: Engine) -> tuple[JobId, Principal, Principal, P
 def open_epoch(node: Node) -> int:
     """Return the number of the epoch in which the node runs commands; 0 while it runs none."""
     state = node.engine.store.zones[DEFAULT_ZONE]
-    return number_of(state.epoch) if state.open and node.engine.store.packed.up else 0
+    return number_of(state.epoch) if state.open and node.engine.store.packed.is_up else 0
 
 
 def reports_closed(node: Node, why: str) -> bool:

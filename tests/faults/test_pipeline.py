@@ -52,7 +52,7 @@ async def test_a_late_reply_of_an_abandoned_connection_is_ignored(late: LateServ
         await pipe.urgent("PING")
 
     pipe = Pipeline(connect, prepare)
-    await pipe._rejoin()
+    await pipe._reconnect()
     assert len(late.lines) == 3
     for silent in late.lines[:2]:
         silent.write(b":99\r\n")
@@ -72,12 +72,12 @@ async def test_a_connection_lost_at_the_end_of_prepare_is_not_open(late: LateSer
         await asyncio.get_running_loop().create_connection(lambda: pipe, "127.0.0.1", late.port)
 
     async def prepare(pipe: Pipeline) -> None:
-        ready.append(pipe.up)
+        ready.append(pipe.is_up)
         await pipe.urgent("PING")
         if len(ready) == 1:
             pipe.connection_lost(None)
 
     pipe = Pipeline(connect, prepare)
-    await pipe._rejoin()
+    await pipe._reconnect()
     assert ready == [False, False] and await pipe.submit("GET", "x") == 2
     await pipe.close()

@@ -14,7 +14,7 @@ from tests.server.gateway.conftest import Node
 
 @pytest.fixture
 async def reading(node: Node) -> AsyncIterator[StreamReader]:
-    client = await node.engine.store.line()
+    client = await node.engine.store.open_stream_connection()
     reading = StreamReader(client)
     yield reading
     reading.stop()

@@ -83,7 +83,7 @@ async def test_redis_killed_and_started_again(lone: Node, server: Server) -> Non
         server.kill()
         server.start()
         await wait_until(lambda: lone.engine.store.zones[DEFAULT_ZONE].epoch == server.e(2))
-        await wait_until(lambda: lone.engine.store.packed.up)
+        await wait_until(lambda: lone.engine.store.packed.is_up)
         await lone.append("user:ann", times=3)
         assert await client.seqs(3) == [4, 5, 6]
         await wait_until(lambda: tail_of(lone).epoch == server.e(2))
@@ -108,7 +108,9 @@ async def new_life(node: Node, server: Server) -> None:
     """Redis ends and comes back with its log, and the zone is open again."""
     server.kill()
     server.start()
-    await wait_until(lambda: node.engine.store.zones[DEFAULT_ZONE].epoch == server.e(2) and node.engine.store.packed.up)
+    await wait_until(
+        lambda: node.engine.store.zones[DEFAULT_ZONE].epoch == server.e(2) and node.engine.store.packed.is_up
+    )
 
 
 @pytest.mark.parametrize("heard", [0, 1, 5])
@@ -154,7 +156,7 @@ async def test_the_head_of_a_new_epoch_comes_before_its_first_event(
         await wait_until(lambda: lone.gateway.relay._checked_at > back, what="a look at the log after the restart")
         assert tail_of(lone).epoch == server.e(1)
         opened.set()
-        await wait_until(lambda: lone.engine.store.packed.up)
+        await wait_until(lambda: lone.engine.store.packed.is_up)
         await lone.append("user:ann")
         frames = [json.loads(await client.socket.recv()) for _ in range(2)]
         assert (frames[0], frames[1]["seq"]) == ({"zone": "main", "epoch": server.e(2), "seq": 3}, 4)
@@ -336,7 +338,7 @@ async def test_cut_off_from_its_log(
     async with Proxy(settings.redis or "") as proxy:
         monkeypatch.setattr(Store, "line", lambda self: line_to(proxy.url))
         await node.engine.store.redis.client_kill_filter(_type="normal", skipme=True)
-        await wait_until(lambda: proxy._writers and node.engine.store.packed.up)
+        await wait_until(lambda: proxy._writers and node.engine.store.packed.is_up)
         async with node.client("ann") as client:
             seq = await node.append("user:ann")
             assert await client.seqs(1) == [seq]

@@ -23,7 +23,7 @@ from engine.store.connection import Done, Store, close_store, open_store
 from engine.store.pipeline import Pipeline
 from engine.types import DEFAULT_ZONE, JobId, ServiceId, UserId, new_job_id
 from engine.zone import opening
-from engine.zone.records import Standing
+from engine.zone.records import ZoneRecord
 
 ZONE = DEFAULT_ZONE
 SERVICE = ServiceId("plumbing")
@@ -66,7 +66,7 @@ async def _open_new(store: Store, pipe: Pipeline, run_id: str) -> None:
     # A benchmark has no database: it goes by the server's where one was here first, and else leaves none behind.
     paired = await pipe.urgent("HGET", keys.meta(ZONE), "database")
     database = paired.decode() if paired else "bench"
-    answer = await opening.ask(store, pipe.urgent, ZONE, run_id, "1", Standing(database, 0, {}))
+    answer = await opening.compare(store, pipe.urgent, ZONE, run_id, "1", ZoneRecord(database, 0, {}))
     if answer.word != "OK":
         raise BenchError(f"the zone does not open: {answer.word}")
     if not paired:

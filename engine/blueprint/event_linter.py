@@ -1,5 +1,5 @@
-"""What is wrong with what a blueprint tells: events that never come, that nobody hears, fields and words that are not
-there.
+"""The linter of a blueprint's events: it finds events that never occur, events without an audience, and fields and
+placeholders that the event does not have.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from engine.blueprint.vocabulary import (
 
 
 def check_events(blueprint: Blueprint) -> list[str]:
-    """What is wrong with the events of a blueprint, one sentence each."""
+    """Return the problems of a blueprint's events, one sentence each."""
     problems = [f"{place}: {problem}" for place, problem in _commands(blueprint)]
-    problems += [f"{place}: its event {event!r} is told to nobody" for place, event in _untold(blueprint)]
+    problems += [f"{place}: its event {event!r} is told to nobody" for place, event in _without_audience(blueprint)]
     for name, rule in blueprint.events.items():
-        look = _announcement(name, rule) if rule.announcement else _event(blueprint, name, rule)
-        problems += [f"event {name}: {problem}" for problem in look]
+        found = _announcement(name, rule) if rule.announcement else _event(blueprint, name, rule)
+        problems += [f"event {name}: {problem}" for problem in found]
     return problems
 
 
@@ -36,7 +36,7 @@ def _commands(blueprint: Blueprint) -> Iterator[tuple[str, str]]:
 
 
 def _of_command(command: Command) -> str:
-    """Why a command cannot have its event; "" when it can."""
+    """Why a command cannot have its event; "" if it can."""
     event = command.event
     if event in EFFECTS or command.does in ("bid", "withdraw", "capture"):
         ok = EFFECTS.get(event) == command.does and (command.does != "refuse" or not command.to)
@@ -49,8 +49,8 @@ def _of_command(command: Command) -> str:
     return "" if ok else f'its event {event!r} is not one of a command that does "{command.does}"'
 
 
-def _untold(blueprint: Blueprint) -> Iterator[tuple[str, str]]:
-    """Each place that gives rise to an event of which the blueprint does not say who hears it."""
+def _without_audience(blueprint: Blueprint) -> Iterator[tuple[str, str]]:
+    """Each place that causes an event for which the blueprint declares no audience."""
     for place, event in sources(blueprint):
         rule = blueprint.events.get(event)
         if place and (rule is None or not rule.to):

@@ -1,6 +1,6 @@
-"""What is wrong with a blueprint beyond its shape: its states, its commands, its numbers. All is told at once.
+"""The linter of blueprints: it checks states, commands and numbers beyond their types, and reports every problem.
 
-Each problem is one sentence that begins with its place. What a blueprint tells to whom is looked at in ``telling``.
+Each problem is one sentence that begins with its place. ``event_linter`` checks the events and their audiences.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from engine.blueprint.vocabulary import OUTCOMES, ROUTES
 from engine.rules.job_document import EDITABLE
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
-"""Names stand in paths, in JSON and between spaces in what scripts are sent."""
+"""Names are used in URL paths, in JSON and between spaces in the arguments of scripts."""
 
 WARNINGS = ("warn", "escalate")
 TIMED: frozenset[Does] = frozenset({"move", "release"})
-"""What the engine can do when a timer runs out: nobody is there to say more."""
+"""The effects that a timer may have: all others need arguments from a caller."""
 
-GIVERS: dict[Does, frozenset[Relation]] = {
+ONLY_BY: dict[Does, frozenset[Relation]] = {
     "take": frozenset({"offered"}),
     "refuse": frozenset({"offered"}),
     "bid": frozenset({"technician"}),
@@ -34,51 +34,51 @@ GIVERS: dict[Does, frozenset[Relation]] = {
     "assign": frozenset({"ops", "engine"}),
     "capture": frozenset({"service"}),
 }
-"""Who alone can do it, whatever a blueprint says."""
+"""The only relations that may have a command with this effect."""
 
-FINDS: dict[Mode, tuple[Does, ...]] = {
+NEEDED_EFFECTS: dict[Mode, tuple[Does, ...]] = {
     "broadcast": ("take",),
     "direct": ("take",),
     "bids": ("bid", "award"),
     "allocate": ("assign",),
 }
-"""What has to be there for a way of looking to find somebody."""
+"""The effects that a search mode needs to find a technician."""
 
 
 ENTRIES = {"states": State, "commands": Command, "events": EventRule}
-"""The parts that are tables of tables."""
+"""The parts of a blueprint that are tables of tables."""
 
 
 def check(blueprint: Blueprint) -> list[str]:
-    """What is wrong, one sentence each; empty when all is well."""
+    """Return the problems of a blueprint, one sentence each."""
     problems = [*_head(blueprint), *_dispatch(blueprint)]
     for name, state in blueprint.states.items():
         problems += [f"state {name}: {problem}" for problem in _state(blueprint, name, state)]
     for name, command in blueprint.commands.items():
         problems += [f"command {name}: {problem}" for problem in _command(blueprint, name, command)]
-    return [*problems, *_way(blueprint), *_edits(blueprint), *check_events(blueprint)]
+    return [*problems, *_reachability(blueprint), *_edits(blueprint), *check_events(blueprint)]
 
 
 MOST = 1_000_000_000
-"""The largest number in a blueprint, whatever it counts: 31 years of seconds."""
+"""The largest number that a blueprint may contain: 31 years, in seconds."""
 
 
 def misshapen(raw: Mapping[str, Any]) -> list[str]:
-    """What keeps a table from being a blueprint at all: in each state, command and event, and in each other part."""
+    """Return the places where a table has not the types of a blueprint."""
     kinds = {field.name: field for field in msgspec.structs.fields(Blueprint)}
     problems = [f"unknown field {name!r}" for name in raw if name not in kinds]
     problems += [f"{name} is missing" for name, field in kinds.items() if field.required and name not in raw]
     for name, value in raw.items():
         if name in ENTRIES and isinstance(value, dict):
             for entry, inner in value.items():
-                problems += _misfit(f"{name}.{entry}", inner, ENTRIES[name])
+                problems += _type_error(f"{name}.{entry}", inner, ENTRIES[name])
         elif name in kinds:
-            problems += _misfit(name, value, kinds[name].type)
+            problems += _type_error(name, value, kinds[name].type)
     return problems + [f"{place}: {number} is beyond {MOST:,}" for place, number in _unbounded("", raw)]
 
 
 def _unbounded(place: str, value: Any) -> Iterator[tuple[str, float]]:
-    """Numbers that no part of a blueprint can mean: a comparison with ``nan`` is false, so no other check sees it."""
+    """Numbers that are too large or not a number. Every comparison with ``nan`` is false, so other checks miss it."""
     if isinstance(value, float | int) and not abs(value) <= MOST:
         yield place, value
     items = value.items() if isinstance(value, dict) else enumerate(value, 1) if isinstance(value, list) else ()
@@ -86,7 +86,7 @@ def _unbounded(place: str, value: Any) -> Iterator[tuple[str, float]]:
         yield from _unbounded(f"{place}.{name}" if place else str(name), inner)
 
 
-def _misfit(place: str, value: Any, kind: Any) -> Iterator[str]:
+def _type_error(place: str, value: Any, kind: Any) -> Iterator[str]:
     try:
         msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
@@ -152,42 +152,42 @@ def _state(blueprint: Blueprint, name: str, state: State) -> Iterator[str]:
     if not _is_name(name):
         yield "its name is not small letters, digits and _"
     if state.then:
-        yield from _passing(blueprint, name, state)
+        yield from _next_state(blueprint, name, state)
     if state.seeks != "none":
-        yield from _seeking(blueprint, name, state)
+        yield from _search(blueprint, name, state)
     for number, timer in enumerate(state.timers, 1):
         yield from (f"timer {number} {problem}" for problem in _timer(blueprint, name, state, timer))
     if state.watch is not None:
         yield from _watch(blueprint, name, state)
 
 
-def _passing(blueprint: Blueprint, name: str, state: State) -> Iterator[str]:
+def _next_state(blueprint: Blueprint, name: str, state: State) -> Iterator[str]:
     if state.then not in blueprint.states:
         yield f"then: unknown state {state.then!r}"
         return
     if state.terminal:
         yield f"then: it passes on to {state.then!r}, though it is terminal ({state.phase})"
-    passed, on = {name}, state.then
-    while on in blueprint.states and on not in passed:
-        passed.add(on)
-        on = blueprint.states[on].then
-    if on in passed:
-        yield f"then: it passes on in a circle, back to {on!r}"
+    visited, following = {name}, state.then
+    while following in blueprint.states and following not in visited:
+        visited.add(following)
+        following = blueprint.states[following].then
+    if following in visited:
+        yield f"then: it passes on in a circle, back to {following!r}"
     if state.seeks != "none" or state.timers or state.watch is not None:
         yield "then: it passes on at once, so that nothing is sought or waited for in it"
     if name in (blueprint.initial, blueprint.named):
         yield "then: a job cannot begin where it passes on at once"
 
 
-def _seeking(blueprint: Blueprint, name: str, state: State) -> Iterator[str]:
+def _search(blueprint: Blueprint, name: str, state: State) -> Iterator[str]:
     here = [c for c in blueprint.commands.values() if name in c.states(c.by)]
     if state.phase != "open":
         yield f"it seeks ({state.seeks}) though its phase is {state.phase}, not open"
-    for does in FINDS[state.seeks]:
-        found = [c for c in here if c.does == does and (state.seeks != "allocate" or name in c.states(("engine",)))]
+    for effect in NEEDED_EFFECTS[state.seeks]:
+        found = [c for c in here if c.does == effect and (state.seeks != "allocate" or name in c.states(("engine",)))]
         if not found:
             by = " by the engine" if state.seeks == "allocate" else ""
-            yield f'it seeks ({state.seeks}), but no command from it does "{does}"{by}'
+            yield f'it seeks ({state.seeks}), but no command from it does "{effect}"{by}'
     if state.seeks == "direct" and not blueprint.technician:
         yield "it seeks (direct), but no booking can name a technician: say technician at the top"
     expires = any(c.event == EXPIRED and name in c.states(("engine",)) for c in here)
@@ -233,20 +233,20 @@ def _command(blueprint: Blueprint, name: str, command: Command) -> Iterator[str]
         yield "its name is not small letters, digits and _, or the name of another route"
     if not command.by or not command.from_:
         yield "nobody may give it: by and from each need a word"
-    yield from _ends(blueprint, command)
+    yield from _states_of_command(blueprint, command)
     yield from _guards(blueprint, command)
-    yield from _doing(blueprint, name, command)
-    yield from _unmoved(command)
+    yield from _effect(blueprint, name, command)
+    yield from _without_move(command)
 
 
-def _ends(blueprint: Blueprint, command: Command) -> Iterator[str]:
+def _states_of_command(blueprint: Blueprint, command: Command) -> Iterator[str]:
     states = blueprint.states
     ends = [*command.from_, *([command.to] if command.to else [])]
     yield from (f"unknown state {s!r}" for s in ends if s not in states)
     yield from (f"leaves the terminal state {s!r}" for s in command.from_ if s in states and states[s].terminal)
     yield from (f"only: {r!r} is not in by" for r in command.only if r not in command.by)
     if command.to in states:
-        yield from _end(command, states[command.to])
+        yield from _target(command, states[command.to])
     if command.does in GIVES:
         over = [s for s in ([command.to] if command.to else command.from_) if s in states and states[s].frees]
         yield from (f"gives the job to somebody in {s!r}, where the work is over" for s in over)
@@ -254,10 +254,10 @@ def _ends(blueprint: Blueprint, command: Command) -> Iterator[str]:
     yield from (f"only, refunds: {s!r} is not in from" for s in sorted(narrowed.difference(command.from_)))
 
 
-def _end(command: Command, end: State) -> Iterator[str]:
-    if command.does in GIVES and end.terminal:
+def _target(command: Command, target: State) -> Iterator[str]:
+    if command.does in GIVES and target.terminal:
         yield f"gives the job to somebody in {command.to!r}, where the work is over"
-    if end.then and (command.does in (*GIVES, "refuse") or command.event == EXPIRED):
+    if target.then and (command.does in (*GIVES, "refuse") or command.event == EXPIRED):
         yield f'does "{command.does}" to {command.to!r}, which passes on at once'
     if command.does in ("bid", "withdraw"):
         yield f'does "{command.does}", which leaves the job where it is: it has no to'
@@ -277,8 +277,8 @@ def _guards(blueprint: Blueprint, command: Command) -> Iterator[str]:
         yield "asks for a code, which the holder alone can be told"
 
 
-def _unmoved(command: Command) -> Iterator[str]:
-    """What a command cannot declare that leaves the job as it is, or that ends it by the clock."""
+def _without_move(command: Command) -> Iterator[str]:
+    """Effects and guards that are not possible without a move, or for the command that expires the job."""
     moves = command.does not in ("bid", "withdraw") and (command.does != "refuse" or command.to != "")
     if not moves and (command.marks or command.locks_price or command.charges or command.refunds):
         yield f'does "{command.does}" without a move, so that it marks, locks, charges and refunds nothing'
@@ -286,8 +286,8 @@ def _unmoved(command: Command) -> Iterator[str]:
         yield "ends the job when its time is over, which waits for no mark: it has neither needs nor unless"
 
 
-def _doing(blueprint: Blueprint, name: str, command: Command) -> Iterator[str]:
-    allowed = GIVERS.get(command.does)
+def _effect(blueprint: Blueprint, name: str, command: Command) -> Iterator[str]:
+    allowed = ONLY_BY.get(command.does)
     if allowed and not allowed.issuperset(command.by):
         yield f'does "{command.does}", which is by {" or ".join(sorted(allowed))} alone'
     if allowed is None and not {"offered", "technician"}.isdisjoint(command.by):
@@ -314,14 +314,14 @@ def _doing(blueprint: Blueprint, name: str, command: Command) -> Iterator[str]:
 
 
 def _same_answer(one: Command, other: Command) -> bool:
-    """Whether a route that looks for a command by what it does would find both."""
+    """Whether a route that selects a command by its effect would find both."""
     same = one.does == other.does and one.resolves == other.resolves
-    by_what = one.does in ("bid", "withdraw", "award", "capture", "freeze", "thaw")
-    return same and by_what and not set(one.from_).isdisjoint(other.from_)
+    by_effect = one.does in ("bid", "withdraw", "award", "capture", "freeze", "thaw")
+    return same and by_effect and not set(one.from_).isdisjoint(other.from_)
 
 
-def _way(blueprint: Blueprint) -> Iterator[str]:
-    """Whether each state can be come to, and left."""
+def _reachability(blueprint: Blueprint) -> Iterator[str]:
+    """States that no command reaches or leaves."""
     reached: set[str] = set()
     new = {s for s in (next(iter(blueprint.states), ""), blueprint.named) if s in blueprint.states}
     while new:

@@ -1,7 +1,7 @@
-"""Settings: flags, then ``CALLOUT_*``, then ``callout.toml``. Each has one name, one default, one unit, one range.
+"""Settings from flags, then ``CALLOUT_*``, then ``callout.toml``. Each has one name, one default, one unit, one range.
 
-``docs/settings.md`` is made from this file: ``python -m engine.process.settings > docs/settings.md``. A test compares
-the two."""
+``docs/settings.md`` is generated: ``python -m engine.process.settings > docs/settings.md``. A test compares the two.
+"""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ Text = Annotated[str, Meta(min_length=1)]
 
 
 class SettingsError(ValueError):
-    """The settings cannot be used; the text says which and why, all of them at once."""
+    """The settings cannot be used. The text names every wrong setting and the reason."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What an operator may set. Durations end in ``_s`` and are seconds; sizes end in ``_bytes``."""
+    """The settings of a process. Durations end in ``_s`` and are seconds; sizes end in ``_bytes``."""
 
     data: Annotated[
         str, Meta(min_length=1, description="The data directory: the embedded Valkey, SQLite and the signing key.")
@@ -38,13 +38,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     redis: Annotated[
         Text | None,
         Meta(
-            description="The address of a Redis >= 7.0 or Valkey >= 8. Without it one is embedded under `data`.",
+            description="The address of a Redis >= 7.0 or Valkey >= 8. Without it, one is started under `data`.",
         ),
     ] = None
     database: Annotated[
         Text | None,
         Meta(
-            description="`postgresql://…` or `sqlite:///…`. Without it SQLite under `data`.",
+            description="`postgresql://…` or `sqlite:///…`. Without it, SQLite under `data`.",
         ),
     ] = None
     host: Annotated[str, Meta(min_length=1, description="The address to listen on.")] = "127.0.0.1"
@@ -64,25 +64,25 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = None
     blueprint: Annotated[
         str,
-        Meta(description="The default blueprint: of jobs that name none, and of the names of events without a job."),
+        Meta(description="The default blueprint: of jobs that name none, and for names of events without a job."),
     ] = "home_service"
     key_file: Annotated[
         Text | None,
         Meta(
-            description="The signing key, to be shared by several hosts. Without it `<data>/signing.key`, made at the"
-            " first start.",
+            description="The signing key, which several hosts can share. Without it, `<data>/signing.key`, created at"
+            " the first start.",
         ),
     ] = None
     origins: Annotated[
         tuple[str, ...],
-        Meta(description="The web origins whose pages may call (CORS) and open WebSockets, as `https://app.example`."),
+        Meta(description="Web origins whose pages may call the API (CORS) and open WebSockets: `https://app.example`."),
     ] = ()
     limits: Annotated[
         Literal["on", "off"], Meta(description="Rate limits and the limits on sockets; `off` is for load tests.")
     ] = "on"
     lease_s: Annotated[
         float,
-        Meta(gt=0, le=DAY_S, description="A technician without a sign of life for so long goes offline."),
+        Meta(gt=0, le=DAY_S, description="A technician goes offline after this time without a sign of life."),
     ] = 90.0
     job_lifetime_s: Annotated[
         Annotated[float, Meta(gt=0, le=365 * DAY_S)] | None,
@@ -90,7 +90,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = None
     memory_bytes: Annotated[
         int,
-        Meta(ge=2**20, le=2**40, description="What a gateway keeps of each zone's log in memory for resuming clients."),
+        Meta(
+            ge=2**20,
+            le=2**40,
+            description="How much of each zone's log a gateway holds for clients that resume.",
+        ),
     ] = 64 * 1024 * 1024
     memory_s: Annotated[float, Meta(gt=0, le=DAY_S, description="How long a gateway keeps an event in memory.")] = 600.0
     log_window_s: Annotated[
@@ -99,20 +103,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     log_window_bytes: Annotated[
         int, Meta(ge=2**20, le=2**40, description="How much of a zone's archived log stays in Redis at most.")
     ] = 256 * 1024 * 1024
-    ping_s: Annotated[float, Meta(ge=0.1, le=3600, description="Between two pings to a socket.")] = 25.0
+    ping_s: Annotated[float, Meta(ge=0.1, le=3600, description="The time between two pings to a socket.")] = 25.0
     pong_s: Annotated[
-        float, Meta(ge=0.1, le=3600, description="How long a socket may take to answer a ping; then 4002.")
+        float,
+        Meta(ge=0.1, le=3600, description="How long a socket may take to answer a ping; then 4002."),
     ] = 10.0
     max_sockets: Annotated[
-        int, Meta(ge=1, le=10**7, description="WebSockets that one gateway holds at most; over it 503.")
+        int, Meta(ge=1, le=10**7, description="The most WebSockets of one gateway; others get 503.")
     ] = 50_000
     user_sockets: Annotated[
         int,
         Meta(
             ge=1,
             le=10_000,
-            description="WebSockets of one user over all gateways, and as many event streams. Over it the WebSocket"
-            " unheard of for longest is closed, or the oldest stream. Not counted with `limits` off.",
+            description="The most WebSockets of one user over all gateways, and the most event streams. A further one"
+            " closes the WebSocket that has been silent for longest, or the oldest stream. Not counted with `limits`"
+            " off.",
         ),
     ] = 5
     address_sockets: Annotated[
@@ -120,8 +126,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Meta(
             ge=1,
             le=10**6,
-            description="WebSockets of one address at one gateway that have not sent `connect` yet; over it 503. Not"
-            " counted with `limits` off.",
+            description="The most WebSockets of one address at one gateway that have not sent `connect` yet; further"
+            " ones get 503. Not counted with `limits` off.",
         ),
     ] = 256
     accepts: Annotated[
@@ -129,30 +135,35 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Meta(
             ge=1,
             le=10**6,
-            description="WebSockets that one gateway lets in a second; over it 503. Not counted with `limits` off.",
+            description="The most WebSockets that one gateway accepts in a second; further ones get 503. Not counted"
+            " with `limits` off.",
         ),
     ] = 1_000
     token_warning_s: Annotated[
         float,
-        Meta(ge=0, le=DAY_S, description="How long before a token ends its socket is told (`token.expiring`)."),
+        Meta(ge=0, le=DAY_S, description="How long before the end of a token its socket gets `token.expiring`."),
     ] = 60.0
     token_grace_s: Annotated[
         float,
-        Meta(ge=0, le=DAY_S, description="How long a socket outlives its token, for a `refresh`; then 4003."),
+        Meta(
+            ge=0,
+            le=DAY_S,
+            description="How long a socket outlives its token, so that it can `refresh`; then 4003.",
+        ),
     ] = 10.0
     drain_s: Annotated[
         float,
-        Meta(ge=0, le=3600, description="Over how long a gateway that stops sends its clients away (4000)."),
+        Meta(ge=0, le=3600, description="The time over which a stopping gateway closes its clients (4000)."),
     ] = 5.0
     trusted_proxies: Annotated[
         tuple[str, ...],
-        Meta(description="The addresses and networks (`10.0.0.0/8`) whose `X-Forwarded-For` is believed."),
+        Meta(description="Addresses and networks (`10.0.0.0/8`) whose `X-Forwarded-For` is trusted."),
     ] = ()
     metrics_port: Annotated[
         Annotated[int, Meta(ge=0, le=65_535)] | None,
         Meta(
-            description="A port on which `/metrics` takes no token, and nothing else is served; 0 takes a free one. On"
-            " `port` it takes a token of ops or a service.",
+            description="A port that serves only `/metrics`, without a token; 0 takes a free one. On `port`, `/metrics`"
+            " needs a token of ops or a service.",
         ),
     ] = None
     metrics_host: Annotated[str, Meta(min_length=1, description="The address on which `metrics_port` listens.")] = (
@@ -160,10 +171,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     )
     push_url: Annotated[
         Text | None,
-        Meta(description="Where push notifications are posted. Without it none are sent."),
+        Meta(description="The URL to which push notifications are posted. Without it, none are sent."),
     ] = None
     push_secret: Annotated[
-        str, Meta(description="The key of the signature (HMAC-SHA-256) on each push notification.")
+        str, Meta(description="The key of the signature (HMAC-SHA-256) of each push notification.")
     ] = ""
     app_min_version: Annotated[
         tuple[str, ...],
@@ -175,16 +186,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = ()
     demo: Annotated[
         Text | None,
-        Meta(description="A file with the logins that the front page shows; `callout demo` sets it."),
+        Meta(description="A file with the logins for the front page; `callout demo` sets it."),
     ] = None
     log_level: Annotated[
-        Literal["debug", "info", "warning", "error"], Meta(description="What is logged on standard error.")
+        Literal["debug", "info", "warning", "error"],
+        Meta(description="The lowest level that is logged to standard error."),
     ] = "info"
 
 
 PREFIX = "CALLOUT_"
-OF_CLIENTS = ("CALLOUT_URL", "CALLOUT_TOKEN")
-"""Names that our own client examples read: a shell that has them may start a server too."""
+CLIENT_NAMES = ("CALLOUT_URL", "CALLOUT_TOKEN")
+"""Variables of the client examples. A shell that has them may start a server too."""
 LISTS = ("zones", "roles", "origins", "app_min_version", "trusted_proxies")
 SCHEMES = ("redis", "rediss", "unix")
 _PORTS = {"http": 80, "https": 443}
@@ -192,17 +204,19 @@ _VERSION = re.compile(r"([^=]{1,64}=)?\d{1,9}(\.\d{1,9}){0,3}", re.ASCII).fullma
 
 
 def load(flags: Mapping[str, Any], *, env: Mapping[str, str] | None = None, file: Path | None = None) -> Settings:
-    """Join the three sources; ``flags`` that are None were not given.
+    """Merge the three sources. ``flags`` that are None were not given.
 
-    Raises SettingsError naming every unknown or wrong setting at once.
+    Raises SettingsError with every unknown or wrong setting.
     """
     env = os.environ if env is None else env
     path = file or Path("callout.toml")
     values, problems = _file(path)
     names = Settings.__struct_fields__
     ours = {PREFIX + name.upper(): name for name in names}
-    problems += [f"{path}: unknown setting {name!r}{_meant(name, names)}" for name in sorted(set(values) - set(names))]
-    problems += [f"unknown {name}{_meant(name, ours)}" for name in sorted(env) if _stray(name, ours)]
+    problems += [
+        f"{path}: unknown setting {name!r}{_suggestion(name, names)}" for name in sorted(set(values) - set(names))
+    ]
+    problems += [f"unknown {name}{_suggestion(name, ours)}" for name in sorted(env) if _is_unknown(name, ours)]
     values.update({ours[name]: env[name] for name in env.keys() & ours.keys()})
     values.update({name: value for name, value in flags.items() if value is not None})
     settings, wrong = _converted({name: value for name, value in values.items() if name in names})
@@ -214,7 +228,7 @@ def load(flags: Mapping[str, Any], *, env: Mapping[str, str] | None = None, file
 
 def _file(path: Path) -> tuple[dict[str, Any], list[str]]:
     try:
-        return _flat(tomllib.loads(path.read_text("utf-8"))) if path.is_file() else {}, []
+        return _flattened(tomllib.loads(path.read_text("utf-8"))) if path.is_file() else {}, []
     except RecursionError:
         return {}, [f"{path}: nested too deep"]
     except UnicodeDecodeError:
@@ -223,7 +237,7 @@ def _file(path: Path) -> tuple[dict[str, Any], list[str]]:
         return {}, [f"{path}: {error}"]
 
 
-def _flat(values: dict[str, Any]) -> dict[str, Any]:
+def _flattened(values: dict[str, Any]) -> dict[str, Any]:
     """``[app] min_version`` is the setting ``app_min_version``."""
     flat: dict[str, Any] = {}
     for name, value in values.items():
@@ -231,13 +245,13 @@ def _flat(values: dict[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _stray(name: str, ours: Mapping[str, str]) -> bool:
-    if not name.startswith(PREFIX) or name in OF_CLIENTS or name.startswith(PREFIX + "TEST_"):
+def _is_unknown(name: str, ours: Mapping[str, str]) -> bool:
+    if not name.startswith(PREFIX) or name in CLIENT_NAMES or name.startswith(PREFIX + "TEST_"):
         return False
     return name not in ours
 
 
-def _meant(name: str, known: Mapping[str, Any] | tuple[str, ...]) -> str:
+def _suggestion(name: str, known: Mapping[str, Any] | tuple[str, ...]) -> str:
     close = difflib.get_close_matches(name, known, 1)
     return f" (did you mean {close[0]}?)" if close else ""
 
@@ -264,7 +278,7 @@ def _converted(values: dict[str, Any]) -> tuple[Settings, list[str]]:
 
 
 def _beyond_type(name: str, settings: Settings) -> Iterator[str]:
-    """What the type of a setting cannot say of its value."""
+    """Problems of a value that its type cannot express."""
     value = getattr(settings, name)
     if isinstance(value, float) and not math.isfinite(value):
         yield f"{name}: {value} is no number of seconds"
@@ -311,9 +325,9 @@ def _redis(url: str) -> Iterator[str]:
 
 
 def origin(text: str) -> str:
-    """A web origin as browsers write it: scheme and host in small letters, no default port, no path.
+    """A web origin as browsers write it: scheme and host in lower case, no default port, no path.
 
-    Raises SettingsError for what is no origin.
+    Raises SettingsError if the text is not an origin.
     """
     try:
         parts = urlsplit(text.strip())
@@ -334,7 +348,7 @@ def origin(text: str) -> str:
 
 
 def page() -> str:
-    """``docs/settings.md``, whole."""
+    """The text of ``docs/settings.md``."""
     rows = [_row(field) for field in msgspec.structs.fields(Settings)]
     return "\n".join([*_HEAD, *rows, ""])
 
@@ -342,9 +356,9 @@ def page() -> str:
 _HEAD = """\
 # Settings
 
-A setting comes from a flag of `callout serve`, else from its environment variable, else from `callout.toml` in the
-working directory (`port = 8700`), else it has its default. Lists are separated by commas. An unknown name, a value of
-the wrong kind and a value out of range end the start with one line that names all of them.
+The value of a setting comes from the first of these that has it: a flag of `callout serve`, its environment variable,
+`callout.toml` in the working directory (`port = 8700`), the default. Lists are separated by commas. If a name is
+unknown, or a value is of the wrong kind or out of range, the server prints all problems in one line and does not start.
 
 `python -m engine.process.settings` prints this page.
 

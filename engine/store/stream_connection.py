@@ -44,46 +44,46 @@ class StreamConnection:
 
     async def get(self, name: str) -> Any:
         """Return a string."""
-        return await self._ask("GET", name)
+        return await self._send("GET", name)
 
     async def hget(self, name: str, field: str) -> Any:
         """Return one field of a hash."""
-        return await self._ask("HGET", name, field)
+        return await self._send("HGET", name, field)
 
     async def hmget(self, name: str, fields: Sequence[str]) -> Any:
         """Return some fields of a hash."""
-        return await self._ask("HMGET", name, *fields)
+        return await self._send("HMGET", name, *fields)
 
     async def hgetall(self, name: str) -> dict[bytes, bytes]:
         """Return a whole hash."""
-        row = await self._ask("HGETALL", name)
+        row = await self._send("HGETALL", name)
         return dict(zip(row[::2], row[1::2], strict=True))
 
     async def info(self, section: str) -> dict[str, str]:
         """Return one section of INFO."""
-        return parse_info(await self._ask("INFO", section))
+        return parse_info(await self._send("INFO", section))
 
     async def size(self, name: str) -> tuple[int, int]:
         """Return the size of a stream in bytes, and the number of its entries."""
-        return int(await self._ask("MEMORY", "USAGE", name) or 0), int(await self._ask("XLEN", name))
+        return int(await self._send("MEMORY", "USAGE", name) or 0), int(await self._send("XLEN", name))
 
     async def xrange(self, name: str, first: str, last: str, count: int) -> Any:
         """Return at most ``count`` entries of a stream."""
-        return await self._ask("XRANGE", name, first, last, "COUNT", count)
+        return await self._send("XRANGE", name, first, last, "COUNT", count)
 
     async def xread(self, streams: Mapping[Any, Any], count: int, block: int | None) -> Any:
         """Return the entries that follow in each stream; waits up to ``block`` ms for the first."""
         blocking = () if block is None else ("BLOCK", block)
-        return await self._ask("XREAD", "COUNT", count, *blocking, "STREAMS", *streams, *streams.values())
+        return await self._send("XREAD", "COUNT", count, *blocking, "STREAMS", *streams, *streams.values())
 
-    async def _ask(self, *command: str | int) -> Any:
+    async def _send(self, *command: str | int) -> Any:
         return await self._pipe.urgent(*command)
 
 
 class Reads(StreamConnection):
     """Plain reads of all callers, packed. A read whose reply was lost is sent once more, then raises Unavailable."""
 
-    async def _ask(self, *command: str | int) -> Any:
+    async def _send(self, *command: str | int) -> Any:
         try:
             try:
                 return await self._pipe.submit(*command)

@@ -1,6 +1,6 @@
-"""Chores of what SQL is the source of: Redis brought in line with it, and what is over forgotten.
+"""Periodic repairs: Redis is brought in line with the records of SQL, and expired rows are deleted.
 
-Any number of processes may do them at once; each does what it finds undone.
+Any number of processes may run them at once; each does what is left to do.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ log = structlog.get_logger(__name__)
 
 
 async def run(engine: Engine) -> None:
-    """Do the chores once a minute, for ever. One that fails is logged, and done the next time."""
+    """Run every repair once a minute, until cancelled. A failure is logged, and the next run tries again."""
     while not_cancelled():
         await run_once(engine)
         await asyncio.sleep(EVERY_S)
 
 
 async def run_once(engine: Engine) -> dict[str, int]:
-    """Do every chore; returns how much each found to do, or -1 where it failed."""
+    """Run every repair; returns how many rows or records each changed, or -1 if it failed."""
     chores: dict[str, Callable[[], Awaitable[int]]] = {
         "profiles": lambda: sql.repair(engine),
         "blocks": lambda: blocks.repair(engine),

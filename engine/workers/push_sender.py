@@ -1,10 +1,8 @@
-"""The push adapter: signed HTTP POSTs to one receiver, which passes them on to APNs, FCM or whatever it
-likes.
+"""The push sender: signed HTTP POSTs to one receiver, which forwards them to APNs, FCM or another service.
 
-Best effort by design. A push tells a phone to wake up; what it tells of stands in the log and in SQL. So
-nothing here ever makes a caller wait: a full queue drops, a receiver that is down is tried a few times and
-then given up, and a message whose offer has run out is not sent at all. Everything is counted, and
-complained of at intervals.
+Delivery is best effort by design. A push only wakes a phone; the offer or notification itself is in the log and in SQL.
+So no caller ever waits for a push: a full queue drops it, an unreachable receiver is tried a few times and then given
+up, and a message whose offer has expired is not sent. Every outcome is counted, and failures are logged at intervals.
 """
 
 from __future__ import annotations
@@ -28,7 +26,7 @@ QUEUE = 2_000
 TRIES = 3
 TIMEOUT_S = 5.0
 PAUSE_S = 0.5
-COMPLAIN_S = 10.0
+LOG_EVERY_S = 10.0
 
 Outcome = Literal["sent", "failed", "refused", "late", "dropped"]
 
@@ -36,7 +34,7 @@ log = structlog.get_logger(__name__)
 
 
 class Message(msgspec.Struct, frozen=True):
-    """One push to one user: the JSON body, and until when (ms) it makes sense to send it (0: always)."""
+    """One push to one user: its JSON body, and the time (ms) after which it is useless (0: never)."""
 
     kind: Literal["offer", "notification"]
     body: bytes
@@ -46,14 +44,14 @@ class Message(msgspec.Struct, frozen=True):
 def signature(secret: str, body: bytes, at: int) -> str:
     """The value of ``Callout-Signature`` for ``body`` sent at ``at`` (Unix seconds).
 
-    The time is signed with the body, so that a receiver can refuse an old message sent again.
+    The time is signed with the body, so that a receiver can refuse an old message that is replayed.
     """
     digest = hmac.new(secret.encode(), b"%d." % at + body, hashlib.sha256).hexdigest()
     return f"t={at},v1={digest}"
 
 
 class PushSender:
-    """Posts what it is given, ``WORKERS`` at a time, while the ``async with`` block runs."""
+    """Posts queued messages, ``WORKERS`` at a time, while the ``async with`` block runs."""
 
     def __init__(self, url: str, secret: str, metrics: Metrics) -> None:
         self._url = url
@@ -64,7 +62,7 @@ class PushSender:
             timeout=TIMEOUT_S, limits=httpx.Limits(max_connections=WORKERS), follow_redirects=False
         )
         self._workers: list[asyncio.Task[None]] = []
-        self._complained = float("-inf")
+        self._logged_at = float("-inf")
 
     async def __aenter__(self) -> Self:
         self._workers = [asyncio.create_task(self._work(), name=f"push-{n}") for n in range(WORKERS)]
@@ -77,14 +75,14 @@ class PushSender:
         await self._client.aclose()
 
     def put(self, message: Message) -> None:
-        """Queue it, or drop and count it where the queue is full. Never waits."""
+        """Queue a message; drop and count it if the queue is full. Never waits."""
         try:
             self._queue.put_nowait(message)
         except asyncio.QueueFull:
             self._count(message, "dropped", "too many pushes wait")
 
     async def drain(self) -> None:
-        """Wait until everything queued was sent or given up."""
+        """Wait until every queued message is sent or given up."""
         await self._queue.join()
 
     async def _work(self) -> None:
@@ -101,12 +99,12 @@ class PushSender:
         problem = ""
         for attempt in range(TRIES):
             if attempt:
-                # Full jitter: receivers that come back are not met by everybody at once.
+                # Full jitter: a receiver that is back does not get all retries at once.
                 await asyncio.sleep(random.uniform(0, PAUSE_S * 2**attempt))
             if message.deadline and now_ms() >= message.deadline:
                 return self._count(message, "late", problem)
             try:
-                # httpx times each phase; a receiver that drips bytes would hold a worker for ever.
+                # httpx limits each phase only; a receiver that sends single bytes would block a worker without end.
                 async with asyncio.timeout(TIMEOUT_S):
                     status = await self._send(message.body)
             except (httpx.HTTPError, TimeoutError) as error:
@@ -129,6 +127,6 @@ class PushSender:
     def _count(self, message: Message, outcome: Outcome, problem: str = "") -> None:
         self._metrics.pushes.labels(message.kind, outcome).inc()
         now = asyncio.get_running_loop().time()
-        if outcome != "sent" and now - self._complained > COMPLAIN_S:
-            self._complained = now
-            log.warning("push_" + outcome, kind=message.kind, problem=problem, quiet_s=COMPLAIN_S)
+        if outcome != "sent" and now - self._logged_at > LOG_EVERY_S:
+            self._logged_at = now
+            log.warning("push_" + outcome, kind=message.kind, problem=problem, quiet_s=LOG_EVERY_S)

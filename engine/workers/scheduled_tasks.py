@@ -1,7 +1,7 @@
-"""Due work by class: ``<class>:<rest>`` names what must happen, and one function does it.
+"""Scheduled tasks by kind. An entry is ``<kind>:<rest>``, and one function runs each kind.
 
-Each calls a script that removes or moves the entry in its own step. To add a class: a line in ``DO``, and its name in
-``order`` of lua/due_take.lua.
+Each function calls a script that removes or moves the entry in its own step. To add a kind, add a line in ``RUNNERS``
+and its name in ``order`` of lua/due_take.lua.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 
-async def do(engine: Engine, zone: Zone, entry: str) -> None:
-    """Do one entry. An unknown class is logged: it comes back, and somebody should look."""
+async def run(engine: Engine, zone: Zone, entry: str) -> None:
+    """Run one task. An entry of an unknown kind stays due and is logged as an error."""
     kind, _, rest = entry.partition(":")
-    doer = DO.get(kind)
-    if doer is None:
+    runner = RUNNERS.get(kind)
+    if runner is None:
         log.error("due_unknown", zone=zone, entry=entry)
     else:
-        await doer(engine, zone, entry, rest)
+        await runner(engine, zone, entry, rest)
 
 
 async def _wave(engine: Engine, zone: Zone, _: str, rest: str) -> None:
@@ -80,7 +80,7 @@ async def _lease(engine: Engine, zone: Zone, _: str, rest: str) -> None:
         "tech": keys.technician(zone, technician),
         "seen": keys.seen(zone),
         "log": keys.log(zone),
-        "req": keys.request(zone, technician, "lease"),  # never written: a sweep has no request key
+        "req": keys.request(zone, technician, "lease"),  # never written: an expired lease has no idempotency key
     }
     args: Args = {
         "id": technician,
@@ -105,9 +105,9 @@ async def _begin(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
     await engine.store.run(zone, "job_begin", keys=names, args={"entry": entry})
 
 
-Doer = Callable[["Engine", Zone, str, str], Awaitable[None]]
+Runner = Callable[["Engine", Zone, str, str], Awaitable[None]]
 
-DO: dict[str, Doer] = {
+RUNNERS: dict[str, Runner] = {
     "wave": _wave,
     "opens": _opens,
     "offers": _offers,

@@ -1,8 +1,8 @@
-"""Doing what is due: waves, offers and jobs that end, late joiners, leases.
+"""The scheduler runs scheduled tasks: waves, expiries of offers and jobs, late joins, presence leases.
 
-``due_take`` removes nothing, so a runner that dies loses nothing and two runners do no harm: the script that does
-the work takes the entry away in its own step, and is a no-op where the job has moved on. How each class of due work
-is done stands in engine/workers/scheduled_tasks.py.
+``due_take`` removes nothing, so a scheduler that dies loses nothing and two at once do no harm. The script that does
+the task removes its entry in the same step, and is a no-op if the job has changed meanwhile. How each kind of task is
+done is in engine/workers/scheduled_tasks.py.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 TAKE = 32
 LEASE_S = 3.0
-"""How long a node that fell silent keeps others from a zone's due work."""
+"""How long a zone's tasks wait after the process that held its lease has died."""
 
 __all__ = ["open_wave", "run", "run_once"]
 
@@ -35,7 +35,7 @@ log = structlog.get_logger(__name__)
 
 
 async def run(engine: Engine) -> None:
-    """Do due work for ever, for every zone of which this node holds the lease. Faults of Redis are waited out."""
+    """Run the tasks of every zone whose lease this process holds, until cancelled. Retries after failures of Redis."""
     leases = Leases(engine.store, "scheduler", LEASE_S)
     wakes = {zone: asyncio.Event() for zone in engine.store.zones}
     try:
@@ -64,17 +64,17 @@ async def _run_zone(engine: Engine, zone: Zone, leases: Leases, woken: asyncio.E
 
 
 async def run_once(engine: Engine, zone: Zone) -> float:
-    """Take what is due and do it. Returns the seconds until there is more to do (at most 1: time must tick)."""
+    """Run the tasks that are due. Returns the seconds until the next (at most 1, so that the zone's clock advances)."""
     names = {"meta": keys.meta(zone), "due": keys.due(zone), "seen": keys.seen(zone)}
     done = await engine.store.run(zone, "due_take", keys=names, args={"limit": TAKE, "lease_ms": lease_ms(engine)})
     wait_ms, *entries = done.rest
     results = await asyncio.gather(
-        *(scheduled_tasks.do(engine, zone, entry.decode()) for entry in entries), return_exceptions=True
+        *(scheduled_tasks.run(engine, zone, entry.decode()) for entry in entries), return_exceptions=True
     )
     for entry, result in zip(entries, results, strict=True):
         if isinstance(result, CalloutError):
             log.debug("due_later", zone=zone, entry=entry.decode(), error=str(result))
         elif isinstance(result, BaseException):
             log.error("due_failed", zone=zone, entry=entry.decode(), exc_info=result)
-    # The work itself may have made more due at once (a wave not done, a freed technician): look again.
+    # A task may make another one due at once (an unfinished wave, a technician who became free): check again now.
     return 0.0 if entries else int(wait_ms) / 1000

@@ -1,8 +1,8 @@
-"""What happens by itself while a job is in a state: warnings, commands that the engine gives, and the watchdog.
+"""Timers of a job's state: warnings, commands that the engine gives, and the watchdog.
 
-Due work `timer:<job>:<entered>:<name>`, made by lua/lib/job.lua when the state is entered: ``name`` is the timer's
-index in the blueprint's state, or ``w`` for the watchdog. `entered` is the version at which the state was entered, so
-that a timer of a state that the job has left, even if it came back to it since, does nothing.
+The scheduled task is `timer:<job>:<entered>:<name>`. lua/lib/job.lua creates it when the job enters the state. ``name``
+is the index of the timer in the blueprint's state, or ``w`` for the watchdog. ``entered`` is the job's version at that
+moment: a timer does nothing after the job has left the state, even if the job has come back to it since.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 
 async def fire(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
-    """Do what a timer is for. Where the job has moved on, the script only takes the entry away.
+    """Run a timer. If the job has left the state, the script only removes the entry.
 
-    Raises Unavailable where the job's blueprint is not known here: its timer stays due.
+    Raises Unavailable if this process does not know the job's blueprint; the timer then stays due.
     """
     text, entered, name = rest.split(":")
     job = JobId(text)
@@ -40,8 +40,8 @@ async def fire(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
         await commands.give(engine, zone, job, blueprint, plan, entry, entered, reason="timer")
         return
     step = timer.warn if timer else ""
-    told = blueprint.audience("job.late")
-    args = {"entry": entry, "bp": blueprint.key, "entered": entered, "step": step, "audience": told}
+    audience = blueprint.audience("job.late")
+    args = {"entry": entry, "bp": blueprint.key, "entered": entered, "step": step, "audience": audience}
     await engine.store.run(zone, "job_late", keys=_keys(zone, job), args=args)
 
 
@@ -70,7 +70,7 @@ async def _watch(
         },
     )
     if watch.release and done.rest[0] == b"over":
-        leaves = (n for n, spec in blueprint.commands.items() if spec.does == "release" and "engine" in spec.by)
-        plan = engine.plans.of(blueprint, next(leaves, ""))
+        releases = (n for n, spec in blueprint.commands.items() if spec.does == "release" and "engine" in spec.by)
+        plan = engine.plans.of(blueprint, next(releases, ""))
         if plan is not None:
             await commands.give(engine, zone, job, blueprint, plan, entry, entered, reason="watchdog")

@@ -1,9 +1,9 @@
-"""Which zones this process works for: leases, shared fairly between the processes of a role.
+"""Runner leases: which zones this process works for, shared fairly between the processes of a role.
 
-A process holds at most its share: the zones that it could serve, each divided by the number of processes that could,
-rounded up. So three processes of twelve zones hold four each, and a process that comes or goes moves no more zones
-than it must. A process above its share gives a zone back, and who has room takes it at its next look. Nothing depends
-on a lease being exclusive: it only spares work.
+A process holds at most its share: the sum over the zones that it can serve of one divided by the number of processes
+that can serve the zone, rounded up. So three processes of twelve zones hold four each, and a process that starts or
+stops moves no more zones than necessary. A process above its share releases a zone, and a process below its share takes
+it at its next check. Nothing depends on a lease being exclusive: it only saves work.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from engine.store.scripts import Args
 from engine.types import Zone, new_id
 
 PATIENCE = 3
-"""Looks at which a lease was free, after which it is taken above the share: the others may not serve that zone."""
+"""Checks in a row at which a lease was free. Then it is taken above the share: perhaps nobody else can serve it."""
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
 class _Known:
-    """What was found of a zone: processes that could serve it, and at how many looks in a row nobody did."""
+    """A zone's lease: how many processes can serve the zone, and at how many checks in a row it was free."""
 
     nodes: int = 1
     free: int = 0
     above: bool = False
-    """Taken above the share, since nobody else came for it; kept until the number of processes changes."""
+    """Held above the share, because no other process took it; held until the number of processes changes."""
     due: float = 0.0
 
 
 class Leases:
-    """One process's leases for one ``role``. They last for ``lease_s`` and are renewed every third of it."""
+    """The leases of one process for one ``role``. A lease lasts ``lease_s`` and is renewed after a third of that."""
 
     def __init__(self, store: Store, role: str, lease_s: float) -> None:
         self.mine: set[Zone] = set()
@@ -50,7 +50,7 @@ class Leases:
         self._known: dict[Zone, _Known] = {}
 
     async def held(self, zone: Zone) -> bool:
-        """Whether the zone is ours to work for; asks Redis only when it is time to. Raises as ``Store.run``."""
+        """Whether this process holds the zone's lease. Calls Redis only when it is due. Raises as ``Store.run``."""
         if not self._store.zones[zone].open:
             self._forget(zone)
             return False
@@ -58,16 +58,16 @@ class Leases:
         now = monotonic()
         if known.due <= now:
             known.due = now + self._lease_s / 3
-            await self._ask(zone, known)
+            await self._renew(zone, known)
         return zone in self.mine
 
     def forget(self) -> None:
-        """Hold nothing and know nothing: the next look asks Redis."""
+        """Forget all leases; the next check reads them from Redis."""
         self.mine.clear()
         self._known.clear()
 
     async def give_back(self) -> None:
-        """Let others take over at once what is ours, and be counted no longer."""
+        """Release all leases, so that other processes can take them at once, and leave the count of processes."""
         for zone in list(self._known):
             try:
                 await self._call(zone, "leave")
@@ -83,12 +83,12 @@ class Leases:
     def _share(self) -> int:
         return math.ceil(sum(1 / known.nodes for known in self._known.values()) - 1e-9)
 
-    async def _ask(self, zone: Zone, known: _Known) -> None:
-        ours, room = zone in self.mine, len(self.mine) < self._share
-        above = known.above if ours else not room and known.free >= PATIENCE
-        excess = ours and not above and known.nodes > 1 and len(self.mine) > self._share
-        want = "free" if excess else "take" if ours or room or above else "keep"
-        self.mine.discard(zone)  # where the answer is lost we do not know
+    async def _renew(self, zone: Zone, known: _Known) -> None:
+        is_held, room = zone in self.mine, len(self.mine) < self._share
+        above = known.above if is_held else not room and known.free >= PATIENCE
+        excess = is_held and not above and known.nodes > 1 and len(self.mine) > self._share
+        want = "free" if excess else "take" if is_held or room or above else "keep"
+        self.mine.discard(zone)  # if the reply is lost, it is unknown whether the lease was renewed
         held, nodes = await self._call(zone, want)
         known.free = 0 if held else known.free + 1
         known.above = above and held == b"1" and nodes == known.nodes

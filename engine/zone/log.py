@@ -24,22 +24,22 @@ async def head(client: Redis | StreamConnection, zone: Zone) -> Cursor:
 
 
 async def opened_in(client: Redis | StreamConnection, zone: Zone) -> str:
-    """The life of the server (its ``run_id``) in which the zone was last opened. In a life in which it was not, nothing
-    is appended; in one in which it was, no other epoch begins, unless the zone is closed for it.
+    """The ``run_id`` of the server process in which the zone was last opened. Nothing is appended in a process in which
+    the zone was not opened; in one in which it was, no other epoch begins unless the zone is closed first.
     """
     found: Any = await client.hget(keys.meta(zone), "run_id")
     return (found or b"").decode()
 
 
 async def run_id(client: Redis | StreamConnection) -> str:
-    """Which life of the server ``client`` is connected to."""
+    """The ``run_id`` of the server process to which ``client`` is connected."""
     info: Mapping[str, Any] = await client.info("server")
     return str(info["run_id"])
 
 
 async def check_primary(client: Redis | StreamConnection) -> None:
-    """Raises Unavailable where ``client`` reads from a replica: cut off from its primary it would hear nothing more,
-    and never say so.
+    """Raise Unavailable if ``client`` reads from a replica: a replica that is cut off from its primary returns no new
+    entries and no error.
     """
     info: Mapping[str, Any] = await client.info("replication")
     if info["role"] != "master":
@@ -47,7 +47,7 @@ async def check_primary(client: Redis | StreamConnection) -> None:
 
 
 async def epochs(client: Redis | StreamConnection, zone: Zone) -> dict[Epoch, int]:
-    """Each epoch's first seq: a cursor of an older epoch is good exactly if it lies below the next one's."""
+    """The first seq of each epoch. A cursor of an older epoch is valid if it is below the next one's first seq."""
     rows: Any = await client.hgetall(keys.epochs(zone))
     return {Epoch(name.decode()): int(first) for name, first in rows.items()}
 
@@ -55,16 +55,16 @@ async def epochs(client: Redis | StreamConnection, zone: Zone) -> dict[Epoch, in
 async def window(
     client: Redis | StreamConnection, zone: Zone, after: int, count: int, until: int | None = None
 ) -> list[Event]:
-    """At most ``count`` events with ``after`` < seq ≤ ``until``, in order, of what the log still holds."""
+    """At most ``count`` events with ``after`` < seq ≤ ``until`` that the log still has, in order."""
     last = "+" if until is None else f"{until}-0"
     rows: Any = await client.xrange(keys.log(zone), f"({after}-0", last, count)
     return [parse(zone, entry, fields) for entry, fields in rows]
 
 
 async def tail(client: Redis | StreamConnection, after: Mapping[Zone, int], block_ms: int, count: int) -> list[Event]:
-    """What follows ``after`` in each zone, at most ``count`` a zone; waits up to ``block_ms`` for the first.
+    """The events that follow ``after`` in each zone, at most ``count`` a zone; waits up to ``block_ms`` for the first.
 
-    ``client`` must have no socket timeout (``Store.reader``). An empty list means that nothing came.
+    ``client`` must have no socket timeout (``Store.reader``). The list is empty if there are none.
     """
     zones = {keys.log(zone).encode(): zone for zone in after}
     streams: dict[Any, Any] = {keys.log(zone): f"{seq}-0" for zone, seq in after.items()}
@@ -73,12 +73,12 @@ async def tail(client: Redis | StreamConnection, after: Mapping[Zone, int], bloc
 
 
 async def channel_tail(client: Redis | StreamConnection, zone: Zone, after: int, channel: str) -> list[Event]:
-    """Events to ``channel`` above ``after``: what SQL has not got yet, for lists that must not lag behind a push."""
+    """Events to ``channel`` above ``after`` that SQL does not have yet, for lists that must not lag behind a push."""
     events = await window(client, zone, after, TAIL_SCAN)
     return [event for event in events if channel in event.to]
 
 
 async def at(client: Redis | StreamConnection, zone: Zone, seq: int) -> Event | None:
-    """The event numbered ``seq``, where the log still holds it. Raises Unavailable."""
+    """The event ``seq`` if the log still has it. Raises Unavailable."""
     rows: Any = await client.xrange(keys.log(zone), f"{seq}-0", f"{seq}-0", 1)
     return parse(zone, *rows[0]) if rows else None

@@ -1,9 +1,9 @@
-"""Opening a zone: is what Redis holds the life of the log that the archive knows?
+"""Opening a zone: Redis must hold the same log that the database knows.
 
-A claim once acknowledged must not be handed out again because a backup was restored, or because the name of Redis leads
-to a server that was passed over. So Redis is compared with the archive on every new connection; found empty, behind or
-of another life the zone stays closed, and says so. With the database away a zone does not open; one that was open
-goes on where the connection comes back to the very epoch that this process knows.
+An acknowledged claim must not be given to another technician because a backup was restored, or because the address of
+Redis leads to a server that a failover has replaced. So Redis is compared with the database on every new connection. If
+it is empty, behind, or holds another log, the zone stays closed with the reason. While the database is away, a closed
+zone does not open; an open zone stays open if the new connection finds the same epoch that this process knows.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from engine.store.connection import Opener, Send, Store, ZoneState
 from engine.store.pipeline import Pipeline
 from engine.types import Epoch, Zone
 from engine.zone import records
-from engine.zone.records import Standing
+from engine.zone.records import ZoneRecord
 
-ASK_S = 3.0
-"""How long the archive may take to answer: less than what a new connection is given to be prepared."""
+ANSWER_S = 3.0
+"""How long the database may take to answer: less than the time limit for preparing a new connection."""
 
 TRIES = 3
 
@@ -46,22 +46,22 @@ WHY: Mapping[str, str] = {
 
 
 class Answer(NamedTuple):
-    """What ``zone_open`` says; ``lives`` are the epochs in Redis where something was compared."""
+    """The reply of ``zone_open``. ``epochs`` are the epochs in Redis with their first seqs, if it compared them."""
 
     word: str
     seq: int = 0
     epoch: Epoch = Epoch("")
-    lives: Mapping[Epoch, int] = {}
+    epochs: Mapping[Epoch, int] = {}
 
 
 def opener(archive: Archive) -> Opener:
-    """What the store runs on each new connection, before any mutation travels on it."""
+    """Return the function that the store runs on each new connection, before any mutation uses it."""
 
     async def open_zones(store: Store, pipe: Pipeline, run_id: str) -> None:
-        known = await _told(records.of(archive, list(store.zones)))
+        known = await _answer_in_time(records.of(archive, list(store.zones)))
         for zone, state in store.zones.items():
             if isinstance(known, str):
-                await _go_on(store, pipe, zone, state, run_id, why=known)
+                await _reopen_known_epoch(store, pipe, zone, state, run_id, why=known)
             else:
                 await _open(store, pipe, archive, zone, known[zone], run_id)
 
@@ -69,56 +69,60 @@ def opener(archive: Archive) -> Opener:
 
 
 async def judge(store: Store, archive: Archive, zone: Zone) -> None:
-    """An archiver could not go on: where Redis and the archive do contradict each other, close the zone for everybody.
+    """Close the zone for every process if Redis and the database contradict each other. The archiver calls this if the
+    log does not continue the archive.
 
     Raises Unavailable, Indeterminate.
     """
     at = (await records.of(archive, [zone]))[zone]
-    answer = await ask(store, store.packed.submit, zone, store.run_id, "look", at)
+    answer = await compare(store, store.packed.submit, zone, store.run_id, "look", at)
     if answer.word != "OK":
         await store.run(zone, "zone_close", keys={"meta": keys.meta(zone)}, args={"why": answer.word})
         store.close_zone(zone, WHY[answer.word])
 
 
-async def _open(store: Store, pipe: Pipeline, archive: Archive, zone: Zone, at: Standing, run_id: str) -> None:
-    """Compare, and have what opened written down before anything is done in it."""
-    known: Mapping[Zone, Standing] | str = {zone: at}
+async def _open(store: Store, pipe: Pipeline, archive: Archive, zone: Zone, at: ZoneRecord, run_id: str) -> None:
+    """Compare, and record a new epoch in the database before any command runs in it."""
+    known: Mapping[Zone, ZoneRecord] | str = {zone: at}
     for _ in range(TRIES):
         if isinstance(known, str):
             return store.close_zone(zone, f"the archive cannot be asked: {known}")
         at = known[zone]
-        answer = await ask(store, pipe.urgent, zone, run_id, "1", at)
+        answer = await compare(store, pipe.urgent, zone, run_id, "1", at)
         if answer.word != "OK":
             return store.close_zone(zone, WHY[answer.word])
-        written = answer.lives == at.epochs or await _told(records.begin(archive, zone, at, answer.lives))
+        written = answer.epochs == at.epochs or await _answer_in_time(records.begin(archive, zone, at, answer.epochs))
         if written is True:
-            return _follow(store, zone, answer)
-        known = await _told(records.of(archive, [zone])) if written is False else written
+            return _mark_open(store, zone, answer)
+        known = await _answer_in_time(records.of(archive, [zone])) if written is False else written
     store.close_zone(zone, "another server opens it at this moment")
 
 
-async def _go_on(store: Store, pipe: Pipeline, zone: Zone, state: ZoneState, run_id: str, *, why: str) -> None:
-    """With the archive away: only in the epoch that this process has in hand."""
+async def _reopen_known_epoch(
+    store: Store, pipe: Pipeline, zone: Zone, state: ZoneState, run_id: str, *, why: str
+) -> None:
+    """Reopen a zone without the database, only if Redis has the epoch that this process knows."""
     answer = Answer("UNCOMPARED")
     if state.open:
-        answer = await ask(store, pipe.urgent, zone, run_id, "0", Standing("", 0, {}))
+        answer = await compare(store, pipe.urgent, zone, run_id, "0", ZoneRecord("", 0, {}))
     if answer.word == "OK":
-        _follow(store, zone, answer)
+        _mark_open(store, zone, answer)
     else:
         store.close_zone(zone, WHY.get(answer.word, f"the archive cannot be asked: {why}"))
 
 
-async def _told(question: Coroutine[Any, Any, T]) -> T | str:
-    """What the archive answers, or why it does not. A new connection is not kept waiting for it, and the question is
-    not broken off: half a transaction would cost a connection to the database.
+async def _answer_in_time(query: Coroutine[Any, Any, T]) -> T | str:
+    """Return the result of a query, or the reason why there is none after ``ANSWER_S``.
+
+    The query is not cancelled at the timeout: half a transaction would cost a connection to the database.
     """
-    task = asyncio.create_task(question)
+    task = asyncio.create_task(query)
     try:
-        async with asyncio.timeout(ASK_S):
+        async with asyncio.timeout(ANSWER_S):
             return await asyncio.shield(task)
     except TimeoutError:
         _unanswered.add(task)
-        task.add_done_callback(_answered)
+        task.add_done_callback(_discard)
         return "it does not answer"
     except CalloutError as error:
         return str(error)
@@ -127,21 +131,21 @@ async def _told(question: Coroutine[Any, Any, T]) -> T | str:
         raise
 
 
-def _answered(task: asyncio.Task[Any]) -> None:
+def _discard(task: asyncio.Task[Any]) -> None:
     _unanswered.discard(task)
-    _ = task.cancelled() or task.exception()  # nobody waits for it any more
+    _ = task.cancelled() or task.exception()  # reading the exception marks it as handled
 
 
-async def ask(store: Store, send: Send, zone: Zone, run_id: str, compared: str, at: Standing) -> Answer:
-    """Run ``zone_open``; ``compared`` is its argument."""
+async def compare(store: Store, send: Send, zone: Zone, run_id: str, compared: str, at: ZoneRecord) -> Answer:
+    """Run ``zone_open`` with these arguments and the state of the zone in this process."""
     state = store.zones[zone]
     args = arguments(run_id, compared, at, believed=state.epoch, seen=state.seq)
     reply = await store.run_without_epoch(send, "zone_open", keys=places(zone), args=args)
     if reply[0] != b"OK":
         return Answer(reply[0].decode())
     rest = reply[5].decode().split()
-    lives = {Epoch(name): int(first) for name, first in zip(rest[::2], rest[1::2], strict=True)}
-    return Answer("OK", int(reply[2]), Epoch(reply[4].decode()), lives)
+    epochs = {Epoch(name): int(first) for name, first in zip(rest[::2], rest[1::2], strict=True)}
+    return Answer("OK", int(reply[2]), Epoch(reply[4].decode()), epochs)
 
 
 def places(zone: Zone) -> dict[str, str]:
@@ -149,14 +153,14 @@ def places(zone: Zone) -> dict[str, str]:
     return {"meta": keys.meta(zone), "epochs": keys.epochs(zone), "log": keys.log(zone)}
 
 
-def arguments(run_id: str, compared: str, at: Standing, *, believed: str = "", seen: int = 0) -> dict[str, str | int]:
+def arguments(run_id: str, compared: str, at: ZoneRecord, *, believed: str = "", seen: int = 0) -> dict[str, str | int]:
     """The arguments of ``zone_open``."""
     known = " ".join(f"{epoch} {first}" for epoch, first in at.epochs.items())
     archive: dict[str, str | int] = {"archived": at.archived, "known": known, "database": at.database}
     return {"run_id": run_id, "compared": compared, **archive, "believed": believed, "seen": seen}
 
 
-def _follow(store: Store, zone: Zone, answer: Answer) -> None:
+def _mark_open(store: Store, zone: Zone, answer: Answer) -> None:
     state = store.zones[zone]
     if not state.open or state.epoch != answer.epoch:
         log.info("zone_open", zone=zone, epoch=answer.epoch, seq=answer.seq)

@@ -1,7 +1,7 @@
-"""What the database says of each zone's log, to be compared with Redis before a zone opens: two point reads.
+"""The database's record of each zone's log, for the comparison with Redis before a zone opens: two point reads.
 
-An epoch is written here when it opens, before anything is done in it. So the newest one is a fence: a server that lacks
-it was passed over by a failover, whichever of the two was archived last.
+An epoch is recorded when it opens, before any command runs in it. So the newest epoch is a fence: a Redis server that
+lacks it was replaced by a failover, whichever of the two servers was archived last.
 """
 
 from __future__ import annotations
@@ -17,41 +17,41 @@ from engine.sql.schema import checkpoints, deployment, epochs
 from engine.types import Epoch, Zone
 
 
-class Standing(NamedTuple):
-    """``database`` is the id of this database; ``epochs`` the first seq of each epoch that opened over it."""
+class ZoneRecord(NamedTuple):
+    """``database`` is the id of this database; ``epochs`` has the first seq of each epoch that opened with it."""
 
     database: str
     archived: int
     epochs: Mapping[Epoch, int]
 
 
-async def of(archive: Archive, zones: Iterable[Zone]) -> dict[Zone, Standing]:
-    """What is known of ``zones``, in one state of the database. Raises Unavailable."""
+async def of(archive: Archive, zones: Iterable[Zone]) -> dict[Zone, ZoneRecord]:
+    """Return the records of ``zones``, read from one state of the database. Raises Unavailable."""
     async with archive.reading() as conn:
         return {zone: await _read(conn, zone) for zone in zones}
 
 
-async def begin(archive: Archive, zone: Zone, before: Standing, lives: Mapping[Epoch, int]) -> bool:
-    """Write the epochs that opened. Those of which nothing is archived and that Redis has lost are over.
+async def begin(archive: Archive, zone: Zone, before: ZoneRecord, in_redis: Mapping[Epoch, int]) -> bool:
+    """Record the epochs that opened. Delete epochs that Redis has lost and of which nothing is archived.
 
-    False where another server wrote since ``before``: then all must be compared again. Raises Unavailable,
-    Indeterminate.
+    Returns False if another server has written since ``before``: then the zone must be compared again. Raises
+    Unavailable, Indeterminate.
     """
     async with archive.writing() as conn:
         await conn.execute(select(deployment.c.id).with_for_update())
         now = await _read(conn, zone)
         if now.epochs != before.epochs:
             return False
-        lost = [name for name, first in now.epochs.items() if name not in lives and first > now.archived]
+        lost = [name for name, first in now.epochs.items() if name not in in_redis and first > now.archived]
         await conn.execute(delete(epochs).where(epochs.c.zone == zone, epochs.c.epoch.in_(lost)))
-        new = [{"zone": zone, "epoch": e, "first_seq": first} for e, first in lives.items() if e not in now.epochs]
+        new = [{"zone": zone, "epoch": e, "first_seq": first} for e, first in in_redis.items() if e not in now.epochs]
         if new:
             await conn.execute(insert(epochs), new)
     return True
 
 
-async def _read(conn: AsyncConnection, zone: Zone) -> Standing:
+async def _read(conn: AsyncConnection, zone: Zone) -> ZoneRecord:
     database = (await conn.execute(select(deployment.c.id))).scalar_one()
     archived = (await conn.execute(select(checkpoints.c.seq).where(checkpoints.c.zone == zone))).scalar()
     rows = await conn.execute(select(epochs.c.epoch, epochs.c.first_seq).where(epochs.c.zone == zone))
-    return Standing(database, archived or 0, {Epoch(row.epoch): row.first_seq for row in rows})
+    return ZoneRecord(database, archived or 0, {Epoch(row.epoch): row.first_seq for row in rows})

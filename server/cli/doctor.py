@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from engine.sql.database import Archive
     from engine.types import Zone
-    from engine.zone.records import Standing
+    from engine.zone.records import ZoneRecord
 
 LAG_S = 60.0
 """An event that waits longer than this for SQL is a problem, and not just a short peak of load."""
@@ -267,7 +267,7 @@ async def _zone(client: redis.Redis, archive: Archive | None, zone: Zone) -> Fin
     return found
 
 
-async def _compared(client: redis.Redis, zone: Zone, at: Standing) -> str:
+async def _compared(client: redis.Redis, zone: Zone, at: ZoneRecord) -> str:
     """The reply that ``zone_open`` would give. The script is sent as text, because only servers load the library; it
     changes nothing.
     """

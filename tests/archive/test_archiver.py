@@ -201,7 +201,7 @@ async def test_killed_between_commit_and_word_loses_nothing(engine: Engine, monk
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(writer.Archiver, "_tell", _tell_at_begin_only(killed))
+        patch.setattr(writer.Archiver, "_notify", _tell_at_begin_only(killed))
         with pytest.raises(KeyboardInterrupt):
             await writer.run_once(engine)
     head = (await log.head(engine.store.reads, ZONE)).seq

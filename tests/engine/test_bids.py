@@ -333,7 +333,7 @@ async def test_bids_end_with_their_job(engine: Engine, how: str) -> None:
         await command(engine, carla, job, "cancel")
     else:
         await advance(engine, 604_801)
-        await scheduled_tasks.do(engine, DEFAULT_ZONE, f"expire:{job}")
+        await scheduled_tasks.run(engine, DEFAULT_ZONE, f"expire:{job}")
     closed = await event_log.events(engine, "bid.closed", job)
     assert [event_log.payload(e)["reason"] for e in closed] == [how, how]
     told = {event_log.payload(event)["bid"]["id"]: event for event in closed}

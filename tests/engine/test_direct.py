@@ -114,7 +114,7 @@ async def test_a_late_answer_is_refused_with_the_reason(engine: Engine, command:
         with pytest.raises(Cancelled):
             await step(engine, tom, job, command)
     await advance(engine, 86_401)
-    await scheduled_tasks.do(engine, DEFAULT_ZONE, f"expire:{swept}")
+    await scheduled_tasks.run(engine, DEFAULT_ZONE, f"expire:{swept}")
     for job in (swept, over):
         with pytest.raises(Expired):
             await step(engine, tom, job, command)

@@ -237,7 +237,7 @@ class Drawn:
         if spec.does == "assign":
             await waves.allocate(self.engine, Z, f"allocate:{job}:1", job, "1")
         elif spec.event == "job.expired":
-            await scheduled_tasks.do(self.engine, Z, f"expire:{job}")
+            await scheduled_tasks.run(self.engine, Z, f"expire:{job}")
         else:
             await steps.give(self.engine, Z, job, self.blueprint, plan, f"timer:{job}:1:0", "1", reason="timer")
         return "" if await self.redis.hget(self.stage.key, "version") != before else "not done"  # type: ignore[misc]

@@ -9,7 +9,7 @@ import fakeredis
 from engine.store import scripts
 from engine.types import Zone
 from engine.zone import opening
-from engine.zone.records import Standing
+from engine.zone.records import ZoneRecord
 
 Z = Zone("main")
 EPOCH = "e1-r1"
@@ -25,4 +25,4 @@ def run(client: fakeredis.FakeRedis, script: str, places: scripts.Keys, args: sc
 
 def open_zone(client: fakeredis.FakeRedis) -> None:
     """Begin the first life of the zone."""
-    run(client, "zone_open", opening.places(Z), opening.arguments("r1", "1", Standing("d1", 0, {})))
+    run(client, "zone_open", opening.places(Z), opening.arguments("r1", "1", ZoneRecord("d1", 0, {})))

@@ -122,7 +122,7 @@ def test_a_header_that_names_one_thing_twice_is_refused(tmp_path: Path, row: str
 def test_every_script_is_called_by_the_engine(script: Script) -> None:
     """What reads is called by `read` and all else by `run`; the two scripts of a price share a call."""
     text = "".join(path.read_text() for path in (LUA.parent / "engine").rglob("*.py"))
-    how = "read" if script.reads else "run" if script.argv[0] == "epoch" else "ask"
+    how = "read" if script.reads else "run" if script.argv[0] == "epoch" else "run_without_epoch"
     direct = re.search(rf'\.{how}\(\s*[\w.]+,\s*"{script.name}"', text)
     assert direct or (script.name in ("price_propose", "price_answer") and f'"{script.name}"' in text)
 

@@ -59,7 +59,7 @@ class Round:
         redis = self.engine.store.redis
         if await redis.hget(keys.job(DEFAULT_ZONE, self.job), "phase") == b"open":  # type: ignore[misc]
             await redis.eval(PAST, 1, keys.job(DEFAULT_ZONE, self.job))  # type: ignore[misc]
-        await scheduled_tasks.do(self.engine, DEFAULT_ZONE, f"expire:{self.job}")
+        await scheduled_tasks.run(self.engine, DEFAULT_ZONE, f"expire:{self.job}")
 
     async def suspend(self, who: Principal) -> None:
         """Do in Redis what a suspension does, and undo it. The technician cannot claim in between."""

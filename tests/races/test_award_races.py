@@ -79,7 +79,7 @@ async def events_by_job(engine: Engine, since: int) -> tuple[dict[str, list[Even
 async def expire(engine: Engine, job: str, status: str) -> None:
     """Run the expiry task until the job has left ``status``."""
     while (await record(engine, job))["status"] == status:
-        await scheduled_tasks.do(engine, DEFAULT_ZONE, f"expire:{job}")
+        await scheduled_tasks.run(engine, DEFAULT_ZONE, f"expire:{job}")
 
 
 async def test_accept_decline_cancel_and_expiry_of_a_request_have_one_end(engine: Engine) -> None:

@@ -117,7 +117,7 @@ async def test_cancel_and_expiry_racing_claims_have_one_outcome(engine: Engine, 
 
     async def expire(job: str) -> bool:
         while await engine.store.redis.hget(keys.job(DEFAULT_ZONE, job), "status") == b"broadcasted":
-            await scheduled_tasks.do(engine, DEFAULT_ZONE, f"expire:{job}")
+            await scheduled_tasks.run(engine, DEFAULT_ZONE, f"expire:{job}")
         return True
 
     for _ in range(300):
@@ -145,7 +145,7 @@ async def test_an_expiry_that_lost_to_a_claim_leaves_it_alone(engine: Engine) ->
     await jobs.claim(engine, one, won)
     await advance(engine, 901)
     for job in (won, lost):
-        await scheduled_tasks.do(engine, DEFAULT_ZONE, f"expire:{job}")
+        await scheduled_tasks.run(engine, DEFAULT_ZONE, f"expire:{job}")
     assert await one_outcome(engine, won, [one]) == "job.accepted"
     assert await one_outcome(engine, lost, [one]) == "job.expired"
     with pytest.raises(CalloutError, match="expired"):

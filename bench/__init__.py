@@ -1,1 +1,1 @@
-"""Benchmarks: one question per file, each beside its peers in the same run. ``python -m bench`` lists them."""
+"""Benchmarks: one question a file, each with its peers in the same run. ``python -m bench`` lists them."""

@@ -30,9 +30,9 @@ def main(argv: list[str]) -> int:
     """Run what ``argv`` names. 0 when it ran (whether or not a goal was reached), 1 when it could not, 2 if unknown."""
     if not argv or argv[0] not in NAMES:
         for name in NAMES:
-            print(f"{name:12} {_question(import_module(f'bench.{name}'))}")
+            print(f"{name:12} {_question(import_module(f'bench.questions.{name}'))}")
         return 2 if argv and not argv[0].startswith("-") else 0
-    module = import_module(f"bench.{argv[0]}")
+    module = import_module(f"bench.questions.{argv[0]}")
     asked = _parser(argv[0], module).parse_args(argv[1:])
     with Rig() as rig:
         try:

@@ -1,4 +1,4 @@
-"""Programs of others that peers need: npm packages and Go programs, fetched once into ``bench/.build``."""
+"""Programs of other projects that peers need: npm packages and Go programs, downloaded once into ``bench/.build``."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What a benchmark found: figures of several rounds, ratios paired within a round, and whether they reach the goal.
+"""The result of a benchmark: figures of several rounds, ratios paired within a round, and whether they reach the goal.
 
-A ratio is the median of the rounds' own ratios: two servers measured in the same seconds share what the machine
-was doing then, and the quotient of two medians would compare different moments.
+A ratio is the median of the rounds' own ratios. Two servers that are measured in the same seconds run under the same
+conditions of the machine; the quotient of two medians would compare different moments.
 """
 
 from __future__ import annotations

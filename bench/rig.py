@@ -1,8 +1,8 @@
-"""Servers, cores and clean-up: a benchmark states a question, the rig gives it a quiet and repeatable machine.
+"""Servers, cores and clean-up: the rig gives a benchmark a quiet and repeatable machine.
 
-The server under test has the first core, Redis and the load the second (DESIGN §9), so that a figure is one
-core's and a ratio compares like with like. Processes are pinned before they start: a server that pins itself
-later has already placed its threads and memory elsewhere.
+The server under test has the first core, Redis and the load have the second (DESIGN §9). So a figure is that of one
+core, and a ratio compares equal conditions. Processes are pinned before they start: a server that pins itself later
+has already placed its threads and memory elsewhere.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""An audience: N sockets of one server, and the bytes that make that server send them an event."""
+"""N sockets of one server, and the bytes that make that server send them an event."""
 
 from __future__ import annotations
 

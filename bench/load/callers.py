@@ -1,7 +1,7 @@
-"""Calls sent to a server that speaks Redis' protocol, by several clients, in series or packed; and what it cost there.
+"""Calls to a server with Redis' protocol, by several clients, one at a time or packed; and the time they took there.
 
-The clients are plain sockets and commands packed beforehand, so that the load is cheaper than what it asks for: a
-figure is the server's as long as ``busy``, the share of its core that it used, is near one.
+The clients are plain sockets with commands packed beforehand, so that the load costs less than the work it causes. The
+figure is the server's as long as ``busy``, the used share of the server's core, is near one.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Centrifugo as a peer: its own channel with history and recovery, fed through its server's HTTP API.
+"""Centrifugo as a peer: its own channel with history and recovery, fed through its HTTP API.
 
-An event is one ``POST /api/publish`` on a connection that stays open; the 16 of a burst are pipelined on it. Beside
-their deliveries the requests cost next to nothing. The listeners speak its JSON protocol: connect, then subscribe. What
-waits for one of them it joins into a single message, an event a line; ``reader`` counts lines.
+An event is one ``POST /api/publish`` on a connection that stays open; the 16 of a burst are pipelined on it. Compared
+with their deliveries the requests cost next to nothing. The listeners speak its JSON protocol: connect, then subscribe.
+Centrifugo joins what waits for a client into one message, with one event a line; ``reader`` counts lines.
 """
 
 from __future__ import annotations

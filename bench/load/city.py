@@ -1,7 +1,8 @@
-"""A city of technicians on a Valkey of its own, jobs in it, and who would be right to be asked, found the long way.
+"""Many technicians on their own Valkey, jobs among them, and the right candidates, computed by brute force.
 
-The right answer comes from a table of positions kept here and one pass over everybody, with nothing of Callout in it
-but the rules in words: not who was asked already, not whom the customer has blocked, the rest by distance or score.
+The right result comes from a table of positions in this process and one pass over everybody. It uses nothing of Callout
+except the rules: leave out those who were asked already and those whom the customer blocked; order the rest by distance
+or score.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Connected technicians who each claim one job after another: the load of the claims over WebSocket.
 
-It shares its core with Redis, so it does as little as Python can: raw protocols on uvloop, frames built and masked
-beforehand, replies told from pushes by their third byte. Its own processor time is in the report: where that, and
-not the gateway, fills a core, the figure is the load's.
+The load shares its core with Redis, so it does as little as Python can: raw protocols on uvloop, frames that were built
+and masked beforehand, replies distinguished from pushes by their third byte. The report has its own processor time: if
+the load fills a core and the gateway does not, the figure is the load's limit.
 """
 
 from __future__ import annotations

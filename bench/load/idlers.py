@@ -1,4 +1,4 @@
-"""Servers whose sockets lie idle: Callout's peers for memory and for the rate of opening."""
+"""Servers with idle sockets: Callout's peers for memory and for the rate of opening."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events that a benchmark puts into a zone's log: entries as DESIGN §4 has them, seq and entry in one step."""
+"""Events that a benchmark writes to a zone's log: entries as in DESIGN §4, seq and entry in one step."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Claims by a timetable: each is sent at its own time, whether or not those before it were answered.
+"""Claims at fixed times: each is sent at its own time, whether or not earlier claims were answered.
 
-A client that waits for its answers slows down with its server and never sees the queue that it spares it. Here the
-times are fixed beforehand, and a claim's latency runs from the time at which it was due, whenever it was sent.
+A client that waits for its replies slows down with its server and never measures the queue that it avoids. Here the
+times are fixed beforehand, and the latency of a claim counts from the time at which it was due, whenever it was sent.
 """
 
 from __future__ import annotations

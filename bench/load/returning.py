@@ -1,4 +1,4 @@
-"""People who come back: what each has heard of the log over all his connections, and how he resumes after a loss."""
+"""Clients that come back: what each received over all its connections, and how it resumes after a loss."""
 
 from __future__ import annotations
 

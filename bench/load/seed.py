@@ -1,8 +1,8 @@
-"""A zone filled by the engine's own scripts: what a benchmark measures is what bookings would have left behind.
+"""Fill a zone with the engine's own scripts, so that a benchmark measures the same state that bookings leave behind.
 
-Accounts, technicians, jobs and offers come about by ``account_put``, ``technician_put``, ``technician_online``,
-``job_create`` and ``wave_open``, called with their arguments by name as each script's header lists them, so that
-every key, index and event is there. What is skipped is SQL and HTTP, not a write to Redis.
+``account_put``, ``technician_put``, ``technician_online``, ``job_create`` and ``wave_open`` create accounts,
+technicians, jobs and offers. They are called with their arguments by name, as each script's header lists them, so that
+every key, index and event exists. SQL and HTTP are skipped; no write to Redis is.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A blocking WebSocket client of a few lines: opens the sockets that ``reader`` then inherits.
+"""A blocking WebSocket client in a few lines: it opens the sockets that ``reader`` then inherits.
 
-It never reads past the frame it wants, so that what comes next is still in the kernel when the socket changes
-hands; a library's buffered reader would keep the beginning of the next frame to itself.
+It never reads past the frame that it wants. So the following bytes are still in the kernel when the socket is handed
+over; a library's buffered reader would keep the beginning of the next frame.
 """
 
 from __future__ import annotations

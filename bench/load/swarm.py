@@ -1,8 +1,8 @@
 """Thousands of WebSocket clients in one process, each as cheap as Python can make it.
 
-Raw protocols on uvloop that share a core with Redis: frames are told apart by their first bytes and nothing is parsed
-that nobody asked for. A client opens its socket, says what its server wants to hear first, and from then on answers
-pings and gives every other payload to ``heard``.
+Raw protocols on uvloop, which share a core with Redis. Frames are distinguished by their first bytes, and nothing is
+parsed without need. A client opens its socket, sends what its server expects first, and from then on answers pings and
+passes every other payload to ``heard``.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""What Callout is measured against, each in a file of its own, started by the benchmark that asks for it."""
+"""The peers that Callout is compared with, one a file. The benchmark that needs one starts it."""

@@ -1,9 +1,9 @@
-"""The claim as PostgreSQL does it: compare-and-set of the job, its ten offers, an audit row, the request key.
+"""The claim in PostgreSQL: compare-and-set of the job, its ten offers, an audit row, the idempotency key.
 
-Two forms, both honest: a transaction of four statements, as an application writes it, and the same four in one
-stored procedure, one round trip, the best that PostgreSQL offers. It does less than Callout's step (no supply, no
-pull lists, one event and not two). PostgreSQL keeps its defaults (``synchronous_commit`` on) and may use both
-cores; its client shares the server's core. Sixteen connections: on two cores more of them and fewer were slower.
+Two forms, both fair: a transaction of four statements, as an application writes it, and the same four in one stored
+procedure with one round trip, the best that PostgreSQL offers. It does less than Callout's step (no supply, no pull
+lists, one event instead of two). PostgreSQL has its defaults (``synchronous_commit`` on) and may use both cores; its
+client shares the server's core. It uses sixteen connections: on two cores more and fewer were slower.
 """
 
 from __future__ import annotations

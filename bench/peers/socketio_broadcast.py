@@ -1,4 +1,4 @@
-"""The same broadcast with python-socketio on uvicorn: one ``emit`` to all clients for each byte asked.
+"""The same broadcast with python-socketio on uvicorn: one ``emit`` to all clients for each byte on the control socket.
 
 usage: python -m bench.peers.socketio_broadcast < the payload of one event (JSON)
 Prints {"port":…, "control":…}. Only the WebSocket transport, no compression, uvloop: its fastest form.

@@ -1,6 +1,6 @@
-"""Tile38, a geo index with Redis' protocol: built by ``go install``, filled with the same people.
+"""Tile38, a geo index with Redis' protocol: built by ``go install``, filled with the same technicians.
 
-It knows no eligibility: what it answers is what Callout's index alone would.
+It does not know who is suitable: its result is what Callout's index alone would give.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""How many claims a second, ten offers each: packed engine calls without a socket, and over WebSocket?
+"""How many claims a second, with ten offers each: through the engine without a socket, and over WebSocket?
 
-Packed: ``job_claim`` through the engine's own pipeline, server code on one core, Valkey on the other. Over WebSocket:
-the gateway on one core, Valkey and the claimants on the other, the nine losers of each job not connected. Beside
-them the least that Redis could do (a bare script of four commands) and the same step in PostgreSQL, in both forms.
-Jobs, technicians and offers are made beforehand by the engine's own scripts (bench/load/seed.py).
+Without a socket, packed: ``job_claim`` through the engine's own pipeline; server code on one core, Valkey on the other.
+Over WebSocket: the gateway on one core, Valkey and the claimants on the other; the nine losers of each job are not
+connected. The peers are the least that Redis could do (a bare script of four commands) and the same step in
+PostgreSQL, in both forms. The engine's own scripts create jobs, technicians and offers beforehand (bench/load/seed.py).
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""What does an idle authenticated connection keep in memory, and how many can be opened a second?
+"""How much memory does an idle authenticated connection use, and how many can be opened a second?
 
-Each connection is past its handshake, its ``connect`` and the reply, and has lived through a ping. Memory is the
-server's own (RSS of its process, and PSS beside it), before and after; opening is the whole way, from the TCP
-connection to the reply, with a token and an account for each. Beside it the peers' idle sockets, whom nobody
-authenticates.
+Each connection has done its handshake, its ``connect`` with the reply, and one ping. Memory is that of the server's
+process (RSS, and PSS beside it), before and after. The time to open includes everything from the TCP connection to the
+reply, with a token and an account for each connection. The peers' idle sockets are not authenticated.
 """
 
 from __future__ import annotations

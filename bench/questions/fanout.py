@@ -1,9 +1,9 @@
 """How many deliveries a second when one event goes to 1,000 sockets of one gateway?
 
-End to end: from the log in Redis over relay and hub to the bytes read at the other end. One reader, in C, counts for
-all; it asks for the next event (or the next 16 at once) when every socket has had the last. The peers send the same
-bytes: a C loop of write(), which is the limit without joining; Node's `ws` in a loop; and, in envelopes of their own,
-socket.io, python-socketio and Centrifugo, alone and on a Redis.
+The measurement is end to end: from the log in Redis over relay and hub to the bytes read by the client. One reader, in
+C, counts for all sockets. It requests the next event (or the next 16 at once) when every socket has received the last.
+The peers send the same bytes: a C loop of write(), which is the limit without joining writes; Node's `ws` in a loop;
+and, in their own envelopes, socket.io, python-socketio and Centrifugo, alone and with a Redis.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""How long do a claim and its event take while much else goes on, at 500 to 3,000 claims a second?
+"""How long do a claim and its event take under mixed load, at 500 to 3,000 claims a second?
 
-Claims are sent by a timetable, whether or not those before were answered, and timed from when they were due. Meanwhile
-ten waves a second search a core of 100,000 technicians within 1 km, and once a second an announcement goes to 1,000
-sockets, the claimants' among them. An event is timed from its commit, by Redis' clock, until it is read.
+Claims are sent at fixed times, whether or not earlier claims were answered, and are timed from the moment at which they
+were due. Meanwhile ten waves a second search a centre of 100,000 technicians within 1 km, and once a second an
+announcement goes to 1,000 sockets, including those of the claimants. An event is timed from its commit, by Redis'
+clock, until it is read.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""How fast are the 20 nearest who fit found, in a city of 100,000, and what does it cost as their number grows?
+"""How fast are the 20 nearest suitable technicians found among 100,000, and how does the time grow with their number?
 
-The match alone, read-only, is a script of the very steps that ``wave_open`` consists of (match.lua); beside it, in the
-same rounds, Redis' own search and Tile38's, which know nothing of who fits; and the whole wave with its offers. Each
-number of technicians has a Valkey of its own, so that every round visits all of them. Answers are compared with those
-of one pass over everybody, before and after.
+The match alone, read-only, is a script of the same steps as ``wave_open`` (match.lua). In the same rounds run Redis'
+own search and Tile38's, which do not know who is suitable, and the whole wave with its offers. Each number of
+technicians has its own Valkey, so that every round visits all of them. The results are compared with those of one pass
+over everybody, before and after.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""How long from a booking to its first offer, when the scheduler runs in another process than the booking?
+"""How long from a booking to its first offer, if the scheduler runs in another process than the booking?
 
-Jobs are booked by this process at irregular moments; ``callout serve --role scheduler`` beside it opens their waves.
-Both times are the zone's own, as the log has them (whole milliseconds), so that no two clocks are compared.
+This process books jobs at irregular moments; a ``callout serve --role scheduler`` beside it opens their waves. Both
+times are the zone's own, as the log has them (whole milliseconds), so that no two clocks are compared.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""How many log entries a second does a gateway tail and route, eleven channels each, while claims run?
+"""How many log entries a second does a gateway read and route, with eleven channels each, while claims run?
 
-The entries are put into the log in one turn of Redis: from then on the gateway has them all before it, and reads at
-its own speed. They are addressed to users who are not connected, beside thousands of connected sessions whom none of
-them concerns; the last one is followed by an event to a listener, and the clock stops when that is on his socket.
-Meanwhile claims are made by a timetable.
+The entries are written to the log in one turn of Redis: from then on all of them are available, and the gateway reads
+at its own speed. They are addressed to users who are not connected, while thousands of connected sessions receive
+none of them. After the last entry comes an event for one listener; the clock stops when it arrives at the listener's socket.
+Meanwhile claims are sent at fixed times.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""Two gateways restarted one after the other under load: does anybody lose an event, hear one twice, or lose a job won?
+"""Two gateways restart one after the other under load: does anybody lose an event, receive one twice, or lose a job?
 
-Each is told to end (SIGTERM) while technicians race for jobs over both, and is started again on its port. The clients
-are ``callout_client``, ops who hear of every job, half at each gateway; they come back by themselves, with full jitter.
-In the end what each was given is compared with the log, and who holds each job with who was told that he has it.
+Each gateway gets SIGTERM while technicians compete for jobs over both, and is started again on its port. The clients
+are ``callout_client``, and ops who receive every job, half at each gateway. They come back by themselves, with full
+jitter. At the end, what each client received is compared with the log, and the holder of each job with the technician whose
+claim was acknowledged.
 """
 
 from __future__ import annotations

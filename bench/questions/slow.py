@@ -1,9 +1,10 @@
-"""Of 2,000 sockets 50 never read: what memory does that cost, and does anybody else lose an event?
+"""50 of 2,000 sockets never read: how much memory does that cost, and does anybody else lose an event?
 
-A real ``callout serve --role gateway`` is sent a steady broadcast, to all, for a minute. Those who read answer pings
-and note each event; the others take in what their sockets' buffers hold and never more. Each of these has to be closed
-as too slow (4001, by the server's own count), and each of the rest must have every event, once and in order. Resident
-memory is the kernel's figure for the gateway's process; a second before, all the while, and after.
+A real ``callout serve --role gateway`` sends a steady broadcast to all sockets for a minute. The clients that read
+answer pings and record each event. The others accept what fits into their sockets' buffers and never more. Each of
+them must be closed as too slow (4001, by the server's own count), and each of the rest must receive every event, once
+and in order. Resident memory is the kernel's figure for the gateway's process: a second before,
+during the run, and after.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""How long does a wave hold up its zone, at worst and ordinarily?
+"""How long does a wave block its zone, in the worst case and in the ordinary case?
 
-At worst: 100,000 technicians within 1 km of the job, the nearest thousands asked already, so that no radius that is
-searched holds too few and none enough who may still be asked. A wave that is not decided goes on in another turn of
-Redis: what counts is the longest of these turns, since every command of the zone waits for it. Ordinarily: a city of
-the same number, and the first ten offers of jobs all over it. Times are the server's own (SLOWLOG), of the script.
+Worst case: 100,000 technicians within 1 km of the job, and the nearest thousands were asked already. So no radius that
+is searched contains too few people, and none contains enough who may still be asked. A wave that is not decided
+continues in another turn of Redis. The longest of these turns counts, because every command of the zone waits for it.
+Ordinary case: the same number in a city, and the first ten offers of jobs all over it. Times are the server's own
+(SLOWLOG), of the script.
 """
 
 from __future__ import annotations

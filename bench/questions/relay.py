@@ -1,8 +1,8 @@
 """How many log entries a second does a gateway read and route, with eleven channels each, while claims run?
 
 The entries are written to the log in one turn of Redis: from then on all of them are available, and the gateway reads
-at its own speed. They are addressed to users who are not connected, while thousands of connected sessions receive
-none of them. After the last entry comes an event for one listener; the clock stops when it arrives at the listener's socket.
+at its own speed. They are addressed to users who are not connected, while thousands of connected sessions receive none
+of them. After the last entry comes an event for one listener; the clock stops when it arrives at the listener's socket.
 Meanwhile claims are sent at fixed times.
 """
 

@@ -2,8 +2,8 @@
 
 Each gateway gets SIGTERM while technicians compete for jobs over both, and is started again on its port. The clients
 are ``callout_client``, and ops who receive every job, half at each gateway. They come back by themselves, with full
-jitter. At the end, what each client received is compared with the log, and the holder of each job with the technician whose
-claim was acknowledged.
+jitter. At the end, what each client received is compared with the log, and the holder of each job with the technician
+whose claim was acknowledged.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """A gateway is killed: how long until its 10,000 clients have resumed, and does anybody lose an event?
 
 A real ``callout serve --role gateway`` gets SIGKILL while events are written, and another one is started on the same
-port. Every client comes back with its cursor, after a random pause within a given span, and after another such pause
-if it is refused. A client has resumed when it has received everything that it missed. The time of one resume
-counts from the opening of its TCP connection until then. At the end each client must have received every event of its user once.
+port. Every client comes back with its cursor, after a random pause within a given span, and after another such pause if
+it is refused. A client has resumed when it has received everything that it missed. The time of one resume counts from
+the opening of its TCP connection until then. At the end each client must have received every event of its user once.
 """
 
 from __future__ import annotations

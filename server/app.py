@@ -36,6 +36,7 @@ from server.api.route import Route
 from server.api.routes import ROUTES
 from server.gateway.gateway import Gateway
 from server.gateway.handshake import refuse_upgrade
+from server.gateway.socket_endpoint import SocketEndpoint
 from server.health import Health
 from server.http.auth import Authenticate
 from server.http.http_metrics import HttpMetrics
@@ -128,11 +129,11 @@ class _Kinds:
 
 class _Sockets:
     def __init__(self, gateway: Gateway | None) -> None:
-        self.gateway = gateway
+        self._endpoint = SocketEndpoint(gateway) if gateway is not None else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["path"] == SOCKET_PATH and self.gateway is not None:
-            return await self.gateway.serve(scope, receive, send)
+        if scope["path"] == SOCKET_PATH and self._endpoint is not None:
+            return await self._endpoint(scope, receive, send)
         await refuse_upgrade(send, NotFound("No such route"))
 
 

@@ -71,8 +71,8 @@ def test_the_median_function_is_short() -> None:
 
 
 def test_no_import_goes_in_a_circle() -> None:
-    """The import graph has no cycle; imports for annotations only do not count."""
-    graph = grimp.build_graph("engine", "server", "callout_client", exclude_type_checking_imports=True, cache_dir=None)
+    """The import graph has no cycle; imports for annotations count too."""
+    graph = grimp.build_graph("engine", "server", "callout_client", cache_dir=None)
     waiting = {module: set(graph.find_modules_directly_imported_by(module)) for module in graph.modules}
     while free := {module for module, needs in waiting.items() if not needs & waiting.keys()}:
         waiting = {module: needs for module, needs in waiting.items() if module not in free}
@@ -95,9 +95,7 @@ def test_the_rules_do_no_input_nor_output() -> None:
     """The rules, the blueprint language, the archive's projection and the socket protocol reach no input or output, not
     even through the modules that they import.
     """
-    graph = grimp.build_graph(
-        "engine", "server", include_external_packages=True, exclude_type_checking_imports=True, cache_dir=None
-    )
+    graph = grimp.build_graph("engine", "server", include_external_packages=True, cache_dir=None)
     pure = [m for m in graph.modules - IMPURE if any(m == room or m.startswith(f"{room}.") for room in PURE)]
     assert len(pure) > len(PURE)
     wrong = {m: found for m in pure if (found := graph.find_upstream_modules(m) & INPUT_AND_OUTPUT)}

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from time import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from engine.clock import now_ms
 from engine.errors import CalloutError, Forbidden, NotFound, TokenExpired, Unauthenticated
@@ -17,16 +17,13 @@ from engine.technicians import live
 from engine.types import Cursor, Principal, Zone
 from server.gateway import entitlements, subscriptions
 from server.gateway.app_version import too_old
+from server.gateway.gateway import Gateway
 from server.gateway.protocol import Close, State
-from server.gateway.resume import MAX_EVENTS, Resume
+from server.gateway.resume import MAX_EVENTS, Encoder, Resume
 from server.gateway.revocation import REVOKED
 from server.gateway.session import Session
 from server.http.polling import POLL
 from server.schemas.ops import App, Connect
-
-if TYPE_CHECKING:
-    from server.gateway.frames import JsonFrames
-    from server.gateway.gateway import Gateway
 
 TRIES = 2
 """An expired token or a used ticket leaves one more try."""
@@ -55,19 +52,17 @@ async def join(gateway: Gateway, session: Session, op: Connect) -> None:
         session.refuse(op.id, refusal)
         return session.close(Close.REVOKED, refusal.code)
     wanted, refused = await subscriptions.admit(gateway, principal, op.subs)
-    work = await entitlements.work_of(gateway, principal)
+    work = await entitlements.work_of(gateway.engine, gateway.relay.tails, principal)
     hears, frames = subscriptions.own_and(principal, wanted), session.hub.frames
     cursors = {zone: at.cursor for zone, at in op.cursors.items()}
-    resumes = await reach(
-        gateway, cursors, hears, frames=frames, work=work, allows=entitlements.replayable(principal, hears)
-    )
+    resumes = await reach(gateway, frames, cursors, hears, work=work, allows=entitlements.replayable(principal, hears))
     at_work = await live.presence(gateway.engine, principal)
     if session.state is not State.JOINING:
         return None
     if (event := revoked_since(gateway, principal, seen)) is not None:
         return gateway.revocation.end(session, event)
-    work = entitlements.work_since(gateway, principal, work, seen)
-    lost = entitlements.lost_since(gateway, principal, wanted, seen)
+    work = entitlements.work_since(gateway.relay.tails, principal, work, seen)
+    lost = entitlements.lost_since(gateway.relay.tails, principal, wanted, seen)
     hears = tuple(channel for channel in hears if channel not in lost)
     replays = {zone: resume.finish(frames, work.get(zone)) for zone, resume in resumes.items()}
     for resume in resumes.values():
@@ -111,11 +106,11 @@ def _turned_away(session: Session, op: Connect, refusal: Unauthenticated) -> Non
 
 async def reach(
     gateway: Gateway,
+    encoder: Encoder,
     cursors: Mapping[Zone, Cursor],
     hears: tuple[str, ...],
     wants: Callable[[str], bool] | None = None,
     *,
-    frames: JsonFrames | None = None,
     work: entitlements.Floors | None = None,
     allows: Callable[[Event], bool] | None = None,
 ) -> Resumes:
@@ -132,8 +127,8 @@ async def reach(
         await resume.judge()
     while cold := [resume for resume in resumes.values() if not resume.ready]:
         for resume in cold:
-            async with gateway.cold:
-                await resume.reach(gateway.engine, frames or gateway.hub.frames)
+            async with gateway.cold_reads:
+                await resume.reach(gateway.engine, encoder)
     return resumes
 
 

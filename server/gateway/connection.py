@@ -140,12 +140,12 @@ class Connection(asyncio.Protocol):
         if not self._behind:
             self._set_reading()
 
-    def hold(self) -> None:
-        """Read no more until ``go_on``: what comes waits in the client's own socket."""
+    def pause_reading(self) -> None:
+        """Stop reading until ``resume_reading``. Further bytes wait in the client's own socket."""
         self._held = True
         self._set_reading()
 
-    def go_on(self) -> None:
+    def resume_reading(self) -> None:
         """Read again."""
         self._held = False
         self._set_reading()

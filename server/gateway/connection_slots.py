@@ -7,9 +7,9 @@ says who goes (two judges sent away two); what it could not be told is told with
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import structlog
@@ -17,13 +17,11 @@ import structlog
 from engine.errors import CalloutError
 from engine.events import Event
 from engine.identity import sockets
+from engine.runtime import Engine
 from engine.types import UserId
 from server.gateway.protocol import Close, State
+from server.gateway.session import Session
 from server.gateway.stream_connection import Stream
-
-if TYPE_CHECKING:
-    from server.gateway.gateway import Gateway
-    from server.gateway.session import Session
 
 SETTLE_S = 0.5
 """For all gateways to tell when they heard of a user's sockets, before some of them go."""
@@ -42,8 +40,9 @@ class _Replaced(msgspec.Struct):
 class ConnectionSlots:
     """By session; None where Redis is yet to be told."""
 
-    def __init__(self, gateway: Gateway) -> None:
-        self._gateway = gateway
+    def __init__(self, engine: Engine, sessions_of: Callable[[str], list[Session]]) -> None:
+        self._engine = engine
+        self._sessions_of = sessions_of
         self._held: dict[Session, sockets.Slot | None] = {}
         self._claims: dict[Session, sockets.Claim] = {}
         """What sessions that are yet to be counted said of themselves."""
@@ -69,7 +68,7 @@ class ConnectionSlots:
     def _clear(self) -> None:
         ended, self._ended = self._ended, []
         if ended:
-            self._tell(sockets.closed(self._gateway.engine, ended))
+            self._tell(sockets.closed(self._engine, ended))
 
     async def touch(self) -> None:
         """Hold all of them for another lease, and take those that could not be taken yet. Raises CalloutError.
@@ -85,10 +84,10 @@ class ConnectionSlots:
     async def _touch(self, sessions: Sequence[Session]) -> None:
         now = monotonic()
         held = ((seat, one.silence_ms(now)) for one in sessions if (seat := self._held.get(one)))
-        await sockets.touch(self._gateway.engine, list(held))
+        await sockets.touch(self._engine, list(held))
 
     async def _take(self, session: Session) -> None:
-        engine, user = self._gateway.engine, session.caller.id
+        engine, user = self._engine, session.caller.id
         most, streams = engine.settings.user_sockets, isinstance(session, Stream)
         claim = self._claims.get(session, sockets.NO_CLAIM)
         seat, over = await sockets.opened(engine, user, session.id, most, claim, streams=streams)
@@ -102,12 +101,12 @@ class ConnectionSlots:
 
     async def _settle(self, user: UserId, most: int, *, streams: bool) -> None:
         await asyncio.sleep(SETTLE_S)
-        await sockets.settle(self._gateway.engine, user, most, streams=streams)
+        await sockets.settle(self._engine, user, most, streams=streams)
 
     def crowded(self, event: Event) -> None:
         """Tell at once when the user's sockets here were heard of."""
         for channel in event.to:
-            his = self._gateway.sessions_of(channel.removeprefix("user:"))
+            his = self._sessions_of(channel.removeprefix("user:"))
             if his:
                 self._tell(self._touch(his))
 
@@ -115,7 +114,7 @@ class ConnectionSlots:
         """A socket or stream that has to go is closed, if it is one of ours."""
         told = msgspec.json.decode(event.data, type=_Replaced)
         for channel in event.to:
-            for session in self._gateway.sessions_of(channel.removeprefix("user:")):
+            for session in self._sessions_of(channel.removeprefix("user:")):
                 if session.id == told.session:
                     session.close(told.code, REASONS.get(told.code, "replaced"))
 

@@ -55,6 +55,12 @@ class Counters:
     commands: defaultdict[str, Histogram] = field(default_factory=lambda: defaultdict(Histogram))
     """From a message to its reply, by op."""
 
+    def count_write(self, frames: int, size: int) -> None:
+        """Count one write of ``frames``, of ``size`` bytes together."""
+        self.frames_out += frames
+        self.bytes_out += size
+        self.writes += 1
+
     def show(self, metrics: Metrics) -> None:
         """Register with the engine's metrics. Once for each engine."""
         show = metrics.reading

@@ -10,10 +10,8 @@ import asyncio
 import random
 from collections.abc import Collection
 from math import ceil
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from server.gateway.session import Session
+from server.gateway.session import Session
 
 TICK_S = 0.1
 AT_LEAST = 20

@@ -10,27 +10,26 @@ now, so the subscriptions of all others end with it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 import msgspec
 
 from engine.events import Event
 from engine.rules import job_document
 from engine.rules.job_document import EventJob
+from engine.runtime import Engine
 from engine.technicians import live
 from engine.types import Principal, Zone, zone_of
-from server.gateway.hub import located
-
-if TYPE_CHECKING:
-    from server.gateway.gateway import Gateway
-    from server.gateway.session import Session
+from server.gateway.hub import Hub, located
+from server.gateway.session import Session
+from server.gateway.zone_stream import ZoneStream
 
 WORK = "session.work"
 OPENING = b'{"job":{"id":"'
 """How the data of an event that holds a job begins."""
 MOST = 1_000
 
+Tails = Mapping[Zone, ZoneStream]
 Floors = dict[Zone, dict[str, int]]
 """By zone, each channel that is heard from some seq on, and that seq."""
 
@@ -39,20 +38,19 @@ class _Work(msgspec.Struct):
     works: dict[str, int] = {}
 
 
-async def work_of(gateway: Gateway, caller: Principal) -> Floors:
+async def work_of(engine: Engine, zones: Iterable[Zone], caller: Principal) -> Floors:
     """The work that the caller may take now, in each zone, and since when."""
     if caller.role != "technician":
         return {}
-    zones = gateway.relay.tails
-    return {zone: _channels(await live.works(gateway.engine, zone, caller.id)) for zone in zones}
+    return {zone: _channels(await live.works(engine, zone, caller.id)) for zone in zones}
 
 
-def work_since(gateway: Gateway, caller: Principal, floors: Floors, seen: Mapping[Zone, int]) -> Floors:
+def work_since(tails: Tails, caller: Principal, floors: Floors, seen: Mapping[Zone, int]) -> Floors:
     """``floors`` with what has changed since ``seen``, while no hub knew of the session."""
     if caller.role != "technician":
         return floors
     for zone, seq in seen.items():
-        for segment, place in gateway.relay.tails[zone].memory.find(seq, [f"user:{caller.id}"], MOST):
+        for segment, place in tails[zone].memory.find(seq, [f"user:{caller.id}"], MOST):
             event = segment.events[place]
             if event.type == WORK:
                 floors = {**floors, zone: _told(event)}
@@ -64,25 +62,25 @@ def names(floors: Floors) -> tuple[str, ...]:
     return tuple(located(channel, zone) for zone, channels in floors.items() for channel in channels)
 
 
-def take_work(gateway: Gateway, event: Event) -> None:
+def take_work(event: Event, sessions_of: Callable[[str], list[Session]]) -> None:
     """A technician may take other work from now on."""
     wanted = [located(channel, event.zone) for channel in _told(event)]
     for channel in event.to:
-        for session in gateway.sessions_of(channel.removeprefix("user:")):
+        for session in sessions_of(channel.removeprefix("user:")):
             had = [c for c in session.channels if c.startswith("work:") and c.endswith(f"@{event.zone}")]
             for name in set(had).difference(wanted):
-                gateway.unlisten(session, name)
+                session.unsubscribe(name)
             for name in wanted:
-                gateway.listen(session, name)
+                session.subscribe(name)
 
 
-def lost_since(gateway: Gateway, caller: Principal, wanted: Collection[str], seen: Mapping[Zone, int]) -> list[str]:
+def lost_since(tails: Tails, caller: Principal, wanted: Collection[str], seen: Mapping[Zone, int]) -> list[str]:
     """Those of the subscriptions that the log has taken away since ``seen``, while no hub knew of the session."""
     lost: list[str] = []
     for channel in (name for name in wanted if name.startswith("job:")):
         zone = zone_of(channel.removeprefix("job:"))
         assert zone is not None
-        found = gateway.relay.tails[zone].memory.find(seen[zone], [channel], MOST)
+        found = tails[zone].memory.find(seen[zone], [channel], MOST)
         events = [segment.events[place] for segment, place in found]
         told = [job_document.event_job(each.data) for each in events if each.data.startswith(OPENING)]
         whole = [job for job in told if job.customer is not None]
@@ -107,19 +105,19 @@ def replayable(caller: Principal, hears: Collection[str]) -> Callable[[Event], b
     return allowed
 
 
-def end_subscriptions(gateway: Gateway, event: Event) -> None:
+def end_subscriptions(event: Event, hubs: Iterable[Hub]) -> None:
     """Take `job:<id>` from those who may not read the job any more, as ``event`` tells whose it is."""
     if not event.data.startswith(OPENING):
         return
     name = event.data[len(OPENING) :].partition(b'"')[0]
     channel = f"job:{name.decode()}"
-    watching = [session for hub in gateway.all_hubs for session in hub.members(channel)]
+    watching = [session for hub in hubs for session in hub.members(channel)]
     if not watching:
         return
     job = job_document.event_job(event.data)
     for session in watching if job.customer is not None else ():
         if not may_watch(session.caller, job):
-            gateway.unlisten(session, channel)
+            session.unsubscribe(channel)
 
 
 def may_watch(caller: Principal, job: EventJob) -> bool:

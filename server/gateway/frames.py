@@ -21,7 +21,7 @@ from engine.blueprint.catalogue import Blueprints
 from engine.events import Event, iso
 from engine.types import Cursor, Zone
 
-HIDDEN = "session."
+INTERNAL = "session."
 """Types that begin so are for gateways and are never sent to anybody."""
 
 log = structlog.get_logger(__name__)
@@ -47,50 +47,54 @@ def _length(size: int) -> bytes:
     return b"\x7e" + size.to_bytes(2, "big") if size < 65_536 else b"\x7f" + size.to_bytes(8, "big")
 
 
-def content(frame: bytes) -> bytes:
-    """What is in a frame that ``text_frame`` or ``binary_frame`` made."""
-    size = frame[1]
-    return frame[2 if size < 126 else 4 if size == 126 else 10 :]
-
-
-class JsonFrames:
-    """``callout.v1.json``: compact JSON in text frames. Every encoding has a hub of its own."""
-
-    subprotocol = "callout.v1.json"
-    binary = False
-    """The kind of frame that its clients send, too."""
-    pong = b"{}"
-    """What a client answers a ping with, and what is in the ping."""
+class PayloadEncoder:
+    """The payloads of pushes, as JSON without a frame: the same for every transport. One for each gateway."""
 
     def __init__(self, blueprints: Blueprints) -> None:
         self._view = blueprints.view
+
+    def encode(self, event: Event) -> bytes:
+        """The payload of one event of the log, under the name that its blueprint gives it."""
+        try:
+            name, data = self._view(event.bp, event.type, event.data)
+        except (ValueError, KeyError, TypeError) as error:
+            # Clients get an event even if its blueprint does not fit it.
+            log.error("view_failed", type=event.type, bp=event.bp, seq=event.seq, error=repr(error))
+            name, data = event.type, event.data
+        opening = _opening(event.type, name, event.zone)
+        return b'%b%d,"at":"%b","data":%b}' % (opening, event.seq, _time(event.at), data)
+
+    def live(self, kind: str, at: int, data: Any, bp: str = "") -> bytes:
+        """The payload of a push that is in no log: without zone and seq, and never replayed. ``at`` is in ms. ``bp`` is
+        the blueprint that names the push, where it is about a job.
+        """
+        name, encoded = self._view(bp, kind, msgspec.json.encode(data))
+        return msgspec.json.encode({"type": kind, "event": name, "at": iso(at), "data": msgspec.Raw(encoded)})
+
+
+class JsonFrames:
+    """``callout.v1.json``: compact JSON in text frames. Each encoding has its own hub."""
+
+    subprotocol = "callout.v1.json"
+    binary = False
+    """Whether the frames are binary, in both directions."""
+    pong = b"{}"
+    """The content of a ping and of the client's answer to it."""
+
+    def __init__(self, payloads: PayloadEncoder) -> None:
+        self.payloads = payloads
 
     def frame(self, payload: bytes) -> bytes:
         """``payload``, one JSON object, as it is sent."""
         return text_frame(payload)
 
-    def event(self, event: Event) -> bytes:
-        """The push of one event, under the name its blueprint gives it."""
-        return self.frame(self.payload(event))
+    def event(self, payload: bytes) -> bytes:
+        """The push of one event at the moment of its hand-off."""
+        return self.frame(payload)
 
-    def live(self, kind: str, at: int, data: Any, bp: str = "") -> bytes:
-        """A push that is in no log: without zone and seq, and never replayed. ``at`` in ms; ``bp`` names it, where it
-        is about a job.
-        """
-        name, encoded = self._view(bp, kind, msgspec.json.encode(data))
-        told = {"type": kind, "event": name, "at": iso(at), "data": msgspec.Raw(encoded)}
-        return self.frame(msgspec.json.encode(told))
-
-    def payload(self, event: Event) -> bytes:
-        """What the push says, without the frame around it: the same over every transport."""
-        try:
-            name, data = self._view(event.bp, event.type, event.data)
-        except (ValueError, KeyError, TypeError) as error:
-            # A blueprint that does not fit its event must not cost anybody the event.
-            log.error("view_failed", type=event.type, bp=event.bp, seq=event.seq, error=repr(error))
-            name, data = event.type, event.data
-        opening = _opening(event.type, name, event.zone)
-        return b'%b%d,"at":"%b","data":%b}' % (opening, event.seq, _time(event.at), data)
+    def encode(self, event: Event) -> bytes:
+        """The push of one event, for a replay."""
+        return self.frame(self.payloads.encode(event))
 
     def head(self, zone: Zone, head: Cursor) -> bytes:
         """``{"zone","epoch","seq"}``: every event up to here that concerns the receiver has been sent."""
@@ -100,7 +104,7 @@ class JsonFrames:
         """The head of each zone, in one piece."""
         return b"".join(self.head(zone, head) for zone, head in heads)
 
-    def beat(self, heads: Iterable[tuple[Zone, Cursor]]) -> bytes:
+    def heartbeat(self, heads: Iterable[tuple[Zone, Cursor]]) -> bytes:
         """What every session is sent once an interval: the heads, and the ping."""
         return self.heads(heads) + self.frame(b"{}")
 

@@ -8,23 +8,22 @@ the same bytes.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable, Collection
 from functools import partial
 from math import ceil
 from time import monotonic, time
-from typing import TYPE_CHECKING
 
 import structlog
 
 from engine.errors import CalloutError
 from engine.process.loops import not_cancelled
+from engine.runtime import Engine
 from engine.technicians import live
+from server.gateway.hub import Hub
 from server.gateway.protocol import CONNECT_S, Close, State
 from server.gateway.send_buffer import SendBuffer
 from server.gateway.session import Session
 from server.gateway.token_expiry import Expiry
-
-if TYPE_CHECKING:
-    from server.gateway.gateway import Gateway
 
 SLOTS = 25
 TOUCH = 500
@@ -36,11 +35,18 @@ log = structlog.get_logger(__name__)
 class HeartbeatWheel:
     """The wheel of one gateway."""
 
-    def __init__(self, gateway: Gateway) -> None:
-        settings = gateway.engine.settings
-        self.behind: set[SendBuffer] = set()
-        """Sessions with frames that the transport did not take."""
-        self._gateway = gateway
+    def __init__(
+        self,
+        engine: Engine,
+        hubs: Collection[Hub],
+        behind: Collection[SendBuffer],
+        touch_slots: Callable[[], Awaitable[None]],
+    ) -> None:
+        settings = engine.settings
+        self._engine = engine
+        self._hubs = hubs
+        self._behind = behind
+        self._touch_slots = touch_slots
         self._tick_s = settings.ping_s / SLOTS
         self._pong_slots = min(SLOTS - 1, max(1, ceil(settings.pong_s / self._tick_s)))
         self._slots: list[set[Session]] = [set() for _ in range(SLOTS)]
@@ -67,7 +73,6 @@ class HeartbeatWheel:
     def left(self, session: Session) -> None:
         """Forget it."""
         self._connecting.pop(session, None)
-        self.behind.discard(session)
         if session.slot >= 0:
             self._slots[session.slot].discard(session)
             if session.heard and session.caller.role == "technician":
@@ -91,7 +96,7 @@ class HeartbeatWheel:
         now = monotonic()
         self._close_unanswered(self._slots[(self._turn - self._pong_slots) % SLOTS])
         self._ping(self._slots[self._turn])
-        for session in [session for session in self.behind if session.is_late(now)]:
+        for session in [session for session in self._behind if session.is_late(now)]:
             session.close(Close.TOO_SLOW, "too slow")
         self._close_unconnected(now)
         self.expiry.tick(time())
@@ -105,7 +110,7 @@ class HeartbeatWheel:
 
     def _ping(self, slot: set[Session]) -> None:
         for session in slot:
-            session.beat()
+            session.heartbeat()
 
     def _close_unconnected(self, now: float) -> None:
         """Who is being looked at (joining) is not late; who could not be for want of Redis may come back."""
@@ -125,9 +130,9 @@ class HeartbeatWheel:
         """
         pending: set[str] = set()
         while not_cancelled():
-            await asyncio.sleep(self._gateway.engine.settings.ping_s)
+            await asyncio.sleep(self._engine.settings.ping_s)
             pending |= self._heard()
-            for touch in (partial(self._touch, pending), self._gateway.seats.touch):
+            for touch in (partial(self._touch, pending), self._touch_slots):
                 try:
                     await touch()
                 except CalloutError as error:
@@ -137,7 +142,7 @@ class HeartbeatWheel:
 
     def _heard(self) -> set[str]:
         heard, self._left = self._left, set()
-        for hub in self._gateway.hubs.values():
+        for hub in self._hubs:
             for session in hub.members("role:technician"):
                 if session.heard:
                     session.heard = False
@@ -147,5 +152,5 @@ class HeartbeatWheel:
     async def _touch(self, pending: set[str]) -> None:
         while pending:
             part = list(pending)[:TOUCH]
-            await live.touch_everywhere(self._gateway.engine, part)
+            await live.touch_everywhere(self._engine, part)
             pending.difference_update(part)

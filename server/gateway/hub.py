@@ -1,14 +1,14 @@
-"""Who hears of which channel, and the one flush per turn of the loop.
+"""The sessions by channel, and the one flush per turn of the loop.
 
-Fan-out only puts references into the sessions' queues. What a session has waiting by the end of the turn
-goes out in one write: at 16 events at once that is 2.5 M deliveries a second against 0.2 M written
-singly. The flush gives the loop back every 2 ms, so that a broadcast to very many delays nobody's claim.
+Fan-out only puts references into the sessions' queues. All frames of a session that wait at the end of the turn go out
+in one write: at 16 events at once that is 2.5 M deliveries a second, against 0.2 M written one by one. The flush gives
+the loop back every 2 ms, so that a broadcast to very many sessions does not delay a claim.
 
-One event to very many that comes while nobody has anything waiting is not even queued: the turn's flush writes it
-straight to them, which spares a second pass over them all. As soon as anything is to come behind it, for any of
-them, it is put into the queues after all (``settle``), so that there is one order, the queues'.
+A broadcast (one event to very many sessions) that comes while no session has a waiting push is not queued. The flush
+writes it directly to its recipients, which avoids a second pass over all of them. As soon as another frame has to
+follow it for any of them, the broadcast is queued after all (``settle``). So there is one order: that of the queues.
 
-One hub for each subprotocol, so that the hot loop never asks which encoding a session speaks.
+Each subprotocol has its own hub, so that the hot loop never asks for the encoding of a session.
 """
 
 from __future__ import annotations
@@ -17,29 +17,27 @@ import asyncio
 from collections import deque
 from collections.abc import Collection, Iterable
 from time import monotonic
-from typing import TYPE_CHECKING
 
 from engine.events import Event
 from engine.types import Zone
 from server.gateway.counters import BROADCAST, Counters
 from server.gateway.frames import JsonFrames
 from server.gateway.protocol import State
-
-if TYPE_CHECKING:
-    from server.gateway.send_buffer import SendBuffer
-    from server.gateway.session import Session
+from server.gateway.send_buffer import SendBuffer
+from server.gateway.session import Session
 
 SLICE_S = 0.002
-_LOOK_AT_CLOCK_EVERY = 32
+_CLOCK_EVERY = 32
+"""Sessions written to between two readings of the clock."""
 
 
 def located(channel: str, zone: Zone) -> str:
-    """The channel of a zone's work as hubs know it: all zones share a hub."""
+    """The name in a hub of the channel for a zone's work: all zones share a hub."""
     return f"{channel}@{zone}"
 
 
 def addressed(event: Event) -> tuple[str, ...]:
-    """The channels of an event as hubs know them. `work:<service>` stands alone in an event's ``to``."""
+    """The channels of an event as hubs name them. `work:<service>` is always the only channel of its event."""
     to = event.to
     return (located(to[0], event.zone),) if to and to[0].startswith("work:") else to
 
@@ -52,8 +50,8 @@ class Hub:
         "_broadcast",
         "_counters",
         "_dirty",
-        "_hearers",
         "_loop",
+        "_recipients",
         "_scheduled",
         "_sent",
         "channels",
@@ -66,24 +64,24 @@ class Hub:
         self._counters = counters
         self.channels: dict[str, set[Session]] = {}
         self.watched = False
-        """Whether anybody has ever subscribed to a job here."""
+        """Whether any session has ever subscribed to a job here."""
         self._dirty: deque[SendBuffer] = deque()
         self._broadcast = b""
-        self._hearers: list[Session] = []
-        """Who has yet to be sent the broadcast. None of them has a push in his queue."""
+        self._recipients: list[Session] = []
+        """The sessions that still have to be sent the broadcast. None of them has a push in its queue."""
         self._scheduled = False
         self._began = 0.0
         self._sent = 0
         self._loop = asyncio.get_running_loop()
 
     def join(self, session: Session, channels: Iterable[str]) -> None:
-        """Let ``session`` hear of ``channels`` from the next event on."""
+        """Subscribe ``session`` to ``channels`` from the next event on."""
         for channel in channels:
             self.channels.setdefault(channel, set()).add(session)
             self.watched = self.watched or channel.startswith("job:")
 
     def leave(self, session: Session, channels: Iterable[str]) -> None:
-        """No more of them; channels not joined are passed over."""
+        """Unsubscribe it. Channels that it has not joined are ignored."""
         for channel in channels:
             members = self.channels.get(channel)
             if members is not None:
@@ -92,36 +90,36 @@ class Hub:
                     del self.channels[channel]
 
     def members(self, channel: str) -> Collection[Session]:
-        """Who hears of ``channel`` now."""
+        """The sessions on ``channel`` now."""
         return self.channels.get(channel, ())
 
-    def deliver(self, event: Event, whole: str) -> None:
-        """Queue ``event`` for everyone on its channels or on ``whole``, the zone's own, once each."""
+    def recipients(self, kind: str, channels: Iterable[str]) -> Collection[Session]:
+        """The sessions on any of ``channels``, each once, that receive an event of type ``kind``."""
         if not self.channels:
-            return
-        get = self.channels.get
-        hits = [members for members in map(get, addressed(event)) if members]
-        if whole in self.channels:
-            hits.append(self.channels[whole])
-        if not hits:
-            return
-        members = hits[0] if len(hits) == 1 else set().union(*hits)
-        frame = self.frames.event(event)
-        if len(members) < BROADCAST or self._dirty or self._hearers:
+            return ()
+        hits = [members for members in map(self.channels.get, channels) if members]
+        if len(hits) == 1:
+            return hits[0]
+        return set().union(*hits) if hits else ()
+
+    def deliver(self, recipients: Collection[Session], payload: bytes) -> None:
+        """Queue the event with this payload (see ``PayloadEncoder``) for ``recipients``."""
+        frame = self.frames.event(payload)
+        if len(recipients) < BROADCAST or self._dirty or self._recipients:
             self.settle()
-            self._queue(members, frame)
+            self._queue(recipients, frame)
         else:
-            self._hearers, self._broadcast = list(members), frame
+            self._recipients, self._broadcast = list(recipients), frame
         if not self._scheduled:
             self._schedule()
 
     def settle(self) -> None:
-        """Queue the broadcast for those who have not had it. To be called before anything is said behind it, and
-        before a session ends.
+        """Queue the broadcast for those that have not been sent it. To be called before another frame is queued behind
+        it, and before a session ends.
         """
-        if self._hearers:
-            left = [session for session in self._hearers if session.state is not State.CLOSED]
-            self._hearers.clear()
+        if self._recipients:
+            left = [session for session in self._recipients if session.state is not State.CLOSED]
+            self._recipients.clear()
             self._queue(left, self._broadcast)
 
     def _queue(self, sessions: Iterable[Session], frame: bytes) -> None:
@@ -135,7 +133,7 @@ class Hub:
                 session.plain = False
 
     def wake(self, session: SendBuffer) -> None:
-        """``session`` has something to write by the end of this turn."""
+        """Flush ``session`` by the end of this turn of the loop."""
         self._dirty.append(session)
         if not self._scheduled:
             self._schedule()
@@ -145,26 +143,26 @@ class Hub:
         self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
-        """Write for each woken session, then the broadcast; what remains after a slice comes in the next turn."""
+        """Write for each session that waits, then the broadcast. What remains after a slice is written next turn."""
         began = monotonic()
         if not self._sent:
             self._began = began
-        self._write_woken(began + SLICE_S)
+        self._write_waiting(began + SLICE_S)
         self._write_broadcast(began + SLICE_S)
         self._scheduled = False
-        if self._dirty or self._hearers:
+        if self._dirty or self._recipients:
             self._schedule()
         else:
             if self._sent >= BROADCAST:
                 self._counters.broadcasts.add(monotonic() - self._began)
             self._sent = 0
 
-    def _write_woken(self, until: float) -> None:
-        """The case of nearly every directed event, one frame for a session that keeps up, is here and not in
-        ``Session.flush``: beside the system call every attribute touched shows.
+    def _write_waiting(self, until: float) -> None:
+        """The case of nearly every directed event (one frame for a session that is not behind) is handled here and not
+        in ``Session.flush``: next to the system call, the cost of every attribute access shows.
         """
         dirty = self._dirty
-        turn = _LOOK_AT_CLOCK_EVERY
+        turn = _CLOCK_EVERY
         frames = size = 0
         while dirty:
             session = dirty.popleft()
@@ -179,17 +177,17 @@ class Hub:
                 session.flush()
             turn -= 1
             if not turn:
-                turn = _LOOK_AT_CLOCK_EVERY
+                turn = _CLOCK_EVERY
                 if monotonic() > until:
                     break
         self._count(frames, size)
 
     def _write_broadcast(self, until: float) -> None:
-        """To those who keep up and have nothing waiting; the others get it in their queues."""
-        recipients, frame, frames = self._hearers, self._broadcast, 0
+        """Write to the sessions that are not behind and have nothing waiting. The others get it in their queues."""
+        recipients, frame, frames = self._recipients, self._broadcast, 0
         while recipients:
-            some = recipients[-_LOOK_AT_CLOCK_EVERY:]
-            del recipients[-_LOOK_AT_CLOCK_EVERY:]
+            some = recipients[-_CLOCK_EVERY:]
+            del recipients[-_CLOCK_EVERY:]
             for session in some:
                 if session.plain:
                     session.written += 1
@@ -202,7 +200,7 @@ class Hub:
         self._count(frames, frames * len(frame))
 
     def _count(self, writes: int, size: int) -> None:
-        """Note ``writes`` of one frame each."""
+        """Count ``writes`` of one frame each, of ``size`` bytes together."""
         counters = self._counters
         counters.frames_out += writes
         counters.writes += writes

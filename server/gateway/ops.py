@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from time import monotonic, time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -20,16 +20,13 @@ from engine.technicians import live
 from engine.technicians.live import Position
 from engine.types import Role
 from server.gateway import connect, session_limiter, subscriptions
+from server.gateway.gateway import Gateway
 from server.gateway.protocol import Close
+from server.gateway.session import Session
 from server.http import policy
 from server.schemas import ops as messages
 from server.schemas.fields import to_ms
 from server.schemas.positions import OneFix
-
-if TYPE_CHECKING:
-    from server.gateway.gateway import Gateway
-    from server.gateway.session import Session
-
 
 Keyed = messages.Claim | messages.Decline | messages.Command | messages.SetAvailability
 """Ops done under a request key. Where their client gave none one is made, and named in the reply or in the 504, so
@@ -125,7 +122,7 @@ async def refresh(gateway: Gateway, session: Session, op: messages.Refresh) -> d
     return {"expires_in": max(0, int(fresh.expires - time())) if fresh.expires else None}
 
 
-Work = Callable[["Gateway", "Session", Any], Awaitable[Any]]
+Work = Callable[[Gateway, Session, Any], Awaitable[Any]]
 
 
 class Spec(NamedTuple):
@@ -158,8 +155,8 @@ async def perform(gateway: Gateway, session: Session, op: messages.Op) -> Any:
     require_role(session.caller, spec.roles)
     if gateway.limited:
         limit = limit_of(op)
-        if session.restraint is not None:
-            session.restraint.check(limit, monotonic())
+        if session.limiter is not None:
+            session.limiter.check(limit, monotonic())
         await limits.take(gateway.engine, session.caller.id, limit)
     if not isinstance(op, Keyed):
         return await spec.work(gateway, session, op)

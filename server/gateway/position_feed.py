@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Mapping, Sequence
 from time import monotonic
-from typing import TYPE_CHECKING
 
 import msgspec
 import redis.asyncio as redis
@@ -31,13 +31,15 @@ from engine.events import Event
 from engine.process.loops import not_cancelled
 from engine.rules import job_document
 from engine.rules.job_document import EventJob, Party
+from engine.runtime import Engine
 from engine.store import keys
 from engine.types import Zone
 from server.gateway import entitlements
-
-if TYPE_CHECKING:
-    from server.gateway.gateway import Gateway
-    from server.gateway.session import Session
+from server.gateway.counters import Counters
+from server.gateway.frames import PayloadEncoder
+from server.gateway.hub import Hub
+from server.gateway.session import Session
+from server.gateway.zone_stream import ZoneStream
 
 POSITION = "position"
 EVERY_S = 0.2
@@ -70,12 +72,23 @@ class Track(msgspec.Struct):
 class PositionFeed:
     """The live positions of one gateway."""
 
-    def __init__(self, gateway: Gateway) -> None:
-        self._gateway = gateway
+    def __init__(
+        self,
+        engine: Engine,
+        hubs: Sequence[Hub],
+        tails: Mapping[Zone, ZoneStream],
+        payloads: PayloadEncoder,
+        counters: Counters,
+    ) -> None:
+        self._engine = engine
+        self._hubs = hubs
+        self._tails = tails
+        self._payloads = payloads
+        self._counters = counters
         self._tracks: dict[str, Track] = {}
         self.listening = False
         """Whether Redis has confirmed the subscription of every zone: a fix published before that is lost."""
-        zones = (Zone(zone) for zone in gateway.engine.settings.zones)
+        zones = (Zone(zone) for zone in engine.settings.zones)
         self._zones = {keys.live(zone).encode(): zone for zone in zones}
 
     # hearing
@@ -85,7 +98,7 @@ class PositionFeed:
         pause = 0.05
         while not_cancelled():
             began = monotonic()
-            client = self._gateway.engine.store.reader()
+            client = self._engine.store.reader()
             try:
                 await self._listen(client)
             except (redis.RedisError, OSError, CalloutError) as error:  # TimeoutError is an OSError
@@ -97,7 +110,7 @@ class PositionFeed:
                 with contextlib.suppress(OSError, redis.RedisError):
                     async with asyncio.timeout(1.0):
                         await client.aclose()
-            self._gateway.counters.live_gaps += 1
+            self._counters.live_gaps += 1
             pause = 0.05 if monotonic() - began > IDLE_S else min(pause * 2, 1.0)
             await asyncio.sleep(pause)
 
@@ -120,7 +133,7 @@ class PositionFeed:
                 if message["type"] == "message":
                     self.hear(self._zones[message["channel"]], message["data"])
                 elif message["type"] == "subscribe":
-                    self._gateway.counters.live_gaps += message["channel"] in confirmed
+                    self._counters.live_gaps += message["channel"] in confirmed
                     confirmed.add(message["channel"])
                     self.listening = len(confirmed) == len(self._zones)
 
@@ -158,14 +171,15 @@ class PositionFeed:
             return
         more = {"heading": seen.heading, "accuracy": seen.accuracy, "jump": seen.jump}
         told = positions.position(watched.id, seen.lat, seen.lon, seen.at, **more)
+        payload = self._payloads.live(POSITION, now_ms(), told, watched.bp)
         frames: dict[str, bytes] = {}
         for session in recipients:
             encoding = session.hub.frames
             frame = frames.get(encoding.subprotocol)
             if frame is None:
-                frame = frames[encoding.subprotocol] = encoding.live(POSITION, now_ms(), told, watched.bp)
-            session.hint(POSITION, frame)
-        self._gateway.counters.positions += 1
+                frame = frames[encoding.subprotocol] = encoding.frame(payload)
+            session.push_lossy(POSITION, frame)
+        self._counters.positions += 1
         if told.stale:
             self._tracks.pop(watched.id, None)
 
@@ -177,8 +191,8 @@ class PositionFeed:
         if blueprint is None:  # a version that this node has yet to learn: nobody can say who may see it
             return set()
         channels = audience.channels(blueprint.audience(POSITION).split(), watched.customer, seen.technician)
-        hubs = self._gateway.all_hubs
-        certain = self._gateway.relay.tails[zone].cursor >= seen.seq
+        hubs = self._hubs
+        certain = self._tails[zone].cursor >= seen.seq
         watching = {one for hub in hubs for one in hub.members(f"job:{watched.id}")}
         found = {one for hub in hubs for name in channels for one in hub.members(name)}
         found |= {one for one in watching if entitlements.may_see_position(one, seen.technician, certain=certain)}
@@ -187,13 +201,13 @@ class PositionFeed:
         return {one for one in found if one.caller.is_ops or one.caller.id == seen.technician}
 
     def _blueprint(self, watched: Watched) -> Blueprint | None:
-        return self._gateway.engine.blueprints.exactly(watched.bp)
+        return self._engine.blueprints.exactly(watched.bp)
 
     def _is_over(self, track: Track) -> bool:
         """Whether the log told, after this fix was taken, that the job ended, is another's or is not to be followed any
         more, or that the technician went offline.
         """
-        tail, seen = self._gateway.relay.tails[track.zone], track.seen
+        tail, seen = self._tails[track.zone], track.seen
         if tail.cursor <= seen.seq:
             return False
         parties = (f"user:{track.watched.customer}", f"user:{seen.technician}")
@@ -229,10 +243,9 @@ class PositionFeed:
             self._tell(track)
 
     def forget(self) -> None:
-        """The log began anew: what was heard before cannot be compared with it."""
-        for track in self._tracks.values():
-            if track.timer is not None:
-                track.timer.cancel()
+        """Drop all tracks: the log began anew, and earlier positions cannot be compared with it."""
+        for timer in [track.timer for track in self._tracks.values() if track.timer is not None]:
+            timer.cancel()
         self._tracks.clear()
 
 

@@ -19,7 +19,6 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from time import monotonic, time
-from typing import TYPE_CHECKING
 
 import redis.asyncio as redis
 import structlog
@@ -27,16 +26,14 @@ import structlog
 from engine.errors import CalloutError
 from engine.events import Event
 from engine.process.loops import not_cancelled
+from engine.runtime import Engine
 from engine.store.stream_connection import StreamConnection
 from engine.types import Cursor, Epoch, Zone, number_of
 from engine.zone import log
 from server.gateway.counters import Counters
-from server.gateway.hub import SLICE_S, Hub
+from server.gateway.hub import SLICE_S, Hub, addressed
 from server.gateway.replay_buffer import ReplayBuffer
 from server.gateway.zone_stream import ZoneStream
-
-if TYPE_CHECKING:
-    from engine.runtime import Engine
 
 BLOCK_S = 1.0
 GRACE_S = 2.0
@@ -96,7 +93,7 @@ class StreamReader:
 
 
 class Relay:
-    """All zones of a gateway. ``hidden`` is called with the events that are for gateways, ``ending`` with each other
+    """All zones of a gateway. ``internal`` is called with the events that are for gateways, ``ending`` with each other
     one before it is handed on, where anybody watches a job. ``resync`` is called with the reason when sessions must
     resynchronise, ``renamed`` when they must not, but an epoch began.
     """
@@ -107,7 +104,8 @@ class Relay:
         hubs: Sequence[Hub],
         counters: Counters,
         *,
-        hidden: Callable[[Event], None],
+        encode: Callable[[Event], bytes],
+        internal: Callable[[Event], None],
         ending: Callable[[Event], None],
         resync: Callable[[str], None],
         renamed: Callable[[], None],
@@ -124,7 +122,8 @@ class Relay:
         self._engine = engine
         self._hubs = hubs
         self._counters = counters
-        self._hidden = hidden
+        self._encode = encode
+        self._internal = internal
         self._ending = ending
         self._resync = resync
         self._renamed = renamed
@@ -134,7 +133,7 @@ class Relay:
         self._run_id = ""
         self._unopened: set[Zone] = set()
         """Zones that may still be opened in this life of Redis, under a new epoch."""
-        self._untold = False
+        self._unannounced = False
         """Whether an epoch began that goes on, and nobody has been told yet."""
 
     @property
@@ -143,7 +142,7 @@ class Relay:
         return self.window_read.is_set()
 
     @property
-    def deaf(self) -> bool:
+    def disconnected(self) -> bool:
         """Whether it has had no word from Redis for too long to be trusted with clients."""
         return not self.loaded or monotonic() - self._heard_at > DEAF_S
 
@@ -213,16 +212,27 @@ class Relay:
         tail.cursor = event.seq
         try:
             if event.type.startswith("session."):
-                self._hidden(event)
+                self._internal(event)
             else:
                 if any(hub.watched for hub in self._hubs):
                     self._ending(event)
-                for hub in self._hubs:
-                    hub.deliver(event, tail.memory.whole)
+                self.fan_out(event, tail.memory.whole)
         except Exception:  # the boundary of one event: the next ones are still to be handed on
             logger.exception("event_failed", zone=tail.zone, seq=event.seq, type=event.type)
             self._counters.resyncs["failed"] += 1
             self._resync("failed")
+
+    def fan_out(self, event: Event, whole: str) -> None:
+        """Deliver ``event`` to the sessions on its channels or on ``whole``, the channel of its zone. The payload is
+        encoded once for all hubs, and only if there is a recipient.
+        """
+        channels = (*addressed(event), whole)
+        payload = b""
+        for hub in self._hubs:
+            recipients = hub.recipients(event.type, channels)
+            if recipients:
+                payload = payload or self._encode(event)
+                hub.deliver(recipients, payload)
 
     # comparing lives
 
@@ -242,8 +252,8 @@ class Relay:
         try:
             same = [await self._compare(self.tails[zone], client) for zone in zones]
         finally:
-            if self._untold:
-                self._untold = False
+            if self._unannounced:
+                self._unannounced = False
                 self._renamed()
         if len(same) == len(self.tails):
             self._checked_at = monotonic()
@@ -269,7 +279,7 @@ class Relay:
             epochs = await log.epochs(client, tail.zone)
         if not await self._goes_on(tail, client, head.epoch, epochs):
             return await self._start_over(tail, client, "epoch")
-        tail.epochs, tail.epoch, self._untold = epochs, head.epoch, True
+        tail.epochs, tail.epoch, self._unannounced = epochs, head.epoch, True
         self._engine.store.note_head(tail.zone, tail.head)
         tail.tell_waiting(everybody=True)
         return False

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Collection, Iterable
 from itertools import chain, compress, count, islice
 from operator import attrgetter, not_
+from typing import Any
 
 from engine.events import Event
 from engine.types import Zone
@@ -25,8 +26,9 @@ RUN = 64
 """Events in a run: what is scanned where one of them was wanted, and forgotten at once."""
 
 _EVENT_BYTES, _CHANNEL_BYTES = 600, 130
-"""What an event costs beside its data (held thrice: once more as a frame of each subprotocol, if so replayed):
-measured, rounded up.
+"""What an event costs beside its data, measured and rounded up. The data is counted three times: a replay adds a copy
+for its encoder, and most gateways use two at most. Where clients resume over all three (JSON, MessagePack, HTTP), the
+fourth copy is not counted.
 """
 _channels = attrgetter("to")
 
@@ -34,13 +36,13 @@ _channels = attrgetter("to")
 class Chunk:
     """A run of consecutive events, ``RUN`` of them unless it is the last."""
 
-    __slots__ = ("_channels", "events", "first", "frames", "size")
+    __slots__ = ("_channels", "encoded", "events", "first", "size")
 
     def __init__(self, first: int) -> None:
         self.first = first
         self.events: list[Event] = []
-        self.frames: dict[str, dict[int, bytes]] = {}
-        """Those replayed already, by subprotocol and place."""
+        self.encoded: dict[Any, dict[int, bytes]] = {}
+        """Events that were replayed already, by encoder and place."""
         self.size = 0
         self._channels: dict[str, None] | None = None
         """All that occur, once the run is full."""

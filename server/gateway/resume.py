@@ -10,21 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from time import monotonic
-from typing import TYPE_CHECKING, Literal
+from typing import Literal, Protocol
 
 import structlog
 
 from engine.archive import reader
 from engine.errors import CalloutError
 from engine.events import Event
+from engine.runtime import Engine
 from engine.types import Cursor, number_of
 from engine.zone import log
-from server.gateway.frames import HIDDEN, JsonFrames
+from server.gateway.frames import INTERNAL
 from server.gateway.replay_buffer import Chunk
 from server.gateway.zone_stream import NEVER, WAIT_S, ZoneStream
-
-if TYPE_CHECKING:
-    from engine.runtime import Engine
 
 MAX_EVENTS = 1_000
 MAX_BYTES = 512 * 1024
@@ -35,6 +33,13 @@ SCAN = 10_000
 Reason = Literal["too_old", "epoch"]
 
 logger = structlog.get_logger(__name__)
+
+
+class Encoder(Protocol):
+    """Encodes events for a replay: as the frames of a subprotocol, or as payloads (server/gateway/frames.py)."""
+
+    def encode(self, event: Event) -> bytes:
+        """The bytes to replay."""
 
 
 class Resume:
@@ -99,12 +104,12 @@ class Resume:
             is_news = self._cursor.epoch not in self.tail.epochs
             await self.tail.changed(NEVER if is_news else self._cursor.seq, left)
 
-    async def reach(self, engine: Engine, frames: JsonFrames) -> None:
+    async def reach(self, engine: Engine, encoder: Encoder) -> None:
         """Fetch what memory does not hold."""
         while not self.ready:
-            await self._fetch(engine, frames)
+            await self._fetch(engine, encoder)
 
-    def finish(self, frames: JsonFrames, floors: Mapping[str, int] | None = None) -> list[bytes]:
+    def finish(self, encoder: Encoder, floors: Mapping[str, int] | None = None) -> list[bytes]:
         """What to replay, in order, up to the relay's head: nothing of it may be sent if ``reason`` is
         set then. ``floors`` are as they are by now.
         """
@@ -113,10 +118,10 @@ class Resume:
             self.reason = "epoch"
         if self.reason is None and self.named:
             for segment, place in self._remembering():
-                event, known = segment.events[place], segment.frames.setdefault(frames.subprotocol, {})
+                event, known = segment.events[place], segment.encoded.setdefault(encoder, {})
                 frame = known.get(place)
                 if frame is None:
-                    frame = known[place] = frames.event(event)
+                    frame = known[place] = encoder.encode(event)
                 self._keep(event, frame)
         return self.frames if self.reason is None else []
 
@@ -151,18 +156,18 @@ class Resume:
 
     # the parts that memory does not hold
 
-    async def _fetch(self, engine: Engine, frames: JsonFrames) -> None:
+    async def _fetch(self, engine: Engine, encoder: Encoder) -> None:
         """The next part, from the cheaper of the two places that has it; ``too_old`` if neither does."""
         until = self._remembered - 1
-        if until - self._position > SCAN and await self._from_archive(engine, frames, until):
+        if until - self._position > SCAN and await self._from_archive(engine, encoder, until):
             return
         page = await log.window(engine.store.reads, self.tail.zone, self._position, PAGE, until)
         if page and page[0].seq == self._position + 1:
-            self._take(self._wanted(page), frames, page[-1].seq)
-        elif not await self._from_archive(engine, frames, page[0].seq - 1 if page else until):
+            self._take(self._wanted(page), encoder, page[-1].seq)
+        elif not await self._from_archive(engine, encoder, page[0].seq - 1 if page else until):
             self.reason = "too_old"
 
-    async def _from_archive(self, engine: Engine, frames: JsonFrames, until: int) -> bool:
+    async def _from_archive(self, engine: Engine, encoder: Encoder, until: int) -> bool:
         """Take what SQL has up to ``until``; False where it does not reach the cursor, or is away."""
         zone = self.tail.zone
         try:
@@ -178,7 +183,7 @@ class Resume:
         except CalloutError as error:
             logger.warning("resume_without_archive", zone=zone, error=str(error))
             return False
-        self._take(events, frames, until)
+        self._take(events, encoder, until)
         return True
 
     def _wanted(self, page: Iterable[Event]) -> list[Event]:
@@ -190,15 +195,15 @@ class Resume:
         floors = self._floors
         return any(name in self._own or (name in floors and event.seq > floors[name]) for name in event.to)
 
-    def _take(self, events: Iterable[Event], frames: JsonFrames, position: int) -> None:
+    def _take(self, events: Iterable[Event], encoder: Encoder, position: int) -> None:
         for event in events:
-            self._keep(event, frames.event(event))
+            self._keep(event, encoder.encode(event))
             if self.reason:
                 return
         self._position = position
 
     def _keep(self, event: Event, frame: bytes) -> None:
-        if event.type.startswith(HIDDEN) or self.reason:
+        if event.type.startswith(INTERNAL) or self.reason:
             return
         if self._wants is not None and not self._wants(event.type):
             return

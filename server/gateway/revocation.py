@@ -8,8 +8,7 @@ every ``ASK_S``. What operations staff wrote about a suspension is in neither pl
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Sequence
 
 import msgspec
 import structlog
@@ -18,12 +17,10 @@ from engine.errors import CalloutError, TokenExpired
 from engine.events import Event
 from engine.identity import tokens
 from engine.process.loops import not_cancelled
+from engine.runtime import Engine
 from engine.types import DEFAULT_ZONE, Principal
 from server.gateway.protocol import Close
-
-if TYPE_CHECKING:
-    from server.gateway.gateway import Gateway
-    from server.gateway.session import Session
+from server.gateway.session import Session
 
 REVOKED = "session.revoked"
 ASK_S = 10.0
@@ -44,13 +41,17 @@ class _Revoked(msgspec.Struct):
 class Revocation:
     """Ends the sessions of one gateway."""
 
-    def __init__(self, gateway: Gateway) -> None:
-        self._gateway = gateway
+    def __init__(
+        self, engine: Engine, sessions: Collection[Session], sessions_of: Callable[[str], list[Session]]
+    ) -> None:
+        self._engine = engine
+        self._sessions = sessions
+        self._sessions_of = sessions_of
 
-    def hear(self, event: Event) -> None:
+    def apply(self, event: Event) -> None:
         """Close what ``event`` takes away, at this gateway."""
         for channel in event.to:
-            for session in self._gateway.sessions_of(channel.removeprefix("user:")):
+            for session in self._sessions_of(channel.removeprefix("user:")):
                 if self.concerns(event, session.caller):
                     self.end(session, event)
 
@@ -70,7 +71,7 @@ class Revocation:
         """Ask every ``ASK_S`` while ``main`` is closed, for ever."""
         while not_cancelled():
             await asyncio.sleep(ASK_S)
-            state = self._gateway.engine.store.zones.get(DEFAULT_ZONE)
+            state = self._engine.store.zones.get(DEFAULT_ZONE)
             try:
                 if state is None or not state.open:
                     await self.ask()
@@ -80,7 +81,7 @@ class Revocation:
     async def ask(self) -> None:
         """Look up the account of every live session, and close those that may not go on."""
         by_user: dict[str, list[Session]] = {}
-        for session in self._gateway.sessions:
+        for session in self._sessions:
             if session.principal is not None:
                 by_user.setdefault(session.principal.id, []).append(session)
         groups = list(by_user.values())
@@ -90,7 +91,7 @@ class Revocation:
     async def _ask(self, sessions: Sequence[Session]) -> None:
         for session in sessions:
             try:
-                await tokens.check_active(self._gateway.engine, session.caller)
+                await tokens.check_active(self._engine, session.caller)
             except TokenExpired:
                 session.close(Close.REAUTHENTICATE, _phrase(Close.REAUTHENTICATE))
             except CalloutError as refusal:

@@ -1,9 +1,8 @@
-"""What waits to be sent to one client: bounded in bytes and in age, written as much as fits at once.
+"""Frames that wait to be sent to one client: bounded in bytes and in age, joined into few writes.
 
-What it is sent this turn collects in ``next`` and ``more`` and is written by the hub's flush. While the
-transport still holds bytes nothing is written; what comes then goes *behind*, in a queue bounded in bytes
-and in the age of its oldest frame (over either: 4001, and the client resumes). Replies to commands are
-not kept waiting behind a broadcast.
+``next`` and ``more`` collect the pushes of a turn of the loop, which the hub's flush writes. While the transport still
+holds bytes, pushes go to a queue of frames that are *behind*, bounded in bytes and in the age of its oldest frame. Over
+either bound the session is closed with 4001, and the client resumes. Replies are sent ahead of all pushes.
 """
 
 from __future__ import annotations
@@ -11,25 +10,45 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from engine.errors import CalloutError
+from server.gateway.counters import Counters
+from server.gateway.frames import JsonFrames
 from server.gateway.protocol import Close, State
 from server.schemas import problems
 from server.schemas.ops import Op
 
-if TYPE_CHECKING:
-    from server.gateway.gateway import Gateway
-    from server.gateway.hub import Hub
-
 QUEUE_BYTES = 1024 * 1024
 QUEUE_AGE_S = 10.0
 WRITE_BYTES = 64 * 1024
-"""Joined into one write at most: what the transport may keep a private copy of, beside one frame."""
+"""The most that is joined into one write: the transport may hold a private copy of this much, and of one frame."""
+
+
+class BufferHub(Protocol):
+    """What a send buffer needs of its hub."""
+
+    frames: JsonFrames
+
+    def settle(self) -> None:
+        """Queue the broadcast that is not written yet."""
+
+    def wake(self, session: SendBuffer) -> None:
+        """Flush ``session`` by the end of this turn of the loop."""
+
+
+class BufferGateway(Protocol):
+    """What a send buffer needs of its gateway."""
+
+    counters: Counters
+    behind: set[SendBuffer]
+
+    def heartbeat(self, hub: BufferHub) -> bytes:
+        """The heartbeat of all sessions in ``hub``."""
 
 
 class SendBuffer:
-    """The outgoing half of a session (server/gateway/session.py), which says how it is closed."""
+    """The outgoing half of a session. The session (server/gateway/session.py) defines how it is closed."""
 
     __slots__ = (
         "_behind",
@@ -51,40 +70,39 @@ class SendBuffer:
         "written",
     )
 
+    gateway: BufferGateway
+    hub: BufferHub
     write: Callable[[Any], Any]
 
-    def __init__(self, gateway: Gateway, hub: Hub, session_id: str) -> None:
-        self.gateway = gateway
-        self.hub = hub
+    def __init__(self, session_id: str) -> None:
         self.id = session_id
         self.state = State.ACCEPTED
         self.next: bytes | None = None
-        """The first frame that waits for this turn's flush; then come those in ``more``, never without it."""
+        """The first frame that waits for the flush of this turn. Those in ``more`` follow it, never without it."""
         self.more: list[bytes] = []
         self.replies: list[bytes] = []
         self.plain = True
-        """Whether the flush may simply write ``next``: nothing is in ``more`` or ``replies``, the
-        transport is empty.
-        """
+        """Whether the flush may write ``next`` directly: ``more``, ``replies`` and the transport are empty."""
         self.written = 0
-        """Pushes that left the queue of a turn, of which ``unlogged`` were no events."""
+        """Pushes that left the queue of their turn, those in ``unlogged`` included."""
         self.unlogged = 0
+        """Pushes that are no events of the log."""
         self.answered = True
-        """Whether anything came since the last ping."""
+        """Whether the client sent anything since the last ping."""
         self.heard_at = monotonic()
-        """When anything last came."""
+        """When the client last sent anything."""
         self.heard = False
-        """Whether anything came since the last batch of signs of life."""
+        """Whether the client sent anything since the last batch of signs of life."""
         self._behind: deque[tuple[float, bytes]] | None = None
         self._behind_bytes = 0
         self._paused = False
 
     def close(self, code: int, reason: str) -> None:
-        """End it. The session's to say how."""
+        """End the session. Defined by the session."""
         raise NotImplementedError
 
     def push(self, frame: bytes) -> None:
-        """Queue a frame that is no event, behind the pushes before it."""
+        """Queue a frame that is no event of the log, behind the pushes before it."""
         self.unlogged += 1
         self.push_all((frame,))
 
@@ -99,21 +117,21 @@ class SendBuffer:
             self._wake()
 
     def silence_ms(self, now: float) -> int:
-        """How long ago at ``now`` (monotonic seconds) anything last came."""
+        """How long the client has sent nothing at ``now`` (monotonic seconds)."""
         return max(0, round((now - self.heard_at) * 1000))
 
-    def beat(self) -> None:
-        """Send the heads and the ping, which is to be answered."""
+    def heartbeat(self) -> None:
+        """Send the heads of the zones and the ping. The client has to answer it."""
         self.answered = False
-        self.push(self.gateway.beat(self.hub))
+        self.push(self.gateway.heartbeat(self.hub))
 
-    def mark(self, heads: bytes) -> None:
-        """Send the heads out of turn, ready made."""
+    def push_heads(self, heads: bytes) -> None:
+        """Send the encoded heads outside the heartbeat."""
         self.push(heads)
 
     @property
     def pushes(self) -> int:
-        """Logged pushes so far, those queued included: what ``ping`` answers."""
+        """The number of logged pushes so far, queued ones included: the number in the answer to ``ping``."""
         self.hub.settle()
         return self.written + (self.next is not None) + len(self.more) - self.unlogged
 
@@ -122,23 +140,23 @@ class SendBuffer:
         self.hub.wake(self)
 
     def reply(self, op: Op, ok: object) -> None:
-        """Answer ``op``, if it asked for an answer, ahead of the pushes."""
+        """Answer ``op`` ahead of the pushes, if it has an id."""
         if op.id is not None:
-            self._first(self.hub.frames.reply(op.id, ok))
+            self._send_first(self.hub.frames.reply(op.id, ok))
 
     def refuse(self, request: int | str | None, error: CalloutError) -> None:
-        """Answer with a problem; ``request`` None where the message had no id."""
+        """Answer with a problem. ``request`` is None where the message had no id."""
         self.gateway.counters.refusals[error.code] += 1
-        named = f"{self.id}.{request}" if request is not None else self.id
-        self._first(self.hub.frames.refusal(request, problems.problem(error, named)))
+        name = f"{self.id}.{request}" if request is not None else self.id
+        self._send_first(self.hub.frames.refusal(request, problems.problem(error, name)))
 
-    def _first(self, frame: bytes) -> None:
+    def _send_first(self, frame: bytes) -> None:
         if self.state is not State.CLOSED:
             self.replies.append(frame)
             self._wake()
 
     def flush(self) -> None:
-        """Write what waits as one piece. Called by the hub once a turn, where it is more than one push."""
+        """Write all waiting frames in one piece. The hub calls it once a turn where more than one push waits."""
         queue = self._take()
         if self._paused:
             return self._fall_behind(queue)
@@ -152,38 +170,32 @@ class SendBuffer:
         if size > WRITE_BYTES:
             self._fall_behind(queue)
             return self._catch_up()
-        self._count(len(queue), size)
+        self.gateway.counters.count_write(len(queue), size)
         self.write(b"".join(queue))
         return None
 
     def _take(self) -> list[bytes]:
-        """The pushes of this turn, in order."""
+        """Remove and return the pushes of this turn, in order."""
         queue = [] if self.next is None else [self.next, *self.more]
         self.next = None
         self.more.clear()
         self.written += len(queue)
         return queue
 
-    def _count(self, frames: int, size: int) -> None:
-        counters = self.gateway.counters
-        counters.frames_out += frames
-        counters.bytes_out += size
-        counters.writes += 1
-
     def _fall_behind(self, queue: list[bytes]) -> None:
-        """Pushes go behind those that wait already; replies stay where they are, ahead of them."""
+        """Append pushes to those that wait already. Replies stay in ``replies``, ahead of all of them."""
         if queue:
             now = monotonic()
             if self._behind is None:
                 self._behind = deque()
-                self.gateway.pulse.behind.add(self)
+                self.gateway.behind.add(self)
             self._behind.extend((now, frame) for frame in queue)
             self._behind_bytes += sum(map(len, queue))
         if self.waiting_bytes > QUEUE_BYTES:
             self.close(Close.TOO_SLOW, "too slow")
 
     def _catch_up(self) -> None:
-        """Write the oldest in pieces, as long as the transport takes each whole."""
+        """Write the oldest frames in pieces for as long as the transport takes each piece as a whole."""
         while not self._paused and (self.replies or self._behind):
             piece, self.replies = self.replies, []
             size = sum(map(len, piece))
@@ -192,46 +204,46 @@ class SendBuffer:
                 piece.append(frame)
                 size += len(frame)
                 self._behind_bytes -= len(frame)
-            self._count(len(piece), size)
+            self.gateway.counters.count_write(len(piece), size)
             self.write(b"".join(piece))
         if self._behind is not None and not self._behind:
             self._behind = None
-            self.gateway.pulse.behind.discard(self)
+            self.gateway.behind.discard(self)
 
     @property
     def waiting_bytes(self) -> int:
-        """What waits because the transport took no more."""
+        """The bytes that wait because the transport takes no more."""
         return self._behind_bytes + sum(map(len, self.replies))
 
     def is_late(self, now: float) -> bool:
-        """Whether the oldest frame has waited too long."""
+        """Whether the oldest frame has waited longer than ``QUEUE_AGE_S`` at ``now`` (monotonic seconds)."""
         return bool(self._behind) and now - self._behind[0][0] > QUEUE_AGE_S  # type: ignore[index]
 
     @property
     def unsent(self) -> bool:
-        """Whether anything waits to be written, here or in the transport, a broadcast of this turn apart."""
+        """Whether anything waits to be written, here or in the transport. A broadcast of this turn does not count."""
         return self._paused or self.next is not None or bool(self.more or self.replies)
 
-    # the transport's mood
+    # callbacks of the transport
 
     def pause(self) -> None:
-        """The transport holds bytes."""
+        """The transport holds unsent bytes."""
         self._paused = True
         self.plain = False
 
     def resume(self) -> None:
-        """It holds none any more."""
+        """The transport is empty again."""
         self._paused = False
         self._catch_up()
         self.plain = not (self._paused or self.more or self.replies)
 
     def alive(self) -> None:
-        """A pong of the WebSocket protocol."""
+        """A pong of the WebSocket protocol arrived."""
         self.answered = self.heard = True
         self.heard_at = monotonic()
 
     def _empty(self) -> None:
-        """Nothing will be sent any more."""
+        """Drop all waiting frames: nothing will be sent any more."""
         self.next, self.plain = None, False
         self.more.clear()
         self.replies.clear()

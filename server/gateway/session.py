@@ -1,14 +1,15 @@
-"""One connected client: who it is, what it asked, and its end. What waits for it is in server/gateway/send_buffer.py.
+"""One connected client: its identity, its requests and its end. Its outgoing half is in server/gateway/send_buffer.py.
 
-Commands run as tasks of the gateway, not of the session: one that is on its way to Redis is finished, and
-recorded under its key, whether or not its client is still there to hear of it.
+Commands run as tasks of the gateway, not of the session. A command that is on its way to Redis is finished, and its
+outcome is recorded under its key, even if the client has gone meanwhile.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import structlog
 
@@ -17,76 +18,119 @@ from engine.types import Principal
 from server.gateway import protocol
 from server.gateway.connection import Connection
 from server.gateway.protocol import Close, Credentials, Patience, Pong, State, Wrong
-from server.gateway.send_buffer import WRITE_BYTES, SendBuffer
+from server.gateway.send_buffer import WRITE_BYTES, BufferGateway, BufferHub, SendBuffer
 from server.gateway.session_limiter import SessionLimiter
 from server.schemas.ops import Connect, Op, Ping
-
-if TYPE_CHECKING:
-    from server.gateway.gateway import Gateway
-    from server.gateway.hub import Hub
 
 log = structlog.get_logger(__name__)
 
 AT_ONCE = 8
-"""Commands of one session that run at the same time; more wait unread, in the client's own socket."""
+"""Commands of one session that run at the same time. Further messages wait unread in the client's own socket."""
+
+
+class SessionHub(BufferHub, Protocol):
+    """What a session needs of its hub."""
+
+    def join(self, session: Session, channels: Iterable[str]) -> None:
+        """Subscribe ``session`` to ``channels``."""
+
+    def leave(self, session: Session, channels: Iterable[str]) -> None:
+        """Unsubscribe it."""
+
+
+class SessionGateway(BufferGateway, Protocol):
+    """What a session needs of its gateway."""
+
+    def forget(self, session: Session, code: int) -> None:
+        """``session`` has ended with ``code``."""
+
+
+class Requests(Protocol):
+    """Who executes the messages of a socket (server/gateway/dispatch.py)."""
+
+    def ping(self, session: Session, op: Ping) -> None:
+        """Answer a ping."""
+
+    def start(self, session: Session, op: Op) -> None:
+        """Start any other op. Calls ``session.done`` when it is finished."""
+
+    def count_wrong_value(self, session: Session) -> None:
+        """Count a message of a known op with a wrong value."""
 
 
 class Session(SendBuffer):
-    """A receiver of one connection (see server/gateway/connection.py). Made by the gateway, which it names to
-    others.
-    """
+    """The receiver of one connection (see server/gateway/connection.py)."""
 
     __slots__ = (
         "_connection",
         "_inbox",
         "_patience",
+        "_requests",
         "_running",
         "channels",
         "credentials",
+        "limiter",
         "principal",
-        "restraint",
         "slot",
         "tries",
         "unlucky",
     )
 
-    def __init__(self, gateway: Gateway, session_id: str, credentials: Credentials, hub: Hub | None = None) -> None:
-        super().__init__(gateway, gateway.hub if hub is None else hub, session_id)
+    gateway: SessionGateway
+    hub: SessionHub
+
+    def __init__(self, gateway: SessionGateway, session_id: str, credentials: Credentials, hub: SessionHub) -> None:
+        super().__init__(session_id)
+        self.gateway = gateway
+        self.hub = hub
         self.credentials: Credentials | None = credentials
         self.tries = 0
-        """Credentials shown that had run out."""
+        """How often the client showed credentials that had expired."""
         self.unlucky = False
-        """Whether a ``connect`` failed for want of Redis or the like, not for the client's fault."""
+        """Whether a ``connect`` failed because a part such as Redis was away, not because of the client."""
         self.principal: Principal | None = None
         self.channels: tuple[str, ...] = ()
         self.slot = -1
-        self.restraint: SessionLimiter | None = None
-        """Made at the first request too many: most sessions never need it."""
+        """The slot in the heartbeat wheel; -1 before the session is live."""
+        self.limiter: SessionLimiter | None = None
+        """Made at the first request over a limit: most sessions never need it."""
         self._patience: Patience | None = None
         self._inbox: deque[bytes] | None = None
         self._running = 0
 
-    def own(self, connection: Connection) -> None:
-        """The connection is ours, its 101 written."""
+    def open(self, connection: Connection, requests: Requests) -> None:
+        """Own ``connection``, whose 101 is written, and give its messages to ``requests``."""
         self._connection = connection
+        self._requests = requests
         self.write = connection.transport.write
 
     @property
     def caller(self) -> Principal:
-        """The principal of a live session. Raises Unauthenticated before that."""
+        """The principal of a live session. Raises Unauthenticated before ``connect`` has succeeded."""
         if self.principal is None:
             raise Unauthenticated("The first message is connect")
         return self.principal
 
-    def hint(self, kind: str, frame: bytes) -> None:
-        """A live push of ``kind`` that may be lost: one who is behind is spared it."""
+    def push_lossy(self, kind: str, frame: bytes) -> None:
+        """Send a live push of type ``kind`` that may be lost. A client that is behind does not get it."""
         if self._behind_bytes < WRITE_BYTES:
             self.push(frame)
 
-    # in
+    def subscribe(self, channel: str) -> None:
+        """Add a channel, if the session is live."""
+        if self.state is State.LIVE and channel not in self.channels:
+            self.channels += (channel,)
+            self.hub.join(self, (channel,))
+
+    def unsubscribe(self, channel: str) -> None:
+        """Remove a channel."""
+        self.channels = tuple(name for name in self.channels if name != channel)
+        self.hub.leave(self, (channel,))
+
+    # incoming messages
 
     def message(self, data: bytes, binary: bool) -> None:
-        """One message: a pong, or work to begin, or to keep until the work in hand is done."""
+        """Handle one message: ignore a pong, start an op, or queue it behind the ops that run."""
         self.answered = self.heard = True
         self.heard_at = monotonic()
         frames = self.hub.frames
@@ -95,21 +139,21 @@ class Session(SendBuffer):
         elif data == frames.pong:
             return
         elif self._running >= AT_ONCE or self.state is State.JOINING or self._inbox:
-            self._keep(data)
+            self._enqueue(data)
         else:
             self._begin(data)
 
-    def _keep(self, data: bytes) -> None:
-        """More than one reading brings is left to TCP: the client is slowed down, nothing is thrown away."""
+    def _enqueue(self, data: bytes) -> None:
+        """Queue a message and pause reading: TCP slows the client down, and nothing is thrown away."""
         if self._inbox is None:
             self._inbox = deque()
         if not self._inbox:
-            self._connection.hold()
+            self._connection.pause_reading()
         self._inbox.append(data)
 
     def _begin(self, data: bytes) -> None:
         if self.state is State.LEAVING:
-            return  # said after we had said goodbye in all but words: it will be repeated elsewhere
+            return  # the session ends as soon as its commands are answered: the client repeats this one elsewhere
         try:
             op = protocol.decode_packed(data) if self.hub.frames.binary else protocol.decode(data)
         except Wrong as wrong:
@@ -125,18 +169,18 @@ class Session(SendBuffer):
             error = Invalid("Connected already") if live else Unauthenticated("The first message is connect")
             self._answer_wrong(Wrong(error, op.id))
         elif isinstance(op, Ping):
-            self.gateway.ping(self, op)
+            self._requests.ping(self, op)
         else:
             self._running += 1
             if isinstance(op, Connect):
                 self.state = State.JOINING
-            self.gateway.work(self, op)
+            self._requests.start(self, op)
 
     def _answer_wrong(self, wrong: Wrong) -> None:
         self.gateway.counters.errors += 1
         self.refuse(wrong.request, wrong.error)
         if wrong.value:
-            return self.gateway.put_off(self)
+            return self._requests.count_wrong_value(self)
         if self._patience is None:
             self._patience = Patience()
         if self._patience.is_over(monotonic()):
@@ -146,7 +190,7 @@ class Session(SendBuffer):
         return None
 
     def done(self) -> None:
-        """A piece of work is finished: begin the next that waits, or go if that was asked."""
+        """An op is finished: begin the next one that waits, or leave if that was requested."""
         self._running -= 1
         if self.state is State.LEAVING:
             return self.leave()
@@ -155,39 +199,35 @@ class Session(SendBuffer):
             self._begin(inbox.popleft())
         if inbox is not None and not inbox and not self._connection.closing:
             self._inbox = None
-            self._connection.go_on()
+            self._connection.resume_reading()
         return None
 
-    # the end
-
     def leave(self) -> None:
-        """Close with 4000 as soon as the commands in hand are answered; none is begun any more."""
+        """Close with 4000 as soon as the running commands are answered. No other command is begun."""
         if self.state is not State.CLOSED:
             self.state = State.LEAVING
             if not self._running:
                 self.close(Close.DRAINING, "draining")
 
     def close(self, code: int, reason: str) -> None:
-        """Leave the hub, write what is already said if it can be, then the close frame. Once.
+        """Leave the hub, write the waiting frames if that is possible, then the close frame. Only once.
 
-        Never raises, and always ends the session: callers close many in a row, and one that cannot be told must
-        neither stay itself nor keep the next one open.
+        Never raises, and always ends the session. Callers close many sessions in a row: one that cannot be closed
+        cleanly must neither stay open nor keep the next one open.
         """
         if self.state is State.CLOSED:
             return
         try:
-            self._say_last(code)
+            self._write_rest(code)
             self._hang_up(code, reason)
         except Exception:  # whatever it is, it must not reach the caller's loop
             log.exception("close_failed", session=self.id, code=code)
             self._cut()
 
-    def _say_last(self, code: int) -> None:
+    def _write_rest(self, code: int) -> None:
         self.hub.settle()
-        if not self._paused:
-            last = b"".join((*self.replies, *self._take()))
-            if last:
-                self.write(last)
+        if not self._paused and (last := b"".join((*self.replies, *self._take()))):
+            self.write(last)
         self._leave(code)
 
     def _hang_up(self, code: int, reason: str) -> None:
@@ -197,7 +237,7 @@ class Session(SendBuffer):
         self._connection.cut()
 
     def lost(self, code: int) -> None:
-        """The connection ended from the other side, with ``code`` (1006: without a word)."""
+        """The client ended the connection with ``code`` (1006: without a close frame)."""
         if self.state is not State.CLOSED:
             self._leave(code)
 

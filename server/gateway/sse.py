@@ -16,11 +16,9 @@ from typing import Any
 
 import msgspec
 
-from engine.blueprint.catalogue import Blueprints
 from engine.errors import FieldError, Invalid
-from engine.events import Event
 from engine.types import Cursor, Epoch, Zone, is_zone
-from server.gateway.frames import JsonFrames
+from server.gateway.frames import JsonFrames, PayloadEncoder
 from server.gateway.protocol import Close
 from server.schemas import decode
 
@@ -39,23 +37,23 @@ class SseFrames(JsonFrames):
 
     subprotocol = "events"
 
-    def __init__(self, blueprints: Blueprints, heads: Callable[[], Heads]) -> None:
-        super().__init__(blueprints)
+    def __init__(self, payloads: PayloadEncoder, heads: Callable[[], Heads]) -> None:
+        super().__init__(payloads)
         self._heads = heads
 
     def frame(self, payload: bytes) -> bytes:
         """What is in no log moves no cursor, so it has no id."""
         return b"data: %b\n\n" % _flat(payload)
 
-    def event(self, event: Event) -> bytes:
-        """One event at the moment of its hand-off, when the heads are the cursor of everybody who gets it."""
-        return message(self.payload(event), text_of(self._heads()))
+    def event(self, payload: bytes) -> bytes:
+        """One event at the moment of its hand-off, when the heads are the cursor of every recipient."""
+        return message(payload, text_of(self._heads()))
 
     def heads(self, heads: Iterable[tuple[Zone, Cursor]]) -> bytes:
         """The heads as an id without an event."""
         return b"id: %b\n\n" % text_of(heads).encode()
 
-    def beat(self, heads: Iterable[tuple[Zone, Cursor]]) -> bytes:
+    def heartbeat(self, heads: Iterable[tuple[Zone, Cursor]]) -> bytes:
         """The same: a stream cannot answer a ping."""
         return self.heads(heads)
 

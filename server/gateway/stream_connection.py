@@ -11,22 +11,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Iterable
 from secrets import token_hex
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
 from starlette.types import Receive, Scope, Send
 
-from engine.events import Event
 from engine.types import Principal
 from server.gateway import sse
-from server.gateway.hub import Hub, addressed
+from server.gateway.hub import Hub
 from server.gateway.protocol import Close, Credentials
-from server.gateway.session import Session
+from server.gateway.session import Session, SessionGateway, SessionHub
 from server.http.http_protocol import ABORT
 from server.http.responses import Header
-
-if TYPE_CHECKING:
-    from server.gateway.gateway import Gateway
 
 CLOSE_WAIT_S = 5.0
 """For a client to take its last bytes; then the connection is cut, sent or not."""
@@ -40,8 +36,8 @@ class Stream(Session):
 
     __slots__ = ("_types", "outlet")
 
-    def __init__(self, gateway: Gateway, caller: Principal, types: Collection[str]) -> None:
-        super().__init__(gateway, f"str_{token_hex(8)}", Credentials(None, None), gateway.streams)
+    def __init__(self, gateway: SessionGateway, hub: SessionHub, caller: Principal, types: Collection[str]) -> None:
+        super().__init__(gateway, f"str_{token_hex(8)}", Credentials(None, None), hub)
         self.principal = caller
         self.outlet = EventStreamResponse(self)
         self.write = self.outlet.write
@@ -51,18 +47,18 @@ class Stream(Session):
         """Whether it asked for events of this type, by name or as ``noun.*``."""
         return not self._types or kind in self._types or f"{kind.partition('.')[0]}.*" in self._types
 
-    def hint(self, kind: str, frame: bytes) -> None:
+    def push_lossy(self, kind: str, frame: bytes) -> None:
         """As on a socket, where the type is wanted."""
         if self.wants(kind):
-            super().hint(kind, frame)
+            super().push_lossy(kind, frame)
 
     def silence_ms(self, now: float) -> int:
         """Nothing ever comes from it: it is there for as long as its connection is."""
         return 0
 
-    def beat(self) -> None:
+    def heartbeat(self) -> None:
         """Move a quiet client's cursor, and keep the connection from looking dead. No answer can come."""
-        self.push(self.gateway.beat(self.hub))
+        self.push(self.gateway.heartbeat(self.hub))
 
     def _hang_up(self, code: int, reason: str) -> None:
         self.outlet.close(code, reason)
@@ -76,8 +72,8 @@ class Poll(Stream):
 
     __slots__ = ("rung",)
 
-    def __init__(self, gateway: Gateway, caller: Principal, types: Collection[str]) -> None:
-        super().__init__(gateway, caller, types)
+    def __init__(self, gateway: SessionGateway, hub: SessionHub, caller: Principal, types: Collection[str]) -> None:
+        super().__init__(gateway, hub, caller, types)
         self.rung = asyncio.Event()
         """Set when an event came, or when there is nothing more to wait for."""
         self.write = self._ring
@@ -85,13 +81,13 @@ class Poll(Stream):
     def _ring(self, data: Any) -> None:
         self.rung.set()
 
-    def hint(self, kind: str, frame: bytes) -> None:
+    def push_lossy(self, kind: str, frame: bytes) -> None:
         """An answer tells what is in the log: it does not come for this."""
 
-    def beat(self) -> None:
+    def heartbeat(self) -> None:
         """Its answer will carry the heads."""
 
-    def mark(self, heads: bytes) -> None:
+    def push_heads(self, heads: bytes) -> None:
         """So will it then."""
 
     def _hang_up(self, code: int, reason: str) -> None:
@@ -114,18 +110,18 @@ class StreamHub(Hub):
         self.count = 0
         """Streams and polls open. (No ``__len__``: a hub without sessions must not be false.)"""
 
-    def deliver(self, event: Event, whole: str) -> None:
-        """As for sockets, to those who want the type. There are few, so there is no loop to keep lean."""
-        if not self.channels:
-            return
-        on = {session for name in (*addressed(event), whole) for session in self.members(name)}
-        wanting = [session for session in on if isinstance(session, Stream) and session.wants(event.type)]
-        if wanting:
-            frame = self.frames.event(event)
-            for session in wanting:
-                session.push_all((frame,))
+    def recipients(self, kind: str, channels: Iterable[str]) -> Collection[Session]:
+        """As for sockets, without the streams that filter out events of type ``kind``."""
+        found = super().recipients(kind, channels)
+        return [session for session in found if isinstance(session, Stream) and session.wants(kind)]
 
-    def attend(self, stream: Stream) -> None:
+    def deliver(self, recipients: Collection[Session], payload: bytes) -> None:
+        """As for sockets. There are few streams, so this loop need not be as fast."""
+        frame = self.frames.event(payload)
+        for session in recipients:
+            session.push_all((frame,))
+
+    def attach(self, stream: Stream) -> None:
         """Note whose it is."""
         self._by_user.setdefault(stream.caller.id, {})[stream] = None
         self.count += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 from starlette.requests import ClientDisconnect
@@ -15,13 +15,10 @@ from engine.identity import tokens
 from engine.types import Cursor, Principal, Zone
 from server.gateway import connect, entitlements, sse
 from server.gateway import subscriptions as channels
-from server.gateway.frames import content
+from server.gateway.gateway import Gateway
 from server.gateway.stream_connection import EventStreamResponse, Poll, Stream, gone
 from server.http import responses
 from server.http.responses import Header, Response
-
-if TYPE_CHECKING:
-    from server.gateway.gateway import Gateway
 
 ENDED = 1000
 
@@ -49,9 +46,9 @@ class Heard(msgspec.Struct, frozen=True, omit_defaults=True):
 
 async def open_stream(gateway: Gateway, caller: Principal, asked: Asked) -> EventStreamResponse:
     """Join; what is missed, and then what comes, leaves by the outlet that is given. Raises CalloutError."""
-    stream = Stream(gateway, caller, asked.types)
+    stream = Stream(gateway, gateway.streams, caller, asked.types)
     resumes, replays = await _reach(gateway, stream, asked)
-    gateway.attend(stream)
+    gateway.attach(stream)
     at = {zone: Cursor(resume.tail.epoch, resume.begins) for zone, resume in resumes.items()}
     for zone, resume in resumes.items():
         if resume.outcome == "recovered" and zone in asked.cursors:
@@ -59,13 +56,13 @@ async def open_stream(gateway: Gateway, caller: Principal, asked: Asked) -> Even
     told = connect.welcome(gateway, stream, resumes, replays)
     first = sse.opening({**told, **_recovery(resumes)}, sse.text_of(at.items()))
     blocks = []
-    for zone, frames in replays.items():
+    for zone, payloads in replays.items():
         epoch = resumes[zone].tail.epoch
-        for seq, frame in zip(resumes[zone].seqs, frames, strict=bool(frames)):
+        for seq, payload in zip(resumes[zone].seqs, payloads, strict=bool(payloads)):
             at[zone] = Cursor(epoch, seq)
-            blocks.append(sse.message(content(frame), sse.text_of(at.items())))
+            blocks.append(sse.message(payload, sse.text_of(at.items())))
     stream.push_all([first, *blocks])
-    stream.beat()
+    stream.heartbeat()
     return stream.outlet
 
 
@@ -80,13 +77,13 @@ class LongPoll:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, extra: list[Header]) -> Response:
         """Raises CalloutError; ClientDisconnect where nobody waits any more."""
-        poll = Poll(self._gateway, self._caller, self._asked.types)
+        poll = Poll(self._gateway, self._gateway.streams, self._caller, self._asked.types)
         resumes, replays = await _reach(self._gateway, poll, self._asked)
         if self._wait_s and _recovery(resumes)["recovered"] and not any(replays.values()):
-            self._gateway.attend(poll)
+            self._gateway.attach(poll)
             await self._wait(poll, receive)
             resumes, replays = await _reach(self._gateway, poll, self._asked)
-        events = [msgspec.Raw(content(frame)) for frames in replays.values() for frame in frames]
+        events = [msgspec.Raw(payload) for payloads in replays.values() for payload in payloads]
         heads = [(zone, resume.tail.head) for zone, resume in resumes.items()]
         return responses.plain(Heard(events, sse.text_of(heads), **_recovery(resumes)))
 
@@ -111,17 +108,17 @@ async def _reach(gateway: Gateway, stream: Stream, asked: Asked) -> tuple[connec
     seen = {zone: tail.cursor for zone, tail in gateway.relay.tails.items()}
     await tokens.check_active(gateway.engine, caller)
     stream.channels = await channels.heard(gateway, caller, asked.channels)
-    work = {} if asked.channels else await entitlements.work_of(gateway, caller)
-    resumes = await connect.reach(gateway, asked.cursors, stream.channels, stream.wants, work=work)
+    work = {} if asked.channels else await entitlements.work_of(gateway.engine, gateway.relay.tails, caller)
+    resumes = await connect.reach(gateway, gateway.payloads, asked.cursors, stream.channels, stream.wants, work=work)
     gateway.check_room()
     if not resumes:
         raise Unavailable("No zone is open")
     if connect.revoked_since(gateway, caller, seen) is not None:
         await tokens.check_active(gateway.engine, caller)
         raise TokenExpired("Your access has changed")
-    work = {} if asked.channels else entitlements.work_since(gateway, caller, work, seen)
+    work = {} if asked.channels else entitlements.work_since(gateway.relay.tails, caller, work, seen)
     stream.channels = (*stream.channels, *entitlements.names(work))
-    replays = {zone: resume.finish(gateway.hub.frames, work.get(zone)) for zone, resume in resumes.items()}
+    replays = {zone: resume.finish(gateway.payloads, work.get(zone)) for zone, resume in resumes.items()}
     for resume in resumes.values():
         gateway.counters.resumes[resume.outcome] += 1
     return resumes, replays

@@ -5,7 +5,7 @@ zone.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
@@ -14,14 +14,10 @@ from engine.errors import CalloutError, FieldError, Forbidden, Invalid, NotFound
 from engine.rules import job_document
 from engine.types import Principal, Zone, is_id, zone_of
 from engine.zone import log
-from server.gateway.zone_stream import WAIT_S
+from server.gateway.gateway import Gateway
+from server.gateway.session import Session
+from server.gateway.zone_stream import WAIT_S, ZoneStream
 from server.schemas import ops
-
-if TYPE_CHECKING:
-    from server.gateway.gateway import Gateway
-    from server.gateway.session import Session
-    from server.gateway.zone_stream import ZoneStream
-
 
 ADDRESSED = frozenset({"user", "role", "room"})
 """Channels that events are addressed to and nobody subscribes to."""
@@ -39,12 +35,12 @@ async def subscribe(gateway: Gateway, session: Session, op: ops.Subscribe) -> di
     await _caught_up(gateway, tail)
     if len(session.channels) - len(caller.channels) >= ops.MAX_SUBS:
         raise Invalid(errors=[FieldError("/channel", f"At most {ops.MAX_SUBS} subscriptions")])
-    gateway.listen(session, op.channel)
+    session.subscribe(op.channel)
     heard_from = tail.cursor
     try:
         state = await _state(gateway, caller, op.channel)
     except CalloutError:
-        gateway.unlisten(session, op.channel)
+        session.unsubscribe(op.channel)
         raise
     return {"channel": op.channel, "zone": tail.zone, "seq": heard_from, **state}
 
@@ -53,7 +49,7 @@ async def unsubscribe(gateway: Gateway, session: Session, op: ops.Unsubscribe) -
     """Leave. What is one's own by being who one is cannot be left."""
     if op.channel in session.caller.channels:
         raise Forbidden("Your own channels come by themselves")
-    gateway.unlisten(session, op.channel)
+    session.unsubscribe(op.channel)
     return {"channel": op.channel}
 
 

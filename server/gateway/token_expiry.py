@@ -8,13 +8,10 @@ from __future__ import annotations
 
 from math import ceil
 from time import time
-from typing import TYPE_CHECKING
 
 from engine.process.settings import Settings
 from server.gateway.protocol import Close
-
-if TYPE_CHECKING:
-    from server.gateway.session import Session
+from server.gateway.session import Session
 
 EXPIRING = "token.expiring"
 
@@ -57,7 +54,8 @@ class Expiry:
 def _warn(session: Session, now: float) -> None:
     """Of sessions with the same second few have the same encoding and the same remainder: not worth sharing."""
     left = max(0, int(session.caller.expires - now))
-    session.push(session.hub.frames.live(EXPIRING, int(now * 1000), {"in_s": left}))
+    frames = session.hub.frames
+    session.push(frames.frame(frames.payloads.live(EXPIRING, int(now * 1000), {"in_s": left})))
 
 
 def _discard(seconds: dict[int, set[Session]], second: int, session: Session) -> None:

@@ -22,6 +22,7 @@ from engine.runtime import Engine, open_engine
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, Principal, Role, UserId, Zone
 from server.gateway.gateway import Gateway
+from server.gateway.socket_endpoint import SocketEndpoint
 from server.gateway.transport import CalloutWebSocket
 from tests.support import live_accounts
 from tests.support.wait import wait_until
@@ -185,8 +186,8 @@ async def node_of(settings: Settings) -> AsyncIterator[Node]:
         gateway = Gateway(engine)
         await gateway.start()
         stack.push_async_callback(gateway.stop)
-        port = await stack.enter_async_context(serving(gateway.serve))
-        await wait_until(lambda: not gateway.relay.deaf)
+        port = await stack.enter_async_context(serving(SocketEndpoint(gateway)))
+        await wait_until(lambda: not gateway.relay.disconnected)
         yield Node(engine, gateway, port)
 
 

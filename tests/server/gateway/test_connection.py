@@ -228,14 +228,14 @@ async def test_reading_stays_held_after_a_flood() -> None:
     async with peer() as client:
         assert client.echo.connection
         connection = client.echo.connection
-        connection.hold()
+        connection.pause_reading()
         connection.data_received(frame(b"", 0x89) * 300)
-        connection.go_on()
+        connection.resume_reading()
         assert not connection.transport.is_reading()
-        connection.hold()
+        connection.pause_reading()
         await wait_until(lambda: client.echo.signs == 300)
         assert not connection.transport.is_reading()
-        connection.go_on()
+        connection.resume_reading()
         assert connection.transport.is_reading()
 
 

@@ -83,7 +83,7 @@ async def seated(node: Node, count: int) -> None:
 
 def heard(node: Node) -> None:
     """As if each client had said something now."""
-    for session in node.gateway.seats._held:
+    for session in node.gateway.slots._held:
         session.heard_at = monotonic()
 
 
@@ -98,7 +98,7 @@ async def opened(stack: AsyncExitStack, *nodes: Node) -> list[Client]:
         before = {session.id for session in node.gateway.sessions}
         clients.append(await stack.enter_async_context(node.client("ann")))
         (new,) = [session for session in node.gateway.sessions if session.id not in before]
-        await wait_until(lambda n=node, s=new: n.gateway.seats._held.get(s), what="its seat")  # type: ignore[misc]
+        await wait_until(lambda n=node, s=new: n.gateway.slots._held.get(s), what="its seat")  # type: ignore[misc]
     return clients
 
 
@@ -168,7 +168,7 @@ async def _settled(*nodes: Node) -> bool:
     """Whether nothing is left to be told to Redis, and each gateway has heard all that was told."""
 
     def telling() -> bool:
-        return any(node.gateway.seats._telling or node.gateway.seats._ended for node in nodes)
+        return any(node.gateway.slots._telling or node.gateway.slots._ended for node in nodes)
 
     if telling():
         return False
@@ -218,11 +218,11 @@ async def test_the_seats_of_a_dead_gateway_fall_out(
     monkeypatch.setattr(sockets, "lease_ms", lambda engine: 500)
     redis, mine = two.engine.store.redis, await opened(stack, two)
     await opened(stack, one, one, one)
-    one.gateway.seats._held.clear()  # as if it had been killed: it neither touches nor gives up
+    one.gateway.slots._held.clear()  # as if it had been killed: it neither touches nor gives up
 
     async def outlived() -> bool:
         heard(two)
-        await two.gateway.seats.touch()
+        await two.gateway.slots.touch()
         scores = [at for _, at in await redis.zrange(ANN, 0, -1, withscores=True)]
         return max(scores) - min(scores) > 500 or len(scores) == 1
 
@@ -259,7 +259,7 @@ async def streaming(stack: AsyncExitStack, *sites: Site) -> list[Source]:
     sources = []
     for site in sites:
         sources.append(await stack.enter_async_context(site.source("ann")))
-        await wait_until(lambda s=site: all(s.gateway.seats._held.values()), what="its seat")  # type: ignore[misc]
+        await wait_until(lambda s=site: all(s.gateway.slots._held.values()), what="its seat")  # type: ignore[misc]
     return sources
 
 
@@ -310,7 +310,7 @@ async def test_polls_take_no_seat(sites: tuple[Site, Site], stack: AsyncExitStac
         asked.append(asyncio.create_task(site.poll("ann", after=f"main:{epoch_name(1)}:0", wait=30)))
         await wait_until(lambda s=site, n=waiting: s.gateway.streams.count == n, what="a poll")  # type: ignore[misc]
     assert not any(task.done() for task in asked)
-    assert one.gateway.seats._held == two.gateway.seats._held == {}
+    assert one.gateway.slots._held == two.gateway.slots._held == {}
     assert not await one.node.engine.store.redis.exists(STREAMS)
     await streaming(stack, one)
     assert not asked[0].done()
@@ -329,11 +329,11 @@ async def crowd(node: Node) -> list[Session]:
     """Sessions enough for three batches, each with its seat; there are no sockets behind them."""
     sessions = []
     for number in range(USERS * EACH):
-        session = Session(node.gateway, f"ses_{number}", Credentials(None, None))
+        session = Session(node.gateway, f"ses_{number}", Credentials(None, None), node.gateway.hub)
         session.principal, session.state = principal(f"usr_{number % USERS}"), State.LIVE
-        node.gateway.seats.take(session)
+        node.gateway.slots.take(session)
         sessions.append(session)
-    await wait_until(lambda: all(node.gateway.seats._held.values()), what="everybody's seat")
+    await wait_until(lambda: all(node.gateway.slots._held.values()), what="everybody's seat")
     return sessions
 
 
@@ -358,7 +358,7 @@ async def test_all_of_many_are_touched_in_few_calls(limited: Node) -> None:
     before, calls = max(await touched(limited)), await _calls(limited.engine)
     await asyncio.sleep(0.002)  # the next millisecond
     heard(limited)
-    await limited.gateway.seats.touch()
+    await limited.gateway.slots.touch()
     assert await _calls(limited.engine) - calls == 3
     after = await touched(limited)
     assert len(after) == USERS * EACH
@@ -376,11 +376,11 @@ async def test_who_ends_during_a_touch_keeps_no_seat(limited: Node, monkeypatch:
         await touch(engine, held)
         if not done:
             last.lost(1006)
-            await wait_until(lambda: not limited.gateway.seats._telling, what="the end told")
+            await wait_until(lambda: not limited.gateway.slots._telling, what="the end told")
         done.append(len(held))
 
     monkeypatch.setattr(sockets, "touch", first_then_ends)
-    await limited.gateway.seats.touch()
+    await limited.gateway.slots.touch()
     assert done == [500, 500, 199]
     assert len(await touched(limited)) == USERS * EACH - 1
 
@@ -397,8 +397,8 @@ async def test_who_could_not_be_counted_is_counted_with_the_next_touch(
         raise Unavailable("Redis is away")
 
     monkeypatch.setattr(sockets, "opened", away)
-    seats_of = limited.gateway.seats
-    sessions = [Session(limited.gateway, f"ses_{n}", Credentials(None, None)) for n in range(101)]
+    seats_of = limited.gateway.slots
+    sessions = [Session(limited.gateway, f"ses_{n}", Credentials(None, None), limited.gateway.hub) for n in range(101)]
     for number, session in enumerate(sessions):
         session.principal, session.state = principal(f"usr_{number}"), State.LIVE
         seats_of.take(session)
@@ -429,7 +429,7 @@ async def test_a_zone_that_fails_keeps_no_seat_from_being_touched(
     client = await stack.enter_async_context(node.client("tina", "technician"))
     tina = keys.sockets(DEFAULT_ZONE, UserId("tina"))
     redis = node.engine.store.redis
-    await wait_until(lambda: all(node.gateway.seats._held.values()), what="her seat")
+    await wait_until(lambda: all(node.gateway.slots._held.values()), what="her seat")
     answering = asyncio.create_task(client.receive())
     await redis.delete(tina)
 

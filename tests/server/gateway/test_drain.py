@@ -82,12 +82,12 @@ async def test_a_command_that_hangs_does_not_hold_the_end_up(node: Node, monkeyp
     monkeypatch.setitem(ops.OPS, Unsubscribe, ops.OPS[Unsubscribe]._replace(work=never))
     async with node.client("ann") as client:
         await client.send({"id": 70, "op": "unsubscribe", "channel": "job:x"})
-        await wait_until(lambda: node.gateway._work)
+        await wait_until(lambda: node.gateway.running_ops)
         async with asyncio.timeout(3):
             await node.gateway.drain()
             await node.gateway.stop()
             assert await client.closed() == 4000
-    for task in node.gateway._work:
+    for task in node.gateway.running_ops:
         task.cancel()
 
 

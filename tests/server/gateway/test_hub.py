@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Collection
 from contextlib import AsyncExitStack
 
 import pytest
@@ -32,7 +33,7 @@ class Crowd:
 
     def tell(self, seq: int, *to: str) -> None:
         """Hand an event on. Nothing of it is written before this turn of the loop ends."""
-        self.node.gateway.hub.deliver(Event(DEFAULT_ZONE, seq, "test.event", to, 0, "engine", "", b"{}"), WHOLE)
+        self.node.gateway.relay.fan_out(Event(DEFAULT_ZONE, seq, "test.event", to, 0, "engine", "", b"{}"), WHOLE)
 
     async def heard(self) -> list[list[int]]:
         """The seqs that each of them has got; the answer to a ping comes behind all that was."""
@@ -68,12 +69,11 @@ async def test_one_who_is_gone_is_not_written_to(crowd: Crowd, more: tuple[int, 
 async def test_one_who_comes_later_is_not_told(crowd: Crowd) -> None:
     """Who joins a channel after an event was handed on does not get it, who leaves it after does."""
     ann, bob, cem = crowd.sessions
-    gateway = crowd.node.gateway
-    gateway.listen(ann, "job:x")
-    gateway.listen(bob, "job:x")
+    ann.subscribe("job:x")
+    bob.subscribe("job:x")
     crowd.tell(1, "job:x")
-    gateway.listen(cem, "job:x")
-    gateway.unlisten(ann, "job:x")
+    cem.subscribe("job:x")
+    ann.unsubscribe("job:x")
     assert await crowd.heard() == [[1], [1], []]
 
 
@@ -137,7 +137,7 @@ async def test_one_who_is_slow_falls_behind(crowd: Crowd) -> None:
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert ann.waiting_bytes > 0
-    assert ann in crowd.node.gateway.pulse.behind
+    assert ann in crowd.node.gateway.behind
     ann.resume()
     assert ann.waiting_bytes == 0
     assert await crowd.heard() == [[1, 2, 3]] * 3
@@ -146,7 +146,7 @@ async def test_one_who_is_slow_falls_behind(crowd: Crowd) -> None:
 async def test_the_loop_is_given_back(crowd: Crowd, monkeypatch: pytest.MonkeyPatch) -> None:
     """A broadcast that takes longer than a slice goes on in the next turn; what comes between comes behind it."""
     monkeypatch.setattr(hub, "SLICE_S", 0.0)
-    monkeypatch.setattr(hub, "_LOOK_AT_CLOCK_EVERY", 1)
+    monkeypatch.setattr(hub, "_CLOCK_EVERY", 1)
     counters = crowd.node.gateway.counters
     before = counters.frames_out
     crowd.tell(1, ALL)
@@ -163,8 +163,42 @@ async def test_the_loop_is_given_back(crowd: Crowd, monkeypatch: pytest.MonkeyPa
 async def test_who_waits_for_his_turn_keeps_his_order(crowd: Crowd, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a slice ended before a session's own event was written, a broadcast does not overtake it."""
     monkeypatch.setattr(hub, "SLICE_S", 0.0)
-    monkeypatch.setattr(hub, "_LOOK_AT_CLOCK_EVERY", 1)
+    monkeypatch.setattr(hub, "_CLOCK_EVERY", 1)
     for session in crowd.node.gateway.hub.members(ALL):
         crowd.tell(1, f"user:{session.caller.id}")
     crowd.tell(2, ALL)
     assert await crowd.heard() == [[1, 2]] * 3
+
+
+class OtherHub(hub.Hub):
+    """A hub of another encoding, which stores what it delivers."""
+
+    def __init__(self, payloads: list[bytes], recipients: list[Session]) -> None:
+        self.payloads = payloads
+        self.found = recipients
+
+    def recipients(self, *_: object) -> list[Session]:
+        """The given sessions."""
+        return self.found
+
+    def deliver(self, recipients: Collection[Session], payload: bytes) -> None:
+        """Store the payload."""
+        self.payloads.append(payload)
+
+
+async def test_a_payload_is_encoded_once_for_all_hubs(crowd: Crowd, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All hubs get the same payload, and an event without a recipient is not encoded."""
+    relay, encoded = crowd.node.gateway.relay, Counter[int]()
+    encode, delivered = relay._encode, list[bytes]()
+
+    def counted(event: Event) -> bytes:
+        encoded[event.seq] += 1
+        return encode(event)
+
+    monkeypatch.setattr(relay, "_encode", counted)
+    monkeypatch.setattr(relay, "_hubs", [OtherHub(delivered, []), *[OtherHub(delivered, crowd.sessions)] * 2])
+    crowd.tell(1, ALL)
+    monkeypatch.setattr(relay, "_hubs", [OtherHub(delivered, [])])
+    crowd.tell(2, ALL)
+    assert encoded == {1: 1}
+    assert len(delivered) == 2 and delivered[0] is delivered[1]

@@ -196,9 +196,9 @@ async def test_redis_stopped(lone: Node, server: Server, monkeypatch: pytest.Mon
         await lone.append("user:ann", times=2)
         assert await client.seqs(2) == [1, 2]
         os.kill(server.process.pid, signal.SIGSTOP)
-        await wait_until(lambda: lone.gateway.relay.deaf)
+        await wait_until(lambda: lone.gateway.relay.disconnected)
         os.kill(server.process.pid, signal.SIGCONT)
-        await wait_until(lambda: not lone.gateway.relay.deaf)
+        await wait_until(lambda: not lone.gateway.relay.disconnected)
         await lone.append("user:ann", times=2)
         assert await client.seqs(2) == [3, 4]
     assert lone.gateway.counters.resyncs == {}

@@ -16,7 +16,7 @@ from engine.store import keys
 from engine.types import DEFAULT_ZONE
 from engine.workers import archiver
 from server.gateway import resume
-from server.gateway.gateway import COLD
+from server.gateway.gateway import COLD_READS
 from tests.server.gateway.conftest import Client, Node, node_of
 from tests.support.epochs import epoch_name
 from tests.support.wait import wait_until
@@ -144,7 +144,7 @@ async def test_a_cursor_of_an_epoch_that_is_news(settings: Settings, monkeypatch
 async def test_waiting_for_the_relay_keeps_nobody_else_waiting(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many come with a cursor that is beyond the head, whoever comes with a good one, or with none, joins."""
     monkeypatch.setattr(resume, "WAIT_S", 3600)
-    waiting = [asyncio.create_task(_hello_of(node, at(99))) for _ in range(COLD + 1)]
+    waiting = [asyncio.create_task(_hello_of(node, at(99))) for _ in range(COLD_READS + 1)]
     await wait_until(lambda: len(node.gateway.relay.tails[DEFAULT_ZONE]._waiting) == len(waiting))
     assert (await _hello_of(node, at(0)))["zones"]["main"]["recovered"] is True
     assert "seq" in (await _hello_of(node, {}))["zones"]["main"]

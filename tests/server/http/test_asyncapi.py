@@ -18,14 +18,14 @@ from engine.blueprint.schema import Blueprint, EventRule
 from engine.store import scripts
 from server.api import asyncapi
 from server.gateway import protocol
-from server.gateway.frames import HIDDEN
+from server.gateway.frames import INTERNAL
 from server.gateway.ops import OPS
 from server.schemas import frames, ops, payloads
 from server.schemas.ops import KINDS
 from tests.server.http.client import Client
 
 GATEWAY = Path(protocol.__file__).parent
-EMITTED = {kind for script in scripts.installed().values() for kind in script.emits if not kind.startswith(HIDDEN)}
+EMITTED = {kind for script in scripts.installed().values() for kind in script.emits if not kind.startswith(INTERNAL)}
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,96 @@
+"""The requests of sockets: each runs as a task of the gateway, and its outcome is the reply."""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+
+import structlog
+
+from engine.clock import now_ms
+from engine.errors import CalloutError, Internal, RateLimited
+from engine.events import iso
+from server.gateway import connect, ops
+from server.gateway.gateway import Gateway
+from server.gateway.protocol import Close, State
+from server.gateway.session import Session
+from server.gateway.session_limiter import SessionLimiter
+from server.schemas.ops import KINDS, Connect, Op, Ping
+
+TAGS = {kind: tag for tag, kind in KINDS.items()}
+
+log = structlog.get_logger(__name__)
+
+
+class Dispatcher:
+    """Executes the requests of all sockets of one gateway (the ``Requests`` of server/gateway/session.py)."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    def ping(self, session: Session, op: Ping) -> None:
+        """Answer a ping, in order with the pushes: its number is how many the client must have by then."""
+        if self._gateway.limited:
+            session.limiter = session.limiter or SessionLimiter()
+            try:
+                session.limiter.ping(monotonic())
+            except RateLimited as error:
+                return self._refuse_limited(session, op, error)
+        ok = {"now": iso(now_ms()), "n": session.pushes}
+        if op.id is not None:
+            session.push(session.hub.frames.reply(op.id, ok))
+        return None
+
+    def start(self, session: Session, op: Op) -> None:
+        """Start an op that takes longer. It continues if the session ends."""
+        task = asyncio.create_task(self._perform(session, op))
+        self._gateway.running_ops.add(task)
+        task.add_done_callback(self._gateway.running_ops.discard)
+
+    async def _perform(self, session: Session, op: Op) -> None:
+        began = monotonic()
+        try:
+            if isinstance(op, Connect):
+                await self._connect(session, op)
+            else:
+                session.reply(op, await ops.perform(self._gateway, session, op))
+        except RateLimited as error:
+            self._refuse_limited(session, op, error)
+        except CalloutError as error:
+            if op.id is not None:
+                session.refuse(op.id, error)
+        except Exception:  # the task's boundary: a bug is answered as ``internal``, and the session continues
+            log.exception("op_failed", op=type(op).__name__, session=session.id)
+            if op.id is not None:
+                session.refuse(op.id, Internal())
+        finally:
+            self._gateway.counters.commands[TAGS[type(op)]].add(monotonic() - began)
+            session.done()
+
+    async def _connect(self, session: Session, op: Connect) -> None:
+        try:
+            await connect.join(self._gateway, session, op)
+        except CalloutError:
+            session.unlucky = True
+            raise
+        finally:
+            if session.state is State.JOINING:
+                session.state = State.ACCEPTED
+                self._gateway.wheel.expect_connect(session)
+
+    def _refuse_limited(self, session: Session, op: Op, error: RateLimited) -> None:
+        """Refuse ``op`` if it has an id. A client that does not stop is closed."""
+        session.limiter = session.limiter or SessionLimiter()
+        over = session.limiter.refused(ops.limit_of(op), error, monotonic())
+        if op.id is not None:
+            session.refuse(op.id, error)
+        if over:
+            session.close(Close.TOO_MANY, "too many requests")
+
+    def count_wrong_value(self, session: Session) -> None:
+        """Count a message of a known op with a wrong value. A wrong value is no reason to send a client away for good,
+        but a flood of them is a reason to send it away for now.
+        """
+        session.limiter = session.limiter or SessionLimiter()
+        if self._gateway.limited and session.limiter.count(monotonic()):
+            session.close(Close.TOO_MANY, "too many requests")

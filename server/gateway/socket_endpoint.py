@@ -1,0 +1,57 @@
+"""The ASGI application of ``/v1/ws``: check the handshake, accept it, attach a session, and return."""
+
+from __future__ import annotations
+
+from secrets import token_hex
+
+from starlette.types import Receive, Scope, Send
+
+from server.gateway import handshake
+from server.gateway.dispatch import Dispatcher
+from server.gateway.gateway import Gateway
+from server.gateway.handshake import AcceptLimiter
+from server.gateway.session import Session
+from server.gateway.transport import EXTENSION
+from server.http.throttle import address_of
+
+
+class SocketEndpoint:
+    """Accepts the sockets of one gateway."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._dispatcher = Dispatcher(gateway)
+        self._accepts = AcceptLimiter(gateway.engine.settings.accepts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one handshake. The session outlives this call."""
+        gateway, headers = self._gateway, handshake.headers_of(scope)
+        await receive()
+        why = self._why_refused(scope, headers)
+        if why is not None:
+            gateway.counters.refused[why] += 1
+            return await handshake.refuse(send, why)
+        subprotocol = handshake.subprotocol_of(scope)
+        await send({"type": "websocket.accept", "subprotocol": subprotocol})
+        hub = gateway.hubs[subprotocol or ""]
+        session = Session(gateway, f"ses_{token_hex(8)}", handshake.credentials_of(scope, headers), hub)
+        session.open(scope["extensions"][EXTENSION](session), self._dispatcher)
+        gateway.counters.accepted += 1
+        gateway.sessions.add(session)
+        gateway.pending.take(session, address_of(scope))
+        gateway.wheel.expect_connect(session)
+        return None
+
+    def _why_refused(self, scope: Scope, headers: dict[bytes, str]) -> str | None:
+        """The reason to refuse the handshake (see server/gateway/handshake.py), or None."""
+        gateway = self._gateway
+        if not handshake.is_welcome(headers, gateway.engine.settings.origins):
+            return "origin"
+        if handshake.subprotocol_of(scope) is None:
+            return "subprotocol"
+        why = gateway.why_no_room()
+        if why is None and gateway.limited:
+            if gateway.pending.is_full(address_of(scope)):
+                return "unknown"
+            return None if self._accepts.let_in() else "rush"
+        return why

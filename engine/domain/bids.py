@@ -256,7 +256,7 @@ def _keys(context: CommandContext) -> dict[str, str]:
 
 
 async def _with_job(engine: Engine, context: CommandContext, error: VersionConflict) -> VersionConflict:
-    error.extra["job"] = msgspec.Raw(await jobs.present(engine, context))
+    error.extra["job"] = msgspec.Raw(await jobs.read_current(engine, context))
     return error
 
 

@@ -132,7 +132,7 @@ async def _repeated(
 async def _outcome(
     engine: Engine, blueprint: Blueprint, caller: Principal, job: bytes, done: Done, key: str
 ) -> Outcome:
-    view = await jobs.told(engine, caller, blueprint, job)
+    view = await jobs.changed_view(engine, caller, blueprint, job)
     return Outcome(view, MESSAGE, done.seq, done.version, done.repeated, key)
 
 
@@ -141,7 +141,7 @@ async def _earlier_job(engine: Engine, caller: Principal, job: JobId, key: str) 
     try:
         shown = await job_queries.read(engine, caller, job)
     except NotFound as error:
-        raise Internal(f"{job} is known by its reference alone") from error
+        raise Internal(f"{job} has a reference and is in neither database") from error
     version = job_document.view(shown).version
     return Outcome(msgspec.Raw(shown), None, 0, version, True, key, created=False)
 
@@ -149,7 +149,7 @@ async def _earlier_job(engine: Engine, caller: Principal, job: JobId, key: str) 
 def _customer(caller: Principal, booking: Booking) -> UserId:
     if caller.role == "customer":
         if booking.customer not in (None, caller.id):
-            raise Forbidden("A customer books for himself")
+            raise Forbidden("Customers book only for themselves")
         return caller.id
     if caller.role not in OPS and caller.role != "service":
         raise Forbidden("Only customers book, and ops or services for them")

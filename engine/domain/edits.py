@@ -77,7 +77,7 @@ async def edit(
     Invalid, ServiceInactive, VersionConflict with the present job, ReusedKey, Unavailable.
     """
     if caller.role not in OPS and caller.role not in ("customer", "service"):
-        raise Forbidden("Its customer changes a job, and ops or the service that booked it for him")
+        raise Forbidden("Only its customer changes a job, and ops or the service that booked it for them")
     zone, job = located(job_id)
     fingerprint = in_redis.fingerprint(engine, "edit", job, [version, change])
     context = CommandContext(zone, job, caller, in_redis.checked_key(key), fingerprint, trace)
@@ -85,14 +85,14 @@ async def edit(
         try:
             draft = await _drafted(engine, context, change)
         except Refused:
-            await jobs.must_know(engine, context)
+            await jobs.check_known(engine, context)
             raise
         try:
             done = await _send(engine, context, draft, version)
         except VersionConflict as error:
             if error.reply[:1] == [b"seen"]:
                 continue
-            error.extra["job"] = msgspec.Raw(await jobs.present(engine, context))
+            error.extra["job"] = msgspec.Raw(await jobs.read_current(engine, context))
             raise
         except (NotEditable, PriceLocked) as error:
             error.errors = [FieldError(f"/{field}", "Not to be changed in this state") for field in draft.refused]
@@ -109,7 +109,7 @@ async def _answer(engine: Engine, context: CommandContext, draft: Draft, done: D
     if len(done.rest) > 1:
         shown = done.rest[1]
     else:
-        shown = await in_redis.job_at(engine, context.zone, done) or await jobs.present(engine, context)
+        shown = await in_redis.job_at(engine, context.zone, done) or await jobs.read_current(engine, context)
     return await jobs.answer(engine, context, draft.blueprint, shown, done)
 
 

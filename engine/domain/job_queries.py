@@ -71,14 +71,12 @@ async def read(engine: Engine, caller: Principal, job_id: str) -> bytes:
     technician who was offered the job, has bid for it or may bid. Raises NotFound for all others.
     """
     zone, job = located(job_id)
-    record_keys = {"meta": keys.meta(zone), "job": keys.job(zone, job), "offers": keys.offers(zone, job)}
-    technician = caller.id if caller.role == "technician" else ""
     try:
-        done = await engine.store.read(zone, "job_read", keys=record_keys, args={"technician": technician})
+        record = await jobs.read_record(engine, caller, zone, job)
     except NotFound:
         return await _read_archived(engine, caller, job)
-    full, public, bp, status, _, _, holder, _, offer, bid, _ = done.rest
-    view, own_relations = job_document.view(full), jobs.relations_to(caller, done.rest)
+    full, public, bp, status, _, _, holder, _, offer, bid, _ = record
+    view, own_relations = job_document.view(full), jobs.relations_to(caller, record)
     if not own_relations:
         raise NotFound("No such job")
     shown = full if jobs.sees_whole(caller, view) else public

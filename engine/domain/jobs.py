@@ -113,26 +113,26 @@ async def command(
     try:
         return await by_blueprint(engine, lambda blueprint: _try(engine, context, blueprint, step))
     except Invalid:
-        await must_know(engine, context)
+        await check_known(engine, context)
         raise
 
 
-async def must_know(engine: Engine, context: CommandContext) -> None:
+async def check_known(engine: Engine, context: CommandContext) -> None:
     """Raises NotFound if the caller may not know of the job: an answer about a missing argument would reveal it."""
-    technician = context.caller.id if context.caller.role == "technician" else ""
-    names = {
-        "meta": keys.meta(context.zone),
-        "job": keys.job(context.zone, context.job),
-        "offers": keys.offers(context.zone, context.job),
-    }
-    done = await engine.store.read(context.zone, "job_read", keys=names, args={"technician": technician})
-    if not relations_to(context.caller, done.rest):
+    if not relations_to(context.caller, await read_record(engine, context.caller, context.zone, context.job)):
         raise NotFound("No such job")
 
 
-def relations_to(caller: Principal, found: Sequence[bytes]) -> list[Relation]:
-    """The caller's relations to the job that job_read returned."""
-    full, _, _, _, _, customer, holder, _, offer, bid, bids = found
+async def read_record(engine: Engine, caller: Principal, zone: Zone, job: JobId) -> Sequence[bytes]:
+    """The values that lua/job_read.lua returns for this caller. Raises NotFound if Redis does not have the job."""
+    names = {"meta": keys.meta(zone), "job": keys.job(zone, job), "offers": keys.offers(zone, job)}
+    technician = caller.id if caller.role == "technician" else ""
+    return (await engine.store.read(zone, "job_read", keys=names, args={"technician": technician})).rest
+
+
+def relations_to(caller: Principal, record: Sequence[bytes]) -> list[Relation]:
+    """The caller's relations to a job, by the values of ``read_record``."""
+    full, _, _, _, _, customer, holder, _, offer, bid, bids = record
     return relations(
         caller.role,
         caller.id,
@@ -175,7 +175,7 @@ async def _try(engine: Engine, context: CommandContext, blueprint: Blueprint, st
     try:
         done = await commands.send(engine, context, blueprint, plan, step)
     except VersionConflict as error:
-        error.extra["job"] = msgspec.Raw(await present(engine, context))
+        error.extra["job"] = msgspec.Raw(await read_current(engine, context))
         raise
     return await outcome(engine, context, blueprint, plan, done)
 
@@ -238,7 +238,7 @@ async def outcome(engine: Engine, context: CommandContext, blueprint: Blueprint,
     if len(done.rest) > 1:
         shown = done.rest[1]
     else:
-        shown = await in_redis.job_at(engine, context.zone, done) or await present(engine, context)
+        shown = await in_redis.job_at(engine, context.zone, done) or await read_current(engine, context)
     shown = as_seen(context.caller, shown)
     # A technician who declined a job that now takes bids may bid for it.
     bids = plan.spec.does == "refuse" and blueprint.states[job_document.view(shown).status].seeks == "bids"
@@ -258,11 +258,11 @@ async def answer(
     contact: str | None = None,
 ) -> Outcome:
     """The outcome of a command that changed a job, for its caller."""
-    job = await told(engine, context.caller, blueprint, shown, bids=bids, contact=contact)
+    job = await changed_view(engine, context.caller, blueprint, shown, bids=bids, contact=contact)
     return Outcome(job, message, done.seq, done.version, done.repeated, context.key)
 
 
-async def told(
+async def changed_view(
     engine: Engine,
     caller: Principal,
     blueprint: Blueprint,
@@ -298,12 +298,10 @@ def actions(caller: Principal, blueprint: Blueprint, shown: bytes, *, bids: bool
     return [name for name in names if blueprint.commands[name].does != "withdraw"]
 
 
-async def present(engine: Engine, context: CommandContext) -> bytes:
+async def read_current(engine: Engine, context: CommandContext) -> bytes:
     """The job as it is now: the whole of it, or its public part, for a caller who may give commands."""
-    zone, technician = context.zone, context.caller.id if context.caller.role == "technician" else ""
-    names = {"meta": keys.meta(zone), "job": keys.job(zone, context.job), "offers": keys.offers(zone, context.job)}
-    done = await engine.store.read(zone, "job_read", keys=names, args={"technician": technician})
-    return done.rest[0] if sees_whole(context.caller, job_document.view(done.rest[0])) else done.rest[1]
+    full, public, *_ = await read_record(engine, context.caller, context.zone, context.job)
+    return full if sees_whole(context.caller, job_document.view(full)) else public
 
 
 def required(pointer: str, what: str) -> Invalid:

@@ -163,7 +163,7 @@ async def _outcome(engine: Engine, context: CommandContext, blueprint: Blueprint
     if data is None:
         raise Indeterminate("Done, but its answer cannot be read any more")
     event = _payment_event.decode(data)
-    shown = await jobs.told(engine, context.caller, blueprint, bytes(event.job))
+    shown = await jobs.changed_view(engine, context.caller, blueprint, bytes(event.job))
     return PaymentOutcome(event.payment, shown, done.version, done.repeated, context.key)
 
 

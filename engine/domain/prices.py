@@ -127,7 +127,7 @@ async def _run(
         try:
             done = await engine.store.run(context.zone, script, keys=names, args=given)
         except VersionConflict as error:
-            error.extra["job"] = msgspec.Raw(await jobs.present(engine, context))
+            error.extra["job"] = msgspec.Raw(await jobs.read_current(engine, context))
             raise
         return await _outcome(engine, context, blueprint, done)
 
@@ -139,5 +139,5 @@ async def _outcome(engine: Engine, context: CommandContext, blueprint: Blueprint
     if data is None:
         raise Indeterminate("Done, but its answer cannot be read any more")
     event = _price_event.decode(data)
-    job = await jobs.told(engine, context.caller, blueprint, bytes(event.job))
+    job = await jobs.changed_view(engine, context.caller, blueprint, bytes(event.job))
     return PriceOutcome(event.proposal, job, done.version, done.repeated, context.key)

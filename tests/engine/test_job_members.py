@@ -51,7 +51,7 @@ HOMES = {
     "server/schemas/jobs.py: Job": (fields_of(Job), ALL),
     "server/schemas/jobs.py: PublicJob": (fields_of(PublicJob), PUBLIC),
     "server/schemas/jobs.py: PatchJob": (fields_of(PatchJob), EDITABLE | {"version"}),
-    "server/schemas/jobs.py: NewJob": (fields_of(NewJob), fields_of(Booking)),
+    "server/schemas/jobs.py: NewJob": (fields_of(NewJob), fields_of(Booking) | EDITABLE),
     "engine/domain/booking.py: Booking": (fields_of(Booking) & EDITABLE, EDITABLE),
     f"{LUA}: full_json": (in_lua("full_json"), set(STEP)),
     f"{LUA}: public_json": (in_lua("public_json"), PUBLIC & set(STEP)),

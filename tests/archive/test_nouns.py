@@ -8,7 +8,7 @@ from tests.engine.test_accounts import (
     test_users_are_listed_newest_first_in_pages,
 )
 from tests.engine.test_notifications import test_pages_show_each_once, test_read_is_remembered_archived_or_not
-from tests.engine.test_outbox import test_commands_that_cross_leave_what_sql_says
+from tests.engine.test_outbox import test_concurrent_commands_leave_redis_as_sql_has_it
 from tests.engine.test_profiles import (
     test_a_lost_hot_record_is_put_back,
     test_changes_that_cross_end_as_sql_has_them,
@@ -28,7 +28,7 @@ __all__ = [
     "test_a_suspension_takes_effect_at_once",
     "test_an_older_token_ends_the_family",
     "test_changes_that_cross_end_as_sql_has_them",
-    "test_commands_that_cross_leave_what_sql_says",
+    "test_concurrent_commands_leave_redis_as_sql_has_it",
     "test_pages_show_each_once",
     "test_read_is_remembered_archived_or_not",
     "test_refuses_an_email_that_has_an_account",

@@ -1,4 +1,4 @@
-"""What a device says of where it is, and of the time: what is believed of it, and what moves nobody."""
+"""What a device reports about its position and its clock: what the engine believes, and what moves no technician."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from engine.types import DEFAULT_ZONE, Principal, ServiceId, TechnicianId
 from tests.support import event_log, people
 from tests.support.clock import advance
 
-METRE = 1 / 111_195  # degrees of latitude
+DEGREES_PER_M = 1 / 111_195  # of latitude
 
 
 @pytest.fixture
@@ -38,109 +38,115 @@ async def send(
     live: bool = True,
     **more: float,
 ) -> Heard:
-    """A fix ``north`` metres from where they went online, by a clock that is ``ahead_s`` ahead of the zone's."""
+    """Send a fix ``north`` metres from where they went online, by a clock that is ``ahead_s`` ahead of the zone's
+    clock.
+    """
     skew = int(await engine.store.redis.hget(keys.meta(DEFAULT_ZONE), "skew") or 0)
     at = None if ahead_s is None else now_ms() + skew + round(ahead_s * 1000)
-    fix = Fix(lat=people.HERE.lat + north * METRE, lon=people.HERE.lon, at=at, **more)  # type: ignore[arg-type]
+    fix = Fix(lat=people.HERE.lat + north * DEGREES_PER_M, lon=people.HERE.lon, at=at, **more)  # type: ignore[arg-type]
     return await technicians.take_fixes(engine, who, who.id, [fix], live=live)
 
 
-async def where(engine: Engine, who: Principal) -> tuple[float, float]:
-    """How far north they are by the record, in metres, and the age of that in seconds."""
+async def recorded(engine: Engine, who: Principal) -> tuple[float, float]:
+    """Return how far north they are by the record, in metres, and the age of that position in seconds."""
     record = keys.technician(DEFAULT_ZONE, TechnicianId(who.id))
     lat, at = await engine.store.redis.hmget(record, "lat", "fix_at")
     skew = int(await engine.store.redis.hget(keys.meta(DEFAULT_ZONE), "skew") or 0)
-    return round((float(lat) - people.HERE.lat) / METRE), round((now_ms() + skew - int(at)) / 1000)
+    return round((float(lat) - people.HERE.lat) / DEGREES_PER_M), round((now_ms() + skew - int(at)) / 1000)
 
 
 async def test_a_fix_without_a_time_is_as_new_as_its_arrival(engine: Engine, tom: Principal) -> None:
-    """Also where the server's clock stepped back a little since the one before, or stands in the same millisecond."""
+    """This holds also if the server's clock stepped back a little, or for two fixes in the same millisecond."""
     for step in (1, 2, 3):
         await send(engine, tom, north=step * 100)
-        assert (await where(engine, tom))[0] == step * 100
+        assert (await recorded(engine, tom))[0] == step * 100
         await engine.store.redis.hincrby(keys.meta(DEFAULT_ZONE), "skew", -300)
 
 
 @pytest.mark.parametrize("ahead_s", [-300.0, 300.0, -86_400.0])
-async def test_a_clock_that_is_off_is_told_and_moves_the_marker_all_the_same(
-    engine: Engine, tom: Principal, ahead_s: float
-) -> None:
-    """Of a clock that is minutes off the app hears at once; its fixes are as old as they are by ours, and in order."""
+async def test_a_wrong_clock_is_reported_and_its_fixes_count(engine: Engine, tom: Principal, ahead_s: float) -> None:
+    """The app learns at once that its clock is minutes off; its fixes get the zone's time, in order."""
     for step in (1, 2, 3):
         await advance(engine, 10)
         heard = await send(engine, tom, north=step * 100, ahead_s=ahead_s)
         assert heard.clock_offset_s == pytest.approx(ahead_s, abs=1)
-        assert await where(engine, tom) == (step * 100, 0)
+        assert await recorded(engine, tom) == (step * 100, 0)
     await send(engine, tom, north=700, ahead_s=ahead_s - 5)
-    assert await where(engine, tom) == (300, 0)
+    assert await recorded(engine, tom) == (300, 0)
 
 
-async def test_a_clock_that_may_be_a_late_fix_is_believed_at_the_second(engine: Engine, tom: Principal) -> None:
-    """40 s behind may be the way to us: it is told, the fix is as old as it says, and the next one decides."""
+async def test_a_delay_of_40_s_counts_as_late_until_the_second_fix(engine: Engine, tom: Principal) -> None:
+    """40 s behind may be the delay of the network: it is reported, the fix is as old as it says, and the next one
+    decides.
+    """
     await advance(engine, 60)
     assert (await send(engine, tom, north=100, ahead_s=-40)).clock_offset_s == pytest.approx(-40, abs=1)
-    assert await where(engine, tom) == (100, 40)
+    assert await recorded(engine, tom) == (100, 40)
     await advance(engine, 10)
     await send(engine, tom, north=200, ahead_s=-40)
-    assert await where(engine, tom) == (200, 0)
+    assert await recorded(engine, tom) == (200, 0)
 
 
 @pytest.mark.parametrize("live", [True, False], ids=["alone", "in a batch"])
 async def test_an_old_fix_is_no_slow_clock(engine: Engine, tom: Principal, live: bool) -> None:
-    """What was kept for ten minutes is ten minutes old, and no reading of the clock."""
+    """A fix that was queued for ten minutes is ten minutes old, and says nothing about the clock."""
     await send(engine, tom, ahead_s=0)
     await advance(engine, 660)
     heard = await send(engine, tom, north=100, ahead_s=-600, live=live)
     assert heard == Heard(online=True, clock_offset_s=0.0)
-    assert await where(engine, tom) == (100, 600)
+    assert await recorded(engine, tom) == (100, 600)
     await send(engine, tom, north=200, ahead_s=0)
-    assert await where(engine, tom) == (200, 0)
+    assert await recorded(engine, tom) == (200, 0)
 
 
-async def test_a_clock_that_was_set_right_is_believed(engine: Engine, tom: Principal) -> None:
-    """Five minutes fast, then right: one fix is taken for a late one, with the next the offset is gone."""
+async def test_a_corrected_clock_is_believed(engine: Engine, tom: Principal) -> None:
+    """After five minutes fast and then a correction, the first fix counts as late, and with the next the offset is
+    removed.
+    """
     assert (await send(engine, tom, ahead_s=300)).clock_offset_s == pytest.approx(300, abs=1)
     for step in (1, 2):
         await advance(engine, 10)
         heard = await send(engine, tom, north=step * 100, ahead_s=0)
     assert heard.clock_offset_s == 0
-    assert await where(engine, tom) == (200, 0)
+    assert await recorded(engine, tom) == (200, 0)
 
 
 async def test_a_device_without_a_clock_is_now(engine: Engine, tom: Principal) -> None:
-    """A time before the year 2000 is none: the fix counts when it comes."""
+    """A time before the year 2000 is ignored: the fix counts as of its arrival."""
     await advance(engine, 1)
-    fix = Fix(lat=people.HERE.lat + 100 * METRE, lon=people.HERE.lon, at=0)
+    fix = Fix(lat=people.HERE.lat + 100 * DEGREES_PER_M, lon=people.HERE.lon, at=0)
     assert (await technicians.take_fixes(engine, tom, tom.id, [fix])).as_should_be
-    assert await where(engine, tom) == (100, 0)
+    assert await recorded(engine, tom) == (100, 0)
 
 
 @pytest.mark.parametrize(("accuracy", "moves"), [(15_000.0, False), (90.0, True), (-1.0, True), (float("nan"), True)])
 async def test_a_vague_fix_does_not_move_a_better_one(
     engine: Engine, tom: Principal, accuracy: float, moves: bool
 ) -> None:
-    """A cell tower's guess says nothing beside a fix of ten seconds ago; beside one of three minutes it does."""
+    """A position from a cell tower does not replace a fix of ten seconds ago; it replaces one of three minutes ago."""
     await advance(engine, 1)
     await send(engine, tom, accuracy=8.0)
     await advance(engine, 10)
     await send(engine, tom, north=800, accuracy=accuracy)
-    assert (await where(engine, tom))[0] == (800 if moves else 0)
+    assert (await recorded(engine, tom))[0] == (800 if moves else 0)
     await advance(engine, 180)
     await send(engine, tom, north=900, accuracy=accuracy)
-    assert await where(engine, tom) == (900, 0)
+    assert await recorded(engine, tom) == (900, 0)
 
 
 @pytest.mark.parametrize(("then", "ends"), [(50_200, 50_200), (100, 100)], ids=["there", "back"])
 async def test_an_impossible_jump_waits_for_the_next(engine: Engine, tom: Principal, then: int, ends: int) -> None:
-    """50 km in ten seconds moves nobody; the next fix confirms it, or shows that it was a fault."""
+    """50 km in ten seconds moves nobody; the next fix confirms it, or shows that it was an error."""
     for north, stands in ((0, 0), (50_000, 0), (then, ends)):
         await advance(engine, 10)
         await send(engine, tom, north=north)
-        assert (await where(engine, tom))[0] == stands
+        assert (await recorded(engine, tom))[0] == stands
 
 
-async def test_who_is_somewhere_is_asked_after_who_is_near(engine: Engine, tom: Principal) -> None:
-    """A vague position counts as that much farther off: others come first, narrow waves pass, and wide ones ask."""
+async def test_an_inaccurate_position_ranks_behind_an_accurate_one(engine: Engine, tom: Principal) -> None:
+    """An inaccurate position counts as that much farther away: others come first, narrow waves skip it, wide ones
+    include it.
+    """
     serves = ServiceId((await engine.store.redis.hget(_record(tom), "services") or b"").decode())
     tara = await people.technician(engine, "tara", serves)
     await advance(engine, 200)
@@ -160,18 +166,18 @@ async def test_who_is_somewhere_is_asked_after_who_is_near(engine: Engine, tom: 
 
 
 async def test_of_a_batch_the_good_ones_count(engine: Engine, tom: Principal) -> None:
-    """A place beyond the map is left out, and one beyond it alone is refused."""
+    """An invalid position in a batch is skipped, and a batch with only invalid positions is refused."""
     await advance(engine, 1)
-    there, nowhere = Fix(lat=people.HERE.lat + 100 * METRE, lon=people.HERE.lon), Fix(lat=89.0, lon=0.0)
+    there, nowhere = Fix(lat=people.HERE.lat + 100 * DEGREES_PER_M, lon=people.HERE.lon), Fix(lat=89.0, lon=0.0)
     await technicians.take_fixes(engine, tom, tom.id, [nowhere, there, nowhere])
-    assert (await where(engine, tom))[0] == 100
+    assert (await recorded(engine, tom))[0] == 100
     with pytest.raises(Invalid):
         await technicians.take_fixes(engine, tom, tom.id, [nowhere])
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["known", "unknown"])
-async def test_what_happened_by_a_fast_clock_is_corrected(engine: Engine, tom: Principal, known: bool) -> None:
-    """A step queued on a phone that is five minutes fast is neither refused nor later than now."""
+async def test_the_time_of_a_step_is_corrected_by_the_clock_offset(engine: Engine, tom: Principal, known: bool) -> None:
+    """A step that was queued on a phone whose clock is five minutes fast is neither refused nor later than now."""
     serves = ServiceId((await engine.store.redis.hget(_record(tom), "services") or b"").decode())
     job = await people.offered(engine, await people.customer(engine), serves)
     await jobs.claim(engine, tom, job)

@@ -1,4 +1,4 @@
-"""States in which the work is over though the job is not: their holder has room for another."""
+"""States in which the work is over though the job is not: the holder has capacity for another job."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ event = "job.status"
 
 @pytest.fixture
 def settings(settings: Settings, tmp_path: Path) -> Settings:
-    """Where the customer looks at the work, and may find that it is not done."""
+    """A blueprint in which the customer reviews the work, and may send it back."""
     text = blueprints.edited("home_service", CHANGES)
     return blueprints.settings_with(settings, tmp_path / "blueprints", home_service=text)
 
 
 async def busy(engine: Engine, who: Principal) -> tuple[bytes, int]:
-    """How many jobs he counts as having, and how many he has."""
+    """Return the load of the technician and the number of their jobs."""
     key = keys.technician(DEFAULT_ZONE, TechnicianId(who.id))
     load: bytes = await engine.store.redis.hget(key, "load")  # type: ignore[misc, assignment]
     return load, await engine.store.redis.scard(keys.technician_jobs(DEFAULT_ZONE, TechnicianId(who.id)))  # type: ignore[misc]
 
 
-async def test_who_has_to_mend_his_work_is_busy_again(engine: Engine) -> None:
-    """Free while it is looked at; sent back to it he has no room, and is free once more when it is done."""
+async def test_a_holder_whose_work_is_sent_back_is_busy_again(engine: Engine) -> None:
+    """The holder is free during the review, busy again when the work is sent back, and free when it is completed."""
     serves, carla = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "tom", serves)
     job = await people.offered(engine, carla, serves)

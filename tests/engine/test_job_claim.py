@@ -1,4 +1,4 @@
-"""Claims: each refusal in the order of PROTOCOL §3, then the one success, then its repeats."""
+"""Claims: each refusal in the order of PROTOCOL §3, then the success, then its repeats."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ from tests.support.clock import advance
         ({"kyc": "pending", "account": "suspended"}, KycNotApproved),
     ],
 )
-async def test_who_is_not_fit_is_told_so_before_the_job_is_looked_at(
+async def test_the_technician_is_checked_before_the_job(
     engine: Engine, change: dict[str, object], error: type[CalloutError]
 ) -> None:
-    """The person is answered before the job: profile, KYC, account, even for a job that is not there."""
+    """Profile, KYC and account are checked first, even for a job that does not exist."""
     serves = await people.service(engine)
     who = await people.technician(engine, "t1", serves, at=None, **change)
     with pytest.raises(error):
@@ -56,7 +56,7 @@ async def test_who_is_not_fit_is_told_so_before_the_job_is_looked_at(
 
 
 async def test_a_stranger_without_a_record_is_incomplete(engine: Engine) -> None:
-    """Whom Redis does not know has no profile."""
+    """A technician without a live record has no profile."""
     with pytest.raises(ProfileIncomplete):
         await jobs.claim(engine, people.hot_technician("nobody"), new_job_id(DEFAULT_ZONE))
 
@@ -72,7 +72,7 @@ async def test_only_technicians_claim(engine: Engine, role: str) -> None:
     "name", ["", "job_main_1", "x", "job_other_01m7ykehw8kv7j2zzy75kyk383", "job_main_{}" + "0" * 24]
 )
 async def test_no_such_job(engine: Engine, name: str) -> None:
-    """A job that cannot be, or of a zone that is not served, is not found or unavailable; never a fault."""
+    """An invalid id or a zone that is not served is `not_found` or `unavailable`, never an internal error."""
     serves = await people.service(engine)
     who = await people.technician(engine, "t1", serves)
     with pytest.raises(CalloutError) as caught:
@@ -81,15 +81,15 @@ async def test_no_such_job(engine: Engine, name: str) -> None:
 
 
 async def test_a_key_that_is_no_uuid_is_invalid(engine: Engine) -> None:
-    """A request key stands in a Redis key, so only a UUID will do."""
+    """An idempotency key becomes part of a Redis key, so it must be a UUID."""
     serves = await people.service(engine)
     who = await people.technician(engine, "t1", serves)
     with pytest.raises(Invalid):
         await jobs.claim(engine, who, new_job_id(DEFAULT_ZONE), key="x y")
 
 
-async def test_the_job_answers_before_the_offer(engine: Engine) -> None:
-    """Cancelled, expired and taken are said even to who was never offered the job."""
+async def test_the_job_is_checked_before_the_offer(engine: Engine) -> None:
+    """`cancelled`, `expired` and `taken` are returned even to a technician who never had an offer."""
     serves, carla = await people.service(engine), await people.customer(engine)
     near = await people.technician(engine, "t1", serves)
     far = await people.technician(engine, "t2", serves, at=live.Position(10, 10))
@@ -107,8 +107,10 @@ async def test_the_job_answers_before_the_offer(engine: Engine) -> None:
         await jobs.claim(engine, far, late)
 
 
-async def test_not_offered_declined_and_run_out(engine: Engine) -> None:
-    """Never offered and declined are `not_offered`; an offer that ran out while the job is open is `expired`."""
+async def test_not_offered_declined_and_expired(engine: Engine) -> None:
+    """A technician without an offer or who declined gets `not_offered`; an offer that expired while the job is open
+    is `expired`.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
     two = await people.technician(engine, "t2", serves)
@@ -125,8 +127,8 @@ async def test_not_offered_declined_and_run_out(engine: Engine) -> None:
 
 
 async def test_at_capacity(engine: Engine) -> None:
-    """Who holds as many as he may is told so, and the job stays open to the others. His offer stands meanwhile: once he
-    has room he may take it.
+    """A technician at capacity gets `at_capacity`, the job stays open and their offer stays: once they have capacity
+    again they may claim.
     """
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
@@ -144,8 +146,8 @@ async def test_at_capacity(engine: Engine) -> None:
     assert (await jobs.claim(engine, one, second)).message == "Job accepted"
 
 
-async def test_a_version_that_is_past_is_told_with_the_present_job(engine: Engine) -> None:
-    """A conditional claim on another version changes nothing and brings the job along."""
+async def test_a_conflicting_version_is_refused_with_the_current_job(engine: Engine) -> None:
+    """A conditional claim on another version changes nothing and returns the job."""
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
     job = await people.offered(engine, carla, serves)
@@ -154,8 +156,8 @@ async def test_a_version_that_is_past_is_told_with_the_present_job(engine: Engin
     assert orjson.loads(bytes(caught.value.extra["job"]))["version"] == 1
 
 
-async def test_the_winner_has_it_and_everybody_is_told(engine: Engine) -> None:
-    """One event to customer, holder and ops, one to those who lost; both sides' records agree."""
+async def test_a_claim_informs_everybody_involved(engine: Engine) -> None:
+    """Customer, holder and ops receive one event, the losers another one; the records of job and technician agree."""
     serves, carla = await people.service(engine), await people.customer(engine)
     crowd = [await people.technician(engine, f"t{i}", serves) for i in range(4)]
     job = await people.offered(engine, carla, serves)
@@ -180,7 +182,7 @@ async def test_the_winner_has_it_and_everybody_is_told(engine: Engine) -> None:
 
 
 async def test_the_same_key_gives_the_same_answer_and_one_event(engine: Engine) -> None:
-    """A repeat is answered to the letter as the first was, and nothing more happens; later steps do not change it."""
+    """A repeat has exactly the first reply and no further effect; later steps do not change that."""
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
     job, key = await people.offered(engine, carla, serves), str(uuid.uuid4())
@@ -193,7 +195,7 @@ async def test_the_same_key_gives_the_same_answer_and_one_event(engine: Engine) 
 
 
 async def test_a_key_used_for_something_else_is_refused(engine: Engine) -> None:
-    """The same key with other arguments is `reused_key` and does nothing."""
+    """The same key with other arguments is `reused_key` and has no effect."""
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves, capacity=2)
     key = str(uuid.uuid4())
@@ -204,8 +206,8 @@ async def test_a_key_used_for_something_else_is_refused(engine: Engine) -> None:
     assert not await event_log.events(engine, "job.accepted", second)
 
 
-async def test_a_verdict_is_known_as_long_as_the_job_is(engine: Engine) -> None:
-    """With the request key's time over, the job's own list of causes still knows the repeat."""
+async def test_a_repeat_is_known_as_long_as_the_job_is_live(engine: Engine) -> None:
+    """After the idempotency record has expired, the job's own list of causes still identifies the repeat."""
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
     job, key = await people.offered(engine, carla, serves), str(uuid.uuid4())
@@ -217,8 +219,8 @@ async def test_a_verdict_is_known_as_long_as_the_job_is(engine: Engine) -> None:
     assert again.repeated and again.seq == first.seq
 
 
-async def test_a_refusal_is_remembered_and_says_so(engine: Engine) -> None:
-    """The first verdict stands for a minute, a refusal's too."""
+async def test_a_refusal_is_repeated_for_a_minute(engine: Engine) -> None:
+    """The first outcome is stored for a minute, also a refusal, and the repeat is marked."""
     serves, carla = await people.service(engine), await people.customer(engine)
     one, two = await people.technician(engine, "t1", serves), await people.technician(engine, "t2", serves)
     job, key = await people.offered(engine, carla, serves), str(uuid.uuid4())
@@ -229,8 +231,8 @@ async def test_a_refusal_is_remembered_and_says_so(engine: Engine) -> None:
         assert caught.value.repeated is repeated
 
 
-async def test_the_holder_who_claims_again_hears_yes(engine: Engine) -> None:
-    """A claim by the present holder, without any key, answers as it did."""
+async def test_a_second_claim_of_the_holder_succeeds(engine: Engine) -> None:
+    """A claim by the current holder, without any key, has the same reply as the first."""
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
     job = await people.offered(engine, carla, serves)
@@ -240,7 +242,9 @@ async def test_the_holder_who_claims_again_hears_yes(engine: Engine) -> None:
 
 
 async def test_steps_only_in_their_order_and_by_the_holder(engine: Engine) -> None:
-    """A step from another state is illegal, a stranger's is not found, another role's forbidden; nothing moves."""
+    """A step from a wrong state is illegal, a stranger's is `not_found`, another role's is forbidden; nothing
+    changes.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     one, two = await people.technician(engine, "t1", serves), await people.technician(engine, "t2", serves)
     job = await people.offered(engine, carla, serves)
@@ -263,7 +267,7 @@ async def test_steps_only_in_their_order_and_by_the_holder(engine: Engine) -> No
 
 
 async def test_a_stranger_learns_nothing_from_a_wrong_version(engine: Engine) -> None:
-    """The version is looked at last: who was never offered the job hears that, and no job comes along."""
+    """The version is checked last: a technician without an offer gets `not_offered`, and no job."""
     serves, carla = await people.service(engine), await people.customer(engine)
     far = await people.technician(engine, "far", serves, at=live.Position(10, 10))
     near = await people.technician(engine, "near", serves)
@@ -276,7 +280,7 @@ async def test_a_stranger_learns_nothing_from_a_wrong_version(engine: Engine) ->
 
 
 async def test_an_offer_does_not_give_the_exact_place_away(engine: Engine) -> None:
-    """The public part has every member of a job but these; distances are coarse."""
+    """The public part has all members of a job but the private ones; distances are coarse."""
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves, at=live.Position(40.7516, -73.99))
     await people.offered(engine, carla, serves)
@@ -288,7 +292,7 @@ async def test_an_offer_does_not_give_the_exact_place_away(engine: Engine) -> No
 
 
 async def test_a_fix_of_the_year_1970_is_the_oldest_not_the_newest(engine: Engine) -> None:
-    """`at` 0 is a time like any other."""
+    """A time of 0 is a time like any other."""
     serves = await people.service(engine)
     one = await people.technician(engine, "t1", serves)
     await advance(engine, 1)

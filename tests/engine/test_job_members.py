@@ -27,12 +27,12 @@ JSON_KINDS = {datetime: str, Person: Party, Proposal: dict}
 
 
 def fields_of(struct: type[msgspec.Struct]) -> set[str]:
-    """The names of a Struct's fields."""
+    """Return the names of a Struct's fields."""
     return set(struct.__struct_fields__)
 
 
 def kind(hint: typing.Any) -> typing.Any:
-    """The kind of JSON value that a type hint stands for."""
+    """Return the kind of JSON value that a type hint stands for."""
     if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
         (hint,) = (part for part in typing.get_args(hint) if part is not type(None))
     if typing.get_origin(hint) is typing.Literal:
@@ -42,7 +42,7 @@ def kind(hint: typing.Any) -> typing.Any:
 
 
 def in_lua(function: str) -> set[str]:
-    """The members that a function of lua/lib/job.lua writes."""
+    """Return the members that a function of lua/lib/job.lua writes."""
     source = (ROOT / LUA).read_text().partition(f"function Job.{function}(")[2].partition("\nend\n")[0]
     return set(re.findall(r'"(\w+)":', source))
 

@@ -1,4 +1,4 @@
-"""Looking at jobs: what one job's history holds, and what it does not."""
+"""Queries of jobs: what a job's history contains, and what lists and filters show."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from tests.support import people
 from tests.support.wait import wait_until
 
 
-async def test_a_history_is_one_jobs_own(engine: Engine) -> None:
-    """A job that only names another in its metadata stays out of that one's history, archived or not."""
+async def test_a_history_has_only_events_of_its_job(engine: Engine) -> None:
+    """A job that names another job in its metadata is not in the other one's history, archived or not."""
     serves, ann, bob = await people.service(engine), await people.customer(engine), await people.customer(engine)
     job = people.id_of(await people.job(engine, ann, serves))
     await people.job(engine, bob, serves, metadata={"follows": job})
     assert [item.actor for item in await job_queries.history(engine, ann, job)] == [f"customer:{ann.id}"]
 
 
-async def test_a_reference_booked_again_says_what_may_be_done(engine: Engine) -> None:
-    """The job that a reference had already comes with the caller's actions, as it would if it were read."""
+async def test_a_repeated_reference_returns_the_callers_actions(engine: Engine) -> None:
+    """The job that already has the reference is returned with the caller's actions, as a read returns it."""
     serves, ann = await people.service(engine), await people.customer(engine)
     first = await people.job(engine, ann, serves, reference="r-1")
     again = await people.job(engine, ann, serves, reference="r-1")
@@ -34,8 +34,8 @@ async def test_a_reference_booked_again_says_what_may_be_done(engine: Engine) ->
     assert bytes(again.job).endswith(b'"actions":["cancel"]}')
 
 
-async def test_who_left_a_job_finds_it_in_no_list(engine: Engine) -> None:
-    """However far the archive is behind: what a list shows of a job that goes on is what Redis knows now."""
+async def test_a_former_holder_has_the_job_in_no_list(engine: Engine) -> None:
+    """However far behind the archive is, a list shows a live job as Redis has it now."""
     serves, ann = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "tom", serves)
     job = await people.offered(engine, ann, serves, notes="gate code 4711")
@@ -55,8 +55,8 @@ async def test_who_left_a_job_finds_it_in_no_list(engine: Engine) -> None:
     assert (await job_queries.find(engine, ann, JobQuery(status="accepted"))).items == []
 
 
-async def test_a_filter_tells_nothing_that_the_job_hides(engine: Engine) -> None:
-    """Who was merely asked, and is shown the public part, does not find the job by its customer or reference."""
+async def test_a_filter_reveals_no_private_field(engine: Engine) -> None:
+    """A technician who sees only the public part does not find the job by its customer or reference."""
     serves, ann = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "tom", serves)
     job = people.id_of(await people.job(engine, ann, serves, blueprint="managed", reference="r-7"))

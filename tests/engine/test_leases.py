@@ -1,4 +1,4 @@
-"""Leases of zones: shared fairly between processes, and handed on when one goes."""
+"""Leases of zones: processes share them fairly, and a process that stops passes them on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ZONES = [f"z{number}" for number in range(12)]
 
 
 @pytest.fixture
-async def city(settings: Settings) -> AsyncIterator[Engine]:
+async def twelve_zones(settings: Settings) -> AsyncIterator[Engine]:
     """An engine of twelve zones."""
     Path(settings.data).mkdir(exist_ok=True)
     async with open_engine(msgspec.structs.replace(settings, zones=ZONES)) as opened:
@@ -29,12 +29,12 @@ async def city(settings: Settings) -> AsyncIterator[Engine]:
 
 
 def node(engine: Engine, lease_s: float = 30.0) -> Leases:
-    """A process that looks whenever it is asked to."""
+    """Return a process that looks for leases only when the test says so."""
     return Leases(engine.store, "scheduler", lease_s)
 
 
 async def look(*nodes: Leases, rounds: int = 6, zones: list[str] = ZONES) -> list[int]:
-    """Each looks at each of its zones in turn, several times; returns how many zones each then holds."""
+    """Let each process look at each of its zones in turn, several times. Return how many zones each then holds."""
     for _ in range(rounds):
         for leases in nodes:
             for zone in zones:
@@ -44,9 +44,9 @@ async def look(*nodes: Leases, rounds: int = 6, zones: list[str] = ZONES) -> lis
     return [len(leases.mine) for leases in nodes]
 
 
-async def test_three_processes_of_twelve_zones_hold_four_each(city: Engine) -> None:
-    """Whoever came first gives back what is above its share; each zone has one holder."""
-    first, second, third = node(city), node(city), node(city)
+async def test_three_processes_of_twelve_zones_hold_four_each(twelve_zones: Engine) -> None:
+    """A process with more than its share gives leases back, and each zone has one holder."""
+    first, second, third = node(twelve_zones), node(twelve_zones), node(twelve_zones)
     assert await look(first) == [12]
     assert await look(first, second) == [6, 6]
     assert await look(first, second, third) == [4, 4, 4]
@@ -56,22 +56,22 @@ async def test_three_processes_of_twelve_zones_hold_four_each(city: Engine) -> N
     assert [each.mine for each in (first, second, third)] == before
 
 
-async def test_what_one_gives_back_the_others_take(city: Engine) -> None:
-    """A process that stops leaves nothing to wait for, and is counted no longer."""
-    first, second, third = node(city), node(city), node(city)
+async def test_released_leases_are_taken_by_the_others(twelve_zones: Engine) -> None:
+    """After a process stops its leases are free at once, and it is no longer counted."""
+    first, second, third = node(twelve_zones), node(twelve_zones), node(twelve_zones)
     await look(first, second, third)
     await third.give_back()
     assert await look(first, second) == [6, 6]
     await second.give_back()
     assert await look(first) == [12]
     await first.give_back()
-    redis = city.store.redis
+    redis = twelve_zones.store.redis
     assert await redis.exists(*(keys.runner(Zone(zone), "scheduler") for zone in ZONES)) == 0
 
 
-async def test_a_process_that_fell_silent_is_counted_no_longer(city: Engine) -> None:
-    """Its leases run out by themselves, and so does its place among the candidates."""
-    gone, left = node(city, 0.2), node(city, 0.2)
+async def test_a_process_without_heartbeats_is_no_longer_counted(twelve_zones: Engine) -> None:
+    """Its leases expire, and so does its entry among the candidates."""
+    gone, left = node(twelve_zones, 0.2), node(twelve_zones, 0.2)
     await look(gone, left, rounds=3)
 
     async def all_ours() -> bool:
@@ -80,9 +80,9 @@ async def test_a_process_that_fell_silent_is_counted_no_longer(city: Engine) -> 
     await wait_until(all_ours, what="the other's zones", within_s=20)
 
 
-async def test_a_zone_that_nobody_else_serves_is_taken_above_the_share(city: Engine) -> None:
-    """One of two processes serves few zones: none stays without a holder, and none is passed back and forth."""
-    whole, part = node(city), node(city)
+async def test_a_zone_that_nobody_else_serves_is_taken_above_the_share(twelve_zones: Engine) -> None:
+    """When one of two processes serves few zones, every zone has a holder, and none moves back and forth."""
+    whole, part = node(twelve_zones), node(twelve_zones)
     for _ in range(8):
         await look(whole, rounds=1)
         await look(part, rounds=1, zones=ZONES[:2])
@@ -92,18 +92,18 @@ async def test_a_zone_that_nobody_else_serves_is_taken_above_the_share(city: Eng
     assert whole.mine == before
 
 
-async def test_a_closed_zone_is_nobodys(city: Engine) -> None:
-    """It is not held, and does not count for the share."""
-    one = node(city)
+async def test_a_closed_zone_has_no_holder(twelve_zones: Engine) -> None:
+    """A closed zone is not leased, and does not count for the share."""
+    one = node(twelve_zones)
     await look(one)
-    city.store.close_zone(Zone("z3"), "a test")
+    twelve_zones.store.close_zone(Zone("z3"), "a test")
     assert await look(one) == [11]
     assert Zone("z3") not in one.mine
 
 
 @pytest.mark.parametrize("role", ["scheduler", "push", "archiver"])
-async def test_each_role_gives_its_lease_back_when_it_stops(engine: Engine, role: str) -> None:
-    """The next process begins at once, not when the lease has run out."""
+async def test_each_role_releases_its_lease_when_it_stops(engine: Engine, role: str) -> None:
+    """The next process starts at once, and not when the lease has expired."""
     loops = {"scheduler": scheduler.run, "push": notifier.run, "archiver": archiver.run}
     running = asyncio.create_task(loops[role](engine))
     held = keys.runner(DEFAULT_ZONE, role)

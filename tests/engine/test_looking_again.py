@@ -1,4 +1,4 @@
-"""A job that comes to be sought a second time, by whatever way: it is looked for from the beginning."""
+"""A job whose search starts a second time, for whatever reason: the search starts from the beginning."""
 
 from __future__ import annotations
 
@@ -63,14 +63,16 @@ finish = { by = ["holder"], from = ["held"], to = "done", event = "job.status" }
 
 @pytest.fixture
 def settings(settings: Settings, tmp_path: Path) -> Settings:
-    """With a blueprint that looks for a technician in one way after the other."""
+    """A blueprint that searches for a technician in one mode after the other."""
     (tmp_path / "blueprints").mkdir()
     (tmp_path / "blueprints" / "cascade.toml").write_text(CASCADE)
     return msgspec.structs.replace(settings, blueprints=str(tmp_path / "blueprints"))
 
 
 async def hurried(engine: Engine) -> tuple[JobId, Principal, Principal, Principal]:
-    """A job that two were invited to bid for, and whose customer would not wait; with her and both of them."""
+    """Create a job that two technicians are invited to bid for, and whose customer continues without a bid. Return
+    it with all three.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     tom, tara = [await people.technician(engine, name, serves) for name in ("tom", "tara")]
     job = people.id_of(await people.job(engine, carla, serves, blueprint="cascade"))
@@ -81,19 +83,21 @@ async def hurried(engine: Engine) -> tuple[JobId, Principal, Principal, Principa
 
 
 async def invited(engine: Engine, job: JobId) -> list[str]:
-    """Who holds an open offer of the job, sorted."""
+    """Return the technicians with an open offer of the job, sorted."""
     found = await engine.store.redis.hgetall(keys.offers(DEFAULT_ZONE, job))  # type: ignore[misc]
     return sorted(name.decode() for name, offer in found.items() if offer.startswith(b"sent "))
 
 
 async def closed(engine: Engine, job: JobId) -> list[tuple[str, list[str]]]:
-    """Why and to whom offers of the job were closed, in order."""
+    """Return the reasons and audiences of the job's closed offers, in order."""
     found = await event_log.events(engine, "offer.closed", job)
     return [(event_log.payload(event)["reason"], sorted(event.to)) for event in found]
 
 
-async def test_what_was_offered_before_is_over_and_all_are_asked_again(engine: Engine) -> None:
-    """The invitation to bid is taken back, by name; then wave one asks him who was invited and him who has bid."""
+async def test_former_offers_end_and_all_are_offered_the_job_again(engine: Engine) -> None:
+    """The invitation to bid is withdrawn; then the first wave offers the job to the invited technician and to the
+    bidder.
+    """
     job, _, tom, _ = await hurried(engine)
     assert await closed(engine, job) == [("withdrawn", ["user:tara"])]
     assert await invited(engine, job) == []
@@ -102,8 +106,8 @@ async def test_what_was_offered_before_is_over_and_all_are_asked_again(engine: E
     await jobs.claim(engine, tom, job)
 
 
-async def test_after_a_rest_it_is_offered_anew(engine: Engine) -> None:
-    """While it rests nobody is told of it any more; afterwards the first wave comes at once."""
+async def test_after_a_state_without_a_search_it_is_offered_again(engine: Engine) -> None:
+    """In a state without a search nobody has an offer; afterwards the first wave opens at once."""
     job, carla, tom, _ = await hurried(engine)
     await run_due_tasks(engine)
     await jobs.command(engine, carla, job, Step(command="pause"))
@@ -115,8 +119,10 @@ async def test_after_a_rest_it_is_offered_anew(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("by", ["customer", "technician"])
-async def test_the_engine_chooses_where_waves_have_gone_before(engine: Engine, by: str) -> None:
-    """After waves the engine's first choice is due at once, whoever moved the job; who said no is not chosen."""
+async def test_the_engine_allocates_after_waves(engine: Engine, by: str) -> None:
+    """After waves the first allocation is due at once, whoever moved the job; a technician who declined is not
+    chosen.
+    """
     job, carla, tom, tara = await hurried(engine)
     await run_due_tasks(engine)
     if by == "customer":
@@ -132,8 +138,8 @@ async def test_the_engine_chooses_where_waves_have_gone_before(engine: Engine, b
 
 
 @pytest.mark.parametrize("way", ["leave", "rest"])
-async def test_who_left_is_not_asked_again_by_whatever_way(engine: Engine, way: str) -> None:
-    """Passed through states or put to rest in between: it is looked for where it ends up, without him."""
+async def test_a_former_holder_is_not_offered_the_job_again(engine: Engine, way: str) -> None:
+    """Through any states in between, the search leaves out the technician who left the job."""
     job, carla, tom, _ = await hurried(engine)
     await run_due_tasks(engine)
     await jobs.claim(engine, tom, job)

@@ -1,4 +1,4 @@
-"""Loops end when they are told to, whatever swallows the word."""
+"""Background loops end when they are cancelled, even if the cancellation is swallowed."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import asyncio
 from engine.process.loops import not_cancelled
 
 
-async def test_a_cancellation_that_was_swallowed_ends_the_loop_all_the_same() -> None:
-    """Cancelled in the moment at which what it waits for is there, a loop ends after that round."""
+async def test_a_swallowed_cancellation_ends_the_loop() -> None:
+    """A loop that is cancelled at the moment when its awaited result arrives ends after that round."""
     ready, rounds = asyncio.Event(), 0
 
     async def run() -> None:
@@ -22,7 +22,7 @@ async def test_a_cancellation_that_was_swallowed_ends_the_loop_all_the_same() ->
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     ready.set()
-    await asyncio.sleep(0)  # what it waits for is there, and it has not been woken yet
+    await asyncio.sleep(0)  # the awaited result is there, and the loop has not run yet
     task.cancel()
     done, _ = await asyncio.wait([task], timeout=10)
     assert done and rounds == 1

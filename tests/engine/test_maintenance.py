@@ -1,4 +1,4 @@
-"""Chores: each does what it finds, and none stops the others."""
+"""Maintenance tasks: each repairs what it finds, and none stops the others."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from tests.support.wait import wait_until
 
 
 @pytest.mark.parametrize("failure", [Unavailable("away"), RuntimeError("a bug")])
-async def test_a_chore_that_fails_stops_no_other(
+async def test_a_task_that_fails_stops_no_other(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, failure: Exception
 ) -> None:
-    """Its failure is logged and it is tried again the next time."""
+    """Its failure is logged and it runs again the next time."""
 
     async def fail(_engine: Engine) -> int:
         raise failure
@@ -29,8 +29,8 @@ async def test_a_chore_that_fails_stops_no_other(
     assert await maintenance.run_once(engine) == {"profiles": -1, "blocks": 0, "verdicts": 0, "sessions": 0}
 
 
-async def test_it_goes_on_by_itself(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A record that Redis lost is back without anybody asking."""
+async def test_it_runs_by_itself(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record that Redis lost is restored without a request."""
     monkeypatch.setattr(maintenance, "EVERY_S", 0.01)
     who = await staff.registered(engine)
     record = keys.technician(DEFAULT_ZONE, TechnicianId(who.id))

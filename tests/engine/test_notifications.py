@@ -1,4 +1,4 @@
-"""Notifications: one's own alone, never behind the log, each once."""
+"""Notifications: users see only their own, never later than the log, and each one once."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ ME = Principal(UserId("usr_me"), "customer")
 YOU = Principal(UserId("usr_you"), "customer")
 
 
-async def tell(engine: Engine, who: Principal, *names: str) -> None:
-    """Notifications as the push runner tells them."""
+async def append(engine: Engine, who: Principal, *names: str) -> None:
+    """Append notifications as the notifier does."""
     cursor = keys.push_cursor(DEFAULT_ZONE)
     at = int(await engine.store.redis.get(cursor) or 0)
     told: list[str | bytes] = []
@@ -34,8 +34,8 @@ async def listed(engine: Engine, who: Principal = ME) -> list[tuple[str, bool]]:
 
 
 async def test_refuses_another_ones_notification(engine: Engine) -> None:
-    """What is not his does not exist for him, archived or not."""
-    await tell(engine, YOU, "n1")
+    """Another user's notification is `not_found`, archived or not."""
+    await append(engine, YOU, "n1")
     for _ in range(2):
         with pytest.raises(NotFound):
             await notifications.mark_read(engine, ME, "n1")
@@ -47,11 +47,11 @@ async def test_refuses_another_ones_notification(engine: Engine) -> None:
 
 
 async def test_the_list_is_never_behind_the_log(engine: Engine) -> None:
-    """What was told this moment is listed before the archiver has seen it, and once when it has."""
-    await tell(engine, ME, "n1")
+    """A new notification is listed before the archiver has copied it, and once after that."""
+    await append(engine, ME, "n1")
     await archiver.run_once(engine)
-    await tell(engine, ME, "n2")
-    await tell(engine, YOU, "x")
+    await append(engine, ME, "n2")
+    await append(engine, YOU, "x")
     assert [name for name, _ in await listed(engine)] == ["n2", "n1"]
     await archiver.run_once(engine)
     assert [name for name, _ in await listed(engine)] == ["n2", "n1"]
@@ -60,21 +60,23 @@ async def test_the_list_is_never_behind_the_log(engine: Engine) -> None:
 
 
 async def test_read_is_remembered_archived_or_not(engine: Engine) -> None:
-    """It may be marked before SQL has it, again is the same, and the mark is there afterwards."""
-    await tell(engine, ME, "n1")
+    """A notification may be marked as read before SQL has it, a repeat is the same, and the mark is there
+    afterwards.
+    """
+    await append(engine, ME, "n1")
     for _ in range(2):
         await notifications.mark_read(engine, ME, "n1")
         assert await listed(engine) == [("n1", True)]
         await archiver.run_once(engine)
-    await tell(engine, ME, "n2")
+    await append(engine, ME, "n2")
     assert await listed(engine) == [("n2", False), ("n1", True)]
 
 
 async def test_pages_show_each_once(engine: Engine) -> None:
-    """Over the seam between SQL and the log, too."""
-    await tell(engine, ME, *(f"a{n}" for n in range(4)))
+    """Pages show each notification once, also where they cross from SQL to the log."""
+    await append(engine, ME, *(f"a{n}" for n in range(4)))
     await archiver.run_once(engine)
-    await tell(engine, ME, *(f"b{n}" for n in range(3)))
+    await append(engine, ME, *(f"b{n}" for n in range(3)))
     seen: list[str] = []
     cursor = None
     while True:

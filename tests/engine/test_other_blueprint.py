@@ -1,4 +1,5 @@
-"""Jobs of another blueprint than the default: who may, what happens and what is answered is their own blueprint's."""
+"""Jobs of a blueprint other than the default: their own blueprint decides who may do what, what happens, and the
+reply."""
 
 from __future__ import annotations
 
@@ -27,12 +28,12 @@ CHANGES = {
 
 @pytest.fixture
 def settings(settings: Settings, tmp_path: Path) -> Settings:
-    """With a second blueprint in which other people may do other things."""
+    """A second blueprint in which other callers may do other things."""
     return blueprints.settings_with(settings, tmp_path / "blueprints", other=blueprints.edited("home_service", CHANGES))
 
 
-async def test_a_repeat_is_answered_in_the_words_of_the_jobs_own_blueprint(engine: Engine) -> None:
-    """The first answer and its repeat are alike, for a claim and for a decline."""
+async def test_a_repeat_has_the_reply_of_the_jobs_own_blueprint(engine: Engine) -> None:
+    """The first reply and its repeat are equal, for a claim and for a decline."""
     serves, carla = await people.service(engine), await people.customer(engine)
     one, two = [await people.technician(engine, name, serves) for name in ("t1", "t2")]
     job = await people.offered(engine, carla, serves, blueprint="other")
@@ -42,7 +43,7 @@ async def test_a_repeat_is_answered_in_the_words_of_the_jobs_own_blueprint(engin
     assert answers[0].job == answers[1].job
 
 
-async def test_who_may_is_asked_of_the_jobs_own_blueprint(engine: Engine) -> None:
+async def test_the_jobs_own_blueprint_decides_who_may_do_what(engine: Engine) -> None:
     """Here the customer departs and the holder cancels, which the default blueprint would forbid."""
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)

@@ -1,4 +1,5 @@
-"""The outbox: a change of an account is neither lost nor half done, whatever dies or is away after its commit."""
+"""The outbox: a change of an account is neither lost nor half done, whichever process dies or is away after its
+commit."""
 
 from __future__ import annotations
 
@@ -80,7 +81,9 @@ async def test_killed_after_the_commit(
     code: int,
     refusal: type[CalloutError],
 ) -> None:
-    """A process that dies anywhere between commit and answer leaves it to any other: done wholly, told once."""
+    """If a process dies anywhere between commit and reply, any other process completes the change, and the event is
+    sent once.
+    """
     who = await signed_in(engine)
     await tokens.principal_of(engine, who.access_token)
 
@@ -137,8 +140,8 @@ async def test_killed_after_a_change_of_a_profile(
     value: bytes,
     told: list[str],
 ) -> None:
-    """A review and a change of services take effect whatever dies after the commit: waves leave the technician out,
-    and the review is told once, also where the chore was first to put the record.
+    """A review and a change of services take effect whatever dies after the commit: waves exclude the technician,
+    and the review's event is sent once, even if the maintenance task wrote the record first.
     """
     who = TechnicianId((await staff.eligible(engine, await people.service(engine))).id)
 
@@ -161,11 +164,11 @@ async def test_killed_after_a_change_of_a_profile(
 
 
 @pytest.mark.parametrize(("command", "code", "refusal"), COMMANDS)
-async def test_redis_away_at_that_moment(
+async def test_redis_away_after_the_commit(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, command: Command, code: int, refusal: type[CalloutError]
 ) -> None:
-    """Committed but not in effect is *unknown*, never *not done*; it comes into effect without being asked again, and
-    the same key then finds its verdict.
+    """A change that is committed but not in effect is *indeterminate*, never *not done*; it takes effect without
+    another request, and the same key then finds its outcome.
     """
     who, key = await signed_in(engine), str(uuid.uuid4())
     await tokens.principal_of(engine, who.access_token)
@@ -186,8 +189,8 @@ async def test_redis_away_at_that_moment(
     assert [event_log.payload(event)["code"] for event in await event_log.events(engine, "session.revoked")] == [code]
 
 
-async def test_a_lost_reply_tells_once(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The event was appended and its reply lost: tried again, it is remembered under the row's key."""
+async def test_a_lost_reply_sends_one_event(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The event was appended and its reply was lost: the retry finds it under the row's key."""
     who, real = await signed_in(engine), Store._send
 
     async def lost(self: Store, send: Any, script: str, call: Any) -> Any:
@@ -204,9 +207,9 @@ async def test_a_lost_reply_tells_once(engine: Engine, monkeypatch: pytest.Monke
     assert len(await event_log.events(engine, "session.revoked")) == 1
 
 
-async def test_commands_that_cross_leave_what_sql_says(engine: Engine) -> None:
-    """Suspended, reinstated, signed out at once, by several processes: Redis has what SQL says in the end, and no two
-    commands wait for each other for ever.
+async def test_concurrent_commands_leave_redis_as_sql_has_it(engine: Engine) -> None:
+    """Suspended, reinstated and signed out at the same time by several processes: Redis matches SQL in the end, and
+    no two commands wait for each other for ever.
     """
     who = await signed_in(engine)
     for _ in range(3):
@@ -222,8 +225,8 @@ async def test_commands_that_cross_leave_what_sql_says(engine: Engine) -> None:
     assert await owed(engine) == 0
 
 
-async def test_one_that_cannot_be_done_keeps_no_other_waiting(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A bug met with one account is logged; the others' changes come into effect."""
+async def test_a_failing_entry_delays_no_other(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bug with one account is logged, and the changes of other accounts take effect."""
     first, second = await signed_in(engine), await signed_in(engine, "bob@example.org")
     finish = outbox.finish
 
@@ -245,8 +248,8 @@ async def test_one_that_cannot_be_done_keeps_no_other_waiting(engine: Engine, mo
     assert not (await access.of(engine, second.user.id)).active
 
 
-async def test_a_redis_of_an_older_life_reinstates_nobody(engine: Engine) -> None:
-    """A server that came back from an older file says *active*: the record is read from SQL before it counts."""
+async def test_an_older_redis_reinstates_nobody(engine: Engine) -> None:
+    """When a server returns with an older file that says *active*, the record is read from SQL before it counts."""
     who = await signed_in(engine)
     await suspend(engine, who)
     older = {"role": "customer", "active": "1", "version": "99", "out": "", "life": "another"}
@@ -255,8 +258,8 @@ async def test_a_redis_of_an_older_life_reinstates_nobody(engine: Engine) -> Non
         await tokens.principal_of(engine, who.access_token)
 
 
-async def test_zones_of_their_own_still_hear_of_accounts(settings: Settings) -> None:
-    """Whatever zones a server is given it opens ``main`` too, where accounts are told."""
+async def test_main_is_always_open_for_accounts(settings: Settings) -> None:
+    """Whatever zones a server serves, it also opens ``main``, whose log has the events of accounts."""
     import msgspec
 
     async with open_engine(msgspec.structs.replace(settings, zones=("north",))) as engine:

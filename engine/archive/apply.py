@@ -1,7 +1,7 @@
-"""One batch into SQL, together with the checkpoint that says so.
+"""Apply one batch to SQL, together with the new checkpoint.
 
-The checkpoint moves by compare-and-set, first of all: of two archivers one waits on its row and then finds it
-moved, so nothing is ever applied twice and nothing is passed over, however many run and whenever they die.
+The checkpoint moves first, by compare-and-set. Of two archivers one waits on its row and then finds it moved. So no
+event is applied twice and none is skipped, however many archivers run and whenever they die.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ from engine.sql.schema import (
 from engine.types import Epoch, Zone
 
 REFUSALS = (DataError, IntegrityError, OverflowError, UnicodeError)
-"""What says that the database, or its driver, does not take a value: repeated, it is refused again."""
+"""The errors if the database or its driver refuses a value. A retry would be refused too."""
 
 
 class Superseded(Exception):
-    """The archive stands elsewhere than this archiver believed: another one moved it. Nothing was applied."""
+    """The checkpoint is not where this archiver expected it: another archiver moved it. Nothing was applied."""
 
 
 class AnotherLife(Exception):
-    """The log in Redis and the archive disagree about the epochs: they are not of one life."""
+    """The log in Redis and the archive disagree about the epochs: they are different logs."""
 
 
 async def apply(
@@ -53,38 +53,38 @@ async def apply(
     *,
     before: Checkpoint | None,
     after: Checkpoint,
-    lives: Mapping[Epoch, int],
+    in_redis: Mapping[Epoch, int],
 ) -> None:
-    """Take ``batch`` in, which begins right after ``before`` and ends at ``after``; all or nothing.
+    """Apply ``batch``, which begins right after ``before`` and ends at ``after``, in one transaction.
 
-    ``lives`` are the epochs with their first seqs as Redis has them. Raises Superseded, AnotherLife, what
-    ``Archive.writing`` raises, and one of ``REFUSALS`` where the database does not take a row.
+    ``in_redis`` are the epochs in Redis with their first seqs. Raises Superseded, AnotherLife, what
+    ``Archive.writing`` raises, and one of ``REFUSALS`` if the database refuses a row.
     """
     async with archive.writing() as conn:
         upsert = _upsert(archive)
         await _move_checkpoint(conn, upsert, zone, before, after)
-        await _keep_epochs(conn, zone, lives, before.seq if before else 0, after.seq)
+        await _check_epochs(conn, zone, in_redis, before.seq if before else 0, after.seq)
         await _add(conn, events, batch.events)
         await _add(conn, event_channels, batch.channels)
         await _put(conn, upsert, jobs, list(batch.jobs.values()))
         await _add(conn, job_references, batch.references, upsert)
         await _put(conn, upsert, offers, list(batch.offers.values()))
         await _answer(conn, list(batch.answers.values()))
-        await _deal(conn, upsert, bids, batch.bids)
-        await _deal(conn, upsert, payments, batch.payments)
+        await _put_dealings(conn, upsert, bids, batch.bids)
+        await _put_dealings(conn, upsert, payments, batch.payments)
         await _add(conn, notifications, batch.notifications, upsert)
         await _add(conn, events_refused, batch.refused)
 
 
-async def mark_archived(archive: Archive, told: Sequence[str]) -> None:
-    """Note that Redis knows of these finished jobs being archived."""
-    over = jobs.c.id.in_(told) & jobs.c.phase.in_(FINISHED)
+async def mark_archived(archive: Archive, finished: Sequence[str]) -> None:
+    """Record that Redis was notified that these finished jobs are archived."""
+    over = jobs.c.id.in_(finished) & jobs.c.phase.in_(FINISHED)
     async with archive.writing() as conn:
         await conn.execute(update(jobs).where(over).values(hot=False))
 
 
 async def unarchived(archive: Archive, zone: Zone, limit: int) -> list[str]:
-    """Finished jobs of which Redis was perhaps not told: an archiver died between commit and word."""
+    """Finished jobs whose archiving Redis may not know of: an archiver died between commit and notification."""
     over = (jobs.c.zone == zone, jobs.c.hot.is_(True), jobs.c.phase.in_(FINISHED))
     async with archive.reading() as conn:
         return list((await conn.execute(select(jobs.c.id).where(*over).limit(limit))).scalars())
@@ -99,7 +99,7 @@ async def seq_before(archive: Archive, zone: Zone, at: int) -> int:
 
 
 async def keep_positions(archive: Archive, zone: Zone, last: Sequence[Position]) -> None:
-    """Where technicians are now, over what was known before."""
+    """Store the latest positions of technicians over the earlier ones."""
     rows = [{"technician": p.technician, "zone": zone, "lat": p.lat, "lon": p.lon, "at": p.at} for p in last]
     async with archive.writing() as conn:
         await _put(conn, _upsert(archive), positions, rows)
@@ -127,17 +127,19 @@ async def _move_checkpoint(
         raise Superseded(f"{zone}: the checkpoint is not {before}")
 
 
-async def _keep_epochs(
-    conn: AsyncConnection, zone: Zone, lives: Mapping[Epoch, int], archived: int, reached: int
+async def _check_epochs(
+    conn: AsyncConnection, zone: Zone, in_redis: Mapping[Epoch, int], archived: int, reached: int
 ) -> None:
-    """Each epoch that opened over this database must be in Redis, as we know it: one that is not there opened on
-    another server. And none may begin within what is archived already: those seqs are of another life here.
+    """Check that Redis has each epoch of the database with the same first seq, and record new ones.
+
+    An epoch that Redis lacks was opened on another server. No new epoch may begin at an archived seq: the archived
+    events would be from another log.
     """
     known = {row.epoch: row.first_seq for row in await conn.execute(select(epochs).where(epochs.c.zone == zone))}
     for epoch, first in known.items():
-        if lives.get(Epoch(epoch)) != first:
-            raise AnotherLife(f"{zone}: {epoch} began at {first} here, at {lives.get(Epoch(epoch))} in Redis")
-    unknown = {epoch: first for epoch, first in lives.items() if epoch not in known and first <= reached}
+        if in_redis.get(Epoch(epoch)) != first:
+            raise AnotherLife(f"{zone}: {epoch} began at {first} here, at {in_redis.get(Epoch(epoch))} in Redis")
+    unknown = {epoch: first for epoch, first in in_redis.items() if epoch not in known and first <= reached}
     for epoch, first in unknown.items():
         if first <= archived:
             raise AnotherLife(f"{zone}: {epoch} began at {first}, but {archived} are archived of another life")
@@ -147,13 +149,15 @@ async def _keep_epochs(
 async def _add(
     conn: AsyncConnection, table: Table, rows: list[Row], upsert: Callable[[Table], Any] | None = None
 ) -> None:
-    """Insert; with ``upsert`` rows that are there already stay as they are."""
+    """Insert rows. With ``upsert``, existing rows stay unchanged."""
     if rows:
         await _many(conn, upsert(table).on_conflict_do_nothing() if upsert else insert(table), rows)
 
 
-async def _deal(conn: AsyncConnection, upsert: Callable[[Table], Any], table: Table, rows: Mapping[Any, Row]) -> None:
-    """What was agreed, as it was told last; when it was told first stays."""
+async def _put_dealings(
+    conn: AsyncConnection, upsert: Callable[[Table], Any], table: Table, rows: Mapping[Any, Row]
+) -> None:
+    """Upsert bids or payments with their latest content; ``created_at`` keeps its first value."""
     await _put(conn, upsert, table, list(rows.values()), but=("created_at",))
 
 
@@ -165,7 +169,7 @@ async def _put(
     *,
     but: Collection[str] = (),
 ) -> None:
-    """Insert, or take the place of the row with the same key, of which the columns ``but`` stay as they are."""
+    """Insert rows, or replace the row with the same key except for its columns ``but``."""
     if not rows:
         return
     new = upsert(table)
@@ -176,11 +180,11 @@ async def _put(
 
 
 async def _many(conn: AsyncConnection, statement: Any, rows: list[Row]) -> None:
-    """Run an insert for many rows that all name the same columns.
+    """Run an insert for many rows that all have the same columns.
 
-    The statement is compiled once and the rows go to the driver as they are: what SQLAlchemy does for each row
-    costs more than the driver's work, and holds up everything else in this process. Texts, integers and booleans
-    need no conversion on either database.
+    The statement is compiled once and the rows go to the driver unchanged: SQLAlchemy's work for each row costs more
+    than the driver's, and blocks all other tasks of this process. Texts, integers and booleans need no conversion on
+    either database.
     """
     compiled = statement.compile(dialect=conn.dialect, column_keys=list(rows[0]))
     values = itemgetter(*compiled.positiontup)

@@ -1,8 +1,8 @@
-"""Rows that the database does not take, found and set aside.
+"""The quarantine: find the rows that the database refuses, and set them aside.
 
-A batch that is refused as data would be refused again for ever, and hold up all that follows it in the zone. It is
-halved down to the event at fault. That one is kept without what follows from it, or where it is itself refused not
-at all; its entry and the error stand in ``events_refused``, and an alarm is raised.
+A batch with a refused value would be refused at each retry, and block all later events of the zone. So it is halved
+until the event at fault is found. That event is stored without the rows derived from it, or, if the event itself is
+refused, not at all. Its entry and the error are stored in ``events_refused``, and a metric counts it.
 """
 
 from __future__ import annotations
@@ -26,21 +26,22 @@ log = structlog.get_logger(__name__)
 
 
 class Taking:
-    """Takes events into SQL; ``refused`` is told of each that was set aside."""
+    """Writes events to SQL; calls ``refused`` for each event that was set aside."""
 
     def __init__(
-        self, archive: Archive, zone: Zone, lives: Mapping[Epoch, int], refused: Callable[[Zone], None]
+        self, archive: Archive, zone: Zone, in_redis: Mapping[Epoch, int], refused: Callable[[Zone], None]
     ) -> None:
         self._archive = archive
         self._zone = zone
-        self._lives = lives
+        self._in_redis = in_redis
         self._refused = refused
         self.finished: list[str] = []
-        """Jobs that were over by the end of what was taken so far."""
+        """Jobs that finished in the events written so far."""
 
     async def take(self, events: Sequence[Event], before: Checkpoint | None, epoch_of: Callable[[int], Epoch]) -> None:
-        """Take ``events``, which follow ``before``; each part that is taken moves the checkpoint. Raises as
-        ``apply.apply``, but for refusals.
+        """Write ``events``, which follow ``before``; each part that succeeds moves the checkpoint.
+
+        Raises as ``apply.apply``, except for refusals.
         """
         after = Checkpoint(epoch_of(events[-1].seq), events[-1].seq)
         try:
@@ -55,7 +56,7 @@ class Taking:
             await self.take(events[half:], between, epoch_of)
 
     async def _apply(self, batch: Batch, before: Checkpoint | None, after: Checkpoint) -> None:
-        await apply.apply(self._archive, self._zone, batch, before=before, after=after, lives=self._lives)
+        await apply.apply(self._archive, self._zone, batch, before=before, after=after, in_redis=self._in_redis)
         self.finished += batch.finished
 
     async def _set_aside(self, event: Event, before: Checkpoint | None, after: Checkpoint, error: Exception) -> None:
@@ -68,11 +69,11 @@ class Taking:
             log.error("event_refused", zone=event.zone, seq=event.seq, type=event.type, error=_short(error))
             self._refused(event.zone)
             return
-        raise last  # not even the bare note of it is taken: then it is not this event that is at fault
+        raise last  # even the note is refused, so this event is not the cause
 
 
 def _without(event: Event, error: Exception) -> Iterator[Batch]:
-    """What is tried in the place of a refused event: it alone, then nothing of it but the note."""
+    """The replacements for a refused event, in order: the event without derived rows, then only the note."""
     whole = projection.fold([event])
     yield Batch(events=whole.events, channels=whole.channels, refused=[_note(event, error, kept=True)])
     yield Batch(refused=[_note(event, error, kept=False)])
@@ -91,6 +92,6 @@ def _note(event: Event, error: Exception, *, kept: bool) -> projection.Row:
 
 
 def _short(error: Exception) -> str:
-    """The error as text that every database takes."""
-    told = str(getattr(error, "orig", None) or error).replace("\0", "")
-    return told.encode("utf-8", "backslashreplace").decode()[:ERROR_CHARS]
+    """The error as a text that every database accepts."""
+    text = str(getattr(error, "orig", None) or error).replace("\0", "")
+    return text.encode("utf-8", "backslashreplace").decode()[:ERROR_CHARS]

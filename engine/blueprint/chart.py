@@ -1,4 +1,4 @@
-"""A blueprint as a picture: its states and commands as a Mermaid state diagram, for documents and for eyes."""
+"""A blueprint as a Mermaid state diagram: its states and commands."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from engine.blueprint.schema import Blueprint, Does
 
-ASIDE: frozenset[Does] = frozenset({"refuse", "bid", "withdraw", "reissue"})
-"""What, without a ``to``, concerns an offer, a bid or a code and leaves the job as it was."""
+NO_MOVE: frozenset[Does] = frozenset({"refuse", "bid", "withdraw", "reissue"})
+"""Effects that, without ``to``, concern only an offer, a bid or a code and do not change the job."""
 
 
 def chart(blueprint: Blueprint) -> str:
@@ -22,7 +22,7 @@ def _lines(blueprint: Blueprint) -> Iterator[str]:
     for name, state in blueprint.states.items():
         arrows: dict[str, list[str]] = {}
         for word, command in blueprint.commands.items():
-            if name in command.from_ and (command.to or command.does not in ASIDE):
+            if name in command.from_ and (command.to or command.does not in NO_MOVE):
                 arrows.setdefault(command.to or name, []).append(word)
         yield from (f"{name} --> {to}: {', '.join(words)}" for to, words in arrows.items())
         if state.then:

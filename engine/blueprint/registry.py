@@ -1,7 +1,7 @@
-"""Blueprints through time: a job goes on by the one it began with, over reloads and restarts and on every node.
+"""The blueprint registry: a job keeps the blueprint with which it began, across reloads, restarts and processes.
 
-Each blueprint that a server works by is kept in SQL under its key, ``name@version``, and never changed there: another
-content needs another version. So what a running job's key says is the same for ever, wherever it is read.
+Each blueprint that a server uses is stored in SQL under its key, ``name@version``, and never changed there: another
+content needs another version. So the key of a running job means the same blueprint everywhere and at any time.
 """
 
 from __future__ import annotations
@@ -25,43 +25,43 @@ from engine.sql.database import Archive
 from engine.sql.schema import blueprints as rows
 
 EVERY_S = 5.0
-"""How soon a node knows a blueprint that another one has begun to work by."""
+"""How soon a process knows a blueprint that another process has begun to use."""
 
 log = structlog.get_logger(__name__)
 
 
-async def keep(archive: Archive, blueprints: Blueprints) -> None:
-    """Keep those that new jobs begin with, and make the older ones known.
+async def store(archive: Archive, blueprints: Blueprints) -> None:
+    """Store the blueprints for new jobs, and load the older ones.
 
-    Raises BlueprintError where another content is kept under the name and version of one of them, Unavailable.
+    Raises BlueprintError if the database has another content under one of their keys, Unavailable.
     """
     ours = {each.key: _text(each) for each in blueprints.by_name.values()}
     insertion = sqlite.insert if archive.is_sqlite else postgresql.insert
     new = [{"key": key, "doc": text, "kept_at": now_ms()} for key, text in ours.items()]
     async with archive.writing() as conn:
         await conn.execute(insertion(rows).on_conflict_do_nothing(), new)
-        kept = {row.key: row.doc for row in await conn.execute(select(rows.c.key, rows.c.doc))}
-        others = _read({key: text for key, text in kept.items() if key not in ours or text != ours[key]})
-        # Compared as this Callout would write it: a field that it has added since makes no other blueprint.
-        same = {key for key, text in ours.items() if kept[key] == text} | {b.key for b in others if _is(b, ours)}
-        if problems := [_taken(key) for key in ours if key not in same]:
+        stored = {row.key: row.doc for row in await conn.execute(select(rows.c.key, rows.c.doc))}
+        others = _read({key: text for key, text in stored.items() if key not in ours or text != ours[key]})
+        # Compared in the encoding of this release: a field that was added since does not make it another blueprint.
+        same = {key for key, text in ours.items() if stored[key] == text} | {b.key for b in others if _is_same(b, ours)}
+        if problems := [_conflict(key) for key in ours if key not in same]:
             raise BlueprintError(problems)
     blueprints.know(others)
 
 
 async def store_if_available(archive: Archive, blueprints: Blueprints) -> None:
-    """``keep``, where the database is there; else ``run`` will. Raises BlueprintError."""
+    """Store the blueprints now if the database is available; otherwise ``run`` does later. Raises BlueprintError."""
     try:
-        await keep(archive, blueprints)
+        await store(archive, blueprints)
     except CalloutError as error:
         log.warning("blueprints_not_kept", error=str(error))
 
 
 async def reload(settings: Settings, archive: Archive, blueprints: Blueprints) -> list[str]:
-    """Read the files again, for new jobs. Returns all that is wrong, one sentence each; then nothing has changed."""
+    """Read the files again, for new jobs. Returns the problems, one sentence each; with any, nothing changes."""
     try:
         newer = catalogue.load(settings.blueprint, *catalogue.folders(settings.blueprints))
-        await keep(archive, newer)
+        await store(archive, newer)
     except BlueprintError as error:
         return error.problems
     except CalloutError as error:
@@ -71,9 +71,9 @@ async def reload(settings: Settings, archive: Archive, blueprints: Blueprints) -
 
 
 async def run(archive: Archive, blueprints: Blueprints) -> None:
-    """Learn what other nodes have begun to work by, for ever; a database that is away is waited for.
+    """Load blueprints of other processes until cancelled; retries while the database is away.
 
-    Raises BlueprintError where the database, away at the start, turns out to hold another content for one of ours.
+    Raises BlueprintError if the database was away at the start and has another content for one of the blueprints.
     """
     while not_cancelled():
         await asyncio.sleep(EVERY_S)
@@ -84,19 +84,21 @@ async def run(archive: Archive, blueprints: Blueprints) -> None:
 
 
 async def learn(archive: Archive, blueprints: Blueprints) -> None:
-    """Make known what SQL keeps and this process does not know, and keep what it does not. Raises as ``keep``."""
+    """Load the blueprints that this process does not know, and store those that SQL lacks. Raises as ``store``."""
     async with archive.reading() as conn:
-        kept = set((await conn.execute(select(rows.c.key))).scalars())
+        stored = set((await conn.execute(select(rows.c.key))).scalars())
     ours = {each.key for each in blueprints.by_name.values()}
-    if kept - blueprints.by_key.keys() or ours - kept:
-        await keep(archive, blueprints)
+    if stored - blueprints.by_key.keys() or ours - stored:
+        await store(archive, blueprints)
 
 
 def judged(blueprints: Blueprints, key: str) -> Blueprint:
-    """The blueprint by which a job is judged: its due work, and what somebody asks of it. Raises Unavailable where that
-    version is not known here (the database was away at the start). Due work then stays due, and a request can be
-    repeated under its key, for this node once it has learnt the blueprint, or for another. Another version's table
-    would end jobs that their own lets live, and would note a payment without the step that it is for.
+    """The blueprint for a job's scheduled tasks and commands. Raises Unavailable if this process does not know that
+    version, because the database was away at the start.
+
+    The task then stays due, and a request can be repeated under its key, at this process once it has loaded the
+    blueprint, or at another. Another version was rejected as a fallback: its table would end jobs that their own table
+    lets live, and would record a payment without the step that belongs to it.
     """
     found = blueprints.exactly(key)
     if found is None:
@@ -109,7 +111,7 @@ def _text(each: Blueprint) -> str:
     return msgspec.json.encode(each).decode()
 
 
-def _is(other: Blueprint, ours: dict[str, str]) -> bool:
+def _is_same(other: Blueprint, ours: dict[str, str]) -> bool:
     return ours.get(other.key) == _text(other)
 
 
@@ -124,5 +126,5 @@ def _decoded(key: str, text: str) -> Iterable[Blueprint]:
         log.error("blueprint_unreadable", key=key, error=str(error))
 
 
-def _taken(key: str) -> str:
+def _conflict(key: str) -> str:
     return f"{key}: another content is kept under this name and version, and jobs may run by it: raise the version"

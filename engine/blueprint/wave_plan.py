@@ -1,4 +1,4 @@
-"""The numbers of looking for a technician, as scripts take them: one text each, made from the blueprint."""
+"""The dispatch numbers of a blueprint as texts for the scripts."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from engine.blueprint.schema import Blueprint, Dispatch
 
 
 def weights(dispatch: Dispatch) -> str:
-    """What ranks technicians, in the order of lua/lib/ranking.lua."""
+    """The weights that rank technicians, in the order of lua/lib/ranking.lua."""
     w = dispatch.weights
     return " ".join(f"{each:g}" for each in (w.distance, w.rating, w.acceptance, w.waiting, w.workload))
 
 
 def limits(dispatch: Dispatch) -> str:
-    """Head starts, cap, the newcomers' share and the grace, in the order of lua/lib/limits.lua; times in ms."""
+    """Head starts, most open offers, newcomers' share and grace, in the order of lua/lib/limits.lua; times in ms."""
     head = dispatch.head_start
     numbers: list[float] = [
         head.first if head else 0,
@@ -29,12 +29,12 @@ def limits(dispatch: Dispatch) -> str:
 
 
 def reach_m(blueprints: Iterable[Blueprint]) -> int:
-    """The largest radius that any wave names; 0 where none does."""
+    """The largest radius of any wave; 0 if no wave has one."""
     return max((wave.radius_m for each in blueprints for wave in each.dispatch.waves), default=0)
 
 
 def looked_in_vain(dispatch: Dispatch, number: int) -> bool:
-    """Whether all declared waves are over when wave ``number`` begins, and it is the first after them."""
+    """Whether wave ``number`` is the first one after all declared waves."""
     return number == max(1, len(dispatch.waves)) + 1
 
 

@@ -1,4 +1,4 @@
-"""Tasks that go on for ever, and how they end."""
+"""Loops that run until their task is cancelled."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import asyncio
 
 
 def not_cancelled() -> bool:
-    """Whether the present task may do another round: true until somebody has cancelled it.
+    """Whether the current task may run another round: true until it is cancelled.
 
-    On Python 3.11 ``asyncio.wait_for``, with which redis-py waits for each write, gives its result in place of a
-    cancellation that comes in the same moment (fixed in 3.12, CPython issue 86296). A loop that does not look would
-    then go on for ever, and whoever ended it would wait as long.
+    On Python 3.11 ``asyncio.wait_for``, with which redis-py waits for each write, returns its result and drops a
+    cancellation that arrives at the same moment (fixed in 3.12, CPython issue 86296). A loop without this check would
+    then never end, and the task that cancelled it would wait without end.
     """
     task = asyncio.current_task()
     return task is None or not task.cancelling()

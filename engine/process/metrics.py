@@ -1,11 +1,11 @@
-"""What the rooms count, and how it is shown to Prometheus.
+"""The metrics of an engine, for Prometheus.
 
-Three kinds. A *counter* is a prometheus-client counter, for what happens up to some thousand times a second.
-A *reading* is a function asked only when somebody scrapes: hot loops (fan-out, the packed connection) keep
-plain ints of their own, since a locked counter per delivery would cost more than the delivery. A *spread* is
-the same for durations: a ``Histogram`` counts without a lock (one loop writes, a scrape reads), 0.3 µs each.
+There are three kinds. A *counter* is a prometheus-client counter, for events up to some thousand times a second. A
+*reading* is a function that is called only at a scrape: hot loops (fan-out, the packed connection) count in plain
+integers, because a counter with a lock would cost more than the delivery that it counts. A *histogram* is the same for
+durations: ``Histogram`` counts without a lock (one loop writes, a scrape reads), at 0.3 µs each.
 
-One ``Metrics`` for each Engine, never the library's global registry: tests open many engines in one
+Each Engine has its own ``Metrics``. The library's global registry was rejected, because tests open many engines in one
 process.
 """
 
@@ -22,16 +22,16 @@ from prometheus_client.registry import Collector
 
 Labels = tuple[str, ...]
 Read = Callable[[], float | Mapping[Labels, float]]
-"""Gives the value now: a number, or one for each tuple of label values."""
+"""Returns the current value: a number, or one for each tuple of label values."""
 
 BOUNDS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
-"""Upper bounds of a spread's buckets, in seconds; above them is one more."""
+"""The upper bounds of a histogram's buckets, in seconds. One more bucket is above them."""
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Histogram:
-    """How long things took: a count for each bucket, and the sum in seconds."""
+    """A histogram of durations: a count for each bucket, and the sum in seconds."""
 
     __slots__ = ("counts", "sum")
 
@@ -40,13 +40,13 @@ class Histogram:
         self.sum = 0.0
 
     def add(self, seconds: float) -> None:
-        """Count one."""
+        """Count one duration."""
         self.counts[bisect_left(BOUNDS_S, seconds)] += 1
         self.sum += seconds
 
     @property
     def buckets(self) -> list[tuple[str, float]]:
-        """As Prometheus has them: how many took at most so long."""
+        """The cumulative counts, as Prometheus expects them."""
         bounds = (*(f"{bound:g}" for bound in BOUNDS_S), "+Inf")
         return list(zip(bounds, map(float, accumulate(self.counts)), strict=True))
 
@@ -56,7 +56,7 @@ class Metrics:
 
     ``commands``: by name and outcome (``ok`` or the code of the refusal). ``pushes``: push messages by kind
     (offer, notification) and outcome (sent, failed, refused, late, dropped). ``refused``: events that the database
-    did not take, by zone.
+    refused, by zone.
     """
 
     def __init__(self) -> None:
@@ -66,22 +66,22 @@ class Metrics:
         self.refused = self.counter("archive_refused", "Events that the database did not take", "zone")
 
     def counter(self, name: str, text: str, *labels: str) -> Counter:
-        """A new counter ``callout_<name>_total``. A name can be taken once (ValueError)."""
+        """Register a counter ``callout_<name>_total``. Raises ValueError if the name exists."""
         return Counter(f"callout_{name}", text, labels, registry=self.registry)
 
     def reading(self, name: str, text: str, read: Read, *labels: str, rises: bool = False) -> None:
-        """Show what ``read`` gives as ``callout_<name>``: a gauge, or a counter where it only ``rises``.
+        """Register ``callout_<name>``, whose value ``read`` returns: a gauge, or a counter if it only ``rises``.
 
-        ``read`` runs in the scrape, must not block, and may be left registered as long as the engine lives.
+        ``read`` runs during a scrape and must not block. It stays registered as long as the engine exists.
         """
         self.registry.register(_Reading(f"callout_{name}", text, labels, read, rises))
 
-    def spread(self, name: str, text: str, read: Callable[[], Mapping[Labels, Histogram]], *labels: str) -> None:
-        """Show spreads, one for each tuple of label values, as the histogram ``callout_<name>``."""
-        self.registry.register(_Spreads(f"callout_{name}", text, labels, read))
+    def histogram(self, name: str, text: str, read: Callable[[], Mapping[Labels, Histogram]], *labels: str) -> None:
+        """Register ``callout_<name>``: one histogram for each tuple of label values."""
+        self.registry.register(_Histograms(f"callout_{name}", text, labels, read))
 
     def render(self) -> bytes:
-        """The text that ``/metrics`` answers with, of type ``CONTENT_TYPE``."""
+        """The response body of ``/metrics``, of type ``CONTENT_TYPE``."""
         return generate_latest(self.registry)
 
 
@@ -94,7 +94,7 @@ class _Reading(Collector):
     rises: bool
 
     def describe(self) -> Iterable[Metric]:
-        """Its name alone, so that registering does not read."""
+        """The family without samples, so that registration does not read values."""
         return [self._family()]
 
     def collect(self) -> Iterable[Metric]:
@@ -111,21 +111,21 @@ class _Reading(Collector):
 
 
 @dataclass(frozen=True, eq=False)
-class _Spreads(Collector):
+class _Histograms(Collector):
     name: str
     text: str
     labels: Labels
     read: Callable[[], Mapping[Labels, Histogram]]
 
     def describe(self) -> Iterable[Metric]:
-        """Its name alone, so that registering does not read."""
+        """The family without samples, so that registration does not read values."""
         return [self._family()]
 
     def collect(self) -> Iterable[Metric]:
         """One histogram for each tuple of labels."""
         family = self._family()
-        for labels, spread in list(self.read().items()):
-            family.add_metric(labels, spread.buckets, spread.sum)
+        for labels, histogram in list(self.read().items()):
+            family.add_metric(labels, histogram.buckets, histogram.sum)
         return [family]
 
     def _family(self) -> HistogramMetricFamily:

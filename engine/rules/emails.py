@@ -1,7 +1,8 @@
-"""E-mail addresses: as their owners type them, and as accounts are compared by them.
+"""E-mail addresses in two forms: as the owner typed it, and the compared form that identifies an account.
 
-Two spellings that look alike must not become two accounts, and the mail must go to the mailbox that was typed:
-`straße@example.org` and `strasse@example.org` are one account here and may be two mailboxes there. So both are kept.
+Two spellings that look alike must not become two accounts, and mail must go to the mailbox that was typed:
+`straße@example.org` and `strasse@example.org` are one account here, but may be two mailboxes at the provider. So both
+forms are stored.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ MAX_CHARS = 254
 
 
 def typed(email: str) -> str:
-    """``email`` as its owner wrote it, trimmed and in NFC: what is shown, and where mail goes. Raises Invalid for what
-    is no address, and for characters that nobody sees (zero width, fillers, joiners, soft hyphen, direction marks).
+    """``email`` as its owner typed it, trimmed and in NFC: the form for display and for mail.
+
+    Raises Invalid for a text that is not an address, and for invisible characters (zero width, fillers, joiners, soft
+    hyphen, direction marks).
     """
     found = unicodedata.normalize("NFC", email).strip()
     if not _EMAIL.fullmatch(found) or len(found) > MAX_CHARS or len(compared(found)) > MAX_CHARS:
@@ -31,6 +34,6 @@ def typed(email: str) -> str:
 
 
 def compared(email: str) -> str:
-    """The form in which two spellings of one address are equal: NFKC, without case, trimmed. Limits count by it too."""
+    """The form in which two spellings of one address are equal: NFKC, casefolded, trimmed. Rate limits use it too."""
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", email).casefold())
     return folded.strip()

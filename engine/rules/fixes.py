@@ -1,7 +1,7 @@
-"""A position as a device measures it: what of it is a measurement, and what the device's clock is worth.
+"""A fix: a position as a device measures it, and the offset of the device's clock.
 
-The clock's offset is estimated in the script that takes the fix (lua/lib/device.lua), kept in the technician's hot
-record under ``clock`` and told in seconds: how far the device's clock is ahead of ours.
+The script that takes the fix estimates the offset (lua/lib/device.lua) and stores it in the technician's live record
+under ``clock``. The API shows it in seconds: how far the device's clock is ahead of the server's.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ Latitude = Annotated[float, msgspec.Meta(ge=-90, le=90)]
 Longitude = Annotated[float, msgspec.Meta(ge=-180, le=180)]
 
 EARLIEST_MS = 946_684_800_000
-"""The year 2000. A device that says it is earlier has no clock at all."""
+"""The year 2000. A device with an earlier time has no clock."""
 CLOCK_MS = 30_000
-"""A clock that is off by less is as good as right."""
+"""An offset below this needs no correction."""
 
 
 class Fix(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,30 +33,30 @@ class Fix(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def measured_at(self) -> int | None:
-        """``at``; None where the device has no clock."""
+        """``at``; None if the device has no clock."""
         return self.at if self.at is not None and self.at >= EARLIEST_MS else None
 
     @property
     def accuracy_m(self) -> float | None:
-        """The radius of the circle it is in; None where the device does not know (iOS says -1, Android 0)."""
+        """The radius of the circle of error; None if the device does not know it (iOS sends -1, Android 0)."""
         return _within(self.accuracy, above=0.0, to=1e6)
 
     @property
     def degrees(self) -> float | None:
-        """The heading from 0 to below 360; None where the device does not know (iOS says -1)."""
+        """The heading from 0 to below 360; None if the device does not know it (iOS sends -1)."""
         heading = _within(self.heading, above=-1e-9, to=360.0)
         return heading and heading % 360
 
 
 class Heard(msgspec.Struct, frozen=True):
-    """What a fix is answered. ``clock_offset_s`` is how far the device's clock is ahead, 0 while it is good enough."""
+    """The answer to a fix. ``clock_offset_s`` is how far the device's clock is ahead; 0 up to ``CLOCK_MS``."""
 
     online: bool
     clock_offset_s: float
 
     @property
     def as_should_be(self) -> bool:
-        """Whether there is nothing to tell the app."""
+        """Whether the app need not react."""
         return self.online and not self.clock_offset_s
 
 
@@ -65,14 +65,14 @@ def _within(value: float | None, *, above: float, to: float) -> float | None:
 
 
 def offset_ms(clock: bytes | None) -> int:
-    """The offset that is believed, by which a device's times are corrected."""
+    """The confirmed offset, by which the device's times are corrected."""
     known = clock.split()[0] if clock else b"-"
     return 0 if known == b"-" else int(known)
 
 
 def clock_offset_s(clock: bytes | None) -> float:
-    """The offset as it is told: the one believed, or else the one that the first fix makes likely."""
+    """The offset for the API: the confirmed one, or else the estimate from the first fix."""
     known, seen, _ = clock.split() if clock else (b"-", b"-", b"-")
-    told = known if known != b"-" else seen
-    offset = 0 if told == b"-" else int(told)
+    estimate = known if known != b"-" else seen
+    offset = 0 if estimate == b"-" else int(estimate)
     return 0.0 if abs(offset) <= CLOCK_MS else round(offset / 1000, 1)

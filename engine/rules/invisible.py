@@ -1,7 +1,7 @@
-"""Characters that nobody sees or that turn round what others read, as the inside of a regular expression's class.
+"""Characters that are invisible or that change the direction of text, for use inside a regular expression's class.
 
 They are Unicode's default-ignorable code points, control characters, direction marks and separators of lines. Names
-and addresses that differ in nothing else would look alike.
+and addresses that differ only in these would look the same.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Lists in pages: keyset cursors, which cost the same on page one and page thousand and never skip a row."""
+"""Lists in pages, by keyset cursors: every page costs the same, and no row is skipped."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from engine.errors import FieldError, Invalid
 T = TypeVar("T")
 
 _INT64 = 2**63
-"""What a database column takes; a larger number in a cursor is none that a page gave."""
+"""The limit of a database column. A cursor with a larger number does not come from a page."""
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
@@ -31,7 +31,7 @@ def encode_cursor(*place: str | int) -> str:
 
 
 def decode_cursor(cursor: str, kind: Any) -> Any:
-    """The reverse, as a ``kind`` (a tuple type). Raises Invalid for what no page of this list gave."""
+    """Decode a cursor to ``kind``, a tuple type. Raises Invalid if it is not a cursor of this list."""
     try:
         place = msgspec.json.decode(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)), type=kind)
         if any(isinstance(part, int) and abs(part) >= _INT64 for part in place):
@@ -42,14 +42,14 @@ def decode_cursor(cursor: str, kind: Any) -> Any:
 
 
 def check_limit(limit: int) -> int:
-    """``limit`` where it is one, 1 to 200. Raises Invalid."""
+    """Return ``limit``. Raises Invalid unless it is from 1 to 200."""
     if not 1 <= limit <= MAX_LIMIT:
         raise Invalid(errors=[FieldError("/limit", f"Expected 1 to {MAX_LIMIT}")])
     return limit
 
 
 def slice_of(rows: list[T], limit: int, place: Any) -> Slice[T]:
-    """A page of at most ``limit`` out of ``rows``, which were asked for with one more; ``place`` gives a row's key."""
+    """A page of at most ``limit`` of ``rows``, which were read with one row more; ``place`` returns the sort key."""
     if len(rows) <= limit:
         return Slice(rows)
     return Slice(rows[:limit], encode_cursor(*place(rows[limit - 1])))

@@ -77,10 +77,10 @@ class Counters:
         show("positions", "Live positions told", lambda: self.positions, rises=True)
         show("live_gaps", "Gaps in what is published", lambda: self.live_gaps, rises=True)
         show("socket_refusals", "Refused requests", lambda: _labelled(self.refusals), "code", rises=True)
-        spread = metrics.spread
-        spread("relay_lag", "From commit to hand-off in s, oldest event of each read", lambda: {(): self.lag})
-        spread("broadcast", "From hand-off to the last of many writes in s", lambda: {(): self.broadcasts})
-        spread("op", "From message to reply in s", lambda: {(op,): s for op, s in self.commands.items()}, "op")
+        histogram = metrics.histogram
+        histogram("relay_lag", "From commit to hand-off in s, oldest event of each read", lambda: {(): self.lag})
+        histogram("broadcast", "From hand-off to the last of many writes in s", lambda: {(): self.broadcasts})
+        histogram("op", "From message to reply in s", lambda: {(op,): s for op, s in self.commands.items()}, "op")
 
 
 def _labelled(counts: Mapping[Any, int]) -> dict[tuple[str, ...], float]:

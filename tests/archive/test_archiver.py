@@ -123,16 +123,16 @@ async def test_the_checkpoint_refuses_a_second_archiver(engine: Engine) -> None:
     after = Checkpoint(Epoch(epoch_name(1)), 4)
 
     async def one() -> None:
-        await apply.apply(engine.archive, ZONE, fold(found), before=None, after=after, lives=lives)
+        await apply.apply(engine.archive, ZONE, fold(found), before=None, after=after, in_redis=lives)
 
     done = await asyncio.gather(one(), one(), return_exceptions=True)
     assert sorted(type(result).__name__ for result in done) == ["NoneType", "Superseded"]
     stale = Checkpoint(Epoch(epoch_name(1)), 3)
     with pytest.raises(apply.Superseded):
-        await apply.apply(engine.archive, ZONE, fold([]), before=stale, after=after, lives=lives)
+        await apply.apply(engine.archive, ZONE, fold([]), before=stale, after=after, in_redis=lives)
     other = Checkpoint(Epoch(epoch_name(9)), 4)
     with pytest.raises(apply.Superseded):
-        await apply.apply(engine.archive, ZONE, fold([]), before=other, after=after, lives=lives)
+        await apply.apply(engine.archive, ZONE, fold([]), before=other, after=after, in_redis=lives)
     assert await count(engine, events) == 4
 
 

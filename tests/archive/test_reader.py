@@ -20,7 +20,7 @@ async def keep(archive: Archive, events: list[Event], *, before: int = 0) -> Non
     """Archive events as the writer would."""
     last = Checkpoint(E1, before) if before else None
     after = Checkpoint(E1, events[-1].seq)
-    await apply.apply(archive, DEFAULT_ZONE, fold(events), before=last, after=after, lives={E1: 1})
+    await apply.apply(archive, DEFAULT_ZONE, fold(events), before=last, after=after, in_redis={E1: 1})
 
 
 async def test_refuses_a_cursor_of_another_list(archive: Archive) -> None:
@@ -155,7 +155,7 @@ async def test_epochs_and_checkpoint_are_those_of_the_last_batch(archive: Archiv
     later = [event(2, "announcement.x", {})]
     lives = {E1: 1, Epoch("e2"): 2, Epoch("e3"): 9}
     before, after = Checkpoint(E1, 1), Checkpoint(Epoch("e2"), 2)
-    await apply.apply(archive, DEFAULT_ZONE, fold(later), before=before, after=after, lives=lives)
+    await apply.apply(archive, DEFAULT_ZONE, fold(later), before=before, after=after, in_redis=lives)
     assert await reader.checkpoint(archive, DEFAULT_ZONE) == after
     assert await reader.epochs(archive, DEFAULT_ZONE) == {"e1": 1, "e2": 2}
     assert await reader.first_seq(archive, DEFAULT_ZONE) == 1

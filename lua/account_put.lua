@@ -1,5 +1,5 @@
---[[ account_put: stores what is checked on every request, as SQL has it: role, activity, ended logins. A version
-older than the stored one changes nothing, unless the stored one is from another life of the server.
+--[[ account_put: stores the account fields that every request checks, as SQL has them: role, activity, ended logins. A
+version older than the stored one changes nothing, unless the stored one was written for an earlier run of the server.
 KEYS    account
 ARGV    version  role  active  out  life
 OK      seq  version  role  active  out

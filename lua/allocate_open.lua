@@ -1,8 +1,8 @@
---[[ allocate_open: the engine chooses the technician for a job, the best by the blueprint's weights, and assigns them
-in the same step. Due work `allocate:<job>:<n>`; if nobody fits, it comes again after repeat_ms, as n + 1. `plan` is
-'' if the job has left the state in which the engine looks for somebody.
+--[[ allocate_open: the engine chooses the best technician for a job by the blueprint's weights, and assigns them in
+the same step. Due work `allocate:<job>:<round>`. If nobody fits, it is due again after repeat_ms, as the next round.
+`plan` is '' if the job has left the state in which the engine chooses.
 KEYS    meta  job  offers  waves  supply  due  log
-ARGV    epoch  entry  n  radius_m  repeat_ms  weights  plan  unfilled_audience
+ARGV    epoch  entry  round  radius_m  repeat_ms  weights  plan  unfilled_audience
 OK      seq  version  technician  more
 ERR     STALE_EPOCH
 EMITS   job.*  offer.closed  bid.closed  payment.requested  technician.status
@@ -21,21 +21,21 @@ TOUCHES {z}:tech:*  {z}:tech:*:jobs  {z}:supply:*  {z}:demand:*  {z}:user:*  (sa
 --- @include "lib/wave"
 --- @include "lib/zone"
 local meta, job_key, offers, waves, supply, due, log = unpack(KEYS)
-local epoch, entry, n, radius_m, repeat_ms, weights, plan_json, unfilled_audience = unpack(ARGV)
+local epoch, entry, round, radius_m, repeat_ms, weights, plan_json, unfilled_audience = unpack(ARGV)
 local zone = Zone.enter(meta, epoch)
 if not zone then return {'STALE_EPOCH'} end
 local job, plan = Job.load(job_key), plan_json ~= '' and cjson.decode(plan_json)
 if job and Job.is_searching(job) and DispatchIndex.is_postponed(zone, job, entry) then
   return {'OK', '0', 0, 0, '', '0'}
 end
-if not job or job.mode ~= 'allocate' or not Job.is_searching(job) or job.wave + 1 ~= tonumber(n) then
+if not job or job.mode ~= 'allocate' or not Job.is_searching(job) or job.wave + 1 ~= tonumber(round) then
   redis.call('ZREM', due, entry)
   return {'OK', '0', 0, 0, '', '0'}
 end
 -- The job entered another state after the caller read it: the entry stays and is evaluated again.
 if not plan or not Step.allows_state(job, plan, 'engine') then return {'OK', '0', 0, 0, '', '0'} end
 redis.call('ZREM', due, entry)
--- A mark may be set, or a dispute resolved, before the next look.
+-- Before the next attempt a mark may be set, or a dispute resolved.
 if job.frozen ~= '' or not Step.allows_marks(job, plan) then
   redis.call('ZADD', due, zone.now + repeat_ms, entry)
   return {'OK', '0', 0, 0, '', '0'}
@@ -43,9 +43,10 @@ end
 Candidates.load_search_fields(job)
 local wave = Wave.new(zone, job, Allocation.MAX_CANDIDATES, tonumber(radius_m), weights, Limits.parse(''))
 local first = job.walk == ''
-if first and n == '1' then redis.call('HSET', job_key, 'sought', zone.now) end
+if first and round == '1' then redis.call('HSET', job_key, 'sought', zone.now) end
 local best, more = Allocation.choose(zone, job, offers, supply, wave, first)
-Wave.save_record(zone, wave, waves, n, best and {best.id} or {}, ',"scores":[' .. Allocation.scores_json(wave) .. ']')
+local scores = ',"scores":[' .. Allocation.scores_json(wave) .. ']'
+Wave.save_record(zone, wave, waves, round, best and {best.id} or {}, scores)
 redis.call('HSET', job_key, 'walk', more and Wave.progress_text(wave) or '')
 if best then
   local events = ApplyStep.run(zone, job, offers, plan, {}, 'engine', Tech.load(zone.tag .. 'tech:' .. best.id))
@@ -53,9 +54,9 @@ if best then
 elseif more then
   redis.call('ZADD', due, zone.now, entry)
 else
-  redis.call('HSET', job_key, 'wave', n)
-  redis.call('ZADD', due, zone.now + repeat_ms, 'allocate:' .. job.id .. ':' .. n + 1)
-  if n == '1' then EventLog.append(zone, log, Wave.unfilled_event(job, unfilled_audience)) end
+  redis.call('HSET', job_key, 'wave', round)
+  redis.call('ZADD', due, zone.now + repeat_ms, 'allocate:' .. job.id .. ':' .. round + 1)
+  if round == '1' then EventLog.append(zone, log, Wave.unfilled_event(job, unfilled_audience)) end
 end
 EventLog.save_seq(zone)
 return {'OK', '0', zone.seq, job.version, best and best.id or '', more and '1' or '0'}

@@ -1,4 +1,5 @@
---[[ bid_list: the bids for one job, the latest of each technician; only a technician's own, if one is named.
+--[[ bid_list: lists the bids for one job, the latest of each technician. If a technician is named, it lists only their
+own bid.
 KEYS    meta  job  bids
 ARGV    epoch  technician
 OK      seq  version  bids…

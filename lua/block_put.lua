@@ -1,5 +1,4 @@
---[[ block_put: two people block each other, or no longer do. The offers that one of them holds of the other's jobs
-are withdrawn.
+--[[ block_put: two people block each other, or end their block. Offers of the one's jobs to the other are withdrawn.
 KEYS    meta  mine  theirs  log
 ARGV    epoch  one  other  blocked
 OK      seq  version

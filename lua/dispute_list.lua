@@ -1,5 +1,6 @@
---[[ dispute_list: the open disputes of an index of jobs (all frozen jobs, or a user's), newest first, a part of the
-index at a time: how many jobs were read, and the score of the last one, below which the next part begins.
+--[[ dispute_list: lists the open disputes in an index of jobs (all frozen jobs, or the jobs of a user), newest first.
+A call reads a part of the index. Its reply has the number of jobs read and the score of the last one: the next part
+begins below it.
 KEYS    meta  index
 ARGV    epoch  below  limit
 OK      seq  version  looked  last  dispute…

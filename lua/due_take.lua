@@ -1,5 +1,5 @@
---[[ due_take: takes what is due now. Nothing is removed: each entry moves 10 s ahead, and the script that does the
-work removes or moves it in its own step, so that a runner that dies loses nothing.
+--[[ due_take: takes the work that is due now. Nothing is removed: each entry moves ahead by Backlog.TAKEN_MS, and the
+script that does the work removes or moves it in its own step. Therefore a runner that dies loses nothing.
 KEYS    meta  due  seen
 ARGV    epoch  limit  lease_ms
 OK      seq  version  wait_ms  entries…
@@ -14,7 +14,8 @@ local zone = Zone.enter(meta, epoch)
 if not zone then return {'STALE_EPOCH'} end
 redis.call('HSET', meta, 'now', zone.now)
 limit = tonumber(limit)
-local classes, order = {}, {'wave', 'offers', 'opens', 'expire', 'match', 'allocate', 'timer', 'begin', 'lease', 'forget'}
+local classes = {}
+local order = {'wave', 'offers', 'opens', 'expire', 'match', 'allocate', 'timer', 'begin', 'lease', 'forget'}
 for _, class in ipairs(order) do classes[class] = {} end
 for _, entry in ipairs(Backlog.select(zone, meta, due, limit * 4)) do
   local class = string.match(entry, '^%a+')

@@ -1,5 +1,5 @@
---[[ event_append: appends an event that changes no live state, once per idempotency key: an announcement, a review, or ended
-access. It goes over the log, so that every gateway and SQL receive it.
+--[[ event_append: appends an event that changes no live state, once per idempotency key: an announcement, a review, or
+ended access. The event is in the log, so that every gateway and SQL receive it.
 KEYS    meta  log  req
 ARGV    epoch  actor  key  fingerprint  trace  bp  kind  channels  data
 OK      seq  version

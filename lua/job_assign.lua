@@ -1,4 +1,4 @@
---[[ job_assign: ops (or the engine) name the technician who does the job, in place of the present one if any.
+--[[ job_assign: ops (or the engine) name the technician who does the job. They replace the present holder, if any.
 KEYS    meta  job  offers  causes  tech  log  req
 ARGV    epoch  technician  actor  key  fingerprint  trace  if_version  bp  plan  args
 OK      seq  version  job_id  job
@@ -25,7 +25,7 @@ if again then return again end
 if not job or not Relation.any(job, actor, plan.by) then return Idempotency.refuse(req, fingerprint, 'NOT_FOUND') end
 local why = Step.refusal(zone, job, plan, actor, if_version)
 if why then return Idempotency.refuse(req, fingerprint, why) end
--- A job that they already have does not change.
+-- A job that the technician already holds does not change.
 if job.holder == technician then
   return Idempotency.answer_again(req, fingerprint, string.match(job.last, '(%d+)$'), job.version, job.id)
 end

@@ -1,5 +1,5 @@
---[[ job_claim: one technician takes one offered job, or learns why not. `plan` is the command as declared; it is ''
-if the command has neither guards nor effects: the other arguments then say everything.
+--[[ job_claim: a technician claims a job that was offered to them. `plan` is the command as declared. It is '' if the
+command has neither guards nor effects: then the other arguments contain all of it.
 KEYS    meta  job  offers  causes  tech  log  req
 ARGV    epoch  technician  key  fingerprint  trace  if_version  bp  plan  command  from  goal  type  audience  tech_audience  ended  grace_ms  lease_ms
 OK      seq  version  job_id  job  contact

@@ -1,8 +1,8 @@
---[[ job_edit: changes what was booked. The caller merged the change into the job as of version `seen` and judged it
-(`denied`: `field`, `price` or nothing); if the job has changed since, they read it again. `terms` is 1 if something
-changed that a bid was made on: open bids are closed then, since nobody may be bound to what they never saw. `anew` is
-`place` or `time` if the search for a technician starts again elsewhere, or from `release` (ms) on for `life` ms;
-`waits` is 1 if nobody can be given the job before its time.
+--[[ job_edit: changes the content of a booking. The caller merged the change into version `seen` of the job and
+checked it (`denied`: `field`, `price` or ''); if the job has changed since, the caller reads it again. `terms` is 1 if
+the change concerns terms on which technicians bid: open bids are closed then, since nobody may be bound to terms that
+they never saw. `anew` is `place` or `time` if the search for a technician starts again at another place, or from
+`release` (ms) on for `life` ms. `waits` is 1 if nobody can get the job before its time.
 KEYS    meta  job  offers  causes  log  req
 ARGV    epoch  actor  key  fingerprint  trace  if_version  bp  seen  denied  changed  full  pub  service  lat  lon  amount  anew  release  scheduled  life  waits  audience  terms  bids_audience
 OK      seq  version  job_id  job
@@ -23,8 +23,8 @@ TOUCHES {z}:tech:*  {z}:tech:*:jobs  {z}:supply:*  {z}:tech:*:offers  {z}:demand
 --- @include "lib/step_event"
 --- @include "lib/zone"
 local meta, job_key, offers, causes, log, req = unpack(KEYS)
-local epoch, actor, key, fingerprint, trace, if_version, bp, seen, denied, changed, full, pub, service, lat, lon, amount,
-  anew, release, scheduled, life, waits, audience, terms, bids_audience = unpack(ARGV)
+local epoch, actor, key, fingerprint, trace, if_version, bp, seen, denied, changed, full, pub, service, lat, lon,
+  amount, anew, release, scheduled, life, waits, audience, terms, bids_audience = unpack(ARGV)
 local zone = Zone.enter(meta, epoch)
 if not zone then return {'STALE_EPOCH'} end
 local job, again = Command.begin(zone, job_key, {bp = bp, req = req, fingerprint = fingerprint, causes = causes})
@@ -41,7 +41,7 @@ if if_version ~= '' and tonumber(if_version) ~= job.version then
   return Idempotency.refuse(req, fingerprint, 'VERSION_CONFLICT')
 end
 if changed == '[]' then return {'OK', '0', 0, job.version, job.id, Job.full_json(job)} end
--- The holder, or the only technician asked, must be able to do what the job has become.
+-- The holder, or the only technician asked, must be able to do the changed job.
 local who = job.holder ~= '' and job.holder or OfferUpdate.sole_recipient(job, offers)
 if service ~= job.service and who and not OfferUpdate.provides(zone, who, service) then
   return Idempotency.refuse(req, fingerprint, 'INVALID')

@@ -1,4 +1,4 @@
---[[ job_expire: nobody took the job in its time. Due work `expire:<job>`; a no-op if the job has changed.
+--[[ job_expire: nobody took the job before it expired. Due work `expire:<job>`; a no-op if the job has changed.
 KEYS    meta  job  offers  due  log
 ARGV    epoch  entry  bp  plan  grace_ms  lease_ms
 OK      seq  version

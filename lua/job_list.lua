@@ -1,5 +1,5 @@
---[[ job_list: the jobs of an index (a user's, or the zone's), newest first, with the seq that they are as of. A job
-that the `technician` has not accepted yet is returned as its public part.
+--[[ job_list: lists the jobs in an index (of a user, or of the zone), newest first, with the seq of this state. If the
+`technician` has not accepted a job yet, the list has its public part.
 KEYS    meta  index
 ARGV    epoch  technician  below  limit
 OK      seq  version  (created  job) …

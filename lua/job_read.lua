@@ -1,5 +1,5 @@
---[[ job_read: one job as it is now, with the fields that decide who may see it. `bid` is the status of the
-technician's bid, and `bids` is 1 if they may bid, or withdraw their bid.
+--[[ job_read: reads one job, with the fields that decide who may see it. `bid` is the status of the technician's bid,
+and `bids` is 1 if they may bid, or withdraw their bid.
 KEYS    meta  job  offers
 ARGV    epoch  technician
 OK      seq  version  job  public  bp  status  phase  customer  holder  owner  offer  bid  bids
@@ -30,6 +30,6 @@ if technician ~= '' then
     if bid_status == 'open' or tech and Bids.is_eligible(zone, job, tech) then may_bid = '1' end
   end
 end
-return {'OK', '0', zone.seq, job.version, Job.full_json(job),
-  Job.public_json(job, technician ~= '' and technician == job.holder and job.card or nil), job.bp, job.status, job.phase,
-  job.customer, job.holder, redis.call('HGET', job_key, 'owner') or '', offer_text, bid_status, may_bid}
+local public = Job.public_json(job, technician ~= '' and technician == job.holder and job.card or nil)
+return {'OK', '0', zone.seq, job.version, Job.full_json(job), public, job.bp, job.status, job.phase, job.customer,
+  job.holder, redis.call('HGET', job_key, 'owner') or '', offer_text, bid_status, may_bid}

@@ -1,5 +1,4 @@
---[[ job_stall: a job stays with a technician who cannot go on with it; ops are informed once for each such
-technician.
+--[[ job_stall: the holder of a job cannot finish it, and ops are informed, once for each such technician.
 KEYS    meta  job  log
 ARGV    epoch  technician  step  audience
 OK      seq  version

@@ -1,6 +1,6 @@
---[[ job_watch: is the holder on their way? They may stand still, go away or go dark. What holds at two looks is
-reported, and after a grace the caller may take the job from them. Due work `timer:<job>:<entered>:w`; a no-op if the
-job has changed state.
+--[[ job_watch: checks whether the holder is on their way. They may stand still, go away, or send no positions. A
+problem that two checks in a row find is reported, and after a grace the caller may take the job from the holder. Due
+work `timer:<job>:<entered>:w`; a no-op if the job has changed its state.
 KEYS    meta  job  due  log
 ARGV    epoch  entry  entered  still_ms  still_m  away_m  dark_ms  grace_ms  every_ms  stalled_audience  dark_audience
 OK      seq  version  verdict
@@ -26,11 +26,12 @@ if not job or job.entered ~= entered or job.holder == '' then
   return {'OK', '0', 0, 0, 'moved_on'}
 end
 redis.call('ZADD', due, zone.now + every_ms, entry)
-local tech, v = Tech.load(zone.tag .. 'tech:' .. job.holder), redis.call('HMGET', job_key, 'lat', 'lon', 'since', 'watch')
-local watch = Watchdog.load(v[4], tonumber(v[3]) or zone.now)
+local tech = Tech.load(zone.tag .. 'tech:' .. job.holder)
+local row = redis.call('HMGET', job_key, 'lat', 'lon', 'since', 'watch')
+local watch = Watchdog.load(row[4], tonumber(row[3]) or zone.now)
 -- Within the grace after a pause no technician could report a position.
 local why = tech and Zone.has_ended(zone, 1, tonumber(dark_ms)) and
-  Watchdog.reason(zone, watch, tech, v[1], v[2], tonumber(still_ms), tonumber(still_m), tonumber(away_m),
+  Watchdog.reason(zone, watch, tech, row[1], row[2], tonumber(still_ms), tonumber(still_m), tonumber(away_m),
     tonumber(dark_ms)) or nil
 local seq, outcome = 0, 'well'
 if not why then watch.why, watch.looks, watch.reported_at = '-', 0, 0

@@ -1,4 +1,5 @@
---[[ limit_take: the generic cell rate algorithm (ITU-T I.371): one number per meter, no window edges.
+--[[ limit_take: the generic cell rate algorithm (ITU-T I.371). It needs one number for each meter and has no window
+edges.
 KEYS    meta  meter
 ARGV    epoch  interval_ms  burst
 OK      seq  version  remaining  reset_ms

@@ -1,6 +1,6 @@
---[[ match_open: a late joiner is offered what is open already. Due work `match:<technician>`.
-`asked` names the customers that the caller has looked up, `held` the suspended ones among them. If a job would be
-offered whose customer is not in `asked`, nothing is done and the reply's `customers` names who is to be looked up.
+--[[ match_open: offers open jobs to a late joiner. Due work `match:<technician>`. `asked` lists the customers that the
+caller has looked up, and `held` the suspended ones among them. If a job of another customer would be offered, nothing
+is done, and the reply's `customers` lists those to look up.
 KEYS    meta  tech  due  log
 ARGV    epoch  entry  reach_m  limit  asked  held
 OK      seq  version  offered  customers
@@ -31,7 +31,9 @@ local jobs, unknown = LateJoin.nearby_jobs(zone, tech, tonumber(reach_m), tonumb
 for _, job in ipairs(jobs) do
   job.far = Geo.distance_m(job.lat, job.lon, tech.lat, tech.lon)
   local new = not named(asked, job.customer) and not named(unknown, job.customer)
-  if new and LateJoin.qualifies(zone, job, tech, job.far + uncertain_m) then unknown = unknown .. ' ' .. job.customer end
+  if new and LateJoin.qualifies(zone, job, tech, job.far + uncertain_m) then
+    unknown = unknown .. ' ' .. job.customer
+  end
 end
 if unknown ~= '' then return {'OK', '0', 0, 0, 0, unknown} end
 

@@ -1,7 +1,7 @@
---[[ notification_append: appends the notifications for the log's events up to `to_seq`, once, by the cursor's
-compare-and-set. The list is `n` times user, data and blueprint.
+--[[ notification_append: appends the notifications for the log's events up to `to_seq`, once, by compare-and-set of
+the cursor. The list has `count` times user, data and blueprint.
 KEYS    meta  log  cursor
-ARGV    epoch  from_seq  to_seq  n  notifications…
+ARGV    epoch  from_seq  to_seq  count  notifications…
 OK      seq  version  moved
 ERR     STALE_EPOCH
 EMITS   notification
@@ -9,12 +9,12 @@ EMITS   notification
 --- @include "lib/event_log"
 --- @include "lib/zone"
 local meta, log, cursor = unpack(KEYS)
-local epoch, from_seq, to_seq, n = unpack(ARGV)
+local epoch, from_seq, to_seq, count = unpack(ARGV)
 local zone = Zone.enter(meta, epoch)
 if not zone then return {'STALE_EPOCH'} end
 if (redis.call('GET', cursor) or '0') ~= from_seq then return {'OK', '1', 0, 0, '0'} end
 redis.call('SET', cursor, to_seq)
-for i = 1, tonumber(n) do
+for i = 1, tonumber(count) do
   EventLog.append(zone, log, {type = 'notification', to = 'user:' .. ARGV[3 * i + 2], data = ARGV[3 * i + 3],
     bp = ARGV[3 * i + 4]})
 end

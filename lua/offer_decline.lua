@@ -1,5 +1,5 @@
---[[ offer_decline: a technician declines an offered job; it stays open to the others. `plan` as for a claim: '' if
-the command has no guards.
+--[[ offer_decline: a technician declines an offered job, which stays open to the others. `plan` is '' if the command
+has no guards.
 KEYS    meta  job  offers  causes  tech_offers  log  req
 ARGV    epoch  technician  key  fingerprint  trace  if_version  bp  plan  from  audience  ended  reason  lease_ms
 OK      seq  version  job_id  job
@@ -48,7 +48,7 @@ Offers.write(offers, technician, offer)
 redis.call('ZREM', tech_offers, job.id)
 redis.call('HINCRBY', job_key, 'declined', 1)
 WaveAdvance.advance(zone, job, offers)
-local shown = Job.public_json(job) -- in the event too: a repeat is answered from it
+local shown = Job.public_json(job) -- the event has it too, because a repeat is answered from the event
 return Command.finish(zone, log, job, {{type = 'offer.declined', to = Audience.channels(audience, job), shown = shown,
   data = '{"job":' .. shown .. ',"technician":{"id":"' .. technician .. '"}' ..
     (reason ~= '' and ',"reason":' .. reason or '') .. '}'}}, request)

@@ -1,4 +1,4 @@
---[[ offer_list: a technician's open offers, nearest deadline first, with the seq that they are as of. Offers that
+--[[ offer_list: lists a technician's open offers, nearest deadline first, with the seq of this state. Offers that
 closed because their job was taken are still in the pull list: this script removes them.
 KEYS    meta  tech_offers
 ARGV    epoch  technician  limit  lease_ms
@@ -29,7 +29,7 @@ while #reply - 4 < tonumber(limit) do
     if not offer then redis.call('ZREM', tech_offers, id)
     else
       first = first + 1
-      -- An offer that has just expired stays in the list: the sweep removes it, or going offline must find it there.
+      -- An offer that has just expired stays in the list: the sweep removes it, and technician_offline needs it there.
       if offer.opens <= zone.now and not Zone.has_ended(zone, offer.expires, lease_ms)
         and #reply - 4 < tonumber(limit) then
         reply[#reply + 1] = '{"job":' .. Job.public_json(job) .. ',"status":"sent","wave":' .. offer.wave ..

@@ -1,5 +1,5 @@
---[[ offer_open: the head start of the others is over: technicians whose offers open now are informed. Due work
-`opens:<job>:<wave>:<ms>`, which WaveAdvance.advance brings forward when nobody holds an open offer any more.
+--[[ offer_open: the head start of the others is over, and the technicians whose offers open now are informed. Due work
+`opens:<job>:<wave>:<ms>`. WaveAdvance.advance brings it forward when no open offer is left.
 KEYS    meta  job  offers  due  log
 ARGV    epoch  entry  wave  opens
 OK      seq  version  opened
@@ -18,8 +18,10 @@ local epoch, entry, wave_number, opens = unpack(ARGV)
 local zone = Zone.enter(meta, epoch)
 if not zone then return {'STALE_EPOCH'} end
 local job, channels, expires = Job.load(job_key), {}, 0
--- Only the call that removes the entry appends the event: after it, they are informed already.
-if redis.call('ZREM', due, entry) == 0 or not job or not Candidates.is_inviting(job) then return {'OK', '0', 0, 0, 0} end
+-- Only the call that removes the entry appends the event. After that call the technicians are informed.
+if redis.call('ZREM', due, entry) == 0 or not job or not Candidates.is_inviting(job) then
+  return {'OK', '0', 0, 0, 0}
+end
 local all = redis.call('HGETALL', offers)
 for i = 1, #all, 2 do
   local offer = Offers.parse(all[i + 1])

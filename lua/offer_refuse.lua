@@ -1,4 +1,4 @@
---[[ offer_refuse: the technician who was asked refuses, and the job moves on: back on offer, or to its end.
+--[[ offer_refuse: the only technician asked refuses, and the job moves on: it is on offer again, or it ends.
 KEYS    meta  job  offers  causes  tech_offers  log  req
 ARGV    epoch  technician  key  fingerprint  trace  if_version  bp  plan  args  lease_ms
 OK      seq  version  job_id  job
@@ -29,7 +29,9 @@ if offer.status == 'rejected' then return {'OK', '1', 0, job.version, job.id, Jo
 local why = Step.closed_word(job, plan.over) or Step.refusal(zone, job, plan, nil, '')
 if why then return Idempotency.refuse(req, fingerprint, why) end
 if job.holder ~= '' then return Idempotency.refuse(req, fingerprint, 'TAKEN') end
-if offer.status ~= 'sent' or not Job.is_searching(job) then return Idempotency.refuse(req, fingerprint, 'NOT_OFFERED') end
+if offer.status ~= 'sent' or not Job.is_searching(job) then
+  return Idempotency.refuse(req, fingerprint, 'NOT_OFFERED')
+end
 if Zone.has_ended(zone, offer.expires, lease_ms) then return Idempotency.refuse(req, fingerprint, 'EXPIRED') end
 if if_version ~= '' and tonumber(if_version) ~= job.version then
   return Idempotency.refuse(req, fingerprint, 'VERSION_CONFLICT')
@@ -39,5 +41,5 @@ offer.status = 'rejected'
 Offers.write(offers, technician, offer)
 redis.call('ZREM', tech_offers, job.id)
 local done = Command.finish(zone, log, job, ApplyStep.run(zone, job, offers, plan, args, actor), request)
-done[6] = Job.public_json(job) -- he is not its technician
+done[6] = Job.public_json(job) -- they are not its technician
 return done

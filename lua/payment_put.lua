@@ -1,7 +1,7 @@
---[[ payment_put: records what the payment service reports of a payment, once per reference and status. A captured
-payment is recorded whatever state the job is in; `captures` are the plans of the blueprint's commands for it (JSON,
-`[]` if it has none), `audiences` the audience of each event (JSON). `members` are the payment's members that never change;
-`of` is the charge that a refund is of.
+--[[ payment_put: records a notice of the payment service about a payment, once per reference and status. A captured
+payment is recorded in every state of the job. `captures` are the plans of the blueprint's commands for it (JSON, `[]`
+if there are none), and `audiences` the audience of each event (JSON). `members` are the payment's fixed members, and
+`of` is the charge that a refund belongs to.
 KEYS    meta  job  offers  causes  payments  log  req
 ARGV    epoch  actor  key  fingerprint  trace  bp  id  reference  of  status  amount  currency  members  captures  audiences
 OK      seq  version  job_id
@@ -28,8 +28,8 @@ local job, again = Command.begin(zone, job_key, {bp = bp, req = req, fingerprint
 if again then return again end
 -- This refusal is not stored: the caller restores an evicted job from SQL and repeats under the same key.
 if not job then return {'NOT_FOUND', '0'} end
-local notice = {payments = payments, kind = status == 'refunded' and 'refund' or 'charge', id = id, reference = reference,
-  of = of, status = status, amount = amount, currency = currency, members = members}
+local notice = {payments = payments, kind = status == 'refunded' and 'refund' or 'charge', id = id,
+  reference = reference, of = of, status = status, amount = amount, currency = currency, members = members}
 local known = Payment.load(payments, notice.kind, reference)
 local said = known and Payment.status_entry(known, status)
 if said then

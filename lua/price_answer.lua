@@ -1,4 +1,5 @@
---[[ price_answer: the other side of a job accepts the proposed price, which then is the job's, or rejects it.
+--[[ price_answer: the other side of a job accepts the proposed price, which becomes the price of the job, or rejects
+it.
 KEYS    meta  job  causes  log  req
 ARGV    epoch  actor  key  fingerprint  trace  if_version  bp  id  answer  states  audience
 OK      seq  version  job_id

@@ -1,4 +1,4 @@
---[[ reference_forget: a day after its job was archived, a reference is only in SQL. Due work
+--[[ reference_forget: removes a reference a day after its job was archived: it is in SQL only from then on. Due work
 `forget:<principal>:<reference>`.
 KEYS    meta  ref  due
 ARGV    epoch  entry  reference

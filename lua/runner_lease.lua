@@ -1,6 +1,7 @@
---[[ runner_lease: which node does a zone's background work, for as long as it renews the lease, and how many nodes
-could. `want` is take (a lease that is free), keep (only what the node has), free (give it back), or leave (and be no
-candidate any more). The reply's `held` is 1 for this node, 0 for another one, and empty if nobody holds it.
+--[[ runner_lease: decides which node does a zone's background work, as long as it renews the lease, and counts the
+candidates. `want` is take (acquire a free lease), keep (renew only an own lease), free (release it), or leave (release
+it, and be no candidate any more). The reply's `held` is 1 if this node holds the lease, 0 if another node does, and
+empty if nobody does.
 KEYS    meta  runner  runners
 ARGV    epoch  node  ms  want
 OK      seq  version  held  nodes

@@ -1,4 +1,5 @@
---[[ socket_close: removes the closed sockets of a gateway, in one batch. `seats` are pairs of a key and a seat of it.
+--[[ socket_close: removes the closed sockets of a gateway, in one batch. `seats` are pairs of a key and one of its
+seats.
 KEYS    meta
 ARGV    epoch  seats…
 OK      seq  version

@@ -1,6 +1,6 @@
---[[ socket_settle: of a user's sockets over the limit, those whose clients have been silent longest are closed, and
-may come back later. With `by_age` '1' the oldest are closed instead: a stream's client says nothing, so the score of
-its seat is only when its gateway touched it.
+--[[ socket_settle: closes sockets of a user who has too many: those whose clients were silent for the longest time.
+These clients may come back later. If `by_age` is 1, the oldest sockets are closed instead: the client of a stream
+sends nothing, so the score of its seat is only the time when its gateway touched it.
 KEYS    meta  sockets  log
 ARGV    epoch  user  most  lease_ms  by_age
 OK      seq  version
@@ -15,7 +15,7 @@ local zone = Zone.enter(meta, epoch)
 if not zone then return {'STALE_EPOCH'} end
 redis.call('ZREMRANGEBYSCORE', sockets, '-inf', zone.now - lease_ms)
 local seats, seq = redis.call('ZRANGE', sockets, 0, -1), 0
-if by_age == '1' then table.sort(seats) end  -- a seat begins with when it was taken
+if by_age == '1' then table.sort(seats) end -- a seat begins with the time at which it was taken
 for i = 1, #seats - most do
   redis.call('ZREM', sockets, seats[i])
   local data = '{"session":"' .. string.match(seats[i], '^%d+:([^:]*)') .. '","code":4010}'

@@ -1,4 +1,4 @@
---[[ technician_leave: removes an offline technician who holds nothing from the zone, for a change of zone.
+--[[ technician_leave: removes a technician from the zone when they change zones. They must be offline and hold no job.
 KEYS    meta  tech  tech_jobs  tech_offers  seen  log
 ARGV    epoch  id
 OK      seq  version

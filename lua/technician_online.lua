@@ -1,4 +1,4 @@
---[[ technician_online: a technician starts to receive offers.
+--[[ technician_online: a technician goes online and receives offers from now on.
 KEYS    meta  tech  seen  log  req
 ARGV    epoch  id  key  fingerprint  lat  lon  audience
 OK      seq  version  clock  load  blockers…
@@ -34,7 +34,7 @@ if lat == '' and tech.lat == '' then return Idempotency.refuse(req, fingerprint,
 local was = tech.online
 tech.online = '1'
 redis.call('HSET', tech_key, 'online', '1')
-if was ~= '1' then redis.call('HSET', tech_key, 'free_at', zone.now) end -- who was away has not been waiting
+if was ~= '1' then redis.call('HSET', tech_key, 'free_at', zone.now) end -- time offline is no waiting time
 if lat ~= '' then
   tech.lat, tech.lon, tech.fix_at = lat, lon, zone.now
   redis.call('HSET', tech_key, 'lat', lat, 'lon', lon, 'fix_at', zone.now, 'acc', '', 'jump', '')

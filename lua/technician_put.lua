@@ -1,4 +1,4 @@
---[[ technician_put: copies what SQL knows of a technician to the live record, once per profile version.
+--[[ technician_put: copies a technician's profile from SQL to the live record, once per version of the profile.
 KEYS    meta  tech  seen  log
 ARGV    epoch  id  profile  complete  kyc  account  capacity  services  name  phone  actor  offline_reason
         rating  rated  audience
@@ -16,20 +16,21 @@ TOUCHES {z}:supply:*  {z}:due  {z}:job:*  {z}:job:*:offers  {z}:tech:*:offers  {
 --- @include "lib/work_feed"
 --- @include "lib/zone"
 local meta, tech_key, seen, log = unpack(KEYS)
-local epoch, id, profile, complete, kyc, account, capacity, services, name, phone, actor, offline_reason, rating, rated, audience = unpack(ARGV)
+local epoch, id, profile, complete, kyc, account, capacity, services, name, phone, actor,
+  offline_reason, rating, rated, audience = unpack(ARGV)
 local zone = Zone.enter(meta, epoch)
 if not zone then return {'STALE_EPOCH'} end
 local function serves(had, service) return string.find(' ' .. had .. ' ', ' ' .. service .. ' ', 1, true) ~= nil end
 
--- Jobs that they were assigned and have not accepted. They cannot accept one for a service that they no longer
--- provide (`unserved`, see job_step), until they provide it again. A job that was forced on them did not depend on a
--- service.
+-- Updates jobs that the technician was assigned and has not accepted. They cannot accept a job for a service that they
+-- no longer provide (`unserved`, see job_step), until they provide it again. A job that ops forced on them without its
+-- service is not affected.
 local function skills_changed(zone, had)
   for _, each in ipairs(redis.call('SMEMBERS', tech_key .. ':jobs')) do
     local job_key = zone.tag .. 'job:' .. each
-    local v = redis.call('HMGET', job_key, 'unaccepted', 'service')
-    if v[1] == '1' and serves(services, v[2]) then redis.call('HDEL', job_key, 'unserved')
-    elseif v[1] == '1' and serves(had, v[2]) then redis.call('HSET', job_key, 'unserved', id) end
+    local row = redis.call('HMGET', job_key, 'unaccepted', 'service')
+    if row[1] == '1' and serves(services, row[2]) then redis.call('HDEL', job_key, 'unserved')
+    elseif row[1] == '1' and serves(had, row[2]) then redis.call('HSET', job_key, 'unserved', id) end
   end
 end
 
@@ -38,8 +39,7 @@ if known[1] and tonumber(known[1]) >= tonumber(profile) then
   return {'OK', '1', 0, known[1], known[2] or ''}
 end
 redis.call('HSET', tech_key, 'id', id, 'profile', profile, 'complete', complete, 'kyc', kyc, 'account', account,
-  'capacity', capacity, 'services', services, 'name', name, 'phone', phone,
-  'rating', rating, 'rated', rated)
+  'capacity', capacity, 'services', services, 'name', name, 'phone', phone, 'rating', rating, 'rated', rated)
 redis.call('HSETNX', tech_key, 'load', 0)
 local tech, seq = Tech.load(tech_key), 0
 if tech.online == '1' and Tech.refusal(tech) then

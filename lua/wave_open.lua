@@ -1,4 +1,5 @@
---[[ wave_open: opens one round of offers. Due work `wave:<job>:<n>`; a no-op if wave n is no longer the next.
+--[[ wave_open: opens one round of offers. Due work `wave:<job>:<wave>`; a no-op if that wave is not the next one any
+more.
 KEYS    meta  job  offers  waves  supply  due  log
 ARGV    epoch  entry  wave  size  radius_m  interval_ms  offer_ms  walks  weights  limits  audience  unfilled_audience
 OK      seq  version  asked  more
@@ -30,7 +31,8 @@ if DispatchIndex.is_postponed(zone, job, entry) or Limits.postpone_when_full(zon
   return {'OK', '0', 0, 0, 0, '0'}
 end
 Candidates.load_search_fields(job)
-local wave, first = Wave.new(zone, job, tonumber(size), tonumber(radius_m), weights, Limits.parse(limits)), job.walk == ''
+local first = job.walk == ''
+local wave = Wave.new(zone, job, tonumber(size), tonumber(radius_m), weights, Limits.parse(limits))
 Wave.resume(zone, job, wave)
 wave.room = Limits.open_offer_room(zone, offers)
 if first and wave_number == '1' then redis.call('HSET', job_key, 'sought', zone.now) end
@@ -60,8 +62,8 @@ local next_at = math.max(wave.began + tonumber(interval_ms), zone.now)
 local done = not wave.more or (walks ~= '1' and (wave.made >= tonumber(size) or zone.now == next_at))
 redis.call('ZREM', due, entry)
 if done then
-  redis.call('HSET', job_key, 'wave', wave_number, 'walk', '', 'radius', radius_m, 'offer_ms', offer_ms, 'limits', limits,
-    'opens', base + Wave.head_start(wave, wave.made))
+  redis.call('HSET', job_key, 'wave', wave_number, 'walk', '', 'radius', radius_m, 'offer_ms', offer_ms,
+    'limits', limits, 'opens', base + Wave.head_start(wave, wave.made))
   redis.call('ZADD', due, next_at, 'wave:' .. job.id .. ':' .. wave_number + 1)
   Wave.index_wide(zone, job, wave.radius == 0)
 else
@@ -71,10 +73,13 @@ end
 local total = redis.call('HINCRBY', job_key, 'asked', #ids)
 for opens, group in pairs(groups) do
   redis.call('ZADD', due, 'LT', group.expires + wave.limits.grace, 'offers:' .. job.id .. ':' .. wave_number)
-  if opens <= zone.now then EventLog.append(zone, log, OfferCreation.event(zone, job, group, wave_number, group.expires))
+  if opens <= zone.now then
+    EventLog.append(zone, log, OfferCreation.event(zone, job, group, wave_number, group.expires))
   else redis.call('ZADD', due, opens, OfferCreation.due_entry(job, wave_number, opens)) end
 end
 if first and unfilled_audience ~= '' then EventLog.append(zone, log, Wave.unfilled_event(job, unfilled_audience)) end
-if done then EventLog.append(zone, log, Wave.searching_event(zone, job, wave, wave_number, total, next_at, audience)) end
+if done then
+  EventLog.append(zone, log, Wave.searching_event(zone, job, wave, wave_number, total, next_at, audience))
+end
 EventLog.save_seq(zone)
 return {'OK', '0', zone.seq, job.version, #ids, done and '0' or '1'}

@@ -1,4 +1,4 @@
---[[ zone_archived: the archive holds every event up to `seq`. A late call does not lower the value.
+--[[ zone_archived: the archive has every event up to `seq`. A late call does not lower the value.
 KEYS    meta
 ARGV    epoch  seq
 OK      seq  version

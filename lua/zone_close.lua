@@ -1,4 +1,5 @@
---[[ zone_close: log and archive contradict each other: no command is accepted until zone_open finds that they agree.
+--[[ zone_close: closes the zone because log and archive contradict each other. No command is accepted until zone_open
+finds that they agree.
 KEYS    meta
 ARGV    epoch  why
 OK      seq  version

@@ -1,7 +1,8 @@
---[[ zone_open: is this the epoch of the log that we and the archive know? Nothing is changed before that is sure.
-`known` is the archive's list `e1-9f2c41ab 1 e2-… 915 …` of epochs and first seqs, `archived` its head, `database` its
-id; `believed` is the newest epoch that the caller has seen, `seen` the highest seq in it. `compared`: 1; 0 if the
-archive cannot be read (only the epoch that the caller believes in opens); `look` to change nothing.
+--[[ zone_open: opens the zone if this is the epoch of the log that the caller and the archive know. It changes nothing
+before that is certain. `known` is the archive's list of epochs and first seqs, `e1-9f2c41ab 1 e2-… 915 …`; `archived`
+is its head and `database` its id. `believed` is the newest epoch that the caller has seen, and `seen` the highest seq
+in it. `compared` is 1; 0 if the archive cannot be read (then only the epoch that the caller believes in opens); or
+`look` to change nothing.
 KEYS    meta  epochs  log
 ARGV    run_id  compared  archived  known  database  believed  seen
 OK      seq  version  epoch  epochs
@@ -11,17 +12,17 @@ FLAGS   allow-oom
 --- @include "lib/clock"
 local meta, epochs, log = unpack(KEYS)
 local run_id, compared, archived, known, database, believed, seen = unpack(ARGV)
-local m = redis.call('HMGET', meta, 'epoch', 'seq', 'run_id', 'skew', 'now', 'database', 'why', 'archived',
+local row = redis.call('HMGET', meta, 'epoch', 'seq', 'run_id', 'skew', 'now', 'database', 'why', 'archived',
   'offset')
-local epoch, head, same = m[1], tonumber(m[2]) or 0, m[3] == run_id
+local epoch, head, same = row[1], tonumber(row[2]) or 0, row[3] == run_id
 archived, seen = tonumber(archived), tonumber(seen)
 local rolled_back = epoch == believed and head < seen
-if epoch == 'closed' and not m[7] then return {'CLOSED'} end
+if epoch == 'closed' and not row[7] then return {'CLOSED'} end
 if compared == '0' then
   if epoch ~= believed or not same or rolled_back then return {'UNCOMPARED'} end
   return {'OK', '0', head, 0, epoch, ''}
 end
-if m[6] and m[6] ~= database then return {'OTHER_DATABASE'} end
+if row[6] and row[6] ~= database then return {'OTHER_DATABASE'} end
 if not epoch and (archived > 0 or seen > 0) then return {'EMPTY'} end
 if head < archived then return {'BEHIND'} end
 
@@ -36,7 +37,7 @@ end
 for name, text in string.gmatch(known, '(%S+) (%S+)') do
   local first = tonumber(text)
   if here[name] ~= first then
-    -- An epoch of which the archive has no event yet may be unknown here: Redis lost it in a crash.
+    -- The archive may know an epoch without events that is unknown here: Redis lost it in a crash.
     if here[name] or first <= archived then return {'FOREIGN'} end
     elsewhere = math.max(elsewhere, count(name))
   end
@@ -48,15 +49,15 @@ end
 if believed ~= '' and not here[believed] then elsewhere = math.max(elsewhere, count(believed)) end
 -- A server that did not restart and lacks a newer epoch was passed over by a failover.
 if epoch and same and elsewhere >= number then return {'OLDER'} end
--- Before the first pairing: an archive without events is not the one of which Redis knows that it has some.
-if epoch and not m[6] and known == '' and (tonumber(m[8]) or 0) > 0 then return {'OTHER_DATABASE'} end
+-- Before the first pairing: an archive without events is not the one that has stored events of this Redis.
+if epoch and not row[6] and known == '' and (tonumber(row[8]) or 0) > 0 then return {'OTHER_DATABASE'} end
 local next_id = string.format('%.0f-0', archived + 1)
 if head > archived and #redis.call('XRANGE', log, next_id, next_id) == 0 then return {'HOLE'} end
 if compared == 'look' then return {'OK', '0', head, 0, epoch or '', ''} end
 
 redis.call('HSET', meta, 'database', database)
 if not (epoch and epoch ~= 'closed' and same) or rolled_back then
-  local now, offset = Clock.read(tonumber(m[5]) or 0, m[4], m[9])
+  local now, offset = Clock.read(tonumber(row[5]) or 0, row[4], row[9])
   -- A zone without an earlier epoch has no clients that need a grace.
   local opened = epoch and now or 0
   epoch = string.format('e%.0f-%s', math.max(number, elsewhere) + 1, string.sub(run_id, 1, 8))

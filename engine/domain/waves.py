@@ -151,7 +151,7 @@ async def allocate(engine: Engine, zone: Zone, entry: str, job: JobId, number: s
         keys=_search_keys(zone, job, service),
         args={
             "entry": entry,
-            "n": number,
+            "round": number,
             "radius_m": dispatch.radius_m,
             "repeat_ms": round(dispatch.repeat_s * 1000),
             "weights": wave_plan.weights(dispatch),

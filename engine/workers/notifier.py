@@ -193,7 +193,7 @@ class _Runner:
     async def _append(self, zone: Zone, begin: int, end: int, notices: list[str | bytes]) -> bool:
         """Append the notices; False if another notifier did. Raises Indeterminate if the reply was lost."""
         names = {"meta": keys.meta(zone), "log": keys.log(zone), "cursor": keys.push_cursor(zone)}
-        args: Args = {"from_seq": begin, "to_seq": end, "n": len(notices) // 3, "notifications": notices}
+        args: Args = {"from_seq": begin, "to_seq": end, "count": len(notices) // 3, "notifications": notices}
         done = await self._engine.store.run(zone, "notification_append", keys=names, args=args)
         return done.rest[0] == b"1"
 

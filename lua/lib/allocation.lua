@@ -5,8 +5,8 @@
 --- @include "lib/search"
 --- @include "lib/wave"
 
--- The engine's own choice of a technician: the best of the nearest who fit, at most MAX_CANDIDATES of them. Ranking a
--- whole city would be exact and would stop the zone. A wave's record has the scores of the best MAX_SCORES.
+-- The engine's own choice of a technician: the best among the nearest MAX_CANDIDATES who fit. Ranking a whole city
+-- would be exact, and would stop the zone. The record of the wave has the scores of the best MAX_SCORES.
 local Allocation = {}
 
 Allocation.MAX_CANDIDATES, Allocation.MAX_SCORES, Allocation.FIRST_RADIUS_M = 32, 16, 4000
@@ -15,8 +15,8 @@ function Allocation.search_turn(zone, job, offers, supply, wave)
   if wave.mode == 'walk' then return not Search.by_rank(zone, job, offers, supply, wave) and #wave.fit == 0 end
   if not Search.by_radius(zone, job, offers, supply, wave) and not wave.dense then return true end
   if not wave.dense then return false end
-  -- Too many people in one place were asked already. From now on the search follows the index, and the first turn
-  -- that finds anybody decides.
+  -- Too many technicians in one place were asked already. From now on the search follows the ranks of the index, and
+  -- the first turn that finds somebody decides.
   wave.mode = 'walk'
   return #wave.fit == 0
 end
@@ -28,7 +28,9 @@ function Allocation.choose(zone, job, offers, supply, wave, first)
   local whole = wave.radius == 0
   if whole then wave.radius = Geo.WHOLE_EARTH_M end
   Wave.resume(zone, job, wave)
-  if first and whole and redis.call('ZCARD', supply) >= Limits.MAX_VISITS then wave.r = Allocation.FIRST_RADIUS_M end
+  if first and whole and redis.call('ZCARD', supply) >= Limits.MAX_VISITS then
+    wave.reach = Allocation.FIRST_RADIUS_M
+  end
   local best, more = first and Wave.take_preferred(zone, job, offers, wave) or nil, false
   if best then wave.fit = {best} else more = Allocation.search_turn(zone, job, offers, supply, wave) end
   if whole then wave.radius = 0 end
@@ -38,7 +40,7 @@ function Allocation.choose(zone, job, offers, supply, wave, first)
   return wave.fit[1], false
 end
 
--- Why this candidate was chosen: for the best ones, each part of the score.
+-- Why this candidate was chosen: each part of the score, for the best candidates.
 function Allocation.scores_json(wave)
   local parts = {}
   for i = 1, math.min(#wave.fit, Allocation.MAX_SCORES) do

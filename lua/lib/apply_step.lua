@@ -13,9 +13,9 @@
 --- @include "lib/state_entry"
 --- @include "lib/step_event"
 
--- Applies a step to the job, for every kind of command, and returns its events in order. All checks are done: nothing
--- here can refuse. `plan` is the command's plan; members that its command does not declare are nil. `tech` is the
--- technician who is given the job, in place of the present holder if there is one.
+-- Applies a step to the job, for every kind of command, and returns its events in order. All checks are done before:
+-- nothing here can refuse. `plan` is the plan of the command; it lacks the members that the command does not declare.
+-- `tech` is the technician who gets the job, in place of the present holder if there is one.
 local ApplyStep = {}
 
 function ApplyStep.run(zone, job, offers, plan, args, actor, tech)
@@ -38,7 +38,7 @@ function ApplyStep.run(zone, job, offers, plan, args, actor, tech)
   local dispute = plan.does == 'freeze' and Dispute.open(zone, job, args, now) or plan.does == 'thaw'
     and Dispute.resolve(zone, job, args, now)
   if plan.locks_price then redis.call('HSET', job.key, 'price_locked', '1') end
-  -- Whoever refuses was the only one asked. Though the state stays the same, the search starts again.
+  -- A technician who refuses was the only one asked: the search starts again, though the state stays the same.
   local stays = sought and Job.is_searching(job) and job.status == was and plan.does ~= 'refuse'
   local ends = sought and not stays
   if ends then DispatchIndex.remove(zone, job, mode) end
@@ -61,26 +61,25 @@ function ApplyStep.run(zone, job, offers, plan, args, actor, tech)
   local card = (tech or plan.event == 'job.accepted' or plan.event == 'job.assigned') and job.card ~= ''
   local whom = card and ',"technician":' .. job.card or ''
   events[#events + 1] = {type = kind, to = Audience.channels(audience, job), shown = shown, data = '{"job":' .. shown ..
-    whom .. (tech and step or left) .. more .. '}', restricted = Audience.restricted_copies(job, audience, whom .. brief,
-      not tech and former or nil, left)}
+    whom .. (tech and step or left) .. more .. '}', restricted =
+      Audience.restricted_copies(job, audience, whom .. brief, not tech and former or nil, left)}
   if ends and #open_channels > 0 then
     events[#events + 1] = tech and OfferClosure.event(job, open_channels, 'taken', 'Booking already taken')
       or OfferClosure.step_event(job, open_channels, plan.closing)
   end
   if ends then
     BidClose.close_all(events, job, mode, plan.does == 'award' and 'declined' or tech and 'taken'
-      or job.phase == 'closed' and plan.closing
-      or 'closed', plan.bids_audience)
+      or job.phase == 'closed' and plan.closing or 'closed', plan.bids_audience)
   end
   if former then BidClose.lapse(events, job, former, plan.bids_audience) end
   Effects.request_payments(events, job, plan, shown, kind ~= 'payment.requested' and charge,
     plan.refunds and string.find(plan.refunds, ' ' .. was .. ' ', 1, true) and Money.refund_request(job))
   if plan.tech_audience then Effects.add_technician_events(events, job, plan, former, tech) end
-  -- A technician who is given the job keeps it for now.
+  -- If a technician gets the job, it does not pass on to following states: they hold it for now.
   if not tech then Effects.enter_following_states(zone, job, state_entry, plan, args, actor, events) end
   Job.save(job)
-  -- A payment captured earlier could not pay for the job then. Its event was appended then, so this event is a plain
-  -- status event.
+  -- A payment that was captured earlier may pay for the job only now. The event of that payment is in the log already,
+  -- so this step has a plain status event.
   for _, capture in ipairs(plan.captures or {}) do
     if Money.is_capture_due(job, capture) then
       local last = job.last

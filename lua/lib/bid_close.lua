@@ -19,7 +19,7 @@ function BidClose.open_channels(job)
   return channels
 end
 
--- The job has left a state of this mode: if it took bids there, the open ones are closed.
+-- Closes the open bids of a job that has left a state of this mode, if it took bids there.
 function BidClose.close_all(events, job, mode, reason, audience)
   if mode ~= 'bids' then return end
   local all = redis.call('HGETALL', job.key .. ':bids')
@@ -31,7 +31,7 @@ function BidClose.close_all(events, job, mode, reason, audience)
   end
 end
 
--- The holder has left: the bid that gave them the job, if there was one, is closed.
+-- Closes the bid by which the former holder got the job, if there was one.
 function BidClose.lapse(events, job, former, audience)
   local text = redis.call('HGET', job.key .. ':bids', former)
   local bid = text and Bids.parse(former, text)

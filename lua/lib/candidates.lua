@@ -2,17 +2,17 @@
 --- @include "lib/limits"
 --- @include "lib/tech"
 
--- Who of the technicians found may be offered the job, in order. Each candidate's record is read again: the index is
--- only a hint. `wave.out` notes why the others were left out, for the wave's record.
+-- Selects the technicians who may be offered the job among those that a search returned. Each candidate's record is
+-- read, because the index is only a hint. `wave.out` lists the others by reason, for the record of the wave.
 local Candidates = {}
 
 -- The fields of the job that only the search for technicians needs.
 function Candidates.load_search_fields(job)
-  local v = redis.call('HMGET', job.key, 'lat', 'lon', 'radius', 'offer_ms', 'walk', 'declined', 'preferred', 'alone',
+  local row = redis.call('HMGET', job.key, 'lat', 'lon', 'radius', 'offer_ms', 'walk', 'declined', 'preferred', 'alone',
     'opens', 'limits')
-  job.lat, job.lon, job.radius, job.offer_ms = v[1], v[2], tonumber(v[3]) or 0, tonumber(v[4])
-  job.walk, job.declined, job.preferred = v[5] or '', tonumber(v[6]) or 0, v[7] or ''
-  job.alone, job.opens, job.limits = tonumber(v[8]) or 0, tonumber(v[9]) or 0, v[10] or ''
+  job.lat, job.lon, job.radius, job.offer_ms = row[1], row[2], tonumber(row[3]) or 0, tonumber(row[4])
+  job.walk, job.declined, job.preferred = row[5] or '', tonumber(row[6]) or 0, row[7] or ''
+  job.alone, job.opens, job.limits = tonumber(row[8]) or 0, tonumber(row[9]) or 0, row[10] or ''
 end
 
 -- Whether technicians are invited now, to take the job or to bid.
@@ -21,18 +21,21 @@ function Candidates.is_inviting(job)
     and job.phase ~= 'closed' and job.phase ~= 'done'
 end
 
+-- A position that is older is stale.
 Candidates.FRESH_MS = 120000
--- What a position's accuracy adds to the distance, in metres: the technician may be that much farther away.
+
+-- What the accuracy of a position (a radius in metres) adds to the distance, in metres: the technician may be that
+-- much farther away. The first 100 m count as exact.
 function Candidates.uncertainty_m(acc) return math.max(0, (tonumber(acc) or 0) - 100) end
 
--- Only the fields that decide: this is read up to 256 times a turn.
+-- Reads only the fields that decide, because a turn calls this up to Limits.MAX_VISITS times.
 function Candidates.load(key)
-  local v = redis.call('HMGET', key, 'complete', 'kyc', 'account', 'online', 'capacity', 'load', 'services', 'lat',
+  local row = redis.call('HMGET', key, 'complete', 'kyc', 'account', 'online', 'capacity', 'load', 'services', 'lat',
     'lon', 'fix_at', 'rating', 'acc')
-  if not v[1] then return nil end
-  return {complete = v[1], kyc = v[2], account = v[3], online = v[4], capacity = tonumber(v[5]) or 1,
-    load = tonumber(v[6]) or 0, services = v[7], lat = v[8] or '', lon = v[9], fix_at = tonumber(v[10]) or 0,
-    rating = v[11] or '4.5', vague = Candidates.uncertainty_m(v[12])}
+  if not row[1] then return nil end
+  return {complete = row[1], kyc = row[2], account = row[3], online = row[4], capacity = tonumber(row[5]) or 1,
+    load = tonumber(row[6]) or 0, services = row[7], lat = row[8] or '', lon = row[9], fix_at = tonumber(row[10]) or 0,
+    rating = row[11] or '4.5', vague = Candidates.uncertainty_m(row[12])}
 end
 
 function Candidates.exclusion(zone, job, tech)
@@ -54,8 +57,8 @@ function Candidates.exclude(wave, why, id)
   list[#list + 1], wave.out[why] = id, list
 end
 
--- Adds those of `ids` who fit to wave.fit, each once a wave, with distance and score (lower is better). `enough`:
--- stop when the wave is filled by candidates who are known to be near.
+-- Adds the technicians of `ids` who fit to wave.fit, each once a wave, with distance and score (lower is better). With
+-- `enough` it stops when enough candidates whose position is exact fill the wave.
 function Candidates.evaluate(zone, job, offers, ids, wave, enough)
   if #ids == 0 then return end
   local held = redis.call('HMGET', offers, unpack(ids))

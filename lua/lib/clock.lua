@@ -1,11 +1,11 @@
--- The zone's clock: TIME and the stored offset. TIME may step back (a server whose clock was fast, a failover to one
--- that is slow); the zone's time never does. Waiting for TIME to catch up would stop every wave and expiry, so the
--- difference goes into the offset once and the clock ticks on. A period that nobody observed reduces the offset
--- again, as far as it goes. A step of less than a second is waited out, so that small corrections of TIME do not add
+-- The zone's clock: TIME plus the stored offset. TIME may step back (a server whose clock was fast, a failover to one
+-- whose clock is slow); the zone's time never does. Waiting for TIME to catch up would stop every wave and expiry, so
+-- the offset takes the difference once and the clock continues. An unobserved period reduces the offset again, by as
+-- much as it lasted. The clock waits out a step of less than a second, so that small corrections of TIME do not add
 -- up.
 local Clock = {}
 
--- A longer period than UNSEEN_MS without a script was unobserved; a smaller step back than STEP_MS is waited out.
+-- A period without a script is unobserved when it is longer than UNSEEN_MS. A step back is one of STEP_MS or more.
 Clock.UNSEEN_MS, Clock.STEP_MS = 5000, 1000
 
 -- Returns now, the new offset, and whether more than UNSEEN_MS passed unobserved.

@@ -1,16 +1,16 @@
 --- @include "lib/event_log"
 
--- Codes (DESIGN §5). The caller says which issue they compared with and whether it matched. What counts is decided
--- here, so that of any number of simultaneous guesses only so many are evaluated. Tries are counted per issue and
--- technician.
+-- Codes (DESIGN §5). The caller reports which issue it compared with and whether the code matched. This file decides
+-- what counts, so that only the allowed number of simultaneous guesses is evaluated. Tries are counted for each issue
+-- and technician: `tries:<technician>` is `issue count` (engine/domain/job_view.py reads it).
 local Codes = {}
 
--- Returns the refusal's word and the tries left, or nil if the code was right. STALE_CODE: another issue is current
--- by now, compare with that one.
+-- Returns the refusal's word and the tries left, or nil if the code was right. STALE_CODE: another issue is current by
+-- now, and the caller compares with that one.
 function Codes.check(job, technician, args, tries)
   local field = 'tries:' .. technician
-  local v = redis.call('HMGET', job.key, 'issue', field)
-  local issue, issued, used = v[1] or '1', string.match(v[2] or '', '^(%d+) (%d+)$')
+  local row = redis.call('HMGET', job.key, 'issue', field)
+  local issue, issued, used = row[1] or '1', string.match(row[2] or '', '^(%d+) (%d+)$')
   used = issued == issue and tonumber(used) or 0
   if issue ~= args.issue then return 'STALE_CODE', 0 end
   if used >= tries then return 'CODE_LOCKED', 0 end
@@ -19,12 +19,12 @@ function Codes.check(job, technician, args, tries)
   return 'WRONG_CODE', tries - used - 1
 end
 
--- Codes known so far become invalid.
+-- Makes all codes issued so far invalid.
 function Codes.next_issue(job)
   redis.call('HSET', job.key, 'issue', string.format('%d', tonumber(redis.call('HGET', job.key, 'issue') or '1') + 1))
 end
 
--- Issues new codes to the customer; false if they have used up their reissues.
+-- Issues new codes to the customer. Returns false if they have used up their reissues.
 function Codes.reissue(job, reissues)
   if tonumber(redis.call('HGET', job.key, 'reissued') or '0') >= reissues then return false end
   redis.call('HINCRBY', job.key, 'reissued', 1)
@@ -37,7 +37,8 @@ function Codes.event(job, kind, channels, technician, purpose)
     technician .. '"},"purpose":"' .. purpose .. '"}'}
 end
 
--- Checks the code that a step needs: the refusal's word with the tries left, or nil. Each wrong code is an event.
+-- Checks the code that a step needs. Returns the refusal's word and the tries left, or nil. Each wrong code is an
+-- event.
 function Codes.refusal(zone, log, job, plan, args, request)
   local technician = string.match(request.actor, '[^:]*$')
   local wrong, left = Codes.check(job, technician, args, plan.tries)

@@ -2,13 +2,13 @@
 --- @include "lib/idempotency"
 --- @include "lib/job"
 
--- The begin and the end of every verb that takes a step of a job's blueprint. `request` is who asks: the blueprint
--- that they take the job for (`bp`), `actor`, `cause` and `trace` for the events, and, where there is an idempotency
--- key, its `req`, `fingerprint` and the job's `causes`.
+-- The begin and the end of every verb that takes a step of a job's blueprint. `request` describes the request: the
+-- blueprint that the caller assumed (`bp`); `actor`, `cause` and `trace` for the events; and, if it has an idempotency
+-- key, the key's `req` and `fingerprint` and the job's `causes`.
 local Command = {}
 
--- Returns the job, and the reply to give at once if there is one: the job is of another blueprint, or the idempotency
--- key was answered before. Only the job's own blueprint says who may do what and how they are answered.
+-- Returns the job, and the reply to give at once, if any: the job has another blueprint, or the idempotency key was
+-- answered before. Only the job's own blueprint says who may give which command and what the reply shows.
 function Command.begin(zone, job_key, request)
   local job = Job.load(job_key)
   if job and job.bp ~= request.bp then return job, {'OTHER_BLUEPRINT', job.bp} end

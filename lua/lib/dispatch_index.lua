@@ -1,42 +1,41 @@
--- The job in the indexes of jobs that look for a technician. Only this file knows what a search leaves in the
--- indexes.
+-- The job in the indexes of jobs that look for a technician. Only this file knows what a search writes to the indexes.
 local DispatchIndex = {}
 
--- When a search starts. A scheduled job waits for its release, but not for bids or an answer: those take time of
--- their own.
+-- When a search starts (ms). A scheduled job waits for its release, unless it takes bids or asks one technician: bids
+-- and answers need time themselves.
 function DispatchIndex.start_time(zone, job, release)
   return (job.mode == 'bids' or job.mode == 'direct') and zone.now or math.max(zone.now, release)
 end
 
--- Starts the search at `at` (ms), for `life` ms; 0: without end. If nobody can be given the job before its time
+-- Starts the search at `at` (ms), for `life` ms; 0 means without end. If nobody can get the job before its time
 -- (`job.waits`), the life counts from that time on. A search for a job whose time is near lasts at least until then.
 function DispatchIndex.add(zone, job, at, life)
   local due = zone.tag .. 'due'
   at = DispatchIndex.start_time(zone, job, at)
   redis.call('HSET', job.key, 'release', string.format('%.0f', at))
   if life > 0 then
-    local v = redis.call('HMGET', job.key, 'scheduled', 'begins')
-    job.expires = (job.waits and math.max(at, tonumber(v[2]) or 0) or at) + life
-    if (tonumber(v[2]) or 0) <= zone.now then job.expires = math.max(job.expires, tonumber(v[1]) or 0) end
+    local row = redis.call('HMGET', job.key, 'scheduled', 'begins')
+    job.expires = (job.waits and math.max(at, tonumber(row[2]) or 0) or at) + life
+    if (tonumber(row[2]) or 0) <= zone.now then job.expires = math.max(job.expires, tonumber(row[1]) or 0) end
     redis.call('ZADD', due, job.expires, 'expire:' .. job.id)
   end
   if job.mode == 'allocate' then redis.call('ZADD', due, at, 'allocate:' .. job.id .. ':1')
   elseif job.mode ~= 'direct' then
-    local v = redis.call('HMGET', job.key, 'lon', 'lat')
-    redis.call('GEOADD', zone.tag .. 'demand:' .. job.service, v[1], v[2], job.id)
+    local row = redis.call('HMGET', job.key, 'lon', 'lat')
+    redis.call('GEOADD', zone.tag .. 'demand:' .. job.service, row[1], row[2], job.id)
     redis.call('ZADD', due, at, 'wave:' .. job.id .. ':1')
   end
 end
 
--- Whether the search was postponed after its entry had been taken as due; the entry then waits for the new time.
+-- Whether the search was postponed after its entry had been taken as due. The entry then waits for the new time.
 function DispatchIndex.is_postponed(zone, job, entry)
   local release = tonumber(redis.call('HGET', job.key, 'release')) or 0
   if release > zone.now then redis.call('ZADD', zone.tag .. 'due', release, entry) end
   return release > zone.now
 end
 
--- Ends the search, before or after the move. `mode` is how the job was dispatched. The last wave's radius says
--- whether the `wide` index has it.
+-- Ends the search, before or after the job moves. `mode` is how the job was dispatched. The radius of the last wave
+-- determines whether the job is in the `wide` index.
 function DispatchIndex.remove(zone, job, mode)
   local next = job.id .. ':' .. job.wave + 1
   redis.call('ZREM', zone.tag .. 'demand:' .. job.service, job.id)
@@ -44,7 +43,7 @@ function DispatchIndex.remove(zone, job, mode)
   redis.call('ZREM', zone.tag .. 'due', 'expire:' .. job.id, (mode == 'allocate' and 'allocate:' or 'wave:') .. next)
 end
 
--- Starts the search again from wave one: earlier offers are closed.
+-- Starts the search again from wave one. Earlier offers are closed.
 function DispatchIndex.reopen(zone, job, offers, life)
   local all = redis.call('HGETALL', offers)
   for i = 1, #all, 2 do

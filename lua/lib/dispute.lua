@@ -1,19 +1,19 @@
--- A dispute about a job. While it is open, only the command that resolves it is allowed. `args.members` holds its
--- members as the caller encoded them, first opened and then resolved; the job keeps them joined, and the dispute's id
--- leads to the job.
+-- A dispute about a job. While it is open, only the command that resolves it is allowed. `args.members` are its
+-- members as JSON, encoded by the caller once when it opens and once when it is resolved. The job stores them joined,
+-- and the key of the dispute's id holds the job's id.
 local Dispute = {}
 
--- How long the id of a resolved dispute leads to the job: recipients of the outcome read the dispute once more.
+-- How long the key of a resolved dispute lives: recipients of the outcome read the dispute once more by its id.
 Dispute.RESOLVED_MS = 86400000
 
 function Dispute.json(job, members)
   return '{' .. members .. ',"status":"' .. (job.frozen ~= '' and 'open' or 'resolved') .. '"}'
 end
 
--- The same for all mediators, most of whom are not involved: with `reason` when it is opened.
+-- The dispute as all mediators receive it, most of whom are not involved. With `reason` when it is opened.
 function Dispute.summary_json(job, id, reason)
-  return '{"id":"' .. id .. '","job":"' .. job.id .. '"' .. (reason and ',"reason":' .. reason or '') .. ',"status":"' ..
-    (job.frozen ~= '' and 'open' or 'resolved') .. '"}'
+  return '{"id":"' .. id .. '","job":"' .. job.id .. '"' .. (reason and ',"reason":' .. reason or '') ..
+    ',"status":"' .. (job.frozen ~= '' and 'open' or 'resolved') .. '"}'
 end
 
 function Dispute.open(zone, job, args, now)

@@ -5,17 +5,17 @@
 --- @include "lib/state_entry"
 --- @include "lib/step_event"
 
--- The effects of a command beside its move, as events added to those of the step.
+-- The effects of a command other than its move. They add events to those of the step.
 local Effects = {}
 
--- The members of the command's own event beside the job and the step.
+-- The members of the command's own event, in addition to the job and the step.
 function Effects.event_members(plan, args, kind, charge)
   if kind == 'payment.requested' then return ',"payment":' .. charge end
   if args.payment then return ',"payment":' .. args.payment end
   return plan.does == 'reissue' and ',"changed":["codes"]' or ''
 end
 
--- `charge` and `refund` are the requested payments; nil or false where there is none.
+-- `charge` and `refund` are the requested payments as JSON; nil or false if there is none.
 function Effects.request_payments(events, job, plan, shown, charge, refund)
   for _, payment in ipairs({charge or refund, charge and refund or nil}) do
     if payment then
@@ -33,8 +33,8 @@ function Effects.add_technician_events(events, job, plan, former, tech)
   end
 end
 
--- Enters the following states where a state passes on at once. Afterwards the holder's load is as the final state
--- says.
+-- Enters the following states if a state passes on at once. Afterwards it corrects the holder's load for the final
+-- state.
 function Effects.enter_following_states(zone, job, state_entry, plan, args, actor, events)
   if not state_entry then return end
   local free, on = state_entry.free, state_entry.on

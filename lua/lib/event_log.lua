@@ -1,5 +1,5 @@
--- Appends events to the zone's log. `seq` has no holes because it moves in the same step as the state that the event
--- describes: `save_seq` writes it back, once, when all events of the step are appended.
+-- Appends events to the zone's log. `seq` has no holes, because it advances in the same script as the state that the
+-- event describes. `save_seq` writes it back once, after all events of the script.
 local EventLog = {}
 
 function EventLog.add_entry(zone, log, event, channels, data)
@@ -14,12 +14,12 @@ function EventLog.add_entry(zone, log, event, channels, data)
   end
 end
 
--- Recipients of one event about offers. A claim notifies everybody who lost, and each copy of the event holds all of
--- `to`.
+-- How many recipients one event about offers may have: a claim notifies everybody who lost, and each copy of the event
+-- contains the whole `to`.
 EventLog.MAX_RECIPIENTS = 64
 
--- Appends the event; one about offers to more than MAX_RECIPIENTS recipients in chunks, each recipient in one of
--- them. Restricted copies (lib/audience) follow it: the same event for those who may not see all of it.
+-- Appends the event and returns its seq. An event about offers is split into chunks of MAX_RECIPIENTS recipients. The
+-- restricted copies (lib/audience) follow it: the same event for recipients who may not see the whole job.
 function EventLog.append(zone, log, event)
   if #event.to < EventLog.MAX_RECIPIENTS * 7 or string.sub(event.type, 1, 6) ~= 'offer.' then
     EventLog.add_entry(zone, log, event, event.to, event.data)
@@ -39,6 +39,7 @@ function EventLog.append(zone, log, event)
   return seq
 end
 
+-- Stores the zone's seq. Every script that appended an event calls it.
 function EventLog.save_seq(zone)
   redis.call('HSET', zone.meta, 'seq', zone.seq, 'now', zone.now)
 end

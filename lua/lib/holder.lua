@@ -1,8 +1,9 @@
 --- @include "lib/load"
 --- @include "lib/supply"
 
--- Who holds a job, on both sides: the job's `holder` and card; the technician's set, load and place in supply. The
--- card has neither phone nor position: it stands in events, which are replayed.
+-- Makes a technician the holder of a job, on both sides: the job's `holder` and card, and the technician's set of
+-- jobs, load and place in the supply index. The card has neither phone nor position, because events contain it and are
+-- replayed.
 local Holder = {}
 
 function Holder.assign(zone, job, tech)

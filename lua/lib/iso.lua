@@ -1,6 +1,6 @@
--- Milliseconds since the Unix epoch as a quoted RFC 3339 time. Days to civil date after Howard Hinnant,
--- "chrono-Compatible Low-Level Date Algorithms" (civil_from_days). Formatting happens here, once per event, so that
--- the log holds what is sent. The last day asked for is cached: it is nearly always today.
+-- Formats milliseconds since the Unix epoch as a quoted RFC 3339 time. Days to civil date after Howard Hinnant,
+-- "chrono-Compatible Low-Level Date Algorithms" (civil_from_days). A time is formatted here, once for each event, so
+-- that the log contains it as it is sent. The date of the last day is cached: it is nearly always today.
 local Iso = {}
 
 do
@@ -19,11 +19,11 @@ do
   end
 
   function Iso.format(ms)
-    local s = math.floor(ms / 1000)
-    local days = math.floor(s / 86400)
+    local seconds = math.floor(ms / 1000)
+    local days = math.floor(seconds / 86400)
     if days ~= known_day then known_day, known_date = days, date_of(days) end
-    local sec = s - days * 86400
+    local of_day = seconds - days * 86400
     return known_date .. string.format('%02d:%02d:%02d.%03dZ"',
-      math.floor(sec / 3600), math.floor(sec / 60) % 60, sec % 60, ms - s * 1000)
+      math.floor(of_day / 3600), math.floor(of_day / 60) % 60, of_day % 60, ms - seconds * 1000)
   end
 end

@@ -1,7 +1,8 @@
 --- @include "lib/iso"
 
--- The job's hash and its two JSON views. Fixed members are encoded once, at creation, by the caller (`full`, `pub`);
--- a step only joins them with what changes. cjson would cost several times as much, in every claim.
+-- The job's hash and its two JSON views. The caller encodes the fixed members once, at creation (`full`, `pub`). A
+-- step only joins them with the members that change. Encoding by cjson would cost several times as much, in every
+-- claim.
 local Job = {}
 
 -- How long the keys of a finished job stay after the job is in SQL.
@@ -9,16 +10,16 @@ Job.ARCHIVED_MS = 86400000
 
 -- Reads the record by literal names into one constructor: a loop over a table of names took a tenth of the claim.
 function Job.load(key)
-  local v = redis.call('HMGET', key, 'id', 'bp', 'status', 'phase', 'version', 'customer', 'holder', 'card', 'full',
+  local row = redis.call('HMGET', key, 'id', 'bp', 'status', 'phase', 'version', 'customer', 'holder', 'card', 'full',
     'pub', 'at', 'updated', 'expires', 'last', 'wave', 'service', 'claimed', 'amount', 'mode', 'entered', 'frozen',
     'created', 'radius', 'paid', 'refunded', 'asked_back', 'begins', 'unaccepted')
-  if not v[1] then return nil end
-  return {key = key, id = v[1], bp = v[2], status = v[3], phase = v[4], version = tonumber(v[5]), customer = v[6],
-    holder = v[7], card = v[8], full = v[9], pub = v[10], at = v[11], updated = tonumber(v[12]),
-    expires = tonumber(v[13]) or 0, last = v[14], wave = tonumber(v[15]) or 0, service = v[16],
-    claimed = v[17] or '', amount = v[18], mode = v[19], entered = v[20], frozen = v[21],
-    created = tonumber(v[22]) or 0, radius = v[23], paid = v[24] or '0', refunded = v[25] or '0', back = v[26] or '0',
-    begins = tonumber(v[27]) or 0, unaccepted = v[28] or ''}
+  if not row[1] then return nil end
+  return {key = key, id = row[1], bp = row[2], status = row[3], phase = row[4], version = tonumber(row[5]),
+    customer = row[6], holder = row[7], card = row[8], full = row[9], pub = row[10], at = row[11],
+    updated = tonumber(row[12]), expires = tonumber(row[13]) or 0, last = row[14], wave = tonumber(row[15]) or 0,
+    service = row[16], claimed = row[17] or '', amount = row[18], mode = row[19], entered = row[20], frozen = row[21],
+    created = tonumber(row[22]) or 0, radius = row[23], paid = row[24] or '0', refunded = row[25] or '0',
+    back = row[26] or '0', begins = tonumber(row[27]) or 0, unaccepted = row[28] or ''}
 end
 
 -- `now` is the formatted time, if the caller has it.
@@ -32,7 +33,8 @@ function Job.full_json(job, now)
     (job.frozen ~= '' and ',"frozen":true}' or '}')
 end
 
--- A name in `at` is a state that was reached, or a mark (`confirmed`). The first time counts.
+-- `at` has the time of each state that the job reached and of each mark (`confirmed`), as JSON members. The first time
+-- counts.
 function Job.has_mark(job, name) return string.find(job.at, '"' .. name .. '":', 1, true) end
 function Job.set_mark(job, name, now)
   if not Job.has_mark(job, name) then job.at = job.at .. (job.at ~= '' and ',' or '') .. '"' .. name .. '":' .. now end
@@ -41,13 +43,13 @@ end
 -- Whether the job looks for a technician now.
 function Job.is_searching(job) return job.mode ~= 'none' and job.holder == '' end
 
--- Enters the state (nil: only something within the state changed). The version (the fencing token) rises by one. The
--- holder must be settled before: an open job with a holder has the phase assigned. Returns the formatted time.
+-- Enters the state; nil if the job changed within its state. The version (the fencing token) rises by one. The caller
+-- sets the holder before: an open job with a holder has the phase assigned. Returns the formatted time.
 function Job.move(zone, job, state_entry)
   local now = Iso.format(zone.now)
   job.version, job.updated = job.version + 1, zone.now
   if state_entry then
-    -- `was` is the state before this step, however many states the step enters.
+    -- `was` is the state before the whole step, which may enter several states.
     job.was, job.waits = job.was or job.status, state_entry.waits
     job.status, job.phase, job.mode, job.entered = state_entry.status, state_entry.phase, state_entry.mode,
       string.format('%d', job.version)
@@ -66,15 +68,16 @@ function Job.move(zone, job, state_entry)
   return now
 end
 
--- Fields that only a few steps change are written by those steps: `amount`, `frozen`, the money, the fixed members.
+-- Writes the fields that any step may change. Steps write the others themselves: `amount`, `frozen`, the money, the
+-- fixed members.
 function Job.save(job)
   redis.call('HSET', job.key, 'status', job.status, 'phase', job.phase, 'version', job.version, 'holder', job.holder,
     'card', job.card, 'at', job.at, 'updated', job.updated, 'expires', job.expires, 'last', job.last, 'claimed',
     job.claimed, 'mode', job.mode, 'entered', job.entered, 'unaccepted', job.unaccepted or '')
 end
 
--- The public part: no customer, address, postal code, notes, reference nor metadata, the position to 100 m, and not
--- who has the job. `card` is given for a holder who has not accepted, and is shown to nobody else.
+-- The public part: without customer, address, postal code, notes, reference, metadata and technician, and with the
+-- position to 100 m. `card` is given for a holder who has not accepted: only they receive it.
 function Job.public_json(job, card)
   return '{' .. job.pub .. ',"amount":' .. job.amount .. ',"status":"' .. job.status .. '","phase":"' .. job.phase ..
     '","version":' .. job.version .. ',"technician":' .. (card and card ~= '' and card or 'null') .. ',"updated_at":' ..

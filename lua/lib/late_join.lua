@@ -3,17 +3,17 @@
 --- @include "lib/job"
 --- @include "lib/limits"
 
--- The open jobs that a technician who comes late may be offered.
+-- The open jobs that a late joiner may be offered: a technician who came online, came nearer or became free.
 local LateJoin = {}
 
--- Open jobs of their services; at most `limit` are read. First those within reach of some wave's radius, then those
--- whose present wave covers the whole zone.
+-- Returns open jobs of the technician's services; it reads at most `limit`. First come jobs within `reach` metres,
+-- then jobs whose present wave covers the whole zone.
 function LateJoin.nearby_jobs(zone, tech, reach, limit)
   local found, looked, met = {}, 0, {}
   local function look(index, radius, wide)
     if radius <= 0 or looked >= limit then return end
-    local near = redis.call('GEOSEARCH', index, 'FROMLONLAT', tech.lon, tech.lat, 'BYRADIUS', radius, 'm', 'COUNT', limit,
-      'ANY', 'ASC')
+    local near = redis.call('GEOSEARCH', index, 'FROMLONLAT', tech.lon, tech.lat, 'BYRADIUS', radius, 'm', 'COUNT',
+      limit, 'ANY', 'ASC')
     for _, id in ipairs(near) do
       local job = not met[id] and looked < limit and Job.load(zone.tag .. 'job:' .. id) or nil
       if not met[id] then looked = looked + 1 end
@@ -31,8 +31,8 @@ function LateJoin.nearby_jobs(zone, tech, reach, limit)
   return found
 end
 
--- Whether the job's present wave would offer it to them: inside its radius unless they are preferred, not asked, not
--- blocked, fit, and below the cap of open offers.
+-- Whether the job's present wave would offer it to the technician: they fit, are inside its radius (or preferred),
+-- were not asked, are not blocked, and are below the cap of open offers.
 function LateJoin.qualifies(zone, job, tech, far)
   if job.wave == 0 or Candidates.exclusion(zone, job, tech) then return false end
   if job.radius > 0 and far > job.radius and tech.id ~= job.preferred then return false end

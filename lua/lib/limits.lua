@@ -1,12 +1,12 @@
--- Limits on offers to technicians who fit. The numbers are one text, `first head alone cap share jobs grace`, made from
--- the blueprint (engine/blueprint/wave_plan.py). The job keeps it for late joiners.
+-- Limits on offers to technicians who fit. The numbers are one text, `first head alone cap share jobs grace`, made
+-- from the blueprint (engine/blueprint/wave_plan.py). The job keeps it for late joiners.
 local Limits = {}
 
 -- How many candidates one turn of a search reads.
 Limits.MAX_VISITS = 256
 -- How many offers of one job may be open at once: a claim notifies all their technicians.
 Limits.MAX_OPEN_OFFERS = 500
--- How long a wave at least waits that found so many open.
+-- How long a wave that finds as many open waits at least.
 Limits.POSTPONE_MS = 1000
 -- How many offers of technicians at their cap a turn of a wave, and of a late joiner's search, reads again.
 Limits.WAVE_LOOKS, Limits.JOIN_LOOKS = 128, 64
@@ -18,16 +18,16 @@ function Limits.parse(text)
     cap = tonumber(cap) or 0, share = tonumber(share) or 0, jobs = tonumber(jobs) or 0, grace = tonumber(grace) or 0}
 end
 
--- An open offer stands, a declined one is an answer, and whoever left does not come back. Only an offer that expired
--- or was withdrawn may be made again.
+-- Why the technician may not be offered the job again, by their offer: it is open, they answered it, or they held the
+-- job and left. An offer that expired or was withdrawn may be made again.
 function Limits.previous_answer(text)
   local head = text and string.sub(text, 1, 5)
   if not head or head == 'expir' or head == 'withd' then return nil end
   return head == 'left ' and 'left' or 'asked'
 end
 
--- How many more offers the job may have open now, and when (ms) the first open one ends. Offers are counted only
--- where there could be too many: a job has an offer for everybody who was ever asked.
+-- Returns how many more offers the job may have open now, and when (ms) the first open one ends. Open offers are
+-- counted only if there could be too many: the job has an offer for everybody who was ever asked.
 function Limits.open_offer_room(zone, offers)
   local known = redis.call('HLEN', offers)
   if known < Limits.MAX_OPEN_OFFERS - Limits.MAX_VISITS then return Limits.MAX_OPEN_OFFERS - known end
@@ -42,7 +42,7 @@ function Limits.open_offer_room(zone, offers)
   return Limits.MAX_OPEN_OFFERS - open, first
 end
 
--- If as many offers are open as may be, postpones the wave until the first of them ends.
+-- Postpones the wave until the first open offer ends, if no more offers may be open. Returns whether it did.
 function Limits.postpone_when_full(zone, offers, entry)
   local room, ends = Limits.open_offer_room(zone, offers)
   if room >= 2 then return false end
@@ -50,7 +50,7 @@ function Limits.postpone_when_full(zone, offers, entry)
   return true
 end
 
--- Which of these entries of a job's bids are open: whoever has bid is not invited again.
+-- Which of these bids of a job are open. Technicians with an open bid are not invited again.
 function Limits.open_bidders(texts)
   local bidders = {}
   for i, text in pairs(texts) do
@@ -59,9 +59,9 @@ function Limits.open_bidders(texts)
   return bidders
 end
 
--- The pull list says how many of the technician's offers have not expired. It also counts offers that were closed
--- when their job was taken (lib/offers), so at the cap each one is checked, and closed ones are removed. wave.looks
--- bounds these checks for the whole turn.
+-- Whether the technician has as many open offers as the cap allows. The pull list also counts offers that were closed
+-- when their job was taken (lib/offers). Therefore each offer is checked at the cap, and closed ones are removed.
+-- wave.looks bounds these checks for the whole turn.
 function Limits.is_at_cap(zone, id, wave)
   local pull = zone.tag .. 'tech:' .. id .. ':offers'
   local count = redis.call('ZCOUNT', pull, zone.now, '+inf')
@@ -70,8 +70,8 @@ function Limits.is_at_cap(zone, id, wave)
     if count < wave.cap then break end
     wave.looks = wave.looks - 1
     local key = zone.tag .. 'job:' .. job_id
-    local v = redis.call('HMGET', key, 'mode', 'holder')
-    local text = v[1] and v[1] ~= 'none' and v[2] == '' and redis.call('HGET', key .. ':offers', id)
+    local row = redis.call('HMGET', key, 'mode', 'holder')
+    local text = row[1] and row[1] ~= 'none' and row[2] == '' and redis.call('HGET', key .. ':offers', id)
     if not text or string.sub(text, 1, 5) ~= 'sent ' then
       redis.call('ZREM', pull, job_id)
       count = count - 1

@@ -1,9 +1,9 @@
 --- @include "lib/supply"
 --- @include "lib/tech"
 
--- A job's part in its holder's load. It counts from `begins` on: its time less the blueprint's lead. A job that
--- begins later has `ahead` in its record, and its holder counts those in an `ahead` of their own; the due entry
--- `begin:<job>` starts it.
+-- The share of a job in its holder's load. It counts from `begins` on: the job's time less the blueprint's lead. A job
+-- that begins later has `ahead` in its record, and the record of its holder counts such jobs in its own `ahead`. The
+-- due entry `begin:<job>` makes the job count.
 local Load = {}
 
 function Load.add(zone, job, tech)
@@ -21,7 +21,7 @@ function Load.remove(zone, job, tech)
   else tech.load = redis.call('HINCRBY', tech.key, 'load', -1) end
 end
 
--- The job begins, or its time was changed.
+-- Corrects the load when the job begins or its time was changed.
 function Load.refresh(zone, job)
   local key = zone.tag .. 'tech:' .. job.holder
   if job.holder == '' or redis.call('SISMEMBER', key .. ':jobs', job.id) == 0 then return end

@@ -1,16 +1,16 @@
 --- @include "lib/cost"
 --- @include "lib/step"
 
--- What a job costs and what was paid for it, both in its own currency. `paid` and `refunded` are sums over its
--- payments. `back` is what a step requested as a refund and what has not been refunded yet: it does not pay for
--- anything any more.
+-- The price of a job and the money paid for it, both in the job's currency and in minor units. `paid` and `refunded`
+-- are sums over the job's payments. `back` is the sum of refunds that a step requested and that were not made yet:
+-- that money does not pay for the job any more.
 local Money = {}
 
 function Money.currency(job) return string.match(job.full, '"currency":"(%u+)"') or '' end
 
 function Money.price(job, hours) return tonumber(Cost.amount(job, hours[1], hours[2])) end
 function Money.balance(job) return job.paid - job.refunded - job.back end
-function Money.text(n) return string.format('%.0f', n) end
+function Money.text(amount) return string.format('%.0f', amount) end
 
 function Money.save(job)
   redis.call('HSET', job.key, 'paid', job.paid, 'refunded', job.refunded, 'asked_back', job.back)
@@ -24,13 +24,13 @@ function Money.payment_request(job, kind, amount)
     Money.currency(job) .. '"}'
 end
 
--- A request for what is still to be paid; nil where nothing is.
+-- A request for the amount that is still to be paid; nil if there is none.
 function Money.charge_request(job, hours)
   local amount = Money.price(job, hours) - Money.balance(job)
   return amount > 0 and Money.payment_request(job, 'charge', amount) or nil
 end
 
--- A refund request for what was paid and not refunded; nil where there is nothing.
+-- A refund request for the amount that was paid and not refunded; nil if there is none.
 function Money.refund_request(job)
   local amount = Money.balance(job)
   if amount <= 0 then return nil end
@@ -39,8 +39,7 @@ function Money.refund_request(job)
   return Money.payment_request(job, 'refund', amount)
 end
 
--- Whether a command that takes a captured payment is possible now: the blueprint allows it, and the sum covers the
--- price.
+-- Whether a command for a captured payment is possible now: the blueprint allows it, and the balance covers the price.
 function Money.is_capture_due(job, plan)
   return job.frozen == '' and Step.allows_state(job, plan, nil) and Step.allows_marks(job, plan)
     and Money.balance(job) >= Money.price(job, plan.hours)

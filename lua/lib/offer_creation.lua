@@ -1,11 +1,11 @@
 --- @include "lib/iso"
 --- @include "lib/job"
 
--- Creates offers, in the same way for a wave and for a late joiner. An offer that `opens` later is not announced
--- before, nor is it counted as asked.
+-- Creates offers, in the same way for a wave and for a late joiner. An offer that `opens` later (ms) is neither
+-- announced nor counted as asked before that time.
 local OfferCreation = {}
 
--- How long after its deadline an offer leaves the pull list at the latest, and how long an offer lives whose job has no
+-- How long after its deadline an offer stays in the pull list at most, and how long an offer lives if its job has no
 -- lifetime: ten years.
 OfferCreation.OVERDUE_MS, OfferCreation.ENDLESS_MS = 600000, 315360000000
 
@@ -13,8 +13,8 @@ function OfferCreation.create(zone, job, offers, id, wave, far, expires, opens)
   redis.call('HSET', offers, id, string.format('sent %.0f %.0f %.0f %.0f', wave, opens or zone.now, expires, far))
   local pull = zone.tag .. 'tech:' .. id .. ':offers'
   redis.call('ZADD', pull, expires, job.id)
-  -- The pull list of a technician who never reads it must not grow. After a pause, offers long past their time are
-  -- still open (`Zone.has_ended`).
+  -- The pull list of a technician who never reads it must not grow. After a pause, offers that are long past their
+  -- deadline are still open (`Zone.has_ended`).
   if zone.now > zone.opened + OfferCreation.OVERDUE_MS then
     redis.call('ZREMRANGEBYSCORE', pull, '-inf', zone.now - OfferCreation.OVERDUE_MS)
   end

@@ -3,8 +3,8 @@
 --- @include "lib/job"
 --- @include "lib/offer_closure"
 
--- A job that changed while it is on offer. Holders of an open offer that they can see receive its new content; those
--- who do not provide its service any more lose the offer.
+-- Updates the offers of a job that changed while it is on offer. Technicians with a visible open offer receive the new
+-- content. Technicians who do not provide its service lose the offer.
 local OfferUpdate = {}
 
 function OfferUpdate.provides(zone, technician, service)
@@ -12,7 +12,7 @@ function OfferUpdate.provides(zone, technician, service)
   return string.find(' ' .. services .. ' ', ' ' .. service .. ' ', 1, true) ~= nil
 end
 
--- The one technician whose answer a direct job waits for.
+-- The technician whose answer a direct job waits for; nil if there is none.
 function OfferUpdate.sole_recipient(job, offers)
   if job.mode ~= 'direct' then return nil end
   local all = redis.call('HGETALL', offers)
@@ -22,12 +22,11 @@ end
 
 function OfferUpdate.event(job, channels, status, wave, opens, expires)
   return {type = 'offer.updated', to = table.concat(channels, ' '), bp = job.bp, data = '{"offer":{"job":' ..
-    Job.public_json(job) ..
-    ',"status":"' .. status .. '","wave":' .. wave .. ',"offered_at":' .. Iso.format(tonumber(opens)) ..
-    ',"expires_at":' .. Iso.format(tonumber(expires)) .. '}}'}
+    Job.public_json(job) .. ',"status":"' .. status .. '","wave":' .. wave ..
+    ',"offered_at":' .. Iso.format(tonumber(opens)) .. ',"expires_at":' .. Iso.format(tonumber(expires)) .. '}}'}
 end
 
--- Returns the events: one for all offers that are alike.
+-- Returns the events: one for each group of equal offers.
 function OfferUpdate.update_all(zone, job, offers)
   local all, alike, order, gone = redis.call('HGETALL', offers), {}, {}, {}
   for i = 1, #all, 2 do
@@ -51,7 +50,8 @@ function OfferUpdate.update_all(zone, job, offers)
   return events
 end
 
--- The only technician asked, who can accept only at the job's time, has until after the new time.
+-- Extends the offer of the only technician asked. They can accept only at the job's time, so the offer lasts until
+-- after the new time.
 function OfferUpdate.extend_sole_offer(zone, job, offers, life)
   job.waits = true
   DispatchIndex.add(zone, job, zone.now, life)

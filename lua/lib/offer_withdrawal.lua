@@ -2,9 +2,10 @@
 --- @include "lib/wave_advance"
 local OfferWithdrawal = {}
 
--- Withdraws open offers of a technician: of the jobs for which `matches` is true, or all without it. `notify` is
--- called with each job whose offer was announced. A direct request is no invitation to be first: it stands while the
--- technician is offline. If `matches` withdraws it, nobody is left to answer: the job expires.
+-- Withdraws open offers of a technician: those of jobs for which `matches` is true, or, without `matches`, all but
+-- direct requests. A direct request is no competition for the first claim, so it stays open while the technician is
+-- offline. If `matches` withdraws it, nobody is left to answer, and the job expires. `notify` is called with each job
+-- whose offer was announced.
 function OfferWithdrawal.withdraw(zone, technician, matches, notify)
   local pull = zone.tag .. 'tech:' .. technician .. ':offers'
   for _, id in ipairs(redis.call('ZRANGE', pull, 0, -1)) do

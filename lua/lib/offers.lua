@@ -1,10 +1,11 @@
--- An offer is `status wave opens_at expires_at distance_m` in the job's offers, and stands in its technician's pull
--- list by its deadline. A `sent` offer of a job that is no longer on offer is closed by that alone: rewriting ten
--- losers' offers and pull lists took a third of the claim. Whoever reads a pull list reads the job as well.
+-- The offers of a job: technician → record, `status wave opens expires distance`, with times in ms and the distance in
+-- metres. The pull list of each technician has their offers by deadline. A `sent` offer of a job that is no longer on
+-- offer counts as closed without a write: rewriting the offers and pull lists of ten losers took a third of the claim.
+-- Therefore every reader of a pull list reads the job as well.
 local Offers = {}
 
--- How many offers one turn of the sweep closes, and how long it waits before it reports those that end one after the
--- other. How many entries of a pull list are read at once.
+-- How many offers one turn of the sweep closes, how long it waits before it closes more of them, and how many entries
+-- of a pull list are read at once.
 Offers.MAX_EXPIRED, Offers.EXPIRE_EVERY_MS, Offers.PAGE = 256, 1000, 100
 
 function Offers.parse(text)
@@ -26,12 +27,12 @@ function Offers.find(all, technician)
   return nil
 end
 
--- The channels of the technicians with an open offer among `all`, except `keep`. An offer that opens later was not
--- announced.
-function Offers.open_channels(zone, all, keep)
+-- The channels of the technicians with an open offer among `all`, except `excluded`. An offer that opens later was not
+-- announced yet.
+function Offers.open_channels(zone, all, excluded)
   local channels = {}
   for i = 1, #all, 2 do
-    local opens = all[i] ~= keep and string.match(all[i + 1], '^sent %S+ (%S+)')
+    local opens = all[i] ~= excluded and string.match(all[i + 1], '^sent %S+ (%S+)')
     if opens and tonumber(opens) <= zone.now then channels[#channels + 1] = 'user:' .. all[i] end
   end
   return channels

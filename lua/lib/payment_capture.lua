@@ -2,9 +2,9 @@
 --- @include "lib/job"
 --- @include "lib/money"
 
--- The effect of a captured amount in the job's currency. The amount is recorded already and is never refused: the job
--- moves if its blueprint can (`captures` are its commands for that), and whatever it could not use is reported as
--- well.
+-- The effect of a captured amount in the job's currency. The amount is recorded already and is never refused. The job
+-- moves if its blueprint has a command for it (`captures`). An amount that the job could not use is reported as an
+-- event.
 local PaymentCapture = {}
 
 function PaymentCapture.unexpected_reason(job, captures, was, over)
@@ -15,7 +15,7 @@ function PaymentCapture.unexpected_reason(job, captures, was, over)
   return Money.balance(job) > Money.price(job, captures[1].hours) and 'surplus' or nil
 end
 
--- Returns the events; `builder.event` makes one of a type.
+-- Returns the events. `builder.event` makes an event of a type.
 function PaymentCapture.apply(zone, job, offers, captures, shown, builder)
   local due, was, over = nil, job.status, job.phase == 'done' or job.phase == 'closed'
   for _, plan in ipairs(captures) do due = due or Money.is_capture_due(job, plan) and plan end

@@ -1,14 +1,16 @@
--- Publishes a technician's position to the followers of their jobs. It is published and not appended, since the next
--- fix makes up for a lost one. A job leaves the set in the step that ends it, so that nothing is published of it
--- afterwards. `seq` tells the gateways, which learn of the end from the log, which of the two came first.
+-- Publishes a technician's position to the followers of their jobs. It is published and not appended to the log,
+-- because the next fix replaces a lost one. A job leaves the technician's set in the step that ends it, so no position
+-- is published for it afterwards. Gateways learn of the end from the log: `seq` says which of the two came first.
 local PositionFeed = {}
 
 function PositionFeed.publish(zone, tech, heading, jumped)
   local jobs = {}
   for _, id in ipairs(redis.call('SMEMBERS', tech.key .. ':jobs')) do
-    local v = redis.call('HMGET', zone.tag .. 'job:' .. id, 'bp', 'customer', 'status', 'scheduled')
-    if v[1] then jobs[#jobs + 1] = '{"id":"' .. id .. '","bp":"' .. v[1] .. '","customer":"' .. v[2] .. '","status":"' ..
-      v[3] .. '","scheduled":' .. (v[4] or '0') .. '}' end
+    local row = redis.call('HMGET', zone.tag .. 'job:' .. id, 'bp', 'customer', 'status', 'scheduled')
+    if row[1] then
+      jobs[#jobs + 1] = '{"id":"' .. id .. '","bp":"' .. row[1] .. '","customer":"' .. row[2] .. '","status":"' ..
+        row[3] .. '","scheduled":' .. (row[4] or '0') .. '}'
+    end
   end
   if #jobs == 0 then return end
   redis.call('PUBLISH', zone.tag .. 'live', '{"technician":"' .. tech.id .. '","lat":' .. tech.lat .. ',"lon":' ..

@@ -5,8 +5,8 @@
 --- @include "lib/technician_status"
 local Presence = {}
 
--- Going offline, for whatever reason: out of supply and lease, open offers withdrawn, and the audience `why.audience`
--- informed.
+-- Takes a technician offline: out of the supply index and the leases, with their open offers withdrawn. The event goes
+-- to `why.audience`. Returns its seq.
 function Presence.go_offline(zone, tech, seen, log, why)
   local actor, cause = why.actor, why.cause
   tech.online = ''

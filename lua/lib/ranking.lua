@@ -1,9 +1,10 @@
 --- @include "lib/candidates"
 local Ranking = {}
 
--- score = km × wd − rating × wr − acceptance × wa − hours waiting × ww + load ÷ capacity × wl, with the blueprint's
--- weights (`wd wr wa ww wl`); lower is better. The parts stay with the candidate, for the scores that are shown. The
--- second value: whether distance alone ranks, so that the index's own order is good enough.
+-- Returns the function that scores a candidate, and whether distance alone ranks, so that the order of the index is
+-- good enough. score = km × wd − rating × wr − acceptance × wa − hours waiting × ww + load ÷ capacity × wl, with the
+-- blueprint's weights `wd wr wa ww wl` (engine/blueprint/wave_plan.py); lower is better. The candidate stores the
+-- parts, for the record of the wave.
 function Ranking.scorer(weights, share)
   local wd, wr, wa, ww, wl = string.match(weights, '^(%S+) (%S+) (%S+) (%S+) (%S+)$')
   wd, wr, wa, ww, wl = tonumber(wd), tonumber(wr), tonumber(wa), tonumber(ww), tonumber(wl)
@@ -14,30 +15,32 @@ function Ranking.scorer(weights, share)
     fit.distance, fit.rating, fit.workload = fit.far / 1000 * wd, -tech.rating * wr, tech.load / tech.capacity * wl
     fit.acceptance, fit.waiting = 0, 0
     if not plain then
-      local h = redis.call('HMGET', zone.tag .. 'tech:' .. fit.id, 'asked', 'accepted', 'free_at')
-      fit.won = tonumber(h[2]) or 0
-      fit.acceptance = -(fit.won + 1) / ((tonumber(h[1]) or 0) + 2) * wa
-      fit.waiting = -(zone.now - (tonumber(h[3]) or zone.now)) / 3600000 * ww
+      local row = redis.call('HMGET', zone.tag .. 'tech:' .. fit.id, 'asked', 'accepted', 'free_at')
+      fit.won = tonumber(row[2]) or 0
+      fit.acceptance = -(fit.won + 1) / ((tonumber(row[1]) or 0) + 2) * wa
+      fit.waiting = -(zone.now - (tonumber(row[3]) or zone.now)) / 3600000 * ww
     end
     return fit.distance + fit.rating + fit.acceptance + fit.waiting + fit.workload
   end, nearest
 end
 
-function Ranking.precedes(a, b) return a.score < b.score or (a.score == b.score and a.id < b.id) end
+function Ranking.precedes(one, other)
+  return one.score < other.score or (one.score == other.score and one.id < other.id)
+end
 
--- The best of those who fit, in order, at most wave.size of them. A share of these places is reserved for newcomers:
--- the last who are none give way to the best newcomers behind them, as far as there are such.
+-- The best candidates who fit, in order, at most wave.size. A share of these places is reserved for newcomers: the
+-- last candidates who are not newcomers give way to the best newcomers behind them, if there are any.
 function Ranking.best(wave)
   table.sort(wave.fit, Ranking.precedes)
   local best, seats, limits = {}, 0, wave.limits
-  local n = math.min(wave.size, #wave.fit)
-  if n < #wave.fit then seats = math.floor(wave.size * limits.share + 0.5) end
-  for i = 1, n do
+  local count = math.min(wave.size, #wave.fit)
+  if count < #wave.fit then seats = math.floor(wave.size * limits.share + 0.5) end
+  for i = 1, count do
     best[i] = wave.fit[i]
     if seats > 0 and best[i].won < limits.jobs then seats = seats - 1 end
   end
-  local last = n
-  for i = n + 1, #wave.fit do
+  local last = count
+  for i = count + 1, #wave.fit do
     local fit = wave.fit[i]
     while seats > 0 and last > 0 and best[last].won < limits.jobs do last = last - 1 end
     if seats > 0 and last > 0 and fit.won < limits.jobs then

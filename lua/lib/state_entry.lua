@@ -1,8 +1,9 @@
 local StateEntry = {}
 
--- What it means to enter a state, as the caller's blueprint declares it (engine/blueprint/compiler.py): `status phase mode
--- life_ms timers`, ` free` where its holder has room again, ` asked` where they have not accepted yet, ` waits` where
--- the life counts from the job's time on, and ` > ` with another where the job passes on at once. '' keeps the state.
+-- What it means to enter a state, as the blueprint declares it (engine/blueprint/compiler.py packs it): `status phase
+-- mode life_ms timers`, then ` free` if its holder has room again, ` asked` if they have not accepted yet, ` waits` if
+-- the life counts from the job's time on, and ` > ` with another state if the job passes on at once. '' leaves the
+-- state as it is.
 function StateEntry.parse(text)
   local status, phase, mode, life, timers, rest = string.match(text, '^(%S+) (%S+) (%S+) (%S+) (%S+)(.*)$')
   if not status then return nil end

@@ -1,12 +1,12 @@
 --- @include "lib/job"
 --- @include "lib/relation"
 
--- Whether a step may be taken, by the blueprint's plan. All checks come before all writes. A plan has only what its
--- command declares: everything else is nil.
+-- Whether a step may be taken, by the blueprint's plan. All checks come before all writes. A plan has only the members
+-- that its command declares: all others are nil.
 local Step = {}
 
--- Whether the command is declared from this state for a relation of the actor; `only` restricts it for some
--- relations. Without an actor (an offer's technician) the command's own states count.
+-- Whether the command is declared from this state for a relation of the actor. `only` restricts the states for some
+-- relations. Without an actor (the technician of an offer) every relation counts.
 function Step.allows_state(job, plan, actor)
   for relation in string.gmatch(plan.by, '%S+') do
     local from = plan.only and plan.only[relation] or plan.from
@@ -24,23 +24,29 @@ function Step.allows_marks(job, plan)
   return true
 end
 
--- Work on a job begins no sooner than the blueprint's lead before its time, unless the engine itself begins it.
+-- Whether it is too early for the command. Work on a job begins at the earliest the blueprint's lead before its time,
+-- unless the engine itself begins it.
 function Step.is_early(zone, job, plan, actor)
-  return plan.starts and job.begins > zone.now and actor ~= 'engine' and (job.phase == 'open' or job.phase == 'assigned')
+  return plan.starts and job.begins > zone.now and actor ~= 'engine'
+    and (job.phase == 'open' or job.phase == 'assigned')
 end
 
--- Why nobody can take a job any more: it was cancelled, or it expired. `over` says so of states, `x=c y=e`.
+-- The reply word for a job that ended before somebody took it: it was cancelled, or it expired. `over` lists the
+-- states: ` cancelled=c expired=e`.
 function Step.closed_word(job, over)
   local how = string.match(over or '', ' ' .. job.status .. '=(%a)')
   return how and (how == 'e' and 'EXPIRED' or 'CANCELLED') or nil
 end
 
+-- Why the step cannot be taken: the refusal's word, or nil.
 function Step.refusal(zone, job, plan, actor, if_version)
   if job.frozen ~= '' and plan.does ~= 'thaw' then return 'FROZEN' end
   if not Step.allows_state(job, plan, actor) then
     return plan.closes and Step.closed_word(job, plan.over) or 'ILLEGAL_TRANSITION'
   end
-  if plan.does == 'release' and job.holder == '' or not Step.allows_marks(job, plan) then return 'ILLEGAL_TRANSITION' end
+  if plan.does == 'release' and job.holder == '' or not Step.allows_marks(job, plan) then
+    return 'ILLEGAL_TRANSITION'
+  end
   if Step.is_early(zone, job, plan, actor) then return 'TOO_EARLY' end
   if if_version ~= '' and tonumber(if_version) ~= job.version then return 'VERSION_CONFLICT' end
   return nil

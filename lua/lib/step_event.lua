@@ -1,9 +1,10 @@
 --- @include "lib/audience"
 
--- Parts of events, in the shape of PROTOCOL §5, that several steps have in common.
+-- Parts of events that several steps have in common, in the format of PROTOCOL §5.
 local StepEvent = {}
 
--- The members that every step's event has beside the job: from which state to which, by which command, who and why.
+-- The members of every step's event in addition to the job: its states before and after, the command, the actor, and
+-- the reason.
 function StepEvent.members(job, was, plan, args, actor)
   local role, id = string.match(actor, '^([^:]*):(.*)$')
   return ',"from":"' .. was .. '","to":"' .. job.status .. '","command":"' .. plan.command .. '","actor":{"id":"' ..
@@ -12,11 +13,11 @@ function StepEvent.members(job, was, plan, args, actor)
     (args.occurred_at and ',"occurred_at":"' .. args.occurred_at .. '"' or '')
 end
 
--- A technician's working day as a map shows it, for blueprints that declare it: assigned, departed, free. It goes to
--- roles.
+-- The event that a technician was assigned, departed or is free, for a map. Only blueprints that declare it have it,
+-- and it goes to roles.
 function StepEvent.technician_status(job, technician, reason, words)
+  local online = redis.call('HGET', string.match(job.key, '^{[^}]*}:') .. 'tech:' .. technician, 'online')
   return {type = 'technician.status', to = Audience.role_channels(words), bp = job.bp, data = '{"technician":{"id":"' ..
-    technician ..
-    '"},"online":' .. (redis.call('HGET', string.match(job.key, '^{[^}]*}:') .. 'tech:' .. technician, 'online') == '1'
-    and 'true' or 'false') .. ',"reason":"' .. reason .. '","job":{"id":"' .. job.id .. '"}}'}
+    technician .. '"},"online":' .. (online == '1' and 'true' or 'false') .. ',"reason":"' .. reason ..
+    '","job":{"id":"' .. job.id .. '"}}'}
 end

@@ -2,16 +2,16 @@
 local Tech = {}
 
 function Tech.load(key)
-  local v = redis.call('HMGET', key, 'id', 'complete', 'kyc', 'account', 'online', 'capacity', 'load', 'services',
+  local row = redis.call('HMGET', key, 'id', 'complete', 'kyc', 'account', 'online', 'capacity', 'load', 'services',
     'lat', 'lon', 'fix_at', 'indexed', 'name', 'phone', 'rating', 'accepted')
-  if not v[1] then return nil end
-  return {key = key, id = v[1], complete = v[2], kyc = v[3], account = v[4], online = v[5] or '',
-    capacity = tonumber(v[6]) or 1, load = tonumber(v[7]) or 0, services = v[8], lat = v[9] or '', lon = v[10] or '',
-    fix_at = tonumber(v[11]) or 0, indexed = v[12] or '', name = v[13], phone = v[14], rating = v[15] or '4.5',
-    accepted = tonumber(v[16]) or 0}
+  if not row[1] then return nil end
+  return {key = key, id = row[1], complete = row[2], kyc = row[3], account = row[4], online = row[5] or '',
+    capacity = tonumber(row[6]) or 1, load = tonumber(row[7]) or 0, services = row[8], lat = row[9] or '',
+    lon = row[10] or '', fix_at = tonumber(row[11]) or 0, indexed = row[12] or '', name = row[13], phone = row[14],
+    rating = row[15] or '4.5', accepted = tonumber(row[16]) or 0}
 end
 
--- Why they may not work at all, in the order in which a refused claim is answered; nil when they may.
+-- Why the technician may not work at all: the refusal's word, or nil. The order is that of a refused claim.
 function Tech.refusal(tech)
   if not tech or tech.complete ~= '1' then return 'PROFILE_INCOMPLETE' end
   if tech.kyc ~= 'approved' then return 'KYC_NOT_APPROVED' end

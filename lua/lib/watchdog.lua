@@ -1,7 +1,9 @@
 --- @include "lib/geo"
 
--- What the watchdog remembers between two looks, in the job's `watch`: where the holder stood still since when, how
--- near they have been, what is suspected since when and how often it was seen, and when it was reported.
+-- The watchdog's state between two checks, in the job's `watch`: `lat lon at near why looks since reported_at`. The
+-- holder has not moved from the position since `at`; `near` is their smallest distance from the job (m); `why` is the
+-- suspicion, which holds since `since` and was confirmed by `looks` checks in a row; `reported_at` is 0 before it is
+-- reported. Times are in ms, and `-` means none.
 local Watchdog = {}
 
 function Watchdog.load(text, since)
@@ -12,12 +14,12 @@ function Watchdog.load(text, since)
 end
 
 function Watchdog.save(job, watch)
-  redis.call('HSET', job.key, 'watch', string.format('%s %s %.0f %s %s %d %.0f %.0f', watch.lat or '-', watch.lon or '-',
-    watch.at, watch.near == math.huge and '-' or string.format('%.0f', watch.near), watch.why, watch.looks, watch.since,
-      watch.reported_at))
+  local near = watch.near == math.huge and '-' or string.format('%.0f', watch.near)
+  redis.call('HSET', job.key, 'watch', string.format('%s %s %.0f %s %s %d %.0f %.0f', watch.lat or '-',
+    watch.lon or '-', watch.at, near, watch.why, watch.looks, watch.since, watch.reported_at))
 end
 
--- What is wrong now, and since when; each check is off at 0.
+-- Returns what is wrong now, or nil, and sets watch.since. A check is off if its limit is 0.
 function Watchdog.reason(zone, watch, tech, lat, lon, still_ms, still_m, away_m, dark_ms)
   if dark_ms > 0 and zone.now - math.max(tech.fix_at, watch.at) > dark_ms then
     watch.since = math.max(tech.fix_at, watch.at)

@@ -14,20 +14,22 @@ function Wave.new(zone, job, size, radius, weights, limits)
     blocks = redis.call('EXISTS', blocks) == 1 and blocks or nil}
 end
 
--- A wave of several turns goes on where it was: mode, radius, ranks, start time, and how many it has asked.
+-- Continues a wave of several turns from its progress in the job's `walk`: `mode reach up down began made`. `reach` is
+-- the radius of the search (m), `up` and `down` are ranks (lib/search), `began` is in ms, `made` counts its offers.
 function Wave.resume(zone, job, wave)
-  local mode, r, up, down, began, made = string.match(job.walk, '^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+)$')
-  wave.mode, wave.r, wave.up, wave.down = mode or 'search', tonumber(r) or wave.radius, tonumber(up), tonumber(down)
+  local mode, reach, up, down, began, made = string.match(job.walk, '^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+)$')
+  wave.mode, wave.reach = mode or 'search', tonumber(reach) or wave.radius
+  wave.up, wave.down = tonumber(up), tonumber(down)
   wave.made, wave.began = tonumber(made) or 0, tonumber(began) or zone.now
   wave.size = wave.size - wave.made
 end
 
 function Wave.progress_text(wave)
   return string.format('%s %.0f %s %s %.0f %d',
-    wave.mode, wave.r, wave.up or '-', wave.down or '-', wave.began, wave.made)
+    wave.mode, wave.reach, wave.up or '-', wave.down or '-', wave.began, wave.made)
 end
 
--- How much later than the first a technician of this rank may claim.
+-- How much later (ms) than the first a technician of this rank may claim.
 function Wave.head_start(wave, rank) return rank > wave.limits.first and wave.limits.head or 0 end
 
 -- The customer's preferred technician is asked before all others, wherever in the zone they are, and takes one of the
@@ -42,7 +44,7 @@ function Wave.take_preferred(zone, job, offers, wave)
   return table.remove(wave.fit)
 end
 
--- From when the others may claim: as long as their offer is open, the preferred technician has it alone.
+-- From when (ms) the others may claim: the preferred technician has the offer alone as long as it is open.
 function Wave.others_open_at(zone, job, offers)
   if job.alone <= zone.now then return zone.now end
   local text = redis.call('HGET', offers, job.preferred)
@@ -65,20 +67,20 @@ function Wave.record_json(zone, wave, number, ids, more)
     table.concat(parts, ',') .. '}' .. (more or '') .. '}'
 end
 
--- Every round leaves a record, whatever its result.
+-- Stores a record of each round, whatever its result.
 function Wave.save_record(zone, wave, waves, number, ids, more)
   redis.call('LPUSH', waves, Wave.record_json(zone, wave, number, ids, more))
   redis.call('LTRIM', waves, 0, Wave.MAX_RECORDS - 1)
 end
 
--- Ops are informed once that all declared rounds are over and nobody has the job.
+-- The event for ops that all declared rounds are over and nobody has the job.
 function Wave.unfilled_event(job, words)
   local since = tonumber(redis.call('HGET', job.key, 'sought'))
   return {type = 'job.unfilled', to = Audience.channels(words, job), bp = job.bp, data = '{"job":{"id":"' .. job.id ..
     '"},"since":' .. (since and Iso.format(since) or 'null') .. ',"step":"' .. job.mode .. '"}'}
 end
 
--- If the present wave has no radius, late joiners find the job by an index of its own.
+-- Updates the `wide` index, by which late joiners find jobs whose present wave has no radius.
 function Wave.index_wide(zone, job, wide)
   local key = zone.tag .. 'wide:' .. job.service
   if wide then redis.call('GEOADD', key, job.lon, job.lat, job.id) else redis.call('ZREM', key, job.id) end

@@ -1,7 +1,7 @@
 local WaveAdvance = {}
 
--- The last open offer is gone: do not wait for the time of those who open after a head start nor, where there are
--- none, for that of the next wave.
+-- Advances the search when the last open offer is gone: offers that open after a head start open now. If there are
+-- none, the next wave begins now.
 function WaveAdvance.advance(zone, job, offers)
   local due, first, entry = zone.tag .. 'due', nil, 'wave:' .. job.id .. ':' .. job.wave + 1
   for _, text in ipairs(redis.call('HVALS', offers)) do

@@ -1,9 +1,9 @@
 --- @include "lib/event_log"
 --- @include "lib/tech"
 
--- The services for whose open work a technician receives events, each with the seq since which (`service:seq …` in
--- the live record): earlier events are not theirs to see. Gateways subscribe and unsubscribe the sessions by this
--- event, which no client receives.
+-- The services for whose open work a technician receives events, each with the seq since which they may, because
+-- earlier events are not for them: `service:seq …` in `works` of their record (engine/technicians/live.py reads it).
+-- Gateways subscribe and unsubscribe the technician's sessions by this event; clients do not receive it.
 local WorkFeed = {}
 
 function WorkFeed.sync(zone, log, tech, actor)
@@ -18,6 +18,6 @@ function WorkFeed.sync(zone, log, tech, actor)
   if text == had then return 0 end
   redis.call('HSET', tech.key, 'works', text)
   local services = string.gsub(string.gsub(text, '(%S+):(%d+)', '"%1":%2'), ' ', ',')
-  return EventLog.append(zone, log, {type = 'session.work', to = 'user:' .. tech.id, actor = actor, data = '{"works":{' ..
-    services .. '}}'})
+  return EventLog.append(zone, log, {type = 'session.work', to = 'user:' .. tech.id, actor = actor,
+    data = '{"works":{' .. services .. '}}'})
 end

@@ -2,9 +2,9 @@
 local Zone = {}
 
 -- Enters every script: compares the caller's epoch with the zone's and reads the clock. Returns nil for a stale epoch
--- (the caller replies STALE_EPOCH before its first write). If a longer time passed unobserved (lib/clock), nobody could renew a
--- lease or answer an offer: Redis or all our processes were stopped. opened_at then restarts the grace before
--- anything else.
+-- (the caller replies STALE_EPOCH before its first write). If a longer time passed unobserved (lib/clock), nobody
+-- could renew a lease or answer an offer: Redis or all our processes were stopped. opened_at then restarts the grace
+-- before anything else.
 function Zone.enter(meta, epoch)
   local values = redis.call('HMGET', meta, 'epoch', 'now', 'opened_at', 'skew', 'seq', 'offset')
   if values[1] ~= epoch then return nil end

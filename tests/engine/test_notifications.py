@@ -25,7 +25,7 @@ async def append(engine: Engine, who: Principal, *names: str) -> None:
         data = {"id": name, "kind": "k", "title": name, "body": "b", "job": "job_main_1"}
         told += [who.id, msgspec.json.encode(data), ""]
     places = {"meta": keys.meta(DEFAULT_ZONE), "log": keys.log(DEFAULT_ZONE), "cursor": cursor}
-    args = {"from_seq": at, "to_seq": at + 1, "n": len(names), "notifications": told}
+    args = {"from_seq": at, "to_seq": at + 1, "count": len(names), "notifications": told}
     await engine.store.run(DEFAULT_ZONE, "notification_append", keys=places, args=args)
 
 

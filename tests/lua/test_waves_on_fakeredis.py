@@ -95,7 +95,7 @@ def test_the_engine_gives_the_job_to_the_best(client: fakeredis.FakeRedis) -> No
         "plan": plan.body,
         "unfilled_audience": "ops",
     }
-    given = look(client, "allocate_open", entry=f"allocate:{JOB}:1", n=1, **how)
+    given = look(client, "allocate_open", entry=f"allocate:{JOB}:1", round=1, **how)
     assert given[4:] == [b"a", b"0"]
     assert client.hget(keys.job(Z, JOB), "status") == b"assigned" and told(client, "job.assigned")
     record = orjson.loads(client.lindex(keys.waves(Z, JOB), 0) or b"")

@@ -1,10 +1,10 @@
-# The same words that CI uses. `make run` and `make test` are all a newcomer needs.
+# CI uses the same targets. A new developer needs only `make run` and `make test`.
 PY ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
-# Most tests wait more than they compute; each worker has a Valkey of its own.
+# Most tests wait more than they compute. Each worker has its own Valkey.
 WORKERS ?= 3
-# An installer that a proxy or a mirror has set up for pip is left as it is: nothing here names a registry.
+# No target names a package registry, so that a proxy or a mirror that is configured for pip is used.
 
 # Processes that the tests start would compile all of Callout again each time.
 unexport PYTHONDONTWRITEBYTECODE
@@ -24,7 +24,7 @@ run: $(VENV)/ready
 test: $(VENV)/ready
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS)
 
-# Claims, logs, gateways and scripts once more, on the redis-server of this machine.
+# Run the tests of claims, log, gateway and scripts again, on the redis-server of this machine.
 test-redis: $(VENV)/ready
 	CALLOUT_TEST_REDIS=redis-server $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile \
 		tests/lua tests/faults/test_library.py tests/faults/test_lost_reply.py tests/races/test_claim_races.py \

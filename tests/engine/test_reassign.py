@@ -1,4 +1,4 @@
-"""A technician who is suspended: what he holds is offered anew without him, or stays and ops are told."""
+"""A technician is suspended: their jobs are offered to others, or stay and ops are informed."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from tests.support.people import ADMIN
 
 
 async def suspend(engine: Engine, who: Principal, *, how: Any = "reassign", key: str | None = None) -> None:
-    """Suspend him."""
+    """Suspend the technician."""
     await accounts.suspend(engine, ADMIN, who.id, reason="complaints", jobs=how, key=key)
 
 
 async def held(engine: Engine, who: Principal, serves: ServiceId, *steps: str) -> JobId:
-    """A job that he claimed and took as far as ``steps``."""
+    """Create a job that the technician has claimed, and give ``steps``."""
     job = await people.offered(engine, await people.customer(engine), serves)
     for step in ("claim", *steps):
         await jobs.command(engine, who, job, Step(command=step))
@@ -37,7 +37,7 @@ async def held(engine: Engine, who: Principal, serves: ServiceId, *steps: str) -
 
 
 async def of(engine: Engine, job: JobId, *fields: str) -> list[str]:
-    """What the job's record says."""
+    """Return the job's record."""
     return [(v or b"").decode() for v in await engine.store.redis.hmget(keys.job(DEFAULT_ZONE, job), list(fields))]
 
 
@@ -48,7 +48,7 @@ async def ordered(engine: Engine) -> list[str]:
 
 
 async def test_kept_as_they_were(engine: Engine) -> None:
-    """Without being asked for it nothing is taken from him; he himself can do nothing any more."""
+    """Without a request for it no job is taken from the technician, who can do nothing any more."""
     serves = await people.service(engine)
     who = await staff.eligible(engine, serves)
     job = await held(engine, who, serves)
@@ -59,7 +59,9 @@ async def test_kept_as_they_were(engine: Engine) -> None:
 
 
 async def test_what_can_be_taken_is_offered_to_others(engine: Engine) -> None:
-    """He is left out, his offers are withdrawn, another one takes it; what is under way stays, and ops hear of that."""
+    """The technician is excluded, their offers are withdrawn and another one claims the job; work that has begun
+    stays, and ops are informed.
+    """
     serves = await people.service(engine)
     who, other = await staff.eligible(engine, serves, capacity=5), await staff.eligible(engine, serves, capacity=5)
     taken, way = await held(engine, who, serves), await held(engine, who, serves, "depart", "arrive")
@@ -86,7 +88,7 @@ async def test_what_can_be_taken_is_offered_to_others(engine: Engine) -> None:
 
 
 async def test_asked_twice_it_is_done_once(engine: Engine) -> None:
-    """By the same key or another one: nothing more is taken, and ops are not told again."""
+    """A repeat, by the same key or another one, takes nothing more, and ops are informed once."""
     serves = await people.service(engine)
     who, other, key = (
         await staff.eligible(engine, serves, capacity=5),
@@ -105,7 +107,9 @@ async def test_asked_twice_it_is_done_once(engine: Engine) -> None:
 
 
 async def test_a_crash_in_between_is_made_good(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Suspended but his jobs not taken: the answer says so, and the chore ends what was begun."""
+    """If the process dies between suspension and reassignment, the reply says so and the maintenance task completes
+    it.
+    """
     serves = await people.service(engine)
     who = await staff.eligible(engine, serves, capacity=5)
     mine = [await held(engine, who, serves) for _ in range(3)]
@@ -129,7 +133,7 @@ async def test_a_crash_in_between_is_made_good(engine: Engine, monkeypatch: pyte
 
 
 async def test_a_job_that_went_to_another_is_left_to_him(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reassigned by hand while it was being taken: the version says so, and the new holder keeps it."""
+    """A job that ops reassigned meanwhile stays with its new holder, because its version has changed."""
     serves = await people.service(engine)
     who, other = await staff.eligible(engine, serves), await staff.eligible(engine, serves)
     job = await held(engine, who, serves)
@@ -146,7 +150,7 @@ async def test_a_job_that_went_to_another_is_left_to_him(engine: Engine, monkeyp
 
 
 async def test_who_may_and_who_comes_back(engine: Engine) -> None:
-    """Ops and admins alone; reinstated, nothing more is taken from him."""
+    """Only ops and admins may do it, and nothing more is taken from a reinstated technician."""
     serves = await people.service(engine)
     who = await staff.eligible(engine, serves)
     job = await held(engine, who, serves)
@@ -160,7 +164,7 @@ async def test_who_may_and_who_comes_back(engine: Engine) -> None:
 async def test_reinstated_before_it_was_done_nothing_more_is_taken(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was ordered with the suspension, and is not done yet, ends with it."""
+    """A reinstatement cancels what the suspension ordered and is not done yet."""
     serves = await people.service(engine)
     who = await staff.eligible(engine, serves)
     job = await held(engine, who, serves)

@@ -1,4 +1,4 @@
-"""The blueprints are read anew while the server runs: for new jobs, and only where nothing is wrong with them."""
+"""A running server reloads the blueprints: for new jobs, and only if all files are valid."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NEWER = TEXT.replace("version = 2", "version = 3").replace("[commands.depart]", 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """The user's own blueprints: none yet."""
+    """The folder of the user's own blueprints, empty at first."""
     made = tmp_path / "blueprints"
     made.mkdir()
     return made
@@ -30,12 +30,12 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def settings(settings: Settings, folder: Path) -> Settings:
-    """With a folder of the user's own."""
+    """Settings with that folder."""
     return msgspec.structs.replace(settings, blueprints=str(folder))
 
 
 async def test_a_broken_file_changes_nothing_and_is_told(engine: Engine, folder: Path) -> None:
-    """All problems are given back; the good file beside it is not taken either."""
+    """All problems are returned, and the valid file beside the broken one is not loaded either."""
     (folder / "home_service.toml").write_text(NEWER)
     (folder / "bad.toml").write_text('name = "bad"\n')
     problems = await registry.reload(engine.settings, engine.archive, engine.blueprints)
@@ -44,7 +44,7 @@ async def test_a_broken_file_changes_nothing_and_is_told(engine: Engine, folder:
 
 
 async def test_another_content_of_the_same_version_is_refused(engine: Engine, folder: Path) -> None:
-    """Jobs may run by what is kept under that version."""
+    """Jobs may use the stored content of that version."""
     (folder / "home_service.toml").write_text(TEXT.replace("offer_s = 60", "offer_s = 5"))
     [problem] = await registry.reload(engine.settings, engine.archive, engine.blueprints)
     assert problem.startswith("home_service@2: another content is kept")
@@ -52,7 +52,7 @@ async def test_another_content_of_the_same_version_is_refused(engine: Engine, fo
 
 
 async def test_a_start_with_another_content_of_the_same_version_is_refused(settings: Settings, folder: Path) -> None:
-    """As at a reload, so after a restart."""
+    """A restart refuses it as a reload does."""
     Path(settings.data).mkdir(exist_ok=True)
     async with open_engine(settings):
         pass
@@ -65,7 +65,7 @@ async def test_a_start_with_another_content_of_the_same_version_is_refused(setti
 async def test_running_jobs_keep_theirs_and_new_ones_get_the_new(
     engine: Engine, settings: Settings, folder: Path
 ) -> None:
-    """A job goes on by the version it began with, after the reload and after a restart; the next one by the newer."""
+    """A job keeps the version it started with, after a reload and after a restart; the next job uses the newer one."""
     serves, carla = await people.service(engine), await people.customer(engine)
     tara = await people.technician(engine, "t1", serves)
     old = await people.offered(engine, carla, serves)
@@ -90,7 +90,7 @@ async def test_running_jobs_keep_theirs_and_new_ones_get_the_new(
 async def test_a_node_learns_what_another_has_begun_to_work_by(
     engine: Engine, settings: Settings, folder: Path
 ) -> None:
-    """Without a signal of its own it knows the version by its key; its own new jobs stay with what it has."""
+    """Without its own reload a node loads the version by its key; its own new jobs use the version that it has."""
     (folder / "home_service.toml").write_text(NEWER)
     async with open_engine(settings):
         await registry.learn(engine.archive, engine.blueprints)

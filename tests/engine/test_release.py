@@ -1,4 +1,4 @@
-"""After the claim: the holder leaves, is taken off the job, or another is put in his place."""
+"""After the claim: the holder leaves, is unassigned, or is replaced."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def _row(engine: Engine, job: JobId) -> dict[bytes, bytes]:
 
 
 async def test_only_holder_and_ops_and_only_before_the_work(engine: Engine) -> None:
-    """A stranger is told that there is no such job, the customer may not, and work begun is not left."""
+    """A stranger gets `not_found`, the customer is forbidden, and a job whose work has begun cannot be left."""
     serves, carla = await people.service(engine), await people.customer(engine)
     tom, tara = [await people.technician(engine, name, serves) for name in ("tom", "tara")]
     job = await people.offered(engine, carla, serves)
@@ -54,7 +54,7 @@ async def test_only_holder_and_ops_and_only_before_the_work(engine: Engine) -> N
 
 
 async def test_who_leaves_is_free_and_is_not_asked_again(engine: Engine) -> None:
-    """The job is open again without a holder, old offers are closed, and the next wave asks the others alone."""
+    """The job is open again without a holder, old offers are closed, and the next wave leaves out the former holder."""
     serves, carla = await people.service(engine), await people.customer(engine)
     tom, tara = [await people.technician(engine, name, serves) for name in ("tom", "tara")]
     job = await people.offered(engine, carla, serves)
@@ -84,7 +84,9 @@ async def test_who_leaves_is_free_and_is_not_asked_again(engine: Engine) -> None
 
 
 async def test_ops_name_another_who_may(engine: Engine) -> None:
-    """Unknown, unfit, without the service or without room is refused, force apart; else he is the holder at once."""
+    """A technician who is unknown, ineligible, without the service or at capacity is refused unless forced;
+    otherwise they are the holder at once.
+    """
     serves, other = await people.service(engine), await people.service(engine, name="Painting")
     carla = await people.customer(engine)
     tom, tara = [await people.technician(engine, name, serves) for name in ("tom", "tara")]
@@ -115,7 +117,9 @@ async def test_ops_name_another_who_may(engine: Engine) -> None:
 
 
 async def test_reassigned_to_nobody_by_name_it_is_offered_anew(engine: Engine) -> None:
-    """Ops take it from the holder; the same key again answers the same and does nothing."""
+    """Ops take the job from the holder and it is offered again; the same key has the same reply and no further
+    effect.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "tom", serves)
     job = await people.offered(engine, carla, serves)
@@ -130,7 +134,9 @@ async def test_reassigned_to_nobody_by_name_it_is_offered_anew(engine: Engine) -
 
 
 async def test_a_job_offered_anew_expires_in_its_own_time(engine: Engine) -> None:
-    """Its life begins again when the holder leaves; nobody taking it, it expires, and the customer is told."""
+    """The job's lifetime starts again when the holder leaves; if nobody claims it, it expires and the customer is
+    informed.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "tom", serves)
     job = await people.offered(engine, carla, serves)
@@ -149,7 +155,7 @@ async def test_a_job_offered_anew_expires_in_its_own_time(engine: Engine) -> Non
 
 
 async def test_nobody_can_be_taken_off_a_job_that_nobody_has(engine: Engine) -> None:
-    """An order that is ready waits for a driver: there is none to unassign, and it is not among what may be done."""
+    """An order that waits for a driver has nobody to unassign, and the command is not among the actions."""
     serves, carla = await people.service(engine), await people.customer(engine)
     job = people.id_of(await people.job(engine, carla, serves, blueprint="delivery"))
     for command in ("confirm", "prepare", "ready"):
@@ -163,7 +169,7 @@ async def test_nobody_can_be_taken_off_a_job_that_nobody_has(engine: Engine) -> 
 
 @pytest.mark.parametrize("other", [None, "tara"])
 async def test_who_left_has_the_job_no_longer_among_his(engine: Engine, other: str | None) -> None:
-    """What becomes of it is not his: by reassignment or not, nothing of it is left in what is listed from."""
+    """A former holder has the job in no list, after a reassignment or not."""
     serves, carla = await people.service(engine), await people.customer(engine)
     tom, _ = [await people.technician(engine, name, serves) for name in ("tom", "tara")]
     job = await people.offered(engine, carla, serves)

@@ -1,4 +1,4 @@
-"""The catalogue: who may change it, what a booking is refused, and how it is searched."""
+"""The catalogue of services: who may change it, what a booking is refused for, and how it is searched."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def new(name: str = "Plumbing", category: str = "home", **changes: object) -> Ne
 
 
 async def test_refuses_all_but_ops(engine: Engine) -> None:
-    """Everybody reads, ops and admins write."""
+    """Everybody reads the catalogue; ops and admins change it."""
     made = (await services.create(engine, ADMIN, new())).value
     for role in ("customer", "technician", "mediator", "onboarding_manager", "service"):
         caller = Principal(UserId("x"), role)
@@ -34,7 +34,7 @@ async def test_refuses_all_but_ops(engine: Engine) -> None:
 
 
 async def test_refuses_a_booking_of_what_is_not_on_offer(engine: Engine) -> None:
-    """Unknown is bad input that names its field; inactive says so."""
+    """An unknown service is invalid input with the name of its field; an inactive one has its own code."""
     made = (await services.create(engine, ADMIN, new(active=False))).value
     with pytest.raises(Invalid) as refusal:
         await services.active_service(engine, ServiceId("srv_x"))
@@ -46,7 +46,7 @@ async def test_refuses_a_booking_of_what_is_not_on_offer(engine: Engine) -> None
 
 
 async def test_a_service_is_made_and_changed(engine: Engine) -> None:
-    """What was left out has its default; a patch changes what it names and nothing else."""
+    """Fields that are left out have defaults; a patch changes only the fields that it names."""
     made = (await services.create(engine, ADMIN, new())).value
     assert (made.pricing, made.duration_min, made.active) == ("flat", 60, True)
     changed = (await services.patch(engine, ADMIN, made.id, {"pricing": "hourly", "base_amount": 7})).value
@@ -56,7 +56,7 @@ async def test_a_service_is_made_and_changed(engine: Engine) -> None:
 
 
 async def test_a_repeat_by_key_makes_one_service(engine: Engine) -> None:
-    """The second answer is the first one."""
+    """The second reply is the first one."""
     key = str(uuid.uuid4())
     first = await services.create(engine, ADMIN, new(), key=key)
     again = await services.create(engine, ADMIN, new(), key=key)
@@ -64,7 +64,9 @@ async def test_a_repeat_by_key_makes_one_service(engine: Engine) -> None:
 
 
 async def test_services_are_found_by_word_and_category(engine: Engine) -> None:
-    """Words whatever their case, in name or category, and ``%`` is a letter; inactive ones are ops' to see."""
+    """The search matches words in name or category without case, takes ``%`` literally, and shows inactive services
+    only to ops.
+    """
     for service in (
         new("Plumbing"),
         new("Painting 50%", "decor"),
@@ -84,7 +86,7 @@ async def test_services_are_found_by_word_and_category(engine: Engine) -> None:
 
 
 async def test_pages_show_every_service_once(engine: Engine) -> None:
-    """By name, equal names too."""
+    """Pages are ordered by name, also with equal names."""
     for n in range(5):
         await services.create(engine, ADMIN, new("Same" if n < 3 else f"Z{n}"))
     seen: list[ServiceId] = []

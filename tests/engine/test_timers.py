@@ -1,4 +1,4 @@
-"""What happens by itself while a job is in a state: ladders of warnings, the engine's commands, the watchdog."""
+"""What happens automatically while a job is in a state: escalation timers, commands of the engine, the watchdog."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CHANGES = {
 
 @pytest.fixture
 def settings(settings: Settings, tmp_path: Path) -> Settings:
-    """With a ladder on `accepted` and a watchdog on `on_the_way`."""
+    """A blueprint with escalation timers on `accepted` and a watchdog on `on_the_way`."""
     text = blueprints.edited("home_service", CHANGES)
     events = "".join(
         f'\n[events."{kind}"]\nto = ["ops"]\n'
@@ -42,7 +42,7 @@ def settings(settings: Settings, tmp_path: Path) -> Settings:
 
 
 async def taken(engine: Engine) -> tuple[JobId, Principal]:
-    """A job and its holder, 5 km away from it."""
+    """Create a job and its holder, 5 km away from it."""
     serves, carla = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "tom", serves, at=live.Position(40.70, -73.99))
     job = await people.offered(engine, carla, serves)
@@ -52,25 +52,25 @@ async def taken(engine: Engine) -> tuple[JobId, Principal]:
 
 
 async def pass_by(engine: Engine, seconds: float) -> None:
-    """Let time pass, and do what is due."""
+    """Let time pass and run the tasks that are due."""
     await advance(engine, seconds)
     while await scheduler.run_once(engine, DEFAULT_ZONE) == 0.0:
         pass
 
 
 async def status(engine: Engine, job: JobId) -> bytes:
-    """The job's state."""
+    """Return the job's status."""
     found: bytes = await engine.store.redis.hget(keys.job(DEFAULT_ZONE, job), "status")  # type: ignore[misc, assignment]
     return found
 
 
 async def steps(engine: Engine, kind: str, job: JobId) -> list[str]:
-    """What ops were told of this kind, in order."""
+    """Return the payloads of the events of this type that ops received, in order."""
     return [event_log.payload(event)["step"] for event in await event_log.events(engine, kind, job)]
 
 
 async def test_a_job_that_moved_on_is_left_alone(engine: Engine) -> None:
-    """Timers of a state that was left do nothing, and go."""
+    """Timers of a state that the job has left have no effect and are removed."""
     job, tom = await taken(engine)
     await jobs.command(engine, tom, job, Step(command="depart"))
     await live.take_fixes(engine, tom, "tom", [Fix(lat=40.71, lon=-73.99)])
@@ -83,7 +83,7 @@ async def test_a_job_that_moved_on_is_left_alone(engine: Engine) -> None:
 
 
 async def test_the_ladder_warns_escalates_and_takes_the_job_away(engine: Engine) -> None:
-    """Each rung once and in its time; the last is a command of the engine, in the history with its reason."""
+    """Each timer fires once at its time; the last one is a command of the engine, in the history with its reason."""
     job, _ = await taken(engine)
     for seconds, told in ((601, ["warn"]), (600, ["warn", "escalate"])):
         await pass_by(engine, seconds)
@@ -96,7 +96,7 @@ async def test_the_ladder_warns_escalates_and_takes_the_job_away(engine: Engine)
 
 
 async def test_a_pause_takes_no_job_away(engine: Engine) -> None:
-    """Nobody could do anything while all was stopped: commands of timers wait a lease longer."""
+    """Nobody can act during a pause, so commands of timers wait one lease longer."""
     job, _ = await taken(engine)
     await advance_unobserved(engine, 1900)
     await pass_by(engine, 1)
@@ -107,7 +107,7 @@ async def test_a_pause_takes_no_job_away(engine: Engine) -> None:
 
 
 async def on_the_way(engine: Engine, minutes: int, path: list[tuple[float, float]]) -> JobId:
-    """A holder on his way, sending a fix each 30 s of the path (its last again and again)."""
+    """Create a holder who is on the way and sends a fix each 30 s of the path, then repeats its last one."""
     job, tom = await taken(engine)
     await jobs.command(engine, tom, job, Step(command="depart"))
     for tick in range(minutes * 2):
@@ -119,7 +119,7 @@ async def on_the_way(engine: Engine, minutes: int, path: list[tuple[float, float
 
 
 async def test_who_drives_on_is_left_alone(engine: Engine) -> None:
-    """Coming nearer all the time is no reason for anything; nor is standing at the door."""
+    """A holder who comes nearer all the time, or stands at the door, causes no alarm."""
     near = [(40.70 + i * 0.005, -73.99) for i in range(11)]
     job = await on_the_way(engine, 12, near)
     assert await status(engine, job) == b"on_the_way"
@@ -137,7 +137,9 @@ async def test_who_drives_on_is_left_alone(engine: Engine) -> None:
 async def test_who_does_not_come_is_told_of_and_replaced(
     engine: Engine, path: list[tuple[float, float]], kind: str, reason: str
 ) -> None:
-    """Standing still, going away or going dark: told once, when seen twice; after the grace the job is offered anew."""
+    """A holder who stands still, moves away or sends no fix is reported once, when noticed twice; after the grace
+    period the job is offered again.
+    """
     job = await on_the_way(engine, 9, path)
     told = await event_log.events(engine, kind, job)
     assert [event_log.payload(event)["reason"] for event in told] == [reason]

@@ -1,4 +1,4 @@
-"""Who is left alone although he fits: blocked, gone from the job before, with enough offers, behind a newcomer."""
+"""Eligible technicians without an offer: blocked, former holders, with enough offers, or behind a newcomer."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.support.dispatch_setup import (
 
 
 async def test_who_is_blocked_is_not_asked_by_a_wave_nor_as_a_late_joiner(engine: Engine) -> None:
-    """Whichever of the two set the block, and however he comes by the job; once it is lifted he is asked."""
+    """Whichever party set the block, neither a wave nor a late match makes an offer until the block is removed."""
     serves, carla = await people.service(engine), await people.customer(engine)
     one, two = [await staff.eligible(engine, serves, online=False) for _ in range(2)]
     await blocks.put(engine, carla, one.id)
@@ -42,7 +42,7 @@ async def test_who_is_blocked_is_not_asked_by_a_wave_nor_as_a_late_joiner(engine
 
 
 async def test_a_block_takes_open_offers_back(engine: Engine) -> None:
-    """He may no longer claim the customer's job, is told so, and keeps the offers of others."""
+    """The technician may no longer claim the customer's job and is informed; offers of other customers stay."""
     serves = await people.service(engine)
     carla, other = await people.customer(engine), await people.customer(engine, "Other")
     one = await staff.eligible(engine, serves)
@@ -56,7 +56,7 @@ async def test_a_block_takes_open_offers_back(engine: Engine) -> None:
 
 
 async def test_who_left_the_job_is_not_asked_again(engine: Engine) -> None:
-    """One who gave the job back stays out of every later wave and is no late joiner; the record says why."""
+    """A former holder is excluded from every later wave and from late matches, and the wave records the reason."""
     serves, carla = await people.service(engine), await people.customer(engine)
     await people.technician(engine, "gone", serves, at=metres_north(100))
     job = people.id_of(await people.job(engine, carla, serves))
@@ -67,7 +67,9 @@ async def test_who_left_the_job_is_not_asked_again(engine: Engine) -> None:
 
 
 async def test_nobody_has_more_open_offers_than_the_cap(engine: Engine) -> None:
-    """At the cap he is left out, as a late joiner too; an offer that was declined or taken by another makes room."""
+    """At the cap a technician has no new offer, also as a late joiner; an offer that was declined or lost makes
+    room.
+    """
     set_dispatch(engine, open_offers=2)
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "one", serves, at=metres_north(100))
@@ -87,7 +89,7 @@ async def test_nobody_has_more_open_offers_than_the_cap(engine: Engine) -> None:
 
 
 async def test_a_place_is_kept_for_newcomers_and_falls_to_others_where_there_are_none(engine: Engine) -> None:
-    """Of three places one is the nearest newcomer's, though four with jobs behind them are nearer."""
+    """Of three places one is for the nearest newcomer, although four experienced technicians are nearer."""
     set_dispatch(engine, newcomers=0.33, newcomer_jobs=5, waves=(Wave(size=3, radius_m=3000, interval_s=10),))
     serves, carla = await people.service(engine), await people.customer(engine)
     for n in range(4):
@@ -105,7 +107,7 @@ async def test_a_place_is_kept_for_newcomers_and_falls_to_others_where_there_are
 
 
 async def test_newcomers_among_the_best_need_no_place_of_their_own(engine: Engine) -> None:
-    """Who would be asked anyhow fills the share: nobody gives way to another one."""
+    """Newcomers who rank among the best count for the share: nobody else gives way."""
     set_dispatch(engine, newcomers=0.5, newcomer_jobs=1, waves=(Wave(size=2, radius_m=3000, interval_s=10),))
     serves, carla = await people.service(engine), await people.customer(engine)
     for n, name in enumerate(("new0", "old", "new1")):

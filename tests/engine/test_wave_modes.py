@@ -1,4 +1,4 @@
-"""How a blueprint looks for a technician: waves serve those that broadcast and those that invite to bid, no others."""
+"""How a blueprint searches for a technician: waves serve the modes broadcast and bids, and no others."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.dispatch_setup import metres_north, offer_audiences, offered_
 
 @pytest.mark.parametrize("blueprint", ["managed", "delivery", "direct_booking"])
 async def test_a_job_that_is_not_offered_around_gets_no_wave(engine: Engine, blueprint: str) -> None:
-    """Where the engine chooses, nobody is sought yet, or one was asked by name, a wave does nothing at all."""
+    """In the other modes, and for a direct request, a wave has no effect."""
     serves, carla = await people.service(engine), await people.customer(engine)
     await people.technician(engine, "t1", serves)
     named = {"technician": "t1"} if blueprint == "direct_booking" else {}
@@ -39,7 +39,7 @@ async def test_a_job_that_is_not_offered_around_gets_no_wave(engine: Engine, blu
 
 
 async def test_who_is_asked_by_name_is_still_asked_when_he_has_been_away(engine: Engine) -> None:
-    """Going offline takes invitations back, not a request that was made to him alone."""
+    """Going offline withdraws invitations, but not a request by name."""
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
     named = people.id_of(await people.job(engine, carla, serves, blueprint="direct_booking", technician="t1"))
@@ -52,7 +52,7 @@ async def test_who_is_asked_by_name_is_still_asked_when_he_has_been_away(engine:
 
 
 async def test_waves_invite_to_bid_and_widen_like_others(engine: Engine) -> None:
-    """A job on which technicians bid is offered in the blueprint's waves, and to who comes late."""
+    """A job that takes bids is offered in the blueprint's waves and to late joiners."""
     serves, carla = await people.service(engine), await people.customer(engine)
     await people.technician(engine, "near", serves, at=metres_north(100))
     job = people.id_of(await people.job(engine, carla, serves, blueprint="marketplace"))

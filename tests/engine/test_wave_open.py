@@ -1,4 +1,4 @@
-"""Waves: who is asked, who is left out and why, how they widen, and who comes late."""
+"""Waves: who receives an offer, who is excluded and why, how waves widen, and late joiners."""
 
 from __future__ import annotations
 
@@ -21,17 +21,19 @@ METRE = 1 / 111_195  # of latitude, in degrees, on the sphere that Redis reckons
 
 
 def north(metres: float) -> Position:
-    """So far north of where jobs are."""
+    """Return the position that is this far north of where jobs are."""
     return Position(people.HERE.lat + metres * METRE, people.HERE.lon)
 
 
 async def asked(engine: Engine, job: JobId) -> list[str]:
-    """Whom a job has been offered to, sorted."""
+    """Return the technicians that have an offer of the job, sorted."""
     return sorted(k.decode() for k in await engine.store.redis.hkeys(keys.offers(DEFAULT_ZONE, job)))
 
 
 async def test_each_is_left_out_for_his_reason(engine: Engine) -> None:
-    """Offline, full, stale, of another service, too far, unfit: nobody of them is asked, and the wave says why."""
+    """A technician who is offline, at capacity, without a recent position, without the service, too far away or
+    ineligible has no offer, and the wave records the reason.
+    """
     serves, other, carla = await people.service(engine), await people.service(engine), await people.customer(engine)
     await people.technician(engine, "fit", serves, at=north(100))
     await people.technician(engine, "elsewhere", other, at=north(100))
@@ -51,7 +53,9 @@ async def test_each_is_left_out_for_his_reason(engine: Engine) -> None:
 
 
 async def test_the_nearest_are_asked_first_and_then_further_out(engine: Engine) -> None:
-    """Ten within 3 km, then those within 7 and 15, then everybody in the zone; no one twice while his offer is open."""
+    """Waves offer the job to ten technicians within 3 km, then within 7 and 15 km, then in the whole zone, and to
+    nobody twice while their offer is open.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     for i in range(12):
         await people.technician(engine, f"a{i:02}", serves, at=north(100 + 100 * i))
@@ -75,7 +79,7 @@ async def test_the_nearest_are_asked_first_and_then_further_out(engine: Engine) 
 
 
 async def test_a_wave_opened_twice_opens_once(engine: Engine) -> None:
-    """Two runners do no harm: the second finds that the wave is no longer the next."""
+    """Two schedulers do no harm: the second one finds that the wave is no longer the next."""
     serves, carla = await people.service(engine), await people.customer(engine)
     await people.technician(engine, "t1", serves)
     job = await people.offered(engine, carla, serves)
@@ -85,7 +89,7 @@ async def test_a_wave_opened_twice_opens_once(engine: Engine) -> None:
 
 
 async def test_a_runner_that_dies_between_taking_and_doing_loses_nothing(engine: Engine) -> None:
-    """Taken due work comes back by itself ten seconds later and is done then."""
+    """A scheduled task that was taken and not done is due again after ten seconds."""
     serves, carla = await people.service(engine), await people.customer(engine)
     await people.technician(engine, "t1", serves)
     job = people.id_of(await people.job(engine, carla, serves))
@@ -101,7 +105,7 @@ async def test_a_runner_that_dies_between_taking_and_doing_loses_nothing(engine:
 
 
 async def test_who_comes_online_is_offered_what_is_open(engine: Engine) -> None:
-    """The late joiner inside the present wave's radius is asked at once; who is outside it is not."""
+    """A technician who comes online within the current wave's radius has an offer at once; one outside it has none."""
     serves, carla = await people.service(engine), await people.customer(engine)
     job = await people.offered(engine, carla, serves)
     await people.technician(engine, "near", serves, at=north(500))
@@ -114,7 +118,7 @@ async def test_who_comes_online_is_offered_what_is_open(engine: Engine) -> None:
 
 
 async def test_who_comes_near_and_who_becomes_free_are_offered_too(engine: Engine) -> None:
-    """Moving 250 m and finishing a job both look for what is open."""
+    """Moving 250 m and completing a job both start a search for open jobs."""
     serves, carla = await people.service(engine), await people.customer(engine)
     mover = await people.technician(engine, "mover", serves, at=north(5_000))
     busy = await people.technician(engine, "busy", serves, at=north(100))
@@ -132,7 +136,9 @@ async def test_who_comes_near_and_who_becomes_free_are_offered_too(engine: Engin
 
 
 async def test_a_declined_offer_is_not_made_again_an_expired_one_is(engine: Engine) -> None:
-    """The zone is asked again every minute: who said no is left alone, who did not answer is not."""
+    """The whole zone is searched every minute: technicians who declined have no new offer, those who did not answer
+    have one.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     no, silent = await people.technician(engine, "no", serves), await people.technician(engine, "silent", serves)
     job = await people.offered(engine, carla, serves)
@@ -151,7 +157,7 @@ async def test_a_declined_offer_is_not_made_again_an_expired_one_is(engine: Engi
 
 
 async def test_the_last_no_brings_the_next_wave_forward(engine: Engine) -> None:
-    """When nobody holds an open offer any more, the job does not wait for the next wave's time."""
+    """When no offer is open any more, the next wave opens at once."""
     serves, carla = await people.service(engine), await people.customer(engine)
     near = await people.technician(engine, "near", serves, at=north(100))
     await people.technician(engine, "far", serves, at=north(5_000))
@@ -163,7 +169,7 @@ async def test_the_last_no_brings_the_next_wave_forward(engine: Engine) -> None:
 
 
 async def test_a_dense_crowd_that_was_asked_already_does_not_hide_the_others(engine: Engine) -> None:
-    """600 at one spot who have all declined: the wave still finds the few beyond them, turn by turn."""
+    """Although 600 technicians at one place have declined, the wave finds the few beyond them, step by step."""
     serves, carla = await people.service(engine), await people.customer(engine)
     job = people.id_of(await people.job(engine, carla, serves))
     crowd = [f"c{i}" for i in range(600)]
@@ -179,8 +185,8 @@ async def test_a_dense_crowd_that_was_asked_already_does_not_hide_the_others(eng
 
 
 async def test_who_goes_offline_gives_his_offers_back(engine: Engine) -> None:
-    """Going offline withdraws open offers, tells him and ops, and lets the next wave come at once. Back online he is
-    offered the job again: what was withdrawn was no answer.
+    """Going offline withdraws open offers, informs the technician and ops, and brings the next wave forward; back
+    online they have an offer again, because a withdrawn offer is no answer.
     """
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
@@ -201,7 +207,9 @@ async def test_who_goes_offline_gives_his_offers_back(engine: Engine) -> None:
 
 
 async def test_a_technician_who_is_gone_goes_offline_by_lease(engine: Engine) -> None:
-    """Without a sign of life for the lease he is offline and told of to ops; a touched one stays."""
+    """A technician without a heartbeat for the length of the lease is offline and ops are informed; one with a
+    renewed lease stays online.
+    """
     serves = await people.service(engine)
     await people.technician(engine, "gone", serves)
     await people.technician(engine, "here", serves)
@@ -216,7 +224,7 @@ async def test_a_technician_who_is_gone_goes_offline_by_lease(engine: Engine) ->
 
 
 async def test_a_pause_takes_nobody_offline_and_ends_nothing(engine: Engine) -> None:
-    """Ten minutes that nobody saw: no lease, offer or job ends within one lease of the awakening."""
+    """After ten unobserved minutes no lease, offer or job ends within one lease of the end of the pause."""
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
     job = await people.offered(engine, carla, serves)
@@ -234,7 +242,7 @@ async def test_a_pause_takes_nobody_offline_and_ends_nothing(engine: Engine) -> 
 
 
 async def test_a_job_that_nobody_takes_expires_and_all_are_told(engine: Engine) -> None:
-    """After its lifetime the job is expired for its customer and for those who held an offer, once."""
+    """After its lifetime the job expires, once, for its customer and for the technicians with an offer."""
     serves, carla = await people.service(engine), await people.customer(engine)
     await people.technician(engine, "t1", serves)
     job = await people.offered(engine, carla, serves)
@@ -250,8 +258,8 @@ async def test_a_job_that_nobody_takes_expires_and_all_are_told(engine: Engine) 
 
 
 async def test_the_whole_zone_is_asked_in_turns_of_256(engine: Engine) -> None:
-    """After the declared waves everybody who fits is asked, not the nearest 256 alone. At most 500 offers are open at
-    once, and the next are asked as those end. No event has more than 64 recipients.
+    """After the declared waves every eligible technician has an offer, not only the nearest 256. At most 500 offers
+    are open at once, and the next follow as those end. No event has more than 64 recipients.
     """
     serves, carla = await people.service(engine), await people.customer(engine)
     for i in range(600):
@@ -276,7 +284,7 @@ async def _open(engine: Engine, job: JobId) -> int:
 
 
 async def test_all_who_lost_are_told_in_pieces(engine: Engine) -> None:
-    """The claim of one of many tells each loser once, and no event of it grows with their number."""
+    """A claim informs each loser once, and no event grows with their number."""
     serves, carla = await people.service(engine), await people.customer(engine)
     job = people.id_of(await people.job(engine, carla, serves))
     winner = await people.technician(engine, "winner", serves)
@@ -292,7 +300,9 @@ async def test_all_who_lost_are_told_in_pieces(engine: Engine) -> None:
 
 
 async def test_a_suspended_customers_job_is_held_back(engine: Engine) -> None:
-    """Nobody is asked while its customer is suspended; once they are reinstated it goes on from the same wave."""
+    """No offer is made while the customer is suspended; after the reinstatement the search continues with the same
+    wave.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     await people.technician(engine, "t1", serves)
     job = people.id_of(await people.job(engine, carla, serves))

@@ -97,7 +97,7 @@ async def create(
         try:
             done = await engine.store.run(zone, "bid_create", keys=names, args=args)
         except AtCapacity as error:
-            raise AtCapacity(f"It has {MAX_BIDS} bids", repeated=error.repeated) from error
+            raise AtCapacity(f"The job has {MAX_BIDS} bids already", repeated=error.repeated) from error
         except VersionConflict as error:
             raise await _with_job(engine, context, error) from error
         return await _outcome(engine, context, plan, done)
@@ -228,7 +228,7 @@ async def _plan(engine: Engine, context: CommandContext, blueprint: Blueprint, e
     plan = engine.plans.of(blueprint, name) if name is not None else None
     if plan is None:
         await jobs.check_blueprint(engine, context, blueprint)
-        raise NotFound("It takes no bids")
+        raise NotFound("This job accepts no bids")
     return plan
 
 
@@ -267,6 +267,6 @@ async def _outcome(engine: Engine, context: CommandContext, plan: Plan, done: Do
     else:
         data = await in_redis.payload_at(engine, context.zone, done.seq)
         if data is None:
-            raise Indeterminate("Done, but its answer cannot be read any more")
+            raise Indeterminate("Done, but the result cannot be read any more")
         bid = bytes(_bid_event.decode(data).bid)
     return BidOutcome(msgspec.Raw(bid), plan.spec.message, done.repeated, context.key)

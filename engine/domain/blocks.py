@@ -93,7 +93,8 @@ async def put(engine: Engine, caller: Principal, other: UserId, *, key: str | No
 
 async def lift(engine: Engine, caller: Principal, other: UserId, *, key: str | None = None) -> Result[UserId]:
     """Remove the caller's own block; a block that the other user set remains. Raises Forbidden, NotFound if the caller
-    has not blocked ``other``."""
+    has not blocked ``other``.
+    """
     require_role(caller, SIDES)
 
     async def act(conn: AsyncConnection) -> UserId:

@@ -31,7 +31,7 @@ Side = Literal["customer", "technician"]
 log = structlog.get_logger(__name__)
 
 
-def side_wanted(caller: Principal, job: JobView, blueprint: Blueprint) -> Side | None:
+def phone_side(caller: Principal, job: JobView, blueprint: Blueprint) -> Side | None:
     """The party whose phone the caller may read with this job; None if there is none."""
     if job.customer is None or job.technician is None or job.asked or job.phase == "open":
         return None

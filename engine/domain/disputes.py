@@ -59,7 +59,7 @@ async def create(
     name = await jobs.command_for(engine, zone, job, blueprint, "freeze")
     if name is None:
         await _check_is_party(engine, caller, zone, job)
-        raise IllegalTransition("There are no disputes about such jobs")
+        raise IllegalTransition("Jobs of this kind have no disputes")
     done = await jobs.command(engine, caller, job_id, Step(command=name, reason=reason), key=key, trace=trace)
     return DisputeOutcome(await _dispute(engine, zone, done), done)
 
@@ -93,7 +93,7 @@ async def resolve(
     try:
         done = await jobs.command(engine, caller, job, step, key=key, trace=trace)
     except NotFound as error:  # a mediator cannot see a job that is not frozen
-        raise IllegalTransition("It is resolved already", repeated=error.repeated) from error
+        raise IllegalTransition("The dispute is already resolved", repeated=error.repeated) from error
     return DisputeOutcome(await _dispute(engine, zone, done), done)
 
 
@@ -105,8 +105,8 @@ async def find(engine: Engine, caller: Principal) -> Page:
     items: list[bytes] = []
     as_of: dict[str, dict[str, str | int]] = {}
     for zone, state in engine.store.zones.items():
-        seq, found = await _of_zone(engine, caller, zone)
-        items += sorted(found, key=sort_key, reverse=True)
+        seq, documents = await _of_zone(engine, caller, zone)
+        items += sorted(documents, key=sort_key, reverse=True)
         as_of[zone] = {"epoch": state.epoch, "seq": seq}
     return Page(items, None, as_of)
 
@@ -114,13 +114,13 @@ async def find(engine: Engine, caller: Principal) -> Page:
 async def _of_zone(engine: Engine, caller: Principal, zone: Zone) -> tuple[int, set[bytes]]:
     """The open disputes of a zone, with the seq that they are at least as of."""
     names = {"meta": keys.meta(zone), "index": _index(caller, zone)}
-    below, seq, found = "+inf", 0, set[bytes]()
+    below, seq, documents = "+inf", 0, set[bytes]()
     while True:
         done = await engine.store.read(zone, "dispute_list", keys=names, args={"below": below, "limit": BATCH})
         looked, last, *disputes = done.rest
-        seq, found = seq or done.seq, found.union(disputes)
+        seq, documents = seq or done.seq, documents.union(disputes)
         if int(looked) < BATCH or last.decode() == below:
-            return seq, found
+            return seq, documents
         below = last.decode()
 
 
@@ -148,5 +148,5 @@ async def _check_is_party(engine: Engine, caller: Principal, zone: Zone, job: Jo
 async def _dispute(engine: Engine, zone: Zone, done: Outcome) -> msgspec.Raw:
     data = await in_redis.payload_at(engine, zone, done.seq)
     if data is None:
-        raise Indeterminate("Done, but its answer cannot be read any more")
+        raise Indeterminate("Done, but the result cannot be read any more")
     return _dispute_event.decode(data).dispute

@@ -115,7 +115,7 @@ async def _wait_for_archive(engine: Engine, zone: Zone) -> None:
 
 def payment_records(events: Iterable[Event]) -> list[_PaymentRecord]:
     """The payments that result from ``events``, in order, each status with the seq of its first event."""
-    found: dict[tuple[str, str], _PaymentRecord] = {}
+    payments: dict[tuple[str, str], _PaymentRecord] = {}
     for event in events:
         data = _payment_event.decode(event.data)
         reported = data.payment
@@ -125,17 +125,17 @@ def payment_records(events: Iterable[Event]) -> list[_PaymentRecord]:
         if reported.status == "refunded":
             kind, of = "refund", reported.of or reported.reference
         new = _PaymentRecord(kind, reported.reference, of, reported.id, reported.created_at)
-        payment = found.setdefault((kind, reported.reference), new)
+        payment = payments.setdefault((kind, reported.reference), new)
         if reported.status in payment.statuses:  # a captured payment may have more than one event
             continue
         if data.why == "other_currency":
             payment.counts = False
-        if kind == "refund" and (charge := found.get(("charge", of))):
+        if kind == "refund" and (charge := payments.get(("charge", of))):
             charge.back += reported.amount
             payment.counts = charge.counts
         mark = "" if payment.counts else ":-"
         payment.statuses[reported.status] = f"{event.seq}:{reported.amount}:{reported.currency}{mark}"
-    return list(found.values())
+    return list(payments.values())
 
 
 def sums(payments: Iterable[_PaymentRecord]) -> dict[str, int]:

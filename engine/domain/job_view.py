@@ -132,7 +132,7 @@ async def _with_phone(engine: Engine, caller: Principal, shown: JobView, record:
     if shown.holder_id != record.holder or record.unaccepted == "1":
         return job
     blueprint = engine.blueprints.exactly(record.bp)
-    side = contacts.side_wanted(caller, shown, blueprint) if blueprint else None
+    side = contacts.phone_side(caller, shown, blueprint) if blueprint else None
     return await _add_phone(engine, shown, side, job, record.contact)
 
 
@@ -144,7 +144,7 @@ async def _with_archived_phone(engine: Engine, caller: Principal, shown: JobView
         log.warning("phone_not_read", job=shown.id, error=str(error))
         return job
     blueprint = engine.blueprints.exactly(key) if key else None
-    side = contacts.side_wanted(caller, shown, blueprint) if blueprint else None
+    side = contacts.phone_side(caller, shown, blueprint) if blueprint else None
     return await _add_phone(engine, shown, side, job)
 
 
@@ -167,7 +167,7 @@ def _job_with_more(
 
 
 def _may_have_more(caller: Principal, blueprint: Blueprint, shown: JobView, actions: Sequence[str]) -> bool:
-    if blueprint.asks_codes(actions) or contacts.side_wanted(caller, shown, blueprint):
+    if blueprint.asks_codes(actions) or contacts.phone_side(caller, shown, blueprint):
         return True
     if _is_customer(caller, shown) and blueprint.codes.purposes and shown.phase in CODED:
         return True

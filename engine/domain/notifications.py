@@ -59,9 +59,9 @@ async def find(engine: Engine, caller: Principal, *, limit: int = 50, cursor: st
     """The caller's notifications, the newest first. Raises Invalid (limit, cursor), Unavailable."""
     check_limit(limit)
     before = decode_cursor(cursor, tuple[int, str]) if cursor is not None else None
-    found = {each.data.id: each for each in await _unarchived(engine, caller)}
-    found |= {each.data.id: each for each in await _archived(engine, caller, limit, before)}
-    ordered = sorted(found.values(), key=lambda each: (each.at, each.data.id), reverse=True)
+    entries = {each.data.id: each for each in await _unarchived(engine, caller)}
+    entries |= {each.data.id: each for each in await _archived(engine, caller, limit, before)}
+    ordered = sorted(entries.values(), key=lambda each: (each.at, each.data.id), reverse=True)
     rest = [each for each in ordered if before is None or (each.at, each.data.id) < before]
     page = slice_of(rest, limit, lambda each: (each.at, each.data.id))
     return Slice([_shown(each) for each in page.items], page.next)
@@ -69,9 +69,9 @@ async def find(engine: Engine, caller: Principal, *, limit: int = 50, cursor: st
 
 async def unread(engine: Engine, caller: Principal, limit: int) -> list[Notification]:
     """The newest notifications that the caller has not read. Raises Unavailable."""
-    found = {each.data.id: each for each in await _unarchived(engine, caller) if not each.read}
-    found |= {each.data.id: each for each in await _archived(engine, caller, limit, None, unread=True)}
-    ordered = sorted(found.values(), key=lambda each: (each.at, each.data.id), reverse=True)
+    entries = {each.data.id: each for each in await _unarchived(engine, caller) if not each.read}
+    entries |= {each.data.id: each for each in await _archived(engine, caller, limit, None, unread=True)}
+    ordered = sorted(entries.values(), key=lambda each: (each.at, each.data.id), reverse=True)
     return [_shown(each) for each in ordered[:limit]]
 
 

@@ -40,12 +40,12 @@ EVENTS: dict[Status, tuple[str, ...]] = {
 }
 """The events that a status may cause."""
 
-OTHER_AMOUNT = "This reference stands for another amount"
+OTHER_AMOUNT = "This reference belongs to another amount"
 REFUND_ERRORS = {
-    1: FieldError("/amount", "More than was captured and not refunded yet"),
-    2: FieldError("/currency", "Not the one that was captured"),
+    1: FieldError("/amount", "More than the captured amount that is not refunded yet"),
+    2: FieldError("/currency", "Not the captured currency"),
     3: FieldError("/of", "No such charge"),
-    4: FieldError("/reference", "Stands for another charge"),
+    4: FieldError("/reference", "Belongs to another charge"),
 }
 """The field error of a refused refund, by the number in the reply of lua/lib/payment.lua."""
 
@@ -97,7 +97,7 @@ async def put(
     if the job must be restored and SQL is unavailable. A capture is refused only if the report is malformed.
     """
     if caller.role != "service":
-        raise Forbidden("The payment service says what was paid")
+        raise Forbidden("Only the payment service reports payments")
     if payment.of is not None and payment.status != "refunded":
         raise Invalid(errors=[FieldError("/of", "Only a refund is of a charge")])
     zone, job = located(job_id)
@@ -161,7 +161,7 @@ def captures(engine: Engine, blueprint: Blueprint) -> bytes:
 async def _outcome(engine: Engine, context: CommandContext, blueprint: Blueprint, done: Done) -> PaymentOutcome:
     data = await in_redis.payload_at(engine, context.zone, done.seq)
     if data is None:
-        raise Indeterminate("Done, but its answer cannot be read any more")
+        raise Indeterminate("Done, but the result cannot be read any more")
     event = _payment_event.decode(data)
     shown = await jobs.changed_view(engine, context.caller, blueprint, bytes(event.job))
     return PaymentOutcome(event.payment, shown, done.version, done.repeated, context.key)

@@ -112,15 +112,15 @@ async def track(engine: Engine, caller: Principal, job_id: str) -> Position | No
     unrestricted = caller.is_ops or caller.id == holder
     # The set decides, not the job: a job that is over still names its last technician.
     if await engine.store.command("SISMEMBER", keys.technician_jobs(zone, holder), job):
-        found, state = await _present(engine, zone, job, holder, unrestricted=unrestricted), shown.status
+        result, state = await _present(engine, zone, job, holder, unrestricted=unrestricted), shown.status
     else:
-        found, state, ended = _last(job, holder, last or b"")
+        result, state, ended = _last(job, holder, last or b"")
         if not caller.is_ops and now_ms() - ended > AFTER_MS:
             return None
     scheduled = ms_of(shown.scheduled_for) if shown.scheduled_for else None
-    if found is None or (not unrestricted and not is_shared(blueprint, state, scheduled, ms_of(found.at))):
+    if result is None or (not unrestricted and not is_shared(blueprint, state, scheduled, ms_of(result.at))):
         return None
-    return found
+    return result
 
 
 async def _present(

@@ -71,7 +71,7 @@ async def propose(
             engine, context, "price_propose", version, {"id": name, "amount": amount, "reason": text}, "open"
         )
     except Duplicate as error:
-        raise Duplicate("A proposal is open: it is answered first", repeated=error.repeated) from error
+        raise Duplicate("A proposal is open and must be answered first", repeated=error.repeated) from error
 
 
 async def answer(
@@ -96,7 +96,7 @@ async def answer(
     try:
         return await _run(engine, context, "price_answer", version, {"id": proposal, "answer": given}, given)
     except Forbidden as error:
-        raise Forbidden("The other side answers", repeated=error.repeated) from error
+        raise Forbidden("Only the other side can answer", repeated=error.repeated) from error
 
 
 def _context(
@@ -137,7 +137,7 @@ async def _run(
 async def _outcome(engine: Engine, context: CommandContext, blueprint: Blueprint, done: Done) -> PriceOutcome:
     data = await in_redis.payload_at(engine, context.zone, done.seq)
     if data is None:
-        raise Indeterminate("Done, but its answer cannot be read any more")
+        raise Indeterminate("Done, but the result cannot be read any more")
     event = _price_event.decode(data)
     job = await jobs.changed_view(engine, context.caller, blueprint, bytes(event.job))
     return PriceOutcome(event.proposal, job, done.version, done.repeated, context.key)

@@ -53,7 +53,7 @@ async def rate(
     job = job_document.view(await job_queries.read(engine, caller, job_id))
     of = _other_side(caller, job)
     if job.phase != "done":
-        raise IllegalTransition("Rated when the job is done")
+        raise IllegalTransition("A job can be rated when it is done")
 
     async def act(conn: AsyncConnection) -> Rating:
         at = now_ms()
@@ -61,7 +61,7 @@ async def rate(
         row = {"job": job.id, "side": caller.role, "by": caller.id, "of": of, "stars": stars, "comment": comment}
         new = insert(ratings).values(at=at, **row).on_conflict_do_nothing()
         if (await conn.execute(new)).rowcount != 1:
-            raise Duplicate("You have rated this job")
+            raise Duplicate("You have already rated this job")
         if caller.role == "customer":
             c = technicians.c
             await sql.touch(conn, TechnicianId(of), stars=c.stars + stars, rated=c.rated + 1)
@@ -86,5 +86,5 @@ def _other_side(caller: Principal, job: JobView) -> UserId:
         if caller.role == "technician" and caller.id == job.technician.id:
             return job.customer.id
     elif job.customer is not None and caller.role == "customer" and caller.id == job.customer.id:
-        raise IllegalTransition("Nobody has done it")
+        raise IllegalTransition("Nobody has done this job")
     raise NotFound("No such job")

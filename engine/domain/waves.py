@@ -46,7 +46,7 @@ async def _check_customer(engine: Engine, zone: Zone, job: JobId) -> None:
     """
     customer = await engine.store.command("HGET", keys.job(zone, job), "customer")
     if customer is not None and await _is_suspended(engine, UserId(customer.decode())):
-        raise Unavailable("Its customer is suspended")
+        raise Unavailable("The customer of the job is suspended")
 
 
 async def _is_suspended(engine: Engine, customer: UserId) -> bool:
@@ -101,7 +101,8 @@ def _search_keys(zone: Zone, job: JobId, service: ServiceId) -> dict[str, str]:
 
 async def open_offers(engine: Engine, zone: Zone, entry: str, job: JobId, wave: str, opens: str) -> Done:
     """Open the offers of a wave that were held back until ``opens`` (ms) for the head start of others, and notify their
-    technicians."""
+    technicians.
+    """
     await _check_customer(engine, zone, job)
     args: Args = {"entry": entry, "wave": wave, "opens": opens}
     return await engine.store.run(zone, "offer_open", keys=due_keys(zone, job), args=args)
@@ -140,7 +141,8 @@ async def match(engine: Engine, zone: Zone, entry: str, technician: TechnicianId
 
 async def allocate(engine: Engine, zone: Zone, entry: str, job: JobId, number: str) -> None:
     """Choose a technician for a job and assign it to them. If nobody is available, try again after the blueprint's
-    ``repeat_s``."""
+    ``repeat_s``.
+    """
     await _check_customer(engine, zone, job)
     blueprint, service = await blueprint_of(engine, zone, job)
     plan = engine.plans.by_engine(blueprint, await status_of(engine, zone, job), does="assign")

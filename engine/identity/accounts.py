@@ -106,7 +106,7 @@ async def register(
     same key must have the same password (ReusedKey otherwise), since its caller has not signed in yet.
     """
     if new.role not in ("customer", "technician"):
-        raise Forbidden("Staff accounts are made by an admin")
+        raise Forbidden("Only an admin can create staff accounts")
     email = emails.compared(emails.typed(new.email))
     request = in_sql.request(
         f"email:{email}", key, "register", new.name, new.role, new.phone, ttl_s=in_sql.CREATION_TTL_S
@@ -120,7 +120,7 @@ async def register(
 
 async def login(engine: Engine, email: str, password: str, *, device: str | None = None) -> SignedIn:
     """Sign in. Raises Unauthenticated, with the same text and after the same time for a wrong password and an unknown
-    e-mail address. With the right password of a suspended account, raises the error of ``tokens.suspended``.
+    e-mail address. With the right password of a suspended account, raises the error of ``tokens.suspension_error``.
     """
     access.check_database(engine)
     async with engine.archive.reading() as conn:
@@ -129,7 +129,7 @@ async def login(engine: Engine, email: str, password: str, *, device: str | None
     if not await passwords.matches(row["password_hash"] if row else None, password) or row is None:
         raise Unauthenticated("Wrong e-mail or password")
     if not row["active"]:
-        raise tokens.suspended(row["role"])
+        raise tokens.suspension_error(row["role"])
     return await _signed_in(engine, _user(row), device)
 
 
@@ -149,7 +149,7 @@ async def _signed_in(engine: Engine, user: User, device: str | None) -> SignedIn
 
 
 async def me(engine: Engine, caller: Principal) -> User:
-    """The caller's own account. A ``cli_`` principal has none, and gets one that seems to be created now."""
+    """The caller's own account. A ``cli_`` principal has none; the result then describes one created now."""
     if caller.id == f"cli_{caller.role}":
         return User(caller.id, "", caller.name or caller.role, caller.role, None, True, iso(now_ms()))
     return await read(engine, caller.id)
@@ -260,7 +260,7 @@ async def _create(engine: Engine, new: NewAccount, request: in_sql.Request) -> R
         try:
             await conn.execute(insert(users).values(**row))
         except IntegrityError:
-            raise Duplicate("This e-mail has an account already") from None
+            raise Duplicate("This e-mail address already has an account") from None
         if new.role == "technician":
             await sql.create(conn, UserId(str(row["id"])))
             await outbox.add(conn, UserId(str(row["id"])))
@@ -314,7 +314,7 @@ def _close_code(before: Mapping[str, Any], after: Mapping[str, Any]) -> int | No
 
 def _require_other_account(caller: Principal, user: UserId) -> None:
     if caller.id == user:
-        raise Forbidden("Not to your own account: you could lock yourself out")
+        raise Forbidden("Not for your own account: you could lock yourself out")
 
 
 async def _row(conn: AsyncConnection, user: UserId, *, lock: bool = False) -> Mapping[str, Any]:

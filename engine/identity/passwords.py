@@ -40,14 +40,14 @@ def checked(password: str) -> str:
     """The prepared ``password``. Raises Invalid if its length is wrong, if it has a control character, or if it is one
     of the most common passwords (the 30,000 of zxcvbn's list, compared without case).
     """
-    found = prepared(password)
-    if not LENGTH[0] <= len(found) <= LENGTH[1]:
+    normal = prepared(password)
+    if not LENGTH[0] <= len(normal) <= LENGTH[1]:
         raise Invalid(errors=[FieldError("/password", f"Expected {LENGTH[0]} to {LENGTH[1]} characters")])
-    if any(unicodedata.category(char) == "Cc" for char in found):
+    if any(unicodedata.category(char) == "Cc" for char in normal):
         raise Invalid(errors=[FieldError("/password", "Control characters cannot be part of a password")])
-    if found.casefold() in _common():
+    if normal.casefold() in _common():
         raise Invalid(errors=[FieldError("/password", "This is one of the most common passwords: choose another")])
-    return found
+    return normal
 
 
 @functools.cache
@@ -68,9 +68,9 @@ async def matches(stored: str | None, password: str) -> bool:
 
 
 def _matches(stored: str | None, password: str) -> bool:
-    found = prepared(password)
+    normal = prepared(password)
     # Hashes from before passwords were prepared are hashes of the password as typed.
-    return _verifies(stored, found) or (found != password and _verifies(stored, password))
+    return _verifies(stored, normal) or (normal != password and _verifies(stored, password))
 
 
 def _verifies(stored: str | None, password: str) -> bool:

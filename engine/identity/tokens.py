@@ -70,7 +70,7 @@ async def principal_of(engine: Engine, token: str) -> Principal:
     """The caller that ``token`` names, if they may still act.
 
     Raises Unauthenticated; TokenExpired (also if the user's role has changed: a new token has the new role); and the
-    error of ``suspended`` for a suspended account.
+    error of ``suspension_error`` for a suspended account.
     """
     principal = engine.signer.verify(token)
     await check_active(engine, principal)
@@ -107,14 +107,14 @@ async def check_active(engine: Engine, principal: Principal) -> None:
         return
     record = await access.of(engine, principal.id)
     if not record.active:
-        raise suspended(principal.role)
+        raise suspension_error(principal.role)
     if principal.family and principal.family in record.out:
         raise Unauthenticated("This session has ended")
     if record.role != principal.role:
         raise TokenExpired("Your role has changed")
 
 
-def suspended(role: Role) -> CalloutError:
+def suspension_error(role: Role) -> CalloutError:
     """The error for every request of a suspended account."""
     return AccountNotApproved() if role == "technician" else Forbidden("This account is suspended")
 
@@ -172,7 +172,7 @@ async def refresh(engine: Engine, refresh_token: str) -> TokenPair:
     """The token's successor, with a new access token. PROTOCOL §2 says what an older token returns or ends.
 
     Raises Unauthenticated for a token that this server did not issue or whose login ended, TokenExpired after its 30
-    days, and the error of ``suspended``.
+    days, and the error of ``suspension_error``.
     """
     family, number, proof = _parse(refresh_token)
     access.check_database(engine)
@@ -181,7 +181,7 @@ async def refresh(engine: Engine, refresh_token: str) -> TokenPair:
         if row is None or not hmac.compare_digest(_proof(engine, family, number, row.salt), proof):
             raise Unauthenticated("Not a refresh token of this server")
         if not row.active:
-            raise suspended(row.role)
+            raise suspension_error(row.role)
         ended = row.ended_at is not None
         now = now_ms()
         if not ended and row.expires_at <= now:

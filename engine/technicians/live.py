@@ -75,16 +75,6 @@ class TechnicianRecord(msgspec.Struct, frozen=True, kw_only=True):
     rating_count: int = 0
 
 
-class LiveState(msgspec.Struct, frozen=True):
-    """The part of a technician's state that only Redis has."""
-
-    online: bool
-    load: int
-    rating: float
-    lat: float | None
-    lon: float | None
-
-
 async def put(engine: Engine, record: TechnicianRecord, *, why: str = "ops", actor: str = "engine") -> None:
     """Copy a profile to its zone. A technician who may not receive offers any more goes offline; the event then has the
     reason ``why`` and ``actor``."""
@@ -149,26 +139,6 @@ async def zone_of(engine: Engine, technician: str) -> Zone:
     raise NotFound("No such technician")
 
 
-async def live_states(engine: Engine, zone: Zone, technicians: Collection[str]) -> dict[str, LiveState]:
-    """The live state of several technicians, by id, without those who have no record in Redis."""
-    states: dict[str, LiveState] = {}
-    for name in technicians:
-        row = await engine.store.command(
-            "HMGET",
-            keys.technician(zone, TechnicianId(UserId(name))),
-            "id",
-            "online",
-            "load",
-            "rating",
-            "lat",
-            "lon",
-        )
-        if row[0] is not None:
-            lat, lon = (float(v) if v else None for v in row[4:])
-            states[name] = LiveState(row[1] == b"1", int(row[2] or 0), float(row[3] or PRIOR_MEAN), lat, lon)
-    return states
-
-
 async def set_availability(
     engine: Engine,
     caller: Principal,
@@ -195,7 +165,7 @@ async def set_availability(
     try:
         done = await engine.store.run(zone, "technician_online", keys=names, args=args)
     except Invalid as error:
-        error.errors = [FieldError("/lat", "Going online needs a position"), FieldError("/lon", "Required")]
+        error.errors = [FieldError("/lat", "A position is needed to go online"), FieldError("/lon", "Required")]
         raise
     return _availability(engine, done, online=True)
 
@@ -316,7 +286,7 @@ def check_mappable(lat: float, lon: float) -> None:
     if not abs(lon) <= 180:
         raise Invalid(errors=[FieldError("/lon", "Not between -180 and 180")])
     if not abs(lat) <= GEO_LATITUDE:
-        raise Invalid(errors=[FieldError("/lat", f"Beyond ±{GEO_LATITUDE} nothing is served")])
+        raise Invalid(errors=[FieldError("/lat", f"Not between -{GEO_LATITUDE} and {GEO_LATITUDE}")])
 
 
 def status_audience(engine: Engine) -> str:

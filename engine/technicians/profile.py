@@ -71,7 +71,8 @@ class ProfilePatch(msgspec.Struct, frozen=True, kw_only=True):
 
 class TechnicianQuery(msgspec.Struct, frozen=True, kw_only=True):
     """A filter for technicians. With ``lat`` and ``lon`` (and a ``service``): those who are available now, the nearest
-    first, on one page."""
+    first, on one page.
+    """
 
     service: ServiceId | None = None
     lat: float | None = None
@@ -111,7 +112,7 @@ async def find(engine: Engine, caller: Principal, query: TechnicianQuery) -> Sli
 
 async def _near(engine: Engine, query: TechnicianQuery, limit: int) -> list[Row]:
     if query.service is None:
-        raise Invalid(errors=[FieldError("/service", "Needed to look near a place")])
+        raise Invalid(errors=[FieldError("/service", "Required for a search near a position")])
     live.check_mappable(query.lat or 0.0, query.lon or 0.0)
     reach = ("FROMLONLAT", query.lon or 0.0, query.lat or 0.0, "BYRADIUS", NEAR_M, "m", "ASC")
     searches = [
@@ -274,7 +275,7 @@ def _check_values(engine: Engine, given: Mapping[str, Any]) -> None:
 
 async def _set_services(conn: AsyncConnection, technician: TechnicianId, wanted: Sequence[ServiceId]) -> None:
     known = set((await conn.execute(select(services.c.id).where(services.c.id.in_(wanted)))).scalars())
-    errors = [FieldError(f"/services/{n}", "No such service") for n, each in enumerate(wanted) if each not in known]
+    errors = [FieldError(f"/services/{at}", "No such service") for at, each in enumerate(wanted) if each not in known]
     if errors:
         raise Invalid(errors=errors)
     mine = technician_services.c.technician == technician

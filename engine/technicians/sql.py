@@ -59,7 +59,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 def account_of(row: Row) -> AccountState:
     """The state of the account. A suspended user is a suspended technician, whatever the review decided; after
-    reinstatement the review counts again."""
+    reinstatement the review counts again.
+    """
     return row.account if row.active and row.role == "technician" else "suspended"
 
 

@@ -27,8 +27,9 @@ from engine.identity.accounts import NewAccount, UserQuery
 from engine.roles import ADMIN as ADMINS
 from engine.runtime import Engine
 from engine.sql.schema import users
+from engine.store import keys
 from engine.technicians import live, sql
-from engine.types import DEFAULT_ZONE, JobId, Principal, Role, UserId
+from engine.types import DEFAULT_ZONE, JobId, Principal, Role, TechnicianId, UserId
 from tests.engine import staff
 from tests.support import event_log, people
 from tests.support.people import ADMIN
@@ -286,8 +287,8 @@ async def test_a_suspended_technician_claims_nothing_and_keeps_their_jobs(engine
     await accounts.suspend(engine, ADMIN, who.id, reason="…")
     with pytest.raises(AccountNotApproved):
         await jobs.claim(engine, who, second)
-    held = await live.live_states(engine, DEFAULT_ZONE, [who.id])
-    assert (held[who.id].load, held[who.id].online) == (1, False)
+    record = keys.technician(DEFAULT_ZONE, TechnicianId(who.id))
+    assert await engine.store.redis.hmget(record, "load", "online") == [b"1", b""]
 
 
 async def test_a_claim_racing_a_suspension_is_before_it_or_refused(engine: Engine) -> None:

@@ -172,7 +172,7 @@ async def _settled(*nodes: Node) -> bool:
 
     if telling():
         return False
-    head = await log.head(nodes[0].engine, DEFAULT_ZONE)
+    head = await log.head(nodes[0].engine.store.reads, DEFAULT_ZONE)
     return not telling() and all(node.gateway.relay.tails[DEFAULT_ZONE].cursor >= head.seq for node in nodes)
 
 

@@ -7,12 +7,12 @@
 //   callout.open();
 //   const { job } = await callout.request("claim", { job: "job_…" });
 //
-// What survives a cut is small: a cursor for each zone, and the requests that have no answer. A request goes out
-// again with the key it was made with, so the server knows it; an event at or below the cursor is a repeat.
+// Two things survive a lost connection: a cursor for each zone, and the requests without a reply. A request is sent
+// again with its idempotency key, so the server recognises it. An event at or below the cursor is a repeat.
 //
-// Polling is no second mode of the connection but what fills the gaps between two attempts at a socket once two in
-// a row have failed: so the way back to the socket is the same loop that always runs. (Rejected: choosing a transport
-// at the start, which leaves those who were behind a bad proxy for a minute polling all day.)
+// Polling is not a second mode. It fills the gaps between two attempts at a socket after two attempts in a row have
+// failed, so the loop that always runs also returns to the socket. (Rejected: to choose a transport at the start. A
+// client that is behind a bad proxy for a minute would then poll all day.)
 
 /** @typedef {{ epoch: string, seq: number }} Place */
 /** @typedef {Record<string, Place>} Places cursors, by zone */
@@ -25,20 +25,20 @@ export const SUBPROTOCOL = "callout.v1.json";
 const CONNECT_S = 10;
 const PATIENCE_S = 60;
 const POLL_S = 25;
-/** Attempts at a socket that may fail in a row before polling begins. */
+/** The number of failed attempts at a socket in a row after which polling begins. */
 const BLOCKED = 2;
 const FRESH = [4003, 4006];
 const TOO_MANY = 4010;
-/** An HTTP answer that takes longer is lost; a poll holds one for POLL_S. */
+/** An HTTP reply that takes longer counts as lost. A poll waits POLL_S for its reply. */
 const ANSWER_S = POLL_S + 10;
-/** Refusals of a poll that are for good, with the close code that says the same of a socket.
+/** Final refusals of a poll, with the close code that means the same for a socket.
  * @type {Record<string, number>} */
 const ENDS = { unauthenticated: 4501, forbidden: 4502 };
 const AGAIN = ["unavailable", "indeterminate", "in_flight", "rate_limited", "paused", "unreachable"];
 const KEYED = ["claim", "decline", "command", "availability", "location", "say", "read"];
 
 /**
- * The same request without a socket. Ops that are not here live on a socket alone, and wait for it.
+ * Socket ops as HTTP requests. The other ops need a socket and wait for it.
  * @type {Record<string, (args: any, me: string) => [string, string, any]>}
  */
 const OVER_HTTP = {
@@ -51,9 +51,9 @@ const OVER_HTTP = {
   read: ({ room, ...rest }) => ["POST", `/v1/rooms/${room}/read`, rest],
 };
 
-/** A refusal of the server's, or (codes `unreachable`, `ended`) of this client: then it may have been done. */
+/** A refusal by the server, or (codes `unreachable`, `ended`) by this client: then the request may have been done. */
 export class CalloutError extends Error {
-  /** @param {any} problem the problem object of the server @param {string} [key] to ask again, or after, with */
+  /** @param {any} problem the problem object of the server @param {string} [key] for a retry or `GET /v1/requests/{key}` */
   constructor(problem, key) {
     super(problem?.detail || problem?.title || problem?.code || "refused");
     this.problem = problem ?? {};
@@ -61,17 +61,17 @@ export class CalloutError extends Error {
     this.key = key;
   }
 
-  /** Whether the same request may be made again. */
+  /** Whether the same request may be sent again. */
   get again() {
     return AGAIN.includes(this.code);
   }
 }
 
-/** Full jitter: each wait is drawn from nought to a ceiling that doubles from 0.5 to 20 s, until `reset`. */
+/** Full jitter: each delay is uniform between 0 and a ceiling that doubles from 0.5 to 20 s, until `reset`. */
 export class Backoff {
   tries = 0;
 
-  /** @param {boolean} [later] from 10 to 20 s, for one who was told that he comes too often
+  /** @param {boolean} [later] from 10 to 20 s, for a client that was closed because it connects too often
    * @returns {number} the next wait, in ms */
   next(later = false) {
     if (later) return 10_000 * (1 + Math.random());
@@ -83,29 +83,29 @@ export class Backoff {
   }
 }
 
-/** Whether a connection closed with `code` may come back. @param {number} code */
+/** Whether the client may reconnect after a close with `code`. @param {number} code */
 export function comesBack(code) {
   if (code >= 4000) return code < 4500;
   return ![1002, 1003, 1007, 1009].includes(code);
 }
 
-/** How far each zone has been handled. */
+/** The position up to which each zone has been handled. */
 export class Cursors {
-  /** @param {Places} [places] kept from before */
+  /** @param {Places} [places] stored cursors */
   constructor(places = {}) {
     /** @type {Map<string, Place>} */ this.places = new Map(Object.entries(places));
     /** @type {Map<string, { seq: number, missed: number }>} */ this.joined = new Map();
   }
 
-  /** A connection has begun at these heads; gives the zones in which events may have been lost.
+  /** A connection begins at these heads. Returns the zones in which events may have been lost.
    * @param {Record<string, any>} zones of the connect reply */
   join(zones) {
     this.joined.clear();
     const lost = Object.keys(zones).filter((zone) => !zones[zone].recovered);
     for (const [zone, { epoch, seq, missed }] of Object.entries(zones)) {
-      // Without a cursor until its snapshot has come: cut before that, the next connection must not recover from 0.
+      // No cursor until the snapshot arrives: if the connection breaks before, the next one must not recover from 0.
       if (lost.includes(zone)) this.places.delete(zone);
-      // The head at joining is ours only once all that had been missed has come.
+      // The head counts as reached only after all missed events have arrived.
       else if (missed) this.joined.set(zone, { seq, missed });
       if (!lost.includes(zone)) this.reach(zone, epoch, missed ? 0 : seq);
     }
@@ -117,7 +117,7 @@ export class Cursors {
     return seq > (this.places.get(zone)?.seq ?? 0);
   }
 
-  /** One logged event of a socket is done with, be it a repeat. @param {Push} push */
+  /** A logged event of a socket was handled; it may be a repeat. @param {Push} push */
   handled({ zone = "", seq = 0 }) {
     const joined = this.joined.get(zone);
     if (joined && --joined.missed === 0) {
@@ -127,7 +127,7 @@ export class Cursors {
     this.reach(zone, undefined, seq);
   }
 
-  /** Everything up to `seq` is done with. @param {string} zone @param {string | undefined} epoch @param {number} seq */
+  /** Everything up to `seq` was handled. @param {string} zone @param {string | undefined} epoch @param {number} seq */
   reach(zone, epoch, seq) {
     const at = this.places.get(zone) ?? { epoch: "", seq: 0 };
     this.places.set(zone, { epoch: epoch ?? at.epoch, seq: Math.max(at.seq, seq) });
@@ -138,12 +138,12 @@ export class Cursors {
     return Object.fromEntries(this.places);
   }
 
-  /** As `after` of a poll takes it: `main:e1:131,north:e2:9`. */
+  /** As the `after` parameter of a poll: `main:e1:131,north:e2:9`. */
   toString() {
     return [...this.places].map(([zone, { epoch, seq }]) => `${zone}:${epoch}:${seq}`).join(",");
   }
 
-  /** Read a cursor in either spelling. @param {string | Places} given @returns {Places} */
+  /** Parse cursors in either form. @param {string | Places} given @returns {Places} */
   static parse(given) {
     if (typeof given !== "string") return given ?? {};
     const places = given.split(",").filter(Boolean).map((place) => place.split(":"));
@@ -151,7 +151,7 @@ export class Cursors {
   }
 }
 
-/** @param {number} ms @param {AbortSignal} [signal] ends it at once */
+/** @param {number} ms @param {AbortSignal} [signal] ends the wait at once */
 function sleep(ms, signal) {
   return new Promise((done) => {
     if (signal?.aborted) return done(undefined);
@@ -161,23 +161,23 @@ function sleep(ms, signal) {
 }
 
 /**
- * A connection that comes back by itself until `close()` or a close code that forbids it. It dispatches
+ * A connection that reconnects until `close()` or a close code that forbids it. It dispatches
  *
- * - `status` `{status, transport: "socket" | "polling" | null, code?, reason?}`. Offline is for good, until `open()`;
- * - `event` each push, once; logged ones in the log's order. When the listeners return it counts as handled;
- * - `sync` `{snapshot, zones, reasons}` at the first connection and wherever events may have been lost in these
- *   zones: begin anew from the snapshot of `/v1/sync` (null, with `error`, if it was refused);
- * - `frame` `{out, frame}` everything that is said on the socket, for a log.
+ * - `status` `{status, transport: "socket" | "polling" | null, code?, reason?}`. Offline is final until `open()`;
+ * - `event` each push, once; logged ones in the order of the log. When the listeners return, it counts as handled;
+ * - `sync` `{snapshot, zones, reasons}` at the first connection, and when events may have been lost in these zones:
+ *   begin again from the snapshot of `/v1/sync` (null, with `error`, if it was refused);
+ * - `frame` `{out, frame}` every frame of the socket, for a log.
  */
 export class Callout extends EventTarget {
   /** @type {Status} */ status = "offline";
   /** @type {"socket" | "polling" | null} */ transport = null;
-  /** Channels to hear, beside one's own; given again at each connection. @type {Set<string>} */ subs = new Set();
+  /** Channels in addition to the user's own; sent at each connection. @type {Set<string>} */ subs = new Set();
   /** The last connect reply. @type {any} */ session = null;
   #ids = 0;
   #backoff = new Backoff();
-  /** Requests without an answer. @type {Map<number, Waiting>} */ #waiting = new Map();
-  /** Pushes of zones whose snapshot is under way. @type {Map<string, Push[]>} */ #held = new Map();
+  /** Requests without a reply. @type {Map<number, Waiting>} */ #waiting = new Map();
+  /** Pushes of zones that wait for their snapshot. @type {Map<string, Push[]>} */ #held = new Map();
   /** @type {WebSocket | null} set from the connect reply on */ #socket = null;
   /** @type {((code: number, reason: string) => void) | null} */ #hangUp = null;
   #life = new AbortController();
@@ -188,12 +188,12 @@ export class Callout extends EventTarget {
 
   /**
    * @param {object} options
-   * @param {(fresh: boolean) => Promise<string>} options.token an access token; `fresh` when the last was refused or
-   *   runs out, so that one kept must not be given again. If it throws, it is asked again later.
-   * @param {string} [options.url] of the server; the page's own unless given
-   * @param {Places} [options.cursors] from which to go on, kept from `cursors.toJSON()`
+   * @param {(fresh: boolean) => Promise<string>} options.token returns an access token; `fresh` if the last one was refused
+   *   or is about to expire, so that a cached token must not be returned. If it throws, it is called again later.
+   * @param {string} [options.url] of the server; default: the server of the page
+   * @param {Places} [options.cursors] from which to resume, stored from `cursors.toJSON()`
    * @param {{ name: string, version: string, device?: string }} [options.app] `device` is one per open page: a later socket
-   *   of the same device ends the earlier one for good
+   *   of the same device closes the earlier one for good
    */
   constructor({ token, url = location.origin, cursors, app }) {
     super();
@@ -203,7 +203,7 @@ export class Callout extends EventTarget {
     this.app = app;
   }
 
-  /** Start, or start again after `offline`. */
+  /** Start, or restart after `offline`. */
   open() {
     if (this.status !== "offline") return;
     this.#life = new AbortController();
@@ -212,20 +212,20 @@ export class Callout extends EventTarget {
     this.#live(this.#life.signal).catch((error) => this.#end(1002, String(error)));
   }
 
-  /** End it for good; requests still waiting are refused as `ended`. */
+  /** Close the client. Pending requests are refused as `ended`. */
   close() {
     this.#end(1000, "closed");
   }
 
-  /** Break the connection as a tunnel would. It comes back by itself. */
+  /** Break the connection as a lost network does. The client reconnects. */
   cut() {
     this.#hangUp?.(1006, "cut");
   }
 
   /**
-   * The `ok` of one operation. A lost reply or a temporary refusal is asked for again, with the same key, over
-   * whatever connection there is by then. Rejects with a CalloutError; `unreachable` after a minute. `trace` (a
-   * traceparent) of a claim, a decline or a command is kept with its event.
+   * The `ok` of one operation. After a lost reply or a temporary refusal it is sent again with the same key, over
+   * the connection that is open then. Rejects with a CalloutError; `unreachable` after a minute. `trace` (a
+   * traceparent) of a claim, a decline or a command is stored with its event.
    * @param {string} op @param {Record<string, any>} [args] @returns {Promise<any>}
    */
   request(op, args = {}) {
@@ -247,15 +247,15 @@ export class Callout extends EventTarget {
     });
   }
 
-  /** Say what wants no reply and is worth nothing later, such as `typing`: dropped where there is no socket.
+  /** Send an op that needs no reply and has no use later, such as `typing`. Dropped if there is no socket.
    * @param {string} op @param {Record<string, any>} [args] */
   send(op, args = {}) {
     if (this.#socket) this.#say(this.#socket, { op, ...args });
   }
 
   /**
-   * One HTTP request in the caller's name; what changes something has a key, and is repeated with it. The answer's
-   * JSON, or null. Rejects with a CalloutError.
+   * One HTTP request as the user. A request that changes something has a key and is retried with it. Returns the
+   * JSON of the reply, or null. Rejects with a CalloutError.
    * @param {string} method @param {string} path @param {any} [body]
    * @param {{ key?: string, patience?: number, signal?: AbortSignal, trace?: string }} [options] patience in seconds
    * @returns {Promise<any>}
@@ -289,7 +289,7 @@ export class Callout extends EventTarget {
     if (method !== "GET") headers["Idempotency-Key"] = key;
     if (body !== undefined) headers["Content-Type"] = "application/json";
     if (trace) headers.traceparent = trace;
-    // fetch itself waits for ever on a connection that died without a word.
+    // fetch itself waits for ever on a dead connection without a close.
     const late = AbortSignal.timeout(1000 * ANSWER_S);
     const ends = signal ? AbortSignal.any([signal, late]) : late;
     const answer = await fetch(this.url + path, { method, headers, body: body && JSON.stringify(body), signal: ends });
@@ -298,14 +298,14 @@ export class Callout extends EventTarget {
     try {
       told = text ? JSON.parse(text) : null;
     } catch {
-      const code = answer.status < 500 ? "internal" : "unreachable"; // a proxy's word, which promises nothing
+      const code = answer.status < 500 ? "internal" : "unreachable"; // the error of a proxy, which promises nothing
       told = { code, title: `${answer.status} from something between` };
     }
     if (!answer.ok) throw new CalloutError(told ?? { code: "internal", title: `${answer.status}` }, key);
     return answer.headers.get("Idempotency-Replayed") ? { ...told, repeated: true } : told;
   }
 
-  // the life of the connection
+  // the connection
 
   /** @param {AbortSignal} life */
   async #live(life) {
@@ -342,7 +342,7 @@ export class Callout extends EventTarget {
         done({ code, reason, joined });
       };
       const leave = () => over(1000, "closed");
-      // A connection that died without a word is noticed by its silence: the server pings.
+      // The server pings, so silence means that the connection is dead.
       const listen = () => {
         clearTimeout(timer);
         timer = setTimeout(() => over(1006, `no word for ${silence} s`), silence * 1000);
@@ -365,7 +365,7 @@ export class Callout extends EventTarget {
         else if (frame.ok) silence = this.#join(socket, frame.ok, gone.signal);
         else if (frame.error?.temporary) over(1013, frame.error.code);
         else if (frame.error?.code === "token_expired" && !this.#stale) {
-          this.#stale = true; // the server leaves one more try; what else it refuses, it closes
+          this.#stale = true; // the server allows one more attempt; after any other refusal it closes
           greet();
         }
         if (!gone.signal.aborted) listen();
@@ -377,7 +377,7 @@ export class Callout extends EventTarget {
   async #greet(socket) {
     const token = await this.token(this.#stale);
     const hello = { token, cursors: this.cursors.toJSON(), subs: [...this.subs], app: this.app };
-    // The server may not know yet that the last socket is dead.
+    // The server may not know yet that the old socket is dead.
     const replaces = this.session?.session;
     if (socket.readyState === WebSocket.OPEN) this.#say(socket, { id: 0, op: "connect", ...hello, replaces });
   }
@@ -422,7 +422,7 @@ export class Callout extends EventTarget {
       this.#held.delete(zone);
       if (!behind.includes(zone)) for (const push of held) this.#push(push);
     }
-    // A snapshot older than what this socket began with: what lies between will not come on it, so go on anew.
+    // The snapshot is older than the start of this socket: the events between do not come on it, so reconnect.
     if (behind.length) this.cut();
   }
 
@@ -447,7 +447,7 @@ export class Callout extends EventTarget {
     while (!signal.aborted) {
       try {
         this.#me ||= (await this.http("GET", "/v1/me", undefined, once)).user.id;
-        // The first answers at once, to learn whether this way is open.
+        // The first poll does not wait, to learn at once whether polling works.
         const wait = this.transport === "polling" ? POLL_S : 0;
         const after = this.cursors.places.size ? `after=${this.cursors}&` : "";
         const path = `/v1/events?${after}wait=${wait}`;
@@ -483,7 +483,7 @@ export class Callout extends EventTarget {
     }
   }
 
-  // what is said
+  // frames
 
   /** @param {WebSocket} socket @param {any} frame */
   #say(socket, frame) {
@@ -495,7 +495,7 @@ export class Callout extends EventTarget {
     for (const waiting of [...this.#waiting.values()]) this.#ask(waiting);
   }
 
-  /** By the connection there is; without one it waits for the next. @param {Waiting} waiting */
+  /** Send over the open connection. Without one, the next connection sends it. @param {Waiting} waiting */
   #ask(waiting) {
     if (this.#socket) this.#say(this.#socket, waiting.frame);
     else if (this.transport === "polling" && waiting.frame.op in OVER_HTTP) void this.#askOverHttp(waiting);
@@ -531,7 +531,7 @@ export class Callout extends EventTarget {
     this.cursors.handled(push);
   }
 
-  /** Where it fails, the server closes with 4003, and the next connection asks for a token again. */
+  /** If this fails, the server closes with 4003, and the next connection gets a new token. */
   #refresh() {
     this.token(true).then((token) => this.request("refresh", { token })).catch(() => {});
   }

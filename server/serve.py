@@ -144,7 +144,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         await stack.enter_async_context(_metrics(server, counts))
         await stack.enter_async_context(_http(server, sock))
         stack.push_async_callback(_drain, server)
-        lock.tell(server.url)
+        lock.set_url(server.url)
         yield server
 
 

@@ -1,8 +1,8 @@
-"""The data directory: made for its owner alone, and used by one server at a time.
+"""The data directory: only its owner may read it, and one server at a time uses it.
 
-The lock is an ``flock``: the kernel drops it with its holder, however that one dies, so there is no stale
-lock to break (a pid file would need a guess about whether the pid is still the same program). What stands
-in the file is only for people: who holds it, and where it answers.
+The lock is an ``flock``. The kernel releases it when its holder dies, for any reason, so there is no stale lock to
+break (a pid file would need a guess whether the pid still belongs to the same program). The content of the file is
+only for people: the holder's process id and URL.
 """
 
 from __future__ import annotations
@@ -17,39 +17,39 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOM_BYTES = 64 * 1024
-"""Less room than this is none: the first rows and commands would not fit."""
+"""The least free space for a start: with less, the first rows and commands would not fit."""
 
 
 class CannotStart(Exception):
-    """The program cannot run as it was asked to; the text is one line for a person. Exit code 2."""
+    """The program cannot run as requested. The text is one line for a person. Exit code 2."""
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who uses the directory: process id, and the URL once it serves."""
+    """The process that uses the directory: its id, and its URL when it serves."""
 
     pid: int
     url: str = ""
 
 
 class Lock:
-    """The directory, held. ``tell`` writes where the holder answers, for whoever is refused."""
+    """The lock on the directory. ``set_url`` records the holder's URL for the message to a refused process."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        self.tell("")
+        self.set_url("")
 
-    def tell(self, url: str) -> None:
-        """Put our pid and ``url`` into the lock file."""
+    def set_url(self, url: str) -> None:
+        """Write this process's id and ``url`` to the lock file."""
         text = json.dumps({"pid": os.getpid(), "url": url}).encode()
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, text, 0)
 
 
 def create(path: Path) -> Path:
-    """Make the directory (0700) where it is missing; one that exists is left as it is. Returns it resolved.
+    """Create the directory (0700) if it is missing; an existing one is not changed. Returns its resolved path.
 
-    Raises CannotStart where it is no directory or cannot be written.
+    Raises CannotStart if it is not a directory or not writable.
     """
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -63,9 +63,9 @@ def create(path: Path) -> Path:
 
 
 def full(path: Path) -> str:
-    """Why nothing can be written to the directory, in a sentence; empty where there is room for ``ROOM_BYTES``.
+    """Why nothing can be written to the directory, in a sentence; empty if ``ROOM_BYTES`` can be written.
 
-    It is tried rather than asked of the file system, which knows nothing of quotas and limits of the process.
+    It writes a file to find out: the file system's numbers do not include quotas and limits of the process.
     """
     probe = path / f".room.{os.getpid()}"
     try:
@@ -80,7 +80,7 @@ def full(path: Path) -> str:
 
 
 def close_to_others(path: Path, pattern: str) -> None:
-    """Files of ours in the directory are for its owner alone (0600), also those that an older Callout left open."""
+    """Make matching files in the directory readable only for their owner (0600), also those of an older Callout."""
     for file in path.glob(pattern):
         with suppress(OSError):
             if file.stat().st_mode & 0o077:
@@ -89,9 +89,9 @@ def close_to_others(path: Path, pattern: str) -> None:
 
 @contextmanager
 def hold(path: Path) -> Iterator[Lock]:
-    """Make and lock the directory for as long as the block runs.
+    """Create and lock the directory while the block runs.
 
-    Raises CannotStart where nothing can be written to it, and, naming the holder, while another process has it.
+    Raises CannotStart if nothing can be written to it, or, with the holder's name, if another process uses it.
     """
     path = create(path)
     if why := full(path):
@@ -109,23 +109,23 @@ def hold(path: Path) -> Iterator[Lock]:
 
 
 def holder(path: Path) -> Holder | None:
-    """Who says that he holds the directory, if his process lives. Takes no lock: asking must not refuse a
-    server that starts in the same instant.
+    """The process named in the lock file, if it is alive. Takes no lock, because that could make a server that starts
+    at the same moment fail.
     """
     try:
-        told = json.loads((path / "lock").read_bytes())
-        pid, url = int(told["pid"]), str(told["url"])
+        content = json.loads((path / "lock").read_bytes())
+        pid, url = int(content["pid"]), str(content["url"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return Holder(pid, url) if birth(pid) is not None else None
 
 
 def birth(pid: int) -> str | None:
-    """When process ``pid`` was started, in words that another process given the same number later does not
-    share; None where there is none (or only its corpse).
+    """The start time of process ``pid``, as a text that a later process with the same number does not share; None if
+    there is no such process (or only a zombie).
     """
     with suppress(OSError):
-        # Field 22 of stat(5), counted after the name, which may itself hold spaces and brackets.
+        # Field 22 of stat(5), counted after the name, which may contain spaces and brackets.
         state, *rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return None if state == "Z" else f"{_boot()}:{rest[18]}"
     if Path("/proc/self").exists():

@@ -1,7 +1,7 @@
-"""Every Redis key, built here and nowhere else, from typed ids.
+"""All Redis keys, built from typed ids. No other module builds a key.
 
-All keys of a zone carry its hash tag, so that a script runs in one slot and a cluster spreads zones over
-nodes. Each key has a TTL or is named in ``PERMANENT``; a test holds the store to that.
+The keys of a zone carry its hash tag, so that a script runs in one slot and a cluster distributes zones over nodes.
+Each key has a TTL or is named in ``PERMANENT``; a test checks this.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ PERMANENT = (
     "disputes",
     "dispute:*",
 )
-"""Keys without a TTL of their own. A job's keys get one (a day) once the job is finished and archived, a dispute's once
-it is resolved."""
+"""Keys without a TTL at first. A job's keys get one (a day) when the job is finished and archived, a dispute's when it
+is resolved."""
 
 
 def meta(zone: Zone) -> str:
-    """Hash: epoch (or ``closed``, with why), seq, run_id, opened_at, archived, now, offset, look, database (the id of
-    the one it belongs to), and skew, set by tests alone.
+    """Hash: epoch (or ``closed`` with the reason), seq, run_id, opened_at, archived, now, offset, look, database (the
+    id of the database to which it belongs), and skew, which only tests set.
     """
     return f"{{{zone}}}:meta"
 
@@ -49,27 +49,27 @@ def log(zone: Zone) -> str:
 
 
 def due(zone: Zone) -> str:
-    """Zset: what must happen → when (ms)."""
+    """Zset: scheduled task → due time (ms)."""
     return f"{{{zone}}}:due"
 
 
 def seen(zone: Zone) -> str:
-    """Zset: technician → last sign of life (ms); the only home of the lease."""
+    """Zset: technician → last sign of life (ms). The presence lease has no other record."""
     return f"{{{zone}}}:seen"
 
 
 def jobs(zone: Zone) -> str:
-    """Zset: live and not yet archived jobs → when made (ms); what ops list."""
+    """Zset: live and not yet archived jobs → creation time (ms). The list of ops reads it."""
     return f"{{{zone}}}:jobs"
 
 
 def runner(zone: Zone, kind: str) -> str:
-    """String with a short TTL: which node runs this zone's ``scheduler``, ``push`` or ``archiver``."""
+    """String with a short TTL: the process that runs this zone's ``scheduler``, ``push`` or ``archiver``."""
     return f"{{{zone}}}:runner:{kind}"
 
 
 def runners(zone: Zone, kind: str) -> str:
-    """Zset with a short TTL: nodes that could do this zone's work of that kind → when last heard of (ms)."""
+    """Zset with a short TTL: processes that can do this zone's work of that kind → last sign of life (ms)."""
     return f"{{{zone}}}:runners:{kind}"
 
 
@@ -89,17 +89,17 @@ def offers(zone: Zone, job_id: JobId) -> str:
 
 
 def causes(zone: Zone, job_id: JobId) -> str:
-    """List: keys and verdicts of the job's last 16 changes."""
+    """List: idempotency keys and outcomes of the job's last 16 changes."""
     return f"{{{zone}}}:job:{job_id}:causes"
 
 
 def bids(zone: Zone, job_id: JobId) -> str:
-    """Hash: technician → his latest bid, ``status id at amount rest`` (lua/lib/bids.lua)."""
+    """Hash: technician → their latest bid, ``status id at amount rest`` (lua/lib/bids.lua)."""
     return f"{{{zone}}}:job:{job_id}:bids"
 
 
 def waves(zone: Zone, job_id: JobId) -> str:
-    """List: JSON of each wave: who was in and who was out, by reason."""
+    """List: JSON of each wave: the technicians in it, and those left out with the reason."""
     return f"{{{zone}}}:job:{job_id}:waves"
 
 
@@ -109,7 +109,7 @@ def payments(zone: Zone, job_id: JobId) -> str:
 
 
 def disputes(zone: Zone) -> str:
-    """Zset: jobs frozen by a dispute → since when (ms)."""
+    """Zset: jobs frozen by a dispute → the time since when (ms)."""
     return f"{{{zone}}}:disputes"
 
 
@@ -119,32 +119,32 @@ def dispute(zone: Zone, dispute_id: str) -> str:
 
 
 def technician(zone: Zone, technician_id: TechnicianId) -> str:
-    """Hash: eligibility, capacity, load, rating, last fix, where indexed."""
+    """Hash: eligibility, capacity, load, rating, last fix, and the indexes that contain the technician."""
     return f"{{{zone}}}:tech:{technician_id}"
 
 
 def technician_jobs(zone: Zone, technician_id: TechnicianId) -> str:
-    """Set: jobs held."""
+    """Set: the jobs that the technician holds."""
     return f"{{{zone}}}:tech:{technician_id}:jobs"
 
 
 def technician_offers(zone: Zone, technician_id: TechnicianId) -> str:
-    """Zset: open offers → deadline (ms): the pull list."""
+    """Zset: open offers → deadline (ms). The list of offers reads it."""
     return f"{{{zone}}}:tech:{technician_id}:offers"
 
 
 def user_jobs(zone: Zone, user: UserId) -> str:
-    """Zset: what is live for a user → when it was made (ms)."""
+    """Zset: the live jobs of a user → creation time (ms)."""
     return f"{{{zone}}}:user:{user}:jobs"
 
 
 def live(zone: Zone) -> str:
-    """Not a key but the channel of what may be lost: positions of technicians who hold jobs."""
+    """The pub/sub channel of positions of technicians who hold jobs. Its messages may be lost. It is not a key."""
     return f"{{{zone}}}:live"
 
 
 def supply(zone: Zone, service: ServiceId) -> str:
-    """Geo: technicians who could take such a job now; a hint, checked again against the hot record."""
+    """Geo: technicians who can probably take such a job now. The live record decides."""
     return f"{{{zone}}}:supply:{service}"
 
 
@@ -154,22 +154,22 @@ def demand(zone: Zone, service: ServiceId) -> str:
 
 
 def wide(zone: Zone, service: ServiceId) -> str:
-    """Geo: of these, those whose present wave is over the whole zone; some are over, which whoever finds takes out."""
+    """Geo: the open broadcast jobs whose current wave covers the whole zone. A reader removes entries of ended jobs."""
     return f"{{{zone}}}:wide:{service}"
 
 
 def blocks(zone: Zone, user: UserId) -> str:
-    """Set: whom a user blocked, and who blocked him."""
+    """Set: the users whom a user has blocked or who have blocked them."""
     return f"{{{zone}}}:user:{user}:blocks"
 
 
 def probe(zone: Zone) -> str:
-    """String with a short TTL: written to see whether the server takes writes."""
+    """String with a short TTL, written to check that the server accepts writes."""
     return f"{{{zone}}}:probe"
 
 
 def request(zone: Zone, principal: UserId, key: str) -> str:
-    """String with a TTL: the verdict on a command done under this request key."""
+    """String with a TTL: the idempotency record of a command."""
     return f"{{{zone}}}:req:{principal}:{key}"
 
 
@@ -179,8 +179,8 @@ def reference(zone: Zone, principal: UserId) -> str:
 
 
 def account(user: UserId) -> str:
-    """Hash: role, active, version, out, life: what is checked on every request. Of no zone, so that it is there when
-    any zone is closed.
+    """Hash: role, active, version, out, life: checked on every request. It belongs to no zone, so that it can be read
+    while a zone is closed.
     """
     return f"{{u:{user}}}:account"
 
@@ -196,7 +196,7 @@ def sockets(zone: Zone, user: UserId) -> str:
 
 
 def streams(zone: Zone, user: UserId) -> str:
-    """Zset with a TTL: the same of his event streams, which are counted apart."""
+    """Zset with a TTL: the same for the user's event streams, which are counted separately."""
     return f"{{{zone}}}:sockets:{user}:streams"
 
 

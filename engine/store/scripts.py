@@ -1,12 +1,12 @@
-"""Lua scripts: found, put together into one library of functions and described once, when the store opens.
+"""The loader of the Lua scripts: it joins them into one library of functions and parses their headers, once a process.
 
-Redis keeps the library as it keeps data (``FUNCTION LOAD``): its name carries a digest of its text, so processes of two
-releases have each their own. A shared step is there once for all verbs. Loaded as a script each, with what they share
-copied into every one, they filled Lua's heap three times over, and collecting its garbage took a quarter of a claim.
+Redis stores the library like data (``FUNCTION LOAD``). Its name contains a digest of its text, so that processes of two
+releases have a library each. A shared step is in the library once for all verbs. (Rejected: one EVAL script a verb,
+with the shared steps copied into each. They filled Lua's heap three times over, and its garbage collection took a
+quarter of a claim's time.)
 
-``--- @include "lib/<name>"`` names a shared step that a verb needs. Redis reports errors by the line of what it was
-given, so the loader keeps where each line came from and rewrites the message: a stack of pasted text is of no use to
-the engineer who gets it at night.
+``--- @include "lib/<name>"`` names a shared step that a verb needs. Redis reports errors with line numbers of the
+library, so the loader records the file and line of each line and rewrites the message for the person who reads it.
 
 An included file defines one top-level local: a table named after the file, whose members are its functions and
 constants (``Bids.parse`` in ``lib/bids``). In the library the top-level locals of all included files share one scope,
@@ -29,13 +29,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 PREFIX = "callout_"
-"""How the names of all our libraries begin."""
+"""The prefix of all library names."""
 EPOCH = "epoch"
-"""The first argument of all scripts but one; the store gives it."""
+"""The first argument of nearly all scripts; the store adds it."""
 REST = "…"
-"""What the name of a last argument ends in that is a list."""
+"""The suffix of a last argument that is a list."""
 READING = ("_read", "_list")
-"""The verbs that only read."""
+"""The suffixes of verbs that only read."""
 
 _INCLUDE = re.compile(r'^--- @include "(?P<name>[a-z_/]+)"\s*$')
 _HEADER = re.compile(r"\A--\[\[ (?P<name>\w+): (?P<does>.*?)\n(?P<body>.*?)\]\]", re.S)
@@ -64,14 +64,14 @@ class _Line(NamedTuple):
 
 
 class ScriptError(Exception):
-    """A script that cannot be used: missing, without a header, or including what is not there."""
+    """A script cannot be used: it is missing, has no header, or includes a missing file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """One verb: its header, and ``source``, which EVAL takes, with all that it includes in front of it.
+    """One verb: its parsed header, and its ``source`` for EVAL, which begins with all included files.
 
-    ``function`` is what FCALL takes once its library is loaded.
+    ``function`` is its name for FCALL after its library is loaded.
     """
 
     name: str
@@ -86,7 +86,7 @@ class Script:
     source: str = field(repr=False)
     function: str = ""
     given: tuple[str, ...] = field(init=False)
-    """The names of the arguments that a caller gives: all but the epoch."""
+    """The names of the arguments from the caller: all except the epoch."""
     _pick_keys: _Pick = field(init=False, repr=False, compare=False)
     _pick_args: _Pick = field(init=False, repr=False, compare=False)
 
@@ -99,7 +99,7 @@ class Script:
 
     @property
     def reads(self) -> bool:
-        """Whether the script changes nothing that a caller could ask about, by its verb."""
+        """Whether the script only reads, by the suffix of its name."""
         return self.name.endswith(READING)
 
     def call(self, keys: Keys, args: Args, *epoch: str) -> tuple[Value, ...]:
@@ -110,14 +110,14 @@ class Script:
             try:
                 return "FCALL", self.function, len(keys), *self._pick_keys(keys), *epoch, *self._pick_args(args)
             except KeyError:
-                pass  # as many names, but others
+                pass  # the right number of names, but a wrong one
         wrong = (_difference("KEYS", self.keys, keys), _difference("ARGV", self.given, args))
         raise TypeError(f"{self.name}: {'; '.join(filter(None, wrong))}")
 
 
 @dataclass(frozen=True, slots=True)
 class Library(Mapping[str, Script]):
-    """All scripts, by their names; ``source`` is what FUNCTION LOAD takes."""
+    """All scripts by name; ``source`` is the text for FUNCTION LOAD."""
 
     name: str
     source: str = field(repr=False)
@@ -144,14 +144,14 @@ class Library(Mapping[str, Script]):
 
 
 def _picker(names: Sequence[str]) -> _Pick:
-    """A function that takes these from a mapping, in this order. ``itemgetter`` of one name gives no tuple."""
+    """A function that picks these names from a mapping, in this order. ``itemgetter`` of one name returns no tuple."""
     if len(names) > 1:
         return itemgetter(*names)
     return lambda given: tuple(given[name] for name in names)
 
 
 def _picker_with_rest(names: Sequence[str]) -> _Pick:
-    """The same, where the last name is that of a list."""
+    """The same, if the last name is that of a list."""
     fixed, last = _picker(names[:-1]), names[-1]
     return lambda given: (*fixed(given), *given[last])
 
@@ -164,10 +164,10 @@ def _difference(row: str, declared: Sequence[str], given: Mapping[str, Any]) -> 
 
 
 def folder() -> Path:
-    """Where the scripts are: inside the installed package, or beside it in a checkout.
+    """The folder of the scripts: inside the installed package, or beside it in a checkout.
 
-    A wheel carries them as ``engine/lua``; an editable install has no such folder, since a build's forced
-    includes are not there.
+    A wheel contains them as ``engine/lua``. An editable install has no such folder, because it does not apply the
+    forced includes of a build.
     """
     here = Path(__file__).resolve().parents[1]
     for place in (here / "lua", here.parent / "lua"):
@@ -178,12 +178,12 @@ def folder() -> Path:
 
 @functools.cache
 def installed() -> Library:
-    """The library that comes with Callout, read once a process. Raises ScriptError."""
+    """The library of this release, loaded once a process. Raises ScriptError."""
     return load(folder())
 
 
 def load(root: Path) -> Library:
-    """The library of all scripts in ``root``. Raises ScriptError naming the file at fault."""
+    """Load the library of all scripts in ``root``. Raises ScriptError with the name of the wrong file."""
     tables = {_table(path.stem): f"lib/{path.stem}" for path in (root / "lib").glob("*.lua")}
     shared: dict[str, list[_Line]] = {}
     scripts: dict[str, Script] = {}
@@ -207,16 +207,16 @@ def _lines(root: Path, path: Path) -> list[_Line]:
 
 
 def _include(root: Path, path: Path, lines: list[_Line], shared: dict[str, list[_Line]], included: list[str]) -> None:
-    """Add to ``included``, and to ``shared``, what ``lines`` ask for and have not yet, what that needs before it."""
+    """Add the files that ``lines`` include to ``included`` and ``shared``, each after the files that it needs."""
     for number, line in enumerate(lines, 1):
         found = _INCLUDE.match(line.text)
         if not found or (name := found["name"]) in included:
             continue
-        wanted = root / f"{name}.lua"
-        if name not in shared and not wanted.is_file():
+        included_path = root / f"{name}.lua"
+        if name not in shared and not included_path.is_file():
             raise ScriptError(f"{path.name}:{number}: no {name}.lua to include")
-        own = shared.get(name) or _lines(root, wanted)
-        _include(root, wanted, own, shared, included)
+        own = shared.get(name) or _lines(root, included_path)
+        _include(root, included_path, own, shared, included)
         included.append(name)
         shared.setdefault(name, own)
 

@@ -15,7 +15,7 @@ from engine.process.datadir import CannotStart, birth, create, hold, holder
 def test_a_second_holder_is_refused_with_the_first_named(tmp_path: Path) -> None:
     """Two servers never use one directory, and the second one names the process and the URL of the first."""
     with hold(tmp_path) as lock:
-        lock.tell("http://127.0.0.1:8700")
+        lock.set_url("http://127.0.0.1:8700")
         with pytest.raises(CannotStart, match=rf"in use by process {os.getpid()} serving http://127.0.0.1:8700"):
             hold(tmp_path).__enter__()
 
@@ -63,7 +63,7 @@ def test_a_killed_holder_leaves_no_lock(tmp_path: Path) -> None:
     program = (
         "import sys, pathlib, engine.process.datadir as d\n"
         "with d.hold(pathlib.Path(sys.argv[1])) as lock:\n"
-        "    lock.tell('http://x'); print('held', flush=True); sys.stdin.read()\n"
+        "    lock.set_url('http://x'); print('held', flush=True); sys.stdin.read()\n"
     )
     other = subprocess.Popen(
         [sys.executable, "-c", program, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE

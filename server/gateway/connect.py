@@ -1,5 +1,5 @@
-"""The first message: who is it, what may it hear, what has it missed. Then it joins, in one turn of the
-loop.
+"""The first message: authenticate the client, find its channels and the events that it missed, and join it to the hub.
+The last step happens in one turn of the loop.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from server.http.polling import POLL
 from server.schemas.ops import App, Connect
 
 TRIES = 2
-"""An expired token or a used ticket leaves one more try."""
+"""How often a client may show credentials: an expired token or a used ticket leaves one more try."""
 
 ADMITTED = USERS
 """The roles that may connect, and ping."""
@@ -35,7 +35,7 @@ Resumes = dict[Zone, Resume]
 
 
 async def join(gateway: Gateway, session: Session, op: Connect) -> None:
-    """Bring ``session`` to live, or answer why not. Raises CalloutError where it may try again."""
+    """Make ``session`` live, or answer why not. Raises CalloutError where the client may try again."""
     app, oldest = op.app or App(), gateway.engine.settings.app_min_version
     if oldest and too_old(app.name, app.version, oldest):
         session.refuse(op.id, Forbidden("This version of the app is too old: upgrade it"))
@@ -45,7 +45,7 @@ async def join(gateway: Gateway, session: Session, op: Connect) -> None:
         principal = await _who(gateway, session, op)
         require_role(principal, ADMITTED)
     except Unauthenticated as refusal:
-        return _turned_away(session, op, refusal)
+        return _refuse_credentials(session, op, refusal)
     except CalloutError as refusal:
         if refusal.temporary:
             raise
@@ -84,7 +84,7 @@ async def join(gateway: Gateway, session: Session, op: Connect) -> None:
 
 
 async def _who(gateway: Gateway, session: Session, op: Connect) -> Principal:
-    """The message's token counts before what the handshake brought, which is tried once."""
+    """The caller, by the token in the message, or else by the credentials of the handshake, which are tried once."""
     given, session.credentials = session.credentials, None
     if op.token is not None:
         return await tokens.principal_of(gateway.engine, op.token)
@@ -95,7 +95,7 @@ async def _who(gateway: Gateway, session: Session, op: Connect) -> Principal:
     raise Unauthenticated("No token: in Authorization, in ?ticket= or in this message")
 
 
-def _turned_away(session: Session, op: Connect, refusal: Unauthenticated) -> None:
+def _refuse_credentials(session: Session, op: Connect, refusal: Unauthenticated) -> None:
     session.refuse(op.id, refusal)
     session.tries += 1
     if not isinstance(refusal, TokenExpired):
@@ -114,7 +114,7 @@ async def reach(
     work: entitlements.Floors | None = None,
     allows: Callable[[Event], bool] | None = None,
 ) -> Resumes:
-    """Everything old fetched for every zone, so that what remains is in memory and needs no await."""
+    """The resumes of all open zones, with everything fetched that memory does not hold: the rest needs no await."""
     for tail in gateway.relay.tails.values():
         await tail.read()
     tails = gateway.relay.tails.items()
@@ -133,7 +133,7 @@ async def reach(
 
 
 def revoked_since(gateway: Gateway, principal: Principal, seen: dict[Zone, int]) -> Event | None:
-    """Whether he lost access between the look at his account and now, while no hub knew of this session."""
+    """The event that revoked the caller's access since ``seen``, while no hub knew this session; or None."""
     for zone, seq in seen.items():
         found = gateway.relay.tails[zone].memory.find(seq, [f"user:{principal.id}"], MAX_EVENTS)
         for segment, place in found:

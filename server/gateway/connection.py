@@ -1,13 +1,12 @@
 """One WebSocket after its handshake: bytes to messages and back, on the transport itself.
 
-Nearly all that arrives is a whole, masked, unfragmented text frame: that path is split here in a few
-slices. All else (control frames, fragments, whatever breaks the protocol) is handed as whole frames to
-websockets' sans-I/O ``Protocol``, made when first needed, so that no rule of RFC 6455 has a second home
+Nearly every incoming frame is a whole, masked, unfragmented text frame. This module splits those itself, in a few
+slices. It hands all other frames (control frames, fragments, frames that break the protocol) as whole frames to the
+sans-I/O ``Protocol`` of websockets, which is made when it is first needed. So no rule of RFC 6455 has a second home,
 and an idle connection does not pay for a parser (2 KiB).
 
-Outgoing frames come ready made. A session writes only while the transport holds nothing (its limits are
-0), so a client that does not read costs the socket's buffers and the session's bounded queue, never the
-transport's.
+Outgoing frames are encoded by the caller. A session writes only while the transport is empty (its limits are 0), so a
+client that does not read fills the socket's buffers and the session's bounded queue, never the transport's buffer.
 """
 
 from __future__ import annotations
@@ -23,9 +22,9 @@ from websockets.speedups import apply_mask
 
 MESSAGE_BYTES = 65_536
 REASON_BYTES = 123
-"""What a close frame has room for beside its code (RFC 6455 §5.5: a control frame's payload is at most 125 bytes)."""
+"""The room in a close frame beside its code (RFC 6455 §5.5: a control frame's payload is at most 125 bytes)."""
 CLOSE_WAIT_S = 5.0
-"""For the peer's half of the closing handshake; then the transport is cut, sent or not."""
+"""How long to wait for the peer's close frame. Then the transport is aborted, even with unsent bytes."""
 
 _BINARY = 0x82
 _WHOLE = frozenset({0x81, _BINARY})
@@ -33,13 +32,13 @@ _WHOLE = frozenset({0x81, _BINARY})
 _MASKED = 0x80
 
 FRAMES_A_TURN = 128
-"""Split for one connection before the loop goes round. One reading may bring 40,000 frames of six bytes; at
-10 µs each their sender would stop everybody else for half a second, again and again.
+"""Frames of one connection that are split in one turn of the loop. One read may return 40,000 frames of six bytes. At
+10 µs each, their sender would stop all other connections for half a second, again and again.
 """
 
 
 class Receiver(Interface):
-    """Who owns a connection: told of each message, of the transport's mood, and once of the end."""
+    """The owner of a connection. It gets each message, the changes of the transport, and once the end."""
 
     def message(self, data: bytes, binary: bool) -> None:
         """One whole message; text is valid UTF-8. Must not raise."""
@@ -51,20 +50,20 @@ class Receiver(Interface):
         """The transport is empty again."""
 
     def alive(self) -> None:
-        """A pong: the peer lives."""
+        """A ping or pong arrived: the peer is alive."""
 
     def lost(self, code: int) -> None:
-        """No more messages, and nothing may be written: the peer closed or went, or broke the protocol."""
+        """No message follows, and nothing may be written: the peer closed, disappeared or broke the protocol."""
 
 
-class _Nobody:
-    def nothing(self, *_: Any) -> None:
-        """Of a connection that is gone nobody is told."""
+class _NullReceiver:
+    def ignore(self, *_: Any) -> None:
+        """Ignore callbacks after the connection is closed."""
 
-    message = pause = resume = alive = lost = nothing
+    message = pause = resume = alive = lost = ignore
 
 
-_NOBODY = _Nobody()
+_NULL_RECEIVER = _NullReceiver()
 
 
 class Connection(asyncio.Protocol):
@@ -74,11 +73,11 @@ class Connection(asyncio.Protocol):
         "_behind",
         "_closing",
         "_connections",
-        "_held",
         "_lost",
         "_parts",
         "_paused",
         "_pong",
+        "_reading_paused",
         "_receiver",
         "_rules",
         "_timer",
@@ -94,8 +93,8 @@ class Connection(asyncio.Protocol):
         self._connections = connections
         self._unread = early
         self._behind = False
-        """Whether ``_unread`` holds more than one turn's share: until it is split nothing more is read."""
-        self._held = False
+        """Whether ``_unread`` holds more frames than one turn may split. Reading is paused until they are split."""
+        self._reading_paused = False
         self._rules: Protocol | None = None
         self._parts: tuple[codecs.BufferedIncrementalDecoder | None, list[bytes]] | None = None
         self._paused = False
@@ -108,7 +107,7 @@ class Connection(asyncio.Protocol):
     # in
 
     def data_received(self, data: bytes) -> None:
-        """Split what came into messages; the rest waits for more, or for the next turn of the loop."""
+        """Split the bytes into messages. The rest waits for more bytes, or for the next turn of the loop."""
         self._split(self._unread + data if self._unread else data)
 
     def _split(self, data: bytes) -> None:
@@ -142,24 +141,24 @@ class Connection(asyncio.Protocol):
 
     def pause_reading(self) -> None:
         """Stop reading until ``resume_reading``. Further bytes wait in the client's own socket."""
-        self._held = True
+        self._reading_paused = True
         self._set_reading()
 
     def resume_reading(self) -> None:
         """Read again."""
-        self._held = False
+        self._reading_paused = False
         self._set_reading()
 
     def _set_reading(self) -> None:
         if self.transport.is_closing():
             return
-        if self._behind or (self._held and not self._closing):
+        if self._behind or (self._reading_paused and not self._closing):
             self.transport.pause_reading()
         else:
             self.transport.resume_reading()
 
     def _whole(self, data: bytes, at: int, first: int, length: int) -> int:
-        """A message in one frame: deliver it and give where it ends, or -1 while it is not all here."""
+        """Deliver a message in one frame and return where it ends, or -1 if it has not arrived completely."""
         body = at + 6
         if length > 125:
             if length == 127:
@@ -178,7 +177,7 @@ class Connection(asyncio.Protocol):
         return end
 
     def _other(self, data: bytes, at: int) -> int:
-        """Any other frame, whole, or at once if its head is already wrong: to the rules of the RFC."""
+        """Hand any other frame to the rules of the RFC: as a whole, or at once if its head is already wrong."""
         end = _end(data, at)
         if end < 0 or (end > len(data) and end - at <= MESSAGE_BYTES + 14):
             return -1
@@ -201,12 +200,12 @@ class Connection(asyncio.Protocol):
             self._fragment(frame)
 
     def _fragment(self, frame: Frame) -> None:
-        """Text is checked as it comes, so that a long wrong message fails at its first wrong byte."""
+        """Check text as it arrives, so that a long message fails at its first wrong byte."""
         if self._parts is None:
             is_text = frame.opcode is Opcode.TEXT
             self._parts = (codecs.getincrementaldecoder("utf-8")() if is_text else None, [])
         checker, parts = self._parts
-        if frame.data:  # empty ones count towards no limit of size: a list of them would grow for ever
+        if frame.data:  # empty fragments count towards no size limit: a list of them would grow for ever
             parts.append(bytes(frame.data))
         if checker is not None:
             try:
@@ -220,7 +219,7 @@ class Connection(asyncio.Protocol):
         return None
 
     def _answer(self, rules: Protocol) -> None:
-        """Send what the RFC demands: pongs, the close frame, the end of the stream."""
+        """Send what the RFC requires: pongs, the close frame, the end of the stream."""
         broken = rules.parser_exc
         if broken is not None and not self._closing:
             self._end(rules.close_sent)
@@ -229,7 +228,7 @@ class Connection(asyncio.Protocol):
             return
         data = b"".join(out)
         if rules.state is State.OPEN and self._paused:
-            self._pong = data  # the latest ping alone needs an answer: a flood must not fill the buffer
+            self._pong = data  # only the latest ping needs an answer: a flood must not fill the buffer
         elif data:
             self.transport.write(data)
         if rules.eof_sent:
@@ -251,12 +250,12 @@ class Connection(asyncio.Protocol):
 
     @property
     def closing(self) -> bool:
-        """Whether a close frame was sent or received, or the transport is gone: write nothing more."""
+        """Whether a close frame was sent or received, or the transport is closed. Nothing may be written then."""
         return self._closing
 
     def close(self, code: int, reason: str) -> None:
-        """Send a close frame and wait for the peer's, ``CLOSE_WAIT_S`` at most. Once; the receiver is not
-        told.
+        """Send a close frame and wait for the peer's, ``CLOSE_WAIT_S`` at most. Only the first call has an effect. The
+        receiver's ``lost`` is not called.
         """
         if self._closing:
             return
@@ -269,20 +268,20 @@ class Connection(asyncio.Protocol):
         self._cut_later(CLOSE_WAIT_S)
 
     def cut(self) -> None:
-        """End without a close frame, where closing failed. The receiver is told as of any loss."""
+        """End without a close frame, where closing failed. The receiver's ``lost`` is called."""
         self.transport.abort()
 
     def shutdown(self) -> None:
-        """The server stops (uvicorn's word): close at once, waiting for nobody."""
+        """The server stops (uvicorn calls this): close at once, without waiting for the peer."""
         if not self._closing:
             self._receiver.lost(1012)
             self.close(1012, "")
         self.transport.close()
 
     def _hang_up(self, *, linger: bool) -> None:
-        """Close the TCP side. After an error the peer may still be sending, and closing on unread bytes
-        resets the connection before he has read why: so our half is closed first, and the rest is read
-        until he is done.
+        """Close the TCP side. After an error the peer may still be sending. Closing with unread bytes resets the
+        connection before the peer has read the reason. So with ``linger`` this side is closed first, and the rest is
+        read until the peer has finished.
         """
         if linger and self.transport.can_write_eof():
             self.transport.write_eof()
@@ -305,16 +304,16 @@ class Connection(asyncio.Protocol):
     # asyncio.Protocol
 
     def eof_received(self) -> bool | None:
-        """The peer is done: so are we (the transport closes itself)."""
+        """The peer has finished: the transport closes itself."""
         return None
 
     def pause_writing(self) -> None:
-        """Some bytes wait in the transport."""
+        """The transport holds unsent bytes."""
         self._paused = True
         self._receiver.pause()
 
     def resume_writing(self) -> None:
-        """None do any more."""
+        """The transport is empty again."""
         self._paused = False
         if self._pong and not self._closing:
             pong, self._pong = self._pong, b""
@@ -323,7 +322,7 @@ class Connection(asyncio.Protocol):
             self._receiver.resume()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The end, from whichever side."""
+        """The connection has ended, from either side."""
         self._connections.discard(self)
         if self._timer is not None:
             self._timer.cancel()
@@ -331,12 +330,12 @@ class Connection(asyncio.Protocol):
         self._end(None)
         self._unread = b""
         self._rules = None
-        self._receiver = _NOBODY  # it holds us: let go by counting, no session waits for the garbage collector
+        self._receiver = _NULL_RECEIVER  # breaks a reference cycle: no session waits for the garbage collector
 
 
 def fitting(reason: str) -> str:
-    """As many whole characters of ``reason`` as a close frame takes. Every close goes through here: a longer reason
-    raises in the frame's encoder, and the socket would stay open.
+    """As many whole characters of ``reason`` as fit into a close frame. Every close uses this: a longer reason raises
+    in the frame's encoder, and the socket would stay open.
     """
     return reason.encode("utf-8", "replace")[:REASON_BYTES].decode("utf-8", "ignore")
 
@@ -350,7 +349,7 @@ def _is_utf8(data: bytes) -> bool:
 
 
 def _end(data: bytes, at: int) -> int:
-    """Where the frame that begins at ``at`` ends, or -1 while its length is not yet known."""
+    """Where the frame that begins at ``at`` ends, or -1 while its length is unknown."""
     masked, length = divmod(data[at + 1], _MASKED)
     head = 2
     if length > 125:

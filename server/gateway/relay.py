@@ -1,16 +1,20 @@
-"""The relay: tails every zone's log, checks that nothing is missing, and hands each event to memory and hub.
+"""The relay: tails the log of every zone, checks that nothing is missing, hands events to memory and hubs.
 
-It has a connection of its own and a cursor of its own, so a lost connection to Redis costs a pause, not
-an event: it reads on from where it was. What it must never do is skip a gap without a word. Two things
-could make one, and both are looked for: the log was trimmed below what was still to be read (the next seq
-does not follow), or Redis is in another life (its head is below our cursor, its epoch is not newer than ours, an
-epoch of ours is missing, or one began at or below our cursor), looked at after each reconnect and at each empty read,
-at least once a second. Either way the zone's memory is dropped, the zone is compared with the archive, and every
-session is told to resynchronise. A life that the comparison does not open is not read.
+The relay has its own connection and its own cursor. So a lost connection to Redis costs a pause, not an event: the
+relay continues at its cursor. It must never pass over a gap silently. A gap has two possible causes, and the relay
+checks for both:
 
-A new epoch that goes on from where the last one ended costs nobody anything, if it is told in time. A push does not
-say of which epoch it is, so a client that heard one before it learnt the epoch's name would come back with a cursor
-that is no good. Hence everybody is sent the head under the new name before its first event is handed on.
+- The log was trimmed below the cursor: the next seq does not follow.
+- Redis holds another history ("another life"): its head is below the cursor, its epoch is not newer than the known one,
+  a known epoch is missing, or an unknown one began at or below the cursor. This is checked after each reconnect and at
+  each empty read, at least once a second.
+
+In both cases the zone's memory is dropped, the zone is compared with the archive, and every session is closed to
+resynchronise. A history that the comparison does not open is not read.
+
+A new epoch that continues the last one needs no resynchronisation, if clients learn of it in time. A push does not name
+its epoch. A client that gets a push before it knows the new epoch would come back with a cursor that cannot be used.
+Therefore every session is sent the head under the new epoch before the first event of that epoch is handed on.
 """
 
 from __future__ import annotations
@@ -37,8 +41,8 @@ from server.gateway.zone_stream import ZoneStream
 
 BLOCK_S = 1.0
 GRACE_S = 2.0
-"""Longer than this without the reply to a read that blocks one second: Redis is stopped or the line is
-dead.
+"""How long a reply may be late, such as that to a read that blocks for one second. After that, Redis is taken for
+stopped or the connection for dead.
 """
 DEAF_S = 5.0
 COUNT = 500
@@ -46,16 +50,16 @@ PAGE = 1_000
 CLOSED = Epoch("closed")
 """What ``meta.epoch`` says of a zone that is being rebuilt."""
 EVENT_BYTES = 700
-"""A small event in memory: how far back before the head it is worth to begin reading."""
+"""The size of a small event in memory. It decides how far before the head the reading begins."""
 
 logger = structlog.get_logger(__name__)
 
 
 class StreamReader:
-    """What follows in the logs, a piece at a time. Where there is much, the next piece is on its way while one is
-    handed on: Redis takes as long to put it together as we to route it.
+    """Reads the logs in pieces. Under load the next piece is requested while the last is handed on: Redis needs as long
+    to assemble a piece as the gateway needs to route it.
 
-    Nothing is read ahead while lives are compared: both go over the same connection, in turn.
+    Nothing is read ahead while histories are compared: both use the same connection, in turn.
     """
 
     def __init__(self, client: StreamConnection) -> None:
@@ -64,25 +68,25 @@ class StreamReader:
         self._ahead: asyncio.Task[list[Event]] | None = None
 
     async def next(self, after: dict[Zone, int]) -> list[Event]:
-        """The piece that follows ``after``, waiting up to ``BLOCK_S``; empty when nothing came. What was read ahead
-        counts only if that is where it begins. Raises as the client does, and TimeoutError.
+        """The piece that follows ``after``; empty if nothing came within ``BLOCK_S``. A piece that was read ahead is
+        used only if it begins there. Raises as the client does, and TimeoutError.
         """
         ahead, self._ahead = self._ahead, None
         if ahead is None or after != self._after:
-            _leave(ahead)
+            _drop(ahead)
             self._after = after
             return await self._tail()
         return await ahead
 
     async def begin(self, events: Sequence[Event]) -> None:
-        """Ask for the piece after ``events``, which ``next`` gave."""
+        """Request the piece after ``events``, which ``next`` returned."""
         self._after = self._after | {event.zone: event.seq for event in events}
         self._ahead = asyncio.create_task(self._tail())
-        await asyncio.sleep(0)  # so that the question leaves before the answer to the last one is worked on
+        await asyncio.sleep(0)  # so that the request is sent before the last piece is handed on
 
     def stop(self) -> None:
-        """Leave what was asked for unread."""
-        _leave(self._ahead)
+        """Drop the request that is under way."""
+        _drop(self._ahead)
 
     async def _tail(self) -> list[Event]:
         if not self._after:
@@ -93,9 +97,9 @@ class StreamReader:
 
 
 class Relay:
-    """All zones of a gateway. ``internal`` is called with the events that are for gateways, ``ending`` with each other
-    one before it is handed on, where anybody watches a job. ``resync`` is called with the reason when sessions must
-    resynchronise, ``renamed`` when they must not, but an epoch began.
+    """The relay of all zones of a gateway. It calls ``internal`` with each event that is for gateways, and ``ending``
+    with each other event before the hand-off, once any session has watched a job. It calls ``resync`` with the reason
+    when sessions must resynchronise, and ``renamed`` when an epoch began that continues the last one.
     """
 
     def __init__(
@@ -118,7 +122,7 @@ class Relay:
         self.window_read = asyncio.Event()
         """Set once the window of every zone's log was read."""
         self.lag_s = 0.0
-        """From the last event's commit to its hand-off, by the two clocks."""
+        """The time from the last event's commit to its hand-off, measured by two clocks."""
         self._engine = engine
         self._hubs = hubs
         self._counters = counters
@@ -132,22 +136,22 @@ class Relay:
         self._checked_at = 0.0
         self._run_id = ""
         self._unopened: set[Zone] = set()
-        """Zones that may still be opened in this life of Redis, under a new epoch."""
+        """Zones that may still be opened under a new epoch in this run of Redis."""
         self._unannounced = False
-        """Whether an epoch began that goes on, and nobody has been told yet."""
+        """Whether an epoch that continues the last one began, and sessions do not know it yet."""
 
     @property
     def loaded(self) -> bool:
-        """Whether there is anything to be resumed from yet."""
+        """Whether the window of every zone was read, so that clients can resume."""
         return self.window_read.is_set()
 
     @property
     def disconnected(self) -> bool:
-        """Whether it has had no word from Redis for too long to be trusted with clients."""
+        """Whether Redis has not answered for ``DEAF_S``: too long to serve clients."""
         return not self.loaded or monotonic() - self._heard_at > DEAF_S
 
     async def run(self) -> None:
-        """Relay for ever, from the cursor onwards after each fault."""
+        """Relay for ever. After each fault, continue at the cursor."""
         pause = 0.05
         while not_cancelled():
             began = monotonic()
@@ -156,7 +160,7 @@ class Relay:
                     await self._listen(client)
             except (redis.RedisError, OSError, CalloutError) as error:
                 logger.warning("relay_away", error=str(error) or type(error).__name__, retry_s=round(pause, 2))
-            except Exception:  # the task's boundary: a deaf relay that says so is better than a dead one
+            except Exception:  # the task's boundary: a relay that reports itself disconnected is better than a dead one
                 logger.exception("relay_failed")
             pause = 0.05 if monotonic() - began > DEAF_S else min(pause * 2, 1.0)
             await asyncio.sleep(pause)
@@ -175,7 +179,7 @@ class Relay:
                 doubtful = self._doubtful(events)
                 if not doubtful and len(events) >= COUNT:
                     await reading.begin(events)
-                # Where a life was another than we thought, what was read may be of the one before: it is read again.
+                # If the history is another one, these events may belong to the one before: they are read again.
                 if await self._unchanged(doubtful, client):
                     await self._hand_on(events, client)
                 self._heard_at = monotonic()
@@ -207,7 +211,7 @@ class Relay:
                 tail.tell_waiting()
 
     def _route(self, tail: ZoneStream, event: Event) -> None:
-        """One that fails on its way is not read again: some have got it. Everybody is told to resynchronise."""
+        """Hand one event on. If that fails, all sessions resynchronise: some have it, so it is not read again."""
         tail.memory.add(event)
         tail.cursor = event.seq
         try:
@@ -234,7 +238,7 @@ class Relay:
                 payload = payload or self._encode(event)
                 hub.deliver(recipients, payload)
 
-    # comparing lives
+    # comparing histories
 
     def _doubtful(self, events: Sequence[Event]) -> Collection[Zone]:
         """The zones to be compared before ``events`` are handed on: once a second all; else those of which an epoch may
@@ -260,9 +264,9 @@ class Relay:
         return all(same)
 
     async def _compare(self, tail: ZoneStream, client: StreamConnection) -> bool:
-        """Is the log that we read still the one that we have read, and of the epoch that we know?"""
+        """Whether the log in Redis still is the one that was read, in the known epoch."""
         async with asyncio.timeout(GRACE_S):
-            # Asked before the head: once it was opened, no head is of an older epoch.
+            # Read before the head: once the zone is opened, no head is of an older epoch.
             if tail.zone in self._unopened and await log.opened_in(client, tail.zone) == self._run_id:
                 self._unopened.discard(tail.zone)
             head = await log.head(client, tail.zone)
@@ -271,7 +275,7 @@ class Relay:
         was_shut, tail.shut = tail.shut, self._shut(tail, head)
         if tail.shut:
             return True
-        if was_shut or tail.epoch == "":  # whoever joined meanwhile did so without this zone
+        if was_shut or tail.epoch == "":  # clients that joined meanwhile joined without this zone
             return await self._start_over(tail, client, "reopened")
         if head.epoch == tail.epoch:
             return True
@@ -319,13 +323,13 @@ class Relay:
         nothing is as it was.
         """
         last = tail.head
-        tail.memory.clear()  # before the sessions go: none of them may join what was
+        tail.memory.clear()  # before the sessions are closed: none of them may join the old history
         tail.epoch, tail.shut = Epoch(""), False
         if self.loaded:
             logger.warning("resynchronise", zone=tail.zone, reason=why, cursor=last.seq, epoch=last.epoch)
             self._counters.resyncs[why] += 1
             self._resync(why)
-            # Whoever notices sees to it that the zone is compared with the archive: opened anew, or closed.
+            # The process that notices makes the store compare the zone with the archive, which opens or closes it.
             self._engine.store.note_head(tail.zone, last)
             await self._engine.store.reopen(tail.zone, stale=self._engine.store.zones[tail.zone].epoch)
         async with asyncio.timeout(GRACE_S):
@@ -340,7 +344,7 @@ class Relay:
         return False
 
     async def _read_window(self, tail: ZoneStream, client: StreamConnection, head: int) -> None:
-        """What the log holds below ``head``, or as much of it as memory may keep."""
+        """Read the log up to ``head`` into memory, as far as memory has room."""
         while tail.cursor < head:
             async with asyncio.timeout(GRACE_S):
                 page = await log.window(client, tail.zone, tail.cursor, PAGE, head)
@@ -354,8 +358,8 @@ class Relay:
         tail.cursor = max(tail.cursor, head)
 
 
-def _leave(task: asyncio.Task[list[Event]] | None) -> None:
-    """Nobody will wait for it any more, nor hear how it ended."""
+def _drop(task: asyncio.Task[list[Event]] | None) -> None:
+    """Cancel ``task`` and ignore its outcome."""
     if task is not None:
         task.cancel()
         task.add_done_callback(lambda task: task.cancelled() or task.exception())

@@ -1,9 +1,9 @@
-"""Coming back: from a cursor to the events missed since, or to a plain word that they cannot be had.
+"""Resuming: from a client's cursor to the events that it missed, or to the reason why they are not available.
 
-Three places hold them, each reaching further back and costing more: the gateway's memory (indexed by
-channel), the window of the log (scanned), SQL (indexed, as far as the archiver has come). The old part is
-fetched with awaits; the last part is taken from memory in the very turn of the loop in which the session
-joins the hub, so that no event falls between the two, or into both.
+Three places hold the events. Each reaches further back than the one before, and costs more: the gateway's memory
+(indexed by channel), the window of the log (scanned), and SQL (indexed, as far as the archiver has come). The old part
+is fetched with awaits. The last part is taken from memory in the same turn of the loop in which the session joins the
+hub, so that no event falls between the two, or into both.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MAX_EVENTS = 1_000
 MAX_BYTES = 512 * 1024
 PAGE = 1_000
 SCAN = 10_000
-"""Log entries that are scanned rather than asked of SQL: what a gateway may have to read for one client."""
+"""The most log entries that a gateway scans for one client. Beyond, it asks SQL first."""
 
 Reason = Literal["too_old", "epoch"]
 
@@ -43,8 +43,8 @@ class Encoder(Protocol):
 
 
 class Resume:
-    """One zone of one session that is joining: ``judge``, then ``reach``, then ``finish`` in the turn in which it
-    joins.
+    """The replay of one zone for one session that is joining. Call ``judge``, then ``reach``, then ``finish`` in the
+    turn of the loop in which the session joins.
     """
 
     def __init__(
@@ -58,32 +58,32 @@ class Resume:
         self.tail = tail
         self.frames: list[bytes] = []
         self.seqs: list[int] = []
-        """Of each frame."""
+        """The seq of each frame."""
         self.named = cursor is not None
         self.reason: Reason | None = None
         self.allows: Callable[[Event], bool] | None = None
-        """Which of the events on its channels may be sent; None for all."""
+        """Filters the events on the session's channels that may be sent. None passes all."""
         self._cursor = cursor or tail.head
         self._own = channels
         self._floors = dict(floors or {})
-        """Channels that are heard from some seq on, and that seq."""
+        """Channels that the session receives from a certain seq on, and that seq."""
         self._wants = wants
         self._position = self._cursor.seq
         self._bytes = 0
 
     @property
     def outcome(self) -> str:
-        """``recovered``, the reason why not, or ``fresh`` where there was nothing to recover."""
+        """``recovered``, the reason why not, or ``fresh`` where the client gave no cursor."""
         return self.reason or ("recovered" if self.named else "fresh")
 
     @property
     def begins(self) -> int:
-        """Where the client stands before the replay: at its own cursor, or, where that is no good, at the head."""
+        """The client's seq before the replay: that of its cursor, or the head where the cursor cannot be used."""
         return self._cursor.seq if self.outcome == "recovered" else self.tail.cursor
 
     @property
     def ready(self) -> bool:
-        """Whether memory holds all that is still to be replayed, or nothing will be."""
+        """Whether memory holds everything that is still to be replayed, or nothing will be replayed."""
         return self.reason is not None or not self.named or self._position >= self._remembered - 1
 
     @property
@@ -92,8 +92,9 @@ class Resume:
         return self.tail.memory.first or self.tail.cursor + 1
 
     async def judge(self) -> None:
-        """Whether the cursor is any good; a relay that may still come up to it is waited for. Costs nobody else
-        anything, so it needs no turn: after a rollback all clients come with such a cursor at once.
+        """Decide whether the cursor can be used. If the relay may still reach it, wait up to ``WAIT_S`` for that.
+        Waiting costs other clients nothing, so it needs no place among ``COLD_READS``: after a rollback all clients
+        come with such a cursor at once.
         """
         end = monotonic() + WAIT_S
         while self.named and not self._joins():
@@ -110,14 +111,14 @@ class Resume:
             await self._fetch(engine, encoder)
 
     def finish(self, encoder: Encoder, floors: Mapping[str, int] | None = None) -> list[bytes]:
-        """What to replay, in order, up to the relay's head: nothing of it may be sent if ``reason`` is
-        set then. ``floors`` are as they are by now.
+        """The encoded events to replay, in order, up to the relay's head; none if ``reason`` is set. ``floors`` are the
+        present ones.
         """
         self._floors = dict(floors or {})
         if self.reason is None and self.named and not self._joins():
             self.reason = "epoch"
         if self.reason is None and self.named:
-            for segment, place in self._remembering():
+            for segment, place in self._from_memory():
                 event, known = segment.events[place], segment.encoded.setdefault(encoder, {})
                 frame = known.get(place)
                 if frame is None:
@@ -125,8 +126,8 @@ class Resume:
                 self._keep(event, frame)
         return self.frames if self.reason is None else []
 
-    def _remembering(self) -> list[tuple[Chunk, int]]:
-        """What memory holds for this session, as places in order; more than ``MAX_EVENTS`` where there are more."""
+    def _from_memory(self) -> list[tuple[Chunk, int]]:
+        """The events in memory for this session, as places in order; more than ``MAX_EVENTS`` where there are more."""
         memory, limit = self.tail.memory, MAX_EVENTS - len(self.frames)
         found = memory.find(self._position, self._own, limit)
         if memory.whole in self._own or not self._floors:
@@ -139,14 +140,14 @@ class Resume:
         return sorted(found, key=lambda place: place[0].first + place[1])
 
     def _joins(self) -> bool:
-        """Whether the cursor lies on the line that leads to the present head, and not beyond it."""
-        return self._cursor.seq <= self.tail.cursor and self._on_line()
+        """Whether the cursor lies in the history of the present head, and not beyond the head."""
+        return self._cursor.seq <= self.tail.cursor and self._in_history()
 
     def _may_join(self) -> bool:
-        """Whether a cursor that does not join may do so yet: its epoch may be news to the relay, or its event."""
-        return number_of(self._cursor.epoch) > number_of(self.tail.epoch) or self._on_line()
+        """Whether the cursor may join later: the relay may not have seen its epoch or its event yet."""
+        return number_of(self._cursor.epoch) > number_of(self.tail.epoch) or self._in_history()
 
-    def _on_line(self) -> bool:
+    def _in_history(self) -> bool:
         tail, cursor = self.tail, self._cursor
         if cursor.epoch not in tail.epochs:
             return False
@@ -154,10 +155,10 @@ class Resume:
         later = [first for epoch, first in tail.epochs.items() if number_of(epoch) > number]
         return cursor.epoch == tail.epoch or cursor.seq < min(later, default=0)
 
-    # the parts that memory does not hold
+    # events that memory does not hold
 
     async def _fetch(self, engine: Engine, encoder: Encoder) -> None:
-        """The next part, from the cheaper of the two places that has it; ``too_old`` if neither does."""
+        """Fetch the next part from the cheaper of the two places that hold it. Sets ``too_old`` if neither does."""
         until = self._remembered - 1
         if until - self._position > SCAN and await self._from_archive(engine, encoder, until):
             return
@@ -168,7 +169,7 @@ class Resume:
             self.reason = "too_old"
 
     async def _from_archive(self, engine: Engine, encoder: Encoder, until: int) -> bool:
-        """Take what SQL has up to ``until``; False where it does not reach the cursor, or is away."""
+        """Take the events in SQL up to ``until``. False if SQL does not reach the cursor, or is unavailable."""
         zone = self.tail.zone
         try:
             first = await reader.first_seq(engine.archive, zone)

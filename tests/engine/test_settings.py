@@ -1,4 +1,4 @@
-"""Settings: what is refused, all of it at once, and in which form the rest is kept."""
+"""Settings: which values are refused, all at once, and how the others are normalised."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def wrong(tmp_path: Path, toml: bytes = b"", env: dict[str, str] | None = None, **flags: Any) -> str:
-    """What is said of settings that cannot be used."""
+    """Return the error message for settings that cannot be used."""
     path = tmp_path / "callout.toml"
     path.write_bytes(toml)
     with pytest.raises(SettingsError) as refused:
@@ -49,7 +49,7 @@ def wrong(tmp_path: Path, toml: bytes = b"", env: dict[str, str] | None = None, 
     ids=str,
 )
 def test_a_wrong_value_is_refused_in_words(tmp_path: Path, flags: dict[str, Any], said: str) -> None:
-    """Each is named with what is wrong with it."""
+    """Each wrong setting is named with what is wrong."""
     assert said in wrong(tmp_path, **flags)
 
 
@@ -63,13 +63,13 @@ NUMBERS = [
 @pytest.mark.parametrize("name", NUMBERS)
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf", "-1", "1e300", "ten", ""])
 def test_no_number_is_beyond_its_range(tmp_path: Path, name: str, value: str) -> None:
-    """Neither what is no number nor one that nothing can be done with."""
+    """A value that is not a number or out of range is refused."""
     assert name in wrong(tmp_path, env={f"CALLOUT_{name.upper()}": value})
 
 
 @pytest.mark.parametrize("name", [name for name in NUMBERS if name not in ("port", "drain_s")])
 def test_nothing_that_must_be_above_0_is_0(tmp_path: Path, name: str) -> None:
-    """0 of a lease, of memory or of sockets would be a server that does nothing, in silence."""
+    """A lease, a memory or a number of sockets of 0 would give a server that silently does nothing."""
     if name.startswith("token_"):
         assert getattr(load({}, env={f"CALLOUT_{name.upper()}": "0"}, file=tmp_path / "none"), name) == 0
     else:
@@ -86,13 +86,15 @@ def test_nothing_that_must_be_above_0_is_0(tmp_path: Path, name: str) -> None:
     ],
 )
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, toml: bytes, said: str) -> None:
-    """By its path and its fault, in one line."""
+    """The message has its path and the error, in one line."""
     found = wrong(tmp_path, toml)
     assert f"{tmp_path / 'callout.toml'}: " in found and said in found
 
 
 def test_all_faults_are_said_at_once(tmp_path: Path) -> None:
-    """Of the file, of the environment, where unknown names are faults too, and of the flags."""
+    """Errors of the file, of the environment, where unknown names are errors too, and of the flags are reported
+    together.
+    """
     found = wrong(tmp_path, b"colour = 1", {"CALLOUT_ORIGNS": "x", "CALLOUT_PING_S": "nan"}, redis="")
     assert all(
         part in found for part in ("colour", "CALLOUT_ORIGNS (did you mean CALLOUT_ORIGINS?)", "ping_s", "redis")
@@ -100,7 +102,7 @@ def test_all_faults_are_said_at_once(tmp_path: Path) -> None:
 
 
 def test_names_of_others_are_left_alone(tmp_path: Path) -> None:
-    """The client examples' names and those of the tests may stand in the same shell."""
+    """Variables of the client examples and of the tests may be set in the same shell."""
     env = {"CALLOUT_URL": "http://x", "CALLOUT_TOKEN": "x", "CALLOUT_TEST_REDIS": "redis-server", "HOME": "/"}
     assert load({}, env=env, file=tmp_path / "none") == Settings()
 
@@ -116,7 +118,7 @@ def test_names_of_others_are_left_alone(tmp_path: Path) -> None:
     ],
 )
 def test_an_origin_is_kept_as_browsers_write_it(tmp_path: Path, typed: str, kept: tuple[str, ...]) -> None:
-    """Spaces, capitals, a slash at the end and a default port make no other origin."""
+    """Spaces, capitals, a final slash and a default port make no other origin."""
     assert load({}, env={"CALLOUT_ORIGINS": typed}, file=tmp_path / "none").origins == kept
 
 

@@ -1,4 +1,4 @@
-"""A node that does not know a job's blueprint leaves alone what it cannot judge, and does it once it has learnt it."""
+"""A node that does not know a job's blueprint leaves the job alone, and acts once it has loaded the blueprint."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CHANGES = {
 
 @pytest.fixture
 def settings(settings: Settings, tmp_path: Path) -> Settings:
-    """With a blueprint of the user's own: timers where the default has none."""
+    """A blueprint of the user's own, with timers where the default has none."""
     other = blueprints.edited("home_service", CHANGES) + '\n[events."job.late"]\nto = ["ops"]\n'
     market = blueprints.edited("marketplace", {'name = "marketplace"': 'name = "market"'})
     return blueprints.settings_with(settings, tmp_path / "blueprints", other=other, market=market)
@@ -42,7 +42,7 @@ def settings(settings: Settings, tmp_path: Path) -> Settings:
 
 @pytest.fixture
 async def stranger(engine: Engine, settings: Settings) -> AsyncIterator[Engine]:
-    """Another node on the same stores, whose database was away at its start: it knows the shipped blueprints alone."""
+    """Another node on the same stores whose database was away at its start: it knows only the shipped blueprints."""
     async with open_engine(msgspec.structs.replace(settings, blueprints=None)) as node:
         known = Blueprints(node.blueprints.by_name.values(), node.blueprints.default.name)
         node.blueprints.by_key = known.by_key
@@ -50,28 +50,30 @@ async def stranger(engine: Engine, settings: Settings) -> AsyncIterator[Engine]:
 
 
 def _forgets(node: Engine, name: str) -> None:
-    """Let the node know an older version of a blueprint alone."""
+    """Let the node know only an older version of a blueprint."""
     known = node.blueprints
     known.by_name[name] = msgspec.structs.replace(known.by_name[name], version=1)
     known.by_key = {each.key: each for each in known.by_name.values()}
 
 
 async def state(engine: Engine, job: JobId) -> tuple[Any, int, list[bytes]]:
-    """The job's record, how many events there are of it, and what is due of it."""
+    """Return the job's record, the number of its events, and its scheduled tasks."""
     redis: Any = engine.store.redis
     due = sorted(entry for entry in await redis.zrange(keys.due(ZONE), 0, -1) if job.encode() in entry)
     return await redis.hgetall(keys.job(ZONE, job)), len(await event_log.events(engine, job=job)), due
 
 
 async def all_due(engine: Engine) -> None:
-    """Do what is due, and what falls due by that."""
+    """Run the tasks that are due, and those that become due by them."""
     for _ in range(20):
         if await scheduler.run_once(engine, ZONE) > 0:
             return
 
 
 async def test_timers_waves_and_expiry_wait_for_who_knows(engine: Engine, stranger: Engine) -> None:
-    """The stranger changes nothing of such jobs, however late; who knows them does all that was due."""
+    """The stranger changes nothing of such jobs, however late; a node that knows the blueprint runs all that was
+    due.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
     await people.technician(engine, "t2", serves, at=None)
@@ -93,7 +95,7 @@ async def test_timers_waves_and_expiry_wait_for_who_knows(engine: Engine, strang
 
 
 async def test_no_script_ends_a_job_by_another_blueprint(engine: Engine) -> None:
-    """Whatever the caller takes the job for, expiry and lateness are refused and their entries stay."""
+    """Expiry and lateness by another blueprint are refused, and their entries stay."""
     carla = await people.customer(engine)
     job = people.id_of(await people.job(engine, carla, await people.service(engine), blueprint="other"))
     await advance(engine, 3600)
@@ -110,7 +112,7 @@ async def test_no_script_ends_a_job_by_another_blueprint(engine: Engine) -> None
 
 
 async def test_a_suspension_waits_for_who_knows(engine: Engine, stranger: Engine) -> None:
-    """Jobs of a blueprint that is not known here are neither taken from their holder nor told of as stalled."""
+    """Jobs of a blueprint that is unknown here are neither taken from their holder nor reported as stalled."""
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
     job = await people.offered(engine, carla, serves, blueprint="other")
@@ -122,7 +124,7 @@ async def test_a_suspension_waits_for_who_knows(engine: Engine, stranger: Engine
 
 
 async def test_a_job_that_is_gone_is_cleared_by_anybody(engine: Engine, stranger: Engine) -> None:
-    """What is due of a job that is nowhere any more is taken away."""
+    """Tasks of a job that exists nowhere any more are removed."""
     await engine.store.redis.zadd(keys.due(ZONE), {"expire:job_main_gone": 1, "timer:job_main_gone:1:0": 1})
     await all_due(stranger)
     assert await engine.store.redis.zcard(keys.due(ZONE)) == 0
@@ -203,7 +205,7 @@ async def test_nothing_is_shown_by_another_version(engine: Engine, stranger: Eng
 
 
 async def test_all_is_shown_once_it_is_known(engine: Engine, stranger: Engine) -> None:
-    """Actions, codes, phone and position of a job that goes on, after the node has learnt its blueprint."""
+    """After the node has loaded the blueprint, a live job shows actions, codes, phone and position."""
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
     job = people.id_of(await people.job(engine, carla, serves, blueprint="marketplace", technician="t1"))
@@ -217,7 +219,7 @@ async def test_all_is_shown_once_it_is_known(engine: Engine, stranger: Engine) -
 
 
 async def test_no_script_judges_a_job_by_another_blueprint(engine: Engine) -> None:
-    """Whatever the caller takes the job for, a price, an edit or a payment is refused and nothing is written."""
+    """A price, an edit or a payment by another blueprint is refused and nothing is written."""
     carla = await people.customer(engine)
     job = people.id_of(await people.job(engine, carla, await people.service(engine), blueprint="other"))
     before = await state(engine, job)

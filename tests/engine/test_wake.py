@@ -1,4 +1,4 @@
-"""The scheduler is woken by the log, whichever process made something due."""
+"""The log wakes the scheduler, whichever process scheduled a task."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def settings(settings: Settings) -> Settings:
 
 @pytest.fixture
 async def elsewhere(engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Engine]:
-    """Another process's engine, with a scheduler that never looks of itself: only the log can wake it."""
+    """The engine of another process, with a scheduler that only the log can wake."""
     run_once = scheduler.run_once
 
     async def unless_woken(engine: Engine, zone: Zone) -> float:
@@ -44,7 +44,7 @@ async def elsewhere(engine: Engine, settings: Settings, monkeypatch: pytest.Monk
 
 
 async def _listens(engine: Engine) -> bool:
-    """Whether somebody waits for the log in a read that blocks."""
+    """Return whether a client waits for the log in a blocking read."""
     clients = await engine.store.redis.client_list()
     return any(client["cmd"] == "xread" and "b" in client["flags"] for client in clients)
 
@@ -55,14 +55,14 @@ async def _told(engine: Engine, kind: str, number: int) -> bool:
 
 @pytest.mark.parametrize("kind", ["offer.created", "notification", "job.searching", "job.accepted", "job.late", "x"])
 def test_what_makes_nothing_due_wakes_nobody(kind: str) -> None:
-    """Most of the log is such: a scheduler that looked for each would cost Redis more than it spares."""
+    """Most events schedule no task: a scheduler that woke for each would cost Redis more than it saves."""
     assert not wake._makes_due(kind.encode())
 
 
 async def test_a_booking_in_another_process_is_offered_without_a_look_at_the_clock(
     engine: Engine, elsewhere: Engine
 ) -> None:
-    """Its first wave opens because the log says that it was booked; several, one after the other."""
+    """The first wave opens because the log has the booking; several bookings follow one after the other."""
     serves, carla = await people.service(engine), await people.customer(engine)
     await people.technician(engine, "t1", serves, capacity=9)
     for number in range(1, 4):
@@ -71,7 +71,7 @@ async def test_a_booking_in_another_process_is_offered_without_a_look_at_the_clo
 
 
 async def test_who_comes_online_and_who_declines_wake_it_too(engine: Engine, elsewhere: Engine) -> None:
-    """A late joiner is matched, and a job that was given back is offered anew, at once."""
+    """A late joiner is matched at once, and a job that was given back is offered again at once."""
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
     job = people.id_of(await people.job(engine, carla, serves))
@@ -89,7 +89,7 @@ async def test_who_comes_online_and_who_declines_wake_it_too(engine: Engine, els
 
 
 async def test_each_zone_is_woken_by_its_own_log_alone(engine: Engine) -> None:
-    """What happens in one zone does not take another's scheduler from its sleep."""
+    """An event of one zone does not wake the scheduler of another."""
     zones = (DEFAULT_ZONE, Zone("other"))
     wakes = {zone: asyncio.Event() for zone in zones}
     running = asyncio.create_task(wake.run(engine, zones, wakes))

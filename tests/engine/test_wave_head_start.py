@@ -1,4 +1,4 @@
-"""Who may claim first: whom the customer prefers, then the best by rank, then the others."""
+"""Who may claim first: the customer's preferred technician, then the best by rank, then the others."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from tests.support.dispatch_setup import (
 
 
 async def listed(engine: Engine, name: str) -> int:
-    """How many offers a technician sees."""
+    """Return how many offers a technician sees."""
     return len((await offers.open_to(engine, people.hot_technician(name))).items)
 
 
 async def three(engine: Engine) -> tuple[str, list[str]]:
-    """A service, and three technicians who do it, the nearest first."""
+    """Create a service and three technicians with it, the nearest first."""
     serves = await people.service(engine)
     for n, name in enumerate(("a", "b", "c")):
         await people.technician(engine, name, serves, at=metres_north(100 + 100 * n))
@@ -38,7 +38,9 @@ async def three(engine: Engine) -> tuple[str, list[str]]:
 
 
 async def test_the_best_by_rank_hear_of_it_first(engine: Engine) -> None:
-    """The first two may claim at once; the third is too early, sees nothing, and hears of it when his time has come."""
+    """The first two may claim at once; the third is too early, sees nothing, and receives the offer when their time
+    has come.
+    """
     set_dispatch(engine, head_start=HeadStart(first=2, s=5))
     serves, _ = await three(engine)
     carla = await people.customer(engine)
@@ -62,7 +64,9 @@ async def test_the_best_by_rank_hear_of_it_first(engine: Engine) -> None:
 
 
 async def test_who_has_not_heard_of_it_is_not_told_that_it_is_gone(engine: Engine) -> None:
-    """A job taken within the head start is closed for those who knew of it, and counts as asked for them alone."""
+    """A job that is claimed within the head start closes only the offers that were sent, and counts as an offer only
+    for those.
+    """
     set_dispatch(engine, head_start=HeadStart(first=2, s=5))
     serves, names = await three(engine)
     carla = await people.customer(engine)
@@ -78,7 +82,7 @@ async def test_who_has_not_heard_of_it_is_not_told_that_it_is_gone(engine: Engin
 
 
 async def test_the_last_no_of_the_first_lets_the_others_in(engine: Engine) -> None:
-    """When nobody of those who may claim is left, the head start is over, before the next wave comes."""
+    """When nobody of the first is left, the head start ends before the next wave."""
     set_dispatch(engine, head_start=HeadStart(first=1, s=8))
     serves, _ = await three(engine)
     carla = await people.customer(engine)
@@ -91,7 +95,7 @@ async def test_the_last_no_of_the_first_lets_the_others_in(engine: Engine) -> No
 
 
 async def test_who_comes_late_has_no_head_start(engine: Engine) -> None:
-    """However near he is, he may claim with the last of the present wave, and hears of it with them."""
+    """A late joiner, however near, may claim with the last of the current wave and receives the offer with them."""
     set_dispatch(engine, head_start=HeadStart(first=1, s=8))
     serves, _ = await three(engine)
     carla = await people.customer(engine)
@@ -106,7 +110,7 @@ async def test_who_comes_late_has_no_head_start(engine: Engine) -> None:
 
 
 async def test_who_is_not_fit_is_not_preferred(engine: Engine) -> None:
-    """A preferred technician who is offline is left out like others, and nobody waits for him."""
+    """A preferred technician who is offline is excluded like others, and nobody waits for them."""
     set_dispatch(engine, preferred_s=30.0)
     serves, _ = await three(engine)
     carla = await people.customer(engine)
@@ -117,7 +121,9 @@ async def test_who_is_not_fit_is_not_preferred(engine: Engine) -> None:
 
 
 async def test_the_preferred_is_asked_first_wherever_he_is(engine: Engine) -> None:
-    """From 20 km away he is in the first wave, alone for his time; then the others may claim."""
+    """From 20 km away the preferred technician is in the first wave, alone for their time; then the others may
+    claim.
+    """
     set_dispatch(engine, preferred_s=30.0)
     serves, _ = await three(engine)
     carla = await people.customer(engine)
@@ -142,7 +148,7 @@ async def test_the_preferred_is_asked_first_wherever_he_is(engine: Engine) -> No
 
 
 async def test_the_no_of_the_preferred_lets_the_others_in(engine: Engine) -> None:
-    """Nobody waits out the time of one who has declined; later waves do not either."""
+    """After a decline nobody waits for the rest of the preferred technician's time, also not in later waves."""
     set_dispatch(engine, preferred_s=600.0)
     serves, _ = await three(engine)
     carla = await people.customer(engine)
@@ -157,7 +163,7 @@ async def test_the_no_of_the_preferred_lets_the_others_in(engine: Engine) -> Non
 
 
 async def test_the_preferred_who_comes_late_need_not_be_near(engine: Engine) -> None:
-    """Moving about outside the present wave's radius, he is found and may claim at once."""
+    """A preferred technician outside the current wave's radius is found and may claim at once."""
     set_dispatch(engine, preferred_s=30.0, head_start=HeadStart(first=1, s=8))
     serves, _ = await three(engine)
     carla = await people.customer(engine)
@@ -170,7 +176,7 @@ async def test_the_preferred_who_comes_late_need_not_be_near(engine: Engine) -> 
 
 
 async def test_the_least_busy_is_before_the_nearest(engine: Engine) -> None:
-    """With a weight on workload, who holds jobs already stands behind one who is farther away and free."""
+    """With a weight on workload, a busy technician ranks behind one who is farther away and free."""
     set_dispatch(engine, weights=Weights(distance=1, workload=5), head_start=HeadStart(first=1, s=5))
     serves, carla = await people.service(engine), await people.customer(engine)
     busy = await people.technician(engine, "busy", serves, at=metres_north(100), capacity=2)
@@ -180,7 +186,7 @@ async def test_the_least_busy_is_before_the_nearest(engine: Engine) -> None:
 
 
 async def test_who_waits_longest_is_before_the_nearest(engine: Engine) -> None:
-    """With a weight on waiting, who was free for an hour stands before one who has just come, though the latter has
+    """With a weight on waiting, a technician who was free for an hour ranks before one who has just come and has
     worked here before.
     """
     set_dispatch(engine, weights=Weights(distance=1, waiting=5), head_start=HeadStart(first=1, s=5))

@@ -1,4 +1,6 @@
-"""What is told of the interface that blueprints have a part in: made when asked for, since they may be read anew."""
+"""Documents of the interface that depend on the blueprints. They are made on request, because blueprints may be
+reloaded.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Document:
-    """One document, made by ``make`` of the blueprints that new jobs may name, and kept until these are others."""
+    """One document, made by ``make`` from the blueprints that new jobs may name, and cached until these change."""
 
     def __init__(self, make: Callable[[Blueprints], bytes], blueprints: Blueprints) -> None:
         self._make = make
@@ -21,10 +23,12 @@ class Document:
         self._making = asyncio.Lock()
 
     async def text(self) -> bytes:
-        """As it is now. Made beside the loop: it takes some 50 ms, in which sockets would wait."""
+        """Return the present document. A thread makes it, because it takes about 50 ms, during which sockets would
+        wait.
+        """
         async with self._making:
-            found = self._blueprints.by_name
-            if found is not self._made_of:  # a reload puts another mapping in its place
+            present = self._blueprints.by_name
+            if present is not self._made_of:  # a reload replaces the mapping
                 self._made = await asyncio.to_thread(self._make, self._blueprints)
-                self._made_of = found
+                self._made_of = present
             return self._made

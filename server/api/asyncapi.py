@@ -1,4 +1,4 @@
-"""The AsyncAPI 3.0 document: what is said on the socket and in the event stream.
+"""The AsyncAPI 3.0 document: the messages of the socket and of the event stream.
 
 Made from the Structs that decode the ops (server/schemas/ops.py), and from those that promise replies and events
 (server/schemas/frames.py, server/schemas/payloads.py). The scripts' headers say which types of events exist, and a
@@ -33,7 +33,7 @@ Schemas = dict[str, Any]
 
 
 def document(blueprints: Blueprints) -> bytes:
-    """The document as JSON; announcements and the names of events are told from ``blueprints``."""
+    """Return the document as JSON; ``blueprints`` give the announcements and the names of events."""
     ops = KINDS
     kinds = [
         *ops.values(),
@@ -65,7 +65,7 @@ def document(blueprints: Blueprints) -> bytes:
 
 
 def _messages(named: dict[int, Any], blueprints: Blueprints) -> dict[str, Any]:
-    """Every message by ``<kind>.<name>``; ``named`` are the schemas of the Structs behind them."""
+    """Return every message by ``<kind>.<name>``; ``named`` are the schemas of their Structs."""
     ops = KINDS
     types = [*EVENTS, *_own(blueprints), *_announced(blueprints)]
     pushes = {name: _push(name, named[id(_data_of(name))], blueprints) for name in types}
@@ -77,7 +77,7 @@ def _messages(named: dict[int, Any], blueprints: Blueprints) -> dict[str, Any]:
         "refusal": _message("An op that was refused, by its id.", _refused(named[id(Problem)])),
         "head": _message(frames.Head.__doc__, named[id(frames.Head)]),
         "ping": _message(
-            "To be answered with the same, within `pong` seconds.", {"type": "object", "maxProperties": 0}
+            "The client answers with the same, within `pong` seconds.", {"type": "object", "maxProperties": 0}
         ),
         "stream.connect": _message(frames.Opened.__doc__, named[id(frames.Opened)]),
         "stream.close": _message(frames.Closed.__doc__, named[id(frames.Closed)]),
@@ -91,7 +91,7 @@ def _announced(blueprints: Blueprints) -> list[str]:
 
 
 def _own(blueprints: Blueprints) -> list[str]:
-    """Types that blueprints gave to steps of their own."""
+    """Return the types that blueprints chose for their steps."""
     return sorted({c.event for b in blueprints.by_name.values() for c in b.commands.values()} - set(EVENTS))
 
 
@@ -107,7 +107,7 @@ def _reply(schema: Any) -> dict[str, Any]:
     done = _object({"id": {"type": ["integer", "string"]}, "ok": schema})
     done["properties"]["repeated"] = {
         "const": True,
-        "description": "the verdict was reached before, under the same key",
+        "description": "the outcome is of an earlier request under the same key",
     }
     return _message("Done.", done)
 
@@ -118,7 +118,7 @@ def _refused(schema: Any) -> dict[str, Any]:
 
 
 def _push(name: str, data: Any, blueprints: Blueprints) -> dict[str, Any]:
-    """A frame of server/schemas/objects.py with the data of its type."""
+    """Return a frame of server/schemas/events.py with the data of its type."""
     names = sorted({name, *_named(name, blueprints)})
     fields: dict[str, Any] = {field.name: {} for field in msgspec.structs.fields(Frame)}
     known = {
@@ -160,7 +160,7 @@ def _step(name: str) -> str:
 
 
 def _operations(ops: Iterable[str], messages: Iterable[str]) -> dict[str, Any]:
-    """Each op with its reply, as the server receives it; and what the server sends of itself."""
+    """Return each op with its reply, and the operations in which the server sends events."""
 
     def on(channel: str, name: str) -> dict[str, str]:
         return {"$ref": f"#/channels/{channel}/messages/{_step(name)}"}

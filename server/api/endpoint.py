@@ -1,7 +1,7 @@
-"""One request from bytes to bytes: who may, how often, what is asked; the handler; the answer or the problem.
+"""One request from bytes to bytes: the checks of caller, limits and content, the handler, the answer or the problem.
 
-Every route goes through :class:`Endpoint`, so that no handler can forget a check. What a handler gets is a
-:class:`RequestContext`, checked and typed; what it raises becomes the one problem object.
+Every route goes through :class:`Endpoint`, so that no handler can forget a check. A handler receives a checked and
+typed :class:`RequestContext`. An error that it raises becomes the problem object.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _ETAG = re.compile(rb'(?:(?:W/)?"([0-9]{1,15})"|([0-9]{1,15}))')
 
 @dataclass(frozen=True, slots=True)
 class AppState:
-    """What all requests of one server share."""
+    """The objects that all requests of one server share."""
 
     engine: Engine
     gateway: Gateway | None
@@ -59,14 +59,14 @@ class AppState:
     health: Health
     tally: HttpMetrics
     document: Document
-    """OpenAPI's."""
+    """The OpenAPI document."""
     messages: Document
-    """AsyncAPI's."""
+    """The AsyncAPI document."""
 
 
 @dataclass(slots=True)
 class RequestContext(Generic[B, Q]):
-    """A request that may be served: decoded, its caller known and of a role that may."""
+    """A decoded request whose caller is known and has a role that the route admits."""
 
     edge: AppState
     principal: Principal | None
@@ -74,16 +74,16 @@ class RequestContext(Generic[B, Q]):
     query: Q
     params: Mapping[str, str]
     headers: Mapping[bytes, bytes]
-    """As they came, by name in small letters."""
+    """The headers as they were sent, by name in lower case."""
     key: str
-    """The request key: the caller's, or one made here, so that every answer can name it."""
+    """The request key: the caller's, or one made here, so that every answer names one."""
     version: int | None
-    """From ``If-Match``: the job's version that a step expects."""
+    """The job's version that a step expects, from ``If-Match``."""
     trace: str
     path: str
     address: str
     asked: list[tuple[str, str]]
-    """The query's parameters as they came, for the link to the next page."""
+    """The query's parameters as they were sent, for the link to the next page."""
 
     @property
     def engine(self) -> Engine:
@@ -92,7 +92,7 @@ class RequestContext(Generic[B, Q]):
 
     @property
     def caller(self) -> Principal:
-        """Who calls. Raises Unauthenticated on a route for anyone, where nobody need be known."""
+        """The caller. Raises Unauthenticated if a route for anyone has an unknown caller."""
         if self.principal is None:
             raise Unauthenticated
         return self.principal
@@ -103,7 +103,7 @@ class RequestContext(Generic[B, Q]):
         return self.params["id"]
 
     def next_link(self, cursor: str) -> Header:
-        """The ``Link`` header to the page that begins after ``cursor``: the same path and query."""
+        """Return the ``Link`` header to the page after ``cursor``: the same path and query."""
         query = [(name, value) for name, value in self.asked if name != "cursor"]
         return b"link", f'<{self.path}?{urlencode([*query, ("cursor", cursor)])}>; rel="next"'.encode()
 
@@ -118,7 +118,7 @@ class Endpoint:
             self.routes["HEAD"] = self.routes["GET"]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request; whatever goes wrong is a problem object."""
+        """Answer one request; each error becomes a problem object."""
         route = self.routes.get(scope["method"])
         if route is None:
             return await refuse(scope, send, WrongMethod(self.routes))
@@ -191,8 +191,8 @@ def _key(headers: dict[bytes, bytes]) -> str:
 
 
 def _version(headers: dict[bytes, bytes]) -> int | None:
-    """The version in ``If-Match``: in quotes, weak or not (a proxy that compresses makes it weak), or bare; ``*`` is
-    any.
+    """Return the version in ``If-Match``: in quotes, weak or not (a proxy that compresses makes it weak), or bare.
+    ``*`` is any version.
     """
     given = headers.get(b"if-match", b"*").strip()
     if given == b"*":
@@ -204,21 +204,19 @@ def _version(headers: dict[bytes, bytes]) -> int | None:
 
 
 async def refuse(scope: Scope, send: Send, error: Exception, extra: list[Header] | None = None) -> None:
-    """Answer with the problem that ``error`` is; one that is none of ours is logged, and told without
-    its text.
-    """
+    """Answer with the problem object of ``error``. Log an error that is no CalloutError, and omit its text."""
     state = scope["state"]
     if not isinstance(error, CalloutError) or error.status == 500:
         log.error("unhandled", request_id=state["request_id"], path=scope["path"], exc_info=error)
     if isinstance(error, Indeterminate) and "key" in state:
         error.extra["key"] = state["key"]
     headers = [*(extra or []), *problems.headers(error)]
-    told = Response(problems.encode(error, state["request_id"]), media=problems.MEDIA_TYPE)
-    await respond(scope, send, told, error.status if isinstance(error, CalloutError) else 500, headers)
+    answer = Response(problems.encode(error, state["request_id"]), media=problems.MEDIA_TYPE)
+    await respond(scope, send, answer, error.status if isinstance(error, CalloutError) else 500, headers)
 
 
 async def respond(scope: Scope, send: Send, answer: Response, status: int, extra: list[Header]) -> None:
-    """Send ``answer``; HEAD gets the headers alone."""
+    """Send ``answer``; for HEAD the headers only."""
     length = (b"content-length", str(len(answer.body)).encode())
     headers = [*answer.headers, *extra, length, (b"cache-control", b"no-store")]
     if answer.body:

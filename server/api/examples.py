@@ -1,5 +1,5 @@
-"""Examples of requests and replies by the name of their route, for readers of the OpenAPI document. A test holds them
-to their types and to their schemas.
+"""Examples of requests and replies by the name of their route, for the OpenAPI document. A test checks them against
+their types and schemas.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ _TAKEN = {
     "at": {"broadcasted": NOW, "accepted": NOW},
     "actions": ["depart"],
 }
-_CUT_LOOSE = {**_JOB, "version": 3, "actions": ["assign", "cancel"]}
+_TAKEN_BACK = {**_JOB, "version": 3, "actions": ["assign", "cancel"]}
 _PAYMENT = {"reference": "ch_1", "status": "captured", "amount": 9000, "currency": "EUR"}
 
 REQUESTS: dict[str, Any] = {
@@ -167,7 +167,7 @@ REPLIES: dict[str, Any] = {
     "jobs_find": {"items": [_JOB], "next": None, "as_of": {"main": {"epoch": "e1", "seq": 131}}},
     "jobs_claim": {"job": _TAKEN, "message": "Job accepted"},
     "jobs_respond": {"job": _TAKEN, "message": "Job accepted"},
-    "jobs_reassign": {"job": _CUT_LOOSE},
+    "jobs_reassign": {"job": _TAKEN_BACK},
     "jobs_command": {"job": {**_TAKEN, "status": "on_the_way", "version": 3, "actions": ["arrive"]}},
     "offers_find": {
         "items": [

@@ -1,8 +1,8 @@
-"""The OpenAPI 3.1 document, made from the table of routes and the Structs that decode and describe.
+"""The OpenAPI 3.1 document, made from the table of routes and the Structs of requests and answers.
 
-Nothing is written twice: summaries are the first lines of the handlers' docstrings, schemas are msgspec's
-(JSON Schema 2020-12, which 3.1 speaks), refusals are the tree of engine/errors.py. A test sends what the document
-allows, and holds every answer to it.
+Nothing is written twice: summaries are the first lines of the handlers' docstrings, schemas come from msgspec (JSON
+Schema 2020-12, the dialect of 3.1), refusals are the tree of engine/errors.py. A test sends requests that the document
+allows, and checks every answer against it.
 """
 
 from __future__ import annotations
@@ -33,12 +33,14 @@ Schema = dict[str, Any]
 _PARAM = re.compile(r"{(\w+)}")
 _ID = r"^[A-Za-z0-9_-]{1,64}$"
 _UUID = {"type": "string", "format": "uuid"}
-_KEY = "A UUID of the caller's: the same request again under it is answered as the first time, without acting again."
+_KEY = (
+    "A UUID that the caller chooses. The same request again under it gets the first answer and has no further effect."
+)
 _MATCH = "The version of the job that the step expects; a weak tag compares by value, `*` is any."
 
 
 def document(routes: Sequence[Route], blueprints: Blueprints) -> bytes:
-    """The document of ``routes`` as JSON; what blueprints have a part in is told from ``blueprints``."""
+    """Return the document of ``routes`` as JSON; ``blueprints`` give the names and tables that depend on them."""
     kinds: list[Any] = [Problem, StreamEvent]
     kinds += [kind for route in routes for kind in (route.body, route.reply, route.perhaps) if kind is not None]
     schemas, parts = msgspec.json.schema_components(kinds, ref_template=REF)
@@ -68,7 +70,7 @@ def _about() -> str:
             "Sends jobs to people in real time: offered to the right technicians near by, won by exactly one.",
             "",
             "Unknown fields are refused; clients ignore fields, states and codes that they do not know. No text of a "
-            "request may have NUL in it. What is said on the socket stands in `/asyncapi.json`.",
+            "request may contain NUL. `/asyncapi.json` describes the messages of the socket.",
             "",
             "Every refusal is one problem object; all its codes:",
             "",
@@ -84,8 +86,8 @@ def _by_status() -> list[tuple[str, Any]]:
 
 
 def _plain(value: Any) -> Any:
-    """``value`` with its patterns as ECMA-262 reads them: ``$`` is the end of the text alone, and white space does not
-    include the separators that Python takes for it.
+    """Return ``value`` with its patterns in ECMA-262: ``$`` matches only the end of the text, and white space does not
+    include the separators that Python counts as white space.
     """
     if isinstance(value, list):
         return [_plain(item) for item in value]
@@ -104,7 +106,7 @@ def _ecma(pattern: str) -> str:
 
 
 def _complete(parts: Schema, routes: Sequence[Route], blueprints: Blueprints) -> None:
-    """Add what types do not say: what holds across fields, and which names blueprints give."""
+    """Add rules that types do not express: rules across fields, and the names that blueprints give."""
     for body in {route.body for route in routes if route.body is not None}:
         parts[body.__name__].update(body.also)
     names = [*sorted(blueprints.by_name), None]
@@ -145,7 +147,7 @@ def _who(route: Route) -> str:
 
 
 def _steps(blueprints: Blueprints) -> str:
-    """A table of each blueprint's commands: who may give them, from which states, and where they lead."""
+    """Return a table of each blueprint's commands: the callers, the states before, the state after."""
     tables = []
     for blueprint in blueprints.by_name.values():
         rows = [
@@ -169,7 +171,7 @@ def _responses(route: Route, named: dict[int, Any]) -> Schema:
     refusals = {str(status): _ref(f"Problem{status}") for status in _refusals(route)}
     done = {str(status): _done(route, named) for status in (route.status, *route.also)}
     if route.perhaps is not None:
-        done["200"] = _content(named[id(route.perhaps)], "Done, with something to tell")
+        done["200"] = _content(named[id(route.perhaps)], "Done, with a report")
     return {**refusals, **done, "default": _ref("Problem")}
 
 
@@ -178,7 +180,7 @@ def _ref(name: str) -> dict[str, str]:
 
 
 def _refusals(route: Route) -> Iterable[int]:
-    """The statuses that a refusal of ``route`` may have, by what is looked at; the query is, always."""
+    """Yield the statuses that a refusal of ``route`` may have, by the parts that are checked. The query always is."""
     yield from (400, 422, 500, 503)
     if route.roles is not None:
         yield from (401, 403)
@@ -197,13 +199,13 @@ def _refusals(route: Route) -> Iterable[int]:
 
 
 def _problems(schema: Any) -> Schema:
-    """A response for each status of a refusal, with its codes; and one for all."""
+    """Return a response for each status of a refusal, with its codes, and one for all."""
     by_status: dict[int, list[str]] = {}
     for code, kind in _by_status():
         by_status.setdefault(kind.status, []).append(f"`{code}`: {MEANING[code]}")
     by_status[400] = ["`invalid`: the body is not JSON, or the body or the query is not UTF-8."]
-    found = {f"Problem{status}": _content(schema, " ".join(told), PROBLEM) for status, told in by_status.items()}
-    return {**found, "Problem": _content(schema, "A refusal or a failure: `code` says which.", PROBLEM)}
+    responses = {f"Problem{status}": _content(schema, " ".join(texts), PROBLEM) for status, texts in by_status.items()}
+    return {**responses, "Problem": _content(schema, "A refusal or a failure: `code` says which.", PROBLEM)}
 
 
 def _content(schema: Any, description: str, media: str = "application/json") -> Schema:
@@ -232,7 +234,7 @@ def _path(route: Route) -> list[Schema]:
 
 
 def _query(route: Route) -> list[Schema]:
-    """The parameters, none of which is ever null. Those that go together are the members of one object."""
+    """Return the parameters. None is ever null. Parameters that go together are the members of one object."""
     (schema,), parts = msgspec.json.schema_components([route.query], ref_template=REF)
     inner = parts[schema["$ref"].rpartition("/")[2]]
     kinds = {name: _given(kind) for name, kind in inner["properties"].items()}

@@ -1,11 +1,11 @@
-"""The table of routes: who may do what over HTTP, in one place.
+"""The table of routes: the roles that may call each operation over HTTP, in one place.
 
-It drives the routing, the role check, the limits, the OpenAPI document, and the test that walks every route
-without a token and with each wrong role. What a role may do *to a job* stands in the job's blueprint, so
-all roles pass here to its commands; whose a thing is, the engine knows.
+It drives the routing, the role check, the limits, the OpenAPI document, and the test that calls every route without a
+token and with each wrong role. The job's blueprint decides what a role may do *to a job*, so this table admits all
+roles to a job's commands. The engine checks the owner of a thing.
 
-The router tries the paths in turn: what is called most stands in front, and fixed paths before a parameter in the
-same place (``/claim`` before ``/{command}``).
+The router tries the paths in order: frequent paths come first, and fixed paths before a parameter in the same place
+(``/claim`` before ``/{command}``).
 """
 
 from __future__ import annotations

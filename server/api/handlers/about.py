@@ -1,4 +1,4 @@
-"""The server itself: alive, ready, counted, described."""
+"""The server itself: health, metrics and documents."""
 
 from __future__ import annotations
 
@@ -16,44 +16,44 @@ from server.schemas.decode import Body, NoQuery
 
 
 async def alive(call: RequestContext[Body, NoQuery]) -> Response:
-    """Whether the process answers at all."""
+    """Whether the process answers."""
     return responses.plain({"ok": True})
 
 
 async def ready(call: RequestContext[Body, NoQuery]) -> Response:
-    """Whether it should be given work; 503 names what is wrong."""
+    """Whether the server should receive requests; 503 names the problems."""
     problems = call.edge.health.problems()
     answer = responses.plain({"ready": not problems, "problems": problems})
     return answer._replace(status=503 if problems else 200)
 
 
 async def counts(call: RequestContext[Body, NoQuery]) -> Response:
-    """Counts and readings for Prometheus; without a token on the port of `CALLOUT_METRICS_PORT`, where there is one."""
+    """Metrics for Prometheus; without a token on the port of `CALLOUT_METRICS_PORT`, if that is set."""
     return Response(call.engine.metrics.render(), media=metrics.CONTENT_TYPE.encode())
 
 
 async def problem(call: RequestContext[Body, NoQuery]) -> Response:
-    """What a code of a refusal means: where the `type` of a problem leads to."""
+    """The meaning of a problem's code: the target of the `type` of a problem."""
     code = call.params["code"]
     kind = BY_CODE.get(code)
     if kind is None:
         raise NotFound("No such code")
-    told = {"code": code, "status": kind.status, "title": kind.title, "temporary": kind.temporary}
-    return responses.one("problem", {**told, "means": MEANING[code]})
+    kind_members = {"code": code, "status": kind.status, "title": kind.title, "temporary": kind.temporary}
+    return responses.one("problem", {**kind_members, "means": MEANING[code]})
 
 
 async def document(call: RequestContext[Body, NoQuery]) -> Response:
-    """This interface as an OpenAPI document."""
+    """The HTTP interface as an OpenAPI document."""
     return Response(await call.edge.document.text())
 
 
 async def messages(call: RequestContext[Body, NoQuery]) -> Response:
-    """What is said on the socket and in the event stream, as an AsyncAPI document."""
+    """The messages of the socket and of the event stream as an AsyncAPI document."""
     return Response(await call.edge.messages.text())
 
 
 async def meta(call: RequestContext[Body, NoQuery]) -> Response:
-    """What a client needs to know before it signs in."""
+    """The facts that a client needs before it signs in."""
     settings = call.engine.settings
     return responses.plain(
         {

@@ -1,4 +1,4 @@
-"""Announcements: what ops tell everybody of some roles."""
+"""Announcements of ops to all users of some roles."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from server.schemas.decode import NoQuery
 
 
 async def create(call: RequestContext[NewAnnouncement, NoQuery]) -> Response:
-    """Tell everybody of some roles; who is away is told when they come back."""
+    """Send an announcement to all users of some roles; offline users receive it when they connect again."""
     body = call.body
     new = Announcement(event=body.event, roles=list(body.roles or ()), data=body.data)
     return responses.kept(

@@ -1,4 +1,4 @@
-"""Signing up, in and out."""
+"""Sign-up, sign-in and sign-out."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from server.schemas.auth import Login, NewTicket, RefreshToken, Register
 from server.schemas.decode import NoQuery
 
 DEVICE = 200
-"""How much is kept of how a client names itself, in characters."""
+"""The largest stored length of a client's name, in characters."""
 
 
 async def register(call: RequestContext[Register, NoQuery]) -> Response:
-    """Make an account for oneself, as a customer or a technician, and sign in."""
+    """Create one's own account, as a customer or a technician, and sign in."""
     new = msgspec.convert(call.body, NewAccount, from_attributes=True)
     kept = await accounts.register(call.engine, new, key=call.key, device=_device(call))
     return responses.plain(kept.value, *responses.replayed(kept), (b"location", b"/v1/me"))
@@ -34,22 +34,22 @@ async def login(call: RequestContext[Login, NoQuery]) -> Response:
 
 
 async def refresh(call: RequestContext[RefreshToken, NoQuery]) -> Response:
-    """A fresh access token, and the refresh token's successor."""
+    """A new access token and a new refresh token, for a refresh token."""
     return responses.plain(await accounts.refresh(call.engine, call.body.refresh_token))
 
 
 async def logout(call: RequestContext[RefreshToken, NoQuery]) -> Response:
-    """End the session: none of its refresh tokens is good any more."""
+    """End the session: none of its refresh tokens is valid any more."""
     await tokens.end_session(call.engine, call.body.refresh_token)
     return Response()
 
 
 async def ticket(call: RequestContext[NewTicket, NoQuery]) -> Response:
-    """A short-lived stand-in for the token where a browser can send no header."""
+    """A short-lived ticket in place of the token, for requests in which a browser can send no header."""
     return responses.plain(await tokens.issue_ticket(call.engine, call.caller, call.body.purpose))
 
 
 def _device(call: RequestContext[Any, NoQuery]) -> str | None:
-    """How the client names itself (``User-Agent``), as one line of ASCII, or None."""
+    """Return the client's name (``User-Agent``) as one line of ASCII, or None."""
     named = call.headers.get(b"user-agent", b"").decode("ascii", "ignore")
     return re.sub(r"[^ -~]", "", named).strip()[:DEVICE] or None

@@ -16,16 +16,16 @@ from server.schemas.lists import ListQuery
 
 
 async def find(call: RequestContext[Body, ListQuery]) -> Response:
-    """The bids for a job, the first one first; a technician is shown their own alone."""
+    """The bids for a job, the first one first; a technician sees only their own."""
     page = await bids.find(call.engine, call.caller, call.id)
     return responses.listed(call.next_link, call.query, page.items, bids.sort_key, as_of=page.as_of)
 
 
 async def create(call: RequestContext[NewBid, NoQuery]) -> Response:
-    """Bid for a job that takes bids, once: a bid that was taken back may be followed by another.
+    """Bid once for a job that takes bids. After a withdrawn bid another is allowed.
 
-    Who has the service and may work need not have been invited. On a flat job the `amount` is its price once the
-    customer has accepted it; on one by the hour the rate stays.
+    Technicians who have the service and may work need no invitation. On a flat job the `amount` becomes the price when
+    the customer accepts the bid. On an hourly job the rate stays.
     """
     terms = BidTerms(amount=call.body.amount, note=call.body.note, version=version(call))
     done = await bids.create(call.engine, call.caller, call.id, terms, key=call.key, trace=call.trace)
@@ -33,7 +33,7 @@ async def create(call: RequestContext[NewBid, NoQuery]) -> Response:
 
 
 async def withdraw(call: RequestContext[BidStep, NoQuery]) -> Response:
-    """Take one's bid back."""
+    """Withdraw one's own bid."""
     bid, expected = call.params["bid"], version(call)
     done = await bids.withdraw(call.engine, call.caller, call.id, bid, version=expected, key=call.key, trace=call.trace)
     return _bid(done)
@@ -47,14 +47,14 @@ async def accept(call: RequestContext[BidStep, NoQuery]) -> Response:
 
 
 def _bid(done: BidOutcome, *headers: responses.Header) -> Response:
-    """What a command about a bid answers: ``{bid, message?}``."""
+    """Return the answer of a command about a bid: ``{bid, message?}``."""
     message = {"message": done.message} if done.message is not None else {}
     return responses.plain({"bid": done.bid, **message}, *responses.replayed(done), *headers)
 
 
 def version(call: RequestContext[Any, NoQuery]) -> int | None:
-    """The version that a command is bound to, from the body or `If-Match`. Raises Invalid where they differ."""
-    given = {found for found in (call.body.version, call.version) if found is not None}
-    if len(given) > 1:
+    """Return the version that a command expects, from the body or `If-Match`. Raises Invalid if they differ."""
+    versions = {found for found in (call.body.version, call.version) if found is not None}
+    if len(versions) > 1:
         raise Invalid(errors=[FieldError("/version", "Not the version of If-Match")])
-    return given.pop() if given else None
+    return versions.pop() if versions else None

@@ -1,4 +1,4 @@
-"""Blocks: whom the caller does not want to meet at work."""
+"""Blocks: users whom the caller does not want to meet at work."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from server.schemas.lists import ListQuery
 
 
 async def find(call: RequestContext[Body, ListQuery]) -> Response:
-    """Whom the caller blocked, the latest first; not who blocked the caller."""
+    """The users whom the caller blocked, the latest first. Users who blocked the caller are not listed."""
     page = await blocks.find(call.engine, call.caller, limit=call.query.limit, cursor=call.query.cursor)
     return responses.page(call.next_link, page.items, page.next)
 
 
 async def create(call: RequestContext[Blocked, NoQuery]) -> Response:
-    """Block a technician, or as one a customer: neither is offered the other's work from now on."""
+    """Block a technician; technicians block customers. From now on neither is offered the other's work."""
     return responses.kept("block", await blocks.put(call.engine, call.caller, UserId(call.body.user), key=call.key))
 
 
 async def drop(call: RequestContext[Blocked, NoQuery]) -> Response:
-    """Take one's own block back; one that the other set stands."""
+    """Remove one's own block; a block by the other user stays."""
     done = await blocks.lift(call.engine, call.caller, UserId(call.body.user), key=call.key)
     return Response(headers=responses.replayed(done))
 

@@ -1,4 +1,4 @@
-"""Blueprints: what new jobs may go through."""
+"""Blueprints: the lifecycles that new jobs may have."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ async def find(call: RequestContext[Body, ListQuery]) -> Response:
 
 
 async def read(call: RequestContext[Body, NoQuery]) -> Response:
-    """One blueprint: `name`, as new jobs get it, or `name@version`, as a running job has it."""
+    """One blueprint: by `name`, the version for new jobs; by `name@version`, the version of a running job."""
     known, name = call.engine.blueprints, call.params["name"]
     found = known.by_name.get(name) or known.by_key.get(name)
     if found is None:

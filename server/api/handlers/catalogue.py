@@ -1,4 +1,4 @@
-"""Services: what is on offer."""
+"""Services: the catalogue from which customers book."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from server.schemas.services import NewService, PatchService, ServicesQuery
 
 
 async def find(call: RequestContext[Body, ServicesQuery]) -> Response:
-    """Services by name; those that are not active are shown to ops alone."""
+    """Services by name; only ops see inactive services."""
     query = msgspec.convert(call.query, ServiceQuery, from_attributes=True)
     page = await services.find(call.engine, call.caller, query)
     return responses.page(call.next_link, page.items, page.next)
 
 
 async def read(call: RequestContext[Body, NoQuery]) -> Response:
-    """One service, active or not: old jobs name it still."""
+    """One service, active or not, because old jobs still name it."""
     return responses.one("service", await services.read(call.engine, ServiceId(call.id)))
 
 
@@ -35,7 +35,7 @@ async def create(call: RequestContext[NewService, NoQuery]) -> Response:
 
 
 async def patch(call: RequestContext[PatchService, NoQuery]) -> Response:
-    """Change a service; jobs keep what they were booked with."""
+    """Change a service; existing jobs do not change."""
     change = sent_fields(call.body)
     done = await services.patch(call.engine, call.caller, ServiceId(call.id), change, key=call.key)
     return responses.kept("service", done)

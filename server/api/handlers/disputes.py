@@ -1,4 +1,4 @@
-"""Disputes: a job stands still until a mediator has settled them."""
+"""Disputes: they freeze a job until a mediator resolves them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from server.schemas.lists import ListQuery
 
 
 async def create(call: RequestContext[NewDispute, NoQuery]) -> Response:
-    """Open a dispute about one's job: to all other commands it is `frozen` until a mediator resolves it."""
+    """Open a dispute about one's own job. The job is `frozen` for all other commands until a mediator resolves it."""
     done = await disputes.create(call.engine, call.caller, call.id, call.body.reason, key=call.key, trace=call.trace)
     return _disputed(done)
 
 
 async def find(call: RequestContext[Body, ListQuery]) -> Response:
-    """The disputes that are open, the newest first: all of them for mediators, one's own for the two sides of a job."""
+    """The open disputes, the newest first: mediators see all, the two sides of a job their own."""
     page = await disputes.find(call.engine, call.caller)
     return responses.listed(
         call.next_link, call.query, page.items, disputes.sort_key, newest_first=True, as_of=page.as_of
@@ -27,7 +27,7 @@ async def find(call: RequestContext[Body, ListQuery]) -> Response:
 
 
 async def resolve(call: RequestContext[Resolution, NoQuery]) -> Response:
-    """Settle a dispute; the job is resumed, cancelled or completed."""
+    """Resolve a dispute: the job is resumed, cancelled or completed."""
     body = call.body
     done = await disputes.resolve(
         call.engine, call.caller, call.id, body.outcome, note=body.note, key=call.key, trace=call.trace

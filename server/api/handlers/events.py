@@ -1,4 +1,4 @@
-"""Events without a WebSocket: as a stream, or one answer at a time."""
+"""Events without a WebSocket: as a stream, or by poll."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from server.schemas.events import EventsQuery
 async def hear(call: RequestContext[Body, EventsQuery]) -> StreamingResponse:
     """The caller's events from a cursor on: as server-sent events, or by long poll.
 
-    With `Accept: text/event-stream`, or without `after` and `wait`, a stream: each event's `id` is the cursor to come
-    back with (`Last-Event-ID`; a first one may stand in `after`), the first event is `connect`, the last, where one
-    can be sent, `close` with the code. Else one answer: what came after `after`, at once where there is something,
-    else when it comes or after `wait` seconds; without `after` the place to begin, `recovered` false.
+    With `Accept: text/event-stream`, or without `after` and `wait`, the answer is a stream. Each event's `id` is the
+    cursor for the next connection (`Last-Event-ID`; the first cursor may be in `after`). The first event is `connect`.
+    The last, if it can be sent, is `close` with the code.
+
+    Otherwise there is one answer: the events after `after`, at once if there are any, else when one comes or after
+    `wait` seconds. Without `after` it is the cursor to begin with, with `recovered` false.
 
     `?ticket=` takes a ticket for events. Ops and services may name `channels` instead of their own, and `types`.
     """
@@ -35,7 +37,7 @@ async def hear(call: RequestContext[Body, EventsQuery]) -> StreamingResponse:
 
 
 def _cursors(call: RequestContext[Body, EventsQuery], streamed: bool) -> dict[Zone, Cursor]:
-    """An EventSource comes back with the address it was made with, so the header is the later word."""
+    """Return the cursors of the request. An EventSource reconnects with its first address, so the header is newer."""
     last = _header(call, b"last-event-id") if streamed else ""
     return sse.parse(last, "/Last-Event-ID") if last else sse.parse(call.query.after or "", "/after")
 

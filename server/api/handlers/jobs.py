@@ -1,4 +1,4 @@
-"""Jobs: booked, read, and moved by the steps of their blueprint."""
+"""Jobs: bookings, reads, edits, and the steps of a blueprint."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from server.schemas.lists import ListQuery
 async def create(call: RequestContext[NewJob, NoQuery]) -> Response:
     """Book a job.
 
-    Ops and services book for a `customer`. A `reference` is unique for ever per principal: the same booking again under
-    it answers the first job, with 200; another booking is `duplicate`, with the first job's id.
+    Ops and services book for a `customer`. A `reference` is unique for ever for each principal. The same booking again
+    under it answers the first job, with 200. Another booking under it is `duplicate`, with the first job's id.
     """
     asked = msgspec.structs.asdict(call.body)
     wanted = Booking(**{**asked, "scheduled_for": to_ms(call.body.scheduled_for)})
@@ -37,7 +37,7 @@ async def create(call: RequestContext[NewJob, NoQuery]) -> Response:
 
 
 async def find(call: RequestContext[Body, JobsQuery]) -> Response:
-    """Jobs of the caller, the newest first; of everybody for ops and services."""
+    """The caller's jobs, the newest first; ops and services see all jobs."""
     asked = msgspec.structs.asdict(call.query)
     query = JobQuery(**{**asked, "updated_after": to_ms(call.query.updated_after)})
     page = await job_queries.find(call.engine, call.caller, query)
@@ -45,12 +45,12 @@ async def find(call: RequestContext[Body, JobsQuery]) -> Response:
 
 
 async def read(call: RequestContext[Body, NoQuery]) -> Response:
-    """One job, with `actions[]`: what the caller may do now. To strangers it is not there."""
+    """One job, with `actions[]`: the commands that the caller may give now. Strangers get `not_found`."""
     return responses.job(await job_queries.read(call.engine, call.caller, call.id))
 
 
 async def history(call: RequestContext[Body, ListQuery]) -> Response:
-    """All changes of a job: when, who, from, to, why."""
+    """All changes of a job: time, actor, states and reason."""
     return responses.listed(
         call.next_link,
         call.query,
@@ -60,7 +60,7 @@ async def history(call: RequestContext[Body, ListQuery]) -> Response:
 
 
 async def waves(call: RequestContext[Body, ListQuery]) -> Response:
-    """Who was asked in each wave, the first one first, and who was left out and why."""
+    """The technicians who were asked in each wave, the first wave first, and those left out, with the reason."""
     return responses.listed(
         call.next_link,
         call.query,
@@ -70,10 +70,10 @@ async def waves(call: RequestContext[Body, ListQuery]) -> Response:
 
 
 async def edit(call: RequestContext[PatchJob, NoQuery]) -> Response:
-    """Change what was booked, as far as the job's blueprint lets it be changed in its state.
+    """Change a booking, as far as the job's blueprint allows in its state.
 
-    Refused with the fields named: `not_editable`, or `price_locked` where it is the price alone, which is agreed:
-    propose another, or leave it as it is.
+    A refusal names the fields: `not_editable`, or `price_locked` if only the price is refused because it is agreed.
+    Propose another price instead.
     """
     change = sent_fields(call.body)
     change.pop("version", None)
@@ -85,36 +85,37 @@ async def edit(call: RequestContext[PatchJob, NoQuery]) -> Response:
 
 
 async def claim(call: RequestContext[StepBody, NoQuery]) -> Response:
-    """Take a job that was offered: of all who try at once exactly one gets it."""
+    """Claim an offered job. Of several simultaneous claims exactly one wins."""
     return await _take(call, "claim")
 
 
 async def reassign(call: RequestContext[StepBody, NoQuery]) -> Response:
-    """Take a job from its holder, and give it to another technician or offer it anew.
+    """Take a job from its holder, and give it to another technician or offer it again.
 
-    With `technician` that one has it at once; `force` gives it though they lack the service or the room.
+    With `technician`, that technician has the job at once. `force` gives it even if they lack the service or capacity.
 
-    Without `technician` the job is taken from its holder all the same, and offered anew to all but them.
+    Without `technician` the job is taken from its holder too, and offered to all others.
     """
     return await _take(call, "reassign")
 
 
 async def respond(call: RequestContext[Respond, NoQuery]) -> Response:
-    """The answer to an offer in one route: `accepted` is `claim`, `rejected` is `decline`."""
+    """Answer an offer: `accepted` is `claim`, `rejected` is `decline`."""
     body = call.body
     name = "claim" if body.status == "accepted" else "decline"
     return await _step(call, Step(command=name, version=_version(call), reason=body.reason))
 
 
 async def command(call: RequestContext[StepBody, NoQuery]) -> Response:
-    """Any step that the job's blueprint gives the caller."""
+    """Take any step that the job's blueprint allows the caller."""
     return await _take(call, call.params["command"])
 
 
 async def commands(call: RequestContext[Commands, NoQuery]) -> Response:
-    """Several steps in order, for who was without a connection; the first refusal ends it.
+    """Take several steps in order, for clients that were offline. The first refusal ends the list.
 
-    Each has a request key of its own, so that the whole may be sent again: what was done is answered as it was.
+    Each step has a request key of its own, so the whole list may be sent again: steps that were done are answered as
+    they were the first time.
     """
     items: list[dict[str, Any]] = []
     for item in call.body.items:

@@ -1,4 +1,4 @@
-"""Notifications: what a person was told."""
+"""Notifications in a user's inbox."""
 
 from __future__ import annotations
 
@@ -18,6 +18,6 @@ async def find(call: RequestContext[Body, ListQuery]) -> Response:
 
 
 async def read(call: RequestContext[Nothing, NoQuery]) -> Response:
-    """Note that one was read; again is the same."""
+    """Mark a notification as read; idempotent."""
     await notifications.mark_read(call.engine, call.caller, call.id)
     return Response()

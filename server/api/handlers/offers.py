@@ -1,4 +1,4 @@
-"""Offers: what a technician is invited to."""
+"""Offers of jobs to a technician."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _place = msgspec.json.Decoder(_Place)
 
 
 async def find(call: RequestContext[Body, ListQuery]) -> Response:
-    """What is open to the caller, nearest deadline first, with `distance_m`."""
+    """The caller's open offers, the nearest deadline first, with `distance_m`."""
     page = await offers.open_to(call.engine, call.caller)
     return responses.listed(call.next_link, call.query, page.items, _where, as_of=page.as_of)
 

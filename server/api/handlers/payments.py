@@ -1,4 +1,4 @@
-"""What the payment service says of a job's payments."""
+"""Payments of a job, which the payment service reports."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ async def find(call: RequestContext[Body, ListQuery]) -> Response:
 
 
 async def create(call: RequestContext[NewPayment, NoQuery]) -> Response:
-    """Say what became of a payment: requested, failed, captured; captured, then refunded, in parts too.
+    """Report the status of a payment: requested, failed, captured or, also in parts, refunded.
 
-    Idempotent by `reference` and `status`: the same word again is answered as the first one was; for another amount it
-    is `duplicate`. What was captured is noted whatever state the job is in; the job is paid, in the same step, when the
-    sum in its currency covers what it asked. The first refund may use its charge's `reference`, further ones have their
-    own and name the charge in `of`; beyond what that charge captured they are `invalid`.
+    Idempotent by `reference` and `status`: the same report again has the same answer; with another amount it is
+    `duplicate`. A captured amount is recorded in every state of the job. The job is paid, in the same step, when the
+    sum in its currency covers the amount that it requested. The first refund may use the `reference` of its charge;
+    further refunds have references of their own and name the charge in `of`. Refunds above the captured amount of the
+    charge are `invalid`.
     """
     body = call.body
     word = Payment(reference=body.reference, status=body.status, amount=body.amount, currency=body.currency, of=body.of)

@@ -1,4 +1,4 @@
-"""Where the technician of a job is."""
+"""The position of a job's technician."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ from server.schemas.decode import Body, NoQuery
 
 
 async def track(call: RequestContext[Body, NoQuery]) -> Response:
-    """Where the technician of a job is, with the age of the position; null where nobody holds the job."""
+    """The position of a job's technician, with its age; null if nobody holds the job."""
     return responses.one("position", await positions.track(call.engine, call.caller, call.id))

@@ -1,4 +1,4 @@
-"""Another price for a job, proposed by one side and answered by the other."""
+"""Price proposals: one side of a job proposes another price, and the other side answers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from server.schemas.prices import NewProposal, ProposalAnswer
 async def create(call: RequestContext[NewProposal, NoQuery]) -> Response:
     """Propose another price to the other side of the job.
 
-    One proposal is open at a time. Once the price is locked (by the start code, say) there is nothing to propose.
+    One proposal is open at a time. After the price is locked (for example by the start code), no proposal is possible.
     """
     body, at = call.body, version(call)
     done = await prices.propose(
@@ -32,12 +32,12 @@ async def create(call: RequestContext[NewProposal, NoQuery]) -> Response:
 
 
 async def accept(call: RequestContext[ProposalAnswer, NoQuery]) -> Response:
-    """Accept the price that the other side proposed: from then on it is the job's."""
+    """Accept the price that the other side proposed. It becomes the job's price."""
     return await _answer(call, "accepted")
 
 
 async def reject(call: RequestContext[ProposalAnswer, NoQuery]) -> Response:
-    """Reject the price that the other side proposed: the job's stays."""
+    """Reject the price that the other side proposed. The job's price stays."""
     return await _answer(call, "rejected")
 
 

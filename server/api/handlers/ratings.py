@@ -1,4 +1,4 @@
-"""Ratings: what the two sides of a job that is done think of each other."""
+"""Ratings of the two sides of a completed job."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from server.schemas.ratings import NewRating
 
 
 async def create(call: RequestContext[NewRating, NoQuery]) -> Response:
-    """Rate the other side of a job that is done, once: its customer the technician, its technician the customer."""
+    """Rate the other side of a completed job, once: the customer rates the technician, the technician the customer."""
     body = call.body
     done = await ratings.rate(call.engine, call.caller, call.id, body.stars, body.comment, key=call.key)
     where = (b"location", f"/v1/jobs/{done.value.job}".encode())

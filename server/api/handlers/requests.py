@@ -1,4 +1,4 @@
-"""Requests: what became of a command whose answer was lost."""
+"""Requests: the outcome of a command whose answer was lost."""
 
 from __future__ import annotations
 

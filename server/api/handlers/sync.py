@@ -1,4 +1,4 @@
-"""The snapshot that a client starts from."""
+"""The snapshot from which a client starts."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from server.schemas.decode import Body, NoQuery
 
 
 async def read(call: RequestContext[Body, NoQuery]) -> Response:
-    """Everything to start from in one answer: who you are, your live jobs, open offers, rooms and unread notifications.
+    """A snapshot to start from: the caller's account, live jobs, open offers, rooms and unread notifications.
 
-    `cursor` was read before all that: a stream, poll or socket that begins there misses nothing.
+    `cursor` was read first: a stream, poll or socket that begins there misses nothing.
     """
     found = await sync.snapshot(call.engine, call.caller)
     return responses.plain(

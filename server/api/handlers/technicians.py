@@ -1,4 +1,4 @@
-"""Technicians: profiles, reviews, and whether and where they are at work."""
+"""Technicians: profiles, reviews, availability and positions."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ from server.schemas.technicians import PatchTechnician, Review, SetAvailability,
 
 
 async def find(call: RequestContext[Body, TechniciansQuery]) -> Response:
-    """Technicians: managers see all of each, everybody else the public card of the approved."""
+    """Technicians: managers see whole profiles, all others the public card of approved technicians."""
     query = msgspec.convert(call.query, TechnicianQuery, from_attributes=True)
     page = await profile.find(call.engine, call.caller, query)
     return responses.page(call.next_link, page.items, page.next)
 
 
 async def read(call: RequestContext[Body, NoQuery]) -> Response:
-    """One technician: the technician and managers see all, everybody else the card."""
+    """One technician: the technician and managers see the whole profile, all others the card."""
     return responses.one("technician", await profile.read(call.engine, call.caller, TechnicianId(UserId(call.id))))
 
 
 async def patch(call: RequestContext[PatchTechnician, NoQuery]) -> Response:
-    """Change a profile; `zone` and `capacity` are for managers to set."""
+    """Change a profile; only managers set `zone` and `capacity`."""
     change, technician = ProfilePatch(**sent_fields(call.body)), TechnicianId(UserId(call.id))
     done = await profile.patch(call.engine, call.caller, technician, change, key=call.key)
     return responses.kept("technician", done)
 
 
 async def review(call: RequestContext[Review, NoQuery]) -> Response:
-    """Decide on a technician's KYC and account; what is left out stays."""
+    """Decide on a technician's KYC and account; omitted fields stay."""
     verdict, technician = msgspec.structs.asdict(call.body), TechnicianId(UserId(call.id))
     done = await profile.review(call.engine, call.caller, technician, **verdict, key=call.key)
     return responses.kept("technician", done)
 
 
 async def availability(call: RequestContext[SetAvailability, NoQuery]) -> Response:
-    """Go online or offline; the answer says whether offers come now, and if not, why."""
+    """Go online or offline; the answer says whether the technician receives offers now, and if not, why."""
     body = call.body
     position = None if body.lat is None or body.lon is None else Position(body.lat, body.lon)
     return responses.plain(
@@ -57,10 +57,10 @@ async def availability(call: RequestContext[SetAvailability, NoQuery]) -> Respon
 
 
 async def location(call: RequestContext[Location, NoQuery]) -> Response:
-    """Where you are: one fix that was measured now, or up to 100 that were gathered without a network.
+    """Send one fix that was measured now, or up to 100 that were gathered without a network.
 
-    200 says what is not as it should be: you are offline, so that no offers come (go online again by
-    `PUT .../availability`), or your device's clock is off by more than 30 s. Positions are right all the same.
+    200 reports a problem: the technician is offline and receives no offers (go online again by `PUT .../availability`),
+    or the device's clock is off by more than 30 s. The positions are accepted in both cases.
     """
     fixes = [msgspec.convert(fix, Fix) for fix in fixes_of(call.body)]
     live = call.body.fixes is None

@@ -1,4 +1,4 @@
-"""Accounts: one's own, and those of others for admins."""
+"""Accounts: the caller's own, and for admins those of others."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from server.schemas.users import NewUser, PatchUser, Suspend, UsersQuery
 
 async def me(call: RequestContext[Body, NoQuery]) -> Response:
     """The caller's account, a technician's profile, and how often to poll and to send a fix."""
-    him = await sync.me(call.engine, call.caller)
-    technician = {"technician": him.technician} if him.technician else {}
-    state = await live.presence(call.engine, call.caller) if him.technician else None
+    account = await sync.me(call.engine, call.caller)
+    technician = {"technician": account.technician} if account.technician else {}
+    state = await live.presence(call.engine, call.caller) if account.technician else None
     clock = {"clock_offset_s": state.clock_offset_s} if state and state.clock_offset_s else {}
-    return responses.plain({"user": him.user, **technician, "poll": POLL, "fix": fix_rate(him), **clock})
+    return responses.plain({"user": account.user, **technician, "poll": POLL, "fix": fix_rate(account), **clock})
 
 
-def fix_rate(him: Me) -> live.FixPlan:
-    """How often a technician should send a position: more often on a job."""
-    return live.fix_plan(him.technician.load if isinstance(him.technician, Technician) else 0)
+def fix_rate(account: Me) -> live.FixPlan:
+    """Return how often a technician should send a position: more often on a job."""
+    return live.fix_plan(account.technician.load if isinstance(account.technician, Technician) else 0)
 
 
 async def find(call: RequestContext[Body, UsersQuery]) -> Response:
@@ -41,13 +41,13 @@ async def find(call: RequestContext[Body, UsersQuery]) -> Response:
 
 
 async def create(call: RequestContext[NewUser, NoQuery]) -> Response:
-    """Make an account in any role: the way to staff."""
+    """Create an account in any role, also for staff."""
     new = msgspec.convert(call.body, NewAccount, from_attributes=True)
     return responses.made("user", await accounts.create_user(call.engine, call.caller, new, key=call.key), "/v1/users")
 
 
 async def patch(call: RequestContext[PatchUser, NoQuery]) -> Response:
-    """Change a role, or switch an account off and on."""
+    """Change a role, or deactivate or activate an account."""
     role, active = call.body.role, call.body.active
     user = UserId(call.id)
     done = await accounts.patch_user(call.engine, call.caller, user, role=role, active=active, key=call.key)
@@ -55,10 +55,10 @@ async def patch(call: RequestContext[PatchUser, NoQuery]) -> Response:
 
 
 async def suspend(call: RequestContext[Suspend, NoQuery]) -> Response:
-    """Take all access away: requests, live sockets and claims are refused when this answers.
+    """Remove all access: when the answer comes, requests, live sockets and claims are refused.
 
-    With `jobs: reassign` what he holds is offered anew without him, where the job's blueprint still lets ops do that;
-    of the rest ops are told (`job.stalled`).
+    With `jobs: reassign` the jobs that the user holds are offered to others, if the job's blueprint still lets ops do
+    that. For the other jobs ops receive `job.stalled`.
     """
     user, body = UserId(call.id), call.body
     done = await accounts.suspend(call.engine, call.caller, user, reason=body.reason, jobs=body.jobs, key=call.key)
@@ -66,6 +66,6 @@ async def suspend(call: RequestContext[Suspend, NoQuery]) -> Response:
 
 
 async def reinstate(call: RequestContext[Nothing, NoQuery]) -> Response:
-    """Give access back; the person signs in anew."""
+    """Restore access; the user signs in again."""
     done = await accounts.reinstate(call.engine, call.caller, UserId(call.id), key=call.key)
     return responses.kept("user", done)

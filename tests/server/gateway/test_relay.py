@@ -82,13 +82,13 @@ async def test_redis_killed_and_started_again(lone: Node, server: Server) -> Non
         assert await client.seqs(3) == [1, 2, 3]
         server.kill()
         server.start()
-        await wait_until(lambda: lone.engine.store.zones[DEFAULT_ZONE].epoch == server.e(2))
+        await wait_until(lambda: lone.engine.store.zones[DEFAULT_ZONE].epoch == server.epoch_name(2))
         await wait_until(lambda: lone.engine.store.packed.is_up)
         await lone.append("user:ann", times=3)
         assert await client.seqs(3) == [4, 5, 6]
-        await wait_until(lambda: tail_of(lone).epoch == server.e(2))
+        await wait_until(lambda: tail_of(lone).epoch == server.epoch_name(2))
     assert lone.gateway.counters.resyncs == {}
-    async with lone.client("ann", cursors={"main": {"epoch": server.e(1), "seq": 3}}) as client:
+    async with lone.client("ann", cursors={"main": {"epoch": server.epoch_name(1), "seq": 3}}) as client:
         assert client.hello["zones"]["main"]["missed"] == 3
 
 
@@ -109,7 +109,7 @@ async def new_life(node: Node, server: Server) -> None:
     server.kill()
     server.start()
     await wait_until(
-        lambda: node.engine.store.zones[DEFAULT_ZONE].epoch == server.e(2) and node.engine.store.packed.is_up
+        lambda: node.engine.store.zones[DEFAULT_ZONE].epoch == server.epoch_name(2) and node.engine.store.packed.is_up
     )
 
 
@@ -118,7 +118,7 @@ async def test_cut_after_redis_came_back(lone: Node, server: Server, heard: int)
     """Redis comes back with its log; a client that is cut long before the next ping, with nothing or something heard
     since, is recovered: it gets what it has not had, once, and needs no snapshot.
     """
-    at: dict[str, Any] = {"epoch": server.e(1), "seq": 0}
+    at: dict[str, Any] = {"epoch": server.epoch_name(1), "seq": 0}
     async with lone.client("ann") as client:
         await lone.append("user:ann", times=3)
         got = await follow(client, 3, at)
@@ -154,14 +154,14 @@ async def test_the_head_of_a_new_epoch_comes_before_its_first_event(
         server.start()
         back = monotonic()
         await wait_until(lambda: lone.gateway.relay._checked_at > back, what="a look at the log after the restart")
-        assert tail_of(lone).epoch == server.e(1)
+        assert tail_of(lone).epoch == server.epoch_name(1)
         opened.set()
         await wait_until(lambda: lone.engine.store.packed.is_up)
         await lone.append("user:ann")
         frames = [json.loads(await client.socket.recv()) for _ in range(2)]
-        assert (frames[0], frames[1]["seq"]) == ({"zone": "main", "epoch": server.e(2), "seq": 3}, 4)
+        assert (frames[0], frames[1]["seq"]) == ({"zone": "main", "epoch": server.epoch_name(2), "seq": 3}, 4)
         await silent.send({"id": 1, "op": "connect", "token": bearer})
-        assert json.loads(await silent.socket.recv())["ok"]["zones"]["main"]["epoch"] == server.e(2)
+        assert json.loads(await silent.socket.recv())["ok"]["zones"]["main"]["epoch"] == server.epoch_name(2)
     assert lone.gateway.counters.resyncs == {}
 
 
@@ -174,16 +174,16 @@ async def test_streams_and_polls_after_redis_came_back(server: Server, tmp_path:
         async with site.source("ann") as source:
             await site.node.append("user:ann")
             assert await source.seqs(1) == [1]
-            asked = asyncio.create_task(site.poll("ann", after=f"main:{server.e(1)}:1", wait=30))
+            asked = asyncio.create_task(site.poll("ann", after=f"main:{server.epoch_name(1)}:1", wait=30))
             await wait_until(lambda: site.gateway.streams.count == 2)
             await new_life(site.node, server)
-            while source.last != f"main:{server.e(2)}:1":
+            while source.last != f"main:{server.epoch_name(2)}:1":
                 assert await source.block() is not None
             assert not asked.done()
             await site.node.append("user:ann")
-            assert (await source.event()).id == f"main:{server.e(2)}:2"
-            assert (await asked)["cursor"] == f"main:{server.e(2)}:2"
-        async with site.source("ann", last=f"main:{server.e(2)}:2") as source:
+            assert (await source.event()).id == f"main:{server.epoch_name(2)}:2"
+            assert (await asked)["cursor"] == f"main:{server.epoch_name(2)}:2"
+        async with site.source("ann", last=f"main:{server.epoch_name(2)}:2") as source:
             assert source.hello.data["recovered"] is True  # type: ignore[attr-defined]
 
 
@@ -336,18 +336,18 @@ async def test_cut_off_from_its_log(
     are told to resynchronise instead.
     """
     async with Proxy(settings.redis or "") as proxy:
-        monkeypatch.setattr(Store, "line", lambda self: line_to(proxy.url))
+        monkeypatch.setattr(Store, "open_stream_connection", lambda self: line_to(proxy.url))
         await node.engine.store.redis.client_kill_filter(_type="normal", skipme=True)
         await wait_until(lambda: proxy._writers and node.engine.store.packed.is_up)
         async with node.client("ann") as client:
             seq = await node.append("user:ann")
             assert await client.seqs(1) == [seq]
-            monkeypatch.setattr(Store, "line", lambda self: line_to("redis://127.0.0.1:1"))
+            monkeypatch.setattr(Store, "open_stream_connection", lambda self: line_to("redis://127.0.0.1:1"))
             proxy.cut()
             await node.append("user:ann", times=5)
             if trimmed:
                 await node.engine.store.redis.xtrim(keys.log(DEFAULT_ZONE), minid=f"{seq + 4}-0", approximate=False)
-            monkeypatch.setattr(Store, "line", lambda self: line_to(proxy.url))
+            monkeypatch.setattr(Store, "open_stream_connection", lambda self: line_to(proxy.url))
             if trimmed:
                 assert await client.closed() == 4004
             else:

@@ -128,10 +128,15 @@ async def find_done(
     stored = await engine.store.command("GET", keys.request(zone, caller.id, key))
     if stored is None:
         return None
-    _, earlier, seq, version, job = stored.split()
-    if earlier.decode() != fingerprint:
+    _, earlier, seq, version, job = _parsed(stored)
+    if earlier != fingerprint:
         raise ReusedKey
-    return Done(True, int(seq), int(version), [job])
+    return Done(True, int(seq), int(version), [job.encode()])
+
+
+def _parsed(stored: bytes) -> list[str]:
+    """The parts of a record of lua/lib/idempotency.lua: `WORD fingerprint seq version job`."""
+    return stored.decode().split()
 
 
 async def once(
@@ -157,7 +162,7 @@ async def find_record(engine: Engine, caller: Principal, key: str) -> Idempotenc
             raise Unavailable(f"zone {zone} is closed: {state.why}")
         stored = await engine.store.command("GET", keys.request(zone, caller.id, key))
         if stored:
-            word, _, seq, _, job = stored.decode().split()
+            word, _, seq, _, job = _parsed(stored)
             if word != "OK":
                 return IdempotencyRecord(key, "refused", code=word.lower())
             return IdempotencyRecord(key, "done", seq=int(seq), job=None if job == "-" else job)

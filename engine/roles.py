@@ -22,6 +22,8 @@ MEDIATOR: frozenset[Role] = frozenset({"mediator"})
 SIDES: frozenset[Role] = frozenset({"customer", "technician"})
 BOOKERS: frozenset[Role] = OPS | {"customer", "service"}
 JOB_READERS: frozenset[Role] = OPS | {"customer", "technician", "mediator", "service"}
+WHOLE_JOB_READERS: frozenset[Role] = OPS | {"customer", "mediator", "service"}
+"""The roles that see the whole of each job that they may see at all."""
 USERS: frozenset[Role] = MANAGERS | {"customer", "technician", "mediator", "service"}
 """Every role that can sign in."""
 
@@ -38,6 +40,7 @@ __all__ = [
     "SIDES",
     "TECHNICIAN",
     "USERS",
+    "WHOLE_JOB_READERS",
     "require_role",
 ]
 

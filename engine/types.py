@@ -6,7 +6,7 @@ An id contains its zone: ``job_<zone>_<ulid>`` stays in that zone for life, so t
 from __future__ import annotations
 
 import re
-from typing import Literal, NewType
+from typing import Literal, NewType, get_args
 
 import msgspec
 from ulid import ULID
@@ -23,15 +23,7 @@ IdempotencyKey = NewType("IdempotencyKey", str)
 DEFAULT_ZONE = Zone("main")
 
 Role = Literal["customer", "technician", "mediator", "onboarding_manager", "ops_manager", "admin", "service"]
-ROLES: tuple[Role, ...] = (
-    "customer",
-    "technician",
-    "mediator",
-    "onboarding_manager",
-    "ops_manager",
-    "admin",
-    "service",
-)
+ROLES: tuple[Role, ...] = get_args(Role)
 OPS: frozenset[Role] = frozenset({"ops_manager", "admin"})
 MANAGERS: frozenset[Role] = OPS | {"onboarding_manager"}
 Phase = Literal["open", "assigned", "active", "done", "closed"]

@@ -11,15 +11,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from engine.blueprint.event_catalogue import BY_TYPE
+from engine.types import ROLES
 
 PARTIES = frozenset({"customer", "holder"})
 """The words that stand for one person of the job."""
 PLURALS = {"customers": "customer", "technicians": "technician"}
-"""The words for all people of a role. Each other word is a role, or an alias of several roles (``ops``)."""
+"""The words for all people of a role. Each other word is a role, or one of ``ALIASES`` for several roles."""
 TECHNICIANS = "technicians"
-AUDIENCES = (
-    PARTIES | PLURALS.keys() | {"ops", "managers", "service", "mediator", "onboarding_manager", "ops_manager", "admin"}
-)
+ALIASES = frozenset({"ops", "managers"})
+AUDIENCES = PARTIES | ALIASES | PLURALS.keys() | (frozenset(ROLES) - set(PLURALS.values()))
 """The words of an event's ``to``."""
 
 DEFAULTS = {event.type: event.audience for event in BY_TYPE.values() if event.audience}

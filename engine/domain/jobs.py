@@ -23,11 +23,12 @@ from engine.errors import FieldError, Forbidden, Invalid, NotFound, OtherBluepri
 from engine.events import ms_of
 from engine.idempotency import in_redis, in_sql
 from engine.idempotency.in_redis import Outcome, located
+from engine.roles import WHOLE_JOB_READERS
 from engine.rules import job_document
 from engine.rules.job_document import JobView
 from engine.store import keys
 from engine.store.connection import Done
-from engine.types import OPS, JobId, Principal, Role, Zone
+from engine.types import ROLES, JobId, Principal, Role, Zone
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
@@ -47,15 +48,11 @@ ALSO_CALLED = {"claim": "accept"}
 """`claim` and `respond` accept an offer under any blueprint, also if its command has another name."""
 
 
-WHOLE: frozenset[Role] = OPS | {"customer", "mediator", "service"}
-"""The roles that see the whole of each job that they may see at all."""
-
-
 def sees_whole(caller: Principal, job: JobView) -> bool:
     """Whether a caller who may see the job may see the whole of it. A technician may if they hold the job and have
     accepted it.
     """
-    if caller.role in WHOLE:
+    if caller.role in WHOLE_JOB_READERS:
         return True
     if caller.role != "technician":
         return False
@@ -219,13 +216,11 @@ async def command_for(
 
 
 POSSIBLE: dict[Role, frozenset[Relation]] = {
-    **dict.fromkeys(OPS, frozenset[Relation]({"ops"})),
-    "customer": frozenset({"customer"}),
-    "technician": frozenset({"offered", "holder", "technician"}),
-    "service": frozenset({"service"}),
-    "mediator": frozenset({"mediator"}),
+    role: frozenset(relations(role, "", customer="", holder="", offered=True, frozen=True, bids=True)) for role in ROLES
 }
-"""The relations to a job that each role can have. A role that is not listed has none."""
+"""The relations to a job that each role can have: those of a user who is customer and holder, has an offer and may bid,
+while a dispute is open.
+"""
 
 
 def possible(role: Role) -> frozenset[Relation]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, get_args
 
 import msgspec
 from msgspec import Meta, field
@@ -125,18 +125,4 @@ class Location(positions.Location, tag="location", tag_field="op", kw_only=True)
 
 Op = Connect | Ping | Refresh | Subscribe | Unsubscribe | Claim | Decline | Command | SetAvailability | Location
 
-KINDS: dict[str, type[Op]] = {
-    str(kind.__struct_config__.tag): kind
-    for kind in (
-        Connect,
-        Ping,
-        Refresh,
-        Subscribe,
-        Unsubscribe,
-        Claim,
-        Decline,
-        Command,
-        SetAvailability,
-        Location,
-    )
-}
+KINDS: dict[str, type[Op]] = {str(kind.__struct_config__.tag): kind for kind in get_args(Op)}

@@ -12,19 +12,17 @@ from typing import Literal
 import msgspec
 
 from engine.blueprint.audience import DEFAULTS
+from engine.blueprint.event_catalogue import BY_TYPE
 from engine.types import OPS, Phase, Role
 
 EVERYBODY = 1_000_000_000
 """The size of a wave that includes everybody. Lua makes it in turns of 256 (lua/lib/search.lua). If it were limited to
 one turn, each round would ask the same nearest technicians, and a crowd of them would hide the job from all others."""
 
-NOUNS = frozenset(
-    (
-        *("session", "job", "offer", "bid", "price", "payment", "code", "room", "message", "mediator", "technician"),
-        *("notification", "position", "typing", "presence", "token", "fix"),
-    )
-)
-"""The first words of the names of the engine's own events: an announcement cannot use them."""
+NOUNS = {kind.partition(".")[0] for kind in BY_TYPE} - {"announcement"} | {"session", "typing", "presence", "fix"}
+"""The first words of the names of the engine's own events, also of internal and reserved ones: an announcement cannot
+use them.
+"""
 
 OFFER = "offer.created"
 """The event that invites a technician. Its notice is pushed with the offer."""

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from engine.process.settings import Settings
+
 JOB_ID = "job_main_01jb4zqk3m8r5t7v9x2c6d8f0g"
 CUSTOMER = "usr_01jb4zp0a1b2c3d4e5f6g7h8j9"
 TECHNICIAN = "usr_01jb4zp7k8m9n0p1q2r3s4t5v6"
@@ -158,7 +160,7 @@ REPLIES: dict[str, Any] = {
         "online": True,
         "receiving": True,
         "blockers": [],
-        "lease_s": 90.0,
+        "lease_s": Settings().lease_s,
         "fix": {"every_s": 30},
         "clock_offset_s": 0.0,
     },

@@ -35,7 +35,6 @@ const ANSWER_S = POLL_S + 10;
  * @type {Record<string, number>} */
 const ENDS = { unauthenticated: 4501, forbidden: 4502 };
 const AGAIN = ["unavailable", "indeterminate", "in_flight", "rate_limited", "paused", "unreachable"];
-const KEYED = ["claim", "decline", "command", "availability", "location", "say", "read"];
 
 /**
  * Socket ops as HTTP requests. The other ops need a socket and wait for it.
@@ -50,6 +49,8 @@ const OVER_HTTP = {
   say: ({ room, ...rest }) => ["POST", `/v1/rooms/${room}/messages`, rest],
   read: ({ room, ...rest }) => ["POST", `/v1/rooms/${room}/read`, rest],
 };
+/** Ops with an idempotency key: a repeated request is applied once. All of them can be HTTP requests. */
+const KEYED = Object.keys(OVER_HTTP);
 
 /** A refusal by the server, or (codes `unreachable`, `ended`) by this client: then the request may have been done. */
 export class CalloutError extends Error {

@@ -28,9 +28,9 @@ from callout_client.connector import Connector, Ticket, Token, decode, encode
 from callout_client.cursors import ZoneCursors
 from callout_client.errors import BAD_CREDENTIALS, RECONNECT, RECONNECT_LATER, ClientError, Ended, Refusal, Unreachable
 from callout_client.feed import Feed
-from callout_client.http_fallback import http_route
+from callout_client.http_fallback import KEYED, http_route
 from callout_client.listeners import Frame, On, Status, Sync, tell
-from callout_client.pending import KEYED, PendingRequests, retry_until_answered
+from callout_client.pending import PendingRequests, retry_until_answered
 
 REAUTHENTICATE = frozenset({4003, 4006})
 POLL_S = 25

@@ -43,3 +43,5 @@ _ROUTES: dict[str, Callable[[Arguments, str], Route]] = {
     "say": _of_room("messages"),
     "read": _of_room("read"),
 }
+KEYED = frozenset(_ROUTES)
+"""Operations with an idempotency key: a repeated request is applied once. All of them can be HTTP requests."""

@@ -12,8 +12,6 @@ from callout_client.backoff import Backoff
 from callout_client.errors import ClientError, Ended, Refusal, Unreachable
 
 Frame = dict[str, Any]
-KEYED = frozenset({"claim", "decline", "command", "availability", "location", "say", "read"})
-"""Operations with an idempotency key: a repeated request is applied once."""
 REPEATED = frozenset({"unavailable", "indeterminate", "in_flight", "rate_limited", "paused"})
 
 

@@ -17,8 +17,7 @@ from server.gateway.frames import JsonFrames
 from server.gateway.protocol import Close
 from server.schemas import frames
 from server.schemas.events import Frame
-from server.schemas.frames import REPLIES
-from server.schemas.ops import KINDS
+from server.schemas.ops import KINDS, REPLIES
 from server.schemas.payloads import EVENTS, LIVE, shape_of
 from server.schemas.problems import Problem
 

@@ -27,8 +27,7 @@ from server.api.routes import ROUTES
 from server.gateway.ops import OPS as SOCKET_OPS
 from server.gateway.session_limiter import PINGS
 from server.schemas import frames
-from server.schemas.frames import REPLIES
-from server.schemas.ops import KINDS, Op
+from server.schemas.ops import KINDS, REPLIES, Op
 from server.schemas.payloads import EVENTS, LIVE, shape_of
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "protocol.md"

@@ -2,18 +2,17 @@
 server/schemas/payloads.py.
 
 These types encode nothing: server/gateway/ops.py makes the replies. They document the replies, and the tests decode
-each reply as the type that is documented for it.
+each reply as the type that server/schemas/ops.py names for it.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
 from engine.types import Role
-from server.schemas import ops
 from server.schemas.about import Poll
 from server.schemas.jobs import Job
 from server.schemas.objects import Shape
@@ -106,21 +105,6 @@ class Available(Availability):
 
 class Nothing(Shape):
     pass
-
-
-REPLIES: dict[type[ops.Op], Any] = {
-    ops.Connect: Connected,
-    ops.Ping: Pong,
-    ops.Refresh: Refreshed,
-    ops.Subscribe: Subscribed,
-    ops.Unsubscribe: Unsubscribed,
-    ops.Claim: Done,
-    ops.Decline: Done,
-    ops.Command: Done,
-    ops.SetAvailability: Available,
-    ops.Location: Nothing,
-}
-"""The type of ``ok`` in the reply to each op."""
 
 
 class Head(Shape):

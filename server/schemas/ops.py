@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, get_args
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, field
 
 from engine.types import Cursor, Epoch, Zone
-from server.schemas import fields, jobs, positions, technicians
+from server.schemas import fields, frames, jobs, positions, technicians
 from server.schemas.decode import MAX_EXACT, Body
 
 MAX_SUBS = 100
@@ -125,4 +125,18 @@ class Location(positions.Location, tag="location", tag_field="op", kw_only=True)
 
 Op = Connect | Ping | Refresh | Subscribe | Unsubscribe | Claim | Decline | Command | SetAvailability | Location
 
-KINDS: dict[str, type[Op]] = {str(kind.__struct_config__.tag): kind for kind in get_args(Op)}
+REPLIES: dict[type[Op], Any] = {
+    Connect: frames.Connected,
+    Ping: frames.Pong,
+    Refresh: frames.Refreshed,
+    Subscribe: frames.Subscribed,
+    Unsubscribe: frames.Unsubscribed,
+    Claim: frames.Done,
+    Decline: frames.Done,
+    Command: frames.Done,
+    SetAvailability: frames.Available,
+    Location: frames.Nothing,
+}
+"""The type of ``ok`` in the reply to each op."""
+
+KINDS: dict[str, type[Op]] = {str(kind.__struct_config__.tag): kind for kind in REPLIES}

@@ -20,7 +20,7 @@ from server.api import asyncapi
 from server.gateway import protocol
 from server.gateway.frames import INTERNAL
 from server.gateway.ops import OPS
-from server.schemas import frames, ops, payloads
+from server.schemas import ops, payloads
 from server.schemas.ops import KINDS
 from tests.server.http.client import Client
 
@@ -78,7 +78,7 @@ def test_ops_both_ways(document: dict[str, Any]) -> None:
     decoded = {str(kind.__struct_config__.tag) for kind in get_args(ops.Op)}
     assert messages(document, "op") == messages(document, "reply") == decoded == set(KINDS)
     assert {n for n, o in document["operations"].items() if o["action"] == "receive"} == decoded
-    assert set(frames.REPLIES) == {*OPS, ops.Connect, ops.Ping}
+    assert set(ops.REPLIES) == {*OPS, ops.Connect, ops.Ping}
 
 
 def test_events_both_ways(document: dict[str, Any]) -> None:

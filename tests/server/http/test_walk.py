@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 import time
 import uuid
@@ -12,6 +13,7 @@ import pytest
 
 from engine import roles as authority
 from engine import types
+from engine.blueprint import vocabulary
 from engine.blueprint.schema import relations
 from engine.process.signer import Signer
 from engine.types import ROLES, Principal, Role, UserId
@@ -52,6 +54,13 @@ def test_operation_ids_are_unique() -> None:
     """No two lines of the table share a name, nor method and path."""
     assert len({route.name for route in ROUTES}) == len(ROUTES)
     assert len({(route.method, route.path) for route in ROUTES}) == len(ROUTES)
+
+
+def test_the_linter_knows_the_routes_beside_the_commands() -> None:
+    """No blueprint may name a command like a route of its own; `claim` and `reassign` are routes of commands."""
+    posted = [route.path for route in ROUTES if route.method == "POST"]
+    names = {found[1] for path in posted if (found := re.fullmatch(r"/v1/jobs/\{id\}/([a-z_]+)", path))}
+    assert names - {"claim", "reassign"} == vocabulary.ROUTES
 
 
 @pytest.mark.parametrize("route", GUARDED, ids=lambda route: route.name)

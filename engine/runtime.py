@@ -1,4 +1,4 @@
-"""The Engine: a set of handles, opened together and closed in the reverse order."""
+"""The Engine: the handles on Redis, SQL and other parts of a process, opened together and closed in reverse order."""
 
 from __future__ import annotations
 
@@ -32,20 +32,21 @@ class Engine:
     metrics: Metrics
     plans: Plans = field(default_factory=Plans)
     used: dict[str, int] = field(default_factory=dict)
-    """By login: the number of the refresh whose first use is recorded in SQL (engine/identity/tokens.py)."""
+    """For each login (family of refresh tokens): the latest generation of which the use is recorded in SQL
+    (engine/identity/tokens.py)."""
 
 
 @asynccontextmanager
 async def open_engine(settings: Settings) -> AsyncIterator[Engine]:
-    """Open all handles. ``settings.redis`` must be a URL.
+    """Open all handles and yield the engine; close the handles after the block. ``settings.redis`` must be a URL.
 
     A zone that does not match the archive stays closed, with the reason in ``store.zones``. Raises SettingsError,
-    BlueprintError, ServerUnfit and Unavailable (Redis cannot be reached); each names everything that is wrong.
+    BlueprintError, ServerUnfit and Unavailable (Redis cannot be reached); each error names everything that is wrong.
     """
     url = settings.redis
     if url is None:
         raise SettingsError("redis: no URL")
-    if DEFAULT_ZONE not in settings.zones:  # the log of main carries the events of accounts, so every process tails it
+    if DEFAULT_ZONE not in settings.zones:  # every process tails main's log, for the events of accounts
         settings = msgspec.structs.replace(settings, zones=(*settings.zones, DEFAULT_ZONE))
     wrong = [zone for zone in settings.zones if not is_zone(zone)]
     if wrong:

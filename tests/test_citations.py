@@ -161,7 +161,8 @@ def known() -> Iterator[tuple[str, str, bool]]:
         if getattr(build, "__module__", "") != keys.__name__ or name == "live":
             continue
         key = build(*("z" if arg == "zone" else "<>" for arg in build.__annotations__ if arg != "return"))
-        yield key, build.__doc__.split(":")[0].split()[0].lower(), _permanent(key.partition("}:")[2])
+        kind = build.__doc__.removeprefix("Return the key of a ").split()[0].rstrip(":,")
+        yield key, kind, _permanent(key.partition("}:")[2])
 
 
 def _permanent(name: str) -> bool:

@@ -1,7 +1,8 @@
 """Apply one batch to SQL, together with the new checkpoint.
 
-The checkpoint moves first, by compare-and-set. Of two archivers one waits on its row and then finds it moved. So no
-event is applied twice and none is skipped, however many archivers run and whenever they die.
+The checkpoint moves first, by compare-and-set. If two archivers apply the same batch, the second waits on the
+checkpoint's row and then finds that the checkpoint has moved. So no event is applied twice and none is skipped, however
+many archivers run and whenever they die.
 """
 
 from __future__ import annotations
@@ -35,15 +36,15 @@ from engine.sql.schema import (
 from engine.types import Epoch, Zone
 
 REFUSALS = (DataError, IntegrityError, OverflowError, UnicodeError)
-"""The errors if the database or its driver refuses a value. A retry would be refused too."""
+"""The errors that mean that the database or its driver refuses a value. A retry would be refused too."""
 
 
 class Superseded(Exception):
-    """The checkpoint is not where this archiver expected it: another archiver moved it. Nothing was applied."""
+    """Raised when another archiver has moved the checkpoint since this archiver read it. Nothing was applied."""
 
 
 class AnotherLife(Exception):
-    """The log in Redis and the archive disagree about the epochs: they are different logs."""
+    """Raised when the epochs in Redis and in the archive contradict each other: they belong to different logs."""
 
 
 async def apply(
@@ -57,23 +58,23 @@ async def apply(
 ) -> None:
     """Apply ``batch``, which begins right after ``before`` and ends at ``after``, in one transaction.
 
-    ``in_redis`` are the epochs in Redis with their first seqs. Raises Superseded, AnotherLife, what
-    ``Archive.writing`` raises, and one of ``REFUSALS`` if the database refuses a row.
+    ``in_redis`` are the epochs in Redis with their first seqs. Raises Superseded, AnotherLife, the same errors as
+    ``Archive.writing``, and one of ``REFUSALS`` if the database refuses a row.
     """
     async with archive.writing() as conn:
         upsert = _upsert(archive)
         await _move_checkpoint(conn, upsert, zone, before, after)
         await _check_epochs(conn, zone, in_redis, before.seq if before else 0, after.seq)
-        await _add(conn, events, batch.events)
-        await _add(conn, event_channels, batch.channels)
-        await _put(conn, upsert, jobs, list(batch.jobs.values()))
-        await _add(conn, job_references, batch.references, upsert)
-        await _put(conn, upsert, offers, list(batch.offers.values()))
-        await _answer(conn, list(batch.answers.values()))
-        await _put_dealings(conn, upsert, bids, batch.bids)
-        await _put_dealings(conn, upsert, payments, batch.payments)
-        await _add(conn, notifications, batch.notifications, upsert)
-        await _add(conn, events_refused, batch.refused)
+        await _insert_rows(conn, events, batch.events)
+        await _insert_rows(conn, event_channels, batch.channels)
+        await _upsert_rows(conn, upsert, jobs, list(batch.jobs.values()))
+        await _insert_rows(conn, job_references, batch.references, upsert)
+        await _upsert_rows(conn, upsert, offers, list(batch.offers.values()))
+        await _update_answers(conn, list(batch.answers.values()))
+        await _upsert_dealings(conn, upsert, bids, batch.bids)
+        await _upsert_dealings(conn, upsert, payments, batch.payments)
+        await _insert_rows(conn, notifications, batch.notifications, upsert)
+        await _insert_rows(conn, events_refused, batch.refused)
 
 
 async def mark_archived(archive: Archive, finished: Sequence[str]) -> None:
@@ -84,14 +85,16 @@ async def mark_archived(archive: Archive, finished: Sequence[str]) -> None:
 
 
 async def unarchived(archive: Archive, zone: Zone, limit: int) -> list[str]:
-    """Finished jobs whose archiving Redis may not know of: an archiver died between commit and notification."""
+    """Return at most ``limit`` finished jobs that are archived, but that Redis may not know to be archived, because an
+    archiver died between its commit and the notification.
+    """
     over = (jobs.c.zone == zone, jobs.c.hot.is_(True), jobs.c.phase.in_(FINISHED))
     async with archive.reading() as conn:
         return list((await conn.execute(select(jobs.c.id).where(*over).limit(limit))).scalars())
 
 
 async def seq_before(archive: Archive, zone: Zone, at: int) -> int:
-    """The last seq of an event older than ``at`` (ms since the Unix epoch), or 0."""
+    """Return the last seq of an event older than ``at`` (ms since the Unix epoch); 0 if there is none."""
     c = events.c
     query = select(c.seq).where(c.zone == zone, c.at < at).order_by(c.at.desc(), c.seq.desc()).limit(1)
     async with archive.reading() as conn:
@@ -99,10 +102,10 @@ async def seq_before(archive: Archive, zone: Zone, at: int) -> int:
 
 
 async def keep_positions(archive: Archive, zone: Zone, last: Sequence[Position]) -> None:
-    """Store the latest positions of technicians over the earlier ones."""
+    """Store the latest positions of technicians. Each replaces the technician's earlier position."""
     rows = [{"technician": p.technician, "zone": zone, "lat": p.lat, "lon": p.lon, "at": p.at} for p in last]
     async with archive.writing() as conn:
-        await _put(conn, _upsert(archive), positions, rows)
+        await _upsert_rows(conn, _upsert(archive), positions, rows)
 
 
 def _upsert(archive: Archive) -> Callable[[Table], Any]:
@@ -116,6 +119,7 @@ async def _move_checkpoint(
     before: Checkpoint | None,
     after: Checkpoint,
 ) -> None:
+    """Move the checkpoint from ``before`` (None: not set yet) to ``after``. Raises Superseded."""
     c = checkpoints.c
     if before is None:
         first = upsert(checkpoints).values(zone=zone, epoch=after.epoch, seq=after.seq)
@@ -130,10 +134,11 @@ async def _move_checkpoint(
 async def _check_epochs(
     conn: AsyncConnection, zone: Zone, in_redis: Mapping[Epoch, int], archived: int, reached: int
 ) -> None:
-    """Check that Redis has each epoch of the database with the same first seq, and record new ones.
+    """Check that Redis has each epoch of the database with the same first seq, and record new epochs. Raises
+    AnotherLife.
 
-    An epoch that Redis lacks was opened on another server. No new epoch may begin at an archived seq: the archived
-    events would be from another log.
+    An epoch that Redis lacks was opened on another server. A new epoch may not begin at an archived seq, because the
+    archived events would then be from another log.
     """
     known = {row.epoch: row.first_seq for row in await conn.execute(select(epochs).where(epochs.c.zone == zone))}
     for epoch, first in known.items():
@@ -143,25 +148,25 @@ async def _check_epochs(
     for epoch, first in unknown.items():
         if first <= archived:
             raise AnotherLife(f"{zone}: {epoch} began at {first}, but {archived} are archived of another life")
-    await _add(conn, epochs, [{"zone": zone, "epoch": e, "first_seq": first} for e, first in unknown.items()])
+    await _insert_rows(conn, epochs, [{"zone": zone, "epoch": e, "first_seq": first} for e, first in unknown.items()])
 
 
-async def _add(
+async def _insert_rows(
     conn: AsyncConnection, table: Table, rows: list[Row], upsert: Callable[[Table], Any] | None = None
 ) -> None:
     """Insert rows. With ``upsert``, existing rows stay unchanged."""
     if rows:
-        await _many(conn, upsert(table).on_conflict_do_nothing() if upsert else insert(table), rows)
+        await _insert_many(conn, upsert(table).on_conflict_do_nothing() if upsert else insert(table), rows)
 
 
-async def _put_dealings(
+async def _upsert_dealings(
     conn: AsyncConnection, upsert: Callable[[Table], Any], table: Table, rows: Mapping[Any, Row]
 ) -> None:
     """Upsert bids or payments with their latest content; ``created_at`` keeps its first value."""
-    await _put(conn, upsert, table, list(rows.values()), but=("created_at",))
+    await _upsert_rows(conn, upsert, table, list(rows.values()), but=("created_at",))
 
 
-async def _put(
+async def _upsert_rows(
     conn: AsyncConnection,
     upsert: Callable[[Table], Any],
     table: Table,
@@ -176,10 +181,10 @@ async def _put(
     others = [column.name for column in table.columns if not column.primary_key and column.name not in but]
     rest = {name: new.excluded[name] for name in others}
     keys = [column.name for column in table.primary_key.columns]
-    await _many(conn, new.on_conflict_do_update(index_elements=keys, set_=rest), rows)
+    await _insert_many(conn, new.on_conflict_do_update(index_elements=keys, set_=rest), rows)
 
 
-async def _many(conn: AsyncConnection, statement: Any, rows: list[Row]) -> None:
+async def _insert_many(conn: AsyncConnection, statement: Any, rows: list[Row]) -> None:
     """Run an insert for many rows that all have the same columns.
 
     The statement is compiled once and the rows go to the driver unchanged: SQLAlchemy's work for each row costs more
@@ -191,7 +196,8 @@ async def _many(conn: AsyncConnection, statement: Any, rows: list[Row]) -> None:
     await conn.exec_driver_sql(str(compiled), [values(row) for row in rows])
 
 
-async def _answer(conn: AsyncConnection, rows: list[Row]) -> None:
+async def _update_answers(conn: AsyncConnection, rows: list[Row]) -> None:
+    """Update offers of earlier batches with their answers."""
     if not rows:
         return
     mine = (offers.c.job == bindparam("of_job")) & (offers.c.technician == bindparam("of_technician"))

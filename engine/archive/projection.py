@@ -18,7 +18,7 @@ from engine.rules import job_document
 from engine.rules.job_document import EventJob, Party
 
 FINISHED = ("done", "closed")
-"""Phases in which a job's keys may leave Redis once it is archived."""
+"""The phases of a finished job. After it is archived, its keys in Redis may expire."""
 
 Row = dict[str, Any]
 
@@ -27,8 +27,8 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class Batch:
-    """The rows that a run of events changes. ``offers`` are complete rows; ``answers`` update offers of earlier
-    batches.
+    """The rows that a sequence of events adds or changes. ``offers`` are complete rows; ``answers`` are updates of
+    offers from earlier batches.
     """
 
     events: list[Row] = field(default_factory=list)
@@ -49,6 +49,8 @@ class Batch:
 
 
 class _Offer(msgspec.Struct):
+    """The offer in an event's data."""
+
     job: EventJob
     status: str
     wave: int
@@ -57,6 +59,8 @@ class _Offer(msgspec.Struct):
 
 
 class _Bid(msgspec.Struct, kw_only=True):
+    """The bid in an event's data."""
+
     id: str
     job: str
     technician: Party
@@ -65,6 +69,8 @@ class _Bid(msgspec.Struct, kw_only=True):
 
 
 class _Payment(msgspec.Struct, kw_only=True):
+    """The payment in an event's data."""
+
     id: str = ""
     status: str
     amount: int
@@ -74,6 +80,8 @@ class _Payment(msgspec.Struct, kw_only=True):
 
 
 class _Data(msgspec.Struct):
+    """The members of an event's data from which rows are derived. Each may be missing."""
+
     job: msgspec.Raw = msgspec.Raw(b"")
     offer: _Offer | None = None
     bid: msgspec.Raw = msgspec.Raw(b"")
@@ -84,6 +92,8 @@ class _Data(msgspec.Struct):
 
 
 class _Notification(msgspec.Struct, omit_defaults=False):
+    """The data of a ``notification`` event."""
+
     id: str
     kind: str
     title: str
@@ -103,7 +113,7 @@ def fold(events: Iterable[Event]) -> Batch:
     batch = Batch()
     for event in events:
         try:
-            job = _project(batch, event)
+            job = _fold_event(batch, event)
         except (msgspec.DecodeError, ValueError) as error:
             job = None
             log.error("event_not_projected", zone=event.zone, seq=event.seq, type=event.type, error=str(error))
@@ -128,27 +138,28 @@ def _event_row(event: Event, job: str | None) -> Row:
     }
 
 
-def _project(batch: Batch, event: Event) -> str | None:
+def _fold_event(batch: Batch, event: Event) -> str | None:
     """Fold one event into the batch. Return the id of the event's job, or None if it has none."""
     data = _data.decode(event.data)
     job = _job_id(data)
-    _take_job(batch, event, data)
+    _fold_job(batch, event, data)
     if event.type.startswith("offer."):
-        _take_offer(batch, event, data)
+        _fold_offer(batch, event, data)
     elif event.type.startswith("bid."):
-        _take_bid(batch, event, data)
+        _fold_bid(batch, event, data)
     elif event.type.startswith("payment.") and job:
-        _take_payment(batch, event, data, job)
+        _fold_payment(batch, event, data, job)
     elif event.type == "notification":
-        _take_notification(batch, event)
+        _fold_notification(batch, event)
     if job and data.former:
-        _answer(batch, event, (job, data.former.id), "expired", "left")
+        _set_answer(batch, event, (job, data.former.id), "expired", "left")
     if job and event.type in ("job.accepted", "job.assigned") and data.technician:
-        _answer(batch, event, (job, data.technician.id), "accepted", None)
+        _set_answer(batch, event, (job, data.technician.id), "accepted", None)
     return job
 
 
 def _job_id(data: _Data) -> str | None:
+    """Return the id of the job that an event is about, or None."""
     if data.offer:
         return data.offer.job.id or None
     raw = bytes(data.job)
@@ -160,9 +171,9 @@ def _job_id(data: _Data) -> str | None:
     return (job if isinstance(job, str) else job.id) or None
 
 
-def _take_job(batch: Batch, event: Event, data: _Data) -> None:
-    """Store the job of an event of any type, because a payment may move the job too. Events that only name the job
-    (``job.searching``) or carry its public part do not change its row.
+def _fold_job(batch: Batch, event: Event, data: _Data) -> None:
+    """Store the whole job that an event contains. The event may have any type, because a payment may move the job too.
+    Events that contain only the job's id (``job.searching``) or public part do not change its row.
     """
     raw = bytes(data.job)
     if b'"version"' not in raw or b'"customer"' not in raw:
@@ -177,23 +188,24 @@ def _take_job(batch: Batch, event: Event, data: _Data) -> None:
         batch.references.append({"principal": principal, "reference": job.reference, "job": job.id})
 
 
-def _take_offer(batch: Batch, event: Event, data: _Data) -> None:
+def _fold_offer(batch: Batch, event: Event, data: _Data) -> None:
+    """Store a new offer of each receiver, or the answer to an offer, or its end."""
     users = [channel.removeprefix("user:") for channel in event.to if channel.startswith("user:")]
     if data.offer:
         for technician in users:
-            _offer(batch, event, technician, data.offer)
+            _add_offer(batch, event, technician, data.offer)
         return
     job = _job_id(data)
     if job is None:
         return
     if event.type == "offer.declined" and data.technician:
-        _answer(batch, event, (job, data.technician.id), "rejected", data.reason)
+        _set_answer(batch, event, (job, data.technician.id), "rejected", data.reason)
     elif event.type == "offer.closed":
         for technician in users:
-            _answer(batch, event, (job, technician), "expired", data.reason)
+            _set_answer(batch, event, (job, technician), "expired", data.reason)
 
 
-def _offer(batch: Batch, event: Event, technician: str, offer: _Offer) -> None:
+def _add_offer(batch: Batch, event: Event, technician: str, offer: _Offer) -> None:
     place = (offer.job.id, technician)
     batch.answers.pop(place, None)
     batch.offers[place] = {
@@ -209,7 +221,8 @@ def _offer(batch: Batch, event: Event, technician: str, offer: _Offer) -> None:
     }
 
 
-def _answer(batch: Batch, event: Event, place: tuple[str, str], status: str, reason: str | None) -> None:
+def _set_answer(batch: Batch, event: Event, place: tuple[str, str], status: str, reason: str | None) -> None:
+    """Store the answer to an offer. ``place`` is the offer's key: the ids of job and technician."""
     change = {"status": status, "reason": reason, "answered_at": event.at}
     if place in batch.offers:
         batch.offers[place].update(change)
@@ -217,10 +230,10 @@ def _answer(batch: Batch, event: Event, place: tuple[str, str], status: str, rea
         batch.answers[place] = {"of_job": place[0], "of_technician": place[1], **change}
 
 
-def _take_bid(batch: Batch, event: Event, data: _Data) -> None:
+def _fold_bid(batch: Batch, event: Event, data: _Data) -> None:
     bid = _bid.decode(data.bid)
     if event.type == "bid.created":  # a bid answers the offer, if there was one
-        _answer(batch, event, (bid.job, bid.technician.id), "accepted", None)
+        _set_answer(batch, event, (bid.job, bid.technician.id), "accepted", None)
     first = batch.bids.get(bid.id, {"created_at": event.at})
     batch.bids[bid.id] = {
         "id": bid.id,
@@ -235,7 +248,7 @@ def _take_bid(batch: Batch, event: Event, data: _Data) -> None:
     }
 
 
-def _take_payment(batch: Batch, event: Event, data: _Data, job: str) -> None:
+def _fold_payment(batch: Batch, event: Event, data: _Data, job: str) -> None:
     payment = _payment.decode(data.payment)
     name = payment.id or payment.reference or ""
     first = batch.payments.get((job, name), {"created_at": event.at})
@@ -254,7 +267,7 @@ def _take_payment(batch: Batch, event: Event, data: _Data, job: str) -> None:
     }
 
 
-def _take_notification(batch: Batch, event: Event) -> None:
+def _fold_notification(batch: Batch, event: Event) -> None:
     notification = _notification.decode(event.data)
     # PostgreSQL stores no NUL in a text.
     texts = {"title": notification.title.replace("\0", ""), "body": notification.body.replace("\0", "")}

@@ -1,8 +1,8 @@
 """The quarantine: find the rows that the database refuses, and set them aside.
 
-A batch with a refused value would be refused at each retry, and block all later events of the zone. So it is halved
-until the event at fault is found. That event is stored without the rows derived from it, or, if the event itself is
-refused, not at all. Its entry and the error are stored in ``events_refused``, and a metric counts it.
+A batch with a refused value would be refused at each retry, and block all later events of the zone. So the batch is
+halved until the event at fault is found. That event is stored without the rows derived from it, or, if the event itself
+is refused, not at all. The event's log entry and the error are stored in ``events_refused``, and a metric counts them.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ ERROR_CHARS = 500
 log = structlog.get_logger(__name__)
 
 
-class Taking:
-    """Writes events to SQL; calls ``refused`` for each event that was set aside."""
+class EventWriter:
+    """A writer of a zone's events to SQL. It calls ``refused`` for each event that was put into quarantine."""
 
     def __init__(
         self, archive: Archive, zone: Zone, in_redis: Mapping[Epoch, int], refused: Callable[[Zone], None]
@@ -39,9 +39,9 @@ class Taking:
         """Jobs that finished in the events written so far."""
 
     async def take(self, events: Sequence[Event], before: Checkpoint | None, epoch_of: Callable[[int], Epoch]) -> None:
-        """Write ``events``, which follow ``before``; each part that succeeds moves the checkpoint.
+        """Write ``events``, which follow ``before``. Each part that succeeds moves the checkpoint.
 
-        Raises as ``apply.apply``, except for refusals.
+        Raises the same errors as ``apply.apply``, but not for a refused event: that event is put into quarantine.
         """
         after = Checkpoint(epoch_of(events[-1].seq), events[-1].seq)
         try:
@@ -60,38 +60,42 @@ class Taking:
         self.finished += batch.finished
 
     async def _set_aside(self, event: Event, before: Checkpoint | None, after: Checkpoint, error: Exception) -> None:
-        for batch in _without(event, error):
+        """Put an event into quarantine. Raises the last refusal if the row in ``events_refused`` is refused too."""
+        for batch in _replacements(event, error):
             try:
                 await self._apply(batch, before, after)
             except apply.REFUSALS as again:
                 last = again
                 continue
-            log.error("event_refused", zone=event.zone, seq=event.seq, type=event.type, error=_short(error))
+            log.error("event_refused", zone=event.zone, seq=event.seq, type=event.type, error=_error_text(error))
             self._refused(event.zone)
             return
-        raise last  # even the note is refused, so this event is not the cause
+        raise last  # the row for events_refused is refused too, so this event is not the cause
 
 
-def _without(event: Event, error: Exception) -> Iterator[Batch]:
-    """The replacements for a refused event, in order: the event without derived rows, then only the note."""
+def _replacements(event: Event, error: Exception) -> Iterator[Batch]:
+    """Yield the batches to try instead of a refused event: first the event without derived rows, then only the row for
+    ``events_refused``.
+    """
     whole = projection.fold([event])
-    yield Batch(events=whole.events, channels=whole.channels, refused=[_note(event, error, kept=True)])
-    yield Batch(refused=[_note(event, error, kept=False)])
+    yield Batch(events=whole.events, channels=whole.channels, refused=[_refused_row(event, error, kept=True)])
+    yield Batch(refused=[_refused_row(event, error, kept=False)])
 
 
-def _note(event: Event, error: Exception, *, kept: bool) -> projection.Row:
+def _refused_row(event: Event, error: Exception, *, kept: bool) -> projection.Row:
+    """Return the row for ``events_refused``."""
     entry = {**msgspec.structs.asdict(event), "data": event.data.decode("utf-8", "backslashreplace")}
     return {
         "zone": event.zone,
         "seq": event.seq,
         "entry": msgspec.json.encode(entry),
-        "error": _short(error),
+        "error": _error_text(error),
         "kept": kept,
         "refused_at": now_ms(),
     }
 
 
-def _short(error: Exception) -> str:
-    """The error as a text that every database accepts."""
+def _error_text(error: Exception) -> str:
+    """Return the error as a text that every database accepts, at most ``ERROR_CHARS`` long."""
     text = str(getattr(error, "orig", None) or error).replace("\0", "")
     return text.encode("utf-8", "backslashreplace").decode()[:ERROR_CHARS]

@@ -1,4 +1,6 @@
-"""Read the archive: events for replay by channel, jobs and their history, and how far the archive has come.
+"""Queries on the archive: events by channel for replay, jobs and their history, and the position of the archiver.
+
+All functions that read from SQL raise Unavailable.
 
 Events are read with one bounded query per channel. (Rejected: ``channel IN (…) ORDER BY seq LIMIT n``. For that a
 database reads every row of a busy channel before it sorts them and returns n.)
@@ -25,19 +27,20 @@ from engine.sql.schema import jobs as job_rows
 from engine.types import Epoch, JobId, Phase, TechnicianId, UserId, Zone
 
 CHANNELS_A_QUERY = 50
-"""Each channel is one part of a compound query. SQLite allows 500 parts; fewer parts parse faster."""
+"""The most channels in one compound query, which has a part for each channel. SQLite allows 500 parts; fewer parts are
+parsed faster."""
 
 
 class Checkpoint(msgspec.Struct, frozen=True):
-    """All events of the zone up to ``seq`` are archived; ``seq`` was written in this epoch of the log."""
+    """The position up to which a zone's log is archived: ``seq`` is the last archived event, written in ``epoch``."""
 
     epoch: Epoch
     seq: int
 
 
 class JobFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """What all jobs of a list have in common: values of the jobs' columns (engine/rules/job_document.py), and a lower
-    bound for ``updated_at`` in ms since the Unix epoch. None does not filter.
+    """The filter of a list of jobs: values of the jobs' columns (engine/rules/job_document.py), and a lower bound for
+    ``updated_at`` in ms since the Unix epoch. A field that is None does not filter.
     """
 
     zone: Zone | None = None
@@ -49,21 +52,21 @@ class JobFilter(msgspec.Struct, frozen=True, kw_only=True):
     updated_after: int | None = None
 
     def columns(self) -> dict[str, Any]:
-        """The columns that must be equal, and their values."""
+        """Return the columns that must be equal, with their values."""
         values = msgspec.structs.asdict(self)
         return {name: value for name, value in values.items() if value is not None and name != "updated_after"}
 
     def matches(self, row: Mapping[str, Any]) -> bool:
-        """Whether a job with these columns belongs to the list."""
+        """Return whether a job with these columns belongs to the list."""
         equal = all(row[name] == value for name, value in self.columns().items())
         return equal and (self.updated_after is None or row["updated_at"] > self.updated_after)
 
 
 class HistoryItem(msgspec.Struct, frozen=True, kw_only=True):
     """One change of a job: when, by whom (``role:id`` or ``engine``), from which state to which, and why. If the change
-    did not move the job, ``from`` and ``to`` are the state at that time, or None if the event does not hold it.
-    ``cause`` is the request key; ``occurred_at`` is the time of the client's clock, if the client reported the change
-    later.
+    did not move the job, ``from`` and ``to`` are both the state at that time, or None if the event does not contain the
+    state. ``cause`` is the request key; ``occurred_at`` is the time by the client's clock, if the client reported the
+    change later.
     """
 
     seq: int
@@ -78,7 +81,7 @@ class HistoryItem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Position(msgspec.Struct, frozen=True):
-    """The last known position of a technician; ``at`` is ms since the Unix epoch."""
+    """The last stored position of a technician. ``at`` is in ms since the Unix epoch."""
 
     technician: TechnicianId
     lat: float
@@ -90,7 +93,7 @@ class Position(msgspec.Struct, frozen=True):
 
 
 async def checkpoint(archive: Archive, zone: Zone) -> Checkpoint | None:
-    """How far the zone is archived, or None if nothing is. Raises Unavailable, as all functions here do."""
+    """Return the position up to which the zone is archived; None if nothing is archived."""
     async with archive.reading() as conn:
         query = select(checkpoints.c.epoch, checkpoints.c.seq).where(checkpoints.c.zone == zone)
         row = (await conn.execute(query)).one_or_none()
@@ -98,7 +101,7 @@ async def checkpoint(archive: Archive, zone: Zone) -> Checkpoint | None:
 
 
 async def epochs(archive: Archive, zone: Zone) -> dict[Epoch, int]:
-    """The first seq of each epoch, in order."""
+    """Return the first seq of each epoch, in order."""
     async with archive.reading() as conn:
         c = epoch_rows.c
         query = select(c.epoch, c.first_seq).where(c.zone == zone).order_by(c.first_seq, c.epoch)
@@ -106,7 +109,9 @@ async def epochs(archive: Archive, zone: Zone) -> dict[Epoch, int]:
 
 
 async def first_seq(archive: Archive, zone: Zone) -> int | None:
-    """The first seq of a replay: the lowest archived seq, or the one after the last event that could not be stored."""
+    """Return the lowest seq from which the archive can replay without a gap: the first archived event after the last
+    event that could not be stored. None if there is none.
+    """
     lost = (refused_rows.c.zone == zone) & refused_rows.c.kept.is_(False)
     async with archive.reading() as conn:
         last_lost: int | None = (await conn.execute(select(func.max(refused_rows.c.seq)).where(lost))).scalar()
@@ -116,7 +121,7 @@ async def first_seq(archive: Archive, zone: Zone) -> int | None:
 
 
 async def refused(archive: Archive, zone: Zone) -> int:
-    """How many events of the zone are in quarantine because the database refused them."""
+    """Return the number of the zone's events in quarantine."""
     async with archive.reading() as conn:
         query = select(func.count()).select_from(refused_rows).where(refused_rows.c.zone == zone)
         return (await conn.execute(query)).scalar() or 0
@@ -128,8 +133,9 @@ async def refused(archive: Archive, zone: Zone) -> int:
 async def events(
     archive: Archive, zone: Zone, after: int, until: int, channels: Collection[str] | Mapping[str, int], limit: int
 ) -> list[Event]:
-    """At most ``limit`` events with ``after`` < seq ≤ ``until`` on any of ``channels``, in order. A mapping gives each
-    channel a seq; events up to that seq are left out. The channel ``zone:<zone>`` matches all events.
+    """Return at most ``limit`` events with ``after`` < seq ≤ ``until`` on any of ``channels``, in order. If
+    ``channels`` is a mapping, it contains a seq for each channel: events up to that seq are left out. The channel
+    ``zone:<zone>`` matches all events.
     """
     floors = channels if isinstance(channels, Mapping) else dict.fromkeys(channels, 0)
     span = (event_rows.c.zone == zone, event_rows.c.seq > after, event_rows.c.seq <= until)
@@ -149,6 +155,7 @@ async def events(
 
 
 def _to_channel(zone: Zone, after: int, until: int, channel: str, limit: int) -> Select[Any]:
+    """Return the query for the seqs of one channel."""
     c = event_channels.c
     part = (
         select(c.seq)
@@ -160,7 +167,7 @@ def _to_channel(zone: Zone, after: int, until: int, channel: str, limit: int) ->
 
 
 async def event(archive: Archive, zone: Zone, seq: int) -> Event | None:
-    """The event with this ``seq``, or None if it is not archived."""
+    """Return the event with this ``seq``, or None if it is not archived."""
     query = select(event_rows).where(event_rows.c.zone == zone, event_rows.c.seq == seq)
     async with archive.reading() as conn:
         row = (await conn.execute(query)).mappings().one_or_none()
@@ -168,7 +175,7 @@ async def event(archive: Archive, zone: Zone, seq: int) -> Event | None:
 
 
 async def events_of(archive: Archive, job_id: JobId, types: Iterable[str]) -> list[Event]:
-    """The archived events of these types about a job, in order."""
+    """Return the archived events of these types about a job, in order."""
     c = event_rows.c
     query = select(event_rows).where(c.job == job_id, c.type.in_(list(types))).order_by(c.seq)
     async with archive.reading() as conn:
@@ -176,7 +183,7 @@ async def events_of(archive: Archive, job_id: JobId, types: Iterable[str]) -> li
 
 
 async def blueprint_of(archive: Archive, job_id: JobId) -> str:
-    """The blueprint (``name@version``) of a job's last event; "" if no archived event names one."""
+    """Return the blueprint (``name@version``) of a job's last event; "" if no archived event has one."""
     c = event_rows.c
     query = select(c.bp).where(c.job == job_id, c.bp != "").order_by(c.seq.desc()).limit(1)
     async with archive.reading() as conn:
@@ -202,7 +209,7 @@ def _event(row: Mapping[Any, Any]) -> Event:
 
 
 async def job(archive: Archive, job_id: JobId) -> bytes | None:
-    """The whole job as JSON, as of its last archived event."""
+    """Return the whole job as JSON, as it was in its last archived event; None if the job is not archived."""
     async with archive.reading() as conn:
         doc = (await conn.execute(select(job_rows.c.doc).where(job_rows.c.id == job_id))).scalar()
     return doc.encode() if doc is not None else None
@@ -216,8 +223,8 @@ async def jobs(
     *,
     phases: Collection[Phase] | None = None,
 ) -> tuple[list[bytes], str | None]:
-    """Whole jobs as JSON, the newest first, and the cursor (``before``) of the next page or None. ``phases`` leaves out
-    jobs of other phases.
+    """Return whole jobs as JSON, the newest first, and the cursor (``before``) of the next page or None. With
+    ``phases``, only jobs in these phases.
 
     Raises Invalid for a malformed cursor.
     """
@@ -238,15 +245,17 @@ async def jobs(
     return [row.doc.encode() for row in rows[:limit]], more
 
 
-class Booked(NamedTuple):
-    """A job and the fingerprint of its booking, "" if that is not known."""
+class BookedJob(NamedTuple):
+    """A booked job, and the fingerprint of the booking; "" if the fingerprint is not archived."""
 
     job: JobId
     fingerprint: str
 
 
-async def job_of_reference(archive: Archive, principal: UserId, reference: str) -> Booked | None:
-    """The job that ``principal`` booked under ``reference``, if it is archived. Its first event has the fingerprint."""
+async def job_of_reference(archive: Archive, principal: UserId, reference: str) -> BookedJob | None:
+    """Return the job that ``principal`` booked under ``reference``; None if no such job is archived. The fingerprint is
+    read from the job's first event.
+    """
     query = select(references.c.job).where(references.c.principal == principal, references.c.reference == reference)
     made = event_rows.c.type == "job.created"
     async with archive.reading() as conn:
@@ -255,11 +264,11 @@ async def job_of_reference(archive: Archive, principal: UserId, reference: str) 
             return None
         asked = select(event_rows.c.cause).where(event_rows.c.job == job, made).order_by(event_rows.c.seq).limit(1)
         cause = (await conn.execute(asked)).scalar() or ""
-    return Booked(job, cause.partition(":")[2])
+    return BookedJob(job, cause.partition(":")[2])
 
 
 async def history(archive: Archive, job_id: JobId) -> list[HistoryItem]:
-    """Every change of the job that is archived, in order."""
+    """Return all archived changes of the job, in order."""
     query = select(event_rows).where(event_rows.c.job == job_id).order_by(event_rows.c.seq)
     async with archive.reading() as conn:
         found = [_event(row) for row in (await conn.execute(query)).mappings()]
@@ -310,14 +319,14 @@ _COMMANDS = {
     "code.failed": "enter_code",
     "code.locked": "lock_code",
 }
-"""The command of an event type, for events whose data does not name it. A history consists of events of these types
-and of all ``job.`` types. Offers are not part of it, because they do not change the job.
+"""The command of each event type, for events whose data does not name the command. A history consists of events of
+these types and of all ``job.`` types. Events of offers are not part of a history, because they do not change the job.
 """
 
 
 def history_item(event: Event, job: JobId) -> HistoryItem | None:
-    """Return the item that ``event`` adds to the history of ``job``, or None if the event did not change the job. Pure,
-    so that events that are not archived yet give the same items.
+    """Return the item that ``event`` adds to the history of ``job``, or None if the event did not change the job. The
+    function is pure, so that events that are not archived yet give the same items.
     """
     kind = event.type
     if kind not in _COMMANDS and not kind.startswith("job."):
@@ -351,7 +360,7 @@ def history_item(event: Event, job: JobId) -> HistoryItem | None:
 
 
 async def last_positions(archive: Archive, zone: Zone) -> list[Position]:
-    """The last known positions of the zone's technicians."""
+    """Return the last stored positions of the zone's technicians."""
     c = positions.c
     async with archive.reading() as conn:
         rows = await conn.execute(select(c.technician, c.lat, c.lon, c.at).where(c.zone == zone))

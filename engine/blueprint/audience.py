@@ -1,9 +1,8 @@
-"""Who receives an event: the words of a declaration, the audience of an event that no declaration names, and the
-channels that the words stand for.
+"""Who receives an event: the words that a blueprint may declare, the default audiences, and the channels for each word.
 
-An event of the log gets its channels in Lua (lua/lib/audience.lua), in the step itself: who holds the job is known only
-there. Live positions and announcements are addressed in Python, by the functions below.
-tests/lua/test_audience.py checks that both give the same channels.
+The channels of an event in the log are computed in Lua (lua/lib/audience.lua), in the step that emits the event: only
+the step knows who holds the job. Live positions and announcements get their channels in Python, by the functions below.
+tests/lua/test_audience.py checks that Lua and Python give the same channels.
 """
 
 from __future__ import annotations
@@ -14,26 +13,27 @@ from engine.blueprint.event_catalogue import BY_TYPE
 from engine.types import ROLES
 
 PARTIES = frozenset({"customer", "holder"})
-"""The words that stand for one person of the job."""
+"""The words for one person of the job."""
 PLURALS = {"customers": "customer", "technicians": "technician"}
-"""The words for all people of a role. Each other word is a role, or one of ``ALIASES`` for several roles."""
+"""The words for all people of a role, and that role. All other words are a role, or one of ``ALIASES``."""
 TECHNICIANS = "technicians"
 ALIASES = frozenset({"ops", "managers"})
+"""The words for several roles together."""
 AUDIENCES = PARTIES | ALIASES | PLURALS.keys() | (frozenset(ROLES) - set(PLURALS.values()))
-"""The words of an event's ``to``."""
+"""All words that an event's ``to`` may contain."""
 
 DEFAULTS = {event.type: event.audience for event in BY_TYPE.values() if event.audience}
-"""The audience of an event of which the blueprint does not say who receives it. All other events go to nobody then."""
+"""The audiences of events for which a blueprint declares none. Events without an entry then go to nobody."""
 
 
 def role_of(word: str) -> str:
-    """The role that a word which names no party stands for, in the singular."""
+    """Return the role, in the singular, for a word that is not in ``PARTIES``."""
     return PLURALS.get(word, word)
 
 
 def channels(words: Iterable[str], customer: str, holder: str) -> set[str]:
-    """The channels of an event about a job, for those who may see all of it. ``technicians`` are left out: technicians
-    who do not hold the job receive only its public part.
+    """Return the channels of an event that contains a whole job. The word ``technicians`` gives no channel, because
+    technicians who do not hold the job receive only its public part.
     """
     users = {"customer": f"user:{customer}", "holder": f"user:{holder}"}
     return {users.get(word) or f"role:{role_of(word)}" for word in words if word != TECHNICIANS}

@@ -1,4 +1,6 @@
-"""The blueprints that a server works by: read from TOML, found by name or key, and asked what to tell to whom."""
+"""The blueprints of a server: they are read from TOML and found by name or key. They also give the view of an event
+that clients receive, and the notifications that an event causes.
+"""
 
 from __future__ import annotations
 
@@ -11,20 +13,20 @@ from typing import Any
 import msgspec
 import orjson
 
-from engine.blueprint.linter import check, misshapen
+from engine.blueprint.linter import check, shape_problems
 from engine.blueprint.schema import OFFER, STATE_WORDS, Blueprint, Notice
 
 
 class BlueprintError(ValueError):
-    """Blueprints that cannot be used; ``problems`` names everything wrong, over all files."""
+    """Raised when blueprints cannot be used. ``problems`` lists everything that is wrong, a sentence each."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("; ".join(problems))
         self.problems = problems
 
 
-class Told(msgspec.Struct, frozen=True):
-    """A notification that an event gives rise to."""
+class NoticeText(msgspec.Struct, frozen=True):
+    """The text of one notification that an event causes: for the user ``user``, about the job ``job``."""
 
     user: str
     kind: str
@@ -41,43 +43,50 @@ _reason = msgspec.json.Decoder(_Reason)
 
 
 class Blueprints:
-    """All blueprints by name, and by key for what runs already. ``default`` names those of a zone's other events."""
+    """A set of blueprints: one version by name, for new jobs, and all known versions by key, for jobs that run already.
+    ``default`` is the name of the blueprint for jobs that name none and for events without a job.
+    """
 
     def __init__(self, all_of: Iterable[Blueprint], default: str) -> None:
         self.by_name: dict[str, Blueprint] = {b.name: b for b in all_of}
         self.by_key: dict[str, Blueprint] = {b.key: b for b in self.by_name.values()}
         self.default = self.by_name[default]
 
-    def know(self, others: Iterable[Blueprint]) -> None:
-        """Keep older ones, or another node's, for the jobs that began with them."""
+    def add_versions(self, others: Iterable[Blueprint]) -> None:
+        """Add versions of blueprints that are older or that other processes use, for the jobs that began with them."""
         for other in others:
             self.by_key.setdefault(other.key, other)
 
-    def renew(self, newer: Blueprints) -> None:
-        """Take the names of ``newer`` for new jobs; what runs goes on by the keys known so far."""
+    def replace_current(self, newer: Blueprints) -> None:
+        """Use the blueprints of ``newer`` for new jobs. All versions known so far stay available by their keys."""
         self.by_key = {**newer.by_key, **self.by_key}
         self.by_name = {b.name: self.by_key[b.key] for b in newer.by_name.values()}
         self.default = self.by_name[newer.default.name]
 
     def of(self, key: str) -> Blueprint:
-        """The blueprint of a job or event; the default one for events without a job or of a life unknown here."""
+        """Return the blueprint under ``key`` for reading a job or event. If this version is unknown here, return the
+        current version of the same name, or else the default blueprint; for "" (an event without a job), the default
+        blueprint.
+        """
         return self.by_key.get(key) or self.by_name.get(key.partition("@")[0]) or self.default
 
     def exactly(self, key: str) -> Blueprint | None:
-        """The blueprint of this very version, where it is known: for who would do harm by another's table. The default
-        one for the empty key, which stands for a job that is not there any more.
+        """Return the blueprint of exactly this version; None if this process does not know it. Call this, not ``of``,
+        where another version's states and commands would do harm. For "", which stands for a job that does not exist
+        any more, return the default blueprint.
         """
         return self.by_key.get(key) if key else self.default
 
     def announcing(self, event: str) -> Blueprint | None:
-        """The blueprint that declares ``event`` as an announcement, the default one before others."""
+        """Return the blueprint that declares ``event`` as an announcement, the default one before others, or None."""
         declared = [b for b in (self.default, *self.by_name.values()) if event in b.events]
         return next((b for b in declared if b.events[event].announcement), None)
 
     def view(self, key: str, kind: str, data: bytes) -> tuple[str, bytes]:
-        """An event as clients of its blueprint see it: its name, and its data with the fields added.
+        """Return name and data of an event as clients of its blueprint receive them, with the declared fields added.
 
-        The data is parsed only where the blueprint asks for it: most events pass as they stand in the log.
+        ``data`` is parsed only if the blueprint declares a name by reason or fields: most events are sent exactly as
+        they are in the log.
         """
         rule = self.of(key).events.get(kind)
         if rule is None:
@@ -85,38 +94,40 @@ class Blueprints:
         name = rule.as_ if isinstance(rule.as_, str) else rule.as_.get(_reason.decode(data).reason, kind)
         return name or kind, _with_fields(self.of(key), rule.fields, data) if rule.fields else data
 
-    def notices(self, key: str, kind: str, data: bytes) -> list[Told]:
-        """Whom an event of this blueprint is to be notified to, and in which words."""
+    def notices(self, key: str, kind: str, data: bytes) -> list[NoticeText]:
+        """Return the notifications that an event of the blueprint ``key`` causes: the recipients and their texts."""
         blueprint = self.of(key)
         rule = blueprint.events.get(kind)
         if rule is None or not rule.notify or kind == OFFER:
             return []
         found = orjson.loads(data)
         job = found["job"]
-        # Who is merely asked is notified by the event of their own, which holds the public part.
+        # A technician who has not accepted yet is notified by an event of their own, with the public part.
         holder = None if job.get("asked") else job.get("technician")
         former = found.get("former") if job.get("customer") and not holder else None
         users = {"customer": job.get("customer"), "holder": holder or former}
-        words = _Words(found, blueprint.states[job["status"]].says)
+        words = _Placeholders(found, blueprint.states[job["status"]].says)
         return [
-            Told(users[who]["id"], kind, *_said(notice, words), job["id"])
+            NoticeText(users[who]["id"], kind, *_fill_notice(notice, words), job["id"])
             for who, notice in rule.notify.items()
-            if users[who] and all(_at(found, path) == word for path, word in notice.when.items())
+            if users[who] and all(_value_at(found, path) == word for path, word in notice.when.items())
         ]
 
     def invitation(self, key: str, data: bytes) -> tuple[str, str] | None:
-        """Title and body for who is offered a job by this ``offer.created``; None where its blueprint declares none."""
+        """Return title and body of the notice for the technicians to whom this ``offer.created`` offers a job; None if
+        its blueprint declares no such notice.
+        """
         blueprint = self.of(key)
         rule = blueprint.events.get(OFFER)
         if rule is None or "offered" not in rule.notify:
             return None
         found = orjson.loads(data)
         says = blueprint.states[found["offer"]["job"]["status"]].says
-        return _said(rule.notify["offered"], _Words(found, says))
+        return _fill_notice(rule.notify["offered"], _Placeholders(found, says))
 
 
 class _Dotted:
-    """Lets ``{technician.name}`` read JSON."""
+    """A JSON object whose members are attributes, so that ``{technician.name}`` works in a format string."""
 
     def __init__(self, value: Mapping[str, Any]) -> None:
         self._value = value
@@ -126,33 +137,37 @@ class _Dotted:
         return _Dotted(found) if isinstance(found, dict) else found
 
 
-class _Words(dict[str, Any]):
+class _Placeholders(dict[str, Any]):
+    """The values of a notice's placeholders: the members of the event's data, and ``says`` of the job's state."""
+
     def __init__(self, data: Mapping[str, Any], says: str) -> None:
         super().__init__({n: _Dotted(v) if isinstance(v, dict) else v for n, v in data.items()}, says=says)
 
 
-def _said(notice: Notice, words: _Words) -> tuple[str, str]:
+def _fill_notice(notice: Notice, words: _Placeholders) -> tuple[str, str]:
+    """Return title and body with the placeholders filled. NUL is removed, because PostgreSQL stores none."""
     return notice.title.format_map(words).replace("\0", ""), notice.body.format_map(words).replace("\0", "")
 
 
 def _with_fields(blueprint: Blueprint, fields: Mapping[str, str | bool | int], data: bytes) -> bytes:
+    """Return ``data`` with the declared fields added. A member that the data already has is not replaced."""
     found = orjson.loads(data)
-    added = {name: _value(blueprint, what, found) for name, what in fields.items()}
+    added = {name: _field_value(blueprint, what, found) for name, what in fields.items()}
     return orjson.dumps({**found, **{name: value for name, value in added.items() if name not in found}})
 
 
-def _value(blueprint: Blueprint, what: str | bool | int, found: Mapping[str, Any]) -> Any:
-    """What a field of an event is: a constant, a word for the job's state, or what stands at a path of the data."""
+def _field_value(blueprint: Blueprint, what: str | bool | int, found: Mapping[str, Any]) -> Any:
+    """Return the value of a declared field: a constant, a text of the job's state, or a value from the data."""
     if not isinstance(what, str):
         return what
     if what in STATE_WORDS:
         status = found["job"]["status"]
         return blueprint.states[status].says if what == "says" else blueprint.word(status)
-    return _at(found, what)
+    return _value_at(found, what)
 
 
-def _at(found: Mapping[str, Any], path: str) -> Any:
-    """What stands at a path (``job.id``) of an event's data; None where nothing does."""
+def _value_at(found: Mapping[str, Any], path: str) -> Any:
+    """Return the value at a path (``job.id``) in an event's data; None if there is none."""
     value: Any = found
     for part in path.split("."):
         value = value.get(part) if isinstance(value, dict) else None
@@ -160,7 +175,10 @@ def _at(found: Mapping[str, Any], path: str) -> Any:
 
 
 def load(default: str, *folders: Path) -> Blueprints:
-    """Read all blueprints of the folders; a later folder's wins. Raises BlueprintError with every problem."""
+    """Read all blueprints of the folders. A later folder's blueprint replaces one of the same name.
+
+    Raises BlueprintError with every problem.
+    """
     found: dict[str, Blueprint] = {}
     problems: list[str] = []
     for folder in folders:
@@ -177,7 +195,7 @@ def load(default: str, *folders: Path) -> Blueprints:
 
 
 def read_all(paths: Iterable[Path]) -> tuple[dict[str, Blueprint], list[str]]:
-    """The blueprints of files that are to stand together, by name, and everything that is wrong with them."""
+    """Read files. Return the blueprints by name, and all problems. Two of the same name are a problem."""
     found: dict[str, Blueprint] = {}
     problems: list[str] = []
     homes: dict[str, Path] = {}
@@ -193,9 +211,9 @@ def read_all(paths: Iterable[Path]) -> tuple[dict[str, Blueprint], list[str]]:
 
 
 def read(path: Path) -> tuple[Blueprint | None, list[str]]:
-    """One file's blueprint, where it has the shape of one, and everything that is wrong with it."""
+    """Read one file. Return its blueprint, or None if the file has not the types of a blueprint, and all problems."""
     try:
-        blueprint, wrong = _read(path.read_text("utf-8"))
+        blueprint, wrong = _parse(path.read_text("utf-8"))
     except OSError as error:
         return None, [f"{path}: {error.strerror}"]
     except UnicodeDecodeError as error:
@@ -204,25 +222,25 @@ def read(path: Path) -> tuple[Blueprint | None, list[str]]:
 
 
 @functools.lru_cache(64)
-def _read(text: str) -> tuple[Blueprint | None, tuple[str, ...]]:
-    """The same of a text: one that was read before is not checked again."""
+def _parse(text: str) -> tuple[Blueprint | None, tuple[str, ...]]:
+    """Parse and check the text of a file. Results are cached, so that the same text is not checked again."""
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         return None, (str(error),)
     except RecursionError:
         return None, ("nested too deep",)
-    if wrong := misshapen(raw):
+    if wrong := shape_problems(raw):
         return None, tuple(wrong)
     blueprint = msgspec.convert(raw, Blueprint)
     return blueprint, tuple(check(blueprint))
 
 
 def folders(own: str | None) -> list[Path]:
-    """Where blueprints are read: the shipped ones, then those of the folder ``own``, which win."""
+    """Return the folders of blueprints: the shipped ones, then the user's folder ``own``, which has priority."""
     return [shipped(), *([Path(own)] if own else [])]
 
 
 def shipped() -> Path:
-    """The folder of the blueprints that come with Callout."""
+    """Return the folder of the blueprints that come with Callout."""
     return Path(__file__).with_name("shipped")

@@ -11,11 +11,12 @@ NO_MOVE: frozenset[Does] = frozenset({"refuse", "bid", "withdraw", "reissue"})
 
 
 def chart(blueprint: Blueprint) -> str:
-    """The diagram, in the order in which the file declares states and commands."""
+    """Return the diagram's text. States and commands have the order in which the file declares them."""
     return "\n".join(["stateDiagram-v2", *(f"    {line}" for line in _lines(blueprint))]) + "\n"
 
 
 def _lines(blueprint: Blueprint) -> Iterator[str]:
+    """Yield the arrows. Commands from one state to the same state share an arrow."""
     yield f"[*] --> {blueprint.initial}"
     if blueprint.named and blueprint.named != blueprint.initial:
         yield f"[*] --> {blueprint.named}: technician named"

@@ -1,11 +1,11 @@
 """Compile a blueprint for Lua: each command to a plan, each state to a state entry.
 
-Both are compiled once and sent with every step, so that Lua compares and writes without knowing any state by name.
+Both are compiled once and sent with every step, so that the scripts contain no names of states.
 
-A state entry is the text `status phase mode life_ms timers`. ` free` follows if the holder has room for another job,
-` asked` if they have not accepted yet, ` waits` if the lifetime counts from the job's time, and ` > ` with the next
-state entry if the job moves on at once. Timers are `<index>/<ms>` joined by commas; `w/<ms>` is the watchdog's first
-check; `-` means none.
+A state entry is the text `status phase mode life_ms timers`. Then follow `free` if the holder may take another job,
+`asked` if the technician has not accepted yet, `waits` if the lifetime counts from the job's scheduled time, and `>`
+with the next state entry if the job moves on at once; each has a space before it. Timers are `<index>/<ms>` joined by
+commas; `w/<ms>` is the watchdog's first check; `-` means none.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from engine.blueprint.schema import Blueprint, Command, Does
 EXPIRED = "job.expired"
 """The event of the command that ends a job which no technician took in time."""
 BEYOND = ("needs", "unless", "starts", "marks", "locks_price", "charges", "refunds", "captures")
-"""The guards and effects. A plan with none of them is plain."""
+"""The guards and effects in a plan's JSON. A plan without any of these is plain."""
 COUNTS = ("tries", "reissues")
 """The numbers that a plan contains even if they are 0."""
 
@@ -28,9 +28,9 @@ WATCH_EVERY_S = 30.0
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """One compiled command. ``body`` is the JSON that lua/lib/step.lua and lua/lib/apply_step.lua read; it has only
-    what the command declares. A ``plain`` plan has neither guards nor effects: time-critical scripts get the rest as
-    arguments and need not parse the JSON.
+    """One compiled command. ``body`` is the JSON that lua/lib/step.lua and lua/lib/apply_step.lua read; it contains
+    only what the command declares. A ``plain`` plan has neither guards nor effects: time-critical scripts get the other
+    fields as arguments and need not parse the JSON.
     """
 
     name: str
@@ -45,43 +45,49 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 class Plans:
-    """A cache of plans by blueprint and command. ``life_s`` overrides the job lifetime of every blueprint."""
+    """A cache of plans by blueprint and command. ``life_s`` (seconds) overrides the job lifetime of every blueprint."""
 
     def __init__(self, life_s: float | None = None) -> None:
         self._life_s = life_s
         self._made: dict[tuple[str, str], Plan] = {}
 
     def of(self, blueprint: Blueprint, name: str) -> Plan | None:
-        """The plan of a command; None if the blueprint has no such command."""
+        """Return the plan of a command; None if the blueprint has no such command."""
         made = self._made.get((blueprint.key, name))
         if made is None and (spec := blueprint.commands.get(name)) is not None:
             made = self._made[blueprint.key, name] = plan(blueprint, name, spec, self._life_s)
         return made
 
     def by_engine(self, blueprint: Blueprint, state: str, *, does: Does | None = None, event: str = "") -> Plan | None:
-        """The plan of the engine's own command with this effect or event for a job in ``state``, or None."""
+        """Return the plan of the command that the engine itself may give to a job in ``state`` and that has this effect
+        or event; None if there is no such command.
+        """
         for name, spec in blueprint.commands.items():
             if "engine" in spec.by and state in spec.states(("engine",)) and (spec.does == does or spec.event == event):
                 return self.of(blueprint, name)
         return None
 
     def life_ms(self, blueprint: Blueprint, state: str) -> int:
-        """How long the engine seeks a technician in this state, in ms; 0: without end, or it does not seek."""
+        """Call ``life_ms`` with the ``life_s`` of this cache."""
         return life_ms(blueprint, state, self._life_s)
 
     def state_entry(self, blueprint: Blueprint, state: str) -> str:
-        """The state entry of a state, as scripts read it."""
+        """Call ``state_entry`` with the ``life_s`` of this cache."""
         return state_entry(blueprint, state, self._life_s)
 
 
 def life_ms(blueprint: Blueprint, state: str, life_s: float | None = None) -> int:
-    """How long the engine seeks a technician in ``state``, in ms; 0: without end, or it does not seek."""
+    """Return for how many ms the engine searches for a technician in ``state``; 0 if it searches without end or not at
+    all.
+    """
     lasts = blueprint.dispatch.job_s if life_s is None else life_s
     return round(lasts * 1000) if blueprint.states[state].seeks != "none" else 0
 
 
 def state_entry(blueprint: Blueprint, state: str, life_s: float | None = None) -> str:
-    """What entering ``state`` means; "" for no state: the job stays where it is."""
+    """Return the state entry of ``state``, in the format above; "" for "", the target of a command that changes no
+    state.
+    """
     if not state:
         return ""
     found, lasts = blueprint.states[state], life_ms(blueprint, state, life_s)
@@ -112,8 +118,8 @@ def plan(blueprint: Blueprint, name: str, spec: Command, life_s: float | None = 
 
 
 def captures(blueprint: Blueprint, spec: Command) -> list[tuple[str, Command]]:
-    """The commands that a payment captured earlier may trigger in the same step: those in the states that this command
-    reaches.
+    """Return the ``capture`` commands from the states that the command ``spec`` reaches. If the payment was captured
+    earlier, such a command is applied in the same step as ``spec``.
     """
     reached = {spec.to} if spec.to else set(spec.from_)
     known = blueprint.states
@@ -127,6 +133,7 @@ def captures(blueprint: Blueprint, spec: Command) -> list[tuple[str, Command]]:
 
 
 def _body(blueprint: Blueprint, name: str, spec: Command, life_s: float | None) -> dict[str, Any]:
+    """Return the members of a plan's JSON."""
     phase = blueprint.phase(spec.to)
     tech_audience = blueprint.declared_audience("technician.status")
     always = {
@@ -165,8 +172,8 @@ def _body(blueprint: Blueprint, name: str, spec: Command, life_s: float | None) 
 
 
 def _technician_reason(blueprint: Blueprint, spec: Command) -> str:
-    """The reason in ``technician.status``: ``departed`` for the first step into the work, ``free`` for a step after
-    which the technician has room for another job, "" for every other.
+    """Return the reason in ``technician.status``: ``departed`` for the first step into an active state, ``free`` for a
+    step after which the technician may take another job, "" for every other step.
     """
     origins, reached, state = [blueprint.states[each] for each in spec.from_], [], spec.to
     while state:
@@ -179,8 +186,9 @@ def _technician_reason(blueprint: Blueprint, spec: Command) -> str:
 
 
 def ended(blueprint: Blueprint) -> str:
-    """How a job in each closed state ended, as scripts read it: ` cancelled=c expired=e `. A command for such a job is
-    refused as cancelled or as expired; a job that its technician refused is neither.
+    """Return how a job in each closed state ended, as the scripts read it: ` cancelled=c expired=e `. A later command
+    for such a job is refused as ``cancelled`` (c) or ``expired`` (e). States that are reached only by a technician's
+    refusal are left out.
     """
     found: dict[str, str] = {}
     for command in blueprint.commands.values():
@@ -193,5 +201,5 @@ def ended(blueprint: Blueprint) -> str:
 
 
 def _words(states: tuple[str, ...]) -> str:
-    """Names with a space before and after each, so that Lua finds a whole name by plain search; "" for none."""
+    """Join names with a space before and after each, so that Lua can find a whole name by plain search; "" for none."""
     return f" {' '.join(states)} " if states else ""

@@ -1,4 +1,4 @@
-"""Which members of a job may be changed in which state, according to its blueprint's edit table."""
+"""The edit table of a blueprint: which members of a job may be changed in which state."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ Denied = Literal["", "field", "price"]
 
 
 def denied(blueprint: Blueprint, status: str, fields: Collection[str], *, locked: bool, paid: bool = False) -> Denied:
-    """Return why these fields may not be changed, or "" if they may. ``price`` means that only price fields are refused
-    because the price is locked, because it changes only by a proposal, or because money was ``paid`` in its currency.
+    """Return why these fields may not be changed, or "" if they may.
+
+    ``price`` means that only price fields are refused: the price is locked, or changes only by a proposal, or money was
+    ``paid`` in its currency. ``field`` is any other refusal.
     """
     not_allowed = refused(blueprint, status, fields, locked=locked, paid=paid)
     if not not_allowed:

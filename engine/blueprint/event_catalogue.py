@@ -1,9 +1,9 @@
 """The catalogue of events: each type with its payload, its audience and the effect that emits it.
 
-From this table derive the events that the linter accepts (vocabulary.py, event_linter.py), the default audiences
+This table is the source of the events that the linter accepts (vocabulary.py, event_linter.py), the default audiences
 (audience.py), ``/asyncapi.json`` (server/schemas/payloads.py), the table in docs/protocol.md (server/api/reference.py)
-and the tests. A new event is one row here, and the script that emits it. The header of each script names the types that
-it emits, and tests/server/http/test_asyncapi.py compares the headers with this table.
+and the tests. To add an event, add one row here and the script that emits it. The header of each script names the types
+that the script emits, and tests/server/http/test_asyncapi.py compares the headers with this table.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import NamedTuple
 from engine.rules import job_document
 
 Members = dict[str, frozenset[str]]
-"""The members of a payload, each with its own members; an empty set stands for a plain value, or for an object of any
-form.
+"""The members of a payload, each with the names of its own members. An empty set means that the member is a plain value
+or an object of any form.
 """
 
 VALUE: frozenset[str] = frozenset()
@@ -28,9 +28,9 @@ PARTIES: Members = {"customer": frozenset({"id", "name"}), "technician": CARD}
 
 
 class Payload(NamedTuple):
-    """The ``data`` of an event. ``name`` is the Struct in server/schemas/payloads.py that documents it; "" is an object
-    of any form. ``members`` are those that a blueprint may use in texts and fields. Members that only some commands add
-    are left out: a text that uses such a member would have a gap in the other events.
+    """The form of an event's ``data``. ``name`` is the Struct in server/schemas/payloads.py that documents the form; ""
+    means an object of any form. ``members`` are those that a blueprint may use in texts and fields. Members that only
+    some commands add are left out: a text that uses such a member would have a gap in the other events.
     """
 
     name: str
@@ -43,7 +43,7 @@ class EventType(NamedTuple):
     type: str
     payload: Payload
     audience: str = ""
-    """The words of the audience if the blueprint declares none; "" is nobody."""
+    """The words of the audience if the blueprint declares none; "" means nobody."""
     recipients: str = ""
     """The receivers that the engine always addresses, in the words of docs/protocol.md. Blueprints can only add others.
     """
@@ -54,10 +54,13 @@ class EventType(NamedTuple):
     No command may choose a declarable event as its own, except by ``effect``.
     """
     any_job: bool = False
-    """Whether any job may emit it, so that a blueprint may omit it: the engine knows its receivers."""
+    """Whether a job of any blueprint may emit this event. A blueprint need not declare it, because this table has its
+    receivers.
+    """
 
 
 def _values(*names: str) -> Members:
+    """Return members that are plain values."""
     return dict.fromkeys(names, VALUE)
 
 
@@ -149,7 +152,7 @@ LIVE = (
         recipients="customer, ops, and who subscribed `job:<id>`, while it is shared",
     ),
 )
-"""The pushes that are in no log: they are sent once, without zone and seq, and never replayed."""
+"""The events that are in no log: they are sent once, without zone and seq, and never replayed."""
 
 PLANNED = (
     EventType("room.opened", ROOM),
@@ -168,6 +171,6 @@ BY_TYPE = {event.type: event for event in (*LOGGED, *LIVE, *PLANNED)}
 DECLARABLE: dict[str, Members] = {event.type: event.payload.members for event in BY_TYPE.values() if event.declarable}
 """The events that the engine emits without a command that chose them, and their members (PROTOCOL §5)."""
 EFFECTS = {event.type: event.effect for event in BY_TYPE.values() if event.effect}
-"""The events of the engine that commands of one effect emit."""
+"""The events of the engine that only commands with one effect emit, and that effect."""
 ANY_JOB = frozenset(event.type for event in BY_TYPE.values() if event.any_job)
 """The events that any job may emit, also if its blueprint does not name them."""

@@ -30,13 +30,14 @@ def check_events(blueprint: Blueprint) -> list[str]:
 
 
 def _commands(blueprint: Blueprint) -> Iterator[tuple[str, str]]:
+    """Yield place and problem of each command that cannot have its event."""
     for name, command in blueprint.commands.items():
-        if problem := _of_command(command):
+        if problem := _event_problem(command):
             yield f"command {name}", problem
 
 
-def _of_command(command: Command) -> str:
-    """Why a command cannot have its event; "" if it can."""
+def _event_problem(command: Command) -> str:
+    """Return a problem if the command cannot have its event; "" if it can."""
     event = command.event
     if event in EFFECTS or command.does in ("bid", "withdraw", "capture"):
         ok = EFFECTS.get(event) == command.does and (command.does != "refuse" or not command.to)
@@ -50,7 +51,7 @@ def _of_command(command: Command) -> str:
 
 
 def _without_audience(blueprint: Blueprint) -> Iterator[tuple[str, str]]:
-    """Each place that causes an event for which the blueprint declares no audience."""
+    """Yield place and event for each event that the blueprint may emit and for which it declares no audience."""
     for place, event in sources(blueprint):
         rule = blueprint.events.get(event)
         if place and (rule is None or not rule.to):
@@ -58,6 +59,7 @@ def _without_audience(blueprint: Blueprint) -> Iterator[tuple[str, str]]:
 
 
 def _announcement(name: str, rule: EventRule) -> Iterator[str]:
+    """Yield the problems of the declaration of one announcement."""
     if name.partition(".")[0] in NOUNS:
         yield f"{name!r} is the engine's, no announcement"
     if rule.fields or rule.notify:
@@ -66,6 +68,7 @@ def _announcement(name: str, rule: EventRule) -> Iterator[str]:
 
 
 def _event(blueprint: Blueprint, name: str, rule: EventRule) -> Iterator[str]:
+    """Yield the problems of the declaration of one event of a job."""
     found = members(blueprint, name)
     if found is None:
         yield "it never comes: neither a command nor the engine gives rise to it"
@@ -84,12 +87,14 @@ def _event(blueprint: Blueprint, name: str, rule: EventRule) -> Iterator[str]:
 
 
 def _notice(notice: Notice, found: Members) -> Iterator[str]:
+    """Yield the problems of a notice for an event with the members ``found``."""
     for part, text in (("title", notice.title), ("body", notice.body)):
         yield from (f"{part}: {problem}" for problem in _text(text, found))
     yield from (f"when: nothing stands at {path!r}" for path in notice.when if not holds(found, path))
 
 
 def _fields(blueprint: Blueprint, rule: EventRule, found: Members) -> Iterator[str]:
+    """Yield the problems of the fields that a declaration adds to an event with the members ``found``."""
     marks = {command.marks for command in blueprint.commands.values()}
     for name, what in rule.fields.items():
         if name in found:
@@ -106,6 +111,7 @@ def _fields(blueprint: Blueprint, rule: EventRule, found: Members) -> Iterator[s
 
 
 def _text(text: str, found: Members) -> Iterator[str]:
+    """Yield a problem for each placeholder of a text that an event with the members ``found`` does not have."""
     try:
         parts = list(Formatter().parse(text))
     except ValueError as error:

@@ -34,7 +34,7 @@ ONLY_BY: dict[Does, frozenset[Relation]] = {
     "assign": frozenset({"ops", "engine"}),
     "capture": frozenset({"service"}),
 }
-"""The only relations that may have a command with this effect."""
+"""For some effects, the only relations to which a command with this effect may be given (``by``)."""
 
 NEEDED_EFFECTS: dict[Mode, tuple[Does, ...]] = {
     "broadcast": ("take",),
@@ -63,8 +63,8 @@ MOST = 1_000_000_000
 """The largest number that a blueprint may contain: 31 years, in seconds."""
 
 
-def misshapen(raw: Mapping[str, Any]) -> list[str]:
-    """Return the places where a table has not the types of a blueprint."""
+def shape_problems(raw: Mapping[str, Any]) -> list[str]:
+    """Return the problems of a parsed file that has not the types of a blueprint, one sentence each."""
     kinds = {field.name: field for field in msgspec.structs.fields(Blueprint)}
     problems = [f"unknown field {name!r}" for name in raw if name not in kinds]
     problems += [f"{name} is missing" for name, field in kinds.items() if field.required and name not in raw]
@@ -74,16 +74,18 @@ def misshapen(raw: Mapping[str, Any]) -> list[str]:
                 problems += _type_error(f"{name}.{entry}", inner, ENTRIES[name])
         elif name in kinds:
             problems += _type_error(name, value, kinds[name].type)
-    return problems + [f"{place}: {number} is beyond {MOST:,}" for place, number in _unbounded("", raw)]
+    return problems + [f"{place}: {number} is beyond {MOST:,}" for place, number in _unbounded_numbers("", raw)]
 
 
-def _unbounded(place: str, value: Any) -> Iterator[tuple[str, float]]:
-    """Numbers that are too large or not a number. Every comparison with ``nan`` is false, so other checks miss it."""
+def _unbounded_numbers(place: str, value: Any) -> Iterator[tuple[str, float]]:
+    """Yield place and value of each number that is too large or ``nan``. Every comparison with ``nan`` is false, so the
+    other checks do not find it.
+    """
     if isinstance(value, float | int) and not abs(value) <= MOST:
         yield place, value
     items = value.items() if isinstance(value, dict) else enumerate(value, 1) if isinstance(value, list) else ()
     for name, inner in items:
-        yield from _unbounded(f"{place}.{name}" if place else str(name), inner)
+        yield from _unbounded_numbers(f"{place}.{name}" if place else str(name), inner)
 
 
 def _type_error(place: str, value: Any, kind: Any) -> Iterator[str]:
@@ -278,7 +280,7 @@ def _guards(blueprint: Blueprint, command: Command) -> Iterator[str]:
 
 
 def _without_move(command: Command) -> Iterator[str]:
-    """Effects and guards that are not possible without a move, or for the command that expires the job."""
+    """Yield the problems of effects that need a move, and of guards that the command that expires a job cannot have."""
     moves = command.does not in ("bid", "withdraw") and (command.does != "refuse" or command.to != "")
     if not moves and (command.marks or command.locks_price or command.charges or command.refunds):
         yield f'does "{command.does}" without a move, so that it marks, locks, charges and refunds nothing'
@@ -314,14 +316,14 @@ def _effect(blueprint: Blueprint, name: str, command: Command) -> Iterator[str]:
 
 
 def _same_answer(one: Command, other: Command) -> bool:
-    """Whether a route that selects a command by its effect would find both."""
+    """Return whether a route that selects a command by its effect would find both commands in one state."""
     same = one.does == other.does and one.resolves == other.resolves
     by_effect = one.does in ("bid", "withdraw", "award", "capture", "freeze", "thaw")
     return same and by_effect and not set(one.from_).isdisjoint(other.from_)
 
 
 def _reachability(blueprint: Blueprint) -> Iterator[str]:
-    """States that no command reaches or leaves."""
+    """Yield a problem for each state that cannot be reached, and for each that cannot be left and is not an end."""
     reached: set[str] = set()
     new = {s for s in (next(iter(blueprint.states), ""), blueprint.named) if s in blueprint.states}
     while new:

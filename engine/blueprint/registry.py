@@ -1,7 +1,7 @@
-"""The blueprint registry: a job keeps the blueprint with which it began, across reloads, restarts and processes.
+"""The blueprint registry: a job uses the blueprint with which it began, in all processes and after restarts.
 
-Each blueprint that a server uses is stored in SQL under its key, ``name@version``, and never changed there: another
-content needs another version. So the key of a running job means the same blueprint everywhere and at any time.
+Each blueprint that a server uses is stored in SQL under its key, ``name@version``, and never changed there: a changed
+blueprint needs another version. So a key identifies the same blueprint in every process and at any time.
 """
 
 from __future__ import annotations
@@ -25,32 +25,35 @@ from engine.sql.database import Archive
 from engine.sql.schema import blueprints as rows
 
 EVERY_S = 5.0
-"""How soon a process knows a blueprint that another process has begun to use."""
+"""The interval at which a process loads blueprints that other processes have stored."""
 
 log = structlog.get_logger(__name__)
 
 
 async def store(archive: Archive, blueprints: Blueprints) -> None:
-    """Store the blueprints for new jobs, and load the older ones.
+    """Store the blueprints for new jobs in SQL, and load all versions that SQL has.
 
-    Raises BlueprintError if the database has another content under one of their keys, Unavailable.
+    Raises BlueprintError if SQL has another content under one of their keys, and the same errors as
+    ``Archive.writing``.
     """
-    ours = {each.key: _text(each) for each in blueprints.by_name.values()}
+    ours = {each.key: _encode(each) for each in blueprints.by_name.values()}
     insertion = sqlite.insert if archive.is_sqlite else postgresql.insert
     new = [{"key": key, "doc": text, "kept_at": now_ms()} for key, text in ours.items()]
     async with archive.writing() as conn:
         await conn.execute(insertion(rows).on_conflict_do_nothing(), new)
         stored = {row.key: row.doc for row in await conn.execute(select(rows.c.key, rows.c.doc))}
-        others = _read({key: text for key, text in stored.items() if key not in ours or text != ours[key]})
-        # Compared in the encoding of this release: a field that was added since does not make it another blueprint.
+        others = _decode_all({key: text for key, text in stored.items() if key not in ours or text != ours[key]})
+        # Compare in the encoding of this release: a field that a later release added does not make another blueprint.
         same = {key for key, text in ours.items() if stored[key] == text} | {b.key for b in others if _is_same(b, ours)}
         if problems := [_conflict(key) for key in ours if key not in same]:
             raise BlueprintError(problems)
-    blueprints.know(others)
+    blueprints.add_versions(others)
 
 
 async def store_if_available(archive: Archive, blueprints: Blueprints) -> None:
-    """Store the blueprints now if the database is available; otherwise ``run`` does later. Raises BlueprintError."""
+    """Store the blueprints now if the database is available; otherwise ``run`` stores them later. Raises BlueprintError
+    if SQL has another content under one of their keys.
+    """
     try:
         await store(archive, blueprints)
     except CalloutError as error:
@@ -58,7 +61,9 @@ async def store_if_available(archive: Archive, blueprints: Blueprints) -> None:
 
 
 async def reload(settings: Settings, archive: Archive, blueprints: Blueprints) -> list[str]:
-    """Read the files again, for new jobs. Returns the problems, one sentence each; with any, nothing changes."""
+    """Read the blueprint files again, for new jobs. Return the problems, one sentence each; if there are any, the
+    blueprints in use do not change.
+    """
     try:
         newer = catalogue.load(settings.blueprint, *catalogue.folders(settings.blueprints))
         await store(archive, newer)
@@ -66,14 +71,15 @@ async def reload(settings: Settings, archive: Archive, blueprints: Blueprints) -
         return error.problems
     except CalloutError as error:
         return [f"the database cannot be asked: {error}"]
-    blueprints.renew(newer)
+    blueprints.replace_current(newer)
     return []
 
 
 async def run(archive: Archive, blueprints: Blueprints) -> None:
-    """Load blueprints of other processes until cancelled; retries while the database is away.
+    """Load the blueprints of other processes at intervals until cancelled; retry while the database is away.
 
-    Raises BlueprintError if the database was away at the start and has another content for one of the blueprints.
+    Raises BlueprintError if SQL has another content for one of the blueprints. ``store_if_available`` could not find
+    this if the database was away at the start.
     """
     while not_cancelled():
         await asyncio.sleep(EVERY_S)
@@ -84,7 +90,7 @@ async def run(archive: Archive, blueprints: Blueprints) -> None:
 
 
 async def learn(archive: Archive, blueprints: Blueprints) -> None:
-    """Load the blueprints that this process does not know, and store those that SQL lacks. Raises as ``store``."""
+    """Load the blueprints that this process lacks; store those that SQL lacks. Raises the same errors as ``store``."""
     async with archive.reading() as conn:
         stored = set((await conn.execute(select(rows.c.key))).scalars())
     ours = {each.key for each in blueprints.by_name.values()}
@@ -92,13 +98,13 @@ async def learn(archive: Archive, blueprints: Blueprints) -> None:
         await store(archive, blueprints)
 
 
-def judged(blueprints: Blueprints, key: str) -> Blueprint:
-    """The blueprint for a job's scheduled tasks and commands. Raises Unavailable if this process does not know that
-    version, because the database was away at the start.
+def require_version(blueprints: Blueprints, key: str) -> Blueprint:
+    """Return the blueprint of exactly this version, for a job's scheduled tasks and commands. Raises Unavailable if
+    this process has not loaded it, because the database was away at the start.
 
-    The task then stays due, and a request can be repeated under its key, at this process once it has loaded the
-    blueprint, or at another. Another version was rejected as a fallback: its table would end jobs that their own table
-    lets live, and would record a payment without the step that belongs to it.
+    The task then stays due, and a request can be repeated under its key, at this process after it has loaded the
+    blueprint, or at another process. Another version as a fallback was rejected: it could end jobs that their own
+    blueprint continues, and could record a payment without the step that belongs to the payment.
     """
     found = blueprints.exactly(key)
     if found is None:
@@ -107,19 +113,19 @@ def judged(blueprints: Blueprints, key: str) -> Blueprint:
     return found
 
 
-def _text(each: Blueprint) -> str:
+def _encode(each: Blueprint) -> str:
     return msgspec.json.encode(each).decode()
 
 
 def _is_same(other: Blueprint, ours: dict[str, str]) -> bool:
-    return ours.get(other.key) == _text(other)
+    return ours.get(other.key) == _encode(other)
 
 
-def _read(texts: dict[str, str]) -> list[Blueprint]:
-    return [each for key, text in texts.items() for each in _decoded(key, text)]
+def _decode_all(texts: dict[str, str]) -> list[Blueprint]:
+    return [each for key, text in texts.items() for each in _decode(key, text)]
 
 
-def _decoded(key: str, text: str) -> Iterable[Blueprint]:
+def _decode(key: str, text: str) -> Iterable[Blueprint]:
     try:
         yield msgspec.json.decode(text, type=Blueprint)
     except msgspec.ValidationError as error:

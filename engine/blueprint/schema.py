@@ -1,7 +1,8 @@
 """The schema of a blueprint: the declared lifecycle of a job, as users write it in TOML.
 
-One table gives the target state and the from states for Lua, the permission check, the names that clients see and the
-notifications. No other code knows a state by name. ``catalogue`` reads blueprints, ``linter`` checks them.
+One table is the source of the target state and the from states for Lua, the permission check, the names that clients
+see and the notifications. No other code contains a state's name. ``catalogue`` reads blueprints, ``linter`` checks
+them.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from engine.blueprint.event_catalogue import BY_TYPE
 from engine.types import OPS, Phase, Role
 
 EVERYBODY = 1_000_000_000
-"""The size of a wave that includes everybody. Lua makes it in turns of 256 (lua/lib/search.lua). If it were limited to
-one turn, each round would ask the same nearest technicians, and a crowd of them would hide the job from all others."""
+"""The size of a wave that includes everybody. Lua searches for such a wave in turns of 256 technicians
+(lua/lib/search.lua). If the wave were limited to one turn, each round would ask the same nearest technicians, and a
+crowd of them would hide the job from all others."""
 
 NOUNS = {kind.partition(".")[0] for kind in BY_TYPE} - {"announcement"} | {"session", "typing", "presence", "fix"}
-"""The first words of the names of the engine's own events, also of internal and reserved ones: an announcement cannot
-use them.
+"""The first words of the names of the engine's own events, also of internal and reserved events. An announcement cannot
+begin with one of these words.
 """
 
 OFFER = "offer.created"
@@ -54,17 +56,19 @@ ANSWERS: dict[Does, tuple[Mode, ...]] = {
     "bid": ("bids",),
     "award": ("bids",),
 }
-"""Effects that are possible only while the job seeks a technician, and the modes in which they are."""
+"""Effects that are possible only while the engine searches for a technician, and the modes of search for each."""
 
 GIVES: frozenset[Does] = frozenset({"take", "assign", "award"})
 """Effects that make a technician the holder."""
 
 STARTING: tuple[Does, ...] = ("move", "take", "assign", "award")
-"""Effects that can start the work. For a scheduled job such a command is refused until its time."""
+"""Effects that can start the work. For a scheduled job such a command is refused until ``lead_s`` before its time."""
 
 
 class Wave(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One round of offers: at most ``size`` within ``radius_m`` (0: the whole zone); the next after ``interval_s``."""
+    """One round of offers: to at most ``size`` technicians within ``radius_m`` metres of the job (0: the whole zone).
+    The next wave follows after ``interval_s`` seconds.
+    """
 
     size: int
     radius_m: int
@@ -72,8 +76,10 @@ class Wave(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Weights(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """score = km × distance − rating × rating − acceptance share × acceptance − hours waiting × waiting
-    + load ÷ capacity × workload. The lowest score is the best.
+    """The weights of the score that ranks technicians in a wave. The lowest score is the best.
+
+    score = km × distance − rating × rating − acceptance share × acceptance − hours waiting × waiting
+    + load ÷ capacity × workload.
     """
 
     distance: float = 1.0
@@ -84,18 +90,20 @@ class Weights(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class HeadStart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The ``first`` technicians of a wave by rank may claim at once, the others ``s`` seconds later."""
+    """A head start: the ``first`` technicians of a wave by rank may claim at once, the others ``s`` seconds later."""
 
     first: int
     s: float
 
 
 class Dispatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The numbers of the search for a technician. Lifetimes are seconds. With ``job_s`` 0 the job does not expire.
+    """The numbers of the search for a technician. All fields in ``_s`` are seconds.
 
-    ``lead_s``: a job with ``scheduled_for`` is put on offer this long before. ``grace_s``: how late an acceptance may
-    be by the server's clock. ``open_offers``: the maximum of open offers a technician (0: no maximum). ``preferred_s``:
-    the head start of the technician whom the customer prefers. ``newcomers``: the share of a wave that is reserved for
+    ``offer_s`` and ``job_s`` are the lifetimes of an offer and of a job that is searched for (``job_s`` 0: the job does
+    not expire). ``repeat_s`` is the interval of the waves after the declared ones. ``lead_s``: a job with
+    ``scheduled_for`` is offered from this long before its time. ``grace_s``: how late an acceptance may be by the
+    server's clock. ``open_offers``: the most open offers for one technician (0: no limit). ``preferred_s``: the head
+    start of the technician whom the customer prefers. ``newcomers``: the share of a wave (0 to 1) that is reserved for
     technicians who have won fewer than ``newcomer_jobs`` jobs. ``radius_m``: how far ``allocate`` searches (0: the
     whole zone).
     """
@@ -119,9 +127,9 @@ class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The source of the price, and the states in which another price may be proposed. ``hours`` are the two names in
     ``at`` between which work by the hour is counted.
 
-    ``source`` tells a reader of the blueprint whose price it usually is. A booking may name an amount with either
-    source; without one the service's price applies. ``quote`` is reserved for prices that are promised beforehand. The
-    linter refuses it for now, but older blueprints have it, and jobs may still use those.
+    ``source`` only documents who usually sets the price. A booking may name an amount with either source; without an
+    amount the service's price applies. ``quote`` is reserved for prices that are promised beforehand. The linter
+    refuses ``quote`` for now, but older blueprints have it, and jobs may still use those blueprints.
     """
 
     source: Literal["catalogue", "customer", "quote"] = "catalogue"
@@ -130,7 +138,9 @@ class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Codes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Codes that the customer gives to the technician at the door. After ``tries`` wrong ones no code is accepted."""
+    """The settings of codes that the customer gives to the technician at the door. After ``tries`` wrong codes no code
+    is accepted; new codes can be issued ``reissues`` times.
+    """
 
     purposes: tuple[str, ...] = ()
     tries: int = 5
@@ -138,7 +148,9 @@ class Codes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Timer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An action after ``after_s`` seconds in a state: notify ops (``warn``, ``escalate``) or run a command."""
+    """An action after ``after_s`` seconds in a state: either emit ``job.late`` with the step ``warn`` or ``escalate``,
+    or run ``command``.
+    """
 
     after_s: float
     warn: str = ""
@@ -146,11 +158,11 @@ class Timer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Watch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The watchdog of a holder in a state. Each part is off at 0.
+    """The watchdog of a job's holder in a state. ``still_s``, ``away_m`` and ``dark_s`` are each off at 0.
 
-    It reports a holder who moved less than ``still_m`` in ``still_s``, who is ``away_m`` farther from the job than
-    before, or who sent no position for ``dark_s``. Ops get a notification. If ``release`` is set, the holder loses the
-    job after ``grace_s`` more, and it is offered to others.
+    The watchdog reports a holder who moved less than ``still_m`` metres in ``still_s`` seconds, who is ``away_m``
+    metres farther from the job than before, or who sent no position for ``dark_s`` seconds. Ops get an event. If
+    ``release`` is true, the holder loses the job after ``grace_s`` more seconds, and the job is offered to others.
     """
 
     still_s: float = 0.0
@@ -162,12 +174,12 @@ class Watch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A state: its phase, and in ``says`` the sentence that describes it to a person.
+    """A state: its phase, and in ``says`` the sentence that describes the state to a person.
 
     ``seeks``: how the engine searches for a technician while the job is here without a holder. ``then``: the state to
     which the job moves on at once, in the same step. ``word``: the status word of clients of this blueprint, for the
-    ``fields`` of events. ``frees``: the work is over but the job is not, so that its holder has room for another job.
-    ``asked``: a technician named here has not accepted yet, and sees only the public part.
+    ``fields`` of events. ``frees``: the work is over but the job is not, so that its holder may take another job.
+    ``asked``: the technician of a job in this state has not accepted yet, and sees only the job's public part.
     """
 
     phase: Phase
@@ -187,12 +199,13 @@ class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"from_": "from"}):
-    """A command: who may give it, in which states, the state that it leads to ("": no change), and its event.
+    """A command: the relations that may give it, its from states, its target state ("": no change), and its event.
 
-    ``only`` restricts ``from`` for some of the relations in ``by``. ``code`` is the purpose of the code that it
-    requires. ``needs`` and ``unless`` are names that must, or must not, be in the job's ``at``; ``marks`` is a name
-    that it writes there. ``charges``: it requests the job's payment, with an event of its own unless the command's
-    event is that one. ``refunds``: from these states it requests a refund. ``resolves`` is the outcome of a dispute.
+    ``only`` restricts ``from`` for some of the relations in ``by``. ``code`` is the purpose of the code that the
+    command requires. ``needs`` and ``unless`` are names that must, or must not, be in the job's ``at``; ``marks`` is a
+    name that the command writes there. ``charges``: the command requests the job's payment, with the event
+    ``payment.requested`` besides its own event, unless that is the same. ``refunds``: from these states the command
+    requests a refund. ``resolves`` is the outcome of a dispute.
     """
 
     by: tuple[Relation, ...]
@@ -212,7 +225,7 @@ class Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"
     only: dict[Relation, tuple[str, ...]] = {}
 
     def states(self, relations: Iterable[str]) -> tuple[str, ...]:
-        """The states in which a caller with these relations may give it. If several apply, their states are joined."""
+        """Return the states in which a caller with any of these relations may give the command."""
         sets = [self.only.get(relation, self.from_) for relation in self.by if relation in relations]
         return tuple(state for state in self.from_ if any(state in each for each in sets))
 
@@ -245,7 +258,7 @@ class EventRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=
 
 
 class Blueprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One declared lifecycle. Each job and its events carry its ``key`` (``home_service@1``)."""
+    """A blueprint: one declared lifecycle. Each job and each of its events contains the blueprint's ``key``."""
 
     name: str
     version: int
@@ -271,21 +284,21 @@ class Blueprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def key(self) -> str:
-        """Name and version. A running job keeps the blueprint with which it began."""
+        """Name and version (``home_service@1``). A running job uses the version with which it began."""
         return f"{self.name}@{self.version}"
 
     @property
     def initial(self) -> str:
-        """The first state declared."""
+        """The first state in declared order: that of a new job whose booking names no technician."""
         return next(iter(self.states))
 
     def phase(self, state: str) -> str:
-        """The phase of a state; "" for ""."""
+        """Return the phase of a state; "" for ""."""
         return self.states[state].phase if state else ""
 
     def tracks(self, state: str) -> bool:
-        """Whether the customer of a job in this state may see the technician's position. Never after the work is over,
-        even if the job has not ended (``frees``).
+        """Return whether the customer of a job in this state may see the technician's position. False after the work is
+        over, even if the job has not ended (``frees``).
         """
         if state not in self.states or self.states[state].terminal or self.states[state].frees:
             return False
@@ -295,8 +308,9 @@ class Blueprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return order.index(state) >= order.index(self.track_from)
 
     def waits(self, state: str) -> bool:
-        """Whether a technician asked in this state (for a bid, or by name) cannot get the job before its time, because
-        getting it would start the work. The lifetime of the search then counts from the job's time.
+        """Return whether a technician asked in this state (for a bid, or by name) cannot get the job before its
+        scheduled time, because the command that gives them the job also starts the work. Then the lifetime of the
+        search counts from the job's time.
         """
         effect = {"bids": "award", "direct": "take"}.get(self.states[state].seeks)
         return effect is not None and all(
@@ -304,36 +318,38 @@ class Blueprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         )
 
     def word(self, state: str) -> str:
-        """The status word of a state for clients: ``word``, or the state's name."""
+        """Return the status word of a state for clients: ``word``, or else the state's name."""
         return self.states[state].word or state
 
     def audience(self, event: str) -> str:
-        """The words for who receives an event, separated by spaces as scripts take them. An event that the blueprint
-        does not address goes to ``audience.DEFAULTS``.
+        """Return the words for the receivers of an event, separated by spaces as scripts expect them. If the blueprint
+        declares no audience for the event, return that of ``audience.DEFAULTS``.
         """
         return self.declared_audience(event) or DEFAULTS.get(event, "")
 
     def declared_audience(self, event: str) -> str:
-        """The same without the defaults: "" for an event that the blueprint does not address."""
+        """Return the same without the defaults: "" if the blueprint declares no audience for the event."""
         rule = self.events.get(event)
         return " ".join(rule.to) if rule else ""
 
     def starts(self, command: Command) -> bool:
-        """Whether a command starts the work of a scheduled job, and is therefore refused until its time (``lead_s``).
-        Disputes and captured payments do not wait for it.
+        """Return whether a command starts the work. Such a command is refused for a scheduled job until ``lead_s``
+        before its time. Commands for disputes and captured payments do not start the work, and are not refused.
         """
         return command.does in STARTING and self.phase(command.to) in ("active", "done")
 
     def is_early(self, scheduled: int | None, now: int) -> bool:
-        """Whether the time of a job (ms) is more than ``lead_s`` away."""
+        """Return whether it is too early (at ``now``, ms) to start a job: ``begins`` is later. None: not scheduled."""
         return scheduled is not None and now < self.begins(scheduled)
 
     def begins(self, scheduled: int) -> int:
-        """The time (ms) from which a job scheduled for ``scheduled`` may be started: ``lead_s`` before."""
+        """Return the time (ms) from which a job scheduled for ``scheduled`` (ms) may be started: ``lead_s`` before."""
         return max(0, scheduled - round(self.dispatch.lead_s * 1000))
 
     def wave(self, number: int) -> tuple[Wave, bool]:
-        """Wave ``number`` (from 1), and whether it searches the whole zone. After the declared ones: everybody else."""
+        """Return wave ``number`` (from 1), and whether the wave covers the whole zone. After the declared waves, each
+        wave includes everybody.
+        """
         if number <= len(self.dispatch.waves):
             declared = self.dispatch.waves[number - 1]
             return declared, declared.radius_m == 0
@@ -349,10 +365,10 @@ class Blueprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         held: bool = True,
         early: bool = False,
     ) -> list[str]:
-        """The commands that a caller with these relations to a job may give now, in declared order.
+        """Return the commands that a caller with these relations to a job may give now, in declared order.
 
-        ``at`` are the job's marks and reached states. ``held``: the job has a holder, so the engine seeks none.
-        ``early``: its time is more than ``lead_s`` away.
+        ``at`` are the job's marks and reached states. ``held``: the job has a holder, so the engine searches for none.
+        ``early``: the job's time is more than ``lead_s`` away (``is_early``).
         """
         given_relations, marks = set(relations), set(at)
         mode = "none" if held or state not in self.states else self.states[state].seeks
@@ -371,12 +387,12 @@ class Blueprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         ]
 
     def asks_codes(self, names: Iterable[str]) -> bool:
-        """Whether any of these commands needs a code or issues new codes."""
+        """Return whether any of these commands needs a code or issues new codes."""
         return any(self.commands[name].code or self.commands[name].does == "reissue" for name in names)
 
     def unlocked(self, names: Iterable[str], *, tried: int, reissued: int) -> list[str]:
-        """Filter out commands that need a code if the caller has used up their attempts (``tried``), and commands that
-        issue new codes after the last permitted time (``reissued``).
+        """Return ``names`` without the commands that need a code if all attempts (``tried``) are used up, and without
+        the commands that issue new codes if new codes were issued (``reissued``) as often as permitted.
         """
         may_try, may_reissue = tried < self.codes.tries, reissued < self.codes.reissues
         commands = ((name, self.commands[name]) for name in names)
@@ -386,8 +402,8 @@ class Blueprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def relations(
     role: Role, user: str, *, customer: str, holder: str, offered: bool, frozen: bool = False, bids: bool = False
 ) -> list[Relation]:
-    """The relations of a caller to a job. A caller without any may not know that the job exists. ``bids``: the job is
-    open to bids and the caller offers its service. ``frozen``: the job has an open dispute.
+    """Return the relations of a caller to a job. A caller without any may not learn that the job exists. ``bids``: the
+    job is open to bids and the caller provides its service. ``frozen``: the job has an open dispute.
     """
     candidates: list[tuple[bool, Relation]] = [
         (role in OPS, "ops"),

@@ -1,7 +1,7 @@
-"""The events that a blueprint may cause, their members, and other words that the linter knows.
+"""The events that a blueprint may cause, their members, and other words for the linter.
 
-event_catalogue.py lists the types that the engine knows. A blueprint may choose further types for its commands, within
-``job.``.
+event_catalogue.py lists the types of the engine's own events. A blueprint may choose further types for its commands,
+within ``job.``.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ OUTCOMES = frozenset({"resume", "cancel", "complete"})
 """How a dispute may end."""
 
 CLOSINGS = frozenset({"taken", "cancelled", "expired", "withdrawn", "reassigned"})
-"""The reasons of ``offer.closed``."""
+"""The reasons that ``offer.closed`` may have."""
 
 ROUTES = frozenset({"respond", "commands", "bids", "payments", "ratings", "disputes"})
-"""The last segments of ``POST /v1/jobs/{id}/…`` that are routes of their own, so that no command can have the name."""
+"""The last segments of ``POST /v1/jobs/{id}/…`` that are routes of their own. No command can have such a name."""
 
 
 def sources(blueprint: Blueprint) -> Iterator[tuple[str, str]]:
@@ -37,47 +37,47 @@ def sources(blueprint: Blueprint) -> Iterator[tuple[str, str]]:
     The place is "" for the events of ``ANY_JOB``, which a blueprint may omit.
     """
     yield from ((f"command {name}", command.event) for name, command in blueprint.commands.items())
-    yield from _beside(blueprint)
+    yield from _other_events(blueprint)
     yield from (("", event) for event in sorted(ANY_JOB))
 
 
-def _beside(blueprint: Blueprint) -> Iterator[tuple[str, str]]:
-    """The events besides the commands' own, with the place that causes each."""
+def _other_events(blueprint: Blueprint) -> Iterator[tuple[str, str]]:
+    """Yield the events that are not the commands' own, each with the place that causes it."""
     yield "booking", "job.created"
     for name, command in blueprint.commands.items():
-        yield from ((f"command {name}", event) for event in _besides(blueprint, command))
+        yield from ((f"command {name}", event) for event in _side_events(blueprint, command))
     for name, state in blueprint.states.items():
-        yield from ((f"state {name}", event) for event in _by_itself(state))
+        yield from ((f"state {name}", event) for event in _state_events(state))
     if blueprint.edit:
         yield "edit", "job.updated"
     if blueprint.price.propose:
         yield from (("price", f"price.{what}") for what in ("proposed", "changed", "rejected"))
 
 
-def _besides(blueprint: Blueprint, command: Command) -> Iterator[str]:
-    """The events that a command causes besides its own."""
+def _side_events(blueprint: Blueprint, command: Command) -> Iterator[str]:
+    """Yield the events that a command causes besides its own."""
     bills = command.event == "payment.requested"
     if (command.charges or command.refunds) and not bills:
         yield "payment.requested"
     # If everything is paid already, the step requests no payment. A payment that was captured earlier is applied by the
-    # step that first allows it. Both are emitted as steps (lua/lib/apply_step.lua).
+    # first step that allows it. In both cases lua/lib/apply_step.lua emits ``job.status``.
     if (command.charges and bills) or captures(blueprint, command):
         yield "job.status"
     if command.does == "award":
         yield "bid.accepted"
-    if command.does == "assign" and not _held(blueprint).isdisjoint(command.from_):
+    if command.does == "assign" and not _states_with_holder(blueprint).isdisjoint(command.from_):
         yield "job.unassigned"
 
 
-def _held(blueprint: Blueprint) -> set[str]:
-    """The states in which a job may have a holder."""
+def _states_with_holder(blueprint: Blueprint) -> set[str]:
+    """Return the states in which a job may have a holder."""
     gives = [command for command in blueprint.commands.values() if command.does in GIVES]
     ends = {state for command in gives for state in ([command.to] if command.to else command.from_)}
     return ends | {name for name, state in blueprint.states.items() if state.phase in ("assigned", "active")}
 
 
-def _by_itself(state: State) -> Iterator[str]:
-    """The events that a state causes while a job is in it, or when the job leaves it."""
+def _state_events(state: State) -> Iterator[str]:
+    """Yield the events that a state causes while a job is in the state or when the job leaves the state."""
     if state.then:
         yield "job.status"
     if state.seeks in ("broadcast", "bids"):
@@ -102,7 +102,7 @@ def members(blueprint: Blueprint, event: str) -> Members | None:
     does = {command.does for command in blueprint.commands.values() if command.event == event}
     if event == "offer.declined" and does:
         return OFFER_DECLINED.members
-    if event in {name for _, name in _beside(blueprint)}:
+    if event in {name for _, name in _other_events(blueprint)}:
         return JOB_STEP.members
     if not does:
         return None
@@ -110,7 +110,7 @@ def members(blueprint: Blueprint, event: str) -> Members | None:
 
 
 def holds(found: Members, path: str) -> bool:
-    """Whether a path such as ``job.customer.name`` names a member of an event with these members."""
+    """Return whether a path such as ``job.customer.name`` names a member of an event with the members ``found``."""
     head, *rest = path.split(".")
     if head not in found:
         return False
@@ -123,5 +123,5 @@ def holds(found: Members, path: str) -> bool:
 
 
 def whole_job(found: Members) -> bool:
-    """Whether an event with these members holds the whole job, which notices need."""
+    """Return whether an event with these members contains the whole job. Notices need the whole job."""
     return found.get("job") == JOB

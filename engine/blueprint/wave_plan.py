@@ -8,13 +8,15 @@ from engine.blueprint.schema import Blueprint, Dispatch
 
 
 def weights(dispatch: Dispatch) -> str:
-    """The weights that rank technicians, in the order of lua/lib/ranking.lua."""
+    """Return the weights that rank technicians, separated by spaces, in the order of lua/lib/ranking.lua."""
     w = dispatch.weights
     return " ".join(f"{each:g}" for each in (w.distance, w.rating, w.acceptance, w.waiting, w.workload))
 
 
 def limits(dispatch: Dispatch) -> str:
-    """Head starts, most open offers, newcomers' share and grace, in the order of lua/lib/limits.lua; times in ms."""
+    """Return head starts, most open offers, newcomers' share and grace, separated by spaces, in the order of
+    lua/lib/limits.lua. Times are in ms.
+    """
     head = dispatch.head_start
     numbers: list[float] = [
         head.first if head else 0,
@@ -29,12 +31,12 @@ def limits(dispatch: Dispatch) -> str:
 
 
 def reach_m(blueprints: Iterable[Blueprint]) -> int:
-    """The largest radius of any wave; 0 if no wave has one."""
+    """Return the largest radius of any wave in metres; 0 if no wave has a radius."""
     return max((wave.radius_m for each in blueprints for wave in each.dispatch.waves), default=0)
 
 
-def looked_in_vain(dispatch: Dispatch, number: int) -> bool:
-    """Whether wave ``number`` is the first one after all declared waves."""
+def is_first_undeclared(dispatch: Dispatch, number: int) -> bool:
+    """Return whether wave ``number`` is the first one after all declared waves: these have found nobody."""
     return number == max(1, len(dispatch.waves)) + 1
 
 

@@ -119,7 +119,7 @@ async def _drafted(engine: Engine, context: CommandContext, change: dict[str, An
     bp, status, version, amount, full, locked, paid = (part or b"" for part in found)
     if not bp:
         raise NotFound("No such job")
-    blueprint, members = registry.judged(engine.blueprints, bp.decode()), job_document.members(full)
+    blueprint, members = registry.require_version(engine.blueprints, bp.decode()), job_document.members(full)
     before = {**members, "amount": int(amount)}
     wanted = {name: _as_document(name, value) for name, value in change.items()}
     changed = [name for name, value in wanted.items() if value != before.get(name)]

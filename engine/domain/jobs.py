@@ -151,7 +151,7 @@ async def by_blueprint(engine: Engine, act: Callable[[Blueprint], Awaitable[T]])
         try:
             return await act(blueprint)
         except OtherBlueprint as other:
-            blueprint = registry.judged(engine.blueprints, other.key)
+            blueprint = registry.require_version(engine.blueprints, other.key)
     raise Unavailable("The job's blueprint is not known here")
 
 
@@ -198,7 +198,7 @@ async def blueprint_of(engine: Engine, zone: Zone, job: JobId) -> Blueprint:
     found = await engine.store.command("HGET", keys.job(zone, job), "bp")
     if found is None:
         raise NotFound("No such job")
-    return registry.judged(engine.blueprints, found.decode())
+    return registry.require_version(engine.blueprints, found.decode())
 
 
 async def command_for(

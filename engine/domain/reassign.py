@@ -43,7 +43,7 @@ async def _release(engine: Engine, zone: Zone, job: JobId, technician: Technicia
         bp, status, holder, version = ((value or b"").decode() for value in values)
         if holder != technician:
             return
-        blueprint = registry.judged(engine.blueprints, bp)
+        blueprint = registry.require_version(engine.blueprints, bp)
         name = _release_command(blueprint, status)
         if name is None:
             return await _report_stall(engine, zone, job, technician, blueprint)

@@ -32,7 +32,7 @@ async def blueprint_of(engine: Engine, zone: Zone, job: JobId) -> tuple[Blueprin
     Raises Unavailable if this process does not know the job's blueprint.
     """
     bp, service = await engine.store.command("HMGET", keys.job(zone, job), "bp", "service")
-    return registry.judged(engine.blueprints, (bp or b"").decode()), ServiceId((service or b"").decode())
+    return registry.require_version(engine.blueprints, (bp or b"").decode()), ServiceId((service or b"").decode())
 
 
 async def status_of(engine: Engine, zone: Zone, job: JobId) -> str:
@@ -63,7 +63,7 @@ async def open_wave(engine: Engine, zone: Zone, job: JobId, number: int) -> Done
     blueprint, service = await blueprint_of(engine, zone, job)
     dispatch = blueprint.dispatch
     wave, walks = blueprint.wave(number)
-    in_vain = wave_plan.looked_in_vain(dispatch, number)
+    in_vain = wave_plan.is_first_undeclared(dispatch, number)
     return await engine.store.run(
         zone,
         "wave_open",

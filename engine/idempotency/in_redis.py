@@ -4,9 +4,10 @@ An idempotency record in Redis is small: reply word, fingerprint, seq, version a
 the event that the command wrote, so that no copy of the job is stored for each command of the last ten minutes.
 
 Commands done in SQL have their records in SQL (``in_sql.py``), in the transaction of their effect. Such a command is
-refused if its key belongs to a command in Redis: ``once`` checks. The scripts cannot read SQL, so the reverse goes
-unnoticed. (Rejected: a marker in Redis for each key of SQL. Two stores cannot decide together, and a crash between
-them would refuse a command that was never done, or let its repeat act twice.)
+refused if its key belongs to a command in Redis: ``once`` checks this. The scripts cannot read SQL, so a command in
+Redis is not refused if its key belongs to one in SQL. (Rejected: a marker in Redis for each key of SQL. Two stores
+cannot decide together, and a crash between them would refuse a command that was never done, or let its repeat act
+twice.)
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ T = TypeVar("T")
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """The outcome of a command. ``job`` is the job's JSON at ``seq``; ``key`` is the idempotency key of the command."""
+    """The outcome of a command. ``job`` is the job's JSON in the event ``seq``; ``key`` is the command's idempotency
+    key; ``repeated``: an earlier request with this key did the command.
+    """
 
     job: msgspec.Raw | None
     message: str | None
@@ -65,12 +68,16 @@ _with_job = msgspec.json.Decoder(_WithJob)
 
 
 def new_key() -> IdempotencyKey:
-    """A key for a caller who sent none. The answer contains it, so that the caller can repeat the command."""
+    """Return a new key for a caller who sent none. The answer contains the key, so that the caller can repeat the
+    command.
+    """
     return IdempotencyKey(str(uuid.uuid4()))
 
 
 def checked_key(key: str | None) -> IdempotencyKey:
-    """The caller's key, or a new one. Raises Invalid unless it is a UUID, because it becomes part of a Redis key."""
+    """Return the caller's key, or a new one for None. Raises Invalid if the key is not a UUID: it becomes part of a
+    Redis key.
+    """
     if key is None:
         return new_key()
     try:
@@ -80,17 +87,18 @@ def checked_key(key: str | None) -> IdempotencyKey:
 
 
 def fingerprint(engine: Engine, command: str, job: str, arguments: Any = None) -> str:
-    """HMAC-SHA-256 over command, job and arguments: it tells a repeat from a reused key, on every transport alike.
+    """Return the fingerprint of a request: HMAC-SHA-256 over command, job and arguments. A request with the same key
+    and another fingerprint is not a repeat. The fingerprint is the same on every transport.
 
-    It is part of the event's ``cause``. It is keyed with the server's key, because a reader of the log could find the
-    six digits of a code in a plain hash by trying all of them.
+    The event's ``cause`` contains the fingerprint. The hash is keyed with the server's key, because a reader of the log
+    could find the six digits of a code in a plain hash by trying all of them.
     """
     text = msgspec.json.encode([command, job, arguments], order="deterministic")
     return hmac.digest(engine.signer.derive("requests"), text, "sha256").hex()
 
 
 def located(job_id: str) -> tuple[Zone, JobId]:
-    """Zone and id of a job. Raises NotFound if the text cannot be a job's id."""
+    """Return zone and id of a job. Raises NotFound if the text cannot be a job's id."""
     zone = zone_of(job_id)
     if zone is None:
         raise NotFound("No such job")
@@ -98,16 +106,16 @@ def located(job_id: str) -> tuple[Zone, JobId]:
 
 
 async def job_at(engine: Engine, zone: Zone, done: Done) -> bytes | None:
-    """The job's JSON in the event ``done.seq``: a repeat is answered with it, as the first request was.
+    """Return the job's JSON in the event ``done.seq``: a repeat gets the same answer as the first request.
 
-    Raises as ``payload_at``.
+    Raises the same errors as ``payload_at``.
     """
     data = await payload_at(engine, zone, done.seq) if done.seq else None
     return bytes(_with_job.decode(data).job) if data else None
 
 
 async def payload_at(engine: Engine, zone: Zone, seq: int) -> bytes | None:
-    """The payload of the event ``seq`` as JSON, from Redis or from SQL; None if there is no such event.
+    """Return the payload of the event ``seq`` as JSON, from Redis or from SQL; None if there is no such event.
 
     Raises Indeterminate if the event cannot be read now: ``unavailable`` would promise that nothing was done.
     """
@@ -121,48 +129,52 @@ async def payload_at(engine: Engine, zone: Zone, seq: int) -> bytes | None:
 async def find_done(
     engine: Engine, zone: Zone, caller: Principal, key: IdempotencyKey, fingerprint: str
 ) -> Done | None:
-    """The reply of the command that was done under ``key``, for checks that come before the script.
+    """Return the reply of the command that was done under ``key``, or None. Call this where checks come before the
+    script: for a repeat they must not decide anew.
 
     Raises ReusedKey if that command had another fingerprint.
     """
     stored = await engine.store.command("GET", keys.request(zone, caller.id, key))
     if stored is None:
         return None
-    _, earlier, seq, version, job = _parsed(stored)
+    _, earlier, seq, version, job = _split_record(stored)
     if earlier != fingerprint:
         raise ReusedKey
     return Done(True, int(seq), int(version), [job.encode()])
 
 
-def _parsed(stored: bytes) -> list[str]:
-    """The parts of a record of lua/lib/idempotency.lua: `WORD fingerprint seq version job`."""
+def _split_record(stored: bytes) -> list[str]:
+    """Split a record of lua/lib/idempotency.lua into its parts: `WORD fingerprint seq version job`."""
     return stored.decode().split()
 
 
 async def once(
     engine: Engine, request: in_sql.Request, kind: Any, act: Callable[[AsyncConnection], Awaitable[T]]
 ) -> in_sql.Result[T]:
-    """``in_sql.once``, after a check that the key belongs to no command in Redis.
+    """Check that the key belongs to no command in Redis, then call ``in_sql.once``.
 
-    Raises ReusedKey if it does, Unavailable if Redis does not answer.
+    Raises ReusedKey if the key belongs to one, Unavailable if Redis does not answer, and the same errors as
+    ``in_sql.once``.
     """
     names = [keys.request(zone, UserId(request.principal), request.key) for zone in engine.store.zones]
     in_use = await asyncio.gather(*(engine.store.command("EXISTS", name) for name in names))
-    # A key that SQL knows too was reused in Redis later. This request repeats the first use, and gets its answer.
+    # A key that also has a record in SQL was reused in Redis later. This request repeats the first use and its answer.
     if any(in_use) and await in_sql.find(engine.archive, request.principal, request.key) is None:
         raise ReusedKey
     return await in_sql.once(engine.archive, request, kind, act)
 
 
 async def find_record(engine: Engine, caller: Principal, key: str) -> IdempotencyRecord:
-    """The outcome of the caller's command ``key``. Raises NotFound if it never arrived or its record has expired."""
+    """Return the outcome of the caller's command ``key``. Raises NotFound if the command never arrived or its record
+    has expired, Unavailable if a zone is closed or a store does not answer.
+    """
     key = checked_key(key)
     for zone, state in engine.store.zones.items():
         if not state.open:
             raise Unavailable(f"zone {zone} is closed: {state.why}")
         stored = await engine.store.command("GET", keys.request(zone, caller.id, key))
         if stored:
-            word, _, seq, _, job = _parsed(stored)
+            word, _, seq, _, job = _split_record(stored)
             if word != "OK":
                 return IdempotencyRecord(key, "refused", code=word.lower())
             return IdempotencyRecord(key, "done", seq=int(seq), job=None if job == "-" else job)

@@ -28,10 +28,11 @@ T = TypeVar("T")
 COMMAND_TTL_S = 600
 CREATION_TTL_S = 86_400
 REFUSAL_TTL_S = 60
+"""How long the records of commands, of creations and of refusals are stored, in seconds."""
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """A command under its idempotency key. ``ttl_s`` is how long its record is kept."""
+    """A command under its idempotency key. Its record expires after ``ttl_s`` seconds."""
 
     principal: str
     key: str
@@ -40,7 +41,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Result(msgspec.Struct, Generic[T], frozen=True):
-    """The result of a command. ``repeated`` if an earlier request did it; ``key`` as given by the caller or made."""
+    """The result of a command. ``key`` is that of the caller, or the new key; ``repeated``: an earlier request with
+    this key did the command.
+    """
 
     value: T
     key: str
@@ -56,7 +59,9 @@ class Record(msgspec.Struct, frozen=True):
 
 
 def request(principal: str, key: str | None, command: str, *args: Any, ttl_s: int = COMMAND_TTL_S) -> Request:
-    """The request for a command. Makes a key if ``key`` is None; raises Invalid for a key that is not a UUID."""
+    """Return the request for a command. If ``key`` is None, a new key is generated. Raises Invalid if the key is not a
+    UUID.
+    """
     if key is None:
         key = str(uuid.uuid4())
     else:
@@ -76,8 +81,9 @@ async def once(
 ) -> Result[T]:
     """Run ``act`` in one write transaction together with its idempotency key, or return the recorded result.
 
-    ``kind`` is the type of the result, to decode it. Raises what ``act`` refuses (recorded for a minute), ReusedKey
-    for the same key with other arguments, and what ``Archive.writing`` raises.
+    ``kind`` is the type of the result, to decode the recorded JSON. Raises the errors of ``act`` (a refusal is recorded
+    for a minute, and raised again for a repeat), ReusedKey for the same key with other arguments, and the same errors
+    as ``Archive.writing``.
     """
     try:
         async with archive.writing() as conn:
@@ -85,7 +91,7 @@ async def once(
             if earlier is None:
                 value = await act(conn)
                 await conn.execute(
-                    update(records).where(_is_of(request)).values(body=msgspec.json.encode(value).decode())
+                    update(records).where(_has_key(request)).values(body=msgspec.json.encode(value).decode())
                 )
                 return Result(value, request.key)
     except Refused as refusal:
@@ -96,10 +102,11 @@ async def once(
 
 @contextlib.contextmanager
 def unavailable_as_indeterminate() -> Iterator[None]:
-    """For effects that follow a commit and must be complete before the caller gets an answer.
+    """Raise Indeterminate instead of Unavailable. Use this around effects that follow a commit and must be complete
+    before the caller gets an answer.
 
-    *Unavailable* would promise that nothing was done, so it becomes Indeterminate. A repeat with the same key finds the
-    record and tries the effects again.
+    *Unavailable* would promise that nothing was done, but the commit was. A repeat with the same key finds the record
+    and tries the effects again.
     """
     try:
         yield
@@ -108,24 +115,24 @@ def unavailable_as_indeterminate() -> Iterator[None]:
 
 
 async def find(archive: Archive, principal: str, key: str) -> Record | None:
-    """The record under ``key`` of ``principal``, if there is one. Raises Unavailable."""
+    """Return the record under ``key`` of ``principal``, or None. Raises Unavailable."""
     async with archive.reading() as conn:
         return await _select(conn, principal, key)
 
 
 async def delete_expired(archive: Archive) -> int:
-    """Delete records whose TTL is over; returns how many."""
+    """Delete the expired records; return their number."""
     async with archive.writing() as conn:
         return (await conn.execute(delete(records).where(records.c.expires_at <= now_ms()))).rowcount
 
 
-def _is_of(request: Request) -> ColumnElement[bool]:
+def _has_key(request: Request) -> ColumnElement[bool]:
     return (records.c.principal == request.principal) & (records.c.key == request.key)
 
 
 async def _insert_key(archive: Archive, conn: AsyncConnection, request: Request) -> Record | None:
     """Insert the row of a new key and return None, or return the record that has the key already."""
-    await conn.execute(delete(records).where(_is_of(request), records.c.expires_at <= now_ms()))
+    await conn.execute(delete(records).where(_has_key(request), records.c.expires_at <= now_ms()))
     row = {"principal": request.principal, "key": request.key, "fingerprint": request.fingerprint}
     insertion = sqlite.insert if archive.is_sqlite else postgresql.insert
     new = insertion(records).values(expires_at=now_ms() + request.ttl_s * 1000, **row)
@@ -142,8 +149,8 @@ async def _select(conn: AsyncConnection, principal: str, key: str) -> Record | N
 
 
 async def _record_refusal(archive: Archive, request: Request, refusal: Refused) -> None:
-    """Record a refusal for a minute. A failure here is ignored: the caller gets the refusal in any case, and only a
-    repeat would be decided anew.
+    """Record a refusal for a minute. A failure to record is ignored: the caller gets the refusal in any case, and only
+    a repeat would run the command again.
     """
     if isinstance(refusal, RateLimited | ReusedKey):
         return
@@ -152,11 +159,13 @@ async def _record_refusal(archive: Archive, request: Request, refusal: Refused) 
         async with archive.writing() as conn:
             brief = msgspec.structs.replace(request, ttl_s=REFUSAL_TTL_S)
             if await _insert_key(archive, conn, brief) is None:
-                await conn.execute(update(records).where(_is_of(request)).values(code=refusal.code, body=body))
+                await conn.execute(update(records).where(_has_key(request)).values(code=refusal.code, body=body))
 
 
 def _replay(earlier: Record | None, request: Request, kind: Any) -> Any:
-    """The recorded result, or raise the recorded refusal."""
+    """Return the recorded result, or raise the recorded refusal. Raises ReusedKey if the fingerprint differs,
+    Indeterminate if the record has just expired.
+    """
     if earlier is None:
         raise Indeterminate("The first verdict ran out this moment")
     if earlier.fingerprint != request.fingerprint:

@@ -21,19 +21,21 @@ ROOM_BYTES = 64 * 1024
 
 
 class CannotStart(Exception):
-    """The program cannot run as requested. The text is one line for a person. Exit code 2."""
+    """Raised when the program cannot run as requested. The text is one line for a person; the exit code is 2."""
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """The process that uses the directory: its id, and its URL when it serves."""
+    """The process that uses the directory: its id, and its URL ("" if it serves none)."""
 
     pid: int
     url: str = ""
 
 
 class Lock:
-    """The lock on the directory. ``set_url`` records the holder's URL for the message to a refused process."""
+    """A lock on the directory, held by this process. The lock file contains the process's id and URL, for the
+    message to a process that is refused.
+    """
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -47,9 +49,9 @@ class Lock:
 
 
 def create(path: Path) -> Path:
-    """Create the directory (0700) if it is missing; an existing one is not changed. Returns its resolved path.
+    """Create the directory (mode 0700) if it is missing; an existing one is not changed. Return its resolved path.
 
-    Raises CannotStart if it is not a directory or not writable.
+    Raises CannotStart if the path is not a directory or not writable.
     """
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -63,9 +65,9 @@ def create(path: Path) -> Path:
 
 
 def full(path: Path) -> str:
-    """Why nothing can be written to the directory, in a sentence; empty if ``ROOM_BYTES`` can be written.
+    """Return a sentence that says why nothing can be written to the directory; "" if ``ROOM_BYTES`` can be written.
 
-    It writes a file to find out: the file system's numbers do not include quotas and limits of the process.
+    The check writes a file, because the file system's numbers do not include quotas and limits of the process.
     """
     probe = path / f".room.{os.getpid()}"
     try:
@@ -80,7 +82,7 @@ def full(path: Path) -> str:
 
 
 def close_to_others(path: Path, pattern: str) -> None:
-    """Make matching files in the directory readable only for their owner (0600), also those of an older Callout."""
+    """Set the mode of matching files to 0600 (only for their owner): an older Callout let others read them."""
     for file in path.glob(pattern):
         with suppress(OSError):
             if file.stat().st_mode & 0o077:
@@ -89,9 +91,10 @@ def close_to_others(path: Path, pattern: str) -> None:
 
 @contextmanager
 def hold(path: Path) -> Iterator[Lock]:
-    """Create and lock the directory while the block runs.
+    """Create the directory if it is missing, and hold its lock while the block runs.
 
-    Raises CannotStart if nothing can be written to it, or, with the holder's name, if another process uses it.
+    Raises CannotStart if nothing can be written to the directory, or if another process uses it; the text names that
+    process.
     """
     path = create(path)
     if why := full(path):
@@ -109,8 +112,8 @@ def hold(path: Path) -> Iterator[Lock]:
 
 
 def holder(path: Path) -> Holder | None:
-    """The process named in the lock file, if it is alive. Takes no lock, because that could make a server that starts
-    at the same moment fail.
+    """Return the process named in the lock file; None if it is not alive. This function does not try the lock, because
+    a server that starts at the same moment could then fail.
     """
     try:
         content = json.loads((path / "lock").read_bytes())
@@ -121,7 +124,7 @@ def holder(path: Path) -> Holder | None:
 
 
 def birth(pid: int) -> str | None:
-    """The start time of process ``pid``, as a text that a later process with the same number does not share; None if
+    """Return a text with the start time of process ``pid``: a later process with the same id has another text. None if
     there is no such process (or only a zombie).
     """
     with suppress(OSError):
@@ -137,12 +140,14 @@ def birth(pid: int) -> str | None:
 
 
 def _boot() -> str:
+    """Return the id of this boot of the machine; "" if the system has none."""
     with suppress(OSError):
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     return ""
 
 
 def _refusal(path: Path) -> str:
+    """Return the message to a process that finds the directory in use."""
     held = holder(path)
     by = f"process {held.pid}" if held else "another process"
     at = f" serving {held.url}" if held and held.url else ""

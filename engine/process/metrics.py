@@ -2,8 +2,8 @@
 
 There are three kinds. A *counter* is a prometheus-client counter, for events up to some thousand times a second. A
 *reading* is a function that is called only at a scrape: hot loops (fan-out, the packed connection) count in plain
-integers, because a counter with a lock would cost more than the delivery that it counts. A *histogram* is the same for
-durations: ``Histogram`` counts without a lock (one loop writes, a scrape reads), at 0.3 µs each.
+integers, because a counter with a lock would cost more than the delivery that it counts. A *histogram* is a reading of
+durations: ``Histogram`` counts without a lock (one loop writes, a scrape reads), at 0.3 µs for each duration.
 
 Each Engine has its own ``Metrics``. The library's global registry was rejected, because tests open many engines in one
 process.
@@ -22,10 +22,10 @@ from prometheus_client.registry import Collector
 
 Labels = tuple[str, ...]
 Read = Callable[[], float | Mapping[Labels, float]]
-"""Returns the current value: a number, or one for each tuple of label values."""
+"""A function that returns the current value: a number, or a number for each tuple of label values."""
 
 BOUNDS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
-"""The upper bounds of a histogram's buckets, in seconds. One more bucket is above them."""
+"""The upper bounds of a histogram's buckets, in seconds. One more bucket counts durations above the last bound."""
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -52,7 +52,7 @@ class Histogram:
 
 
 class Metrics:
-    """The registry of one engine and the counters that more than one room uses.
+    """The registry of one engine and the counters that more than one package uses.
 
     ``commands``: by name and outcome (``ok`` or the code of the refusal). ``pushes``: push messages by kind
     (offer, notification) and outcome (sent, failed, refused, late, dropped). ``refused``: events that the database
@@ -66,7 +66,7 @@ class Metrics:
         self.refused = self.counter("archive_refused", "Events that the database did not take", "zone")
 
     def counter(self, name: str, text: str, *labels: str) -> Counter:
-        """Register a counter ``callout_<name>_total``. Raises ValueError if the name exists."""
+        """Register and return a counter ``callout_<name>_total``. Raises ValueError if the name is already in use."""
         return Counter(f"callout_{name}", text, labels, registry=self.registry)
 
     def reading(self, name: str, text: str, read: Read, *labels: str, rises: bool = False) -> None:
@@ -81,12 +81,14 @@ class Metrics:
         self.registry.register(_Histograms(f"callout_{name}", text, labels, read))
 
     def render(self) -> bytes:
-        """The response body of ``/metrics``, of type ``CONTENT_TYPE``."""
+        """Return the response body of ``/metrics``, of type ``CONTENT_TYPE``."""
         return generate_latest(self.registry)
 
 
 @dataclass(frozen=True, eq=False)
 class _Reading(Collector):
+    """A gauge or counter whose value is computed at each scrape."""
+
     name: str
     text: str
     labels: Labels
@@ -94,11 +96,11 @@ class _Reading(Collector):
     rises: bool
 
     def describe(self) -> Iterable[Metric]:
-        """The family without samples, so that registration does not read values."""
+        """Return the family without samples, so that registration does not read values."""
         return [self._family()]
 
     def collect(self) -> Iterable[Metric]:
-        """One sample for each tuple of labels."""
+        """Return the family with one sample for each tuple of label values."""
         family = self._family()
         value = self.read()
         for labels, number in value.items() if isinstance(value, Mapping) else [((), value)]:
@@ -112,17 +114,19 @@ class _Reading(Collector):
 
 @dataclass(frozen=True, eq=False)
 class _Histograms(Collector):
+    """A family of histograms, read at each scrape."""
+
     name: str
     text: str
     labels: Labels
     read: Callable[[], Mapping[Labels, Histogram]]
 
     def describe(self) -> Iterable[Metric]:
-        """The family without samples, so that registration does not read values."""
+        """Return the family without samples, so that registration does not read values."""
         return [self._family()]
 
     def collect(self) -> Iterable[Metric]:
-        """One histogram for each tuple of labels."""
+        """Return the family with one histogram for each tuple of label values."""
         family = self._family()
         for labels, histogram in list(self.read().items()):
             family.add_metric(labels, histogram.buckets, histogram.sum)

@@ -26,7 +26,7 @@ Text = Annotated[str, Meta(min_length=1)]
 
 
 class SettingsError(ValueError):
-    """The settings cannot be used. The text names every wrong setting and the reason."""
+    """Raised when the settings cannot be used. The text names every wrong setting and the reason."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -196,7 +196,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 PREFIX = "CALLOUT_"
 CLIENT_NAMES = ("CALLOUT_URL", "CALLOUT_TOKEN")
-"""Variables of the client examples. A shell that has them may start a server too."""
+"""The environment variables of the client examples. They are no settings, but also no error if a shell that starts a
+server has them."""
 LISTS = ("zones", "roles", "origins", "app_min_version", "trusted_proxies")
 SCHEMES = ("redis", "rediss", "unix")
 _PORTS = {"http": 80, "https": 443}
@@ -204,13 +205,13 @@ _VERSION = re.compile(r"([^=]{1,64}=)?\d{1,9}(\.\d{1,9}){0,3}", re.ASCII).fullma
 
 
 def load(flags: Mapping[str, Any], *, env: Mapping[str, str] | None = None, file: Path | None = None) -> Settings:
-    """Merge the three sources. ``flags`` that are None were not given.
+    """Merge the three sources and return the settings. ``flags`` that are None were not given.
 
     Raises SettingsError with every unknown or wrong setting.
     """
     env = os.environ if env is None else env
     path = file or Path("callout.toml")
-    values, problems = _file(path)
+    values, problems = _read_file(path)
     names = Settings.__struct_fields__
     ours = {PREFIX + name.upper(): name for name in names}
     problems += [
@@ -219,16 +220,17 @@ def load(flags: Mapping[str, Any], *, env: Mapping[str, str] | None = None, file
     problems += [f"unknown {name}{_suggestion(name, ours)}" for name in sorted(env) if _is_unknown(name, ours)]
     values.update({ours[name]: env[name] for name in env.keys() & ours.keys()})
     values.update({name: value for name, value in flags.items() if value is not None})
-    settings, wrong = _converted({name: value for name, value in values.items() if name in names})
+    settings, wrong = _convert({name: value for name, value in values.items() if name in names})
     problems += wrong
     if problems:
         raise SettingsError("; ".join(problems))
     return settings
 
 
-def _file(path: Path) -> tuple[dict[str, Any], list[str]]:
+def _read_file(path: Path) -> tuple[dict[str, Any], list[str]]:
+    """Return the values of the settings file and its problems. A missing file has neither."""
     try:
-        return _flattened(tomllib.loads(path.read_text("utf-8"))) if path.is_file() else {}, []
+        return _flatten(tomllib.loads(path.read_text("utf-8"))) if path.is_file() else {}, []
     except RecursionError:
         return {}, [f"{path}: nested too deep"]
     except UnicodeDecodeError:
@@ -237,8 +239,8 @@ def _file(path: Path) -> tuple[dict[str, Any], list[str]]:
         return {}, [f"{path}: {error}"]
 
 
-def _flattened(values: dict[str, Any]) -> dict[str, Any]:
-    """``[app] min_version`` is the setting ``app_min_version``."""
+def _flatten(values: dict[str, Any]) -> dict[str, Any]:
+    """Join the names of tables and keys: ``[app] min_version`` is the setting ``app_min_version``."""
     flat: dict[str, Any] = {}
     for name, value in values.items():
         flat |= {f"{name}_{key}": each for key, each in value.items()} if isinstance(value, dict) else {name: value}
@@ -246,6 +248,7 @@ def _flattened(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_unknown(name: str, ours: Mapping[str, str]) -> bool:
+    """Return whether an environment variable looks like a setting and is none."""
     if not name.startswith(PREFIX) or name in CLIENT_NAMES or name.startswith(PREFIX + "TEST_"):
         return False
     return name not in ours
@@ -256,7 +259,8 @@ def _suggestion(name: str, known: Mapping[str, Any] | tuple[str, ...]) -> str:
     return f" (did you mean {close[0]}?)" if close else ""
 
 
-def _converted(values: dict[str, Any]) -> tuple[Settings, list[str]]:
+def _convert(values: dict[str, Any]) -> tuple[Settings, list[str]]:
+    """Convert the values to the types of the settings. Return the settings and the problems."""
     hints = {field.name: field.type for field in msgspec.structs.fields(Settings)}
     found: dict[str, Any] = {}
     problems: list[str] = []
@@ -267,7 +271,7 @@ def _converted(values: dict[str, Any]) -> tuple[Settings, list[str]]:
         except msgspec.ValidationError as error:
             problems.append(f"{name}: {error}")
     settings = Settings(**found)
-    problems += [problem for name in found for problem in _beyond_type(name, settings)]
+    problems += [problem for name in found for problem in _value_problems(name, settings)]
     origins = []
     for each in settings.origins:
         try:
@@ -277,13 +281,13 @@ def _converted(values: dict[str, Any]) -> tuple[Settings, list[str]]:
     return msgspec.structs.replace(settings, origins=tuple(origins)), problems
 
 
-def _beyond_type(name: str, settings: Settings) -> Iterator[str]:
-    """Problems of a value that its type cannot express."""
+def _value_problems(name: str, settings: Settings) -> Iterator[str]:
+    """Yield the problems of a value that its type does not exclude."""
     value = getattr(settings, name)
     if isinstance(value, float) and not math.isfinite(value):
         yield f"{name}: {value} is no number of seconds"
     elif name == "redis" and value is not None:
-        yield from _redis(value)
+        yield from _redis_problems(value)
     elif name == "zones" and value != (DEFAULT_ZONE,):
         yield f"zones: {', '.join(value) or 'none'}: this version serves one zone, {DEFAULT_ZONE}"
     elif name == "roles" and not value:
@@ -304,7 +308,8 @@ def _is_network(text: str) -> bool:
     return True
 
 
-def _redis(url: str) -> Iterator[str]:
+def _redis_problems(url: str) -> Iterator[str]:
+    """Yield the problems of the address of Redis."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -325,7 +330,7 @@ def _redis(url: str) -> Iterator[str]:
 
 
 def origin(text: str) -> str:
-    """A web origin as browsers write it: scheme and host in lower case, no default port, no path.
+    """Return a web origin as browsers write it: scheme and host in lower case, no default port, no path.
 
     Raises SettingsError if the text is not an origin.
     """
@@ -348,7 +353,7 @@ def origin(text: str) -> str:
 
 
 def page() -> str:
-    """The text of ``docs/settings.md``."""
+    """Return the text of ``docs/settings.md``."""
     rows = [_row(field) for field in msgspec.structs.fields(Settings)]
     return "\n".join([*_HEAD, *rows, ""])
 
@@ -367,6 +372,7 @@ unknown, or a value is of the wrong kind or out of range, the server prints all 
 
 
 def _row(field: msgspec.structs.FieldInfo) -> str:
+    """Return the table row of a setting."""
     kind, meta = get_args(field.type)
     unit = "seconds" if field.name.endswith("_s") else "bytes" if field.name.endswith("_bytes") else ""
     cells = (f"`{field.name}`", f"`{PREFIX}{field.name.upper()}`", unit, _default(field.default), _range(kind, meta))

@@ -1,4 +1,6 @@
-"""The server's key: signs access tokens, and gives the other secrets by derivation, so that hosts share one file."""
+"""The server's signing key. It signs access tokens, and the other secrets are derived from it, so that several hosts
+need to share only this one file.
+"""
 
 from __future__ import annotations
 
@@ -30,13 +32,14 @@ from engine.types import Principal, Role, UserId
 ISSUER = "callout"
 CLAIMS = ["iss", "sub", "role", "name", "iat", "exp"]
 REMEMBERED = 4_096
+"""How many verified tokens a process caches."""
 
 log = structlog.get_logger(__name__)
 
 
 class Signer:
-    """Holds the Ed25519 key. Checking a signature costs some 0.1 ms, so that good tokens are remembered; when they
-    expire is looked at each time.
+    """The owner of the Ed25519 key: it signs and verifies access tokens. To verify a signature takes about 0.1 ms, so
+    verified tokens are cached. Their expiry is checked at each use.
     """
 
     def __init__(self, key: Ed25519PrivateKey) -> None:
@@ -47,7 +50,10 @@ class Signer:
 
     @classmethod
     def load_or_create(cls, path: Path) -> Signer:
-        """The key at ``path``, made there (0600) where none is. Raises SettingsError for what is no such key."""
+        """Load the key at ``path``; create it there (mode 0600) if the file is missing.
+
+        Raises SettingsError if the file cannot be read or written, or is not an Ed25519 private key.
+        """
         try:
             if not path.exists():
                 _create(path)
@@ -66,22 +72,26 @@ class Signer:
 
     @functools.lru_cache(16)  # noqa: B019 - a signer lives as long as its process
     def derive(self, purpose: str) -> bytes:
-        """32 secret bytes for one purpose, always the same under the same key."""
+        """Return 32 secret bytes for ``purpose``. The same key and purpose always give the same bytes."""
         return hmac.digest(self._seed, f"callout/{purpose}".encode(), "sha256")
 
     def sign(self, claims: dict[str, Any]) -> str:
-        """``claims`` as a JWT of ours; ``iss`` and ``iat`` are added."""
+        """Return a signed JWT with ``claims``. ``iss`` and ``iat`` are added."""
         whole = {"iss": ISSUER, "iat": now_ms() // 1000, **claims}
         return jwt.encode(whole, self._key, algorithm="EdDSA")
 
     def verify(self, token: str) -> Principal:
-        """Whom ``token`` names. Raises Unauthenticated for what is not ours, TokenExpired for what was."""
+        """Verify ``token`` and return the user that it names.
+
+        Raises Unauthenticated if this key did not sign the token, TokenExpired if the token has expired.
+        """
         principal = self._checked(token)
         if principal.expires <= now_ms() / 1000:
             raise TokenExpired
         return principal
 
     def _check(self, token: str) -> Principal:
+        """Verify signature and claims, without the expiry. Raises Unauthenticated."""
         try:
             claims = jwt.decode(
                 token,
@@ -107,14 +117,14 @@ class Signer:
 
 
 def open_signer(settings: Settings) -> Signer:
-    """The key that ``settings`` name. Raises SettingsError."""
+    """Load or create the key of ``settings``. Raises the same errors as ``Signer.load_or_create``."""
     if not settings.key_file:
         datadir.close_to_others(Path(settings.data), "signing.key")
     return Signer.load_or_create(key_path(settings))
 
 
 def key_path(settings: Settings) -> Path:
-    """Where the key lies: ``key_file``, or in the data directory."""
+    """Return the path of the key: the setting ``key_file``, or ``signing.key`` in the data directory."""
     return Path(settings.key_file) if settings.key_file else Path(settings.data) / "signing.key"
 
 
@@ -127,16 +137,19 @@ def access_token(
     expires_s: float = 3_600,
     login: tuple[str, int] | None = None,
 ) -> str:
-    """A token that says who and in which role, good for ``expires_s`` seconds, or until its ``login`` (family and
-    generation of refresh tokens) ends.
+    """Return a signed token for ``user`` in ``role`` that expires after ``expires_s`` seconds. ``login`` is the family
+    and generation of refresh tokens to which the token is bound: the token becomes invalid when that login ends. A
+    token without ``login`` is bound to no login.
     """
     claims = {"sub": user, "role": role, "name": name, "exp": now_ms() // 1000 + int(expires_s)}
     return signer.sign({**claims, "sid": login[0], "gen": login[1]} if login else claims)
 
 
 def _create(path: Path) -> None:
-    """Written whole beside it, then linked into place: of two servers that start at once one key wins, and no
-    reader ever sees half of it.
+    """Create a key and write it to ``path`` unless another process does so first.
+
+    The key is written to a temporary file in the same folder, which is then linked to ``path``. So no process reads
+    half a key, and two servers that start at the same moment use the same key: the one that was linked first.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

@@ -1,7 +1,7 @@
-"""The currencies that money can be in.
+"""The currencies that amounts may have: the codes of ISO 4217 for money that people pay with.
 
-The codes of ISO 4217 that stand for money people pay with. Left out are precious metals, units of account of funds
-and banks, the testing code and "no currency": none of them can be captured from a customer.
+The codes of ISO 4217 for precious metals, for units of account of funds and banks, for tests and for "no currency" are
+not in this list, because no payment in them can be captured from a customer.
 """
 
 from __future__ import annotations
@@ -22,5 +22,7 @@ Currency = Literal[
     "VES", "VND", "VUV", "WST", "XAF", "XCD", "XCG", "XOF", "XPF", "YER", "ZAR", "ZMW", "ZWG",
 ]
 # fmt: on
+"""The type of a currency code, for schemas and decoding."""
 
 CURRENCIES: frozenset[str] = frozenset(get_args(Currency))
+"""The same codes as a set, for checks."""

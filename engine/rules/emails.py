@@ -16,11 +16,11 @@ from engine.rules.invisible import CONTROL, DIRECTION, INVISIBLE, JOINERS
 _EMAIL = re.compile(r"[^@\s\x00]+@[^@\s\x00]+")
 _UNSEEN = re.compile(f"[{CONTROL}{DIRECTION}{INVISIBLE}{JOINERS}]")
 MAX_CHARS = 254
-"""RFC 5321, errata 1690."""
+"""The most characters of an address (RFC 5321, errata 1690)."""
 
 
 def typed(email: str) -> str:
-    """``email`` as its owner typed it, trimmed and in NFC: the form for display and for mail.
+    """Return ``email`` as its owner typed it, trimmed and in NFC: the form for display and for mail.
 
     Raises Invalid for a text that is not an address, and for invisible characters (zero width, fillers, joiners, soft
     hyphen, direction marks).
@@ -34,6 +34,8 @@ def typed(email: str) -> str:
 
 
 def compared(email: str) -> str:
-    """The form in which two spellings of one address are equal: NFKC, casefolded, trimmed. Rate limits use it too."""
+    """Return the form in which two spellings of one address are equal: NFKC, casefolded, trimmed. Rate limits count by
+    this form too.
+    """
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", email).casefold())
     return folded.strip()

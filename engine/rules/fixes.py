@@ -15,13 +15,15 @@ Latitude = Annotated[float, msgspec.Meta(ge=-90, le=90)]
 Longitude = Annotated[float, msgspec.Meta(ge=-180, le=180)]
 
 EARLIEST_MS = 946_684_800_000
-"""The year 2000. A device with an earlier time has no clock."""
+"""The start of the year 2000. A device that reports an earlier time has no valid clock."""
 CLOCK_MS = 30_000
-"""An offset below this needs no correction."""
+"""A clock offset up to this needs no correction."""
 
 
 class Fix(msgspec.Struct, frozen=True, kw_only=True):
-    """A position and when it was measured (``at``, ms since the Unix epoch, by the device's clock; None: now)."""
+    """One measured position of a device. ``at`` is the time of the measurement in ms since the Unix epoch, by the
+    device's clock; None means now.
+    """
 
     lat: Latitude
     lon: Longitude
@@ -33,45 +35,48 @@ class Fix(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def measured_at(self) -> int | None:
-        """``at``; None if the device has no clock."""
+        """The time of the measurement (``at``); None if the device has no valid clock."""
         return self.at if self.at is not None and self.at >= EARLIEST_MS else None
 
     @property
     def accuracy_m(self) -> float | None:
-        """The radius of the circle of error; None if the device does not know it (iOS sends -1, Android 0)."""
+        """The radius of the circle of error in metres; None if it was not measured (iOS sends -1, Android 0)."""
         return _within(self.accuracy, above=0.0, to=1e6)
 
     @property
     def degrees(self) -> float | None:
-        """The heading from 0 to below 360; None if the device does not know it (iOS sends -1)."""
+        """The heading from 0 to below 360; None if the device did not measure it (iOS sends -1)."""
         heading = _within(self.heading, above=-1e-9, to=360.0)
         return heading and heading % 360
 
 
 class Heard(msgspec.Struct, frozen=True):
-    """The answer to a fix. ``clock_offset_s`` is how far the device's clock is ahead; 0 up to ``CLOCK_MS``."""
+    """The answer to a fix. ``clock_offset_s`` is how many seconds the device's clock is ahead of the server's; 0 if the
+    difference is at most ``CLOCK_MS``.
+    """
 
     online: bool
     clock_offset_s: float
 
     @property
-    def as_should_be(self) -> bool:
-        """Whether the app need not react."""
+    def needs_no_action(self) -> bool:
+        """Whether the app need not react to this answer."""
         return self.online and not self.clock_offset_s
 
 
 def _within(value: float | None, *, above: float, to: float) -> float | None:
+    """Return ``value``; None if it is not between ``above`` (exclusive) and ``to`` (inclusive)."""
     return value if value is not None and isfinite(value) and above < value <= to else None
 
 
 def offset_ms(clock: bytes | None) -> int:
-    """The confirmed offset, by which the device's times are corrected."""
+    """Return the confirmed offset in ms, by which the device's times are corrected; 0 if no offset is confirmed."""
     known = clock.split()[0] if clock else b"-"
     return 0 if known == b"-" else int(known)
 
 
 def clock_offset_s(clock: bytes | None) -> float:
-    """The offset for the API: the confirmed one, or else the estimate from the first fix."""
+    """Return the offset in seconds for the API: the confirmed one, or else the estimate from the first fix."""
     known, seen, _ = clock.split() if clock else (b"-", b"-", b"-")
     estimate = known if known != b"-" else seen
     offset = 0 if estimate == b"-" else int(estimate)

@@ -1,7 +1,7 @@
 """Characters that are invisible or that change the direction of text, for use inside a regular expression's class.
 
-They are Unicode's default-ignorable code points, control characters, direction marks and separators of lines. Names
-and addresses that differ only in these would look the same.
+They are Unicode's default-ignorable code points, control characters, direction marks and separators of lines. Two names
+or addresses that differ only in such characters would look the same.
 """
 
 from __future__ import annotations
@@ -13,4 +13,4 @@ _BLANK = r"\u00ad\u034f\u180b-\u180f\u200b\u2028\u2029\u2060-\u2065\u206a-\u206f
 _BEYOND = "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 INVISIBLE = _FILLERS + _BLANK + _BEYOND
 JOINERS = r"\u200c\u200d\u2800\ufe00-\ufe0f"
-"""Between visible characters these have a meaning (Persian, Hindi, emoji); alone they show nothing."""
+"""Between visible characters these have a meaning (Persian, Hindi, emoji). Alone they are invisible."""

@@ -1,8 +1,8 @@
-"""A job's document: its members, declared once, the JSON text in its record, and the view that code reads.
+"""A job's document: the table of its members, the encoding as JSON, and the decoded view for code.
 
 ``MEMBERS`` is the only list of a job's members. The public part, the edit table, the catalogue of events, the booking
-and the columns in SQL derive from it. tests/engine/test_job_members.py compares the texts that cannot derive from it
-with it: the schemas of the API, the booking's fields and lua/lib/job.lua.
+and the columns in SQL are computed from ``MEMBERS``. The schemas of the API, the booking's fields and lua/lib/job.lua
+cannot be; tests/engine/test_job_members.py compares these with ``MEMBERS``.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ class Party(msgspec.Struct, frozen=True):
 
 
 Origin = Literal["record", "step", "reply"]
-"""``record``: text in the job's record, encoded at booking and at each edit. ``step``: lua/lib/job.lua joins it to that
-text at each step. Both are in all events that carry the job. ``reply``: engine/domain/job_view.py adds it for one
-caller; it is in no event.
+"""Where a member comes from. ``record``: it is in the text of the job's record, which is encoded at booking and at each
+edit. ``step``: lua/lib/job.lua adds it to that text at each step. All events that contain the job have both. ``reply``:
+engine/domain/job_view.py adds it for one caller; it is in no event.
 """
 
 
 class Member(NamedTuple):
-    """One member of a job's document. ``public`` members are also for technicians who were offered the job;
-    ``editable`` ones may change after the booking if the blueprint's edit table allows it; ``column`` ones have a
-    column in SQL, so that lists can filter by them.
+    """One member of a job's document. Technicians who were offered the job receive only ``public`` members. An
+    ``editable`` member may change after the booking if the blueprint's edit table allows it. A ``column`` member has a
+    column in SQL, so that lists can filter by it.
     """
 
     name: str
@@ -78,7 +78,7 @@ MEMBERS = (
     Member("codes", dict, "reply"),
     Member("proposal", dict, "reply"),
 )
-"""In the order of the document. ``metadata`` stands behind all members that Lua reads from the text, because
+"""All members, in the order of the document. ``metadata`` comes after all members that Lua reads from the text, because
 lua/lib/cost.lua takes the first match of a name, and customers choose the names inside ``metadata``.
 """
 
@@ -93,15 +93,15 @@ _PUBLIC_STEP = tuple(name for name in STEP if name in _PUBLIC)
 
 
 class EventJob(msgspec.Struct, frozen=True, kw_only=True):
-    """What the code reads of the ``job`` in an event's data: a whole job, a public part, or only an id. Therefore each
-    member may be missing.
+    """The decoded ``job`` of an event's data. The event may contain a whole job, a public part, or only an id;
+    therefore each member has a default.
     """
 
     id: str = ""
     status: str = ""
     phase: str = ""
     customer: Party | None = None
-    """None in a public part."""
+    """The customer; None in a public part."""
     technician: Party | None = None
     asked: bool = False
     """Whether the technician was asked alone and has not accepted yet."""
@@ -120,9 +120,9 @@ class EventJob(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobView(EventJob, frozen=True, kw_only=True):
-    """What the code reads of a job's JSON, be it the whole job or its public part.
+    """The decoded members of a job that code uses, from the JSON of a whole job or of its public part.
 
-    One view serves all readers: it decodes in 1.1 times the time of a view with half the members, because the scan of
+    All code uses this one type: it decodes in 1.1 times the time of a type with half the members, because the scan of
     the text is most of the work.
     """
 
@@ -138,7 +138,7 @@ class JobView(EventJob, frozen=True, kw_only=True):
     reference: str | None = None
     scheduled_for: str | None = None
     at: dict[str, str] = {}
-    """When each state was first reached, and each mark was set."""
+    """The time at which each state was first reached, and each mark was set."""
 
 
 class _EventData(msgspec.Struct):
@@ -155,12 +155,12 @@ def view(job: bytes | msgspec.Raw) -> JobView:
 
 
 def event_job(data: bytes) -> EventJob:
-    """Decode the job in an event's data. Raises msgspec.DecodeError if there is none."""
+    """Decode the job in an event's data. Raises msgspec.DecodeError if the data contains no job."""
     return _event_data.decode(data).job
 
 
 def columns(job: JobView) -> dict[str, Any]:
-    """The values of the job's columns in SQL: parties by their id, times in ms since the Unix epoch."""
+    """Return the values of the job's columns in SQL: the ids of the parties, times in ms since the Unix epoch."""
     values = {name: getattr(job, name) for name in COLUMNS}
     parties = {name: value.id for name, value in values.items() if isinstance(value, Party)}
     times = {name: ms_of(value) for name, value in values.items() if name.endswith("_at")}
@@ -168,12 +168,12 @@ def columns(job: JobView) -> dict[str, Any]:
 
 
 def whole(members: Mapping[str, Any]) -> bytes:
-    """Encode all members, without the braces."""
+    """Encode ``members`` as JSON without the outer braces, so that other members can be joined to the text."""
     return msgspec.json.encode(members)[1:-1]
 
 
 def public(members: Mapping[str, Any]) -> bytes:
-    """Encode the members for technicians who are offered the job, without the braces.
+    """Encode the public members of a job's record as JSON without the outer braces.
 
     PROTOCOL §2: no customer, address, postal code, notes, reference nor metadata, and the position rounded to 100 m
     (three decimals of a degree are 111 m of latitude).
@@ -183,8 +183,9 @@ def public(members: Mapping[str, Any]) -> bytes:
 
 
 def public_part(job: bytes, *, holder: bool = False) -> bytes:
-    """The public part of a whole job, for jobs that lua/lib/job.lua cannot show: past versions, and jobs in SQL. It
-    names the technician only to a ``holder`` who was asked alone.
+    """Return the public part of a whole job as JSON. Past versions of jobs and jobs in SQL need this function; for live
+    jobs lua/lib/job.lua does the same. ``holder``: the caller is the technician who was asked alone; only for them does
+    the public part contain the technician.
     """
     found: dict[str, Any] = msgspec.json.decode(job)
     moving = {name: found[name] for name in _PUBLIC_STEP if name in found}

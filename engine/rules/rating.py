@@ -16,5 +16,5 @@ PRIOR_WEIGHT = 5
 
 
 def mean(stars: int, count: int) -> float:
-    """The rating from ``count`` ratings with ``stars`` in total: 1 to 5, with two decimals."""
+    """Return the rating (1 to 5, two decimals) of a technician with ``count`` ratings that have ``stars`` in total."""
     return round((PRIOR_MEAN * PRIOR_WEIGHT + stars) / (PRIOR_WEIGHT + count), 2)

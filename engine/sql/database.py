@@ -1,12 +1,14 @@
-"""The handle on SQL: SQLite by default, PostgreSQL where many hosts share it.
+"""The SQL database: SQLite by default, PostgreSQL if several hosts share it.
 
-A database that is away is an ordinary event here, not a failure to start: each use says ``Unavailable`` until it is
-back, and the migrations run then. (Rejected: refusing to start. Claims need no SQL, so a server whose database is
-late would keep people from working for nothing; the zones stay closed all the same until they can be compared.)
+A database that cannot be reached does not prevent the start of the server. Each use raises ``Unavailable`` until the
+database is back; then the migrations run. (Rejected: refusing to start. Claims need no SQL, so a server that waited for
+its database would stop people's work without a reason. The zones stay closed in any case until Redis can be compared
+with the database.)
 
-SQLite takes one writer at a time. Within a process writers queue on a lock, which is fair and costs nothing; between
-processes ``BEGIN IMMEDIATE`` and the busy timeout do it. A deferred transaction that turns into a writer half-way
-fails at once with SQLITE_BUSY, whatever the timeout, so that writers never begin as readers.
+SQLite allows one writer at a time. Within a process the writers queue on a lock, which is fair and costs nothing. The
+writers of different processes wait for each other by ``BEGIN IMMEDIATE`` and the busy timeout. A deferred transaction
+that begins as a reader and then writes fails at once with SQLITE_BUSY, whatever the timeout; therefore each transaction
+that may write begins with ``BEGIN IMMEDIATE``.
 """
 
 from __future__ import annotations
@@ -36,13 +38,13 @@ from engine.sql import migrate
 BUSY_TIMEOUT_MS = 5_000
 CONNECT_TIMEOUT_S = 5.0
 POOL = 8
-"""Connections for readers and writers together; each SQLite connection is a thread."""
+"""The most connections, for readers and writers together. Each SQLite connection is a thread."""
 
 _BEGIN = "callout_begin"
 _ONE_STATE: dict[str, Any] = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
 _BUGS = (IntegrityError, ProgrammingError, DataError)
 _REFUSED_CLASSES = ("22", "54")
-"""SQLSTATE classes of values that PostgreSQL does not take: data exceptions, and limits of a row or an index."""
+"""SQLSTATE classes of refused values in PostgreSQL: data exceptions (22), and limits of a row or an index (54)."""
 _NO_WRITES = ("disk is full", "No space left", "could not extend file", "readonly database", "read-only transaction")
 _AWAY = (OSError, TimeoutError, PoolExhausted, PostgresError, InterfaceError)
 
@@ -51,24 +53,25 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class Archive:
-    """One database. ``reading`` and ``writing`` are the only ways in."""
+    """A handle on one database. All queries use a connection from ``reading`` or ``writing``."""
 
     url: URL
     engine: AsyncEngine
     problem: str = "not opened yet"
-    """Why it cannot be used now; empty when the last attempt to prepare it went well."""
+    """Why the database cannot be used now; "" after its schema was brought up to date."""
     refuses: str = ""
-    """Why it took no writes at the last attempt, though it is there (its disk is full); else empty."""
+    """Why the database refused the last write although it can be reached (a full disk); "" if it accepted the write."""
     _writers: asyncio.Lock = field(default_factory=asyncio.Lock)
     _preparing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
     def is_sqlite(self) -> bool:
+        """Whether the database is SQLite; otherwise it is PostgreSQL."""
         return self.url.get_backend_name() == "sqlite"
 
     @contextlib.asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
-        """A connection that sees one state of the database throughout. Raises Unavailable."""
+        """Yield a connection for reads. All its queries read the same state of the database. Raises Unavailable."""
         await self.prepare()
         view = self.engine if self.is_sqlite else self.engine.execution_options(**_ONE_STATE)
         with _driver_errors_as_unavailable():
@@ -77,20 +80,22 @@ class Archive:
 
     @contextlib.asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction: committed at the end of the block, rolled back by any exception.
+        """Yield a connection with an open transaction. It is committed at the end of the block; any exception in the
+        block rolls it back.
 
-        Raises Unavailable where nothing was done, Indeterminate where the commit's answer was lost.
+        Raises Unavailable if nothing was done, Indeterminate if the reply to the commit was lost.
         """
         await self.prepare()
         async with self._writers if self.is_sqlite else contextlib.nullcontext():
-            with self._noted(), _driver_errors_as_unavailable():
+            with self._record_refusal(), _driver_errors_as_unavailable():
                 writers = self.engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
                 async with writers.connect() as conn:
                     yield conn
                     await _commit(conn)
 
     @contextlib.contextmanager
-    def _noted(self) -> Iterator[None]:
+    def _record_refusal(self) -> Iterator[None]:
+        """Set ``refuses`` if the database refuses the write of the block; clear it if the write succeeds."""
         try:
             yield
         except (Unavailable, Indeterminate) as error:
@@ -100,8 +105,8 @@ class Archive:
         self.refuses = ""
 
     async def prepare(self) -> None:
-        """Bring the schema up to date, once in the life of this handle. Raises Unavailable; SettingsError where
-        the database is of a newer Callout.
+        """Bring the schema up to date, once for each handle. Raises Unavailable, and SettingsError if a newer Callout
+        wrote the database.
         """
         if not self.problem:
             return
@@ -124,12 +129,12 @@ class Archive:
             await conn.run_sync(migrate.upgrade)
 
     async def check(self) -> list[str]:
-        """What keeps the database from being used now, one sentence each; empty when all is well."""
+        """Return the reasons why the database cannot be used now, one sentence each; an empty list if it can."""
         try:
             async with self.reading() as conn:
                 await conn.execute(text("SELECT 1"))
         except (Unavailable, SettingsError) as error:
-            return [f"database {shown(self.url)}: {error}"]
+            return [f"database {hide_password(self.url)}: {error}"]
         return []
 
     async def close(self) -> None:
@@ -138,10 +143,10 @@ class Archive:
 
 
 async def open_archive(settings: Settings) -> Archive:
-    """The database of ``settings``, its schema up to date where it can be reached; close it with ``close``.
+    """Open the database of ``settings`` and bring its schema up to date if it can be reached; close it with ``close``.
 
-    Raises SettingsError for an address that cannot be one and for a database of a newer Callout. A database that is
-    away raises nothing here: see ``Archive.problem``.
+    Raises SettingsError if the address is malformed or a newer Callout wrote the database. If the database cannot be
+    reached, nothing is raised here: see ``Archive.problem``.
     """
     url = _url(settings)
     if settings.database is None:
@@ -150,15 +155,15 @@ async def open_archive(settings: Settings) -> Archive:
     try:
         await archive.prepare()
     except Unavailable as error:
-        log.error("database_away", database=shown(url), error=str(error))
+        log.error("database_away", database=hide_password(url), error=str(error))
     except SettingsError:
         await archive.close()
         raise
     return archive
 
 
-def shown(url: URL) -> str:
-    """The address without its password."""
+def hide_password(url: URL) -> str:
+    """Return the database's address without its password, for messages and logs."""
     return url.render_as_string(hide_password=True)
 
 
@@ -189,19 +194,19 @@ def _engine(url: URL) -> AsyncEngine:
     if url.get_backend_name() != "sqlite":
         limits = {"timeout": CONNECT_TIMEOUT_S, "command_timeout": 30.0}
         return create_async_engine(url, pool_pre_ping=True, connect_args=limits, **pool)
-    _own_alone(Path(url.database or "").absolute())
+    _create_private_file(Path(url.database or "").absolute())
     engine = create_async_engine(url, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000}, **pool)
     event.listen(engine.sync_engine, "connect", _set_up_sqlite)
     event.listen(engine.sync_engine, "begin", _begin_sqlite)
     return engine
 
 
-def _own_alone(path: Path) -> None:
-    """Make the file where it is missing, for its owner alone: SQLite itself would let everybody read it. What it puts
-    beside it (``-wal``, ``-shm``) gets the same mode.
+def _create_private_file(path: Path) -> None:
+    """Create the database file if it is missing, readable only for its owner: SQLite itself would let everybody read
+    it. SQLite gives its ``-wal`` and ``-shm`` files the same mode.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with contextlib.suppress(OSError):  # whatever it is, opening the database will tell
+    with contextlib.suppress(OSError):  # whatever the error is, opening the database will report it
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
 
@@ -224,14 +229,14 @@ async def _commit(conn: AsyncConnection) -> None:
         await conn.commit()
     except (*_AWAY, DBAPIError) as error:
         if isinstance(error, (IntegrityError, DataError)) or _refuses_writes(_cause(error)):
-            raise  # an answer: it was not committed, and is undone
+            raise  # the database replied that it did not commit, and rolled back
         raise Indeterminate("The database did not answer the commit") from error
 
 
 @contextlib.contextmanager
 def _driver_errors_as_unavailable() -> Iterator[None]:
-    """Sort the errors of a driver. A bug is raised as it is; a value that the database refuses is a DataError on either
-    database; every other error means that the database cannot be used now.
+    """Convert the errors of a driver. A bug is raised unchanged. If the database refuses a value, DataError is raised
+    on either database. Every other error means that the database cannot be used now, and becomes Unavailable.
     """
     try:
         yield
@@ -240,16 +245,18 @@ def _driver_errors_as_unavailable() -> Iterator[None]:
     except (*_AWAY, DBAPIError) as error:
         if isinstance(error, DBAPIError) and _refuses_value(error):
             raise DataError(error.statement, error.params, error.orig or error) from error
-        raise Unavailable(_why(error)) from error
+        raise Unavailable(_unavailable_text(error)) from error
 
 
 def _refuses_value(error: DBAPIError) -> bool:
-    """Whether PostgreSQL, or its driver before it asked, refused a value: SQLAlchemy has no class of its own for it."""
+    """Return whether PostgreSQL refused a value, or its driver did before the query was sent. SQLAlchemy has no class
+    of its own for this error.
+    """
     state = str(getattr(error.orig, "sqlstate", None) or "")
     return state.startswith(_REFUSED_CLASSES) or isinstance(getattr(error.orig, "__cause__", None), InvalidInput)
 
 
-def _why(error: Exception) -> str:
+def _unavailable_text(error: Exception) -> str:
     cause = _cause(error)
     return f"The database {'refuses writes' if _refuses_writes(cause) else 'is away'}: {cause}"
 

@@ -37,11 +37,12 @@ def upgrade(connection: Connection) -> None:
 
 
 def head() -> str:
-    """The newest revision: the number at the start of the last file name."""
+    """Return the newest revision: the number at the start of the last file name."""
     return max(path.name for path in (SCRIPTS / "versions").glob("[0-9]*_*.py")).partition("_")[0]
 
 
 def _revision(connection: Connection) -> str | None:
+    """Return the revision of the database's schema; None for an empty database."""
     if not inspect(connection).has_table("alembic_version"):
         return None
     return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()

@@ -1,4 +1,4 @@
-"""Lists in pages, by keyset cursors: every page costs the same, and no row is skipped."""
+"""Lists in pages, by keyset cursors: each page is as cheap as the first, and no row is skipped."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from engine.errors import FieldError, Invalid
 T = TypeVar("T")
 
 _INT64 = 2**63
-"""The limit of a database column. A cursor with a larger number does not come from a page."""
+"""The limit of an integer column. A cursor with a number outside it was not made by this server."""
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 200
 
 
 class Slice(msgspec.Struct, Generic[T], frozen=True):
-    """One page: its items, and the cursor of the next one or None."""
+    """One page of a list. ``next`` is the cursor of the next page, or None after the last page."""
 
     items: list[T]
     next: str | None = None
 
 
 def encode_cursor(*place: str | int) -> str:
-    """The sort key of a page's last row as an opaque text."""
+    """Encode the sort key of a page's last row as an opaque text."""
     return base64.urlsafe_b64encode(msgspec.json.encode(place)).rstrip(b"=").decode()
 
 
@@ -49,7 +49,9 @@ def check_limit(limit: int) -> int:
 
 
 def slice_of(rows: list[T], limit: int, place: Any) -> Slice[T]:
-    """A page of at most ``limit`` of ``rows``, which were read with one row more; ``place`` returns the sort key."""
+    """Return the page of the first ``limit`` rows. Read ``limit`` + 1 rows before: the last one only shows that there
+    is a next page. ``place`` returns the sort key of a row.
+    """
     if len(rows) <= limit:
         return Slice(rows)
     return Slice(rows[:limit], encode_cursor(*place(rows[limit - 1])))

@@ -1,7 +1,9 @@
-"""The tables. Times are ms since the Unix epoch, money is integer minor units, documents are JSON text.
+"""The tables of the SQL database. Times are ms since the Unix epoch, money is integer minor units, documents are JSON
+text.
 
-Three kinds stand side by side. SQL is the *source* of accounts, profiles and the catalogue; of what happened it is a
-*projection* of the zones' logs, which the archiver alone writes; and it *remembers* verdicts under request keys.
+There are three kinds of tables. SQL is the *source* of accounts, profiles and the catalogue of services. The tables of
+jobs and events are a *projection* of the zones' logs: only the archiver writes these tables. The third kind stores the
+*idempotency records* of commands done in SQL.
 """
 
 from __future__ import annotations
@@ -33,30 +35,33 @@ metadata = MetaData(
 
 
 def _id(name: str = "id") -> Column[str]:
-    """A column of the primary key."""
+    """Return a text column that is part of the primary key."""
     return Column(name, Text, primary_key=True)
 
 
 def _text(name: str) -> Column[str]:
+    """Return a text column that is never NULL."""
     return Column(name, Text, nullable=False)
 
 
 def _time(name: str, **more: Any) -> Column[int]:
-    """ms since the Unix epoch."""
+    """Return a column for a time in ms since the Unix epoch."""
     return Column(name, BigInteger, nullable=False, **more)
 
 
 def _seq() -> Column[int]:
-    """The place in a zone's log, as the last column of the primary key."""
+    """Return the column for an event's position in its zone's log: the last column of the primary key."""
     return Column("seq", BigInteger, primary_key=True, autoincrement=False)
 
 
 def _document() -> tuple[Column[Any], ...]:
-    """What the projection of a thing that changes ends with: when it began, when it last changed, and all of it."""
+    """Return the last three columns of a projected object that changes: the times of its first and its last event, and
+    the whole object as JSON.
+    """
     return _time("created_at"), _time("updated_at"), _text("doc")
 
 
-# The source: accounts, profiles, catalogue.
+# The source: accounts, profiles, the catalogue of services.
 
 users = Table(
     "users",
@@ -74,9 +79,10 @@ users = Table(
     _time("created_at"),
     Index(None, "created_at", "id"),
 )
-"""``email`` is the compared form (engine/rules/emails.py), ``email_typed`` the one to show and to write to; accounts
-from before it was kept have none. ``version`` rises with each change of role or activity and with each login that ends;
-the hot account record carries it, so that an older one never wins."""
+"""The accounts. ``email`` is the compared form of the address (engine/rules/emails.py), ``email_typed`` the form for
+display and for mail; it is NULL in accounts that are older than this column. ``version`` rises with each change of
+role or ``active`` and with each login that ends. The account record in Redis contains the version, so that an older
+record never overwrites a newer one."""
 
 sessions = Table(
     "sessions",
@@ -91,9 +97,9 @@ sessions = Table(
     Column("ended_at", BigInteger),
     Column("device", Text),
 )
-"""A family of refresh tokens: one login and what was rotated from it. No token stands here (engine/identity/tokens.py).
-``used`` is the latest generation of which an access token was used; ``device`` how the client named itself when it
-began."""
+"""The families of refresh tokens: each row is one login with all tokens that were rotated from its first token. The
+tokens themselves are not stored (engine/identity/tokens.py). ``used`` is the latest generation of which an access token
+was used; ``device`` is the name that the client gave for itself at the login."""
 
 outbox = Table(
     "outbox",
@@ -108,9 +114,9 @@ outbox = Table(
     _text("actor"),
     _time("at"),
 )
-"""What commands on accounts still owe to Redis and the gateways (engine/identity/outbox.py). ``code`` is the close code
-to be told, ``family`` the login that alone has ended; ``reassign``: what the technician holds is to be offered anew;
-``review``: the data of ``technician.reviewed``, as JSON."""
+"""Effects of account commands that Redis and the gateways do not have yet (engine/identity/outbox.py). ``code`` is the
+close code that the gateways send; ``family`` is set if only this login has ended, and NULL if all have; ``reassign``:
+the technician's jobs must be offered again; ``review``: the data of the event ``technician.reviewed``, as JSON."""
 
 technicians = Table(
     "technicians",
@@ -126,8 +132,10 @@ technicians = Table(
     Column("version", Integer, nullable=False),
     Index(None, "zone", "id"),
 )
-"""What only a technician has; his name and telephone are his account's. ``stars`` is the sum of his ``rated`` ratings:
-adding up ``ratings`` at each look would cost the more the longer he works."""
+"""The part of a technician's profile that other users do not have; name and phone are in ``users``. ``rated`` is the
+number of ratings of the technician and ``stars`` their sum: to add up the table ``ratings`` at each read would cost
+more with each job.
+"""
 
 ratings = Table(
     "ratings",
@@ -141,7 +149,7 @@ ratings = Table(
     _time("at"),
     Index(None, "of", "at"),
 )
-"""``side`` is the role of who rated: each side of a job once."""
+"""The ratings. ``side`` is the role of the user who rated: each side of a job rates at most once."""
 
 technician_services = Table(
     "technician_services",
@@ -158,8 +166,8 @@ blocks = Table(
     _time("since"),
     Column("active", Boolean, nullable=False),
 )
-"""Whom somebody does not want to meet at work. Not ``active``: lifted at ``since``, and kept until Redis has heard of
-it (engine/domain/blocks.py)."""
+"""The blocks: ``user`` does not want to work with ``other``. A row with ``active`` false is a block that was lifted at
+``since``; the row is deleted after Redis has applied the lifting (engine/domain/blocks.py)."""
 
 services = Table(
     "services",
@@ -181,7 +189,8 @@ blueprints = Table(
     _text("doc"),
     _time("kept_at"),
 )
-"""Each blueprint that a server has worked by, under ``name@version``, for jobs that began with it. Never changed."""
+"""Each blueprint that a server has used, under ``name@version``, for the jobs that began with it. Rows are never
+changed."""
 
 # Records of commands done in SQL, under their idempotency keys.
 
@@ -207,7 +216,7 @@ checkpoints = Table(
 )
 
 deployment = Table("deployment", metadata, _text("id"))
-"""One row, made once: the id of this database, which Redis keeps beside what it holds."""
+"""One row, inserted once: the id of this database. Redis stores the same id, so that a wrong pair is found."""
 
 epochs = Table(
     "epochs",
@@ -254,8 +263,8 @@ events_refused = Table(
     Column("kept", Boolean, nullable=False),
     _time("refused_at"),
 )
-"""Events of which the database did not take everything. ``entry`` is the log's entry as JSON. ``kept``: the event
-stands in ``events`` all the same, and only what follows from it is missing."""
+"""The quarantine: events that the database refused, whole or in part. ``entry`` is the log's entry as JSON. If ``kept``
+is true, the event itself is in ``events`` and only the rows derived from it are missing."""
 
 jobs = Table(
     "jobs",
@@ -279,8 +288,8 @@ jobs = Table(
     Index(None, "created_at", "id"),
     Index(None, "zone", "hot", "phase"),
 )
-"""``doc`` is the whole job as its last event told it; the other columns are there to be searched by. ``hot`` until
-Redis was told that a finished job is archived, so that its keys may go."""
+"""The jobs. ``doc`` is the whole job as JSON, from its last archived event; the other columns are for searches. ``hot``
+is true until Redis was notified that the finished job is archived, so that the job's keys may expire."""
 
 job_references = Table(
     "job_references",
@@ -332,7 +341,8 @@ payments = Table(
     _text("currency"),
     *_document(),
 )
-"""``reference`` is the payment service's own name; ``kind`` is ``charge`` or ``refund`` where the log says which."""
+"""The payments. ``reference`` is the payment service's own name of the payment; ``kind`` is ``charge`` or ``refund``,
+or NULL if the event did not contain it."""
 
 notifications = Table(
     "notifications",
@@ -354,7 +364,8 @@ notification_reads = Table(
     _id("notification"),
     _time("at"),
 )
-"""Apart from the notification itself, which may be marked as read before the archiver has brought it here."""
+"""Which notifications were read, and when. This is a table of its own because a user may mark a notification as read
+before the archiver has inserted the notification."""
 
 positions = Table(
     "positions",

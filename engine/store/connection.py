@@ -1,8 +1,8 @@
 """The connection to Redis: the URL, the checks at start, and the Store through which scripts are called.
 
 The Store has three kinds of connections: a packed one for commands that change state (nothing is retried), one for
-plain reads, and one for each reader that tails a log (``open_stream_connection``). When one of them finds that another
-server answers at the address, it makes the others reconnect: all reads come from the server that runs the commands.
+plain reads, and one for each reader that tails a log (``open_stream_connection``). When one connection finds that
+another server answers at the address, the others reconnect: all reads come from the server that runs the commands.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ log = structlog.get_logger(__name__)
 
 
 class ServerUnfit(Exception):
-    """The Redis at the URL cannot be used; ``problems`` lists every reason."""
+    """Raised when the Redis at the URL cannot be used. ``problems`` lists every reason, a sentence each."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("; ".join(problems))
@@ -59,7 +59,9 @@ class ServerUnfit(Exception):
 
 
 class Done(NamedTuple):
-    """A script's OK reply: whether it repeats a recorded outcome, the event's seq, the new version, and the rest."""
+    """The OK reply of a script. ``repeated``: an earlier request with the same key did the command. ``seq`` is that of
+    the event, ``version`` the job's new version, ``rest`` the further values of the reply.
+    """
 
     repeated: bool
     seq: int
@@ -69,25 +71,26 @@ class Done(NamedTuple):
 
 @dataclass(slots=True)
 class ZoneState:
-    """What this process knows of a zone. ``why`` is a sentence that says why the zone is closed."""
+    """The state of a zone in this process. ``why`` is the reason why the zone is closed; "" while it is open."""
 
     epoch: Epoch = field(default=Epoch(""))
     open: bool = False
     why: str = "not opened yet"
     seq: int = 0
-    """The highest seq that this process has seen. A server that lost its data cannot pass for a new one."""
+    """The highest seq that this process has seen. If a server has a lower one, it has lost data."""
 
 
 Send = Callable[..., Awaitable[Any]]
-"""``submit`` or ``urgent`` of the packed connection."""
+"""The type of ``submit`` and ``urgent`` of the packed connection."""
 
 Opener = Callable[["Store", Pipeline, str], Awaitable[None]]
-"""Opens zones on a new connection, given the server's run_id (engine/zone/opening.py)."""
+"""The type of a function that opens the zones on a new connection, given the server's ``run_id``
+(engine/zone/opening.py)."""
 
 
 @dataclass(slots=True)
 class Store:
-    """The connections to one Redis, and the state of its zones."""
+    """A handle on one Redis: the connections to it, and the state of its zones."""
 
     url: str
     scripts: scripts.Library
@@ -109,14 +112,14 @@ class Store:
         away); ``Indeterminate`` if the reply was lost; TypeError for missing or unknown names.
         """
         verb = self.scripts[script]
-        if verb.reads:
+        if verb.is_read_only:
             raise TypeError(f"{script} only reads: call Store.read")
         return await self._run(zone, verb, keys, args)
 
     async def read(self, zone: Zone, script: str, *, keys: Keys, args: Args = NOTHING) -> Done:
-        """Run a script that only reads. Raises as ``run``, except ``Unavailable`` if the reply was lost."""
+        """Run a script that only reads. Raises the same errors as ``run``, but Unavailable if the reply was lost."""
         verb = self.scripts[script]
-        if not verb.reads:
+        if not verb.is_read_only:
             raise TypeError(f"{script} changes something: call Store.run")
         try:
             return await self._run(zone, verb, keys, args)
@@ -124,21 +127,22 @@ class Store:
             raise Unavailable(error.detail) from error
 
     async def _run(self, zone: Zone, verb: Script, keys: Keys, args: Args) -> Done:
+        """Run a script with the zone's epoch. If the epoch was outdated, compare the zones and run the script again."""
         state = self._state(zone)
         reply = await self._send(self.packed.submit, verb.name, verb.call(keys, args, state.epoch))
         if reply[0] == b"OK":
-            return _done(reply, state)
+            return _parse_done(reply, state)
         if reply[0] == b"STALE_EPOCH":
             # The script refused before its first write, so a second call with the right epoch acts once.
             await self.reopen(zone, stale=state.epoch)
             again = verb.call(keys, args, self._state(zone).epoch)
             reply = await self._send(self.packed.submit, verb.name, again)
             if reply[0] == b"OK":
-                return _done(reply, state)
+                return _parse_done(reply, state)
         raise refusal(reply)
 
     async def run_without_epoch(self, send: Send, script: str, *, keys: Keys, args: Args) -> list[Any]:
-        """Run a script that takes no epoch through ``send``; returns the raw reply."""
+        """Run a script that has no epoch argument through ``send``. Return the raw reply."""
         return await self._send(send, script, self.scripts[script].call(keys, args))
 
     async def _send(self, send: Send, script: str, call: Sequence[Value]) -> list[Any]:
@@ -156,23 +160,23 @@ class Store:
     async def load(self, send: Send, *, alone: bool = False) -> None:
         """Load this release's library if the server lacks it. With ``alone``, delete the libraries of other releases.
 
-        Only a process that starts deletes them. A process of another release may still run: it loads its library
-        again, and if it deleted others then, the two would take turns.
+        Only a process that starts uses ``alone``. A process of another release may still run, and loads its library
+        again. If it then deleted the others, the two processes would delete each other's library in turn.
         """
         found = [entry[1].decode() for entry in await send("FUNCTION", "LIST", "LIBRARYNAME", scripts.PREFIX + "*")]
         if self.scripts.name not in found:
-            with _ignoring("already exists"):
+            with _ignore_error("already exists"):
                 await send("FUNCTION", "LOAD", self.scripts.source)
         for other in found if alone else ():
             if other != self.scripts.name:
-                with _ignoring("not found"):
+                with _ignore_error("not found"):
                     await send("FUNCTION", "DELETE", other)
 
     async def command(self, *command: Value) -> Any:
         """Run one plain command on the packed connection; nothing is retried.
 
-        If the reply is lost, a command that only reads raises Unavailable, because it did nothing; every other raises
-        Indeterminate.
+        If the reply is lost, Unavailable is raised for a command that only reads, because nothing was changed, and
+        Indeterminate for every other command.
         """
         try:
             return await self.packed.submit(*command)
@@ -201,7 +205,7 @@ class Store:
                 await self.opener(self, self.packed, self.run_id)
 
     def note_head(self, zone: Zone, head: Cursor) -> None:
-        """Record a head that a reader of the log has seen. This process never accepts an older one afterwards."""
+        """Record a head that a reader of the log has seen. This process never accepts an older head afterwards."""
         state = self.zones[zone]
         if number_of(head.epoch) > number_of(state.epoch):
             state.epoch, state.seq = head.epoch, head.seq
@@ -209,27 +213,28 @@ class Store:
             state.seq = max(state.seq, head.seq)
 
     def disconnect_readers(self) -> None:
-        """Close the connections that read, because their server is not the one that runs the commands."""
+        """Close the connections for reads so that they reconnect. Call this when the server of the commands changes."""
         self.reads.disconnect()
         for connection in list(self.stream_connections):
             connection.disconnect()
 
     async def _require_same_server(self, pipe: Pipeline) -> None:
         """Check that a new connection for reads leads to the primary that runs the commands. Raises Unavailable."""
-        run_id = await _primary(pipe)
+        run_id = await _primary_run_id(pipe)
         if run_id != self.run_id:
             if self.packed.is_up:
                 self.packed.disconnect()
             raise Unavailable("another server answers than the one that commands are done at")
 
     def close_zone(self, zone: Zone, why: str) -> None:
-        """Refuse every command in this zone from now on, and log it once."""
+        """Refuse every command in this zone from now on. Log ``why`` unless the zone is already closed with it."""
         state = self.zones[zone]
         if state.open or state.why != why:
             log.error("zone_closed", zone=zone, why=why)
         state.open, state.why = False, why
 
     def _state(self, zone: Zone) -> ZoneState:
+        """Return the state of an open zone. Raises NotFound for an unknown zone, Unavailable for a closed one."""
         state = self.zones.get(zone)
         if state is None:
             raise NotFound(f"There is no zone {zone} here")
@@ -238,14 +243,17 @@ class Store:
         return state
 
 
-def _done(reply: list[Any], state: ZoneState) -> Done:
+def _parse_done(reply: list[Any], state: ZoneState) -> Done:
+    """Parse an OK reply, and record its seq as seen."""
     seq = int(reply[2])
     state.seq = max(state.seq, seq)
     return Done(reply[1] == b"1", seq, int(reply[3]), reply[4:])
 
 
 def refusal(reply: Sequence[Any]) -> Exception:
-    """The typed error of a script's reply word. A refusal from an idempotency record has ``repeated`` set."""
+    """Return the typed error for a script's reply word; the caller raises it. ``repeated`` is true if the refusal comes
+    from an idempotency record.
+    """
     word = reply[0].decode()
     if word == "STALE_EPOCH":
         return Unavailable("the zone's log began a new epoch")
@@ -273,7 +281,7 @@ async def open_store(url: str, zones: Sequence[Zone], opener: Opener) -> Store:
         problems = await server_problems(client)
     except RedisError as error:
         await client.aclose()
-        raise Unavailable(f"Redis at {_shown(url)} cannot be reached: {error}") from error
+        raise Unavailable(f"Redis at {_address_without_password(url)} cannot be reached: {error}") from error
     if problems:
         await client.aclose()
         raise ServerUnfit(problems)
@@ -286,8 +294,8 @@ async def open_store(url: str, zones: Sequence[Zone], opener: Opener) -> Store:
 
 
 async def _recheck_closed_zones(store: Store) -> None:
-    """Try to open closed zones again: the database may be back, or Redis repaired. Commands cannot trigger this, since
-    they are refused before they reach Redis.
+    """Try to open closed zones again, every ``RECHECK_S`` seconds: the database may be back, or Redis repaired.
+    Commands cannot trigger this, because commands in a closed zone are refused before they are sent to Redis.
     """
     while not_cancelled():
         await asyncio.sleep(RECHECK_S)
@@ -312,39 +320,41 @@ async def server_problems(client: Redis) -> list[str]:
     """Return the reasons why this server cannot be used, one sentence each; empty if it can.
 
     Eviction would drop jobs silently, and a server without persistence loses acknowledged claims when its process
-    ends. Both are refused, not just warned about.
+    ends. In both cases the server does not start; a warning would not be enough.
     """
     info = await client.info()
     problems = []
-    name, version = _server(info)
+    name, version = _name_and_version(info)
     if version < (MIN_VALKEY if name == "valkey" else MIN_REDIS):
         problems.append(f"{name} {'.'.join(map(str, version))} is too old: Redis >= 7.0 or Valkey >= 8")
     if info.get("maxmemory_policy") != "noeviction":
         problems.append(f"maxmemory-policy is {info.get('maxmemory_policy')}: must be noeviction")
     if info.get("role") not in (None, "master"):
         problems.append(f"the server is a {info.get('role')}: connect to the primary")
-    if not info.get("aof_enabled") and not await _snapshots(client):
+    if not info.get("aof_enabled") and not await _saves_snapshots(client):
         problems.append("no persistence: set appendonly yes (or save)")
     return problems
 
 
-async def _snapshots(client: Redis) -> bool:
+async def _saves_snapshots(client: Redis) -> bool:
+    """Return whether the server saves snapshots of its data."""
     try:
         return bool((await client.config_get("save")).get("save"))
     except ResponseError:
         return True  # managed servers hide CONFIG; the operator is responsible for their persistence
 
 
-def _server(info: dict[str, Any]) -> tuple[str, tuple[int, int]]:
+def _name_and_version(info: dict[str, Any]) -> tuple[str, tuple[int, int]]:
+    """Return the server's name (``redis`` or ``valkey``) and its version."""
     name = "valkey" if "valkey_version" in info else "redis"
     major, minor = str(info[f"{name}_version"]).split(".")[:2]
     return name, (int(major), int(minor))
 
 
 async def _prepare(store: Store, pipe: Pipeline) -> None:
-    """Load the scripts, and compare and open each zone, before a new connection carries any mutation."""
+    """Prepare a new connection before any mutation is sent on it: load the scripts, compare and open each zone."""
     try:
-        run_id = await _primary(pipe)
+        run_id = await _primary_run_id(pipe)
     except Unavailable:
         store.disconnect_readers()
         raise
@@ -355,8 +365,8 @@ async def _prepare(store: Store, pipe: Pipeline) -> None:
     await store.opener(store, pipe, store.run_id)
 
 
-async def _primary(pipe: Pipeline) -> str:
-    """The ``run_id`` of the connected server. Raises Unavailable if it is a replica."""
+async def _primary_run_id(pipe: Pipeline) -> str:
+    """Return the ``run_id`` of the connected server. Raises Unavailable if the server is a replica."""
     info = parse_info(await pipe.urgent("INFO", "server"))
     if parse_info(await pipe.urgent("INFO", "replication"))["role"] != "master":
         raise Unavailable("a replica answers: no command can be done there")
@@ -364,7 +374,7 @@ async def _primary(pipe: Pipeline) -> str:
 
 
 @contextlib.contextmanager
-def _ignoring(text: str) -> Iterator[None]:
+def _ignore_error(text: str) -> Iterator[None]:
     """Ignore an error reply that contains ``text``: another process may have done the same a moment before."""
     try:
         yield
@@ -374,6 +384,7 @@ def _ignoring(text: str) -> Iterator[None]:
 
 
 def _connector(url: str) -> Callable[[Pipeline], Awaitable[None]]:
+    """Return the function that connects a pipeline to the server at ``url`` and authenticates."""
     parts = urlsplit(url)
 
     async def connect(pipe: Pipeline) -> None:
@@ -394,8 +405,8 @@ def _connector(url: str) -> Callable[[Pipeline], Awaitable[None]]:
 
 
 def client_of(url: str, **options: Any) -> Redis:
-    """Return a redis-py client that returns stream entries as raw lists. A dict of each entry would be half the cost of
-    tailing the log.
+    """Return a redis-py client that returns stream entries as raw lists. To make a dict of each entry would be half the
+    cost of tailing the log.
     """
     client = Redis.from_url(url, protocol=2, **options)
     for command in ("XREAD", "XRANGE"):
@@ -407,6 +418,7 @@ def _raw(reply: Any, **_: Any) -> Any:
     return reply
 
 
-def _shown(url: str) -> str:
+def _address_without_password(url: str) -> str:
+    """Return the address without its password, for messages."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.hostname or ''}:{parts.port or 6379}"

@@ -1,4 +1,5 @@
-"""All Redis keys, built from typed ids. No other module builds a key.
+"""All Redis keys, built from typed ids. No other module builds a key. In the docstrings ``a → b`` means that the hash
+or zset (sorted set) contains a ``b`` for each ``a``.
 
 The keys of a zone carry its hash tag, so that a script runs in one slot and a cluster distributes zones over nodes.
 Each key has a TTL or is named in ``PERMANENT``; a test checks this.
@@ -27,179 +28,195 @@ PERMANENT = (
     "disputes",
     "dispute:*",
 )
-"""Keys without a TTL at first. A job's keys get one (a day) when the job is finished and archived, a dispute's when it
-is resolved."""
+"""Keys that are created without a TTL. The keys of a job get a TTL of a day when the job is finished and archived, the
+key of a dispute when the dispute is resolved."""
 
 
 def meta(zone: Zone) -> str:
-    """Hash: epoch (or ``closed`` with the reason), seq, run_id, opened_at, archived, now, offset, look, database (the
-    id of the database to which it belongs), and skew, which only tests set.
+    """Return the key of a hash: epoch (or ``closed`` with the reason), seq, run_id, opened_at, archived, now, offset,
+    look, database (the id of the database to which it belongs), and skew, which only tests set.
     """
     return f"{{{zone}}}:meta"
 
 
 def epochs(zone: Zone) -> str:
-    """Hash: epoch → its first seq."""
+    """Return the key of a hash: epoch → its first seq."""
     return f"{{{zone}}}:epochs"
 
 
 def log(zone: Zone) -> str:
-    """Stream: the zone's events, entry id ``<seq>-0``."""
+    """Return the key of a stream: the zone's events, entry id ``<seq>-0``."""
     return f"{{{zone}}}:log"
 
 
 def due(zone: Zone) -> str:
-    """Zset: scheduled task → due time (ms)."""
+    """Return the key of a zset: scheduled task → due time (ms)."""
     return f"{{{zone}}}:due"
 
 
 def seen(zone: Zone) -> str:
-    """Zset: technician → last sign of life (ms). The presence lease has no other record."""
+    """Return the key of a zset: technician → last sign of life (ms). The presence lease has no other record."""
     return f"{{{zone}}}:seen"
 
 
 def jobs(zone: Zone) -> str:
-    """Zset: live and not yet archived jobs → creation time (ms). The list of ops reads it."""
+    """Return the key of a zset: live and not yet archived jobs → creation time (ms), for the list of jobs of ops."""
     return f"{{{zone}}}:jobs"
 
 
 def runner(zone: Zone, kind: str) -> str:
-    """String with a short TTL: the process that runs this zone's ``scheduler``, ``push`` or ``archiver``."""
+    """Return the key of a string with a short TTL: the process that runs this zone's ``scheduler``, ``push`` or
+    ``archiver``.
+    """
     return f"{{{zone}}}:runner:{kind}"
 
 
 def runners(zone: Zone, kind: str) -> str:
-    """Zset with a short TTL: processes that can do this zone's work of that kind → last sign of life (ms)."""
+    """Return the key of a zset with a short TTL: processes that can do this zone's work of that kind → last sign
+    of life (ms).
+    """
     return f"{{{zone}}}:runners:{kind}"
 
 
 def push_cursor(zone: Zone) -> str:
-    """String: the seq up to which notifications have been derived and pushed."""
+    """Return the key of a string: the seq up to which notifications have been derived and pushed."""
     return f"{{{zone}}}:push"
 
 
 def job(zone: Zone, job_id: JobId) -> str:
-    """Hash: the job."""
+    """Return the key of a hash: the job."""
     return f"{{{zone}}}:job:{job_id}"
 
 
 def offers(zone: Zone, job_id: JobId) -> str:
-    """Hash: technician → ``status wave opens_at expires_at distance_m``."""
+    """Return the key of a hash: technician → ``status wave opens_at expires_at distance_m``."""
     return f"{{{zone}}}:job:{job_id}:offers"
 
 
 def causes(zone: Zone, job_id: JobId) -> str:
-    """List: idempotency keys and outcomes of the job's last 16 changes."""
+    """Return the key of a list: idempotency keys and outcomes of the job's last 16 changes."""
     return f"{{{zone}}}:job:{job_id}:causes"
 
 
 def bids(zone: Zone, job_id: JobId) -> str:
-    """Hash: technician → their latest bid, ``status id at amount rest`` (lua/lib/bids.lua)."""
+    """Return the key of a hash: technician → their latest bid, ``status id at amount rest`` (lua/lib/bids.lua)."""
     return f"{{{zone}}}:job:{job_id}:bids"
 
 
 def waves(zone: Zone, job_id: JobId) -> str:
-    """List: JSON of each wave: the technicians in it, and those left out with the reason."""
+    """Return the key of a list: JSON of each wave: the technicians in it, and those left out with the reason."""
     return f"{{{zone}}}:job:{job_id}:waves"
 
 
 def payments(zone: Zone, job_id: JobId) -> str:
-    """Hash: ``charge`` or ``refund`` and the payment service's reference → that payment (lua/lib/payment.lua)."""
+    """Return the key of a hash: ``charge`` or ``refund`` and the payment service's reference → that payment
+    (lua/lib/payment.lua).
+    """
     return f"{{{zone}}}:job:{job_id}:payments"
 
 
 def disputes(zone: Zone) -> str:
-    """Zset: jobs frozen by a dispute → the time since when (ms)."""
+    """Return the key of a zset: jobs frozen by a dispute → the time of the freeze (ms)."""
     return f"{{{zone}}}:disputes"
 
 
 def dispute(zone: Zone, dispute_id: str) -> str:
-    """String: the job that a dispute is about."""
+    """Return the key of a string: the job that a dispute is about."""
     return f"{{{zone}}}:dispute:{dispute_id}"
 
 
 def technician(zone: Zone, technician_id: TechnicianId) -> str:
-    """Hash: eligibility, capacity, load, rating, last fix, and the indexes that contain the technician."""
+    """Return the key of a hash: eligibility, capacity, load, rating, last fix, and the indexes that contain the
+    technician.
+    """
     return f"{{{zone}}}:tech:{technician_id}"
 
 
 def technician_jobs(zone: Zone, technician_id: TechnicianId) -> str:
-    """Set: the jobs that the technician holds."""
+    """Return the key of a set: the jobs that the technician holds."""
     return f"{{{zone}}}:tech:{technician_id}:jobs"
 
 
 def technician_offers(zone: Zone, technician_id: TechnicianId) -> str:
-    """Zset: open offers → deadline (ms). The list of offers reads it."""
+    """Return the key of a zset: the technician's open offers → deadline (ms), for the list of offers."""
     return f"{{{zone}}}:tech:{technician_id}:offers"
 
 
 def user_jobs(zone: Zone, user: UserId) -> str:
-    """Zset: the live jobs of a user → creation time (ms)."""
+    """Return the key of a zset: the live jobs of a user → creation time (ms)."""
     return f"{{{zone}}}:user:{user}:jobs"
 
 
 def live(zone: Zone) -> str:
-    """The pub/sub channel of positions of technicians who hold jobs. Its messages may be lost. It is not a key."""
+    """Return the pub/sub channel of positions of technicians who hold jobs. Messages may be lost. This is not a key."""
     return f"{{{zone}}}:live"
 
 
 def supply(zone: Zone, service: ServiceId) -> str:
-    """Geo: technicians who can probably take such a job now. The live record decides."""
+    """Return the key of a geo index: technicians who can probably take a job of this service now. The technician's live
+    record decides.
+    """
     return f"{{{zone}}}:supply:{service}"
 
 
 def demand(zone: Zone, service: ServiceId) -> str:
-    """Geo: open jobs whose dispatch is broadcast."""
+    """Return the key of a geo index: open jobs of this service whose dispatch is broadcast."""
     return f"{{{zone}}}:demand:{service}"
 
 
 def wide(zone: Zone, service: ServiceId) -> str:
-    """Geo: the open broadcast jobs whose current wave covers the whole zone. A reader removes entries of ended jobs."""
+    """Return the key of a geo index: the open broadcast jobs whose current wave covers the whole zone. A reader removes
+    entries of ended jobs.
+    """
     return f"{{{zone}}}:wide:{service}"
 
 
 def blocks(zone: Zone, user: UserId) -> str:
-    """Set: the users whom a user has blocked or who have blocked them."""
+    """Return the key of a set: the users whom a user has blocked or who have blocked them."""
     return f"{{{zone}}}:user:{user}:blocks"
 
 
 def probe(zone: Zone) -> str:
-    """String with a short TTL, written to check that the server accepts writes."""
+    """Return the key of a string with a short TTL, written to check that the server accepts writes."""
     return f"{{{zone}}}:probe"
 
 
 def request(zone: Zone, principal: UserId, key: str) -> str:
-    """String with a TTL: the idempotency record of a command."""
+    """Return the key of a string with a TTL: the idempotency record of a command."""
     return f"{{{zone}}}:req:{principal}:{key}"
 
 
 def reference(zone: Zone, principal: UserId) -> str:
-    """Hash: the principal's ``reference`` → job."""
+    """Return the key of a hash: the principal's ``reference`` → job."""
     return f"{{{zone}}}:ref:{principal}"
 
 
 def account(user: UserId) -> str:
-    """Hash: role, active, version, out, life: checked on every request. It belongs to no zone, so that it can be read
-    while a zone is closed.
+    """Return the key of a hash: role, active, version, out, life: checked on every request. The key belongs to no zone,
+    so that it can be read while a zone is closed.
     """
     return f"{{u:{user}}}:account"
 
 
 def ticket(zone: Zone, digest: str) -> str:
-    """String with a TTL: the principal behind a one-use ticket, by the ticket's digest."""
+    """Return the key of a string with a TTL: the principal behind a one-use ticket, by the ticket's digest."""
     return f"{{{zone}}}:ticket:{digest}"
 
 
 def sockets(zone: Zone, user: UserId) -> str:
-    """Zset with a TTL: the user's open sockets over all gateways, ``<when taken>:<session>`` → last touched (ms)."""
+    """Return the key of a zset with a TTL: the user's open sockets over all gateways, ``<when taken>:<session>``
+    → last touched (ms).
+    """
     return f"{{{zone}}}:sockets:{user}"
 
 
 def streams(zone: Zone, user: UserId) -> str:
-    """Zset with a TTL: the same for the user's event streams, which are counted separately."""
+    """Return the key of a zset with a TTL: the user's open event streams, in the form of ``sockets``. They are
+    counted separately.
+    """
     return f"{{{zone}}}:sockets:{user}:streams"
 
 
 def limit(zone: Zone, name: str, who: str) -> str:
-    """String with a TTL: a GCRA meter's theoretical arrival time (ms)."""
+    """Return the key of a string with a TTL: a GCRA meter's theoretical arrival time (ms)."""
     return f"{{{zone}}}:limit:{name}:{who}"

@@ -26,8 +26,9 @@ from engine.process.loops import not_cancelled
 
 WINDOW = 32
 DEADLINE_S = 5.0
+"""How long a command may take, waiting included, until it fails."""
 QUEUE = 20_000
-"""Commands that may wait. Further ones fail as ``unavailable`` at once instead of after the deadline."""
+"""The most commands that may wait. Further commands fail as ``unavailable`` at once instead of after the deadline."""
 
 _NOT_LOADED = "ERR Function not found"
 _NO_PRIMARY = ("READONLY", "MASTERDOWN")
@@ -38,16 +39,18 @@ _pack = cast("Callable[[tuple[str | bytes | int | float, ...]], bytes]", hiredis
 
 
 class ErrorReply(Exception):
-    """An error reply of Redis that is neither a reply word nor an unavailability: a bug in the engine."""
+    """Raised for an error reply of Redis that does not mean that Redis is unavailable: a bug in the engine."""
 
 
 class NotLoaded(Unavailable):
-    """Redis does not have the function: another release deleted this release's library, or an operator flushed them.
-    Nothing was done.
+    """Raised when Redis does not have the function, because another release deleted this release's library or an
+    operator flushed all libraries. Nothing was done.
     """
 
 
 class _Call:
+    """A command, packed for the wire, and the future for its reply. ``sent_at`` is the loop's time in seconds."""
+
     __slots__ = ("future", "packed", "sent_at")
 
     def __init__(self, packed: bytes, future: asyncio.Future[Any]) -> None:
@@ -107,7 +110,7 @@ class Pipeline(asyncio.Protocol):
         self._fail_waiting(float("inf"))
 
     def submit(self, *command: str | bytes | int | float) -> asyncio.Future[Any]:
-        """Queue one command for the next write. The future gets the raw reply or a typed error."""
+        """Queue one command for the next write. Return a future that gets the raw reply or a typed error."""
         future: asyncio.Future[Any] = self._loop.create_future()
         if len(self._waiting) >= QUEUE:
             future.set_exception(Unavailable("too much is waiting for Redis"))
@@ -134,6 +137,7 @@ class Pipeline(asyncio.Protocol):
         return call.future
 
     def _flush(self) -> None:
+        """Send waiting commands in one write, as many as ``WINDOW`` allows."""
         self._flushing = False
         room = WINDOW - len(self._sent)
         if not self._ready or self._transport is None or room <= 0:
@@ -180,12 +184,14 @@ class Pipeline(asyncio.Protocol):
             self._flush()
 
     def disconnect(self) -> None:
-        """Close this connection; the next one goes to whichever server answers at the address then."""
+        """Close this connection. The pipeline then connects to the server that answers at the address now."""
         if self._transport:
             self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Fail the calls in flight as indeterminate. The others wait on, up to their deadline."""
+        """Fail the calls in flight as indeterminate. Calls that were not sent wait for the next connection, up to their
+        deadline.
+        """
         self._fail_sent()
 
     def _fail_sent(self) -> None:
@@ -200,6 +206,7 @@ class Pipeline(asyncio.Protocol):
     # Reconnecting
 
     async def _start(self) -> None:
+        """Connect and prepare once. Raises Unavailable."""
         self._reader = hiredis.Reader()
         self._lost.clear()
         try:
@@ -223,6 +230,7 @@ class Pipeline(asyncio.Protocol):
             await self._reconnect()
 
     async def _reconnect(self) -> None:
+        """Try to connect until it succeeds; the pause between two attempts doubles up to one second."""
         pause = 0.05
         while not_cancelled():
             try:
@@ -237,10 +245,11 @@ class Pipeline(asyncio.Protocol):
                 return
 
     async def _expire_while_up(self) -> None:
-        """Wait until the connection is lost; meanwhile fail calls that are older than the deadline.
+        """Wait until the connection is lost; meanwhile fail the calls that are older than the deadline.
 
-        A server that is stopped but not gone keeps its connection open. The commands in flight may still run, so they
-        fail as *indeterminate* and keep their place in the order of replies. Unsent commands fail as *unavailable*.
+        A server process that is suspended does not close its connection. The commands in flight may still run, so they
+        fail as *indeterminate*, but stay in the queue so that later replies are matched in order. Unsent commands fail
+        as *unavailable*.
         """
         while not self._lost.is_set() and not_cancelled():
             with contextlib.suppress(TimeoutError):
@@ -254,6 +263,7 @@ class Pipeline(asyncio.Protocol):
             self._fail_waiting(DEADLINE_S)
 
     def _fail_waiting(self, age_s: float) -> None:
+        """Fail the unsent calls that are older than ``age_s`` as unavailable; infinity means all of them."""
         limit = self._loop.time() - age_s if age_s != float("inf") else float("inf")
         while self._waiting and (self._waiting[0].sent_at <= limit or self._waiting[0].future.done()):
             call = self._waiting.popleft()
@@ -262,6 +272,7 @@ class Pipeline(asyncio.Protocol):
 
 
 def _error(text: str) -> Exception:
+    """Return the typed error for an error reply of Redis."""
     if text.startswith(_NOT_LOADED):
         return NotLoaded(text)
     if text.partition(" ")[0] in UNAVAILABLE_REPLIES:

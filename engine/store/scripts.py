@@ -1,4 +1,4 @@
-"""The loader of the Lua scripts: it joins them into one library of functions and parses their headers, once a process.
+"""The loader of the Lua scripts: it joins them into one library of functions and parses their headers.
 
 Redis stores the library like data (``FUNCTION LOAD``). Its name contains a digest of its text, so that processes of two
 releases have a library each. A shared step is in the library once for all verbs. (Rejected: one EVAL script a verb,
@@ -59,19 +59,21 @@ _Pick = Callable[[Mapping[str, Any]], "tuple[Any, ...]"]
 
 
 class _Line(NamedTuple):
+    """One line of a script. ``place`` is its file and line number."""
+
     text: str
     place: str
 
 
 class ScriptError(Exception):
-    """A script cannot be used: it is missing, has no header, or includes a missing file."""
+    """Raised when a script cannot be used: it is missing, has no header, or includes a missing file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """One verb: its parsed header, and its ``source`` for EVAL, which begins with all included files.
+    """One script: its parsed header, and its ``source`` for EVAL, which begins with all included files.
 
-    ``function`` is its name for FCALL after its library is loaded.
+    ``function`` is the script's name for FCALL, available after its library is loaded.
     """
 
     name: str
@@ -98,12 +100,12 @@ class Script:
         object.__setattr__(self, "_pick_args", _picker_with_rest(given) if rest else _picker(given))
 
     @property
-    def reads(self) -> bool:
-        """Whether the script only reads, by the suffix of its name."""
+    def is_read_only(self) -> bool:
+        """Whether the script changes nothing. The suffix of its name decides (``READING``)."""
         return self.name.endswith(READING)
 
     def call(self, keys: Keys, args: Args, *epoch: str) -> tuple[Value, ...]:
-        """The FCALL command with keys and arguments in the order of the header. Raises TypeError for a name that is
+        """Return the FCALL command, with keys and arguments in the order of the header. Raises TypeError if a name is
         missing or unknown.
         """
         if len(keys) == len(self.keys) and len(args) == len(self.given):
@@ -117,7 +119,9 @@ class Script:
 
 @dataclass(frozen=True, slots=True)
 class Library(Mapping[str, Script]):
-    """All scripts by name; ``source`` is the text for FUNCTION LOAD."""
+    """A mapping of all scripts by name. ``source`` is the text for FUNCTION LOAD; ``lines`` has the file and line
+    number of each line of ``source``.
+    """
 
     name: str
     source: str = field(repr=False)
@@ -134,7 +138,7 @@ class Library(Mapping[str, Script]):
         return len(self.scripts)
 
     def locate(self, message: str) -> str:
-        """``message`` of a Redis error with each line number replaced by file and line of the source."""
+        """Return the ``message`` of a Redis error with each line number replaced by the file and line in ``lua/``."""
 
         def place(match: re.Match[str]) -> str:
             number = int(match[1])
@@ -144,19 +148,22 @@ class Library(Mapping[str, Script]):
 
 
 def _picker(names: Sequence[str]) -> _Pick:
-    """A function that picks these names from a mapping, in this order. ``itemgetter`` of one name returns no tuple."""
+    """Return a function that takes a mapping and returns the values of ``names``, in this order, as a tuple. A single
+    name needs a lambda, because ``itemgetter`` of one name returns no tuple.
+    """
     if len(names) > 1:
         return itemgetter(*names)
     return lambda given: tuple(given[name] for name in names)
 
 
 def _picker_with_rest(names: Sequence[str]) -> _Pick:
-    """The same, if the last name is that of a list."""
+    """Return the same function as ``_picker``, but the last name is that of a list: its items end the tuple."""
     fixed, last = _picker(names[:-1]), names[-1]
     return lambda given: (*fixed(given), *given[last])
 
 
 def _difference(row: str, declared: Sequence[str], given: Mapping[str, Any]) -> str:
+    """Return a text about the names that are missing or unknown; "" if there are none."""
     missing, unknown = sorted(set(declared) - set(given)), sorted(set(given) - set(declared))
     said = (f" {what} {', '.join(names)}" for what, names in (("lacks", missing), ("does not know", unknown)) if names)
     text = " and".join(said)
@@ -164,10 +171,10 @@ def _difference(row: str, declared: Sequence[str], given: Mapping[str, Any]) -> 
 
 
 def folder() -> Path:
-    """The folder of the scripts: inside the installed package, or beside it in a checkout.
+    """Return the folder of the scripts: inside the installed package, or beside it in a checkout.
 
-    A wheel contains them as ``engine/lua``. An editable install has no such folder, because it does not apply the
-    forced includes of a build.
+    A wheel contains the scripts as ``engine/lua``. An editable install has no such folder, because it does not apply
+    the forced includes of a build. Raises ScriptError if there is no such folder.
     """
     here = Path(__file__).resolve().parents[1]
     for place in (here / "lua", here.parent / "lua"):
@@ -178,36 +185,39 @@ def folder() -> Path:
 
 @functools.cache
 def installed() -> Library:
-    """The library of this release, loaded once a process. Raises ScriptError."""
+    """Return the library of this release. It is loaded at the first call in a process. Raises ScriptError."""
     return load(folder())
 
 
 def load(root: Path) -> Library:
-    """Load the library of all scripts in ``root``. Raises ScriptError with the name of the wrong file."""
-    tables = {_table(path.stem): f"lib/{path.stem}" for path in (root / "lib").glob("*.lua")}
+    """Build the library from all scripts in ``root``. Raises ScriptError with the name of the wrong file."""
+    tables = {_table_name(path.stem): f"lib/{path.stem}" for path in (root / "lib").glob("*.lua")}
     shared: dict[str, list[_Line]] = {}
     scripts: dict[str, Script] = {}
     bodies: dict[str, list[_Line]] = {}
     for path in sorted(root.glob("*.lua")):
-        text, lines = path.read_text(), _lines(root, path)
+        text, lines = path.read_text(), _read_lines(root, path)
         included: list[str] = []
         _include(root, path, lines, shared, included)
         _check_includes(_after_header(lines), tables)
         whole = [line.text for name in included for line in shared[name]] + [line.text for line in lines]
-        scripts[path.stem], bodies[path.stem] = _described(path, text, "\n".join(whole)), lines
+        scripts[path.stem], bodies[path.stem] = _parse_script(path, text, "\n".join(whole)), lines
     for name, lines in shared.items():
         _check_table(name, lines)
-        _check_includes(lines, tables, own=_table(Path(name).name))
-    return _joined(shared, scripts, bodies)
+        _check_includes(lines, tables, own=_table_name(Path(name).name))
+    return _build_library(shared, scripts, bodies)
 
 
-def _lines(root: Path, path: Path) -> list[_Line]:
+def _read_lines(root: Path, path: Path) -> list[_Line]:
+    """Read the lines of a script."""
     place = path.relative_to(root)
     return [_Line(text, f"{place}:{number}") for number, text in enumerate(path.read_text().splitlines(), 1)]
 
 
 def _include(root: Path, path: Path, lines: list[_Line], shared: dict[str, list[_Line]], included: list[str]) -> None:
-    """Add the files that ``lines`` include to ``included`` and ``shared``, each after the files that it needs."""
+    """Add each file that ``lines`` include to ``included`` and ``shared``, after the files that the file itself
+    includes. Raises ScriptError if a file is missing.
+    """
     for number, line in enumerate(lines, 1):
         found = _INCLUDE.match(line.text)
         if not found or (name := found["name"]) in included:
@@ -215,13 +225,14 @@ def _include(root: Path, path: Path, lines: list[_Line], shared: dict[str, list[
         included_path = root / f"{name}.lua"
         if name not in shared and not included_path.is_file():
             raise ScriptError(f"{path.name}:{number}: no {name}.lua to include")
-        own = shared.get(name) or _lines(root, included_path)
+        own = shared.get(name) or _read_lines(root, included_path)
         _include(root, included_path, own, shared, included)
         included.append(name)
         shared.setdefault(name, own)
 
 
-def _described(path: Path, text: str, source: str) -> Script:
+def _parse_script(path: Path, text: str, source: str) -> Script:
+    """Parse the header of a script. Raises ScriptError if it is missing or names a key or an argument twice."""
     header = _HEADER.match(text)
     if not header or header["name"] != path.stem:
         raise ScriptError(f"{path.name}: must open with '--[[ {path.stem}: what it does'")
@@ -243,14 +254,14 @@ def _described(path: Path, text: str, source: str) -> Script:
     )
 
 
-def _table(stem: str) -> str:
-    """The table that a library file defines: ``late_join`` defines ``LateJoin``."""
+def _table_name(stem: str) -> str:
+    """Return the name of the table that a library file defines: the file ``late_join`` defines ``LateJoin``."""
     return "".join(part.capitalize() for part in stem.split("_"))
 
 
 def _check_table(name: str, lines: Sequence[_Line]) -> None:
-    """A library file defines its table and nothing else. Raises ScriptError."""
-    table = _table(Path(name).name)
+    """Raise ScriptError unless a library file defines its table once and each member once, and nothing else."""
+    table = _table_name(Path(name).name)
     defined: dict[str, str] = {}
     for line in lines:
         if (found := _LOCAL.match(line.text)) and line.text.rstrip() != f"local {table} = {{}}":
@@ -268,7 +279,7 @@ def _check_table(name: str, lines: Sequence[_Line]) -> None:
 
 
 def _members(text: str) -> Iterator[tuple[str, str]]:
-    """Table and name of each member that a line at the top level, or a function in a block, defines."""
+    """Yield table and name of each member that a line defines: a top-level constant, or a function at any depth."""
     if found := _FUNCTION.match(text):
         yield found[1], found[2]
     elif found := _CONSTANTS.match(text):
@@ -276,14 +287,16 @@ def _members(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _after_header(lines: Sequence[_Line]) -> Sequence[_Line]:
+    """Return the lines of a script without its header comment."""
     end = next((number for number, line in enumerate(lines, 1) if line.text == "]]"), 0)
     return lines[end:]
 
 
 def _check_includes(lines: Sequence[_Line], tables: Mapping[str, str], own: str = "") -> None:
-    """A file includes each library file whose table it uses, once, and no other. Raises ScriptError.
+    """Raise ScriptError unless a file includes exactly the library files whose tables it uses, each once.
 
-    A table that is not included is a global for Lua, and an error only when that line runs.
+    For Lua a table that is not included is a global that does not exist: an error only when the line runs that uses it.
+    ``own`` is the table that the file itself defines.
     """
     included: dict[str, str] = {}
     for line in lines:
@@ -303,9 +316,10 @@ def _check_includes(lines: Sequence[_Line], tables: Mapping[str, str], own: str 
             raise ScriptError(f"{place}: includes {name} and does not use it")
 
 
-def _joined(
+def _build_library(
     shared: Mapping[str, list[_Line]], scripts: Mapping[str, Script], bodies: Mapping[str, list[_Line]]
 ) -> Library:
+    """Build the library: the included files, then a registered function for each script."""
     lines = [line for part in shared.values() for line in part]
     for name, script in scripts.items():
         flags = ", ".join(f"'{flag}'" for flag in script.flags)

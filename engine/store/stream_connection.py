@@ -4,7 +4,8 @@ Both read only from the server that runs the commands (``Store`` checks each new
 replaced but still runs would otherwise serve outdated data for hours.
 
 redis-py's client was rejected: a blocking read takes 55 µs of Python there and 20 µs here, and a gateway under load
-reads a thousand times a second. This is the packed connection again, but each command is sent at once.
+reads a thousand times a second. A ``StreamConnection`` uses the same ``Pipeline`` as the commands, but sends each
+command at once.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from engine.store.pipeline import ErrorReply, Pipeline
 
 
 class StreamConnection:
-    """Commands with redis-py's names and raw replies.
+    """A connection for reads. Its methods have redis-py's names and return raw replies.
 
-    Each raises Unavailable if Redis cannot be reached, Indeterminate if the connection was lost before the reply, and
-    ErrorReply for an error reply. A blocking read that its caller cancelled still blocks the commands behind it.
+    Each method raises Unavailable if Redis cannot be reached, Indeterminate if the connection was lost before the
+    reply, and ErrorReply for an error reply. A blocking read that its caller cancelled still blocks the commands behind
+    it.
     """
 
     def __init__(
@@ -72,7 +74,11 @@ class StreamConnection:
         return await self._send("XRANGE", name, first, last, "COUNT", count)
 
     async def xread(self, streams: Mapping[Any, Any], count: int, block: int | None) -> Any:
-        """Return the entries that follow in each stream; waits up to ``block`` ms for the first."""
+        """Return at most ``count`` entries of each stream after the given position. ``streams`` maps names to
+        positions.
+
+        Wait up to ``block`` ms for the first entry (0: without limit, None: not at all).
+        """
         blocking = () if block is None else ("BLOCK", block)
         return await self._send("XREAD", "COUNT", count, *blocking, "STREAMS", *streams, *streams.values())
 
@@ -81,7 +87,9 @@ class StreamConnection:
 
 
 class Reads(StreamConnection):
-    """Plain reads of all callers, packed. A read whose reply was lost is sent once more, then raises Unavailable."""
+    """The connection for the plain reads of all callers, which are packed. If the reply to a read is lost, the read is
+    sent once more; if the second reply is lost too, Unavailable is raised.
+    """
 
     async def _send(self, *command: str | int) -> Any:
         try:
@@ -96,7 +104,7 @@ class Reads(StreamConnection):
 
 
 def parse_info(info: bytes) -> dict[str, str]:
-    """The names and values in a reply to INFO."""
+    """Return the names and values in a reply to INFO."""
     pairs = (line.partition(":") for line in info.decode().splitlines())
     return {name: value.strip() for name, _, value in pairs if value}
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import structlog
 
 from engine.archive import apply, reader
-from engine.archive.quarantine import Taking
+from engine.archive.quarantine import EventWriter
 from engine.archive.reader import Checkpoint, Position
 from engine.errors import CalloutError
 from engine.events import Event
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from engine.runtime import Engine
 
 BATCH = 250
-"""Events in one transaction. It takes some 5 ms, during which the other tasks of this process wait."""
+"""The most events in one transaction. It takes about 5 ms, during which the other tasks of this process wait."""
 BLOCK_MS = 1_000
 GATHER_S = 0.05
 """The pause between batches that are not full, so that events of the same moment share one commit."""
@@ -43,7 +43,8 @@ SNAPSHOT_AT_ONCE = 16
 SNAPSHOT_PAUSE_S = 0.005
 LEASE_S = 10.0
 GRACE_S = 5.0
-"""How much longer than its block time a read may take. After that, Redis is stopped or the connection is dead."""
+"""How much longer than its block time a read may take. A longer read means that Redis is stopped or the connection is
+dead."""
 RETRY_S = 0.5
 RETRY_MAX_S = 10.0
 
@@ -62,12 +63,12 @@ class Lag(NamedTuple):
 
 
 class Broken(Exception):
-    """The log does not continue the archive: an event is missing, or it is a different log."""
+    """Raised when the log does not continue the archive: an event is missing, or the log is a different one."""
 
 
 @dataclass(slots=True)
 class _Zone:
-    """The archiver's state of one zone. ``begun`` is true while this process archives it."""
+    """The archiver's state of one zone. ``begun`` is true while this process archives it; ``at`` is the checkpoint."""
 
     zone: Zone
     begun: bool = False
@@ -82,11 +83,12 @@ class _Zone:
 
     @property
     def seq(self) -> int:
+        """The last archived seq; 0 if nothing is archived."""
         return self.at.seq if self.at else 0
 
 
 async def run(engine: Engine) -> None:
-    """Archive every open zone until cancelled; retries after failures of Redis and of the database."""
+    """Archive every open zone until cancelled. Retry after failures of Redis and of the database."""
     archiver = Archiver(engine)
     archiver.show()
     try:
@@ -98,7 +100,7 @@ async def run(engine: Engine) -> None:
 
 
 async def run_once(engine: Engine) -> int:
-    """Archive all events that the logs contain now; returns their number. Raises every failure."""
+    """Archive all events that the logs contain now; return their number. Every failure is raised."""
     archiver = Archiver(engine, strict=True)
     try:
         total = 0
@@ -110,7 +112,7 @@ async def run_once(engine: Engine) -> int:
 
 
 async def lag(engine: Engine, zone: Zone) -> Lag:
-    """The lag of the archive, by the archived seq in Redis. Raises Unavailable."""
+    """Return how far SQL is behind the zone's log, by the archived seq in Redis. Raises Unavailable."""
     archived, seq, now = await engine.store.reads.hmget(keys.meta(zone), ["archived", "seq", "now"])
     behind = int(seq or 0) - int(archived or 0)
     if behind <= 0:
@@ -120,8 +122,8 @@ async def lag(engine: Engine, zone: Zone) -> Lag:
 
 
 class Archiver:
-    """One archiver for all zones. Any number may run; a lease lets only one of them work for a zone. With ``strict`` it
-    raises every failure and takes no lease, for tests and tools.
+    """An archiver for all zones. Any number of archivers may run; only the holder of a zone's lease works for the zone.
+    With ``strict`` every failure is raised and no lease is taken, for tests and tools.
     """
 
     def __init__(self, engine: Engine, *, strict: bool = False) -> None:
@@ -154,9 +156,9 @@ class Archiver:
             await self._leases.give_back()
 
     async def step(self, block_ms: int) -> int:
-        """Read once and archive the events; returns the number of events of the fullest zone."""
+        """Read once and archive the events. Return the number of events of the zone that had most."""
         await self._measure()
-        ready = [z for z in self._zones if await self._tried(z, self._begin(z))]
+        ready = [z for z in self._zones if await self._run_zone(z, self._begin(z))]
         if not ready:
             await asyncio.sleep(0 if self._strict else RETRY_S)
             return 0
@@ -170,12 +172,12 @@ class Archiver:
         for event in found:
             by_zone.setdefault(event.zone, []).append(event)
         for z in ready:
-            if z.zone not in by_zone or await self._tried(z, self._take(z, by_zone[z.zone], epochs[z.zone])):
-                await self._tried(z, self._finish(z))
+            if z.zone not in by_zone or await self._run_zone(z, self._take(z, by_zone[z.zone], epochs[z.zone])):
+                await self._run_zone(z, self._finish(z))
         return max(map(len, by_zone.values()), default=0)
 
     async def _read(self, after: dict[Zone, int], block_ms: int) -> tuple[list[Event], dict[Zone, _Epochs]]:
-        """The next events of the logs, and the epochs of their zones from the same server."""
+        """Return the next events of the logs, and the epochs of the events' zones, from the same Redis server."""
         async with asyncio.timeout(block_ms / 1000 + GRACE_S):
             connection = self._connection = self._connection or await self._engine.store.open_stream_connection()
             found = await zone_log.tail(connection, after, block_ms, BATCH)
@@ -188,8 +190,10 @@ class Archiver:
             await self._connection.aclose()
         self._connection = None
 
-    async def _tried(self, z: _Zone, work: Coroutine[Any, Any, bool]) -> bool:
-        """Run one zone's work. A failure delays only this zone: it is tried again later."""
+    async def _run_zone(self, z: _Zone, work: Coroutine[Any, Any, bool]) -> bool:
+        """Run the work of one zone and return its result. After a failure return False: the zone is tried again later,
+        and the other zones do not wait.
+        """
         if z.retry_due > _now():
             work.close()
             return False
@@ -217,14 +221,16 @@ class Archiver:
             z.retry_s = min(z.retry_s * 2, RETRY_MAX_S)
 
     async def _judge(self, zone: Zone) -> None:
-        """Close the zone if its log contradicts the archive: the effects of further commands would be lost."""
+        """Close the zone if its log contradicts the archive. In an open zone the effects of further commands would be
+        lost.
+        """
         try:
             await zones.judge(self._engine.store, self._engine.archive, zone)
         except CalloutError as error:
             log.warning("zone_not_judged", zone=zone, error=str(error))
 
     async def _measure(self) -> None:
-        """Update the lag for /metrics. It matters most while nothing can be archived."""
+        """Update the lag for /metrics, also while nothing can be archived: then the figure matters most."""
         try:
             for z in self._zones:
                 self._lags[(z.zone,)] = await lag(self._engine, z.zone)
@@ -235,7 +241,7 @@ class Archiver:
 
     async def _begin(self, z: _Zone) -> bool:
         """Return whether this process holds the zone's lease. On a newly acquired lease, reload the zone's state."""
-        if not self._engine.store.zones[z.zone].open or not await self._leased(z):
+        if not self._engine.store.zones[z.zone].open or not await self._holds_lease(z):
             z.begun = False
             return False
         if not z.begun:
@@ -245,32 +251,34 @@ class Archiver:
             z.begun = True
         return True
 
-    async def _leased(self, z: _Zone) -> bool:
-        return self._strict or await self._leases.held(z.zone)
+    async def _holds_lease(self, z: _Zone) -> bool:
+        """Return whether this archiver may work for the zone."""
+        return self._strict or await self._leases.holds(z.zone)
 
     async def _take(self, z: _Zone, events: list[Event], epochs: _Epochs) -> bool:
-        """Archive the events after the checkpoint. Raises Broken if the first is not the next seq."""
+        """Archive the events after the checkpoint. Raises Broken if a seq is missing. Always returns True."""
         for expected, event in enumerate(events, z.seq + 1):
             if event.seq != expected:
                 raise Broken(f"the log goes on with {event.seq} where {expected} should follow")
-        taking = Taking(self._engine.archive, z.zone, epochs, self._count_refused)
-        await _uncancelled(taking.take(events, z.at, lambda seq: _epoch_of(seq, epochs)))
+        writer = EventWriter(self._engine.archive, z.zone, epochs, self._count_refused)
+        await _finish_uncancelled(writer.take(events, z.at, lambda seq: _epoch_of(seq, epochs)))
         z.at = Checkpoint(_epoch_of(events[-1].seq, epochs), events[-1].seq)
-        await self._notify(z, taking.finished)
+        await self._notify(z, writer.finished)
         return True
 
     def _count_refused(self, zone: Zone) -> None:
         self._engine.metrics.refused.labels(zone).inc()
 
     async def _notify_unarchived(self, z: _Zone) -> None:
-        """Notify Redis again of all finished jobs of which it may not know, one page at a time."""
+        """Notify Redis again of all finished jobs that Redis may not know to be archived, one page at a time."""
         while page := await apply.unarchived(self._engine.archive, z.zone, BATCH):
             await self._notify(z, page)
             await self._mark_archived(z)
 
     async def _mark_archived(self, z: _Zone) -> None:
+        """Record in SQL that Redis was notified of the finished jobs."""
         notified, z.notified = z.notified, []
-        await _uncancelled(apply.mark_archived(self._engine.archive, notified))
+        await _finish_uncancelled(apply.mark_archived(self._engine.archive, notified))
 
     async def _notify(self, z: _Zone, finished: list[str]) -> None:
         """Notify Redis of the archived seq and of the finished jobs that SQL now has."""
@@ -286,6 +294,7 @@ class Archiver:
     # Periodic work
 
     async def _finish(self, z: _Zone) -> bool:
+        """Do the periodic work of a zone that is due: trim the log, store positions. Always returns True."""
         z.retry_s = RETRY_S
         if z.notified:
             await self._mark_archived(z)
@@ -300,7 +309,7 @@ class Archiver:
         return True
 
     async def _snapshot(self, zone: Zone) -> None:
-        """Take a snapshot in a task of its own: archiving neither waits for it nor fails with it."""
+        """Store the positions, in a task of its own: archiving neither waits for the snapshot nor fails with it."""
         try:
             await snapshot(self._engine, zone)
         except CalloutError as error:
@@ -310,20 +319,22 @@ class Archiver:
 
 
 async def trim(engine: Engine, zone: Zone, archived: int) -> int:
-    """Trim entries that are archived and outside the window, by age or by size; returns their number.
+    """Remove the entries of the log that are archived and outside the window, by age or by size. Return their number.
 
     Trimming by length was rejected: it would drop entries that the archiver has not read yet.
     """
     now = int(await engine.store.reads.hget(keys.meta(zone), "now") or 0)
     aged = await apply.seq_before(engine.archive, zone, now - round(engine.settings.log_window_s * 1000))
-    last = min(archived, max(aged, await _beyond_bytes(engine, zone)))
+    last = min(archived, max(aged, await _last_beyond_limit(engine, zone)))
     if last <= 0:
         return 0
     return int(await engine.store.command("XTRIM", keys.log(zone), "MINID", f"{last + 1}-0"))
 
 
-async def _beyond_bytes(engine: Engine, zone: Zone) -> int:
-    """The last seq to trim so that the log fits its limit, as if all entries had the same size; 0 if it fits."""
+async def _last_beyond_limit(engine: Engine, zone: Zone) -> int:
+    """Return the last seq to remove so that the log is below its limit in bytes; 0 if it is already. The estimate
+    assumes that all entries have the same size.
+    """
     client, name = engine.store.reads, keys.log(zone)
     used, entries = await client.size(name)
     if used <= engine.settings.log_window_bytes:
@@ -334,22 +345,24 @@ async def _beyond_bytes(engine: Engine, zone: Zone) -> int:
 
 
 async def snapshot(engine: Engine, zone: Zone) -> int:
-    """Store the positions of all online technicians of the zone in SQL; returns their number.
+    """Store the positions of all online technicians of the zone in SQL; return their number.
 
-    It works in pages, with few commands at once on the packed connection, because claims share that connection and
-    come first. A technician whose place in ``seen`` changes between two pages may be missed until the next snapshot.
+    The positions are read in pages, with few commands at once, because claims use the same packed connection and are
+    more important. A technician whose place in ``seen`` changes between two pages may be missed until the next
+    snapshot.
     """
     stored = first = 0
     while seen := await engine.store.command("ZRANGE", keys.seen(zone), first, first + SNAPSHOT_PAGE - 1):
         positions = [position async for position in _positions(engine, zone, seen)]
         if positions:
-            await _uncancelled(apply.keep_positions(engine.archive, zone, positions))
+            await _finish_uncancelled(apply.keep_positions(engine.archive, zone, positions))
         stored, first = stored + len(positions), first + SNAPSHOT_PAGE
         await asyncio.sleep(SNAPSHOT_PAUSE_S)
     return stored
 
 
 async def _positions(engine: Engine, zone: Zone, seen: list[bytes]) -> AsyncIterator[Position]:
+    """Yield the positions of these technicians. Those without a position are left out."""
     alive = [TechnicianId(UserId(name.decode())) for name in seen]
     for start in range(0, len(alive), SNAPSHOT_AT_ONCE):
         some = alive[start : start + SNAPSHOT_AT_ONCE]
@@ -360,15 +373,17 @@ async def _positions(engine: Engine, zone: Zone, seen: list[bytes]) -> AsyncIter
 
 
 def _epoch_of(seq: int, epochs: _Epochs) -> Epoch:
-    """The epoch in which ``seq`` was written: the last one whose first seq is not above it."""
+    """Return the epoch in which ``seq`` was written: the last epoch whose first seq is not above ``seq``. Raises Broken
+    if there is none.
+    """
     begun = [(number_of(epoch), epoch) for epoch, first in epochs.items() if first <= seq]
     if not begun:
         raise Broken(f"no epoch of the log had begun at {seq}")
     return max(begun)[1]
 
 
-async def _uncancelled(work: Coroutine[Any, Any, None]) -> None:
-    """Run ``work`` to its end even if this task is cancelled: half a transaction costs the connection."""
+async def _finish_uncancelled(work: Coroutine[Any, Any, None]) -> None:
+    """Run ``work`` to its end even if this task is cancelled: a transaction that is cut off costs the connection."""
     task = asyncio.ensure_future(work)
     try:
         await asyncio.shield(task)

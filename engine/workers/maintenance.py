@@ -1,6 +1,6 @@
-"""Periodic repairs: Redis is brought in line with the records of SQL, and expired rows are deleted.
+"""Periodic repairs: records in Redis that differ from SQL are corrected, and expired rows are deleted.
 
-Any number of processes may run them at once; each does what is left to do.
+Any number of processes may run the repairs at once; each process repairs what is still wrong.
 """
 
 from __future__ import annotations
@@ -27,24 +27,25 @@ log = structlog.get_logger(__name__)
 
 
 async def run(engine: Engine) -> None:
-    """Run every repair once a minute, until cancelled. A failure is logged, and the next run tries again."""
+    """Run all repairs once a minute, until cancelled. A failed repair is logged and tried again a minute later."""
     while not_cancelled():
         await run_once(engine)
         await asyncio.sleep(EVERY_S)
 
 
 async def run_once(engine: Engine) -> dict[str, int]:
-    """Run every repair; returns how many rows or records each changed, or -1 if it failed."""
+    """Run all repairs. Return how many rows or records each one changed, or -1 if it failed."""
     chores: dict[str, Callable[[], Awaitable[int]]] = {
         "profiles": lambda: sql.repair(engine),
         "blocks": lambda: blocks.repair(engine),
         "verdicts": lambda: in_sql.delete_expired(engine.archive),
         "sessions": lambda: tokens.delete_expired_sessions(engine),
     }
-    return {name: await _tried(name, chore) for name, chore in chores.items()}
+    return {name: await _run_chore(name, chore) for name, chore in chores.items()}
 
 
-async def _tried(name: str, chore: Callable[[], Awaitable[int]]) -> int:
+async def _run_chore(name: str, chore: Callable[[], Awaitable[int]]) -> int:
+    """Run one repair. Return the number of its changes, or log the error and return -1."""
     try:
         found = await chore()
     except CalloutError as error:

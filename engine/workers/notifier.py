@@ -34,10 +34,11 @@ if TYPE_CHECKING:
     from engine.runtime import Engine
 
 COUNT = 100
-"""Events in one step: it limits the run time of the script that appends their notices."""
+"""The most events in one step. The limit bounds the run time of the script that appends their notices."""
 BLOCK_S = 1.0
 PAUSE_S = 0.025
-"""The pause after a step that caught up: notices of a busy moment share one call, for this delay."""
+"""The pause after a step that read all waiting events. Notices are delayed by up to this time, and those of a busy
+moment share one call."""
 GRACE_S = 2.0
 """A blocking read that takes this much longer than its block time has lost its connection."""
 LEASE_S = 5.0
@@ -45,14 +46,14 @@ LEASE_EVERY_S = 1.0
 RETRY_S = 1.0
 
 UNMADE = (LookupError, TypeError, ValueError, AttributeError)
-"""The errors if a user's blueprint names a field that the event does not have, or was changed and has no longer the
-job's state."""
+"""The errors when a notice cannot be made: a user's blueprint names a field that the event does not have, or the
+blueprint was changed and does not have the job's state any more."""
 
 log = structlog.get_logger(__name__)
 
 
 async def run(engine: Engine) -> None:
-    """Derive and push for every zone whose lease this process holds, until cancelled. Retries if Redis fails."""
+    """Derive notifications and push, for every zone whose lease is held, until cancelled. Retry if Redis fails."""
     async with AsyncExitStack() as stack:
         leases = Leases(engine.store, "push", LEASE_S)
         stack.push_async_callback(leases.give_back)
@@ -68,15 +69,16 @@ async def run(engine: Engine) -> None:
 
 
 def pause(*, held: bool, full: bool) -> float:
-    """Seconds until the next step; 0 if more events are waiting."""
+    """Return the seconds until the next step; 0 if more events are waiting."""
     if not held:
         return RETRY_S
     return 0.0 if full else PAUSE_S
 
 
 async def run_once(engine: Engine) -> None:
-    """Derive and push for all events that the logs contain now, including the notices that this run appends, and wait
-    until each push is sent or given up. It needs no lease: the cursor's compare-and-set is enough.
+    """Derive notifications and send pushes for all events that the logs contain now, including the notices that this
+    run appends, and wait until each push is sent or given up. No lease is needed: the cursor's compare-and-set is
+    enough.
     """
     async with AsyncExitStack() as stack:
         runner = await _enter(engine, stack, None)
@@ -87,6 +89,7 @@ async def run_once(engine: Engine) -> None:
 
 
 async def _enter(engine: Engine, stack: AsyncExitStack, leases: Leases | None) -> _Runner:
+    """Open the push sender and the connection of a runner; ``stack`` closes both."""
     sender = None
     if engine.settings.push_url:
         sender = PushSender(engine.settings.push_url, engine.settings.push_secret, engine.metrics)
@@ -97,12 +100,12 @@ async def _enter(engine: Engine, stack: AsyncExitStack, leases: Leases | None) -
 
 
 class _Runner:
-    """The zones that this process works for, and its cursor in each."""
+    """A notifier: the zones for which this process works, and its cursor in each zone's log."""
 
     def __init__(self, engine: Engine, reader: redis.Redis, sender: PushSender | None, leases: Leases | None) -> None:
         self.sender = sender
         self.moved = self.full = False
-        """Whether the last step found events, and whether a zone may have more of them now."""
+        """``moved``: the last step found events. ``full``: a zone may have more events now."""
         self._engine = engine
         self._reader = reader
         self._leases = leases
@@ -112,7 +115,7 @@ class _Runner:
         self._checked_at = float("-inf")
 
     async def step(self, block_s: float) -> bool:
-        """Read once from all held zones and append notices; False if no zone is held. Sets ``moved`` and ``full``."""
+        """Read once from all held zones, append notices, queue pushes. Return False if no zone is held."""
         self.moved = self.full = False
         await self._resolve()
         await self._check_leases()
@@ -128,7 +131,7 @@ class _Runner:
         return True
 
     def forget(self) -> None:
-        """Forget all leases and cursors: the next step reads them from Redis again."""
+        """Drop all cached leases and cursors, so that the next step reads these from Redis again."""
         self.full = False
         self._cursors.clear()
         self._checked_at = float("-inf")
@@ -142,16 +145,16 @@ class _Runner:
             return
         self._checked_at = now
         for zone, state in self._engine.store.zones.items():
-            if state.open and (self._leases is None or await self._leases.held(zone)):
+            if state.open and (self._leases is None or await self._leases.holds(zone)):
                 # Read the cursor each time, even of a held zone: a restored Redis may have an older one.
                 self._cursors[zone] = await self._read_cursor(zone)
             else:
                 self._cursors.pop(zone, None)
 
     async def _resolve(self) -> None:
-        """Push the events of an append whose reply was lost, if the cursor shows that it was done. Otherwise the log is
-        read again. If another notifier appended the same events meanwhile they are pushed twice, which a receiver can
-        recognize by zone and seq.
+        """Push the events of an append whose reply was lost, if the cursor shows that the append was done. Otherwise
+        the same events are read from the log again. If another notifier appended the notices of the same events
+        meanwhile, the events are pushed twice; a receiver can recognize this by zone and seq.
         """
         for zone, events in list(self._unsure.items()):
             if await self._read_cursor(zone) >= events[-1].seq:
@@ -162,6 +165,7 @@ class _Runner:
         return int(await self._engine.store.reads.get(keys.push_cursor(zone)) or 0)
 
     async def _notify(self, zone: Zone, events: list[Event]) -> None:
+        """Append the notices of these events and move the cursor. If this was done here, queue the pushes."""
         begin, end = self._cursors[zone], events[-1].seq
         if events[0].seq != begin + 1:
             log.error("push_gap", zone=zone, after=begin, next=events[0].seq)
@@ -182,7 +186,7 @@ class _Runner:
                 self.sender.put(message)
 
     def _invitation(self, event: Event) -> dict[str, str] | None:
-        """The notice for a technician who gets an offer. If it cannot be made, the offer is pushed without it."""
+        """Return the text for a technician who gets an offer. None if there is none or it cannot be made."""
         try:
             notice = self._engine.blueprints.invitation(event.bp, event.data) if event.type == OFFER else None
         except UNMADE as error:
@@ -191,13 +195,14 @@ class _Runner:
         return {"title": notice[0], "body": notice[1]} if notice else None
 
     async def _append(self, zone: Zone, begin: int, end: int, notices: list[str | bytes]) -> bool:
-        """Append the notices; False if another notifier did. Raises Indeterminate if the reply was lost."""
+        """Append the notices. Return False if another notifier has. Raises Indeterminate if the reply was lost."""
         names = {"meta": keys.meta(zone), "log": keys.log(zone), "cursor": keys.push_cursor(zone)}
         args: Args = {"from_seq": begin, "to_seq": end, "count": len(notices) // 3, "notifications": notices}
         done = await self._engine.store.run(zone, "notification_append", keys=names, args=args)
         return done.rest[0] == b"1"
 
     def _notices(self, event: Event) -> list[str | bytes]:
+        """Return the notices of an event as script arguments: user, data and blueprint of each."""
         found: list[str | bytes] = []
         try:
             notices = self._engine.blueprints.notices(event.bp, event.type, event.data)
@@ -220,8 +225,8 @@ class _Offered(msgspec.Struct):
 
 
 def messages(event: Event, notice: dict[str, str] | None = None) -> list[Message]:
-    """The pushes of an event: one message for each user who receives the offer or notification. ``notice`` is the text
-    that the blueprint declares for an offer.
+    """Return the pushes of an event: one message for each user who receives the offer or notification. ``notice`` is
+    the text that the blueprint declares for an offer.
     """
     if event.type == OFFER:
         offer = msgspec.json.decode(event.data, type=_Offered).offer
@@ -240,6 +245,6 @@ def _users(event: Event) -> list[str]:
 
 
 def _body(event: Event, user: str, named: dict[str, msgspec.Raw]) -> bytes:
-    """The body of a push. ``zone`` and ``seq`` identify the event, so that a receiver can drop repeats."""
+    """Return the body of a push. ``zone`` and ``seq`` identify the event, so that a receiver can drop repeats."""
     where = {"type": event.type, "zone": event.zone, "seq": event.seq, "at": iso(event.at), "user": user}
     return msgspec.json.encode(where | named)

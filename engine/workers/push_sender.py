@@ -34,7 +34,9 @@ log = structlog.get_logger(__name__)
 
 
 class Message(msgspec.Struct, frozen=True):
-    """One push to one user: its JSON body, and the time (ms) after which it is useless (0: never)."""
+    """One push to one user. ``body`` is JSON; ``deadline`` is the time (ms since the Unix epoch) after which the push
+    is useless (0: never).
+    """
 
     kind: Literal["offer", "notification"]
     body: bytes
@@ -42,7 +44,7 @@ class Message(msgspec.Struct, frozen=True):
 
 
 def signature(secret: str, body: bytes, at: int) -> str:
-    """The value of ``Callout-Signature`` for ``body`` sent at ``at`` (Unix seconds).
+    """Return the value of the header ``Callout-Signature`` for ``body``, sent at ``at`` (Unix seconds).
 
     The time is signed with the body, so that a receiver can refuse an old message that is replayed.
     """
@@ -51,7 +53,7 @@ def signature(secret: str, body: bytes, at: int) -> str:
 
 
 class PushSender:
-    """Posts queued messages, ``WORKERS`` at a time, while the ``async with`` block runs."""
+    """A queue of messages that are posted, ``WORKERS`` at a time, while the ``async with`` block runs."""
 
     def __init__(self, url: str, secret: str, metrics: Metrics) -> None:
         self._url = url
@@ -75,7 +77,7 @@ class PushSender:
         await self._client.aclose()
 
     def put(self, message: Message) -> None:
-        """Queue a message; drop and count it if the queue is full. Never waits."""
+        """Queue a message. If the queue is full, drop and count the message. This never waits."""
         try:
             self._queue.put_nowait(message)
         except asyncio.QueueFull:
@@ -96,6 +98,7 @@ class PushSender:
                 self._queue.task_done()
 
     async def _deliver(self, message: Message) -> None:
+        """Post a message, at most ``TRIES`` times, and count the outcome."""
         problem = ""
         for attempt in range(TRIES):
             if attempt:
@@ -118,6 +121,7 @@ class PushSender:
         return self._count(message, "failed", problem)
 
     async def _send(self, body: bytes) -> int:
+        """Post a body once; return the HTTP status."""
         headers = {
             "Content-Type": "application/json",
             "Callout-Signature": signature(self._secret, body, now_ms() // 1000),
@@ -125,6 +129,7 @@ class PushSender:
         return (await self._client.post(self._url, content=body, headers=headers)).status_code
 
     def _count(self, message: Message, outcome: Outcome, problem: str = "") -> None:
+        """Count an outcome. Log a failure, at most one every ``LOG_EVERY_S`` seconds."""
         self._metrics.pushes.labels(message.kind, outcome).inc()
         now = asyncio.get_running_loop().time()
         if outcome != "sent" and now - self._logged_at > LOG_EVERY_S:

@@ -1,6 +1,6 @@
-"""Scheduled tasks by kind. An entry is ``<kind>:<rest>``, and one function runs each kind.
+"""The functions that run scheduled tasks: one for each kind. An entry is ``<kind>:<rest>``.
 
-Each function calls a script that removes or moves the entry in its own step. To add a kind, add a line in ``RUNNERS``
+Each function calls a script that removes or moves the entry in the same step. To add a kind, add a line in ``RUNNERS``
 and its name in ``order`` of lua/due_take.lua.
 """
 
@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 
 
 async def run(engine: Engine, zone: Zone, entry: str) -> None:
-    """Run one task. An entry of an unknown kind stays due and is logged as an error."""
+    """Run the task of one entry. An entry of an unknown kind stays due and is logged as an error."""
     kind, _, rest = entry.partition(":")
     runner = RUNNERS.get(kind)
     if runner is None:
@@ -35,31 +35,31 @@ async def run(engine: Engine, zone: Zone, entry: str) -> None:
         await runner(engine, zone, entry, rest)
 
 
-async def _wave(engine: Engine, zone: Zone, _: str, rest: str) -> None:
+async def _open_wave(engine: Engine, zone: Zone, _: str, rest: str) -> None:
     job, number = rest.split(":")
     await waves.open_wave(engine, zone, JobId(job), int(number))
 
 
-async def _opens(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
+async def _open_offers(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
     job, wave, opens = rest.split(":")
     await waves.open_offers(engine, zone, entry, JobId(job), wave, opens)
 
 
-async def _offers(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
+async def _expire_offers(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
     job, wave = rest.split(":")
     await waves.expire_offers(engine, zone, entry, JobId(job), wave)
 
 
-async def _match(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
+async def _match_technician(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
     await waves.match(engine, zone, entry, TechnicianId(UserId(rest)))
 
 
-async def _allocate(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
+async def _allocate_job(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
     job, number = rest.split(":")
     await waves.allocate(engine, zone, entry, JobId(job), number)
 
 
-async def _expire(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
+async def _expire_job(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
     job = JobId(rest)
     blueprint, _ = await waves.blueprint_of(engine, zone, job)
     plan = engine.plans.by_engine(blueprint, await waves.status_of(engine, zone, job), event=EXPIRED)
@@ -73,7 +73,7 @@ async def _expire(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
     await engine.store.run(zone, "job_expire", keys=waves.due_keys(zone, job), args=args)
 
 
-async def _lease(engine: Engine, zone: Zone, _: str, rest: str) -> None:
+async def _end_presence(engine: Engine, zone: Zone, _: str, rest: str) -> None:
     technician = TechnicianId(UserId(rest))
     names = {
         "meta": keys.meta(zone),
@@ -94,13 +94,13 @@ async def _lease(engine: Engine, zone: Zone, _: str, rest: str) -> None:
     await engine.store.run(zone, "technician_offline", keys=names, args=args)
 
 
-async def _forget(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
+async def _forget_reference(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
     principal, _, reference = rest.partition(":")
     names = {"meta": keys.meta(zone), "ref": keys.reference(zone, UserId(principal)), "due": keys.due(zone)}
     await engine.store.run(zone, "reference_forget", keys=names, args={"entry": entry, "reference": reference})
 
 
-async def _begin(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
+async def _begin_job(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
     names = {"meta": keys.meta(zone), "job": keys.job(zone, JobId(rest)), "due": keys.due(zone)}
     await engine.store.run(zone, "job_begin", keys=names, args={"entry": entry})
 
@@ -108,14 +108,14 @@ async def _begin(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
 Runner = Callable[["Engine", Zone, str, str], Awaitable[None]]
 
 RUNNERS: dict[str, Runner] = {
-    "wave": _wave,
-    "opens": _opens,
-    "offers": _offers,
-    "match": _match,
-    "allocate": _allocate,
-    "expire": _expire,
-    "begin": _begin,
+    "wave": _open_wave,
+    "opens": _open_offers,
+    "offers": _expire_offers,
+    "match": _match_technician,
+    "allocate": _allocate_job,
+    "expire": _expire_job,
+    "begin": _begin_job,
     "timer": timers.fire,
-    "lease": _lease,
-    "forget": _forget,
+    "lease": _end_presence,
+    "forget": _forget_reference,
 }

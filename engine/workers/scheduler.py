@@ -1,8 +1,8 @@
 """The scheduler runs scheduled tasks: waves, expiries of offers and jobs, late joins, presence leases.
 
-``due_take`` removes nothing, so a scheduler that dies loses nothing and two at once do no harm. The script that does
-the task removes its entry in the same step, and is a no-op if the job has changed meanwhile. How each kind of task is
-done is in engine/workers/scheduled_tasks.py.
+The script ``due_take`` removes nothing, so no task is lost if a scheduler dies, and two schedulers at once do no harm.
+The script that does a task removes its entry in the same step, and does nothing if the job has changed meanwhile.
+engine/workers/scheduled_tasks.py has a function for each kind of task.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from engine.runtime import Engine
 
 TAKE = 32
+"""The most tasks that are taken at once."""
 LEASE_S = 3.0
 """How long a zone's tasks wait after the process that held its lease has died."""
 
@@ -48,10 +49,11 @@ async def run(engine: Engine) -> None:
 
 
 async def _run_zone(engine: Engine, zone: Zone, leases: Leases, woken: asyncio.Event) -> None:
+    """Run the tasks of one zone while its lease is held. ``woken`` ends the wait for the next task."""
     while not_cancelled():
         woken.clear()
         try:
-            wait_s = await run_once(engine, zone) if await leases.held(zone) else LEASE_S / 3
+            wait_s = await run_once(engine, zone) if await leases.holds(zone) else LEASE_S / 3
         except CalloutError as error:
             log.debug("scheduler_waits", zone=zone, error=str(error))
             wait_s = 0.5
@@ -64,7 +66,9 @@ async def _run_zone(engine: Engine, zone: Zone, leases: Leases, woken: asyncio.E
 
 
 async def run_once(engine: Engine, zone: Zone) -> float:
-    """Run the tasks that are due. Returns the seconds until the next (at most 1, so that the zone's clock advances)."""
+    """Run the tasks that are due. Return the seconds until the next task is due; 0 if any task ran, and at most 1, so
+    that the zone's clock advances.
+    """
     names = {"meta": keys.meta(zone), "due": keys.due(zone), "seen": keys.seen(zone)}
     done = await engine.store.run(zone, "due_take", keys=names, args={"limit": TAKE, "lease_ms": lease_ms(engine)})
     wait_ms, *entries = done.rest
@@ -76,5 +80,5 @@ async def run_once(engine: Engine, zone: Zone) -> float:
             log.debug("due_later", zone=zone, entry=entry.decode(), error=str(result))
         elif isinstance(result, BaseException):
             log.error("due_failed", zone=zone, entry=entry.decode(), exc_info=result)
-    # A task may make another one due at once (an unfinished wave, a technician who became free): check again now.
+    # A task may make another task due at once (an unfinished wave, a technician who became free): check again now.
     return 0.0 if entries else int(wait_ms) / 1000

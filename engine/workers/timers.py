@@ -1,8 +1,9 @@
 """Timers of a job's state: warnings, commands that the engine gives, and the watchdog.
 
-The scheduled task is `timer:<job>:<entered>:<name>`. lua/lib/job.lua creates it when the job enters the state. ``name``
-is the index of the timer in the blueprint's state, or ``w`` for the watchdog. ``entered`` is the job's version at that
-moment: a timer does nothing after the job has left the state, even if the job has come back to it since.
+The scheduled task is `timer:<job>:<entered>:<name>`. lua/lib/job.lua creates the task when the job enters the state.
+``name`` is the index of the timer in the blueprint's state, or ``w`` for the watchdog. ``entered`` is the job's version
+when it entered the state: a timer does nothing after the job has left the state, even if the job has entered the same
+state again.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ if TYPE_CHECKING:
 
 
 async def fire(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
-    """Run a timer. If the job has left the state, the script only removes the entry.
+    """Run a timer that is due. If the job has left the state, the script only removes the entry.
 
-    Raises Unavailable if this process does not know the job's blueprint; the timer then stays due.
+    Raises Unavailable if this process has not loaded the job's blueprint; the timer then stays due.
     """
     text, entered, name = rest.split(":")
     job = JobId(text)
     bp, status = await engine.store.command("HMGET", keys.job(zone, job), "bp", "status")
-    blueprint = registry.judged(engine.blueprints, (bp or b"").decode())
+    blueprint = registry.require_version(engine.blueprints, (bp or b"").decode())
     state = blueprint.states.get((status or b"").decode())
     if name == "w" and state is not None and state.watch is not None:
         await _watch(engine, zone, entry, job, entered, blueprint, state.watch)
@@ -52,6 +53,7 @@ def _keys(zone: Zone, job: JobId) -> dict[str, str]:
 async def _watch(
     engine: Engine, zone: Zone, entry: str, job: JobId, entered: str, blueprint: Blueprint, watch: Watch
 ) -> None:
+    """Check the holder of a job. If the watchdog's time is over, release the job as the blueprint declares."""
     done = await engine.store.run(
         zone,
         "job_watch",

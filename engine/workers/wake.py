@@ -1,9 +1,10 @@
-"""Wakes the scheduler before its next check, by tailing the zones' logs.
+"""The wake-up of the scheduler before its next check, by tailing the zones' logs.
 
 An event that makes a task due at once (a booking, a job offered again, a technician who comes online) is in the log in
 the same step, whichever process caused it. So tailing the log is enough, and no second channel is needed. Events that
-the scheduler's own work appends, and events that make nothing due, do not wake it. What is missed here (during a lost
-connection, or by a position that changed) is found by the check of each zone once a second.
+the scheduler's own work appends, and events that make no task due, do not wake the scheduler. Tasks that become due
+without a wake-up (during a lost connection, or because a position changed) are found by the check of each zone once a
+second.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ RETRY_S = 1.0
 QUIET_JOB_EVENTS = frozenset(
     {b"job.searching", b"job.unfilled", b"job.late", b"job.stalled", b"job.dark", b"job.expired", b"job.accepted"}
 )
-"""Job events that make nothing due at once."""
+"""The job events that make no task due at once. All other job events do."""
 OTHER_EVENTS = frozenset({b"technician.status", b"offer.declined"})
-"""Other events that do: a technician may be matched, or the next wave may start early."""
+"""The other events that make a task due at once: a technician may be matched, or the next wave may start early."""
 
 log = structlog.get_logger(__name__)
 
@@ -56,6 +57,7 @@ async def run(engine: Engine, held: Collection[Zone], wakes: Mapping[Zone, async
 
 
 async def _listen(connection: StreamConnection, held: Collection[Zone], wakes: Mapping[Zone, asyncio.Event]) -> None:
+    """Tail the logs on one connection, until cancelled or until the connection is lost."""
     after: dict[Zone, int] = {}
     while not_cancelled():
         after = {zone: after[zone] if zone in after else await _head(connection, zone) for zone in list(held)}
@@ -76,9 +78,10 @@ async def _listen(connection: StreamConnection, held: Collection[Zone], wakes: M
 
 
 async def _head(connection: StreamConnection, zone: Zone) -> int:
+    """Return the last seq of the zone's log."""
     return (await zone_log.head(connection, zone)).seq
 
 
 def _makes_due(kind: bytes) -> bool:
-    """Whether an event of this type can have made a task due now."""
+    """Return whether an event of this type may have made a task due now."""
     return kind in OTHER_EVENTS or (kind.startswith(b"job.") and kind not in QUIET_JOB_EVENTS)

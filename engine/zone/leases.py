@@ -22,20 +22,25 @@ from engine.store.scripts import Args
 from engine.types import Zone, new_id
 
 PATIENCE = 3
-"""Checks in a row at which a lease was free. Then it is taken above the share: perhaps nobody else can serve it."""
+"""After so many checks in a row at which a lease was free, a process takes the lease even above its share: perhaps no
+other process can serve the zone."""
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
 class _Known:
-    """A zone's lease: how many processes can serve the zone, and at how many checks in a row it was free."""
+    """The state of a zone's lease: ``nodes`` processes can serve the zone; the lease was free at ``free`` checks in a
+    row.
+    """
 
     nodes: int = 1
     free: int = 0
     above: bool = False
-    """Held above the share, because no other process took it; held until the number of processes changes."""
+    """Whether the lease is held above the share, because no other process took it. It is then held until the number of
+    processes changes."""
     due: float = 0.0
+    """The time (``monotonic``) of the next check."""
 
 
 class Leases:
@@ -49,8 +54,11 @@ class Leases:
         self._lease_s = lease_s
         self._known: dict[Zone, _Known] = {}
 
-    async def held(self, zone: Zone) -> bool:
-        """Whether this process holds the zone's lease. Calls Redis only when it is due. Raises as ``Store.run``."""
+    async def holds(self, zone: Zone) -> bool:
+        """Return whether this process holds the zone's lease. Redis is called only after a third of ``lease_s``.
+
+        Raises the same errors as ``Store.run``.
+        """
         if not self._store.zones[zone].open:
             self._forget(zone)
             return False
@@ -62,12 +70,12 @@ class Leases:
         return zone in self.mine
 
     def forget(self) -> None:
-        """Forget all leases; the next check reads them from Redis."""
+        """Drop all cached leases, so that the next check reads each from Redis."""
         self.mine.clear()
         self._known.clear()
 
     async def give_back(self) -> None:
-        """Release all leases, so that other processes can take them at once, and leave the count of processes."""
+        """Release all leases, so that other processes can take them at once, and stop counting this process."""
         for zone in list(self._known):
             try:
                 await self._call(zone, "leave")
@@ -81,9 +89,11 @@ class Leases:
 
     @property
     def _share(self) -> int:
+        """The most leases that this process should hold."""
         return math.ceil(sum(1 / known.nodes for known in self._known.values()) - 1e-9)
 
     async def _renew(self, zone: Zone, known: _Known) -> None:
+        """Take, renew or release the lease of a zone in Redis, depending on the share."""
         is_held, room = zone in self.mine, len(self.mine) < self._share
         above = known.above if is_held else not room and known.free >= PATIENCE
         excess = is_held and not above and known.nodes > 1 and len(self.mine) > self._share

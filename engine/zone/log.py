@@ -17,22 +17,24 @@ TAIL_SCAN = 5_000
 
 
 async def head(client: Redis | StreamConnection, zone: Zone) -> Cursor:
-    """Return the last seq of the zone's log and its epoch, as Redis has them now (epoch "" where it has none)."""
+    """Return the last seq of the zone's log and its epoch, as Redis has them now. Epoch "": there is no log."""
     row: Any = await client.hmget(keys.meta(zone), ["epoch", "seq"])
     epoch, seq = row
     return Cursor(Epoch((epoch or b"").decode()), int(seq or 0))
 
 
 async def opened_in(client: Redis | StreamConnection, zone: Zone) -> str:
-    """The ``run_id`` of the server process in which the zone was last opened. Nothing is appended in a process in which
-    the zone was not opened; in one in which it was, no other epoch begins unless the zone is closed first.
+    """Return the ``run_id`` of the Redis process in which the zone was last opened.
+
+    A Redis process appends nothing to the log before the zone is opened in it. After that, another epoch begins in the
+    same process only if the zone is closed first.
     """
     found: Any = await client.hget(keys.meta(zone), "run_id")
     return (found or b"").decode()
 
 
 async def run_id(client: Redis | StreamConnection) -> str:
-    """The ``run_id`` of the server process to which ``client`` is connected."""
+    """Return the ``run_id`` of the Redis process to which ``client`` is connected."""
     info: Mapping[str, Any] = await client.info("server")
     return str(info["run_id"])
 
@@ -47,7 +49,9 @@ async def check_primary(client: Redis | StreamConnection) -> None:
 
 
 async def epochs(client: Redis | StreamConnection, zone: Zone) -> dict[Epoch, int]:
-    """The first seq of each epoch. A cursor of an older epoch is valid if it is below the next one's first seq."""
+    """Return the first seq of each epoch. A cursor of an older epoch is valid if its seq is below the first seq of the
+    next epoch.
+    """
     rows: Any = await client.hgetall(keys.epochs(zone))
     return {Epoch(name.decode()): int(first) for name, first in rows.items()}
 
@@ -55,14 +59,15 @@ async def epochs(client: Redis | StreamConnection, zone: Zone) -> dict[Epoch, in
 async def window(
     client: Redis | StreamConnection, zone: Zone, after: int, count: int, until: int | None = None
 ) -> list[Event]:
-    """At most ``count`` events with ``after`` < seq ≤ ``until`` that the log still has, in order."""
+    """Return at most ``count`` events with ``after`` < seq ≤ ``until`` that the log still has, in order."""
     last = "+" if until is None else f"{until}-0"
     rows: Any = await client.xrange(keys.log(zone), f"({after}-0", last, count)
     return [parse(zone, entry, fields) for entry, fields in rows]
 
 
 async def tail(client: Redis | StreamConnection, after: Mapping[Zone, int], block_ms: int, count: int) -> list[Event]:
-    """The events that follow ``after`` in each zone, at most ``count`` a zone; waits up to ``block_ms`` for the first.
+    """Return the events that follow ``after`` in each zone, at most ``count`` for each zone. Wait up to ``block_ms``
+    for the first.
 
     ``client`` must have no socket timeout (``Store.reader``). The list is empty if there are none.
     """
@@ -73,12 +78,14 @@ async def tail(client: Redis | StreamConnection, after: Mapping[Zone, int], bloc
 
 
 async def channel_tail(client: Redis | StreamConnection, zone: Zone, after: int, channel: str) -> list[Event]:
-    """Events to ``channel`` above ``after`` that SQL does not have yet, for lists that must not lag behind a push."""
+    """Return the events to ``channel`` with a seq above ``after``, the archived seq. SQL does not have these yet; lists
+    that must not lag behind a push need them.
+    """
     events = await window(client, zone, after, TAIL_SCAN)
     return [event for event in events if channel in event.to]
 
 
 async def at(client: Redis | StreamConnection, zone: Zone, seq: int) -> Event | None:
-    """The event ``seq`` if the log still has it. Raises Unavailable."""
+    """Return the event ``seq``; None if the log does not have it any more. Raises Unavailable."""
     rows: Any = await client.xrange(keys.log(zone), f"{seq}-0", f"{seq}-0", 1)
     return parse(zone, *rows[0]) if rows else None

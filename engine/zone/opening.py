@@ -1,9 +1,9 @@
-"""Opening a zone: Redis must hold the same log that the database knows.
+"""Opening a zone: Redis must contain the same log that the database has recorded.
 
 An acknowledged claim must not be given to another technician because a backup was restored, or because the address of
 Redis leads to a server that a failover has replaced. So Redis is compared with the database on every new connection. If
-it is empty, behind, or holds another log, the zone stays closed with the reason. While the database is away, a closed
-zone does not open; an open zone stays open if the new connection finds the same epoch that this process knows.
+Redis is empty, behind, or has another log, the zone stays closed with the reason. While the database is away, a closed
+zone does not open; an open zone stays open if the new connection finds the epoch that this process has stored.
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ WHY: Mapping[str, str] = {
 
 
 class Answer(NamedTuple):
-    """The reply of ``zone_open``. ``epochs`` are the epochs in Redis with their first seqs, if it compared them."""
+    """The reply of the script ``zone_open``. ``word`` is "OK" or a key of ``WHY``. ``epochs`` are the epochs in Redis
+    with their first seqs.
+    """
 
     word: str
     seq: int = 0
@@ -69,8 +71,8 @@ def opener(archive: Archive) -> Opener:
 
 
 async def judge(store: Store, archive: Archive, zone: Zone) -> None:
-    """Close the zone for every process if Redis and the database contradict each other. The archiver calls this if the
-    log does not continue the archive.
+    """Close the zone for every process if Redis and the database contradict each other. Call this if the log does not
+    continue the archive.
 
     Raises Unavailable, Indeterminate.
     """
@@ -82,7 +84,9 @@ async def judge(store: Store, archive: Archive, zone: Zone) -> None:
 
 
 async def _open(store: Store, pipe: Pipeline, archive: Archive, zone: Zone, at: ZoneRecord, run_id: str) -> None:
-    """Compare, and record a new epoch in the database before any command runs in it."""
+    """Compare Redis with the database record ``at`` and open the zone, or close it with the reason. A new epoch is
+    recorded in the database before any command runs in that epoch.
+    """
     known: Mapping[Zone, ZoneRecord] | str = {zone: at}
     for _ in range(TRIES):
         if isinstance(known, str):
@@ -101,7 +105,9 @@ async def _open(store: Store, pipe: Pipeline, archive: Archive, zone: Zone, at: 
 async def _reopen_known_epoch(
     store: Store, pipe: Pipeline, zone: Zone, state: ZoneState, run_id: str, *, why: str
 ) -> None:
-    """Reopen a zone without the database, only if Redis has the epoch that this process knows."""
+    """Reopen a zone without the database if the zone was open and Redis has the epoch that this process has stored.
+    Otherwise close the zone; ``why`` is the reason why the database gave no answer.
+    """
     answer = Answer("UNCOMPARED")
     if state.open:
         answer = await compare(store, pipe.urgent, zone, run_id, "0", ZoneRecord("", 0, {}))
@@ -137,7 +143,7 @@ def _discard(task: asyncio.Task[Any]) -> None:
 
 
 async def compare(store: Store, send: Send, zone: Zone, run_id: str, compared: str, at: ZoneRecord) -> Answer:
-    """Run ``zone_open`` with these arguments and the state of the zone in this process."""
+    """Run ``zone_open`` with these arguments and this process's state of the zone, and parse its reply."""
     state = store.zones[zone]
     args = arguments(run_id, compared, at, believed=state.epoch, seen=state.seq)
     reply = await store.run_without_epoch(send, "zone_open", keys=places(zone), args=args)
@@ -149,18 +155,19 @@ async def compare(store: Store, send: Send, zone: Zone, run_id: str, compared: s
 
 
 def places(zone: Zone) -> dict[str, str]:
-    """The keys of ``zone_open``."""
+    """Return the keys of the script ``zone_open``."""
     return {"meta": keys.meta(zone), "epochs": keys.epochs(zone), "log": keys.log(zone)}
 
 
 def arguments(run_id: str, compared: str, at: ZoneRecord, *, believed: str = "", seen: int = 0) -> dict[str, str | int]:
-    """The arguments of ``zone_open``."""
+    """Return the arguments of the script ``zone_open``. ``believed`` and ``seen`` are this process's epoch and seq."""
     known = " ".join(f"{epoch} {first}" for epoch, first in at.epochs.items())
     archive: dict[str, str | int] = {"archived": at.archived, "known": known, "database": at.database}
     return {"run_id": run_id, "compared": compared, **archive, "believed": believed, "seen": seen}
 
 
 def _mark_open(store: Store, zone: Zone, answer: Answer) -> None:
+    """Store the epoch and seq of Redis as this process's state, and allow commands in the zone."""
     state = store.zones[zone]
     if not state.open or state.epoch != answer.epoch:
         log.info("zone_open", zone=zone, epoch=answer.epoch, seq=answer.seq)

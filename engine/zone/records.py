@@ -1,4 +1,5 @@
-"""The database's record of each zone's log, for the comparison with Redis before a zone opens: two point reads.
+"""The database's record of each zone's log, read by three short queries. Redis is compared with the record before a
+zone opens.
 
 An epoch is recorded when it opens, before any command runs in it. So the newest epoch is a fence: a Redis server that
 lacks it was replaced by a failover, whichever of the two servers was archived last.
@@ -18,7 +19,9 @@ from engine.types import Epoch, Zone
 
 
 class ZoneRecord(NamedTuple):
-    """``database`` is the id of this database; ``epochs`` has the first seq of each epoch that opened with it."""
+    """The record of a zone: ``database`` is the id of this database, ``archived`` the last archived seq, ``epochs`` the
+    first seq of each epoch that was opened with this database.
+    """
 
     database: str
     archived: int
@@ -32,9 +35,9 @@ async def of(archive: Archive, zones: Iterable[Zone]) -> dict[Zone, ZoneRecord]:
 
 
 async def begin(archive: Archive, zone: Zone, before: ZoneRecord, in_redis: Mapping[Epoch, int]) -> bool:
-    """Record the epochs that opened. Delete epochs that Redis has lost and of which nothing is archived.
+    """Record the epochs of ``in_redis``. Delete recorded epochs that Redis has lost and that have no archived event.
 
-    Returns False if another server has written since ``before``: then the zone must be compared again. Raises
+    Return False if another server has written since ``before`` was read: then the zone must be compared again. Raises
     Unavailable, Indeterminate.
     """
     async with archive.writing() as conn:

@@ -221,7 +221,7 @@ def _shape(info: dict[str, Any]) -> dict[str, Any]:
 
 
 async def _database(settings: Settings, stack: AsyncExitStack) -> tuple[Archive | None, Finding]:
-    from engine.sql.database import open_archive, shown
+    from engine.sql.database import hide_password, open_archive
 
     file = Path(settings.data) / "callout.db"
     if settings.database is None and not file.exists():
@@ -232,7 +232,7 @@ async def _database(settings: Settings, stack: AsyncExitStack) -> tuple[Archive 
         return None, Finding("database", {}, [str(error)])
     stack.push_async_callback(archive.close)
     problems = await archive.check()
-    return None if problems else archive, Finding("database", {"at": shown(archive.url)}, problems)
+    return None if problems else archive, Finding("database", {"at": hide_password(archive.url)}, problems)
 
 
 async def _zone(client: redis.Redis, archive: Archive | None, zone: Zone) -> Finding:

@@ -104,7 +104,7 @@ async def location(gateway: Gateway, session: Session, op: messages.Location) ->
     caller = session.caller
     fixes = [_fix(one) for one in op.fixes] if op.fixes else [_fix(op)]
     heard = await live.take_fixes(gateway.engine, caller, caller.id, fixes, live=op.fixes is None)
-    return {} if heard.as_should_be else msgspec.structs.asdict(heard)
+    return {} if heard.needs_no_action else msgspec.structs.asdict(heard)
 
 
 async def refresh(gateway: Gateway, session: Session, op: messages.Refresh) -> dict[str, Any]:

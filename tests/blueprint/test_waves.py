@@ -27,10 +27,10 @@ def test_limits_and_weights_are_one_text_each() -> None:
 
 def test_when_the_declared_waves_are_over() -> None:
     """The first look after them, and no other; without any, the second look at everybody."""
-    assert [wave_plan.looked_in_vain(Dispatch(waves=(RING, RING)), n) for n in range(1, 5)] == [
+    assert [wave_plan.is_first_undeclared(Dispatch(waves=(RING, RING)), n) for n in range(1, 5)] == [
         False,
         False,
         True,
         False,
     ]
-    assert [wave_plan.looked_in_vain(Dispatch(), n) for n in range(1, 4)] == [False, True, False]
+    assert [wave_plan.is_first_undeclared(Dispatch(), n) for n in range(1, 4)] == [False, True, False]

@@ -152,7 +152,7 @@ class Drawn:
         # The job has its own version of the blueprint, because its documents contain the name.
         self.blueprint = msgspec.structs.replace(blueprint, name="home_service", version=next(self.number))
         self.stage, self.engine, self.redis = stage, stage.engine, stage.engine.store.redis
-        self.engine.blueprints.know([self.blueprint])
+        self.engine.blueprints.add_versions([self.blueprint])
         stage.blueprint = self.blueprint
         self.emitted: set[str] = set()
 

@@ -115,7 +115,7 @@ async def test_a_device_without_a_clock_is_now(engine: Engine, tom: Principal) -
     """A time before the year 2000 is ignored: the fix counts as of its arrival."""
     await advance(engine, 1)
     fix = Fix(lat=people.HERE.lat + 100 * DEGREES_PER_M, lon=people.HERE.lon, at=0)
-    assert (await technicians.take_fixes(engine, tom, tom.id, [fix])).as_should_be
+    assert (await technicians.take_fixes(engine, tom, tom.id, [fix])).needs_no_action
     assert await recorded(engine, tom) == (100, 0)
 
 

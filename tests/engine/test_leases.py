@@ -40,7 +40,7 @@ async def look(*nodes: Leases, rounds: int = 6, zones: list[str] = ZONES) -> lis
             for zone in zones:
                 if zone in leases._known:
                     leases._known[Zone(zone)].due = 0.0
-                await leases.held(Zone(zone))
+                await leases.holds(Zone(zone))
     return [len(leases.mine) for leases in nodes]
 
 

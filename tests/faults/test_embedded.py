@@ -209,8 +209,8 @@ async def test_a_long_load_is_waited_for(tmp_path: Path, monkeypatch: pytest.Mon
             for number in range(6_000):
                 pipe.set(f"key:{number}", number)
             pipe.execute()
-    config = embedded._config
-    monkeypatch.setattr(embedded, "_config", lambda state: config(state) + "key-load-delay 250\n")
+    config = embedded._config_text
+    monkeypatch.setattr(embedded, "_config_text", lambda state: config(state) + "key-load-delay 250\n")
     monkeypatch.setattr(embedded, "START_S", 0.6)
     monkeypatch.setattr(embedded, "TELL_S", 0.2)
     with capture_logs() as logs:

@@ -69,7 +69,7 @@ def test_arguments_declared_are_bound_in_order(script: Script) -> None:
         assert _declared(names, script.argv) and not re.search(r"\bARGV\[", own)
 
 
-@pytest.mark.parametrize("script", [s for s in ALL.values() if s.reads], ids=lambda s: s.name)
+@pytest.mark.parametrize("script", [s for s in ALL.values() if s.is_read_only], ids=lambda s: s.name)
 def test_what_only_reads_tells_of_nothing(script: Script) -> None:
     """A script that `Store.read` may call appends no event and writes no hash, so that a lost reply loses nothing."""
     assert not script.emits
@@ -122,7 +122,7 @@ def test_a_header_that_names_one_thing_twice_is_refused(tmp_path: Path, row: str
 def test_every_script_is_called_by_the_engine(script: Script) -> None:
     """What reads is called by `read` and all else by `run`; the two scripts of a price share a call."""
     text = "".join(path.read_text() for path in (LUA.parent / "engine").rglob("*.py"))
-    how = "read" if script.reads else "run" if script.argv[0] == "epoch" else "run_without_epoch"
+    how = "read" if script.is_read_only else "run" if script.argv[0] == "epoch" else "run_without_epoch"
     direct = re.search(rf'\.{how}\(\s*[\w.]+,\s*"{script.name}"', text)
     assert direct or (script.name in ("price_propose", "price_answer") and f'"{script.name}"' in text)
 

@@ -65,4 +65,4 @@ async def location(call: RequestContext[Location, NoQuery]) -> Response:
     fixes = [msgspec.convert(fix, Fix) for fix in fixes_of(call.body)]
     live = call.body.fixes is None
     heard = await technicians.take_fixes(call.engine, call.caller, call.id, fixes, live=live)
-    return Response() if heard.as_should_be else responses.plain(heard)._replace(status=200)
+    return Response() if heard.needs_no_action else responses.plain(heard)._replace(status=200)

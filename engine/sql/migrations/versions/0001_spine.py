@@ -1,4 +1,4 @@
-"""The first tables: accounts, profiles and catalogue; the projections of the logs; the memory of request keys."""
+"""The first tables: accounts, profiles and catalogue; the projections of the logs; the idempotency records."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def downgrade() -> None:
 
 
 def _given(name: str, kind: sa.types.TypeEngine[Any]) -> sa.Column[Any]:
-    """A column that is never null. Numbers are ours: no key counts by itself."""
+    """Return a column that is never NULL. The database does not number rows itself."""
     return sa.Column(name, kind, nullable=False, autoincrement=False)
 
 

@@ -1,4 +1,4 @@
-"""Blueprints: each that a server has worked by, for the jobs that began with it."""
+"""The table of blueprints: each one that a server has used, for the jobs that began with it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Blocks: who is not to meet whom at work."""
+"""The table of blocks: which users do not want to work with which others."""
 
 from __future__ import annotations
 

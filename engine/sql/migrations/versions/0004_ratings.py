@@ -1,4 +1,4 @@
-"""Ratings: what the two sides of a job think of each other, and the sum and number that a technician has."""
+"""The table of ratings, and the sum and number of each technician's ratings."""
 
 from __future__ import annotations
 

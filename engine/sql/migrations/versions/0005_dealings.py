@@ -1,4 +1,4 @@
-"""Bids and payments, as the logs tell of them."""
+"""The tables of bids and payments, projected from the logs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who ordered that the jobs of a suspended technician be given to others."""
+"""A column for the user who ordered that the jobs of a suspended technician are offered to others."""
 
 from __future__ import annotations
 

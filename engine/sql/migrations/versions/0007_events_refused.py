@@ -1,4 +1,4 @@
-"""Events that the database did not take, set aside so that those after them are archived."""
+"""The quarantine: events that the database refused are stored in a table, so that later events can be archived."""
 
 from __future__ import annotations
 

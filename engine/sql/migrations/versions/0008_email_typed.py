@@ -1,4 +1,4 @@
-"""E-mail addresses as they were typed, beside the form in which they are compared."""
+"""A column for e-mail addresses as they were typed, besides the form in which they are compared."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What commands on accounts owe to Redis stands in rows of its own; the use of a refresh's tokens is noted."""
+"""The outbox of effects that Redis does not have yet, and a column for the latest used generation of a login."""
 
 from __future__ import annotations
 

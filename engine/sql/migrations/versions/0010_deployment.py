@@ -1,4 +1,4 @@
-"""The database's own id, by which Redis knows it again."""
+"""The id of the database, by which a wrong pair of Redis and database is found."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A review stands in the outbox with what is to be told of it; a login knows its client."""
+"""A column for reviews in the outbox, and one for the name of a login's client."""
 
 from __future__ import annotations
 

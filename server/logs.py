@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 
 class Sink:
-    """A stream that never fails. If it has a file descriptor, ``write`` uses the descriptor directly: Python's buffer
-    would store what could not be written, and fail at the exit of the process.
+    """A text stream whose ``write`` never raises. If the underlying stream has a file descriptor, ``write`` uses the
+    descriptor directly. With Python's buffer, text that could not be written would stay in the buffer and raise an
+    error when the process exits.
     """
 
     lost = 0
@@ -33,7 +34,7 @@ class Sink:
             self._fd = None
 
     def write(self, text: str) -> int:
-        """Write the whole text, or count it as lost."""
+        """Write the whole text, or count it as lost. Return its length in characters."""
         try:
             if self._fd is None:
                 self._stream.write(text)
@@ -44,7 +45,7 @@ class Sink:
         return len(text)
 
     def flush(self) -> None:
-        """Do nothing: ``write`` does not buffer."""
+        """Do nothing, because ``write`` does not buffer."""
 
 
 def _write_all(fd: int, data: bytes) -> None:
@@ -67,7 +68,7 @@ def configure(level: str) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     structlog.configure(
-        processors=[*shared, *_rendering()],
+        processors=[*shared, *_renderers()],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.WriteLoggerFactory(sink),
     )
@@ -75,14 +76,14 @@ def configure(level: str) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_rendering()],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderers()],
         )
     )
-    # Of the libraries only warnings and errors are logged; our own log covers the normal work.
+    # Libraries log only warnings and errors. Our own log describes the normal work.
     logging.basicConfig(handlers=[handler], level=max(number, logging.WARNING), force=True)
 
 
-def _rendering() -> list[Processor]:
+def _renderers() -> list[Processor]:
     if sys.stderr.isatty():
         return [structlog.dev.ConsoleRenderer()]
     return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]

@@ -133,7 +133,7 @@ def test_every_page_names_what_is_there(page: Path) -> None:
 def test_the_protocols_tables_are_the_codes() -> None:
     """docs/protocol.md is what `python -m server.api.reference` writes."""
     page = reference.PAGE.read_text()
-    assert reference.filled(page) == page, "run: python -m server.api.reference"
+    assert reference.fill_tables(page) == page, "run: python -m server.api.reference"
 
 
 def test_every_object_has_a_name_of_its_own() -> None:

@@ -1,4 +1,4 @@
-"""Documents of the interface that depend on the blueprints. They are made on request, because blueprints may be
+"""The documents of the interface that depend on the blueprints. They are made on request, because blueprints may be
 reloaded.
 """
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Document:
-    """One document, made by ``make`` from the blueprints that new jobs may name, and cached until these change."""
+    """A document that ``make`` makes from the blueprints for new jobs. It is cached until these blueprints change."""
 
     def __init__(self, make: Callable[[Blueprints], bytes], blueprints: Blueprints) -> None:
         self._make = make
@@ -23,8 +23,8 @@ class Document:
         self._making = asyncio.Lock()
 
     async def text(self) -> bytes:
-        """Return the present document. A thread makes it, because it takes about 50 ms, during which sockets would
-        wait.
+        """Return the present document. A thread makes the document, because this takes about 50 ms, and on the event
+        loop all sockets would wait.
         """
         async with self._making:
             present = self._blueprints.by_name

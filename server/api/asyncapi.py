@@ -1,8 +1,8 @@
 """The AsyncAPI 3.0 document: the messages of the socket and of the event stream.
 
-Made from the Structs that decode the ops (server/schemas/ops.py), and from those that promise replies and events
-(server/schemas/frames.py, server/schemas/payloads.py). The scripts' headers say which types of events exist, and a
-test compares them."""
+It is made from the Structs that decode the ops (server/schemas/ops.py), and from the Structs that document replies and
+events (server/schemas/frames.py, server/schemas/payloads.py). The headers of the Lua scripts list the event types, and
+a test compares the document with these lists."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Schemas = dict[str, Any]
 
 
 def document(blueprints: Blueprints) -> bytes:
-    """Return the document as JSON; ``blueprints`` give the announcements and the names of events."""
+    """Return the document as JSON. The announcements and the names of events come from ``blueprints``."""
     ops = KINDS
     kinds = [
         *ops.values(),
@@ -54,8 +54,8 @@ def document(blueprints: Blueprints) -> bytes:
             "info": {"title": "Callout", "version": version("callout"), "license": {"name": "Apache-2.0"}},
             "defaultContentType": JSON,
             "channels": {
-                SOCKET: _channel("/v1/ws", _socket_text(), [n for n in messages if not n.startswith("stream.")]),
-                STREAM: _channel("/v1/events", _stream_text(), streamed),
+                SOCKET: _channel_object("/v1/ws", _socket_text(), [n for n in messages if not n.startswith("stream.")]),
+                STREAM: _channel_object("/v1/events", _stream_text(), streamed),
             },
             "operations": _operations(ops, messages),
             "components": {"messages": messages, "schemas": parts},
@@ -64,61 +64,63 @@ def document(blueprints: Blueprints) -> bytes:
 
 
 def _messages(named: dict[int, Any], blueprints: Blueprints) -> dict[str, Any]:
-    """Return every message by ``<kind>.<name>``; ``named`` are the schemas of their Structs."""
+    """Return every message by ``<kind>.<name>``. ``named`` maps the ``id`` of each Struct to its schema."""
     ops = KINDS
-    types = [*EVENTS, *_own(blueprints), *_announced(blueprints)]
-    pushes = {name: _push(name, named[id(_data_of(name))], blueprints) for name in types}
-    messages = {f"op.{name}": _message(inspect.getdoc(kind), named[id(kind)]) for name, kind in ops.items()}
-    messages |= {f"reply.{name}": _reply(named[id(REPLIES[kind])]) for name, kind in ops.items()}
+    types = [*EVENTS, *_blueprint_types(blueprints), *_announcement_types(blueprints)]
+    pushes = {name: _push_schema(name, named[id(_data_type(name))], blueprints) for name in types}
+    messages = {f"op.{name}": _message_object(inspect.getdoc(kind), named[id(kind)]) for name, kind in ops.items()}
+    messages |= {f"reply.{name}": _reply_schema(named[id(REPLIES[kind])]) for name, kind in ops.items()}
     messages |= {f"event.{name}": push for name, push in pushes.items()}
-    messages |= {f"live.{name}": _live(name, named[id(kind)], blueprints) for name, kind in LIVE.items()}
+    messages |= {f"live.{name}": _live_schema(name, named[id(kind)], blueprints) for name, kind in LIVE.items()}
     messages |= {
-        "refusal": _message("An op that was refused, by its id.", _refused(named[id(Problem)])),
-        "head": _message(frames.Head.__doc__, named[id(frames.Head)]),
-        "ping": _message(
-            "The client answers with the same, within `pong` seconds.", {"type": "object", "maxProperties": 0}
+        "refusal": _message_object(
+            "The error of an op; `id` is the id of the op.", _refusal_schema(named[id(Problem)])
         ),
-        "stream.connect": _message(frames.Opened.__doc__, named[id(frames.Opened)]),
-        "stream.close": _message(frames.Closed.__doc__, named[id(frames.Closed)]),
+        "head": _message_object(frames.Head.__doc__, named[id(frames.Head)]),
+        "ping": _message_object(
+            "The client answers with the same message, within `pong` seconds.", {"type": "object", "maxProperties": 0}
+        ),
+        "stream.connect": _message_object(frames.Opened.__doc__, named[id(frames.Opened)]),
+        "stream.close": _message_object(frames.Closed.__doc__, named[id(frames.Closed)]),
     }
     return messages
 
 
-def _announced(blueprints: Blueprints) -> list[str]:
+def _announcement_types(blueprints: Blueprints) -> list[str]:
     found = {n for b in blueprints.by_name.values() for n, rule in b.events.items() if rule.announcement}
     return sorted(found)
 
 
-def _own(blueprints: Blueprints) -> list[str]:
-    """Return the types that blueprints chose for their steps."""
+def _blueprint_types(blueprints: Blueprints) -> list[str]:
+    """Return the event types that only blueprints define, for their steps."""
     return sorted({c.event for b in blueprints.by_name.values() for c in b.commands.values()} - set(EVENTS))
 
 
-def _data_of(name: str) -> Any:
+def _data_type(name: str) -> Any:
     return shape_of(name) if name.partition(".")[0] == "job" else EVENTS.get(name, EVENTS["announcement.*"])
 
 
-def _message(text: str | None, payload: Any) -> dict[str, Any]:
+def _message_object(text: str | None, payload: Any) -> dict[str, Any]:
     return {"summary": " ".join((text or "").split()), "contentType": JSON, "payload": payload}
 
 
-def _reply(schema: Any) -> dict[str, Any]:
-    done = _object({"id": {"type": ["integer", "string"]}, "ok": schema})
+def _reply_schema(schema: Any) -> dict[str, Any]:
+    done = _object_schema({"id": {"type": ["integer", "string"]}, "ok": schema})
     done["properties"]["repeated"] = {
         "const": True,
         "description": "the outcome is of an earlier request under the same key",
     }
-    return _message("Done.", done)
+    return _message_object("Done.", done)
 
 
-def _refused(schema: Any) -> dict[str, Any]:
-    whole = _object({"id": {"type": ["integer", "string"]}, "error": schema})
+def _refusal_schema(schema: Any) -> dict[str, Any]:
+    whole = _object_schema({"id": {"type": ["integer", "string"]}, "error": schema})
     return {**whole, "required": ["error"]}
 
 
-def _push(name: str, data: Any, blueprints: Blueprints) -> dict[str, Any]:
-    """Return a frame of server/schemas/events.py with the data of its type."""
-    names = sorted({name, *_named(name, blueprints)})
+def _push_schema(name: str, data: Any, blueprints: Blueprints) -> dict[str, Any]:
+    """Return the message of a pushed event: a Frame of server/schemas/events.py with the ``data`` of its type."""
+    names = sorted({name, *_client_names(name, blueprints)})
     fields: dict[str, Any] = {field.name: {} for field in msgspec.structs.fields(Frame)}
     known = {
         "type": {"type": "string", "pattern": rf"^{name[:-2]}\."} if name.endswith("*") else {"const": name},
@@ -128,41 +130,41 @@ def _push(name: str, data: Any, blueprints: Blueprints) -> dict[str, Any]:
         "at": {"type": "string", "format": "date-time"},
         "data": data,
     }
-    return _message(f"To clients it may be called {', '.join(names)}.", _object({**fields, **known}))
+    return _message_object(f"Names of this event for clients: {', '.join(names)}.", _object_schema({**fields, **known}))
 
 
-def _live(name: str, data: Any, blueprints: Blueprints) -> dict[str, Any]:
-    at, names = {"type": "string", "format": "date-time"}, sorted({name, *_named(name, blueprints)})
+def _live_schema(name: str, data: Any, blueprints: Blueprints) -> dict[str, Any]:
+    at, names = {"type": "string", "format": "date-time"}, sorted({name, *_client_names(name, blueprints)})
     event = {"type": "string", "examples": names}
     fields = {"type": {"const": name}, "event": event, "at": at, "data": data}
-    return _message("Live only: in no log, and never replayed.", _object(fields))
+    return _message_object("A live event: not stored in a log, and never replayed.", _object_schema(fields))
 
 
-def _named(name: str, blueprints: Blueprints) -> Iterable[str]:
+def _client_names(name: str, blueprints: Blueprints) -> Iterable[str]:
     for blueprint in blueprints.by_name.values():
         rule = blueprint.events.get(name)
         if rule is not None and rule.as_:
             yield from [rule.as_] if isinstance(rule.as_, str) else rule.as_.values()
 
 
-def _object(properties: dict[str, Any]) -> dict[str, Any]:
+def _object_schema(properties: dict[str, Any]) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": list(properties)}
 
 
-def _channel(address: str, text: str, messages: Iterable[str]) -> dict[str, Any]:
-    refs = {name: {"$ref": f"#/components/messages/{_step(name)}"} for name in messages}
+def _channel_object(address: str, text: str, messages: Iterable[str]) -> dict[str, Any]:
+    refs = {name: {"$ref": f"#/components/messages/{_escape_name(name)}"} for name in messages}
     return {"address": address, "description": text, "messages": refs}
 
 
-def _step(name: str) -> str:
+def _escape_name(name: str) -> str:
     return name.replace("~", "~0").replace("/", "~1")
 
 
 def _operations(ops: Iterable[str], messages: Iterable[str]) -> dict[str, Any]:
-    """Return each op with its reply, and the operations in which the server sends events."""
+    """Return an operation for each op and its reply, and the operations in which the server sends events."""
 
     def on(channel: str, name: str) -> dict[str, str]:
-        return {"$ref": f"#/channels/{channel}/messages/{_step(name)}"}
+        return {"$ref": f"#/channels/{channel}/messages/{_escape_name(name)}"}
 
     socket = {"$ref": f"#/channels/{SOCKET}"}
     asked = {
@@ -191,6 +193,6 @@ def _socket_text() -> str:
 
 def _stream_text() -> str:
     return (
-        "Server-sent events; the id of each is the cursor of all zones. A block without data moves it alone. "
-        "Events are unnamed; connect is the first, close the last, where one can be sent."
+        "Server-sent events; the id of each is the cursor of all zones. A block without data only changes the cursor. "
+        "Events have no name, except the first, connect, and the last, close, if it can be sent."
     )

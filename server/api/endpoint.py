@@ -1,7 +1,7 @@
-"""One request from bytes to bytes: the checks of caller, limits and content, the handler, the answer or the problem.
+"""The processing of one request: the checks of caller, limits and content, the handler, and the answer or the problem.
 
-Every route goes through :class:`Endpoint`, so that no handler can forget a check. A handler receives a checked and
-typed :class:`RequestContext`. An error that it raises becomes the problem object.
+Every route uses :class:`Endpoint`, so that no handler can omit a check. A handler receives a checked and typed
+:class:`RequestContext`. An error that the handler raises becomes the problem object.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class AppState:
 
     engine: Engine
     gateway: Gateway | None
-    """None on a node that relays no events."""
+    """None on a server that relays no events."""
     health: Health
     tally: HttpMetrics
     document: Document
@@ -66,7 +66,9 @@ class AppState:
 
 @dataclass(slots=True)
 class RequestContext(Generic[B, Q]):
-    """A decoded request whose caller is known and has a role that the route admits."""
+    """A decoded request. The caller is authenticated and has a role that the route admits, unless the route is for
+    anyone.
+    """
 
     edge: AppState
     principal: Principal | None
@@ -76,9 +78,9 @@ class RequestContext(Generic[B, Q]):
     headers: Mapping[bytes, bytes]
     """The headers as they were sent, by name in lower case."""
     key: str
-    """The request key: the caller's, or one made here, so that every answer names one."""
+    """The request key: the caller's or, if the caller sent none, a new key, so that every answer contains a key."""
     version: int | None
-    """The job's version that a step expects, from ``If-Match``."""
+    """The version of the job that a step expects, from ``If-Match``. None: any version."""
     trace: str
     path: str
     address: str
@@ -92,7 +94,7 @@ class RequestContext(Generic[B, Q]):
 
     @property
     def caller(self) -> Principal:
-        """The caller. Raises Unauthenticated if a route for anyone has an unknown caller."""
+        """The caller. Raises Unauthenticated if the caller is unknown, which only routes for anyone allow."""
         if self.principal is None:
             raise Unauthenticated
         return self.principal
@@ -109,7 +111,7 @@ class RequestContext(Generic[B, Q]):
 
 
 class Endpoint:
-    """All methods of one path, as an ASGI application."""
+    """The ASGI application for all methods of one path."""
 
     def __init__(self, edge: AppState, routes: list[Route]) -> None:
         self.edge = edge
@@ -191,8 +193,8 @@ def _key(headers: dict[bytes, bytes]) -> str:
 
 
 def _version(headers: dict[bytes, bytes]) -> int | None:
-    """Return the version in ``If-Match``: in quotes, weak or not (a proxy that compresses makes it weak), or bare.
-    ``*`` is any version.
+    """Return the version in ``If-Match``; None for ``*``, which is any version. The version is in quotes, weak or not
+    (a proxy that compresses makes a tag weak), or without quotes.
     """
     given = headers.get(b"if-match", b"*").strip()
     if given == b"*":
@@ -204,7 +206,7 @@ def _version(headers: dict[bytes, bytes]) -> int | None:
 
 
 async def refuse(scope: Scope, send: Send, error: Exception, extra: list[Header] | None = None) -> None:
-    """Answer with the problem object of ``error``. Log an error that is no CalloutError, and omit its text."""
+    """Send the problem object of ``error``. Log an error that is not a CalloutError, and omit its text there."""
     state = scope["state"]
     if not isinstance(error, CalloutError) or error.status == 500:
         log.error("unhandled", request_id=state["request_id"], path=scope["path"], exc_info=error)
@@ -216,7 +218,7 @@ async def refuse(scope: Scope, send: Send, error: Exception, extra: list[Header]
 
 
 async def respond(scope: Scope, send: Send, answer: Response, status: int, extra: list[Header]) -> None:
-    """Send ``answer``; for HEAD the headers only."""
+    """Send ``answer``; for HEAD only the headers."""
     length = (b"content-length", str(len(answer.body)).encode())
     headers = [*answer.headers, *extra, length, (b"cache-control", b"no-store")]
     if answer.body:

@@ -1,8 +1,8 @@
 """The OpenAPI 3.1 document, made from the table of routes and the Structs of requests and answers.
 
 Nothing is written twice: summaries are the first lines of the handlers' docstrings, schemas come from msgspec (JSON
-Schema 2020-12, the dialect of 3.1), refusals are the tree of engine/errors.py. A test sends requests that the document
-allows, and checks every answer against it.
+Schema 2020-12, the dialect of OpenAPI 3.1), refusals come from the tree of errors in engine/errors.py. A test sends
+requests that the document allows, and checks every answer against the document.
 """
 
 from __future__ import annotations
@@ -33,46 +33,44 @@ Schema = dict[str, Any]
 _PARAM = re.compile(r"{(\w+)}")
 _ID = r"^[A-Za-z0-9_-]{1,64}$"
 _UUID = {"type": "string", "format": "uuid"}
-_KEY = (
-    "A UUID that the caller chooses. The same request again under it gets the first answer and has no further effect."
-)
-_MATCH = "The version of the job that the step expects; a weak tag compares by value, `*` is any."
+_KEY = "A UUID that the caller chooses. A repeated request with the same key gets the first answer and has no effect."
+_MATCH = "The version of the job that the step expects. A weak tag is compared by its value; `*` is any version."
 
 
 def document(routes: Sequence[Route], blueprints: Blueprints) -> bytes:
-    """Return the document of ``routes`` as JSON; ``blueprints`` give the names and tables that depend on them."""
+    """Return the document of ``routes`` as JSON, with the names and the tables of commands of ``blueprints``."""
     kinds: list[Any] = [Problem, StreamEvent]
     kinds += [kind for route in routes for kind in (route.body, route.reply, route.perhaps) if kind is not None]
     schemas, parts = msgspec.json.schema_components(kinds, ref_template=REF)
     named = {id(kind): schema for kind, schema in zip(kinds, schemas, strict=True)}
-    _complete(parts, routes, blueprints)
+    _add_rules(parts, routes, blueprints)
     paths: dict[str, Schema] = {}
     for route in routes:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, named, blueprints)
     about = {"title": "Callout", "version": version("callout"), "license": {"name": "Apache-2.0"}}
     whole = {
         "openapi": "3.1.0",
-        "info": {**about, "description": _about()},
+        "info": {**about, "description": _info_text()},
         "paths": paths,
         "components": {
             "schemas": parts,
-            "responses": _problems(named[id(Problem)]),
+            "responses": _problem_responses(named[id(Problem)]),
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
         },
     }
-    return msgspec.json.encode(_plain(whole))
+    return msgspec.json.encode(_ecma_patterns(whole))
 
 
-def _about() -> str:
-    rows = [f"| `{code}` | {kind.status} | {kind.title} | {MEANING[code]} |" for code, kind in _by_status()]
+def _info_text() -> str:
+    rows = [f"| `{code}` | {kind.status} | {kind.title} | {MEANING[code]} |" for code, kind in _codes_by_status()]
     return "\n".join(
         [
-            "Sends jobs to people in real time: offered to the right technicians near by, won by exactly one.",
+            "Sends jobs to people in real time: each job is offered to suitable technicians, and exactly one gets it.",
             "",
             "Unknown fields are refused; clients ignore fields, states and codes that they do not know. No text of a "
             "request may contain NUL. `/asyncapi.json` describes the messages of the socket.",
             "",
-            "Every refusal is one problem object; all its codes:",
+            "Every refusal is a problem object. These are its codes:",
             "",
             "| code | status | title | means |",
             "|---|---|---|---|",
@@ -81,32 +79,34 @@ def _about() -> str:
     )
 
 
-def _by_status() -> list[tuple[str, Any]]:
+def _codes_by_status() -> list[tuple[str, Any]]:
     return sorted(BY_CODE.items(), key=lambda each: (each[1].status, each[0]))
 
 
-def _plain(value: Any) -> Any:
-    """Return ``value`` with its patterns in ECMA-262: ``$`` matches only the end of the text, and white space does not
-    include the separators that Python counts as white space.
+def _ecma_patterns(value: Any) -> Any:
+    """Return the schema ``value`` with its patterns translated from Python to ECMA-262. There ``$`` matches only at the
+    end of the text, and ``\\s`` does not match the separators that Python counts as white space.
     """
     if isinstance(value, list):
-        return [_plain(item) for item in value]
+        return [_ecma_patterns(item) for item in value]
     if not isinstance(value, dict):
         return value
     return {
-        name: _ecma(item) if name == "pattern" and isinstance(item, str) else _plain(item)
+        name: _ecma_pattern(item) if name == "pattern" and isinstance(item, str) else _ecma_patterns(item)
         for name, item in value.items()
     }
 
 
-def _ecma(pattern: str) -> str:
+def _ecma_pattern(pattern: str) -> str:
     pattern = pattern.replace(r"$(?!\n)", "$").replace(r"[\s\S]", "[ANY]")
     pattern = re.sub(r"\[\^([^\]]*)\\s", r"[^\1\\s\\x1c-\\x1f\\x85", pattern)
     return pattern.replace(r"\S", r"[^\s\x85]").replace("[ANY]", r"[\s\S]")
 
 
-def _complete(parts: Schema, routes: Sequence[Route], blueprints: Blueprints) -> None:
-    """Add rules that types do not express: rules across fields, and the names that blueprints give."""
+def _add_rules(parts: Schema, routes: Sequence[Route], blueprints: Blueprints) -> None:
+    """Add to the schemas ``parts`` what types do not express: rules that concern several fields, and the names that
+    blueprints define.
+    """
     for body in {route.body for route in routes if route.body is not None}:
         parts[body.__name__].update(body.also)
     names = [*sorted(blueprints.by_name), None]
@@ -118,13 +118,13 @@ def _complete(parts: Schema, routes: Sequence[Route], blueprints: Blueprints) ->
 
 def _operation(route: Route, named: dict[int, Any], blueprints: Blueprints) -> Schema:
     summary, _, rest = (inspect.getdoc(route.handler) or "").partition("\n\n")
-    steps = _steps(blueprints) if "{command}" in route.path else ""
+    steps = _commands_table(blueprints) if "{command}" in route.path else ""
     operation: Schema = {
         "operationId": route.name,
         "tags": [route.name.partition("_")[0]],
         "summary": summary.replace("\n", " "),
-        "description": "\n\n".join(filter(None, [rest, _who(route), steps])),
-        "parameters": [*_path(route), *_query(route), *_headers(route)],
+        "description": "\n\n".join(filter(None, [rest, _roles_text(route), steps])),
+        "parameters": [*_path_parameters(route), *_query_parameters(route), *_header_parameters(route)],
         "responses": _responses(route, named),
         "security": [{"bearer": []}] if route.roles is not None else [],
     }
@@ -142,12 +142,12 @@ def _may_be_empty(body: type[Body]) -> bool:
         return False
 
 
-def _who(route: Route) -> str:
+def _roles_text(route: Route) -> str:
     return f"For: {', '.join(sorted(route.roles))}." if route.roles is not None else "For anyone."
 
 
-def _steps(blueprints: Blueprints) -> str:
-    """Return a table of each blueprint's commands: the callers, the states before, the state after."""
+def _commands_table(blueprints: Blueprints) -> str:
+    """Return a table of the commands of each blueprint: the callers, the states before, the state after."""
     tables = []
     for blueprint in blueprints.by_name.values():
         rows = [
@@ -168,19 +168,19 @@ def _example(known: dict[str, Any], route: Route) -> Schema:
 
 
 def _responses(route: Route, named: dict[int, Any]) -> Schema:
-    refusals = {str(status): _ref(f"Problem{status}") for status in _refusals(route)}
-    done = {str(status): _done(route, named) for status in (route.status, *route.also)}
+    refusals = {str(status): _response_ref(f"Problem{status}") for status in _refusal_statuses(route)}
+    done = {str(status): _success(route, named) for status in (route.status, *route.also)}
     if route.perhaps is not None:
         done["200"] = _content(named[id(route.perhaps)], "Done, with a report")
-    return {**refusals, **done, "default": _ref("Problem")}
+    return {**refusals, **done, "default": _response_ref("Problem")}
 
 
-def _ref(name: str) -> dict[str, str]:
+def _response_ref(name: str) -> dict[str, str]:
     return {"$ref": f"#/components/responses/{name}"}
 
 
-def _refusals(route: Route) -> Iterable[int]:
-    """Yield the statuses that a refusal of ``route`` may have, by the parts that are checked. The query always is."""
+def _refusal_statuses(route: Route) -> Iterable[int]:
+    """Yield the statuses that a refusal of ``route`` may have. They depend on what the route checks."""
     yield from (400, 422, 500, 503)
     if route.roles is not None:
         yield from (401, 403)
@@ -198,21 +198,21 @@ def _refusals(route: Route) -> Iterable[int]:
         yield 423
 
 
-def _problems(schema: Any) -> Schema:
-    """Return a response for each status of a refusal, with its codes, and one for all."""
+def _problem_responses(schema: Any) -> Schema:
+    """Return a response for each status of a refusal, with its codes, and a response for all other statuses."""
     by_status: dict[int, list[str]] = {}
-    for code, kind in _by_status():
+    for code, kind in _codes_by_status():
         by_status.setdefault(kind.status, []).append(f"`{code}`: {MEANING[code]}")
     by_status[400] = ["`invalid`: the body is not JSON, or the body or the query is not UTF-8."]
     responses = {f"Problem{status}": _content(schema, " ".join(texts), PROBLEM) for status, texts in by_status.items()}
-    return {**responses, "Problem": _content(schema, "A refusal or a failure: `code` says which.", PROBLEM)}
+    return {**responses, "Problem": _content(schema, "A refusal or a failure, identified by `code`.", PROBLEM)}
 
 
 def _content(schema: Any, description: str, media: str = "application/json") -> Schema:
     return {"description": description, "content": {media: {"schema": schema}}}
 
 
-def _done(route: Route, named: dict[int, Any]) -> Schema:
+def _success(route: Route, named: dict[int, Any]) -> Schema:
     if route.reply is None:
         return {"description": "Done"}
     done = _content(named[id(route.reply)], "Done")
@@ -225,7 +225,7 @@ def _done(route: Route, named: dict[int, Any]) -> Schema:
 # Parameters
 
 
-def _path(route: Route) -> list[Schema]:
+def _path_parameters(route: Route) -> list[Schema]:
     schema = {"type": "string", "pattern": _ID}
     return [
         {"name": name, "in": "path", "required": True, "schema": _UUID if name == "key" else schema}
@@ -233,11 +233,13 @@ def _path(route: Route) -> list[Schema]:
     ]
 
 
-def _query(route: Route) -> list[Schema]:
-    """Return the parameters. None is ever null. Parameters that go together are the members of one object."""
+def _query_parameters(route: Route) -> list[Schema]:
+    """Return the parameters of the query. Their schemas exclude null. Parameters of which a request has all or none are
+    the members of one object.
+    """
     (schema,), parts = msgspec.json.schema_components([route.query], ref_template=REF)
     inner = parts[schema["$ref"].rpartition("/")[2]]
-    kinds = {name: _given(kind) for name, kind in inner["properties"].items()}
+    kinds = {name: _without_null(kind) for name, kind in inner["properties"].items()}
     both = {name: kinds.pop(name) for name in route.query.together}
     found = [{"name": name, "in": "query", "required": False, "schema": kind} for name, kind in kinds.items()]
     if both:
@@ -246,14 +248,14 @@ def _query(route: Route) -> list[Schema]:
     return found
 
 
-def _given(kind: Schema) -> Schema:
+def _without_null(kind: Schema) -> Schema:
     options = [option for option in kind.get("anyOf", ()) if option != {"type": "null"}]
     if len(options) == 1:
         kind = {**{name: value for name, value in kind.items() if name != "anyOf"}, **options[0]}
     return {name: value for name, value in kind.items() if (name, value) != ("default", None)}
 
 
-def _headers(route: Route) -> list[Schema]:
+def _header_parameters(route: Route) -> list[Schema]:
     match = {"type": "string", "pattern": r'^(\*|(W/)?"[0-9]{1,15}"|[0-9]{1,15})$', "examples": ['"7"']}
     found = []
     if route.keyed:

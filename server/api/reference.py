@@ -1,7 +1,7 @@
-"""The tables of ``docs/protocol.md`` that the code knows by itself: routes, objects, ops, events, limits.
+"""The tables of ``docs/protocol.md`` that are made from the code: routes, objects, ops, events, limits.
 
-``python -m server.api.reference`` writes them into the page, each between ``<!-- table: NAME -->`` and ``<!-- end
--->``; what stands around them is written by hand. A test compares the page with the code."""
+``python -m server.api.reference`` writes the tables into the page, each between ``<!-- table: NAME -->`` and ``<!-- end
+-->``. The rest of the page is written by hand. A test compares the page with the code."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ WORDS: dict[Any, str] = {
 }
 
 
-def filled(page: str) -> str:
-    """``page`` with each of its tables as the code has it now."""
+def fill_tables(page: str) -> str:
+    """Return ``page`` with the present text of each of its tables."""
     return _TABLE.sub(lambda part: f"{part[1]}\n{TABLES[part[2]]()}\n\n{part[3]}", page)
 
 
@@ -54,37 +54,37 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join([f"| {' | '.join(head)} |", "|" + "---|" * len(head), *lines])
 
 
-# Types in words
+# Types as text
 
 
-def _plain(kind: Any) -> Any:
-    """A type without what is annotated and without being unset."""
+def _bare_type(kind: Any) -> Any:
+    """Return a type without its annotations and without UnsetType."""
     if get_origin(kind) is Annotated:
-        return _plain(get_args(kind)[0])
+        return _bare_type(get_args(kind)[0])
     if get_origin(kind) in (Union, UnionType):
         parts = [part for part in get_args(kind) if part is not UnsetType]
-        return Union[tuple(_plain(part) for part in parts)]  # noqa: UP007
+        return Union[tuple(_bare_type(part) for part in parts)]  # noqa: UP007
     return kind
 
 
-def said(kind: Any) -> str:
-    """A type in the words of the page: ``text or null``, ``list of Offer``."""
-    kind = _plain(kind)
+def type_text(kind: Any) -> str:
+    """Return a type as the page writes it: ``text or null``, ``list of Offer``."""
+    kind = _bare_type(kind)
     origin, parts = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):
-        return " or ".join(dict.fromkeys(said(part) for part in parts))
+        return " or ".join(dict.fromkeys(type_text(part) for part in parts))
     if origin is Literal:
         return ", ".join(f"`{word}`" for word in parts)
     if origin in (list, tuple):
-        return f"list of {said(parts[0])}"
+        return f"list of {type_text(parts[0])}"
     if origin is dict:
-        return "object" if parts[1] is Any else f"object of {said(parts[1])}"
+        return "object" if parts[1] is Any else f"object of {type_text(parts[1])}"
     if origin is not None:
-        return said(origin)
-    return WORDS.get(kind) or (f"*{_named(kind)}*" if isinstance(kind, type) else said(kind.__value__))
+        return type_text(origin)
+    return WORDS.get(kind) or (f"*{_object_name(kind)}*" if isinstance(kind, type) else type_text(kind.__value__))
 
 
-def _named(kind: type) -> str:
+def _object_name(kind: type) -> str:
     return kind.__name__
 
 
@@ -92,8 +92,8 @@ def _fields(kind: Any) -> tuple[FieldInfo, ...]:
     return msgspec.structs.fields(kind)
 
 
-def _names(kind: Any) -> str:
-    """The members of an object by name; those with a question mark may be left out."""
+def _member_names(kind: Any) -> str:
+    """Return the names of an object's members. A question mark follows the name of a member that may be absent."""
     return ", ".join(field.encode_name + ("" if field.required else "?") for field in _fields(kind))
 
 
@@ -101,28 +101,31 @@ def _is_object(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
 
 
-def _inner(kind: Any) -> Iterator[type]:
-    """The objects that stand in a type, those inside them included."""
-    kind = _plain(kind)
+def _inner_objects(kind: Any) -> Iterator[type]:
+    """Yield the objects that a type contains, and the objects inside these."""
+    kind = _bare_type(kind)
     for part in get_args(kind):
-        yield from _inner(part)
+        yield from _inner_objects(part)
     origin = get_origin(kind) or kind
     if _is_object(origin):
         yield origin
         for field in _fields(kind):
-            yield from () if isinstance(_plain(field.type), TypeVar) else _inner(field.type)
+            yield from () if isinstance(_bare_type(field.type), TypeVar) else _inner_objects(field.type)
 
 
 # The tables
 
 
 def routes() -> str:
-    """Every route: who may, what it takes, what it answers."""
+    """Return the table of all routes: the callers, the arguments, the answer."""
     head = ("route", "who", "takes", "answers", "what it does")
-    return _table(head, ((f"`{r.method} {r.path}`", _who(r), _takes(r), _answers(r), _does(r)) for r in ROUTES))
+    return _table(
+        head,
+        ((f"`{r.method} {r.path}`", _callers_text(r), _arguments(r), _answer_text(r), _summary(r)) for r in ROUTES),
+    )
 
 
-def _who(route: Route) -> str:
+def _callers_text(route: Route) -> str:
     if route.roles is None:
         return "anyone"
     if route.roles == frozenset(ROLES):
@@ -131,10 +134,10 @@ def _who(route: Route) -> str:
         groups = [("managers", MANAGERS), ("ops", OPS)]
         name, group = next((each for each in groups if each[1] <= route.roles), ("", frozenset()))
         who = [role for role in ROLES if role in route.roles - group] + [name] * bool(name)
-    return ", ".join(who) + _tie(route)
+    return ", ".join(who) + _relation_text(route)
 
 
-def _tie(route: Route) -> str:
+def _relation_text(route: Route) -> str:
     if route.policy.by_blueprint:
         return "; by the blueprint"
     if not route.policy.may:
@@ -142,83 +145,92 @@ def _tie(route: Route) -> str:
     return f"; of the {route.policy.of}: {', '.join(sorted(word.replace('_', ' ') for word in route.policy.may))}"
 
 
-def _takes(route: Route) -> str:
-    body = f"`{{{names}}}`" if route.body is not None and (names := _names(route.body)) else ""
+def _arguments(route: Route) -> str:
+    body = f"`{{{names}}}`" if route.body is not None and (names := _member_names(route.body)) else ""
     query = "&".join(f"{field.encode_name}=" for field in _fields(route.query))
     return " ".join(filter(None, (body, f"`?{query}`" if query else "")))
 
 
-def _answers(route: Route) -> str:
-    body = _shown(route.reply) if route.reply is not None else ""
-    perhaps = f", or 200 {_shown(route.perhaps)}" if route.perhaps is not None else ""
+def _answer_text(route: Route) -> str:
+    body = _body_text(route.reply) if route.reply is not None else ""
+    perhaps = f", or 200 {_body_text(route.perhaps)}" if route.perhaps is not None else ""
     statuses = " or ".join(str(status) for status in (route.status, *route.also))
     return f"{statuses} {body}".strip() + perhaps + (" · key" if route.keyed else "")
 
 
-def _shown(kind: Any) -> str:
+def _body_text(kind: Any) -> str:
     if get_origin(kind) is not None:
-        inner = ", ".join(said(part) for part in get_args(kind))
-        return f"`{{{_names(get_origin(kind))}}}` of {inner}"
-    return f"`{{{_names(kind)}}}`" if _is_object(kind) else "a document"
+        inner = ", ".join(type_text(part) for part in get_args(kind))
+        return f"`{{{_member_names(get_origin(kind))}}}` of {inner}"
+    return f"`{{{_member_names(kind)}}}`" if _is_object(kind) else "a document"
 
 
-def _does(route: Route) -> str:
+def _summary(route: Route) -> str:
     return (inspect.getdoc(route.handler) or "").partition("\n\n")[0].replace("\n", " ")
 
 
 def objects() -> str:
-    """Every object that stands inside a request, an answer, a reply or an event."""
+    """Return the table of all objects inside a request, an answer, a reply or an event."""
     whole = [kind for r in ROUTES for kind in (r.body, r.reply, r.perhaps) if kind is not None]
     whole += [*KINDS.values(), *REPLIES.values(), frames.Opened, *EVENTS.values(), *LIVE.values()]
     outer = {get_origin(kind) or kind for kind in whole}
-    found = {inner for kind in whole for inner in _inner(kind)}
-    named = {inner for kind in found for field in _fields(kind) for inner in _inner(field.type)}
-    named |= {inner for kind in whole for part in get_args(kind) for inner in _inner(part)}
+    found = {inner for kind in whole for inner in _inner_objects(kind)}
+    named = {inner for kind in found for field in _fields(kind) for inner in _inner_objects(field.type)}
+    named |= {inner for kind in whole for part in get_args(kind) for inner in _inner_objects(part)}
     named |= {kind for kind in outer if kind in named}
-    return _table(("object", "members"), sorted((f"*{_named(kind)}*", _members(kind)) for kind in named))
+    return _table(("object", "members"), sorted((f"*{_object_name(kind)}*", _members(kind)) for kind in named))
 
 
 def _members(kind: Any) -> str:
-    return "; ".join(f"`{f.encode_name}{'' if f.required else '?'}` {said(f.type)}" for f in _fields(kind))
+    return "; ".join(f"`{f.encode_name}{'' if f.required else '?'}` {type_text(f.type)}" for f in _fields(kind))
 
 
 def ops() -> str:
-    """Every op of the socket."""
+    """Return the table of all ops of the socket."""
     head = ("op", "takes", "`ok` of the reply", "meter")
     return _table(
-        head, ((f"`{name}`", _op_takes(kind), _shown(REPLIES[kind]), _meter(kind)) for name, kind in KINDS.items())
+        head,
+        (
+            (f"`{name}`", _op_arguments(kind), _body_text(REPLIES[kind]), _meter_name(kind))
+            for name, kind in KINDS.items()
+        ),
     )
 
 
-def _op_takes(kind: type[Op]) -> str:
-    return f"`{{{', '.join(name for name in _names(kind).split(', ') if name != 'id?')}}}`"
+def _op_arguments(kind: type[Op]) -> str:
+    return f"`{{{', '.join(name for name in _member_names(kind).split(', ') if name != 'id?')}}}`"
 
 
-def _meter(kind: type[Op]) -> str:
-    return SOCKET_OPS[kind].meter if kind in SOCKET_OPS else PINGS.name if _named(kind) == "Ping" else ""
+def _meter_name(kind: type[Op]) -> str:
+    return SOCKET_OPS[kind].meter if kind in SOCKET_OPS else PINGS.name if _object_name(kind) == "Ping" else ""
 
 
 def events() -> str:
-    """Every type of event: what is in it, and who hears of it."""
+    """Return the table of all event types: the data, the recipients, and the names for clients."""
     shipped = [*blueprints.load("home_service", blueprints.shipped()).by_name.values()]
     own = {command.event for each in shipped for command in each.commands.values()}
     kinds = sorted({*EVENTS, *own} - {"announcement.*"})
-    rows = [(f"`{kind}`", _data(shape_of(kind)), _audience(kind, shipped), _seen(kind, shipped)) for kind in kinds]
+    rows = [
+        (f"`{kind}`", _data_text(shape_of(kind)), _audience(kind, shipped), _client_names(kind, shipped))
+        for kind in kinds
+    ]
     rows.append(("`announcement.*`", "as given", BY_TYPE["announcement.*"].recipients, ""))
     return _table(("type", "`data`", "to", "called"), rows)
 
 
 def live() -> str:
-    """Every type of push that is in no log."""
-    return _table(("type", "`data`", "to"), ((f"`{k}`", _data(LIVE[k]), BY_TYPE[k].recipients) for k in LIVE))
+    """Return the table of all types of pushes that are not stored in a log."""
+    return _table(("type", "`data`", "to"), ((f"`{k}`", _data_text(LIVE[k]), BY_TYPE[k].recipients) for k in LIVE))
 
 
-def _data(kind: Any) -> str:
-    return f"`{{{_names(kind)}}}`" if _is_object(kind) else "as given"
+def _data_text(kind: Any) -> str:
+    return f"`{{{_member_names(kind)}}}`" if _is_object(kind) else "as given"
 
 
 def _audience(kind: str, shipped: Sequence[Blueprint]) -> str:
-    """Whom the engine addresses, then the words of the shipped blueprints, in brackets those that not all use."""
+    """Return the recipients that the engine sets, then those that the shipped blueprints set. Recipients that only some
+    of these blueprints set are in brackets.
+    """
     said_by = [set(each.events[kind].to) for each in shipped if kind in each.events and each.events[kind].to]
     event = BY_TYPE.get(kind)
     by_engine = event.recipients if event else ""
@@ -229,14 +241,14 @@ def _audience(kind: str, shipped: Sequence[Blueprint]) -> str:
     return ", ".join(filter(None, [by_engine, *always, f"({', '.join(some)})" if some else ""])) or default
 
 
-def _seen(kind: str, shipped: Sequence[Blueprint]) -> str:
+def _client_names(kind: str, shipped: Sequence[Blueprint]) -> str:
     rules = [(each.name, each.events[kind].as_) for each in shipped if kind in each.events]
     named = [(name, [as_] if isinstance(as_, str) else as_.values()) for name, as_ in rules if as_]
     return "; ".join(f"{name}: {', '.join(f'`{word}`' for word in words)}" for name, words in named)
 
 
 def limits() -> str:
-    """Every meter."""
+    """Return the table of all rate limits."""
     kinds = [*LIMITS.values(), PINGS]
     rows = ((f"`{kind.name}`", str(kind.count), f"{kind.per_s:g} s") for kind in kinds)
     return _table(("meter", "most", "in"), rows)
@@ -252,4 +264,4 @@ TABLES: dict[str, Callable[[], str]] = {
 }
 
 if __name__ == "__main__":
-    PAGE.write_text(filled(PAGE.read_text("utf-8")), "utf-8")
+    PAGE.write_text(fill_tables(PAGE.read_text("utf-8")), "utf-8")

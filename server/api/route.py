@@ -17,7 +17,7 @@ from server.schemas.lists import Items, ListQuery, LiveItems
 
 
 class Handler(Protocol):
-    """A function of server/api/handlers: three to eight lines that decode, call and encode."""
+    """A function in server/api/handlers: three to eight lines that decode, call and encode."""
 
     __name__: str
     __module__: str
@@ -27,34 +27,34 @@ class Handler(Protocol):
 
 
 class Route(msgspec.Struct, frozen=True):
-    """All that is declared of an operation. Routing, checks, limits and the OpenAPI document read it."""
+    """The declaration of one operation. Routing, checks, limits and the OpenAPI document use it."""
 
     method: str
     path: str
     handler: Handler
     roles: frozenset[Role] | None
-    """The roles that may call it. None admits anyone, also without a token."""
+    """The roles that may call the route. None admits anyone, also without a token."""
     policy: Policy
-    """The thing that the path names, and the relation to it that the caller must have."""
+    """The kind of object in the path, and the relation that the caller must have to this object."""
     body: type[Body] | None = None
     query: type[Body] = NoQuery
     reply: Any = None
-    """The type of the answer's body, for the document and the tests. None: the answer is no JSON."""
+    """The type of the answer's body, for the document and the tests. None: the answer is not JSON."""
     status: int = 200
     perhaps: Any = None
     """The type of a body that is sent with 200 instead of ``status`` if there is something to report."""
     meter: str = "requests"
-    """The limit that the request counts towards; "" is none."""
+    """The name of the rate limit that the request uses up; "" is none."""
     keyed: bool = False
-    """Whether it takes an ``Idempotency-Key``: it has an effect, which happens once for each key."""
+    """Whether the route accepts an ``Idempotency-Key``: its effect happens only once for each key."""
     also: tuple[int, ...] = ()
     """Other statuses with the same type of body."""
     streams: bool = False
-    """Whether it may answer with an event stream, and accepts a ticket for events instead of a token."""
+    """Whether the answer may be an event stream. Then a ticket for events may replace the token."""
 
     @property
     def conditional(self) -> bool:
-        """Whether it takes the version of the job that the caller expects: in the body, or as ``If-Match``."""
+        """Whether the caller may send the expected version of the job: in the body, or as ``If-Match``."""
         return self.body is not None and "version" in self.body.__struct_fields__
 
     @property
@@ -73,7 +73,7 @@ def listing(
     query: type[ListQuery] = ListQuery,
     live: bool = False,
 ) -> Route:
-    """Return the route of a list. A list has pages, so its query always takes `limit` and `cursor`."""
+    """Return the route of a list. A list has pages, so its query always has `limit` and `cursor`."""
     reply = LiveItems[item] if live else Items[item]
     return Route("GET", path, handler, roles, ties, query=query, reply=reply)
 

@@ -1,8 +1,8 @@
 """The table of routes: the roles that may call each operation over HTTP, in one place.
 
-It drives the routing, the role check, the limits, the OpenAPI document, and the test that calls every route without a
-token and with each wrong role. The job's blueprint decides what a role may do *to a job*, so this table admits all
-roles to a job's commands. The engine checks the owner of a thing.
+The table is used by the routing, the role check, the limits, the OpenAPI document, and the test that calls every route
+without a token and with each wrong role. The job's blueprint decides what a role may do *to a job*, so this table
+admits all roles to a job's commands. The engine checks who owns an object.
 
 The router tries the paths in order: frequent paths come first, and fixed paths before a parameter in the same place
 (``/claim`` before ``/{command}``).

@@ -1,4 +1,4 @@
-"""``callout blueprint``: work on blueprints without a server. ``check`` lists problems, ``chart`` draws one."""
+"""``callout blueprint``: work on blueprints without a server. ``check`` lists problems, ``chart`` prints a diagram."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ One = Annotated[str, typer.Argument(metavar="FILE", help="A TOML file, or the na
 
 @blueprint.command()
 def check(files: Files, *, as_json: Json = False) -> None:
-    """List all problems of the blueprints, which are checked as if they were in one folder. Exit code 1 if there are
-    any.
+    """List all problems of the blueprints. All files are checked as if they were in one folder. The exit code is 1 if
+    there are problems.
     """
     from engine.blueprint.catalogue import read_all
 

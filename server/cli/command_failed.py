@@ -4,4 +4,4 @@ from __future__ import annotations
 
 
 class CommandFailed(Exception):
-    """A command failed while it ran. The text is the reason, one line; the exit code is 1."""
+    """Raised if a command fails while it runs. The text is the reason in one line. The exit code is then 1."""

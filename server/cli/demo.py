@@ -1,4 +1,4 @@
-"""``callout demo``: a server with simulated users, to look at and to try things out."""
+"""``callout demo``: run a server with simulated users, for people who want to try Callout."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def demo(
 ) -> None:
     """Start a server with simulated customers and technicians, who use real HTTP and WebSockets.
 
-    Prints the URL, logins and a live summary until Ctrl-C, or until the time of --for is over.
+    It prints the URL, logins and a live summary until Ctrl-C, or until the time of --for is over.
     """
-    from server.cli.options import settings_of
+    from server.cli.options import load_settings
     from server.cli.run_simulation import run_command
     from server.cli.token import duration
     from server.simulation.demo_run import DemoOptions, run_demo
 
-    settings = settings_of(data=data, port=port)
+    settings = load_settings(data=data, port=port)
     lasts_s = duration(for_, "--for").total_seconds() if for_ else None
     run_command(run_demo(DemoOptions(settings, technicians, lasts_s, as_json)))

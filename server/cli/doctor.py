@@ -1,8 +1,8 @@
-"""``callout doctor``: check everything that a server depends on. It lists all problems at once and repairs none.
+"""``callout doctor``: check everything that a server depends on. The command lists all problems and repairs none.
 
-It checks from outside, with or without a running server: the files, Redis and SQL over its own connections, and what
-the server reports (``/readyz``). It changes two things only: it migrates the database's schema, as every program that
-opens the database does, and it writes a key in Redis that expires in 10 s.
+The command works from outside, with or without a running server: it checks the files, Redis and SQL over its own
+connections, and reads the report of the server (``/readyz``). It changes two things only: it migrates the database's
+schema, as every program that opens the database does, and it writes a key in Redis that expires in 10 s.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from engine.errors import Unavailable
 from engine.process.datadir import full
 from engine.process.settings import Settings, SettingsError
 from server import logs
-from server.cli.options import Blueprints, Data, Database, Json, KeyFile, Redis, settings_of
+from server.cli.options import Blueprints, Data, Database, Json, KeyFile, Redis, load_settings
 
 if TYPE_CHECKING:
     import redis.asyncio as redis
@@ -53,31 +53,36 @@ def doctor(
     as_json: Json = False,
 ) -> None:
     """Check everything that a server depends on and list all problems. Exit code 1 if there are any."""
-    settings = settings_of(data=data, redis=redis, database=database, blueprints=blueprints, key_file=key_file)
+    settings = load_settings(data=data, redis=redis, database=database, blueprints=blueprints, key_file=key_file)
     logs.configure("critical")  # problems are printed below, once
     findings = asyncio.run(examine(settings))
     if as_json:
         well = not any(finding.problems for finding in findings)
         print(json.dumps({"ok": well, "findings": msgspec.to_builtins(findings)}))
     else:
-        _show(findings)
+        _print_findings(findings)
     if any(finding.problems for finding in findings):
         raise typer.Exit(1)
 
 
 async def examine(settings: Settings) -> list[Finding]:
-    """All findings, including those without a problem."""
-    findings = [_directory(settings), _key(settings), _blueprints(settings), await _server(settings)]
+    """Return all findings, also those without a problem."""
+    findings = [
+        _check_directory(settings),
+        _check_key(settings),
+        _check_blueprints(settings),
+        await _check_server(settings),
+    ]
     async with AsyncExitStack() as stack:
-        client, found = await _redis(settings, stack)
-        archive, database = await _database(settings, stack)
+        client, found = await _check_redis(settings, stack)
+        archive, database = await _check_database(settings, stack)
         findings += [found, database]
         if client is not None:
-            findings += [await _zone(client, archive, cast("Zone", zone)) for zone in settings.zones]
+            findings += [await _check_zone(client, archive, cast("Zone", zone)) for zone in settings.zones]
     return findings
 
 
-def _show(findings: list[Finding]) -> None:
+def _print_findings(findings: list[Finding]) -> None:
     for finding in findings:
         known = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in finding.facts.items())
         print(f"{'WRONG' if finding.problems else 'ok   '}  {finding.name}{': ' + known if known else ''}")
@@ -87,7 +92,7 @@ def _show(findings: list[Finding]) -> None:
     print(f"{wrong} problem{'' if wrong == 1 else 's'}" if wrong else "no problems")
 
 
-def _directory(settings: Settings) -> Finding:
+def _check_directory(settings: Settings) -> Finding:
     path = Path(settings.data)
     found = Finding("data directory", {"at": str(path.resolve())}, [])
     if not path.exists():
@@ -101,7 +106,7 @@ def _directory(settings: Settings) -> Finding:
     return found
 
 
-def _key(settings: Settings) -> Finding:
+def _check_key(settings: Settings) -> Finding:
     from engine.process.signer import Signer, key_path
 
     path = key_path(settings)
@@ -120,7 +125,7 @@ def _key(settings: Settings) -> Finding:
     return found
 
 
-def _blueprints(settings: Settings) -> Finding:
+def _check_blueprints(settings: Settings) -> Finding:
     from engine.blueprint import catalogue
 
     try:
@@ -130,8 +135,8 @@ def _blueprints(settings: Settings) -> Finding:
     return Finding("blueprints", {"found": " ".join(names)})
 
 
-async def _server(settings: Settings) -> Finding:
-    """The report of the running server: only the server knows whether its relay is disconnected."""
+async def _check_server(settings: Settings) -> Finding:
+    """Return the report of the running server. Only the server can report whether its relay is disconnected."""
     import httpx
 
     from engine.process.datadir import holder
@@ -154,7 +159,7 @@ async def _server(settings: Settings) -> Finding:
     return found
 
 
-async def _redis(settings: Settings, stack: AsyncExitStack) -> tuple[redis.Redis | None, Finding]:
+async def _check_redis(settings: Settings, stack: AsyncExitStack) -> tuple[redis.Redis | None, Finding]:
     import redis.asyncio as redis
     from redis.asyncio.retry import Retry
     from redis.backoff import NoBackoff
@@ -162,24 +167,24 @@ async def _redis(settings: Settings, stack: AsyncExitStack) -> tuple[redis.Redis
     from engine.store.connection import server_problems
 
     found = Finding("Redis", {}, [])
-    url = settings.redis or _embedded(settings, found)
+    url = settings.redis or _embedded_url(settings, found)
     if url is None:
         return None, found
     try:
         client = redis.Redis.from_url(url, socket_timeout=5.0, retry=Retry(NoBackoff(), 0))
         stack.push_async_callback(client.aclose)
         info = await client.info()
-        found.facts |= _shape(info)
+        found.facts |= _redis_facts(info)
         found.problems += await server_problems(client)
-        found.problems += await _writes_refused(client, settings)
+        found.problems += await _test_write(client, settings)
     except (redis.RedisError, OSError, ValueError) as error:
         found.problems.append(f"it cannot be reached: {error}")
         return None, found
     return client, found
 
 
-async def _writes_refused(client: redis.Redis, settings: Settings) -> list[str]:
-    """Problems of a test write: many settings and states of Redis forbid writes, so only a write can show it."""
+async def _test_write(client: redis.Redis, settings: Settings) -> list[str]:
+    """Return the problems of a test write. Many settings and states of Redis forbid writes; only a write shows it."""
     from redis.exceptions import ResponseError
 
     from engine.store import keys
@@ -193,8 +198,8 @@ async def _writes_refused(client: redis.Redis, settings: Settings) -> list[str]:
     return []
 
 
-def _embedded(settings: Settings, found: Finding) -> str | None:
-    """The URL of the data directory's embedded Valkey, or None if it does not run."""
+def _embedded_url(settings: Settings, found: Finding) -> str | None:
+    """Return the URL of the data directory's embedded Valkey, or None if this Valkey does not run."""
     from engine.process import embedded
     from engine.process.datadir import CannotStart, birth
 
@@ -210,7 +215,7 @@ def _embedded(settings: Settings, found: Finding) -> str | None:
     return None
 
 
-def _shape(info: dict[str, Any]) -> dict[str, Any]:
+def _redis_facts(info: dict[str, Any]) -> dict[str, Any]:
     name = "valkey" if "valkey_version" in info else "redis"
     persistence = "append-only file" if info.get("aof_enabled") else "snapshots or none"
     shape = {"version": f"{name} {info.get(name + '_version')}", "persistence": persistence}
@@ -220,7 +225,7 @@ def _shape(info: dict[str, Any]) -> dict[str, Any]:
     return shape
 
 
-async def _database(settings: Settings, stack: AsyncExitStack) -> tuple[Archive | None, Finding]:
+async def _check_database(settings: Settings, stack: AsyncExitStack) -> tuple[Archive | None, Finding]:
     from engine.sql.database import hide_password, open_archive
 
     file = Path(settings.data) / "callout.db"
@@ -235,9 +240,9 @@ async def _database(settings: Settings, stack: AsyncExitStack) -> tuple[Archive 
     return None if problems else archive, Finding("database", {"at": hide_password(archive.url)}, problems)
 
 
-async def _zone(client: redis.Redis, archive: Archive | None, zone: Zone) -> Finding:
-    """Whether the zone would open, by the comparison that a server makes when it opens the zone; and the lag of the
-    archive.
+async def _check_zone(client: redis.Redis, archive: Archive | None, zone: Zone) -> Finding:
+    """Return whether a server would open the zone, and the lag of the archive (in events). The comparison of Redis and
+    SQL is the one that a server makes when it opens the zone.
     """
     from engine.archive import reader
     from engine.store import keys
@@ -255,7 +260,7 @@ async def _zone(client: redis.Redis, archive: Archive | None, zone: Zone) -> Fin
     except Unavailable as error:
         found.problems.append(f"closed: the archive cannot be reached: {error}")
         return found
-    word, archived = await _compared(client, zone, at), at.archived
+    word, archived = await _compare_zone(client, zone, at), at.archived
     if word != "OK" and not found.problems:
         found.problems.append(f"closed: {WHY[word]}")
     waiting: Any = await client.xrange(keys.log(zone), f"({archived}-0", "+", count=1)
@@ -267,9 +272,9 @@ async def _zone(client: redis.Redis, archive: Archive | None, zone: Zone) -> Fin
     return found
 
 
-async def _compared(client: redis.Redis, zone: Zone, at: ZoneRecord) -> str:
-    """The reply that ``zone_open`` would give. The script is sent as text, because only servers load the library; it
-    changes nothing.
+async def _compare_zone(client: redis.Redis, zone: Zone, at: ZoneRecord) -> str:
+    """Return the reply that the script ``zone_open`` would give a server: ``OK`` or a key of ``WHY``. The script is
+    sent as text, because only servers load the library. With ``look`` the script changes nothing.
     """
     from engine.store import scripts
     from engine.zone.opening import arguments, places

@@ -1,8 +1,9 @@
 """Run ``callout`` as a child process that ends when its parent ends.
 
-The standard input is a pipe that the parent holds open and never writes to. When the parent ends, for whatever
-reason, the pipe ends too, and this process sends itself SIGTERM, which stops the server in order. A signal handler in
-the parent could not do that after a SIGKILL, and a parent-death signal exists only on Linux.
+The standard input is a pipe that the parent process leaves open and never writes to. When the parent process ends, for
+any reason, the pipe is closed. Then this process sends itself SIGTERM, which stops the server in order. (Rejected: a
+signal handler in the parent, because it does not run after a SIGKILL; a parent-death signal, because only Linux has
+it.)
 """
 
 from __future__ import annotations
@@ -13,17 +14,17 @@ import sys
 import threading
 
 
-def _watch() -> None:
+def _wait_for_parent() -> None:
     while os.read(0, 1):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
 
 
 def main() -> None:
-    """Run ``callout`` with the given arguments until it ends or its standard input ends."""
+    """Run ``callout`` with the arguments of this process, until the command or its standard input ends."""
     from server.cli.main import main as callout
 
-    threading.Thread(target=_watch, daemon=True, name="exit with parent").start()
+    threading.Thread(target=_wait_for_parent, daemon=True, name="exit with parent").start()
     sys.argv[0] = "callout"
     callout()
 

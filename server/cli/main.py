@@ -1,7 +1,7 @@
 """``callout``: the command line. Each command has its own file; this file registers them and prints errors.
 
-An error is one line on stderr that begins with ``callout:``, and an exit code: 2 for a wrong or impossible request,
-1 for a failure while running. A traceback is shown only for a bug.
+An error is printed on stderr as one line that begins with ``callout:``. The exit code is 2 for a wrong or impossible
+request, and 1 for a failure while running. A traceback is printed only for a bug.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from server import logs
 from server.cli.command_failed import CommandFailed
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
-"""Errors of the system that mean: nothing more can be written."""
+"""Error numbers of the operating system for: nothing can be written any more."""
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
 
 def main() -> None:
-    """Entry point of the ``callout`` script. Exits the process."""
+    """Run the ``callout`` script and exit the process."""
     sys.exit(run(sys.argv[1:]))
 
 
@@ -60,7 +60,7 @@ def _print_version(asked: bool) -> None:
 
 
 def app() -> typer.Typer:
-    """The commands. Built on demand: each command imports what it needs only when it runs."""
+    """Return the application with all commands. Each command imports what it needs only when the command runs."""
     from server.cli import demo, replay
     from server.cli.blueprint import blueprint
     from server.cli.doctor import doctor

@@ -1,4 +1,4 @@
-"""The flags that several commands share, and how flags become Settings."""
+"""The flags that several commands share, and the function that makes Settings from flags."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ Blueprints = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
 
-def settings_of(**flags: Any) -> Settings:
-    """The settings from flags, then ``CALLOUT_*``, then callout.toml in this directory. A flag that is None was not
-    given. Raises SettingsError.
+def load_settings(**flags: Any) -> Settings:
+    """Return the settings. Flags replace ``CALLOUT_*`` variables, and these replace callout.toml of the current
+    directory. None means that the flag was not given. Raises SettingsError.
     """
     return load(flags)

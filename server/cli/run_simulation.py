@@ -1,4 +1,4 @@
-"""Run a simulation as a command: event loop, signals, and errors in one line."""
+"""Run a simulation as a command: with event loop, signal handling, and errors of one line."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ T = TypeVar("T")
 
 
 def run_command(work: Coroutine[Any, Any, T]) -> T:
-    """Run ``work`` to its end. SIGTERM and Ctrl-C cancel it, so that it can stop what it has started.
+    """Run ``work`` to its end and return its result. SIGTERM and Ctrl-C cancel ``work``, so that ``work`` can stop the
+    processes that it has started.
 
-    Raises CommandFailed for failures of the server, KeyboardInterrupt after either signal.
+    Raises CommandFailed if the server fails, and KeyboardInterrupt after one of the signals.
     """
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(_terminable(work))
+            return runner.run(_run_terminable(work))
     except* (ChildError, Ended, Refusal, Unreachable) as failures:
-        raise CommandFailed(str(_first(failures))) from failures
+        raise CommandFailed(str(_first_error(failures))) from failures
 
 
-async def _terminable(work: Coroutine[Any, Any, T]) -> T:
+async def _run_terminable(work: Coroutine[Any, Any, T]) -> T:
     task = asyncio.current_task()
     if task is None:
         raise RuntimeError("not in a task")
@@ -47,8 +48,8 @@ async def _terminable(work: Coroutine[Any, Any, T]) -> T:
         raise
 
 
-def _first(failures: BaseExceptionGroup[Any]) -> BaseException:
-    """The first error of the group: the others mostly follow from it."""
+def _first_error(failures: BaseExceptionGroup[Any]) -> BaseException:
+    """Return the first error of the group. Mostly the first error is the cause of the others."""
     failure: BaseException = failures
     while isinstance(failure, BaseExceptionGroup):
         failure = failure.exceptions[0]

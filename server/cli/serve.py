@@ -12,7 +12,7 @@ import typer
 
 from engine.process.datadir import CannotStart
 from server.cli.command_failed import CommandFailed
-from server.cli.options import Blueprints, Data, Database, KeyFile, Redis, settings_of
+from server.cli.options import Blueprints, Data, Database, KeyFile, Redis, load_settings
 
 
 def serve(  # noqa: PLR0913 - one parameter for each flag
@@ -33,13 +33,13 @@ def serve(  # noqa: PLR0913 - one parameter for each flag
     limits: Annotated[str | None, typer.Option(metavar="on|off", help="Rate limits; off for load tests.")] = None,
     log_level: Annotated[str | None, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")] = None,
 ) -> None:
-    """Run the server. It prints one line of JSON when it is ready; logs go to stderr."""
+    """Run the server. It prints one line of JSON when it is ready, and writes logs to stderr."""
     if workers != 1:
         raise CannotStart(
             f"--workers {workers}: only 1 in this version; for more, run `callout serve --role gateway"
             " --redis URL --database URL` several times, each with its own --data and all with the same --key-file"
         )
-    settings = settings_of(
+    settings = load_settings(
         data=data, redis=redis, database=database, host=host, port=port, zones=zones, roles=role,
         blueprints=blueprints, key_file=key_file, limits=limits, log_level=log_level,
     )  # fmt: skip
@@ -62,8 +62,8 @@ def serve(  # noqa: PLR0913 - one parameter for each flag
 
 
 def _announce(hello: dict[str, Any]) -> None:
-    # The parent process may close the pipe after this line, or redirect it to a full disk. Neither must end the server
-    # or change its exit code.
+    # The parent process may close the pipe of stdout after this line, or redirect stdout to a full disk. Neither must
+    # end the server or change its exit code.
     try:
         print(json.dumps(hello), flush=True)
     except OSError as error:

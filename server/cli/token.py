@@ -1,4 +1,4 @@
-"""``callout token``: an access token, signed with the data directory's key. The first admin signs in with it."""
+"""``callout token``: print an access token, signed with the data directory's key. The first admin signs in with it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 from engine.process.datadir import CannotStart
 from engine.process.settings import SettingsError
 from engine.types import ROLES, UserId, is_id
-from server.cli.options import Data, KeyFile, settings_of
+from server.cli.options import Data, KeyFile, load_settings
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 LONGEST = timedelta(days=366)
@@ -35,7 +35,7 @@ def token(
     if user is not None and not is_id(user):
         raise SettingsError("--user: an id is 1 to 64 letters, digits, _ or -")
     lifetime = duration(expires)
-    settings = settings_of(data=data, key_file=key_file)
+    settings = load_settings(data=data, key_file=key_file)
     from engine.process.signer import access_token, key_path, open_signer
 
     if settings.key_file is None:
@@ -45,7 +45,7 @@ def token(
 
 
 def _check_data(data: Path, key: Path) -> None:
-    """Refuse a directory without a key: no server would accept a key created here. Raises CannotStart."""
+    """Raise CannotStart if the data directory has no key: no server would accept a key that this command creates."""
     if data.exists() and not data.is_dir():
         raise CannotStart(f"{data} is not a directory: give another --data")
     if not key.exists():
@@ -53,9 +53,9 @@ def _check_data(data: Path, key: Path) -> None:
 
 
 def duration(text: str, flag: str = "--expires") -> timedelta:
-    """``90s``, ``30m``, ``12h`` or ``7d``, as given with ``flag``.
+    """Return the duration that ``text`` means: ``90s``, ``30m``, ``12h`` or ``7d``. ``flag`` is for the error's text.
 
-    Raises SettingsError for anything else, and for more than a year.
+    Raises SettingsError for any other text, and for more than 366 days.
     """
     match = re.fullmatch(r"(\d{1,9})([smhd])", text)
     if match is None or match[1].strip("0") == "":

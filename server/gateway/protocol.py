@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from engine.errors import CalloutError, FieldError, Invalid, NotJson
-from server.schemas.decode import NUL, again, nul_in
+from server.schemas.decode import NUL, convert_or_refuse, nul_errors
 from server.schemas.ops import KINDS, Op
 
 ERRORS, ERRORS_WITHIN_S = 10, 10.0
@@ -98,7 +98,7 @@ def decode(raw: bytes) -> Op:
         op = _decoder.decode(raw)
     except (msgspec.DecodeError, RecursionError) as error:
         op = _again(raw, error)
-    return _whole(op, nul_in(msgspec.json.decode(raw)) if NUL in raw else [])
+    return _whole(op, nul_errors(msgspec.json.decode(raw)) if NUL in raw else [])
 
 
 def decode_packed(raw: bytes) -> Op:
@@ -108,7 +108,7 @@ def decode_packed(raw: bytes) -> Op:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         first = error
     else:
-        return _whole(op, nul_in(msgspec.msgpack.decode(raw)) if b"\0" in raw else [])
+        return _whole(op, nul_errors(msgspec.msgpack.decode(raw)) if b"\0" in raw else [])
     try:
         said = msgspec.json.encode(msgspec.msgpack.decode(raw))
     except (msgspec.DecodeError, RecursionError, ValueError, TypeError) as error:
@@ -145,7 +145,7 @@ def _of_op(value: dict[str, Any], first: FieldError) -> Op:
     if kind is None:
         raise Wrong(Invalid("Unknown op", errors=[FieldError("/op", "Unknown op")]), request)
     try:
-        return again(kind, value, first)
+        return convert_or_refuse(kind, value, first)
     except Invalid as error:
         raise Wrong(error, request, value=True) from None
 

@@ -1,4 +1,4 @@
-"""What the server says of itself: meta data, health, and the codes of problems."""
+"""Answers about the server: facts for clients, health, and the codes of problems."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from server.schemas.objects import Shape
 
 
 class Poll(Shape):
-    """How often a client without a WebSocket should poll, in seconds."""
+    """The intervals in seconds at which a client without a WebSocket should poll."""
 
     connected: int
     disconnected: int
 
 
 class ProblemKind(Shape):
-    """The meaning of a code. ``temporary``: the same request may be repeated later with the same key."""
+    """The meaning of a problem's code. ``temporary``: the client may repeat the request later with the same key."""
 
     code: str
     status: int

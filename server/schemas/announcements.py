@@ -1,4 +1,4 @@
-"""Announcements by ops."""
+"""Announcements that ops send to users."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ ANNOUNCEMENT_BYTES = 8192
 
 
 class NewAnnouncement(Body):
-    """``event`` begins with ``announcement.``, or a blueprint declares it as an announcement. Without ``roles`` the
-    roles that the blueprint declares receive it.
+    """An announcement to send. ``event`` begins with ``announcement.``, or is an event that a blueprint declares as an
+    announcement. Without ``roles`` the roles that the blueprint declares receive the announcement.
     """
 
     event: Annotated[

@@ -31,13 +31,17 @@ class RefreshToken(Body):
 
 
 class NewTicket(Body):
-    """``socket``: valid once, for 30 s, for a browser's WebSocket. ``events``: valid for 15 min, for EventSource."""
+    """The kind of ticket to issue. ``socket``: for one WebSocket of a browser, valid for 30 s. ``events``: for
+    EventSource, valid for 15 min.
+    """
 
     purpose: Literal["socket", "events"] = field(name="for", default="socket")
 
 
 class Signed(Shape):
-    """``access_token`` is a bearer token, valid for ``expires_in`` seconds. ``refresh_token`` changes at each use."""
+    """A user and their new tokens. ``access_token`` is a bearer token, valid for ``expires_in`` seconds. Each use of
+    ``refresh_token`` replaces it.
+    """
 
     user: User
     access_token: str

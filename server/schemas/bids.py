@@ -13,8 +13,8 @@ from server.schemas.objects import Person, Shape
 
 
 class NewBid(Body):
-    """``amount`` is in minor units of the job's currency. Without it the bid is for the amount that the customer
-    offers.
+    """A bid to make. ``amount`` is in minor units of the job's currency. Without ``amount`` the bid is for the amount
+    that the customer offers.
     """
 
     amount: Amount | None = None
@@ -23,7 +23,7 @@ class NewBid(Body):
 
 
 class BidStep(Body):
-    """``version`` is the job's. It makes the step conditional on it, as ``If-Match`` does."""
+    """A step on a bid. The step is done only if the job has this ``version``, as with ``If-Match``."""
 
     version: Version | None = None
 
@@ -34,8 +34,8 @@ class BidReply(Shape):
 
 
 class Bid(Shape):
-    """A technician's offer to do a job for an amount. ``amount`` null is the amount that the customer offers.
-    ``version`` is the job's at that instant.
+    """A technician's offer to do a job for an amount. ``amount`` null means the amount that the customer offers.
+    ``version`` is the version of the job at the time of this answer or event.
     """
 
     id: str

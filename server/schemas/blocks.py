@@ -16,7 +16,7 @@ class Blocked(Body):
 
 
 class Block(Shape):
-    """A user whom the caller does not want to meet at work, and since when."""
+    """A user whom the caller does not want to meet at work. ``since`` is the time of the block."""
 
     id: str
     name: str

@@ -1,5 +1,5 @@
-"""Blueprints as clients see them: enough to name each state in a person's words, to know which steps exist, and
-under which names events arrive.
+"""Blueprints as clients see them: the names of states for people, the steps that exist, and the names of events for
+clients.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from server.schemas.objects import Shape
 
 
 class State(Shape):
-    """``word`` is its name for clients of this blueprint. ``then`` is the state to which the job moves on at once."""
+    """A state of a blueprint. ``word`` is its name for clients, ``says`` its text for people. ``then`` is the state to
+    which the job moves at once.
+    """
 
     name: str
     word: str
@@ -25,8 +27,8 @@ class State(Shape):
 
 
 class Command(Shape, rename={"source": "from"}):
-    """``from`` lists, for each relation, the states in which the step is allowed. Without ``to`` the state stays.
-    ``code`` is the purpose of the code that the step needs.
+    """A command of a blueprint. ``from`` lists, for each relation to the job, the states in which the command is
+    allowed. Without ``to`` the state does not change. ``code`` is the purpose of the code that the command needs.
     """
 
     name: str
@@ -34,12 +36,12 @@ class Command(Shape, rename={"source": "from"}):
     event: str
     to: str | None = None
     code: str | None = None
-    resolves: Annotated[str | None, Meta(description="the outcome of a dispute that the step stands for")] = None
+    resolves: Annotated[str | None, Meta(description="the outcome of the dispute, if the command resolves one")] = None
 
 
 class Event(Shape):
-    """``event`` is its name for clients of this blueprint; ``by_reason`` has the names that depend on the event's
-    reason.
+    """An event of a blueprint. ``event`` is its name for clients. ``by_reason`` has the names for clients that depend
+    on the event's reason.
     """
 
     type: str

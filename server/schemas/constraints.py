@@ -9,9 +9,9 @@ from msgspec import Meta
 Schema = dict[str, Any]
 
 REFERENCE = (
-    "The caller's own name for the booking, unique for ever among the caller's bookings. The same booking again under "
-    "it, with any request key, answers the first job, also if that job is over. Another booking under it is "
-    "`duplicate`, with the first job's id in `job.id`."
+    "The caller's own name for the booking, unique for ever among the caller's bookings. If the same booking is sent "
+    "again with this reference, with any request key, the answer is the first job, also if that job is over. Another "
+    "booking with this reference is refused as `duplicate`, with the first job's id in `job.id`."
 )
 METADATA = (
     "The caller's own data about the job: any JSON object. It is stored and returned unchanged, and never interpreted. "
@@ -31,27 +31,27 @@ _NUMBERS: Schema = {"lat": {"type": "number"}, "lon": {"type": "number"}}
 _NONE: Schema = {"lat": _NULL, "lon": _NULL}
 
 PERHAPS_HERE: Schema = {"anyOf": [{"required": ["lat", "lon"], "properties": _NUMBERS}, {"properties": _NONE}]}
-"""A whole position or none. Null counts as none."""
+"""The rule that a request has both coordinates or none. Null counts as none."""
 BOTH: Schema = {"dependentRequired": {"lat": ["lon"], "lon": ["lat"]}}
-"""A whole position or none, for fields that are never null."""
+"""The rule that a request has both coordinates or none, for fields that are never null."""
 FIXES: Schema = {
     "anyOf": [
         {"required": ["lat", "lon"], "properties": {**_NUMBERS, "fixes": _NULL}},
         {"required": ["fixes"], "properties": {**_NONE, "fixes": {"type": "array"}}},
     ]
 }
-"""A position, or a list of positions."""
+"""The rule that a request has either a position or a list of positions."""
 
 
 OF_A_CHARGE: Schema = {"anyOf": [{"properties": {"status": {"const": "refunded"}}}, {"properties": {"of": _NULL}}]}
-"""Only a refund names a charge."""
+"""The rule that only a refund names a charge."""
 
 
-def one_of(*names: str) -> Schema:
-    """At least one of these fields is a text."""
+def require_one_of(*names: str) -> Schema:
+    """Return the rule that at least one of the fields ``names`` is a text."""
     return {"anyOf": [{"required": [name], "properties": {name: {"type": "string"}}} for name in names]}
 
 
-def says(text: str) -> Meta:
-    """Describe a field in the document only. A refusal describes the type of the field."""
+def describe_field(text: str) -> Meta:
+    """Return a description of a field for the document only. A refusal contains the description of the field's type."""
     return Meta(extra_json_schema={"description": text})

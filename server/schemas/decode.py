@@ -1,9 +1,9 @@
-"""Bytes of a request to a Struct, or one refusal that names every wrong field.
+"""Decode the bytes of a request to a Struct, or raise one error that names every wrong field.
 
-msgspec stops at the first wrong field, which sends a person round a form once for each mistake. So a body
-is decoded by the compiled decoder, at its full speed; only when that refuses is it looked at again, untyped
-and field by field, to say all that is wrong with it. (Rejected: validating field by field always: four
-times the work for each good request, to spare nothing to the bad ones.)
+msgspec stops at the first wrong field, so a person would have to send a form again for each mistake. Therefore the
+compiled decoder decodes a body first, at its full speed. Only if the decoder refuses the body, the body is decoded
+again without types and checked field by field, to find all wrong fields. (Rejected: always check field by field. This
+is four times the work for each good request, and gains nothing for the bad ones.)
 """
 
 from __future__ import annotations
@@ -22,63 +22,65 @@ from engine.errors import FieldError, Invalid, NotJson, NotText
 T = TypeVar("T", bound=msgspec.Struct)
 
 NUL = b"\\u0000"
-"""What JSON that has NUL in a text has in it; what has this in it may still be another text."""
+"""JSON with a NUL in a text contains these bytes. JSON with these bytes may still have no NUL: ``\\\\u0000`` is an
+escaped backslash before ``u0000``.
+"""
 MAX_EXACT = 2**53
-"""The largest integer that every JSON reader, Lua's and a browser's too, gives back as it came."""
+"""The largest integer that every JSON reader returns unchanged, also Lua's and a browser's."""
 MAX_CHOICES = 20
-"""The longest list of words that a refusal names in full."""
+"""A refusal names the allowed words of a field if there are at most this many."""
 MAX_ERRORS = 100
-"""More wrong fields than a person reads; beyond it the list is cut."""
+"""The most wrong fields in one refusal: more than a person reads. Further ones are omitted."""
 
 _AT = re.compile(r" - at `(?:key in )?`?\$?([^`]*)`$")
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
 
 
 class Body(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """A request body or query, or a frame. Unknown fields are refused; ``wrong`` adds what no single field can say, and
-    ``also`` says the same as JSON Schema, for the document.
+    """A request body, a query, or a frame of the socket. Unknown fields are refused. ``wrong`` checks the rules that
+    concern several fields, and ``also`` is the JSON Schema of these rules, for the OpenAPI document.
 
-    Fields of a type with ``extra={"typed": normalise}`` in its ``Meta`` hold what people type: ``normalise`` is applied
-    to them once they are decoded, so that nothing behind this class sees two spellings of one text.
+    Fields of a type with ``extra={"typed": normalise}`` in its ``Meta`` contain text that people type. After decoding,
+    ``normalise`` is applied to them, so that equal texts are equal strings for the rest of the program.
     """
 
     also: ClassVar[dict[str, Any]] = {}
     together: ClassVar[tuple[str, ...]] = ()
-    """Parameters of a query of which all are given or none."""
+    """Parameters of a query: a request has all of these or none."""
 
     def __post_init__(self) -> None:
-        for name, normalise in _typed(type(self)):
+        for name, normalise in _typed_fields(type(self)):
             if isinstance(value := getattr(self, name), str):
                 setattr(self, name, normalise(value))
 
     def wrong(self) -> list[FieldError]:
-        """What is wrong across fields, once each field is good by itself."""
+        """Return the errors of rules that concern several fields. Called only if each single field is valid."""
         return []
 
     @classmethod
-    def forgiven(cls, value: dict[str, Any]) -> dict[str, Any]:
-        """``value``, which was refused, without those of its parts that may be left out for being wrong."""
+    def omit_wrong_parts(cls, value: dict[str, Any]) -> dict[str, Any]:
+        """Return the refused ``value`` without the wrong parts that may be left out."""
         return value
 
 
 @functools.cache
-def _typed(struct: type[msgspec.Struct]) -> list[tuple[str, Callable[[str], str]]]:
+def _typed_fields(struct: type[msgspec.Struct]) -> list[tuple[str, Callable[[str], str]]]:
     fields = msgspec.structs.fields(struct)
-    return [(field.name, normalise) for field in fields if (normalise := _normalise(field.type))]
+    return [(field.name, normalise) for field in fields if (normalise := _normaliser(field.type))]
 
 
-def _normalise(kind: Any) -> Callable[[str], str] | None:
+def _normaliser(kind: Any) -> Callable[[str], str] | None:
     if isinstance(kind, msgspec.Meta):
         return (kind.extra or {}).get("typed")
-    return next((found for part in get_args(kind) if (found := _normalise(part))), None)
+    return next((found for part in get_args(kind) if (found := _normaliser(part))), None)
 
 
 class NoQuery(Body):
-    """A route that takes no query parameters refuses them, like any unknown field."""
+    """The query of a route without parameters: every parameter is refused, as any unknown field is."""
 
 
 class Nothing(Body):
-    """A body without fields, which may be left out."""
+    """A body without fields. The request may omit it."""
 
 
 @functools.cache
@@ -87,35 +89,35 @@ def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
 
 
 def body(kind: type[T], raw: bytes) -> T:
-    """``raw`` JSON as a ``kind``; an empty body is the empty object, so that a step without arguments needs
-    none.
+    """Decode ``raw`` JSON to a ``kind``. An empty body counts as the empty object, so that a step without arguments
+    needs no body.
 
-    Raises NotJson or NotText (400) for what is not JSON, NaN included, and Invalid (422) with every wrong field.
+    Raises NotJson or NotText (400) if the body is not JSON (NaN is not), and Invalid (422) with every wrong field.
     """
     raw = raw or b"{}"
     try:
         value: T = _decoder(kind).decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        value = again(kind, _untyped(raw), _first(error))
-    if NUL in raw and (errors := nul_in(msgspec.json.decode(raw))):
+        value = convert_or_refuse(kind, _decode_untyped(raw), _first_error(error))
+    if NUL in raw and (errors := nul_errors(msgspec.json.decode(raw))):
         raise Invalid(errors=errors[:MAX_ERRORS])
-    return _whole(value)
+    return _check_whole(value)
 
 
-def nul_in(value: Any, at: str = "") -> list[FieldError]:
-    """Every text inside ``value`` that has NUL in it, which PostgreSQL does not store: checked once for all texts of a
-    request. A name of a field is pointed at by the object that has it.
+def nul_errors(value: Any, at: str = "") -> list[FieldError]:
+    """Return an error for every text inside ``value`` that contains NUL, which PostgreSQL does not store. It is checked
+    once for all texts of a request. If the name of a field contains NUL, the error points at the object of that field.
     """
     if isinstance(value, str):
         return [FieldError(at, "Text without NUL, please")] if "\0" in value else []
     if isinstance(value, dict):
-        names = [error for name in value for error in nul_in(name, at)]
-        return names or [error for name, item in value.items() for error in nul_in(item, at + pointer(str(name)))]
+        names = [error for name in value for error in nul_errors(name, at)]
+        return names or [error for name, item in value.items() for error in nul_errors(item, at + pointer(str(name)))]
     items = value if isinstance(value, list) else ()
-    return [error for n, item in enumerate(items) for error in nul_in(item, f"{at}/{n}")]
+    return [error for n, item in enumerate(items) for error in nul_errors(item, f"{at}/{n}")]
 
 
-def _untyped(raw: bytes) -> Any:
+def _decode_untyped(raw: bytes) -> Any:
     try:
         return msgspec.json.decode(raw)
     except RecursionError:
@@ -126,105 +128,105 @@ def _untyped(raw: bytes) -> Any:
         raise NotJson(str(error)) from None
 
 
-def again(kind: type[T], value: Any, first: FieldError) -> T:
-    """``value``, which the compiled decoder refused for ``first``, as a ``kind`` without what may be left out. Raises
-    Invalid with every wrong field.
+def convert_or_refuse(kind: type[T], value: Any, first: FieldError) -> T:
+    """Convert ``value`` to a ``kind`` without the wrong parts that may be left out. ``first`` is the error for which
+    the compiled decoder refused ``value``. Raises Invalid with every wrong field.
     """
-    forgiven = kind.forgiven(value) if isinstance(value, dict) and issubclass(kind, Body) else value
-    meant = integral(forgiven, kind)
-    errors = wrong_in(meant, kind)
+    allowed = kind.omit_wrong_parts(value) if isinstance(value, dict) and issubclass(kind, Body) else value
+    meant = convert_integers(allowed, kind)
+    errors = wrong_fields(meant, kind)
     if errors or repr(meant) == repr(value):
         raise Invalid(errors=(errors or [first])[:MAX_ERRORS])
     return msgspec.convert(meant, kind)
 
 
-def integral(value: Any, kind: Any) -> Any:
-    """``value`` with the whole numbers among the fields of ``kind`` as integers: to JSON Schema, and to JavaScript,
-    50.0 is one. What stands deeper, in metadata, stays as it was sent.
+def convert_integers(value: Any, kind: Any) -> Any:
+    """Return ``value`` with the whole numbers in the fields of ``kind`` as integers, because 50.0 is an integer in JSON
+    Schema and in JavaScript. Numbers inside free objects, such as metadata, are not changed.
     """
-    struct, many = _shape(kind)
+    struct, many = _inner_struct(kind)
     if struct is not None and many and isinstance(value, list):
-        return [integral(item, struct) for item in value]
+        return [convert_integers(item, struct) for item in value]
     if struct is not None and not many and isinstance(value, dict):
         types = {field.encode_name: field.type for field in msgspec.structs.fields(struct)}
-        return {name: integral(item, types.get(name)) for name, item in value.items()}
+        return {name: convert_integers(item, types.get(name)) for name, item in value.items()}
     whole = isinstance(value, float) and value.is_integer() and abs(value) <= MAX_EXACT
     return int(value) if whole else value
 
 
 def query(kind: type[T], raw: bytes) -> T:
-    """A query string as a ``kind``; numbers and booleans are read from their text. Raises Invalid."""
+    """Decode a query string to a ``kind``; numbers and booleans are parsed from text. Raises Invalid or NotText."""
     given = pairs(raw)
     values: dict[str, str] = {}
-    twice = [FieldError(pointer(name), "Given more than once") for name, _ in given if _seen(values, name)]
+    twice = [FieldError(pointer(name), "Given more than once") for name, _ in given if _mark_seen(values, name)]
     values.update(given)
-    if errors := twice or nul_in(values):
+    if errors := twice or nul_errors(values):
         raise Invalid(errors=errors[:MAX_ERRORS])
     try:
         value = msgspec.convert(values, kind, strict=False)
     except msgspec.ValidationError as error:
-        raise Invalid(errors=wrong_in(values, kind, strict=False) or [_first(error)]) from None
-    return _whole(value)
+        raise Invalid(errors=wrong_fields(values, kind, strict=False) or [_first_error(error)]) from None
+    return _check_whole(value)
 
 
 def pairs(raw: bytes) -> list[tuple[str, str]]:
-    """The parameters of a query string in order, those without a value too. Raises NotText."""
+    """Return the parameters of a query string in order, also those without a value. Raises NotText if not UTF-8."""
     try:
         return parse_qsl(raw.decode(), keep_blank_values=True, errors="strict") if raw else []
     except UnicodeDecodeError as error:
         raise NotText(str(error)) from None
 
 
-def _seen(values: dict[str, str], name: str) -> bool:
+def _mark_seen(values: dict[str, str], name: str) -> bool:
     before = name in values
     values[name] = ""
     return before
 
 
-def _whole(value: T) -> T:
+def _check_whole(value: T) -> T:
     if isinstance(value, Body) and (errors := value.wrong()):
         raise Invalid(errors=errors)
     return value
 
 
-def wrong_in(value: Any, kind: Any, at: str = "", *, strict: bool = True) -> list[FieldError]:
-    """Every wrong field of ``value`` taken as a ``kind``, by JSON pointer below ``at``; empty if there
-    is none.
+def wrong_fields(value: Any, kind: Any, at: str = "", *, strict: bool = True) -> list[FieldError]:
+    """Return an error for each field of ``value`` that is wrong for a ``kind``; empty if none is. The JSON pointers of
+    the errors begin with ``at``.
     """
-    struct, many = _shape(kind)
+    struct, many = _inner_struct(kind)
     if struct is not None and many and isinstance(value, (list, dict)):
         items = value.items() if isinstance(value, dict) else enumerate(value)
-        inner = [e for n, item in items for e in wrong_in(item, struct, at + pointer(str(n)), strict=strict)]
-        return inner or _leaf(value, kind, at, strict)
+        inner = [e for n, item in items for e in wrong_fields(item, struct, at + pointer(str(n)), strict=strict)]
+        return inner or _value_errors(value, kind, at, strict)
     if struct is not None and not many and isinstance(value, dict):
-        return _fields(value, struct, at, strict)
-    return _leaf(value, kind, at, strict)
+        return _field_errors(value, struct, at, strict)
+    return _value_errors(value, kind, at, strict)
 
 
-def _fields(value: dict[str, Any], struct: type[msgspec.Struct], at: str, strict: bool) -> list[FieldError]:
+def _field_errors(value: dict[str, Any], struct: type[msgspec.Struct], at: str, strict: bool) -> list[FieldError]:
     known = {field.encode_name: field for field in msgspec.structs.fields(struct)}
     errors: list[FieldError] = []
     if struct.__struct_config__.forbid_unknown_fields:
         errors += [FieldError(at + pointer(name), "Unknown field") for name in value if name not in known]
     for name, field in known.items():
         if name in value:
-            errors += wrong_in(value[name], field.type, at + pointer(name), strict=strict)
+            errors += wrong_fields(value[name], field.type, at + pointer(name), strict=strict)
         elif field.required:
             errors.append(FieldError(at + pointer(name), "Required"))
     return errors
 
 
-def _leaf(value: Any, kind: Any, at: str, strict: bool) -> list[FieldError]:
+def _value_errors(value: Any, kind: Any, at: str, strict: bool) -> list[FieldError]:
     try:
         msgspec.convert(value, kind, strict=strict)
     except msgspec.ValidationError as error:
-        told = _first(error, at)
-        words = _words(kind) if "regex" in told[1] or "enum" in told[1] else None
+        told = _first_error(error, at)
+        words = _type_description(kind) if "regex" in told[1] or "enum" in told[1] else None
         return [FieldError(told[0], f"Expected {words}") if words else told]
-    return nul_in(value, at)
+    return nul_errors(value, at)
 
 
-def _first(error: Exception, at: str = "") -> FieldError:
+def _first_error(error: Exception, at: str = "") -> FieldError:
     text = str(error)
     found = _AT.search(text)
     if not found:
@@ -234,36 +236,39 @@ def _first(error: Exception, at: str = "") -> FieldError:
 
 
 def pointer(name: str) -> str:
-    """``name`` as one step of a JSON pointer."""
+    """Return ``name`` as one step of a JSON pointer."""
     return "/" + name.replace("~", "~0").replace("/", "~1")
 
 
 @functools.cache
-def _shape(kind: Any) -> tuple[type[msgspec.Struct] | None, bool]:
-    """The Struct inside ``kind``, and whether it is a list of them, or a map to them."""
+def _inner_struct(kind: Any) -> tuple[type[msgspec.Struct] | None, bool]:
+    """Return the Struct inside ``kind`` (None: none), and whether ``kind`` is a list of Structs or a map to Structs."""
     origin = get_origin(kind)
     if origin is Annotated:
-        return _shape(get_args(kind)[0])
+        return _inner_struct(get_args(kind)[0])
     if origin in (Union, UnionType):
-        return next((found for part in get_args(kind) if (found := _shape(part))[0]), (None, False))
+        return next((found for part in get_args(kind) if (found := _inner_struct(part))[0]), (None, False))
     if origin is list or origin is dict:
-        return _shape(get_args(kind)[-1])[0], True
+        return _inner_struct(get_args(kind)[-1])[0], True
     return (kind, False) if isinstance(kind, type) and issubclass(kind, msgspec.Struct) else (None, False)
 
 
-def _words(kind: Any) -> str | None:
-    """What a text with a pattern or of a list should be, in words: a regular expression helps nobody to fill in a
-    form. The innermost description tells it, that of the type; one around it tells what the field is for.
+def _type_description(kind: Any) -> str | None:
+    """Return a description of the expected text for a type with a pattern or a list of words; None if there is none. A
+    refusal contains it instead of the regular expression, because that helps nobody to fill in a form. Only the
+    innermost description describes the type; an outer one describes the purpose of the field.
     """
     if isinstance(kind, msgspec.Meta):
         return kind.description
-    if choices := _choices(kind):
+    if choices := _allowed_words(kind):
         return f"one of {', '.join(choices)}" if len(choices) <= MAX_CHOICES else None
-    return next((found for part in get_args(kind) if (found := _words(part))), None)
+    return next((found for part in get_args(kind) if (found := _type_description(part))), None)
 
 
-def _choices(kind: Any) -> list[str]:
-    """The texts of a type that is a list of them, or a union of such lists."""
+def _allowed_words(kind: Any) -> list[str]:
+    """Return the words that a type allows, if the type is a Literal or a union of Literals; else an empty list."""
     if get_origin(kind) is Literal:
         return [str(choice) for choice in get_args(kind)]
-    return [c for part in get_args(kind) for c in _choices(part)] if get_origin(kind) in (Union, UnionType) else []
+    return (
+        [c for part in get_args(kind) for c in _allowed_words(part)] if get_origin(kind) in (Union, UnionType) else []
+    )

@@ -1,4 +1,4 @@
-"""Events over HTTP: the query of ``GET /v1/events``, and what a poll and a stream answer."""
+"""Events over HTTP: the query of ``GET /v1/events``, and the answers of a poll and of a stream."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ Channels = Annotated[
 
 
 class EventsQuery(Body):
-    """``after`` is a cursor as text. With it, or with ``wait`` (seconds), the server gives one answer instead of a
-    stream, unless the request accepts ``text/event-stream``. ``channels`` and ``types`` (also ``job.*``) are separated
-    by commas.
+    """The query of ``GET /v1/events``. ``after`` is a cursor as text. With ``after`` or ``wait`` (seconds) the server
+    sends one answer instead of a stream, unless the request accepts ``text/event-stream``. ``channels`` and ``types``
+    (also ``job.*``) are separated by commas.
     """
 
     after: CursorText | None = None
@@ -51,8 +51,8 @@ class EventsQuery(Body):
 
 
 class Frame(Shape):
-    """An event as clients receive it: the same over the socket, a stream and a poll. ``type`` is the engine's name,
-    ``event`` the blueprint's.
+    """An event as clients receive it: the same over the socket, a stream and a poll. ``type`` is the engine's name of
+    the event, ``event`` the blueprint's name.
     """
 
     type: str
@@ -64,8 +64,8 @@ class Frame(Shape):
 
 
 class Heard(Shape):
-    """The answer of a poll. ``cursor`` is for the next poll. If ``recovered`` is false, call ``/v1/sync`` and continue
-    from its cursor.
+    """The answer of a poll. ``cursor`` is for the next poll. If ``recovered`` is false, events may be missing: call
+    ``/v1/sync`` and continue from the cursor of its answer.
     """
 
     events: list[Frame]
@@ -76,7 +76,7 @@ class Heard(Shape):
 
 class StreamEvent(Shape):
     """One event of the stream. ``id`` is the cursor for the next connection. ``data`` is JSON text: a frame for an
-    unnamed event, the start of the stream for ``connect``, the code for ``close``. /asyncapi.json has them in full.
+    unnamed event, the start of the stream for ``connect``, the code for ``close``. /asyncapi.json describes them.
     """
 
     id: str | None = None

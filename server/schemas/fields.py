@@ -1,7 +1,8 @@
-"""Types of fields that several requests share, with the bounds of each, and the checks that a type cannot express.
+"""Types of fields that several requests share, with their bounds, and the checks that a type cannot express.
 
-The engine decides what is allowed. These types decide what is well formed, so that nothing malformed reaches the
-engine. Bounds that PROTOCOL leaves open are generous. They are here and in the OpenAPI document, nowhere else.
+The engine checks whether a value is allowed. These types check whether it is well formed, so that nothing malformed
+reaches the engine. Bounds that PROTOCOL does not define are generous. They are defined only here, and the OpenAPI
+document shows them.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from engine.rules import currencies
 from server.schemas import text
 from server.schemas.decode import MAX_EXACT, Body
 
-TYPED = {"typed": text.normal}
+TYPED = {"typed": text.normalise_text}
 Lat = Annotated[float, Meta(ge=-90, le=90, description="degrees, WGS 84")]
 Lon = Annotated[float, Meta(ge=-180, le=180, description="degrees, WGS 84")]
 Moment = Annotated[datetime, Meta(tz=True)]
@@ -46,7 +47,7 @@ Phone = Annotated[
     Meta(
         pattern=r"^\s*\+?\d[\d ()./-]{2,31}\s*$",
         description="a telephone number: digits of any script, perhaps a +",
-        extra={"typed": text.digits},
+        extra={"typed": text.normalise_digits},
     ),
 ]
 Email = Annotated[
@@ -64,17 +65,17 @@ Code = Annotated[
         max_length=32,
         pattern=r"^\s*\d{6}\s*$(?!\n)",
         description="six digits, of any script",
-        extra={"typed": text.digits},
+        extra={"typed": text.normalise_digits},
     ),
 ]
 Pricing = Literal["flat", "hourly"]
 METADATA_DEPTH = 16
 LAST_MS = 253_402_300_799_999
-"""The end of the year 9999: RFC 3339 writes years with four digits."""
+"""The end of the year 9999, in ms since the Unix epoch: RFC 3339 writes years with four digits."""
 
 
 def half_position(lat: Any, lon: Any, missing: Any = None) -> list[FieldError]:
-    """Return the error of a position of which only one half was sent. ``missing`` is the value of a field that was not
+    """Return an error if only one of ``lat`` and ``lon`` was sent. ``missing`` is the value of a field that was not
     sent.
     """
     if (lat is missing) == (lon is missing):
@@ -83,8 +84,8 @@ def half_position(lat: Any, lon: Any, missing: Any = None) -> list[FieldError]:
 
 
 def json_errors(value: dict[str, Any], at: str, most: int) -> list[FieldError]:
-    """Return the error of a JSON object that is too deep, larger than ``most`` bytes, or has integers that are not
-    exact in every JSON reader.
+    """Return an error if the JSON object ``value`` is too deep, is larger than ``most`` bytes, or has integers that are
+    not exact in every JSON reader. ``at`` is the JSON pointer of ``value``.
     """
     if fault := _json_fault(value, METADATA_DEPTH):
         return [FieldError(at, fault)]
@@ -106,7 +107,7 @@ def sent_fields(body: Body) -> dict[str, Any]:
 
 
 def to_ms(moment: datetime | None) -> int | None:
-    """Return a time in ms since the Unix epoch, as the engine takes it. A time whose offset moves it out of the years
-    that RFC 3339 can write becomes the first or the last moment that it can write.
+    """Convert a time to ms since the Unix epoch, the engine's unit. A time before 1970 becomes 0. A time that is after
+    the year 9999 in UTC, because of its offset, becomes the last ms of that year. None stays None.
     """
     return None if moment is None else min(max(0, round(moment.timestamp() * 1000)), LAST_MS)

@@ -21,7 +21,9 @@ from server.schemas.technicians import Availability
 
 
 class ZoneState(Shape):
-    """How the session joined a zone: ``missed`` events follow, or ``reason`` says why they cannot."""
+    """The start of the session in a zone. If ``recovered`` is true, ``missed`` events follow. If not, ``reason`` is why
+    the server cannot send the missed events.
+    """
 
     epoch: str
     seq: int
@@ -57,14 +59,14 @@ class Connected(Shape):
 
 
 class Opened(Connected, kw_only=True):
-    """The first event of a stream, ``connect``: as on the socket, with one ``recovered`` for all zones."""
+    """The first event of a stream, ``connect``: as the reply on the socket, plus one ``recovered`` for all zones."""
 
     recovered: bool
     reason: Literal["too_old", "epoch"] | None = None
 
 
 class Closed(Shape):
-    """The last event of a stream, ``close``, if it can still be sent: the close code of the socket."""
+    """The last event of a stream, ``close``, if it can be sent. ``code`` is the close code that a socket would get."""
 
     code: int
     reason: str
@@ -108,7 +110,7 @@ class Nothing(Shape):
 
 
 class Head(Shape):
-    """The server has sent every event up to here that is for the receiver."""
+    """The server has sent every event up to ``seq`` that is addressed to the receiver."""
 
     zone: str
     epoch: str

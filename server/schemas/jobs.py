@@ -10,7 +10,7 @@ from msgspec import UNSET, Meta, UnsetType
 from engine.errors import FieldError
 from engine.types import Phase
 from server.schemas import constraints, text
-from server.schemas.constraints import says
+from server.schemas.constraints import describe_field
 from server.schemas.decode import Body
 from server.schemas.fields import (
     Amount,
@@ -50,16 +50,16 @@ class NewJob(Body):
     customer: Id | None = None
     scheduled_for: Moment | None = None
     technician: Id | None = None
-    reference: Annotated[Reference | None, says(constraints.REFERENCE)] = None
-    metadata: Annotated[dict[str, Any] | None, says(constraints.METADATA)] = None
+    reference: Annotated[Reference | None, describe_field(constraints.REFERENCE)] = None
+    metadata: Annotated[dict[str, Any] | None, describe_field(constraints.METADATA)] = None
 
     def wrong(self) -> list[FieldError]:
         return metadata_errors(self.metadata)
 
 
 class PatchJob(Body):
-    """The fields to change. Null removes a field that is optional. `version` makes the edit conditional, as `If-Match`
-    does.
+    """The fields of a job to change. Null removes an optional field. The edit is done only if the job has this
+    `version`, as with `If-Match`.
     """
 
     service: Id | UnsetType = UNSET
@@ -83,15 +83,17 @@ class PatchJob(Body):
 
 
 class Step(Body):
-    """Arguments of any step of a blueprint. ``version`` makes the step conditional, as ``If-Match`` does."""
+    """The arguments of a step of a blueprint. The step is done only if the job has this ``version``, as with
+    ``If-Match``.
+    """
 
     version: Version | None = None
     reason: Reason | None = None
     code: Code | None = None
     amount: Amount | None = None
     occurred_at: Moment | None = None
-    technician: Annotated[Id | None, says(constraints.TECHNICIAN)] = None
-    force: Annotated[bool, says(constraints.FORCE)] = False
+    technician: Annotated[Id | None, describe_field(constraints.TECHNICIAN)] = None
+    force: Annotated[bool, describe_field(constraints.FORCE)] = False
 
 
 class Respond(Body):
@@ -101,14 +103,14 @@ class Respond(Body):
 
 
 class OneCommand(Step, kw_only=True):
-    """One step with its request key. Without a key the server makes one."""
+    """A step with its request key. Without ``key`` the server creates a key."""
 
     command: Short
     key: Annotated[str, Meta(pattern=r"^[0-9a-fA-F-]{32,36}$(?!\n)", description="a UUID")] | None = None
 
 
 class Commands(Body):
-    """Steps in the order in which they were taken. ``occurred_at`` is the time of a step that was taken earlier."""
+    """Steps in the order in which they were taken. ``occurred_at`` is the time of a step that is sent later."""
 
     items: Annotated[list[OneCommand], Meta(min_length=1, max_length=50)]
 
@@ -138,7 +140,7 @@ class _JobCore(Shape):
     currency: str
     pricing: Pricing
     scheduled_for: datetime | None
-    public_notes: Annotated[str | None, Meta(description="also for technicians who are offered it")] = None
+    public_notes: Annotated[str | None, Meta(description="also for technicians who are offered the job")] = None
     actions: Annotated[list[str] | None, Meta(description="what the caller may do now")] = None
 
 
@@ -155,7 +157,9 @@ class PublicJob(_JobCore, kw_only=True):
 
 
 class Job(_JobCore, kw_only=True):
-    """A job as its participants, ops and services see it. Others who may see it receive the members of PublicJob."""
+    """A job as its participants, ops and services see it. Others who may see the job receive only the members of
+    PublicJob.
+    """
 
     customer: Person | None = None
     technician: Person | None = None
@@ -203,8 +207,8 @@ class CommandsReply(Shape):
 
 
 class HistoryItem(Shape, rename={"source": "from"}):
-    """One change. ``actor`` is ``<role>:<id>`` or ``engine``, ``cause`` the request key. If the job did not move,
-    ``from`` and ``to`` are the state that it was in, or null if that state is unknown. ``occurred_at`` is the time of a
+    """A change of a job. ``actor`` is ``<role>:<id>`` or ``engine``, ``cause`` the request key. If the state did not
+    change, ``from`` and ``to`` are the same state, or null if that state is unknown. ``occurred_at`` is the time of a
     change that was reported later.
     """
 
@@ -220,7 +224,7 @@ class HistoryItem(Shape, rename={"source": "from"}):
 
 
 def metadata_errors(value: dict[str, Any] | None) -> list[FieldError]:
-    """Return the errors of a job's metadata. Every event of the job carries the metadata, so its size is bounded. Its
-    depth is bounded because Lua's JSON limits it.
+    """Return the errors of a job's metadata. The size is bounded because every event of the job contains the metadata.
+    The depth is bounded because Lua's JSON limits it.
     """
     return [] if value is None else json_errors(value, "/metadata", METADATA_BYTES)

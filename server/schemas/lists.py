@@ -1,4 +1,4 @@
-"""Lists: the query that every list takes, and the page that it answers."""
+"""Lists: the query of every list, and the page that is the answer."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ class Items(Shape, Generic[T]):
 
 
 class LiveItems(Shape, Generic[T]):
-    """A page of a list of live objects. ``as_of`` is, for each zone, the position in its log that the list includes."""
+    """A page of a list of live objects. ``as_of`` is, for each zone, the position in the log up to which the list is
+    current.
+    """
 
     items: list[T]
     next: str | None

@@ -1,8 +1,8 @@
-"""The base of all objects of answers, and the objects that stand inside many others.
+"""The base of all objects in answers, and the objects that many answers contain.
 
-The engine makes most answers as JSON, and the server embeds them unread, so these types encode nothing. They document
-the answers in OpenAPI (PROTOCOL §2). The tests decode every answer of a route as the type that the table of routes
-names for it, and refuse unknown fields.
+The engine makes most answers as JSON, and the server embeds this JSON without decoding it, so these types encode
+nothing. They document the answers in OpenAPI (PROTOCOL §2). The tests decode every answer of a route as the type in the
+table of routes, and refuse unknown fields.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from engine.types import Role
 
 
 class Shape(Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """An object of an answer. Clients ignore unknown members; our own tests refuse them."""
+    """An object in an answer. Clients ignore unknown members; our own tests refuse them."""
 
 
 class Person(Shape):
@@ -27,7 +27,7 @@ class Person(Shape):
 
 
 class Actor(Shape):
-    """The user who did it; ``engine`` if no user did."""
+    """The user who caused a change; the role is ``engine`` if no user caused it."""
 
     id: str
     role: Role | Literal["engine"]

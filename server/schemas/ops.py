@@ -1,4 +1,4 @@
-"""The messages of a client on the socket: one Struct for each ``op``, decoded and checked like a request's body."""
+"""The messages of a client on the socket: one Struct for each ``op``, decoded and checked as a request's body is."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from server.schemas import fields, frames, jobs, positions, technicians
 from server.schemas.decode import MAX_EXACT, Body
 
 MAX_SUBS = 100
-"""Subscriptions of one session, and of one ``connect``."""
+"""The most subscriptions of one session, and in one ``connect``."""
 
 RequestId = int | Annotated[str, Meta(max_length=64)]
 Key = Annotated[
@@ -23,19 +23,19 @@ Key = Annotated[
     ),
 ]
 JobRef = Annotated[str, Meta(max_length=80)]
-"""Not checked for form: an id that no job can have is ``not_found``, like any other job that is not there."""
+"""An id of a job. Its form is not checked: a malformed id is ``not_found``, as an unknown id is."""
 Channel = Annotated[str, Meta(max_length=120)]
 
 
 class Message(Body, kw_only=True, tag_field="op"):
-    """One message from a client. With an ``id`` it is answered; ``op`` is the Struct's tag."""
+    """A message from a client. The server answers it if it has an ``id``. ``op`` is the Struct's tag."""
 
     id: RequestId | None = None
 
 
 class App(msgspec.Struct, forbid_unknown_fields=True):
-    """Who wrote the client, for the logs; and which ``device`` it is (an installation, a browser's tab): a later socket
-    of the same device takes the place of the earlier one.
+    """A client's program, for the logs, and its ``device`` (an installation, or a tab of a browser). A later socket of
+    the same device replaces the earlier one.
     """
 
     name: Annotated[str, Meta(max_length=64)] = ""
@@ -44,20 +44,20 @@ class App(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Place(Body, kw_only=True):
-    """A cursor as a client gives it back."""
+    """A cursor that the server sent and the client sends back."""
 
     epoch: Annotated[str, Meta(max_length=64)]
     seq: Annotated[int, Meta(ge=0, le=MAX_EXACT)]
 
     @property
     def cursor(self) -> Cursor:
-        """As the engine takes it."""
+        """The cursor in the engine's type."""
         return Cursor(Epoch(self.epoch), self.seq)
 
 
 class Connect(Message, tag="connect", kw_only=True):
-    """Always the first. ``cursors`` are by zone; ``subs`` are restored before the replay; ``replaces`` is the session
-    whose place this one takes.
+    """Authenticate and start the session: the first message on a socket. ``cursors`` are by zone. The channels ``subs``
+    are subscribed before missed events are replayed. ``replaces`` is the id of the session that the new one replaces.
     """
 
     token: fields.Token | None = None
@@ -68,26 +68,30 @@ class Connect(Message, tag="connect", kw_only=True):
 
 
 class Ping(Message, tag="ping", kw_only=True):
-    """Is somebody there: answered with the time and the number of logged pushes sent on this session."""
+    """Check the connection. The reply has the time and the number of logged pushes sent on this session."""
 
 
 class Refresh(Message, tag="refresh", kw_only=True):
-    """A fresh token of the same user: the session goes on under it."""
+    """Continue the session with a new access token of the same user."""
 
     token: fields.Token
 
 
 class Subscribe(Message, tag="subscribe", kw_only=True):
-    """Hear of a job's live events, or, for ops, of everything in a zone."""
+    """Receive the live events of a job or, for ops, all events of a zone."""
 
     channel: Channel
 
 
 class Unsubscribe(Message, tag="unsubscribe", kw_only=True):
+    """Stop receiving the events of a channel."""
+
     channel: Channel
 
 
 class Claim(Message, tag="claim", kw_only=True):
+    """Claim an offered job."""
+
     job: JobRef
     version: fields.Version | None = None
     key: Key | None = None
@@ -95,6 +99,8 @@ class Claim(Message, tag="claim", kw_only=True):
 
 
 class Decline(Message, tag="decline", kw_only=True):
+    """Decline an offered job."""
+
     job: JobRef
     reason: fields.Reason | None = None
     key: Key | None = None
@@ -102,7 +108,7 @@ class Decline(Message, tag="decline", kw_only=True):
 
 
 class Command(jobs.Step, tag="command", tag_field="op", kw_only=True):
-    """Any step of the job's blueprint."""
+    """Take a step of the job's blueprint."""
 
     id: RequestId | None = None
     job: JobRef
@@ -112,12 +118,14 @@ class Command(jobs.Step, tag="command", tag_field="op", kw_only=True):
 
 
 class SetAvailability(technicians.SetAvailability, tag="availability", tag_field="op", kw_only=True):
+    """Go online or offline as a technician."""
+
     id: RequestId | None = None
     key: Key | None = None
 
 
 class Location(positions.Location, tag="location", tag_field="op", kw_only=True):
-    """One fix, or up to 100. No reply unless it has an ``id``."""
+    """Send one fix, or up to 100. There is a reply only if the message has an ``id``."""
 
     id: RequestId | None = None
     key: Key | None = None

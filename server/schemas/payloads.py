@@ -44,9 +44,9 @@ class OfferDeclined(Shape):
 
 
 class JobChanged(Shape, rename={"source": "from"}):
-    """``changed`` names the changed fields, or ``codes`` if the job has new ones. If the blueprint addresses
-    technicians, they receive the public part of ``job``. An edit of an existing job also has the actor, and the state,
-    which stayed.
+    """The payload of a new or edited job. ``changed`` lists the changed fields, or ``codes`` if the job has new codes.
+    If the blueprint addresses technicians, they receive the public part of ``job``. The payload of an edit also has the
+    actor, and in ``from`` and ``to`` the state, which an edit does not change.
     """
 
     job: Job
@@ -60,7 +60,9 @@ class JobChanged(Shape, rename={"source": "from"}):
 
 
 class JobSearching(Shape):
-    """``asked`` and ``declined`` are counts over all waves; ``radius_m`` null is the whole zone."""
+    """The progress of a search for a technician. ``asked`` and ``declined`` count technicians of all waves.
+    ``radius_m`` null is the whole zone. ``next_at`` is the time of the next wave.
+    """
 
     job: Ref
     wave: int
@@ -71,7 +73,7 @@ class JobSearching(Shape):
 
 
 class Card(Shape):
-    """The technician as a customer sees them. Only replies and live pushes have phone and position."""
+    """A technician as a customer sees them. Only replies and live pushes contain phone and position."""
 
     id: str
     name: str = ""
@@ -87,7 +89,7 @@ class DisputeTold(Dispute, kw_only=True):
 
 
 class JobStep(Shape, rename={"source": "from"}):
-    """One step of the job's blueprint: the states, the command, the actor and the reason. ``occurred_at`` is the time
+    """A step of the job's blueprint: the states, the command, the actor and the reason. ``occurred_at`` is the time
     of a step that was reported later, ``dispute`` the dispute that the step opened or resolved, ``former`` the
     technician who no longer holds the job.
     """
@@ -104,21 +106,21 @@ class JobStep(Shape, rename={"source": "from"}):
 
 
 class JobTaken(JobStep, kw_only=True):
-    """A step that gave the job its technician. A claim is the technician's own step and has no ``command``."""
+    """A step that assigned a technician to the job. ``command`` is absent if the step is the technician's claim."""
 
     technician: Card | None = None
     command: str | None = None  # type: ignore[assignment]
 
 
 class JobEnded(JobStep, kw_only=True):
-    """The end of an open job, by a user or by time."""
+    """The end of an open job: a user cancelled the job, or the job expired. Then ``command`` is absent."""
 
     command: str | None = None  # type: ignore[assignment]
 
 
 class JobLate(Shape):
-    """Something that should have happened ``since`` then has not. ``step`` is the stage of the escalation. ``status``
-    is the state that lasts too long, ``reason`` what the watchdog observed of ``technician``.
+    """A warning that a job is late. ``since`` is the time at which it should have advanced. ``step`` is the stage of
+    the escalation, ``status`` the state that lasts too long, ``reason`` what the watchdog observed of ``technician``.
     """
 
     job: Ref
@@ -130,7 +132,7 @@ class JobLate(Shape):
 
 
 class BidTold(Shape):
-    """``reason`` says why a bid was closed."""
+    """A new or changed bid. ``reason`` is why the bid was closed."""
 
     bid: Bid
     job: Ref
@@ -145,7 +147,9 @@ class PriceTold(Shape):
 
 
 class PaymentTold(Shape, rename={"source": "from"}):
-    """If a step of the job requested the payment or resulted from it, the members of that step are here too."""
+    """A new or changed payment. If a step of the job requested the payment or resulted from the payment, the payload
+    also has the members of that step.
+    """
 
     payment: Payment
     job: Job
@@ -183,7 +187,9 @@ class TechnicianReviewed(Shape):
 
 
 class TechnicianStatus(Shape):
-    """``job`` is there if a job is the reason: the technician was assigned to it, departed for it, or is free of it."""
+    """A technician went online or offline, or became busy or free. ``job`` is present if a job is the reason: the
+    technician was assigned to the job, departed for it, or no longer has it.
+    """
 
     technician: Ref
     online: bool
@@ -200,7 +206,9 @@ class Notified(Shape):
 
 
 class TokenExpiring(Shape):
-    """The token expires in so many seconds: `refresh`, or connect again with another token."""
+    """A warning that the access token expires in ``in_s`` seconds. The client sends `refresh`, or connects again with
+    another token.
+    """
 
     in_s: int
 
@@ -220,11 +228,11 @@ def _struct(event: EventType) -> Any:
 
 
 EVENTS: dict[str, Any] = {event.type: _struct(event) for event in event_catalogue.LOGGED}
-"""The data of each type of event in the log, without the fields that a blueprint adds."""
+"""The Struct of the data of each event type in the log. A blueprint may add fields to the data."""
 LIVE: dict[str, Any] = {event.type: _struct(event) for event in event_catalogue.LIVE}
-"""The data of each push that is in no log."""
+"""The Struct of the data of each type of push that is not stored in a log."""
 
 
 def shape_of(kind: str) -> Any:
-    """Return the type of an event's data, also for a type of event that a blueprint chose."""
+    """Return the type of the data of event type ``kind``, which a blueprint may have chosen."""
     return EVENTS.get(kind) or EVENTS.get(f"{kind.partition('.')[0]}.*", dict[str, Any])

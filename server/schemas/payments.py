@@ -21,8 +21,9 @@ PaymentReference = Annotated[
 
 
 class NewPayment(Body):
-    """``reference`` is the payment service's own name for the payment, unique for the job. The first refund may use the
-    reference of its charge; further refunds have references of their own and name the charge in ``of``.
+    """A report of the payment service. ``reference`` is the service's own name for the payment, unique for the job. The
+    first refund may use the reference of its charge. Further refunds have their own references, and ``of`` is the
+    reference of the charge.
     """
 
     reference: PaymentReference
@@ -44,8 +45,8 @@ class PaymentReply(Shape):
 
 
 class Payment(Shape):
-    """A payment that was requested, and the outcome that the payment service reports, under a ``reference`` of the
-    service. ``of`` is, for a refund, the reference of its charge.
+    """A requested payment and the outcome that the payment service reports. ``reference`` is the service's own name for
+    the payment. ``of`` is, for a refund, the reference of its charge.
     """
 
     id: str

@@ -10,7 +10,7 @@ from msgspec.structs import asdict
 
 from engine.errors import FieldError
 from server.schemas import constraints
-from server.schemas.decode import Body, wrong_in
+from server.schemas.decode import Body, wrong_fields
 from server.schemas.fields import Lat, Lon, Moment, half_position, to_ms
 from server.schemas.objects import Shape
 
@@ -35,8 +35,8 @@ class OneFix(Body):
 
 
 class Location(Body):
-    """Either one fix in the body itself, the present position of the device, or up to 100 fixes under ``fixes`` that
-    were measured earlier. Wrong fixes among these are left out.
+    """The positions of a device: either its present position in the body itself, or up to 100 fixes in ``fixes`` that
+    were measured earlier. Wrong fixes in the list are omitted.
     """
 
     lat: Lat | None = None
@@ -49,12 +49,12 @@ class Location(Body):
     fixes: Annotated[list[OneFix], Meta(min_length=1, max_length=MOST_FIXES)] | None = None
 
     @classmethod
-    def forgiven(cls, value: dict[str, Any]) -> dict[str, Any]:
+    def omit_wrong_parts(cls, value: dict[str, Any]) -> dict[str, Any]:
         fixes = value.get("fixes")
         if not isinstance(fixes, list) or len(fixes) > MOST_FIXES:
             return _measured(value)
         fixes = [_measured(fix) if isinstance(fix, dict) else fix for fix in fixes]
-        good = [fix for fix in fixes if not wrong_in(fix, OneFix)]
+        good = [fix for fix in fixes if not wrong_fields(fix, OneFix)]
         return {**value, "fixes": good or fixes}
 
     also = constraints.FIXES
@@ -68,12 +68,12 @@ class Location(Body):
 
 
 def _measured(fix: dict[str, Any]) -> dict[str, Any]:
-    """Return the fix without the measurements that are no numbers."""
+    """Return the fix without the measurements that are not numbers."""
     return {name: value for name, value in fix.items() if name not in MEASURED or type(value) in (int, float)}
 
 
 def fixes_of(body: Location) -> list[dict[str, Any]]:
-    """Return the fixes of a location, one or many, with ``at`` in ms since the Unix epoch."""
+    """Return the fixes of a location as a list, with ``at`` in ms since the Unix epoch."""
     many = [body] if body.fixes is None else body.fixes
     return [{**asdict(fix), "at": to_ms(fix.at)} for fix in many]
 
@@ -83,8 +83,8 @@ class FixRate(Shape):
 
 
 class FixHeard(Shape):
-    """The answer to a fix if the technician is offline, and so receives no offers, or if the device's clock is off by
-    more than 30 s.
+    """The answer to a fix if there is a problem: the technician is offline and receives no offers, or the device's
+    clock is wrong by more than 30 s.
     """
 
     online: bool
@@ -109,6 +109,8 @@ class Position(Shape):
 
 
 class Track(Shape):
-    """``position`` is null if nobody holds the job, or if the position is unknown."""
+    """The answer about the position of a job's technician. ``position`` is null if nobody holds the job, or if the
+    position is unknown.
+    """
 
     position: Position | None

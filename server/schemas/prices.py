@@ -9,7 +9,7 @@ from server.schemas.objects import Proposal, Shape
 
 
 class NewProposal(Body):
-    """``amount`` is in minor units of the job's currency; for a job by the hour, the rate."""
+    """A price to propose. ``amount`` is in minor units of the job's currency; for an hourly job it is the rate."""
 
     amount: Amount
     reason: Reason | None = None
@@ -17,7 +17,7 @@ class NewProposal(Body):
 
 
 class ProposalAnswer(Body):
-    """``version`` is the job's. It makes the answer conditional on it, as ``If-Match`` does."""
+    """An answer to a proposal. The answer counts only if the job has this ``version``, as with ``If-Match``."""
 
     version: Version | None = None
 

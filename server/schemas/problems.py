@@ -12,11 +12,11 @@ from engine.errors import CalloutError, Internal, MethodNotAllowed
 MEDIA_TYPE = b"application/problem+json"
 TYPE_PREFIX = "/problems/"
 NOSNIFF = (b"x-content-type-options", b"nosniff")
-"""On all answers: many contain text that people wrote, and a browser must take none of them for a page."""
+"""A header of all answers: many contain text that people wrote, and a browser must not show any as a page."""
 
 
 class WrongMethod(MethodNotAllowed):
-    """``allowed`` becomes the ``Allow`` header."""
+    """Raised if the path exists, but not with the method of the request. ``allowed`` becomes the ``Allow`` header."""
 
     def __init__(self, allowed: Iterable[str]) -> None:
         self.allowed = tuple(sorted(allowed))
@@ -24,8 +24,8 @@ class WrongMethod(MethodNotAllowed):
 
 
 class Problem(msgspec.Struct, kw_only=True):
-    """A refusal on the wire. Some codes add members of their own (``job``, ``attempts_left``). A refusal from an
-    idempotency record adds ``"repeated": true``.
+    """A refusal as clients receive it. Some codes add members of their own (``job``, ``attempts_left``). A refusal that
+    was stored in an idempotency record has ``"repeated": true``.
     """
 
     type: str
@@ -40,17 +40,19 @@ class Problem(msgspec.Struct, kw_only=True):
 
 
 class WrongField(msgspec.Struct):
-    """``pointer`` is a JSON pointer into the body; a query parameter or header is ``/<its name>``."""
+    """An error of one field. ``pointer`` is a JSON pointer into the body, or ``/`` and the name of a parameter or
+    header.
+    """
 
     pointer: str
     detail: str
 
 
 def problem(error: BaseException, request_id: str = "") -> dict[str, Any]:
-    """Return the problem object of ``error``. An error that is no CalloutError is ``internal``, and its text is
-    omitted.
+    """Return the problem object of ``error``. For an error that is not a CalloutError the code is ``internal``, and the
+    text of the error is omitted.
 
-    Members that hold JSON bytes (the present ``job`` of a version conflict) are ``msgspec.Raw``.
+    Members that are JSON bytes (the present ``job`` of a version conflict) become ``msgspec.Raw``.
     """
     refusal = error if isinstance(error, CalloutError) else Internal()
     return {
@@ -73,12 +75,12 @@ def _raw(value: Any) -> Any:
 
 
 def encode(error: BaseException, request_id: str = "") -> bytes:
-    """:func:`problem` as compact JSON."""
+    """Return the problem object of ``error`` as compact JSON."""
     return msgspec.json.encode(problem(error, request_id))
 
 
 def headers(error: BaseException) -> list[tuple[bytes, bytes]]:
-    """Return the headers that HTTP requires besides the body: the challenge of a 401, ``Retry-After``, ``Allow``."""
+    """Return the headers of ``error``: challenge of a 401, ``Retry-After``, ``Allow``, ``Idempotency-Replayed``."""
     result: list[tuple[bytes, bytes]] = []
     if not isinstance(error, CalloutError):
         return result

@@ -21,7 +21,7 @@ class NewRating(Body):
 
 
 class Rating(Shape):
-    """The rating that one side of a job gives the other; ``by`` and ``of`` are users."""
+    """A rating that one side of a job gives the other side. ``by`` and ``of`` are ids of users."""
 
     job: str
     by: str

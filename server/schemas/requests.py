@@ -8,7 +8,7 @@ from server.schemas.objects import Shape
 
 
 class Verdict(Shape):
-    """The outcome of a request: done, or refused with the code."""
+    """The outcome of a request: done, or refused with ``code``."""
 
     key: str
     status: Literal["done", "refused"]

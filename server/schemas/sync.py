@@ -21,8 +21,9 @@ class Myself(Shape):
 
 
 class Sync(Shape):
-    """A snapshot from which a client starts. ``cursor`` was read first: later events may repeat parts of the snapshot,
-    and none is missing. ``next`` continues ``jobs`` at ``GET /v1/jobs?cursor=``.
+    """A snapshot from which a client starts. ``cursor`` was read before the rest, so no event after ``cursor`` is
+    missing, but some may repeat parts of the snapshot. ``next`` is the cursor for further jobs: ``GET
+    /v1/jobs?cursor=``.
     """
 
     me: Myself

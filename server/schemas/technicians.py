@@ -16,7 +16,9 @@ from server.schemas.positions import FixRate
 
 
 class PatchTechnician(Body):
-    """Technicians may set their ``name``, ``phone`` and ``services``; managers also ``zone`` and ``capacity``."""
+    """The fields of a profile to change. Technicians may set their ``name``, ``phone`` and ``services``; managers also
+    ``zone`` and ``capacity``.
+    """
 
     name: Name | UnsetType = UNSET
     phone: Phone | UnsetType | None = UNSET
@@ -30,7 +32,7 @@ class Review(Body):
     account: Literal["approved", "suspended"] | None = None
     reason: Reason | None = None
 
-    also = constraints.one_of("kyc", "account")
+    also = constraints.require_one_of("kyc", "account")
 
     def wrong(self) -> list[FieldError]:
         return [] if self.kyc or self.account else [FieldError("", "Give kyc or account")]
@@ -78,8 +80,9 @@ class TechnicianReply(Shape):
 
 
 class Availability(Shape):
-    """``receiving`` is whether the technician receives offers; ``blockers`` are the codes why not. ``clock_offset_s``
-    is how far the device's clock is ahead; up to 30 s it is 0.
+    """The availability of a technician. ``receiving`` is whether the technician receives offers; ``blockers`` are the
+    codes of the reasons if not. ``clock_offset_s`` is the number of seconds by which the device's clock is ahead; up to
+    30 s it is 0.
     """
 
     online: bool

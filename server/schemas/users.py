@@ -31,7 +31,9 @@ class PatchUser(Body):
 
 
 class Suspend(Body):
-    """``reassign`` offers the jobs that the user holds to others, if the job's blueprint still allows it."""
+    """The suspension of a user. ``reassign`` offers the jobs that the user holds to others, if the job's blueprint
+    still allows this.
+    """
 
     reason: Reason
     jobs: Literal["keep", "reassign"] = "keep"
@@ -78,5 +80,5 @@ class Me(Shape):
     fix: FixRate
     technician: Technician | None = None
     clock_offset_s: Annotated[
-        float | None, Meta(description="how far the device's clock is ahead, if that is more than 30 s")
+        float | None, Meta(description="seconds by which the device's clock is ahead, if more than 30")
     ] = None

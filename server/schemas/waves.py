@@ -1,4 +1,4 @@
-"""Waves: how the engine searched technicians for a job. For ops."""
+"""Waves: the searches of the engine for technicians for a job. For ops."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from server.schemas.objects import Shape
 
 
 class Those(Shape):
-    """The number of technicians, and the ids of some of them."""
+    """A group of technicians: their number, and the ids of some of them."""
 
     count: int
     technicians: list[str]
 
 
 class Score(Shape):
-    """The parts of a technician's score, with weights applied. The lowest sum is the best."""
+    """A technician's score and its weighted parts. The technician with the lowest score is the best."""
 
     technician: str
     score: float
@@ -27,8 +27,9 @@ class Score(Shape):
 
 
 class Wave(Shape, rename={"inside": "in"}):
-    """One search for candidates: of the technicians visited, those included and, by reason, those left out.
-    ``radius_m`` null is the whole zone. ``scores`` are of the best candidates, if the engine chooses.
+    """One search for candidates. ``visited`` technicians were examined: ``in`` are those included, ``out`` those left
+    out, by reason. ``radius_m`` null is the whole zone. ``scores`` are those of the best candidates, if the engine
+    chooses the technician.
     """
 
     wave: int

@@ -1,1 +1,1 @@
-"""Simulated users, who use Callout only as an outside client does, over HTTP and WebSockets."""
+"""Simulated users. They use Callout as any client does: only over HTTP and WebSockets."""

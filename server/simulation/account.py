@@ -1,4 +1,4 @@
-"""Signed-in users of the simulation, whose access token is renewed in time."""
+"""Signed-in users of the simulation. Their access tokens are renewed before they expire."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ MARGIN_S = 60.0
 
 
 class Account:
-    """A signed-in user. An access token lasts an hour and a demo may last longer: ``token`` renews it in time."""
+    """A signed-in user. An access token is valid for an hour, but a demo may run longer, so ``token`` renews it.
+
+    ``returning``: an earlier run created the account.
+    """
 
     def __init__(self, api: Api, signed_in: dict[str, Any], *, returning: bool = False) -> None:
         self.api = api
@@ -30,7 +33,7 @@ class Account:
         self._good_until = time.monotonic() + tokens["expires_in"] - MARGIN_S
 
     async def token(self, fresh: bool = False) -> str:
-        """An access token that is valid for at least a minute. ``fresh``: the server refused the last one."""
+        """Return an access token that is valid for at least a minute. ``fresh``: the server refused the last token."""
         refused = self._access if fresh else None
         async with self._refreshing:
             if self._access == refused or time.monotonic() >= self._good_until:
@@ -39,7 +42,7 @@ class Account:
         return self._access
 
     async def request(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        """``Api.request`` as this user."""
+        """Call ``Api.request`` as this user. Raises the same errors as ``Api.request``."""
         return await self.api.request(method, path, token=await self.token(), body=body)
 
 
@@ -54,18 +57,19 @@ class Operator:
         self._token = token
 
     async def token(self, fresh: bool = False) -> str:
-        """The given token."""
+        """Return the token that the operator was created with."""
         return self._token
 
     async def request(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        """``Api.request`` as the operator."""
+        """Call ``Api.request`` as the operator. Raises the same errors as ``Api.request``."""
         return await self.api.request(method, path, token=self._token, body=body)
 
 
 async def sign_in(api: Api, registration: dict[str, Any], admin: Operator | None = None) -> Account:
-    """The account of ``registration`` (as in ``POST /v1/auth/register``), created now or by an earlier run.
+    """Sign in and return the account. If no earlier run has created the account, create it.
 
-    ``admin`` creates staff. Raises Refusal: ``unauthenticated`` if the account exists with another password.
+    ``registration`` is the body of ``POST /v1/auth/register``. For an account of staff, ``admin`` creates the account.
+    Raises Refusal, with ``unauthenticated`` if the account exists and has another password.
     """
     try:
         if admin is None:

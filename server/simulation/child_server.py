@@ -1,4 +1,4 @@
-"""``callout serve`` as a child process, so that the server and the load do not share an interpreter."""
+"""Run ``callout serve`` as a child process, so that the server and the load do not share an interpreter."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ LAST_BYTES = 16_384
 
 
 class ChildError(Exception):
-    """The server did not start, is not ready, or has ended. The text ends with the last line that it wrote."""
+    """Raised if the server does not start, is not ready in time, or ends. The text ends with its last line."""
 
 
 class StderrReader:
-    """Reads the stderr of a server and writes it to a file. The last bytes also stay in memory, because a full disk may
-    be what ended the server.
+    """A task that reads the stderr of a server and writes it to a file. The last bytes are also stored in memory,
+    because the server may have ended for the reason that the disk is full.
     """
 
     def __init__(self, stream: asyncio.StreamReader, log: Path) -> None:
@@ -51,13 +51,13 @@ class StderrReader:
                         file.write(written)
 
     async def last_line(self) -> str:
-        """: " and the last line that the server wrote; "" if it wrote none. Waits up to 1 s for the end of stderr."""
+        """Return ": " and the last line of stderr; "" if there is none. Wait up to 1 s for the end of stderr."""
         await asyncio.wait({self._reading}, timeout=1.0)
         lines = self._end.decode(errors="replace").strip().splitlines()
         return f": {lines[-1].removeprefix('callout: ')}" if lines else ""
 
     async def close(self) -> None:
-        """Stop reading. Waits up to 1 s for the rest of what the server wrote."""
+        """Stop reading. Before that, wait up to 1 s for the rest of stderr."""
         await asyncio.wait({self._reading}, timeout=1.0)
         self._reading.cancel()
         await asyncio.gather(self._reading, return_exceptions=True)
@@ -65,27 +65,28 @@ class StderrReader:
 
 @dataclass(frozen=True, slots=True)
 class ChildServer:
-    """A running server."""
+    """A running child server: its URL, its process, and the reader of its stderr."""
 
     url: str
     process: asyncio.subprocess.Process
     errors: StderrReader
 
     async def ended(self) -> ChildError:
-        """Wait until the process ends by itself, and return the reason."""
+        """Wait until the process ends by itself. Return the error with the reason."""
         code = await self.process.wait()
         return ChildError(f"the server ended with exit code {code}{await self.errors.last_line()}")
 
 
 @asynccontextmanager
-async def serving(
+async def run_child(
     data: Path, port: int, *, env: Mapping[str, str], cwd: Path, log: Path, ready_s: float = READY_S
 ) -> AsyncIterator[ChildServer]:
-    """``callout serve`` on ``data`` and ``port``, ready; its log goes to the file ``log``. However the block ends,
-    the server is stopped.
+    """Start ``callout serve`` on ``data`` and ``port``, yield the ready server, and always stop it after the block.
 
-    The server has its own process group: Ctrl-C at the terminal goes to the parent, which then stops the server in
-    order. Raises ChildError, also instead of the error of the block if the server has ended by itself.
+    The server's stderr is written to the file ``log``. The server has its own process group, so Ctrl-C at the terminal
+    reaches only the parent process, and the parent then stops the server in order. Raises ChildError if the server is
+    not ready within ``ready_s`` seconds. If the server ends by itself and the block then raises an error, ChildError
+    replaces that error.
     """
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "server.cli.exit_with_parent", "serve", "--data", str(data), "--port", str(port)),
@@ -100,9 +101,9 @@ async def serving(
     assert process.stderr
     errors = StderrReader(process.stderr, log)
     try:
-        child = ChildServer(await _announced_url(process.stdout, errors), process, errors)
+        child = ChildServer(await _read_url(process.stdout, errors), process, errors)
         try:
-            await _ready(child, ready_s)
+            await _wait_until_ready(child, ready_s)
             yield child
         except Exception as error:
             if process.returncode is None or isinstance(error, ChildError):
@@ -116,7 +117,7 @@ async def serving(
         await asyncio.shield(errors.close())
 
 
-async def _announced_url(stdout: asyncio.StreamReader, errors: StderrReader) -> str:
+async def _read_url(stdout: asyncio.StreamReader, errors: StderrReader) -> str:
     try:
         async with asyncio.timeout(START_S):
             line = await stdout.readline()
@@ -130,8 +131,8 @@ async def _announced_url(stdout: asyncio.StreamReader, errors: StderrReader) -> 
     raise ChildError(f"the server did not start{await errors.last_line()}")
 
 
-async def _ready(child: ChildServer, within_s: float) -> None:
-    """Wait until the server is ready. Raises ChildError with its problems, or if it has ended."""
+async def _wait_until_ready(child: ChildServer, within_s: float) -> None:
+    """Wait until the server is ready. Raises ChildError if it has ended, or is not ready within ``within_s``."""
     problems: list[str] = []
     end = time.monotonic() + within_s
     async with httpx.AsyncClient(base_url=child.url, timeout=within_s, trust_env=False) as client:
@@ -160,9 +161,9 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
 
 
 async def _stop_valkey(data: Path) -> None:
-    """End the Valkey of a server that was killed. The Valkey outlives its server, so that the next start can adopt it,
-    but here there may be no next start. Only for a server that had announced itself: if a server was refused, the
-    Valkey on its directory belongs to another server.
+    """Stop the Valkey of a server that was killed. A Valkey runs on after its server, so that the next server can adopt
+    it, but here there may be no next server. Call this only if the server has printed its URL: a server that refused
+    to start did so because another server uses the directory, and the Valkey belongs to that server.
     """
     state = read_state(data / "valkey")
     if state:
@@ -170,13 +171,16 @@ async def _stop_valkey(data: Path) -> None:
 
 
 def clean_environment(**settings: str) -> dict[str, str]:
-    """The caller's environment without its ``CALLOUT_*``, plus ``settings`` (names without the prefix)."""
+    """Return this process's environment without ``CALLOUT_*``, plus ``settings`` (names without the prefix)."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("CALLOUT_")}
     return kept | {f"CALLOUT_{name.upper()}": value for name, value in settings.items()}
 
 
 async def admin_token(data: Path, *, cwd: Path, env: Mapping[str, str]) -> str:
-    """An admin's access token, signed by ``callout token`` with the key in ``data``. Raises ChildError."""
+    """Return an access token of an admin, valid for 24 h, that ``callout token`` signs with the key in ``data``.
+
+    Raises ChildError if the command fails.
+    """
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", "from server.cli.main import main; main()"),
         *("token", "--role", "admin", "--expires", "24h", "--data", str(data)),

@@ -12,7 +12,7 @@ OVER = frozenset({"done", "closed"})
 
 
 class Customer(Person):
-    """Books on request. Events about the jobs go to the delivery checker."""
+    """A simulated customer, who books when ``book`` is called. The delivery checker gets the events of the jobs."""
 
     async def book(self, lat: float, lon: float, address: str) -> str:
         """Book a job and return its id. Raises Refusal or Unreachable."""
@@ -28,7 +28,7 @@ class Customer(Person):
         return str(job["id"])
 
     async def cancel(self, job: str) -> None:
-        """Cancel the job. If it is too late, nothing changes."""
+        """Cancel the job. Do nothing if it can no longer be cancelled."""
         try:
             await self.client.request("command", job=job, command="cancel", reason="no longer needed")
         except Refusal as refusal:
@@ -36,7 +36,7 @@ class Customer(Person):
                 raise
 
     async def refresh_job(self, job: str) -> None:
-        """Read the job over HTTP: its event is overdue, or was lost in a gap that the server reported."""
+        """Read the job over HTTP, because its event is overdue, or was lost in a gap that the server reported."""
         self._record((await self.account.request("GET", f"/v1/jobs/{job}"))["job"])
 
     def handle(self, event: Frame) -> None:

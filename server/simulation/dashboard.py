@@ -25,7 +25,7 @@ def welcome(console: Console, url: str, data: Path, logins: Sequence[tuple[str, 
 
 
 @contextmanager
-def showing(console: Console) -> Iterator[Show]:
+def open_display(console: Console) -> Iterator[Show]:
     """Yield a function that shows a summary and the recent events. It may be called often."""
     if console.is_terminal:
         with Live(console=console, transient=True) as live:
@@ -46,7 +46,7 @@ def _lines(console: Console) -> Show:
 
 
 def line(summary: dict[str, Any]) -> str:
-    """The summary in one line."""
+    """Return the summary as one line."""
     refused = sum(summary["refused"].values())
     return (
         f"{summary['seconds']:.0f} s: {summary['jobs']} jobs booked, {summary['claimed']} won,"

@@ -1,9 +1,10 @@
 """Compare what the simulated users received with the log.
 
-The *coverage* of a user is the part of the log in which they must receive every event: from the head at their first
-connect, through every lost connection that was ``recovered``. A connect that was not recovered ends one range and
-begins another, because the server said that there is a gap. Expected is each log entry within the coverage that is
-addressed to one of the user's channels. Entries for gateways (``session.*``) are expected by nobody.
+The *coverage* of a user is the part of the log in which the user must receive every event addressed to them. It begins
+at the head of the log at the user's first connect. A reconnect that is ``recovered`` continues the present range of the
+coverage. A reconnect that is not recovered ends this range and begins another, because the server reported a gap. A
+user is expected to receive each log entry that is within the coverage and addressed to one of the user's channels. No
+user is expected to receive entries for gateways (``session.*``).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from engine.types import Principal
 
 @dataclass(slots=True)
 class SeqRange:
-    """A part of the log without a reported gap: ``after`` < seq ≤ ``until`` (None: it has no end yet)."""
+    """A part of the log without a reported gap: ``after`` < seq ≤ ``until`` (None: the part has no end yet)."""
 
     after: int
     until: int | None = None
@@ -29,7 +30,7 @@ class SeqRange:
 
 @dataclass(slots=True)
 class Receipts:
-    """What one user received: the seqs and their coverage, by zone."""
+    """The events that one user received: the seqs and the user's coverage, by zone, and the number of duplicates."""
 
     channels: frozenset[str]
     received: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
@@ -39,7 +40,10 @@ class Receipts:
 
 @dataclass(slots=True)
 class JobOutcome:
-    """The course of one job, in monotonic seconds, and the technicians whose claim of it was acknowledged."""
+    """The course of one job: times in monotonic seconds, and the technicians whose claim was acknowledged.
+
+    ``ended`` is the final status; "" while the job is open.
+    """
 
     booked: float | None = None
     accepted: float | None = None
@@ -49,12 +53,12 @@ class JobOutcome:
 
     @property
     def undecided(self) -> bool:
-        """Whether its customer has received neither a holder nor an end."""
+        """Whether the customer has booked the job, and has received neither its holder nor its end."""
         return self.booked is not None and self.accepted is None and not self.ended
 
     @property
     def counts(self) -> list[str]:
-        """The counters to which it adds one. A job that was not booked in this run adds to none."""
+        """The names of the counters that this job increases by one. A job of an earlier run increases none."""
         if self.booked is None:
             return []
         claimed = ["claimed"] if self.accepted is not None else []
@@ -63,14 +67,17 @@ class JobOutcome:
 
     @property
     def claim_ms(self) -> list[float]:
-        """Its time to claim in milliseconds, or nothing."""
+        """The time from booking to claim in milliseconds, as a list of one; an empty list if it is unknown."""
         if self.booked is None or self.accepted is None:
             return []
         return [max(0.0, self.accepted - self.booked) * 1000]
 
 
 class LogIndex:
-    """What the checker needs of a log: the seqs of each channel, and the holders of each job."""
+    """An index of a log for the checker: the seqs of each channel, and the holders of each job.
+
+    ``doubled`` counts assignments of a job that had a holder. ``last`` is the last seq that was added.
+    """
 
     def __init__(self) -> None:
         self.by_channel: dict[str, set[int]] = defaultdict(set)
@@ -80,7 +87,7 @@ class LogIndex:
         self._holder: dict[str, str] = {}
 
     def add(self, seq: int, kind: str, to: Iterable[str], data: dict[str, Any]) -> None:
-        """One entry, in order. A second holder counts as doubled unless the first was unassigned before."""
+        """Add the next entry of the log. A second holder counts as doubled, unless the first was unassigned before."""
         self.last = seq
         if kind.startswith("session."):
             return
@@ -97,16 +104,16 @@ class LogIndex:
         self.held[job].add(technician)
 
     def addressed(self, channels: Collection[str]) -> set[int]:
-        """The seqs of all entries to one of ``channels``."""
+        """Return the seqs of all entries that are addressed to at least one of ``channels``."""
         return set().union(*(self.by_channel.get(channel, ()) for channel in channels))
 
 
 class DeliveryChecker:
-    """What all simulated users of a run received. One object for each run, used on one event loop.
+    """A record of what all simulated users of a run received. Each run has one object, used on one event loop.
 
-    Without ``recent`` everything is stored, to compare it with a log at the end. A run without an end gives ``recent``:
-    then only the last ``recent`` times are stored, received seqs are not stored, and ``forget`` reduces finished jobs
-    to counts.
+    ``recent`` None: everything is stored, to compare it with a log at the end of the run. A run without an end sets
+    ``recent``. Then only the last ``recent`` durations are stored, received seqs are not stored, and ``forget``
+    replaces finished jobs by counts.
     """
 
     def __init__(self, recent: int | None = None) -> None:
@@ -120,7 +127,7 @@ class DeliveryChecker:
         self._lag_ms: deque[float] = deque(maxlen=recent)
 
     def joined(self, ok: dict[str, Any]) -> None:
-        """A connect reply: the user's coverage begins, or continues if the zone is ``recovered``."""
+        """Call this with each connect reply. A recovered zone continues the present range of the coverage."""
         user = ok["user"]
         receipt = self.receipts.get(user["id"])
         if receipt is None:
@@ -135,7 +142,7 @@ class DeliveryChecker:
             ranges.append(SeqRange(state["seq"]))
 
     def received(self, user: str, event: dict[str, Any]) -> None:
-        """A push that ``user`` handled. Pushes without ``seq`` are not counted."""
+        """Call this with each push that ``user`` handled. Pushes without ``seq`` are not counted."""
         if "seq" not in event:
             return
         if self._recent is None:
@@ -143,69 +150,69 @@ class DeliveryChecker:
         self._lag_ms.append(time.time() * 1000 - ms_of(event["at"]))
 
     def repeated(self, user: str) -> None:
-        """A push with a seq at or below the user's cursor: the client dropped it."""
+        """Call this when a push has a seq at or below the user's cursor. The client has dropped the push."""
         self.receipts[user].duplicates += 1
 
     def booked(self, job: dict[str, Any], now: float) -> None:
-        """A booking acknowledged to its customer at ``now`` (monotonic seconds)."""
+        """Call this when a booking is acknowledged to its customer. ``now`` is in monotonic seconds."""
         outcome = self.outcomes[job["id"]]
         outcome.booked = now
         if job.get("expires_at") and job.get("created_at"):
             outcome.expires = now + (ms_of(job["expires_at"]) - ms_of(job["created_at"])) / 1000
 
     def accepted(self, job: str, now: float) -> None:
-        """The customer received the event that their job has a holder."""
+        """Call this when the customer receives that their job has a holder. ``now`` is in monotonic seconds."""
         outcome = self.outcomes[job]
         if outcome.accepted is None:
             outcome.accepted = now
 
     def ended(self, job: str, how: str) -> None:
-        """The customer received the end of their job: ``completed``, ``cancelled`` or ``expired``."""
+        """Call this when the customer receives the end of their job: ``completed``, ``cancelled`` or ``expired``."""
         self.outcomes[job].ended = how
 
     def won(self, job: str, technician: str) -> None:
-        """A claim acknowledged to ``technician``."""
+        """Call this when a claim is acknowledged to ``technician``."""
         self.outcomes[job].winners.add(technician)
 
     def forget(self) -> None:
-        """Drop finished jobs; their counts remain."""
+        """Delete the outcomes of finished jobs, after adding them to the counts."""
         for job, outcome in [(job, outcome) for job, outcome in self.outcomes.items() if outcome.ended]:
             del self.outcomes[job]
             self._past.update(outcome.counts)
             self._claim_ms.extend(outcome.claim_ms)
 
     def undecided(self) -> list[tuple[str, JobOutcome]]:
-        """Booked jobs whose customer has received neither a holder nor an end."""
+        """Return the booked jobs whose customer has received neither a holder nor an end."""
         return [(job, outcome) for job, outcome in self.outcomes.items() if outcome.undecided]
 
     def count(self, what: str) -> int:
-        """How many jobs were ``booked``, ``claimed``, or ended ``completed``, ``cancelled`` or
+        """Return how many jobs were ``what``: ``booked``, ``claimed``, ``doubled``, ``completed``, ``cancelled`` or
         ``expired``.
         """
         return self._past[what] + sum(what in outcome.counts for outcome in self.outcomes.values())
 
     def duplicate_events(self) -> int:
-        """Events of the log that the same user received more than once."""
+        """Return how many events of the log reached the same user more than once."""
         return sum(receipt.duplicates for receipt in self.receipts.values())
 
     def lost_events(self, log: LogIndex, zone: str, until: int | None = None) -> int:
-        """Log entries within a user's coverage, addressed to that user, that they have not received.
+        """Return how many log entries within a user's coverage, addressed to the user, the user has not received.
 
-        Only entries up to the seq ``until`` count: while other users continue, some event is always on the way.
+        Only entries up to the seq ``until`` count, because a newer entry may still be on its way to the user.
         """
         until = log.last if until is None else until
-        return sum(len(_expected(h, log, zone, until) - h.received[zone]) for h in self.receipts.values())
+        return sum(len(_expected_seqs(h, log, zone, until) - h.received[zone]) for h in self.receipts.values())
 
     def unexpected_events(self, log: LogIndex, zone: str) -> int:
-        """Events that a user received although the log does not address them to the user, or does not have them."""
+        """Return how many received events are not in the log, or not addressed there to the user who received them."""
         return sum(
             len({seq for seq in h.received[zone] if seq <= log.last} - log.addressed(h.channels))
             for h in self.receipts.values()
         )
 
     def double_claims(self, log: LogIndex | None) -> int:
-        """Claims that must not exist: a second holder in the log of a job that had one, and acknowledged claims of
-        which the log has no entry. Without a log: jobs with more than one acknowledged claim.
+        """Return how many claims must not exist: assignments in the log of a job that had a holder, plus acknowledged
+        claims without an entry in the log. If ``log`` is None: the jobs with more than one acknowledged claim.
         """
         if log is None:
             return self.count("doubled")
@@ -213,15 +220,15 @@ class DeliveryChecker:
         return log.doubled + unknown
 
     def time_to_claim_ms(self) -> dict[str, float | None]:
-        """From the acknowledged booking to the event with the holder; 0 if the event came first."""
+        """Return percentiles of the time from the acknowledged booking to the holder's event; 0 if that came first."""
         return percentiles([*self._claim_ms, *(ms for c in self.outcomes.values() for ms in c.claim_ms)])
 
     def event_lag_ms(self) -> dict[str, float | None]:
-        """From an event's ``at`` (Redis' clock) to its receipt (this machine's clock)."""
+        """Return percentiles of the time from ``at`` of an event (Redis' clock) to its receipt (local clock)."""
         return percentiles(self._lag_ms)
 
 
-def _expected(receipt: Receipts, log: LogIndex, zone: str, until: int) -> set[int]:
+def _expected_seqs(receipt: Receipts, log: LogIndex, zone: str, until: int) -> set[int]:
     expected: set[int] = set()
     addressed = log.addressed(receipt.channels)
     for range_ in receipt.coverage[zone]:
@@ -231,7 +238,7 @@ def _expected(receipt: Receipts, log: LogIndex, zone: str, until: int) -> set[in
 
 
 def percentiles(values: Iterable[float]) -> dict[str, float | None]:
-    """``{"p50", "p99"}`` by nearest rank, rounded to 0.1; null where there are no values."""
+    """Return ``{"p50", "p99"}`` by nearest rank, rounded to 0.1; both are None if there are no values."""
     ranked = sorted(values)
     if not ranked:
         return {"p50": None, "p99": None}

@@ -22,11 +22,11 @@ from engine.process.datadir import create
 from engine.process.settings import Settings
 from server.simulation import dashboard, seed
 from server.simulation.account import Account, Operator, sign_in
-from server.simulation.child_server import ChildServer, admin_token, serving
+from server.simulation.child_server import ChildServer, admin_token, run_child
 from server.simulation.customer import Customer
 from server.simulation.delivery_checker import DeliveryChecker
 from server.simulation.person import Pace, Person, Simulation, near
-from server.simulation.progress import counting
+from server.simulation.progress import count_progress
 from server.simulation.technician import Technician
 
 CENTRE = (52.52, 13.405)
@@ -43,7 +43,7 @@ LOGINS = "demo-logins.json"
 
 @dataclass(frozen=True, slots=True)
 class DemoOptions:
-    """The options of ``callout demo``. ``lasts_s`` None: until it is interrupted."""
+    """The options of ``callout demo``. ``lasts_s`` is in seconds; None: the demo runs until it is interrupted."""
 
     settings: Settings
     technicians: int
@@ -52,10 +52,10 @@ class DemoOptions:
 
 
 class DemoCredentials(msgspec.Struct):
-    """Tag and password of the demo's accounts, so that the next start uses the same accounts.
+    """The tag and the password of the demo's accounts. They are stored, so that the next start uses the same accounts.
 
-    The password is random and stored in the data directory. The directory of a demo may later serve real users, and
-    must then have no admin with a well-known password.
+    The password is random, because the data directory of a demo may later be used for real users. Then it must contain
+    no admin with a well-known password.
     """
 
     tag: str
@@ -63,26 +63,27 @@ class DemoCredentials(msgspec.Struct):
 
 
 async def run_demo(options: DemoOptions) -> None:
-    """Run a server with simulated users until ``lasts_s`` is over, SIGINT or SIGTERM; then print the summary.
+    """Run a server with simulated users until SIGINT, SIGTERM or the end of ``lasts_s``. Then print the summary.
 
     Raises ChildError, Ended, Refusal or Unreachable, possibly in an exception group.
     """
     console = Console(stderr=options.as_json, highlight=False, soft_wrap=True)
     data = create(Path(options.settings.data))
     async with AsyncExitStack() as stack:
-        child = await stack.enter_async_context(_server(options.settings, data))
+        child = await stack.enter_async_context(_run_server(options.settings, data))
         api = Api(child.url)
         stack.push_async_callback(api.close)
         operator = Operator(api, await admin_token(data, cwd=Path.cwd(), env=os.environ))
         service = await seed.simulation_service(operator)
         demo = DemoRun(
-            Simulation(api, DeliveryChecker(RECENT_SAMPLES), PACE, secrets.randbits(32), service), _keys(data)
+            Simulation(api, DeliveryChecker(RECENT_SAMPLES), PACE, secrets.randbits(32), service),
+            _load_credentials(data),
         )
         stack.push_async_callback(demo.close)
         await demo.seed_users(operator, options.technicians, console)
-        _show_logins(data, demo.logins())
+        _write_logins(data, demo.logins())
         dashboard.welcome(console, child.url, data, demo.logins())
-        with _interrupted() as stop:
+        with _stop_event() as stop:
             await demo.run(child, stop, options.lasts_s, console)
     if options.as_json:
         print(msgspec.json.encode(demo.summary()).decode(), flush=True)
@@ -91,14 +92,14 @@ async def run_demo(options: DemoOptions) -> None:
 
 
 @asynccontextmanager
-async def _server(settings: Settings, data: Path) -> AsyncIterator[ChildServer]:
-    # All users sign in from one address at each start. Rate limits would delay that by minutes.
+async def _run_server(settings: Settings, data: Path) -> AsyncIterator[ChildServer]:
+    # All users sign in from one address at each start. Rate limits would delay the start by minutes.
     env = dict(os.environ) | {"CALLOUT_LIMITS": "off", "CALLOUT_DEMO": str(data / LOGINS)}
-    async with serving(data, settings.port, env=env, cwd=Path.cwd(), log=data / "demo.log") as child:
+    async with run_child(data, settings.port, env=env, cwd=Path.cwd(), log=data / "demo.log") as child:
         yield child
 
 
-def _keys(data: Path) -> DemoCredentials:
+def _load_credentials(data: Path) -> DemoCredentials:
     path = data / "demo.json"
     if path.exists():
         return msgspec.json.decode(path.read_bytes(), type=DemoCredentials)
@@ -108,8 +109,8 @@ def _keys(data: Path) -> DemoCredentials:
     return keys
 
 
-def _show_logins(data: Path, logins: list[tuple[str, str, str]]) -> None:
-    """Write the file from which the front page shows the logins. Only a server that a demo starts reads it."""
+def _write_logins(data: Path, logins: list[tuple[str, str, str]]) -> None:
+    """Write the file of the logins for the front page. Only a server that a demo starts reads this file."""
     path = data / LOGINS
     path.touch(mode=0o600)
     path.write_bytes(
@@ -118,8 +119,8 @@ def _show_logins(data: Path, logins: list[tuple[str, str, str]]) -> None:
 
 
 @contextmanager
-def _interrupted() -> Iterator[asyncio.Event]:
-    """An event that SIGINT and SIGTERM set. They are the normal end of a demo, not a failure."""
+def _stop_event() -> Iterator[asyncio.Event]:
+    """Yield an event that SIGINT and SIGTERM set. These signals are the normal end of a demo, not a failure."""
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
@@ -145,35 +146,35 @@ class DemoRun:
 
     async def seed_users(self, operator: Operator, technicians: int, console: Console) -> None:
         """Create all users. Accounts of an earlier run sign in again."""
-        self._admin = await sign_in(self.simulation.api, self._details("admin", 0), operator)
+        self._admin = await sign_in(self.simulation.api, self._registration("admin", 0), operator)
         self._observer = AdminObserver(self.simulation, self._admin, self.news)
         await self._observer.open()
         work = [
-            *(partial(self._technician, operator, number) for number in range(1, technicians + 1)),
-            *(partial(self._customer, number) for number in range(1, max(4, technicians // 3) + 1)),
+            *(partial(self._add_technician, operator, number) for number in range(1, technicians + 1)),
+            *(partial(self._add_customer, number) for number in range(1, max(4, technicians // 3) + 1)),
         ]
-        with counting(console, "users ready", len(work)) as done:
+        with count_progress(console, "users ready", len(work)) as done:
             await seed.run_all(work, done)
         for people in (self.technicians, self.customers):
-            people.sort(key=lambda person: person.account.email)  # they got ready in any order
+            people.sort(key=lambda person: person.account.email)  # the order of creation is random
 
-    def _details(self, role: str, number: int) -> dict[str, Any]:
+    def _registration(self, role: str, number: int) -> dict[str, Any]:
         return seed.registration(role, number, self.keys.tag, self.keys.password)
 
-    async def _technician(self, operator: Operator, number: int) -> None:
-        who = self._details("technician", number)
+    async def _add_technician(self, operator: Operator, number: int) -> None:
+        who = self._registration("technician", number)
         account = await seed.approved_technician(self.simulation.api, operator, self.simulation.service, who)
         home = near(self.simulation.random_for(f"home {number}"), *CENTRE, RADIUS_M)
         self.technicians.append(technician := Technician(self.simulation, account, home))
         await technician.open()
 
-    async def _customer(self, number: int) -> None:
-        account = await sign_in(self.simulation.api, self._details("customer", number))
+    async def _add_customer(self, number: int) -> None:
+        account = await sign_in(self.simulation.api, self._registration("customer", number))
         self.customers.append(customer := Customer(self.simulation, account))
         await customer.open()
 
     def logins(self) -> list[tuple[str, str, str]]:
-        """Role, e-mail and password of one user of each role."""
+        """Return role, e-mail and password of one admin, one customer and one technician."""
         known = [self._admin, self.customers[0].account, self.technicians[0].account]
         return [(a.role, a.email, self.keys.password) for a in known if isinstance(a, Account)]
 
@@ -183,7 +184,7 @@ class DemoRun:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(_run_person(who, who.run())) for who in self.technicians]
             tasks += [group.create_task(_run_person(who, self._book_jobs(who, group))) for who in self.customers]
-            tasks.append(group.create_task(self._show(console)))
+            tasks.append(group.create_task(self._show_summary(console)))
             tasks.append(group.create_task(_fail_with(child)))
             try:
                 async with asyncio.timeout(lasts_s):
@@ -206,8 +207,8 @@ class DemoRun:
                 await customer.cancel(job)
             await asyncio.sleep(self._rng.expovariate(a_second))
 
-    async def _show(self, console: Console) -> None:
-        with dashboard.showing(console) as show:
+    async def _show_summary(self, console: Console) -> None:
+        with dashboard.open_display(console) as show:
             forgot = 0.0
             while True:
                 await asyncio.sleep(SHOW_S)
@@ -218,7 +219,7 @@ class DemoRun:
                     self.simulation.checker.forget()
 
     def summary(self) -> dict[str, Any]:
-        """The counts of this run until now."""
+        """Return the counts of this run until now."""
         checker = self.simulation.checker
         ended = {how: checker.count(how) for how in ("completed", "cancelled", "expired")}
         return {
@@ -244,7 +245,9 @@ class DemoRun:
 
 
 async def _run_person(person: Person, work: Coroutine[Any, Any, None]) -> None:
-    """Run ``work`` until it fails: a visitor may suspend a simulated user, who then just leaves the demo."""
+    """Run ``work`` until it fails, then close the connection of ``person``. The demo continues without this user: a
+    visitor may have suspended the user.
+    """
     try:
         await work
     except (Ended, Refusal, Unreachable):
@@ -256,7 +259,7 @@ async def _fail_with(child: ChildServer) -> None:
 
 
 class RecentEvents:
-    """The last events, one line each."""
+    """The last events, as one line each. ``keep`` is the number of lines."""
 
     def __init__(self, keep: int) -> None:
         self.lines: deque[str] = deque(maxlen=keep)
@@ -270,7 +273,7 @@ class RecentEvents:
 
 
 class AdminObserver(Person):
-    """An admin who receives what operators receive, for the list of recent events."""
+    """A simulated admin, who receives the same events as operators, for the list of recent events."""
 
     def __init__(self, simulation: Simulation, account: Account, news: RecentEvents) -> None:
         super().__init__(simulation, account)

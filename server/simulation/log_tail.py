@@ -1,4 +1,4 @@
-"""Read the zone's log during a run: after a long run its beginning has already left Redis."""
+"""Read the zone's log during a run. After a long run the first entries are no longer in Redis."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class LogTail:
-    """An index of the log, from its head at the start of the run."""
+    """A reader that indexes the log. The index begins at the head of the log at the start of the run."""
 
     def __init__(self, client: redis.Redis, head: int) -> None:
         self.index = LogIndex()
@@ -29,12 +29,12 @@ class LogTail:
         self._client = client
 
     async def read(self) -> None:
-        """Read until cancelled. Raises Unreachable."""
+        """Read until cancelled. Raises Unreachable if Redis cannot be read."""
         while True:
             await self._read_once(block_ms=1000)
 
     async def catch_up(self) -> int:
-        """Read to the current head and return its seq. Raises Unreachable."""
+        """Read up to the current head and return its seq. Raises Unreachable if Redis cannot be read."""
         head = await _head(self._client)
         while self.index.last < head:
             await self._read_once(block_ms=10)
@@ -55,7 +55,7 @@ async def _head(client: redis.Redis) -> int:
         return (await log.head(client, DEFAULT_ZONE)).seq
 
 
-def _as_it_comes(response: Any, **_: Any) -> Any:
+def _return_unchanged(response: Any, **_: Any) -> Any:
     return response
 
 
@@ -68,10 +68,10 @@ def _redis_errors() -> Iterator[None]:
 
 
 @asynccontextmanager
-async def tailing(url: str) -> AsyncIterator[LogTail]:
-    """A LogTail that reads in the background while the block runs. Raises Unreachable."""
+async def open_log_tail(url: str) -> AsyncIterator[LogTail]:
+    """Yield a LogTail that reads in the background while the block runs. Raises Unreachable if Redis cannot be read."""
     client = redis.Redis.from_url(url, protocol=2, socket_timeout=None)
-    client.set_response_callback("XREAD", _as_it_comes)
+    client.set_response_callback("XREAD", _return_unchanged)
     try:
         tail = LogTail(client, await _head(client))
         reading = asyncio.create_task(tail.read())

@@ -1,4 +1,4 @@
-"""What all simulated users have: an account, one connection, and a delivery checker for what they receive."""
+"""The base of all simulated users: an account, one connection, and a delivery checker for the received events."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ METRES_PER_DEGREE = 111_320.0
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How fast simulated users act. A seeded generator draws from each range of seconds."""
+    """The speed at which simulated users act, in seconds. A seeded generator chooses values from each range."""
 
     reaction_s: tuple[float, float]
-    """From seeing an offer to claiming it."""
+    """The time from the receipt of an offer to its claim."""
     work_s: tuple[float, float]
-    """From winning a job to its completion, all four steps."""
+    """The time from the accepted claim to the completion of the job: all four steps together."""
     fix_s: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Simulation:
-    """What all users of one simulation share."""
+    """The objects and values that all users of one simulation share."""
 
     api: Api
     checker: DeliveryChecker
@@ -36,12 +36,12 @@ class Simulation:
     service: str
 
     def random_for(self, who: str) -> random.Random:
-        """A random generator for one user: the same seed and name give the same numbers, whatever the others do."""
+        """Return a random generator for one user. Its numbers depend only on the seed and on the name ``who``."""
         return random.Random(f"{self.seed}:{who}")
 
 
 class Person:
-    """A user with an account and an open connection. Alone, this class only receives, as a dashboard does."""
+    """A simulated user with an account and a connection. This base class only receives events."""
 
     def __init__(self, simulation: Simulation, account: Account | Operator) -> None:
         self.simulation = simulation
@@ -69,15 +69,15 @@ class Person:
         self.handle(event)
 
     def handle(self, event: Frame) -> None:
-        """Handle one event. Must not block: slow work belongs into a task of its own."""
+        """Handle one event. Must not block: start a task for slow work."""
 
     def resynchronise(self) -> None:
-        """The known state may be out of date: at the first connect, and when the server could not resume."""
+        """Called when the known state may be out of date: at the first connect, and if the server could not resume."""
 
 
 def near(rng: random.Random, lat: float, lon: float, metres: float) -> tuple[float, float]:
-    """A position up to ``metres`` north or south and up to ``metres`` east or west. Accurate enough below the polar
-    circles.
+    """Return a random position up to ``metres`` north or south and up to ``metres`` east or west. The result is
+    accurate enough between the polar circles.
     """
     reach = metres / METRES_PER_DEGREE
     return (
@@ -87,6 +87,6 @@ def near(rng: random.Random, lat: float, lon: float, metres: float) -> tuple[flo
 
 
 def job_of(event: dict[str, Any]) -> dict[str, Any]:
-    """The job in an event, ``{}`` if there is none."""
+    """Return the job in an event; ``{}`` if the event has none."""
     job = event.get("data", {}).get("job")
     return job if isinstance(job, dict) else {}

@@ -1,7 +1,7 @@
 """Recorded pickups, read from CSV: when and where somebody needed a job.
 
-A replay only needs the differences between times. A time without an offset counts as New York's: the public pickup
-records are from there, and any single time zone is right for the others.
+A replay only needs the differences between times. A time without an offset is taken as New York time, because the
+public pickup records are from there. For other records any one time zone gives the same differences.
 """
 
 from __future__ import annotations
@@ -26,9 +26,7 @@ _BOUNDS = {"lat": 90.0, "lon": 180.0}
 
 
 class TraceError(ValueError):
-    """A trace that cannot be read. ``line`` counts from 1; ``column`` is ``time``, ``lat``, ``lon`` or
-    None.
-    """
+    """Raised if a trace cannot be read. ``line`` counts from 1. ``column`` is ``time``, ``lat``, ``lon`` or None."""
 
     def __init__(self, path: Path, line: int, column: str | None, what: str) -> None:
         at = f"{path}, line {line}" + (f", column {column}" if column else "")
@@ -46,11 +44,11 @@ class Pickup(NamedTuple):
 
 
 def read_trace(path: Path, limit: int | None = None) -> list[Pickup]:
-    """The earliest ``limit`` pickups of a CSV file, sorted by time; rows with the same time stay in their order.
+    """Return the earliest ``limit`` pickups of a CSV file, sorted by time. Rows with the same time stay in their order.
 
-    The columns are found by their usual names; without a header the first three are time, lat and lon. Every
-    row is checked, also those beyond ``limit``, because the earliest are known only after all are read.
-    Raises TraceError naming line and column.
+    The columns are found by their usual names. Without a header the first three columns are time, lat and lon. Every
+    row is checked, also those beyond ``limit``, because the earliest rows are known only after all rows are read.
+    Raises TraceError with line and column.
     """
     pickups = sorted(_pickups(path), key=lambda pickup: pickup.at)
     if not pickups:
@@ -96,7 +94,7 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _header(path: Path, line: int, row: list[str]) -> dict[str, int] | None:
-    """The index of each column, or None if the first row is already data."""
+    """Return the index of each column; None if the first row is data. Raises TraceError if a column is missing."""
     found = {
         name: next((at for at, cell in enumerate(row) if cell.lower() in known), None) for name, known in NAMES.items()
     }
@@ -134,7 +132,7 @@ def _is_time(text: str) -> bool:
 
 
 def parse_time(text: str) -> datetime:
-    """``9/1/2014 0:01:00`` (month first, New York) or ISO 8601, as an instant in UTC. Raises ValueError."""
+    """Parse ``9/1/2014 0:01:00`` (month first, New York) or ISO 8601. Return the time in UTC. Raises ValueError."""
     american = _AMERICAN.fullmatch(text)
     try:
         if american:
@@ -149,7 +147,7 @@ def parse_time(text: str) -> datetime:
 
 @cache
 def _new_york() -> tzinfo:
-    # A machine without a time zone database can still replay: an error of one hour twice a year moves a few arrivals.
+    # Without a time zone database UTC is good enough: the two changes of the hour in a year shift a few arrivals.
     try:
         return ZoneInfo("America/New_York")
     except ZoneInfoNotFoundError:

@@ -16,7 +16,7 @@ Update = Callable[[int, str], None]
 
 @contextmanager
 def progress(console: Console, label: str, total: int) -> Iterator[Update]:
-    """Yield a function that shows how many are done, with a remark beside the number."""
+    """Yield a function that shows how many of ``total`` are done, with a remark beside the number."""
     if console.is_terminal:
         with _bar(console) as bar:
             task = bar.add_task(label, total=total, remark="")
@@ -26,8 +26,8 @@ def progress(console: Console, label: str, total: int) -> Iterator[Update]:
 
 
 @contextmanager
-def counting(console: Console, label: str, total: int) -> Iterator[Callable[[], None]]:
-    """Same as ``progress``, with a function to call after each one."""
+def count_progress(console: Console, label: str, total: int) -> Iterator[Callable[[], None]]:
+    """Yield a function to call after each of the ``total`` pieces of work. It shows how many are done."""
     done = itertools.count(1)
     with progress(console, label, total) as update:
         yield lambda: update(next(done), "")

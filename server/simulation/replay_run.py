@@ -23,13 +23,13 @@ from engine.process.embedded import Embedded, read_state
 from engine.types import DEFAULT_ZONE
 from server.simulation import seed
 from server.simulation.account import Account, Operator, sign_in
-from server.simulation.child_server import ChildServer, admin_token, clean_environment, serving
+from server.simulation.child_server import ChildServer, admin_token, clean_environment, run_child
 from server.simulation.customer import Customer
 from server.simulation.delivery_checker import DeliveryChecker
-from server.simulation.log_tail import LogTail, tailing
+from server.simulation.log_tail import LogTail, open_log_tail
 from server.simulation.person import Pace, Person, Simulation, near
 from server.simulation.pickups import Pickup
-from server.simulation.progress import counting, progress
+from server.simulation.progress import count_progress, progress
 from server.simulation.technician import Technician
 
 PACE = Pace(reaction_s=(0.02, 0.06), work_s=(1.0, 3.0))
@@ -43,7 +43,7 @@ OVERDUE_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class ReplayOptions:
-    """What to run and against which server; without ``url`` the replay starts its own."""
+    """The options of a replay. ``url`` None: the replay starts its own server. ``speed`` 2: twice as fast."""
 
     pickups: tuple[Pickup, ...]
     technicians: int
@@ -56,7 +56,7 @@ class ReplayOptions:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The server under load. ``redis`` is None if its log cannot be read."""
+    """The server under load. ``redis`` is None if the log of the server cannot be read."""
 
     url: str
     token: str
@@ -65,43 +65,43 @@ class Target:
 
 
 async def run_replay(options: ReplayOptions) -> dict[str, Any]:
-    """Run the replay to its end. The result has the members that ``callout replay --json`` prints.
+    """Run the replay to its end. Return the members that ``callout replay --json`` prints.
 
     Raises ChildError, Ended, Refusal or Unreachable, possibly in an exception group.
     """
     console = Console(stderr=True)
     async with AsyncExitStack() as stack:
-        target = await stack.enter_async_context(_target(options))
+        target = await stack.enter_async_context(_open_target(options))
         api = Api(target.url)
         stack.push_async_callback(api.close)
         operator = Operator(api, target.token)
         simulation = Simulation(api, DeliveryChecker(), PACE, options.seed, await seed.simulation_service(operator))
-        tail = await stack.enter_async_context(tailing(target.redis)) if target.redis else None
+        tail = await stack.enter_async_context(open_log_tail(target.redis)) if target.redis else None
         replay = ReplayRun(options, simulation, tail, console)
         stack.push_async_callback(replay.close)
         await replay.seed_users(operator)
         async with asyncio.TaskGroup() as group:
-            watch = group.create_task(_watch(target.child))
+            watch = group.create_task(_raise_when_ended(target.child))
             wall_s = await replay.run(group)
             watch.cancel()
         return replay.result(wall_s)
 
 
 @asynccontextmanager
-async def _target(options: ReplayOptions) -> AsyncIterator[Target]:
+async def _open_target(options: ReplayOptions) -> AsyncIterator[Target]:
     if options.url:
         yield Target(options.url, options.token, options.redis)
         return
     with tempfile.TemporaryDirectory(prefix="callout-replay-", ignore_cleanup_errors=True) as home:
-        cwd, data = Path(home), Path(home) / "data"  # a callout.toml in the caller's directory must not apply
+        cwd, data = Path(home), Path(home) / "data"  # not the caller's directory: its callout.toml must not apply
         env = clean_environment(limits="off", job_lifetime_s=str(JOB_LIFETIME_S), log_level="warning")
-        async with serving(data, 0, env=env, cwd=cwd, log=cwd / "server.log") as child:
+        async with run_child(data, 0, env=env, cwd=cwd, log=cwd / "server.log") as child:
             token = await admin_token(data, cwd=cwd, env=env)
             state = read_state(data / "valkey")
             yield Target(child.url, token, Embedded(data / "valkey", state, None).url if state else None, child)
 
 
-async def _watch(child: ChildServer | None) -> None:
+async def _raise_when_ended(child: ChildServer | None) -> None:
     if child:
         raise await child.ended()
 
@@ -125,14 +125,14 @@ class ReplayRun:
         tag, password = uuid4().hex[:8], uuid4().hex
         customers = max(1, min(MOST_CUSTOMERS, len(self.options.pickups) // 10))
         work = [
-            *(partial(self._technician, operator, n, tag, password) for n in range(self.options.technicians)),
-            *(partial(self._customer, n, tag, password) for n in range(customers)),
+            *(partial(self._add_technician, operator, n, tag, password) for n in range(self.options.technicians)),
+            *(partial(self._add_customer, n, tag, password) for n in range(customers)),
         ]
-        with counting(self.console, "users ready", len(work)) as done:
+        with count_progress(self.console, "users ready", len(work)) as done:
             await seed.run_all(work, done)
-        self.customers.sort(key=lambda customer: customer.account.email)  # they got ready in any order
+        self.customers.sort(key=lambda customer: customer.account.email)  # the order of creation is random
 
-    async def _technician(self, operator: Operator, number: int, tag: str, password: str) -> None:
+    async def _add_technician(self, operator: Operator, number: int, tag: str, password: str) -> None:
         who = seed.registration("technician", number, tag, password)
         account = await seed.approved_technician(self.simulation.api, operator, self.simulation.service, who)
         rng = self.simulation.random_for(f"place {number}")
@@ -141,22 +141,22 @@ class ReplayRun:
         self.technicians.append(technician)
         await technician.open()
 
-    async def _customer(self, number: int, tag: str, password: str) -> None:
+    async def _add_customer(self, number: int, tag: str, password: str) -> None:
         account: Account = await sign_in(self.simulation.api, seed.registration("customer", number, tag, password))
         customer = Customer(self.simulation, account)
         self.customers.append(customer)
         await customer.open()
 
     async def run(self, group: asyncio.TaskGroup) -> float:
-        """Run until each job is won or expired. Return the seconds since the first booking."""
+        """Run until each job is won or expired. Return the seconds from the first booking to that time."""
         tasks = [group.create_task(technician.run()) for technician in self.technicians]
         asking = group.create_task(self._refresh_overdue_jobs())
         started = time.monotonic()
         with progress(self.console, "jobs won or expired", len(self.options.pickups)) as update:
             bookings = group.create_task(self._book_all(group, started))
-            while not bookings.done() or self._decided() < len(self.options.pickups):
+            while not bookings.done() or self._count_decided() < len(self.options.pickups):
                 await asyncio.sleep(POLL_S)
-                update(self._decided(), f"({self.simulation.checker.attempts} claim attempts)")
+                update(self._count_decided(), f"({self.simulation.checker.attempts} claim attempts)")
         wall_s = time.monotonic() - started
         asking.cancel()
         for technician in self.technicians:
@@ -169,7 +169,7 @@ class ReplayRun:
         await self._await_delivery()
         return wall_s
 
-    def _decided(self) -> int:
+    def _count_decided(self) -> int:
         return self.simulation.checker.count("booked") - len(self.simulation.checker.undecided())
 
     async def _book_all(self, group: asyncio.TaskGroup, started: float) -> None:
@@ -185,7 +185,7 @@ class ReplayRun:
         self._booked_by[job] = customer
 
     async def _refresh_overdue_jobs(self) -> None:
-        """Read jobs over HTTP that should be over by now: a lost event is counted and must not block the replay."""
+        """Read jobs over HTTP that should be over by now. A lost event is counted; it must not block the replay."""
         while True:
             await asyncio.sleep(OVERDUE_S)
             late = time.monotonic() - OVERDUE_S
@@ -194,7 +194,9 @@ class ReplayRun:
                     await self._booked_by[job].refresh_job(job)
 
     async def _await_delivery(self) -> None:
-        """Wait for events that were on the way at the end. An event that does not arrive in ``SETTLE_S`` is lost."""
+        """Wait for the events that are not delivered yet. An event that is not delivered in ``SETTLE_S`` counts as
+        lost.
+        """
         if self.tail is None:
             return
         end = await self.tail.catch_up()
@@ -209,7 +211,7 @@ class ReplayRun:
             self.console.print(f"{unexpected} events reached users to whom the log did not address them")
 
     def result(self, wall_s: float) -> dict[str, Any]:
-        """The result. Counts that need the log are None without it."""
+        """Return the result. Counts that need the log are None if there is no log."""
         checker, index = self.simulation.checker, self.tail.index if self.tail else None
         return {
             "jobs": checker.count("booked"),

@@ -11,13 +11,13 @@ from server.simulation.account import Account, Operator, sign_in
 
 T = TypeVar("T")
 CONCURRENT = 16
-"""Enough to keep the server's password hashing busy on every core; more would only queue there."""
+"""Enough requests at once to use every core of the server for password hashing. More requests would only wait."""
 SERVICE = {"name": "Simulated repair", "category": "simulation"}
 PRICE = {"base_amount": 4900, "currency": "EUR", "pricing": "flat"}
 
 
 async def simulation_service(operator: Operator) -> str:
-    """The id of the service of all simulated jobs; it is created if there is none."""
+    """Return the id of the service of all simulated jobs. Create the service if there is none."""
     known = await operator.request("GET", f"/v1/services?category={SERVICE['category']}")
     for service in known["items"]:
         if service["name"] == SERVICE["name"] and service["active"]:
@@ -27,7 +27,7 @@ async def simulation_service(operator: Operator) -> str:
 
 
 def registration(role: str, number: int, tag: str, password: str) -> dict[str, Any]:
-    """The registration of one user. The same role, number and tag always give the same user."""
+    """Return the body of the registration of one user. The same role, number and tag always give the same e-mail."""
     return {
         "email": f"{role}-{number:03d}.{tag}@callout.example",
         "password": password,
@@ -37,7 +37,7 @@ def registration(role: str, number: int, tag: str, password: str) -> dict[str, A
 
 
 async def approved_technician(api: Api, operator: Operator, service: str, who: dict[str, Any]) -> Account:
-    """A technician who may claim: the profile has a name, a zone and a service, and is approved."""
+    """Return the account of a technician who may claim, after creating and approving the profile for ``service``."""
     account = await sign_in(api, who)
     profile = {"name": who["name"], "services": [service]}
     await account.request("PATCH", f"/v1/technicians/{account.id}", profile)
@@ -47,8 +47,8 @@ async def approved_technician(api: Api, operator: Operator, service: str, who: d
 
 
 async def run_all(work: Sequence[Callable[[], Awaitable[T]]], done: Callable[[], None] = lambda: None) -> list[T]:
-    """Run ``work``, at most ``CONCURRENT`` at once, and return the results in its order. ``done`` is called after each.
-    The first failure cancels all.
+    """Call all functions of ``work``, at most ``CONCURRENT`` at once, and return the results in the order of ``work``.
+    Call ``done`` after each result. The first failure cancels all others and is raised in an exception group.
     """
     free = asyncio.Semaphore(CONCURRENT)
 

@@ -14,10 +14,10 @@ DRIFT_M = 40.0
 
 
 class Technician(Person):
-    """Claims every offer while free, the oldest first, one at a time.
+    """A simulated technician, who claims offers while free: one at a time, the oldest first.
 
-    After the decision for an offer the claim is always sent, even if an `offer.closed` arrives during the reaction
-    time. A real thumb does not stop either, and otherwise simulated technicians would hardly ever compete.
+    The claim of a chosen offer is always sent, even if an `offer.closed` arrives during the reaction time. Real
+    technicians do not stop either in this time, and otherwise simulated technicians would hardly ever compete.
     """
 
     def __init__(self, simulation: Simulation, account: Account, at: tuple[float, float]) -> None:
@@ -38,11 +38,14 @@ class Technician(Person):
         self.online = True
 
     async def go_offline(self) -> None:
-        """Go offline, so that this account gets no offers until its lease ends."""
+        """Go offline. Otherwise the account would receive offers until its presence lease expires."""
         await self.client.request("availability", online=False)
 
     async def run(self) -> None:
-        """Claim and work until cancelled, or until ``stop_claiming`` was called and no job is held. Raises Ended."""
+        """Claim and work until cancelled, or until ``stop_claiming`` was called and no job is held.
+
+        Raises Ended if the connection is closed.
+        """
         fixes = asyncio.create_task(self._send_fixes())
         try:
             await self._claim_and_work()
@@ -50,7 +53,7 @@ class Technician(Person):
             fixes.cancel()
 
     def stop_claiming(self) -> None:
-        """Claim no more jobs; finish the held ones."""
+        """Claim no more jobs, but finish the held jobs."""
         self._stopping = True
         self._wake.set()
 
@@ -65,7 +68,9 @@ class Technician(Person):
             self._held.pop(job_of(event)["id"], None)
 
     def resynchronise(self) -> None:
-        """Read open offers and held jobs before the next claim. A new account has neither."""
+        """Make ``run`` read open offers and held jobs before the next claim. Do nothing for a new account: it has
+        neither.
+        """
         self._stale = self.online or self.account.returning
         self._wake.set()
 

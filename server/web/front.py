@@ -1,7 +1,7 @@
-"""The front door: ``/`` says what this server is and where things are; ``/docs/`` shows the project's pages.
+"""The pages for people: ``/`` describes this server and links to its parts; ``/docs/`` shows the project's pages.
 
-Both are for a person who has just opened the address that ``callout serve`` printed. They are no routes of the
-interface: for anyone, not metered, and not in the OpenAPI document.
+Both are for a person who has just opened the address that ``callout serve`` printed. They are not routes of the HTTP
+interface: anyone may read them, without a rate limit, and they are not in the OpenAPI document.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from server.schemas.problems import WrongMethod
 from server.web.static import FOLDER, GUARDS, TYPES
 
 PAGES = FOLDER / "pages"
-"""Templates: not served as they stand."""
+"""Templates. They are not served without changes."""
 HTML: Header = (b"content-type", TYPES[".html"])
 FRESH: Header = (b"cache-control", b"no-cache")
 _PAGE = re.compile(r"[a-z0-9-]{1,64}")
@@ -31,11 +31,11 @@ _TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
 _LINK = re.compile(r'href="([a-z0-9-]+)\.md(#[^"]*)?"')
 _HEADING = re.compile(r"<h([2-4])>(.+?)</h\1>")
 FIRST = ("first-hour", "running", "settings", "protocol", "codes", "clients", "design")
-"""Pages in the order in which they are read; the others follow by name."""
+"""The first pages of the list, in the order in which to read them. The other pages follow by name."""
 
 
 class Login(msgspec.Struct, frozen=True):
-    """One person of a demo, as the front page shows them."""
+    """The login of one user of a demo, for the front page."""
 
     role: str
     email: str
@@ -43,7 +43,7 @@ class Login(msgspec.Struct, frozen=True):
 
 
 class Front:
-    """The ASGI endpoint of ``/``. ``demo`` is the file that a demo writes its logins to."""
+    """The ASGI endpoint of ``/``. ``demo`` is the file to which a demo writes its logins; None: no demo."""
 
     def __init__(self, demo: str | None = None) -> None:
         self._demo = Path(demo) if demo else None
@@ -52,10 +52,12 @@ class Front:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer GET and HEAD."""
         scope["state"]["operation"] = "front"
-        await _answer(scope, send, self._page.replace("<!-- logins -->", _table(self._logins())))
+        await _send_page(scope, send, self._page.replace("<!-- logins -->", _logins_table(self._read_logins())))
 
-    def _logins(self) -> list[Login]:
-        """Read at each request: a demo makes its people after its server has started."""
+    def _read_logins(self) -> list[Login]:
+        """Return the logins of the demo. Read at each request, because a demo creates its users after the server
+        started.
+        """
         try:
             return msgspec.json.decode(self._demo.read_bytes(), type=list[Login]) if self._demo else []
         except (OSError, msgspec.DecodeError):
@@ -72,48 +74,48 @@ class Docs:
         """Answer GET and HEAD."""
         scope["state"]["operation"] = "docs"
         name = scope["path_params"].get("name", "")
-        pages = _pages(self._folder) if self._folder else {}
+        pages = _load_pages(self._folder) if self._folder else {}
         if name and name not in pages:
             return await refuse(scope, send, NotFound("No such page"))
-        await _answer(scope, send, _framed(name, pages))
+        await _send_page(scope, send, _render_page(name, pages))
         return None
 
 
 def docs_folder() -> Path | None:
-    """Where the pages are: in a wheel beside this file, in a checkout at its top."""
+    """Return the folder of the pages: in ``server/`` of a wheel, at the top of a checkout; None if there is none."""
     here = Path(__file__).resolve().parents[1]
     return next((place for place in (here / "docs", here.parent / "docs") if (place / "protocol.md").is_file()), None)
 
 
 @functools.cache
-def _pages(folder: Path) -> dict[str, tuple[str, str]]:
-    """Title and Markdown of each page, by its name."""
+def _load_pages(folder: Path) -> dict[str, tuple[str, str]]:
+    """Return title and Markdown of each page, by name, in the order of the list."""
     found = {path.stem: path.read_text("utf-8") for path in folder.glob("*.md") if _PAGE.fullmatch(path.stem)}
     order = [*(name for name in FIRST if name in found), *sorted(found.keys() - set(FIRST))]
     texts = {name: found[name] for name in order}
     return {name: (title[1] if (title := _TITLE.search(text)) else name, text) for name, text in texts.items()}
 
 
-def _framed(name: str, pages: dict[str, tuple[str, str]]) -> str:
-    title, text = pages[name] if name else ("Documentation", _index(pages))
-    body = _HEADING.sub(_anchored, MarkdownIt("commonmark").enable("table").render(text))
+def _render_page(name: str, pages: dict[str, tuple[str, str]]) -> str:
+    title, text = pages[name] if name else ("Documentation", _index_text(pages))
+    body = _HEADING.sub(_add_anchor, MarkdownIt("commonmark").enable("table").render(text))
     frame = (PAGES / "page.html").read_text("utf-8")
     return frame.replace("{title}", html.escape(title)).replace("{body}", _LINK.sub(r'href="\1\2"', body))
 
 
-def _anchored(heading: re.Match[str]) -> str:
-    """The heading under the name that links to it end with, as GitHub makes them."""
+def _add_anchor(heading: re.Match[str]) -> str:
+    """Return the HTML of the heading with an ``id`` like GitHub's, so that links to headings work here too."""
     text = html.unescape(re.sub(r"<[^>]+>", "", heading[2]))
     name = re.sub(r"[^\w -]", "", text.lower()).replace(" ", "-")
     return f'<h{heading[1]} id="{name}">{heading[2]}</h{heading[1]}>'
 
 
-def _index(pages: dict[str, tuple[str, str]]) -> str:
+def _index_text(pages: dict[str, tuple[str, str]]) -> str:
     lines = [f"- [{title}]({name}.md)" for name, (title, _) in pages.items()]
     return "\n".join(["# Documentation", "", *(lines or ["The pages are not part of this installation."])])
 
 
-def _table(logins: list[Login]) -> str:
+def _logins_table(logins: list[Login]) -> str:
     if not logins:
         return ""
     rows = "".join(
@@ -129,7 +131,7 @@ def _table(logins: list[Login]) -> str:
     )
 
 
-async def _answer(scope: Scope, send: Send, page: str) -> None:
+async def _send_page(scope: Scope, send: Send, page: str) -> None:
     if scope["method"] not in ("GET", "HEAD"):
         return await refuse(scope, send, WrongMethod(["GET", "HEAD"]))
     body = page.encode()

@@ -1,9 +1,9 @@
 """The files under ``/web/``: the browser client and the page to try it on.
 
-They are read once, at start, into a table; a request is looked up in it by its whole name. No path is ever joined to a
-folder, so there is nothing to climb out of. (Rejected: Starlette's StaticFiles, which asks the disk, and is right about
-``..`` only as long as its joins are.) They are no routes of the interface: for anyone, not metered, and not in the
-OpenAPI document.
+The files are read once, at start, into a table, and a request is looked up in the table by its whole name. No path of
+a request is joined to a folder, so ``..`` can reach no other file. (Rejected: Starlette's StaticFiles. It looks up each
+path on the disk, and is safe from ``..`` only if it joins paths correctly.) The files are not routes of the HTTP
+interface: anyone may read them, without a rate limit, and they are not in the OpenAPI document.
 """
 
 from __future__ import annotations
@@ -30,13 +30,15 @@ TYPES = {
     ".css": b"text/css; charset=utf-8",
     ".svg": b"image/svg+xml",
 }
-"""What is served at all: a file of another kind in the folder is not."""
+"""The content type of each kind of file that is served. Files of other kinds in the folder are not served."""
 
 POLICY = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     b"base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
-"""Everything from this server and nothing written into the page: what a name or an address smuggles in cannot run."""
+"""Scripts, styles and images only as files from this server, none inside the page. So a script that somebody writes
+into a name or an address does not run.
+"""
 
 GUARDS: tuple[Header, ...] = (
     (b"content-security-policy", POLICY),
@@ -45,7 +47,7 @@ GUARDS: tuple[Header, ...] = (
 
 
 class File(NamedTuple):
-    """One file as it is sent."""
+    """A served file: its bytes, its ETag and its headers."""
 
     body: bytes
     etag: bytes
@@ -53,14 +55,14 @@ class File(NamedTuple):
 
 
 class Files:
-    """An ASGI endpoint with the path parameter ``name``."""
+    """The ASGI endpoint of ``/web/{name}``."""
 
     def __init__(self, folder: Path = FOLDER) -> None:
-        paths = {path.name: path for path in (client(), *folder.iterdir()) if path.suffix in TYPES}
-        self._files = {name: _file(path) for name, path in paths.items()}
+        paths = {path.name: path for path in (client_path(), *folder.iterdir()) if path.suffix in TYPES}
+        self._files = {name: _load_file(path) for name, path in paths.items()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer GET and HEAD; 304 to who has the file already."""
+        """Answer GET and HEAD; with 304 if the browser has the present file already."""
         scope["state"]["operation"] = "web"
         name = scope["path_params"].get("name", "")
         if scope["method"] not in ("GET", "HEAD"):
@@ -70,31 +72,31 @@ class Files:
         file = self._files.get(name)
         if file is None:
             return await refuse(scope, send, NotFound("No such file"))
-        if _has(scope, file):
+        if _has_file(scope, file):
             return await _send(scope, send, 304, file.headers)
         length = (b"content-length", str(len(file.body)).encode())
         await _send(scope, send, 200, (*file.headers, length), file.body)
         return None
 
 
-def client() -> Path:
+def client_path() -> Path:
     """Return the path of the browser client.
 
-    A wheel carries it in ``web``. A checkout and an editable install have it in ``clients/javascript`` only: it is a
-    package of its own.
+    A wheel contains the client in ``web``. A checkout and an editable install have the client in
+    ``clients/javascript`` only, because it is a package of its own.
     """
     return next(path for path in (FOLDER / CLIENT, CHECKOUT / CLIENT) if path.is_file())
 
 
-def _file(path: Path) -> File:
+def _load_file(path: Path) -> File:
     body = path.read_bytes()
     etag = b'"%b"' % sha256(body).hexdigest()[:32].encode()
-    # Asked for again each time, scripts too: a page and a client of two releases do not belong together.
+    # A browser must ask again each time, also for scripts: a page and a client of two releases do not fit together.
     headers = ((b"content-type", TYPES[path.suffix]), (b"etag", etag), (b"cache-control", b"no-cache"), *GUARDS)
     return File(body, etag, headers)
 
 
-def _has(scope: Scope, file: File) -> bool:
+def _has_file(scope: Scope, file: File) -> bool:
     known = next((value for name, value in scope["headers"] if name == b"if-none-match"), b"")
     return known.strip() == b"*" or file.etag in (one.strip().removeprefix(b"W/") for one in known.split(b","))
 

@@ -1,7 +1,7 @@
 """Asyncio client for Callout: a connection that reconnects, resumes, and delivers every event once and in order.
 
-``docs/clients.md`` is the manual. This package imports nothing of the engine or the server, so that an application that
-uses it does not install them.
+``docs/clients.md`` is the manual. This package does not import the engine or the server, so an application that uses
+this package does not have to install them.
 """
 
 from callout_client.api import Api

@@ -1,4 +1,4 @@
-"""HTTP requests with idempotency keys and retries. One `Api` can serve all users of a process."""
+"""HTTP requests with idempotency keys and retries. All users of a process can share one `Api`."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from callout_client.errors import Refusal, Unreachable
 
 
 class Api:
-    """Send requests over one bounded connection pool.
+    """A sender of requests over one bounded connection pool. ``connections`` is the most connections at once.
 
-    A pool per user would keep hundreds of sockets open for one request a minute each.
+    Rejected: a pool for each user, because hundreds of sockets would then be open for one request a minute each.
     """
 
     def __init__(self, url: str, *, connections: int = 32) -> None:
@@ -44,11 +44,12 @@ class Api:
         trace: str = "",
         patience_s: float = 30.0,
     ) -> dict[str, Any]:
-        """Return the decoded response; ``{}`` if it has no body. A replayed response has ``repeated``.
+        """Send one request. Return the decoded body of the response; ``{}`` if the response has no JSON object. A
+        replayed response has ``repeated``.
 
-        Retries lost responses and temporary refusals with the same ``key`` for ``patience_s``. Generates a key if none
-        is given. Sends ``trace`` as ``traceparent``. Raises Refusal, or
-        Unreachable if no response came in that time.
+        After a lost response or a temporary refusal, send the request again with the same ``key``, for at most
+        ``patience_s`` seconds. An empty ``key`` is replaced by a new key. ``trace`` is sent as ``traceparent``. Raises
+        Refusal, or Unreachable if no response came in that time.
         """
         headers = {"idempotency-key": key or str(uuid4())} if method != "GET" else {}
         if token:
@@ -59,7 +60,7 @@ class Api:
         while True:
             failure: Refusal | Unreachable
             try:
-                return await self._once(method, path, headers, body)
+                return await self._send_once(method, path, headers, body)
             except Refusal as refusal:
                 if not refusal.temporary:
                     raise
@@ -71,11 +72,11 @@ class Api:
                 raise failure
             await asyncio.sleep(wait)
 
-    async def _once(
+    async def _send_once(
         self, method: str, path: str, headers: dict[str, str], body: dict[str, Any] | None
     ) -> dict[str, Any]:
         response = await self._http.request(method, path, headers=headers, json=body)
-        answer = _decoded(response)
+        answer = _decode_body(response)
         if response.is_success:
             return answer | ({"repeated": True} if "idempotency-replayed" in response.headers else {})
         answer.setdefault("code", "internal")
@@ -84,8 +85,8 @@ class Api:
         raise Refusal(answer)
 
 
-def _decoded(response: httpx.Response) -> dict[str, Any]:
-    """Return the body if it is a JSON object; else ``{}``: the error page of a proxy has no members of ours."""
+def _decode_body(response: httpx.Response) -> dict[str, Any]:
+    """Return the body if it is a JSON object; else ``{}``, for example for the error page of a proxy."""
     try:
         answer = msgspec.json.decode(response.content or b"{}")
     except msgspec.DecodeError:

@@ -1,4 +1,4 @@
-"""Tasks beside the reading task: pongs, snapshots, polls. An error in one ends the client."""
+"""Tasks that run beside the reading task: pongs, snapshots, polls. If one of them fails, the client ends."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from callout_client.errors import Ended
 
 
 class BackgroundTasks:
-    """A set of running tasks. ``broken`` is called with Ended when one fails."""
+    """A set of running tasks. ``broken`` is called with Ended when a task fails."""
 
     def __init__(self, broken: Callable[[Ended], None]) -> None:
         self._background_failed = broken
         self._tasks: set[asyncio.Task[None]] = set()
 
     def begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Start ``work`` as a task."""
+        """Start ``work`` as a task and return the task."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)
@@ -31,7 +31,7 @@ class BackgroundTasks:
             self._background_failed(ended)
 
     async def end(self, *some: asyncio.Task[None]) -> None:
-        """Cancel ``some`` tasks, or all, and wait until they are done."""
+        """Cancel the tasks ``some``, or all tasks if none is given, and wait until they are done."""
         tasks = some or tuple(self._tasks)
         for task in tasks:
             task.cancel()

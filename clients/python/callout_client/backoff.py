@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Backoff:
-    """Full jitter: each delay is uniform between 0 and a ceiling that doubles from ``first_s`` to ``cap_s``.
+    """A sequence of delays with full jitter: each delay is uniform between 0 and a ceiling. The ceiling doubles from
+    ``first_s`` to ``cap_s`` (seconds).
 
-    Rejected: a fixed delay with or without noise: all clients of a restarted server reconnect at once.
+    Rejected: a fixed delay with or without noise, because all clients of a restarted server would reconnect at once.
     """
 
     first_s: float = 0.5
@@ -21,7 +22,8 @@ class Backoff:
     def next_s(self, *, later: bool = False) -> float:
         """Return the next delay in seconds. The ceiling doubles with each call until ``reset``.
 
-        ``later``: between half of ``cap_s`` and ``cap_s``, for a client that was closed because it connects too often.
+        ``later``: return a delay between half of ``cap_s`` and ``cap_s``. This is for a client whose connection was
+        closed because it connects too often.
         """
         if later:
             return self.rng.uniform(self.cap_s / 2, self.cap_s)
@@ -30,5 +32,5 @@ class Backoff:
         return self.rng.uniform(0, ceiling)
 
     def reset(self) -> None:
-        """Start with ``first_s`` again, after a success."""
+        """Set the ceiling to ``first_s`` again. Call this after a success."""
         self.tries = 0

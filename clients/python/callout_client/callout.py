@@ -1,11 +1,11 @@
 """The connection of one user: it reconnects, resumes, and delivers every event once and in order.
 
-Two things survive a lost connection: a cursor per zone, and the requests without a reply. A request is sent again with
-its idempotency key, so the server recognises it. An event at or below the cursor is a repeat.
+After a lost connection the client still has a cursor for each zone, and the requests without a reply. A request is sent
+again with its idempotency key, so the server recognises the request. An event at or below the cursor is a repeat.
 
-Polling is not a second mode. It fills the gaps between two attempts at a socket after two attempts in a row have
-failed, so the loop that always runs also returns to the socket. (Rejected: to choose a transport at the start. A client
-that is behind a bad proxy for a minute would then poll all day.)
+Polling is not a separate mode. The client always tries to open a socket, and polls between these attempts after two in
+a row have failed. (Rejected: to choose the transport once at the start. A client that is behind a bad proxy for a
+minute would then poll all day.)
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from callout_client.pending import PendingRequests, retry_until_answered
 REAUTHENTICATE = frozenset({4003, 4006})
 POLL_S = 25
 FAILURES_BEFORE_POLLING = 2
-"""Polling starts after this many attempts at a socket have failed in a row."""
+"""Polling starts after this number of attempts to open a socket have failed in a row."""
 
 
 class _End(NamedTuple):
@@ -45,14 +45,16 @@ class _End(NamedTuple):
 
 
 class Callout:
-    """A connection that reconnects until ``close`` or a close code that forbids it.
+    """A connection of one user. It reconnects until ``close`` is called or a close code forbids reconnecting.
 
-    ``url`` is the server's (``http://…``). ``token`` returns an access token. It is called before each connection and
-    when a token is about to expire; with True if the last token was refused, so that a cached token must not be
-    returned. If it raises, it is called again later, except after a Refusal that is not temporary. ``ticket`` returns a
-    one-use ticket and replaces ``token`` for sockets; without ``token`` there is no HTTP and no polling. ``cursors``
-    resume an earlier ``Callout``. ``subs`` are extra channels, sent at each connection. ``api`` shares HTTP connections
-    with other clients; a client that shares does not poll, because a poll holds a connection for long.
+    ``url`` is the server's URL (``http://…``). ``token`` is a function that returns an access token. The client calls
+    ``token`` before each connection and when a token is about to expire. Its argument is True if the server refused the
+    last token; then ``token`` must not return a cached token. If ``token`` raises, the client calls it again later,
+    except after a Refusal that is not temporary. ``ticket`` is a function that returns a one-use ticket, and replaces
+    ``token`` for sockets. Without ``token`` there are no HTTP requests and no polling. ``cursors`` are those of an
+    earlier ``Callout``, to continue from them. ``subs`` are extra channels, sent at each connection. ``api`` shares
+    HTTP connections with other clients. A client with ``api`` does not poll, because a poll uses a connection for a
+    long time.
     """
 
     def __init__(
@@ -68,7 +70,7 @@ class Callout:
     ) -> None:
         self.status = Status("offline")
         self.session: Frame = {}
-        """The last connect reply."""
+        """The last reply to ``connect``; ``{}`` before the first."""
         self.subs = set(subs)
         self._on = on
         self._connector = Connector(url, token, ticket, api)
@@ -86,7 +88,7 @@ class Callout:
 
     @property
     def cursors(self) -> ZoneCursors:
-        """The position up to which each zone has been handled."""
+        """The position up to which the events of each zone have been handled."""
         return self._feed.cursors.by_zone
 
     async def __aenter__(self) -> Callout:
@@ -97,9 +99,10 @@ class Callout:
         await self.close()
 
     async def open(self, patience_s: float = 60.0) -> None:
-        """Start or restart, and wait until connected. Raises Ended, or Unreachable after ``patience_s``.
+        """Start or restart the client, and wait until it is connected.
 
-        After Unreachable the client keeps trying.
+        Raises Ended, or Unreachable if there is no connection after ``patience_s`` seconds. After Unreachable the
+        client continues to try.
         """
         if self._main_task is None or self._main_task.done():
             self._failure, self._main_task = None, asyncio.create_task(self._run())
@@ -115,7 +118,7 @@ class Callout:
             raise Unreachable(f"{self._connector.url}: not connected in {patience_s:g} s")
 
     async def ended(self) -> None:
-        """Wait until the client is offline. Raises Ended, unless ``close`` ended it."""
+        """Wait until the client is offline. Raises Ended with the reason, unless ``close`` was called."""
         if self._main_task is not None:
             await asyncio.wait({self._main_task})
             if not self._main_task.cancelled():
@@ -129,19 +132,19 @@ class Callout:
         await self._connector.close()
 
     async def cut(self) -> None:
-        """Abort the socket without a close frame, as a lost network does. The client reconnects."""
+        """Abort the socket without a close frame, as if the network were lost. Then the client reconnects."""
         if self._socket is not None:
             self._socket.transport.abort()
 
     # requests
 
     async def request(self, op: str, *, patience_s: float = 60.0, **arguments: Any) -> Frame:
-        """Return the ``ok`` of one operation. After a lost reply or a temporary refusal, send it again with the same
-        key over the connection that is open then.
+        """Send one operation and return the ``ok`` of its reply. After a lost reply or a temporary refusal, send the
+        operation again with the same key over the present connection.
 
-        Raises Refusal, Ended, or Unreachable after ``patience_s``: the operation may then have been applied. An
-        operation that changes something has a ``key``, generated unless given; errors carry it. ``trace`` (a
-        traceparent) of a claim, a decline or a command is stored with its event.
+        Raises Refusal or Ended. Raises Unreachable if no reply came in ``patience_s`` seconds; the operation may have
+        been applied. An operation that changes something has a ``key``, which is generated unless given; errors contain
+        the key. ``trace`` (a traceparent) of a claim, a decline or a command is stored with its event.
         """
         if op in KEYED:
             arguments.setdefault("key", str(uuid4()))
@@ -162,7 +165,7 @@ class Callout:
         raise failure
 
     async def tell(self, op: str, **arguments: Any) -> None:
-        """Send an operation without a reply, such as a position. Drop it if there is no socket."""
+        """Send an operation without a reply, such as a position. Do nothing if there is no socket."""
         await self._send({"op": op, **arguments})
 
     async def http(
@@ -170,8 +173,8 @@ class Callout:
     ) -> Frame:
         """Send one HTTP request as the user. Return the decoded response; ``{}`` if it has no body.
 
-        A request that changes something has a key and is retried with it for ``patience_s``. Raises Refusal or
-        Unreachable.
+        A request that changes something has a key, and is sent again with this key for ``patience_s`` seconds. Raises
+        the same errors as ``Api.request``.
         """
         return await self._connector.http(method, path, body, key=key, patience_s=patience_s)
 
@@ -196,7 +199,7 @@ class Callout:
 
     async def _send(self, frame: Frame) -> None:
         if self._socket is not None:
-            with suppress(ConnectionClosed):  # the reader sees the same error and reconnects
+            with suppress(ConnectionClosed):  # the reading task gets the same error and reconnects
                 await self._socket.send(encode(frame), text=True)
 
     # the connection
@@ -243,7 +246,7 @@ class Callout:
             await asyncio.sleep(self._backoff.next_s(later=end.code == RECONNECT_LATER))
 
     async def _connect_once(self) -> _End:
-        """Connect and read until the socket closes. The code is 1006 if there was no close frame."""
+        """Connect and read until the socket closes. Return how it ended; the code is 1006 without a close frame."""
         code, reason, joined = 1006, "", False
         try:
             async with await self._connector.dial() as socket:
@@ -251,11 +254,11 @@ class Callout:
                     await self._background.end(self._polling)
                     self._polling = None
                 hello: Frame = {"cursors": self.cursors, "subs": sorted(self.subs)}
-                if last := self.session.get("session"):  # the server may not know yet that the old socket is dead
+                if last := self.session.get("session"):  # the server may not know of the dead socket yet
                     hello["replaces"] = last
                 ok = await self._connector.handshake(socket, hello, fresh=self._fresh)
                 joined = True
-                await self._joined(socket, ok)
+                await self._handle_connect_reply(socket, ok)
                 # The server pings, so silence means that the connection is dead.
                 silence_s = 2 * ok.get("ping", 25) + ok.get("pong", 10)
                 while True:
@@ -277,7 +280,7 @@ class Callout:
                 await self._background.end()
         return _End(code, reason, joined)
 
-    async def _joined(self, socket: ClientConnection, ok: Frame) -> None:
+    async def _handle_connect_reply(self, socket: ClientConnection, ok: Frame) -> None:
         tell(self._on.joined, ok)
         self.session, self._me, self._fresh = ok, ok["user"]["id"], False
         self.subs.difference_update(refused["channel"] for refused in ok.get("refused", ()))
@@ -292,7 +295,7 @@ class Callout:
         await self._dispatch_all()
 
     async def _resync(self, heads: ZoneCursors, reasons: dict[str, str | None]) -> None:
-        """Fetch a snapshot, and deliver it with the pushes that wait for it."""
+        """Request a snapshot, and deliver the snapshot and the pushes that wait for it."""
         snapshot, error = None, None
         try:
             snapshot = await self.http("GET", "/v1/sync", patience_s=inf)
@@ -314,7 +317,7 @@ class Callout:
             self._feed.head(frame)
 
     async def _refresh(self) -> None:
-        """Renew the token. If this fails, the server closes with 4003, and the next connection gets a new token."""
+        """Renew the token. If this fails, the server closes with 4003, and the client connects with a new token."""
         with suppress(ClientError):
             await self._ask({"op": "refresh", "token": await self._connector.bearer(True)})
 
@@ -334,7 +337,7 @@ class Callout:
                 await asyncio.sleep(backoff.next_s())
 
     async def _poll_once(self) -> None:
-        """Poll once. The first poll does not wait, to learn at once whether polling works."""
+        """Poll once. The first poll does not wait for events, to find out at once whether polling works."""
         if not self._me:
             self._me = (await self.http("GET", "/v1/me", patience_s=0))["user"]["id"]
         after = f"after={quote(str(self._feed.cursors), safe=':,')}&" if self.cursors else ""

@@ -24,7 +24,7 @@ decode = msgspec.json.Decoder(Frame).decode
 
 
 class Connector:
-    """Authenticate as one user: with access tokens, or with one-use tickets for sockets."""
+    """The authenticated access of one user to a server: with access tokens, or with one-use tickets for sockets."""
 
     def __init__(self, url: str, token: Token | None, ticket: Ticket | None, shared: Api | None) -> None:
         self.url = url.rstrip("/")
@@ -42,7 +42,10 @@ class Connector:
     async def http(
         self, method: str, path: str, body: Frame | None, *, key: str = "", trace: str = "", patience_s: float
     ) -> Frame:
-        """Call ``Api.request`` as the user. Replace an expired token once. Errors carry the key."""
+        """Call ``Api.request`` as the user. Replace an expired token once. Errors contain the key.
+
+        Raises the same errors as ``Api.request``.
+        """
         if self._api is None:
             self._api = Api(self.url)
         key = key or str(uuid4())
@@ -59,7 +62,10 @@ class Connector:
         raise AssertionError("the second attempt returns or raises")
 
     async def bearer(self, fresh: bool) -> str:
-        """Return an access token. Raises Unreachable if the hook fails, Refusal if it refuses or is missing."""
+        """Return an access token from the function ``token``. ``fresh``: the last token was refused.
+
+        Raises Refusal if ``token`` raises Refusal or was not given, and Unreachable if it raises another error.
+        """
         if self._token is None:
             raise Refusal({"code": "unauthenticated", "title": "A client by ticket has no token"})
         try:
@@ -70,7 +76,7 @@ class Connector:
             raise Unreachable(f"no token: {error!r}") from error
 
     async def dial(self) -> connect:
-        """Return a socket that is not yet open. Raises Unreachable if the ticket hook fails."""
+        """Return a socket that is not yet open. Raises Unreachable if the function ``ticket`` raises."""
         query = ""
         if self._ticket is not None:
             try:
@@ -88,10 +94,10 @@ class Connector:
         )
 
     async def handshake(self, socket: ClientConnection, hello: Frame, *, fresh: bool) -> Frame:
-        """Send ``connect`` and return its ``ok``. Raises Refusal.
+        """Send ``connect`` and return the ``ok`` of its reply. Replace an expired token once, as the server allows.
 
-        Replaces an expired token once, as the server allows. A used ticket raises Unreachable, because another ticket
-        may work.
+        Raises Refusal if the server refuses. Raises Unreachable if a ticket has expired or was used, because another
+        ticket may work.
         """
         for anew in (True,) if fresh or self.by_ticket else (False, True):
             proof = {} if self.by_ticket else {"token": await self.bearer(anew)}

@@ -1,4 +1,4 @@
-"""The position up to which each zone has been handled. A client needs no other state to miss no event."""
+"""The position up to which each zone has been handled. A client needs no other state to receive all events."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from typing import Any
 Cursor = dict[str, Any]
 """``{"epoch": …, "seq": …}``"""
 ZoneCursors = dict[str, Cursor]
-"""By zone. ``connect`` takes them in this form, and a program can store them across a restart."""
+"""Cursors by zone, in the form that ``connect`` sends. A program can store them and continue after a restart."""
 
 
 class Cursors:
-    """``by_zone``, and the number of missed events that are still to come. No I/O."""
+    """The cursors ``by_zone``, and the number of missed events that will still come. No I/O."""
 
     def __init__(self, by_zone: Mapping[str, Cursor] | None = None) -> None:
         self.by_zone: ZoneCursors = {zone: dict(cursor) for zone, cursor in (by_zone or {}).items()}
         self._joined: dict[str, tuple[int, int]] = {}
 
     def __str__(self) -> str:
-        """Format as the ``after`` parameter of a poll: ``main:e1:131,north:e2:9``."""
+        """Return the cursors as the ``after`` parameter of a poll: ``main:e1:131,north:e2:9``."""
         return ",".join(f"{zone}:{cursor['epoch']}:{cursor['seq']}" for zone, cursor in self.by_zone.items())
 
     @staticmethod
     def parse(given: str | ZoneCursors) -> ZoneCursors:
-        """Parse cursors in either form: text of a poll, or object of a snapshot."""
+        """Parse cursors: the text of a poll, or the object of a snapshot, which is returned unchanged."""
         if not isinstance(given, str):
             return given
         parts = (cursor.rsplit(":", 2) for cursor in given.split(",") if cursor)
@@ -33,7 +33,8 @@ class Cursors:
     def join(self, zones: Mapping[str, Any]) -> ZoneCursors:
         """Apply the zones of a connect reply. Return the heads of the zones in which events may have been lost.
 
-        The cursors of those zones are dropped: they are invalid, and none may be sent to a server before ``begin``.
+        The cursors of those zones are deleted, because they are invalid and must not be sent before ``begin`` sets new
+        ones.
         """
         self._joined.clear()
         lost: ZoneCursors = {}
@@ -55,7 +56,7 @@ class Cursors:
         self._joined.clear()
 
     def begin(self, zone: str, cursor: Cursor) -> None:
-        """Set the cursor, even to a lower position than before."""
+        """Set the cursor of ``zone``, even to a lower position than before."""
         self.by_zone[zone] = dict(cursor)
 
     def is_new(self, push: Mapping[str, Any]) -> bool:
@@ -64,7 +65,7 @@ class Cursors:
         return cursor is None or push["seq"] > cursor["seq"]
 
     def handled(self, push: Mapping[str, Any]) -> None:
-        """Record a logged push as handled; it may be a repeat."""
+        """Advance the cursor after a logged push was handled. The push may be a repeat."""
         zone = push["zone"]
         self.reach(zone, None, push["seq"])
         if zone in self._joined:
@@ -75,11 +76,11 @@ class Cursors:
                 self.reach(zone, None, head)
 
     def reach(self, zone: str, epoch: str | None, seq: int) -> None:
-        """Advance the cursor to ``seq``; never move it back."""
+        """Advance the cursor of ``zone`` to ``seq``; never move the cursor back."""
         at = self.by_zone.get(zone, {"epoch": "", "seq": 0})
         self.by_zone[zone] = {"epoch": at["epoch"] if epoch is None else epoch, "seq": max(at["seq"], seq)}
 
     def is_behind(self, zone: str, head: Cursor) -> bool:
-        """Return whether the cursor is before the head of the connection."""
+        """Return whether the cursor of ``zone`` is before ``head``, the head of the connection."""
         cursor = self.by_zone[zone]
         return bool(cursor["epoch"] != head["epoch"] or cursor["seq"] < head["seq"])

@@ -2,8 +2,8 @@
 
 ClientError
 ├── Refusal       the server answered with an error: the problem object of PROTOCOL §1
-├── Unreachable   no answer in time: the request may have been applied
-└── Ended         the connection is closed for good
+├── Unreachable   there was no answer in time; the request may have been applied
+└── Ended         the connection is closed and the client does not reconnect
 """
 
 from __future__ import annotations
@@ -11,21 +11,23 @@ from __future__ import annotations
 from typing import Any
 
 RECONNECT = frozenset({1000, 1001, 1005, 1006, 1011, 1012, 1013, *range(4000, 4500)})
-"""Close codes after which the client reconnects (PROTOCOL §4); 1006 stands for no close frame."""
+"""Close codes after which the client reconnects (PROTOCOL §4); 1006 means that there was no close frame."""
 RECONNECT_LATER = 4010
-"""The client reconnects after a longer delay than usual."""
+"""The close code after which the client reconnects with a longer delay than usual."""
 BAD_CREDENTIALS = 4501
 _ENDS = {"unauthenticated": BAD_CREDENTIALS, "forbidden": 4502}
 
 
 class ClientError(Exception):
-    """``key`` is the idempotency key of the request, if it had one: for a retry or ``GET /v1/requests/{key}``."""
+    """The base of all errors of the client. ``key`` is the idempotency key of the request, for a retry or for
+    ``GET /v1/requests/{key}``; "" if the request had none.
+    """
 
     key: str = ""
 
 
 class Refusal(ClientError):
-    """The server answered with an error. ``code`` is one of PROTOCOL §3; ``problem`` is the whole object."""
+    """Raised if the server answers with an error. ``code`` is one of PROTOCOL §3; ``problem`` is the whole object."""
 
     def __init__(self, problem: dict[str, Any]) -> None:
         self.problem = problem
@@ -39,16 +41,16 @@ class Refusal(ClientError):
 
     @property
     def ends(self) -> int:
-        """The close code that means the same for a socket; 0 if the client may retry."""
+        """The close code of a socket that means the same as this refusal; 0 if the client may retry."""
         return _ENDS.get(self.code, 0)
 
 
 class Unreachable(ClientError):
-    """No answer within the caller's patience. Whether the request was applied is unknown."""
+    """Raised if no answer comes in the time that the caller allows. The request may have been applied."""
 
 
 class Ended(ClientError):
-    """The connection is closed for good.
+    """Raised if the connection is closed and the client does not reconnect.
 
     Causes: ``close``, a close code that forbids reconnecting (``code``), or a listener that raised (the ``__cause__``).
     """

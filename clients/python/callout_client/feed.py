@@ -1,4 +1,4 @@
-"""Deliver pushes from any transport: each once, in order, and after the snapshot that precedes it."""
+"""Deliver pushes from any transport: each once, in order, and after the snapshot to which the push is newer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from callout_client.listeners import Frame, On, Sync, tell
 
 
 class Feed:
-    """Cursors, listeners, and the held pushes of zones that wait for a snapshot. No I/O."""
+    """The delivery of pushes to the listeners of one client. It has the cursors, and the pushes of zones that wait for
+    a snapshot. No I/O.
+    """
 
     def __init__(self, on: On, cursors: ZoneCursors | None = None) -> None:
         self.cursors = Cursors(cursors)
@@ -17,28 +19,28 @@ class Feed:
         self._held: dict[str, list[Frame]] = {}
 
     def join(self, zones: Mapping[str, Frame]) -> ZoneCursors:
-        """Start a socket at these heads. Return the heads of the zones that now wait for a snapshot."""
+        """Call this when a socket has joined ``zones``. Return the heads of the zones that now wait for a snapshot."""
         self._held.clear()
-        return self._lost(self.cursors.join(zones))
+        return self._wait_for_snapshot(self.cursors.join(zones))
 
     def disconnected(self) -> None:
-        """The socket is gone. Polling delivers the rest."""
+        """Call this before polling starts, when there is no socket. Polls deliver the pushes that were held."""
         self._held.clear()
         self.cursors.disconnected()
 
     def polled(self, answer: Frame) -> ZoneCursors:
-        """Apply the response to a poll. Return the heads of the zones that now wait for a snapshot."""
+        """Deliver the events of a poll's answer. Return the heads of the zones that now wait for a snapshot."""
         self._held.clear()
         for push in answer["events"]:
             self.push(push)
         by_zone = Cursors.parse(answer["cursor"])
         if not answer["recovered"]:
-            return self._lost(by_zone)
+            return self._wait_for_snapshot(by_zone)
         for zone, cursor in by_zone.items():
             self.cursors.reach(zone, cursor["epoch"], cursor["seq"])
         return {}
 
-    def _lost(self, heads: ZoneCursors) -> ZoneCursors:
+    def _wait_for_snapshot(self, heads: ZoneCursors) -> ZoneCursors:
         if self._on.sync is None:
             for zone, head in heads.items():
                 self.cursors.begin(zone, head)
@@ -49,10 +51,10 @@ class Feed:
         return heads
 
     def begin(self, heads: ZoneCursors, sync: Sync) -> bool:
-        """Deliver the snapshot, and then the pushes held meanwhile.
+        """Deliver the snapshot, and then the pushes that waited for it.
 
-        Return True if the snapshot is older than the head of the socket. The events between them do not come on this
-        socket, so the zone stays held until the next connection.
+        Return True if the snapshot is older than the head of the socket in a zone. The events between the snapshot and
+        the head do not come on this socket, so further pushes of the zone are held until the next connection.
         """
         found = Cursors.parse((sync.snapshot or {}).get("cursor", ""))
         for zone, head in heads.items():
@@ -70,7 +72,7 @@ class Feed:
         return bool(behind)
 
     def push(self, push: Frame) -> None:
-        """Deliver one push. Raises Ended if a listener raises: the push then does not count as handled."""
+        """Deliver one push. Raises Ended if a listener raises; then the push does not count as handled."""
         if "seq" not in push:
             tell(self._on.event, push)
         elif push["zone"] in self._held:
@@ -80,6 +82,8 @@ class Feed:
             self.cursors.handled(push)
 
     def head(self, frame: Frame) -> None:
-        """Advance to a head frame: the server has sent every event up to it that concerns the user."""
+        """Advance the cursor to the position of a head frame. The server has sent all events up to it that are for the
+        user.
+        """
         if frame["zone"] not in self._held:
             self.cursors.reach(frame["zone"], frame["epoch"], frame["seq"])

@@ -11,7 +11,7 @@ Route = tuple[str, str, Arguments]
 
 
 def http_route(frame: Arguments, me: str) -> Route | None:
-    """Return the HTTP request for a frame of the user ``me``; None if it has to wait for a socket."""
+    """Return the HTTP request for a frame of the user ``me``; None if the operation is only possible on a socket."""
     make = _ROUTES.get(frame["op"])
     return (
         make({name: value for name, value in frame.items() if name not in ("op", "key", "trace")}, me) if make else None

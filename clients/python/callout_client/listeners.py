@@ -1,4 +1,4 @@
-"""Listeners and what they receive. They are called one after the other; long work belongs in a task."""
+"""Listeners and what they receive. Listeners are called one after the other, so start a task for long work."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ Frame = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """``offline`` lasts until ``open``. ``code`` and ``reason`` say why the client is not connected."""
+    """The state of the client. It is ``offline`` before ``open`` and after the end. ``code`` and ``reason`` are the
+    cause if the client is not connected.
+    """
 
     status: Literal["connected", "reconnecting", "offline"]
     transport: Literal["socket", "polling"] | None = None
@@ -23,10 +25,10 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Sync:
-    """Resynchronise: the known state of ``zones`` may be out of date.
+    """A request to replace the known state of ``zones``, because it may be out of date.
 
-    ``snapshot`` is the reply of ``/v1/sync``; if it was refused, it is None and ``error`` is set. ``reasons`` are the
-    server's, by zone: ``too_old``, ``epoch``, or None at the first connection.
+    ``snapshot`` is the answer of ``/v1/sync``. If the server refused the request, ``snapshot`` is None and ``error`` is
+    set. ``reasons`` are the server's reasons by zone: ``too_old``, ``epoch``, or None at the first connection.
     """
 
     zones: tuple[str, ...]
@@ -37,15 +39,16 @@ class Sync:
 
 @dataclass(frozen=True, slots=True)
 class On:
-    """The listeners of one client. A listener that raises ends it: only the application knows what to do then.
+    """The listeners of one client. If a listener raises, the client ends, because only the application can handle the
+    error.
 
-    ``event``   each push once, logged ones in log order. When it returns, the event counts as handled.
-    ``status``  each change of ``Status``.
-    ``sync``    at the first connection, and when events may have been lost. The pushes of those zones wait for it and
-                continue from the snapshot's cursor. Without this listener no snapshot is fetched, and the zone
-                continues from its head: for applications that fetch their state themselves.
-    ``joined``  each connect reply of a socket, before anything that follows from it.
-    ``repeat``  each logged push that was handled before: for applications that count them.
+    ``event``   receives each push once, logged pushes in log order. When it returns, the event counts as handled.
+    ``status``  receives each change of ``Status``.
+    ``sync``    receives a Sync at the first connection, and when events may have been lost. The pushes of those zones
+                wait until it returns, and continue from the snapshot's cursor. Without this listener no snapshot is
+                requested, and the zone continues from its head: for applications that request their state themselves.
+    ``joined``  receives each connect reply of a socket, before all calls that result from this reply.
+    ``repeat``  receives each logged push that was handled before: for applications that count repeats.
     """
 
     event: Callable[[Frame], None]
@@ -56,7 +59,7 @@ class On:
 
 
 def tell(listener: Callable[..., None], about: object) -> None:
-    """Call ``listener``. Raises Ended if it raises."""
+    """Call ``listener`` with ``about``. Raises Ended if ``listener`` raises."""
     try:
         listener(about)
     except Exception as error:  # the caller's function

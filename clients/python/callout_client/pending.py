@@ -1,4 +1,4 @@
-"""Requests without a reply. They outlive the connection on which they were sent."""
+"""Requests without a reply. They remain pending when the connection is lost on which they were sent."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ REPEATED = frozenset({"unavailable", "indeterminate", "in_flight", "rate_limited
 
 
 class PendingRequests:
-    """Pending requests by number, which is the ``id`` of the frame."""
+    """The pending requests of one client, by number. The number is the ``id`` of the frame."""
 
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
@@ -25,7 +25,9 @@ class PendingRequests:
 
     @contextmanager
     def waiting(self, frame: Frame) -> Iterator[tuple[int, asyncio.Future[Frame]]]:
-        """Register ``frame``. Yield its number and the future of its reply: ``ok``, or a ClientError."""
+        """Register ``frame`` while the block runs. Yield its number and the future of its reply: ``ok``, or a
+        ClientError.
+        """
         number = next(self._numbers)
         reply: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
         self._waiting[number] = (frame, reply)
@@ -39,7 +41,7 @@ class PendingRequests:
         return [(number, frame) for number, (frame, _) in self._waiting.items()]
 
     def reply(self, frame: Frame) -> None:
-        """Apply a reply from the socket. Ignore a reply that nobody waits for."""
+        """Settle a request with a reply from the socket. Ignore a reply to a request that is not pending."""
         if "ok" in frame:
             self._settle(frame["id"], frame["ok"])
         else:
@@ -76,9 +78,9 @@ class PendingRequests:
 
 
 async def retry_until_answered(ask: Callable[[], Awaitable[Frame]]) -> Frame:
-    """Repeat ``ask`` until it returns or fails for good. Raises ClientError.
+    """Call ``ask`` until it returns, and return its result. Raises ClientError if a further attempt is useless.
 
-    Retries after a temporary refusal and after an HTTP request without an answer, since a socket may be open by then.
+    Retries after a temporary refusal, and after an HTTP request without an answer, because a socket may then be open.
     """
     backoff = Backoff()
     while True:

@@ -16,24 +16,24 @@ from server.schemas.decode import Body, NoQuery
 
 
 async def alive(call: RequestContext[Body, NoQuery]) -> Response:
-    """Whether the process answers."""
+    """Answer, to show that the process runs."""
     return responses.plain({"ok": True})
 
 
 async def ready(call: RequestContext[Body, NoQuery]) -> Response:
-    """Whether the server should receive requests; 503 names the problems."""
+    """Return whether the server should receive requests; if not, the status is 503 and the answer has the problems."""
     problems = call.edge.health.problems()
     answer = responses.plain({"ready": not problems, "problems": problems})
     return answer._replace(status=503 if problems else 200)
 
 
 async def counts(call: RequestContext[Body, NoQuery]) -> Response:
-    """Metrics for Prometheus; without a token on the port of `CALLOUT_METRICS_PORT`, if that is set."""
+    """Return metrics for Prometheus; if `CALLOUT_METRICS_PORT` is set, also on that port and there without a token."""
     return Response(call.engine.metrics.render(), media=metrics.CONTENT_TYPE.encode())
 
 
 async def problem(call: RequestContext[Body, NoQuery]) -> Response:
-    """The meaning of a problem's code: the target of the `type` of a problem."""
+    """Return the meaning of a problem's code; the `type` of a problem links to it."""
     code = call.params["code"]
     kind = BY_CODE.get(code)
     if kind is None:
@@ -43,17 +43,17 @@ async def problem(call: RequestContext[Body, NoQuery]) -> Response:
 
 
 async def document(call: RequestContext[Body, NoQuery]) -> Response:
-    """The HTTP interface as an OpenAPI document."""
+    """Return the OpenAPI document of the HTTP interface."""
     return Response(await call.edge.document.text())
 
 
 async def messages(call: RequestContext[Body, NoQuery]) -> Response:
-    """The messages of the socket and of the event stream as an AsyncAPI document."""
+    """Return the AsyncAPI document of the messages of the socket and of the event stream."""
     return Response(await call.edge.messages.text())
 
 
 async def meta(call: RequestContext[Body, NoQuery]) -> Response:
-    """The facts that a client needs before it signs in."""
+    """Return the facts that a client needs before it signs in."""
     settings = call.engine.settings
     return responses.plain(
         {

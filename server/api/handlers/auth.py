@@ -34,18 +34,18 @@ async def login(call: RequestContext[Login, NoQuery]) -> Response:
 
 
 async def refresh(call: RequestContext[RefreshToken, NoQuery]) -> Response:
-    """A new access token and a new refresh token, for a refresh token."""
+    """Return a new access token and a new refresh token in exchange for a refresh token."""
     return responses.plain(await accounts.refresh(call.engine, call.body.refresh_token))
 
 
 async def logout(call: RequestContext[RefreshToken, NoQuery]) -> Response:
-    """End the session: none of its refresh tokens is valid any more."""
+    """End the session of a refresh token: all refresh tokens of the session become invalid."""
     await tokens.end_session(call.engine, call.body.refresh_token)
     return Response()
 
 
 async def ticket(call: RequestContext[NewTicket, NoQuery]) -> Response:
-    """A short-lived ticket in place of the token, for requests in which a browser can send no header."""
+    """Return a short-lived ticket that replaces the token in requests in which a browser can send no header."""
     return responses.plain(await tokens.issue_ticket(call.engine, call.caller, call.body.purpose))
 
 

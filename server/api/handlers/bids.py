@@ -16,7 +16,7 @@ from server.schemas.lists import ListQuery
 
 
 async def find(call: RequestContext[Body, ListQuery]) -> Response:
-    """The bids for a job, the first one first; a technician sees only their own."""
+    """Return the bids for a job, the oldest first; a technician sees only their own."""
     page = await bids.find(call.engine, call.caller, call.id)
     return responses.listed(call.next_link, call.query, page.items, bids.sort_key, as_of=page.as_of)
 
@@ -29,14 +29,14 @@ async def create(call: RequestContext[NewBid, NoQuery]) -> Response:
     """
     terms = BidTerms(amount=call.body.amount, note=call.body.note, version=version(call))
     done = await bids.create(call.engine, call.caller, call.id, terms, key=call.key, trace=call.trace)
-    return _bid(done, (b"location", f"/v1/jobs/{call.id}/bids".encode()))
+    return _bid_answer(done, (b"location", f"/v1/jobs/{call.id}/bids".encode()))
 
 
 async def withdraw(call: RequestContext[BidStep, NoQuery]) -> Response:
     """Withdraw one's own bid."""
     bid, expected = call.params["bid"], version(call)
     done = await bids.withdraw(call.engine, call.caller, call.id, bid, version=expected, key=call.key, trace=call.trace)
-    return _bid(done)
+    return _bid_answer(done)
 
 
 async def accept(call: RequestContext[BidStep, NoQuery]) -> Response:
@@ -46,7 +46,7 @@ async def accept(call: RequestContext[BidStep, NoQuery]) -> Response:
     return responses.outcome(done)
 
 
-def _bid(done: BidOutcome, *headers: responses.Header) -> Response:
+def _bid_answer(done: BidOutcome, *headers: responses.Header) -> Response:
     """Return the answer of a command about a bid: ``{bid, message?}``."""
     message = {"message": done.message} if done.message is not None else {}
     return responses.plain({"bid": done.bid, **message}, *responses.replayed(done), *headers)

@@ -13,13 +13,15 @@ from server.schemas.lists import ListQuery
 
 
 async def find(call: RequestContext[Body, ListQuery]) -> Response:
-    """The users whom the caller blocked, the latest first. Users who blocked the caller are not listed."""
+    """Return the users whom the caller blocked, the latest first. Users who blocked the caller are not listed."""
     page = await blocks.find(call.engine, call.caller, limit=call.query.limit, cursor=call.query.cursor)
     return responses.page(call.next_link, page.items, page.next)
 
 
 async def create(call: RequestContext[Blocked, NoQuery]) -> Response:
-    """Block a technician; technicians block customers. From now on neither is offered the other's work."""
+    """Block a technician or, as a technician, a customer. From then on the technician gets no offers of the customer's
+    jobs.
+    """
     return responses.kept("block", await blocks.put(call.engine, call.caller, UserId(call.body.user), key=call.key))
 
 
@@ -30,11 +32,11 @@ async def drop(call: RequestContext[Blocked, NoQuery]) -> Response:
 
 
 async def put(call: RequestContext[Nothing, NoQuery]) -> Response:
-    """The same as `POST /v1/me/blocks`, with the user in the path."""
+    """Do the same as `POST /v1/me/blocks`, with the user in the path."""
     return responses.kept("block", await blocks.put(call.engine, call.caller, UserId(call.id), key=call.key))
 
 
 async def lift(call: RequestContext[Nothing, NoQuery]) -> Response:
-    """The same as `DELETE /v1/me/blocks`, with the user in the path."""
+    """Do the same as `DELETE /v1/me/blocks`, with the user in the path."""
     done = await blocks.lift(call.engine, call.caller, UserId(call.id), key=call.key)
     return Response(headers=responses.replayed(done))

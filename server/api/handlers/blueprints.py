@@ -1,4 +1,4 @@
-"""Blueprints: the lifecycles that new jobs may have."""
+"""Blueprints: the lifecycles of jobs."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from server.schemas.lists import ListQuery
 
 
 async def find(call: RequestContext[Body, ListQuery]) -> Response:
-    """All blueprints that a booking may name, by name."""
+    """Return all blueprints that a booking may name, sorted by name."""
     known = call.engine.blueprints
     shown = [public_view(found, default=found is known.default) for found in known.by_name.values()]
     return responses.listed(call.next_link, call.query, shown, lambda one: (one.name,))
 
 
 async def read(call: RequestContext[Body, NoQuery]) -> Response:
-    """One blueprint: by `name`, the version for new jobs; by `name@version`, the version of a running job."""
+    """Return a blueprint: for `name` the version for new jobs, for `name@version` the version of a running job."""
     known, name = call.engine.blueprints, call.params["name"]
     found = known.by_name.get(name) or known.by_key.get(name)
     if found is None:

@@ -16,14 +16,14 @@ from server.schemas.services import NewService, PatchService, ServicesQuery
 
 
 async def find(call: RequestContext[Body, ServicesQuery]) -> Response:
-    """Services by name; only ops see inactive services."""
+    """Return the services, sorted by name; only ops see inactive services."""
     query = msgspec.convert(call.query, ServiceQuery, from_attributes=True)
     page = await services.find(call.engine, call.caller, query)
     return responses.page(call.next_link, page.items, page.next)
 
 
 async def read(call: RequestContext[Body, NoQuery]) -> Response:
-    """One service, active or not, because old jobs still name it."""
+    """Return a service, also if it is inactive, because old jobs still refer to it."""
     return responses.one("service", await services.read(call.engine, ServiceId(call.id)))
 
 

@@ -15,11 +15,11 @@ from server.schemas.lists import ListQuery
 async def create(call: RequestContext[NewDispute, NoQuery]) -> Response:
     """Open a dispute about one's own job. The job is `frozen` for all other commands until a mediator resolves it."""
     done = await disputes.create(call.engine, call.caller, call.id, call.body.reason, key=call.key, trace=call.trace)
-    return _disputed(done)
+    return _dispute_answer(done)
 
 
 async def find(call: RequestContext[Body, ListQuery]) -> Response:
-    """The open disputes, the newest first: mediators see all, the two sides of a job their own."""
+    """Return the open disputes, the newest first: mediators see all, the two sides of a job their own."""
     page = await disputes.find(call.engine, call.caller)
     return responses.listed(
         call.next_link, call.query, page.items, disputes.sort_key, newest_first=True, as_of=page.as_of
@@ -32,8 +32,8 @@ async def resolve(call: RequestContext[Resolution, NoQuery]) -> Response:
     done = await disputes.resolve(
         call.engine, call.caller, call.id, body.outcome, note=body.note, key=call.key, trace=call.trace
     )
-    return _disputed(done)
+    return _dispute_answer(done)
 
 
-def _disputed(done: DisputeOutcome) -> Response:
+def _dispute_answer(done: DisputeOutcome) -> Response:
     return responses.plain({"dispute": done.dispute, "job": done.done.job}, *responses.replayed(done.done))

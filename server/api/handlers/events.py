@@ -13,16 +13,18 @@ from server.schemas.events import EventsQuery
 
 
 async def hear(call: RequestContext[Body, EventsQuery]) -> StreamingResponse:
-    """The caller's events from a cursor on: as server-sent events, or by long poll.
+    """Return the caller's events after a cursor: as server-sent events, or by long poll.
 
     With `Accept: text/event-stream`, or without `after` and `wait`, the answer is a stream. Each event's `id` is the
     cursor for the next connection (`Last-Event-ID`; the first cursor may be in `after`). The first event is `connect`.
     The last, if it can be sent, is `close` with the code.
 
-    Otherwise there is one answer: the events after `after`, at once if there are any, else when one comes or after
-    `wait` seconds. Without `after` it is the cursor to begin with, with `recovered` false.
+    Otherwise the request gets one answer: the events after `after`. The answer comes at once if there are events, else
+    when there is one or after `wait` seconds. Without `after` the answer has the cursor to begin with, and `recovered`
+    is false.
 
-    `?ticket=` takes a ticket for events. Ops and services may name `channels` instead of their own, and `types`.
+    The parameter `ticket` accepts a ticket for events. Ops and services may give `channels` instead of their own, and
+    `types`.
     """
     gateway, query = call.edge.gateway, call.query
     if gateway is None:
@@ -37,7 +39,9 @@ async def hear(call: RequestContext[Body, EventsQuery]) -> StreamingResponse:
 
 
 def _cursors(call: RequestContext[Body, EventsQuery], streamed: bool) -> dict[Zone, Cursor]:
-    """Return the cursors of the request. An EventSource reconnects with its first address, so the header is newer."""
+    """Return the cursors of the request. An EventSource reconnects with the URL of its first request, so the cursor in
+    ``Last-Event-ID`` is newer than the one in the URL.
+    """
     last = _header(call, b"last-event-id") if streamed else ""
     return sse.parse(last, "/Last-Event-ID") if last else sse.parse(call.query.after or "", "/after")
 

@@ -27,8 +27,9 @@ from server.schemas.lists import ListQuery
 async def create(call: RequestContext[NewJob, NoQuery]) -> Response:
     """Book a job.
 
-    Ops and services book for a `customer`. A `reference` is unique for ever for each principal. The same booking again
-    under it answers the first job, with 200. Another booking under it is `duplicate`, with the first job's id.
+    Ops and services book for a `customer`. A `reference` is unique for ever for each principal. If the same booking is
+    sent again with its reference, the answer is the first job, with 200. Another booking with the same reference is
+    refused as `duplicate`, with the first job's id.
     """
     asked = msgspec.structs.asdict(call.body)
     wanted = Booking(**{**asked, "scheduled_for": to_ms(call.body.scheduled_for)})
@@ -37,7 +38,7 @@ async def create(call: RequestContext[NewJob, NoQuery]) -> Response:
 
 
 async def find(call: RequestContext[Body, JobsQuery]) -> Response:
-    """The caller's jobs, the newest first; ops and services see all jobs."""
+    """Return the caller's jobs, the newest first; ops and services see all jobs."""
     asked = msgspec.structs.asdict(call.query)
     query = JobQuery(**{**asked, "updated_after": to_ms(call.query.updated_after)})
     page = await job_queries.find(call.engine, call.caller, query)
@@ -45,12 +46,12 @@ async def find(call: RequestContext[Body, JobsQuery]) -> Response:
 
 
 async def read(call: RequestContext[Body, NoQuery]) -> Response:
-    """One job, with `actions[]`: the commands that the caller may give now. Strangers get `not_found`."""
+    """Return a job. `actions[]` lists the commands that the caller may give now. Strangers get `not_found`."""
     return responses.job(await job_queries.read(call.engine, call.caller, call.id))
 
 
 async def history(call: RequestContext[Body, ListQuery]) -> Response:
-    """All changes of a job: time, actor, states and reason."""
+    """Return all changes of a job: time, actor, states and reason."""
     return responses.listed(
         call.next_link,
         call.query,
@@ -60,7 +61,7 @@ async def history(call: RequestContext[Body, ListQuery]) -> Response:
 
 
 async def waves(call: RequestContext[Body, ListQuery]) -> Response:
-    """The technicians who were asked in each wave, the first wave first, and those left out, with the reason."""
+    """Return, for each wave of a job, the technicians who were asked, and those left out with the reason."""
     return responses.listed(
         call.next_link,
         call.query,
@@ -92,9 +93,9 @@ async def claim(call: RequestContext[StepBody, NoQuery]) -> Response:
 async def reassign(call: RequestContext[StepBody, NoQuery]) -> Response:
     """Take a job from its holder, and give it to another technician or offer it again.
 
-    With `technician`, that technician has the job at once. `force` gives it even if they lack the service or capacity.
+    With `technician`, this technician gets the job at once, with `force` even if they lack the service or capacity.
 
-    Without `technician` the job is taken from its holder too, and offered to all others.
+    Without `technician` the job is offered to all technicians except the former holder.
     """
     return await _take(call, "reassign")
 
@@ -114,8 +115,8 @@ async def command(call: RequestContext[StepBody, NoQuery]) -> Response:
 async def commands(call: RequestContext[Commands, NoQuery]) -> Response:
     """Take several steps in order, for clients that were offline. The first refusal ends the list.
 
-    Each step has a request key of its own, so the whole list may be sent again: steps that were done are answered as
-    they were the first time.
+    Each step has its own request key, so the client may send the whole list again: the answer to a step that was done
+    is the same as the first time.
     """
     items: list[dict[str, Any]] = []
     for item in call.body.items:
@@ -127,7 +128,7 @@ async def commands(call: RequestContext[Commands, NoQuery]) -> Response:
         try:
             if item.command == "claim":
                 await limits.take(call.engine, call.caller.id, limits.LIMITS["claims"])
-            step = _given(item, item.command, item.version)
+            step = _build_step(item, item.command, item.version)
             done = await jobs.command(call.engine, call.caller, call.id, step, key=key, trace=call.trace)
         except CalloutError as error:
             told |= {"status": "refused", "error": problems.problem(error)}
@@ -138,10 +139,10 @@ async def commands(call: RequestContext[Commands, NoQuery]) -> Response:
 
 
 async def _take(call: RequestContext[StepBody, NoQuery], name: str) -> Response:
-    return await _step(call, _given(call.body, name, _version(call)))
+    return await _step(call, _build_step(call.body, name, _version(call)))
 
 
-def _given(body: StepBody, name: str, version: int | None) -> Step:
+def _build_step(body: StepBody, name: str, version: int | None) -> Step:
     return Step(
         command=name,
         version=version,
@@ -160,7 +161,7 @@ async def _step(call: RequestContext[Any, Any], step: Step) -> Response:
 
 
 def _version(call: RequestContext[Any, NoQuery]) -> int | None:
-    """The version that a step is bound to, from the body or `If-Match`. Raises Invalid where they differ."""
+    """Return the version that a step expects, from the body or `If-Match`. Raises Invalid if the two differ."""
     given = {version for version in (call.body.version, call.version) if version is not None}
     if len(given) > 1:
         raise Invalid(errors=[FieldError("/version", "Not the version of If-Match")])

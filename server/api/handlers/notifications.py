@@ -11,7 +11,7 @@ from server.schemas.lists import ListQuery
 
 
 async def find(call: RequestContext[Body, ListQuery]) -> Response:
-    """The caller's notifications, the newest first."""
+    """Return the caller's notifications, the newest first."""
     limit, cursor = call.query.limit, call.query.cursor
     page = await notifications.find(call.engine, call.caller, limit=limit, cursor=cursor)
     return responses.page(call.next_link, page.items, page.next)

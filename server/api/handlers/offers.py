@@ -14,7 +14,7 @@ from server.schemas.lists import ListQuery
 
 
 class _Place(msgspec.Struct):
-    """What of an offer decides where it stands in the list."""
+    """The fields of an offer by which the list is sorted."""
 
     expires_at: str
     job: EventJob
@@ -24,11 +24,11 @@ _place = msgspec.json.Decoder(_Place)
 
 
 async def find(call: RequestContext[Body, ListQuery]) -> Response:
-    """The caller's open offers, the nearest deadline first, with `distance_m`."""
+    """Return the caller's open offers, the nearest deadline first, with `distance_m`."""
     page = await offers.open_to(call.engine, call.caller)
-    return responses.listed(call.next_link, call.query, page.items, _where, as_of=page.as_of)
+    return responses.listed(call.next_link, call.query, page.items, _sort_key, as_of=page.as_of)
 
 
-def _where(offer: bytes) -> tuple[str, str]:
+def _sort_key(offer: bytes) -> tuple[str, str]:
     place = _place.decode(offer)
     return place.expires_at, place.job.id

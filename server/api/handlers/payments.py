@@ -13,7 +13,7 @@ from server.schemas.payments import NewPayment
 
 
 async def find(call: RequestContext[Body, ListQuery]) -> Response:
-    """The payments of a job, the first one first."""
+    """Return the payments of a job, the oldest first."""
     return responses.listed(
         call.next_link, call.query, await payments.find(call.engine, call.caller, call.id), payments.sort_key
     )
@@ -22,11 +22,11 @@ async def find(call: RequestContext[Body, ListQuery]) -> Response:
 async def create(call: RequestContext[NewPayment, NoQuery]) -> Response:
     """Report the status of a payment: requested, failed, captured or, also in parts, refunded.
 
-    Idempotent by `reference` and `status`: the same report again has the same answer; with another amount it is
+    Idempotent by `reference` and `status`: a repeated report gets the same answer; with another amount it is refused as
     `duplicate`. A captured amount is recorded in every state of the job. The job is paid, in the same step, when the
-    sum in its currency covers the amount that it requested. The first refund may use the `reference` of its charge;
-    further refunds have references of their own and name the charge in `of`. Refunds above the captured amount of the
-    charge are `invalid`.
+    sum of captured amounts in its currency covers the requested amount. The first refund may use the `reference` of its
+    charge; further refunds have their own references, and `of` is the reference of the charge. Refunds above the
+    captured amount of the charge are refused as `invalid`.
     """
     body = call.body
     word = Payment(reference=body.reference, status=body.status, amount=body.amount, currency=body.currency, of=body.of)

@@ -10,5 +10,5 @@ from server.schemas.decode import Body, NoQuery
 
 
 async def track(call: RequestContext[Body, NoQuery]) -> Response:
-    """The position of a job's technician, with its age; null if nobody holds the job."""
+    """Return the position of a job's technician, with its age; null if nobody holds the job."""
     return responses.one("position", await positions.track(call.engine, call.caller, call.id))

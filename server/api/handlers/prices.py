@@ -15,7 +15,8 @@ from server.schemas.prices import NewProposal, ProposalAnswer
 async def create(call: RequestContext[NewProposal, NoQuery]) -> Response:
     """Propose another price to the other side of the job.
 
-    One proposal is open at a time. After the price is locked (for example by the start code), no proposal is possible.
+    Only one proposal is open at a time. After the price is locked (for example by the start code), nobody can propose
+    another price.
     """
     body, at = call.body, version(call)
     done = await prices.propose(
@@ -28,26 +29,26 @@ async def create(call: RequestContext[NewProposal, NoQuery]) -> Response:
         key=call.key,
         trace=call.trace,
     )
-    return _dealt(done)
+    return _price_answer(done)
 
 
 async def accept(call: RequestContext[ProposalAnswer, NoQuery]) -> Response:
-    """Accept the price that the other side proposed. It becomes the job's price."""
-    return await _answer(call, "accepted")
+    """Accept the price that the other side proposed. The proposal becomes the job's price."""
+    return await _send_answer(call, "accepted")
 
 
 async def reject(call: RequestContext[ProposalAnswer, NoQuery]) -> Response:
-    """Reject the price that the other side proposed. The job's price stays."""
-    return await _answer(call, "rejected")
+    """Reject the price that the other side proposed. The job's price does not change."""
+    return await _send_answer(call, "rejected")
 
 
-async def _answer(call: RequestContext[ProposalAnswer, NoQuery], given: prices.Answer) -> Response:
+async def _send_answer(call: RequestContext[ProposalAnswer, NoQuery], given: prices.Answer) -> Response:
     name, at = call.params["proposal"], version(call)
     done = await prices.answer(
         call.engine, call.caller, call.id, name, given, version=at, key=call.key, trace=call.trace
     )
-    return _dealt(done)
+    return _price_answer(done)
 
 
-def _dealt(done: PriceOutcome) -> Response:
+def _price_answer(done: PriceOutcome) -> Response:
     return responses.plain({"proposal": done.proposal, "job": done.job}, *responses.replayed(done))

@@ -13,7 +13,7 @@ from server.schemas.decode import Body, NoQuery
 
 
 async def read(call: RequestContext[Body, NoQuery]) -> Response:
-    """The verdict stored under a request key of the caller; 404 says that the request never arrived."""
+    """Return the outcome of the caller's request with this key; 404 means that the request did not arrive."""
     try:
         key = str(UUID(call.params["key"]))
     except ValueError:

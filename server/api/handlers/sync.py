@@ -12,9 +12,9 @@ from server.schemas.decode import Body, NoQuery
 
 
 async def read(call: RequestContext[Body, NoQuery]) -> Response:
-    """A snapshot to start from: the caller's account, live jobs, open offers, rooms and unread notifications.
+    """Return a snapshot to start from: the caller's account, live jobs, open offers, rooms and unread notifications.
 
-    `cursor` was read first: a stream, poll or socket that begins there misses nothing.
+    `cursor` was read before the rest: a stream, poll or socket that begins at `cursor` misses no event.
     """
     found = await sync.snapshot(call.engine, call.caller)
     return responses.plain(

@@ -20,14 +20,14 @@ from server.schemas.technicians import PatchTechnician, Review, SetAvailability,
 
 
 async def find(call: RequestContext[Body, TechniciansQuery]) -> Response:
-    """Technicians: managers see whole profiles, all others the public card of approved technicians."""
+    """Return technicians: for managers whole profiles, for others the public cards of approved technicians."""
     query = msgspec.convert(call.query, TechnicianQuery, from_attributes=True)
     page = await profile.find(call.engine, call.caller, query)
     return responses.page(call.next_link, page.items, page.next)
 
 
 async def read(call: RequestContext[Body, NoQuery]) -> Response:
-    """One technician: the technician and managers see the whole profile, all others the card."""
+    """Return a technician: for the technician and managers the whole profile, for others the public card."""
     return responses.one("technician", await profile.read(call.engine, call.caller, TechnicianId(UserId(call.id))))
 
 
@@ -39,14 +39,14 @@ async def patch(call: RequestContext[PatchTechnician, NoQuery]) -> Response:
 
 
 async def review(call: RequestContext[Review, NoQuery]) -> Response:
-    """Decide on a technician's KYC and account; omitted fields stay."""
+    """Decide on a technician's KYC and account; omitted fields do not change."""
     verdict, technician = msgspec.structs.asdict(call.body), TechnicianId(UserId(call.id))
     done = await profile.review(call.engine, call.caller, technician, **verdict, key=call.key)
     return responses.kept("technician", done)
 
 
 async def availability(call: RequestContext[SetAvailability, NoQuery]) -> Response:
-    """Go online or offline; the answer says whether the technician receives offers now, and if not, why."""
+    """Go online or offline. The answer has whether the technician receives offers now, and the reasons if not."""
     body = call.body
     position = None if body.lat is None or body.lon is None else Position(body.lat, body.lon)
     return responses.plain(
@@ -57,10 +57,10 @@ async def availability(call: RequestContext[SetAvailability, NoQuery]) -> Respon
 
 
 async def location(call: RequestContext[Location, NoQuery]) -> Response:
-    """Send one fix that was measured now, or up to 100 that were gathered without a network.
+    """Send one fix that was measured now, or up to 100 fixes that were measured without a network.
 
     200 reports a problem: the technician is offline and receives no offers (go online again by `PUT .../availability`),
-    or the device's clock is off by more than 30 s. The positions are accepted in both cases.
+    or the device's clock is wrong by more than 30 s. The positions are accepted in both cases.
     """
     fixes = [msgspec.convert(fix, Fix) for fix in fixes_of(call.body)]
     live = call.body.fixes is None

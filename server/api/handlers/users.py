@@ -1,4 +1,4 @@
-"""Accounts: the caller's own, and for admins those of others."""
+"""Accounts: the caller's own and, for admins, those of others."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from server.schemas.users import NewUser, PatchUser, Suspend, UsersQuery
 
 
 async def me(call: RequestContext[Body, NoQuery]) -> Response:
-    """The caller's account, a technician's profile, and how often to poll and to send a fix."""
+    """Return the caller's account, a technician's profile, and how often to poll and to send a fix."""
     account = await sync.me(call.engine, call.caller)
     technician = {"technician": account.technician} if account.technician else {}
     state = await live.presence(call.engine, call.caller) if account.technician else None
@@ -29,19 +29,19 @@ async def me(call: RequestContext[Body, NoQuery]) -> Response:
 
 
 def fix_rate(account: Me) -> live.FixPlan:
-    """Return how often a technician should send a position: more often on a job."""
+    """Return how often a technician should send a position: more often with a job than without."""
     return live.fix_plan(account.technician.load if isinstance(account.technician, Technician) else 0)
 
 
 async def find(call: RequestContext[Body, UsersQuery]) -> Response:
-    """All accounts, the newest first."""
+    """Return all accounts, the newest first."""
     query = msgspec.convert(call.query, UserQuery, from_attributes=True)
     page = await accounts.find_users(call.engine, call.caller, query)
     return responses.page(call.next_link, page.items, page.next)
 
 
 async def create(call: RequestContext[NewUser, NoQuery]) -> Response:
-    """Create an account in any role, also for staff."""
+    """Create an account with any role, also for staff."""
     new = msgspec.convert(call.body, NewAccount, from_attributes=True)
     return responses.made("user", await accounts.create_user(call.engine, call.caller, new, key=call.key), "/v1/users")
 
@@ -55,10 +55,10 @@ async def patch(call: RequestContext[PatchUser, NoQuery]) -> Response:
 
 
 async def suspend(call: RequestContext[Suspend, NoQuery]) -> Response:
-    """Remove all access: when the answer comes, requests, live sockets and claims are refused.
+    """Remove all access of a user: after the answer, requests and claims are refused and sockets are closed.
 
-    With `jobs: reassign` the jobs that the user holds are offered to others, if the job's blueprint still lets ops do
-    that. For the other jobs ops receive `job.stalled`.
+    With `jobs: reassign` the jobs that the user holds are offered to others, if the job's blueprint still allows ops to
+    reassign the job. For each other job ops receive `job.stalled`.
     """
     user, body = UserId(call.id), call.body
     done = await accounts.suspend(call.engine, call.caller, user, reason=body.reason, jobs=body.jobs, key=call.key)
@@ -66,6 +66,6 @@ async def suspend(call: RequestContext[Suspend, NoQuery]) -> Response:
 
 
 async def reinstate(call: RequestContext[Nothing, NoQuery]) -> Response:
-    """Restore access; the user signs in again."""
+    """Restore a user's access; the user must sign in again."""
     done = await accounts.reinstate(call.engine, call.caller, UserId(call.id), key=call.key)
     return responses.kept("user", done)

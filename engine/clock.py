@@ -1,6 +1,6 @@
 """The clock of this host, for times in SQL: when an account was created, when a token expires.
 
-Live state does not use it: its time is the Redis server's, which the scripts read themselves.
+Live state does not use this clock: the scripts read the time of the Redis server.
 """
 
 from __future__ import annotations
@@ -9,5 +9,5 @@ import time
 
 
 def now_ms() -> int:
-    """Milliseconds since the Unix epoch."""
+    """Return the present time in milliseconds since the Unix epoch."""
     return time.time_ns() // 1_000_000

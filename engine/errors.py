@@ -23,7 +23,7 @@
     └── Internal             500
 
 ``code`` is the contract of PROTOCOL §3. Scripts reply with the code in capitals; ``BY_WORD`` is the only map from these
-words to the classes. The docstring of a class with a code is published as the meaning of that code: at
+reply words to the classes. The docstring of a class with a code is published as the meaning of that code: at
 ``/problems/{code}``, in the OpenAPI document and in docs/codes.md.
 """
 
@@ -33,7 +33,7 @@ from typing import Any, ClassVar
 
 
 class FieldError(tuple[str, str]):
-    """One wrong field: its JSON pointer, and what is wrong with it."""
+    """A wrong field of a request: the field's JSON pointer, and a text that describes the error."""
 
     __slots__ = ()
 
@@ -44,8 +44,8 @@ class FieldError(tuple[str, str]):
 class CalloutError(Exception):
     """Base of all errors that leave the engine.
 
-    ``detail`` is text for a person. ``extra`` are members added to the problem object (``attempts_left``, ``job``).
-    ``retry_after`` is in seconds. ``repeated`` means that the refusal is the stored outcome of an earlier request with
+    ``detail`` is text for a person. ``extra`` contains members for the problem object (``attempts_left``, ``job``).
+    ``retry_after`` is in seconds. ``repeated`` is true if the error is the stored outcome of an earlier request with
     the same request key.
     """
 
@@ -70,7 +70,8 @@ class CalloutError(Exception):
         self.repeated = repeated
         self.extra = extra
         self.reply: list[bytes] = []
-        """The rest of a script's reply after its word. Only the engine uses it; clients never see it."""
+        """The script's reply without the reply word. Only the engine reads this list; clients never receive the list.
+        """
 
 
 class Internal(CalloutError):
@@ -108,7 +109,7 @@ class Unauthenticated(Refused):
 
 
 class TokenExpired(Unauthenticated):
-    """The token was valid and is not any more: get a new one by `POST /v1/auth/refresh`."""
+    """The token has expired: get a new token by `POST /v1/auth/refresh`."""
 
     code, title = "token_expired", "Token expired"
 
@@ -156,7 +157,9 @@ class NotFound(Refused):
 
 
 class MethodNotAllowed(Refused):
-    """The path exists, but does not support this method. The `Allow` header names the methods that it supports."""
+    """The path exists, but does not support this method. The `Allow` header lists the methods that the path
+    supports.
+    """
 
     code, status, title = "method_not_allowed", 405, "Method not allowed"
 
@@ -202,7 +205,7 @@ class TooEarly(Conflict):
 
 
 class IllegalTransition(Conflict):
-    """The job's state does not allow the step. The job's `actions` names the steps that it allows."""
+    """The job's state does not allow the step. The job's `actions` lists the steps that are allowed."""
 
     code, title = "illegal_transition", "Not possible in this state"
 
@@ -250,7 +253,7 @@ class RoomClosed(Conflict):
 
 
 class VersionConflict(Refused):
-    """The job's version differs from the one that the request expects. `job` is the job as it is now."""
+    """The job's version differs from the one that the request expects. `job` contains the present job."""
 
     code, status, title = "version_conflict", 412, "The job has changed"
 
@@ -325,7 +328,9 @@ BY_WORD: dict[str, type[CalloutError]] = {code.upper(): kind for code, kind in B
 
 
 class OtherBlueprint(Exception):
-    """A script found that the job has another blueprint (``key``) than its caller assumed. Never leaves the engine."""
+    """A script found that the job has another blueprint than the script's caller assumed; ``key`` is the job's
+    blueprint. Never leaves the engine.
+    """
 
     def __init__(self, key: str) -> None:
         super().__init__(key)
@@ -333,7 +338,9 @@ class OtherBlueprint(Exception):
 
 
 class StaleCode(Exception):
-    """A code was compared under an issue that is not the current one any more. Never leaves the engine."""
+    """A script found that the caller compared a code with an older issue of the codes than the current one. Never
+    leaves the engine.
+    """
 
 
 UNAVAILABLE_REPLIES = (
@@ -354,5 +361,6 @@ UNAVAILABLE_REPLIES = (
 """Redis error codes that guarantee that nothing was done (DESIGN §4)."""
 
 WRITES_REFUSED = ("MISCONF", "NOREPLICAS", "OOM")
-"""The codes among ``UNAVAILABLE_REPLIES`` of a server that can still be read but accepts no writes: its disk or memory
-is full, or too few replicas follow it."""
+"""The codes among ``UNAVAILABLE_REPLIES`` that a Redis server returns if reads are still possible but writes are not:
+the server's disk or memory is full, or too few replicas follow the server.
+"""

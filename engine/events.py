@@ -15,7 +15,9 @@ from engine.types import Zone
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
-    """One event. ``to`` are channels, ``at`` is ms since the Unix epoch, ``cause`` is ``<key>:<fingerprint>``."""
+    """An event of a zone's log. ``to`` are channels, ``at`` is ms since the Unix epoch, ``cause`` is
+    ``<key>:<fingerprint>``.
+    """
 
     zone: Zone
     seq: int
@@ -35,7 +37,7 @@ _ORDER = [b"type", b"to", b"at", b"actor", b"bp", b"data", b"cause"]
 def parse(zone: Zone, entry_id: bytes, fields: Sequence[bytes]) -> Event:
     """Decode an entry of the stream. ``fields`` alternates names and values, in the order in which scripts write them.
 
-    Raises ValueError for an entry that no script of Callout wrote: a log with a foreign entry must not be relayed.
+    Raises ValueError if no script of Callout wrote the entry: a log that contains a foreign entry must not be relayed.
     """
     if fields[0:14:2] != _ORDER:
         raise ValueError(f"{zone} {entry_id!r}: not an entry of Callout")
@@ -54,13 +56,15 @@ def parse(zone: Zone, entry_id: bytes, fields: Sequence[bytes]) -> Event:
 
 
 def iso(ms: int) -> str:
-    """``ms`` since the Unix epoch as RFC 3339 UTC with milliseconds."""
+    """Return ``ms``, milliseconds since the Unix epoch, as an RFC 3339 time in UTC with milliseconds."""
     seconds, rest = divmod(ms, 1000)
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:03d}Z"
 
 
 def ms_of(text: str) -> int:
-    """The inverse of ``iso``: ms since the Unix epoch, for any RFC 3339 time with an offset. Raises ValueError."""
+    """Return the milliseconds since the Unix epoch of ``text``, an RFC 3339 time with an offset. The inverse of
+    ``iso``. Raises ValueError for any other text.
+    """
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError("a time needs an offset or Z")

@@ -1,8 +1,8 @@
 """The roles that may use the commands of accounts, services and profiles, and that routes and socket ops admit. Which
 roles may take a step of a job is declared by the job's blueprint.
 
-Each set names its members one by one, never as "all except": a role that is added to ``Role`` is admitted nowhere until
-it is named here.
+Each set lists its members one by one, never as "all except": a new role in ``Role`` is admitted nowhere until the role
+is added to a set here.
 """
 
 from __future__ import annotations

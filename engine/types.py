@@ -1,6 +1,8 @@
-"""The shared types: ids, roles and the caller. The most imported module; it imports no other module of Callout.
+"""The shared types: ids, roles and the caller. All layers import this module; this module imports no other module of
+Callout.
 
-An id contains its zone: ``job_<zone>_<ulid>`` stays in that zone for life, so that a job is found without an index.
+A job's id contains the job's zone: the job ``job_<zone>_<ulid>`` never leaves that zone, so that a job is found without
+an index.
 """
 
 from __future__ import annotations
@@ -36,8 +38,8 @@ _DISPUTE = re.compile(r"dsp_([a-z][a-z0-9-]{0,31})_([0-9a-z]{26})")
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """The authenticated caller: their id and role, and until when their token is valid (Unix seconds). ``family`` is
-    the login that the token comes from, "" for a token without a login.
+    """The authenticated caller: their id and role. ``expires`` is the end of their token's validity in Unix seconds.
+    ``family`` is the id of the login that the token belongs to; "" = the token belongs to no login.
     """
 
     id: UserId
@@ -50,12 +52,14 @@ class Principal(msgspec.Struct, frozen=True):
 
     @property
     def is_ops(self) -> bool:
-        """Whether the caller counts as ops for routes and channels: ops_manager or admin."""
+        """Return whether the caller counts as ops for routes and channels: ops_manager or admin."""
         return self.role in OPS
 
     @property
     def channels(self) -> list[str]:
-        """The channels that the caller's id and role give (``role:ops`` and ``role:managers`` are aliases)."""
+        """Return the channels that the caller may receive by their id and role (``role:ops`` and ``role:managers`` are
+        aliases).
+        """
         own = [f"user:{self.id}", f"role:{self.role}"]
         if self.role in OPS:
             own.append("role:ops")
@@ -65,56 +69,62 @@ class Principal(msgspec.Struct, frozen=True):
 
 
 class Cursor(msgspec.Struct, frozen=True):
-    """A position in one zone's log: the highest ``seq`` handled, in the epoch ``epoch``."""
+    """A position in one zone's log: the ``seq`` of the last event that was handled, in the epoch ``epoch``."""
 
     epoch: Epoch
     seq: int
 
 
 def number_of(epoch: str) -> int:
-    """The number of an epoch, counted from 1; 0 for a text that names no epoch. Before 0.1, names had no suffix."""
+    """Return the number in an epoch's name, counted from 1; 0 if ``epoch`` is not the name of an epoch. Before version
+    0.1, names had no suffix.
+    """
     match = _EPOCH.fullmatch(epoch)
     return int(match[1]) if match else 0
 
 
 def is_zone(text: str) -> bool:
-    """Whether ``text`` may name a zone: lower case, digits and dashes, so that a job id splits in only one way."""
+    """Return whether ``text`` is a valid zone name: lower-case letters, digits and dashes, so that a job id can be
+    split in only one way.
+    """
     return _ZONE.fullmatch(text) is not None
 
 
 def is_id(text: str) -> bool:
-    """Whether ``text`` may be an id in a Redis key: letters, digits, ``_`` and ``-``, at most 64 characters."""
+    """Return whether ``text`` is a valid id for a Redis key: letters, digits, ``_`` and ``-``, at most 64
+    characters.
+    """
     return _ID.fullmatch(text) is not None
 
 
 def is_key(text: str) -> bool:
-    """Whether ``text`` may be a segment of a URL path: an id, or a blueprint's ``name@version``."""
+    """Return whether ``text`` is a valid segment of a URL path: an id, or a blueprint's ``name@version``."""
     name, at, version = text.partition("@")
     return is_id(name) and (not at or (version.isascii() and version.isdecimal() and len(version) <= 9))
 
 
 def new_id(kind: str) -> str:
-    """A new id ``<kind>_<ulid>``. Ids sort by the time of their creation."""
+    """Return a new id ``<kind>_<ulid>``. Ids sort by the time of their creation."""
     return f"{kind}_{str(ULID()).lower()}"
 
 
 def new_job_id(zone: Zone) -> JobId:
-    """A new job id ``job_<zone>_<ulid>``."""
+    """Return a new job id ``job_<zone>_<ulid>``."""
     return JobId(f"job_{zone}_{str(ULID()).lower()}")
 
 
 def zone_of(job: str) -> Zone | None:
-    """The zone that a job's id names; None if ``job`` is no job id, so that no such job can exist."""
+    """Return the zone in a job's id; None if ``job`` is not a valid job id, so that no such job can exist."""
     match = _JOB.fullmatch(job)
     return Zone(match[1]) if match else None
 
 
 def new_dispute_id(zone: Zone) -> str:
-    """A new id ``dsp_<zone>_<ulid>``."""
+    """Return a new id ``dsp_<zone>_<ulid>``."""
     return f"dsp_{zone}_{str(ULID()).lower()}"
 
 
 def zone_of_dispute(dispute: str) -> Zone | None:
-    """The zone that a dispute's id names; None if ``dispute`` is no dispute id."""
+    """Return the zone in a dispute's id; None if ``dispute`` is not a valid dispute id."""
     match = _DISPUTE.fullmatch(dispute)
     return Zone(match[1]) if match else None

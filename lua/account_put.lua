@@ -1,5 +1,6 @@
---[[ account_put: stores the account fields that every request checks, as SQL has them: role, activity, ended logins. A
-version older than the stored one changes nothing, unless the stored one was written for an earlier run of the server.
+--[[ account_put: copies to Redis the account fields that are checked for every request: role, activity, ended logins. A
+version older than the stored version changes nothing, unless the stored version was written for an earlier run of the
+server.
 KEYS    account
 ARGV    version  role  active  out  life
 OK      seq  version  role  active  out

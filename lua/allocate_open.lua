@@ -1,6 +1,6 @@
---[[ allocate_open: the engine chooses the best technician for a job by the blueprint's weights, and assigns them in
-the same step. Due work `allocate:<job>:<round>`. If nobody fits, it is due again after repeat_ms, as the next round.
-`plan` is '' if the job has left the state in which the engine chooses.
+--[[ allocate_open: chooses the best technician for a job by the blueprint's weights, and assigns them in the same step.
+Due work `allocate:<job>:<round>`. If nobody fits, the next round is due after repeat_ms. `plan` is '' if the job has
+left the state in which the engine chooses.
 KEYS    meta  job  offers  waves  supply  due  log
 ARGV    epoch  entry  round  radius_m  repeat_ms  weights  plan  unfilled_audience
 OK      seq  version  technician  more
@@ -32,10 +32,10 @@ if not job or job.mode ~= 'allocate' or not Job.is_searching(job) or job.wave + 
   redis.call('ZREM', due, entry)
   return {'OK', '0', 0, 0, '', '0'}
 end
--- The job entered another state after the caller read it: the entry stays and is evaluated again.
+-- The job entered another state after the caller read the job: the entry stays and is evaluated again.
 if not plan or not Step.allows_state(job, plan, 'engine') then return {'OK', '0', 0, 0, '', '0'} end
 redis.call('ZREM', due, entry)
--- Before the next attempt a mark may be set, or a dispute resolved.
+-- The entry stays: before the next attempt a missing mark may be set, or a dispute may be resolved.
 if job.frozen ~= '' or not Step.allows_marks(job, plan) then
   redis.call('ZADD', due, zone.now + repeat_ms, entry)
   return {'OK', '0', 0, 0, '', '0'}

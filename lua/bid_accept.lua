@@ -1,5 +1,5 @@
---[[ bid_accept: the customer accepts a bid. Its technician becomes the holder, its amount becomes the price of a flat
-job, and all other bids are declined.
+--[[ bid_accept: accepts a bid for its customer. The bid's technician becomes the holder, the bid's amount becomes the
+price of a flat job, and all other bids are declined.
 KEYS    meta  job  offers  causes  bids  log  req
 ARGV    epoch  bid  actor  key  fingerprint  trace  if_version  bp  plan  audience  grace_ms  lease_ms
 OK      seq  version  job_id  job
@@ -44,7 +44,7 @@ end
 if not Bids.are_taken(job) or bid.status ~= 'open' then
   return Idempotency.refuse(req, fingerprint, 'ILLEGAL_TRANSITION')
 end
--- job_edit closes the bids on changed terms. This check is independent of how the terms were changed.
+-- job_edit closes the bids if their terms change. This check also covers any other way to change the terms.
 local made = tonumber(string.match(bid.rest, '"version":(%d+)')) or 0
 if made < (tonumber(redis.call('HGET', job_key, 'terms')) or 0) then
   return Idempotency.refuse(req, fingerprint, 'VERSION_CONFLICT')

@@ -1,4 +1,5 @@
---[[ bid_create: a technician bids for a job that takes bids. The bid also answers their invitation, if they had one.
+--[[ bid_create: creates a technician's bid for a job that accepts bids. If the technician was invited, the bid also
+answers the invitation.
 KEYS    meta  job  bids  offers  tech  log  req
 ARGV    epoch  technician  key  fingerprint  trace  if_version  bp  plan  bid  amount  note  most  grace_ms  lease_ms
 OK      seq  version  job_id  bid

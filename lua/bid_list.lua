@@ -1,5 +1,5 @@
---[[ bid_list: lists the bids for one job, the latest of each technician. If a technician is named, it lists only their
-own bid.
+--[[ bid_list: lists the bids for one job, the latest bid of each technician. If `technician` is not empty, the list has
+only their bid.
 KEYS    meta  job  bids
 ARGV    epoch  technician
 OK      seq  version  bids…

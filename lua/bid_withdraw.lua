@@ -1,4 +1,4 @@
---[[ bid_withdraw: a technician withdraws their bid.
+--[[ bid_withdraw: withdraws a technician's bid.
 KEYS    meta  job  bids  log  req
 ARGV    epoch  technician  key  fingerprint  trace  if_version  bp  plan  bid
 OK      seq  version  job_id  bid

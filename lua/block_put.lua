@@ -1,4 +1,5 @@
---[[ block_put: two people block each other, or end their block. Offers of the one's jobs to the other are withdrawn.
+--[[ block_put: stores in both users' sets that one of them blocked the other (`blocked` is 1), or that the block ended.
+A new block withdraws the open offers of one user's jobs to the other.
 KEYS    meta  mine  theirs  log
 ARGV    epoch  one  other  blocked
 OK      seq  version

@@ -1,6 +1,6 @@
---[[ dispute_list: lists the open disputes in an index of jobs (all frozen jobs, or the jobs of a user), newest first.
-A call reads a part of the index. Its reply has the number of jobs read and the score of the last one: the next part
-begins below it.
+--[[ dispute_list: lists the open disputes in an index of jobs (all frozen jobs, or the jobs of a user), newest first. A
+call reads a part of the index. The reply contains the number of jobs that were read (`looked`) and the score of the
+last one (`last`): the next part begins below this score.
 KEYS    meta  index
 ARGV    epoch  below  limit
 OK      seq  version  looked  last  dispute…

@@ -1,5 +1,6 @@
---[[ due_take: takes the work that is due now. Nothing is removed: each entry moves ahead by Backlog.TAKEN_MS, and the
-script that does the work removes or moves it in its own step. Therefore a runner that dies loses nothing.
+--[[ due_take: returns the work that is due now and reserves it for the caller. Nothing is removed: each entry becomes
+due again after Backlog.TAKEN_MS, and the script that does the work removes or postpones the entry in the same step.
+Therefore no work is lost if a runner dies.
 KEYS    meta  due  seen
 ARGV    epoch  limit  lease_ms
 OK      seq  version  wait_ms  entries…
@@ -22,13 +23,13 @@ for _, entry in ipairs(Backlog.select(zone, meta, due, limit * 4)) do
   if not classes[class] then classes[class], order[#order + 1] = {}, class end
   table.insert(classes[class], entry)
 end
--- Leases have one home, `seen`. The sweep does not apply within one lease after the zone was stopped.
+-- Leases are stored only in `seen`. Expired leases are not due within one lease after the zone was stopped.
 if zone.opened == 0 or zone.now > zone.opened + lease_ms then
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', seen, '-inf', zone.now - lease_ms, 'LIMIT', 0, limit)) do
     table.insert(classes.lease, 'lease:' .. id)
   end
 end
--- The classes take turns, so that a burst of one does not delay the others.
+-- The classes alternate, so that a burst of one class does not delay the others.
 local taken, found, place = {}, true, 0
 while found and #taken < limit do
   found, place = false, place + 1

@@ -1,5 +1,5 @@
 --[[ event_append: appends an event that changes no live state, once per idempotency key: an announcement, a review, or
-ended access. The event is in the log, so that every gateway and SQL receive it.
+the end of a user's access. The event is appended to the log, so that every gateway and SQL receive the event.
 KEYS    meta  log  req
 ARGV    epoch  actor  key  fingerprint  trace  bp  kind  channels  data
 OK      seq  version

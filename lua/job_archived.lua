@@ -1,4 +1,5 @@
---[[ job_archived: a finished job is in SQL. Its keys stay for a day, for readers that still read them here.
+--[[ job_archived: records that a finished job is in SQL. The job's keys stay in Redis for a day, for readers that still
+read them here.
 KEYS    meta  jobs  job
 ARGV    epoch  id
 OK      seq  version
@@ -17,7 +18,8 @@ if values[1] ~= 'done' and values[1] ~= 'closed' then return {'OK', '0', 0, 0} e
 redis.call('ZREM', jobs, id)
 redis.call('ZREM', zone.tag .. 'user:' .. values[2] .. ':jobs', id)
 if values[3] and values[3] ~= '' then redis.call('ZREM', zone.tag .. 'user:' .. values[3] .. ':jobs', id) end
--- Not at once: a reader who asked SQL for the reference before this batch arrived there reads it here next.
+-- The reference is not removed at once: a reader who queried SQL before this batch was committed reads the reference
+-- here next.
 if values[5] and values[5] ~= '' then
   local entry = 'forget:' .. string.match(values[4], '[^:]*$') .. ':' .. values[5]
   redis.call('ZADD', zone.tag .. 'due', 'NX', zone.now + Job.ARCHIVED_MS, entry)

@@ -1,4 +1,5 @@
---[[ job_assign: ops (or the engine) name the technician who does the job. They replace the present holder, if any.
+--[[ job_assign: makes a technician whom ops (or the engine) chose the holder of a job. They replace the present holder,
+if there is one.
 KEYS    meta  job  offers  causes  tech  log  req
 ARGV    epoch  technician  actor  key  fingerprint  trace  if_version  bp  plan  args
 OK      seq  version  job_id  job

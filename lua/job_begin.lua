@@ -1,5 +1,5 @@
---[[ job_begin: the time of a job with a holder is near, so the job counts towards their load. Due work `begin:<job>`;
-a no-op if the job counts already, or has no holder any more.
+--[[ job_begin: adds a scheduled job to its holder's load when the job's time is near. Due work `begin:<job>`; a no-op
+if the job counts already, or has no holder any more.
 KEYS    meta  job  due
 ARGV    epoch  entry
 OK      seq  version

@@ -1,5 +1,5 @@
---[[ job_claim: a technician claims a job that was offered to them. `plan` is the command as declared. It is '' if the
-command has neither guards nor effects: then the other arguments contain all of it.
+--[[ job_claim: makes a technician the holder of a job that was offered to them. `plan` is the plan of the command.
+`plan` is '' if the command has neither guards nor effects: then the other arguments contain the whole command.
 KEYS    meta  job  offers  causes  tech  log  req
 ARGV    epoch  technician  key  fingerprint  trace  if_version  bp  plan  command  from  goal  type  audience  tech_audience  ended  grace_ms  lease_ms
 OK      seq  version  job_id  job  contact
@@ -52,7 +52,7 @@ if why or offer.opens > zone.now then return Idempotency.refuse(req, fingerprint
 if tech.load >= tech.capacity and job.begins <= zone.now then
   return Idempotency.refuse(req, fingerprint, 'AT_CAPACITY')
 end
--- Last, because its reply contains the job, which only a technician with an offer may see.
+-- This check is the last one, because its reply contains the job, which only a technician with an offer may see.
 if if_version ~= '' and tonumber(if_version) ~= job.version then
   return Idempotency.refuse(req, fingerprint, 'VERSION_CONFLICT')
 end

@@ -1,7 +1,7 @@
---[[ job_edit: changes the content of a booking. The caller merged the change into version `seen` of the job and
-checked it (`denied`: `field`, `price` or ''); if the job has changed since, the caller reads it again. `terms` is 1 if
-the change concerns terms on which technicians bid: open bids are closed then, since nobody may be bound to terms that
-they never saw. `anew` is `place` or `time` if the search for a technician starts again at another place, or from
+--[[ job_edit: changes the content of a booking. The caller merged the change into version `seen` of the job and checked
+it (`denied`: `field`, `price` or ''); if the job has changed since, the caller reads the job again. `terms` is 1 if the
+change concerns terms on which technicians bid: open bids are closed then, since no technician may be bound to terms
+that they never saw. `anew` is `place` or `time` if the search for a technician starts again at another place, or from
 `release` (ms) on for `life` ms. `waits` is 1 if nobody can get the job before its time.
 KEYS    meta  job  offers  causes  log  req
 ARGV    epoch  actor  key  fingerprint  trace  if_version  bp  seen  denied  changed  full  pub  service  lat  lon  amount  anew  release  scheduled  life  waits  audience  terms  bids_audience
@@ -41,7 +41,7 @@ if if_version ~= '' and tonumber(if_version) ~= job.version then
   return Idempotency.refuse(req, fingerprint, 'VERSION_CONFLICT')
 end
 if changed == '[]' then return {'OK', '0', 0, job.version, job.id, Job.full_json(job)} end
--- The holder, or the only technician asked, must be able to do the changed job.
+-- The holder, or the only technician asked, must provide the service of the changed job.
 local who = job.holder ~= '' and job.holder or OfferUpdate.sole_recipient(job, offers)
 if service ~= job.service and who and not OfferUpdate.provides(zone, who, service) then
   return Idempotency.refuse(req, fingerprint, 'INVALID')
@@ -72,7 +72,7 @@ local seq = EventLog.append(zone, log, {type = 'job.updated', to = Audience.chan
   cause = cause, trace = trace,
   data = '{"job":' .. shown .. names .. StepEvent.members(job, job.status, {command = 'edit'}, {}, actor) .. '}',
   restricted = Audience.restricted_copies(job, audience, names .. Audience.step_summary(job, job.status, 'edit'))})
--- Bidders receive the changed job; a bid on other terms is closed.
+-- Bidders receive the changed job; if the terms changed, all open bids are closed.
 local bidders = job.mode == 'bids' and sought and BidClose.open_channels(job) or {}
 if #bidders > 0 then
   EventLog.append(zone, log, {type = 'job.updated', to = table.concat(bidders, ' '), actor = actor, bp = bp,

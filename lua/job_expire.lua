@@ -1,4 +1,4 @@
---[[ job_expire: nobody took the job before it expired. Due work `expire:<job>`; a no-op if the job has changed.
+--[[ job_expire: ends a job that nobody accepted in time. Due work `expire:<job>`; a no-op if the job has changed.
 KEYS    meta  job  offers  due  log
 ARGV    epoch  entry  bp  plan  grace_ms  lease_ms
 OK      seq  version
@@ -26,7 +26,7 @@ if not Zone.has_ended(zone, job.expires + grace_ms, lease_ms) then
   return {'OK', '0', 0, 0}
 end
 local plan = cjson.decode(plan_json)
--- The job entered another state after the caller read it: the entry stays and is evaluated again.
+-- The job entered another state after the caller read the job: the entry stays and is evaluated again.
 if not Step.allows_state(job, plan, 'engine') then return {'OK', '0', 0, 0} end
 redis.call('ZREM', due, entry)
 local events = ApplyStep.run(zone, job, offers, plan, {reason = '"unclaimed"'}, 'engine')

@@ -1,4 +1,4 @@
---[[ job_stall: the holder of a job cannot finish it, and ops are informed, once for each such technician.
+--[[ job_stall: informs ops that the holder of a job cannot finish the job, once for each holder.
 KEYS    meta  job  log
 ARGV    epoch  technician  step  audience
 OK      seq  version

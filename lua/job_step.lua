@@ -1,6 +1,6 @@
---[[ job_step: takes one step of a job's blueprint: the job moves, ends, gets a mark, is frozen or thawed, or loses its
-holder. `plan` is the command as declared, and `args` are the members of this call (engine/blueprint/compiler.py); both
-are JSON.
+--[[ job_step: runs one command of a job's blueprint: the job changes its state, ends, gets a mark, is frozen or thawed,
+or loses its holder. `plan` is the plan of the command, and `args` are the members of this call
+(engine/blueprint/compiler.py); both are JSON.
 KEYS    meta  job  offers  causes  log  req
 ARGV    epoch  actor  key  fingerprint  trace  if_version  bp  plan  args
 OK      seq  version  job_id  job
@@ -26,8 +26,8 @@ if not args.entry then
 end
 local job, again = Command.begin(zone, job_key, request)
 if again then return again end
--- Due work is done once, whatever its result. It is a no-op if the job has changed. It is done at the earliest a lease
--- after a pause, because nobody could act in the pause.
+-- Due work is done once, whatever its result. The work is a no-op if the job has changed. After a pause the work is
+-- done at the earliest one lease later, because nobody could act in the pause.
 if args.entry and not Zone.has_ended(zone, 1, args.lease) then
   redis.call('ZADD', zone.tag .. 'due', zone.opened + args.lease + 1, args.entry)
   return {'OK', '0', 0, 0, '-'}
@@ -38,18 +38,19 @@ if args.entry and (not job or job.entered ~= args.entered or Step.refusal(zone, 
   return {'OK', '0', 0, 0, '-'}
 end
 if not job or not Relation.any(job, actor, plan.by) then return Idempotency.refuse(req, fingerprint, 'NOT_FOUND') end
--- The same step twice is one step, except that new codes are issued each time.
+-- A second request for the same step changes nothing, except that new codes are issued each time.
 if plan.does ~= 'reissue' and string.find(job.last, plan.command .. ' ' .. actor .. ' ', 1, true) == 1 then
   return Idempotency.answer_again(req, fingerprint, string.match(job.last, '(%d+)$'), job.version, job.id)
 end
 local why = Step.refusal(zone, job, plan, actor, if_version)
 if why then return Idempotency.refuse(req, fingerprint, why) end
--- A technician who was assigned the job for a service that they no longer provide may only refuse (technician_put).
+-- A technician who was assigned the job for a service that they no longer provide may only refuse the job
+-- (technician_put).
 if job.unaccepted == '1' and plan.does ~= 'release' and actor == 'technician:' .. job.holder
   and redis.call('HGET', job_key, 'unserved') == job.holder then
   return Idempotency.refuse(req, fingerprint, 'ILLEGAL_TRANSITION')
 end
--- The caller resolved another dispute than the one that is open now.
+-- The caller resolves another dispute than the dispute that is open now.
 if plan.does == 'thaw' and args.dispute and args.dispute ~= job.frozen then
   return Idempotency.refuse(req, fingerprint, 'ILLEGAL_TRANSITION')
 end

@@ -1,5 +1,5 @@
---[[ limit_take: the generic cell rate algorithm (ITU-T I.371). It needs one number for each meter and has no window
-edges.
+--[[ limit_take: counts a request against a rate limit, by the generic cell rate algorithm (ITU-T I.371). The algorithm
+stores one number for each meter and has no window edges.
 KEYS    meta  meter
 ARGV    epoch  interval_ms  burst
 OK      seq  version  remaining  reset_ms

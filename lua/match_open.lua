@@ -1,6 +1,6 @@
---[[ match_open: offers open jobs to a late joiner. Due work `match:<technician>`. `asked` lists the customers that the
-caller has looked up, and `held` the suspended ones among them. If a job of another customer would be offered, nothing
-is done, and the reply's `customers` lists those to look up.
+--[[ match_open: offers open jobs to a late joiner. Due work `match:<technician>`. `asked` lists the customers whose
+accounts the caller has read, and `held` the suspended customers among them. If a job of another customer would be
+offered, the script changes nothing, and the reply's `customers` lists the accounts that the caller must read.
 KEYS    meta  tech  due  log
 ARGV    epoch  entry  reach_m  limit  asked  held
 OK      seq  version  offered  customers

@@ -1,5 +1,5 @@
---[[ notification_append: appends the notifications for the log's events up to `to_seq`, once, by compare-and-set of
-the cursor. The list has `count` times user, data and blueprint.
+--[[ notification_append: appends the notifications for the log's events up to `to_seq`, once, by compare-and-set of the
+cursor. The list contains `count` times a user, the data and a blueprint.
 KEYS    meta  log  cursor
 ARGV    epoch  from_seq  to_seq  count  notifications…
 OK      seq  version  moved

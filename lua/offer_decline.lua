@@ -1,4 +1,4 @@
---[[ offer_decline: a technician declines an offered job, which stays open to the others. `plan` is '' if the command
+--[[ offer_decline: declines an offer for its technician; the job stays open to the others. `plan` is '' if the command
 has no guards.
 KEYS    meta  job  offers  causes  tech_offers  log  req
 ARGV    epoch  technician  key  fingerprint  trace  if_version  bp  plan  from  audience  ended  reason  lease_ms
@@ -48,7 +48,7 @@ Offers.write(offers, technician, offer)
 redis.call('ZREM', tech_offers, job.id)
 redis.call('HINCRBY', job_key, 'declined', 1)
 WaveAdvance.advance(zone, job, offers)
-local shown = Job.public_json(job) -- the event has it too, because a repeat is answered from the event
+local shown = Job.public_json(job) -- the event contains this text too, because a repeat is answered from the event
 return Command.finish(zone, log, job, {{type = 'offer.declined', to = Audience.channels(audience, job), shown = shown,
   data = '{"job":' .. shown .. ',"technician":{"id":"' .. technician .. '"}' ..
     (reason ~= '' and ',"reason":' .. reason or '') .. '}'}}, request)

@@ -1,5 +1,5 @@
---[[ offer_expire: the offers of one wave have expired. Due work `offers:<job>:<wave>`. The claim compares the times
-itself too.
+--[[ offer_expire: closes the expired offers of one wave. Due work `offers:<job>:<wave>`. A claim does not depend on
+this script: job_claim compares the times too.
 KEYS    meta  job  offers  due  log
 ARGV    epoch  entry  wave  grace_ms  lease_ms
 OK      seq  version
@@ -22,8 +22,8 @@ if not job or not Job.is_searching(job) then
   redis.call('ZREM', due, entry)
   return {'OK', '0', 0, 0}
 end
--- A claim within the grace is still accepted, so there is no event before its end. In a burst the remaining offers are
--- closed in the next turn. Offers that end one after the other are reported in one event a second.
+-- A claim within the grace is still accepted, so there is no event before the grace ends. In a burst the remaining
+-- offers are closed in the next turn. Offers that end one after the other are reported in one event a second.
 local all, channels, seen, later = redis.call('HGETALL', offers), {}, {}, nil
 for i = 1, #all, 2 do
   local offer = Offers.parse(all[i + 1])

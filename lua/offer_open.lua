@@ -1,5 +1,6 @@
---[[ offer_open: the head start of the others is over, and the technicians whose offers open now are informed. Due work
-`opens:<job>:<wave>:<ms>`. WaveAdvance.advance brings it forward when no open offer is left.
+--[[ offer_open: opens the delayed offers of a wave when the head start of the others ends, and informs their
+technicians. Due work `opens:<job>:<wave>:<ms>`. WaveAdvance.advance makes this work due earlier when no open offer is
+left.
 KEYS    meta  job  offers  due  log
 ARGV    epoch  entry  wave  opens
 OK      seq  version  opened
@@ -18,7 +19,7 @@ local epoch, entry, wave_number, opens = unpack(ARGV)
 local zone = Zone.enter(meta, epoch)
 if not zone then return {'STALE_EPOCH'} end
 local job, channels, expires = Job.load(job_key), {}, 0
--- Only the call that removes the entry appends the event. After that call the technicians are informed.
+-- Only the call that removes the entry appends the event, so that the technicians are informed once.
 if redis.call('ZREM', due, entry) == 0 or not job or not Candidates.is_inviting(job) then
   return {'OK', '0', 0, 0, 0}
 end

@@ -1,4 +1,4 @@
---[[ offer_refuse: the only technician asked refuses, and the job moves on: it is on offer again, or it ends.
+--[[ offer_refuse: records that the only technician asked refuses the job: the job is then on offer again, or ends.
 KEYS    meta  job  offers  causes  tech_offers  log  req
 ARGV    epoch  technician  key  fingerprint  trace  if_version  bp  plan  args  lease_ms
 OK      seq  version  job_id  job
@@ -41,5 +41,5 @@ offer.status = 'rejected'
 Offers.write(offers, technician, offer)
 redis.call('ZREM', tech_offers, job.id)
 local done = Command.finish(zone, log, job, ApplyStep.run(zone, job, offers, plan, args, actor), request)
-done[6] = Job.public_json(job) -- they are not its technician
+done[6] = Job.public_json(job) -- only the public part: the caller is not the job's technician
 return done

@@ -1,7 +1,7 @@
---[[ payment_put: records a notice of the payment service about a payment, once per reference and status. A captured
-payment is recorded in every state of the job. `captures` are the plans of the blueprint's commands for it (JSON, `[]`
-if there are none), and `audiences` the audience of each event (JSON). `members` are the payment's fixed members, and
-`of` is the charge that a refund belongs to.
+--[[ payment_put: records a report (`notice`) of the payment service about a payment, once per reference and status. A
+captured payment is recorded in every state of the job. `captures` are the plans of the blueprint's commands for it
+(JSON, `[]` if there are none), and `audiences` the audience of each event (JSON). `members` are the payment's fixed
+members, and `of` is the charge that a refund belongs to.
 KEYS    meta  job  offers  causes  payments  log  req
 ARGV    epoch  actor  key  fingerprint  trace  bp  id  reference  of  status  amount  currency  members  captures  audiences
 OK      seq  version  job_id

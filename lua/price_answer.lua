@@ -1,5 +1,5 @@
---[[ price_answer: the other side of a job accepts the proposed price, which becomes the price of the job, or rejects
-it.
+--[[ price_answer: accepts or rejects a proposed price for the other side of the job. An accepted price becomes the
+price of the job.
 KEYS    meta  job  causes  log  req
 ARGV    epoch  actor  key  fingerprint  trace  if_version  bp  id  answer  states  audience
 OK      seq  version  job_id

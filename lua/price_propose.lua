@@ -1,4 +1,5 @@
---[[ price_propose: one side of a job proposes another price to the other side. Only one proposal is open at a time.
+--[[ price_propose: stores another price that one side of a job proposes to the other side. Only one proposal is open at
+a time.
 KEYS    meta  job  causes  log  req
 ARGV    epoch  actor  key  fingerprint  trace  if_version  bp  id  amount  reason  states  audience
 OK      seq  version  job_id

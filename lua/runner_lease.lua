@@ -1,4 +1,4 @@
---[[ runner_lease: decides which node does a zone's background work, as long as it renews the lease, and counts the
+--[[ runner_lease: acquires, renews or releases the lease of the node that does a zone's background work, and counts the
 candidates. `want` is take (acquire a free lease), keep (renew only an own lease), free (release it), or leave (release
 it, and be no candidate any more). The reply's `held` is 1 if this node holds the lease, 0 if another node does, and
 empty if nobody does.

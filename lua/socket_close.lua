@@ -1,5 +1,5 @@
---[[ socket_close: removes the closed sockets of a gateway, in one batch. `seats` are pairs of a key and one of its
-seats.
+--[[ socket_close: removes the closed sockets of a gateway, in one batch. `seats` are pairs of a key and a seat in this
+key.
 KEYS    meta
 ARGV    epoch  seats…
 OK      seq  version

@@ -1,6 +1,6 @@
---[[ socket_open: adds a socket of a user; the limit counts those of all gateways. It replaces the socket of the same
-device, and the socket that it names. Over the limit, an event asks every gateway when its clients last sent something
-(socket_settle).
+--[[ socket_open: adds a socket of a user; the limit counts the user's sockets at all gateways. The new socket replaces
+the socket of the same device and the socket of the session `replaces`. Over the limit, an event asks every gateway when
+its clients last sent something (socket_settle).
 KEYS    meta  sockets  log
 ARGV    epoch  user  session  device  replaces  most  lease_ms
 OK      seq  version  seat  over
@@ -13,8 +13,8 @@ local meta, sockets, log = unpack(KEYS)
 local epoch, user, session, device, replaces, most, lease_ms = unpack(ARGV)
 local zone = Zone.enter(meta, epoch)
 if not zone then return {'STALE_EPOCH'} end
--- A seat is `<time taken>:<session>:<device>`. Its score is the time of its client's last message, so the seats of a
--- gateway that died expire.
+-- A seat is `<time taken>:<session>:<device>`. The seat's score is the time of the client's last message, so that the
+-- seats of a gateway that died expire.
 redis.call('ZREMRANGEBYSCORE', sockets, '-inf', zone.now - lease_ms)
 local seat, count, seq = string.format('%015.0f:%s:%s', zone.now, session, device), 1, 0
 for _, one in ipairs(redis.call('ZRANGE', sockets, 0, -1)) do

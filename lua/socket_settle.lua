@@ -1,5 +1,5 @@
---[[ socket_settle: closes sockets of a user who has too many: those whose clients were silent for the longest time.
-These clients may come back later. If `by_age` is 1, the oldest sockets are closed instead: the client of a stream
+--[[ socket_settle: closes sockets of a user who has too many: the sockets whose clients were silent for the longest
+time. These clients may come back later. If `by_age` is 1, the oldest sockets are closed instead: the client of a stream
 sends nothing, so the score of its seat is only the time when its gateway touched it.
 KEYS    meta  sockets  log
 ARGV    epoch  user  most  lease_ms  by_age

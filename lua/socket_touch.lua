@@ -1,5 +1,5 @@
---[[ socket_touch: renews the open sockets of a gateway, in one batch, each with the age of its client's last message.
-Lost sockets are added again.
+--[[ socket_touch: renews the seats of a gateway's open sockets, in one batch, each with the age of its client's last
+message. Lost sockets are added again.
 KEYS    meta
 ARGV    epoch  lease_ms  seats…
 OK      seq  version

@@ -1,4 +1,5 @@
---[[ technician_leave: removes a technician from the zone when they change zones. They must be offline and hold no job.
+--[[ technician_leave: removes a technician from the zone when they change zones. The technician must be offline and
+hold no job.
 KEYS    meta  tech  tech_jobs  tech_offers  seen  log
 ARGV    epoch  id
 OK      seq  version

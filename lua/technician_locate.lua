@@ -1,6 +1,6 @@
---[[ technician_locate: stores a technician's position. `at` is the device's time in ms, or '' for now. `live` is 1 for
-a fix that was sent when it was measured. A fix that is older, much less accurate or an impossible jump away does not
-move the technician. The indexes follow after a time or a distance (lib/supply).
+--[[ technician_locate: stores a technician's position. `at` is the device's time in ms; '' = now. `live` is 1 for a fix
+that was sent when it was measured. A fix that is older, much less accurate or an impossible jump away does not move the
+technician. The indexes are updated after a time or a distance (lib/supply).
 KEYS    meta  tech  seen
 ARGV    epoch  id  lat  lon  at  live  accuracy  heading
 OK      seq  version  online  clock
@@ -21,8 +21,8 @@ local row = redis.call('HMGET', tech_key, 'online', 'load', 'services', 'indexed
 if not row[2] then return {'NOT_FOUND', '0'} end
 local online, was_at, acc, clock = row[1] == '1', tonumber(row[7]) or 0, row[8] or '', row[9] or '- - -'
 local offset, changed = 0, nil
--- A fix without its own time counts from its arrival, and is newer than the last one: TIME may have stepped back a
--- little since.
+-- A fix without its own time has the time of its arrival, and is always newer than the last fix: TIME may have stepped
+-- back a little since.
 if at == '' then at = math.max(zone.now, was_at + 1) else
   at = tonumber(at)
   if live == '1' then offset, changed = Device.read_clock(clock, zone.now, at)
@@ -39,7 +39,7 @@ if at <= was_at then return reply end
 local known = row[5] and row[5] ~= ''
 if known and Device.is_vague(accuracy, acc, zone.now - was_at) then return reply end
 if known and acc ~= '' and Device.is_jump(Geo.distance_m(row[5], row[6], lat, lon), at - was_at, accuracy, acc) then
-  -- Two fixes in a row that agree more with each other than with the known position outweigh it.
+  -- Two consecutive fixes that are closer to each other than to the known position replace the known position.
   local jlat, jlon = string.match(row[10] or '', '^(%S+) (%S+)$')
   if not jlat or Geo.distance_m(jlat, jlon, lat, lon) >= Geo.distance_m(row[5], row[6], lat, lon) then
     redis.call('HSET', tech_key, 'jump', lat .. ' ' .. lon)

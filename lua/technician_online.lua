@@ -1,4 +1,4 @@
---[[ technician_online: a technician goes online and receives offers from now on.
+--[[ technician_online: sets a technician online: they receive offers from now on.
 KEYS    meta  tech  seen  log  req
 ARGV    epoch  id  key  fingerprint  lat  lon  audience
 OK      seq  version  clock  load  blockers…

@@ -23,8 +23,8 @@ if not zone then return {'STALE_EPOCH'} end
 local function serves(had, service) return string.find(' ' .. had .. ' ', ' ' .. service .. ' ', 1, true) ~= nil end
 
 -- Updates jobs that the technician was assigned and has not accepted. They cannot accept a job for a service that they
--- no longer provide (`unserved`, see job_step), until they provide it again. A job that ops forced on them without its
--- service is not affected.
+-- no longer provide (`unserved`, see job_step), until they provide the service again. A job that ops assigned by
+-- `force` although the technician lacked the service is not affected.
 local function skills_changed(zone, had)
   for _, each in ipairs(redis.call('SMEMBERS', tech_key .. ':jobs')) do
     local job_key = zone.tag .. 'job:' .. each

@@ -1,5 +1,5 @@
---[[ technician_touch: renews the leases of a gateway's connected technicians, in one batch. It creates no lease: an
-offline technician stays offline.
+--[[ technician_touch: renews the leases of a gateway's connected technicians, in one batch. The script creates no
+lease: an offline technician stays offline.
 KEYS    meta  seen
 ARGV    epoch  ids…
 OK      seq  version

@@ -1,4 +1,5 @@
---[[ zone_archived: the archive has every event up to `seq`. A late call does not lower the value.
+--[[ zone_archived: records that the archive has every event up to `seq`. A late call with a lower `seq` changes
+nothing.
 KEYS    meta
 ARGV    epoch  seq
 OK      seq  version

@@ -1,8 +1,8 @@
---[[ zone_open: opens the zone if this is the epoch of the log that the caller and the archive know. It changes nothing
-before that is certain. `known` is the archive's list of epochs and first seqs, `e1-9f2c41ab 1 e2-… 915 …`; `archived`
-is its head and `database` its id. `believed` is the newest epoch that the caller has seen, and `seen` the highest seq
-in it. `compared` is 1; 0 if the archive cannot be read (then only the epoch that the caller believes in opens); or
-`look` to change nothing.
+--[[ zone_open: opens the zone if this Redis has the epoch of the log that the caller and the archive have. The script
+changes nothing before that is certain. `known` is the archive's list of epochs and first seqs, `e1-9f2c41ab 1 e2-… 915
+…`; `archived` is the archive's head and `database` the archive's id. `believed` is the newest epoch that the caller has
+seen, and `seen` the highest seq in this epoch. `compared` is 1; 0 if the archive cannot be read (then only the epoch
+that the caller believes in opens); or `look` to change nothing.
 KEYS    meta  epochs  log
 ARGV    run_id  compared  archived  known  database  believed  seen
 OK      seq  version  epoch  epochs
@@ -27,7 +27,8 @@ if not epoch and (archived > 0 or seen > 0) then return {'EMPTY'} end
 if head < archived then return {'BEHIND'} end
 
 local function count(name) return tonumber(string.match(name, '^e(%d+)')) or 0 end
--- `number` is the newest epoch here, `elsewhere` the newest that others have seen and that is not here.
+-- `number` is the newest epoch in this Redis, `elsewhere` the newest epoch that others have seen and that is not in
+-- this Redis.
 local here, listed, number, elsewhere = {}, {}, count(epoch or ''), 0
 local rows = redis.call('HGETALL', epochs)
 for i = 1, #rows, 2 do
@@ -37,7 +38,7 @@ end
 for name, text in string.gmatch(known, '(%S+) (%S+)') do
   local first = tonumber(text)
   if here[name] ~= first then
-    -- The archive may know an epoch without events that is unknown here: Redis lost it in a crash.
+    -- The archive may contain an epoch without events that this Redis does not have: Redis lost the epoch in a crash.
     if here[name] or first <= archived then return {'FOREIGN'} end
     elsewhere = math.max(elsewhere, count(name))
   end
@@ -47,9 +48,9 @@ for name, first in pairs(here) do
   if first <= archived and not listed[name] then return {'FOREIGN'} end
 end
 if believed ~= '' and not here[believed] then elsewhere = math.max(elsewhere, count(believed)) end
--- A server that did not restart and lacks a newer epoch was passed over by a failover.
+-- If this server did not restart and lacks a newer epoch, a failover made another server the master in the meantime.
 if epoch and same and elsewhere >= number then return {'OLDER'} end
--- Before the first pairing: an archive without events is not the one that has stored events of this Redis.
+-- Before the first pairing: an archive without events cannot be the archive that has stored events of this Redis.
 if epoch and not row[6] and known == '' and (tonumber(row[8]) or 0) > 0 then return {'OTHER_DATABASE'} end
 local next_id = string.format('%.0f-0', archived + 1)
 if head > archived and #redis.call('XRANGE', log, next_id, next_id) == 0 then return {'HOLE'} end
@@ -58,7 +59,7 @@ if compared == 'look' then return {'OK', '0', head, 0, epoch or '', ''} end
 redis.call('HSET', meta, 'database', database)
 if not (epoch and epoch ~= 'closed' and same) or rolled_back then
   local now, offset = Clock.read(tonumber(row[5]) or 0, row[4], row[9])
-  -- A zone without an earlier epoch has no clients that need a grace.
+  -- A zone without an earlier epoch has no clients who need a grace.
   local opened = epoch and now or 0
   epoch = string.format('e%.0f-%s', math.max(number, elsewhere) + 1, string.sub(run_id, 1, 8))
   redis.call('HSET', meta, 'epoch', epoch, 'seq', head, 'run_id', run_id, 'opened_at', opened, 'now', now,

@@ -1,5 +1,5 @@
-"""Announcements: events that ops send to all users of some roles. They are appended to the log like every event, so
-that each gateway relays them, and a user who was disconnected receives them when they resume.
+"""Announcements: events that ops send to all users of some roles. Announcements are appended to the log like every
+event, so that each gateway relays them, and a disconnected user receives them when the user resumes.
 """
 
 from __future__ import annotations
@@ -21,16 +21,20 @@ if TYPE_CHECKING:
     from engine.runtime import Engine
 
 UNDECLARED = "announcement."
-"""The prefix of events that need no declaration in a blueprint."""
+"""The prefix of event types that need no declaration in a blueprint."""
 INCLUDED_ROLES = {
     "ops": frozenset(("ops", *MANAGERS - {"onboarding_manager"})),
     "managers": frozenset(("managers", "ops", *MANAGERS)),
 }
-"""The roles that an announcement for an alias may also name one by one."""
+"""The roles of each alias: if a blueprint declares an announcement for an alias, the caller may also name these roles
+one by one.
+"""
 
 
 class Announcement(msgspec.Struct, frozen=True, kw_only=True):
-    """An announcement: its event and roles, and its zone and seq in the log."""
+    """An announcement that was appended: the type of the event, the roles that receive the event, and the event's zone
+    and seq in the log.
+    """
 
     event: str
     roles: list[str]
@@ -42,11 +46,11 @@ class Announcement(msgspec.Struct, frozen=True, kw_only=True):
 async def announce(
     engine: Engine, caller: Principal, new: Announcement, *, key: str | None = None, trace: str = ""
 ) -> Result[Announcement]:
-    """Append an announcement to all users of ``new.roles``, once for each request key. Without roles, it goes to those
-    that the blueprint declares. ``event`` is the type in the log.
+    """Append an announcement to all users of ``new.roles``, once for each request key. Without roles, the announcement
+    is sent to the roles that the blueprint declares. ``event`` is the type in the log.
 
     Raises Forbidden, ReusedKey, Invalid for an event that no blueprint declares as an announcement and for roles that
-    are not in the declaration, and what ``Store.run`` raises.
+    are not in the declaration, and the errors of ``Store.run``.
     """
     require_role(caller, OPS)
     declared = engine.blueprints.announcing(new.event)
@@ -77,7 +81,7 @@ async def announce(
 
 
 def _roles(new: Announcement, declared: Blueprint | None) -> list[str]:
-    """The requested roles, each once. If the blueprint declares roles, no other roles are allowed."""
+    """Return the requested roles, each once. If the blueprint declares roles, no other roles are allowed."""
     words = declared.events[new.event].to if declared else ()
     declared_roles = [role_of(word) for word in words]
     roles = list(dict.fromkeys(new.roles or declared_roles))

@@ -1,8 +1,8 @@
 """Bids: technicians offer to do a job for a price, and its customer accepts one.
 
-Redis holds the latest bid of each technician as long as it holds the job. A technician who withdrew a bid may bid
-again. The script of the step after which the job accepts no more bids closes them (lua/lib/bid_close.lua). Later they
-are in the archive.
+Redis stores the latest bid of each technician as long as Redis stores the job. A technician who withdrew a bid may bid
+again. The script of the step after which the job accepts no more bids closes all bids (lua/lib/bid_close.lua). Later
+the bids are in the archive.
 """
 
 from __future__ import annotations
@@ -30,12 +30,14 @@ if TYPE_CHECKING:
     from engine.runtime import Engine
 
 MAX_BIDS = 200
-"""How many technicians may bid for one job: a customer does not read more, and each receives an event at the end."""
+"""How many technicians may bid for one job: a customer does not read more bids, and each bidder receives an event at
+the end.
+"""
 CANNOT_TAKE = "Its technician cannot take this job now"
 
 
 class BidOutcome(msgspec.Struct, frozen=True):
-    """The outcome of a command about a bid. ``bid`` is JSON, ``key`` the request key of the command."""
+    """The outcome of a command about a bid. ``bid`` is the bid as JSON, ``key`` is the request key of the command."""
 
     bid: msgspec.Raw
     message: str | None
@@ -44,8 +46,8 @@ class BidOutcome(msgspec.Struct, frozen=True):
 
 
 class BidTerms(msgspec.Struct, frozen=True, kw_only=True):
-    """A bid to create. ``amount`` is in minor units of the job's currency, None for the amount that the customer
-    offers. ``version`` is the version of the job that the caller has read.
+    """A bid to create. ``amount`` is in minor units of the job's currency; None = the amount that the customer offers.
+    ``version`` is the version of the job that the caller has read.
     """
 
     amount: int | None = None
@@ -116,7 +118,8 @@ async def withdraw(
     trace: str = "",
 ) -> BidOutcome:
     """Withdraw the caller's bid; a repeat changes nothing. Raises Forbidden, NotFound if ``bid`` is not the caller's
-    present bid, IllegalTransition if it is closed or accepted, Frozen, VersionConflict with the present job, ReusedKey.
+    present bid, IllegalTransition if the bid is closed or accepted, Frozen, VersionConflict with the present job,
+    ReusedKey.
     """
     if caller.role != "technician":
         raise Forbidden("Only technicians bid")
@@ -177,7 +180,8 @@ async def accept(
 
 
 async def find(engine: Engine, caller: Principal, job_id: str) -> Page:
-    """The bids for a job, the earliest first. A technician sees only their own; all others who may see the job see all.
+    """Return the bids for a job, the earliest first. A technician receives only their own bid; all others who may see
+    the job receive all bids.
 
     Raises NotFound if there is no such job or the caller may not see it.
     """
@@ -188,18 +192,18 @@ async def find(engine: Engine, caller: Principal, job_id: str) -> Page:
         names = {"meta": keys.meta(zone), "job": keys.job(zone, job), "bids": keys.bids(zone, job)}
         done = await engine.store.read(zone, "bid_list", keys=names, args={"technician": own})
     except NotFound:
-        return Page(await _archived(engine, job, own), None)
+        return Page(await _archived_bids(engine, job, own), None)
     as_of: dict[str, str | int] = {"epoch": engine.store.zones[zone].epoch, "seq": done.seq}
     return Page(sorted(done.rest, key=sort_key), None, {zone: as_of})
 
 
 def sort_key(bid: bytes) -> tuple[str, str]:
-    """The key by which lists of bids are sorted."""
+    """Return the key by which lists of bids are sorted."""
     fields = _sort_fields.decode(bid)
     return fields.created_at, fields.id
 
 
-async def _archived(engine: Engine, job: JobId, own: str) -> list[bytes]:
+async def _archived_bids(engine: Engine, job: JobId, own: str) -> list[bytes]:
     query = select(bid_rows.c.doc).where(bid_rows.c.job == job)
     if own:
         query = query.where(bid_rows.c.technician == own)
@@ -223,7 +227,9 @@ def _checked(bid: str) -> str:
 
 
 async def _plan(engine: Engine, context: CommandContext, blueprint: Blueprint, effect: Does) -> Plan:
-    """The plan of the blueprint's command with this effect. Raises NotFound if there is none, OtherBlueprint."""
+    """Return the plan of the blueprint's command with this effect. Raises NotFound if the blueprint has no such
+    command, OtherBlueprint if the job has another blueprint.
+    """
     name = await jobs.command_for(engine, context.zone, context.job, blueprint, effect)
     plan = engine.plans.of(blueprint, name) if name is not None else None
     if plan is None:
@@ -235,7 +241,7 @@ async def _plan(engine: Engine, context: CommandContext, blueprint: Blueprint, e
 def _head(
     context: CommandContext, version: int | None, blueprint: Blueprint, plan: Plan
 ) -> dict[str, str | int | bytes]:
-    """The arguments that all scripts of bids have in common."""
+    """Return the arguments that all scripts of bids have in common."""
     return {**context.head(version), "bp": blueprint.key, "plan": plan.body}
 
 
@@ -244,7 +250,7 @@ def _durations(engine: Engine, blueprint: Blueprint) -> dict[str, int]:
 
 
 def _keys(context: CommandContext) -> dict[str, str]:
-    """The keys that the scripts of a technician's own bid have in common."""
+    """Return the keys that the scripts of a technician's own bid have in common."""
     zone, job = context.zone, context.job
     return {
         "meta": keys.meta(zone),
@@ -261,7 +267,9 @@ async def _with_job(engine: Engine, context: CommandContext, error: VersionConfl
 
 
 async def _outcome(engine: Engine, context: CommandContext, plan: Plan, done: Done) -> BidOutcome:
-    """The outcome: the bid from the script's reply or, for a repeat, from the event of the first time."""
+    """Return the outcome of a command: the bid from the script's reply or, for a repeated request, from the event of
+    the first request.
+    """
     if len(done.rest) > 1:
         bid = done.rest[1]
     else:

@@ -1,10 +1,10 @@
-"""Blocks: a customer and a technician who are not matched with each other. Either may set one, and neither learns of
-the block of the other.
+"""Blocks: a customer and a technician who are not matched with each other. Either may block the other, and is not
+informed of a block by the other.
 
 SQL is the source. In Redis each of the two has, in every zone, a set of the users whom they blocked or who blocked
-them; waves and late joins read it. The sets are written after the commit from the state of SQL at that time, and again
-if SQL has changed meanwhile: of two concurrent commands, the later one prevails. The row of a lifted block remains for
-``LIFTED_MS``, so that ``repair`` can correct Redis.
+them; waves and late joins read these sets. The sets are written after the commit from the state of SQL at that time,
+and again if SQL has changed meanwhile: the later of two concurrent commands determines the result. The row of a lifted
+block remains for ``LIFTED_MS``, so that ``repair`` can correct Redis.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ LIFTED_MS = 600_000
 
 
 class Block(msgspec.Struct, frozen=True):
-    """A user whom the caller blocked, and when."""
+    """A block: a user whom the caller blocked, and the time of the block."""
 
     id: UserId
     name: str
@@ -48,7 +48,7 @@ class Block(msgspec.Struct, frozen=True):
 
 
 async def find(engine: Engine, caller: Principal, *, limit: int = 50, cursor: str | None = None) -> Slice[Block]:
-    """The users whom the caller blocked, the latest first. Raises Forbidden, Invalid (limit, cursor)."""
+    """Return the users whom the caller blocked, the latest first. Raises Forbidden, Invalid (limit, cursor)."""
     require_role(caller, SIDES)
     check_limit(limit)
     c = blocks.c
@@ -67,7 +67,8 @@ async def put(engine: Engine, caller: Principal, other: UserId, *, key: str | No
     """Block a technician or, as a technician, a customer; a repeat changes nothing. Open offers between the two are
     withdrawn.
 
-    Raises Forbidden, NotFound if there is no such user of the other side, Invalid beyond ``MAX_BLOCKS``.
+    Raises Forbidden for a caller who is neither customer nor technician, NotFound if ``other`` is not a user of the
+    other side, Invalid if the caller already has ``MAX_BLOCKS`` blocks.
     """
     require_role(caller, SIDES)
 
@@ -111,12 +112,14 @@ async def lift(engine: Engine, caller: Principal, other: UserId, *, key: str | N
 
 
 async def are_blocked(engine: Engine, zone: Zone, one: UserId, other: UserId) -> bool:
-    """Whether one of the two blocked the other, by the sets in Redis that waves use. Raises Unavailable."""
+    """Return whether one of the two users blocked the other, by the sets in Redis that waves use. Raises
+    Unavailable.
+    """
     return bool(await engine.store.command("SISMEMBER", keys.blocks(zone, one), other))
 
 
 async def publish(engine: Engine, one: UserId, other: UserId) -> None:
-    """Write the state of SQL to both sets in every zone. Raises Unavailable."""
+    """Write the block's state in SQL to the sets of both users in every zone. Raises Unavailable."""
     blocked = await _is_blocked(engine, one, other)
     while True:
         for zone in engine.store.zones:
@@ -170,7 +173,9 @@ async def _is_blocked(engine: Engine, one: UserId, other: UserId) -> bool:
 
 
 async def _other_side(conn: AsyncConnection, caller: Principal, other: UserId) -> str:
-    """The name of a user of the other side. Raises NotFound."""
+    """Return the name of ``other``, who must be a technician for a customer and a customer for a technician. Raises
+    NotFound if they are not.
+    """
     side = "technician" if caller.role == "customer" else "customer"
     name = (await conn.execute(select(users.c.name).where(users.c.id == other, users.c.role == side))).scalar()
     if name is None:

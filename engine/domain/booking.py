@@ -37,14 +37,14 @@ if TYPE_CHECKING:
 MESSAGE = "Booking received"
 ANOTHER = "Another booking was made under this reference"
 PAST_MS = 60_000
-"""How far in the past a booking may be scheduled: clocks differ."""
+"""How far in the past (ms) a booking may be scheduled, because clocks differ."""
 
 
 class Booking(msgspec.Struct, frozen=True, kw_only=True):
     """A booking. The position is in degrees, WGS 84; ``amount`` is in minor units of ``currency``; ``scheduled_for`` is
     in ms since the Unix epoch. Without an amount, amount and currency are those of the service: a currency alone does
-    not relabel the catalogue's price. ``technician`` is the one who shall do the job, if the blueprint lets a booking
-    name its technician; otherwise they are asked first.
+    not relabel the catalogue's price. If the blueprint allows a booking to name its technician, ``technician`` is who
+    shall do the job; otherwise ``technician`` is asked first.
     """
 
     service: str
@@ -67,7 +67,7 @@ class Booking(msgspec.Struct, frozen=True, kw_only=True):
 async def create(
     engine: Engine, caller: Principal, booking: Booking, *, key: str | None = None, trace: str = ""
 ) -> Outcome:
-    """Book a job. It is on offer when this function returns.
+    """Book a job. The job is on offer when this function returns.
 
     A repeat under the same key, or of the same booking under the same ``reference`` of this principal, returns the
     first job. Raises Duplicate, with the first job's id, for another booking under that reference; Forbidden for a
@@ -81,10 +81,10 @@ async def create(
     if booking.reference is not None:
         earlier = await reader.job_of_reference(engine.archive, caller.id, booking.reference)
         if earlier is not None:
-            # The key comes before the reference: a repeat gets its first answer, whether the job is archived or not.
+            # The key is checked before the reference: a repeat gets its first answer, also if the job is archived.
             done = await in_redis.find_done(engine, zone, caller, key, fingerprint)
             if done is not None:
-                return await _repeated(engine, zone, caller, blueprint, done, key)
+                return await _repeated_answer(engine, zone, caller, blueprint, done, key)
             if earlier.fingerprint not in ("", fingerprint):
                 raise Duplicate(ANOTHER, job={"id": earlier.job})
             return await _earlier_job(engine, caller, earlier.job, key)
@@ -107,22 +107,22 @@ async def create(
         detail = "Cannot take this job now"
         raise Invalid(errors=[FieldError("/technician", detail)], repeated=error.repeated) from error
     if done.repeated:
-        return await _repeated(engine, zone, caller, blueprint, done, key)
+        return await _repeated_answer(engine, zone, caller, blueprint, done, key)
     return await _outcome(engine, blueprint, caller, done.rest[1], done, key)
 
 
 def _fingerprint(engine: Engine, booking: Booking, customer: UserId) -> str:
-    """The fingerprint of a booking under its key and reference. Fields that are not given are left out, so that the
-    fingerprint stays the same when bookings get more fields: a reference is unique for ever.
+    """Return the fingerprint of a booking under its key and reference. Fields that are not given are left out, so that
+    the fingerprint stays the same when bookings get more fields: a reference is unique for ever.
     """
     given = {name: value for name, value in msgspec.structs.asdict(booking).items() if value is not None}
     return in_redis.fingerprint(engine, "create", "", {**given, "customer": customer})
 
 
-async def _repeated(
+async def _repeated_answer(
     engine: Engine, zone: Zone, caller: Principal, blueprint: Blueprint, done: Done, key: IdempotencyKey
 ) -> Outcome:
-    """The first answer under this key, or the job that already has the reference."""
+    """Return the outcome of the first request with this key, or the job that already has the reference."""
     at_seq = await in_redis.job_at(engine, zone, done)
     if at_seq is None:
         return await _earlier_job(engine, caller, JobId(done.rest[0].decode()), key)
@@ -137,7 +137,7 @@ async def _outcome(
 
 
 async def _earlier_job(engine: Engine, caller: Principal, job: JobId, key: str) -> Outcome:
-    """The job that already has the reference, as it is now."""
+    """Return the job that already has the reference, as it is now."""
     try:
         shown = await job_queries.read(engine, caller, job)
     except NotFound as error:
@@ -195,8 +195,8 @@ def _record_texts(
     service: services.Service,
     person: accounts.User,
 ) -> tuple[bytes, bytes]:
-    """Encode the members of a job that are text in its record: all of them, and the public ones. Members that are not
-    ``derived`` are copied from the booking.
+    """Encode the members of a job that its record stores as JSON text. Return two texts: one with all members, one with
+    the public members. Members that are not in ``derived`` are copied from the booking.
     """
     derived = {
         "id": job,
@@ -215,7 +215,7 @@ def _record_texts(
 
 
 class _Creation(msgspec.Struct, frozen=True):
-    """What a new job's keys and arguments depend on."""
+    """The values from which the keys and arguments of lua/job_create.lua are made."""
 
     zone: Zone
     job: JobId
@@ -238,7 +238,7 @@ class _Creation(msgspec.Struct, frozen=True):
         }
 
     def arguments(self, engine: Engine) -> dict[str, str | int | float]:
-        """The arguments of lua/job_create.lua, except for the request and the texts of the job."""
+        """Return the arguments of lua/job_create.lua, except for the request and the texts of the job."""
         blueprint, booking = self.blueprint, self.booking
         named = (booking.technician or "") if blueprint.technician else ""
         preferred = "" if named else booking.technician or ""
@@ -262,5 +262,5 @@ class _Creation(msgspec.Struct, frozen=True):
 
 
 def first_state(blueprint: Blueprint, booking: Booking) -> str:
-    """The first state of a job. A blueprint may have another one for bookings that name their technician."""
+    """Return the first state of a job. A blueprint may have another one for bookings that name their technician."""
     return blueprint.named if blueprint.named and booking.technician is not None else blueprint.initial

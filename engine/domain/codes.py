@@ -1,8 +1,9 @@
-"""The codes that a customer gives to the technician, for example to start the work. They are derived and never stored
-(DESIGN §5).
+"""The codes that a customer gives to the technician, for example to start the work. The codes are derived and never
+stored (DESIGN §5).
 
 A code has six digits, from the HMAC-SHA-256 of job, purpose and issue number under the server's key, truncated as in
-RFC 4226 §5.3. lua/lib/codes.lua counts the attempts and handles wrong ones; it receives the issue that was compared.
+RFC 4226 §5.3. lua/lib/codes.lua counts the attempts and handles wrong codes; the script receives the number of the
+issue with which the code was compared.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def derive(engine: Engine, job: str, purpose: str, issue: str) -> str:
-    """The code of a job for one purpose and issue."""
+    """Return the code of a job for one purpose and issue."""
     digest = hmac.digest(engine.signer.derive("codes"), f"{job} {purpose} {issue}".encode(), "sha256")
     offset = digest[-1] & 0x0F
     number = int.from_bytes(digest[offset : offset + 4], "big") & 0x7FFFFFFF
@@ -27,12 +28,14 @@ def derive(engine: Engine, job: str, purpose: str, issue: str) -> str:
 
 
 def all_of(engine: Engine, blueprint: Blueprint, job: str, issue: str) -> dict[str, str]:
-    """All codes of a job, by purpose, as its customer sees them."""
+    """Return all codes of a job, by purpose, as its customer sees them."""
     return {purpose: derive(engine, job, purpose, issue) for purpose in blueprint.codes.purposes}
 
 
-async def compared(engine: Engine, zone: Zone, job: JobId, purpose: str, given: str) -> dict[str, str | bool]:
-    """Whether ``given`` is the job's present code, and the issue of that code, as arguments for the step's script."""
+async def compare_code(engine: Engine, zone: Zone, job: JobId, purpose: str, given: str) -> dict[str, str | bool]:
+    """Compare ``given`` with the job's present code. Return the result and the issue number of the present code, as
+    arguments for the step's script.
+    """
     stored = await engine.store.command("HGET", keys.job(zone, job), "issue")
     issue = stored.decode() if stored else "1"
     right = derive(engine, job, purpose, issue).encode()

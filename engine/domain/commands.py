@@ -1,7 +1,8 @@
-"""Send each kind of command to its script: the keys, the arguments, and what must be read before.
+"""Send each kind of command to its script: this module makes the keys and arguments, and reads what they depend on.
 
 The effect of a command (``does`` in its blueprint) decides which script runs. The claim sends the parts of its plan as
-separate arguments, because it is the command whose latency matters most; all others send their plan as JSON.
+separate arguments, because the claim is the command whose latency matters most; all other commands send their plan as
+JSON.
 """
 
 from __future__ import annotations
@@ -40,9 +41,9 @@ AHEAD_MS = 600_000
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """A command with its arguments. ``version`` makes it conditional; ``occurred_at`` is ms since the Unix epoch.
-    ``technician`` is the one to assign; ``force`` assigns them although they lack the service or the capacity.
-    ``dispute`` is the dispute to resolve.
+    """A command with its arguments. With ``version`` the command is done only if the job has that version.
+    ``occurred_at`` is ms since the Unix epoch. ``technician`` is the technician to assign; ``force`` assigns them
+    although they lack the service or the capacity. ``dispute`` is the dispute to resolve.
     """
 
     command: str
@@ -56,8 +57,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     dispute: str | None = None
 
     def arguments(self) -> list[Any] | None:
-        """The arguments for the fingerprint of the request; None if there are none. Arguments that are newer than
-        stored fingerprints are left out if they are not given, so that the fingerprints stay the same.
+        """Return the arguments for the fingerprint of the request; None if there are none. Arguments that are newer
+        than stored fingerprints are left out if they are not given, so that the fingerprints stay the same.
         """
         rest = [self.version, self.reason, self.code, self.amount, self.occurred_at]
         if self.technician is not None or self.force:
@@ -68,7 +69,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CommandContext(msgspec.Struct, frozen=True):
-    """What every command needs to reach its script: the job, the caller and the request."""
+    """The context of a command, which every script needs: the job, the caller and the request."""
 
     zone: Zone
     job: JobId
@@ -79,23 +80,23 @@ class CommandContext(msgspec.Struct, frozen=True):
 
     @property
     def actor(self) -> str:
-        """The caller as events name them."""
+        """Return the caller as events name them."""
         return f"{self.caller.role}:{self.caller.id}"
 
     def request(self) -> str:
-        """The Redis key of this command's idempotency record."""
+        """Return the Redis key of this command's idempotency record."""
         return keys.request(self.zone, self.caller.id, self.key)
 
     def keys(self) -> dict[str, str]:
-        """The keys that the scripts of all commands take."""
+        """Return the keys that the scripts of all commands take."""
         return _keys(self.zone, self.job, self.request())
 
     def cause(self) -> dict[str, str]:
-        """The arguments that identify the request."""
+        """Return the arguments that identify the request."""
         return {"key": self.key, "fingerprint": self.fingerprint, "trace": self.trace}
 
     def head(self, version: int | None) -> dict[str, str | int]:
-        """The arguments that identify the request, and the version of the job that it is conditional on."""
+        """Return the arguments that identify the request, and the version that the job must have ("" = any)."""
         at = "" if version is None else version
         return {"key": self.key, "fingerprint": self.fingerprint, "trace": self.trace, "if_version": at}
 
@@ -104,10 +105,10 @@ Sender = Callable[["Engine", CommandContext, Blueprint, Plan, Step], Awaitable[D
 
 
 async def send(engine: Engine, context: CommandContext, blueprint: Blueprint, plan: Plan, step: Step) -> Done:
-    """Run the command. Raises as ``jobs.command``."""
+    """Run the command. Raises the same errors as ``jobs.command``."""
     if step.occurred_at is not None:
         offset = await _clock_offset_ms(engine, context)
-        step = msgspec.structs.replace(step, occurred_at=not_ahead(step.occurred_at - offset))
+        step = msgspec.structs.replace(step, occurred_at=limit_to_now(step.occurred_at - offset))
     return await SENDERS.get(plan.spec.does, _move)(engine, context, blueprint, plan, step)
 
 
@@ -115,7 +116,7 @@ async def give(
     engine: Engine, zone: Zone, job: JobId, blueprint: Blueprint, plan: Plan, entry: str, entered: str, *, reason: str
 ) -> Done:
     """Give a command on behalf of the engine, for the scheduled task ``entry``. The script removes the task in the same
-    step. Nothing happens if the job has left the state that it ``entered`` at that version.
+    step. Nothing happens if the job has left the state that the job entered at version ``entered``.
     """
     args = {"entry": entry, "entered": entered, "lease": lease_ms(engine), "reason": f'"{reason}"'}
     unused = keys.request(zone, UserId("engine"), "due")  # never written: a scheduled task has no idempotency key
@@ -140,15 +141,17 @@ def _keys(zone: Zone, job: JobId, request: str) -> dict[str, str]:
 
 
 async def _clock_offset_ms(engine: Engine, context: CommandContext) -> int:
-    """How far (ms) the caller's clock is ahead, according to their fixes; 0 if that is not known."""
+    """Return how far (ms) the caller's clock is ahead, according to their fixes; 0 if no fix has shown the offset."""
     if context.caller.role != "technician":
         return 0
     record = keys.technician(context.zone, TechnicianId(context.caller.id))
     return fixes.offset_ms(await engine.store.command("HGET", record, "clock"))
 
 
-def not_ahead(occurred_at: int) -> int:
-    """Limit a reported time (ms) to now. Raises Invalid if it is more than ``AHEAD_MS`` in the future."""
+def limit_to_now(occurred_at: int) -> int:
+    """Return the reported time ``occurred_at`` (ms), but not later than now. Raises Invalid if the time is more than
+    ``AHEAD_MS`` in the future.
+    """
     now = now_ms()
     if occurred_at > now + AHEAD_MS:
         raise Invalid(errors=[FieldError("/occurred_at", "In the future")])
@@ -219,7 +222,7 @@ async def _move(engine: Engine, context: CommandContext, blueprint: Blueprint, p
     if step.code is None:
         raise Invalid(errors=[FieldError("/code", f"Required: the {plan.spec.code} code")])
     while True:
-        found = await codes.compared(engine, context.zone, context.job, plan.spec.code, step.code)
+        found = await codes.compare_code(engine, context.zone, context.job, plan.spec.code, step.code)
         try:
             return await engine.store.run(
                 context.zone, "job_step", keys=names, args={**head, "args": step_args(step, **found)}
@@ -232,7 +235,9 @@ async def _move(engine: Engine, context: CommandContext, blueprint: Blueprint, p
 
 
 def _dispute(context: CommandContext, plan: Plan, step: Step) -> dict[str, str]:
-    """The arguments of a command that opens or resolves a dispute: its members for lua/lib/dispute.lua."""
+    """Return the arguments of a command that opens or resolves a dispute: the dispute's members for
+    lua/lib/dispute.lua.
+    """
     by = {"id": context.caller.id, "role": context.caller.role}
     if plan.spec.does == "freeze":
         if step.reason is None:

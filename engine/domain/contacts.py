@@ -2,7 +2,7 @@
 job's end.
 
 Events contain no phone numbers, since an event can be replayed as long as it is in the log, also to a user who has left
-the job. Each reply reads the number again, by the caller's present relation to the job.
+the job. Each reply reads the number again, if the caller's present relation to the job allows it.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from engine.runtime import Engine
 
 Side = Literal["customer", "technician"]
-"""The party whose phone it is, which is also the member of the job that contains it."""
+"""The party who has the phone. The job's member with this name contains the phone."""
 
 log = structlog.get_logger(__name__)
 
 
 def phone_side(caller: Principal, job: JobView, blueprint: Blueprint) -> Side | None:
-    """The party whose phone the caller may read with this job; None if there is none."""
+    """Return the party whose phone the caller may read with this job; None if there is none."""
     if job.customer is None or job.technician is None or job.asked or job.phase == "open":
         return None
     if job.phase in ("done", "closed") and _is_past(job, blueprint):
@@ -48,8 +48,9 @@ def _is_past(job: JobView, blueprint: Blueprint) -> bool:
 
 
 async def phone_of(engine: Engine, job: JobView, side: Side, known: str = "") -> str | None:
-    """The phone of one side: from Redis if it is there (``known`` is JSON), otherwise from the account. None if there
-    is no phone or it cannot be read now, since a missing phone must not fail the reply with the job.
+    """Return the phone of one side: the phone in Redis if Redis has one (``known``, as JSON), otherwise the phone in
+    the account. None if there is no phone or the account cannot be read now, since a missing phone must not fail the
+    reply with the job.
     """
     party = job.customer if side == "customer" else job.technician
     assert party is not None
@@ -67,7 +68,7 @@ async def phone_of(engine: Engine, job: JobView, side: Side, known: str = "") ->
 
 
 def with_phone(job: bytes, side: Side, phone: str | None) -> bytes:
-    """The job with the phone in the member of its party."""
+    """Return the job (JSON) with the phone added to the member of the party who has the phone."""
     members: dict[str, Any] = msgspec.json.decode(job, type=dict[str, msgspec.Raw])
     party: dict[str, Any] = msgspec.json.decode(members[side])
     return msgspec.json.encode({**members, side: {**party, "phone": phone}})

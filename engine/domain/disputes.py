@@ -1,7 +1,7 @@
 """Disputes: a disagreement of the two sides of a job, which a mediator resolves.
 
 The blueprint declares which command freezes a job, and for each outcome the command that thaws it. A frozen job allows
-no other step. A job has at most one open dispute; its record holds the last one.
+no other step. A job has at most one open dispute; the job's record contains the last dispute.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from engine.runtime import Engine
 
 BATCH = 200
-"""How many jobs one script call examines for a list: of all frozen jobs, or of the caller's."""
+"""How many jobs one script call examines for a list: of all frozen jobs, or of the caller's jobs."""
 
 
 class DisputeOutcome(msgspec.Struct, frozen=True):
@@ -49,10 +49,10 @@ _sort_fields = msgspec.json.Decoder(_SortFields)
 async def create(
     engine: Engine, caller: Principal, job_id: str, reason: str, *, key: str | None = None, trace: str = ""
 ) -> DisputeOutcome:
-    """Open a dispute. It freezes the job, and mediators may then read the job.
+    """Open a dispute. The dispute freezes the job, and mediators may then read the job.
 
     Raises Forbidden if the caller's relation to the job never allows it, NotFound if the caller may not see the job,
-    IllegalTransition if the blueprint allows no dispute in this state, Frozen while one is open, ReusedKey.
+    IllegalTransition if the blueprint allows no dispute in this state, Frozen while a dispute is open, ReusedKey.
     """
     zone, job = located(job_id)
     blueprint = await jobs.blueprint_of(engine, zone, job)
@@ -98,7 +98,8 @@ async def resolve(
 
 
 async def find(engine: Engine, caller: Principal) -> Page:
-    """The open disputes, the newest first. Mediators and ops see all, customers and technicians their own.
+    """Return the open disputes, the newest first. Mediators and ops receive all disputes, customers and technicians
+    their own.
 
     Raises Forbidden for other roles.
     """
@@ -112,7 +113,9 @@ async def find(engine: Engine, caller: Principal) -> Page:
 
 
 async def _of_zone(engine: Engine, caller: Principal, zone: Zone) -> tuple[int, set[bytes]]:
-    """The open disputes of a zone, with the seq that they are at least as of."""
+    """Return the open disputes of a zone and a seq of the log: the list contains all changes up to this seq, and
+    possibly later changes.
+    """
     names = {"meta": keys.meta(zone), "index": _index(caller, zone)}
     below, seq, documents = "+inf", 0, set[bytes]()
     while True:
@@ -125,7 +128,7 @@ async def _of_zone(engine: Engine, caller: Principal, zone: Zone) -> tuple[int, 
 
 
 def sort_key(dispute: bytes) -> tuple[str, str]:
-    """The key by which lists of disputes are sorted."""
+    """Return the key by which lists of disputes are sorted."""
     fields = _sort_fields.decode(dispute)
     return fields.opened_at, fields.id
 
@@ -139,7 +142,7 @@ def _index(caller: Principal, zone: Zone) -> str:
 
 
 async def _check_is_party(engine: Engine, caller: Principal, zone: Zone, job: JobId) -> None:
-    """Raise NotFound if the caller is neither side of the job."""
+    """Raise NotFound if the caller is neither the customer nor the technician of the job."""
     customer, holder = await engine.store.command("HMGET", keys.job(zone, job), "customer", "holder")
     if caller.id.encode() not in (customer, holder):
         raise NotFound("No such job")

@@ -1,7 +1,7 @@
 """Edit a job after its booking, as far as the blueprint's edit table allows in the job's state.
 
 The text of the job's record is encoded here, not in Lua. This module reads the job, merges the change and checks it.
-The script applies the change if the job still has the version that was read. Otherwise the job is read again.
+The script applies the change if the job still has the version that was read. Otherwise this module reads the job again.
 """
 
 from __future__ import annotations
@@ -40,15 +40,17 @@ if TYPE_CHECKING:
 
 TRIES = 16
 PAST_MS = 60_000
-"""How far in the past a job may be scheduled: clocks differ."""
+"""How far in the past (ms) a job may be scheduled, because clocks differ."""
 PLACE = frozenset({"service", "lat", "lon"})
 """The members that decide where the dispatcher searches for technicians."""
 TERMS = PLACE | {"scheduled_for", "amount", "currency", "pricing"}
-"""The members that a bid depends on: a change of any of them closes all open bids."""
+"""The members that a bid depends on: a change of any of these members closes all open bids."""
 
 
 class Draft(msgspec.Struct, frozen=True):
-    """A job at ``version`` with the change merged into it. ``changed`` are the fields that differ."""
+    """A job at ``version`` with the change merged into it. ``changed`` are the fields whose value differs from the
+    present one.
+    """
 
     blueprint: Blueprint
     status: str
@@ -70,8 +72,8 @@ async def edit(
     key: str | None = None,
     trace: str = "",
 ) -> Outcome:
-    """Change the fields of ``change`` (``scheduled_for`` in ms since the Unix epoch). A field that already has
-    the value is not changed.
+    """Change the fields of ``change`` (``scheduled_for`` in ms since the Unix epoch). A field that already has the new
+    value is not changed.
 
     Raises Forbidden, NotFound for a job that is not the caller's, NotEditable or PriceLocked with the fields, Frozen,
     Invalid, ServiceInactive, VersionConflict with the present job, ReusedKey, Unavailable.
@@ -83,7 +85,7 @@ async def edit(
     context = CommandContext(zone, job, caller, in_redis.checked_key(key), fingerprint, trace)
     for _ in range(TRIES):
         try:
-            draft = await _drafted(engine, context, change)
+            draft = await _draft_change(engine, context, change)
         except Refused:
             await jobs.check_known(engine, context)
             raise
@@ -113,7 +115,7 @@ async def _answer(engine: Engine, context: CommandContext, draft: Draft, done: D
     return await jobs.answer(engine, context, draft.blueprint, shown, done)
 
 
-async def _drafted(engine: Engine, context: CommandContext, change: dict[str, Any]) -> Draft:
+async def _draft_change(engine: Engine, context: CommandContext, change: dict[str, Any]) -> Draft:
     fields = ("bp", "status", "version", "amount", "full", "price_locked", "paid")
     found = await engine.store.command("HMGET", keys.job(context.zone, context.job), *fields)
     bp, status, version, amount, full, locked, paid = (part or b"" for part in found)
@@ -124,7 +126,7 @@ async def _drafted(engine: Engine, context: CommandContext, change: dict[str, An
     wanted = {name: _as_document(name, value) for name, value in change.items()}
     changed = [name for name, value in wanted.items() if value != before.get(name)]
     try:
-        checked = [*changed, *await _repriced(engine, before, wanted, changed)]
+        checked = [*changed, *await _check_change(engine, before, wanted, changed)]
     except Refused:
         # A repeated request gets its first answer, even if the service has become inactive since.
         done = await in_redis.find_done(engine, context.zone, context.caller, context.key, context.fingerprint)
@@ -152,9 +154,11 @@ def _as_document(name: str, value: Any) -> Any:
     return iso(value) if name == "scheduled_for" and value is not None else value
 
 
-async def _repriced(engine: Engine, before: dict[str, Any], wanted: dict[str, Any], changed: list[str]) -> list[str]:
-    """Check the new values. Return the fields that change besides ``changed``: a service with another pricing also
-    changes the price, so that it counts as a change of ``amount``.
+async def _check_change(
+    engine: Engine, before: dict[str, Any], wanted: dict[str, Any], changed: list[str]
+) -> list[str]:
+    """Check the new values. Return the fields that change besides ``changed``: if the new service has another pricing,
+    the price changes too, so that ``amount`` is in the result.
     """
     if PLACE & set(changed) - {"service"}:
         check_mappable(wanted.get("lat", before["lat"]), wanted.get("lon", before["lon"]))

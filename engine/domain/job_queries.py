@@ -1,7 +1,8 @@
 """Read jobs: one job, a list, the history and the waves of a job.
 
-Live jobs are read from Redis, so that they are never older than an event that the caller has received. Finished jobs
-are read from SQL. A finished job stays in the indexes of Redis until it is archived, so that a list of both has no gap.
+Live jobs are read from Redis, so that the result is never older than an event that the caller has received. Finished
+jobs are read from SQL. A finished job stays in the indexes of Redis until it is archived, so that a list of both has no
+gap.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ TAIL = 5_000
 
 
 class JobQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """The filters and the page of a list; ``updated_after`` is ms since the Unix epoch."""
+    """A query for a list of jobs: the filters and the page. ``updated_after`` is ms since the Unix epoch."""
 
     phase: Phase | None = None
     status: str | None = None
@@ -49,7 +50,9 @@ class JobQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Page(msgspec.Struct, frozen=True):
-    """One page of JSON documents. ``as_of`` has the seq of each zone up to which the page is complete."""
+    """A page of a list of JSON documents. ``as_of`` contains, for each zone, the seq up to which the page is
+    complete.
+    """
 
     items: list[bytes]
     next: str | None
@@ -57,7 +60,7 @@ class Page(msgspec.Struct, frozen=True):
 
 
 class _Wave(msgspec.Struct):
-    """The part of a wave's record that decides its position in a list."""
+    """The part of a wave's record that determines the wave's position in a list."""
 
     at: str
     wave: int
@@ -67,8 +70,8 @@ _wave = msgspec.json.Decoder(_Wave)
 
 
 async def read(engine: Engine, caller: Principal, job_id: str) -> bytes:
-    """The view of one job for the caller: the whole job for participants, ops and services, the public part for a
-    technician who was offered the job, has bid for it or may bid. Raises NotFound for all others.
+    """Return the view of one job for the caller: the whole job for participants, ops and services, the public part for
+    a technician who was offered the job, has bid for it or may bid. Raises NotFound for all others.
     """
     zone, job = located(job_id)
     try:
@@ -95,7 +98,7 @@ async def _read_archived(engine: Engine, caller: Principal, job: JobId) -> bytes
     document = await reader.job(engine.archive, job)
     if document is None or not _may_see(caller, job_document.view(document)):
         raise NotFound("No such job")
-    return await job_view.archived(engine, caller, jobs.as_seen(caller, document))
+    return await job_view.archived(engine, caller, jobs.visible_part(caller, document))
 
 
 def _may_see(caller: Principal, job: JobView) -> bool:
@@ -104,7 +107,7 @@ def _may_see(caller: Principal, job: JobView) -> bool:
 
 
 async def find(engine: Engine, caller: Principal, query: JobQuery) -> Page:
-    """The caller's jobs, the newest first; all jobs for ops and services.
+    """Return the caller's jobs, the newest first. Ops and services receive all jobs.
 
     Raises Invalid for a wrong limit or cursor, Unavailable if finished jobs are wanted and SQL cannot be read.
     """
@@ -119,10 +122,11 @@ async def find(engine: Engine, caller: Principal, query: JobQuery) -> Page:
         seq = await _find_live(engine, caller, zone, wanted, before, limit, found)
         as_of[zone] = {"epoch": state.epoch, "seq": seq}
     if query.phase not in LIVE:
-        # SQL trails the log, so that only Redis knows the state of a live job, and who may see what of it.
+        # SQL is behind the log, so that only Redis has the present state of a live job, and the values that decide who
+        # may see which part of the job.
         documents, _ = await reader.jobs(engine.archive, wanted, limit + 1, query.cursor, phases=FINISHED)
         for document in documents:
-            seen = jobs.as_seen(caller, document)
+            seen = jobs.visible_part(caller, document)
             if _reveals_nothing(job_document.view(seen), wanted, caller):
                 found.setdefault(_position(job_document.view(document)), seen)
     order = sorted(found, reverse=True)
@@ -132,15 +136,17 @@ async def find(engine: Engine, caller: Principal, query: JobQuery) -> Page:
 
 
 def _reveals_nothing(job: JobView, wanted: JobFilter, caller: Principal) -> bool:
-    """Whether a filter reveals nothing that the job does not show the caller: not its customer, nor its reference."""
+    """Return whether the query has no filter on a hidden value (customer, reference): such a filter would reveal values
+    that the caller may not see.
+    """
     filters_hidden = caller.role == "technician" and (wanted.customer or wanted.reference)
     return not filters_hidden or job.customer is not None
 
 
 async def live(engine: Engine, caller: Principal, limit: int) -> Page:
-    """The caller's live jobs, the newest first, from Redis only; all live jobs for ops and services.
+    """Return the caller's live jobs, the newest first, from Redis only. Ops and services receive all live jobs.
 
-    A closed zone is left out if there are other zones. ``next`` is a cursor for ``find``.
+    A closed zone is omitted if other zones are open. ``next`` is a cursor for ``find``.
     """
     wanted = _own_filter(caller, JobQuery())
     found: dict[tuple[int, str], bytes] = {}
@@ -160,7 +166,7 @@ async def _as_of(engine: Engine, zone: Zone) -> dict[str, str | int]:
 
 
 def _own_filter(caller: Principal, query: JobQuery) -> JobFilter | None:
-    """The query, limited to the caller's own jobs; None if no job can match."""
+    """Return the query with a filter for the caller's own jobs; None if no job can match."""
     own: dict[str, Any] = {}
     if caller.role == "customer":
         own = {"customer": caller.id}
@@ -192,8 +198,8 @@ async def _find_live(
     *,
     phases: Collection[Phase] = LIVE | FINISHED,
 ) -> int:
-    """Add jobs from the live index to ``found``, page by page, until there are more than ``limit``. Return the seq that
-    the first page is complete up to.
+    """Add jobs from the live index to ``found``, page by page, until there are more than ``limit``. Return the seq up
+    to which the first page is complete.
     """
     own = caller.role in ("customer", "technician")
     index = keys.user_jobs(zone, UserId(caller.id)) if own else keys.jobs(zone)
@@ -226,7 +232,9 @@ def _position(job: JobView) -> tuple[int, str]:
 
 
 async def history(engine: Engine, caller: Principal, job_id: str) -> list[HistoryItem]:
-    """All changes of a job in the order of the log: from the archive, then from the part that is not archived yet."""
+    """Return all changes of a job in the order of the log: from the archive, then from the part that is not archived
+    yet.
+    """
     zone, job = located(job_id)
     if job_document.view(await read(engine, caller, job_id)).customer is None:
         raise NotFound("No such job")
@@ -242,7 +250,9 @@ async def history(engine: Engine, caller: Principal, job_id: str) -> list[Histor
 
 
 async def waves(engine: Engine, caller: Principal, job_id: str) -> list[bytes]:
-    """Each wave, the first one first: who was included, and who was left out and why. Raises Forbidden."""
+    """Return the records of a job's waves, the first wave first: who was included, and who was left out and why. Raises
+    Forbidden.
+    """
     if not caller.is_ops:
         raise Forbidden("Only ops may see whom a job was offered to")
     zone, job = located(job_id)
@@ -253,6 +263,6 @@ async def waves(engine: Engine, caller: Principal, job_id: str) -> list[bytes]:
 
 
 def wave_position(wave: bytes) -> tuple[str, int]:
-    """The position of a wave in a list."""
+    """Return the key by which lists of waves are sorted."""
     record = _wave.decode(wave)
     return record.at, record.wave

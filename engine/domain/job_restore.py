@@ -1,9 +1,10 @@
 """Restore a finished job that was evicted from Redis, from SQL, so that payments and refunds remain possible.
 
-A script records a payment: it compares it with all payments of the job and adds it to the job's sums. Therefore the job
-and its payments are restored first, and the payment is then recorded as usual. SQL is read at a checkpoint at or past
-the head of the log, so that it has every event that was appended while Redis held the job. (Rejected: to decide by SQL
-alone and append the event. Two concurrent refunds could each be within the captured amount, and together exceed it.)
+A script records a payment: the script compares the payment with all payments of the job and adds the amount to the
+job's sums. Therefore the job and its payments are restored first, and the payment is then recorded as usual. SQL is
+read when its checkpoint is at or past the head of the log, so that SQL has every event that was appended while Redis
+stored the job. (Rejected: to decide by SQL alone and append the event. Two concurrent refunds could each be within the
+captured amount, and together exceed it.)
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from engine.runtime import Engine
 
 ARCHIVED_S = 2.0
-"""How long to wait for the archive to reach the head of the log."""
+"""How long (seconds) to wait until the archive reaches the head of the log."""
 POLL_S = 0.02
 
 PAYMENTS = (
@@ -52,8 +53,8 @@ class _PaymentEvent(msgspec.Struct):
 
 
 class _PaymentRecord(msgspec.Struct):
-    """A payment as lua/lib/payment.lua stores it. ``statuses`` has its path, ``back`` what was refunded of it;
-    ``counts``: the job's sums include it.
+    """A payment as lua/lib/payment.lua stores it. ``statuses`` contains the payment's statuses in order, ``back`` is
+    the refunded amount, and ``counts`` is true if the job's sums include the payment.
     """
 
     kind: str
@@ -76,13 +77,13 @@ _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def members(kind: str, reference: str, of: str) -> bytes:
-    """The members of a payment that never change, as JSON without its braces."""
+    """Return the members of a payment that never change, as JSON without its braces."""
     named = {"kind": kind, "reference": reference, **({"of": of} if kind == "refund" else {})}
     return msgspec.json.encode(named)[1:-1]
 
 
 async def restore(engine: Engine, zone: Zone, job: JobId) -> None:
-    """Restore the job and its payments in Redis, if they are not there.
+    """Restore the job and its payments in Redis, if the job is not in Redis.
 
     Raises NotFound if the archive does not have the job as finished, Unavailable if SQL cannot be read or does not
     reach the head of the log in time.
@@ -114,7 +115,9 @@ async def _wait_for_archive(engine: Engine, zone: Zone) -> None:
 
 
 def payment_records(events: Iterable[Event]) -> list[_PaymentRecord]:
-    """The payments that result from ``events``, in order, each status with the seq of its first event."""
+    """Return the payments that result from ``events``, in order. Each status of a payment has the seq of the first
+    event with this status.
+    """
     payments: dict[tuple[str, str], _PaymentRecord] = {}
     for event in events:
         data = _payment_event.decode(event.data)
@@ -139,7 +142,9 @@ def payment_records(events: Iterable[Event]) -> list[_PaymentRecord]:
 
 
 def sums(payments: Iterable[_PaymentRecord]) -> dict[str, int]:
-    """The sums of what was captured and refunded, without payments that were in another currency than the job."""
+    """Return the sum of captured amounts and the sum of refunded amounts, without payments in another currency than the
+    job's.
+    """
     total = {"captured": 0, "refunded": 0}
     for payment in payments:
         for status, rest in payment.statuses.items():
@@ -149,7 +154,7 @@ def sums(payments: Iterable[_PaymentRecord]) -> dict[str, int]:
 
 
 def _fields(shown: dict[str, msgspec.Raw], bp: str, total: dict[str, int]) -> dict[str, Any]:
-    """The record of a finished job, as Job.load in lua/lib/job.lua reads it."""
+    """Return the record of a finished job, as Job.load in lua/lib/job.lua reads it."""
     fixed = {name: raw for name, raw in shown.items() if name in job_document.RECORD}
     plain: dict[str, Any] = {name: msgspec.json.decode(raw) for name, raw in shown.items()}
     holder = plain["technician"]
@@ -175,5 +180,5 @@ def _fields(shown: dict[str, msgspec.Raw], bp: str, total: dict[str, int]) -> di
 
 
 def _pairs(fields: dict[str, Any]) -> bytes:
-    """A JSON array that alternates names and values, all as text."""
+    """Return a JSON array in which names and values alternate, all as text."""
     return msgspec.json.encode([str(part) for pair in fields.items() for part in pair])

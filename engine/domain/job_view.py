@@ -1,9 +1,9 @@
-"""A job in a reply: its JSON, with members that are for this caller only and are in no event.
+"""A job in a reply: the job's JSON, and members that are only for this caller and that no event contains.
 
-``actions`` lists the commands that the caller may give now. The customer sees ``codes`` while somebody has the job. The
-customer and the holder see ``proposal`` while a proposed price waits for an answer, and each sees the other's phone
-(engine/domain/contacts.py). These members depend on the job's record, not on its JSON. The record is read with one
-command, and only if the job's blueprint, its state and the caller allow at least one of the members.
+``actions`` lists the commands that the caller may give now. The customer receives ``codes`` while the job has a holder.
+The customer and the holder receive ``proposal`` while a proposed price waits for an answer, and each receives the
+other's phone (engine/domain/contacts.py). These members depend on the job's record, not on its JSON. The record is read
+with one command, and only if the job's blueprint, its state and the caller allow at least one of the members.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 CODED = ("assigned", "active")
-"""The phases in which the customer sees the codes."""
+"""The phases in which the customer receives the codes."""
 
 
 class _Record(NamedTuple):
-    """The job's record as it is now. It may be newer than the JSON."""
+    """The job's record as it is now. The record may be newer than the job's JSON."""
 
     bp: str
     status: str
@@ -46,26 +46,28 @@ class _Record(NamedTuple):
     price_locked: str
     proposal: str
     unaccepted: str
-    """1 while the holder is only asked and has not accepted."""
+    """1 while the holder is asked and has not accepted yet."""
     contact: str
     """The customer's phone, as JSON."""
     unserved: str
-    """The holder who was assigned the job and does not provide its service any more."""
+    """The id of the holder if they were assigned the job and do not provide its service any more; "" otherwise."""
     tries: str
 
     def lacks_service(self, caller: Principal) -> bool:
-        """Whether the caller may only refuse the job (lua/job_step.lua)."""
+        """Return whether the caller may only refuse the job (lua/job_step.lua)."""
         return self.unaccepted == "1" and caller.id == self.holder == self.unserved
 
     @property
     def tried(self) -> int:
-        """The number of wrong codes that the caller gave since the codes were last issued (lua/lib/codes.lua)."""
+        """Return the number of wrong codes that the caller gave since the codes were last issued
+        (lua/lib/codes.lua).
+        """
         issue, _, used = self.tries.partition(" ")
         return int(used) if issue == (self.issue or "1") else 0
 
 
 def with_actions(job: bytes, actions: list[str], **more: Any) -> bytes:
-    """Add ``actions`` and ``more`` members to a job's JSON."""
+    """Return a job's JSON with the member ``actions`` and the members of ``more`` added."""
     return job[:-1] + b"," + msgspec.json.encode({"actions": actions, **more})[1:]
 
 
@@ -78,12 +80,12 @@ async def one(
     *,
     contact: str | None = None,
 ) -> bytes:
-    """The job view for the caller of a command or a read. If this process does not know the job's ``blueprint``, the
-    view has no actions and no other added members, because they depend on the blueprint.
+    """Return the job view for the caller of a command or a read. If this process does not know the job's ``blueprint``,
+    the view has no actions and no other added members, because they depend on the blueprint.
 
-    ``actions`` are the commands that the job's state allows the caller; those that its record forbids now are left out.
-    ``contact`` is the customer's phone (JSON) if the caller became the holder by this command. Such a caller has tried
-    no code and received no proposal yet, so that the record need not be read.
+    ``actions`` are the commands that the job's state allows the caller, without the commands that the job's record
+    forbids now. ``contact`` is the customer's phone (JSON) if the caller became the holder by this command. Such a
+    caller has tried no code and received no proposal yet, so that this function does not read the record.
     """
     if blueprint is None:
         return with_actions(job, [])
@@ -103,17 +105,19 @@ async def one(
 
 
 async def archived(engine: Engine, caller: Principal, job: bytes) -> bytes:
-    """The view of a job that only SQL has, as of its last event. It has no actions."""
+    """Return the view of a job that is only in SQL, as of its last event. The view has no actions."""
     shown = _job_with_more(caller, list(engine.blueprints.by_key.values()), job, [])
     return with_actions(await _with_archived_phone(engine, caller, shown, job) if shown else job, [])
 
 
 async def many(engine: Engine, caller: Principal, jobs: Iterable[bytes]) -> list[bytes]:
-    """The views of the jobs of a list, with codes, proposal and phone. Only views of single jobs have ``actions``."""
-    return list(await asyncio.gather(*(_listed(engine, caller, job) for job in jobs)))
+    """Return the views of the jobs of a list, with codes, proposal and phone. Only views of single jobs have
+    ``actions``.
+    """
+    return list(await asyncio.gather(*(_list_item_view(engine, caller, job) for job in jobs)))
 
 
-async def _listed(engine: Engine, caller: Principal, job: bytes) -> bytes:
+async def _list_item_view(engine: Engine, caller: Principal, job: bytes) -> bytes:
     shown = _job_with_more(caller, list(engine.blueprints.by_key.values()), job, [])
     if shown is None:
         return job
@@ -126,8 +130,8 @@ async def _listed(engine: Engine, caller: Principal, job: bytes) -> bytes:
 
 
 async def _with_phone(engine: Engine, caller: Principal, shown: JobView, record: _Record, job: bytes) -> bytes:
-    """Add the other side's phone, unless the job has another holder by now: ``job`` may be the repeated answer to a
-    command whose caller has left the job since.
+    """Return the job with the other side's phone, unless the job has another holder by now: ``job`` may be the repeated
+    answer to a command whose caller has left the job since.
     """
     if shown.holder_id != record.holder or record.unaccepted == "1":
         return job
@@ -137,7 +141,9 @@ async def _with_phone(engine: Engine, caller: Principal, shown: JobView, record:
 
 
 async def _with_archived_phone(engine: Engine, caller: Principal, shown: JobView, job: bytes) -> bytes:
-    """Add the phone to a job that Redis has no more. Its events name the version of its blueprint."""
+    """Return a job that Redis does not have any more with the phone added. The job's events contain the version of its
+    blueprint.
+    """
     try:
         key = await reader.blueprint_of(engine.archive, shown.id)
     except CalloutError as error:  # as in contacts.phone_of: a reply without a phone is better than none
@@ -158,7 +164,9 @@ async def _add_phone(engine: Engine, shown: JobView, side: Side | None, job: byt
 def _job_with_more(
     caller: Principal, blueprints: Sequence[Blueprint], job: bytes, actions: Sequence[str]
 ) -> JobView | None:
-    """Decode the job if its record may have something for the caller, by any version of its blueprint; else None."""
+    """Return the decoded job if its record may contain members for the caller, by any version of its blueprint;
+    otherwise None.
+    """
     if caller.role not in ("customer", "technician") and not actions:
         return None
     shown = job_document.view(job)
@@ -185,7 +193,7 @@ def _is_holder(caller: Principal, shown: JobView) -> bool:
 
 
 async def _record(engine: Engine, caller: Principal, shown: JobView) -> _Record | None:
-    """Read the job's record; None if it is gone."""
+    """Read the job's record. Return None if Redis does not have the record any more."""
     names = [*_Record._fields[:-1], f"tries:{caller.id}"]
     found = await engine.store.command("HMGET", keys.job(shown.zone, shown.id), *names)
     record = _Record(*((part or b"").decode() for part in found))
@@ -193,12 +201,12 @@ async def _record(engine: Engine, caller: Principal, shown: JobView) -> _Record 
 
 
 def _record_members(engine: Engine, caller: Principal, shown: JobView, record: _Record) -> dict[str, Any]:
-    """The codes and the open proposal, if the caller may see them."""
+    """Return the codes and the open proposal, if the caller may see them."""
     blueprint, more = engine.blueprints.exactly(record.bp), dict[str, Any]()
     if blueprint is None:
         return more
     mine = _is_customer(caller, shown)
-    # The JSON may be older than the record: the job may be over, or have another holder.
+    # The JSON may be older than the record: the job may have ended, or have another holder.
     if mine and blueprint.codes.purposes and shown.phase in CODED and record.phase in CODED:
         more["codes"] = codes.all_of(engine, blueprint, shown.id, record.issue or "1")
     negotiating = record.status in blueprint.price.propose and record.price_locked != "1"
@@ -209,8 +217,8 @@ def _record_members(engine: Engine, caller: Principal, shown: JobView, record: _
 
 
 def _open_proposal(record: _Record) -> msgspec.Raw | None:
-    """The last proposal, as in its event, if it is open. It is a record of lua/lib/proposal.lua, in which the time and
-    the reason are JSON.
+    """Return the last proposal in the form of its event if the proposal is open, otherwise None. The argument is a
+    record of lua/lib/proposal.lua, in which the time and the reason are JSON.
     """
     if not record.proposal.startswith("open "):
         return None

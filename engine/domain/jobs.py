@@ -1,7 +1,7 @@
 """Commands on a job: claim, decline, cancel and all others that its blueprint declares.
 
-The blueprint defines the states, the target and the audience of a command, and only the job's record says which
-blueprint the job has. To read the record first would cost every claim a round trip. Therefore the plan of the default
+The blueprint defines the states, the target and the audience of a command, and only the job's record contains the name
+of the job's blueprint. To read the record first would cost every claim a round trip. Therefore the plan of the default
 blueprint is sent along and the script compares; if the job has another blueprint, the command is sent again with the
 right plan.
 """
@@ -41,16 +41,16 @@ SEPARATE_ROUTES = {
     "award": "POST /v1/jobs/{id}/bids/{bid}/accept",
     "capture": "POST /v1/jobs/{id}/payments",
 }
-"""The routes of effects that need more than a step's arguments."""
+"""The routes for commands whose effects need more than a step's arguments."""
 
 
 ALSO_CALLED = {"claim": "accept"}
-"""`claim` and `respond` accept an offer under any blueprint, also if its command has another name."""
+"""`claim` and `respond` accept an offer under any blueprint, also if the blueprint's command has another name."""
 
 
 def sees_whole(caller: Principal, job: JobView) -> bool:
-    """Whether a caller who may see the job may see the whole of it. A technician may if they hold the job and have
-    accepted it.
+    """Return whether a caller who may see the job may see all its members. A technician may if they hold the job and
+    have accepted the job.
     """
     if caller.role in WHOLE_JOB_READERS:
         return True
@@ -59,8 +59,10 @@ def sees_whole(caller: Principal, job: JobView) -> bool:
     return job.holder_id == caller.id and not job.asked
 
 
-def as_seen(caller: Principal, job: bytes) -> bytes:
-    """The whole job, or its public part, by what the caller was to the job at the time of the document."""
+def visible_part(caller: Principal, job: bytes) -> bytes:
+    """Return the whole job or the job's public part. The caller's relation to the job at the time of the document
+    decides which.
+    """
     view = job_document.view(job)
     if view.customer is None or sees_whole(caller, view):
         return job
@@ -68,7 +70,7 @@ def as_seen(caller: Principal, job: bytes) -> bytes:
 
 
 def is_early(job: JobView, blueprint: Blueprint) -> bool:
-    """Whether the job's time is so far off that work on it cannot begin."""
+    """Return whether work on the job cannot begin yet, because the job's scheduled time is too far in the future."""
     return job.scheduled_for is not None and blueprint.is_early(ms_of(job.scheduled_for), now_ms())
 
 
@@ -81,9 +83,9 @@ async def claim(
     version: int | None = None,
     trace: str = "",
 ) -> Outcome:
-    """Take an offered job. Of several simultaneous claims exactly one succeeds.
+    """Claim an offered job for the caller. Exactly one of several simultaneous claims succeeds.
 
-    Raises Forbidden for a caller who is not a technician, and the refusals of PROTOCOL §3 in its order.
+    Raises Forbidden for a caller who is not a technician, and the errors of PROTOCOL §3 in the order given there.
     """
     return await command(engine, caller, job_id, Step(command="claim", version=version), key=key, trace=trace)
 
@@ -97,12 +99,12 @@ async def command(
     key: str | None = None,
     trace: str = "",
 ) -> Outcome:
-    """Give one command of the job's blueprint.
+    """Run one command of the job's blueprint.
 
-    Raises NotFound for a job that the caller may not know of and for commands that the blueprint does not have,
-    Forbidden for a role that may never give the command, IllegalTransition (or the job's own answer: taken, cancelled,
-    expired) in a state that the command does not start from, VersionConflict with the present job, WrongCode with
-    ``attempts_left``, CodeLocked, Frozen, Invalid for a missing argument, ReusedKey, and what ``Store.run`` raises.
+    Raises NotFound for a job that is hidden from the caller and for commands that the blueprint does not have,
+    Forbidden for a role that may never give the command, IllegalTransition (or Taken, Cancelled, Expired) in a state
+    that the command does not start from, VersionConflict with the present job, WrongCode with ``attempts_left``,
+    CodeLocked, Frozen, Invalid for a missing argument, ReusedKey, and the errors of ``Store.run``.
     """
     zone, job = located(job_id)
     fingerprint = in_redis.fingerprint(engine, step.command, job, step.arguments())
@@ -115,20 +117,24 @@ async def command(
 
 
 async def check_known(engine: Engine, context: CommandContext) -> None:
-    """Raises NotFound if the caller may not know of the job: an answer about a missing argument would reveal it."""
+    """Raise NotFound if the job is hidden from the caller: another error, such as that for a missing argument, would
+    reveal that the job exists.
+    """
     if not relations_to(context.caller, await read_record(engine, context.caller, context.zone, context.job)):
         raise NotFound("No such job")
 
 
 async def read_record(engine: Engine, caller: Principal, zone: Zone, job: JobId) -> Sequence[bytes]:
-    """The values that lua/job_read.lua returns for this caller. Raises NotFound if Redis does not have the job."""
+    """Return the values that lua/job_read.lua returns for this caller. Raises NotFound if Redis does not have the
+    job.
+    """
     names = {"meta": keys.meta(zone), "job": keys.job(zone, job), "offers": keys.offers(zone, job)}
     technician = caller.id if caller.role == "technician" else ""
     return (await engine.store.read(zone, "job_read", keys=names, args={"technician": technician})).rest
 
 
 def relations_to(caller: Principal, record: Sequence[bytes]) -> list[Relation]:
-    """The caller's relations to a job, by the values of ``read_record``."""
+    """Return the caller's relations to a job, by the values of ``read_record``."""
     full, _, _, _, _, customer, holder, _, offer, bid, bids = record
     return relations(
         caller.role,
@@ -144,7 +150,7 @@ def relations_to(caller: Principal, record: Sequence[bytes]) -> list[Relation]:
 async def by_blueprint(engine: Engine, act: Callable[[Blueprint], Awaitable[T]]) -> T:
     """Run ``act`` with the job's own blueprint. The default blueprint is tried first.
 
-    Raises Unavailable if this process does not know the job's blueprint, and what ``act`` raises.
+    Raises Unavailable if this process has not loaded the job's blueprint, and the errors of ``act``.
     """
     blueprint = engine.blueprints.default
     for _ in range(2):
@@ -161,11 +167,11 @@ async def _try(engine: Engine, context: CommandContext, blueprint: Blueprint, st
     if plan is None or plan.spec.by == ("engine",):
         await check_blueprint(engine, context, blueprint)
         raise NotFound(f"No such command: {step.command}")
-    if possible(context.caller.role).isdisjoint(plan.spec.by):
+    if possible_relations(context.caller.role).isdisjoint(plan.spec.by):
         await check_blueprint(engine, context, blueprint)
         raise Forbidden(f"A {context.caller.role} may not {step.command}")
     if plan.spec.does == "assign" and step.technician is None:
-        plan = _without(engine, blueprint, context.caller) or plan
+        plan = _release_plan(engine, blueprint, context.caller) or plan
     if plan.spec.does in SEPARATE_ROUTES:
         await check_blueprint(engine, context, blueprint)
         raise Invalid(f"{step.command} is given by {SEPARATE_ROUTES[plan.spec.does]}")
@@ -177,15 +183,17 @@ async def _try(engine: Engine, context: CommandContext, blueprint: Blueprint, st
     return await outcome(engine, context, blueprint, plan, done)
 
 
-def _without(engine: Engine, blueprint: Blueprint, caller: Principal) -> Plan | None:
-    """The plan of ``release``: a job that is taken from its holder and assigned to nobody is offered again."""
-    held = possible(caller.role)
+def _release_plan(engine: Engine, blueprint: Blueprint, caller: Principal) -> Plan | None:
+    """Return the plan of the command with the effect ``release``, for an assignment without a technician: the job is
+    taken from its holder and offered again. None if the caller may not give such a command.
+    """
+    held = possible_relations(caller.role)
     names = (name for name, spec in blueprint.commands.items() if spec.does == "release" and held & set(spec.by))
     return engine.plans.of(blueprint, next(names, ""))
 
 
 async def check_blueprint(engine: Engine, context: CommandContext, blueprint: Blueprint) -> None:
-    """Raises OtherBlueprint if the job exists and has another blueprint."""
+    """Raise OtherBlueprint if the job exists and has another blueprint."""
     found = await engine.store.command("HGET", keys.job(context.zone, context.job), "bp")
     if found is not None and found.decode() != blueprint.key:
         raise OtherBlueprint(found.decode())
@@ -193,7 +201,7 @@ async def check_blueprint(engine: Engine, context: CommandContext, blueprint: Bl
 
 async def blueprint_of(engine: Engine, zone: Zone, job: JobId) -> Blueprint:
     """Read the blueprint of a job, for functions that need more than one command's plan. Raises NotFound if Redis does
-    not have the job, Unavailable if this process does not know its blueprint.
+    not have the job, Unavailable if this process has not loaded its blueprint.
     """
     found = await engine.store.command("HGET", keys.job(zone, job), "bp")
     if found is None:
@@ -204,8 +212,9 @@ async def blueprint_of(engine: Engine, zone: Zone, job: JobId) -> Blueprint:
 async def command_for(
     engine: Engine, zone: Zone, job: JobId, blueprint: Blueprint, does: Does, *, resolves: str = ""
 ) -> str | None:
-    """The name of the blueprint's command with this effect, for routes that do not name a command. If there are
-    several, it is the one that starts from the job's present state. Whether it may be given is not checked here.
+    """Return the name of the blueprint's command with this effect, for routes that do not name a command. If several
+    commands have the effect, return the command that starts from the job's present state. This function does not check
+    whether the command is allowed.
     """
     named = blueprint.commands.items()
     names = [name for name, spec in named if spec.does == does and spec.resolves == resolves]
@@ -218,23 +227,23 @@ async def command_for(
 POSSIBLE: dict[Role, frozenset[Relation]] = {
     role: frozenset(relations(role, "", customer="", holder="", offered=True, frozen=True, bids=True)) for role in ROLES
 }
-"""The relations to a job that each role can have: those of a user who is customer and holder, has an offer and may bid,
-while a dispute is open.
+"""The relations to a job that each role can have: the relations of a user who is customer and holder, has an offer and
+may bid, while a dispute is open.
 """
 
 
-def possible(role: Role) -> frozenset[Relation]:
-    """The relations to a job that this role can have."""
+def possible_relations(role: Role) -> frozenset[Relation]:
+    """Return the relations to a job that this role can have."""
     return POSSIBLE.get(role, frozenset())
 
 
 async def outcome(engine: Engine, context: CommandContext, blueprint: Blueprint, plan: Plan, done: Done) -> Outcome:
-    """The outcome of a command: the job as of its event, with the actions of the caller."""
+    """Return the outcome of a command: the job as of the command's event, with the actions that the caller may take."""
     if len(done.rest) > 1:
         shown = done.rest[1]
     else:
         shown = await in_redis.job_at(engine, context.zone, done) or await read_current(engine, context)
-    shown = as_seen(context.caller, shown)
+    shown = visible_part(context.caller, shown)
     # A technician who declined a job that now takes bids may bid for it.
     bids = plan.spec.does == "refuse" and blueprint.states[job_document.view(shown).status].seeks == "bids"
     contact = done.rest[2].decode() if plan.spec.does == "take" and len(done.rest) > 2 else None
@@ -252,7 +261,7 @@ async def answer(
     bids: bool = False,
     contact: str | None = None,
 ) -> Outcome:
-    """The outcome of a command that changed a job, for its caller."""
+    """Return the outcome of a command that changed a job, for its caller."""
     job = await changed_view(engine, context.caller, blueprint, shown, bids=bids, contact=contact)
     return Outcome(job, message, done.seq, done.version, done.repeated, context.key)
 
@@ -266,8 +275,8 @@ async def changed_view(
     bids: bool = False,
     contact: str | None = None,
 ) -> msgspec.Raw:
-    """The view of a job that the caller has just changed. Raises Indeterminate, not Unavailable, if the view cannot be
-    read, because the change is already done.
+    """Return the view of a job that the caller has just changed. Raises Indeterminate, not Unavailable, if the view
+    cannot be read, because the change is already done.
     """
     names = actions(caller, blueprint, shown, bids=bids)
     with in_sql.unavailable_as_indeterminate():
@@ -275,8 +284,8 @@ async def changed_view(
 
 
 def actions(caller: Principal, blueprint: Blueprint, shown: bytes, *, bids: bool = False) -> list[str]:
-    """The commands that the job's state allows a caller who has just changed it. ``bids`` says that they may bid now.
-    A caller who has just given a command has no open bid, so that they cannot withdraw one.
+    """Return the commands that the job's state allows a caller who has just changed the job. ``bids`` is true if they
+    may bid now. A caller who has just given a command has no open bid, so that ``withdraw`` is never in the result.
     """
     job = job_document.view(shown)
     caller_relations = relations(
@@ -294,11 +303,11 @@ def actions(caller: Principal, blueprint: Blueprint, shown: bytes, *, bids: bool
 
 
 async def read_current(engine: Engine, context: CommandContext) -> bytes:
-    """The job as it is now: the whole of it, or its public part, for a caller who may give commands."""
+    """Return the present job, in full or only its public part, for a caller who may give commands."""
     full, public, *_ = await read_record(engine, context.caller, context.zone, context.job)
     return full if sees_whole(context.caller, job_document.view(full)) else public
 
 
-def required(pointer: str, what: str) -> Invalid:
-    """The refusal of a command that lacks an argument."""
+def missing_argument_error(pointer: str, what: str) -> Invalid:
+    """Return the error for a command that lacks the argument ``pointer``."""
     return Invalid(errors=[FieldError(pointer, f"Required: {what}")])

@@ -1,8 +1,9 @@
-"""A user's notifications: those that the archiver has copied to SQL, and those that are only in the log yet.
+"""A user's notifications: the notifications that the archiver has copied to SQL, and the newer ones that are only in
+the log.
 
 The list joins both, so that it contains every notification that a push has already delivered. The order of reading
-matters: first the archive's checkpoint, then the log above it, then SQL. An entry that is trimmed from the log in
-between was archived before, and is therefore in SQL.
+matters: first the archive's checkpoint, then the log above it, then SQL. An entry that is trimmed from the log between
+these reads was archived before, and is therefore in SQL.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Notification(msgspec.Struct, frozen=True, kw_only=True):
-    """A notification as in its event, with its time and whether the user has read it."""
+    """A notification: the members of its event, its time, and whether the user has read the notification."""
 
     id: str
     kind: str
@@ -56,28 +57,30 @@ class _Entry(msgspec.Struct, frozen=True):
 
 
 async def find(engine: Engine, caller: Principal, *, limit: int = 50, cursor: str | None = None) -> Slice[Notification]:
-    """The caller's notifications, the newest first. Raises Invalid (limit, cursor), Unavailable."""
+    """Return the caller's notifications, the newest first. Raises Invalid (limit, cursor), Unavailable."""
     check_limit(limit)
     before = decode_cursor(cursor, tuple[int, str]) if cursor is not None else None
-    entries = {each.data.id: each for each in await _unarchived(engine, caller)}
-    entries |= {each.data.id: each for each in await _archived(engine, caller, limit, before)}
+    entries = {each.data.id: each for each in await _unarchived_entries(engine, caller)}
+    entries |= {each.data.id: each for each in await _archived_entries(engine, caller, limit, before)}
     ordered = sorted(entries.values(), key=lambda each: (each.at, each.data.id), reverse=True)
     rest = [each for each in ordered if before is None or (each.at, each.data.id) < before]
     page = slice_of(rest, limit, lambda each: (each.at, each.data.id))
-    return Slice([_shown(each) for each in page.items], page.next)
+    return Slice([_notification(each) for each in page.items], page.next)
 
 
 async def unread(engine: Engine, caller: Principal, limit: int) -> list[Notification]:
-    """The newest notifications that the caller has not read. Raises Unavailable."""
-    entries = {each.data.id: each for each in await _unarchived(engine, caller) if not each.read}
-    entries |= {each.data.id: each for each in await _archived(engine, caller, limit, None, unread=True)}
+    """Return the newest notifications that the caller has not read. Raises Unavailable."""
+    entries = {each.data.id: each for each in await _unarchived_entries(engine, caller) if not each.read}
+    entries |= {each.data.id: each for each in await _archived_entries(engine, caller, limit, None, unread=True)}
     ordered = sorted(entries.values(), key=lambda each: (each.at, each.data.id), reverse=True)
-    return [_shown(each) for each in ordered[:limit]]
+    return [_notification(each) for each in ordered[:limit]]
 
 
 async def mark_read(engine: Engine, caller: Principal, notification: str) -> None:
-    """Record that the caller has read a notification; a repeat changes nothing. Raises NotFound if it is not theirs."""
-    new = {each.data.id for each in await _unarchived(engine, caller)}
+    """Record that the caller has read a notification; a repeat changes nothing. Raises NotFound if the notification is
+    not the caller's.
+    """
+    new = {each.data.id for each in await _unarchived_entries(engine, caller)}
     if notification not in new and not await _is_own(engine, caller, notification):
         raise NotFound
     insertion = sqlite.insert if engine.archive.is_sqlite else postgresql.insert
@@ -86,9 +89,9 @@ async def mark_read(engine: Engine, caller: Principal, notification: str) -> Non
         await conn.execute(row.on_conflict_do_nothing())
 
 
-async def _unarchived(engine: Engine, caller: Principal) -> list[_Entry]:
+async def _unarchived_entries(engine: Engine, caller: Principal) -> list[_Entry]:
     zones = [Zone(zone) for zone in engine.settings.zones]
-    entries = [each for part in await asyncio.gather(*(_in_log(engine, caller, z) for z in zones)) for each in part]
+    entries = [each for part in await asyncio.gather(*(_read_log(engine, caller, z) for z in zones)) for each in part]
     if not entries:
         return []
     reads = notification_reads
@@ -100,7 +103,7 @@ async def _unarchived(engine: Engine, caller: Principal) -> list[_Entry]:
     return [msgspec.structs.replace(each, read=each.data.id in read) for each in entries]
 
 
-async def _in_log(engine: Engine, caller: Principal, zone: Zone) -> list[_Entry]:
+async def _read_log(engine: Engine, caller: Principal, zone: Zone) -> list[_Entry]:
     known = await reader.checkpoint(engine.archive, zone)
     tail = await log.channel_tail(engine.store.reads, zone, known.seq if known else 0, f"user:{caller.id}")
     return [
@@ -110,7 +113,7 @@ async def _in_log(engine: Engine, caller: Principal, zone: Zone) -> list[_Entry]
     ]
 
 
-async def _archived(
+async def _archived_entries(
     engine: Engine, caller: Principal, limit: int, before: tuple[int, str] | None, *, unread: bool = False
 ) -> list[_Entry]:
     c, reads = notifications.c, notification_reads
@@ -144,7 +147,7 @@ async def _is_own(engine: Engine, caller: Principal, notification: str) -> bool:
         return (await conn.execute(query)).one_or_none() is not None
 
 
-def _shown(entry: _Entry) -> Notification:
+def _notification(entry: _Entry) -> Notification:
     data = entry.data
     return Notification(
         id=data.id,

@@ -1,4 +1,4 @@
-"""The open offers of a technician, and declining one."""
+"""List the open offers of a technician, and decline an offer."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ async def decline(
     key: str | None = None,
     trace: str = "",
 ) -> Outcome:
-    """Decline an offer; the job remains open to other technicians. Raises as a claim."""
+    """Decline an offer; the job remains open to other technicians. Raises the same errors as a claim."""
     step = Step(command="decline", reason=reason)
     return await jobs.command(engine, caller, job_id, step, key=key, trace=trace)
 
 
 async def open_to(engine: Engine, caller: Principal) -> Page:
-    """The offers that the caller may accept now, the earliest expiry first. Raises Forbidden."""
+    """Return the offers that the caller may accept now, the earliest expiry first. Raises Forbidden."""
     if caller.role != "technician":
         raise Forbidden("Only technicians are offered jobs")
     items: list[bytes] = []

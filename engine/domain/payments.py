@@ -1,13 +1,13 @@
-"""Payments as the payment service reports them: each payment has a reference, and each of its statuses is recorded
+"""Payments, as the payment service reports them: each payment has a reference, and each status of a payment is recorded
 once.
 
 Callout moves no money. A step of the job requests a payment (``payment.requested``), and the payment service reports
 the result. If the captured sum covers the requested one, the same script moves the job to paid. The statuses of a
-charge are requested, failed and captured, in this order, and its first report may be any of them. A refund names its
-charge, and all refunds of a charge together are at most what it captured.
+charge are requested, failed and captured, in this order; the first report of a charge may have any of these statuses. A
+refund names its charge, and the sum of a charge's refunds is at most the amount that the charge captured.
 
-A capture is a fact: it is recorded in every state of the job, however long the job is over. If Redis has evicted the
-job, it is first restored from SQL (engine/domain/job_restore.py).
+A capture is a fact: a capture is recorded in every state of the job, however long ago the job ended. If Redis has
+evicted the job, the job is first restored from SQL (engine/domain/job_restore.py).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ EVENTS: dict[Status, tuple[str, ...]] = {
     "refunded": ("payment.refunded",),
     "failed": ("payment.failed",),
 }
-"""The events that a status may cause."""
+"""The types of events that each status may cause."""
 
 OTHER_AMOUNT = "This reference belongs to another amount"
 REFUND_ERRORS = {
@@ -51,8 +51,8 @@ REFUND_ERRORS = {
 
 
 class Payment(msgspec.Struct, frozen=True, kw_only=True):
-    """One report of the payment service. ``amount`` is in minor units. ``of`` is the charge of a refund, if the refund
-    has another reference than its charge.
+    """A report of the payment service about a payment. ``amount`` is in minor units of ``currency``. ``of`` is the
+    reference of a refund's charge, if the refund has another reference than its charge.
     """
 
     reference: str
@@ -63,7 +63,7 @@ class Payment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PaymentOutcome(msgspec.Struct, frozen=True):
-    """The outcome of a report: JSON of the payment and of the job as they were right after it."""
+    """The outcome of a report: the payment and the job as JSON, as of the time right after the report was recorded."""
 
     payment: msgspec.Raw
     job: msgspec.Raw
@@ -91,10 +91,10 @@ async def put(
 ) -> PaymentOutcome:
     """Record a report about a payment; a repeated report has the same outcome as the first one.
 
-    Raises Forbidden if the caller is no service; NotFound; Duplicate if the reference and status are recorded with
-    another amount; IllegalTransition for a status out of order; Frozen for a request during a dispute; Invalid for a
-    refund that its charge does not allow; ReusedKey; Unavailable if this process does not know the job's blueprint, or
-    if the job must be restored and SQL is unavailable. A capture is refused only if the report is malformed.
+    Raises Forbidden if the caller is no service; NotFound; Duplicate if the same reference and status were recorded
+    with another amount; IllegalTransition for a status out of order; Frozen for a request during a dispute; Invalid for
+    a refund that its charge does not allow; ReusedKey; Unavailable if this process has not loaded the job's blueprint,
+    or if the job must be restored and SQL is unavailable. A capture is refused only if the report is malformed.
     """
     if caller.role != "service":
         raise Forbidden("Only the payment service reports payments")
@@ -152,7 +152,7 @@ async def _put(
 
 
 def captures(engine: Engine, blueprint: Blueprint) -> bytes:
-    """The plans of the commands by which a captured payment moves a job, as a JSON array."""
+    """Return the plans of the commands by which a captured payment moves a job, as a JSON array."""
     names = (name for name, spec in blueprint.commands.items() if spec.does == "capture")
     plans = (engine.plans.of(blueprint, name) for name in names)
     return b"[%b]" % b",".join(plan.body for plan in plans if plan)
@@ -168,24 +168,26 @@ async def _outcome(engine: Engine, context: CommandContext, blueprint: Blueprint
 
 
 async def find(engine: Engine, caller: Principal, job_id: str) -> list[bytes]:
-    """The payments of a job as JSON, both charges and refunds, the earliest first. Raises Forbidden, NotFound."""
+    """Return the payments of a job as JSON, both charges and refunds, the earliest first. Raises Forbidden,
+    NotFound.
+    """
     if caller.role not in OPS and caller.role != "service":
         raise Forbidden("Payments are listed for ops and services")
     zone, job = located(job_id)
     await job_queries.read(engine, caller, job_id)
     rows = await engine.store.command("HVALS", keys.payments(zone, job))
-    items = [_item(row) for row in rows] or await _archived(engine, zone, job)
+    items = [_item(row) for row in rows] or await _archived_payments(engine, zone, job)
     return sorted(items, key=sort_key)
 
 
 def sort_key(payment: bytes) -> tuple[str, str]:
-    """The key by which lists of payments are sorted."""
+    """Return the key by which lists of payments are sorted."""
     fields = _sort_fields.decode(payment)
     return fields.created_at, fields.id
 
 
 def _item(row: bytes) -> bytes:
-    """The JSON of a record of lua/lib/payment.lua, whose parts are `path id created back members`."""
+    """Return the JSON of a record of lua/lib/payment.lua, whose parts are `path id created back members`."""
     path, name, created, _, members = row.split(b" ", 4)
     status, _, amount, currency = path.rpartition(b",")[2].split(b":")[:4]
     return b'{"id":"%b",%b,"status":"%b","amount":%b,"currency":"%b","created_at":%b}' % (
@@ -193,7 +195,7 @@ def _item(row: bytes) -> bytes:
     )
 
 
-async def _archived(engine: Engine, zone: Zone, job: JobId) -> list[bytes]:
+async def _archived_payments(engine: Engine, zone: Zone, job: JobId) -> list[bytes]:
     c: Any = payment_rows.c
     query = select(c.doc).where(c.job == job, c.zone == zone, c.reference.is_not(None)).order_by(c.id)
     async with engine.archive.reading() as conn:

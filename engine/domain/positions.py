@@ -1,8 +1,8 @@
 """The position of a job's technician, for users who follow the job.
 
-A position always has its age (G6), which is the age of the fix, whichever way it arrives. Only the last position is
-stored, in the technician's record in Redis. ``lua/technician_locate.lua`` publishes it to the zone's live channel. A
-published position may be lost, since the next one follows.
+A position always has an age (G6): the age of the fix, whether the position is read or received as an event. Only the
+last position is stored, in the technician's record in Redis. ``lua/technician_locate.lua`` publishes it to the zone's
+live channel. A published position may be lost, since the next one follows.
 """
 
 from __future__ import annotations
@@ -26,18 +26,19 @@ if TYPE_CHECKING:
     from engine.runtime import Engine
 
 STALE_S = max(30.0, 3.0 * live.FIX_ON_JOB_S)
-"""A position older than this is stale: it is where the technician was. 30 s, or three times the interval of fixes
+"""A position older than this is stale: the technician may have moved since. 30 s, or three times the interval of fixes
 during a job, whichever is longer.
 """
 
 AFTER_MS = 86_400_000
-"""How long after the end of a job its parties may see the technician's last position."""
+"""How long after the end of a job the customer and the technician may see the technician's last position."""
 ENDED_PHASES = ("done", "closed")
 
 
 class Position(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A position in degrees (WGS 84). ``age_s`` is its age in seconds, ``heading`` is in degrees from north,
-    ``accuracy`` is a radius in metres. ``jump``: the distance from the fix before is impossible in the time between.
+    """The position of a technician in degrees (WGS 84). ``age_s`` is the position's age in seconds, ``heading`` is in
+    degrees from north, ``accuracy`` is a radius in metres. ``jump`` is true if the technician cannot have moved that
+    far since the previous fix.
     """
 
     job: JobId
@@ -52,8 +53,8 @@ class Position(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Watched(msgspec.Struct, frozen=True):
-    """A job that the technician of a fix holds: its customer, the blueprint that declares the event's audience, its
-    state, and its scheduled time (ms since the Unix epoch, 0 for none).
+    """A job whose technician sent a fix: the job's customer, the blueprint that declares the event's audience, the
+    job's state, and the job's scheduled time (ms since the Unix epoch; 0 = not scheduled).
     """
 
     id: JobId
@@ -80,24 +81,28 @@ class PublishedFix(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def position(job: JobId, lat: float, lon: float, at: int, **more: Any) -> Position:
-    """The position of a job from a fix of ``at`` (ms), with its age now. ``more`` are the other members."""
+    """Return the position for a job from a fix that was measured at ``at`` (ms), with its present age. ``more`` are the
+    other members.
+    """
     age_s = max(0, now_ms() - at) / 1000
     stale = age_s > STALE_S
     return Position(job=job, lat=lat, lon=lon, at=iso(at), age_s=round(age_s, 1), stale=stale, **more)
 
 
 def is_shared(blueprint: Blueprint, state: str, scheduled: int | None, at: int) -> bool:
-    """Whether the customer may see a fix of ``at`` (ms), for a job that was in ``state`` then and is scheduled for
-    ``scheduled`` (ms). Ops and the technician see it in any case. Nobody follows a technician who is offline.
+    """Return whether the customer may see a fix that was measured at ``at`` (ms), for a job that was in ``state`` then
+    and is scheduled for ``scheduled`` (ms). Ops and the technician may see the fix in any case. Nobody receives
+    positions of a technician who is offline.
     """
     opens = 0 if not scheduled else scheduled - round(blueprint.track_lead_s * 1000)
     return at >= opens and state in blueprint.states and blueprint.tracks(state)
 
 
 async def track(engine: Engine, caller: Principal, job_id: str) -> Position | None:
-    """The position of a job's technician, or their position when the work ended. The customer sees it only while it is
-    shared, and for a day after the end. None if the job has no holder, if no fix is known, or if this process does not
-    know the job's blueprint. Raises NotFound if the caller is no party of the job, also if it was offered to them.
+    """Return the position of a job's technician, or their position when the work ended. The customer may see the
+    position only while it is shared, and for a day after the end. None if the job has no holder, if no fix is stored,
+    or if this process has not loaded the job's blueprint. Raises NotFound if the caller is no party of the job, also if
+    the job was offered to them.
     """
     zone, job = located(job_id)
     shown = job_document.view(await job_queries.read(engine, caller, job_id))
@@ -110,11 +115,12 @@ async def track(engine: Engine, caller: Principal, job_id: str) -> Position | No
     if blueprint is None:
         return None
     unrestricted = caller.is_ops or caller.id == holder
-    # The set decides, not the job: a job that is over still names its last technician.
+    # The technician's set of jobs decides, not the job's record: the record of a job that has ended still contains its
+    # last technician.
     if await engine.store.command("SISMEMBER", keys.technician_jobs(zone, holder), job):
-        result, state = await _present(engine, zone, job, holder, unrestricted=unrestricted), shown.status
+        result, state = await _present_position(engine, zone, job, holder, unrestricted=unrestricted), shown.status
     else:
-        result, state, ended = _last(job, holder, last or b"")
+        result, state, ended = _last_position(job, holder, last or b"")
         if not caller.is_ops and now_ms() - ended > AFTER_MS:
             return None
     scheduled = ms_of(shown.scheduled_for) if shown.scheduled_for else None
@@ -123,10 +129,10 @@ async def track(engine: Engine, caller: Principal, job_id: str) -> Position | No
     return result
 
 
-async def _present(
+async def _present_position(
     engine: Engine, zone: Zone, job: JobId, holder: TechnicianId, *, unrestricted: bool
 ) -> Position | None:
-    """The present position of the holder, unless they are offline."""
+    """Return the present position of the holder; None if they are offline."""
     fix = ("lat", "lon", "fix_at", "online", "heading", "acc")
     lat, lon, at, online, heading, acc = await engine.store.command("HMGET", keys.technician(zone, holder), *fix)
     if not lat or not at or (online != b"1" and not unrestricted):
@@ -135,9 +141,9 @@ async def _present(
     return position(job, float(lat), float(lon), int(at), **{name: float(v) for name, v in known.items() if v})
 
 
-def _last(job: JobId, holder: TechnicianId, track: bytes) -> tuple[Position | None, str, int]:
-    """The holder's position when the work ended, the state of the job before that, and the time of the end (ms), from
-    the field that lua/lib/capacity.lua writes.
+def _last_position(job: JobId, holder: TechnicianId, track: bytes) -> tuple[Position | None, str, int]:
+    """Return the holder's position when the work ended, the state of the job before the end, and the time of the end
+    (ms), from the field that lua/lib/capacity.lua writes.
     """
     technician, *fields = track.decode().split() or [""]
     if technician != holder or len(fields) < 5:

@@ -1,8 +1,9 @@
 """Price proposals: one side of a job proposes another price than was agreed, and the other side accepts or rejects it.
 
-One proposal is open at a time. It is stored with the job and shown with it to its two sides
-(engine/domain/job_view.py). It is bound to the technician who held the job at that time: if they leave, it is void. The
-blueprint declares in which states a price may be proposed. A locked price cannot be changed by a proposal.
+One proposal is open at a time. The proposal is stored in the job's record and sent with the job to the job's two sides
+(engine/domain/job_view.py). The proposal is bound to the technician who held the job at that time: if they leave, the
+proposal is void. The blueprint declares in which states a price may be proposed. A locked price cannot be changed by a
+proposal.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ async def propose(
 
     Raises Forbidden if the caller's role is neither customer nor technician; NotFound if the caller is no party of the
     job; IllegalTransition if the job's state allows no proposal; PriceLocked; Duplicate if a proposal is open; Frozen;
-    VersionConflict with the present job; ReusedKey; Unavailable if this process does not know the job's blueprint.
+    VersionConflict with the present job; ReusedKey; Unavailable if this process has not loaded the job's blueprint.
     """
     context = _context(engine, caller, job_id, "propose", key, trace, amount, reason, version)
     name = new_id("prc")
@@ -85,10 +86,10 @@ async def answer(
     key: str | None = None,
     trace: str = "",
 ) -> PriceOutcome:
-    """Accept the other side's proposal, which then becomes the job's amount, or reject it.
+    """Accept or reject the other side's proposal. An accepted proposal becomes the job's amount.
 
-    Raises Forbidden if the caller made the proposal, NotFound if it is not the job's last one, IllegalTransition if it
-    has another answer already or is void, and the other errors of ``propose``.
+    Raises Forbidden if the caller made the proposal, NotFound if the proposal is not the job's last one,
+    IllegalTransition if the proposal already has another answer or is void, and the other errors of ``propose``.
     """
     if not is_id(proposal):
         raise NotFound("No such proposal")

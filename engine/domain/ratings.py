@@ -3,8 +3,8 @@
 SQL is the source. The sum of a technician's stars and the number of ratings are part of the profile and change in the
 transaction that stores the rating. The mean (engine/rules/rating.py) therefore reaches the record in Redis by the
 profile's version, like every other change, and two concurrent ratings end in the state of SQL. The ratings of customers
-are stored but shown to nobody: PROTOCOL has a field only for a technician's rating, and an offer says nothing about the
-customer.
+are stored but shown to nobody: PROTOCOL has a field only for a technician's rating, and an offer contains nothing about
+the customer.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class Rating(msgspec.Struct, frozen=True, kw_only=True):
-    """The rating of ``of`` by ``by`` after a job: 1 to 5 stars, and an optional comment."""
+    """A rating of the user ``of`` by the user ``by`` after a job: 1 to 5 stars, and an optional comment."""
 
     job: JobId
     by: UserId
@@ -77,8 +77,8 @@ async def rate(
 
 
 def _other_side(caller: Principal, job: JobView) -> UserId:
-    """The user whom the caller rates. Raises NotFound if the caller is neither side: a technician to whom the job is
-    only offered sees no customer in it.
+    """Return the user whom the caller rates. Raises NotFound if the caller is neither side: for a technician to whom
+    the job is only offered, the job contains no customer.
     """
     if job.customer is not None and job.technician is not None:
         if caller.role == "customer" and caller.id == job.customer.id:

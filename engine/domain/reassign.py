@@ -1,9 +1,9 @@
-"""Release the jobs of a suspended technician, so that they are offered to other technicians, if their blueprints allow
-ops to do that.
+"""Release the jobs of a suspended technician, so that the jobs are offered to other technicians, if the jobs'
+blueprints allow ops to release a job.
 
-Each job is released by a step of its own, bound to the version at which the technician was seen to hold it. Therefore
-the whole can be repeated from any point: a job that they do not hold any more is left alone. The order stays in the
-outbox until all is done (engine/identity/outbox.py).
+Each job is released by a separate step, which requires the version at which the technician held the job. Therefore the
+procedure can be repeated from any point: a job that they do not hold any more does not change. The row stays in the
+outbox until all jobs are released (engine/identity/outbox.py).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MAX_ATTEMPTS = 8
 async def release_jobs(engine: Engine, technician: TechnicianId, by: Principal) -> None:
     """Release every job of ``technician`` that ops may release. For each other job, ops receive ``job.stalled``.
 
-    Raises Unavailable or Indeterminate, as the steps do; the caller must then repeat it.
+    Raises Unavailable or Indeterminate if a step raises it; the caller must then repeat the call.
     """
     for zone in engine.store.zones:
         jobs_held = await engine.store.command("SMEMBERS", keys.technician_jobs(zone, technician))
@@ -58,7 +58,9 @@ async def _release(engine: Engine, zone: Zone, job: JobId, technician: Technicia
 
 
 def _release_command(blueprint: Blueprint, status: str) -> str | None:
-    """The command by which ops release a job in this state from its holder, if there is one."""
+    """Return the name of the command by which ops release a job in this state from its holder; None if the blueprint
+    has no such command.
+    """
     names = (n for n, c in blueprint.commands.items() if c.does == "release" and status in c.states(("ops",)))
     return next(names, None)
 
@@ -70,7 +72,7 @@ async def _report_stall(engine: Engine, zone: Zone, job: JobId, technician: Tech
 
 
 def principal_of(text: str) -> Principal:
-    """The principal who ordered the suspension, from an event's actor (``role:id``)."""
+    """Return the principal who ordered the suspension, from an event's actor (``role:id``)."""
     role, _, name = text.partition(":")
     named: Role = "admin" if role == "admin" else "ops_manager"
     return Principal(UserId(name), named)

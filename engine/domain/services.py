@@ -1,4 +1,4 @@
-"""The services that customers book and technicians do. SQL alone knows them."""
+"""The services that customers book and technicians provide. They are stored only in SQL."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ Pricing = Literal["flat", "hourly"]
 
 
 class Service(msgspec.Struct, frozen=True, kw_only=True):
-    """A service; ``base_amount`` is in minor units of ``currency``: the price, or the rate per hour for ``hourly``."""
+    """A service; ``base_amount`` is in minor units of ``currency``: the price, or the rate per hour if ``pricing`` is
+    ``hourly``.
+    """
 
     id: ServiceId
     name: str
@@ -76,13 +78,15 @@ async def find(engine: Engine, caller: Principal, query: ServiceQuery) -> Slice[
 
 
 async def read(engine: Engine, service: ServiceId) -> Service:
-    """One service, active or not: old jobs may still name it. Raises NotFound."""
+    """Return one service, also an inactive one, because old jobs may have that service. Raises NotFound."""
     async with engine.archive.reading() as conn:
         return _service(await _row(conn, service))
 
 
 async def active_service(engine: Engine, service: ServiceId) -> Service:
-    """The service that a booking names. Raises Invalid if there is none, ServiceInactive if it is inactive."""
+    """Return the service that a booking names. Raises Invalid if there is no such service, ServiceInactive if the
+    service is inactive.
+    """
     try:
         loaded = await read(engine, service)
     except NotFound:

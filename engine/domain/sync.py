@@ -1,7 +1,9 @@
-"""The snapshot from which a client starts: everything that it shows, and the cursor after which it misses no event.
+"""The snapshot from which a client starts: all data that the client displays, and the cursor from which the client
+receives every later event.
 
-The cursor is read **before** the state. A change in between is in the state and arrives again as an event, which the
-client recognizes by ``version``. In the other order such a change would be in neither.
+The cursor is read **before** the state. A change between the two reads is in the state and is sent again as an event,
+which the client recognizes by ``version``. In the other order such a change would be neither in the state nor in a
+later event.
 """
 
 from __future__ import annotations
@@ -37,8 +39,8 @@ class Me(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """The state for one caller. ``jobs`` are those that are not over, at most ``MAX_ITEMS``; ``next`` is the cursor of
-    the list of jobs for the rest. JSON documents are bytes.
+    """The state for one caller. ``jobs`` are the jobs that have not ended, at most ``MAX_ITEMS``; ``next`` is the
+    cursor for the rest of the list. JSON documents are stored as bytes.
     """
 
     me: Me
@@ -50,7 +52,7 @@ class Snapshot(msgspec.Struct, frozen=True):
 
 
 async def snapshot(engine: Engine, caller: Principal) -> Snapshot:
-    """The snapshot for ``caller``. Closed zones are in neither the state nor the cursor.
+    """Return the snapshot for ``caller``. Neither the state nor the cursor contains closed zones.
 
     Raises Unavailable if SQL or Redis is unavailable, or no zone is open.
     """
@@ -72,7 +74,7 @@ async def _heads(engine: Engine) -> dict[Zone, Cursor]:
 
 
 async def me(engine: Engine, caller: Principal) -> Me:
-    """The caller's account and profile. Raises Unavailable."""
+    """Return the caller's account and profile. Raises Unavailable."""
     user = await accounts.me(engine, caller)
     if caller.role != "technician" or caller.id.startswith("cli_"):
         return Me(user)

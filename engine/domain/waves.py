@@ -23,26 +23,27 @@ if TYPE_CHECKING:
     from engine.runtime import Engine
 
 LATE_JOBS = 8
-"""How many open jobs are considered for a technician who comes online."""
+"""How many open jobs are examined for a technician who comes online."""
 
 
 async def blueprint_of(engine: Engine, zone: Zone, job: JobId) -> tuple[Blueprint, ServiceId]:
-    """The blueprint and the service of a job; the default blueprint if there is no such job any more.
+    """Return the blueprint and the service of a job; the default blueprint if Redis does not have the job any more.
 
-    Raises Unavailable if this process does not know the job's blueprint.
+    Raises Unavailable if this process has not loaded the job's blueprint.
     """
     bp, service = await engine.store.command("HMGET", keys.job(zone, job), "bp", "service")
     return registry.require_version(engine.blueprints, (bp or b"").decode()), ServiceId((service or b"").decode())
 
 
 async def status_of(engine: Engine, zone: Zone, job: JobId) -> str:
-    """The state of a job; "" if there is no such job any more."""
+    """Return the state of a job; "" if Redis does not have the job any more."""
     return (await engine.store.command("HGET", keys.job(zone, job), "status") or b"").decode()
 
 
 async def _check_customer(engine: Engine, zone: Zone, job: JobId) -> None:
     """Raise Unavailable if the customer of a job is suspended, so that nobody receives an offer. The scheduled task
-    stays due and is tried again: the search continues once the customer is reinstated, or the job expires at its time.
+    stays due and is tried again: the search continues when the customer is reinstated, or the job expires at the usual
+    time.
     """
     customer = await engine.store.command("HGET", keys.job(zone, job), "customer")
     if customer is not None and await _is_suspended(engine, UserId(customer.decode())):
@@ -50,7 +51,9 @@ async def _check_customer(engine: Engine, zone: Zone, job: JobId) -> None:
 
 
 async def _is_suspended(engine: Engine, customer: UserId) -> bool:
-    """Whether a customer is known to be suspended. An unavailable database must not delay offers: False then."""
+    """Return whether a customer is suspended; False if the database is unavailable, because that must not delay
+    offers.
+    """
     try:
         return not (await access.of(engine, customer)).active
     except (Unauthenticated, Unavailable):
@@ -58,7 +61,7 @@ async def _is_suspended(engine: Engine, customer: UserId) -> bool:
 
 
 async def open_wave(engine: Engine, zone: Zone, job: JobId, number: int) -> Done:
-    """Open wave ``number`` of a job, or continue it, with the numbers of the job's blueprint."""
+    """Open wave ``number`` of a job, or continue that wave, with the numbers of the job's blueprint."""
     await _check_customer(engine, zone, job)
     blueprint, service = await blueprint_of(engine, zone, job)
     dispatch = blueprint.dispatch
@@ -85,7 +88,7 @@ async def open_wave(engine: Engine, zone: Zone, job: JobId, number: int) -> Done
 
 
 def due_keys(zone: Zone, job: JobId) -> dict[str, str]:
-    """The keys of the scripts for a job's scheduled tasks."""
+    """Return the keys of the scripts for a job's scheduled tasks."""
     return {
         "meta": keys.meta(zone),
         "job": keys.job(zone, job),
@@ -100,8 +103,8 @@ def _search_keys(zone: Zone, job: JobId, service: ServiceId) -> dict[str, str]:
 
 
 async def open_offers(engine: Engine, zone: Zone, entry: str, job: JobId, wave: str, opens: str) -> Done:
-    """Open the offers of a wave that were held back until ``opens`` (ms) for the head start of others, and notify their
-    technicians.
+    """Open the offers of a wave that were delayed until ``opens`` (ms), because other technicians had a head start, and
+    notify their technicians.
     """
     await _check_customer(engine, zone, job)
     args: Args = {"entry": entry, "wave": wave, "opens": opens}
@@ -119,7 +122,8 @@ async def expire_offers(engine: Engine, zone: Zone, entry: str, job: JobId, wave
 async def match(engine: Engine, zone: Zone, entry: str, technician: TechnicianId) -> Done:
     """Offer open jobs nearby to a technician who came online, except the jobs of suspended customers.
 
-    The script returns the customers of those jobs, and makes no offer until it is called with the state of each.
+    The script returns the customers of those jobs, and makes no offer until this function calls it again with the state
+    of each customer.
     """
     names = {
         "meta": keys.meta(zone),

@@ -1,11 +1,11 @@
 """Whether a user may act: the record ``{u:<id>}:account`` in Redis, against which every request is checked.
 
-The record is a copy of SQL. It is written by version, so that any number of processes may write it in any order. It
-holds the role, whether the account is active, and the logins that ended while one of their access tokens may still be
-valid.
+The record is a copy of SQL. A write of an older version has no effect, so that any number of processes may write the
+record in any order. The record contains the role, whether the account is active, and the logins that ended while one of
+their access tokens may still be valid.
 
 The record names the run of the Redis server (``run_id``) in which it was written. After a restart or a failover Redis
-may hold an older record than SQL, for example one that is active although SQL has suspended the account. Therefore a
+may contain an older record than SQL, for example an active record although the account is suspended in SQL. Therefore a
 record of another run is read from SQL again at its next use.
 """
 
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from engine.runtime import Engine
 
 ACCESS_S = 3_600
-"""The lifetime of an access token, and how long the record holds a login that ended."""
+"""The lifetime of an access token in seconds, and how long the record contains a login that ended."""
 
 
 class AccountRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What every request checks about its user. ``out``: logins that ended."""
+    """The account fields that are checked for every request of the user. ``out`` are the ids of logins that ended."""
 
     id: UserId
     role: Role
@@ -43,7 +43,7 @@ class AccountRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Access(NamedTuple):
-    """What Redis holds of an ``AccountRecord``."""
+    """The fields of an ``AccountRecord`` that are read from Redis."""
 
     role: str
     active: bool
@@ -60,7 +60,9 @@ def check_database(engine: Engine) -> None:
 
 
 async def of(engine: Engine, user: UserId) -> Access:
-    """What ``user`` may do now. Raises Unauthenticated if there is no such account, Unavailable."""
+    """Return the present role, activity and ended logins of ``user``. Raises Unauthenticated if there is no such
+    account, Unavailable.
+    """
     role, active, out, run_id = await engine.store.command("HMGET", keys.account(user), "role", "active", "out", "life")
     if role is not None and run_id == engine.store.run_id.encode():
         return _access(role, active, out)
@@ -75,7 +77,7 @@ async def of(engine: Engine, user: UserId) -> Access:
     except Unavailable:
         if role is None:
             raise
-        return _access(role, active, out)  # the database is unavailable: the record in Redis is the best knowledge
+        return _access(role, active, out)  # the database is unavailable: use the record in Redis, which may be old
     try:
         return await put(engine, record)
     except Indeterminate as error:  # the copy may be written, but the request itself has not begun
@@ -83,7 +85,7 @@ async def of(engine: Engine, user: UserId) -> Access:
 
 
 async def read(conn: AsyncConnection, user: UserId) -> AccountRecord:
-    """The record from SQL. Raises NotFound."""
+    """Read the account's record from SQL. Raises NotFound if there is no such account."""
     c = users.c
     row = (await conn.execute(select(c.role, c.active, c.version).where(c.id == user))).one_or_none()
     if row is None:
@@ -94,8 +96,8 @@ async def read(conn: AsyncConnection, user: UserId) -> AccountRecord:
 
 
 async def put(engine: Engine, record: AccountRecord) -> Access:
-    """Copy ``record`` to Redis unless Redis has a newer version. Returns what Redis then holds. Raises as
-    ``Store.run``.
+    """Copy ``record`` to Redis unless Redis has a newer version. Returns the record that is then in Redis. Raises the
+    same errors as ``Store.run``.
     """
     args: Args = {
         "version": record.version,

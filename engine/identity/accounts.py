@@ -1,9 +1,9 @@
-"""Accounts: registration, sign-in, staff, suspension. SQL is the source; what must take effect at once is also in
-Redis.
+"""Accounts: registration, sign-in, staff, suspension. SQL is the source; the fields that must take effect at once are
+also in Redis.
 
 A command is one SQL transaction under its request key, with a row in the outbox (engine/identity/outbox.py). After the
 commit the command applies the row to Redis, and then replies. If Redis fails after the commit the error is
-*indeterminate*, never *unavailable*, which would promise that nothing was done. The outbox applies the row as soon as
+*indeterminate*, never *unavailable*, which would mean that nothing was done. The outbox applies the row as soon as
 Redis is available again, and a repeat with the same key finds the stored outcome.
 """
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 
 class User(msgspec.Struct, frozen=True):
-    """An account as its owner and admins see it. Ops see its ``card``."""
+    """An account with all fields, for its owner and admins. Ops receive its ``card``."""
 
     id: UserId
     email: str
@@ -53,12 +53,12 @@ class User(msgspec.Struct, frozen=True):
 
     @property
     def card(self) -> UserCard:
-        """The account without its contact details."""
+        """Return the account without its contact details."""
         return UserCard(self.id, self.name, self.role, self.active, self.created_at)
 
 
 class UserCard(msgspec.Struct, frozen=True):
-    """An account without e-mail address and phone."""
+    """A user's account without e-mail address and phone."""
 
     id: UserId
     name: str
@@ -100,10 +100,11 @@ class UserQuery(msgspec.Struct, frozen=True, kw_only=True):
 async def register(
     engine: Engine, new: NewAccount, *, key: str | None = None, device: str | None = None
 ) -> Result[SignedIn]:
-    """Create the account of a customer or a technician and sign them in. ``device``: the client's name for itself.
+    """Create the account of a customer or a technician and sign them in. ``device`` is the name that the client gives
+    to its device.
 
     Raises Forbidden for another role, Duplicate for an e-mail address that has an account, Invalid. A repeat with the
-    same key must have the same password (ReusedKey otherwise), since its caller has not signed in yet.
+    same key must have the same password (ReusedKey otherwise), since the caller has not signed in yet.
     """
     if new.role not in ("customer", "technician"):
         raise Forbidden("Only an admin can create staff accounts")
@@ -111,16 +112,17 @@ async def register(
     request = in_sql.request(
         f"email:{email}", key, "register", new.name, new.role, new.phone, ttl_s=in_sql.CREATION_TTL_S
     )
-    result = await _create(engine, new, request)
+    result = await _create_account(engine, new, request)
     if result.repeated and not await passwords.matches(await _hash_of(engine, result.value.id), new.password):
         raise ReusedKey
     with in_sql.unavailable_as_indeterminate():
-        return Result(await _signed_in(engine, result.value, device), result.key, result.repeated)
+        return Result(await _create_login(engine, result.value, device), result.key, result.repeated)
 
 
 async def login(engine: Engine, email: str, password: str, *, device: str | None = None) -> SignedIn:
-    """Sign in. Raises Unauthenticated, with the same text and after the same time for a wrong password and an unknown
-    e-mail address. With the right password of a suspended account, raises the error of ``tokens.suspension_error``.
+    """Check the password and sign the user in. Raises Unauthenticated, with the same text and after the same time for a
+    wrong password and an unknown e-mail address. With the right password of a suspended account, raises the error of
+    ``tokens.suspension_error``.
     """
     access.check_database(engine)
     async with engine.archive.reading() as conn:
@@ -130,17 +132,17 @@ async def login(engine: Engine, email: str, password: str, *, device: str | None
         raise Unauthenticated("Wrong e-mail or password")
     if not row["active"]:
         raise tokens.suspension_error(row["role"])
-    return await _signed_in(engine, _user(row), device)
+    return await _create_login(engine, _user(row), device)
 
 
 async def refresh(engine: Engine, refresh_token: str) -> SignedIn:
-    """The next pair of tokens, and the account as it is now. Raises as ``tokens.refresh``."""
+    """Return the next pair of tokens, and the present account. Raises the same errors as ``tokens.refresh``."""
     pair = await tokens.refresh(engine, refresh_token)
     user = await read(engine, engine.signer.verify(pair.access_token).id)
     return SignedIn(user, pair.access_token, pair.refresh_token)
 
 
-async def _signed_in(engine: Engine, user: User, device: str | None) -> SignedIn:
+async def _create_login(engine: Engine, user: User, device: str | None) -> SignedIn:
     pair = await tokens.new_session(engine, user.id, user.role, user.name, device=device)
     return SignedIn(user, pair.access_token, pair.refresh_token)
 
@@ -149,14 +151,16 @@ async def _signed_in(engine: Engine, user: User, device: str | None) -> SignedIn
 
 
 async def me(engine: Engine, caller: Principal) -> User:
-    """The caller's own account. A ``cli_`` principal has none; the result then describes one created now."""
+    """Return the caller's own account. A ``cli_`` principal has no account; the result is then made from the principal,
+    with the present time as the time of creation.
+    """
     if caller.id == f"cli_{caller.role}":
         return User(caller.id, "", caller.name or caller.role, caller.role, None, True, iso(now_ms()))
     return await read(engine, caller.id)
 
 
 async def read(engine: Engine, user: UserId) -> User:
-    """The account ``user``, for the engine's own use, without a permission check. Raises NotFound."""
+    """Return the account ``user``, for the engine's own use, without a permission check. Raises NotFound."""
     async with engine.archive.reading() as conn:
         return _user(await _row(conn, user))
 
@@ -190,7 +194,7 @@ async def create_user(engine: Engine, caller: Principal, new: NewAccount, *, key
     request = in_sql.request(
         caller.id, key, "create_user", email, new.name, new.role, new.phone, ttl_s=in_sql.CREATION_TTL_S
     )
-    return await _create(engine, new, request)
+    return await _create_account(engine, new, request)
 
 
 async def patch_user(
@@ -202,14 +206,14 @@ async def patch_user(
     active: bool | None = None,
     key: str | None = None,
 ) -> Result[User]:
-    """Change a role, or deactivate or activate an account; None changes nothing. The user's sockets close, with a
-    code that asks for a new token or one that forbids to reconnect. Raises Forbidden (also for the caller's own
-    account), NotFound.
+    """Change a role, or deactivate or activate an account; None changes nothing. The user's sockets close, with a code
+    that asks for a new token or a code that forbids to reconnect. Raises Forbidden (also for the caller's own account),
+    NotFound.
     """
     require_role(caller, ADMIN)
     _require_other_account(caller, user)
     change = {name: value for name, value in (("role", role), ("active", active)) if value is not None}
-    return await _change(engine, caller, user, "patch_user", change, key=key)
+    return await _change_account(engine, caller, user, "patch_user", change, key=key)
 
 
 async def suspend(
@@ -230,17 +234,17 @@ async def suspend(
     require_role(caller, OPS)
     _require_other_account(caller, user)
     change = {"active": False, "reason": reason}
-    result = await _change(engine, caller, user, "suspend", change, key=key, reassign=jobs == "reassign")
+    result = await _change_account(engine, caller, user, "suspend", change, key=key, reassign=jobs == "reassign")
     return result if caller.role in ADMIN else Result(result.value.card, result.key, result.repeated)
 
 
 async def reinstate(engine: Engine, caller: Principal, user: UserId, *, key: str | None = None) -> Result[User]:
-    """Restore access; the user must sign in again. Raises Forbidden, NotFound."""
+    """Restore the access of a suspended user, who must sign in again. Raises Forbidden, NotFound."""
     require_role(caller, ADMIN)
-    return await _change(engine, caller, user, "reinstate", {"active": True, "reason": None}, key=key)
+    return await _change_account(engine, caller, user, "reinstate", {"active": True, "reason": None}, key=key)
 
 
-async def _create(engine: Engine, new: NewAccount, request: in_sql.Request) -> Result[User]:
+async def _create_account(engine: Engine, new: NewAccount, request: in_sql.Request) -> Result[User]:
     access.check_database(engine)
     typed = emails.typed(new.email)
     row = {
@@ -251,7 +255,7 @@ async def _create(engine: Engine, new: NewAccount, request: in_sql.Request) -> R
         "role": new.role,
         "phone": new.phone,
         "active": True,
-        "password_hash": await passwords.hashed(new.password),
+        "password_hash": await passwords.hash_password(new.password),
         "version": 1,
         "created_at": now_ms(),
     }
@@ -272,7 +276,7 @@ async def _create(engine: Engine, new: NewAccount, request: in_sql.Request) -> R
     return result
 
 
-async def _change(
+async def _change_account(
     engine: Engine,
     caller: Principal,
     user: UserId,
@@ -306,7 +310,7 @@ async def _change(
 
 
 def _close_code(before: Mapping[str, Any], after: Mapping[str, Any]) -> int | None:
-    """The code with which the user's sockets close; None if they stay open."""
+    """Return the code with which the user's sockets close; None if they stay open."""
     if not after["active"]:
         return outbox.REVOKED if before["active"] else None
     return outbox.ROLE_CHANGED if before["active"] and after["role"] != before["role"] else None

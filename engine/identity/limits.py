@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Limit(msgspec.Struct, frozen=True):
-    """``count`` requests in ``per_s`` seconds: an even rate with a burst of ``count``."""
+    """A rate limit: ``count`` requests in ``per_s`` seconds, as an even rate with a burst of ``count``."""
 
     name: str
     count: int
@@ -23,7 +23,9 @@ class Limit(msgspec.Struct, frozen=True):
 
 
 class Allowance(msgspec.Struct, frozen=True):
-    """How many requests remain after this one, and in how many seconds the meter is empty again."""
+    """The state of a meter after a request: how many requests remain, and in how many seconds the meter is empty
+    again.
+    """
 
     remaining: int
     reset_s: float
@@ -43,7 +45,9 @@ LIMITS: dict[str, Limit] = {
 
 
 async def take(engine: Engine, who: str, limit: Limit) -> Allowance:
-    """Count one request. Raises RateLimited with ``retry_after`` in seconds. Counts nothing if limits are off."""
+    """Count one request of ``who``. Raises RateLimited, with ``retry_after`` in seconds, if the request exceeds
+    ``limit``. Counts nothing if limits are off.
+    """
     if engine.settings.limits == "off":
         return Allowance(limit.count, 0.0)
     zone = DEFAULT_ZONE
@@ -51,7 +55,7 @@ async def take(engine: Engine, who: str, limit: Limit) -> Allowance:
     args = {"interval_ms": limit.per_s * 1000 / limit.count, "burst": limit.count}
     try:
         done = await engine.store.run(zone, "limit_take", keys=names, args=args)
-    except Indeterminate as error:  # it may have been counted, but the limited request has not begun
+    except Indeterminate as error:  # the request may have been counted, but has not begun
         raise Unavailable(error.detail) from error
     except RateLimited as error:
         error.retry_after = int(error.reply[0]) / 1000

@@ -1,4 +1,6 @@
-"""Logins. Each is a family of refresh tokens (engine/identity/tokens.py). Users list and end their own logins."""
+"""Logins of users. Each login is a family of refresh tokens (engine/identity/tokens.py). Users list and end their own
+logins.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ if TYPE_CHECKING:
 
 
 class Login(msgspec.Struct, frozen=True):
-    """One login. ``last_seen``: when its tokens were last issued. ``current``: the request's token belongs to it."""
+    """A login of a user. ``last_seen`` is when the login's tokens were last issued. ``current`` is true if the
+    request's token belongs to this login.
+    """
 
     id: str
     created_at: str
@@ -34,7 +38,9 @@ class Login(msgspec.Struct, frozen=True):
 
 
 async def find(engine: Engine, caller: Principal, *, limit: int = 50, cursor: str | None = None) -> Slice[Login]:
-    """The caller's logins that neither ended nor expired, the latest first. Raises Invalid (limit, cursor)."""
+    """Return the caller's logins that have neither ended nor expired, the latest first. Raises Invalid (limit,
+    cursor).
+    """
     check_limit(limit)
     c = sessions.c
     rows = select(c.id, c.rotated_at, c.device).where(_is_valid(caller)).order_by(c.id.desc()).limit(limit + 1)
@@ -48,9 +54,10 @@ async def find(engine: Engine, caller: Principal, *, limit: int = 50, cursor: st
 
 
 async def end(engine: Engine, caller: Principal, login: str, *, key: str | None = None) -> Result[str]:
-    """End one of the caller's own logins. When this returns, its tokens are refused and its sockets are closed.
+    """End one of the caller's own logins. When this function returns, the login's tokens are refused and its sockets
+    are closed.
 
-    Raises NotFound for the login of another user and for one that ended or expired.
+    Raises NotFound for the login of another user and for a login that ended or expired.
     """
 
     async def act(conn: AsyncConnection) -> str:

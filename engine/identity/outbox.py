@@ -1,12 +1,12 @@
-"""The outbox: the changes in Redis that a command on an account or a profile still requires, as SQL rows that are
-committed with the command and deleted once they are applied.
+"""The outbox: SQL rows for the changes in Redis that a command on an account or a profile requires. A row is committed
+with the command and deleted when its changes are applied.
 
-A command writes its row in its own transaction, so that neither exists without the other. Applying a row writes the
-account's record by version, appends ``session.revoked`` to ``main``'s log under the row's key (once, however often it
-is tried), updates the technician's record, appends ``technician.reviewed`` in the same way, and releases the
-technician's jobs if the command ordered that. Each of these is idempotent, for any process and in any order of
-processes. The process that runs the command applies the row before it replies, and every process looks twice a second
-for rows that another process left behind.
+A command writes its row in the command's transaction, so that neither is committed without the other. Applying a row
+writes the account's record by version, appends ``session.revoked`` to ``main``'s log under the row's key (once, however
+often this is tried), updates the technician's record, appends ``technician.reviewed`` in the same way, and releases the
+technician's jobs if the command requires that. Each of these changes is idempotent, for any process and in any order of
+processes. The process that runs the command applies the row before the process replies, and every process looks twice a
+second for rows that another process did not apply.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ if TYPE_CHECKING:
 EVERY_S = 0.5
 """With this interval a live socket closes within a second of the commit, even if the committing process died."""
 BATCH = 500
-"""Users in one round."""
+"""The maximum number of users in one round."""
 REVOKED, ROLE_CHANGED = 4502, 4006
 """Close codes of ``session.revoked``."""
 PRINCIPAL = UserId("outbox")
-"""The user under whose name ``main`` stores the idempotency records of applied rows."""
+"""The principal of the idempotency records of applied rows, which are in the zone ``main``."""
 
 log = structlog.get_logger(__name__)
 
@@ -58,9 +58,9 @@ async def add(
     review: bytes | None = None,
     actor: str = "engine",
 ) -> None:
-    """Add a row in the transaction of a command. ``code`` closes the user's sockets with this close code, or only those
-    of the login ``family``. ``reassign`` releases the user's jobs, so that they are offered to other technicians.
-    ``review`` is the data of a ``technician.reviewed`` event.
+    """Add a row in the transaction of a command. ``code`` closes the user's sockets with this close code, or only the
+    sockets of the login ``family``. ``reassign`` releases the user's jobs, so that the jobs are offered to other
+    technicians. ``review`` is the data of a ``technician.reviewed`` event.
     """
     text = review.decode() if review else None
     row = {"user": user, "code": code, "family": family, "reassign": reassign, "review": text, "actor": actor}
@@ -68,14 +68,16 @@ async def add(
 
 
 async def finish(engine: Engine, user: UserId) -> None:
-    """Apply all rows of ``user``. Tries each step, then raises the first failure; the rows stay in that case."""
+    """Apply all rows of ``user``. Runs all steps, also after an error; then raises the first error, and the rows
+    stay.
+    """
     async with engine.archive.reading() as conn:
         query = select(outbox).where(outbox.c.user == user).order_by(outbox.c.id)
         rows = (await conn.execute(query)).all()
         if not rows:
             return
         record = await access.read(conn, user)
-    await access.put(engine, record)  # first: it refuses the user everywhere
+    await access.put(engine, record)  # first: from now on every server refuses a suspended user
     steps: list[Callable[[], Awaitable[None]]] = [partial(_append_revocation, engine, row) for row in rows if row.code]
     steps.append(partial(_publish, engine, user, [row for row in rows if row.review]))
     reassignments = [row for row in rows if row.reassign]
@@ -88,7 +90,7 @@ async def finish(engine: Engine, user: UserId) -> None:
 
 
 async def finish_soon(engine: Engine, user: UserId) -> None:
-    """Same as ``finish``, but a failure is only logged: the next round applies the rows."""
+    """Do the same as ``finish``, but only log an error: the next round applies the rows."""
     try:
         await finish(engine, user)
     except CalloutError as error:
@@ -156,7 +158,9 @@ async def run(engine: Engine) -> None:
 
 
 async def run_once(engine: Engine) -> int:
-    """Apply the rows of every waiting user. Returns the number of users done. A failure for one delays no other."""
+    """Apply the rows of every waiting user. Returns the number of users whose rows were applied. An error for one user
+    does not delay the other users.
+    """
     query = select(outbox.c.user).group_by(outbox.c.user).order_by(func.min(outbox.c.id)).limit(BATCH)
     async with engine.archive.reading() as conn:
         waiting = (await conn.execute(query)).scalars().all()

@@ -1,8 +1,8 @@
 """Password hashes by Argon2id, in threads: a hash takes about 20 ms of one core, and other requests must not wait for
 it.
 
-The pool belongs to the process and not to an Engine, since it bounds the CPU and memory of the process (19 MiB a hash).
-Parameters are OWASP's second choice for Argon2id (Password Storage Cheat Sheet: m = 19 MiB, t = 2, p = 1).
+The pool belongs to the process and not to an Engine, since the pool limits the CPU and memory of the process (19 MiB a
+hash). Parameters are OWASP's second choice for Argon2id (Password Storage Cheat Sheet: m = 19 MiB, t = 2, p = 1).
 """
 
 from __future__ import annotations
@@ -28,52 +28,56 @@ _pool = functools.cache(lambda: ThreadPoolExecutor(MAX_CONCURRENT, thread_name_p
 _unmatchable_hash = functools.cache(lambda: _hasher().hash("a password that nobody has"))
 
 
-def prepared(password: str) -> str:
-    """``password`` in the form that is hashed and compared: NFC, with each kind of space replaced by an ASCII space
-    (RFC 8265 §4.2, OpaqueString). One keyboard composes an accent and another does not; both must be able to sign in.
+def prepare_password(password: str) -> str:
+    """Return ``password`` in the form that is hashed and compared: NFC, with each kind of space replaced by an ASCII
+    space (RFC 8265 §4.2, OpaqueString). Some keyboards compose an accent and others do not; users of both kinds must be
+    able to sign in.
     """
     spaced = "".join(" " if unicodedata.category(char) == "Zs" else char for char in password)
     return unicodedata.normalize("NFC", spaced)
 
 
-def checked(password: str) -> str:
-    """The prepared ``password``. Raises Invalid if its length is wrong, if it has a control character, or if it is one
-    of the most common passwords (the 30,000 of zxcvbn's list, compared without case).
+def check_password(password: str) -> str:
+    """Prepare ``password`` and check whether it is allowed. Return the prepared password. Raises Invalid if the length
+    is wrong, if the password has a control character, or if it is one of the most common passwords (the 30,000 of
+    zxcvbn's list, compared without case).
     """
-    normal = prepared(password)
+    normal = prepare_password(password)
     if not LENGTH[0] <= len(normal) <= LENGTH[1]:
         raise Invalid(errors=[FieldError("/password", f"Expected {LENGTH[0]} to {LENGTH[1]} characters")])
     if any(unicodedata.category(char) == "Cc" for char in normal):
         raise Invalid(errors=[FieldError("/password", "Control characters cannot be part of a password")])
-    if normal.casefold() in _common():
+    if normal.casefold() in _load_common_passwords():
         raise Invalid(errors=[FieldError("/password", "This is one of the most common passwords: choose another")])
     return normal
 
 
 @functools.cache
-def _common() -> frozenset[str]:
+def _load_common_passwords() -> frozenset[str]:
     return frozenset(password for password in FREQUENCY_LISTS["passwords"] if len(password) >= LENGTH[0])
 
 
-async def hashed(password: str) -> str:
-    """The hash of ``password``, which contains its salt and parameters. Raises as ``checked``."""
-    return await asyncio.get_running_loop().run_in_executor(_pool(), _hasher().hash, checked(password))
+async def hash_password(password: str) -> str:
+    """Return the hash of ``password``; the hash contains the salt and the parameters. Raises the same errors as
+    ``check_password``.
+    """
+    return await asyncio.get_running_loop().run_in_executor(_pool(), _hasher().hash, check_password(password))
 
 
 async def matches(stored: str | None, password: str) -> bool:
-    """Whether ``stored`` is the hash of ``password``. Without a ``stored`` hash the check takes the same time and
-    returns False, so that the response time does not reveal which accounts exist.
+    """Return whether ``stored`` is the hash of ``password``. Without a ``stored`` hash the check takes the same time
+    and returns False, so that the response time does not reveal which accounts exist.
     """
     return await asyncio.get_running_loop().run_in_executor(_pool(), _matches, stored, password)
 
 
 def _matches(stored: str | None, password: str) -> bool:
-    normal = prepared(password)
-    # Hashes from before passwords were prepared are hashes of the password as typed.
-    return _verifies(stored, normal) or (normal != password and _verifies(stored, password))
+    normal = prepare_password(password)
+    # Old hashes, from before passwords were prepared, are hashes of the password as typed.
+    return _verify_hash(stored, normal) or (normal != password and _verify_hash(stored, password))
 
 
-def _verifies(stored: str | None, password: str) -> bool:
+def _verify_hash(stored: str | None, password: str) -> bool:
     try:
         return _hasher().verify(stored or _unmatchable_hash(), password) and stored is not None
     except (VerificationError, InvalidHashError):

@@ -1,17 +1,17 @@
-"""Connection slots: the number of sockets and of event streams that a user has open, over all gateways of one Redis.
-Over the limit of either, the connection with the oldest activity is closed, on whichever gateway it is.
+"""Connection slots: the number of sockets and of event streams that a user has open, over all gateways of one Redis. If
+a user exceeds one of the two limits, the connection with the oldest activity is closed, on any gateway.
 
-Each open connection holds a *slot*, which its gateway touches. The slots of a gateway that died expire within a lease.
-A socket that reconnects replaces the socket that it names, or the one of the same device, in the script that counts it.
-If the user is over the limit, this script asks all gateways by an internal event when their sockets were last active.
-A moment later the least recently active sockets lose their slots (``settle``). The socket that was opened first is not
-necessarily a dead one: a phone that reconnects every two seconds leaves dead sockets that are younger than the live
-socket of a desktop. (Rejected: to count before a connection is accepted. The phone that is in use would be refused in
-favour of one that is not.)
+Each open connection has a *slot*, which its gateway renews. The slots of a gateway that died expire within a lease. A
+socket that reconnects replaces the socket that its client names, or the socket of the same device, in the script that
+counts the new socket. If the user exceeds the limit, this script asks all gateways by an internal event when the user's
+sockets were last active. A moment later the least recently active sockets lose their slots (``settle``). The socket
+that was opened first is not necessarily a dead one: a phone that reconnects every two seconds leaves dead sockets that
+are younger than the live socket of a desktop. (Rejected: to count before a connection is accepted. The phone in use
+would be refused, and a phone that is not in use would keep its connection.)
 
 Streams are counted separately, since a page with a map must not cost a user their socket. A client sends nothing on a
-stream, so that the oldest stream is closed. A long poll holds no slot: it starts and ends with each response, and
-counting it would cost two calls to Redis instead of none.
+stream; therefore the oldest stream is closed. A long poll has no slot: a poll starts and ends with each response, and
+counting polls would cost two calls to Redis for each poll instead of none.
 """
 
 from __future__ import annotations
@@ -30,24 +30,26 @@ if TYPE_CHECKING:
 REPLACED = "session.replaced"
 """The event that closes a socket or stream of a user. ``data`` names its ``session`` and the close ``code``."""
 OVER_LIMIT = "session.crowded"
-"""The event for a user who is over the limit: each gateway then reports when the user's sockets were last active."""
+"""The event for a user who exceeds the limit: each gateway then reports when the user's sockets were last active."""
 BATCH = 500
-"""Slots in one script call. A longer call would delay the zone's other scripts."""
+"""The maximum number of slots in one script call. A longer call would delay the zone's other scripts."""
 
 
 _META = {"meta": keys.meta(DEFAULT_ZONE)}
 
 
 class Slot(NamedTuple):
-    """A slot: the Redis key that holds it, and its member there, which contains its time and its session."""
+    """A slot: the Redis key of its sorted set, and its member in the set, which contains the slot's time and
+    session.
+    """
 
     key: str
     member: str
 
 
 class Claim(NamedTuple):
-    """What a client declares at connect: an opaque name of its device, and the session that it replaces; "" for
-    none.
+    """The declaration of a client at connect: an opaque name of the client's device ("" = no name), and the session
+    that the new session replaces ("" = none).
     """
 
     device: str = ""
@@ -57,11 +59,12 @@ class Claim(NamedTuple):
 NO_CLAIM = Claim()
 
 
-async def opened(
+async def open_slot(
     engine: Engine, user: UserId, session: str, most: int, claim: Claim = NO_CLAIM, *, streams: bool = False
 ) -> tuple[Slot, bool]:
-    """Count one more connection of ``user``. Returns its slot, and whether the user now has more than ``most``. If so,
-    call ``settle`` a moment later, when the gateways have reported the last activity. May be repeated.
+    """Count one more connection of ``user``. Returns the connection's slot, and whether the user now has more than
+    ``most`` connections. If so, call ``settle`` a moment later, when the gateways have reported the last activity. The
+    call may be repeated.
     """
     zone, key = DEFAULT_ZONE, _key(user, streams)
     names = {"meta": keys.meta(zone), "sockets": key, "log": keys.log(zone)}
@@ -72,7 +75,7 @@ async def opened(
 
 
 async def settle(engine: Engine, user: UserId, most: int, *, streams: bool = False) -> None:
-    """Close the connections over ``most``: the least recently active sockets, or the oldest streams."""
+    """Close connections until the user has ``most``: the least recently active sockets, or the oldest streams."""
     zone = DEFAULT_ZONE
     names = {"meta": keys.meta(zone), "sockets": _key(user, streams), "log": keys.log(zone)}
     args: Args = {"user": user, "most": most, "lease_ms": lease_ms(engine), "by_age": int(streams)}
@@ -80,7 +83,9 @@ async def settle(engine: Engine, user: UserId, most: int, *, streams: bool = Fal
 
 
 def device_of(name: str) -> str:
-    """A hash of a device's name, for the slot: text from a client must not be part of a member in Redis."""
+    """Return a hash of a device's name, for the slot's member: text from a client must not be part of a member in
+    Redis.
+    """
     return hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:16] if name else ""
 
 
@@ -88,8 +93,8 @@ def _key(user: UserId, streams: bool) -> str:
     return keys.streams(DEFAULT_ZONE, user) if streams else keys.sockets(DEFAULT_ZONE, user)
 
 
-async def closed(engine: Engine, slots: Sequence[Slot]) -> None:
-    """Release these slots."""
+async def release_slots(engine: Engine, slots: Sequence[Slot]) -> None:
+    """Release the slots of closed connections."""
     for start in range(0, len(slots), BATCH):
         batch = [part for slot in slots[start : start + BATCH] for part in slot]
         await engine.store.run(DEFAULT_ZONE, "socket_close", keys=_META, args={"seats": batch})
@@ -104,5 +109,7 @@ async def touch(engine: Engine, slots: Sequence[tuple[Slot, int]]) -> None:
 
 
 def lease_ms(engine: Engine) -> int:
-    """How long a slot lasts without a touch: gateways touch it every ``ping_s``; two may fail and the third be late."""
+    """Return how long (ms) a slot lasts if it is not renewed. Gateways renew a slot every ``ping_s`` seconds; two
+    renewals may fail and the third may be late.
+    """
     return round((3 * engine.settings.ping_s + engine.settings.pong_s) * 1000)

@@ -1,10 +1,10 @@
-"""Authentication of the caller: access tokens, refresh tokens, tickets. They are signed by engine/process/signer.py.
+"""Authentication of the caller: access tokens, refresh tokens, tickets. engine/process/signer.py signs them.
 
-**Refresh tokens are not stored, not even as hashes.** The n-th token of a family (one login) is the HMAC of
-family and n, under a key made of the server's secret and the family's salt; SQL holds the salt and n. Therefore a
-token always has the same successor, and a repeated refresh returns it again. A stolen database yields no token. An
-old token can be distinguished from a forged one: the old one ends its family, the forged one has no effect.
-(Rejected: random tokens stored as hashes. The successor could not be returned twice without storing it in the clear.)
+**Refresh tokens are not stored, not even as hashes.** The n-th token of a family (one login) is the HMAC of family and
+n, under a key made of the server's secret and the family's salt; SQL stores the salt and n. Therefore a token always
+has the same successor, and a repeated refresh returns the same successor again. A stolen database contains no token. An
+old token can be distinguished from a forged token: an old token ends its family, a forged token has no effect.
+(Rejected: random tokens stored as hashes. The successor could not be returned twice unless it was stored in the clear.)
 
 **Each request checks that the account is active**, by a record in Redis (engine/identity/access.py).
 """
@@ -37,10 +37,11 @@ if TYPE_CHECKING:
 
 REFRESH_S = 30 * 86_400
 OVERLAP_S = 600
-"""How long the token before the latest still returns its successor, unless that was used: for clients that lost the
-reply."""
+"""How long (seconds) the token before the latest still returns its successor, if the successor was not used: for
+clients that lost the reply.
+"""
 MAX_CACHED_USES = 100_000
-"""Logins for which a process caches that the first use of their latest token is recorded."""
+"""The maximum number of logins for which a process caches that the first use of their latest token is recorded."""
 Purpose = Literal["socket", "events"]
 TICKET_S: dict[Purpose, int] = {"socket": 30, "events": 900}
 
@@ -48,7 +49,7 @@ log = structlog.get_logger(__name__)
 
 
 class TokenPair(msgspec.Struct, frozen=True):
-    """``expires_in``: the lifetime of the access token in seconds."""
+    """An access token and a refresh token. ``expires_in`` is the lifetime of the access token in seconds."""
 
     access_token: str
     refresh_token: str
@@ -57,7 +58,7 @@ class TokenPair(msgspec.Struct, frozen=True):
 
 
 class Ticket(msgspec.Struct, frozen=True):
-    """Replaces a token where a client cannot send one. ``expires_in`` is in seconds."""
+    """A short-lived credential for connections on which a client cannot send a token. ``expires_in`` is in seconds."""
 
     ticket: str
     expires_in: int
@@ -67,7 +68,7 @@ class Ticket(msgspec.Struct, frozen=True):
 
 
 async def principal_of(engine: Engine, token: str) -> Principal:
-    """The caller that ``token`` names, if they may still act.
+    """Return the caller to whom ``token`` belongs, if they may still act.
 
     Raises Unauthenticated; TokenExpired (also if the user's role has changed: a new token has the new role); and the
     error of ``suspension_error`` for a suspended account.
@@ -80,9 +81,9 @@ async def principal_of(engine: Engine, token: str) -> Principal:
 
 
 async def _mark_used(engine: Engine, principal: Principal) -> None:
-    """Record the first use of an access token from a refresh: the preceding refresh token then returns nothing any
-    more. Recorded once in each process, and only while it matters (``OVERLAP_S``). If the database is unavailable, the
-    next use records it.
+    """Record the first use of an access token from a refresh: the preceding refresh token then returns no successor any
+    more. Each process records the use once, and only for ``OVERLAP_S`` seconds, while it has an effect. If the database
+    is unavailable, the next use is recorded.
     """
     family, number = principal.family, principal.generation
     if engine.used.get(family, 0) >= number or now_ms() / 1000 > principal.expires - ACCESS_S + OVERLAP_S:
@@ -100,8 +101,8 @@ async def _mark_used(engine: Engine, principal: Principal) -> None:
 
 
 async def check_active(engine: Engine, principal: Principal) -> None:
-    """Check that the account is active and has the role of the token, and that the token's login has not ended. Raises
-    as ``principal_of``.
+    """Raise an error unless the account is active and has the role of the token, and the token's login has not ended.
+    Raises the same errors as ``principal_of``.
     """
     if principal.id == f"cli_{principal.role}":
         return
@@ -115,7 +116,7 @@ async def check_active(engine: Engine, principal: Principal) -> None:
 
 
 def suspension_error(role: Role) -> CalloutError:
-    """The error for every request of a suspended account."""
+    """Return the error for every request of a suspended account."""
     return AccountNotApproved() if role == "technician" else Forbidden("This account is suspended")
 
 
@@ -124,7 +125,7 @@ def suspension_error(role: Role) -> CalloutError:
 
 async def issue_ticket(engine: Engine, principal: Principal, purpose: Purpose) -> Ticket:
     """Create a ticket for ``principal``. A socket ticket can be used once. A ticket for events can be used any number
-    of times while it lasts, since an EventSource reconnects by itself with the same address.
+    of times until it expires, since an EventSource reconnects by itself with the same address.
     """
     ticket = secrets.token_urlsafe(32)
     seconds = TICKET_S[purpose]
@@ -134,7 +135,9 @@ async def issue_ticket(engine: Engine, principal: Principal, purpose: Purpose) -
 
 
 async def redeem_ticket(engine: Engine, ticket: str, purpose: Purpose = "socket") -> Principal:
-    """The caller of ``ticket``, if they may still act. Raises TokenExpired if the ticket is used or unknown."""
+    """Return the caller to whom ``ticket`` was issued, if they may still act. Raises TokenExpired if the ticket is used
+    or unknown.
+    """
     verb = "GETDEL" if purpose == "socket" else "GET"
     value = await engine.store.command(verb, _ticket_key(ticket, purpose))
     record = msgspec.json.decode(value, type=_TicketRecord) if value else None
@@ -150,7 +153,9 @@ class _TicketRecord(msgspec.Struct, frozen=True):
 
 
 def _ticket_key(ticket: str, purpose: Purpose) -> str:
-    """The key contains the purpose, so that a ticket that is presented for another purpose is not used up."""
+    """Return the Redis key of a ticket. The key contains the purpose, so that a ticket that is presented for another
+    purpose stays valid for its own purpose.
+    """
     return keys.ticket(DEFAULT_ZONE, hashlib.sha256(f"{purpose} {ticket}".encode()).hexdigest())
 
 
@@ -169,7 +174,8 @@ async def new_session(engine: Engine, user: UserId, role: Role, name: str, *, de
 
 
 async def refresh(engine: Engine, refresh_token: str) -> TokenPair:
-    """The token's successor, with a new access token. PROTOCOL §2 says what an older token returns or ends.
+    """Return the successor of ``refresh_token``, with a new access token. PROTOCOL §2 describes the result for older
+    tokens.
 
     Raises Unauthenticated for a token that this server did not issue or whose login ended, TokenExpired after its 30
     days, and the error of ``suspension_error``.
@@ -201,8 +207,9 @@ async def refresh(engine: Engine, refresh_token: str) -> TokenPair:
 
 
 async def end_session(engine: Engine, refresh_token: str) -> None:
-    """Log out: all tokens of this family become invalid, and its live sockets close, on every gateway. A token that
-    this server did not issue is ignored. Raises Indeterminate if Redis is unavailable after the commit: repeat then.
+    """End the login of a token: all tokens of its family become invalid, and the login's live sockets close, on every
+    gateway. A token that this server did not issue is ignored. Raises Indeterminate if Redis is unavailable after the
+    commit: repeat the call then.
     """
     try:
         family, number, proof = _parse(refresh_token)
@@ -226,13 +233,13 @@ async def end(conn: AsyncConnection, user: UserId, family: str) -> None:
 
 
 async def end_sessions_of(conn: AsyncConnection, user: UserId) -> None:
-    """End every family of ``user``, within the transaction that revokes their access."""
+    """End every family of ``user``. Call this within the transaction that revokes their access."""
     theirs = (sessions.c.user == user) & sessions.c.ended_at.is_(None)
     await conn.execute(update(sessions).where(theirs).values(ended_at=now_ms()))
 
 
 async def delete_expired_sessions(engine: Engine) -> int:
-    """Delete the families whose tokens have all expired. Returns their number."""
+    """Delete the families whose tokens have all expired. Returns the number of deleted families."""
     async with engine.archive.writing() as conn:
         return (await conn.execute(delete(sessions).where(sessions.c.expires_at <= now_ms()))).rowcount
 
@@ -243,8 +250,8 @@ async def lock(conn: AsyncConnection, user: Any) -> None:
 
 
 async def _family(conn: AsyncConnection, family: str) -> Any:
-    """The login with its account, locked by the user's row. Every change of either takes this lock first, so that there
-    is no deadlock and the values read after it are the latest.
+    """Lock the user's row and return the login with its account. Every change of a login or an account takes this lock
+    first, so that there is no deadlock and the values that are read after the lock are the latest.
     """
     await lock(conn, select(sessions.c.user).where(sessions.c.id == family).scalar_subquery())
     query = (
@@ -256,8 +263,8 @@ async def _family(conn: AsyncConnection, family: str) -> Any:
 
 
 def _may_repeat(row: Any, number: int, now: int) -> bool:
-    """Whether a rotated token still returns its successor: only the latest rotated one, for ten minutes, and only while
-    the successor's tokens were not used. Once they were, the old token is presented by somebody else.
+    """Return whether a rotated token still returns its successor: only the latest rotated token, for ten minutes, and
+    only while the successor's tokens were not used. After their use, somebody else presents the old token.
     """
     fresh = now - row.rotated_at <= OVERLAP_S * 1000
     return bool(fresh and number == row.generation - 1 and row.used < row.generation)

@@ -1,7 +1,7 @@
 """The live state of a technician in Redis: whether they may receive offers, their position, their lease.
 
-SQL is the source of profiles and reviews. Waves and claims use a copy in Redis, which is written by the profile's
-version, so that a late or repeated write changes nothing.
+SQL is the source of profiles and reviews. Waves and claims use a copy in Redis. The copy has the profile's version, so
+that a late or repeated write changes nothing.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ GEO_LATITUDE = 85.05112878
 
 
 class Position(msgspec.Struct, frozen=True):
-    """Degrees, WGS 84."""
+    """A position in degrees, WGS 84."""
 
     lat: Latitude
     lon: Longitude
@@ -45,9 +45,9 @@ class FixPlan(msgspec.Struct, frozen=True):
 
 
 class Availability(msgspec.Struct, frozen=True):
-    """Whether the technician receives offers now. If not, ``blockers`` has the reasons: the codes with which a claim
-    would fail, ``stale_position``, … ``clock_offset_s`` is how far the device's clock is ahead, 0 if it is accurate
-    enough.
+    """Whether the technician receives offers now. If not, ``blockers`` contains the reasons: the codes with which a
+    claim would fail, ``stale_position``, … ``clock_offset_s`` is how many seconds the device's clock is ahead; 0 if the
+    clock is accurate enough.
     """
 
     online: bool
@@ -59,7 +59,7 @@ class Availability(msgspec.Struct, frozen=True):
 
 
 class TechnicianRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """The part of a profile that waves and claims need. ``version`` rises with every change of it."""
+    """The part of a profile that waves and claims need. ``version`` rises with every change of the profile."""
 
     id: TechnicianId
     version: int
@@ -76,8 +76,9 @@ class TechnicianRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def put(engine: Engine, record: TechnicianRecord, *, why: str = "ops", actor: str = "engine") -> None:
-    """Copy a profile to its zone. A technician who may not receive offers any more goes offline; the event then has the
-    reason ``why`` and ``actor``."""
+    """Copy a profile to the technician's zone in Redis. A technician who may not receive offers any more becomes
+    offline; the event then has the reason ``why`` and ``actor``.
+    """
     zone = record.zone
     await engine.store.run(
         zone,
@@ -103,7 +104,7 @@ async def put(engine: Engine, record: TechnicianRecord, *, why: str = "ops", act
 
 
 def _keys(zone: Zone, technician: TechnicianId) -> dict[str, str]:
-    """The keys of the scripts that change a technician's record and append an event."""
+    """Return the keys of the scripts that change a technician's record and append an event."""
     tech = keys.technician(zone, technician)
     return {"meta": keys.meta(zone), "tech": tech, "seen": keys.seen(zone), "log": keys.log(zone)}
 
@@ -121,9 +122,9 @@ async def leave(engine: Engine, zone: Zone, technician: TechnicianId) -> None:
     await engine.store.run(zone, "technician_leave", keys=names, args={"id": technician})
 
 
-async def works(engine: Engine, zone: Zone, technician: UserId) -> dict[str, int]:
-    """The services whose jobs the technician may take in this zone now, each with the seq since which they may
-    (lua/lib/work_feed.lua).
+async def read_open_work(engine: Engine, zone: Zone, technician: UserId) -> dict[str, int]:
+    """Return the services whose jobs the technician may take in this zone now. Each service is mapped to the seq of the
+    log since which the technician may take its jobs (lua/lib/work_feed.lua).
     """
     text = await engine.store.command("HGET", keys.technician(zone, TechnicianId(technician)), "works")
     pairs = (each.rpartition(":") for each in (text or b"").decode().split())
@@ -131,7 +132,7 @@ async def works(engine: Engine, zone: Zone, technician: UserId) -> dict[str, int
 
 
 async def zone_of(engine: Engine, technician: str) -> Zone:
-    """The zone that has a technician's record. Raises NotFound."""
+    """Return the zone in which Redis has a technician's record. Raises NotFound if no zone has the record."""
     zones = list(engine.store.zones)
     for zone in zones:
         if await engine.store.command("EXISTS", keys.technician(zone, TechnicianId(UserId(technician)))):
@@ -148,7 +149,9 @@ async def set_availability(
     position: Position | None = None,
     key: str | None = None,
 ) -> Availability:
-    """Go online or offline. Raises as a claim for a technician who is not approved; Invalid if no position is known."""
+    """Set the caller online or offline. Raises the same errors as a claim for a technician who is not approved; Invalid
+    if no position is known.
+    """
     require_self(caller, technician)
     zone, key = await _zone_or_incomplete(engine, technician), in_redis.checked_key(key)
     fingerprint = in_redis.fingerprint(engine, "availability", technician, [online, position])
@@ -185,7 +188,7 @@ def _availability(engine: Engine, done: Done, *, online: bool) -> Availability:
 
 
 def fix_plan(load: int) -> FixPlan:
-    """The interval of fixes, which is shorter for a technician who holds a job."""
+    """Return the interval at which the app sends fixes; the interval is shorter for a technician who holds a job."""
     return FixPlan(FIX_ON_JOB_S if load > 0 else FIX_IDLE_S)
 
 
@@ -193,13 +196,13 @@ async def take_fixes(
     engine: Engine, caller: Principal, technician: str, fixes: Sequence[Fix], *, live: bool = True
 ) -> Heard:
     """Record the position of a technician. Of several fixes, the newest by the device's clock is used. Fixes with
-    impossible coordinates are left out, and a fix that is older than the known one changes nothing.
+    impossible coordinates are ignored, and a fix that is older than the stored fix changes nothing.
 
-    ``live``: a single fix was sent at the moment of its measurement. Only such a fix is used to estimate the offset of
-    the device's clock. Raises Invalid if no fix has possible coordinates.
+    ``live`` is true if a single fix was sent at the moment of its measurement. Only such a fix is used to estimate the
+    offset of the device's clock. Raises Invalid if no fix has possible coordinates.
     """
     require_self(caller, technician)
-    newest = _newest(fixes)
+    newest = _newest_fix(fixes)
     zone = await _zone_or_incomplete(engine, technician)
     tech = TechnicianId(UserId(technician))
     done = await engine.store.run(
@@ -210,21 +213,21 @@ async def take_fixes(
             "id": tech,
             "lat": newest.lat,
             "lon": newest.lon,
-            "at": _or_empty(newest.measured_at),
+            "at": _number_or_empty(newest.measured_at),
             "live": int(live and len(fixes) == 1),
-            "accuracy": _or_empty(newest.accuracy_m),
-            "heading": _or_empty(newest.degrees),
+            "accuracy": _number_or_empty(newest.accuracy_m),
+            "heading": _number_or_empty(newest.degrees),
         },
     )
     online, clock = done.rest
     return Heard(online == b"1", clock_offset_s(clock))
 
 
-def _or_empty(number: float | None) -> float | str:
+def _number_or_empty(number: float | None) -> float | str:
     return "" if number is None else number
 
 
-def _newest(fixes: Sequence[Fix]) -> Fix:
+def _newest_fix(fixes: Sequence[Fix]) -> Fix:
     if not fixes:
         raise Invalid(errors=[FieldError("/fixes", "At least one")])
     good = [fix for fix in fixes if _is_mappable(fix)]
@@ -238,14 +241,16 @@ def _is_mappable(fix: Fix) -> bool:
 
 
 class Presence(msgspec.Struct, frozen=True):
-    """What a technician's app receives when it connects."""
+    """The state of a technician that their app receives when the app connects."""
 
     online: bool
     clock_offset_s: float
 
 
 async def presence(engine: Engine, caller: Principal) -> Presence | None:
-    """Whether the caller is online, and the offset of their device's clock; None if the caller is no technician."""
+    """Return whether the caller is online, and the offset of their device's clock; None if the caller is no
+    technician.
+    """
     if caller.role != "technician":
         return None
     technician = TechnicianId(caller.id)
@@ -267,14 +272,16 @@ async def touch(engine: Engine, zone: Zone, technicians: Collection[str]) -> Non
 
 
 async def touch_everywhere(engine: Engine, technicians: Collection[str]) -> None:
-    """``touch`` in every open zone: a gateway does not know in which zone each of its technicians works."""
+    """Call ``touch`` for every open zone: a gateway does not store in which zone each of its technicians works."""
     for zone, state in engine.store.zones.items():
         if state.open:
             await touch(engine, zone, technicians)
 
 
 def require_self(caller: Principal, technician: str) -> None:
-    """Check that the caller is this technician. Raises Forbidden for another role, NotFound for another technician."""
+    """Raise an error unless the caller is this technician: Forbidden for another role, NotFound for another
+    technician.
+    """
     if caller.role != "technician":
         raise Forbidden("Only a technician has an availability")
     if caller.id != technician:
@@ -282,7 +289,9 @@ def require_self(caller: Principal, technician: str) -> None:
 
 
 def check_mappable(lat: float, lon: float) -> None:
-    """Raise Invalid for a position that a geo index does not accept, since a script would fail half-way with it."""
+    """Raise Invalid for a position that a geo index does not accept, since such a position would abort a script after
+    its first writes.
+    """
     if not abs(lon) <= 180:
         raise Invalid(errors=[FieldError("/lon", "Not between -180 and 180")])
     if not abs(lat) <= GEO_LATITUDE:
@@ -290,10 +299,12 @@ def check_mappable(lat: float, lon: float) -> None:
 
 
 def status_audience(engine: Engine) -> str:
-    """Who receives that a technician is online or offline: the default blueprint's declaration, as scripts take it."""
+    """Return the audience of the event that a technician is online or offline: the default blueprint's declaration, as
+    an argument for scripts.
+    """
     return engine.blueprints.default.audience("technician.status")
 
 
 def lease_ms(engine: Engine) -> int:
-    """The lease of technicians in whole milliseconds, as scripts take it."""
+    """Return the lease of technicians in whole milliseconds, as an argument for scripts."""
     return round(engine.settings.lease_s * 1000)

@@ -31,7 +31,7 @@ NEAR_M = 15_000
 
 
 class Technician(msgspec.Struct, frozen=True, kw_only=True):
-    """A profile as the technician and managers see it. ``load`` and ``online`` are live."""
+    """A profile with all fields, for the technician and managers. ``load`` and ``online`` are read from Redis."""
 
     id: TechnicianId
     name: str
@@ -48,7 +48,7 @@ class Technician(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TechnicianCard(msgspec.Struct, frozen=True, kw_only=True):
-    """The part of a profile that everybody may see."""
+    """The fields of a profile that everybody may see."""
 
     id: TechnicianId
     name: str
@@ -60,7 +60,9 @@ class TechnicianCard(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ProfilePatch(msgspec.Struct, frozen=True, kw_only=True):
-    """Changes of a profile; UNSET changes nothing. Only managers may set ``zone`` and ``capacity``."""
+    """The changes of a profile; a field that is UNSET does not change. Only managers may set ``zone`` and
+    ``capacity``.
+    """
 
     name: str | msgspec.UnsetType = msgspec.UNSET
     phone: str | msgspec.UnsetType | None = msgspec.UNSET
@@ -70,8 +72,8 @@ class ProfilePatch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TechnicianQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """A filter for technicians. With ``lat`` and ``lon`` (and a ``service``): those who are available now, the nearest
-    first, on one page.
+    """A filter for technicians. With ``lat`` and ``lon`` (and a ``service``), the result contains the technicians who
+    are available now, the nearest first, on one page.
     """
 
     service: ServiceId | None = None
@@ -85,16 +87,18 @@ class TechnicianQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def read(engine: Engine, caller: Principal, technician: TechnicianId) -> Technician | TechnicianCard:
-    """A profile: in full for the technician and for managers, as a card for all others. Raises NotFound."""
+    """Return a profile: all fields for the technician and for managers, a card for all others. Raises NotFound."""
     row = await sql.find_one(engine, technician)
-    return (await _shown(engine, caller, [row]))[0]
+    return (await _profiles_for(engine, caller, [row]))[0]
 
 
 async def find(engine: Engine, caller: Principal, query: TechnicianQuery) -> Slice[Technician | TechnicianCard]:
-    """List technicians. Callers who are no managers see only those with an approved account. Raises Invalid."""
+    """List technicians. Callers who are no managers receive only technicians with an approved account. Raises
+    Invalid.
+    """
     limit = check_limit(query.limit)
     if query.lat is not None and query.lon is not None:
-        return Slice(await _shown(engine, caller, await _near(engine, query, limit)))
+        return Slice(await _profiles_for(engine, caller, await _find_near(engine, query, limit)))
     query_rows = sql.all_technicians().order_by(technicians.c.id).limit(limit + 1)
     if query.service is not None:
         offering = select(technician_services.c.technician).where(technician_services.c.service == query.service)
@@ -107,10 +111,10 @@ async def find(engine: Engine, caller: Principal, query: TechnicianQuery) -> Sli
     async with engine.archive.reading() as conn:
         rows = await sql.load(conn, query_rows)
     page = slice_of(rows, limit, lambda row: (row.id,))
-    return Slice(await _shown(engine, caller, page.items), page.next)
+    return Slice(await _profiles_for(engine, caller, page.items), page.next)
 
 
-async def _near(engine: Engine, query: TechnicianQuery, limit: int) -> list[Row]:
+async def _find_near(engine: Engine, query: TechnicianQuery, limit: int) -> list[Row]:
     if query.service is None:
         raise Invalid(errors=[FieldError("/service", "Required for a search near a position")])
     live.check_mappable(query.lat or 0.0, query.lon or 0.0)
@@ -125,7 +129,7 @@ async def _near(engine: Engine, query: TechnicianQuery, limit: int) -> list[Row]
     return [rows[TechnicianId(member)] for member in near if member in rows]
 
 
-async def _shown(engine: Engine, caller: Principal, rows: Sequence[Row]) -> list[Technician | TechnicianCard]:
+async def _profiles_for(engine: Engine, caller: Principal, rows: Sequence[Row]) -> list[Technician | TechnicianCard]:
     states = await asyncio.gather(*(_live_state(engine, row) for row in rows))
     whole = caller.role in MANAGERS
     return [
@@ -215,8 +219,8 @@ async def review(
     reason: str | None = None,
     key: str | None = None,
 ) -> Result[Technician | TechnicianCard]:
-    """Review a technician; None changes nothing. The technician and the managers receive ``technician.reviewed``.
-    Raises Forbidden, NotFound, Invalid.
+    """Record a manager's review of a technician; an argument that is None changes nothing. The technician and the
+    managers receive ``technician.reviewed``. Raises Forbidden, NotFound, Invalid.
     """
     require_role(caller, REVIEWERS)
     if kyc is None and account is None:
@@ -226,7 +230,7 @@ async def review(
         await _lock(conn, technician)
         decided = {name: value for name, value in (("kyc", kyc), ("account", account)) if value is not None}
         await sql.touch(conn, technician, reason=reason, **decided)
-        review = await _reviewed(conn, technician)
+        review = await _review_event(conn, technician)
         await outbox.add(conn, technician, review=review, actor=f"{caller.role}:{caller.id}")
         return technician
 
@@ -238,9 +242,9 @@ async def review(
 
 
 async def _leave_zone(engine: Engine, request: in_sql.Request, technician: TechnicianId, zone: Zone) -> bool:
-    """Remove the technician from their present zone, if ``zone`` is another one and the command is new. Returns whether
-    it did. Redis decides, since only Redis knows that the technician is idle. If SQL fails afterwards, ``sql.repair``
-    finds that the record is missing and writes it again.
+    """Remove the technician from their present zone, if ``zone`` is another zone and the command is new. Returns
+    whether the technician was removed. Redis decides, since only Redis contains whether the technician is idle. If SQL
+    fails afterwards, ``sql.repair`` finds that the record is missing and writes the record again.
     """
     row = await sql.find_one(engine, technician)
     if row.zone == zone or await in_sql.find(engine.archive, request.principal, request.key):
@@ -285,8 +289,8 @@ async def _set_services(conn: AsyncConnection, technician: TechnicianId, wanted:
         await conn.execute(insert(technician_services), rows)
 
 
-async def _reviewed(conn: AsyncConnection, technician: TechnicianId) -> bytes:
-    """The data of the ``technician.reviewed`` event, as this transaction leaves the profile."""
+async def _review_event(conn: AsyncConnection, technician: TechnicianId) -> bytes:
+    """Return the data of the ``technician.reviewed`` event, from the profile at the end of this transaction."""
     (row,) = await sql.load(conn, sql.all_technicians().where(technicians.c.id == technician))
     data = {"technician": {"id": row.id}, "kyc": row.kyc, "account": sql.account_of(row), "reason": row.reason}
     return msgspec.json.encode(data)

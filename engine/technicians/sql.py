@@ -1,7 +1,7 @@
 """Technicians in SQL, and the copy of their profiles in Redis.
 
-The copy has the profile's version and is never replaced by an older one. Therefore commands and the maintenance task
-may write it in any order.
+The copy has the profile's version, and an older version never replaces a newer one. Therefore commands and the
+maintenance task may write the copy in any order.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ log = structlog.get_logger(__name__)
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that SQL has of a technician."""
+    """A technician with all their values in SQL."""
 
     id: TechnicianId
     zone: Zone
@@ -53,13 +53,13 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def rating(self) -> float:
-        """The mean of the ratings, with the prior (engine/rules/rating.py)."""
+        """Return the mean of the technician's ratings, weighted with the prior (engine/rules/rating.py)."""
         return rating.mean(self.stars, self.rated)
 
 
 def account_of(row: Row) -> AccountState:
-    """The state of the account. A suspended user is a suspended technician, whatever the review decided; after
-    reinstatement the review counts again.
+    """Return the state of the technician's account. A suspended user is a suspended technician, whatever the review
+    decided; after reinstatement the result of the review applies again.
     """
     return row.account if row.active and row.role == "technician" else "suspended"
 
@@ -81,7 +81,8 @@ async def account_changed(conn: AsyncConnection, user: UserId, role: Role) -> No
 
 async def publish(engine: Engine, user: str, *, why: str = "ops", actor: str = "engine") -> None:
     """Write the present state of SQL to the record in Redis. Does nothing for a user who is no technician. If the
-    technician goes offline by it, the event has ``why`` and ``actor``. Raises Unavailable, Indeterminate.
+    technician goes offline because of the new state, the event has ``why`` and ``actor``. Raises Unavailable,
+    Indeterminate.
     """
     try:
         row = await find_one(engine, TechnicianId(UserId(user)))
@@ -91,7 +92,7 @@ async def publish(engine: Engine, user: str, *, why: str = "ops", actor: str = "
 
 
 async def publish_soon(engine: Engine, user: str) -> None:
-    """Same as ``publish``, but a failure is only logged: ``repair`` writes the record later."""
+    """Do the same as ``publish``, but only log an error: ``repair`` writes the record later."""
     try:
         await publish(engine, user)
     except CalloutError as error:
@@ -99,9 +100,10 @@ async def publish_soon(engine: Engine, user: str) -> None:
 
 
 async def repair(engine: Engine) -> int:
-    """Write every record in Redis that is missing or has an older profile version. Returns their number.
+    """Write every record that is missing in Redis or has an older profile version there. Returns the number of written
+    records.
 
-    It reads all technicians, page by page, since an emptied Redis has lost the records and SQL cannot know that.
+    Reads all technicians, page by page, since an emptied Redis has lost the records and SQL does not record that.
     """
     written, last = 0, ""
     while True:
@@ -147,13 +149,13 @@ async def touch(conn: AsyncConnection, technician: TechnicianId, **values: Any) 
 
 
 def all_technicians() -> Select[Any]:
-    """The query for all technicians. Callers add conditions and pass it to ``load``."""
+    """Return the query for all technicians. Callers add conditions and pass the query to ``load``."""
     person = (users.c.name, users.c.phone, users.c.role, users.c.active)
     return select(technicians, *person).join(users, users.c.id == technicians.c.id)
 
 
 async def load(conn: AsyncConnection, query: Select[Any]) -> list[Row]:
-    """The rows of ``query``, which is made from ``all_technicians``."""
+    """Return the rows of ``query``, a query from ``all_technicians``."""
     rows = list((await conn.execute(query)).mappings())
     c = technician_services.c
     services: dict[str, list[ServiceId]] = {row["id"]: [] for row in rows}
@@ -164,7 +166,7 @@ async def load(conn: AsyncConnection, query: Select[Any]) -> list[Row]:
 
 
 async def find_one(engine: Engine, technician: TechnicianId) -> Row:
-    """One technician. Raises NotFound."""
+    """Return one technician. Raises NotFound."""
     async with engine.archive.reading() as conn:
         rows = await load(conn, all_technicians().where(technicians.c.id == technician))
     if not rows:

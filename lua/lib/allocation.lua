@@ -5,8 +5,8 @@
 --- @include "lib/search"
 --- @include "lib/wave"
 
--- The engine's own choice of a technician: the best among the nearest MAX_CANDIDATES who fit. Ranking a whole city
--- would be exact, and would stop the zone. The record of the wave has the scores of the best MAX_SCORES.
+-- The engine's own choice of a technician: the best among the nearest MAX_CANDIDATES who fit. To rank a whole city
+-- would be exact, but would block the zone. The record of the wave contains the scores of the best MAX_SCORES.
 local Allocation = {}
 
 Allocation.MAX_CANDIDATES, Allocation.MAX_SCORES, Allocation.FIRST_RADIUS_M = 32, 16, 4000
@@ -15,8 +15,8 @@ function Allocation.search_turn(zone, job, offers, supply, wave)
   if wave.mode == 'walk' then return not Search.by_rank(zone, job, offers, supply, wave) and #wave.fit == 0 end
   if not Search.by_radius(zone, job, offers, supply, wave) and not wave.dense then return true end
   if not wave.dense then return false end
-  -- Too many technicians in one place were asked already. From now on the search follows the ranks of the index, and
-  -- the first turn that finds somebody decides.
+  -- Too many technicians in one place were asked already. From now on the search visits the index by rank, and ends
+  -- with the first turn that finds somebody.
   wave.mode = 'walk'
   return #wave.fit == 0
 end
@@ -40,7 +40,7 @@ function Allocation.choose(zone, job, offers, supply, wave, first)
   return wave.fit[1], false
 end
 
--- Why this candidate was chosen: each part of the score, for the best candidates.
+-- Returns why this candidate was chosen: each part of the score, for the best candidates.
 function Allocation.scores_json(wave)
   local parts = {}
   for i = 1, math.min(#wave.fit, Allocation.MAX_SCORES) do

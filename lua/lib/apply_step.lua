@@ -13,9 +13,9 @@
 --- @include "lib/state_entry"
 --- @include "lib/step_event"
 
--- Applies a step to the job, for every kind of command, and returns its events in order. All checks are done before:
--- nothing here can refuse. `plan` is the plan of the command; it lacks the members that the command does not declare.
--- `tech` is the technician who gets the job, in place of the present holder if there is one.
+-- Applies a step to the job, for every kind of command, and returns its events in order. All checks are done before: no
+-- refusal is possible here. `plan` is the plan of the command, without the members that the command does not declare.
+-- `tech` is the technician who gets the job and replaces the present holder, if there is one.
 local ApplyStep = {}
 
 function ApplyStep.run(zone, job, offers, plan, args, actor, tech)
@@ -75,7 +75,7 @@ function ApplyStep.run(zone, job, offers, plan, args, actor, tech)
   Effects.request_payments(events, job, plan, shown, kind ~= 'payment.requested' and charge,
     plan.refunds and string.find(plan.refunds, ' ' .. was .. ' ', 1, true) and Money.refund_request(job))
   if plan.tech_audience then Effects.add_technician_events(events, job, plan, former, tech) end
-  -- If a technician gets the job, it does not pass on to following states: they hold it for now.
+  -- If a technician gets the job, the job does not enter following states at once: the technician holds the job first.
   if not tech then Effects.enter_following_states(zone, job, state_entry, plan, args, actor, events) end
   Job.save(job)
   -- A payment that was captured earlier may pay for the job only now. The event of that payment is in the log already,

@@ -1,11 +1,11 @@
 --- @include "lib/job"
 
--- Who receives an event about a job. The blueprint's audience words (`customer holder ops`; engine/blueprint/audience.py
--- has the words and the defaults) become channels here, in the step itself, so that an event goes to those concerned at
--- that instant and to nobody else.
+-- The recipients of an event about a job. The blueprint's audience words (`customer holder ops`;
+-- engine/blueprint/audience.py has the words and the defaults) are mapped to channels here, in the step itself, so that
+-- an event is sent exactly to those who are concerned at that instant.
 local Audience = {}
 
--- The channels of the words that are roles, without `excluded`.
+-- Returns the channels of the words that are roles, without `excluded`.
 function Audience.role_channels(words, excluded)
   local channels = {}
   for word in string.gmatch(words, '%S+') do
@@ -19,10 +19,10 @@ end
 
 function Audience.includes(words, word) return string.find(' ' .. words .. ' ', ' ' .. word .. ' ', 1, true) ~= nil end
 
--- The channels that receive the whole job. Whoever may not see all of it receives a restricted copy: a holder who has
--- not accepted, the former holder, technicians at large, and mediators. Any mediator may settle a dispute: the one
--- who does reads the job, and `dispute` names it to all. `job:<id>` is for watchers, and holds only what both sides
--- of the job receive.
+-- Returns the channels that receive the whole job. All others receive a restricted copy: a holder who has not accepted,
+-- the former holder, other technicians, and mediators. Any mediator may settle a dispute: `dispute` names the dispute
+-- to all mediators, and the mediator who settles the dispute reads the job. `job:<id>` is for watchers, and contains
+-- only what both sides of the job receive.
 function Audience.channels(words, job)
   local channels, both = Audience.role_channels(words, 'mediator'), job.holder == '' or Audience.includes(words, 'holder')
   if Audience.includes(words, 'holder') and job.holder ~= '' and job.unaccepted ~= '1' then
@@ -34,9 +34,10 @@ function Audience.channels(words, job)
   return channels
 end
 
--- The same event for those who see the public part alone, as {channels, data}. `members` is what stands beside the
--- job, `left` the same for the former holder. Those who may take the job receive it until somebody has it. `work:`
--- stands alone in an event's `to` (server/gateway/hub.py relies on it).
+-- Returns the restricted copies of an event, for recipients who may see only the public part, as {channels, data}.
+-- `members` are the members beside the job, `left` the members for the former holder. Technicians who may take the job
+-- receive its events until somebody has the job. A `work:` channel is the only channel in an event's `to`
+-- (server/gateway/hub.py relies on this).
 function Audience.restricted_copies(job, words, members, former, left)
   local events = {}
   if former and former ~= '' and former ~= job.holder and Audience.includes(words, 'holder') then
@@ -55,8 +56,8 @@ function Audience.restricted_copies(job, words, members, former, left)
   return events
 end
 
--- The members of a step in a restricted copy: neither the actor nor the reason, which may hold what only the parties
--- know.
+-- Returns the members of a step for a restricted copy: neither the actor nor the reason, which may contain what only
+-- the parties may read.
 function Audience.step_summary(job, was, command)
   return ',"from":"' .. was .. '","to":"' .. job.status .. '","command":"' .. command .. '"'
 end

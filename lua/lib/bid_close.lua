@@ -10,7 +10,7 @@ function BidClose.close(events, job, bid, status, reason, audience)
   events[#events + 1] = Bids.event('bid.closed', job, bid, Audience.channels(audience, job), reason)
 end
 
--- The channels of technicians with an open bid.
+-- Returns the channels of technicians with an open bid.
 function BidClose.open_channels(job)
   local all, channels = redis.call('HGETALL', job.key .. ':bids'), {}
   for i = 1, #all, 2 do
@@ -19,7 +19,7 @@ function BidClose.open_channels(job)
   return channels
 end
 
--- Closes the open bids of a job that has left a state of this mode, if it took bids there.
+-- Closes the open bids of a job that has left a state with this `mode`, if the job accepted bids in that state.
 function BidClose.close_all(events, job, mode, reason, audience)
   if mode ~= 'bids' then return end
   local all = redis.call('HGETALL', job.key .. ':bids')
@@ -31,7 +31,7 @@ function BidClose.close_all(events, job, mode, reason, audience)
   end
 end
 
--- Closes the bid by which the former holder got the job, if there was one.
+-- Closes the bid by which the former holder got the job, if there was such a bid.
 function BidClose.lapse(events, job, former, audience)
   local text = redis.call('HGET', job.key .. ':bids', former)
   local bid = text and Bids.parse(former, text)

@@ -6,7 +6,7 @@
 -- read, because the index is only a hint. `wave.out` lists the others by reason, for the record of the wave.
 local Candidates = {}
 
--- The fields of the job that only the search for technicians needs.
+-- Reads the fields of the job that only the search for technicians needs.
 function Candidates.load_search_fields(job)
   local row = redis.call('HMGET', job.key, 'lat', 'lon', 'radius', 'offer_ms', 'walk', 'declined', 'preferred', 'alone',
     'opens', 'limits')
@@ -15,17 +15,17 @@ function Candidates.load_search_fields(job)
   job.alone, job.opens, job.limits = tonumber(row[8]) or 0, tonumber(row[9]) or 0, row[10] or ''
 end
 
--- Whether technicians are invited now, to take the job or to bid.
+-- Returns whether technicians are invited now, to take the job or to bid.
 function Candidates.is_inviting(job)
   return (job.mode == 'broadcast' or job.mode == 'bids') and job.holder == ''
     and job.phase ~= 'closed' and job.phase ~= 'done'
 end
 
--- A position that is older is stale.
+-- A position is stale when it is older than this.
 Candidates.FRESH_MS = 120000
 
--- What the accuracy of a position (a radius in metres) adds to the distance, in metres: the technician may be that
--- much farther away. The first 100 m count as exact.
+-- Returns how many metres the accuracy of a position (a radius in metres) adds to the distance: the technician may be
+-- that much farther away. An accuracy of up to 100 m counts as exact.
 function Candidates.uncertainty_m(acc) return math.max(0, (tonumber(acc) or 0) - 100) end
 
 -- Reads only the fields that decide, because a turn calls this up to Limits.MAX_VISITS times.

@@ -5,8 +5,8 @@
 -- The capacity of the holder when their job ends, is resumed, or leaves them.
 local Capacity = {}
 
--- Gives the holder room again. They stay the holder of the job. Their position is private from now on, so the job
--- stores its last state before that in `track`: `technician lat lon fix_at ended_at status`, times in ms
+-- Frees the holder's capacity. They stay the holder of the job. Their position is private from now on, so the job
+-- stores the last position before that in `track`: `technician lat lon fix_at ended_at status`, times in ms
 -- (engine/domain/positions.py reads it).
 function Capacity.free(zone, job)
   if redis.call('SREM', zone.tag .. 'tech:' .. job.holder .. ':jobs', job.id) == 0 then return end
@@ -32,8 +32,8 @@ function Capacity.occupy_again(zone, job)
   Supply.sync(zone, tech)
 end
 
--- Removes the job from the holder. They are not offered it again. The price proposal to them or by them is deleted, so
--- that it is not open if they get the job once more.
+-- Removes the job from the holder. The job is not offered to them again. The price proposal to them or by them is
+-- deleted, so that the proposal is not open if they get the job once more.
 function Capacity.remove_holder(zone, job, offers)
   Capacity.free(zone, job)
   redis.call('ZREM', zone.tag .. 'user:' .. job.holder .. ':jobs', job.id)

@@ -1,11 +1,11 @@
--- The zone's clock: TIME plus the stored offset. TIME may step back (a server whose clock was fast, a failover to one
--- whose clock is slow); the zone's time never does. Waiting for TIME to catch up would stop every wave and expiry, so
--- the offset takes the difference once and the clock continues. An unobserved period reduces the offset again, by as
--- much as it lasted. The clock waits out a step of less than a second, so that small corrections of TIME do not add
--- up.
+-- The zone's clock: TIME plus the stored offset. TIME may step back (a server whose clock was fast, a failover to a
+-- server whose clock is slow); the zone's time never steps back. Waiting for TIME to catch up would stop every wave and
+-- expiry, so the difference is added to the offset once and the clock continues. An unobserved period reduces the
+-- offset again, by the length of the period. After a step back of less than a second the clock does not advance until
+-- TIME has caught up, so that small corrections of TIME do not add up.
 local Clock = {}
 
--- A period without a script is unobserved when it is longer than UNSEEN_MS. A step back is one of STEP_MS or more.
+-- A period without a script is unobserved when it is longer than UNSEEN_MS. A step back is a step of at least STEP_MS.
 Clock.UNSEEN_MS, Clock.STEP_MS = 5000, 1000
 
 -- Returns now, the new offset, and whether more than UNSEEN_MS passed unobserved.

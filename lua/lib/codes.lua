@@ -1,12 +1,12 @@
 --- @include "lib/event_log"
 
--- Codes (DESIGN §5). The caller reports which issue it compared with and whether the code matched. This file decides
--- what counts, so that only the allowed number of simultaneous guesses is evaluated. Tries are counted for each issue
--- and technician: `tries:<technician>` is `issue count` (engine/domain/job_view.py reads it).
+-- Codes (DESIGN §5). The caller reports the issue with which the code was compared, and whether the code matched. This
+-- file decides which guesses count, so that only the allowed number of simultaneous guesses is evaluated. Tries are
+-- counted for each issue and technician: `tries:<technician>` is `issue count` (engine/domain/job_view.py reads it).
 local Codes = {}
 
 -- Returns the refusal's word and the tries left, or nil if the code was right. STALE_CODE: another issue is current by
--- now, and the caller compares with that one.
+-- now, and the caller compares the code with the current issue.
 function Codes.check(job, technician, args, tries)
   local field = 'tries:' .. technician
   local row = redis.call('HMGET', job.key, 'issue', field)
@@ -24,7 +24,7 @@ function Codes.next_issue(job)
   redis.call('HSET', job.key, 'issue', string.format('%d', tonumber(redis.call('HGET', job.key, 'issue') or '1') + 1))
 end
 
--- Issues new codes to the customer. Returns false if they have used up their reissues.
+-- Issues new codes to the customer. Returns false if the customer may not request new codes any more.
 function Codes.reissue(job, reissues)
   if tonumber(redis.call('HGET', job.key, 'reissued') or '0') >= reissues then return false end
   redis.call('HINCRBY', job.key, 'reissued', 1)
@@ -37,8 +37,8 @@ function Codes.event(job, kind, channels, technician, purpose)
     technician .. '"},"purpose":"' .. purpose .. '"}'}
 end
 
--- Checks the code that a step needs. Returns the refusal's word and the tries left, or nil. Each wrong code is an
--- event.
+-- Checks the code that a step needs. Returns the refusal's word and the tries left, or nil. Each wrong code is reported
+-- by an event.
 function Codes.refusal(zone, log, job, plan, args, request)
   local technician = string.match(request.actor, '[^:]*$')
   local wrong, left = Codes.check(job, technician, args, plan.tries)

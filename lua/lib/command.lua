@@ -2,21 +2,21 @@
 --- @include "lib/idempotency"
 --- @include "lib/job"
 
--- The begin and the end of every verb that takes a step of a job's blueprint. `request` describes the request: the
--- blueprint that the caller assumed (`bp`); `actor`, `cause` and `trace` for the events; and, if it has an idempotency
--- key, the key's `req` and `fingerprint` and the job's `causes`.
+-- The first and the last part of every script that runs a command of a job's blueprint. `request` describes the
+-- request: the blueprint that the caller assumed (`bp`); `actor`, `cause` and `trace` for the events; and, if it has an
+-- idempotency key, the key's `req` and `fingerprint` and the job's `causes`.
 local Command = {}
 
--- Returns the job, and the reply to give at once, if any: the job has another blueprint, or the idempotency key was
--- answered before. Only the job's own blueprint says who may give which command and what the reply shows.
+-- Returns the job, and a reply if the script must return at once: the job has another blueprint, or the idempotency key
+-- was answered before. Only the job's own blueprint defines who may give which command and what the reply contains.
 function Command.begin(zone, job_key, request)
   local job = Job.load(job_key)
   if job and job.bp ~= request.bp then return job, {'OTHER_BLUEPRINT', job.bp} end
   return job, request.req and Idempotency.lookup(request.req, request.fingerprint, request.causes, zone, job)
 end
 
--- Appends the events in order and stores the idempotency record. The reply shows the job as the last event does. A
--- repeat is answered from the first event, or from the one whose `answers` is the plan of the step.
+-- Appends the events in order and stores the idempotency record. The reply contains the job as in the last event. A
+-- repeat is answered from the first event, or from the event whose `answers` is the plan of the step.
 function Command.finish(zone, log, job, events, request)
   local seq, shown = zone.seq + 1, nil
   for _, event in ipairs(events) do
@@ -24,7 +24,7 @@ function Command.finish(zone, log, job, events, request)
     local at = EventLog.append(zone, log, event)
     shown = event.shown or shown
     if event.answers then
-      -- Only `EventLog.append` knows the seq of an event that follows others, so ApplyStep could not write it.
+      -- `EventLog.append` determines the seq of an event that follows others, so ApplyStep could not write that seq.
       local text = string.format('%.0f', at)
       job.last = event.answers.command .. ' ' .. request.actor .. ' ' .. text
       if event.answers.does == 'take' then job.claimed = text .. ' ' .. job.version end

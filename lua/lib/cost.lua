@@ -2,7 +2,7 @@
 -- pricing: the amount.
 local Cost = {}
 
--- A moment of `at` in seconds.
+-- Returns a moment of `at` in seconds.
 function Cost.moment(job, name)
   if not name then return nil end
   local pattern = '"' .. name .. '":"(%d+)-(%d+)-(%d+)T(%d+):(%d+):(%d+)%.(%d+)Z"'
@@ -18,7 +18,7 @@ function Cost.moment(job, name)
 end
 
 function Cost.amount(job, from, to)
-  -- The first match counts: metadata of the customer may contain the same text, and follows it.
+  -- The first match counts: metadata of the customer may contain the same text, and comes later in the JSON.
   if string.match(job.full, '"pricing":"(%a+)"') ~= 'hourly' then return job.amount end
   local first, last = Cost.moment(job, from), Cost.moment(job, to)
   if not first or not last then return job.amount end

@@ -10,8 +10,9 @@ Density.UNIT_LON = 2 * 3.141592653589793 * Geo.EARTH_RADIUS_M / 2 ^ 26
 Density.UNIT_LAT = Density.UNIT_LON * 2 * 85.05112878 / 360
 
 -- Returns the first radius of a search in metres, at most `widest`: `want` technicians are expected within it. The
--- smallest cell around the job that holds at least half of `want` says so. If the cell misleads, the search halves or
--- widens the radius. A job that is not in the demand index has no score: then the radius is `widest`.
+-- estimate comes from the smallest cell around the job that contains at least half of `want`. If the estimate is wrong,
+-- the search halves or widens the radius. A job that is not in the demand index has no score: then the radius is
+-- `widest`.
 function Density.radius_for(zone, job, supply, want, widest)
   local here = tonumber(redis.call('ZSCORE', zone.tag .. 'demand:' .. job.service, job.id) or nil)
   if not here then return widest end

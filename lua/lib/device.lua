@@ -1,13 +1,13 @@
--- The reports of a device, and how far they are trusted.
+-- The times and positions that a device reports, and how far they are trusted.
 local Device = {}
 
 -- The clock. `clock` in the technician's record is `known seen when`: the trusted offset (ms ahead of ours), and an
 -- offset that was read at `when` and is not trusted yet; `-` for none (engine/rules/fixes.py reads it). A live fix
 -- arrives late and never early, so a reading (`at` less its arrival) is right or too small: a larger reading is better
--- than the known one. A smaller reading is a late fix, or a clock that was set back: it is trusted when the next live
--- fix, some time later, gives the same reading. A reading that is at most SLACK_MS behind counts as no offset. An
--- unknown device is trusted to be right, unless its reading is more than LATE_MS behind: as an age that would make the
--- fix useless.
+-- than the known offset. A smaller reading comes from a late fix, or from a clock that was set back: this reading is
+-- trusted when the next live fix, some time later, gives the same reading. A reading that is at most SLACK_MS behind
+-- counts as no offset. The clock of an unknown device is trusted, unless its reading is more than LATE_MS behind: if
+-- the reading were the age of the fix, the fix would be useless.
 Device.SLACK_MS, Device.LATE_MS = 30000, 120000
 
 function Device.clock_text(known, seen, when)
@@ -31,7 +31,7 @@ function Device.read_clock(text, now, at)
   return known or 0, Device.clock_text(known, read, now)
 end
 
--- Returns the trusted offset, for a fix that was measured some time before it was sent.
+-- Returns the trusted offset, by which a fix is corrected that was measured some time before the device sent it.
 function Device.known_offset(text) return tonumber(string.match(text, '^%S+')) or 0 end
 
 -- The position. `acc` in the record is the accuracy as a radius in metres. It is `-` if the device gave none, and
@@ -39,14 +39,14 @@ function Device.known_offset(text) return tonumber(string.match(text, '^%S+')) o
 -- nothing.
 Device.VAGUE_M, Device.RECENT_MS, Device.GOOD_M = 100, 120000, 50
 
--- Whether the fix is so much less accurate than a recent one that it is useless.
+-- Returns whether the fix is useless, because it is much less accurate than a recent fix.
 function Device.is_vague(acc, was, age)
   local new = tonumber(acc)
   return new and new > Device.VAGUE_M and age <= Device.RECENT_MS and new > 2 * (tonumber(was) or Device.GOOD_M)
 end
 
--- Whether the distance is impossible in this time: faster than JUMP_SPEED (m/s), and more than JUMP_M beyond the
--- accuracy of both positions.
+-- Returns whether the distance is impossible in this time: faster than JUMP_SPEED (m/s), and more than JUMP_M beyond
+-- the accuracy of both positions.
 Device.JUMP_SPEED, Device.JUMP_M = 100, 2500
 function Device.is_jump(far, ms, acc, was)
   return far > Device.JUMP_M + Device.JUMP_SPEED * ms / 1000 + (tonumber(acc) or 0) + (tonumber(was) or 0)

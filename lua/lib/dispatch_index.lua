@@ -1,13 +1,14 @@
--- The job in the indexes of jobs that look for a technician. Only this file knows what a search writes to the indexes.
+-- The job in the indexes of jobs that look for a technician. Only this file writes the entries of a search to the
+-- indexes.
 local DispatchIndex = {}
 
--- When a search starts (ms). A scheduled job waits for its release, unless it takes bids or asks one technician: bids
--- and answers need time themselves.
+-- Returns when a search starts (ms). The search for a scheduled job starts at the job's release, or at once if the job
+-- accepts bids or asks one technician: bids and answers need time themselves.
 function DispatchIndex.start_time(zone, job, release)
   return (job.mode == 'bids' or job.mode == 'direct') and zone.now or math.max(zone.now, release)
 end
 
--- Starts the search at `at` (ms), for `life` ms; 0 means without end. If nobody can get the job before its time
+-- Starts the search at `at` (ms), for `life` ms; 0 = without end. If nobody can get the job before its time
 -- (`job.waits`), the life counts from that time on. A search for a job whose time is near lasts at least until then.
 function DispatchIndex.add(zone, job, at, life)
   local due = zone.tag .. 'due'
@@ -27,7 +28,8 @@ function DispatchIndex.add(zone, job, at, life)
   end
 end
 
--- Whether the search was postponed after its entry had been taken as due. The entry then waits for the new time.
+-- Returns whether the search was postponed after its entry had been taken as due. The entry is then due at the new
+-- time.
 function DispatchIndex.is_postponed(zone, job, entry)
   local release = tonumber(redis.call('HGET', job.key, 'release')) or 0
   if release > zone.now then redis.call('ZADD', zone.tag .. 'due', release, entry) end
@@ -35,7 +37,7 @@ function DispatchIndex.is_postponed(zone, job, entry)
 end
 
 -- Ends the search, before or after the job moves. `mode` is how the job was dispatched. The radius of the last wave
--- determines whether the job is in the `wide` index.
+-- shows whether the job is in the `wide` index.
 function DispatchIndex.remove(zone, job, mode)
   local next = job.id .. ':' .. job.wave + 1
   redis.call('ZREM', zone.tag .. 'demand:' .. job.service, job.id)

@@ -1,16 +1,17 @@
--- A dispute about a job. While it is open, only the command that resolves it is allowed. `args.members` are its
--- members as JSON, encoded by the caller once when it opens and once when it is resolved. The job stores them joined,
--- and the key of the dispute's id holds the job's id.
+-- A dispute about a job. While it is open, only the command that resolves it is allowed. `args.members` are its members
+-- as JSON, encoded by the caller once when it opens and once when it is resolved. The job stores both texts joined, and
+-- the key of the dispute's id contains the job's id.
 local Dispute = {}
 
--- How long the key of a resolved dispute lives: recipients of the outcome read the dispute once more by its id.
+-- The TTL of the key of a resolved dispute: recipients of the outcome read the dispute once more by its id.
 Dispute.RESOLVED_MS = 86400000
 
 function Dispute.json(job, members)
   return '{' .. members .. ',"status":"' .. (job.frozen ~= '' and 'open' or 'resolved') .. '"}'
 end
 
--- The dispute as all mediators receive it, most of whom are not involved. With `reason` when it is opened.
+-- Returns the dispute for the event to all mediators, most of whom are not involved. The result has the `reason` when
+-- the dispute is opened.
 function Dispute.summary_json(job, id, reason)
   return '{"id":"' .. id .. '","job":"' .. job.id .. '"' .. (reason and ',"reason":' .. reason or '') ..
     ',"status":"' .. (job.frozen ~= '' and 'open' or 'resolved') .. '"}'

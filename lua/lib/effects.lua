@@ -5,10 +5,10 @@
 --- @include "lib/state_entry"
 --- @include "lib/step_event"
 
--- The effects of a command other than its move. They add events to those of the step.
+-- The effects of a command other than the change of state. They add events to those of the step.
 local Effects = {}
 
--- The members of the command's own event, in addition to the job and the step.
+-- Returns the members of the command's own event, in addition to the job and the step.
 function Effects.event_members(plan, args, kind, charge)
   if kind == 'payment.requested' then return ',"payment":' .. charge end
   if args.payment then return ',"payment":' .. args.payment end
@@ -33,8 +33,8 @@ function Effects.add_technician_events(events, job, plan, former, tech)
   end
 end
 
--- Enters the following states if a state passes on at once. Afterwards it corrects the holder's load for the final
--- state.
+-- Enters the following states if a state is left at once for another. Afterwards corrects the holder's load for the
+-- final state.
 function Effects.enter_following_states(zone, job, state_entry, plan, args, actor, events)
   if not state_entry then return end
   local free, on = state_entry.free, state_entry.on

@@ -1,5 +1,5 @@
 -- Appends events to the zone's log. `seq` has no holes, because it advances in the same script as the state that the
--- event describes. `save_seq` writes it back once, after all events of the script.
+-- event describes. `save_seq` stores the new `seq` once, after all events of the script.
 local EventLog = {}
 
 function EventLog.add_entry(zone, log, event, channels, data)
@@ -19,7 +19,8 @@ end
 EventLog.MAX_RECIPIENTS = 64
 
 -- Appends the event and returns its seq. An event about offers is split into chunks of MAX_RECIPIENTS recipients. The
--- restricted copies (lib/audience) follow it: the same event for recipients who may not see the whole job.
+-- restricted copies (lib/audience) are appended after the event: the same event for recipients who may not see the
+-- whole job.
 function EventLog.append(zone, log, event)
   if #event.to < EventLog.MAX_RECIPIENTS * 7 or string.sub(event.type, 1, 6) ~= 'offer.' then
     EventLog.add_entry(zone, log, event, event.to, event.data)
@@ -39,7 +40,7 @@ function EventLog.append(zone, log, event)
   return seq
 end
 
--- Stores the zone's seq. Every script that appended an event calls it.
+-- Stores the zone's seq. Every script that appended an event calls this function.
 function EventLog.save_seq(zone)
   redis.call('HSET', zone.meta, 'seq', zone.seq, 'now', zone.now)
 end

@@ -3,7 +3,7 @@ local Geo = {}
 -- The earth's radius as Redis uses it, so that both agree, and a distance that reaches every point of the earth.
 Geo.EARTH_RADIUS_M, Geo.WHOLE_EARTH_M = 6372797.560856, 21000000
 
--- The great-circle distance in metres (haversine formula).
+-- Returns the great-circle distance in metres (haversine formula).
 function Geo.distance_m(lat1, lon1, lat2, lon2)
   local rad = math.pi / 180
   local half_lat = math.sin((lat2 - lat1) * rad / 2)

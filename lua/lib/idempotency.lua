@@ -1,17 +1,17 @@
--- Idempotency records (G2): the first reply to an idempotency key stands, whatever was lost on the way. A record is
--- `WORD fingerprint seq version job`; engine/idempotency/in_redis.py reads it. The job keeps the records of its last
--- MAX_CAUSES changes, `req WORD …`, as long as it lives. `req` is the whole name of the key, with the principal: two
--- technicians whose apps derive the key from the job send the same key with the same fingerprint, and the second one
--- must not get the success of the first one.
+-- Idempotency records (G2): every request with the same idempotency key gets the first reply, also if that reply was
+-- lost on the way. A record is `WORD fingerprint seq version job`; engine/idempotency/in_redis.py reads it. The job's
+-- list has the records of its last MAX_CAUSES changes, `req WORD …`, until the job is deleted. `req` is the whole name
+-- of the key, with the principal: two technicians whose apps derive the key from the job send the same key with the
+-- same fingerprint, and the second technician must not get the success of the first.
 local Idempotency = {}
 
--- How long a record lives: after a step, after a command that creates something or answers a price proposal, and after
--- a refusal (short, so that a refused caller can soon try again). engine/idempotency/in_sql.py has the same times.
+-- The TTLs of a record: after a step, after a command that creates something or answers a price proposal, and after a
+-- refusal (short, so that a refused caller can soon try again). engine/idempotency/in_sql.py has the same times.
 Idempotency.STEP_MS, Idempotency.CREATION_MS, Idempotency.REFUSAL_MS = 600000, 86400000, 60000
 Idempotency.MAX_CAUSES = 16
 
--- Answers a step that is requested again under another key after it was taken. The reply is the original one. It is
--- stored under the new key too, so that it stays the same when the job changes.
+-- Answers a step that is requested again under another key after the step was taken. The reply is the original reply.
+-- The reply is stored under the new key too, so that it stays the same when the job changes.
 function Idempotency.answer_again(req, fingerprint, seq, version, job_id)
   Idempotency.store(req, fingerprint, seq, version, job_id, Idempotency.STEP_MS)
   return {'OK', '1', seq, version, job_id}
@@ -23,8 +23,9 @@ function Idempotency.compare(stored, fingerprint)
   return {word, '1', seq, version, job_id}
 end
 
--- Returns the reply that this key got before, or nil. `causes` and `job` are given for a command on a job. A job that
--- is younger than STEP_MS has no record in its list that is not under its own key as well.
+-- Returns the reply to an earlier request with this key, or nil. `causes` and `job` are given for a command on a job.
+-- In the list of a job that is younger than STEP_MS, every record is also stored under its own key: the list is not
+-- read then.
 function Idempotency.lookup(req, fingerprint, causes, zone, job)
   local stored = redis.call('GET', req)
   if stored then return Idempotency.compare(stored, fingerprint) end
@@ -36,7 +37,7 @@ function Idempotency.lookup(req, fingerprint, causes, zone, job)
   return nil
 end
 
--- `more` is a number that is returned with the refusal and with its repeats.
+-- Stores and returns a refusal. `more` is a number that is returned with the refusal and with its repeats.
 function Idempotency.refuse(req, fingerprint, word, more)
   redis.call('SET', req, word .. ' ' .. fingerprint .. ' ' .. (more or 0) .. ' 0 -', 'PX', Idempotency.REFUSAL_MS)
   return {word, '0', more}

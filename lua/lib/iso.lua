@@ -1,6 +1,6 @@
 -- Formats milliseconds since the Unix epoch as a quoted RFC 3339 time. Days to civil date after Howard Hinnant,
 -- "chrono-Compatible Low-Level Date Algorithms" (civil_from_days). A time is formatted here, once for each event, so
--- that the log contains it as it is sent. The date of the last day is cached: it is nearly always today.
+-- that the log contains the text that is sent. The date of the last day is cached: it is nearly always today.
 local Iso = {}
 
 do

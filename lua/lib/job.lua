@@ -5,7 +5,7 @@
 -- claim.
 local Job = {}
 
--- How long the keys of a finished job stay after the job is in SQL.
+-- How long the keys of a finished job stay in Redis after the job is in SQL.
 Job.ARCHIVED_MS = 86400000
 
 -- Reads the record by literal names into one constructor: a loop over a table of names took a tenth of the claim.
@@ -33,18 +33,19 @@ function Job.full_json(job, now)
     (job.frozen ~= '' and ',"frozen":true}' or '}')
 end
 
--- `at` has the time of each state that the job reached and of each mark (`confirmed`), as JSON members. The first time
--- counts.
+-- `at` contains the time of each state that the job reached and of each mark (`confirmed`), as JSON members. The first
+-- time of a state or mark counts.
 function Job.has_mark(job, name) return string.find(job.at, '"' .. name .. '":', 1, true) end
 function Job.set_mark(job, name, now)
   if not Job.has_mark(job, name) then job.at = job.at .. (job.at ~= '' and ',' or '') .. '"' .. name .. '":' .. now end
 end
 
--- Whether the job looks for a technician now.
+-- Returns whether the search for a technician of this job is open now.
 function Job.is_searching(job) return job.mode ~= 'none' and job.holder == '' end
 
--- Enters the state; nil if the job changed within its state. The version (the fencing token) rises by one. The caller
--- sets the holder before: an open job with a holder has the phase assigned. Returns the formatted time.
+-- Enters the state that `state_entry` describes; without it the state stays. The version (the fencing token) rises by
+-- one in both cases. The caller sets the holder before: an open job with a holder has the phase assigned. Returns the
+-- formatted time.
 function Job.move(zone, job, state_entry)
   local now = Iso.format(zone.now)
   job.version, job.updated = job.version + 1, zone.now
@@ -76,8 +77,8 @@ function Job.save(job)
     job.claimed, 'mode', job.mode, 'entered', job.entered, 'unaccepted', job.unaccepted or '')
 end
 
--- The public part: without customer, address, postal code, notes, reference, metadata and technician, and with the
--- position to 100 m. `card` is given for a holder who has not accepted: only they receive it.
+-- Returns the job's public part: without customer, address, postal code, notes, reference, metadata and technician, and
+-- with the position to 100 m. `card` is given for a holder who has not accepted: only they receive their card.
 function Job.public_json(job, card)
   return '{' .. job.pub .. ',"amount":' .. job.amount .. ',"status":"' .. job.status .. '","phase":"' .. job.phase ..
     '","version":' .. job.version .. ',"technician":' .. (card and card ~= '' and card or 'null') .. ',"updated_at":' ..

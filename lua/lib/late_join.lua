@@ -6,8 +6,8 @@
 -- The open jobs that a late joiner may be offered: a technician who came online, came nearer or became free.
 local LateJoin = {}
 
--- Returns open jobs of the technician's services; it reads at most `limit`. First come jobs within `reach` metres,
--- then jobs whose present wave covers the whole zone.
+-- Returns open jobs of the technician's services; it reads at most `limit`. Jobs within `reach` metres are first, then
+-- jobs whose present wave covers the whole zone.
 function LateJoin.nearby_jobs(zone, tech, reach, limit)
   local found, looked, met = {}, 0, {}
   local function look(index, radius, wide)
@@ -31,8 +31,8 @@ function LateJoin.nearby_jobs(zone, tech, reach, limit)
   return found
 end
 
--- Whether the job's present wave would offer it to the technician: they fit, are inside its radius (or preferred),
--- were not asked, are not blocked, and are below the cap of open offers.
+-- Returns whether the job's present wave would make an offer to the technician: they fit, are inside the wave's radius
+-- (or preferred), were not asked, are not blocked, and are below the cap of open offers.
 function LateJoin.qualifies(zone, job, tech, far)
   if job.wave == 0 or Candidates.exclusion(zone, job, tech) then return false end
   if job.radius > 0 and far > job.radius and tech.id ~= job.preferred then return false end

@@ -1,12 +1,12 @@
--- Limits on offers to technicians who fit. The numbers are one text, `first head alone cap share jobs grace`, made
--- from the blueprint (engine/blueprint/wave_plan.py). The job keeps it for late joiners.
+-- Limits on offers to technicians who fit. The numbers are one text, `first head alone cap share jobs grace`, made from
+-- the blueprint (engine/blueprint/wave_plan.py). The job stores this text for late joiners.
 local Limits = {}
 
 -- How many candidates one turn of a search reads.
 Limits.MAX_VISITS = 256
 -- How many offers of one job may be open at once: a claim notifies all their technicians.
 Limits.MAX_OPEN_OFFERS = 500
--- How long a wave that finds as many open waits at least.
+-- How long a wave at least waits if that many offers are open.
 Limits.POSTPONE_MS = 1000
 -- How many offers of technicians at their cap a turn of a wave, and of a late joiner's search, reads again.
 Limits.WAVE_LOOKS, Limits.JOIN_LOOKS = 128, 64
@@ -18,8 +18,8 @@ function Limits.parse(text)
     cap = tonumber(cap) or 0, share = tonumber(share) or 0, jobs = tonumber(jobs) or 0, grace = tonumber(grace) or 0}
 end
 
--- Why the technician may not be offered the job again, by their offer: it is open, they answered it, or they held the
--- job and left. An offer that expired or was withdrawn may be made again.
+-- Returns why the technician may not be offered the job again: their offer is open, they answered the offer, or they
+-- held the job and left. An offer that expired or was withdrawn may be made again.
 function Limits.previous_answer(text)
   local head = text and string.sub(text, 1, 5)
   if not head or head == 'expir' or head == 'withd' then return nil end
@@ -42,7 +42,8 @@ function Limits.open_offer_room(zone, offers)
   return Limits.MAX_OPEN_OFFERS - open, first
 end
 
--- Postpones the wave until the first open offer ends, if no more offers may be open. Returns whether it did.
+-- Postpones the wave until the first open offer ends, if no more offers may be open. Returns whether the wave was
+-- postponed.
 function Limits.postpone_when_full(zone, offers, entry)
   local room, ends = Limits.open_offer_room(zone, offers)
   if room >= 2 then return false end
@@ -50,7 +51,7 @@ function Limits.postpone_when_full(zone, offers, entry)
   return true
 end
 
--- Which of these bids of a job are open. Technicians with an open bid are not invited again.
+-- Returns which of these bids of a job are open. Technicians with an open bid are not invited again.
 function Limits.open_bidders(texts)
   local bidders = {}
   for i, text in pairs(texts) do
@@ -59,9 +60,9 @@ function Limits.open_bidders(texts)
   return bidders
 end
 
--- Whether the technician has as many open offers as the cap allows. The pull list also counts offers that were closed
--- when their job was taken (lib/offers). Therefore each offer is checked at the cap, and closed ones are removed.
--- wave.looks bounds these checks for the whole turn.
+-- Returns whether the technician has as many open offers as the cap allows. The pull list also counts offers that were
+-- closed when their job was taken (lib/offers). Therefore each offer is checked at the cap, and closed ones are
+-- removed. wave.looks bounds these checks for the whole turn.
 function Limits.is_at_cap(zone, id, wave)
   local pull = zone.tag .. 'tech:' .. id .. ':offers'
   local count = redis.call('ZCOUNT', pull, zone.now, '+inf')

@@ -1,9 +1,9 @@
 --- @include "lib/supply"
 --- @include "lib/tech"
 
--- The share of a job in its holder's load. It counts from `begins` on: the job's time less the blueprint's lead. A job
--- that begins later has `ahead` in its record, and the record of its holder counts such jobs in its own `ahead`. The
--- due entry `begin:<job>` makes the job count.
+-- How a job counts in its holder's load. The job counts from `begins` on: the job's time less the blueprint's lead. A
+-- job that begins later has `ahead` in its record, and the record of its holder counts such jobs in its own `ahead`.
+-- The due entry `begin:<job>` makes the job count.
 local Load = {}
 
 function Load.add(zone, job, tech)

@@ -16,7 +16,7 @@ function Money.save(job)
   redis.call('HSET', job.key, 'paid', job.paid, 'refunded', job.refunded, 'asked_back', job.back)
 end
 
--- A payment request: a charge or a refund.
+-- Returns a payment request: a charge or a refund.
 function Money.payment_request(job, kind, amount)
   return '{"id":"pay_' .. string.match(job.id, '[^_]*$') .. '_' .. job.version ..
     (kind == 'refund' and '_refund' or '') ..
@@ -24,13 +24,13 @@ function Money.payment_request(job, kind, amount)
     Money.currency(job) .. '"}'
 end
 
--- A request for the amount that is still to be paid; nil if there is none.
+-- Returns a request for the amount that is still to be paid; nil if everything is paid.
 function Money.charge_request(job, hours)
   local amount = Money.price(job, hours) - Money.balance(job)
   return amount > 0 and Money.payment_request(job, 'charge', amount) or nil
 end
 
--- A refund request for the amount that was paid and not refunded; nil if there is none.
+-- Returns a refund request for the amount that was paid and not refunded; nil if there is no such amount.
 function Money.refund_request(job)
   local amount = Money.balance(job)
   if amount <= 0 then return nil end
@@ -39,7 +39,8 @@ function Money.refund_request(job)
   return Money.payment_request(job, 'refund', amount)
 end
 
--- Whether a command for a captured payment is possible now: the blueprint allows it, and the balance covers the price.
+-- Returns whether a command for a captured payment is possible now: the blueprint allows it, and the balance covers the
+-- price.
 function Money.is_capture_due(job, plan)
   return job.frozen == '' and Step.allows_state(job, plan, nil) and Step.allows_marks(job, plan)
     and Money.balance(job) >= Money.price(job, plan.hours)

@@ -27,14 +27,14 @@ function OfferCreation.event(zone, job, channels, wave, expires)
       Iso.format(zone.now) .. ',"expires_at":' .. Iso.format(expires) .. '}}'}
 end
 
--- An offer ends with its job at the latest.
+-- An offer ends at the latest when its job ends.
 function OfferCreation.expires_at(job, opens, offer_ms)
   local expires = opens + offer_ms
   if job.expires > 0 and job.expires < expires then expires = job.expires end
   return expires
 end
 
--- The due entry of technicians who may claim from `opens` on.
+-- Returns the due entry for technicians who may claim from `opens` on.
 function OfferCreation.due_entry(job, wave, opens)
   return string.format('opens:%s:%.0f:%.0f', job.id, wave, opens)
 end

@@ -12,7 +12,7 @@ function OfferUpdate.provides(zone, technician, service)
   return string.find(' ' .. services .. ' ', ' ' .. service .. ' ', 1, true) ~= nil
 end
 
--- The technician whose answer a direct job waits for; nil if there is none.
+-- Returns the only technician who was asked to do a direct job and has not answered; nil if there is none.
 function OfferUpdate.sole_recipient(job, offers)
   if job.mode ~= 'direct' then return nil end
   local all = redis.call('HGETALL', offers)

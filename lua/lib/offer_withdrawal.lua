@@ -3,9 +3,9 @@
 local OfferWithdrawal = {}
 
 -- Withdraws open offers of a technician: those of jobs for which `matches` is true, or, without `matches`, all but
--- direct requests. A direct request is no competition for the first claim, so it stays open while the technician is
--- offline. If `matches` withdraws it, nobody is left to answer, and the job expires. `notify` is called with each job
--- whose offer was announced.
+-- direct requests. A direct request does not compete with other offers, so it stays open while the technician is
+-- offline. If `matches` withdraws a direct request, nobody is left to answer, and the job expires. `notify` is called
+-- with each job whose offer was announced.
 function OfferWithdrawal.withdraw(zone, technician, matches, notify)
   local pull = zone.tag .. 'tech:' .. technician .. ':offers'
   for _, id in ipairs(redis.call('ZRANGE', pull, 0, -1)) do

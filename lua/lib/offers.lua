@@ -19,7 +19,7 @@ function Offers.write(offers, technician, offer)
     string.format('%s %.0f %.0f %.0f %.0f', offer.status, offer.wave, offer.opens, offer.expires, offer.distance))
 end
 
--- The offer of one technician among `all` offers of a job, as HGETALL returns them.
+-- Returns the offer of one technician among `all` offers of a job, in the form of an HGETALL reply.
 function Offers.find(all, technician)
   for i = 1, #all, 2 do
     if all[i] == technician then return Offers.parse(all[i + 1]) end
@@ -27,8 +27,8 @@ function Offers.find(all, technician)
   return nil
 end
 
--- The channels of the technicians with an open offer among `all`, except `excluded`. An offer that opens later was not
--- announced yet.
+-- Returns the channels of the technicians with an open offer among `all`, except `excluded`. An offer that opens later
+-- was not announced yet.
 function Offers.open_channels(zone, all, excluded)
   local channels = {}
   for i = 1, #all, 2 do

@@ -3,9 +3,9 @@
 
 -- The payments of a job by the payment service's `reference`: charges, and refunds of them. A field of the hash is
 -- `charge <reference>` or `refund <reference>`; its record is `path id created back members`. The path is a list of
--- `status:seq:amount:currency`, joined by commas: it has the seq of each status, so that the same notice gets the same
--- reply. An amount that does not count in the job's sums ends in `:-`. `back` is the refunded amount of a charge, and
--- `members` are the fixed members as JSON. Python reads the record in engine/domain/payments.py and writes it in
+-- `status:seq:amount:currency`, joined by commas: it contains the seq of each status, so that the same report gets the
+-- same reply. An amount that does not count in the job's sums ends in `:-`. `back` is the refunded amount of a charge,
+-- and `members` are the fixed members as JSON. Python reads the record in engine/domain/payments.py and writes it in
 -- engine/domain/job_restore.py.
 local Payment = {}
 
@@ -30,7 +30,8 @@ function Payment.status_entry(payment, status)
   return seq and {seq = seq, amount = amount, currency = currency, counts = aside == ''} or nil
 end
 
--- Why a refund of `charge` cannot be recorded: the refusal's word, and which member is wrong. nil if it can.
+-- Returns why a refund of `charge` cannot be recorded: the refusal's word, and which member is wrong. Returns nil if
+-- the refund can be recorded.
 function Payment.refund_refusal(charge, notice)
   local own = notice.of ~= notice.reference
   if not charge then return own and 'INVALID' or 'ILLEGAL_TRANSITION', Payment.OF end
@@ -42,8 +43,8 @@ function Payment.refund_refusal(charge, notice)
   return nil
 end
 
--- Why a notice cannot be recorded: the refusal's word, or nil. A captured payment can always be recorded. A frozen job
--- refuses only payment requests: movements of money are recorded for it too.
+-- Returns why a report cannot be recorded: the refusal's word, or nil. A captured payment can always be recorded. A
+-- frozen job refuses only payment requests: movements of money are recorded for it too.
 function Payment.refusal(job, known, charge, notice)
   if notice.kind == 'refund' then return Payment.refund_refusal(charge, notice) end
   if notice.status == 'requested' and job.frozen ~= '' then return 'FROZEN' end
@@ -52,13 +53,13 @@ function Payment.refusal(job, known, charge, notice)
   return 'ILLEGAL_TRANSITION'
 end
 
--- Records the notice and adds it to the job's sums. Returns the payment as JSON, and whether it counts in the sums.
--- The payments of a finished job do not outlive the job's record.
+-- Records the report `notice` and adds its amount to the job's sums. Returns the payment as JSON, and whether the
+-- amount counts in the sums. The payments of a finished job expire with the job's record.
 function Payment.record(zone, job, known, charge, notice)
   local payment = known or {kind = notice.kind, reference = notice.reference, path = '', id = notice.id,
     created = Iso.format(zone.now), back = '0', members = notice.members}
   local counts = notice.status ~= 'captured' or notice.currency == Money.currency(job)
-  -- A refund counts if its charge did: the job's currency may have changed since.
+  -- A refund counts if its charge counted: the job's currency may have changed since.
   if notice.kind == 'refund' then counts = Payment.status_entry(charge, 'captured').counts end
   payment.path = payment.path .. (payment.path ~= '' and ',' or '') ..
     table.concat({notice.status, Money.text(zone.seq + 1), notice.amount, notice.currency}, ':') ..

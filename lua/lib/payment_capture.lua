@@ -3,8 +3,8 @@
 --- @include "lib/money"
 
 -- The effect of a captured amount in the job's currency. The amount is recorded already and is never refused. The job
--- moves if its blueprint has a command for it (`captures`). An amount that the job could not use is reported as an
--- event.
+-- changes its state if its blueprint has a command for captured payments (`captures`). An amount that triggers no
+-- command is reported as an event.
 local PaymentCapture = {}
 
 function PaymentCapture.unexpected_reason(job, captures, was, over)

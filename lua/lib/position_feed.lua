@@ -1,6 +1,7 @@
 -- Publishes a technician's position to the followers of their jobs. It is published and not appended to the log,
 -- because the next fix replaces a lost one. A job leaves the technician's set in the step that ends it, so no position
--- is published for it afterwards. Gateways learn of the end from the log: `seq` says which of the two came first.
+-- is published for it afterwards. Gateways receive the end of a job from the log: `seq` shows whether the position or
+-- the end came first.
 local PositionFeed = {}
 
 function PositionFeed.publish(zone, tech, heading, jumped)

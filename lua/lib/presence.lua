@@ -5,8 +5,8 @@
 --- @include "lib/technician_status"
 local Presence = {}
 
--- Takes a technician offline: out of the supply index and the leases, with their open offers withdrawn. The event goes
--- to `why.audience`. Returns its seq.
+-- Sets a technician offline: removes them from the supply index and the leases, and withdraws their open offers. The
+-- event is sent to `why.audience`. Returns the seq of the event.
 function Presence.go_offline(zone, tech, seen, log, why)
   local actor, cause = why.actor, why.cause
   tech.online = ''

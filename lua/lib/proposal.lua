@@ -1,6 +1,6 @@
 -- The last price that one side of a job proposed to the other: `status id amount by holder created reason`, with JSON
--- for the time and the reason (engine/domain/job_view.py reads it). It is valid only for the technician who held the
--- job then.
+-- for the time and the reason (engine/domain/job_view.py reads this record). The proposal is valid only for the
+-- technician who held the job when it was made.
 local Proposal = {}
 
 function Proposal.load(job)
@@ -27,7 +27,8 @@ function Proposal.json(proposal)
     ',"status":"' .. proposal.status .. '","created_at":' .. proposal.created .. '}'
 end
 
--- Why the price cannot be negotiated now: the refusal's word, or nil. `states` are the states in which it can.
+-- Returns why the price cannot be negotiated now: the refusal's word, or nil. `states` are the states in which the
+-- price can be negotiated.
 function Proposal.refusal(job, states)
   if job.frozen ~= '' then return 'FROZEN' end
   if redis.call('HGET', job.key, 'price_locked') == '1' then return 'PRICE_LOCKED' end

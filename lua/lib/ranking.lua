@@ -1,10 +1,10 @@
 --- @include "lib/candidates"
 local Ranking = {}
 
--- Returns the function that scores a candidate, and whether distance alone ranks, so that the order of the index is
--- good enough. score = km × wd − rating × wr − acceptance × wa − hours waiting × ww + load ÷ capacity × wl, with the
--- blueprint's weights `wd wr wa ww wl` (engine/blueprint/wave_plan.py); lower is better. The candidate stores the
--- parts, for the record of the wave.
+-- Returns the function that scores a candidate, and whether the score depends only on the distance, so that the order
+-- of the index is good enough. score = km × wd − rating × wr − acceptance × wa − hours waiting × ww + load ÷ capacity ×
+-- wl, with the blueprint's weights `wd wr wa ww wl` (engine/blueprint/wave_plan.py); lower is better. The candidate
+-- stores the parts, for the record of the wave.
 function Ranking.scorer(weights, share)
   local wd, wr, wa, ww, wl = string.match(weights, '^(%S+) (%S+) (%S+) (%S+) (%S+)$')
   wd, wr, wa, ww, wl = tonumber(wd), tonumber(wr), tonumber(wa), tonumber(ww), tonumber(wl)
@@ -28,8 +28,8 @@ function Ranking.precedes(one, other)
   return one.score < other.score or (one.score == other.score and one.id < other.id)
 end
 
--- The best candidates who fit, in order, at most wave.size. A share of these places is reserved for newcomers: the
--- last candidates who are not newcomers give way to the best newcomers behind them, if there are any.
+-- Returns the best candidates who fit, in order, at most wave.size. A share of these places is reserved for newcomers:
+-- the best newcomers replace the last candidates who are not newcomers, if there are any newcomers.
 function Ranking.best(wave)
   table.sort(wave.fit, Ranking.precedes)
   local best, seats, limits = {}, 0, wave.limits

@@ -1,5 +1,5 @@
 -- The relation of the actor (`role:id`, or `engine`) to the job. The blueprint declares which relations may give a
--- command. For all others the job does not exist.
+-- command. All others get the reply that the job does not exist.
 local Relation = {}
 
 function Relation.holds(job, actor, relation)

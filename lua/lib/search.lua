@@ -5,10 +5,10 @@
 -- Two ways to find candidates, both bounded to Limits.MAX_VISITS (256) a turn.
 --
 -- `by_radius` fits the radius to the density. A full result is arbitrary (COUNT ANY stops at the first entries that it
--- finds), so the radius is halved, but not below MIN_RADIUS_M. A result that is not full is complete, so its ranking
--- is exact. If too few fit, the radius is widened. If distance alone ranks (`wave.nearest`), the result is sorted and
--- is read only until enough fit: ten records instead of 256. That is the order of the index, which trails a fix
--- (lib/supply). COUNT without ANY would visit everybody in the area and stop the zone.
+-- finds), so the radius is halved, but not below MIN_RADIUS_M. A result that is not full is complete, so its ranking is
+-- exact. If too few fit, the radius is widened. If distance alone ranks (`wave.nearest`), the result is sorted and is
+-- read only until enough fit: ten records instead of 256. This is the order of the index, which is updated some time
+-- after a fix (lib/supply). COUNT without ANY would visit everybody in the area and block the zone.
 --
 -- `by_rank` follows the index outward from the job, by rank, in both directions. It serves "everybody else in the
 -- zone", and a crowd so dense that MIN_RADIUS_M is full of technicians already asked, where any search by radius would
@@ -17,13 +17,13 @@ local Search = {}
 
 Search.MIN_RADIUS_M = 50
 
--- Returns true when the wave is decided, and false when it continues in another turn from wave.reach (the radius of
--- the search in metres).
+-- Returns true when the candidates of the wave are final, and false when the search continues in another turn from
+-- wave.reach (the radius of the search in metres).
 function Search.by_radius(zone, job, offers, supply, wave)
   local low = 0
   wave.size = math.min(wave.size, wave.room)
   if wave.nearest and job.walk == '' and not wave.begun then
-    -- One and a half times the wanted number, plus those asked already: mostly they are the nearest.
+    -- One and a half times the wanted number, plus the technicians asked already, because these are mostly the nearest.
     local want = math.min(1.5 * wave.size + redis.call('HLEN', offers), Limits.MAX_VISITS * 3 / 4)
     wave.begun, wave.reach = true, Density.radius_for(zone, job, supply, want, wave.reach)
   end

@@ -1,12 +1,12 @@
 --- @include "lib/job"
 --- @include "lib/relation"
 
--- Whether a step may be taken, by the blueprint's plan. All checks come before all writes. A plan has only the members
--- that its command declares: all others are nil.
+-- Checks whether a step may be taken, by the blueprint's plan. All checks come before all writes. A plan has only the
+-- members that its command declares: all others are nil.
 local Step = {}
 
--- Whether the command is declared from this state for a relation of the actor. `only` restricts the states for some
--- relations. Without an actor (the technician of an offer) every relation counts.
+-- Returns whether the command is declared from this state for a relation of the actor. `only` restricts the states for
+-- some relations. Without an actor (the technician of an offer) every relation counts.
 function Step.allows_state(job, plan, actor)
   for relation in string.gmatch(plan.by, '%S+') do
     local from = plan.only and plan.only[relation] or plan.from
@@ -17,28 +17,28 @@ function Step.allows_state(job, plan, actor)
   return false
 end
 
--- Whether all required marks are set and no excluded one is.
+-- Returns whether all required marks are set and no excluded mark is set.
 function Step.allows_marks(job, plan)
   for _, mark in ipairs(plan.needs or {}) do if not Job.has_mark(job, mark) then return false end end
   for _, mark in ipairs(plan.unless or {}) do if Job.has_mark(job, mark) then return false end end
   return true
 end
 
--- Whether it is too early for the command. Work on a job begins at the earliest the blueprint's lead before its time,
--- unless the engine itself begins it.
+-- Returns whether the command is too early. Work on a job may not begin earlier than the blueprint's lead before the
+-- job's time, unless the engine itself begins the work.
 function Step.is_early(zone, job, plan, actor)
   return plan.starts and job.begins > zone.now and actor ~= 'engine'
     and (job.phase == 'open' or job.phase == 'assigned')
 end
 
--- The reply word for a job that ended before somebody took it: it was cancelled, or it expired. `over` lists the
+-- Returns the reply word for a job that ended before somebody got the job: CANCELLED or EXPIRED. `over` lists the
 -- states: ` cancelled=c expired=e`.
 function Step.closed_word(job, over)
   local how = string.match(over or '', ' ' .. job.status .. '=(%a)')
   return how and (how == 'e' and 'EXPIRED' or 'CANCELLED') or nil
 end
 
--- Why the step cannot be taken: the refusal's word, or nil.
+-- Returns why the step cannot be taken: the refusal's word, or nil.
 function Step.refusal(zone, job, plan, actor, if_version)
   if job.frozen ~= '' and plan.does ~= 'thaw' then return 'FROZEN' end
   if not Step.allows_state(job, plan, actor) then

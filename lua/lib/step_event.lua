@@ -3,8 +3,8 @@
 -- Parts of events that several steps have in common, in the format of PROTOCOL §5.
 local StepEvent = {}
 
--- The members of every step's event in addition to the job: its states before and after, the command, the actor, and
--- the reason.
+-- Returns the members of every step's event in addition to the job: its states before and after, the command, the
+-- actor, and the reason.
 function StepEvent.members(job, was, plan, args, actor)
   local role, id = string.match(actor, '^([^:]*):(.*)$')
   return ',"from":"' .. was .. '","to":"' .. job.status .. '","command":"' .. plan.command .. '","actor":{"id":"' ..
@@ -13,8 +13,8 @@ function StepEvent.members(job, was, plan, args, actor)
     (args.occurred_at and ',"occurred_at":"' .. args.occurred_at .. '"' or '')
 end
 
--- The event that a technician was assigned, departed or is free, for a map. Only blueprints that declare it have it,
--- and it goes to roles.
+-- The event that a technician was assigned, departed or is free, for a map. The event exists only if the blueprint
+-- declares it, and its recipients are roles.
 function StepEvent.technician_status(job, technician, reason, words)
   local online = redis.call('HGET', string.match(job.key, '^{[^}]*}:') .. 'tech:' .. technician, 'online')
   return {type = 'technician.status', to = Audience.role_channels(words), bp = job.bp, data = '{"technician":{"id":"' ..

@@ -1,11 +1,11 @@
 --- @include "lib/tech"
 
 -- The supply index: the technicians who could take a job now, by service. Every script that changes a technician
--- updates it. It is only a hint: a wave reads each candidate's record.
+-- updates it. The index is only a hint: a wave reads each candidate's record.
 local Supply = {}
 
--- A technician who moves gets a new place in the index after PLACE_MS or PLACE_M, and a new search for open jobs after
--- MATCH_M. Most fixes then do not write to the indexes.
+-- A technician who moves gets a new position in the index after PLACE_MS or PLACE_M, and a new search for open jobs
+-- after MATCH_M. Therefore most fixes do not write to the indexes.
 Supply.PLACE_MS, Supply.PLACE_M, Supply.MATCH_M = 30000, 100, 250
 
 function Supply.remove(zone, tech)
@@ -23,7 +23,7 @@ function Supply.place(zone, tech)
   redis.call('HSET', tech.key, 'indexed', tech.indexed, 'ilat', tech.lat, 'ilon', tech.lon, 'iat', zone.now)
 end
 
--- Updates the index from the record. Returns whether the technician is in it now.
+-- Updates the index from the record. Returns whether the technician is in the index now.
 function Supply.sync(zone, tech)
   if tech.online == '1' and not Tech.refusal(tech) and tech.load < tech.capacity and tech.lat ~= '' then
     if tech.indexed ~= tech.services then Supply.remove(zone, tech) end

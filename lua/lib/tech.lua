@@ -11,7 +11,8 @@ function Tech.load(key)
     rating = row[15] or '4.5', accepted = tonumber(row[16]) or 0}
 end
 
--- Why the technician may not work at all: the refusal's word, or nil. The order is that of a refused claim.
+-- Returns why the technician may not work at all: the refusal's word, or nil. The reasons are checked in the order of a
+-- claim.
 function Tech.refusal(tech)
   if not tech or tech.complete ~= '1' then return 'PROFILE_INCOMPLETE' end
   if tech.kyc ~= 'approved' then return 'KYC_NOT_APPROVED' end

@@ -1,8 +1,8 @@
 --- @include "lib/audience"
 local TechnicianStatus = {}
 
--- The event that a technician is online or offline. It goes to the technician, whose app may have been asleep when the
--- lease ended, and to the roles that the zone's default blueprint names.
+-- The event that a technician is online or offline. Its recipients are the technician, whose app may have been asleep
+-- when the lease ended, and the roles that the zone's default blueprint names.
 function TechnicianStatus.event(tech, online, reason, words)
   return {type = 'technician.status', to = Audience.role_channels(words) .. ' user:' .. tech.id,
     data = '{"technician":{"id":"' .. tech.id .. '"},"online":' .. (online and 'true' or 'false') ..

@@ -2,8 +2,8 @@
 
 -- The watchdog's state between two checks, in the job's `watch`: `lat lon at near why looks since reported_at`. The
 -- holder has not moved from the position since `at`; `near` is their smallest distance from the job (m); `why` is the
--- suspicion, which holds since `since` and was confirmed by `looks` checks in a row; `reported_at` is 0 before it is
--- reported. Times are in ms, and `-` means none.
+-- suspected problem, which exists since `since` and was found by `looks` consecutive checks; `reported_at` is 0 before
+-- the problem is reported. Times are in ms, and `-` means none.
 local Watchdog = {}
 
 function Watchdog.load(text, since)
@@ -35,7 +35,7 @@ function Watchdog.reason(zone, watch, tech, lat, lon, still_ms, still_m, away_m,
     watch.since = tech.fix_at
     return 'away'
   end
-  -- A technician who has arrived may stand still.
+  -- A technician who is at the job may stand still.
   if still_ms > 0 and far > still_m and zone.now - watch.at > still_ms then
     watch.since = watch.at
     return 'still'

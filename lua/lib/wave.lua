@@ -29,11 +29,11 @@ function Wave.progress_text(wave)
     wave.mode, wave.reach, wave.up or '-', wave.down or '-', wave.began, wave.made)
 end
 
--- How much later (ms) than the first a technician of this rank may claim.
+-- Returns how much later (ms) than the first technician a technician of this rank may claim.
 function Wave.head_start(wave, rank) return rank > wave.limits.first and wave.limits.head or 0 end
 
--- The customer's preferred technician is asked before all others, wherever in the zone they are, and takes one of the
--- places.
+-- Adds the customer's preferred technician. They are asked before all others, wherever in the zone they are, and use
+-- one of the wave's places.
 function Wave.take_preferred(zone, job, offers, wave)
   if job.preferred == '' then return nil end
   local radius = wave.radius
@@ -44,14 +44,16 @@ function Wave.take_preferred(zone, job, offers, wave)
   return table.remove(wave.fit)
 end
 
--- From when (ms) the others may claim: the preferred technician has the offer alone as long as it is open.
+-- Returns from when (ms) the others may claim: while the offer of the preferred technician is open, only they may
+-- claim.
 function Wave.others_open_at(zone, job, offers)
   if job.alone <= zone.now then return zone.now end
   local text = redis.call('HGET', offers, job.preferred)
   return text and string.sub(text, 1, 5) == 'sent ' and job.alone or zone.now
 end
 
--- How many ids a wave's record lists for each reason (its counts are complete), and how many records a job has.
+-- How many ids a wave's record lists for each reason (the record's counts are complete), and how many records a job
+-- has.
 Wave.MAX_LISTED, Wave.MAX_RECORDS = 64, 64
 
 function Wave.record_json(zone, wave, number, ids, more)
@@ -73,14 +75,14 @@ function Wave.save_record(zone, wave, waves, number, ids, more)
   redis.call('LTRIM', waves, 0, Wave.MAX_RECORDS - 1)
 end
 
--- The event for ops that all declared rounds are over and nobody has the job.
+-- Returns the event for ops: all declared waves have ended and nobody has the job.
 function Wave.unfilled_event(job, words)
   local since = tonumber(redis.call('HGET', job.key, 'sought'))
   return {type = 'job.unfilled', to = Audience.channels(words, job), bp = job.bp, data = '{"job":{"id":"' .. job.id ..
     '"},"since":' .. (since and Iso.format(since) or 'null') .. ',"step":"' .. job.mode .. '"}'}
 end
 
--- Updates the `wide` index, by which late joiners find jobs whose present wave has no radius.
+-- Updates the `wide` index, in which late joiners find jobs whose present wave has no radius.
 function Wave.index_wide(zone, job, wide)
   local key = zone.tag .. 'wide:' .. job.service
   if wide then redis.call('GEOADD', key, job.lon, job.lat, job.id) else redis.call('ZREM', key, job.id) end

@@ -1,7 +1,7 @@
 local WaveAdvance = {}
 
--- Advances the search when the last open offer is gone: offers that open after a head start open now. If there are
--- none, the next wave begins now.
+-- Advances the search when the last open offer is gone: offers that were delayed by a head start open now. If there are
+-- no such offers, the next wave begins now.
 function WaveAdvance.advance(zone, job, offers)
   local due, first, entry = zone.tag .. 'due', nil, 'wave:' .. job.id .. ':' .. job.wave + 1
   for _, text in ipairs(redis.call('HVALS', offers)) do

@@ -1,9 +1,10 @@
 --- @include "lib/event_log"
 --- @include "lib/tech"
 
--- The services for whose open work a technician receives events, each with the seq since which they may, because
--- earlier events are not for them: `service:seq …` in `works` of their record (engine/technicians/live.py reads it).
--- Gateways subscribe and unsubscribe the technician's sessions by this event; clients do not receive it.
+-- The services for whose open work a technician receives events, each with the seq since which they may receive these
+-- events, because earlier events are not for them: `service:seq …` in `works` of their record
+-- (engine/technicians/live.py reads it). An internal event makes gateways subscribe and unsubscribe the technician's
+-- sessions; clients do not receive this event.
 local WorkFeed = {}
 
 function WorkFeed.sync(zone, log, tech, actor)

@@ -1,10 +1,10 @@
 --- @include "lib/clock"
 local Zone = {}
 
--- Enters every script: compares the caller's epoch with the zone's and reads the clock. Returns nil for a stale epoch
--- (the caller replies STALE_EPOCH before its first write). If a longer time passed unobserved (lib/clock), nobody
--- could renew a lease or answer an offer: Redis or all our processes were stopped. opened_at then restarts the grace
--- before anything else.
+-- Begins every script: compares the caller's epoch with the zone's epoch and reads the clock. Returns nil for a stale
+-- epoch (the caller replies STALE_EPOCH before its first write). If a longer time passed unobserved (lib/clock), nobody
+-- could renew a lease or answer an offer: Redis or all Callout processes were stopped. A new opened_at then starts a
+-- new grace before any other action.
 function Zone.enter(meta, epoch)
   local values = redis.call('HMGET', meta, 'epoch', 'now', 'opened_at', 'skew', 'seq', 'offset')
   if values[1] ~= epoch then return nil end
@@ -19,7 +19,7 @@ function Zone.enter(meta, epoch)
   return zone
 end
 
--- Whether something that ends at `at` (ms) has ended: not within one lease after the zone (re)opened.
+-- Returns whether something that ends at `at` (ms) has ended. Returns false within one lease after the zone (re)opened.
 function Zone.has_ended(zone, at, lease)
   return at > 0 and zone.now > at and (zone.opened == 0 or zone.now > zone.opened + lease)
 end

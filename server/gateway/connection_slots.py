@@ -68,7 +68,7 @@ class ConnectionSlots:
     def _clear(self) -> None:
         ended, self._ended = self._ended, []
         if ended:
-            self._tell(sockets.closed(self._engine, ended))
+            self._tell(sockets.release_slots(self._engine, ended))
 
     async def touch(self) -> None:
         """Hold all of them for another lease, and take those that could not be taken yet. Raises CalloutError.
@@ -90,9 +90,9 @@ class ConnectionSlots:
         engine, user = self._engine, session.caller.id
         most, streams = engine.settings.user_sockets, isinstance(session, Stream)
         claim = self._claims.get(session, sockets.NO_CLAIM)
-        seat, over = await sockets.opened(engine, user, session.id, most, claim, streams=streams)
+        seat, over = await sockets.open_slot(engine, user, session.id, most, claim, streams=streams)
         if session.state is State.CLOSED:
-            return await sockets.closed(engine, [seat])
+            return await sockets.release_slots(engine, [seat])
         self._held[session] = seat
         self._claims.pop(session, None)
         if over:

@@ -42,7 +42,7 @@ async def work_of(engine: Engine, zones: Iterable[Zone], caller: Principal) -> F
     """The work that the caller may take now, in each zone, and since when."""
     if caller.role != "technician":
         return {}
-    return {zone: _channels(await live.works(engine, zone, caller.id)) for zone in zones}
+    return {zone: _channels(await live.read_open_work(engine, zone, caller.id)) for zone in zones}
 
 
 def work_since(tails: Tails, caller: Principal, floors: Floors, seen: Mapping[Zone, int]) -> Floors:

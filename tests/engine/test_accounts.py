@@ -141,7 +141,7 @@ async def test_a_wrong_password_and_an_unknown_address_are_the_same(
 async def test_an_unknown_address_takes_as_long() -> None:
     """Without a stored hash the server checks a dummy hash, and refuses even the password of that hash."""
     loop = asyncio.get_running_loop()
-    stored = await passwords.hashed("correct horse")
+    stored = await passwords.hash_password("correct horse")
     await passwords.matches(None, "warm up")
     took = []
     for known in (stored, None):

@@ -37,7 +37,7 @@ async def test_an_edit_is_checked_again_after_the_job_has_moved(
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
     job = await people.offered(engine, carla, serves)
-    drafted, looks = edits._drafted, 0
+    drafted, looks = edits._draft_change, 0
 
     async def overtaken(*args: Any) -> Any:
         nonlocal looks
@@ -48,7 +48,7 @@ async def test_an_edit_is_checked_again_after_the_job_has_moved(
                 await jobs.command(engine, one, job, Step(command=step))
         return draft
 
-    monkeypatch.setattr(edits, "_drafted", overtaken)
+    monkeypatch.setattr(edits, "_draft_change", overtaken)
     with pytest.raises(NotEditable):
         await edits.edit(engine, carla, job, {"notes": "x"})
     assert looks == 2
@@ -59,14 +59,14 @@ async def test_an_edit_that_is_always_overtaken_is_unavailable(engine: Engine, m
     """After a limited number of attempts the edit is unavailable, and had no effect."""
     serves, carla = await people.service(engine), await people.customer(engine)
     job = await people.offered(engine, carla, serves)
-    drafted = edits._drafted
+    drafted = edits._draft_change
 
     async def overtaken(*args: Any) -> Any:
         draft = await drafted(*args)
         await engine.store.redis.hincrby(keys.job(DEFAULT_ZONE, job), "version", 1)  # type: ignore[misc]
         return draft
 
-    monkeypatch.setattr(edits, "_drafted", overtaken)
+    monkeypatch.setattr(edits, "_draft_change", overtaken)
     with pytest.raises(Unavailable):
         await edits.edit(engine, carla, job, {"notes": "x"})
 

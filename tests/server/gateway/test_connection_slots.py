@@ -391,12 +391,12 @@ async def test_who_could_not_be_counted_is_counted_with_the_next_touch(
     """Everybody who joined while Redis was away has a seat then; who has ended meanwhile takes none, for which another
     of his would have to go.
     """
-    opened = sockets.opened
+    opened = sockets.open_slot
 
     async def away(*_: Any, **__: Any) -> None:
         raise Unavailable("Redis is away")
 
-    monkeypatch.setattr(sockets, "opened", away)
+    monkeypatch.setattr(sockets, "open_slot", away)
     seats_of = limited.gateway.slots
     sessions = [Session(limited.gateway, f"ses_{n}", Credentials(None, None), limited.gateway.hub) for n in range(101)]
     for number, session in enumerate(sessions):
@@ -411,7 +411,7 @@ async def test_who_could_not_be_counted_is_counted_with_the_next_touch(
         assert not args[2].endswith(("_99", "_100"))
         return await opened(*args, **more)
 
-    monkeypatch.setattr(sockets, "opened", another_ends)
+    monkeypatch.setattr(sockets, "open_slot", another_ends)
     await seats_of.touch()
     assert all(seats_of._held.values()) and len(seats_of._held) == 99
 

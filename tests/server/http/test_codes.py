@@ -173,7 +173,7 @@ async def test_a_code_compared_under_an_issue_that_is_past_is_compared_again(
     """New codes between looking and stepping: the right one of before is wrong, and the new one is right."""
     job = await market.scheduled(customer, at_work, book)
     old = (await market.codes(customer, job))["start"]
-    looked, compared = 0, engine_codes.compared
+    looked, compared = 0, engine_codes.compare_code
 
     async def overtaken(*args: Any) -> dict[str, str | bool]:
         nonlocal looked
@@ -183,7 +183,7 @@ async def test_a_code_compared_under_an_issue_that_is_past_is_compared_again(
             await market.must(customer, job, "reissue")
         return found
 
-    monkeypatch.setattr(engine_codes, "compared", overtaken)
+    monkeypatch.setattr(engine_codes, "compare_code", overtaken)
     assert code_of(await market.step(at_work, job, "start", code=old)) == (403, "wrong_code")
     assert looked == 2
     fresh = (await market.codes(customer, job))["start"]

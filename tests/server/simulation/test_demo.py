@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from engine.process.embedded import read_state
-from server.simulation.child_server import ChildError, clean_environment, serving
+from server.simulation.child_server import ChildError, clean_environment, run_child
 from tests.support.wait import wait_until
 
 CALLOUT = (sys.executable, "-c", "from server.cli.main import main; main()")
@@ -128,7 +128,7 @@ async def test_a_server_that_is_not_ready_is_not_lived_on(tmp_path: Path) -> Non
     """It has come up and says itself why nothing can be done, here that its database is away; it is stopped."""
     env = clean_environment(database="postgresql://127.0.0.1:1/none")
     with pytest.raises(ChildError, match="the server is not ready: zone main is closed"):
-        async with serving(tmp_path / "data", 0, env=env, cwd=tmp_path, log=tmp_path / "log", ready_s=0.5):
+        async with run_child(tmp_path / "data", 0, env=env, cwd=tmp_path, log=tmp_path / "log", ready_s=0.5):
             pytest.fail("it was lived on")
     assert remaining(tmp_path / "data") == []
 

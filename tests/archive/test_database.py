@@ -19,7 +19,7 @@ from sqlalchemy.exc import IntegrityError
 from engine.errors import Unavailable
 from engine.process.settings import Settings, SettingsError
 from engine.sql import migrate
-from engine.sql.database import Archive, open_archive, shown
+from engine.sql.database import Archive, hide_password, open_archive
 from engine.sql.schema import checkpoints, metadata, services, sessions
 from tests.archive.conftest import Away
 
@@ -156,7 +156,7 @@ def test_a_password_is_never_shown() -> None:
     """Logs and doctor name the database without its password."""
     from sqlalchemy.engine import make_url
 
-    assert "secret" not in shown(make_url("postgresql://me:secret@host/db"))
+    assert "secret" not in hide_password(make_url("postgresql://me:secret@host/db"))
 
 
 async def test_a_sqlite_url_names_the_file(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def start_and_die(data: Path) -> None:
     """Run a process that starts the Valkey of ``data`` and is then killed (SIGKILL)."""
     program = (
         "import asyncio, os, pathlib, sys\n"
-        "from engine.store import embedded\n"
+        "from engine.process import embedded\n"
         "asyncio.run(embedded.start(pathlib.Path(sys.argv[1])))\n"
         "os.kill(os.getpid(), 9)\n"
     )

@@ -1,13 +1,13 @@
-"""The HTTP application: the layers around the routes, from the outside in.
+"""The HTTP application: the layers around the routes, from the outermost to the innermost.
 
-1. :class:`Stamp` gives every answer an ``X-Request-Id``, takes ``traceparent``, counts, and turns what nobody caught
-   into a problem.
+1. :class:`Stamp` gives every response an ``X-Request-Id``, reads ``traceparent``, counts, and turns an uncaught
+   exception into a problem document.
 2. CORS, by exact origins.
 3. :class:`~server.http.auth.Authenticate`.
 4. The routes of server/api/routes.py, each an :class:`~server.api.endpoint.Endpoint`.
 
-All layers are plain ASGI. WebSockets pass through 3 alone: a Stamp's and a router's frames would be kept in
-memory for as long as the socket lives, times the number of sockets.
+All layers are plain ASGI. WebSockets pass through 3 only: the coroutine frames of a Stamp and a router would stay in
+memory as long as each socket is open.
 """
 
 from __future__ import annotations
@@ -76,9 +76,9 @@ _SHOWN = [
 
 
 def build_app(engine: Engine, gateway: Gateway | None, health: Health) -> ASGIApp:
-    """The ASGI application of one server. ``gateway`` None answers WebSockets with a refused handshake.
+    """Return the ASGI application of one server. If ``gateway`` is None, every WebSocket handshake is refused.
 
-    To be called once for each engine: it registers its counts with the engine's metrics.
+    Call this once for each engine, because it registers counters with the engine's metrics.
     """
     tally = HttpMetrics()
     tally.show(engine.metrics)
@@ -100,7 +100,7 @@ def build_app(engine: Engine, gateway: Gateway | None, health: Health) -> ASGIAp
 
 
 def metrics_app(metrics: Metrics) -> ASGIApp:
-    """The ASGI application of a port that serves nothing but ``GET /metrics``, to anyone."""
+    """Return the ASGI application of a port that serves ``GET /metrics`` only, to any caller."""
 
     async def counts(request: Request) -> Response:
         return Response(metrics.render(), media_type=CONTENT_TYPE)
@@ -109,8 +109,8 @@ def metrics_app(metrics: Metrics) -> ASGIApp:
 
 
 class _Kinds:
-    """Sends each kind of scope its way; there is nothing to do at start and stop (the composition root
-    does it).
+    """An ASGI application that calls one application for HTTP and another for WebSockets. It does nothing at start and
+    stop, because server/serve.py starts and stops everything.
     """
 
     def __init__(self, http: ASGIApp, sockets: ASGIApp) -> None:
@@ -138,8 +138,8 @@ class _Sockets:
 
 
 class Stamp:
-    """Names each request, counts its answer, keeps browsers from guessing what that is, and catches what the layers
-    below let through.
+    """An ASGI layer that gives each request an id, counts its response, prevents browsers from guessing the media type,
+    and handles the exceptions that the inner layers do not catch.
     """
 
     def __init__(self, app: ASGIApp, tally: HttpMetrics) -> None:
@@ -147,7 +147,7 @@ class Stamp:
         self.tally = tally
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on; its answer goes out with ``X-Request-Id`` and ``X-Content-Type-Options``."""
+        """Call the application, and add ``X-Request-Id`` and ``X-Content-Type-Options`` to its response."""
         state: dict[str, Any] = scope.setdefault("state", {})
         asked, trace = _stamps(scope["headers"])
         request_id = asked or token_hex(8)
@@ -158,13 +158,13 @@ class Stamp:
         async def stamped(message: MutableMapping[str, Any]) -> None:
             nonlocal status, took
             if message["type"] == "http.response.start":
-                status, took = message["status"], time.perf_counter() - began  # a stream goes on for hours
+                status, took = message["status"], time.perf_counter() - began  # a stream lasts for hours
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode()), problems.NOSNIFF]
             await send(message)
 
         try:
             await self.app(scope, receive, stamped)
-        except Exception as error:  # a bug in a layer: the last place where the caller can still be told
+        except Exception as error:  # a bug in a layer: this is the last place where an error response can be sent
             if status:
                 raise
             await refuse(scope, stamped, error)
@@ -173,8 +173,8 @@ class Stamp:
 
 
 def _stamps(headers: Iterable[tuple[bytes, bytes]]) -> tuple[str, str]:
-    """The caller's request id and traceparent, each "" unless it is well formed: they go into logs and
-    events.
+    """Return the caller's request id and traceparent, "" for each that is missing or not well formed: both are written
+    to logs and events.
     """
     request_id = trace = ""
     for name, value in headers:
@@ -186,8 +186,8 @@ def _stamps(headers: Iterable[tuple[bytes, bytes]]) -> tuple[str, str]:
 
 
 def _router(edge: AppState, routes: Iterable[Route]) -> Router:
-    """One path after the other in the order of the table, in which the fixed ones stand before
-    ``{command}``; last, for anyone, the files for browsers.
+    """Return the router of all paths, in the order of the table: in it the fixed paths come before ``{command}``. The
+    files for browsers come last; they need no token.
     """
     by_path: dict[str, list[Route]] = {}
     for route in routes:

@@ -1,7 +1,7 @@
-"""Whether this server should be given work: the problems behind ``/readyz``, each in a sentence.
+"""Decide whether this server is ready for requests: the problems that ``/readyz`` returns, each as a sentence.
 
-Alive and ready are two questions. A gateway whose relay is deaf answers every request and tells nobody
-anything, so a check that only proves the process alive would keep it behind the load balancer for ever.
+A process can be alive and not ready. A gateway whose relay has no connection to Redis answers every request but sends
+no events. A check that only shows that the process runs would leave such a gateway behind the load balancer for ever.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ PROBE_MS = 10_000
 
 @dataclass(slots=True)
 class Health:
-    """``draining`` is set by whoever stops the server, before he closes its sockets. ``writes`` and ``disk`` say why
-    Redis takes no writes, and why nothing can be written to the data directory, as of the last look.
+    """The health of one server. The code that stops the server sets ``draining`` before it closes the sockets.
+    ``writes`` is the reason why Redis refuses writes, and ``disk`` the reason why the data directory cannot be written
+    to, both at the last check; "" means no problem.
     """
 
     engine: Engine
@@ -38,13 +39,15 @@ class Health:
     disk: str = ""
 
     async def run(self) -> None:
-        """Look for ever: a server to which nobody writes must find out as well."""
+        """Check every ``LOOK_EVERY_S`` seconds, for ever: a server without write requests must find a problem as
+        well.
+        """
         while not_cancelled():
             await self.look()
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def look(self) -> None:
-        """Try to write to Redis and to the data directory."""
+        """Try to write to Redis and to the data directory, and store the results."""
         self.disk = await asyncio.to_thread(full, Path(self.engine.settings.data))
         self.writes = await self._writes_refused()
 
@@ -52,13 +55,13 @@ class Health:
         for zone in self.engine.store.zones:  # in a cluster each may be on a primary of its own
             try:
                 await self.engine.store.command("SET", keys.probe(zone), 1, "PX", PROBE_MS)
-            except CalloutError as error:  # one that is away is told of by the connection
+            except CalloutError as error:  # a primary that does not answer is reported by the connection
                 if str(error).startswith(WRITES_REFUSED):
                     return f"Redis refuses writes: {error}"
         return ""
 
     def problems(self) -> list[str]:
-        """Why this server is not ready, one sentence each; empty when it is."""
+        """Return the reasons why this server is not ready, as sentences; [] if it is ready."""
         found = ["draining"] if self.draining else []
         for name, zone in self.engine.store.zones.items():
             if not zone.open:

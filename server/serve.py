@@ -1,11 +1,11 @@
-"""The composition root: what a server is made of, in which order it starts, and in which it stops.
+"""The composition root: create the parts of a server, start them in order, and stop them in the reverse order.
 
-Started from the bottom up, stopped from the top down, each step by the exit stack, so that a start that
-fails half way undoes exactly what it had done. Stopping begins with the clients: not ready any more,
-sockets told to come back elsewhere (4000), requests in hand finished. uvicorn alone would cut every socket
-with 1012 before anything else.
+An exit stack registers the stop of each started part, so that a start that fails half way stops exactly the parts that
+it had started. Stopping begins with the clients: the server reports that it is not ready, tells the sockets to
+reconnect to another node (4000), and finishes the running requests. uvicorn alone would first close every socket with
+1012.
 
-A part that ends by itself ends the process: half a server answers health checks and loses jobs.
+If a part ends by itself, the process ends: a server without that part would pass health checks but lose jobs.
 """
 
 from __future__ import annotations
@@ -42,12 +42,14 @@ from server.http.http_protocol import CalloutHTTP
 
 BACKLOG = 2048
 SEND_BUFFER = 64 * 1024
-"""Set on the listening socket, inherited by each connection: with the kernel's own choice a dead client
-costs 4 MB before a write blocks, with this about 300 KB.
+"""The send buffer in bytes. It is set on the listening socket, and each connection inherits it. With the kernel's
+default a dead client costs 4 MB before a write blocks, with this value about 300 KB.
 """
 MAX_FRAME = 64 * 1024
 COLLECT = (10_000, 10, 10)
-"""New objects before the youngest are looked at, and how often that before the older ones are."""
+"""The garbage collector's thresholds: the new objects before a collection of the youngest generation, and the
+collections of a generation before a collection of the next older one.
+"""
 GRACE_S = 5
 DRAINED = 4000
 
@@ -56,17 +58,17 @@ LOOPS: dict[str, tuple[Callable[[Engine], Awaitable[None]], ...]] = {
     "archiver": (archiver.run, maintenance.run),
     "push": (notifier.run,),
 }
-"""What runs beside the gateway, by role. Each runs for ever and rides out the faults of Redis and SQL."""
+"""The background loops of each role. Each loop runs for ever, and continues after faults of Redis and SQL."""
 
 log = structlog.get_logger(__name__)
 
 
 class Broken(Exception):
-    """A part of the running server ended by itself; the process must follow. Exit code 1."""
+    """Raised when a part of the running server has ended by itself, so that the process must end. Exit code 1."""
 
 
 class Running:
-    """A server that serves, in this process."""
+    """A running server in this process."""
 
     def __init__(self, url: str, engine: Engine, gateway: Gateway | None, health: Health) -> None:
         self.url = url
@@ -78,7 +80,7 @@ class Running:
         self.parts: set[asyncio.Task[Any]] = set()
 
     def hello(self) -> dict[str, Any]:
-        """What is printed once it serves."""
+        """Return the line that is printed when the server is ready."""
         settings = self.engine.settings
         return {
             "serving": self.url,
@@ -91,7 +93,7 @@ class Running:
         }
 
     async def broken(self) -> NoReturn:
-        """Wait until a part ends by itself, and raise Broken naming it."""
+        """Wait until a part ends by itself. Then raise Broken with the name of that part."""
         done, _ = await asyncio.wait(self.parts, return_when=asyncio.FIRST_COMPLETED)
         part = done.pop()
         error = None if part.cancelled() else part.exception()
@@ -99,10 +101,10 @@ class Running:
 
 
 async def serve(settings: Settings, *, on_ready: Callable[[dict[str, Any]], None] | None = None) -> None:
-    """Serve until SIGTERM or SIGINT, then stop in order; SIGHUP reads the blueprints anew. ``on_ready`` is given
-    ``Running.hello`` once it serves.
+    """Serve until SIGTERM or SIGINT, then stop in order. SIGHUP reloads the blueprints. ``on_ready`` is called with the
+    result of ``Running.hello`` when the server is ready.
 
-    Raises CannotStart, ServerUnfit or Unavailable where it cannot start, Broken where a part of it ended.
+    Raises CannotStart, ServerUnfit or Unavailable if the server cannot start, and Broken if a part of it ended.
     """
     with _cancelled_by_signals() as stopping:
         try:
@@ -120,13 +122,13 @@ async def serve(settings: Settings, *, on_ready: Callable[[dict[str, Any]], None
 
 @asynccontextmanager
 async def running(settings: Settings) -> AsyncIterator[Running]:
-    """A server for as long as the block runs, on the running loop and without touching signals.
+    """Run a server on the current event loop while the ``async with`` block runs. Signals are not changed.
 
     Raises CannotStart, ServerUnfit or Unavailable.
     """
     async with AsyncExitStack() as stack:
         lock = stack.enter_context(hold(Path(settings.data)))
-        # Taken before anything is started: a port in use is the commonest mistake, and should cost nothing.
+        # Bound before anything is started: a port in use is the most common mistake, and should cost nothing.
         sock = stack.enter_context(bound(settings.host, settings.port))
         counts = None
         if settings.metrics_port is not None:
@@ -149,8 +151,8 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
 
 
 def _collect_less() -> None:
-    """Let the collector of garbage look seldom: nearly all that is dropped goes by its count of references, and looking
-    for the rest after each 700 new objects took 18 % of the relay's time.
+    """Make the garbage collector run rarely: reference counting frees nearly all objects, and a search for cycles after
+    each 700 new objects took 18 % of the relay's time.
     """
     gc.collect()
     gc.freeze()
@@ -158,7 +160,7 @@ def _collect_less() -> None:
 
 
 def _show(engine: Engine) -> None:
-    """What /metrics tells of the whole process: its memory and descriptors, and which zones are open."""
+    """Register the metrics of the whole process: its memory and descriptors, the open zones, and lost log lines."""
     zones = engine.store.zones
     ProcessCollector(registry=engine.metrics.registry)
     engine.metrics.reading(
@@ -174,7 +176,7 @@ def _show(engine: Engine) -> None:
 
 @contextmanager
 def bound(host: str, port: int) -> Iterator[socket.socket]:
-    """A listening socket to be, bound to ``host`` and ``port`` (0: a free one). Raises CannotStart."""
+    """Return a socket bound to ``host`` and ``port`` (0: a free port) that does not listen yet. Raises CannotStart."""
     if not 0 <= port <= 65535:  # getaddrinfo would take it modulo 65536
         raise CannotStart(f"cannot listen on {host}:{port}: a port is at most 65535")
     with listening_failures(host, port):
@@ -191,7 +193,7 @@ def bound(host: str, port: int) -> Iterator[socket.socket]:
 
 @contextmanager
 def listening_failures(host: str, port: int) -> Iterator[None]:
-    """Turn what the system says of an address that cannot be had into one line."""
+    """Convert an OSError of binding or listening into CannotStart with a message of one line."""
     try:
         yield
     except OSError as error:
@@ -201,7 +203,7 @@ def listening_failures(host: str, port: int) -> Iterator[None]:
 
 
 def shown(sock: socket.socket) -> str:
-    """The URL under which somebody on this machine reaches the socket."""
+    """Return the URL under which a client on this machine reaches the socket."""
     host, port, *_ = sock.getsockname()
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
@@ -222,7 +224,9 @@ async def _gateway(engine: Engine) -> AsyncIterator[Gateway | None]:
 
 @asynccontextmanager
 async def _beside(server: Running, valkey: embedded.Embedded | None) -> AsyncIterator[None]:
-    """What runs beside the gateway: the loops of our roles, and an eye on the embedded Valkey."""
+    """Run the background parts while the block runs: the loops of this server's roles, the health check, and the watch
+    on the embedded Valkey.
+    """
     parts: dict[str, Awaitable[None]] = {"the embedded Valkey": valkey.watch()} if valkey else {}
     parts["the look at its health"] = server.health.run()
     parts["engine.blueprint.registry.run"] = registry.run(server.engine.archive, server.engine.blueprints)
@@ -242,13 +246,13 @@ async def _beside(server: Running, valkey: embedded.Embedded | None) -> AsyncIte
 async def _part(work: Awaitable[None]) -> None:
     try:
         await work
-    except Exception:  # a task boundary: told here with its traceback, and again, in a line, by the process
+    except Exception:  # a task boundary: logged here with a traceback, and again, in one line, when the process ends
         log.exception("part_died", part=asyncio.current_task().get_name())  # type: ignore[union-attr]
         raise
 
 
 class _Uvicorn(uvicorn.Server):
-    """uvicorn without its signal handlers: signals are the composition root's."""
+    """A uvicorn server without signal handlers, because this module handles the signals."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -256,7 +260,7 @@ class _Uvicorn(uvicorn.Server):
 
 
 def _config(app: ASGIApp, **more: Any) -> uvicorn.Config:
-    """An app behind uvicorn, which neither logs nor starts anything of its own."""
+    """Return a uvicorn configuration for ``app``, without uvicorn's own logging and start-up."""
     return uvicorn.Config(
         app,
         lifespan="off",
@@ -274,7 +278,7 @@ async def _http(server: Running, sock: socket.socket) -> AsyncIterator[None]:
     config = _config(
         build_app(server.engine, server.gateway, server.health),
         http=CalloutHTTP,
-        # Unasked, uvicorn believes whoever calls from this machine: a login limit by address would be no limit.
+        # By default, uvicorn trusts forwarded addresses from this machine: a login limit by address would not work.
         proxy_headers=bool(proxies),
         forwarded_allow_ips=list(proxies),
         ws=CalloutWebSocket,
@@ -289,7 +293,7 @@ async def _http(server: Running, sock: socket.socket) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _metrics(server: Running, sock: socket.socket | None) -> AsyncIterator[None]:
-    """``/metrics`` alone, open to whoever reaches its port."""
+    """Serve ``/metrics`` on its own port, if one is set, to everybody who can reach that port."""
     if sock is None:
         yield
         return
@@ -303,7 +307,7 @@ async def _metrics(server: Running, sock: socket.socket | None) -> AsyncIterator
 async def _listening(server: Running, sock: socket.socket, config: uvicorn.Config, name: str) -> AsyncIterator[None]:
     host, port, *_ = sock.getsockname()
     with listening_failures(host, port):
-        sock.listen(BACKLOG)  # two may bind with SO_REUSEADDR; only one may listen
+        sock.listen(BACKLOG)  # two sockets may bind with SO_REUSEADDR, but only one may listen
     http = _Uvicorn(config)
     task = asyncio.create_task(http.serve([sock]), name=name)
     server.parts.add(task)
@@ -323,11 +327,10 @@ async def _drain(server: Running) -> None:
 
 @contextmanager
 def _cancelled_by_signals() -> Iterator[asyncio.Event]:
-    """SIGTERM or SIGINT cancels the current task, which unwinds start-up and serving alike, and sets the
-    event.
+    """Cancel the current task on SIGTERM or SIGINT, during start-up and while serving, and set the returned event.
 
-    A second SIGINT is left to Python: somebody who presses Ctrl-C twice wants to be out. The Valkey that
-    this leaves behind is adopted by the next start.
+    Python handles a second SIGINT: somebody who presses Ctrl-C twice wants to end at once. The next start adopts the
+    Valkey that is then still running.
     """
     task, loop, stopping = asyncio.current_task(), asyncio.get_running_loop(), asyncio.Event()
 
@@ -349,8 +352,8 @@ def _cancelled_by_signals() -> Iterator[asyncio.Event]:
 
 @contextmanager
 def _reloaded_by_signal(engine: Engine) -> Iterator[None]:
-    """SIGHUP reads the blueprints anew. Where it tells that the terminal we were started from is gone, it means to
-    stop, as it does for any program.
+    """Reload the blueprints on SIGHUP. If the terminal from which the server was started is gone, SIGHUP stops the
+    server, as it stops other programs.
     """
     loop, terminal = asyncio.get_running_loop(), [number for number in range(3) if os.isatty(number)]
     reloads: set[asyncio.Task[None]] = set()
@@ -371,7 +374,7 @@ def _reloaded_by_signal(engine: Engine) -> Iterator[None]:
 
 
 def _let_go(streams: list[int]) -> None:
-    """Lead streams whose terminal is gone nowhere: writing to them fails, and would break off the stopping."""
+    """Redirect streams whose terminal is gone to /dev/null: a write to them fails, and would interrupt the stop."""
     null = os.open(os.devnull, os.O_RDWR)
     for number in streams:
         os.dup2(null, number)
@@ -381,7 +384,7 @@ def _let_go(streams: list[int]) -> None:
 async def _reload(engine: Engine) -> None:
     try:
         problems = await registry.reload(engine.settings, engine.archive, engine.blueprints)
-    except Exception:  # a task boundary: whatever goes wrong, the server goes on as it was
+    except Exception:  # a task boundary: after any error the server continues with its old blueprints
         log.exception("blueprints_not_reloaded")
         return
     if problems:

@@ -1,4 +1,4 @@
-"""Which apps are too old for this server (PROTOCOL §4: 4506)."""
+"""Decide which apps are too old for this server (PROTOCOL §4: 4506)."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ _NUMBER = re.compile(r"\d{1,9}", re.ASCII)
 
 
 def too_old(app: str, version: str, oldest: Iterable[str]) -> bool:
-    """Whether ``version`` of the app named ``app`` is below what the setting ``app_min_version`` asks of it.
+    """Return whether ``version`` of the app named ``app`` is below a minimum in ``oldest`` (the setting
+    ``app_min_version``).
 
-    Versions compare by their numbers: 2.10 is newer than 2.9, and 2.1 equals 2.1.0. A text without a number is the
-    oldest.
+    Versions are compared by their numbers: 2.10 is newer than 2.9, and 2.1 equals 2.1.0. A text without a number counts
+    as the oldest version.
     """
-    return any(_numbers(version) < _numbers(least) for name, least in map(_parted, oldest) if name in ("", app))
+    return any(_numbers(version) < _numbers(least) for name, least in map(_split_entry, oldest) if name in ("", app))
 
 
-def _parted(entry: str) -> tuple[str, str]:
+def _split_entry(entry: str) -> tuple[str, str]:
     name, _, version = entry.rpartition("=")
     return name, version
 

@@ -1,5 +1,5 @@
-"""The first message: authenticate the client, find its channels and the events that it missed, and join it to the hub.
-The last step happens in one turn of the loop.
+"""Handle ``connect``, the first message: authenticate the client, find its channels and the events that it missed, and
+join it to the hub. The last step happens in one turn of the event loop.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from server.http.polling import POLL
 from server.schemas.ops import App, Connect
 
 TRIES = 2
-"""How often a client may show credentials: an expired token or a used ticket leaves one more try."""
+"""How many times a client may send credentials: after an expired token or a used ticket it may try once more."""
 
 ADMITTED = USERS
-"""The roles that may connect, and ping."""
+"""The roles that may send ``connect`` and ``ping``."""
 
 Resumes = dict[Zone, Resume]
 
 
 async def join(gateway: Gateway, session: Session, op: Connect) -> None:
-    """Make ``session`` live, or answer why not. Raises CalloutError where the client may try again."""
+    """Make ``session`` live, or refuse and close it. Raises CalloutError if the client may send ``connect`` again."""
     app, oldest = op.app or App(), gateway.engine.settings.app_min_version
     if oldest and too_old(app.name, app.version, oldest):
         session.refuse(op.id, Forbidden("This version of the app is too old: upgrade it"))
@@ -84,7 +84,9 @@ async def join(gateway: Gateway, session: Session, op: Connect) -> None:
 
 
 async def _who(gateway: Gateway, session: Session, op: Connect) -> Principal:
-    """The caller, by the token in the message, or else by the credentials of the handshake, which are tried once."""
+    """Return the caller, by the token in the message, or else by the credentials of the handshake, which are used once.
+    Raises CalloutError.
+    """
     given, session.credentials = session.credentials, None
     if op.token is not None:
         return await tokens.principal_of(gateway.engine, op.token)
@@ -114,7 +116,9 @@ async def reach(
     work: entitlements.Floors | None = None,
     allows: Callable[[Event], bool] | None = None,
 ) -> Resumes:
-    """The resumes of all open zones, with everything fetched that memory does not hold: the rest needs no await."""
+    """Return the resumes of all open zones, after fetching the events that are not in the replay buffers: what remains
+    to be done needs no await.
+    """
     for tail in gateway.relay.tails.values():
         await tail.read()
     tails = gateway.relay.tails.items()
@@ -133,7 +137,9 @@ async def reach(
 
 
 def revoked_since(gateway: Gateway, principal: Principal, seen: dict[Zone, int]) -> Event | None:
-    """The event that revoked the caller's access since ``seen``, while no hub knew this session; or None."""
+    """Return the event that revoked the caller's access after the seqs ``seen``, when the session was not in a hub yet.
+    None if there is none.
+    """
     for zone, seq in seen.items():
         found = gateway.relay.tails[zone].memory.find(seq, [f"user:{principal.id}"], MAX_EVENTS)
         for segment, place in found:
@@ -144,7 +150,7 @@ def revoked_since(gateway: Gateway, principal: Principal, seen: dict[Zone, int])
 
 
 def welcome(gateway: Gateway, session: Session, resumes: Resumes, replays: dict[Zone, list[bytes]]) -> dict[str, Any]:
-    """The reply to ``connect``."""
+    """Return the content of the reply to ``connect``."""
     principal, settings = session.caller, gateway.engine.settings
     return {
         "session": session.id,

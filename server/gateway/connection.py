@@ -1,12 +1,12 @@
-"""One WebSocket after its handshake: bytes to messages and back, on the transport itself.
+"""One WebSocket after its handshake: converts bytes to messages and back, on the transport itself.
 
 Nearly every incoming frame is a whole, masked, unfragmented text frame. This module splits those itself, in a few
-slices. It hands all other frames (control frames, fragments, frames that break the protocol) as whole frames to the
-sans-I/O ``Protocol`` of websockets, which is made when it is first needed. So no rule of RFC 6455 has a second home,
-and an idle connection does not pay for a parser (2 KiB).
+slices. It passes all other frames (control frames, fragments, frames that break the protocol) as whole frames to the
+sans-I/O ``Protocol`` of websockets, which is created at the first such frame. So no rule of RFC 6455 is implemented
+twice, and an idle connection needs no memory for a parser (2 KiB).
 
-Outgoing frames are encoded by the caller. A session writes only while the transport is empty (its limits are 0), so a
-client that does not read fills the socket's buffers and the session's bounded queue, never the transport's buffer.
+The caller encodes outgoing frames. A session writes only while the transport is empty (its limits are 0), so a client
+that does not read fills the socket's buffers and the session's bounded queue, never the transport's buffer.
 """
 
 from __future__ import annotations
@@ -22,38 +22,40 @@ from websockets.speedups import apply_mask
 
 MESSAGE_BYTES = 65_536
 REASON_BYTES = 123
-"""The room in a close frame beside its code (RFC 6455 §5.5: a control frame's payload is at most 125 bytes)."""
+"""The most bytes of a close frame's reason (RFC 6455 §5.5: a control frame has at most 125 bytes, two are the code)."""
 CLOSE_WAIT_S = 5.0
-"""How long to wait for the peer's close frame. Then the transport is aborted, even with unsent bytes."""
+"""How many seconds to wait for the peer's close frame. Then the transport is aborted, even with unsent bytes."""
 
 _BINARY = 0x82
 _WHOLE = frozenset({0x81, _BINARY})
-"""First byte of an unfragmented text or binary frame."""
+"""The first bytes of unfragmented text and binary frames."""
 _MASKED = 0x80
 
 FRAMES_A_TURN = 128
-"""Frames of one connection that are split in one turn of the loop. One read may return 40,000 frames of six bytes. At
-10 µs each, their sender would stop all other connections for half a second, again and again.
+"""How many frames of one connection are split in one turn of the event loop. One read may return 40,000 frames of six
+bytes. At 10 µs each, their sender would stop all other connections for half a second, again and again.
 """
 
 
 class Receiver(Interface):
-    """The owner of a connection. It gets each message, the changes of the transport, and once the end."""
+    """The owner of a connection. The connection calls its methods with each message and at each change."""
 
     def message(self, data: bytes, binary: bool) -> None:
-        """One whole message; text is valid UTF-8. Must not raise."""
+        """Handle one whole message. Text is valid UTF-8. Must not raise."""
 
     def pause(self) -> None:
-        """The transport holds unsent bytes: write nothing until ``resume``."""
+        """Write nothing until ``resume``. Called when the transport holds unsent bytes."""
 
     def resume(self) -> None:
-        """The transport is empty again."""
+        """Continue to write. Called when the transport is empty again."""
 
     def alive(self) -> None:
-        """A ping or pong arrived: the peer is alive."""
+        """Note that the peer is alive. Called when a ping or pong arrived."""
 
     def lost(self, code: int) -> None:
-        """No message follows, and nothing may be written: the peer closed, disappeared or broke the protocol."""
+        """End. Called once when the peer closed, disappeared or broke the protocol: no message follows, and nothing may
+        be written.
+        """
 
 
 class _NullReceiver:
@@ -67,7 +69,7 @@ _NULL_RECEIVER = _NullReceiver()
 
 
 class Connection(asyncio.Protocol):
-    """The transport's protocol from the 101 on. uvicorn calls ``shutdown`` when the server stops."""
+    """The protocol object of a transport after the response 101. uvicorn calls ``shutdown`` when the server stops."""
 
     __slots__ = (
         "_behind",
@@ -107,7 +109,9 @@ class Connection(asyncio.Protocol):
     # in
 
     def data_received(self, data: bytes) -> None:
-        """Split the bytes into messages. The rest waits for more bytes, or for the next turn of the loop."""
+        """Split the bytes into messages. The rest is stored until more bytes arrive, or until the next turn of the
+        loop.
+        """
         self._split(self._unread + data if self._unread else data)
 
     def _split(self, data: bytes) -> None:
@@ -140,12 +144,12 @@ class Connection(asyncio.Protocol):
             self._set_reading()
 
     def pause_reading(self) -> None:
-        """Stop reading until ``resume_reading``. Further bytes wait in the client's own socket."""
+        """Stop reading until ``resume_reading``. Further bytes stay in the client's own socket."""
         self._reading_paused = True
         self._set_reading()
 
     def resume_reading(self) -> None:
-        """Read again."""
+        """Continue to read from the transport."""
         self._reading_paused = False
         self._set_reading()
 
@@ -158,7 +162,7 @@ class Connection(asyncio.Protocol):
             self.transport.resume_reading()
 
     def _whole(self, data: bytes, at: int, first: int, length: int) -> int:
-        """Deliver a message in one frame and return where it ends, or -1 if it has not arrived completely."""
+        """Deliver a message in one frame and return the frame's end in ``data``, -1 if the frame is incomplete."""
         body = at + 6
         if length > 125:
             if length == 127:
@@ -177,7 +181,9 @@ class Connection(asyncio.Protocol):
         return end
 
     def _other(self, data: bytes, at: int) -> int:
-        """Hand any other frame to the rules of the RFC: as a whole, or at once if its head is already wrong."""
+        """Pass any other frame to the parser of the RFC when the frame is complete, or at once if its header is wrong.
+        Return the frame's end in ``data``, -1 if it is incomplete.
+        """
         end = _end(data, at)
         if end < 0 or (end > len(data) and end - at <= MESSAGE_BYTES + 14):
             return -1
@@ -200,12 +206,14 @@ class Connection(asyncio.Protocol):
             self._fragment(frame)
 
     def _fragment(self, frame: Frame) -> None:
-        """Check text as it arrives, so that a long message fails at its first wrong byte."""
+        """Collect one fragment of a message. Text is checked as it arrives, so that a long message fails at its first
+        wrong byte.
+        """
         if self._parts is None:
             is_text = frame.opcode is Opcode.TEXT
             self._parts = (codecs.getincrementaldecoder("utf-8")() if is_text else None, [])
         checker, parts = self._parts
-        if frame.data:  # empty fragments count towards no size limit: a list of them would grow for ever
+        if frame.data:  # empty fragments do not count in any size limit: a list of them would grow for ever
             parts.append(bytes(frame.data))
         if checker is not None:
             try:
@@ -250,7 +258,9 @@ class Connection(asyncio.Protocol):
 
     @property
     def closing(self) -> bool:
-        """Whether a close frame was sent or received, or the transport is closed. Nothing may be written then."""
+        """Return whether a close frame was sent or received, or the transport is closed. Nothing may be written
+        then.
+        """
         return self._closing
 
     def close(self, code: int, reason: str) -> None:
@@ -268,11 +278,11 @@ class Connection(asyncio.Protocol):
         self._cut_later(CLOSE_WAIT_S)
 
     def cut(self) -> None:
-        """End without a close frame, where closing failed. The receiver's ``lost`` is called."""
+        """Abort the transport without a close frame, if closing failed. The receiver's ``lost`` is called."""
         self.transport.abort()
 
     def shutdown(self) -> None:
-        """The server stops (uvicorn calls this): close at once, without waiting for the peer."""
+        """Close at once, without waiting for the peer. uvicorn calls this when the server stops."""
         if not self._closing:
             self._receiver.lost(1012)
             self.close(1012, "")
@@ -304,16 +314,16 @@ class Connection(asyncio.Protocol):
     # asyncio.Protocol
 
     def eof_received(self) -> bool | None:
-        """The peer has finished: the transport closes itself."""
+        """Return None, so that the transport closes itself when the peer has finished."""
         return None
 
     def pause_writing(self) -> None:
-        """The transport holds unsent bytes."""
+        """Pause the receiver: the transport holds unsent bytes."""
         self._paused = True
         self._receiver.pause()
 
     def resume_writing(self) -> None:
-        """The transport is empty again."""
+        """Send a pong that waits, and resume the receiver: the transport is empty again."""
         self._paused = False
         if self._pong and not self._closing:
             pong, self._pong = self._pong, b""
@@ -322,7 +332,7 @@ class Connection(asyncio.Protocol):
             self._receiver.resume()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection has ended, from either side."""
+        """Release everything. asyncio calls this when the connection has ended, from either side."""
         self._connections.discard(self)
         if self._timer is not None:
             self._timer.cancel()
@@ -334,8 +344,8 @@ class Connection(asyncio.Protocol):
 
 
 def fitting(reason: str) -> str:
-    """As many whole characters of ``reason`` as fit into a close frame. Every close uses this: a longer reason raises
-    in the frame's encoder, and the socket would stay open.
+    """Return as many whole characters of ``reason`` as fit into a close frame. Every close uses this function: for a
+    longer reason the frame's encoder raises, and the socket would stay open.
     """
     return reason.encode("utf-8", "replace")[:REASON_BYTES].decode("utf-8", "ignore")
 
@@ -349,7 +359,7 @@ def _is_utf8(data: bytes) -> bool:
 
 
 def _end(data: bytes, at: int) -> int:
-    """Where the frame that begins at ``at`` ends, or -1 while its length is unknown."""
+    """Return the end of the frame that begins at ``at``, -1 while the frame's length is unknown."""
     masked, length = divmod(data[at + 1], _MASKED)
     head = 2
     if length > 125:

@@ -1,7 +1,8 @@
-"""A gateway's sockets and streams as they are counted over all gateways (engine/identity/sockets.py).
+"""The connection slots of a gateway's sockets and streams, counted over all gateways (engine/identity/sockets.py).
 
-Beside the connection, never before it: a client that connects waits for nothing, and costs Redis one call. Redis alone
-says who goes (two judges sent away two); what it could not be told is told with the next touch.
+A slot is taken in the background: a client that connects does not wait for it, and costs Redis one call. Only Redis
+decides which session is closed (when two gateways decided, both closed one). What could not be sent to Redis is sent
+with the next touch.
 """
 
 from __future__ import annotations
@@ -24,10 +25,14 @@ from server.gateway.session import Session
 from server.gateway.stream_connection import Stream
 
 SETTLE_S = 0.5
-"""For all gateways to tell when they heard of a user's sockets, before some of them go."""
+"""How many seconds all gateways have to report when they last received something from a user's sockets, before some of
+the sockets are closed.
+"""
 REASONS: dict[int, str] = {Close.TOO_MANY: "more sockets than one may have", Close.REPLACED: "replaced"}
 AT_ONCE = 32
-"""Seats taken at the same time by those who could not be counted before: what goes to Redis in one write."""
+"""How many sessions that could not be counted before take their slots at the same time. Their calls to Redis are one
+write.
+"""
 
 log = structlog.get_logger(__name__)
 
@@ -38,31 +43,33 @@ class _Replaced(msgspec.Struct):
 
 
 class ConnectionSlots:
-    """By session; None where Redis is yet to be told."""
+    """The connection slots of one gateway, by session. A slot is None until Redis has counted the session."""
 
     def __init__(self, engine: Engine, sessions_of: Callable[[str], list[Session]]) -> None:
         self._engine = engine
         self._sessions_of = sessions_of
         self._held: dict[Session, sockets.Slot | None] = {}
         self._claims: dict[Session, sockets.Claim] = {}
-        """What sessions that are yet to be counted said of themselves."""
+        """The claims (device, replaced session) of the sessions that Redis has not counted yet."""
         self._ended: list[sockets.Slot] = []
         self._telling: set[asyncio.Task[None]] = set()
 
     def take(self, session: Session, claim: sockets.Claim = sockets.NO_CLAIM) -> None:
-        """``session`` has joined. Who ended before is given back first, so that nobody has to go for him."""
+        """Take a slot for ``session``, which has joined. The slots of ended sessions are returned first, so that no
+        open session is closed because of them.
+        """
         self._clear()
         self._held[session] = None
         self._claims[session] = claim
         self._tell(self._take(session))
 
     def give_up(self, session: Session) -> None:
-        """``session`` has ended; one that never joined had none."""
+        """Return the slot of ``session``, which has ended. A session that never joined has no slot."""
         seat = self._held.pop(session, None)
         self._claims.pop(session, None)
         if seat is not None:
             self._ended.append(seat)
-            if len(self._ended) == 1:  # when all go at once, Redis is told once
+            if len(self._ended) == 1:  # when many sessions end in one turn of the loop, Redis is called once
                 asyncio.get_running_loop().call_soon(self._clear)
 
     def _clear(self) -> None:
@@ -71,14 +78,14 @@ class ConnectionSlots:
             self._tell(sockets.release_slots(self._engine, ended))
 
     async def touch(self) -> None:
-        """Hold all of them for another lease, and take those that could not be taken yet. Raises CalloutError.
+        """Renew the lease of all slots, and take the slots that could not be taken yet. Raises CalloutError.
 
-        Who is still there is asked again before each call: one that ended during the last must not get back the seat
-        that it gave up.
+        Before each call, check again which sessions are open: a session that ended during the last call must not get
+        back the slot that it returned.
         """
-        for some in _by(sockets.BATCH, [*self._held]):
+        for some in _batches(sockets.BATCH, [*self._held]):
             await self._touch(some)
-        for some in _by(AT_ONCE, [one for one, seat in self._held.items() if seat is None]):
+        for some in _batches(AT_ONCE, [one for one, seat in self._held.items() if seat is None]):
             await asyncio.gather(*(self._take(one) for one in some if one in self._held))
 
     async def _touch(self, sessions: Sequence[Session]) -> None:
@@ -104,14 +111,16 @@ class ConnectionSlots:
         await sockets.settle(self._engine, user, most, streams=streams)
 
     def crowded(self, event: Event) -> None:
-        """Tell at once when the user's sockets here were heard of."""
+        """Report to Redis at once when this gateway last received something from the sockets of the users in
+        ``event.to``.
+        """
         for channel in event.to:
             his = self._sessions_of(channel.removeprefix("user:"))
             if his:
                 self._tell(self._touch(his))
 
     def replaced(self, event: Event) -> None:
-        """A socket or stream that has to go is closed, if it is one of ours."""
+        """Close the socket or stream that ``event`` names, if it is at this gateway."""
         told = msgspec.json.decode(event.data, type=_Replaced)
         for channel in event.to:
             for session in self._sessions_of(channel.removeprefix("user:")):
@@ -119,17 +128,17 @@ class ConnectionSlots:
                     session.close(told.code, REASONS.get(told.code, "replaced"))
 
     def _tell(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(_ride_out(work))
+        task = asyncio.create_task(_run_and_log(work))
         self._telling.add(task)
         task.add_done_callback(self._telling.discard)
 
 
-def _by(count: int, sessions: Sequence[Session]) -> Iterator[Sequence[Session]]:
+def _batches(count: int, sessions: Sequence[Session]) -> Iterator[Sequence[Session]]:
     for start in range(0, len(sessions), count):
         yield sessions[start : start + count]
 
 
-async def _ride_out(work: Coroutine[Any, Any, None]) -> None:
+async def _run_and_log(work: Coroutine[Any, Any, None]) -> None:
     try:
         await work
     except CalloutError as error:

@@ -1,6 +1,6 @@
-"""What the gateway counts, as plain numbers: a locked counter per delivery would cost more than the delivery.
+"""The counters of the gateway, as plain numbers: a locked counter per delivery would cost more than the delivery.
 
-``/metrics`` reads them when asked.
+A request to ``/metrics`` reads them.
 """
 
 from __future__ import annotations
@@ -13,47 +13,49 @@ from typing import Any
 from engine.process.metrics import Histogram, Metrics
 
 BROADCAST = 100
-"""Sockets that are many: below, the time says more of the loop than of the broadcast."""
+"""From how many sockets on a broadcast is measured. With fewer, the time depends on the event loop and not on the
+broadcast.
+"""
 
 
 @dataclass(slots=True)
 class Counters:
-    """Since the start of this gateway."""
+    """The numbers of one gateway since its start."""
 
     accepted: int = 0
-    """Handshakes that became a connection."""
+    """Handshakes that were accepted."""
     refused: Counter[str] = field(default_factory=Counter)
-    """Handshakes turned away, by reason (``origin``, ``subprotocol``, ``full``, ``rush``, ``draining``, ``deaf``)."""
+    """Refused handshakes, by reason (``origin``, ``subprotocol``, ``full``, ``rush``, ``draining``, ``deaf``)."""
     frames_out: int = 0
     bytes_out: int = 0
     writes: int = 0
-    """System calls at least: one a session and turn of the loop. ``frames_out / writes`` is what joining
-    saves.
+    """Writes to transports: one for each session and turn of the event loop, so the number of system calls is at least
+    this. ``frames_out / writes`` is what joining frames into one write saves.
     """
     events: int = 0
-    """Entries of the logs that the relay handed on."""
+    """Log entries that the relay passed to the hubs."""
     closes: Counter[int] = field(default_factory=Counter)
-    """Connections that ended, by close code, whichever side closed."""
+    """Ended connections, by close code, no matter which side closed."""
     resumes: Counter[str] = field(default_factory=Counter)
-    """Zones joined at connect: ``recovered``, ``too_old``, ``epoch`` or ``fresh`` (no cursor given)."""
+    """Zones joined at ``connect``, by outcome: ``recovered``, ``too_old``, ``epoch`` or ``fresh`` (no cursor given)."""
     resyncs: Counter[str] = field(default_factory=Counter)
-    """Times the relay had to tell its sessions to resynchronise, by reason (``trimmed``, ``rollback``,
-    ``epoch``).
-    """
+    """How often the relay told its sessions to resynchronise, by reason (``trimmed``, ``rollback``, ``epoch``)."""
     positions: int = 0
-    """Live positions told, each once however many watch."""
+    """Live positions sent, each counted once, no matter how many sessions receive it."""
     live_gaps: int = 0
-    """Times when what was published may not have been heard."""
+    """How often the pub/sub subscription was interrupted, so that published positions may be missing."""
     errors: int = 0
-    """Wrong frames received."""
+    """Invalid frames received."""
     refusals: Counter[str] = field(default_factory=Counter)
-    """Requests on sockets that were answered with an error, by its code."""
+    """Requests on sockets that were answered with an error, by error code."""
     lag: Histogram = field(default_factory=Histogram)
-    """From an event's commit to its hand-off, by the two clocks: of the oldest event in each reading of the log."""
+    """Seconds from an event's commit (Redis's clock) to its hand-off to the hubs (this process's clock), measured for
+    the oldest event of each read of the log.
+    """
     broadcasts: Histogram = field(default_factory=Histogram)
-    """From the hand-off of an event to the last write, where at least ``BROADCAST`` sockets were written to."""
+    """Seconds from the hand-off of an event to the last write, for events sent to at least ``BROADCAST`` sockets."""
     commands: defaultdict[str, Histogram] = field(default_factory=lambda: defaultdict(Histogram))
-    """From a message to its reply, by op."""
+    """Seconds from a message to its reply, by op."""
 
     def count_write(self, frames: int, size: int) -> None:
         """Count one write of ``frames``, of ``size`` bytes together."""
@@ -62,7 +64,7 @@ class Counters:
         self.writes += 1
 
     def show(self, metrics: Metrics) -> None:
-        """Register with the engine's metrics. Once for each engine."""
+        """Register these counters with the engine's metrics. Call this once for each engine."""
         show = metrics.reading
         show("sockets_accepted", "WebSockets accepted", lambda: self.accepted, rises=True)
         show("sockets_refused", "Upgrades refused", lambda: _labelled(self.refused), "reason", rises=True)

@@ -1,4 +1,4 @@
-"""The requests of sockets: each runs as a task of the gateway, and its outcome is the reply."""
+"""Execute the requests of sockets: each runs as a task of the gateway, and its outcome is the reply."""
 
 from __future__ import annotations
 
@@ -23,13 +23,15 @@ log = structlog.get_logger(__name__)
 
 
 class Dispatcher:
-    """Executes the requests of all sockets of one gateway (the ``Requests`` of server/gateway/session.py)."""
+    """The executor of the requests of all sockets of one gateway (``Requests`` in server/gateway/session.py)."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
 
     def ping(self, session: Session, op: Ping) -> None:
-        """Answer a ping, in order with the pushes: its number is how many the client must have by then."""
+        """Answer a ping, in order with the pushes. ``n`` is how many logged pushes the client has received by then if
+        none was lost.
+        """
         if self._gateway.limited:
             session.limiter = session.limiter or SessionLimiter()
             try:
@@ -42,7 +44,7 @@ class Dispatcher:
         return None
 
     def start(self, session: Session, op: Op) -> None:
-        """Start an op that takes longer. It continues if the session ends."""
+        """Start ``op`` as a task. The task continues if the session ends."""
         task = asyncio.create_task(self._perform(session, op))
         self._gateway.running_ops.add(task)
         task.add_done_callback(self._gateway.running_ops.discard)
@@ -79,7 +81,7 @@ class Dispatcher:
                 self._gateway.wheel.expect_connect(session)
 
     def _refuse_limited(self, session: Session, op: Op, error: RateLimited) -> None:
-        """Refuse ``op`` if it has an id. A client that does not stop is closed."""
+        """Refuse ``op`` if it has an id. If the client does not stop, close the session."""
         session.limiter = session.limiter or SessionLimiter()
         over = session.limiter.refused(ops.limit_of(op), error, monotonic())
         if op.id is not None:
@@ -88,8 +90,8 @@ class Dispatcher:
             session.close(Close.TOO_MANY, "too many requests")
 
     def count_wrong_value(self, session: Session) -> None:
-        """Count a message of a known op with a wrong value. A wrong value is no reason to send a client away for good,
-        but a flood of them is a reason to send it away for now.
+        """Count a message of a known op with a wrong value. A flood of them closes the session with a code after which
+        the client reconnects (4010): a wrong value is no reason to keep a client out for good.
         """
         session.limiter = session.limiter or SessionLimiter()
         if self._gateway.limited and session.limiter.count(monotonic()):

@@ -1,7 +1,8 @@
-"""Sending everybody away, not all in the same moment: those who come back at once would meet at the next node.
+"""Close all sessions of a gateway that shuts down, spread over time: clients that reconnect all at once would overload
+the next node.
 
-In random order, a batch every tenth of a second; each session goes when the commands it has in hand are answered
-(``Session.leave``). A few need no spreading: a batch is never smaller than ``AT_LEAST``.
+Sessions are closed in random order, one batch every tenth of a second. Each session closes when its running commands
+are answered (``Session.leave``). A few sessions need no spreading: a batch is never smaller than ``AT_LEAST``.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ AT_LEAST = 20
 
 
 async def send_away(sessions: Collection[Session], over_s: float) -> None:
-    """Tell all of ``sessions`` to come back elsewhere (4000), within ``over_s`` seconds. Those that still wait for an
-    answer may be left when this returns.
+    """Tell all ``sessions`` within ``over_s`` seconds to reconnect to another node (close code 4000). Sessions that
+    still wait for a reply may be open when this returns.
     """
     order = list(sessions)
     random.shuffle(order)

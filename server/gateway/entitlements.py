@@ -1,11 +1,12 @@
-"""What a session may hear beyond its own channels, and for how long.
+"""What a session may receive beyond its own channels, and until when.
 
-`work:<service>` belongs to a technician who may take such work now (reviewed, with the service, in the zone), from the
-seq at which that began: the script that changes it appends ``session.work``, which moves the sessions in and out. In a
-hub the channel carries its zone, since a technician works in one zone and every hub hears all of them.
+A technician who may take work of a service now (reviewed, with the service, in the zone) receives `work:<service>` from
+the seq at which that right began. The script that changes the right appends ``session.work``, and this event adds the
+channel to the technician's sessions or removes it. In a hub the channel's name includes its zone, because a technician
+works in one zone and every hub gets the events of all zones.
 
-`job:<id>` belongs to a watcher as long as the job is theirs to read. Each event with the whole job says whose it is
-now, so the subscriptions of all others end with it.
+A session that subscribed to `job:<id>` receives it as long as its user may read the job. Each event with the whole job
+shows who may read it now, and ends the subscriptions of all others.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ from server.gateway.zone_stream import ZoneStream
 
 WORK = "session.work"
 OPENING = b'{"job":{"id":"'
-"""How the data of an event that holds a job begins."""
+"""The first bytes of the data of an event that contains a job."""
 MOST = 1_000
 
 Tails = Mapping[Zone, ZoneStream]
 Floors = dict[Zone, dict[str, int]]
-"""By zone, each channel that is heard from some seq on, and that seq."""
+"""By zone: each channel that is received from a certain seq on, and that seq."""
 
 
 class _Work(msgspec.Struct):
@@ -39,14 +40,16 @@ class _Work(msgspec.Struct):
 
 
 async def work_of(engine: Engine, zones: Iterable[Zone], caller: Principal) -> Floors:
-    """The work that the caller may take now, in each zone, and since when."""
+    """Return the `work:` channels of the work that the caller may take now, in each zone, with the seq from which
+    on.
+    """
     if caller.role != "technician":
         return {}
     return {zone: _channels(await live.read_open_work(engine, zone, caller.id)) for zone in zones}
 
 
 def work_since(tails: Tails, caller: Principal, floors: Floors, seen: Mapping[Zone, int]) -> Floors:
-    """``floors`` with what has changed since ``seen``, while no hub knew of the session."""
+    """Return ``floors`` with the changes since the seqs ``seen``, in which the session was not yet in a hub."""
     if caller.role != "technician":
         return floors
     for zone, seq in seen.items():
@@ -58,12 +61,12 @@ def work_since(tails: Tails, caller: Principal, floors: Floors, seen: Mapping[Zo
 
 
 def names(floors: Floors) -> tuple[str, ...]:
-    """The channels as hubs know them."""
+    """Return the names of the channels in a hub, which include the zone."""
     return tuple(located(channel, zone) for zone, channels in floors.items() for channel in channels)
 
 
 def take_work(event: Event, sessions_of: Callable[[str], list[Session]]) -> None:
-    """A technician may take other work from now on."""
+    """Change the `work:` channels of a technician's sessions as ``event`` (``session.work``) specifies."""
     wanted = [located(channel, event.zone) for channel in _told(event)]
     for channel in event.to:
         for session in sessions_of(channel.removeprefix("user:")):
@@ -75,7 +78,9 @@ def take_work(event: Event, sessions_of: Callable[[str], list[Session]]) -> None
 
 
 def lost_since(tails: Tails, caller: Principal, wanted: Collection[str], seen: Mapping[Zone, int]) -> list[str]:
-    """Those of the subscriptions that the log has taken away since ``seen``, while no hub knew of the session."""
+    """Return the subscriptions in ``wanted`` that events since the seqs ``seen`` have ended, while the session was not
+    yet in a hub.
+    """
     lost: list[str] = []
     for channel in (name for name in wanted if name.startswith("job:")):
         zone = zone_of(channel.removeprefix("job:"))
@@ -90,8 +95,8 @@ def lost_since(tails: Tails, caller: Principal, wanted: Collection[str], seen: M
 
 
 def replayable(caller: Principal, hears: Collection[str]) -> Callable[[Event], bool] | None:
-    """Which of the events that ``hears`` brings the caller may be sent again, None for all: what comes by a
-    subscription to a job alone needs the right to that job as it was then.
+    """Return a filter for the events of a replay on the channels ``hears``, None if all may be replayed. An event that
+    the caller receives only by a subscription to a job is replayed only if they had the right to that job at that time.
     """
     if caller.is_ops or caller.role == "service" or not any(name.startswith("job:") for name in hears):
         return None
@@ -106,7 +111,7 @@ def replayable(caller: Principal, hears: Collection[str]) -> Callable[[Event], b
 
 
 def end_subscriptions(event: Event, hubs: Iterable[Hub]) -> None:
-    """Take `job:<id>` from those who may not read the job any more, as ``event`` tells whose it is."""
+    """Remove `job:<id>` from the sessions that may not read the job any more, judged by the job in ``event``."""
     if not event.data.startswith(OPENING):
         return
     name = event.data[len(OPENING) :].partition(b'"')[0]
@@ -121,7 +126,7 @@ def end_subscriptions(event: Event, hubs: Iterable[Hub]) -> None:
 
 
 def may_watch(caller: Principal, job: EventJob) -> bool:
-    """Whether the caller may follow a job that stands so."""
+    """Return whether the caller may follow a job in this state."""
     if caller.is_ops or caller.role == "service":
         return True
     if caller.role == "technician":
@@ -132,8 +137,9 @@ def may_watch(caller: Principal, job: EventJob) -> bool:
 
 
 def may_see_position(session: Session, holder: str, *, certain: bool) -> bool:
-    """Whether a subscriber to a job may be sent a position of its ``holder``. A technician follows nobody else; a
-    mediator is not sent one that is newer than what the log has told here, since the dispute may be over by then.
+    """Return whether ``session``, which subscribed to a job, may be sent a position of the job's ``holder``. A
+    technician may follow only themselves. A mediator is sent no position that is newer than the events read here (not
+    ``certain``), because the dispute may be over by then.
     """
     caller = session.caller
     if caller.role == "technician":

@@ -1,11 +1,11 @@
-"""Frames as they leave, built once for all who get them: WebSocket head and payload in one piece of bytes.
+"""Encode frames as they are sent, once for all recipients: the WebSocket header and the payload in one bytes object.
 
-Server frames are not masked, so the same bytes serve every session of a subprotocol; a session only ever
-holds references. In JSON an event's ``data`` is forwarded as it stands in the log: nothing is parsed to be sent.
+The server does not mask its frames, so every session of a subprotocol is sent the same bytes object, and a session only
+holds a reference to it. In JSON an event's ``data`` is forwarded as the log contains it, without parsing.
 
-MessagePack is made from that JSON, once an event and only where somebody listens, so that both subprotocols say
-the same by construction. (Rejected: a second encoder beside the first, from the event's parts. It saves 2 µs an event,
-and each field would have two homes.)
+MessagePack is converted from that JSON, once an event and only if a recipient uses it. So both subprotocols have the
+same content by construction. (Rejected: a second encoder, from the event's parts. It saves 2 µs an event, but each
+field would have to be defined twice.)
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from engine.events import Event, iso
 from engine.types import Cursor, Zone
 
 INTERNAL = "session."
-"""Types that begin so are for gateways and are never sent to anybody."""
+"""The prefix of the types of internal events. They are for gateways and are never sent to a client."""
 
 log = structlog.get_logger(__name__)
 
@@ -31,13 +31,13 @@ _HEADS = tuple(_TEXT + bytes((size,)) for size in range(126))
 
 
 def text_frame(payload: bytes) -> bytes:
-    """``payload`` as one unfragmented, unmasked text frame."""
+    """Return ``payload`` as one unfragmented, unmasked text frame."""
     size = len(payload)
     return _HEADS[size] + payload if size < 126 else _TEXT + _length(size) + payload
 
 
 def binary_frame(payload: bytes) -> bytes:
-    """The same as a binary frame."""
+    """Return ``payload`` as one unfragmented, unmasked binary frame."""
     return _BINARY + _length(len(payload)) + payload
 
 
@@ -48,13 +48,13 @@ def _length(size: int) -> bytes:
 
 
 class PayloadEncoder:
-    """The payloads of pushes, as JSON without a frame: the same for every transport. One for each gateway."""
+    """The encoder of a gateway's pushes into JSON without a frame. The payload is the same for every transport."""
 
     def __init__(self, blueprints: Blueprints) -> None:
         self._view = blueprints.view
 
     def encode(self, event: Event) -> bytes:
-        """The payload of one event of the log, under the name that its blueprint gives it."""
+        """Return the payload of one event of the log, with the event name that its blueprint defines."""
         try:
             name, data = self._view(event.bp, event.type, event.data)
         except (ValueError, KeyError, TypeError) as error:
@@ -65,68 +65,77 @@ class PayloadEncoder:
         return b'%b%d,"at":"%b","data":%b}' % (opening, event.seq, _time(event.at), data)
 
     def live(self, kind: str, at: int, data: Any, bp: str = "") -> bytes:
-        """The payload of a push that is in no log: without zone and seq, and never replayed. ``at`` is in ms. ``bp`` is
-        the blueprint that names the push, where it is about a job.
+        """Return the payload of a push that is in no log: it has no zone and no seq, and is never replayed. ``at`` is
+        in ms (Unix time). ``bp`` is the blueprint that defines the push's event name, "" if the push is not about a
+        job.
         """
         name, encoded = self._view(bp, kind, msgspec.json.encode(data))
         return msgspec.json.encode({"type": kind, "event": name, "at": iso(at), "data": msgspec.Raw(encoded)})
 
 
 class JsonFrames:
-    """``callout.v1.json``: compact JSON in text frames. Each encoding has its own hub."""
+    """The encoder for the subprotocol ``callout.v1.json``: compact JSON in text frames. Each encoding has its own
+    hub.
+    """
 
     subprotocol = "callout.v1.json"
     binary = False
-    """Whether the frames are binary, in both directions."""
+    """Whether the frames of both directions are binary."""
     pong = b"{}"
-    """The content of a ping and of the client's answer to it."""
+    """The content of a ping and of the client's reply to a ping."""
 
     def __init__(self, payloads: PayloadEncoder) -> None:
         self.payloads = payloads
 
     def frame(self, payload: bytes) -> bytes:
-        """``payload``, one JSON object, as it is sent."""
+        """Return ``payload``, one JSON object, as a frame."""
         return text_frame(payload)
 
     def event(self, payload: bytes) -> bytes:
-        """The push of one event at the moment of its hand-off."""
+        """Return the frame of one event, given its payload, when the relay passes the event to the hubs."""
         return self.frame(payload)
 
     def encode(self, event: Event) -> bytes:
-        """The push of one event, for a replay."""
+        """Return the frame of one event for a replay."""
         return self.frame(self.payloads.encode(event))
 
     def head(self, zone: Zone, head: Cursor) -> bytes:
-        """``{"zone","epoch","seq"}``: every event up to here that concerns the receiver has been sent."""
+        """Return the frame ``{"zone","epoch","seq"}``: every event up to this seq that is for the recipient was
+        sent.
+        """
         return self.frame(msgspec.json.encode({"zone": zone, "epoch": head.epoch, "seq": head.seq}))
 
     def heads(self, heads: Iterable[tuple[Zone, Cursor]]) -> bytes:
-        """The head of each zone, in one piece."""
+        """Return the frames of the heads of all given zones, as one bytes object."""
         return b"".join(self.head(zone, head) for zone, head in heads)
 
     def heartbeat(self, heads: Iterable[tuple[Zone, Cursor]]) -> bytes:
-        """What every session is sent once an interval: the heads, and the ping."""
+        """Return what every session is sent once a ping interval: the heads and the ping."""
         return self.heads(heads) + self.frame(b"{}")
 
     def reply(self, request: int | str | None, ok: Any) -> bytes:
-        """The answer to a request that was done; ``repeated`` beside it where the verdict was remembered."""
+        """Return the reply to a request that succeeded, with ``repeated`` if the result is that of an earlier request
+        with the same request key.
+        """
         return self.frame(msgspec.json.encode({"id": request, "ok": ok, **_repeated(getattr(ok, "repeated", False))}))
 
     def refusal(self, request: int | str | None, problem: dict[str, Any]) -> bytes:
-        """The answer to one that was not; without an ``id`` where the request had none."""
+        """Return the reply to a request that failed, without an ``id`` if the request had none."""
         body = {"error": problem} if request is None else {"id": request, "error": problem}
         return self.frame(msgspec.json.encode({**body, **_repeated(problem.get("repeated", False))}))
 
 
 class MsgpackFrames(JsonFrames):
-    """``callout.v1.msgpack``: the same objects, keys and words, as MessagePack in binary frames."""
+    """The encoder for the subprotocol ``callout.v1.msgpack``: the same objects, keys and values, as MessagePack in
+    binary frames.
+    """
 
     subprotocol = "callout.v1.msgpack"
     binary = True
     pong = b"\x80"
 
     def frame(self, payload: bytes) -> bytes:
-        """``payload``, one JSON object, as MessagePack."""
+        """Return ``payload``, one JSON object, as a frame of MessagePack."""
         return binary_frame(msgspec.msgpack.encode(msgspec.json.decode(payload)))
 
 

@@ -30,10 +30,10 @@ from server.gateway.sse import Heads, SseFrames
 from server.gateway.stream_connection import Poll, Stream, StreamHub
 
 COLD_READS = 32
-"""Clients whose missed events are read from Redis or SQL at the same time. The others wait their turn."""
+"""How many clients' missed events are read from Redis or SQL at the same time. The other clients wait."""
 START_S = 5.0
 FINISH_S = 5.0
-"""How long running commands may take when the gateway stops."""
+"""How many seconds running commands may take when the gateway stops."""
 
 
 class Gateway:
@@ -46,7 +46,7 @@ class Gateway:
         self.counters = Counters()
         self.sessions: set[Session] = set()
         self.behind: set[SendBuffer] = set()
-        """Sessions with frames that the transport did not take."""
+        """The sessions with frames that the transport did not accept."""
         self.running_ops: set[asyncio.Task[None]] = set()
         self.limited = engine.settings.limits == "on"
         self.draining = False
@@ -100,8 +100,8 @@ class Gateway:
                 await self.relay.window_read.wait()
 
     async def drain(self) -> None:
-        """Refuse new clients and close all sessions over ``drain_s``, each after its last answer. The relay continues
-        meanwhile. Commands that take ``FINISH_S`` longer are left to ``stop``.
+        """Refuse new clients and close all sessions within ``drain_s`` seconds, each after its last reply. The relay
+        continues meanwhile. ``stop`` ends the commands that take ``FINISH_S`` longer.
         """
         self.draining = True
         await drain.send_away(self.sessions, self.engine.settings.drain_s)
@@ -109,7 +109,7 @@ class Gateway:
             await asyncio.wait(self.running_ops, timeout=FINISH_S)
 
     async def stop(self, code: int = Close.DRAINING) -> None:
-        """Let running commands finish and close all sessions at once with ``code``. May be repeated."""
+        """Let running commands finish and close all sessions at once with ``code``. A second call has no effect."""
         self.draining = True
         if self.running_ops:
             await asyncio.wait(self.running_ops, timeout=FINISH_S)
@@ -123,7 +123,7 @@ class Gateway:
     # who may come in
 
     def why_no_room(self) -> str | None:
-        """Why no new client can be served (a reason of server/gateway/handshake.py), or None."""
+        """Return why no new client can be served (a reason of server/gateway/handshake.py), or None."""
         if self.draining:
             return "draining"
         if self.relay.disconnected:
@@ -131,7 +131,7 @@ class Gateway:
         return "full" if len(self.sessions) >= self.engine.settings.max_sockets else None
 
     def check_room(self) -> None:
-        """Raise Unavailable with the reason where no new client can be served."""
+        """Raise Unavailable with the reason if no new client can be served."""
         why = self.why_no_room()
         if why is not None:
             self.counters.refused[why] += 1
@@ -140,7 +140,7 @@ class Gateway:
     # sessions begin and end
 
     def joined(self, session: Session, claim: sockets.Claim = sockets.NO_CLAIM) -> None:
-        """A socket is live: subscribe it to its channels from the next event on."""
+        """Subscribe ``session``, a socket that became live, to its channels from the next event on."""
         session.hub.join(session, session.channels)
         self.pending.release(session)
         self.wheel.joined(session)
@@ -148,8 +148,8 @@ class Gateway:
             self.slots.take(session, claim)
 
     def attach(self, stream: Stream) -> None:
-        """The same for a stream or a poll. Polls are counted here: over the limit, the user's oldest poll is answered
-        early.
+        """Make a stream or a poll live and subscribe it to its channels. Polls are counted here: over the limit, the
+        user's oldest poll is answered early.
         """
         stream.state = State.LIVE
         self.sessions.add(stream)
@@ -164,8 +164,8 @@ class Gateway:
                 polls[0].close(Close.TOO_MANY, "more polls than one may have")
 
     def renew(self, session: Session, principal: Principal) -> None:
-        """Continue the session under a fresh token of the same user. If that token does not expire later than the last,
-        the client is not warned again: a client that has no better token would be asked for one again and again.
+        """Replace the session's token with a fresh one of the same user. If the fresh token does not expire later than
+        the last, the client is not warned again: a client without a better token would be warned again and again.
         """
         is_later = principal.expires > session.caller.expires
         self.wheel.expiry.forget(session)
@@ -174,7 +174,7 @@ class Gateway:
             self.wheel.expiry.watch(session, late=is_later)
 
     def forget(self, session: Session, code: int) -> None:
-        """``session`` has ended with ``code``: remove it everywhere."""
+        """Remove ``session``, which has ended with ``code``, everywhere."""
         self.counters.closes[code] += 1
         self.sessions.discard(session)
         self.behind.discard(session)
@@ -184,21 +184,21 @@ class Gateway:
         self.slots.give_up(session)
 
     def sockets_of(self, user: str) -> list[Session]:
-        """The live sockets of a user at this gateway, of all subprotocols."""
+        """Return the live sockets of a user at this gateway, of all subprotocols."""
         return [session for hub in self.hubs.values() for session in hub.members(f"user:{user}")]
 
     def sessions_of(self, user: str) -> list[Session]:
-        """The live sockets, streams and polls of a user at this gateway."""
+        """Return the live sockets, streams and polls of a user at this gateway."""
         return [*self.sockets_of(user), *self.streams.of(user)]
 
     # what sessions are sent
 
     def heads(self) -> Heads:
-        """The cursor, in each open zone, of a client that was sent everything."""
+        """Return the cursor, in each open zone, of a client that was sent everything."""
         return [(tail.zone, tail.head) for tail in self.relay.tails.values() if tail.open]
 
     def heartbeat(self, hub: BufferHub) -> bytes:
-        """The head of every zone and the ping, in one piece: the same bytes for all sessions in ``hub``."""
+        """Return the head of every zone and the ping, in one piece: the same bytes for all sessions in ``hub``."""
         heads, known = self.heads(), self._heartbeats.get(hub)
         if known is None or known[0] != heads:
             known = self._heartbeats[hub] = (heads, hub.frames.heartbeat(heads))
@@ -216,7 +216,9 @@ class Gateway:
             self.revocation.apply(event)
 
     def _push_heads(self) -> None:
-        """A new epoch continues the last one: send its heads before its first event, so that every cursor names it."""
+        """Send the heads of a new epoch that continues the last one. This is done before the epoch's first event, so
+        that every client's cursor names the new epoch.
+        """
         heads = self.heads()
         encoded: dict[BufferHub, bytes] = {hub: hub.frames.heads(heads) for hub in self.all_hubs}
         for session in self.sessions:
@@ -224,7 +226,7 @@ class Gateway:
                 session.push_heads(encoded[session.hub])
 
     def _resync(self, why: str) -> None:
-        """Close all sessions: what they were sent may not be what the log holds, or not all of it."""
+        """Close all sessions, because what they were sent may differ from the log, or may be incomplete."""
         self.positions.forget()
         for session in list(self.sessions):
             session.close(Close.RESYNCHRONISE, f"resynchronise: {why}")

@@ -1,4 +1,4 @@
-"""Who may come in: what is looked at before the upgrade, and the HTTP answer to who may not."""
+"""The checks before a WebSocket upgrade, and the HTTP response to a client that is refused."""
 
 from __future__ import annotations
 
@@ -28,26 +28,27 @@ _REFUSALS: dict[str, CalloutError] = {
 
 
 def headers_of(scope: Scope) -> dict[bytes, str]:
-    """The request's headers, by name in small letters."""
+    """Return the request's headers, by name in lower case."""
     return {name: value.decode("latin-1") for name, value in scope["headers"]}
 
 
 def is_welcome(headers: dict[bytes, str], origins: Iterable[str]) -> bool:
-    """Whether the page that asks, if it is one, is on the list, or of this very server: ``Origin`` names the host
-    that was called. The scheme is not compared: behind a proxy that ends TLS, ours is not the browser's. Nothing is
-    won by forging it, for no cookie is ever looked at.
+    """Return whether the request may connect: it has no ``Origin`` (it does not come from a web page), or its
+    ``Origin`` is in ``origins``, or its ``Origin`` has the host of this request. The scheme is not compared: behind a
+    proxy that ends TLS, the server's scheme is not the browser's. A forged ``Origin`` gains nothing, because the server
+    reads no cookies.
     """
     origin = headers.get(b"origin")
     return origin is None or origin in origins or origin.partition("://")[2] == headers.get(b"host")
 
 
 def subprotocol_of(scope: Scope) -> str | None:
-    """The first of ours that the client offers."""
+    """Return the first subprotocol that the client offers and this server supports, None if there is none."""
     return next((name for name in scope["subprotocols"] if name in SUBPROTOCOLS), None)
 
 
 def credentials_of(scope: Scope, headers: dict[bytes, str]) -> Credentials:
-    """What came with the request."""
+    """Return the bearer token of ``Authorization`` and the ``ticket`` of the query, None for each that is missing."""
     scheme, _, token = headers.get(b"authorization", "").partition(" ")
     ticket = parse_qs(scope["query_string"].decode("latin-1")).get("ticket")
     return Credentials(
@@ -56,7 +57,9 @@ def credentials_of(scope: Scope, headers: dict[bytes, str]) -> Credentials:
 
 
 class AcceptLimiter:
-    """Lets ``rate`` in a second, and as many at once after a quiet one. In memory: it guards this node's loop."""
+    """A limit of ``rate`` new WebSockets a second, with a burst of ``rate`` after a second without any. It is held in
+    memory and for each process, because it protects this process's event loop.
+    """
 
     __slots__ = ("_free_at", "_step")
 
@@ -65,7 +68,7 @@ class AcceptLimiter:
         self._free_at = 0.0
 
     def let_in(self) -> bool:
-        """Count one, unless there were too many."""
+        """Count one WebSocket and return True, or return False if the limit is reached."""
         now = monotonic()
         at = max(self._free_at, now - 1.0) + self._step
         if at > now:
@@ -75,7 +78,7 @@ class AcceptLimiter:
 
 
 class PendingSockets:
-    """Sockets that have not shown yet who they are, by the address they came from: at most ``most`` of each."""
+    """The sockets that have not sent ``connect`` yet, counted by client address: at most ``most`` for each address."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -83,16 +86,18 @@ class PendingSockets:
         self._counts: Counter[str] = Counter()
 
     def is_full(self, address: str) -> bool:
-        """Whether one more of this address is too many. A Unix socket has no address, and no limit."""
+        """Return whether ``address`` may have no further pending socket. A Unix socket has no address and no limit."""
         return bool(address) and self._counts[address] >= self._most
 
     def take(self, session: object, address: str) -> None:
-        """``session`` came from ``address`` and has said nothing yet."""
+        """Count ``session``, a new socket from ``address``, as pending."""
         self._came_from[session] = address
         self._counts[address] += 1
 
     def release(self, session: object) -> None:
-        """It is known by now, or gone. May be repeated."""
+        """Call this when ``session`` is authenticated or closed: it is pending no longer. A second call has no
+        effect.
+        """
         address = self._came_from.pop(session, None)
         if address is not None:
             self._counts[address] -= 1
@@ -101,13 +106,13 @@ class PendingSockets:
 
 
 def unavailable(why: str) -> Unavailable:
-    """The refusal of who comes in the wrong moment, whichever way he came."""
+    """Return the error for ``why``, a key of the refusals with status 503. Sockets, streams and polls use the same."""
     known = _REFUSALS[why]
     return Unavailable(known.detail, retry_after=known.retry_after)
 
 
 async def refuse(send: Send, why: str) -> None:
-    """An HTTP answer instead of the upgrade; a wrong origin is told no more than 403."""
+    """Send an HTTP response instead of the upgrade. A wrong origin gets 403 without a body."""
     error = _REFUSALS.get(why)
     if error is None:
         return await send({"type": "websocket.close", "code": 1000})
@@ -115,7 +120,7 @@ async def refuse(send: Send, why: str) -> None:
 
 
 async def refuse_upgrade(send: Send, error: CalloutError) -> None:
-    """Answer a handshake with the problem that ``error`` is, stamped like every answer."""
+    """Send ``error`` as a problem document in response to a handshake, with a request id like every other response."""
     request_id = token_hex(8)
     body = problems.encode(error, request_id)
     stamp = (b"x-request-id", request_id.encode())

@@ -1,8 +1,7 @@
-"""One clock for all sessions: pings, pongs that do not come, deadlines, and technicians' signs of life.
+"""One timer for all sessions: pings, missing pongs, deadlines, and technicians' signs of life.
 
-A timer per session costs memory and a heap operation each; here a session stands in a slot of a wheel
-that turns once a ping interval, so a tick touches only those whose turn it is, and what it sends them is
-the same bytes.
+A timer per session costs memory and a heap operation each. Here each session is in one slot of a wheel that turns once
+a ping interval. So a tick processes only the sessions of one slot, and sends all of them the same bytes.
 """
 
 from __future__ import annotations
@@ -27,13 +26,13 @@ from server.gateway.token_expiry import Expiry
 
 SLOTS = 25
 TOUCH = 500
-"""Signs of life in one script call: a longer one would hold up the zone."""
+"""The most signs of life in one script call: a longer call would delay the zone's other commands."""
 
 log = structlog.get_logger(__name__)
 
 
 class HeartbeatWheel:
-    """The wheel of one gateway."""
+    """The timer of one gateway, with the sessions in its slots."""
 
     def __init__(
         self,
@@ -54,16 +53,18 @@ class HeartbeatWheel:
         self._next_slot = 0
         self._connecting: dict[Session, float] = {}
         self._left: set[str] = set()
-        """Technicians heard from since the last touch on sockets that have ended since: the lease runs from there."""
+        """Technicians that sent something since the last touch, on sockets that have ended since then. They are still
+        touched, so that their lease runs from what they sent.
+        """
         self.expiry = Expiry(settings)
 
     def expect_connect(self, session: Session) -> None:
-        """``session`` has to say ``connect`` within ten seconds from now."""
+        """Close ``session`` if it does not send ``connect`` within ten seconds from now."""
         self._connecting.pop(session, None)
         self._connecting[session] = monotonic() + CONNECT_S
 
     def joined(self, session: Session) -> None:
-        """Begin its pings, and remember when its token ends."""
+        """Call this when ``session`` has joined: its pings begin, and the expiry of its token is scheduled."""
         self._connecting.pop(session, None)
         session.slot = self._next_slot
         self._next_slot = (self._next_slot + 1) % SLOTS
@@ -71,7 +72,7 @@ class HeartbeatWheel:
         self.expiry.watch(session)
 
     def left(self, session: Session) -> None:
-        """Forget it."""
+        """Call this when ``session`` has ended: remove it from the wheel."""
         self._connecting.pop(session, None)
         if session.slot >= 0:
             self._slots[session.slot].discard(session)
@@ -80,7 +81,7 @@ class HeartbeatWheel:
         self.expiry.forget(session)
 
     async def run(self) -> None:
-        """Tick for ever; the tick that is late is not made up for."""
+        """Tick for ever. Missed ticks are not repeated."""
         while not_cancelled():
             await asyncio.sleep(self._tick_s)
             try:
@@ -89,8 +90,8 @@ class HeartbeatWheel:
                 log.exception("pulse_failed")
 
     def tick(self) -> None:
-        """One slot on: ping those in it, close those who did not answer theirs, and all whose time is
-        over.
+        """Advance the wheel by one slot. Ping the sessions in this slot, and close the sessions that did not answer
+        their ping, that are too slow, that sent no ``connect`` in time, or whose token has expired.
         """
         self._turn = (self._turn + 1) % SLOTS
         now = monotonic()
@@ -113,7 +114,9 @@ class HeartbeatWheel:
             session.heartbeat()
 
     def _close_unconnected(self, now: float) -> None:
-        """Who is being looked at (joining) is not late; who could not be for want of Redis may come back."""
+        """Close the sessions whose time for ``connect`` is over. A session that is joining is not late. A session whose
+        ``connect`` failed because Redis was unavailable is told to try again (1013).
+        """
         for session, until in list(self._connecting.items()):
             if until > now:
                 break
@@ -125,8 +128,8 @@ class HeartbeatWheel:
     # signs of life
 
     async def touch_forever(self) -> None:
-        """Tell the engine once an interval which technicians were heard from, and which sockets are open; what fails is
-        told the next time, and neither waits for the other's luck.
+        """Once a ping interval, renew the leases of the technicians that sent something, and of the open sockets. What
+        fails is repeated the next time, and a failure of one does not prevent the other.
         """
         pending: set[str] = set()
         while not_cancelled():
@@ -141,6 +144,7 @@ class HeartbeatWheel:
                     log.exception("touch_failed")
 
     def _heard(self) -> set[str]:
+        """Return the technicians that sent something since the last call."""
         heard, self._left = self._left, set()
         for hub in self._hubs:
             for session in hub.members("role:technician"):

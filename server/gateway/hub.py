@@ -1,14 +1,14 @@
 """The sessions by channel, and the one flush per turn of the loop.
 
 Fan-out only puts references into the sessions' queues. All frames of a session that wait at the end of the turn go out
-in one write: at 16 events at once that is 2.5 M deliveries a second, against 0.2 M written one by one. The flush gives
-the loop back every 2 ms, so that a broadcast to very many sessions does not delay a claim.
+in one write: at 16 events at once that is 2.5 M deliveries a second, against 0.2 M written one by one. The flush yields
+to the event loop every 2 ms, so that a broadcast to very many sessions does not delay a claim.
 
 A broadcast (one event to very many sessions) that comes while no session has a waiting push is not queued. The flush
 writes it directly to its recipients, which avoids a second pass over all of them. As soon as another frame has to
 follow it for any of them, the broadcast is queued after all (``settle``). So there is one order: that of the queues.
 
-Each subprotocol has its own hub, so that the hot loop never asks for the encoding of a session.
+Each subprotocol has its own hub, so that the hot loop never reads the encoding of a session.
 """
 
 from __future__ import annotations
@@ -28,16 +28,18 @@ from server.gateway.session import Session
 
 SLICE_S = 0.002
 _CLOCK_EVERY = 32
-"""Sessions written to between two readings of the clock."""
+"""How many sessions are written to between two readings of the clock."""
 
 
 def located(channel: str, zone: Zone) -> str:
-    """The name in a hub of the channel for a zone's work: all zones share a hub."""
+    """Return the name in a hub of a `work:` channel of ``zone``. It includes the zone, because all zones share a
+    hub.
+    """
     return f"{channel}@{zone}"
 
 
 def addressed(event: Event) -> tuple[str, ...]:
-    """The channels of an event as hubs name them. `work:<service>` is always the only channel of its event."""
+    """Return an event's channels by their names in a hub. `work:<service>` is always the only channel of its event."""
     to = event.to
     return (located(to[0], event.zone),) if to and to[0].startswith("work:") else to
 
@@ -81,7 +83,7 @@ class Hub:
             self.watched = self.watched or channel.startswith("job:")
 
     def leave(self, session: Session, channels: Iterable[str]) -> None:
-        """Unsubscribe it. Channels that it has not joined are ignored."""
+        """Unsubscribe ``session`` from ``channels``. Channels that it has not joined are ignored."""
         for channel in channels:
             members = self.channels.get(channel)
             if members is not None:
@@ -90,11 +92,11 @@ class Hub:
                     del self.channels[channel]
 
     def members(self, channel: str) -> Collection[Session]:
-        """The sessions on ``channel`` now."""
+        """Return the sessions that are on ``channel`` now."""
         return self.channels.get(channel, ())
 
     def recipients(self, kind: str, channels: Iterable[str]) -> Collection[Session]:
-        """The sessions on any of ``channels``, each once, that receive an event of type ``kind``."""
+        """Return the sessions on any of ``channels``, each once, that receive an event of type ``kind``."""
         if not self.channels:
             return ()
         hits = [members for members in map(self.channels.get, channels) if members]
@@ -114,8 +116,8 @@ class Hub:
             self._schedule()
 
     def settle(self) -> None:
-        """Queue the broadcast for those that have not been sent it. To be called before another frame is queued behind
-        it, and before a session ends.
+        """Queue the broadcast for the sessions that have not been sent the broadcast. Call this before another frame is
+        queued behind it, and before a session ends.
         """
         if self._recipients:
             left = [session for session in self._recipients if session.state is not State.CLOSED]
@@ -143,7 +145,9 @@ class Hub:
         self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
-        """Write for each session that waits, then the broadcast. What remains after a slice is written next turn."""
+        """Write the frames of each waiting session, then the broadcast. What remains after ``SLICE_S`` is written in
+        the next turn.
+        """
         began = monotonic()
         if not self._sent:
             self._began = began
@@ -158,8 +162,9 @@ class Hub:
             self._sent = 0
 
     def _write_waiting(self, until: float) -> None:
-        """The case of nearly every directed event (one frame for a session that is not behind) is handled here and not
-        in ``Session.flush``: next to the system call, the cost of every attribute access shows.
+        """Write the frames of the waiting sessions until the monotonic time ``until``. Nearly every directed event is
+        one frame for a session that is not behind. This case is handled here and not in ``Session.flush``, because the
+        cost of each attribute access is visible beside the system call.
         """
         dirty = self._dirty
         turn = _CLOCK_EVERY
@@ -183,7 +188,7 @@ class Hub:
         self._count(frames, size)
 
     def _write_broadcast(self, until: float) -> None:
-        """Write to the sessions that are not behind and have nothing waiting. The others get it in their queues."""
+        """Write the broadcast to the sessions that have no waiting frames, and queue the broadcast for the others."""
         recipients, frame, frames = self._recipients, self._broadcast, 0
         while recipients:
             some = recipients[-_CLOCK_EVERY:]

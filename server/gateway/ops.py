@@ -1,4 +1,4 @@
-"""What each op does: from the message to a call of the engine, and from its outcome to the reply."""
+"""The ops of the socket: each calls the engine with the values of its message, and returns the content of its reply."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ from server.schemas.fields import to_ms
 from server.schemas.positions import OneFix
 
 Keyed = messages.Claim | messages.Decline | messages.Command | messages.SetAvailability
-"""Ops done under a request key. Where their client gave none one is made, and named in the reply or in the 504, so
-that he can repeat.
+"""The ops with a request key. If the client gave no key, the server generates one and returns it in the reply or in the
+504, so that the client can repeat the request.
 """
 
 
 class Named(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """A reply to such an op; ``key`` where the server made it."""
+    """The base of replies to ops with a request key. ``key`` is the key if the server generated it, else None."""
 
     key: str | None = None
 
 
 class Done(Named):
-    """The reply to a step: as over HTTP, with the seq of its event."""
+    """The reply to a step on a job: the same as over HTTP, and the seq of the step's event."""
 
     job: msgspec.Raw | None = None
     message: str | None = None
@@ -50,7 +50,7 @@ class Done(Named):
 
 
 class Available(Named):
-    """The reply to ``availability``: as over HTTP."""
+    """The reply to ``availability``, the same as over HTTP."""
 
     online: bool
     receiving: bool
@@ -61,13 +61,13 @@ class Available(Named):
 
 
 async def claim(gateway: Gateway, session: Session, op: messages.Claim) -> Done:
-    """Take the job that one was offered."""
+    """Claim a job that was offered to the caller."""
     trace = op.trace or ""
     return _done(await jobs.claim(gateway.engine, session.caller, op.job, key=op.key, version=op.version, trace=trace))
 
 
 async def decline(gateway: Gateway, session: Session, op: messages.Decline) -> Done:
-    """Turn the offer down."""
+    """Decline the caller's offer of a job."""
     trace = op.trace or ""
     return _done(
         await offers.decline(gateway.engine, session.caller, op.job, reason=op.reason, key=op.key, trace=trace)
@@ -75,7 +75,7 @@ async def decline(gateway: Gateway, session: Session, op: messages.Decline) -> D
 
 
 async def command(gateway: Gateway, session: Session, op: messages.Command) -> Done:
-    """Any step that the job's blueprint gives the caller."""
+    """Run a command of the job's blueprint that the caller may give."""
     step = Step(
         command=op.command,
         version=op.version,
@@ -90,7 +90,7 @@ async def command(gateway: Gateway, session: Session, op: messages.Command) -> D
 
 
 async def availability(gateway: Gateway, session: Session, op: messages.SetAvailability) -> Available:
-    """Go online, with the position if it is not known yet, or offline."""
+    """Set the caller online or offline. A position may come with ``online``, if it is not known yet."""
     caller = session.caller
     position = Position(op.lat, op.lon) if op.lat is not None and op.lon is not None else None
     now = await live.set_availability(
@@ -100,7 +100,7 @@ async def availability(gateway: Gateway, session: Session, op: messages.SetAvail
 
 
 async def location(gateway: Gateway, session: Session, op: messages.Location) -> dict[str, Any]:
-    """One fix or several; told is what is not as it should be."""
+    """Store one fix or several. Return {} if nothing was wrong, else what was wrong with the fixes or the device."""
     caller = session.caller
     fixes = [_fix(one) for one in op.fixes] if op.fixes else [_fix(op)]
     heard = await live.take_fixes(gateway.engine, caller, caller.id, fixes, live=op.fixes is None)
@@ -108,7 +108,9 @@ async def location(gateway: Gateway, session: Session, op: messages.Location) ->
 
 
 async def refresh(gateway: Gateway, session: Session, op: messages.Refresh) -> dict[str, Any]:
-    """Go on under a fresh token. One of another role closes with 4006: what is heard depends on the role."""
+    """Replace the session's token. A token with another role closes the session with 4006, because its channels depend
+    on the role. Return the seconds until the new token expires, None if it does not.
+    """
     seen = {zone: tail.cursor for zone, tail in gateway.relay.tails.items()}
     fresh = await tokens.principal_of(gateway.engine, op.token)
     if fresh.id != session.caller.id:
@@ -126,8 +128,8 @@ Work = Callable[[Gateway, Session, Any], Awaitable[Any]]
 
 
 class Spec(NamedTuple):
-    """Everything that is said of an op: its work, the limit that counts it, which roles it admits, and how one of these
-    must stand to what it names.
+    """The declaration of an op: its function, the limit that counts it, the roles that may use it, and which relation a
+    caller needs to the thing that the op names.
     """
 
     work: Work
@@ -146,11 +148,11 @@ OPS: dict[type[messages.Op], Spec] = {
     messages.Subscribe: Spec(subscriptions.subscribe, "requests", USERS, policy.WHOLE),
     messages.Unsubscribe: Spec(subscriptions.unsubscribe, "requests", USERS, policy.OWN),
 }
-"""``connect`` and ``ping`` are the gateway's own: server/gateway/connect.py names the roles that may connect."""
+"""All ops except ``connect`` and ``ping``. For these two, server/gateway/connect.py names the roles."""
 
 
 async def perform(gateway: Gateway, session: Session, op: messages.Op) -> Any:
-    """Do ``op`` and give what its reply holds. Raises CalloutError."""
+    """Execute ``op`` and return the content of its reply. Raises CalloutError."""
     spec = OPS[type(op)]
     require_role(session.caller, spec.roles)
     if gateway.limited:
@@ -173,7 +175,7 @@ async def perform(gateway: Gateway, session: Session, op: messages.Op) -> Any:
 
 
 def limit_of(op: messages.Op) -> limits.Limit:
-    """The meter that counts ``op``. A claim by its long name is none the cheaper for that."""
+    """Return the limit that counts ``op``. The command ``claim`` counts as a claim, like the op ``claim``."""
     if isinstance(op, messages.Ping):
         return session_limiter.PINGS
     is_claim = isinstance(op, messages.Command) and op.command == "claim"

@@ -1,13 +1,16 @@
-"""Live positions: from the zones' pub/sub to those who follow the jobs of a technician, and to nobody else.
+"""Live positions: receive them from the zones' pub/sub, and send them only to the sessions that follow the job.
 
-What is published may be lost, so nothing here is kept for replay: the next fix makes up for one that did not come.
-Three things a watcher must never see all the same. A marker that moves back: the script publishes no fix older than the
-one known. A position of a job that is over, or has another technician by now: pub/sub and log are two connections, so
-what the log has told since the fix is asked before it is told. And more than he can look at: of each job the latest is
-told, at most once in ``EVERY_S``; one who is behind with his events is spared it.
+A published fix may be lost, so nothing here is stored for replay: the next fix replaces a lost one. Three things must
+never happen all the same:
 
-Somebody who watches a map in silence has to know that the marker is old. So a position that nothing follows is told
-once more when it becomes stale.
+- A marker moves back. The script publishes no fix that is older than the latest known one.
+- A position is sent for a job that is over or has another technician by now. Pub/sub and log are two connections, so
+  the events since the fix are checked before the position is sent.
+- A client gets more positions than a person can use. For each job only the latest position is sent, at most once in
+  ``EVERY_S``. A client that has unsent events gets no positions.
+
+A person who looks at a map that does not change must see that the marker is old. So a position without a successor is
+sent once more when it becomes stale.
 """
 
 from __future__ import annotations
@@ -43,12 +46,16 @@ from server.gateway.zone_stream import ZoneStream
 
 POSITION = "position"
 EVERY_S = 0.2
-"""Between two positions of one job: fixes come every 10 s, bursts from a device that was offline."""
+"""The shortest time between two positions of one job. Fixes arrive every 10 s, but in bursts from a device that was
+offline.
+"""
 IDLE_S = 5.0
-"""Without a word for so long, Redis is asked for one; as long again, and the line is taken for dead."""
+"""After this time without a message Redis is sent a ping. After the same time without a reply the connection is
+replaced.
+"""
 SWEEP_S = 1.0
 SINCE = 100
-"""Events of two people since one fix. With more it is old news."""
+"""The most events of the customer and the technician that are checked after a fix. With more, the fix is not sent."""
 
 log = structlog.get_logger(__name__)
 _seen = msgspec.json.Decoder(PublishedFix)
@@ -60,7 +67,9 @@ class _Status(msgspec.Struct):
 
 
 class Track(msgspec.Struct):
-    """The latest position of one job; ``told_at`` is a monotonic time, ``timer`` tells the one that waits its turn."""
+    """The latest position of one job. ``told_at`` is the monotonic time of the last send. ``timer`` sends a position
+    that arrived less than ``EVERY_S`` after that.
+    """
 
     zone: Zone
     seen: PublishedFix
@@ -91,10 +100,12 @@ class PositionFeed:
         zones = (Zone(zone) for zone in engine.settings.zones)
         self._zones = {keys.live(zone).encode(): zone for zone in zones}
 
-    # hearing
+    # receiving
 
     async def run(self) -> None:
-        """Listen for ever. Each new connection, and each that subscribed anew by itself, is a gap."""
+        """Receive published fixes for ever. Each new connection counts as a gap, and so does each connection that
+        subscribed again by itself.
+        """
         pause = 0.05
         while not_cancelled():
             began = monotonic()
@@ -138,7 +149,7 @@ class PositionFeed:
                     self.listening = len(confirmed) == len(self._zones)
 
     def hear(self, zone: Zone, data: bytes) -> None:
-        """Take one published fix."""
+        """Process one published fix."""
         try:
             seen = _seen.decode(data)
         except msgspec.DecodeError as error:
@@ -148,7 +159,7 @@ class PositionFeed:
             if self._recipients(zone, watched, seen):
                 self._take(zone, seen, watched)
 
-    # telling
+    # sending
 
     def _take(self, zone: Zone, seen: PublishedFix, watched: Watched) -> None:
         track = self._tracks.get(watched.id)
@@ -162,7 +173,7 @@ class PositionFeed:
             track.timer = asyncio.get_running_loop().call_later(wait_s, self._tell, track)
 
     def _tell(self, track: Track) -> None:
-        """Tell the latest, unless the log has taken the job from this technician since."""
+        """Send the latest position, unless an event since then took the job from this technician."""
         track.timer, track.told_at = None, monotonic()
         seen, watched = track.seen, track.watched
         recipients = self._recipients(track.zone, watched, seen)
@@ -184,11 +195,12 @@ class PositionFeed:
             self._tracks.pop(watched.id, None)
 
     def _recipients(self, zone: Zone, watched: Watched, seen: PublishedFix) -> set[Session]:
-        """The customer and ops, or whom the job's blueprint names instead, and who subscribed to the job; never
-        technicians at large.
+        """Return the sessions that may receive this position: those of the customer and ops (or of the audience that
+        the job's blueprint names instead), and those that subscribed to the job. Technicians in general are never
+        included.
         """
         blueprint = self._blueprint(watched)
-        if blueprint is None:  # a version that this node has yet to learn: nobody can say who may see it
+        if blueprint is None:  # this node does not have this version yet, so the audience is unknown
             return set()
         channels = audience.channels(blueprint.audience(POSITION).split(), watched.customer, seen.technician)
         hubs = self._hubs
@@ -204,8 +216,8 @@ class PositionFeed:
         return self._engine.blueprints.exactly(watched.bp)
 
     def _is_over(self, track: Track) -> bool:
-        """Whether the log told, after this fix was taken, that the job ended, is another's or is not to be followed any
-        more, or that the technician went offline.
+        """Return whether, after this fix, an event in the log ended the job, gave it to another technician, put it in a
+        state without tracking, or took the technician offline.
         """
         tail, seen = self._tails[track.zone], track.seen
         if tail.cursor <= seen.seq:
@@ -225,10 +237,10 @@ class PositionFeed:
             return True
         return blueprint is None or (blueprint.tracks(track.watched.status) and not blueprint.tracks(last.status))
 
-    # growing old
+    # stale positions
 
     async def sweep_forever(self) -> None:
-        """Once a second, tell again what has become stale meanwhile."""
+        """Once a second, send again the positions that have become stale."""
         while not_cancelled():
             await asyncio.sleep(SWEEP_S)
             try:
@@ -237,13 +249,17 @@ class PositionFeed:
                 log.exception("live_failed")
 
     def sweep(self) -> None:
-        """Tell each position that nothing followed once more as stale, and forget it."""
+        """Send each position that has become stale without a successor once more, marked as stale, and drop its
+        track.
+        """
         before = now_ms() - STALE_S * 1000
         for track in [track for track in self._tracks.values() if track.seen.at < before and track.timer is None]:
             self._tell(track)
 
     def forget(self) -> None:
-        """Drop all tracks: the log began anew, and earlier positions cannot be compared with it."""
+        """Drop all tracks. Call this when the relay reads another history: earlier positions cannot be compared with
+        it.
+        """
         for timer in [track.timer for track in self._tracks.values() if track.timer is not None]:
             timer.cancel()
         self._tracks.clear()
@@ -257,7 +273,7 @@ def _went_offline(event: Event, technician: str) -> bool:
 
 
 def _job(event: Event, name: str) -> EventJob | None:
-    """The whole job ``name`` as an event tells it, if it does."""
+    """Return the whole job ``name`` as ``event`` contains it, None if the event does not contain it."""
     if name.encode() not in event.data:
         return None
     try:

@@ -1,15 +1,15 @@
-"""What is said on the socket, without any I/O: messages in, the meaning of a wrong one, and when to hang up.
+"""The protocol of the socket, without any I/O: decoding of messages, errors of wrong messages, states, close codes.
 
 ::
 
     accepted --connect--> joining --ok--> live --close or loss--> closed
         ^                    |              |                       ^
-        +--- refused --------+              +--drain--> leaving ----+   once the commands in hand are answered
+        +--- refused --------+              +--drain--> leaving ----+   once the running commands are answered
 
-(An expired token or used ticket leaves one more try, then 4003.)
+(After an expired token or a used ticket, the client has one more attempt. A second one closes with 4003.)
 
-A message is decoded once, by one compiled decoder, into the Struct of its ``op``. Only a message that it
-refuses is looked at again, slowly, to say what is wrong with each field.
+One compiled decoder decodes a message once, into the Struct of its ``op``. Only a message that this decoder
+refuses is decoded again, slowly, to find what is wrong with each field.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ CONNECT_S = 10.0
 
 
 class State(Enum):
-    """See the picture above."""
+    """The state of a session: see the diagram at the top of this module."""
 
     ACCEPTED = "accepted"
     JOINING = "joining"
@@ -38,7 +38,9 @@ class State(Enum):
 
 
 class Credentials:
-    """What the handshake brought: tried at the first ``connect`` that brings none, then forgotten."""
+    """The token or ticket of a WebSocket's handshake. The first ``connect`` without credentials uses them once, and
+    then they are dropped.
+    """
 
     __slots__ = ("ticket", "token")
 
@@ -48,7 +50,7 @@ class Credentials:
 
 
 class Close(IntEnum):
-    """Close codes of PROTOCOL §4: below 4500 come back, from there on do not."""
+    """The close codes of PROTOCOL §4. After a code below 4500 the client reconnects, from 4500 on it does not."""
 
     DRAINING = 4000
     TOO_SLOW = 4001
@@ -74,12 +76,13 @@ _MAPS = (*range(0x80, 0x90), 0xDE, 0xDF)
 
 
 class Pong(Exception):
-    """The message was the empty object, in some unusual spelling."""
+    """Raised when the message is the empty object, written in an unusual way (with white space, for example)."""
 
 
 class Wrong(Exception):
-    """A message that means nothing. ``fatal``: it is no object, so there is no talking to this client. ``value``: it is
-    a good frame of a known op, with a wrong value in it.
+    """Raised for a message that is not valid. ``request`` is the message's ``id``, None where it has none. ``fatal``:
+    the message is not an object, so the connection is closed. ``value``: the message is a well-formed frame of a known
+    op, but one of its values is wrong.
     """
 
     def __init__(
@@ -93,16 +96,18 @@ class Wrong(Exception):
 
 
 def decode(raw: bytes) -> Op:
-    """The message in ``raw`` JSON. Raises Wrong, with every wrong field, or Pong."""
+    """Return the message that ``raw`` contains as JSON. Raises Wrong, with every wrong field, or Pong."""
     try:
         op = _decoder.decode(raw)
     except (msgspec.DecodeError, RecursionError) as error:
-        op = _again(raw, error)
+        op = _decode_slowly(raw, error)
     return _whole(op, nul_errors(msgspec.json.decode(raw)) if NUL in raw else [])
 
 
 def decode_packed(raw: bytes) -> Op:
-    """The same of a message in MessagePack. What is wrong with one is looked for in the JSON that says the same."""
+    """Return the message that ``raw`` contains as MessagePack. A message with an error is converted to JSON, and the
+    errors are found in that JSON. Raises the same errors as ``decode``.
+    """
     try:
         op = _packed_decoder.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -113,17 +118,20 @@ def decode_packed(raw: bytes) -> Op:
         said = msgspec.json.encode(msgspec.msgpack.decode(raw))
     except (msgspec.DecodeError, RecursionError, ValueError, TypeError) as error:
         raise Wrong(NotJson(str(error)), fatal=not raw or raw[0] not in _MAPS) from None
-    return _whole(_again(said, first), [])
+    return _whole(_decode_slowly(said, first), [])
 
 
 def _whole(op: Op, nul: list[FieldError]) -> Op:
+    """Return ``op`` if its values are valid and contain no NUL (``nul``: the fields that do). Raises Wrong."""
     if errors := nul or op.wrong():
         raise Wrong(Invalid(errors=errors), op.id, value=True)
     return op
 
 
-def _again(raw: bytes, first: Exception) -> Op:
-    """A message that the compiled decoder refused, without what may be left out of it. Raises Wrong or Pong."""
+def _decode_slowly(raw: bytes, first: Exception) -> Op:
+    """Return a message that the compiled decoder refused, without the parts that may be dropped if they are wrong
+    (``forgiven``). Raises Wrong or Pong. ``first`` is the compiled decoder's error.
+    """
     try:
         value = msgspec.json.decode(raw)
     except (msgspec.DecodeError, RecursionError) as error:
@@ -132,10 +140,13 @@ def _again(raw: bytes, first: Exception) -> Op:
         raise Wrong(Invalid("A message is one object"), fatal=True)
     if not value:
         raise Pong
-    return _of_op(value, FieldError("", str(first)))
+    return _decode_as_op(value, FieldError("", str(first)))
 
 
-def _of_op(value: dict[str, Any], first: FieldError) -> Op:
+def _decode_as_op(value: dict[str, Any], first: FieldError) -> Op:
+    """Return the decoded object as the Struct of its ``op``. Raises Wrong with every wrong field, or with ``first`` if
+    no field is wrong.
+    """
     asked = value.get("id")
     request = asked if isinstance(asked, (int, str)) and not isinstance(asked, bool) else None
     op = value.pop("op", None)
@@ -151,7 +162,9 @@ def _of_op(value: dict[str, Any], first: FieldError) -> Op:
 
 
 class Patience:
-    """How many wrong frames a session has sent lately. Made at the first one: most sessions never need it."""
+    """The times of a session's wrong frames in the last ten seconds. It is created at the first wrong frame, because
+    most sessions never send one.
+    """
 
     __slots__ = ("_times",)
 
@@ -159,7 +172,9 @@ class Patience:
         self._times: list[float] = []
 
     def is_over(self, now: float) -> bool:
-        """Count one more at ``now`` (seconds of any steady clock); True at ten within ten seconds."""
+        """Count one wrong frame at ``now`` (seconds of any monotonic clock). Return True at the tenth wrong frame
+        within ten seconds.
+        """
         self._times = [time for time in self._times if now - time < ERRORS_WITHIN_S]
         self._times.append(now)
         return len(self._times) >= ERRORS

@@ -1,19 +1,19 @@
-"""The relay: tails the log of every zone, checks that nothing is missing, hands events to memory and hubs.
+"""The relay tails the log of every zone, checks that nothing is missing, and hands events to replay buffers and hubs.
 
 The relay has its own connection and its own cursor. So a lost connection to Redis costs a pause, not an event: the
 relay continues at its cursor. It must never pass over a gap silently. A gap has two possible causes, and the relay
 checks for both:
 
 - The log was trimmed below the cursor: the next seq does not follow.
-- Redis holds another history ("another life"): its head is below the cursor, its epoch is not newer than the known one,
-  a known epoch is missing, or an unknown one began at or below the cursor. This is checked after each reconnect and at
-  each empty read, at least once a second.
+- Redis holds another history: its head is below the cursor, its epoch is not newer than the known one, a known epoch is
+  missing, or an unknown one began at or below the cursor. This is checked after each reconnect and at each empty read,
+  at least once a second.
 
-In both cases the zone's memory is dropped, the zone is compared with the archive, and every session is closed to
+In both cases the zone's replay buffer is cleared, the zone is compared with the archive, and every session is closed to
 resynchronise. A history that the comparison does not open is not read.
 
-A new epoch that continues the last one needs no resynchronisation, if clients learn of it in time. A push does not name
-its epoch. A client that gets a push before it knows the new epoch would come back with a cursor that cannot be used.
+A new epoch that continues the last one needs no resynchronisation, if clients receive it in time. A push does not name
+its epoch. A client that gets a push before it has the new epoch would reconnect with a cursor that cannot be used.
 Therefore every session is sent the head under the new epoch before the first event of that epoch is handed on.
 """
 
@@ -41,14 +41,14 @@ from server.gateway.zone_stream import ZoneStream
 
 BLOCK_S = 1.0
 GRACE_S = 2.0
-"""How long a reply may be late, such as that to a read that blocks for one second. After that, Redis is taken for
-stopped or the connection for dead.
+"""How many seconds a reply may be late, for example to a read that blocks for one second. After that, the connection
+counts as dead.
 """
 DEAF_S = 5.0
 COUNT = 500
 PAGE = 1_000
 CLOSED = Epoch("closed")
-"""What ``meta.epoch`` says of a zone that is being rebuilt."""
+"""The value of ``meta.epoch`` while a zone is being rebuilt."""
 EVENT_BYTES = 700
 """The size of a small event in memory. It decides how far before the head the reading begins."""
 
@@ -56,10 +56,10 @@ logger = structlog.get_logger(__name__)
 
 
 class StreamReader:
-    """Reads the logs in pieces. Under load the next piece is requested while the last is handed on: Redis needs as long
-    to assemble a piece as the gateway needs to route it.
+    """A reader of the logs in pieces. Under load the next piece is requested while the last is handed on, because Redis
+    needs as long to assemble a piece as the gateway needs to route it.
 
-    Nothing is read ahead while histories are compared: both use the same connection, in turn.
+    Nothing is read ahead while histories are compared, because reads and comparisons share one connection.
     """
 
     def __init__(self, client: StreamConnection) -> None:
@@ -68,8 +68,8 @@ class StreamReader:
         self._ahead: asyncio.Task[list[Event]] | None = None
 
     async def next(self, after: dict[Zone, int]) -> list[Event]:
-        """The piece that follows ``after``; empty if nothing came within ``BLOCK_S``. A piece that was read ahead is
-        used only if it begins there. Raises as the client does, and TimeoutError.
+        """Return the piece that follows the seqs ``after``, [] if no event arrived within ``BLOCK_S``. A piece that was
+        read ahead is used only if it follows ``after``. Raises the same errors as the client, and TimeoutError.
         """
         ahead, self._ahead = self._ahead, None
         if ahead is None or after != self._after:
@@ -79,13 +79,13 @@ class StreamReader:
         return await ahead
 
     async def begin(self, events: Sequence[Event]) -> None:
-        """Request the piece after ``events``, which ``next`` returned."""
+        """Request the piece after ``events``, the last result of ``next``."""
         self._after = self._after | {event.zone: event.seq for event in events}
         self._ahead = asyncio.create_task(self._tail())
         await asyncio.sleep(0)  # so that the request is sent before the last piece is handed on
 
     def stop(self) -> None:
-        """Drop the request that is under way."""
+        """Cancel the pending request."""
         _drop(self._ahead)
 
     async def _tail(self) -> list[Event]:
@@ -97,9 +97,9 @@ class StreamReader:
 
 
 class Relay:
-    """The relay of all zones of a gateway. It calls ``internal`` with each event that is for gateways, and ``ending``
-    with each other event before the hand-off, once any session has watched a job. It calls ``resync`` with the reason
-    when sessions must resynchronise, and ``renamed`` when an epoch began that continues the last one.
+    """The relay of all zones of a gateway. It calls ``internal`` with each event that is for gateways. After any
+    session has subscribed to a job, it calls ``ending`` with each other event before the hand-off. It calls ``resync``
+    with the reason when sessions must resynchronise, and ``renamed`` when an epoch began that continues the last one.
     """
 
     def __init__(
@@ -120,9 +120,9 @@ class Relay:
             for zone in settings.zones
         }
         self.window_read = asyncio.Event()
-        """Set once the window of every zone's log was read."""
+        """Set when every zone's log was read into its replay buffer for the first time."""
         self.lag_s = 0.0
-        """The time from the last event's commit to its hand-off, measured by two clocks."""
+        """Seconds from the last event's commit (Redis's clock) to its hand-off (this process's clock)."""
         self._engine = engine
         self._hubs = hubs
         self._counters = counters
@@ -142,16 +142,16 @@ class Relay:
 
     @property
     def loaded(self) -> bool:
-        """Whether the window of every zone was read, so that clients can resume."""
+        """Return whether every zone's log was read into its replay buffer, so that clients can resume."""
         return self.window_read.is_set()
 
     @property
     def disconnected(self) -> bool:
-        """Whether Redis has not answered for ``DEAF_S``: too long to serve clients."""
+        """Return whether Redis has not answered for ``DEAF_S``: too long to serve clients."""
         return not self.loaded or monotonic() - self._heard_at > DEAF_S
 
     async def run(self) -> None:
-        """Relay for ever. After each fault, continue at the cursor."""
+        """Run for ever. After each fault, continue at the cursor."""
         pause = 0.05
         while not_cancelled():
             began = monotonic()
@@ -189,7 +189,9 @@ class Relay:
     # handing on
 
     async def _hand_on(self, events: list[Event], client: StreamConnection) -> None:
-        """In order, giving the loop back every 2 ms, so that sessions are written to between two events."""
+        """Hand ``events`` on in order. Yield to the event loop every 2 ms, so that sessions are written to
+        meanwhile.
+        """
         until = monotonic() + SLICE_S
         for event in events:
             tail = self.tails[event.zone]
@@ -211,7 +213,9 @@ class Relay:
                 tail.tell_waiting()
 
     def _route(self, tail: ZoneStream, event: Event) -> None:
-        """Hand one event on. If that fails, all sessions resynchronise: some have it, so it is not read again."""
+        """Hand one event on. If that fails, all sessions resynchronise. The event is not read again, because some
+        sessions have it.
+        """
         tail.memory.add(event)
         tail.cursor = event.seq
         try:
@@ -241,15 +245,18 @@ class Relay:
     # comparing histories
 
     def _doubtful(self, events: Sequence[Event]) -> Collection[Zone]:
-        """The zones to be compared before ``events`` are handed on: once a second all; else those of which an epoch may
-        have begun since we connected, for these may be its first. Not all each time: it is two questions to Redis.
+        """Return the zones to be compared before ``events`` are handed on. Once a second these are all zones. Otherwise
+        they are the zones in which an epoch may have begun since the relay connected, because ``events`` may be the
+        first of that epoch. All zones each time would cost two calls to Redis for each zone.
         """
         if not events or monotonic() - self._checked_at > BLOCK_S:
             return self.tails
         return self._unopened and self._unopened.intersection(event.zone for event in events)
 
     async def _unchanged(self, zones: Collection[Zone], client: StreamConnection) -> bool:
-        """Compare ``zones``: are all as we knew them? Where epochs began that go on, everybody is told once of all."""
+        """Return whether the histories of all ``zones`` are unchanged. If epochs began that continue the last ones,
+        call ``renamed`` once for all of them.
+        """
         if len(zones) == len(self.tails):
             async with asyncio.timeout(GRACE_S):
                 await log.check_primary(client)
@@ -264,7 +271,7 @@ class Relay:
         return all(same)
 
     async def _compare(self, tail: ZoneStream, client: StreamConnection) -> bool:
-        """Whether the log in Redis still is the one that was read, in the known epoch."""
+        """Return whether the log in Redis is still the one that was read, in the known epoch."""
         async with asyncio.timeout(GRACE_S):
             # Read before the head: once the zone is opened, no head is of an older epoch.
             if tail.zone in self._unopened and await log.opened_in(client, tail.zone) == self._run_id:
@@ -289,8 +296,8 @@ class Relay:
         return False
 
     def _shut(self, tail: ZoneStream, head: Cursor) -> bool:
-        """Whether there is no life to join: none in Redis, or, where we have to begin with one, not that which was
-        compared with the archive.
+        """Return whether sessions cannot join the zone: Redis has no open epoch, or the relay has yet to begin with an
+        epoch and this one was not compared with the archive.
         """
         if head.epoch in ("", CLOSED):
             return True
@@ -300,17 +307,20 @@ class Relay:
     async def _goes_on(
         self, tail: ZoneStream, client: StreamConnection, epoch: Epoch, epochs: Mapping[Epoch, int]
     ) -> bool:
-        """Whether ``epoch`` goes on from what was handed on: newer than ours, of the same past, nothing told twice."""
+        """Return whether ``epoch`` continues the events that were handed on: it is newer than the known epoch, has the
+        same past epochs, and repeats no seq.
+        """
         if number_of(epoch) <= number_of(tail.epoch) or any(epochs.get(e) != first for e, first in tail.epochs.items()):
             return False
         begun = [first for e, first in epochs.items() if e not in tail.epochs]
-        return all([await self._continues(tail, client, first) for first in begun])
+        return all([await self._can_resume_from(tail, client, first) for first in begun])
 
-    async def _continues(self, tail: ZoneStream, client: StreamConnection, first: int) -> bool:
-        """Whether the epoch that began at ``first`` goes on from what was handed on.
+    async def _can_resume_from(self, tail: ZoneStream, client: StreamConnection, first: int) -> bool:
+        """Return whether the epoch that began at seq ``first`` continues the events that were handed on.
 
-        Above our cursor it does. Below it, it does if we read its beginning as the log has it: then we
-        only read on before we looked, and what we read of the same numbers was not another life's.
+        It does if ``first`` is above the cursor. Otherwise it does if the replay buffer and the log have the same event
+        at ``first``: then the relay read this epoch's events before it found the epoch, and not those of another
+        history.
         """
         if first > tail.cursor:
             return True
@@ -319,8 +329,8 @@ class Relay:
         return bool(page) and page[0] == tail.memory.event(first)
 
     async def _start_over(self, tail: ZoneStream, client: StreamConnection, why: str) -> bool:
-        """Drop what is known of the zone, tell the sessions, and read the window of its log as it is now. Gives False:
-        nothing is as it was.
+        """Drop the zone's state, make the sessions resynchronise, and read the log into the replay buffer again. Return
+        False, for ``_compare``: the history has changed.
         """
         last = tail.head
         tail.memory.clear()  # before the sessions are closed: none of them may join the old history
@@ -344,7 +354,7 @@ class Relay:
         return False
 
     async def _read_window(self, tail: ZoneStream, client: StreamConnection, head: int) -> None:
-        """Read the log up to ``head`` into memory, as far as memory has room."""
+        """Read the log up to ``head`` into the replay buffer, as far as the buffer has room."""
         while tail.cursor < head:
             async with asyncio.timeout(GRACE_S):
                 page = await log.window(client, tail.zone, tail.cursor, PAGE, head)

@@ -1,14 +1,15 @@
 """The last minutes of a zone's log, bounded in bytes and age, indexed by channel.
 
-A client that comes back wants the few events that were addressed to it among the many that were not.
-Scanning the window costs 11.6 ms a client at 60,000 entries, which is two minutes of a core when a
-gateway's 10,000 clients come back at once. So events are kept in runs of ``RUN``, and each run knows the channels
-that occur in it: a lookup passes over the runs that do not concern it, 1 µs each, and scans the others, 15 µs each.
+A client that reconnects needs the few events that were addressed to it. To scan all events costs 11.6 ms a client at
+60,000 entries, which is two minutes of a core when a gateway's 10,000 clients reconnect at once. So events are stored
+in chunks of ``RUN``, and each chunk has an index of the channels that occur in it. A lookup skips a chunk without the
+client's channels in 1 µs, and scans any other chunk in 15 µs.
 
-The index is one dict a run, made in one go when the run is full, and nothing in it that the garbage collector would
-have to visit. It must be cheap to make, for every gateway indexes every event, and few are ever looked for. (Rejected:
-each event's predecessor in each of its channels, a chain to follow. A lookup costs the client's own events only, 15 µs
-and not 0.1 ms over 5,000 events; but to add an event of eleven channels 2.5 µs, and a gateway has 7 for it in all.)
+The index is one dict a chunk. It is built in one step when the chunk is full, and it contains nothing that the garbage
+collector would have to visit. It must be cheap to build, because every gateway indexes every event, and few events are
+ever looked up. (Rejected: to store each event's predecessor in each of its channels, as a linked list. A lookup then
+visits the client's own events only, 15 µs and not 0.1 ms over 5,000 events. But to add an event of eleven channels then
+costs 2.5 µs, and a gateway has 7 µs an event for all its work.)
 """
 
 from __future__ import annotations
@@ -23,18 +24,19 @@ from engine.events import Event
 from engine.types import Zone
 
 RUN = 64
-"""Events in a run: what is scanned where one of them was wanted, and forgotten at once."""
+"""The number of events in a chunk. A chunk is scanned as a whole if it has a wanted channel, and is removed as a whole.
+"""
 
 _EVENT_BYTES, _CHANNEL_BYTES = 600, 130
-"""What an event costs beside its data, measured and rounded up. The data is counted three times: a replay adds a copy
-for its encoder, and most gateways use two at most. Where clients resume over all three (JSON, MessagePack, HTTP), the
-fourth copy is not counted.
+"""The memory of an event without its data, and of each of its channels, measured and rounded up. The data is counted
+three times: a replay adds a copy for each encoder, and most gateways use two encoders at most. Where clients resume
+over all three (JSON, MessagePack, HTTP), the fourth copy is not counted.
 """
 _channels = attrgetter("to")
 
 
 class Chunk:
-    """A run of consecutive events, ``RUN`` of them unless it is the last."""
+    """A list of consecutive events: ``RUN`` of them, or fewer in the last chunk."""
 
     __slots__ = ("_channels", "encoded", "events", "first", "size")
 
@@ -42,17 +44,17 @@ class Chunk:
         self.first = first
         self.events: list[Event] = []
         self.encoded: dict[Any, dict[int, bytes]] = {}
-        """Events that were replayed already, by encoder and place."""
+        """Frames of events that were already replayed, by encoder and by the event's index in this chunk."""
         self.size = 0
         self._channels: dict[str, None] | None = None
-        """All that occur, once the run is full."""
+        """All channels of the events, None until the chunk is full."""
 
     def seal(self) -> None:
-        """No event will follow: note which channels occur."""
+        """Build the index of channels. Call this when no event will follow in this chunk."""
         self._channels = dict.fromkeys(chain.from_iterable(map(_channels, self.events)))
 
     def places(self, floor: int, channels: frozenset[str]) -> list[int]:
-        """Where, from ``floor`` on, the events to any of ``channels`` are, in order."""
+        """Return the indices, from ``floor`` on, of the events to any of ``channels``, in ascending order."""
         if self._channels is not None and self._channels.keys().isdisjoint(channels):
             return []
         apart = map(channels.isdisjoint, map(_channels, islice(self.events, floor, None)))
@@ -60,11 +62,13 @@ class Chunk:
 
 
 class ReplayBuffer:
-    """One zone's. Events are added in seq order without a hole; ``clear`` begins a new run anywhere."""
+    """The replay buffer of one zone. Events are added in seq order without a gap. After ``clear`` the next event may
+    have any seq.
+    """
 
     def __init__(self, zone: Zone, max_bytes: int, max_age_s: float) -> None:
         self.whole = f"zone:{zone}"
-        """The channel that every event of the zone is on, implied."""
+        """The zone's channel. Every event of the zone belongs to it, without naming it."""
         self._max_bytes = max_bytes
         self._max_age_ms = int(max_age_s * 1000)
         self._segments: deque[Chunk] = deque()
@@ -72,23 +76,23 @@ class ReplayBuffer:
 
     @property
     def first(self) -> int | None:
-        """The lowest seq held, None where there is none."""
+        """Return the lowest seq in the buffer, None if the buffer is empty."""
         return self._segments[0].first if self._segments else None
 
     def event(self, seq: int) -> Event | None:
-        """The event numbered ``seq``, if it is remembered."""
+        """Return the event with this ``seq``, None if the buffer does not have it."""
         for segment in self._since(seq - 1):
             if 0 <= seq - segment.first < len(segment.events):
                 return segment.events[seq - segment.first]
         return None
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove all events."""
         self._segments.clear()
         self._bytes = 0
 
     def add(self, event: Event) -> None:
-        """Keep the event that follows the last one."""
+        """Add the event whose seq follows the last event's, and remove events beyond the limits of bytes and age."""
         segments = self._segments
         if not segments or len(segments[-1].events) == RUN:
             if segments:
@@ -104,10 +108,10 @@ class ReplayBuffer:
             self._forget_first()
 
     def find(self, after: int, channels: Collection[str], limit: int) -> list[tuple[Chunk, int]]:
-        """Events above ``after`` to any of ``channels``, in log order, as places in segments (see
-        ``Chunk``).
+        """Return the events above seq ``after`` to any of ``channels``, in log order, each as its chunk and its index
+        in that chunk.
 
-        Gives more than ``limit`` where there are more, though not necessarily all: the caller gives up then.
+        If there are more than ``limit``, return more than ``limit`` but not necessarily all: the caller then gives up.
         """
         found: list[tuple[Chunk, int]] = []
         wanted = frozenset(channels)
@@ -123,8 +127,8 @@ class ReplayBuffer:
         return found
 
     def _since(self, after: int) -> Iterable[Chunk]:
-        """The runs that hold what is above ``after``; all but the last are full, so that the first of them is known
-        by arithmetic.
+        """Return the chunks with events above seq ``after``. All chunks but the last are full, so the first of these
+        chunks is computed without a search.
         """
         segments = self._segments
         passed = max(0, after + 1 - segments[0].first) // RUN if segments else 0

@@ -1,9 +1,9 @@
-"""Resuming: from a client's cursor to the events that it missed, or to the reason why they are not available.
+"""Resume a client: find the events after its cursor, or the reason why they are not available.
 
-Three places hold the events. Each reaches further back than the one before, and costs more: the gateway's memory
-(indexed by channel), the window of the log (scanned), and SQL (indexed, as far as the archiver has come). The old part
-is fetched with awaits. The last part is taken from memory in the same turn of the loop in which the session joins the
-hub, so that no event falls between the two, or into both.
+Three places hold the events. Each reaches further back than the one before, and costs more: the gateway's replay buffer
+(indexed by channel), the log in Redis (scanned), and SQL (indexed, up to the archiver's checkpoint). The old part
+is fetched with awaits. The last part is taken from the buffer in the same turn of the event loop in which the session
+joins the hub, so that no event is lost or sent twice.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MAX_EVENTS = 1_000
 MAX_BYTES = 512 * 1024
 PAGE = 1_000
 SCAN = 10_000
-"""The most log entries that a gateway scans for one client. Beyond, it asks SQL first."""
+"""The most log entries that a gateway scans for one client. If there are more, it reads from SQL first."""
 
 Reason = Literal["too_old", "epoch"]
 
@@ -36,10 +36,10 @@ logger = structlog.get_logger(__name__)
 
 
 class Encoder(Protocol):
-    """Encodes events for a replay: as the frames of a subprotocol, or as payloads (server/gateway/frames.py)."""
+    """An encoder of events for a replay: as the frames of a subprotocol, or as payloads (server/gateway/frames.py)."""
 
     def encode(self, event: Event) -> bytes:
-        """The bytes to replay."""
+        """Return the bytes to replay."""
 
 
 class Resume:
@@ -62,7 +62,7 @@ class Resume:
         self.named = cursor is not None
         self.reason: Reason | None = None
         self.allows: Callable[[Event], bool] | None = None
-        """Filters the events on the session's channels that may be sent. None passes all."""
+        """Return whether an event on the session's channels may be sent. None: all may be sent."""
         self._cursor = cursor or tail.head
         self._own = channels
         self._floors = dict(floors or {})
@@ -73,28 +73,32 @@ class Resume:
 
     @property
     def outcome(self) -> str:
-        """``recovered``, the reason why not, or ``fresh`` where the client gave no cursor."""
+        """Return ``recovered``, or the reason why the cursor cannot be used, or ``fresh`` if the client gave no
+        cursor.
+        """
         return self.reason or ("recovered" if self.named else "fresh")
 
     @property
     def begins(self) -> int:
-        """The client's seq before the replay: that of its cursor, or the head where the cursor cannot be used."""
+        """Return the client's seq before the replay: its cursor's, or the head's if the cursor cannot be used."""
         return self._cursor.seq if self.outcome == "recovered" else self.tail.cursor
 
     @property
     def ready(self) -> bool:
-        """Whether memory holds everything that is still to be replayed, or nothing will be replayed."""
+        """Return whether the replay buffer holds everything that is still to be replayed, or nothing will be
+        replayed.
+        """
         return self.reason is not None or not self.named or self._position >= self._remembered - 1
 
     @property
     def _remembered(self) -> int:
-        """The lowest seq that memory holds, or would hold."""
+        """Return the lowest seq in the replay buffer, or the next event's seq if the buffer is empty."""
         return self.tail.memory.first or self.tail.cursor + 1
 
     async def judge(self) -> None:
-        """Decide whether the cursor can be used. If the relay may still reach it, wait up to ``WAIT_S`` for that.
-        Waiting costs other clients nothing, so it needs no place among ``COLD_READS``: after a rollback all clients
-        come with such a cursor at once.
+        """Decide whether the cursor can be used, and set ``reason`` if not. If the relay may still reach the cursor,
+        wait up to ``WAIT_S`` for that. Waiting delays no other client, so it does not count in ``COLD_READS``: after a
+        rollback all clients connect with such a cursor at once.
         """
         end = monotonic() + WAIT_S
         while self.named and not self._joins():
@@ -106,13 +110,13 @@ class Resume:
             await self.tail.changed(NEVER if is_news else self._cursor.seq, left)
 
     async def reach(self, engine: Engine, encoder: Encoder) -> None:
-        """Fetch what memory does not hold."""
+        """Fetch the events that the replay buffer does not hold."""
         while not self.ready:
             await self._fetch(engine, encoder)
 
     def finish(self, encoder: Encoder, floors: Mapping[str, int] | None = None) -> list[bytes]:
-        """The encoded events to replay, in order, up to the relay's head; none if ``reason`` is set. ``floors`` are the
-        present ones.
+        """Return the encoded events to replay, in order, up to the relay's head; none if ``reason`` is set. ``floors``
+        are the present floors, which replace the ones given at the start.
         """
         self._floors = dict(floors or {})
         if self.reason is None and self.named and not self._joins():
@@ -127,7 +131,9 @@ class Resume:
         return self.frames if self.reason is None else []
 
     def _from_memory(self) -> list[tuple[Chunk, int]]:
-        """The events in memory for this session, as places in order; more than ``MAX_EVENTS`` where there are more."""
+        """Return the events in the replay buffer for this session, in log order, each as its chunk and its index there.
+        If there are more than ``MAX_EVENTS``, return more than that.
+        """
         memory, limit = self.tail.memory, MAX_EVENTS - len(self.frames)
         found = memory.find(self._position, self._own, limit)
         if memory.whole in self._own or not self._floors:
@@ -140,11 +146,11 @@ class Resume:
         return sorted(found, key=lambda place: place[0].first + place[1])
 
     def _joins(self) -> bool:
-        """Whether the cursor lies in the history of the present head, and not beyond the head."""
+        """Return whether the cursor is in the history of the present head, and not beyond the head."""
         return self._cursor.seq <= self.tail.cursor and self._in_history()
 
     def _may_join(self) -> bool:
-        """Whether the cursor may join later: the relay may not have seen its epoch or its event yet."""
+        """Return whether the cursor may be usable later: the relay may not have read its epoch or its event yet."""
         return number_of(self._cursor.epoch) > number_of(self.tail.epoch) or self._in_history()
 
     def _in_history(self) -> bool:
@@ -155,10 +161,10 @@ class Resume:
         later = [first for epoch, first in tail.epochs.items() if number_of(epoch) > number]
         return cursor.epoch == tail.epoch or cursor.seq < min(later, default=0)
 
-    # events that memory does not hold
+    # events that the replay buffer does not hold
 
     async def _fetch(self, engine: Engine, encoder: Encoder) -> None:
-        """Fetch the next part from the cheaper of the two places that hold it. Sets ``too_old`` if neither does."""
+        """Fetch the next part from the cheaper of the two places that hold it. Set ``too_old`` if neither holds it."""
         until = self._remembered - 1
         if until - self._position > SCAN and await self._from_archive(engine, encoder, until):
             return
@@ -169,7 +175,9 @@ class Resume:
             self.reason = "too_old"
 
     async def _from_archive(self, engine: Engine, encoder: Encoder, until: int) -> bool:
-        """Take the events in SQL up to ``until``. False if SQL does not reach the cursor, or is unavailable."""
+        """Add the events in SQL up to ``until``. Return False if SQL has not the events after the cursor, or is
+        unavailable.
+        """
         zone = self.tail.zone
         try:
             first = await reader.first_seq(engine.archive, zone)

@@ -1,8 +1,9 @@
-"""Access that is taken away: which sessions of this gateway end, and with which close code.
+"""Close the sessions of this gateway whose access was revoked, with the right close code.
 
-The engine appends ``session.revoked`` to ``main``'s log (engine/identity/outbox.py), so every gateway hears it within
-milliseconds. While ``main`` is closed nothing can be appended: then each gateway asks for the accounts of its sessions
-every ``ASK_S``. What operations staff wrote about a suspension is in neither place: the person gets a fixed phrase.
+The engine appends ``session.revoked`` to ``main``'s log (engine/identity/outbox.py), so every gateway receives the
+revocation within milliseconds. While ``main`` is closed nothing can be appended. Then each gateway looks up the
+accounts of its sessions every ``ASK_S``. Neither way carries what operations staff wrote about a suspension: the user
+is sent a fixed phrase.
 """
 
 from __future__ import annotations
@@ -25,21 +26,21 @@ from server.gateway.session import Session
 REVOKED = "session.revoked"
 ASK_S = 10.0
 AT_ONCE = 32
-"""Accounts asked for at the same time: what goes to Redis in one write."""
+"""How many accounts are looked up at the same time. Their calls to Redis are one write."""
 PHRASES: dict[int, str] = {Close.REVOKED: "access revoked", Close.REAUTHENTICATE: "role changed"}
 
 log = structlog.get_logger(__name__)
 
 
 class _Revoked(msgspec.Struct):
-    """``family`` names one session (a login), where it alone has ended; else all of the user's."""
+    """The data of ``session.revoked``. ``family`` is the login that has ended, "" if all logins of the user have."""
 
     code: int = int(Close.REVOKED)
     family: str = ""
 
 
 class Revocation:
-    """Ends the sessions of one gateway."""
+    """The revocation of access for the sessions of one gateway."""
 
     def __init__(
         self, engine: Engine, sessions: Collection[Session], sessions_of: Callable[[str], list[Session]]
@@ -49,26 +50,28 @@ class Revocation:
         self._sessions_of = sessions_of
 
     def apply(self, event: Event) -> None:
-        """Close what ``event`` takes away, at this gateway."""
+        """Close the sessions of this gateway whose access ``event`` revokes."""
         for channel in event.to:
             for session in self._sessions_of(channel.removeprefix("user:")):
                 if self.concerns(event, session.caller):
                     self.end(session, event)
 
     def concerns(self, event: Event, principal: Principal) -> bool:
-        """Whether what was revoked is this access of the user, or all that they have."""
+        """Return whether ``event`` revokes the login of ``principal``, or all logins of the user."""
         family = msgspec.json.decode(event.data, type=_Revoked).family
         return not family or family == principal.family
 
     def end(self, session: Session, event: Event) -> None:
-        """Close as the event says: access revoked, role changed and to be proved anew, or signed out."""
+        """Close ``session`` with the code of ``event``: access revoked, role changed (authenticate again), or signed
+        out.
+        """
         told = msgspec.json.decode(event.data, type=_Revoked)
         session.close(told.code, "signed out" if told.family else _phrase(told.code))
 
     # while nothing can be appended
 
     async def run(self) -> None:
-        """Ask every ``ASK_S`` while ``main`` is closed, for ever."""
+        """Run for ever: while ``main`` is closed, look up the accounts every ``ASK_S``."""
         while not_cancelled():
             await asyncio.sleep(ASK_S)
             state = self._engine.store.zones.get(DEFAULT_ZONE)
@@ -79,7 +82,7 @@ class Revocation:
                 log.exception("accounts_not_asked")
 
     async def ask(self) -> None:
-        """Look up the account of every live session, and close those that may not go on."""
+        """Look up the account of every live session, and close the sessions that have lost their access."""
         by_user: dict[str, list[Session]] = {}
         for session in self._sessions:
             if session.principal is not None:

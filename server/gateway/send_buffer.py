@@ -1,8 +1,8 @@
-"""Frames that wait to be sent to one client: bounded in bytes and in age, joined into few writes.
+"""The frames that wait to be sent to one client: bounded in bytes and in age, joined into few writes.
 
-``next`` and ``more`` collect the pushes of a turn of the loop, which the hub's flush writes. While the transport still
-holds bytes, pushes go to a queue of frames that are *behind*, bounded in bytes and in the age of its oldest frame. Over
-either bound the session is closed with 4001, and the client resumes. Replies are sent ahead of all pushes.
+``next`` and ``more`` collect the pushes of one turn of the loop, and the hub's flush writes them. While the transport
+holds bytes, pushes are added to a queue of frames that are *behind*, bounded in bytes and in the age of its oldest
+frame. Over either bound the session is closed with 4001, and the client resumes. Replies are sent before all pushes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from server.schemas.ops import Op
 QUEUE_BYTES = 1024 * 1024
 QUEUE_AGE_S = 10.0
 WRITE_BYTES = 64 * 1024
-"""The most that is joined into one write: the transport may hold a private copy of this much, and of one frame."""
+"""The most bytes that are joined into one write: the transport may hold a copy of these, and of one more frame."""
 
 
 class BufferHub(Protocol):
@@ -44,7 +44,7 @@ class BufferGateway(Protocol):
     behind: set[SendBuffer]
 
     def heartbeat(self, hub: BufferHub) -> bytes:
-        """The heartbeat of all sessions in ``hub``."""
+        """Return the heartbeat's bytes for all sessions in ``hub``."""
 
 
 class SendBuffer:
@@ -78,19 +78,19 @@ class SendBuffer:
         self.id = session_id
         self.state = State.ACCEPTED
         self.next: bytes | None = None
-        """The first frame that waits for the flush of this turn. Those in ``more`` follow it, never without it."""
+        """The first frame that waits for this turn's flush. The frames in ``more`` follow; without it they are none."""
         self.more: list[bytes] = []
         self.replies: list[bytes] = []
         self.plain = True
         """Whether the flush may write ``next`` directly: ``more``, ``replies`` and the transport are empty."""
         self.written = 0
-        """Pushes that left the queue of their turn, those in ``unlogged`` included."""
+        """The number of pushes that left the queue of their turn, those in ``unlogged`` included."""
         self.unlogged = 0
-        """Pushes that are no events of the log."""
+        """The number of pushes that are not events of the log."""
         self.answered = True
         """Whether the client sent anything since the last ping."""
         self.heard_at = monotonic()
-        """When the client last sent anything."""
+        """The monotonic time at which the client last sent anything."""
         self.heard = False
         """Whether the client sent anything since the last batch of signs of life."""
         self._behind: deque[tuple[float, bytes]] | None = None
@@ -98,16 +98,16 @@ class SendBuffer:
         self._paused = False
 
     def close(self, code: int, reason: str) -> None:
-        """End the session. Defined by the session."""
+        """End the session. ``Session`` implements this."""
         raise NotImplementedError
 
     def push(self, frame: bytes) -> None:
-        """Queue a frame that is no event of the log, behind the pushes before it."""
+        """Queue a frame that is not an event of the log, behind the earlier pushes."""
         self.unlogged += 1
         self.push_all((frame,))
 
     def push_all(self, frames: Collection[bytes]) -> None:
-        """Queue events."""
+        """Queue the frames of events, in this order."""
         if self.state is not State.CLOSED and frames:
             self.hub.settle()
             rest = list(frames)
@@ -117,11 +117,11 @@ class SendBuffer:
             self._wake()
 
     def silence_ms(self, now: float) -> int:
-        """How long the client has sent nothing at ``now`` (monotonic seconds)."""
+        """Return for how many ms the client has sent nothing at ``now`` (monotonic seconds)."""
         return max(0, round((now - self.heard_at) * 1000))
 
     def heartbeat(self) -> None:
-        """Send the heads of the zones and the ping. The client has to answer it."""
+        """Send the heads of the zones and the ping. The client must answer the ping."""
         self.answered = False
         self.push(self.gateway.heartbeat(self.hub))
 
@@ -131,7 +131,7 @@ class SendBuffer:
 
     @property
     def pushes(self) -> int:
-        """The number of logged pushes so far, queued ones included: the number in the answer to ``ping``."""
+        """Return the number of logged pushes so far, queued pushes included: ``n`` in the reply to ``ping``."""
         self.hub.settle()
         return self.written + (self.next is not None) + len(self.more) - self.unlogged
 
@@ -145,7 +145,7 @@ class SendBuffer:
             self._send_first(self.hub.frames.reply(op.id, ok))
 
     def refuse(self, request: int | str | None, error: CalloutError) -> None:
-        """Answer with a problem. ``request`` is None where the message had no id."""
+        """Send ``error`` as the reply. ``request`` is the message's id, None if it had none."""
         self.gateway.counters.refusals[error.code] += 1
         name = f"{self.id}.{request}" if request is not None else self.id
         self._send_first(self.hub.frames.refusal(request, problems.problem(error, name)))
@@ -156,7 +156,7 @@ class SendBuffer:
             self._wake()
 
     def flush(self) -> None:
-        """Write all waiting frames in one piece. The hub calls it once a turn where more than one push waits."""
+        """Write all waiting frames in one piece. The hub calls this once a turn if more than one push waits."""
         queue = self._take()
         if self._paused:
             return self._fall_behind(queue)
@@ -183,7 +183,7 @@ class SendBuffer:
         return queue
 
     def _fall_behind(self, queue: list[bytes]) -> None:
-        """Append pushes to those that wait already. Replies stay in ``replies``, ahead of all of them."""
+        """Append pushes to the queue of waiting pushes. Replies stay in ``replies``, ahead of all pushes."""
         if queue:
             now = monotonic()
             if self._behind is None:
@@ -195,7 +195,7 @@ class SendBuffer:
             self.close(Close.TOO_SLOW, "too slow")
 
     def _catch_up(self) -> None:
-        """Write the oldest frames in pieces for as long as the transport takes each piece as a whole."""
+        """Write the oldest frames in pieces, as long as the transport accepts each piece as a whole."""
         while not self._paused and (self.replies or self._behind):
             piece, self.replies = self.replies, []
             size = sum(map(len, piece))
@@ -212,38 +212,38 @@ class SendBuffer:
 
     @property
     def waiting_bytes(self) -> int:
-        """The bytes that wait because the transport takes no more."""
+        """Return the number of bytes that wait because the transport accepts no more."""
         return self._behind_bytes + sum(map(len, self.replies))
 
     def is_late(self, now: float) -> bool:
-        """Whether the oldest frame has waited longer than ``QUEUE_AGE_S`` at ``now`` (monotonic seconds)."""
+        """Return whether the oldest frame has waited longer than ``QUEUE_AGE_S`` at ``now`` (monotonic seconds)."""
         return bool(self._behind) and now - self._behind[0][0] > QUEUE_AGE_S  # type: ignore[index]
 
     @property
     def unsent(self) -> bool:
-        """Whether anything waits to be written, here or in the transport. A broadcast of this turn does not count."""
+        """Return whether anything waits to be written, here or in the transport, except a broadcast of this turn."""
         return self._paused or self.next is not None or bool(self.more or self.replies)
 
     # callbacks of the transport
 
     def pause(self) -> None:
-        """The transport holds unsent bytes."""
+        """Write nothing until ``resume``: the transport holds unsent bytes."""
         self._paused = True
         self.plain = False
 
     def resume(self) -> None:
-        """The transport is empty again."""
+        """Write what waits: the transport is empty again."""
         self._paused = False
         self._catch_up()
         self.plain = not (self._paused or self.more or self.replies)
 
     def alive(self) -> None:
-        """A pong of the WebSocket protocol arrived."""
+        """Note that the client is alive: a pong of the WebSocket protocol arrived."""
         self.answered = self.heard = True
         self.heard_at = monotonic()
 
     def _empty(self) -> None:
-        """Drop all waiting frames: nothing will be sent any more."""
+        """Drop all waiting frames. Called when the session has ended."""
         self.next, self.plain = None, False
         self.more.clear()
         self.replies.clear()

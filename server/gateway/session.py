@@ -1,7 +1,7 @@
 """One connected client: its identity, its requests and its end. Its outgoing half is in server/gateway/send_buffer.py.
 
-Commands run as tasks of the gateway, not of the session. A command that is on its way to Redis is finished, and its
-outcome is recorded under its key, even if the client has gone meanwhile.
+Commands run as tasks of the gateway, not of the session. A command that was sent to Redis is finished, and its outcome
+is stored under its key, even if the client has disconnected meanwhile.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from server.schemas.ops import Connect, Op, Ping
 log = structlog.get_logger(__name__)
 
 AT_ONCE = 8
-"""Commands of one session that run at the same time. Further messages wait unread in the client's own socket."""
+"""How many commands of one session run at the same time. Further messages stay unread in the client's own socket."""
 
 
 class SessionHub(BufferHub, Protocol):
@@ -35,18 +35,18 @@ class SessionHub(BufferHub, Protocol):
         """Subscribe ``session`` to ``channels``."""
 
     def leave(self, session: Session, channels: Iterable[str]) -> None:
-        """Unsubscribe it."""
+        """Unsubscribe ``session`` from ``channels``."""
 
 
 class SessionGateway(BufferGateway, Protocol):
     """What a session needs of its gateway."""
 
     def forget(self, session: Session, code: int) -> None:
-        """``session`` has ended with ``code``."""
+        """Remove ``session``, which has ended with ``code``."""
 
 
 class Requests(Protocol):
-    """Who executes the messages of a socket (server/gateway/dispatch.py)."""
+    """The executor of a socket's messages (server/gateway/dispatch.py)."""
 
     def ping(self, session: Session, op: Ping) -> None:
         """Answer a ping."""
@@ -85,34 +85,34 @@ class Session(SendBuffer):
         self.hub = hub
         self.credentials: Credentials | None = credentials
         self.tries = 0
-        """How often the client showed credentials that had expired."""
+        """How often the client sent credentials that had expired."""
         self.unlucky = False
-        """Whether a ``connect`` failed because a part such as Redis was away, not because of the client."""
+        """Whether a ``connect`` failed because a part such as Redis was unavailable, not because of the client."""
         self.principal: Principal | None = None
         self.channels: tuple[str, ...] = ()
         self.slot = -1
         """The slot in the heartbeat wheel; -1 before the session is live."""
         self.limiter: SessionLimiter | None = None
-        """Made at the first request over a limit: most sessions never need it."""
+        """Created at the first request over a limit, because most sessions never need it."""
         self._patience: Patience | None = None
         self._inbox: deque[bytes] | None = None
         self._running = 0
 
     def open(self, connection: Connection, requests: Requests) -> None:
-        """Own ``connection``, whose 101 is written, and give its messages to ``requests``."""
+        """Take over ``connection``, whose response 101 was written, and pass its messages to ``requests``."""
         self._connection = connection
         self._requests = requests
         self.write = connection.transport.write
 
     @property
     def caller(self) -> Principal:
-        """The principal of a live session. Raises Unauthenticated before ``connect`` has succeeded."""
+        """Return the principal of a live session. Raises Unauthenticated before ``connect`` has succeeded."""
         if self.principal is None:
             raise Unauthenticated("The first message is connect")
         return self.principal
 
     def push_lossy(self, kind: str, frame: bytes) -> None:
-        """Send a live push of type ``kind`` that may be lost. A client that is behind does not get it."""
+        """Send a live push of type ``kind`` that may be lost. It is dropped if the client is behind."""
         if self._behind_bytes < WRITE_BYTES:
             self.push(frame)
 
@@ -144,7 +144,7 @@ class Session(SendBuffer):
             self._begin(data)
 
     def _enqueue(self, data: bytes) -> None:
-        """Queue a message and pause reading: TCP slows the client down, and nothing is thrown away."""
+        """Queue a message and pause reading: TCP slows the client down, and no message is dropped."""
         if self._inbox is None:
             self._inbox = deque()
         if not self._inbox:
@@ -153,7 +153,7 @@ class Session(SendBuffer):
 
     def _begin(self, data: bytes) -> None:
         if self.state is State.LEAVING:
-            return  # the session ends as soon as its commands are answered: the client repeats this one elsewhere
+            return  # the session ends when its commands are answered: the client repeats this one at another node
         try:
             op = protocol.decode_packed(data) if self.hub.frames.binary else protocol.decode(data)
         except Wrong as wrong:
@@ -190,7 +190,7 @@ class Session(SendBuffer):
         return None
 
     def done(self) -> None:
-        """An op is finished: begin the next one that waits, or leave if that was requested."""
+        """Begin the next waiting op, or leave if that was requested. Called when an op is finished."""
         self._running -= 1
         if self.state is State.LEAVING:
             return self.leave()
@@ -203,24 +203,24 @@ class Session(SendBuffer):
         return None
 
     def leave(self) -> None:
-        """Close with 4000 as soon as the running commands are answered. No other command is begun."""
+        """Close with 4000 as soon as the running commands are answered. No other command is started."""
         if self.state is not State.CLOSED:
             self.state = State.LEAVING
             if not self._running:
                 self.close(Close.DRAINING, "draining")
 
     def close(self, code: int, reason: str) -> None:
-        """Leave the hub, write the waiting frames if that is possible, then the close frame. Only once.
+        """Leave the hub, write the waiting frames if possible, then the close frame. Only the first call has an effect.
 
-        Never raises, and always ends the session. Callers close many sessions in a row: one that cannot be closed
-        cleanly must neither stay open nor keep the next one open.
+        Never raises, and always ends the session. Callers close many sessions in a row: a session that cannot be closed
+        cleanly must not stay open, and must not prevent the next session from being closed.
         """
         if self.state is State.CLOSED:
             return
         try:
             self._write_rest(code)
             self._hang_up(code, reason)
-        except Exception:  # whatever it is, it must not reach the caller's loop
+        except Exception:  # no exception may reach the caller's loop over sessions
             log.exception("close_failed", session=self.id, code=code)
             self._cut()
 
@@ -237,7 +237,7 @@ class Session(SendBuffer):
         self._connection.cut()
 
     def lost(self, code: int) -> None:
-        """The client ended the connection with ``code`` (1006: without a close frame)."""
+        """End the session: the client ended the connection with ``code`` (1006: without a close frame)."""
         if self.state is not State.CLOSED:
             self._leave(code)
 

@@ -1,7 +1,9 @@
-"""One session that asks too much: held off here, without asking Redis again, and sent away if it does not stop.
+"""Limits on one session that sends too many requests: it is refused here without a call to Redis, and closed if it
+continues.
 
-The meters themselves are in Redis, shared by all gateways (engine/identity/limits.py). What they have refused until a
-time is refused here until then: a flood then costs its sender's gateway some microseconds a message, and Redis nothing.
+The rate limits are counted in Redis, for all gateways (engine/identity/limits.py). When Redis has refused a request
+until some time, this gateway refuses the same kind of request until that time. A flood then costs its gateway some
+microseconds a message, and Redis nothing.
 """
 
 from __future__ import annotations
@@ -10,14 +12,16 @@ from engine.errors import RateLimited
 from engine.identity.limits import Limit
 
 PINGS = Limit("pings", 20, 1)
-"""Of one session, counted here: a ping is too cheap to ask Redis whether it may be sent."""
+"""The limit for the pings of one session, counted here: a call to Redis would cost more than the ping."""
 
 REFUSALS, REFUSALS_WITHIN_S = 100, 10.0
-"""So many refused in so many seconds is no client that waits its ``retry_after``, but a flood: 4010."""
+"""After this many refused messages in this many seconds the session is closed with 4010: a client that waits for
+``retry_after`` cannot reach it.
+"""
 
 
 class SessionLimiter:
-    """What one session has been refused lately. Times are seconds of any steady clock."""
+    """The recent refusals and pings of one session. Times are seconds of any monotonic clock."""
 
     __slots__ = ("_begun", "_pinged", "_refused", "_until")
 
@@ -28,13 +32,13 @@ class SessionLimiter:
         self._pinged = 0.0
 
     def check(self, limit: Limit, now: float) -> None:
-        """Raises RateLimited while the meter called so is known to refuse."""
+        """Raise RateLimited while ``limit`` is known to refuse this session."""
         wait = self._until.get(limit.name, 0.0) - now
         if wait > 0:
             raise RateLimited(retry_after=round(wait, 3))
 
     def ping(self, now: float) -> None:
-        """Count a ping. Raises RateLimited."""
+        """Count a ping at ``now``. Raises RateLimited if the session sends too many."""
         self.check(PINGS, now)
         at = max(self._pinged, now - PINGS.per_s) + PINGS.per_s / PINGS.count
         if at > now:
@@ -42,12 +46,16 @@ class SessionLimiter:
         self._pinged = at
 
     def refused(self, limit: Limit, error: RateLimited, now: float) -> bool:
-        """Note a refusal, and until when it holds; True where there were too many of them lately."""
+        """Store that ``limit`` refused a message, and until when. Return True if the session has had so many refusals
+        lately that it must be closed.
+        """
         self._until[limit.name] = now + (error.retry_after or 0.0)
         return self.count(now)
 
     def count(self, now: float) -> bool:
-        """Count a message that was answered with a refusal; True where there were too many of them lately."""
+        """Count a message that was refused. Return True if the session has had so many refusals lately that it must be
+        closed.
+        """
         if now - self._begun > REFUSALS_WITHIN_S:
             self._begun, self._refused = now, 0
         self._refused += 1

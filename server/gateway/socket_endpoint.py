@@ -16,7 +16,7 @@ from server.http.throttle import address_of
 
 
 class SocketEndpoint:
-    """Accepts the sockets of one gateway."""
+    """The ASGI application that accepts the sockets of one gateway."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
@@ -24,7 +24,7 @@ class SocketEndpoint:
         self._accepts = AcceptLimiter(gateway.engine.settings.accepts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one handshake. The session outlives this call."""
+        """Serve one handshake. The session continues after this call."""
         gateway, headers = self._gateway, handshake.headers_of(scope)
         await receive()
         why = self._why_refused(scope, headers)
@@ -43,7 +43,7 @@ class SocketEndpoint:
         return None
 
     def _why_refused(self, scope: Scope, headers: dict[bytes, str]) -> str | None:
-        """The reason to refuse the handshake (see server/gateway/handshake.py), or None."""
+        """Return the reason to refuse the handshake (see server/gateway/handshake.py), None to accept it."""
         gateway = self._gateway
         if not handshake.is_welcome(headers, gateway.engine.settings.origins):
             return "origin"

@@ -1,10 +1,11 @@
-"""Server-sent events: the same frames as on the socket, each under the cursor that stands when it is handled.
+"""Server-sent events: the same payloads as on the socket. The id of each is the client's cursor after the event.
 
-An EventSource remembers one id and gives it back as ``Last-Event-ID``. So the id is the whole cursor, of all zones:
-``main:e1:131,north:e2:9``. For one who was sent everything so far it is the same as for all others, so the bytes are
-built once and shared; only a replay, which begins where its client stands, has ids of its own.
+An EventSource stores one id and sends it back as ``Last-Event-ID``. So the id is the cursor of all zones:
+``main:e1:131,north:e2:9``. It is the same for all clients that were sent everything so far, so the bytes are built once
+and shared. Only the events of a replay have ids of their own, because a replay begins at its client's cursor.
 
-A block with an ``id`` and no ``data`` moves the id without an event: that is the head of a quiet stream, and its ping.
+A block with an ``id`` and no ``data`` moves the id without an event. A stream without events is sent such blocks, as
+its heads and as its ping.
 """
 
 from __future__ import annotations
@@ -26,14 +27,16 @@ Heads = list[tuple[Zone, Cursor]]
 
 MEDIA = b"text/event-stream"
 RETRY_MS = (1_000, 5_000)
-"""When to come back, drawn for each stream: many that are cut at once must not come back at once."""
+"""The range of the reconnect delay in ms, drawn for each stream: many streams that are cut at the same time must not
+reconnect at the same time.
+"""
 
 _EPOCH = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _SEQ = re.compile(r"[0-9]{1,16}")
 
 
 class SseFrames(JsonFrames):
-    """Events as an event stream has them. Nothing is asked over a stream, so replies are never made."""
+    """The encoder for event streams. A client sends no requests over a stream, so replies are not used."""
 
     subprotocol = "events"
 
@@ -42,52 +45,60 @@ class SseFrames(JsonFrames):
         self._heads = heads
 
     def frame(self, payload: bytes) -> bytes:
-        """What is in no log moves no cursor, so it has no id."""
+        """Return ``payload`` as a block without an id: a push that is in no log does not move the cursor."""
         return b"data: %b\n\n" % _flat(payload)
 
     def event(self, payload: bytes) -> bytes:
-        """One event at the moment of its hand-off, when the heads are the cursor of every recipient."""
+        """Return the block of one event when the relay passes it to the hubs: then the zone heads are the cursor of
+        every recipient.
+        """
         return message(payload, text_of(self._heads()))
 
     def heads(self, heads: Iterable[tuple[Zone, Cursor]]) -> bytes:
-        """The heads as an id without an event."""
+        """Return ``heads`` as a block with an id and without an event."""
         return b"id: %b\n\n" % text_of(heads).encode()
 
     def heartbeat(self, heads: Iterable[tuple[Zone, Cursor]]) -> bytes:
-        """The same: a stream cannot answer a ping."""
+        """Return the same as ``heads``: a client cannot answer a ping over a stream."""
         return self.heads(heads)
 
 
 def message(payload: bytes, cursor: str) -> bytes:
-    """One event, under the cursor of who has handled it."""
+    """Return the block of one event. ``cursor`` is the client's cursor after this event."""
     return b"id: %b\ndata: %b\n\n" % (cursor.encode(), _flat(payload))
 
 
 def _flat(payload: bytes) -> bytes:
-    """A line break in JSON can only be white space between its tokens, and would end the field."""
+    """Return ``payload`` without line breaks: a line break would end the field ``data``. In JSON it can only be white
+    space between tokens.
+    """
     return payload.replace(b"\n", b" ").replace(b"\r", b" ")
 
 
 def opening(told: dict[str, Any], cursor: str) -> bytes:
-    """The first block: what the socket's reply to ``connect`` says, as an event of that name."""
+    """Return the first block of a stream: the content of the socket's reply to ``connect``, as an event named
+    ``connect``.
+    """
     parts = (b"retry: %d\n" % randint(*RETRY_MS), b"id: %b\n" % cursor.encode(), b"event: connect\n")
     return b"".join((*parts, b"data: %b\n\n" % msgspec.json.encode(told)))
 
 
 def farewell(code: int, reason: str) -> bytes:
-    """The last block: the close code of the socket, and when to come back if it is worth it."""
+    """Return the last block of a stream: the close code as on the socket, and the reconnect delay if the client should
+    reconnect after this code.
+    """
     told = msgspec.json.encode({"code": code, "reason": reason})
     retry = b"retry: %d\n" % randint(*RETRY_MS) if code < Close.BAD_MESSAGES else b""
     return b"%bevent: close\ndata: %b\n\n" % (retry, told)
 
 
 def text_of(heads: Iterable[tuple[Zone, Cursor]]) -> str:
-    """A cursor of all zones as text."""
+    """Return the cursor of all given zones as text."""
     return ",".join(f"{zone}:{cursor.epoch}:{cursor.seq}" for zone, cursor in heads)
 
 
 def parse(text: str, pointer: str) -> dict[Zone, Cursor]:
-    """The reverse of ``text_of``; "" is no cursor at all. Raises Invalid at ``pointer``."""
+    """Return the cursors in ``text``, the reverse of ``text_of``; none for "". Raises Invalid at ``pointer``."""
     found: dict[Zone, Cursor] = {}
     for part in text.split(",") if text else ():
         zone, epoch, seq = part.split(":") if part.count(":") == 2 else ("", "", "")

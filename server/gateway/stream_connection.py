@@ -1,10 +1,11 @@
-"""Sessions over HTTP: an event stream, and a long poll that waits for what a stream would be sent.
+"""Sessions over HTTP: an event stream, and a long poll that waits until a stream would be sent an event.
 
-Both are sessions of the gateway like any socket, on a hub of their own: they are woken by the same relay, resume from
-the same memory, are bounded by the same queue, and end for the same reasons. Only what is below differs. A socket
-writes to its transport; a stream hands its bytes to the coroutine that answers the request (``EventStreamResponse``),
-which takes no more until the server has taken those; and a poll takes nothing at all: that something came is all it
-wants to know, since what came it reads from memory, by its cursor, like one who comes back."""
+Both are sessions of the gateway like a socket, on a hub of their own: the same relay wakes them, they resume from the
+same replay buffer, have the same bounded send buffer, and end for the same reasons. Only the output differs. A socket
+writes to its transport. A stream passes its bytes to the coroutine that answers the request (``EventStreamResponse``),
+and this coroutine accepts no more until the HTTP server has accepted those bytes. A poll uses no bytes at all: it is
+only woken, and then reads the events from the replay buffer by its cursor, like a client that reconnects.
+"""
 
 from __future__ import annotations
 
@@ -25,14 +26,16 @@ from server.http.http_protocol import ABORT
 from server.http.responses import Header
 
 CLOSE_WAIT_S = 5.0
-"""For a client to take its last bytes; then the connection is cut, sent or not."""
+"""How many seconds a client has to accept its last bytes. Then the connection is aborted, whether they were sent or
+not.
+"""
 GONE = 1006
 
 log = structlog.get_logger(__name__)
 
 
 class Stream(Session):
-    """One event stream; ``types`` narrows what it hears, "" of them being everything."""
+    """The session of one event stream. ``types`` are the event types that it receives; none means all types."""
 
     __slots__ = ("_types", "outlet")
 
@@ -44,20 +47,22 @@ class Stream(Session):
         self._types = frozenset(types)
 
     def wants(self, kind: str) -> bool:
-        """Whether it asked for events of this type, by name or as ``noun.*``."""
+        """Return whether the client asked for events of type ``kind``, by the type's name or as ``noun.*``."""
         return not self._types or kind in self._types or f"{kind.partition('.')[0]}.*" in self._types
 
     def push_lossy(self, kind: str, frame: bytes) -> None:
-        """As on a socket, where the type is wanted."""
+        """Send ``frame`` as on a socket, if the client asked for events of type ``kind``."""
         if self.wants(kind):
             super().push_lossy(kind, frame)
 
     def silence_ms(self, now: float) -> int:
-        """Nothing ever comes from it: it is there for as long as its connection is."""
+        """Return 0: a stream's client sends nothing, so the session counts as alive while its connection is open."""
         return 0
 
     def heartbeat(self) -> None:
-        """Move a quiet client's cursor, and keep the connection from looking dead. No answer can come."""
+        """Send the heads, so that the client's cursor moves without events and proxies do not close an idle connection.
+        The client cannot answer.
+        """
         self.push(self.gateway.heartbeat(self.hub))
 
     def _hang_up(self, code: int, reason: str) -> None:
@@ -68,27 +73,27 @@ class Stream(Session):
 
 
 class Poll(Stream):
-    """One long poll while it waits."""
+    """The session of one long poll while the poll waits."""
 
     __slots__ = ("rung",)
 
     def __init__(self, gateway: SessionGateway, hub: SessionHub, caller: Principal, types: Collection[str]) -> None:
         super().__init__(gateway, hub, caller, types)
         self.rung = asyncio.Event()
-        """Set when an event came, or when there is nothing more to wait for."""
+        """Set when an event has arrived, or when the session has ended."""
         self.write = self._ring
 
     def _ring(self, data: Any) -> None:
         self.rung.set()
 
     def push_lossy(self, kind: str, frame: bytes) -> None:
-        """An answer tells what is in the log: it does not come for this."""
+        """Do nothing: a poll's response contains events of the log only, so this push does not end the wait."""
 
     def heartbeat(self) -> None:
-        """Its answer will carry the heads."""
+        """Do nothing: the response to the poll carries the zone heads."""
 
     def push_heads(self, heads: bytes) -> None:
-        """So will it then."""
+        """Do nothing: the response to the poll carries the zone heads."""
 
     def _hang_up(self, code: int, reason: str) -> None:
         self.rung.set()
@@ -98,8 +103,8 @@ class Poll(Stream):
 
 
 class StreamHub(Hub):
-    """Streams and polls by channel, and by user: one who named channels may not be on his own, and has to hear all
-    the same that his access was taken away.
+    """The streams and polls by channel and by user. A user who named channels may not be on their own channel, but
+    their sessions must be found all the same when their access is revoked.
     """
 
     __slots__ = ("_by_user", "count")
@@ -108,26 +113,26 @@ class StreamHub(Hub):
         super().__init__(*args)
         self._by_user: dict[str, dict[Stream, None]] = {}
         self.count = 0
-        """Streams and polls open. (No ``__len__``: a hub without sessions must not be false.)"""
+        """How many streams and polls are open. (No ``__len__``: a hub without sessions must not be false.)"""
 
     def recipients(self, kind: str, channels: Iterable[str]) -> Collection[Session]:
-        """As for sockets, without the streams that filter out events of type ``kind``."""
+        """Return the same sessions as for sockets, without the streams that did not ask for events of type ``kind``."""
         found = super().recipients(kind, channels)
         return [session for session in found if isinstance(session, Stream) and session.wants(kind)]
 
     def deliver(self, recipients: Collection[Session], payload: bytes) -> None:
-        """As for sockets. There are few streams, so this loop need not be as fast."""
+        """Send one event to ``recipients``, as for sockets. There are few streams, so this loop need not be as fast."""
         frame = self.frames.event(payload)
         for session in recipients:
             session.push_all((frame,))
 
     def attach(self, stream: Stream) -> None:
-        """Note whose it is."""
+        """Add ``stream`` to the streams of its user."""
         self._by_user.setdefault(stream.caller.id, {})[stream] = None
         self.count += 1
 
     def leave(self, session: Session, channels: Iterable[str]) -> None:
-        """No more of them, and no more of him."""
+        """Remove ``session`` from ``channels`` and from the streams of its user."""
         super().leave(session, channels)
         his = self._by_user.get(session.caller.id, {})
         if session in his:
@@ -137,12 +142,12 @@ class StreamHub(Hub):
             self._by_user.pop(session.caller.id, None)
 
     def of(self, user: str) -> list[Stream]:
-        """His, the oldest first."""
+        """Return the streams and polls of ``user``, the oldest first."""
         return list(self._by_user.get(user, ()))
 
 
 class EventStreamResponse:
-    """The way out of a stream: what its session writes, as the body of an HTTP answer without an end."""
+    """The HTTP response of a stream, without an end: its body is what the stream's session writes."""
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
@@ -154,13 +159,15 @@ class EventStreamResponse:
         self._timer: asyncio.TimerHandle | None = None
 
     def write(self, data: Any) -> None:
-        """Take one piece; the session gives no more before ``resume``."""
+        """Accept one piece of bytes and pause the session: it writes no more before ``resume``."""
         self._pieces.append(bytes(data))
         self._wake.set()
         self._stream.pause()
 
     def close(self, code: int, reason: str) -> None:
-        """Say why, and end. To one who does not read nothing can be said: he is cut at once."""
+        """Send the close code and ``reason``, and end the response. A client that does not read cannot receive them, so
+        its connection is aborted at once.
+        """
         self._pieces.append(sse.farewell(code, reason))
         self._over = True
         self._wake.set()
@@ -168,14 +175,14 @@ class EventStreamResponse:
         self._timer = asyncio.get_running_loop().call_later(wait, self.cut)
 
     def cut(self) -> None:
-        """End at once, sent or not."""
+        """Abort the connection at once, even if bytes are unsent."""
         if self._abort is not None:
             self._abort()
         if self._pump is not None:
             self._pump.cancel()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, extra: list[Header]) -> None:
-        """Answer the request until one side has had enough. HEAD gets the headers alone."""
+        """Send the response until the client or the session ends it. HEAD gets the headers only."""
         if scope["method"] == "HEAD":
             self._pieces, self._over = [], True
         self._abort = scope.get("extensions", {}).get(ABORT)
@@ -203,11 +210,11 @@ class EventStreamResponse:
                 if not self._over and not self._pieces:
                     self._stream.resume()
             await send({"type": "http.response.body", "body": b"", "more_body": False})
-        except Exception:  # the task's boundary: the answer has begun, so there is nobody to refuse
+        except Exception:  # the task's boundary: the response has begun, so no error response can be sent
             log.exception("stream_failed", session=self._stream.id)
 
 
 async def gone(receive: Receive) -> None:
-    """Return when the client has gone. The body of a GET is nobody's."""
+    """Return when the client has disconnected. The body of the GET request is read and ignored."""
     while (await receive())["type"] != "http.disconnect":
         pass

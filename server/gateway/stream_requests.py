@@ -1,4 +1,6 @@
-"""Joining over HTTP: as on the socket, by the same steps, with the cursor from a header or the query."""
+"""Answer the requests for event streams and long polls: the same steps as ``connect`` on the socket, with the cursor
+from a header or the query.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ Replays = dict[Zone, list[bytes]]
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """What a caller wants to hear, and from where; no ``channels`` are his own, no ``types`` are all."""
+    """A request for a stream or a poll: which events, and after which cursors. No ``channels`` means the caller's own,
+    no ``types`` means all types.
+    """
 
     cursors: Mapping[Zone, Cursor]
     channels: tuple[str, ...] = ()
@@ -34,8 +38,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Heard(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The answer to a poll. ``cursor`` is what to poll with next. ``recovered`` false: call ``/v1/sync`` and go on
-    from its cursor; ``reason`` as on the socket.
+    """The response to a poll. ``cursor`` is the cursor for the next poll. If ``recovered`` is false, call ``/v1/sync``
+    and continue from its cursor. ``reason`` is as on the socket.
     """
 
     events: list[msgspec.Raw]
@@ -45,7 +49,9 @@ class Heard(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 async def open_stream(gateway: Gateway, caller: Principal, asked: Asked) -> EventStreamResponse:
-    """Join; what is missed, and then what comes, leaves by the outlet that is given. Raises CalloutError."""
+    """Start an event stream and return its response, which sends the missed events and then the new ones. Raises
+    CalloutError.
+    """
     stream = Stream(gateway, gateway.streams, caller, asked.types)
     resumes, replays = await _reach(gateway, stream, asked)
     gateway.attach(stream)
@@ -67,7 +73,9 @@ async def open_stream(gateway: Gateway, caller: Principal, asked: Asked) -> Even
 
 
 class LongPoll:
-    """A poll on its way: answered at once where something was missed, else at the first event or after ``wait_s``."""
+    """The response of a long poll: sent at once if the client missed events, else at the first event or after
+    ``wait_s`` seconds.
+    """
 
     def __init__(self, gateway: Gateway, caller: Principal, asked: Asked, wait_s: float) -> None:
         self._gateway = gateway
@@ -76,7 +84,9 @@ class LongPoll:
         self._wait_s = wait_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, extra: list[Header]) -> Response:
-        """Raises CalloutError; ClientDisconnect where nobody waits any more."""
+        """Return the response. Raises CalloutError, and ClientDisconnect if the client disconnects while the poll
+        waits.
+        """
         poll = Poll(self._gateway, self._gateway.streams, self._caller, self._asked.types)
         resumes, replays = await _reach(self._gateway, poll, self._asked)
         if self._wait_s and _recovery(resumes)["recovered"] and not any(replays.values()):
@@ -100,8 +110,9 @@ class LongPoll:
 
 
 async def _reach(gateway: Gateway, stream: Stream, asked: Asked) -> tuple[connect.Resumes, Replays]:
-    """What was missed, true in the turn in which this returns. The caller is looked at again after the heads were
-    noted: whatever takes his access away later is found among the events since.
+    """Return the missed events, valid in the turn of the event loop in which this returns. The caller's access is
+    checked again after the heads were noted, so that a later revocation is found among the events since those heads.
+    Raises CalloutError.
     """
     gateway.check_room()
     caller = stream.caller
@@ -125,7 +136,7 @@ async def _reach(gateway: Gateway, stream: Stream, asked: Asked) -> tuple[connec
 
 
 def _recovery(resumes: connect.Resumes) -> dict[str, Any]:
-    """Whether every zone goes on from its cursor, and if one does not, why."""
+    """Return ``recovered``: whether every zone continues from its cursor, and the ``reason`` if a zone does not."""
     reasons = [resume.reason for resume in resumes.values() if resume.reason is not None]
     recovered = all(resume.outcome == "recovered" for resume in resumes.values())
     return {"recovered": recovered, **({"reason": reasons[0]} if reasons else {})}

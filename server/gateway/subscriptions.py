@@ -1,6 +1,4 @@
-"""What may be subscribed to beside one's own, and by whom: a job's live events, and, for ops, a whole
-zone.
-"""
+"""Subscriptions to channels that are not the user's own: to the live events of a job, and, for ops, to a whole zone."""
 
 from __future__ import annotations
 
@@ -24,10 +22,10 @@ ADDRESSED = frozenset({"user", "role", "room"})
 
 
 async def subscribe(gateway: Gateway, session: Session, op: ops.Subscribe) -> dict[str, Any]:
-    """Join, and answer with the present state and the seq from which the channel is heard.
+    """Add the channel to the session, and return the present state and the seq after which the channel's events arrive.
 
-    The state is read again after joining: what it shows is then never older than what was not heard, and a right that
-    was lost in between is not granted.
+    The state is read again after the channel was added. So it includes every event that the session did not receive,
+    and a right that was lost in between is not granted.
     """
     caller = session.caller
     tail = place(gateway, op.channel)
@@ -46,7 +44,7 @@ async def subscribe(gateway: Gateway, session: Session, op: ops.Subscribe) -> di
 
 
 async def unsubscribe(gateway: Gateway, session: Session, op: ops.Unsubscribe) -> dict[str, Any]:
-    """Leave. What is one's own by being who one is cannot be left."""
+    """Remove the channel from the session. Raises Forbidden for a channel that the user has by their role or id."""
     if op.channel in session.caller.channels:
         raise Forbidden("Your own channels come by themselves")
     session.unsubscribe(op.channel)
@@ -54,9 +52,9 @@ async def unsubscribe(gateway: Gateway, session: Session, op: ops.Unsubscribe) -
 
 
 async def admit(gateway: Gateway, caller: Principal, wanted: Iterable[str]) -> tuple[list[str], list[dict[str, str]]]:
-    """Those of ``wanted`` that ``caller`` may hear, and the refused ones with the code why not.
+    """Return the channels of ``wanted`` that ``caller`` may receive, and the refused channels with their error codes.
 
-    Raises Unavailable rather than refusing what could not be looked at.
+    Raises Unavailable if a channel could not be checked.
     """
     good: list[str] = []
     refused: list[dict[str, str]] = []
@@ -75,10 +73,11 @@ async def admit(gateway: Gateway, caller: Principal, wanted: Iterable[str]) -> t
 
 
 async def heard(gateway: Gateway, caller: Principal, named: Collection[str]) -> tuple[str, ...]:
-    """What a stream hears: its caller's own channels, or instead of them those that ops or a service name.
+    """Return the channels of a stream: the caller's own, or instead of them the channels that ops or a service name.
 
-    Ops hear every event of a zone, so they may name whatever it is addressed to; a service its own, and jobs.
-    Raises Forbidden, NotFound or Invalid for the first that may not be heard.
+    Ops may receive every event of a zone, so they may name every channel that events are addressed to. A service may
+    name its own channels, and jobs. Raises Forbidden, NotFound or Invalid for the first channel that the caller may not
+    receive.
     """
     if not named:
         return tuple(caller.channels)
@@ -94,8 +93,9 @@ async def heard(gateway: Gateway, caller: Principal, named: Collection[str]) -> 
 
 
 async def _caught_up(gateway: Gateway, tail: ZoneStream) -> None:
-    """Wait until the relay has passed what the right was judged by: what it has yet to hand on tells of later times, so
-    that no older event takes the right away again, or comes by it. Raises Unavailable.
+    """Wait until the relay has passed the log's present head, so that it has handed on every event that is older than
+    the state by which the caller's right was decided. Then no older event ends the right again or is sent because of
+    it. Raises Unavailable after ``WAIT_S`` seconds.
     """
     head = await log.head(gateway.engine.store.reads, tail.zone)
     if tail.cursor < head.seq:
@@ -105,7 +105,7 @@ async def _caught_up(gateway: Gateway, tail: ZoneStream) -> None:
 
 
 def place(gateway: Gateway, channel: str) -> ZoneStream:
-    """The zone that a channel of a job or a zone belongs to. Raises Invalid or NotFound."""
+    """Return the stream of the zone to which ``channel``, a job's or a zone's, belongs. Raises Invalid or NotFound."""
     kind, _, name = channel.partition(":")
     if kind not in ("job", "zone"):
         raise Invalid(errors=[FieldError("/channel", "job:<id> or zone:<name>")])
@@ -117,7 +117,9 @@ def place(gateway: Gateway, channel: str) -> ZoneStream:
 
 
 async def _state(gateway: Gateway, caller: Principal, channel: str) -> dict[str, Any]:
-    """What is there now, for one who may hear of it. Raises Forbidden or NotFound."""
+    """Return the present job, or the zone's epoch, if the caller may subscribe to ``channel``. Raises Forbidden or
+    NotFound.
+    """
     kind, _, name = channel.partition(":")
     if kind == "job":
         return {"job": msgspec.Raw(await _job(gateway, caller, name))}
@@ -127,8 +129,8 @@ async def _state(gateway: Gateway, caller: Principal, channel: str) -> dict[str,
 
 
 async def _job(gateway: Gateway, caller: Principal, job: str) -> bytes:
-    """The job as its participants, ops and services see it. Who was only offered it may read its public
-    part, but not follow it: to him it is not there.
+    """Return the job as its participants, ops and services see it. Raises NotFound for everybody else, even for a
+    technician who was only offered the job: they may read its public part but not follow it.
     """
     shown = await job_queries.read(gateway.engine, caller, job)
     if job_document.view(shown).customer is None:
@@ -137,5 +139,5 @@ async def _job(gateway: Gateway, caller: Principal, job: str) -> bytes:
 
 
 def own_and(caller: Principal, subscribed: Collection[str]) -> tuple[str, ...]:
-    """All that a session hears, each once."""
+    """Return all channels of a session, each once: the caller's own and the subscribed ones."""
     return tuple(dict.fromkeys((*caller.channels, *subscribed)))

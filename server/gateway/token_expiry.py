@@ -1,7 +1,8 @@
-"""The life of tokens on live sockets: a warning, the end, and a grace in which a refresh is still in time.
+"""The expiry of tokens on live sockets: a warning before it, and a grace period after it, in which a refresh is in
+time.
 
-In the grace a session goes on as before: whoever is in the middle of a refresh should notice nothing. Access that
-is *taken* away (suspension, another role, signing out) has no grace: the log tells every gateway.
+In the grace period a session works as before, so that a user whose app is refreshing notices nothing. Access that is
+*revoked* (suspension, another role, signing out) has no grace period: an event in the log reaches every gateway.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ EXPIRING = "token.expiring"
 
 
 class Expiry:
-    """Sessions by the second (of the Unix clock) in which they are warned, and in which they end."""
+    """The sessions whose tokens expire, grouped by the second (Unix time) of their warning and of their end."""
 
     def __init__(self, settings: Settings) -> None:
         self._warning_s = settings.token_warning_s
@@ -26,7 +27,9 @@ class Expiry:
         self._end: dict[int, set[Session]] = {}
 
     def watch(self, session: Session, *, late: bool = True) -> None:
-        """From now on, for as long as its present token lasts; ``late``: warn even if the time for that is past."""
+        """Schedule the warning and the end of ``session`` by its present token. ``late``: warn at the next tick even if
+        the time of the warning is past.
+        """
         expires = session.caller.expires
         if expires:
             warn_at = ceil(expires - self._warning_s)
@@ -35,14 +38,16 @@ class Expiry:
             self._end.setdefault(ceil(expires + self._grace_s), set()).add(session)
 
     def forget(self, session: Session) -> None:
-        """It ended, or is about to have another token."""
+        """Cancel the warning and the end of ``session``. Call this when it has ended, and before it gets another
+        token.
+        """
         if session.principal is not None and session.principal.expires:
             expires = session.principal.expires
             _discard(self._warn, ceil(expires - self._warning_s), session)
             _discard(self._end, ceil(expires + self._grace_s), session)
 
     def tick(self, now: float) -> None:
-        """Warn and close those whose time has come by ``now``."""
+        """Warn and close the sessions that are due at ``now`` (Unix time in seconds)."""
         for second in [second for second in self._warn if second <= now]:
             for session in self._warn.pop(second):
                 _warn(session, now)
@@ -52,7 +57,9 @@ class Expiry:
 
 
 def _warn(session: Session, now: float) -> None:
-    """Of sessions with the same second few have the same encoding and the same remainder: not worth sharing."""
+    """Send ``token.expiring``. The frame is built for each session: few sessions that are due in the same second have
+    the same encoding and the same remaining time, so sharing frames saves little.
+    """
     left = max(0, int(session.caller.expires - now))
     frames = session.hub.frames
     session.push(frames.frame(frames.payloads.live(EXPIRING, int(now * 1000), {"in_s": left})))

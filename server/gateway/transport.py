@@ -1,11 +1,10 @@
-"""The way in: uvicorn's WebSocket handshake, after which the session owns the transport.
+"""uvicorn's WebSocket handshake, after which the session owns the transport.
 
-The handshake goes through ASGI, so that plain ASGI middleware sees it like any request. What comes after
-would be dear there: a coroutine, a queue, the scope and its headers for each idle connection (28 KiB
-measured), and three awaits for each frame sent. So the application *attaches* a session, returns, and
-everything of the handshake is dropped: a ``Connection`` with slots takes its place as the transport's
-protocol. (Rejected: a WebSocket server of our own beside uvicorn's. Two listeners, two shutdowns, two
-sets of middleware.)
+The handshake uses ASGI, so that plain ASGI middleware processes it like any request. The frames do not, because ASGI
+would cost a coroutine, a queue, the scope and its headers for each idle connection (28 KiB measured), and three awaits
+for each frame sent. So the application *attaches* a session and returns. Then everything of the handshake is dropped,
+and a ``Connection`` with slots replaces it as the transport's protocol. (Rejected: a WebSocket server of our own beside
+uvicorn's. It would need two listeners, two shutdowns and two sets of middleware.)
 """
 
 from __future__ import annotations
@@ -19,22 +18,26 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from server.gateway.connection import MESSAGE_BYTES, Connection, Receiver
 
 EXTENSION = "callout.attach"
-"""Where the application finds ``attach`` in ``scope["extensions"]``."""
+"""The key of ``attach`` in ``scope["extensions"]``."""
 
 EARLY_BYTES = MESSAGE_BYTES + 14
-"""What a client may send before it is attached: one frame of the largest size. A proper one sends nothing."""
+"""How many bytes a client may send before its session is attached: one frame of the largest size. A correct client
+sends nothing before that.
+"""
 
 Attach = Callable[[Receiver], Connection]
 
 
 class CalloutWebSocket(WebSocketsSansIOProtocol):
-    """uvicorn's protocol up to the 101. An application that accepts must attach before it returns."""
+    """uvicorn's protocol up to the response 101. An application that accepts the WebSocket must call ``attach`` before
+    it returns.
+    """
 
     attached = False
     early = b""
 
     def data_received(self, data: bytes) -> None:
-        """The request goes to the handshake; frames that follow too early wait for the session."""
+        """Pass the request to the handshake. Store frames that arrive before the session is attached."""
         if not self.handshake_initiated:
             super().data_received(data)
             if not self.handshake_initiated:
@@ -45,14 +48,16 @@ class CalloutWebSocket(WebSocketsSansIOProtocol):
             self.transport.abort()
 
     def _turn_away(self) -> None:
-        """The request came whole, and the handshake's parser would not have it (a body, too many headers or too long
-        ones): it reads no more, and nobody else would ever end the connection.
+        """Send 400 and close. The request is complete, but the handshake's parser refused it (a body, too many headers
+        or headers that are too long). The parser reads no further, and nothing else would close the connection.
         """
         self.transport.write(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
         self.transport.close()
 
     async def run_asgi(self) -> None:
-        """Run the application for the handshake alone; an attached connection stays open when it returns."""
+        """Run the application for the handshake only. If it attached a session, the connection stays open when the
+        application returns.
+        """
         cast(dict[str, Any], self.scope["extensions"])[EXTENSION] = self.attach
         try:
             await self.app(self.scope, self.receive, self.send)
@@ -71,9 +76,10 @@ class CalloutWebSocket(WebSocketsSansIOProtocol):
             self.transport.close()
 
     def attach(self, receiver: Receiver) -> Connection:
-        """Hand the transport to ``receiver``, once, after ``websocket.accept`` was sent.
+        """Give the transport to ``receiver``, once, after ``websocket.accept`` was sent.
 
-        Raises RuntimeError before that: nothing may be written ahead of the 101.
+        Raises RuntimeError on a second call, and before ``websocket.accept``: no frame may be written before the
+        response 101.
         """
         if not self.handshake_complete or self.attached or self.disconnected or self.close_sent:
             raise RuntimeError("attach once, after websocket.accept and before any close")
@@ -87,7 +93,7 @@ class CalloutWebSocket(WebSocketsSansIOProtocol):
         return connection
 
     def _forget(self) -> None:
-        """Drop the handshake: the request, the scope, the queue and the parser are never needed again."""
+        """Drop the handshake's request, scope, queue and parser: they are never needed again."""
         tasks = self.tasks
         self.__dict__.clear()
         self.tasks = tasks

@@ -1,4 +1,4 @@
-"""How far a zone's log was read here, and under which name: what sessions join, and wait for."""
+"""How far this gateway has read a zone's log, and in which epoch. Sessions join a zone here and wait for its events."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from engine.types import Cursor, Epoch, Zone
 from server.gateway.replay_buffer import ReplayBuffer
 
 WAIT_S = 2.0
-"""How long a client that comes too early is kept waiting."""
+"""How many seconds a client waits for the relay at most."""
 NEVER = 2**63
-"""A seq to wait for of one who waits for another epoch."""
+"""The seq to pass to ``changed`` in order to wait for another epoch only: no log reaches it."""
 
 
 class ZoneStream:
-    """What the relay knows of one zone."""
+    """The relay's reading position in one zone's log, with the zone's epochs and its replay buffer."""
 
     __slots__ = ("_waiting", "cursor", "epoch", "epochs", "memory", "shut", "zone")
 
@@ -23,28 +23,26 @@ class ZoneStream:
         self.zone = zone
         self.memory = memory
         self.epoch = Epoch("")
-        """The latest epoch; "" while there is none or the window of the log is being read."""
+        """The latest epoch, "" while there is none or while the relay reads the log into the replay buffer."""
         self.shut = False
-        """Whether the zone is closed in Redis: no life of its log to join."""
+        """Whether the zone is closed in Redis, so that it has no epoch to join."""
         self.epochs: dict[Epoch, int] = {}
         self.cursor = 0
-        """The seq of the last event handed on: all that follows is still to come to everybody."""
+        """The seq of the last event that was passed to the hubs. No session has been sent a later event."""
         self._waiting: dict[asyncio.Future[None], int] = {}
 
     @property
     def open(self) -> bool:
-        """Whether sessions can join this zone."""
+        """Return whether sessions can join this zone."""
         return self.epoch != "" and not self.shut
 
     @property
     def head(self) -> Cursor:
-        """Where sessions stand that have been sent everything."""
+        """Return the cursor of a session that has been sent all events so far."""
         return Cursor(self.epoch, self.cursor)
 
     async def changed(self, seq: int, within_s: float) -> None:
-        """Wait until the relay has passed ``seq`` or learnt of another epoch, ``within_s`` seconds at
-        most.
-        """
+        """Wait until the relay has passed ``seq`` or found another epoch, but at most ``within_s`` seconds."""
         future = asyncio.get_running_loop().create_future()
         self._waiting[future] = seq
         try:
@@ -53,14 +51,14 @@ class ZoneStream:
             del self._waiting[future]
 
     async def read(self) -> None:
-        """Wait while the window of the log is being read. Raises Unavailable when that takes too long."""
+        """Wait while the relay reads the log into the replay buffer. Raises Unavailable after ``WAIT_S`` seconds."""
         if self.epoch == "" and not self.shut:
             await self.changed(NEVER, WAIT_S)
             if self.epoch == "" and not self.shut:
                 raise Unavailable("The log is being read")
 
     def tell_waiting(self, *, everybody: bool = False) -> None:
-        """Wake those whose seq was passed."""
+        """Wake the waiting sessions whose seq was passed; ``everybody``: wake all of them."""
         for future, seq in self._waiting.items():
             if (everybody or seq <= self.cursor) and not future.done():
                 future.set_result(None)

@@ -1,10 +1,10 @@
-"""Who is calling: one plain ASGI layer over HTTP and WebSockets alike.
+"""Authenticate the caller of a request: one plain ASGI layer for HTTP and WebSockets.
 
-It only finds out; it refuses nothing. A public route ignores a bad token, a WebSocket may still show a good
-one in its first message, and the refusal for all others is written where every refusal is. So the outcome
-is left in ``scope["state"]``: ``principal`` (a Principal or None) and ``refusal`` (the error of a token
-that was given and is no good, or None). (Rejected: Starlette's BaseHTTPMiddleware, which never runs for a
-WebSocket, and a decorator on each handler, which one forgets.)
+This layer refuses nothing. A public route ignores a bad token, a WebSocket may still send a good token in its first
+message, and for all others the endpoint writes the refusal, as it writes every refusal. So this layer only stores its
+result in ``scope["state"]``: ``principal`` (a Principal or None) and ``refusal`` (the error of a token that was given
+and is not valid, or None). (Rejected: Starlette's BaseHTTPMiddleware, which never runs for a WebSocket, and a decorator
+on each handler, which is easily forgotten.)
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MOST_TOUCHED = 100_000
 
 
 class Authenticate:
-    """Sets ``state["principal"]`` and ``state["refusal"]`` of each HTTP request and WebSocket."""
+    """An ASGI layer that sets ``state["principal"]`` and ``state["refusal"]`` of each HTTP request and WebSocket."""
 
     def __init__(self, app: ASGIApp, engine: Engine) -> None:
         self.app = app
@@ -35,7 +35,7 @@ class Authenticate:
         self._every_s = engine.settings.lease_s / 4
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the call on, with the caller known."""
+        """Store the caller in ``scope["state"]`` and call the application."""
         if scope["type"] in ("http", "websocket"):
             state: dict[str, Any] = scope.setdefault("state", {})
             state["principal"], state["refusal"] = await self._caller(scope)
@@ -57,8 +57,9 @@ class Authenticate:
         return principal, None
 
     async def _alive(self, technician: str) -> None:
-        """An authenticated request is a sign of life (PROTOCOL §6) and renews the lease: at most four times in
-        one, so that a busy app costs no more than a quiet socket. Its failure is not the request's.
+        """Renew the technician's presence lease: an authenticated request is a sign of life (PROTOCOL §6). This is done
+        at most four times a lease, so that a busy app costs no more than an idle socket. If it fails, the request
+        continues.
         """
         now = time.monotonic()
         if now - self._touched.get(technician, -self._every_s) < self._every_s:
@@ -71,8 +72,8 @@ class Authenticate:
 
 
 async def by_ticket(scope: Scope, engine: Engine) -> None:
-    """Let a ticket for events in the query stand for the token, which an EventSource cannot send; a token that was
-    sent counts before it.
+    """Authenticate the caller by a ticket for events in the query, because an EventSource cannot send a token. If the
+    request has a token, the ticket is ignored.
     """
     state = scope["state"]
     ticket = parse_qs(scope["query_string"].decode("latin-1")).get("ticket")
@@ -85,9 +86,9 @@ async def by_ticket(scope: Scope, engine: Engine) -> None:
 
 
 def admit(scope: Scope, roles: frozenset[Role] | None) -> Principal | None:
-    """The caller of a route for ``roles``; None only where ``roles`` is None (anyone, without a token too).
+    """Return the caller of a route for ``roles``. If ``roles`` is None (a public route), this may be None.
 
-    Raises Unauthenticated or what the token was refused with, and Forbidden for another role.
+    Raises Unauthenticated without a token, the stored refusal for a bad token, and Forbidden for another role.
     """
     principal: Principal | None = scope["state"]["principal"]
     if roles is None:

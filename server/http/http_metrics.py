@@ -1,7 +1,7 @@
-"""What HTTP counts: answers by operation and status, and the time they took.
+"""The counters of HTTP: responses by operation and status, and the time they took.
 
-Plain numbers in two dicts, read when somebody scrapes: a locked counter would cost each request more than its
-routing does.
+These are plain numbers in two dicts, which a request to ``/metrics`` reads. A locked counter would cost each request
+more than its routing does.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from engine.process.metrics import Metrics
 
 
 class HttpMetrics:
-    """Counts of one server, shown through the engine's metrics."""
+    """The counters of one server's HTTP responses, for the engine's metrics."""
 
     def __init__(self) -> None:
         self.answers: defaultdict[tuple[str, ...], float] = defaultdict(float)
         self.seconds: defaultdict[tuple[str, ...], float] = defaultdict(float)
 
     def count(self, operation: str, status: int, took_s: float) -> None:
-        """One answer was given, ``took_s`` seconds after its request came."""
+        """Count one response, which began ``took_s`` seconds after its request arrived."""
         self.answers[operation, str(status)] += 1
         self.seconds[(operation,)] += took_s
 
     def show(self, metrics: Metrics) -> None:
-        """Register with the engine's metrics. Once for each engine."""
+        """Register these counters with the engine's metrics. Call this once for each engine."""
         metrics.reading(
             "http_answers",
             "HTTP answers by operation and status",

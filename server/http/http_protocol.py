@@ -1,8 +1,8 @@
-"""The way in for HTTP: uvicorn's protocol, with a bound on a request's head and on how long it may take to arrive.
+"""uvicorn's HTTP protocol, with limits on the size of a request's head and on the time until the request has arrived.
 
-httptools gathers a header for as long as it comes, and uvicorn waits for the rest of a request for ever: one
-connection could fill the memory, and a few thousand that send a byte now and then use up the descriptors. Both
-happen before any of our code is asked, so they are bounded here. (Rejected: leaving it to a proxy in front;
+httptools collects a header of any length, and uvicorn waits for the rest of a request for ever. So one connection could
+fill the memory, and a few thousand connections that send a byte now and then could use up the descriptors. Both happen
+before the application is called, so the limits are here. (Rejected: to leave this to a proxy in front, because
 ``callout serve`` runs without one.)
 """
 
@@ -18,32 +18,36 @@ from engine.errors import TooLarge
 from server.schemas import problems
 
 HEAD_BYTES = 64 * 1024
-"""Beside what one reading brings: where requests share a piece, whose bytes they are is not known."""
+"""The most bytes of a request's head, without the bytes of the read in which the head began: if several requests arrive
+in one read, it is not known which bytes belong to which request.
+"""
 ABORT = "callout.abort"
-"""Where an application finds a function that cuts the connection, unsent bytes and all, in ``scope["extensions"]``."""
+"""The key in ``scope["extensions"]`` of a function that aborts the connection, even with unsent bytes."""
 ARRIVAL_S = 20.0
-"""From a connection's opening, or a request's first byte, to the request's last one."""
+"""The most seconds from a connection's opening, or from a request's first byte, to the request's last byte."""
 
 
 class CalloutHTTP(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1. A request that is too slow is cut without a word: its sender is not reading either."""
+    """uvicorn's protocol object for HTTP/1.1, with the limits. A connection with a request that is too slow is aborted
+    without a response, because its sender does not read either.
+    """
 
     _arrival: asyncio.TimerHandle | None = None
     _in_head = False
     _head = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """The first request is expected."""
+        """Start the timer for the first request."""
         super().connection_made(transport)
         self._expect()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing is expected any more."""
+        """Stop the timer."""
         self._arrived()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse; what only makes an unfinished head longer is counted."""
+        """Parse ``data``. Count its bytes if they belong to a head that neither begins nor ends in ``data``."""
         before = self._in_head
         if self.cycle is None or self.cycle.response_complete:
             self._expect()
@@ -54,26 +58,28 @@ class CalloutHTTP(HttpToolsProtocol):
                 self._turn_away()
 
     def handle_websocket_upgrade(self) -> None:
-        """The connection is another protocol's from here on."""
+        """Stop the timer: another protocol takes over the connection."""
         self._arrived()
         super().handle_websocket_upgrade()
 
     # the parser's callbacks
 
     def on_message_begin(self) -> None:
-        """A request's first byte."""
+        """Start the timer at a request's first byte, if it is not running."""
         super().on_message_begin()
         self._in_head, self._head = True, 0
         self._expect()
 
     def on_headers_complete(self) -> None:
-        """The end of its head. uvicorn leaves an application no way to cut one who does not read: a stream needs it."""
+        """Note the end of the head, and give the application a function to abort the connection. uvicorn has none, and
+        a stream needs it for a client that does not read.
+        """
         self._in_head = False
         cast(dict[str, Any], self.scope)["extensions"] = {ABORT: self.transport.abort}
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """Its last byte."""
+        """Stop the timer at the request's last byte."""
         self._arrived()
         super().on_message_complete()
 

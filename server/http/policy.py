@@ -1,5 +1,6 @@
-"""What a route or a socket op names, and how somebody must stand to it: declared beside each, and held to the truth by
-a sweep of all of them with everybody (tests/server/sweep). The engine is what refuses; this says what it must.
+"""Declare for each route and each socket op what it names, and which relation a caller needs to that thing. Tests call
+every route and op as every kind of user and compare the results with these declarations (tests/server/sweep). The
+engine enforces access; these declarations do not.
 """
 
 from __future__ import annotations
@@ -25,17 +26,21 @@ Thing = Literal[
     "blueprint",
     "code",
 ]
-"""``nothing``: what is asked for is the caller's own, or narrowed to what they may see."""
+"""The kind of thing that a route or op names. ``nothing``: the request is about the caller's own data, or returns only
+what the caller may see.
+"""
 Tie = Relation | Literal["asked", "self", "managers", "booker", "bidder", "other_side"]
-"""How somebody stands to a thing. To a job as its blueprint says, and ``booker``: the service that booked it;
-``offered`` is whoever was ever offered it, ``asked`` who was chosen and has not accepted yet. ``bidder`` made the bid.
-``other_side`` is who a price was proposed to; of users, customers are technicians' and technicians customers'.
+"""The relation of a caller to a thing. The relations to a job are those of its blueprint (``offered``: the job was ever
+offered to them), and also ``booker``, the service that booked the job, and ``asked``, the technician who was chosen and
+has not accepted yet. ``bidder`` made the bid. ``other_side`` is the party to whom a price was proposed; for users it is
+a technician for a customer, and a customer for a technician.
 """
 
 
 class Policy(msgspec.Struct, frozen=True):
-    """Who of those whose role passes may: all, those in one of the ties ``may``, or whom the job's blueprint lets take
-    the step.
+    """The declaration of who may use a route or op, of all callers with the right role. ``of`` is the kind of thing
+    that it names. All may use it if ``may`` is None, else those in one of the relations ``may``; with ``by_blueprint``,
+    those whom the job's blueprint allows the step.
     """
 
     of: Thing
@@ -50,7 +55,7 @@ def _of(thing: Thing, *may: Tie) -> Policy:
 OWN = Policy("nothing")
 STEP = Policy("job", by_blueprint=True)
 KNOWN = _of("job", "customer", "holder", "asked", "offered", "technician", "ops", "service", "mediator")
-"""Who may know of a job at all, if only its public part."""
+"""For callers who may read at least the job's public part."""
 WHOLE = _of("job", "customer", "holder", "ops", "service", "mediator")
 SIDES = _of("job", "customer", "holder")
 TALKED_OF = _of("job", "customer", "holder", "asked")

@@ -1,4 +1,4 @@
-"""How often a client that polls asks, as ``connect``, ``/v1/meta``, ``/v1/me`` and ``/v1/sync`` say."""
+"""How often a client should poll, as ``connect``, ``/v1/meta``, ``/v1/me`` and ``/v1/sync`` return it."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Words to bytes: the bodies and headers of good answers. JSON that the engine gives as bytes is
-embedded unread.
+"""Build the bodies and headers of successful responses. JSON that the engine returns as bytes is embedded without
+parsing.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ JSON = b"application/json"
 
 
 class Response(NamedTuple):
-    """A response: ``status`` None is the route's own; a body of no bytes is sent without a type."""
+    """A response. ``status`` None means the route's own status. An empty body is sent without a ``Content-Type``."""
 
     body: bytes = b""
     headers: tuple[Header, ...] = ()
@@ -39,66 +39,70 @@ class Response(NamedTuple):
 
 
 class StreamingResponse(Protocol):
-    """An answer that is not there yet: a stream, which answers by itself (None), or one that has to wait, and for
-    which the caller may not.
+    """A response that does not exist when the handler returns: a stream, which sends itself and returns None, or a
+    response for which the server has to wait while the client may disconnect.
     """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, extra: list[Header], /) -> Response | None:
-        """Raises CalloutError before anything is sent, nothing after; ClientDisconnect where nobody waits any more."""
+        """Send the response, or return it. Raises CalloutError only before anything was sent, and ClientDisconnect if
+        the client has disconnected.
+        """
 
 
 class Repeatable(Protocol):
-    """What a command done under a request key comes to."""
+    """The result of a command with a request key."""
 
     @property
     def repeated(self) -> bool:
-        """Whether this is the first verdict given again."""
+        """Return whether this is the stored result of an earlier request with the same key."""
 
 
 def raw(json: bytes) -> msgspec.Raw:
-    """``json`` to stand as it is inside an answer."""
+    """Return ``json`` so that it is embedded in a response unchanged."""
     return msgspec.Raw(json)
 
 
 def one(noun: str, thing: Any, *headers: Header) -> Response:
-    """``{"<noun>": thing}``."""
+    """Return the response ``{"<noun>": thing}``."""
     return Response(msgspec.json.encode({noun: thing}), headers)
 
 
 def plain(thing: Any, *headers: Header) -> Response:
-    """``thing`` itself, where PROTOCOL gives the members of the answer one by one."""
+    """Return ``thing`` itself as the response, for routes whose members PROTOCOL lists one by one."""
     return Response(msgspec.json.encode(thing), headers)
 
 
 def kept(noun: str, done: Result[Any]) -> Response:
-    """What a command done in SQL answers: the thing, and whether it is a repeat."""
+    """Return the response to a command that is stored in SQL: the thing, and a header if the result is a repeat."""
     return one(noun, done.value, *replayed(done))
 
 
 def made(noun: str, done: Result[Any], where: str) -> Response:
-    """What a creation answers: as `kept`, and its ``Location`` under ``where``."""
+    """Return the response to a creation: the same as `kept`, and its ``Location`` below the path ``where``."""
     return one(noun, done.value, *replayed(done), (b"location", f"{where}/{done.value.id}".encode()))
 
 
 def replayed(done: Repeatable) -> tuple[Header, ...]:
-    """The sign that this is the first verdict given again."""
+    """Return the header ``Idempotency-Replayed`` if ``done`` is the stored result of an earlier request, else
+    nothing.
+    """
     return ((b"idempotency-replayed", b"true"),) if done.repeated else ()
 
 
 def job(json: bytes) -> Response:
-    """A job that was read, with the ``ETag`` that a conditional step gives back."""
+    """Return the response to a read of a job, with the ``ETag`` that a client sends back in a conditional step."""
     return one("job", raw(json), _etag(job_document.view(json).version))
 
 
 def outcome(done: Outcome) -> Response:
-    """What a step answers: ``{job, message?}`` with version, and whether it is a repeat."""
+    """Return the response to a step: ``{job, message?}`` with an ``ETag``, and a header if the result is a repeat."""
     members = {"job": done.job, "message": done.message}
     body = msgspec.json.encode({name: value for name, value in members.items() if value is not None})
     return Response(body, (_etag(done.version), *replayed(done)))
 
 
 def created(done: Outcome) -> Response:
-    """What a booking answers: 201 with ``Location``, or 200 where its ``reference`` had a job already."""
+    """Return the response to a booking: 201 with ``Location``, or 200 if its ``reference`` already had a job."""
     answer = outcome(done)
     name = job_document.view(done.job).id if done.job else ""
     where = (b"location", f"/v1/jobs/{name}".encode())
@@ -110,7 +114,8 @@ def _etag(version: int) -> Header:
 
 
 def page(next_link: NextLink, items: Iterable[Any], after: str | None, as_of: Any = None) -> Response:
-    """``{items, next}`` with a ``Link`` to the next page. A list of live objects also has ``as_of``.
+    """Return the response ``{items, next}`` with a ``Link`` to the next page. A list of live objects also has
+    ``as_of``. ``after`` is the cursor of the next page, None on the last page.
 
     Items of type bytes are JSON already.
     """
@@ -130,9 +135,9 @@ def listed(
     newest_first: bool = False,
     as_of: Any = None,
 ) -> Response:
-    """A page of a list that was read as a whole, in the order of ``place``: `limit` items from `cursor` on.
+    """Return a page of a list that was read as a whole, in the order of ``place``: `limit` items after `cursor`.
 
-    ``place`` gives an item's sort key, which no two items share. Raises Invalid for a cursor of another list.
+    ``place`` returns an item's sort key, which must be unique. Raises Invalid for a cursor of another list.
     """
     placed = sorted(((place(item), item) for item in items), key=itemgetter(0), reverse=newest_first)
     if query.cursor:

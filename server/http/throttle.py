@@ -1,8 +1,9 @@
-"""How much one caller may ask: meters in Redis (engine.identity.limits) as HTTP headers, and the size of a body.
+"""Limit the requests of one caller: rate limits in Redis (engine.identity.limits) as HTTP headers, and the size of a
+body.
 
-A caller is his user id; without a token, his address. The meter of a login is the pair of address and
-account: the address alone would let one office lock itself out, the account alone would let a stranger lock
-its owner out.
+Requests are counted by user id, or by address if there is no token. Logins are counted by the pair of address and
+account: by the address alone one office could lock itself out, by the account alone a stranger could lock the account's
+owner out.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ from engine.types import Principal
 Sized = TypeVar("Sized", bytes, bytearray)
 
 BODY_BYTES = 64 * 1024
-"""The largest body: that of a WebSocket frame, so that what one way takes the other does."""
+"""The largest body in bytes, the same as the largest WebSocket message, so that both transports accept the same."""
 
 Headers = list[tuple[bytes, bytes]]
 
 
 async def spend(engine: Engine, name: str, who: str) -> Headers:
-    """Count one request of ``who`` on the meter called ``name`` and tell how much is left.
+    """Count one request of ``who`` in the limit ``name`` and return the headers that show how much is left.
 
     Raises RateLimited. ``who`` may be any text: it is hashed unless it is an id.
     """
@@ -46,12 +47,12 @@ async def spend_login(engine: Engine, address: str, account: str) -> None:
 
 
 def meter_of(principal: Principal | None, scope: Scope) -> str:
-    """The name under which a caller is metered: his id, or one made from his address."""
+    """Return the name under which a caller is counted: their user id, or a hash of their address."""
     return principal.id if principal else "ip_" + sha256(address_of(scope).encode()).hexdigest()[:24]
 
 
 def address_of(scope: Scope) -> str:
-    """The caller's address as uvicorn knows it (behind one of ``trusted_proxies``, the forwarded one); "" on a Unix
+    """Return the client's address from uvicorn (behind one of ``trusted_proxies``, the forwarded one), "" on a Unix
     socket.
     """
     client = scope.get("client")
@@ -66,7 +67,7 @@ def _headers(limit: Limit, allowance: Allowance) -> Headers:
 
 
 def refused_headers(name: str, error: RateLimited) -> Headers:
-    """The headers of a 429 on the meter called ``name``; ``Retry-After`` comes with the problem."""
+    """Return the headers of a 429 for the limit ``name``. ``Retry-After`` is not among them: the problem adds it."""
     wait = -int(-(error.retry_after or 1) // 1)
     return [
         (b"ratelimit-policy", policy(limits.LIMITS[name])),
@@ -75,16 +76,15 @@ def refused_headers(name: str, error: RateLimited) -> Headers:
 
 
 def policy(limit: Limit) -> bytes:
-    """``"requests";q=20;w=1``: the quota, and the window in seconds."""
+    """Return ``limit`` as a header value, such as ``"requests";q=20;w=1``: the quota, and the window in seconds."""
     return f'"{limit.name}";q={limit.count};w={limit.per_s:g}'.encode()
 
 
 async def read_body(scope: Scope, receive: Receive) -> bytes:
-    """The whole body, of at most BODY_BYTES; raises TooLarge on the announced length, or at the byte that
-    is over.
+    """Return the whole body, of at most BODY_BYTES. Raises TooLarge if ``Content-Length`` is larger, or when too many
+    bytes have arrived, and ClientDisconnect.
 
-    What is left unread is thrown away by the server, so the connection stays usable and the client sees the
-    answer.
+    The server discards the unread rest, so the connection stays usable and the client receives the response.
     """
     announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
     if announced.isdigit() and int(announced) > BODY_BYTES:
@@ -101,8 +101,8 @@ async def read_body(scope: Scope, receive: Receive) -> bytes:
 
 
 async def _part(receive: Receive) -> tuple[bytes, bool]:
-    """Half a body must not be taken for a whole one: a caller who went away in the middle raises
-    ClientDisconnect.
+    """Return the next part of the body, and whether more follows. Raises ClientDisconnect if the client disconnects
+    before the end: a partial body must not be used as a whole one.
     """
     message = await receive()
     if message["type"] == "http.disconnect":

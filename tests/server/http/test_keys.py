@@ -9,7 +9,7 @@ import pytest
 
 from engine.domain import jobs
 from engine.errors import Indeterminate
-from engine.store.connection import Store
+from engine.store.pipeline import Pipeline
 from engine.types import DEFAULT_ZONE
 from engine.zone import log
 from server.serve import Running
@@ -156,16 +156,16 @@ async def test_where_the_key_cannot_be_looked_for_nothing_is_done(
     admin: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Redis falls silent: a command of SQL is `unavailable`, which promises that it was not done, and it was not."""
-    run, key = Store.command, str(uuid.uuid4())
+    submit, key = Pipeline.submit, str(uuid.uuid4())
 
-    async def silent(store: Store, *command: Any) -> Any:
+    async def silent(pipeline: Pipeline, *command: Any) -> Any:
         if command[0] == "EXISTS":
             raise Indeterminate
-        return await run(store, *command)
+        return await submit(pipeline, *command)
 
     body = {"name": "Made once", "category": "x", "base_amount": 1, "currency": "EUR", "pricing": "flat"}
     with monkeypatch.context() as patched:
-        patched.setattr(Store, "command", silent)
+        patched.setattr(Pipeline, "submit", silent)
         answer = await admin("POST", "/v1/services", body, Idempotency_Key=key)
     assert code_of(answer) == (503, "unavailable")
     assert (await admin("GET", "/v1/services?q=Made once")).json()["items"] == []

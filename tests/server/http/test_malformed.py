@@ -58,7 +58,7 @@ async def test_what_nothing_can_be_made_of_is_refused(route: Route, staff: dict[
 SENTENCES = {
     "Text without NUL, please",
     "Expected a UUID",
-    "Expected a name of an event: small letters, digits, _ and dots",
+    "Expected the name of an event: lower case, digits, _ and dots",
     "Expected a telephone number: digits of any script, perhaps a +",
     "Expected a zone: lower case, digits and -",
     "Expected an ISO 4217 code in capitals",

@@ -120,7 +120,7 @@ async def test_a_new_role_is_admitted_by_no_route(auditor: Client) -> None:
 async def test_a_new_role_is_admitted_by_no_op(auditor: Client, staff: dict[Role, Client], site: Running) -> None:
     """It may not connect; and were it connected, each op that there is would refuse it."""
     refused = SocketClient(site.ws_url, NEW)
-    assert (await refused.say_hello())["error"]["code"] == "forbidden"
+    assert (await refused.connect())["error"]["code"] == "forbidden"
     await refused.close()
     assert refused.close_code == 4502
     assert {str(kind.__struct_config__.tag) for kind in OPS} == set(SAID)

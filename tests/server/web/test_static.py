@@ -79,7 +79,7 @@ async def test_an_unknown_file_is_a_problem_like_any(http: httpx.AsyncClient) ->
 
 
 @pytest.mark.parametrize(
-    "path", sorted(path for path in FOLDER.iterdir() if path.is_file()), ids=lambda path: path.name
+    "path", sorted(path for path in FOLDER.iterdir() if path.suffix in TYPES), ids=lambda path: path.name
 )
 async def test_each_file_comes_whole_with_its_type(path: Path, http: httpx.AsyncClient) -> None:
     """Every file of the folder is of a kind that is served, as its type, for anyone, without a token."""

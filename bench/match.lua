@@ -23,4 +23,4 @@ Wave.resume(zone, job, wave)
 while not Search.by_radius(zone, job, offers, supply, wave) and not wave.dense do turns = turns + 1 end
 local best = Ranking.best(wave)
 for i, fit in ipairs(best) do best[i] = fit.id end
-return {'OK', tostring(turns), tostring(wave.r), wave.visited, unpack(best)}
+return {'OK', tostring(turns), tostring(wave.reach), wave.visited, unpack(best)}

@@ -33,7 +33,7 @@ from engine.sql.database import open_archive
 from engine.blueprint import catalogue
 from engine.process.settings import Settings
 from engine.store import scripts
-from server.web.static import client
+from server.web.static import client_path
 
 async def migrated_database(folder):
     archive = await open_archive(Settings(data=folder))
@@ -47,7 +47,7 @@ print(json.dumps({
     "engine": str(Path(engine.__file__).parent),
     "server": str(Path(server.__file__).parent),
     "callout_client": str(Path(callout_client.__file__).parent),
-    "browser_client": client().read_text(),
+    "browser_client": client_path().read_text(),
     "scripts": {name: script.function for name, script in scripts.installed().items()},
     "blueprints": sorted(catalogue.load("home_service", catalogue.shipped()).by_name),
     "migrations": sorted(path.name for path in (migrate.SCRIPTS / "versions").glob("*.py")),

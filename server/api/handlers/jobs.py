@@ -95,7 +95,7 @@ async def reassign(call: RequestContext[StepBody, NoQuery]) -> Response:
 
     With `technician`, this technician gets the job at once, with `force` even if they lack the service or capacity.
 
-    Without `technician` the job is offered to all technicians except the former holder.
+    Without `technician` the job is taken from its holder, and offered to all technicians except this former holder.
     """
     return await _take(call, "reassign")
 

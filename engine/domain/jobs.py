@@ -19,7 +19,7 @@ from engine.blueprint.schema import Blueprint, Does, Relation, relations
 from engine.clock import now_ms
 from engine.domain import commands, job_view
 from engine.domain.commands import CommandContext, Step
-from engine.errors import FieldError, Forbidden, Invalid, NotFound, OtherBlueprint, Unavailable, VersionConflict
+from engine.errors import Forbidden, Invalid, NotFound, OtherBlueprint, Unavailable, VersionConflict
 from engine.events import ms_of
 from engine.idempotency import in_redis, in_sql
 from engine.idempotency.in_redis import Outcome, located
@@ -306,8 +306,3 @@ async def read_current(engine: Engine, context: CommandContext) -> bytes:
     """Return the present job, in full or only its public part, for a caller who may give commands."""
     full, public, *_ = await read_record(engine, context.caller, context.zone, context.job)
     return full if sees_whole(context.caller, job_document.view(full)) else public
-
-
-def missing_argument_error(pointer: str, what: str) -> Invalid:
-    """Return the error for a command that lacks the argument ``pointer``."""
-    return Invalid(errors=[FieldError(pointer, f"Required: {what}")])

@@ -107,7 +107,7 @@ async def test_a_driver_on_the_board(city: City) -> None:
     order = await people.book(city.all["customer"], city.service)
     for command in ("confirm", "prepare", "ready"):
         await city.step("ops_manager", order["id"], command)
-    await people.offered(city.all["driver"], order["id"])
+    await people.wait_for_offer(city.all["driver"], order["id"])
     customer, other, board = (city.all[name].token for name in ("customer", "other", "ops_manager"))
     mine, spot = f"/v1/technicians/{city.all['driver'].user}", {"lat": 52.53, "lon": HERE["lon"]}
 

@@ -71,7 +71,7 @@ class Town:
             await people.go_online(self.all[name])
         booked = await people.book(self.all["customer"], self.service)
         for name in offered:
-            await people.offered(self.all[name], booked["id"])
+            await people.wait_for_offer(self.all[name], booked["id"])
         return str(booked["id"])
 
     async def step(self, name: str, job: str, command: str) -> None:

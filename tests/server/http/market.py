@@ -1,4 +1,4 @@
-"""Jobs of the marketplace on their way, for tests of what happens to them there."""
+"""Helpers that book a marketplace job and bring it to a given state, for the tests of that state."""
 
 from __future__ import annotations
 
@@ -12,62 +12,64 @@ from tests.server.http.conftest import Book
 from tests.support import event_log
 
 
-async def asked(customer: Client, technician: Client, book: Book, **more: Any) -> dict[str, Any]:
-    """A job for which the customer asked this technician."""
+async def book_for_technician(customer: Client, technician: Client, book: Book, **more: Any) -> dict[str, Any]:
+    """Book a marketplace job that names ``technician``, and return the job in the state `requested`."""
     return await book(customer, blueprint="marketplace", technician=technician.user, **more)
 
 
-async def scheduled(customer: Client, technician: Client, book: Book, **more: Any) -> str:
-    """The same, and he said yes."""
-    job = str((await asked(customer, technician, book, **more))["id"])
-    await must(technician, job, "accept")
+async def book_and_accept(customer: Client, technician: Client, book: Book, **more: Any) -> str:
+    """Book a job for ``technician``, let them accept it, and return the job's id. The job is then `scheduled`."""
+    job = str((await book_for_technician(customer, technician, book, **more))["id"])
+    await run_command(technician, job, "accept")
     return job
 
 
-async def under_way(customer: Client, technician: Client, book: Book, **more: Any) -> str:
-    """The same, and the start code was given."""
-    job = await scheduled(customer, technician, book, **more)
-    await must(technician, job, "start", code=(await codes(customer, job))["start"])
+async def book_and_start(customer: Client, technician: Client, book: Book, **more: Any) -> str:
+    """Book a job, let ``technician`` accept it and start it with the start code, and return the job's id."""
+    job = await book_and_accept(customer, technician, book, **more)
+    await run_command(technician, job, "start", code=(await read_codes(customer, job))["start"])
     return job
 
 
-async def finished(customer: Client, technician: Client, book: Book, **more: Any) -> str:
-    """The same, and the completion code too: it waits for the customer."""
-    job = await under_way(customer, technician, book, **more)
-    await must(technician, job, "complete", code=(await codes(customer, job))["completion"])
+async def book_and_complete(customer: Client, technician: Client, book: Book, **more: Any) -> str:
+    """Book a job, let ``technician`` start and complete it with both codes, and return the job's id. The job then waits
+    for the customer's `confirm`.
+    """
+    job = await book_and_start(customer, technician, book, **more)
+    await run_command(technician, job, "complete", code=(await read_codes(customer, job))["completion"])
     return job
 
 
-async def step(who: Client, job: str, command: str, *, key: str | None = None, **body: Any) -> Any:
-    """One step; each with a fresh key unless one is given."""
+async def send_command(who: Client, job: str, command: str, *, key: str | None = None, **body: Any) -> Any:
+    """Send a command on a job and return the response. Without ``key`` a new idempotency key is used."""
     return await who("POST", f"/v1/jobs/{job}/{command}", body, Idempotency_Key=key or str(uuid.uuid4()))
 
 
-async def must(who: Client, job: str, command: str, **body: Any) -> dict[str, Any]:
-    """A step that is taken; gives the job."""
-    answer = await step(who, job, command, **body)
+async def run_command(who: Client, job: str, command: str, **body: Any) -> dict[str, Any]:
+    """Send a command on a job, assert that it succeeds, and return the job from the reply."""
+    answer = await send_command(who, job, command, **body)
     assert answer.is_success, answer.text
-    told: dict[str, Any] = answer.json()["job"]
-    return told
+    changed: dict[str, Any] = answer.json()["job"]
+    return changed
 
 
-async def read(who: Client, job: str) -> dict[str, Any]:
-    """The job as this person is shown it."""
-    told: dict[str, Any] = (await who("GET", f"/v1/jobs/{job}")).json()["job"]
-    return told
+async def read_job(who: Client, job: str) -> dict[str, Any]:
+    """Return the job as the API shows it to the user of ``who``."""
+    shown: dict[str, Any] = (await who("GET", f"/v1/jobs/{job}")).json()["job"]
+    return shown
 
 
-async def codes(customer: Client, job: str) -> dict[str, str]:
-    """The codes that the customer is shown."""
-    told: dict[str, str] = (await read(customer, job))["codes"]
-    return told
+async def read_codes(customer: Client, job: str) -> dict[str, str]:
+    """Return the job's codes, `start` and `completion`, as the API shows them to the customer."""
+    shown: dict[str, str] = (await read_job(customer, job))["codes"]
+    return shown
 
 
-def other(code: str) -> str:
-    """Six digits that are not these."""
+def wrong_code(code: str) -> str:
+    """Return a code of six digits that differs from ``code``."""
     return f"{(int(code) + 1) % 1_000_000:06d}"
 
 
-async def told(site: Running, kind: str, job: str) -> list[Event]:
-    """The events of one type about a job."""
+async def job_events(site: Running, kind: str, job: str) -> list[Event]:
+    """Return the log's events of one type about a job."""
     return await event_log.events(site.engine, kind, job)

@@ -55,7 +55,7 @@ async def book(customer: Client, service: str, **more: Any) -> dict[str, Any]:
     return job
 
 
-async def offered(technician: Client, job: str) -> None:
+async def wait_for_offer(technician: Client, job: str) -> None:
     """Wait until the technician holds an open offer of the job."""
 
     async def there() -> bool:

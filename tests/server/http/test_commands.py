@@ -55,19 +55,19 @@ async def test_the_first_refusal_ends_it(at_work: Client, customer: Client, book
     """What comes after is not tried, and what came before stands."""
     job = str((await book(customer))["id"])
     assert became(await run(customer, NOWHERE, [item("cancel"), item("cancel")])) == ["not_found", "not_tried"]
-    await people.offered(at_work, job)
+    await people.wait_for_offer(at_work, job)
     items = [item("claim"), item("depart"), item("complete"), item("arrive"), item("start")]
     told = await run(at_work, job, items)
     assert became(told) == ["done", "done", "illegal_transition", "not_tried", "not_tried"]
     assert [each["key"] for each in told] == [each["key"] for each in items]
     assert told[1]["job"]["status"] == "on_the_way" and told[1]["message"] == "On the way"
-    assert told[2]["error"]["status"] == 409 and (await market.read(at_work, job))["status"] == "on_the_way"
+    assert told[2]["error"]["status"] == 409 and (await market.read_job(at_work, job))["status"] == "on_the_way"
 
 
 async def test_sent_again_it_goes_on_where_it_was(site: Running, at_work: Client, customer: Client, book: Book) -> None:
     """The same call after a lost answer does nothing twice; a key used for something else is refused."""
     job = str((await book(customer))["id"])
-    await people.offered(at_work, job)
+    await people.wait_for_offer(at_work, job)
     items = [item("claim"), item("depart"), item("arrive"), item("start"), item("complete")]
     first = await run(at_work, job, items[:3])
     again = await run(at_work, job, items)
@@ -75,28 +75,28 @@ async def test_sent_again_it_goes_on_where_it_was(site: Running, at_work: Client
     assert [each.get("repeated", False) for each in again] == [True, True, True, False, False]
     assert [each["job"]["version"] for each in again[:3]] == [each["job"]["version"] for each in first]
     assert became(await run(at_work, job, [{**items[4], "command": "start"}])) == ["reused_key"]
-    steps = await market.told(site, "job.status", job)
+    steps = await market.job_events(site, "job.status", job)
     assert [event_log.payload(event)["command"] for event in steps] == ["depart", "arrive", "start", "complete"]
 
 
 async def test_twice_at_once_it_is_done_once(site: Running, at_work: Client, customer: Client, book: Book) -> None:
     """Ten of the same call at once: each step is taken once."""
     job = str((await book(customer))["id"])
-    await people.offered(at_work, job)
+    await people.wait_for_offer(at_work, job)
     items = [item("claim"), item("depart"), item("arrive"), item("start"), item("complete")]
     await asyncio.gather(*(run(at_work, job, items) for _ in range(10)))
-    assert (await market.read(at_work, job))["status"] == "completed"
-    assert len(await market.told(site, "job.status", job)) == 4
+    assert (await market.read_job(at_work, job))["status"] == "completed"
+    assert len(await market.job_events(site, "job.status", job)) == 4
 
 
 async def test_when_it_happened(site: Running, at_work: Client, customer: Client, book: Book) -> None:
     """`occurred_at` is told and kept; never in the future; what is decided is decided by the server's clock."""
     job = str((await book(customer))["id"])
-    await people.offered(at_work, job)
-    await market.must(at_work, job, "claim")
+    await people.wait_for_offer(at_work, job)
+    await market.run_command(at_work, job, "claim")
     now = datetime.now(UTC)
     ahead = (now + timedelta(hours=1)).isoformat()
-    assert pointers(await market.step(at_work, job, "depart", occurred_at=ahead)) == {"/occurred_at"}
+    assert pointers(await market.send_command(at_work, job, "depart", occurred_at=ahead)) == {"/occurred_at"}
     [refused] = await run(at_work, job, [item("depart", occurred_at=ahead)])
     assert refused["error"]["errors"][0]["pointer"] == "/occurred_at"
     earlier = [(now - timedelta(minutes=left)).isoformat(timespec="milliseconds") for left in (20, 5)]
@@ -104,24 +104,24 @@ async def test_when_it_happened(site: Running, at_work: Client, customer: Client
     told = await run(at_work, job, [item(n, occurred_at=at) for n, at in zip(names, earlier, strict=True)])
     assert became(told) == ["done", "done"]
     assert datetime.fromisoformat(told[1]["job"]["at"]["reached"]) >= now - timedelta(seconds=1)
-    events = await market.told(site, "job.status", job)
+    events = await market.job_events(site, "job.status", job)
     at = [datetime.fromisoformat(event_log.payload(event)["occurred_at"]) for event in events]
     assert at == [datetime.fromisoformat(text) for text in earlier]
     history = (await customer("GET", f"/v1/jobs/{job}/history")).json()["items"]
     assert [datetime.fromisoformat(each["occurred_at"]) for each in history[-2:]] == at
     assert history[0]["occurred_at"] is None
     fast = (datetime.now(UTC) + timedelta(seconds=20)).isoformat()
-    await market.must(at_work, job, "start", occurred_at=fast)
-    [*_, event] = await market.told(site, "job.status", job)
+    await market.run_command(at_work, job, "start", occurred_at=fast)
+    [*_, event] = await market.job_events(site, "job.status", job)
     assert datetime.fromisoformat(event_log.payload(event)["occurred_at"]) <= datetime.now(UTC)
 
 
 async def test_codes_and_reasons_go_along(at_work: Client, customer: Client, book: Book) -> None:
     """Each item takes what its step takes."""
-    job = await market.scheduled(customer, at_work, book)
-    shown = await market.codes(customer, job)
+    job = await market.book_and_accept(customer, at_work, book)
+    shown = await market.read_codes(customer, job)
     wrong = await run(
-        at_work, job, [item("start", code=market.other(shown["start"])), item("start", code=shown["start"])]
+        at_work, job, [item("start", code=market.wrong_code(shown["start"])), item("start", code=shown["start"])]
     )
     assert became(wrong) == ["wrong_code", "not_tried"] and wrong[0]["error"]["attempts_left"] == 4
     told = await run(at_work, job, [item("start", code=shown["start"]), item("complete", code=shown["completion"])])

@@ -33,7 +33,7 @@ async def direct(customer: Client, technician: Client, book: Book, *steps: str) 
     """A direct booking taken as far as ``steps``."""
     job = str((await book(customer, blueprint="direct_booking", technician=technician.user))["id"])
     for step in steps:
-        await market.must(technician, job, step)
+        await market.run_command(technician, job, step)
     return job
 
 
@@ -55,7 +55,7 @@ async def test_refused(
     job = await direct(customer, at_work, book)
     assert pointers(await dispute(customer, job, note="x")) == {"/reason", "/note"}
     assert code_of(await dispute(customer, job)) == (409, "illegal_transition")
-    await market.must(at_work, job, "accept")
+    await market.run_command(at_work, job, "accept")
     for role in ("customer", "technician"):
         assert code_of(await dispute(await join(role), job)) == (404, "not_found")
     for role in ("admin", "service", "mediator"):
@@ -76,19 +76,19 @@ async def test_everything_else_is_frozen(
     told = (await dispute(at_work, job)).json()
     assert told["job"]["frozen"] is True and told["job"]["actions"] == []
     assert told["dispute"]["by"] == {"id": at_work.user, "role": "technician"} and told["dispute"]["status"] == "open"
-    now = await market.read(mediator, job)
+    now = await market.read_job(mediator, job)
     assert now["frozen"] and now["actions"] == ["resolve_resume", "resolve_cancel", "resolve_complete"]
     step = "start" if len(steps) == 1 else "complete"
     payment = {"reference": "pi_1", "status": "requested", "amount": 1, "currency": "EUR"}
     for refused in (
-        await market.step(at_work, job, step),
-        await market.step(staff["admin"], job, "cancel"),
+        await market.send_command(at_work, job, step),
+        await market.send_command(staff["admin"], job, "cancel"),
         await customer("PATCH", f"/v1/jobs/{job}", {"notes": "x"}),
         await staff["service"]("POST", f"/v1/jobs/{job}/payments", payment),
         await dispute(customer, job),
     ):
         assert code_of(refused) == (409, "frozen")
-    assert await market.read(mediator, job) == now
+    assert await market.read_job(mediator, job) == now
     assert told["dispute"]["id"] in await listed(mediator) & await listed(customer) & await listed(staff["admin"])
 
 
@@ -135,13 +135,13 @@ async def test_settled(
     settled = {**opened, "status": "resolved", "outcome": outcome, "note": "Half each"}
     assert {name: told["dispute"][name] for name in settled} == settled
     assert told["dispute"]["mediator"] == {"id": mediator.user, "role": "mediator"}
-    [event] = await market.told(site, kind, job)
+    [event] = await market.job_events(site, kind, job)
     assert {f"user:{customer.user}", f"user:{at_work.user}"} <= set(event.to)
     assert event_log.payload(event)["dispute"] == told["dispute"] and event_log.payload(event)["reason"] == "Half each"
     assert opened["id"] not in await listed(mediator)
     assert code_of(await resolve(mediator, opened["id"], "cancel")) == (409, "illegal_transition")
     if outcome == "resume":
-        assert (await market.must(at_work, job, "complete"))["status"] == "completed"
+        assert (await market.run_command(at_work, job, "complete"))["status"] == "completed"
     else:
         assert (await at_work("GET", "/v1/me")).json()["technician"]["load"] == 0
 
@@ -156,7 +156,7 @@ async def test_an_old_dispute_does_not_settle_a_new_one(
     second = (await dispute(at_work, job)).json()["dispute"]["id"]
     assert second != first
     assert code_of(await resolve(mediator, first, "complete")) == (409, "illegal_transition")
-    assert (await market.read(customer, job))["frozen"] is True
+    assert (await market.read_job(customer, job))["frozen"] is True
     assert (await resolve(mediator, second, "complete")).json()["job"]["status"] == "completed"
 
 
@@ -171,7 +171,7 @@ async def test_of_many_at_once_one_is_opened_and_one_settles_it(
     ways = ["resume", "cancel", "complete"] * 3
     answers = await asyncio.gather(*(resolve(mediator, names.copy().pop(), way) for way in ways))
     assert {answer.status_code for answer in answers} == {200, 409}
-    done = [*await market.told(site, "job.resolved", job), *await market.told(site, "job.cancelled", job)]
+    done = [*await market.job_events(site, "job.resolved", job), *await market.job_events(site, "job.cancelled", job)]
     assert len(done) == 1
 
 
@@ -186,15 +186,15 @@ async def test_where_a_state_stands_for_it(
     job = str((await customer("POST", "/v1/jobs", body)).json()["job"]["id"])
 
     async def assigned() -> bool:
-        return (await market.read(customer, job))["status"] == "assigned"
+        return (await market.read_job(customer, job))["status"] == "assigned"
 
     await wait_until(assigned, what="the engine's choice")
     for step in ("accept", "depart", "start", "finish"):
-        await market.must(worker, job, step)
+        await market.run_command(worker, job, step)
     assert code_of(await dispute(worker, job)) == (403, "forbidden")
     told = (await dispute(customer, job)).json()
     assert (told["job"]["status"], told["job"]["frozen"]) == ("disputed", True)
-    assert code_of(await market.step(customer, job, "sign")) == (409, "frozen")
+    assert code_of(await market.send_command(customer, job, "sign")) == (409, "frozen")
     back = (await resolve(mediator, told["dispute"]["id"], "resume")).json()
     assert back["job"]["status"] == "work_done"
     again = (await dispute(customer, job)).json()["dispute"]["id"]

@@ -85,17 +85,17 @@ async def test_by_state(customer: Client, at_work: Client, book: Book) -> None:
     assert {name: told[name] for name in everything} == everything
     assert (told["lat"], told["metadata"]) == (52.55, {"floor": 3})
     assert datetime.fromisoformat(told["scheduled_for"]) == datetime.fromisoformat(when)
-    taken = await market.scheduled(customer, at_work, book)
+    taken = await market.book_and_accept(customer, at_work, book)
     assert refused(await patch(customer, taken, amount=1)) == (409, "price_locked", {"/amount"})
     assert refused(await patch(customer, taken, currency="USD")) == (409, "price_locked", {"/currency"})
     assert (await patch(customer, taken, amount=9000, notes="as it was")).json()["job"]["notes"] == "as it was"
-    code = (await market.codes(customer, taken))["start"]
-    await market.must(at_work, taken, "start", code=code)
-    before = await market.read(customer, taken)
+    code = (await market.read_codes(customer, taken))["start"]
+    await market.run_command(at_work, taken, "start", code=code)
+    before = await market.read_job(customer, taken)
     assert refused(await patch(customer, taken, amount=1)) == (409, "price_locked", {"/amount"})
     assert refused(await patch(customer, taken, notes="x")) == (409, "not_editable", {"/notes"})
     assert refused(await patch(customer, taken, notes="x", amount=1))[1] == "not_editable"
-    assert await market.read(customer, taken) == before
+    assert await market.read_job(customer, taken) == before
 
 
 async def test_a_currency_alone_relabels_no_price(customer: Client, book: Book) -> None:
@@ -114,7 +114,7 @@ async def test_without_a_lock_a_price_is_a_field_like_others(customer: Client, b
     assert refused(await patch(customer, job, amount=1)) == (409, "not_editable", {"/amount"})
     assert refused(await patch(customer, job, address="Y")) == (409, "not_editable", {"/address"})
     assert (await patch(customer, job, notes="Y")).status_code == 200
-    await market.must(customer, job, "cancel")
+    await market.run_command(customer, job, "cancel")
     assert code_of(await patch(customer, job, notes="Z")) == (409, "not_editable")
 
 
@@ -122,7 +122,7 @@ async def test_a_service_must_be_there_and_the_holder_must_do_it(
     customer: Client, at_work: Client, book: Book, admin: Client
 ) -> None:
     """Unknown, not on offer, not the technician's, or priced otherwise once the price is agreed: refused."""
-    job = await market.scheduled(customer, at_work, book)
+    job = await market.book_and_accept(customer, at_work, book)
     assert pointers(await patch(customer, job, service="srv_none")) == {"/service"}
     off = await people.make_service(admin)
     await admin("PATCH", f"/v1/services/{off}", {"active": False})
@@ -153,7 +153,7 @@ async def test_versions_and_keys(site: Running, customer: Client, book: Book) ->
     same = await patch(customer, name, notes="two")
     assert (same.status_code, same.json()["job"]["version"]) == (200, 3)
     assert (await patch(customer, name)).json()["job"]["version"] == 3
-    assert len(await market.told(site, "job.updated", name)) == 2
+    assert len(await market.job_events(site, "job.updated", name)) == 2
 
 
 async def test_edits_that_cross_all_stand(site: Running, customer: Client, book: Book, admin: Client) -> None:
@@ -169,22 +169,22 @@ async def test_edits_that_cross_all_stand(site: Running, customer: Client, book:
     ]
     answers = await asyncio.gather(*(patch(who, job, **each) for each in changes for who in (customer, admin)))
     assert {answer.status_code for answer in answers} == {200}
-    now = await market.read(customer, job)
+    now = await market.read_job(customer, job)
     assert all(now[name] == value for each in changes for name, value in each.items())
-    assert now["version"] == 1 + len(await market.told(site, "job.updated", job))
+    assert now["version"] == 1 + len(await market.job_events(site, "job.updated", job))
 
 
 async def test_who_hears_of_it(site: Running, customer: Client, at_work: Client, book: Book, join: Join) -> None:
     """Parties and ops the whole job; who holds an open offer its public part; who lost it in the change hears that."""
     job = str((await book(customer))["id"])
-    await people.offered(at_work, job)
+    await people.wait_for_offer(at_work, job)
     answer = await patch(customer, job, notes="Second floor", metadata={"secret": "4711"})
-    [updated] = await market.told(site, "job.updated", job)
+    [updated] = await market.job_events(site, "job.updated", job)
     assert set(updated.to) == {f"user:{customer.user}", "role:ops", f"job:{job}"}
     data = event_log.payload(updated)
     assert data["changed"] == ["notes", "metadata"] and data["job"]["version"] == answer.json()["job"]["version"]
     assert data["actor"] == {"id": customer.user, "role": "customer"}
-    offers = await market.told(site, "offer.updated", job)
+    offers = await market.job_events(site, "offer.updated", job)
     assert [channel for event in offers for channel in event.to].count(f"user:{at_work.user}") == 1
     offer = next(event_log.payload(event)["offer"] for event in offers if f"user:{at_work.user}" in event.to)
     assert "notes" not in offer["job"] and (offer["status"], offer["wave"]) == ("sent", 1)
@@ -203,17 +203,17 @@ async def test_another_service_moves_the_job_to_others(
     await people.go_online(able)
     job = await book(customer, blueprint="marketplace")
     name = str(job["id"])
-    await people.offered(at_work, name)
+    await people.wait_for_offer(at_work, name)
     assert (await patch(customer, name, service=fresh, **ELSEWHERE)).status_code == 200
-    await people.offered(able, name)
+    await people.wait_for_offer(able, name)
     assert name not in {o["job"]["id"] for o in (await at_work("GET", "/v1/offers?limit=200")).json()["items"]}
-    closed = [e for e in await market.told(site, "offer.closed", name) if f"user:{at_work.user}" in e.to]
+    closed = [e for e in await market.job_events(site, "offer.closed", name) if f"user:{at_work.user}" in e.to]
     assert [event_log.payload(event)["reason"] for event in closed] == ["withdrawn"]
     demand = [keys.demand(DEFAULT_ZONE, ServiceId(each)) for each in (job["service"], fresh)]
     places = [await site.engine.store.redis.geopos(index, name) for index in demand]
     assert places[0] == [None]
     assert places[1][0] == pytest.approx((ELSEWHERE["lon"], ELSEWHERE["lat"]), abs=1e-4)
-    assert (await market.read(able, name))["lat"] == round(ELSEWHERE["lat"], 3)
+    assert (await market.read_job(able, name))["lat"] == round(ELSEWHERE["lat"], 3)
 
 
 async def test_another_time_moves_release_and_end(site: Running, customer: Client, book: Book) -> None:
@@ -233,7 +233,7 @@ async def test_another_time_moves_release_and_end(site: Running, customer: Clien
 
     await wait_until(put_off, what="the new times, also after a wave that was taken as due before")
     await scheduler.open_wave(site.engine, DEFAULT_ZONE, name, 1)
-    assert await put_off() and not await market.told(site, "job.searching", name)
+    assert await put_off() and not await market.job_events(site, "job.searching", name)
     past = datetime.now(UTC) - timedelta(hours=1)
     assert pointers(await patch(customer, name, scheduled_for=past.isoformat())) == {"/scheduled_for"}
     now = (await patch(customer, name, scheduled_for=None)).json()["job"]

@@ -14,7 +14,7 @@ from server.serve import running
 from tests.server.http import people
 from tests.server.http.client import HERE, Client, code_of, pointers
 from tests.server.http.conftest import Book, Join
-from tests.server.http.people import offered
+from tests.server.http.people import wait_for_offer
 from tests.support.wait import wait_until
 
 NOTES = {"notes": "Gate code 4711", "public_notes": "Third floor", "postal_code": "10119"}
@@ -59,7 +59,7 @@ async def test_times_beyond_what_can_be_written(customer: Client, at_work: Clien
     fix = {**HERE, "at": "0001-01-01T00:00:00+23:59"}
     assert (await at_work("PUT", f"/v1/technicians/{at_work.user}/location", fix)).status_code == 204
     taken = f"/v1/jobs/{(await book(customer))['id']}"
-    await offered(at_work, taken.rpartition("/")[2])
+    await wait_for_offer(at_work, taken.rpartition("/")[2])
     await at_work("POST", f"{taken}/claim")
     when = {"occurred_at": "0001-01-01T00:00:00+23:59"}
     assert (await at_work("POST", f"{taken}/depart", when)).status_code == 200
@@ -156,7 +156,7 @@ async def test_to_strangers_it_is_not_there(
 async def test_an_offered_technician_sees_the_public_part(at_work: Client, customer: Client, book: Book) -> None:
     """Neither customer nor address, and the place only to 100 m, until the job is his."""
     job = await book(customer, lat=52.52123, lon=13.40567, address="Torstrasse 1", metadata={"floor": 3}, **NOTES)
-    await offered(at_work, job["id"])
+    await wait_for_offer(at_work, job["id"])
     seen = (await at_work("GET", f"/v1/jobs/{job['id']}")).json()["job"]
     assert {"customer", "address", "postal_code", "notes", "reference", "metadata"}.isdisjoint(seen)
     assert seen["public_notes"] == NOTES["public_notes"]
@@ -190,7 +190,7 @@ async def test_not_offered(customer: Client, join: Join, admin: Client, service:
 async def test_a_cancelled_job_cannot_be_claimed(customer: Client, at_work: Client, book: Book) -> None:
     """The job's answer comes before the offer's: `cancelled`."""
     job = (await book(customer))["id"]
-    await offered(at_work, job)
+    await wait_for_offer(at_work, job)
     answer = await customer("POST", f"/v1/jobs/{job}/cancel", {"reason": "changed my mind"})
     assert answer.json()["job"]["status"] == "cancelled"
     assert code_of(await at_work("POST", f"/v1/jobs/{job}/claim")) == (409, "cancelled")
@@ -199,7 +199,7 @@ async def test_a_cancelled_job_cannot_be_claimed(customer: Client, at_work: Clie
 async def test_a_declined_offer_is_over(customer: Client, at_work: Client, book: Book) -> None:
     """After `respond rejected` the offer is gone and the job stays open."""
     job = (await book(customer))["id"]
-    await offered(at_work, job)
+    await wait_for_offer(at_work, job)
     answer = await at_work("POST", f"/v1/jobs/{job}/respond", {"status": "rejected", "reason": "too far"})
     assert answer.status_code == 200
     assert code_of(await at_work("POST", f"/v1/jobs/{job}/claim")) == (409, "not_offered")
@@ -209,7 +209,7 @@ async def test_a_declined_offer_is_over(customer: Client, at_work: Client, book:
 async def test_steps_out_of_order_are_refused(customer: Client, at_work: Client, book: Book) -> None:
     """The blueprint's table holds: no start before arrival, no cancel once the work began."""
     job = (await book(customer))["id"]
-    await offered(at_work, job)
+    await wait_for_offer(at_work, job)
     await at_work("POST", f"/v1/jobs/{job}/claim")
     assert code_of(await at_work("POST", f"/v1/jobs/{job}/start")) == (409, "illegal_transition")
     for step in ("depart", "arrive", "start"):
@@ -221,7 +221,7 @@ async def test_a_step_may_be_bound_to_a_version(customer: Client, at_work: Clien
     """With If-Match or `version` a step is refused once the job has moved on, with the job as it is now."""
     job = await book(customer)
     path = f"/v1/jobs/{job['id']}"
-    await offered(at_work, job["id"])
+    await wait_for_offer(at_work, job["id"])
     await at_work("POST", f"{path}/claim")
     answer = await customer("POST", f"{path}/cancel", None, If_Match=f'"{job["version"]}"')
     assert code_of(answer) == (412, "version_conflict")
@@ -246,7 +246,7 @@ async def test_one_wins_and_the_others_are_told(customer: Client, join: Join, ad
         await people.approve(technician, admin, service)
         await people.go_online(technician, **away)
     job = (await people.book(customer, service, **away))["id"]
-    await asyncio.gather(*(offered(technician, job) for technician in racers))
+    await asyncio.gather(*(wait_for_offer(technician, job) for technician in racers))
     path, body = f"/v1/jobs/{job}/respond", {"status": "accepted"}
     answers = await asyncio.gather(*(technician("POST", path, body) for technician in racers))
     assert sorted(answer.status_code for answer in answers) == [200, 409, 409, 409]
@@ -260,7 +260,7 @@ async def test_one_wins_and_the_others_are_told(customer: Client, join: Join, ad
 async def test_the_whole_way(customer: Client, at_work: Client, staff: dict[Role, Client], book: Book) -> None:
     """From booking to completed, with its history, its waves, and the customer's notifications."""
     job = (await book(customer))["id"]
-    await offered(at_work, job)
+    await wait_for_offer(at_work, job)
     path = f"/v1/jobs/{job}"
     for step in ("claim", "depart", "arrive", "start", "complete"):
         assert (await at_work("POST", f"{path}/{step}")).status_code == 200, step
@@ -286,7 +286,7 @@ async def test_who_has_his_hands_full_is_refused(customer: Client, at_work: Clie
     """With a capacity of one the second job is `at_capacity`, though it was offered."""
     jobs = [(await book(customer))["id"] for _ in range(2)]
     for job in jobs:
-        await offered(at_work, job)
+        await wait_for_offer(at_work, job)
     assert (await at_work("POST", f"/v1/jobs/{jobs[0]}/claim")).status_code == 200
     assert code_of(await at_work("POST", f"/v1/jobs/{jobs[1]}/claim")) == (409, "at_capacity")
     assert (await at_work("GET", "/v1/me")).json()["fix"] == {"every_s": 10}
@@ -295,7 +295,7 @@ async def test_who_has_his_hands_full_is_refused(customer: Client, at_work: Clie
 async def test_offers_come_in_pages(customer: Client, at_work: Client, book: Book) -> None:
     """The offers of one page and the next are different ones, nearest deadline first."""
     for _ in range(3):
-        await offered(at_work, (await book(customer))["id"])
+        await wait_for_offer(at_work, (await book(customer))["id"])
     whole = (await at_work("GET", "/v1/offers")).json()["items"]
     first = (await at_work("GET", "/v1/offers?limit=2")).json()
     second = (await at_work("GET", f"/v1/offers?limit=200&cursor={first['next']}")).json()
@@ -316,7 +316,7 @@ async def test_an_expired_job_is_expired(tmp_path_factory: pytest.TempPathFactor
         await people.approve(technician, admin, service)
         await people.go_online(technician)
         job = (await people.book(customer, service))["id"]
-        await offered(technician, job)
+        await wait_for_offer(technician, job)
 
         async def closed() -> bool:
             return bool((await customer("GET", f"/v1/jobs/{job}")).json()["job"]["status"] == "expired")

@@ -15,7 +15,7 @@ from engine.zone import log
 from server.serve import Running
 from tests.server.http.client import HERE, Client, code_of, pointers
 from tests.server.http.conftest import Book, Join
-from tests.server.http.people import offered
+from tests.server.http.people import wait_for_offer
 
 
 @pytest.mark.parametrize("key", ["", "1", "not-a-uuid", "x" * 36, "{main}:log"])
@@ -68,7 +68,7 @@ async def test_a_booking_repeated_is_one_booking(site: Running, customer: Client
 async def test_a_claim_repeated_is_the_same_claim(customer: Client, at_work: Client, book: Book) -> None:
     """Over `claim` or `respond`, the key gives the first answer again."""
     job, key = (await book(customer))["id"], str(uuid.uuid4())
-    await offered(at_work, job)
+    await wait_for_offer(at_work, job)
     first = await at_work("POST", f"/v1/jobs/{job}/claim", None, Idempotency_Key=key)
     again = await at_work("POST", f"/v1/jobs/{job}/respond", {"status": "accepted"}, Idempotency_Key=key)
     assert first.json() == again.json()
@@ -81,7 +81,7 @@ async def test_a_claim_repeated_is_the_same_claim(customer: Client, at_work: Cli
 async def test_a_refusal_is_remembered(customer: Client, at_work: Client, join: Join, book: Book) -> None:
     """A refusal is given again under its key, though the reason is gone by then."""
     job, key = (await book(customer))["id"], str(uuid.uuid4())
-    await offered(at_work, job)
+    await wait_for_offer(at_work, job)
     early = await at_work("POST", f"/v1/jobs/{job}/depart", None, Idempotency_Key=key)
     assert code_of(early)[0] in (404, 409)
     await at_work("POST", f"/v1/jobs/{job}/claim")
@@ -111,7 +111,7 @@ async def test_a_key_of_a_job_is_none_of_an_account(
 ) -> None:
     """Done in Redis, or refused there a moment ago: for a command of SQL it is `reused_key`, which does nothing."""
     job, key = (await book(customer))["id"], str(uuid.uuid4())
-    await offered(at_work, job)
+    await wait_for_offer(at_work, job)
     await at_work("POST", f"/v1/jobs/{job}/claim", None, Idempotency_Key=key)
     mine = f"/v1/technicians/{at_work.user}"
     assert code_of(await at_work("PATCH", mine, {"name": "Other"}, Idempotency_Key=key)) == (422, "reused_key")
@@ -139,7 +139,7 @@ async def test_a_key_of_an_account_used_for_a_job_is_not_noticed(
 ) -> None:
     """Both are done, once each, and each repeat is given its own first verdict: docs/claims.md says why."""
     job, key = (await book(customer))["id"], str(uuid.uuid4())
-    await offered(at_work, job)
+    await wait_for_offer(at_work, job)
     mine, change = f"/v1/technicians/{at_work.user}", {"services": [service]}
     assert (await at_work("PATCH", mine, change, Idempotency_Key=key)).status_code == 200
     assert (await at_work("POST", f"/v1/jobs/{job}/claim", None, Idempotency_Key=key)).status_code == 200

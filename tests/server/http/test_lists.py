@@ -62,7 +62,7 @@ async def lists(site: Running, staff: dict[Role, Client], join: Join, nobody: Cl
         assert (await dora("PUT", f"/v1/me/blocks/{technician.user}")).is_success
     offered = [(await people.book(carla, service))["id"] for _ in range(2)]
     for job in offered:
-        await people.offered(tom, job)
+        await people.wait_for_offer(tom, job)
     await scheduler.open_wave(site.engine, DEFAULT_ZONE, JobId(offered[0]), 2)
     bid_for = f"/v1/jobs/{(await people.book(carla, service, blueprint='marketplace'))['id']}"
     for technician in (tom, una):
@@ -94,7 +94,7 @@ async def lists(site: Running, staff: dict[Role, Client], join: Join, nobody: Cl
 
 async def _disputed(customer: Client, technician: Client, service: str) -> str:
     job = (await people.book(customer, service, blueprint="direct_booking", technician=technician.user))["id"]
-    await market.must(technician, job, "accept")
+    await market.run_command(technician, job, "accept")
     assert (await customer("POST", f"/v1/jobs/{job}/disputes", {"reason": "It drips"})).status_code == 201
     return str(job)
 

@@ -38,7 +38,7 @@ async def kinds(site: Running, job: str) -> list[tuple[str, str | None]]:
 
 async def asked(site: Running, job: str) -> list[tuple[str, int]]:
     """The payments that the job's steps asked for."""
-    told = [event_log.payload(event)["payment"] for event in await market.told(site, "payment.requested", job)]
+    told = [event_log.payload(event)["payment"] for event in await market.job_events(site, "payment.requested", job)]
     return [(payment["kind"], payment["amount"]) for payment in told if "reference" not in payment]
 
 
@@ -70,7 +70,7 @@ async def test_underpaid_is_not_paid(
         assert answer.status_code == 201, answer.text
         assert sums(answer.json()["job"]) == ("awaiting_confirmation", paid, 0)
     assert await kinds(site, job) == told
-    assert (await market.read(customer, job))["paid_amount"] == paid
+    assert (await market.read_job(customer, job))["paid_amount"] == paid
     rest = (await put(paying, job, "captured", reference="rest", amount=PRICE - paid)).json()["job"]
     assert sums(rest) == ("paid", PRICE, 0)
     assert (await kinds(site, job))[len(told) :] == [("received", None)]
@@ -90,7 +90,7 @@ async def test_what_is_over_is_unexpected(
         *(("received", None), ("unexpected", "surplus")),
         *(("received", None), ("unexpected", "job_over")),
     ]
-    for event in await market.told(site, "payment.unexpected", job):
+    for event in await market.job_events(site, "payment.unexpected", job):
         assert set(event.to) == {"role:ops", "role:service"}
 
 
@@ -100,23 +100,23 @@ async def test_before_it_is_confirmed(
     """A capture while the job is under way is noted; the step that brings it to where it can be paid pays it, and asks
     for nothing any more.
     """
-    job = await market.under_way(customer, at_work, book)
+    job = await market.book_and_start(customer, at_work, book)
     first = (await put(paying, job, "captured", amount=4000)).json()["job"]
     assert sums(first) == ("in_progress", 4000, 0)
-    await market.must(at_work, job, "complete", code=(await market.codes(customer, job))["completion"])
+    await market.run_command(at_work, job, "complete", code=(await market.read_codes(customer, job))["completion"])
     second = (await put(paying, job, "captured", reference="pi_2", amount=PRICE - 4000)).json()["job"]
     assert sums(second) == ("awaiting_confirmation", PRICE, 0)
     key = str(uuid.uuid4())
-    answer = await market.step(customer, job, "confirm", key=key)
+    answer = await market.send_command(customer, job, "confirm", key=key)
     assert sums(answer.json()["job"]) == ("paid", PRICE, 0) and answer.json()["job"]["at"]["confirmed"]
-    for again in (await market.step(customer, job, "confirm", key=key), await market.step(customer, job, "confirm")):
+    for again in [await market.send_command(customer, job, "confirm", key=each) for each in (key, None)]:
         assert again.json()["job"] == answer.json()["job"] and again.headers["idempotency-replayed"] == "true"
     assert await kinds(site, job) == [
         *(("received", None), ("partial", None), ("unexpected", "not_awaited")),
         ("received", None),
     ]
     assert await asked(site, job) == []
-    moved = [event_log.payload(event) for event in await market.told(site, "job.status", job)]
+    moved = [event_log.payload(event) for event in await market.job_events(site, "job.status", job)]
     assert [(step["command"], step["from"], step["to"]) for step in moved[-2:]] == [
         ("confirm", "awaiting_confirmation", "awaiting_confirmation"),
         ("capture", "awaiting_confirmation", "paid"),
@@ -128,9 +128,9 @@ async def test_what_was_paid_already_is_not_asked_again(
     site: Running, customer: Client, at_work: Client, book: Book, paying: Client
 ) -> None:
     """After a part, the rest is asked for."""
-    job = await market.finished(customer, at_work, book)
+    job = await market.book_and_complete(customer, at_work, book)
     await put(paying, job, "captured", amount=4000)
-    assert (await market.must(customer, job, "confirm"))["status"] == "awaiting_confirmation"
+    assert (await market.run_command(customer, job, "confirm"))["status"] == "awaiting_confirmation"
     assert await asked(site, job) == [("charge", PRICE - 4000)]
     assert (await put(paying, job, "captured", reference="pi_2", amount=PRICE - 4000)).json()["job"]["status"] == "paid"
 
@@ -141,7 +141,7 @@ async def test_after_a_cancel(
 ) -> None:
     """The capture that crossed it is noted and told, ops are told that nobody can use it, and it can be refunded."""
     job = str((await book(customer, blueprint="marketplace"))["id"])
-    await market.must(customer, job, "cancel")
+    await market.run_command(customer, job, "cancel")
     told = await put(paying, job, "captured", amount=amount)
     assert (told.status_code, sums(told.json()["job"])) == (201, ("cancelled", amount, 0))
     back = await put(paying, job, "refunded", amount=amount)
@@ -170,16 +170,16 @@ async def test_the_signature_takes_what_was_captured_before_it(
     """A part before the work is signed, the rest during the dispute about it: signing pays, asking nothing."""
     job = str((await book(customer, blueprint="managed"))["id"])
     ops = staff["ops_manager"]
-    if (await market.read(ops, job))["status"] == "requested":
-        await market.step(ops, job, "assign", technician=at_work.user)
+    if (await market.read_job(ops, job))["status"] == "requested":
+        await market.send_command(ops, job, "assign", technician=at_work.user)
     for command in ("accept", "depart", "start", "finish"):
-        await market.must(at_work, job, command)
+        await market.run_command(at_work, job, command)
     assert sums((await put(paying, job, "captured", amount=1)).json()["job"]) == ("work_done", 1, 0)
     name = (await dispute(customer, job)).json()["dispute"]["id"]
     rest = await put(paying, job, "captured", reference="pi_2", amount=PRICE - 1)
     assert sums(rest.json()["job"]) == ("disputed", PRICE, 0)
     assert sums((await resolve(staff["mediator"], name, "resume")).json()["job"]) == ("work_done", PRICE, 0)
-    assert sums(await market.must(customer, job, "sign")) == ("paid", PRICE, 0)
+    assert sums(await market.run_command(customer, job, "sign")) == ("paid", PRICE, 0)
     assert await asked(site, job) == []
     assert await kinds(site, job) == [
         *(("received", None), ("partial", None), ("unexpected", "not_awaited")),
@@ -194,7 +194,7 @@ async def test_a_delivery_is_just_paid(site: Running, customer: Client, book: Bo
         answer = await put(paying, job, "captured", reference=f"pi_{number}", amount=PRICE - 1)
         assert sums(answer.json()["job"]) == ("placed", (number + 1) * (PRICE - 1), 0)
     assert await kinds(site, job) == [("received", None)] * 2
-    [first, _] = await market.told(site, "payment.received", job)
+    [first, _] = await market.job_events(site, "payment.received", job)
     assert site.engine.blueprints.view(first.bp, first.type, first.data)[0] == "payment:received"
 
 
@@ -216,7 +216,7 @@ async def test_a_refund_that_its_charge_has_not(
         await put(paying, job, "captured", reference=reference)
     for _ in range(2):
         assert pointers(await put(paying, job, "refunded", key=key, **change)) == {named}
-    assert (await market.read(paying, job))["refunded_amount"] == 0
+    assert (await market.read_job(paying, job))["refunded_amount"] == 0
     assert pointers(await put(paying, job, "captured", reference="pi_3", of="pi_1")) == {"/of"}
 
 
@@ -245,7 +245,7 @@ async def test_part_refunds(site: Running, customer: Client, book: Book, paying:
     assert [(item["status"], item["amount"]) for item in items] == [
         *(("captured", PRICE), ("refunded", 2000), ("refunded", 3000), ("refunded", 4000)),
     ]
-    assert sums(await market.read(customer, job)) == ("broadcasted", PRICE, PRICE)
+    assert sums(await market.read_job(customer, job)) == ("broadcasted", PRICE, PRICE)
 
 
 async def test_another_amount_than_was_requested_is_captured(customer: Client, book: Book, paying: Client) -> None:
@@ -261,22 +261,22 @@ async def test_a_refund_is_asked_for_what_was_captured(
     site: Running, customer: Client, at_work: Client, book: Book, paying: Client, staff: dict[Role, Client]
 ) -> None:
     """Nothing where nothing was; asked back once, and then it pays for nothing any more."""
-    empty = await market.scheduled(customer, at_work, book)
-    await market.must(customer, empty, "unassign")
+    empty = await market.book_and_accept(customer, at_work, book)
+    await market.run_command(customer, empty, "unassign")
     assert await asked(site, empty) == []
-    await market.must(customer, empty, "cancel")
-    job = await market.scheduled(customer, at_work, book)
+    await market.run_command(customer, empty, "cancel")
+    job = await market.book_and_accept(customer, at_work, book)
     await put(paying, job, "captured", amount=5000)
     await put(paying, job, "refunded", amount=1000)
     await put(paying, job, "captured", reference="pi_2", currency="USD")
-    await market.must(customer, job, "unassign")
+    await market.run_command(customer, job, "unassign")
     assert await asked(site, job) == [("refund", 4000)]
     assert (await put(paying, job, "refunded", reference="re_1", of="pi_1", amount=4000)).status_code == 201
-    await market.must(customer, job, "cancel")
+    await market.run_command(customer, job, "cancel")
     assert await asked(site, job) == [("refund", 4000)]
-    done = await market.finished(customer, at_work, book)
+    done = await market.book_and_complete(customer, at_work, book)
     await put(paying, done, "captured", amount=PRICE - 1)
-    await market.must(staff["admin"], done, "cancel")
+    await market.run_command(staff["admin"], done, "cancel")
     assert await asked(site, done) == [("refund", PRICE - 1)]
 
 
@@ -313,24 +313,24 @@ async def test_money_in_a_race_adds_up_at_every_seq(
     """
     ops = staff["admin"]
     for number in range(12):
-        job = await (market.finished if number % 3 else market.scheduled)(customer, at_work, book)
+        job = await (market.book_and_complete if number % 3 else market.book_and_accept)(customer, at_work, book)
         await put(paying, job, "captured", reference="c0", amount=PRICE // 3)
         parts = [put(paying, job, "captured", reference=f"c{n % 3 + 1}", amount=PRICE // 3) for n in range(9)]
         backs = [put(paying, job, "refunded", reference=f"r{n}", of="c0", amount=PRICE // 4) for n in range(3)]
         steps = [
-            market.step(who, job, name)
+            market.send_command(who, job, name)
             for who, name in ((customer, "confirm"), (customer, "unassign"), (ops, "cancel"))
         ]
         answers = await asyncio.gather(*parts, *backs, *steps)
         assert {answer.status_code for answer in answers[:9]} == {201}
         assert sorted(answer.status_code for answer in answers[9:12]) == [201, 422, 422]
         await add_up(site, job)
-        last = await market.read(ops, job)
+        last = await market.read_job(ops, job)
         assert (last["paid_amount"], last["refunded_amount"]) == (4 * (PRICE // 3), PRICE // 4)
         if last["status"] == "open":
-            await market.must(customer, job, "cancel")
+            await market.run_command(customer, job, "cancel")
         elif last["status"] == "awaiting_confirmation":
-            await market.must(ops, job, "cancel")
+            await market.run_command(ops, job, "cancel")
 
 
 async def add_up(site: Running, job: str) -> None:

@@ -33,8 +33,8 @@ async def put(who: Client, job: str, status: str, *, key: str | None = None, **m
 
 async def ready(customer: Client, technician: Client, book: Book) -> str:
     """A job that is done and confirmed: it waits for its money."""
-    job = await market.finished(customer, technician, book)
-    await market.must(customer, job, "confirm")
+    job = await market.book_and_complete(customer, technician, book)
+    await market.run_command(customer, job, "confirm")
     return job
 
 
@@ -105,7 +105,7 @@ async def test_captured_pays_the_job_in_the_same_step(
         "reference": 'pi 4"7',
         "kind": "charge",
     }
-    [received] = await market.told(site, "payment.received", job)
+    [received] = await market.job_events(site, "payment.received", job)
     assert set(received.to) == {
         f"user:{customer.user}",
         f"user:{at_work.user}",
@@ -135,7 +135,10 @@ async def test_the_same_word_again_is_answered_as_the_first(
     assert code_of(await put(paying, job, "captured", amount=1)) == (409, "duplicate")
     assert code_of(await put(paying, job, "captured", currency="USD")) == (409, "duplicate")
     assert code_of(await put(paying, job, "captured", key=key)) == (422, "reused_key")
-    assert [len(await market.told(site, kind, job)) for kind in ("payment.requested", "payment.received")] == [2, 1]
+    assert [len(await market.job_events(site, kind, job)) for kind in ("payment.requested", "payment.received")] == [
+        2,
+        1,
+    ]
 
 
 async def test_of_many_captures_at_once_each_is_noted_once(
@@ -147,11 +150,11 @@ async def test_of_many_captures_at_once_each_is_noted_once(
     others = [put(paying, job, "captured", reference=f"pi_x{n}") for n in range(10)]
     answers = await asyncio.gather(*same, *others)
     assert {answer.status_code for answer in answers} == {201}
-    assert len(await market.told(site, "payment.received", job)) == 11
-    assert len(await market.told(site, "payment.unexpected", job)) == 10
+    assert len(await market.job_events(site, "payment.received", job)) == 11
+    assert len(await market.job_events(site, "payment.unexpected", job)) == 10
     items = (await paying("GET", f"/v1/jobs/{job}/payments")).json()["items"]
     assert [item["status"] for item in items] == ["captured"] * 11
-    assert (await market.read(paying, job))["paid_amount"] == 11 * MONEY["amount"]
+    assert (await market.read_job(paying, job))["paid_amount"] == 11 * MONEY["amount"]
     history = (await customer("GET", f"/v1/jobs/{job}/history")).json()["items"]
     assert [item["to"] for item in history].index("paid") == [item["command"] for item in history].index("capture")
 
@@ -164,9 +167,9 @@ async def test_words_that_move_no_job_are_told_too(
     kinds = {"requested": "payment.requested", "captured": "payment.received", "refunded": "payment.refunded"}
     for status, kind in kinds.items():
         assert (await put(paying, job, status)).json()["job"]["status"] == "broadcasted"
-        [event] = await market.told(site, kind, job)
+        [event] = await market.job_events(site, kind, job)
         assert set(event.to) == {f"user:{customer.user}", "role:ops", "role:service", f"job:{job}"}
         assert event_log.payload(event)["payment"]["status"] == status
     assert (await put(paying, job, "failed", reference="pi_2")).status_code == 201
-    [failed] = await market.told(site, "payment.failed", job)
+    [failed] = await market.job_events(site, "payment.failed", job)
     assert event_log.payload(failed)["payment"]["reference"] == "pi_2"

@@ -47,25 +47,25 @@ async def test_who_and_when_not(
     customer: Client, at_work: Client, book: Book, join: Join, staff: dict[Role, Client]
 ) -> None:
     """Staff are forbidden, strangers find no job; nothing while it is open, or after the start code."""
-    job = await market.asked(customer, at_work, book)
+    job = await market.book_for_technician(customer, at_work, book)
     name = str(job["id"])
     assert code_of(await propose(customer, name, 1)) == (409, "illegal_transition")
     assert code_of(await propose(at_work, name, 1)) == (404, "not_found")
-    await market.must(at_work, name, "accept")
+    await market.run_command(at_work, name, "accept")
     for role in ("admin", "service", "mediator"):
         assert code_of(await propose(staff[role], name, 1)) == (403, "forbidden")
     for role in ("customer", "technician"):
         assert code_of(await propose(await join(role), name, 1)) == (404, "not_found")
     late = await proposed(at_work, name, 7000)
-    await market.must(at_work, name, "start", code=(await market.codes(customer, name))["start"])
+    await market.run_command(at_work, name, "start", code=(await market.read_codes(customer, name))["start"])
     assert code_of(await propose(at_work, name, 1)) == (409, "price_locked")
     assert code_of(await answered(customer, name, late, "accept")) == (409, "price_locked")
-    assert (await market.read(customer, name))["amount"] == 9000
+    assert (await market.read_job(customer, name))["amount"] == 9000
 
 
 async def test_the_other_side_answers(customer: Client, at_work: Client, book: Book) -> None:
     """Who proposed it may not answer it; one is open at a time; what is answered is answered."""
-    job = await market.scheduled(customer, at_work, book)
+    job = await market.book_and_accept(customer, at_work, book)
     first = await proposed(at_work, job, 12_000, reason="More pipes than you said")
     assert code_of(await answered(at_work, job, first, "accept")) == (403, "forbidden")
     for who in (at_work, customer):
@@ -82,7 +82,7 @@ async def test_the_other_side_answers(customer: Client, at_work: Client, book: B
 
 async def test_a_price_is_changed_once_and_told(site: Running, customer: Client, at_work: Client, book: Book) -> None:
     """Accepted it is the job's amount; both sides hear of each word; repeats answer as the first did."""
-    job, keys = await market.scheduled(customer, at_work, book), [str(uuid.uuid4()) for _ in range(2)]
+    job, keys = await market.book_and_accept(customer, at_work, book), [str(uuid.uuid4()) for _ in range(2)]
     first = [await propose(at_work, job, 12_000, reason="Pipes", key=keys[0]) for _ in range(2)]
     assert first[0].json() == first[1].json() and first[1].headers["idempotency-replayed"] == "true"
     assert code_of(await propose(at_work, job, 1, key=keys[0])) == (422, "reused_key")
@@ -94,7 +94,7 @@ async def test_a_price_is_changed_once_and_told(site: Running, customer: Client,
     assert [answer.json()["proposal"] for answer in answers] == [{**told, "status": "accepted"}] * 3
     assert answers[0].json()["job"]["amount"] == 12_000 and answers[0].json()["job"]["version"] == 3
     assert "codes" in answers[0].json()["job"]
-    [asked], [changed] = [await market.told(site, kind, job) for kind in ("price.proposed", "price.changed")]
+    [asked], [changed] = [await market.job_events(site, kind, job) for kind in ("price.proposed", "price.changed")]
     assert {f"user:{customer.user}", f"user:{at_work.user}"} <= set(asked.to) & set(changed.to)
     view = site.engine.blueprints.view(changed.bp, changed.type, changed.data)
     name, data = view[0], event_log.orjson.loads(view[1])
@@ -110,18 +110,18 @@ async def test_a_price_is_changed_once_and_told(site: Running, customer: Client,
 
 async def test_of_accept_and_reject_at_once_one_stands(customer: Client, at_work: Client, book: Book) -> None:
     """Ten of each: all of one kind are answered alike, all of the other are refused, and the amount agrees."""
-    job = await market.scheduled(customer, at_work, book)
+    job = await market.book_and_accept(customer, at_work, book)
     name = await proposed(at_work, job, 5)
     words = ["accept", "reject"] * 10
     answers = await asyncio.gather(*(answered(customer, job, name, word) for word in words))
     done = {word for word, answer in zip(words, answers, strict=True) if answer.status_code == 200}
     assert len(done) == 1 and [answer.status_code for answer in answers].count(409) == 10
-    assert (await market.read(customer, job))["amount"] == (5 if done == {"accept"} else 9000)
+    assert (await market.read_job(customer, job))["amount"] == (5 if done == {"accept"} else 9000)
 
 
 async def test_of_two_proposals_at_once_one_is_open(customer: Client, at_work: Client, book: Book) -> None:
     """Both sides at once: one stands, the other is told that there is one."""
-    job = await market.scheduled(customer, at_work, book)
+    job = await market.book_and_accept(customer, at_work, book)
     answers = await asyncio.gather(*(propose(who, job, 5) for who in (customer, at_work) * 4))
     assert sorted(answer.status_code for answer in answers) == [201] + [409] * 7
 
@@ -130,9 +130,9 @@ async def test_a_proposal_ends_with_the_technician_it_was_made_with(
     site: Running, customer: Client, at_work: Client, book: Book
 ) -> None:
     """He left: it is void, his successor is not asked what he was asked, nor he himself should he have it once more."""
-    job = await market.scheduled(customer, at_work, book)
+    job = await market.book_and_accept(customer, at_work, book)
     void = await proposed(customer, job, 1)
-    await market.must(customer, job, "unassign")
+    await market.run_command(customer, job, "unassign")
     assert code_of(await answered(at_work, job, void, "accept")) == (404, "not_found")
     assert code_of(await propose(customer, job, 2)) == (409, "illegal_transition")
     zone, found = located(job)

@@ -28,7 +28,7 @@ async def rate(who: Client, job: str, stars: int, **more: Any) -> Any:
 async def taken(customer: Client, technician: Client, book: Book, *steps: str) -> str:
     """A job of the customer's that the technician took as far as ``steps``."""
     job = str((await book(customer))["id"])
-    await people.offered(technician, job)
+    await people.wait_for_offer(technician, job)
     for step in steps:
         answer = await technician("POST", f"/v1/jobs/{job}/{step}", {})
         assert answer.status_code == 200, answer.text

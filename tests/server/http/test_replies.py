@@ -44,9 +44,9 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Reads:
 
 async def lock_out(customer: Client, technician: Client, job: str) -> None:
     """Give five wrong start codes."""
-    wrong = market.other((await market.codes(customer, job))["start"])
+    wrong = market.wrong_code((await market.read_codes(customer, job))["start"])
     for _ in range(5):
-        assert code_of(await market.step(technician, job, "start", code=wrong)) == (403, "wrong_code")
+        assert code_of(await market.send_command(technician, job, "start", code=wrong)) == (403, "wrong_code")
 
 
 async def listed(who: Client, job: str) -> dict[str, Any]:
@@ -61,38 +61,38 @@ async def listed(who: Client, job: str) -> dict[str, Any]:
 
 async def test_who_is_locked_out_is_not_told_to_try_again(customer: Client, at_work: Client, book: Book) -> None:
     """After five wrong codes no step that needs one is listed, all others are; new codes bring it back."""
-    job = await market.scheduled(customer, at_work, book)
-    before = (await market.read(at_work, job))["actions"]
+    job = await market.book_and_accept(customer, at_work, book)
+    before = (await market.read_job(at_work, job))["actions"]
     assert "start" in before and "unassign" in before
     await lock_out(customer, at_work, job)
-    assert (await market.read(at_work, job))["actions"] == [name for name in before if name != "start"]
-    assert code_of(await market.step(at_work, job, "start", code="000000")) == (423, "code_locked")
+    assert (await market.read_job(at_work, job))["actions"] == [name for name in before if name != "start"]
+    assert code_of(await market.send_command(at_work, job, "start", code="000000")) == (423, "code_locked")
     assert "start" not in (await propose(at_work, job, 5)).json()["job"]["actions"]
-    assert "reissue" in (await market.read(customer, job))["actions"]
-    await market.must(customer, job, "reissue")
-    assert (await market.read(at_work, job))["actions"] == before
+    assert "reissue" in (await market.read_job(customer, job))["actions"]
+    await market.run_command(customer, job, "reissue")
+    assert (await market.read_job(at_work, job))["actions"] == before
 
 
 async def test_four_wrong_codes_lock_nobody(customer: Client, at_work: Client, book: Book) -> None:
     """Until the fifth the step is listed, and taken with the right code; the tries are those of all its codes."""
-    job = await market.scheduled(customer, at_work, book)
-    wrong = market.other((await market.codes(customer, job))["start"])
+    job = await market.book_and_accept(customer, at_work, book)
+    wrong = market.wrong_code((await market.read_codes(customer, job))["start"])
     for _ in range(4):
-        await market.step(at_work, job, "start", code=wrong)
-    assert "start" in (await market.read(at_work, job))["actions"]
-    shown = await market.codes(customer, job)
-    assert "complete" in (await market.must(at_work, job, "start", code=shown["start"]))["actions"]
-    await market.step(at_work, job, "complete", code=market.other(shown["completion"]))
-    assert "complete" not in (await market.read(at_work, job))["actions"]
+        await market.send_command(at_work, job, "start", code=wrong)
+    assert "start" in (await market.read_job(at_work, job))["actions"]
+    shown = await market.read_codes(customer, job)
+    assert "complete" in (await market.run_command(at_work, job, "start", code=shown["start"]))["actions"]
+    await market.send_command(at_work, job, "complete", code=market.wrong_code(shown["completion"]))
+    assert "complete" not in (await market.read_job(at_work, job))["actions"]
 
 
 async def test_new_codes_are_offered_as_long_as_there_are_any(customer: Client, at_work: Client, book: Book) -> None:
     """In the reply to the last that is issued, and in each read afterwards, `reissue` is gone."""
-    job = await market.scheduled(customer, at_work, book)
-    left = [(await market.must(customer, job, "reissue"))["actions"] for _ in range(3)]
+    job = await market.book_and_accept(customer, at_work, book)
+    left = [(await market.run_command(customer, job, "reissue"))["actions"] for _ in range(3)]
     assert ["reissue" in actions for actions in left] == [True, True, False]
-    assert "reissue" not in (await market.read(customer, job))["actions"]
-    assert code_of(await market.step(customer, job, "reissue")) == (409, "illegal_transition")
+    assert "reissue" not in (await market.read_job(customer, job))["actions"]
+    assert code_of(await market.send_command(customer, job, "reissue")) == (409, "illegal_transition")
     edited = (await customer("PATCH", f"/v1/jobs/{job}", {"notes": "Ring twice"})).json()["job"]
     assert "reissue" not in edited["actions"] and "codes" in edited
 
@@ -101,14 +101,14 @@ async def test_who_may_not_see_a_proposal(
     customer: Client, at_work: Client, book: Book, join: Join, staff: dict[Role, Client]
 ) -> None:
     """It is between two: nobody else is shown it, not even who may read the job; and nobody once it is of no use."""
-    job = await market.scheduled(customer, at_work, book)
+    job = await market.book_and_accept(customer, at_work, book)
     await proposed(at_work, job, 12_000)
     for role in ("admin", "ops_manager", "service"):
-        assert "proposal" not in await market.read(staff[role], job)
+        assert "proposal" not in await market.read_job(staff[role], job)
     for role in ("customer", "technician"):
         stranger = await join(role)
         assert code_of(await stranger("GET", f"/v1/jobs/{job}")) == (404, "not_found")
-    await market.must(customer, job, "unassign")
+    await market.run_command(customer, job, "unassign")
     for who in (customer, at_work):
         answer = await who("GET", f"/v1/jobs/{job}")
         assert "proposal" not in answer.text and "12000" not in answer.text
@@ -116,12 +116,12 @@ async def test_who_may_not_see_a_proposal(
 
 async def test_what_cannot_be_answered_any_more_is_not_shown(customer: Client, at_work: Client, book: Book) -> None:
     """Once the start code has locked the price."""
-    job = await market.scheduled(customer, at_work, book)
+    job = await market.book_and_accept(customer, at_work, book)
     name = await proposed(customer, job, 1)
-    code = (await market.codes(customer, job))["start"]
-    assert "proposal" not in await market.must(at_work, job, "start", code=code)
+    code = (await market.read_codes(customer, job))["start"]
+    assert "proposal" not in await market.run_command(at_work, job, "start", code=code)
     for who in (customer, at_work):
-        assert "proposal" not in await market.read(who, job)
+        assert "proposal" not in await market.read_job(who, job)
     assert code_of(await answered(at_work, job, name, "accept")) == (409, "price_locked")
 
 
@@ -129,10 +129,10 @@ async def test_a_locked_price_is_not_answered_in_its_state_either(
     site: Running, customer: Client, at_work: Client, book: Book
 ) -> None:
     """Where a blueprint locks it in a state in which it may be talked of, the lock counts."""
-    job = await market.scheduled(customer, at_work, book)
+    job = await market.book_and_accept(customer, at_work, book)
     name = await proposed(at_work, job, 1)
     await site.engine.store.redis.hset(keys.job(DEFAULT_ZONE, JobId(job)), "price_locked", "1")  # type: ignore[misc]
-    assert "proposal" not in await market.read(customer, job)
+    assert "proposal" not in await market.read_job(customer, job)
     assert code_of(await answered(customer, job, name, "accept")) == (409, "price_locked")
 
 
@@ -140,7 +140,7 @@ async def test_whose_record_is_read_for_another_reason_is_shown_no_proposal(
     site: Running, customer: Client, at_work: Client, book: Book
 ) -> None:
     """Ops whom a blueprint lets ask for new codes; and a former holder, whose answer tells the job as he had it."""
-    job, engine = await market.scheduled(customer, at_work, book), site.engine
+    job, engine = await market.book_and_accept(customer, at_work, book), site.engine
     blueprint = engine.blueprints.by_name["marketplace"]
     told = (await event_log.events(engine, "job.assigned", job))[-1]
     shown = event_log.orjson.dumps(event_log.payload(told)["job"])
@@ -157,29 +157,29 @@ async def test_whose_record_is_read_for_another_reason_is_shown_no_proposal(
 
 async def test_who_comes_back_finds_the_proposal(customer: Client, at_work: Client, book: Book) -> None:
     """Both sides, in a read, a list, a snapshot and the replies to commands, until it is answered."""
-    job = await market.scheduled(customer, at_work, book)
+    job = await market.book_and_accept(customer, at_work, book)
     told = (await propose(at_work, job, 12_000, reason='More "pipes"  than you said')).json()
     assert told["job"]["proposal"] == told["proposal"]
     for who in (customer, at_work):
-        for shown in (await market.read(who, job), await listed(who, job)):
+        for shown in (await market.read_job(who, job), await listed(who, job)):
             assert shown["proposal"] == told["proposal"]
     edited = (await customer("PATCH", f"/v1/jobs/{job}", {"notes": "x"})).json()["job"]
     assert edited["proposal"] == told["proposal"] and set(edited["codes"]) == {"start", "completion"}
     done = (await answered(customer, job, told["proposal"]["id"], "reject")).json()
     assert done["proposal"]["status"] == "rejected" and "proposal" not in done["job"]
     for who in (customer, at_work):
-        assert "proposal" not in await market.read(who, job) and "proposal" not in await listed(who, job)
+        assert "proposal" not in await market.read_job(who, job) and "proposal" not in await listed(who, job)
     second = (await propose(customer, job, 8_000)).json()["proposal"]
-    assert "reason" not in second and (await market.read(at_work, job))["proposal"] == second
+    assert "reason" not in second and (await market.read_job(at_work, job))["proposal"] == second
     assert (await answered(at_work, job, second["id"], "accept")).json()["job"]["amount"] == 8_000
-    assert "proposal" not in await market.read(customer, job)
+    assert "proposal" not in await market.read_job(customer, job)
 
 
 async def test_a_step_that_was_done_is_not_called_undone(
     customer: Client, at_work: Client, book: Book, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Redis goes away between the step and the look at its codes: unknown, not `unavailable`; the same key tells."""
-    job, key, run = await market.scheduled(customer, at_work, book), str(uuid.uuid4()), Store.command
+    job, key, run = await market.book_and_accept(customer, at_work, book), str(uuid.uuid4()), Store.command
 
     async def gone(store: Store, *command: Any) -> Any:
         if command[0] == "HMGET" and "proposal" in command:
@@ -188,11 +188,11 @@ async def test_a_step_that_was_done_is_not_called_undone(
 
     with monkeypatch.context() as patched:
         patched.setattr(Store, "command", gone)
-        assert code_of(await market.step(customer, job, "reissue", key=key)) == (504, "indeterminate")
+        assert code_of(await market.send_command(customer, job, "reissue", key=key)) == (504, "indeterminate")
         assert code_of(await customer("GET", f"/v1/jobs/{job}")) == (503, "unavailable")
-    again = await market.step(customer, job, "reissue", key=key)
+    again = await market.send_command(customer, job, "reissue", key=key)
     assert again.headers["idempotency-replayed"] == "true"
-    assert again.json()["job"]["codes"] == await market.codes(customer, job)
+    assert again.json()["job"]["codes"] == await market.read_codes(customer, job)
 
 
 async def test_a_step_without_codes_prices_or_phones_reads_no_record(
@@ -200,12 +200,12 @@ async def test_a_step_without_codes_prices_or_phones_reads_no_record(
 ) -> None:
     """Booking, offer and claim: what none can stand with is not looked for; a phone costs one read."""
     job = str((await book(customer))["id"])
-    await people.offered(at_work, job)
+    await people.wait_for_offer(at_work, job)
     for who in (customer, at_work):
-        await market.read(who, job)
-    await market.must(at_work, job, "claim")
+        await market.read_job(who, job)
+    await market.run_command(at_work, job, "claim")
     assert reads() == 0
-    await market.must(at_work, job, "depart")
+    await market.run_command(at_work, job, "depart")
     assert reads() == 1
 
 
@@ -215,18 +215,18 @@ async def test_what_is_needed_is_read_once(
     """One read of the record for each answer that may hold a code, a proposal or a step that needs a code; none for
     who has only just taken the job, and none for ops and services.
     """
-    job = str((await market.asked(customer, at_work, book))["id"])
-    await market.must(at_work, job, "accept")
+    job = str((await market.book_for_technician(customer, at_work, book))["id"])
+    await market.run_command(at_work, job, "accept")
     for role in ("admin", "service"):
-        await market.read(staff[role], job)
+        await market.read_job(staff[role], job)
         await staff[role]("GET", "/v1/jobs?limit=200")
     assert reads() == 0
     for who in (customer, at_work):
-        await market.read(who, job)
+        await market.read_job(who, job)
         assert reads() == 1
         items = (await who("GET", "/v1/jobs?limit=200")).json()["items"]
         assert (reads(), len(items)) == (1, 1)
-    code = (await market.codes(customer, job))["start"]
+    code = (await market.read_codes(customer, job))["start"]
     reads()
-    await market.must(at_work, job, "start", code=code)
+    await market.run_command(at_work, job, "start", code=code)
     assert reads() == 1

@@ -12,7 +12,7 @@ from engine.store.connection import Store
 from engine.types import DEFAULT_ZONE, Role, Zone
 from server.serve import Running
 from tests.server.http.client import Client, code_of
-from tests.server.http.people import offered, register
+from tests.server.http.people import register, wait_for_offer
 from tests.support.wait import wait_until
 
 
@@ -46,7 +46,7 @@ async def test_what_is_live(customer: Client, at_work: Client, admin: Client, bo
     gone = await book(customer)
     await customer("POST", f"/v1/jobs/{gone['id']}/cancel", {})
     for job in (open_job, taken):
-        await offered(at_work, job["id"])
+        await wait_for_offer(at_work, job["id"])
     await at_work("POST", f"/v1/jobs/{taken['id']}/claim", {})
     mine = (await customer("GET", "/v1/sync")).json()
     assert [job["id"] for job in mine["jobs"]] == [taken["id"], open_job["id"]]
@@ -66,7 +66,7 @@ async def test_what_is_live(customer: Client, at_work: Client, admin: Client, bo
 async def test_unread_notifications(customer: Client, at_work: Client, book: Any) -> None:
     """Notifications are those not read yet, whether the archive has them or not."""
     job = await book(customer)
-    await offered(at_work, job["id"])
+    await wait_for_offer(at_work, job["id"])
     await at_work("POST", f"/v1/jobs/{job['id']}/claim", {})
 
     async def unread() -> list[dict[str, Any]]:
@@ -112,7 +112,7 @@ async def test_a_job_that_moves_on_meanwhile_is_in_the_state(
 ) -> None:
     """Whatever step is taken between two readings of Redis, the job is in the snapshot."""
     job = (await book(customer))["id"]
-    await offered(at_work, job)
+    await wait_for_offer(at_work, job)
     read, steps = Store.read, iter([None, None, "claim"])
 
     async def moving(store: Store, zone: Zone, script: str, **more: Any) -> Any:

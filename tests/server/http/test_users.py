@@ -55,7 +55,7 @@ async def test_what_he_holds_is_offered_anew(
 ) -> None:
     """With `jobs: reassign` his job is looked for again when this answers; another word than these two is invalid."""
     job = str((await book(customer))["id"])
-    await people.offered(at_work, job)
+    await people.wait_for_offer(at_work, job)
     await at_work("POST", f"/v1/jobs/{job}/claim", {})
     path, body = f"/v1/users/{at_work.user}/suspend", {"reason": "complaints", "jobs": "reassign"}
     assert pointers(await staff["ops_manager"]("POST", path, {**body, "jobs": "burn"})) == {"/jobs"}

@@ -200,7 +200,7 @@ class World:
     async def offered(self, job: str, *names: str) -> None:
         """Wait until these hold an open offer of the job."""
         for name in names:
-            await people.offered(self.people[name], self.jobs[job])
+            await people.wait_for_offer(self.people[name], self.jobs[job])
 
     # the story
 

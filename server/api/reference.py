@@ -25,7 +25,7 @@ from engine.types import MANAGERS, OPS, ROLES
 from server.api.route import Route
 from server.api.routes import ROUTES
 from server.gateway.ops import OPS as SOCKET_OPS
-from server.gateway.session_limiter import PINGS
+from server.gateway.session_limiter import PING_LIMIT
 from server.schemas import frames
 from server.schemas.ops import KINDS, REPLIES, Op
 from server.schemas.payloads import EVENTS, LIVE, shape_of
@@ -202,7 +202,7 @@ def _op_arguments(kind: type[Op]) -> str:
 
 
 def _meter_name(kind: type[Op]) -> str:
-    return SOCKET_OPS[kind].meter if kind in SOCKET_OPS else PINGS.name if _object_name(kind) == "Ping" else ""
+    return SOCKET_OPS[kind].meter if kind in SOCKET_OPS else PING_LIMIT.name if _object_name(kind) == "Ping" else ""
 
 
 def events() -> str:
@@ -249,7 +249,7 @@ def _client_names(kind: str, shipped: Sequence[Blueprint]) -> str:
 
 def limits() -> str:
     """Return the table of all rate limits."""
-    kinds = [*LIMITS.values(), PINGS]
+    kinds = [*LIMITS.values(), PING_LIMIT]
     rows = ((f"`{kind.name}`", str(kind.count), f"{kind.per_s:g} s") for kind in kinds)
     return _table(("meter", "most", "in"), rows)
 

@@ -99,10 +99,10 @@ async def _who(gateway: Gateway, session: Session, op: Connect) -> Principal:
 
 def _refuse_credentials(session: Session, op: Connect, refusal: Unauthenticated) -> None:
     session.refuse(op.id, refusal)
-    session.tries += 1
+    session.credential_attempts += 1
     if not isinstance(refusal, TokenExpired):
         session.close(Close.BAD_CREDENTIALS, refusal.code)
-    elif session.tries >= TRIES:
+    elif session.credential_attempts >= TRIES:
         session.close(Close.TOKEN_EXPIRED, refusal.code)
 
 

@@ -20,18 +20,18 @@ from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import Protocol, Side, State
 from websockets.speedups import apply_mask
 
-MESSAGE_BYTES = 65_536
-REASON_BYTES = 123
+MAX_MESSAGE_BYTES = 65_536
+MAX_REASON_BYTES = 123
 """The most bytes of a close frame's reason (RFC 6455 §5.5: a control frame has at most 125 bytes, two are the code)."""
 CLOSE_WAIT_S = 5.0
 """How many seconds to wait for the peer's close frame. Then the transport is aborted, even with unsent bytes."""
 
 _BINARY = 0x82
-_WHOLE = frozenset({0x81, _BINARY})
+_UNFRAGMENTED = frozenset({0x81, _BINARY})
 """The first bytes of unfragmented text and binary frames."""
 _MASKED = 0x80
 
-FRAMES_A_TURN = 128
+MAX_FRAMES_PER_TURN = 128
 """How many frames of one connection are split in one turn of the event loop. One read may return 40,000 frames of six
 bytes. At 10 µs each, their sender would stop all other connections for half a second, again and again.
 """
@@ -40,7 +40,7 @@ bytes. At 10 µs each, their sender would stop all other connections for half a 
 class Receiver(Interface):
     """The owner of a connection. The connection calls its methods with each message and at each change."""
 
-    def message(self, data: bytes, binary: bool) -> None:
+    def handle_message(self, data: bytes, binary: bool) -> None:
         """Handle one whole message. Text is valid UTF-8. Must not raise."""
 
     def pause(self) -> None:
@@ -49,10 +49,10 @@ class Receiver(Interface):
     def resume(self) -> None:
         """Continue to write. Called when the transport is empty again."""
 
-    def alive(self) -> None:
+    def note_alive(self) -> None:
         """Note that the peer is alive. Called when a ping or pong arrived."""
 
-    def lost(self, code: int) -> None:
+    def handle_end(self, code: int) -> None:
         """End. Called once when the peer closed, disappeared or broke the protocol: no message follows, and nothing may
         be written.
         """
@@ -62,7 +62,7 @@ class _NullReceiver:
     def ignore(self, *_: Any) -> None:
         """Ignore callbacks after the connection is closed."""
 
-    message = pause = resume = alive = lost = ignore
+    handle_message = pause = resume = note_alive = handle_end = ignore
 
 
 _NULL_RECEIVER = _NullReceiver()
@@ -75,13 +75,13 @@ class Connection(asyncio.Protocol):
         "_behind",
         "_closing",
         "_connections",
-        "_lost",
-        "_parts",
+        "_end_reported",
+        "_fragments",
+        "_parser",
         "_paused",
         "_pong",
         "_reading_paused",
         "_receiver",
-        "_rules",
         "_timer",
         "_unread",
         "transport",
@@ -97,12 +97,12 @@ class Connection(asyncio.Protocol):
         self._behind = False
         """Whether ``_unread`` holds more frames than one turn may split. Reading is paused until they are split."""
         self._reading_paused = False
-        self._rules: Protocol | None = None
-        self._parts: tuple[codecs.BufferedIncrementalDecoder | None, list[bytes]] | None = None
+        self._parser: Protocol | None = None
+        self._fragments: tuple[codecs.BufferedIncrementalDecoder | None, list[bytes]] | None = None
         self._paused = False
         self._pong = b""
         self._closing = False
-        self._lost = False
+        self._end_reported = False
         self._timer: asyncio.TimerHandle | None = None
         transport.set_write_buffer_limits(high=0)
 
@@ -115,17 +115,17 @@ class Connection(asyncio.Protocol):
         self._split(self._unread + data if self._unread else data)
 
     def _split(self, data: bytes) -> None:
-        size, at, left = len(data), 0, FRAMES_A_TURN
+        size, at, left = len(data), 0, MAX_FRAMES_PER_TURN
         while size - at >= 2:
             if not left:
                 self._split_later()
                 break
             left -= 1
             first, second = data[at], data[at + 1]
-            if first not in _WHOLE or second < _MASKED or self._parts is not None:
-                end = self._other(data, at)
+            if first not in _UNFRAGMENTED or second < _MASKED or self._fragments is not None:
+                end = self._pass_to_parser(data, at)
             else:
-                end = self._whole(data, at, first, second - _MASKED)
+                end = self._handle_whole_frame(data, at, first, second - _MASKED)
             if end < 0:
                 break
             at = end
@@ -134,26 +134,26 @@ class Connection(asyncio.Protocol):
     def _split_later(self) -> None:
         if not self._behind:
             self._behind = True
-            self._set_reading()
+            self._update_reading()
             asyncio.get_running_loop().call_soon(self._split_rest)
 
     def _split_rest(self) -> None:
         self._behind = False
         self._split(self._unread)
         if not self._behind:
-            self._set_reading()
+            self._update_reading()
 
     def pause_reading(self) -> None:
         """Stop reading until ``resume_reading``. Further bytes stay in the client's own socket."""
         self._reading_paused = True
-        self._set_reading()
+        self._update_reading()
 
     def resume_reading(self) -> None:
         """Continue to read from the transport."""
         self._reading_paused = False
-        self._set_reading()
+        self._update_reading()
 
-    def _set_reading(self) -> None:
+    def _update_reading(self) -> None:
         if self.transport.is_closing():
             return
         if self._behind or (self._reading_paused and not self._closing):
@@ -161,12 +161,12 @@ class Connection(asyncio.Protocol):
         else:
             self.transport.resume_reading()
 
-    def _whole(self, data: bytes, at: int, first: int, length: int) -> int:
+    def _handle_whole_frame(self, data: bytes, at: int, first: int, length: int) -> int:
         """Deliver a message in one frame and return the frame's end in ``data``, -1 if the frame is incomplete."""
         body = at + 6
         if length > 125:
             if length == 127:
-                return self._other(data, at)
+                return self._pass_to_parser(data, at)
             body = at + 8
             length = int.from_bytes(data[at + 2 : at + 4], "big")
         end = body + length
@@ -175,84 +175,84 @@ class Connection(asyncio.Protocol):
         if not self._closing:
             message = apply_mask(data[body:end], data[body - 4 : body])
             if first == _BINARY or message.isascii() or _is_utf8(message):
-                self._receiver.message(message, first == _BINARY)
+                self._receiver.handle_message(message, first == _BINARY)
             else:
-                self._fail(1007, "not UTF-8")
+                self._fail_connection(1007, "not UTF-8")
         return end
 
-    def _other(self, data: bytes, at: int) -> int:
+    def _pass_to_parser(self, data: bytes, at: int) -> int:
         """Pass any other frame to the parser of the RFC when the frame is complete, or at once if its header is wrong.
         Return the frame's end in ``data``, -1 if it is incomplete.
         """
         end = _end(data, at)
-        if end < 0 or (end > len(data) and end - at <= MESSAGE_BYTES + 14):
+        if end < 0 or (end > len(data) and end - at <= MAX_MESSAGE_BYTES + 14):
             return -1
-        rules = self._judge()
-        if rules.state is State.CLOSED or rules.parser_exc is not None or rules.eof_sent:
+        parser = self._get_parser()
+        if parser.state is State.CLOSED or parser.parser_exc is not None or parser.eof_sent:
             return len(data)
-        rules.receive_data(data[at:end])
-        for frame in rules.events_received():
+        parser.receive_data(data[at:end])
+        for frame in parser.events_received():
             if isinstance(frame, Frame):
-                self._frame(frame)
-        self._answer(rules)
+                self._handle_parsed_frame(frame)
+        self._send_parser_output(parser)
         return min(end, len(data))
 
-    def _frame(self, frame: Frame) -> None:
+    def _handle_parsed_frame(self, frame: Frame) -> None:
         if frame.opcode is Opcode.CLOSE:
-            self._end(self._judge().close_rcvd)
+            self._end(self._get_parser().close_rcvd)
         elif frame.opcode is Opcode.PING or frame.opcode is Opcode.PONG:
-            self._receiver.alive()
+            self._receiver.note_alive()
         else:
-            self._fragment(frame)
+            self._collect_fragment(frame)
 
-    def _fragment(self, frame: Frame) -> None:
+    def _collect_fragment(self, frame: Frame) -> None:
         """Collect one fragment of a message. Text is checked as it arrives, so that a long message fails at its first
         wrong byte.
         """
-        if self._parts is None:
+        if self._fragments is None:
             is_text = frame.opcode is Opcode.TEXT
-            self._parts = (codecs.getincrementaldecoder("utf-8")() if is_text else None, [])
-        checker, parts = self._parts
+            self._fragments = (codecs.getincrementaldecoder("utf-8")() if is_text else None, [])
+        checker, parts = self._fragments
         if frame.data:  # empty fragments do not count in any size limit: a list of them would grow for ever
             parts.append(bytes(frame.data))
         if checker is not None:
             try:
                 checker.decode(frame.data, frame.fin)
             except UnicodeDecodeError:
-                return self._fail(1007, "not UTF-8")
+                return self._fail_connection(1007, "not UTF-8")
         if frame.fin:
-            self._parts = None
+            self._fragments = None
             if not self._closing:
-                self._receiver.message(b"".join(parts), checker is None)
+                self._receiver.handle_message(b"".join(parts), checker is None)
         return None
 
-    def _answer(self, rules: Protocol) -> None:
+    def _send_parser_output(self, parser: Protocol) -> None:
         """Send what the RFC requires: pongs, the close frame, the end of the stream."""
-        broken = rules.parser_exc
+        broken = parser.parser_exc
         if broken is not None and not self._closing:
-            self._end(rules.close_sent)
-        out = rules.data_to_send()
+            self._end(parser.close_sent)
+        out = parser.data_to_send()
         if not out:
             return
         data = b"".join(out)
-        if rules.state is State.OPEN and self._paused:
+        if parser.state is State.OPEN and self._paused:
             self._pong = data  # only the latest ping needs an answer: a flood must not fill the buffer
         elif data:
             self.transport.write(data)
-        if rules.eof_sent:
-            self._hang_up(linger=broken is not None)
+        if parser.eof_sent:
+            self._close_tcp(linger=broken is not None)
 
-    def _fail(self, code: int, reason: str) -> None:
-        rules = self._judge()
-        rules.fail(code, reason)
-        self._end(rules.close_sent)
-        self.transport.write(b"".join(rules.data_to_send()))
-        self._hang_up(linger=True)
+    def _fail_connection(self, code: int, reason: str) -> None:
+        parser = self._get_parser()
+        parser.fail(code, reason)
+        self._end(parser.close_sent)
+        self.transport.write(b"".join(parser.data_to_send()))
+        self._close_tcp(linger=True)
 
-    def _judge(self) -> Protocol:
-        if self._rules is None:
-            self._rules = Protocol(Side.SERVER, max_size=MESSAGE_BYTES)
-        return self._rules
+    def _get_parser(self) -> Protocol:
+        if self._parser is None:
+            self._parser = Protocol(Side.SERVER, max_size=MAX_MESSAGE_BYTES)
+        return self._parser
 
     # out
 
@@ -265,51 +265,51 @@ class Connection(asyncio.Protocol):
 
     def close(self, code: int, reason: str) -> None:
         """Send a close frame and wait for the peer's, ``CLOSE_WAIT_S`` at most. Only the first call has an effect. The
-        receiver's ``lost`` is not called.
+        receiver's ``handle_end`` is not called.
         """
         if self._closing:
             return
-        self._closing = self._lost = True
-        rules = self._judge()
-        if rules.state is State.OPEN:
-            rules.send_close(code, fitting(reason))
-            self.transport.write(b"".join(rules.data_to_send()))
-        self._set_reading()
-        self._cut_later(CLOSE_WAIT_S)
+        self._closing = self._end_reported = True
+        parser = self._get_parser()
+        if parser.state is State.OPEN:
+            parser.send_close(code, fit_reason(reason))
+            self.transport.write(b"".join(parser.data_to_send()))
+        self._update_reading()
+        self._abort_later(CLOSE_WAIT_S)
 
-    def cut(self) -> None:
-        """Abort the transport without a close frame, if closing failed. The receiver's ``lost`` is called."""
+    def abort(self) -> None:
+        """Abort the transport without a close frame, if closing failed. The receiver's ``handle_end`` is called."""
         self.transport.abort()
 
     def shutdown(self) -> None:
         """Close at once, without waiting for the peer. uvicorn calls this when the server stops."""
         if not self._closing:
-            self._receiver.lost(1012)
+            self._receiver.handle_end(1012)
             self.close(1012, "")
         self.transport.close()
 
-    def _hang_up(self, *, linger: bool) -> None:
+    def _close_tcp(self, *, linger: bool) -> None:
         """Close the TCP side. After an error the peer may still be sending. Closing with unread bytes resets the
         connection before the peer has read the reason. So with ``linger`` this side is closed first, and the rest is
         read until the peer has finished.
         """
         if linger and self.transport.can_write_eof():
             self.transport.write_eof()
-            self._set_reading()
+            self._update_reading()
         else:
             self.transport.close()
-        self._cut_later(CLOSE_WAIT_S)
+        self._abort_later(CLOSE_WAIT_S)
 
-    def _cut_later(self, seconds: float) -> None:
+    def _abort_later(self, seconds: float) -> None:
         if self._timer is None:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(seconds, self.transport.abort)
 
     def _end(self, close: Close | None) -> None:
         self._closing = True
-        if not self._lost:
-            self._lost = True
-            self._receiver.lost(close.code if close else 1006)
+        if not self._end_reported:
+            self._end_reported = True
+            self._receiver.handle_end(close.code if close else 1006)
 
     # asyncio.Protocol
 
@@ -339,15 +339,15 @@ class Connection(asyncio.Protocol):
             self._timer = None
         self._end(None)
         self._unread = b""
-        self._rules = None
+        self._parser = None
         self._receiver = _NULL_RECEIVER  # breaks a reference cycle: no session waits for the garbage collector
 
 
-def fitting(reason: str) -> str:
+def fit_reason(reason: str) -> str:
     """Return as many whole characters of ``reason`` as fit into a close frame. Every close uses this function: for a
     longer reason the frame's encoder raises, and the socket would stay open.
     """
-    return reason.encode("utf-8", "replace")[:REASON_BYTES].decode("utf-8", "ignore")
+    return reason.encode("utf-8", "replace")[:MAX_REASON_BYTES].decode("utf-8", "ignore")
 
 
 def _is_utf8(data: bytes) -> bool:

@@ -29,7 +29,7 @@ SETTLE_S = 0.5
 the sockets are closed.
 """
 REASONS: dict[int, str] = {Close.TOO_MANY: "more sockets than one may have", Close.REPLACED: "replaced"}
-AT_ONCE = 32
+CONCURRENT_TAKES = 32
 """How many sessions that could not be counted before take their slots at the same time. Their calls to Redis are one
 write.
 """
@@ -85,7 +85,7 @@ class ConnectionSlots:
         """
         for some in _batches(sockets.BATCH, [*self._held]):
             await self._touch(some)
-        for some in _batches(AT_ONCE, [one for one, seat in self._held.items() if seat is None]):
+        for some in _batches(CONCURRENT_TAKES, [one for one, seat in self._held.items() if seat is None]):
             await asyncio.gather(*(self._take(one) for one in some if one in self._held))
 
     async def _touch(self, sessions: Sequence[Session]) -> None:

@@ -35,10 +35,10 @@ class Dispatcher:
         if self._gateway.limited:
             session.limiter = session.limiter or SessionLimiter()
             try:
-                session.limiter.ping(monotonic())
+                session.limiter.count_ping(monotonic())
             except RateLimited as error:
                 return self._refuse_limited(session, op, error)
-        ok = {"now": iso(now_ms()), "n": session.pushes}
+        ok = {"now": iso(now_ms()), "n": session.push_count}
         if op.id is not None:
             session.push(session.hub.frames.reply(op.id, ok))
         return None
@@ -67,13 +67,13 @@ class Dispatcher:
                 session.refuse(op.id, Internal())
         finally:
             self._gateway.counters.commands[TAGS[type(op)]].add(monotonic() - began)
-            session.done()
+            session.finish_op()
 
     async def _connect(self, session: Session, op: Connect) -> None:
         try:
             await connect.join(self._gateway, session, op)
         except CalloutError:
-            session.unlucky = True
+            session.connect_failed = True
             raise
         finally:
             if session.state is State.JOINING:
@@ -83,7 +83,7 @@ class Dispatcher:
     def _refuse_limited(self, session: Session, op: Op, error: RateLimited) -> None:
         """Refuse ``op`` if it has an id. If the client does not stop, close the session."""
         session.limiter = session.limiter or SessionLimiter()
-        over = session.limiter.refused(ops.limit_of(op), error, monotonic())
+        over = session.limiter.store_refusal(ops.limit_of(op), error, monotonic())
         if op.id is not None:
             session.refuse(op.id, error)
         if over:
@@ -94,5 +94,5 @@ class Dispatcher:
         the client reconnects (4010): a wrong value is no reason to keep a client out for good.
         """
         session.limiter = session.limiter or SessionLimiter()
-        if self._gateway.limited and session.limiter.count(monotonic()):
+        if self._gateway.limited and session.limiter.count_refusal(monotonic()):
             session.close(Close.TOO_MANY, "too many requests")

@@ -21,7 +21,7 @@ from engine.rules.job_document import EventJob
 from engine.runtime import Engine
 from engine.technicians import live
 from engine.types import Principal, Zone, zone_of
-from server.gateway.hub import Hub, located
+from server.gateway.hub import Hub, name_in_hub
 from server.gateway.session import Session
 from server.gateway.zone_stream import ZoneStream
 
@@ -62,12 +62,12 @@ def work_since(tails: Tails, caller: Principal, floors: Floors, seen: Mapping[Zo
 
 def names(floors: Floors) -> tuple[str, ...]:
     """Return the names of the channels in a hub, which include the zone."""
-    return tuple(located(channel, zone) for zone, channels in floors.items() for channel in channels)
+    return tuple(name_in_hub(channel, zone) for zone, channels in floors.items() for channel in channels)
 
 
 def take_work(event: Event, sessions_of: Callable[[str], list[Session]]) -> None:
     """Change the `work:` channels of a technician's sessions as ``event`` (``session.work``) specifies."""
-    wanted = [located(channel, event.zone) for channel in _told(event)]
+    wanted = [name_in_hub(channel, event.zone) for channel in _told(event)]
     for channel in event.to:
         for session in sessions_of(channel.removeprefix("user:")):
             had = [c for c in session.channels if c.startswith("work:") and c.endswith(f"@{event.zone}")]

@@ -45,7 +45,7 @@ class Gateway:
         self.engine = engine
         self.counters = Counters()
         self.sessions: set[Session] = set()
-        self.behind: set[SendBuffer] = set()
+        self.sessions_behind: set[SendBuffer] = set()
         """The sessions with frames that the transport did not accept."""
         self.running_ops: set[asyncio.Task[None]] = set()
         self.limited = engine.settings.limits == "on"
@@ -59,7 +59,7 @@ class Gateway:
         self.all_hubs: tuple[Hub, ...] = (*self.hubs.values(), self.streams)
         self.pending = PendingSockets(engine.settings.address_sockets)
         self.slots = ConnectionSlots(engine, self.sessions_of)
-        self.wheel = HeartbeatWheel(engine, self.hubs.values(), self.behind, self.slots.touch)
+        self.wheel = HeartbeatWheel(engine, self.hubs.values(), self.sessions_behind, self.slots.touch)
         self.revocation = Revocation(engine, self.sessions, self.sessions_of)
         self.relay = Relay(
             engine,
@@ -86,7 +86,7 @@ class Gateway:
         metrics.reading("relay_deaf", "1 while there is no word from Redis", lambda: float(relay.disconnected))
 
     def _waiting_bytes(self) -> float:
-        return sum(session.waiting_bytes for session in self.behind)
+        return sum(session.waiting_bytes for session in self.sessions_behind)
 
     async def start(self) -> None:
         """Start the background tasks, and wait up to ``START_S`` until the relay has read the window of the log.
@@ -177,7 +177,7 @@ class Gateway:
         """Remove ``session``, which has ended with ``code``, everywhere."""
         self.counters.closes[code] += 1
         self.sessions.discard(session)
-        self.behind.discard(session)
+        self.sessions_behind.discard(session)
         self.pending.release(session)
         session.hub.leave(session, session.channels)
         self.wheel.left(session)

@@ -76,7 +76,7 @@ class HeartbeatWheel:
         self._connecting.pop(session, None)
         if session.slot >= 0:
             self._slots[session.slot].discard(session)
-            if session.heard and session.caller.role == "technician":
+            if session.received_since_touch and session.caller.role == "technician":
                 self._left.add(session.caller.id)
         self.expiry.forget(session)
 
@@ -103,8 +103,8 @@ class HeartbeatWheel:
         self.expiry.tick(time())
 
     def _close_unanswered(self, slot: set[Session]) -> None:
-        for session in [session for session in slot if not session.answered]:
-            if session.unsent:
+        for session in [session for session in slot if not session.received_since_ping]:
+            if session.has_unsent:
                 session.close(Close.TOO_SLOW, "no pong, and not reading")
             else:
                 session.close(Close.NO_PONG, "no pong")
@@ -122,7 +122,7 @@ class HeartbeatWheel:
                 break
             del self._connecting[session]
             if session.state is State.ACCEPTED:
-                code = Close.TRY_AGAIN if session.unlucky else Close.NO_CONNECT
+                code = Close.TRY_AGAIN if session.connect_failed else Close.NO_CONNECT
                 session.close(code, "no connect in time")
 
     # signs of life
@@ -148,8 +148,8 @@ class HeartbeatWheel:
         heard, self._left = self._left, set()
         for hub in self._hubs:
             for session in hub.members("role:technician"):
-                if session.heard:
-                    session.heard = False
+                if session.received_since_touch:
+                    session.received_since_touch = False
                     heard.add(session.caller.id)
         return heard
 

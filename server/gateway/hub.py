@@ -6,7 +6,8 @@ to the event loop every 2 ms, so that a broadcast to very many sessions does not
 
 A broadcast (one event to very many sessions) that comes while no session has a waiting push is not queued. The flush
 writes it directly to its recipients, which avoids a second pass over all of them. As soon as another frame has to
-follow it for any of them, the broadcast is queued after all (``settle``). So there is one order: that of the queues.
+follow it for any of them, the broadcast is queued after all (``queue_broadcast``). So there is one order: that of the
+queues.
 
 Each subprotocol has its own hub, so that the hot loop never reads the encoding of a session.
 """
@@ -26,22 +27,22 @@ from server.gateway.protocol import State
 from server.gateway.send_buffer import SendBuffer
 from server.gateway.session import Session
 
-SLICE_S = 0.002
-_CLOCK_EVERY = 32
+TIME_SLICE_S = 0.002
+_SESSIONS_PER_CLOCK_READ = 32
 """How many sessions are written to between two readings of the clock."""
 
 
-def located(channel: str, zone: Zone) -> str:
+def name_in_hub(channel: str, zone: Zone) -> str:
     """Return the name in a hub of a `work:` channel of ``zone``. It includes the zone, because all zones share a
     hub.
     """
     return f"{channel}@{zone}"
 
 
-def addressed(event: Event) -> tuple[str, ...]:
+def channels_in_hub(event: Event) -> tuple[str, ...]:
     """Return an event's channels by their names in a hub. `work:<service>` is always the only channel of its event."""
     to = event.to
-    return (located(to[0], event.zone),) if to and to[0].startswith("work:") else to
+    return (name_in_hub(to[0], event.zone),) if to and to[0].startswith("work:") else to
 
 
 class Hub:
@@ -51,23 +52,23 @@ class Hub:
         "_began",
         "_broadcast",
         "_counters",
-        "_dirty",
         "_loop",
         "_recipients",
         "_scheduled",
         "_sent",
+        "_waiting",
         "channels",
         "frames",
-        "watched",
+        "has_job_subscribers",
     )
 
     def __init__(self, frames: JsonFrames, counters: Counters) -> None:
         self.frames = frames
         self._counters = counters
         self.channels: dict[str, set[Session]] = {}
-        self.watched = False
+        self.has_job_subscribers = False
         """Whether any session has ever subscribed to a job here."""
-        self._dirty: deque[SendBuffer] = deque()
+        self._waiting: deque[SendBuffer] = deque()
         self._broadcast = b""
         self._recipients: list[Session] = []
         """The sessions that still have to be sent the broadcast. None of them has a push in its queue."""
@@ -80,7 +81,7 @@ class Hub:
         """Subscribe ``session`` to ``channels`` from the next event on."""
         for channel in channels:
             self.channels.setdefault(channel, set()).add(session)
-            self.watched = self.watched or channel.startswith("job:")
+            self.has_job_subscribers = self.has_job_subscribers or channel.startswith("job:")
 
     def leave(self, session: Session, channels: Iterable[str]) -> None:
         """Unsubscribe ``session`` from ``channels``. Channels that it has not joined are ignored."""
@@ -107,15 +108,15 @@ class Hub:
     def deliver(self, recipients: Collection[Session], payload: bytes) -> None:
         """Queue the event with this payload (see ``PayloadEncoder``) for ``recipients``."""
         frame = self.frames.event(payload)
-        if len(recipients) < BROADCAST or self._dirty or self._recipients:
-            self.settle()
+        if len(recipients) < BROADCAST or self._waiting or self._recipients:
+            self.queue_broadcast()
             self._queue(recipients, frame)
         else:
             self._recipients, self._broadcast = list(recipients), frame
         if not self._scheduled:
             self._schedule()
 
-    def settle(self) -> None:
+    def queue_broadcast(self) -> None:
         """Queue the broadcast for the sessions that have not been sent the broadcast. Call this before another frame is
         queued behind it, and before a session ends.
         """
@@ -125,18 +126,18 @@ class Hub:
             self._queue(left, self._broadcast)
 
     def _queue(self, sessions: Iterable[Session], frame: bytes) -> None:
-        wake = self._dirty.append
+        wake = self._waiting.append
         for session in sessions:
-            if session.next is None:
-                session.next = frame
+            if session.next_frame is None:
+                session.next_frame = frame
                 wake(session)
             else:
-                session.more.append(frame)
-                session.plain = False
+                session.more_frames.append(frame)
+                session.is_direct = False
 
-    def wake(self, session: SendBuffer) -> None:
+    def schedule_flush(self, session: SendBuffer) -> None:
         """Flush ``session`` by the end of this turn of the loop."""
-        self._dirty.append(session)
+        self._waiting.append(session)
         if not self._scheduled:
             self._schedule()
 
@@ -145,16 +146,16 @@ class Hub:
         self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
-        """Write the frames of each waiting session, then the broadcast. What remains after ``SLICE_S`` is written in
-        the next turn.
+        """Write the frames of each waiting session, then the broadcast. What remains after ``TIME_SLICE_S`` is
+        written in the next turn.
         """
         began = monotonic()
         if not self._sent:
             self._began = began
-        self._write_waiting(began + SLICE_S)
-        self._write_broadcast(began + SLICE_S)
+        self._write_waiting(began + TIME_SLICE_S)
+        self._write_broadcast(began + TIME_SLICE_S)
         self._scheduled = False
-        if self._dirty or self._recipients:
+        if self._waiting or self._recipients:
             self._schedule()
         else:
             if self._sent >= BROADCAST:
@@ -166,15 +167,15 @@ class Hub:
         one frame for a session that is not behind. This case is handled here and not in ``Session.flush``, because the
         cost of each attribute access is visible beside the system call.
         """
-        dirty = self._dirty
-        turn = _CLOCK_EVERY
+        dirty = self._waiting
+        turn = _SESSIONS_PER_CLOCK_READ
         frames = size = 0
         while dirty:
             session = dirty.popleft()
-            frame = session.next
-            if frame is not None and session.plain:
-                session.next = None
-                session.written += 1
+            frame = session.next_frame
+            if frame is not None and session.is_direct:
+                session.next_frame = None
+                session.written_pushes += 1
                 session.write(frame)
                 frames += 1
                 size += len(frame)
@@ -182,7 +183,7 @@ class Hub:
                 session.flush()
             turn -= 1
             if not turn:
-                turn = _CLOCK_EVERY
+                turn = _SESSIONS_PER_CLOCK_READ
                 if monotonic() > until:
                     break
         self._count(frames, size)
@@ -191,11 +192,11 @@ class Hub:
         """Write the broadcast to the sessions that have no waiting frames, and queue the broadcast for the others."""
         recipients, frame, frames = self._recipients, self._broadcast, 0
         while recipients:
-            some = recipients[-_CLOCK_EVERY:]
-            del recipients[-_CLOCK_EVERY:]
+            some = recipients[-_SESSIONS_PER_CLOCK_READ:]
+            del recipients[-_SESSIONS_PER_CLOCK_READ:]
             for session in some:
-                if session.plain:
-                    session.written += 1
+                if session.is_direct:
+                    session.written_pushes += 1
                     session.write(frame)
                     frames += 1
                 elif session.state is not State.CLOSED:

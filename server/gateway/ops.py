@@ -177,7 +177,7 @@ async def perform(gateway: Gateway, session: Session, op: messages.Op) -> Any:
 def limit_of(op: messages.Op) -> limits.Limit:
     """Return the limit that counts ``op``. The command ``claim`` counts as a claim, like the op ``claim``."""
     if isinstance(op, messages.Ping):
-        return session_limiter.PINGS
+        return session_limiter.PING_LIMIT
     is_claim = isinstance(op, messages.Command) and op.command == "claim"
     return limits.LIMITS["claims" if is_claim else OPS[type(op)].meter]
 

@@ -23,7 +23,7 @@ from engine.errors import CalloutError, FieldError, Invalid, NotJson
 from server.schemas.decode import NUL, convert_or_refuse, nul_errors
 from server.schemas.ops import KINDS, Op
 
-ERRORS, ERRORS_WITHIN_S = 10, 10.0
+MAX_WRONG_FRAMES, WRONG_FRAMES_WITHIN_S = 10, 10.0
 CONNECT_S = 10.0
 
 
@@ -69,99 +69,106 @@ class Close(IntEnum):
     TRY_AGAIN = 1013
 
 
-_decoder: msgspec.json.Decoder[Op] = msgspec.json.Decoder(Op)
-_packed_decoder: msgspec.msgpack.Decoder[Op] = msgspec.msgpack.Decoder(Op)
+_json_decoder: msgspec.json.Decoder[Op] = msgspec.json.Decoder(Op)
+_msgpack_decoder: msgspec.msgpack.Decoder[Op] = msgspec.msgpack.Decoder(Op)
 _MAPS = (*range(0x80, 0x90), 0xDE, 0xDF)
 """First bytes of a map in MessagePack."""
 
 
-class Pong(Exception):
-    """Raised when the message is the empty object, written in an unusual way (with white space, for example)."""
+class EmptyObject(Exception):
+    """Raised when the message is the empty object (a pong), written in an unusual way, for example with white space."""
 
 
-class Wrong(Exception):
+class WrongMessage(Exception):
     """Raised for a message that is not valid. ``request`` is the message's ``id``, None where it has none. ``fatal``:
-    the message is not an object, so the connection is closed. ``value``: the message is a well-formed frame of a known
-    op, but one of its values is wrong.
+    the message is not an object, so the connection is closed. ``wrong_value``: the message is a well-formed frame of
+    a known op, but one of its values is wrong.
     """
 
     def __init__(
-        self, error: CalloutError, request: int | str | None = None, *, fatal: bool = False, value: bool = False
+        self,
+        error: CalloutError,
+        request: int | str | None = None,
+        *,
+        fatal: bool = False,
+        wrong_value: bool = False,
     ) -> None:
         super().__init__(str(error))
         self.error = error
         self.request = request
         self.fatal = fatal
-        self.value = value
+        self.wrong_value = wrong_value
 
 
 def decode(raw: bytes) -> Op:
-    """Return the message that ``raw`` contains as JSON. Raises Wrong, with every wrong field, or Pong."""
+    """Return the message that ``raw`` contains as JSON. Raises WrongMessage, with every wrong field, or
+    EmptyObject.
+    """
     try:
-        op = _decoder.decode(raw)
+        op = _json_decoder.decode(raw)
     except (msgspec.DecodeError, RecursionError) as error:
         op = _decode_slowly(raw, error)
-    return _whole(op, nul_errors(msgspec.json.decode(raw)) if NUL in raw else [])
+    return _check_values(op, nul_errors(msgspec.json.decode(raw)) if NUL in raw else [])
 
 
-def decode_packed(raw: bytes) -> Op:
+def decode_msgpack(raw: bytes) -> Op:
     """Return the message that ``raw`` contains as MessagePack. A message with an error is converted to JSON, and the
     errors are found in that JSON. Raises the same errors as ``decode``.
     """
     try:
-        op = _packed_decoder.decode(raw)
+        op = _msgpack_decoder.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         first = error
     else:
-        return _whole(op, nul_errors(msgspec.msgpack.decode(raw)) if b"\0" in raw else [])
+        return _check_values(op, nul_errors(msgspec.msgpack.decode(raw)) if b"\0" in raw else [])
     try:
-        said = msgspec.json.encode(msgspec.msgpack.decode(raw))
+        as_json = msgspec.json.encode(msgspec.msgpack.decode(raw))
     except (msgspec.DecodeError, RecursionError, ValueError, TypeError) as error:
-        raise Wrong(NotJson(str(error)), fatal=not raw or raw[0] not in _MAPS) from None
-    return _whole(_decode_slowly(said, first), [])
+        raise WrongMessage(NotJson(str(error)), fatal=not raw or raw[0] not in _MAPS) from None
+    return _check_values(_decode_slowly(as_json, first), [])
 
 
-def _whole(op: Op, nul: list[FieldError]) -> Op:
-    """Return ``op`` if its values are valid and contain no NUL (``nul``: the fields that do). Raises Wrong."""
+def _check_values(op: Op, nul: list[FieldError]) -> Op:
+    """Return ``op`` if its values are valid and contain no NUL (``nul``: the fields that do). Raises WrongMessage."""
     if errors := nul or op.wrong():
-        raise Wrong(Invalid(errors=errors), op.id, value=True)
+        raise WrongMessage(Invalid(errors=errors), op.id, wrong_value=True)
     return op
 
 
 def _decode_slowly(raw: bytes, first: Exception) -> Op:
     """Return a message that the compiled decoder refused, without the parts that may be dropped if they are wrong
-    (``forgiven``). Raises Wrong or Pong. ``first`` is the compiled decoder's error.
+    (``omit_wrong_parts``). Raises WrongMessage or EmptyObject. ``first`` is the compiled decoder's error.
     """
     try:
         value = msgspec.json.decode(raw)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise Wrong(NotJson(str(error)), fatal=not raw.lstrip().startswith(b"{")) from None
+        raise WrongMessage(NotJson(str(error)), fatal=not raw.lstrip().startswith(b"{")) from None
     if not isinstance(value, dict):
-        raise Wrong(Invalid("A message is one object"), fatal=True)
+        raise WrongMessage(Invalid("A message is one object"), fatal=True)
     if not value:
-        raise Pong
+        raise EmptyObject
     return _decode_as_op(value, FieldError("", str(first)))
 
 
 def _decode_as_op(value: dict[str, Any], first: FieldError) -> Op:
-    """Return the decoded object as the Struct of its ``op``. Raises Wrong with every wrong field, or with ``first`` if
-    no field is wrong.
+    """Return the decoded object as the Struct of its ``op``. Raises WrongMessage with every wrong field, or with
+    ``first`` if no field is wrong.
     """
     asked = value.get("id")
     request = asked if isinstance(asked, (int, str)) and not isinstance(asked, bool) else None
     op = value.pop("op", None)
     if op is None:
-        raise Wrong(Invalid(errors=[FieldError("/op", "Required")]), request)
+        raise WrongMessage(Invalid(errors=[FieldError("/op", "Required")]), request)
     kind = KINDS.get(op) if isinstance(op, str) else None
     if kind is None:
-        raise Wrong(Invalid("Unknown op", errors=[FieldError("/op", "Unknown op")]), request)
+        raise WrongMessage(Invalid("Unknown op", errors=[FieldError("/op", "Unknown op")]), request)
     try:
         return convert_or_refuse(kind, value, first)
     except Invalid as error:
-        raise Wrong(error, request, value=True) from None
+        raise WrongMessage(error, request, wrong_value=True) from None
 
 
-class Patience:
+class WrongFrames:
     """The times of a session's wrong frames in the last ten seconds. It is created at the first wrong frame, because
     most sessions never send one.
     """
@@ -171,10 +178,10 @@ class Patience:
     def __init__(self) -> None:
         self._times: list[float] = []
 
-    def is_over(self, now: float) -> bool:
+    def count_wrong_frame(self, now: float) -> bool:
         """Count one wrong frame at ``now`` (seconds of any monotonic clock). Return True at the tenth wrong frame
         within ten seconds.
         """
-        self._times = [time for time in self._times if now - time < ERRORS_WITHIN_S]
+        self._times = [time for time in self._times if now - time < WRONG_FRAMES_WITHIN_S]
         self._times.append(now)
-        return len(self._times) >= ERRORS
+        return len(self._times) >= MAX_WRONG_FRAMES

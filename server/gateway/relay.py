@@ -35,7 +35,7 @@ from engine.store.stream_connection import StreamConnection
 from engine.types import Cursor, Epoch, Zone, number_of
 from engine.zone import log
 from server.gateway.counters import Counters
-from server.gateway.hub import SLICE_S, Hub, addressed
+from server.gateway.hub import TIME_SLICE_S, Hub, channels_in_hub
 from server.gateway.replay_buffer import ReplayBuffer
 from server.gateway.zone_stream import ZoneStream
 
@@ -192,7 +192,7 @@ class Relay:
         """Hand ``events`` on in order. Yield to the event loop every 2 ms, so that sessions are written to
         meanwhile.
         """
-        until = monotonic() + SLICE_S
+        until = monotonic() + TIME_SLICE_S
         for event in events:
             tail = self.tails[event.zone]
             if event.seq != tail.cursor + 1:
@@ -203,7 +203,7 @@ class Relay:
             if monotonic() > until:
                 tail.tell_waiting()
                 await asyncio.sleep(0)
-                until = monotonic() + SLICE_S
+                until = monotonic() + TIME_SLICE_S
         if events:
             self._counters.events += len(events)
             now = time()
@@ -222,7 +222,7 @@ class Relay:
             if event.type.startswith("session."):
                 self._internal(event)
             else:
-                if any(hub.watched for hub in self._hubs):
+                if any(hub.has_job_subscribers for hub in self._hubs):
                     self._ending(event)
                 self.fan_out(event, tail.memory.whole)
         except Exception:  # the boundary of one event: the next ones are still to be handed on
@@ -234,7 +234,7 @@ class Relay:
         """Deliver ``event`` to the sessions on its channels or on ``whole``, the channel of its zone. The payload is
         encoded once for all hubs, and only if there is a recipient.
         """
-        channels = (*addressed(event), whole)
+        channels = (*channels_in_hub(event), whole)
         payload = b""
         for hub in self._hubs:
             recipients = hub.recipients(event.type, channels)

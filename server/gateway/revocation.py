@@ -25,7 +25,7 @@ from server.gateway.session import Session
 
 REVOKED = "session.revoked"
 ASK_S = 10.0
-AT_ONCE = 32
+CONCURRENT_LOOKUPS = 32
 """How many accounts are looked up at the same time. Their calls to Redis are one write."""
 PHRASES: dict[int, str] = {Close.REVOKED: "access revoked", Close.REAUTHENTICATE: "role changed"}
 
@@ -88,8 +88,8 @@ class Revocation:
             if session.principal is not None:
                 by_user.setdefault(session.principal.id, []).append(session)
         groups = list(by_user.values())
-        for start in range(0, len(groups), AT_ONCE):
-            await asyncio.gather(*(self._ask(group) for group in groups[start : start + AT_ONCE]))
+        for start in range(0, len(groups), CONCURRENT_LOOKUPS):
+            await asyncio.gather(*(self._ask(group) for group in groups[start : start + CONCURRENT_LOOKUPS]))
 
     async def _ask(self, sessions: Sequence[Session]) -> None:
         for session in sessions:

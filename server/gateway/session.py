@@ -17,14 +17,14 @@ from engine.errors import Invalid, Unauthenticated
 from engine.types import Principal
 from server.gateway import protocol
 from server.gateway.connection import Connection
-from server.gateway.protocol import Close, Credentials, Patience, Pong, State, Wrong
-from server.gateway.send_buffer import WRITE_BYTES, BufferGateway, BufferHub, SendBuffer
+from server.gateway.protocol import Close, Credentials, EmptyObject, State, WrongFrames, WrongMessage
+from server.gateway.send_buffer import MAX_WRITE_BYTES, BufferGateway, BufferHub, SendBuffer
 from server.gateway.session_limiter import SessionLimiter
 from server.schemas.ops import Connect, Op, Ping
 
 log = structlog.get_logger(__name__)
 
-AT_ONCE = 8
+MAX_RUNNING_OPS = 8
 """How many commands of one session run at the same time. Further messages stay unread in the client's own socket."""
 
 
@@ -64,16 +64,16 @@ class Session(SendBuffer):
     __slots__ = (
         "_connection",
         "_inbox",
-        "_patience",
         "_requests",
         "_running",
+        "_wrong_frames",
         "channels",
+        "connect_failed",
+        "credential_attempts",
         "credentials",
         "limiter",
         "principal",
         "slot",
-        "tries",
-        "unlucky",
     )
 
     gateway: SessionGateway
@@ -84,9 +84,9 @@ class Session(SendBuffer):
         self.gateway = gateway
         self.hub = hub
         self.credentials: Credentials | None = credentials
-        self.tries = 0
+        self.credential_attempts = 0
         """How often the client sent credentials that had expired."""
-        self.unlucky = False
+        self.connect_failed = False
         """Whether a ``connect`` failed because a part such as Redis was unavailable, not because of the client."""
         self.principal: Principal | None = None
         self.channels: tuple[str, ...] = ()
@@ -94,7 +94,7 @@ class Session(SendBuffer):
         """The slot in the heartbeat wheel; -1 before the session is live."""
         self.limiter: SessionLimiter | None = None
         """Created at the first request over a limit, because most sessions never need it."""
-        self._patience: Patience | None = None
+        self._wrong_frames: WrongFrames | None = None
         self._inbox: deque[bytes] | None = None
         self._running = 0
 
@@ -113,7 +113,7 @@ class Session(SendBuffer):
 
     def push_lossy(self, kind: str, frame: bytes) -> None:
         """Send a live push of type ``kind`` that may be lost. It is dropped if the client is behind."""
-        if self._behind_bytes < WRITE_BYTES:
+        if self._behind_bytes < MAX_WRITE_BYTES:
             self.push(frame)
 
     def subscribe(self, channel: str) -> None:
@@ -129,19 +129,19 @@ class Session(SendBuffer):
 
     # incoming messages
 
-    def message(self, data: bytes, binary: bool) -> None:
+    def handle_message(self, data: bytes, binary: bool) -> None:
         """Handle one message: ignore a pong, start an op, or queue it behind the ops that run."""
-        self.answered = self.heard = True
-        self.heard_at = monotonic()
+        self.received_since_ping = self.received_since_touch = True
+        self.received_at = monotonic()
         frames = self.hub.frames
         if binary is not frames.binary:
             self.close(Close.UNSUPPORTED, "binary frames only" if frames.binary else "text frames only")
         elif data == frames.pong:
             return
-        elif self._running >= AT_ONCE or self.state is State.JOINING or self._inbox:
+        elif self._running >= MAX_RUNNING_OPS or self.state is State.JOINING or self._inbox:
             self._enqueue(data)
         else:
-            self._begin(data)
+            self._start_op(data)
 
     def _enqueue(self, data: bytes) -> None:
         """Queue a message and pause reading: TCP slows the client down, and no message is dropped."""
@@ -151,14 +151,14 @@ class Session(SendBuffer):
             self._connection.pause_reading()
         self._inbox.append(data)
 
-    def _begin(self, data: bytes) -> None:
+    def _start_op(self, data: bytes) -> None:
         if self.state is State.LEAVING:
             return  # the session ends when its commands are answered: the client repeats this one at another node
         try:
-            op = protocol.decode_packed(data) if self.hub.frames.binary else protocol.decode(data)
-        except Wrong as wrong:
-            self._answer_wrong(wrong)
-        except Pong:
+            op = protocol.decode_msgpack(data) if self.hub.frames.binary else protocol.decode(data)
+        except WrongMessage as wrong:
+            self._refuse_wrong(wrong)
+        except EmptyObject:
             pass
         else:
             self._dispatch(op)
@@ -167,7 +167,7 @@ class Session(SendBuffer):
         if (self.state is State.LIVE) == isinstance(op, Connect):
             live = self.state is State.LIVE
             error = Invalid("Connected already") if live else Unauthenticated("The first message is connect")
-            self._answer_wrong(Wrong(error, op.id))
+            self._refuse_wrong(WrongMessage(error, op.id))
         elif isinstance(op, Ping):
             self._requests.ping(self, op)
         else:
@@ -176,27 +176,27 @@ class Session(SendBuffer):
                 self.state = State.JOINING
             self._requests.start(self, op)
 
-    def _answer_wrong(self, wrong: Wrong) -> None:
+    def _refuse_wrong(self, wrong: WrongMessage) -> None:
         self.gateway.counters.errors += 1
         self.refuse(wrong.request, wrong.error)
-        if wrong.value:
+        if wrong.wrong_value:
             return self._requests.count_wrong_value(self)
-        if self._patience is None:
-            self._patience = Patience()
-        if self._patience.is_over(monotonic()):
+        if self._wrong_frames is None:
+            self._wrong_frames = WrongFrames()
+        if self._wrong_frames.count_wrong_frame(monotonic()):
             self.close(Close.BAD_MESSAGES, "too many wrong frames")
         elif wrong.fatal:
             self.close(Close.BAD_MESSAGES, "a message is one object")
         return None
 
-    def done(self) -> None:
+    def finish_op(self) -> None:
         """Begin the next waiting op, or leave if that was requested. Called when an op is finished."""
         self._running -= 1
         if self.state is State.LEAVING:
             return self.leave()
         inbox = self._inbox
-        while inbox and self._running < AT_ONCE and self.state in (State.ACCEPTED, State.LIVE):
-            self._begin(inbox.popleft())
+        while inbox and self._running < MAX_RUNNING_OPS and self.state in (State.ACCEPTED, State.LIVE):
+            self._start_op(inbox.popleft())
         if inbox is not None and not inbox and not self._connection.closing:
             self._inbox = None
             self._connection.resume_reading()
@@ -218,31 +218,31 @@ class Session(SendBuffer):
         if self.state is State.CLOSED:
             return
         try:
-            self._write_rest(code)
-            self._hang_up(code, reason)
+            self._write_waiting_frames(code)
+            self._end_transport(code, reason)
         except Exception:  # no exception may reach the caller's loop over sessions
             log.exception("close_failed", session=self.id, code=code)
-            self._cut()
+            self._abort_transport()
 
-    def _write_rest(self, code: int) -> None:
-        self.hub.settle()
-        if not self._paused and (last := b"".join((*self.replies, *self._take()))):
+    def _write_waiting_frames(self, code: int) -> None:
+        self.hub.queue_broadcast()
+        if not self._paused and (last := b"".join((*self.replies, *self._take_pushes()))):
             self.write(last)
-        self._leave(code)
+        self._end(code)
 
-    def _hang_up(self, code: int, reason: str) -> None:
+    def _end_transport(self, code: int, reason: str) -> None:
         self._connection.close(code, reason)
 
-    def _cut(self) -> None:
-        self._connection.cut()
+    def _abort_transport(self) -> None:
+        self._connection.abort()
 
-    def lost(self, code: int) -> None:
+    def handle_end(self, code: int) -> None:
         """End the session: the client ended the connection with ``code`` (1006: without a close frame)."""
         if self.state is not State.CLOSED:
-            self._leave(code)
+            self._end(code)
 
-    def _leave(self, code: int) -> None:
+    def _end(self, code: int) -> None:
         self.state = State.CLOSED
         self.gateway.forget(self, code)
-        self._empty()
+        self._drop_frames()
         self._inbox = None

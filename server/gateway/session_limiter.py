@@ -11,10 +11,10 @@ from __future__ import annotations
 from engine.errors import RateLimited
 from engine.identity.limits import Limit
 
-PINGS = Limit("pings", 20, 1)
+PING_LIMIT = Limit("pings", 20, 1)
 """The limit for the pings of one session, counted here: a call to Redis would cost more than the ping."""
 
-REFUSALS, REFUSALS_WITHIN_S = 100, 10.0
+MAX_REFUSALS, REFUSALS_WITHIN_S = 100, 10.0
 """After this many refused messages in this many seconds the session is closed with 4010: a client that waits for
 ``retry_after`` cannot reach it.
 """
@@ -23,40 +23,40 @@ REFUSALS, REFUSALS_WITHIN_S = 100, 10.0
 class SessionLimiter:
     """The recent refusals and pings of one session. Times are seconds of any monotonic clock."""
 
-    __slots__ = ("_begun", "_pinged", "_refused", "_until")
+    __slots__ = ("_pings_until", "_refusals", "_refused_until", "_window_began")
 
     def __init__(self) -> None:
-        self._until: dict[str, float] = {}
-        self._begun = 0.0
-        self._refused = 0
-        self._pinged = 0.0
+        self._refused_until: dict[str, float] = {}
+        self._window_began = 0.0
+        self._refusals = 0
+        self._pings_until = 0.0
 
     def check(self, limit: Limit, now: float) -> None:
         """Raise RateLimited while ``limit`` is known to refuse this session."""
-        wait = self._until.get(limit.name, 0.0) - now
+        wait = self._refused_until.get(limit.name, 0.0) - now
         if wait > 0:
             raise RateLimited(retry_after=round(wait, 3))
 
-    def ping(self, now: float) -> None:
+    def count_ping(self, now: float) -> None:
         """Count a ping at ``now``. Raises RateLimited if the session sends too many."""
-        self.check(PINGS, now)
-        at = max(self._pinged, now - PINGS.per_s) + PINGS.per_s / PINGS.count
+        self.check(PING_LIMIT, now)
+        at = max(self._pings_until, now - PING_LIMIT.per_s) + PING_LIMIT.per_s / PING_LIMIT.count
         if at > now:
             raise RateLimited(retry_after=round(at - now, 3))
-        self._pinged = at
+        self._pings_until = at
 
-    def refused(self, limit: Limit, error: RateLimited, now: float) -> bool:
+    def store_refusal(self, limit: Limit, error: RateLimited, now: float) -> bool:
         """Store that ``limit`` refused a message, and until when. Return True if the session has had so many refusals
         lately that it must be closed.
         """
-        self._until[limit.name] = now + (error.retry_after or 0.0)
-        return self.count(now)
+        self._refused_until[limit.name] = now + (error.retry_after or 0.0)
+        return self.count_refusal(now)
 
-    def count(self, now: float) -> bool:
+    def count_refusal(self, now: float) -> bool:
         """Count a message that was refused. Return True if the session has had so many refusals lately that it must be
         closed.
         """
-        if now - self._begun > REFUSALS_WITHIN_S:
-            self._begun, self._refused = now, 0
-        self._refused += 1
-        return self._refused >= REFUSALS
+        if now - self._window_began > REFUSALS_WITHIN_S:
+            self._window_began, self._refusals = now, 0
+        self._refusals += 1
+        return self._refusals >= MAX_REFUSALS

@@ -65,11 +65,11 @@ class Stream(Session):
         """
         self.push(self.gateway.heartbeat(self.hub))
 
-    def _hang_up(self, code: int, reason: str) -> None:
+    def _end_transport(self, code: int, reason: str) -> None:
         self.outlet.close(code, reason)
 
-    def _cut(self) -> None:
-        self.outlet.cut()
+    def _abort_transport(self) -> None:
+        self.outlet.abort()
 
 
 class Poll(Stream):
@@ -95,10 +95,10 @@ class Poll(Stream):
     def push_heads(self, heads: bytes) -> None:
         """Do nothing: the response to the poll carries the zone heads."""
 
-    def _hang_up(self, code: int, reason: str) -> None:
+    def _end_transport(self, code: int, reason: str) -> None:
         self.rung.set()
 
-    def _cut(self) -> None:
+    def _abort_transport(self) -> None:
         self.rung.set()
 
 
@@ -172,9 +172,9 @@ class EventStreamResponse:
         self._over = True
         self._wake.set()
         wait = 0 if code == Close.TOO_SLOW else CLOSE_WAIT_S
-        self._timer = asyncio.get_running_loop().call_later(wait, self.cut)
+        self._timer = asyncio.get_running_loop().call_later(wait, self.abort)
 
-    def cut(self) -> None:
+    def abort(self) -> None:
         """Abort the connection at once, even if bytes are unsent."""
         if self._abort is not None:
             self._abort()
@@ -191,7 +191,7 @@ class EventStreamResponse:
         try:
             await asyncio.wait((self._pump, away), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self._stream.lost(GONE)
+            self._stream.handle_end(GONE)
             if self._timer is not None:
                 self._timer.cancel()
             away.cancel()

@@ -104,7 +104,7 @@ class LongPoll:
             if away.done():
                 raise ClientDisconnect
         finally:
-            poll.lost(ENDED)
+            poll.handle_end(ENDED)
             rung.cancel()
             away.cancel()
 

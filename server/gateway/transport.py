@@ -15,12 +15,12 @@ from typing import Any, cast
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from server.gateway.connection import MESSAGE_BYTES, Connection, Receiver
+from server.gateway.connection import MAX_MESSAGE_BYTES, Connection, Receiver
 
 EXTENSION = "callout.attach"
 """The key of ``attach`` in ``scope["extensions"]``."""
 
-EARLY_BYTES = MESSAGE_BYTES + 14
+EARLY_BYTES = MAX_MESSAGE_BYTES + 14
 """How many bytes a client may send before its session is attached: one frame of the largest size. A correct client
 sends nothing before that.
 """

@@ -23,16 +23,16 @@ class Echo:
 
     connection: Connection
 
-    def message(self, data: bytes, binary: bool) -> None:
+    def handle_message(self, data: bytes, binary: bool) -> None:
         self.connection.transport.write(binary_frame(data) if binary else text_frame(data))
 
     def pause(self) -> None: ...
 
     def resume(self) -> None: ...
 
-    def alive(self) -> None: ...
+    def note_alive(self) -> None: ...
 
-    def lost(self, code: int) -> None: ...
+    def handle_end(self, code: int) -> None: ...
 
 
 async def echo(scope: Any, receive: Any, send: Any) -> None:

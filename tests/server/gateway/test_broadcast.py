@@ -10,7 +10,7 @@ import time
 from contextlib import AsyncExitStack
 from typing import Any
 
-from server.gateway.send_buffer import QUEUE_BYTES
+from server.gateway.send_buffer import MAX_QUEUE_BYTES
 from tests.server.gateway.conftest import Node
 from tests.support.wait import wait_until
 
@@ -104,6 +104,6 @@ async def test_those_who_never_read_cost_a_bounded_amount(node: Node) -> None:
         await wait_until(lambda: node.gateway.counters.closes[4001] == DEAF, what="all deaf ones closed")
         assert all(one.seqs == list(range(1, last + 1)) for one in readers)
         assert node.gateway.counters.closes == {4001: DEAF}
-        assert most <= QUEUE_BYTES + 3 * BYTES + 64 * 1024
+        assert most <= MAX_QUEUE_BYTES + 3 * BYTES + 64 * 1024
         assert not any(one.lost for one in readers)
         assert sum(s.waiting_bytes for s in slow) == 0

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from server.gateway.connection import FRAMES_A_TURN, REASON_BYTES, Connection, fitting
+from server.gateway.connection import MAX_FRAMES_PER_TURN, MAX_REASON_BYTES, Connection, fit_reason
 from server.gateway.frames import text_frame
 from server.gateway.transport import EXTENSION
 from tests.server.gateway.conftest import serving
@@ -40,7 +40,7 @@ class Echo:
         self.ended: list[int] = []
         self.signs = 0
 
-    def message(self, data: bytes, binary: bool) -> None:
+    def handle_message(self, data: bytes, binary: bool) -> None:
         assert self.connection
         out = text_frame(data)
         self.connection.transport.write(b"\x82" + out[1:] if binary else out)
@@ -49,10 +49,10 @@ class Echo:
 
     def resume(self) -> None: ...
 
-    def alive(self) -> None:
+    def note_alive(self) -> None:
         self.signs += 1
 
-    def lost(self, code: int) -> None:
+    def handle_end(self, code: int) -> None:
         self.ended.append(code)
 
 
@@ -217,7 +217,7 @@ async def test_a_flood_of_small_frames_is_split_a_share_at_a_time() -> None:
     async with peer() as client:
         assert client.echo.connection
         client.echo.connection.data_received(frame(b"", 0x89) * 1_000 + frame(b"last"))
-        assert client.echo.signs == FRAMES_A_TURN
+        assert client.echo.signs == MAX_FRAMES_PER_TURN
         assert not client.echo.connection.transport.is_reading()
         assert await client.read(2_000 + 6) == b"\x8a\x00" * 1_000 + text_frame(b"last")
         assert client.echo.connection.transport.is_reading()
@@ -246,8 +246,8 @@ async def test_empty_fragments_are_not_kept() -> None:
         connection = client.echo.connection
         client.send(frame(b"a", 0x01) + frame(b"", 0x00) * 2_000 + frame(b"", 0x89))
         assert await client.read(2) == b"\x8a\x00"
-        assert connection._parts is not None
-        assert connection._parts[1] == [b"a"]
+        assert connection._fragments is not None
+        assert connection._fragments[1] == [b"a"]
         client.send(frame(b"b", 0x80))
         assert await client.read(4) == text_frame(b"ab")
 
@@ -255,7 +255,7 @@ async def test_empty_fragments_are_not_kept() -> None:
 @pytest.mark.parametrize("reason", ["", "draining", "ж" * 62, "a" + "ж" * 200, "\U0001f4a5" * 40, "a\ud800b"])
 def test_a_close_reason_fits_its_frame(reason: str) -> None:
     """At most 123 bytes, of whole characters, and all of it where there is room."""
-    told = fitting(reason)
+    told = fit_reason(reason)
     size = len(told.encode())
-    assert size <= REASON_BYTES and (told == reason or size > REASON_BYTES - 4 or "\ud800" in reason)
+    assert size <= MAX_REASON_BYTES and (told == reason or size > MAX_REASON_BYTES - 4 or "\ud800" in reason)
     assert reason.startswith(told) or "\ud800" in reason

@@ -84,7 +84,7 @@ async def seated(node: Node, count: int) -> None:
 def heard(node: Node) -> None:
     """As if each client had said something now."""
     for session in node.gateway.slots._held:
-        session.heard_at = monotonic()
+        session.received_at = monotonic()
 
 
 async def opened(stack: AsyncExitStack, *nodes: Node) -> list[Client]:
@@ -94,7 +94,7 @@ async def opened(stack: AsyncExitStack, *nodes: Node) -> list[Client]:
     clients = []
     for node in nodes:
         for session in {one for each in nodes for one in each.gateway.sessions}:
-            session.heard_at -= 1
+            session.received_at -= 1
         before = {session.id for session in node.gateway.sessions}
         clients.append(await stack.enter_async_context(node.client("ann")))
         (new,) = [session for session in node.gateway.sessions if session.id not in before]
@@ -375,7 +375,7 @@ async def test_who_ends_during_a_touch_keeps_no_seat(limited: Node, monkeypatch:
     async def first_then_ends(engine: Engine, held: Any) -> None:
         await touch(engine, held)
         if not done:
-            last.lost(1006)
+            last.handle_end(1006)
             await wait_until(lambda: not limited.gateway.slots._telling, what="the end told")
         done.append(len(held))
 
@@ -404,10 +404,10 @@ async def test_who_could_not_be_counted_is_counted_with_the_next_touch(
         seats_of.take(session)
     await wait_until(lambda: not seats_of._telling, what="the failures")
     assert not any(seats_of._held.values()) and len(seats_of._held) == 101
-    sessions[-1].lost(1006)
+    sessions[-1].handle_end(1006)
 
     async def another_ends(*args: Any, **more: Any) -> sockets.Slot:
-        sessions[-2].lost(1006)
+        sessions[-2].handle_end(1006)
         assert not args[2].endswith(("_99", "_100"))
         return await opened(*args, **more)
 

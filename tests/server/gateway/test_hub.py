@@ -58,7 +58,7 @@ async def test_one_who_is_gone_is_not_written_to(crowd: Crowd, more: tuple[int, 
     written: list[bytes] = []
     ann.write = written.append
     crowd.tell(1, ALL)
-    ann.lost(1006)
+    ann.handle_end(1006)
     for seq in more:
         crowd.tell(seq, ALL)
     crowd.clients.pop(0)
@@ -94,20 +94,20 @@ async def test_pushes_come_behind(crowd: Crowd) -> None:
     ann.push(ann.hub.frames.frame(b'{"seq":2}'))
     await asyncio.sleep(0)
     crowd.tell(3, ALL)
-    bob.message(b'{"id":"p","op":"ping"}', False)
+    bob.handle_message(b'{"id":"p","op":"ping"}', False)
     assert await crowd.clients[0].seqs(3) == [1, 2, 3]
     assert await crowd.clients[1].seqs(2) == [1, 3]
     assert (await crowd.clients[1].receive())["ok"]["n"] == 2
     assert await crowd.clients[2].seqs(2) == [1, 3]
     crowd.tell(4, ALL)
     await asyncio.sleep(0)
-    assert [one.pushes for one in crowd.sessions] == [3, 3, 3]
+    assert [one.push_count for one in crowd.sessions] == [3, 3, 3]
 
 
 async def test_replies_go_ahead(crowd: Crowd) -> None:
     """An answer given in the turn of a broadcast does not wait behind it."""
     crowd.tell(1, ALL)
-    crowd.sessions[0].message(b'{"id":"r","op":"connect","token":"x"}', False)
+    crowd.sessions[0].handle_message(b'{"id":"r","op":"connect","token":"x"}', False)
     first = await crowd.clients[0].receive()
     assert first["id"] == "r"
     assert await crowd.heard() == [[1], [1], [1]]
@@ -137,7 +137,7 @@ async def test_one_who_is_slow_falls_behind(crowd: Crowd) -> None:
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert ann.waiting_bytes > 0
-    assert ann in crowd.node.gateway.behind
+    assert ann in crowd.node.gateway.sessions_behind
     ann.resume()
     assert ann.waiting_bytes == 0
     assert await crowd.heard() == [[1, 2, 3]] * 3
@@ -145,8 +145,8 @@ async def test_one_who_is_slow_falls_behind(crowd: Crowd) -> None:
 
 async def test_the_loop_is_given_back(crowd: Crowd, monkeypatch: pytest.MonkeyPatch) -> None:
     """A broadcast that takes longer than a slice goes on in the next turn; what comes between comes behind it."""
-    monkeypatch.setattr(hub, "SLICE_S", 0.0)
-    monkeypatch.setattr(hub, "_CLOCK_EVERY", 1)
+    monkeypatch.setattr(hub, "TIME_SLICE_S", 0.0)
+    monkeypatch.setattr(hub, "_SESSIONS_PER_CLOCK_READ", 1)
     counters = crowd.node.gateway.counters
     before = counters.frames_out
     crowd.tell(1, ALL)
@@ -162,8 +162,8 @@ async def test_the_loop_is_given_back(crowd: Crowd, monkeypatch: pytest.MonkeyPa
 
 async def test_who_waits_for_his_turn_keeps_his_order(crowd: Crowd, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a slice ended before a session's own event was written, a broadcast does not overtake it."""
-    monkeypatch.setattr(hub, "SLICE_S", 0.0)
-    monkeypatch.setattr(hub, "_CLOCK_EVERY", 1)
+    monkeypatch.setattr(hub, "TIME_SLICE_S", 0.0)
+    monkeypatch.setattr(hub, "_SESSIONS_PER_CLOCK_READ", 1)
     for session in crowd.node.gateway.hub.members(ALL):
         crowd.tell(1, f"user:{session.caller.id}")
     crowd.tell(2, ALL)

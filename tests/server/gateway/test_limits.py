@@ -99,7 +99,7 @@ async def test_a_flood_that_does_not_stop(
 ) -> None:
     """Who goes on and on after being refused is closed with 4010, Redis being spared meanwhile."""
     slow_refill("fixes")
-    monkeypatch.setattr(session_limiter, "REFUSALS", 30)
+    monkeypatch.setattr(session_limiter, "MAX_REFUSALS", 30)
     for message in ({"op": "location", "lat": 1, "lon": 1}, {"op": "ping"}, {"op": "ping", "id": 1}):
         async with node_of(limited) as node, node.client("tom", "technician") as client:
             for _ in range(120):

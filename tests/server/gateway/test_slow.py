@@ -46,7 +46,7 @@ async def test_never_reads(node: Node) -> None:
         last = (await got)[-1]
         await wait_until(lambda: node.gateway.counters.closes[4001] == 1)
         assert last == 600
-        assert most < send_buffer.QUEUE_BYTES + 200_000
+        assert most < send_buffer.MAX_QUEUE_BYTES + 200_000
         assert session not in node.gateway.sessions
         assert session._behind is None
 
@@ -71,7 +71,7 @@ async def test_reads_again(node: Node) -> None:
         await node.relayed(await node.append("user:ann", times=200, data=BIG))
         await client.send({"id": 77, "op": "unsubscribe", "channel": "job:x"})
         (session,) = node.gateway.sessions
-        await wait_until(lambda: session.unsent and session.replies)
+        await wait_until(lambda: session.has_unsent and session.replies)
         client.socket.transport.resume_reading()
         seen: list[int] = []
         replied_at = 200
@@ -88,7 +88,7 @@ async def test_reads_again(node: Node) -> None:
 
 async def test_too_old(node: Node, monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
     """A frame that has waited longer than the limit closes with 4001, however little is behind."""
-    monkeypatch.setattr(send_buffer, "QUEUE_AGE_S", 0.3)
+    monkeypatch.setattr(send_buffer, "MAX_QUEUE_AGE_S", 0.3)
     async with node_of(msgspec.structs.replace(settings, ping_s=2.5)) as other, other.raw(sock=narrow(other)) as client:
         await client.ask(op="connect", token=await other.token("bob"))
         await deaf_client(client)

@@ -25,13 +25,13 @@ from server.gateway.session import Session
 from server.http.polling import POLL
 from server.schemas.ops import App, Connect
 
-TRIES = 2
+MAX_ATTEMPTS = 2
 """How many times a client may send credentials: after an expired token or a used ticket it may try once more."""
 
-ADMITTED = USERS
+SOCKET_ROLES = USERS
 """The roles that may send ``connect`` and ``ping``."""
 
-Resumes = dict[Zone, Resume]
+ResumesByZone = dict[Zone, Resume]
 
 
 async def join(gateway: Gateway, session: Session, op: Connect) -> None:
@@ -42,8 +42,8 @@ async def join(gateway: Gateway, session: Session, op: Connect) -> None:
         return session.close(Close.UPGRADE, "upgrade the app")
     seen = {zone: tail.cursor for zone, tail in gateway.relay.tails.items()}
     try:
-        principal = await _who(gateway, session, op)
-        require_role(principal, ADMITTED)
+        principal = await _authenticate(gateway, session, op)
+        require_role(principal, SOCKET_ROLES)
     except Unauthenticated as refusal:
         return _refuse_credentials(session, op, refusal)
     except CalloutError as refusal:
@@ -52,23 +52,25 @@ async def join(gateway: Gateway, session: Session, op: Connect) -> None:
         session.refuse(op.id, refusal)
         return session.close(Close.REVOKED, refusal.code)
     wanted, refused = await subscriptions.admit(gateway, principal, op.subs)
-    work = await entitlements.work_of(gateway.engine, gateway.relay.tails, principal)
-    hears, frames = subscriptions.own_and(principal, wanted), session.hub.frames
+    floors = await entitlements.work_of(gateway.engine, gateway.relay.tails, principal)
+    channels, frames = subscriptions.own_and(principal, wanted), session.hub.frames
     cursors = {zone: at.cursor for zone, at in op.cursors.items()}
-    resumes = await reach(gateway, frames, cursors, hears, work=work, allows=entitlements.replayable(principal, hears))
+    resumes = await prepare_resumes(
+        gateway, frames, cursors, channels, floors=floors, may_replay=entitlements.replayable(principal, channels)
+    )
     at_work = await live.presence(gateway.engine, principal)
     if session.state is not State.JOINING:
         return None
-    if (event := revoked_since(gateway, principal, seen)) is not None:
+    if (event := revocation_since(gateway, principal, seen)) is not None:
         return gateway.revocation.end(session, event)
-    work = entitlements.work_since(gateway.relay.tails, principal, work, seen)
+    floors = entitlements.work_since(gateway.relay.tails, principal, floors, seen)
     lost = entitlements.lost_since(gateway.relay.tails, principal, wanted, seen)
-    hears = tuple(channel for channel in hears if channel not in lost)
-    replays = {zone: resume.finish(frames, work.get(zone)) for zone, resume in resumes.items()}
+    channels = tuple(channel for channel in channels if channel not in lost)
+    replays = {zone: resume.finish(frames, floors.get(zone)) for zone, resume in resumes.items()}
     for resume in resumes.values():
         gateway.counters.resumes[resume.outcome] += 1
-    session.principal, session.channels, session.state = principal, (*hears, *entitlements.names(work)), State.LIVE
-    ok = welcome(gateway, session, resumes, replays)
+    session.principal, session.channels, session.state = principal, (*channels, *entitlements.names(floors)), State.LIVE
+    ok = connect_reply(gateway, session, resumes, replays)
     if op.subs:
         refused += [{"channel": channel, "code": NotFound.code} for channel in lost]
         ok |= {"subs": [channel for channel in wanted if channel not in lost], "refused": refused}
@@ -83,7 +85,7 @@ async def join(gateway: Gateway, session: Session, op: Connect) -> None:
     return None
 
 
-async def _who(gateway: Gateway, session: Session, op: Connect) -> Principal:
+async def _authenticate(gateway: Gateway, session: Session, op: Connect) -> Principal:
     """Return the caller, by the token in the message, or else by the credentials of the handshake, which are used once.
     Raises CalloutError.
     """
@@ -102,54 +104,58 @@ def _refuse_credentials(session: Session, op: Connect, refusal: Unauthenticated)
     session.credential_attempts += 1
     if not isinstance(refusal, TokenExpired):
         session.close(Close.BAD_CREDENTIALS, refusal.code)
-    elif session.credential_attempts >= TRIES:
+    elif session.credential_attempts >= MAX_ATTEMPTS:
         session.close(Close.TOKEN_EXPIRED, refusal.code)
 
 
-async def reach(
+async def prepare_resumes(
     gateway: Gateway,
     encoder: Encoder,
     cursors: Mapping[Zone, Cursor],
-    hears: tuple[str, ...],
-    wants: Callable[[str], bool] | None = None,
+    channels: tuple[str, ...],
+    accepts_type: Callable[[str], bool] | None = None,
     *,
-    work: entitlements.Floors | None = None,
-    allows: Callable[[Event], bool] | None = None,
-) -> Resumes:
+    floors: entitlements.Floors | None = None,
+    may_replay: Callable[[Event], bool] | None = None,
+) -> ResumesByZone:
     """Return the resumes of all open zones, after fetching the events that are not in the replay buffers: what remains
     to be done needs no await.
     """
     for tail in gateway.relay.tails.values():
-        await tail.read()
+        await tail.wait_until_read()
     tails = gateway.relay.tails.items()
-    floors = work or {}
+    floors = floors or {}
     resumes = {
-        zone: Resume(tail, cursors.get(zone), hears, wants, floors.get(zone)) for zone, tail in tails if tail.open
+        zone: Resume(tail, cursors.get(zone), channels, accepts_type, floors.get(zone))
+        for zone, tail in tails
+        if tail.open
     }
     for resume in resumes.values():
-        resume.allows = allows
-        await resume.judge()
-    while cold := [resume for resume in resumes.values() if not resume.ready]:
+        resume.may_replay = may_replay
+        await resume.check_cursor()
+    while cold := [resume for resume in resumes.values() if not resume.is_ready]:
         for resume in cold:
             async with gateway.cold_reads:
-                await resume.reach(gateway.engine, encoder)
+                await resume.fetch(gateway.engine, encoder)
     return resumes
 
 
-def revoked_since(gateway: Gateway, principal: Principal, seen: dict[Zone, int]) -> Event | None:
+def revocation_since(gateway: Gateway, principal: Principal, seen: dict[Zone, int]) -> Event | None:
     """Return the event that revoked the caller's access after the seqs ``seen``, when the session was not in a hub yet.
     None if there is none.
     """
     for zone, seq in seen.items():
-        found = gateway.relay.tails[zone].memory.find(seq, [f"user:{principal.id}"], MAX_EVENTS)
-        for segment, place in found:
-            event = segment.events[place]
+        found = gateway.relay.tails[zone].buffer.find(seq, [f"user:{principal.id}"], MAX_EVENTS)
+        for chunk, index in found:
+            event = chunk.events[index]
             if event.type == REVOKED and gateway.revocation.concerns(event, principal):
                 return event
     return None
 
 
-def welcome(gateway: Gateway, session: Session, resumes: Resumes, replays: dict[Zone, list[bytes]]) -> dict[str, Any]:
+def connect_reply(
+    gateway: Gateway, session: Session, resumes: ResumesByZone, replays: dict[Zone, list[bytes]]
+) -> dict[str, Any]:
     """Return the content of the reply to ``connect``."""
     principal, settings = session.caller, gateway.engine.settings
     return {
@@ -157,15 +163,15 @@ def welcome(gateway: Gateway, session: Session, resumes: Resumes, replays: dict[
         "user": {"id": principal.id, "role": principal.role},
         "now": iso(now_ms()),
         "expires_in": max(0, int(principal.expires - time())) if principal.expires else None,
-        "ping": _number(settings.ping_s),
-        "pong": _number(settings.pong_s),
-        "zones": {zone: _zone(resume, len(replays[zone])) for zone, resume in resumes.items()},
+        "ping": _without_fraction(settings.ping_s),
+        "pong": _without_fraction(settings.pong_s),
+        "zones": {zone: _zone_state(resume, len(replays[zone])) for zone, resume in resumes.items()},
         "poll": POLL,
         "fix": {"every_s": live.FIX_ON_JOB_S},
     }
 
 
-def _zone(resume: Resume, missed: int) -> dict[str, Any]:
+def _zone_state(resume: Resume, missed: int) -> dict[str, Any]:
     told: dict[str, Any] = {"epoch": resume.tail.epoch, "seq": resume.tail.cursor}
     told["recovered"] = resume.outcome == "recovered"
     if told["recovered"]:
@@ -175,5 +181,5 @@ def _zone(resume: Resume, missed: int) -> dict[str, Any]:
     return told
 
 
-def _number(seconds: float) -> float:
+def _without_fraction(seconds: float) -> float:
     return int(seconds) if seconds == int(seconds) else seconds

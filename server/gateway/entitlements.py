@@ -53,8 +53,8 @@ def work_since(tails: Tails, caller: Principal, floors: Floors, seen: Mapping[Zo
     if caller.role != "technician":
         return floors
     for zone, seq in seen.items():
-        for segment, place in tails[zone].memory.find(seq, [f"user:{caller.id}"], MOST):
-            event = segment.events[place]
+        for chunk, index in tails[zone].buffer.find(seq, [f"user:{caller.id}"], MOST):
+            event = chunk.events[index]
             if event.type == WORK:
                 floors = {**floors, zone: _told(event)}
     return floors
@@ -85,8 +85,8 @@ def lost_since(tails: Tails, caller: Principal, wanted: Collection[str], seen: M
     for channel in (name for name in wanted if name.startswith("job:")):
         zone = zone_of(channel.removeprefix("job:"))
         assert zone is not None
-        found = tails[zone].memory.find(seen[zone], [channel], MOST)
-        events = [segment.events[place] for segment, place in found]
+        found = tails[zone].buffer.find(seen[zone], [channel], MOST)
+        events = [chunk.events[index] for chunk, index in found]
         told = [job_document.event_job(each.data) for each in events if each.data.startswith(OPENING)]
         whole = [job for job in told if job.customer is not None]
         if whole and not may_watch(caller, whole[-1]):
@@ -94,11 +94,12 @@ def lost_since(tails: Tails, caller: Principal, wanted: Collection[str], seen: M
     return lost
 
 
-def replayable(caller: Principal, hears: Collection[str]) -> Callable[[Event], bool] | None:
-    """Return a filter for the events of a replay on the channels ``hears``, None if all may be replayed. An event that
-    the caller receives only by a subscription to a job is replayed only if they had the right to that job at that time.
+def replayable(caller: Principal, channels: Collection[str]) -> Callable[[Event], bool] | None:
+    """Return a filter for the events of a replay on the channels ``channels``, None if all may be replayed. An event
+    that the caller receives only by a subscription to a job is replayed only if they had the right to that job at that
+    time.
     """
-    if caller.is_ops or caller.role == "service" or not any(name.startswith("job:") for name in hears):
+    if caller.is_ops or caller.role == "service" or not any(name.startswith("job:") for name in channels):
         return None
     own = frozenset(caller.channels)
 

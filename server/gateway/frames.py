@@ -21,27 +21,27 @@ from engine.blueprint.catalogue import Blueprints
 from engine.events import Event, iso
 from engine.types import Cursor, Zone
 
-INTERNAL = "session."
+INTERNAL_PREFIX = "session."
 """The prefix of the types of internal events. They are for gateways and are never sent to a client."""
 
 log = structlog.get_logger(__name__)
 
 _TEXT, _BINARY = b"\x81", b"\x82"
-_HEADS = tuple(_TEXT + bytes((size,)) for size in range(126))
+_SHORT_TEXT_HEADERS = tuple(_TEXT + bytes((size,)) for size in range(126))
 
 
 def text_frame(payload: bytes) -> bytes:
     """Return ``payload`` as one unfragmented, unmasked text frame."""
     size = len(payload)
-    return _HEADS[size] + payload if size < 126 else _TEXT + _length(size) + payload
+    return _SHORT_TEXT_HEADERS[size] + payload if size < 126 else _TEXT + _extended_length(size) + payload
 
 
 def binary_frame(payload: bytes) -> bytes:
     """Return ``payload`` as one unfragmented, unmasked binary frame."""
-    return _BINARY + _length(len(payload)) + payload
+    return _BINARY + _extended_length(len(payload)) + payload
 
 
-def _length(size: int) -> bytes:
+def _extended_length(size: int) -> bytes:
     if size < 126:
         return bytes((size,))
     return b"\x7e" + size.to_bytes(2, "big") if size < 65_536 else b"\x7f" + size.to_bytes(8, "big")
@@ -61,10 +61,10 @@ class PayloadEncoder:
             # Clients get an event even if its blueprint does not fit it.
             log.error("view_failed", type=event.type, bp=event.bp, seq=event.seq, error=repr(error))
             name, data = event.type, event.data
-        opening = _opening(event.type, name, event.zone)
-        return b'%b%d,"at":"%b","data":%b}' % (opening, event.seq, _time(event.at), data)
+        opening = _payload_start(event.type, name, event.zone)
+        return b'%b%d,"at":"%b","data":%b}' % (opening, event.seq, _time_text(event.at), data)
 
-    def live(self, kind: str, at: int, data: Any, bp: str = "") -> bytes:
+    def encode_live(self, kind: str, at: int, data: Any, bp: str = "") -> bytes:
         """Return the payload of a push that is in no log: it has no zone and no seq, and is never replayed. ``at`` is
         in ms (Unix time). ``bp`` is the blueprint that defines the push's event name, "" if the push is not about a
         job.
@@ -139,20 +139,20 @@ class MsgpackFrames(JsonFrames):
         return binary_frame(msgspec.msgpack.encode(msgspec.json.decode(payload)))
 
 
-def _repeated(said: bool) -> dict[str, bool]:
-    return {"repeated": True} if said else {}
+def _repeated(is_repeated: bool) -> dict[str, bool]:
+    return {"repeated": True} if is_repeated else {}
 
 
 @functools.lru_cache(maxsize=1024)
-def _opening(kind: str, name: str, zone: Zone) -> bytes:
+def _payload_start(kind: str, name: str, zone: Zone) -> bytes:
     words = (msgspec.json.encode(word) for word in (kind, name, zone))
     return b'{"type":%b,"event":%b,"zone":%b,"seq":' % tuple(words)
 
 
-def _time(ms: int) -> bytes:
-    return b"%b%03dZ" % (_second(ms // 1000), ms % 1000)
+def _time_text(ms: int) -> bytes:
+    return b"%b%03dZ" % (_seconds_text(ms // 1000), ms % 1000)
 
 
 @functools.lru_cache(maxsize=64)
-def _second(seconds: int) -> bytes:
+def _seconds_text(seconds: int) -> bytes:
     return iso(seconds * 1000)[:-4].encode()

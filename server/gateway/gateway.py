@@ -66,10 +66,10 @@ class Gateway:
             self.all_hubs,
             self.counters,
             encode=self.payloads.encode,
-            internal=self._apply_internal,
-            ending=lambda event: entitlements.end_subscriptions(event, self.all_hubs),
-            resync=self._resync,
-            renamed=self._push_heads,
+            on_internal_event=self._apply_internal,
+            before_event=lambda event: entitlements.end_subscriptions(event, self.all_hubs),
+            on_resync=self._resync,
+            on_new_epoch=self._push_heads,
         )
         self.positions = PositionFeed(engine, self.all_hubs, self.relay.tails, self.payloads, self.counters)
         self._show()

@@ -117,7 +117,7 @@ async def refresh(gateway: Gateway, session: Session, op: messages.Refresh) -> d
         raise Forbidden("Another user's token: for him there is another socket")
     if fresh.role != session.caller.role:
         session.close(Close.REAUTHENTICATE, "role changed")
-    elif (event := connect.revoked_since(gateway, fresh, seen)) is not None:
+    elif (event := connect.revocation_since(gateway, fresh, seen)) is not None:
         gateway.revocation.end(session, event)
     else:
         gateway.renew(session, fresh)

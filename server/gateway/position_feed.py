@@ -182,7 +182,7 @@ class PositionFeed:
             return
         more = {"heading": seen.heading, "accuracy": seen.accuracy, "jump": seen.jump}
         told = positions.position(watched.id, seen.lat, seen.lon, seen.at, **more)
-        payload = self._payloads.live(POSITION, now_ms(), told, watched.bp)
+        payload = self._payloads.encode_live(POSITION, now_ms(), told, watched.bp)
         frames: dict[str, bytes] = {}
         for session in recipients:
             encoding = session.hub.frames
@@ -223,10 +223,10 @@ class PositionFeed:
         if tail.cursor <= seen.seq:
             return False
         parties = (f"user:{track.watched.customer}", f"user:{seen.technician}")
-        since = tail.memory.find(seen.seq, parties, SINCE)
+        since = tail.buffer.find(seen.seq, parties, SINCE)
         if len(since) > SINCE:
             return True
-        events = [segment.events[place] for segment, place in since]
+        events = [chunk.events[index] for chunk, index in since]
         if any(_went_offline(event, seen.technician) for event in events):
             return True
         states = [job for event in events if (job := _job(event, track.watched.id))]

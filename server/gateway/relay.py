@@ -40,13 +40,13 @@ from server.gateway.replay_buffer import ReplayBuffer
 from server.gateway.zone_stream import ZoneStream
 
 BLOCK_S = 1.0
-GRACE_S = 2.0
+REPLY_TIMEOUT_S = 2.0
 """How many seconds a reply may be late, for example to a read that blocks for one second. After that, the connection
 counts as dead.
 """
-DEAF_S = 5.0
-COUNT = 500
-PAGE = 1_000
+DISCONNECTED_S = 5.0
+MAX_READ_EVENTS = 500
+PAGE_EVENTS = 1_000
 CLOSED = Epoch("closed")
 """The value of ``meta.epoch`` while a zone is being rebuilt."""
 EVENT_BYTES = 700
@@ -65,41 +65,42 @@ class StreamReader:
     def __init__(self, client: StreamConnection) -> None:
         self._client = client
         self._after: dict[Zone, int] = {}
-        self._ahead: asyncio.Task[list[Event]] | None = None
+        self._pending_read: asyncio.Task[list[Event]] | None = None
 
-    async def next(self, after: dict[Zone, int]) -> list[Event]:
+    async def read_next(self, after: dict[Zone, int]) -> list[Event]:
         """Return the piece that follows the seqs ``after``, [] if no event arrived within ``BLOCK_S``. A piece that was
         read ahead is used only if it follows ``after``. Raises the same errors as the client, and TimeoutError.
         """
-        ahead, self._ahead = self._ahead, None
+        ahead, self._pending_read = self._pending_read, None
         if ahead is None or after != self._after:
-            _drop(ahead)
+            _cancel(ahead)
             self._after = after
-            return await self._tail()
+            return await self._read_piece()
         return await ahead
 
-    async def begin(self, events: Sequence[Event]) -> None:
-        """Request the piece after ``events``, the last result of ``next``."""
+    async def request_next(self, events: Sequence[Event]) -> None:
+        """Request the piece after ``events``, the last result of ``read_next``."""
         self._after = self._after | {event.zone: event.seq for event in events}
-        self._ahead = asyncio.create_task(self._tail())
+        self._pending_read = asyncio.create_task(self._read_piece())
         await asyncio.sleep(0)  # so that the request is sent before the last piece is handed on
 
     def stop(self) -> None:
         """Cancel the pending request."""
-        _drop(self._ahead)
+        _cancel(self._pending_read)
 
-    async def _tail(self) -> list[Event]:
+    async def _read_piece(self) -> list[Event]:
         if not self._after:
             await asyncio.sleep(BLOCK_S)
             return []
-        async with asyncio.timeout(BLOCK_S + GRACE_S):
-            return await log.tail(self._client, self._after, int(BLOCK_S * 1000), COUNT)
+        async with asyncio.timeout(BLOCK_S + REPLY_TIMEOUT_S):
+            return await log.tail(self._client, self._after, int(BLOCK_S * 1000), MAX_READ_EVENTS)
 
 
 class Relay:
-    """The relay of all zones of a gateway. It calls ``internal`` with each event that is for gateways. After any
-    session has subscribed to a job, it calls ``ending`` with each other event before the hand-off. It calls ``resync``
-    with the reason when sessions must resynchronise, and ``renamed`` when an epoch began that continues the last one.
+    """The relay of all zones of a gateway. It calls ``on_internal_event`` with each event that is for gateways. After
+    any session has subscribed to a job, it calls ``before_event`` with each other event before the hand-off. It calls
+    ``on_resync`` with the reason when sessions must resynchronise, and ``on_new_epoch`` when an epoch began that
+    continues the last one.
     """
 
     def __init__(
@@ -109,10 +110,10 @@ class Relay:
         counters: Counters,
         *,
         encode: Callable[[Event], bytes],
-        internal: Callable[[Event], None],
-        ending: Callable[[Event], None],
-        resync: Callable[[str], None],
-        renamed: Callable[[], None],
+        on_internal_event: Callable[[Event], None],
+        before_event: Callable[[Event], None],
+        on_resync: Callable[[str], None],
+        on_new_epoch: Callable[[], None],
     ) -> None:
         settings = engine.settings
         self.tails = {
@@ -127,17 +128,17 @@ class Relay:
         self._hubs = hubs
         self._counters = counters
         self._encode = encode
-        self._internal = internal
-        self._ending = ending
-        self._resync = resync
-        self._renamed = renamed
-        self._reach = settings.memory_bytes // EVENT_BYTES
-        self._heard_at = monotonic()
+        self._on_internal_event = on_internal_event
+        self._before_event = before_event
+        self._on_resync = on_resync
+        self._on_new_epoch = on_new_epoch
+        self._window_events = settings.memory_bytes // EVENT_BYTES
+        self._last_reply_at = monotonic()
         self._checked_at = 0.0
         self._run_id = ""
         self._unopened: set[Zone] = set()
         """Zones that may still be opened under a new epoch in this run of Redis."""
-        self._unannounced = False
+        self._epoch_unannounced = False
         """Whether an epoch that continues the last one began, and sessions do not know it yet."""
 
     @property
@@ -147,8 +148,8 @@ class Relay:
 
     @property
     def disconnected(self) -> bool:
-        """Return whether Redis has not answered for ``DEAF_S``: too long to serve clients."""
-        return not self.loaded or monotonic() - self._heard_at > DEAF_S
+        """Return whether Redis has not answered for ``DISCONNECTED_S``: too long to serve clients."""
+        return not self.loaded or monotonic() - self._last_reply_at > DISCONNECTED_S
 
     async def run(self) -> None:
         """Run for ever. After each fault, continue at the cursor."""
@@ -162,27 +163,29 @@ class Relay:
                 logger.warning("relay_away", error=str(error) or type(error).__name__, retry_s=round(pause, 2))
             except Exception:  # the task's boundary: a relay that reports itself disconnected is better than a dead one
                 logger.exception("relay_failed")
-            pause = 0.05 if monotonic() - began > DEAF_S else min(pause * 2, 1.0)
+            pause = 0.05 if monotonic() - began > DISCONNECTED_S else min(pause * 2, 1.0)
             await asyncio.sleep(pause)
 
     async def _listen(self, client: StreamConnection) -> None:
-        async with asyncio.timeout(GRACE_S):
+        async with asyncio.timeout(REPLY_TIMEOUT_S):
             self._run_id = await log.run_id(client)
         self._unopened = set(self.tails)
-        await self._unchanged(self.tails, client)
-        self._heard_at = monotonic() if not self.loaded else self._heard_at
+        await self._compare_all(self.tails, client)
+        self._last_reply_at = monotonic() if not self.loaded else self._last_reply_at
         self.window_read.set()
         reading = StreamReader(client)
         try:
             while not_cancelled():
-                events = await reading.next({zone: tail.cursor for zone, tail in self.tails.items() if not tail.shut})
-                doubtful = self._doubtful(events)
-                if not doubtful and len(events) >= COUNT:
-                    await reading.begin(events)
+                events = await reading.read_next(
+                    {zone: tail.cursor for zone, tail in self.tails.items() if not tail.is_closed}
+                )
+                to_compare = self._zones_to_compare(events)
+                if not to_compare and len(events) >= MAX_READ_EVENTS:
+                    await reading.request_next(events)
                 # If the history is another one, these events may belong to the one before: they are read again.
-                if await self._unchanged(doubtful, client):
+                if await self._compare_all(to_compare, client):
                     await self._hand_on(events, client)
-                self._heard_at = monotonic()
+                self._last_reply_at = monotonic()
         finally:
             reading.stop()
 
@@ -197,11 +200,11 @@ class Relay:
             tail = self.tails[event.zone]
             if event.seq != tail.cursor + 1:
                 if event.seq > tail.cursor:
-                    await self._start_over(tail, client, "trimmed")
+                    await self._reload_zone(tail, client, "trimmed")
                 continue
             self._route(tail, event)
             if monotonic() > until:
-                tail.tell_waiting()
+                tail.wake_waiting()
                 await asyncio.sleep(0)
                 until = monotonic() + TIME_SLICE_S
         if events:
@@ -210,31 +213,31 @@ class Relay:
             self.lag_s = max(0.0, now - events[-1].at / 1000)
             self._counters.lag.add(max(0.0, now - events[0].at / 1000))
             for tail in self.tails.values():
-                tail.tell_waiting()
+                tail.wake_waiting()
 
     def _route(self, tail: ZoneStream, event: Event) -> None:
         """Hand one event on. If that fails, all sessions resynchronise. The event is not read again, because some
         sessions have it.
         """
-        tail.memory.add(event)
+        tail.buffer.add(event)
         tail.cursor = event.seq
         try:
             if event.type.startswith("session."):
-                self._internal(event)
+                self._on_internal_event(event)
             else:
                 if any(hub.has_job_subscribers for hub in self._hubs):
-                    self._ending(event)
-                self.fan_out(event, tail.memory.whole)
+                    self._before_event(event)
+                self.fan_out(event, tail.buffer.zone_channel)
         except Exception:  # the boundary of one event: the next ones are still to be handed on
             logger.exception("event_failed", zone=tail.zone, seq=event.seq, type=event.type)
             self._counters.resyncs["failed"] += 1
-            self._resync("failed")
+            self._on_resync("failed")
 
-    def fan_out(self, event: Event, whole: str) -> None:
-        """Deliver ``event`` to the sessions on its channels or on ``whole``, the channel of its zone. The payload is
-        encoded once for all hubs, and only if there is a recipient.
+    def fan_out(self, event: Event, zone_channel: str) -> None:
+        """Deliver ``event`` to the sessions on its channels or on ``zone_channel``, the channel of its zone. The
+        payload is encoded once for all hubs, and only if there is a recipient.
         """
-        channels = (*channels_in_hub(event), whole)
+        channels = (*channels_in_hub(event), zone_channel)
         payload = b""
         for hub in self._hubs:
             recipients = hub.recipients(event.type, channels)
@@ -244,7 +247,7 @@ class Relay:
 
     # comparing histories
 
-    def _doubtful(self, events: Sequence[Event]) -> Collection[Zone]:
+    def _zones_to_compare(self, events: Sequence[Event]) -> Collection[Zone]:
         """Return the zones to be compared before ``events`` are handed on. Once a second these are all zones. Otherwise
         they are the zones in which an epoch may have begun since the relay connected, because ``events`` may be the
         first of that epoch. All zones each time would cost two calls to Redis for each zone.
@@ -253,58 +256,58 @@ class Relay:
             return self.tails
         return self._unopened and self._unopened.intersection(event.zone for event in events)
 
-    async def _unchanged(self, zones: Collection[Zone], client: StreamConnection) -> bool:
+    async def _compare_all(self, zones: Collection[Zone], client: StreamConnection) -> bool:
         """Return whether the histories of all ``zones`` are unchanged. If epochs began that continue the last ones,
-        call ``renamed`` once for all of them.
+        call ``on_new_epoch`` once for all of them.
         """
         if len(zones) == len(self.tails):
-            async with asyncio.timeout(GRACE_S):
+            async with asyncio.timeout(REPLY_TIMEOUT_S):
                 await log.check_primary(client)
         try:
             same = [await self._compare(self.tails[zone], client) for zone in zones]
         finally:
-            if self._unannounced:
-                self._unannounced = False
-                self._renamed()
+            if self._epoch_unannounced:
+                self._epoch_unannounced = False
+                self._on_new_epoch()
         if len(same) == len(self.tails):
             self._checked_at = monotonic()
         return all(same)
 
     async def _compare(self, tail: ZoneStream, client: StreamConnection) -> bool:
         """Return whether the log in Redis is still the one that was read, in the known epoch."""
-        async with asyncio.timeout(GRACE_S):
+        async with asyncio.timeout(REPLY_TIMEOUT_S):
             # Read before the head: once the zone is opened, no head is of an older epoch.
             if tail.zone in self._unopened and await log.opened_in(client, tail.zone) == self._run_id:
                 self._unopened.discard(tail.zone)
             head = await log.head(client, tail.zone)
         if head.seq < tail.cursor:
-            return await self._start_over(tail, client, "rollback")
-        was_shut, tail.shut = tail.shut, self._shut(tail, head)
-        if tail.shut:
+            return await self._reload_zone(tail, client, "rollback")
+        was_closed, tail.is_closed = tail.is_closed, self._is_closed(tail, head)
+        if tail.is_closed:
             return True
-        if was_shut or tail.epoch == "":  # clients that joined meanwhile joined without this zone
-            return await self._start_over(tail, client, "reopened")
+        if was_closed or tail.epoch == "":  # clients that joined meanwhile joined without this zone
+            return await self._reload_zone(tail, client, "reopened")
         if head.epoch == tail.epoch:
             return True
-        async with asyncio.timeout(GRACE_S):
+        async with asyncio.timeout(REPLY_TIMEOUT_S):
             epochs = await log.epochs(client, tail.zone)
-        if not await self._goes_on(tail, client, head.epoch, epochs):
-            return await self._start_over(tail, client, "epoch")
-        tail.epochs, tail.epoch, self._unannounced = epochs, head.epoch, True
+        if not await self._continues_history(tail, client, head.epoch, epochs):
+            return await self._reload_zone(tail, client, "epoch")
+        tail.epochs, tail.epoch, self._epoch_unannounced = epochs, head.epoch, True
         self._engine.store.note_head(tail.zone, tail.head)
-        tail.tell_waiting(everybody=True)
+        tail.wake_waiting(wake_all=True)
         return False
 
-    def _shut(self, tail: ZoneStream, head: Cursor) -> bool:
+    def _is_closed(self, tail: ZoneStream, head: Cursor) -> bool:
         """Return whether sessions cannot join the zone: Redis has no open epoch, or the relay has yet to begin with an
         epoch and this one was not compared with the archive.
         """
         if head.epoch in ("", CLOSED):
             return True
         zone = self._engine.store.zones[tail.zone]
-        return (tail.shut or tail.epoch == "") and not (zone.open and zone.epoch == head.epoch)
+        return (tail.is_closed or tail.epoch == "") and not (zone.open and zone.epoch == head.epoch)
 
-    async def _goes_on(
+    async def _continues_history(
         self, tail: ZoneStream, client: StreamConnection, epoch: Epoch, epochs: Mapping[Epoch, int]
     ) -> bool:
         """Return whether ``epoch`` continues the events that were handed on: it is newer than the known epoch, has the
@@ -324,51 +327,51 @@ class Relay:
         """
         if first > tail.cursor:
             return True
-        async with asyncio.timeout(GRACE_S):
+        async with asyncio.timeout(REPLY_TIMEOUT_S):
             page = await log.window(client, tail.zone, first - 1, 1, first)
-        return bool(page) and page[0] == tail.memory.event(first)
+        return bool(page) and page[0] == tail.buffer.event(first)
 
-    async def _start_over(self, tail: ZoneStream, client: StreamConnection, why: str) -> bool:
+    async def _reload_zone(self, tail: ZoneStream, client: StreamConnection, why: str) -> bool:
         """Drop the zone's state, make the sessions resynchronise, and read the log into the replay buffer again. Return
         False, for ``_compare``: the history has changed.
         """
         last = tail.head
-        tail.memory.clear()  # before the sessions are closed: none of them may join the old history
-        tail.epoch, tail.shut = Epoch(""), False
+        tail.buffer.clear()  # before the sessions are closed: none of them may join the old history
+        tail.epoch, tail.is_closed = Epoch(""), False
         if self.loaded:
             logger.warning("resynchronise", zone=tail.zone, reason=why, cursor=last.seq, epoch=last.epoch)
             self._counters.resyncs[why] += 1
-            self._resync(why)
+            self._on_resync(why)
             # The process that notices makes the store compare the zone with the archive, which opens or closes it.
             self._engine.store.note_head(tail.zone, last)
             await self._engine.store.reopen(tail.zone, stale=self._engine.store.zones[tail.zone].epoch)
-        async with asyncio.timeout(GRACE_S):
+        async with asyncio.timeout(REPLY_TIMEOUT_S):
             head = await log.head(client, tail.zone)
             epochs = await log.epochs(client, tail.zone)
-        shut = self._shut(tail, head)
-        tail.cursor = head.seq if shut else max(0, head.seq - self._reach)
+        closed = self._is_closed(tail, head)
+        tail.cursor = head.seq if closed else max(0, head.seq - self._window_events)
         await self._read_window(tail, client, head.seq)
-        tail.shut, tail.epochs, tail.epoch = shut, epochs, Epoch("") if shut else head.epoch
-        tail.tell_waiting(everybody=True)
-        logger.info("relay_window", zone=tail.zone, epoch=tail.epoch, head=tail.cursor, first=tail.memory.first)
+        tail.is_closed, tail.epochs, tail.epoch = closed, epochs, Epoch("") if closed else head.epoch
+        tail.wake_waiting(wake_all=True)
+        logger.info("relay_window", zone=tail.zone, epoch=tail.epoch, head=tail.cursor, first=tail.buffer.first)
         return False
 
     async def _read_window(self, tail: ZoneStream, client: StreamConnection, head: int) -> None:
         """Read the log up to ``head`` into the replay buffer, as far as the buffer has room."""
         while tail.cursor < head:
-            async with asyncio.timeout(GRACE_S):
-                page = await log.window(client, tail.zone, tail.cursor, PAGE, head)
+            async with asyncio.timeout(REPLY_TIMEOUT_S):
+                page = await log.window(client, tail.zone, tail.cursor, PAGE_EVENTS, head)
             if not page:
                 break
             for event in page:
                 if event.seq != tail.cursor + 1:
-                    tail.memory.clear()
-                tail.memory.add(event)
+                    tail.buffer.clear()
+                tail.buffer.add(event)
                 tail.cursor = event.seq
         tail.cursor = max(tail.cursor, head)
 
 
-def _drop(task: asyncio.Task[list[Event]] | None) -> None:
+def _cancel(task: asyncio.Task[list[Event]] | None) -> None:
     """Cancel ``task`` and ignore its outcome."""
     if task is not None:
         task.cancel()

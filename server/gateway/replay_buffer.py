@@ -2,8 +2,8 @@
 
 A client that reconnects needs the few events that were addressed to it. To scan all events costs 11.6 ms a client at
 60,000 entries, which is two minutes of a core when a gateway's 10,000 clients reconnect at once. So events are stored
-in chunks of ``RUN``, and each chunk has an index of the channels that occur in it. A lookup skips a chunk without the
-client's channels in 1 µs, and scans any other chunk in 15 µs.
+in chunks of ``CHUNK_EVENTS``, and each chunk has an index of the channels that occur in it. A lookup skips a chunk
+without the client's channels in 1 µs, and scans any other chunk in 15 µs.
 
 The index is one dict a chunk. It is built in one step when the chunk is full, and it contains nothing that the garbage
 collector would have to visit. It must be cheap to build, because every gateway indexes every event, and few events are
@@ -23,7 +23,7 @@ from typing import Any
 from engine.events import Event
 from engine.types import Zone
 
-RUN = 64
+CHUNK_EVENTS = 64
 """The number of events in a chunk. A chunk is scanned as a whole if it has a wanted channel, and is removed as a whole.
 """
 
@@ -32,11 +32,11 @@ _EVENT_BYTES, _CHANNEL_BYTES = 600, 130
 three times: a replay adds a copy for each encoder, and most gateways use two encoders at most. Where clients resume
 over all three (JSON, MessagePack, HTTP), the fourth copy is not counted.
 """
-_channels = attrgetter("to")
+_event_channels = attrgetter("to")
 
 
 class Chunk:
-    """A list of consecutive events: ``RUN`` of them, or fewer in the last chunk."""
+    """A list of consecutive events: ``CHUNK_EVENTS`` of them, or fewer in the last chunk."""
 
     __slots__ = ("_channels", "encoded", "events", "first", "size")
 
@@ -49,15 +49,15 @@ class Chunk:
         self._channels: dict[str, None] | None = None
         """All channels of the events, None until the chunk is full."""
 
-    def seal(self) -> None:
+    def build_index(self) -> None:
         """Build the index of channels. Call this when no event will follow in this chunk."""
-        self._channels = dict.fromkeys(chain.from_iterable(map(_channels, self.events)))
+        self._channels = dict.fromkeys(chain.from_iterable(map(_event_channels, self.events)))
 
-    def places(self, floor: int, channels: frozenset[str]) -> list[int]:
+    def find_indices(self, floor: int, channels: frozenset[str]) -> list[int]:
         """Return the indices, from ``floor`` on, of the events to any of ``channels``, in ascending order."""
         if self._channels is not None and self._channels.keys().isdisjoint(channels):
             return []
-        apart = map(channels.isdisjoint, map(_channels, islice(self.events, floor, None)))
+        apart = map(channels.isdisjoint, map(_event_channels, islice(self.events, floor, None)))
         return list(compress(count(floor), map(not_, apart)))
 
 
@@ -67,45 +67,45 @@ class ReplayBuffer:
     """
 
     def __init__(self, zone: Zone, max_bytes: int, max_age_s: float) -> None:
-        self.whole = f"zone:{zone}"
+        self.zone_channel = f"zone:{zone}"
         """The zone's channel. Every event of the zone belongs to it, without naming it."""
         self._max_bytes = max_bytes
         self._max_age_ms = int(max_age_s * 1000)
-        self._segments: deque[Chunk] = deque()
+        self._chunks: deque[Chunk] = deque()
         self._bytes = 0
 
     @property
     def first(self) -> int | None:
         """Return the lowest seq in the buffer, None if the buffer is empty."""
-        return self._segments[0].first if self._segments else None
+        return self._chunks[0].first if self._chunks else None
 
     def event(self, seq: int) -> Event | None:
         """Return the event with this ``seq``, None if the buffer does not have it."""
-        for segment in self._since(seq - 1):
-            if 0 <= seq - segment.first < len(segment.events):
-                return segment.events[seq - segment.first]
+        for chunk in self._chunks_after(seq - 1):
+            if 0 <= seq - chunk.first < len(chunk.events):
+                return chunk.events[seq - chunk.first]
         return None
 
     def clear(self) -> None:
         """Remove all events."""
-        self._segments.clear()
+        self._chunks.clear()
         self._bytes = 0
 
     def add(self, event: Event) -> None:
         """Add the event whose seq follows the last event's, and remove events beyond the limits of bytes and age."""
-        segments = self._segments
-        if not segments or len(segments[-1].events) == RUN:
-            if segments:
-                segments[-1].seal()
-            segments.append(Chunk(event.seq))
-            self._forget_older(event.at - self._max_age_ms)
-        last = segments[-1]
+        chunks = self._chunks
+        if not chunks or len(chunks[-1].events) == CHUNK_EVENTS:
+            if chunks:
+                chunks[-1].build_index()
+            chunks.append(Chunk(event.seq))
+            self._remove_older(event.at - self._max_age_ms)
+        last = chunks[-1]
         size = _EVENT_BYTES + 3 * len(event.data) + _CHANNEL_BYTES * len(event.to)
         last.events.append(event)
         last.size += size
         self._bytes += size
-        while self._bytes > self._max_bytes and len(segments) > 1:
-            self._forget_first()
+        while self._bytes > self._max_bytes and len(chunks) > 1:
+            self._remove_first()
 
     def find(self, after: int, channels: Collection[str], limit: int) -> list[tuple[Chunk, int]]:
         """Return the events above seq ``after`` to any of ``channels``, in log order, each as its chunk and its index
@@ -115,28 +115,28 @@ class ReplayBuffer:
         """
         found: list[tuple[Chunk, int]] = []
         wanted = frozenset(channels)
-        for segment in self._since(after):
-            floor = max(0, after + 1 - segment.first)
-            if self.whole in wanted:
-                places: Iterable[int] = range(floor, len(segment.events))
+        for chunk in self._chunks_after(after):
+            floor = max(0, after + 1 - chunk.first)
+            if self.zone_channel in wanted:
+                indices: Iterable[int] = range(floor, len(chunk.events))
             else:
-                places = segment.places(floor, wanted)
-            found += [(segment, place) for place in islice(places, limit + 1)]
+                indices = chunk.find_indices(floor, wanted)
+            found += [(chunk, index) for index in islice(indices, limit + 1)]
             if len(found) > limit:
                 break
         return found
 
-    def _since(self, after: int) -> Iterable[Chunk]:
+    def _chunks_after(self, after: int) -> Iterable[Chunk]:
         """Return the chunks with events above seq ``after``. All chunks but the last are full, so the first of these
         chunks is computed without a search.
         """
-        segments = self._segments
-        passed = max(0, after + 1 - segments[0].first) // RUN if segments else 0
-        return islice(segments, passed, None)
+        chunks = self._chunks
+        passed = max(0, after + 1 - chunks[0].first) // CHUNK_EVENTS if chunks else 0
+        return islice(chunks, passed, None)
 
-    def _forget_older(self, than_ms: int) -> None:
-        while len(self._segments) > 1 and self._segments[0].events[-1].at < than_ms:
-            self._forget_first()
+    def _remove_older(self, than_ms: int) -> None:
+        while len(self._chunks) > 1 and self._chunks[0].events[-1].at < than_ms:
+            self._remove_first()
 
-    def _forget_first(self) -> None:
-        self._bytes -= self._segments.popleft().size
+    def _remove_first(self) -> None:
+        self._bytes -= self._chunks.popleft().size

@@ -55,11 +55,11 @@ async def open_stream(gateway: Gateway, caller: Principal, asked: Asked) -> Even
     stream = Stream(gateway, gateway.streams, caller, asked.types)
     resumes, replays = await _reach(gateway, stream, asked)
     gateway.attach(stream)
-    at = {zone: Cursor(resume.tail.epoch, resume.begins) for zone, resume in resumes.items()}
+    at = {zone: Cursor(resume.tail.epoch, resume.start_seq) for zone, resume in resumes.items()}
     for zone, resume in resumes.items():
         if resume.outcome == "recovered" and zone in asked.cursors:
             at[zone] = asked.cursors[zone]
-    told = connect.welcome(gateway, stream, resumes, replays)
+    told = connect.connect_reply(gateway, stream, resumes, replays)
     first = sse.opening({**told, **_recovery(resumes)}, sse.text_of(at.items()))
     blocks = []
     for zone, payloads in replays.items():
@@ -109,7 +109,7 @@ class LongPoll:
             away.cancel()
 
 
-async def _reach(gateway: Gateway, stream: Stream, asked: Asked) -> tuple[connect.Resumes, Replays]:
+async def _reach(gateway: Gateway, stream: Stream, asked: Asked) -> tuple[connect.ResumesByZone, Replays]:
     """Return the missed events, valid in the turn of the event loop in which this returns. The caller's access is
     checked again after the heads were noted, so that a later revocation is found among the events since those heads.
     Raises CalloutError.
@@ -120,11 +120,13 @@ async def _reach(gateway: Gateway, stream: Stream, asked: Asked) -> tuple[connec
     await tokens.check_active(gateway.engine, caller)
     stream.channels = await channels.heard(gateway, caller, asked.channels)
     work = {} if asked.channels else await entitlements.work_of(gateway.engine, gateway.relay.tails, caller)
-    resumes = await connect.reach(gateway, gateway.payloads, asked.cursors, stream.channels, stream.wants, work=work)
+    resumes = await connect.prepare_resumes(
+        gateway, gateway.payloads, asked.cursors, stream.channels, stream.wants, floors=work
+    )
     gateway.check_room()
     if not resumes:
         raise Unavailable("No zone is open")
-    if connect.revoked_since(gateway, caller, seen) is not None:
+    if connect.revocation_since(gateway, caller, seen) is not None:
         await tokens.check_active(gateway.engine, caller)
         raise TokenExpired("Your access has changed")
     work = {} if asked.channels else entitlements.work_since(gateway.relay.tails, caller, work, seen)
@@ -135,7 +137,7 @@ async def _reach(gateway: Gateway, stream: Stream, asked: Asked) -> tuple[connec
     return resumes, replays
 
 
-def _recovery(resumes: connect.Resumes) -> dict[str, Any]:
+def _recovery(resumes: connect.ResumesByZone) -> dict[str, Any]:
     """Return ``recovered``: whether every zone continues from its cursor, and the ``reason`` if a zone does not."""
     reasons = [resume.reason for resume in resumes.values() if resume.reason is not None]
     recovered = all(resume.outcome == "recovered" for resume in resumes.values())

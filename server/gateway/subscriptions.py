@@ -99,7 +99,7 @@ async def _caught_up(gateway: Gateway, tail: ZoneStream) -> None:
     """
     head = await log.head(gateway.engine.store.reads, tail.zone)
     if tail.cursor < head.seq:
-        await tail.changed(head.seq, WAIT_S)
+        await tail.wait_for_seq(head.seq, WAIT_S)
     if tail.cursor < head.seq:
         raise Unavailable("The log is being read")
 

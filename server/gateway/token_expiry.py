@@ -62,7 +62,7 @@ def _warn(session: Session, now: float) -> None:
     """
     left = max(0, int(session.caller.expires - now))
     frames = session.hub.frames
-    session.push(frames.frame(frames.payloads.live(EXPIRING, int(now * 1000), {"in_s": left})))
+    session.push(frames.frame(frames.payloads.encode_live(EXPIRING, int(now * 1000), {"in_s": left})))
 
 
 def _discard(seconds: dict[int, set[Session]], second: int, session: Session) -> None:

@@ -10,21 +10,21 @@ from server.gateway.replay_buffer import ReplayBuffer
 
 WAIT_S = 2.0
 """How many seconds a client waits for the relay at most."""
-NEVER = 2**63
-"""The seq to pass to ``changed`` in order to wait for another epoch only: no log reaches it."""
+UNREACHABLE_SEQ = 2**63
+"""The seq to pass to ``wait_for_seq`` in order to wait for another epoch only: no log reaches it."""
 
 
 class ZoneStream:
     """The relay's reading position in one zone's log, with the zone's epochs and its replay buffer."""
 
-    __slots__ = ("_waiting", "cursor", "epoch", "epochs", "memory", "shut", "zone")
+    __slots__ = ("_waiting", "buffer", "cursor", "epoch", "epochs", "is_closed", "zone")
 
-    def __init__(self, zone: Zone, memory: ReplayBuffer) -> None:
+    def __init__(self, zone: Zone, buffer: ReplayBuffer) -> None:
         self.zone = zone
-        self.memory = memory
+        self.buffer = buffer
         self.epoch = Epoch("")
         """The latest epoch, "" while there is none or while the relay reads the log into the replay buffer."""
-        self.shut = False
+        self.is_closed = False
         """Whether the zone is closed in Redis, so that it has no epoch to join."""
         self.epochs: dict[Epoch, int] = {}
         self.cursor = 0
@@ -34,14 +34,14 @@ class ZoneStream:
     @property
     def open(self) -> bool:
         """Return whether sessions can join this zone."""
-        return self.epoch != "" and not self.shut
+        return self.epoch != "" and not self.is_closed
 
     @property
     def head(self) -> Cursor:
         """Return the cursor of a session that has been sent all events so far."""
         return Cursor(self.epoch, self.cursor)
 
-    async def changed(self, seq: int, within_s: float) -> None:
+    async def wait_for_seq(self, seq: int, within_s: float) -> None:
         """Wait until the relay has passed ``seq`` or found another epoch, but at most ``within_s`` seconds."""
         future = asyncio.get_running_loop().create_future()
         self._waiting[future] = seq
@@ -50,15 +50,15 @@ class ZoneStream:
         finally:
             del self._waiting[future]
 
-    async def read(self) -> None:
+    async def wait_until_read(self) -> None:
         """Wait while the relay reads the log into the replay buffer. Raises Unavailable after ``WAIT_S`` seconds."""
-        if self.epoch == "" and not self.shut:
-            await self.changed(NEVER, WAIT_S)
-            if self.epoch == "" and not self.shut:
+        if self.epoch == "" and not self.is_closed:
+            await self.wait_for_seq(UNREACHABLE_SEQ, WAIT_S)
+            if self.epoch == "" and not self.is_closed:
                 raise Unavailable("The log is being read")
 
-    def tell_waiting(self, *, everybody: bool = False) -> None:
-        """Wake the waiting sessions whose seq was passed; ``everybody``: wake all of them."""
+    def wake_waiting(self, *, wake_all: bool = False) -> None:
+        """Wake the waiting sessions whose seq was passed; ``wake_all``: wake all of them."""
         for future, seq in self._waiting.items():
-            if (everybody or seq <= self.cursor) and not future.done():
+            if (wake_all or seq <= self.cursor) and not future.done():
                 future.set_result(None)

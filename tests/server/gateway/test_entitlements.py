@@ -167,7 +167,7 @@ async def test_nothing_from_before_they_could_take_it(node: Node, remembered: bo
     await ordered(node, carla, other)
     await node.relayed(int(await node.engine.store.redis.hget(keys.meta(DEFAULT_ZONE), "seq") or 0))
     if not remembered:
-        node.gateway.relay.tails[DEFAULT_ZONE].memory.clear()
+        node.gateway.relay.tails[DEFAULT_ZONE].buffer.clear()
     async with node.client("tom", "technician", cursors={"main": {"epoch": epoch_name(1), "seq": 0}}) as tom:
         assert await about(node, tom) == [job]
         assert "4711" not in str(tom.pushes)

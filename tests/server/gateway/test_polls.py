@@ -160,7 +160,7 @@ async def test_back_beyond_memory(settings: Settings, place: str) -> None:
     async with running(small) as server, site_of(server) as site:
         await site.node.append("user:ann", times=10)
         await site.node.relayed(await site.node.append("user:bob", times=2_000))
-        memory = site.gateway.relay.tails[DEFAULT_ZONE].memory
+        memory = site.gateway.relay.tails[DEFAULT_ZONE].buffer
         assert memory.first is not None and memory.first > 100
         if place == "sql":
             redis = server.engine.store.redis

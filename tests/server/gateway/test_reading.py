@@ -8,7 +8,7 @@ import pytest
 
 from engine.types import DEFAULT_ZONE
 from server.gateway import relay
-from server.gateway.relay import COUNT, StreamReader
+from server.gateway.relay import MAX_READ_EVENTS, StreamReader
 from tests.server.gateway.conftest import Node
 
 
@@ -23,10 +23,10 @@ async def reading(node: Node) -> AsyncIterator[StreamReader]:
 
 async def test_what_was_read_ahead_counts_only_where_it_begins(node: Node, reading: StreamReader) -> None:
     """Asked for another place than the one it had gone on from, it reads there, and forgets what it had."""
-    await node.append("user:ann", times=2 * COUNT + 5)
-    first = await reading.next({DEFAULT_ZONE: 0})
-    await reading.begin(first)
-    elsewhere = await reading.next({DEFAULT_ZONE: 3})
+    await node.append("user:ann", times=2 * MAX_READ_EVENTS + 5)
+    first = await reading.read_next({DEFAULT_ZONE: 0})
+    await reading.request_next(first)
+    elsewhere = await reading.read_next({DEFAULT_ZONE: 3})
     assert [event.seq for event in elsewhere[:2]] == [4, 5]
 
 
@@ -34,26 +34,26 @@ async def test_a_failure_ahead_comes_with_the_next_piece(
     node: Node, reading: StreamReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What goes wrong while the last piece is handed on is told to who asks for the next one, not to nobody."""
-    await node.append("user:ann", times=COUNT)
-    first = await reading.next({DEFAULT_ZONE: 0})
+    await node.append("user:ann", times=MAX_READ_EVENTS)
+    first = await reading.read_next({DEFAULT_ZONE: 0})
 
     async def fails(*_: object) -> list[object]:
         raise ConnectionError("gone")
 
     monkeypatch.setattr(relay.log, "tail", fails)
-    await reading.begin(first)
+    await reading.request_next(first)
     with pytest.raises(ConnectionError):
-        await reading.next({DEFAULT_ZONE: COUNT})
+        await reading.read_next({DEFAULT_ZONE: MAX_READ_EVENTS})
 
 
 async def test_pieces_follow_each_other(node: Node, reading: StreamReader) -> None:
     """Read ahead or not, every event comes once and in order."""
-    last = await node.append("user:ann", times=2 * COUNT + 5)
+    last = await node.append("user:ann", times=2 * MAX_READ_EVENTS + 5)
     seqs: list[int] = []
     while not seqs or seqs[-1] < last:
-        events = await reading.next({DEFAULT_ZONE: seqs[-1] if seqs else 0})
-        if len(seqs) < COUNT:
-            await reading.begin(events)
+        events = await reading.read_next({DEFAULT_ZONE: seqs[-1] if seqs else 0})
+        if len(seqs) < MAX_READ_EVENTS:
+            await reading.request_next(events)
         seqs += [event.seq for event in events]
     assert seqs == list(range(1, last + 1))
 
@@ -61,9 +61,9 @@ async def test_pieces_follow_each_other(node: Node, reading: StreamReader) -> No
 async def test_a_gateway_that_is_far_behind_catches_up(node: Node) -> None:
     """Many pieces at once reach a session whole and in order, and nobody is told to resynchronise."""
     async with node.client("ann") as client:
-        await node.append("user:bob", times=3 * COUNT)
+        await node.append("user:bob", times=3 * MAX_READ_EVENTS)
         await node.append("user:ann", times=20)
-        await node.append("user:bob", times=3 * COUNT)
+        await node.append("user:bob", times=3 * MAX_READ_EVENTS)
         last = await node.append("user:ann")
-        assert await client.seqs(21) == [*range(3 * COUNT + 1, 3 * COUNT + 21), last]
+        assert await client.seqs(21) == [*range(3 * MAX_READ_EVENTS + 1, 3 * MAX_READ_EVENTS + 21), last]
     assert node.gateway.counters.resyncs == {}

@@ -191,7 +191,7 @@ async def test_redis_stopped(lone: Node, server: Server, monkeypatch: pytest.Mon
     """Redis stands still: the relay says that it is deaf, takes nobody in, and goes on without a gap."""
     monkeypatch.setattr(relay, "BLOCK_S", 0.1)
     monkeypatch.setattr(relay, "GRACE_S", 0.2)
-    monkeypatch.setattr(relay, "DEAF_S", 0.5)
+    monkeypatch.setattr(relay, "DISCONNECTED_S", 0.5)
     async with lone.client("ann") as client:
         await lone.append("user:ann", times=2)
         assert await client.seqs(2) == [1, 2]
@@ -313,7 +313,7 @@ async def test_deaf_is_not_ready(lone: Node, server: Server, monkeypatch: pytest
     """A gateway that hears nothing says so where a load balancer looks, turns newcomers away, and takes it back."""
     monkeypatch.setattr(relay, "BLOCK_S", 0.1)
     monkeypatch.setattr(relay, "GRACE_S", 0.2)
-    monkeypatch.setattr(relay, "DEAF_S", 0.5)
+    monkeypatch.setattr(relay, "DISCONNECTED_S", 0.5)
     health = Health(lone.engine, lone.gateway)
     os.kill(server.process.pid, signal.SIGSTOP)
     await wait_until(lambda: health.problems() == ["the relay is deaf: no word from Redis"])

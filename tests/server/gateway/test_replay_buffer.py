@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from engine.events import Event
 from engine.types import DEFAULT_ZONE
-from server.gateway.replay_buffer import RUN, ReplayBuffer
+from server.gateway.replay_buffer import CHUNK_EVENTS, ReplayBuffer
 
 CHANNELS = ("user:a", "user:b", "user:c", "role:x")
 ROUND = 1024 * 1024
@@ -29,26 +29,28 @@ def test_nothing_remembered() -> None:
     """An empty memory finds nothing and begins nowhere."""
     memory = ReplayBuffer(DEFAULT_ZONE, ROUND, 60)
     assert memory.first is None
-    assert seqs(memory, 0, "user:a", memory.whole) == []
+    assert seqs(memory, 0, "user:a", memory.zone_channel) == []
     assert memory.event(1) is None
 
 
 @given(
-    st.lists(st.lists(st.sampled_from(CHANNELS), max_size=4), max_size=4 * RUN),
-    st.integers(1, 5 * RUN),
+    st.lists(st.lists(st.sampled_from(CHANNELS), max_size=4), max_size=4 * CHUNK_EVENTS),
+    st.integers(1, 5 * CHUNK_EVENTS),
     st.sets(st.sampled_from(CHANNELS)),
-    st.integers(0, RUN),
+    st.integers(0, CHUNK_EVENTS),
 )
 def test_finds_what_a_scan_finds(to: list[list[str]], after: int, wanted: set[str], others: int) -> None:
     """Whatever is asked, the index gives what scanning all events would, in order and once."""
     memory = ReplayBuffer(DEFAULT_ZONE, ROUND, 10**6)
-    to = to[:RUN] + [["user:other"]] * others + to[RUN:]  # so that some run may hold nothing that is wanted
+    to = (
+        to[:CHUNK_EVENTS] + [["user:other"]] * others + to[CHUNK_EVENTS:]
+    )  # so that some run may hold nothing that is wanted
     events = [event(5 + n, *channels) for n, channels in enumerate(to)]
     for item in events:
         memory.add(item)
     expected = [e.seq for e in events if e.seq > after and wanted & set(e.to)]
     assert seqs(memory, after, *wanted) == expected
-    assert seqs(memory, after, memory.whole) == [e.seq for e in events if e.seq > after]
+    assert seqs(memory, after, memory.zone_channel) == [e.seq for e in events if e.seq > after]
     for item in events:
         assert memory.event(item.seq) is item
 
@@ -81,7 +83,7 @@ def test_bounded_in_age() -> None:
     for seq in range(1, 201):
         memory.add(event(seq, "user:a", at=seq * 1_000))
     first = memory.first or 0
-    assert 200 - 60 - RUN <= first <= 200 - 58
+    assert 200 - 60 - CHUNK_EVENTS <= first <= 200 - 58
     assert seqs(memory, 0, "user:a") == list(range(first, 201))
 
 

@@ -168,7 +168,7 @@ async def test_older_epochs(node: Node, monkeypatch: pytest.MonkeyPatch) -> None
     await redis.hset(keys.epochs(DEFAULT_ZONE), mapping={epoch_name(2): 11})
     await redis.hset(keys.meta(DEFAULT_ZONE), mapping={"epoch": epoch_name(2)})
     await node.relayed(await node.append("user:ann", times=5))
-    await node.gateway.relay.tails[DEFAULT_ZONE].changed(10**9, 3)
+    await node.gateway.relay.tails[DEFAULT_ZONE].wait_for_seq(10**9, 3)
     assert node.gateway.relay.tails[DEFAULT_ZONE].epoch == epoch_name(2)
     assert node.gateway.counters.resyncs == {}
     for cursor, expected in (
@@ -222,7 +222,7 @@ async def test_from_the_log(forgetful: Settings) -> None:
         await node.append("user:bob", times=3_000)
         last = await node.append("user:ann")
         await node.relayed(last)
-        assert (node.gateway.relay.tails[DEFAULT_ZONE].memory.first or 0) > first
+        assert (node.gateway.relay.tails[DEFAULT_ZONE].buffer.first or 0) > first
         async with node.client("ann", cursors=at(0)) as client:
             assert zone_of(client)["missed"] == 2
             assert await client.seqs(2) == [first, last]
@@ -285,7 +285,7 @@ async def test_a_gateway_that_starts_reads_the_log_first(settings: Settings) -> 
     async with node_of(settings) as node:
         await node.relayed(await node.append("user:ann", times=20))
     async with node_of(settings) as node:
-        assert node.gateway.relay.tails[DEFAULT_ZONE].memory.first == 1
+        assert node.gateway.relay.tails[DEFAULT_ZONE].buffer.first == 1
         async with node.client("ann", cursors=at(5)) as client:
             assert await client.seqs(15) == list(range(6, 21))
 

@@ -18,14 +18,16 @@ from engine.blueprint.schema import Blueprint, EventRule
 from engine.store import scripts
 from server.api import asyncapi
 from server.gateway import protocol
-from server.gateway.frames import INTERNAL
+from server.gateway.frames import INTERNAL_PREFIX
 from server.gateway.ops import OPS
 from server.schemas import ops, payloads
 from server.schemas.ops import KINDS
 from tests.server.http.client import Client
 
 GATEWAY = Path(protocol.__file__).parent
-EMITTED = {kind for script in scripts.installed().values() for kind in script.emits if not kind.startswith(INTERNAL)}
+EMITTED = {
+    kind for script in scripts.installed().values() for kind in script.emits if not kind.startswith(INTERNAL_PREFIX)
+}
 
 
 @pytest.fixture(scope="module")

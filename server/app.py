@@ -35,7 +35,7 @@ from server.api.endpoint import AppState, Endpoint, refuse
 from server.api.route import Route
 from server.api.routes import ROUTES
 from server.gateway.gateway import Gateway
-from server.gateway.handshake import refuse_upgrade
+from server.gateway.handshake import send_error
 from server.gateway.socket_endpoint import SocketEndpoint
 from server.health import Health
 from server.http.auth import Authenticate
@@ -81,7 +81,7 @@ def build_app(engine: Engine, gateway: Gateway | None, health: Health) -> ASGIAp
     Call this once for each engine, because it registers counters with the engine's metrics.
     """
     tally = HttpMetrics()
-    tally.show(engine.metrics)
+    tally.register(engine.metrics)
     document = Document(partial(openapi.document, ROUTES), engine.blueprints)
     messages = Document(asyncapi.document, engine.blueprints)
     edge = AppState(engine, gateway, health, tally, document, messages)
@@ -134,7 +134,7 @@ class _Sockets:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] == SOCKET_PATH and self._endpoint is not None:
             return await self._endpoint(scope, receive, send)
-        await refuse_upgrade(send, NotFound("No such route"))
+        await send_error(send, NotFound("No such route"))
 
 
 class Stamp:

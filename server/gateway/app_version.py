@@ -8,14 +8,14 @@ from collections.abc import Iterable
 _NUMBER = re.compile(r"\d{1,9}", re.ASCII)
 
 
-def too_old(app: str, version: str, oldest: Iterable[str]) -> bool:
-    """Return whether ``version`` of the app named ``app`` is below a minimum in ``oldest`` (the setting
+def is_too_old(app: str, version: str, minimums: Iterable[str]) -> bool:
+    """Return whether ``version`` of the app named ``app`` is below a minimum in ``minimums`` (the setting
     ``app_min_version``).
 
     Versions are compared by their numbers: 2.10 is newer than 2.9, and 2.1 equals 2.1.0. A text without a number counts
     as the oldest version.
     """
-    return any(_numbers(version) < _numbers(least) for name, least in map(_split_entry, oldest) if name in ("", app))
+    return any(_numbers(version) < _numbers(least) for name, least in map(_split_entry, minimums) if name in ("", app))
 
 
 def _split_entry(entry: str) -> tuple[str, str]:

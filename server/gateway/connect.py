@@ -16,7 +16,7 @@ from engine.roles import USERS, require_role
 from engine.technicians import live
 from engine.types import Cursor, Principal, Zone
 from server.gateway import entitlements, subscriptions
-from server.gateway.app_version import too_old
+from server.gateway.app_version import is_too_old
 from server.gateway.gateway import Gateway
 from server.gateway.protocol import Close, State
 from server.gateway.resume import MAX_EVENTS, Encoder, Resume
@@ -37,7 +37,7 @@ ResumesByZone = dict[Zone, Resume]
 async def join(gateway: Gateway, session: Session, op: Connect) -> None:
     """Make ``session`` live, or refuse and close it. Raises CalloutError if the client may send ``connect`` again."""
     app, oldest = op.app or App(), gateway.engine.settings.app_min_version
-    if oldest and too_old(app.name, app.version, oldest):
+    if oldest and is_too_old(app.name, app.version, oldest):
         session.refuse(op.id, Forbidden("This version of the app is too old: upgrade it"))
         return session.close(Close.UPGRADE, "upgrade the app")
     seen = {zone: tail.cursor for zone, tail in gateway.relay.tails.items()}
@@ -51,25 +51,29 @@ async def join(gateway: Gateway, session: Session, op: Connect) -> None:
             raise
         session.refuse(op.id, refusal)
         return session.close(Close.REVOKED, refusal.code)
-    wanted, refused = await subscriptions.admit(gateway, principal, op.subs)
-    floors = await entitlements.work_of(gateway.engine, gateway.relay.tails, principal)
-    channels, frames = subscriptions.own_and(principal, wanted), session.hub.frames
+    wanted, refused = await subscriptions.check_channels(gateway, principal, op.subs)
+    floors = await entitlements.read_work_floors(gateway.engine, gateway.relay.tails, principal)
+    channels, frames = subscriptions.all_channels(principal, wanted), session.hub.frames
     cursors = {zone: at.cursor for zone, at in op.cursors.items()}
     resumes = await prepare_resumes(
-        gateway, frames, cursors, channels, floors=floors, may_replay=entitlements.replayable(principal, channels)
+        gateway, frames, cursors, channels, floors=floors, may_replay=entitlements.replay_filter(principal, channels)
     )
     at_work = await live.presence(gateway.engine, principal)
     if session.state is not State.JOINING:
         return None
     if (event := revocation_since(gateway, principal, seen)) is not None:
-        return gateway.revocation.end(session, event)
-    floors = entitlements.work_since(gateway.relay.tails, principal, floors, seen)
-    lost = entitlements.lost_since(gateway.relay.tails, principal, wanted, seen)
+        return gateway.revocation.close_session(session, event)
+    floors = entitlements.updated_floors(gateway.relay.tails, principal, floors, seen)
+    lost = entitlements.lost_channels(gateway.relay.tails, principal, wanted, seen)
     channels = tuple(channel for channel in channels if channel not in lost)
     replays = {zone: resume.finish(frames, floors.get(zone)) for zone, resume in resumes.items()}
     for resume in resumes.values():
         gateway.counters.resumes[resume.outcome] += 1
-    session.principal, session.channels, session.state = principal, (*channels, *entitlements.names(floors)), State.LIVE
+    session.principal, session.channels, session.state = (
+        principal,
+        (*channels, *entitlements.work_channels(floors)),
+        State.LIVE,
+    )
     ok = connect_reply(gateway, session, resumes, replays)
     if op.subs:
         refused += [{"channel": channel, "code": NotFound.code} for channel in lost]
@@ -81,7 +85,7 @@ async def join(gateway: Gateway, session: Session, op: Connect) -> None:
     for replay in replays.values():
         session.push_all(replay)
     device = sockets.device_of(op.app.device) if op.app else ""
-    gateway.joined(session, sockets.Claim(device, op.replaces or ""))
+    gateway.add_socket(session, sockets.Claim(device, op.replaces or ""))
     return None
 
 
@@ -148,7 +152,7 @@ def revocation_since(gateway: Gateway, principal: Principal, seen: dict[Zone, in
         found = gateway.relay.tails[zone].buffer.find(seq, [f"user:{principal.id}"], MAX_EVENTS)
         for chunk, index in found:
             event = chunk.events[index]
-            if event.type == REVOKED and gateway.revocation.concerns(event, principal):
+            if event.type == REVOKED and gateway.revocation.revokes(event, principal):
                 return event
     return None
 

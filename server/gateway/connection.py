@@ -88,12 +88,12 @@ class Connection(asyncio.Protocol):
     )
 
     def __init__(
-        self, transport: asyncio.Transport, receiver: Receiver, connections: set[Any], early: bytes = b""
+        self, transport: asyncio.Transport, receiver: Receiver, connections: set[Any], early_bytes: bytes = b""
     ) -> None:
         self.transport = transport
         self._receiver = receiver
         self._connections = connections
-        self._unread = early
+        self._unread = early_bytes
         self._behind = False
         """Whether ``_unread`` holds more frames than one turn may split. Reading is paused until they are split."""
         self._reading_paused = False

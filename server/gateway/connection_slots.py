@@ -29,7 +29,7 @@ SETTLE_S = 0.5
 the sockets are closed.
 """
 REASONS: dict[int, str] = {Close.TOO_MANY: "more sockets than one may have", Close.REPLACED: "replaced"}
-CONCURRENT_TAKES = 32
+CONCURRENT_OPENS = 32
 """How many sessions that could not be counted before take their slots at the same time. Their calls to Redis are one
 write.
 """
@@ -37,7 +37,7 @@ write.
 log = structlog.get_logger(__name__)
 
 
-class _Replaced(msgspec.Struct):
+class _ReplacedData(msgspec.Struct):
     session: str = ""
     code: int = int(Close.REPLACED)
 
@@ -48,34 +48,34 @@ class ConnectionSlots:
     def __init__(self, engine: Engine, sessions_of: Callable[[str], list[Session]]) -> None:
         self._engine = engine
         self._sessions_of = sessions_of
-        self._held: dict[Session, sockets.Slot | None] = {}
+        self._slots: dict[Session, sockets.Slot | None] = {}
         self._claims: dict[Session, sockets.Claim] = {}
         """The claims (device, replaced session) of the sessions that Redis has not counted yet."""
-        self._ended: list[sockets.Slot] = []
-        self._telling: set[asyncio.Task[None]] = set()
+        self._slots_to_release: list[sockets.Slot] = []
+        self._tasks: set[asyncio.Task[None]] = set()
 
-    def take(self, session: Session, claim: sockets.Claim = sockets.NO_CLAIM) -> None:
+    def open_slot(self, session: Session, claim: sockets.Claim = sockets.NO_CLAIM) -> None:
         """Take a slot for ``session``, which has joined. The slots of ended sessions are returned first, so that no
         open session is closed because of them.
         """
-        self._clear()
-        self._held[session] = None
+        self._release_slots()
+        self._slots[session] = None
         self._claims[session] = claim
-        self._tell(self._take(session))
+        self._run_in_background(self._open_slot(session))
 
-    def give_up(self, session: Session) -> None:
+    def release_slot(self, session: Session) -> None:
         """Return the slot of ``session``, which has ended. A session that never joined has no slot."""
-        seat = self._held.pop(session, None)
+        slot = self._slots.pop(session, None)
         self._claims.pop(session, None)
-        if seat is not None:
-            self._ended.append(seat)
-            if len(self._ended) == 1:  # when many sessions end in one turn of the loop, Redis is called once
-                asyncio.get_running_loop().call_soon(self._clear)
+        if slot is not None:
+            self._slots_to_release.append(slot)
+            if len(self._slots_to_release) == 1:  # when many sessions end in one turn of the loop, Redis is called once
+                asyncio.get_running_loop().call_soon(self._release_slots)
 
-    def _clear(self) -> None:
-        ended, self._ended = self._ended, []
+    def _release_slots(self) -> None:
+        ended, self._slots_to_release = self._slots_to_release, []
         if ended:
-            self._tell(sockets.release_slots(self._engine, ended))
+            self._run_in_background(sockets.release_slots(self._engine, ended))
 
     async def touch(self) -> None:
         """Renew the lease of all slots, and take the slots that could not be taken yet. Raises CalloutError.
@@ -83,54 +83,54 @@ class ConnectionSlots:
         Before each call, check again which sessions are open: a session that ended during the last call must not get
         back the slot that it returned.
         """
-        for some in _batches(sockets.BATCH, [*self._held]):
+        for some in _batches(sockets.BATCH, [*self._slots]):
             await self._touch(some)
-        for some in _batches(CONCURRENT_TAKES, [one for one, seat in self._held.items() if seat is None]):
-            await asyncio.gather(*(self._take(one) for one in some if one in self._held))
+        for some in _batches(CONCURRENT_OPENS, [one for one, slot in self._slots.items() if slot is None]):
+            await asyncio.gather(*(self._open_slot(one) for one in some if one in self._slots))
 
     async def _touch(self, sessions: Sequence[Session]) -> None:
         now = monotonic()
-        held = ((seat, one.silence_ms(now)) for one in sessions if (seat := self._held.get(one)))
+        held = ((slot, one.silence_ms(now)) for one in sessions if (slot := self._slots.get(one)))
         await sockets.touch(self._engine, list(held))
 
-    async def _take(self, session: Session) -> None:
+    async def _open_slot(self, session: Session) -> None:
         engine, user = self._engine, session.caller.id
         most, streams = engine.settings.user_sockets, isinstance(session, Stream)
         claim = self._claims.get(session, sockets.NO_CLAIM)
-        seat, over = await sockets.open_slot(engine, user, session.id, most, claim, streams=streams)
+        slot, over = await sockets.open_slot(engine, user, session.id, most, claim, streams=streams)
         if session.state is State.CLOSED:
-            return await sockets.release_slots(engine, [seat])
-        self._held[session] = seat
+            return await sockets.release_slots(engine, [slot])
+        self._slots[session] = slot
         self._claims.pop(session, None)
         if over:
-            self._tell(self._settle(user, most, streams=streams))
+            self._run_in_background(self._settle_later(user, most, streams=streams))
         return None
 
-    async def _settle(self, user: UserId, most: int, *, streams: bool) -> None:
+    async def _settle_later(self, user: UserId, most: int, *, streams: bool) -> None:
         await asyncio.sleep(SETTLE_S)
         await sockets.settle(self._engine, user, most, streams=streams)
 
-    def crowded(self, event: Event) -> None:
+    def report_activity(self, event: Event) -> None:
         """Report to Redis at once when this gateway last received something from the sockets of the users in
         ``event.to``.
         """
         for channel in event.to:
-            his = self._sessions_of(channel.removeprefix("user:"))
-            if his:
-                self._tell(self._touch(his))
+            sessions = self._sessions_of(channel.removeprefix("user:"))
+            if sessions:
+                self._run_in_background(self._touch(sessions))
 
-    def replaced(self, event: Event) -> None:
+    def close_replaced(self, event: Event) -> None:
         """Close the socket or stream that ``event`` names, if it is at this gateway."""
-        told = msgspec.json.decode(event.data, type=_Replaced)
+        data = msgspec.json.decode(event.data, type=_ReplacedData)
         for channel in event.to:
             for session in self._sessions_of(channel.removeprefix("user:")):
-                if session.id == told.session:
-                    session.close(told.code, REASONS.get(told.code, "replaced"))
+                if session.id == data.session:
+                    session.close(data.code, REASONS.get(data.code, "replaced"))
 
-    def _tell(self, work: Coroutine[Any, Any, None]) -> None:
+    def _run_in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(_run_and_log(work))
-        self._telling.add(task)
-        task.add_done_callback(self._telling.discard)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
 
 def _batches(count: int, sessions: Sequence[Session]) -> Iterator[Sequence[Session]]:

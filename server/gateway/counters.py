@@ -63,7 +63,7 @@ class Counters:
         self.bytes_out += size
         self.writes += 1
 
-    def show(self, metrics: Metrics) -> None:
+    def register(self, metrics: Metrics) -> None:
         """Register these counters with the engine's metrics. Call this once for each engine."""
         show = metrics.reading
         show("sockets_accepted", "WebSockets accepted", lambda: self.accepted, rises=True)

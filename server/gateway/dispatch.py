@@ -17,7 +17,7 @@ from server.gateway.session import Session
 from server.gateway.session_limiter import SessionLimiter
 from server.schemas.ops import KINDS, Connect, Op, Ping
 
-TAGS = {kind: tag for tag, kind in KINDS.items()}
+OP_NAMES = {kind: tag for tag, kind in KINDS.items()}
 
 log = structlog.get_logger(__name__)
 
@@ -32,7 +32,7 @@ class Dispatcher:
         """Answer a ping, in order with the pushes. ``n`` is how many logged pushes the client has received by then if
         none was lost.
         """
-        if self._gateway.limited:
+        if self._gateway.has_limits:
             session.limiter = session.limiter or SessionLimiter()
             try:
                 session.limiter.count_ping(monotonic())
@@ -66,7 +66,7 @@ class Dispatcher:
             if op.id is not None:
                 session.refuse(op.id, Internal())
         finally:
-            self._gateway.counters.commands[TAGS[type(op)]].add(monotonic() - began)
+            self._gateway.counters.commands[OP_NAMES[type(op)]].add(monotonic() - began)
             session.finish_op()
 
     async def _connect(self, session: Session, op: Connect) -> None:
@@ -94,5 +94,5 @@ class Dispatcher:
         the client reconnects (4010): a wrong value is no reason to keep a client out for good.
         """
         session.limiter = session.limiter or SessionLimiter()
-        if self._gateway.limited and session.limiter.count_refusal(monotonic()):
+        if self._gateway.has_limits and session.limiter.count_refusal(monotonic()):
             session.close(Close.TOO_MANY, "too many requests")

@@ -2,7 +2,7 @@
 the next node.
 
 Sessions are closed in random order, one batch every tenth of a second. Each session closes when its running commands
-are answered (``Session.leave``). A few sessions need no spreading: a batch is never smaller than ``AT_LEAST``.
+are answered (``Session.leave``). A few sessions need no spreading: a batch is never smaller than ``MIN_BATCH``.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from math import ceil
 
 from server.gateway.session import Session
 
-TICK_S = 0.1
-AT_LEAST = 20
+BATCH_EVERY_S = 0.1
+MIN_BATCH = 20
 
 
-async def send_away(sessions: Collection[Session], over_s: float) -> None:
+async def close_all(sessions: Collection[Session], over_s: float) -> None:
     """Tell all ``sessions`` within ``over_s`` seconds to reconnect to another node (close code 4000). Sessions that
     still wait for a reply may be open when this returns.
     """
     order = list(sessions)
     random.shuffle(order)
-    batch = max(AT_LEAST, ceil(len(order) * TICK_S / max(over_s, TICK_S)))
+    batch = max(MIN_BATCH, ceil(len(order) * BATCH_EVERY_S / max(over_s, BATCH_EVERY_S)))
     for start in range(0, len(order), batch):
         if start:
-            await asyncio.sleep(TICK_S)
+            await asyncio.sleep(BATCH_EVERY_S)
         for session in order[start : start + batch]:
             session.leave()

@@ -25,49 +25,49 @@ from server.gateway.hub import Hub, name_in_hub
 from server.gateway.session import Session
 from server.gateway.zone_stream import ZoneStream
 
-WORK = "session.work"
-OPENING = b'{"job":{"id":"'
+WORK_CHANGED = "session.work"
+JOB_PREFIX = b'{"job":{"id":"'
 """The first bytes of the data of an event that contains a job."""
-MOST = 1_000
+MAX_EVENTS = 1_000
 
 Tails = Mapping[Zone, ZoneStream]
 Floors = dict[Zone, dict[str, int]]
 """By zone: each channel that is received from a certain seq on, and that seq."""
 
 
-class _Work(msgspec.Struct):
+class _WorkData(msgspec.Struct):
     works: dict[str, int] = {}
 
 
-async def work_of(engine: Engine, zones: Iterable[Zone], caller: Principal) -> Floors:
+async def read_work_floors(engine: Engine, zones: Iterable[Zone], caller: Principal) -> Floors:
     """Return the `work:` channels of the work that the caller may take now, in each zone, with the seq from which
     on.
     """
     if caller.role != "technician":
         return {}
-    return {zone: _channels(await live.read_open_work(engine, zone, caller.id)) for zone in zones}
+    return {zone: _works_by_channel(await live.read_open_work(engine, zone, caller.id)) for zone in zones}
 
 
-def work_since(tails: Tails, caller: Principal, floors: Floors, seen: Mapping[Zone, int]) -> Floors:
+def updated_floors(tails: Tails, caller: Principal, floors: Floors, seen: Mapping[Zone, int]) -> Floors:
     """Return ``floors`` with the changes since the seqs ``seen``, in which the session was not yet in a hub."""
     if caller.role != "technician":
         return floors
     for zone, seq in seen.items():
-        for chunk, index in tails[zone].buffer.find(seq, [f"user:{caller.id}"], MOST):
+        for chunk, index in tails[zone].buffer.find(seq, [f"user:{caller.id}"], MAX_EVENTS):
             event = chunk.events[index]
-            if event.type == WORK:
-                floors = {**floors, zone: _told(event)}
+            if event.type == WORK_CHANGED:
+                floors = {**floors, zone: _works_in(event)}
     return floors
 
 
-def names(floors: Floors) -> tuple[str, ...]:
+def work_channels(floors: Floors) -> tuple[str, ...]:
     """Return the names of the channels in a hub, which include the zone."""
     return tuple(name_in_hub(channel, zone) for zone, channels in floors.items() for channel in channels)
 
 
-def take_work(event: Event, sessions_of: Callable[[str], list[Session]]) -> None:
+def apply_work_change(event: Event, sessions_of: Callable[[str], list[Session]]) -> None:
     """Change the `work:` channels of a technician's sessions as ``event`` (``session.work``) specifies."""
-    wanted = [name_in_hub(channel, event.zone) for channel in _told(event)]
+    wanted = [name_in_hub(channel, event.zone) for channel in _works_in(event)]
     for channel in event.to:
         for session in sessions_of(channel.removeprefix("user:")):
             had = [c for c in session.channels if c.startswith("work:") and c.endswith(f"@{event.zone}")]
@@ -77,7 +77,7 @@ def take_work(event: Event, sessions_of: Callable[[str], list[Session]]) -> None
                 session.subscribe(name)
 
 
-def lost_since(tails: Tails, caller: Principal, wanted: Collection[str], seen: Mapping[Zone, int]) -> list[str]:
+def lost_channels(tails: Tails, caller: Principal, wanted: Collection[str], seen: Mapping[Zone, int]) -> list[str]:
     """Return the subscriptions in ``wanted`` that events since the seqs ``seen`` have ended, while the session was not
     yet in a hub.
     """
@@ -85,16 +85,16 @@ def lost_since(tails: Tails, caller: Principal, wanted: Collection[str], seen: M
     for channel in (name for name in wanted if name.startswith("job:")):
         zone = zone_of(channel.removeprefix("job:"))
         assert zone is not None
-        found = tails[zone].buffer.find(seen[zone], [channel], MOST)
+        found = tails[zone].buffer.find(seen[zone], [channel], MAX_EVENTS)
         events = [chunk.events[index] for chunk, index in found]
-        told = [job_document.event_job(each.data) for each in events if each.data.startswith(OPENING)]
+        told = [job_document.event_job(each.data) for each in events if each.data.startswith(JOB_PREFIX)]
         whole = [job for job in told if job.customer is not None]
         if whole and not may_watch(caller, whole[-1]):
             lost.append(channel)
     return lost
 
 
-def replayable(caller: Principal, channels: Collection[str]) -> Callable[[Event], bool] | None:
+def replay_filter(caller: Principal, channels: Collection[str]) -> Callable[[Event], bool] | None:
     """Return a filter for the events of a replay on the channels ``channels``, None if all may be replayed. An event
     that the caller receives only by a subscription to a job is replayed only if they had the right to that job at that
     time.
@@ -106,16 +106,16 @@ def replayable(caller: Principal, channels: Collection[str]) -> Callable[[Event]
     def allowed(event: Event) -> bool:
         if not own.isdisjoint(event.to) or event.to[0].startswith("work:"):
             return True
-        return event.data.startswith(OPENING) and may_watch(caller, job_document.event_job(event.data))
+        return event.data.startswith(JOB_PREFIX) and may_watch(caller, job_document.event_job(event.data))
 
     return allowed
 
 
 def end_subscriptions(event: Event, hubs: Iterable[Hub]) -> None:
     """Remove `job:<id>` from the sessions that may not read the job any more, judged by the job in ``event``."""
-    if not event.data.startswith(OPENING):
+    if not event.data.startswith(JOB_PREFIX):
         return
-    name = event.data[len(OPENING) :].partition(b'"')[0]
+    name = event.data[len(JOB_PREFIX) :].partition(b'"')[0]
     channel = f"job:{name.decode()}"
     watching = [session for hub in hubs for session in hub.members(channel)]
     if not watching:
@@ -148,9 +148,9 @@ def may_see_position(session: Session, holder: str, *, certain: bool) -> bool:
     return certain or caller.role != "mediator"
 
 
-def _told(event: Event) -> dict[str, int]:
-    return _channels(msgspec.json.decode(event.data, type=_Work).works)
+def _works_in(event: Event) -> dict[str, int]:
+    return _works_by_channel(msgspec.json.decode(event.data, type=_WorkData).works)
 
 
-def _channels(works: Mapping[str, int]) -> dict[str, int]:
+def _works_by_channel(works: Mapping[str, int]) -> dict[str, int]:
     return {f"work:{service}": since for service, since in works.items()}

@@ -48,7 +48,7 @@ class Gateway:
         self.sessions_behind: set[SendBuffer] = set()
         """The sessions with frames that the transport did not accept."""
         self.running_ops: set[asyncio.Task[None]] = set()
-        self.limited = engine.settings.limits == "on"
+        self.has_limits = engine.settings.limits == "on"
         self.draining = False
         self.cold_reads = asyncio.Semaphore(COLD_READS)
         self.payloads = PayloadEncoder(engine.blueprints)
@@ -66,19 +66,19 @@ class Gateway:
             self.all_hubs,
             self.counters,
             encode=self.payloads.encode,
-            on_internal_event=self._apply_internal,
+            on_internal_event=self._apply_internal_event,
             before_event=lambda event: entitlements.end_subscriptions(event, self.all_hubs),
             on_resync=self._resync,
             on_new_epoch=self._push_heads,
         )
         self.positions = PositionFeed(engine, self.all_hubs, self.relay.tails, self.payloads, self.counters)
-        self._show()
+        self._register_metrics()
         self._background: list[asyncio.Task[None]] = []
         self._heartbeats: dict[BufferHub, tuple[Heads, bytes]] = {}
 
-    def _show(self) -> None:
+    def _register_metrics(self) -> None:
         metrics, relay = self.engine.metrics, self.relay
-        self.counters.show(metrics)
+        self.counters.register(metrics)
         metrics.reading("sockets", "WebSockets open", lambda: len(self.sessions) - self.streams.count)
         metrics.reading("queue_bytes", "Bytes that wait for slow clients", self._waiting_bytes)
         metrics.reading("streams", "Event streams and waiting polls open", lambda: self.streams.count)
@@ -93,7 +93,7 @@ class Gateway:
         Connections get 503 until then.
         """
         tasks = (self.relay.run(), self.wheel.run(), self.wheel.touch_forever())
-        work = (*tasks, self.positions.run(), self.positions.sweep_forever(), self.revocation.run())
+        work = (*tasks, self.positions.run(), self.positions.resend_stale_forever(), self.revocation.run())
         self._background = [asyncio.create_task(task) for task in work]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(START_S):
@@ -104,7 +104,7 @@ class Gateway:
         continues meanwhile. ``stop`` ends the commands that take ``FINISH_S`` longer.
         """
         self.draining = True
-        await drain.send_away(self.sessions, self.engine.settings.drain_s)
+        await drain.close_all(self.sessions, self.engine.settings.drain_s)
         if self.running_ops:
             await asyncio.wait(self.running_ops, timeout=FINISH_S)
 
@@ -122,7 +122,7 @@ class Gateway:
 
     # who may come in
 
-    def why_no_room(self) -> str | None:
+    def refusal_reason(self) -> str | None:
         """Return why no new client can be served (a reason of server/gateway/handshake.py), or None."""
         if self.draining:
             return "draining"
@@ -132,56 +132,56 @@ class Gateway:
 
     def check_room(self) -> None:
         """Raise Unavailable with the reason if no new client can be served."""
-        why = self.why_no_room()
+        why = self.refusal_reason()
         if why is not None:
             self.counters.refused[why] += 1
-            raise handshake.unavailable(why)
+            raise handshake.unavailable_error(why)
 
     # sessions begin and end
 
-    def joined(self, session: Session, claim: sockets.Claim = sockets.NO_CLAIM) -> None:
+    def add_socket(self, session: Session, claim: sockets.Claim = sockets.NO_CLAIM) -> None:
         """Subscribe ``session``, a socket that became live, to its channels from the next event on."""
         session.hub.join(session, session.channels)
-        self.pending.release(session)
-        self.wheel.joined(session)
-        if self.limited:
-            self.slots.take(session, claim)
+        self.pending.remove(session)
+        self.wheel.add_session(session)
+        if self.has_limits:
+            self.slots.open_slot(session, claim)
 
-    def attach(self, stream: Stream) -> None:
+    def add_stream(self, stream: Stream) -> None:
         """Make a stream or a poll live and subscribe it to its channels. Polls are counted here: over the limit, the
         user's oldest poll is answered early.
         """
         stream.state = State.LIVE
         self.sessions.add(stream)
         self.streams.join(stream, stream.channels)
-        self.wheel.joined(stream)
-        self.streams.attach(stream)
-        if self.limited and not isinstance(stream, Poll):
-            self.slots.take(stream)
-        elif self.limited:
-            polls = [one for one in self.streams.of(stream.caller.id) if isinstance(one, Poll)]
+        self.wheel.add_session(stream)
+        self.streams.add_stream(stream)
+        if self.has_limits and not isinstance(stream, Poll):
+            self.slots.open_slot(stream)
+        elif self.has_limits:
+            polls = [one for one in self.streams.streams_of(stream.caller.id) if isinstance(one, Poll)]
             if len(polls) > self.engine.settings.user_sockets:
                 polls[0].close(Close.TOO_MANY, "more polls than one may have")
 
-    def renew(self, session: Session, principal: Principal) -> None:
+    def renew_token(self, session: Session, principal: Principal) -> None:
         """Replace the session's token with a fresh one of the same user. If the fresh token does not expire later than
         the last, the client is not warned again: a client without a better token would be warned again and again.
         """
         is_later = principal.expires > session.caller.expires
-        self.wheel.expiry.forget(session)
+        self.wheel.expiry.cancel(session)
         session.principal = principal
         if session.state is State.LIVE:
-            self.wheel.expiry.watch(session, late=is_later)
+            self.wheel.expiry.schedule(session, warn_late=is_later)
 
-    def forget(self, session: Session, code: int) -> None:
+    def remove_session(self, session: Session, code: int) -> None:
         """Remove ``session``, which has ended with ``code``, everywhere."""
         self.counters.closes[code] += 1
         self.sessions.discard(session)
         self.sessions_behind.discard(session)
-        self.pending.release(session)
+        self.pending.remove(session)
         session.hub.leave(session, session.channels)
-        self.wheel.left(session)
-        self.slots.give_up(session)
+        self.wheel.remove_session(session)
+        self.slots.release_slot(session)
 
     def sockets_of(self, user: str) -> list[Session]:
         """Return the live sockets of a user at this gateway, of all subprotocols."""
@@ -189,7 +189,7 @@ class Gateway:
 
     def sessions_of(self, user: str) -> list[Session]:
         """Return the live sockets, streams and polls of a user at this gateway."""
-        return [*self.sockets_of(user), *self.streams.of(user)]
+        return [*self.sockets_of(user), *self.streams.streams_of(user)]
 
     # what sessions are sent
 
@@ -204,14 +204,14 @@ class Gateway:
             known = self._heartbeats[hub] = (heads, hub.frames.heartbeat(heads))
         return known[1]
 
-    def _apply_internal(self, event: Event) -> None:
+    def _apply_internal_event(self, event: Event) -> None:
         """Apply a ``session.`` event. These are for gateways and are never sent to clients."""
         if event.type == sockets.REPLACED:
-            self.slots.replaced(event)
+            self.slots.close_replaced(event)
         elif event.type == sockets.OVER_LIMIT:
-            self.slots.crowded(event)
-        elif event.type == entitlements.WORK:
-            entitlements.take_work(event, self.sessions_of)
+            self.slots.report_activity(event)
+        elif event.type == entitlements.WORK_CHANGED:
+            entitlements.apply_work_change(event, self.sessions_of)
         elif event.type == revocation.REVOKED:
             self.revocation.apply(event)
 
@@ -227,6 +227,6 @@ class Gateway:
 
     def _resync(self, why: str) -> None:
         """Close all sessions, because what they were sent may differ from the log, or may be incomplete."""
-        self.positions.forget()
+        self.positions.clear()
         for session in list(self.sessions):
             session.close(Close.RESYNCHRONISE, f"resynchronise: {why}")

@@ -32,7 +32,7 @@ def headers_of(scope: Scope) -> dict[bytes, str]:
     return {name: value.decode("latin-1") for name, value in scope["headers"]}
 
 
-def is_welcome(headers: dict[bytes, str], origins: Iterable[str]) -> bool:
+def is_origin_allowed(headers: dict[bytes, str], origins: Iterable[str]) -> bool:
     """Return whether the request may connect: it has no ``Origin`` (it does not come from a web page), or its
     ``Origin`` is in ``origins``, or its ``Origin`` has the host of this request. The scheme is not compared: behind a
     proxy that ends TLS, the server's scheme is not the browser's. A forged ``Origin`` gains nothing, because the server
@@ -61,16 +61,16 @@ class AcceptLimiter:
     memory and for each process, because it protects this process's event loop.
     """
 
-    __slots__ = ("_free_at", "_step")
+    __slots__ = ("_free_at", "_interval_s")
 
     def __init__(self, rate: int) -> None:
-        self._step = 1 / rate
+        self._interval_s = 1 / rate
         self._free_at = 0.0
 
-    def let_in(self) -> bool:
+    def accept(self) -> bool:
         """Count one WebSocket and return True, or return False if the limit is reached."""
         now = monotonic()
-        at = max(self._free_at, now - 1.0) + self._step
+        at = max(self._free_at, now - 1.0) + self._interval_s
         if at > now:
             return False
         self._free_at = at
@@ -78,48 +78,50 @@ class AcceptLimiter:
 
 
 class PendingSockets:
-    """The sockets that have not sent ``connect`` yet, counted by client address: at most ``most`` for each address."""
+    """The sockets that have not sent ``connect`` yet, counted by client address: at most ``max_for_address`` for each
+    address.
+    """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._came_from: dict[object, str] = {}
+    def __init__(self, max_for_address: int) -> None:
+        self._max_for_address = max_for_address
+        self._addresses: dict[object, str] = {}
         self._counts: Counter[str] = Counter()
 
     def is_full(self, address: str) -> bool:
         """Return whether ``address`` may have no further pending socket. A Unix socket has no address and no limit."""
-        return bool(address) and self._counts[address] >= self._most
+        return bool(address) and self._counts[address] >= self._max_for_address
 
-    def take(self, session: object, address: str) -> None:
+    def add(self, session: object, address: str) -> None:
         """Count ``session``, a new socket from ``address``, as pending."""
-        self._came_from[session] = address
+        self._addresses[session] = address
         self._counts[address] += 1
 
-    def release(self, session: object) -> None:
+    def remove(self, session: object) -> None:
         """Call this when ``session`` is authenticated or closed: it is pending no longer. A second call has no
         effect.
         """
-        address = self._came_from.pop(session, None)
+        address = self._addresses.pop(session, None)
         if address is not None:
             self._counts[address] -= 1
             if not self._counts[address]:
                 del self._counts[address]
 
 
-def unavailable(why: str) -> Unavailable:
+def unavailable_error(why: str) -> Unavailable:
     """Return the error for ``why``, a key of the refusals with status 503. Sockets, streams and polls use the same."""
     known = _REFUSALS[why]
     return Unavailable(known.detail, retry_after=known.retry_after)
 
 
-async def refuse(send: Send, why: str) -> None:
+async def send_refusal(send: Send, why: str) -> None:
     """Send an HTTP response instead of the upgrade. A wrong origin gets 403 without a body."""
     error = _REFUSALS.get(why)
     if error is None:
         return await send({"type": "websocket.close", "code": 1000})
-    await refuse_upgrade(send, error)
+    await send_error(send, error)
 
 
-async def refuse_upgrade(send: Send, error: CalloutError) -> None:
+async def send_error(send: Send, error: CalloutError) -> None:
     """Send ``error`` as a problem document in response to a handshake, with a request id like every other response."""
     request_id = token_hex(8)
     body = problems.encode(error, request_id)

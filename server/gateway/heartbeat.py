@@ -22,10 +22,10 @@ from server.gateway.hub import Hub
 from server.gateway.protocol import CONNECT_S, Close, State
 from server.gateway.send_buffer import SendBuffer
 from server.gateway.session import Session
-from server.gateway.token_expiry import Expiry
+from server.gateway.token_expiry import TokenExpiry
 
-SLOTS = 25
-TOUCH = 500
+WHEEL_SLOTS = 25
+MAX_TOUCHED = 500
 """The most signs of life in one script call: a longer call would delay the zone's other commands."""
 
 log = structlog.get_logger(__name__)
@@ -46,39 +46,39 @@ class HeartbeatWheel:
         self._hubs = hubs
         self._behind = behind
         self._touch_slots = touch_slots
-        self._tick_s = settings.ping_s / SLOTS
-        self._pong_slots = min(SLOTS - 1, max(1, ceil(settings.pong_s / self._tick_s)))
-        self._slots: list[set[Session]] = [set() for _ in range(SLOTS)]
+        self._tick_s = settings.ping_s / WHEEL_SLOTS
+        self._pong_slots = min(WHEEL_SLOTS - 1, max(1, ceil(settings.pong_s / self._tick_s)))
+        self._slots: list[set[Session]] = [set() for _ in range(WHEEL_SLOTS)]
         self._turn = 0
         self._next_slot = 0
-        self._connecting: dict[Session, float] = {}
-        self._left: set[str] = set()
+        self._connect_deadlines: dict[Session, float] = {}
+        self._technicians_left: set[str] = set()
         """Technicians that sent something since the last touch, on sockets that have ended since then. They are still
         touched, so that their lease runs from what they sent.
         """
-        self.expiry = Expiry(settings)
+        self.expiry = TokenExpiry(settings)
 
     def expect_connect(self, session: Session) -> None:
         """Close ``session`` if it does not send ``connect`` within ten seconds from now."""
-        self._connecting.pop(session, None)
-        self._connecting[session] = monotonic() + CONNECT_S
+        self._connect_deadlines.pop(session, None)
+        self._connect_deadlines[session] = monotonic() + CONNECT_S
 
-    def joined(self, session: Session) -> None:
+    def add_session(self, session: Session) -> None:
         """Call this when ``session`` has joined: its pings begin, and the expiry of its token is scheduled."""
-        self._connecting.pop(session, None)
+        self._connect_deadlines.pop(session, None)
         session.slot = self._next_slot
-        self._next_slot = (self._next_slot + 1) % SLOTS
+        self._next_slot = (self._next_slot + 1) % WHEEL_SLOTS
         self._slots[session.slot].add(session)
-        self.expiry.watch(session)
+        self.expiry.schedule(session)
 
-    def left(self, session: Session) -> None:
+    def remove_session(self, session: Session) -> None:
         """Call this when ``session`` has ended: remove it from the wheel."""
-        self._connecting.pop(session, None)
+        self._connect_deadlines.pop(session, None)
         if session.slot >= 0:
             self._slots[session.slot].discard(session)
             if session.received_since_touch and session.caller.role == "technician":
-                self._left.add(session.caller.id)
-        self.expiry.forget(session)
+                self._technicians_left.add(session.caller.id)
+        self.expiry.cancel(session)
 
     async def run(self) -> None:
         """Tick for ever. Missed ticks are not repeated."""
@@ -93,9 +93,9 @@ class HeartbeatWheel:
         """Advance the wheel by one slot. Ping the sessions in this slot, and close the sessions that did not answer
         their ping, that are too slow, that sent no ``connect`` in time, or whose token has expired.
         """
-        self._turn = (self._turn + 1) % SLOTS
+        self._turn = (self._turn + 1) % WHEEL_SLOTS
         now = monotonic()
-        self._close_unanswered(self._slots[(self._turn - self._pong_slots) % SLOTS])
+        self._close_unanswered(self._slots[(self._turn - self._pong_slots) % WHEEL_SLOTS])
         self._ping(self._slots[self._turn])
         for session in [session for session in self._behind if session.is_late(now)]:
             session.close(Close.TOO_SLOW, "too slow")
@@ -117,10 +117,10 @@ class HeartbeatWheel:
         """Close the sessions whose time for ``connect`` is over. A session that is joining is not late. A session whose
         ``connect`` failed because Redis was unavailable is told to try again (1013).
         """
-        for session, until in list(self._connecting.items()):
+        for session, until in list(self._connect_deadlines.items()):
             if until > now:
                 break
-            del self._connecting[session]
+            del self._connect_deadlines[session]
             if session.state is State.ACCEPTED:
                 code = Close.TRY_AGAIN if session.connect_failed else Close.NO_CONNECT
                 session.close(code, "no connect in time")
@@ -134,7 +134,7 @@ class HeartbeatWheel:
         pending: set[str] = set()
         while not_cancelled():
             await asyncio.sleep(self._engine.settings.ping_s)
-            pending |= self._heard()
+            pending |= self._active_technicians()
             for touch in (partial(self._touch, pending), self._touch_slots):
                 try:
                     await touch()
@@ -143,9 +143,9 @@ class HeartbeatWheel:
                 except Exception:  # the task's boundary
                     log.exception("touch_failed")
 
-    def _heard(self) -> set[str]:
+    def _active_technicians(self) -> set[str]:
         """Return the technicians that sent something since the last call."""
-        heard, self._left = self._left, set()
+        heard, self._technicians_left = self._technicians_left, set()
         for hub in self._hubs:
             for session in hub.members("role:technician"):
                 if session.received_since_touch:
@@ -155,6 +155,6 @@ class HeartbeatWheel:
 
     async def _touch(self, pending: set[str]) -> None:
         while pending:
-            part = list(pending)[:TOUCH]
+            part = list(pending)[:MAX_TOUCHED]
             await live.touch_everywhere(self._engine, part)
             pending.difference_update(part)

@@ -28,19 +28,19 @@ from server.schemas import ops as messages
 from server.schemas.fields import to_ms
 from server.schemas.positions import OneFix
 
-Keyed = messages.Claim | messages.Decline | messages.Command | messages.SetAvailability
+KeyedOp = messages.Claim | messages.Decline | messages.Command | messages.SetAvailability
 """The ops with a request key. If the client gave no key, the server generates one and returns it in the reply or in the
 504, so that the client can repeat the request.
 """
 
 
-class Named(msgspec.Struct, omit_defaults=True, kw_only=True):
+class KeyedReply(msgspec.Struct, omit_defaults=True, kw_only=True):
     """The base of replies to ops with a request key. ``key`` is the key if the server generated it, else None."""
 
     key: str | None = None
 
 
-class Done(Named):
+class Done(KeyedReply):
     """The reply to a step on a job: the same as over HTTP, and the seq of the step's event."""
 
     job: msgspec.Raw | None = None
@@ -49,7 +49,7 @@ class Done(Named):
     repeated: bool = False
 
 
-class Available(Named):
+class Available(KeyedReply):
     """The reply to ``availability``, the same as over HTTP."""
 
     online: bool
@@ -63,13 +63,15 @@ class Available(Named):
 async def claim(gateway: Gateway, session: Session, op: messages.Claim) -> Done:
     """Claim a job that was offered to the caller."""
     trace = op.trace or ""
-    return _done(await jobs.claim(gateway.engine, session.caller, op.job, key=op.key, version=op.version, trace=trace))
+    return _step_reply(
+        await jobs.claim(gateway.engine, session.caller, op.job, key=op.key, version=op.version, trace=trace)
+    )
 
 
 async def decline(gateway: Gateway, session: Session, op: messages.Decline) -> Done:
     """Decline the caller's offer of a job."""
     trace = op.trace or ""
-    return _done(
+    return _step_reply(
         await offers.decline(gateway.engine, session.caller, op.job, reason=op.reason, key=op.key, trace=trace)
     )
 
@@ -86,7 +88,9 @@ async def command(gateway: Gateway, session: Session, op: messages.Command) -> D
         technician=op.technician,
         force=op.force,
     )
-    return _done(await jobs.command(gateway.engine, session.caller, op.job, step, key=op.key, trace=op.trace or ""))
+    return _step_reply(
+        await jobs.command(gateway.engine, session.caller, op.job, step, key=op.key, trace=op.trace or "")
+    )
 
 
 async def availability(gateway: Gateway, session: Session, op: messages.SetAvailability) -> Available:
@@ -102,9 +106,9 @@ async def availability(gateway: Gateway, session: Session, op: messages.SetAvail
 async def location(gateway: Gateway, session: Session, op: messages.Location) -> dict[str, Any]:
     """Store one fix or several. Return {} if nothing was wrong, else what was wrong with the fixes or the device."""
     caller = session.caller
-    fixes = [_fix(one) for one in op.fixes] if op.fixes else [_fix(op)]
-    heard = await live.take_fixes(gateway.engine, caller, caller.id, fixes, live=op.fixes is None)
-    return {} if heard.needs_no_action else msgspec.structs.asdict(heard)
+    fixes = [_build_fix(one) for one in op.fixes] if op.fixes else [_build_fix(op)]
+    report = await live.take_fixes(gateway.engine, caller, caller.id, fixes, live=op.fixes is None)
+    return {} if report.needs_no_action else msgspec.structs.asdict(report)
 
 
 async def refresh(gateway: Gateway, session: Session, op: messages.Refresh) -> dict[str, Any]:
@@ -118,35 +122,35 @@ async def refresh(gateway: Gateway, session: Session, op: messages.Refresh) -> d
     if fresh.role != session.caller.role:
         session.close(Close.REAUTHENTICATE, "role changed")
     elif (event := connect.revocation_since(gateway, fresh, seen)) is not None:
-        gateway.revocation.end(session, event)
+        gateway.revocation.close_session(session, event)
     else:
-        gateway.renew(session, fresh)
+        gateway.renew_token(session, fresh)
     return {"expires_in": max(0, int(fresh.expires - time())) if fresh.expires else None}
 
 
-Work = Callable[[Gateway, Session, Any], Awaitable[Any]]
+OpFunction = Callable[[Gateway, Session, Any], Awaitable[Any]]
 
 
-class Spec(NamedTuple):
+class OpSpec(NamedTuple):
     """The declaration of an op: its function, the limit that counts it, the roles that may use it, and which relation a
     caller needs to the thing that the op names.
     """
 
-    work: Work
+    function: OpFunction
     meter: str
     roles: frozenset[Role]
     policy: policy.Policy
 
 
-OPS: dict[type[messages.Op], Spec] = {
-    messages.Claim: Spec(claim, "claims", USERS, policy.STEP),
-    messages.Decline: Spec(decline, "requests", USERS, policy.STEP),
-    messages.Command: Spec(command, "requests", USERS, policy.STEP),
-    messages.SetAvailability: Spec(availability, "requests", TECHNICIAN, policy.OWN),
-    messages.Location: Spec(location, "fixes", TECHNICIAN, policy.OWN),
-    messages.Refresh: Spec(refresh, "requests", USERS, policy.OWN),
-    messages.Subscribe: Spec(subscriptions.subscribe, "requests", USERS, policy.WHOLE),
-    messages.Unsubscribe: Spec(subscriptions.unsubscribe, "requests", USERS, policy.OWN),
+OPS: dict[type[messages.Op], OpSpec] = {
+    messages.Claim: OpSpec(claim, "claims", USERS, policy.STEP),
+    messages.Decline: OpSpec(decline, "requests", USERS, policy.STEP),
+    messages.Command: OpSpec(command, "requests", USERS, policy.STEP),
+    messages.SetAvailability: OpSpec(availability, "requests", TECHNICIAN, policy.OWN),
+    messages.Location: OpSpec(location, "fixes", TECHNICIAN, policy.OWN),
+    messages.Refresh: OpSpec(refresh, "requests", USERS, policy.OWN),
+    messages.Subscribe: OpSpec(subscriptions.subscribe, "requests", USERS, policy.WHOLE),
+    messages.Unsubscribe: OpSpec(subscriptions.unsubscribe, "requests", USERS, policy.OWN),
 }
 """All ops except ``connect`` and ``ping``. For these two, server/gateway/connect.py names the roles."""
 
@@ -155,21 +159,21 @@ async def perform(gateway: Gateway, session: Session, op: messages.Op) -> Any:
     """Execute ``op`` and return the content of its reply. Raises CalloutError."""
     spec = OPS[type(op)]
     require_role(session.caller, spec.roles)
-    if gateway.limited:
+    if gateway.has_limits:
         limit = limit_of(op)
         if session.limiter is not None:
             session.limiter.check(limit, monotonic())
         await limits.take(gateway.engine, session.caller.id, limit)
-    if not isinstance(op, Keyed):
-        return await spec.work(gateway, session, op)
-    made = op.key is None
+    if not isinstance(op, KeyedOp):
+        return await spec.function(gateway, session, op)
+    is_new_key = op.key is None
     op.key = op.key or in_redis.new_key()
     try:
-        reply = await spec.work(gateway, session, op)
+        reply = await spec.function(gateway, session, op)
     except Indeterminate as error:
         error.extra["key"] = op.key
         raise
-    if made:
+    if is_new_key:
         reply.key = op.key
     return reply
 
@@ -182,7 +186,7 @@ def limit_of(op: messages.Op) -> limits.Limit:
     return limits.LIMITS["claims" if is_claim else OPS[type(op)].meter]
 
 
-def _fix(one: OneFix | messages.Location) -> Fix:
+def _build_fix(one: OneFix | messages.Location) -> Fix:
     assert one.lat is not None
     assert one.lon is not None
     return Fix(
@@ -196,5 +200,5 @@ def _fix(one: OneFix | messages.Location) -> Fix:
     )
 
 
-def _done(outcome: Outcome) -> Done:
+def _step_reply(outcome: Outcome) -> Done:
     return Done(outcome.job, outcome.message, outcome.seq, outcome.repeated)

@@ -7,7 +7,7 @@ never happen all the same:
 - A position is sent for a job that is over or has another technician by now. Pub/sub and log are two connections, so
   the events since the fix are checked before the position is sent.
 - A client gets more positions than a person can use. For each job only the latest position is sent, at most once in
-  ``EVERY_S``. A client that has unsent events gets no positions.
+  ``MIN_INTERVAL_S``. A client that has unsent events gets no positions.
 
 A person who looks at a map that does not change must see that the marker is old. So a position without a successor is
 sent once more when it becomes stale.
@@ -44,8 +44,8 @@ from server.gateway.hub import Hub
 from server.gateway.session import Session
 from server.gateway.zone_stream import ZoneStream
 
-POSITION = "position"
-EVERY_S = 0.2
+POSITION_TYPE = "position"
+MIN_INTERVAL_S = 0.2
 """The shortest time between two positions of one job. Fixes arrive every 10 s, but in bursts from a device that was
 offline.
 """
@@ -53,28 +53,28 @@ IDLE_S = 5.0
 """After this time without a message Redis is sent a ping. After the same time without a reply the connection is
 replaced.
 """
-SWEEP_S = 1.0
-SINCE = 100
+RESEND_EVERY_S = 1.0
+MAX_EVENTS_CHECKED = 100
 """The most events of the customer and the technician that are checked after a fix. With more, the fix is not sent."""
 
 log = structlog.get_logger(__name__)
-_seen = msgspec.json.Decoder(PublishedFix)
+_fix_decoder = msgspec.json.Decoder(PublishedFix)
 
 
-class _Status(msgspec.Struct):
+class _TechnicianStatus(msgspec.Struct):
     technician: Party
     online: bool = True
 
 
 class Track(msgspec.Struct):
-    """The latest position of one job. ``told_at`` is the monotonic time of the last send. ``timer`` sends a position
-    that arrived less than ``EVERY_S`` after that.
+    """The latest position of one job. ``sent_at`` is the monotonic time of the last send. ``timer`` sends a position
+    that arrived less than ``MIN_INTERVAL_S`` after that.
     """
 
     zone: Zone
-    seen: PublishedFix
+    fix: PublishedFix
     watched: Watched
-    told_at: float = 0.0
+    sent_at: float = 0.0
     timer: asyncio.TimerHandle | None = None
 
 
@@ -95,7 +95,7 @@ class PositionFeed:
         self._payloads = payloads
         self._counters = counters
         self._tracks: dict[str, Track] = {}
-        self.listening = False
+        self.is_subscribed = False
         """Whether Redis has confirmed the subscription of every zone: a fix published before that is lost."""
         zones = (Zone(zone) for zone in engine.settings.zones)
         self._zones = {keys.live(zone).encode(): zone for zone in zones}
@@ -117,7 +117,7 @@ class PositionFeed:
             except Exception:  # the task's boundary
                 log.exception("live_failed")
             finally:
-                self.listening = False
+                self.is_subscribed = False
                 with contextlib.suppress(OSError, redis.RedisError):
                     async with asyncio.timeout(1.0):
                         await client.aclose()
@@ -142,59 +142,59 @@ class PositionFeed:
                     continue
                 asked = False
                 if message["type"] == "message":
-                    self.hear(self._zones[message["channel"]], message["data"])
+                    self.handle_fix(self._zones[message["channel"]], message["data"])
                 elif message["type"] == "subscribe":
                     self._counters.live_gaps += message["channel"] in confirmed
                     confirmed.add(message["channel"])
-                    self.listening = len(confirmed) == len(self._zones)
+                    self.is_subscribed = len(confirmed) == len(self._zones)
 
-    def hear(self, zone: Zone, data: bytes) -> None:
+    def handle_fix(self, zone: Zone, data: bytes) -> None:
         """Process one published fix."""
         try:
-            seen = _seen.decode(data)
+            fix = _fix_decoder.decode(data)
         except msgspec.DecodeError as error:
             log.error("fix_not_understood", zone=zone, error=str(error))
             return
-        for watched in seen.jobs:
-            if self._recipients(zone, watched, seen):
-                self._take(zone, seen, watched)
+        for watched in fix.jobs:
+            if self._recipients(zone, watched, fix):
+                self._update_track(zone, fix, watched)
 
     # sending
 
-    def _take(self, zone: Zone, seen: PublishedFix, watched: Watched) -> None:
+    def _update_track(self, zone: Zone, fix: PublishedFix, watched: Watched) -> None:
         track = self._tracks.get(watched.id)
         if track is None:
-            track = self._tracks[watched.id] = Track(zone, seen, watched)
-        track.seen, track.watched = seen, watched
-        wait_s = track.told_at + EVERY_S - monotonic()
+            track = self._tracks[watched.id] = Track(zone, fix, watched)
+        track.fix, track.watched = fix, watched
+        wait_s = track.sent_at + MIN_INTERVAL_S - monotonic()
         if wait_s <= 0:
-            self._tell(track)
+            self._send_position(track)
         elif track.timer is None:
-            track.timer = asyncio.get_running_loop().call_later(wait_s, self._tell, track)
+            track.timer = asyncio.get_running_loop().call_later(wait_s, self._send_position, track)
 
-    def _tell(self, track: Track) -> None:
+    def _send_position(self, track: Track) -> None:
         """Send the latest position, unless an event since then took the job from this technician."""
-        track.timer, track.told_at = None, monotonic()
-        seen, watched = track.seen, track.watched
-        recipients = self._recipients(track.zone, watched, seen)
+        track.timer, track.sent_at = None, monotonic()
+        fix, watched = track.fix, track.watched
+        recipients = self._recipients(track.zone, watched, fix)
         if not recipients or self._is_over(track):
             self._tracks.pop(watched.id, None)
             return
-        more = {"heading": seen.heading, "accuracy": seen.accuracy, "jump": seen.jump}
-        told = positions.position(watched.id, seen.lat, seen.lon, seen.at, **more)
-        payload = self._payloads.encode_live(POSITION, now_ms(), told, watched.bp)
+        more = {"heading": fix.heading, "accuracy": fix.accuracy, "jump": fix.jump}
+        position = positions.position(watched.id, fix.lat, fix.lon, fix.at, **more)
+        payload = self._payloads.encode_live(POSITION_TYPE, now_ms(), position, watched.bp)
         frames: dict[str, bytes] = {}
         for session in recipients:
             encoding = session.hub.frames
             frame = frames.get(encoding.subprotocol)
             if frame is None:
                 frame = frames[encoding.subprotocol] = encoding.frame(payload)
-            session.push_lossy(POSITION, frame)
+            session.push_lossy(POSITION_TYPE, frame)
         self._counters.positions += 1
-        if told.stale:
+        if position.stale:
             self._tracks.pop(watched.id, None)
 
-    def _recipients(self, zone: Zone, watched: Watched, seen: PublishedFix) -> set[Session]:
+    def _recipients(self, zone: Zone, watched: Watched, fix: PublishedFix) -> set[Session]:
         """Return the sessions that may receive this position: those of the customer and ops (or of the audience that
         the job's blueprint names instead), and those that subscribed to the job. Technicians in general are never
         included.
@@ -202,15 +202,15 @@ class PositionFeed:
         blueprint = self._blueprint(watched)
         if blueprint is None:  # this node does not have this version yet, so the audience is unknown
             return set()
-        channels = audience.channels(blueprint.audience(POSITION).split(), watched.customer, seen.technician)
+        channels = audience.channels(blueprint.audience(POSITION_TYPE).split(), watched.customer, fix.technician)
         hubs = self._hubs
-        certain = self._tails[zone].cursor >= seen.seq
+        certain = self._tails[zone].cursor >= fix.seq
         watching = {one for hub in hubs for one in hub.members(f"job:{watched.id}")}
         found = {one for hub in hubs for name in channels for one in hub.members(name)}
-        found |= {one for one in watching if entitlements.may_see_position(one, seen.technician, certain=certain)}
-        if positions.is_shared(blueprint, watched.status, watched.scheduled, seen.at):
+        found |= {one for one in watching if entitlements.may_see_position(one, fix.technician, certain=certain)}
+        if positions.is_shared(blueprint, watched.status, watched.scheduled, fix.at):
             return found
-        return {one for one in found if one.caller.is_ops or one.caller.id == seen.technician}
+        return {one for one in found if one.caller.is_ops or one.caller.id == fix.technician}
 
     def _blueprint(self, watched: Watched) -> Blueprint | None:
         return self._engine.blueprints.exactly(watched.bp)
@@ -219,44 +219,44 @@ class PositionFeed:
         """Return whether, after this fix, an event in the log ended the job, gave it to another technician, put it in a
         state without tracking, or took the technician offline.
         """
-        tail, seen = self._tails[track.zone], track.seen
-        if tail.cursor <= seen.seq:
+        tail, fix = self._tails[track.zone], track.fix
+        if tail.cursor <= fix.seq:
             return False
-        parties = (f"user:{track.watched.customer}", f"user:{seen.technician}")
-        since = tail.buffer.find(seen.seq, parties, SINCE)
-        if len(since) > SINCE:
+        parties = (f"user:{track.watched.customer}", f"user:{fix.technician}")
+        since = tail.buffer.find(fix.seq, parties, MAX_EVENTS_CHECKED)
+        if len(since) > MAX_EVENTS_CHECKED:
             return True
         events = [chunk.events[index] for chunk, index in since]
-        if any(_went_offline(event, seen.technician) for event in events):
+        if any(_went_offline(event, fix.technician) for event in events):
             return True
-        states = [job for event in events if (job := _job(event, track.watched.id))]
+        states = [job for event in events if (job := _job_in(event, track.watched.id))]
         if not states:
             return False
         last, blueprint = states[-1], self._blueprint(track.watched)
-        if last.phase in ENDED_PHASES or last.technician is None or last.technician.id != seen.technician:
+        if last.phase in ENDED_PHASES or last.technician is None or last.technician.id != fix.technician:
             return True
         return blueprint is None or (blueprint.tracks(track.watched.status) and not blueprint.tracks(last.status))
 
     # stale positions
 
-    async def sweep_forever(self) -> None:
+    async def resend_stale_forever(self) -> None:
         """Once a second, send again the positions that have become stale."""
         while not_cancelled():
-            await asyncio.sleep(SWEEP_S)
+            await asyncio.sleep(RESEND_EVERY_S)
             try:
-                self.sweep()
+                self.resend_stale()
             except Exception:  # the task's boundary
                 log.exception("live_failed")
 
-    def sweep(self) -> None:
+    def resend_stale(self) -> None:
         """Send each position that has become stale without a successor once more, marked as stale, and drop its
         track.
         """
         before = now_ms() - STALE_S * 1000
-        for track in [track for track in self._tracks.values() if track.seen.at < before and track.timer is None]:
-            self._tell(track)
+        for track in [track for track in self._tracks.values() if track.fix.at < before and track.timer is None]:
+            self._send_position(track)
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Drop all tracks. Call this when the relay reads another history: earlier positions cannot be compared with
         it.
         """
@@ -268,11 +268,11 @@ class PositionFeed:
 def _went_offline(event: Event, technician: str) -> bool:
     if event.type != "technician.status":
         return False
-    told = msgspec.json.decode(event.data, type=_Status)
-    return told.technician.id == technician and not told.online
+    status = msgspec.json.decode(event.data, type=_TechnicianStatus)
+    return status.technician.id == technician and not status.online
 
 
-def _job(event: Event, name: str) -> EventJob | None:
+def _job_in(event: Event, name: str) -> EventJob | None:
     """Return the whole job ``name`` as ``event`` contains it, None if the event does not contain it."""
     if name.encode() not in event.data:
         return None

@@ -2,8 +2,8 @@
 
 The engine appends ``session.revoked`` to ``main``'s log (engine/identity/outbox.py), so every gateway receives the
 revocation within milliseconds. While ``main`` is closed nothing can be appended. Then each gateway looks up the
-accounts of its sessions every ``ASK_S``. Neither way carries what operations staff wrote about a suspension: the user
-is sent a fixed phrase.
+accounts of its sessions every ``LOOKUP_EVERY_S``. Neither way carries what operations staff wrote about a suspension:
+the user is sent a fixed phrase.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from server.gateway.protocol import Close
 from server.gateway.session import Session
 
 REVOKED = "session.revoked"
-ASK_S = 10.0
+LOOKUP_EVERY_S = 10.0
 CONCURRENT_LOOKUPS = 32
 """How many accounts are looked up at the same time. Their calls to Redis are one write."""
 PHRASES: dict[int, str] = {Close.REVOKED: "access revoked", Close.REAUTHENTICATE: "role changed"}
@@ -32,7 +32,7 @@ PHRASES: dict[int, str] = {Close.REVOKED: "access revoked", Close.REAUTHENTICATE
 log = structlog.get_logger(__name__)
 
 
-class _Revoked(msgspec.Struct):
+class _RevokedData(msgspec.Struct):
     """The data of ``session.revoked``. ``family`` is the login that has ended, "" if all logins of the user have."""
 
     code: int = int(Close.REVOKED)
@@ -53,35 +53,35 @@ class Revocation:
         """Close the sessions of this gateway whose access ``event`` revokes."""
         for channel in event.to:
             for session in self._sessions_of(channel.removeprefix("user:")):
-                if self.concerns(event, session.caller):
-                    self.end(session, event)
+                if self.revokes(event, session.caller):
+                    self.close_session(session, event)
 
-    def concerns(self, event: Event, principal: Principal) -> bool:
+    def revokes(self, event: Event, principal: Principal) -> bool:
         """Return whether ``event`` revokes the login of ``principal``, or all logins of the user."""
-        family = msgspec.json.decode(event.data, type=_Revoked).family
+        family = msgspec.json.decode(event.data, type=_RevokedData).family
         return not family or family == principal.family
 
-    def end(self, session: Session, event: Event) -> None:
+    def close_session(self, session: Session, event: Event) -> None:
         """Close ``session`` with the code of ``event``: access revoked, role changed (authenticate again), or signed
         out.
         """
-        told = msgspec.json.decode(event.data, type=_Revoked)
-        session.close(told.code, "signed out" if told.family else _phrase(told.code))
+        data = msgspec.json.decode(event.data, type=_RevokedData)
+        session.close(data.code, "signed out" if data.family else _close_reason(data.code))
 
     # while nothing can be appended
 
     async def run(self) -> None:
-        """Run for ever: while ``main`` is closed, look up the accounts every ``ASK_S``."""
+        """Run for ever: while ``main`` is closed, look up the accounts every ``LOOKUP_EVERY_S``."""
         while not_cancelled():
-            await asyncio.sleep(ASK_S)
+            await asyncio.sleep(LOOKUP_EVERY_S)
             state = self._engine.store.zones.get(DEFAULT_ZONE)
             try:
                 if state is None or not state.open:
-                    await self.ask()
+                    await self.check_accounts()
             except Exception:  # the task's boundary
                 log.exception("accounts_not_asked")
 
-    async def ask(self) -> None:
+    async def check_accounts(self) -> None:
         """Look up the account of every live session, and close the sessions that have lost their access."""
         by_user: dict[str, list[Session]] = {}
         for session in self._sessions:
@@ -89,18 +89,18 @@ class Revocation:
                 by_user.setdefault(session.principal.id, []).append(session)
         groups = list(by_user.values())
         for start in range(0, len(groups), CONCURRENT_LOOKUPS):
-            await asyncio.gather(*(self._ask(group) for group in groups[start : start + CONCURRENT_LOOKUPS]))
+            await asyncio.gather(*(self._check_account(group) for group in groups[start : start + CONCURRENT_LOOKUPS]))
 
-    async def _ask(self, sessions: Sequence[Session]) -> None:
+    async def _check_account(self, sessions: Sequence[Session]) -> None:
         for session in sessions:
             try:
                 await tokens.check_active(self._engine, session.caller)
             except TokenExpired:
-                session.close(Close.REAUTHENTICATE, _phrase(Close.REAUTHENTICATE))
+                session.close(Close.REAUTHENTICATE, _close_reason(Close.REAUTHENTICATE))
             except CalloutError as refusal:
                 if not refusal.temporary:
-                    session.close(Close.REVOKED, _phrase(Close.REVOKED))
+                    session.close(Close.REVOKED, _close_reason(Close.REVOKED))
 
 
-def _phrase(code: int) -> str:
+def _close_reason(code: int) -> str:
     return PHRASES.get(code, "revoked")

@@ -41,7 +41,7 @@ class SessionHub(BufferHub, Protocol):
 class SessionGateway(BufferGateway, Protocol):
     """What a session needs of its gateway."""
 
-    def forget(self, session: Session, code: int) -> None:
+    def remove_session(self, session: Session, code: int) -> None:
         """Remove ``session``, which has ended with ``code``."""
 
 
@@ -243,6 +243,6 @@ class Session(SendBuffer):
 
     def _end(self, code: int) -> None:
         self.state = State.CLOSED
-        self.gateway.forget(self, code)
+        self.gateway.remove_session(self, code)
         self._drop_frames()
         self._inbox = None

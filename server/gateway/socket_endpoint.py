@@ -11,7 +11,7 @@ from server.gateway.dispatch import Dispatcher
 from server.gateway.gateway import Gateway
 from server.gateway.handshake import AcceptLimiter
 from server.gateway.session import Session
-from server.gateway.transport import EXTENSION
+from server.gateway.transport import ATTACH_EXTENSION
 from server.http.throttle import address_of
 
 
@@ -21,37 +21,37 @@ class SocketEndpoint:
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._dispatcher = Dispatcher(gateway)
-        self._accepts = AcceptLimiter(gateway.engine.settings.accepts)
+        self._accept_limiter = AcceptLimiter(gateway.engine.settings.accepts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one handshake. The session continues after this call."""
         gateway, headers = self._gateway, handshake.headers_of(scope)
         await receive()
-        why = self._why_refused(scope, headers)
+        why = self._refusal_reason(scope, headers)
         if why is not None:
             gateway.counters.refused[why] += 1
-            return await handshake.refuse(send, why)
+            return await handshake.send_refusal(send, why)
         subprotocol = handshake.subprotocol_of(scope)
         await send({"type": "websocket.accept", "subprotocol": subprotocol})
         hub = gateway.hubs[subprotocol or ""]
         session = Session(gateway, f"ses_{token_hex(8)}", handshake.credentials_of(scope, headers), hub)
-        session.open(scope["extensions"][EXTENSION](session), self._dispatcher)
+        session.open(scope["extensions"][ATTACH_EXTENSION](session), self._dispatcher)
         gateway.counters.accepted += 1
         gateway.sessions.add(session)
-        gateway.pending.take(session, address_of(scope))
+        gateway.pending.add(session, address_of(scope))
         gateway.wheel.expect_connect(session)
         return None
 
-    def _why_refused(self, scope: Scope, headers: dict[bytes, str]) -> str | None:
+    def _refusal_reason(self, scope: Scope, headers: dict[bytes, str]) -> str | None:
         """Return the reason to refuse the handshake (see server/gateway/handshake.py), None to accept it."""
         gateway = self._gateway
-        if not handshake.is_welcome(headers, gateway.engine.settings.origins):
+        if not handshake.is_origin_allowed(headers, gateway.engine.settings.origins):
             return "origin"
         if handshake.subprotocol_of(scope) is None:
             return "subprotocol"
-        why = gateway.why_no_room()
-        if why is None and gateway.limited:
+        why = gateway.refusal_reason()
+        if why is None and gateway.has_limits:
             if gateway.pending.is_full(address_of(scope)):
                 return "unknown"
-            return None if self._accepts.let_in() else "rush"
+            return None if self._accept_limiter.accept() else "rush"
         return why

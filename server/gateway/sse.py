@@ -25,7 +25,7 @@ from server.schemas import decode
 
 Heads = list[tuple[Zone, Cursor]]
 
-MEDIA = b"text/event-stream"
+MEDIA_TYPE = b"text/event-stream"
 RETRY_MS = (1_000, 5_000)
 """The range of the reconnect delay in ms, drawn for each stream: many streams that are cut at the same time must not
 reconnect at the same time.
@@ -46,59 +46,59 @@ class SseFrames(JsonFrames):
 
     def frame(self, payload: bytes) -> bytes:
         """Return ``payload`` as a block without an id: a push that is in no log does not move the cursor."""
-        return b"data: %b\n\n" % _flat(payload)
+        return b"data: %b\n\n" % _on_one_line(payload)
 
     def event(self, payload: bytes) -> bytes:
         """Return the block of one event when the relay passes it to the hubs: then the zone heads are the cursor of
         every recipient.
         """
-        return message(payload, text_of(self._heads()))
+        return event_block(payload, cursor_text(self._heads()))
 
     def heads(self, heads: Iterable[tuple[Zone, Cursor]]) -> bytes:
         """Return ``heads`` as a block with an id and without an event."""
-        return b"id: %b\n\n" % text_of(heads).encode()
+        return b"id: %b\n\n" % cursor_text(heads).encode()
 
     def heartbeat(self, heads: Iterable[tuple[Zone, Cursor]]) -> bytes:
         """Return the same as ``heads``: a client cannot answer a ping over a stream."""
         return self.heads(heads)
 
 
-def message(payload: bytes, cursor: str) -> bytes:
+def event_block(payload: bytes, cursor: str) -> bytes:
     """Return the block of one event. ``cursor`` is the client's cursor after this event."""
-    return b"id: %b\ndata: %b\n\n" % (cursor.encode(), _flat(payload))
+    return b"id: %b\ndata: %b\n\n" % (cursor.encode(), _on_one_line(payload))
 
 
-def _flat(payload: bytes) -> bytes:
+def _on_one_line(payload: bytes) -> bytes:
     """Return ``payload`` without line breaks: a line break would end the field ``data``. In JSON it can only be white
     space between tokens.
     """
     return payload.replace(b"\n", b" ").replace(b"\r", b" ")
 
 
-def opening(told: dict[str, Any], cursor: str) -> bytes:
+def connect_block(content: dict[str, Any], cursor: str) -> bytes:
     """Return the first block of a stream: the content of the socket's reply to ``connect``, as an event named
     ``connect``.
     """
     parts = (b"retry: %d\n" % randint(*RETRY_MS), b"id: %b\n" % cursor.encode(), b"event: connect\n")
-    return b"".join((*parts, b"data: %b\n\n" % msgspec.json.encode(told)))
+    return b"".join((*parts, b"data: %b\n\n" % msgspec.json.encode(content)))
 
 
-def farewell(code: int, reason: str) -> bytes:
+def close_block(code: int, reason: str) -> bytes:
     """Return the last block of a stream: the close code as on the socket, and the reconnect delay if the client should
     reconnect after this code.
     """
-    told = msgspec.json.encode({"code": code, "reason": reason})
+    content = msgspec.json.encode({"code": code, "reason": reason})
     retry = b"retry: %d\n" % randint(*RETRY_MS) if code < Close.BAD_MESSAGES else b""
-    return b"%bevent: close\ndata: %b\n\n" % (retry, told)
+    return b"%bevent: close\ndata: %b\n\n" % (retry, content)
 
 
-def text_of(heads: Iterable[tuple[Zone, Cursor]]) -> str:
+def cursor_text(heads: Iterable[tuple[Zone, Cursor]]) -> str:
     """Return the cursor of all given zones as text."""
     return ",".join(f"{zone}:{cursor.epoch}:{cursor.seq}" for zone, cursor in heads)
 
 
-def parse(text: str, pointer: str) -> dict[Zone, Cursor]:
-    """Return the cursors in ``text``, the reverse of ``text_of``; none for "". Raises Invalid at ``pointer``."""
+def parse_cursors(text: str, pointer: str) -> dict[Zone, Cursor]:
+    """Return the cursors in ``text``, the reverse of ``cursor_text``; none for "". Raises Invalid at ``pointer``."""
     found: dict[Zone, Cursor] = {}
     for part in text.split(",") if text else ():
         zone, epoch, seq = part.split(":") if part.count(":") == 2 else ("", "", "")

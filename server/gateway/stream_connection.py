@@ -29,7 +29,7 @@ CLOSE_WAIT_S = 5.0
 """How many seconds a client has to accept its last bytes. Then the connection is aborted, whether they were sent or
 not.
 """
-GONE = 1006
+ABNORMAL_CLOSURE = 1006
 
 log = structlog.get_logger(__name__)
 
@@ -37,22 +37,22 @@ log = structlog.get_logger(__name__)
 class Stream(Session):
     """The session of one event stream. ``types`` are the event types that it receives; none means all types."""
 
-    __slots__ = ("_types", "outlet")
+    __slots__ = ("_types", "response")
 
     def __init__(self, gateway: SessionGateway, hub: SessionHub, caller: Principal, types: Collection[str]) -> None:
         super().__init__(gateway, f"str_{token_hex(8)}", Credentials(None, None), hub)
         self.principal = caller
-        self.outlet = EventStreamResponse(self)
-        self.write = self.outlet.write
+        self.response = EventStreamResponse(self)
+        self.write = self.response.write
         self._types = frozenset(types)
 
-    def wants(self, kind: str) -> bool:
+    def receives_type(self, kind: str) -> bool:
         """Return whether the client asked for events of type ``kind``, by the type's name or as ``noun.*``."""
         return not self._types or kind in self._types or f"{kind.partition('.')[0]}.*" in self._types
 
     def push_lossy(self, kind: str, frame: bytes) -> None:
         """Send ``frame`` as on a socket, if the client asked for events of type ``kind``."""
-        if self.wants(kind):
+        if self.receives_type(kind):
             super().push_lossy(kind, frame)
 
     def silence_ms(self, now: float) -> int:
@@ -66,25 +66,25 @@ class Stream(Session):
         self.push(self.gateway.heartbeat(self.hub))
 
     def _end_transport(self, code: int, reason: str) -> None:
-        self.outlet.close(code, reason)
+        self.response.close(code, reason)
 
     def _abort_transport(self) -> None:
-        self.outlet.abort()
+        self.response.abort()
 
 
 class Poll(Stream):
     """The session of one long poll while the poll waits."""
 
-    __slots__ = ("rung",)
+    __slots__ = ("woken",)
 
     def __init__(self, gateway: SessionGateway, hub: SessionHub, caller: Principal, types: Collection[str]) -> None:
         super().__init__(gateway, hub, caller, types)
-        self.rung = asyncio.Event()
+        self.woken = asyncio.Event()
         """Set when an event has arrived, or when the session has ended."""
-        self.write = self._ring
+        self.write = self._wake
 
-    def _ring(self, data: Any) -> None:
-        self.rung.set()
+    def _wake(self, data: Any) -> None:
+        self.woken.set()
 
     def push_lossy(self, kind: str, frame: bytes) -> None:
         """Do nothing: a poll's response contains events of the log only, so this push does not end the wait."""
@@ -96,10 +96,10 @@ class Poll(Stream):
         """Do nothing: the response to the poll carries the zone heads."""
 
     def _end_transport(self, code: int, reason: str) -> None:
-        self.rung.set()
+        self.woken.set()
 
     def _abort_transport(self) -> None:
-        self.rung.set()
+        self.woken.set()
 
 
 class StreamHub(Hub):
@@ -118,7 +118,7 @@ class StreamHub(Hub):
     def recipients(self, kind: str, channels: Iterable[str]) -> Collection[Session]:
         """Return the same sessions as for sockets, without the streams that did not ask for events of type ``kind``."""
         found = super().recipients(kind, channels)
-        return [session for session in found if isinstance(session, Stream) and session.wants(kind)]
+        return [session for session in found if isinstance(session, Stream) and session.receives_type(kind)]
 
     def deliver(self, recipients: Collection[Session], payload: bytes) -> None:
         """Send one event to ``recipients``, as for sockets. There are few streams, so this loop need not be as fast."""
@@ -126,7 +126,7 @@ class StreamHub(Hub):
         for session in recipients:
             session.push_all((frame,))
 
-    def attach(self, stream: Stream) -> None:
+    def add_stream(self, stream: Stream) -> None:
         """Add ``stream`` to the streams of its user."""
         self._by_user.setdefault(stream.caller.id, {})[stream] = None
         self.count += 1
@@ -134,14 +134,14 @@ class StreamHub(Hub):
     def leave(self, session: Session, channels: Iterable[str]) -> None:
         """Remove ``session`` from ``channels`` and from the streams of its user."""
         super().leave(session, channels)
-        his = self._by_user.get(session.caller.id, {})
-        if session in his:
-            del his[session]
+        streams = self._by_user.get(session.caller.id, {})
+        if session in streams:
+            del streams[session]
             self.count -= 1
-        if not his:
+        if not streams:
             self._by_user.pop(session.caller.id, None)
 
-    def of(self, user: str) -> list[Stream]:
+    def streams_of(self, user: str) -> list[Stream]:
         """Return the streams and polls of ``user``, the oldest first."""
         return list(self._by_user.get(user, ()))
 
@@ -153,8 +153,8 @@ class EventStreamResponse:
         self._stream = stream
         self._pieces: list[bytes] = []
         self._wake = asyncio.Event()
-        self._over = False
-        self._pump: asyncio.Task[None] | None = None
+        self._ended = False
+        self._send_task: asyncio.Task[None] | None = None
         self._abort: Any = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -168,8 +168,8 @@ class EventStreamResponse:
         """Send the close code and ``reason``, and end the response. A client that does not read cannot receive them, so
         its connection is aborted at once.
         """
-        self._pieces.append(sse.farewell(code, reason))
-        self._over = True
+        self._pieces.append(sse.close_block(code, reason))
+        self._ended = True
         self._wake.set()
         wait = 0 if code == Close.TOO_SLOW else CLOSE_WAIT_S
         self._timer = asyncio.get_running_loop().call_later(wait, self.abort)
@@ -178,43 +178,43 @@ class EventStreamResponse:
         """Abort the connection at once, even if bytes are unsent."""
         if self._abort is not None:
             self._abort()
-        if self._pump is not None:
-            self._pump.cancel()
+        if self._send_task is not None:
+            self._send_task.cancel()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, extra: list[Header]) -> None:
         """Send the response until the client or the session ends it. HEAD gets the headers only."""
         if scope["method"] == "HEAD":
-            self._pieces, self._over = [], True
+            self._pieces, self._ended = [], True
         self._abort = scope.get("extensions", {}).get(ABORT)
-        self._pump = asyncio.create_task(self._send(send, extra))
-        away = asyncio.create_task(gone(receive))
+        self._send_task = asyncio.create_task(self._send(send, extra))
+        disconnect = asyncio.create_task(wait_for_disconnect(receive))
         try:
-            await asyncio.wait((self._pump, away), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((self._send_task, disconnect), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self._stream.handle_end(GONE)
+            self._stream.handle_end(ABNORMAL_CLOSURE)
             if self._timer is not None:
                 self._timer.cancel()
-            away.cancel()
-            self._pump.cancel()
-            await asyncio.gather(away, self._pump, return_exceptions=True)
+            disconnect.cancel()
+            self._send_task.cancel()
+            await asyncio.gather(disconnect, self._send_task, return_exceptions=True)
 
     async def _send(self, send: Send, extra: list[Header]) -> None:
-        own = [(b"content-type", sse.MEDIA), (b"cache-control", b"no-store"), (b"x-accel-buffering", b"no")]
+        own = [(b"content-type", sse.MEDIA_TYPE), (b"cache-control", b"no-store"), (b"x-accel-buffering", b"no")]
         try:
             await send({"type": "http.response.start", "status": 200, "headers": [*own, *extra]})
-            while not self._over or self._pieces:
+            while not self._ended or self._pieces:
                 await self._wake.wait()
                 self._wake.clear()
                 body, self._pieces = b"".join(self._pieces), []
                 await send({"type": "http.response.body", "body": body, "more_body": True})
-                if not self._over and not self._pieces:
+                if not self._ended and not self._pieces:
                     self._stream.resume()
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         except Exception:  # the task's boundary: the response has begun, so no error response can be sent
             log.exception("stream_failed", session=self._stream.id)
 
 
-async def gone(receive: Receive) -> None:
+async def wait_for_disconnect(receive: Receive) -> None:
     """Return when the client has disconnected. The body of the GET request is read and ignored."""
     while (await receive())["type"] != "http.disconnect":
         pass

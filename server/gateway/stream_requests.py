@@ -15,19 +15,18 @@ from starlette.types import Receive, Scope, Send
 from engine.errors import TokenExpired, Unavailable
 from engine.identity import tokens
 from engine.types import Cursor, Principal, Zone
-from server.gateway import connect, entitlements, sse
-from server.gateway import subscriptions as channels
+from server.gateway import connect, entitlements, sse, subscriptions
 from server.gateway.gateway import Gateway
-from server.gateway.stream_connection import EventStreamResponse, Poll, Stream, gone
+from server.gateway.stream_connection import EventStreamResponse, Poll, Stream, wait_for_disconnect
 from server.http import responses
 from server.http.responses import Header, Response
 
-ENDED = 1000
+POLL_ENDED_CODE = 1000
 
 Replays = dict[Zone, list[bytes]]
 
 
-class Asked(msgspec.Struct, frozen=True, kw_only=True):
+class StreamRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A request for a stream or a poll: which events, and after which cursors. No ``channels`` means the caller's own,
     no ``types`` means all types.
     """
@@ -37,7 +36,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     types: tuple[str, ...] = ()
 
 
-class Heard(msgspec.Struct, frozen=True, omit_defaults=True):
+class PollResult(msgspec.Struct, frozen=True, omit_defaults=True):
     """The response to a poll. ``cursor`` is the cursor for the next poll. If ``recovered`` is false, call ``/v1/sync``
     and continue from its cursor. ``reason`` is as on the socket.
     """
@@ -48,28 +47,28 @@ class Heard(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: str | None = None
 
 
-async def open_stream(gateway: Gateway, caller: Principal, asked: Asked) -> EventStreamResponse:
+async def open_stream(gateway: Gateway, caller: Principal, request: StreamRequest) -> EventStreamResponse:
     """Start an event stream and return its response, which sends the missed events and then the new ones. Raises
     CalloutError.
     """
-    stream = Stream(gateway, gateway.streams, caller, asked.types)
-    resumes, replays = await _reach(gateway, stream, asked)
-    gateway.attach(stream)
+    stream = Stream(gateway, gateway.streams, caller, request.types)
+    resumes, replays = await _read_missed(gateway, stream, request)
+    gateway.add_stream(stream)
     at = {zone: Cursor(resume.tail.epoch, resume.start_seq) for zone, resume in resumes.items()}
     for zone, resume in resumes.items():
-        if resume.outcome == "recovered" and zone in asked.cursors:
-            at[zone] = asked.cursors[zone]
-    told = connect.connect_reply(gateway, stream, resumes, replays)
-    first = sse.opening({**told, **_recovery(resumes)}, sse.text_of(at.items()))
+        if resume.outcome == "recovered" and zone in request.cursors:
+            at[zone] = request.cursors[zone]
+    reply = connect.connect_reply(gateway, stream, resumes, replays)
+    first = sse.connect_block({**reply, **_recovery(resumes)}, sse.cursor_text(at.items()))
     blocks = []
     for zone, payloads in replays.items():
         epoch = resumes[zone].tail.epoch
         for seq, payload in zip(resumes[zone].seqs, payloads, strict=bool(payloads)):
             at[zone] = Cursor(epoch, seq)
-            blocks.append(sse.message(payload, sse.text_of(at.items())))
+            blocks.append(sse.event_block(payload, sse.cursor_text(at.items())))
     stream.push_all([first, *blocks])
     stream.heartbeat()
-    return stream.outlet
+    return stream.response
 
 
 class LongPoll:
@@ -77,39 +76,41 @@ class LongPoll:
     ``wait_s`` seconds.
     """
 
-    def __init__(self, gateway: Gateway, caller: Principal, asked: Asked, wait_s: float) -> None:
+    def __init__(self, gateway: Gateway, caller: Principal, request: StreamRequest, wait_s: float) -> None:
         self._gateway = gateway
         self._caller = caller
-        self._asked = asked
+        self._request = request
         self._wait_s = wait_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, extra: list[Header]) -> Response:
         """Return the response. Raises CalloutError, and ClientDisconnect if the client disconnects while the poll
         waits.
         """
-        poll = Poll(self._gateway, self._gateway.streams, self._caller, self._asked.types)
-        resumes, replays = await _reach(self._gateway, poll, self._asked)
+        poll = Poll(self._gateway, self._gateway.streams, self._caller, self._request.types)
+        resumes, replays = await _read_missed(self._gateway, poll, self._request)
         if self._wait_s and _recovery(resumes)["recovered"] and not any(replays.values()):
-            self._gateway.attach(poll)
+            self._gateway.add_stream(poll)
             await self._wait(poll, receive)
-            resumes, replays = await _reach(self._gateway, poll, self._asked)
+            resumes, replays = await _read_missed(self._gateway, poll, self._request)
         events = [msgspec.Raw(payload) for payloads in replays.values() for payload in payloads]
         heads = [(zone, resume.tail.head) for zone, resume in resumes.items()]
-        return responses.plain(Heard(events, sse.text_of(heads), **_recovery(resumes)))
+        return responses.plain(PollResult(events, sse.cursor_text(heads), **_recovery(resumes)))
 
     async def _wait(self, poll: Poll, receive: Receive) -> None:
-        rung, away = asyncio.create_task(poll.rung.wait()), asyncio.create_task(gone(receive))
+        woken, disconnect = asyncio.create_task(poll.woken.wait()), asyncio.create_task(wait_for_disconnect(receive))
         try:
-            await asyncio.wait((rung, away), timeout=self._wait_s, return_when=asyncio.FIRST_COMPLETED)
-            if away.done():
+            await asyncio.wait((woken, disconnect), timeout=self._wait_s, return_when=asyncio.FIRST_COMPLETED)
+            if disconnect.done():
                 raise ClientDisconnect
         finally:
-            poll.handle_end(ENDED)
-            rung.cancel()
-            away.cancel()
+            poll.handle_end(POLL_ENDED_CODE)
+            woken.cancel()
+            disconnect.cancel()
 
 
-async def _reach(gateway: Gateway, stream: Stream, asked: Asked) -> tuple[connect.ResumesByZone, Replays]:
+async def _read_missed(
+    gateway: Gateway, stream: Stream, request: StreamRequest
+) -> tuple[connect.ResumesByZone, Replays]:
     """Return the missed events, valid in the turn of the event loop in which this returns. The caller's access is
     checked again after the heads were noted, so that a later revocation is found among the events since those heads.
     Raises CalloutError.
@@ -118,10 +119,10 @@ async def _reach(gateway: Gateway, stream: Stream, asked: Asked) -> tuple[connec
     caller = stream.caller
     seen = {zone: tail.cursor for zone, tail in gateway.relay.tails.items()}
     await tokens.check_active(gateway.engine, caller)
-    stream.channels = await channels.heard(gateway, caller, asked.channels)
-    work = {} if asked.channels else await entitlements.work_of(gateway.engine, gateway.relay.tails, caller)
+    stream.channels = await subscriptions.stream_channels(gateway, caller, request.channels)
+    work = {} if request.channels else await entitlements.read_work_floors(gateway.engine, gateway.relay.tails, caller)
     resumes = await connect.prepare_resumes(
-        gateway, gateway.payloads, asked.cursors, stream.channels, stream.wants, floors=work
+        gateway, gateway.payloads, request.cursors, stream.channels, stream.receives_type, floors=work
     )
     gateway.check_room()
     if not resumes:
@@ -129,8 +130,8 @@ async def _reach(gateway: Gateway, stream: Stream, asked: Asked) -> tuple[connec
     if connect.revocation_since(gateway, caller, seen) is not None:
         await tokens.check_active(gateway.engine, caller)
         raise TokenExpired("Your access has changed")
-    work = {} if asked.channels else entitlements.work_since(gateway.relay.tails, caller, work, seen)
-    stream.channels = (*stream.channels, *entitlements.names(work))
+    work = {} if request.channels else entitlements.updated_floors(gateway.relay.tails, caller, work, seen)
+    stream.channels = (*stream.channels, *entitlements.work_channels(work))
     replays = {zone: resume.finish(gateway.payloads, work.get(zone)) for zone, resume in resumes.items()}
     for resume in resumes.values():
         gateway.counters.resumes[resume.outcome] += 1

@@ -17,7 +17,7 @@ from server.gateway.session import Session
 from server.gateway.zone_stream import WAIT_S, ZoneStream
 from server.schemas import ops
 
-ADDRESSED = frozenset({"user", "role", "room"})
+ADDRESSED_KINDS = frozenset({"user", "role", "room"})
 """Channels that events are addressed to and nobody subscribes to."""
 
 
@@ -28,15 +28,15 @@ async def subscribe(gateway: Gateway, session: Session, op: ops.Subscribe) -> di
     and a right that was lost in between is not granted.
     """
     caller = session.caller
-    tail = place(gateway, op.channel)
-    await _state(gateway, caller, op.channel)
-    await _caught_up(gateway, tail)
+    tail = zone_stream_of(gateway, op.channel)
+    await _read_state(gateway, caller, op.channel)
+    await _wait_for_relay(gateway, tail)
     if len(session.channels) - len(caller.channels) >= ops.MAX_SUBS:
         raise Invalid(errors=[FieldError("/channel", f"At most {ops.MAX_SUBS} subscriptions")])
     session.subscribe(op.channel)
     heard_from = tail.cursor
     try:
-        state = await _state(gateway, caller, op.channel)
+        state = await _read_state(gateway, caller, op.channel)
     except CalloutError:
         session.unsubscribe(op.channel)
         raise
@@ -51,7 +51,9 @@ async def unsubscribe(gateway: Gateway, session: Session, op: ops.Unsubscribe) -
     return {"channel": op.channel}
 
 
-async def admit(gateway: Gateway, caller: Principal, wanted: Iterable[str]) -> tuple[list[str], list[dict[str, str]]]:
+async def check_channels(
+    gateway: Gateway, caller: Principal, wanted: Iterable[str]
+) -> tuple[list[str], list[dict[str, str]]]:
     """Return the channels of ``wanted`` that ``caller`` may receive, and the refused channels with their error codes.
 
     Raises Unavailable if a channel could not be checked.
@@ -60,9 +62,9 @@ async def admit(gateway: Gateway, caller: Principal, wanted: Iterable[str]) -> t
     refused: list[dict[str, str]] = []
     for channel in dict.fromkeys(wanted):
         try:
-            tail = place(gateway, channel)
-            await _state(gateway, caller, channel)
-            await _caught_up(gateway, tail)
+            tail = zone_stream_of(gateway, channel)
+            await _read_state(gateway, caller, channel)
+            await _wait_for_relay(gateway, tail)
         except CalloutError as error:
             if error.temporary:
                 raise
@@ -72,7 +74,7 @@ async def admit(gateway: Gateway, caller: Principal, wanted: Iterable[str]) -> t
     return good, refused
 
 
-async def heard(gateway: Gateway, caller: Principal, named: Collection[str]) -> tuple[str, ...]:
+async def stream_channels(gateway: Gateway, caller: Principal, named: Collection[str]) -> tuple[str, ...]:
     """Return the channels of a stream: the caller's own, or instead of them the channels that ops or a service name.
 
     Ops may receive every event of a zone, so they may name every channel that events are addressed to. A service may
@@ -85,14 +87,14 @@ async def heard(gateway: Gateway, caller: Principal, named: Collection[str]) -> 
         raise Forbidden("Only ops and services name channels; your own come by themselves")
     for channel in named:
         kind, _, name = channel.partition(":")
-        if channel in caller.channels or (caller.is_ops and kind in ADDRESSED and is_id(name)):
+        if channel in caller.channels or (caller.is_ops and kind in ADDRESSED_KINDS and is_id(name)):
             continue
-        place(gateway, channel)
-        await _state(gateway, caller, channel)
+        zone_stream_of(gateway, channel)
+        await _read_state(gateway, caller, channel)
     return tuple(dict.fromkeys(named))
 
 
-async def _caught_up(gateway: Gateway, tail: ZoneStream) -> None:
+async def _wait_for_relay(gateway: Gateway, tail: ZoneStream) -> None:
     """Wait until the relay has passed the log's present head, so that it has handed on every event that is older than
     the state by which the caller's right was decided. Then no older event ends the right again or is sent because of
     it. Raises Unavailable after ``WAIT_S`` seconds.
@@ -104,7 +106,7 @@ async def _caught_up(gateway: Gateway, tail: ZoneStream) -> None:
         raise Unavailable("The log is being read")
 
 
-def place(gateway: Gateway, channel: str) -> ZoneStream:
+def zone_stream_of(gateway: Gateway, channel: str) -> ZoneStream:
     """Return the stream of the zone to which ``channel``, a job's or a zone's, belongs. Raises Invalid or NotFound."""
     kind, _, name = channel.partition(":")
     if kind not in ("job", "zone"):
@@ -116,19 +118,19 @@ def place(gateway: Gateway, channel: str) -> ZoneStream:
     return tail
 
 
-async def _state(gateway: Gateway, caller: Principal, channel: str) -> dict[str, Any]:
+async def _read_state(gateway: Gateway, caller: Principal, channel: str) -> dict[str, Any]:
     """Return the present job, or the zone's epoch, if the caller may subscribe to ``channel``. Raises Forbidden or
     NotFound.
     """
     kind, _, name = channel.partition(":")
     if kind == "job":
-        return {"job": msgspec.Raw(await _job(gateway, caller, name))}
+        return {"job": msgspec.Raw(await _read_job(gateway, caller, name))}
     if not caller.is_ops:
         raise Forbidden("For ops")
     return {"epoch": gateway.relay.tails[Zone(name)].epoch}
 
 
-async def _job(gateway: Gateway, caller: Principal, job: str) -> bytes:
+async def _read_job(gateway: Gateway, caller: Principal, job: str) -> bytes:
     """Return the job as its participants, ops and services see it. Raises NotFound for everybody else, even for a
     technician who was only offered the job: they may read its public part but not follow it.
     """
@@ -138,6 +140,6 @@ async def _job(gateway: Gateway, caller: Principal, job: str) -> bytes:
     return shown
 
 
-def own_and(caller: Principal, subscribed: Collection[str]) -> tuple[str, ...]:
+def all_channels(caller: Principal, subscribed: Collection[str]) -> tuple[str, ...]:
     """Return all channels of a session, each once: the caller's own and the subscribed ones."""
     return tuple(dict.fromkeys((*caller.channels, *subscribed)))

@@ -14,45 +14,45 @@ from engine.process.settings import Settings
 from server.gateway.protocol import Close
 from server.gateway.session import Session
 
-EXPIRING = "token.expiring"
+TOKEN_EXPIRING = "token.expiring"
 
 
-class Expiry:
+class TokenExpiry:
     """The sessions whose tokens expire, grouped by the second (Unix time) of their warning and of their end."""
 
     def __init__(self, settings: Settings) -> None:
         self._warning_s = settings.token_warning_s
         self._grace_s = settings.token_grace_s
-        self._warn: dict[int, set[Session]] = {}
-        self._end: dict[int, set[Session]] = {}
+        self._warnings: dict[int, set[Session]] = {}
+        self._ends: dict[int, set[Session]] = {}
 
-    def watch(self, session: Session, *, late: bool = True) -> None:
-        """Schedule the warning and the end of ``session`` by its present token. ``late``: warn at the next tick even if
-        the time of the warning is past.
+    def schedule(self, session: Session, *, warn_late: bool = True) -> None:
+        """Schedule the warning and the end of ``session`` by its present token. ``warn_late``: warn at the next tick
+        even if the time of the warning is past.
         """
         expires = session.caller.expires
         if expires:
             warn_at = ceil(expires - self._warning_s)
-            if late or warn_at > time():
-                self._warn.setdefault(warn_at, set()).add(session)
-            self._end.setdefault(ceil(expires + self._grace_s), set()).add(session)
+            if warn_late or warn_at > time():
+                self._warnings.setdefault(warn_at, set()).add(session)
+            self._ends.setdefault(ceil(expires + self._grace_s), set()).add(session)
 
-    def forget(self, session: Session) -> None:
+    def cancel(self, session: Session) -> None:
         """Cancel the warning and the end of ``session``. Call this when it has ended, and before it gets another
         token.
         """
         if session.principal is not None and session.principal.expires:
             expires = session.principal.expires
-            _discard(self._warn, ceil(expires - self._warning_s), session)
-            _discard(self._end, ceil(expires + self._grace_s), session)
+            _remove_session(self._warnings, ceil(expires - self._warning_s), session)
+            _remove_session(self._ends, ceil(expires + self._grace_s), session)
 
     def tick(self, now: float) -> None:
         """Warn and close the sessions that are due at ``now`` (Unix time in seconds)."""
-        for second in [second for second in self._warn if second <= now]:
-            for session in self._warn.pop(second):
+        for second in [second for second in self._warnings if second <= now]:
+            for session in self._warnings.pop(second):
                 _warn(session, now)
-        for second in [second for second in self._end if second <= now]:
-            for session in list(self._end.pop(second)):
+        for second in [second for second in self._ends if second <= now]:
+            for session in list(self._ends.pop(second)):
                 session.close(Close.TOKEN_EXPIRED, "token expired")
 
 
@@ -62,10 +62,10 @@ def _warn(session: Session, now: float) -> None:
     """
     left = max(0, int(session.caller.expires - now))
     frames = session.hub.frames
-    session.push(frames.frame(frames.payloads.encode_live(EXPIRING, int(now * 1000), {"in_s": left})))
+    session.push(frames.frame(frames.payloads.encode_live(TOKEN_EXPIRING, int(now * 1000), {"in_s": left})))
 
 
-def _discard(seconds: dict[int, set[Session]], second: int, session: Session) -> None:
+def _remove_session(seconds: dict[int, set[Session]], second: int, session: Session) -> None:
     group = seconds.get(second)
     if group is not None:
         group.discard(session)

@@ -17,10 +17,10 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 from server.gateway.connection import MAX_MESSAGE_BYTES, Connection, Receiver
 
-EXTENSION = "callout.attach"
+ATTACH_EXTENSION = "callout.attach"
 """The key of ``attach`` in ``scope["extensions"]``."""
 
-EARLY_BYTES = MAX_MESSAGE_BYTES + 14
+MAX_EARLY_BYTES = MAX_MESSAGE_BYTES + 14
 """How many bytes a client may send before its session is attached: one frame of the largest size. A correct client
 sends nothing before that.
 """
@@ -34,20 +34,20 @@ class CalloutWebSocket(WebSocketsSansIOProtocol):
     """
 
     attached = False
-    early = b""
+    early_bytes = b""
 
     def data_received(self, data: bytes) -> None:
         """Pass the request to the handshake. Store frames that arrive before the session is attached."""
         if not self.handshake_initiated:
             super().data_received(data)
             if not self.handshake_initiated:
-                self._turn_away()
-        elif len(self.early) + len(data) <= EARLY_BYTES:
-            self.early += data
+                self._refuse_request()
+        elif len(self.early_bytes) + len(data) <= MAX_EARLY_BYTES:
+            self.early_bytes += data
         else:
             self.transport.abort()
 
-    def _turn_away(self) -> None:
+    def _refuse_request(self) -> None:
         """Send 400 and close. The request is complete, but the handshake's parser refused it (a body, too many headers
         or headers that are too long). The parser reads no further, and nothing else would close the connection.
         """
@@ -58,7 +58,7 @@ class CalloutWebSocket(WebSocketsSansIOProtocol):
         """Run the application for the handshake only. If it attached a session, the connection stays open when the
         application returns.
         """
-        cast(dict[str, Any], self.scope["extensions"])[EXTENSION] = self.attach
+        cast(dict[str, Any], self.scope["extensions"])[ATTACH_EXTENSION] = self.attach
         try:
             await self.app(self.scope, self.receive, self.send)
         except ClientDisconnected:
@@ -71,7 +71,7 @@ class CalloutWebSocket(WebSocketsSansIOProtocol):
                 self.logger.error("ASGI callable returned without completing handshake.")
                 self.send_500_response()
         if self.attached:
-            self._forget()
+            self._drop_handshake()
         elif self.close_timer is None:
             self.transport.close()
 
@@ -84,15 +84,15 @@ class CalloutWebSocket(WebSocketsSansIOProtocol):
         if not self.handshake_complete or self.attached or self.disconnected or self.close_sent:
             raise RuntimeError("attach once, after websocket.accept and before any close")
         self.attached = True
-        connection = Connection(self.transport, receiver, self.connections, self.early)
+        connection = Connection(self.transport, receiver, self.connections, self.early_bytes)
         self.connections.discard(self)
         cast(set[Any], self.connections).add(connection)
         self.transport.set_protocol(connection)
-        if self.early:
+        if self.early_bytes:
             self.loop.call_soon(connection.data_received, b"")
         return connection
 
-    def _forget(self) -> None:
+    def _drop_handshake(self) -> None:
         """Drop the handshake's request, scope, queue and parser: they are never needed again."""
         tasks = self.tasks
         self.__dict__.clear()

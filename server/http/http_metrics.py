@@ -23,7 +23,7 @@ class HttpMetrics:
         self.answers[operation, str(status)] += 1
         self.seconds[(operation,)] += took_s
 
-    def show(self, metrics: Metrics) -> None:
+    def register(self, metrics: Metrics) -> None:
         """Register these counters with the engine's metrics. Call this once for each engine."""
         metrics.reading(
             "http_answers",

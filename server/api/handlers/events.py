@@ -6,7 +6,7 @@ from engine.errors import Forbidden, Unavailable
 from engine.types import Cursor, Zone
 from server.api.endpoint import RequestContext
 from server.gateway import sse, stream_requests
-from server.gateway.stream_requests import Asked
+from server.gateway.stream_requests import StreamRequest
 from server.http.responses import StreamingResponse
 from server.schemas.decode import Body
 from server.schemas.events import EventsQuery
@@ -32,7 +32,7 @@ async def hear(call: RequestContext[Body, EventsQuery]) -> StreamingResponse:
     if query.types is not None and not call.caller.is_ops and call.caller.role != "service":
         raise Forbidden("Only ops and services name types")
     streamed = "text/event-stream" in _header(call, b"accept") or (query.after is None and query.wait is None)
-    asked = Asked(cursors=_cursors(call, streamed), channels=_names(query.channels), types=_names(query.types))
+    asked = StreamRequest(cursors=_cursors(call, streamed), channels=_names(query.channels), types=_names(query.types))
     if streamed:
         return await stream_requests.open_stream(gateway, call.caller, asked)
     return stream_requests.LongPoll(gateway, call.caller, asked, query.wait or 0)
@@ -43,7 +43,7 @@ def _cursors(call: RequestContext[Body, EventsQuery], streamed: bool) -> dict[Zo
     ``Last-Event-ID`` is newer than the one in the URL.
     """
     last = _header(call, b"last-event-id") if streamed else ""
-    return sse.parse(last, "/Last-Event-ID") if last else sse.parse(call.query.after or "", "/after")
+    return sse.parse_cursors(last, "/Last-Event-ID") if last else sse.parse_cursors(call.query.after or "", "/after")
 
 
 def _header(call: RequestContext[Body, EventsQuery], name: bytes) -> str:

@@ -234,7 +234,7 @@ async def test_main_closed_still_ends_access(node: Node, monkeypatch: pytest.Mon
             await accounts.suspend(engine, ADMIN, user.user.id, reason="fraud")
         with pytest.raises(Indeterminate):
             await accounts.patch_user(engine, ADMIN, other.user.id, role="technician")
-        await node.gateway.revocation.ask()
+        await node.gateway.revocation.check_accounts()
         assert [await client.closed() for client in (ann, bob)] == [4502, 4006]
         assert "ok" in await cid.ask(op="ping")
         await engine.store.redis.hset(keys.meta(DEFAULT_ZONE), "epoch", epoch)

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from engine.process.settings import Settings
-from server.gateway.app_version import too_old
+from server.gateway.app_version import is_too_old
 from tests.server.gateway.conftest import node_of
 
 
@@ -28,7 +28,7 @@ from tests.server.gateway.conftest import node_of
 )
 def test_versions_compare_by_their_numbers(app: str, version: str, oldest: tuple[str, ...], old: bool) -> None:
     """An entry with a name concerns that app alone; an app without a version is older than any."""
-    assert too_old(app, version, oldest) is old
+    assert is_too_old(app, version, oldest) is old
 
 
 async def test_an_old_app_is_told_to_upgrade(settings: Settings) -> None:

@@ -8,7 +8,7 @@ import kosoku
 
 from server.gateway.connection import Connection
 from server.gateway.frames import binary_frame, text_frame
-from server.gateway.transport import EXTENSION
+from server.gateway.transport import ATTACH_EXTENSION
 from tests.server.gateway.conftest import serving
 
 EXCLUDED = ["9.*", "12.*", "13.*"]
@@ -39,7 +39,7 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
     await receive()
     await send({"type": "websocket.accept"})
     one = Echo()
-    one.connection = scope["extensions"][EXTENSION](one)
+    one.connection = scope["extensions"][ATTACH_EXTENSION](one)
 
 
 async def test_every_case_passes() -> None:

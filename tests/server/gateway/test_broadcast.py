@@ -15,7 +15,7 @@ from tests.server.gateway.conftest import Node
 from tests.support.wait import wait_until
 
 READERS, DEAF, SECONDS = 290, 10, 5.0
-EVERY_S, BYTES = 0.02, 16_000
+MIN_INTERVAL_S, BYTES = 0.02, 16_000
 """Fifty events a second, 0.8 MB/s to each: over the bound of a queue in about two seconds."""
 
 
@@ -97,7 +97,7 @@ async def test_those_who_never_read_cost_a_bounded_amount(node: Node) -> None:
         text = '{"text":"' + "x" * BYTES + '"}'
         while time.monotonic() < until:
             last = await node.append("role:customer", data=text)
-            await asyncio.sleep(EVERY_S)
+            await asyncio.sleep(MIN_INTERVAL_S)
             held = [s.waiting_bytes + s._connection.transport.get_write_buffer_size() for s in slow]
             most = max(most, *held)
         await wait_until(lambda: all(one.seqs and one.seqs[-1] == last for one in readers), what="every reader's last")

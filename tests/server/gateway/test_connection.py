@@ -11,7 +11,7 @@ import pytest
 
 from server.gateway.connection import MAX_FRAMES_PER_TURN, MAX_REASON_BYTES, Connection, fit_reason
 from server.gateway.frames import text_frame
-from server.gateway.transport import EXTENSION
+from server.gateway.transport import ATTACH_EXTENSION
 from tests.server.gateway.conftest import serving
 from tests.support.wait import wait_until
 
@@ -90,9 +90,9 @@ async def peer(early: bytes = b"") -> AsyncIterator[Peer]:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await receive()
         asked.set()
-        await wait_until(lambda: scope["extensions"][EXTENSION].__self__.early == early)
+        await wait_until(lambda: scope["extensions"][ATTACH_EXTENSION].__self__.early == early)
         await send({"type": "websocket.accept"})
-        echo.connection = scope["extensions"][EXTENSION](echo)
+        echo.connection = scope["extensions"][ATTACH_EXTENSION](echo)
 
     async with serving(app) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)

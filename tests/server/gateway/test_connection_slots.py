@@ -83,7 +83,7 @@ async def seated(node: Node, count: int) -> None:
 
 def heard(node: Node) -> None:
     """As if each client had said something now."""
-    for session in node.gateway.slots._held:
+    for session in node.gateway.slots._slots:
         session.received_at = monotonic()
 
 
@@ -98,7 +98,7 @@ async def opened(stack: AsyncExitStack, *nodes: Node) -> list[Client]:
         before = {session.id for session in node.gateway.sessions}
         clients.append(await stack.enter_async_context(node.client("ann")))
         (new,) = [session for session in node.gateway.sessions if session.id not in before]
-        await wait_until(lambda n=node, s=new: n.gateway.slots._held.get(s), what="its seat")  # type: ignore[misc]
+        await wait_until(lambda n=node, s=new: n.gateway.slots._slots.get(s), what="its seat")  # type: ignore[misc]
     return clients
 
 
@@ -168,7 +168,7 @@ async def _settled(*nodes: Node) -> bool:
     """Whether nothing is left to be told to Redis, and each gateway has heard all that was told."""
 
     def telling() -> bool:
-        return any(node.gateway.slots._telling or node.gateway.slots._ended for node in nodes)
+        return any(node.gateway.slots._tasks or node.gateway.slots._slots_to_release for node in nodes)
 
     if telling():
         return False
@@ -218,7 +218,7 @@ async def test_the_seats_of_a_dead_gateway_fall_out(
     monkeypatch.setattr(sockets, "lease_ms", lambda engine: 500)
     redis, mine = two.engine.store.redis, await opened(stack, two)
     await opened(stack, one, one, one)
-    one.gateway.slots._held.clear()  # as if it had been killed: it neither touches nor gives up
+    one.gateway.slots._slots.clear()  # as if it had been killed: it neither touches nor gives up
 
     async def outlived() -> bool:
         heard(two)
@@ -259,7 +259,7 @@ async def streaming(stack: AsyncExitStack, *sites: Site) -> list[Source]:
     sources = []
     for site in sites:
         sources.append(await stack.enter_async_context(site.source("ann")))
-        await wait_until(lambda s=site: all(s.gateway.slots._held.values()), what="its seat")  # type: ignore[misc]
+        await wait_until(lambda s=site: all(s.gateway.slots._slots.values()), what="its seat")  # type: ignore[misc]
     return sources
 
 
@@ -310,7 +310,7 @@ async def test_polls_take_no_seat(sites: tuple[Site, Site], stack: AsyncExitStac
         asked.append(asyncio.create_task(site.poll("ann", after=f"main:{epoch_name(1)}:0", wait=30)))
         await wait_until(lambda s=site, n=waiting: s.gateway.streams.count == n, what="a poll")  # type: ignore[misc]
     assert not any(task.done() for task in asked)
-    assert one.gateway.slots._held == two.gateway.slots._held == {}
+    assert one.gateway.slots._slots == two.gateway.slots._slots == {}
     assert not await one.node.engine.store.redis.exists(STREAMS)
     await streaming(stack, one)
     assert not asked[0].done()
@@ -331,9 +331,9 @@ async def crowd(node: Node) -> list[Session]:
     for number in range(USERS * EACH):
         session = Session(node.gateway, f"ses_{number}", Credentials(None, None), node.gateway.hub)
         session.principal, session.state = principal(f"usr_{number % USERS}"), State.LIVE
-        node.gateway.slots.take(session)
+        node.gateway.slots.open_slot(session)
         sessions.append(session)
-    await wait_until(lambda: all(node.gateway.slots._held.values()), what="everybody's seat")
+    await wait_until(lambda: all(node.gateway.slots._slots.values()), what="everybody's seat")
     return sessions
 
 
@@ -346,7 +346,7 @@ async def touched(node: Node) -> list[float]:
 
 
 @pytest.fixture
-async def limited(settings: Settings) -> AsyncIterator[Node]:
+async def has_limits(settings: Settings) -> AsyncIterator[Node]:
     """A gateway that counts."""
     async with node_of(msgspec.structs.replace(settings, limits="on")) as node:
         yield node
@@ -376,7 +376,7 @@ async def test_who_ends_during_a_touch_keeps_no_seat(limited: Node, monkeypatch:
         await touch(engine, held)
         if not done:
             last.handle_end(1006)
-            await wait_until(lambda: not limited.gateway.slots._telling, what="the end told")
+            await wait_until(lambda: not limited.gateway.slots._tasks, what="the end told")
         done.append(len(held))
 
     monkeypatch.setattr(sockets, "touch", first_then_ends)
@@ -401,9 +401,9 @@ async def test_who_could_not_be_counted_is_counted_with_the_next_touch(
     sessions = [Session(limited.gateway, f"ses_{n}", Credentials(None, None), limited.gateway.hub) for n in range(101)]
     for number, session in enumerate(sessions):
         session.principal, session.state = principal(f"usr_{number}"), State.LIVE
-        seats_of.take(session)
-    await wait_until(lambda: not seats_of._telling, what="the failures")
-    assert not any(seats_of._held.values()) and len(seats_of._held) == 101
+        seats_of.open_slot(session)
+    await wait_until(lambda: not seats_of._tasks, what="the failures")
+    assert not any(seats_of._slots.values()) and len(seats_of._slots) == 101
     sessions[-1].handle_end(1006)
 
     async def another_ends(*args: Any, **more: Any) -> sockets.Slot:
@@ -413,7 +413,7 @@ async def test_who_could_not_be_counted_is_counted_with_the_next_touch(
 
     monkeypatch.setattr(sockets, "open_slot", another_ends)
     await seats_of.touch()
-    assert all(seats_of._held.values()) and len(seats_of._held) == 99
+    assert all(seats_of._slots.values()) and len(seats_of._slots) == 99
 
 
 async def test_a_zone_that_fails_keeps_no_seat_from_being_touched(
@@ -429,7 +429,7 @@ async def test_a_zone_that_fails_keeps_no_seat_from_being_touched(
     client = await stack.enter_async_context(node.client("tina", "technician"))
     tina = keys.sockets(DEFAULT_ZONE, UserId("tina"))
     redis = node.engine.store.redis
-    await wait_until(lambda: all(node.gateway.slots._held.values()), what="her seat")
+    await wait_until(lambda: all(node.gateway.slots._slots.values()), what="her seat")
     answering = asyncio.create_task(client.receive())
     await redis.delete(tina)
 

@@ -18,7 +18,7 @@ from tests.support.wait import wait_until
 
 async def test_in_batches_over_the_time_set(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     """Everybody is told 4000, some at once and the last near the end, in an order that is not that of coming."""
-    monkeypatch.setattr(drain, "AT_LEAST", 1)
+    monkeypatch.setattr(drain, "MIN_BATCH", 1)
     async with AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(node.client(f"u{number}")) for number in range(20)]
         began = time.monotonic()
@@ -28,7 +28,7 @@ async def test_in_batches_over_the_time_set(node: Node, monkeypatch: pytest.Monk
             return time.monotonic() - began, code, number
 
         waiting = [asyncio.create_task(gone(number)) for number in range(20)]
-        await drain.send_away(node.gateway.sessions, 1.0)
+        await drain.close_all(node.gateway.sessions, 1.0)
         ended = sorted(await asyncio.gather(*waiting))
     assert {code for _, code, _ in ended} == {4000}
     assert ended[0][0] < 0.3 and 0.7 < ended[-1][0] < 2
@@ -56,7 +56,7 @@ async def test_what_is_in_hand_is_answered_first(node: Node, monkeypatch: pytest
         await go.wait()
         return {"done": True}
 
-    monkeypatch.setitem(ops.OPS, Unsubscribe, ops.OPS[Unsubscribe]._replace(work=slow))
+    monkeypatch.setitem(ops.OPS, Unsubscribe, ops.OPS[Unsubscribe]._replace(function=slow))
     async with node.client("ann") as busy, node.client("bob") as idle:
         await busy.send({"id": 70, "op": "unsubscribe", "channel": "job:x"})
         await wait_until(lambda: begun)
@@ -79,7 +79,7 @@ async def test_a_command_that_hangs_does_not_hold_the_end_up(node: Node, monkeyp
     async def never(gateway: Any, session: Any, op: Any) -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setitem(ops.OPS, Unsubscribe, ops.OPS[Unsubscribe]._replace(work=never))
+    monkeypatch.setitem(ops.OPS, Unsubscribe, ops.OPS[Unsubscribe]._replace(function=never))
     async with node.client("ann") as client:
         await client.send({"id": 70, "op": "unsubscribe", "channel": "job:x"})
         await wait_until(lambda: node.gateway.running_ops)

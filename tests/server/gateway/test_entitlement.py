@@ -83,7 +83,7 @@ async def test_every_type_to_every_address(site: Site) -> None:
             last = await site.node.append(to, kind=kind, data=data)
         await site.node.relayed(last)
         for source in streams.values():
-            next(iter(site.gateway.streams.of(source.hello.data["user"]["id"]))).heartbeat()  # type: ignore[attr-defined]
+            next(iter(site.gateway.streams.streams_of(source.hello.data["user"]["id"]))).heartbeat()  # type: ignore[attr-defined]
         for name, role in PEOPLE.items():
             mine = [
                 seq for seq, (kind, to) in enumerate(sent, 1) if entitled(name, to) and not kind.startswith("session.")

@@ -20,7 +20,7 @@ from tests.support.wait import wait_until
 
 
 @pytest.fixture
-def limited(settings: Settings) -> Settings:
+def has_limits(settings: Settings) -> Settings:
     """With limits."""
     return msgspec.structs.replace(settings, limits="on")
 
@@ -61,11 +61,11 @@ def test_the_turnstile_opens_again(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr("server.gateway.handshake.monotonic", lambda: now)
     door = AcceptLimiter(10)
-    assert [door.let_in() for _ in range(12)] == [True] * 10 + [False] * 2
+    assert [door.accept() for _ in range(12)] == [True] * 10 + [False] * 2
     now += 0.25
-    assert [door.let_in() for _ in range(3)] == [True, True, False]
+    assert [door.accept() for _ in range(3)] == [True, True, False]
     now += 60
-    assert sum(door.let_in() for _ in range(50)) == 10
+    assert sum(door.accept() for _ in range(50)) == 10
 
 
 async def test_locations_without_an_id_are_dropped_silently(limited: Settings, slow_refill: SlowRefill) -> None:

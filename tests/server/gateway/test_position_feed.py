@@ -72,7 +72,7 @@ async def heard(node: Node) -> None:
     """Wait until this gateway listens: what is published before that is lost. The number of subscribers that Redis
     tells is no answer, since the last test's gateway may still be among them.
     """
-    await wait_until(lambda: node.gateway.positions.listening)
+    await wait_until(lambda: node.gateway.positions.is_subscribed)
 
 
 async def position(client: Client) -> dict[str, Any]:
@@ -167,9 +167,9 @@ async def test_after_the_end_nothing_is_told(node: Node, steps: tuple[Step, ...]
         await node.relayed(last.seq)
         assert (await position(boss))["data"]["lat"] == 40.76
         await one.fix(40.78)
-        node.gateway.positions.sweep()
-        node.gateway.positions.forget()
-        node.gateway.positions.hear(DEFAULT_ZONE, late)
+        node.gateway.positions.resend_stale()
+        node.gateway.positions.clear()
+        node.gateway.positions.handle_fix(DEFAULT_ZONE, late)
         await nothing(client)
         await nothing(boss)
     there = await positions.track(node.engine, one.customer, one.job)
@@ -196,8 +196,8 @@ async def test_who_waits_for_their_money_is_followed_by_nobody(node: Node, monke
             done = await jobs.command(node.engine, who, job, Step(command=name, code=code))
         await node.relayed(done.seq)
         await one.fix(40.78)
-        node.gateway.positions.forget()
-        node.gateway.positions.hear(DEFAULT_ZONE, late)
+        node.gateway.positions.clear()
+        node.gateway.positions.handle_fix(DEFAULT_ZONE, late)
         await nothing(client)
     there = await positions.track(node.engine, customer, job)
     assert there is not None and there.lat == 40.76
@@ -227,7 +227,7 @@ async def test_a_job_of_an_unknown_blueprint_is_followed_by_nobody(node: Node) -
     async with node.client(one.customer.id) as client, node.client("boss", "admin") as boss:
         fix = msgspec.json.decode(await _published(one))
         fix["jobs"][0]["bp"] = "home_service@99"
-        node.gateway.positions.hear(DEFAULT_ZONE, msgspec.json.encode(fix))
+        node.gateway.positions.handle_fix(DEFAULT_ZONE, msgspec.json.encode(fix))
         await nothing(client)
         await nothing(boss)
 
@@ -259,7 +259,7 @@ async def test_a_fix_on_its_way_when_they_went_offline_is_not_told(node: Node) -
         await technicians.set_availability(node.engine, one.driver, "t1", online=False)
         while (await boss.push())["type"] != "technician.status":
             pass
-        node.gateway.positions.hear(DEFAULT_ZONE, late)
+        node.gateway.positions.handle_fix(DEFAULT_ZONE, late)
         await nothing(client)
 
 
@@ -337,7 +337,7 @@ async def test_a_position_that_nothing_follows_becomes_stale(node: Node) -> None
         first, second = await position(client), await position(client)
         assert (first["data"]["stale"], second["data"]["stale"]) == (False, True)
         assert first["data"]["at"] == second["data"]["at"]
-        node.gateway.positions.sweep()
+        node.gateway.positions.resend_stale()
         await nothing(client)
 
 

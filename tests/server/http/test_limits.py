@@ -26,7 +26,7 @@ LOGIN = {"email": "ada@example.org", "password": "wrong horse"}
 
 
 @pytest.fixture(scope="module")
-async def limited(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
+async def has_limits(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
     """A server with limits."""
     data = str(tmp_path_factory.mktemp("limited"))
     async with running(Settings(data=data, port=0)) as server:

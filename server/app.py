@@ -1,6 +1,6 @@
 """The HTTP application: the layers around the routes, from the outermost to the innermost.
 
-1. :class:`Stamp` gives every response an ``X-Request-Id``, reads ``traceparent``, counts, and turns an uncaught
+1. :class:`RequestStamp` gives every response an ``X-Request-Id``, reads ``traceparent``, counts, and turns an uncaught
    exception into a problem document.
 2. CORS, by exact origins.
 3. :class:`~server.http.auth.Authenticate`.
@@ -31,7 +31,7 @@ from engine.process.metrics import CONTENT_TYPE, Metrics
 from engine.runtime import Engine
 from server.api import asyncapi, openapi
 from server.api.api_docs import Document
-from server.api.endpoint import AppState, Endpoint, refuse
+from server.api.endpoint import AppState, Endpoint, send_problem
 from server.api.route import Route
 from server.api.routes import ROUTES
 from server.gateway.gateway import Gateway
@@ -52,7 +52,7 @@ SOCKET_PATH = "/v1/ws"
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _TRACE = re.compile(TRACE.encode())
 
-_TAKEN = [
+_REQUEST_HEADERS = [
     "Authorization",
     "Content-Type",
     "Idempotency-Key",
@@ -61,7 +61,7 @@ _TAKEN = [
     "X-Request-Id",
     "traceparent",
 ]
-_SHOWN = [
+_RESPONSE_HEADERS = [
     "ETag",
     "Idempotency-Key",
     "Idempotency-Replayed",
@@ -80,35 +80,35 @@ def build_app(engine: Engine, gateway: Gateway | None, health: Health) -> ASGIAp
 
     Call this once for each engine, because it registers counters with the engine's metrics.
     """
-    tally = HttpMetrics()
-    tally.register(engine.metrics)
+    http_metrics = HttpMetrics()
+    http_metrics.register(engine.metrics)
     document = Document(partial(openapi.document, ROUTES), engine.blueprints)
     messages = Document(asyncapi.document, engine.blueprints)
-    edge = AppState(engine, gateway, health, tally, document, messages)
-    http: ASGIApp = Authenticate(_router(edge, ROUTES), engine)
+    app_state = AppState(engine, gateway, health, http_metrics, document, messages)
+    http: ASGIApp = Authenticate(_router(app_state, ROUTES), engine)
     if engine.settings.origins:
         http = CORSMiddleware(
             http,
             allow_origins=engine.settings.origins,
             allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
-            allow_headers=_TAKEN,
-            expose_headers=_SHOWN,
+            allow_headers=_REQUEST_HEADERS,
+            expose_headers=_RESPONSE_HEADERS,
             max_age=3600,
         )
-    sockets = Authenticate(_Sockets(gateway), engine)
-    return _Kinds(Stamp(http, tally), sockets)
+    sockets = Authenticate(_SocketApp(gateway), engine)
+    return _HttpAndSockets(RequestStamp(http, http_metrics), sockets)
 
 
 def metrics_app(metrics: Metrics) -> ASGIApp:
     """Return the ASGI application of a port that serves ``GET /metrics`` only, to any caller."""
 
-    async def counts(request: Request) -> Response:
+    async def serve_metrics(request: Request) -> Response:
         return Response(metrics.render(), media_type=CONTENT_TYPE)
 
-    return Router([Path("/metrics", counts)])
+    return Router([Path("/metrics", serve_metrics)])
 
 
-class _Kinds:
+class _HttpAndSockets:
     """An ASGI application that calls one application for HTTP and another for WebSockets. It does nothing at start and
     stop, because server/serve.py starts and stops everything.
     """
@@ -127,7 +127,7 @@ class _Kinds:
         await send({"type": "lifespan.shutdown.complete"})
 
 
-class _Sockets:
+class _SocketApp:
     def __init__(self, gateway: Gateway | None) -> None:
         self._endpoint = SocketEndpoint(gateway) if gateway is not None else None
 
@@ -137,25 +137,25 @@ class _Sockets:
         await send_error(send, NotFound("No such route"))
 
 
-class Stamp:
+class RequestStamp:
     """An ASGI layer that gives each request an id, counts its response, prevents browsers from guessing the media type,
     and handles the exceptions that the inner layers do not catch.
     """
 
-    def __init__(self, app: ASGIApp, tally: HttpMetrics) -> None:
+    def __init__(self, app: ASGIApp, http_metrics: HttpMetrics) -> None:
         self.app = app
-        self.tally = tally
+        self.http_metrics = http_metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Call the application, and add ``X-Request-Id`` and ``X-Content-Type-Options`` to its response."""
         state: dict[str, Any] = scope.setdefault("state", {})
-        asked, trace = _stamps(scope["headers"])
+        asked, trace = _request_ids(scope["headers"])
         request_id = asked or token_hex(8)
         state.update(request_id=request_id, trace=trace, operation="")
         began = time.perf_counter()
         status, took = 0, 0.0
 
-        async def stamped(message: MutableMapping[str, Any]) -> None:
+        async def send_stamped(message: MutableMapping[str, Any]) -> None:
             nonlocal status, took
             if message["type"] == "http.response.start":
                 status, took = message["status"], time.perf_counter() - began  # a stream lasts for hours
@@ -163,16 +163,16 @@ class Stamp:
             await send(message)
 
         try:
-            await self.app(scope, receive, stamped)
+            await self.app(scope, receive, send_stamped)
         except Exception as error:  # a bug in a layer: this is the last place where an error response can be sent
             if status:
                 raise
-            await refuse(scope, stamped, error)
+            await send_problem(scope, send_stamped, error)
         finally:
-            self.tally.count(state["operation"], status, took or time.perf_counter() - began)
+            self.http_metrics.count(state["operation"], status, took or time.perf_counter() - began)
 
 
-def _stamps(headers: Iterable[tuple[bytes, bytes]]) -> tuple[str, str]:
+def _request_ids(headers: Iterable[tuple[bytes, bytes]]) -> tuple[str, str]:
     """Return the caller's request id and traceparent, "" for each that is missing or not well formed: both are written
     to logs and events.
     """
@@ -185,20 +185,20 @@ def _stamps(headers: Iterable[tuple[bytes, bytes]]) -> tuple[str, str]:
     return request_id, trace
 
 
-def _router(edge: AppState, routes: Iterable[Route]) -> Router:
+def _router(app_state: AppState, routes: Iterable[Route]) -> Router:
     """Return the router of all paths, in the order of the table: in it the fixed paths come before ``{command}``. The
     files for browsers come last; they need no token.
     """
     by_path: dict[str, list[Route]] = {}
     for route in routes:
         by_path.setdefault(route.path, []).append(route)
-    paths = [Path(path, Endpoint(edge, group)) for path, group in by_path.items()]
+    paths = [Path(path, Endpoint(app_state, group)) for path, group in by_path.items()]
     files, docs = Files(), Docs()
     paths += [Path(path, files) for path in ("/web/", "/web/{name}")]
     paths += [Path(path, docs) for path in ("/docs/", "/docs/{name}")]
-    paths.append(Path("/", Front(edge.engine.settings.demo)))
+    paths.append(Path("/", Front(app_state.engine.settings.demo)))
     return Router(paths, redirect_slashes=False, default=_not_found)
 
 
 async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
-    await refuse(scope, send, NotFound("No such route"))
+    await send_problem(scope, send, NotFound("No such route"))

@@ -21,37 +21,37 @@ if TYPE_CHECKING:
     from server.gateway.gateway import Gateway
 
 
-LOOK_EVERY_S = 2.0
+CHECK_EVERY_S = 2.0
 PROBE_MS = 10_000
 
 
 @dataclass(slots=True)
 class Health:
     """The health of one server. The code that stops the server sets ``draining`` before it closes the sockets.
-    ``writes`` is the reason why Redis refuses writes, and ``disk`` the reason why the data directory cannot be written
-    to, both at the last check; "" means no problem.
+    ``writes_problem`` is the reason why Redis refuses writes, and ``disk_problem`` the reason why the data directory
+    cannot be written to, both at the last check; "" means no problem.
     """
 
     engine: Engine
     gateway: Gateway | None = None
     draining: bool = False
-    writes: str = ""
-    disk: str = ""
+    writes_problem: str = ""
+    disk_problem: str = ""
 
     async def run(self) -> None:
-        """Check every ``LOOK_EVERY_S`` seconds, for ever: a server without write requests must find a problem as
+        """Check every ``CHECK_EVERY_S`` seconds, for ever: a server without write requests must find a problem as
         well.
         """
         while not_cancelled():
-            await self.look()
-            await asyncio.sleep(LOOK_EVERY_S)
+            await self.check()
+            await asyncio.sleep(CHECK_EVERY_S)
 
-    async def look(self) -> None:
+    async def check(self) -> None:
         """Try to write to Redis and to the data directory, and store the results."""
-        self.disk = await asyncio.to_thread(full, Path(self.engine.settings.data))
-        self.writes = await self._writes_refused()
+        self.disk_problem = await asyncio.to_thread(full, Path(self.engine.settings.data))
+        self.writes_problem = await self._find_write_refusal()
 
-    async def _writes_refused(self) -> str:
+    async def _find_write_refusal(self) -> str:
         for zone in self.engine.store.zones:  # in a cluster each may be on a primary of its own
             try:
                 await self.engine.store.command("SET", keys.probe(zone), 1, "PX", PROBE_MS)
@@ -72,4 +72,4 @@ class Health:
             found.append("the relay is deaf: no word from Redis")
         if refuses := self.engine.archive.refuses:
             found.append(f"the database refuses writes: {refuses}")
-        return [*found, *filter(None, (self.writes, self.disk))]
+        return [*found, *filter(None, (self.writes_problem, self.disk_problem))]

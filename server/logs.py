@@ -23,7 +23,7 @@ class Sink:
     error when the process exits.
     """
 
-    lost = 0
+    lost_lines = 0
     """Lines that could not be written in this process."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -41,7 +41,7 @@ class Sink:
             else:
                 _write_all(self._fd, text.encode("utf-8", "backslashreplace"))
         except (OSError, ValueError):
-            Sink.lost += 1
+            Sink.lost_lines += 1
         return len(text)
 
     def flush(self) -> None:
@@ -53,7 +53,7 @@ def _write_all(fd: int, data: bytes) -> None:
         data = data[os.write(fd, data) :]
 
 
-def say(text: str) -> None:
+def write_line(text: str) -> None:
     """Write one line to stderr, if possible."""
     Sink(sys.stderr).write(text + "\n")
 

@@ -41,19 +41,19 @@ from server.gateway.transport import CalloutWebSocket
 from server.http.http_protocol import CalloutHTTP
 
 BACKLOG = 2048
-SEND_BUFFER = 64 * 1024
+SEND_BUFFER_BYTES = 64 * 1024
 """The send buffer in bytes. It is set on the listening socket, and each connection inherits it. With the kernel's
 default a dead client costs 4 MB before a write blocks, with this value about 300 KB.
 """
-MAX_FRAME = 64 * 1024
-COLLECT = (10_000, 10, 10)
+MAX_FRAME_BYTES = 64 * 1024
+GC_THRESHOLDS = (10_000, 10, 10)
 """The garbage collector's thresholds: the new objects before a collection of the youngest generation, and the
 collections of a generation before a collection of the next older one.
 """
-GRACE_S = 5
-DRAINED = 4000
+SHUTDOWN_S = 5
+CLOSE_CODE_DRAINING = 4000
 
-LOOPS: dict[str, tuple[Callable[[Engine], Awaitable[None]], ...]] = {
+ROLE_LOOPS: dict[str, tuple[Callable[[Engine], Awaitable[None]], ...]] = {
     "scheduler": (scheduler.run,),
     "archiver": (archiver.run, maintenance.run),
     "push": (notifier.run,),
@@ -63,7 +63,7 @@ LOOPS: dict[str, tuple[Callable[[Engine], Awaitable[None]], ...]] = {
 log = structlog.get_logger(__name__)
 
 
-class Broken(Exception):
+class PartEnded(Exception):
     """Raised when a part of the running server has ended by itself, so that the process must end. Exit code 1."""
 
 
@@ -79,7 +79,7 @@ class Running:
         self.metrics_url = ""
         self.parts: set[asyncio.Task[Any]] = set()
 
-    def hello(self) -> dict[str, Any]:
+    def ready_line(self) -> dict[str, Any]:
         """Return the line that is printed when the server is ready."""
         settings = self.engine.settings
         return {
@@ -92,12 +92,12 @@ class Running:
             **({"metrics": self.metrics_url} if self.metrics_url else {}),
         }
 
-    async def broken(self) -> NoReturn:
+    async def wait_for_ended_part(self) -> NoReturn:
         """Wait until a part ends by itself. Then raise Broken with the name of that part."""
         done, _ = await asyncio.wait(self.parts, return_when=asyncio.FIRST_COMPLETED)
         part = done.pop()
         error = None if part.cancelled() else part.exception()
-        raise Broken(f"{part.get_name()} ended: {error or 'without a reason'}") from error
+        raise PartEnded(f"{part.get_name()} ended: {error or 'without a reason'}") from error
 
 
 async def serve(settings: Settings, *, on_ready: Callable[[dict[str, Any]], None] | None = None) -> None:
@@ -106,14 +106,14 @@ async def serve(settings: Settings, *, on_ready: Callable[[dict[str, Any]], None
 
     Raises CannotStart, ServerUnfit or Unavailable if the server cannot start, and Broken if a part of it ended.
     """
-    with _cancelled_by_signals() as stopping:
+    with _cancel_on_signals() as stopping:
         try:
             async with running(settings) as server:
-                with _reloaded_by_signal(server.engine):
-                    _collect_less()
+                with _reload_on_signal(server.engine):
+                    _tune_garbage_collector()
                     if on_ready:
-                        on_ready(server.hello())
-                    await server.broken()
+                        on_ready(server.ready_line())
+                    await server.wait_for_ended_part()
         except asyncio.CancelledError:
             if not stopping.is_set():
                 raise
@@ -129,37 +129,37 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
     async with AsyncExitStack() as stack:
         lock = stack.enter_context(hold(Path(settings.data)))
         # Bound before anything is started: a port in use is the most common mistake, and should cost nothing.
-        sock = stack.enter_context(bound(settings.host, settings.port))
+        sock = stack.enter_context(bind_socket(settings.host, settings.port))
         counts = None
         if settings.metrics_port is not None:
-            counts = stack.enter_context(bound(settings.metrics_host, settings.metrics_port))
+            counts = stack.enter_context(bind_socket(settings.metrics_host, settings.metrics_port))
         valkey = None
         if settings.redis is None:
             valkey = await embedded.start(Path(settings.data))
             stack.push_async_callback(valkey.stop)
             settings = msgspec.structs.replace(settings, redis=valkey.url)
         engine = await stack.enter_async_context(open_engine(settings))
-        _show(engine)
-        gateway = await stack.enter_async_context(_gateway(engine))
-        server = Running(shown(sock), engine, gateway, Health(engine, gateway))
-        await stack.enter_async_context(_beside(server, valkey))
-        await stack.enter_async_context(_metrics(server, counts))
-        await stack.enter_async_context(_http(server, sock))
+        _register_metrics(engine)
+        gateway = await stack.enter_async_context(_run_gateway(engine))
+        server = Running(url_of(sock), engine, gateway, Health(engine, gateway))
+        await stack.enter_async_context(_run_background_parts(server, valkey))
+        await stack.enter_async_context(_serve_metrics(server, counts))
+        await stack.enter_async_context(_serve_http(server, sock))
         stack.push_async_callback(_drain, server)
         lock.set_url(server.url)
         yield server
 
 
-def _collect_less() -> None:
+def _tune_garbage_collector() -> None:
     """Make the garbage collector run rarely: reference counting frees nearly all objects, and a search for cycles after
     each 700 new objects took 18 % of the relay's time.
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(*COLLECT)
+    gc.set_threshold(*GC_THRESHOLDS)
 
 
-def _show(engine: Engine) -> None:
+def _register_metrics(engine: Engine) -> None:
     """Register the metrics of the whole process: its memory and descriptors, the open zones, and lost log lines."""
     zones = engine.store.zones
     ProcessCollector(registry=engine.metrics.registry)
@@ -170,29 +170,29 @@ def _show(engine: Engine) -> None:
         "zone",
     )
     engine.metrics.reading(
-        "log_lines_lost", "Log lines that could not be written", lambda: float(logs.Sink.lost), rises=True
+        "log_lines_lost", "Log lines that could not be written", lambda: float(logs.Sink.lost_lines), rises=True
     )
 
 
 @contextmanager
-def bound(host: str, port: int) -> Iterator[socket.socket]:
+def bind_socket(host: str, port: int) -> Iterator[socket.socket]:
     """Return a socket bound to ``host`` and ``port`` (0: a free port) that does not listen yet. Raises CannotStart."""
     if not 0 <= port <= 65535:  # getaddrinfo would take it modulo 65536
         raise CannotStart(f"cannot listen on {host}:{port}: a port is at most 65535")
-    with listening_failures(host, port):
+    with convert_listen_errors(host, port):
         family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         sock = socket.socket(family, kind, proto)
     with sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        with listening_failures(host, port):
+        with convert_listen_errors(host, port):
             sock.bind(address)
         yield sock
 
 
 @contextmanager
-def listening_failures(host: str, port: int) -> Iterator[None]:
+def convert_listen_errors(host: str, port: int) -> Iterator[None]:
     """Convert an OSError of binding or listening into CannotStart with a message of one line."""
     try:
         yield
@@ -202,7 +202,7 @@ def listening_failures(host: str, port: int) -> Iterator[None]:
         ) from error
 
 
-def shown(sock: socket.socket) -> str:
+def url_of(sock: socket.socket) -> str:
     """Return the URL under which a client on this machine reaches the socket."""
     host, port, *_ = sock.getsockname()
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
@@ -210,7 +210,7 @@ def shown(sock: socket.socket) -> str:
 
 
 @asynccontextmanager
-async def _gateway(engine: Engine) -> AsyncIterator[Gateway | None]:
+async def _run_gateway(engine: Engine) -> AsyncIterator[Gateway | None]:
     if "gateway" not in engine.settings.roles:
         yield None
         return
@@ -219,11 +219,11 @@ async def _gateway(engine: Engine) -> AsyncIterator[Gateway | None]:
     try:
         yield gateway
     finally:
-        await gateway.stop(DRAINED)
+        await gateway.stop(CLOSE_CODE_DRAINING)
 
 
 @asynccontextmanager
-async def _beside(server: Running, valkey: embedded.Embedded | None) -> AsyncIterator[None]:
+async def _run_background_parts(server: Running, valkey: embedded.Embedded | None) -> AsyncIterator[None]:
     """Run the background parts while the block runs: the loops of this server's roles, the health check, and the watch
     on the embedded Valkey.
     """
@@ -232,8 +232,8 @@ async def _beside(server: Running, valkey: embedded.Embedded | None) -> AsyncIte
     parts["engine.blueprint.registry.run"] = registry.run(server.engine.archive, server.engine.blueprints)
     parts["engine.identity.outbox.run"] = outbox.run(server.engine)
     for role in server.engine.settings.roles:
-        parts |= {f"{loop.__module__}.{loop.__name__}": loop(server.engine) for loop in LOOPS.get(role, ())}
-    tasks = [asyncio.create_task(_part(part), name=name) for name, part in parts.items()]
+        parts |= {f"{loop.__module__}.{loop.__name__}": loop(server.engine) for loop in ROLE_LOOPS.get(role, ())}
+    tasks = [asyncio.create_task(_run_part(part), name=name) for name, part in parts.items()]
     server.parts.update(tasks)
     try:
         yield
@@ -243,7 +243,7 @@ async def _beside(server: Running, valkey: embedded.Embedded | None) -> AsyncIte
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _part(work: Awaitable[None]) -> None:
+async def _run_part(work: Awaitable[None]) -> None:
     try:
         await work
     except Exception:  # a task boundary: logged here with a traceback, and again, in one line, when the process ends
@@ -259,7 +259,7 @@ class _Uvicorn(uvicorn.Server):
         yield
 
 
-def _config(app: ASGIApp, **more: Any) -> uvicorn.Config:
+def _uvicorn_config(app: ASGIApp, **more: Any) -> uvicorn.Config:
     """Return a uvicorn configuration for ``app``, without uvicorn's own logging and start-up."""
     return uvicorn.Config(
         app,
@@ -267,46 +267,46 @@ def _config(app: ASGIApp, **more: Any) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=GRACE_S,
+        timeout_graceful_shutdown=SHUTDOWN_S,
         **more,
     )
 
 
 @asynccontextmanager
-async def _http(server: Running, sock: socket.socket) -> AsyncIterator[None]:
+async def _serve_http(server: Running, sock: socket.socket) -> AsyncIterator[None]:
     proxies = server.engine.settings.trusted_proxies
-    config = _config(
+    config = _uvicorn_config(
         build_app(server.engine, server.gateway, server.health),
         http=CalloutHTTP,
         # By default, uvicorn trusts forwarded addresses from this machine: a login limit by address would not work.
         proxy_headers=bool(proxies),
         forwarded_allow_ips=list(proxies),
         ws=CalloutWebSocket,
-        ws_max_size=MAX_FRAME,
+        ws_max_size=MAX_FRAME_BYTES,
         ws_ping_interval=None,
         ws_per_message_deflate=False,
         backlog=BACKLOG,
     )
-    async with _listening(server, sock, config, "the HTTP server"):
+    async with _run_uvicorn(server, sock, config, "the HTTP server"):
         yield
 
 
 @asynccontextmanager
-async def _metrics(server: Running, sock: socket.socket | None) -> AsyncIterator[None]:
+async def _serve_metrics(server: Running, sock: socket.socket | None) -> AsyncIterator[None]:
     """Serve ``/metrics`` on its own port, if one is set, to everybody who can reach that port."""
     if sock is None:
         yield
         return
-    server.metrics_url = f"{shown(sock)}/metrics"
-    config = _config(metrics_app(server.engine.metrics), proxy_headers=False)
-    async with _listening(server, sock, config, "the metrics' port"):
+    server.metrics_url = f"{url_of(sock)}/metrics"
+    config = _uvicorn_config(metrics_app(server.engine.metrics), proxy_headers=False)
+    async with _run_uvicorn(server, sock, config, "the metrics' port"):
         yield
 
 
 @asynccontextmanager
-async def _listening(server: Running, sock: socket.socket, config: uvicorn.Config, name: str) -> AsyncIterator[None]:
+async def _run_uvicorn(server: Running, sock: socket.socket, config: uvicorn.Config, name: str) -> AsyncIterator[None]:
     host, port, *_ = sock.getsockname()
-    with listening_failures(host, port):
+    with convert_listen_errors(host, port):
         sock.listen(BACKLOG)  # two sockets may bind with SO_REUSEADDR, but only one may listen
     http = _Uvicorn(config)
     task = asyncio.create_task(http.serve([sock]), name=name)
@@ -322,11 +322,11 @@ async def _drain(server: Running) -> None:
     server.health.draining = True
     if server.gateway:
         await server.gateway.drain()
-        await server.gateway.stop(DRAINED)
+        await server.gateway.stop(CLOSE_CODE_DRAINING)
 
 
 @contextmanager
-def _cancelled_by_signals() -> Iterator[asyncio.Event]:
+def _cancel_on_signals() -> Iterator[asyncio.Event]:
     """Cancel the current task on SIGTERM or SIGINT, during start-up and while serving, and set the returned event.
 
     Python handles a second SIGINT: somebody who presses Ctrl-C twice wants to end at once. The next start adopts the
@@ -351,29 +351,29 @@ def _cancelled_by_signals() -> Iterator[asyncio.Event]:
 
 
 @contextmanager
-def _reloaded_by_signal(engine: Engine) -> Iterator[None]:
+def _reload_on_signal(engine: Engine) -> Iterator[None]:
     """Reload the blueprints on SIGHUP. If the terminal from which the server was started is gone, SIGHUP stops the
     server, as it stops other programs.
     """
     loop, terminal = asyncio.get_running_loop(), [number for number in range(3) if os.isatty(number)]
     reloads: set[asyncio.Task[None]] = set()
 
-    def hung_up() -> None:
+    def handle_sighup() -> None:
         if any(not os.isatty(number) for number in terminal):
-            _let_go(terminal)
+            _redirect_to_null(terminal)
             return signal.raise_signal(signal.SIGTERM)
         task = loop.create_task(_reload(engine), name="the blueprints")
         reloads.add(task)
         task.add_done_callback(reloads.discard)
 
-    loop.add_signal_handler(signal.SIGHUP, hung_up)
+    loop.add_signal_handler(signal.SIGHUP, handle_sighup)
     try:
         yield
     finally:
         loop.remove_signal_handler(signal.SIGHUP)
 
 
-def _let_go(streams: list[int]) -> None:
+def _redirect_to_null(streams: list[int]) -> None:
     """Redirect streams whose terminal is gone to /dev/null: a write to them fails, and would interrupt the stop."""
     null = os.open(os.devnull, os.O_RDWR)
     for number in streams:

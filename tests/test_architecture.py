@@ -103,8 +103,8 @@ def test_the_rules_do_no_input_nor_output() -> None:
 
 
 def test_no_failure_is_swallowed() -> None:
-    """A handler for every exception logs it, raises another from it, or replies with it (`refuse` logs every error
-    that is not a refusal). A bug never passes in silence.
+    """A handler for every exception logs it, raises another from it, or replies with it (`send_problem` logs every
+    error that is not a refusal). A bug never passes in silence.
     """
     silent = []
     for path in [p for p in OURS if p.relative_to(ROOT).parts[0] != "bench"]:
@@ -112,7 +112,7 @@ def test_no_failure_is_swallowed() -> None:
             if not isinstance(node, ast.ExceptHandler) or (node.type and ast.unparse(node.type) != "Exception"):
                 continue
             calls = [ast.unparse(n.func) for n in ast.walk(node) if isinstance(n, ast.Call)]
-            reported = any(re.fullmatch(r"(log|logger)\.exception|refuse", call) for call in calls)
+            reported = any(re.fullmatch(r"(log|logger)\.exception|send_problem", call) for call in calls)
             if not reported and not any(isinstance(n, ast.Raise) for n in ast.walk(node)):
                 silent.append(f"{path.name}:{node.lineno}")
     assert silent == []

@@ -16,19 +16,19 @@ class Document:
     """A document that ``make`` makes from the blueprints for new jobs. It is cached until these blueprints change."""
 
     def __init__(self, make: Callable[[Blueprints], bytes], blueprints: Blueprints) -> None:
-        self._make = make
+        self._build = make
         self._blueprints = blueprints
-        self._made = b""
-        self._made_of: Mapping[str, Any] = {}
-        self._making = asyncio.Lock()
+        self._text = b""
+        self._text_keys: Mapping[str, Any] = {}
+        self._lock = asyncio.Lock()
 
     async def text(self) -> bytes:
         """Return the present document. A thread makes the document, because this takes about 50 ms, and on the event
         loop all sockets would wait.
         """
-        async with self._making:
+        async with self._lock:
             present = self._blueprints.by_name
-            if present is not self._made_of:  # a reload replaces the mapping
-                self._made = await asyncio.to_thread(self._make, self._blueprints)
-                self._made_of = present
-            return self._made
+            if present is not self._text_keys:  # a reload replaces the mapping
+                self._text = await asyncio.to_thread(self._build, self._blueprints)
+                self._text_keys = present
+            return self._text

@@ -30,7 +30,7 @@ from engine.runtime import Engine
 from engine.types import Principal, is_key
 from server.api.route import Route
 from server.http import throttle
-from server.http.auth import admit, by_ticket
+from server.http.auth import admitted_caller, authenticate_by_ticket
 from server.http.responses import Header, Response, StreamingResponse
 from server.schemas import decode, problems
 from server.schemas.problems import WrongMethod
@@ -57,10 +57,10 @@ class AppState:
     gateway: Gateway | None
     """None on a server that relays no events."""
     health: Health
-    tally: HttpMetrics
-    document: Document
+    http_metrics: HttpMetrics
+    openapi_document: Document
     """The OpenAPI document."""
-    messages: Document
+    asyncapi_document: Document
     """The AsyncAPI document."""
 
 
@@ -70,7 +70,7 @@ class RequestContext(Generic[B, Q]):
     anyone.
     """
 
-    edge: AppState
+    app_state: AppState
     principal: Principal | None
     body: B
     query: Q
@@ -84,13 +84,13 @@ class RequestContext(Generic[B, Q]):
     trace: str
     path: str
     address: str
-    asked: list[tuple[str, str]]
+    query_items: list[tuple[str, str]]
     """The query's parameters as they were sent, for the link to the next page."""
 
     @property
     def engine(self) -> Engine:
         """The engine that serves this call."""
-        return self.edge.engine
+        return self.app_state.engine
 
     @property
     def caller(self) -> Principal:
@@ -106,15 +106,15 @@ class RequestContext(Generic[B, Q]):
 
     def next_link(self, cursor: str) -> Header:
         """Return the ``Link`` header to the page after ``cursor``: the same path and query."""
-        query = [(name, value) for name, value in self.asked if name != "cursor"]
+        query = [(name, value) for name, value in self.query_items if name != "cursor"]
         return b"link", f'<{self.path}?{urlencode([*query, ("cursor", cursor)])}>; rel="next"'.encode()
 
 
 class Endpoint:
     """The ASGI application for all methods of one path."""
 
-    def __init__(self, edge: AppState, routes: list[Route]) -> None:
-        self.edge = edge
+    def __init__(self, app_state: AppState, routes: list[Route]) -> None:
+        self.app_state = app_state
         self.routes = {route.method: route for route in routes}
         if "GET" in self.routes:
             self.routes["HEAD"] = self.routes["GET"]
@@ -123,41 +123,41 @@ class Endpoint:
         """Answer one request; each error becomes a problem object."""
         route = self.routes.get(scope["method"])
         if route is None:
-            return await refuse(scope, send, WrongMethod(self.routes))
+            return await send_problem(scope, send, WrongMethod(self.routes))
         scope["state"]["operation"] = route.name
         extra: list[Header] = []
         try:
-            answer = await self._answer(route, scope, receive, extra)
+            answer = await self._run_handler(route, scope, receive, extra)
             done = answer if isinstance(answer, Response) else await answer(scope, receive, send, extra)
         except ClientDisconnect:
             return
         except Exception as error:  # the task boundary: every refusal and every bug of a request ends here
-            return await refuse(scope, send, error, extra)
+            return await send_problem(scope, send, error, extra)
         if done is not None:
-            await respond(scope, send, done, done.status or route.status, extra)
+            await send_response(scope, send, done, done.status or route.status, extra)
 
-    async def _answer(
+    async def _run_handler(
         self, route: Route, scope: Scope, receive: Receive, extra: list[Header]
     ) -> Response | StreamingResponse:
-        if route.streams:
-            await by_ticket(scope, self.edge.engine)
-        principal = admit(scope, route.roles)
-        if route.meter:
-            await self._spend(route.meter, throttle.meter_of(principal, scope), extra)
-        call = await self._call(route, principal, scope, receive)
-        if route.keyed:
+        if route.may_stream:
+            await authenticate_by_ticket(scope, self.app_state.engine)
+        principal = admitted_caller(scope, route.roles)
+        if route.limit_name:
+            await self._count_request(route.limit_name, throttle.counted_name(principal, scope), extra)
+        call = await self._build_context(route, principal, scope, receive)
+        if route.has_key:
             scope["state"]["key"] = call.key
             extra.append((b"idempotency-key", call.key.encode()))
         return await route.handler(call)
 
-    async def _spend(self, meter: str, who: str, extra: list[Header]) -> None:
+    async def _count_request(self, limit_name: str, who: str, extra: list[Header]) -> None:
         try:
-            extra += await throttle.spend(self.edge.engine, meter, who)
+            extra += await throttle.count_request(self.app_state.engine, limit_name, who)
         except RateLimited as error:
-            extra += throttle.refused_headers(meter, error)
+            extra += throttle.refusal_headers(limit_name, error)
             raise
 
-    async def _call(
+    async def _build_context(
         self, route: Route, principal: Principal | None, scope: Scope, receive: Receive
     ) -> RequestContext[Any, Any]:
         headers = dict(scope["headers"])
@@ -165,24 +165,24 @@ class Endpoint:
         if not all(is_key(value) for value in params.values()):
             raise NotFound
         raw = await throttle.read_body(scope, receive) if route.body else b""
-        asked = scope["query_string"]
+        query_string = scope["query_string"]
         return RequestContext(
-            edge=self.edge,
+            app_state=self.app_state,
             principal=principal,
             body=decode.body(route.body, raw) if route.body else None,
-            query=decode.query(route.query, asked),
+            query=decode.query(route.query, query_string),
             params=params,
             headers=headers,
-            key=_key(headers) if route.keyed else "",
-            version=_version(headers) if route.conditional else None,
+            key=_request_key(headers) if route.has_key else "",
+            version=_expected_version(headers) if route.is_conditional else None,
             trace=scope["state"].get("trace", ""),
             path=scope["path"],
-            address=throttle.address_of(scope),
-            asked=decode.pairs(asked),
+            address=throttle.client_address(scope),
+            query_items=decode.pairs(query_string),
         )
 
 
-def _key(headers: dict[bytes, bytes]) -> str:
+def _request_key(headers: dict[bytes, bytes]) -> str:
     given = headers.get(b"idempotency-key")
     if given is None:
         return str(uuid4())
@@ -192,7 +192,7 @@ def _key(headers: dict[bytes, bytes]) -> str:
         raise Invalid(errors=[FieldError("/Idempotency-Key", "Expected a UUID")]) from None
 
 
-def _version(headers: dict[bytes, bytes]) -> int | None:
+def _expected_version(headers: dict[bytes, bytes]) -> int | None:
     """Return the version in ``If-Match``; None for ``*``, which is any version. The version is in quotes, weak or not
     (a proxy that compresses makes a tag weak), or without quotes.
     """
@@ -205,7 +205,7 @@ def _version(headers: dict[bytes, bytes]) -> int | None:
     return int(match[1] or match[2])
 
 
-async def refuse(scope: Scope, send: Send, error: Exception, extra: list[Header] | None = None) -> None:
+async def send_problem(scope: Scope, send: Send, error: Exception, extra: list[Header] | None = None) -> None:
     """Send the problem object of ``error``. Log an error that is not a CalloutError, and omit its text there."""
     state = scope["state"]
     if not isinstance(error, CalloutError) or error.status == 500:
@@ -214,10 +214,10 @@ async def refuse(scope: Scope, send: Send, error: Exception, extra: list[Header]
         error.extra["key"] = state["key"]
     headers = [*(extra or []), *problems.headers(error)]
     answer = Response(problems.encode(error, state["request_id"]), media=problems.MEDIA_TYPE)
-    await respond(scope, send, answer, error.status if isinstance(error, CalloutError) else 500, headers)
+    await send_response(scope, send, answer, error.status if isinstance(error, CalloutError) else 500, headers)
 
 
-async def respond(scope: Scope, send: Send, answer: Response, status: int, extra: list[Header]) -> None:
+async def send_response(scope: Scope, send: Send, answer: Response, status: int, extra: list[Header]) -> None:
     """Send ``answer``; for HEAD only the headers."""
     length = (b"content-length", str(len(answer.body)).encode())
     headers = [*answer.headers, *extra, length, (b"cache-control", b"no-store")]

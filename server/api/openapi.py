@@ -40,7 +40,7 @@ _MATCH = "The version of the job that the step expects. A weak tag is compared b
 def document(routes: Sequence[Route], blueprints: Blueprints) -> bytes:
     """Return the document of ``routes`` as JSON, with the names and the tables of commands of ``blueprints``."""
     kinds: list[Any] = [Problem, StreamEvent]
-    kinds += [kind for route in routes for kind in (route.body, route.reply, route.perhaps) if kind is not None]
+    kinds += [kind for route in routes for kind in (route.body, route.reply, route.report_reply) if kind is not None]
     schemas, parts = msgspec.json.schema_components(kinds, ref_template=REF)
     named = {id(kind): schema for kind, schema in zip(kinds, schemas, strict=True)}
     _add_rules(parts, routes, blueprints)
@@ -169,9 +169,9 @@ def _example(known: dict[str, Any], route: Route) -> Schema:
 
 def _responses(route: Route, named: dict[int, Any]) -> Schema:
     refusals = {str(status): _response_ref(f"Problem{status}") for status in _refusal_statuses(route)}
-    done = {str(status): _success(route, named) for status in (route.status, *route.also)}
-    if route.perhaps is not None:
-        done["200"] = _content(named[id(route.perhaps)], "Done, with a report")
+    done = {str(status): _success(route, named) for status in (route.status, *route.other_statuses)}
+    if route.report_reply is not None:
+        done["200"] = _content(named[id(route.report_reply)], "Done, with a report")
     return {**refusals, **done, "default": _response_ref("Problem")}
 
 
@@ -184,15 +184,15 @@ def _refusal_statuses(route: Route) -> Iterable[int]:
     yield from (400, 422, 500, 503)
     if route.roles is not None:
         yield from (401, 403)
-    if "{" in route.path or route.policy.of != "nothing":
+    if "{" in route.path or route.policy.object_kind != "nothing":
         yield 404
     if route.body is not None:
         yield 413
-    if route.meter:
+    if route.limit_name:
         yield 429
-    if route.keyed:
+    if route.has_key:
         yield from (409, 504)
-    if route.conditional:
+    if route.is_conditional:
         yield 412
     if route.body is not None and "code" in route.body.__struct_fields__:
         yield 423
@@ -217,7 +217,7 @@ def _success(route: Route, named: dict[int, Any]) -> Schema:
         return {"description": "Done"}
     done = _content(named[id(route.reply)], "Done")
     done["content"]["application/json"].update(_example(examples.REPLIES, route))
-    if route.streams:
+    if route.may_stream:
         done["content"]["text/event-stream"] = {"schema": named[id(StreamEvent)]}
     return done
 
@@ -258,8 +258,8 @@ def _without_null(kind: Schema) -> Schema:
 def _header_parameters(route: Route) -> list[Schema]:
     match = {"type": "string", "pattern": r'^(\*|(W/)?"[0-9]{1,15}"|[0-9]{1,15})$', "examples": ['"7"']}
     found = []
-    if route.keyed:
+    if route.has_key:
         found.append({"name": "Idempotency-Key", "in": "header", "description": _KEY, "schema": _UUID})
-    if route.conditional:
+    if route.is_conditional:
         found.append({"name": "If-Match", "in": "header", "description": _MATCH, "schema": match})
     return [{**header, "required": False} for header in found]

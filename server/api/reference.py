@@ -31,9 +31,9 @@ from server.schemas.ops import KINDS, REPLIES, Op
 from server.schemas.payloads import EVENTS, LIVE, shape_of
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "protocol.md"
-_TABLE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_TABLE_BLOCK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
-WORDS: dict[Any, str] = {
+TYPE_TEXTS: dict[Any, str] = {
     str: "text",
     int: "integer",
     float: "number",
@@ -46,7 +46,7 @@ WORDS: dict[Any, str] = {
 
 def fill_tables(page: str) -> str:
     """Return ``page`` with the present text of each of its tables."""
-    return _TABLE.sub(lambda part: f"{part[1]}\n{TABLES[part[2]]()}\n\n{part[3]}", page)
+    return _TABLE_BLOCK.sub(lambda part: f"{part[1]}\n{TABLES[part[2]]()}\n\n{part[3]}", page)
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -81,7 +81,7 @@ def type_text(kind: Any) -> str:
         return "object" if parts[1] is Any else f"object of {type_text(parts[1])}"
     if origin is not None:
         return type_text(origin)
-    return WORDS.get(kind) or (f"*{_object_name(kind)}*" if isinstance(kind, type) else type_text(kind.__value__))
+    return TYPE_TEXTS.get(kind) or (f"*{_object_name(kind)}*" if isinstance(kind, type) else type_text(kind.__value__))
 
 
 def _object_name(kind: type) -> str:
@@ -140,9 +140,10 @@ def _callers_text(route: Route) -> str:
 def _relation_text(route: Route) -> str:
     if route.policy.by_blueprint:
         return "; by the blueprint"
-    if not route.policy.may:
+    if not route.policy.relations:
         return ""
-    return f"; of the {route.policy.of}: {', '.join(sorted(word.replace('_', ' ') for word in route.policy.may))}"
+    relations = sorted(relation.replace("_", " ") for relation in route.policy.relations)
+    return f"; of the {route.policy.object_kind}: {', '.join(relations)}"
 
 
 def _arguments(route: Route) -> str:
@@ -153,9 +154,9 @@ def _arguments(route: Route) -> str:
 
 def _answer_text(route: Route) -> str:
     body = _body_text(route.reply) if route.reply is not None else ""
-    perhaps = f", or 200 {_body_text(route.perhaps)}" if route.perhaps is not None else ""
-    statuses = " or ".join(str(status) for status in (route.status, *route.also))
-    return f"{statuses} {body}".strip() + perhaps + (" · key" if route.keyed else "")
+    report = f", or 200 {_body_text(route.report_reply)}" if route.report_reply is not None else ""
+    statuses = " or ".join(str(status) for status in (route.status, *route.other_statuses))
+    return f"{statuses} {body}".strip() + report + (" · key" if route.has_key else "")
 
 
 def _body_text(kind: Any) -> str:
@@ -171,7 +172,7 @@ def _summary(route: Route) -> str:
 
 def objects() -> str:
     """Return the table of all objects inside a request, an answer, a reply or an event."""
-    whole = [kind for r in ROUTES for kind in (r.body, r.reply, r.perhaps) if kind is not None]
+    whole = [kind for r in ROUTES for kind in (r.body, r.reply, r.report_reply) if kind is not None]
     whole += [*KINDS.values(), *REPLIES.values(), frames.Opened, *EVENTS.values(), *LIVE.values()]
     outer = {get_origin(kind) or kind for kind in whole}
     found = {inner for kind in whole for inner in _inner_objects(kind)}
@@ -191,7 +192,7 @@ def ops() -> str:
     return _table(
         head,
         (
-            (f"`{name}`", _op_arguments(kind), _body_text(REPLIES[kind]), _meter_name(kind))
+            (f"`{name}`", _op_arguments(kind), _body_text(REPLIES[kind]), _limit_name(kind))
             for name, kind in KINDS.items()
         ),
     )
@@ -201,8 +202,10 @@ def _op_arguments(kind: type[Op]) -> str:
     return f"`{{{', '.join(name for name in _member_names(kind).split(', ') if name != 'id?')}}}`"
 
 
-def _meter_name(kind: type[Op]) -> str:
-    return SOCKET_OPS[kind].meter if kind in SOCKET_OPS else PING_LIMIT.name if _object_name(kind) == "Ping" else ""
+def _limit_name(kind: type[Op]) -> str:
+    return (
+        SOCKET_OPS[kind].limit_name if kind in SOCKET_OPS else PING_LIMIT.name if _object_name(kind) == "Ping" else ""
+    )
 
 
 def events() -> str:

@@ -41,19 +41,19 @@ class Route(msgspec.Struct, frozen=True):
     reply: Any = None
     """The type of the answer's body, for the document and the tests. None: the answer is not JSON."""
     status: int = 200
-    perhaps: Any = None
+    report_reply: Any = None
     """The type of a body that is sent with 200 instead of ``status`` if there is something to report."""
-    meter: str = "requests"
+    limit_name: str = "requests"
     """The name of the rate limit that the request uses up; "" is none."""
-    keyed: bool = False
+    has_key: bool = False
     """Whether the route accepts an ``Idempotency-Key``: its effect happens only once for each key."""
-    also: tuple[int, ...] = ()
+    other_statuses: tuple[int, ...] = ()
     """Other statuses with the same type of body."""
-    streams: bool = False
+    may_stream: bool = False
     """Whether the answer may be an event stream. Then a ticket for events may replace the token."""
 
     @property
-    def conditional(self) -> bool:
+    def is_conditional(self) -> bool:
         """Whether the caller may send the expected version of the job: in the body, or as ``If-Match``."""
         return self.body is not None and "version" in self.body.__struct_fields__
 
@@ -63,11 +63,11 @@ class Route(msgspec.Struct, frozen=True):
         return f"{self.handler.__module__.rpartition('.')[2]}_{self.handler.__name__}"
 
 
-def listing(
+def list_route(
     path: str,
     handler: Handler,
     roles: frozenset[Role],
-    ties: Policy,
+    policy: Policy,
     item: Any,
     *,
     query: type[ListQuery] = ListQuery,
@@ -75,16 +75,18 @@ def listing(
 ) -> Route:
     """Return the route of a list. A list has pages, so its query always has `limit` and `cursor`."""
     reply = LiveItems[item] if live else Items[item]
-    return Route("GET", path, handler, roles, ties, query=query, reply=reply)
+    return Route("GET", path, handler, roles, policy, query=query, reply=reply)
 
 
-def step(
+def step_route(
     path: str,
     handler: Handler,
     roles: frozenset[Role],
     body: type[Body] = Step,
     *,
-    meter: str = "requests",
+    limit_name: str = "requests",
 ) -> Route:
     """Return the route of a step of a job. The job's blueprint decides who may take it."""
-    return Route("POST", path, handler, roles, policy.STEP, body, reply=StepReply, keyed=True, meter=meter)
+    return Route(
+        "POST", path, handler, roles, policy.STEP_OF_JOB, body, reply=StepReply, has_key=True, limit_name=limit_name
+    )

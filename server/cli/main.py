@@ -90,5 +90,5 @@ def _callout(
 
 
 def _print_error(text: str, code: int) -> int:
-    logs.say(f"callout: {' '.join(text.split())}")
+    logs.write_line(f"callout: {' '.join(text.split())}")
     return code

@@ -46,7 +46,7 @@ def serve(  # noqa: PLR0913 - one parameter for each flag
     from engine.blueprint.catalogue import BlueprintError
     from engine.store.connection import ServerUnfit
     from server import logs
-    from server.serve import Broken
+    from server.serve import PartEnded
     from server.serve import serve as run
 
     logs.configure(settings.log_level)
@@ -57,7 +57,7 @@ def serve(  # noqa: PLR0913 - one parameter for each flag
         raise CannotStart(f"this Redis cannot be used: {error}") from error
     except BlueprintError as error:
         raise CannotStart(f"blueprints: {error}") from error
-    except Broken as error:
+    except PartEnded as error:
         raise CommandFailed(str(error)) from error
 
 
@@ -69,7 +69,7 @@ def _announce(hello: dict[str, Any]) -> None:
     except OSError as error:
         from server import logs
 
-        logs.say(f"callout: stdout cannot be written to: {error.strerror}")
+        logs.write_line(f"callout: stdout cannot be written to: {error.strerror}")
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -22,7 +22,7 @@ from server.gateway.protocol import Close, State
 from server.gateway.resume import MAX_EVENTS, Encoder, Resume
 from server.gateway.revocation import REVOKED
 from server.gateway.session import Session
-from server.http.polling import POLL
+from server.http.polling import POLL_INTERVALS_S
 from server.schemas.ops import App, Connect
 
 MAX_ATTEMPTS = 2
@@ -170,7 +170,7 @@ def connect_reply(
         "ping": _without_fraction(settings.ping_s),
         "pong": _without_fraction(settings.pong_s),
         "zones": {zone: _zone_state(resume, len(replays[zone])) for zone, resume in resumes.items()},
-        "poll": POLL,
+        "poll": POLL_INTERVALS_S,
         "fix": {"every_s": live.FIX_ON_JOB_S},
     }
 

@@ -137,20 +137,20 @@ class OpSpec(NamedTuple):
     """
 
     function: OpFunction
-    meter: str
+    limit_name: str
     roles: frozenset[Role]
     policy: policy.Policy
 
 
 OPS: dict[type[messages.Op], OpSpec] = {
-    messages.Claim: OpSpec(claim, "claims", USERS, policy.STEP),
-    messages.Decline: OpSpec(decline, "requests", USERS, policy.STEP),
-    messages.Command: OpSpec(command, "requests", USERS, policy.STEP),
-    messages.SetAvailability: OpSpec(availability, "requests", TECHNICIAN, policy.OWN),
-    messages.Location: OpSpec(location, "fixes", TECHNICIAN, policy.OWN),
-    messages.Refresh: OpSpec(refresh, "requests", USERS, policy.OWN),
-    messages.Subscribe: OpSpec(subscriptions.subscribe, "requests", USERS, policy.WHOLE),
-    messages.Unsubscribe: OpSpec(subscriptions.unsubscribe, "requests", USERS, policy.OWN),
+    messages.Claim: OpSpec(claim, "claims", USERS, policy.STEP_OF_JOB),
+    messages.Decline: OpSpec(decline, "requests", USERS, policy.STEP_OF_JOB),
+    messages.Command: OpSpec(command, "requests", USERS, policy.STEP_OF_JOB),
+    messages.SetAvailability: OpSpec(availability, "requests", TECHNICIAN, policy.OWN_DATA),
+    messages.Location: OpSpec(location, "fixes", TECHNICIAN, policy.OWN_DATA),
+    messages.Refresh: OpSpec(refresh, "requests", USERS, policy.OWN_DATA),
+    messages.Subscribe: OpSpec(subscriptions.subscribe, "requests", USERS, policy.READ_FULL_JOB),
+    messages.Unsubscribe: OpSpec(subscriptions.unsubscribe, "requests", USERS, policy.OWN_DATA),
 }
 """All ops except ``connect`` and ``ping``. For these two, server/gateway/connect.py names the roles."""
 
@@ -183,7 +183,7 @@ def limit_of(op: messages.Op) -> limits.Limit:
     if isinstance(op, messages.Ping):
         return session_limiter.PING_LIMIT
     is_claim = isinstance(op, messages.Command) and op.command == "claim"
-    return limits.LIMITS["claims" if is_claim else OPS[type(op)].meter]
+    return limits.LIMITS["claims" if is_claim else OPS[type(op)].limit_name]
 
 
 def _build_fix(one: OneFix | messages.Location) -> Fix:

@@ -12,7 +12,7 @@ from server.gateway.gateway import Gateway
 from server.gateway.handshake import AcceptLimiter
 from server.gateway.session import Session
 from server.gateway.transport import ATTACH_EXTENSION
-from server.http.throttle import address_of
+from server.http.throttle import client_address
 
 
 class SocketEndpoint:
@@ -38,7 +38,7 @@ class SocketEndpoint:
         session.open(scope["extensions"][ATTACH_EXTENSION](session), self._dispatcher)
         gateway.counters.accepted += 1
         gateway.sessions.add(session)
-        gateway.pending.add(session, address_of(scope))
+        gateway.pending.add(session, client_address(scope))
         gateway.wheel.expect_connect(session)
         return None
 
@@ -51,7 +51,7 @@ class SocketEndpoint:
             return "subprotocol"
         why = gateway.refusal_reason()
         if why is None and gateway.has_limits:
-            if gateway.pending.is_full(address_of(scope)):
+            if gateway.pending.is_full(client_address(scope)):
                 return "unknown"
             return None if self._accept_limiter.accept() else "rush"
         return why

@@ -22,7 +22,7 @@ from server.gateway import sse
 from server.gateway.hub import Hub
 from server.gateway.protocol import Close, Credentials
 from server.gateway.session import Session, SessionGateway, SessionHub
-from server.http.http_protocol import ABORT
+from server.http.http_protocol import ABORT_EXTENSION
 from server.http.responses import Header
 
 CLOSE_WAIT_S = 5.0
@@ -185,7 +185,7 @@ class EventStreamResponse:
         """Send the response until the client or the session ends it. HEAD gets the headers only."""
         if scope["method"] == "HEAD":
             self._pieces, self._ended = [], True
-        self._abort = scope.get("extensions", {}).get(ABORT)
+        self._abort = scope.get("extensions", {}).get(ABORT_EXTENSION)
         self._send_task = asyncio.create_task(self._send(send, extra))
         disconnect = asyncio.create_task(wait_for_disconnect(receive))
         try:

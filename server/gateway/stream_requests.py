@@ -94,7 +94,7 @@ class LongPoll:
             resumes, replays = await _read_missed(self._gateway, poll, self._request)
         events = [msgspec.Raw(payload) for payloads in replays.values() for payload in payloads]
         heads = [(zone, resume.tail.head) for zone, resume in resumes.items()]
-        return responses.plain(PollResult(events, sse.cursor_text(heads), **_recovery(resumes)))
+        return responses.json_response(PollResult(events, sse.cursor_text(heads), **_recovery(resumes)))
 
     async def _wait(self, poll: Poll, receive: Receive) -> None:
         woken, disconnect = asyncio.create_task(poll.woken.wait()), asyncio.create_task(wait_for_disconnect(receive))

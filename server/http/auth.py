@@ -22,7 +22,7 @@ from engine.runtime import Engine
 from engine.technicians import live
 from engine.types import Principal, Role
 
-MOST_TOUCHED = 100_000
+MAX_TOUCHED = 100_000
 
 
 class Authenticate:
@@ -32,7 +32,7 @@ class Authenticate:
         self.app = app
         self.engine = engine
         self._touched: dict[str, float] = {}
-        self._every_s = engine.settings.lease_s / 4
+        self._renew_every_s = engine.settings.lease_s / 4
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Store the caller in ``scope["state"]`` and call the application."""
@@ -51,27 +51,27 @@ class Authenticate:
         try:
             principal = await tokens.principal_of(self.engine, token.strip())
             if principal.role == "technician":
-                await self._alive(principal.id)
+                await self._renew_lease(principal.id)
         except CalloutError as refusal:
             return None, refusal
         return principal, None
 
-    async def _alive(self, technician: str) -> None:
+    async def _renew_lease(self, technician: str) -> None:
         """Renew the technician's presence lease: an authenticated request is a sign of life (PROTOCOL §6). This is done
         at most four times a lease, so that a busy app costs no more than an idle socket. If it fails, the request
         continues.
         """
         now = time.monotonic()
-        if now - self._touched.get(technician, -self._every_s) < self._every_s:
+        if now - self._touched.get(technician, -self._renew_every_s) < self._renew_every_s:
             return
-        if len(self._touched) >= MOST_TOUCHED:
+        if len(self._touched) >= MAX_TOUCHED:
             self._touched.clear()
         self._touched[technician] = now
         with suppress(CalloutError):
             await live.touch_everywhere(self.engine, [technician])
 
 
-async def by_ticket(scope: Scope, engine: Engine) -> None:
+async def authenticate_by_ticket(scope: Scope, engine: Engine) -> None:
     """Authenticate the caller by a ticket for events in the query, because an EventSource cannot send a token. If the
     request has a token, the ticket is ignored.
     """
@@ -85,7 +85,7 @@ async def by_ticket(scope: Scope, engine: Engine) -> None:
         state["refusal"] = refusal
 
 
-def admit(scope: Scope, roles: frozenset[Role] | None) -> Principal | None:
+def admitted_caller(scope: Scope, roles: frozenset[Role] | None) -> Principal | None:
     """Return the caller of a route for ``roles``. If ``roles`` is None (a public route), this may be None.
 
     Raises Unauthenticated without a token, the stored refusal for a bad token, and Forbidden for another role.

@@ -15,12 +15,12 @@ class HttpMetrics:
     """The counters of one server's HTTP responses, for the engine's metrics."""
 
     def __init__(self) -> None:
-        self.answers: defaultdict[tuple[str, ...], float] = defaultdict(float)
+        self.responses: defaultdict[tuple[str, ...], float] = defaultdict(float)
         self.seconds: defaultdict[tuple[str, ...], float] = defaultdict(float)
 
     def count(self, operation: str, status: int, took_s: float) -> None:
         """Count one response, which began ``took_s`` seconds after its request arrived."""
-        self.answers[operation, str(status)] += 1
+        self.responses[operation, str(status)] += 1
         self.seconds[(operation,)] += took_s
 
     def register(self, metrics: Metrics) -> None:
@@ -28,7 +28,7 @@ class HttpMetrics:
         metrics.reading(
             "http_answers",
             "HTTP answers by operation and status",
-            self.answers.copy,
+            self.responses.copy,
             "operation",
             "status",
             rises=True,

@@ -17,13 +17,13 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from engine.errors import TooLarge
 from server.schemas import problems
 
-HEAD_BYTES = 64 * 1024
+MAX_HEAD_BYTES = 64 * 1024
 """The most bytes of a request's head, without the bytes of the read in which the head began: if several requests arrive
 in one read, it is not known which bytes belong to which request.
 """
-ABORT = "callout.abort"
+ABORT_EXTENSION = "callout.abort"
 """The key in ``scope["extensions"]`` of a function that aborts the connection, even with unsent bytes."""
-ARRIVAL_S = 20.0
+MAX_ARRIVAL_S = 20.0
 """The most seconds from a connection's opening, or from a request's first byte, to the request's last byte."""
 
 
@@ -32,34 +32,34 @@ class CalloutHTTP(HttpToolsProtocol):
     without a response, because its sender does not read either.
     """
 
-    _arrival: asyncio.TimerHandle | None = None
+    _arrival_timer: asyncio.TimerHandle | None = None
     _in_head = False
-    _head = 0
+    _head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the timer for the first request."""
         super().connection_made(transport)
-        self._expect()
+        self._start_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the timer."""
-        self._arrived()
+        self._stop_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Parse ``data``. Count its bytes if they belong to a head that neither begins nor ends in ``data``."""
         before = self._in_head
         if self.cycle is None or self.cycle.response_complete:
-            self._expect()
+            self._start_timer()
         super().data_received(data)
         if before and self._in_head:
-            self._head += len(data)
-            if self._head > HEAD_BYTES:
-                self._turn_away()
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._refuse_head()
 
     def handle_websocket_upgrade(self) -> None:
         """Stop the timer: another protocol takes over the connection."""
-        self._arrived()
+        self._stop_timer()
         super().handle_websocket_upgrade()
 
     # the parser's callbacks
@@ -67,36 +67,36 @@ class CalloutHTTP(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Start the timer at a request's first byte, if it is not running."""
         super().on_message_begin()
-        self._in_head, self._head = True, 0
-        self._expect()
+        self._in_head, self._head_bytes = True, 0
+        self._start_timer()
 
     def on_headers_complete(self) -> None:
         """Note the end of the head, and give the application a function to abort the connection. uvicorn has none, and
         a stream needs it for a client that does not read.
         """
         self._in_head = False
-        cast(dict[str, Any], self.scope)["extensions"] = {ABORT: self.transport.abort}
+        cast(dict[str, Any], self.scope)["extensions"] = {ABORT_EXTENSION: self.transport.abort}
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         """Stop the timer at the request's last byte."""
-        self._arrived()
+        self._stop_timer()
         super().on_message_complete()
 
-    def _expect(self) -> None:
-        if self._arrival is None:
-            self._arrival = self.loop.call_later(ARRIVAL_S, self.transport.abort)
+    def _start_timer(self) -> None:
+        if self._arrival_timer is None:
+            self._arrival_timer = self.loop.call_later(MAX_ARRIVAL_S, self.transport.abort)
 
-    def _arrived(self) -> None:
-        if self._arrival is not None:
-            self._arrival.cancel()
-            self._arrival = None
+    def _stop_timer(self) -> None:
+        if self._arrival_timer is not None:
+            self._arrival_timer.cancel()
+            self._arrival_timer = None
 
-    def _turn_away(self) -> None:
+    def _refuse_head(self) -> None:
         if self.transport.is_closing():
             return
         request_id = token_hex(8)
-        body = problems.encode(TooLarge(f"Request line and headers: at most {HEAD_BYTES} bytes"), request_id)
+        body = problems.encode(TooLarge(f"Request line and headers: at most {MAX_HEAD_BYTES} bytes"), request_id)
         headers: list[tuple[bytes, bytes]] = [
             (b"content-type", problems.MEDIA_TYPE),
             (b"content-length", str(len(body)).encode()),

@@ -11,7 +11,7 @@ import msgspec
 
 from engine.blueprint.schema import Relation
 
-Thing = Literal[
+ObjectKind = Literal[
     "nothing",
     "job",
     "bid",
@@ -26,53 +26,53 @@ Thing = Literal[
     "blueprint",
     "code",
 ]
-"""The kind of thing that a route or op names. ``nothing``: the request is about the caller's own data, or returns only
+"""The kind of object that a route or op names. ``nothing``: the request is about the caller's own data, or returns only
 what the caller may see.
 """
-Tie = Relation | Literal["asked", "self", "managers", "booker", "bidder", "other_side"]
-"""The relation of a caller to a thing. The relations to a job are those of its blueprint (``offered``: the job was ever
-offered to them), and also ``booker``, the service that booked the job, and ``asked``, the technician who was chosen and
-has not accepted yet. ``bidder`` made the bid. ``other_side`` is the party to whom a price was proposed; for users it is
-a technician for a customer, and a customer for a technician.
+CallerRelation = Relation | Literal["asked", "self", "managers", "booker", "bidder", "other_side"]
+"""The relation of a caller to an object. The relations to a job are those of its blueprint (``offered``: the job was
+ever offered to them), and also ``booker``, the service that booked the job, and ``asked``, the technician who was
+chosen and has not accepted yet. ``bidder`` made the bid. ``other_side`` is the party to whom a price was proposed; for
+users it is a technician for a customer, and a customer for a technician.
 """
 
 
 class Policy(msgspec.Struct, frozen=True):
-    """The declaration of who may use a route or op, of all callers with the right role. ``of`` is the kind of thing
-    that it names. All may use it if ``may`` is None, else those in one of the relations ``may``; with ``by_blueprint``,
-    those whom the job's blueprint allows the step.
+    """The declaration of who may use a route or op, of all callers with the right role. ``object_kind`` is the kind of
+    the object that the route or op names. If ``relations`` is None, all callers may use it, else those in one of the
+    relations to that object; with ``by_blueprint``, those whom the job's blueprint allows the step.
     """
 
-    of: Thing
-    may: frozenset[Tie] | None = None
+    object_kind: ObjectKind
+    relations: frozenset[CallerRelation] | None = None
     by_blueprint: bool = False
 
 
-def _of(thing: Thing, *may: Tie) -> Policy:
-    return Policy(thing, frozenset(may))
+def _policy(object_kind: ObjectKind, *relations: CallerRelation) -> Policy:
+    return Policy(object_kind, frozenset(relations))
 
 
-OWN = Policy("nothing")
-STEP = Policy("job", by_blueprint=True)
-KNOWN = _of("job", "customer", "holder", "asked", "offered", "technician", "ops", "service", "mediator")
+OWN_DATA = Policy("nothing")
+STEP_OF_JOB = Policy("job", by_blueprint=True)
+READ_JOB = _policy("job", "customer", "holder", "asked", "offered", "technician", "ops", "service", "mediator")
 """For callers who may read at least the job's public part."""
-WHOLE = _of("job", "customer", "holder", "ops", "service", "mediator")
-SIDES = _of("job", "customer", "holder")
-TALKED_OF = _of("job", "customer", "holder", "asked")
-EDITED = _of("job", "customer", "ops", "booker")
-PAID = _of("job", "service", "ops")
-LOOKED = _of("job", "ops")
-BID_FOR = _of("job", "technician")
-AWARDED = _of("bid", "customer")
-WITHDRAWN = _of("bid", "bidder")
-PROPOSED = _of("proposal", "other_side")
-SETTLED = _of("dispute", "mediator")
-PROFILE = _of("technician", "self", "managers")
-REVIEWED = _of("technician", "managers")
-THEMSELVES = _of("technician", "self")
-BLOCKED = _of("user", "other_side")
-NOTICE = _of("notification", "self")
-LOGIN = _of("login", "self")
-VERDICT = _of("request", "self")
+READ_FULL_JOB = _policy("job", "customer", "holder", "ops", "service", "mediator")
+SIDES_OF_JOB = _policy("job", "customer", "holder")
+PROPOSE_PRICE = _policy("job", "customer", "holder", "asked")
+EDIT_JOB = _policy("job", "customer", "ops", "booker")
+RECORD_PAYMENT = _policy("job", "service", "ops")
+READ_WAVES = _policy("job", "ops")
+BID_ON_JOB = _policy("job", "technician")
+ACCEPT_BID = _policy("bid", "customer")
+WITHDRAW_BID = _policy("bid", "bidder")
+ANSWER_PROPOSAL = _policy("proposal", "other_side")
+RESOLVE_DISPUTE = _policy("dispute", "mediator")
+EDIT_TECHNICIAN = _policy("technician", "self", "managers")
+REVIEW_TECHNICIAN = _policy("technician", "managers")
+OWN_TECHNICIAN = _policy("technician", "self")
+BLOCK_USER = _policy("user", "other_side")
+OWN_NOTIFICATION = _policy("notification", "self")
+OWN_LOGIN = _policy("login", "self")
+OWN_REQUEST = _policy("request", "self")
 ANY_TECHNICIAN, ANY_USER = Policy("technician"), Policy("user")
 ANY_SERVICE, ANY_BLUEPRINT, ANY_CODE = Policy("service"), Policy("blueprint"), Policy("code")

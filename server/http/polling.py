@@ -2,5 +2,5 @@
 
 from __future__ import annotations
 
-POLL = {"connected": 60, "disconnected": 15}
+POLL_INTERVALS_S = {"connected": 60, "disconnected": 15}
 """Seconds between two requests of a client that polls, with and without a live connection (PROTOCOL §4)."""

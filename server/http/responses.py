@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from server.schemas.lists import ListQuery
 
 T = TypeVar("T")
-Place = Callable[[T], tuple[str | int, ...]]
+SortKey = Callable[[T], tuple[str | int, ...]]
 Header = tuple[bytes, bytes]
 NextLink = Callable[[str], Header]
 """Builds the ``Link`` header to the next page of the request's list from that page's cursor."""
 
-JSON = b"application/json"
+JSON_TYPE = b"application/json"
 
 
 class Response(NamedTuple):
@@ -35,7 +35,7 @@ class Response(NamedTuple):
     body: bytes = b""
     headers: tuple[Header, ...] = ()
     status: int | None = None
-    media: bytes = JSON
+    media: bytes = JSON_TYPE
 
 
 class StreamingResponse(Protocol):
@@ -57,53 +57,53 @@ class Repeatable(Protocol):
         """Return whether this is the stored result of an earlier request with the same key."""
 
 
-def raw(json: bytes) -> msgspec.Raw:
+def embed_json(json: bytes) -> msgspec.Raw:
     """Return ``json`` so that it is embedded in a response unchanged."""
     return msgspec.Raw(json)
 
 
-def one(noun: str, thing: Any, *headers: Header) -> Response:
+def object_response(noun: str, thing: Any, *headers: Header) -> Response:
     """Return the response ``{"<noun>": thing}``."""
     return Response(msgspec.json.encode({noun: thing}), headers)
 
 
-def plain(thing: Any, *headers: Header) -> Response:
+def json_response(thing: Any, *headers: Header) -> Response:
     """Return ``thing`` itself as the response, for routes whose members PROTOCOL lists one by one."""
     return Response(msgspec.json.encode(thing), headers)
 
 
-def kept(noun: str, done: Result[Any]) -> Response:
+def stored_response(noun: str, done: Result[Any]) -> Response:
     """Return the response to a command that is stored in SQL: the thing, and a header if the result is a repeat."""
-    return one(noun, done.value, *replayed(done))
+    return object_response(noun, done.value, *replay_headers(done))
 
 
-def made(noun: str, done: Result[Any], where: str) -> Response:
-    """Return the response to a creation: the same as `kept`, and its ``Location`` below the path ``where``."""
-    return one(noun, done.value, *replayed(done), (b"location", f"{where}/{done.value.id}".encode()))
+def creation_response(noun: str, done: Result[Any], where: str) -> Response:
+    """Return the response to a creation: the same as ``stored_response``, and its ``Location`` below ``where``."""
+    return object_response(noun, done.value, *replay_headers(done), (b"location", f"{where}/{done.value.id}".encode()))
 
 
-def replayed(done: Repeatable) -> tuple[Header, ...]:
+def replay_headers(done: Repeatable) -> tuple[Header, ...]:
     """Return the header ``Idempotency-Replayed`` if ``done`` is the stored result of an earlier request, else
     nothing.
     """
     return ((b"idempotency-replayed", b"true"),) if done.repeated else ()
 
 
-def job(json: bytes) -> Response:
+def job_response(json: bytes) -> Response:
     """Return the response to a read of a job, with the ``ETag`` that a client sends back in a conditional step."""
-    return one("job", raw(json), _etag(job_document.view(json).version))
+    return object_response("job", embed_json(json), _etag(job_document.view(json).version))
 
 
-def outcome(done: Outcome) -> Response:
+def step_response(done: Outcome) -> Response:
     """Return the response to a step: ``{job, message?}`` with an ``ETag``, and a header if the result is a repeat."""
     members = {"job": done.job, "message": done.message}
     body = msgspec.json.encode({name: value for name, value in members.items() if value is not None})
-    return Response(body, (_etag(done.version), *replayed(done)))
+    return Response(body, (_etag(done.version), *replay_headers(done)))
 
 
-def created(done: Outcome) -> Response:
+def booking_response(done: Outcome) -> Response:
     """Return the response to a booking: 201 with ``Location``, or 200 if its ``reference`` already had a job."""
-    answer = outcome(done)
+    answer = step_response(done)
     name = job_document.view(done.job).id if done.job else ""
     where = (b"location", f"/v1/jobs/{name}".encode())
     return answer._replace(headers=(*answer.headers, where), status=201 if done.created else 200)
@@ -113,36 +113,36 @@ def _etag(version: int) -> Header:
     return b"etag", f'"{version}"'.encode()
 
 
-def page(next_link: NextLink, items: Iterable[Any], after: str | None, as_of: Any = None) -> Response:
+def page_response(next_link: NextLink, items: Iterable[Any], after: str | None, as_of: Any = None) -> Response:
     """Return the response ``{items, next}`` with a ``Link`` to the next page. A list of live objects also has
     ``as_of``. ``after`` is the cursor of the next page, None on the last page.
 
     Items of type bytes are JSON already.
     """
-    body: dict[str, Any] = {"items": [raw(item) if isinstance(item, bytes) else item for item in items]}
+    body: dict[str, Any] = {"items": [embed_json(item) if isinstance(item, bytes) else item for item in items]}
     body["next"] = after
     if as_of is not None:
         body["as_of"] = as_of
     return Response(msgspec.json.encode(body), (next_link(after),) if after else ())
 
 
-def listed(
+def list_response(
     next_link: NextLink,
     query: ListQuery,
     items: Iterable[T],
-    place: Place[T],
+    sort_key: SortKey[T],
     *,
     newest_first: bool = False,
     as_of: Any = None,
 ) -> Response:
-    """Return a page of a list that was read as a whole, in the order of ``place``: `limit` items after `cursor`.
+    """Return a page of a list that was read as a whole, in the order of ``sort_key``: `limit` items after `cursor`.
 
-    ``place`` returns an item's sort key, which must be unique. Raises Invalid for a cursor of another list.
+    ``sort_key`` returns an item's sort key, which must be unique. Raises Invalid for a cursor of another list.
     """
-    placed = sorted(((place(item), item) for item in items), key=itemgetter(0), reverse=newest_first)
+    placed = sorted(((sort_key(item), item) for item in items), key=itemgetter(0), reverse=newest_first)
     if query.cursor:
         parts = tuple(type(part) for part in placed[0][0]) if placed else (str | int, ...)
         after = decode_cursor(query.cursor, GenericAlias(tuple, parts))
         placed = [each for each in placed if (each[0] < after if newest_first else each[0] > after)]
     rest = slice_of(placed, query.limit, itemgetter(0))
-    return page(next_link, [item for _, item in rest.items], rest.next, as_of)
+    return page_response(next_link, [item for _, item in rest.items], rest.next, as_of)

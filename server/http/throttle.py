@@ -21,24 +21,24 @@ from engine.rules import emails
 from engine.runtime import Engine
 from engine.types import Principal
 
-Sized = TypeVar("Sized", bytes, bytearray)
+BodyBytes = TypeVar("BodyBytes", bytes, bytearray)
 
-BODY_BYTES = 64 * 1024
+MAX_BODY_BYTES = 64 * 1024
 """The largest body in bytes, the same as the largest WebSocket message, so that both transports accept the same."""
 
 Headers = list[tuple[bytes, bytes]]
 
 
-async def spend(engine: Engine, name: str, who: str) -> Headers:
+async def count_request(engine: Engine, name: str, who: str) -> Headers:
     """Count one request of ``who`` in the limit ``name`` and return the headers that show how much is left.
 
     Raises RateLimited. ``who`` may be any text: it is hashed unless it is an id.
     """
     allowance = await limits.take(engine, who, limits.LIMITS[name])
-    return _headers(limits.LIMITS[name], allowance)
+    return _limit_headers(limits.LIMITS[name], allowance)
 
 
-async def spend_login(engine: Engine, address: str, account: str) -> None:
+async def count_login(engine: Engine, address: str, account: str) -> None:
     """Count one attempt to sign in to ``account`` from ``address``. All spellings that reach one account count
     together. Raises RateLimited.
     """
@@ -46,12 +46,12 @@ async def spend_login(engine: Engine, address: str, account: str) -> None:
     await limits.take(engine, pair, limits.LIMITS["login"])
 
 
-def meter_of(principal: Principal | None, scope: Scope) -> str:
+def counted_name(principal: Principal | None, scope: Scope) -> str:
     """Return the name under which a caller is counted: their user id, or a hash of their address."""
-    return principal.id if principal else "ip_" + sha256(address_of(scope).encode()).hexdigest()[:24]
+    return principal.id if principal else "ip_" + sha256(client_address(scope).encode()).hexdigest()[:24]
 
 
-def address_of(scope: Scope) -> str:
+def client_address(scope: Scope) -> str:
     """Return the client's address from uvicorn (behind one of ``trusted_proxies``, the forwarded one), "" on a Unix
     socket.
     """
@@ -59,23 +59,23 @@ def address_of(scope: Scope) -> str:
     return str(client[0]) if client else ""
 
 
-def _headers(limit: Limit, allowance: Allowance) -> Headers:
+def _limit_headers(limit: Limit, allowance: Allowance) -> Headers:
     return [
-        (b"ratelimit-policy", policy(limit)),
+        (b"ratelimit-policy", policy_header(limit)),
         (b"ratelimit", f'"{limit.name}";r={allowance.remaining};t={-int(-allowance.reset_s // 1)}'.encode()),
     ]
 
 
-def refused_headers(name: str, error: RateLimited) -> Headers:
+def refusal_headers(name: str, error: RateLimited) -> Headers:
     """Return the headers of a 429 for the limit ``name``. ``Retry-After`` is not among them: the problem adds it."""
     wait = -int(-(error.retry_after or 1) // 1)
     return [
-        (b"ratelimit-policy", policy(limits.LIMITS[name])),
+        (b"ratelimit-policy", policy_header(limits.LIMITS[name])),
         (b"ratelimit", f'"{name}";r=0;t={wait}'.encode()),
     ]
 
 
-def policy(limit: Limit) -> bytes:
+def policy_header(limit: Limit) -> bytes:
     """Return ``limit`` as a header value, such as ``"requests";q=20;w=1``: the quota, and the window in seconds."""
     return f'"{limit.name}";q={limit.count};w={limit.per_s:g}'.encode()
 
@@ -87,20 +87,20 @@ async def read_body(scope: Scope, receive: Receive) -> bytes:
     The server discards the unread rest, so the connection stays usable and the client receives the response.
     """
     announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
-    if announced.isdigit() and int(announced) > BODY_BYTES:
-        raise TooLarge(f"At most {BODY_BYTES} bytes")
-    first, more = await _part(receive)
+    if announced.isdigit() and int(announced) > MAX_BODY_BYTES:
+        raise TooLarge(f"At most {MAX_BODY_BYTES} bytes")
+    first, more = await _receive_part(receive)
     if not more:
-        return _bounded(first)
+        return _check_size(first)
     parts = bytearray(first)
     while more:
-        part, more = await _part(receive)
+        part, more = await _receive_part(receive)
         parts += part
-        _bounded(parts)
+        _check_size(parts)
     return bytes(parts)
 
 
-async def _part(receive: Receive) -> tuple[bytes, bool]:
+async def _receive_part(receive: Receive) -> tuple[bytes, bool]:
     """Return the next part of the body, and whether more follows. Raises ClientDisconnect if the client disconnects
     before the end: a partial body must not be used as a whole one.
     """
@@ -110,7 +110,7 @@ async def _part(receive: Receive) -> tuple[bytes, bool]:
     return message.get("body", b""), message.get("more_body", False)
 
 
-def _bounded(body: Sized) -> Sized:
-    if len(body) > BODY_BYTES:
-        raise TooLarge(f"At most {BODY_BYTES} bytes")
+def _check_size(body: BodyBytes) -> BodyBytes:
+    if len(body) > MAX_BODY_BYTES:
+        raise TooLarge(f"At most {MAX_BODY_BYTES} bytes")
     return body

@@ -17,7 +17,7 @@ from markdown_it import MarkdownIt
 from starlette.types import Receive, Scope, Send
 
 from engine.errors import NotFound
-from server.api.endpoint import refuse
+from server.api.endpoint import send_problem
 from server.http.responses import Header
 from server.schemas.problems import WrongMethod
 from server.web.static import FOLDER, GUARDS, TYPES
@@ -76,7 +76,7 @@ class Docs:
         name = scope["path_params"].get("name", "")
         pages = _load_pages(self._folder) if self._folder else {}
         if name and name not in pages:
-            return await refuse(scope, send, NotFound("No such page"))
+            return await send_problem(scope, send, NotFound("No such page"))
         await _send_page(scope, send, _render_page(name, pages))
         return None
 
@@ -133,7 +133,7 @@ def _logins_table(logins: list[Login]) -> str:
 
 async def _send_page(scope: Scope, send: Send, page: str) -> None:
     if scope["method"] not in ("GET", "HEAD"):
-        return await refuse(scope, send, WrongMethod(["GET", "HEAD"]))
+        return await send_problem(scope, send, WrongMethod(["GET", "HEAD"]))
     body = page.encode()
     headers = [HTML, FRESH, *GUARDS, (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})

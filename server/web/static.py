@@ -15,7 +15,7 @@ from typing import NamedTuple
 from starlette.types import Receive, Scope, Send
 
 from engine.errors import NotFound
-from server.api.endpoint import refuse
+from server.api.endpoint import send_problem
 from server.http.responses import Header
 from server.schemas.problems import WrongMethod
 
@@ -66,12 +66,12 @@ class Files:
         scope["state"]["operation"] = "web"
         name = scope["path_params"].get("name", "")
         if scope["method"] not in ("GET", "HEAD"):
-            return await refuse(scope, send, WrongMethod(["GET", "HEAD"]))
+            return await send_problem(scope, send, WrongMethod(["GET", "HEAD"]))
         if not name:
             return await _send(scope, send, 307, ((b"location", START.encode()), (b"content-length", b"0")))
         file = self._files.get(name)
         if file is None:
-            return await refuse(scope, send, NotFound("No such file"))
+            return await send_problem(scope, send, NotFound("No such file"))
         if _has_file(scope, file):
             return await _send(scope, send, 304, file.headers)
         length = (b"content-length", str(len(file.body)).encode())

@@ -53,7 +53,7 @@ class Scene(NamedTuple):
         """Return the path of a route, with ids that exist."""
         kind = next((kind for kind in ("technicians", "services") if kind in route.path), "jobs")
         path = route.path.format_map({**self.ids, "id": self.ids[kind], "name": "delivery", "code": "taken"})
-        return path + ("?wait=0" if route.streams else "")
+        return path + ("?wait=0" if route.may_stream else "")
 
     def drop_reply(self, number: int) -> None:
         """Drop the reply after ``number`` others. The engine has to load every account again."""

@@ -10,20 +10,20 @@ from engine.events import iso
 from engine.process import metrics
 from server.api.endpoint import RequestContext
 from server.http import responses
-from server.http.polling import POLL
+from server.http.polling import POLL_INTERVALS_S
 from server.http.responses import Response
 from server.schemas.decode import Body, NoQuery
 
 
 async def alive(call: RequestContext[Body, NoQuery]) -> Response:
     """Answer, to show that the process runs."""
-    return responses.plain({"ok": True})
+    return responses.json_response({"ok": True})
 
 
 async def ready(call: RequestContext[Body, NoQuery]) -> Response:
     """Return whether the server should receive requests; if not, the status is 503 and the answer has the problems."""
-    problems = call.edge.health.problems()
-    answer = responses.plain({"ready": not problems, "problems": problems})
+    problems = call.app_state.health.problems()
+    answer = responses.json_response({"ready": not problems, "problems": problems})
     return answer._replace(status=503 if problems else 200)
 
 
@@ -39,23 +39,23 @@ async def problem(call: RequestContext[Body, NoQuery]) -> Response:
     if kind is None:
         raise NotFound("No such code")
     kind_members = {"code": code, "status": kind.status, "title": kind.title, "temporary": kind.temporary}
-    return responses.one("problem", {**kind_members, "means": MEANING[code]})
+    return responses.object_response("problem", {**kind_members, "means": MEANING[code]})
 
 
 async def document(call: RequestContext[Body, NoQuery]) -> Response:
     """Return the OpenAPI document of the HTTP interface."""
-    return Response(await call.edge.document.text())
+    return Response(await call.app_state.openapi_document.text())
 
 
 async def messages(call: RequestContext[Body, NoQuery]) -> Response:
     """Return the AsyncAPI document of the messages of the socket and of the event stream."""
-    return Response(await call.edge.messages.text())
+    return Response(await call.app_state.asyncapi_document.text())
 
 
 async def meta(call: RequestContext[Body, NoQuery]) -> Response:
     """Return the facts that a client needs before it signs in."""
     settings = call.engine.settings
-    return responses.plain(
+    return responses.json_response(
         {
             "name": "callout",
             "version": version("callout"),
@@ -64,6 +64,6 @@ async def meta(call: RequestContext[Body, NoQuery]) -> Response:
             "blueprint": settings.blueprint,
             "socket": "/v1/ws",
             "subprotocols": ["callout.v1.json", "callout.v1.msgpack"],
-            "poll": POLL,
+            "poll": POLL_INTERVALS_S,
         }
     )

@@ -15,6 +15,6 @@ async def create(call: RequestContext[NewAnnouncement, NoQuery]) -> Response:
     """Send an announcement to all users of some roles; offline users receive it when they connect again."""
     body = call.body
     new = Announcement(event=body.event, roles=list(body.roles or ()), data=body.data)
-    return responses.kept(
+    return responses.stored_response(
         "announcement", await announcements.announce(call.engine, call.caller, new, key=call.key, trace=call.trace)
     )

@@ -18,7 +18,7 @@ from server.schemas.lists import ListQuery
 async def find(call: RequestContext[Body, ListQuery]) -> Response:
     """Return the bids for a job, the oldest first; a technician sees only their own."""
     page = await bids.find(call.engine, call.caller, call.id)
-    return responses.listed(call.next_link, call.query, page.items, bids.sort_key, as_of=page.as_of)
+    return responses.list_response(call.next_link, call.query, page.items, bids.sort_key, as_of=page.as_of)
 
 
 async def create(call: RequestContext[NewBid, NoQuery]) -> Response:
@@ -43,13 +43,13 @@ async def accept(call: RequestContext[BidStep, NoQuery]) -> Response:
     """Give the job to the technician of a bid; all other bids are declined."""
     bid, expected = call.params["bid"], version(call)
     done = await bids.accept(call.engine, call.caller, call.id, bid, version=expected, key=call.key, trace=call.trace)
-    return responses.outcome(done)
+    return responses.step_response(done)
 
 
 def _bid_answer(done: BidOutcome, *headers: responses.Header) -> Response:
     """Return the answer of a command about a bid: ``{bid, message?}``."""
     message = {"message": done.message} if done.message is not None else {}
-    return responses.plain({"bid": done.bid, **message}, *responses.replayed(done), *headers)
+    return responses.json_response({"bid": done.bid, **message}, *responses.replay_headers(done), *headers)
 
 
 def version(call: RequestContext[Any, NoQuery]) -> int | None:

@@ -15,28 +15,30 @@ from server.schemas.lists import ListQuery
 async def find(call: RequestContext[Body, ListQuery]) -> Response:
     """Return the users whom the caller blocked, the latest first. Users who blocked the caller are not listed."""
     page = await blocks.find(call.engine, call.caller, limit=call.query.limit, cursor=call.query.cursor)
-    return responses.page(call.next_link, page.items, page.next)
+    return responses.page_response(call.next_link, page.items, page.next)
 
 
 async def create(call: RequestContext[Blocked, NoQuery]) -> Response:
     """Block a technician or, as a technician, a customer. From then on the technician gets no offers of the customer's
     jobs.
     """
-    return responses.kept("block", await blocks.put(call.engine, call.caller, UserId(call.body.user), key=call.key))
+    return responses.stored_response(
+        "block", await blocks.put(call.engine, call.caller, UserId(call.body.user), key=call.key)
+    )
 
 
 async def drop(call: RequestContext[Blocked, NoQuery]) -> Response:
     """Remove one's own block; a block by the other user stays."""
     done = await blocks.lift(call.engine, call.caller, UserId(call.body.user), key=call.key)
-    return Response(headers=responses.replayed(done))
+    return Response(headers=responses.replay_headers(done))
 
 
 async def put(call: RequestContext[Nothing, NoQuery]) -> Response:
     """Do the same as `POST /v1/me/blocks`, with the user in the path."""
-    return responses.kept("block", await blocks.put(call.engine, call.caller, UserId(call.id), key=call.key))
+    return responses.stored_response("block", await blocks.put(call.engine, call.caller, UserId(call.id), key=call.key))
 
 
 async def lift(call: RequestContext[Nothing, NoQuery]) -> Response:
     """Do the same as `DELETE /v1/me/blocks`, with the user in the path."""
     done = await blocks.lift(call.engine, call.caller, UserId(call.id), key=call.key)
-    return Response(headers=responses.replayed(done))
+    return Response(headers=responses.replay_headers(done))

@@ -15,7 +15,7 @@ async def find(call: RequestContext[Body, ListQuery]) -> Response:
     """Return all blueprints that a booking may name, sorted by name."""
     known = call.engine.blueprints
     shown = [public_view(found, default=found is known.default) for found in known.by_name.values()]
-    return responses.listed(call.next_link, call.query, shown, lambda one: (one.name,))
+    return responses.list_response(call.next_link, call.query, shown, lambda one: (one.name,))
 
 
 async def read(call: RequestContext[Body, NoQuery]) -> Response:
@@ -24,4 +24,4 @@ async def read(call: RequestContext[Body, NoQuery]) -> Response:
     found = known.by_name.get(name) or known.by_key.get(name)
     if found is None:
         raise NotFound("No such blueprint")
-    return responses.one("blueprint", public_view(found, default=found is known.default))
+    return responses.object_response("blueprint", public_view(found, default=found is known.default))

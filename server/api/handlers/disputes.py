@@ -21,7 +21,7 @@ async def create(call: RequestContext[NewDispute, NoQuery]) -> Response:
 async def find(call: RequestContext[Body, ListQuery]) -> Response:
     """Return the open disputes, the newest first: mediators see all, the two sides of a job their own."""
     page = await disputes.find(call.engine, call.caller)
-    return responses.listed(
+    return responses.list_response(
         call.next_link, call.query, page.items, disputes.sort_key, newest_first=True, as_of=page.as_of
     )
 
@@ -36,4 +36,6 @@ async def resolve(call: RequestContext[Resolution, NoQuery]) -> Response:
 
 
 def _dispute_answer(done: DisputeOutcome) -> Response:
-    return responses.plain({"dispute": done.dispute, "job": done.done.job}, *responses.replayed(done.done))
+    return responses.json_response(
+        {"dispute": done.dispute, "job": done.done.job}, *responses.replay_headers(done.done)
+    )

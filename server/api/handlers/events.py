@@ -26,7 +26,7 @@ async def hear(call: RequestContext[Body, EventsQuery]) -> StreamingResponse:
     The parameter `ticket` accepts a ticket for events. Ops and services may give `channels` instead of their own, and
     `types`.
     """
-    gateway, query = call.edge.gateway, call.query
+    gateway, query = call.app_state.gateway, call.query
     if gateway is None:
         raise Unavailable("This node relays no events")
     if query.types is not None and not call.caller.is_ops and call.caller.role != "service":

@@ -34,7 +34,7 @@ async def create(call: RequestContext[NewJob, NoQuery]) -> Response:
     asked = msgspec.structs.asdict(call.body)
     wanted = Booking(**{**asked, "scheduled_for": to_ms(call.body.scheduled_for)})
     done = await booking.create(call.engine, call.caller, wanted, key=call.key, trace=call.trace)
-    return responses.created(done)
+    return responses.booking_response(done)
 
 
 async def find(call: RequestContext[Body, JobsQuery]) -> Response:
@@ -42,17 +42,17 @@ async def find(call: RequestContext[Body, JobsQuery]) -> Response:
     asked = msgspec.structs.asdict(call.query)
     query = JobQuery(**{**asked, "updated_after": to_ms(call.query.updated_after)})
     page = await job_queries.find(call.engine, call.caller, query)
-    return responses.page(call.next_link, page.items, page.next, page.as_of)
+    return responses.page_response(call.next_link, page.items, page.next, page.as_of)
 
 
 async def read(call: RequestContext[Body, NoQuery]) -> Response:
     """Return a job. `actions[]` lists the commands that the caller may give now. Strangers get `not_found`."""
-    return responses.job(await job_queries.read(call.engine, call.caller, call.id))
+    return responses.job_response(await job_queries.read(call.engine, call.caller, call.id))
 
 
 async def history(call: RequestContext[Body, ListQuery]) -> Response:
     """Return all changes of a job: time, actor, states and reason."""
-    return responses.listed(
+    return responses.list_response(
         call.next_link,
         call.query,
         await job_queries.history(call.engine, call.caller, call.id),
@@ -62,7 +62,7 @@ async def history(call: RequestContext[Body, ListQuery]) -> Response:
 
 async def waves(call: RequestContext[Body, ListQuery]) -> Response:
     """Return, for each wave of a job, the technicians who were asked, and those left out with the reason."""
-    return responses.listed(
+    return responses.list_response(
         call.next_link,
         call.query,
         await job_queries.waves(call.engine, call.caller, call.id),
@@ -80,14 +80,14 @@ async def edit(call: RequestContext[PatchJob, NoQuery]) -> Response:
     change.pop("version", None)
     if "scheduled_for" in change:
         change["scheduled_for"] = to_ms(change["scheduled_for"])
-    version = _version(call)
+    version = _expected_version(call)
     done = await edits.edit(call.engine, call.caller, call.id, change, version=version, key=call.key, trace=call.trace)
-    return responses.outcome(done)
+    return responses.step_response(done)
 
 
 async def claim(call: RequestContext[StepBody, NoQuery]) -> Response:
     """Claim an offered job. Of several simultaneous claims exactly one wins."""
-    return await _take(call, "claim")
+    return await _run_step(call, "claim")
 
 
 async def reassign(call: RequestContext[StepBody, NoQuery]) -> Response:
@@ -97,19 +97,19 @@ async def reassign(call: RequestContext[StepBody, NoQuery]) -> Response:
 
     Without `technician` the job is taken from its holder, and offered to all technicians except this former holder.
     """
-    return await _take(call, "reassign")
+    return await _run_step(call, "reassign")
 
 
 async def respond(call: RequestContext[Respond, NoQuery]) -> Response:
     """Answer an offer: `accepted` is `claim`, `rejected` is `decline`."""
     body = call.body
     name = "claim" if body.status == "accepted" else "decline"
-    return await _step(call, Step(command=name, version=_version(call), reason=body.reason))
+    return await _send_step(call, Step(command=name, version=_expected_version(call), reason=body.reason))
 
 
 async def command(call: RequestContext[StepBody, NoQuery]) -> Response:
     """Take any step that the job's blueprint allows the caller."""
-    return await _take(call, call.params["command"])
+    return await _run_step(call, call.params["command"])
 
 
 async def commands(call: RequestContext[Commands, NoQuery]) -> Response:
@@ -135,11 +135,11 @@ async def commands(call: RequestContext[Commands, NoQuery]) -> Response:
         else:
             told |= {"status": "done", "job": done.job, "message": done.message}
             told |= {"repeated": True} if done.repeated else {}
-    return responses.plain({"items": items})
+    return responses.json_response({"items": items})
 
 
-async def _take(call: RequestContext[StepBody, NoQuery], name: str) -> Response:
-    return await _step(call, _build_step(call.body, name, _version(call)))
+async def _run_step(call: RequestContext[StepBody, NoQuery], name: str) -> Response:
+    return await _send_step(call, _build_step(call.body, name, _expected_version(call)))
 
 
 def _build_step(body: StepBody, name: str, version: int | None) -> Step:
@@ -155,12 +155,12 @@ def _build_step(body: StepBody, name: str, version: int | None) -> Step:
     )
 
 
-async def _step(call: RequestContext[Any, Any], step: Step) -> Response:
+async def _send_step(call: RequestContext[Any, Any], step: Step) -> Response:
     done = await jobs.command(call.engine, call.caller, call.id, step, key=call.key, trace=call.trace)
-    return responses.outcome(done)
+    return responses.step_response(done)
 
 
-def _version(call: RequestContext[Any, NoQuery]) -> int | None:
+def _expected_version(call: RequestContext[Any, NoQuery]) -> int | None:
     """Return the version that a step expects, from the body or `If-Match`. Raises Invalid if the two differ."""
     given = {version for version in (call.body.version, call.version) if version is not None}
     if len(given) > 1:

@@ -14,7 +14,7 @@ async def find(call: RequestContext[Body, ListQuery]) -> Response:
     """Return the caller's notifications, the newest first."""
     limit, cursor = call.query.limit, call.query.cursor
     page = await notifications.find(call.engine, call.caller, limit=limit, cursor=cursor)
-    return responses.page(call.next_link, page.items, page.next)
+    return responses.page_response(call.next_link, page.items, page.next)
 
 
 async def read(call: RequestContext[Nothing, NoQuery]) -> Response:

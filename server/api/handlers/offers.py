@@ -13,22 +13,22 @@ from server.schemas.decode import Body
 from server.schemas.lists import ListQuery
 
 
-class _Place(msgspec.Struct):
+class _SortFields(msgspec.Struct):
     """The fields of an offer by which the list is sorted."""
 
     expires_at: str
     job: EventJob
 
 
-_place = msgspec.json.Decoder(_Place)
+_sort_fields_decoder = msgspec.json.Decoder(_SortFields)
 
 
 async def find(call: RequestContext[Body, ListQuery]) -> Response:
     """Return the caller's open offers, the nearest deadline first, with `distance_m`."""
     page = await offers.open_to(call.engine, call.caller)
-    return responses.listed(call.next_link, call.query, page.items, _sort_key, as_of=page.as_of)
+    return responses.list_response(call.next_link, call.query, page.items, _sort_key, as_of=page.as_of)
 
 
 def _sort_key(offer: bytes) -> tuple[str, str]:
-    place = _place.decode(offer)
+    place = _sort_fields_decoder.decode(offer)
     return place.expires_at, place.job.id

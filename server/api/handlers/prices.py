@@ -51,4 +51,4 @@ async def _send_answer(call: RequestContext[ProposalAnswer, NoQuery], given: pri
 
 
 def _price_answer(done: PriceOutcome) -> Response:
-    return responses.plain({"proposal": done.proposal, "job": done.job}, *responses.replayed(done))
+    return responses.json_response({"proposal": done.proposal, "job": done.job}, *responses.replay_headers(done))

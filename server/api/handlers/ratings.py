@@ -15,4 +15,4 @@ async def create(call: RequestContext[NewRating, NoQuery]) -> Response:
     body = call.body
     done = await ratings.rate(call.engine, call.caller, call.id, body.stars, body.comment, key=call.key)
     where = (b"location", f"/v1/jobs/{done.value.job}".encode())
-    return responses.one("rating", done.value, *responses.replayed(done), where)
+    return responses.object_response("rating", done.value, *responses.replay_headers(done), where)

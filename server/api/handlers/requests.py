@@ -18,4 +18,4 @@ async def read(call: RequestContext[Body, NoQuery]) -> Response:
         key = str(UUID(call.params["key"]))
     except ValueError:
         raise NotFound("No request key: not a UUID") from None
-    return responses.plain(await in_redis.find_record(call.engine, call.caller, key))
+    return responses.json_response(await in_redis.find_record(call.engine, call.caller, key))

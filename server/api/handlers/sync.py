@@ -6,7 +6,7 @@ from engine.domain import sync
 from server.api.endpoint import RequestContext
 from server.api.handlers.users import fix_rate
 from server.http import responses
-from server.http.polling import POLL
+from server.http.polling import POLL_INTERVALS_S
 from server.http.responses import Response
 from server.schemas.decode import Body, NoQuery
 
@@ -17,16 +17,16 @@ async def read(call: RequestContext[Body, NoQuery]) -> Response:
     `cursor` was read before the rest: a stream, poll or socket that begins at `cursor` misses no event.
     """
     found = await sync.snapshot(call.engine, call.caller)
-    return responses.plain(
+    return responses.json_response(
         {
             "me": found.me,
-            "jobs": [responses.raw(job) for job in found.jobs],
+            "jobs": [responses.embed_json(job) for job in found.jobs],
             "next": found.next,
-            "offers": [responses.raw(offer) for offer in found.offers],
+            "offers": [responses.embed_json(offer) for offer in found.offers],
             "rooms": [],
             "notifications": found.notifications,
             "cursor": found.cursor,
-            "poll": POLL,
+            "poll": POLL_INTERVALS_S,
             "fix": fix_rate(found.me),
         }
     )

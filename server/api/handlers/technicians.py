@@ -23,33 +23,35 @@ async def find(call: RequestContext[Body, TechniciansQuery]) -> Response:
     """Return technicians: for managers whole profiles, for others the public cards of approved technicians."""
     query = msgspec.convert(call.query, TechnicianQuery, from_attributes=True)
     page = await profile.find(call.engine, call.caller, query)
-    return responses.page(call.next_link, page.items, page.next)
+    return responses.page_response(call.next_link, page.items, page.next)
 
 
 async def read(call: RequestContext[Body, NoQuery]) -> Response:
     """Return a technician: for the technician and managers the whole profile, for others the public card."""
-    return responses.one("technician", await profile.read(call.engine, call.caller, TechnicianId(UserId(call.id))))
+    return responses.object_response(
+        "technician", await profile.read(call.engine, call.caller, TechnicianId(UserId(call.id)))
+    )
 
 
 async def patch(call: RequestContext[PatchTechnician, NoQuery]) -> Response:
     """Change a profile; only managers set `zone` and `capacity`."""
     change, technician = ProfilePatch(**sent_fields(call.body)), TechnicianId(UserId(call.id))
     done = await profile.patch(call.engine, call.caller, technician, change, key=call.key)
-    return responses.kept("technician", done)
+    return responses.stored_response("technician", done)
 
 
 async def review(call: RequestContext[Review, NoQuery]) -> Response:
     """Decide on a technician's KYC and account; omitted fields do not change."""
     verdict, technician = msgspec.structs.asdict(call.body), TechnicianId(UserId(call.id))
     done = await profile.review(call.engine, call.caller, technician, **verdict, key=call.key)
-    return responses.kept("technician", done)
+    return responses.stored_response("technician", done)
 
 
 async def availability(call: RequestContext[SetAvailability, NoQuery]) -> Response:
     """Go online or offline. The answer has whether the technician receives offers now, and the reasons if not."""
     body = call.body
     position = None if body.lat is None or body.lon is None else Position(body.lat, body.lon)
-    return responses.plain(
+    return responses.json_response(
         await technicians.set_availability(
             call.engine, call.caller, call.id, online=body.online, position=position, key=call.key
         )
@@ -65,4 +67,4 @@ async def location(call: RequestContext[Location, NoQuery]) -> Response:
     fixes = [msgspec.convert(fix, Fix) for fix in fixes_of(call.body)]
     live = call.body.fixes is None
     heard = await technicians.take_fixes(call.engine, call.caller, call.id, fixes, live=live)
-    return Response() if heard.needs_no_action else responses.plain(heard)._replace(status=200)
+    return Response() if heard.needs_no_action else responses.json_response(heard)._replace(status=200)

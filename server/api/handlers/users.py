@@ -13,7 +13,7 @@ from engine.technicians.profile import Technician
 from engine.types import UserId
 from server.api.endpoint import RequestContext
 from server.http import responses
-from server.http.polling import POLL
+from server.http.polling import POLL_INTERVALS_S
 from server.http.responses import Response
 from server.schemas.decode import Body, NoQuery, Nothing
 from server.schemas.users import NewUser, PatchUser, Suspend, UsersQuery
@@ -25,7 +25,9 @@ async def me(call: RequestContext[Body, NoQuery]) -> Response:
     technician = {"technician": account.technician} if account.technician else {}
     state = await live.presence(call.engine, call.caller) if account.technician else None
     clock = {"clock_offset_s": state.clock_offset_s} if state and state.clock_offset_s else {}
-    return responses.plain({"user": account.user, **technician, "poll": POLL, "fix": fix_rate(account), **clock})
+    return responses.json_response(
+        {"user": account.user, **technician, "poll": POLL_INTERVALS_S, "fix": fix_rate(account), **clock}
+    )
 
 
 def fix_rate(account: Me) -> live.FixPlan:
@@ -37,13 +39,15 @@ async def find(call: RequestContext[Body, UsersQuery]) -> Response:
     """Return all accounts, the newest first."""
     query = msgspec.convert(call.query, UserQuery, from_attributes=True)
     page = await accounts.find_users(call.engine, call.caller, query)
-    return responses.page(call.next_link, page.items, page.next)
+    return responses.page_response(call.next_link, page.items, page.next)
 
 
 async def create(call: RequestContext[NewUser, NoQuery]) -> Response:
     """Create an account with any role, also for staff."""
     new = msgspec.convert(call.body, NewAccount, from_attributes=True)
-    return responses.made("user", await accounts.create_user(call.engine, call.caller, new, key=call.key), "/v1/users")
+    return responses.creation_response(
+        "user", await accounts.create_user(call.engine, call.caller, new, key=call.key), "/v1/users"
+    )
 
 
 async def patch(call: RequestContext[PatchUser, NoQuery]) -> Response:
@@ -51,7 +55,7 @@ async def patch(call: RequestContext[PatchUser, NoQuery]) -> Response:
     role, active = call.body.role, call.body.active
     user = UserId(call.id)
     done = await accounts.patch_user(call.engine, call.caller, user, role=role, active=active, key=call.key)
-    return responses.kept("user", done)
+    return responses.stored_response("user", done)
 
 
 async def suspend(call: RequestContext[Suspend, NoQuery]) -> Response:
@@ -62,10 +66,10 @@ async def suspend(call: RequestContext[Suspend, NoQuery]) -> Response:
     """
     user, body = UserId(call.id), call.body
     done = await accounts.suspend(call.engine, call.caller, user, reason=body.reason, jobs=body.jobs, key=call.key)
-    return responses.kept("user", done)
+    return responses.stored_response("user", done)
 
 
 async def reinstate(call: RequestContext[Nothing, NoQuery]) -> Response:
     """Restore a user's access; the user must sign in again."""
     done = await accounts.reinstate(call.engine, call.caller, UserId(call.id), key=call.key)
-    return responses.kept("user", done)
+    return responses.stored_response("user", done)

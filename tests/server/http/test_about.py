@@ -41,14 +41,14 @@ async def test_a_redis_that_takes_no_writes_is_a_problem(
     redis = site.engine.store.redis
     await redis.config_set(setting, full)
     try:
-        await site.health.look()
+        await site.health.check()
         answer = await nobody("GET", "/readyz")
     finally:
         await redis.config_set(setting, "0")
     assert answer.status_code == 503
     assert [problem for problem in answer.json()["problems"] if problem.startswith(f"Redis refuses writes: {word}")]
-    await site.health.look()
-    assert site.health.writes == ""
+    await site.health.check()
+    assert site.health.writes_problem == ""
 
 
 async def test_a_database_that_takes_no_writes_is_a_problem(site: Running, nobody: Client) -> None:

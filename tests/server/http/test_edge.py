@@ -221,7 +221,7 @@ async def test_a_request_that_does_not_arrive_is_cut(
     begun: bytes, site: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever does not finish a request in time loses the connection, whether he began it or not."""
-    monkeypatch.setattr(http_protocol, "ARRIVAL_S", 0.1)
+    monkeypatch.setattr(http_protocol, "MAX_ARRIVAL_S", 0.1)
     parts = urlsplit(site.url)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
     writer.write(begun)

@@ -167,7 +167,7 @@ async def test_the_address_that_a_trusted_proxy_gives_is_metered(behind: Running
 async def test_metrics_have_a_port_of_their_own(behind: Running) -> None:
     """There, on this machine alone, they need no token, and nothing else is served; on the public port they do."""
     async with httpx.AsyncClient(trust_env=False) as http:
-        told = behind.hello()["metrics"]
+        told = behind.ready_line()["metrics"]
         assert told.startswith("http://127.0.0.1:") and told.endswith("/metrics")
         assert "callout_zone_open" in (await http.get(told)).text
         assert (await http.get(told.replace("/metrics", "/v1/meta"))).status_code == 404

@@ -189,9 +189,9 @@ async def test_who_and_what_may_be_refused_is_said(document: dict[str, Any]) -> 
         told, names = set(operation["responses"]), {parameter["name"] for parameter in operation["parameters"]}
         assert ("For: " in operation["description"]) is (route.roles is not None)
         assert ({"401", "403"} <= told) is (route.roles is not None)
-        assert ("404" in told) is ("{" in route.path or route.policy.of != "nothing")
-        assert ("If-Match" in names) is ("412" in told) is route.conditional
-        assert ("Idempotency-Key" in names) is ("409" in told) is route.keyed
+        assert ("404" in told) is ("{" in route.path or route.policy.object_kind != "nothing")
+        assert ("If-Match" in names) is ("412" in told) is route.is_conditional
+        assert ("Idempotency-Key" in names) is ("409" in told) is route.has_key
 
 
 async def test_reassign_without_a_technician_is_said(document: dict[str, Any]) -> None:

@@ -154,7 +154,7 @@ async def test_every_body_is_bounded_and_checked(route: Route, staff: dict[Role,
     assert "/no such field" in {wrong["pointer"] for wrong in told.json()["errors"]}
 
 
-@pytest.mark.parametrize("route", [r for r in GUARDED if r.keyed], ids=lambda route: route.name)
+@pytest.mark.parametrize("route", [r for r in GUARDED if r.has_key], ids=lambda route: route.name)
 async def test_every_key_is_a_uuid(route: Route, staff: dict[Role, Client]) -> None:
     """A request key that is no UUID is refused, not stored."""
     send = staff[sorted(route.roles or ())[0]]

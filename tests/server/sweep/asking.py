@@ -60,20 +60,23 @@ class Asked(NamedTuple):
 
 def things(world: World, policy: Policy, path: str) -> list[Thing]:
     """Everything of the kind that a policy names."""
-    if policy.of == "job":
+    if policy.object_kind == "job":
         return [thing for job in world.jobs for thing in _of_job(world, policy, path, job)]
-    params, ties = _others(world)[policy.of]
-    if policy.of == "user" and policy.may is not None:
+    params, ties = _others(world)[policy.object_kind]
+    if policy.object_kind == "user" and policy.relations is not None:
         return _sides(world)
-    may = None if policy.may is None else frozenset(n for n, has in ties.items() if has & policy.may)
-    return [Thing(one, may) for one in params] if policy.of != "technician" else _technicians(world, policy)
+    may = None if policy.relations is None else frozenset(n for n, has in ties.items() if has & policy.relations)
+    return [Thing(one, may) for one in params] if policy.object_kind != "technician" else _technicians(world, policy)
 
 
 def _of_job(world: World, policy: Policy, path: str, job: str) -> Iterator[Thing]:
     params, ties = {"id": world.jobs[job]}, world.ties[job]
     if not policy.by_blueprint:
-        assert policy.may is not None
-        may, bids = frozenset(n for n, has in ties.items() if has & policy.may), policy.may == {"technician"}
+        assert policy.relations is not None
+        may, bids = (
+            frozenset(n for n, has in ties.items() if has & policy.relations),
+            policy.relations == {"technician"},
+        )
         yield Thing(params, may, ACTED.__contains__ if bids else Thing._field_defaults["passed"], ties=ties)
         return
     blueprint = world.server.engine.blueprints.by_name[world.blueprints[job]]
@@ -114,7 +117,7 @@ def _technicians(world: World, policy: Policy) -> list[Thing]:
     found = []
     for name in ("holder", "never", "spare_technician"):
         ties: Ties = {name: {"self"}} | {manager: {"managers"} for manager in MANAGERS}
-        may = None if policy.may is None else frozenset(n for n, has in ties.items() if has & policy.may)
+        may = None if policy.relations is None else frozenset(n for n, has in ties.items() if has & policy.relations)
         found.append(Thing({"id": world.people[name].user}, may))
     return found
 
@@ -155,8 +158,8 @@ def requests(world: World, route: Route) -> Iterator[Asked]:
             may = passes and (thing.may is None or who in thing.may)
             body = _body(world, route, who, thing) if route.body is not None else None
             path = route.path.format_map(thing.params) + QUERIES.get(route.name, "").format(start=world.start)
-            headers = {"Idempotency_Key": str(uuid.uuid4())} if route.keyed else {}
-            if route.conditional:
+            headers = {"Idempotency_Key": str(uuid.uuid4())} if route.has_key else {}
+            if route.is_conditional:
                 headers["If_Match"] = str(NO_VERSION)
             either = who in thing.either or (route.roles is None and "auth" in path)
             yield Asked(who, route.method, path, body, headers, None if either else may, thing.passed)

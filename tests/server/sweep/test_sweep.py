@@ -76,7 +76,7 @@ async def _requested(world: World, route: Route) -> list[str]:
         code, text = await asking.answer(world, asked)
         if asked.may is not None and asked.passed(code) != asked.may:
             wrong.append(f"{asked} may{'' if asked.may else ' not'}, and was answered {code or 'well'}")
-        wrong += [f"{asked} shows {name}" for name in world.shown(asked.who, text, event=route.streams)]
+        wrong += [f"{asked} shows {name}" for name in world.shown(asked.who, text, event=route.may_stream)]
     return wrong
 
 

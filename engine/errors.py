@@ -22,10 +22,9 @@
     ├── Indeterminate        504   outcome unknown: repeat with the same key
     └── Internal             500
 
-``code`` is the contract of PROTOCOL §3. Scripts reply with the code in capitals; ``BY_WORD`` is the only map from these
-reply words to the classes. The docstring of a class with a code is published as the meaning of that code: at
-``/problems/{code}``, in the OpenAPI document and in docs/codes.md.
-"""
+``code`` is the contract of PROTOCOL §3. Scripts reply with the code in capitals; ``ERROR_OF_REPLY_WORD`` is the only
+map from these reply words to the classes. The docstring of a class with a code is published as the meaning of that
+code: at ``/problems/{code}``, in the OpenAPI document and in docs/codes.md."""
 
 from __future__ import annotations
 
@@ -314,16 +313,18 @@ class RateLimited(Refused):
     code, status, title, temporary = "rate_limited", 429, "Too many requests", True
 
 
-def _tree(base: type[CalloutError]) -> list[type[CalloutError]]:
-    return [base, *(leaf for sub in base.__subclasses__() for leaf in _tree(sub))]
+def _subclass_tree(base: type[CalloutError]) -> list[type[CalloutError]]:
+    return [base, *(leaf for sub in base.__subclasses__() for leaf in _subclass_tree(sub))]
 
 
-BY_CODE: dict[str, type[CalloutError]] = {
-    kind.code: kind for kind in reversed(_tree(CalloutError)) if kind is not CalloutError and "code" in vars(kind)
+ERROR_OF_CODE: dict[str, type[CalloutError]] = {
+    kind.code: kind
+    for kind in reversed(_subclass_tree(CalloutError))
+    if kind is not CalloutError and "code" in vars(kind)
 }
-MEANING: dict[str, str] = {code: " ".join((kind.__doc__ or "").split()) for code, kind in BY_CODE.items()}
+MEANING_OF_CODE: dict[str, str] = {code: " ".join((kind.__doc__ or "").split()) for code, kind in ERROR_OF_CODE.items()}
 """What each code means, as published to clients."""
-BY_WORD: dict[str, type[CalloutError]] = {code.upper(): kind for code, kind in BY_CODE.items()}
+ERROR_OF_REPLY_WORD: dict[str, type[CalloutError]] = {code.upper(): kind for code, kind in ERROR_OF_CODE.items()}
 """The error class for each reply word of the scripts. A reply word is the code in capitals."""
 
 
@@ -360,7 +361,7 @@ UNAVAILABLE_REPLIES = (
 )
 """Redis error codes that guarantee that nothing was done (DESIGN §4)."""
 
-WRITES_REFUSED = ("MISCONF", "NOREPLICAS", "OOM")
+WRITE_REFUSED_REPLIES = ("MISCONF", "NOREPLICAS", "OOM")
 """The codes among ``UNAVAILABLE_REPLIES`` that a Redis server returns if reads are still possible but writes are not:
 the server's disk or memory is full, or too few replicas follow the server.
 """

@@ -31,15 +31,15 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     trace: str = ""
 
 
-_ORDER = [b"type", b"to", b"at", b"actor", b"bp", b"data", b"cause"]
+_FIELD_ORDER = [b"type", b"to", b"at", b"actor", b"bp", b"data", b"cause"]
 
 
-def parse(zone: Zone, entry_id: bytes, fields: Sequence[bytes]) -> Event:
+def parse_log_entry(zone: Zone, entry_id: bytes, fields: Sequence[bytes]) -> Event:
     """Decode an entry of the stream. ``fields`` alternates names and values, in the order in which scripts write them.
 
     Raises ValueError if no script of Callout wrote the entry: a log that contains a foreign entry must not be relayed.
     """
-    if fields[0:14:2] != _ORDER:
+    if fields[0:14:2] != _FIELD_ORDER:
         raise ValueError(f"{zone} {entry_id!r}: not an entry of Callout")
     return Event(
         zone,
@@ -55,7 +55,7 @@ def parse(zone: Zone, entry_id: bytes, fields: Sequence[bytes]) -> Event:
     )
 
 
-def iso(ms: int) -> str:
+def rfc3339_of(ms: int) -> str:
     """Return ``ms``, milliseconds since the Unix epoch, as an RFC 3339 time in UTC with milliseconds."""
     seconds, rest = divmod(ms, 1000)
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:03d}Z"

@@ -12,35 +12,35 @@ from collections.abc import Collection
 from engine.errors import Forbidden
 from engine.types import MANAGERS, OPS, Principal, Role
 
-ADMIN: frozenset[Role] = frozenset({"admin"})
-REVIEWERS: frozenset[Role] = frozenset({"onboarding_manager", "admin"})
+ADMIN_ROLE: frozenset[Role] = frozenset({"admin"})
+REVIEWER_ROLES: frozenset[Role] = frozenset({"onboarding_manager", "admin"})
 
-TECHNICIAN: frozenset[Role] = frozenset({"technician"})
-CUSTOMER: frozenset[Role] = frozenset({"customer"})
-SERVICE: frozenset[Role] = frozenset({"service"})
-MEDIATOR: frozenset[Role] = frozenset({"mediator"})
-SIDES: frozenset[Role] = frozenset({"customer", "technician"})
-BOOKERS: frozenset[Role] = OPS | {"customer", "service"}
-JOB_READERS: frozenset[Role] = OPS | {"customer", "technician", "mediator", "service"}
-WHOLE_JOB_READERS: frozenset[Role] = OPS | {"customer", "mediator", "service"}
+TECHNICIAN_ROLE: frozenset[Role] = frozenset({"technician"})
+CUSTOMER_ROLE: frozenset[Role] = frozenset({"customer"})
+SERVICE_ROLE: frozenset[Role] = frozenset({"service"})
+MEDIATOR_ROLE: frozenset[Role] = frozenset({"mediator"})
+PARTY_ROLES: frozenset[Role] = frozenset({"customer", "technician"})
+BOOKER_ROLES: frozenset[Role] = OPS | {"customer", "service"}
+JOB_READER_ROLES: frozenset[Role] = OPS | {"customer", "technician", "mediator", "service"}
+WHOLE_JOB_READER_ROLES: frozenset[Role] = OPS | {"customer", "mediator", "service"}
 """The roles that see the whole of each job that they may see at all."""
 USERS: frozenset[Role] = MANAGERS | {"customer", "technician", "mediator", "service"}
 """Every role that can sign in."""
 
 __all__ = [
-    "ADMIN",
-    "BOOKERS",
-    "CUSTOMER",
-    "JOB_READERS",
+    "ADMIN_ROLE",
+    "BOOKER_ROLES",
+    "CUSTOMER_ROLE",
+    "JOB_READER_ROLES",
     "MANAGERS",
-    "MEDIATOR",
+    "MEDIATOR_ROLE",
     "OPS",
-    "REVIEWERS",
-    "SERVICE",
-    "SIDES",
-    "TECHNICIAN",
+    "PARTY_ROLES",
+    "REVIEWER_ROLES",
+    "SERVICE_ROLE",
+    "TECHNICIAN_ROLE",
     "USERS",
-    "WHOLE_JOB_READERS",
+    "WHOLE_JOB_READER_ROLES",
     "require_role",
 ]
 

@@ -10,14 +10,14 @@ import msgspec
 
 from engine.blueprint import catalogue, registry
 from engine.blueprint.catalogue import Blueprints
-from engine.blueprint.compiler import Plans
+from engine.blueprint.compiler import PlanCache
 from engine.process.metrics import Metrics
 from engine.process.settings import Settings, SettingsError
 from engine.process.signer import Signer, open_signer
 from engine.sql.database import Archive, open_archive
 from engine.store.connection import Store, close_store, open_store
 from engine.types import DEFAULT_ZONE, Zone, is_zone
-from engine.zone.opening import opener
+from engine.zone.opening import make_zone_opener
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Engine:
     blueprints: Blueprints
     signer: Signer
     metrics: Metrics
-    plans: Plans = field(default_factory=Plans)
+    plans: PlanCache = field(default_factory=PlanCache)
     used: dict[str, int] = field(default_factory=dict)
     """For each login (family of refresh tokens): the latest generation of which the use is recorded in SQL
     (engine/identity/tokens.py)."""
@@ -51,12 +51,12 @@ async def open_engine(settings: Settings) -> AsyncIterator[Engine]:
     wrong = [zone for zone in settings.zones if not is_zone(zone)]
     if wrong:
         raise SettingsError(f"zones: {', '.join(wrong)}")
-    blueprints = catalogue.load(settings.blueprint, *catalogue.folders(settings.blueprints))
+    blueprints = catalogue.load_blueprints(settings.blueprint, *catalogue.blueprint_folders(settings.blueprints))
     signer = open_signer(settings)
     async with AsyncExitStack() as stack:
         archive = await open_archive(settings)
         stack.push_async_callback(archive.close)
         await registry.store_if_available(archive, blueprints)
-        store = await open_store(url, [Zone(z) for z in settings.zones], opener(archive))
+        store = await open_store(url, [Zone(z) for z in settings.zones], make_zone_opener(archive))
         stack.push_async_callback(close_store, store)
-        yield Engine(settings, store, archive, blueprints, signer, Metrics(), Plans(settings.job_lifetime_s))
+        yield Engine(settings, store, archive, blueprints, signer, Metrics(), PlanCache(settings.job_lifetime_s))

@@ -30,11 +30,11 @@ OPS: frozenset[Role] = frozenset({"ops_manager", "admin"})
 MANAGERS: frozenset[Role] = OPS | {"onboarding_manager"}
 Phase = Literal["open", "assigned", "active", "done", "closed"]
 
-_EPOCH = re.compile(r"e([0-9]{1,15})(-[0-9A-Za-z]{1,40})?")
-_ZONE = re.compile(r"[a-z][a-z0-9-]{0,31}")
-_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_JOB = re.compile(r"job_([a-z][a-z0-9-]{0,31})_([0-9a-z]{26})")
-_DISPUTE = re.compile(r"dsp_([a-z][a-z0-9-]{0,31})_([0-9a-z]{26})")
+_EPOCH_PATTERN = re.compile(r"e([0-9]{1,15})(-[0-9A-Za-z]{1,40})?")
+_ZONE_PATTERN = re.compile(r"[a-z][a-z0-9-]{0,31}")
+_ID_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_JOB_ID_PATTERN = re.compile(r"job_([a-z][a-z0-9-]{0,31})_([0-9a-z]{26})")
+_DISPUTE_ID_PATTERN = re.compile(r"dsp_([a-z][a-z0-9-]{0,31})_([0-9a-z]{26})")
 
 
 class Principal(msgspec.Struct, frozen=True):
@@ -75,11 +75,11 @@ class Cursor(msgspec.Struct, frozen=True):
     seq: int
 
 
-def number_of(epoch: str) -> int:
+def epoch_number(epoch: str) -> int:
     """Return the number in an epoch's name, counted from 1; 0 if ``epoch`` is not the name of an epoch. Before version
     0.1, names had no suffix.
     """
-    match = _EPOCH.fullmatch(epoch)
+    match = _EPOCH_PATTERN.fullmatch(epoch)
     return int(match[1]) if match else 0
 
 
@@ -87,17 +87,17 @@ def is_zone(text: str) -> bool:
     """Return whether ``text`` is a valid zone name: lower-case letters, digits and dashes, so that a job id can be
     split in only one way.
     """
-    return _ZONE.fullmatch(text) is not None
+    return _ZONE_PATTERN.fullmatch(text) is not None
 
 
 def is_id(text: str) -> bool:
     """Return whether ``text`` is a valid id for a Redis key: letters, digits, ``_`` and ``-``, at most 64
     characters.
     """
-    return _ID.fullmatch(text) is not None
+    return _ID_PATTERN.fullmatch(text) is not None
 
 
-def is_key(text: str) -> bool:
+def is_path_segment(text: str) -> bool:
     """Return whether ``text`` is a valid segment of a URL path: an id, or a blueprint's ``name@version``."""
     name, at, version = text.partition("@")
     return is_id(name) and (not at or (version.isascii() and version.isdecimal() and len(version) <= 9))
@@ -115,7 +115,7 @@ def new_job_id(zone: Zone) -> JobId:
 
 def zone_of(job: str) -> Zone | None:
     """Return the zone in a job's id; None if ``job`` is not a valid job id, so that no such job can exist."""
-    match = _JOB.fullmatch(job)
+    match = _JOB_ID_PATTERN.fullmatch(job)
     return Zone(match[1]) if match else None
 
 
@@ -126,5 +126,5 @@ def new_dispute_id(zone: Zone) -> str:
 
 def zone_of_dispute(dispute: str) -> Zone | None:
     """Return the zone in a dispute's id; None if ``dispute`` is not a valid dispute id."""
-    match = _DISPUTE.fullmatch(dispute)
+    match = _DISPUTE_ID_PATTERN.fullmatch(dispute)
     return Zone(match[1]) if match else None

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.errors import WRITES_REFUSED, CalloutError
-from engine.process.datadir import full
+from engine.errors import WRITE_REFUSED_REPLIES, CalloutError
+from engine.process.datadir import write_problem
 from engine.process.loops import not_cancelled
 from engine.runtime import Engine
 from engine.store import keys
@@ -48,15 +48,15 @@ class Health:
 
     async def check(self) -> None:
         """Try to write to Redis and to the data directory, and store the results."""
-        self.disk_problem = await asyncio.to_thread(full, Path(self.engine.settings.data))
+        self.disk_problem = await asyncio.to_thread(write_problem, Path(self.engine.settings.data))
         self.writes_problem = await self._find_write_refusal()
 
     async def _find_write_refusal(self) -> str:
         for zone in self.engine.store.zones:  # in a cluster each may be on a primary of its own
             try:
-                await self.engine.store.command("SET", keys.probe(zone), 1, "PX", PROBE_MS)
+                await self.engine.store.command("SET", keys.write_probe(zone), 1, "PX", PROBE_MS)
             except CalloutError as error:  # a primary that does not answer is reported by the connection
-                if str(error).startswith(WRITES_REFUSED):
+                if str(error).startswith(WRITE_REFUSED_REPLIES):
                     return f"Redis refuses writes: {error}"
         return ""
 

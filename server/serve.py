@@ -30,7 +30,7 @@ from starlette.types import ASGIApp
 from engine.blueprint import registry
 from engine.identity import outbox
 from engine.process import embedded
-from engine.process.datadir import CannotStart, hold
+from engine.process.datadir import CannotStart, hold_lock
 from engine.process.settings import Settings
 from engine.runtime import Engine, open_engine
 from engine.workers import archiver, maintenance, notifier, scheduler
@@ -127,7 +127,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
     Raises CannotStart, ServerUnfit or Unavailable.
     """
     async with AsyncExitStack() as stack:
-        lock = stack.enter_context(hold(Path(settings.data)))
+        lock = stack.enter_context(hold_lock(Path(settings.data)))
         # Bound before anything is started: a port in use is the most common mistake, and should cost nothing.
         sock = stack.enter_context(bind_socket(settings.host, settings.port))
         counts = None
@@ -135,7 +135,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
             counts = stack.enter_context(bind_socket(settings.metrics_host, settings.metrics_port))
         valkey = None
         if settings.redis is None:
-            valkey = await embedded.start(Path(settings.data))
+            valkey = await embedded.start_or_adopt(Path(settings.data))
             stack.push_async_callback(valkey.stop)
             settings = msgspec.structs.replace(settings, redis=valkey.url)
         engine = await stack.enter_async_context(open_engine(settings))
@@ -223,7 +223,7 @@ async def _run_gateway(engine: Engine) -> AsyncIterator[Gateway | None]:
 
 
 @asynccontextmanager
-async def _run_background_parts(server: Running, valkey: embedded.Embedded | None) -> AsyncIterator[None]:
+async def _run_background_parts(server: Running, valkey: embedded.EmbeddedValkey | None) -> AsyncIterator[None]:
     """Run the background parts while the block runs: the loops of this server's roles, the health check, and the watch
     on the embedded Valkey.
     """
@@ -383,7 +383,7 @@ def _redirect_to_null(streams: list[int]) -> None:
 
 async def _reload(engine: Engine) -> None:
     try:
-        problems = await registry.reload(engine.settings, engine.archive, engine.blueprints)
+        problems = await registry.reload_files(engine.settings, engine.archive, engine.blueprints)
     except Exception:  # a task boundary: after any error the server continues with its old blueprints
         log.exception("blueprints_not_reloaded")
         return

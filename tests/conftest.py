@@ -77,7 +77,7 @@ def settings(empty_redis: str, tmp_path: Path, migrated_database: Path) -> Setti
 
 def create_data_dir(database: Path, data: Path) -> None:
     """Create the data directory ``data`` with a copy of ``database``."""
-    copy = datadir.create(data) / "callout.db"
+    copy = datadir.create_directory(data) / "callout.db"
     shutil.copyfile(database, copy)
     copy.chmod(0o600)
 

@@ -158,7 +158,7 @@ def test_the_table_of_keys_is_the_codes() -> None:
 def known() -> Iterator[tuple[str, str, bool]]:
     """Pattern, type, and whether it is permanent, of every key but the live channel, which is none."""
     for name, build in vars(keys).items():
-        if getattr(build, "__module__", "") != keys.__name__ or name == "live":
+        if getattr(build, "__module__", "") != keys.__name__ or name == "live_channel":
             continue
         key = build(*("z" if arg == "zone" else "<>" for arg in build.__annotations__ if arg != "return"))
         kind = build.__doc__.removeprefix("Return the key of a ").split()[0].rstrip(":,")

@@ -48,9 +48,9 @@ print(json.dumps({
     "server": str(Path(server.__file__).parent),
     "callout_client": str(Path(callout_client.__file__).parent),
     "browser_client": client_path().read_text(),
-    "scripts": {name: script.function for name, script in scripts.installed().items()},
-    "blueprints": sorted(catalogue.load("home_service", catalogue.shipped()).by_name),
-    "migrations": sorted(path.name for path in (migrate.SCRIPTS / "versions").glob("*.py")),
+    "scripts": {name: script.function for name, script in scripts.load_installed_library().items()},
+    "blueprints": sorted(catalogue.load_blueprints("home_service", catalogue.shipped_folder()).by_name),
+    "migrations": sorted(path.name for path in (migrate.MIGRATIONS_FOLDER / "versions").glob("*.py")),
     "problems": problems,
 }))
 """

@@ -18,7 +18,7 @@ from bench.built import PEERS
 from bench.load import sockets
 from bench.load.seed import ZONE, Town, in_batches, open_town
 from bench.rig import BENCH, LOAD_CORE, SERVER_CORE, BenchError, Child, Missing, Rig
-from engine.process.signer import Signer, access_token
+from engine.process.signer import Signer, sign_token
 from engine.store import keys
 from engine.types import UserId
 
@@ -98,7 +98,7 @@ async def join(rig: Rig, town: Town, server: str, users: Sequence[str]) -> list[
 
 def _joined(port: int, signer: Signer, user: UserId) -> socket.socket:
     sock = sockets.opened(port, "/v1/ws", "callout.v1.json")
-    token = access_token(signer, user, "technician", name=user)
+    token = sign_token(signer, user, "technician", name=user)
     sock.sendall(sockets.framed(msgspec.json.encode({"id": 1, "op": "connect", "token": token})))
     answer = sockets.next_payload(sock)
     if b'"ok"' not in answer:
@@ -109,7 +109,7 @@ def _joined(port: int, signer: Signer, user: UserId) -> socket.socket:
 async def _announcement(town: Town) -> bytes:
     """The command that puts one event to all technicians into the log."""
     sha = await town.store.redis.script_load(_ANNOUNCE)
-    packed: bytes = hiredis.pack_command(("EVALSHA", sha, 2, keys.meta(ZONE), keys.log(ZONE), _NEWS))
+    packed: bytes = hiredis.pack_command(("EVALSHA", sha, 2, keys.zone_meta(ZONE), keys.log(ZONE), _NEWS))
     await town.close()
     return packed
 

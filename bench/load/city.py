@@ -19,7 +19,7 @@ from bench.questions.wave import CITY, moved
 from bench.rig import BenchError, Child
 from engine.blueprint import wave_plan
 from engine.store import keys
-from engine.store.scripts import Library
+from engine.store.scripts import ScriptLibrary
 from engine.types import JobId
 
 WANTED = 20
@@ -64,7 +64,7 @@ class Chosen(NamedTuple):
 class City:
     """So many technicians, evenly dense over a square of ``side_km``."""
 
-    def __init__(self, town: Town, callers: Callers, matching: Library, side_km: float) -> None:
+    def __init__(self, town: Town, callers: Callers, matching: ScriptLibrary, side_km: float) -> None:
         self.town = town
         self.callers = callers
         self.side_km = side_km
@@ -107,12 +107,17 @@ class City:
     async def refreshed(self) -> None:
         """Let positions count as fresh from now: as when the zone has just been opened again."""
         now = round(time.time() * 1000)
-        await self.town.store.redis.hset(keys.meta(ZONE), mapping={"opened_at": now, "now": now})
+        await self.town.store.redis.hset(keys.zone_meta(ZONE), mapping={"opened_at": now, "now": now})
 
     def match(self, job: JobId, ranking: str) -> bytes:
         """The call that says whom a job would be offered."""
-        names = [keys.meta(ZONE), keys.job(ZONE, job), keys.offers(ZONE, job), keys.supply(ZONE, SERVICE)]
-        limits = wave_plan.limits(self.town.blueprint.dispatch)
+        names = [
+            keys.zone_meta(ZONE),
+            keys.job(ZONE, job),
+            keys.job_offers(ZONE, job),
+            keys.technician_supply(ZONE, SERVICE),
+        ]
+        limits = wave_plan.limits_text(self.town.blueprint.dispatch)
         function = self._matching["match"].function
         return command("FCALL", function, 4, *names, self._epoch, WANTED, RADIUS_M, WEIGHTS[ranking], limits)
 
@@ -125,7 +130,7 @@ class City:
         """Redis' own search, of the same index, as DESIGN §9 has it."""
         lat, lon = spot
         where = ("FROMLONLAT", lon, lat, "BYRADIUS", RADIUS_M // 1_000, "km")
-        return command("GEOSEARCH", keys.supply(ZONE, SERVICE), *where, "ASC", "COUNT", WANTED)
+        return command("GEOSEARCH", keys.technician_supply(ZONE, SERVICE), *where, "ASC", "COUNT", WANTED)
 
     @property
     def _epoch(self) -> str:
@@ -155,7 +160,7 @@ class City:
         return turns
 
     async def _asked(self, job: JobId) -> list[bytes]:
-        return cast("list[bytes]", await self.town.store.redis.hkeys(keys.offers(ZONE, job)))
+        return cast("list[bytes]", await self.town.store.redis.hkeys(keys.job_offers(ZONE, job)))
 
     def right(self, spot: Spot, out: set[str], complete_m: float = 0) -> list[tuple[float, str]]:
         """All who may be asked, the best first: by distance, or by score among those within ``complete_m``."""

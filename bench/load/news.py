@@ -89,5 +89,5 @@ class News:
         await self._client.aclose()
 
     async def _run(self, script: str, *given: str) -> int:
-        reply: Any = self._client.evalsha(script, 2, keys.meta(ZONE), keys.log(ZONE), TYPE, _NOTE, *given)
+        reply: Any = self._client.evalsha(script, 2, keys.zone_meta(ZONE), keys.log(ZONE), TYPE, _NOTE, *given)
         return int(await reply)

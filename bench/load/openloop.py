@@ -19,7 +19,7 @@ from bench.load.claimants import claim_frame
 from bench.load.seed import Town, in_batches, member, muster
 from bench.load.swarm import Client, Opening
 from bench.rig import BenchError, Rig
-from engine.process.signer import Signer, access_token
+from engine.process.signer import Signer, sign_token
 from engine.types import JobId, UserId
 
 TICK_S = 0.001
@@ -145,7 +145,7 @@ async def claimers(rig: Rig, town: Town, port: int, count: int) -> list[Claimer]
     signer = Signer.load_or_create(rig.folder / "data" / "signing.key")
     found = []
     for user in users:
-        token = access_token(signer, user, "technician", name=user)
+        token = sign_token(signer, user, "technician", name=user)
         found.append(await swarm.entered(port, Claimer(swarm.callout_opening(port, token))))
     return found
 

@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 
 from bench.rig import BenchError
 from engine.blueprint import wave_plan
-from engine.blueprint.catalogue import load, shipped
+from engine.blueprint.catalogue import load_blueprints, shipped_folder
 from engine.blueprint.compiler import state_entry
 from engine.blueprint.schema import Blueprint
 from engine.store import keys
-from engine.store.connection import Done, Store, close_store, open_store
+from engine.store.connection import ScriptReply, Store, close_store, open_store
 from engine.store.pipeline import Pipeline
 from engine.types import DEFAULT_ZONE, JobId, ServiceId, UserId, new_job_id
 from engine.zone import opening
@@ -36,41 +36,41 @@ CELL_DEG = 0.2
 
 Arguments = Mapping[str, Any]
 _KEYS: dict[str, Callable[[Arguments], str]] = {
-    "meta": lambda a: keys.meta(ZONE),
+    "meta": lambda a: keys.zone_meta(ZONE),
     "log": lambda a: keys.log(ZONE),
-    "due": lambda a: keys.due(ZONE),
-    "seen": lambda a: keys.seen(ZONE),
+    "due": lambda a: keys.due_tasks(ZONE),
+    "seen": lambda a: keys.last_seen(ZONE),
     "jobs": lambda a: keys.jobs(ZONE),
     "epochs": lambda a: keys.epochs(ZONE),
     "job": lambda a: keys.job(ZONE, a["job"]),
-    "offers": lambda a: keys.offers(ZONE, a["job"]),
-    "causes": lambda a: keys.causes(ZONE, a["job"]),
-    "waves": lambda a: keys.waves(ZONE, a["job"]),
+    "offers": lambda a: keys.job_offers(ZONE, a["job"]),
+    "causes": lambda a: keys.job_causes(ZONE, a["job"]),
+    "waves": lambda a: keys.job_waves(ZONE, a["job"]),
     "tech": lambda a: keys.technician(ZONE, a["technician"]),
     "user_jobs": lambda a: keys.user_jobs(ZONE, a["customer"]),
-    "supply": lambda a: keys.supply(ZONE, a["service"]),
-    "demand": lambda a: keys.demand(ZONE, a["service"]),
-    "mine": lambda a: keys.blocks(ZONE, a["one"]),
-    "theirs": lambda a: keys.blocks(ZONE, a["other"]),
-    "req": lambda a: keys.request(ZONE, a["principal"], a["key"]),
-    "ref": lambda a: keys.reference(ZONE, a["principal"]),
+    "supply": lambda a: keys.technician_supply(ZONE, a["service"]),
+    "demand": lambda a: keys.job_demand(ZONE, a["service"]),
+    "mine": lambda a: keys.user_blocks(ZONE, a["one"]),
+    "theirs": lambda a: keys.user_blocks(ZONE, a["other"]),
+    "req": lambda a: keys.idempotency_record(ZONE, a["principal"], a["key"]),
+    "ref": lambda a: keys.booking_references(ZONE, a["principal"]),
 }
 
 
 async def open_town(url: str) -> Town:
     """The zone of the Redis at ``url``, opened as by a server whose archive is empty."""
-    return Town(await open_store(url, [ZONE], _open_new), load("home_service", shipped()).default)
+    return Town(await open_store(url, [ZONE], _open_new), load_blueprints("home_service", shipped_folder()).default)
 
 
 async def _open_new(store: Store, pipe: Pipeline, run_id: str) -> None:
     # A benchmark has no database: it goes by the server's where one was here first, and else leaves none behind.
-    paired = await pipe.urgent("HGET", keys.meta(ZONE), "database")
+    paired = await pipe.urgent("HGET", keys.zone_meta(ZONE), "database")
     database = paired.decode() if paired else "bench"
-    answer = await opening.compare(store, pipe.urgent, ZONE, run_id, "1", ZoneRecord(database, 0, {}))
+    answer = await opening.compare_with_sql(store, pipe.urgent, ZONE, run_id, "1", ZoneRecord(database, 0, {}))
     if answer.word != "OK":
         raise BenchError(f"the zone does not open: {answer.word}")
     if not paired:
-        await pipe.urgent("HDEL", keys.meta(ZONE), "database")
+        await pipe.urgent("HDEL", keys.zone_meta(ZONE), "database")
     state = store.zones[ZONE]
     state.epoch, state.open = answer.epoch, True
 
@@ -99,11 +99,11 @@ class Town:
         except KeyError as error:
             raise BenchError(f"{script} now takes {error}: bench/load/seed.py does not know it") from error
 
-    async def run(self, call: Prepared) -> Done:
+    async def run(self, call: Prepared) -> ScriptReply:
         """Run what was prepared."""
         return await self.store.run(ZONE, call.script, keys=call.keys, args=call.args)
 
-    async def call(self, script: str, **given: Any) -> Done:
+    async def call(self, script: str, **given: Any) -> ScriptReply:
         """Run one script by its argument names."""
         return await self.run(self.prepared(script, **given))
 
@@ -195,8 +195,8 @@ class Town:
             interval_ms=10_000,
             offer_ms=LONG_MS,
             walks=0,
-            weights=wave_plan.weights(dispatch),
-            limits=wave_plan.limits(dispatch),
+            weights=wave_plan.weights_text(dispatch),
+            limits=wave_plan.limits_text(dispatch),
             audience=self.blueprint.audience("job.searching"),
             unfilled_audience="",
         )

@@ -25,7 +25,7 @@ from bench.load.seed import in_batches, open_town
 from bench.load.swarm import Client
 from bench.report import Figure, Report, ratio
 from bench.rig import LOAD_CORE, BenchError, Child, Missing, Rig, pinned, say
-from engine.process.signer import Signer, access_token
+from engine.process.signer import Signer, sign_token
 from engine.types import UserId
 
 SHARING = 30
@@ -98,7 +98,7 @@ def _callout(rig: Rig, url: str, users: Sequence[UserId]) -> Idle:
     at, child = rig.callout(url, roles="gateway", env={"CALLOUT_PING_S": str(PING_S), "CALLOUT_PONG_S": str(PONG_S)})
     port = urlsplit(at).port or 0
     signer = Signer.load_or_create(rig.folder / "data" / "signing.key")
-    tokens = [access_token(signer, user, "customer", name=user) for user in users]
+    tokens = [sign_token(signer, user, "customer", name=user) for user in users]
     return Idle(child, port, [swarm.callout_opening(port, token) for token in tokens], pings=True)
 
 

@@ -93,13 +93,13 @@ async def _run(rig: Rig, asked: argparse.Namespace) -> Report:
     return report
 
 
-def _assembled(rig: Rig) -> scripts.Library:
+def _assembled(rig: Rig) -> scripts.ScriptLibrary:
     """The matching script, put together by the engine's own loader from the engine's own folder of steps."""
     root = rig.folder / "lua"
     root.mkdir()
-    (root / "lib").symlink_to(scripts.folder() / "lib")
+    (root / "lib").symlink_to(scripts.scripts_folder() / "lib")
     shutil.copy(BENCH / "match.lua", root)
-    return scripts.load(root)
+    return scripts.load_library(root)
 
 
 def _tile38(rig: Rig, report: Report) -> tile38.Tile38 | None:
@@ -131,7 +131,7 @@ def _sizes(asked: argparse.Namespace) -> list[Size]:
     ]
 
 
-async def _city(rig: Rig, matching: scripts.Library, size: Size, jobs: int) -> City:
+async def _city(rig: Rig, matching: scripts.ScriptLibrary, size: Size, jobs: int) -> City:
     url, valkey = rig.redis()
     town = await open_town(url)
     port = int(url.rsplit(":", 1)[1].split("/")[0])

@@ -78,7 +78,7 @@ async def _run(rig: Rig, asked: argparse.Namespace) -> Report:
 
 async def _round(town: Town, jobs: int, pause_s: float, chance: random.Random) -> list[float]:
     """Book ``jobs``, irregularly; the ms from each booking to its first offer."""
-    after = (await log.head(town.store.redis, ZONE)).seq
+    after = (await log.read_head(town.store.redis, ZONE)).seq
     for _ in range(jobs):
         await asyncio.sleep(chance.uniform(0, 2 * pause_s))
         await town.job(*HERE)
@@ -96,7 +96,7 @@ async def _took(town: Town, after: int) -> dict[str, float]:
     """By job, the ms from its booking to its first offer."""
     booked: dict[str, int] = {}
     offered: dict[str, int] = {}
-    while page := await log.window(town.store.redis, ZONE, after, PAGE):
+    while page := await log.read_range(town.store.redis, ZONE, after, PAGE):
         for event in page:
             _noted(event, booked, offered)
         after = page[-1].seq

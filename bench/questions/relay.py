@@ -23,7 +23,7 @@ from bench.load.seed import Town, in_batches, open_town
 from bench.load.swarm import Client, Opening
 from bench.report import Figure, Report
 from bench.rig import LOAD_CORE, Child, Rig, pinned, say
-from engine.process.signer import Signer, access_token
+from engine.process.signer import Signer, sign_token
 from engine.types import UserId
 
 SQUADS = 32
@@ -78,7 +78,7 @@ async def _run(rig: Rig, asked: argparse.Namespace) -> Report:
     users = [UserId(f"user_r{n}") for n in range(asked.sockets)]
     await in_batches(town.account(user, "customer") for user in [*users, LISTENER])
     signer = Signer.load_or_create(rig.folder / "data" / "signing.key")
-    openings = [swarm.callout_opening(port, access_token(signer, u, "customer", name=u)) for u in [LISTENER, *users]]
+    openings = [swarm.callout_opening(port, sign_token(signer, u, "customer", name=u)) for u in [LISTENER, *users]]
     listener = await swarm.entered(port, Listener(openings[0]))
     await swarm.all_entered(port, openings[1:])
     racers = await openloop.claimers(rig, town, port, SQUADS)

@@ -24,8 +24,8 @@ from bench.report import Figure, Report
 from bench.rig import LOAD_CORE, SERVER_CORE, BenchError, Child, Rig, pinned, say
 from callout_client import Api, Callout, On, Refusal, Status
 from callout_client.listeners import Frame
-from engine.process.signer import Signer, access_token
-from engine.store.connection import client_of
+from engine.process.signer import Signer, sign_token
+from engine.store.connection import create_client
 from engine.types import DEFAULT_ZONE, UserId
 from engine.zone import log
 from server.simulation import seed
@@ -171,7 +171,7 @@ class Town:
             stack.push_async_callback(api.close)
             self.gateways.append(Gateway(self.rig, name, self.url, at, child, api))
         key = Signer.load_or_create(self.rig.folder / "key")
-        bearer = access_token(key, UserId("cli_admin"), "admin", expires_s=7200)
+        bearer = sign_token(key, UserId("cli_admin"), "admin", expires_s=7200)
         self._operator = Operator(self.gateways[0].api, bearer)
         self._service = await seed.simulation_service(self._operator)
         self._customer = await self._account("customer", 0)
@@ -231,8 +231,8 @@ class Town:
 
     async def due(self) -> list[int]:
         """The seqs of all that a listener should have heard, from the log's beginning."""
-        client = client_of(self.url)
-        entries = await log.window(client, DEFAULT_ZONE, 0, 1_000_000)
+        client = create_client(self.url)
+        entries = await log.read_range(client, DEFAULT_ZONE, 0, 1_000_000)
         await client.aclose()
         return [e.seq for e in entries if OURS & set(e.to) and not e.type.startswith("session.")]
 

@@ -27,7 +27,7 @@ from bench.load.seed import in_batches, open_town
 from bench.load.swarm import AT_ONCE
 from bench.report import Figure, Report
 from bench.rig import LOAD_CORE, BenchError, Child, Rig, pinned, say
-from engine.process.signer import Signer, access_token
+from engine.process.signer import Signer, sign_token
 from engine.types import UserId
 
 EACH = 20
@@ -64,7 +64,7 @@ async def _run(rig: Rig, asked: argparse.Namespace) -> Report:
     users = [UserId(f"user_back{n}") for n in range(asked.clients)]
     await in_batches(town.account(user, "customer") for user in users)
     signer = Signer.load_or_create(rig.folder / "data" / "signing.key")
-    people = [Person(port, user, access_token(signer, user, "customer", name=user)) for user in users]
+    people = [Person(port, user, sign_token(signer, user, "customer", name=user)) for user in users]
     news = await News.loaded(town)
     round_ = Round(people, news, asked)
     with pinned(LOAD_CORE):

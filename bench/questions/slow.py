@@ -26,7 +26,7 @@ from bench.load.seed import ZONE, Town, in_batches, open_town
 from bench.load.swarm import Client, Opening
 from bench.report import Figure, Report
 from bench.rig import LOAD_CORE, BenchError, Child, Rig, pinned, say
-from engine.process.signer import Signer, access_token
+from engine.process.signer import Signer, sign_token
 from engine.store import keys
 from engine.types import UserId
 
@@ -88,8 +88,8 @@ class Broadcast:
         """Everybody comes in; the deaf then read no more."""
         users = [UserId(f"user_slow{number}") for number in range(asked.sockets)]
         await in_batches(self._town.account(user, "customer") for user in users)
-        self._bearer = access_token(signer, UserId("cli_admin"), "admin", expires_s=7200)
-        tokens = [access_token(signer, user, "customer", name=user, expires_s=7200) for user in users]
+        self._bearer = sign_token(signer, UserId("cli_admin"), "admin", expires_s=7200)
+        tokens = [sign_token(signer, user, "customer", name=user, expires_s=7200) for user in users]
         openings = (swarm.callout_opening(self._port, token) for token in tokens[asked.deaf :])
 
         async def come_in() -> None:
@@ -103,7 +103,7 @@ class Broadcast:
     async def send(self, asked: argparse.Namespace) -> None:
         """Events at an even rate for as long as was asked for; memory is looked at meanwhile."""
         text = msgspec.json.encode({"announcement": {"title": "Roads closed", "body": "x" * asked.size}})
-        began, names = time.monotonic(), (keys.meta(ZONE), keys.log(ZONE))
+        began, names = time.monotonic(), (keys.zone_meta(ZONE), keys.log(ZONE))
         for number in range(int(asked.seconds * asked.rate)):
             await asyncio.sleep(max(0.0, began + number / asked.rate - time.monotonic()))
             self.seqs.append(int(await self._town.store.command("EVAL", _TELL, 2, *names, TYPE, text)))

@@ -122,11 +122,11 @@ async def _decline_nearest(town: Town, job: JobId, count: int) -> None:
         return
     lat, lon = CENTRE
     names = await town.store.redis.geosearch(
-        keys.supply(ZONE, SERVICE), latitude=lat, longitude=lon, radius=2, unit="km", sort="ASC", count=count
+        keys.technician_supply(ZONE, SERVICE), latitude=lat, longitude=lon, radius=2, unit="km", sort="ASC", count=count
     )
     for first in range(0, len(names), 1_000):
         offers: Any = dict.fromkeys(names[first : first + 1_000], "rejected 1 0 1 10")
-        await town.store.redis.hset(keys.offers(ZONE, job), mapping=offers)
+        await town.store.redis.hset(keys.job_offers(ZONE, job), mapping=offers)
 
 
 def _numbered(spots: Iterator[tuple[float, float]], count: int) -> Iterator[tuple[int, tuple[float, float]]]:

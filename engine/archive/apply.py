@@ -16,7 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engine.archive.projection import FINISHED, Batch, Row
+from engine.archive.projection import FINISHED_PHASES, Batch, Row
 from engine.archive.reader import Checkpoint, Position
 from engine.sql.database import Archive
 from engine.sql.schema import (
@@ -35,7 +35,7 @@ from engine.sql.schema import (
 )
 from engine.types import Epoch, Zone
 
-REFUSALS = (DataError, IntegrityError, OverflowError, UnicodeError)
+VALUE_REFUSED_ERRORS = (DataError, IntegrityError, OverflowError, UnicodeError)
 """The errors that mean that the database or its driver refuses a value. A retry would be refused too."""
 
 
@@ -43,11 +43,11 @@ class Superseded(Exception):
     """Raised when another archiver has moved the checkpoint since this archiver read it. Nothing was applied."""
 
 
-class AnotherLife(Exception):
+class LogMismatch(Exception):
     """Raised when the epochs in Redis and in the archive contradict each other: they belong to different logs."""
 
 
-async def apply(
+async def apply_batch(
     archive: Archive,
     zone: Zone,
     batch: Batch,
@@ -59,10 +59,10 @@ async def apply(
     """Apply ``batch``, which begins right after ``before`` and ends at ``after``, in one transaction.
 
     ``in_redis`` are the epochs in Redis with their first seqs. Raises Superseded, AnotherLife, the same errors as
-    ``Archive.writing``, and one of ``REFUSALS`` if the database refuses a row.
+    ``Archive.writing``, and one of ``VALUE_REFUSED_ERRORS`` if the database refuses a row.
     """
     async with archive.writing() as conn:
-        upsert = _upsert(archive)
+        upsert = _dialect_insert(archive)
         await _move_checkpoint(conn, upsert, zone, before, after)
         await _check_epochs(conn, zone, in_redis, before.seq if before else 0, after.seq)
         await _insert_rows(conn, events, batch.events)
@@ -70,25 +70,25 @@ async def apply(
         await _upsert_rows(conn, upsert, jobs, list(batch.jobs.values()))
         await _insert_rows(conn, job_references, batch.references, upsert)
         await _upsert_rows(conn, upsert, offers, list(batch.offers.values()))
-        await _update_answers(conn, list(batch.answers.values()))
-        await _upsert_dealings(conn, upsert, bids, batch.bids)
-        await _upsert_dealings(conn, upsert, payments, batch.payments)
+        await _update_offer_answers(conn, list(batch.answers.values()))
+        await _upsert_bids_or_payments(conn, upsert, bids, batch.bids)
+        await _upsert_bids_or_payments(conn, upsert, payments, batch.payments)
         await _insert_rows(conn, notifications, batch.notifications, upsert)
         await _insert_rows(conn, events_refused, batch.refused)
 
 
 async def mark_archived(archive: Archive, finished: Sequence[str]) -> None:
     """Record that Redis was notified that these finished jobs are archived."""
-    over = jobs.c.id.in_(finished) & jobs.c.phase.in_(FINISHED)
+    over = jobs.c.id.in_(finished) & jobs.c.phase.in_(FINISHED_PHASES)
     async with archive.writing() as conn:
         await conn.execute(update(jobs).where(over).values(hot=False))
 
 
-async def unarchived(archive: Archive, zone: Zone, limit: int) -> list[str]:
+async def unarchived_jobs(archive: Archive, zone: Zone, limit: int) -> list[str]:
     """Return at most ``limit`` finished jobs that are archived, but that Redis may not know to be archived, because an
     archiver died between its commit and the notification.
     """
-    over = (jobs.c.zone == zone, jobs.c.hot.is_(True), jobs.c.phase.in_(FINISHED))
+    over = (jobs.c.zone == zone, jobs.c.hot.is_(True), jobs.c.phase.in_(FINISHED_PHASES))
     async with archive.reading() as conn:
         return list((await conn.execute(select(jobs.c.id).where(*over).limit(limit))).scalars())
 
@@ -101,14 +101,14 @@ async def seq_before(archive: Archive, zone: Zone, at: int) -> int:
         return (await conn.execute(query)).scalar() or 0
 
 
-async def keep_positions(archive: Archive, zone: Zone, last: Sequence[Position]) -> None:
+async def store_positions(archive: Archive, zone: Zone, last: Sequence[Position]) -> None:
     """Store the latest positions of technicians. Each replaces the technician's earlier position."""
     rows = [{"technician": p.technician, "zone": zone, "lat": p.lat, "lon": p.lon, "at": p.at} for p in last]
     async with archive.writing() as conn:
-        await _upsert_rows(conn, _upsert(archive), positions, rows)
+        await _upsert_rows(conn, _dialect_insert(archive), positions, rows)
 
 
-def _upsert(archive: Archive) -> Callable[[Table], Any]:
+def _dialect_insert(archive: Archive) -> Callable[[Table], Any]:
     return sqlite.insert if archive.is_sqlite else postgresql.insert
 
 
@@ -143,11 +143,11 @@ async def _check_epochs(
     known = {row.epoch: row.first_seq for row in await conn.execute(select(epochs).where(epochs.c.zone == zone))}
     for epoch, first in known.items():
         if in_redis.get(Epoch(epoch)) != first:
-            raise AnotherLife(f"{zone}: {epoch} began at {first} here, at {in_redis.get(Epoch(epoch))} in Redis")
+            raise LogMismatch(f"{zone}: {epoch} began at {first} here, at {in_redis.get(Epoch(epoch))} in Redis")
     unknown = {epoch: first for epoch, first in in_redis.items() if epoch not in known and first <= reached}
     for epoch, first in unknown.items():
         if first <= archived:
-            raise AnotherLife(f"{zone}: {epoch} began at {first}, but {archived} are archived of another life")
+            raise LogMismatch(f"{zone}: {epoch} began at {first}, but {archived} are archived of another life")
     await _insert_rows(conn, epochs, [{"zone": zone, "epoch": e, "first_seq": first} for e, first in unknown.items()])
 
 
@@ -159,7 +159,7 @@ async def _insert_rows(
         await _insert_many(conn, upsert(table).on_conflict_do_nothing() if upsert else insert(table), rows)
 
 
-async def _upsert_dealings(
+async def _upsert_bids_or_payments(
     conn: AsyncConnection, upsert: Callable[[Table], Any], table: Table, rows: Mapping[Any, Row]
 ) -> None:
     """Upsert bids or payments with their latest content; ``created_at`` keeps its first value."""
@@ -196,7 +196,7 @@ async def _insert_many(conn: AsyncConnection, statement: Any, rows: list[Row]) -
     await conn.exec_driver_sql(str(compiled), [values(row) for row in rows])
 
 
-async def _update_answers(conn: AsyncConnection, rows: list[Row]) -> None:
+async def _update_offer_answers(conn: AsyncConnection, rows: list[Row]) -> None:
     """Update offers of earlier batches with their answers."""
     if not rows:
         return

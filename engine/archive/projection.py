@@ -17,7 +17,7 @@ from engine.events import Event, ms_of
 from engine.rules import job_document
 from engine.rules.job_document import EventJob, Party
 
-FINISHED = ("done", "closed")
+FINISHED_PHASES = ("done", "closed")
 """The phases of a finished job. After it is archived, its keys in Redis may expire."""
 
 Row = dict[str, Any]
@@ -45,10 +45,10 @@ class Batch:
     @property
     def finished(self) -> list[str]:
         """The ids of the jobs that are finished at the end of the batch."""
-        return [row["id"] for row in self.jobs.values() if row["phase"] in FINISHED]
+        return [row["id"] for row in self.jobs.values() if row["phase"] in FINISHED_PHASES]
 
 
-class _Offer(msgspec.Struct):
+class _EventOffer(msgspec.Struct):
     """The offer in an event's data."""
 
     job: EventJob
@@ -58,7 +58,7 @@ class _Offer(msgspec.Struct):
     expires_at: str
 
 
-class _Bid(msgspec.Struct, kw_only=True):
+class _EventBid(msgspec.Struct, kw_only=True):
     """The bid in an event's data."""
 
     id: str
@@ -68,7 +68,7 @@ class _Bid(msgspec.Struct, kw_only=True):
     status: str
 
 
-class _Payment(msgspec.Struct, kw_only=True):
+class _EventPayment(msgspec.Struct, kw_only=True):
     """The payment in an event's data."""
 
     id: str = ""
@@ -79,11 +79,11 @@ class _Payment(msgspec.Struct, kw_only=True):
     reference: str | None = None
 
 
-class _Data(msgspec.Struct):
+class _EventData(msgspec.Struct):
     """The members of an event's data from which rows are derived. Each may be missing."""
 
     job: msgspec.Raw = msgspec.Raw(b"")
-    offer: _Offer | None = None
+    offer: _EventOffer | None = None
     bid: msgspec.Raw = msgspec.Raw(b"")
     payment: msgspec.Raw = msgspec.Raw(b"")
     technician: Party | None = None
@@ -91,7 +91,7 @@ class _Data(msgspec.Struct):
     reason: str | None = None
 
 
-class _Notification(msgspec.Struct, omit_defaults=False):
+class _NotificationData(msgspec.Struct, omit_defaults=False):
     """The data of a ``notification`` event."""
 
     id: str
@@ -101,14 +101,14 @@ class _Notification(msgspec.Struct, omit_defaults=False):
     job: str | None = None
 
 
-_data = msgspec.json.Decoder(_Data)
-_job_or_id = msgspec.json.Decoder(EventJob | str)
-_bid = msgspec.json.Decoder(_Bid)
-_payment = msgspec.json.Decoder(_Payment)
-_notification = msgspec.json.Decoder(_Notification)
+_event_data_decoder = msgspec.json.Decoder(_EventData)
+_job_or_id_decoder = msgspec.json.Decoder(EventJob | str)
+_bid_decoder = msgspec.json.Decoder(_EventBid)
+_payment_decoder = msgspec.json.Decoder(_EventPayment)
+_notification_decoder = msgspec.json.Decoder(_NotificationData)
 
 
-def fold(events: Iterable[Event]) -> Batch:
+def fold_events(events: Iterable[Event]) -> Batch:
     """Return all rows that ``events``, in order, add to SQL or change there."""
     batch = Batch()
     for event in events:
@@ -140,7 +140,7 @@ def _event_row(event: Event, job: str | None) -> Row:
 
 def _fold_event(batch: Batch, event: Event) -> str | None:
     """Fold one event into the batch. Return the id of the event's job, or None if it has none."""
-    data = _data.decode(event.data)
+    data = _event_data_decoder.decode(event.data)
     job = _job_id(data)
     _fold_job(batch, event, data)
     if event.type.startswith("offer."):
@@ -152,43 +152,43 @@ def _fold_event(batch: Batch, event: Event) -> str | None:
     elif event.type == "notification":
         _fold_notification(batch, event)
     if job and data.former:
-        _set_answer(batch, event, (job, data.former.id), "expired", "left")
+        _set_offer_answer(batch, event, (job, data.former.id), "expired", "left")
     if job and event.type in ("job.accepted", "job.assigned") and data.technician:
-        _set_answer(batch, event, (job, data.technician.id), "accepted", None)
+        _set_offer_answer(batch, event, (job, data.technician.id), "accepted", None)
     return job
 
 
-def _job_id(data: _Data) -> str | None:
+def _job_id(data: _EventData) -> str | None:
     """Return the id of the job that an event is about, or None."""
     if data.offer:
         return data.offer.job.id or None
     raw = bytes(data.job)
     if not raw and data.bid:
-        return _bid.decode(data.bid).job
+        return _bid_decoder.decode(data.bid).job
     if raw in (b"", b"null"):
         return None
-    job = _job_or_id.decode(raw)
+    job = _job_or_id_decoder.decode(raw)
     return (job if isinstance(job, str) else job.id) or None
 
 
-def _fold_job(batch: Batch, event: Event, data: _Data) -> None:
+def _fold_job(batch: Batch, event: Event, data: _EventData) -> None:
     """Store the whole job that an event contains. The event may have any type, because a payment may move the job too.
     Events that contain only the job's id (``job.searching``) or public part do not change its row.
     """
     raw = bytes(data.job)
     if b'"version"' not in raw or b'"customer"' not in raw:
         return
-    job = job_document.view(raw)
+    job = job_document.decode_job(raw)
     if job.customer is None:
         return
     document = raw.decode("utf-8", "replace")
-    batch.jobs[job.id] = {**job_document.columns(job), "hot": True, "doc": document}
+    batch.jobs[job.id] = {**job_document.column_values(job), "hot": True, "doc": document}
     if event.type == "job.created" and job.reference:
         principal = event.actor.partition(":")[2]
         batch.references.append({"principal": principal, "reference": job.reference, "job": job.id})
 
 
-def _fold_offer(batch: Batch, event: Event, data: _Data) -> None:
+def _fold_offer(batch: Batch, event: Event, data: _EventData) -> None:
     """Store a new offer of each receiver, or the answer to an offer, or its end."""
     users = [channel.removeprefix("user:") for channel in event.to if channel.startswith("user:")]
     if data.offer:
@@ -199,13 +199,13 @@ def _fold_offer(batch: Batch, event: Event, data: _Data) -> None:
     if job is None:
         return
     if event.type == "offer.declined" and data.technician:
-        _set_answer(batch, event, (job, data.technician.id), "rejected", data.reason)
+        _set_offer_answer(batch, event, (job, data.technician.id), "rejected", data.reason)
     elif event.type == "offer.closed":
         for technician in users:
-            _set_answer(batch, event, (job, technician), "expired", data.reason)
+            _set_offer_answer(batch, event, (job, technician), "expired", data.reason)
 
 
-def _add_offer(batch: Batch, event: Event, technician: str, offer: _Offer) -> None:
+def _add_offer(batch: Batch, event: Event, technician: str, offer: _EventOffer) -> None:
     place = (offer.job.id, technician)
     batch.answers.pop(place, None)
     batch.offers[place] = {
@@ -221,7 +221,7 @@ def _add_offer(batch: Batch, event: Event, technician: str, offer: _Offer) -> No
     }
 
 
-def _set_answer(batch: Batch, event: Event, place: tuple[str, str], status: str, reason: str | None) -> None:
+def _set_offer_answer(batch: Batch, event: Event, place: tuple[str, str], status: str, reason: str | None) -> None:
     """Store the answer to an offer. ``place`` is the offer's key: the ids of job and technician."""
     change = {"status": status, "reason": reason, "answered_at": event.at}
     if place in batch.offers:
@@ -230,10 +230,10 @@ def _set_answer(batch: Batch, event: Event, place: tuple[str, str], status: str,
         batch.answers[place] = {"of_job": place[0], "of_technician": place[1], **change}
 
 
-def _fold_bid(batch: Batch, event: Event, data: _Data) -> None:
-    bid = _bid.decode(data.bid)
+def _fold_bid(batch: Batch, event: Event, data: _EventData) -> None:
+    bid = _bid_decoder.decode(data.bid)
     if event.type == "bid.created":  # a bid answers the offer, if there was one
-        _set_answer(batch, event, (bid.job, bid.technician.id), "accepted", None)
+        _set_offer_answer(batch, event, (bid.job, bid.technician.id), "accepted", None)
     first = batch.bids.get(bid.id, {"created_at": event.at})
     batch.bids[bid.id] = {
         "id": bid.id,
@@ -248,8 +248,8 @@ def _fold_bid(batch: Batch, event: Event, data: _Data) -> None:
     }
 
 
-def _fold_payment(batch: Batch, event: Event, data: _Data, job: str) -> None:
-    payment = _payment.decode(data.payment)
+def _fold_payment(batch: Batch, event: Event, data: _EventData, job: str) -> None:
+    payment = _payment_decoder.decode(data.payment)
     name = payment.id or payment.reference or ""
     first = batch.payments.get((job, name), {"created_at": event.at})
     batch.payments[job, name] = {
@@ -268,7 +268,7 @@ def _fold_payment(batch: Batch, event: Event, data: _Data, job: str) -> None:
 
 
 def _fold_notification(batch: Batch, event: Event) -> None:
-    notification = _notification.decode(event.data)
+    notification = _notification_decoder.decode(event.data)
     # PostgreSQL stores no NUL in a text.
     texts = {"title": notification.title.replace("\0", ""), "body": notification.body.replace("\0", "")}
     batch.notifications += [

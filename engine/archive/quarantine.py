@@ -20,7 +20,7 @@ from engine.events import Event
 from engine.sql.database import Archive
 from engine.types import Epoch, Zone
 
-ERROR_CHARS = 500
+MAX_ERROR_CHARS = 500
 
 log = structlog.get_logger(__name__)
 
@@ -41,12 +41,12 @@ class EventWriter:
     async def take(self, events: Sequence[Event], before: Checkpoint | None, epoch_of: Callable[[int], Epoch]) -> None:
         """Write ``events``, which follow ``before``. Each part that succeeds moves the checkpoint.
 
-        Raises the same errors as ``apply.apply``, but not for a refused event: that event is put into quarantine.
+        Raises the same errors as ``apply.apply_batch``, but not for a refused event: that event is put into quarantine.
         """
         after = Checkpoint(epoch_of(events[-1].seq), events[-1].seq)
         try:
-            await self._apply(projection.fold(events), before, after)
-        except apply.REFUSALS as error:
+            await self._apply(projection.fold_events(events), before, after)
+        except apply.VALUE_REFUSED_ERRORS as error:
             if len(events) == 1:
                 await self._set_aside(events[0], before, after, error)
                 return
@@ -56,15 +56,15 @@ class EventWriter:
             await self.take(events[half:], between, epoch_of)
 
     async def _apply(self, batch: Batch, before: Checkpoint | None, after: Checkpoint) -> None:
-        await apply.apply(self._archive, self._zone, batch, before=before, after=after, in_redis=self._in_redis)
+        await apply.apply_batch(self._archive, self._zone, batch, before=before, after=after, in_redis=self._in_redis)
         self.finished += batch.finished
 
     async def _set_aside(self, event: Event, before: Checkpoint | None, after: Checkpoint, error: Exception) -> None:
         """Put an event into quarantine. Raises the last refusal if the row in ``events_refused`` is refused too."""
-        for batch in _replacements(event, error):
+        for batch in _replacement_batches(event, error):
             try:
                 await self._apply(batch, before, after)
-            except apply.REFUSALS as again:
+            except apply.VALUE_REFUSED_ERRORS as again:
                 last = again
                 continue
             log.error("event_refused", zone=event.zone, seq=event.seq, type=event.type, error=_error_text(error))
@@ -73,16 +73,16 @@ class EventWriter:
         raise last  # the row for events_refused is refused too, so this event is not the cause
 
 
-def _replacements(event: Event, error: Exception) -> Iterator[Batch]:
+def _replacement_batches(event: Event, error: Exception) -> Iterator[Batch]:
     """Yield the batches to try instead of a refused event: first the event without derived rows, then only the row for
     ``events_refused``.
     """
-    whole = projection.fold([event])
-    yield Batch(events=whole.events, channels=whole.channels, refused=[_refused_row(event, error, kept=True)])
-    yield Batch(refused=[_refused_row(event, error, kept=False)])
+    whole = projection.fold_events([event])
+    yield Batch(events=whole.events, channels=whole.channels, refused=[_quarantine_row(event, error, kept=True)])
+    yield Batch(refused=[_quarantine_row(event, error, kept=False)])
 
 
-def _refused_row(event: Event, error: Exception, *, kept: bool) -> projection.Row:
+def _quarantine_row(event: Event, error: Exception, *, kept: bool) -> projection.Row:
     """Return the row for ``events_refused``."""
     entry = {**msgspec.structs.asdict(event), "data": event.data.decode("utf-8", "backslashreplace")}
     return {
@@ -96,6 +96,6 @@ def _refused_row(event: Event, error: Exception, *, kept: bool) -> projection.Ro
 
 
 def _error_text(error: Exception) -> str:
-    """Return the error as a text that every database accepts, at most ``ERROR_CHARS`` long."""
+    """Return the error as a text that every database accepts, at most ``MAX_ERROR_CHARS`` long."""
     text = str(getattr(error, "orig", None) or error).replace("\0", "")
-    return text.encode("utf-8", "backslashreplace").decode()[:ERROR_CHARS]
+    return text.encode("utf-8", "backslashreplace").decode()[:MAX_ERROR_CHARS]

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 from sqlalchemy import Select, func, select, union_all
 
-from engine.events import Event, iso
+from engine.events import Event, rfc3339_of
 from engine.rules.job_document import EventJob
 from engine.sql.database import Archive
 from engine.sql.paging import decode_cursor, encode_cursor
@@ -26,7 +26,7 @@ from engine.sql.schema import job_references as references
 from engine.sql.schema import jobs as job_rows
 from engine.types import Epoch, JobId, Phase, TechnicianId, UserId, Zone
 
-CHANNELS_A_QUERY = 50
+MAX_CHANNELS_PER_QUERY = 50
 """The most channels in one compound query, which has a part for each channel. SQLite allows 500 parts; fewer parts are
 parsed faster."""
 
@@ -120,7 +120,7 @@ async def first_seq(archive: Archive, zone: Zone) -> int | None:
     return first
 
 
-async def refused(archive: Archive, zone: Zone) -> int:
+async def count_quarantined(archive: Archive, zone: Zone) -> int:
     """Return the number of the zone's events in quarantine."""
     async with archive.reading() as conn:
         query = select(func.count()).select_from(refused_rows).where(refused_rows.c.zone == zone)
@@ -142,19 +142,21 @@ async def events(
     query = select(event_rows).where(*span).order_by(event_rows.c.seq).limit(limit)
     async with archive.reading() as conn:
         if f"zone:{zone}" in channels:
-            return [_event(row) for row in (await conn.execute(query)).mappings()]
+            return [_event_of_row(row) for row in (await conn.execute(query)).mappings()]
         found: set[int] = set()
         wanted = list(channels)
-        for start in range(0, len(wanted), CHANNELS_A_QUERY):
-            some = wanted[start : start + CHANNELS_A_QUERY]
-            parts = [_to_channel(zone, max(after, floors[channel]), until, channel, limit) for channel in some]
+        for start in range(0, len(wanted), MAX_CHANNELS_PER_QUERY):
+            some = wanted[start : start + MAX_CHANNELS_PER_QUERY]
+            parts = [
+                _select_channel_events(zone, max(after, floors[channel]), until, channel, limit) for channel in some
+            ]
             found.update((await conn.execute(union_all(*parts))).scalars())
         seqs = sorted(found)[:limit]
         rows = query.where(event_rows.c.seq.in_(seqs))
-        return [_event(row) for row in (await conn.execute(rows)).mappings()]
+        return [_event_of_row(row) for row in (await conn.execute(rows)).mappings()]
 
 
-def _to_channel(zone: Zone, after: int, until: int, channel: str, limit: int) -> Select[Any]:
+def _select_channel_events(zone: Zone, after: int, until: int, channel: str, limit: int) -> Select[Any]:
     """Return the query for the seqs of one channel."""
     c = event_channels.c
     part = (
@@ -171,18 +173,18 @@ async def event(archive: Archive, zone: Zone, seq: int) -> Event | None:
     query = select(event_rows).where(event_rows.c.zone == zone, event_rows.c.seq == seq)
     async with archive.reading() as conn:
         row = (await conn.execute(query)).mappings().one_or_none()
-    return _event(row) if row else None
+    return _event_of_row(row) if row else None
 
 
-async def events_of(archive: Archive, job_id: JobId, types: Iterable[str]) -> list[Event]:
+async def job_events(archive: Archive, job_id: JobId, types: Iterable[str]) -> list[Event]:
     """Return the archived events of these types about a job, in order."""
     c = event_rows.c
     query = select(event_rows).where(c.job == job_id, c.type.in_(list(types))).order_by(c.seq)
     async with archive.reading() as conn:
-        return [_event(row) for row in (await conn.execute(query)).mappings()]
+        return [_event_of_row(row) for row in (await conn.execute(query)).mappings()]
 
 
-async def blueprint_of(archive: Archive, job_id: JobId) -> str:
+async def blueprint_key_of(archive: Archive, job_id: JobId) -> str:
     """Return the blueprint (``name@version``) of a job's last event; "" if no archived event has one."""
     c = event_rows.c
     query = select(c.bp).where(c.job == job_id, c.bp != "").order_by(c.seq.desc()).limit(1)
@@ -190,7 +192,7 @@ async def blueprint_of(archive: Archive, job_id: JobId) -> str:
         return (await conn.execute(query)).scalar() or ""
 
 
-def _event(row: Mapping[Any, Any]) -> Event:
+def _event_of_row(row: Mapping[Any, Any]) -> Event:
     return Event(
         zone=Zone(row["zone"]),
         seq=row["seq"],
@@ -271,22 +273,22 @@ async def history(archive: Archive, job_id: JobId) -> list[HistoryItem]:
     """Return all archived changes of the job, in order."""
     query = select(event_rows).where(event_rows.c.job == job_id).order_by(event_rows.c.seq)
     async with archive.reading() as conn:
-        found = [_event(row) for row in (await conn.execute(query)).mappings()]
+        found = [_event_of_row(row) for row in (await conn.execute(query)).mappings()]
     return [item for each in found if (item := history_item(each, job_id)) is not None]
 
 
-class _Bid(msgspec.Struct):
+class _EventBid(msgspec.Struct):
     job: str = ""
 
 
-class _Proposal(msgspec.Struct):
+class _EventProposal(msgspec.Struct):
     reason: str | None = None
 
 
-class _Data(msgspec.Struct):
+class _EventData(msgspec.Struct):
     job: EventJob | None = None
-    bid: _Bid | None = None
-    proposal: _Proposal | None = None
+    bid: _EventBid | None = None
+    proposal: _EventProposal | None = None
     purpose: str | None = None
     source: str | None = msgspec.field(name="from", default=None)
     to: str | None = None
@@ -296,8 +298,8 @@ class _Data(msgspec.Struct):
     occurred_at: str | None = None
 
 
-_data = msgspec.json.Decoder(_Data)
-_COMMANDS = {
+_event_data_decoder = msgspec.json.Decoder(_EventData)
+_COMMAND_OF_EVENT = {
     "job.created": "create",
     "job.updated": "edit",
     "job.accepted": "claim",
@@ -329,10 +331,10 @@ def history_item(event: Event, job: JobId) -> HistoryItem | None:
     function is pure, so that events that are not archived yet give the same items.
     """
     kind = event.type
-    if kind not in _COMMANDS and not kind.startswith("job."):
+    if kind not in _COMMAND_OF_EVENT and not kind.startswith("job."):
         return None
     try:
-        data = _data.decode(event.data)
+        data = _event_data_decoder.decode(event.data)
     except msgspec.DecodeError:
         return None
     if kind == "payment.unexpected" and data.why != "other_currency":  # another event already has this payment
@@ -345,9 +347,9 @@ def history_item(event: Event, job: JobId) -> HistoryItem | None:
     stays = kind == "job.updated" or not kind.startswith("job.")
     return HistoryItem(
         seq=event.seq,
-        at=iso(event.at),
+        at=rfc3339_of(event.at),
         actor=event.actor,
-        command=data.command or _COMMANDS.get(kind, kind.removeprefix("job.")),
+        command=data.command or _COMMAND_OF_EVENT.get(kind, kind.removeprefix("job.")),
         source=data.source or (to if stays else None),
         to=to,
         reason=data.reason or data.why or (data.proposal.reason if data.proposal else data.purpose),

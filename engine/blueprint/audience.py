@@ -9,31 +9,33 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from engine.blueprint.event_catalogue import BY_TYPE
+from engine.blueprint.event_catalogue import EVENT_TYPES
 from engine.types import ROLES
 
-PARTIES = frozenset({"customer", "holder"})
+PARTY_WORDS = frozenset({"customer", "holder"})
 """The words for one person of the job."""
-PLURALS = {"customers": "customer", "technicians": "technician"}
-"""The words for all people of a role, and that role. All other words are a role, or one of ``ALIASES``."""
-TECHNICIANS = "technicians"
-ALIASES = frozenset({"ops", "managers"})
+ROLE_OF_PLURAL = {"customers": "customer", "technicians": "technician"}
+"""The words for all people of a role, and that role. All other words are a role, or one of ``ROLE_GROUP_WORDS``."""
+TECHNICIANS_WORD = "technicians"
+ROLE_GROUP_WORDS = frozenset({"ops", "managers"})
 """The words for several roles together."""
-AUDIENCES = PARTIES | ALIASES | PLURALS.keys() | (frozenset(ROLES) - set(PLURALS.values()))
+AUDIENCE_WORDS = (
+    PARTY_WORDS | ROLE_GROUP_WORDS | ROLE_OF_PLURAL.keys() | (frozenset(ROLES) - set(ROLE_OF_PLURAL.values()))
+)
 """All words that an event's ``to`` may contain."""
 
-DEFAULTS = {event.type: event.audience for event in BY_TYPE.values() if event.audience}
+DEFAULT_AUDIENCES = {event.type: event.audience for event in EVENT_TYPES.values() if event.audience}
 """The audiences of events for which a blueprint declares none. Events without an entry then go to nobody."""
 
 
 def role_of(word: str) -> str:
-    """Return the role, in the singular, for a word that is not in ``PARTIES``."""
-    return PLURALS.get(word, word)
+    """Return the role, in the singular, for a word that is not in ``PARTY_WORDS``."""
+    return ROLE_OF_PLURAL.get(word, word)
 
 
-def channels(words: Iterable[str], customer: str, holder: str) -> set[str]:
+def whole_job_channels(words: Iterable[str], customer: str, holder: str) -> set[str]:
     """Return the channels of an event that contains a whole job. The word ``technicians`` gives no channel, because
     technicians who do not hold the job receive only its public part.
     """
     users = {"customer": f"user:{customer}", "holder": f"user:{holder}"}
-    return {users.get(word) or f"role:{role_of(word)}" for word in words if word != TECHNICIANS}
+    return {users.get(word) or f"role:{role_of(word)}" for word in words if word != TECHNICIANS_WORD}

@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 import orjson
 
-from engine.blueprint.linter import check, shape_problems
-from engine.blueprint.schema import OFFER, STATE_WORDS, Blueprint, Notice
+from engine.blueprint.linter import check_blueprint, shape_problems
+from engine.blueprint.schema import OFFER_EVENT, STATE_WORDS, Blueprint, Notice
 
 
 class BlueprintError(ValueError):
@@ -35,11 +35,11 @@ class NoticeText(msgspec.Struct, frozen=True):
     job: str
 
 
-class _Reason(msgspec.Struct):
+class _EventReason(msgspec.Struct):
     reason: str = ""
 
 
-_reason = msgspec.json.Decoder(_Reason)
+_event_reason_decoder = msgspec.json.Decoder(_EventReason)
 
 
 class Blueprints:
@@ -91,14 +91,14 @@ class Blueprints:
         rule = self.of(key).events.get(kind)
         if rule is None:
             return kind, data
-        name = rule.as_ if isinstance(rule.as_, str) else rule.as_.get(_reason.decode(data).reason, kind)
-        return name or kind, _with_fields(self.of(key), rule.fields, data) if rule.fields else data
+        name = rule.as_ if isinstance(rule.as_, str) else rule.as_.get(_event_reason_decoder.decode(data).reason, kind)
+        return name or kind, _add_fields(self.of(key), rule.fields, data) if rule.fields else data
 
     def notices(self, key: str, kind: str, data: bytes) -> list[NoticeText]:
         """Return the notifications that an event of the blueprint ``key`` causes: the recipients and their texts."""
         blueprint = self.of(key)
         rule = blueprint.events.get(kind)
-        if rule is None or not rule.notify or kind == OFFER:
+        if rule is None or not rule.notify or kind == OFFER_EVENT:
             return []
         found = orjson.loads(data)
         job = found["job"]
@@ -118,7 +118,7 @@ class Blueprints:
         its blueprint declares no such notice.
         """
         blueprint = self.of(key)
-        rule = blueprint.events.get(OFFER)
+        rule = blueprint.events.get(OFFER_EVENT)
         if rule is None or "offered" not in rule.notify:
             return None
         found = orjson.loads(data)
@@ -126,7 +126,7 @@ class Blueprints:
         return _fill_notice(rule.notify["offered"], _Placeholders(found, says))
 
 
-class _Dotted:
+class _AttributeView:
     """A JSON object whose members are attributes, so that ``{technician.name}`` works in a format string."""
 
     def __init__(self, value: Mapping[str, Any]) -> None:
@@ -134,14 +134,14 @@ class _Dotted:
 
     def __getattr__(self, name: str) -> Any:
         found = self._value.get(name)
-        return _Dotted(found) if isinstance(found, dict) else found
+        return _AttributeView(found) if isinstance(found, dict) else found
 
 
 class _Placeholders(dict[str, Any]):
     """The values of a notice's placeholders: the members of the event's data, and ``says`` of the job's state."""
 
     def __init__(self, data: Mapping[str, Any], says: str) -> None:
-        super().__init__({n: _Dotted(v) if isinstance(v, dict) else v for n, v in data.items()}, says=says)
+        super().__init__({n: _AttributeView(v) if isinstance(v, dict) else v for n, v in data.items()}, says=says)
 
 
 def _fill_notice(notice: Notice, words: _Placeholders) -> tuple[str, str]:
@@ -149,7 +149,7 @@ def _fill_notice(notice: Notice, words: _Placeholders) -> tuple[str, str]:
     return notice.title.format_map(words).replace("\0", ""), notice.body.format_map(words).replace("\0", "")
 
 
-def _with_fields(blueprint: Blueprint, fields: Mapping[str, str | bool | int], data: bytes) -> bytes:
+def _add_fields(blueprint: Blueprint, fields: Mapping[str, str | bool | int], data: bytes) -> bytes:
     """Return ``data`` with the declared fields added. A member that the data already has is not replaced."""
     found = orjson.loads(data)
     added = {name: _field_value(blueprint, what, found) for name, what in fields.items()}
@@ -174,7 +174,7 @@ def _value_at(found: Mapping[str, Any], path: str) -> Any:
     return value
 
 
-def load(default: str, *folders: Path) -> Blueprints:
+def load_blueprints(default: str, *folders: Path) -> Blueprints:
     """Read all blueprints of the folders. A later folder's blueprint replaces one of the same name.
 
     Raises BlueprintError with every problem.
@@ -184,7 +184,7 @@ def load(default: str, *folders: Path) -> Blueprints:
     for folder in folders:
         if not folder.is_dir():
             problems.append(f"{folder} is not a directory")
-        here, wrong = read_all(sorted(folder.glob("*.toml")))
+        here, wrong = read_files(sorted(folder.glob("*.toml")))
         found |= here
         problems += wrong
     if default not in found and not problems:
@@ -194,13 +194,13 @@ def load(default: str, *folders: Path) -> Blueprints:
     return Blueprints(found.values(), default)
 
 
-def read_all(paths: Iterable[Path]) -> tuple[dict[str, Blueprint], list[str]]:
+def read_files(paths: Iterable[Path]) -> tuple[dict[str, Blueprint], list[str]]:
     """Read files. Return the blueprints by name, and all problems. Two of the same name are a problem."""
     found: dict[str, Blueprint] = {}
     problems: list[str] = []
     homes: dict[str, Path] = {}
     for path in paths:
-        blueprint, wrong = read(path)
+        blueprint, wrong = read_file(path)
         problems += wrong
         if blueprint is None:
             continue
@@ -210,10 +210,10 @@ def read_all(paths: Iterable[Path]) -> tuple[dict[str, Blueprint], list[str]]:
     return found, problems
 
 
-def read(path: Path) -> tuple[Blueprint | None, list[str]]:
+def read_file(path: Path) -> tuple[Blueprint | None, list[str]]:
     """Read one file. Return its blueprint, or None if the file has not the types of a blueprint, and all problems."""
     try:
-        blueprint, wrong = _parse(path.read_text("utf-8"))
+        blueprint, wrong = _parse_blueprint(path.read_text("utf-8"))
     except OSError as error:
         return None, [f"{path}: {error.strerror}"]
     except UnicodeDecodeError as error:
@@ -222,7 +222,7 @@ def read(path: Path) -> tuple[Blueprint | None, list[str]]:
 
 
 @functools.lru_cache(64)
-def _parse(text: str) -> tuple[Blueprint | None, tuple[str, ...]]:
+def _parse_blueprint(text: str) -> tuple[Blueprint | None, tuple[str, ...]]:
     """Parse and check the text of a file. Results are cached, so that the same text is not checked again."""
     try:
         raw = tomllib.loads(text)
@@ -233,14 +233,14 @@ def _parse(text: str) -> tuple[Blueprint | None, tuple[str, ...]]:
     if wrong := shape_problems(raw):
         return None, tuple(wrong)
     blueprint = msgspec.convert(raw, Blueprint)
-    return blueprint, tuple(check(blueprint))
+    return blueprint, tuple(check_blueprint(blueprint))
 
 
-def folders(own: str | None) -> list[Path]:
+def blueprint_folders(own: str | None) -> list[Path]:
     """Return the folders of blueprints: the shipped ones, then the user's folder ``own``, which has priority."""
-    return [shipped(), *([Path(own)] if own else [])]
+    return [shipped_folder(), *([Path(own)] if own else [])]
 
 
-def shipped() -> Path:
+def shipped_folder() -> Path:
     """Return the folder of the blueprints that come with Callout."""
     return Path(__file__).with_name("shipped")

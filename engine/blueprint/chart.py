@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from engine.blueprint.schema import Blueprint, Does
+from engine.blueprint.schema import Blueprint, Effect
 
-NO_MOVE: frozenset[Does] = frozenset({"refuse", "bid", "withdraw", "reissue"})
+EFFECTS_WITHOUT_MOVE: frozenset[Effect] = frozenset({"refuse", "bid", "withdraw", "reissue"})
 """Effects that, without ``to``, concern only an offer, a bid or a code and do not change the job."""
 
 
-def chart(blueprint: Blueprint) -> str:
+def mermaid_chart(blueprint: Blueprint) -> str:
     """Return the diagram's text. States and commands have the order in which the file declares them."""
-    return "\n".join(["stateDiagram-v2", *(f"    {line}" for line in _lines(blueprint))]) + "\n"
+    return "\n".join(["stateDiagram-v2", *(f"    {line}" for line in _arrow_lines(blueprint))]) + "\n"
 
 
-def _lines(blueprint: Blueprint) -> Iterator[str]:
+def _arrow_lines(blueprint: Blueprint) -> Iterator[str]:
     """Yield the arrows. Commands from one state to the same state share an arrow."""
     yield f"[*] --> {blueprint.initial}"
     if blueprint.named and blueprint.named != blueprint.initial:
@@ -23,7 +23,7 @@ def _lines(blueprint: Blueprint) -> Iterator[str]:
     for name, state in blueprint.states.items():
         arrows: dict[str, list[str]] = {}
         for word, command in blueprint.commands.items():
-            if name in command.from_ and (command.to or command.does not in NO_MOVE):
+            if name in command.from_ and (command.to or command.does not in EFFECTS_WITHOUT_MOVE):
                 arrows.setdefault(command.to or name, []).append(word)
         yield from (f"{name} --> {to}: {', '.join(words)}" for to, words in arrows.items())
         if state.then:

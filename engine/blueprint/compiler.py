@@ -14,16 +14,16 @@ from typing import Any
 
 import msgspec
 
-from engine.blueprint.schema import Blueprint, Command, Does
+from engine.blueprint.schema import Blueprint, Command, Effect
 
-EXPIRED = "job.expired"
+EXPIRED_EVENT = "job.expired"
 """The event of the command that ends a job which no technician took in time."""
-BEYOND = ("needs", "unless", "starts", "marks", "locks_price", "charges", "refunds", "captures")
+GUARDS_AND_EFFECTS = ("needs", "unless", "starts", "marks", "locks_price", "charges", "refunds", "captures")
 """The guards and effects in a plan's JSON. A plan without any of these is plain."""
-COUNTS = ("tries", "reissues")
+INCLUDED_IF_ZERO = ("tries", "reissues")
 """The numbers that a plan contains even if they are 0."""
 
-WATCH_EVERY_S = 30.0
+WATCHDOG_INTERVAL_S = 30.0
 """The interval of the watchdog's checks of a holder."""
 
 
@@ -44,7 +44,7 @@ class Plan(msgspec.Struct, frozen=True):
     plain: bool
 
 
-class Plans:
+class PlanCache:
     """A cache of plans by blueprint and command. ``life_s`` (seconds) overrides the job lifetime of every blueprint."""
 
     def __init__(self, life_s: float | None = None) -> None:
@@ -55,10 +55,12 @@ class Plans:
         """Return the plan of a command; None if the blueprint has no such command."""
         made = self._made.get((blueprint.key, name))
         if made is None and (spec := blueprint.commands.get(name)) is not None:
-            made = self._made[blueprint.key, name] = plan(blueprint, name, spec, self._life_s)
+            made = self._made[blueprint.key, name] = compile_command(blueprint, name, spec, self._life_s)
         return made
 
-    def by_engine(self, blueprint: Blueprint, state: str, *, does: Does | None = None, event: str = "") -> Plan | None:
+    def by_engine(
+        self, blueprint: Blueprint, state: str, *, does: Effect | None = None, event: str = ""
+    ) -> Plan | None:
         """Return the plan of the command that the engine itself may give to a job in ``state`` and that has this effect
         or event; None if there is no such command.
         """
@@ -69,14 +71,14 @@ class Plans:
 
     def life_ms(self, blueprint: Blueprint, state: str) -> int:
         """Call ``life_ms`` with the ``life_s`` of this cache."""
-        return life_ms(blueprint, state, self._life_s)
+        return search_lifetime_ms(blueprint, state, self._life_s)
 
     def state_entry(self, blueprint: Blueprint, state: str) -> str:
         """Call ``state_entry`` with the ``life_s`` of this cache."""
         return state_entry(blueprint, state, self._life_s)
 
 
-def life_ms(blueprint: Blueprint, state: str, life_s: float | None = None) -> int:
+def search_lifetime_ms(blueprint: Blueprint, state: str, life_s: float | None = None) -> int:
     """Return for how many ms the engine searches for a technician in ``state``; 0 if it searches without end or not at
     all.
     """
@@ -90,19 +92,21 @@ def state_entry(blueprint: Blueprint, state: str, life_s: float | None = None) -
     """
     if not state:
         return ""
-    found, lasts = blueprint.states[state], life_ms(blueprint, state, life_s)
+    found, lasts = blueprint.states[state], search_lifetime_ms(blueprint, state, life_s)
     timers = [f"{index}/{round(timer.after_s * 1000)}" for index, timer in enumerate(found.timers)]
     if found.watch is not None:
-        timers.append(f"w/{round(WATCH_EVERY_S * 1000)}")
+        timers.append(f"w/{round(WATCHDOG_INTERVAL_S * 1000)}")
     words = f"{state} {found.phase} {found.seeks} {lasts} {','.join(timers) or '-'}{' free' if found.frees else ''}"
     words += f"{' asked' if found.asked else ''}{' waits' if blueprint.waits(state) else ''}"
     return f"{words} > {state_entry(blueprint, found.then, life_s)}" if found.then else words
 
 
-def plan(blueprint: Blueprint, name: str, spec: Command, life_s: float | None = None) -> Plan:
+def compile_command(blueprint: Blueprint, name: str, spec: Command, life_s: float | None = None) -> Plan:
     """Compile a command."""
-    body = _body(blueprint, name, spec, life_s)
-    if found := [_body(blueprint, each, capture, life_s) for each, capture in captures(blueprint, spec)]:
+    body = _plan_members(blueprint, name, spec, life_s)
+    if found := [
+        _plan_members(blueprint, each, capture, life_s) for each, capture in capture_commands(blueprint, spec)
+    ]:
         body["captures"] = found
     return Plan(
         name,
@@ -111,13 +115,13 @@ def plan(blueprint: Blueprint, name: str, spec: Command, life_s: float | None = 
         body["from"],
         body["audience"],
         body.get("tech_audience", ""),
-        ended(blueprint),
+        end_of_closed_states(blueprint),
         msgspec.json.encode(body),
-        plain=body.keys().isdisjoint(BEYOND),
+        plain=body.keys().isdisjoint(GUARDS_AND_EFFECTS),
     )
 
 
-def captures(blueprint: Blueprint, spec: Command) -> list[tuple[str, Command]]:
+def capture_commands(blueprint: Blueprint, spec: Command) -> list[tuple[str, Command]]:
     """Return the ``capture`` commands from the states that the command ``spec`` reaches. If the payment was captured
     earlier, such a command is applied in the same step as ``spec``.
     """
@@ -132,19 +136,19 @@ def captures(blueprint: Blueprint, spec: Command) -> list[tuple[str, Command]]:
     ]
 
 
-def _body(blueprint: Blueprint, name: str, spec: Command, life_s: float | None) -> dict[str, Any]:
+def _plan_members(blueprint: Blueprint, name: str, spec: Command, life_s: float | None) -> dict[str, Any]:
     """Return the members of a plan's JSON."""
     phase = blueprint.phase(spec.to)
     tech_audience = blueprint.declared_audience("technician.status")
     always = {
         "command": name,
         "by": " ".join(spec.by),
-        "from": _words(spec.states(spec.by)),
+        "from": _join_names(spec.states(spec.by)),
         "event": spec.event,
         "audience": blueprint.audience(spec.event),
         "goal": state_entry(blueprint, spec.to, life_s),
         "does": spec.does,
-        "closing": "expired" if spec.event == EXPIRED else "cancelled",
+        "closing": "expired" if spec.event == EXPIRED_EVENT else "cancelled",
         "payment_audience": blueprint.audience("payment.requested"),
         "hours": blueprint.price.hours,
         "status_audience": blueprint.audience("job.status"),
@@ -157,18 +161,18 @@ def _body(blueprint: Blueprint, name: str, spec: Command, life_s: float | None) 
         "marks": spec.marks,
         "locks_price": spec.locks_price,
         "charges": spec.charges,
-        "refunds": _words(spec.refunds),
+        "refunds": _join_names(spec.refunds),
         "starts": blueprint.starts(spec),
         "code": spec.code,
         "tries": blueprint.codes.tries,
         "reissues": blueprint.codes.reissues,
-        "only": {relation: _words(states) for relation, states in spec.only.items()},
+        "only": {relation: _join_names(states) for relation, states in spec.only.items()},
         "closes": phase == "closed",
-        "over": ended(blueprint),
+        "over": end_of_closed_states(blueprint),
         "tech_audience": tech_audience,
         "tech_reason": _technician_reason(blueprint, spec) if tech_audience else "",
     }
-    return {**always, **{word: value for word, value in perhaps.items() if value or word in COUNTS}}
+    return {**always, **{word: value for word, value in perhaps.items() if value or word in INCLUDED_IF_ZERO}}
 
 
 def _technician_reason(blueprint: Blueprint, spec: Command) -> str:
@@ -185,7 +189,7 @@ def _technician_reason(blueprint: Blueprint, spec: Command) -> str:
     return "departed" if departs else ""
 
 
-def ended(blueprint: Blueprint) -> str:
+def end_of_closed_states(blueprint: Blueprint) -> str:
     """Return how a job in each closed state ended, as the scripts read it: ` cancelled=c expired=e `. A later command
     for such a job is refused as ``cancelled`` (c) or ``expired`` (e). States that are reached only by a technician's
     refusal are left out.
@@ -195,11 +199,15 @@ def ended(blueprint: Blueprint) -> str:
         state = command.to
         while state and (on := blueprint.states[state].then):
             state = on
-        if state and blueprint.phase(state) == "closed" and (command.event == EXPIRED or command.does != "refuse"):
-            found[state] = "e" if command.event == EXPIRED else found.get(state, "c")
+        if (
+            state
+            and blueprint.phase(state) == "closed"
+            and (command.event == EXPIRED_EVENT or command.does != "refuse")
+        ):
+            found[state] = "e" if command.event == EXPIRED_EVENT else found.get(state, "c")
     return f" {' '.join(f'{state}={how}' for state, how in found.items())} " if found else ""
 
 
-def _words(states: tuple[str, ...]) -> str:
+def _join_names(states: tuple[str, ...]) -> str:
     """Join names with a space before and after each, so that Lua can find a whole name by plain search; "" for none."""
     return f" {' '.join(states)} " if states else ""

@@ -6,31 +6,33 @@ from collections.abc import Collection
 from typing import Literal
 
 from engine.blueprint.schema import Blueprint
-from engine.rules.job_document import EDITABLE
+from engine.rules.job_document import EDITABLE_MEMBERS
 
-PRICE = frozenset({"amount", "currency"})
+PRICE_FIELDS = frozenset({"amount", "currency"})
 
-Denied = Literal["", "field", "price"]
+DenialReason = Literal["", "field", "price"]
 
 
-def denied(blueprint: Blueprint, status: str, fields: Collection[str], *, locked: bool, paid: bool = False) -> Denied:
+def denial_reason(
+    blueprint: Blueprint, status: str, fields: Collection[str], *, locked: bool, paid: bool = False
+) -> DenialReason:
     """Return why these fields may not be changed, or "" if they may.
 
     ``price`` means that only price fields are refused: the price is locked, or changes only by a proposal, or money was
     ``paid`` in its currency. ``field`` is any other refusal.
     """
-    not_allowed = refused(blueprint, status, fields, locked=locked, paid=paid)
+    not_allowed = refused_fields(blueprint, status, fields, locked=locked, paid=paid)
     if not not_allowed:
         return ""
     price_bound = locked or paid or status in blueprint.price.propose
-    return "price" if price_bound and PRICE.issuperset(not_allowed) else "field"
+    return "price" if price_bound and PRICE_FIELDS.issuperset(not_allowed) else "field"
 
 
-def refused(
+def refused_fields(
     blueprint: Blueprint, status: str, fields: Collection[str], *, locked: bool, paid: bool = False
 ) -> list[str]:
     """Return the fields that may not be changed now, in the order of ``fields``."""
     table = blueprint.edit.get(status, ())
-    allowed = EDITABLE if "*" in table else frozenset(table)
-    fixed = PRICE if locked else {"currency"} if paid else frozenset[str]()
+    allowed = EDITABLE_MEMBERS if "*" in table else frozenset(table)
+    fixed = PRICE_FIELDS if locked else {"currency"} if paid else frozenset[str]()
     return [field for field in fields if field not in allowed or field in fixed]

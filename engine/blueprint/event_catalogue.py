@@ -17,13 +17,13 @@ Members = dict[str, frozenset[str]]
 or an object of any form.
 """
 
-VALUE: frozenset[str] = frozenset()
-ID = frozenset({"id"})
-CARD = frozenset({"id", "name", "rating"})
-JOB = job_document.IN_EVENTS
-PUBLIC_JOB = JOB & {member.name for member in job_document.MEMBERS if member.public}
-OFFER = frozenset({"job", "status", "wave", "offered_at", "expires_at"})
-PARTIES: Members = {"customer": frozenset({"id", "name"}), "technician": CARD}
+NO_MEMBERS: frozenset[str] = frozenset()
+ID_ONLY = frozenset({"id"})
+CARD_MEMBERS = frozenset({"id", "name", "rating"})
+JOB_MEMBERS = job_document.EVENT_MEMBERS
+PUBLIC_JOB_MEMBERS = JOB_MEMBERS & {member.name for member in job_document.MEMBERS if member.public}
+OFFER_MEMBERS = frozenset({"job", "status", "wave", "offered_at", "expires_at"})
+PARTY_MEMBERS: Members = {"customer": frozenset({"id", "name"}), "technician": CARD_MEMBERS}
 """The members of a job that are objects with members of their own."""
 
 
@@ -59,118 +59,134 @@ class EventType(NamedTuple):
     """
 
 
-def _values(*names: str) -> Members:
+def _scalar_members(*names: str) -> Members:
     """Return members that are plain values."""
-    return dict.fromkeys(names, VALUE)
+    return dict.fromkeys(names, NO_MEMBERS)
 
 
-JOB_CHANGED = Payload("JobChanged", {"job": JOB, "changed": VALUE})
-JOB_SEARCHING = Payload("JobSearching", {"job": ID, **_values("wave", "asked", "declined", "radius_m", "next_at")})
-JOB_LATE = Payload("JobLate", {"job": ID, "since": VALUE, "step": VALUE})
-JOB_STEP = Payload(
-    "JobStep",
-    {"job": JOB, "actor": frozenset({"id", "role"}), **_values("from", "to", "command", "reason", "occurred_at")},
+JOB_CHANGED_PAYLOAD = Payload("JobChanged", {"job": JOB_MEMBERS, "changed": NO_MEMBERS})
+JOB_SEARCHING_PAYLOAD = Payload(
+    "JobSearching", {"job": ID_ONLY, **_scalar_members("wave", "asked", "declined", "radius_m", "next_at")}
 )
-JOB_TAKEN = Payload("JobTaken", {**JOB_STEP.members, "technician": CARD})
-JOB_ENDED = Payload("JobEnded", JOB_STEP.members)
-OFFER_MADE = Payload("OfferMade", {"offer": OFFER})
-OFFER_CLOSED = Payload("OfferClosed", {"job": ID, "reason": VALUE, "message": VALUE})
-OFFER_DECLINED = Payload("OfferDeclined", {"job": PUBLIC_JOB, "technician": ID, "reason": VALUE})
-BID = Payload("BidTold", {"bid": VALUE, "job": ID})
-PRICE = Payload("PriceTold", {"proposal": VALUE, "job": JOB})
-PAYMENT = Payload("PaymentTold", {"payment": VALUE, "job": JOB})
-PAYMENT_UNEXPECTED = Payload("PaymentUnexpected", {"payment": VALUE, "job": JOB, "why": VALUE})
-CODE = Payload("CodeFailed", {"job": ID, "technician": ID, "purpose": VALUE})
-REVIEW = Payload("TechnicianReviewed", {"technician": ID, **_values("kyc", "account", "reason")})
-STATUS = Payload("TechnicianStatus", {"technician": ID, "online": VALUE, "reason": VALUE, "job": ID})
-NOTIFICATION = Payload("Notified", _values("id", "kind", "title", "body", "job"))
-POSITION = Payload("Position", _values("job", "lat", "lon", "at", "age_s", "stale", "heading", "accuracy", "jump"))
-TOKEN = Payload("TokenExpiring", _values("in_s"))
-ROOM = Payload("", _values("room", "user", "n"))
-MESSAGE = Payload("", _values("message"))
-ANYTHING = Payload("", {})
+JOB_LATE_PAYLOAD = Payload("JobLate", {"job": ID_ONLY, "since": NO_MEMBERS, "step": NO_MEMBERS})
+JOB_STEP_PAYLOAD = Payload(
+    "JobStep",
+    {
+        "job": JOB_MEMBERS,
+        "actor": frozenset({"id", "role"}),
+        **_scalar_members("from", "to", "command", "reason", "occurred_at"),
+    },
+)
+JOB_TAKEN_PAYLOAD = Payload("JobTaken", {**JOB_STEP_PAYLOAD.members, "technician": CARD_MEMBERS})
+JOB_ENDED_PAYLOAD = Payload("JobEnded", JOB_STEP_PAYLOAD.members)
+OFFER_MADE_PAYLOAD = Payload("OfferMade", {"offer": OFFER_MEMBERS})
+OFFER_CLOSED_PAYLOAD = Payload("OfferClosed", {"job": ID_ONLY, "reason": NO_MEMBERS, "message": NO_MEMBERS})
+OFFER_DECLINED_PAYLOAD = Payload(
+    "OfferDeclined", {"job": PUBLIC_JOB_MEMBERS, "technician": ID_ONLY, "reason": NO_MEMBERS}
+)
+BID_PAYLOAD = Payload("BidTold", {"bid": NO_MEMBERS, "job": ID_ONLY})
+PRICE_PAYLOAD = Payload("PriceTold", {"proposal": NO_MEMBERS, "job": JOB_MEMBERS})
+PAYMENT_PAYLOAD = Payload("PaymentTold", {"payment": NO_MEMBERS, "job": JOB_MEMBERS})
+PAYMENT_UNEXPECTED_PAYLOAD = Payload(
+    "PaymentUnexpected", {"payment": NO_MEMBERS, "job": JOB_MEMBERS, "why": NO_MEMBERS}
+)
+CODE_PAYLOAD = Payload("CodeFailed", {"job": ID_ONLY, "technician": ID_ONLY, "purpose": NO_MEMBERS})
+REVIEW_PAYLOAD = Payload("TechnicianReviewed", {"technician": ID_ONLY, **_scalar_members("kyc", "account", "reason")})
+TECHNICIAN_STATUS_PAYLOAD = Payload(
+    "TechnicianStatus", {"technician": ID_ONLY, "online": NO_MEMBERS, "reason": NO_MEMBERS, "job": ID_ONLY}
+)
+NOTIFICATION_PAYLOAD = Payload("Notified", _scalar_members("id", "kind", "title", "body", "job"))
+POSITION_PAYLOAD = Payload(
+    "Position", _scalar_members("job", "lat", "lon", "at", "age_s", "stale", "heading", "accuracy", "jump")
+)
+TOKEN_PAYLOAD = Payload("TokenExpiring", _scalar_members("in_s"))
+ROOM_PAYLOAD = Payload("", _scalar_members("room", "user", "n"))
+MESSAGE_PAYLOAD = Payload("", _scalar_members("message"))
+EMPTY_PAYLOAD = Payload("", {})
 
-_SIDES = "customer holder ops"
-_PAYERS = f"{_SIDES} service"
+_PARTIES_AND_OPS = "customer holder ops"
+_PARTIES_OPS_AND_SERVICE = f"{_PARTIES_AND_OPS} service"
 _BIDDER = "the bidder"
-_ASKED = "the technician who is offered the job, once they may claim it"
+_INVITED_TECHNICIAN = "the technician who is offered the job, once they may claim it"
 
-LOGGED = (
-    EventType("job.created", JOB_CHANGED),
-    EventType("job.updated", JOB_CHANGED, _SIDES, effect="reissue"),
-    EventType("job.searching", JOB_SEARCHING),
-    EventType("job.accepted", JOB_TAKEN, declarable=False),
-    EventType("job.assigned", JOB_TAKEN, declarable=False),
-    EventType("job.status", JOB_STEP, _SIDES, declarable=False),
-    EventType("job.started", JOB_STEP, declarable=False),
-    EventType("job.completed", JOB_STEP, declarable=False),
-    EventType("job.unassigned", JOB_STEP, declarable=False),
-    EventType("job.cancelled", JOB_ENDED, declarable=False),
-    EventType("job.expired", JOB_ENDED, declarable=False),
-    EventType("job.late", JOB_LATE),
-    EventType("job.stalled", JOB_LATE, "ops", any_job=True),
-    EventType("job.dark", JOB_LATE),
-    EventType("job.unfilled", JOB_LATE, "ops", any_job=True),
-    EventType("job.*", JOB_STEP, declarable=False),
-    EventType("offer.created", OFFER_MADE, recipients=_ASKED, any_job=True),
-    EventType("offer.updated", OFFER_MADE, recipients="who holds an open offer of the job", any_job=True),
-    EventType("offer.closed", OFFER_CLOSED, recipients="who held an open offer of the job", any_job=True),
-    EventType("offer.declined", OFFER_DECLINED, effect="refuse", declarable=False),
-    EventType("bid.created", BID, recipients=_BIDDER, effect="bid"),
-    EventType("bid.accepted", BID, recipients=_BIDDER),
-    EventType("bid.closed", BID, recipients=_BIDDER, effect="withdraw"),
-    EventType("price.proposed", PRICE, _SIDES),
-    EventType("price.changed", PRICE, _SIDES),
-    EventType("price.rejected", PRICE, _SIDES),
-    EventType("payment.requested", PAYMENT, _PAYERS, any_job=True),
-    EventType("payment.received", PAYMENT, _PAYERS, effect="capture", any_job=True),
-    EventType("payment.refunded", PAYMENT, _PAYERS, any_job=True),
-    EventType("payment.failed", PAYMENT, _PAYERS, any_job=True),
-    EventType("payment.partial", PAYMENT, _PAYERS, any_job=True),
-    EventType("payment.unexpected", PAYMENT_UNEXPECTED, "ops service", any_job=True),
-    EventType("code.failed", CODE, recipients="ops", any_job=True),
-    EventType("code.locked", CODE, recipients="customer, ops", any_job=True),
-    EventType("technician.reviewed", REVIEW, recipients="the technician, managers"),
+LOGGED_EVENTS = (
+    EventType("job.created", JOB_CHANGED_PAYLOAD),
+    EventType("job.updated", JOB_CHANGED_PAYLOAD, _PARTIES_AND_OPS, effect="reissue"),
+    EventType("job.searching", JOB_SEARCHING_PAYLOAD),
+    EventType("job.accepted", JOB_TAKEN_PAYLOAD, declarable=False),
+    EventType("job.assigned", JOB_TAKEN_PAYLOAD, declarable=False),
+    EventType("job.status", JOB_STEP_PAYLOAD, _PARTIES_AND_OPS, declarable=False),
+    EventType("job.started", JOB_STEP_PAYLOAD, declarable=False),
+    EventType("job.completed", JOB_STEP_PAYLOAD, declarable=False),
+    EventType("job.unassigned", JOB_STEP_PAYLOAD, declarable=False),
+    EventType("job.cancelled", JOB_ENDED_PAYLOAD, declarable=False),
+    EventType("job.expired", JOB_ENDED_PAYLOAD, declarable=False),
+    EventType("job.late", JOB_LATE_PAYLOAD),
+    EventType("job.stalled", JOB_LATE_PAYLOAD, "ops", any_job=True),
+    EventType("job.dark", JOB_LATE_PAYLOAD),
+    EventType("job.unfilled", JOB_LATE_PAYLOAD, "ops", any_job=True),
+    EventType("job.*", JOB_STEP_PAYLOAD, declarable=False),
+    EventType("offer.created", OFFER_MADE_PAYLOAD, recipients=_INVITED_TECHNICIAN, any_job=True),
+    EventType("offer.updated", OFFER_MADE_PAYLOAD, recipients="who holds an open offer of the job", any_job=True),
+    EventType("offer.closed", OFFER_CLOSED_PAYLOAD, recipients="who held an open offer of the job", any_job=True),
+    EventType("offer.declined", OFFER_DECLINED_PAYLOAD, effect="refuse", declarable=False),
+    EventType("bid.created", BID_PAYLOAD, recipients=_BIDDER, effect="bid"),
+    EventType("bid.accepted", BID_PAYLOAD, recipients=_BIDDER),
+    EventType("bid.closed", BID_PAYLOAD, recipients=_BIDDER, effect="withdraw"),
+    EventType("price.proposed", PRICE_PAYLOAD, _PARTIES_AND_OPS),
+    EventType("price.changed", PRICE_PAYLOAD, _PARTIES_AND_OPS),
+    EventType("price.rejected", PRICE_PAYLOAD, _PARTIES_AND_OPS),
+    EventType("payment.requested", PAYMENT_PAYLOAD, _PARTIES_OPS_AND_SERVICE, any_job=True),
+    EventType("payment.received", PAYMENT_PAYLOAD, _PARTIES_OPS_AND_SERVICE, effect="capture", any_job=True),
+    EventType("payment.refunded", PAYMENT_PAYLOAD, _PARTIES_OPS_AND_SERVICE, any_job=True),
+    EventType("payment.failed", PAYMENT_PAYLOAD, _PARTIES_OPS_AND_SERVICE, any_job=True),
+    EventType("payment.partial", PAYMENT_PAYLOAD, _PARTIES_OPS_AND_SERVICE, any_job=True),
+    EventType("payment.unexpected", PAYMENT_UNEXPECTED_PAYLOAD, "ops service", any_job=True),
+    EventType("code.failed", CODE_PAYLOAD, recipients="ops", any_job=True),
+    EventType("code.locked", CODE_PAYLOAD, recipients="customer, ops", any_job=True),
+    EventType("technician.reviewed", REVIEW_PAYLOAD, recipients="the technician, managers"),
     EventType(
         "technician.status",
-        STATUS,
+        TECHNICIAN_STATUS_PAYLOAD,
         "ops",
         recipients="ops; the technician too where they went on- or offline",
         any_job=True,
     ),
-    EventType("notification", NOTIFICATION, recipients="one user"),
-    EventType("announcement.*", ANYTHING, recipients="the roles that it names", declarable=False),
+    EventType("notification", NOTIFICATION_PAYLOAD, recipients="one user"),
+    EventType("announcement.*", EMPTY_PAYLOAD, recipients="the roles that it names", declarable=False),
 )
 """The events of the log that clients receive. ``job.*`` are the steps to which a blueprint gives types of its own."""
 
-LIVE = (
-    EventType("token.expiring", TOKEN, recipients="its session", declarable=False),
+LIVE_EVENTS = (
+    EventType("token.expiring", TOKEN_PAYLOAD, recipients="its session", declarable=False),
     EventType(
         "position",
-        POSITION,
+        POSITION_PAYLOAD,
         "customer ops",
         recipients="customer, ops, and who subscribed `job:<id>`, while it is shared",
     ),
 )
 """The events that are in no log: they are sent once, without zone and seq, and never replayed."""
 
-PLANNED = (
-    EventType("room.opened", ROOM),
-    EventType("room.joined", ROOM),
-    EventType("room.left", ROOM),
-    EventType("room.closed", ROOM),
-    EventType("room.read", ROOM),
-    EventType("mediator.invited", ROOM),
-    EventType("message.created", MESSAGE),
+PLANNED_EVENTS = (
+    EventType("room.opened", ROOM_PAYLOAD),
+    EventType("room.joined", ROOM_PAYLOAD),
+    EventType("room.left", ROOM_PAYLOAD),
+    EventType("room.closed", ROOM_PAYLOAD),
+    EventType("room.read", ROOM_PAYLOAD),
+    EventType("mediator.invited", ROOM_PAYLOAD),
+    EventType("message.created", MESSAGE_PAYLOAD),
 )
 """The events of chat rooms, which nothing emits yet. Blueprints may name them already, because a name that is given
 later needs another version of the blueprint.
 """
 
-BY_TYPE = {event.type: event for event in (*LOGGED, *LIVE, *PLANNED)}
-DECLARABLE: dict[str, Members] = {event.type: event.payload.members for event in BY_TYPE.values() if event.declarable}
+EVENT_TYPES = {event.type: event for event in (*LOGGED_EVENTS, *LIVE_EVENTS, *PLANNED_EVENTS)}
+MEMBERS_OF_DECLARABLE_EVENTS: dict[str, Members] = {
+    event.type: event.payload.members for event in EVENT_TYPES.values() if event.declarable
+}
 """The events that the engine emits without a command that chose them, and their members (PROTOCOL §5)."""
-EFFECTS = {event.type: event.effect for event in BY_TYPE.values() if event.effect}
+EFFECT_OF_EVENT = {event.type: event.effect for event in EVENT_TYPES.values() if event.effect}
 """The events of the engine that only commands with one effect emit, and that effect."""
-ANY_JOB = frozenset(event.type for event in BY_TYPE.values() if event.any_job)
+EVENTS_OF_ANY_JOB = frozenset(event.type for event in EVENT_TYPES.values() if event.any_job)
 """The events that any job may emit, also if its blueprint does not name them."""

@@ -7,93 +7,95 @@ from __future__ import annotations
 from collections.abc import Iterator
 from string import Formatter
 
-from engine.blueprint.audience import AUDIENCES, PARTIES
-from engine.blueprint.event_catalogue import DECLARABLE, EFFECTS, Members
-from engine.blueprint.schema import NOUNS, OFFER, STATE_WORDS, Blueprint, Command, EventRule, Notice
+from engine.blueprint.audience import AUDIENCE_WORDS, PARTY_WORDS
+from engine.blueprint.event_catalogue import EFFECT_OF_EVENT, MEMBERS_OF_DECLARABLE_EVENTS, Members
+from engine.blueprint.schema import ENGINE_EVENT_NOUNS, OFFER_EVENT, STATE_WORDS, Blueprint, Command, EventRule, Notice
 from engine.blueprint.vocabulary import (
-    CLOSINGS,
-    holds,
-    members,
-    sources,
-    whole_job,
+    OFFER_CLOSE_REASONS,
+    event_members,
+    event_sources,
+    has_member,
+    has_whole_job,
 )
 
 
 def check_events(blueprint: Blueprint) -> list[str]:
     """Return the problems of a blueprint's events, one sentence each."""
-    problems = [f"{place}: {problem}" for place, problem in _commands(blueprint)]
-    problems += [f"{place}: its event {event!r} is told to nobody" for place, event in _without_audience(blueprint)]
+    problems = [f"{place}: {problem}" for place, problem in _command_problems(blueprint)]
+    problems += [
+        f"{place}: its event {event!r} is told to nobody" for place, event in _events_without_audience(blueprint)
+    ]
     for name, rule in blueprint.events.items():
-        found = _announcement(name, rule) if rule.announcement else _event(blueprint, name, rule)
+        found = _announcement_problems(name, rule) if rule.announcement else _event_problems(blueprint, name, rule)
         problems += [f"event {name}: {problem}" for problem in found]
     return problems
 
 
-def _commands(blueprint: Blueprint) -> Iterator[tuple[str, str]]:
+def _command_problems(blueprint: Blueprint) -> Iterator[tuple[str, str]]:
     """Yield place and problem of each command that cannot have its event."""
     for name, command in blueprint.commands.items():
-        if problem := _event_problem(command):
+        if problem := _command_event_problem(command):
             yield f"command {name}", problem
 
 
-def _event_problem(command: Command) -> str:
+def _command_event_problem(command: Command) -> str:
     """Return a problem if the command cannot have its event; "" if it can."""
     event = command.event
-    if event in EFFECTS or command.does in ("bid", "withdraw", "capture"):
-        ok = EFFECTS.get(event) == command.does and (command.does != "refuse" or not command.to)
+    if event in EFFECT_OF_EVENT or command.does in ("bid", "withdraw", "capture"):
+        ok = EFFECT_OF_EVENT.get(event) == command.does and (command.does != "refuse" or not command.to)
     elif event == "payment.requested":
         ok = command.charges
     elif command.does == "refuse" and not command.to:
         ok = False
     else:
-        ok = event.startswith("job.") and event not in DECLARABLE
+        ok = event.startswith("job.") and event not in MEMBERS_OF_DECLARABLE_EVENTS
     return "" if ok else f'its event {event!r} is not one of a command that does "{command.does}"'
 
 
-def _without_audience(blueprint: Blueprint) -> Iterator[tuple[str, str]]:
+def _events_without_audience(blueprint: Blueprint) -> Iterator[tuple[str, str]]:
     """Yield place and event for each event that the blueprint may emit and for which it declares no audience."""
-    for place, event in sources(blueprint):
+    for place, event in event_sources(blueprint):
         rule = blueprint.events.get(event)
         if place and (rule is None or not rule.to):
             yield place, event
 
 
-def _announcement(name: str, rule: EventRule) -> Iterator[str]:
+def _announcement_problems(name: str, rule: EventRule) -> Iterator[str]:
     """Yield the problems of the declaration of one announcement."""
-    if name.partition(".")[0] in NOUNS:
+    if name.partition(".")[0] in ENGINE_EVENT_NOUNS:
         yield f"{name!r} is the engine's, no announcement"
     if rule.fields or rule.notify:
         yield "an announcement is of no job: it has neither fields nor notify"
-    yield from (f"to: {word!r} is no role" for word in rule.to if word in PARTIES or word not in AUDIENCES)
+    yield from (f"to: {word!r} is no role" for word in rule.to if word in PARTY_WORDS or word not in AUDIENCE_WORDS)
 
 
-def _event(blueprint: Blueprint, name: str, rule: EventRule) -> Iterator[str]:
+def _event_problems(blueprint: Blueprint, name: str, rule: EventRule) -> Iterator[str]:
     """Yield the problems of the declaration of one event of a job."""
-    found = members(blueprint, name)
+    found = event_members(blueprint, name)
     if found is None:
         yield "it never comes: neither a command nor the engine gives rise to it"
         return
-    yield from (f"to: unknown word {word!r}" for word in rule.to if word not in AUDIENCES)
+    yield from (f"to: unknown word {word!r}" for word in rule.to if word not in AUDIENCE_WORDS)
     if name == "offer.closed" and isinstance(rule.as_, dict):
-        yield from (f"as: unknown reason {reason!r}" for reason in rule.as_ if reason not in CLOSINGS)
-    yield from _fields(blueprint, rule, found)
-    if rule.notify.keys() - {"offered"} and not whole_job(found):
+        yield from (f"as: unknown reason {reason!r}" for reason in rule.as_ if reason not in OFFER_CLOSE_REASONS)
+    yield from _field_problems(blueprint, rule, found)
+    if rule.notify.keys() - {"offered"} and not has_whole_job(found):
         yield "notify: it does not hold the whole job, so that nobody can be notified of it"
         return
-    if "offered" in rule.notify and name != OFFER:
-        yield f"notify: offered is for {OFFER} alone"
+    if "offered" in rule.notify and name != OFFER_EVENT:
+        yield f"notify: offered is for {OFFER_EVENT} alone"
     for who, notice in rule.notify.items():
-        yield from (f"notify.{who}.{problem}" for problem in _notice(notice, found))
+        yield from (f"notify.{who}.{problem}" for problem in _notice_problems(notice, found))
 
 
-def _notice(notice: Notice, found: Members) -> Iterator[str]:
+def _notice_problems(notice: Notice, found: Members) -> Iterator[str]:
     """Yield the problems of a notice for an event with the members ``found``."""
     for part, text in (("title", notice.title), ("body", notice.body)):
-        yield from (f"{part}: {problem}" for problem in _text(text, found))
-    yield from (f"when: nothing stands at {path!r}" for path in notice.when if not holds(found, path))
+        yield from (f"{part}: {problem}" for problem in _placeholder_problems(text, found))
+    yield from (f"when: nothing stands at {path!r}" for path in notice.when if not has_member(found, path))
 
 
-def _fields(blueprint: Blueprint, rule: EventRule, found: Members) -> Iterator[str]:
+def _field_problems(blueprint: Blueprint, rule: EventRule, found: Members) -> Iterator[str]:
     """Yield the problems of the fields that a declaration adds to an event with the members ``found``."""
     marks = {command.marks for command in blueprint.commands.values()}
     for name, what in rule.fields.items():
@@ -102,15 +104,15 @@ def _fields(blueprint: Blueprint, rule: EventRule, found: Members) -> Iterator[s
         if not isinstance(what, str):
             continue
         if what in STATE_WORDS:
-            if not holds(found, "job.status"):
+            if not has_member(found, "job.status"):
                 yield f"fields: {name}: {what!r} needs the whole job, which the event does not hold"
-        elif not holds(found, what):
+        elif not has_member(found, what):
             yield f"fields: {name}: nothing stands at {what!r}"
         elif what.startswith("job.at.") and what.removeprefix("job.at.") not in marks | set(blueprint.states):
             yield f"fields: {name}: {what!r} is no state and no command marks it"
 
 
-def _text(text: str, found: Members) -> Iterator[str]:
+def _placeholder_problems(text: str, found: Members) -> Iterator[str]:
     """Yield a problem for each placeholder of a text that an event with the members ``found`` does not have."""
     try:
         parts = list(Formatter().parse(text))
@@ -120,5 +122,5 @@ def _text(text: str, found: Members) -> Iterator[str]:
     for _, path, form, conversion in parts:
         if path is None:
             continue
-        if form or conversion or (path != "says" and not holds(found, path)):
+        if form or conversion or (path != "says" and not has_member(found, path)):
             yield "{" + path + "} stands for nothing there"

@@ -12,20 +12,20 @@ from typing import Any
 
 import msgspec
 
-from engine.blueprint.compiler import EXPIRED
+from engine.blueprint.compiler import EXPIRED_EVENT
 from engine.blueprint.event_linter import check_events
-from engine.blueprint.schema import GIVES, Blueprint, Command, Does, EventRule, Mode, Relation, State, Timer
-from engine.blueprint.vocabulary import OUTCOMES, ROUTES
-from engine.rules.job_document import EDITABLE
+from engine.blueprint.schema import HOLDER_EFFECTS, Blueprint, Command, Effect, EventRule, Mode, Relation, State, Timer
+from engine.blueprint.vocabulary import DISPUTE_OUTCOMES, RESERVED_ROUTE_WORDS
+from engine.rules.job_document import EDITABLE_MEMBERS
 
-NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+NAME_PATTERN = re.compile(r"[a-z][a-z0-9_]{0,62}")
 """Names are used in URL paths, in JSON and between spaces in the arguments of scripts."""
 
-WARNINGS = ("warn", "escalate")
-TIMED: frozenset[Does] = frozenset({"move", "release"})
+WARN_WORDS = ("warn", "escalate")
+TIMER_EFFECTS: frozenset[Effect] = frozenset({"move", "release"})
 """The effects that a timer may have: all others need arguments from a caller."""
 
-ONLY_BY: dict[Does, frozenset[Relation]] = {
+RELATIONS_OF_EFFECT: dict[Effect, frozenset[Relation]] = {
     "take": frozenset({"offered"}),
     "refuse": frozenset({"offered"}),
     "bid": frozenset({"technician"}),
@@ -36,7 +36,7 @@ ONLY_BY: dict[Does, frozenset[Relation]] = {
 }
 """For some effects, the only relations to which a command with this effect may be given (``by``)."""
 
-NEEDED_EFFECTS: dict[Mode, tuple[Does, ...]] = {
+NEEDED_EFFECTS_OF_MODE: dict[Mode, tuple[Effect, ...]] = {
     "broadcast": ("take",),
     "direct": ("take",),
     "bids": ("bid", "award"),
@@ -45,21 +45,21 @@ NEEDED_EFFECTS: dict[Mode, tuple[Does, ...]] = {
 """The effects that a search mode needs to find a technician."""
 
 
-ENTRIES = {"states": State, "commands": Command, "events": EventRule}
+SECTION_TYPES = {"states": State, "commands": Command, "events": EventRule}
 """The parts of a blueprint that are tables of tables."""
 
 
-def check(blueprint: Blueprint) -> list[str]:
+def check_blueprint(blueprint: Blueprint) -> list[str]:
     """Return the problems of a blueprint, one sentence each."""
-    problems = [*_head(blueprint), *_dispatch(blueprint)]
+    problems = [*_head_problems(blueprint), *_dispatch_problems(blueprint)]
     for name, state in blueprint.states.items():
-        problems += [f"state {name}: {problem}" for problem in _state(blueprint, name, state)]
+        problems += [f"state {name}: {problem}" for problem in _state_problems(blueprint, name, state)]
     for name, command in blueprint.commands.items():
-        problems += [f"command {name}: {problem}" for problem in _command(blueprint, name, command)]
-    return [*problems, *_reachability(blueprint), *_edits(blueprint), *check_events(blueprint)]
+        problems += [f"command {name}: {problem}" for problem in _command_problems(blueprint, name, command)]
+    return [*problems, *_reachability_problems(blueprint), *_edit_problems(blueprint), *check_events(blueprint)]
 
 
-MOST = 1_000_000_000
+MAX_NUMBER = 1_000_000_000
 """The largest number that a blueprint may contain: 31 years, in seconds."""
 
 
@@ -69,19 +69,19 @@ def shape_problems(raw: Mapping[str, Any]) -> list[str]:
     problems = [f"unknown field {name!r}" for name in raw if name not in kinds]
     problems += [f"{name} is missing" for name, field in kinds.items() if field.required and name not in raw]
     for name, value in raw.items():
-        if name in ENTRIES and isinstance(value, dict):
+        if name in SECTION_TYPES and isinstance(value, dict):
             for entry, inner in value.items():
-                problems += _type_error(f"{name}.{entry}", inner, ENTRIES[name])
+                problems += _type_error(f"{name}.{entry}", inner, SECTION_TYPES[name])
         elif name in kinds:
             problems += _type_error(name, value, kinds[name].type)
-    return problems + [f"{place}: {number} is beyond {MOST:,}" for place, number in _unbounded_numbers("", raw)]
+    return problems + [f"{place}: {number} is beyond {MAX_NUMBER:,}" for place, number in _unbounded_numbers("", raw)]
 
 
 def _unbounded_numbers(place: str, value: Any) -> Iterator[tuple[str, float]]:
     """Yield place and value of each number that is too large or ``nan``. Every comparison with ``nan`` is false, so the
     other checks do not find it.
     """
-    if isinstance(value, float | int) and not abs(value) <= MOST:
+    if isinstance(value, float | int) and not abs(value) <= MAX_NUMBER:
         yield place, value
     items = value.items() if isinstance(value, dict) else enumerate(value, 1) if isinstance(value, list) else ()
     for name, inner in items:
@@ -96,8 +96,8 @@ def _type_error(place: str, value: Any, kind: Any) -> Iterator[str]:
         yield f"{place}{within.rstrip('`')}: {text}"
 
 
-def _head(blueprint: Blueprint) -> Iterator[str]:
-    if not NAME.fullmatch(blueprint.name):
+def _head_problems(blueprint: Blueprint) -> Iterator[str]:
+    if not NAME_PATTERN.fullmatch(blueprint.name):
         yield f"name {blueprint.name!r} is not small letters, digits and _"
     if blueprint.version < 1:
         yield "version must be 1 or more"
@@ -115,10 +115,10 @@ def _head(blueprint: Blueprint) -> Iterator[str]:
         yield f"track_from: the work is over in {blueprint.track_from!r}, where nobody's way is shared"
     if not 0 <= blueprint.track_lead_s < inf:
         yield "track_lead_s must be a number of seconds, not below 0"
-    yield from _codes(blueprint)
+    yield from _code_problems(blueprint)
 
 
-def _codes(blueprint: Blueprint) -> Iterator[str]:
+def _code_problems(blueprint: Blueprint) -> Iterator[str]:
     asked = {command.code for command in blueprint.commands.values()}
     yield from (f"codes: no command asks for the {p!r} code" for p in blueprint.codes.purposes if p not in asked)
     yield from (f"codes: {p!r} is not small letters, digits and _" for p in blueprint.codes.purposes if not _is_name(p))
@@ -126,7 +126,7 @@ def _codes(blueprint: Blueprint) -> Iterator[str]:
         yield "codes: tries must be 1 or more, reissues 0 or more"
 
 
-def _dispatch(blueprint: Blueprint) -> Iterator[str]:
+def _dispatch_problems(blueprint: Blueprint) -> Iterator[str]:
     dispatch = blueprint.dispatch
     above = {"offer_s": dispatch.offer_s, "repeat_s": dispatch.repeat_s}
     if dispatch.head_start is not None:
@@ -150,20 +150,20 @@ def _dispatch(blueprint: Blueprint) -> Iterator[str]:
         reached = wave.radius_m or -1
 
 
-def _state(blueprint: Blueprint, name: str, state: State) -> Iterator[str]:
+def _state_problems(blueprint: Blueprint, name: str, state: State) -> Iterator[str]:
     if not _is_name(name):
         yield "its name is not small letters, digits and _"
     if state.then:
-        yield from _next_state(blueprint, name, state)
+        yield from _next_state_problems(blueprint, name, state)
     if state.seeks != "none":
-        yield from _search(blueprint, name, state)
+        yield from _search_problems(blueprint, name, state)
     for number, timer in enumerate(state.timers, 1):
-        yield from (f"timer {number} {problem}" for problem in _timer(blueprint, name, state, timer))
+        yield from (f"timer {number} {problem}" for problem in _timer_problems(blueprint, name, state, timer))
     if state.watch is not None:
-        yield from _watch(blueprint, name, state)
+        yield from _watchdog_problems(blueprint, name, state)
 
 
-def _next_state(blueprint: Blueprint, name: str, state: State) -> Iterator[str]:
+def _next_state_problems(blueprint: Blueprint, name: str, state: State) -> Iterator[str]:
     if state.then not in blueprint.states:
         yield f"then: unknown state {state.then!r}"
         return
@@ -181,31 +181,31 @@ def _next_state(blueprint: Blueprint, name: str, state: State) -> Iterator[str]:
         yield "then: a job cannot begin where it passes on at once"
 
 
-def _search(blueprint: Blueprint, name: str, state: State) -> Iterator[str]:
+def _search_problems(blueprint: Blueprint, name: str, state: State) -> Iterator[str]:
     here = [c for c in blueprint.commands.values() if name in c.states(c.by)]
     if state.phase != "open":
         yield f"it seeks ({state.seeks}) though its phase is {state.phase}, not open"
-    for effect in NEEDED_EFFECTS[state.seeks]:
+    for effect in NEEDED_EFFECTS_OF_MODE[state.seeks]:
         found = [c for c in here if c.does == effect and (state.seeks != "allocate" or name in c.states(("engine",)))]
         if not found:
             by = " by the engine" if state.seeks == "allocate" else ""
             yield f'it seeks ({state.seeks}), but no command from it does "{effect}"{by}'
     if state.seeks == "direct" and not blueprint.technician:
         yield "it seeks (direct), but no booking can name a technician: say technician at the top"
-    expires = any(c.event == EXPIRED and name in c.states(("engine",)) for c in here)
+    expires = any(c.event == EXPIRED_EVENT and name in c.states(("engine",)) for c in here)
     if blueprint.dispatch.job_s > 0 and not expires:
         yield "it seeks and dispatch.job_s is not 0, but no command by the engine with event job.expired ends it"
 
 
-def _timer(blueprint: Blueprint, name: str, state: State, timer: Timer) -> Iterator[str]:
+def _timer_problems(blueprint: Blueprint, name: str, state: State, timer: Timer) -> Iterator[str]:
     if timer.after_s <= 0:
         yield "must have an after_s above 0"
     if state.terminal:
         yield f"never runs out: nothing follows {name!r}"
     if bool(timer.warn) == bool(timer.command):
         yield "needs one of warn and command, and not both"
-    if timer.warn and timer.warn not in WARNINGS:
-        yield f"warn: {timer.warn!r} is none of {', '.join(WARNINGS)}"
+    if timer.warn and timer.warn not in WARN_WORDS:
+        yield f"warn: {timer.warn!r} is none of {', '.join(WARN_WORDS)}"
     if not timer.command:
         return
     command = blueprint.commands.get(timer.command)
@@ -213,11 +213,11 @@ def _timer(blueprint: Blueprint, name: str, state: State, timer: Timer) -> Itera
         yield f"gives an unknown command {timer.command!r}"
     elif "engine" not in command.by or name not in command.from_:
         yield f"gives {timer.command!r}, which is not by the engine from {name!r}"
-    elif command.does not in TIMED or command.code:
+    elif command.does not in TIMER_EFFECTS or command.code:
         yield f"gives {timer.command!r}, which needs somebody to give it"
 
 
-def _watch(blueprint: Blueprint, name: str, state: State) -> Iterator[str]:
+def _watchdog_problems(blueprint: Blueprint, name: str, state: State) -> Iterator[str]:
     watch = state.watch
     assert watch is not None
     numbers = (watch.still_s, watch.still_m, watch.away_m, watch.dark_s, watch.grace_s)
@@ -230,43 +230,43 @@ def _watch(blueprint: Blueprint, name: str, state: State) -> Iterator[str]:
         yield f'watch: it may release, but no command from {name!r} does "release"'
 
 
-def _command(blueprint: Blueprint, name: str, command: Command) -> Iterator[str]:
-    if not _is_name(name) or name in ROUTES:
+def _command_problems(blueprint: Blueprint, name: str, command: Command) -> Iterator[str]:
+    if not _is_name(name) or name in RESERVED_ROUTE_WORDS:
         yield "its name is not small letters, digits and _, or the name of another route"
     if not command.by or not command.from_:
         yield "nobody may give it: by and from each need a word"
-    yield from _states_of_command(blueprint, command)
-    yield from _guards(blueprint, command)
-    yield from _effect(blueprint, name, command)
-    yield from _without_move(command)
+    yield from _from_and_to_problems(blueprint, command)
+    yield from _guard_problems(blueprint, command)
+    yield from _effect_problems(blueprint, name, command)
+    yield from _no_move_problems(command)
 
 
-def _states_of_command(blueprint: Blueprint, command: Command) -> Iterator[str]:
+def _from_and_to_problems(blueprint: Blueprint, command: Command) -> Iterator[str]:
     states = blueprint.states
     ends = [*command.from_, *([command.to] if command.to else [])]
     yield from (f"unknown state {s!r}" for s in ends if s not in states)
     yield from (f"leaves the terminal state {s!r}" for s in command.from_ if s in states and states[s].terminal)
     yield from (f"only: {r!r} is not in by" for r in command.only if r not in command.by)
     if command.to in states:
-        yield from _target(command, states[command.to])
-    if command.does in GIVES:
+        yield from _target_problems(command, states[command.to])
+    if command.does in HOLDER_EFFECTS:
         over = [s for s in ([command.to] if command.to else command.from_) if s in states and states[s].frees]
         yield from (f"gives the job to somebody in {s!r}, where the work is over" for s in over)
     narrowed = {s for each in command.only.values() for s in each} | set(command.refunds)
     yield from (f"only, refunds: {s!r} is not in from" for s in sorted(narrowed.difference(command.from_)))
 
 
-def _target(command: Command, target: State) -> Iterator[str]:
-    if command.does in GIVES and target.terminal:
+def _target_problems(command: Command, target: State) -> Iterator[str]:
+    if command.does in HOLDER_EFFECTS and target.terminal:
         yield f"gives the job to somebody in {command.to!r}, where the work is over"
-    if target.then and (command.does in (*GIVES, "refuse") or command.event == EXPIRED):
+    if target.then and (command.does in (*HOLDER_EFFECTS, "refuse") or command.event == EXPIRED_EVENT):
         yield f'does "{command.does}" to {command.to!r}, which passes on at once'
     if command.does in ("bid", "withdraw"):
         yield f'does "{command.does}", which leaves the job where it is: it has no to'
 
 
-def _guards(blueprint: Blueprint, command: Command) -> Iterator[str]:
-    marks = _marks(blueprint)
+def _guard_problems(blueprint: Blueprint, command: Command) -> Iterator[str]:
+    marks = _mark_names(blueprint)
     known = marks | set(blueprint.states)
     for name in (*command.needs, *command.unless):
         if name not in known:
@@ -279,17 +279,17 @@ def _guards(blueprint: Blueprint, command: Command) -> Iterator[str]:
         yield "asks for a code, which the holder alone can be told"
 
 
-def _without_move(command: Command) -> Iterator[str]:
+def _no_move_problems(command: Command) -> Iterator[str]:
     """Yield the problems of effects that need a move, and of guards that the command that expires a job cannot have."""
     moves = command.does not in ("bid", "withdraw") and (command.does != "refuse" or command.to != "")
     if not moves and (command.marks or command.locks_price or command.charges or command.refunds):
         yield f'does "{command.does}" without a move, so that it marks, locks, charges and refunds nothing'
-    if command.event == EXPIRED and (command.needs or command.unless):
+    if command.event == EXPIRED_EVENT and (command.needs or command.unless):
         yield "ends the job when its time is over, which waits for no mark: it has neither needs nor unless"
 
 
-def _effect(blueprint: Blueprint, name: str, command: Command) -> Iterator[str]:
-    allowed = ONLY_BY.get(command.does)
+def _effect_problems(blueprint: Blueprint, name: str, command: Command) -> Iterator[str]:
+    allowed = RELATIONS_OF_EFFECT.get(command.does)
     if allowed and not allowed.issuperset(command.by):
         yield f'does "{command.does}", which is by {" or ".join(sorted(allowed))} alone'
     if allowed is None and not {"offered", "technician"}.isdisjoint(command.by):
@@ -309,50 +309,50 @@ def _effect(blueprint: Blueprint, name: str, command: Command) -> Iterator[str]:
         yield from (f"freezes the job in {s!r}, where somebody is looked for" for s in sought)
     if (command.does == "thaw") != (command.resolves != ""):
         yield 'does "thaw" without resolves, or resolves without that'
-    if command.resolves and command.resolves not in OUTCOMES:
-        yield f"resolves {command.resolves!r}, which is none of {', '.join(sorted(OUTCOMES))}"
-    twins = [n for n, c in blueprint.commands.items() if _same_answer(c, command) and n < name]
+    if command.resolves and command.resolves not in DISPUTE_OUTCOMES:
+        yield f"resolves {command.resolves!r}, which is none of {', '.join(sorted(DISPUTE_OUTCOMES))}"
+    twins = [n for n, c in blueprint.commands.items() if _answer_same_offers(c, command) and n < name]
     yield from (f"answers for the same as {twin!r} from the same state" for twin in twins)
 
 
-def _same_answer(one: Command, other: Command) -> bool:
+def _answer_same_offers(one: Command, other: Command) -> bool:
     """Return whether a route that selects a command by its effect would find both commands in one state."""
     same = one.does == other.does and one.resolves == other.resolves
     by_effect = one.does in ("bid", "withdraw", "award", "capture", "freeze", "thaw")
     return same and by_effect and not set(one.from_).isdisjoint(other.from_)
 
 
-def _reachability(blueprint: Blueprint) -> Iterator[str]:
+def _reachability_problems(blueprint: Blueprint) -> Iterator[str]:
     """Yield a problem for each state that cannot be reached, and for each that cannot be left and is not an end."""
     reached: set[str] = set()
     new = {s for s in (next(iter(blueprint.states), ""), blueprint.named) if s in blueprint.states}
     while new:
         reached |= new
-        new = {s for name in new for s in _next(blueprint, name)} - reached
+        new = {s for name in new for s in _next_states(blueprint, name)} - reached
     yield from (f"state {s!r} cannot be reached" for s in blueprint.states if s not in reached)
     for name, state in blueprint.states.items():
-        if not state.terminal and not set(_next(blueprint, name)) - {name}:
+        if not state.terminal and not set(_next_states(blueprint, name)) - {name}:
             yield f"state {name!r} cannot be left, and is neither done nor closed"
 
 
-def _next(blueprint: Blueprint, name: str) -> Iterable[str]:
+def _next_states(blueprint: Blueprint, name: str) -> Iterable[str]:
     if blueprint.states[name].then:
         return [s for s in (blueprint.states[name].then,) if s in blueprint.states]
     return [c.to for c in blueprint.commands.values() if name in c.from_ and c.to in blueprint.states]
 
 
-def _edits(blueprint: Blueprint) -> Iterator[str]:
+def _edit_problems(blueprint: Blueprint) -> Iterator[str]:
     states = blueprint.states
     if blueprint.price.source == "quote":
         yield 'price: source: nothing quotes a price yet; say "catalogue", or "customer" where he names it'
     for name, fields in blueprint.edit.items():
         if name not in states or states[name].terminal:
             yield f"edit: {name!r} is no state, or a terminal one"
-        yield from (f"edit: {name}: unknown field {f!r}" for f in fields if f != "*" and f not in EDITABLE)
+        yield from (f"edit: {name}: unknown field {f!r}" for f in fields if f != "*" and f not in EDITABLE_MEMBERS)
     for name in blueprint.price.propose:
         if name not in states or states[name].terminal:
             yield f"price: propose: {name!r} is no state, or a terminal one"
-    known = _marks(blueprint) | set(states)
+    known = _mark_names(blueprint) | set(states)
     yield from (
         f"price: hours: {n!r} is no state and no command marks it" for n in blueprint.price.hours if n not in known
     )
@@ -360,9 +360,9 @@ def _edits(blueprint: Blueprint) -> Iterator[str]:
         yield "price: hours are two names, from when to when"
 
 
-def _marks(blueprint: Blueprint) -> set[str]:
+def _mark_names(blueprint: Blueprint) -> set[str]:
     return {command.marks for command in blueprint.commands.values() if command.marks}
 
 
 def _is_name(text: str) -> bool:
-    return NAME.fullmatch(text) is not None
+    return NAME_PATTERN.fullmatch(text) is not None

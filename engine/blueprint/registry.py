@@ -24,13 +24,13 @@ from engine.process.settings import Settings
 from engine.sql.database import Archive
 from engine.sql.schema import blueprints as rows
 
-EVERY_S = 5.0
+RELOAD_INTERVAL_S = 5.0
 """The interval at which a process loads blueprints that other processes have stored."""
 
 log = structlog.get_logger(__name__)
 
 
-async def store(archive: Archive, blueprints: Blueprints) -> None:
+async def store_blueprints(archive: Archive, blueprints: Blueprints) -> None:
     """Store the blueprints for new jobs in SQL, and load all versions that SQL has.
 
     Raises BlueprintError if SQL has another content under one of their keys, and the same errors as
@@ -45,7 +45,7 @@ async def store(archive: Archive, blueprints: Blueprints) -> None:
         others = _decode_all({key: text for key, text in stored.items() if key not in ours or text != ours[key]})
         # Compare in the encoding of this release: a field that a later release added does not make another blueprint.
         same = {key for key, text in ours.items() if stored[key] == text} | {b.key for b in others if _is_same(b, ours)}
-        if problems := [_conflict(key) for key in ours if key not in same]:
+        if problems := [_conflict_text(key) for key in ours if key not in same]:
             raise BlueprintError(problems)
     blueprints.add_versions(others)
 
@@ -55,18 +55,18 @@ async def store_if_available(archive: Archive, blueprints: Blueprints) -> None:
     if SQL has another content under one of their keys.
     """
     try:
-        await store(archive, blueprints)
+        await store_blueprints(archive, blueprints)
     except CalloutError as error:
         log.warning("blueprints_not_kept", error=str(error))
 
 
-async def reload(settings: Settings, archive: Archive, blueprints: Blueprints) -> list[str]:
+async def reload_files(settings: Settings, archive: Archive, blueprints: Blueprints) -> list[str]:
     """Read the blueprint files again, for new jobs. Return the problems, one sentence each; if there are any, the
     blueprints in use do not change.
     """
     try:
-        newer = catalogue.load(settings.blueprint, *catalogue.folders(settings.blueprints))
-        await store(archive, newer)
+        newer = catalogue.load_blueprints(settings.blueprint, *catalogue.blueprint_folders(settings.blueprints))
+        await store_blueprints(archive, newer)
     except BlueprintError as error:
         return error.problems
     except CalloutError as error:
@@ -82,20 +82,22 @@ async def run(archive: Archive, blueprints: Blueprints) -> None:
     this if the database was away at the start.
     """
     while not_cancelled():
-        await asyncio.sleep(EVERY_S)
+        await asyncio.sleep(RELOAD_INTERVAL_S)
         try:
-            await learn(archive, blueprints)
+            await sync_with_sql(archive, blueprints)
         except CalloutError as error:
-            log.warning("blueprints_wait", error=str(error), retry_s=EVERY_S)
+            log.warning("blueprints_wait", error=str(error), retry_s=RELOAD_INTERVAL_S)
 
 
-async def learn(archive: Archive, blueprints: Blueprints) -> None:
-    """Load the blueprints that this process lacks; store those that SQL lacks. Raises the same errors as ``store``."""
+async def sync_with_sql(archive: Archive, blueprints: Blueprints) -> None:
+    """Load the blueprints that this process lacks; store those that SQL lacks. Raises the same errors as
+    ``store_blueprints``.
+    """
     async with archive.reading() as conn:
         stored = set((await conn.execute(select(rows.c.key))).scalars())
     ours = {each.key for each in blueprints.by_name.values()}
     if stored - blueprints.by_key.keys() or ours - stored:
-        await store(archive, blueprints)
+        await store_blueprints(archive, blueprints)
 
 
 def require_version(blueprints: Blueprints, key: str) -> Blueprint:
@@ -132,5 +134,5 @@ def _decode(key: str, text: str) -> Iterable[Blueprint]:
         log.error("blueprint_unreadable", key=key, error=str(error))
 
 
-def _conflict(key: str) -> str:
+def _conflict_text(key: str) -> str:
     return f"{key}: another content is kept under this name and version, and jobs may run by it: raise the version"

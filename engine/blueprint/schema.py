@@ -12,21 +12,22 @@ from typing import Literal
 
 import msgspec
 
-from engine.blueprint.audience import DEFAULTS
-from engine.blueprint.event_catalogue import BY_TYPE
+from engine.blueprint.audience import DEFAULT_AUDIENCES
+from engine.blueprint.event_catalogue import EVENT_TYPES
 from engine.types import OPS, Phase, Role
 
-EVERYBODY = 1_000_000_000
+UNLIMITED_WAVE_SIZE = 1_000_000_000
 """The size of a wave that includes everybody. Lua searches for such a wave in turns of 256 technicians
 (lua/lib/search.lua). If the wave were limited to one turn, each round would ask the same nearest technicians, and a
 crowd of them would hide the job from all others."""
 
-NOUNS = {kind.partition(".")[0] for kind in BY_TYPE} - {"announcement"} | {"session", "typing", "presence", "fix"}
+_NOUNS = {kind.partition(".")[0] for kind in EVENT_TYPES} - {"announcement"}
+ENGINE_EVENT_NOUNS = _NOUNS | {"session", "typing", "presence", "fix"}
 """The first words of the names of the engine's own events, also of internal and reserved events. An announcement cannot
 begin with one of these words.
 """
 
-OFFER = "offer.created"
+OFFER_EVENT = "offer.created"
 """The event that invites a technician. Its notice is pushed with the offer."""
 
 STATE_WORDS = frozenset({"word", "says"})
@@ -34,7 +35,7 @@ STATE_WORDS = frozenset({"word", "says"})
 
 Mode = Literal["broadcast", "bids", "direct", "allocate", "none"]
 Relation = Literal["offered", "holder", "customer", "ops", "service", "mediator", "technician", "engine"]
-Does = Literal[
+Effect = Literal[
     "move",  # the state alone
     "take",  # the caller accepts their offer and becomes the holder
     "refuse",  # the caller's offer is rejected; with `to` the job moves too
@@ -50,7 +51,7 @@ Does = Literal[
 ]
 
 
-ANSWERS: dict[Does, tuple[Mode, ...]] = {
+MODES_OF_ANSWER: dict[Effect, tuple[Mode, ...]] = {
     "take": ("broadcast", "direct"),
     "refuse": ("broadcast", "bids", "direct"),
     "bid": ("bids",),
@@ -58,10 +59,10 @@ ANSWERS: dict[Does, tuple[Mode, ...]] = {
 }
 """Effects that are possible only while the engine searches for a technician, and the modes of search for each."""
 
-GIVES: frozenset[Does] = frozenset({"take", "assign", "award"})
+HOLDER_EFFECTS: frozenset[Effect] = frozenset({"take", "assign", "award"})
 """Effects that make a technician the holder."""
 
-STARTING: tuple[Does, ...] = ("move", "take", "assign", "award")
+STARTING_EFFECTS: tuple[Effect, ...] = ("move", "take", "assign", "award")
 """Effects that can start the work. For a scheduled job such a command is refused until ``lead_s`` before its time."""
 
 
@@ -213,7 +214,7 @@ class Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"
     event: str
     to: str = ""
     message: str | None = None
-    does: Does = "move"
+    does: Effect = "move"
     code: str = ""
     needs: tuple[str, ...] = ()
     unless: tuple[str, ...] = ()
@@ -323,9 +324,9 @@ class Blueprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def audience(self, event: str) -> str:
         """Return the words for the receivers of an event, separated by spaces as scripts expect them. If the blueprint
-        declares no audience for the event, return that of ``audience.DEFAULTS``.
+        declares no audience for the event, return that of ``audience.DEFAULT_AUDIENCES``.
         """
-        return self.declared_audience(event) or DEFAULTS.get(event, "")
+        return self.declared_audience(event) or DEFAULT_AUDIENCES.get(event, "")
 
     def declared_audience(self, event: str) -> str:
         """Return the same without the defaults: "" if the blueprint declares no audience for the event."""
@@ -336,7 +337,7 @@ class Blueprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Return whether a command starts the work. Such a command is refused for a scheduled job until ``lead_s``
         before its time. Commands for disputes and captured payments do not start the work, and are not refused.
         """
-        return command.does in STARTING and self.phase(command.to) in ("active", "done")
+        return command.does in STARTING_EFFECTS and self.phase(command.to) in ("active", "done")
 
     def is_early(self, scheduled: int | None, now: int) -> bool:
         """Return whether it is too early (at ``now``, ms) to start a job: ``begins`` is later. None: not scheduled."""
@@ -353,7 +354,7 @@ class Blueprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if number <= len(self.dispatch.waves):
             declared = self.dispatch.waves[number - 1]
             return declared, declared.radius_m == 0
-        return Wave(size=EVERYBODY, radius_m=0, interval_s=self.dispatch.repeat_s), True
+        return Wave(size=UNLIMITED_WAVE_SIZE, radius_m=0, interval_s=self.dispatch.repeat_s), True
 
     def actions(
         self,
@@ -383,7 +384,7 @@ class Blueprint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             and (not frozen or c.does == "thaw")
             and (held or c.does != "release")
             and not (early and self.phase(state) in ("open", "assigned") and self.starts(c))
-            and (c.does not in ANSWERS or mode in ANSWERS[c.does])
+            and (c.does not in MODES_OF_ANSWER or mode in MODES_OF_ANSWER[c.does])
         ]
 
     def asks_codes(self, names: Iterable[str]) -> bool:

@@ -8,37 +8,37 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from engine.blueprint.compiler import captures
+from engine.blueprint.compiler import capture_commands
 from engine.blueprint.event_catalogue import (
-    ANY_JOB,
-    DECLARABLE,
-    JOB,
-    JOB_STEP,
-    JOB_TAKEN,
-    OFFER_DECLINED,
-    PARTIES,
+    EVENTS_OF_ANY_JOB,
+    JOB_MEMBERS,
+    JOB_STEP_PAYLOAD,
+    JOB_TAKEN_PAYLOAD,
+    MEMBERS_OF_DECLARABLE_EVENTS,
+    OFFER_DECLINED_PAYLOAD,
+    PARTY_MEMBERS,
     Members,
 )
-from engine.blueprint.schema import GIVES, Blueprint, Command, State
+from engine.blueprint.schema import HOLDER_EFFECTS, Blueprint, Command, State
 
-OUTCOMES = frozenset({"resume", "cancel", "complete"})
+DISPUTE_OUTCOMES = frozenset({"resume", "cancel", "complete"})
 """How a dispute may end."""
 
-CLOSINGS = frozenset({"taken", "cancelled", "expired", "withdrawn", "reassigned"})
+OFFER_CLOSE_REASONS = frozenset({"taken", "cancelled", "expired", "withdrawn", "reassigned"})
 """The reasons that ``offer.closed`` may have."""
 
-ROUTES = frozenset({"respond", "commands", "bids", "payments", "ratings", "disputes"})
+RESERVED_ROUTE_WORDS = frozenset({"respond", "commands", "bids", "payments", "ratings", "disputes"})
 """The last segments of ``POST /v1/jobs/{id}/…`` that are routes of their own. No command can have such a name."""
 
 
-def sources(blueprint: Blueprint) -> Iterator[tuple[str, str]]:
+def event_sources(blueprint: Blueprint) -> Iterator[tuple[str, str]]:
     """Yield every event that a job of this blueprint may emit, with the place in the blueprint that causes it.
 
-    The place is "" for the events of ``ANY_JOB``, which a blueprint may omit.
+    The place is "" for the events of ``EVENTS_OF_ANY_JOB``, which a blueprint may omit.
     """
     yield from ((f"command {name}", command.event) for name, command in blueprint.commands.items())
     yield from _other_events(blueprint)
-    yield from (("", event) for event in sorted(ANY_JOB))
+    yield from (("", event) for event in sorted(EVENTS_OF_ANY_JOB))
 
 
 def _other_events(blueprint: Blueprint) -> Iterator[tuple[str, str]]:
@@ -61,7 +61,7 @@ def _side_events(blueprint: Blueprint, command: Command) -> Iterator[str]:
         yield "payment.requested"
     # If everything is paid already, the step requests no payment. A payment that was captured earlier is applied by the
     # first step that allows it. In both cases lua/lib/apply_step.lua emits ``job.status``.
-    if (command.charges and bills) or captures(blueprint, command):
+    if (command.charges and bills) or capture_commands(blueprint, command):
         yield "job.status"
     if command.does == "award":
         yield "bid.accepted"
@@ -71,7 +71,7 @@ def _side_events(blueprint: Blueprint, command: Command) -> Iterator[str]:
 
 def _states_with_holder(blueprint: Blueprint) -> set[str]:
     """Return the states in which a job may have a holder."""
-    gives = [command for command in blueprint.commands.values() if command.does in GIVES]
+    gives = [command for command in blueprint.commands.values() if command.does in HOLDER_EFFECTS]
     ends = {state for command in gives for state in ([command.to] if command.to else command.from_)}
     return ends | {name for name, state in blueprint.states.items() if state.phase in ("assigned", "active")}
 
@@ -92,24 +92,24 @@ def _state_events(state: State) -> Iterator[str]:
         yield "job.stalled"
 
 
-def members(blueprint: Blueprint, event: str) -> Members | None:
+def event_members(blueprint: Blueprint, event: str) -> Members | None:
     """Return the members of an event of this blueprint, or None if no job emits the event.
 
     Members that only some of the event's commands add are left out.
     """
-    if event in DECLARABLE:
-        return DECLARABLE[event]
+    if event in MEMBERS_OF_DECLARABLE_EVENTS:
+        return MEMBERS_OF_DECLARABLE_EVENTS[event]
     does = {command.does for command in blueprint.commands.values() if command.event == event}
     if event == "offer.declined" and does:
-        return OFFER_DECLINED.members
+        return OFFER_DECLINED_PAYLOAD.members
     if event in {name for _, name in _other_events(blueprint)}:
-        return JOB_STEP.members
+        return JOB_STEP_PAYLOAD.members
     if not does:
         return None
-    return (JOB_TAKEN if does <= GIVES else JOB_STEP).members
+    return (JOB_TAKEN_PAYLOAD if does <= HOLDER_EFFECTS else JOB_STEP_PAYLOAD).members
 
 
-def holds(found: Members, path: str) -> bool:
+def has_member(found: Members, path: str) -> bool:
     """Return whether a path such as ``job.customer.name`` names a member of an event with the members ``found``."""
     head, *rest = path.split(".")
     if head not in found:
@@ -118,10 +118,10 @@ def holds(found: Members, path: str) -> bool:
         return True
     if rest[0] not in found[head]:
         return False
-    inner = PARTIES.get(rest[0]) if head == "job" else None
+    inner = PARTY_MEMBERS.get(rest[0]) if head == "job" else None
     return len(rest) == 1 or (inner is not None and rest[1] in inner) or rest[0] in ("at", "metadata")
 
 
-def whole_job(found: Members) -> bool:
+def has_whole_job(found: Members) -> bool:
     """Return whether an event with these members contains the whole job. Notices need the whole job."""
-    return found.get("job") == JOB
+    return found.get("job") == JOB_MEMBERS

@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from engine.blueprint.schema import Blueprint, Dispatch
 
 
-def weights(dispatch: Dispatch) -> str:
+def weights_text(dispatch: Dispatch) -> str:
     """Return the weights that rank technicians, separated by spaces, in the order of lua/lib/ranking.lua."""
     w = dispatch.weights
     return " ".join(f"{each:g}" for each in (w.distance, w.rating, w.acceptance, w.waiting, w.workload))
 
 
-def limits(dispatch: Dispatch) -> str:
+def limits_text(dispatch: Dispatch) -> str:
     """Return head starts, most open offers, newcomers' share and grace, separated by spaces, in the order of
     lua/lib/limits.lua. Times are in ms.
     """
@@ -30,12 +30,12 @@ def limits(dispatch: Dispatch) -> str:
     return " ".join(f"{each:.10g}" for each in numbers)
 
 
-def reach_m(blueprints: Iterable[Blueprint]) -> int:
+def max_radius_m(blueprints: Iterable[Blueprint]) -> int:
     """Return the largest radius of any wave in metres; 0 if no wave has a radius."""
     return max((wave.radius_m for each in blueprints for wave in each.dispatch.waves), default=0)
 
 
-def is_first_undeclared(dispatch: Dispatch, number: int) -> bool:
+def is_first_after_declared(dispatch: Dispatch, number: int) -> bool:
     """Return whether wave ``number`` is the first one after all declared waves: these have found nobody."""
     return number == max(1, len(dispatch.waves)) + 1
 

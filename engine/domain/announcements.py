@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from engine.blueprint.schema import Blueprint
     from engine.runtime import Engine
 
-UNDECLARED = "announcement."
+UNDECLARED_PREFIX = "announcement."
 """The prefix of event types that need no declaration in a blueprint."""
-INCLUDED_ROLES = {
+ROLES_OF_ALIAS = {
     "ops": frozenset(("ops", *MANAGERS - {"onboarding_manager"})),
     "managers": frozenset(("managers", "ops", *MANAGERS)),
 }
@@ -54,17 +54,23 @@ async def announce(
     """
     require_role(caller, OPS)
     declared = engine.blueprints.announcing(new.event)
-    if declared is None and not new.event.startswith(UNDECLARED):
-        raise Invalid(errors=[FieldError("/event", f"Declared by no blueprint, and does not begin with {UNDECLARED}")])
-    checked, zone = in_redis.checked_key(key), DEFAULT_ZONE
-    roles = _roles(new, declared)
+    if declared is None and not new.event.startswith(UNDECLARED_PREFIX):
+        raise Invalid(
+            errors=[FieldError("/event", f"Declared by no blueprint, and does not begin with {UNDECLARED_PREFIX}")]
+        )
+    checked, zone = in_redis.validate_key(key), DEFAULT_ZONE
+    roles = _recipient_roles(new, declared)
     channels = " ".join(f"role:{role}" for role in roles)
-    fingerprint = in_redis.fingerprint(engine, "announce", "", [new.event, roles, new.data])
+    fingerprint = in_redis.fingerprint_of(engine, "announce", "", [new.event, roles, new.data])
     actor, bp = f"{caller.role}:{caller.id}", declared.key if declared else ""
     done = await engine.store.run(
         zone,
         "event_append",
-        keys={"meta": keys.meta(zone), "log": keys.log(zone), "req": keys.request(zone, caller.id, checked)},
+        keys={
+            "meta": keys.zone_meta(zone),
+            "log": keys.log(zone),
+            "req": keys.idempotency_record(zone, caller.id, checked),
+        },
         args={
             "actor": actor,
             "key": checked,
@@ -80,14 +86,14 @@ async def announce(
     return Result(announcement, checked, done.repeated)
 
 
-def _roles(new: Announcement, declared: Blueprint | None) -> list[str]:
+def _recipient_roles(new: Announcement, declared: Blueprint | None) -> list[str]:
     """Return the requested roles, each once. If the blueprint declares roles, no other roles are allowed."""
     words = declared.events[new.event].to if declared else ()
     declared_roles = [role_of(word) for word in words]
     roles = list(dict.fromkeys(new.roles or declared_roles))
     if not roles:
         raise Invalid(errors=[FieldError("/roles", "Required")])
-    allowed = {role for word in declared_roles for role in INCLUDED_ROLES.get(word, {word})}
+    allowed = {role for word in declared_roles for role in ROLES_OF_ALIAS.get(word, {word})}
     if declared_roles and (wrong := [at for at, role in enumerate(roles) if role not in allowed]):
         detail = f"{new.event} is for {', '.join(declared_roles)}"
         raise Invalid(errors=[FieldError(f"/roles/{at}", detail) for at in wrong])

@@ -13,17 +13,17 @@ import msgspec
 from sqlalchemy import select
 
 from engine.blueprint.compiler import Plan
-from engine.blueprint.schema import Blueprint, Does
+from engine.blueprint.schema import Blueprint, Effect
 from engine.domain import job_queries, jobs
 from engine.domain.commands import CommandContext
 from engine.domain.job_queries import Page
 from engine.errors import AtCapacity, FieldError, Forbidden, Indeterminate, Invalid, NotFound, VersionConflict
 from engine.idempotency import in_redis
-from engine.idempotency.in_redis import Outcome, located
+from engine.idempotency.in_redis import Outcome, parse_job_id
 from engine.sql.schema import bids as bid_rows
 from engine.store import keys
-from engine.store.connection import Done
-from engine.technicians.live import lease_ms
+from engine.store.connection import ScriptReply
+from engine.technicians.live import presence_lease_ms
 from engine.types import JobId, Principal, TechnicianId, is_id, new_id
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ MAX_BIDS = 200
 """How many technicians may bid for one job: a customer does not read more bids, and each bidder receives an event at
 the end.
 """
-CANNOT_TAKE = "Its technician cannot take this job now"
+CANNOT_TAKE_TEXT = "Its technician cannot take this job now"
 
 
 class BidOutcome(msgspec.Struct, frozen=True):
@@ -64,8 +64,8 @@ class _SortFields(msgspec.Struct):
     created_at: str
 
 
-_bid_event = msgspec.json.Decoder(_BidEvent)
-_sort_fields = msgspec.json.Decoder(_SortFields)
+_bid_event_decoder = msgspec.json.Decoder(_BidEvent)
+_sort_fields_decoder = msgspec.json.Decoder(_SortFields)
 
 
 async def create(
@@ -84,27 +84,30 @@ async def create(
     name = new_id("bid")
 
     async def act(blueprint: Blueprint) -> BidOutcome:
-        plan = await _plan(engine, context, blueprint, "bid")
+        plan = await _find_plan(engine, context, blueprint, "bid")
         zone, me = context.zone, TechnicianId(caller.id)
-        names = _keys(context) | {"offers": keys.offers(zone, context.job), "tech": keys.technician(zone, me)}
+        names = _script_keys(context) | {
+            "offers": keys.job_offers(zone, context.job),
+            "tech": keys.technician(zone, me),
+        }
         args = {
             "technician": me,
-            **_head(context, terms.version, blueprint, plan),
+            **_common_arguments(context, terms.version, blueprint, plan),
             "bid": name,
             "amount": "-" if terms.amount is None else terms.amount,
             "note": msgspec.json.encode(terms.note),
             "most": MAX_BIDS,
-            **_durations(engine, blueprint),
+            **_duration_arguments(engine, blueprint),
         }
         try:
             done = await engine.store.run(zone, "bid_create", keys=names, args=args)
         except AtCapacity as error:
             raise AtCapacity(f"The job has {MAX_BIDS} bids already", repeated=error.repeated) from error
         except VersionConflict as error:
-            raise await _with_job(engine, context, error) from error
-        return await _outcome(engine, context, plan, done)
+            raise await _add_current_job(engine, context, error) from error
+        return await _bid_outcome(engine, context, plan, done)
 
-    return await jobs.by_blueprint(engine, act)
+    return await jobs.run_with_own_blueprint(engine, act)
 
 
 async def withdraw(
@@ -123,18 +126,18 @@ async def withdraw(
     """
     if caller.role != "technician":
         raise Forbidden("Only technicians bid")
-    context = _context(engine, caller, job_id, "withdraw", key, trace, _checked(bid), version)
+    context = _context(engine, caller, job_id, "withdraw", key, trace, _require_id(bid), version)
 
     async def act(blueprint: Blueprint) -> BidOutcome:
-        plan, zone = await _plan(engine, context, blueprint, "withdraw"), context.zone
-        args = {"technician": caller.id, **_head(context, version, blueprint, plan), "bid": bid}
+        plan, zone = await _find_plan(engine, context, blueprint, "withdraw"), context.zone
+        args = {"technician": caller.id, **_common_arguments(context, version, blueprint, plan), "bid": bid}
         try:
-            done = await engine.store.run(zone, "bid_withdraw", keys=_keys(context), args=args)
+            done = await engine.store.run(zone, "bid_withdraw", keys=_script_keys(context), args=args)
         except VersionConflict as error:
-            raise await _with_job(engine, context, error) from error
-        return await _outcome(engine, context, plan, done)
+            raise await _add_current_job(engine, context, error) from error
+        return await _bid_outcome(engine, context, plan, done)
 
-    return await jobs.by_blueprint(engine, act)
+    return await jobs.run_with_own_blueprint(engine, act)
 
 
 async def accept(
@@ -157,13 +160,13 @@ async def accept(
     """
     if caller.role != "customer":
         raise Forbidden("Only its customer accepts a bid")
-    context = _context(engine, caller, job_id, "award", key, trace, _checked(bid), version)
+    context = _context(engine, caller, job_id, "award", key, trace, _require_id(bid), version)
 
     async def act(blueprint: Blueprint) -> Outcome:
-        plan, zone = await _plan(engine, context, blueprint, "award"), context.zone
-        names = context.keys() | {"bids": keys.bids(zone, context.job)}
-        args = {"bid": bid, "actor": context.actor, **_head(context, version, blueprint, plan)}
-        args |= {"audience": blueprint.audience("bid.accepted"), **_durations(engine, blueprint)}
+        plan, zone = await _find_plan(engine, context, blueprint, "award"), context.zone
+        names = context.keys() | {"bids": keys.job_bids(zone, context.job)}
+        args = {"bid": bid, "actor": context.actor, **_common_arguments(context, version, blueprint, plan)}
+        args |= {"audience": blueprint.audience("bid.accepted"), **_duration_arguments(engine, blueprint)}
         try:
             done = await engine.store.run(zone, "bid_accept", keys=names, args=args)
         except AtCapacity as error:
@@ -171,12 +174,12 @@ async def accept(
         except Invalid as error:
             if type(error) is not Invalid:
                 raise
-            raise Invalid(errors=[FieldError("/bid", CANNOT_TAKE)], repeated=error.repeated) from error
+            raise Invalid(errors=[FieldError("/bid", CANNOT_TAKE_TEXT)], repeated=error.repeated) from error
         except VersionConflict as error:
-            raise await _with_job(engine, context, error) from error
-        return await jobs.outcome(engine, context, blueprint, plan, done)
+            raise await _add_current_job(engine, context, error) from error
+        return await jobs.command_outcome(engine, context, blueprint, plan, done)
 
-    return await jobs.by_blueprint(engine, act)
+    return await jobs.run_with_own_blueprint(engine, act)
 
 
 async def find(engine: Engine, caller: Principal, job_id: str) -> Page:
@@ -185,11 +188,11 @@ async def find(engine: Engine, caller: Principal, job_id: str) -> Page:
 
     Raises NotFound if there is no such job or the caller may not see it.
     """
-    zone, job = located(job_id)
-    await job_queries.read(engine, caller, job_id)
+    zone, job = parse_job_id(job_id)
+    await job_queries.read_job(engine, caller, job_id)
     own = caller.id if caller.role == "technician" else ""
     try:
-        names = {"meta": keys.meta(zone), "job": keys.job(zone, job), "bids": keys.bids(zone, job)}
+        names = {"meta": keys.zone_meta(zone), "job": keys.job(zone, job), "bids": keys.job_bids(zone, job)}
         done = await engine.store.read(zone, "bid_list", keys=names, args={"technician": own})
     except NotFound:
         return Page(await _archived_bids(engine, job, own), None)
@@ -199,7 +202,7 @@ async def find(engine: Engine, caller: Principal, job_id: str) -> Page:
 
 def sort_key(bid: bytes) -> tuple[str, str]:
     """Return the key by which lists of bids are sorted."""
-    fields = _sort_fields.decode(bid)
+    fields = _sort_fields_decoder.decode(bid)
     return fields.created_at, fields.id
 
 
@@ -215,22 +218,22 @@ async def _archived_bids(engine: Engine, job: JobId, own: str) -> list[bytes]:
 def _context(
     engine: Engine, caller: Principal, job_id: str, verb: str, key: str | None, trace: str, *arguments: object
 ) -> CommandContext:
-    zone, job = located(job_id)
-    fingerprint = in_redis.fingerprint(engine, verb, job, arguments)
-    return CommandContext(zone, job, caller, in_redis.checked_key(key), fingerprint, trace)
+    zone, job = parse_job_id(job_id)
+    fingerprint = in_redis.fingerprint_of(engine, verb, job, arguments)
+    return CommandContext(zone, job, caller, in_redis.validate_key(key), fingerprint, trace)
 
 
-def _checked(bid: str) -> str:
+def _require_id(bid: str) -> str:
     if not is_id(bid):
         raise NotFound("No such bid")
     return bid
 
 
-async def _plan(engine: Engine, context: CommandContext, blueprint: Blueprint, effect: Does) -> Plan:
+async def _find_plan(engine: Engine, context: CommandContext, blueprint: Blueprint, effect: Effect) -> Plan:
     """Return the plan of the blueprint's command with this effect. Raises NotFound if the blueprint has no such
     command, OtherBlueprint if the job has another blueprint.
     """
-    name = await jobs.command_for(engine, context.zone, context.job, blueprint, effect)
+    name = await jobs.find_command(engine, context.zone, context.job, blueprint, effect)
     plan = engine.plans.of(blueprint, name) if name is not None else None
     if plan is None:
         await jobs.check_blueprint(engine, context, blueprint)
@@ -238,35 +241,35 @@ async def _plan(engine: Engine, context: CommandContext, blueprint: Blueprint, e
     return plan
 
 
-def _head(
+def _common_arguments(
     context: CommandContext, version: int | None, blueprint: Blueprint, plan: Plan
 ) -> dict[str, str | int | bytes]:
     """Return the arguments that all scripts of bids have in common."""
     return {**context.head(version), "bp": blueprint.key, "plan": plan.body}
 
 
-def _durations(engine: Engine, blueprint: Blueprint) -> dict[str, int]:
-    return {"grace_ms": round(blueprint.dispatch.grace_s * 1000), "lease_ms": lease_ms(engine)}
+def _duration_arguments(engine: Engine, blueprint: Blueprint) -> dict[str, int]:
+    return {"grace_ms": round(blueprint.dispatch.grace_s * 1000), "lease_ms": presence_lease_ms(engine)}
 
 
-def _keys(context: CommandContext) -> dict[str, str]:
+def _script_keys(context: CommandContext) -> dict[str, str]:
     """Return the keys that the scripts of a technician's own bid have in common."""
     zone, job = context.zone, context.job
     return {
-        "meta": keys.meta(zone),
+        "meta": keys.zone_meta(zone),
         "job": keys.job(zone, job),
-        "bids": keys.bids(zone, job),
+        "bids": keys.job_bids(zone, job),
         "log": keys.log(zone),
         "req": context.request(),
     }
 
 
-async def _with_job(engine: Engine, context: CommandContext, error: VersionConflict) -> VersionConflict:
-    error.extra["job"] = msgspec.Raw(await jobs.read_current(engine, context))
+async def _add_current_job(engine: Engine, context: CommandContext, error: VersionConflict) -> VersionConflict:
+    error.extra["job"] = msgspec.Raw(await jobs.read_current_job(engine, context))
     return error
 
 
-async def _outcome(engine: Engine, context: CommandContext, plan: Plan, done: Done) -> BidOutcome:
+async def _bid_outcome(engine: Engine, context: CommandContext, plan: Plan, done: ScriptReply) -> BidOutcome:
     """Return the outcome of a command: the bid from the script's reply or, for a repeated request, from the event of
     the first request.
     """
@@ -276,5 +279,5 @@ async def _outcome(engine: Engine, context: CommandContext, plan: Plan, done: Do
         data = await in_redis.payload_at(engine, context.zone, done.seq)
         if data is None:
             raise Indeterminate("Done, but the result cannot be read any more")
-        bid = bytes(_bid_event.decode(data).bid)
+        bid = bytes(_bid_event_decoder.decode(data).bid)
     return BidOutcome(msgspec.Raw(bid), plan.spec.message, done.repeated, context.key)

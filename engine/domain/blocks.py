@@ -4,7 +4,7 @@ informed of a block by the other.
 SQL is the source. In Redis each of the two has, in every zone, a set of the users whom they blocked or who blocked
 them; waves and late joins read these sets. The sets are written after the commit from the state of SQL at that time,
 and again if SQL has changed meanwhile: the later of two concurrent commands determines the result. The row of a lifted
-block remains for ``LIFTED_MS``, so that ``repair`` can correct Redis.
+block remains for ``LIFTED_BLOCK_TTL_MS``, so that ``repair`` can correct Redis.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.clock import now_ms
 from engine.errors import FieldError, Invalid, NotFound
-from engine.events import iso
+from engine.events import rfc3339_of
 from engine.idempotency import in_redis, in_sql
 from engine.idempotency.in_sql import Result
-from engine.roles import SIDES, require_role
-from engine.sql.paging import Slice, check_limit, decode_cursor, slice_of
+from engine.roles import PARTY_ROLES, require_role
+from engine.sql.paging import Slice, check_limit, decode_cursor, make_slice
 from engine.sql.schema import blocks, users
 from engine.store import keys
 from engine.store.scripts import Args
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 MAX_BLOCKS = 1_000
 """How many users one user may block."""
-PAGE = 500
-LIFTED_MS = 600_000
+REPAIR_PAGE_SIZE = 500
+LIFTED_BLOCK_TTL_MS = 600_000
 """How long the row of a lifted block remains, so that a delayed copy of the block in Redis is undone."""
 
 
@@ -49,7 +49,7 @@ class Block(msgspec.Struct, frozen=True):
 
 async def find(engine: Engine, caller: Principal, *, limit: int = 50, cursor: str | None = None) -> Slice[Block]:
     """Return the users whom the caller blocked, the latest first. Raises Forbidden, Invalid (limit, cursor)."""
-    require_role(caller, SIDES)
+    require_role(caller, PARTY_ROLES)
     check_limit(limit)
     c = blocks.c
     rows = select(c.other, c.since, users.c.name).join(users, users.c.id == c.other)
@@ -59,8 +59,8 @@ async def find(engine: Engine, caller: Principal, *, limit: int = 50, cursor: st
         rows = rows.where((c.since < since) | ((c.since == since) & (c.other < last)))
     async with engine.archive.reading() as conn:
         loaded = list((await conn.execute(rows)).all())
-    page = slice_of(loaded, limit, lambda row: (row.since, row.other))
-    return Slice([Block(row.other, row.name, iso(row.since)) for row in page.items], page.next)
+    page = make_slice(loaded, limit, lambda row: (row.since, row.other))
+    return Slice([Block(row.other, row.name, rfc3339_of(row.since)) for row in page.items], page.next)
 
 
 async def put(engine: Engine, caller: Principal, other: UserId, *, key: str | None = None) -> Result[Block]:
@@ -70,11 +70,11 @@ async def put(engine: Engine, caller: Principal, other: UserId, *, key: str | No
     Raises Forbidden for a caller who is neither customer nor technician, NotFound if ``other`` is not a user of the
     other side, Invalid if the caller already has ``MAX_BLOCKS`` blocks.
     """
-    require_role(caller, SIDES)
+    require_role(caller, PARTY_ROLES)
 
     async def act(conn: AsyncConnection) -> Block:
-        name = await _other_side(conn, caller, other)
-        mine, since = _pair(caller.id, other), now_ms()
+        name = await _name_of_other(conn, caller, other)
+        mine, since = _is_pair(caller.id, other), now_ms()
         count = select(func.count()).where(blocks.c.user == caller.id, blocks.c.other != other, blocks.c.active)
         if (await conn.execute(count)).scalar_one() >= MAX_BLOCKS:
             raise Invalid(errors=[FieldError("", f"At most {MAX_BLOCKS}")])
@@ -83,10 +83,10 @@ async def put(engine: Engine, caller: Principal, other: UserId, *, key: str | No
         await conn.execute(row.on_conflict_do_nothing())
         await conn.execute(update(blocks).where(mine, blocks.c.active.is_(False)).values(since=since, active=True))
         valid_since = (await conn.execute(select(blocks.c.since).where(mine))).scalar_one()
-        return Block(other, name, iso(valid_since))
+        return Block(other, name, rfc3339_of(valid_since))
 
-    request = in_sql.request(caller.id, key, "block", other)
-    result = await in_redis.once(engine, request, Block, act)
+    request = in_sql.new_request(caller.id, key, "block", other)
+    result = await in_redis.run_once(engine, request, Block, act)
     with in_sql.unavailable_as_indeterminate():
         await publish(engine, caller.id, other)
     return result
@@ -96,16 +96,16 @@ async def lift(engine: Engine, caller: Principal, other: UserId, *, key: str | N
     """Remove the caller's own block; a block that the other user set remains. Raises Forbidden, NotFound if the caller
     has not blocked ``other``.
     """
-    require_role(caller, SIDES)
+    require_role(caller, PARTY_ROLES)
 
     async def act(conn: AsyncConnection) -> UserId:
-        mine = update(blocks).where(_pair(caller.id, other), blocks.c.active)
+        mine = update(blocks).where(_is_pair(caller.id, other), blocks.c.active)
         if (await conn.execute(mine.values(active=False, since=now_ms()))).rowcount == 0:
             raise NotFound("You have not blocked this user")
         return other
 
-    request = in_sql.request(caller.id, key, "unblock", other)
-    result = await in_redis.once(engine, request, UserId, act)
+    request = in_sql.new_request(caller.id, key, "unblock", other)
+    result = await in_redis.run_once(engine, request, UserId, act)
     with in_sql.unavailable_as_indeterminate():
         await publish(engine, caller.id, other)
     return result
@@ -115,7 +115,7 @@ async def are_blocked(engine: Engine, zone: Zone, one: UserId, other: UserId) ->
     """Return whether one of the two users blocked the other, by the sets in Redis that waves use. Raises
     Unavailable.
     """
-    return bool(await engine.store.command("SISMEMBER", keys.blocks(zone, one), other))
+    return bool(await engine.store.command("SISMEMBER", keys.user_blocks(zone, one), other))
 
 
 async def publish(engine: Engine, one: UserId, other: UserId) -> None:
@@ -124,9 +124,9 @@ async def publish(engine: Engine, one: UserId, other: UserId) -> None:
     while True:
         for zone in engine.store.zones:
             names = {
-                "meta": keys.meta(zone),
-                "mine": keys.blocks(zone, one),
-                "theirs": keys.blocks(zone, other),
+                "meta": keys.zone_meta(zone),
+                "mine": keys.user_blocks(zone, one),
+                "theirs": keys.user_blocks(zone, other),
                 "log": keys.log(zone),
             }
             args: Args = {"one": one, "other": other, "blocked": int(blocked)}
@@ -140,39 +140,39 @@ async def repair(engine: Engine) -> int:
     long ago. Returns the number of corrected pairs.
     """
     corrected, last = 0, ("", "")
-    while rows := await _page(engine, last):
+    while rows := await _read_page(engine, last):
         for row in rows:
-            if not await _agrees(engine, row.user, row.other, blocked=row.active or bool(row.returned)):
+            if not await _redis_agrees(engine, row.user, row.other, blocked=row.active or bool(row.returned)):
                 await publish(engine, row.user, row.other)
                 corrected += 1
         last = (rows[-1].user, rows[-1].other)
     async with engine.archive.writing() as conn:
-        old = and_(blocks.c.active.is_(False), blocks.c.since < now_ms() - LIFTED_MS)
+        old = and_(blocks.c.active.is_(False), blocks.c.since < now_ms() - LIFTED_BLOCK_TTL_MS)
         await conn.execute(delete(blocks).where(old))
     return corrected
 
 
-async def _page(engine: Engine, last: tuple[str, str]) -> Sequence[Any]:
+async def _read_page(engine: Engine, last: tuple[str, str]) -> Sequence[Any]:
     c, back = blocks.c, blocks.alias()
     both = and_(back.c.user == c.other, back.c.other == c.user)
     query = select(c.user, c.other, c.active, back.c.active.label("returned")).outerjoin(back, both)
     after = (c.user > last[0]) | ((c.user == last[0]) & (c.other > last[1]))
     async with engine.archive.reading() as conn:
-        return (await conn.execute(query.where(after).order_by(c.user, c.other).limit(PAGE))).all()
+        return (await conn.execute(query.where(after).order_by(c.user, c.other).limit(REPAIR_PAGE_SIZE))).all()
 
 
-async def _agrees(engine: Engine, one: UserId, other: UserId, *, blocked: bool) -> bool:
-    sides = [(keys.blocks(zone, a), b) for zone in engine.store.zones for a, b in ((one, other), (other, one))]
+async def _redis_agrees(engine: Engine, one: UserId, other: UserId, *, blocked: bool) -> bool:
+    sides = [(keys.user_blocks(zone, a), b) for zone in engine.store.zones for a, b in ((one, other), (other, one))]
     return all([bool(await engine.store.command("SISMEMBER", key, who)) == blocked for key, who in sides])
 
 
 async def _is_blocked(engine: Engine, one: UserId, other: UserId) -> bool:
-    query = select(blocks.c.user).where(_pair(one, other) | _pair(other, one), blocks.c.active).limit(1)
+    query = select(blocks.c.user).where(_is_pair(one, other) | _is_pair(other, one), blocks.c.active).limit(1)
     async with engine.archive.reading() as conn:
         return (await conn.execute(query)).one_or_none() is not None
 
 
-async def _other_side(conn: AsyncConnection, caller: Principal, other: UserId) -> str:
+async def _name_of_other(conn: AsyncConnection, caller: Principal, other: UserId) -> str:
     """Return the name of ``other``, who must be a technician for a customer and a customer for a technician. Raises
     NotFound if they are not.
     """
@@ -183,5 +183,5 @@ async def _other_side(conn: AsyncConnection, caller: Principal, other: UserId) -
     return str(name)
 
 
-def _pair(user: str, other: str) -> Any:
+def _is_pair(user: str, other: str) -> Any:
     return and_(blocks.c.user == user, blocks.c.other == other)

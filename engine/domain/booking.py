@@ -21,22 +21,22 @@ from engine.errors import (
     NotFound,
     ProfileIncomplete,
 )
-from engine.events import iso
+from engine.events import rfc3339_of
 from engine.idempotency import in_redis
 from engine.idempotency.in_redis import Outcome
 from engine.identity import accounts
 from engine.rules import job_document
 from engine.store import keys
-from engine.store.connection import Done
+from engine.store.connection import ScriptReply
 from engine.technicians.live import check_mappable
 from engine.types import DEFAULT_ZONE, OPS, IdempotencyKey, JobId, Principal, ServiceId, UserId, Zone, is_id, new_job_id
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
 
-MESSAGE = "Booking received"
-ANOTHER = "Another booking was made under this reference"
-PAST_MS = 60_000
+RECEIVED_TEXT = "Booking received"
+OTHER_BOOKING_TEXT = "Another booking was made under this reference"
+MAX_PAST_MS = 60_000
 """How far in the past (ms) a booking may be scheduled, because clocks differ."""
 
 
@@ -73,42 +73,42 @@ async def create(
     first job. Raises Duplicate, with the first job's id, for another booking under that reference; Forbidden for a
     caller who may not book (for this customer), Invalid, NotFound or ServiceInactive for the service, ReusedKey.
     """
-    zone, key = DEFAULT_ZONE, in_redis.checked_key(key)
-    customer = _customer(caller, booking)
+    zone, key = DEFAULT_ZONE, in_redis.validate_key(key)
+    customer = _customer_id(caller, booking)
     check_mappable(booking.lat, booking.lon)
-    blueprint = _blueprint(engine, booking)
+    blueprint = _choose_blueprint(engine, booking)
     fingerprint = _fingerprint(engine, booking, customer)
     if booking.reference is not None:
         earlier = await reader.job_of_reference(engine.archive, caller.id, booking.reference)
         if earlier is not None:
             # The key is checked before the reference: a repeat gets its first answer, also if the job is archived.
-            done = await in_redis.find_done(engine, zone, caller, key, fingerprint)
+            done = await in_redis.find_done_command(engine, zone, caller, key, fingerprint)
             if done is not None:
-                return await _repeated_answer(engine, zone, caller, blueprint, done, key)
+                return await _repeated_outcome(engine, zone, caller, blueprint, done, key)
             if earlier.fingerprint not in ("", fingerprint):
-                raise Duplicate(ANOTHER, job={"id": earlier.job})
-            return await _earlier_job(engine, caller, earlier.job, key)
+                raise Duplicate(OTHER_BOOKING_TEXT, job={"id": earlier.job})
+            return await _earlier_job_outcome(engine, caller, earlier.job, key)
     _check_technician(blueprint, booking)
     service = await services.active_service(engine, ServiceId(booking.service))
     person = await _customer_account(engine, customer)
     job = new_job_id(zone)
     full, public = _record_texts(zone, job, blueprint, booking, service, person)
-    creation = _Creation(zone, job, customer, service, booking, blueprint)
+    creation = _JobCreation(zone, job, customer, service, booking, blueprint)
     head = {"actor": f"{caller.role}:{caller.id}", "key": key, "fingerprint": fingerprint, "trace": trace}
     args = {**head, **creation.arguments(engine), "full": full, "pub": public}
     args["contact"] = msgspec.json.encode(person.phone)
     try:
         done = await engine.store.run(zone, "job_create", keys=creation.names(caller, key), args=args)
     except Duplicate as error:
-        raise Duplicate(ANOTHER, job={"id": error.reply[0].decode()}) from error
+        raise Duplicate(OTHER_BOOKING_TEXT, job={"id": error.reply[0].decode()}) from error
     except (ProfileIncomplete, KycNotApproved, AccountNotApproved, Invalid) as error:
         if booking.technician is None:
             raise
         detail = "Cannot take this job now"
         raise Invalid(errors=[FieldError("/technician", detail)], repeated=error.repeated) from error
     if done.repeated:
-        return await _repeated_answer(engine, zone, caller, blueprint, done, key)
-    return await _outcome(engine, blueprint, caller, done.rest[1], done, key)
+        return await _repeated_outcome(engine, zone, caller, blueprint, done, key)
+    return await _booking_outcome(engine, blueprint, caller, done.rest[1], done, key)
 
 
 def _fingerprint(engine: Engine, booking: Booking, customer: UserId) -> str:
@@ -116,37 +116,37 @@ def _fingerprint(engine: Engine, booking: Booking, customer: UserId) -> str:
     the fingerprint stays the same when bookings get more fields: a reference is unique for ever.
     """
     given = {name: value for name, value in msgspec.structs.asdict(booking).items() if value is not None}
-    return in_redis.fingerprint(engine, "create", "", {**given, "customer": customer})
+    return in_redis.fingerprint_of(engine, "create", "", {**given, "customer": customer})
 
 
-async def _repeated_answer(
-    engine: Engine, zone: Zone, caller: Principal, blueprint: Blueprint, done: Done, key: IdempotencyKey
+async def _repeated_outcome(
+    engine: Engine, zone: Zone, caller: Principal, blueprint: Blueprint, done: ScriptReply, key: IdempotencyKey
 ) -> Outcome:
     """Return the outcome of the first request with this key, or the job that already has the reference."""
-    at_seq = await in_redis.job_at(engine, zone, done)
+    at_seq = await in_redis.job_at_event(engine, zone, done)
     if at_seq is None:
-        return await _earlier_job(engine, caller, JobId(done.rest[0].decode()), key)
-    return await _outcome(engine, blueprint, caller, at_seq, done, key)
+        return await _earlier_job_outcome(engine, caller, JobId(done.rest[0].decode()), key)
+    return await _booking_outcome(engine, blueprint, caller, at_seq, done, key)
 
 
-async def _outcome(
-    engine: Engine, blueprint: Blueprint, caller: Principal, job: bytes, done: Done, key: str
+async def _booking_outcome(
+    engine: Engine, blueprint: Blueprint, caller: Principal, job: bytes, done: ScriptReply, key: str
 ) -> Outcome:
     view = await jobs.changed_view(engine, caller, blueprint, job)
-    return Outcome(view, MESSAGE, done.seq, done.version, done.repeated, key)
+    return Outcome(view, RECEIVED_TEXT, done.seq, done.version, done.repeated, key)
 
 
-async def _earlier_job(engine: Engine, caller: Principal, job: JobId, key: str) -> Outcome:
+async def _earlier_job_outcome(engine: Engine, caller: Principal, job: JobId, key: str) -> Outcome:
     """Return the job that already has the reference, as it is now."""
     try:
-        shown = await job_queries.read(engine, caller, job)
+        shown = await job_queries.read_job(engine, caller, job)
     except NotFound as error:
         raise Internal(f"{job} has a reference and is in neither database") from error
-    version = job_document.view(shown).version
+    version = job_document.decode_job(shown).version
     return Outcome(msgspec.Raw(shown), None, 0, version, True, key, created=False)
 
 
-def _customer(caller: Principal, booking: Booking) -> UserId:
+def _customer_id(caller: Principal, booking: Booking) -> UserId:
     if caller.role == "customer":
         if booking.customer not in (None, caller.id):
             raise Forbidden("Customers book only for themselves")
@@ -158,7 +158,7 @@ def _customer(caller: Principal, booking: Booking) -> UserId:
     return UserId(booking.customer)
 
 
-def _blueprint(engine: Engine, booking: Booking) -> Blueprint:
+def _choose_blueprint(engine: Engine, booking: Booking) -> Blueprint:
     if booking.blueprint is None:
         return engine.blueprints.default
     found = engine.blueprints.by_name.get(booking.blueprint)
@@ -173,13 +173,13 @@ def _check_technician(blueprint: Blueprint, booking: Booking) -> None:
         raise Invalid(errors=[FieldError("/technician", "Required: who is to do the job")])
     if booking.technician is not None and not is_id(booking.technician):
         raise Invalid(errors=[FieldError("/technician", "No such technician")])
-    if booking.scheduled_for is not None and booking.scheduled_for < now_ms() - PAST_MS:
+    if booking.scheduled_for is not None and booking.scheduled_for < now_ms() - MAX_PAST_MS:
         raise Invalid(errors=[FieldError("/scheduled_for", "In the past")])
 
 
 async def _customer_account(engine: Engine, customer: UserId) -> accounts.User:
     try:
-        user = await accounts.read(engine, customer)
+        user = await accounts.read_user(engine, customer)
     except NotFound:
         raise Invalid(errors=[FieldError("/customer", "No such customer")]) from None
     if user.role != "customer":
@@ -206,15 +206,15 @@ def _record_texts(
         "service": service.id,
         "currency": (booking.amount is not None and booking.currency) or service.currency,
         "pricing": service.pricing,
-        "scheduled_for": None if booking.scheduled_for is None else iso(booking.scheduled_for),
+        "scheduled_for": None if booking.scheduled_for is None else rfc3339_of(booking.scheduled_for),
         "room": None,
     }
-    names = (name for name in job_document.RECORD if name != "created_at")  # lua/job_create.lua adds it
+    names = (name for name in job_document.RECORD_MEMBERS if name != "created_at")  # lua/job_create.lua adds it
     members = {name: derived[name] if name in derived else getattr(booking, name) for name in names}
-    return job_document.whole(members), job_document.public(members)
+    return job_document.encode_members(members), job_document.encode_public_members(members)
 
 
-class _Creation(msgspec.Struct, frozen=True):
+class _JobCreation(msgspec.Struct, frozen=True):
     """The values from which the keys and arguments of lua/job_create.lua are made."""
 
     zone: Zone
@@ -227,12 +227,12 @@ class _Creation(msgspec.Struct, frozen=True):
     def names(self, caller: Principal, key: str) -> dict[str, str]:
         zone = self.zone
         return {
-            "meta": keys.meta(zone),
+            "meta": keys.zone_meta(zone),
             "job": keys.job(zone, self.job),
-            "offers": keys.offers(zone, self.job),
+            "offers": keys.job_offers(zone, self.job),
             "log": keys.log(zone),
-            "req": keys.request(zone, caller.id, key),
-            "ref": keys.reference(zone, caller.id),
+            "req": keys.idempotency_record(zone, caller.id, key),
+            "ref": keys.booking_references(zone, caller.id),
             "jobs": keys.jobs(zone),
             "user_jobs": keys.user_jobs(zone, self.customer),
         }

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from engine.runtime import Engine
 
 
-def derive(engine: Engine, job: str, purpose: str, issue: str) -> str:
+def derive_code(engine: Engine, job: str, purpose: str, issue: str) -> str:
     """Return the code of a job for one purpose and issue."""
     digest = hmac.digest(engine.signer.derive("codes"), f"{job} {purpose} {issue}".encode(), "sha256")
     offset = digest[-1] & 0x0F
@@ -27,9 +27,9 @@ def derive(engine: Engine, job: str, purpose: str, issue: str) -> str:
     return f"{number % 1_000_000:06d}"
 
 
-def all_of(engine: Engine, blueprint: Blueprint, job: str, issue: str) -> dict[str, str]:
+def codes_by_purpose(engine: Engine, blueprint: Blueprint, job: str, issue: str) -> dict[str, str]:
     """Return all codes of a job, by purpose, as its customer sees them."""
-    return {purpose: derive(engine, job, purpose, issue) for purpose in blueprint.codes.purposes}
+    return {purpose: derive_code(engine, job, purpose, issue) for purpose in blueprint.codes.purposes}
 
 
 async def compare_code(engine: Engine, zone: Zone, job: JobId, purpose: str, given: str) -> dict[str, str | bool]:
@@ -38,5 +38,5 @@ async def compare_code(engine: Engine, zone: Zone, job: JobId, purpose: str, giv
     """
     stored = await engine.store.command("HGET", keys.job(zone, job), "issue")
     issue = stored.decode() if stored else "1"
-    right = derive(engine, job, purpose, issue).encode()
+    right = derive_code(engine, job, purpose, issue).encode()
     return {"issue": issue, "right": hmac.compare_digest(given.encode(), right)}

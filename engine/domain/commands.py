@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from engine.blueprint.compiler import Plan
-from engine.blueprint.schema import Blueprint, Does
+from engine.blueprint.schema import Blueprint, Effect
 from engine.clock import now_ms
 from engine.domain import codes
 from engine.errors import (
@@ -25,18 +25,17 @@ from engine.errors import (
     StaleCode,
     WrongCode,
 )
-from engine.events import iso
+from engine.events import rfc3339_of
 from engine.rules import fixes
 from engine.store import keys
-from engine.store.connection import Done
-from engine.technicians.live import lease_ms
+from engine.store.connection import ScriptReply
+from engine.technicians.live import presence_lease_ms
 from engine.types import IdempotencyKey, JobId, Principal, TechnicianId, UserId, Zone, is_id, new_dispute_id
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
 
-
-AHEAD_MS = 600_000
+MAX_CLOCK_AHEAD_MS = 600_000
 """How far (ms) a client's clock may be ahead of this server's clock if no fix has shown its offset."""
 
 
@@ -85,11 +84,11 @@ class CommandContext(msgspec.Struct, frozen=True):
 
     def request(self) -> str:
         """Return the Redis key of this command's idempotency record."""
-        return keys.request(self.zone, self.caller.id, self.key)
+        return keys.idempotency_record(self.zone, self.caller.id, self.key)
 
     def keys(self) -> dict[str, str]:
         """Return the keys that the scripts of all commands take."""
-        return _keys(self.zone, self.job, self.request())
+        return _script_keys(self.zone, self.job, self.request())
 
     def cause(self) -> dict[str, str]:
         """Return the arguments that identify the request."""
@@ -97,44 +96,47 @@ class CommandContext(msgspec.Struct, frozen=True):
 
     def head(self, version: int | None) -> dict[str, str | int]:
         """Return the arguments that identify the request, and the version that the job must have ("" = any)."""
-        at = "" if version is None else version
-        return {"key": self.key, "fingerprint": self.fingerprint, "trace": self.trace, "if_version": at}
+        return {**self.cause(), "if_version": "" if version is None else version}
 
 
-Sender = Callable[["Engine", CommandContext, Blueprint, Plan, Step], Awaitable[Done]]
+CommandSender = Callable[["Engine", CommandContext, Blueprint, Plan, Step], Awaitable[ScriptReply]]
 
 
-async def send(engine: Engine, context: CommandContext, blueprint: Blueprint, plan: Plan, step: Step) -> Done:
-    """Run the command. Raises the same errors as ``jobs.command``."""
+async def send_command(
+    engine: Engine, context: CommandContext, blueprint: Blueprint, plan: Plan, step: Step
+) -> ScriptReply:
+    """Run the command. Raises the same errors as ``jobs.run_command``."""
     if step.occurred_at is not None:
         offset = await _clock_offset_ms(engine, context)
         step = msgspec.structs.replace(step, occurred_at=limit_to_now(step.occurred_at - offset))
-    return await SENDERS.get(plan.spec.does, _move)(engine, context, blueprint, plan, step)
+    return await SENDER_OF_EFFECT.get(plan.spec.does, _send_step)(engine, context, blueprint, plan, step)
 
 
-async def give(
+async def send_engine_command(
     engine: Engine, zone: Zone, job: JobId, blueprint: Blueprint, plan: Plan, entry: str, entered: str, *, reason: str
-) -> Done:
+) -> ScriptReply:
     """Give a command on behalf of the engine, for the scheduled task ``entry``. The script removes the task in the same
     step. Nothing happens if the job has left the state that the job entered at version ``entered``.
     """
-    args = {"entry": entry, "entered": entered, "lease": lease_ms(engine), "reason": f'"{reason}"'}
-    unused = keys.request(zone, UserId("engine"), "due")  # never written: a scheduled task has no idempotency key
+    args = {"entry": entry, "entered": entered, "lease": presence_lease_ms(engine), "reason": f'"{reason}"'}
+    unused = keys.idempotency_record(
+        zone, UserId("engine"), "due"
+    )  # never written: a scheduled task has no idempotency key
     step = {"actor": "engine", "key": "", "fingerprint": "", "trace": "", "if_version": "", "bp": blueprint.key}
     return await engine.store.run(
         zone,
         "job_step",
-        keys=_keys(zone, job, unused),
+        keys=_script_keys(zone, job, unused),
         args={**step, "plan": plan.body, "args": msgspec.json.encode(args)},
     )
 
 
-def _keys(zone: Zone, job: JobId, request: str) -> dict[str, str]:
+def _script_keys(zone: Zone, job: JobId, request: str) -> dict[str, str]:
     return {
-        "meta": keys.meta(zone),
+        "meta": keys.zone_meta(zone),
         "job": keys.job(zone, job),
-        "offers": keys.offers(zone, job),
-        "causes": keys.causes(zone, job),
+        "offers": keys.job_offers(zone, job),
+        "causes": keys.job_causes(zone, job),
         "log": keys.log(zone),
         "req": request,
     }
@@ -145,35 +147,36 @@ async def _clock_offset_ms(engine: Engine, context: CommandContext) -> int:
     if context.caller.role != "technician":
         return 0
     record = keys.technician(context.zone, TechnicianId(context.caller.id))
-    return fixes.offset_ms(await engine.store.command("HGET", record, "clock"))
+    return fixes.confirmed_offset_ms(await engine.store.command("HGET", record, "clock"))
 
 
 def limit_to_now(occurred_at: int) -> int:
     """Return the reported time ``occurred_at`` (ms), but not later than now. Raises Invalid if the time is more than
-    ``AHEAD_MS`` in the future.
+    ``MAX_CLOCK_AHEAD_MS`` in the future.
     """
     now = now_ms()
-    if occurred_at > now + AHEAD_MS:
+    if occurred_at > now + MAX_CLOCK_AHEAD_MS:
         raise Invalid(errors=[FieldError("/occurred_at", "In the future")])
     return max(0, min(occurred_at, now))
 
 
-def step_args(step: Step, **more: Any) -> bytes:
+def encode_step_arguments(step: Step, **more: Any) -> bytes:
     """Encode the arguments of a step, and ``more``, for the script. ``reason`` is encoded to JSON once, here."""
     args = dict(more)
     if step.reason is not None:
         args["reason"] = msgspec.json.encode(step.reason).decode()
     if step.occurred_at is not None:
-        args["occurred_at"] = iso(step.occurred_at)
+        args["occurred_at"] = rfc3339_of(step.occurred_at)
     if step.force:
         args["force"] = True
     return msgspec.json.encode(args)
 
 
-async def _take(engine: Engine, context: CommandContext, blueprint: Blueprint, plan: Plan, step: Step) -> Done:
+async def _send_claim(
+    engine: Engine, context: CommandContext, blueprint: Blueprint, plan: Plan, step: Step
+) -> ScriptReply:
     zone, technician = context.zone, TechnicianId(context.caller.id)
-    names = context.keys()
-    names["tech"] = keys.technician(zone, technician)
+    names = context.keys() | {"tech": keys.technician(zone, technician)}
     return await engine.store.run(
         zone,
         "job_claim",
@@ -191,33 +194,38 @@ async def _take(engine: Engine, context: CommandContext, blueprint: Blueprint, p
             "tech_audience": plan.tech_audience,
             "ended": plan.ended,
             "grace_ms": round(blueprint.dispatch.grace_s * 1000),
-            "lease_ms": lease_ms(engine),
+            "lease_ms": presence_lease_ms(engine),
         },
     )
 
 
-async def _refuse(engine: Engine, context: CommandContext, blueprint: Blueprint, plan: Plan, step: Step) -> Done:
+async def _send_refusal(
+    engine: Engine, context: CommandContext, blueprint: Blueprint, plan: Plan, step: Step
+) -> ScriptReply:
     zone, technician = context.zone, TechnicianId(context.caller.id)
     names = context.keys() | {"tech_offers": keys.technician_offers(zone, technician)}
-    head = {"technician": technician, **context.head(step.version), "bp": blueprint.key, "lease_ms": lease_ms(engine)}
+    head = {
+        "technician": technician,
+        **context.head(step.version),
+        "bp": blueprint.key,
+        "lease_ms": presence_lease_ms(engine),
+    }
     if plan.state_entry:
-        args = {**head, "plan": plan.body, "args": step_args(step)}
+        args = {**head, "plan": plan.body, "args": encode_step_arguments(step)}
         return await engine.store.run(zone, "offer_refuse", keys=names, args=args)
     reason = msgspec.json.encode(step.reason) if step.reason is not None else b""
-    decline_args: dict[str, str | bytes] = {
-        "plan": b"" if plan.plain else plan.body,
-        "from": plan.from_states,
-        "ended": plan.ended,
-    }
-    args = {**head, **decline_args, "audience": plan.audience, "reason": reason}
+    plan_args = {"from": plan.from_states, "ended": plan.ended, "audience": plan.audience}
+    args = {**head, **plan_args, "plan": b"" if plan.plain else plan.body, "reason": reason}
     return await engine.store.run(zone, "offer_decline", keys=names, args=args)
 
 
-async def _move(engine: Engine, context: CommandContext, blueprint: Blueprint, plan: Plan, step: Step) -> Done:
+async def _send_step(
+    engine: Engine, context: CommandContext, blueprint: Blueprint, plan: Plan, step: Step
+) -> ScriptReply:
     names = context.keys()
     head = {"actor": context.actor, **context.head(step.version), "bp": blueprint.key, "plan": plan.body}
     if not plan.spec.code:
-        args = {**head, "args": step_args(step, **_dispute(context, plan, step))}
+        args = {**head, "args": encode_step_arguments(step, **_dispute_arguments(context, plan, step))}
         return await engine.store.run(context.zone, "job_step", keys=names, args=args)
     if step.code is None:
         raise Invalid(errors=[FieldError("/code", f"Required: the {plan.spec.code} code")])
@@ -225,7 +233,7 @@ async def _move(engine: Engine, context: CommandContext, blueprint: Blueprint, p
         found = await codes.compare_code(engine, context.zone, context.job, plan.spec.code, step.code)
         try:
             return await engine.store.run(
-                context.zone, "job_step", keys=names, args={**head, "args": step_args(step, **found)}
+                context.zone, "job_step", keys=names, args={**head, "args": encode_step_arguments(step, **found)}
             )
         except StaleCode:  # the codes were issued again after the comparison: compare again
             continue
@@ -234,7 +242,7 @@ async def _move(engine: Engine, context: CommandContext, blueprint: Blueprint, p
             raise
 
 
-def _dispute(context: CommandContext, plan: Plan, step: Step) -> dict[str, str]:
+def _dispute_arguments(context: CommandContext, plan: Plan, step: Step) -> dict[str, str]:
     """Return the arguments of a command that opens or resolves a dispute: the dispute's members for
     lua/lib/dispute.lua.
     """
@@ -244,19 +252,21 @@ def _dispute(context: CommandContext, plan: Plan, step: Step) -> dict[str, str]:
             raise Invalid(errors=[FieldError("/reason", "Required: what the dispute is about")])
         dispute = new_dispute_id(context.zone)
         members: dict[str, Any] = {"id": dispute, "job": context.job, "by": by, "reason": step.reason}
-        return {"dispute": dispute, "members": _members(members)}
+        return {"dispute": dispute, "members": _encode_members(members)}
     if plan.spec.does == "thaw":
         members = {"outcome": plan.spec.resolves, "note": step.reason, "mediator": by}
-        return {"members": _members(members), **({"dispute": step.dispute} if step.dispute else {})}
+        return {"members": _encode_members(members), **({"dispute": step.dispute} if step.dispute else {})}
     return {}
 
 
-def _members(thing: dict[str, Any]) -> str:
+def _encode_members(thing: dict[str, Any]) -> str:
     """Encode to JSON without braces; the script adds further members."""
     return msgspec.json.encode(thing)[1:-1].decode()
 
 
-async def _assign(engine: Engine, context: CommandContext, blueprint: Blueprint, plan: Plan, step: Step) -> Done:
+async def _send_assignment(
+    engine: Engine, context: CommandContext, blueprint: Blueprint, plan: Plan, step: Step
+) -> ScriptReply:
     zone = context.zone
     if step.technician is None or not is_id(step.technician):
         raise Invalid(errors=[FieldError("/technician", "Required: who is to do the job")])
@@ -267,7 +277,7 @@ async def _assign(engine: Engine, context: CommandContext, blueprint: Blueprint,
         **context.head(step.version),
         "bp": blueprint.key,
         "plan": plan.body,
-        "args": step_args(step),
+        "args": encode_step_arguments(step),
     }
     names = context.keys() | {"tech": keys.technician(zone, technician)}
     try:
@@ -280,5 +290,9 @@ async def _assign(engine: Engine, context: CommandContext, blueprint: Blueprint,
         raise Invalid(errors=[FieldError("/technician", "Not here, or without the service")]) from error
 
 
-SENDERS: dict[Does, Sender] = {"take": _take, "refuse": _refuse, "assign": _assign}
-"""Every other effect is sent by ``_move``."""
+SENDER_OF_EFFECT: dict[Effect, CommandSender] = {
+    "take": _send_claim,
+    "refuse": _send_refusal,
+    "assign": _send_assignment,
+}
+"""Every other effect is sent by ``_send_step``."""

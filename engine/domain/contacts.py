@@ -25,29 +25,29 @@ from engine.types import Principal, TechnicianId
 if TYPE_CHECKING:
     from engine.runtime import Engine
 
-Side = Literal["customer", "technician"]
+PhoneOwner = Literal["customer", "technician"]
 """The party who has the phone. The job's member with this name contains the phone."""
 
 log = structlog.get_logger(__name__)
 
 
-def phone_side(caller: Principal, job: JobView, blueprint: Blueprint) -> Side | None:
+def phone_owner(caller: Principal, job: JobView, blueprint: Blueprint) -> PhoneOwner | None:
     """Return the party whose phone the caller may read with this job; None if there is none."""
     if job.customer is None or job.technician is None or job.asked or job.phase == "open":
         return None
-    if job.phase in ("done", "closed") and _is_past(job, blueprint):
+    if job.phase in ("done", "closed") and _has_contact_ended(job, blueprint):
         return None
     if caller.role == "customer" and caller.id == job.customer.id:
         return "technician"
     return "customer" if caller.role == "technician" and caller.id == job.technician.id else None
 
 
-def _is_past(job: JobView, blueprint: Blueprint) -> bool:
+def _has_contact_ended(job: JobView, blueprint: Blueprint) -> bool:
     ended = job.at.get(job.status)
     return ended is None or now_ms() >= ms_of(ended) + blueprint.contact_s * 1000
 
 
-async def phone_of(engine: Engine, job: JobView, side: Side, known: str = "") -> str | None:
+async def read_phone(engine: Engine, job: JobView, side: PhoneOwner, known: str = "") -> str | None:
     """Return the phone of one side: the phone in Redis if Redis has one (``known``, as JSON), otherwise the phone in
     the account. None if there is no phone or the account cannot be read now, since a missing phone must not fail the
     reply with the job.
@@ -67,7 +67,7 @@ async def phone_of(engine: Engine, job: JobView, side: Side, known: str = "") ->
         return None
 
 
-def with_phone(job: bytes, side: Side, phone: str | None) -> bytes:
+def with_phone(job: bytes, side: PhoneOwner, phone: str | None) -> bytes:
     """Return the job (JSON) with the phone added to the member of the party who has the phone."""
     members: dict[str, Any] = msgspec.json.decode(job, type=dict[str, msgspec.Raw])
     party: dict[str, Any] = msgspec.json.decode(members[side])

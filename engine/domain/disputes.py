@@ -15,14 +15,14 @@ from engine.domain.commands import Step
 from engine.domain.job_queries import Page
 from engine.errors import FieldError, Forbidden, IllegalTransition, Indeterminate, Invalid, NotFound
 from engine.idempotency import in_redis
-from engine.idempotency.in_redis import Outcome, located
+from engine.idempotency.in_redis import Outcome, parse_job_id
 from engine.store import keys
 from engine.types import OPS, JobId, Principal, UserId, Zone, zone_of_dispute
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
 
-BATCH = 200
+BATCH_SIZE = 200
 """How many jobs one script call examines for a list: of all frozen jobs, or of the caller's jobs."""
 
 
@@ -42,8 +42,8 @@ class _SortFields(msgspec.Struct):
     id: str
 
 
-_dispute_event = msgspec.json.Decoder(_DisputeEvent)
-_sort_fields = msgspec.json.Decoder(_SortFields)
+_dispute_event_decoder = msgspec.json.Decoder(_DisputeEvent)
+_sort_fields_decoder = msgspec.json.Decoder(_SortFields)
 
 
 async def create(
@@ -54,14 +54,14 @@ async def create(
     Raises Forbidden if the caller's relation to the job never allows it, NotFound if the caller may not see the job,
     IllegalTransition if the blueprint allows no dispute in this state, Frozen while a dispute is open, ReusedKey.
     """
-    zone, job = located(job_id)
-    blueprint = await jobs.blueprint_of(engine, zone, job)
-    name = await jobs.command_for(engine, zone, job, blueprint, "freeze")
+    zone, job = parse_job_id(job_id)
+    blueprint = await jobs.read_blueprint(engine, zone, job)
+    name = await jobs.find_command(engine, zone, job, blueprint, "freeze")
     if name is None:
         await _check_is_party(engine, caller, zone, job)
         raise IllegalTransition("Jobs of this kind have no disputes")
-    done = await jobs.command(engine, caller, job_id, Step(command=name, reason=reason), key=key, trace=trace)
-    return DisputeOutcome(await _dispute(engine, zone, done), done)
+    done = await jobs.run_command(engine, caller, job_id, Step(command=name, reason=reason), key=key, trace=trace)
+    return DisputeOutcome(await _dispute_of_outcome(engine, zone, done), done)
 
 
 async def resolve(
@@ -84,17 +84,17 @@ async def resolve(
     if zone is None or not stored:
         raise NotFound("No such dispute")
     job = JobId(stored.decode())
-    blueprint = await jobs.blueprint_of(engine, zone, job)
-    name = await jobs.command_for(engine, zone, job, blueprint, "thaw", resolves=outcome)
+    blueprint = await jobs.read_blueprint(engine, zone, job)
+    name = await jobs.find_command(engine, zone, job, blueprint, "thaw", resolves=outcome)
     if name is None:
         outcomes = sorted({spec.resolves for spec in blueprint.commands.values() if spec.resolves})
         raise Invalid(errors=[FieldError("/outcome", f"Not one of {', '.join(outcomes)}")])
     step = Step(command=name, reason=note, dispute=dispute_id)
     try:
-        done = await jobs.command(engine, caller, job, step, key=key, trace=trace)
+        done = await jobs.run_command(engine, caller, job, step, key=key, trace=trace)
     except NotFound as error:  # a mediator cannot see a job that is not frozen
         raise IllegalTransition("The dispute is already resolved", repeated=error.repeated) from error
-    return DisputeOutcome(await _dispute(engine, zone, done), done)
+    return DisputeOutcome(await _dispute_of_outcome(engine, zone, done), done)
 
 
 async def find(engine: Engine, caller: Principal) -> Page:
@@ -106,34 +106,34 @@ async def find(engine: Engine, caller: Principal) -> Page:
     items: list[bytes] = []
     as_of: dict[str, dict[str, str | int]] = {}
     for zone, state in engine.store.zones.items():
-        seq, documents = await _of_zone(engine, caller, zone)
+        seq, documents = await _disputes_of_zone(engine, caller, zone)
         items += sorted(documents, key=sort_key, reverse=True)
         as_of[zone] = {"epoch": state.epoch, "seq": seq}
     return Page(items, None, as_of)
 
 
-async def _of_zone(engine: Engine, caller: Principal, zone: Zone) -> tuple[int, set[bytes]]:
+async def _disputes_of_zone(engine: Engine, caller: Principal, zone: Zone) -> tuple[int, set[bytes]]:
     """Return the open disputes of a zone and a seq of the log: the list contains all changes up to this seq, and
     possibly later changes.
     """
-    names = {"meta": keys.meta(zone), "index": _index(caller, zone)}
+    names = {"meta": keys.zone_meta(zone), "index": _index_key(caller, zone)}
     below, seq, documents = "+inf", 0, set[bytes]()
     while True:
-        done = await engine.store.read(zone, "dispute_list", keys=names, args={"below": below, "limit": BATCH})
+        done = await engine.store.read(zone, "dispute_list", keys=names, args={"below": below, "limit": BATCH_SIZE})
         looked, last, *disputes = done.rest
         seq, documents = seq or done.seq, documents.union(disputes)
-        if int(looked) < BATCH or last.decode() == below:
+        if int(looked) < BATCH_SIZE or last.decode() == below:
             return seq, documents
         below = last.decode()
 
 
 def sort_key(dispute: bytes) -> tuple[str, str]:
     """Return the key by which lists of disputes are sorted."""
-    fields = _sort_fields.decode(dispute)
+    fields = _sort_fields_decoder.decode(dispute)
     return fields.opened_at, fields.id
 
 
-def _index(caller: Principal, zone: Zone) -> str:
+def _index_key(caller: Principal, zone: Zone) -> str:
     if caller.role == "mediator" or caller.role in OPS:
         return keys.disputes(zone)
     if caller.role in ("customer", "technician"):
@@ -148,8 +148,8 @@ async def _check_is_party(engine: Engine, caller: Principal, zone: Zone, job: Jo
         raise NotFound("No such job")
 
 
-async def _dispute(engine: Engine, zone: Zone, done: Outcome) -> msgspec.Raw:
+async def _dispute_of_outcome(engine: Engine, zone: Zone, done: Outcome) -> msgspec.Raw:
     data = await in_redis.payload_at(engine, zone, done.seq)
     if data is None:
         raise Indeterminate("Done, but the result cannot be read any more")
-    return _dispute_event.decode(data).dispute
+    return _dispute_event_decoder.decode(data).dispute

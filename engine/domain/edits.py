@@ -26,24 +26,24 @@ from engine.errors import (
     Unavailable,
     VersionConflict,
 )
-from engine.events import iso, ms_of
+from engine.events import ms_of, rfc3339_of
 from engine.idempotency import in_redis
-from engine.idempotency.in_redis import Outcome, located
+from engine.idempotency.in_redis import Outcome, parse_job_id
 from engine.rules import job_document
 from engine.store import keys
-from engine.store.connection import Done
+from engine.store.connection import ScriptReply
 from engine.technicians.live import check_mappable
 from engine.types import OPS, Principal, ServiceId
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
 
-TRIES = 16
-PAST_MS = 60_000
+MAX_ATTEMPTS = 16
+MAX_PAST_MS = 60_000
 """How far in the past (ms) a job may be scheduled, because clocks differ."""
-PLACE = frozenset({"service", "lat", "lon"})
+PLACE_MEMBERS = frozenset({"service", "lat", "lon"})
 """The members that decide where the dispatcher searches for technicians."""
-TERMS = PLACE | {"scheduled_for", "amount", "currency", "pricing"}
+BID_TERM_MEMBERS = PLACE_MEMBERS | {"scheduled_for", "amount", "currency", "pricing"}
 """The members that a bid depends on: a change of any of these members closes all open bids."""
 
 
@@ -59,10 +59,10 @@ class Draft(msgspec.Struct, frozen=True):
     amount: int
     changed: list[str]
     refused: list[str]
-    denied: edit_table.Denied
+    denied: edit_table.DenialReason
 
 
-async def edit(
+async def edit_job(
     engine: Engine,
     caller: Principal,
     job_id: str,
@@ -80,21 +80,21 @@ async def edit(
     """
     if caller.role not in OPS and caller.role not in ("customer", "service"):
         raise Forbidden("Only its customer changes a job, and ops or the service that booked it for them")
-    zone, job = located(job_id)
-    fingerprint = in_redis.fingerprint(engine, "edit", job, [version, change])
-    context = CommandContext(zone, job, caller, in_redis.checked_key(key), fingerprint, trace)
-    for _ in range(TRIES):
+    zone, job = parse_job_id(job_id)
+    fingerprint = in_redis.fingerprint_of(engine, "edit", job, [version, change])
+    context = CommandContext(zone, job, caller, in_redis.validate_key(key), fingerprint, trace)
+    for _ in range(MAX_ATTEMPTS):
         try:
             draft = await _draft_change(engine, context, change)
         except Refused:
-            await jobs.check_known(engine, context)
+            await jobs.check_visible(engine, context)
             raise
         try:
-            done = await _send(engine, context, draft, version)
+            done = await _send_edit(engine, context, draft, version)
         except VersionConflict as error:
             if error.reply[:1] == [b"seen"]:
                 continue
-            error.extra["job"] = msgspec.Raw(await jobs.read_current(engine, context))
+            error.extra["job"] = msgspec.Raw(await jobs.read_current_job(engine, context))
             raise
         except (NotEditable, PriceLocked) as error:
             error.errors = [FieldError(f"/{field}", "Not to be changed in this state") for field in draft.refused]
@@ -103,16 +103,16 @@ async def edit(
             if type(error) is Invalid:
                 error.errors = [FieldError("/service", "Its technician does not do it")]
             raise
-        return await _answer(engine, context, draft, done)
+        return await _edit_outcome(engine, context, draft, done)
     raise Unavailable("The job changes faster than it can be edited")
 
 
-async def _answer(engine: Engine, context: CommandContext, draft: Draft, done: Done) -> Outcome:
+async def _edit_outcome(engine: Engine, context: CommandContext, draft: Draft, done: ScriptReply) -> Outcome:
     if len(done.rest) > 1:
         shown = done.rest[1]
     else:
-        shown = await in_redis.job_at(engine, context.zone, done) or await jobs.read_current(engine, context)
-    return await jobs.answer(engine, context, draft.blueprint, shown, done)
+        shown = await in_redis.job_at_event(engine, context.zone, done) or await jobs.read_current_job(engine, context)
+    return await jobs.change_outcome(engine, context, draft.blueprint, shown, done)
 
 
 async def _draft_change(engine: Engine, context: CommandContext, change: dict[str, Any]) -> Draft:
@@ -121,21 +121,21 @@ async def _draft_change(engine: Engine, context: CommandContext, change: dict[st
     bp, status, version, amount, full, locked, paid = (part or b"" for part in found)
     if not bp:
         raise NotFound("No such job")
-    blueprint, members = registry.require_version(engine.blueprints, bp.decode()), job_document.members(full)
+    blueprint, members = registry.require_version(engine.blueprints, bp.decode()), job_document.decode_members(full)
     before = {**members, "amount": int(amount)}
-    wanted = {name: _as_document(name, value) for name, value in change.items()}
+    wanted = {name: _document_value(name, value) for name, value in change.items()}
     changed = [name for name, value in wanted.items() if value != before.get(name)]
     try:
         checked = [*changed, *await _check_change(engine, before, wanted, changed)]
     except Refused:
         # A repeated request gets its first answer, even if the service has become inactive since.
-        done = await in_redis.find_done(engine, context.zone, context.caller, context.key, context.fingerprint)
+        done = await in_redis.find_done_command(engine, context.zone, context.caller, context.key, context.fingerprint)
         if done is None or not done.seq:
             raise
         checked = changed
     state, after = status.decode(), {**before, **wanted}
     fixed = {"locked": locked == b"1", "paid": paid not in (b"", b"0")}
-    denied = edit_table.denied(blueprint, state, checked, **fixed)
+    denied = edit_table.denial_reason(blueprint, state, checked, **fixed)
     if not denied and "currency" in changed and "amount" not in change:
         raise Invalid(errors=[FieldError("/currency", "Give the amount in it too")])
     return Draft(
@@ -145,13 +145,13 @@ async def _draft_change(engine: Engine, context: CommandContext, change: dict[st
         after,
         after.pop("amount"),
         changed,
-        edit_table.refused(blueprint, state, checked, **fixed),
+        edit_table.refused_fields(blueprint, state, checked, **fixed),
         denied,
     )
 
 
-def _as_document(name: str, value: Any) -> Any:
-    return iso(value) if name == "scheduled_for" and value is not None else value
+def _document_value(name: str, value: Any) -> Any:
+    return rfc3339_of(value) if name == "scheduled_for" and value is not None else value
 
 
 async def _check_change(
@@ -160,10 +160,10 @@ async def _check_change(
     """Check the new values. Return the fields that change besides ``changed``: if the new service has another pricing,
     the price changes too, so that ``amount`` is in the result.
     """
-    if PLACE & set(changed) - {"service"}:
+    if PLACE_MEMBERS & set(changed) - {"service"}:
         check_mappable(wanted.get("lat", before["lat"]), wanted.get("lon", before["lon"]))
     when = wanted.get("scheduled_for") if "scheduled_for" in changed else None
-    if when is not None and ms_of(when) < now_ms() - PAST_MS:
+    if when is not None and ms_of(when) < now_ms() - MAX_PAST_MS:
         raise Invalid(errors=[FieldError("/scheduled_for", "In the past")])
     if "service" not in changed:
         return []
@@ -174,9 +174,9 @@ async def _check_change(
     return [] if "amount" in changed else ["amount"]
 
 
-async def _send(engine: Engine, context: CommandContext, draft: Draft, version: int | None) -> Done:
+async def _send_edit(engine: Engine, context: CommandContext, draft: Draft, version: int | None) -> ScriptReply:
     zone, blueprint, members = context.zone, draft.blueprint, draft.members
-    place_changed = not PLACE.isdisjoint(draft.changed)
+    place_changed = not PLACE_MEMBERS.isdisjoint(draft.changed)
     when = members["scheduled_for"]
     return await engine.store.run(
         zone,
@@ -189,8 +189,8 @@ async def _send(engine: Engine, context: CommandContext, draft: Draft, version: 
             "seen": draft.version,
             "denied": draft.denied,
             "changed": msgspec.json.encode(draft.changed),
-            "full": job_document.whole(members),
-            "pub": job_document.public(members),
+            "full": job_document.encode_members(members),
+            "pub": job_document.encode_public_members(members),
             "service": members["service"],
             "lat": members["lat"],
             "lon": members["lon"],
@@ -201,7 +201,7 @@ async def _send(engine: Engine, context: CommandContext, draft: Draft, version: 
             "life": engine.plans.life_ms(blueprint, draft.status),
             "waits": "1" if blueprint.waits(draft.status) else "",
             "audience": blueprint.audience("job.updated"),
-            "terms": "1" if TERMS & set(draft.changed) else "",
+            "terms": "1" if BID_TERM_MEMBERS & set(draft.changed) else "",
             "bids_audience": blueprint.audience("bid.closed"),
         },
     )

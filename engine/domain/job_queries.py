@@ -18,7 +18,7 @@ from engine.blueprint.schema import relations
 from engine.domain import job_view, jobs
 from engine.errors import Forbidden, NotFound
 from engine.events import ms_of
-from engine.idempotency.in_redis import located
+from engine.idempotency.in_redis import parse_job_id
 from engine.rules import job_document
 from engine.rules.job_document import JobView
 from engine.sql.paging import check_limit, decode_cursor, encode_cursor
@@ -30,10 +30,10 @@ from engine.zone import log
 if TYPE_CHECKING:
     from engine.runtime import Engine
 
-LIVE: frozenset[Phase] = frozenset({"open", "assigned", "active"})
-FINISHED: frozenset[Phase] = frozenset({"done", "closed"})
-LIVE_PAGE = 200
-TAIL = 5_000
+LIVE_PHASES: frozenset[Phase] = frozenset({"open", "assigned", "active"})
+FINISHED_PHASES: frozenset[Phase] = frozenset({"done", "closed"})
+LIVE_PAGE_SIZE = 200
+MAX_LOG_EVENTS = 5_000
 
 
 class JobQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,79 +59,79 @@ class Page(msgspec.Struct, frozen=True):
     as_of: dict[str, dict[str, str | int]] = {}
 
 
-class _Wave(msgspec.Struct):
+class _WaveTime(msgspec.Struct):
     """The part of a wave's record that determines the wave's position in a list."""
 
     at: str
     wave: int
 
 
-_wave = msgspec.json.Decoder(_Wave)
+_wave_time_decoder = msgspec.json.Decoder(_WaveTime)
 
 
-async def read(engine: Engine, caller: Principal, job_id: str) -> bytes:
+async def read_job(engine: Engine, caller: Principal, job_id: str) -> bytes:
     """Return the view of one job for the caller: the whole job for participants, ops and services, the public part for
     a technician who was offered the job, has bid for it or may bid. Raises NotFound for all others.
     """
-    zone, job = located(job_id)
+    zone, job = parse_job_id(job_id)
     try:
         record = await jobs.read_record(engine, caller, zone, job)
     except NotFound:
         return await _read_archived(engine, caller, job)
     full, public, bp, status, _, _, holder, _, offer, bid, _ = record
-    view, own_relations = job_document.view(full), jobs.relations_to(caller, record)
+    view, own_relations = job_document.decode_job(full), jobs.relations_to(caller, record)
     if not own_relations:
         raise NotFound("No such job")
-    shown = full if jobs.sees_whole(caller, view) else public
+    shown = full if jobs.sees_whole_job(caller, view) else public
     giver_relations = [r for r in own_relations if r != "offered" or offer.startswith(b"sent ")]
     blueprint = engine.blueprints.exactly(bp.decode())
     if blueprint is None:
-        return await job_view.one(engine, caller, None, shown, [])
+        return await job_view.view_job(engine, caller, None, shown, [])
     at, early, held = view.at, jobs.is_early(view, blueprint), holder != b""
     names = blueprint.actions(status.decode(), giver_relations, at=at, frozen=view.frozen, held=held, early=early)
     impossible = "bid" if bid == b"open" else "withdraw"
     actions = [name for name in names if blueprint.commands[name].does != impossible]
-    return await job_view.one(engine, caller, blueprint, shown, actions)
+    return await job_view.view_job(engine, caller, blueprint, shown, actions)
 
 
 async def _read_archived(engine: Engine, caller: Principal, job: JobId) -> bytes:
     document = await reader.job(engine.archive, job)
-    if document is None or not _may_see(caller, job_document.view(document)):
+    if document is None or not _is_visible(caller, job_document.decode_job(document)):
         raise NotFound("No such job")
-    return await job_view.archived(engine, caller, jobs.visible_part(caller, document))
+    return await job_view.view_archived_job(engine, caller, jobs.visible_part(caller, document))
 
 
-def _may_see(caller: Principal, job: JobView) -> bool:
+def _is_visible(caller: Principal, job: JobView) -> bool:
     customer, holder = job.customer_id, job.holder_id
     return bool(relations(caller.role, caller.id, customer=customer, holder=holder, offered=False))
 
 
-async def find(engine: Engine, caller: Principal, query: JobQuery) -> Page:
+async def find_jobs(engine: Engine, caller: Principal, query: JobQuery) -> Page:
     """Return the caller's jobs, the newest first. Ops and services receive all jobs.
 
     Raises Invalid for a wrong limit or cursor, Unavailable if finished jobs are wanted and SQL cannot be read.
     """
     limit = check_limit(query.limit)
     before: tuple[int, str] | None = decode_cursor(query.cursor, tuple[int, str]) if query.cursor else None
-    wanted = _own_filter(caller, query)
+    wanted = _caller_filter(caller, query)
     if wanted is None:
-        return Page([], None, {zone: await _as_of(engine, zone) for zone in engine.store.zones})
+        return Page([], None, {zone: await _log_head(engine, zone) for zone in engine.store.zones})
     found: dict[tuple[int, str], bytes] = {}
     as_of: dict[str, dict[str, str | int]] = {}
     for zone, state in engine.store.zones.items():
         seq = await _find_live(engine, caller, zone, wanted, before, limit, found)
         as_of[zone] = {"epoch": state.epoch, "seq": seq}
-    if query.phase not in LIVE:
+    if query.phase not in LIVE_PHASES:
         # SQL is behind the log, so that only Redis has the present state of a live job, and the values that decide who
         # may see which part of the job.
-        documents, _ = await reader.jobs(engine.archive, wanted, limit + 1, query.cursor, phases=FINISHED)
+        documents, _ = await reader.jobs(engine.archive, wanted, limit + 1, query.cursor, phases=FINISHED_PHASES)
         for document in documents:
             seen = jobs.visible_part(caller, document)
-            if _reveals_nothing(job_document.view(seen), wanted, caller):
-                found.setdefault(_position(job_document.view(document)), seen)
+            if _reveals_nothing(job_document.decode_job(seen), wanted, caller):
+                found.setdefault(_sort_key(job_document.decode_job(document)), seen)
     order = sorted(found, reverse=True)
     after = encode_cursor(*order[limit - 1]) if len(order) > limit else None
-    items = await job_view.many(engine, caller, (found[position] for position in order[:limit]))
+    items = await job_view.view_jobs(engine, caller, (found[position] for position in order[:limit]))
     return Page(items, after, as_of)
 
 
@@ -143,29 +143,29 @@ def _reveals_nothing(job: JobView, wanted: JobFilter, caller: Principal) -> bool
     return not filters_hidden or job.customer is not None
 
 
-async def live(engine: Engine, caller: Principal, limit: int) -> Page:
+async def live_jobs(engine: Engine, caller: Principal, limit: int) -> Page:
     """Return the caller's live jobs, the newest first, from Redis only. Ops and services receive all live jobs.
 
-    A closed zone is omitted if other zones are open. ``next`` is a cursor for ``find``.
+    A closed zone is omitted if other zones are open. ``next`` is a cursor for ``find_jobs``.
     """
-    wanted = _own_filter(caller, JobQuery())
+    wanted = _caller_filter(caller, JobQuery())
     found: dict[tuple[int, str], bytes] = {}
     for zone, state in engine.store.zones.items():
         if wanted is None or (not state.open and len(engine.store.zones) > 1):
             continue
         # One read for all phases: with one read per phase, a job that changes its phase in between would be missed.
-        await _find_live(engine, caller, zone, wanted, None, limit, found, phases=LIVE)
+        await _find_live(engine, caller, zone, wanted, None, limit, found, phases=LIVE_PHASES)
     order = sorted(found, reverse=True)
     after = encode_cursor(*order[limit - 1]) if len(order) > limit else None
-    return Page(await job_view.many(engine, caller, (found[position] for position in order[:limit])), after)
+    return Page(await job_view.view_jobs(engine, caller, (found[position] for position in order[:limit])), after)
 
 
-async def _as_of(engine: Engine, zone: Zone) -> dict[str, str | int]:
-    head = await log.head(engine.store.reads, zone)
+async def _log_head(engine: Engine, zone: Zone) -> dict[str, str | int]:
+    head = await log.read_head(engine.store.reads, zone)
     return {"epoch": head.epoch, "seq": head.seq}
 
 
-def _own_filter(caller: Principal, query: JobQuery) -> JobFilter | None:
+def _caller_filter(caller: Principal, query: JobQuery) -> JobFilter | None:
     """Return the query with a filter for the caller's own jobs; None if no job can match."""
     own: dict[str, Any] = {}
     if caller.role == "customer":
@@ -196,7 +196,7 @@ async def _find_live(
     limit: int,
     found: dict[tuple[int, str], bytes],
     *,
-    phases: Collection[Phase] = LIVE | FINISHED,
+    phases: Collection[Phase] = LIVE_PHASES | FINISHED_PHASES,
 ) -> int:
     """Add jobs from the live index to ``found``, page by page, until there are more than ``limit``. Return the seq up
     to which the first page is complete.
@@ -206,28 +206,28 @@ async def _find_live(
     below: str = str(before[0]) if before else "+inf"
     count, as_of = 0, 0
     while count <= limit:
-        names = {"meta": keys.meta(zone), "index": index}
+        names = {"meta": keys.zone_meta(zone), "index": index}
         technician = caller.id if caller.role == "technician" else ""
-        args: Args = {"technician": technician, "below": below, "limit": LIVE_PAGE}
+        args: Args = {"technician": technician, "below": below, "limit": LIVE_PAGE_SIZE}
         done = await engine.store.read(zone, "job_list", keys=names, args=args)
         as_of = as_of or done.seq
         rows = [done.rest[i : i + 2] for i in range(0, len(done.rest), 2)]
         for _, document in rows:
-            job = job_document.view(document)
+            job = job_document.decode_job(document)
             if (
                 job.phase in phases
-                and wanted.matches(job_document.columns(job))
-                and (before is None or _position(job) < before)
+                and wanted.matches(job_document.column_values(job))
+                and (before is None or _sort_key(job) < before)
             ):
-                found.setdefault(_position(job), document)
+                found.setdefault(_sort_key(job), document)
                 count += 1
-        if len(rows) < LIVE_PAGE or rows[-1][0].decode() == below:
+        if len(rows) < LIVE_PAGE_SIZE or rows[-1][0].decode() == below:
             break
         below = rows[-1][0].decode()
     return as_of
 
 
-def _position(job: JobView) -> tuple[int, str]:
+def _sort_key(job: JobView) -> tuple[int, str]:
     return ms_of(job.created_at), job.id
 
 
@@ -235,12 +235,12 @@ async def history(engine: Engine, caller: Principal, job_id: str) -> list[Histor
     """Return all changes of a job in the order of the log: from the archive, then from the part that is not archived
     yet.
     """
-    zone, job = located(job_id)
-    if job_document.view(await read(engine, caller, job_id)).customer is None:
+    zone, job = parse_job_id(job_id)
+    if job_document.decode_job(await read_job(engine, caller, job_id)).customer is None:
         raise NotFound("No such job")
     # Read the log before SQL: an event that is archived in between is read twice, never missed.
     reached = await reader.checkpoint(engine.archive, zone)
-    tail = await log.window(engine.store.reads, zone, reached.seq if reached else 0, TAIL)
+    tail = await log.read_range(engine.store.reads, zone, reached.seq if reached else 0, MAX_LOG_EVENTS)
     name = (
         f'"{job}"'.encode()
     )  # a fast filter: another job's metadata may contain the id too, so that history_item decides
@@ -255,14 +255,14 @@ async def waves(engine: Engine, caller: Principal, job_id: str) -> list[bytes]:
     """
     if not caller.is_ops:
         raise Forbidden("Only ops may see whom a job was offered to")
-    zone, job = located(job_id)
+    zone, job = parse_job_id(job_id)
     if not await engine.store.command("EXISTS", keys.job(zone, job)):
         raise NotFound("No such job, or it was archived more than a day ago")
-    rows: list[bytes] = await engine.store.command("LRANGE", keys.waves(zone, job), 0, -1)
+    rows: list[bytes] = await engine.store.command("LRANGE", keys.job_waves(zone, job), 0, -1)
     return rows[::-1]
 
 
-def wave_position(wave: bytes) -> tuple[str, int]:
+def wave_sort_key(wave: bytes) -> tuple[str, int]:
     """Return the key by which lists of waves are sorted."""
-    record = _wave.decode(wave)
+    record = _wave_time_decoder.decode(wave)
     return record.at, record.wave

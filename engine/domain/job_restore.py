@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from engine.archive import reader
-from engine.archive.projection import FINISHED
+from engine.archive.projection import FINISHED_PHASES
 from engine.errors import NotFound, Unavailable
 from engine.events import Event, ms_of
 from engine.rules import job_document
@@ -27,17 +27,17 @@ from engine.zone import log
 if TYPE_CHECKING:
     from engine.runtime import Engine
 
-ARCHIVED_S = 2.0
+ARCHIVE_WAIT_S = 2.0
 """How long (seconds) to wait until the archive reaches the head of the log."""
 POLL_S = 0.02
 
-PAYMENTS = (
+PAYMENT_EVENTS = (
     *("payment.requested", "payment.received", "payment.refunded", "payment.failed", "payment.unexpected"),
     "payment.partial",
 )
 
 
-class _Payment(msgspec.Struct):
+class _EventPayment(msgspec.Struct):
     status: str
     amount: int
     currency: str
@@ -48,7 +48,7 @@ class _Payment(msgspec.Struct):
 
 
 class _PaymentEvent(msgspec.Struct):
-    payment: _Payment | None = None
+    payment: _EventPayment | None = None
     why: str = ""
 
 
@@ -68,21 +68,21 @@ class _PaymentRecord(msgspec.Struct):
 
     def record(self) -> str:
         path = ",".join(f"{status}:{rest}" for status, rest in self.statuses.items())
-        fixed = members(self.kind, self.reference, self.of).decode()
+        fixed = encode_fixed_members(self.kind, self.reference, self.of).decode()
         return f'{path} {self.id} "{self.created_at}" {self.back} {fixed}'
 
 
-_payment_event = msgspec.json.Decoder(_PaymentEvent)
-_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_payment_event_decoder = msgspec.json.Decoder(_PaymentEvent)
+_members_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-def members(kind: str, reference: str, of: str) -> bytes:
+def encode_fixed_members(kind: str, reference: str, of: str) -> bytes:
     """Return the members of a payment that never change, as JSON without its braces."""
     named = {"kind": kind, "reference": reference, **({"of": of} if kind == "refund" else {})}
     return msgspec.json.encode(named)[1:-1]
 
 
-async def restore(engine: Engine, zone: Zone, job: JobId) -> None:
+async def restore_job(engine: Engine, zone: Zone, job: JobId) -> None:
     """Restore the job and its payments in Redis, if the job is not in Redis.
 
     Raises NotFound if the archive does not have the job as finished, Unavailable if SQL cannot be read or does not
@@ -92,21 +92,21 @@ async def restore(engine: Engine, zone: Zone, job: JobId) -> None:
         raise NotFound("No such job")
     await _wait_for_archive(engine, zone)
     document = await reader.job(engine.archive, job)
-    shown = _members.decode(document) if document else {}
-    if not shown or msgspec.json.decode(shown["phase"]) not in FINISHED:
+    shown = _members_decoder.decode(document) if document else {}
+    if not shown or msgspec.json.decode(shown["phase"]) not in FINISHED_PHASES:
         raise NotFound("No such job")
-    payments = payment_records(await reader.events_of(engine.archive, job, PAYMENTS))
-    bp = await reader.blueprint_of(engine.archive, job) or engine.blueprints.default.key
-    names = {"meta": keys.meta(zone), "job": keys.job(zone, job), "payments": keys.payments(zone, job)}
-    fields = _pairs(_fields(shown, bp, sums(payments)))
-    records = _pairs({f"{each.kind} {each.reference}": each.record() for each in payments})
+    payments = payment_records(await reader.job_events(engine.archive, job, PAYMENT_EVENTS))
+    bp = await reader.blueprint_key_of(engine.archive, job) or engine.blueprints.default.key
+    names = {"meta": keys.zone_meta(zone), "job": keys.job(zone, job), "payments": keys.job_payments(zone, job)}
+    fields = _encode_pairs(_record_fields(shown, bp, sum_amounts(payments)))
+    records = _encode_pairs({f"{each.kind} {each.reference}": each.record() for each in payments})
     await engine.store.run(zone, "job_restore", keys=names, args={"fields": fields, "kept": records})
 
 
 async def _wait_for_archive(engine: Engine, zone: Zone) -> None:
-    """Wait until SQL has all events that are in the log now. Raises Unavailable after ``ARCHIVED_S``."""
-    head = await log.head(engine.store.reads, zone)
-    for _ in range(round(ARCHIVED_S / POLL_S)):
+    """Wait until SQL has all events that are in the log now. Raises Unavailable after ``ARCHIVE_WAIT_S``."""
+    head = await log.read_head(engine.store.reads, zone)
+    for _ in range(round(ARCHIVE_WAIT_S / POLL_S)):
         at = await reader.checkpoint(engine.archive, zone)
         if at is not None and at.seq >= head.seq:
             return
@@ -120,7 +120,7 @@ def payment_records(events: Iterable[Event]) -> list[_PaymentRecord]:
     """
     payments: dict[tuple[str, str], _PaymentRecord] = {}
     for event in events:
-        data = _payment_event.decode(event.data)
+        data = _payment_event_decoder.decode(event.data)
         reported = data.payment
         if reported is None or reported.reference is None:  # requested by a step of the job
             continue
@@ -141,7 +141,7 @@ def payment_records(events: Iterable[Event]) -> list[_PaymentRecord]:
     return list(payments.values())
 
 
-def sums(payments: Iterable[_PaymentRecord]) -> dict[str, int]:
+def sum_amounts(payments: Iterable[_PaymentRecord]) -> dict[str, int]:
     """Return the sum of captured amounts and the sum of refunded amounts, without payments in another currency than the
     job's.
     """
@@ -153,9 +153,9 @@ def sums(payments: Iterable[_PaymentRecord]) -> dict[str, int]:
     return total
 
 
-def _fields(shown: dict[str, msgspec.Raw], bp: str, total: dict[str, int]) -> dict[str, Any]:
+def _record_fields(shown: dict[str, msgspec.Raw], bp: str, total: dict[str, int]) -> dict[str, Any]:
     """Return the record of a finished job, as Job.load in lua/lib/job.lua reads it."""
-    fixed = {name: raw for name, raw in shown.items() if name in job_document.RECORD}
+    fixed = {name: raw for name, raw in shown.items() if name in job_document.RECORD_MEMBERS}
     plain: dict[str, Any] = {name: msgspec.json.decode(raw) for name, raw in shown.items()}
     holder = plain["technician"]
     return {
@@ -164,8 +164,8 @@ def _fields(shown: dict[str, msgspec.Raw], bp: str, total: dict[str, int]) -> di
         "customer": plain["customer"]["id"],
         "holder": holder["id"] if holder else "",
         "card": bytes(shown["technician"]).decode() if holder else "",
-        "full": job_document.whole(fixed).decode(),
-        "pub": job_document.public({name: plain[name] for name in fixed}).decode(),
+        "full": job_document.encode_members(fixed).decode(),
+        "pub": job_document.encode_public_members({name: plain[name] for name in fixed}).decode(),
         "at": bytes(shown["at"]).decode()[1:-1],
         "created": ms_of(plain["created_at"]),
         "updated": ms_of(plain["updated_at"]),
@@ -179,6 +179,6 @@ def _fields(shown: dict[str, msgspec.Raw], bp: str, total: dict[str, int]) -> di
     }
 
 
-def _pairs(fields: dict[str, Any]) -> bytes:
+def _encode_pairs(fields: dict[str, Any]) -> bytes:
     """Return a JSON array in which names and values alternate, all as text."""
     return msgspec.json.encode([str(part) for pair in fields.items() for part in pair])

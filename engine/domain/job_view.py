@@ -18,7 +18,7 @@ import structlog
 from engine.archive import reader
 from engine.blueprint.schema import Blueprint
 from engine.domain import codes, contacts
-from engine.domain.contacts import Side
+from engine.domain.contacts import PhoneOwner
 from engine.errors import CalloutError
 from engine.rules import job_document
 from engine.rules.job_document import JobView
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-CODED = ("assigned", "active")
+PHASES_WITH_CODES = ("assigned", "active")
 """The phases in which the customer receives the codes."""
 
 
-class _Record(NamedTuple):
+class _JobRecord(NamedTuple):
     """The job's record as it is now. The record may be newer than the job's JSON."""
 
     bp: str
@@ -66,12 +66,12 @@ class _Record(NamedTuple):
         return int(used) if issue == (self.issue or "1") else 0
 
 
-def with_actions(job: bytes, actions: list[str], **more: Any) -> bytes:
+def add_actions(job: bytes, actions: list[str], **more: Any) -> bytes:
     """Return a job's JSON with the member ``actions`` and the members of ``more`` added."""
     return job[:-1] + b"," + msgspec.json.encode({"actions": actions, **more})[1:]
 
 
-async def one(
+async def view_job(
     engine: Engine,
     caller: Principal,
     blueprint: Blueprint | None,
@@ -88,80 +88,82 @@ async def one(
     caller has tried no code and received no proposal yet, so that this function does not read the record.
     """
     if blueprint is None:
-        return with_actions(job, [])
+        return add_actions(job, [])
     if contact is not None:
-        job = await _add_phone(engine, job_document.view(job), "customer", job, contact)
-        return with_actions(job, blueprint.unlocked(actions, tried=0, reissued=0))
-    shown = _job_with_more(caller, [blueprint], job, actions)
-    record = await _record(engine, caller, shown) if shown else None
+        job = await _add_phone(engine, job_document.decode_job(job), "customer", job, contact)
+        return add_actions(job, blueprint.unlocked(actions, tried=0, reissued=0))
+    shown = _decode_if_extended(caller, [blueprint], job, actions)
+    record = await _read_record(engine, caller, shown) if shown else None
     if shown is None or record is None:
-        return with_actions(job, blueprint.unlocked(actions, tried=0, reissued=0))
+        return add_actions(job, blueprint.unlocked(actions, tried=0, reissued=0))
     possible = blueprint.unlocked(actions, tried=record.tried, reissued=int(record.reissued or 0))
     if record.lacks_service(caller):
         possible = [name for name in possible if blueprint.commands[name].does == "release"]
-    more = _record_members(engine, caller, shown, record)
-    job = await _with_phone(engine, caller, shown, record, job)
-    return with_actions(job, possible, **more)
+    more = _caller_members(engine, caller, shown, record)
+    job = await _add_phone_of_live_job(engine, caller, shown, record, job)
+    return add_actions(job, possible, **more)
 
 
-async def archived(engine: Engine, caller: Principal, job: bytes) -> bytes:
+async def view_archived_job(engine: Engine, caller: Principal, job: bytes) -> bytes:
     """Return the view of a job that is only in SQL, as of its last event. The view has no actions."""
-    shown = _job_with_more(caller, list(engine.blueprints.by_key.values()), job, [])
-    return with_actions(await _with_archived_phone(engine, caller, shown, job) if shown else job, [])
+    shown = _decode_if_extended(caller, list(engine.blueprints.by_key.values()), job, [])
+    return add_actions(await _add_phone_of_archived_job(engine, caller, shown, job) if shown else job, [])
 
 
-async def many(engine: Engine, caller: Principal, jobs: Iterable[bytes]) -> list[bytes]:
+async def view_jobs(engine: Engine, caller: Principal, jobs: Iterable[bytes]) -> list[bytes]:
     """Return the views of the jobs of a list, with codes, proposal and phone. Only views of single jobs have
     ``actions``.
     """
-    return list(await asyncio.gather(*(_list_item_view(engine, caller, job) for job in jobs)))
+    return list(await asyncio.gather(*(_view_list_item(engine, caller, job) for job in jobs)))
 
 
-async def _list_item_view(engine: Engine, caller: Principal, job: bytes) -> bytes:
-    shown = _job_with_more(caller, list(engine.blueprints.by_key.values()), job, [])
+async def _view_list_item(engine: Engine, caller: Principal, job: bytes) -> bytes:
+    shown = _decode_if_extended(caller, list(engine.blueprints.by_key.values()), job, [])
     if shown is None:
         return job
-    record = await _record(engine, caller, shown)
+    record = await _read_record(engine, caller, shown)
     if record is None:
-        return await _with_archived_phone(engine, caller, shown, job)
-    job = await _with_phone(engine, caller, shown, record, job)
-    more = _record_members(engine, caller, shown, record)
+        return await _add_phone_of_archived_job(engine, caller, shown, job)
+    job = await _add_phone_of_live_job(engine, caller, shown, record, job)
+    more = _caller_members(engine, caller, shown, record)
     return job[:-1] + b"," + msgspec.json.encode(more)[1:] if more else job
 
 
-async def _with_phone(engine: Engine, caller: Principal, shown: JobView, record: _Record, job: bytes) -> bytes:
+async def _add_phone_of_live_job(
+    engine: Engine, caller: Principal, shown: JobView, record: _JobRecord, job: bytes
+) -> bytes:
     """Return the job with the other side's phone, unless the job has another holder by now: ``job`` may be the repeated
     answer to a command whose caller has left the job since.
     """
     if shown.holder_id != record.holder or record.unaccepted == "1":
         return job
     blueprint = engine.blueprints.exactly(record.bp)
-    side = contacts.phone_side(caller, shown, blueprint) if blueprint else None
+    side = contacts.phone_owner(caller, shown, blueprint) if blueprint else None
     return await _add_phone(engine, shown, side, job, record.contact)
 
 
-async def _with_archived_phone(engine: Engine, caller: Principal, shown: JobView, job: bytes) -> bytes:
+async def _add_phone_of_archived_job(engine: Engine, caller: Principal, shown: JobView, job: bytes) -> bytes:
     """Return a job that Redis does not have any more with the phone added. The job's events contain the version of its
     blueprint.
     """
     try:
-        key = await reader.blueprint_of(engine.archive, shown.id)
-    except CalloutError as error:  # as in contacts.phone_of: a reply without a phone is better than none
+        key = await reader.blueprint_key_of(engine.archive, shown.id)
+    except CalloutError as error:  # as in contacts.read_phone: a reply without a phone is better than none
         log.warning("phone_not_read", job=shown.id, error=str(error))
         return job
     blueprint = engine.blueprints.exactly(key) if key else None
-    side = contacts.phone_side(caller, shown, blueprint) if blueprint else None
+    side = contacts.phone_owner(caller, shown, blueprint) if blueprint else None
     return await _add_phone(engine, shown, side, job)
 
 
-async def _add_phone(engine: Engine, shown: JobView, side: Side | None, job: bytes, contact: str = "") -> bytes:
+async def _add_phone(engine: Engine, shown: JobView, side: PhoneOwner | None, job: bytes, contact: str = "") -> bytes:
     if side is None:
         return job
-    phone = await contacts.phone_of(engine, shown, side, contact if side == "customer" else "")
+    phone = await contacts.read_phone(engine, shown, side, contact if side == "customer" else "")
     return contacts.with_phone(job, side, phone)
 
 
-def _job_with_more(
+def _decode_if_extended(
     caller: Principal, blueprints: Sequence[Blueprint], job: bytes, actions: Sequence[str]
 ) -> JobView | None:
     """Return the decoded job if its record may contain members for the caller, by any version of its blueprint;
@@ -169,15 +171,15 @@ def _job_with_more(
     """
     if caller.role not in ("customer", "technician") and not actions:
         return None
-    shown = job_document.view(job)
+    shown = job_document.decode_job(job)
     versions = [b for b in blueprints if b.name == shown.blueprint]
-    return shown if any(_may_have_more(caller, b, shown, actions) for b in versions) else None
+    return shown if any(_may_be_extended(caller, b, shown, actions) for b in versions) else None
 
 
-def _may_have_more(caller: Principal, blueprint: Blueprint, shown: JobView, actions: Sequence[str]) -> bool:
-    if blueprint.asks_codes(actions) or contacts.phone_side(caller, shown, blueprint):
+def _may_be_extended(caller: Principal, blueprint: Blueprint, shown: JobView, actions: Sequence[str]) -> bool:
+    if blueprint.asks_codes(actions) or contacts.phone_owner(caller, shown, blueprint):
         return True
-    if _is_customer(caller, shown) and blueprint.codes.purposes and shown.phase in CODED:
+    if _is_customer(caller, shown) and blueprint.codes.purposes and shown.phase in PHASES_WITH_CODES:
         return True
     if _is_holder(caller, shown) and shown.status in blueprint.states and blueprint.states[shown.status].asked:
         return True
@@ -192,23 +194,23 @@ def _is_holder(caller: Principal, shown: JobView) -> bool:
     return caller.role == "technician" and shown.holder_id == caller.id
 
 
-async def _record(engine: Engine, caller: Principal, shown: JobView) -> _Record | None:
+async def _read_record(engine: Engine, caller: Principal, shown: JobView) -> _JobRecord | None:
     """Read the job's record. Return None if Redis does not have the record any more."""
-    names = [*_Record._fields[:-1], f"tries:{caller.id}"]
+    names = [*_JobRecord._fields[:-1], f"tries:{caller.id}"]
     found = await engine.store.command("HMGET", keys.job(shown.zone, shown.id), *names)
-    record = _Record(*((part or b"").decode() for part in found))
+    record = _JobRecord(*((part or b"").decode() for part in found))
     return record if record.bp else None
 
 
-def _record_members(engine: Engine, caller: Principal, shown: JobView, record: _Record) -> dict[str, Any]:
+def _caller_members(engine: Engine, caller: Principal, shown: JobView, record: _JobRecord) -> dict[str, Any]:
     """Return the codes and the open proposal, if the caller may see them."""
     blueprint, more = engine.blueprints.exactly(record.bp), dict[str, Any]()
     if blueprint is None:
         return more
     mine = _is_customer(caller, shown)
     # The JSON may be older than the record: the job may have ended, or have another holder.
-    if mine and blueprint.codes.purposes and shown.phase in CODED and record.phase in CODED:
-        more["codes"] = codes.all_of(engine, blueprint, shown.id, record.issue or "1")
+    if mine and blueprint.codes.purposes and shown.phase in PHASES_WITH_CODES and record.phase in PHASES_WITH_CODES:
+        more["codes"] = codes.codes_by_purpose(engine, blueprint, shown.id, record.issue or "1")
     negotiating = record.status in blueprint.price.propose and record.price_locked != "1"
     if negotiating and (mine or (_is_holder(caller, shown) and record.holder == caller.id)):
         proposal = _open_proposal(record)
@@ -216,7 +218,7 @@ def _record_members(engine: Engine, caller: Principal, shown: JobView, record: _
     return more
 
 
-def _open_proposal(record: _Record) -> msgspec.Raw | None:
+def _open_proposal(record: _JobRecord) -> msgspec.Raw | None:
     """Return the last proposal in the form of its event if the proposal is open, otherwise None. The argument is a
     record of lua/lib/proposal.lua, in which the time and the reason are JSON.
     """

@@ -15,19 +15,19 @@ import msgspec
 
 from engine.blueprint import registry
 from engine.blueprint.compiler import Plan
-from engine.blueprint.schema import Blueprint, Does, Relation, relations
+from engine.blueprint.schema import Blueprint, Effect, Relation, relations
 from engine.clock import now_ms
 from engine.domain import commands, job_view
 from engine.domain.commands import CommandContext, Step
 from engine.errors import Forbidden, Invalid, NotFound, OtherBlueprint, Unavailable, VersionConflict
 from engine.events import ms_of
 from engine.idempotency import in_redis, in_sql
-from engine.idempotency.in_redis import Outcome, located
-from engine.roles import WHOLE_JOB_READERS
+from engine.idempotency.in_redis import Outcome, parse_job_id
+from engine.roles import WHOLE_JOB_READER_ROLES
 from engine.rules import job_document
 from engine.rules.job_document import JobView
 from engine.store import keys
-from engine.store.connection import Done
+from engine.store.connection import ScriptReply
 from engine.types import ROLES, JobId, Principal, Role, Zone
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SEPARATE_ROUTES = {
+ROUTE_OF_EFFECT = {
     "bid": "POST /v1/jobs/{id}/bids",
     "withdraw": "POST /v1/jobs/{id}/bids/{bid}/withdraw",
     "award": "POST /v1/jobs/{id}/bids/{bid}/accept",
@@ -44,15 +44,15 @@ SEPARATE_ROUTES = {
 """The routes for commands whose effects need more than a step's arguments."""
 
 
-ALSO_CALLED = {"claim": "accept"}
+COMMAND_ALIASES = {"claim": "accept"}
 """`claim` and `respond` accept an offer under any blueprint, also if the blueprint's command has another name."""
 
 
-def sees_whole(caller: Principal, job: JobView) -> bool:
+def sees_whole_job(caller: Principal, job: JobView) -> bool:
     """Return whether a caller who may see the job may see all its members. A technician may if they hold the job and
     have accepted the job.
     """
-    if caller.role in WHOLE_JOB_READERS:
+    if caller.role in WHOLE_JOB_READER_ROLES:
         return True
     if caller.role != "technician":
         return False
@@ -63,10 +63,10 @@ def visible_part(caller: Principal, job: bytes) -> bytes:
     """Return the whole job or the job's public part. The caller's relation to the job at the time of the document
     decides which.
     """
-    view = job_document.view(job)
-    if view.customer is None or sees_whole(caller, view):
+    view = job_document.decode_job(job)
+    if view.customer is None or sees_whole_job(caller, view):
         return job
-    return job_document.public_part(job, holder=view.holder_id == caller.id)
+    return job_document.public_part_of(job, holder=view.holder_id == caller.id)
 
 
 def is_early(job: JobView, blueprint: Blueprint) -> bool:
@@ -87,10 +87,10 @@ async def claim(
 
     Raises Forbidden for a caller who is not a technician, and the errors of PROTOCOL §3 in the order given there.
     """
-    return await command(engine, caller, job_id, Step(command="claim", version=version), key=key, trace=trace)
+    return await run_command(engine, caller, job_id, Step(command="claim", version=version), key=key, trace=trace)
 
 
-async def command(
+async def run_command(
     engine: Engine,
     caller: Principal,
     job_id: str,
@@ -106,17 +106,17 @@ async def command(
     that the command does not start from, VersionConflict with the present job, WrongCode with ``attempts_left``,
     CodeLocked, Frozen, Invalid for a missing argument, ReusedKey, and the errors of ``Store.run``.
     """
-    zone, job = located(job_id)
-    fingerprint = in_redis.fingerprint(engine, step.command, job, step.arguments())
-    context = CommandContext(zone, job, caller, in_redis.checked_key(key), fingerprint, trace)
+    zone, job = parse_job_id(job_id)
+    fingerprint = in_redis.fingerprint_of(engine, step.command, job, step.arguments())
+    context = CommandContext(zone, job, caller, in_redis.validate_key(key), fingerprint, trace)
     try:
-        return await by_blueprint(engine, lambda blueprint: _try(engine, context, blueprint, step))
+        return await run_with_own_blueprint(engine, lambda blueprint: _run_command_of(engine, context, blueprint, step))
     except Invalid:
-        await check_known(engine, context)
+        await check_visible(engine, context)
         raise
 
 
-async def check_known(engine: Engine, context: CommandContext) -> None:
+async def check_visible(engine: Engine, context: CommandContext) -> None:
     """Raise NotFound if the job is hidden from the caller: another error, such as that for a missing argument, would
     reveal that the job exists.
     """
@@ -128,7 +128,7 @@ async def read_record(engine: Engine, caller: Principal, zone: Zone, job: JobId)
     """Return the values that lua/job_read.lua returns for this caller. Raises NotFound if Redis does not have the
     job.
     """
-    names = {"meta": keys.meta(zone), "job": keys.job(zone, job), "offers": keys.offers(zone, job)}
+    names = {"meta": keys.zone_meta(zone), "job": keys.job(zone, job), "offers": keys.job_offers(zone, job)}
     technician = caller.id if caller.role == "technician" else ""
     return (await engine.store.read(zone, "job_read", keys=names, args={"technician": technician})).rest
 
@@ -142,12 +142,12 @@ def relations_to(caller: Principal, record: Sequence[bytes]) -> list[Relation]:
         customer=customer.decode(),
         holder=holder.decode(),
         offered=bool(offer or bid),
-        frozen=job_document.view(full).frozen,
+        frozen=job_document.decode_job(full).frozen,
         bids=bids == b"1",
     )
 
 
-async def by_blueprint(engine: Engine, act: Callable[[Blueprint], Awaitable[T]]) -> T:
+async def run_with_own_blueprint(engine: Engine, act: Callable[[Blueprint], Awaitable[T]]) -> T:
     """Run ``act`` with the job's own blueprint. The default blueprint is tried first.
 
     Raises Unavailable if this process has not loaded the job's blueprint, and the errors of ``act``.
@@ -161,8 +161,8 @@ async def by_blueprint(engine: Engine, act: Callable[[Blueprint], Awaitable[T]])
     raise Unavailable("The job's blueprint is not known here")
 
 
-async def _try(engine: Engine, context: CommandContext, blueprint: Blueprint, step: Step) -> Outcome:
-    name = step.command if step.command in blueprint.commands else ALSO_CALLED.get(step.command, "")
+async def _run_command_of(engine: Engine, context: CommandContext, blueprint: Blueprint, step: Step) -> Outcome:
+    name = step.command if step.command in blueprint.commands else COMMAND_ALIASES.get(step.command, "")
     plan = engine.plans.of(blueprint, name)
     if plan is None or plan.spec.by == ("engine",):
         await check_blueprint(engine, context, blueprint)
@@ -172,15 +172,15 @@ async def _try(engine: Engine, context: CommandContext, blueprint: Blueprint, st
         raise Forbidden(f"A {context.caller.role} may not {step.command}")
     if plan.spec.does == "assign" and step.technician is None:
         plan = _release_plan(engine, blueprint, context.caller) or plan
-    if plan.spec.does in SEPARATE_ROUTES:
+    if plan.spec.does in ROUTE_OF_EFFECT:
         await check_blueprint(engine, context, blueprint)
-        raise Invalid(f"{step.command} is given by {SEPARATE_ROUTES[plan.spec.does]}")
+        raise Invalid(f"{step.command} is given by {ROUTE_OF_EFFECT[plan.spec.does]}")
     try:
-        done = await commands.send(engine, context, blueprint, plan, step)
+        done = await commands.send_command(engine, context, blueprint, plan, step)
     except VersionConflict as error:
-        error.extra["job"] = msgspec.Raw(await read_current(engine, context))
+        error.extra["job"] = msgspec.Raw(await read_current_job(engine, context))
         raise
-    return await outcome(engine, context, blueprint, plan, done)
+    return await command_outcome(engine, context, blueprint, plan, done)
 
 
 def _release_plan(engine: Engine, blueprint: Blueprint, caller: Principal) -> Plan | None:
@@ -199,7 +199,7 @@ async def check_blueprint(engine: Engine, context: CommandContext, blueprint: Bl
         raise OtherBlueprint(found.decode())
 
 
-async def blueprint_of(engine: Engine, zone: Zone, job: JobId) -> Blueprint:
+async def read_blueprint(engine: Engine, zone: Zone, job: JobId) -> Blueprint:
     """Read the blueprint of a job, for functions that need more than one command's plan. Raises NotFound if Redis does
     not have the job, Unavailable if this process has not loaded its blueprint.
     """
@@ -209,8 +209,8 @@ async def blueprint_of(engine: Engine, zone: Zone, job: JobId) -> Blueprint:
     return registry.require_version(engine.blueprints, found.decode())
 
 
-async def command_for(
-    engine: Engine, zone: Zone, job: JobId, blueprint: Blueprint, does: Does, *, resolves: str = ""
+async def find_command(
+    engine: Engine, zone: Zone, job: JobId, blueprint: Blueprint, does: Effect, *, resolves: str = ""
 ) -> str | None:
     """Return the name of the blueprint's command with this effect, for routes that do not name a command. If several
     commands have the effect, return the command that starts from the job's present state. This function does not check
@@ -224,7 +224,7 @@ async def command_for(
     return names[0] if names else None
 
 
-POSSIBLE: dict[Role, frozenset[Relation]] = {
+POSSIBLE_RELATIONS: dict[Role, frozenset[Relation]] = {
     role: frozenset(relations(role, "", customer="", holder="", offered=True, frozen=True, bids=True)) for role in ROLES
 }
 """The relations to a job that each role can have: the relations of a user who is customer and holder, has an offer and
@@ -234,28 +234,32 @@ may bid, while a dispute is open.
 
 def possible_relations(role: Role) -> frozenset[Relation]:
     """Return the relations to a job that this role can have."""
-    return POSSIBLE.get(role, frozenset())
+    return POSSIBLE_RELATIONS.get(role, frozenset())
 
 
-async def outcome(engine: Engine, context: CommandContext, blueprint: Blueprint, plan: Plan, done: Done) -> Outcome:
+async def command_outcome(
+    engine: Engine, context: CommandContext, blueprint: Blueprint, plan: Plan, done: ScriptReply
+) -> Outcome:
     """Return the outcome of a command: the job as of the command's event, with the actions that the caller may take."""
     if len(done.rest) > 1:
         shown = done.rest[1]
     else:
-        shown = await in_redis.job_at(engine, context.zone, done) or await read_current(engine, context)
+        shown = await in_redis.job_at_event(engine, context.zone, done) or await read_current_job(engine, context)
     shown = visible_part(context.caller, shown)
     # A technician who declined a job that now takes bids may bid for it.
-    bids = plan.spec.does == "refuse" and blueprint.states[job_document.view(shown).status].seeks == "bids"
+    bids = plan.spec.does == "refuse" and blueprint.states[job_document.decode_job(shown).status].seeks == "bids"
     contact = done.rest[2].decode() if plan.spec.does == "take" and len(done.rest) > 2 else None
-    return await answer(engine, context, blueprint, shown, done, message=plan.spec.message, bids=bids, contact=contact)
+    return await change_outcome(
+        engine, context, blueprint, shown, done, message=plan.spec.message, bids=bids, contact=contact
+    )
 
 
-async def answer(
+async def change_outcome(
     engine: Engine,
     context: CommandContext,
     blueprint: Blueprint,
     shown: bytes,
-    done: Done,
+    done: ScriptReply,
     *,
     message: str | None = None,
     bids: bool = False,
@@ -278,16 +282,16 @@ async def changed_view(
     """Return the view of a job that the caller has just changed. Raises Indeterminate, not Unavailable, if the view
     cannot be read, because the change is already done.
     """
-    names = actions(caller, blueprint, shown, bids=bids)
+    names = actions_after_change(caller, blueprint, shown, bids=bids)
     with in_sql.unavailable_as_indeterminate():
-        return msgspec.Raw(await job_view.one(engine, caller, blueprint, shown, names, contact=contact))
+        return msgspec.Raw(await job_view.view_job(engine, caller, blueprint, shown, names, contact=contact))
 
 
-def actions(caller: Principal, blueprint: Blueprint, shown: bytes, *, bids: bool = False) -> list[str]:
+def actions_after_change(caller: Principal, blueprint: Blueprint, shown: bytes, *, bids: bool = False) -> list[str]:
     """Return the commands that the job's state allows a caller who has just changed the job. ``bids`` is true if they
     may bid now. A caller who has just given a command has no open bid, so that ``withdraw`` is never in the result.
     """
-    job = job_document.view(shown)
+    job = job_document.decode_job(shown)
     caller_relations = relations(
         caller.role,
         caller.id,
@@ -302,7 +306,7 @@ def actions(caller: Principal, blueprint: Blueprint, shown: bytes, *, bids: bool
     return [name for name in names if blueprint.commands[name].does != "withdraw"]
 
 
-async def read_current(engine: Engine, context: CommandContext) -> bytes:
+async def read_current_job(engine: Engine, context: CommandContext) -> bytes:
     """Return the present job, in full or only its public part, for a caller who may give commands."""
     full, public, *_ = await read_record(engine, context.caller, context.zone, context.job)
-    return full if sees_whole(context.caller, job_document.view(full)) else public
+    return full if sees_whole_job(context.caller, job_document.decode_job(full)) else public

@@ -18,8 +18,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from engine.archive import reader
 from engine.clock import now_ms
 from engine.errors import NotFound
-from engine.events import iso
-from engine.sql.paging import Slice, check_limit, decode_cursor, slice_of
+from engine.events import rfc3339_of
+from engine.sql.paging import Slice, check_limit, decode_cursor, make_slice
 from engine.sql.schema import notification_reads, notifications
 from engine.types import JobId, Principal, Zone
 from engine.zone import log
@@ -50,13 +50,15 @@ class NotificationData(msgspec.Struct, frozen=True, kw_only=True):
     job: JobId | None = None
 
 
-class _Entry(msgspec.Struct, frozen=True):
+class _NotificationEntry(msgspec.Struct, frozen=True):
     data: NotificationData
     at: int
     read: bool
 
 
-async def find(engine: Engine, caller: Principal, *, limit: int = 50, cursor: str | None = None) -> Slice[Notification]:
+async def find_notifications(
+    engine: Engine, caller: Principal, *, limit: int = 50, cursor: str | None = None
+) -> Slice[Notification]:
     """Return the caller's notifications, the newest first. Raises Invalid (limit, cursor), Unavailable."""
     check_limit(limit)
     before = decode_cursor(cursor, tuple[int, str]) if cursor is not None else None
@@ -64,16 +66,16 @@ async def find(engine: Engine, caller: Principal, *, limit: int = 50, cursor: st
     entries |= {each.data.id: each for each in await _archived_entries(engine, caller, limit, before)}
     ordered = sorted(entries.values(), key=lambda each: (each.at, each.data.id), reverse=True)
     rest = [each for each in ordered if before is None or (each.at, each.data.id) < before]
-    page = slice_of(rest, limit, lambda each: (each.at, each.data.id))
-    return Slice([_notification(each) for each in page.items], page.next)
+    page = make_slice(rest, limit, lambda each: (each.at, each.data.id))
+    return Slice([_notification_of_entry(each) for each in page.items], page.next)
 
 
-async def unread(engine: Engine, caller: Principal, limit: int) -> list[Notification]:
+async def find_unread(engine: Engine, caller: Principal, limit: int) -> list[Notification]:
     """Return the newest notifications that the caller has not read. Raises Unavailable."""
     entries = {each.data.id: each for each in await _unarchived_entries(engine, caller) if not each.read}
     entries |= {each.data.id: each for each in await _archived_entries(engine, caller, limit, None, unread=True)}
     ordered = sorted(entries.values(), key=lambda each: (each.at, each.data.id), reverse=True)
-    return [_notification(each) for each in ordered[:limit]]
+    return [_notification_of_entry(each) for each in ordered[:limit]]
 
 
 async def mark_read(engine: Engine, caller: Principal, notification: str) -> None:
@@ -89,7 +91,7 @@ async def mark_read(engine: Engine, caller: Principal, notification: str) -> Non
         await conn.execute(row.on_conflict_do_nothing())
 
 
-async def _unarchived_entries(engine: Engine, caller: Principal) -> list[_Entry]:
+async def _unarchived_entries(engine: Engine, caller: Principal) -> list[_NotificationEntry]:
     zones = [Zone(zone) for zone in engine.settings.zones]
     entries = [each for part in await asyncio.gather(*(_read_log(engine, caller, z) for z in zones)) for each in part]
     if not entries:
@@ -103,11 +105,11 @@ async def _unarchived_entries(engine: Engine, caller: Principal) -> list[_Entry]
     return [msgspec.structs.replace(each, read=each.data.id in read) for each in entries]
 
 
-async def _read_log(engine: Engine, caller: Principal, zone: Zone) -> list[_Entry]:
+async def _read_log(engine: Engine, caller: Principal, zone: Zone) -> list[_NotificationEntry]:
     known = await reader.checkpoint(engine.archive, zone)
-    tail = await log.channel_tail(engine.store.reads, zone, known.seq if known else 0, f"user:{caller.id}")
+    tail = await log.read_channel(engine.store.reads, zone, known.seq if known else 0, f"user:{caller.id}")
     return [
-        _Entry(msgspec.json.decode(event.data, type=NotificationData), event.at, False)
+        _NotificationEntry(msgspec.json.decode(event.data, type=NotificationData), event.at, False)
         for event in tail
         if event.type == "notification"
     ]
@@ -115,7 +117,7 @@ async def _read_log(engine: Engine, caller: Principal, zone: Zone) -> list[_Entr
 
 async def _archived_entries(
     engine: Engine, caller: Principal, limit: int, before: tuple[int, str] | None, *, unread: bool = False
-) -> list[_Entry]:
+) -> list[_NotificationEntry]:
     c, reads = notifications.c, notification_reads
     is_read = and_(reads.c.user == c.user, reads.c.notification == c.id)
     query = (
@@ -132,7 +134,7 @@ async def _archived_entries(
     async with engine.archive.reading() as conn:
         loaded = (await conn.execute(query)).all()
     return [
-        _Entry(
+        _NotificationEntry(
             NotificationData(id=row.id, kind=row.kind, title=row.title, body=row.body, job=row.job),
             row.at,
             row.read_at is not None,
@@ -147,7 +149,7 @@ async def _is_own(engine: Engine, caller: Principal, notification: str) -> bool:
         return (await conn.execute(query)).one_or_none() is not None
 
 
-def _notification(entry: _Entry) -> Notification:
+def _notification_of_entry(entry: _NotificationEntry) -> Notification:
     data = entry.data
     return Notification(
         id=data.id,
@@ -155,6 +157,6 @@ def _notification(entry: _Entry) -> Notification:
         title=data.title,
         body=data.body,
         job=data.job,
-        at=iso(entry.at),
+        at=rfc3339_of(entry.at),
         read=entry.read,
     )

@@ -11,7 +11,7 @@ from engine.errors import Forbidden
 from engine.idempotency.in_redis import Outcome
 from engine.store import keys
 from engine.store.scripts import Args
-from engine.technicians.live import lease_ms
+from engine.technicians.live import presence_lease_ms
 from engine.types import Principal, TechnicianId
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MAX_OFFERS = 200
 
 
-async def decline(
+async def decline_offer(
     engine: Engine,
     caller: Principal,
     job_id: str,
@@ -31,10 +31,10 @@ async def decline(
 ) -> Outcome:
     """Decline an offer; the job remains open to other technicians. Raises the same errors as a claim."""
     step = Step(command="decline", reason=reason)
-    return await jobs.command(engine, caller, job_id, step, key=key, trace=trace)
+    return await jobs.run_command(engine, caller, job_id, step, key=key, trace=trace)
 
 
-async def open_to(engine: Engine, caller: Principal) -> Page:
+async def find_open_offers(engine: Engine, caller: Principal) -> Page:
     """Return the offers that the caller may accept now, the earliest expiry first. Raises Forbidden."""
     if caller.role != "technician":
         raise Forbidden("Only technicians are offered jobs")
@@ -43,8 +43,8 @@ async def open_to(engine: Engine, caller: Principal) -> Page:
     for zone, state in engine.store.zones.items():
         if not state.open and len(engine.store.zones) > 1:
             continue
-        names = {"meta": keys.meta(zone), "tech_offers": keys.technician_offers(zone, TechnicianId(caller.id))}
-        args: Args = {"technician": caller.id, "limit": MAX_OFFERS, "lease_ms": lease_ms(engine)}
+        names = {"meta": keys.zone_meta(zone), "tech_offers": keys.technician_offers(zone, TechnicianId(caller.id))}
+        args: Args = {"technician": caller.id, "limit": MAX_OFFERS, "lease_ms": presence_lease_ms(engine)}
         done = await engine.store.read(zone, "offer_list", keys=names, args=args)
         items += done.rest
         as_of[zone] = {"epoch": state.epoch, "seq": done.seq}

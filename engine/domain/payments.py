@@ -22,17 +22,17 @@ from engine.domain import job_queries, job_restore, jobs
 from engine.domain.commands import CommandContext
 from engine.errors import Duplicate, FieldError, Forbidden, Indeterminate, Invalid, NotFound
 from engine.idempotency import in_redis
-from engine.idempotency.in_redis import located
+from engine.idempotency.in_redis import parse_job_id
 from engine.sql.schema import payments as payment_rows
 from engine.store import keys
-from engine.store.connection import Done
+from engine.store.connection import ScriptReply
 from engine.types import OPS, JobId, Principal, Zone, new_id
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
 
-Status = Literal["requested", "captured", "refunded", "failed"]
-EVENTS: dict[Status, tuple[str, ...]] = {
+PaymentStatus = Literal["requested", "captured", "refunded", "failed"]
+EVENTS_OF_STATUS: dict[PaymentStatus, tuple[str, ...]] = {
     "requested": ("payment.requested",),
     "captured": ("payment.received", "payment.partial", "payment.unexpected"),
     "refunded": ("payment.refunded",),
@@ -40,8 +40,8 @@ EVENTS: dict[Status, tuple[str, ...]] = {
 }
 """The types of events that each status may cause."""
 
-OTHER_AMOUNT = "This reference belongs to another amount"
-REFUND_ERRORS = {
+OTHER_AMOUNT_TEXT = "This reference belongs to another amount"
+REFUND_ERROR_OF_NUMBER = {
     1: FieldError("/amount", "More than the captured amount that is not refunded yet"),
     2: FieldError("/currency", "Not the captured currency"),
     3: FieldError("/of", "No such charge"),
@@ -56,7 +56,7 @@ class Payment(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     reference: str
-    status: Status
+    status: PaymentStatus
     amount: int
     currency: str
     of: str | None = None
@@ -82,11 +82,11 @@ class _SortFields(msgspec.Struct):
     id: str
 
 
-_payment_event = msgspec.json.Decoder(_PaymentEvent)
-_sort_fields = msgspec.json.Decoder(_SortFields)
+_payment_event_decoder = msgspec.json.Decoder(_PaymentEvent)
+_sort_fields_decoder = msgspec.json.Decoder(_SortFields)
 
 
-async def put(
+async def put_payment(
     engine: Engine, caller: Principal, job_id: str, payment: Payment, *, key: str | None = None, trace: str = ""
 ) -> PaymentOutcome:
     """Record a report about a payment; a repeated report has the same outcome as the first one.
@@ -100,33 +100,33 @@ async def put(
         raise Forbidden("Only the payment service reports payments")
     if payment.of is not None and payment.status != "refunded":
         raise Invalid(errors=[FieldError("/of", "Only a refund is of a charge")])
-    zone, job = located(job_id)
-    fingerprint = in_redis.fingerprint(engine, "payment", job, payment)
-    context = CommandContext(zone, job, caller, in_redis.checked_key(key), fingerprint, trace)
+    zone, job = parse_job_id(job_id)
+    fingerprint = in_redis.fingerprint_of(engine, "payment", job, payment)
+    context = CommandContext(zone, job, caller, in_redis.validate_key(key), fingerprint, trace)
     name = new_id("pay")
 
     async def act(blueprint: Blueprint) -> PaymentOutcome:
-        return await _put(engine, context, payment, name, blueprint)
+        return await _run_script(engine, context, payment, name, blueprint)
 
     try:
-        return await jobs.by_blueprint(engine, act)
+        return await jobs.run_with_own_blueprint(engine, act)
     except NotFound:
-        await job_restore.restore(engine, zone, job)
-        return await jobs.by_blueprint(engine, act)
+        await job_restore.restore_job(engine, zone, job)
+        return await jobs.run_with_own_blueprint(engine, act)
 
 
-async def _put(
+async def _run_script(
     engine: Engine, context: CommandContext, payment: Payment, name: str, blueprint: Blueprint
 ) -> PaymentOutcome:
     zone, job = context.zone, context.job
     kind = "refund" if payment.status == "refunded" else "charge"
     of = payment.of or payment.reference
-    audiences = {event: blueprint.audience(event) for event in EVENTS[payment.status]}
+    audiences = {event: blueprint.audience(event) for event in EVENTS_OF_STATUS[payment.status]}
     try:
         done = await engine.store.run(
             zone,
             "payment_put",
-            keys=context.keys() | {"payments": keys.payments(zone, job)},
+            keys=context.keys() | {"payments": keys.job_payments(zone, job)},
             args={
                 "actor": context.actor,
                 **context.cause(),
@@ -137,56 +137,58 @@ async def _put(
                 "status": payment.status,
                 "amount": payment.amount,
                 "currency": payment.currency,
-                "members": job_restore.members(kind, payment.reference, of),
-                "captures": captures(engine, blueprint),
+                "members": job_restore.encode_fixed_members(kind, payment.reference, of),
+                "captures": capture_plans(engine, blueprint),
                 "audiences": msgspec.json.encode(audiences),
             },
         )
     except Duplicate as error:
-        raise Duplicate(OTHER_AMOUNT, repeated=error.repeated) from error
+        raise Duplicate(OTHER_AMOUNT_TEXT, repeated=error.repeated) from error
     except Invalid as error:
         if type(error) is Invalid:
-            error.errors = [REFUND_ERRORS[int(error.reply[0])]]
+            error.errors = [REFUND_ERROR_OF_NUMBER[int(error.reply[0])]]
         raise
-    return await _outcome(engine, context, blueprint, done)
+    return await _payment_outcome(engine, context, blueprint, done)
 
 
-def captures(engine: Engine, blueprint: Blueprint) -> bytes:
+def capture_plans(engine: Engine, blueprint: Blueprint) -> bytes:
     """Return the plans of the commands by which a captured payment moves a job, as a JSON array."""
     names = (name for name, spec in blueprint.commands.items() if spec.does == "capture")
     plans = (engine.plans.of(blueprint, name) for name in names)
     return b"[%b]" % b",".join(plan.body for plan in plans if plan)
 
 
-async def _outcome(engine: Engine, context: CommandContext, blueprint: Blueprint, done: Done) -> PaymentOutcome:
+async def _payment_outcome(
+    engine: Engine, context: CommandContext, blueprint: Blueprint, done: ScriptReply
+) -> PaymentOutcome:
     data = await in_redis.payload_at(engine, context.zone, done.seq)
     if data is None:
         raise Indeterminate("Done, but the result cannot be read any more")
-    event = _payment_event.decode(data)
+    event = _payment_event_decoder.decode(data)
     shown = await jobs.changed_view(engine, context.caller, blueprint, bytes(event.job))
     return PaymentOutcome(event.payment, shown, done.version, done.repeated, context.key)
 
 
-async def find(engine: Engine, caller: Principal, job_id: str) -> list[bytes]:
+async def find_payments(engine: Engine, caller: Principal, job_id: str) -> list[bytes]:
     """Return the payments of a job as JSON, both charges and refunds, the earliest first. Raises Forbidden,
     NotFound.
     """
     if caller.role not in OPS and caller.role != "service":
         raise Forbidden("Payments are listed for ops and services")
-    zone, job = located(job_id)
-    await job_queries.read(engine, caller, job_id)
-    rows = await engine.store.command("HVALS", keys.payments(zone, job))
-    items = [_item(row) for row in rows] or await _archived_payments(engine, zone, job)
+    zone, job = parse_job_id(job_id)
+    await job_queries.read_job(engine, caller, job_id)
+    rows = await engine.store.command("HVALS", keys.job_payments(zone, job))
+    items = [_payment_of_record(row) for row in rows] or await _archived_payments(engine, zone, job)
     return sorted(items, key=sort_key)
 
 
 def sort_key(payment: bytes) -> tuple[str, str]:
     """Return the key by which lists of payments are sorted."""
-    fields = _sort_fields.decode(payment)
+    fields = _sort_fields_decoder.decode(payment)
     return fields.created_at, fields.id
 
 
-def _item(row: bytes) -> bytes:
+def _payment_of_record(row: bytes) -> bytes:
     """Return the JSON of a record of lua/lib/payment.lua, whose parts are `path id created back members`."""
     path, name, created, _, members = row.split(b" ", 4)
     status, _, amount, currency = path.rpartition(b",")[2].split(b":")[:4]

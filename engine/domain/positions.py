@@ -15,8 +15,8 @@ from engine.blueprint.schema import Blueprint
 from engine.clock import now_ms
 from engine.domain import job_queries
 from engine.errors import NotFound
-from engine.events import iso, ms_of
-from engine.idempotency.in_redis import located
+from engine.events import ms_of, rfc3339_of
+from engine.idempotency.in_redis import parse_job_id
 from engine.rules import job_document
 from engine.store import keys
 from engine.technicians import live
@@ -25,12 +25,12 @@ from engine.types import JobId, Principal, TechnicianId, UserId, Zone
 if TYPE_CHECKING:
     from engine.runtime import Engine
 
-STALE_S = max(30.0, 3.0 * live.FIX_ON_JOB_S)
+STALE_AFTER_S = max(30.0, 3.0 * live.FIX_INTERVAL_ON_JOB_S)
 """A position older than this is stale: the technician may have moved since. 30 s, or three times the interval of fixes
 during a job, whichever is longer.
 """
 
-AFTER_MS = 86_400_000
+VISIBLE_AFTER_END_MS = 86_400_000
 """How long after the end of a job the customer and the technician may see the technician's last position."""
 ENDED_PHASES = ("done", "closed")
 
@@ -52,7 +52,7 @@ class Position(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     jump: bool = False
 
 
-class Watched(msgspec.Struct, frozen=True):
+class WatchedJob(msgspec.Struct, frozen=True):
     """A job whose technician sent a fix: the job's customer, the blueprint that declares the event's audience, the
     job's state, and the job's scheduled time (ms since the Unix epoch; 0 = not scheduled).
     """
@@ -74,22 +74,22 @@ class PublishedFix(msgspec.Struct, frozen=True, kw_only=True):
     lon: float
     at: int
     seq: int
-    jobs: list[Watched]
+    jobs: list[WatchedJob]
     heading: float | None = None
     accuracy: float | None = None
     jump: bool = False
 
 
-def position(job: JobId, lat: float, lon: float, at: int, **more: Any) -> Position:
+def position_of_fix(job: JobId, lat: float, lon: float, at: int, **more: Any) -> Position:
     """Return the position for a job from a fix that was measured at ``at`` (ms), with its present age. ``more`` are the
     other members.
     """
     age_s = max(0, now_ms() - at) / 1000
-    stale = age_s > STALE_S
-    return Position(job=job, lat=lat, lon=lon, at=iso(at), age_s=round(age_s, 1), stale=stale, **more)
+    stale = age_s > STALE_AFTER_S
+    return Position(job=job, lat=lat, lon=lon, at=rfc3339_of(at), age_s=round(age_s, 1), stale=stale, **more)
 
 
-def is_shared(blueprint: Blueprint, state: str, scheduled: int | None, at: int) -> bool:
+def is_shared_with_customer(blueprint: Blueprint, state: str, scheduled: int | None, at: int) -> bool:
     """Return whether the customer may see a fix that was measured at ``at`` (ms), for a job that was in ``state`` then
     and is scheduled for ``scheduled`` (ms). Ops and the technician may see the fix in any case. Nobody receives
     positions of a technician who is offline.
@@ -98,14 +98,14 @@ def is_shared(blueprint: Blueprint, state: str, scheduled: int | None, at: int) 
     return at >= opens and state in blueprint.states and blueprint.tracks(state)
 
 
-async def track(engine: Engine, caller: Principal, job_id: str) -> Position | None:
+async def read_position(engine: Engine, caller: Principal, job_id: str) -> Position | None:
     """Return the position of a job's technician, or their position when the work ended. The customer may see the
     position only while it is shared, and for a day after the end. None if the job has no holder, if no fix is stored,
     or if this process has not loaded the job's blueprint. Raises NotFound if the caller is no party of the job, also if
     the job was offered to them.
     """
-    zone, job = located(job_id)
-    shown = job_document.view(await job_queries.read(engine, caller, job_id))
+    zone, job = parse_job_id(job_id)
+    shown = job_document.decode_job(await job_queries.read_job(engine, caller, job_id))
     if shown.customer is None:
         raise NotFound("No such job")
     bp, last = await engine.store.command("HMGET", keys.job(zone, job), "bp", "track")
@@ -121,10 +121,12 @@ async def track(engine: Engine, caller: Principal, job_id: str) -> Position | No
         result, state = await _present_position(engine, zone, job, holder, unrestricted=unrestricted), shown.status
     else:
         result, state, ended = _last_position(job, holder, last or b"")
-        if not caller.is_ops and now_ms() - ended > AFTER_MS:
+        if not caller.is_ops and now_ms() - ended > VISIBLE_AFTER_END_MS:
             return None
     scheduled = ms_of(shown.scheduled_for) if shown.scheduled_for else None
-    if result is None or (not unrestricted and not is_shared(blueprint, state, scheduled, ms_of(result.at))):
+    if result is None or (
+        not unrestricted and not is_shared_with_customer(blueprint, state, scheduled, ms_of(result.at))
+    ):
         return None
     return result
 
@@ -138,7 +140,7 @@ async def _present_position(
     if not lat or not at or (online != b"1" and not unrestricted):
         return None
     known = {"heading": heading, "accuracy": None if acc == b"-" else acc}
-    return position(job, float(lat), float(lon), int(at), **{name: float(v) for name, v in known.items() if v})
+    return position_of_fix(job, float(lat), float(lon), int(at), **{name: float(v) for name, v in known.items() if v})
 
 
 def _last_position(job: JobId, holder: TechnicianId, track: bytes) -> tuple[Position | None, str, int]:
@@ -149,4 +151,4 @@ def _last_position(job: JobId, holder: TechnicianId, track: bytes) -> tuple[Posi
     if technician != holder or len(fields) < 5:
         return None, "", 0
     lat, lon, at, ended, state = fields
-    return position(job, float(lat), float(lon), int(at)), state, int(ended)
+    return position_of_fix(job, float(lat), float(lon), int(at)), state, int(ended)

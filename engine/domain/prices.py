@@ -17,15 +17,15 @@ from engine.domain import jobs
 from engine.domain.commands import CommandContext
 from engine.errors import Duplicate, Forbidden, Indeterminate, NotFound, VersionConflict
 from engine.idempotency import in_redis
-from engine.idempotency.in_redis import located
-from engine.store.connection import Done
+from engine.idempotency.in_redis import parse_job_id
+from engine.store.connection import ScriptReply
 from engine.types import Principal, is_id, new_id
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
 
-Answer = Literal["accepted", "rejected"]
-EVENTS: dict[str, str] = {"open": "price.proposed", "accepted": "price.changed", "rejected": "price.rejected"}
+PriceAnswer = Literal["accepted", "rejected"]
+EVENT_OF_STATUS: dict[str, str] = {"open": "price.proposed", "accepted": "price.changed", "rejected": "price.rejected"}
 """The event for each status of a proposal."""
 
 
@@ -44,10 +44,10 @@ class _PriceEvent(msgspec.Struct):
     job: msgspec.Raw
 
 
-_price_event = msgspec.json.Decoder(_PriceEvent)
+_price_event_decoder = msgspec.json.Decoder(_PriceEvent)
 
 
-async def propose(
+async def propose_price(
     engine: Engine,
     caller: Principal,
     job_id: str,
@@ -68,19 +68,19 @@ async def propose(
     name = new_id("prc")
     text = b"" if reason is None else msgspec.json.encode(reason)
     try:
-        return await _run(
+        return await _run_script(
             engine, context, "price_propose", version, {"id": name, "amount": amount, "reason": text}, "open"
         )
     except Duplicate as error:
         raise Duplicate("A proposal is open and must be answered first", repeated=error.repeated) from error
 
 
-async def answer(
+async def answer_proposal(
     engine: Engine,
     caller: Principal,
     job_id: str,
     proposal: str,
-    given: Answer,
+    given: PriceAnswer,
     *,
     version: int | None = None,
     key: str | None = None,
@@ -89,13 +89,13 @@ async def answer(
     """Accept or reject the other side's proposal. An accepted proposal becomes the job's amount.
 
     Raises Forbidden if the caller made the proposal, NotFound if the proposal is not the job's last one,
-    IllegalTransition if the proposal already has another answer or is void, and the other errors of ``propose``.
+    IllegalTransition if the proposal already has another answer or is void, and the other errors of ``propose_price``.
     """
     if not is_id(proposal):
         raise NotFound("No such proposal")
     context = _context(engine, caller, job_id, given, key, trace, proposal, version)
     try:
-        return await _run(engine, context, "price_answer", version, {"id": proposal, "answer": given}, given)
+        return await _run_script(engine, context, "price_answer", version, {"id": proposal, "answer": given}, given)
     except Forbidden as error:
         raise Forbidden("Only the other side can answer", repeated=error.repeated) from error
 
@@ -105,12 +105,12 @@ def _context(
 ) -> CommandContext:
     if caller.role not in ("customer", "technician"):
         raise Forbidden("The price is between the customer and the technician")
-    zone, job = located(job_id)
-    fingerprint = in_redis.fingerprint(engine, f"price_{verb}", job, arguments)
-    return CommandContext(zone, job, caller, in_redis.checked_key(key), fingerprint, trace)
+    zone, job = parse_job_id(job_id)
+    fingerprint = in_redis.fingerprint_of(engine, f"price_{verb}", job, arguments)
+    return CommandContext(zone, job, caller, in_redis.validate_key(key), fingerprint, trace)
 
 
-async def _run(
+async def _run_script(
     engine: Engine,
     context: CommandContext,
     script: str,
@@ -123,22 +123,24 @@ async def _run(
     args |= {"actor": context.actor, **context.head(version)}
 
     async def act(blueprint: Blueprint) -> PriceOutcome:
-        states, audience = f" {' '.join(blueprint.price.propose)} ", blueprint.audience(EVENTS[status])
+        states, audience = f" {' '.join(blueprint.price.propose)} ", blueprint.audience(EVENT_OF_STATUS[status])
         given = {**args, "bp": blueprint.key, "states": states, "audience": audience}
         try:
             done = await engine.store.run(context.zone, script, keys=names, args=given)
         except VersionConflict as error:
-            error.extra["job"] = msgspec.Raw(await jobs.read_current(engine, context))
+            error.extra["job"] = msgspec.Raw(await jobs.read_current_job(engine, context))
             raise
-        return await _outcome(engine, context, blueprint, done)
+        return await _price_outcome(engine, context, blueprint, done)
 
-    return await jobs.by_blueprint(engine, act)
+    return await jobs.run_with_own_blueprint(engine, act)
 
 
-async def _outcome(engine: Engine, context: CommandContext, blueprint: Blueprint, done: Done) -> PriceOutcome:
+async def _price_outcome(
+    engine: Engine, context: CommandContext, blueprint: Blueprint, done: ScriptReply
+) -> PriceOutcome:
     data = await in_redis.payload_at(engine, context.zone, done.seq)
     if data is None:
         raise Indeterminate("Done, but the result cannot be read any more")
-    event = _price_event.decode(data)
+    event = _price_event_decoder.decode(data)
     job = await jobs.changed_view(engine, context.caller, blueprint, bytes(event.job))
     return PriceOutcome(event.proposal, job, done.version, done.repeated, context.key)

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from engine.clock import now_ms
 from engine.domain import job_queries
 from engine.errors import Duplicate, IllegalTransition, NotFound
-from engine.events import iso
+from engine.events import rfc3339_of
 from engine.idempotency import in_redis, in_sql
 from engine.idempotency.in_sql import CREATION_TTL_S, Result
 from engine.identity import outbox
@@ -43,15 +43,15 @@ class Rating(msgspec.Struct, frozen=True, kw_only=True):
     at: str
 
 
-async def rate(
+async def rate_job(
     engine: Engine, caller: Principal, job_id: str, stars: int, comment: str | None = None, *, key: str | None = None
 ) -> Result[Rating]:
     """Rate the other side of a job that is done. Raises NotFound if the caller is neither side, IllegalTransition
     before the job is done, Duplicate if the caller's side has already rated, ReusedKey, and the errors of
     ``Archive.writing``.
     """
-    job = job_document.view(await job_queries.read(engine, caller, job_id))
-    of = _other_side(caller, job)
+    job = job_document.decode_job(await job_queries.read_job(engine, caller, job_id))
+    of = _other_party(caller, job)
     if job.phase != "done":
         raise IllegalTransition("A job can be rated when it is done")
 
@@ -64,19 +64,19 @@ async def rate(
             raise Duplicate("You have already rated this job")
         if caller.role == "customer":
             c = technicians.c
-            await sql.touch(conn, TechnicianId(of), stars=c.stars + stars, rated=c.rated + 1)
-            await outbox.add(conn, of)
-        return Rating(job=job.id, by=caller.id, of=of, stars=stars, comment=comment, at=iso(at))
+            await sql.update_technician(conn, TechnicianId(of), stars=c.stars + stars, rated=c.rated + 1)
+            await outbox.add_row(conn, of)
+        return Rating(job=job.id, by=caller.id, of=of, stars=stars, comment=comment, at=rfc3339_of(at))
 
-    request = in_sql.request(caller.id, key, "rate", job.id, stars, comment, ttl_s=CREATION_TTL_S)
-    result = await in_redis.once(engine, request, Rating, act)
+    request = in_sql.new_request(caller.id, key, "rate", job.id, stars, comment, ttl_s=CREATION_TTL_S)
+    result = await in_redis.run_once(engine, request, Rating, act)
     if caller.role == "customer":
         with in_sql.unavailable_as_indeterminate():
-            await outbox.finish(engine, of)
+            await outbox.apply_rows(engine, of)
     return result
 
 
-def _other_side(caller: Principal, job: JobView) -> UserId:
+def _other_party(caller: Principal, job: JobView) -> UserId:
     """Return the user whom the caller rates. Raises NotFound if the caller is neither side: for a technician to whom
     the job is only offered, the job contains no customer.
     """

@@ -21,7 +21,7 @@ from engine.types import JobId, Principal, Role, TechnicianId, UserId, Zone
 if TYPE_CHECKING:
     from engine.runtime import Engine
 
-REASON = "suspended"
+RELEASE_REASON = "suspended"
 MAX_ATTEMPTS = 8
 
 
@@ -33,10 +33,10 @@ async def release_jobs(engine: Engine, technician: TechnicianId, by: Principal) 
     for zone in engine.store.zones:
         jobs_held = await engine.store.command("SMEMBERS", keys.technician_jobs(zone, technician))
         for job in sorted(jobs_held):
-            await _release(engine, zone, JobId(job.decode()), technician, by)
+            await _release_job(engine, zone, JobId(job.decode()), technician, by)
 
 
-async def _release(engine: Engine, zone: Zone, job: JobId, technician: TechnicianId, by: Principal) -> None:
+async def _release_job(engine: Engine, zone: Zone, job: JobId, technician: TechnicianId, by: Principal) -> None:
     fields = ("bp", "status", "holder", "version")
     for _ in range(MAX_ATTEMPTS):
         values = await engine.store.command("HMGET", keys.job(zone, job), *fields)
@@ -48,7 +48,7 @@ async def _release(engine: Engine, zone: Zone, job: JobId, technician: Technicia
         if name is None:
             return await _report_stall(engine, zone, job, technician, blueprint)
         try:
-            await jobs.command(engine, by, job, Step(command=name, version=int(version), reason=REASON))
+            await jobs.run_command(engine, by, job, Step(command=name, version=int(version), reason=RELEASE_REASON))
         except VersionConflict:
             continue
         except (Conflict, NotFound):  # for example frozen by a dispute
@@ -66,12 +66,12 @@ def _release_command(blueprint: Blueprint, status: str) -> str | None:
 
 
 async def _report_stall(engine: Engine, zone: Zone, job: JobId, technician: TechnicianId, blueprint: Blueprint) -> None:
-    names = {"meta": keys.meta(zone), "job": keys.job(zone, job), "log": keys.log(zone)}
-    args = {"technician": technician, "step": REASON, "audience": blueprint.audience("job.stalled")}
+    names = {"meta": keys.zone_meta(zone), "job": keys.job(zone, job), "log": keys.log(zone)}
+    args = {"technician": technician, "step": RELEASE_REASON, "audience": blueprint.audience("job.stalled")}
     await engine.store.run(zone, "job_stall", keys=names, args=args)
 
 
-def principal_of(text: str) -> Principal:
+def principal_of_actor(text: str) -> Principal:
     """Return the principal who ordered the suspension, from an event's actor (``role:id``)."""
     role, _, name = text.partition(":")
     named: Role = "admin" if role == "admin" else "ops_manager"

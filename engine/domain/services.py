@@ -13,7 +13,7 @@ from engine.errors import FieldError, Invalid, NotFound, ServiceInactive
 from engine.idempotency import in_redis, in_sql
 from engine.idempotency.in_sql import Result
 from engine.roles import OPS, require_role
-from engine.sql.paging import Slice, check_limit, decode_cursor, slice_of
+from engine.sql.paging import Slice, check_limit, decode_cursor, make_slice
 from engine.sql.schema import services
 from engine.types import Principal, ServiceId, new_id
 
@@ -57,7 +57,7 @@ class ServiceQuery(msgspec.Struct, frozen=True, kw_only=True):
     cursor: str | None = None
 
 
-async def find(engine: Engine, caller: Principal, query: ServiceQuery) -> Slice[Service]:
+async def find_services(engine: Engine, caller: Principal, query: ServiceQuery) -> Slice[Service]:
     """List services by name. Only ops see inactive services. Raises Invalid (limit, cursor)."""
     limit = check_limit(query.limit)
     c = services.c
@@ -73,14 +73,14 @@ async def find(engine: Engine, caller: Principal, query: ServiceQuery) -> Slice[
         rows = rows.where((c.name > name) | ((c.name == name) & (c.id > last)))
     async with engine.archive.reading() as conn:
         loaded = list((await conn.execute(rows)).mappings().all())
-    page = slice_of(loaded, limit, lambda row: (row["name"], row["id"]))
-    return Slice([_service(row) for row in page.items], page.next)
+    page = make_slice(loaded, limit, lambda row: (row["name"], row["id"]))
+    return Slice([_service_of_row(row) for row in page.items], page.next)
 
 
-async def read(engine: Engine, service: ServiceId) -> Service:
+async def read_service(engine: Engine, service: ServiceId) -> Service:
     """Return one service, also an inactive one, because old jobs may have that service. Raises NotFound."""
     async with engine.archive.reading() as conn:
-        return _service(await _row(conn, service))
+        return _service_of_row(await _select_row(conn, service))
 
 
 async def active_service(engine: Engine, service: ServiceId) -> Service:
@@ -88,7 +88,7 @@ async def active_service(engine: Engine, service: ServiceId) -> Service:
     service is inactive.
     """
     try:
-        loaded = await read(engine, service)
+        loaded = await read_service(engine, service)
     except NotFound:
         raise Invalid(errors=[FieldError("/service", "No such service")]) from None
     if not loaded.active:
@@ -96,7 +96,9 @@ async def active_service(engine: Engine, service: ServiceId) -> Service:
     return loaded
 
 
-async def create(engine: Engine, caller: Principal, new: NewService, *, key: str | None = None) -> Result[Service]:
+async def create_service(
+    engine: Engine, caller: Principal, new: NewService, *, key: str | None = None
+) -> Result[Service]:
     """Add a service. Raises Forbidden, Invalid."""
     require_role(caller, OPS)
     service = Service(id=ServiceId(new_id("srv")), **msgspec.structs.asdict(new))
@@ -105,11 +107,11 @@ async def create(engine: Engine, caller: Principal, new: NewService, *, key: str
         await conn.execute(insert(services).values(**msgspec.structs.asdict(service)))
         return service
 
-    request = in_sql.request(caller.id, key, "create_service", new, ttl_s=in_sql.CREATION_TTL_S)
-    return await in_redis.once(engine, request, Service, act)
+    request = in_sql.new_request(caller.id, key, "create_service", new, ttl_s=in_sql.CREATION_TTL_S)
+    return await in_redis.run_once(engine, request, Service, act)
 
 
-async def patch(
+async def patch_service(
     engine: Engine, caller: Principal, service: ServiceId, change: Mapping[str, Any], *, key: str | None = None
 ) -> Result[Service]:
     """Change the fields in ``change`` (fields of ``NewService``). Jobs that are already booked do not change. Raises
@@ -118,16 +120,16 @@ async def patch(
     require_role(caller, OPS)
 
     async def act(conn: AsyncConnection) -> Service:
-        row = await _row(conn, service, lock=True)
+        row = await _select_row(conn, service, lock=True)
         if change:
             await conn.execute(update(services).where(services.c.id == service).values(**change))
-        return _service({**row, **change})
+        return _service_of_row({**row, **change})
 
-    request = in_sql.request(caller.id, key, "patch_service", service, change)
-    return await in_redis.once(engine, request, Service, act)
+    request = in_sql.new_request(caller.id, key, "patch_service", service, change)
+    return await in_redis.run_once(engine, request, Service, act)
 
 
-async def _row(conn: AsyncConnection, service: ServiceId, *, lock: bool = False) -> Mapping[Any, Any]:
+async def _select_row(conn: AsyncConnection, service: ServiceId, *, lock: bool = False) -> Mapping[Any, Any]:
     query = select(services).where(services.c.id == service)
     row = (await conn.execute(query.with_for_update() if lock else query)).mappings().one_or_none()
     if row is None:
@@ -135,5 +137,5 @@ async def _row(conn: AsyncConnection, service: ServiceId, *, lock: bool = False)
     return row
 
 
-def _service(row: Mapping[Any, Any]) -> Service:
+def _service_of_row(row: Mapping[Any, Any]) -> Service:
     return Service(**row)

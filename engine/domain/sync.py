@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from engine.runtime import Engine
 
 MAX_ITEMS = 200
-NO_LOG = (Epoch(""), Epoch("closed"))
+EPOCHS_WITHOUT_LOG = (Epoch(""), Epoch("closed"))
 
 
-class Me(msgspec.Struct, frozen=True, omit_defaults=True):
+class OwnAccount(msgspec.Struct, frozen=True, omit_defaults=True):
     """The caller's account and, for a technician, their profile."""
 
     user: User
@@ -43,7 +43,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     cursor for the rest of the list. JSON documents are stored as bytes.
     """
 
-    me: Me
+    me: OwnAccount
     jobs: list[bytes]
     next: str | None
     offers: list[bytes]
@@ -51,35 +51,37 @@ class Snapshot(msgspec.Struct, frozen=True):
     cursor: dict[Zone, Cursor]
 
 
-async def snapshot(engine: Engine, caller: Principal) -> Snapshot:
+async def read_snapshot(engine: Engine, caller: Principal) -> Snapshot:
     """Return the snapshot for ``caller``. Neither the state nor the cursor contains closed zones.
 
     Raises Unavailable if SQL or Redis is unavailable, or no zone is open.
     """
-    cursor = await _heads(engine)
+    cursor = await _log_heads(engine)
     if not cursor:
         raise Unavailable("No zone is open")
     own, jobs, open_offers, unread = await asyncio.gather(
-        me(engine, caller),
-        job_queries.live(engine, caller, MAX_ITEMS),
-        _offers(engine, caller),
-        notifications.unread(engine, caller, MAX_ITEMS),
+        read_own_account(engine, caller),
+        job_queries.live_jobs(engine, caller, MAX_ITEMS),
+        _open_offers(engine, caller),
+        notifications.find_unread(engine, caller, MAX_ITEMS),
     )
     return Snapshot(own, jobs.items, jobs.next, open_offers.items, unread, cursor)
 
 
-async def _heads(engine: Engine) -> dict[Zone, Cursor]:
-    heads = {zone: await log.head(engine.store.reads, zone) for zone, state in engine.store.zones.items() if state.open}
-    return {zone: head for zone, head in heads.items() if head.epoch not in NO_LOG}
+async def _log_heads(engine: Engine) -> dict[Zone, Cursor]:
+    heads = {
+        zone: await log.read_head(engine.store.reads, zone) for zone, state in engine.store.zones.items() if state.open
+    }
+    return {zone: head for zone, head in heads.items() if head.epoch not in EPOCHS_WITHOUT_LOG}
 
 
-async def me(engine: Engine, caller: Principal) -> Me:
+async def read_own_account(engine: Engine, caller: Principal) -> OwnAccount:
     """Return the caller's account and profile. Raises Unavailable."""
-    user = await accounts.me(engine, caller)
+    user = await accounts.read_own_user(engine, caller)
     if caller.role != "technician" or caller.id.startswith("cli_"):
-        return Me(user)
-    return Me(user, await profile.read(engine, caller, TechnicianId(caller.id)))
+        return OwnAccount(user)
+    return OwnAccount(user, await profile.read_technician(engine, caller, TechnicianId(caller.id)))
 
 
-async def _offers(engine: Engine, caller: Principal) -> Page:
-    return await offers.open_to(engine, caller) if caller.role == "technician" else Page([], None)
+async def _open_offers(engine: Engine, caller: Principal) -> Page:
+    return await offers.find_open_offers(engine, caller) if caller.role == "technician" else Page([], None)

@@ -14,19 +14,19 @@ from engine.blueprint.schema import Blueprint
 from engine.errors import Unauthenticated, Unavailable
 from engine.identity import access
 from engine.store import keys
-from engine.store.connection import Done
+from engine.store.connection import ScriptReply
 from engine.store.scripts import Args
-from engine.technicians.live import lease_ms
+from engine.technicians.live import presence_lease_ms
 from engine.types import JobId, ServiceId, TechnicianId, UserId, Zone
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
 
-LATE_JOBS = 8
+MAX_JOBS_PER_MATCH = 8
 """How many open jobs are examined for a technician who comes online."""
 
 
-async def blueprint_of(engine: Engine, zone: Zone, job: JobId) -> tuple[Blueprint, ServiceId]:
+async def blueprint_and_service_of(engine: Engine, zone: Zone, job: JobId) -> tuple[Blueprint, ServiceId]:
     """Return the blueprint and the service of a job; the default blueprint if Redis does not have the job any more.
 
     Raises Unavailable if this process has not loaded the job's blueprint.
@@ -35,7 +35,7 @@ async def blueprint_of(engine: Engine, zone: Zone, job: JobId) -> tuple[Blueprin
     return registry.require_version(engine.blueprints, (bp or b"").decode()), ServiceId((service or b"").decode())
 
 
-async def status_of(engine: Engine, zone: Zone, job: JobId) -> str:
+async def read_status(engine: Engine, zone: Zone, job: JobId) -> str:
     """Return the state of a job; "" if Redis does not have the job any more."""
     return (await engine.store.command("HGET", keys.job(zone, job), "status") or b"").decode()
 
@@ -55,18 +55,18 @@ async def _is_suspended(engine: Engine, customer: UserId) -> bool:
     offers.
     """
     try:
-        return not (await access.of(engine, customer)).active
+        return not (await access.read_access(engine, customer)).active
     except (Unauthenticated, Unavailable):
         return False
 
 
-async def open_wave(engine: Engine, zone: Zone, job: JobId, number: int) -> Done:
+async def open_wave(engine: Engine, zone: Zone, job: JobId, number: int) -> ScriptReply:
     """Open wave ``number`` of a job, or continue that wave, with the numbers of the job's blueprint."""
     await _check_customer(engine, zone, job)
-    blueprint, service = await blueprint_of(engine, zone, job)
+    blueprint, service = await blueprint_and_service_of(engine, zone, job)
     dispatch = blueprint.dispatch
     wave, walks = blueprint.wave(number)
-    in_vain = wave_plan.is_first_undeclared(dispatch, number)
+    in_vain = wave_plan.is_first_after_declared(dispatch, number)
     return await engine.store.run(
         zone,
         "wave_open",
@@ -79,8 +79,8 @@ async def open_wave(engine: Engine, zone: Zone, job: JobId, number: int) -> Done
             "interval_ms": round(wave.interval_s * 1000),
             "offer_ms": round(dispatch.offer_s * 1000),
             "walks": int(walks),
-            "weights": wave_plan.weights(dispatch),
-            "limits": wave_plan.limits(dispatch),
+            "weights": wave_plan.weights_text(dispatch),
+            "limits": wave_plan.limits_text(dispatch),
             "audience": blueprint.audience("job.searching"),
             "unfilled_audience": blueprint.audience("job.unfilled") if in_vain else "",
         },
@@ -90,19 +90,19 @@ async def open_wave(engine: Engine, zone: Zone, job: JobId, number: int) -> Done
 def due_keys(zone: Zone, job: JobId) -> dict[str, str]:
     """Return the keys of the scripts for a job's scheduled tasks."""
     return {
-        "meta": keys.meta(zone),
+        "meta": keys.zone_meta(zone),
         "job": keys.job(zone, job),
-        "offers": keys.offers(zone, job),
-        "due": keys.due(zone),
+        "offers": keys.job_offers(zone, job),
+        "due": keys.due_tasks(zone),
         "log": keys.log(zone),
     }
 
 
 def _search_keys(zone: Zone, job: JobId, service: ServiceId) -> dict[str, str]:
-    return due_keys(zone, job) | {"waves": keys.waves(zone, job), "supply": keys.supply(zone, service)}
+    return due_keys(zone, job) | {"waves": keys.job_waves(zone, job), "supply": keys.technician_supply(zone, service)}
 
 
-async def open_offers(engine: Engine, zone: Zone, entry: str, job: JobId, wave: str, opens: str) -> Done:
+async def open_offers(engine: Engine, zone: Zone, entry: str, job: JobId, wave: str, opens: str) -> ScriptReply:
     """Open the offers of a wave that were delayed until ``opens`` (ms), because other technicians had a head start, and
     notify their technicians.
     """
@@ -111,31 +111,37 @@ async def open_offers(engine: Engine, zone: Zone, entry: str, job: JobId, wave: 
     return await engine.store.run(zone, "offer_open", keys=due_keys(zone, job), args=args)
 
 
-async def expire_offers(engine: Engine, zone: Zone, entry: str, job: JobId, wave: str) -> Done:
+async def expire_offers(engine: Engine, zone: Zone, entry: str, job: JobId, wave: str) -> ScriptReply:
     """Close the expired offers of a wave, after the blueprint's grace period (``grace_s``)."""
-    blueprint, _ = await blueprint_of(engine, zone, job)
+    blueprint, _ = await blueprint_and_service_of(engine, zone, job)
     grace_ms = round(blueprint.dispatch.grace_s * 1000)
-    args: Args = {"entry": entry, "wave": wave, "grace_ms": grace_ms, "lease_ms": lease_ms(engine)}
+    args: Args = {"entry": entry, "wave": wave, "grace_ms": grace_ms, "lease_ms": presence_lease_ms(engine)}
     return await engine.store.run(zone, "offer_expire", keys=due_keys(zone, job), args=args)
 
 
-async def match(engine: Engine, zone: Zone, entry: str, technician: TechnicianId) -> Done:
+async def match_technician(engine: Engine, zone: Zone, entry: str, technician: TechnicianId) -> ScriptReply:
     """Offer open jobs nearby to a technician who came online, except the jobs of suspended customers.
 
     The script returns the customers of those jobs, and makes no offer until this function calls it again with the state
     of each customer.
     """
     names = {
-        "meta": keys.meta(zone),
+        "meta": keys.zone_meta(zone),
         "tech": keys.technician(zone, technician),
-        "due": keys.due(zone),
+        "due": keys.due_tasks(zone),
         "log": keys.log(zone),
     }
-    reach = wave_plan.reach_m(engine.blueprints.by_name.values())
+    reach = wave_plan.max_radius_m(engine.blueprints.by_name.values())
     suspended: dict[UserId, bool] = {}
     while True:
         held = " ".join(customer for customer, held_back in suspended.items() if held_back)
-        args: Args = {"entry": entry, "reach_m": reach, "limit": LATE_JOBS, "asked": " ".join(suspended), "held": held}
+        args: Args = {
+            "entry": entry,
+            "reach_m": reach,
+            "limit": MAX_JOBS_PER_MATCH,
+            "asked": " ".join(suspended),
+            "held": held,
+        }
         done = await engine.store.run(zone, "match_open", keys=names, args=args)
         unknown = done.rest[1].decode().split()
         if not unknown:
@@ -143,13 +149,13 @@ async def match(engine: Engine, zone: Zone, entry: str, technician: TechnicianId
         suspended |= {UserId(customer): await _is_suspended(engine, UserId(customer)) for customer in unknown}
 
 
-async def allocate(engine: Engine, zone: Zone, entry: str, job: JobId, number: str) -> None:
+async def allocate_job(engine: Engine, zone: Zone, entry: str, job: JobId, number: str) -> None:
     """Choose a technician for a job and assign it to them. If nobody is available, try again after the blueprint's
     ``repeat_s``.
     """
     await _check_customer(engine, zone, job)
-    blueprint, service = await blueprint_of(engine, zone, job)
-    plan = engine.plans.by_engine(blueprint, await status_of(engine, zone, job), does="assign")
+    blueprint, service = await blueprint_and_service_of(engine, zone, job)
+    plan = engine.plans.by_engine(blueprint, await read_status(engine, zone, job), does="assign")
     dispatch = blueprint.dispatch
     await engine.store.run(
         zone,
@@ -160,7 +166,7 @@ async def allocate(engine: Engine, zone: Zone, entry: str, job: JobId, number: s
             "round": number,
             "radius_m": dispatch.radius_m,
             "repeat_ms": round(dispatch.repeat_s * 1000),
-            "weights": wave_plan.weights(dispatch),
+            "weights": wave_plan.weights_text(dispatch),
             "plan": plan.body if plan else "",
             "unfilled_audience": blueprint.audience("job.unfilled"),
         },

@@ -4,7 +4,7 @@ An idempotency record in Redis is small: reply word, fingerprint, seq, version a
 the event that the command wrote, so that no copy of the job is stored for each command of the last ten minutes.
 
 Commands done in SQL have their records in SQL (``in_sql.py``), in the transaction of their effect. Such a command is
-refused if its key belongs to a command in Redis: ``once`` checks this. The scripts cannot read SQL, so a command in
+refused if its key belongs to a command in Redis: ``run_once`` checks this. The scripts cannot read SQL, so a command in
 Redis is not refused if its key belongs to one in SQL. (Rejected: a marker in Redis for each key of SQL. Two stores
 cannot decide together, and a crash between them would refuse a command that was never done, or let its repeat act
 twice.)
@@ -25,7 +25,7 @@ from engine.archive import reader
 from engine.errors import Indeterminate, Invalid, NotFound, ReusedKey, Unavailable
 from engine.idempotency import in_sql
 from engine.store import keys
-from engine.store.connection import Done
+from engine.store.connection import ScriptReply
 from engine.types import IdempotencyKey, JobId, Principal, UserId, Zone, zone_of
 from engine.zone import log
 
@@ -60,11 +60,11 @@ class IdempotencyRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     job: str | None = None
 
 
-class _WithJob(msgspec.Struct):
+class _JobPayload(msgspec.Struct):
     job: msgspec.Raw
 
 
-_with_job = msgspec.json.Decoder(_WithJob)
+_job_payload_decoder = msgspec.json.Decoder(_JobPayload)
 
 
 def new_key() -> IdempotencyKey:
@@ -74,7 +74,7 @@ def new_key() -> IdempotencyKey:
     return IdempotencyKey(str(uuid.uuid4()))
 
 
-def checked_key(key: str | None) -> IdempotencyKey:
+def validate_key(key: str | None) -> IdempotencyKey:
     """Return the caller's key, or a new one for None. Raises Invalid if the key is not a UUID: it becomes part of a
     Redis key.
     """
@@ -86,7 +86,7 @@ def checked_key(key: str | None) -> IdempotencyKey:
         raise Invalid("The request key must be a UUID") from None
 
 
-def fingerprint(engine: Engine, command: str, job: str, arguments: Any = None) -> str:
+def fingerprint_of(engine: Engine, command: str, job: str, arguments: Any = None) -> str:
     """Return the fingerprint of a request: HMAC-SHA-256 over command, job and arguments. A request with the same key
     and another fingerprint is not a repeat. The fingerprint is the same on every transport.
 
@@ -97,7 +97,7 @@ def fingerprint(engine: Engine, command: str, job: str, arguments: Any = None) -
     return hmac.digest(engine.signer.derive("requests"), text, "sha256").hex()
 
 
-def located(job_id: str) -> tuple[Zone, JobId]:
+def parse_job_id(job_id: str) -> tuple[Zone, JobId]:
     """Return zone and id of a job. Raises NotFound if the text cannot be a job's id."""
     zone = zone_of(job_id)
     if zone is None:
@@ -105,13 +105,13 @@ def located(job_id: str) -> tuple[Zone, JobId]:
     return zone, JobId(job_id)
 
 
-async def job_at(engine: Engine, zone: Zone, done: Done) -> bytes | None:
+async def job_at_event(engine: Engine, zone: Zone, done: ScriptReply) -> bytes | None:
     """Return the job's JSON in the event ``done.seq``: a repeat gets the same answer as the first request.
 
     Raises the same errors as ``payload_at``.
     """
     data = await payload_at(engine, zone, done.seq) if done.seq else None
-    return bytes(_with_job.decode(data).job) if data else None
+    return bytes(_job_payload_decoder.decode(data).job) if data else None
 
 
 async def payload_at(engine: Engine, zone: Zone, seq: int) -> bytes | None:
@@ -120,27 +120,27 @@ async def payload_at(engine: Engine, zone: Zone, seq: int) -> bytes | None:
     Raises Indeterminate if the event cannot be read now: ``unavailable`` would promise that nothing was done.
     """
     try:
-        event = await log.at(engine.store.reads, zone, seq) or await reader.event(engine.archive, zone, seq)
+        event = await log.read_event(engine.store.reads, zone, seq) or await reader.event(engine.archive, zone, seq)
     except Unavailable as error:
         raise Indeterminate("Done, but its answer cannot be read now; repeat with the same key") from error
     return event.data if event else None
 
 
-async def find_done(
+async def find_done_command(
     engine: Engine, zone: Zone, caller: Principal, key: IdempotencyKey, fingerprint: str
-) -> Done | None:
+) -> ScriptReply | None:
     """Return the reply of the command that was done under ``key``, or None. Call this where checks come before the
     script: for a repeat they must not decide anew.
 
     Raises ReusedKey if that command had another fingerprint.
     """
-    stored = await engine.store.command("GET", keys.request(zone, caller.id, key))
+    stored = await engine.store.command("GET", keys.idempotency_record(zone, caller.id, key))
     if stored is None:
         return None
     _, earlier, seq, version, job = _split_record(stored)
     if earlier != fingerprint:
         raise ReusedKey
-    return Done(True, int(seq), int(version), [job.encode()])
+    return ScriptReply(True, int(seq), int(version), [job.encode()])
 
 
 def _split_record(stored: bytes) -> list[str]:
@@ -148,37 +148,37 @@ def _split_record(stored: bytes) -> list[str]:
     return stored.decode().split()
 
 
-async def once(
+async def run_once(
     engine: Engine, request: in_sql.Request, kind: Any, act: Callable[[AsyncConnection], Awaitable[T]]
 ) -> in_sql.Result[T]:
-    """Check that the key belongs to no command in Redis, then call ``in_sql.once``.
+    """Check that the key belongs to no command in Redis, then call ``in_sql.run_once``.
 
     Raises ReusedKey if the key belongs to one, Unavailable if Redis does not answer, and the same errors as
-    ``in_sql.once``.
+    ``in_sql.run_once``.
     """
-    names = [keys.request(zone, UserId(request.principal), request.key) for zone in engine.store.zones]
+    names = [keys.idempotency_record(zone, UserId(request.principal), request.key) for zone in engine.store.zones]
     in_use = await asyncio.gather(*(engine.store.command("EXISTS", name) for name in names))
     # A key that also has a record in SQL was reused in Redis later. This request repeats the first use and its answer.
-    if any(in_use) and await in_sql.find(engine.archive, request.principal, request.key) is None:
+    if any(in_use) and await in_sql.find_record(engine.archive, request.principal, request.key) is None:
         raise ReusedKey
-    return await in_sql.once(engine.archive, request, kind, act)
+    return await in_sql.run_once(engine.archive, request, kind, act)
 
 
 async def find_record(engine: Engine, caller: Principal, key: str) -> IdempotencyRecord:
     """Return the outcome of the caller's command ``key``. Raises NotFound if the command never arrived or its record
     has expired, Unavailable if a zone is closed or a store does not answer.
     """
-    key = checked_key(key)
+    key = validate_key(key)
     for zone, state in engine.store.zones.items():
         if not state.open:
             raise Unavailable(f"zone {zone} is closed: {state.why}")
-        stored = await engine.store.command("GET", keys.request(zone, caller.id, key))
+        stored = await engine.store.command("GET", keys.idempotency_record(zone, caller.id, key))
         if stored:
             word, _, seq, _, job = _split_record(stored)
             if word != "OK":
                 return IdempotencyRecord(key, "refused", code=word.lower())
             return IdempotencyRecord(key, "done", seq=int(seq), job=None if job == "-" else job)
-    record = await in_sql.find(engine.archive, caller.id, key)
+    record = await in_sql.find_record(engine.archive, caller.id, key)
     if record is None:
         raise NotFound("No request under this key is known")
     if record.code is not None:

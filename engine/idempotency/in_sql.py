@@ -19,7 +19,16 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.clock import now_ms
-from engine.errors import BY_CODE, FieldError, Indeterminate, Invalid, RateLimited, Refused, ReusedKey, Unavailable
+from engine.errors import (
+    ERROR_OF_CODE,
+    FieldError,
+    Indeterminate,
+    Invalid,
+    RateLimited,
+    Refused,
+    ReusedKey,
+    Unavailable,
+)
 from engine.sql.database import Archive
 from engine.sql.schema import idempotency_records as records
 
@@ -58,7 +67,7 @@ class Record(msgspec.Struct, frozen=True):
     body: bytes
 
 
-def request(principal: str, key: str | None, command: str, *args: Any, ttl_s: int = COMMAND_TTL_S) -> Request:
+def new_request(principal: str, key: str | None, command: str, *args: Any, ttl_s: int = COMMAND_TTL_S) -> Request:
     """Return the request for a command. If ``key`` is None, a new key is generated. Raises Invalid if the key is not a
     UUID.
     """
@@ -67,16 +76,16 @@ def request(principal: str, key: str | None, command: str, *args: Any, ttl_s: in
     else:
         with contextlib.suppress(ValueError):
             key = str(uuid.UUID(key))
-            return Request(principal=principal, key=key, fingerprint=_fingerprint(command, args), ttl_s=ttl_s)
+            return Request(principal=principal, key=key, fingerprint=_fingerprint_of(command, args), ttl_s=ttl_s)
         raise Invalid("The request key is no UUID", errors=[FieldError("/key", "Expected a UUID")])
-    return Request(principal=principal, key=key, fingerprint=_fingerprint(command, args), ttl_s=ttl_s)
+    return Request(principal=principal, key=key, fingerprint=_fingerprint_of(command, args), ttl_s=ttl_s)
 
 
-def _fingerprint(command: str, args: tuple[Any, ...]) -> str:
+def _fingerprint_of(command: str, args: tuple[Any, ...]) -> str:
     return hashlib.sha256(msgspec.json.encode([command, *args], order="deterministic")).hexdigest()
 
 
-async def once(
+async def run_once(
     archive: Archive, request: Request, kind: Any, act: Callable[[AsyncConnection], Awaitable[T]]
 ) -> Result[T]:
     """Run ``act`` in one write transaction together with its idempotency key, or return the recorded result.
@@ -91,13 +100,13 @@ async def once(
             if earlier is None:
                 value = await act(conn)
                 await conn.execute(
-                    update(records).where(_has_key(request)).values(body=msgspec.json.encode(value).decode())
+                    update(records).where(_key_condition(request)).values(body=msgspec.json.encode(value).decode())
                 )
                 return Result(value, request.key)
     except Refused as refusal:
         await _record_refusal(archive, request, refusal)
         raise
-    return Result(_replay(earlier, request, kind), request.key, repeated=True)
+    return Result(_replay_record(earlier, request, kind), request.key, repeated=True)
 
 
 @contextlib.contextmanager
@@ -114,10 +123,10 @@ def unavailable_as_indeterminate() -> Iterator[None]:
         raise Indeterminate("Done, but not in effect yet; repeat with the same key") from error
 
 
-async def find(archive: Archive, principal: str, key: str) -> Record | None:
+async def find_record(archive: Archive, principal: str, key: str) -> Record | None:
     """Return the record under ``key`` of ``principal``, or None. Raises Unavailable."""
     async with archive.reading() as conn:
-        return await _select(conn, principal, key)
+        return await _select_record(conn, principal, key)
 
 
 async def delete_expired(archive: Archive) -> int:
@@ -126,22 +135,22 @@ async def delete_expired(archive: Archive) -> int:
         return (await conn.execute(delete(records).where(records.c.expires_at <= now_ms()))).rowcount
 
 
-def _has_key(request: Request) -> ColumnElement[bool]:
+def _key_condition(request: Request) -> ColumnElement[bool]:
     return (records.c.principal == request.principal) & (records.c.key == request.key)
 
 
 async def _insert_key(archive: Archive, conn: AsyncConnection, request: Request) -> Record | None:
     """Insert the row of a new key and return None, or return the record that has the key already."""
-    await conn.execute(delete(records).where(_has_key(request), records.c.expires_at <= now_ms()))
+    await conn.execute(delete(records).where(_key_condition(request), records.c.expires_at <= now_ms()))
     row = {"principal": request.principal, "key": request.key, "fingerprint": request.fingerprint}
     insertion = sqlite.insert if archive.is_sqlite else postgresql.insert
     new = insertion(records).values(expires_at=now_ms() + request.ttl_s * 1000, **row)
     if (await conn.execute(new.on_conflict_do_nothing())).rowcount == 1:
         return None
-    return await _select(conn, request.principal, request.key)
+    return await _select_record(conn, request.principal, request.key)
 
 
-async def _select(conn: AsyncConnection, principal: str, key: str) -> Record | None:
+async def _select_record(conn: AsyncConnection, principal: str, key: str) -> Record | None:
     c = records.c
     query = select(c.fingerprint, c.code, c.body).where(c.principal == principal, c.key == key, c.expires_at > now_ms())
     row = (await conn.execute(query)).one_or_none()
@@ -159,10 +168,10 @@ async def _record_refusal(archive: Archive, request: Request, refusal: Refused) 
         async with archive.writing() as conn:
             brief = msgspec.structs.replace(request, ttl_s=REFUSAL_TTL_S)
             if await _insert_key(archive, conn, brief) is None:
-                await conn.execute(update(records).where(_has_key(request)).values(code=refusal.code, body=body))
+                await conn.execute(update(records).where(_key_condition(request)).values(code=refusal.code, body=body))
 
 
-def _replay(earlier: Record | None, request: Request, kind: Any) -> Any:
+def _replay_record(earlier: Record | None, request: Request, kind: Any) -> Any:
     """Return the recorded result, or raise the recorded refusal. Raises ReusedKey if the fingerprint differs,
     Indeterminate if the record has just expired.
     """
@@ -174,4 +183,4 @@ def _replay(earlier: Record | None, request: Request, kind: Any) -> Any:
         return msgspec.json.decode(earlier.body, type=kind)
     refusal = msgspec.json.decode(earlier.body)
     errors = [FieldError(pointer, detail) for pointer, detail in refusal["errors"]]
-    raise BY_CODE[earlier.code](refusal["detail"], errors=errors, repeated=True)
+    raise ERROR_OF_CODE[earlier.code](refusal["detail"], errors=errors, repeated=True)

@@ -23,12 +23,12 @@ from engine.sql.schema import sessions, users
 from engine.store import keys
 from engine.store.scripts import Args
 from engine.types import Role, UserId
-from engine.zone.opening import WHY
+from engine.zone.opening import CLOSED_REASONS
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
 
-ACCESS_S = 3_600
+ACCESS_TOKEN_S = 3_600
 """The lifetime of an access token in seconds, and how long the record contains a login that ended."""
 
 
@@ -42,7 +42,7 @@ class AccountRecord(msgspec.Struct, frozen=True, kw_only=True):
     out: tuple[str, ...] = ()
 
 
-class Access(NamedTuple):
+class AccountAccess(NamedTuple):
     """The fields of an ``AccountRecord`` that are read from Redis."""
 
     role: str
@@ -55,47 +55,49 @@ def check_database(engine: Engine) -> None:
     here may exist in that database, and an account created here would be missing there.
     """
     for state in engine.store.zones.values():
-        if not state.open and state.why == WHY["OTHER_DATABASE"]:
+        if not state.open and state.why == CLOSED_REASONS["OTHER_DATABASE"]:
             raise Unavailable(state.why)
 
 
-async def of(engine: Engine, user: UserId) -> Access:
+async def read_access(engine: Engine, user: UserId) -> AccountAccess:
     """Return the present role, activity and ended logins of ``user``. Raises Unauthenticated if there is no such
     account, Unavailable.
     """
     role, active, out, run_id = await engine.store.command("HMGET", keys.account(user), "role", "active", "out", "life")
     if role is not None and run_id == engine.store.run_id.encode():
-        return _access(role, active, out)
+        return _parse_access(role, active, out)
     try:
         async with engine.archive.reading() as conn:
-            record = await read(conn, user)
+            record = await read_from_sql(conn, user)
     except NotFound:
         check_database(engine)
         if role is None:
             raise Unauthenticated("No such account") from None
-        return _access(role, active, out)
+        return _parse_access(role, active, out)
     except Unavailable:
         if role is None:
             raise
-        return _access(role, active, out)  # the database is unavailable: use the record in Redis, which may be old
+        return _parse_access(
+            role, active, out
+        )  # the database is unavailable: use the record in Redis, which may be old
     try:
-        return await put(engine, record)
+        return await write_to_redis(engine, record)
     except Indeterminate as error:  # the copy may be written, but the request itself has not begun
         raise Unavailable(error.detail) from error
 
 
-async def read(conn: AsyncConnection, user: UserId) -> AccountRecord:
+async def read_from_sql(conn: AsyncConnection, user: UserId) -> AccountRecord:
     """Read the account's record from SQL. Raises NotFound if there is no such account."""
     c = users.c
     row = (await conn.execute(select(c.role, c.active, c.version).where(c.id == user))).one_or_none()
     if row is None:
         raise NotFound
-    ended = (sessions.c.user == user) & (sessions.c.ended_at > now_ms() - ACCESS_S * 1000)
+    ended = (sessions.c.user == user) & (sessions.c.ended_at > now_ms() - ACCESS_TOKEN_S * 1000)
     out = (await conn.execute(select(sessions.c.id).where(ended))).scalars().all()
     return AccountRecord(id=user, role=row.role, active=row.active, version=row.version, out=tuple(out))
 
 
-async def put(engine: Engine, record: AccountRecord) -> Access:
+async def write_to_redis(engine: Engine, record: AccountRecord) -> AccountAccess:
     """Copy ``record`` to Redis unless Redis has a newer version. Returns the record that is then in Redis. Raises the
     same errors as ``Store.run``.
     """
@@ -108,8 +110,8 @@ async def put(engine: Engine, record: AccountRecord) -> Access:
     }
     send, names = engine.store.packed.submit, {"account": keys.account(record.id)}
     reply = await engine.store.run_without_epoch(send, "account_put", keys=names, args=args)
-    return _access(*reply[4:])
+    return _parse_access(*reply[4:])
 
 
-def _access(role: bytes, active: bytes, out: bytes | None) -> Access:
-    return Access(role.decode(), active == b"1", frozenset((out or b"").decode().split()))
+def _parse_access(role: bytes, active: bytes, out: bytes | None) -> AccountAccess:
+    return AccountAccess(role.decode(), active == b"1", frozenset((out or b"").decode().split()))

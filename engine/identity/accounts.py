@@ -25,13 +25,13 @@ from engine.errors import (
     ReusedKey,
     Unauthenticated,
 )
-from engine.events import iso
+from engine.events import rfc3339_of
 from engine.idempotency import in_redis, in_sql
 from engine.idempotency.in_sql import Result
 from engine.identity import access, outbox, passwords, tokens
-from engine.roles import ADMIN, OPS, require_role
+from engine.roles import ADMIN_ROLE, OPS, require_role
 from engine.rules import emails
-from engine.sql.paging import Slice, check_limit, decode_cursor, slice_of
+from engine.sql.paging import Slice, check_limit, decode_cursor, make_slice
 from engine.sql.schema import users
 from engine.technicians import sql
 from engine.types import Principal, Role, UserId, new_id
@@ -67,14 +67,14 @@ class UserCard(msgspec.Struct, frozen=True):
     created_at: str
 
 
-class SignedIn(msgspec.Struct, frozen=True):
+class LoginResult(msgspec.Struct, frozen=True):
     """The result of registration and sign-in: the account and a new pair of tokens."""
 
     user: User
     access_token: str
     refresh_token: str
     token_type: str = "Bearer"
-    expires_in: int = access.ACCESS_S
+    expires_in: int = access.ACCESS_TOKEN_S
 
 
 class NewAccount(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,9 +97,9 @@ class UserQuery(msgspec.Struct, frozen=True, kw_only=True):
 # Signing in
 
 
-async def register(
+async def register_user(
     engine: Engine, new: NewAccount, *, key: str | None = None, device: str | None = None
-) -> Result[SignedIn]:
+) -> Result[LoginResult]:
     """Create the account of a customer or a technician and sign them in. ``device`` is the name that the client gives
     to its device.
 
@@ -108,66 +108,68 @@ async def register(
     """
     if new.role not in ("customer", "technician"):
         raise Forbidden("Only an admin can create staff accounts")
-    email = emails.compared(emails.typed(new.email))
-    request = in_sql.request(
+    email = emails.comparison_form(emails.normalise_email(new.email))
+    request = in_sql.new_request(
         f"email:{email}", key, "register", new.name, new.role, new.phone, ttl_s=in_sql.CREATION_TTL_S
     )
     result = await _create_account(engine, new, request)
-    if result.repeated and not await passwords.matches(await _hash_of(engine, result.value.id), new.password):
+    if result.repeated and not await passwords.is_correct_password(
+        await _password_hash(engine, result.value.id), new.password
+    ):
         raise ReusedKey
     with in_sql.unavailable_as_indeterminate():
         return Result(await _create_login(engine, result.value, device), result.key, result.repeated)
 
 
-async def login(engine: Engine, email: str, password: str, *, device: str | None = None) -> SignedIn:
+async def login(engine: Engine, email: str, password: str, *, device: str | None = None) -> LoginResult:
     """Check the password and sign the user in. Raises Unauthenticated, with the same text and after the same time for a
     wrong password and an unknown e-mail address. With the right password of a suspended account, raises the error of
     ``tokens.suspension_error``.
     """
     access.check_database(engine)
     async with engine.archive.reading() as conn:
-        query = select(users).where(users.c.email == emails.compared(email))
+        query = select(users).where(users.c.email == emails.comparison_form(email))
         row = (await conn.execute(query)).mappings().one_or_none()
-    if not await passwords.matches(row["password_hash"] if row else None, password) or row is None:
+    if not await passwords.is_correct_password(row["password_hash"] if row else None, password) or row is None:
         raise Unauthenticated("Wrong e-mail or password")
     if not row["active"]:
         raise tokens.suspension_error(row["role"])
-    return await _create_login(engine, _user(row), device)
+    return await _create_login(engine, _user_of_row(row), device)
 
 
-async def refresh(engine: Engine, refresh_token: str) -> SignedIn:
-    """Return the next pair of tokens, and the present account. Raises the same errors as ``tokens.refresh``."""
-    pair = await tokens.refresh(engine, refresh_token)
-    user = await read(engine, engine.signer.verify(pair.access_token).id)
-    return SignedIn(user, pair.access_token, pair.refresh_token)
+async def refresh_login(engine: Engine, refresh_token: str) -> LoginResult:
+    """Return the next pair of tokens, and the present account. Raises the same errors as ``tokens.refresh_session``."""
+    pair = await tokens.refresh_session(engine, refresh_token)
+    user = await read_user(engine, engine.signer.verify(pair.access_token).id)
+    return LoginResult(user, pair.access_token, pair.refresh_token)
 
 
-async def _create_login(engine: Engine, user: User, device: str | None) -> SignedIn:
-    pair = await tokens.new_session(engine, user.id, user.role, user.name, device=device)
-    return SignedIn(user, pair.access_token, pair.refresh_token)
+async def _create_login(engine: Engine, user: User, device: str | None) -> LoginResult:
+    pair = await tokens.create_session(engine, user.id, user.role, user.name, device=device)
+    return LoginResult(user, pair.access_token, pair.refresh_token)
 
 
 # Reading
 
 
-async def me(engine: Engine, caller: Principal) -> User:
+async def read_own_user(engine: Engine, caller: Principal) -> User:
     """Return the caller's own account. A ``cli_`` principal has no account; the result is then made from the principal,
     with the present time as the time of creation.
     """
     if caller.id == f"cli_{caller.role}":
-        return User(caller.id, "", caller.name or caller.role, caller.role, None, True, iso(now_ms()))
-    return await read(engine, caller.id)
+        return User(caller.id, "", caller.name or caller.role, caller.role, None, True, rfc3339_of(now_ms()))
+    return await read_user(engine, caller.id)
 
 
-async def read(engine: Engine, user: UserId) -> User:
+async def read_user(engine: Engine, user: UserId) -> User:
     """Return the account ``user``, for the engine's own use, without a permission check. Raises NotFound."""
     async with engine.archive.reading() as conn:
-        return _user(await _row(conn, user))
+        return _user_of_row(await _select_user(conn, user))
 
 
 async def find_users(engine: Engine, caller: Principal, query: UserQuery) -> Slice[User]:
     """List accounts, for admins. Raises Forbidden, Invalid (limit, cursor)."""
-    require_role(caller, ADMIN)
+    require_role(caller, ADMIN_ROLE)
     limit = check_limit(query.limit)
     c = users.c
     rows = select(users).order_by(c.created_at.desc(), c.id.desc()).limit(limit + 1)
@@ -180,8 +182,8 @@ async def find_users(engine: Engine, caller: Principal, query: UserQuery) -> Sli
         rows = rows.where((c.created_at < at) | ((c.created_at == at) & (c.id < last)))
     async with engine.archive.reading() as conn:
         loaded = list((await conn.execute(rows)).mappings().all())
-    page = slice_of(loaded, limit, lambda row: (row["created_at"], row["id"]))
-    return Slice([_user(row) for row in page.items], page.next)
+    page = make_slice(loaded, limit, lambda row: (row["created_at"], row["id"]))
+    return Slice([_user_of_row(row) for row in page.items], page.next)
 
 
 # Commands
@@ -189,9 +191,9 @@ async def find_users(engine: Engine, caller: Principal, query: UserQuery) -> Sli
 
 async def create_user(engine: Engine, caller: Principal, new: NewAccount, *, key: str | None = None) -> Result[User]:
     """Create an account in any role. Raises Forbidden, Duplicate, Invalid."""
-    require_role(caller, ADMIN)
-    email = emails.compared(emails.typed(new.email))
-    request = in_sql.request(
+    require_role(caller, ADMIN_ROLE)
+    email = emails.comparison_form(emails.normalise_email(new.email))
+    request = in_sql.new_request(
         caller.id, key, "create_user", email, new.name, new.role, new.phone, ttl_s=in_sql.CREATION_TTL_S
     )
     return await _create_account(engine, new, request)
@@ -210,13 +212,13 @@ async def patch_user(
     that asks for a new token or a code that forbids to reconnect. Raises Forbidden (also for the caller's own account),
     NotFound.
     """
-    require_role(caller, ADMIN)
+    require_role(caller, ADMIN_ROLE)
     _require_other_account(caller, user)
     change = {name: value for name, value in (("role", role), ("active", active)) if value is not None}
     return await _change_account(engine, caller, user, "patch_user", change, key=key)
 
 
-async def suspend(
+async def suspend_user(
     engine: Engine,
     caller: Principal,
     user: UserId,
@@ -235,21 +237,21 @@ async def suspend(
     _require_other_account(caller, user)
     change = {"active": False, "reason": reason}
     result = await _change_account(engine, caller, user, "suspend", change, key=key, reassign=jobs == "reassign")
-    return result if caller.role in ADMIN else Result(result.value.card, result.key, result.repeated)
+    return result if caller.role in ADMIN_ROLE else Result(result.value.card, result.key, result.repeated)
 
 
-async def reinstate(engine: Engine, caller: Principal, user: UserId, *, key: str | None = None) -> Result[User]:
+async def reinstate_user(engine: Engine, caller: Principal, user: UserId, *, key: str | None = None) -> Result[User]:
     """Restore the access of a suspended user, who must sign in again. Raises Forbidden, NotFound."""
-    require_role(caller, ADMIN)
+    require_role(caller, ADMIN_ROLE)
     return await _change_account(engine, caller, user, "reinstate", {"active": True, "reason": None}, key=key)
 
 
 async def _create_account(engine: Engine, new: NewAccount, request: in_sql.Request) -> Result[User]:
     access.check_database(engine)
-    typed = emails.typed(new.email)
+    typed = emails.normalise_email(new.email)
     row = {
         "id": new_id("usr"),
-        "email": emails.compared(typed),
+        "email": emails.comparison_form(typed),
         "email_typed": typed,
         "name": new.name,
         "role": new.role,
@@ -266,13 +268,13 @@ async def _create_account(engine: Engine, new: NewAccount, request: in_sql.Reque
         except IntegrityError:
             raise Duplicate("This e-mail address already has an account") from None
         if new.role == "technician":
-            await sql.create(conn, UserId(str(row["id"])))
-            await outbox.add(conn, UserId(str(row["id"])))
-        return _user(row)
+            await sql.create_technician(conn, UserId(str(row["id"])))
+            await outbox.add_row(conn, UserId(str(row["id"])))
+        return _user_of_row(row)
 
-    result = await in_redis.once(engine, request, User, act)
+    result = await in_redis.run_once(engine, request, User, act)
     if new.role == "technician":
-        await outbox.finish_soon(engine, result.value.id)
+        await outbox.try_apply_rows(engine, result.value.id)
     return result
 
 
@@ -287,7 +289,7 @@ async def _change_account(
     reassign: bool = False,
 ) -> Result[User]:
     async def act(conn: AsyncConnection) -> User:
-        row = await _row(conn, user, lock=True)
+        row = await _select_user(conn, user, lock=True)
         if row["role"] == "admin" and caller.role != "admin":
             raise Forbidden("Only an admin may do this to an admin")
         new = {**row, **change}
@@ -296,24 +298,24 @@ async def _change_account(
             await conn.execute(update(users).where(users.c.id == user).values(**new))
             if not new["active"]:
                 await tokens.end_sessions_of(conn, user)
-            await sql.account_changed(conn, user, new["role"])
+            await sql.update_after_account_change(conn, user, new["role"])
         if new != row or reassign:
             actor = f"{caller.role}:{caller.id}"
-            await outbox.add(conn, user, code=_close_code(row, new), reassign=reassign, actor=actor)
-        return _user(new)
+            await outbox.add_row(conn, user, code=_close_code(row, new), reassign=reassign, actor=actor)
+        return _user_of_row(new)
 
-    request = in_sql.request(caller.id, key, command, user, change, *(["reassign"] if reassign else []))
-    result = await in_redis.once(engine, request, User, act)
+    request = in_sql.new_request(caller.id, key, command, user, change, *(["reassign"] if reassign else []))
+    result = await in_redis.run_once(engine, request, User, act)
     with in_sql.unavailable_as_indeterminate():
-        await outbox.finish(engine, user)
+        await outbox.apply_rows(engine, user)
     return result
 
 
 def _close_code(before: Mapping[str, Any], after: Mapping[str, Any]) -> int | None:
     """Return the code with which the user's sockets close; None if they stay open."""
     if not after["active"]:
-        return outbox.REVOKED if before["active"] else None
-    return outbox.ROLE_CHANGED if before["active"] and after["role"] != before["role"] else None
+        return outbox.REVOKED_CODE if before["active"] else None
+    return outbox.ROLE_CHANGED_CODE if before["active"] and after["role"] != before["role"] else None
 
 
 def _require_other_account(caller: Principal, user: UserId) -> None:
@@ -321,7 +323,7 @@ def _require_other_account(caller: Principal, user: UserId) -> None:
         raise Forbidden("Not for your own account: you could lock yourself out")
 
 
-async def _row(conn: AsyncConnection, user: UserId, *, lock: bool = False) -> Mapping[str, Any]:
+async def _select_user(conn: AsyncConnection, user: UserId, *, lock: bool = False) -> Mapping[str, Any]:
     query = select(users).where(users.c.id == user)
     row = (await conn.execute(query.with_for_update(key_share=True) if lock else query)).mappings().one_or_none()
     if row is None:
@@ -329,12 +331,12 @@ async def _row(conn: AsyncConnection, user: UserId, *, lock: bool = False) -> Ma
     return dict(row)
 
 
-async def _hash_of(engine: Engine, user: UserId) -> str:
+async def _password_hash(engine: Engine, user: UserId) -> str:
     async with engine.archive.reading() as conn:
-        return str((await _row(conn, user))["password_hash"])
+        return str((await _select_user(conn, user))["password_hash"])
 
 
-def _user(row: Mapping[Any, Any]) -> User:
+def _user_of_row(row: Mapping[Any, Any]) -> User:
     return User(
         id=row["id"],
         email=row["email_typed"] or row["email"],
@@ -342,5 +344,5 @@ def _user(row: Mapping[Any, Any]) -> User:
         role=row["role"],
         phone=row["phone"],
         active=row["active"],
-        created_at=iso(row["created_at"]),
+        created_at=rfc3339_of(row["created_at"]),
     )

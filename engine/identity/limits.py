@@ -44,14 +44,14 @@ LIMITS: dict[str, Limit] = {
 """The limits of PROTOCOL §6, by name."""
 
 
-async def take(engine: Engine, who: str, limit: Limit) -> Allowance:
+async def count_request(engine: Engine, who: str, limit: Limit) -> Allowance:
     """Count one request of ``who``. Raises RateLimited, with ``retry_after`` in seconds, if the request exceeds
     ``limit``. Counts nothing if limits are off.
     """
     if engine.settings.limits == "off":
         return Allowance(limit.count, 0.0)
     zone = DEFAULT_ZONE
-    names = {"meta": keys.meta(zone), "meter": keys.limit(zone, limit.name, who)}
+    names = {"meta": keys.zone_meta(zone), "meter": keys.rate_limit(zone, limit.name, who)}
     args = {"interval_ms": limit.per_s * 1000 / limit.count, "burst": limit.count}
     try:
         done = await engine.store.run(zone, "limit_take", keys=names, args=args)

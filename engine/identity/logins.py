@@ -13,11 +13,11 @@ from ulid import ULID
 
 from engine.clock import now_ms
 from engine.errors import NotFound
-from engine.events import iso
+from engine.events import rfc3339_of
 from engine.idempotency import in_redis, in_sql
 from engine.idempotency.in_sql import Result
 from engine.identity import outbox, tokens
-from engine.sql.paging import Slice, check_limit, decode_cursor, slice_of
+from engine.sql.paging import Slice, check_limit, decode_cursor, make_slice
 from engine.sql.schema import sessions
 from engine.types import Principal
 
@@ -37,23 +37,28 @@ class Login(msgspec.Struct, frozen=True):
     current: bool
 
 
-async def find(engine: Engine, caller: Principal, *, limit: int = 50, cursor: str | None = None) -> Slice[Login]:
+async def find_logins(engine: Engine, caller: Principal, *, limit: int = 50, cursor: str | None = None) -> Slice[Login]:
     """Return the caller's logins that have neither ended nor expired, the latest first. Raises Invalid (limit,
     cursor).
     """
     check_limit(limit)
     c = sessions.c
-    rows = select(c.id, c.rotated_at, c.device).where(_is_valid(caller)).order_by(c.id.desc()).limit(limit + 1)
+    rows = (
+        select(c.id, c.rotated_at, c.device)
+        .where(_valid_login_condition(caller))
+        .order_by(c.id.desc())
+        .limit(limit + 1)
+    )
     if cursor is not None:
         (last,) = decode_cursor(cursor, tuple[str])
         rows = rows.where(c.id < last)
     async with engine.archive.reading() as conn:
         loaded = list((await conn.execute(rows)).all())
-    page = slice_of(loaded, limit, lambda row: (row.id,))
-    return Slice([_login(row, caller) for row in page.items], page.next)
+    page = make_slice(loaded, limit, lambda row: (row.id,))
+    return Slice([_login_of_row(row, caller) for row in page.items], page.next)
 
 
-async def end(engine: Engine, caller: Principal, login: str, *, key: str | None = None) -> Result[str]:
+async def end_login(engine: Engine, caller: Principal, login: str, *, key: str | None = None) -> Result[str]:
     """End one of the caller's own logins. When this function returns, the login's tokens are refused and its sockets
     are closed.
 
@@ -61,25 +66,25 @@ async def end(engine: Engine, caller: Principal, login: str, *, key: str | None 
     """
 
     async def act(conn: AsyncConnection) -> str:
-        await tokens.lock(conn, caller.id)
-        mine = select(sessions.c.id).where(_is_valid(caller), sessions.c.id == login)
+        await tokens.lock_user(conn, caller.id)
+        mine = select(sessions.c.id).where(_valid_login_condition(caller), sessions.c.id == login)
         if (await conn.execute(mine)).one_or_none() is None:
             raise NotFound("You have no such login")
-        await tokens.end(conn, caller.id, login)
+        await tokens.end_login(conn, caller.id, login)
         return login
 
-    request = in_sql.request(caller.id, key, "end_login", login)
-    result = await in_redis.once(engine, request, str, act)
+    request = in_sql.new_request(caller.id, key, "end_login", login)
+    result = await in_redis.run_once(engine, request, str, act)
     with in_sql.unavailable_as_indeterminate():
-        await outbox.finish(engine, caller.id)
+        await outbox.apply_rows(engine, caller.id)
     return result
 
 
-def _is_valid(caller: Principal) -> Any:
+def _valid_login_condition(caller: Principal) -> Any:
     c = sessions.c
     return (c.user == caller.id) & c.ended_at.is_(None) & (c.expires_at > now_ms())
 
 
-def _login(row: Any, caller: Principal) -> Login:
+def _login_of_row(row: Any, caller: Principal) -> Login:
     created_ms = ULID.from_str(row.id.partition("_")[2].upper()).milliseconds
-    return Login(row.id, iso(created_ms), iso(row.rotated_at), row.device, row.id == caller.family)
+    return Login(row.id, rfc3339_of(created_ms), rfc3339_of(row.rotated_at), row.device, row.id == caller.family)

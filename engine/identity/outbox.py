@@ -36,19 +36,19 @@ from engine.types import DEFAULT_ZONE, TechnicianId, UserId
 if TYPE_CHECKING:
     from engine.runtime import Engine
 
-EVERY_S = 0.5
+POLL_INTERVAL_S = 0.5
 """With this interval a live socket closes within a second of the commit, even if the committing process died."""
-BATCH = 500
+MAX_USERS_PER_ROUND = 500
 """The maximum number of users in one round."""
-REVOKED, ROLE_CHANGED = 4502, 4006
+REVOKED_CODE, ROLE_CHANGED_CODE = 4502, 4006
 """Close codes of ``session.revoked``."""
-PRINCIPAL = UserId("outbox")
+OUTBOX_PRINCIPAL = UserId("outbox")
 """The principal of the idempotency records of applied rows, which are in the zone ``main``."""
 
 log = structlog.get_logger(__name__)
 
 
-async def add(
+async def add_row(
     conn: AsyncConnection,
     user: UserId,
     *,
@@ -67,7 +67,7 @@ async def add(
     await conn.execute(insert(outbox).values(key=str(uuid.uuid4()), at=now_ms(), **row))
 
 
-async def finish(engine: Engine, user: UserId) -> None:
+async def apply_rows(engine: Engine, user: UserId) -> None:
     """Apply all rows of ``user``. Runs all steps, also after an error; then raises the first error, and the rows
     stay.
     """
@@ -76,35 +76,37 @@ async def finish(engine: Engine, user: UserId) -> None:
         rows = (await conn.execute(query)).all()
         if not rows:
             return
-        record = await access.read(conn, user)
-    await access.put(engine, record)  # first: from now on every server refuses a suspended user
-    steps: list[Callable[[], Awaitable[None]]] = [partial(_append_revocation, engine, row) for row in rows if row.code]
-    steps.append(partial(_publish, engine, user, [row for row in rows if row.review]))
+        record = await access.read_from_sql(conn, user)
+    await access.write_to_redis(engine, record)  # first: from now on every server refuses a suspended user
+    steps: list[Callable[[], Awaitable[None]]] = [
+        partial(_append_revocation_of_row, engine, row) for row in rows if row.code
+    ]
+    steps.append(partial(_publish_technician, engine, user, [row for row in rows if row.review]))
     reassignments = [row for row in rows if row.reassign]
     if reassignments and not record.active:
-        by = reassign.principal_of(reassignments[-1].actor)
+        by = reassign.principal_of_actor(reassignments[-1].actor)
         steps.append(partial(reassign.release_jobs, engine, TechnicianId(user), by))
     await _run_all(steps)
     async with engine.archive.writing() as conn:
         await conn.execute(delete(outbox).where(outbox.c.id.in_([row.id for row in rows])))
 
 
-async def finish_soon(engine: Engine, user: UserId) -> None:
-    """Do the same as ``finish``, but only log an error: the next round applies the rows."""
+async def try_apply_rows(engine: Engine, user: UserId) -> None:
+    """Do the same as ``apply_rows``, but only log an error: the next round applies the rows."""
     try:
-        await finish(engine, user)
+        await apply_rows(engine, user)
     except CalloutError as error:
         log.warning("outbox_row_waits", user=user, error=str(error))
 
 
-async def _publish(engine: Engine, user: UserId, reviews: Sequence[Any]) -> None:
+async def _publish_technician(engine: Engine, user: UserId, reviews: Sequence[Any]) -> None:
     """Write the technician's record, then append its reviews: an approved technician can then go online at once."""
     if not reviews:
-        return await sql.publish(engine, user)
-    await sql.publish(engine, user, why="review", actor=reviews[-1].actor)
+        return await sql.publish_to_redis(engine, user)
+    await sql.publish_to_redis(engine, user, why="review", actor=reviews[-1].actor)
     for row in reviews:
         channels, data = f"user:{user} role:managers", row.review.encode()
-        await _append(engine, "technician.reviewed", channels=channels, data=data, actor=row.actor, key=row.key)
+        await _append_event(engine, "technician.reviewed", channels=channels, data=data, actor=row.actor, key=row.key)
 
 
 async def _run_all(steps: Sequence[Callable[[], Awaitable[None]]]) -> None:
@@ -119,7 +121,7 @@ async def _run_all(steps: Sequence[Callable[[], Awaitable[None]]]) -> None:
         raise first
 
 
-async def _append_revocation(engine: Engine, row: Any) -> None:
+async def _append_revocation_of_row(engine: Engine, row: Any) -> None:
     await append_revocation(engine, row.user, code=row.code, family=row.family, actor=row.actor, key=row.key)
 
 
@@ -130,19 +132,23 @@ async def append_revocation(
     reason, which the user must not see.
     """
     data = msgspec.json.encode({"code": code, "family": family} if family else {"code": code})
-    await _append(engine, "session.revoked", channels=f"user:{user}", data=data, actor=actor, key=key)
+    await _append_event(engine, "session.revoked", channels=f"user:{user}", data=data, actor=actor, key=key)
 
 
-async def _append(engine: Engine, kind: str, *, channels: str, data: bytes, actor: str, key: str) -> None:
+async def _append_event(engine: Engine, kind: str, *, channels: str, data: bytes, actor: str, key: str) -> None:
     zone = DEFAULT_ZONE
-    names = {"meta": keys.meta(zone), "log": keys.log(zone), "req": keys.request(zone, PRINCIPAL, key)}
+    names = {
+        "meta": keys.zone_meta(zone),
+        "log": keys.log(zone),
+        "req": keys.idempotency_record(zone, OUTBOX_PRINCIPAL, key),
+    }
     event: Args = {"kind": kind, "channels": channels, "data": data, "trace": "", "bp": ""}
     args: Args = {**event, "actor": actor, "key": key, "fingerprint": "outbox"}
     await engine.store.run(zone, "event_append", keys=names, args=args)
 
 
 async def run(engine: Engine) -> None:
-    """Apply waiting rows every ``EVERY_S``, until cancelled."""
+    """Apply waiting rows every ``POLL_INTERVAL_S``, until cancelled."""
     last_error = ""
     while not_cancelled():
         try:
@@ -154,20 +160,20 @@ async def run(engine: Engine) -> None:
             last_error = str(error)
         except Exception:  # the task's boundary
             log.exception("outbox_failed")
-        await asyncio.sleep(EVERY_S)
+        await asyncio.sleep(POLL_INTERVAL_S)
 
 
 async def run_once(engine: Engine) -> int:
     """Apply the rows of every waiting user. Returns the number of users whose rows were applied. An error for one user
     does not delay the other users.
     """
-    query = select(outbox.c.user).group_by(outbox.c.user).order_by(func.min(outbox.c.id)).limit(BATCH)
+    query = select(outbox.c.user).group_by(outbox.c.user).order_by(func.min(outbox.c.id)).limit(MAX_USERS_PER_ROUND)
     async with engine.archive.reading() as conn:
         waiting = (await conn.execute(query)).scalars().all()
     done = 0
     for user in waiting:
         try:
-            await finish(engine, UserId(user))
+            await apply_rows(engine, UserId(user))
             done += 1
         except CalloutError as error:
             log.warning("outbox_row_waits", user=user, error=str(error))

@@ -18,13 +18,13 @@ from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
 from engine.errors import FieldError, Invalid
 
-MAX_CONCURRENT = 2
-LENGTH = (8, 256)
+MAX_CONCURRENT_HASHES = 2
+LENGTH_RANGE = (8, 256)
 """Minimum and maximum characters of a prepared password: at least 8 (NIST SP 800-63B); the maximum bounds the work of
 a hash."""
 
 _hasher = functools.cache(lambda: PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1))
-_pool = functools.cache(lambda: ThreadPoolExecutor(MAX_CONCURRENT, thread_name_prefix="password"))
+_pool = functools.cache(lambda: ThreadPoolExecutor(MAX_CONCURRENT_HASHES, thread_name_prefix="password"))
 _unmatchable_hash = functools.cache(lambda: _hasher().hash("a password that nobody has"))
 
 
@@ -43,8 +43,8 @@ def check_password(password: str) -> str:
     zxcvbn's list, compared without case).
     """
     normal = prepare_password(password)
-    if not LENGTH[0] <= len(normal) <= LENGTH[1]:
-        raise Invalid(errors=[FieldError("/password", f"Expected {LENGTH[0]} to {LENGTH[1]} characters")])
+    if not LENGTH_RANGE[0] <= len(normal) <= LENGTH_RANGE[1]:
+        raise Invalid(errors=[FieldError("/password", f"Expected {LENGTH_RANGE[0]} to {LENGTH_RANGE[1]} characters")])
     if any(unicodedata.category(char) == "Cc" for char in normal):
         raise Invalid(errors=[FieldError("/password", "Control characters cannot be part of a password")])
     if normal.casefold() in _load_common_passwords():
@@ -54,7 +54,7 @@ def check_password(password: str) -> str:
 
 @functools.cache
 def _load_common_passwords() -> frozenset[str]:
-    return frozenset(password for password in FREQUENCY_LISTS["passwords"] if len(password) >= LENGTH[0])
+    return frozenset(password for password in FREQUENCY_LISTS["passwords"] if len(password) >= LENGTH_RANGE[0])
 
 
 async def hash_password(password: str) -> str:
@@ -64,14 +64,14 @@ async def hash_password(password: str) -> str:
     return await asyncio.get_running_loop().run_in_executor(_pool(), _hasher().hash, check_password(password))
 
 
-async def matches(stored: str | None, password: str) -> bool:
+async def is_correct_password(stored: str | None, password: str) -> bool:
     """Return whether ``stored`` is the hash of ``password``. Without a ``stored`` hash the check takes the same time
     and returns False, so that the response time does not reveal which accounts exist.
     """
-    return await asyncio.get_running_loop().run_in_executor(_pool(), _matches, stored, password)
+    return await asyncio.get_running_loop().run_in_executor(_pool(), _is_correct_password, stored, password)
 
 
-def _matches(stored: str | None, password: str) -> bool:
+def _is_correct_password(stored: str | None, password: str) -> bool:
     normal = prepare_password(password)
     # Old hashes, from before passwords were prepared, are hashes of the password as typed.
     return _verify_hash(stored, normal) or (normal != password and _verify_hash(stored, password))

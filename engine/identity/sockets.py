@@ -4,10 +4,10 @@ a user exceeds one of the two limits, the connection with the oldest activity is
 Each open connection has a *slot*, which its gateway renews. The slots of a gateway that died expire within a lease. A
 socket that reconnects replaces the socket that its client names, or the socket of the same device, in the script that
 counts the new socket. If the user exceeds the limit, this script asks all gateways by an internal event when the user's
-sockets were last active. A moment later the least recently active sockets lose their slots (``settle``). The socket
-that was opened first is not necessarily a dead one: a phone that reconnects every two seconds leaves dead sockets that
-are younger than the live socket of a desktop. (Rejected: to count before a connection is accepted. The phone in use
-would be refused, and a phone that is not in use would keep its connection.)
+sockets were last active. A moment later the least recently active sockets lose their slots
+(``close_excess_connections``). The socket that was opened first is not necessarily a dead one: a phone that reconnects
+every two seconds leaves dead sockets that are younger than the live socket of a desktop. (Rejected: to count before a
+connection is accepted. The phone in use would be refused, and a phone that is not in use would keep its connection.)
 
 Streams are counted separately, since a page with a map must not cost a user their socket. A client sends nothing on a
 stream; therefore the oldest stream is closed. A long poll has no slot: a poll starts and ends with each response, and
@@ -27,18 +27,18 @@ from engine.types import DEFAULT_ZONE, UserId
 if TYPE_CHECKING:
     from engine.runtime import Engine
 
-REPLACED = "session.replaced"
+REPLACED_EVENT = "session.replaced"
 """The event that closes a socket or stream of a user. ``data`` names its ``session`` and the close ``code``."""
-OVER_LIMIT = "session.crowded"
+OVER_LIMIT_EVENT = "session.crowded"
 """The event for a user who exceeds the limit: each gateway then reports when the user's sockets were last active."""
-BATCH = 500
+MAX_SLOTS_PER_CALL = 500
 """The maximum number of slots in one script call. A longer call would delay the zone's other scripts."""
 
 
-_META = {"meta": keys.meta(DEFAULT_ZONE)}
+_META_KEY = {"meta": keys.zone_meta(DEFAULT_ZONE)}
 
 
-class Slot(NamedTuple):
+class ConnectionSlot(NamedTuple):
     """A slot: the Redis key of its sorted set, and its member in the set, which contains the slot's time and
     session.
     """
@@ -47,7 +47,7 @@ class Slot(NamedTuple):
     member: str
 
 
-class Claim(NamedTuple):
+class ClientDevice(NamedTuple):
     """The declaration of a client at connect: an opaque name of the client's device ("" = no name), and the session
     that the new session replaces ("" = none).
     """
@@ -56,59 +56,58 @@ class Claim(NamedTuple):
     replaces: str = ""
 
 
-NO_CLAIM = Claim()
+NO_DEVICE = ClientDevice()
 
 
 async def open_slot(
-    engine: Engine, user: UserId, session: str, most: int, claim: Claim = NO_CLAIM, *, streams: bool = False
-) -> tuple[Slot, bool]:
+    engine: Engine, user: UserId, session: str, most: int, claim: ClientDevice = NO_DEVICE, *, streams: bool = False
+) -> tuple[ConnectionSlot, bool]:
     """Count one more connection of ``user``. Returns the connection's slot, and whether the user now has more than
-    ``most`` connections. If so, call ``settle`` a moment later, when the gateways have reported the last activity. The
-    call may be repeated.
-    """
-    zone, key = DEFAULT_ZONE, _key(user, streams)
-    names = {"meta": keys.meta(zone), "sockets": key, "log": keys.log(zone)}
+    ``most`` connections. If so, call ``close_excess_connections`` a moment later, when the gateways have reported the
+    last activity. The call may be repeated."""
+    zone, key = DEFAULT_ZONE, _slots_key(user, streams)
+    names = {"meta": keys.zone_meta(zone), "sockets": key, "log": keys.log(zone)}
     who: Args = {"user": user, "session": session, "device": claim.device, "replaces": claim.replaces}
-    args: Args = {**who, "most": most, "lease_ms": lease_ms(engine)}
+    args: Args = {**who, "most": most, "lease_ms": slot_lease_ms(engine)}
     done = await engine.store.run(zone, "socket_open", keys=names, args=args)
-    return Slot(key, done.rest[0].decode()), done.rest[1] == b"1"
+    return ConnectionSlot(key, done.rest[0].decode()), done.rest[1] == b"1"
 
 
-async def settle(engine: Engine, user: UserId, most: int, *, streams: bool = False) -> None:
+async def close_excess_connections(engine: Engine, user: UserId, most: int, *, streams: bool = False) -> None:
     """Close connections until the user has ``most``: the least recently active sockets, or the oldest streams."""
     zone = DEFAULT_ZONE
-    names = {"meta": keys.meta(zone), "sockets": _key(user, streams), "log": keys.log(zone)}
-    args: Args = {"user": user, "most": most, "lease_ms": lease_ms(engine), "by_age": int(streams)}
+    names = {"meta": keys.zone_meta(zone), "sockets": _slots_key(user, streams), "log": keys.log(zone)}
+    args: Args = {"user": user, "most": most, "lease_ms": slot_lease_ms(engine), "by_age": int(streams)}
     await engine.store.run(zone, "socket_settle", keys=names, args=args)
 
 
-def device_of(name: str) -> str:
+def hash_device_name(name: str) -> str:
     """Return a hash of a device's name, for the slot's member: text from a client must not be part of a member in
     Redis.
     """
     return hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:16] if name else ""
 
 
-def _key(user: UserId, streams: bool) -> str:
-    return keys.streams(DEFAULT_ZONE, user) if streams else keys.sockets(DEFAULT_ZONE, user)
+def _slots_key(user: UserId, streams: bool) -> str:
+    return keys.stream_slots(DEFAULT_ZONE, user) if streams else keys.socket_slots(DEFAULT_ZONE, user)
 
 
-async def release_slots(engine: Engine, slots: Sequence[Slot]) -> None:
+async def release_slots(engine: Engine, slots: Sequence[ConnectionSlot]) -> None:
     """Release the slots of closed connections."""
-    for start in range(0, len(slots), BATCH):
-        batch = [part for slot in slots[start : start + BATCH] for part in slot]
-        await engine.store.run(DEFAULT_ZONE, "socket_close", keys=_META, args={"seats": batch})
+    for start in range(0, len(slots), MAX_SLOTS_PER_CALL):
+        batch = [part for slot in slots[start : start + MAX_SLOTS_PER_CALL] for part in slot]
+        await engine.store.run(DEFAULT_ZONE, "socket_close", keys=_META_KEY, args={"seats": batch})
 
 
-async def touch(engine: Engine, slots: Sequence[tuple[Slot, int]]) -> None:
+async def renew_slots(engine: Engine, slots: Sequence[tuple[ConnectionSlot, int]]) -> None:
     """Renew slots that are still open, each with the milliseconds since its client was last active."""
-    for start in range(0, len(slots), BATCH):
-        batch = [part for slot, age_ms in slots[start : start + BATCH] for part in (*slot, age_ms)]
-        args: Args = {"lease_ms": lease_ms(engine), "seats": batch}
-        await engine.store.run(DEFAULT_ZONE, "socket_touch", keys=_META, args=args)
+    for start in range(0, len(slots), MAX_SLOTS_PER_CALL):
+        batch = [part for slot, age_ms in slots[start : start + MAX_SLOTS_PER_CALL] for part in (*slot, age_ms)]
+        args: Args = {"lease_ms": slot_lease_ms(engine), "seats": batch}
+        await engine.store.run(DEFAULT_ZONE, "socket_touch", keys=_META_KEY, args=args)
 
 
-def lease_ms(engine: Engine) -> int:
+def slot_lease_ms(engine: Engine) -> int:
     """Return how long (ms) a slot lasts if it is not renewed. Gateways renew a slot every ``ping_s`` seconds; two
     renewals may fail and the third may be late.
     """

@@ -26,8 +26,8 @@ from engine.clock import now_ms
 from engine.errors import AccountNotApproved, CalloutError, Forbidden, TokenExpired, Unauthenticated
 from engine.idempotency import in_sql
 from engine.identity import access, outbox
-from engine.identity.access import ACCESS_S
-from engine.process.signer import access_token
+from engine.identity.access import ACCESS_TOKEN_S
+from engine.process.signer import sign_token
 from engine.sql.schema import sessions, users
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, Principal, Role, UserId, new_id
@@ -35,15 +35,15 @@ from engine.types import DEFAULT_ZONE, Principal, Role, UserId, new_id
 if TYPE_CHECKING:
     from engine.runtime import Engine
 
-REFRESH_S = 30 * 86_400
-OVERLAP_S = 600
+REFRESH_TOKEN_S = 30 * 86_400
+REPEAT_WINDOW_S = 600
 """How long (seconds) the token before the latest still returns its successor, if the successor was not used: for
 clients that lost the reply.
 """
 MAX_CACHED_USES = 100_000
 """The maximum number of logins for which a process caches that the first use of their latest token is recorded."""
-Purpose = Literal["socket", "events"]
-TICKET_S: dict[Purpose, int] = {"socket": 30, "events": 900}
+TicketPurpose = Literal["socket", "events"]
+TICKET_LIFETIME_S: dict[TicketPurpose, int] = {"socket": 30, "events": 900}
 
 log = structlog.get_logger(__name__)
 
@@ -54,7 +54,7 @@ class TokenPair(msgspec.Struct, frozen=True):
     access_token: str
     refresh_token: str
     token_type: Literal["Bearer"] = "Bearer"
-    expires_in: int = ACCESS_S
+    expires_in: int = ACCESS_TOKEN_S
 
 
 class Ticket(msgspec.Struct, frozen=True):
@@ -82,11 +82,10 @@ async def principal_of(engine: Engine, token: str) -> Principal:
 
 async def _mark_used(engine: Engine, principal: Principal) -> None:
     """Record the first use of an access token from a refresh: the preceding refresh token then returns no successor any
-    more. Each process records the use once, and only for ``OVERLAP_S`` seconds, while it has an effect. If the database
-    is unavailable, the next use is recorded.
-    """
+    more. Each process records the use once, and only for ``REPEAT_WINDOW_S`` seconds, while it has an effect. If the
+    database is unavailable, the next use is recorded."""
     family, number = principal.family, principal.generation
-    if engine.used.get(family, 0) >= number or now_ms() / 1000 > principal.expires - ACCESS_S + OVERLAP_S:
+    if engine.used.get(family, 0) >= number or now_ms() / 1000 > principal.expires - ACCESS_TOKEN_S + REPEAT_WINDOW_S:
         return
     if len(engine.used) >= MAX_CACHED_USES:
         engine.used.clear()
@@ -106,7 +105,7 @@ async def check_active(engine: Engine, principal: Principal) -> None:
     """
     if principal.id == f"cli_{principal.role}":
         return
-    record = await access.of(engine, principal.id)
+    record = await access.read_access(engine, principal.id)
     if not record.active:
         raise suspension_error(principal.role)
     if principal.family and principal.family in record.out:
@@ -123,18 +122,18 @@ def suspension_error(role: Role) -> CalloutError:
 # Tickets
 
 
-async def issue_ticket(engine: Engine, principal: Principal, purpose: Purpose) -> Ticket:
+async def issue_ticket(engine: Engine, principal: Principal, purpose: TicketPurpose) -> Ticket:
     """Create a ticket for ``principal``. A socket ticket can be used once. A ticket for events can be used any number
     of times until it expires, since an EventSource reconnects by itself with the same address.
     """
     ticket = secrets.token_urlsafe(32)
-    seconds = TICKET_S[purpose]
+    seconds = TICKET_LIFETIME_S[purpose]
     value = msgspec.json.encode({"purpose": purpose, "principal": principal})
     await engine.store.command("SET", _ticket_key(ticket, purpose), value, "EX", seconds)
     return Ticket(ticket, seconds)
 
 
-async def redeem_ticket(engine: Engine, ticket: str, purpose: Purpose = "socket") -> Principal:
+async def redeem_ticket(engine: Engine, ticket: str, purpose: TicketPurpose = "socket") -> Principal:
     """Return the caller to whom ``ticket`` was issued, if they may still act. Raises TokenExpired if the ticket is used
     or unknown.
     """
@@ -148,11 +147,11 @@ async def redeem_ticket(engine: Engine, ticket: str, purpose: Purpose = "socket"
 
 
 class _TicketRecord(msgspec.Struct, frozen=True):
-    purpose: Purpose
+    purpose: TicketPurpose
     principal: Principal
 
 
-def _ticket_key(ticket: str, purpose: Purpose) -> str:
+def _ticket_key(ticket: str, purpose: TicketPurpose) -> str:
     """Return the Redis key of a ticket. The key contains the purpose, so that a ticket that is presented for another
     purpose stays valid for its own purpose.
     """
@@ -162,29 +161,31 @@ def _ticket_key(ticket: str, purpose: Purpose) -> str:
 # Sessions: families of refresh tokens
 
 
-async def new_session(engine: Engine, user: UserId, role: Role, name: str, *, device: str | None = None) -> TokenPair:
+async def create_session(
+    engine: Engine, user: UserId, role: Role, name: str, *, device: str | None = None
+) -> TokenPair:
     """Create a family of refresh tokens for a user whose password was just checked."""
     family, salt = new_id("ses"), secrets.token_bytes(16)
     now = now_ms()
     row = {"id": family, "user": user, "salt": salt, "generation": 1, "rotated_at": now, "device": device}
     async with engine.archive.writing() as conn:
-        await conn.execute(insert(sessions).values(expires_at=now + REFRESH_S * 1000, **row))
+        await conn.execute(insert(sessions).values(expires_at=now + REFRESH_TOKEN_S * 1000, **row))
     principal = Principal(user, role, name, family=family, generation=1)
-    return _pair(engine, principal, _refresh_token(engine, family, 1, salt))
+    return _token_pair(engine, principal, _refresh_token(engine, family, 1, salt))
 
 
-async def refresh(engine: Engine, refresh_token: str) -> TokenPair:
+async def refresh_session(engine: Engine, refresh_token: str) -> TokenPair:
     """Return the successor of ``refresh_token``, with a new access token. PROTOCOL §2 describes the result for older
     tokens.
 
     Raises Unauthenticated for a token that this server did not issue or whose login ended, TokenExpired after its 30
     days, and the error of ``suspension_error``.
     """
-    family, number, proof = _parse(refresh_token)
+    family, number, proof = _parse_refresh_token(refresh_token)
     access.check_database(engine)
     async with engine.archive.writing() as conn:
-        row = await _family(conn, family)
-        if row is None or not hmac.compare_digest(_proof(engine, family, number, row.salt), proof):
+        row = await _select_session(conn, family)
+        if row is None or not hmac.compare_digest(_refresh_token_proof(engine, family, number, row.salt), proof):
             raise Unauthenticated("Not a refresh token of this server")
         if not row.active:
             raise suspension_error(row.role)
@@ -193,17 +194,17 @@ async def refresh(engine: Engine, refresh_token: str) -> TokenPair:
         if not ended and row.expires_at <= now:
             raise TokenExpired("Sign in again")
         if not ended and number == row.generation:
-            await _rotate(conn, family, number, now)
-        elif not ended and not _may_repeat(row, number, now):
-            await end(conn, row.user, family)
+            await _rotate_refresh_token(conn, family, number, now)
+        elif not ended and not _may_refresh_again(row, number, now):
+            await end_login(conn, row.user, family)
             ended = True
     if ended:
         with in_sql.unavailable_as_indeterminate():
-            await outbox.finish(engine, row.user)
+            await outbox.apply_rows(engine, row.user)
         raise Unauthenticated("This session has ended")
     successor = _refresh_token(engine, family, number + 1, row.salt)
     principal = Principal(row.user, row.role, row.name, family=family, generation=number + 1)
-    return _pair(engine, principal, successor)
+    return _token_pair(engine, principal, successor)
 
 
 async def end_session(engine: Engine, refresh_token: str) -> None:
@@ -212,24 +213,24 @@ async def end_session(engine: Engine, refresh_token: str) -> None:
     commit: repeat the call then.
     """
     try:
-        family, number, proof = _parse(refresh_token)
+        family, number, proof = _parse_refresh_token(refresh_token)
     except Unauthenticated:
         return
     async with engine.archive.writing() as conn:
-        row = await _family(conn, family)
-        if row is None or not hmac.compare_digest(_proof(engine, family, number, row.salt), proof):
+        row = await _select_session(conn, family)
+        if row is None or not hmac.compare_digest(_refresh_token_proof(engine, family, number, row.salt), proof):
             return
         if row.ended_at is None:
-            await end(conn, row.user, family)
+            await end_login(conn, row.user, family)
     with in_sql.unavailable_as_indeterminate():
-        await outbox.finish(engine, row.user)
+        await outbox.apply_rows(engine, row.user)
 
 
-async def end(conn: AsyncConnection, user: UserId, family: str) -> None:
+async def end_login(conn: AsyncConnection, user: UserId, family: str) -> None:
     """End the login ``family`` and notify every gateway, within a transaction that has locked the user's row."""
     await conn.execute(update(sessions).where(sessions.c.id == family).values(ended_at=now_ms()))
     await conn.execute(update(users).where(users.c.id == user).values(version=users.c.version + 1))
-    await outbox.add(conn, user, code=outbox.REVOKED, family=family)
+    await outbox.add_row(conn, user, code=outbox.REVOKED_CODE, family=family)
 
 
 async def end_sessions_of(conn: AsyncConnection, user: UserId) -> None:
@@ -244,16 +245,16 @@ async def delete_expired_sessions(engine: Engine) -> int:
         return (await conn.execute(delete(sessions).where(sessions.c.expires_at <= now_ms()))).rowcount
 
 
-async def lock(conn: AsyncConnection, user: Any) -> None:
+async def lock_user(conn: AsyncConnection, user: Any) -> None:
     """Lock the row of the user with the id ``user`` until the transaction ends."""
     await conn.execute(select(users.c.id).where(users.c.id == user).with_for_update(key_share=True))
 
 
-async def _family(conn: AsyncConnection, family: str) -> Any:
+async def _select_session(conn: AsyncConnection, family: str) -> Any:
     """Lock the user's row and return the login with its account. Every change of a login or an account takes this lock
     first, so that there is no deadlock and the values that are read after the lock are the latest.
     """
-    await lock(conn, select(sessions.c.user).where(sessions.c.id == family).scalar_subquery())
+    await lock_user(conn, select(sessions.c.user).where(sessions.c.id == family).scalar_subquery())
     query = (
         select(sessions, users.c.role, users.c.name, users.c.active)
         .join(users, users.c.id == sessions.c.user)
@@ -262,37 +263,37 @@ async def _family(conn: AsyncConnection, family: str) -> Any:
     return (await conn.execute(query)).one_or_none()
 
 
-def _may_repeat(row: Any, number: int, now: int) -> bool:
+def _may_refresh_again(row: Any, number: int, now: int) -> bool:
     """Return whether a rotated token still returns its successor: only the latest rotated token, for ten minutes, and
     only while the successor's tokens were not used. After their use, somebody else presents the old token.
     """
-    fresh = now - row.rotated_at <= OVERLAP_S * 1000
+    fresh = now - row.rotated_at <= REPEAT_WINDOW_S * 1000
     return bool(fresh and number == row.generation - 1 and row.used < row.generation)
 
 
-async def _rotate(conn: AsyncConnection, family: str, number: int, now: int) -> None:
-    values = {"generation": number + 1, "rotated_at": now, "expires_at": now + REFRESH_S * 1000}
+async def _rotate_refresh_token(conn: AsyncConnection, family: str, number: int, now: int) -> None:
+    values = {"generation": number + 1, "rotated_at": now, "expires_at": now + REFRESH_TOKEN_S * 1000}
     await conn.execute(update(sessions).where(sessions.c.id == family).values(**values))
 
 
-def _pair(engine: Engine, principal: Principal, refresh_token: str) -> TokenPair:
+def _token_pair(engine: Engine, principal: Principal, refresh_token: str) -> TokenPair:
     login = (principal.family, principal.generation)
     return TokenPair(
-        access_token(engine.signer, principal.id, principal.role, name=principal.name, login=login), refresh_token
+        sign_token(engine.signer, principal.id, principal.role, name=principal.name, login=login), refresh_token
     )
 
 
 def _refresh_token(engine: Engine, family: str, number: int, salt: bytes) -> str:
-    proof = base64.urlsafe_b64encode(_proof(engine, family, number, salt)).rstrip(b"=").decode()
+    proof = base64.urlsafe_b64encode(_refresh_token_proof(engine, family, number, salt)).rstrip(b"=").decode()
     return f"{family}.{number}.{proof}"
 
 
-def _proof(engine: Engine, family: str, number: int, salt: bytes) -> bytes:
+def _refresh_token_proof(engine: Engine, family: str, number: int, salt: bytes) -> bytes:
     secret = engine.signer.derive("refresh") + salt
     return hmac.digest(secret, f"{family}.{number}".encode(), "sha256")
 
 
-def _parse(refresh_token: str) -> tuple[str, int, bytes]:
+def _parse_refresh_token(refresh_token: str) -> tuple[str, int, bytes]:
     parts = refresh_token.split(".")
     try:
         family, number, proof = parts[0], int(parts[1]), base64.urlsafe_b64decode(parts[2] + "=")

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOM_BYTES = 64 * 1024
+MIN_FREE_BYTES = 64 * 1024
 """The least free space for a start: with less, the first rows and commands would not fit."""
 
 
@@ -25,14 +25,14 @@ class CannotStart(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Holder:
+class DirectoryHolder:
     """The process that uses the directory: its id, and its URL ("" if it serves none)."""
 
     pid: int
     url: str = ""
 
 
-class Lock:
+class DirectoryLock:
     """A lock on the directory, held by this process. The lock file contains the process's id and URL, for the
     message to a process that is refused.
     """
@@ -48,7 +48,7 @@ class Lock:
         os.pwrite(self._fd, text, 0)
 
 
-def create(path: Path) -> Path:
+def create_directory(path: Path) -> Path:
     """Create the directory (mode 0700) if it is missing; an existing one is not changed. Return its resolved path.
 
     Raises CannotStart if the path is not a directory or not writable.
@@ -64,24 +64,24 @@ def create(path: Path) -> Path:
     return path.resolve()
 
 
-def full(path: Path) -> str:
-    """Return a sentence that says why nothing can be written to the directory; "" if ``ROOM_BYTES`` can be written.
+def write_problem(path: Path) -> str:
+    """Return a sentence that says why nothing can be written to the directory; "" if ``MIN_FREE_BYTES`` can be written.
 
     The check writes a file, because the file system's numbers do not include quotas and limits of the process.
     """
     probe = path / f".room.{os.getpid()}"
     try:
         with probe.open("wb", buffering=0) as file:
-            written = file.write(b"\0" * ROOM_BYTES)
+            written = file.write(b"\0" * MIN_FREE_BYTES)
     except OSError as error:
         return f"nothing can be written to {path}: {error.strerror}"
     finally:
         with suppress(OSError):
             probe.unlink()
-    return "" if written == ROOM_BYTES else f"nothing can be written to {path}: No space left on device"
+    return "" if written == MIN_FREE_BYTES else f"nothing can be written to {path}: No space left on device"
 
 
-def close_to_others(path: Path, pattern: str) -> None:
+def make_files_private(path: Path, pattern: str) -> None:
     """Set the mode of matching files to 0600 (only for their owner): an older Callout let others read them."""
     for file in path.glob(pattern):
         with suppress(OSError):
@@ -90,28 +90,28 @@ def close_to_others(path: Path, pattern: str) -> None:
 
 
 @contextmanager
-def hold(path: Path) -> Iterator[Lock]:
+def hold_lock(path: Path) -> Iterator[DirectoryLock]:
     """Create the directory if it is missing, and hold its lock while the block runs.
 
     Raises CannotStart if nothing can be written to the directory, or if another process uses it; the text names that
     process.
     """
-    path = create(path)
-    if why := full(path):
+    path = create_directory(path)
+    if why := write_problem(path):
         raise CannotStart(f"{why}: make room, or give another --data")
     fd = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise CannotStart(_refusal(path)) from None
-        yield Lock(fd)
+            raise CannotStart(_in_use_text(path)) from None
+        yield DirectoryLock(fd)
         os.ftruncate(fd, 0)
     finally:
         os.close(fd)
 
 
-def holder(path: Path) -> Holder | None:
+def read_holder(path: Path) -> DirectoryHolder | None:
     """Return the process named in the lock file; None if it is not alive. This function does not try the lock, because
     a server that starts at the same moment could then fail.
     """
@@ -120,17 +120,17 @@ def holder(path: Path) -> Holder | None:
         pid, url = int(content["pid"]), str(content["url"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return Holder(pid, url) if birth(pid) is not None else None
+    return DirectoryHolder(pid, url) if process_start_text(pid) is not None else None
 
 
-def birth(pid: int) -> str | None:
+def process_start_text(pid: int) -> str | None:
     """Return a text with the start time of process ``pid``: a later process with the same id has another text. None if
     there is no such process (or only a zombie).
     """
     with suppress(OSError):
         # Field 22 of stat(5), counted after the name, which may contain spaces and brackets.
         state, *rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return None if state == "Z" else f"{_boot()}:{rest[18]}"
+        return None if state == "Z" else f"{_boot_id()}:{rest[18]}"
     if Path("/proc/self").exists():
         return None
     shown = subprocess.run(
@@ -139,16 +139,16 @@ def birth(pid: int) -> str | None:
     return None if not shown or shown.split()[-1].startswith("Z") else shown.rpartition(" ")[0].strip()
 
 
-def _boot() -> str:
+def _boot_id() -> str:
     """Return the id of this boot of the machine; "" if the system has none."""
     with suppress(OSError):
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     return ""
 
 
-def _refusal(path: Path) -> str:
+def _in_use_text(path: Path) -> str:
     """Return the message to a process that finds the directory in use."""
-    held = holder(path)
+    held = read_holder(path)
     by = f"process {held.pid}" if held else "another process"
     at = f" serving {held.url}" if held and held.url else ""
     return f"{path} is in use by {by}{at}: stop it, or give another --data"

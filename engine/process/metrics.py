@@ -20,11 +20,11 @@ from prometheus_client import CollectorRegistry, Counter, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-Labels = tuple[str, ...]
-Read = Callable[[], float | Mapping[Labels, float]]
+LabelValues = tuple[str, ...]
+ReadValue = Callable[[], float | Mapping[LabelValues, float]]
 """A function that returns the current value: a number, or a number for each tuple of label values."""
 
-BOUNDS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+BUCKET_BOUNDS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """The upper bounds of a histogram's buckets, in seconds. One more bucket counts durations above the last bound."""
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -36,18 +36,18 @@ class Histogram:
     __slots__ = ("counts", "sum")
 
     def __init__(self) -> None:
-        self.counts = [0] * (len(BOUNDS_S) + 1)
+        self.counts = [0] * (len(BUCKET_BOUNDS_S) + 1)
         self.sum = 0.0
 
     def add(self, seconds: float) -> None:
         """Count one duration."""
-        self.counts[bisect_left(BOUNDS_S, seconds)] += 1
+        self.counts[bisect_left(BUCKET_BOUNDS_S, seconds)] += 1
         self.sum += seconds
 
     @property
     def buckets(self) -> list[tuple[str, float]]:
         """The cumulative counts, as Prometheus expects them."""
-        bounds = (*(f"{bound:g}" for bound in BOUNDS_S), "+Inf")
+        bounds = (*(f"{bound:g}" for bound in BUCKET_BOUNDS_S), "+Inf")
         return list(zip(bounds, map(float, accumulate(self.counts)), strict=True))
 
 
@@ -69,16 +69,18 @@ class Metrics:
         """Register and return a counter ``callout_<name>_total``. Raises ValueError if the name is already in use."""
         return Counter(f"callout_{name}", text, labels, registry=self.registry)
 
-    def reading(self, name: str, text: str, read: Read, *labels: str, rises: bool = False) -> None:
+    def reading(self, name: str, text: str, read: ReadValue, *labels: str, rises: bool = False) -> None:
         """Register ``callout_<name>``, whose value ``read`` returns: a gauge, or a counter if it only ``rises``.
 
         ``read`` runs during a scrape and must not block. It stays registered as long as the engine exists.
         """
-        self.registry.register(_Reading(f"callout_{name}", text, labels, read, rises))
+        self.registry.register(_ReadingCollector(f"callout_{name}", text, labels, read, rises))
 
-    def histogram(self, name: str, text: str, read: Callable[[], Mapping[Labels, Histogram]], *labels: str) -> None:
+    def histogram(
+        self, name: str, text: str, read: Callable[[], Mapping[LabelValues, Histogram]], *labels: str
+    ) -> None:
         """Register ``callout_<name>``: one histogram for each tuple of label values."""
-        self.registry.register(_Histograms(f"callout_{name}", text, labels, read))
+        self.registry.register(_HistogramCollector(f"callout_{name}", text, labels, read))
 
     def render(self) -> bytes:
         """Return the response body of ``/metrics``, of type ``CONTENT_TYPE``."""
@@ -86,13 +88,13 @@ class Metrics:
 
 
 @dataclass(frozen=True, eq=False)
-class _Reading(Collector):
+class _ReadingCollector(Collector):
     """A gauge or counter whose value is computed at each scrape."""
 
     name: str
     text: str
-    labels: Labels
-    read: Read
+    labels: LabelValues
+    read: ReadValue
     rises: bool
 
     def describe(self) -> Iterable[Metric]:
@@ -113,13 +115,13 @@ class _Reading(Collector):
 
 
 @dataclass(frozen=True, eq=False)
-class _Histograms(Collector):
+class _HistogramCollector(Collector):
     """A family of histograms, read at each scrape."""
 
     name: str
     text: str
-    labels: Labels
-    read: Callable[[], Mapping[Labels, Histogram]]
+    labels: LabelValues
+    read: Callable[[], Mapping[LabelValues, Histogram]]
 
     def describe(self) -> Iterable[Metric]:
         """Return the family without samples, so that registration does not read values."""

@@ -22,7 +22,7 @@ from msgspec import Meta
 from engine.types import DEFAULT_ZONE
 
 DAY_S = 86_400
-Text = Annotated[str, Meta(min_length=1)]
+NonEmptyText = Annotated[str, Meta(min_length=1)]
 
 
 class SettingsError(ValueError):
@@ -36,13 +36,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         str, Meta(min_length=1, description="The data directory: the embedded Valkey, SQLite and the signing key.")
     ] = "./.callout"
     redis: Annotated[
-        Text | None,
+        NonEmptyText | None,
         Meta(
             description="The address of a Redis >= 7.0 or Valkey >= 8. Without it, one is started under `data`.",
         ),
     ] = None
     database: Annotated[
-        Text | None,
+        NonEmptyText | None,
         Meta(
             description="`postgresql://…` or `sqlite:///…`. Without it, SQLite under `data`.",
         ),
@@ -57,7 +57,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Meta(description="What this process does. Several processes may share the roles on one Redis and database."),
     ] = ("gateway", "scheduler", "archiver", "push")
     blueprints: Annotated[
-        Text | None,
+        NonEmptyText | None,
         Meta(
             description="A folder of blueprints (`*.toml`) added to the shipped ones; one of the same name wins.",
         ),
@@ -67,7 +67,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Meta(description="The default blueprint: of jobs that name none, and for names of events without a job."),
     ] = "home_service"
     key_file: Annotated[
-        Text | None,
+        NonEmptyText | None,
         Meta(
             description="The signing key, which several hosts can share. Without it, `<data>/signing.key`, created at"
             " the first start.",
@@ -170,7 +170,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         "127.0.0.1"
     )
     push_url: Annotated[
-        Text | None,
+        NonEmptyText | None,
         Meta(description="The URL to which push notifications are posted. Without it, none are sent."),
     ] = None
     push_secret: Annotated[
@@ -185,7 +185,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         ),
     ] = ()
     demo: Annotated[
-        Text | None,
+        NonEmptyText | None,
         Meta(description="A file with the logins for the front page; `callout demo` sets it."),
     ] = None
     log_level: Annotated[
@@ -194,17 +194,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = "info"
 
 
-PREFIX = "CALLOUT_"
-CLIENT_NAMES = ("CALLOUT_URL", "CALLOUT_TOKEN")
+VARIABLE_PREFIX = "CALLOUT_"
+CLIENT_VARIABLES = ("CALLOUT_URL", "CALLOUT_TOKEN")
 """The environment variables of the client examples. They are no settings, but also no error if a shell that starts a
 server has them."""
-LISTS = ("zones", "roles", "origins", "app_min_version", "trusted_proxies")
-SCHEMES = ("redis", "rediss", "unix")
-_PORTS = {"http": 80, "https": 443}
-_VERSION = re.compile(r"([^=]{1,64}=)?\d{1,9}(\.\d{1,9}){0,3}", re.ASCII).fullmatch
+LIST_SETTINGS = ("zones", "roles", "origins", "app_min_version", "trusted_proxies")
+REDIS_SCHEMES = ("redis", "rediss", "unix")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_match_version = re.compile(r"([^=]{1,64}=)?\d{1,9}(\.\d{1,9}){0,3}", re.ASCII).fullmatch
 
 
-def load(flags: Mapping[str, Any], *, env: Mapping[str, str] | None = None, file: Path | None = None) -> Settings:
+def read_settings(
+    flags: Mapping[str, Any], *, env: Mapping[str, str] | None = None, file: Path | None = None
+) -> Settings:
     """Merge the three sources and return the settings. ``flags`` that are None were not given.
 
     Raises SettingsError with every unknown or wrong setting.
@@ -213,14 +215,14 @@ def load(flags: Mapping[str, Any], *, env: Mapping[str, str] | None = None, file
     path = file or Path("callout.toml")
     values, problems = _read_file(path)
     names = Settings.__struct_fields__
-    ours = {PREFIX + name.upper(): name for name in names}
+    ours = {VARIABLE_PREFIX + name.upper(): name for name in names}
     problems += [
         f"{path}: unknown setting {name!r}{_suggestion(name, names)}" for name in sorted(set(values) - set(names))
     ]
     problems += [f"unknown {name}{_suggestion(name, ours)}" for name in sorted(env) if _is_unknown(name, ours)]
     values.update({ours[name]: env[name] for name in env.keys() & ours.keys()})
     values.update({name: value for name, value in flags.items() if value is not None})
-    settings, wrong = _convert({name: value for name, value in values.items() if name in names})
+    settings, wrong = _convert_values({name: value for name, value in values.items() if name in names})
     problems += wrong
     if problems:
         raise SettingsError("; ".join(problems))
@@ -230,7 +232,7 @@ def load(flags: Mapping[str, Any], *, env: Mapping[str, str] | None = None, file
 def _read_file(path: Path) -> tuple[dict[str, Any], list[str]]:
     """Return the values of the settings file and its problems. A missing file has neither."""
     try:
-        return _flatten(tomllib.loads(path.read_text("utf-8"))) if path.is_file() else {}, []
+        return _flatten_tables(tomllib.loads(path.read_text("utf-8"))) if path.is_file() else {}, []
     except RecursionError:
         return {}, [f"{path}: nested too deep"]
     except UnicodeDecodeError:
@@ -239,7 +241,7 @@ def _read_file(path: Path) -> tuple[dict[str, Any], list[str]]:
         return {}, [f"{path}: {error}"]
 
 
-def _flatten(values: dict[str, Any]) -> dict[str, Any]:
+def _flatten_tables(values: dict[str, Any]) -> dict[str, Any]:
     """Join the names of tables and keys: ``[app] min_version`` is the setting ``app_min_version``."""
     flat: dict[str, Any] = {}
     for name, value in values.items():
@@ -249,7 +251,7 @@ def _flatten(values: dict[str, Any]) -> dict[str, Any]:
 
 def _is_unknown(name: str, ours: Mapping[str, str]) -> bool:
     """Return whether an environment variable looks like a setting and is none."""
-    if not name.startswith(PREFIX) or name in CLIENT_NAMES or name.startswith(PREFIX + "TEST_"):
+    if not name.startswith(VARIABLE_PREFIX) or name in CLIENT_VARIABLES or name.startswith(VARIABLE_PREFIX + "TEST_"):
         return False
     return name not in ours
 
@@ -259,13 +261,13 @@ def _suggestion(name: str, known: Mapping[str, Any] | tuple[str, ...]) -> str:
     return f" (did you mean {close[0]}?)" if close else ""
 
 
-def _convert(values: dict[str, Any]) -> tuple[Settings, list[str]]:
+def _convert_values(values: dict[str, Any]) -> tuple[Settings, list[str]]:
     """Convert the values to the types of the settings. Return the settings and the problems."""
     hints = {field.name: field.type for field in msgspec.structs.fields(Settings)}
     found: dict[str, Any] = {}
     problems: list[str] = []
     for name, raw in values.items():
-        value = [part.strip() for part in raw.split(",")] if isinstance(raw, str) and name in LISTS else raw
+        value = [part.strip() for part in raw.split(",")] if isinstance(raw, str) and name in LIST_SETTINGS else raw
         try:
             found[name] = msgspec.convert(value, hints[name], strict=False)
         except msgspec.ValidationError as error:
@@ -275,7 +277,7 @@ def _convert(values: dict[str, Any]) -> tuple[Settings, list[str]]:
     origins = []
     for each in settings.origins:
         try:
-            origins.append(origin(each))
+            origins.append(normalise_origin(each))
         except SettingsError as error:
             problems.append(str(error))
     return msgspec.structs.replace(settings, origins=tuple(origins)), problems
@@ -293,7 +295,9 @@ def _value_problems(name: str, settings: Settings) -> Iterator[str]:
     elif name == "roles" and not value:
         yield "roles: none: a process needs something to do"
     elif name == "app_min_version":
-        yield from (f"{name}: {each!r} is no version, like 2.1 or driver=2.1" for each in value if not _VERSION(each))
+        yield from (
+            f"{name}: {each!r} is no version, like 2.1 or driver=2.1" for each in value if not _match_version(each)
+        )
     elif name == "trusted_proxies":
         yield from (f"{name}: {each!r} is no address or network" for each in value if not _is_network(each))
     elif name == "key_file" and value is not None and not Path(value).parent.is_dir():
@@ -316,8 +320,8 @@ def _redis_problems(url: str) -> Iterator[str]:
     except ValueError as error:
         yield f"redis: {error}"
         return
-    if parts.scheme not in SCHEMES:
-        yield f"redis: not an address ({', '.join(f'{scheme}://…' for scheme in SCHEMES)})"
+    if parts.scheme not in REDIS_SCHEMES:
+        yield f"redis: not an address ({', '.join(f'{scheme}://…' for scheme in REDIS_SCHEMES)})"
     elif parts.query or parts.fragment:
         yield "redis: the address has something after ? or #, which this version does not take"
     elif parts.scheme == "unix":
@@ -329,7 +333,7 @@ def _redis_problems(url: str) -> Iterator[str]:
         yield f"redis: /{database} is no number of a database"
 
 
-def origin(text: str) -> str:
+def normalise_origin(text: str) -> str:
     """Return a web origin as browsers write it: scheme and host in lower case, no default port, no path.
 
     Raises SettingsError if the text is not an origin.
@@ -341,24 +345,24 @@ def origin(text: str) -> str:
         raise SettingsError(f"origins: {text!r} is no origin") from None
     scheme = parts.scheme.lower()
     rest = parts.path.strip("/") or parts.query or parts.fragment or parts.username or parts.password
-    if scheme not in _PORTS or not host or rest or "*" in host:
+    if scheme not in _DEFAULT_PORTS or not host or rest or "*" in host:
         raise SettingsError(
             f"origins: {text!r} is no origin, which looks like https://app.example or http://[::1]:8080"
         )
     shown = f"[{host}]" if ":" in host else host
-    return f"{scheme}://{shown}" + (f":{port}" if port is not None and port != _PORTS[scheme] else "")
+    return f"{scheme}://{shown}" + (f":{port}" if port is not None and port != _DEFAULT_PORTS[scheme] else "")
 
 
 # The page of settings
 
 
-def page() -> str:
+def settings_page() -> str:
     """Return the text of ``docs/settings.md``."""
-    rows = [_row(field) for field in msgspec.structs.fields(Settings)]
-    return "\n".join([*_HEAD, *rows, ""])
+    rows = [_table_row(field) for field in msgspec.structs.fields(Settings)]
+    return "\n".join([*_PAGE_HEAD, *rows, ""])
 
 
-_HEAD = """\
+_PAGE_HEAD = """\
 # Settings
 
 The value of a setting comes from the first of these that has it: a flag of `callout serve`, its environment variable,
@@ -371,20 +375,26 @@ unknown, or a value is of the wrong kind or out of range, the server prints all 
 |---|---|---|---|---|---|""".splitlines()
 
 
-def _row(field: msgspec.structs.FieldInfo) -> str:
+def _table_row(field: msgspec.structs.FieldInfo) -> str:
     """Return the table row of a setting."""
     kind, meta = get_args(field.type)
     unit = "seconds" if field.name.endswith("_s") else "bytes" if field.name.endswith("_bytes") else ""
-    cells = (f"`{field.name}`", f"`{PREFIX}{field.name.upper()}`", unit, _default(field.default), _range(kind, meta))
+    cells = (
+        f"`{field.name}`",
+        f"`{VARIABLE_PREFIX}{field.name.upper()}`",
+        unit,
+        _default_text(field.default),
+        _range_text(kind, meta),
+    )
     return f"| {' | '.join(cells)} | {meta.description} |"
 
 
-def _default(value: Any) -> str:
+def _default_text(value: Any) -> str:
     shown = ",".join(value) if isinstance(value, tuple) else "" if value is None else f"{value}".removesuffix(".0")
     return f"`{shown}`" if shown else "none"
 
 
-def _range(kind: Any, meta: Meta) -> str:
+def _range_text(kind: Any, meta: Meta) -> str:
     words = [word for part in (kind, *get_args(kind)) for word in get_args(part) if isinstance(word, str)]
     if words:
         return ", ".join(dict.fromkeys(words))
@@ -396,4 +406,4 @@ def _range(kind: Any, meta: Meta) -> str:
 
 
 if __name__ == "__main__":
-    print(page(), end="")
+    print(settings_page(), end="")

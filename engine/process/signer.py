@@ -30,8 +30,8 @@ from engine.process.settings import Settings, SettingsError
 from engine.types import Principal, Role, UserId
 
 ISSUER = "callout"
-CLAIMS = ["iss", "sub", "role", "name", "iat", "exp"]
-REMEMBERED = 4_096
+REQUIRED_CLAIMS = ["iss", "sub", "role", "name", "iat", "exp"]
+MAX_CACHED_TOKENS = 4_096
 """How many verified tokens a process caches."""
 
 log = structlog.get_logger(__name__)
@@ -46,7 +46,7 @@ class Signer:
         self._key = key
         self._public = key.public_key()
         self._seed = key.private_bytes_raw()
-        self._checked = functools.lru_cache(REMEMBERED)(self._check)
+        self._checked = functools.lru_cache(MAX_CACHED_TOKENS)(self._check)
 
     @classmethod
     def load_or_create(cls, path: Path) -> Signer:
@@ -56,7 +56,7 @@ class Signer:
         """
         try:
             if not path.exists():
-                _create(path)
+                _create_key_file(path)
             text = path.read_bytes()
         except OSError as error:
             raise SettingsError(f"signing key {path}: {error.strerror}") from error
@@ -98,7 +98,7 @@ class Signer:
                 self._public,
                 algorithms=["EdDSA"],
                 issuer=ISSUER,
-                options={"require": CLAIMS, "verify_exp": False, "verify_iat": False},
+                options={"require": REQUIRED_CLAIMS, "verify_exp": False, "verify_iat": False},
             )
             return msgspec.convert(
                 {
@@ -119,7 +119,7 @@ class Signer:
 def open_signer(settings: Settings) -> Signer:
     """Load or create the key of ``settings``. Raises the same errors as ``Signer.load_or_create``."""
     if not settings.key_file:
-        datadir.close_to_others(Path(settings.data), "signing.key")
+        datadir.make_files_private(Path(settings.data), "signing.key")
     return Signer.load_or_create(key_path(settings))
 
 
@@ -128,7 +128,7 @@ def key_path(settings: Settings) -> Path:
     return Path(settings.key_file) if settings.key_file else Path(settings.data) / "signing.key"
 
 
-def access_token(
+def sign_token(
     signer: Signer,
     user: UserId,
     role: Role,
@@ -145,7 +145,7 @@ def access_token(
     return signer.sign({**claims, "sid": login[0], "gen": login[1]} if login else claims)
 
 
-def _create(path: Path) -> None:
+def _create_key_file(path: Path) -> None:
     """Create a key and write it to ``path`` unless another process does so first.
 
     The key is written to a temporary file in the same folder, which is then linked to ``path``. So no process reads

@@ -11,29 +11,29 @@ import re
 import unicodedata
 
 from engine.errors import FieldError, Invalid
-from engine.rules.invisible import CONTROL, DIRECTION, INVISIBLE, JOINERS
+from engine.rules.invisible import CONTROL_RANGES, DIRECTION_RANGES, INVISIBLE_RANGES, JOINER_RANGES
 
-_EMAIL = re.compile(r"[^@\s\x00]+@[^@\s\x00]+")
-_UNSEEN = re.compile(f"[{CONTROL}{DIRECTION}{INVISIBLE}{JOINERS}]")
+_EMAIL_PATTERN = re.compile(r"[^@\s\x00]+@[^@\s\x00]+")
+_INVISIBLE_PATTERN = re.compile(f"[{CONTROL_RANGES}{DIRECTION_RANGES}{INVISIBLE_RANGES}{JOINER_RANGES}]")
 MAX_CHARS = 254
 """The most characters of an address (RFC 5321, errata 1690)."""
 
 
-def typed(email: str) -> str:
+def normalise_email(email: str) -> str:
     """Return ``email`` as its owner typed it, trimmed and in NFC: the form for display and for mail.
 
     Raises Invalid for a text that is not an address, and for invisible characters (zero width, fillers, joiners, soft
     hyphen, direction marks).
     """
     found = unicodedata.normalize("NFC", email).strip()
-    if not _EMAIL.fullmatch(found) or len(found) > MAX_CHARS or len(compared(found)) > MAX_CHARS:
+    if not _EMAIL_PATTERN.fullmatch(found) or len(found) > MAX_CHARS or len(comparison_form(found)) > MAX_CHARS:
         raise Invalid(errors=[FieldError("/email", "Expected an e-mail address")])
-    if _UNSEEN.search(found):
+    if _INVISIBLE_PATTERN.search(found):
         raise Invalid(errors=[FieldError("/email", "An invisible character is in this address: type it anew")])
     return found
 
 
-def compared(email: str) -> str:
+def comparison_form(email: str) -> str:
     """Return the form in which two spellings of one address are equal: NFKC, casefolded, trimmed. Rate limits count by
     this form too.
     """

@@ -14,9 +14,9 @@ import msgspec
 Latitude = Annotated[float, msgspec.Meta(ge=-90, le=90)]
 Longitude = Annotated[float, msgspec.Meta(ge=-180, le=180)]
 
-EARLIEST_MS = 946_684_800_000
+EARLIEST_VALID_MS = 946_684_800_000
 """The start of the year 2000. A device that reports an earlier time has no valid clock."""
-CLOCK_MS = 30_000
+MAX_IGNORED_OFFSET_MS = 30_000
 """A clock offset up to this needs no correction."""
 
 
@@ -36,23 +36,23 @@ class Fix(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def measured_at(self) -> int | None:
         """The time of the measurement (``at``); None if the device has no valid clock."""
-        return self.at if self.at is not None and self.at >= EARLIEST_MS else None
+        return self.at if self.at is not None and self.at >= EARLIEST_VALID_MS else None
 
     @property
     def accuracy_m(self) -> float | None:
         """The radius of the circle of error in metres; None if it was not measured (iOS sends -1, Android 0)."""
-        return _within(self.accuracy, above=0.0, to=1e6)
+        return _value_within(self.accuracy, above=0.0, to=1e6)
 
     @property
     def degrees(self) -> float | None:
         """The heading from 0 to below 360; None if the device did not measure it (iOS sends -1)."""
-        heading = _within(self.heading, above=-1e-9, to=360.0)
+        heading = _value_within(self.heading, above=-1e-9, to=360.0)
         return heading and heading % 360
 
 
-class Heard(msgspec.Struct, frozen=True):
+class FixReply(msgspec.Struct, frozen=True):
     """The answer to a fix. ``clock_offset_s`` is how many seconds the device's clock is ahead of the server's; 0 if the
-    difference is at most ``CLOCK_MS``.
+    difference is at most ``MAX_IGNORED_OFFSET_MS``.
     """
 
     online: bool
@@ -64,20 +64,20 @@ class Heard(msgspec.Struct, frozen=True):
         return self.online and not self.clock_offset_s
 
 
-def _within(value: float | None, *, above: float, to: float) -> float | None:
+def _value_within(value: float | None, *, above: float, to: float) -> float | None:
     """Return ``value``; None if it is not between ``above`` (exclusive) and ``to`` (inclusive)."""
     return value if value is not None and isfinite(value) and above < value <= to else None
 
 
-def offset_ms(clock: bytes | None) -> int:
+def confirmed_offset_ms(clock: bytes | None) -> int:
     """Return the confirmed offset in ms, by which the device's times are corrected; 0 if no offset is confirmed."""
     known = clock.split()[0] if clock else b"-"
     return 0 if known == b"-" else int(known)
 
 
-def clock_offset_s(clock: bytes | None) -> float:
+def api_offset_s(clock: bytes | None) -> float:
     """Return the offset in seconds for the API: the confirmed one, or else the estimate from the first fix."""
     known, seen, _ = clock.split() if clock else (b"-", b"-", b"-")
     estimate = known if known != b"-" else seen
     offset = 0 if estimate == b"-" else int(estimate)
-    return 0.0 if abs(offset) <= CLOCK_MS else round(offset / 1000, 1)
+    return 0.0 if abs(offset) <= MAX_IGNORED_OFFSET_MS else round(offset / 1000, 1)

@@ -22,7 +22,7 @@ class Party(msgspec.Struct, frozen=True):
     id: UserId
 
 
-Origin = Literal["record", "step", "reply"]
+MemberOrigin = Literal["record", "step", "reply"]
 """Where a member comes from. ``record``: it is in the text of the job's record, which is encoded at booking and at each
 edit. ``step``: lua/lib/job.lua adds it to that text at each step. All events that contain the job have both. ``reply``:
 engine/domain/job_view.py adds it for one caller; it is in no event.
@@ -37,7 +37,7 @@ class Member(NamedTuple):
 
     name: str
     kind: type
-    origin: Origin = "record"
+    origin: MemberOrigin = "record"
     public: bool = False
     editable: bool = False
     column: bool = False
@@ -82,14 +82,14 @@ MEMBERS = (
 lua/lib/cost.lua takes the first match of a name, and customers choose the names inside ``metadata``.
 """
 
-RECORD = tuple(member.name for member in MEMBERS if member.origin == "record")
-STEP = tuple(member.name for member in MEMBERS if member.origin == "step")
-COLUMNS = tuple(member.name for member in MEMBERS if member.column)
-EDITABLE = frozenset(member.name for member in MEMBERS if member.editable)
-IN_EVENTS = frozenset((*RECORD, *STEP))
-_PUBLIC = frozenset(member.name for member in MEMBERS if member.public)
-_PUBLIC_RECORD = tuple(name for name in RECORD if name in _PUBLIC)
-_PUBLIC_STEP = tuple(name for name in STEP if name in _PUBLIC)
+RECORD_MEMBERS = tuple(member.name for member in MEMBERS if member.origin == "record")
+STEP_MEMBERS = tuple(member.name for member in MEMBERS if member.origin == "step")
+COLUMN_MEMBERS = tuple(member.name for member in MEMBERS if member.column)
+EDITABLE_MEMBERS = frozenset(member.name for member in MEMBERS if member.editable)
+EVENT_MEMBERS = frozenset((*RECORD_MEMBERS, *STEP_MEMBERS))
+_PUBLIC_MEMBERS = frozenset(member.name for member in MEMBERS if member.public)
+_PUBLIC_RECORD_MEMBERS = tuple(name for name in RECORD_MEMBERS if name in _PUBLIC_MEMBERS)
+_PUBLIC_STEP_MEMBERS = tuple(name for name in STEP_MEMBERS if name in _PUBLIC_MEMBERS)
 
 
 class EventJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -145,55 +145,55 @@ class _EventData(msgspec.Struct):
     job: EventJob
 
 
-_view = msgspec.json.Decoder(JobView)
-_event_data = msgspec.json.Decoder(_EventData)
+_job_view_decoder = msgspec.json.Decoder(JobView)
+_event_data_decoder = msgspec.json.Decoder(_EventData)
 
 
-def view(job: bytes | msgspec.Raw) -> JobView:
+def decode_job(job: bytes | msgspec.Raw) -> JobView:
     """Decode a job's JSON."""
-    return _view.decode(job)
+    return _job_view_decoder.decode(job)
 
 
-def event_job(data: bytes) -> EventJob:
+def decode_event_job(data: bytes) -> EventJob:
     """Decode the job in an event's data. Raises msgspec.DecodeError if the data contains no job."""
-    return _event_data.decode(data).job
+    return _event_data_decoder.decode(data).job
 
 
-def columns(job: JobView) -> dict[str, Any]:
+def column_values(job: JobView) -> dict[str, Any]:
     """Return the values of the job's columns in SQL: the ids of the parties, times in ms since the Unix epoch."""
-    values = {name: getattr(job, name) for name in COLUMNS}
+    values = {name: getattr(job, name) for name in COLUMN_MEMBERS}
     parties = {name: value.id for name, value in values.items() if isinstance(value, Party)}
     times = {name: ms_of(value) for name, value in values.items() if name.endswith("_at")}
     return {**values, **parties, **times}
 
 
-def whole(members: Mapping[str, Any]) -> bytes:
+def encode_members(members: Mapping[str, Any]) -> bytes:
     """Encode ``members`` as JSON without the outer braces, so that other members can be joined to the text."""
     return msgspec.json.encode(members)[1:-1]
 
 
-def public(members: Mapping[str, Any]) -> bytes:
+def encode_public_members(members: Mapping[str, Any]) -> bytes:
     """Encode the public members of a job's record as JSON without the outer braces.
 
     PROTOCOL §2: no customer, address, postal code, notes, reference nor metadata, and the position rounded to 100 m
     (three decimals of a degree are 111 m of latitude).
     """
     near = {"lat": round(members["lat"], 3), "lon": round(members["lon"], 3)}
-    return whole({name: near.get(name, members[name]) for name in _PUBLIC_RECORD if name in members})
+    return encode_members({name: near.get(name, members[name]) for name in _PUBLIC_RECORD_MEMBERS if name in members})
 
 
-def public_part(job: bytes, *, holder: bool = False) -> bytes:
+def public_part_of(job: bytes, *, holder: bool = False) -> bytes:
     """Return the public part of a whole job as JSON. Past versions of jobs and jobs in SQL need this function; for live
     jobs lua/lib/job.lua does the same. ``holder``: the caller is the technician who was asked alone; only for them does
     the public part contain the technician.
     """
     found: dict[str, Any] = msgspec.json.decode(job)
-    moving = {name: found[name] for name in _PUBLIC_STEP if name in found}
+    moving = {name: found[name] for name in _PUBLIC_STEP_MEMBERS if name in found}
     technician = found.get("technician") if holder else None
-    return b"{" + public(found) + b"," + whole({**moving, "technician": technician}) + b"}"
+    return b"{" + encode_public_members(found) + b"," + encode_members({**moving, "technician": technician}) + b"}"
 
 
-def members(text: bytes) -> dict[str, Any]:
-    """Decode what ``whole`` encoded, in the same order: lua/lib/cost.lua takes the first match of a name."""
+def decode_members(text: bytes) -> dict[str, Any]:
+    """Decode what ``encode_members`` encoded, in the same order: lua/lib/cost.lua takes the first match of a name."""
     found: dict[str, Any] = msgspec.json.decode(b"{" + text + b"}")
     return found

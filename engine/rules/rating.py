@@ -15,6 +15,6 @@ PRIOR_MEAN = 4.5
 PRIOR_WEIGHT = 5
 
 
-def mean(stars: int, count: int) -> float:
+def bayesian_mean(stars: int, count: int) -> float:
     """Return the rating (1 to 5, two decimals) of a technician with ``count`` ratings that have ``stars`` in total."""
     return round((PRIOR_MEAN * PRIOR_WEIGHT + stars) / (PRIOR_WEIGHT + count), 2)

@@ -37,16 +37,22 @@ from engine.sql import migrate
 
 BUSY_TIMEOUT_MS = 5_000
 CONNECT_TIMEOUT_S = 5.0
-POOL = 8
+POOL_SIZE = 8
 """The most connections, for readers and writers together. Each SQLite connection is a thread."""
 
-_BEGIN = "callout_begin"
-_ONE_STATE: dict[str, Any] = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
-_BUGS = (IntegrityError, ProgrammingError, DataError)
-_REFUSED_CLASSES = ("22", "54")
+_BEGIN_OPTION = "callout_begin"
+_SNAPSHOT_OPTIONS: dict[str, Any] = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+_STATEMENT_ERRORS = (IntegrityError, ProgrammingError, DataError)
+_REFUSED_SQLSTATE_CLASSES = ("22", "54")
 """SQLSTATE classes of refused values in PostgreSQL: data exceptions (22), and limits of a row or an index (54)."""
-_NO_WRITES = ("disk is full", "No space left", "could not extend file", "readonly database", "read-only transaction")
-_AWAY = (OSError, TimeoutError, PoolExhausted, PostgresError, InterfaceError)
+_NO_WRITE_TEXTS = (
+    "disk is full",
+    "No space left",
+    "could not extend file",
+    "readonly database",
+    "read-only transaction",
+)
+_UNAVAILABLE_ERRORS = (OSError, TimeoutError, PoolExhausted, PostgresError, InterfaceError)
 
 log = structlog.get_logger(__name__)
 
@@ -73,7 +79,7 @@ class Archive:
     async def reading(self) -> AsyncIterator[AsyncConnection]:
         """Yield a connection for reads. All its queries read the same state of the database. Raises Unavailable."""
         await self.prepare()
-        view = self.engine if self.is_sqlite else self.engine.execution_options(**_ONE_STATE)
+        view = self.engine if self.is_sqlite else self.engine.execution_options(**_SNAPSHOT_OPTIONS)
         with _driver_errors_as_unavailable():
             async with view.connect() as conn:
                 yield conn
@@ -88,7 +94,7 @@ class Archive:
         await self.prepare()
         async with self._writers if self.is_sqlite else contextlib.nullcontext():
             with self._record_refusal(), _driver_errors_as_unavailable():
-                writers = self.engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
+                writers = self.engine.execution_options(**{_BEGIN_OPTION: "BEGIN IMMEDIATE"})
                 async with writers.connect() as conn:
                     yield conn
                     await _commit(conn)
@@ -99,7 +105,7 @@ class Archive:
         try:
             yield
         except (Unavailable, Indeterminate) as error:
-            if error.__cause__ is not None and _refuses_writes(cause := _cause(error.__cause__)):
+            if error.__cause__ is not None and _refuses_writes(cause := _cause_text(error.__cause__)):
                 self.refuses = cause
             raise
         self.refuses = ""
@@ -122,11 +128,11 @@ class Archive:
             self.problem = ""
 
     async def _migrate(self) -> None:
-        writers = self.engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
+        writers = self.engine.execution_options(**{_BEGIN_OPTION: "BEGIN IMMEDIATE"})
         async with writers.begin() as conn:
             if not self.is_sqlite:
                 await conn.execute(text("SELECT pg_advisory_xact_lock(hashtext('callout.migrate'))"))
-            await conn.run_sync(migrate.upgrade)
+            await conn.run_sync(migrate.upgrade_schema)
 
     async def check(self) -> list[str]:
         """Return the reasons why the database cannot be used now, one sentence each; an empty list if it can."""
@@ -148,10 +154,10 @@ async def open_archive(settings: Settings) -> Archive:
     Raises SettingsError if the address is malformed or a newer Callout wrote the database. If the database cannot be
     reached, nothing is raised here: see ``Archive.problem``.
     """
-    url = _url(settings)
+    url = _database_url(settings)
     if settings.database is None:
-        datadir.close_to_others(Path(settings.data), "callout.db*")
-    archive = Archive(url, _engine(url))
+        datadir.make_files_private(Path(settings.data), "callout.db*")
+    archive = Archive(url, _create_engine(url))
     try:
         await archive.prepare()
     except Unavailable as error:
@@ -174,7 +180,7 @@ _DRIVERS = {
 }
 
 
-def _url(settings: Settings) -> URL:
+def _database_url(settings: Settings) -> URL:
     if settings.database is None:
         return URL.create(_DRIVERS["sqlite"], database=str(Path(settings.data) / "callout.db"))
     try:
@@ -189,8 +195,8 @@ def _url(settings: Settings) -> URL:
     return url.set(drivername=driver)
 
 
-def _engine(url: URL) -> AsyncEngine:
-    pool: dict[str, Any] = {"pool_size": POOL, "max_overflow": 0, "pool_timeout": CONNECT_TIMEOUT_S}
+def _create_engine(url: URL) -> AsyncEngine:
+    pool: dict[str, Any] = {"pool_size": POOL_SIZE, "max_overflow": 0, "pool_timeout": CONNECT_TIMEOUT_S}
     if url.get_backend_name() != "sqlite":
         limits = {"timeout": CONNECT_TIMEOUT_S, "command_timeout": 30.0}
         return create_async_engine(url, pool_pre_ping=True, connect_args=limits, **pool)
@@ -221,14 +227,14 @@ def _set_up_sqlite(connection: Any, _record: Any) -> None:
 
 
 def _begin_sqlite(connection: Any) -> None:
-    connection.exec_driver_sql(connection.get_execution_options().get(_BEGIN, "BEGIN"))
+    connection.exec_driver_sql(connection.get_execution_options().get(_BEGIN_OPTION, "BEGIN"))
 
 
 async def _commit(conn: AsyncConnection) -> None:
     try:
         await conn.commit()
-    except (*_AWAY, DBAPIError) as error:
-        if isinstance(error, (IntegrityError, DataError)) or _refuses_writes(_cause(error)):
+    except (*_UNAVAILABLE_ERRORS, DBAPIError) as error:
+        if isinstance(error, (IntegrityError, DataError)) or _refuses_writes(_cause_text(error)):
             raise  # the database replied that it did not commit, and rolled back
         raise Indeterminate("The database did not answer the commit") from error
 
@@ -240,9 +246,9 @@ def _driver_errors_as_unavailable() -> Iterator[None]:
     """
     try:
         yield
-    except _BUGS:
+    except _STATEMENT_ERRORS:
         raise
-    except (*_AWAY, DBAPIError) as error:
+    except (*_UNAVAILABLE_ERRORS, DBAPIError) as error:
         if isinstance(error, DBAPIError) and _refuses_value(error):
             raise DataError(error.statement, error.params, error.orig or error) from error
         raise Unavailable(_unavailable_text(error)) from error
@@ -253,18 +259,20 @@ def _refuses_value(error: DBAPIError) -> bool:
     of its own for this error.
     """
     state = str(getattr(error.orig, "sqlstate", None) or "")
-    return state.startswith(_REFUSED_CLASSES) or isinstance(getattr(error.orig, "__cause__", None), InvalidInput)
+    return state.startswith(_REFUSED_SQLSTATE_CLASSES) or isinstance(
+        getattr(error.orig, "__cause__", None), InvalidInput
+    )
 
 
 def _unavailable_text(error: Exception) -> str:
-    cause = _cause(error)
+    cause = _cause_text(error)
     return f"The database {'refuses writes' if _refuses_writes(cause) else 'is away'}: {cause}"
 
 
-def _cause(error: BaseException) -> str:
+def _cause_text(error: BaseException) -> str:
     cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
     return str(cause) or type(cause).__name__
 
 
 def _refuses_writes(cause: str) -> bool:
-    return any(words in cause for words in _NO_WRITES)
+    return any(words in cause for words in _NO_WRITE_TEXTS)

@@ -13,22 +13,22 @@ from sqlalchemy import Connection, inspect, text
 
 from engine.process.settings import SettingsError
 
-SCRIPTS = Path(__file__).with_name("migrations")
+MIGRATIONS_FOLDER = Path(__file__).with_name("migrations")
 
 
-def upgrade(connection: Connection) -> None:
+def upgrade_schema(connection: Connection) -> None:
     """Run the migrations that this database lacks, inside the transaction of ``connection``.
 
     Raises SettingsError if a newer Callout wrote the database.
     """
-    if _revision(connection) == head():
+    if _current_revision(connection) == newest_revision():
         return
     from alembic import command
     from alembic.config import Config
     from alembic.util import CommandError
 
     config = Config()
-    config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
+    config.set_main_option("script_location", str(MIGRATIONS_FOLDER).replace("%", "%%"))
     config.attributes["connection"] = connection
     try:
         command.upgrade(config, "head")
@@ -36,12 +36,12 @@ def upgrade(connection: Connection) -> None:
         raise SettingsError(f"the database is of another Callout than this one: {error}") from error
 
 
-def head() -> str:
+def newest_revision() -> str:
     """Return the newest revision: the number at the start of the last file name."""
-    return max(path.name for path in (SCRIPTS / "versions").glob("[0-9]*_*.py")).partition("_")[0]
+    return max(path.name for path in (MIGRATIONS_FOLDER / "versions").glob("[0-9]*_*.py")).partition("_")[0]
 
 
-def _revision(connection: Connection) -> str | None:
+def _current_revision(connection: Connection) -> str | None:
     """Return the revision of the database's schema; None for an empty database."""
     if not inspect(connection).has_table("alembic_version"):
         return None

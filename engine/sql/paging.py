@@ -11,7 +11,7 @@ from engine.errors import FieldError, Invalid
 
 T = TypeVar("T")
 
-_INT64 = 2**63
+_INT64_LIMIT = 2**63
 """The limit of an integer column. A cursor with a number outside it was not made by this server."""
 
 DEFAULT_LIMIT = 50
@@ -34,7 +34,7 @@ def decode_cursor(cursor: str, kind: Any) -> Any:
     """Decode a cursor to ``kind``, a tuple type. Raises Invalid if it is not a cursor of this list."""
     try:
         place = msgspec.json.decode(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)), type=kind)
-        if any(isinstance(part, int) and abs(part) >= _INT64 for part in place):
+        if any(isinstance(part, int) and abs(part) >= _INT64_LIMIT for part in place):
             raise ValueError("out of range")
     except ValueError:
         raise Invalid(errors=[FieldError("/cursor", "Not a cursor of this list")]) from None
@@ -48,7 +48,7 @@ def check_limit(limit: int) -> int:
     return limit
 
 
-def slice_of(rows: list[T], limit: int, place: Any) -> Slice[T]:
+def make_slice(rows: list[T], limit: int, place: Any) -> Slice[T]:
     """Return the page of the first ``limit`` rows. Read ``limit`` + 1 rows before: the last one only shows that there
     is a next page. ``place`` returns the sort key of a row.
     """

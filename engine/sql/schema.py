@@ -34,31 +34,31 @@ metadata = MetaData(
 )
 
 
-def _id(name: str = "id") -> Column[str]:
+def _id_column(name: str = "id") -> Column[str]:
     """Return a text column that is part of the primary key."""
     return Column(name, Text, primary_key=True)
 
 
-def _text(name: str) -> Column[str]:
+def _text_column(name: str) -> Column[str]:
     """Return a text column that is never NULL."""
     return Column(name, Text, nullable=False)
 
 
-def _time(name: str, **more: Any) -> Column[int]:
+def _time_column(name: str, **more: Any) -> Column[int]:
     """Return a column for a time in ms since the Unix epoch."""
     return Column(name, BigInteger, nullable=False, **more)
 
 
-def _seq() -> Column[int]:
+def _seq_column() -> Column[int]:
     """Return the column for an event's position in its zone's log: the last column of the primary key."""
     return Column("seq", BigInteger, primary_key=True, autoincrement=False)
 
 
-def _document() -> tuple[Column[Any], ...]:
+def _document_columns() -> tuple[Column[Any], ...]:
     """Return the last three columns of a projected object that changes: the times of its first and its last event, and
     the whole object as JSON.
     """
-    return _time("created_at"), _time("updated_at"), _text("doc")
+    return _time_column("created_at"), _time_column("updated_at"), _text_column("doc")
 
 
 # The source: accounts, profiles, the catalogue of services.
@@ -66,17 +66,17 @@ def _document() -> tuple[Column[Any], ...]:
 users = Table(
     "users",
     metadata,
-    _id(),
+    _id_column(),
     Column("email", Text, nullable=False, unique=True),
     Column("email_typed", Text),
-    _text("name"),
-    _text("role"),
+    _text_column("name"),
+    _text_column("role"),
     Column("phone", Text),
     Column("active", Boolean, nullable=False),
     Column("reason", Text),
-    _text("password_hash"),
+    _text_column("password_hash"),
     Column("version", Integer, nullable=False),
-    _time("created_at"),
+    _time_column("created_at"),
     Index(None, "created_at", "id"),
 )
 """The accounts. ``email`` is the compared form of the address (engine/rules/emails.py), ``email_typed`` the form for
@@ -87,13 +87,13 @@ record never overwrites a newer one."""
 sessions = Table(
     "sessions",
     metadata,
-    _id(),
+    _id_column(),
     Column("user", Text, ForeignKey("users.id"), nullable=False, index=True),
     Column("salt", LargeBinary, nullable=False),
     Column("generation", Integer, nullable=False),
     Column("used", Integer, nullable=False, server_default="0"),
-    _time("rotated_at"),
-    _time("expires_at", index=True),
+    _time_column("rotated_at"),
+    _time_column("expires_at", index=True),
     Column("ended_at", BigInteger),
     Column("device", Text),
 )
@@ -105,14 +105,14 @@ outbox = Table(
     "outbox",
     metadata,
     Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
-    _text("key"),
+    _text_column("key"),
     Column("user", Text, ForeignKey("users.id"), nullable=False, index=True),
     Column("code", Integer),
     Column("family", Text),
     Column("reassign", Boolean, nullable=False),
     Column("review", Text),
-    _text("actor"),
-    _time("at"),
+    _text_column("actor"),
+    _time_column("at"),
 )
 """Effects of account commands that Redis and the gateways do not have yet (engine/identity/outbox.py). ``code`` is the
 close code that the gateways send; ``family`` is set if only this login has ended, and NULL if all have; ``reassign``:
@@ -122,10 +122,10 @@ technicians = Table(
     "technicians",
     metadata,
     Column("id", Text, ForeignKey("users.id"), primary_key=True),
-    _text("zone"),
+    _text_column("zone"),
     Column("capacity", Integer, nullable=False),
-    _text("kyc"),
-    _text("account"),
+    _text_column("kyc"),
+    _text_column("account"),
     Column("reason", Text),
     Column("stars", BigInteger, nullable=False, server_default="0"),
     Column("rated", BigInteger, nullable=False, server_default="0"),
@@ -140,13 +140,13 @@ more with each job.
 ratings = Table(
     "ratings",
     metadata,
-    _id("job"),
-    _id("side"),
-    _text("by"),
-    _text("of"),
+    _id_column("job"),
+    _id_column("side"),
+    _text_column("by"),
+    _text_column("of"),
     Column("stars", Integer, nullable=False),
     Column("comment", Text),
-    _time("at"),
+    _time_column("at"),
     Index(None, "of", "at"),
 )
 """The ratings. ``side`` is the role of the user who rated: each side of a job rates at most once."""
@@ -163,7 +163,7 @@ blocks = Table(
     metadata,
     Column("user", Text, ForeignKey("users.id"), primary_key=True),
     Column("other", Text, ForeignKey("users.id"), primary_key=True, index=True),
-    _time("since"),
+    _time_column("since"),
     Column("active", Boolean, nullable=False),
 )
 """The blocks: ``user`` does not want to work with ``other``. A row with ``active`` false is a block that was lifted at
@@ -172,12 +172,12 @@ blocks = Table(
 services = Table(
     "services",
     metadata,
-    _id(),
-    _text("name"),
-    _text("category"),
+    _id_column(),
+    _text_column("name"),
+    _text_column("category"),
     Column("base_amount", BigInteger, nullable=False),
-    _text("currency"),
-    _text("pricing"),
+    _text_column("currency"),
+    _text_column("pricing"),
     Column("duration_min", Integer, nullable=False),
     Column("active", Boolean, nullable=False),
 )
@@ -185,9 +185,9 @@ services = Table(
 blueprints = Table(
     "blueprints",
     metadata,
-    _id("key"),
-    _text("doc"),
-    _time("kept_at"),
+    _id_column("key"),
+    _text_column("doc"),
+    _time_column("kept_at"),
 )
 """Each blueprint that a server has used, under ``name@version``, for the jobs that began with it. Rows are never
 changed."""
@@ -197,12 +197,12 @@ changed."""
 idempotency_records = Table(
     "request_keys",
     metadata,
-    _id("principal"),
-    _id("key"),
-    _text("fingerprint"),
+    _id_column("principal"),
+    _id_column("key"),
+    _text_column("fingerprint"),
     Column("code", Text),
     Column("body", Text),
-    _time("expires_at", index=True),
+    _time_column("expires_at", index=True),
 )
 
 # The projections of the logs.
@@ -210,35 +210,35 @@ idempotency_records = Table(
 checkpoints = Table(
     "checkpoints",
     metadata,
-    _id("zone"),
-    _text("epoch"),
+    _id_column("zone"),
+    _text_column("epoch"),
     Column("seq", BigInteger, nullable=False),
 )
 
-deployment = Table("deployment", metadata, _text("id"))
+deployment = Table("deployment", metadata, _text_column("id"))
 """One row, inserted once: the id of this database. Redis stores the same id, so that a wrong pair is found."""
 
 epochs = Table(
     "epochs",
     metadata,
-    _id("zone"),
-    _id("epoch"),
+    _id_column("zone"),
+    _id_column("epoch"),
     Column("first_seq", BigInteger, nullable=False),
 )
 
 events = Table(
     "events",
     metadata,
-    _id("zone"),
-    _seq(),
-    _text("type"),
-    _text("to"),
-    _time("at"),
-    _text("actor"),
-    _text("bp"),
-    _text("data"),
-    _text("cause"),
-    _text("trace"),
+    _id_column("zone"),
+    _seq_column(),
+    _text_column("type"),
+    _text_column("to"),
+    _time_column("at"),
+    _text_column("actor"),
+    _text_column("bp"),
+    _text_column("data"),
+    _text_column("cause"),
+    _text_column("trace"),
     Column("job", Text),
     Index(None, "zone", "at", "seq"),
     Index(None, "job", "seq"),
@@ -247,21 +247,21 @@ events = Table(
 event_channels = Table(
     "event_channels",
     metadata,
-    _id("zone"),
-    _id("channel"),
-    _seq(),
+    _id_column("zone"),
+    _id_column("channel"),
+    _seq_column(),
     sqlite_with_rowid=False,
 )
 
 events_refused = Table(
     "events_refused",
     metadata,
-    _id("zone"),
-    _seq(),
+    _id_column("zone"),
+    _seq_column(),
     Column("entry", LargeBinary, nullable=False),
-    _text("error"),
+    _text_column("error"),
     Column("kept", Boolean, nullable=False),
-    _time("refused_at"),
+    _time_column("refused_at"),
 )
 """The quarantine: events that the database refused, whole or in part. ``entry`` is the log's entry as JSON. If ``kept``
 is true, the event itself is in ``events`` and only the rows derived from it are missing."""
@@ -269,20 +269,20 @@ is true, the event itself is in ``events`` and only the rows derived from it are
 jobs = Table(
     "jobs",
     metadata,
-    _id(),
-    _text("zone"),
-    _text("blueprint"),
-    _text("status"),
-    _text("phase"),
+    _id_column(),
+    _text_column("zone"),
+    _text_column("blueprint"),
+    _text_column("status"),
+    _text_column("phase"),
     Column("version", Integer, nullable=False),
-    _text("customer"),
+    _text_column("customer"),
     Column("technician", Text),
-    _text("service"),
+    _text_column("service"),
     Column("reference", Text),
-    _time("created_at"),
-    _time("updated_at"),
+    _time_column("created_at"),
+    _time_column("updated_at"),
     Column("hot", Boolean, nullable=False),
-    _text("doc"),
+    _text_column("doc"),
     Index(None, "customer", "created_at", "id"),
     Index(None, "technician", "created_at", "id"),
     Index(None, "created_at", "id"),
@@ -294,22 +294,22 @@ is true until Redis was notified that the finished job is archived, so that the 
 job_references = Table(
     "job_references",
     metadata,
-    _id("principal"),
-    _id("reference"),
-    _text("job"),
+    _id_column("principal"),
+    _id_column("reference"),
+    _text_column("job"),
 )
 
 offers = Table(
     "offers",
     metadata,
-    _id("job"),
-    _id("technician"),
-    _text("zone"),
-    _text("status"),
+    _id_column("job"),
+    _id_column("technician"),
+    _text_column("zone"),
+    _text_column("status"),
     Column("reason", Text),
     Column("wave", Integer, nullable=False),
-    _time("offered_at"),
-    _time("expires_at"),
+    _time_column("offered_at"),
+    _time_column("expires_at"),
     Column("answered_at", BigInteger),
     Index(None, "technician", "offered_at"),
 )
@@ -317,13 +317,13 @@ offers = Table(
 bids = Table(
     "bids",
     metadata,
-    _id(),
-    _text("job"),
-    _text("technician"),
-    _text("zone"),
-    _text("status"),
+    _id_column(),
+    _text_column("job"),
+    _text_column("technician"),
+    _text_column("zone"),
+    _text_column("status"),
     Column("amount", BigInteger),
-    *_document(),
+    *_document_columns(),
     Index(None, "job", "created_at"),
     Index(None, "technician", "created_at"),
 )
@@ -331,15 +331,15 @@ bids = Table(
 payments = Table(
     "payments",
     metadata,
-    _id("job"),
-    _id(),
-    _text("zone"),
+    _id_column("job"),
+    _id_column(),
+    _text_column("zone"),
     Column("reference", Text, index=True),
     Column("kind", Text),
-    _text("status"),
+    _text_column("status"),
     Column("amount", BigInteger, nullable=False),
-    _text("currency"),
-    *_document(),
+    _text_column("currency"),
+    *_document_columns(),
 )
 """The payments. ``reference`` is the payment service's own name of the payment; ``kind`` is ``charge`` or ``refund``,
 or NULL if the event did not contain it."""
@@ -347,22 +347,22 @@ or NULL if the event did not contain it."""
 notifications = Table(
     "notifications",
     metadata,
-    _id(),
-    _text("user"),
-    _text("kind"),
-    _text("title"),
-    _text("body"),
+    _id_column(),
+    _text_column("user"),
+    _text_column("kind"),
+    _text_column("title"),
+    _text_column("body"),
     Column("job", Text),
-    _time("at"),
+    _time_column("at"),
     Index(None, "user", "at", "id"),
 )
 
 notification_reads = Table(
     "notification_reads",
     metadata,
-    _id("user"),
-    _id("notification"),
-    _time("at"),
+    _id_column("user"),
+    _id_column("notification"),
+    _time_column("at"),
 )
 """Which notifications were read, and when. This is a table of its own because a user may mark a notification as read
 before the archiver has inserted the notification."""
@@ -370,9 +370,9 @@ before the archiver has inserted the notification."""
 positions = Table(
     "positions",
     metadata,
-    _id("technician"),
+    _id_column("technician"),
     Column("zone", Text, nullable=False, index=True),
     Column("lat", Float, nullable=False),
     Column("lon", Float, nullable=False),
-    _time("at"),
+    _time_column("at"),
 )

@@ -23,7 +23,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
 from engine.errors import (
-    BY_WORD,
+    ERROR_OF_REPLY_WORD,
     CalloutError,
     Indeterminate,
     Internal,
@@ -34,23 +34,25 @@ from engine.errors import (
 )
 from engine.process.loops import not_cancelled
 from engine.store import scripts
-from engine.store.pipeline import ErrorReply, NotLoaded, Pipeline
+from engine.store.pipeline import ErrorReply, LibraryNotLoaded, Pipeline
 from engine.store.scripts import Args, Keys, Script, Value
-from engine.store.stream_connection import Reads, StreamConnection, parse_info
-from engine.types import Cursor, Epoch, Zone, number_of
+from engine.store.stream_connection import ReadConnection, StreamConnection, parse_info
+from engine.types import Cursor, Epoch, Zone, epoch_number
 
 MIN_REDIS = (7, 0)
 MIN_VALKEY = (8, 0)
-RECHECK_S = 1.0
+RECHECK_INTERVAL_S = 1.0
 """Seconds between two attempts to open closed zones."""
-READS = frozenset(["EXISTS", "GEOSEARCH", "GET", "HGET", "HMGET", "HVALS", "LRANGE", "SISMEMBER", "SMEMBERS", "ZRANGE"])
+READ_COMMANDS = frozenset(
+    ["EXISTS", "GEOSEARCH", "GET", "HGET", "HMGET", "HVALS", "LRANGE", "SISMEMBER", "SMEMBERS", "ZRANGE"]
+)
 """The plain commands in use that change nothing."""
-NOTHING: Args = {}
+NO_ARGS: Args = {}
 
 log = structlog.get_logger(__name__)
 
 
-class ServerUnfit(Exception):
+class UnsuitableServer(Exception):
     """Raised when the Redis at the URL cannot be used. ``problems`` lists every reason, a sentence each."""
 
     def __init__(self, problems: Sequence[str]) -> None:
@@ -58,7 +60,7 @@ class ServerUnfit(Exception):
         self.problems = list(problems)
 
 
-class Done(NamedTuple):
+class ScriptReply(NamedTuple):
     """The OK reply of a script. ``repeated``: an earlier request with the same key did the command. ``seq`` is that of
     the event, ``version`` the job's new version, ``rest`` the further values of the reply.
     """
@@ -80,10 +82,10 @@ class ZoneState:
     """The highest seq that this process has seen. If a server has a lower one, it has lost data."""
 
 
-Send = Callable[..., Awaitable[Any]]
+SendCommand = Callable[..., Awaitable[Any]]
 """The type of ``submit`` and ``urgent`` of the packed connection."""
 
-Opener = Callable[["Store", Pipeline, str], Awaitable[None]]
+OpenZones = Callable[["Store", Pipeline, str], Awaitable[None]]
 """The type of a function that opens the zones on a new connection, given the server's ``run_id``
 (engine/zone/opening.py)."""
 
@@ -93,19 +95,19 @@ class Store:
     """A handle on one Redis: the connections to it, and the state of its zones."""
 
     url: str
-    scripts: scripts.Library
+    scripts: scripts.ScriptLibrary
     redis: Redis
     """For benchmarks and tests only: it does not notice when its server becomes a replica."""
     zones: dict[Zone, ZoneState]
-    opener: Opener
+    opener: OpenZones
     packed: Pipeline = field(init=False)
-    reads: Reads = field(init=False)
+    reads: ReadConnection = field(init=False)
     stream_connections: weakref.WeakSet[StreamConnection] = field(default_factory=weakref.WeakSet)
     run_id: str = ""
     rechecker: asyncio.Task[None] | None = None
     reopening: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    async def run(self, zone: Zone, script: str, *, keys: Keys, args: Args = NOTHING) -> Done:
+    async def run(self, zone: Zone, script: str, *, keys: Keys, args: Args = NO_ARGS) -> ScriptReply:
         """Run a script that changes something, with keys and arguments by the names in its header.
 
         Raises the typed error of the reply word; ``Unavailable`` if nothing was done (the zone is closed or Redis is
@@ -116,7 +118,7 @@ class Store:
             raise TypeError(f"{script} only reads: call Store.read")
         return await self._run(zone, verb, keys, args)
 
-    async def read(self, zone: Zone, script: str, *, keys: Keys, args: Args = NOTHING) -> Done:
+    async def read(self, zone: Zone, script: str, *, keys: Keys, args: Args = NO_ARGS) -> ScriptReply:
         """Run a script that only reads. Raises the same errors as ``run``, but Unavailable if the reply was lost."""
         verb = self.scripts[script]
         if not verb.is_read_only:
@@ -126,44 +128,46 @@ class Store:
         except Indeterminate as error:
             raise Unavailable(error.detail) from error
 
-    async def _run(self, zone: Zone, verb: Script, keys: Keys, args: Args) -> Done:
+    async def _run(self, zone: Zone, verb: Script, keys: Keys, args: Args) -> ScriptReply:
         """Run a script with the zone's epoch. If the epoch was outdated, compare the zones and run the script again."""
         state = self._state(zone)
         reply = await self._send(self.packed.submit, verb.name, verb.call(keys, args, state.epoch))
         if reply[0] == b"OK":
-            return _parse_done(reply, state)
+            return _parse_ok_reply(reply, state)
         if reply[0] == b"STALE_EPOCH":
             # The script refused before its first write, so a second call with the right epoch acts once.
             await self.reopen(zone, stale=state.epoch)
             again = verb.call(keys, args, self._state(zone).epoch)
             reply = await self._send(self.packed.submit, verb.name, again)
             if reply[0] == b"OK":
-                return _parse_done(reply, state)
-        raise refusal(reply)
+                return _parse_ok_reply(reply, state)
+        raise error_of_reply(reply)
 
-    async def run_without_epoch(self, send: Send, script: str, *, keys: Keys, args: Args) -> list[Any]:
+    async def run_without_epoch(self, send: SendCommand, script: str, *, keys: Keys, args: Args) -> list[Any]:
         """Run a script that has no epoch argument through ``send``. Return the raw reply."""
         return await self._send(send, script, self.scripts[script].call(keys, args))
 
-    async def _send(self, send: Send, script: str, call: Sequence[Value]) -> list[Any]:
+    async def _send(self, send: SendCommand, script: str, call: Sequence[Value]) -> list[Any]:
         """Send a call. If Redis does not have the function, nothing was done: load the library and send again."""
         try:
             try:
                 reply = await send(*call)
-            except NotLoaded:
+            except LibraryNotLoaded:
                 await self.load(send)
                 reply = await send(*call)
         except ErrorReply as error:
             raise Internal(f"{script}: {self.scripts.locate(str(error))}") from error
         return cast("list[Any]", reply)
 
-    async def load(self, send: Send, *, alone: bool = False) -> None:
+    async def load(self, send: SendCommand, *, alone: bool = False) -> None:
         """Load this release's library if the server lacks it. With ``alone``, delete the libraries of other releases.
 
         Only a process that starts uses ``alone``. A process of another release may still run, and loads its library
         again. If it then deleted the others, the two processes would delete each other's library in turn.
         """
-        found = [entry[1].decode() for entry in await send("FUNCTION", "LIST", "LIBRARYNAME", scripts.PREFIX + "*")]
+        found = [
+            entry[1].decode() for entry in await send("FUNCTION", "LIST", "LIBRARYNAME", scripts.FUNCTION_PREFIX + "*")
+        ]
         if self.scripts.name not in found:
             with _ignore_error("already exists"):
                 await send("FUNCTION", "LOAD", self.scripts.source)
@@ -181,7 +185,7 @@ class Store:
         try:
             return await self.packed.submit(*command)
         except Indeterminate as error:
-            if command[0] in READS:
+            if command[0] in READ_COMMANDS:
                 raise Unavailable(error.detail) from error
             raise
         except ErrorReply as error:
@@ -189,14 +193,14 @@ class Store:
 
     async def open_stream_connection(self) -> StreamConnection:
         """Open a connection for a reader that tails logs; close it with ``aclose``. Raises Unavailable."""
-        connection = StreamConnection(_connector(self.url), self._require_same_server)
+        connection = StreamConnection(_connect_function(self.url), self._require_same_server)
         self.stream_connections.add(connection)
         await connection.open()
         return connection
 
     def reader(self) -> Redis:
         """Return a new client without a socket timeout, for blocking reads; close it with ``aclose``."""
-        return client_of(self.url, socket_timeout=None, retry=Retry(NoBackoff(), 0))
+        return create_client(self.url, socket_timeout=None, retry=Retry(NoBackoff(), 0))
 
     async def reopen(self, zone: Zone, *, stale: Epoch) -> None:
         """Compare the zones again after the server refused the epoch ``stale``. The zone may be closed afterwards."""
@@ -207,7 +211,7 @@ class Store:
     def note_head(self, zone: Zone, head: Cursor) -> None:
         """Record a head that a reader of the log has seen. This process never accepts an older head afterwards."""
         state = self.zones[zone]
-        if number_of(head.epoch) > number_of(state.epoch):
+        if epoch_number(head.epoch) > epoch_number(state.epoch):
             state.epoch, state.seq = head.epoch, head.seq
         elif head.epoch == state.epoch:
             state.seq = max(state.seq, head.seq)
@@ -243,14 +247,14 @@ class Store:
         return state
 
 
-def _parse_done(reply: list[Any], state: ZoneState) -> Done:
+def _parse_ok_reply(reply: list[Any], state: ZoneState) -> ScriptReply:
     """Parse an OK reply, and record its seq as seen."""
     seq = int(reply[2])
     state.seq = max(state.seq, seq)
-    return Done(reply[1] == b"1", seq, int(reply[3]), reply[4:])
+    return ScriptReply(reply[1] == b"1", seq, int(reply[3]), reply[4:])
 
 
-def refusal(reply: Sequence[Any]) -> Exception:
+def error_of_reply(reply: Sequence[Any]) -> Exception:
     """Return the typed error for a script's reply word; the caller raises it. ``repeated`` is true if the refusal comes
     from an idempotency record.
     """
@@ -261,7 +265,7 @@ def refusal(reply: Sequence[Any]) -> Exception:
         return OtherBlueprint(reply[1].decode())
     if word == "STALE_CODE":
         return StaleCode()
-    kind = BY_WORD.get(word)
+    kind = ERROR_OF_REPLY_WORD.get(word)
     if kind is None:
         return Internal(f"unmapped reply {word}")
     error = kind(repeated=len(reply) > 1 and reply[1] == b"1")
@@ -269,14 +273,14 @@ def refusal(reply: Sequence[Any]) -> Exception:
     return error
 
 
-async def open_store(url: str, zones: Sequence[Zone], opener: Opener) -> Store:
+async def open_store(url: str, zones: Sequence[Zone], opener: OpenZones) -> Store:
     """Connect, check the server and load the scripts. ``opener`` opens the zones on each new connection.
 
     Raises ServerUnfit with every problem, Unavailable if the server cannot be reached.
     """
     # One retry, not redis-py's ten: each of them lengthens the wait for a stopped server by the timeout.
-    client = client_of(url, socket_timeout=5.0, retry=Retry(NoBackoff(), 1))
-    store = Store(url, scripts.installed(), client, {zone: ZoneState() for zone in zones}, opener)
+    client = create_client(url, socket_timeout=5.0, retry=Retry(NoBackoff(), 1))
+    store = Store(url, scripts.load_installed_library(), client, {zone: ZoneState() for zone in zones}, opener)
     try:
         problems = await server_problems(client)
     except RedisError as error:
@@ -284,9 +288,11 @@ async def open_store(url: str, zones: Sequence[Zone], opener: Opener) -> Store:
         raise Unavailable(f"Redis at {_address_without_password(url)} cannot be reached: {error}") from error
     if problems:
         await client.aclose()
-        raise ServerUnfit(problems)
-    store.reads = Reads(_connector(url), store._require_same_server)
-    store.packed = Pipeline(_connector(url), lambda pipe: _prepare(store, pipe), store.disconnect_readers)
+        raise UnsuitableServer(problems)
+    store.reads = ReadConnection(_connect_function(url), store._require_same_server)
+    store.packed = Pipeline(
+        _connect_function(url), lambda pipe: _prepare_connection(store, pipe), store.disconnect_readers
+    )
     await store.packed.open()
     await store.reads.open()
     store.rechecker = asyncio.create_task(_recheck_closed_zones(store), name="closed zones")
@@ -294,11 +300,11 @@ async def open_store(url: str, zones: Sequence[Zone], opener: Opener) -> Store:
 
 
 async def _recheck_closed_zones(store: Store) -> None:
-    """Try to open closed zones again, every ``RECHECK_S`` seconds: the database may be back, or Redis repaired.
-    Commands cannot trigger this, because commands in a closed zone are refused before they are sent to Redis.
+    """Try to open closed zones again, every ``RECHECK_INTERVAL_S`` seconds: the database may be back, or Redis
+    repaired. Commands cannot trigger this, because commands in a closed zone are refused before they are sent to Redis.
     """
     while not_cancelled():
-        await asyncio.sleep(RECHECK_S)
+        await asyncio.sleep(RECHECK_INTERVAL_S)
         closed = [(zone, state) for zone, state in store.zones.items() if not state.open]
         if closed and store.packed.is_up:
             zone, state = closed[0]  # the opener compares every zone
@@ -351,7 +357,7 @@ def _name_and_version(info: dict[str, Any]) -> tuple[str, tuple[int, int]]:
     return name, (int(major), int(minor))
 
 
-async def _prepare(store: Store, pipe: Pipeline) -> None:
+async def _prepare_connection(store: Store, pipe: Pipeline) -> None:
     """Prepare a new connection before any mutation is sent on it: load the scripts, compare and open each zone."""
     try:
         run_id = await _primary_run_id(pipe)
@@ -383,7 +389,7 @@ def _ignore_error(text: str) -> Iterator[None]:
             raise
 
 
-def _connector(url: str) -> Callable[[Pipeline], Awaitable[None]]:
+def _connect_function(url: str) -> Callable[[Pipeline], Awaitable[None]]:
     """Return the function that connects a pipeline to the server at ``url`` and authenticates."""
     parts = urlsplit(url)
 
@@ -404,17 +410,17 @@ def _connector(url: str) -> Callable[[Pipeline], Awaitable[None]]:
     return connect
 
 
-def client_of(url: str, **options: Any) -> Redis:
+def create_client(url: str, **options: Any) -> Redis:
     """Return a redis-py client that returns stream entries as raw lists. To make a dict of each entry would be half the
     cost of tailing the log.
     """
     client = Redis.from_url(url, protocol=2, **options)
     for command in ("XREAD", "XRANGE"):
-        client.set_response_callback(command, cast("Any", _raw))
+        client.set_response_callback(command, cast("Any", _unparsed))
     return client
 
 
-def _raw(reply: Any, **_: Any) -> Any:
+def _unparsed(reply: Any, **_: Any) -> Any:
     return reply
 
 

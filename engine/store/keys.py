@@ -32,7 +32,7 @@ PERMANENT = (
 key of a dispute when the dispute is resolved."""
 
 
-def meta(zone: Zone) -> str:
+def zone_meta(zone: Zone) -> str:
     """Return the key of a hash: epoch (or ``closed`` with the reason), seq, run_id, opened_at, archived, now, offset,
     look, database (the id of the database to which it belongs), and skew, which only tests set.
     """
@@ -49,12 +49,12 @@ def log(zone: Zone) -> str:
     return f"{{{zone}}}:log"
 
 
-def due(zone: Zone) -> str:
+def due_tasks(zone: Zone) -> str:
     """Return the key of a zset: scheduled task → due time (ms)."""
     return f"{{{zone}}}:due"
 
 
-def seen(zone: Zone) -> str:
+def last_seen(zone: Zone) -> str:
     """Return the key of a zset: technician → last sign of life (ms). The presence lease has no other record."""
     return f"{{{zone}}}:seen"
 
@@ -64,14 +64,14 @@ def jobs(zone: Zone) -> str:
     return f"{{{zone}}}:jobs"
 
 
-def runner(zone: Zone, kind: str) -> str:
+def runner_lease(zone: Zone, kind: str) -> str:
     """Return the key of a string with a short TTL: the process that runs this zone's ``scheduler``, ``push`` or
     ``archiver``.
     """
     return f"{{{zone}}}:runner:{kind}"
 
 
-def runners(zone: Zone, kind: str) -> str:
+def runner_candidates(zone: Zone, kind: str) -> str:
     """Return the key of a zset with a short TTL: processes that can do this zone's work of that kind → last sign
     of life (ms).
     """
@@ -88,27 +88,27 @@ def job(zone: Zone, job_id: JobId) -> str:
     return f"{{{zone}}}:job:{job_id}"
 
 
-def offers(zone: Zone, job_id: JobId) -> str:
+def job_offers(zone: Zone, job_id: JobId) -> str:
     """Return the key of a hash: technician → ``status wave opens_at expires_at distance_m``."""
     return f"{{{zone}}}:job:{job_id}:offers"
 
 
-def causes(zone: Zone, job_id: JobId) -> str:
+def job_causes(zone: Zone, job_id: JobId) -> str:
     """Return the key of a list: idempotency keys and outcomes of the job's last 16 changes."""
     return f"{{{zone}}}:job:{job_id}:causes"
 
 
-def bids(zone: Zone, job_id: JobId) -> str:
+def job_bids(zone: Zone, job_id: JobId) -> str:
     """Return the key of a hash: technician → their latest bid, ``status id at amount rest`` (lua/lib/bids.lua)."""
     return f"{{{zone}}}:job:{job_id}:bids"
 
 
-def waves(zone: Zone, job_id: JobId) -> str:
+def job_waves(zone: Zone, job_id: JobId) -> str:
     """Return the key of a list: JSON of each wave: the technicians in it, and those left out with the reason."""
     return f"{{{zone}}}:job:{job_id}:waves"
 
 
-def payments(zone: Zone, job_id: JobId) -> str:
+def job_payments(zone: Zone, job_id: JobId) -> str:
     """Return the key of a hash: ``charge`` or ``refund`` and the payment service's reference → that payment
     (lua/lib/payment.lua).
     """
@@ -147,47 +147,47 @@ def user_jobs(zone: Zone, user: UserId) -> str:
     return f"{{{zone}}}:user:{user}:jobs"
 
 
-def live(zone: Zone) -> str:
+def live_channel(zone: Zone) -> str:
     """Return the pub/sub channel of positions of technicians who hold jobs. Messages may be lost. This is not a key."""
     return f"{{{zone}}}:live"
 
 
-def supply(zone: Zone, service: ServiceId) -> str:
+def technician_supply(zone: Zone, service: ServiceId) -> str:
     """Return the key of a geo index: technicians who can probably take a job of this service now. The technician's live
     record decides.
     """
     return f"{{{zone}}}:supply:{service}"
 
 
-def demand(zone: Zone, service: ServiceId) -> str:
+def job_demand(zone: Zone, service: ServiceId) -> str:
     """Return the key of a geo index: open jobs of this service whose dispatch is broadcast."""
     return f"{{{zone}}}:demand:{service}"
 
 
-def wide(zone: Zone, service: ServiceId) -> str:
+def wide_jobs(zone: Zone, service: ServiceId) -> str:
     """Return the key of a geo index: the open broadcast jobs whose current wave covers the whole zone. A reader removes
     entries of ended jobs.
     """
     return f"{{{zone}}}:wide:{service}"
 
 
-def blocks(zone: Zone, user: UserId) -> str:
+def user_blocks(zone: Zone, user: UserId) -> str:
     """Return the key of a set: the users whom a user has blocked or who have blocked them."""
     return f"{{{zone}}}:user:{user}:blocks"
 
 
-def probe(zone: Zone) -> str:
+def write_probe(zone: Zone) -> str:
     """Return the key of a string with a short TTL, written to check that the server accepts writes."""
     return f"{{{zone}}}:probe"
 
 
-def request(zone: Zone, principal: UserId, key: str) -> str:
+def idempotency_record(zone: Zone, principal: UserId, key: str) -> str:
     """Return the key of a string with a TTL: the idempotency record of a command."""
     return f"{{{zone}}}:req:{principal}:{key}"
 
 
-def reference(zone: Zone, principal: UserId) -> str:
-    """Return the key of a hash: the principal's ``reference`` → job."""
+def booking_references(zone: Zone, principal: UserId) -> str:
+    """Return the key of a hash: the principal's ``booking_references`` → job."""
     return f"{{{zone}}}:ref:{principal}"
 
 
@@ -203,20 +203,20 @@ def ticket(zone: Zone, digest: str) -> str:
     return f"{{{zone}}}:ticket:{digest}"
 
 
-def sockets(zone: Zone, user: UserId) -> str:
+def socket_slots(zone: Zone, user: UserId) -> str:
     """Return the key of a zset with a TTL: the user's open sockets over all gateways, ``<when taken>:<session>``
     → last touched (ms).
     """
     return f"{{{zone}}}:sockets:{user}"
 
 
-def streams(zone: Zone, user: UserId) -> str:
-    """Return the key of a zset with a TTL: the user's open event streams, in the form of ``sockets``. They are
+def stream_slots(zone: Zone, user: UserId) -> str:
+    """Return the key of a zset with a TTL: the user's open event streams, in the form of ``socket_slots``. They are
     counted separately.
     """
     return f"{{{zone}}}:sockets:{user}:streams"
 
 
-def limit(zone: Zone, name: str, who: str) -> str:
+def rate_limit(zone: Zone, name: str, who: str) -> str:
     """Return the key of a string with a TTL: a GCRA meter's theoretical arrival time (ms)."""
     return f"{{{zone}}}:limit:{name}:{who}"

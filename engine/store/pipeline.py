@@ -5,10 +5,9 @@ twice the Python of a packed write. Nothing is retried here: a mutation whose re
 only its idempotency key may resolve it. (redis-py 8 retries each command ten times by default, EVALSHA too: behind a
 proxy that dropped one reply, an INCR ran twice without any error.)
 
-At most ``WINDOW`` commands are in flight. Redis answers all commands that it has read in one turn of its event loop,
-and a longer turn starves the readers of the log (256 in flight: a turn of 15 ms, and the tail never catches up; 32: 5
-ms).
-"""
+At most ``MAX_IN_FLIGHT`` commands are in flight. Redis answers all commands that it has read in one turn of its event
+loop, and a longer turn starves the readers of the log (256 in flight: a turn of 15 ms, and the tail never catches up;
+32: 5 ms)."""
 
 from __future__ import annotations
 
@@ -24,31 +23,31 @@ import structlog
 from engine.errors import UNAVAILABLE_REPLIES, CalloutError, Indeterminate, Unavailable
 from engine.process.loops import not_cancelled
 
-WINDOW = 32
-DEADLINE_S = 5.0
+MAX_IN_FLIGHT = 32
+CALL_TIMEOUT_S = 5.0
 """How long a command may take, waiting included, until it fails."""
-QUEUE = 20_000
+MAX_QUEUED = 20_000
 """The most commands that may wait. Further commands fail as ``unavailable`` at once instead of after the deadline."""
 
-_NOT_LOADED = "ERR Function not found"
-_NO_PRIMARY = ("READONLY", "MASTERDOWN")
+_NOT_LOADED_REPLY = "ERR Function not found"
+_NO_PRIMARY_REPLIES = ("READONLY", "MASTERDOWN")
 
 log = structlog.get_logger(__name__)
 
-_pack = cast("Callable[[tuple[str | bytes | int | float, ...]], bytes]", hiredis.pack_command)
+_pack_command = cast("Callable[[tuple[str | bytes | int | float, ...]], bytes]", hiredis.pack_command)
 
 
 class ErrorReply(Exception):
     """Raised for an error reply of Redis that does not mean that Redis is unavailable: a bug in the engine."""
 
 
-class NotLoaded(Unavailable):
+class LibraryNotLoaded(Unavailable):
     """Raised when Redis does not have the function, because another release deleted this release's library or an
     operator flushed all libraries. Nothing was done.
     """
 
 
-class _Call:
+class _PendingCall:
     """A command, packed for the wire, and the future for its reply. ``sent_at`` is the loop's time in seconds."""
 
     __slots__ = ("future", "packed", "sent_at")
@@ -76,8 +75,8 @@ class Pipeline(asyncio.Protocol):
         self._prepare = prepare
         self._demoted = demoted
         self._loop = asyncio.get_running_loop()
-        self._waiting: deque[_Call] = deque()
-        self._sent: deque[_Call] = deque()
+        self._waiting: deque[_PendingCall] = deque()
+        self._sent: deque[_PendingCall] = deque()
         self._reader = hiredis.Reader()
         self._transport: asyncio.Transport | None = None
         self._ready = False
@@ -112,10 +111,10 @@ class Pipeline(asyncio.Protocol):
     def submit(self, *command: str | bytes | int | float) -> asyncio.Future[Any]:
         """Queue one command for the next write. Return a future that gets the raw reply or a typed error."""
         future: asyncio.Future[Any] = self._loop.create_future()
-        if len(self._waiting) >= QUEUE:
+        if len(self._waiting) >= MAX_QUEUED:
             future.set_exception(Unavailable("too much is waiting for Redis"))
             return future
-        call = _Call(_pack(command), future)
+        call = _PendingCall(_pack_command(command), future)
         call.sent_at = self._loop.time()
         self._waiting.append(call)
         if not self._flushing and self._ready:
@@ -127,7 +126,7 @@ class Pipeline(asyncio.Protocol):
         """Send one command now, ahead of those that wait: for ``prepare``, before the connection is open to other
         callers, and for connections with a single user.
         """
-        call = _Call(_pack(command), self._loop.create_future())
+        call = _PendingCall(_pack_command(command), self._loop.create_future())
         call.sent_at = self._loop.time()
         if self._transport is None:
             call.future.set_exception(Unavailable("no connection"))
@@ -137,9 +136,9 @@ class Pipeline(asyncio.Protocol):
         return call.future
 
     def _flush(self) -> None:
-        """Send waiting commands in one write, as many as ``WINDOW`` allows."""
+        """Send waiting commands in one write, as many as ``MAX_IN_FLIGHT`` allows."""
         self._flushing = False
-        room = WINDOW - len(self._sent)
+        room = MAX_IN_FLIGHT - len(self._sent)
         if not self._ready or self._transport is None or room <= 0:
             return
         batch: list[bytes] = []
@@ -174,8 +173,8 @@ class Pipeline(asyncio.Protocol):
             future = self._sent.popleft().future
             if not future.done():
                 if isinstance(reply, hiredis.ReplyError):
-                    future.set_exception(_error(str(reply)))
-                    if str(reply).startswith(_NO_PRIMARY):
+                    future.set_exception(_parse_error(str(reply)))
+                    if str(reply).startswith(_NO_PRIMARY_REPLIES):
                         self.disconnect()  # the address may lead to another server by now
                         self._demoted()
                 else:
@@ -211,7 +210,7 @@ class Pipeline(asyncio.Protocol):
         self._lost.clear()
         try:
             await self._connect(self)
-            async with asyncio.timeout(DEADLINE_S):
+            async with asyncio.timeout(CALL_TIMEOUT_S):
                 await self._prepare(self)
             if self._lost.is_set():  # lost between the last reply to prepare and this line
                 raise Unavailable("the connection to Redis was lost")
@@ -237,7 +236,7 @@ class Pipeline(asyncio.Protocol):
                 await self._start()
             except (OSError, CalloutError, ErrorReply) as error:
                 log.warning("redis_away", error=str(error), retry_s=round(pause, 2))
-                self._fail_waiting(DEADLINE_S)
+                self._fail_waiting(CALL_TIMEOUT_S)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 1.0)
             else:
@@ -254,13 +253,13 @@ class Pipeline(asyncio.Protocol):
         while not self._lost.is_set() and not_cancelled():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._lost.wait(), 0.5)
-            limit = self._loop.time() - DEADLINE_S
+            limit = self._loop.time() - CALL_TIMEOUT_S
             for call in self._sent:
                 if call.sent_at > limit:
                     break
                 if not call.future.done():
                     call.future.set_exception(Indeterminate("Redis does not answer"))
-            self._fail_waiting(DEADLINE_S)
+            self._fail_waiting(CALL_TIMEOUT_S)
 
     def _fail_waiting(self, age_s: float) -> None:
         """Fail the unsent calls that are older than ``age_s`` as unavailable; infinity means all of them."""
@@ -271,10 +270,10 @@ class Pipeline(asyncio.Protocol):
                 call.future.set_exception(Unavailable("Redis cannot be reached"))
 
 
-def _error(text: str) -> Exception:
+def _parse_error(text: str) -> Exception:
     """Return the typed error for an error reply of Redis."""
-    if text.startswith(_NOT_LOADED):
-        return NotLoaded(text)
+    if text.startswith(_NOT_LOADED_REPLY):
+        return LibraryNotLoaded(text)
     if text.partition(" ")[0] in UNAVAILABLE_REPLIES:
         return Unavailable(text)
     return ErrorReply(text)

@@ -30,7 +30,7 @@ class StreamConnection:
         connect: Callable[[Pipeline], Awaitable[None]],
         prepare: Callable[[Pipeline], Awaitable[None]] | None = None,
     ) -> None:
-        self._pipe = Pipeline(connect, prepare or _no_preparation)
+        self._pipe = Pipeline(connect, prepare or _do_not_prepare)
 
     async def open(self) -> None:
         """Connect. Raises Unavailable."""
@@ -86,7 +86,7 @@ class StreamConnection:
         return await self._pipe.urgent(*command)
 
 
-class Reads(StreamConnection):
+class ReadConnection(StreamConnection):
     """The connection for the plain reads of all callers, which are packed. If the reply to a read is lost, the read is
     sent once more; if the second reply is lost too, Unavailable is raised.
     """
@@ -109,4 +109,4 @@ def parse_info(info: bytes) -> dict[str, str]:
     return {name: value.strip() for name, _, value in pairs if value}
 
 
-async def _no_preparation(_: Pipeline) -> None: ...
+async def _do_not_prepare(_: Pipeline) -> None: ...

@@ -14,20 +14,19 @@ import msgspec
 
 from engine.errors import FieldError, Forbidden, Invalid, NotFound
 from engine.idempotency import in_redis
-from engine.rules.fixes import Fix, Heard, Latitude, Longitude, clock_offset_s
+from engine.rules.fixes import Fix, FixReply, Latitude, Longitude, api_offset_s
 from engine.rules.rating import PRIOR_MEAN
 from engine.store import keys
-from engine.store.connection import Done
+from engine.store.connection import ScriptReply
 from engine.types import DEFAULT_ZONE, Principal, TechnicianId, UserId, Zone
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
 
-FIX_ON_JOB_S = 10
-FIX_IDLE_S = 30
-TOUCH_BATCH = 500
-
-GEO_LATITUDE = 85.05112878
+FIX_INTERVAL_ON_JOB_S = 10
+FIX_INTERVAL_IDLE_S = 30
+MAX_TECHNICIANS_PER_CALL = 500
+MAX_GEO_LATITUDE = 85.05112878
 """The highest latitude that a Redis geo index accepts (the limit of Web Mercator, EPSG:3857)."""
 
 
@@ -75,7 +74,7 @@ class TechnicianRecord(msgspec.Struct, frozen=True, kw_only=True):
     rating_count: int = 0
 
 
-async def put(engine: Engine, record: TechnicianRecord, *, why: str = "ops", actor: str = "engine") -> None:
+async def write_record(engine: Engine, record: TechnicianRecord, *, why: str = "ops", actor: str = "engine") -> None:
     """Copy a profile to the technician's zone in Redis. A technician who may not receive offers any more becomes
     offline; the event then has the reason ``why`` and ``actor``.
     """
@@ -83,7 +82,7 @@ async def put(engine: Engine, record: TechnicianRecord, *, why: str = "ops", act
     await engine.store.run(
         zone,
         "technician_put",
-        keys=_keys(zone, record.id),
+        keys=_script_keys(zone, record.id),
         args={
             "id": record.id,
             "profile": record.version,
@@ -103,20 +102,20 @@ async def put(engine: Engine, record: TechnicianRecord, *, why: str = "ops", act
     )
 
 
-def _keys(zone: Zone, technician: TechnicianId) -> dict[str, str]:
+def _script_keys(zone: Zone, technician: TechnicianId) -> dict[str, str]:
     """Return the keys of the scripts that change a technician's record and append an event."""
     tech = keys.technician(zone, technician)
-    return {"meta": keys.meta(zone), "tech": tech, "seen": keys.seen(zone), "log": keys.log(zone)}
+    return {"meta": keys.zone_meta(zone), "tech": tech, "seen": keys.last_seen(zone), "log": keys.log(zone)}
 
 
-async def leave(engine: Engine, zone: Zone, technician: TechnicianId) -> None:
+async def remove_from_zone(engine: Engine, zone: Zone, technician: TechnicianId) -> None:
     """Remove an offline technician without jobs from a zone. Raises IllegalTransition for any other technician."""
     names = {
-        "meta": keys.meta(zone),
+        "meta": keys.zone_meta(zone),
         "tech": keys.technician(zone, technician),
         "tech_jobs": keys.technician_jobs(zone, technician),
         "tech_offers": keys.technician_offers(zone, technician),
-        "seen": keys.seen(zone),
+        "seen": keys.last_seen(zone),
         "log": keys.log(zone),
     }
     await engine.store.run(zone, "technician_leave", keys=names, args={"id": technician})
@@ -131,7 +130,7 @@ async def read_open_work(engine: Engine, zone: Zone, technician: UserId) -> dict
     return {service: int(since) for service, _, since in pairs}
 
 
-async def zone_of(engine: Engine, technician: str) -> Zone:
+async def read_zone(engine: Engine, technician: str) -> Zone:
     """Return the zone in which Redis has a technician's record. Raises NotFound if no zone has the record."""
     zones = list(engine.store.zones)
     for zone in zones:
@@ -153,15 +152,16 @@ async def set_availability(
     if no position is known.
     """
     require_self(caller, technician)
-    zone, key = await _zone_or_incomplete(engine, technician), in_redis.checked_key(key)
-    fingerprint = in_redis.fingerprint(engine, "availability", technician, [online, position])
+    zone, key = await _require_zone(engine, technician), in_redis.validate_key(key)
+    fingerprint = in_redis.fingerprint_of(engine, "availability", technician, [online, position])
     tech = TechnicianId(UserId(technician))
-    names, audience = _keys(zone, tech) | {"req": keys.request(zone, caller.id, key)}, status_audience(engine)
+    names = _script_keys(zone, tech) | {"req": keys.idempotency_record(zone, caller.id, key)}
+    audience = status_audience(engine)
     args: dict[str, str | int | float] = {"id": tech, "key": key, "fingerprint": fingerprint, "audience": audience}
     if not online:
-        args |= {"actor": f"{caller.role}:{caller.id}", "reason": "self", "lease_ms": lease_ms(engine)}
+        args |= {"actor": f"{caller.role}:{caller.id}", "reason": "self", "lease_ms": presence_lease_ms(engine)}
         done = await engine.store.run(zone, "technician_offline", keys=names, args=args)
-        return _availability(engine, done, online=False)
+        return _availability_of_reply(engine, done, online=False)
     if position is not None:
         check_mappable(position.lat, position.lon)
     args |= {"lat": position.lat, "lon": position.lon} if position else {"lat": "", "lon": ""}
@@ -170,31 +170,31 @@ async def set_availability(
     except Invalid as error:
         error.errors = [FieldError("/lat", "A position is needed to go online"), FieldError("/lon", "Required")]
         raise
-    return _availability(engine, done, online=True)
+    return _availability_of_reply(engine, done, online=True)
 
 
-async def _zone_or_incomplete(engine: Engine, technician: str) -> Zone:
+async def _require_zone(engine: Engine, technician: str) -> Zone:
     try:
-        return await zone_of(engine, technician)
+        return await read_zone(engine, technician)
     except NotFound:
         return next(iter(engine.store.zones))  # no record yet: the script answers profile_incomplete
 
 
-def _availability(engine: Engine, done: Done, *, online: bool) -> Availability:
+def _availability_of_reply(engine: Engine, done: ScriptReply, *, online: bool) -> Availability:
     clock, load, *reasons = done.rest
     blockers = [reason.decode() for reason in reasons] if online else ["offline"]
-    offset, lease_s = clock_offset_s(clock), engine.settings.lease_s
+    offset, lease_s = api_offset_s(clock), engine.settings.lease_s
     return Availability(online, not blockers, blockers, lease_s, fix_plan(int(load)), offset)
 
 
 def fix_plan(load: int) -> FixPlan:
     """Return the interval at which the app sends fixes; the interval is shorter for a technician who holds a job."""
-    return FixPlan(FIX_ON_JOB_S if load > 0 else FIX_IDLE_S)
+    return FixPlan(FIX_INTERVAL_ON_JOB_S if load > 0 else FIX_INTERVAL_IDLE_S)
 
 
-async def take_fixes(
+async def store_fixes(
     engine: Engine, caller: Principal, technician: str, fixes: Sequence[Fix], *, live: bool = True
-) -> Heard:
+) -> FixReply:
     """Record the position of a technician. Of several fixes, the newest by the device's clock is used. Fixes with
     impossible coordinates are ignored, and a fix that is older than the stored fix changes nothing.
 
@@ -203,12 +203,12 @@ async def take_fixes(
     """
     require_self(caller, technician)
     newest = _newest_fix(fixes)
-    zone = await _zone_or_incomplete(engine, technician)
+    zone = await _require_zone(engine, technician)
     tech = TechnicianId(UserId(technician))
     done = await engine.store.run(
         zone,
         "technician_locate",
-        keys={"meta": keys.meta(zone), "tech": keys.technician(zone, tech), "seen": keys.seen(zone)},
+        keys={"meta": keys.zone_meta(zone), "tech": keys.technician(zone, tech), "seen": keys.last_seen(zone)},
         args={
             "id": tech,
             "lat": newest.lat,
@@ -220,7 +220,7 @@ async def take_fixes(
         },
     )
     online, clock = done.rest
-    return Heard(online == b"1", clock_offset_s(clock))
+    return FixReply(online == b"1", api_offset_s(clock))
 
 
 def _number_or_empty(number: float | None) -> float | str:
@@ -237,7 +237,7 @@ def _newest_fix(fixes: Sequence[Fix]) -> Fix:
 
 
 def _is_mappable(fix: Fix) -> bool:
-    return abs(fix.lon) <= 180 and abs(fix.lat) <= GEO_LATITUDE
+    return abs(fix.lon) <= 180 and abs(fix.lat) <= MAX_GEO_LATITUDE
 
 
 class Presence(msgspec.Struct, frozen=True):
@@ -247,7 +247,7 @@ class Presence(msgspec.Struct, frozen=True):
     clock_offset_s: float
 
 
-async def presence(engine: Engine, caller: Principal) -> Presence | None:
+async def read_presence(engine: Engine, caller: Principal) -> Presence | None:
     """Return whether the caller is online, and the offset of their device's clock; None if the caller is no
     technician.
     """
@@ -259,23 +259,23 @@ async def presence(engine: Engine, caller: Principal) -> Presence | None:
             "HMGET", keys.technician(zone, technician), "load", "online", "clock"
         )
         if load is not None:
-            return Presence(online == b"1", clock_offset_s(clock))
+            return Presence(online == b"1", api_offset_s(clock))
     return Presence(online=False, clock_offset_s=0.0)
 
 
-async def touch(engine: Engine, zone: Zone, technicians: Collection[str]) -> None:
+async def renew_leases(engine: Engine, zone: Zone, technicians: Collection[str]) -> None:
     """Renew the leases of technicians who were active. A technician who is offline stays offline."""
-    alive, names = list(technicians), {"meta": keys.meta(zone), "seen": keys.seen(zone)}
-    for start in range(0, len(alive), TOUCH_BATCH):
-        batch = alive[start : start + TOUCH_BATCH]
+    alive, names = list(technicians), {"meta": keys.zone_meta(zone), "seen": keys.last_seen(zone)}
+    for start in range(0, len(alive), MAX_TECHNICIANS_PER_CALL):
+        batch = alive[start : start + MAX_TECHNICIANS_PER_CALL]
         await engine.store.run(zone, "technician_touch", keys=names, args={"ids": batch})
 
 
-async def touch_everywhere(engine: Engine, technicians: Collection[str]) -> None:
-    """Call ``touch`` for every open zone: a gateway does not store in which zone each of its technicians works."""
+async def renew_leases_in_all_zones(engine: Engine, technicians: Collection[str]) -> None:
+    """Call ``renew_leases`` for every open zone: a gateway does not store the zones of its technicians."""
     for zone, state in engine.store.zones.items():
         if state.open:
-            await touch(engine, zone, technicians)
+            await renew_leases(engine, zone, technicians)
 
 
 def require_self(caller: Principal, technician: str) -> None:
@@ -294,8 +294,8 @@ def check_mappable(lat: float, lon: float) -> None:
     """
     if not abs(lon) <= 180:
         raise Invalid(errors=[FieldError("/lon", "Not between -180 and 180")])
-    if not abs(lat) <= GEO_LATITUDE:
-        raise Invalid(errors=[FieldError("/lat", f"Not between -{GEO_LATITUDE} and {GEO_LATITUDE}")])
+    if not abs(lat) <= MAX_GEO_LATITUDE:
+        raise Invalid(errors=[FieldError("/lat", f"Not between -{MAX_GEO_LATITUDE} and {MAX_GEO_LATITUDE}")])
 
 
 def status_audience(engine: Engine) -> str:
@@ -305,6 +305,6 @@ def status_audience(engine: Engine) -> str:
     return engine.blueprints.default.audience("technician.status")
 
 
-def lease_ms(engine: Engine) -> int:
+def presence_lease_ms(engine: Engine) -> int:
     """Return the lease of technicians in whole milliseconds, as an argument for scripts."""
     return round(engine.settings.lease_s * 1000)

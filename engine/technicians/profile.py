@@ -14,12 +14,12 @@ from engine.errors import CalloutError, FieldError, Forbidden, Invalid, NotFound
 from engine.idempotency import in_redis, in_sql
 from engine.idempotency.in_sql import Result
 from engine.identity import outbox
-from engine.roles import MANAGERS, REVIEWERS, require_role
-from engine.sql.paging import Slice, check_limit, decode_cursor, slice_of
+from engine.roles import MANAGERS, REVIEWER_ROLES, require_role
+from engine.sql.paging import Slice, check_limit, decode_cursor, make_slice
 from engine.sql.schema import services, technician_services, technicians, users
 from engine.store import keys
 from engine.technicians import live, sql
-from engine.technicians.sql import AccountState, Kyc, Row
+from engine.technicians.sql import AccountState, Kyc, TechnicianRow
 from engine.types import Principal, ServiceId, TechnicianId, Zone
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 MAX_SERVICES = 50
 MAX_CAPACITY = 1_000
-NEAR_M = 15_000
+NEARBY_RADIUS_M = 15_000
 
 
 class Technician(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,20 +86,22 @@ class TechnicianQuery(msgspec.Struct, frozen=True, kw_only=True):
 # Reading
 
 
-async def read(engine: Engine, caller: Principal, technician: TechnicianId) -> Technician | TechnicianCard:
+async def read_technician(engine: Engine, caller: Principal, technician: TechnicianId) -> Technician | TechnicianCard:
     """Return a profile: all fields for the technician and for managers, a card for all others. Raises NotFound."""
-    row = await sql.find_one(engine, technician)
+    row = await sql.read_row(engine, technician)
     return (await _profiles_for(engine, caller, [row]))[0]
 
 
-async def find(engine: Engine, caller: Principal, query: TechnicianQuery) -> Slice[Technician | TechnicianCard]:
+async def find_technicians(
+    engine: Engine, caller: Principal, query: TechnicianQuery
+) -> Slice[Technician | TechnicianCard]:
     """List technicians. Callers who are no managers receive only technicians with an approved account. Raises
     Invalid.
     """
     limit = check_limit(query.limit)
     if query.lat is not None and query.lon is not None:
         return Slice(await _profiles_for(engine, caller, await _find_near(engine, query, limit)))
-    query_rows = sql.all_technicians().order_by(technicians.c.id).limit(limit + 1)
+    query_rows = sql.select_all_technicians().order_by(technicians.c.id).limit(limit + 1)
     if query.service is not None:
         offering = select(technician_services.c.technician).where(technician_services.c.service == query.service)
         query_rows = query_rows.where(technicians.c.id.in_(offering))
@@ -109,41 +111,48 @@ async def find(engine: Engine, caller: Principal, query: TechnicianQuery) -> Sli
         (last,) = decode_cursor(query.cursor, tuple[str])
         query_rows = query_rows.where(technicians.c.id > last)
     async with engine.archive.reading() as conn:
-        rows = await sql.load(conn, query_rows)
-    page = slice_of(rows, limit, lambda row: (row.id,))
+        rows = await sql.load_rows(conn, query_rows)
+    page = make_slice(rows, limit, lambda row: (row.id,))
     return Slice(await _profiles_for(engine, caller, page.items), page.next)
 
 
-async def _find_near(engine: Engine, query: TechnicianQuery, limit: int) -> list[Row]:
+async def _find_near(engine: Engine, query: TechnicianQuery, limit: int) -> list[TechnicianRow]:
     if query.service is None:
         raise Invalid(errors=[FieldError("/service", "Required for a search near a position")])
     live.check_mappable(query.lat or 0.0, query.lon or 0.0)
-    reach = ("FROMLONLAT", query.lon or 0.0, query.lat or 0.0, "BYRADIUS", NEAR_M, "m", "ASC")
+    reach = ("FROMLONLAT", query.lon or 0.0, query.lat or 0.0, "BYRADIUS", NEARBY_RADIUS_M, "m", "ASC")
     searches = [
-        engine.store.command("GEOSEARCH", keys.supply(Zone(zone), query.service), *reach, "COUNT", limit, "ANY")
+        engine.store.command(
+            "GEOSEARCH", keys.technician_supply(Zone(zone), query.service), *reach, "COUNT", limit, "ANY"
+        )
         for zone in engine.settings.zones
     ]
     near = [member.decode() for members in await asyncio.gather(*searches) for member in members][:limit]
     async with engine.archive.reading() as conn:
-        rows = {row.id: row for row in await sql.load(conn, sql.all_technicians().where(technicians.c.id.in_(near)))}
+        rows = {
+            row.id: row
+            for row in await sql.load_rows(conn, sql.select_all_technicians().where(technicians.c.id.in_(near)))
+        }
     return [rows[TechnicianId(member)] for member in near if member in rows]
 
 
-async def _profiles_for(engine: Engine, caller: Principal, rows: Sequence[Row]) -> list[Technician | TechnicianCard]:
+async def _profiles_for(
+    engine: Engine, caller: Principal, rows: Sequence[TechnicianRow]
+) -> list[Technician | TechnicianCard]:
     states = await asyncio.gather(*(_live_state(engine, row) for row in rows))
     whole = caller.role in MANAGERS
     return [
-        _technician(row, *state) if whole or caller.id == row.id else _card(row, *state)
+        _technician_of_row(row, *state) if whole or caller.id == row.id else _card_of_row(row, *state)
         for row, state in zip(rows, states, strict=True)
     ]
 
 
-async def _live_state(engine: Engine, row: Row) -> tuple[int, bool]:
+async def _live_state(engine: Engine, row: TechnicianRow) -> tuple[int, bool]:
     load, online = await engine.store.command("HMGET", keys.technician(row.zone, row.id), "load", "online")
     return int(load or 0), online == b"1"
 
 
-def _technician(row: Row, load: int, online: bool) -> Technician:
+def _technician_of_row(row: TechnicianRow, load: int, online: bool) -> Technician:
     return Technician(
         id=row.id,
         name=row.name,
@@ -153,14 +162,14 @@ def _technician(row: Row, load: int, online: bool) -> Technician:
         capacity=row.capacity,
         load=load,
         kyc=row.kyc,
-        account=sql.account_of(row),
+        account=sql.account_state(row),
         rating=row.rating,
         rating_count=row.rated,
         online=online,
     )
 
 
-def _card(row: Row, _load: int, online: bool) -> TechnicianCard:
+def _card_of_row(row: TechnicianRow, _load: int, online: bool) -> TechnicianCard:
     return TechnicianCard(
         id=row.id,
         name=row.name,
@@ -175,7 +184,7 @@ def _card(row: Row, _load: int, online: bool) -> TechnicianCard:
 # Commands
 
 
-async def patch(
+async def patch_technician(
     engine: Engine, caller: Principal, technician: TechnicianId, change: ProfilePatch, *, key: str | None = None
 ) -> Result[Technician | TechnicianCard]:
     """Change a profile. Raises Forbidden, NotFound, Invalid, and IllegalTransition for a change of zone while the
@@ -186,30 +195,32 @@ async def patch(
     _check_values(engine, given)
 
     async def act(conn: AsyncConnection) -> TechnicianId:
-        await _lock(conn, technician)
+        await _lock_technician(conn, technician)
         person = {name: given[name] for name in ("name", "phone") if name in given}
         if person:
             await conn.execute(update(users).where(users.c.id == technician).values(**person))
         if "services" in given:
             await _set_services(conn, technician, given["services"])
-        await sql.touch(conn, technician, **{name: given[name] for name in ("zone", "capacity") if name in given})
-        await outbox.add(conn, technician)
+        await sql.update_technician(
+            conn, technician, **{name: given[name] for name in ("zone", "capacity") if name in given}
+        )
+        await outbox.add_row(conn, technician)
         return technician
 
-    request = in_sql.request(caller.id, key, "patch_technician", technician, given)
+    request = in_sql.new_request(caller.id, key, "patch_technician", technician, given)
     left = "zone" in given and await _leave_zone(engine, request, technician, given["zone"])
     try:
-        result = await in_redis.once(engine, request, TechnicianId, act)
+        result = await in_redis.run_once(engine, request, TechnicianId, act)
     except CalloutError:
         if left:
-            await sql.publish_soon(engine, technician)
+            await sql.try_publish_to_redis(engine, technician)
         raise
     with in_sql.unavailable_as_indeterminate():
-        await outbox.finish(engine, technician)
-        return Result(await read(engine, caller, technician), result.key, result.repeated)
+        await outbox.apply_rows(engine, technician)
+        return Result(await read_technician(engine, caller, technician), result.key, result.repeated)
 
 
-async def review(
+async def review_technician(
     engine: Engine,
     caller: Principal,
     technician: TechnicianId,
@@ -222,34 +233,34 @@ async def review(
     """Record a manager's review of a technician; an argument that is None changes nothing. The technician and the
     managers receive ``technician.reviewed``. Raises Forbidden, NotFound, Invalid.
     """
-    require_role(caller, REVIEWERS)
+    require_role(caller, REVIEWER_ROLES)
     if kyc is None and account is None:
         raise Invalid(errors=[FieldError("", "Give kyc or account")])
 
     async def act(conn: AsyncConnection) -> TechnicianId:
-        await _lock(conn, technician)
+        await _lock_technician(conn, technician)
         decided = {name: value for name, value in (("kyc", kyc), ("account", account)) if value is not None}
-        await sql.touch(conn, technician, reason=reason, **decided)
-        review = await _review_event(conn, technician)
-        await outbox.add(conn, technician, review=review, actor=f"{caller.role}:{caller.id}")
+        await sql.update_technician(conn, technician, reason=reason, **decided)
+        review = await _review_event_data(conn, technician)
+        await outbox.add_row(conn, technician, review=review, actor=f"{caller.role}:{caller.id}")
         return technician
 
-    request = in_sql.request(caller.id, key, "review", technician, kyc, account, reason)
-    result = await in_redis.once(engine, request, TechnicianId, act)
+    request = in_sql.new_request(caller.id, key, "review", technician, kyc, account, reason)
+    result = await in_redis.run_once(engine, request, TechnicianId, act)
     with in_sql.unavailable_as_indeterminate():
-        await outbox.finish(engine, technician)
-        return Result(await read(engine, caller, technician), result.key, result.repeated)
+        await outbox.apply_rows(engine, technician)
+        return Result(await read_technician(engine, caller, technician), result.key, result.repeated)
 
 
 async def _leave_zone(engine: Engine, request: in_sql.Request, technician: TechnicianId, zone: Zone) -> bool:
     """Remove the technician from their present zone, if ``zone`` is another zone and the command is new. Returns
     whether the technician was removed. Redis decides, since only Redis contains whether the technician is idle. If SQL
-    fails afterwards, ``sql.repair`` finds that the record is missing and writes the record again.
+    fails afterwards, ``sql.repair_redis`` finds that the record is missing and writes the record again.
     """
-    row = await sql.find_one(engine, technician)
-    if row.zone == zone or await in_sql.find(engine.archive, request.principal, request.key):
+    row = await sql.read_row(engine, technician)
+    if row.zone == zone or await in_sql.find_record(engine.archive, request.principal, request.key):
         return False
-    await live.leave(engine, row.zone, technician)
+    await live.remove_from_zone(engine, row.zone, technician)
     return True
 
 
@@ -289,14 +300,14 @@ async def _set_services(conn: AsyncConnection, technician: TechnicianId, wanted:
         await conn.execute(insert(technician_services), rows)
 
 
-async def _review_event(conn: AsyncConnection, technician: TechnicianId) -> bytes:
+async def _review_event_data(conn: AsyncConnection, technician: TechnicianId) -> bytes:
     """Return the data of the ``technician.reviewed`` event, from the profile at the end of this transaction."""
-    (row,) = await sql.load(conn, sql.all_technicians().where(technicians.c.id == technician))
-    data = {"technician": {"id": row.id}, "kyc": row.kyc, "account": sql.account_of(row), "reason": row.reason}
+    (row,) = await sql.load_rows(conn, sql.select_all_technicians().where(technicians.c.id == technician))
+    data = {"technician": {"id": row.id}, "kyc": row.kyc, "account": sql.account_state(row), "reason": row.reason}
     return msgspec.json.encode(data)
 
 
-async def _lock(conn: AsyncConnection, technician: TechnicianId) -> None:
+async def _lock_technician(conn: AsyncConnection, technician: TechnicianId) -> None:
     """Lock the profile until the transaction ends. Raises NotFound.
 
     Only the account's row is locked: every command on an account takes this lock first, so that there is no deadlock.

@@ -33,7 +33,7 @@ AccountState = Literal["approved", "suspended", "pending"]
 log = structlog.get_logger(__name__)
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
+class TechnicianRow(msgspec.Struct, frozen=True, kw_only=True):
     """A technician with all their values in SQL."""
 
     id: TechnicianId
@@ -54,52 +54,52 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def rating(self) -> float:
         """Return the mean of the technician's ratings, weighted with the prior (engine/rules/rating.py)."""
-        return rating.mean(self.stars, self.rated)
+        return rating.bayesian_mean(self.stars, self.rated)
 
 
-def account_of(row: Row) -> AccountState:
+def account_state(row: TechnicianRow) -> AccountState:
     """Return the state of the technician's account. A suspended user is a suspended technician, whatever the review
     decided; after reinstatement the result of the review applies again.
     """
     return row.account if row.active and row.role == "technician" else "suspended"
 
 
-async def create(conn: AsyncConnection, user: UserId) -> None:
+async def create_technician(conn: AsyncConnection, user: UserId) -> None:
     """Create an empty profile, in the transaction that creates the account or gives it the role."""
     await conn.execute(
         insert(technicians).values(id=user, zone=DEFAULT_ZONE, capacity=1, kyc="pending", account="pending", version=1)
     )
 
 
-async def account_changed(conn: AsyncConnection, user: UserId, role: Role) -> None:
+async def update_after_account_change(conn: AsyncConnection, user: UserId, role: Role) -> None:
     """Raise the profile's version in the transaction that changes the account's role or activity, since the copy in
     Redis depends on both. Creates the profile of a new technician.
     """
-    if not await touch(conn, TechnicianId(user)) and role == "technician":
-        await create(conn, user)
+    if not await update_technician(conn, TechnicianId(user)) and role == "technician":
+        await create_technician(conn, user)
 
 
-async def publish(engine: Engine, user: str, *, why: str = "ops", actor: str = "engine") -> None:
+async def publish_to_redis(engine: Engine, user: str, *, why: str = "ops", actor: str = "engine") -> None:
     """Write the present state of SQL to the record in Redis. Does nothing for a user who is no technician. If the
     technician goes offline because of the new state, the event has ``why`` and ``actor``. Raises Unavailable,
     Indeterminate.
     """
     try:
-        row = await find_one(engine, TechnicianId(UserId(user)))
+        row = await read_row(engine, TechnicianId(UserId(user)))
     except NotFound:
         return
-    await _put(engine, row, why=why, actor=actor)
+    await _write_to_redis(engine, row, why=why, actor=actor)
 
 
-async def publish_soon(engine: Engine, user: str) -> None:
-    """Do the same as ``publish``, but only log an error: ``repair`` writes the record later."""
+async def try_publish_to_redis(engine: Engine, user: str) -> None:
+    """Do the same as ``publish_to_redis``, but only log an error: ``repair_redis`` writes the record later."""
     try:
-        await publish(engine, user)
+        await publish_to_redis(engine, user)
     except CalloutError as error:
         log.warning("profile_not_published", technician=user, error=str(error))
 
 
-async def repair(engine: Engine) -> int:
+async def repair_redis(engine: Engine) -> int:
     """Write every record that is missing in Redis or has an older profile version there. Returns the number of written
     records.
 
@@ -107,31 +107,31 @@ async def repair(engine: Engine) -> int:
     """
     written, last = 0, ""
     while True:
-        page = all_technicians().where(technicians.c.id > last).order_by(technicians.c.id).limit(REPAIR_PAGE)
+        page = select_all_technicians().where(technicians.c.id > last).order_by(technicians.c.id).limit(REPAIR_PAGE)
         async with engine.archive.reading() as conn:
-            rows = await load(conn, page)
+            rows = await load_rows(conn, page)
         if not rows:
             return written
         for row, version in zip(rows, await _live_versions(engine, rows), strict=True):
             if version < row.version:
-                await _put(engine, row)
+                await _write_to_redis(engine, row)
                 written += 1
         last = rows[-1].id
 
 
-async def _live_versions(engine: Engine, rows: Sequence[Row]) -> list[int]:
+async def _live_versions(engine: Engine, rows: Sequence[TechnicianRow]) -> list[int]:
     reads = (engine.store.command("HGET", keys.technician(row.zone, row.id), "profile") for row in rows)
     return [int(version or 0) for version in await asyncio.gather(*reads)]
 
 
-async def _put(engine: Engine, row: Row, *, why: str = "ops", actor: str = "engine") -> None:
+async def _write_to_redis(engine: Engine, row: TechnicianRow, *, why: str = "ops", actor: str = "engine") -> None:
     record = live.TechnicianRecord(
         id=row.id,
         zone=row.zone,
         version=row.version,
         complete=bool(row.name and row.zone and row.services),
         kyc=row.kyc,
-        account=account_of(row),
+        account=account_state(row),
         capacity=row.capacity,
         services=tuple(row.services),
         name=row.name,
@@ -139,36 +139,36 @@ async def _put(engine: Engine, row: Row, *, why: str = "ops", actor: str = "engi
         rating=row.rating,
         rating_count=row.rated,
     )
-    await live.put(engine, record, why=why, actor=actor)
+    await live.write_record(engine, record, why=why, actor=actor)
 
 
-async def touch(conn: AsyncConnection, technician: TechnicianId, **values: Any) -> bool:
+async def update_technician(conn: AsyncConnection, technician: TechnicianId, **values: Any) -> bool:
     """Set ``values`` and raise the profile's version. Returns False if there is no such technician."""
     change = update(technicians).where(technicians.c.id == technician)
     return (await conn.execute(change.values(version=technicians.c.version + 1, **values))).rowcount == 1
 
 
-def all_technicians() -> Select[Any]:
-    """Return the query for all technicians. Callers add conditions and pass the query to ``load``."""
+def select_all_technicians() -> Select[Any]:
+    """Return the query for all technicians. Callers add conditions and pass the query to ``load_rows``."""
     person = (users.c.name, users.c.phone, users.c.role, users.c.active)
     return select(technicians, *person).join(users, users.c.id == technicians.c.id)
 
 
-async def load(conn: AsyncConnection, query: Select[Any]) -> list[Row]:
-    """Return the rows of ``query``, a query from ``all_technicians``."""
+async def load_rows(conn: AsyncConnection, query: Select[Any]) -> list[TechnicianRow]:
+    """Return the rows of ``query``, a query from ``select_all_technicians``."""
     rows = list((await conn.execute(query)).mappings())
     c = technician_services.c
     services: dict[str, list[ServiceId]] = {row["id"]: [] for row in rows}
     pairs = select(c.technician, c.service).where(c.technician.in_(services)).order_by(c.service)
     for technician, service in await conn.execute(pairs):
         services[technician].append(service)
-    return [Row(**row, services=services[row["id"]]) for row in rows]
+    return [TechnicianRow(**row, services=services[row["id"]]) for row in rows]
 
 
-async def find_one(engine: Engine, technician: TechnicianId) -> Row:
+async def read_row(engine: Engine, technician: TechnicianId) -> TechnicianRow:
     """Return one technician. Raises NotFound."""
     async with engine.archive.reading() as conn:
-        rows = await load(conn, all_technicians().where(technicians.c.id == technician))
+        rows = await load_rows(conn, select_all_technicians().where(technicians.c.id == technician))
     if not rows:
         raise NotFound
     return rows[0]

@@ -23,7 +23,7 @@ from engine.events import Event
 from engine.process.loops import not_cancelled
 from engine.store import keys
 from engine.store.stream_connection import StreamConnection
-from engine.types import Epoch, JobId, TechnicianId, UserId, Zone, number_of
+from engine.types import Epoch, JobId, TechnicianId, UserId, Zone, epoch_number
 from engine.zone import log as zone_log
 from engine.zone import opening as zones
 from engine.zone.leases import Leases
@@ -31,10 +31,10 @@ from engine.zone.leases import Leases
 if TYPE_CHECKING:
     from engine.runtime import Engine
 
-BATCH = 250
+MAX_BATCH_EVENTS = 250
 """The most events in one transaction. It takes about 5 ms, during which the other tasks of this process wait."""
 BLOCK_MS = 1_000
-GATHER_S = 0.05
+BATCH_PAUSE_S = 0.05
 """The pause between batches that are not full, so that events of the same moment share one commit."""
 TRIM_EVERY_S = 5.0
 SNAPSHOT_EVERY_S = 30.0
@@ -51,23 +51,23 @@ RETRY_MAX_S = 10.0
 log = structlog.get_logger(__name__)
 
 
-_Epochs = dict[Epoch, int]
+_FirstSeqs = dict[Epoch, int]
 """Each epoch and its first seq."""
 
 
-class Lag(NamedTuple):
+class ArchiveLag(NamedTuple):
     """How far SQL is behind a zone's log: the number of events, and the age of the oldest in seconds."""
 
     events: int
     seconds: float
 
 
-class Broken(Exception):
+class LogGap(Exception):
     """Raised when the log does not continue the archive: an event is missing, or the log is a different one."""
 
 
 @dataclass(slots=True)
-class _Zone:
+class _ZoneProgress:
     """The archiver's state of one zone. ``begun`` is true while this process archives it; ``at`` is the checkpoint."""
 
     zone: Zone
@@ -94,7 +94,7 @@ async def run(engine: Engine) -> None:
     try:
         while not_cancelled():
             moved = await archiver.step(BLOCK_MS)
-            await asyncio.sleep(0 if moved >= BATCH else GATHER_S)
+            await asyncio.sleep(0 if moved >= MAX_BATCH_EVENTS else BATCH_PAUSE_S)
     finally:
         await archiver.close()
 
@@ -111,14 +111,14 @@ async def run_once(engine: Engine) -> int:
         await archiver.close()
 
 
-async def lag(engine: Engine, zone: Zone) -> Lag:
+async def read_lag(engine: Engine, zone: Zone) -> ArchiveLag:
     """Return how far SQL is behind the zone's log, by the archived seq in Redis. Raises Unavailable."""
-    archived, seq, now = await engine.store.reads.hmget(keys.meta(zone), ["archived", "seq", "now"])
+    archived, seq, now = await engine.store.reads.hmget(keys.zone_meta(zone), ["archived", "seq", "now"])
     behind = int(seq or 0) - int(archived or 0)
     if behind <= 0:
-        return Lag(0, 0.0)
-    oldest = await zone_log.window(engine.store.reads, zone, int(archived or 0), 1)
-    return Lag(behind, max(0, int(now or 0) - oldest[0].at) / 1000 if oldest else 0.0)
+        return ArchiveLag(0, 0.0)
+    oldest = await zone_log.read_range(engine.store.reads, zone, int(archived or 0), 1)
+    return ArchiveLag(behind, max(0, int(now or 0) - oldest[0].at) / 1000 if oldest else 0.0)
 
 
 class Archiver:
@@ -131,8 +131,8 @@ class Archiver:
         self._strict = strict
         self._leases = Leases(engine.store, "archiver", LEASE_S)
         self._connection: StreamConnection | None = None
-        self._zones = [_Zone(zone) for zone in engine.store.zones]
-        self._lags: dict[tuple[str, ...], Lag] = {}
+        self._zones = [_ZoneProgress(zone) for zone in engine.store.zones]
+        self._lags: dict[tuple[str, ...], ArchiveLag] = {}
 
     def show(self) -> None:
         """Register the metrics of the lag."""
@@ -176,30 +176,30 @@ class Archiver:
                 await self._run_zone(z, self._finish(z))
         return max(map(len, by_zone.values()), default=0)
 
-    async def _read(self, after: dict[Zone, int], block_ms: int) -> tuple[list[Event], dict[Zone, _Epochs]]:
+    async def _read(self, after: dict[Zone, int], block_ms: int) -> tuple[list[Event], dict[Zone, _FirstSeqs]]:
         """Return the next events of the logs, and the epochs of the events' zones, from the same Redis server."""
         async with asyncio.timeout(block_ms / 1000 + GRACE_S):
             connection = self._connection = self._connection or await self._engine.store.open_stream_connection()
-            found = await zone_log.tail(connection, after, block_ms, BATCH)
+            found = await zone_log.wait_for_events(connection, after, block_ms, MAX_BATCH_EVENTS)
             await zone_log.check_primary(connection)
             zones_read = {event.zone for event in found}
-            return found, {zone: await zone_log.epochs(connection, zone) for zone in zones_read}
+            return found, {zone: await zone_log.read_epochs(connection, zone) for zone in zones_read}
 
     async def _disconnect(self) -> None:
         if self._connection:
             await self._connection.aclose()
         self._connection = None
 
-    async def _run_zone(self, z: _Zone, work: Coroutine[Any, Any, bool]) -> bool:
+    async def _run_zone(self, z: _ZoneProgress, work: Coroutine[Any, Any, bool]) -> bool:
         """Run the work of one zone and return its result. After a failure return False: the zone is tried again later,
         and the other zones do not wait.
         """
-        if z.retry_due > _now():
+        if z.retry_due > _loop_time():
             work.close()
             return False
         try:
             return await work
-        except (Broken, apply.AnotherLife) as error:
+        except (LogGap, apply.LogMismatch) as error:
             self._retry_later([z], error)
             await self._judge(z.zone)
         except (CalloutError, OSError, apply.Superseded) as error:
@@ -209,15 +209,15 @@ class Archiver:
             self._retry_later([z], error)
         return False
 
-    def _retry_later(self, zones: list[_Zone], error: Exception) -> None:
+    def _retry_later(self, zones: list[_ZoneProgress], error: Exception) -> None:
         """Drop the cached state of these zones and reload it after ``retry_s``, which doubles up to ``RETRY_MAX_S``."""
         if self._strict:
             raise error
-        contradicts = isinstance(error, Broken | apply.AnotherLife)
+        contradicts = isinstance(error, LogGap | apply.LogMismatch)
         for z in zones:
             write = log.error if contradicts else log.warning
             write("archiver_waits", zone=z.zone, error=str(error), retry_s=z.retry_s)
-            z.begun, z.retry_due = False, _now() + z.retry_s
+            z.begun, z.retry_due = False, _loop_time() + z.retry_s
             z.retry_s = min(z.retry_s * 2, RETRY_MAX_S)
 
     async def _judge(self, zone: Zone) -> None:
@@ -225,7 +225,7 @@ class Archiver:
         lost.
         """
         try:
-            await zones.judge(self._engine.store, self._engine.archive, zone)
+            await zones.close_if_contradictory(self._engine.store, self._engine.archive, zone)
         except CalloutError as error:
             log.warning("zone_not_judged", zone=zone, error=str(error))
 
@@ -233,13 +233,13 @@ class Archiver:
         """Update the lag for /metrics, also while nothing can be archived: then the figure matters most."""
         try:
             for z in self._zones:
-                self._lags[(z.zone,)] = await lag(self._engine, z.zone)
+                self._lags[(z.zone,)] = await read_lag(self._engine, z.zone)
         except CalloutError as error:
             log.debug("lag_unknown", error=str(error))
 
     # One zone
 
-    async def _begin(self, z: _Zone) -> bool:
+    async def _begin(self, z: _ZoneProgress) -> bool:
         """Return whether this process holds the zone's lease. On a newly acquired lease, reload the zone's state."""
         if not self._engine.store.zones[z.zone].open or not await self._holds_lease(z):
             z.begun = False
@@ -251,15 +251,15 @@ class Archiver:
             z.begun = True
         return True
 
-    async def _holds_lease(self, z: _Zone) -> bool:
+    async def _holds_lease(self, z: _ZoneProgress) -> bool:
         """Return whether this archiver may work for the zone."""
         return self._strict or await self._leases.holds(z.zone)
 
-    async def _take(self, z: _Zone, events: list[Event], epochs: _Epochs) -> bool:
+    async def _take(self, z: _ZoneProgress, events: list[Event], epochs: _FirstSeqs) -> bool:
         """Archive the events after the checkpoint. Raises Broken if a seq is missing. Always returns True."""
         for expected, event in enumerate(events, z.seq + 1):
             if event.seq != expected:
-                raise Broken(f"the log goes on with {event.seq} where {expected} should follow")
+                raise LogGap(f"the log goes on with {event.seq} where {expected} should follow")
         writer = EventWriter(self._engine.archive, z.zone, epochs, self._count_refused)
         await _finish_uncancelled(writer.take(events, z.at, lambda seq: _epoch_of(seq, epochs)))
         z.at = Checkpoint(_epoch_of(events[-1].seq, epochs), events[-1].seq)
@@ -269,21 +269,21 @@ class Archiver:
     def _count_refused(self, zone: Zone) -> None:
         self._engine.metrics.refused.labels(zone).inc()
 
-    async def _notify_unarchived(self, z: _Zone) -> None:
+    async def _notify_unarchived(self, z: _ZoneProgress) -> None:
         """Notify Redis again of all finished jobs that Redis may not know to be archived, one page at a time."""
-        while page := await apply.unarchived(self._engine.archive, z.zone, BATCH):
+        while page := await apply.unarchived_jobs(self._engine.archive, z.zone, MAX_BATCH_EVENTS):
             await self._notify(z, page)
             await self._mark_archived(z)
 
-    async def _mark_archived(self, z: _Zone) -> None:
+    async def _mark_archived(self, z: _ZoneProgress) -> None:
         """Record in SQL that Redis was notified of the finished jobs."""
         notified, z.notified = z.notified, []
         await _finish_uncancelled(apply.mark_archived(self._engine.archive, notified))
 
-    async def _notify(self, z: _Zone, finished: list[str]) -> None:
+    async def _notify(self, z: _ZoneProgress, finished: list[str]) -> None:
         """Notify Redis of the archived seq and of the finished jobs that SQL now has."""
         store, zone = self._engine.store, z.zone
-        names = {"meta": keys.meta(zone)}
+        names = {"meta": keys.zone_meta(zone)}
         if z.at:
             await store.run(zone, "zone_archived", keys=names, args={"seq": z.seq})
         names["jobs"] = keys.jobs(zone)
@@ -293,37 +293,37 @@ class Archiver:
 
     # Periodic work
 
-    async def _finish(self, z: _Zone) -> bool:
+    async def _finish(self, z: _ZoneProgress) -> bool:
         """Do the periodic work of a zone that is due: trim the log, store positions. Always returns True."""
         z.retry_s = RETRY_S
         if z.notified:
             await self._mark_archived(z)
-        if z.trim_due <= _now() or self._strict:
-            z.trim_due = _now() + TRIM_EVERY_S
-            await trim(self._engine, z.zone, z.seq)
+        if z.trim_due <= _loop_time() or self._strict:
+            z.trim_due = _loop_time() + TRIM_EVERY_S
+            await trim_log(self._engine, z.zone, z.seq)
         if self._strict:
-            await snapshot(self._engine, z.zone)
-        elif z.snapshot_due <= _now() and (z.snapshot is None or z.snapshot.done()):
-            z.snapshot_due = _now() + SNAPSHOT_EVERY_S
+            await store_positions(self._engine, z.zone)
+        elif z.snapshot_due <= _loop_time() and (z.snapshot is None or z.snapshot.done()):
+            z.snapshot_due = _loop_time() + SNAPSHOT_EVERY_S
             z.snapshot = asyncio.create_task(self._snapshot(z.zone), name=f"snapshot:{z.zone}")
         return True
 
     async def _snapshot(self, zone: Zone) -> None:
         """Store the positions, in a task of its own: archiving neither waits for the snapshot nor fails with it."""
         try:
-            await snapshot(self._engine, zone)
+            await store_positions(self._engine, zone)
         except CalloutError as error:
             log.warning("snapshot_failed", zone=zone, error=str(error), retry_s=SNAPSHOT_EVERY_S)
         except Exception:  # a task boundary
             log.exception("snapshot_failed", zone=zone)
 
 
-async def trim(engine: Engine, zone: Zone, archived: int) -> int:
+async def trim_log(engine: Engine, zone: Zone, archived: int) -> int:
     """Remove the entries of the log that are archived and outside the window, by age or by size. Return their number.
 
     Trimming by length was rejected: it would drop entries that the archiver has not read yet.
     """
-    now = int(await engine.store.reads.hget(keys.meta(zone), "now") or 0)
+    now = int(await engine.store.reads.hget(keys.zone_meta(zone), "now") or 0)
     aged = await apply.seq_before(engine.archive, zone, now - round(engine.settings.log_window_s * 1000))
     last = min(archived, max(aged, await _last_beyond_limit(engine, zone)))
     if last <= 0:
@@ -339,12 +339,12 @@ async def _last_beyond_limit(engine: Engine, zone: Zone) -> int:
     used, entries = await client.size(name)
     if used <= engine.settings.log_window_bytes:
         return 0
-    first = await zone_log.window(client, zone, 0, 1)
+    first = await zone_log.read_range(client, zone, 0, 1)
     excess = (used - engine.settings.log_window_bytes) / used
     return first[0].seq - 1 + math.ceil(excess * entries) if first else 0
 
 
-async def snapshot(engine: Engine, zone: Zone) -> int:
+async def store_positions(engine: Engine, zone: Zone) -> int:
     """Store the positions of all online technicians of the zone in SQL; return their number.
 
     The positions are read in pages, with few commands at once, because claims use the same packed connection and are
@@ -352,16 +352,16 @@ async def snapshot(engine: Engine, zone: Zone) -> int:
     snapshot.
     """
     stored = first = 0
-    while seen := await engine.store.command("ZRANGE", keys.seen(zone), first, first + SNAPSHOT_PAGE - 1):
-        positions = [position async for position in _positions(engine, zone, seen)]
+    while seen := await engine.store.command("ZRANGE", keys.last_seen(zone), first, first + SNAPSHOT_PAGE - 1):
+        positions = [position async for position in _read_positions(engine, zone, seen)]
         if positions:
-            await _finish_uncancelled(apply.keep_positions(engine.archive, zone, positions))
+            await _finish_uncancelled(apply.store_positions(engine.archive, zone, positions))
         stored, first = stored + len(positions), first + SNAPSHOT_PAGE
         await asyncio.sleep(SNAPSHOT_PAUSE_S)
     return stored
 
 
-async def _positions(engine: Engine, zone: Zone, seen: list[bytes]) -> AsyncIterator[Position]:
+async def _read_positions(engine: Engine, zone: Zone, seen: list[bytes]) -> AsyncIterator[Position]:
     """Yield the positions of these technicians. Those without a position are left out."""
     alive = [TechnicianId(UserId(name.decode())) for name in seen]
     for start in range(0, len(alive), SNAPSHOT_AT_ONCE):
@@ -372,13 +372,13 @@ async def _positions(engine: Engine, zone: Zone, seen: list[bytes]) -> AsyncIter
                 yield Position(technician, float(lat), float(lon), int(float(at)))
 
 
-def _epoch_of(seq: int, epochs: _Epochs) -> Epoch:
+def _epoch_of(seq: int, epochs: _FirstSeqs) -> Epoch:
     """Return the epoch in which ``seq`` was written: the last epoch whose first seq is not above ``seq``. Raises Broken
     if there is none.
     """
-    begun = [(number_of(epoch), epoch) for epoch, first in epochs.items() if first <= seq]
+    begun = [(epoch_number(epoch), epoch) for epoch, first in epochs.items() if first <= seq]
     if not begun:
-        raise Broken(f"no epoch of the log had begun at {seq}")
+        raise LogGap(f"no epoch of the log had begun at {seq}")
     return max(begun)[1]
 
 
@@ -392,5 +392,5 @@ async def _finish_uncancelled(work: Coroutine[Any, Any, None]) -> None:
         raise
 
 
-def _now() -> float:
+def _loop_time() -> float:
     return asyncio.get_running_loop().time()

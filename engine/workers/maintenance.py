@@ -21,7 +21,7 @@ from engine.technicians import sql
 if TYPE_CHECKING:
     from engine.runtime import Engine
 
-EVERY_S = 60.0
+INTERVAL_S = 60.0
 
 log = structlog.get_logger(__name__)
 
@@ -30,13 +30,13 @@ async def run(engine: Engine) -> None:
     """Run all repairs once a minute, until cancelled. A failed repair is logged and tried again a minute later."""
     while not_cancelled():
         await run_once(engine)
-        await asyncio.sleep(EVERY_S)
+        await asyncio.sleep(INTERVAL_S)
 
 
 async def run_once(engine: Engine) -> dict[str, int]:
     """Run all repairs. Return how many rows or records each one changed, or -1 if it failed."""
     chores: dict[str, Callable[[], Awaitable[int]]] = {
-        "profiles": lambda: sql.repair(engine),
+        "profiles": lambda: sql.repair_redis(engine),
         "blocks": lambda: blocks.repair(engine),
         "verdicts": lambda: in_sql.delete_expired(engine.archive),
         "sessions": lambda: tokens.delete_expired_sessions(engine),

@@ -19,33 +19,33 @@ import msgspec
 import redis.asyncio as redis
 import structlog
 
-from engine.blueprint.schema import OFFER
+from engine.blueprint.schema import OFFER_EVENT
 from engine.errors import CalloutError, Indeterminate
-from engine.events import Event, iso, ms_of
+from engine.events import Event, ms_of, rfc3339_of
 from engine.process.loops import not_cancelled
 from engine.store import keys
 from engine.store.scripts import Args
 from engine.types import Zone, new_id
-from engine.workers.push_sender import Message, PushSender
+from engine.workers.push_sender import PushMessage, PushSender
 from engine.zone import log as zone_log
 from engine.zone.leases import Leases
 
 if TYPE_CHECKING:
     from engine.runtime import Engine
 
-COUNT = 100
+MAX_STEP_EVENTS = 100
 """The most events in one step. The limit bounds the run time of the script that appends their notices."""
 BLOCK_S = 1.0
-PAUSE_S = 0.025
+STEP_PAUSE_S = 0.025
 """The pause after a step that read all waiting events. Notices are delayed by up to this time, and those of a busy
 moment share one call."""
 GRACE_S = 2.0
 """A blocking read that takes this much longer than its block time has lost its connection."""
 LEASE_S = 5.0
-LEASE_EVERY_S = 1.0
+LEASE_CHECK_INTERVAL_S = 1.0
 RETRY_S = 1.0
 
-UNMADE = (LookupError, TypeError, ValueError, AttributeError)
+NOTICE_ERRORS = (LookupError, TypeError, ValueError, AttributeError)
 """The errors when a notice cannot be made: a user's blueprint names a field that the event does not have, or the
 blueprint was changed and does not have the job's state any more."""
 
@@ -57,7 +57,7 @@ async def run(engine: Engine) -> None:
     async with AsyncExitStack() as stack:
         leases = Leases(engine.store, "push", LEASE_S)
         stack.push_async_callback(leases.give_back)
-        runner = await _enter(engine, stack, leases)
+        runner = await _open_runner(engine, stack, leases)
         while not_cancelled():
             try:
                 held = await runner.step(BLOCK_S)
@@ -65,14 +65,14 @@ async def run(engine: Engine) -> None:
                 log.warning("push_waits", error=str(error) or type(error).__name__, retry_s=RETRY_S)
                 runner.forget()
                 held = False
-            await asyncio.sleep(pause(held=held, full=runner.full))
+            await asyncio.sleep(next_pause_s(held=held, full=runner.full))
 
 
-def pause(*, held: bool, full: bool) -> float:
+def next_pause_s(*, held: bool, full: bool) -> float:
     """Return the seconds until the next step; 0 if more events are waiting."""
     if not held:
         return RETRY_S
-    return 0.0 if full else PAUSE_S
+    return 0.0 if full else STEP_PAUSE_S
 
 
 async def run_once(engine: Engine) -> None:
@@ -81,14 +81,14 @@ async def run_once(engine: Engine) -> None:
     enough.
     """
     async with AsyncExitStack() as stack:
-        runner = await _enter(engine, stack, None)
+        runner = await _open_runner(engine, stack, None)
         while await runner.step(0.001) and runner.moved:
             pass
         if runner.sender:
             await runner.sender.drain()
 
 
-async def _enter(engine: Engine, stack: AsyncExitStack, leases: Leases | None) -> _Runner:
+async def _open_runner(engine: Engine, stack: AsyncExitStack, leases: Leases | None) -> _NotifierRunner:
     """Open the push sender and the connection of a runner; ``stack`` closes both."""
     sender = None
     if engine.settings.push_url:
@@ -96,10 +96,10 @@ async def _enter(engine: Engine, stack: AsyncExitStack, leases: Leases | None) -
         await stack.enter_async_context(sender)
     reader = engine.store.reader()
     stack.push_async_callback(reader.aclose)
-    return _Runner(engine, reader, sender, leases)
+    return _NotifierRunner(engine, reader, sender, leases)
 
 
-class _Runner:
+class _NotifierRunner:
     """A notifier: the zones for which this process works, and its cursor in each zone's log."""
 
     def __init__(self, engine: Engine, reader: redis.Redis, sender: PushSender | None, leases: Leases | None) -> None:
@@ -122,11 +122,11 @@ class _Runner:
         if not self._cursors:
             return False
         async with asyncio.timeout(block_s + GRACE_S):
-            found = await zone_log.tail(self._reader, self._cursors, round(block_s * 1000), COUNT)
+            found = await zone_log.wait_for_events(self._reader, self._cursors, round(block_s * 1000), MAX_STEP_EVENTS)
         for zone, events in groupby(found, lambda event: event.zone):
             here = list(events)
             await self._notify(zone, here)
-            self.full = self.full or len(here) >= COUNT
+            self.full = self.full or len(here) >= MAX_STEP_EVENTS
         self.moved = bool(found)
         return True
 
@@ -139,9 +139,9 @@ class _Runner:
             self._leases.forget()
 
     async def _check_leases(self) -> None:
-        """Update the held zones and their cursors, once every ``LEASE_EVERY_S``."""
+        """Update the held zones and their cursors, once every ``LEASE_CHECK_INTERVAL_S``."""
         now = asyncio.get_running_loop().time()
-        if now - self._checked_at < LEASE_EVERY_S:
+        if now - self._checked_at < LEASE_CHECK_INTERVAL_S:
             return
         self._checked_at = now
         for zone, state in self._engine.store.zones.items():
@@ -182,21 +182,21 @@ class _Runner:
 
     def _push(self, events: list[Event]) -> None:
         if self.sender:
-            for message in (message for event in events for message in messages(event, self._invitation(event))):
+            for message in (message for event in events for message in push_messages(event, self._invitation(event))):
                 self.sender.put(message)
 
     def _invitation(self, event: Event) -> dict[str, str] | None:
         """Return the text for a technician who gets an offer. None if there is none or it cannot be made."""
         try:
-            notice = self._engine.blueprints.invitation(event.bp, event.data) if event.type == OFFER else None
-        except UNMADE as error:
+            notice = self._engine.blueprints.invitation(event.bp, event.data) if event.type == OFFER_EVENT else None
+        except NOTICE_ERRORS as error:
             log.error("notice_not_made", zone=event.zone, seq=event.seq, type=event.type, error=repr(error))
             return None
         return {"title": notice[0], "body": notice[1]} if notice else None
 
     async def _append(self, zone: Zone, begin: int, end: int, notices: list[str | bytes]) -> bool:
         """Append the notices. Return False if another notifier has. Raises Indeterminate if the reply was lost."""
-        names = {"meta": keys.meta(zone), "log": keys.log(zone), "cursor": keys.push_cursor(zone)}
+        names = {"meta": keys.zone_meta(zone), "log": keys.log(zone), "cursor": keys.push_cursor(zone)}
         args: Args = {"from_seq": begin, "to_seq": end, "count": len(notices) // 3, "notifications": notices}
         done = await self._engine.store.run(zone, "notification_append", keys=names, args=args)
         return done.rest[0] == b"1"
@@ -206,7 +206,7 @@ class _Runner:
         found: list[str | bytes] = []
         try:
             notices = self._engine.blueprints.notices(event.bp, event.type, event.data)
-        except UNMADE as error:
+        except NOTICE_ERRORS as error:
             # A notice that cannot be made must not block all later ones.
             log.error("notice_not_made", zone=event.zone, seq=event.seq, type=event.type, error=repr(error))
             return []
@@ -216,35 +216,35 @@ class _Runner:
         return found
 
 
-class _Offer(msgspec.Struct):
+class _OfferDeadline(msgspec.Struct):
     expires_at: str | None = None
 
 
-class _Offered(msgspec.Struct):
+class _OfferEventData(msgspec.Struct):
     offer: msgspec.Raw
 
 
-def messages(event: Event, notice: dict[str, str] | None = None) -> list[Message]:
+def push_messages(event: Event, notice: dict[str, str] | None = None) -> list[PushMessage]:
     """Return the pushes of an event: one message for each user who receives the offer or notification. ``notice`` is
     the text that the blueprint declares for an offer.
     """
-    if event.type == OFFER:
-        offer = msgspec.json.decode(event.data, type=_Offered).offer
-        until = msgspec.json.decode(offer, type=_Offer).expires_at
+    if event.type == OFFER_EVENT:
+        offer = msgspec.json.decode(event.data, type=_OfferEventData).offer
+        until = msgspec.json.decode(offer, type=_OfferDeadline).expires_at
         deadline = ms_of(until) if until else 0
         named = {"offer": offer, **({"notice": msgspec.Raw(msgspec.json.encode(notice))} if notice else {})}
-        return [Message("offer", _body(event, user, named), deadline) for user in _users(event)]
+        return [PushMessage("offer", _push_body(event, user, named), deadline) for user in _recipients(event)]
     if event.type == "notification":
         named = {"notification": msgspec.Raw(event.data)}
-        return [Message("notification", _body(event, user, named)) for user in _users(event)]
+        return [PushMessage("notification", _push_body(event, user, named)) for user in _recipients(event)]
     return []
 
 
-def _users(event: Event) -> list[str]:
+def _recipients(event: Event) -> list[str]:
     return [channel.removeprefix("user:") for channel in event.to if channel.startswith("user:")]
 
 
-def _body(event: Event, user: str, named: dict[str, msgspec.Raw]) -> bytes:
+def _push_body(event: Event, user: str, named: dict[str, msgspec.Raw]) -> bytes:
     """Return the body of a push. ``zone`` and ``seq`` identify the event, so that a receiver can drop repeats."""
-    where = {"type": event.type, "zone": event.zone, "seq": event.seq, "at": iso(event.at), "user": user}
+    where = {"type": event.type, "zone": event.zone, "seq": event.seq, "at": rfc3339_of(event.at), "user": user}
     return msgspec.json.encode(where | named)

@@ -21,19 +21,19 @@ from engine.clock import now_ms
 from engine.process.loops import not_cancelled
 from engine.process.metrics import Metrics
 
-WORKERS = 16
-QUEUE = 2_000
-TRIES = 3
+WORKER_COUNT = 16
+MAX_QUEUED = 2_000
+MAX_ATTEMPTS = 3
 TIMEOUT_S = 5.0
-PAUSE_S = 0.5
-LOG_EVERY_S = 10.0
+RETRY_PAUSE_S = 0.5
+LOG_INTERVAL_S = 10.0
 
-Outcome = Literal["sent", "failed", "refused", "late", "dropped"]
+PushOutcome = Literal["sent", "failed", "refused", "late", "dropped"]
 
 log = structlog.get_logger(__name__)
 
 
-class Message(msgspec.Struct, frozen=True):
+class PushMessage(msgspec.Struct, frozen=True):
     """One push to one user. ``body`` is JSON; ``deadline`` is the time (ms since the Unix epoch) after which the push
     is useless (0: never).
     """
@@ -43,7 +43,7 @@ class Message(msgspec.Struct, frozen=True):
     deadline: int = 0
 
 
-def signature(secret: str, body: bytes, at: int) -> str:
+def signature_of(secret: str, body: bytes, at: int) -> str:
     """Return the value of the header ``Callout-Signature`` for ``body``, sent at ``at`` (Unix seconds).
 
     The time is signed with the body, so that a receiver can refuse an old message that is replayed.
@@ -53,21 +53,21 @@ def signature(secret: str, body: bytes, at: int) -> str:
 
 
 class PushSender:
-    """A queue of messages that are posted, ``WORKERS`` at a time, while the ``async with`` block runs."""
+    """A queue of messages that are posted, ``WORKER_COUNT`` at a time, while the ``async with`` block runs."""
 
     def __init__(self, url: str, secret: str, metrics: Metrics) -> None:
         self._url = url
         self._secret = secret
         self._metrics = metrics
-        self._queue: asyncio.Queue[Message] = asyncio.Queue(QUEUE)
+        self._queue: asyncio.Queue[PushMessage] = asyncio.Queue(MAX_QUEUED)
         self._client = httpx.AsyncClient(
-            timeout=TIMEOUT_S, limits=httpx.Limits(max_connections=WORKERS), follow_redirects=False
+            timeout=TIMEOUT_S, limits=httpx.Limits(max_connections=WORKER_COUNT), follow_redirects=False
         )
         self._workers: list[asyncio.Task[None]] = []
         self._logged_at = float("-inf")
 
     async def __aenter__(self) -> Self:
-        self._workers = [asyncio.create_task(self._work(), name=f"push-{n}") for n in range(WORKERS)]
+        self._workers = [asyncio.create_task(self._work(), name=f"push-{n}") for n in range(WORKER_COUNT)]
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -76,7 +76,7 @@ class PushSender:
         await asyncio.gather(*self._workers, return_exceptions=True)
         await self._client.aclose()
 
-    def put(self, message: Message) -> None:
+    def put(self, message: PushMessage) -> None:
         """Queue a message. If the queue is full, drop and count the message. This never waits."""
         try:
             self._queue.put_nowait(message)
@@ -97,13 +97,13 @@ class PushSender:
             finally:
                 self._queue.task_done()
 
-    async def _deliver(self, message: Message) -> None:
-        """Post a message, at most ``TRIES`` times, and count the outcome."""
+    async def _deliver(self, message: PushMessage) -> None:
+        """Post a message, at most ``MAX_ATTEMPTS`` times, and count the outcome."""
         problem = ""
-        for attempt in range(TRIES):
+        for attempt in range(MAX_ATTEMPTS):
             if attempt:
                 # Full jitter: a receiver that is back does not get all retries at once.
-                await asyncio.sleep(random.uniform(0, PAUSE_S * 2**attempt))
+                await asyncio.sleep(random.uniform(0, RETRY_PAUSE_S * 2**attempt))
             if message.deadline and now_ms() >= message.deadline:
                 return self._count(message, "late", problem)
             try:
@@ -124,14 +124,14 @@ class PushSender:
         """Post a body once; return the HTTP status."""
         headers = {
             "Content-Type": "application/json",
-            "Callout-Signature": signature(self._secret, body, now_ms() // 1000),
+            "Callout-Signature": signature_of(self._secret, body, now_ms() // 1000),
         }
         return (await self._client.post(self._url, content=body, headers=headers)).status_code
 
-    def _count(self, message: Message, outcome: Outcome, problem: str = "") -> None:
-        """Count an outcome. Log a failure, at most one every ``LOG_EVERY_S`` seconds."""
+    def _count(self, message: PushMessage, outcome: PushOutcome, problem: str = "") -> None:
+        """Count an outcome. Log a failure, at most one every ``LOG_INTERVAL_S`` seconds."""
         self._metrics.pushes.labels(message.kind, outcome).inc()
         now = asyncio.get_running_loop().time()
-        if outcome != "sent" and now - self._logged_at > LOG_EVERY_S:
+        if outcome != "sent" and now - self._logged_at > LOG_INTERVAL_S:
             self._logged_at = now
-            log.warning("push_" + outcome, kind=message.kind, problem=problem, quiet_s=LOG_EVERY_S)
+            log.warning("push_" + outcome, kind=message.kind, problem=problem, quiet_s=LOG_INTERVAL_S)

@@ -1,8 +1,7 @@
 """The functions that run scheduled tasks: one for each kind. An entry is ``<kind>:<rest>``.
 
-Each function calls a script that removes or moves the entry in the same step. To add a kind, add a line in ``RUNNERS``
-and its name in ``order`` of lua/due_take.lua.
-"""
+Each function calls a script that removes or moves the entry in the same step. To add a kind, add a line in
+``RUNNER_OF_KIND`` and its name in ``order`` of lua/due_take.lua."""
 
 from __future__ import annotations
 
@@ -11,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from engine.blueprint.compiler import EXPIRED
+from engine.blueprint.compiler import EXPIRED_EVENT
 from engine.domain import waves
 from engine.store import keys
 from engine.store.scripts import Args
-from engine.technicians.live import lease_ms, status_audience
+from engine.technicians.live import presence_lease_ms, status_audience
 from engine.types import JobId, TechnicianId, UserId, Zone
 from engine.workers import timers
 
@@ -25,10 +24,10 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 
-async def run(engine: Engine, zone: Zone, entry: str) -> None:
+async def run_task(engine: Engine, zone: Zone, entry: str) -> None:
     """Run the task of one entry. An entry of an unknown kind stays due and is logged as an error."""
     kind, _, rest = entry.partition(":")
-    runner = RUNNERS.get(kind)
+    runner = RUNNER_OF_KIND.get(kind)
     if runner is None:
         log.error("due_unknown", zone=zone, entry=entry)
     else:
@@ -51,24 +50,24 @@ async def _expire_offers(engine: Engine, zone: Zone, entry: str, rest: str) -> N
 
 
 async def _match_technician(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
-    await waves.match(engine, zone, entry, TechnicianId(UserId(rest)))
+    await waves.match_technician(engine, zone, entry, TechnicianId(UserId(rest)))
 
 
 async def _allocate_job(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
     job, number = rest.split(":")
-    await waves.allocate(engine, zone, entry, JobId(job), number)
+    await waves.allocate_job(engine, zone, entry, JobId(job), number)
 
 
 async def _expire_job(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
     job = JobId(rest)
-    blueprint, _ = await waves.blueprint_of(engine, zone, job)
-    plan = engine.plans.by_engine(blueprint, await waves.status_of(engine, zone, job), event=EXPIRED)
+    blueprint, _ = await waves.blueprint_and_service_of(engine, zone, job)
+    plan = engine.plans.by_engine(blueprint, await waves.read_status(engine, zone, job), event=EXPIRED_EVENT)
     args: Args = {
         "entry": entry,
         "bp": blueprint.key,
         "plan": plan.body if plan else "",
         "grace_ms": round(blueprint.dispatch.grace_s * 1000),
-        "lease_ms": lease_ms(engine),
+        "lease_ms": presence_lease_ms(engine),
     }
     await engine.store.run(zone, "job_expire", keys=waves.due_keys(zone, job), args=args)
 
@@ -76,11 +75,13 @@ async def _expire_job(engine: Engine, zone: Zone, entry: str, rest: str) -> None
 async def _end_presence(engine: Engine, zone: Zone, _: str, rest: str) -> None:
     technician = TechnicianId(UserId(rest))
     names = {
-        "meta": keys.meta(zone),
+        "meta": keys.zone_meta(zone),
         "tech": keys.technician(zone, technician),
-        "seen": keys.seen(zone),
+        "seen": keys.last_seen(zone),
         "log": keys.log(zone),
-        "req": keys.request(zone, technician, "lease"),  # never written: an expired lease has no idempotency key
+        "req": keys.idempotency_record(
+            zone, technician, "lease"
+        ),  # never written: an expired lease has no idempotency key
     }
     args: Args = {
         "id": technician,
@@ -88,7 +89,7 @@ async def _end_presence(engine: Engine, zone: Zone, _: str, rest: str) -> None:
         "key": "",
         "fingerprint": "",
         "reason": "lease",
-        "lease_ms": lease_ms(engine),
+        "lease_ms": presence_lease_ms(engine),
         "audience": status_audience(engine),
     }
     await engine.store.run(zone, "technician_offline", keys=names, args=args)
@@ -96,18 +97,22 @@ async def _end_presence(engine: Engine, zone: Zone, _: str, rest: str) -> None:
 
 async def _forget_reference(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
     principal, _, reference = rest.partition(":")
-    names = {"meta": keys.meta(zone), "ref": keys.reference(zone, UserId(principal)), "due": keys.due(zone)}
+    names = {
+        "meta": keys.zone_meta(zone),
+        "ref": keys.booking_references(zone, UserId(principal)),
+        "due": keys.due_tasks(zone),
+    }
     await engine.store.run(zone, "reference_forget", keys=names, args={"entry": entry, "reference": reference})
 
 
 async def _begin_job(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
-    names = {"meta": keys.meta(zone), "job": keys.job(zone, JobId(rest)), "due": keys.due(zone)}
+    names = {"meta": keys.zone_meta(zone), "job": keys.job(zone, JobId(rest)), "due": keys.due_tasks(zone)}
     await engine.store.run(zone, "job_begin", keys=names, args={"entry": entry})
 
 
-Runner = Callable[["Engine", Zone, str, str], Awaitable[None]]
+TaskRunner = Callable[["Engine", Zone, str, str], Awaitable[None]]
 
-RUNNERS: dict[str, Runner] = {
+RUNNER_OF_KIND: dict[str, TaskRunner] = {
     "wave": _open_wave,
     "opens": _open_offers,
     "offers": _expire_offers,
@@ -115,7 +120,7 @@ RUNNERS: dict[str, Runner] = {
     "allocate": _allocate_job,
     "expire": _expire_job,
     "begin": _begin_job,
-    "timer": timers.fire,
+    "timer": timers.run_timer,
     "lease": _end_presence,
     "forget": _forget_reference,
 }

@@ -17,7 +17,7 @@ from engine.domain.waves import open_wave
 from engine.errors import CalloutError
 from engine.process.loops import not_cancelled
 from engine.store import keys
-from engine.technicians.live import lease_ms
+from engine.technicians.live import presence_lease_ms
 from engine.types import Zone
 from engine.workers import scheduled_tasks, wake
 from engine.zone.leases import Leases
@@ -25,7 +25,7 @@ from engine.zone.leases import Leases
 if TYPE_CHECKING:
     from engine.runtime import Engine
 
-TAKE = 32
+MAX_TASKS_AT_ONCE = 32
 """The most tasks that are taken at once."""
 LEASE_S = 3.0
 """How long a zone's tasks wait after the process that held its lease has died."""
@@ -41,7 +41,7 @@ async def run(engine: Engine) -> None:
     wakes = {zone: asyncio.Event() for zone in engine.store.zones}
     try:
         async with asyncio.TaskGroup() as group:
-            group.create_task(wake.run(engine, leases.mine, wakes), name="scheduler:wake")
+            group.create_task(wake.wake_schedulers(engine, leases.mine, wakes), name="scheduler:wake")
             for zone in engine.store.zones:
                 group.create_task(_run_zone(engine, zone, leases, wakes[zone]), name=f"scheduler:{zone}")
     finally:
@@ -69,11 +69,13 @@ async def run_once(engine: Engine, zone: Zone) -> float:
     """Run the tasks that are due. Return the seconds until the next task is due; 0 if any task ran, and at most 1, so
     that the zone's clock advances.
     """
-    names = {"meta": keys.meta(zone), "due": keys.due(zone), "seen": keys.seen(zone)}
-    done = await engine.store.run(zone, "due_take", keys=names, args={"limit": TAKE, "lease_ms": lease_ms(engine)})
+    names = {"meta": keys.zone_meta(zone), "due": keys.due_tasks(zone), "seen": keys.last_seen(zone)}
+    done = await engine.store.run(
+        zone, "due_take", keys=names, args={"limit": MAX_TASKS_AT_ONCE, "lease_ms": presence_lease_ms(engine)}
+    )
     wait_ms, *entries = done.rest
     results = await asyncio.gather(
-        *(scheduled_tasks.run(engine, zone, entry.decode()) for entry in entries), return_exceptions=True
+        *(scheduled_tasks.run_task(engine, zone, entry.decode()) for entry in entries), return_exceptions=True
     )
     for entry, result in zip(entries, results, strict=True):
         if isinstance(result, CalloutError):

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from engine.blueprint import registry
-from engine.blueprint.compiler import WATCH_EVERY_S
+from engine.blueprint.compiler import WATCHDOG_INTERVAL_S
 from engine.blueprint.schema import Blueprint, Watch
 from engine.domain import commands
 from engine.store import keys
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from engine.runtime import Engine
 
 
-async def fire(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
+async def run_timer(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
     """Run a timer that is due. If the job has left the state, the script only removes the entry.
 
     Raises Unavailable if this process has not loaded the job's blueprint; the timer then stays due.
@@ -32,32 +32,37 @@ async def fire(engine: Engine, zone: Zone, entry: str, rest: str) -> None:
     blueprint = registry.require_version(engine.blueprints, (bp or b"").decode())
     state = blueprint.states.get((status or b"").decode())
     if name == "w" and state is not None and state.watch is not None:
-        await _watch(engine, zone, entry, job, entered, blueprint, state.watch)
+        await _run_watchdog(engine, zone, entry, job, entered, blueprint, state.watch)
         return
     timers = state.timers if state is not None else ()
     timer = timers[int(name)] if name.isdigit() and int(name) < len(timers) else None
     plan = engine.plans.of(blueprint, timer.command) if timer else None
     if plan is not None:
-        await commands.give(engine, zone, job, blueprint, plan, entry, entered, reason="timer")
+        await commands.send_engine_command(engine, zone, job, blueprint, plan, entry, entered, reason="timer")
         return
     step = timer.warn if timer else ""
     audience = blueprint.audience("job.late")
     args = {"entry": entry, "bp": blueprint.key, "entered": entered, "step": step, "audience": audience}
-    await engine.store.run(zone, "job_late", keys=_keys(zone, job), args=args)
+    await engine.store.run(zone, "job_late", keys=_script_keys(zone, job), args=args)
 
 
-def _keys(zone: Zone, job: JobId) -> dict[str, str]:
-    return {"meta": keys.meta(zone), "job": keys.job(zone, job), "due": keys.due(zone), "log": keys.log(zone)}
+def _script_keys(zone: Zone, job: JobId) -> dict[str, str]:
+    return {
+        "meta": keys.zone_meta(zone),
+        "job": keys.job(zone, job),
+        "due": keys.due_tasks(zone),
+        "log": keys.log(zone),
+    }
 
 
-async def _watch(
+async def _run_watchdog(
     engine: Engine, zone: Zone, entry: str, job: JobId, entered: str, blueprint: Blueprint, watch: Watch
 ) -> None:
     """Check the holder of a job. If the watchdog's time is over, release the job as the blueprint declares."""
     done = await engine.store.run(
         zone,
         "job_watch",
-        keys=_keys(zone, job),
+        keys=_script_keys(zone, job),
         args={
             "entry": entry,
             "entered": entered,
@@ -66,7 +71,7 @@ async def _watch(
             "away_m": watch.away_m,
             "dark_ms": round(watch.dark_s * 1000),
             "grace_ms": round(watch.grace_s * 1000),
-            "every_ms": round(WATCH_EVERY_S * 1000),
+            "every_ms": round(WATCHDOG_INTERVAL_S * 1000),
             "stalled_audience": blueprint.audience("job.stalled"),
             "dark_audience": blueprint.audience("job.dark"),
         },
@@ -75,4 +80,4 @@ async def _watch(
         releases = (n for n, spec in blueprint.commands.items() if spec.does == "release" and "engine" in spec.by)
         plan = engine.plans.of(blueprint, next(releases, ""))
         if plan is not None:
-            await commands.give(engine, zone, job, blueprint, plan, entry, entered, reason="watchdog")
+            await commands.send_engine_command(engine, zone, job, blueprint, plan, entry, entered, reason="watchdog")

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from engine.runtime import Engine
 
 BLOCK_MS = 1_000
-COUNT = 500
-GATHER_S = 0.002
+MAX_EVENTS_PER_READ = 500
+BURST_PAUSE_S = 0.002
 """The pause after a read with events: at thousands of events a second each read then returns several."""
 RETRY_S = 1.0
 
@@ -36,19 +36,19 @@ QUIET_JOB_EVENTS = frozenset(
     {b"job.searching", b"job.unfilled", b"job.late", b"job.stalled", b"job.dark", b"job.expired", b"job.accepted"}
 )
 """The job events that make no task due at once. All other job events do."""
-OTHER_EVENTS = frozenset({b"technician.status", b"offer.declined"})
+OTHER_DUE_EVENTS = frozenset({b"technician.status", b"offer.declined"})
 """The other events that make a task due at once: a technician may be matched, or the next wave may start early."""
 
 log = structlog.get_logger(__name__)
 
 
-async def run(engine: Engine, held: Collection[Zone], wakes: Mapping[Zone, asyncio.Event]) -> None:
+async def wake_schedulers(engine: Engine, held: Collection[Zone], wakes: Mapping[Zone, asyncio.Event]) -> None:
     """Set the event of each zone in ``held`` when a task may have become due in it, until cancelled."""
     while not_cancelled():
         try:
             connection = await engine.store.open_stream_connection()
             try:
-                await _listen(connection, held, wakes)
+                await _watch_logs(connection, held, wakes)
             finally:
                 await connection.aclose()
         except (CalloutError, ErrorReply, OSError) as error:
@@ -56,32 +56,36 @@ async def run(engine: Engine, held: Collection[Zone], wakes: Mapping[Zone, async
         await asyncio.sleep(RETRY_S)
 
 
-async def _listen(connection: StreamConnection, held: Collection[Zone], wakes: Mapping[Zone, asyncio.Event]) -> None:
+async def _watch_logs(
+    connection: StreamConnection, held: Collection[Zone], wakes: Mapping[Zone, asyncio.Event]
+) -> None:
     """Tail the logs on one connection, until cancelled or until the connection is lost."""
     after: dict[Zone, int] = {}
     while not_cancelled():
-        after = {zone: after[zone] if zone in after else await _head(connection, zone) for zone in list(held)}
+        after = {zone: after[zone] if zone in after else await _read_head(connection, zone) for zone in list(held)}
         if not after:
             await asyncio.sleep(RETRY_S / 4)
             continue
         names = {keys.log(zone).encode(): zone for zone in after}
-        found = await connection.xread({keys.log(zone): f"{seq}-0" for zone, seq in after.items()}, COUNT, BLOCK_MS)
+        found = await connection.xread(
+            {keys.log(zone): f"{seq}-0" for zone, seq in after.items()}, MAX_EVENTS_PER_READ, BLOCK_MS
+        )
         for name, entries in found or ():
             zone = names[name]
             after[zone] = int(entries[-1][0].partition(b"-")[0])
             if any(_makes_due(fields[1]) for _, fields in entries):
                 wakes[zone].set()
         if found:
-            await asyncio.sleep(GATHER_S)
+            await asyncio.sleep(BURST_PAUSE_S)
         else:  # in a new epoch the log may end below this position, and no entry would ever follow it
-            after = {zone: min(seq, await _head(connection, zone)) for zone, seq in after.items()}
+            after = {zone: min(seq, await _read_head(connection, zone)) for zone, seq in after.items()}
 
 
-async def _head(connection: StreamConnection, zone: Zone) -> int:
+async def _read_head(connection: StreamConnection, zone: Zone) -> int:
     """Return the last seq of the zone's log."""
-    return (await zone_log.head(connection, zone)).seq
+    return (await zone_log.read_head(connection, zone)).seq
 
 
 def _makes_due(kind: bytes) -> bool:
     """Return whether an event of this type may have made a task due now."""
-    return kind in OTHER_EVENTS or (kind.startswith(b"job.") and kind not in QUIET_JOB_EVENTS)
+    return kind in OTHER_DUE_EVENTS or (kind.startswith(b"job.") and kind not in QUIET_JOB_EVENTS)

@@ -21,7 +21,7 @@ from engine.store.connection import Store
 from engine.store.scripts import Args
 from engine.types import Zone, new_id
 
-PATIENCE = 3
+FREE_CHECKS_ABOVE_SHARE = 3
 """After so many checks in a row at which a lease was free, a process takes the lease even above its share: perhaps no
 other process can serve the zone."""
 
@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
-class _Known:
+class _ZoneLease:
     """The state of a zone's lease: ``nodes`` processes can serve the zone; the lease was free at ``free`` checks in a
     row.
     """
@@ -52,7 +52,7 @@ class Leases:
         self._role = role
         self._node = new_id("node")
         self._lease_s = lease_s
-        self._known: dict[Zone, _Known] = {}
+        self._known: dict[Zone, _ZoneLease] = {}
 
     async def holds(self, zone: Zone) -> bool:
         """Return whether this process holds the zone's lease. Redis is called only after a third of ``lease_s``.
@@ -62,7 +62,7 @@ class Leases:
         if not self._store.zones[zone].open:
             self._forget(zone)
             return False
-        known = self._known.setdefault(zone, _Known())
+        known = self._known.setdefault(zone, _ZoneLease())
         now = monotonic()
         if known.due <= now:
             known.due = now + self._lease_s / 3
@@ -92,10 +92,10 @@ class Leases:
         """The most leases that this process should hold."""
         return math.ceil(sum(1 / known.nodes for known in self._known.values()) - 1e-9)
 
-    async def _renew(self, zone: Zone, known: _Known) -> None:
+    async def _renew(self, zone: Zone, known: _ZoneLease) -> None:
         """Take, renew or release the lease of a zone in Redis, depending on the share."""
         is_held, room = zone in self.mine, len(self.mine) < self._share
-        above = known.above if is_held else not room and known.free >= PATIENCE
+        above = known.above if is_held else not room and known.free >= FREE_CHECKS_ABOVE_SHARE
         excess = is_held and not above and known.nodes > 1 and len(self.mine) > self._share
         want = "free" if excess else "take" if is_held or room or above else "keep"
         self.mine.discard(zone)  # if the reply is lost, it is unknown whether the lease was renewed
@@ -108,9 +108,9 @@ class Leases:
 
     async def _call(self, zone: Zone, want: str) -> tuple[bytes, int]:
         names = {
-            "meta": keys.meta(zone),
-            "runner": keys.runner(zone, self._role),
-            "runners": keys.runners(zone, self._role),
+            "meta": keys.zone_meta(zone),
+            "runner": keys.runner_lease(zone, self._role),
+            "runners": keys.runner_candidates(zone, self._role),
         }
         args: Args = {"node": self._node, "ms": round(self._lease_s * 1000), "want": want}
         done = await self._store.run(zone, "runner_lease", keys=names, args=args)

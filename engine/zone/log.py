@@ -8,33 +8,33 @@ from typing import Any
 from redis.asyncio import Redis
 
 from engine.errors import Unavailable
-from engine.events import Event, parse
+from engine.events import Event, parse_log_entry
 from engine.store import keys
 from engine.store.stream_connection import StreamConnection
 from engine.types import Cursor, Epoch, Zone
 
-TAIL_SCAN = 5_000
+MAX_TAIL_EVENTS = 5_000
 
 
-async def head(client: Redis | StreamConnection, zone: Zone) -> Cursor:
+async def read_head(client: Redis | StreamConnection, zone: Zone) -> Cursor:
     """Return the last seq of the zone's log and its epoch, as Redis has them now. Epoch "": there is no log."""
-    row: Any = await client.hmget(keys.meta(zone), ["epoch", "seq"])
+    row: Any = await client.hmget(keys.zone_meta(zone), ["epoch", "seq"])
     epoch, seq = row
     return Cursor(Epoch((epoch or b"").decode()), int(seq or 0))
 
 
-async def opened_in(client: Redis | StreamConnection, zone: Zone) -> str:
-    """Return the ``run_id`` of the Redis process in which the zone was last opened.
+async def read_opening_run_id(client: Redis | StreamConnection, zone: Zone) -> str:
+    """Return the ``read_run_id`` of the Redis process in which the zone was last opened.
 
     A Redis process appends nothing to the log before the zone is opened in it. After that, another epoch begins in the
     same process only if the zone is closed first.
     """
-    found: Any = await client.hget(keys.meta(zone), "run_id")
+    found: Any = await client.hget(keys.zone_meta(zone), "run_id")
     return (found or b"").decode()
 
 
-async def run_id(client: Redis | StreamConnection) -> str:
-    """Return the ``run_id`` of the Redis process to which ``client`` is connected."""
+async def read_run_id(client: Redis | StreamConnection) -> str:
+    """Return the ``read_run_id`` of the Redis process to which ``client`` is connected."""
     info: Mapping[str, Any] = await client.info("server")
     return str(info["run_id"])
 
@@ -48,7 +48,7 @@ async def check_primary(client: Redis | StreamConnection) -> None:
         raise Unavailable("a replica answers")
 
 
-async def epochs(client: Redis | StreamConnection, zone: Zone) -> dict[Epoch, int]:
+async def read_epochs(client: Redis | StreamConnection, zone: Zone) -> dict[Epoch, int]:
     """Return the first seq of each epoch. A cursor of an older epoch is valid if its seq is below the first seq of the
     next epoch.
     """
@@ -56,16 +56,18 @@ async def epochs(client: Redis | StreamConnection, zone: Zone) -> dict[Epoch, in
     return {Epoch(name.decode()): int(first) for name, first in rows.items()}
 
 
-async def window(
+async def read_range(
     client: Redis | StreamConnection, zone: Zone, after: int, count: int, until: int | None = None
 ) -> list[Event]:
     """Return at most ``count`` events with ``after`` < seq ≤ ``until`` that the log still has, in order."""
     last = "+" if until is None else f"{until}-0"
     rows: Any = await client.xrange(keys.log(zone), f"({after}-0", last, count)
-    return [parse(zone, entry, fields) for entry, fields in rows]
+    return [parse_log_entry(zone, entry, fields) for entry, fields in rows]
 
 
-async def tail(client: Redis | StreamConnection, after: Mapping[Zone, int], block_ms: int, count: int) -> list[Event]:
+async def wait_for_events(
+    client: Redis | StreamConnection, after: Mapping[Zone, int], block_ms: int, count: int
+) -> list[Event]:
     """Return the events that follow ``after`` in each zone, at most ``count`` for each zone. Wait up to ``block_ms``
     for the first.
 
@@ -74,18 +76,18 @@ async def tail(client: Redis | StreamConnection, after: Mapping[Zone, int], bloc
     zones = {keys.log(zone).encode(): zone for zone in after}
     streams: dict[Any, Any] = {keys.log(zone): f"{seq}-0" for zone, seq in after.items()}
     reply: Any = await client.xread(streams, count=count, block=block_ms or None)
-    return [parse(zones[name], entry, fields) for name, rows in reply or () for entry, fields in rows]
+    return [parse_log_entry(zones[name], entry, fields) for name, rows in reply or () for entry, fields in rows]
 
 
-async def channel_tail(client: Redis | StreamConnection, zone: Zone, after: int, channel: str) -> list[Event]:
+async def read_channel(client: Redis | StreamConnection, zone: Zone, after: int, channel: str) -> list[Event]:
     """Return the events to ``channel`` with a seq above ``after``, the archived seq. SQL does not have these yet; lists
     that must not lag behind a push need them.
     """
-    events = await window(client, zone, after, TAIL_SCAN)
+    events = await read_range(client, zone, after, MAX_TAIL_EVENTS)
     return [event for event in events if channel in event.to]
 
 
-async def at(client: Redis | StreamConnection, zone: Zone, seq: int) -> Event | None:
+async def read_event(client: Redis | StreamConnection, zone: Zone, seq: int) -> Event | None:
     """Return the event ``seq``; None if the log does not have it any more. Raises Unavailable."""
     rows: Any = await client.xrange(keys.log(zone), f"{seq}-0", f"{seq}-0", 1)
-    return parse(zone, *rows[0]) if rows else None
+    return parse_log_entry(zone, *rows[0]) if rows else None

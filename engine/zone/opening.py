@@ -17,24 +17,24 @@ import structlog
 from engine.errors import CalloutError
 from engine.sql.database import Archive
 from engine.store import keys
-from engine.store.connection import Opener, Send, Store, ZoneState
+from engine.store.connection import OpenZones, SendCommand, Store, ZoneState
 from engine.store.pipeline import Pipeline
 from engine.types import Epoch, Zone
 from engine.zone import records
 from engine.zone.records import ZoneRecord
 
-ANSWER_S = 3.0
+DATABASE_TIMEOUT_S = 3.0
 """How long the database may take to answer: less than the time limit for preparing a new connection."""
 
-TRIES = 3
+MAX_ATTEMPTS = 3
 
-_unanswered: set[asyncio.Task[Any]] = set()
+_unfinished_queries: set[asyncio.Task[Any]] = set()
 
 T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
-WHY: Mapping[str, str] = {
+CLOSED_REASONS: Mapping[str, str] = {
     "EMPTY": "Redis is empty but the archive is not: bring back Redis' own file",
     "BEHIND": "Redis is behind the archive (an older backup or AOF): bring back its latest file",
     "FOREIGN": "Redis holds another life of the log than the archive: is it the right database?",
@@ -45,10 +45,9 @@ WHY: Mapping[str, str] = {
 }
 
 
-class Answer(NamedTuple):
-    """The reply of the script ``zone_open``. ``word`` is "OK" or a key of ``WHY``. ``epochs`` are the epochs in Redis
-    with their first seqs.
-    """
+class ZoneOpenReply(NamedTuple):
+    """The reply of the script ``zone_open``. ``word`` is "OK" or a key of ``CLOSED_REASONS``. ``epochs`` are the epochs
+    in Redis with their first seqs."""
 
     word: str
     seq: int = 0
@@ -56,49 +55,51 @@ class Answer(NamedTuple):
     epochs: Mapping[Epoch, int] = {}
 
 
-def opener(archive: Archive) -> Opener:
+def make_zone_opener(archive: Archive) -> OpenZones:
     """Return the function that the store runs on each new connection, before any mutation uses it."""
 
     async def open_zones(store: Store, pipe: Pipeline, run_id: str) -> None:
-        known = await _answer_in_time(records.of(archive, list(store.zones)))
+        known = await _answer_in_time(records.read_records(archive, list(store.zones)))
         for zone, state in store.zones.items():
             if isinstance(known, str):
                 await _reopen_known_epoch(store, pipe, zone, state, run_id, why=known)
             else:
-                await _open(store, pipe, archive, zone, known[zone], run_id)
+                await _open_zone(store, pipe, archive, zone, known[zone], run_id)
 
     return open_zones
 
 
-async def judge(store: Store, archive: Archive, zone: Zone) -> None:
+async def close_if_contradictory(store: Store, archive: Archive, zone: Zone) -> None:
     """Close the zone for every process if Redis and the database contradict each other. Call this if the log does not
     continue the archive.
 
     Raises Unavailable, Indeterminate.
     """
-    at = (await records.of(archive, [zone]))[zone]
-    answer = await compare(store, store.packed.submit, zone, store.run_id, "look", at)
+    at = (await records.read_records(archive, [zone]))[zone]
+    answer = await compare_with_sql(store, store.packed.submit, zone, store.run_id, "look", at)
     if answer.word != "OK":
-        await store.run(zone, "zone_close", keys={"meta": keys.meta(zone)}, args={"why": answer.word})
-        store.close_zone(zone, WHY[answer.word])
+        await store.run(zone, "zone_close", keys={"meta": keys.zone_meta(zone)}, args={"why": answer.word})
+        store.close_zone(zone, CLOSED_REASONS[answer.word])
 
 
-async def _open(store: Store, pipe: Pipeline, archive: Archive, zone: Zone, at: ZoneRecord, run_id: str) -> None:
+async def _open_zone(store: Store, pipe: Pipeline, archive: Archive, zone: Zone, at: ZoneRecord, run_id: str) -> None:
     """Compare Redis with the database record ``at`` and open the zone, or close it with the reason. A new epoch is
     recorded in the database before any command runs in that epoch.
     """
     known: Mapping[Zone, ZoneRecord] | str = {zone: at}
-    for _ in range(TRIES):
+    for _ in range(MAX_ATTEMPTS):
         if isinstance(known, str):
             return store.close_zone(zone, f"the archive cannot be asked: {known}")
         at = known[zone]
-        answer = await compare(store, pipe.urgent, zone, run_id, "1", at)
+        answer = await compare_with_sql(store, pipe.urgent, zone, run_id, "1", at)
         if answer.word != "OK":
-            return store.close_zone(zone, WHY[answer.word])
-        written = answer.epochs == at.epochs or await _answer_in_time(records.begin(archive, zone, at, answer.epochs))
+            return store.close_zone(zone, CLOSED_REASONS[answer.word])
+        written = answer.epochs == at.epochs or await _answer_in_time(
+            records.record_epochs(archive, zone, at, answer.epochs)
+        )
         if written is True:
             return _mark_open(store, zone, answer)
-        known = await _answer_in_time(records.of(archive, [zone])) if written is False else written
+        known = await _answer_in_time(records.read_records(archive, [zone])) if written is False else written
     store.close_zone(zone, "another server opens it at this moment")
 
 
@@ -108,27 +109,27 @@ async def _reopen_known_epoch(
     """Reopen a zone without the database if the zone was open and Redis has the epoch that this process has stored.
     Otherwise close the zone; ``why`` is the reason why the database gave no answer.
     """
-    answer = Answer("UNCOMPARED")
+    answer = ZoneOpenReply("UNCOMPARED")
     if state.open:
-        answer = await compare(store, pipe.urgent, zone, run_id, "0", ZoneRecord("", 0, {}))
+        answer = await compare_with_sql(store, pipe.urgent, zone, run_id, "0", ZoneRecord("", 0, {}))
     if answer.word == "OK":
         _mark_open(store, zone, answer)
     else:
-        store.close_zone(zone, WHY.get(answer.word, f"the archive cannot be asked: {why}"))
+        store.close_zone(zone, CLOSED_REASONS.get(answer.word, f"the archive cannot be asked: {why}"))
 
 
 async def _answer_in_time(query: Coroutine[Any, Any, T]) -> T | str:
-    """Return the result of a query, or the reason why there is none after ``ANSWER_S``.
+    """Return the result of a query, or the reason why there is none after ``DATABASE_TIMEOUT_S``.
 
     The query is not cancelled at the timeout: half a transaction would cost a connection to the database.
     """
     task = asyncio.create_task(query)
     try:
-        async with asyncio.timeout(ANSWER_S):
+        async with asyncio.timeout(DATABASE_TIMEOUT_S):
             return await asyncio.shield(task)
     except TimeoutError:
-        _unanswered.add(task)
-        task.add_done_callback(_discard)
+        _unfinished_queries.add(task)
+        task.add_done_callback(_discard_result)
         return "it does not answer"
     except CalloutError as error:
         return str(error)
@@ -137,36 +138,40 @@ async def _answer_in_time(query: Coroutine[Any, Any, T]) -> T | str:
         raise
 
 
-def _discard(task: asyncio.Task[Any]) -> None:
-    _unanswered.discard(task)
+def _discard_result(task: asyncio.Task[Any]) -> None:
+    _unfinished_queries.discard(task)
     _ = task.cancelled() or task.exception()  # reading the exception marks it as handled
 
 
-async def compare(store: Store, send: Send, zone: Zone, run_id: str, compared: str, at: ZoneRecord) -> Answer:
+async def compare_with_sql(
+    store: Store, send: SendCommand, zone: Zone, run_id: str, compared: str, at: ZoneRecord
+) -> ZoneOpenReply:
     """Run ``zone_open`` with these arguments and this process's state of the zone, and parse its reply."""
     state = store.zones[zone]
-    args = arguments(run_id, compared, at, believed=state.epoch, seen=state.seq)
-    reply = await store.run_without_epoch(send, "zone_open", keys=places(zone), args=args)
+    args = script_arguments(run_id, compared, at, believed=state.epoch, seen=state.seq)
+    reply = await store.run_without_epoch(send, "zone_open", keys=script_keys(zone), args=args)
     if reply[0] != b"OK":
-        return Answer(reply[0].decode())
+        return ZoneOpenReply(reply[0].decode())
     rest = reply[5].decode().split()
     epochs = {Epoch(name): int(first) for name, first in zip(rest[::2], rest[1::2], strict=True)}
-    return Answer("OK", int(reply[2]), Epoch(reply[4].decode()), epochs)
+    return ZoneOpenReply("OK", int(reply[2]), Epoch(reply[4].decode()), epochs)
 
 
-def places(zone: Zone) -> dict[str, str]:
+def script_keys(zone: Zone) -> dict[str, str]:
     """Return the keys of the script ``zone_open``."""
-    return {"meta": keys.meta(zone), "epochs": keys.epochs(zone), "log": keys.log(zone)}
+    return {"meta": keys.zone_meta(zone), "epochs": keys.epochs(zone), "log": keys.log(zone)}
 
 
-def arguments(run_id: str, compared: str, at: ZoneRecord, *, believed: str = "", seen: int = 0) -> dict[str, str | int]:
+def script_arguments(
+    run_id: str, compared: str, at: ZoneRecord, *, believed: str = "", seen: int = 0
+) -> dict[str, str | int]:
     """Return the arguments of the script ``zone_open``. ``believed`` and ``seen`` are this process's epoch and seq."""
     known = " ".join(f"{epoch} {first}" for epoch, first in at.epochs.items())
     archive: dict[str, str | int] = {"archived": at.archived, "known": known, "database": at.database}
     return {"run_id": run_id, "compared": compared, **archive, "believed": believed, "seen": seen}
 
 
-def _mark_open(store: Store, zone: Zone, answer: Answer) -> None:
+def _mark_open(store: Store, zone: Zone, answer: ZoneOpenReply) -> None:
     """Store the epoch and seq of Redis as this process's state, and allow commands in the zone."""
     state = store.zones[zone]
     if not state.open or state.epoch != answer.epoch:

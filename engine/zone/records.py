@@ -28,13 +28,13 @@ class ZoneRecord(NamedTuple):
     epochs: Mapping[Epoch, int]
 
 
-async def of(archive: Archive, zones: Iterable[Zone]) -> dict[Zone, ZoneRecord]:
+async def read_records(archive: Archive, zones: Iterable[Zone]) -> dict[Zone, ZoneRecord]:
     """Return the records of ``zones``, read from one state of the database. Raises Unavailable."""
     async with archive.reading() as conn:
-        return {zone: await _read(conn, zone) for zone in zones}
+        return {zone: await _read_record(conn, zone) for zone in zones}
 
 
-async def begin(archive: Archive, zone: Zone, before: ZoneRecord, in_redis: Mapping[Epoch, int]) -> bool:
+async def record_epochs(archive: Archive, zone: Zone, before: ZoneRecord, in_redis: Mapping[Epoch, int]) -> bool:
     """Record the epochs of ``in_redis``. Delete recorded epochs that Redis has lost and that have no archived event.
 
     Return False if another server has written since ``before`` was read: then the zone must be compared again. Raises
@@ -42,7 +42,7 @@ async def begin(archive: Archive, zone: Zone, before: ZoneRecord, in_redis: Mapp
     """
     async with archive.writing() as conn:
         await conn.execute(select(deployment.c.id).with_for_update())
-        now = await _read(conn, zone)
+        now = await _read_record(conn, zone)
         if now.epochs != before.epochs:
             return False
         lost = [name for name, first in now.epochs.items() if name not in in_redis and first > now.archived]
@@ -53,7 +53,7 @@ async def begin(archive: Archive, zone: Zone, before: ZoneRecord, in_redis: Mapp
     return True
 
 
-async def _read(conn: AsyncConnection, zone: Zone) -> ZoneRecord:
+async def _read_record(conn: AsyncConnection, zone: Zone) -> ZoneRecord:
     database = (await conn.execute(select(deployment.c.id))).scalar_one()
     archived = (await conn.execute(select(checkpoints.c.seq).where(checkpoints.c.zone == zone))).scalar()
     rows = await conn.execute(select(epochs.c.epoch, epochs.c.first_seq).where(epochs.c.zone == zone))

@@ -27,7 +27,7 @@ from engine.errors import (
     Unauthenticated,
 )
 from engine.runtime import Engine
-from engine.types import Principal, is_key
+from engine.types import Principal, is_path_segment
 from server.api.route import Route
 from server.http import throttle
 from server.http.auth import admitted_caller, authenticate_by_ticket
@@ -162,7 +162,7 @@ class Endpoint:
     ) -> RequestContext[Any, Any]:
         headers = dict(scope["headers"])
         params = scope["path_params"]
-        if not all(is_key(value) for value in params.values()):
+        if not all(is_path_segment(value) for value in params.values()):
             raise NotFound
         raw = await throttle.read_body(scope, receive) if route.body else b""
         query_string = scope["query_string"]

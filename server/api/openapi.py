@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from engine.errors import BY_CODE, MEANING
+from engine.errors import ERROR_OF_CODE, MEANING_OF_CODE
 from server.api import examples
 from server.schemas.events import StreamEvent
 from server.schemas.problems import Problem
@@ -62,7 +62,9 @@ def document(routes: Sequence[Route], blueprints: Blueprints) -> bytes:
 
 
 def _info_text() -> str:
-    rows = [f"| `{code}` | {kind.status} | {kind.title} | {MEANING[code]} |" for code, kind in _codes_by_status()]
+    rows = [
+        f"| `{code}` | {kind.status} | {kind.title} | {MEANING_OF_CODE[code]} |" for code, kind in _codes_by_status()
+    ]
     return "\n".join(
         [
             "Sends jobs to people in real time: each job is offered to suitable technicians, and exactly one gets it.",
@@ -80,7 +82,7 @@ def _info_text() -> str:
 
 
 def _codes_by_status() -> list[tuple[str, Any]]:
-    return sorted(BY_CODE.items(), key=lambda each: (each[1].status, each[0]))
+    return sorted(ERROR_OF_CODE.items(), key=lambda each: (each[1].status, each[0]))
 
 
 def _ecma_patterns(value: Any) -> Any:
@@ -202,7 +204,7 @@ def _problem_responses(schema: Any) -> Schema:
     """Return a response for each status of a refusal, with its codes, and a response for all other statuses."""
     by_status: dict[int, list[str]] = {}
     for code, kind in _codes_by_status():
-        by_status.setdefault(kind.status, []).append(f"`{code}`: {MEANING[code]}")
+        by_status.setdefault(kind.status, []).append(f"`{code}`: {MEANING_OF_CODE[code]}")
     by_status[400] = ["`invalid`: the body is not JSON, or the body or the query is not UTF-8."]
     responses = {f"Problem{status}": _content(schema, " ".join(texts), PROBLEM) for status, texts in by_status.items()}
     return {**responses, "Problem": _content(schema, "A refusal or a failure, identified by `code`.", PROBLEM)}

@@ -18,7 +18,7 @@ from msgspec import UnsetType
 from msgspec.structs import FieldInfo
 
 from engine.blueprint import catalogue as blueprints
-from engine.blueprint.event_catalogue import BY_TYPE
+from engine.blueprint.event_catalogue import EVENT_TYPES
 from engine.blueprint.schema import Blueprint
 from engine.identity.limits import LIMITS
 from engine.types import MANAGERS, OPS, ROLES
@@ -210,20 +210,20 @@ def _limit_name(kind: type[Op]) -> str:
 
 def events() -> str:
     """Return the table of all event types: the data, the recipients, and the names for clients."""
-    shipped = [*blueprints.load("home_service", blueprints.shipped()).by_name.values()]
+    shipped = [*blueprints.load_blueprints("home_service", blueprints.shipped_folder()).by_name.values()]
     own = {command.event for each in shipped for command in each.commands.values()}
     kinds = sorted({*EVENTS, *own} - {"announcement.*"})
     rows = [
         (f"`{kind}`", _data_text(shape_of(kind)), _audience(kind, shipped), _client_names(kind, shipped))
         for kind in kinds
     ]
-    rows.append(("`announcement.*`", "as given", BY_TYPE["announcement.*"].recipients, ""))
+    rows.append(("`announcement.*`", "as given", EVENT_TYPES["announcement.*"].recipients, ""))
     return _table(("type", "`data`", "to", "called"), rows)
 
 
 def live() -> str:
     """Return the table of all types of pushes that are not stored in a log."""
-    return _table(("type", "`data`", "to"), ((f"`{k}`", _data_text(LIVE[k]), BY_TYPE[k].recipients) for k in LIVE))
+    return _table(("type", "`data`", "to"), ((f"`{k}`", _data_text(LIVE[k]), EVENT_TYPES[k].recipients) for k in LIVE))
 
 
 def _data_text(kind: Any) -> str:
@@ -235,7 +235,7 @@ def _audience(kind: str, shipped: Sequence[Blueprint]) -> str:
     of these blueprints set are in brackets.
     """
     said_by = [set(each.events[kind].to) for each in shipped if kind in each.events and each.events[kind].to]
-    event = BY_TYPE.get(kind)
+    event = EVENT_TYPES.get(kind)
     by_engine = event.recipients if event else ""
     default = ", ".join(event.audience.split()) if event and event.audience else "by the blueprint"
     words = sorted(set().union(*said_by).difference(re.split(r"[ ,;]+", by_engine)))

@@ -22,10 +22,10 @@ def check(files: Files, *, as_json: Json = False) -> None:
     """List all problems of the blueprints. All files are checked as if they were in one folder. The exit code is 1 if
     there are problems.
     """
-    from engine.blueprint.catalogue import read_all
+    from engine.blueprint.catalogue import read_files
 
     inside = {file: sorted(file.glob("*.toml")) if file.is_dir() else [file] for file in files}
-    found, wrong = read_all([path for paths in inside.values() for path in paths])
+    found, wrong = read_files([path for paths in inside.values() for path in paths])
     problems = [f"{folder}: no *.toml in this folder" for folder, paths in inside.items() if not paths] + wrong
     if as_json:
         keys = sorted(each.key for each in found.values())
@@ -46,11 +46,11 @@ def chart(file: One) -> None:
 
     path = Path(file)
     if not path.is_file():
-        path = blueprints.shipped() / f"{file}.toml"
+        path = blueprints.shipped_folder() / f"{file}.toml"
     if not path.is_file():
-        names = ", ".join(sorted(each.stem for each in blueprints.shipped().glob("*.toml")))
+        names = ", ".join(sorted(each.stem for each in blueprints.shipped_folder().glob("*.toml")))
         raise SettingsError(f"{file}: no such file, and no shipped blueprint of that name ({names})")
-    found, problems = blueprints.read(path)
+    found, problems = blueprints.read_file(path)
     if found is None or problems:
         raise SettingsError("; ".join(problems))
-    print(drawing.chart(found), end="")
+    print(drawing.mermaid_chart(found), end="")

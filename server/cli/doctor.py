@@ -19,7 +19,7 @@ import msgspec
 import typer
 
 from engine.errors import Unavailable
-from engine.process.datadir import full
+from engine.process.datadir import write_problem
 from engine.process.settings import Settings, SettingsError
 from server import logs
 from server.cli.options import Blueprints, Data, Database, Json, KeyFile, Redis, load_settings
@@ -101,7 +101,7 @@ def _check_directory(settings: Settings) -> Finding:
         found.problems.append("it is not a directory")
     elif not os.access(path, os.R_OK | os.W_OK | os.X_OK):
         found.problems.append("this user cannot write to it")
-    elif why := full(path):
+    elif why := write_problem(path):
         found.problems.append(why)
     return found
 
@@ -129,7 +129,9 @@ def _check_blueprints(settings: Settings) -> Finding:
     from engine.blueprint import catalogue
 
     try:
-        names = sorted(catalogue.load(settings.blueprint, *catalogue.folders(settings.blueprints)).by_name)
+        names = sorted(
+            catalogue.load_blueprints(settings.blueprint, *catalogue.blueprint_folders(settings.blueprints)).by_name
+        )
     except catalogue.BlueprintError as error:
         return Finding("blueprints", {}, error.problems)
     return Finding("blueprints", {"found": " ".join(names)})
@@ -139,9 +141,9 @@ async def _check_server(settings: Settings) -> Finding:
     """Return the report of the running server. Only the server can report whether its relay is disconnected."""
     import httpx
 
-    from engine.process.datadir import holder
+    from engine.process.datadir import read_holder
 
-    held = holder(Path(settings.data))
+    held = read_holder(Path(settings.data))
     if held is None:
         return Finding("server", {"running": "no"})
     found = Finding("server", {"pid": held.pid, "url": held.url or "none yet"}, [])
@@ -192,7 +194,7 @@ async def _test_write(client: redis.Redis, settings: Settings) -> list[str]:
 
     try:
         for zone in settings.zones:
-            await client.set(keys.probe(cast("Zone", zone)), 1, px=PROBE_MS)
+            await client.set(keys.write_probe(cast("Zone", zone)), 1, px=PROBE_MS)
     except ResponseError as error:
         return [f"it refuses writes: {error}"]
     return []
@@ -201,15 +203,15 @@ async def _test_write(client: redis.Redis, settings: Settings) -> list[str]:
 def _embedded_url(settings: Settings, found: Finding) -> str | None:
     """Return the URL of the data directory's embedded Valkey, or None if this Valkey does not run."""
     from engine.process import embedded
-    from engine.process.datadir import CannotStart, birth
+    from engine.process.datadir import CannotStart, process_start_text
 
     home = Path(settings.data) / "valkey"
     state = embedded.read_state(home)
-    if state is not None and state.birth and birth(state.pid) == state.birth:
+    if state is not None and state.birth and process_start_text(state.pid) == state.birth:
         found.facts |= {"embedded_at": f"127.0.0.1:{state.port}", "pid": state.pid}
         return f"redis://:{state.password}@127.0.0.1:{state.port}/0"
     try:
-        found.facts["embedded"] = f"not running, starts with the server from {embedded.binary()}"
+        found.facts["embedded"] = f"not running, starts with the server from {embedded.find_binary()}"
     except CannotStart as error:
         found.problems.append(str(error))
     return None
@@ -247,25 +249,25 @@ async def _check_zone(client: redis.Redis, archive: Archive | None, zone: Zone) 
     from engine.archive import reader
     from engine.store import keys
     from engine.zone import log, records
-    from engine.zone.opening import WHY
+    from engine.zone.opening import CLOSED_REASONS
 
-    head = await log.head(client, zone)
+    head = await log.read_head(client, zone)
     found = Finding(f"zone {zone}", {"epoch": head.epoch or "none", "head": head.seq}, [])
-    if head.epoch == "closed" and not await client.hexists(keys.meta(zone), "why"):
-        found.problems.append(f"closed: {WHY['CLOSED']}")
+    if head.epoch == "closed" and not await client.hexists(keys.zone_meta(zone), "why"):
+        found.problems.append(f"closed: {CLOSED_REASONS['CLOSED']}")
     if archive is None:
         return found
     try:
-        at = (await records.of(archive, [zone]))[zone]
+        at = (await records.read_records(archive, [zone]))[zone]
     except Unavailable as error:
         found.problems.append(f"closed: the archive cannot be reached: {error}")
         return found
     word, archived = await _compare_zone(client, zone, at), at.archived
     if word != "OK" and not found.problems:
-        found.problems.append(f"closed: {WHY[word]}")
+        found.problems.append(f"closed: {CLOSED_REASONS[word]}")
     waiting: Any = await client.xrange(keys.log(zone), f"({archived}-0", "+", count=1)
     found.facts |= {"archived": archived, "lag": max(0, head.seq - archived)}
-    if refused := await reader.refused(archive, zone):
+    if refused := await reader.count_quarantined(archive, zone):
         found.problems.append(f"the database did not accept {refused} events (see the table events_refused)")
     if waiting and time.time() - int(waiting[0][1][b"at"]) / 1000 > LAG_S:
         found.problems.append(f"the archive is behind by more than {LAG_S:g} s: is an archiver running?")
@@ -273,13 +275,12 @@ async def _check_zone(client: redis.Redis, archive: Archive | None, zone: Zone) 
 
 
 async def _compare_zone(client: redis.Redis, zone: Zone, at: ZoneRecord) -> str:
-    """Return the reply that the script ``zone_open`` would give a server: ``OK`` or a key of ``WHY``. The script is
-    sent as text, because only servers load the library. With ``look`` the script changes nothing.
-    """
+    """Return the reply that the script ``zone_open`` would give a server: ``OK`` or a key of ``CLOSED_REASONS``. The
+    script is sent as text, because only servers load the library. With ``look`` the script changes nothing."""
     from engine.store import scripts
-    from engine.zone.opening import arguments, places
+    from engine.zone.opening import script_arguments, script_keys
 
-    script, info = scripts.installed()["zone_open"], await client.info("server")
-    _, _, count, *rest = script.call(places(zone), arguments(info["run_id"], "look", at))
+    script, info = scripts.load_installed_library()["zone_open"], await client.info("server")
+    _, _, count, *rest = script.call(script_keys(zone), script_arguments(info["run_id"], "look", at))
     reply: Any = await client.eval(script.source, int(count), *rest)
     return str(reply[0].decode())

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from engine.process.settings import Settings, load
+from engine.process.settings import Settings, read_settings
 
 Data = Annotated[
     str | None, typer.Option(metavar="DIR", help="Data directory (default: CALLOUT_DATA, else ./.callout).")
@@ -34,4 +34,4 @@ def load_settings(**flags: Any) -> Settings:
     """Return the settings. Flags replace ``CALLOUT_*`` variables, and these replace callout.toml of the current
     directory. None means that the flag was not given. Raises SettingsError.
     """
-    return load(flags)
+    return read_settings(flags)

@@ -44,7 +44,7 @@ def serve(  # noqa: PLR0913 - one parameter for each flag
         blueprints=blueprints, key_file=key_file, limits=limits, log_level=log_level,
     )  # fmt: skip
     from engine.blueprint.catalogue import BlueprintError
-    from engine.store.connection import ServerUnfit
+    from engine.store.connection import UnsuitableServer
     from server import logs
     from server.serve import PartEnded
     from server.serve import serve as run
@@ -53,7 +53,7 @@ def serve(  # noqa: PLR0913 - one parameter for each flag
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(run(settings, on_ready=_announce))
-    except ServerUnfit as error:
+    except UnsuitableServer as error:
         raise CannotStart(f"this Redis cannot be used: {error}") from error
     except BlueprintError as error:
         raise CannotStart(f"blueprints: {error}") from error

@@ -36,12 +36,12 @@ def token(
         raise SettingsError("--user: an id is 1 to 64 letters, digits, _ or -")
     lifetime = duration(expires)
     settings = load_settings(data=data, key_file=key_file)
-    from engine.process.signer import access_token, key_path, open_signer
+    from engine.process.signer import key_path, open_signer, sign_token
 
     if settings.key_file is None:
         _check_data(Path(settings.data), key_path(settings))
     who = UserId(user or f"cli_{role}")
-    print(access_token(open_signer(settings), who, role, expires_s=lifetime.total_seconds()))
+    print(sign_token(open_signer(settings), who, role, expires_s=lifetime.total_seconds()))
 
 
 def _check_data(data: Path, key: Path) -> None:

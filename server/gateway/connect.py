@@ -10,7 +10,7 @@ from typing import Any
 
 from engine.clock import now_ms
 from engine.errors import CalloutError, Forbidden, NotFound, TokenExpired, Unauthenticated
-from engine.events import Event, iso
+from engine.events import Event, rfc3339_of
 from engine.identity import sockets, tokens
 from engine.roles import USERS, require_role
 from engine.technicians import live
@@ -58,7 +58,7 @@ async def join(gateway: Gateway, session: Session, op: Connect) -> None:
     resumes = await prepare_resumes(
         gateway, frames, cursors, channels, floors=floors, may_replay=entitlements.replay_filter(principal, channels)
     )
-    at_work = await live.presence(gateway.engine, principal)
+    at_work = await live.read_presence(gateway.engine, principal)
     if session.state is not State.JOINING:
         return None
     if (event := revocation_since(gateway, principal, seen)) is not None:
@@ -84,8 +84,8 @@ async def join(gateway: Gateway, session: Session, op: Connect) -> None:
     session.push(frames.reply(op.id, ok))
     for replay in replays.values():
         session.push_all(replay)
-    device = sockets.device_of(op.app.device) if op.app else ""
-    gateway.add_socket(session, sockets.Claim(device, op.replaces or ""))
+    device = sockets.hash_device_name(op.app.device) if op.app else ""
+    gateway.add_socket(session, sockets.ClientDevice(device, op.replaces or ""))
     return None
 
 
@@ -165,13 +165,13 @@ def connect_reply(
     return {
         "session": session.id,
         "user": {"id": principal.id, "role": principal.role},
-        "now": iso(now_ms()),
+        "now": rfc3339_of(now_ms()),
         "expires_in": max(0, int(principal.expires - time())) if principal.expires else None,
         "ping": _without_fraction(settings.ping_s),
         "pong": _without_fraction(settings.pong_s),
         "zones": {zone: _zone_state(resume, len(replays[zone])) for zone, resume in resumes.items()},
         "poll": POLL_INTERVALS_S,
-        "fix": {"every_s": live.FIX_ON_JOB_S},
+        "fix": {"every_s": live.FIX_INTERVAL_ON_JOB_S},
     }
 
 

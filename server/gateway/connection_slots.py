@@ -48,13 +48,13 @@ class ConnectionSlots:
     def __init__(self, engine: Engine, sessions_of: Callable[[str], list[Session]]) -> None:
         self._engine = engine
         self._sessions_of = sessions_of
-        self._slots: dict[Session, sockets.Slot | None] = {}
-        self._claims: dict[Session, sockets.Claim] = {}
+        self._slots: dict[Session, sockets.ConnectionSlot | None] = {}
+        self._claims: dict[Session, sockets.ClientDevice] = {}
         """The claims (device, replaced session) of the sessions that Redis has not counted yet."""
-        self._slots_to_release: list[sockets.Slot] = []
+        self._slots_to_release: list[sockets.ConnectionSlot] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def open_slot(self, session: Session, claim: sockets.Claim = sockets.NO_CLAIM) -> None:
+    def open_slot(self, session: Session, claim: sockets.ClientDevice = sockets.NO_DEVICE) -> None:
         """Take a slot for ``session``, which has joined. The slots of ended sessions are returned first, so that no
         open session is closed because of them.
         """
@@ -83,7 +83,7 @@ class ConnectionSlots:
         Before each call, check again which sessions are open: a session that ended during the last call must not get
         back the slot that it returned.
         """
-        for some in _batches(sockets.BATCH, [*self._slots]):
+        for some in _batches(sockets.MAX_SLOTS_PER_CALL, [*self._slots]):
             await self._touch(some)
         for some in _batches(CONCURRENT_OPENS, [one for one, slot in self._slots.items() if slot is None]):
             await asyncio.gather(*(self._open_slot(one) for one in some if one in self._slots))
@@ -91,12 +91,12 @@ class ConnectionSlots:
     async def _touch(self, sessions: Sequence[Session]) -> None:
         now = monotonic()
         held = ((slot, one.silence_ms(now)) for one in sessions if (slot := self._slots.get(one)))
-        await sockets.touch(self._engine, list(held))
+        await sockets.renew_slots(self._engine, list(held))
 
     async def _open_slot(self, session: Session) -> None:
         engine, user = self._engine, session.caller.id
         most, streams = engine.settings.user_sockets, isinstance(session, Stream)
-        claim = self._claims.get(session, sockets.NO_CLAIM)
+        claim = self._claims.get(session, sockets.NO_DEVICE)
         slot, over = await sockets.open_slot(engine, user, session.id, most, claim, streams=streams)
         if session.state is State.CLOSED:
             return await sockets.release_slots(engine, [slot])
@@ -108,7 +108,7 @@ class ConnectionSlots:
 
     async def _settle_later(self, user: UserId, most: int, *, streams: bool) -> None:
         await asyncio.sleep(SETTLE_S)
-        await sockets.settle(self._engine, user, most, streams=streams)
+        await sockets.close_excess_connections(self._engine, user, most, streams=streams)
 
     def report_activity(self, event: Event) -> None:
         """Report to Redis at once when this gateway last received something from the sockets of the users in

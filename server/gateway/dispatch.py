@@ -9,7 +9,7 @@ import structlog
 
 from engine.clock import now_ms
 from engine.errors import CalloutError, Internal, RateLimited
-from engine.events import iso
+from engine.events import rfc3339_of
 from server.gateway import connect, ops
 from server.gateway.gateway import Gateway
 from server.gateway.protocol import Close, State
@@ -38,7 +38,7 @@ class Dispatcher:
                 session.limiter.count_ping(monotonic())
             except RateLimited as error:
                 return self._refuse_limited(session, op, error)
-        ok = {"now": iso(now_ms()), "n": session.push_count}
+        ok = {"now": rfc3339_of(now_ms()), "n": session.push_count}
         if op.id is not None:
             session.push(session.hub.frames.reply(op.id, ok))
         return None

@@ -87,7 +87,7 @@ def lost_channels(tails: Tails, caller: Principal, wanted: Collection[str], seen
         assert zone is not None
         found = tails[zone].buffer.find(seen[zone], [channel], MAX_EVENTS)
         events = [chunk.events[index] for chunk, index in found]
-        told = [job_document.event_job(each.data) for each in events if each.data.startswith(JOB_PREFIX)]
+        told = [job_document.decode_event_job(each.data) for each in events if each.data.startswith(JOB_PREFIX)]
         whole = [job for job in told if job.customer is not None]
         if whole and not may_watch(caller, whole[-1]):
             lost.append(channel)
@@ -106,7 +106,7 @@ def replay_filter(caller: Principal, channels: Collection[str]) -> Callable[[Eve
     def allowed(event: Event) -> bool:
         if not own.isdisjoint(event.to) or event.to[0].startswith("work:"):
             return True
-        return event.data.startswith(JOB_PREFIX) and may_watch(caller, job_document.event_job(event.data))
+        return event.data.startswith(JOB_PREFIX) and may_watch(caller, job_document.decode_event_job(event.data))
 
     return allowed
 
@@ -120,7 +120,7 @@ def end_subscriptions(event: Event, hubs: Iterable[Hub]) -> None:
     watching = [session for hub in hubs for session in hub.members(channel)]
     if not watching:
         return
-    job = job_document.event_job(event.data)
+    job = job_document.decode_event_job(event.data)
     for session in watching if job.customer is not None else ():
         if not may_watch(session.caller, job):
             session.unsubscribe(channel)

@@ -18,7 +18,7 @@ import msgspec
 import structlog
 
 from engine.blueprint.catalogue import Blueprints
-from engine.events import Event, iso
+from engine.events import Event, rfc3339_of
 from engine.types import Cursor, Zone
 
 INTERNAL_PREFIX = "session."
@@ -70,7 +70,7 @@ class PayloadEncoder:
         job.
         """
         name, encoded = self._view(bp, kind, msgspec.json.encode(data))
-        return msgspec.json.encode({"type": kind, "event": name, "at": iso(at), "data": msgspec.Raw(encoded)})
+        return msgspec.json.encode({"type": kind, "event": name, "at": rfc3339_of(at), "data": msgspec.Raw(encoded)})
 
 
 class JsonFrames:
@@ -155,4 +155,4 @@ def _time_text(ms: int) -> bytes:
 
 @functools.lru_cache(maxsize=64)
 def _seconds_text(seconds: int) -> bytes:
-    return iso(seconds * 1000)[:-4].encode()
+    return rfc3339_of(seconds * 1000)[:-4].encode()

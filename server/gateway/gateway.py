@@ -139,7 +139,7 @@ class Gateway:
 
     # sessions begin and end
 
-    def add_socket(self, session: Session, claim: sockets.Claim = sockets.NO_CLAIM) -> None:
+    def add_socket(self, session: Session, claim: sockets.ClientDevice = sockets.NO_DEVICE) -> None:
         """Subscribe ``session``, a socket that became live, to its channels from the next event on."""
         session.hub.join(session, session.channels)
         self.pending.remove(session)
@@ -206,9 +206,9 @@ class Gateway:
 
     def _apply_internal_event(self, event: Event) -> None:
         """Apply a ``session.`` event. These are for gateways and are never sent to clients."""
-        if event.type == sockets.REPLACED:
+        if event.type == sockets.REPLACED_EVENT:
             self.slots.close_replaced(event)
-        elif event.type == sockets.OVER_LIMIT:
+        elif event.type == sockets.OVER_LIMIT_EVENT:
             self.slots.report_activity(event)
         elif event.type == entitlements.WORK_CHANGED:
             entitlements.apply_work_change(event, self.sessions_of)

@@ -156,5 +156,5 @@ class HeartbeatWheel:
     async def _touch(self, pending: set[str]) -> None:
         while pending:
             part = list(pending)[:MAX_TOUCHED]
-            await live.touch_everywhere(self._engine, part)
+            await live.renew_leases_in_all_zones(self._engine, part)
             pending.difference_update(part)

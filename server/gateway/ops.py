@@ -14,7 +14,7 @@ from engine.errors import Forbidden, Indeterminate
 from engine.idempotency import in_redis
 from engine.idempotency.in_redis import Outcome
 from engine.identity import limits, tokens
-from engine.roles import TECHNICIAN, USERS, require_role
+from engine.roles import TECHNICIAN_ROLE, USERS, require_role
 from engine.rules.fixes import Fix
 from engine.technicians import live
 from engine.technicians.live import Position
@@ -72,7 +72,7 @@ async def decline(gateway: Gateway, session: Session, op: messages.Decline) -> D
     """Decline the caller's offer of a job."""
     trace = op.trace or ""
     return _step_reply(
-        await offers.decline(gateway.engine, session.caller, op.job, reason=op.reason, key=op.key, trace=trace)
+        await offers.decline_offer(gateway.engine, session.caller, op.job, reason=op.reason, key=op.key, trace=trace)
     )
 
 
@@ -89,7 +89,7 @@ async def command(gateway: Gateway, session: Session, op: messages.Command) -> D
         force=op.force,
     )
     return _step_reply(
-        await jobs.command(gateway.engine, session.caller, op.job, step, key=op.key, trace=op.trace or "")
+        await jobs.run_command(gateway.engine, session.caller, op.job, step, key=op.key, trace=op.trace or "")
     )
 
 
@@ -107,7 +107,7 @@ async def location(gateway: Gateway, session: Session, op: messages.Location) ->
     """Store one fix or several. Return {} if nothing was wrong, else what was wrong with the fixes or the device."""
     caller = session.caller
     fixes = [_build_fix(one) for one in op.fixes] if op.fixes else [_build_fix(op)]
-    report = await live.take_fixes(gateway.engine, caller, caller.id, fixes, live=op.fixes is None)
+    report = await live.store_fixes(gateway.engine, caller, caller.id, fixes, live=op.fixes is None)
     return {} if report.needs_no_action else msgspec.structs.asdict(report)
 
 
@@ -146,8 +146,8 @@ OPS: dict[type[messages.Op], OpSpec] = {
     messages.Claim: OpSpec(claim, "claims", USERS, policy.STEP_OF_JOB),
     messages.Decline: OpSpec(decline, "requests", USERS, policy.STEP_OF_JOB),
     messages.Command: OpSpec(command, "requests", USERS, policy.STEP_OF_JOB),
-    messages.SetAvailability: OpSpec(availability, "requests", TECHNICIAN, policy.OWN_DATA),
-    messages.Location: OpSpec(location, "fixes", TECHNICIAN, policy.OWN_DATA),
+    messages.SetAvailability: OpSpec(availability, "requests", TECHNICIAN_ROLE, policy.OWN_DATA),
+    messages.Location: OpSpec(location, "fixes", TECHNICIAN_ROLE, policy.OWN_DATA),
     messages.Refresh: OpSpec(refresh, "requests", USERS, policy.OWN_DATA),
     messages.Subscribe: OpSpec(subscriptions.subscribe, "requests", USERS, policy.READ_FULL_JOB),
     messages.Unsubscribe: OpSpec(subscriptions.unsubscribe, "requests", USERS, policy.OWN_DATA),
@@ -163,7 +163,7 @@ async def perform(gateway: Gateway, session: Session, op: messages.Op) -> Any:
         limit = limit_of(op)
         if session.limiter is not None:
             session.limiter.check(limit, monotonic())
-        await limits.take(gateway.engine, session.caller.id, limit)
+        await limits.count_request(gateway.engine, session.caller.id, limit)
     if not isinstance(op, KeyedOp):
         return await spec.function(gateway, session, op)
     is_new_key = op.key is None

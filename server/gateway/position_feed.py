@@ -28,7 +28,7 @@ from engine.blueprint import audience
 from engine.blueprint.schema import Blueprint
 from engine.clock import now_ms
 from engine.domain import positions
-from engine.domain.positions import ENDED_PHASES, STALE_S, PublishedFix, Watched
+from engine.domain.positions import ENDED_PHASES, STALE_AFTER_S, PublishedFix, WatchedJob
 from engine.errors import CalloutError
 from engine.events import Event
 from engine.process.loops import not_cancelled
@@ -73,7 +73,7 @@ class Track(msgspec.Struct):
 
     zone: Zone
     fix: PublishedFix
-    watched: Watched
+    watched: WatchedJob
     sent_at: float = 0.0
     timer: asyncio.TimerHandle | None = None
 
@@ -98,7 +98,7 @@ class PositionFeed:
         self.is_subscribed = False
         """Whether Redis has confirmed the subscription of every zone: a fix published before that is lost."""
         zones = (Zone(zone) for zone in engine.settings.zones)
-        self._zones = {keys.live(zone).encode(): zone for zone in zones}
+        self._zones = {keys.live_channel(zone).encode(): zone for zone in zones}
 
     # receiving
 
@@ -161,7 +161,7 @@ class PositionFeed:
 
     # sending
 
-    def _update_track(self, zone: Zone, fix: PublishedFix, watched: Watched) -> None:
+    def _update_track(self, zone: Zone, fix: PublishedFix, watched: WatchedJob) -> None:
         track = self._tracks.get(watched.id)
         if track is None:
             track = self._tracks[watched.id] = Track(zone, fix, watched)
@@ -181,7 +181,7 @@ class PositionFeed:
             self._tracks.pop(watched.id, None)
             return
         more = {"heading": fix.heading, "accuracy": fix.accuracy, "jump": fix.jump}
-        position = positions.position(watched.id, fix.lat, fix.lon, fix.at, **more)
+        position = positions.position_of_fix(watched.id, fix.lat, fix.lon, fix.at, **more)
         payload = self._payloads.encode_live(POSITION_TYPE, now_ms(), position, watched.bp)
         frames: dict[str, bytes] = {}
         for session in recipients:
@@ -194,7 +194,7 @@ class PositionFeed:
         if position.stale:
             self._tracks.pop(watched.id, None)
 
-    def _recipients(self, zone: Zone, watched: Watched, fix: PublishedFix) -> set[Session]:
+    def _recipients(self, zone: Zone, watched: WatchedJob, fix: PublishedFix) -> set[Session]:
         """Return the sessions that may receive this position: those of the customer and ops (or of the audience that
         the job's blueprint names instead), and those that subscribed to the job. Technicians in general are never
         included.
@@ -202,17 +202,19 @@ class PositionFeed:
         blueprint = self._blueprint(watched)
         if blueprint is None:  # this node does not have this version yet, so the audience is unknown
             return set()
-        channels = audience.channels(blueprint.audience(POSITION_TYPE).split(), watched.customer, fix.technician)
+        channels = audience.whole_job_channels(
+            blueprint.audience(POSITION_TYPE).split(), watched.customer, fix.technician
+        )
         hubs = self._hubs
         certain = self._tails[zone].cursor >= fix.seq
         watching = {one for hub in hubs for one in hub.members(f"job:{watched.id}")}
         found = {one for hub in hubs for name in channels for one in hub.members(name)}
         found |= {one for one in watching if entitlements.may_see_position(one, fix.technician, certain=certain)}
-        if positions.is_shared(blueprint, watched.status, watched.scheduled, fix.at):
+        if positions.is_shared_with_customer(blueprint, watched.status, watched.scheduled, fix.at):
             return found
         return {one for one in found if one.caller.is_ops or one.caller.id == fix.technician}
 
-    def _blueprint(self, watched: Watched) -> Blueprint | None:
+    def _blueprint(self, watched: WatchedJob) -> Blueprint | None:
         return self._engine.blueprints.exactly(watched.bp)
 
     def _is_over(self, track: Track) -> bool:
@@ -252,7 +254,7 @@ class PositionFeed:
         """Send each position that has become stale without a successor once more, marked as stale, and drop its
         track.
         """
-        before = now_ms() - STALE_S * 1000
+        before = now_ms() - STALE_AFTER_S * 1000
         for track in [track for track in self._tracks.values() if track.fix.at < before and track.timer is None]:
             self._send_position(track)
 
@@ -277,7 +279,7 @@ def _job_in(event: Event, name: str) -> EventJob | None:
     if name.encode() not in event.data:
         return None
     try:
-        job = job_document.event_job(event.data)
+        job = job_document.decode_event_job(event.data)
     except msgspec.DecodeError:
         return None
     return job if job.id == name and job.phase else None

@@ -32,7 +32,7 @@ from engine.events import Event
 from engine.process.loops import not_cancelled
 from engine.runtime import Engine
 from engine.store.stream_connection import StreamConnection
-from engine.types import Cursor, Epoch, Zone, number_of
+from engine.types import Cursor, Epoch, Zone, epoch_number
 from engine.zone import log
 from server.gateway.counters import Counters
 from server.gateway.hub import TIME_SLICE_S, Hub, channels_in_hub
@@ -93,7 +93,7 @@ class StreamReader:
             await asyncio.sleep(BLOCK_S)
             return []
         async with asyncio.timeout(BLOCK_S + REPLY_TIMEOUT_S):
-            return await log.tail(self._client, self._after, int(BLOCK_S * 1000), MAX_READ_EVENTS)
+            return await log.wait_for_events(self._client, self._after, int(BLOCK_S * 1000), MAX_READ_EVENTS)
 
 
 class Relay:
@@ -168,7 +168,7 @@ class Relay:
 
     async def _listen(self, client: StreamConnection) -> None:
         async with asyncio.timeout(REPLY_TIMEOUT_S):
-            self._run_id = await log.run_id(client)
+            self._run_id = await log.read_run_id(client)
         self._unopened = set(self.tails)
         await self._compare_all(self.tails, client)
         self._last_reply_at = monotonic() if not self.loaded else self._last_reply_at
@@ -277,9 +277,9 @@ class Relay:
         """Return whether the log in Redis is still the one that was read, in the known epoch."""
         async with asyncio.timeout(REPLY_TIMEOUT_S):
             # Read before the head: once the zone is opened, no head is of an older epoch.
-            if tail.zone in self._unopened and await log.opened_in(client, tail.zone) == self._run_id:
+            if tail.zone in self._unopened and await log.read_opening_run_id(client, tail.zone) == self._run_id:
                 self._unopened.discard(tail.zone)
-            head = await log.head(client, tail.zone)
+            head = await log.read_head(client, tail.zone)
         if head.seq < tail.cursor:
             return await self._reload_zone(tail, client, "rollback")
         was_closed, tail.is_closed = tail.is_closed, self._is_closed(tail, head)
@@ -290,7 +290,7 @@ class Relay:
         if head.epoch == tail.epoch:
             return True
         async with asyncio.timeout(REPLY_TIMEOUT_S):
-            epochs = await log.epochs(client, tail.zone)
+            epochs = await log.read_epochs(client, tail.zone)
         if not await self._continues_history(tail, client, head.epoch, epochs):
             return await self._reload_zone(tail, client, "epoch")
         tail.epochs, tail.epoch, self._epoch_unannounced = epochs, head.epoch, True
@@ -313,7 +313,9 @@ class Relay:
         """Return whether ``epoch`` continues the events that were handed on: it is newer than the known epoch, has the
         same past epochs, and repeats no seq.
         """
-        if number_of(epoch) <= number_of(tail.epoch) or any(epochs.get(e) != first for e, first in tail.epochs.items()):
+        if epoch_number(epoch) <= epoch_number(tail.epoch) or any(
+            epochs.get(e) != first for e, first in tail.epochs.items()
+        ):
             return False
         begun = [first for e, first in epochs.items() if e not in tail.epochs]
         return all([await self._can_resume_from(tail, client, first) for first in begun])
@@ -328,7 +330,7 @@ class Relay:
         if first > tail.cursor:
             return True
         async with asyncio.timeout(REPLY_TIMEOUT_S):
-            page = await log.window(client, tail.zone, first - 1, 1, first)
+            page = await log.read_range(client, tail.zone, first - 1, 1, first)
         return bool(page) and page[0] == tail.buffer.event(first)
 
     async def _reload_zone(self, tail: ZoneStream, client: StreamConnection, why: str) -> bool:
@@ -346,8 +348,8 @@ class Relay:
             self._engine.store.note_head(tail.zone, last)
             await self._engine.store.reopen(tail.zone, stale=self._engine.store.zones[tail.zone].epoch)
         async with asyncio.timeout(REPLY_TIMEOUT_S):
-            head = await log.head(client, tail.zone)
-            epochs = await log.epochs(client, tail.zone)
+            head = await log.read_head(client, tail.zone)
+            epochs = await log.read_epochs(client, tail.zone)
         closed = self._is_closed(tail, head)
         tail.cursor = head.seq if closed else max(0, head.seq - self._window_events)
         await self._read_window(tail, client, head.seq)
@@ -360,7 +362,7 @@ class Relay:
         """Read the log up to ``head`` into the replay buffer, as far as the buffer has room."""
         while tail.cursor < head:
             async with asyncio.timeout(REPLY_TIMEOUT_S):
-                page = await log.window(client, tail.zone, tail.cursor, PAGE_EVENTS, head)
+                page = await log.read_range(client, tail.zone, tail.cursor, PAGE_EVENTS, head)
             if not page:
                 break
             for event in page:

@@ -18,7 +18,7 @@ from engine.archive import reader
 from engine.errors import CalloutError
 from engine.events import Event
 from engine.runtime import Engine
-from engine.types import Cursor, number_of
+from engine.types import Cursor, epoch_number
 from engine.zone import log
 from server.gateway.frames import INTERNAL_PREFIX
 from server.gateway.replay_buffer import Chunk
@@ -151,14 +151,14 @@ class Resume:
 
     def _may_become_valid(self) -> bool:
         """Return whether the cursor may be usable later: the relay may not have read its epoch or its event yet."""
-        return number_of(self._cursor.epoch) > number_of(self.tail.epoch) or self._is_in_history()
+        return epoch_number(self._cursor.epoch) > epoch_number(self.tail.epoch) or self._is_in_history()
 
     def _is_in_history(self) -> bool:
         tail, cursor = self.tail, self._cursor
         if cursor.epoch not in tail.epochs:
             return False
-        number = number_of(cursor.epoch)
-        later = [first for epoch, first in tail.epochs.items() if number_of(epoch) > number]
+        number = epoch_number(cursor.epoch)
+        later = [first for epoch, first in tail.epochs.items() if epoch_number(epoch) > number]
         return cursor.epoch == tail.epoch or cursor.seq < min(later, default=0)
 
     # events that the replay buffer does not hold
@@ -168,7 +168,7 @@ class Resume:
         until = self._buffer_start - 1
         if until - self._position > MAX_SCANNED and await self._fetch_from_sql(engine, encoder, until):
             return
-        page = await log.window(engine.store.reads, self.tail.zone, self._position, PAGE_EVENTS, until)
+        page = await log.read_range(engine.store.reads, self.tail.zone, self._position, PAGE_EVENTS, until)
         if page and page[0].seq == self._position + 1:
             self._add_events(self._events_to_session(page), encoder, page[-1].seq)
         elif not await self._fetch_from_sql(engine, encoder, page[0].seq - 1 if page else until):

@@ -99,7 +99,7 @@ async def _wait_for_relay(gateway: Gateway, tail: ZoneStream) -> None:
     the state by which the caller's right was decided. Then no older event ends the right again or is sent because of
     it. Raises Unavailable after ``WAIT_S`` seconds.
     """
-    head = await log.head(gateway.engine.store.reads, tail.zone)
+    head = await log.read_head(gateway.engine.store.reads, tail.zone)
     if tail.cursor < head.seq:
         await tail.wait_for_seq(head.seq, WAIT_S)
     if tail.cursor < head.seq:
@@ -134,8 +134,8 @@ async def _read_job(gateway: Gateway, caller: Principal, job: str) -> bytes:
     """Return the job as its participants, ops and services see it. Raises NotFound for everybody else, even for a
     technician who was only offered the job: they may read its public part but not follow it.
     """
-    shown = await job_queries.read(gateway.engine, caller, job)
-    if job_document.view(shown).customer is None:
+    shown = await job_queries.read_job(gateway.engine, caller, job)
+    if job_document.decode_job(shown).customer is None:
         raise NotFound()
     return shown
 

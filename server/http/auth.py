@@ -68,7 +68,7 @@ class Authenticate:
             self._touched.clear()
         self._touched[technician] = now
         with suppress(CalloutError):
-            await live.touch_everywhere(self.engine, [technician])
+            await live.renew_leases_in_all_zones(self.engine, [technician])
 
 
 async def authenticate_by_ticket(scope: Scope, engine: Engine) -> None:

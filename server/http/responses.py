@@ -13,7 +13,7 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from engine.rules import job_document
-from engine.sql.paging import decode_cursor, slice_of
+from engine.sql.paging import decode_cursor, make_slice
 
 if TYPE_CHECKING:
     from engine.idempotency.in_redis import Outcome
@@ -91,7 +91,7 @@ def replay_headers(done: Repeatable) -> tuple[Header, ...]:
 
 def job_response(json: bytes) -> Response:
     """Return the response to a read of a job, with the ``ETag`` that a client sends back in a conditional step."""
-    return object_response("job", embed_json(json), _etag(job_document.view(json).version))
+    return object_response("job", embed_json(json), _etag(job_document.decode_job(json).version))
 
 
 def step_response(done: Outcome) -> Response:
@@ -104,7 +104,7 @@ def step_response(done: Outcome) -> Response:
 def booking_response(done: Outcome) -> Response:
     """Return the response to a booking: 201 with ``Location``, or 200 if its ``reference`` already had a job."""
     answer = step_response(done)
-    name = job_document.view(done.job).id if done.job else ""
+    name = job_document.decode_job(done.job).id if done.job else ""
     where = (b"location", f"/v1/jobs/{name}".encode())
     return answer._replace(headers=(*answer.headers, where), status=201 if done.created else 200)
 
@@ -144,5 +144,5 @@ def list_response(
         parts = tuple(type(part) for part in placed[0][0]) if placed else (str | int, ...)
         after = decode_cursor(query.cursor, GenericAlias(tuple, parts))
         placed = [each for each in placed if (each[0] < after if newest_first else each[0] > after)]
-    rest = slice_of(placed, query.limit, itemgetter(0))
+    rest = make_slice(placed, query.limit, itemgetter(0))
     return page_response(next_link, [item for _, item in rest.items], rest.next, as_of)

@@ -34,7 +34,7 @@ async def count_request(engine: Engine, name: str, who: str) -> Headers:
 
     Raises RateLimited. ``who`` may be any text: it is hashed unless it is an id.
     """
-    allowance = await limits.take(engine, who, limits.LIMITS[name])
+    allowance = await limits.count_request(engine, who, limits.LIMITS[name])
     return _limit_headers(limits.LIMITS[name], allowance)
 
 
@@ -42,8 +42,8 @@ async def count_login(engine: Engine, address: str, account: str) -> None:
     """Count one attempt to sign in to ``account`` from ``address``. All spellings that reach one account count
     together. Raises RateLimited.
     """
-    pair = sha256(f"{address}|{emails.compared(account)}".encode("utf-8", "replace")).hexdigest()[:32]
-    await limits.take(engine, pair, limits.LIMITS["login"])
+    pair = sha256(f"{address}|{emails.comparison_form(account)}".encode("utf-8", "replace")).hexdigest()[:32]
+    await limits.count_request(engine, pair, limits.LIMITS["login"])
 
 
 def counted_name(principal: Principal | None, scope: Scope) -> str:

@@ -227,9 +227,9 @@ def _struct(event: EventType) -> Any:
     return _STRUCTS[event.payload.name] if event.payload.name else dict[str, Any]
 
 
-EVENTS: dict[str, Any] = {event.type: _struct(event) for event in event_catalogue.LOGGED}
+EVENTS: dict[str, Any] = {event.type: _struct(event) for event in event_catalogue.LOGGED_EVENTS}
 """The Struct of the data of each event type in the log. A blueprint may add fields to the data."""
-LIVE: dict[str, Any] = {event.type: _struct(event) for event in event_catalogue.LIVE}
+LIVE: dict[str, Any] = {event.type: _struct(event) for event in event_catalogue.LIVE_EVENTS}
 """The Struct of the data of each type of push that is not stored in a log."""
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import unicodedata
 
-from engine.rules.invisible import CONTROL, DIRECTION, INVISIBLE, JOINERS
+from engine.rules.invisible import CONTROL_RANGES, DIRECTION_RANGES, INVISIBLE_RANGES, JOINER_RANGES
 
-SEEN = rf"(?=[\s\S]*[^\s{CONTROL}{DIRECTION}{INVISIBLE}{JOINERS}])"
+SEEN = rf"(?=[\s\S]*[^\s{CONTROL_RANGES}{DIRECTION_RANGES}{INVISIBLE_RANGES}{JOINER_RANGES}])"
 """At least one visible character."""
-NAME = rf"^{SEEN}[^{CONTROL}{DIRECTION}{INVISIBLE}]*$(?!\n)"
+NAME = rf"^{SEEN}[^{CONTROL_RANGES}{DIRECTION_RANGES}{INVISIBLE_RANGES}]*$(?!\n)"
 """The pattern of a name: one line without control characters and without characters that hide or reverse text."""
 LINE = rf"^{SEEN}[^\x00-\x1f\x7f]*$(?!\n)"
 TEXT = r"^[^\x00]*$(?!\n)"

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import msgspec
 
-from engine.process.embedded import Embedded, read_state
+from engine.process.embedded import EmbeddedValkey, read_state
 
 START_S = 60.0
 READY_S = 15.0
@@ -167,7 +167,7 @@ async def _stop_valkey(data: Path) -> None:
     """
     state = read_state(data / "valkey")
     if state:
-        await Embedded(data / "valkey", state, None).stop()
+        await EmbeddedValkey(data / "valkey", state, None).stop()
 
 
 def clean_environment(**settings: str) -> dict[str, str]:

@@ -18,7 +18,7 @@ import msgspec
 from rich.console import Console
 
 from callout_client import Api, Ended, Refusal, Unreachable
-from engine.process.datadir import create
+from engine.process.datadir import create_directory
 from engine.process.settings import Settings
 from server.simulation import dashboard, seed
 from server.simulation.account import Account, Operator, sign_in
@@ -68,7 +68,7 @@ async def run_demo(options: DemoOptions) -> None:
     Raises ChildError, Ended, Refusal or Unreachable, possibly in an exception group.
     """
     console = Console(stderr=options.as_json, highlight=False, soft_wrap=True)
-    data = create(Path(options.settings.data))
+    data = create_directory(Path(options.settings.data))
     async with AsyncExitStack() as stack:
         child = await stack.enter_async_context(_run_server(options.settings, data))
         api = Api(child.url)

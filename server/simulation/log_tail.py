@@ -43,7 +43,7 @@ class LogTail:
     async def _read_once(self, block_ms: int) -> None:
         after = self.index.last
         with _redis_errors():
-            events = await log.tail(self._client, {DEFAULT_ZONE: after}, block_ms, BATCH)
+            events = await log.wait_for_events(self._client, {DEFAULT_ZONE: after}, block_ms, BATCH)
         for event in events:
             if event.seq > self.index.last:
                 data = _decode(event.data) if event.type in HOLDING else {}
@@ -52,7 +52,7 @@ class LogTail:
 
 async def _head(client: redis.Redis) -> int:
     with _redis_errors():
-        return (await log.head(client, DEFAULT_ZONE)).seq
+        return (await log.read_head(client, DEFAULT_ZONE)).seq
 
 
 def _return_unchanged(response: Any, **_: Any) -> Any:

@@ -19,7 +19,7 @@ import msgspec
 from rich.console import Console
 
 from callout_client import Api
-from engine.process.embedded import Embedded, read_state
+from engine.process.embedded import EmbeddedValkey, read_state
 from engine.types import DEFAULT_ZONE
 from server.simulation import seed
 from server.simulation.account import Account, Operator, sign_in
@@ -98,7 +98,7 @@ async def _open_target(options: ReplayOptions) -> AsyncIterator[Target]:
         async with run_child(data, 0, env=env, cwd=cwd, log=cwd / "server.log") as child:
             token = await admin_token(data, cwd=cwd, env=env)
             state = read_state(data / "valkey")
-            yield Target(child.url, token, Embedded(data / "valkey", state, None).url if state else None, child)
+            yield Target(child.url, token, EmbeddedValkey(data / "valkey", state, None).url if state else None, child)
 
 
 async def _raise_when_ended(child: ChildServer | None) -> None:

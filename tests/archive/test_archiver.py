@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import Table, func, insert, select
 
 from engine.archive import apply, reader
-from engine.archive.projection import fold
+from engine.archive.projection import fold_events
 from engine.archive.reader import Checkpoint
 from engine.domain import jobs
 from engine.domain.jobs import Step
@@ -37,7 +37,7 @@ ZONE = DEFAULT_ZONE
 async def append(engine: Engine, count: int = 1, *, skip: int = 0, kind: str = "announcement.x", age_s: int = 0) -> int:
     """``count`` events straight into the log; ``skip`` leaves out numbers, as no script would. Returns the head."""
     client = engine.store.redis
-    meta = await client.hmget(keys.meta(ZONE), ["seq", "now"])
+    meta = await client.hmget(keys.zone_meta(ZONE), ["seq", "now"])
     seq = int(meta[0] or 0) + skip
     for _ in range(count):
         seq += 1
@@ -49,7 +49,7 @@ async def append(engine: Engine, count: int = 1, *, skip: int = 0, kind: str = "
             "actor": "engine",
         }
         await client.xadd(keys.log(ZONE), {**fields, "bp": "", "data": data, "cause": ""}, id=f"{seq}-0")
-    await client.hset(keys.meta(ZONE), "seq", seq)
+    await client.hset(keys.zone_meta(ZONE), "seq", seq)
     return seq
 
 
@@ -60,7 +60,7 @@ async def count(engine: Engine, table: Table) -> int:
 
 async def logged(engine: Engine) -> list[int]:
     """What the log still holds."""
-    return [event.seq for event in await log.window(engine.store.redis, ZONE, 0, 10_000)]
+    return [event.seq for event in await log.read_range(engine.store.redis, ZONE, 0, 10_000)]
 
 
 async def archived(engine: Engine) -> int:
@@ -89,7 +89,7 @@ async def a_job_done(engine: Engine) -> tuple[JobId, Principal, Principal]:
     job = await people.offered(engine, customer, serves)
     await jobs.claim(engine, winner, job)
     for command in ("depart", "arrive", "start", "complete"):
-        await jobs.command(engine, winner, job, Step(command=command))
+        await jobs.run_command(engine, winner, job, Step(command=command))
     return job, winner, loser
 
 
@@ -101,7 +101,7 @@ async def test_refuses_a_log_with_a_hole(engine: Engine) -> None:
     await append(engine, 3)
     await writer.run_once(engine)
     await append(engine, 2, skip=1)
-    with pytest.raises(writer.Broken, match="5 where 4"):
+    with pytest.raises(writer.LogGap, match="5 where 4"):
         await writer.run_once(engine)
     assert await archived(engine) == 3
     assert await logged(engine) == [1, 2, 3, 5, 6]
@@ -110,7 +110,7 @@ async def test_refuses_a_log_with_a_hole(engine: Engine) -> None:
 async def test_refuses_a_log_that_begins_late(engine: Engine) -> None:
     """An empty archive beside a log that has lost its beginning is the wrong database, not a start."""
     await append(engine, 2, skip=10)
-    with pytest.raises(writer.Broken, match="11 where 1"):
+    with pytest.raises(writer.LogGap, match="11 where 1"):
         await writer.run_once(engine)
     assert await archived(engine) == 0
 
@@ -118,21 +118,21 @@ async def test_refuses_a_log_that_begins_late(engine: Engine) -> None:
 async def test_the_checkpoint_refuses_a_second_archiver(engine: Engine) -> None:
     """Of two that apply the same batch one does, and the other changes nothing at all."""
     await append(engine, 4)
-    found = await log.window(engine.store.redis, ZONE, 0, 10)
-    lives = await log.epochs(engine.store.reads, ZONE)
+    found = await log.read_range(engine.store.redis, ZONE, 0, 10)
+    lives = await log.read_epochs(engine.store.reads, ZONE)
     after = Checkpoint(Epoch(epoch_name(1)), 4)
 
     async def one() -> None:
-        await apply.apply(engine.archive, ZONE, fold(found), before=None, after=after, in_redis=lives)
+        await apply.apply_batch(engine.archive, ZONE, fold_events(found), before=None, after=after, in_redis=lives)
 
     done = await asyncio.gather(one(), one(), return_exceptions=True)
     assert sorted(type(result).__name__ for result in done) == ["NoneType", "Superseded"]
     stale = Checkpoint(Epoch(epoch_name(1)), 3)
     with pytest.raises(apply.Superseded):
-        await apply.apply(engine.archive, ZONE, fold([]), before=stale, after=after, in_redis=lives)
+        await apply.apply_batch(engine.archive, ZONE, fold_events([]), before=stale, after=after, in_redis=lives)
     other = Checkpoint(Epoch(epoch_name(9)), 4)
     with pytest.raises(apply.Superseded):
-        await apply.apply(engine.archive, ZONE, fold([]), before=other, after=after, in_redis=lives)
+        await apply.apply_batch(engine.archive, ZONE, fold_events([]), before=other, after=after, in_redis=lives)
     assert await count(engine, events) == 4
 
 
@@ -142,7 +142,7 @@ async def test_refuses_another_life_of_the_log(engine: Engine) -> None:
     await writer.run_once(engine)
     await engine.store.redis.hset(keys.epochs(ZONE), epoch_name(1), 2)
     await append(engine, 2)
-    with pytest.raises(apply.AnotherLife):
+    with pytest.raises(apply.LogMismatch):
         await writer.run_once(engine)
     assert await archived(engine) == 2
 
@@ -162,7 +162,7 @@ async def test_a_job_with_its_offers_is_in_sql_as_it_ended(engine: Engine) -> No
     """Events, the job as it now is, both offers as they were answered, history: all from the log."""
     job, winner, loser = await a_job_done(engine)
     await writer.run_once(engine)
-    assert await count(engine, events) == await archived(engine) == (await log.head(engine.store.reads, ZONE)).seq
+    assert await count(engine, events) == await archived(engine) == (await log.read_head(engine.store.reads, ZONE)).seq
     document = msgspec.json.decode(await reader.job(engine.archive, job) or b"")
     assert (document["status"], document["phase"], document["technician"]["id"]) == ("completed", "done", winner.id)
     async with engine.archive.reading() as conn:
@@ -177,7 +177,7 @@ async def test_a_job_with_its_offers_is_in_sql_as_it_ended(engine: Engine) -> No
 async def test_events_come_back_as_the_log_had_them(engine: Engine) -> None:
     """Archived and then read, an event is the same to the byte: a client cannot tell where it came from."""
     await a_job_done(engine)
-    from_log = await log.window(engine.store.redis, ZONE, 0, 10_000)
+    from_log = await log.read_range(engine.store.redis, ZONE, 0, 10_000)
     await writer.run_once(engine)
     assert await reader.events(engine.archive, ZONE, 0, 10_000, [f"zone:{ZONE}"], 10_000) == from_log
 
@@ -187,10 +187,10 @@ async def test_redis_is_told_what_is_archived(engine: Engine) -> None:
     job, _, _ = await a_job_done(engine)
     live = await people.offered(engine, await people.customer(engine), await people.service(engine))
     await writer.run_once(engine)
-    assert int(await engine.store.redis.hget(keys.meta(ZONE), "archived") or 0) == await archived(engine)
+    assert int(await engine.store.redis.hget(keys.zone_meta(ZONE), "archived") or 0) == await archived(engine)
     assert 0 < await engine.store.redis.ttl(keys.job(ZONE, job)) <= 86_400
     assert await engine.store.redis.ttl(keys.job(ZONE, live)) == -1
-    assert await apply.unarchived(engine.archive, ZONE, 10) == []
+    assert await apply.unarchived_jobs(engine.archive, ZONE, 10) == []
 
 
 async def test_killed_between_commit_and_word_loses_nothing(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,13 +204,13 @@ async def test_killed_between_commit_and_word_loses_nothing(engine: Engine, monk
         patch.setattr(writer.Archiver, "_notify", _tell_at_begin_only(killed))
         with pytest.raises(KeyboardInterrupt):
             await writer.run_once(engine)
-    head = (await log.head(engine.store.reads, ZONE)).seq
+    head = (await log.read_head(engine.store.reads, ZONE)).seq
     assert await archived(engine) == head
-    assert not await engine.store.redis.hget(keys.meta(ZONE), "archived")
+    assert not await engine.store.redis.hget(keys.zone_meta(ZONE), "archived")
     await append(engine, 2)
     await writer.run_once(engine)
     assert await count(engine, events) == head + 2
-    assert int(await engine.store.redis.hget(keys.meta(ZONE), "archived") or 0) == head + 2
+    assert int(await engine.store.redis.hget(keys.zone_meta(ZONE), "archived") or 0) == head + 2
     assert await engine.store.redis.ttl(keys.job(ZONE, job)) > 0
 
 
@@ -228,7 +228,7 @@ def _tell_at_begin_only(then: Any) -> Any:
 
 async def test_a_lost_commit_is_asked_for_and_not_repeated(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the answer of the commit was lost, the archiver looks where the checkpoint stands and goes on there."""
-    real = apply.apply
+    real = apply.apply_batch
     lost = 0
 
     async def applied(*args: Any, **named: Any) -> None:
@@ -238,7 +238,7 @@ async def test_a_lost_commit_is_asked_for_and_not_repeated(engine: Engine, monke
             lost += 1
             raise Indeterminate("no answer")
 
-    monkeypatch.setattr(apply, "apply", applied)
+    monkeypatch.setattr(apply, "apply_batch", applied)
     await append(engine, 5)
     async with running(engine):
         await wait_until(lambda: lost)
@@ -279,7 +279,7 @@ async def test_the_database_away_and_back(engine: Engine, away: Away) -> None:
             await append(engine, 5)
             await wait_until(lambda: _behind(engine))
         await wait_until(lambda: _caught_up(engine), within_s=20)
-    assert await count(engine, events) == (await log.head(engine.store.reads, ZONE)).seq
+    assert await count(engine, events) == (await log.read_head(engine.store.reads, ZONE)).seq
     document = msgspec.json.decode(await reader.job(engine.archive, job) or b"")
     assert document["status"] == "accepted"
 
@@ -311,7 +311,7 @@ async def test_nothing_leaves_the_log_before_it_is_archived(engine: Engine, away
         with pytest.raises(Unavailable):
             await writer.run_once(engine)
     assert await logged(engine) == [1, 2, 3]
-    assert await writer.trim(engine, ZONE, 0) == 0
+    assert await writer.trim_log(engine, ZONE, 0) == 0
 
 
 async def test_what_is_archived_and_old_leaves_the_log(engine: Engine) -> None:
@@ -330,9 +330,9 @@ async def test_a_log_over_its_bytes_loses_the_oldest_archived(engine: Engine) ->
     """The bound in bytes holds whatever the age, and again only for what is archived."""
     small = dataclasses.replace(engine, settings=msgspec.structs.replace(engine.settings, log_window_bytes=40_000))
     await append(engine, 600)
-    assert await writer.trim(small, ZONE, 0) == 0
+    assert await writer.trim_log(small, ZONE, 0) == 0
     await writer.run_once(engine)
-    assert await writer.trim(small, ZONE, 10) == 10
+    assert await writer.trim_log(small, ZONE, 10) == 10
     await writer.run_once(small)
     left = await logged(engine)
     assert left[-1] == 600
@@ -357,8 +357,8 @@ async def test_last_positions_are_kept(engine: Engine) -> None:
     serves = await people.service(engine)
     await people.technician(engine, "t1", serves)
     await people.technician(engine, "t2", serves, at=None)
-    assert await writer.snapshot(engine, ZONE) == 1
-    assert await writer.snapshot(engine, ZONE) == 1
+    assert await writer.store_positions(engine, ZONE) == 1
+    assert await writer.store_positions(engine, ZONE) == 1
     (found,) = await reader.last_positions(engine.archive, ZONE)
     assert (found.technician, found.lat, found.lon) == ("t1", people.HERE.lat, people.HERE.lon)
 
@@ -367,11 +367,11 @@ async def test_a_crowd_is_snapshotted_in_pages_that_hold_nobody_up(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More technicians than the packed line lets wait are kept, and a command in between waits for few of them."""
-    monkeypatch.setattr(pipeline, "QUEUE", 600)
+    monkeypatch.setattr(pipeline, "MAX_QUEUED", 600)
     monkeypatch.setattr(writer, "SNAPSHOT_PAUSE_S", 0.0)
     async with engine.store.redis.pipeline(transaction=False) as pipe:
         for number in range(1_300):
-            pipe.zadd(keys.seen(ZONE), {f"t{number}": number})
+            pipe.zadd(keys.last_seen(ZONE), {f"t{number}": number})
             fix: dict[Any, Any] = {"lat": 1.0, "lon": 2.0, "fix_at": 3}
             pipe.hset(keys.technician(ZONE, TechnicianId(UserId(f"t{number}"))), mapping=fix)
         await pipe.execute()
@@ -383,7 +383,7 @@ async def test_a_crowd_is_snapshotted_in_pages_that_hold_nobody_up(
             await asyncio.sleep(0)
 
     looking = asyncio.create_task(look())
-    assert await writer.snapshot(engine, ZONE) == 1_300
+    assert await writer.store_positions(engine, ZONE) == 1_300
     looking.cancel()
     assert max(waiting) <= writer.SNAPSHOT_AT_ONCE
     assert len(await reader.last_positions(engine.archive, ZONE)) == 1_300
@@ -395,7 +395,7 @@ async def test_a_snapshot_that_fails_does_not_stop_the_archive(engine: Engine, m
     async def fail(*_: Any) -> int:
         raise Unavailable("too much is waiting")
 
-    monkeypatch.setattr(writer, "snapshot", fail)
+    monkeypatch.setattr(writer, "store_positions", fail)
     archiver = writer.Archiver(engine)
     for _ in range(3):
         await append(engine, 2)
@@ -408,7 +408,7 @@ async def test_all_that_redis_was_not_told_of_is_told_at_a_begin(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many finished jobs an archiver left untold when it died, the next one tells of each."""
-    monkeypatch.setattr(writer, "BATCH", 2)
+    monkeypatch.setattr(writer, "MAX_BATCH_EVENTS", 2)
     row: dict[str, Any] = {"zone": ZONE, "blueprint": "x", "status": "done", "phase": "done", "version": 1}
     row |= {"customer": "c", "service": "s", "created_at": 0, "updated_at": 0, "hot": True, "doc": "{}"}
     async with engine.archive.writing() as conn:
@@ -420,12 +420,12 @@ async def test_all_that_redis_was_not_told_of_is_told_at_a_begin(
     await writer.run_once(engine)
     for number in range(7):
         assert await engine.store.redis.ttl(keys.job(ZONE, JobId(f"job_main_{number}"))) > 0
-    assert await apply.unarchived(engine.archive, ZONE, 10) == []
+    assert await apply.unarchived_jobs(engine.archive, ZONE, 10) == []
 
 
 async def test_the_lag_is_shown(engine: Engine, away: Away) -> None:
     """Events and seconds that SQL is behind, for /metrics and doctor."""
-    assert await writer.lag(engine, ZONE) == (0, 0.0)
+    assert await writer.read_lag(engine, ZONE) == (0, 0.0)
     async with running(engine):
         await append(engine, 3)
         await wait_until(lambda: _caught_up(engine))
@@ -452,9 +452,9 @@ async def _is_archived(engine: Engine, seq: int) -> bool:
 
 
 async def _caught_up(engine: Engine) -> bool:
-    return (await writer.lag(engine, ZONE)).events == 0 and (await log.head(engine.store.reads, ZONE)).seq > 0
+    return (await writer.read_lag(engine, ZONE)).events == 0 and (await log.read_head(engine.store.reads, ZONE)).seq > 0
 
 
-async def _behind(engine: Engine) -> writer.Lag | None:
-    found = await writer.lag(engine, ZONE)
+async def _behind(engine: Engine) -> writer.ArchiveLag | None:
+    found = await writer.read_lag(engine, ZONE)
     return found if found.events else None

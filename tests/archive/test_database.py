@@ -71,11 +71,11 @@ async def test_migrations_make_exactly_the_schema(archive: Archive) -> None:
 def test_the_newest_migration_file_is_the_head() -> None:
     """Each migration's file name begins with its revision, and the last one by name is Alembic's head."""
     config = Config()
-    config.set_main_option("script_location", str(migrate.SCRIPTS))
+    config.set_main_option("script_location", str(migrate.MIGRATIONS_FOLDER))
     scripts = ScriptDirectory.from_config(config)
     names = {Path(script.path).name: script.revision for script in scripts.walk_revisions()}
     assert all(name.startswith(f"{revision}_") for name, revision in names.items())
-    assert scripts.get_heads() == [migrate.head()]
+    assert scripts.get_heads() == [migrate.newest_revision()]
 
 
 async def test_alembic_is_imported_only_to_migrate(

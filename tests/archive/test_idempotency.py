@@ -31,7 +31,7 @@ async def done(archive: Archive) -> int:
 
 
 def asked(key: str | None = None, *args: object, principal: str = "me") -> in_sql.Request:
-    return in_sql.request(principal, key, "add", *args)
+    return in_sql.new_request(principal, key, "add", *args)
 
 
 def test_refuses_a_key_that_is_no_uuid() -> None:
@@ -45,9 +45,9 @@ def test_refuses_a_key_that_is_no_uuid() -> None:
 async def test_refuses_a_key_used_for_something_else(archive: Archive) -> None:
     """The same key with other arguments is a mistake of the caller, and does nothing."""
     first = asked(None, 1)
-    await in_sql.once(archive, first, int, add)
+    await in_sql.run_once(archive, first, int, add)
     with pytest.raises(ReusedKey):
-        await in_sql.once(archive, asked(first.key, 2), int, add)
+        await in_sql.run_once(archive, asked(first.key, 2), int, add)
     assert await done(archive) == 1
 
 
@@ -63,13 +63,13 @@ async def test_a_refusal_is_remembered(archive: Archive) -> None:
 
     request = asked()
     with pytest.raises(Duplicate):
-        await in_sql.once(archive, request, int, refuse)
+        await in_sql.run_once(archive, request, int, refuse)
     with pytest.raises(Duplicate, match="this one") as again:
-        await in_sql.once(archive, request, int, refuse)
+        await in_sql.run_once(archive, request, int, refuse)
     assert (calls, await done(archive)) == (1, 0)
     assert again.value.repeated
     assert again.value.errors == [("/email", "taken")]
-    found = await in_sql.find(archive, "me", request.key)
+    found = await in_sql.find_record(archive, "me", request.key)
     assert found is not None
     assert found.code == "duplicate"
 
@@ -82,24 +82,24 @@ async def test_a_limit_is_not_remembered(archive: Archive) -> None:
 
     request = asked()
     with pytest.raises(RateLimited):
-        await in_sql.once(archive, request, int, refuse)
-    assert (await in_sql.once(archive, request, int, add)).repeated is False
+        await in_sql.run_once(archive, request, int, refuse)
+    assert (await in_sql.run_once(archive, request, int, add)).repeated is False
 
 
 async def test_a_repeat_acts_once_and_answers_the_same(archive: Archive) -> None:
     """The second answer is the first one's, and says so; another principal's key is another key."""
     request = asked()
-    first = await in_sql.once(archive, request, int, add)
-    again = await in_sql.once(archive, request, int, add)
+    first = await in_sql.run_once(archive, request, int, add)
+    again = await in_sql.run_once(archive, request, int, add)
     assert (first.value, first.repeated, again.value, again.repeated) == (7, False, 7, True)
-    await in_sql.once(archive, asked(request.key, principal="you"), int, add)
+    await in_sql.run_once(archive, asked(request.key, principal="you"), int, add)
     assert await done(archive) == 2
 
 
 async def test_ten_at_once_with_one_key_act_once(archive: Archive) -> None:
     """Repeats that overlap wait for the first and share its verdict."""
     request = asked()
-    found = await asyncio.gather(*(in_sql.once(archive, request, int, add) for _ in range(10)))
+    found = await asyncio.gather(*(in_sql.run_once(archive, request, int, add) for _ in range(10)))
     assert sorted(kept.repeated for kept in found) == [False] + [True] * 9
     assert await done(archive) == 1
 
@@ -107,11 +107,11 @@ async def test_ten_at_once_with_one_key_act_once(archive: Archive) -> None:
 async def test_a_verdict_ends(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
     """After its time a key is free again, and the chore deletes what is over."""
     request = asked()
-    await in_sql.once(archive, request, int, add)
+    await in_sql.run_once(archive, request, int, add)
     late = now_ms() + in_sql.COMMAND_TTL_S * 1000 + 1
     monkeypatch.setattr(in_sql, "now_ms", lambda: late)
-    assert await in_sql.find(archive, "me", request.key) is None
-    assert (await in_sql.once(archive, request, int, add)).repeated is False
+    assert await in_sql.find_record(archive, "me", request.key) is None
+    assert (await in_sql.run_once(archive, request, int, add)).repeated is False
     late += in_sql.COMMAND_TTL_S * 1000 + 1
     assert await in_sql.delete_expired(archive) == 1
 
@@ -121,6 +121,6 @@ async def test_a_database_away_leaves_no_verdict(archive: Archive, away: Away) -
     request = asked()
     async with away():
         with pytest.raises(Unavailable):
-            await in_sql.once(archive, request, int, add)
-    assert (await in_sql.once(archive, request, int, add)).repeated is False
+            await in_sql.run_once(archive, request, int, add)
+    assert (await in_sql.run_once(archive, request, int, add)).repeated is False
     assert await done(archive) == 1

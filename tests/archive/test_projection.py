@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
-from engine.archive.projection import fold
-from engine.events import Event, iso
+from engine.archive.projection import fold_events
+from engine.events import Event, rfc3339_of
 from engine.types import DEFAULT_ZONE
 
 JOB = "job_main_01hzzzzzzzzzzzzzzzzzzzzzzz"
@@ -33,18 +33,24 @@ def job(version: int, status: str, phase: str, technician: str | None = None) ->
         "service": "s1",
         "reference": "ref-1",
         "metadata": {"id": "not the job's"},
-        "created_at": iso(1_001),
-        "updated_at": iso(1_000 + version),
+        "created_at": rfc3339_of(1_001),
+        "updated_at": rfc3339_of(1_000 + version),
     }
 
 
 def offer(status: str = "sent", wave: int = 1) -> dict[str, Any]:
-    return {"job": {"id": JOB}, "status": status, "wave": wave, "offered_at": iso(2_000), "expires_at": iso(62_000)}
+    return {
+        "job": {"id": JOB},
+        "status": status,
+        "wave": wave,
+        "offered_at": rfc3339_of(2_000),
+        "expires_at": rfc3339_of(62_000),
+    }
 
 
 def test_an_event_that_cannot_be_read_is_kept_and_stops_nothing() -> None:
     """Bad data, and data that is no object, are archived as they are; what follows is projected."""
-    batch = fold(
+    batch = fold_events(
         [
             event(1, "job.created", b'{"job":{"version":'),
             event(2, "job.created", b"[]"),
@@ -62,7 +68,7 @@ def test_the_public_part_does_not_change_a_job() -> None:
     whole = job(1, "broadcasted", "open")
     public = {name: value for name, value in whole.items() if name not in ("customer", "reference", "metadata")}
     events = [event(1, "job.created", {"job": whole}), event(2, "job.created", {"job": public}, "role:technician")]
-    batch = fold(events)
+    batch = fold_events(events)
     assert msgspec.json.decode(batch.jobs[JOB]["doc"]) == whole
     assert [row["job"] for row in batch.events] == [JOB, JOB]
     assert len(batch.references) == 1
@@ -74,7 +80,7 @@ def test_bids_and_payments_are_as_they_were_told_last() -> None:
     charge = {"id": "pay_1", "kind": "charge", "status": "requested", "amount": 700, "currency": "EUR"}
     done = {"reference": "stripe-1", "status": "captured", "amount": 700, "currency": "EUR"}
     confirmed = job(4, "awaiting_confirmation", "active", "t1")
-    batch = fold(
+    batch = fold_events(
         [
             event(1, "bid.created", {"bid": bid, "job": {"id": JOB}}),
             event(2, "bid.accepted", {"bid": {**bid, "status": "accepted"}}),
@@ -94,13 +100,13 @@ def test_bids_and_payments_are_as_they_were_told_last() -> None:
 def test_a_bid_answers_the_invitation() -> None:
     """Who was invited and bids has answered his offer; who was not has none."""
     bid = {"id": "bid_1", "job": JOB, "technician": {"id": "t1"}, "amount": None, "note": None, "status": "open"}
-    batch = fold([event(1, "bid.created", {"bid": bid, "job": {"id": JOB}})])
+    batch = fold_events([event(1, "bid.created", {"bid": bid, "job": {"id": JOB}})])
     assert batch.offers == {} and batch.answers[JOB, "t1"]["status"] == "accepted"
 
 
 def test_an_event_that_only_names_a_job_does_not_change_it() -> None:
     """``job.searching`` is about the job, and leaves it as it was."""
-    batch = fold([event(1, "job.searching", {"job": {"id": JOB}, "wave": 2})])
+    batch = fold_events([event(1, "job.searching", {"job": {"id": JOB}, "wave": 2})])
     assert batch.jobs == {}
     assert batch.events[0]["job"] == JOB
 
@@ -112,7 +118,7 @@ def test_a_job_is_as_its_last_event_told_it() -> None:
         event(2, "job.accepted", {"job": job(2, "accepted", "assigned", "t1"), "technician": {"id": "t1"}}),
         event(3, "job.status", {"job": job(6, "completed", "done", "t1"), "from": "in_progress", "to": "completed"}),
     ]
-    early, late = fold(events[:2]), fold(events)
+    early, late = fold_events(events[:2]), fold_events(events)
     assert (early.jobs[JOB]["technician"], early.finished) == ("t1", [])
     assert (late.jobs[JOB]["status"], late.jobs[JOB]["version"], late.finished) == ("completed", 6, [JOB])
     assert msgspec.json.decode(late.jobs[JOB]["doc"])["metadata"] == {"id": "not the job's"}
@@ -121,7 +127,7 @@ def test_a_job_is_as_its_last_event_told_it() -> None:
 
 def test_offers_follow_their_answers() -> None:
     """Asked, declined, lost and won: each technician's offer ends as it was answered."""
-    batch = fold(
+    batch = fold_events(
         [
             event(1, "offer.created", {"offer": offer()}, "user:t1", "user:t2", "user:t3"),
             event(2, "offer.declined", {"job": {"id": JOB}, "technician": {"id": "t2"}, "reason": "far"}, "role:ops"),
@@ -137,7 +143,7 @@ def test_offers_follow_their_answers() -> None:
 def test_who_leaves_gives_his_offer_back() -> None:
     """He had accepted; the event that takes the job from him says so, for what is read back later."""
     left = {"job": job(3, "broadcasted", "open"), "former": {"id": "t1"}, "from": "accepted", "to": "broadcasted"}
-    batch = fold(
+    batch = fold_events(
         [
             event(1, "offer.created", {"offer": offer()}, "user:t1"),
             event(2, "job.accepted", {"job": job(2, "accepted", "assigned", "t1"), "technician": {"id": "t1"}}),
@@ -152,20 +158,20 @@ def test_an_answer_to_an_older_offer_changes_that_one() -> None:
     """The offer may have been archived in an earlier batch; offered again, only the new offer counts."""
     closed = event(5, "offer.closed", {"job": {"id": JOB}, "reason": "expired"}, "user:t1")
     again = event(6, "offer.created", {"offer": offer(wave=2)}, "user:t1")
-    assert fold([closed]).answers[(JOB, "t1")]["status"] == "expired"
-    both = fold([closed, again])
+    assert fold_events([closed]).answers[(JOB, "t1")]["status"] == "expired"
+    both = fold_events([closed, again])
     assert (both.answers, both.offers[(JOB, "t1")]["status"]) == ({}, "sent")
 
 
 def test_a_notification_is_kept_for_each_it_is_for() -> None:
     """Data and time of the event, under the user it was addressed to."""
     told = {"id": "ntf_1", "kind": "job.accepted", "title": "Accepted", "body": "…", "job": JOB}
-    batch = fold([event(9, "notification", told, "user:c1")])
+    batch = fold_events([event(9, "notification", told, "user:c1")])
     assert batch.notifications == [{**told, "user": "c1", "at": 1_009}]
     assert batch.events[0]["job"] == JOB
 
 
 def test_a_channel_named_twice_is_kept_once() -> None:
     """An event reaches a channel once, however often it is named."""
-    batch = fold([event(1, "announcement.x", {}, "role:ops", "role:ops", "user:c1")])
+    batch = fold_events([event(1, "announcement.x", {}, "role:ops", "role:ops", "user:c1")])
     assert [row["channel"] for row in batch.channels] == ["role:ops", "user:c1"]

@@ -24,12 +24,12 @@ HUGE = 10**20
 async def append(engine: Engine, kind: str, data: dict[str, Any], *, at: int | None = None) -> int:
     """One event straight into the log; returns its seq."""
     client = engine.store.redis
-    meta: Any = await client.hmget(keys.meta(ZONE), ["seq", "now"])
+    meta: Any = await client.hmget(keys.zone_meta(ZONE), ["seq", "now"])
     seq = int(meta[0] or 0) + 1
     fields: dict[Any, Any] = {"type": kind, "to": "user:a", "at": at or int(meta[1] or 0), "actor": "engine", "bp": ""}
     fields |= {"data": msgspec.json.encode(data), "cause": ""}
     await client.xadd(keys.log(ZONE), fields, id=f"{seq}-0")
-    await client.hset(keys.meta(ZONE), "seq", seq)
+    await client.hset(keys.zone_meta(ZONE), "seq", seq)
     return seq
 
 
@@ -74,7 +74,7 @@ async def test_a_row_that_is_refused_is_set_aside_and_the_archive_goes_on(engine
         assert list((await conn.execute(select(payments.c.amount))).scalars()) == [500]
         row = (await conn.execute(select(events_refused))).one()
     assert msgspec.json.decode(row.entry)["data"] == msgspec.json.encode(payment(HUGE)).decode()
-    assert row.error and await reader.refused(engine.archive, ZONE) == alarms(engine) == 1
+    assert row.error and await reader.count_quarantined(engine.archive, ZONE) == alarms(engine) == 1
     assert await reader.first_seq(engine.archive, ZONE) == 1
 
 
@@ -111,7 +111,7 @@ async def test_a_notice_with_nul_is_archived_without_it(engine: Engine) -> None:
     async with engine.archive.reading() as conn:
         assert list((await conn.execute(select(notifications.c.title))).scalars()) == ["ab"]
     assert await aside(engine) == []
-    (told,) = await log.window(engine.store.redis, ZONE, 0, 10)
+    (told,) = await log.read_range(engine.store.redis, ZONE, 0, 10)
     assert await reader.events(engine.archive, ZONE, 0, 10, ["user:a"], 10) == [told]
 
 

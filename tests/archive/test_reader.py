@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from engine.archive import apply, reader
-from engine.archive.projection import fold
+from engine.archive.projection import fold_events
 from engine.archive.reader import Checkpoint, JobFilter
 from engine.errors import Invalid
-from engine.events import Event, iso
+from engine.events import Event, rfc3339_of
 from engine.sql.database import Archive
 from engine.types import DEFAULT_ZONE, Epoch, JobId, TechnicianId, UserId, Zone
 from tests.archive.test_projection import JOB, event, job
@@ -20,7 +20,7 @@ async def keep(archive: Archive, events: list[Event], *, before: int = 0) -> Non
     """Archive events as the writer would."""
     last = Checkpoint(E1, before) if before else None
     after = Checkpoint(E1, events[-1].seq)
-    await apply.apply(archive, DEFAULT_ZONE, fold(events), before=last, after=after, in_redis={E1: 1})
+    await apply.apply_batch(archive, DEFAULT_ZONE, fold_events(events), before=last, after=after, in_redis={E1: 1})
 
 
 async def test_refuses_a_cursor_of_another_list(archive: Archive) -> None:
@@ -134,7 +134,7 @@ async def test_history_tells_what_was_agreed_and_paid(archive: Archive) -> None:
             event(5, "job.updated", {"job": scheduled, "changed": ["notes"]}),
             event(6, "price.proposed", {"job": scheduled, "proposal": {"id": "p", "amount": 9, "reason": "more"}}),
             event(7, "code.failed", code, actor="technician:t1"),
-            event(8, "job.late", {"job": {"id": JOB}, "since": iso(1), "step": "warn"}, actor="engine"),
+            event(8, "job.late", {"job": {"id": JOB}, "since": rfc3339_of(1), "step": "warn"}, actor="engine"),
             event(9, "payment.received", captured, actor="service:s"),
         ],
     )
@@ -155,7 +155,7 @@ async def test_epochs_and_checkpoint_are_those_of_the_last_batch(archive: Archiv
     later = [event(2, "announcement.x", {})]
     lives = {E1: 1, Epoch("e2"): 2, Epoch("e3"): 9}
     before, after = Checkpoint(E1, 1), Checkpoint(Epoch("e2"), 2)
-    await apply.apply(archive, DEFAULT_ZONE, fold(later), before=before, after=after, in_redis=lives)
+    await apply.apply_batch(archive, DEFAULT_ZONE, fold_events(later), before=before, after=after, in_redis=lives)
     assert await reader.checkpoint(archive, DEFAULT_ZONE) == after
     assert await reader.epochs(archive, DEFAULT_ZONE) == {"e1": 1, "e2": 2}
     assert await reader.first_seq(archive, DEFAULT_ZONE) == 1

@@ -9,14 +9,14 @@ import pytest
 
 from engine.blueprint import catalogue
 from engine.blueprint.catalogue import BlueprintError, Blueprints
-from engine.blueprint.schema import EVERYBODY
+from engine.blueprint.schema import UNLIMITED_WAVE_SIZE
 
-GOOD = catalogue.shipped() / "home_service.toml"
+GOOD = catalogue.shipped_folder() / "home_service.toml"
 
 
 def loaded() -> Blueprints:
     """What ships."""
-    return catalogue.load("home_service", catalogue.shipped())
+    return catalogue.load_blueprints("home_service", catalogue.shipped_folder())
 
 
 def test_all_problems_of_all_files_are_reported_at_once(tmp_path: Path) -> None:
@@ -30,7 +30,7 @@ def test_all_problems_of_all_files_are_reported_at_once(tmp_path: Path) -> None:
     (tmp_path / "b.toml").write_text("name = 1")
     (tmp_path / "c.toml").write_text("= [")
     with pytest.raises(BlueprintError) as caught:
-        catalogue.load("home_service", tmp_path)
+        catalogue.load_blueprints("home_service", tmp_path)
     told = "\n".join(caught.value.problems)
     for part in (
         "'flying'",
@@ -46,20 +46,20 @@ def test_all_problems_of_all_files_are_reported_at_once(tmp_path: Path) -> None:
 def test_a_default_that_is_not_there_is_named(tmp_path: Path) -> None:
     """The default blueprint must be among the loaded ones."""
     with pytest.raises(BlueprintError, match="none"):
-        catalogue.load("home_service", tmp_path)
+        catalogue.load_blueprints("home_service", tmp_path)
 
 
 def test_an_unknown_field_is_refused(tmp_path: Path) -> None:
     """A misspelt field is no silent no-op."""
     (tmp_path / "a.toml").write_text(GOOD.read_text().replace("offer_s", "ofer_s"))
     with pytest.raises(BlueprintError, match="ofer_s"):
-        catalogue.load("home_service", tmp_path)
+        catalogue.load_blueprints("home_service", tmp_path)
 
 
 def test_a_users_file_wins_over_the_shipped_one(tmp_path: Path) -> None:
     """The same name in the user's folder replaces what ships."""
     (tmp_path / "home_service.toml").write_text(GOOD.read_text().replace("offer_s = 60", "offer_s = 5"))
-    found = catalogue.load("home_service", catalogue.shipped(), tmp_path)
+    found = catalogue.load_blueprints("home_service", catalogue.shipped_folder(), tmp_path)
     assert found.default.dispatch.offer_s == 5
 
 
@@ -73,7 +73,7 @@ def test_home_service_is_scenario_a() -> None:
     sizes = [(w.size, w.radius_m, w.interval_s) for w in loaded().default.dispatch.waves]
     assert sizes == [(10, 3000, 10), (20, 7000, 10), (40, 15000, 10)]
     wave, walks = loaded().default.wave(4)
-    assert walks and wave.size == EVERYBODY and wave.interval_s == 60
+    assert walks and wave.size == UNLIMITED_WAVE_SIZE and wave.interval_s == 60
 
 
 def test_names_depend_on_the_reason_and_fields_are_added_beside_the_engines() -> None:

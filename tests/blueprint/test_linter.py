@@ -17,7 +17,7 @@ def test_each_problem_is_named(tmp_path: Path, old: str, new: str, said: str) ->
     assert WHOLE.count(old) >= 1
     path = tmp_path / "walks.toml"
     path.write_text(WHOLE.replace(old, new, 1))
-    _, problems = catalogue.read(path)
+    _, problems = catalogue.read_file(path)
     assert [problem for problem in problems if problem.startswith("walks.toml: ") and said in problem], problems
 
 
@@ -28,7 +28,7 @@ def test_all_problems_of_all_files_come_in_one_report(tmp_path: Path) -> None:
     (tmp_path / "b.toml").write_text("= [")
     (tmp_path / "c.toml").write_text(text.replace('"active"', '"busy"').replace('by = ["mediator"]', 'by = ["judge"]'))
     with pytest.raises(BlueprintError) as caught:
-        catalogue.load("walks", tmp_path)
+        catalogue.load_blueprints("walks", tmp_path)
     told = "\n".join(caught.value.problems)
     for part in (
         "a.toml: command start: unknown state 'flying'",
@@ -47,15 +47,15 @@ def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
     for name in ("a.toml", "b.toml"):
         (tmp_path / name).write_text(WHOLE)
     with pytest.raises(BlueprintError, match=r"b.toml: name 'walks' is that of a.toml too"):
-        catalogue.load("walks", tmp_path)
+        catalogue.load_blueprints("walks", tmp_path)
 
 
 def test_what_is_whole_is_told_so(tmp_path: Path) -> None:
     """The blueprint from which all the wrong ones were made has no problem, and neither has one that ships."""
     path = tmp_path / "walks.toml"
     path.write_text(WHOLE)
-    assert catalogue.read(path)[1] == []
-    assert [catalogue.read(each)[1] for each in sorted(catalogue.shipped().glob("*.toml"))] == [[]] * 5
+    assert catalogue.read_file(path)[1] == []
+    assert [catalogue.read_file(each)[1] for each in sorted(catalogue.shipped_folder().glob("*.toml"))] == [[]] * 5
 
 
 BILLS = """
@@ -111,7 +111,7 @@ def test_what_a_step_tells_besides_is_to_be_declared(
     kind = "job.unassigned" if command == REPLACE else "job.status"
     rules = "".join(f'[events."{each}"]\nto = ["customer", "service"]\n' for each in (*TOLD, *own))
     path.write_text(BILLS + command + rules)
-    assert catalogue.read(path)[1] == ([f"bills.toml: {comes} is told to nobody"] if comes else [])
+    assert catalogue.read_file(path)[1] == ([f"bills.toml: {comes} is told to nobody"] if comes else [])
     path.write_text(BILLS + command + rules + f'[events."{kind}"]\nto = ["customer"]\n')
     never = f"bills.toml: event {kind}: it never comes: neither a command nor the engine gives rise to it"
-    assert catalogue.read(path)[1] == ([] if comes else [never])
+    assert catalogue.read_file(path)[1] == ([] if comes else [never])

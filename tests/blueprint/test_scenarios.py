@@ -8,11 +8,11 @@ import pytest
 
 from engine.blueprint import catalogue
 from engine.blueprint.catalogue import Blueprints
-from engine.blueprint.compiler import plan
-from engine.blueprint.edit_table import PRICE
-from engine.blueprint.event_catalogue import DECLARABLE
-from engine.blueprint.schema import EVERYBODY, EventRule
-from engine.rules.job_document import EDITABLE
+from engine.blueprint.compiler import compile_command
+from engine.blueprint.edit_table import PRICE_FIELDS
+from engine.blueprint.event_catalogue import MEMBERS_OF_DECLARABLE_EVENTS
+from engine.blueprint.schema import UNLIMITED_WAVE_SIZE, EventRule
+from engine.rules.job_document import EDITABLE_MEMBERS
 from tests.blueprint.scenarios import SYSTEMS, System
 
 each_system = pytest.mark.parametrize(("name", "system"), SYSTEMS.items(), ids=list(SYSTEMS))
@@ -21,7 +21,7 @@ each_system = pytest.mark.parametrize(("name", "system"), SYSTEMS.items(), ids=l
 @pytest.fixture(scope="module")
 def shipped() -> Blueprints:
     """What ships."""
-    return catalogue.load("home_service", catalogue.shipped())
+    return catalogue.load_blueprints("home_service", catalogue.shipped_folder())
 
 
 def lines(text: str) -> list[str]:
@@ -72,7 +72,7 @@ def test_in_the_market_all_but_the_price_moves_until_the_start_code(shipped: Blu
     """Open: everything. Scheduled: place and time too, but no price; only an accepted proposal makes another."""
     market = shipped.by_name["marketplace"]
     assert {state for state, fields in market.edit.items() if fields == ("*",)} == {"open", "requested"}
-    assert set(market.edit["scheduled"]) == EDITABLE - PRICE and market.price.propose == ("scheduled",)
+    assert set(market.edit["scheduled"]) == EDITABLE_MEMBERS - PRICE_FIELDS and market.price.propose == ("scheduled",)
     assert market.commands["start"].locks_price and market.edit.keys() == {"open", "requested", "scheduled"}
 
 
@@ -108,7 +108,7 @@ def test_numbers(shipped: Blueprints, name: str, system: System) -> None:
     if system.waves is not None:
         assert tuple((w.size, w.radius_m, w.interval_s) for w in found.dispatch.waves) == system.waves
         rest, walks = found.wave(len(system.waves) + 1)
-        assert (rest.size, rest.interval_s, walks) == (EVERYBODY, found.dispatch.repeat_s, True)
+        assert (rest.size, rest.interval_s, walks) == (UNLIMITED_WAVE_SIZE, found.dispatch.repeat_s, True)
     given = tuple((s, t.after_s, t.command) for s, v in found.states.items() for t in v.timers if t.command)
     assert given == system.timers
     assert (found.track_from, found.track_lead_s, found.contact_s) == (system.track_from, 3600, 86_400)
@@ -117,7 +117,9 @@ def test_numbers(shipped: Blueprints, name: str, system: System) -> None:
 def test_every_job_event_of_managed_has_one_name(shipped: Blueprints) -> None:
     """Whatever happens to a booking there is a booking_update, whoever makes it happen."""
     managed = shipped.by_name["managed"]
-    kinds = {kind for kind in DECLARABLE if kind.startswith("job.")} | {c.event for c in managed.commands.values()}
+    kinds = {kind for kind in MEMBERS_OF_DECLARABLE_EVENTS if kind.startswith("job.")} | {
+        c.event for c in managed.commands.values()
+    }
     data = b'{"job":{"id":"j","status":"signed"}}'
     seen = {shipped.view(managed.key, kind, data)[0] for kind in kinds if kind.startswith("job.")}
     assert seen == {"booking_update"}
@@ -185,5 +187,5 @@ def test_a_technicians_day_is_told_once(shipped: Blueprints, name: str, day: dic
     """Departed with the first step that is work, free where the work is over; steps between say neither."""
     found = shipped.by_name[name]
     watched = msgspec.structs.replace(found, events={**found.events, "technician.status": EventRule(to=("ops",))})
-    plans = {what: orjson.loads(plan(watched, what, spec).body) for what, spec in watched.commands.items()}
+    plans = {what: orjson.loads(compile_command(watched, what, spec).body) for what, spec in watched.commands.items()}
     assert {what: body["tech_reason"] for what, body in plans.items() if "tech_reason" in body} == day

@@ -11,7 +11,7 @@ from engine.blueprint.catalogue import Blueprints
 @pytest.fixture(scope="module")
 def shipped() -> Blueprints:
     """What ships."""
-    return catalogue.load("home_service", catalogue.shipped())
+    return catalogue.load_blueprints("home_service", catalogue.shipped_folder())
 
 
 def test_some_may_only_from_fewer_states(shipped: Blueprints) -> None:

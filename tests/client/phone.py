@@ -67,5 +67,5 @@ class Phone:
 
 
 async def _due(engine: Engine, who: Principal) -> list[int]:
-    entries: list[Any] = await log.window(engine.store.redis, DEFAULT_ZONE, 0, 10_000)
+    entries: list[Any] = await log.read_range(engine.store.redis, DEFAULT_ZONE, 0, 10_000)
     return [one.seq for one in entries if f"user:{who.id}" in one.to and not one.type.startswith("session.")]

@@ -15,7 +15,7 @@ import pytest
 from callout_client import Api, Ended, Refusal, Status
 from engine.identity import accounts, tokens
 from engine.process.settings import Settings
-from engine.process.signer import access_token
+from engine.process.signer import sign_token
 from engine.types import Principal, UserId
 from server.serve import Running, running
 from tests.client.phone import Phone
@@ -38,7 +38,7 @@ class Scene(NamedTuple):
 
     def bearer(self, who: Principal, expires_s: float = 3600) -> str:
         """An access token."""
-        return access_token(self.running.engine.signer, UserId(who.id), who.role, name=who.name, expires_s=expires_s)
+        return sign_token(self.running.engine.signer, UserId(who.id), who.role, name=who.name, expires_s=expires_s)
 
     async def job(self, times: int = 1) -> str:
         """A booking of the customer's; the last one's id."""
@@ -326,7 +326,7 @@ async def test_suspended_while_it_polls(scene: Scene) -> None:
         boss = await tokens.principal_of(
             scene.running.engine, await socket_client.token(scene.running.engine, people.ADMIN)
         )
-        await accounts.suspend(scene.running.engine, boss, UserId(scene.customer.id), reason="fraud")
+        await accounts.suspend_user(scene.running.engine, boss, UserId(scene.customer.id), reason="fraud")
         with pytest.raises(Ended) as ended:
             await phone.client.ended()
         assert ended.value.code == 4502

@@ -25,8 +25,8 @@ async def eligible(engine: Engine, serves: ServiceId, *, capacity: int = 1, onli
     """Create a technician who is eligible, and put them online unless ``online`` is false."""
     who = await registered(engine)
     me = TechnicianId(who.id)
-    await profile.patch(engine, ADMIN, me, ProfilePatch(services=[serves], capacity=capacity))
-    await profile.review(engine, ADMIN, me, kyc="approved", account="approved")
+    await profile.patch_technician(engine, ADMIN, me, ProfilePatch(services=[serves], capacity=capacity))
+    await profile.review_technician(engine, ADMIN, me, kyc="approved", account="approved")
     if online:
         await live.set_availability(engine, who, who.id, online=True, position=HERE)
     return who

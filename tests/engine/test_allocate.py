@@ -70,11 +70,11 @@ async def test_ineligible_technicians_are_not_chosen(engine: Engine) -> None:
     serves, other, carla = await people.service(engine), await people.service(engine), await people.customer(engine)
     for name, service in (("blocked", serves), ("elsewhere", other), ("full", serves), ("left", serves)):
         await people.technician(engine, name, service, at=metres_north(10))
-    await engine.store.redis.sadd(keys.blocks(DEFAULT_ZONE, carla.id), "blocked")
+    await engine.store.redis.sadd(keys.user_blocks(DEFAULT_ZONE, carla.id), "blocked")
     row = keys.technician(DEFAULT_ZONE, TechnicianId(UserId("full")))
     await engine.store.redis.hset(row, "load", 1)
     job = await book(engine, carla, serves)
-    await engine.store.redis.hset(keys.offers(DEFAULT_ZONE, job), "left", "left 0 1 1 0")
+    await engine.store.redis.hset(keys.job_offers(DEFAULT_ZONE, job), "left", "left 0 1 1 0")
     await run_due_tasks(engine)
     assert (await holder(engine, job))[0] == ""
     assert await exclusions(engine, job) == {"blocked": ["blocked"], "at_capacity": ["full"], "left": ["left"]}
@@ -117,16 +117,16 @@ async def test_after_a_decline_the_next_best_is_assigned(engine: Engine) -> None
     await people.technician(engine, "two", serves, at=metres_north(200))
     job = await book(engine, carla, serves)
     await run_due_tasks(engine)
-    await jobs.command(engine, one, job, Step(command="decline"))
+    await jobs.run_command(engine, one, job, Step(command="decline"))
     await run_due_tasks(engine)
     assert await holder(engine, job) == ("two", "assigned")
     await advance(engine, 60.1)  # no answer counts as a decline: a timer of the blueprint
-    await live.touch(engine, DEFAULT_ZONE, ["one", "two"])
+    await live.renew_leases(engine, DEFAULT_ZONE, ["one", "two"])
     await run_due_tasks(engine)
     assert await holder(engine, job) == ("", "requested") and len(await unfilled(engine, job)) == 1
     assert (await exclusions(engine, job))["left"] == ["one", "two"]
     with pytest.raises(CalloutError):
-        await jobs.command(engine, one, job, Step(command="accept"))
+        await jobs.run_command(engine, one, job, Step(command="accept"))
 
 
 async def test_the_preferred_technician_comes_before_a_better_one(engine: Engine) -> None:
@@ -153,7 +153,7 @@ async def test_the_zone_is_searched_outward_and_a_crowd_does_not_hide_others(eng
     assert first in crowd
     await people.technician(engine, "beyond", serves, at=metres_north(3_000))
     job = await book(engine, carla, serves)
-    await engine.store.redis.hset(keys.offers(DEFAULT_ZONE, job), mapping=dict.fromkeys(crowd, "left 0 1 1 0"))
+    await engine.store.redis.hset(keys.job_offers(DEFAULT_ZONE, job), mapping=dict.fromkeys(crowd, "left 0 1 1 0"))
     await run_due_tasks(engine)
     assert (await holder(engine, job))[0] == "beyond"
 
@@ -164,9 +164,9 @@ async def test_two_schedulers_assign_once(engine: Engine) -> None:
     await people.technician(engine, "one", serves, capacity=5)
     job = await book(engine, carla, serves)
     await run_due_tasks(engine)
-    await engine.store.redis.zadd(keys.due(DEFAULT_ZONE), {f"allocate:{job}:1": 0})
+    await engine.store.redis.zadd(keys.due_tasks(DEFAULT_ZONE), {f"allocate:{job}:1": 0})
     await run_due_tasks(engine)
     assert len(await event_log.events(engine, "job.assigned", job)) == 1
     assert await engine.store.redis.hget(keys.technician(DEFAULT_ZONE, TechnicianId(UserId("one"))), "load") == b"1"
-    shown = msgspec.json.decode(await job_queries.read(engine, people.ADMIN, job))
+    shown = msgspec.json.decode(await job_queries.read_job(engine, people.ADMIN, job))
     assert shown["phase"] == "assigned" and shown["technician"]["id"] == "one"

@@ -38,7 +38,7 @@ async def test_a_change_of_terms_ends_open_bids(engine: Engine, change: dict[str
     tom = await people.technician(engine, "tom", serves)
     job = await post(engine, carla, serves)
     old = await bid(engine, tom, job, 4200)
-    await edits.edit(engine, carla, job, change)
+    await edits.edit_job(engine, carla, job, change)
     told = [event for event in await event_log.public_events(engine, "job.updated", job) if event.to == ("user:tom",)]
     assert len(told) == 1 and "address" not in event_log.payload(told[0])["job"]
     [closed] = await event_log.events(engine, "bid.closed", job)
@@ -54,7 +54,7 @@ async def test_a_change_that_is_no_term_leaves_bids_open(engine: Engine) -> None
     tom = await people.technician(engine, "tom", serves)
     job = await post(engine, carla, serves)
     mine = await bid(engine, tom, job, 4200)
-    await edits.edit(engine, carla, job, {"notes": "gate code 4711"})
+    await edits.edit_job(engine, carla, job, {"notes": "gate code 4711"})
     told = [event for event in await event_log.public_events(engine, "job.updated", job) if event.to == ("user:tom",)]
     assert len(told) == 1 and b"4711" not in told[0].data
     assert [found["status"] for found in await listed(engine, tom, job)] == ["open"]
@@ -85,7 +85,7 @@ async def test_a_bidder_is_not_invited_to_bid(engine: Engine) -> None:
     await scheduler.open_wave(engine, DEFAULT_ZONE, job, 1)
     created = await event_log.events(engine, "offer.created", job)
     assert [event.to for event in created] == [("user:tara",)]
-    noted = await engine.store.redis.lrange(keys.waves(DEFAULT_ZONE, job), 0, -1)
+    noted = await engine.store.redis.lrange(keys.job_waves(DEFAULT_ZONE, job), 0, -1)
     assert b'"bid":{"count":1,"technicians":["tom"]}' in noted[0]
     await scheduler.run_once(engine, DEFAULT_ZONE)
     assert len(await event_log.events(engine, "offer.created", job)) == 1
@@ -98,14 +98,16 @@ async def test_removing_a_skill_withdraws_its_offers(engine: Engine) -> None:
     plumbing, wiring = await people.service(engine), await people.service(engine, name="Wiring")
     carla = await people.customer(engine)
     who = await staff.eligible(engine, plumbing, capacity=2)
-    await profile.patch(engine, who, TechnicianId(who.id), ProfilePatch(services=[plumbing, wiring]))
+    await profile.patch_technician(engine, who, TechnicianId(who.id), ProfilePatch(services=[plumbing, wiring]))
     gone, kept = [await people.offered(engine, carla, serves) for serves in (plumbing, wiring)]
-    await profile.patch(engine, who, TechnicianId(who.id), ProfilePatch(services=[wiring]))
+    await profile.patch_technician(engine, who, TechnicianId(who.id), ProfilePatch(services=[wiring]))
     [closed] = await event_log.events(engine, "offer.closed", gone)
     assert closed.to == (f"user:{who.id}",) and event_log.payload(closed)["reason"] == "withdrawn"
     with pytest.raises(NotOffered):
         await jobs.claim(engine, who, gone)
-    listed_now = [msgspec.json.decode(offer)["job"]["id"] for offer in (await offers.open_to(engine, who)).items]
+    listed_now = [
+        msgspec.json.decode(offer)["job"]["id"] for offer in (await offers.find_open_offers(engine, who)).items
+    ]
     assert listed_now == [kept]
     await jobs.claim(engine, who, kept)
 
@@ -119,19 +121,21 @@ async def test_removing_a_skill_closes_a_direct_request(engine: Engine, blueprin
     carla, who = await people.customer(engine), await staff.eligible(engine, plumbing)
     job = people.id_of(await people.job(engine, carla, plumbing, blueprint=blueprint, technician=who.id))
     await live.set_availability(engine, who, who.id, online=False)
-    assert len((await offers.open_to(engine, who)).items) == 1
-    await profile.patch(engine, who, TechnicianId(who.id), ProfilePatch(services=[wiring]))
+    assert len((await offers.find_open_offers(engine, who)).items) == 1
+    await profile.patch_technician(engine, who, TechnicianId(who.id), ProfilePatch(services=[wiring]))
     [closed] = await event_log.events(engine, "offer.closed", job)
-    assert event_log.payload(closed)["reason"] == "withdrawn" and (await offers.open_to(engine, who)).items == []
+    assert (
+        event_log.payload(closed)["reason"] == "withdrawn" and (await offers.find_open_offers(engine, who)).items == []
+    )
     with pytest.raises((NotOffered, Expired)):
-        await jobs.command(engine, who, job, Step(command="accept"))
+        await jobs.run_command(engine, who, job, Step(command="accept"))
     await advance(engine, 60)
     await scheduler.run_once(engine, DEFAULT_ZONE)
     assert await engine.store.command("HGET", keys.job(DEFAULT_ZONE, job), "status") == b"expired"
 
 
 async def _actions(engine: Engine, who: Principal, job: JobId) -> list[str]:
-    found: list[str] = msgspec.json.decode(await job_queries.read(engine, who, job))["actions"]
+    found: list[str] = msgspec.json.decode(await job_queries.read_job(engine, who, job))["actions"]
     return found
 
 
@@ -144,15 +148,15 @@ async def test_removing_a_skill_leaves_only_decline_for_an_unaccepted_assignment
     me = TechnicianId(who.id)
     job = people.id_of(await people.job(engine, carla, plumbing, blueprint="managed"))
     assign = Step(command="assign", technician=who.id)
-    await jobs.command(engine, people.ADMIN, job, assign)
-    await profile.patch(engine, who, me, ProfilePatch(services=[wiring]))
+    await jobs.run_command(engine, people.ADMIN, job, assign)
+    await profile.patch_technician(engine, who, me, ProfilePatch(services=[wiring]))
     with pytest.raises(IllegalTransition):
-        await jobs.command(engine, who, job, Step(command="accept"))
+        await jobs.run_command(engine, who, job, Step(command="accept"))
     assert await _actions(engine, who, job) == ["decline"]
-    await profile.patch(engine, who, me, ProfilePatch(services=[plumbing]))
+    await profile.patch_technician(engine, who, me, ProfilePatch(services=[plumbing]))
     assert await _actions(engine, who, job) == ["accept", "decline"]
-    await profile.patch(engine, who, me, ProfilePatch(services=[wiring]))
-    await jobs.command(engine, who, job, Step(command="decline"))
-    await jobs.command(engine, people.ADMIN, job, msgspec.structs.replace(assign, force=True))
+    await profile.patch_technician(engine, who, me, ProfilePatch(services=[wiring]))
+    await jobs.run_command(engine, who, job, Step(command="decline"))
+    await jobs.run_command(engine, people.ADMIN, job, msgspec.structs.replace(assign, force=True))
     assert await _actions(engine, who, job) == ["accept", "decline"]
-    await jobs.command(engine, who, job, Step(command="accept"))
+    await jobs.run_command(engine, who, job, Step(command="accept"))

@@ -54,7 +54,7 @@ async def listed(engine: Engine, who: Principal, job: str) -> list[dict[str, Any
 
 async def seen(engine: Engine, who: Principal, job: str) -> dict[str, Any]:
     """Return the job as a caller sees it."""
-    found: dict[str, Any] = msgspec.json.decode(await job_queries.read(engine, who, job))
+    found: dict[str, Any] = msgspec.json.decode(await job_queries.read_job(engine, who, job))
     return found
 
 
@@ -66,7 +66,7 @@ def shown(done: Outcome | BidOutcome) -> dict[str, Any]:
 
 async def command(engine: Engine, who: Principal, job: str, command: str, **more: Any) -> None:
     """Send a command without arguments."""
-    await jobs.command(engine, who, job, Step(command=command, **more))
+    await jobs.run_command(engine, who, job, Step(command=command, **more))
 
 
 # Who may not
@@ -114,11 +114,11 @@ async def test_strangers_get_not_found(engine: Engine) -> None:
     carla, otto = await people.customer(engine), await people.customer(engine, "Otto")
     job = await post(engine, carla, serves)
     gus, avoided = await people.technician(engine, "gus", other), await people.technician(engine, "bo", serves)
-    await engine.store.redis.sadd(keys.blocks(DEFAULT_ZONE, UserId(carla.id)), avoided.id)  # type: ignore[misc]
+    await engine.store.redis.sadd(keys.user_blocks(DEFAULT_ZONE, UserId(carla.id)), avoided.id)  # type: ignore[misc]
     tom = await people.technician(engine, "tom", serves)
     name = await bid(engine, tom, job)
     for who in (gus, avoided):
-        for ask in (bid(engine, who, job), job_queries.read(engine, who, job), bids.find(engine, who, job)):
+        for ask in (bid(engine, who, job), job_queries.read_job(engine, who, job), bids.find(engine, who, job)):
             with pytest.raises(NotFound):
                 await ask
         with pytest.raises(NotFound):
@@ -259,7 +259,7 @@ async def test_a_possible_bidder_reads_the_public_part(engine: Engine) -> None:
     assert [b["id"] for b in await listed(engine, tom, job)] == [name]
     late = await people.technician(engine, "late", serves)
     with pytest.raises(NotFound):
-        await job_queries.read(engine, late, job)
+        await job_queries.read_job(engine, late, job)
 
 
 async def test_bidding_answers_the_invitation(engine: Engine) -> None:
@@ -269,9 +269,9 @@ async def test_bidding_answers_the_invitation(engine: Engine) -> None:
     serves, carla = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "tom", serves)
     job = await people.offered(engine, carla, serves, blueprint="marketplace")
-    assert [msgspec.json.decode(o)["job"]["id"] for o in (await offers.open_to(engine, tom)).items] == [job]
+    assert [msgspec.json.decode(o)["job"]["id"] for o in (await offers.find_open_offers(engine, tom)).items] == [job]
     name = await bid(engine, tom, job)
-    assert (await offers.open_to(engine, tom)).items == []
+    assert (await offers.find_open_offers(engine, tom)).items == []
     await bids.withdraw(engine, tom, job, name)
     assert (await seen(engine, tom, job))["actions"] == ["bid"]
 
@@ -333,7 +333,7 @@ async def test_bids_end_with_their_job(engine: Engine, how: str) -> None:
         await command(engine, carla, job, "cancel")
     else:
         await advance(engine, 604_801)
-        await scheduled_tasks.run(engine, DEFAULT_ZONE, f"expire:{job}")
+        await scheduled_tasks.run_task(engine, DEFAULT_ZONE, f"expire:{job}")
     closed = await event_log.events(engine, "bid.closed", job)
     assert [event_log.payload(e)["reason"] for e in closed] == [how, how]
     told = {event_log.payload(event)["bid"]["id"]: event for event in closed}

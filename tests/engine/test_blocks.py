@@ -21,7 +21,7 @@ from tests.support import people
 async def live_blocks(engine: Engine, one: Principal, other: Principal) -> tuple[bool, bool]:
     """Return whether each user is in the other's set in Redis."""
     pairs = ((one.id, other.id), (other.id, one.id))
-    found = [await engine.store.redis.sismember(keys.blocks(DEFAULT_ZONE, a), b) for a, b in pairs]  # type: ignore[misc]
+    found = [await engine.store.redis.sismember(keys.user_blocks(DEFAULT_ZONE, a), b) for a, b in pairs]  # type: ignore[misc]
     return bool(found[0]), bool(found[1])
 
 
@@ -105,8 +105,8 @@ async def test_the_maintenance_task_repairs_blocks_in_redis(engine: Engine, pair
     await blocks.put(engine, tom, other.id)
     await blocks.lift(engine, tom, other.id)
     assert await blocks.repair(engine) == 0
-    await engine.store.redis.delete(keys.blocks(DEFAULT_ZONE, carla.id))
-    await engine.store.redis.sadd(keys.blocks(DEFAULT_ZONE, tom.id), other.id)  # type: ignore[misc]
+    await engine.store.redis.delete(keys.user_blocks(DEFAULT_ZONE, carla.id))
+    await engine.store.redis.sadd(keys.user_blocks(DEFAULT_ZONE, tom.id), other.id)  # type: ignore[misc]
     assert await blocks.repair(engine) == 2
     assert await live_blocks(engine, carla, tom) == (True, True) and await live_blocks(engine, tom, other) == (
         False,

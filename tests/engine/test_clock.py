@@ -19,7 +19,7 @@ from tests.support import event_log, people
 from tests.support.clock import advance, advance_unobserved
 
 ZONE = DEFAULT_ZONE
-META = keys.meta(ZONE)
+META = keys.zone_meta(ZONE)
 HOUR_MS = 3_600_000
 
 
@@ -68,13 +68,13 @@ async def test_waves_and_expiry_continue_after_a_fast_clock(engine: Engine) -> N
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
     await advance(engine, HOUR_MS / 1000)
-    await live.touch(engine, ZONE, [one.id])
+    await live.renew_leases(engine, ZONE, [one.id])
     await tick(engine)
     await step_back(engine, HOUR_MS)
     await tick(engine)
     key = keys.technician(ZONE, TechnicianId(one.id))
     fixed: Any = await engine.store.redis.hget(key, "fix_at")
-    await live.take_fixes(engine, one, one.id, [Fix(lat=people.HERE.lat, lon=people.HERE.lon, at=now_ms())])
+    await live.store_fixes(engine, one, one.id, [Fix(lat=people.HERE.lat, lon=people.HERE.lon, at=now_ms())])
     again: Any = await engine.store.redis.hget(key, "fix_at")
     assert int(again) > int(fixed)
     job = people.id_of(await people.job(engine, carla, serves))

@@ -40,18 +40,18 @@ async def request(engine: Engine, who: Principal, serves: ServiceId, technician:
 
 async def step(engine: Engine, who: Principal, job: str, command: str) -> Outcome:
     """Send one command for the job."""
-    return await jobs.command(engine, who, job, Step(command=command))
+    return await jobs.run_command(engine, who, job, Step(command=command))
 
 
 async def seen(engine: Engine, who: Principal, job: str) -> dict[str, Any]:
     """Return the job as a caller sees it."""
-    found: dict[str, Any] = msgspec.json.decode(await job_queries.read(engine, who, job))
+    found: dict[str, Any] = msgspec.json.decode(await job_queries.read_job(engine, who, job))
     return found
 
 
 async def invited(engine: Engine, who: Principal) -> list[str]:
     """Return the jobs in a technician's list of offers."""
-    return [msgspec.json.decode(offer)["job"]["id"] for offer in (await offers.open_to(engine, who)).items]
+    return [msgspec.json.decode(offer)["job"]["id"] for offer in (await offers.find_open_offers(engine, who)).items]
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ async def test_only_an_eligible_technician_can_be_booked(engine: Engine, name: s
     await people.technician(engine, "suspended", serves, at=None, account="suspended")
     await people.technician(engine, "gardener", await people.service(engine, name="Gardening"))
     await people.technician(engine, "avoided", serves)
-    await engine.store.redis.sadd(keys.blocks(DEFAULT_ZONE, UserId(carla.id)), "avoided")  # type: ignore[misc]
+    await engine.store.redis.sadd(keys.user_blocks(DEFAULT_ZONE, UserId(carla.id)), "avoided")  # type: ignore[misc]
     with pytest.raises(Invalid) as caught:
         await people.job(engine, carla, serves, blueprint=DIRECT, technician=name)
     assert [error[0] for error in caught.value.errors] == ["/technician"]
@@ -85,7 +85,7 @@ async def test_nobody_else_can_answer(engine: Engine) -> None:
     with pytest.raises(NotFound):
         await step(engine, tara, job, "decline")
     with pytest.raises(NotFound):
-        await job_queries.read(engine, tara, job)
+        await job_queries.read_job(engine, tara, job)
     with pytest.raises(CalloutError) as caught:
         await step(engine, carla, job, "accept")
     assert caught.value.code == "forbidden"
@@ -114,7 +114,7 @@ async def test_a_late_answer_is_refused_with_the_reason(engine: Engine, command:
         with pytest.raises(Cancelled):
             await step(engine, tom, job, command)
     await advance(engine, 86_401)
-    await scheduled_tasks.run(engine, DEFAULT_ZONE, f"expire:{swept}")
+    await scheduled_tasks.run_task(engine, DEFAULT_ZONE, f"expire:{swept}")
     for job in (swept, over):
         with pytest.raises(Expired):
             await step(engine, tom, job, command)
@@ -167,7 +167,7 @@ async def test_a_declined_request_is_closed(engine: Engine) -> None:
     job = await request(engine, carla, serves, "tom")
     key = str(uuid.uuid4())
     for again in (key, key, None):
-        done = await jobs.command(engine, tom, job, Step(command="decline"), key=again)
+        done = await jobs.run_command(engine, tom, job, Step(command="decline"), key=again)
         told_him = msgspec.json.decode(done.job or b"")
         assert told_him["status"] == "declined" and not {"customer", "address"} & set(told_him)
     assert done.repeated

@@ -25,9 +25,9 @@ async def test_an_unknown_job_is_not_found(engine: Engine) -> None:
     carla = await people.customer(engine)
     for name in (new_job_id(DEFAULT_ZONE), "x"):
         with pytest.raises(NotFound):
-            await edits.edit(engine, carla, name, {"notes": "x"})
+            await edits.edit_job(engine, carla, name, {"notes": "x"})
         with pytest.raises(NotFound):
-            await prices.propose(engine, carla, name, 1)
+            await prices.propose_price(engine, carla, name, 1)
 
 
 async def test_an_edit_is_checked_again_after_the_job_has_moved(
@@ -45,12 +45,12 @@ async def test_an_edit_is_checked_again_after_the_job_has_moved(
         draft = await drafted(*args)
         if looks == 1:
             for step in ("claim", "depart", "arrive"):
-                await jobs.command(engine, one, job, Step(command=step))
+                await jobs.run_command(engine, one, job, Step(command=step))
         return draft
 
     monkeypatch.setattr(edits, "_draft_change", overtaken)
     with pytest.raises(NotEditable):
-        await edits.edit(engine, carla, job, {"notes": "x"})
+        await edits.edit_job(engine, carla, job, {"notes": "x"})
     assert looks == 2
     assert await event_log.events(engine, "job.updated", job) == []
 
@@ -68,7 +68,7 @@ async def test_an_edit_that_is_always_overtaken_is_unavailable(engine: Engine, m
 
     monkeypatch.setattr(edits, "_draft_change", overtaken)
     with pytest.raises(Unavailable):
-        await edits.edit(engine, carla, job, {"notes": "x"})
+        await edits.edit_job(engine, carla, job, {"notes": "x"})
 
 
 async def test_an_edit_does_not_reach_technicians_whose_offer_opens_later(engine: Engine) -> None:
@@ -77,10 +77,10 @@ async def test_an_edit_does_not_reach_technicians_whose_offer_opens_later(engine
     for name in ("now", "later", "over"):
         await people.technician(engine, name, serves)
     job = await people.offered(engine, carla, serves)
-    offers = keys.offers(DEFAULT_ZONE, job)
+    offers = keys.job_offers(DEFAULT_ZONE, job)
     await engine.store.redis.hset(offers, "later", "sent 1 9999999999000 9999999999999 10")  # type: ignore[misc]
     await engine.store.redis.hset(offers, "over", "sent 1 1 2 10")  # type: ignore[misc]
-    await edits.edit(engine, carla, job, {"notes": "Ring twice", "public_notes": "A tap drips"})
+    await edits.edit_job(engine, carla, job, {"notes": "Ring twice", "public_notes": "A tap drips"})
     [told] = await event_log.events(engine, "offer.updated", job)
     assert told.to == ("user:now",)
     assert event_log.payload(told)["offer"]["job"]["public_notes"] == "A tap drips" and b"Ring" not in told.data
@@ -90,10 +90,10 @@ async def test_a_repeat_has_its_first_reply_after_the_service_is_withdrawn(engin
     """The same key has the first reply although the new service was deactivated since."""
     old, new, carla = await people.service(engine), await people.service(engine), await people.customer(engine)
     job = people.id_of(await people.job(engine, carla, old, blueprint="marketplace"))
-    first = await edits.edit(engine, carla, job, {"service": new}, key=KEY)
-    await edits.edit(engine, carla, job, {"service": old})
-    await services.patch(engine, people.ADMIN, new, {"active": False})
-    again = await edits.edit(engine, carla, job, {"service": new}, key=KEY)
+    first = await edits.edit_job(engine, carla, job, {"service": new}, key=KEY)
+    await edits.edit_job(engine, carla, job, {"service": old})
+    await services.patch_service(engine, people.ADMIN, new, {"active": False})
+    again = await edits.edit_job(engine, carla, job, {"service": new}, key=KEY)
     assert again.repeated and orjson.loads(bytes(again.job or b"")) == orjson.loads(bytes(first.job or b""))
 
 
@@ -112,14 +112,14 @@ def test_the_public_part_hides_what_it_must() -> None:
         "metadata": {"currency": "XXX"},
         "reference": "r",
     }
-    assert job_document.members(job_document.public(members)) == {
+    assert job_document.decode_members(job_document.encode_public_members(members)) == {
         "id": "j",
         "service": "s",
         "lat": 52.123,
         "lon": 13.0,
         "currency": "EUR",
     }
-    assert list(job_document.members(job_document.whole(members))) == list(members)
+    assert list(job_document.decode_members(job_document.encode_members(members))) == list(members)
 
 
 async def test_bids_are_taken_as_long_as_before_when_the_place_changes(engine: Engine) -> None:
@@ -128,7 +128,7 @@ async def test_bids_are_taken_as_long_as_before_when_the_place_changes(engine: E
     when = now_ms() + 30 * 86_400_000
     job = people.id_of(await people.job(engine, carla, serves, blueprint="marketplace", scheduled_for=when))
     ends = await engine.store.redis.hget(keys.job(DEFAULT_ZONE, job), "expires")  # type: ignore[misc]
-    await edits.edit(engine, carla, job, {"lat": 40.8, "lon": -73.9})
+    await edits.edit_job(engine, carla, job, {"lat": 40.8, "lon": -73.9})
     assert await engine.store.redis.hget(keys.job(DEFAULT_ZONE, job), "expires") == ends  # type: ignore[misc]
 
 
@@ -140,9 +140,9 @@ async def test_an_edit_must_suit_the_requested_technician(engine: Engine) -> Non
     one = await people.technician(engine, "t1", serves)
     job = people.id_of(await people.job(engine, carla, serves, blueprint="marketplace", technician="t1"))
     with pytest.raises(Invalid) as caught:
-        await edits.edit(engine, carla, job, {"service": other})
+        await edits.edit_job(engine, carla, job, {"service": other})
     assert caught.value.errors == [FieldError("/service", "Its technician does not do it")]
     ends = await engine.store.redis.hget(keys.job(DEFAULT_ZONE, job), "expires")  # type: ignore[misc]
-    await edits.edit(engine, carla, job, {"scheduled_for": now_ms() + 86_400_000})
+    await edits.edit_job(engine, carla, job, {"scheduled_for": now_ms() + 86_400_000})
     assert await engine.store.redis.hget(keys.job(DEFAULT_ZONE, job), "expires") == ends  # type: ignore[misc]
-    await jobs.command(engine, one, job, Step(command="accept"))
+    await jobs.run_command(engine, one, job, Step(command="accept"))

@@ -18,9 +18,9 @@ from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from engine.blueprint.linter import check
+from engine.blueprint.linter import check_blueprint
 from engine.blueprint.schema import Blueprint, Command, relations
-from engine.blueprint.vocabulary import sources
+from engine.blueprint.vocabulary import event_sources
 from engine.domain import bids, codes, jobs, payments, waves
 from engine.domain import commands as steps
 from engine.errors import CalloutError
@@ -180,25 +180,25 @@ class Drawn:
         seconds, _ = await self.redis.time()
         async with self.redis.pipeline(transaction=False) as pipe:
             # No grace period starts, however slow the machine is.
-            pipe.hset(keys.meta(Z), mapping={"now": seconds * 1000, "opened_at": 0})
+            pipe.hset(keys.zone_meta(Z), mapping={"now": seconds * 1000, "opened_at": 0})
             pipe.hset(self.stage.key, mapping=fields)
-            pipe.delete(keys.bids(Z, job), keys.payments(Z, job))
+            pipe.delete(keys.job_bids(Z, job), keys.job_payments(Z, job))
             if state == "held":  # the offer from before the job had a holder
-                pipe.hset(keys.offers(Z, job), "offered", "sent 1 0 9999999999999 10")
+                pipe.hset(keys.job_offers(Z, job), "offered", "sent 1 0 9999999999999 10")
             if "award" in self.blueprint.commands:
                 bid = 'open bid_1 1 - "technician":{"id":"offered"},"note":null'
-                pipe.hset(keys.bids(Z, job), "offered", bid)
+                pipe.hset(keys.job_bids(Z, job), "offered", bid)
             await pipe.execute()
 
     wants_time = False
 
     async def head(self) -> int:
         """Return the sequence number of the last event."""
-        return int(await self.redis.hget(keys.meta(Z), "seq") or 0)  # type: ignore[misc]
+        return int(await self.redis.hget(keys.zone_meta(Z), "seq") or 0)  # type: ignore[misc]
 
     async def events_after(self, seq: int) -> list[Event]:
         """Return the events of this blueprint's jobs after ``seq``."""
-        found = await log.window(self.redis, Z, seq, 1000)
+        found = await log.read_range(self.redis, Z, seq, 1000)
         return [event for event in found if event.bp == self.blueprint.key]
 
     async def give(self, name: str, who: str, key: str, *, code: str = "") -> tuple[Any, ...]:
@@ -223,10 +223,10 @@ class Drawn:
             return await bids.accept(engine, caller, job, "bid_1", key=key)
         if spec.does == "capture":
             word = payments.Payment(reference=f"pi_{key}", status="captured", amount=PRICE, currency="USD")
-            return await payments.put(engine, caller, job, word, key=key)
-        given = code or (codes.derive(engine, job, spec.code, "1") if spec.code else None)
+            return await payments.put_payment(engine, caller, job, word, key=key)
+        given = code or (codes.derive_code(engine, job, spec.code, "1") if spec.code else None)
         taker = "other" if spec.does == "assign" else None
-        return await jobs.command(
+        return await jobs.run_command(
             engine, caller, job, jobs.Step(command=name, code=given, technician=taker, reason=REASON), key=key
         )
 
@@ -235,11 +235,13 @@ class Drawn:
         assert plan is not None
         before = await self.redis.hget(self.stage.key, "version")  # type: ignore[misc]
         if spec.does == "assign":
-            await waves.allocate(self.engine, Z, f"allocate:{job}:1", job, "1")
+            await waves.allocate_job(self.engine, Z, f"allocate:{job}:1", job, "1")
         elif spec.event == "job.expired":
-            await scheduled_tasks.run(self.engine, Z, f"expire:{job}")
+            await scheduled_tasks.run_task(self.engine, Z, f"expire:{job}")
         else:
-            await steps.give(self.engine, Z, job, self.blueprint, plan, f"timer:{job}:1:0", "1", reason="timer")
+            await steps.send_engine_command(
+                self.engine, Z, job, self.blueprint, plan, f"timer:{job}:1:0", "1", reason="timer"
+            )
         return "" if await self.redis.hget(self.stage.key, "version") != before else "not done"  # type: ignore[misc]
 
 
@@ -331,7 +333,7 @@ def _shown(drawn: Drawn, name: str, who: str, facts: Facts, *, done: bool) -> No
 async def _done(drawn: Drawn, spec: Command, case: Case, seq: int, *, moves: bool) -> None:
     """Assert the effects of a step: no event that the linter does not know, and each due payment request once."""
     events = await drawn.events_after(seq)
-    known = {event for _, event in sources(drawn.blueprint)}
+    known = {event for _, event in event_sources(drawn.blueprint)}
     drawn.emitted |= {event.type for event in events}
     assert drawn.emitted <= known, (spec, drawn.emitted - known)
     row = await drawn.redis.hgetall(drawn.stage.key)  # type: ignore[misc]
@@ -399,7 +401,7 @@ def test_what_a_blueprint_declares_is_enforced(settings: Settings) -> None:
         def every(data: st.DataObject) -> None:
             for mode in MODES:
                 blueprint = data.draw(blueprints(mode))
-                assert check(blueprint) == []
+                assert check_blueprint(blueprint) == []
                 drawn = Drawn(stage, blueprint)
                 for name, spec in drawn.blueprint.commands.items():
                     for case in situations(spec, data):

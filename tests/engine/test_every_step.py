@@ -24,7 +24,7 @@ from engine.types import DEFAULT_ZONE, JobId, Principal, Role, ServiceId, UserId
 from tests.support import people
 from tests.support.reference_model import Facts, expected_code
 
-SHIPPED = blueprints.load("home_service", blueprints.shipped())
+SHIPPED = blueprints.load_blueprints("home_service", blueprints.shipped_folder())
 NAMES = sorted(SHIPPED.by_name)
 NO_COMMAND = "explode"
 REASON = "so it is"
@@ -65,11 +65,11 @@ class Stage:
         fields |= {"holder": "holder" if held else "", "last": "nothing nobody 0", "claimed": "", "expires": "0"}
         fields |= {"card": '{"id":"holder"}' if held else "", "frozen": "dsp_1" if frozen else "", "issue": "1"}
         pipe = self.engine.store.redis.pipeline(transaction=False)
-        pipe.delete(keys.offers(DEFAULT_ZONE, self.job), keys.causes(DEFAULT_ZONE, self.job))
+        pipe.delete(keys.job_offers(DEFAULT_ZONE, self.job), keys.job_causes(DEFAULT_ZONE, self.job))
         pipe.hset(self.key, mapping=fields)
         if seeks:
             offer = "sent 1 0 9999999999999 10"
-            pipe.hset(keys.offers(DEFAULT_ZONE, self.job), "offered", offer)
+            pipe.hset(keys.job_offers(DEFAULT_ZONE, self.job), "offered", offer)
         held_jobs = keys.technician_jobs(DEFAULT_ZONE, live.TechnicianId(UserId("holder")))
         (pipe.sadd if held else pipe.srem)(held_jobs, self.job)
         await pipe.execute()
@@ -77,10 +77,10 @@ class Stage:
     async def attempt(self, who: str, name: str) -> str:
         """Return the code of the reply to the command; "" for success."""
         spec = self.blueprint.commands.get(name)
-        code = codes.derive(self.engine, self.job, spec.code, "1") if spec and spec.code else None
+        code = codes.derive_code(self.engine, self.job, spec.code, "1") if spec and spec.code else None
         taker = "other" if spec and spec.does == "assign" else None
         try:
-            await jobs.command(
+            await jobs.run_command(
                 self.engine, self.callers[who], self.job, Step(command=name, code=code, technician=taker, reason=REASON)
             )
         except CalloutError as error:
@@ -91,9 +91,9 @@ class Stage:
         """Return everything that a refusal must leave unchanged."""
         pipe = self.engine.store.redis.pipeline(transaction=False)
         pipe.hgetall(self.key)
-        pipe.hgetall(keys.offers(DEFAULT_ZONE, self.job))
-        pipe.zcard(keys.due(DEFAULT_ZONE))
-        pipe.hget(keys.meta(DEFAULT_ZONE), "seq")
+        pipe.hgetall(keys.job_offers(DEFAULT_ZONE, self.job))
+        pipe.zcard(keys.due_tasks(DEFAULT_ZONE))
+        pipe.hget(keys.zone_meta(DEFAULT_ZONE), "seq")
         return tuple(await pipe.execute())
 
 
@@ -176,6 +176,6 @@ async def _moved(stage: Stage, command: str, state: str) -> None:
 
 
 async def _shown(stage: Stage) -> bytes:
-    names = {"meta": keys.meta(DEFAULT_ZONE), "job": stage.key, "offers": keys.offers(DEFAULT_ZONE, stage.job)}
+    names = {"meta": keys.zone_meta(DEFAULT_ZONE), "job": stage.key, "offers": keys.job_offers(DEFAULT_ZONE, stage.job)}
     done = await stage.engine.store.read(DEFAULT_ZONE, "job_read", keys=names, args={"technician": ""})
     return done.rest[0]

@@ -12,7 +12,7 @@ from engine.domain import job_queries, jobs
 from engine.domain.commands import Step
 from engine.errors import Invalid
 from engine.events import ms_of
-from engine.rules.fixes import Fix, Heard
+from engine.rules.fixes import Fix, FixReply
 from engine.runtime import Engine
 from engine.store import keys
 from engine.technicians import live as technicians
@@ -37,21 +37,21 @@ async def send(
     ahead_s: float | None = None,
     live: bool = True,
     **more: float,
-) -> Heard:
+) -> FixReply:
     """Send a fix ``north`` metres from where they went online, by a clock that is ``ahead_s`` ahead of the zone's
     clock.
     """
-    skew = int(await engine.store.redis.hget(keys.meta(DEFAULT_ZONE), "skew") or 0)
+    skew = int(await engine.store.redis.hget(keys.zone_meta(DEFAULT_ZONE), "skew") or 0)
     at = None if ahead_s is None else now_ms() + skew + round(ahead_s * 1000)
     fix = Fix(lat=people.HERE.lat + north * DEGREES_PER_M, lon=people.HERE.lon, at=at, **more)  # type: ignore[arg-type]
-    return await technicians.take_fixes(engine, who, who.id, [fix], live=live)
+    return await technicians.store_fixes(engine, who, who.id, [fix], live=live)
 
 
 async def recorded(engine: Engine, who: Principal) -> tuple[float, float]:
     """Return how far north they are by the record, in metres, and the age of that position in seconds."""
     record = keys.technician(DEFAULT_ZONE, TechnicianId(who.id))
     lat, at = await engine.store.redis.hmget(record, "lat", "fix_at")
-    skew = int(await engine.store.redis.hget(keys.meta(DEFAULT_ZONE), "skew") or 0)
+    skew = int(await engine.store.redis.hget(keys.zone_meta(DEFAULT_ZONE), "skew") or 0)
     return round((float(lat) - people.HERE.lat) / DEGREES_PER_M), round((now_ms() + skew - int(at)) / 1000)
 
 
@@ -60,7 +60,7 @@ async def test_a_fix_without_a_time_is_as_new_as_its_arrival(engine: Engine, tom
     for step in (1, 2, 3):
         await send(engine, tom, north=step * 100)
         assert (await recorded(engine, tom))[0] == step * 100
-        await engine.store.redis.hincrby(keys.meta(DEFAULT_ZONE), "skew", -300)
+        await engine.store.redis.hincrby(keys.zone_meta(DEFAULT_ZONE), "skew", -300)
 
 
 @pytest.mark.parametrize("ahead_s", [-300.0, 300.0, -86_400.0])
@@ -93,7 +93,7 @@ async def test_an_old_fix_is_no_slow_clock(engine: Engine, tom: Principal, live:
     await send(engine, tom, ahead_s=0)
     await advance(engine, 660)
     heard = await send(engine, tom, north=100, ahead_s=-600, live=live)
-    assert heard == Heard(online=True, clock_offset_s=0.0)
+    assert heard == FixReply(online=True, clock_offset_s=0.0)
     assert await recorded(engine, tom) == (100, 600)
     await send(engine, tom, north=200, ahead_s=0)
     assert await recorded(engine, tom) == (200, 0)
@@ -115,7 +115,7 @@ async def test_a_device_without_a_clock_is_now(engine: Engine, tom: Principal) -
     """A time before the year 2000 is ignored: the fix counts as of its arrival."""
     await advance(engine, 1)
     fix = Fix(lat=people.HERE.lat + 100 * DEGREES_PER_M, lon=people.HERE.lon, at=0)
-    assert (await technicians.take_fixes(engine, tom, tom.id, [fix])).needs_no_action
+    assert (await technicians.store_fixes(engine, tom, tom.id, [fix])).needs_no_action
     assert await recorded(engine, tom) == (100, 0)
 
 
@@ -169,10 +169,10 @@ async def test_of_a_batch_the_good_ones_count(engine: Engine, tom: Principal) ->
     """An invalid position in a batch is skipped, and a batch with only invalid positions is refused."""
     await advance(engine, 1)
     there, nowhere = Fix(lat=people.HERE.lat + 100 * DEGREES_PER_M, lon=people.HERE.lon), Fix(lat=89.0, lon=0.0)
-    await technicians.take_fixes(engine, tom, tom.id, [nowhere, there, nowhere])
+    await technicians.store_fixes(engine, tom, tom.id, [nowhere, there, nowhere])
     assert (await recorded(engine, tom))[0] == 100
     with pytest.raises(Invalid):
-        await technicians.take_fixes(engine, tom, tom.id, [nowhere])
+        await technicians.store_fixes(engine, tom, tom.id, [nowhere])
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["known", "unknown"])
@@ -185,7 +185,7 @@ async def test_the_time_of_a_step_is_corrected_by_the_clock_offset(engine: Engin
         await send(engine, tom, ahead_s=300)
     told = datetime.now(UTC) + timedelta(seconds=300 - 20)
     at = round(told.timestamp() * 1000)
-    await jobs.command(engine, tom, job, Step(command="depart", occurred_at=at))
+    await jobs.run_command(engine, tom, job, Step(command="depart", occurred_at=at))
     [event] = await event_log.events(engine, "job.status")
     occurred = ms_of(event_log.payload(event)["occurred_at"])
     assert now_ms() - occurred == pytest.approx(20_000 if known else 0, abs=3_000)

@@ -53,13 +53,13 @@ async def test_a_holder_whose_work_is_sent_back_is_busy_again(engine: Engine) ->
     tom = await people.technician(engine, "tom", serves)
     job = await people.offered(engine, carla, serves)
     for command in ("claim", "depart", "arrive", "start", "show"):
-        await jobs.command(engine, tom, job, Step(command=command))
+        await jobs.run_command(engine, tom, job, Step(command=command))
     assert await busy(engine, tom) == (b"0", 0)
     other = await people.offered(engine, carla, serves)
-    await jobs.command(engine, carla, job, Step(command="mend"))
+    await jobs.run_command(engine, carla, job, Step(command="mend"))
     assert await busy(engine, tom) == (b"1", 1)
     with pytest.raises(AtCapacity):
         await jobs.claim(engine, tom, other)
-    await jobs.command(engine, tom, job, Step(command="complete"))
+    await jobs.run_command(engine, tom, job, Step(command="complete"))
     assert await busy(engine, tom) == (b"0", 0)
     await jobs.claim(engine, tom, other)

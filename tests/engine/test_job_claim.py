@@ -98,7 +98,7 @@ async def test_the_job_is_checked_before_the_offer(engine: Engine) -> None:
     with pytest.raises(Taken):
         await jobs.claim(engine, far, taken)
     gone = await people.offered(engine, carla, serves)
-    await jobs.command(engine, carla, gone, Step(command="cancel"))
+    await jobs.run_command(engine, carla, gone, Step(command="cancel"))
     with pytest.raises(Cancelled):
         await jobs.claim(engine, far, gone)
     late = await people.offered(engine, carla, serves)
@@ -118,7 +118,7 @@ async def test_not_offered_declined_and_expired(engine: Engine) -> None:
     job = await people.offered(engine, carla, serves)
     with pytest.raises(NotOffered):
         await jobs.claim(engine, far, job)
-    await offers.decline(engine, one, job)
+    await offers.decline_offer(engine, one, job)
     with pytest.raises(NotOffered):
         await jobs.claim(engine, one, job)
     await advance(engine, 61)
@@ -142,7 +142,7 @@ async def test_at_capacity(engine: Engine) -> None:
     assert not [
         e for e in await event_log.events(engine, "offer.closed") if event_log.payload(e)["reason"] == "withdrawn"
     ]
-    await jobs.command(engine, one, first, Step(command="unassign"))
+    await jobs.run_command(engine, one, first, Step(command="unassign"))
     assert (await jobs.claim(engine, one, second)).message == "Job accepted"
 
 
@@ -173,10 +173,10 @@ async def test_a_claim_informs_everybody_involved(engine: Engine) -> None:
     [closed] = await event_log.events(engine, "offer.closed", job)
     assert set(closed.to) == {"user:t0", "user:t1", "user:t3"}
     assert event_log.payload(closed)["reason"] == "taken"
-    assert await engine.store.redis.zcard(keys.supply(DEFAULT_ZONE, serves)) == 3
-    assert await engine.store.redis.zcard(keys.demand(DEFAULT_ZONE, serves)) == 0
+    assert await engine.store.redis.zcard(keys.technician_supply(DEFAULT_ZONE, serves)) == 3
+    assert await engine.store.redis.zcard(keys.job_demand(DEFAULT_ZONE, serves)) == 0
     for loser in (crowd[0], crowd[1], crowd[3]):
-        assert (await offers.open_to(engine, loser)).items == []
+        assert (await offers.find_open_offers(engine, loser)).items == []
         listed = keys.technician_offers(DEFAULT_ZONE, TechnicianId(UserId(loser.id)))
         assert await engine.store.redis.zcard(listed) == 0
 
@@ -187,7 +187,7 @@ async def test_the_same_key_gives_the_same_answer_and_one_event(engine: Engine) 
     one = await people.technician(engine, "t1", serves)
     job, key = await people.offered(engine, carla, serves), str(uuid.uuid4())
     first = await jobs.claim(engine, one, job, key=key)
-    await jobs.command(engine, one, job, Step(command="depart"))
+    await jobs.run_command(engine, one, job, Step(command="depart"))
     again = await jobs.claim(engine, one, job, key=key)
     assert again.repeated and not first.repeated
     assert (bytes(again.job or b""), again.seq, again.version) == (bytes(first.job or b""), first.seq, first.version)
@@ -212,8 +212,8 @@ async def test_a_repeat_is_known_as_long_as_the_job_is_live(engine: Engine) -> N
     one = await people.technician(engine, "t1", serves)
     job, key = await people.offered(engine, carla, serves), str(uuid.uuid4())
     first = await jobs.claim(engine, one, job, key=key)
-    await jobs.command(engine, one, job, Step(command="depart"))
-    await engine.store.redis.delete(keys.request(DEFAULT_ZONE, one.id, key))
+    await jobs.run_command(engine, one, job, Step(command="depart"))
+    await engine.store.redis.delete(keys.idempotency_record(DEFAULT_ZONE, one.id, key))
     await engine.store.redis.hincrby(keys.job(DEFAULT_ZONE, job), "created", -600_000)
     again = await jobs.claim(engine, one, job, key=key)
     assert again.repeated and again.seq == first.seq
@@ -250,20 +250,20 @@ async def test_steps_only_in_their_order_and_by_the_holder(engine: Engine) -> No
     job = await people.offered(engine, carla, serves)
     await jobs.claim(engine, one, job)
     with pytest.raises(IllegalTransition):
-        await jobs.command(engine, one, job, Step(command="complete"))
+        await jobs.run_command(engine, one, job, Step(command="complete"))
     with pytest.raises(NotFound):
-        await jobs.command(engine, two, job, Step(command="depart"))
+        await jobs.run_command(engine, two, job, Step(command="depart"))
     with pytest.raises(Forbidden):
-        await jobs.command(engine, carla, job, Step(command="depart"))
+        await jobs.run_command(engine, carla, job, Step(command="depart"))
     with pytest.raises(NotFound):
-        await jobs.command(engine, one, job, Step(command="fly"))
+        await jobs.run_command(engine, one, job, Step(command="fly"))
     with pytest.raises(NotFound):
-        await jobs.command(engine, one, job, Step(command="expire"))
+        await jobs.run_command(engine, one, job, Step(command="expire"))
     for command in ("depart", "arrive", "start", "complete"):
-        await jobs.command(engine, one, job, Step(command=command))
+        await jobs.run_command(engine, one, job, Step(command=command))
     with pytest.raises(IllegalTransition):
-        await jobs.command(engine, carla, job, Step(command="cancel"))
-    assert await engine.store.redis.zscore(keys.supply(DEFAULT_ZONE, serves), "t1") is not None
+        await jobs.run_command(engine, carla, job, Step(command="cancel"))
+    assert await engine.store.redis.zscore(keys.technician_supply(DEFAULT_ZONE, serves), "t1") is not None
 
 
 async def test_a_stranger_learns_nothing_from_a_wrong_version(engine: Engine) -> None:
@@ -276,7 +276,7 @@ async def test_a_stranger_learns_nothing_from_a_wrong_version(engine: Engine) ->
         await jobs.claim(engine, far, job, version=99)
     assert caught.value.extra == {}
     with pytest.raises(VersionConflict):
-        await jobs.command(engine, near, job, Step(command="decline", version=99))
+        await jobs.run_command(engine, near, job, Step(command="decline", version=99))
 
 
 async def test_an_offer_does_not_give_the_exact_place_away(engine: Engine) -> None:
@@ -284,10 +284,10 @@ async def test_an_offer_does_not_give_the_exact_place_away(engine: Engine) -> No
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves, at=live.Position(40.7516, -73.99))
     await people.offered(engine, carla, serves)
-    [offer] = [orjson.loads(o) for o in (await offers.open_to(engine, one)).items]
+    [offer] = [orjson.loads(o) for o in (await offers.find_open_offers(engine, one)).items]
     assert offer["distance_m"] == 200
     hidden = {"customer", "address", "postal_code", "notes", "reference", "metadata"}
-    full = orjson.loads((await job_queries.find(engine, carla, job_queries.JobQuery())).items[0])
+    full = orjson.loads((await job_queries.find_jobs(engine, carla, job_queries.JobQuery())).items[0])
     assert set(full) - set(offer["job"]) == hidden | {"room", "paid_amount", "refunded_amount"}
 
 
@@ -297,6 +297,6 @@ async def test_a_fix_of_the_year_1970_is_the_oldest_not_the_newest(engine: Engin
     one = await people.technician(engine, "t1", serves)
     await advance(engine, 1)
     old, new = live.Fix(lat=1, lon=1, at=0), live.Fix(lat=2, lon=2)
-    await live.take_fixes(engine, one, "t1", [new, old])
+    await live.store_fixes(engine, one, "t1", [new, old])
     row = await engine.store.redis.hget(keys.technician(DEFAULT_ZONE, TechnicianId(one.id)), "lat")
     assert float(row or 0) == 2

@@ -14,7 +14,7 @@ import pytest
 from engine.archive.reader import JobFilter
 from engine.domain.booking import Booking
 from engine.rules import job_document
-from engine.rules.job_document import COLUMNS, EDITABLE, MEMBERS, STEP, JobView, Party
+from engine.rules.job_document import COLUMN_MEMBERS, EDITABLE_MEMBERS, MEMBERS, STEP_MEMBERS, JobView, Party
 from engine.sql.schema import jobs as job_rows
 from server.schemas.jobs import Job, NewJob, PatchJob, PublicJob
 from server.schemas.objects import Person, Proposal
@@ -50,18 +50,18 @@ def in_lua(function: str) -> set[str]:
 HOMES = {
     "server/schemas/jobs.py: Job": (fields_of(Job), ALL),
     "server/schemas/jobs.py: PublicJob": (fields_of(PublicJob), PUBLIC),
-    "server/schemas/jobs.py: PatchJob": (fields_of(PatchJob), EDITABLE | {"version"}),
-    "server/schemas/jobs.py: NewJob": (fields_of(NewJob), fields_of(Booking) | EDITABLE),
-    "engine/domain/booking.py: Booking": (fields_of(Booking) & EDITABLE, EDITABLE),
-    f"{LUA}: full_json": (in_lua("full_json"), set(STEP)),
-    f"{LUA}: public_json": (in_lua("public_json"), PUBLIC & set(STEP)),
+    "server/schemas/jobs.py: PatchJob": (fields_of(PatchJob), EDITABLE_MEMBERS | {"version"}),
+    "server/schemas/jobs.py: NewJob": (fields_of(NewJob), fields_of(Booking) | EDITABLE_MEMBERS),
+    "engine/domain/booking.py: Booking": (fields_of(Booking) & EDITABLE_MEMBERS, EDITABLE_MEMBERS),
+    f"{LUA}: full_json": (in_lua("full_json"), set(STEP_MEMBERS)),
+    f"{LUA}: public_json": (in_lua("public_json"), PUBLIC & set(STEP_MEMBERS)),
     "engine/rules/job_document.py: MEMBERS": (
         fields_of(JobView) & {member.name for member in MEMBERS},
         fields_of(JobView),
     ),
-    "engine/rules/job_document.py: JobView": (fields_of(JobView) & set(COLUMNS), set(COLUMNS)),
-    "engine/sql/schema.py: jobs": (set(job_rows.columns.keys()) - {"hot", "doc"}, set(COLUMNS)),
-    "engine/archive/reader.py: JobFilter": (fields_of(JobFilter) - {"updated_after"} - set(COLUMNS), set[str]()),
+    "engine/rules/job_document.py: JobView": (fields_of(JobView) & set(COLUMN_MEMBERS), set(COLUMN_MEMBERS)),
+    "engine/sql/schema.py: jobs": (set(job_rows.columns.keys()) - {"hot", "doc"}, set(COLUMN_MEMBERS)),
+    "engine/archive/reader.py: JobFilter": (fields_of(JobFilter) - {"updated_after"} - set(COLUMN_MEMBERS), set[str]()),
 }
 
 
@@ -83,4 +83,4 @@ def test_members_have_their_declared_type(struct: type[msgspec.Struct]) -> None:
 
 def test_members_that_lua_reads_stand_before_the_customers_own_names() -> None:
     """lua/lib/cost.lua takes the first match of a name in the record's text."""
-    assert job_document.RECORD.index("pricing") < job_document.RECORD.index("metadata")
+    assert job_document.RECORD_MEMBERS.index("pricing") < job_document.RECORD_MEMBERS.index("metadata")

@@ -30,7 +30,7 @@ async def test_a_repeated_reference_returns_the_callers_actions(engine: Engine) 
     again = await people.job(engine, ann, serves, reference="r-1")
     assert (again.created, people.id_of(again)) == (False, people.id_of(first))
     assert again.job is not None
-    assert bytes(again.job) == await job_queries.read(engine, ann, people.id_of(first))
+    assert bytes(again.job) == await job_queries.read_job(engine, ann, people.id_of(first))
     assert bytes(again.job).endswith(b'"actions":["cancel"]}')
 
 
@@ -40,19 +40,19 @@ async def test_a_former_holder_has_the_job_in_no_list(engine: Engine) -> None:
     tom = await people.technician(engine, "tom", serves)
     job = await people.offered(engine, ann, serves, notes="gate code 4711")
     await jobs.claim(engine, tom, job)
-    assert [b"4711" in item for item in (await job_queries.find(engine, tom, JobQuery())).items] == [True]
+    assert [b"4711" in item for item in (await job_queries.find_jobs(engine, tom, JobQuery())).items] == [True]
     async with running(engine):
-        head = (await log.head(engine.store.reads, DEFAULT_ZONE)).seq
+        head = (await log.read_head(engine.store.reads, DEFAULT_ZONE)).seq
 
         async def reached() -> bool:
             return await archived(engine) >= head
 
         await wait_until(reached, what="the archive")
-    await jobs.command(engine, tom, job, Step(command="unassign"))
+    await jobs.run_command(engine, tom, job, Step(command="unassign"))
     for query in (JobQuery(), JobQuery(status="accepted"), JobQuery(customer=ann.id), JobQuery(technician=tom.id)):
-        assert [item for item in (await job_queries.find(engine, tom, query)).items if b"4711" in item] == []
-    assert [b'"broadcasted"' in item for item in (await job_queries.find(engine, ann, JobQuery())).items] == [True]
-    assert (await job_queries.find(engine, ann, JobQuery(status="accepted"))).items == []
+        assert [item for item in (await job_queries.find_jobs(engine, tom, query)).items if b"4711" in item] == []
+    assert [b'"broadcasted"' in item for item in (await job_queries.find_jobs(engine, ann, JobQuery())).items] == [True]
+    assert (await job_queries.find_jobs(engine, ann, JobQuery(status="accepted"))).items == []
 
 
 async def test_a_filter_reveals_no_private_field(engine: Engine) -> None:
@@ -60,14 +60,14 @@ async def test_a_filter_reveals_no_private_field(engine: Engine) -> None:
     serves, ann = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "tom", serves)
     job = people.id_of(await people.job(engine, ann, serves, blueprint="managed", reference="r-7"))
-    await jobs.command(engine, people.ADMIN, job, Step(command="assign", technician=tom.id))
+    await jobs.run_command(engine, people.ADMIN, job, Step(command="assign", technician=tom.id))
     for archive in (False, True):
         if archive:
-            await jobs.command(engine, people.ADMIN, job, Step(command="cancel"))
+            await jobs.run_command(engine, people.ADMIN, job, Step(command="cancel"))
             async with running(engine):
                 await wait_until(lambda: _over(engine, job), what="the archive")
         for query in (JobQuery(customer=ann.id), JobQuery(reference="r-7")):
-            assert (await job_queries.find(engine, tom, query)).items == [], archive
+            assert (await job_queries.find_jobs(engine, tom, query)).items == [], archive
 
 
 async def _over(engine: Engine, job: str) -> bool:

@@ -66,7 +66,7 @@ async def test_released_leases_are_taken_by_the_others(twelve_zones: Engine) -> 
     assert await look(first) == [12]
     await first.give_back()
     redis = twelve_zones.store.redis
-    assert await redis.exists(*(keys.runner(Zone(zone), "scheduler") for zone in ZONES)) == 0
+    assert await redis.exists(*(keys.runner_lease(Zone(zone), "scheduler") for zone in ZONES)) == 0
 
 
 async def test_a_process_without_heartbeats_is_no_longer_counted(twelve_zones: Engine) -> None:
@@ -106,7 +106,7 @@ async def test_each_role_releases_its_lease_when_it_stops(engine: Engine, role: 
     """The next process starts at once, and not when the lease has expired."""
     loops = {"scheduler": scheduler.run, "push": notifier.run, "archiver": archiver.run}
     running = asyncio.create_task(loops[role](engine))
-    held = keys.runner(DEFAULT_ZONE, role)
+    held = keys.runner_lease(DEFAULT_ZONE, role)
 
     async def is_held() -> bool:
         return bool(await engine.store.redis.exists(held))
@@ -115,4 +115,4 @@ async def test_each_role_releases_its_lease_when_it_stops(engine: Engine, role: 
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     assert not await is_held()
-    assert not await engine.store.redis.exists(keys.runners(DEFAULT_ZONE, role))
+    assert not await engine.store.redis.exists(keys.runner_candidates(DEFAULT_ZONE, role))

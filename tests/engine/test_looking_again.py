@@ -78,13 +78,13 @@ async def hurried(engine: Engine) -> tuple[JobId, Principal, Principal, Principa
     job = people.id_of(await people.job(engine, carla, serves, blueprint="cascade"))
     await run_due_tasks(engine)
     await bids.create(engine, tom, job, bids.BidTerms())
-    await jobs.command(engine, carla, job, Step(command="hurry"))
+    await jobs.run_command(engine, carla, job, Step(command="hurry"))
     return job, carla, tom, tara
 
 
 async def invited(engine: Engine, job: JobId) -> list[str]:
     """Return the technicians with an open offer of the job, sorted."""
-    found = await engine.store.redis.hgetall(keys.offers(DEFAULT_ZONE, job))  # type: ignore[misc]
+    found = await engine.store.redis.hgetall(keys.job_offers(DEFAULT_ZONE, job))  # type: ignore[misc]
     return sorted(name.decode() for name, offer in found.items() if offer.startswith(b"sent "))
 
 
@@ -110,10 +110,10 @@ async def test_after_a_state_without_a_search_it_is_offered_again(engine: Engine
     """In a state without a search nobody has an offer; afterwards the first wave opens at once."""
     job, carla, tom, _ = await hurried(engine)
     await run_due_tasks(engine)
-    await jobs.command(engine, carla, job, Step(command="pause"))
+    await jobs.run_command(engine, carla, job, Step(command="pause"))
     assert (await closed(engine, job))[-1] == ("withdrawn", ["user:tara", "user:tom"])
-    assert (await offers.open_to(engine, tom)).items == []
-    await jobs.command(engine, carla, job, Step(command="resume"))
+    assert (await offers.find_open_offers(engine, tom)).items == []
+    await jobs.run_command(engine, carla, job, Step(command="resume"))
     await run_due_tasks(engine)
     assert await invited(engine, job) == ["tara", "tom"]
 
@@ -126,9 +126,9 @@ async def test_the_engine_allocates_after_waves(engine: Engine, by: str) -> None
     job, carla, tom, tara = await hurried(engine)
     await run_due_tasks(engine)
     if by == "customer":
-        await jobs.command(engine, carla, job, Step(command="give"))
+        await jobs.run_command(engine, carla, job, Step(command="give"))
     else:
-        await offers.decline(engine, tom, job)
+        await offers.decline_offer(engine, tom, job)
     told = ["user:tara", "user:tom"] if by == "customer" else ["user:tara"]
     assert (await closed(engine, job))[-1] == ("withdrawn", told)
     await advance(engine, 1)
@@ -143,9 +143,9 @@ async def test_a_former_holder_is_not_offered_the_job_again(engine: Engine, way:
     job, carla, tom, _ = await hurried(engine)
     await run_due_tasks(engine)
     await jobs.claim(engine, tom, job)
-    await jobs.command(engine, tom, job, Step(command=way))
+    await jobs.run_command(engine, tom, job, Step(command=way))
     if way == "rest":
-        await jobs.command(engine, carla, job, Step(command="resume"))
+        await jobs.run_command(engine, carla, job, Step(command="resume"))
     status = await engine.store.redis.hget(keys.job(DEFAULT_ZONE, job), "status")  # type: ignore[misc]
     assert status == b"hurried"
     await run_due_tasks(engine)

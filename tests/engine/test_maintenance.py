@@ -25,13 +25,13 @@ async def test_a_task_that_fails_stops_no_other(
     async def fail(_engine: Engine) -> int:
         raise failure
 
-    monkeypatch.setattr(sql, "repair", fail)
+    monkeypatch.setattr(sql, "repair_redis", fail)
     assert await maintenance.run_once(engine) == {"profiles": -1, "blocks": 0, "verdicts": 0, "sessions": 0}
 
 
 async def test_it_runs_by_itself(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """A record that Redis lost is restored without a request."""
-    monkeypatch.setattr(maintenance, "EVERY_S", 0.01)
+    monkeypatch.setattr(maintenance, "INTERVAL_S", 0.01)
     who = await staff.registered(engine)
     record = keys.technician(DEFAULT_ZONE, TechnicianId(who.id))
     task = asyncio.create_task(maintenance.run(engine))

@@ -24,13 +24,13 @@ async def append(engine: Engine, who: Principal, *names: str) -> None:
     for name in names:
         data = {"id": name, "kind": "k", "title": name, "body": "b", "job": "job_main_1"}
         told += [who.id, msgspec.json.encode(data), ""]
-    places = {"meta": keys.meta(DEFAULT_ZONE), "log": keys.log(DEFAULT_ZONE), "cursor": cursor}
+    places = {"meta": keys.zone_meta(DEFAULT_ZONE), "log": keys.log(DEFAULT_ZONE), "cursor": cursor}
     args = {"from_seq": at, "to_seq": at + 1, "count": len(names), "notifications": told}
     await engine.store.run(DEFAULT_ZONE, "notification_append", keys=places, args=args)
 
 
 async def listed(engine: Engine, who: Principal = ME) -> list[tuple[str, bool]]:
-    return [(item.id, item.read) for item in (await notifications.find(engine, who)).items]
+    return [(item.id, item.read) for item in (await notifications.find_notifications(engine, who)).items]
 
 
 async def test_refuses_another_ones_notification(engine: Engine) -> None:
@@ -43,7 +43,7 @@ async def test_refuses_another_ones_notification(engine: Engine) -> None:
         await archiver.run_once(engine)
     for limit, cursor in ((0, None), (201, None), (10, "nonsense")):
         with pytest.raises(Invalid):
-            await notifications.find(engine, ME, limit=limit, cursor=cursor)
+            await notifications.find_notifications(engine, ME, limit=limit, cursor=cursor)
 
 
 async def test_the_list_is_never_behind_the_log(engine: Engine) -> None:
@@ -55,7 +55,7 @@ async def test_the_list_is_never_behind_the_log(engine: Engine) -> None:
     assert [name for name, _ in await listed(engine)] == ["n2", "n1"]
     await archiver.run_once(engine)
     assert [name for name, _ in await listed(engine)] == ["n2", "n1"]
-    first = (await notifications.find(engine, ME)).items[0]
+    first = (await notifications.find_notifications(engine, ME)).items[0]
     assert (first.kind, first.title, first.job, first.at.endswith("Z")) == ("k", "n2", "job_main_1", True)
 
 
@@ -80,7 +80,7 @@ async def test_pages_show_each_once(engine: Engine) -> None:
     seen: list[str] = []
     cursor = None
     while True:
-        page = await notifications.find(engine, ME, limit=2, cursor=cursor)
+        page = await notifications.find_notifications(engine, ME, limit=2, cursor=cursor)
         seen += [item.id for item in page.items]
         if (cursor := page.next) is None:
             break

@@ -37,7 +37,7 @@ async def test_a_repeat_has_the_reply_of_the_jobs_own_blueprint(engine: Engine) 
     serves, carla = await people.service(engine), await people.customer(engine)
     one, two = [await people.technician(engine, name, serves) for name in ("t1", "t2")]
     job = await people.offered(engine, carla, serves, blueprint="other")
-    assert [(await offers.decline(engine, two, job, key=KEY)).message for _ in range(2)] == ["Pity"] * 2
+    assert [(await offers.decline_offer(engine, two, job, key=KEY)).message for _ in range(2)] == ["Pity"] * 2
     answers = [await jobs.claim(engine, one, job, key=KEY) for _ in range(2)]
     assert [done.message for done in answers] == ["Yours"] * 2
     assert answers[0].job == answers[1].job
@@ -49,8 +49,8 @@ async def test_the_jobs_own_blueprint_decides_who_may_do_what(engine: Engine) ->
     one = await people.technician(engine, "t1", serves)
     job = await people.offered(engine, carla, serves, blueprint="other")
     await jobs.claim(engine, one, job)
-    await jobs.command(engine, carla, job, Step(command="depart"))
+    await jobs.run_command(engine, carla, job, Step(command="depart"))
     with pytest.raises(NotFound):
-        await jobs.command(engine, people.hot_technician("stranger"), job, Step(command="cancel"))
-    await jobs.command(engine, one, job, Step(command="cancel"))
+        await jobs.run_command(engine, people.hot_technician("stranger"), job, Step(command="cancel"))
+    await jobs.run_command(engine, one, job, Step(command="cancel"))
     assert await engine.store.redis.hget(keys.job(DEFAULT_ZONE, job), "status") == b"cancelled"

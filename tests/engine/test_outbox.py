@@ -13,7 +13,7 @@ from sqlalchemy import func, select
 
 from engine.errors import CalloutError, Forbidden, Indeterminate, TokenExpired, Unauthenticated, Unavailable
 from engine.identity import access, accounts, logins, outbox, tokens
-from engine.identity.accounts import NewAccount, SignedIn
+from engine.identity.accounts import LoginResult, NewAccount
 from engine.process.settings import Settings
 from engine.runtime import Engine, open_engine
 from engine.sql.schema import outbox as rows
@@ -27,9 +27,9 @@ from tests.support import event_log, people
 from tests.support.people import ADMIN
 
 
-async def signed_in(engine: Engine, email: str = "ann@example.org") -> SignedIn:
+async def signed_in(engine: Engine, email: str = "ann@example.org") -> LoginResult:
     new = NewAccount(email=email, password="correct horse", name="Ann", role="customer")
-    return (await accounts.register(engine, new)).value
+    return (await accounts.register_user(engine, new)).value
 
 
 async def owed(engine: Engine) -> int:
@@ -37,25 +37,25 @@ async def owed(engine: Engine) -> int:
         return int((await conn.execute(select(func.count()).select_from(rows))).scalar_one())
 
 
-async def suspend(engine: Engine, who: SignedIn, **more: Any) -> Any:
-    return await accounts.suspend(engine, ADMIN, who.user.id, reason="fraud", **more)
+async def suspend(engine: Engine, who: LoginResult, **more: Any) -> Any:
+    return await accounts.suspend_user(engine, ADMIN, who.user.id, reason="fraud", **more)
 
 
-async def change_role(engine: Engine, who: SignedIn, **more: Any) -> Any:
+async def change_role(engine: Engine, who: LoginResult, **more: Any) -> Any:
     return await accounts.patch_user(engine, ADMIN, who.user.id, role="technician", **more)
 
 
-async def switch_off(engine: Engine, who: SignedIn, **more: Any) -> Any:
+async def switch_off(engine: Engine, who: LoginResult, **more: Any) -> Any:
     return await accounts.patch_user(engine, ADMIN, who.user.id, active=False, **more)
 
 
-async def sign_out(engine: Engine, who: SignedIn, **_: Any) -> Any:
+async def sign_out(engine: Engine, who: LoginResult, **_: Any) -> Any:
     return await tokens.end_session(engine, who.refresh_token)
 
 
-async def end_login(engine: Engine, who: SignedIn, **more: Any) -> Any:
+async def end_login(engine: Engine, who: LoginResult, **more: Any) -> Any:
     caller = engine.signer.verify(who.access_token)
-    return await logins.end(engine, caller, caller.family, **more)
+    return await logins.end_login(engine, caller, caller.family, **more)
 
 
 Command = Callable[..., Awaitable[Any]]
@@ -115,11 +115,11 @@ def _dies(*_: Any) -> None:
 
 
 async def reviewed(engine: Engine, who: TechnicianId) -> Any:
-    return await profile.review(engine, ADMIN, who, account="suspended", reason="fraud")
+    return await profile.review_technician(engine, ADMIN, who, account="suspended", reason="fraud")
 
 
 async def patched(engine: Engine, who: TechnicianId) -> Any:
-    return await profile.patch(engine, ADMIN, who, ProfilePatch(services=[]))
+    return await profile.patch_technician(engine, ADMIN, who, ProfilePatch(services=[]))
 
 
 PLACES: list[tuple[Any, str]] = [(outbox, "finish"), (access, "put"), (sql, "publish"), (outbox, "delete")]
@@ -154,9 +154,9 @@ async def test_killed_after_a_change_of_a_profile(
             await command(engine, who)
     assert await owed(engine) == 1
     if place[1] == "put":
-        assert await sql.repair(engine) == 1
+        assert await sql.repair_redis(engine) == 1
     assert await outbox.run_once(engine) == 1
-    assert (await owed(engine), await sql.repair(engine)) == (0, 0)
+    assert (await owed(engine), await sql.repair_redis(engine)) == (0, 0)
     record = keys.technician(DEFAULT_ZONE, who)
     assert await engine.store.redis.hmget(record, field, "online") == [value, b""]
     events = await event_log.events(engine, "technician.reviewed")
@@ -213,13 +213,13 @@ async def test_concurrent_commands_leave_redis_as_sql_has_it(engine: Engine) -> 
     """
     who = await signed_in(engine)
     for _ in range(3):
-        login = await tokens.new_session(engine, who.user.id, "customer", "Ann")
-        refreshed = asyncio.gather(tokens.refresh(engine, login.refresh_token), return_exceptions=True)
-        some = (suspend(engine, who), accounts.reinstate(engine, ADMIN, who.user.id), change_role(engine, who))
+        login = await tokens.create_session(engine, who.user.id, "customer", "Ann")
+        refreshed = asyncio.gather(tokens.refresh_session(engine, login.refresh_token), return_exceptions=True)
+        some = (suspend(engine, who), accounts.reinstate_user(engine, ADMIN, who.user.id), change_role(engine, who))
         ended = tokens.end_session(engine, login.refresh_token)
         await asyncio.gather(*some, ended, refreshed, outbox.run_once(engine), outbox.run_once(engine))
         async with engine.archive.reading() as conn:
-            record = await access.read(conn, who.user.id)
+            record = await access.read_from_sql(conn, who.user.id)
         found = await engine.store.redis.hmget(keys.account(who.user.id), ["version", "active"])
         assert [int(value) for value in found] == [record.version, int(record.active)]
     assert await owed(engine) == 0
@@ -228,7 +228,7 @@ async def test_concurrent_commands_leave_redis_as_sql_has_it(engine: Engine) -> 
 async def test_a_failing_entry_delays_no_other(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """A bug with one account is logged, and the changes of other accounts take effect."""
     first, second = await signed_in(engine), await signed_in(engine, "bob@example.org")
-    finish = outbox.finish
+    finish = outbox.apply_rows
 
     async def away(*_: Any, **__: Any) -> None:
         raise Unavailable("away")
@@ -239,13 +239,13 @@ async def test_a_failing_entry_delays_no_other(engine: Engine, monkeypatch: pyte
         await finish(engine, user)
 
     with monkeypatch.context() as patch:
-        patch.setattr(outbox, "finish", away)
+        patch.setattr(outbox, "apply_rows", away)
         for who in (first, second):
             with pytest.raises(Indeterminate):
                 await suspend(engine, who)
-        patch.setattr(outbox, "finish", breaks)
+        patch.setattr(outbox, "apply_rows", breaks)
         assert await outbox.run_once(engine) == 1
-    assert not (await access.of(engine, second.user.id)).active
+    assert not (await access.read_access(engine, second.user.id)).active
 
 
 async def test_an_older_redis_reinstates_nobody(engine: Engine) -> None:

@@ -42,7 +42,7 @@ Take = Callable[[str], Awaitable[Outcome]]
 def settings(settings: Settings, tmp_path: Path) -> Settings:
     """What was captured counts as soon as the job has a technician."""
     for name, held in HELD.items():
-        text = (catalogue.shipped() / f"{name}.toml").read_text().replace("size = 10,", "size = 100,")
+        text = (catalogue.shipped_folder() / f"{name}.toml").read_text().replace("size = 10,", "size = 100,")
         assert text.count("\n[commands.expire]") == 1
         text = text.replace("\n[commands.expire]", PREPAY.format(held))
         (tmp_path / f"{name}.toml").write_text(text if HEARD in text else f'{text}\n{HEARD}\nto = ["customer"]\n')
@@ -51,7 +51,9 @@ def settings(settings: Settings, tmp_path: Path) -> Settings:
 
 async def pay(engine: Engine, job: JobId) -> None:
     """Capture the price."""
-    await payments.put(engine, PAY, job, Payment(reference="pi_1", status="captured", amount=PRICE, currency="USD"))
+    await payments.put_payment(
+        engine, PAY, job, Payment(reference="pi_1", status="captured", amount=PRICE, currency="USD")
+    )
 
 
 async def awarded(engine: Engine, serves: ServiceId, carla: Principal) -> tuple[JobId, Take]:

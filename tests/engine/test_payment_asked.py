@@ -22,7 +22,7 @@ from engine.workers import scheduler
 from tests.support import event_log, people
 from tests.support.clock import advance
 
-LIB = Path(scripts.folder()) / "lib"
+LIB = Path(scripts.scripts_folder()) / "lib"
 HOURLY = '"pricing":"hourly"'
 
 
@@ -95,10 +95,10 @@ async def done(engine: Engine, *, pricing: str = "flat", hours: float = 2.5) -> 
     who = await people.technician(engine, "t1", serves)
     more = {"blueprint": "marketplace", "technician": "t1"}
     job = people.id_of(await people.job(engine, carla, serves, **more))  # type: ignore[arg-type]
-    await jobs.command(engine, who, job, Step(command="accept"))
+    await jobs.run_command(engine, who, job, Step(command="accept"))
     for command, purpose in (("start", "start"), ("complete", "completion")):
-        code = codes.derive(engine, job, purpose, "1")
-        await jobs.command(engine, who, job, Step(command=command, code=code))
+        code = codes.derive_code(engine, job, purpose, "1")
+        await jobs.run_command(engine, who, job, Step(command=command, code=code))
         await advance(engine, hours * 3600)
     return carla, job
 
@@ -112,11 +112,11 @@ async def asked(engine: Engine, job: JobId) -> list[dict[str, Any]]:
 async def test_the_customer_confirms_once(engine: Engine, pricing: str, amount: int) -> None:
     """Two and a half hours are three; confirming again asks for nothing more."""
     carla, job = await done(engine, pricing=pricing)
-    told = await jobs.command(engine, carla, job, Step(command="confirm"))
+    told = await jobs.run_command(engine, carla, job, Step(command="confirm"))
     assert "confirmed" in orjson.loads(bytes(told.job or b""))["at"]
     [payment] = await asked(engine, job)
     assert (payment["amount"], payment["currency"], payment["kind"]) == (amount, "USD", "charge")
-    again = await jobs.command(engine, carla, job, Step(command="confirm"))
+    again = await jobs.run_command(engine, carla, job, Step(command="confirm"))
     assert again.repeated and again.seq == told.seq
     assert len(await asked(engine, job)) == 1
 
@@ -135,11 +135,11 @@ async def test_unconfirmed_for_two_days_it_confirms_itself(engine: Engine) -> No
     [event] = await event_log.events(engine, "payment.requested", job)
     assert event.actor == "engine" and event_log.payload(event)["command"] == "confirm"
     with pytest.raises(IllegalTransition):
-        await jobs.command(engine, carla, job, Step(command="confirm"))
+        await jobs.run_command(engine, carla, job, Step(command="confirm"))
 
 
 async def _due(engine: Engine) -> None:
     """Do what is due now; due work rests for a lease after the zone was opened."""
-    await engine.store.redis.hset(keys.meta(DEFAULT_ZONE), "opened_at", "0")
+    await engine.store.redis.hset(keys.zone_meta(DEFAULT_ZONE), "opened_at", "0")
     while await scheduler.run_once(engine, DEFAULT_ZONE) == 0.0:
         pass

@@ -33,7 +33,7 @@ def me(who: Principal) -> TechnicianId:
 
 
 async def whole(engine: Engine, who: Principal) -> Technician:
-    found = await profile.read(engine, ADMIN, me(who))
+    found = await profile.read_technician(engine, ADMIN, me(who))
     assert isinstance(found, Technician)
     return found
 
@@ -53,10 +53,10 @@ async def test_refuses_another_ones_profile(engine: Engine) -> None:
     who, other = await staff.registered(engine), await staff.registered(engine)
     for caller in (CUSTOMER, other, Principal(who.id, "customer")):
         with pytest.raises(Forbidden):
-            await profile.patch(engine, caller, me(who), ProfilePatch(name="X"))
+            await profile.patch_technician(engine, caller, me(who), ProfilePatch(name="X"))
     for change in (ProfilePatch(capacity=5), ProfilePatch(zone=DEFAULT_ZONE)):
         with pytest.raises(Forbidden):
-            await profile.patch(engine, who, me(who), change)
+            await profile.patch_technician(engine, who, me(who), change)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ async def test_refuses_what_cannot_be(engine: Engine, change: ProfilePatch, poin
     who = await staff.registered(engine)
     before = await whole(engine, who)
     with pytest.raises(Invalid) as refusal:
-        await profile.patch(engine, ADMIN, me(who), change)
+        await profile.patch_technician(engine, ADMIN, me(who), change)
     assert refusal.value.errors[0][0] == pointer
     assert await whole(engine, who) == before
 
@@ -84,14 +84,14 @@ async def test_refuses_reviews_by_others_and_of_nobody(engine: Engine) -> None:
     who = await staff.registered(engine)
     for caller in (CUSTOMER, who, OPS):
         with pytest.raises(Forbidden):
-            await profile.review(engine, caller, me(who), kyc="approved")
+            await profile.review_technician(engine, caller, me(who), kyc="approved")
     with pytest.raises(Invalid):
-        await profile.review(engine, MANAGER, me(who))
+        await profile.review_technician(engine, MANAGER, me(who))
     for missing in (
-        profile.review(engine, MANAGER, TechnicianId(UserId("x")), kyc="approved"),
-        profile.patch(engine, ADMIN, TechnicianId(UserId("x")), ProfilePatch(name="X")),
-        profile.patch(engine, ADMIN, TechnicianId(UserId("x")), ProfilePatch(zone=DEFAULT_ZONE)),
-        profile.read(engine, ADMIN, TechnicianId(UserId("x"))),
+        profile.review_technician(engine, MANAGER, TechnicianId(UserId("x")), kyc="approved"),
+        profile.patch_technician(engine, ADMIN, TechnicianId(UserId("x")), ProfilePatch(name="X")),
+        profile.patch_technician(engine, ADMIN, TechnicianId(UserId("x")), ProfilePatch(zone=DEFAULT_ZONE)),
+        profile.read_technician(engine, ADMIN, TechnicianId(UserId("x"))),
     ):
         with pytest.raises(NotFound):
             await missing
@@ -104,19 +104,19 @@ async def test_refuses_another_zone_while_he_works(two_zones: Engine) -> None:
     who = await staff.eligible(engine, serves)
     move = ProfilePatch(zone=NORTH)
     with pytest.raises(IllegalTransition):
-        await profile.patch(engine, ADMIN, me(who), move)
+        await profile.patch_technician(engine, ADMIN, me(who), move)
     job = await people.offered(engine, await people.customer(engine), serves)
     await jobs.claim(engine, who, job)
     await live.set_availability(engine, who, who.id, online=False)
     with pytest.raises(IllegalTransition):
-        await profile.patch(engine, ADMIN, me(who), move)
-    await jobs.command(engine, OPS, job, jobs.Step(command="cancel"))
+        await profile.patch_technician(engine, ADMIN, me(who), move)
+    await jobs.run_command(engine, OPS, job, jobs.Step(command="cancel"))
     key = str(uuid.uuid4())
-    assert (await profile.patch(engine, ADMIN, me(who), move, key=key)).value.zone == NORTH
-    assert await live.zone_of(engine, who.id) == NORTH
+    assert (await profile.patch_technician(engine, ADMIN, me(who), move, key=key)).value.zone == NORTH
+    assert await live.read_zone(engine, who.id) == NORTH
     assert not await engine.store.redis.exists(keys.technician(DEFAULT_ZONE, me(who)))
     await live.set_availability(engine, who, who.id, online=True, position=HERE)
-    assert (await profile.patch(engine, ADMIN, me(who), move, key=key)).repeated
+    assert (await profile.patch_technician(engine, ADMIN, me(who), move, key=key)).repeated
 
 
 async def test_a_change_of_zone_that_fails_leaves_him_where_he_was(
@@ -129,10 +129,10 @@ async def test_a_change_of_zone_that_fails_leaves_him_where_he_was(
         raise Unavailable("The database is away")
 
     with monkeypatch.context() as patch:
-        patch.setattr(in_sql, "once", away)
+        patch.setattr(in_sql, "run_once", away)
         with pytest.raises(Unavailable):
-            await profile.patch(two_zones, ADMIN, me(who), ProfilePatch(zone=NORTH))
-    assert await live.zone_of(two_zones, who.id) == DEFAULT_ZONE
+            await profile.patch_technician(two_zones, ADMIN, me(who), ProfilePatch(zone=NORTH))
+    assert await live.read_zone(two_zones, who.id) == DEFAULT_ZONE
     assert (await whole(two_zones, who)).zone == DEFAULT_ZONE
 
 
@@ -143,12 +143,12 @@ async def test_a_card_shows_no_telephone(engine: Engine) -> None:
     """Customers and colleagues see the public card; he himself and managers see all."""
     serves = await people.service(engine)
     who = await staff.eligible(engine, serves)
-    await profile.patch(engine, who, me(who), ProfilePatch(phone="+1 555 0100"))
-    card = await profile.read(engine, CUSTOMER, me(who))
+    await profile.patch_technician(engine, who, me(who), ProfilePatch(phone="+1 555 0100"))
+    card = await profile.read_technician(engine, CUSTOMER, me(who))
     assert isinstance(card, TechnicianCard)
     assert (card.name, card.services, card.rating, card.online) == ("Tom", [serves], 4.5, True)
     for caller in (who, MANAGER, OPS):
-        shown = await profile.read(engine, caller, me(who))
+        shown = await profile.read_technician(engine, caller, me(who))
         assert isinstance(shown, Technician)
         assert (shown.phone, shown.load, shown.online) == ("+1 555 0100", 0, True)
 
@@ -164,18 +164,18 @@ async def test_technicians_are_found_by_service_place_and_page(engine: Engine) -
     fresh = await staff.registered(engine)
 
     async def found(caller: Principal, **query: object) -> list[str]:
-        page = await profile.find(engine, caller, TechnicianQuery(**query))  # type: ignore[arg-type]
+        page = await profile.find_technicians(engine, caller, TechnicianQuery(**query))  # type: ignore[arg-type]
         return [technician.id for technician in page.items]
 
     assert set(await found(ADMIN)) == {near.id, far.id, idle.id, fresh.id}
     assert set(await found(CUSTOMER)) == {near.id, far.id, idle.id}
     assert await found(CUSTOMER, service=other) == []
     assert await found(CUSTOMER, service=serves, lat=HERE.lat, lon=HERE.lon) == [near.id, far.id]
-    first = await profile.find(engine, ADMIN, TechnicianQuery(limit=3))
-    rest = await profile.find(engine, ADMIN, TechnicianQuery(limit=3, cursor=first.next))
+    first = await profile.find_technicians(engine, ADMIN, TechnicianQuery(limit=3))
+    rest = await profile.find_technicians(engine, ADMIN, TechnicianQuery(limit=3, cursor=first.next))
     assert (len(first.items), len(rest.items), rest.next) == (3, 1, None)
     with pytest.raises(Invalid):
-        await profile.find(engine, CUSTOMER, TechnicianQuery(lat=1.0, lon=1.0))
+        await profile.find_technicians(engine, CUSTOMER, TechnicianQuery(lat=1.0, lon=1.0))
 
 
 # Changes
@@ -185,12 +185,12 @@ async def test_complete_is_name_zone_and_a_service(engine: Engine) -> None:
     """What is missing keeps him from working; with the last piece he may, without waiting for anything."""
     serves = await people.service(engine)
     who = await staff.registered(engine)
-    await profile.review(engine, MANAGER, me(who), kyc="approved", account="approved")
+    await profile.review_technician(engine, MANAGER, me(who), kyc="approved", account="approved")
     record = keys.technician(DEFAULT_ZONE, me(who))
     assert await engine.store.redis.hget(record, "complete") == b"0"
-    await profile.patch(engine, who, me(who), ProfilePatch(services=[serves, serves]))
+    await profile.patch_technician(engine, who, me(who), ProfilePatch(services=[serves, serves]))
     assert await engine.store.redis.hmget(record, "complete", "services") == [b"1", serves.encode()]
-    await profile.patch(engine, who, me(who), ProfilePatch(name=""))
+    await profile.patch_technician(engine, who, me(who), ProfilePatch(name=""))
     assert await engine.store.redis.hget(record, "complete") == b"0"
     assert await engine.store.redis.hget(record, "online") != b"1"
 
@@ -199,7 +199,7 @@ async def test_a_review_is_told_once(engine: Engine) -> None:
     """He and the managers hear of it, with who did it and why; a repeat tells nobody."""
     who, key = await staff.registered(engine), str(uuid.uuid4())
     for _ in range(2):
-        done = await profile.review(engine, MANAGER, me(who), kyc="rejected", reason="blurred", key=key)
+        done = await profile.review_technician(engine, MANAGER, me(who), kyc="rejected", reason="blurred", key=key)
         assert isinstance(done.value, Technician)
         assert (done.value.kyc, done.value.account) == ("rejected", "pending")
     assert done.repeated
@@ -208,7 +208,7 @@ async def test_a_review_is_told_once(engine: Engine) -> None:
     assert told.actor == "onboarding_manager:cli_onboarding_manager"
     assert {"kyc": "rejected", "reason": "blurred"}.items() <= event_log.payload(told).items()
     with pytest.raises(ReusedKey):
-        await profile.review(engine, MANAGER, me(who), kyc="approved", key=key)
+        await profile.review_technician(engine, MANAGER, me(who), kyc="approved", key=key)
 
 
 async def test_a_suspending_review_stops_claims_at_once(engine: Engine) -> None:
@@ -216,7 +216,7 @@ async def test_a_suspending_review_stops_claims_at_once(engine: Engine) -> None:
     serves = await people.service(engine)
     who = await staff.eligible(engine, serves)
     job = await people.offered(engine, await people.customer(engine), serves)
-    await profile.review(engine, MANAGER, me(who), account="suspended", reason="…")
+    await profile.review_technician(engine, MANAGER, me(who), account="suspended", reason="…")
     with pytest.raises(AccountNotApproved):
         await jobs.claim(engine, who, job)
     assert (await whole(engine, who)).online is False
@@ -225,9 +225,9 @@ async def test_a_suspending_review_stops_claims_at_once(engine: Engine) -> None:
 async def test_changes_that_cross_end_as_sql_has_them(engine: Engine) -> None:
     """However their copies to Redis overtake each other, the last version stands."""
     who = await staff.registered(engine)
-    crossing = (profile.patch(engine, ADMIN, me(who), ProfilePatch(capacity=n)) for n in range(1, 21))
+    crossing = (profile.patch_technician(engine, ADMIN, me(who), ProfilePatch(capacity=n)) for n in range(1, 21))
     await asyncio.gather(*crossing)
-    row = await sql.find_one(engine, me(who))
+    row = await sql.read_row(engine, me(who))
     hot = await engine.store.redis.hmget(keys.technician(DEFAULT_ZONE, me(who)), "profile", "capacity")
     assert (int(hot[0] or 0), int(hot[1] or 0)) == (row.version, row.capacity)
     assert row.version == 21
@@ -239,9 +239,9 @@ async def test_a_lost_hot_record_is_put_back(engine: Engine, monkeypatch: pytest
     team = [await staff.registered(engine) for _ in range(5)]
     await engine.store.redis.delete(*(keys.technician(DEFAULT_ZONE, me(who)) for who in team[:2]))
     async with engine.archive.writing() as conn:
-        await sql.touch(conn, me(team[4]), capacity=7)
-    assert await sql.repair(engine) == 3
-    assert await sql.repair(engine) == 0
+        await sql.update_technician(conn, me(team[4]), capacity=7)
+    assert await sql.repair_redis(engine) == 3
+    assert await sql.repair_redis(engine) == 0
     assert await engine.store.redis.hget(keys.technician(DEFAULT_ZONE, me(team[4])), "capacity") == b"7"
 
 
@@ -252,7 +252,7 @@ async def test_a_new_technician_does_not_wait_for_redis(engine: Engine, monkeypa
         raise Unavailable("Redis cannot be reached")
 
     with monkeypatch.context() as patch:
-        patch.setattr(live, "put", away)
+        patch.setattr(live, "write_record", away)
         who = await staff.registered(engine)
-    assert await sql.repair(engine) == 1
-    assert await live.zone_of(engine, who.id) == DEFAULT_ZONE
+    assert await sql.repair_redis(engine) == 1
+    assert await live.read_zone(engine, who.id) == DEFAULT_ZONE

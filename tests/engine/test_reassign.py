@@ -25,14 +25,14 @@ from tests.support.people import ADMIN
 
 async def suspend(engine: Engine, who: Principal, *, how: Any = "reassign", key: str | None = None) -> None:
     """Suspend the technician."""
-    await accounts.suspend(engine, ADMIN, who.id, reason="complaints", jobs=how, key=key)
+    await accounts.suspend_user(engine, ADMIN, who.id, reason="complaints", jobs=how, key=key)
 
 
 async def held(engine: Engine, who: Principal, serves: ServiceId, *steps: str) -> JobId:
     """Create a job that the technician has claimed, and give ``steps``."""
     job = await people.offered(engine, await people.customer(engine), serves)
     for step in ("claim", *steps):
-        await jobs.command(engine, who, job, Step(command=step))
+        await jobs.run_command(engine, who, job, Step(command=step))
     return job
 
 
@@ -55,7 +55,7 @@ async def test_kept_as_they_were(engine: Engine) -> None:
     await suspend(engine, who, how="keep")
     assert await of(engine, job, "status", "holder") == ["accepted", who.id]
     with pytest.raises(CalloutError):
-        await jobs.command(engine, who, job, Step(command="claim"))
+        await jobs.run_command(engine, who, job, Step(command="claim"))
 
 
 async def test_what_can_be_taken_is_offered_to_others(engine: Engine) -> None:
@@ -113,7 +113,7 @@ async def test_a_crash_in_between_is_made_good(engine: Engine, monkeypatch: pyte
     serves = await people.service(engine)
     who = await staff.eligible(engine, serves, capacity=5)
     mine = [await held(engine, who, serves) for _ in range(3)]
-    command, done = jobs.command, 0
+    command, done = jobs.run_command, 0
 
     async def dies(*args: Any, **more: Any) -> Any:
         nonlocal done
@@ -123,7 +123,7 @@ async def test_a_crash_in_between_is_made_good(engine: Engine, monkeypatch: pyte
         return await command(*args, **more)
 
     with monkeypatch.context() as patched:
-        patched.setattr(reassign.jobs, "command", dies)
+        patched.setattr(reassign.jobs, "run_command", dies)
         with pytest.raises(Indeterminate):
             await suspend(engine, who)
     assert sorted([(await of(engine, job, "status"))[0] for job in mine]) == ["accepted", "accepted", "broadcasted"]
@@ -137,14 +137,14 @@ async def test_a_job_that_went_to_another_is_left_to_him(engine: Engine, monkeyp
     serves = await people.service(engine)
     who, other = await staff.eligible(engine, serves), await staff.eligible(engine, serves)
     job = await held(engine, who, serves)
-    command = jobs.command
+    command = jobs.run_command
 
     async def overtaken(engine_: Engine, by: Principal, name: str, step: Step, **more: Any) -> Any:
         await command(engine_, ADMIN, name, Step(command="reassign", technician=other.id, reason="by hand"))
         return await command(engine_, by, name, step, **more)
 
     with monkeypatch.context() as patched:
-        patched.setattr(reassign.jobs, "command", overtaken)
+        patched.setattr(reassign.jobs, "run_command", overtaken)
         await suspend(engine, who)
     assert await of(engine, job, "status", "holder") == ["accepted", other.id]
 
@@ -155,7 +155,7 @@ async def test_who_may_and_who_comes_back(engine: Engine) -> None:
     who = await staff.eligible(engine, serves)
     job = await held(engine, who, serves)
     with pytest.raises(Forbidden):
-        await accounts.suspend(engine, who, ADMIN.id, reason="x", jobs="reassign")
+        await accounts.suspend_user(engine, who, ADMIN.id, reason="x", jobs="reassign")
     await suspend(engine, who)
     assert await of(engine, job, "holder") == [""]
     assert await ordered(engine) == []
@@ -177,6 +177,6 @@ async def test_reinstated_before_it_was_done_nothing_more_is_taken(
         with pytest.raises(Indeterminate):
             await suspend(engine, who)
     assert await ordered(engine) == ["admin:cli_admin"]
-    await accounts.reinstate(engine, ADMIN, who.id)
+    await accounts.reinstate_user(engine, ADMIN, who.id)
     assert await ordered(engine) == []
     assert await of(engine, job, "status", "holder") == ["accepted", who.id]

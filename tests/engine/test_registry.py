@@ -16,7 +16,7 @@ from engine.process.settings import Settings
 from engine.runtime import Engine, open_engine
 from tests.support import people
 
-TEXT = (catalogue.shipped() / "home_service.toml").read_text()
+TEXT = (catalogue.shipped_folder() / "home_service.toml").read_text()
 NEWER = TEXT.replace("version = 2", "version = 3").replace("[commands.depart]", "[commands.leave]")
 
 
@@ -38,7 +38,7 @@ async def test_a_broken_file_changes_nothing_and_is_told(engine: Engine, folder:
     """All problems are returned, and the valid file beside the broken one is not loaded either."""
     (folder / "home_service.toml").write_text(NEWER)
     (folder / "bad.toml").write_text('name = "bad"\n')
-    problems = await registry.reload(engine.settings, engine.archive, engine.blueprints)
+    problems = await registry.reload_files(engine.settings, engine.archive, engine.blueprints)
     assert problems and all(problem.startswith("bad.toml: ") for problem in problems)
     assert engine.blueprints.default.version == 2 and "home_service@3" not in engine.blueprints.by_key
 
@@ -46,7 +46,7 @@ async def test_a_broken_file_changes_nothing_and_is_told(engine: Engine, folder:
 async def test_another_content_of_the_same_version_is_refused(engine: Engine, folder: Path) -> None:
     """Jobs may use the stored content of that version."""
     (folder / "home_service.toml").write_text(TEXT.replace("offer_s = 60", "offer_s = 5"))
-    [problem] = await registry.reload(engine.settings, engine.archive, engine.blueprints)
+    [problem] = await registry.reload_files(engine.settings, engine.archive, engine.blueprints)
     assert problem.startswith("home_service@2: another content is kept")
     assert engine.blueprints.default.dispatch.offer_s == 60
 
@@ -71,20 +71,20 @@ async def test_running_jobs_keep_theirs_and_new_ones_get_the_new(
     old = await people.offered(engine, carla, serves)
     await jobs.claim(engine, tara, old)
     (folder / "home_service.toml").write_text(NEWER)
-    assert await registry.reload(engine.settings, engine.archive, engine.blueprints) == []
+    assert await registry.reload_files(engine.settings, engine.archive, engine.blueprints) == []
     assert engine.blueprints.default.version == 3
     with pytest.raises(NotFound, match="No such command"):
-        await jobs.command(engine, tara, old, Step(command="leave"))
-    done = await jobs.command(engine, tara, old, Step(command="depart"))
+        await jobs.run_command(engine, tara, old, Step(command="leave"))
+    done = await jobs.run_command(engine, tara, old, Step(command="depart"))
     assert done.message == "On the way"
     async with open_engine(settings) as again:
-        assert (await jobs.command(again, tara, old, Step(command="arrive"))).message == "Arrived"
+        assert (await jobs.run_command(again, tara, old, Step(command="arrive"))).message == "Arrived"
         ted = await people.technician(again, "t2", serves)
         new = await people.offered(again, carla, serves)
         await jobs.claim(again, ted, new)
         with pytest.raises(NotFound, match="No such command"):
-            await jobs.command(again, ted, new, Step(command="depart"))
-        assert (await jobs.command(again, ted, new, Step(command="leave"))).message == "On the way"
+            await jobs.run_command(again, ted, new, Step(command="depart"))
+        assert (await jobs.run_command(again, ted, new, Step(command="leave"))).message == "On the way"
 
 
 async def test_a_node_learns_what_another_has_begun_to_work_by(
@@ -93,6 +93,6 @@ async def test_a_node_learns_what_another_has_begun_to_work_by(
     """Without its own reload a node loads the version by its key; its own new jobs use the version that it has."""
     (folder / "home_service.toml").write_text(NEWER)
     async with open_engine(settings):
-        await registry.learn(engine.archive, engine.blueprints)
+        await registry.sync_with_sql(engine.archive, engine.blueprints)
     assert engine.blueprints.of("home_service@3").version == 3
     assert engine.blueprints.default.version == 2

@@ -42,14 +42,14 @@ async def test_only_holder_and_ops_and_only_before_the_work(engine: Engine) -> N
     job = await people.offered(engine, carla, serves)
     await jobs.claim(engine, tom, job)
     with pytest.raises(NotFound):
-        await jobs.command(engine, tara, job, Step(command="unassign"))
+        await jobs.run_command(engine, tara, job, Step(command="unassign"))
     with pytest.raises(Forbidden):
-        await jobs.command(engine, carla, job, Step(command="unassign"))
+        await jobs.run_command(engine, carla, job, Step(command="unassign"))
     for command in ("depart", "arrive", "start"):
-        await jobs.command(engine, tom, job, Step(command=command))
+        await jobs.run_command(engine, tom, job, Step(command=command))
     for command in ("unassign", "reassign"):
         with pytest.raises(IllegalTransition):
-            await jobs.command(engine, people.ADMIN, job, Step(command=command, technician="tara"))
+            await jobs.run_command(engine, people.ADMIN, job, Step(command=command, technician="tara"))
     assert (await _row(engine, job))[b"holder"] == b"tom"
 
 
@@ -59,7 +59,7 @@ async def test_who_leaves_is_free_and_is_not_asked_again(engine: Engine) -> None
     tom, tara = [await people.technician(engine, name, serves) for name in ("tom", "tara")]
     job = await people.offered(engine, carla, serves)
     await jobs.claim(engine, tom, job)
-    left = await jobs.command(engine, tom, job, Step(command="unassign", reason="my car broke down"))
+    left = await jobs.run_command(engine, tom, job, Step(command="unassign", reason="my car broke down"))
     assert left.message == "Offered anew"
     row = await _row(engine, job)
     assert (row[b"status"], row[b"phase"], row[b"holder"]) == (b"broadcasted", b"open", b"")
@@ -97,12 +97,12 @@ async def test_ops_name_another_who_may(engine: Engine) -> None:
     await jobs.claim(engine, tara, busy)
     for name in ("nobody", "pia", "new"):
         with pytest.raises(Invalid) as refused:
-            await jobs.command(engine, people.ADMIN, job, Step(command="reassign", technician=name))
+            await jobs.run_command(engine, people.ADMIN, job, Step(command="reassign", technician=name))
         assert refused.value.errors[0][0] == "/technician"
     with pytest.raises(AtCapacity):
-        await jobs.command(engine, people.ADMIN, job, Step(command="reassign", technician="tara"))
+        await jobs.run_command(engine, people.ADMIN, job, Step(command="reassign", technician="tara"))
     assert await _held(engine, tom) == {job.encode()}
-    await jobs.command(
+    await jobs.run_command(
         engine, people.ADMIN, job, Step(command="reassign", technician="tara", force=True, reason="sick")
     )
     assert await _held(engine, tom) == set() and job.encode() in await _held(engine, tara)
@@ -112,8 +112,8 @@ async def test_ops_name_another_who_may(engine: Engine) -> None:
     assert "user:tom" not in given.to and "user:tara" in given.to
     assert event_log.payload(given)["technician"]["id"] == "tara" and event_log.payload(given)["reason"] == "sick"
     with pytest.raises(NotFound):
-        await jobs.command(engine, tom, job, Step(command="depart"))
-    await jobs.command(engine, tara, job, Step(command="depart"))
+        await jobs.run_command(engine, tom, job, Step(command="depart"))
+    await jobs.run_command(engine, tara, job, Step(command="depart"))
 
 
 async def test_reassigned_to_nobody_by_name_it_is_offered_anew(engine: Engine) -> None:
@@ -126,8 +126,8 @@ async def test_reassigned_to_nobody_by_name_it_is_offered_anew(engine: Engine) -
     await jobs.claim(engine, tom, job)
     key = "7f6b1c9e-4b8a-4f40-9d6e-0d5b6f3c1a11"
     step = Step(command="reassign", reason="complaint")
-    first = await jobs.command(engine, people.ADMIN, job, step, key=key)
-    again = await jobs.command(engine, people.ADMIN, job, step, key=key)
+    first = await jobs.run_command(engine, people.ADMIN, job, step, key=key)
+    again = await jobs.run_command(engine, people.ADMIN, job, step, key=key)
     assert (first.seq, first.version) == (again.seq, again.version) and again.repeated
     assert len(await event_log.events(engine, "job.unassigned", job)) == 1
     assert (await _row(engine, job))[b"status"] == b"broadcasted"
@@ -142,7 +142,7 @@ async def test_a_job_offered_anew_expires_in_its_own_time(engine: Engine) -> Non
     job = await people.offered(engine, carla, serves)
     await jobs.claim(engine, tom, job)
     await advance(engine, 800)
-    await jobs.command(engine, tom, job, Step(command="unassign"))
+    await jobs.run_command(engine, tom, job, Step(command="unassign"))
     await advance(engine, 800)
     while await scheduler.run_once(engine, DEFAULT_ZONE) == 0.0:
         pass
@@ -159,11 +159,11 @@ async def test_nobody_can_be_taken_off_a_job_that_nobody_has(engine: Engine) -> 
     serves, carla = await people.service(engine), await people.customer(engine)
     job = people.id_of(await people.job(engine, carla, serves, blueprint="delivery"))
     for command in ("confirm", "prepare", "ready"):
-        await jobs.command(engine, people.ADMIN, job, Step(command=command))
-    shown = orjson.loads(await job_queries.read(engine, people.ADMIN, job))
+        await jobs.run_command(engine, people.ADMIN, job, Step(command=command))
+    shown = orjson.loads(await job_queries.read_job(engine, people.ADMIN, job))
     assert shown["actions"] == ["assign", "reassign", "cancel"]
     with pytest.raises(IllegalTransition):
-        await jobs.command(engine, people.ADMIN, job, Step(command="unassign"))
+        await jobs.run_command(engine, people.ADMIN, job, Step(command="unassign"))
     assert await event_log.events(engine, "job.unassigned", job) == []
 
 
@@ -174,5 +174,5 @@ async def test_who_left_has_the_job_no_longer_among_his(engine: Engine, other: s
     tom, _ = [await people.technician(engine, name, serves) for name in ("tom", "tara")]
     job = await people.offered(engine, carla, serves)
     await jobs.claim(engine, tom, job)
-    await jobs.command(engine, people.ADMIN, job, Step(command="reassign", technician=other))
+    await jobs.run_command(engine, people.ADMIN, job, Step(command="reassign", technician=other))
     assert await engine.store.redis.zrange(keys.user_jobs(DEFAULT_ZONE, tom.id), 0, -1) == []

@@ -37,7 +37,7 @@ async def test_two_technicians_with_the_same_key_have_one_holder(engine: Engine)
     assert (await jobs.claim(engine, one, job, key=KEY)).message == "Job accepted"
     with pytest.raises(Taken):
         await jobs.claim(engine, two, job, key=KEY)
-    await jobs.command(engine, carla, job, Step(command="cancel"), key=KEY)
+    await jobs.run_command(engine, carla, job, Step(command="cancel"), key=KEY)
 
 
 async def test_a_repeated_decline_is_answered_as_the_first(engine: Engine) -> None:
@@ -45,9 +45,9 @@ async def test_a_repeated_decline_is_answered_as_the_first(engine: Engine) -> No
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
     job = await people.offered(engine, carla, serves)
-    first = await offers.decline(engine, one, job, key=KEY)
-    await jobs.command(engine, carla, job, Step(command="cancel"))
-    again = await offers.decline(engine, one, job, key=KEY)
+    first = await offers.decline_offer(engine, one, job, key=KEY)
+    await jobs.run_command(engine, carla, job, Step(command="cancel"))
+    again = await offers.decline_offer(engine, one, job, key=KEY)
     assert again.repeated and told(again) == told(first)
 
 
@@ -59,11 +59,11 @@ async def test_a_step_taken_already_is_remembered_under_the_later_key_too(engine
     job = await people.offered(engine, carla, serves)
     steps = ["claim", "depart", "arrive"]
     for step in steps[: steps.index(command) + 1]:
-        first = await jobs.command(engine, one, job, Step(command=step))
-    later = await jobs.command(engine, one, job, Step(command=command), key=KEY)
+        first = await jobs.run_command(engine, one, job, Step(command=step))
+    later = await jobs.run_command(engine, one, job, Step(command=command), key=KEY)
     assert later.repeated and told(later) == told(first)
-    await jobs.command(engine, one, job, Step(command=steps[steps.index(command) + 1]))
-    assert told(await jobs.command(engine, one, job, Step(command=command), key=KEY)) == told(first)
+    await jobs.run_command(engine, one, job, Step(command=steps[steps.index(command) + 1]))
+    assert told(await jobs.run_command(engine, one, job, Step(command=command), key=KEY)) == told(first)
 
 
 async def test_a_claim_by_the_present_holder_answers_as_it_did(engine: Engine) -> None:
@@ -72,7 +72,7 @@ async def test_a_claim_by_the_present_holder_answers_as_it_did(engine: Engine) -
     one = await people.technician(engine, "t1", serves)
     job = await people.offered(engine, carla, serves)
     first = await jobs.claim(engine, one, job)
-    await jobs.command(engine, one, job, Step(command="depart"))
+    await jobs.run_command(engine, one, job, Step(command="depart"))
     assert told(await jobs.claim(engine, one, job)) == told(first)
     assert len(await event_log.events(engine, "job.accepted", job)) == 1
 
@@ -115,7 +115,7 @@ async def test_a_reference_looked_up_before_its_job_was_archived_is_still_known(
     serves, carla = await people.service(engine), await people.customer(engine)
     wanted = Booking(service=serves, lat=40.75, lon=-73.99, address="1 Main St", reference="order-1")
     first = people.id_of(await booking.create(engine, carla, wanted))
-    await jobs.command(engine, carla, first, Step(command="cancel"))
+    await jobs.run_command(engine, carla, first, Step(command="cancel"))
     look = reader.job_of_reference
 
     async def slow(*args: object) -> object:
@@ -127,7 +127,7 @@ async def test_a_reference_looked_up_before_its_job_was_archived_is_still_known(
     assert people.id_of(await booking.create(engine, carla, wanted)) == first
     await advance(engine, 86_401)
     await scheduler.run_once(engine, DEFAULT_ZONE)
-    assert not await engine.store.redis.exists(keys.reference(DEFAULT_ZONE, carla.id))
+    assert not await engine.store.redis.exists(keys.booking_references(DEFAULT_ZONE, carla.id))
     assert people.id_of(await booking.create(engine, carla, wanted)) == first
 
 

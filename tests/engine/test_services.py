@@ -24,42 +24,42 @@ def new(name: str = "Plumbing", category: str = "home", **changes: object) -> Ne
 
 async def test_refuses_all_but_ops(engine: Engine) -> None:
     """Everybody reads the catalogue; ops and admins change it."""
-    made = (await services.create(engine, ADMIN, new())).value
+    made = (await services.create_service(engine, ADMIN, new())).value
     for role in ("customer", "technician", "mediator", "onboarding_manager", "service"):
         caller = Principal(UserId("x"), role)
         with pytest.raises(Forbidden):
-            await services.create(engine, caller, new())
+            await services.create_service(engine, caller, new())
         with pytest.raises(Forbidden):
-            await services.patch(engine, caller, made.id, {"active": False})
+            await services.patch_service(engine, caller, made.id, {"active": False})
 
 
 async def test_refuses_a_booking_of_what_is_not_on_offer(engine: Engine) -> None:
     """An unknown service is invalid input with the name of its field; an inactive one has its own code."""
-    made = (await services.create(engine, ADMIN, new(active=False))).value
+    made = (await services.create_service(engine, ADMIN, new(active=False))).value
     with pytest.raises(Invalid) as refusal:
         await services.active_service(engine, ServiceId("srv_x"))
     assert refusal.value.errors[0][0] == "/service"
     with pytest.raises(ServiceInactive):
         await services.active_service(engine, made.id)
     with pytest.raises(NotFound):
-        await services.patch(engine, ADMIN, ServiceId("srv_x"), {"active": True})
+        await services.patch_service(engine, ADMIN, ServiceId("srv_x"), {"active": True})
 
 
 async def test_a_service_is_made_and_changed(engine: Engine) -> None:
     """Fields that are left out have defaults; a patch changes only the fields that it names."""
-    made = (await services.create(engine, ADMIN, new())).value
+    made = (await services.create_service(engine, ADMIN, new())).value
     assert (made.pricing, made.duration_min, made.active) == ("flat", 60, True)
-    changed = (await services.patch(engine, ADMIN, made.id, {"pricing": "hourly", "base_amount": 7})).value
+    changed = (await services.patch_service(engine, ADMIN, made.id, {"pricing": "hourly", "base_amount": 7})).value
     assert (changed.pricing, changed.base_amount, changed.name) == ("hourly", 7, "Plumbing")
-    assert await services.read(engine, made.id) == changed == await services.active_service(engine, made.id)
-    assert (await services.patch(engine, ADMIN, made.id, {})).value == changed
+    assert await services.read_service(engine, made.id) == changed == await services.active_service(engine, made.id)
+    assert (await services.patch_service(engine, ADMIN, made.id, {})).value == changed
 
 
 async def test_a_repeat_by_key_makes_one_service(engine: Engine) -> None:
     """The second reply is the first one."""
     key = str(uuid.uuid4())
-    first = await services.create(engine, ADMIN, new(), key=key)
-    again = await services.create(engine, ADMIN, new(), key=key)
+    first = await services.create_service(engine, ADMIN, new(), key=key)
+    again = await services.create_service(engine, ADMIN, new(), key=key)
     assert (again.value, again.repeated, again.key) == (first.value, True, key)
 
 
@@ -73,10 +73,10 @@ async def test_services_are_found_by_word_and_category(engine: Engine) -> None:
         new("Wiring", "home", active=False),
         new("Walls", "Decor outside"),
     ):
-        await services.create(engine, ADMIN, service)
+        await services.create_service(engine, ADMIN, service)
 
     async def names(caller: Principal, **query: Any) -> list[str]:
-        return [s.name for s in (await services.find(engine, caller, ServiceQuery(**query))).items]
+        return [s.name for s in (await services.find_services(engine, caller, ServiceQuery(**query))).items]
 
     assert await names(CUSTOMER) == ["Painting 50%", "Plumbing", "Walls"]
     assert await names(ADMIN, category="home") == ["Plumbing", "Wiring"]
@@ -88,14 +88,14 @@ async def test_services_are_found_by_word_and_category(engine: Engine) -> None:
 async def test_pages_show_every_service_once(engine: Engine) -> None:
     """Pages are ordered by name, also with equal names."""
     for n in range(5):
-        await services.create(engine, ADMIN, new("Same" if n < 3 else f"Z{n}"))
+        await services.create_service(engine, ADMIN, new("Same" if n < 3 else f"Z{n}"))
     seen: list[ServiceId] = []
     cursor = None
     while True:
-        page = await services.find(engine, CUSTOMER, ServiceQuery(limit=2, cursor=cursor))
+        page = await services.find_services(engine, CUSTOMER, ServiceQuery(limit=2, cursor=cursor))
         seen += [service.id for service in page.items]
         if (cursor := page.next) is None:
             break
     assert len(seen) == len(set(seen)) == 5
     with pytest.raises(Invalid):
-        await services.find(engine, CUSTOMER, ServiceQuery(cursor="WzFd"))
+        await services.find_services(engine, CUSTOMER, ServiceQuery(cursor="WzFd"))

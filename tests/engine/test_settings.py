@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from engine.process import settings
-from engine.process.settings import Settings, SettingsError, load
+from engine.process.settings import Settings, SettingsError, read_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -19,7 +19,7 @@ def wrong(tmp_path: Path, toml: bytes = b"", env: dict[str, str] | None = None, 
     path = tmp_path / "callout.toml"
     path.write_bytes(toml)
     with pytest.raises(SettingsError) as refused:
-        load(flags, env=env or {}, file=path)
+        read_settings(flags, env=env or {}, file=path)
     return str(refused.value)
 
 
@@ -71,7 +71,7 @@ def test_no_number_is_beyond_its_range(tmp_path: Path, name: str, value: str) ->
 def test_nothing_that_must_be_above_0_is_0(tmp_path: Path, name: str) -> None:
     """A lease, a memory or a number of sockets of 0 would give a server that silently does nothing."""
     if name.startswith("token_"):
-        assert getattr(load({}, env={f"CALLOUT_{name.upper()}": "0"}, file=tmp_path / "none"), name) == 0
+        assert getattr(read_settings({}, env={f"CALLOUT_{name.upper()}": "0"}, file=tmp_path / "none"), name) == 0
     else:
         assert name in wrong(tmp_path, env={f"CALLOUT_{name.upper()}": "0"})
 
@@ -104,7 +104,7 @@ def test_all_faults_are_said_at_once(tmp_path: Path) -> None:
 def test_names_of_others_are_left_alone(tmp_path: Path) -> None:
     """Variables of the client examples and of the tests may be set in the same shell."""
     env = {"CALLOUT_URL": "http://x", "CALLOUT_TOKEN": "x", "CALLOUT_TEST_REDIS": "redis-server", "HOME": "/"}
-    assert load({}, env=env, file=tmp_path / "none") == Settings()
+    assert read_settings({}, env=env, file=tmp_path / "none") == Settings()
 
 
 @pytest.mark.parametrize(
@@ -119,16 +119,16 @@ def test_names_of_others_are_left_alone(tmp_path: Path) -> None:
 )
 def test_an_origin_is_kept_as_browsers_write_it(tmp_path: Path, typed: str, kept: tuple[str, ...]) -> None:
     """Spaces, capitals, a final slash and a default port make no other origin."""
-    assert load({}, env={"CALLOUT_ORIGINS": typed}, file=tmp_path / "none").origins == kept
+    assert read_settings({}, env={"CALLOUT_ORIGINS": typed}, file=tmp_path / "none").origins == kept
 
 
 def test_a_table_of_the_file_is_a_prefix(tmp_path: Path) -> None:
     """`[app] min_version` is `app_min_version`."""
     path = tmp_path / "callout.toml"
     path.write_text('[app]\nmin_version = "2.1"\n')
-    assert load({}, env={}, file=path).app_min_version == ("2.1",)
+    assert read_settings({}, env={}, file=path).app_min_version == ("2.1",)
 
 
 def test_the_page_of_settings_is_true() -> None:
     """docs/settings.md is what `python -m engine.process.settings` prints."""
-    assert (ROOT / "docs" / "settings.md").read_text() == settings.page()
+    assert (ROOT / "docs" / "settings.md").read_text() == settings.settings_page()

@@ -72,13 +72,13 @@ async def steps(engine: Engine, kind: str, job: JobId) -> list[str]:
 async def test_a_job_that_moved_on_is_left_alone(engine: Engine) -> None:
     """Timers of a state that the job has left have no effect and are removed."""
     job, tom = await taken(engine)
-    await jobs.command(engine, tom, job, Step(command="depart"))
-    await live.take_fixes(engine, tom, "tom", [Fix(lat=40.71, lon=-73.99)])
-    await jobs.command(engine, tom, job, Step(command="arrive"))
+    await jobs.run_command(engine, tom, job, Step(command="depart"))
+    await live.store_fixes(engine, tom, "tom", [Fix(lat=40.71, lon=-73.99)])
+    await jobs.run_command(engine, tom, job, Step(command="arrive"))
     await pass_by(engine, 1801)
     assert await steps(engine, "job.late", job) == []
     assert await status(engine, job) == b"reached"
-    left = await engine.store.redis.zrange(keys.due(DEFAULT_ZONE), 0, -1)
+    left = await engine.store.redis.zrange(keys.due_tasks(DEFAULT_ZONE), 0, -1)
     assert not [entry for entry in left if entry.startswith(b"timer:")]
 
 
@@ -109,11 +109,11 @@ async def test_a_pause_takes_no_job_away(engine: Engine) -> None:
 async def on_the_way(engine: Engine, minutes: int, path: list[tuple[float, float]]) -> JobId:
     """Create a holder who is on the way and sends a fix each 30 s of the path, then repeats its last one."""
     job, tom = await taken(engine)
-    await jobs.command(engine, tom, job, Step(command="depart"))
+    await jobs.run_command(engine, tom, job, Step(command="depart"))
     for tick in range(minutes * 2):
         if path:
             lat, lon = path[min(tick, len(path) - 1)]
-            await live.take_fixes(engine, tom, "tom", [Fix(lat=lat, lon=lon)])
+            await live.store_fixes(engine, tom, "tom", [Fix(lat=lat, lon=lon)])
         await pass_by(engine, 30.5)
     return job
 

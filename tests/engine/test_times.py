@@ -51,7 +51,7 @@ class Booked:
 
     async def actions(self) -> set[str]:
         """What tom may do with the booking."""
-        return set(msgspec.json.decode(await job_queries.read(self.engine, self.tom, self.job))["actions"])
+        return set(msgspec.json.decode(await job_queries.read_job(self.engine, self.tom, self.job))["actions"])
 
 
 async def booked(engine: Engine, ahead: int, *, accepts: bool = True, blueprint: str = "direct_booking") -> Booked:
@@ -61,7 +61,7 @@ async def booked(engine: Engine, ahead: int, *, accepts: bool = True, blueprint:
     wanted = {"blueprint": blueprint, "technician": "tom", "scheduled_for": now_ms() + ahead}
     job = people.id_of(await people.job(engine, carla, serves, **wanted))
     if accepts:
-        await jobs.command(engine, tom, job, Step(command="accept"))
+        await jobs.run_command(engine, tom, job, Step(command="accept"))
     return Booked(engine, serves, carla, tom, job)
 
 
@@ -138,24 +138,24 @@ async def test_work_does_not_begin_before_its_time(engine: Engine) -> None:
     """More than ``lead_s`` before ``scheduled_for`` the start is too early, and no action; from then on it is both."""
     one = await booked(engine, 2 * HOUR)
     with pytest.raises(TooEarly):
-        await jobs.command(engine, one.tom, one.job, Step(command="start"))
+        await jobs.run_command(engine, one.tom, one.job, Step(command="start"))
     assert "start" not in await one.actions()
     await advance(engine, 3601)
-    await jobs.command(engine, one.tom, one.job, Step(command="start"))
+    await jobs.run_command(engine, one.tom, one.job, Step(command="start"))
 
 
 async def test_work_begins_when_its_time_is_near(engine: Engine) -> None:
     """Within ``lead_s`` of its time the start is an action, and is taken."""
     one = await booked(engine, HOUR // 2)
     assert "start" in await one.actions()
-    await jobs.command(engine, one.tom, one.job, Step(command="start"))
+    await jobs.run_command(engine, one.tom, one.job, Step(command="start"))
 
 
 async def test_a_job_for_later_fills_nobody_today(engine: Engine) -> None:
     """It counts towards the load from ``lead_s`` before its time on, and is accepted whatever the load is today."""
     one = await booked(engine, WEEK, accepts=False)
     await one.take_another()
-    await jobs.command(engine, one.tom, one.job, Step(command="accept"))
+    await jobs.run_command(engine, one.tom, one.job, Step(command="accept"))
     assert await one.load() == 1
     with pytest.raises(NotOffered):
         await one.take_another()
@@ -169,17 +169,17 @@ async def test_a_job_for_later_weighs_what_its_time_says(engine: Engine, how: st
     """Given up it weighs nothing, then and later; brought forward it weighs at once, and put off again no more."""
     one = await booked(engine, WEEK, blueprint="marketplace")
     if how == "leave":
-        await jobs.command(engine, one.carla, one.job, Step(command="unassign"))
+        await jobs.run_command(engine, one.carla, one.job, Step(command="unassign"))
     else:
         for ahead, load in ((HOUR // 2, 1), (WEEK, 0), (HOUR // 2, 1)):
-            await edits.edit(engine, people.ADMIN, one.job, {"scheduled_for": now_ms() + ahead})
+            await edits.edit_job(engine, people.ADMIN, one.job, {"scheduled_for": now_ms() + ahead})
             assert await one.load() == load
-        await jobs.command(engine, one.tom, one.job, Step(command="unassign"))
+        await jobs.run_command(engine, one.tom, one.job, Step(command="unassign"))
     assert await one.load() == 0
     await advance(engine, 7 * 24 * 3600)
     await due(engine)
     assert await one.load() == 0
-    assert not await engine.store.redis.zscore(keys.due(DEFAULT_ZONE), f"begin:{one.job}")
+    assert not await engine.store.redis.zscore(keys.due_tasks(DEFAULT_ZONE), f"begin:{one.job}")
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ async def test_how_long_a_job_is_looked_for(engine: Engine, ahead_s: int, lives_
 
 async def _until(engine: Engine, who: Principal, job: JobId) -> int:
     """When the job expires (ms)."""
-    return ms_of(msgspec.json.decode(await job_queries.read(engine, who, job))["expires_at"])
+    return ms_of(msgspec.json.decode(await job_queries.read_job(engine, who, job))["expires_at"])
 
 
 @pytest.mark.parametrize("mode", YES)
@@ -210,19 +210,19 @@ async def test_who_can_say_yes_only_then_has_until_after_the_jobs_time(engine: E
     done = await people.job(engine, carla, serves, blueprint=f"at_once_{mode}", scheduled_for=when, **named)
     job = people.id_of(done)
     assert await _until(engine, carla, job) == when - HOUR + 900_000
-    await edits.edit(engine, carla, job, {"scheduled_for": when + HOUR})
-    await edits.edit(engine, carla, job, {"lat": 40.76, "lon": -73.98})
+    await edits.edit_job(engine, carla, job, {"scheduled_for": when + HOUR})
+    await edits.edit_job(engine, carla, job, {"lat": 40.76, "lon": -73.98})
     assert await _until(engine, carla, job) == when + 900_000
     if mode == "direct":
-        [offer] = (await offers.open_to(engine, tom)).items
+        [offer] = (await offers.find_open_offers(engine, tom)).items
         assert ms_of(msgspec.json.decode(offer)["expires_at"]) == when + 900_000
         with pytest.raises(TooEarly):
-            await jobs.command(engine, tom, job, Step(command="accept"))
+            await jobs.run_command(engine, tom, job, Step(command="accept"))
     await advance(engine, 7 * 24 * 3600 + 60)
     await due(engine)
     await live.set_availability(engine, tom, "tom", online=True, position=people.HERE)
     if mode == "direct":
-        taken = await jobs.command(engine, tom, job, Step(command="accept"))
+        taken = await jobs.run_command(engine, tom, job, Step(command="accept"))
     else:
         made = await bids.create(engine, tom, job, bids.BidTerms())
         taken = await bids.accept(engine, carla, job, msgspec.json.decode(made.bid)["id"])
@@ -239,4 +239,4 @@ async def test_who_says_no_yes_then_lets_the_job_expire(engine: Engine, mode: st
     job = people.id_of(await people.job(engine, carla, serves, **wanted))  # type: ignore[arg-type]
     await advance(engine, 7 * 24 * 3600 - 3600 + 1000)
     await due(engine)
-    assert msgspec.json.decode(await job_queries.read(engine, carla, job))["status"] == "late"
+    assert msgspec.json.decode(await job_queries.read_job(engine, carla, job))["status"] == "late"

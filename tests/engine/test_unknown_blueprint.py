@@ -59,7 +59,7 @@ def _forgets(node: Engine, name: str) -> None:
 async def state(engine: Engine, job: JobId) -> tuple[Any, int, list[bytes]]:
     """Return the job's record, the number of its events, and its scheduled tasks."""
     redis: Any = engine.store.redis
-    due = sorted(entry for entry in await redis.zrange(keys.due(ZONE), 0, -1) if job.encode() in entry)
+    due = sorted(entry for entry in await redis.zrange(keys.due_tasks(ZONE), 0, -1) if job.encode() in entry)
     return await redis.hgetall(keys.job(ZONE, job)), len(await event_log.events(engine, job=job)), due
 
 
@@ -86,7 +86,7 @@ async def test_timers_waves_and_expiry_wait_for_who_knows(engine: Engine, strang
     await advance(engine, 3600)
     await all_due(stranger)
     assert [await state(engine, job) for job in (held, wanted)] == before
-    await registry.learn(stranger.archive, stranger.blueprints)
+    await registry.sync_with_sql(stranger.archive, stranger.blueprints)
     await advance(engine, 11)
     await all_due(stranger)
     assert [event_log.payload(event)["step"] for event in await event_log.events(engine, "job.late", held)] == ["warn"]
@@ -100,14 +100,19 @@ async def test_no_script_ends_a_job_by_another_blueprint(engine: Engine) -> None
     job = people.id_of(await people.job(engine, carla, await people.service(engine), blueprint="other"))
     await advance(engine, 3600)
     before = await state(engine, job)
-    names = {"meta": keys.meta(ZONE), "job": keys.job(ZONE, job), "due": keys.due(ZONE), "log": keys.log(ZONE)}
+    names = {
+        "meta": keys.zone_meta(ZONE),
+        "job": keys.job(ZONE, job),
+        "due": keys.due_tasks(ZONE),
+        "log": keys.log(ZONE),
+    }
     wrong = {"bp": "home_service@0", "audience": "ops"}
     late = {"entry": f"timer:{job}:1:0", "entered": "1", "step": "warn", **wrong}
     with pytest.raises(OtherBlueprint):
         await engine.store.run(ZONE, "job_late", keys=names, args=late)
     expire = {"entry": f"expire:{job}", "bp": "home_service@0", "plan": "", "grace_ms": 0, "lease_ms": 1}
     with pytest.raises(OtherBlueprint):
-        await engine.store.run(ZONE, "job_expire", keys={**names, "offers": keys.offers(ZONE, job)}, args=expire)
+        await engine.store.run(ZONE, "job_expire", keys={**names, "offers": keys.job_offers(ZONE, job)}, args=expire)
     assert await state(engine, job) == before
 
 
@@ -125,29 +130,29 @@ async def test_a_suspension_waits_for_who_knows(engine: Engine, stranger: Engine
 
 async def test_a_job_that_is_gone_is_cleared_by_anybody(engine: Engine, stranger: Engine) -> None:
     """Tasks of a job that exists nowhere any more are removed."""
-    await engine.store.redis.zadd(keys.due(ZONE), {"expire:job_main_gone": 1, "timer:job_main_gone:1:0": 1})
+    await engine.store.redis.zadd(keys.due_tasks(ZONE), {"expire:job_main_gone": 1, "timer:job_main_gone:1:0": 1})
     await all_due(stranger)
-    assert await engine.store.redis.zcard(keys.due(ZONE)) == 0
+    assert await engine.store.redis.zcard(keys.due_tasks(ZONE)) == 0
 
 
 KEY = "7f6b1c9e-4b8a-4f40-9d6e-0d5b6f3c1a11"
 PAY = Principal(UserId("cli_service"), "service")
 PAID = Payment(reference="pi_1", status="captured", amount=5000, currency="USD")
 ASKED: dict[str, Callable[[Engine, Principal, JobId], Awaitable[object]]] = {
-    "job.assigned": lambda node, _, job: jobs.command(
+    "job.assigned": lambda node, _, job: jobs.run_command(
         node, people.hot_technician("t1"), job, Step(command="accept"), key=KEY
     ),
-    "price.proposed": lambda node, who, job: prices.propose(node, who, job, 7000, key=KEY),
-    "job.updated": lambda node, who, job: edits.edit(node, who, job, {"notes": "The back door"}, key=KEY),
-    "payment.received": lambda node, _, job: payments.put(node, PAY, job, PAID, key=KEY),
+    "price.proposed": lambda node, who, job: prices.propose_price(node, who, job, 7000, key=KEY),
+    "job.updated": lambda node, who, job: edits.edit_job(node, who, job, {"notes": "The back door"}, key=KEY),
+    "payment.received": lambda node, _, job: payments.put_payment(node, PAY, job, PAID, key=KEY),
 }
 """What is asked of a job of the market, by the event that tells of it."""
 
 
 async def _worked(engine: Engine, carla: Principal, one: Principal, job: JobId) -> None:
     for name, purpose in (("start", "start"), ("complete", "completion")):
-        await jobs.command(engine, one, job, Step(command=name, code=codes.derive(engine, job, purpose, "1")))
-    await jobs.command(engine, carla, job, Step(command="confirm"))
+        await jobs.run_command(engine, one, job, Step(command=name, code=codes.derive_code(engine, job, purpose, "1")))
+    await jobs.run_command(engine, carla, job, Step(command="confirm"))
 
 
 @pytest.mark.parametrize("told", ASKED)
@@ -159,7 +164,7 @@ async def test_what_is_asked_waits_for_who_knows(engine: Engine, stranger: Engin
     one = await people.technician(engine, "t1", serves)
     job = people.id_of(await people.job(engine, carla, serves, blueprint="market", technician="t1"))  # type: ignore[arg-type]
     if told != "job.assigned":
-        await jobs.command(engine, one, job, Step(command="accept"))
+        await jobs.run_command(engine, one, job, Step(command="accept"))
     if told == "payment.received":
         await _worked(engine, carla, one, job)
     before = await state(engine, job)
@@ -168,7 +173,7 @@ async def test_what_is_asked_waits_for_who_knows(engine: Engine, stranger: Engin
     with pytest.raises(Unavailable, match="market@"):
         await disputes.create(stranger, carla, job, "It leaks")
     assert await state(engine, job) == before
-    await registry.learn(stranger.archive, stranger.blueprints)
+    await registry.sync_with_sql(stranger.archive, stranger.blueprints)
     await ASKED[told](stranger, carla, job)
     assert [event.bp.partition("@")[0] for event in await event_log.events(engine, told, job)] == ["market"]
     status = await engine.store.redis.hget(keys.job(ZONE, job), "status")  # type: ignore[misc]
@@ -177,8 +182,8 @@ async def test_what_is_asked_waits_for_who_knows(engine: Engine, stranger: Engin
 
 async def _shown(node: Engine, who: Principal, job: JobId) -> list[dict[str, Any]]:
     """The job as it is read, and as it stands in a list."""
-    listed = (await job_queries.find(node, who, job_queries.JobQuery())).items
-    return [msgspec.json.decode(text) for text in (await job_queries.read(node, who, job), *listed)]
+    listed = (await job_queries.find_jobs(node, who, job_queries.JobQuery())).items
+    return [msgspec.json.decode(text) for text in (await job_queries.read_job(node, who, job), *listed)]
 
 
 async def test_nothing_is_shown_by_another_version(engine: Engine, stranger: Engine) -> None:
@@ -188,19 +193,19 @@ async def test_nothing_is_shown_by_another_version(engine: Engine, stranger: Eng
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
     job = people.id_of(await people.job(engine, carla, serves, blueprint="marketplace", technician="t1"))
-    await jobs.command(engine, one, job, Step(command="accept"))
+    await jobs.run_command(engine, one, job, Step(command="accept"))
     _forgets(stranger, "marketplace")
     for who, other in ((carla, "technician"), (one, "customer")):
         for found in await _shown(stranger, who, job):
             assert found["status"] == "scheduled" and found.get("actions", []) == []
             assert "codes" not in found and "phone" not in found[other]
-        assert await positions.track(stranger, who, job) is None
+        assert await positions.read_position(stranger, who, job) is None
     await _worked(engine, carla, one, job)
-    await payments.put(engine, PAY, job, PAID)
+    await payments.put_payment(engine, PAY, job, PAID)
     await archiver.run_once(engine)
     await engine.store.redis.delete(keys.job(ZONE, job))
     assert "phone" not in (await _shown(stranger, carla, job))[0]["technician"]
-    await registry.learn(stranger.archive, stranger.blueprints)
+    await registry.sync_with_sql(stranger.archive, stranger.blueprints)
     assert [found["technician"]["phone"] for found in await _shown(stranger, carla, job)] == ["+1 555 0199"] * 2
 
 
@@ -209,13 +214,13 @@ async def test_all_is_shown_once_it_is_known(engine: Engine, stranger: Engine) -
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
     job = people.id_of(await people.job(engine, carla, serves, blueprint="marketplace", technician="t1"))
-    await jobs.command(engine, one, job, Step(command="accept"))
+    await jobs.run_command(engine, one, job, Step(command="accept"))
     _forgets(stranger, "marketplace")
-    await registry.learn(stranger.archive, stranger.blueprints)
+    await registry.sync_with_sql(stranger.archive, stranger.blueprints)
     read, listed = await _shown(stranger, carla, job)
     assert read["actions"] == ["reissue", "unassign"] and set(read["codes"]) == set(listed["codes"])
     assert read["technician"]["phone"] == listed["technician"]["phone"] == "+1 555 0199"
-    assert await positions.track(stranger, carla, job) is not None
+    assert await positions.read_position(stranger, carla, job) is not None
 
 
 async def test_no_script_judges_a_job_by_another_blueprint(engine: Engine) -> None:
@@ -223,9 +228,13 @@ async def test_no_script_judges_a_job_by_another_blueprint(engine: Engine) -> No
     carla = await people.customer(engine)
     job = people.id_of(await people.job(engine, carla, await people.service(engine), blueprint="other"))
     before = await state(engine, job)
-    names = {"meta": keys.meta(ZONE), "job": keys.job(ZONE, job), "causes": keys.causes(ZONE, job)}
-    names |= {"log": keys.log(ZONE), "req": keys.request(ZONE, carla.id, KEY), "offers": keys.offers(ZONE, job)}
-    names["payments"] = keys.payments(ZONE, job)
+    names = {"meta": keys.zone_meta(ZONE), "job": keys.job(ZONE, job), "causes": keys.job_causes(ZONE, job)}
+    names |= {
+        "log": keys.log(ZONE),
+        "req": keys.idempotency_record(ZONE, carla.id, KEY),
+        "offers": keys.job_offers(ZONE, job),
+    }
+    names["payments"] = keys.job_payments(ZONE, job)
     for script in ("price_propose", "price_answer", "job_edit", "payment_put"):
         made = engine.store.scripts[script]
         args = dict.fromkeys(made.argv[1:], "1") | {"bp": "home_service@0"}

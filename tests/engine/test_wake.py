@@ -79,10 +79,10 @@ async def test_who_comes_online_and_who_declines_wake_it_too(engine: Engine, els
     two = await people.technician(engine, "t2", serves, at=None)
     await live.set_availability(engine, two, "t2", online=True, position=people.HERE)
     await wait_until(lambda: _told(engine, "offer.created", 2), what="the late joiner's offer")
-    await offers.decline(engine, two, job)
+    await offers.decline_offer(engine, two, job)
     await jobs.claim(engine, one, job)
     three = await people.technician(engine, "t3", serves)
-    await jobs.command(engine, one, job, jobs.Step(command="unassign"))
+    await jobs.run_command(engine, one, job, jobs.Step(command="unassign"))
     heard = [event.to for event in await event_log.events(engine, "offer.created")]
     await wait_until(lambda: _told(engine, "offer.created", len(heard) + 1), what="the job offered anew")
     assert f"user:{three.id}" in (await event_log.events(engine, "offer.created"))[-1].to
@@ -92,7 +92,7 @@ async def test_each_zone_is_woken_by_its_own_log_alone(engine: Engine) -> None:
     """An event of one zone does not wake the scheduler of another."""
     zones = (DEFAULT_ZONE, Zone("other"))
     wakes = {zone: asyncio.Event() for zone in zones}
-    running = asyncio.create_task(wake.run(engine, zones, wakes))
+    running = asyncio.create_task(wake.wake_schedulers(engine, zones, wakes))
     await wait_until(lambda: _listens(engine), what="the listener")
     serves, carla = await people.service(engine), await people.customer(engine)
     await people.job(engine, carla, serves)

@@ -26,7 +26,7 @@ from tests.support.dispatch_setup import (
 
 async def listed(engine: Engine, name: str) -> int:
     """Return how many offers a technician sees."""
-    return len((await offers.open_to(engine, people.hot_technician(name))).items)
+    return len((await offers.find_open_offers(engine, people.hot_technician(name))).items)
 
 
 async def three(engine: Engine) -> tuple[str, list[str]]:
@@ -87,7 +87,7 @@ async def test_the_last_no_of_the_first_lets_the_others_in(engine: Engine) -> No
     serves, _ = await three(engine)
     carla = await people.customer(engine)
     job = await people.offered(engine, carla, serves)
-    await offers.decline(engine, people.hot_technician("a"), job)
+    await offers.decline_offer(engine, people.hot_technician("a"), job)
     await run_due_tasks(engine)
     assert await offer_audiences(engine, job) == [["a"], ["b", "c"]]
     assert len(await event_log.events(engine, "job.searching", job)) == 1
@@ -155,7 +155,7 @@ async def test_the_no_of_the_preferred_lets_the_others_in(engine: Engine) -> Non
     friend = await people.technician(engine, "friend", serves, at=metres_north(20_000))
     job = await people.offered(engine, carla, serves, technician="friend")
     await people.technician(engine, "d", serves, at=metres_north(5_000))
-    await offers.decline(engine, friend, job)
+    await offers.decline_offer(engine, friend, job)
     await run_due_tasks(engine)
     await advance(engine, 10.1)
     await run_due_tasks(engine)
@@ -196,7 +196,7 @@ async def test_who_waits_longest_is_before_the_nearest(engine: Engine) -> None:
     waits = await people.technician(engine, "waits", serves, at=metres_north(2_000))
     for _ in range(60):
         await advance(engine, 60)
-        await live.touch(engine, DEFAULT_ZONE, ["waits"])
-    await live.take_fixes(engine, waits, "waits", [Fix(lat=metres_north(2_000).lat, lon=people.HERE.lon)])
+        await live.renew_leases(engine, DEFAULT_ZONE, ["waits"])
+    await live.store_fixes(engine, waits, "waits", [Fix(lat=metres_north(2_000).lat, lon=people.HERE.lon)])
     await live.set_availability(engine, back, "back", online=True, position=metres_north(100))
     assert (await offer_audiences(engine, await people.offered(engine, carla, serves)))[0] == ["waits"]

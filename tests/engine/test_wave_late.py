@@ -32,7 +32,11 @@ async def through_the_waves(engine: Engine, job: JobId) -> None:
 
 async def taken(engine: Engine) -> list[str]:
     """What due work a runner is given."""
-    names = {"meta": keys.meta(DEFAULT_ZONE), "due": keys.due(DEFAULT_ZONE), "seen": keys.seen(DEFAULT_ZONE)}
+    names = {
+        "meta": keys.zone_meta(DEFAULT_ZONE),
+        "due": keys.due_tasks(DEFAULT_ZONE),
+        "seen": keys.last_seen(DEFAULT_ZONE),
+    }
     args = {"limit": 32, "lease_ms": LEASE_MS}
     reply: Any = await engine.store.run(DEFAULT_ZONE, "due_take", keys=names, args=args)
     return [entry.decode() for entry in reply.rest[1:]]
@@ -58,12 +62,12 @@ async def test_a_job_that_is_over_leaves_the_index_of_the_whole_zone(engine: Eng
     one = await people.technician(engine, "one", serves, at=metres_north(100))
     job = await people.offered(engine, carla, serves)
     await through_the_waves(engine, job)
-    assert await engine.store.redis.zcard(keys.wide(DEFAULT_ZONE, serves)) == 1
+    assert await engine.store.redis.zcard(keys.wide_jobs(DEFAULT_ZONE, serves)) == 1
     await jobs.claim(engine, one, job)
     await people.technician(engine, "far", serves, at=metres_north(50_000))
     await run_due_tasks(engine)
     assert "far" not in await offered_technicians(engine, job)
-    assert await engine.store.redis.zcard(keys.wide(DEFAULT_ZONE, serves)) == 0
+    assert await engine.store.redis.zcard(keys.wide_jobs(DEFAULT_ZONE, serves)) == 0
 
 
 @pytest.mark.parametrize("waves", [(), (Wave(size=5, radius_m=0, interval_s=10),)])
@@ -84,9 +88,9 @@ async def online(engine: Engine, serves: ServiceId, seconds: float) -> None:
     """Let time pass for one technician who gives signs of life."""
     for _ in range(int(seconds // 50)):
         await advance(engine, 50)
-        await live.touch(engine, DEFAULT_ZONE, ["one"])
+        await live.renew_leases(engine, DEFAULT_ZONE, ["one"])
         fix = Fix(lat=people.HERE.lat, lon=people.HERE.lon)
-        await live.take_fixes(engine, people.hot_technician("one"), "one", [fix])
+        await live.store_fixes(engine, people.hot_technician("one"), "one", [fix])
     await advance(engine, seconds % 50)
 
 
@@ -135,7 +139,7 @@ async def test_offers_of_one_wave_end_one_by_one(engine: Engine) -> None:
     await run_due_tasks(engine)
     assert await offer_audiences(engine, job) == [["first"], ["second"]]
     await advance(engine, 53)
-    await live.touch(engine, DEFAULT_ZONE, ["first", "second"])
+    await live.renew_leases(engine, DEFAULT_ZONE, ["first", "second"])
     await run_due_tasks(engine)
     [closed] = await event_log.events(engine, "offer.closed", job)
     assert set(closed.to) == {"user:first"}
@@ -164,7 +168,7 @@ async def test_ops_hear_once_that_nobody_took_it(engine: Engine) -> None:
 async def test_a_burst_of_one_class_does_not_hide_another(engine: Engine, burst: int) -> None:
     """Work that fell due after thousands of late joiners is given out at the first look, what lies amid them soon."""
     crowd = {f"match:x{n}": n for n in range(burst)}
-    due = keys.due(DEFAULT_ZONE)
+    due = keys.due_tasks(DEFAULT_ZONE)
     await engine.store.redis.zadd(due, {**crowd, "expire:amid": burst // 2 - 0.5, "offers:last:1": burst})
     first = await taken(engine)
     assert "offers:last:1" in first and len(first) == 32
@@ -177,7 +181,7 @@ async def test_a_burst_of_one_class_does_not_hide_another(engine: Engine, burst:
 
 async def test_a_class_that_nobody_knows_does_not_stand_still(engine: Engine) -> None:
     """An entry of an older or newer engine is given out too, and comes back later instead of at once."""
-    await engine.store.redis.zadd(keys.due(DEFAULT_ZONE), {"riddle:x": 1})
+    await engine.store.redis.zadd(keys.due_tasks(DEFAULT_ZONE), {"riddle:x": 1})
     assert await taken(engine) == ["riddle:x"]
     assert await taken(engine) == []
     assert await scheduler.run_once(engine, DEFAULT_ZONE) > 0
@@ -191,14 +195,14 @@ async def test_a_suspended_customers_job_is_offered_to_no_late_joiner(engine: En
     serves, carla = await people.service(engine), await people.customer(engine)
     job = await people.offered(engine, carla, serves)
     beside = await people.offered(engine, await people.customer(engine), serves)
-    await accounts.suspend(engine, people.ADMIN, carla.id, reason="fraud")
+    await accounts.suspend_user(engine, people.ADMIN, carla.id, reason="fraud")
     if lost:
         gone = [key async for key in engine.store.redis.scan_iter(f"*{carla.id}*")]
         assert keys.account(carla.id).encode() in gone
         await engine.store.redis.delete(*gone)
     who = await people.technician(engine, "late", serves)
-    await waves.match(engine, DEFAULT_ZONE, "match:late", TechnicianId(who.id))
+    await waves.match_technician(engine, DEFAULT_ZONE, "match:late", TechnicianId(who.id))
     assert (await offered_technicians(engine, job), await offered_technicians(engine, beside)) == ([], ["late"])
-    await accounts.reinstate(engine, people.ADMIN, carla.id)
-    await waves.match(engine, DEFAULT_ZONE, "match:late", TechnicianId(who.id))
+    await accounts.reinstate_user(engine, people.ADMIN, carla.id)
+    await waves.match_technician(engine, DEFAULT_ZONE, "match:late", TechnicianId(who.id))
     assert await offered_technicians(engine, job) == ["late"]

@@ -60,7 +60,7 @@ async def test_who_left_the_job_is_not_asked_again(engine: Engine) -> None:
     serves, carla = await people.service(engine), await people.customer(engine)
     await people.technician(engine, "gone", serves, at=metres_north(100))
     job = people.id_of(await people.job(engine, carla, serves))
-    await engine.store.redis.hset(keys.offers(DEFAULT_ZONE, job), "gone", "left 0 1 1 0")
+    await engine.store.redis.hset(keys.job_offers(DEFAULT_ZONE, job), "gone", "left 0 1 1 0")
     await scheduler.open_wave(engine, DEFAULT_ZONE, job, 1)
     await run_due_tasks(engine)
     assert await offer_audiences(engine, job) == [] and await exclusions(engine, job) == {"left": ["gone"]}
@@ -78,11 +78,11 @@ async def test_nobody_has_more_open_offers_than_the_cap(engine: Engine) -> None:
     assert await offered_technicians(engine, third) == [] and await exclusions(engine, third) == {
         "offers": ["one", "other"]
     }
-    await engine.store.redis.zadd(keys.due(DEFAULT_ZONE), {f"match:{one.id}": 0})
+    await engine.store.redis.zadd(keys.due_tasks(DEFAULT_ZONE), {f"match:{one.id}": 0})
     await run_due_tasks(engine)
     assert await offered_technicians(engine, third) == []
     await jobs.claim(engine, other, first)
-    await offers.decline(engine, other, second)
+    await offers.decline_offer(engine, other, second)
     await advance(engine, 10.1)
     await run_due_tasks(engine)
     assert await offered_technicians(engine, third) == ["one", "other"]

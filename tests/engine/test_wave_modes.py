@@ -25,11 +25,11 @@ async def test_a_job_that_is_not_offered_around_gets_no_wave(engine: Engine, blu
     before = await offered_technicians(engine, job)
     await people.technician(engine, "t2", serves)
     await scheduler.open_wave(engine, DEFAULT_ZONE, job, 1)
-    await engine.store.redis.zadd(keys.due(DEFAULT_ZONE), {"match:t2": 0})
+    await engine.store.redis.zadd(keys.due_tasks(DEFAULT_ZONE), {"match:t2": 0})
     names = {
-        "meta": keys.meta(DEFAULT_ZONE),
+        "meta": keys.zone_meta(DEFAULT_ZONE),
         "tech": keys.technician(DEFAULT_ZONE, people.hot_technician("t2").id),  # type: ignore[arg-type]
-        "due": keys.due(DEFAULT_ZONE),
+        "due": keys.due_tasks(DEFAULT_ZONE),
         "log": keys.log(DEFAULT_ZONE),
     }
     args = {"entry": "match:t2", "reach_m": 15_000, "limit": 8, "asked": "", "held": ""}
@@ -47,7 +47,7 @@ async def test_who_is_asked_by_name_is_still_asked_when_he_has_been_away(engine:
     await live.set_availability(engine, one, "t1", online=False)
     [closed] = await event_log.events(engine, "offer.closed")
     assert event_log.payload(closed)["job"]["id"] == invited
-    assert len((await offers.open_to(engine, one)).items) == 1
+    assert len((await offers.find_open_offers(engine, one)).items) == 1
     assert (await offered_technicians(engine, named)) == ["t1"]
 
 

@@ -27,7 +27,7 @@ def north(metres: float) -> Position:
 
 async def asked(engine: Engine, job: JobId) -> list[str]:
     """Return the technicians that have an offer of the job, sorted."""
-    return sorted(k.decode() for k in await engine.store.redis.hkeys(keys.offers(DEFAULT_ZONE, job)))
+    return sorted(k.decode() for k in await engine.store.redis.hkeys(keys.job_offers(DEFAULT_ZONE, job)))
 
 
 async def test_each_is_left_out_for_his_reason(engine: Engine) -> None:
@@ -44,7 +44,7 @@ async def test_each_is_left_out_for_his_reason(engine: Engine) -> None:
     await jobs.claim(engine, full, first)
     await people.technician(engine, "stale", serves, at=north(100))
     await advance(engine, 130)
-    await live.take_fixes(engine, people.hot_technician("fit"), "fit", [Fix(lat=north(120).lat, lon=people.HERE.lon)])
+    await live.store_fixes(engine, people.hot_technician("fit"), "fit", [Fix(lat=north(120).lat, lon=people.HERE.lon)])
     job = await people.offered(engine, carla, serves)
     assert await asked(engine, job) == ["fit"]
     [wave] = [orjson.loads(w) for w in await job_queries.waves(engine, people.ADMIN, job)]
@@ -93,7 +93,11 @@ async def test_a_runner_that_dies_between_taking_and_doing_loses_nothing(engine:
     serves, carla = await people.service(engine), await people.customer(engine)
     await people.technician(engine, "t1", serves)
     job = people.id_of(await people.job(engine, carla, serves))
-    names = {"meta": keys.meta(DEFAULT_ZONE), "due": keys.due(DEFAULT_ZONE), "seen": keys.seen(DEFAULT_ZONE)}
+    names = {
+        "meta": keys.zone_meta(DEFAULT_ZONE),
+        "due": keys.due_tasks(DEFAULT_ZONE),
+        "seen": keys.last_seen(DEFAULT_ZONE),
+    }
     args = {"limit": 32, "lease_ms": 90_000}
     taken = await engine.store.run(DEFAULT_ZONE, "due_take", keys=names, args=args)
     assert f"wave:{job}:1".encode() in taken.rest
@@ -113,7 +117,7 @@ async def test_who_comes_online_is_offered_what_is_open(engine: Engine) -> None:
     while await scheduler.run_once(engine, DEFAULT_ZONE) == 0.0:
         pass
     assert await asked(engine, job) == ["near"]
-    [offer] = (await offers.open_to(engine, people.hot_technician("near"))).items
+    [offer] = (await offers.find_open_offers(engine, people.hot_technician("near"))).items
     assert orjson.loads(offer)["job"]["id"] == job
 
 
@@ -127,9 +131,9 @@ async def test_who_comes_near_and_who_becomes_free_are_offered_too(engine: Engin
     job = await people.offered(engine, carla, serves)
     assert await asked(engine, job) == []
     await advance(engine, 1)
-    await live.take_fixes(engine, mover, "mover", [Fix(lat=north(900).lat, lon=people.HERE.lon)])
+    await live.store_fixes(engine, mover, "mover", [Fix(lat=north(900).lat, lon=people.HERE.lon)])
     for command in ("depart", "arrive", "start", "complete"):
-        await jobs.command(engine, busy, first, Step(command=command))
+        await jobs.run_command(engine, busy, first, Step(command=command))
     while await scheduler.run_once(engine, DEFAULT_ZONE) == 0.0:
         pass
     assert await asked(engine, job) == ["busy", "mover"]
@@ -142,18 +146,20 @@ async def test_a_declined_offer_is_not_made_again_an_expired_one_is(engine: Engi
     serves, carla = await people.service(engine), await people.customer(engine)
     no, silent = await people.technician(engine, "no", serves), await people.technician(engine, "silent", serves)
     job = await people.offered(engine, carla, serves)
-    await offers.decline(engine, no, job, reason="too far")
+    await offers.decline_offer(engine, no, job, reason="too far")
     for number in (2, 3, 4):
         await scheduler.open_wave(engine, DEFAULT_ZONE, job, number)
     await advance(engine, 61)
-    await live.take_fixes(engine, silent, "silent", [Fix(lat=people.HERE.lat, lon=people.HERE.lon)])
+    await live.store_fixes(engine, silent, "silent", [Fix(lat=people.HERE.lat, lon=people.HERE.lon)])
     while await scheduler.run_once(engine, DEFAULT_ZONE) == 0.0:
         pass
-    row = await engine.store.redis.hgetall(keys.offers(DEFAULT_ZONE, job))
+    row = await engine.store.redis.hgetall(keys.job_offers(DEFAULT_ZONE, job))
     assert row[b"no"].startswith(b"rejected") and row[b"silent"].startswith(b"sent ")
     assert (await jobs.claim(engine, silent, job)).message == "Job accepted"
     with pytest.raises(NotOffered):
-        await offers.decline(engine, people.hot_technician("stranger"), await people.offered(engine, carla, serves))
+        await offers.decline_offer(
+            engine, people.hot_technician("stranger"), await people.offered(engine, carla, serves)
+        )
 
 
 async def test_the_last_no_brings_the_next_wave_forward(engine: Engine) -> None:
@@ -162,7 +168,7 @@ async def test_the_last_no_brings_the_next_wave_forward(engine: Engine) -> None:
     near = await people.technician(engine, "near", serves, at=north(100))
     await people.technician(engine, "far", serves, at=north(5_000))
     job = await people.offered(engine, carla, serves)
-    await offers.decline(engine, near, job)
+    await offers.decline_offer(engine, near, job)
     while await scheduler.run_once(engine, DEFAULT_ZONE) == 0.0:
         pass
     assert await asked(engine, job) == ["far", "near"]
@@ -175,7 +181,7 @@ async def test_a_dense_crowd_that_was_asked_already_does_not_hide_the_others(eng
     crowd = [f"c{i}" for i in range(600)]
     for name in crowd:
         await people.technician(engine, name, serves, at=north(20))
-    await engine.store.redis.hset(keys.offers(DEFAULT_ZONE, job), mapping=dict.fromkeys(crowd, "rejected 1 0 0 20"))
+    await engine.store.redis.hset(keys.job_offers(DEFAULT_ZONE, job), mapping=dict.fromkeys(crowd, "rejected 1 0 0 20"))
     await people.technician(engine, "beyond", serves, at=north(400))
     for _ in range(40):
         done = await scheduler.open_wave(engine, DEFAULT_ZONE, job, 1)
@@ -214,10 +220,10 @@ async def test_a_technician_who_is_gone_goes_offline_by_lease(engine: Engine) ->
     await people.technician(engine, "gone", serves)
     await people.technician(engine, "here", serves)
     await advance(engine, 80)
-    await live.touch(engine, DEFAULT_ZONE, ["here"])
+    await live.renew_leases(engine, DEFAULT_ZONE, ["here"])
     await advance(engine, 11)
     await scheduler.run_once(engine, DEFAULT_ZONE)
-    supply = await engine.store.redis.zrange(keys.supply(DEFAULT_ZONE, serves), 0, -1)
+    supply = await engine.store.redis.zrange(keys.technician_supply(DEFAULT_ZONE, serves), 0, -1)
     assert supply == [b"here"]
     told = [event_log.payload(e) for e in await event_log.events(engine, "technician.status")]
     assert told[-1] == {"technician": {"id": "gone"}, "online": False, "reason": "lease"}
@@ -229,11 +235,11 @@ async def test_a_pause_takes_nobody_offline_and_ends_nothing(engine: Engine) -> 
     one = await people.technician(engine, "t1", serves)
     job = await people.offered(engine, carla, serves)
     await advance(engine, 1)
-    meta = keys.meta(DEFAULT_ZONE)
+    meta = keys.zone_meta(DEFAULT_ZONE)
     await engine.store.redis.hincrby(meta, "skew", 1_200_000)
     while await scheduler.run_once(engine, DEFAULT_ZONE) == 0.0:
         pass
-    assert await engine.store.redis.zscore(keys.seen(DEFAULT_ZONE), "t1") is not None
+    assert await engine.store.redis.zscore(keys.last_seen(DEFAULT_ZONE), "t1") is not None
     assert not await event_log.events(engine, "job.expired", job)
     assert not await event_log.events(engine, "offer.closed", job)
     assert (await jobs.claim(engine, one, job)).message == "Job accepted"
@@ -247,14 +253,14 @@ async def test_a_job_that_nobody_takes_expires_and_all_are_told(engine: Engine) 
     await people.technician(engine, "t1", serves)
     job = await people.offered(engine, carla, serves)
     await advance(engine, 899)
-    await live.touch(engine, DEFAULT_ZONE, ["t1"])
+    await live.renew_leases(engine, DEFAULT_ZONE, ["t1"])
     await advance(engine, 2)
     for _ in range(5):
         await scheduler.run_once(engine, DEFAULT_ZONE)
     [expired] = await event_log.events(engine, "job.expired", job)
     assert set(expired.to) == {f"user:{carla.id}", "role:ops", f"job:{job}"}
     assert event_log.payload(expired)["job"]["status"] == "expired"
-    assert await engine.store.redis.zcard(keys.demand(DEFAULT_ZONE, serves)) == 0
+    assert await engine.store.redis.zcard(keys.job_demand(DEFAULT_ZONE, serves)) == 0
 
 
 async def test_the_whole_zone_is_asked_in_turns_of_256(engine: Engine) -> None:
@@ -279,7 +285,7 @@ async def test_the_whole_zone_is_asked_in_turns_of_256(engine: Engine) -> None:
 
 
 async def _open(engine: Engine, job: JobId) -> int:
-    values = await engine.store.redis.hvals(keys.offers(DEFAULT_ZONE, job))
+    values = await engine.store.redis.hvals(keys.job_offers(DEFAULT_ZONE, job))
     return sum(value.startswith(b"sent ") for value in values)
 
 
@@ -291,7 +297,7 @@ async def test_all_who_lost_are_told_in_pieces(engine: Engine) -> None:
     await scheduler.open_wave(engine, DEFAULT_ZONE, job, 1)
     losers = [f"loser{i}" for i in range(150)]
     await engine.store.redis.hset(
-        keys.offers(DEFAULT_ZONE, job), mapping=dict.fromkeys(losers, "sent 1 0 99999999999999 20")
+        keys.job_offers(DEFAULT_ZONE, job), mapping=dict.fromkeys(losers, "sent 1 0 99999999999999 20")
     )
     await jobs.claim(engine, winner, job)
     told = [event.to for event in await event_log.events(engine, "offer.closed", job)]

@@ -19,12 +19,12 @@ from engine.store import keys
 from engine.types import DEFAULT_ZONE, Cursor, Epoch
 from engine.workers import archiver as writer
 from engine.zone import log, records
-from engine.zone.opening import WHY
+from engine.zone.opening import CLOSED_REASONS
 from tests.support import people
 from tests.support.epochs import epoch_name
 from tests.support.wait import wait_until
 
-META, EPOCHS, LOG = keys.meta(DEFAULT_ZONE), keys.epochs(DEFAULT_ZONE), keys.log(DEFAULT_ZONE)
+META, EPOCHS, LOG = keys.zone_meta(DEFAULT_ZONE), keys.epochs(DEFAULT_ZONE), keys.log(DEFAULT_ZONE)
 DATABASE = "d1"
 EVENT = {"type": "t", "to": "user:ann", "at": 1, "actor": "engine", "bp": "", "data": '{"job":null}', "cause": ""}
 
@@ -81,7 +81,7 @@ async def why_closed(settings: Settings, head: Cursor | None = None) -> str:
             return ""
         with pytest.raises(Unavailable, match=state.why[:20]):
             await engine.store.run(DEFAULT_ZONE, "zone_archived", keys={"meta": META}, args={"seq": 1})
-        return {text: word for word, text in WHY.items()}[state.why]
+        return {text: word for word, text in CLOSED_REASONS.items()}[state.why]
 
 
 # What stays closed
@@ -176,8 +176,8 @@ async def test_a_restarted_server_that_agrees_begins_a_new_epoch_above_its_head(
     filled(hot, 9, e1_a=1)
     async with open_engine(settings) as engine:
         assert engine.store.zones[DEFAULT_ZONE].epoch == epoch_name(2)
-        assert await log.epochs(engine.store.reads, DEFAULT_ZONE) == {"e1-a": 1, epoch_name(2): 10}
-        known = (await records.of(cold, [DEFAULT_ZONE]))[DEFAULT_ZONE]
+        assert await log.read_epochs(engine.store.reads, DEFAULT_ZONE) == {"e1-a": 1, epoch_name(2): 10}
+        known = (await records.read_records(cold, [DEFAULT_ZONE]))[DEFAULT_ZONE]
         assert known == (DATABASE, 5, {"e1-a": 1, epoch_name(2): 10})
 
 
@@ -188,7 +188,7 @@ async def test_an_epoch_that_redis_lost_before_anything_was_archived_of_it_is_ov
     await archived(cold, 5, e1_a=1, e2_b=10)
     filled(hot, 9, e1_a=1)
     assert await why_closed(settings) == ""
-    assert (await records.of(cold, [DEFAULT_ZONE]))[DEFAULT_ZONE].epochs == {"e1-a": 1, epoch_name(3): 10}
+    assert (await records.read_records(cold, [DEFAULT_ZONE]))[DEFAULT_ZONE].epochs == {"e1-a": 1, epoch_name(3): 10}
 
 
 async def test_a_pair_of_an_older_release_goes_on(settings: Settings, cold: Archive, hot: redis.Redis) -> None:
@@ -251,12 +251,12 @@ async def test_a_zone_closed_because_sql_was_away_opens_by_itself(
 ) -> None:
     """Also on a server that did not restart; the database comes back, and the zone is compared then."""
     assert await why_closed(settings) == ""
-    real = records.of
-    monkeypatch.setattr(records, "of", away)
+    real = records.read_records
+    monkeypatch.setattr(records, "read_records", away)
     async with open_engine(settings) as engine:
         state = engine.store.zones[DEFAULT_ZONE]
         assert not state.open and "cannot be asked" in state.why
-        monkeypatch.setattr(records, "of", real)
+        monkeypatch.setattr(records, "read_records", real)
         await wait_until(lambda: state.open, within_s=5)
         assert state.epoch == epoch_name(1)
 
@@ -267,7 +267,7 @@ async def test_a_connection_that_comes_back_without_sql(
 ) -> None:
     """A running process goes on in the very epoch it has in hand, and in no other."""
     await people.technician(engine, "t1", await people.service(engine))
-    monkeypatch.setattr(records, "of", away)
+    monkeypatch.setattr(records, "read_records", away)
     state = engine.store.zones[DEFAULT_ZONE]
     if change == "another epoch":
         await engine.store.redis.hset(META, "epoch", "e2-b")
@@ -292,7 +292,7 @@ async def test_an_archiver_that_cannot_go_on_closes_the_zone_for_everybody(
         serves = await people.service(engine)
         await people.technician(engine, "t1", serves)
         await writer.run_once(engine)
-        head = (await log.head(engine.store.reads, DEFAULT_ZONE)).seq
+        head = (await log.read_head(engine.store.reads, DEFAULT_ZONE)).seq
         for name in ("t2", "t3"):
             await people.technician(engine, name, serves)
         if fault == "a hole":

@@ -15,7 +15,7 @@ import redis
 
 from callout_client import Api, Callout, On, Refusal
 from callout_client.listeners import Frame
-from engine.process.signer import Signer, access_token
+from engine.process.signer import Signer, sign_token
 from engine.types import UserId
 from server.simulation.account import Account, Operator
 from tests.support.process import Server
@@ -118,7 +118,7 @@ async def town(server: Server) -> AsyncIterator[Town]:
     async with AsyncExitStack() as stack:
         api = Api(server.url)
         stack.push_async_callback(api.close)
-        admin = Operator(api, access_token(signer, UserId("cli_admin"), "admin"))
+        admin = Operator(api, sign_token(signer, UserId("cli_admin"), "admin"))
         body = {"name": "Boilers", "category": "heating", "base_amount": 9000, "currency": "EUR", "pricing": "flat"}
         made = await admin.request("POST", "/v1/services", body)
         yield Town(server, api, admin, made["service"]["id"], stack)

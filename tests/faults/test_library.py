@@ -18,7 +18,7 @@ from tests.support import event_log, people
 
 
 async def _libraries(engine: Engine) -> set[str]:
-    found = await engine.store.redis.execute_command("FUNCTION", "LIST", "LIBRARYNAME", scripts.PREFIX + "*")
+    found = await engine.store.redis.execute_command("FUNCTION", "LIST", "LIBRARYNAME", scripts.FUNCTION_PREFIX + "*")
     return {entry[1].decode() for entry in found}
 
 
@@ -42,11 +42,11 @@ async def test_two_releases_run_side_by_side_and_the_old_library_is_removed(
     engine: Engine, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A new release removes the old library when it starts; an old release that still runs continues unharmed."""
-    shutil.copytree(scripts.folder(), tmp_path / "lua")
+    shutil.copytree(scripts.scripts_folder(), tmp_path / "lua")
     with (tmp_path / "lua" / "job_read.lua").open("a") as verb:
         verb.write("-- of another release\n")
-    other_release = scripts.load(tmp_path / "lua")
-    monkeypatch.setattr(scripts, "installed", lambda: other_release)
+    other_release = scripts.load_library(tmp_path / "lua")
+    monkeypatch.setattr(scripts, "load_installed_library", lambda: other_release)
     serves, carla = await people.service(engine), await people.customer(engine)
     async with open_engine(settings) as other:
         assert other.store.scripts.name != engine.store.scripts.name
@@ -61,7 +61,7 @@ async def test_two_releases_run_side_by_side_and_the_old_library_is_removed(
 @pytest.mark.parametrize("word", sorted(UNAVAILABLE_REPLIES))
 def test_an_error_before_any_effect_is_unavailable(word: str) -> None:
     """Every reply of Redis about its own condition or the place of a slot is a 503 and never an internal error."""
-    assert isinstance(pipeline._error(f"{word} 3999 127.0.0.1:6381"), Unavailable)
+    assert isinstance(pipeline._parse_error(f"{word} 3999 127.0.0.1:6381"), Unavailable)
 
 
 async def test_too_few_replicas_are_unavailable_and_leave_no_trace(engine: Engine) -> None:
@@ -100,7 +100,7 @@ async def test_a_full_memory_refuses_commands_without_an_effect_and_serves_reads
             await jobs.claim(engine, one, job)
         with pytest.raises(Unavailable, match="OOM"):
             await people.job(engine, carla, serves)
-        assert b'"status":"broadcasted"' in await job_queries.read(engine, carla, job)
+        assert b'"status":"broadcasted"' in await job_queries.read_job(engine, carla, job)
     finally:
         await redis.config_set("maxmemory", "0")
     assert await event_log.events(engine) == before

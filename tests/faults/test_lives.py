@@ -17,7 +17,7 @@ from engine.identity import access, accounts
 from engine.process.settings import Settings
 from engine.runtime import Engine, open_engine
 from engine.sql.schema import events
-from engine.types import DEFAULT_ZONE, JobId, Principal, UserId, number_of
+from engine.types import DEFAULT_ZONE, JobId, Principal, UserId, epoch_number
 from engine.workers import archiver as writer
 from engine.zone import log
 from server.health import Health
@@ -49,7 +49,7 @@ async def offered_to_two(engine: Engine) -> tuple[JobId, Principal, Principal, P
 def open_epoch(node: Node) -> int:
     """Return the number of the epoch in which the node runs commands; 0 while it runs none."""
     state = node.engine.store.zones[DEFAULT_ZONE]
-    return number_of(state.epoch) if state.open and node.engine.store.packed.is_up else 0
+    return epoch_number(state.epoch) if state.open and node.engine.store.packed.is_up else 0
 
 
 def reports_closed(node: Node, why: str) -> bool:
@@ -106,7 +106,7 @@ async def test_an_address_that_leads_back_to_the_old_primary(pair: Pair, tmp_pat
         await wait_until(lambda: node.gateway.relay.tails[DEFAULT_ZONE].open, within_s=15)
         assert (await zone_reply(node, token, cursor))["recovered"] is True
         await writer.run_once(node.engine)
-        head = (await log.head(node.engine.store.reads, DEFAULT_ZONE)).seq
+        head = (await log.read_head(node.engine.store.reads, DEFAULT_ZONE)).seq
         assert await archived(node.engine) == list(range(1, head + 1)) and head >= won
 
 
@@ -135,7 +135,7 @@ async def test_an_older_file_from_before_an_epoch_started(tmp_path: Path) -> Non
                 await node.relayed(await node.append("user:ann", times=3, data='{"job":null}'))
                 if life == 2:
                     lost = {"epoch": node.engine.store.zones[DEFAULT_ZONE].epoch, "seq": 7}
-            await wait_until(lambda: number_of(node.gateway.relay.tails[DEFAULT_ZONE].epoch) == 3)
+            await wait_until(lambda: epoch_number(node.gateway.relay.tails[DEFAULT_ZONE].epoch) == 3)
             zone = await zone_reply(node, token, lost)
             assert (zone["recovered"], zone["reason"]) == (False, "epoch")
             assert (await zone_reply(node, token, {"epoch": zone["epoch"], "seq": 7}))["missed"] == 2
@@ -173,7 +173,7 @@ async def test_two_primaries_with_clients(pair: Pair, tmp_path: Path) -> None:
                 await jobs.claim(right.engine, two, job)
             await writer.run_once(right.engine)
             assert await archived(right.engine) == list(
-                range(1, (await log.head(right.engine.store.reads, DEFAULT_ZONE)).seq + 1)
+                range(1, (await log.read_head(right.engine.store.reads, DEFAULT_ZONE)).seq + 1)
             )
             await left.engine.store.reopen(DEFAULT_ZONE, stale=left.engine.store.zones[DEFAULT_ZONE].epoch)
             assert reports_closed(left, "life")
@@ -195,9 +195,9 @@ async def test_two_servers_with_different_databases_are_never_both_ready(
             # Users are neither signed out nor asked to register again: their account is in the right database.
             new = accounts.NewAccount(email="a@example.org", password="correct horse", name="Ada", role="customer")
             with pytest.raises(Unavailable):
-                await access.of(second, UserId("usr_1"))
+                await access.read_access(second, UserId("usr_1"))
             with pytest.raises(Unavailable):
                 await accounts.login(second, new.email, new.password)
             with pytest.raises(Unavailable):
-                await accounts.register(second, new)
+                await accounts.register_user(second, new)
         assert Health(first).problems() == []

@@ -15,7 +15,7 @@ import redis
 from engine.domain import jobs
 from engine.identity import accounts
 from engine.process.settings import Settings
-from engine.process.signer import access_token
+from engine.process.signer import sign_token
 from engine.store import keys
 from engine.types import Principal, UserId
 from server.api.route import Route
@@ -42,7 +42,7 @@ class Scene(NamedTuple):
 
     def token(self, who: Principal) -> str:
         """Return an access token."""
-        return access_token(self.server.engine.signer, UserId(who.id), who.role)
+        return sign_token(self.server.engine.signer, UserId(who.id), who.role)
 
     def caller(self, route: Route) -> Principal:
         """Return a caller whom a route allows."""

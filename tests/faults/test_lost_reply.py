@@ -64,10 +64,10 @@ async def test_a_read_whose_reply_is_lost_is_unavailable(engine: Engine, proxy: 
     job = await people.offered(engine, carla, serves)
     proxy.drop_next = b'"status":"broadcasted"'
     with pytest.raises(Unavailable):
-        await job_queries.read(engine, carla, job)
+        await job_queries.read_job(engine, carla, job)
     assert proxy.dropped == 1
     await wait_until(lambda: engine.store.packed.is_up)
-    assert b'"status":"broadcasted"' in await job_queries.read(engine, carla, job)
+    assert b'"status":"broadcasted"' in await job_queries.read_job(engine, carla, job)
     proxy.drop_next = b"broadcasted"
     with pytest.raises(Unavailable):
         await engine.store.command("HGET", keys.job(DEFAULT_ZONE, job), "status")
@@ -88,7 +88,7 @@ async def test_a_connection_cut_again_and_again_loses_and_doubles_nothing(engine
         key = str(uuid.uuid4())
         while True:
             try:
-                await jobs.command(engine, one, job, Step(command=command), key=key)
+                await jobs.run_command(engine, one, job, Step(command=command), key=key)
                 return
             except (Indeterminate, Unavailable):
                 await asyncio.sleep(0.01)

@@ -28,7 +28,7 @@ SECRET = "a secret"
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(push_sender, "PAUSE_S", 0.01)
+    monkeypatch.setattr(push_sender, "RETRY_PAUSE_S", 0.01)
 
 
 def with_receiver(engine: Engine, receiver: Receiver) -> Engine:
@@ -144,18 +144,18 @@ async def test_a_lost_reply_drops_no_push(engine: Engine, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(
-    ("held", "full", "pause_s"), [(True, True, 0), (True, False, notifier.PAUSE_S), (False, False, 1)]
+    ("held", "full", "pause_s"), [(True, True, 0), (True, False, notifier.STEP_PAUSE_S), (False, False, 1)]
 )
 def test_only_a_notifier_that_has_caught_up_pauses(held: bool, full: bool, pause_s: float) -> None:
     """After a full batch the next one follows at once: a backlog is processed at the speed of Redis."""
-    assert notifier.pause(held=held, full=full) == pause_s
+    assert notifier.next_pause_s(held=held, full=full) == pause_s
 
 
 async def test_a_backlog_is_processed_without_a_pause(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Full batches follow each other without a pause; the batch that has caught up pauses."""
-    monkeypatch.setattr(notifier, "COUNT", 4)
+    monkeypatch.setattr(notifier, "MAX_STEP_EVENTS", 4)
     paused: list[float] = []
-    monkeypatch.setattr(notifier, "pause", lambda *, held, full: paused.append(full) or 0.0)
+    monkeypatch.setattr(notifier, "next_pause_s", lambda *, held, full: paused.append(full) or 0.0)
     for name in ("a", "b", "c"):
         await accepted_job(engine, name)
     runner = asyncio.create_task(notifier.run(engine))
@@ -175,7 +175,7 @@ async def test_a_notifier_that_dies_before_appending_loses_nothing(
         raise asyncio.CancelledError
 
     with monkeypatch.context() as patch:
-        patch.setattr(notifier._Runner, "_append", die)
+        patch.setattr(notifier._NotifierRunner, "_append", die)
         with pytest.raises(asyncio.CancelledError):
             await notifier.run_once(engine)
     assert await cursor(engine) == 0
@@ -198,16 +198,16 @@ async def test_one_notifier_runs_per_zone_and_the_next_takes_over(
 ) -> None:
     """The second notifier waits for the lease, and continues where the first one stopped."""
     monkeypatch.setattr(notifier, "LEASE_S", 0.3)
-    monkeypatch.setattr(notifier, "LEASE_EVERY_S", 0.1)
+    monkeypatch.setattr(notifier, "LEASE_CHECK_INTERVAL_S", 0.1)
     monkeypatch.setattr(notifier, "BLOCK_S", 0.05)
     monkeypatch.setattr(notifier, "RETRY_S", 0.05)
     first = asyncio.create_task(notifier.run(engine))
-    await wait_until(lambda: engine.store.redis.exists(keys.runner(DEFAULT_ZONE, "push")))
-    holder = await engine.store.redis.get(keys.runner(DEFAULT_ZONE, "push"))
+    await wait_until(lambda: engine.store.redis.exists(keys.runner_lease(DEFAULT_ZONE, "push")))
+    holder = await engine.store.redis.get(keys.runner_lease(DEFAULT_ZONE, "push"))
     second = asyncio.create_task(notifier.run(engine))
     await accepted_job(engine, "t1")
     await wait_until(lambda: _count(engine, 1), what="the first notice")
-    assert await engine.store.redis.get(keys.runner(DEFAULT_ZONE, "push")) == holder
+    assert await engine.store.redis.get(keys.runner_lease(DEFAULT_ZONE, "push")) == holder
     await stop(first)
     await accepted_job(engine, "t2")
     await wait_until(lambda: _count(engine, 2), what="the second notice")
@@ -217,7 +217,7 @@ async def test_one_notifier_runs_per_zone_and_the_next_takes_over(
 async def test_each_step_notifies_the_customer(engine: Engine) -> None:
     """The customer receives a notification of each step, with the blueprint's text and the job's id."""
     carla, job = await accepted_job(engine, "t1")
-    await jobs.command(engine, people.hot_technician("t1"), job, Step(command="depart"))
+    await jobs.run_command(engine, people.hot_technician("t1"), job, Step(command="depart"))
     await notifier.run_once(engine)
     sent = await event_log.events(engine, "notification")
     assert [event.to for event in sent] == [(f"user:{carla.id}",)] * 2
@@ -243,7 +243,7 @@ async def test_offers_and_notifications_are_pushed_to_their_users(engine: Engine
     assert (notice["user"], notice["notification"]["title"]) == (carla.id, "Technician found")
     assert (notice["zone"], notice["seq"]) == ("main", (await event_log.events(engine, "notification"))[0].seq)
     for body, signed in zip(receiver.bodies, receiver.signatures, strict=True):
-        assert push_sender.signature(SECRET, body, int(signed[2 : signed.index(",")])) == signed
+        assert push_sender.signature_of(SECRET, body, int(signed[2 : signed.index(",")])) == signed
 
 
 async def test_no_push_is_repeated(engine: Engine) -> None:
@@ -266,8 +266,8 @@ async def test_a_template_that_fails_stops_no_other_notification(engine: Engine)
         own, events={**own.events, "job.status": msgspec.structs.replace(rule, notify={"customer": wrong})}
     )
     engine.blueprints.by_key[own.key] = broken
-    await jobs.command(engine, people.hot_technician("t1"), job, Step(command="depart"))
-    await jobs.command(engine, carla, job, Step(command="cancel"))
+    await jobs.run_command(engine, people.hot_technician("t1"), job, Step(command="depart"))
+    await jobs.run_command(engine, carla, job, Step(command="cancel"))
     await notifier.run_once(engine)
     assert [notice["kind"] for notice in await notifications(engine)] == ["job.accepted", "job.cancelled"]
     assert await cursor(engine) == len(await event_log.events(engine))

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from engine.clock import now_ms
 from engine.process.metrics import Metrics
 from engine.workers import push_sender
-from engine.workers.push_sender import Message, PushSender
+from engine.workers.push_sender import PushMessage, PushSender
 from tests.faults.receiver import receiving
 
 SECRET = "a secret"
@@ -21,7 +21,7 @@ SECRET = "a secret"
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(push_sender, "PAUSE_S", 0.01)
+    monkeypatch.setattr(push_sender, "RETRY_PAUSE_S", 0.01)
 
 
 def counted(metrics: Metrics, outcome: str, kind: str = "offer") -> float:
@@ -29,7 +29,7 @@ def counted(metrics: Metrics, outcome: str, kind: str = "offer") -> float:
     return metrics.registry.get_sample_value("callout_pushes_total", {"kind": kind, "outcome": outcome}) or 0.0
 
 
-async def send(url: str, *messages: Message) -> Metrics:
+async def send(url: str, *messages: PushMessage) -> Metrics:
     """Send the messages, wait until each is sent or given up, and return the counts."""
     metrics = Metrics()
     async with PushSender(url, SECRET, metrics) as poster:
@@ -44,7 +44,7 @@ async def test_a_receiver_that_is_down_is_given_up_on() -> None:
     async with receiving() as receiver:
         gone = receiver.url
     with capture_logs() as logs:
-        metrics = await send(gone, *[Message("offer", b"{}")] * 20)
+        metrics = await send(gone, *[PushMessage("offer", b"{}")] * 20)
     assert counted(metrics, "failed") == 20
     assert [entry["event"] for entry in logs] == ["push_failed"]
 
@@ -52,7 +52,7 @@ async def test_a_receiver_that_is_down_is_given_up_on() -> None:
 async def test_a_refusal_is_not_retried() -> None:
     """A 4xx is final: a retry would have the same result."""
     async with receiving(lambda _: 410) as receiver:
-        metrics = await send(receiver.url, Message("offer", b"{}"))
+        metrics = await send(receiver.url, PushMessage("offer", b"{}"))
     assert (len(receiver.bodies), counted(metrics, "refused")) == (1, 1)
 
 
@@ -60,21 +60,21 @@ async def test_a_refusal_is_not_retried() -> None:
 async def test_a_server_error_is_tried_three_times(status: int) -> None:
     """After a 5xx or a 429 a push is tried three times in all, and then given up."""
     async with receiving(lambda _: status) as receiver:
-        metrics = await send(receiver.url, Message("offer", b"{}"))
+        metrics = await send(receiver.url, PushMessage("offer", b"{}"))
     assert (len(receiver.bodies), counted(metrics, "failed")) == (3, 1)
 
 
 async def test_a_redirect_is_not_followed() -> None:
     """A request that is signed for one receiver is sent to no other."""
     async with receiving(lambda _: 302) as receiver:
-        metrics = await send(receiver.url, Message("offer", b"{}"))
+        metrics = await send(receiver.url, PushMessage("offer", b"{}"))
     assert counted(metrics, "refused") == 1
 
 
 async def test_an_expired_offer_is_not_pushed() -> None:
     """An offer that its technician can no longer accept is not pushed."""
     async with receiving() as receiver:
-        metrics = await send(receiver.url, Message("offer", b"{}", now_ms() - 1))
+        metrics = await send(receiver.url, PushMessage("offer", b"{}", now_ms() - 1))
     assert (receiver.bodies, counted(metrics, "late")) == ([], 1)
 
 
@@ -82,18 +82,18 @@ async def test_a_silent_receiver_is_left_after_the_timeout(monkeypatch: pytest.M
     """A receiver that never responds blocks a worker only for the timeout."""
     monkeypatch.setattr(push_sender, "TIMEOUT_S", 0.05)
     async with receiving(lambda _: None) as receiver:
-        metrics = await send(receiver.url, Message("offer", b"{}"))
+        metrics = await send(receiver.url, PushMessage("offer", b"{}"))
     assert (len(receiver.bodies), counted(metrics, "failed")) == (3, 1)
 
 
 async def test_putting_never_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a silent receiver and a full queue, further messages are dropped at once, and counted."""
-    monkeypatch.setattr(push_sender, "QUEUE", 10)
+    monkeypatch.setattr(push_sender, "MAX_QUEUED", 10)
     metrics = Metrics()
     async with receiving(lambda _: None) as receiver, PushSender(receiver.url, SECRET, metrics) as poster:
         began = time.perf_counter()
         for _ in range(1_000):
-            poster.put(Message("offer", b"{}"))
+            poster.put(PushMessage("offer", b"{}"))
         assert time.perf_counter() - began < 0.5
     assert counted(metrics, "dropped") == 990
 
@@ -101,15 +101,15 @@ async def test_putting_never_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_concurrent_requests_are_limited() -> None:
     """The receiver never has more concurrent requests than there are workers."""
     async with receiving() as receiver:
-        metrics = await send(receiver.url, *[Message("notification", b"{}")] * 200)
+        metrics = await send(receiver.url, *[PushMessage("notification", b"{}")] * 200)
     assert counted(metrics, "sent", "notification") == 200
-    assert receiver.busiest <= push_sender.WORKERS
+    assert receiver.busiest <= push_sender.WORKER_COUNT
 
 
 async def test_a_receiver_that_recovers_gets_the_push() -> None:
     """A push that fails twice and then succeeds counts as sent."""
     async with receiving(lambda number: 200 if number == 2 else 503) as receiver:
-        metrics = await send(receiver.url, Message("offer", b'{"a":1}', now_ms() + 60_000))
+        metrics = await send(receiver.url, PushMessage("offer", b'{"a":1}', now_ms() + 60_000))
     assert receiver.bodies == [b'{"a":1}'] * 3
     assert counted(metrics, "sent") == 1
 
@@ -120,7 +120,7 @@ async def test_the_signature_proves_body_and_time() -> None:
     """
     body = '{"name":"Zoë"}'.encode()
     async with receiving() as receiver:
-        await send(receiver.url, Message("offer", body))
+        await send(receiver.url, PushMessage("offer", body))
     moment, digest = (part.split("=", 1)[1] for part in receiver.signatures[0].split(","))
     assert abs(int(moment) - time.time()) <= 2
     signed = moment.encode() + b"." + receiver.bodies[0]
@@ -134,4 +134,4 @@ async def test_closing_does_not_wait_for_the_queue() -> None:
         asyncio.timeout(2),
         PushSender(receiver.url, SECRET, Metrics()) as poster,
     ):
-        poster.put(Message("offer", b"{}"))
+        poster.put(PushMessage("offer", b"{}"))

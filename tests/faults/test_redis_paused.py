@@ -41,7 +41,7 @@ def stopped(pid: int) -> Iterator[None]:
 def quick_blueprints(folder: Path) -> Path:
     """Write a `home_service` with short offers."""
     folder.mkdir()
-    text = (catalogue.shipped() / "home_service.toml").read_text()
+    text = (catalogue.shipped_folder() / "home_service.toml").read_text()
     assert "offer_s = 60" in text
     (folder / "home_service.toml").write_text(text.replace("offer_s = 60", f"offer_s = {OFFER_S}"))
     return folder

@@ -14,7 +14,7 @@ import httpx
 
 from engine.blueprint import catalogue
 from engine.process import embedded
-from engine.process.datadir import birth
+from engine.process.datadir import process_start_text
 from tests.support.process import PROGRAM, START_S, Server, callout, environment, serving
 from tests.support.wait import wait_until
 
@@ -22,7 +22,7 @@ WALKED = """
 [events."walks.closed"]
 announcement = true
 """
-TEXT = (catalogue.shipped() / "home_service.toml").read_text()
+TEXT = (catalogue.shipped_folder() / "home_service.toml").read_text()
 
 
 async def blueprints_of(server: Server) -> dict[str, Any]:
@@ -63,7 +63,7 @@ async def test_a_server_whose_terminal_is_gone_stops(tmp_path: Path) -> None:
             process.send_signal(signal.SIGHUP)
             assert await process.wait() == 0
         state = embedded.read_state(tmp_path / "data" / "valkey")
-        assert state is not None and birth(state.pid) != state.birth
+        assert state is not None and process_start_text(state.pid) != state.birth
     finally:
         if process.returncode is None:
             process.kill()

@@ -19,7 +19,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosedError
 from websockets.typing import Subprotocol
 
-from engine.process.datadir import birth, holder
+from engine.process.datadir import process_start_text, read_holder
 from tests.support import valkey
 from tests.support.process import callout, environment, serving
 from tests.support.wait import wait_until
@@ -140,10 +140,10 @@ async def test_an_orderly_end_stops_the_valkey_too(number: signal.Signals, tmp_p
     """SIGTERM and Ctrl-C end the server with exit code 0, with no process left and the directory free."""
     async with serving(tmp_path / "data") as server:
         pid = server.valkey.pid
-        assert birth(pid) is not None
+        assert process_start_text(pid) is not None
         ended = await server.end(number)
         assert ended.code == 0, ended.err
-        assert birth(pid) is None
+        assert process_start_text(pid) is None
     async with serving(tmp_path / "data") as server:
         assert (await ready(server.url)).status_code == 200
 
@@ -173,7 +173,7 @@ async def test_a_signal_while_starting_ends_it_in_order(tmp_path: Path) -> None:
         try:
             starting = asyncio.create_task(callout("serve", "--data", str(tmp_path / "data"), "--port", "0"))
             await _holding(tmp_path / "data", not_pid=first.process.pid)
-            held = holder(tmp_path / "data")
+            held = read_holder(tmp_path / "data")
             assert held is not None
             os.kill(held.pid, signal.SIGTERM)
             ended = await starting
@@ -184,7 +184,7 @@ async def test_a_signal_while_starting_ends_it_in_order(tmp_path: Path) -> None:
 
 async def _holding(data: Path, *, not_pid: int) -> None:
     def held() -> bool:
-        found = holder(data)
+        found = read_holder(data)
         return found is not None and found.pid != not_pid
 
     await wait_until(held, what="the lock")
@@ -197,7 +197,7 @@ async def test_a_killed_server_restarts_on_the_same_valkey(tmp_path: Path) -> No
         with redis.Redis.from_url(first.redis_url) as client:
             epoch = client.hget("{main}:meta", "epoch")
         await first.end(signal.SIGKILL)
-        assert birth(pid) is not None
+        assert process_start_text(pid) is not None
         async with serving(tmp_path / "data") as second:
             assert second.valkey.pid == pid
             assert "valkey_adopted" in second.logged()
@@ -205,7 +205,7 @@ async def test_a_killed_server_restarts_on_the_same_valkey(tmp_path: Path) -> No
             with redis.Redis.from_url(second.redis_url) as client:
                 assert client.hget("{main}:meta", "epoch") == epoch
             await second.end()
-            assert birth(pid) is None
+            assert process_start_text(pid) is None
 
 
 async def test_the_end_of_its_valkey_ends_the_server(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from engine.zone.records import ZoneRecord
 
 Z = Zone("main")
 EPOCH = "e1-r1"
-ALL = scripts.installed()
+ALL = scripts.load_installed_library()
 
 
 def run(client: fakeredis.FakeRedis, script: str, places: scripts.Keys, args: scripts.Args, epoch: str = EPOCH) -> Any:
@@ -25,4 +25,4 @@ def run(client: fakeredis.FakeRedis, script: str, places: scripts.Keys, args: sc
 
 def open_zone(client: fakeredis.FakeRedis) -> None:
     """Begin the first life of the zone."""
-    run(client, "zone_open", opening.places(Z), opening.arguments("r1", "1", ZoneRecord("d1", 0, {})))
+    run(client, "zone_open", opening.script_keys(Z), opening.script_arguments("r1", "1", ZoneRecord("d1", 0, {})))

@@ -19,11 +19,11 @@ return channels
 """
 
 
-@pytest.mark.parametrize("word", sorted(audience.AUDIENCES))
+@pytest.mark.parametrize("word", sorted(audience.AUDIENCE_WORDS))
 def test_lua_and_python_address_the_same_channels(word: str) -> None:
     """Each word of a declaration stands for the same channels in both, beside the watchers' `job:` channel."""
-    source = SOURCE % (scripts.folder() / "lib" / "audience.lua").read_text()
+    source = SOURCE % (scripts.scripts_folder() / "lib" / "audience.lua").read_text()
     reply = fakeredis.FakeRedis(version=(7, 2)).eval(source, 0, word)
     found = {channel.decode() for channel in reply} - {"job:j1"}
-    assert found == audience.channels([word], "c1", "t1")
-    assert audience.channels(word.split(), "c1", "t1") or word == audience.TECHNICIANS
+    assert found == audience.whole_job_channels([word], "c1", "t1")
+    assert audience.whole_job_channels(word.split(), "c1", "t1") or word == audience.TECHNICIANS_WORD

@@ -20,7 +20,7 @@ def first_radius(client: Redis, lat: float) -> float:
     """What lib/density gives for the job `j` in demand, in metres."""
     job = "{id = 'j', service = 's', lat = ARGV[1]}"
     call = f"return tostring(Density.radius_for({{tag = '{{main}}:'}}, {job}, KEYS[1], {WANTED}, {WIDEST_M}))"
-    library = "\n".join((scripts.folder() / "lib" / f"{name}.lua").read_text() for name in ("geo", "density"))
+    library = "\n".join((scripts.scripts_folder() / "lib" / f"{name}.lua").read_text() for name in ("geo", "density"))
     source = f"{library}\n{call}"
     return float(client.eval(source, 1, SUPPLY, str(lat)))  # type: ignore[arg-type]
 

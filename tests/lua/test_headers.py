@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import BY_WORD
+from engine.errors import ERROR_OF_REPLY_WORD
 from engine.store import scripts
 from engine.store.scripts import Script, ScriptError
 
-ALL = scripts.installed()
+ALL = scripts.load_installed_library()
 INTERNAL = {"STALE_EPOCH", "OTHER_BLUEPRINT", "STALE_CODE"}
 OPENING = {"UNCOMPARED", "EMPTY", "BEHIND", "FOREIGN", "OLDER", "HOLE", "OTHER_DATABASE", "CLOSED"}
-LUA = Path(scripts.folder())
+LUA = Path(scripts.scripts_folder())
 
 
 def _code(source: str) -> str:
@@ -115,7 +115,7 @@ def test_a_header_that_names_one_thing_twice_is_refused(tmp_path: Path, row: str
     """A call by names could not tell the two apart."""
     (tmp_path / "a_b.lua").write_text(f"--[[ a_b: x.\n{row}\n]]\nreturn 1\n")
     with pytest.raises(ScriptError, match=r"a_b\.lua: \w+ names (a|epoch) twice"):
-        scripts.load(tmp_path)
+        scripts.load_library(tmp_path)
 
 
 @pytest.mark.parametrize("script", ALL.values(), ids=lambda s: s.name)
@@ -131,7 +131,7 @@ def test_every_script_is_called_by_the_engine(script: Script) -> None:
 def test_replies_are_declared_and_mapped(script: Script) -> None:
     """Each word that a script can reply is in its header, each word in its header can be replied and is mapped."""
     own = _code((LUA / f"{script.name}.lua").read_text())
-    known = set(BY_WORD) | INTERNAL | OPENING
+    known = set(ERROR_OF_REPLY_WORD) | INTERNAL | OPENING
     used = set(re.findall(r"return \{'([A-Z_]+)'", own))
     used |= known & set(re.findall(r"'([A-Z_]+)'", _reached(script)))
     if "Tech.refusal(" not in own or "Idempotency.refuse(" not in own:
@@ -139,7 +139,7 @@ def test_replies_are_declared_and_mapped(script: Script) -> None:
     if "Idempotency.lookup(" not in own and "Command.begin(" not in own:
         used -= {"REUSED_KEY"}
     assert used - {"OK"} == set(script.err)
-    assert set(script.err) - INTERNAL - OPENING <= set(BY_WORD)
+    assert set(script.err) - INTERNAL - OPENING <= set(ERROR_OF_REPLY_WORD)
 
 
 @pytest.mark.parametrize("script", ALL.values(), ids=lambda s: s.name)
@@ -195,14 +195,14 @@ def test_a_script_without_a_header_is_refused(tmp_path: Path) -> None:
     """A file that does not open with its contract is named in the error."""
     (tmp_path / "a_b.lua").write_text("return 1\n")
     with pytest.raises(ScriptError, match=r"a_b\.lua"):
-        scripts.load(tmp_path)
+        scripts.load_library(tmp_path)
 
 
 def test_a_missing_include_is_named_with_file_and_line(tmp_path: Path) -> None:
     """An include of nothing says where it stands."""
     (tmp_path / "a_b.lua").write_text('--[[ a_b: x.\nKEYS meta\n]]\n--- @include "lib/none"\n')
     with pytest.raises(ScriptError, match=r"a_b\.lua:4"):
-        scripts.load(tmp_path)
+        scripts.load_library(tmp_path)
 
 
 LIB = "local X = {}\nfunction X.f()\n  return 1\nend\n"
@@ -220,7 +220,7 @@ def written(root: Path, **files: str) -> Path:
 
 def test_an_error_is_told_by_file_and_line_of_the_source(tmp_path: Path) -> None:
     """The server's line number of the joined text becomes the place in the file that somebody can open."""
-    library = scripts.load(written(tmp_path, x=LIB.replace("return 1", "return nil + 1")))
+    library = scripts.load_library(written(tmp_path, x=LIB.replace("return 1", "return nil + 1")))
     number = library.source.splitlines().index("  return nil + 1") + 1
     assert library.locate(f"ERR user_function:{number}: attempt to add") == "ERR lib/x.lua:3: attempt to add"
 
@@ -241,7 +241,7 @@ def test_an_error_is_told_by_file_and_line_of_the_source(tmp_path: Path) -> None
 def test_a_library_file_defines_its_table_alone(tmp_path: Path, text: str, why: str) -> None:
     """All library files share Lua's 200 locals: each has one, a table named after it, and defines each member once."""
     with pytest.raises(ScriptError, match=why):
-        scripts.load(written(tmp_path, x=text))
+        scripts.load_library(written(tmp_path, x=text))
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ def test_a_library_file_defines_its_table_alone(tmp_path: Path, text: str, why: 
 def test_a_file_includes_what_it_uses(tmp_path: Path, x: str, verb: str, why: str) -> None:
     """Lua takes a table that is not included for a global, and says so only when that line runs."""
     with pytest.raises(ScriptError, match=why):
-        scripts.load(written(tmp_path, a_b=verb, x=x, y=LIB.replace("X", "Y")))
+        scripts.load_library(written(tmp_path, a_b=verb, x=x, y=LIB.replace("X", "Y")))
 
 
 def test_a_table_is_named_after_its_file_and_may_have_locals_in_a_block(tmp_path: Path) -> None:
@@ -265,16 +265,16 @@ def test_a_table_is_named_after_its_file_and_may_have_locals_in_a_block(tmp_path
     text = "local LateJoin = {}\nLateJoin.A, LateJoin.B = 1, 2\n"
     text += "do\n  local n = 0\n  function LateJoin.f() return n end\nend\n"
     verb = VERB.replace("X.f", "LateJoin.f").replace("lib/x", "lib/late_join")
-    assert "return LateJoin.f()" in scripts.load(written(tmp_path, a_b=verb, late_join=text)).source
+    assert "return LateJoin.f()" in scripts.load_library(written(tmp_path, a_b=verb, late_join=text)).source
 
 
 def test_the_name_of_the_library_says_what_is_in_it(tmp_path: Path) -> None:
     """Another text is another library with functions of other names, so that two releases do not meet."""
     verb = tmp_path / "a_b.lua"
     verb.write_text("--[[ a_b: x.\n]]\nreturn 1\n")
-    one, same = scripts.load(tmp_path), scripts.load(tmp_path)
+    one, same = scripts.load_library(tmp_path), scripts.load_library(tmp_path)
     verb.write_text("--[[ a_b: x.\n]]\nreturn 2\n")
-    other = scripts.load(tmp_path)
+    other = scripts.load_library(tmp_path)
     assert one.name == same.name and one["a_b"].function == same["a_b"].function
     assert one.name != other.name and one["a_b"].function != other["a_b"].function
     assert one["a_b"].function in one.source

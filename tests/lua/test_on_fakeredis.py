@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import fakeredis
 import pytest
 
-from engine.events import iso
+from engine.events import rfc3339_of
 from engine.store import keys, scripts
 from engine.types import JobId, ServiceId, TechnicianId, UserId
 from tests.lua.evaluated import ALL, Z, open_zone, run
@@ -26,7 +26,7 @@ def client() -> fakeredis.FakeRedis:
 def test_times_are_rfc_3339_from_1970_to_2100() -> None:
     """lib/iso agrees with Python's calendar, leap years and ends of months included."""
     client = fakeredis.FakeRedis(version=(7, 2))
-    source = (scripts.folder() / "lib" / "iso.lua").read_text() + "\nreturn Iso.format(tonumber(ARGV[1]))"
+    source = (scripts.scripts_folder() / "lib" / "iso.lua").read_text() + "\nreturn Iso.format(tonumber(ARGV[1]))"
     draw = random.Random(7)
     moments = [
         0,
@@ -39,7 +39,7 @@ def test_times_are_rfc_3339_from_1970_to_2100() -> None:
         int(datetime(y, m, 1, tzinfo=UTC).timestamp()) * 1000 - 1 for y in (2000, 2024, 2100) for m in range(1, 13)
     ]
     for ms in moments:
-        assert client.eval(source, 0, ms) == f'"{iso(ms)}"'.encode()
+        assert client.eval(source, 0, ms) == f'"{rfc3339_of(ms)}"'.encode()
 
 
 def test_a_stale_epoch_is_refused_before_anything(client: fakeredis.FakeRedis) -> None:
@@ -48,7 +48,7 @@ def test_a_stale_epoch_is_refused_before_anything(client: fakeredis.FakeRedis) -
     for script in ALL.values():
         if script.name == "zone_open" or "meta" not in script.keys:
             continue
-        places = {name: f"{{main}}:{name}" if name != "meta" else keys.meta(Z) for name in script.keys}
+        places = {name: f"{{main}}:{name}" if name != "meta" else keys.zone_meta(Z) for name in script.keys}
         reply = run(client, script.name, places, dict.fromkeys(script.given, "1"), "e9")
         assert reply == [b"STALE_EPOCH"], script.name
     assert set(client.scan_iter()) == set(before)
@@ -57,15 +57,15 @@ def test_a_stale_epoch_is_refused_before_anything(client: fakeredis.FakeRedis) -
 def test_a_job_is_booked_offered_and_won(client: fakeredis.FakeRedis) -> None:
     """The spine of `home_service`, without a server."""
     job, tech, serves, user = JobId("job_main_1"), TechnicianId(UserId("t1")), ServiceId("s1"), UserId("u1")
-    where = {"meta": keys.meta(Z), "log": keys.log(Z), "tech": keys.technician(Z, tech), "seen": keys.seen(Z)}
+    where = {"meta": keys.zone_meta(Z), "log": keys.log(Z), "tech": keys.technician(Z, tech), "seen": keys.last_seen(Z)}
     who: dict[str, str | int] = {"id": tech, "profile": 1, "complete": 1, "kyc": "approved", "account": "approved"}
     who |= {"capacity": 1, "services": serves, "name": '"T"', "phone": "null", "actor": "engine"}
     who |= {"offline_reason": "ops", "rating": "4.5", "rated": 0, "audience": "ops"}
     run(client, "technician_put", where, who)
     here = {"id": tech, "key": "k0", "fingerprint": "f0", "lat": "40.75", "lon": "-73.99", "audience": "ops"}
-    run(client, "technician_online", {**where, "req": keys.request(Z, tech, "k0")}, here)
-    where = {"meta": keys.meta(Z), "log": keys.log(Z), "job": keys.job(Z, job), "offers": keys.offers(Z, job)}
-    listed = {"ref": keys.reference(Z, user), "jobs": keys.jobs(Z), "user_jobs": keys.user_jobs(Z, user)}
+    run(client, "technician_online", {**where, "req": keys.idempotency_record(Z, tech, "k0")}, here)
+    where = {"meta": keys.zone_meta(Z), "log": keys.log(Z), "job": keys.job(Z, job), "offers": keys.job_offers(Z, job)}
+    listed = {"ref": keys.booking_references(Z, user), "jobs": keys.jobs(Z), "user_jobs": keys.user_jobs(Z, user)}
     made: dict[str, str | int | float] = {"id": job, "actor": "customer:u1", "key": "k1", "fingerprint": "f1"}
     made |= {"trace": "", "reference": "", "bp": "home_service@1", "goal": "broadcasted open broadcast 900000 -"}
     made |= {"service": serves, "customer": user, "lat": 40.75, "lon": -73.99, "amount": 5000, "full": '"id":"x"'}
@@ -78,25 +78,29 @@ def test_a_job_is_booked_offered_and_won(client: fakeredis.FakeRedis) -> None:
         "audience": "customer ops",
         "contact": "null",
     }
-    booked = run(client, "job_create", {**where, **listed, "req": keys.request(Z, user, "k1")}, made)
+    booked = run(client, "job_create", {**where, **listed, "req": keys.idempotency_record(Z, user, "k1")}, made)
     assert booked[0] == b"OK"
     wave: dict[str, str | int] = {"entry": f"wave:{job}:1", "wave": 1, "size": 10, "radius_m": 3000, "walks": 0}
     wave |= {"interval_ms": 10_000, "offer_ms": 60_000, "weights": "1 0 0 0 0", "limits": "0 0 0 0 0 5 0"}
     wave |= {"audience": "customer", "unfilled_audience": ""}
-    looking = {"waves": keys.waves(Z, job), "supply": keys.supply(Z, serves), "due": keys.due(Z)}
+    looking = {"waves": keys.job_waves(Z, job), "supply": keys.technician_supply(Z, serves), "due": keys.due_tasks(Z)}
     assert run(client, "wave_open", {**where, **looking}, wave)[4:] == [1, b"0"]
     claim: dict[str, str | int] = {"technician": tech, "key": "k2", "fingerprint": "f2", "trace": "", "if_version": ""}
     claim |= {"bp": "home_service@1", "command": "claim", "from": " broadcasted ", "type": "job.accepted"}
     claim |= {"goal": "accepted assigned none 0 -", "audience": "customer", "tech_audience": "", "grace_ms": 0}
     claim |= {"plan": "", "ended": " expired=e "}
-    own = {"causes": keys.causes(Z, job), "tech": keys.technician(Z, tech), "req": keys.request(Z, tech, "k2")}
+    own = {
+        "causes": keys.job_causes(Z, job),
+        "tech": keys.technician(Z, tech),
+        "req": keys.idempotency_record(Z, tech, "k2"),
+    }
     won = run(client, "job_claim", {**where, **own}, {**claim, "lease_ms": 90_000})
     assert won[0] == b"OK" and b'"status":"accepted"' in won[5]
 
 
 def test_an_announcement_is_made_once_for_each_key(client: fakeredis.FakeRedis) -> None:
     """It is one event to its channels; the same key again gives the same seq and no other event."""
-    places = {"meta": keys.meta(Z), "log": keys.log(Z), "req": keys.request(Z, UserId("boss"), "k1")}
+    places = {"meta": keys.zone_meta(Z), "log": keys.log(Z), "req": keys.idempotency_record(Z, UserId("boss"), "k1")}
     args = {"actor": "admin:boss", "key": "k1", "fingerprint": "f1", "trace": "", "bp": "", "kind": "announcement.x"}
     args |= {"channels": "role:customer role:ops", "data": '{"n":1}'}
     first, again = run(client, "event_append", places, args), run(client, "event_append", places, args)

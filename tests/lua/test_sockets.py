@@ -12,7 +12,7 @@ from engine.types import UserId
 from tests.lua.evaluated import Z, open_zone, run
 
 ANN = UserId("ann")
-META = {"meta": keys.meta(Z)}
+META = {"meta": keys.zone_meta(Z)}
 LEASE_MS = 85_000
 
 
@@ -24,12 +24,12 @@ def client() -> fakeredis.FakeRedis:
     return client
 
 
-PLACES = {**META, "sockets": keys.sockets(Z, ANN), "log": keys.log(Z)}
+PLACES = {**META, "sockets": keys.socket_slots(Z, ANN), "log": keys.log(Z)}
 
 
 def opened(client: fakeredis.FakeRedis, session: str, most: int = 2, *, device: str = "", replaces: str = "") -> Any:
     """One socket more; each a millisecond after the last."""
-    client.hincrby(keys.meta(Z), "skew", 1)
+    client.hincrby(keys.zone_meta(Z), "skew", 1)
     who = {"user": ANN, "session": session, "device": device, "replaces": replaces}
     return run(client, "socket_open", PLACES, {**who, "most": most, "lease_ms": LEASE_MS})
 
@@ -41,12 +41,12 @@ def settled(client: fakeredis.FakeRedis, most: int = 2, *, by_age: bool = False)
 
 def touched(client: fakeredis.FakeRedis, seat: bytes, age_ms: int = 0) -> None:
     """A seat's gateway says that it is still there, and when it heard of it."""
-    run(client, "socket_touch", META, {"lease_ms": LEASE_MS, "seats": [keys.sockets(Z, ANN), seat, age_ms]})
+    run(client, "socket_touch", META, {"lease_ms": LEASE_MS, "seats": [keys.socket_slots(Z, ANN), seat, age_ms]})
 
 
 def held(client: fakeredis.FakeRedis) -> list[str]:
     """The sessions that have a seat, the oldest first."""
-    seats = sorted(seat.decode() for seat in client.zrange(keys.sockets(Z, ANN), 0, -1))
+    seats = sorted(seat.decode() for seat in client.zrange(keys.socket_slots(Z, ANN), 0, -1))
     return [seat.split(":")[1] for seat in seats]
 
 
@@ -65,7 +65,7 @@ def test_within_the_limit_nobody_goes(client: fakeredis.FakeRedis) -> None:
     assert opened(client, "ses_a")[:4] == [b"OK", b"0", 0, 0]
     opened(client, "ses_b")
     assert (held(client), told(client)) == (["ses_a", "ses_b"], [])
-    assert 0 < client.pttl(keys.sockets(Z, ANN)) <= LEASE_MS
+    assert 0 < client.pttl(keys.socket_slots(Z, ANN)) <= LEASE_MS
 
 
 def test_over_it_all_are_asked_and_who_was_heard_of_longest_ago_goes(client: fakeredis.FakeRedis) -> None:
@@ -84,7 +84,7 @@ def test_over_it_all_are_asked_and_who_was_heard_of_longest_ago_goes(client: fak
     ]
     assert told(client)[1:] == gone
     settled(client, 1)
-    assert client.hget(keys.meta(Z), "seq") == b"4"
+    assert client.hget(keys.zone_meta(Z), "seq") == b"4"
 
 
 def test_by_age_the_oldest_goes_whenever_it_was_touched(client: fakeredis.FakeRedis) -> None:
@@ -132,7 +132,7 @@ def test_the_seats_of_a_dead_gateway_fall_out(client: fakeredis.FakeRedis) -> No
     opened(client, "ses_dead")
     alive = opened(client, "ses_alive")[4]
     for _ in range(3):
-        client.hincrby(keys.meta(Z), "skew", LEASE_MS // 2)
+        client.hincrby(keys.zone_meta(Z), "skew", LEASE_MS // 2)
         touched(client, alive)
     opened(client, "ses_new")
     assert (held(client), told(client)) == (["ses_alive", "ses_new"], [])
@@ -141,16 +141,16 @@ def test_the_seats_of_a_dead_gateway_fall_out(client: fakeredis.FakeRedis) -> No
 def test_a_touch_brings_back_what_was_lost(client: fakeredis.FakeRedis) -> None:
     """Where a pause was longer than the lease, those who live through it hold their seats again."""
     seat = opened(client, "ses_a")[4]
-    client.delete(keys.sockets(Z, ANN))
+    client.delete(keys.socket_slots(Z, ANN))
     touched(client, seat)
     assert held(client) == ["ses_a"]
-    assert client.pttl(keys.sockets(Z, ANN)) > 0
+    assert client.pttl(keys.socket_slots(Z, ANN)) > 0
 
 
 def test_seats_are_given_back_in_one_batch(client: fakeredis.FakeRedis) -> None:
     """Those that are named go, others stay; the last one takes the key with it."""
     seats = [opened(client, f"ses_{name}", most=3)[4] for name in "abc"]
-    key = keys.sockets(Z, ANN)
+    key = keys.socket_slots(Z, ANN)
     run(client, "socket_close", META, {"seats": [key, seats[0], key, seats[2], key, "no such seat"]})
     assert held(client) == ["ses_b"]
     run(client, "socket_close", META, {"seats": [key, seats[1]]})

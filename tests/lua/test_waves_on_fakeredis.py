@@ -27,8 +27,8 @@ def client() -> fakeredis.FakeRedis:
         fit = {"id": name, "complete": 1, "kyc": "approved", "account": "approved", "online": 1, "capacity": 1}
         where = {"load": 0, "services": SERVES, "lat": 40.75 + n / 1000, "lon": -73.99, "fix_at": 9e12, "name": '"x"'}
         client.hset(keys.technician(Z, TechnicianId(UserId(name))), mapping={**fit, **where, "phone": "null"})
-        client.geoadd(keys.supply(Z, SERVES), (-73.99, 40.75 + n / 1000, name))
-    client.sadd(keys.blocks(Z, CARLA), "b")
+        client.geoadd(keys.technician_supply(Z, SERVES), (-73.99, 40.75 + n / 1000, name))
+    client.sadd(keys.user_blocks(Z, CARLA), "b")
     return client
 
 
@@ -44,12 +44,12 @@ def on_offer(client: fakeredis.FakeRedis, status: str, mode: str) -> None:
 def look(client: fakeredis.FakeRedis, script: str, **args: str | int | bytes) -> Any:
     """Evaluate one of the scripts that look for a technician."""
     place = {
-        "meta": keys.meta(Z),
+        "meta": keys.zone_meta(Z),
         "job": keys.job(Z, JOB),
-        "offers": keys.offers(Z, JOB),
-        "waves": keys.waves(Z, JOB),
-        "supply": keys.supply(Z, SERVES),
-        "due": keys.due(Z),
+        "offers": keys.job_offers(Z, JOB),
+        "waves": keys.job_waves(Z, JOB),
+        "supply": keys.technician_supply(Z, SERVES),
+        "due": keys.due_tasks(Z),
         "log": keys.log(Z),
     }
     return run(client, script, {name: place[name] for name in ALL[script].keys}, args)
@@ -73,19 +73,19 @@ def test_a_wave_leaves_out_who_is_blocked_and_opens_to_the_others_later(client: 
     wave |= {"offer_ms": 60_000, "walks": 0, "weights": "1 0 0 0 0", "limits": LIMITS}
     assert look(client, "wave_open", **wave, audience="customer", unfilled_audience="")[4:] == [2, b"0"]
     assert told(client, "offer.created") == ["user:a"]
-    (entry,) = [e.decode() for e in client.zrange(keys.due(Z), 0, -1) if e.startswith(b"opens:")]
+    (entry,) = [e.decode() for e in client.zrange(keys.due_tasks(Z), 0, -1) if e.startswith(b"opens:")]
     _, _, wave_number, opens = entry.split(":")
     assert look(client, "offer_open", entry=entry, wave=wave_number, opens=opens)[4] == 1
     assert look(client, "offer_open", entry=entry, wave=wave_number, opens=opens)[4] == 0
     assert told(client, "offer.created") == ["user:a", "user:c"]
-    record = orjson.loads(client.lindex(keys.waves(Z, JOB), 0) or b"")
+    record = orjson.loads(client.lindex(keys.job_waves(Z, JOB), 0) or b"")
     assert record["in"]["technicians"] == ["a", "c"] and record["out"]["blocked"]["technicians"] == ["b"]
 
 
 def test_the_engine_gives_the_job_to_the_best(client: fakeredis.FakeRedis) -> None:
     """The nearest who fits holds it, and the record has each part of his score."""
-    managed = catalogue.load("home_service", catalogue.shipped()).by_name["managed"]
-    plan = compiler.Plans().of(managed, "assign")
+    managed = catalogue.load_blueprints("home_service", catalogue.shipped_folder()).by_name["managed"]
+    plan = compiler.PlanCache().of(managed, "assign")
     assert plan is not None
     on_offer(client, "requested", "allocate")
     how: dict[str, str | int | bytes] = {
@@ -98,5 +98,5 @@ def test_the_engine_gives_the_job_to_the_best(client: fakeredis.FakeRedis) -> No
     given = look(client, "allocate_open", entry=f"allocate:{JOB}:1", round=1, **how)
     assert given[4:] == [b"a", b"0"]
     assert client.hget(keys.job(Z, JOB), "status") == b"assigned" and told(client, "job.assigned")
-    record = orjson.loads(client.lindex(keys.waves(Z, JOB), 0) or b"")
+    record = orjson.loads(client.lindex(keys.job_waves(Z, JOB), 0) or b"")
     assert [s["technician"] for s in record["scores"]] == ["a", "c"]

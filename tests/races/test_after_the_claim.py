@@ -47,7 +47,7 @@ class Round:
     async def give(self, who: Principal, command: str, **more: Any) -> None:
         """Send a command, and count its outcome. Only expected codes may refuse it."""
         try:
-            await jobs.command(self.engine, who, self.job, Step(command=command, **more))
+            await jobs.run_command(self.engine, who, self.job, Step(command=command, **more))
         except CalloutError as error:
             assert error.code in EXPECTED, (command, error.code)
             self.codes[error.code] += 1
@@ -59,7 +59,7 @@ class Round:
         redis = self.engine.store.redis
         if await redis.hget(keys.job(DEFAULT_ZONE, self.job), "phase") == b"open":  # type: ignore[misc]
             await redis.eval(PAST, 1, keys.job(DEFAULT_ZONE, self.job))  # type: ignore[misc]
-        await scheduled_tasks.run(self.engine, DEFAULT_ZONE, f"expire:{self.job}")
+        await scheduled_tasks.run_task(self.engine, DEFAULT_ZONE, f"expire:{self.job}")
 
     async def suspend(self, who: Principal) -> None:
         """Do in Redis what a suspension does, and undo it. The technician cannot claim in between."""
@@ -103,7 +103,7 @@ async def assert_coherent(engine: Engine, job: JobId, crew: list[Principal]) -> 
         load = int(await redis.hget(keys.technician(DEFAULT_ZONE, TechnicianId(who.id)), "load") or 0)  # type: ignore[misc]
         assert (job.encode() in held) == (live and holder == who.id), (status, holder, who.id)
         assert load == len(held)
-    wanted = await redis.zscore(keys.demand(DEFAULT_ZONE, SERVES[0]), job) is not None
+    wanted = await redis.zscore(keys.job_demand(DEFAULT_ZONE, SERVES[0]), job) is not None
     assert wanted == (status == "broadcasted"), status
     assert (holder == "") == (status == "broadcasted") or status in ("cancelled", "expired")
     about = [e for e in await event_log.events(engine, job=job) if e.type.startswith("job.") and b'"version"' in e.data]

@@ -59,15 +59,15 @@ async def assert_coherent(engine: Engine, job: str, crowd: list[Principal], abou
     versions = [event_log.payload(e)["job"]["version"] for e in about if e.type.startswith("job.")]
     assert versions == sorted(set(versions)) and versions[-1] == int(row["version"])
     if row["mode"] == "none":
-        assert await engine.store.redis.zscore(keys.demand(DEFAULT_ZONE, row["service"]), job) is None  # type: ignore[arg-type]
-        assert await engine.store.redis.zscore(keys.due(DEFAULT_ZONE), f"expire:{job}") is None
+        assert await engine.store.redis.zscore(keys.job_demand(DEFAULT_ZONE, row["service"]), job) is None  # type: ignore[arg-type]
+        assert await engine.store.redis.zscore(keys.due_tasks(DEFAULT_ZONE), f"expire:{job}") is None
     return row["status"], row["holder"]
 
 
 async def events_by_job(engine: Engine, since: int) -> tuple[dict[str, list[Event]], int]:
     """Return the events after ``since`` by their job, and the last sequence number."""
     by_job: dict[str, list[Event]] = {}
-    for event in await log.window(engine.store.redis, DEFAULT_ZONE, since, 100_000):
+    for event in await log.read_range(engine.store.redis, DEFAULT_ZONE, since, 100_000):
         data = event_log.payload(event)
         about = data.get("job") or data.get("offer", {}).get("job")
         if about:
@@ -79,7 +79,7 @@ async def events_by_job(engine: Engine, since: int) -> tuple[dict[str, list[Even
 async def expire(engine: Engine, job: str, status: str) -> None:
     """Run the expiry task until the job has left ``status``."""
     while (await record(engine, job))["status"] == status:
-        await scheduled_tasks.run(engine, DEFAULT_ZONE, f"expire:{job}")
+        await scheduled_tasks.run_task(engine, DEFAULT_ZONE, f"expire:{job}")
 
 
 async def test_accept_decline_cancel_and_expiry_of_a_request_have_one_end(engine: Engine) -> None:
@@ -95,10 +95,14 @@ async def test_accept_decline_cancel_and_expiry_of_a_request_have_one_end(engine
         return people.id_of(booked)
 
     async def race(job: str, *, late: bool) -> None:
-        acts = [succeeds(jobs.command(engine, tom, job, Step(command=command))) for command in ("accept", "decline")]
+        acts = [
+            succeeds(jobs.run_command(engine, tom, job, Step(command=command))) for command in ("accept", "decline")
+        ]
         acts.append(
             succeeds(
-                expire(engine, job, "requested") if late else jobs.command(engine, carla, job, Step(command="cancel"))
+                expire(engine, job, "requested")
+                if late
+                else jobs.run_command(engine, carla, job, Step(command="cancel"))
             )
         )
         draw.shuffle(acts)
@@ -139,7 +143,9 @@ async def test_awards_withdrawals_and_cancelling_have_one_end(engine: Engine) ->
         acts = [succeeds(bids.accept(engine, carla, job, name)) for name in names[:2]]
         acts.append(succeeds(bids.withdraw(engine, crowd[0], job, names[0])))
         acts.append(
-            succeeds(expire(engine, job, "open") if late else jobs.command(engine, carla, job, Step(command="cancel")))
+            succeeds(
+                expire(engine, job, "open") if late else jobs.run_command(engine, carla, job, Step(command="cancel"))
+            )
         )
         draw.shuffle(acts)
         await asyncio.gather(*acts)

@@ -88,7 +88,7 @@ async def one_outcome(engine: Engine, job: str, crowd: list[Principal]) -> str:
     for who in crowd:
         held = await engine.store.redis.sismember(keys.technician_jobs(DEFAULT_ZONE, who.id), job)  # type: ignore[arg-type]
         assert bool(held) == (status == "accepted" and holder == who.id)
-    assert await engine.store.redis.zscore(keys.demand(DEFAULT_ZONE, row[b"service"].decode()), job) is None
+    assert await engine.store.redis.zscore(keys.job_demand(DEFAULT_ZONE, row[b"service"].decode()), job) is None
     types = [e.type for e in ends]
     assert types in (["job.accepted"], ["job.cancelled"], ["job.expired"], ["job.accepted", "job.cancelled"])
     versions = [event_log.payload(e)["job"]["version"] for e in ends]
@@ -109,7 +109,7 @@ async def test_cancel_and_expiry_racing_claims_have_one_outcome(engine: Engine, 
 
     async def attempt(who: Principal, job: str, command: str) -> bool:
         try:
-            await jobs.command(engine, who, job, Step(command=command))
+            await jobs.run_command(engine, who, job, Step(command=command))
             return True
         except CalloutError as error:
             assert error.code in ("taken", "cancelled", "expired", "illegal_transition")
@@ -117,7 +117,7 @@ async def test_cancel_and_expiry_racing_claims_have_one_outcome(engine: Engine, 
 
     async def expire(job: str) -> bool:
         while await engine.store.redis.hget(keys.job(DEFAULT_ZONE, job), "status") == b"broadcasted":
-            await scheduled_tasks.run(engine, DEFAULT_ZONE, f"expire:{job}")
+            await scheduled_tasks.run_task(engine, DEFAULT_ZONE, f"expire:{job}")
         return True
 
     for _ in range(300):
@@ -145,7 +145,7 @@ async def test_an_expiry_that_lost_to_a_claim_leaves_it_alone(engine: Engine) ->
     await jobs.claim(engine, one, won)
     await advance(engine, 901)
     for job in (won, lost):
-        await scheduled_tasks.run(engine, DEFAULT_ZONE, f"expire:{job}")
+        await scheduled_tasks.run_task(engine, DEFAULT_ZONE, f"expire:{job}")
     assert await one_outcome(engine, won, [one]) == "job.accepted"
     assert await one_outcome(engine, lost, [one]) == "job.expired"
     with pytest.raises(CalloutError, match="expired"):

@@ -37,7 +37,7 @@ from tests.support.reference_model import Facts, expected_code
 
 Z = DEFAULT_ZONE
 T = TypeVar("T")
-SHIPPED = blueprints.load("home_service", blueprints.shipped())
+SHIPPED = blueprints.load_blueprints("home_service", blueprints.shipped_folder())
 NAMES = sorted(SHIPPED.by_name)
 COMMANDS = sorted({name for b in SHIPPED.by_name.values() for name in b.commands})
 CREW = ("a", "b", "c")
@@ -98,7 +98,7 @@ class LifecycleMachine(RuleBasedStateMachine):
 
     async def _facts(self, who: Principal) -> Facts:
         row = await self._row()
-        offer = await self.engine.store.redis.hget(keys.offers(Z, self.job), who.id)  # type: ignore[misc]
+        offer = await self.engine.store.redis.hget(keys.job_offers(Z, self.job), who.id)  # type: ignore[misc]
         return Facts(
             status=row["status"],
             holder=row["holder"],
@@ -112,13 +112,15 @@ class LifecycleMachine(RuleBasedStateMachine):
         """Return the command with all arguments that it may need."""
         row = await self._row()
         spec = self.blueprint.commands.get(command)
-        code = codes.derive(self.engine, self.job, spec.code, row.get("issue", "1")) if spec and spec.code else None
+        code = (
+            codes.derive_code(self.engine, self.job, spec.code, row.get("issue", "1")) if spec and spec.code else None
+        )
         taker = self.people["b"].id if spec and spec.does == "assign" else None
         return Step(command=command, code=code, technician=taker, reason="so it is")
 
     async def _give(self, engine: Engine, who: Principal, step: Step, key: str) -> str:
         try:
-            await jobs.command(engine, who, self.job, step, key=key)
+            await jobs.run_command(engine, who, self.job, step, key=key)
         except Refused as refused:
             return refused.code
         return ""
@@ -241,8 +243,8 @@ class LifecycleMachine(RuleBasedStateMachine):
         await advance(self.engine, seconds)
         for one in CREW:
             technician = TechnicianId(self.people[one].id)
-            now = await self.engine.store.redis.hget(keys.meta(Z), "now")  # type: ignore[misc]
-            await self.engine.store.redis.zadd(keys.seen(Z), {technician: int(now)}, xx=True)
+            now = await self.engine.store.redis.hget(keys.zone_meta(Z), "now")  # type: ignore[misc]
+            await self.engine.store.redis.zadd(keys.last_seen(Z), {technician: int(now)}, xx=True)
             await self.engine.store.redis.hset(keys.technician(Z, technician), "fix_at", now)  # type: ignore[misc]
         await self._run_due_tasks()
 
@@ -272,19 +274,19 @@ class LifecycleMachine(RuleBasedStateMachine):
             mine = row["holder"] == name and not state.terminal and not state.frees
             assert (self.job.encode() in held) == mine and int(load or 0) == len(held)
         seeks = state.seeks if not row["holder"] else "none"
-        due = {entry.decode() for entry in await redis.zrange(keys.due(Z), 0, -1)}
-        listed = await redis.zscore(keys.demand(Z, self.serves), self.job) is not None
+        due = {entry.decode() for entry in await redis.zrange(keys.due_tasks(Z), 0, -1)}
+        listed = await redis.zscore(keys.job_demand(Z, self.serves), self.job) is not None
         assert listed == (seeks in ("broadcast", "bids")), (row["status"], seeks)
         assert any(entry.startswith(f"wave:{self.job}:") for entry in due) == listed
         lives = seeks != "none" and self.blueprint.dispatch.job_s > 0
         assert (f"expire:{self.job}" in due) == lives
-        folded = projection.fold(await event_log.events(self.engine, job=self.job)).jobs[self.job]
+        folded = projection.fold_events(await event_log.events(self.engine, job=self.job)).jobs[self.job]
         assert (folded["status"], folded["version"]) == (row["status"], int(row["version"]))
         assert (folded["technician"] or "") == row["holder"]
 
     def teardown(self) -> None:
         """Remove the traces of this example before the next."""
-        self.wait(self.engine.store.redis.delete(keys.due(Z), keys.demand(Z, self.serves)))
+        self.wait(self.engine.store.redis.delete(keys.due_tasks(Z), keys.job_demand(Z, self.serves)))
 
 
 def test_every_blueprint_keeps_to_its_model(settings: Settings) -> None:

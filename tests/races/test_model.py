@@ -110,7 +110,7 @@ class Model(RuleBasedStateMachine):
     def clock(self) -> tuple[int, int]:
         """Return the time, and the time at which the zone opened, as the next script will compute them."""
         seconds, micros = self.wait(self.engine.store.command("TIME"))
-        meta = self.live_hash(keys.meta(Z))
+        meta = self.live_hash(keys.zone_meta(Z))
         now = int(seconds) * 1000 + int(micros) // 1000 + int(meta.get("skew", 0))
         unseen = now > int(meta["now"]) + 5000
         return max(now, int(meta["now"])), now if unseen else int(meta["opened_at"])
@@ -144,7 +144,7 @@ class Model(RuleBasedStateMachine):
         tech = self.tech(who.id)
         if command == "claim" and tech["account"] != "approved":
             return "account_not_approved"
-        offer = self.live_hash(keys.offers(Z, job)).get(who.id, "").split()
+        offer = self.live_hash(keys.job_offers(Z, job)).get(who.id, "").split()
         if command == "decline" and offer and offer[0] == "rejected":
             return "ok"
         if record["status"] in ("cancelled", "expired"):
@@ -192,7 +192,7 @@ class Model(RuleBasedStateMachine):
     async def give(self, who: Principal, job: JobId, command: str, key: str) -> Verdict:
         """Send a command and return its reply in a form that can be compared."""
         try:
-            return outcome(await jobs.command(self.engine, who, job, Step(command=command), key=key))
+            return outcome(await jobs.run_command(self.engine, who, job, Step(command=command), key=key))
         except Refused as refused:
             return (refused.code,)
 
@@ -276,14 +276,14 @@ class Model(RuleBasedStateMachine):
             account=account,
             capacity=capacity,
         )
-        self.wait(live.put(self.engine, record))
+        self.wait(live.write_record(self.engine, record))
 
     @rule(name=st.sampled_from(PEOPLE), north=st.sampled_from([0.0, 0.002, 0.05, 1.0]))
     def move(self, name: str, north: float) -> None:
         """A technician sends a fix, near or far."""
         who = self.who(name)
         fix = Fix(lat=people.HERE.lat + north, lon=people.HERE.lon)
-        self.wait(live.take_fixes(self.engine, who, who.id, [fix]))
+        self.wait(live.store_fixes(self.engine, who, who.id, [fix]))
 
     @rule(seconds=st.sampled_from(JUMPS_S), asleep=st.booleans())
     def pass_time(self, seconds: float, asleep: bool) -> None:
@@ -295,7 +295,7 @@ class Model(RuleBasedStateMachine):
     @rule()
     def touch(self) -> None:
         """The gateway renews the technicians' leases."""
-        self.wait(live.touch(self.engine, Z, [self.who(name).id for name in PEOPLE]))
+        self.wait(live.renew_leases(self.engine, Z, [self.who(name).id for name in PEOPLE]))
 
     @rule(turns=st.integers(1, 4))
     def run_due_tasks(self, turns: int) -> None:
@@ -316,7 +316,7 @@ class Model(RuleBasedStateMachine):
 
     def seen(self) -> list[tuple[str, int]]:
         """Return the time of each technician's last heartbeat."""
-        rows = self.wait(self.engine.store.command("ZRANGE", keys.seen(Z), 0, -1, "WITHSCORES"))
+        rows = self.wait(self.engine.store.command("ZRANGE", keys.last_seen(Z), 0, -1, "WITHSCORES"))
         return [(rows[i].decode(), int(float(rows[i + 1]))) for i in range(0, len(rows), 2)]
 
     # the invariant
@@ -328,17 +328,17 @@ class Model(RuleBasedStateMachine):
             return
         records = {job: self.job(job) for job in self.jobs}
         is_open = {job for job, record in records.items() if record["status"] == "broadcasted"}
-        assert self.members(keys.demand(Z, self.serves)) == is_open
-        due = self.members(keys.due(Z))
+        assert self.members(keys.job_demand(Z, self.serves)) == is_open
+        due = self.members(keys.due_tasks(Z))
         for job, record in records.items():
             waves = {entry for entry in due if entry.startswith(f"wave:{job}:")}
             assert waves == ({f"wave:{job}:{int(record['wave']) + 1}"} if job in is_open else set())
             assert (f"expire:{job}" in due) == (job in is_open)
             assert record["holder"] == (self.claims[job][0] if job in self.claims else "")
-        supply = self.members(keys.supply(Z, self.serves))
+        supply = self.members(keys.technician_supply(Z, self.serves))
         for name in PEOPLE:
             self.one_technician(self.who(name).id, records, is_open, supply)
-        meta = self.live_hash(keys.meta(Z))
+        meta = self.live_hash(keys.zone_meta(Z))
         assert self.wait(self.engine.store.command("XLEN", keys.log(Z))) == int(meta["seq"])
 
     def one_technician(self, who: str, records: dict[JobId, Record], is_open: set[JobId], supply: set[str]) -> None:
@@ -352,10 +352,10 @@ class Model(RuleBasedStateMachine):
         assert tech.get("online") != "1" or who in dict(self.seen())
         pull = self.members(keys.technician_offers(Z, name))
         for job in is_open:
-            offer = self.live_hash(keys.offers(Z, job)).get(who, "").split()
+            offer = self.live_hash(keys.job_offers(Z, job)).get(who, "").split()
             if offer and offer[0] == "sent":
                 assert tech.get("online") == "1" and job in pull
-        shown = self.wait(offers.open_to(self.engine, people.hot_technician(who))).items
+        shown = self.wait(offers.find_open_offers(self.engine, people.hot_technician(who))).items
         for item in shown:
             job = JobId(orjson.loads(item)["job"]["id"])
             assert job in is_open and self.expected(people.hot_technician(who), job, "decline") == "ok"
@@ -366,7 +366,7 @@ class Model(RuleBasedStateMachine):
         """
         if not self.jobs:
             return
-        folded = projection.fold(self.wait(event_log.events(self.engine)))
+        folded = projection.fold_events(self.wait(event_log.events(self.engine)))
         for job in self.jobs:
             record, row = self.job(job), folded.jobs[job]
             assert (row["status"], row["version"]) == (record["status"], int(record["version"]))

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from engine.process.signer import access_token
+from engine.process.signer import sign_token
 from engine.types import UserId
 from server.serve import Running
 from tests.support.socket_client import SocketClient
@@ -45,7 +45,7 @@ class Town:
 
     def __init__(self, server: Running, http: httpx.AsyncClient) -> None:
         self.server, self.http = server, http
-        bearer = access_token(server.engine.signer, UserId("cli_admin"), "admin")
+        bearer = sign_token(server.engine.signer, UserId("cli_admin"), "admin")
         self.admin = Person(http, server.ws_url, bearer, {"id": "cli_admin"})
         self.people: list[Person] = [self.admin]
 

@@ -13,7 +13,7 @@ from engine.process.settings import Settings
 
 def edited(name: str, changes: Mapping[str, str]) -> str:
     """Return a shipped blueprint's TOML with each old passage replaced. Each passage occurs exactly once."""
-    text = (catalogue.shipped() / f"{name}.toml").read_text()
+    text = (catalogue.shipped_folder() / f"{name}.toml").read_text()
     for old, new in changes.items():
         assert text.count(old) == 1, old
         text = text.replace(old, new)

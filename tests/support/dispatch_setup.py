@@ -39,7 +39,7 @@ async def run_due_tasks(engine: Engine) -> None:
 
 async def offered_technicians(engine: Engine, job: JobId) -> list[str]:
     """Return the technicians that have an offer of the job, sorted."""
-    return sorted(k.decode() for k in await engine.store.redis.hkeys(keys.offers(DEFAULT_ZONE, job)))
+    return sorted(k.decode() for k in await engine.store.redis.hkeys(keys.job_offers(DEFAULT_ZONE, job)))
 
 
 async def offer_audiences(engine: Engine, job: JobId) -> list[list[str]]:

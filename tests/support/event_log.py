@@ -17,7 +17,7 @@ async def events(engine: Engine, kind: str | None = None, job: str | None = None
     """Return the events of the zone. With a type or a job, filter by it and leave out the events that repeat a step
     with the job's public part (``public_events``).
     """
-    found = await log.window(engine.store.redis, DEFAULT_ZONE, 0, 100_000)
+    found = await log.read_range(engine.store.redis, DEFAULT_ZONE, 0, 100_000)
     if kind is None and job is None:
         return found
     named = [e for e in found if kind in (None, e.type) and (job is None or job.encode() in e.data)]
@@ -26,7 +26,7 @@ async def events(engine: Engine, kind: str | None = None, job: str | None = None
 
 async def public_events(engine: Engine, kind: str, job: str) -> list[Event]:
     """Return the events of a type that carry the public part of a job."""
-    found = await log.window(engine.store.redis, DEFAULT_ZONE, 0, 100_000)
+    found = await log.read_range(engine.store.redis, DEFAULT_ZONE, 0, 100_000)
     return [e for e in found if e.type == kind and job.encode() in e.data and is_public(e)]
 
 

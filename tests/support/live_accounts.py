@@ -12,16 +12,16 @@ from engine.types import Role, UserId
 
 async def put_account(engine: Engine, user: str, role: Role, *, version: int = 1, active: bool = True) -> None:
     """Write a user's record."""
-    await access.put(engine, AccountRecord(id=UserId(user), role=role, active=active, version=version))
+    await access.write_to_redis(engine, AccountRecord(id=UserId(user), role=role, active=active, version=version))
 
 
 async def suspend(engine: Engine, user: str, role: Role = "customer", *, version: int = 9) -> None:
     """Do in Redis what a suspension does."""
     await put_account(engine, user, role, version=version, active=False)
-    await outbox.append_revocation(engine, UserId(user), code=outbox.REVOKED, key=str(uuid.uuid4()))
+    await outbox.append_revocation(engine, UserId(user), code=outbox.REVOKED_CODE, key=str(uuid.uuid4()))
 
 
 async def change_role(engine: Engine, user: str, role: Role, *, version: int = 9) -> None:
     """Do in Redis what a change of role does."""
     await put_account(engine, user, role, version=version)
-    await outbox.append_revocation(engine, UserId(user), code=outbox.ROLE_CHANGED, key=str(uuid.uuid4()))
+    await outbox.append_revocation(engine, UserId(user), code=outbox.ROLE_CHANGED_CODE, key=str(uuid.uuid4()))

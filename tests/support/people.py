@@ -22,7 +22,7 @@ HERE = Position(40.75, -73.99)
 async def service(engine: Engine, **changes: object) -> ServiceId:
     """Create a service that customers can book."""
     new = {"name": "Plumbing", "category": "home", "base_amount": 5000, "currency": "USD", **changes}
-    made = await services.create(engine, ADMIN, services.NewService(**new))  # type: ignore[arg-type]
+    made = await services.create_service(engine, ADMIN, services.NewService(**new))  # type: ignore[arg-type]
     return made.value.id
 
 
@@ -52,7 +52,7 @@ async def technician(
         capacity=capacity,
         **fields,  # type: ignore[arg-type]
     )
-    await live.put(engine, record)
+    await live.write_record(engine, record)
     who = hot_technician(name)
     if at is not None:
         await live.set_availability(engine, who, name, online=True, position=at)

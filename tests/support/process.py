@@ -79,7 +79,7 @@ class Server:
         return str(self.hello["serving"])
 
     @property
-    def valkey(self) -> embedded.State:
+    def valkey(self) -> embedded.ServerState:
         """Its embedded Valkey, read from the state file in the data directory."""
         state = embedded.read_state(self.data / "valkey")
         assert state is not None
@@ -139,4 +139,4 @@ async def serving(data: Path, *flags: str, port: int = 0, **settings: str) -> As
 async def _stop_valkey(data: Path) -> None:
     state = embedded.read_state(data / "valkey")
     if state is not None:
-        await embedded.Embedded(data / "valkey", state, None).stop()
+        await embedded.EmbeddedValkey(data / "valkey", state, None).stop()

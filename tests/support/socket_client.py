@@ -12,7 +12,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
-from engine.process.signer import access_token
+from engine.process.signer import sign_token
 from engine.runtime import Engine
 from engine.types import Principal, UserId
 from tests.support import live_accounts
@@ -25,7 +25,7 @@ JSON = Subprotocol("callout.v1.json")
 async def token(engine: Engine, who: Principal) -> str:
     """Return an access token for a principal. Their account is written to Redis only."""
     await live_accounts.put_account(engine, who.id, who.role)
-    return access_token(engine.signer, UserId(who.id), who.role, name=who.name)
+    return sign_token(engine.signer, UserId(who.id), who.role, name=who.name)
 
 
 class SocketClient:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib.metadata import version
 
 from engine.clock import now_ms
-from engine.errors import BY_CODE, MEANING, NotFound
-from engine.events import iso
+from engine.errors import ERROR_OF_CODE, MEANING_OF_CODE, NotFound
+from engine.events import rfc3339_of
 from engine.process import metrics
 from server.api.endpoint import RequestContext
 from server.http import responses
@@ -35,11 +35,11 @@ async def counts(call: RequestContext[Body, NoQuery]) -> Response:
 async def problem(call: RequestContext[Body, NoQuery]) -> Response:
     """Return the meaning of a problem's code; the `type` of a problem links to it."""
     code = call.params["code"]
-    kind = BY_CODE.get(code)
+    kind = ERROR_OF_CODE.get(code)
     if kind is None:
         raise NotFound("No such code")
     kind_members = {"code": code, "status": kind.status, "title": kind.title, "temporary": kind.temporary}
-    return responses.object_response("problem", {**kind_members, "means": MEANING[code]})
+    return responses.object_response("problem", {**kind_members, "means": MEANING_OF_CODE[code]})
 
 
 async def document(call: RequestContext[Body, NoQuery]) -> Response:
@@ -59,7 +59,7 @@ async def meta(call: RequestContext[Body, NoQuery]) -> Response:
         {
             "name": "callout",
             "version": version("callout"),
-            "now": iso(now_ms()),
+            "now": rfc3339_of(now_ms()),
             "zones": settings.zones,
             "blueprint": settings.blueprint,
             "socket": "/v1/ws",

@@ -22,7 +22,7 @@ MAX_DEVICE_LENGTH = 200
 async def register(call: RequestContext[Register, NoQuery]) -> Response:
     """Create one's own account, as a customer or a technician, and sign in."""
     new = msgspec.convert(call.body, NewAccount, from_attributes=True)
-    kept = await accounts.register(call.engine, new, key=call.key, device=_user_agent(call))
+    kept = await accounts.register_user(call.engine, new, key=call.key, device=_user_agent(call))
     return responses.json_response(kept.value, *responses.replay_headers(kept), (b"location", b"/v1/me"))
 
 
@@ -35,7 +35,7 @@ async def login(call: RequestContext[Login, NoQuery]) -> Response:
 
 async def refresh(call: RequestContext[RefreshToken, NoQuery]) -> Response:
     """Return a new access token and a new refresh token in exchange for a refresh token."""
-    return responses.json_response(await accounts.refresh(call.engine, call.body.refresh_token))
+    return responses.json_response(await accounts.refresh_login(call.engine, call.body.refresh_token))
 
 
 async def logout(call: RequestContext[RefreshToken, NoQuery]) -> Response:

@@ -41,13 +41,13 @@ async def find(call: RequestContext[Body, JobsQuery]) -> Response:
     """Return the caller's jobs, the newest first; ops and services see all jobs."""
     asked = msgspec.structs.asdict(call.query)
     query = JobQuery(**{**asked, "updated_after": to_ms(call.query.updated_after)})
-    page = await job_queries.find(call.engine, call.caller, query)
+    page = await job_queries.find_jobs(call.engine, call.caller, query)
     return responses.page_response(call.next_link, page.items, page.next, page.as_of)
 
 
 async def read(call: RequestContext[Body, NoQuery]) -> Response:
     """Return a job. `actions[]` lists the commands that the caller may give now. Strangers get `not_found`."""
-    return responses.job_response(await job_queries.read(call.engine, call.caller, call.id))
+    return responses.job_response(await job_queries.read_job(call.engine, call.caller, call.id))
 
 
 async def history(call: RequestContext[Body, ListQuery]) -> Response:
@@ -66,7 +66,7 @@ async def waves(call: RequestContext[Body, ListQuery]) -> Response:
         call.next_link,
         call.query,
         await job_queries.waves(call.engine, call.caller, call.id),
-        job_queries.wave_position,
+        job_queries.wave_sort_key,
     )
 
 
@@ -81,7 +81,9 @@ async def edit(call: RequestContext[PatchJob, NoQuery]) -> Response:
     if "scheduled_for" in change:
         change["scheduled_for"] = to_ms(change["scheduled_for"])
     version = _expected_version(call)
-    done = await edits.edit(call.engine, call.caller, call.id, change, version=version, key=call.key, trace=call.trace)
+    done = await edits.edit_job(
+        call.engine, call.caller, call.id, change, version=version, key=call.key, trace=call.trace
+    )
     return responses.step_response(done)
 
 
@@ -127,9 +129,9 @@ async def commands(call: RequestContext[Commands, NoQuery]) -> Response:
             continue
         try:
             if item.command == "claim":
-                await limits.take(call.engine, call.caller.id, limits.LIMITS["claims"])
+                await limits.count_request(call.engine, call.caller.id, limits.LIMITS["claims"])
             step = _build_step(item, item.command, item.version)
-            done = await jobs.command(call.engine, call.caller, call.id, step, key=key, trace=call.trace)
+            done = await jobs.run_command(call.engine, call.caller, call.id, step, key=key, trace=call.trace)
         except CalloutError as error:
             told |= {"status": "refused", "error": problems.problem(error)}
         else:
@@ -156,7 +158,7 @@ def _build_step(body: StepBody, name: str, version: int | None) -> Step:
 
 
 async def _send_step(call: RequestContext[Any, Any], step: Step) -> Response:
-    done = await jobs.command(call.engine, call.caller, call.id, step, key=call.key, trace=call.trace)
+    done = await jobs.run_command(call.engine, call.caller, call.id, step, key=call.key, trace=call.trace)
     return responses.step_response(done)
 
 

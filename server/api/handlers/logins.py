@@ -12,11 +12,11 @@ from server.schemas.lists import ListQuery
 
 async def find(call: RequestContext[Body, ListQuery]) -> Response:
     """Return the caller's valid logins, the latest first."""
-    page = await logins.find(call.engine, call.caller, limit=call.query.limit, cursor=call.query.cursor)
+    page = await logins.find_logins(call.engine, call.caller, limit=call.query.limit, cursor=call.query.cursor)
     return responses.page_response(call.next_link, page.items, page.next)
 
 
 async def end(call: RequestContext[Nothing, NoQuery]) -> Response:
     """End one of the caller's logins: after the answer, the login's tokens are refused and its sockets closed."""
-    done = await logins.end(call.engine, call.caller, call.id, key=call.key)
+    done = await logins.end_login(call.engine, call.caller, call.id, key=call.key)
     return Response(headers=responses.replay_headers(done))

@@ -13,7 +13,7 @@ from server.schemas.lists import ListQuery
 async def find(call: RequestContext[Body, ListQuery]) -> Response:
     """Return the caller's notifications, the newest first."""
     limit, cursor = call.query.limit, call.query.cursor
-    page = await notifications.find(call.engine, call.caller, limit=limit, cursor=cursor)
+    page = await notifications.find_notifications(call.engine, call.caller, limit=limit, cursor=cursor)
     return responses.page_response(call.next_link, page.items, page.next)
 
 

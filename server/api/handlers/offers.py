@@ -25,7 +25,7 @@ _sort_fields_decoder = msgspec.json.Decoder(_SortFields)
 
 async def find(call: RequestContext[Body, ListQuery]) -> Response:
     """Return the caller's open offers, the nearest deadline first, with `distance_m`."""
-    page = await offers.open_to(call.engine, call.caller)
+    page = await offers.find_open_offers(call.engine, call.caller)
     return responses.list_response(call.next_link, call.query, page.items, _sort_key, as_of=page.as_of)
 
 

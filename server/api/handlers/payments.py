@@ -15,7 +15,7 @@ from server.schemas.payments import NewPayment
 async def find(call: RequestContext[Body, ListQuery]) -> Response:
     """Return the payments of a job, the oldest first."""
     return responses.list_response(
-        call.next_link, call.query, await payments.find(call.engine, call.caller, call.id), payments.sort_key
+        call.next_link, call.query, await payments.find_payments(call.engine, call.caller, call.id), payments.sort_key
     )
 
 
@@ -30,6 +30,6 @@ async def create(call: RequestContext[NewPayment, NoQuery]) -> Response:
     """
     body = call.body
     word = Payment(reference=body.reference, status=body.status, amount=body.amount, currency=body.currency, of=body.of)
-    done = await payments.put(call.engine, call.caller, call.id, word, key=call.key, trace=call.trace)
+    done = await payments.put_payment(call.engine, call.caller, call.id, word, key=call.key, trace=call.trace)
     where = (b"location", f"/v1/jobs/{call.id}/payments".encode())
     return responses.json_response({"payment": done.payment, "job": done.job}, *responses.replay_headers(done), where)

@@ -11,4 +11,4 @@ from server.schemas.decode import Body, NoQuery
 
 async def track(call: RequestContext[Body, NoQuery]) -> Response:
     """Return the position of a job's technician, with its age; null if nobody holds the job."""
-    return responses.object_response("position", await positions.track(call.engine, call.caller, call.id))
+    return responses.object_response("position", await positions.read_position(call.engine, call.caller, call.id))

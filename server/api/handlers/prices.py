@@ -19,7 +19,7 @@ async def create(call: RequestContext[NewProposal, NoQuery]) -> Response:
     another price.
     """
     body, at = call.body, version(call)
-    done = await prices.propose(
+    done = await prices.propose_price(
         call.engine,
         call.caller,
         call.id,
@@ -42,9 +42,9 @@ async def reject(call: RequestContext[ProposalAnswer, NoQuery]) -> Response:
     return await _send_answer(call, "rejected")
 
 
-async def _send_answer(call: RequestContext[ProposalAnswer, NoQuery], given: prices.Answer) -> Response:
+async def _send_answer(call: RequestContext[ProposalAnswer, NoQuery], given: prices.PriceAnswer) -> Response:
     name, at = call.params["proposal"], version(call)
-    done = await prices.answer(
+    done = await prices.answer_proposal(
         call.engine, call.caller, call.id, name, given, version=at, key=call.key, trace=call.trace
     )
     return _price_answer(done)

@@ -16,7 +16,7 @@ async def read(call: RequestContext[Body, NoQuery]) -> Response:
 
     `cursor` was read before the rest: a stream, poll or socket that begins at `cursor` misses no event.
     """
-    found = await sync.snapshot(call.engine, call.caller)
+    found = await sync.read_snapshot(call.engine, call.caller)
     return responses.json_response(
         {
             "me": found.me,

@@ -22,28 +22,28 @@ from server.schemas.technicians import PatchTechnician, Review, SetAvailability,
 async def find(call: RequestContext[Body, TechniciansQuery]) -> Response:
     """Return technicians: for managers whole profiles, for others the public cards of approved technicians."""
     query = msgspec.convert(call.query, TechnicianQuery, from_attributes=True)
-    page = await profile.find(call.engine, call.caller, query)
+    page = await profile.find_technicians(call.engine, call.caller, query)
     return responses.page_response(call.next_link, page.items, page.next)
 
 
 async def read(call: RequestContext[Body, NoQuery]) -> Response:
     """Return a technician: for the technician and managers the whole profile, for others the public card."""
     return responses.object_response(
-        "technician", await profile.read(call.engine, call.caller, TechnicianId(UserId(call.id)))
+        "technician", await profile.read_technician(call.engine, call.caller, TechnicianId(UserId(call.id)))
     )
 
 
 async def patch(call: RequestContext[PatchTechnician, NoQuery]) -> Response:
     """Change a profile; only managers set `zone` and `capacity`."""
     change, technician = ProfilePatch(**sent_fields(call.body)), TechnicianId(UserId(call.id))
-    done = await profile.patch(call.engine, call.caller, technician, change, key=call.key)
+    done = await profile.patch_technician(call.engine, call.caller, technician, change, key=call.key)
     return responses.stored_response("technician", done)
 
 
 async def review(call: RequestContext[Review, NoQuery]) -> Response:
     """Decide on a technician's KYC and account; omitted fields do not change."""
     verdict, technician = msgspec.structs.asdict(call.body), TechnicianId(UserId(call.id))
-    done = await profile.review(call.engine, call.caller, technician, **verdict, key=call.key)
+    done = await profile.review_technician(call.engine, call.caller, technician, **verdict, key=call.key)
     return responses.stored_response("technician", done)
 
 
@@ -66,5 +66,5 @@ async def location(call: RequestContext[Location, NoQuery]) -> Response:
     """
     fixes = [msgspec.convert(fix, Fix) for fix in fixes_of(call.body)]
     live = call.body.fixes is None
-    heard = await technicians.take_fixes(call.engine, call.caller, call.id, fixes, live=live)
+    heard = await technicians.store_fixes(call.engine, call.caller, call.id, fixes, live=live)
     return Response() if heard.needs_no_action else responses.json_response(heard)._replace(status=200)

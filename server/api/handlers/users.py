@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from engine.domain import sync
-from engine.domain.sync import Me
+from engine.domain.sync import OwnAccount
 from engine.identity import accounts
 from engine.identity.accounts import NewAccount, UserQuery
 from engine.technicians import live
@@ -21,16 +21,16 @@ from server.schemas.users import NewUser, PatchUser, Suspend, UsersQuery
 
 async def me(call: RequestContext[Body, NoQuery]) -> Response:
     """Return the caller's account, a technician's profile, and how often to poll and to send a fix."""
-    account = await sync.me(call.engine, call.caller)
+    account = await sync.read_own_account(call.engine, call.caller)
     technician = {"technician": account.technician} if account.technician else {}
-    state = await live.presence(call.engine, call.caller) if account.technician else None
+    state = await live.read_presence(call.engine, call.caller) if account.technician else None
     clock = {"clock_offset_s": state.clock_offset_s} if state and state.clock_offset_s else {}
     return responses.json_response(
         {"user": account.user, **technician, "poll": POLL_INTERVALS_S, "fix": fix_rate(account), **clock}
     )
 
 
-def fix_rate(account: Me) -> live.FixPlan:
+def fix_rate(account: OwnAccount) -> live.FixPlan:
     """Return how often a technician should send a position: more often with a job than without."""
     return live.fix_plan(account.technician.load if isinstance(account.technician, Technician) else 0)
 
@@ -65,11 +65,11 @@ async def suspend(call: RequestContext[Suspend, NoQuery]) -> Response:
     reassign the job. For each other job ops receive `job.stalled`.
     """
     user, body = UserId(call.id), call.body
-    done = await accounts.suspend(call.engine, call.caller, user, reason=body.reason, jobs=body.jobs, key=call.key)
+    done = await accounts.suspend_user(call.engine, call.caller, user, reason=body.reason, jobs=body.jobs, key=call.key)
     return responses.stored_response("user", done)
 
 
 async def reinstate(call: RequestContext[Nothing, NoQuery]) -> Response:
     """Restore a user's access; the user must sign in again."""
-    done = await accounts.reinstate(call.engine, call.caller, UserId(call.id), key=call.key)
+    done = await accounts.reinstate_user(call.engine, call.caller, UserId(call.id), key=call.key)
     return responses.stored_response("user", done)

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 from engine.blueprint import catalogue
-from engine.blueprint.chart import chart
+from engine.blueprint.chart import mermaid_chart
 from tests.support.process import callout
 
-DELIVERY = catalogue.shipped() / "delivery.toml"
+DELIVERY = catalogue.shipped_folder() / "delivery.toml"
 
 
 async def test_everything_wrong_is_listed(tmp_path: Path) -> None:
@@ -60,15 +60,15 @@ async def test_there_is_no_chart_of_what_is_wrong_or_not_there(tmp_path: Path) -
 
 async def test_all_is_well_with_what_ships() -> None:
     """Five files, no problem, exit code 0."""
-    done = await callout("blueprint", "check", str(catalogue.shipped()))
+    done = await callout("blueprint", "check", str(catalogue.shipped_folder()))
     assert (done.code, done.out) == (0, "no problems\n")
 
 
 async def test_a_chart_by_file_and_by_name() -> None:
     """The same diagram for the file and for the name of a shipped one."""
-    found, _ = catalogue.read(DELIVERY)
+    found, _ = catalogue.read_file(DELIVERY)
     assert found is not None
     for what in (str(DELIVERY), "delivery"):
         done = await callout("blueprint", "chart", what)
-        assert (done.code, done.out) == (0, chart(found))
-    assert "ready --> on_the_way: depart" in chart(found) and "delivered --> [*]" in chart(found)
+        assert (done.code, done.out) == (0, mermaid_chart(found))
+    assert "ready --> on_the_way: depart" in mermaid_chart(found) and "delivered --> [*]" in mermaid_chart(found)

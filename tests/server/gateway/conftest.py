@@ -17,7 +17,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from engine.process.settings import Settings
-from engine.process.signer import access_token
+from engine.process.signer import sign_token
 from engine.runtime import Engine, open_engine
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, Principal, Role, UserId, Zone
@@ -105,7 +105,7 @@ class Node:
     async def token(self, user: str, role: Role = "customer", *, expires_s: float = 3600) -> str:
         """An access token of an active account."""
         await live_accounts.put_account(self.engine, user, role)
-        return access_token(self.engine.signer, UserId(user), role, expires_s=expires_s)
+        return sign_token(self.engine.signer, UserId(user), role, expires_s=expires_s)
 
     async def append(
         self, to: str, *, times: int = 1, kind: str = "test.event", data: str = '{"n":%N}', zone: str = "main"
@@ -114,7 +114,7 @@ class Node:
         last = 0
         for start in range(0, times, 5000):
             count = min(5000, times - start)
-            names = [keys.meta(Zone(zone)), keys.log(Zone(zone))]
+            names = [keys.zone_meta(Zone(zone)), keys.log(Zone(zone))]
             last = int(await self.engine.store.command("EVAL", APPEND, 2, *names, count, kind, to, data))
         return last
 

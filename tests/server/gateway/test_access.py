@@ -15,7 +15,7 @@ from engine.errors import Indeterminate
 from engine.identity import accounts, logins, outbox, tokens
 from engine.identity.accounts import NewAccount
 from engine.process.settings import Settings
-from engine.process.signer import access_token
+from engine.process.signer import sign_token
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, Principal, UserId
 from server.gateway.connection import Connection
@@ -136,12 +136,12 @@ async def test_suspension_closes_everywhere_within_a_second(pair: tuple[Node, No
 async def test_a_long_reason_suspends_and_is_not_told(pair: tuple[Node, Node], reason: str) -> None:
     """Whatever operations staff wrote, all sockets of the person end within a second, with a phrase that is fixed."""
     one, two = pair
-    pairs = (await accounts.register(one.engine, person("ann@example.org", "Ann"))).value
+    pairs = (await accounts.register_user(one.engine, person("ann@example.org", "Ann"))).value
     async with one.raw() as a, one.raw() as b, two.raw() as c:
         for client in (a, b, c):
             await connected(client, pairs.access_token)
         async with asyncio.timeout(WITHIN_S):
-            await accounts.suspend(one.engine, ADMIN, pairs.user.id, reason=reason)
+            await accounts.suspend_user(one.engine, ADMIN, pairs.user.id, reason=reason)
             assert [await client.closed() for client in (a, b, c)] == [4502] * 3
         assert {client.socket.close_reason for client in (a, b, c)} == {"access revoked"}
     assert reason not in str(await event_log.events(one.engine, "session.revoked"))
@@ -182,7 +182,7 @@ async def test_signing_out_closes_that_session_everywhere(pair: tuple[Node, Node
     token opens none any more; those of the same user's other login stay.
     """
     one, two = pair
-    kept = await accounts.register(one.engine, person("ann@example.org", "Ann"))
+    kept = await accounts.register_user(one.engine, person("ann@example.org", "Ann"))
     phone = kept.value
     laptop = await accounts.login(one.engine, "ann@example.org", "correct horse")
     async with one.raw() as a, two.raw() as b, two.raw() as other, one.raw() as late:
@@ -194,7 +194,7 @@ async def test_signing_out_closes_that_session_everywhere(pair: tuple[Node, Node
                 await tokens.end_session(one.engine, phone.refresh_token)
             else:
                 ended = one.engine.signer.verify(phone.access_token).family
-                await logins.end(one.engine, one.engine.signer.verify(laptop.access_token), ended)
+                await logins.end_login(one.engine, one.engine.signer.verify(laptop.access_token), ended)
             assert [await client.closed() for client in (a, b)] == [4502, 4502]
         assert "ok" in await other.ask(op="ping")
         assert (await late.ask(op="connect", token=phone.access_token))["error"]["code"] == "unauthenticated"
@@ -203,11 +203,11 @@ async def test_signing_out_closes_that_session_everywhere(pair: tuple[Node, Node
 
 async def test_signing_out_reaches_the_tickets_and_refreshed_sockets(node: Node) -> None:
     """A socket opened by a ticket, or renewed in band, belongs to the login that its proof came from."""
-    kept = await accounts.register(node.engine, person("bob@example.org", "Bob"))
+    kept = await accounts.register_user(node.engine, person("bob@example.org", "Bob"))
     pair = kept.value
     principal = await tokens.principal_of(node.engine, pair.access_token)
     ticket = await tokens.issue_ticket(node.engine, principal, "socket")
-    plain = access_token(node.engine.signer, principal.id, "customer")
+    plain = sign_token(node.engine.signer, principal.id, "customer")
     async with node.raw(url=f"{node.url}?ticket={ticket.ticket}") as first, node.raw() as second, node.raw() as third:
         assert "ok" in await first.ask(op="connect")
         await connected(second, plain)
@@ -223,21 +223,21 @@ async def test_main_closed_still_ends_access(node: Node, monkeypatch: pytest.Mon
     who was suspended or has another role; the outbox tells once main is open again.
     """
     engine = node.engine
-    user = (await accounts.register(engine, person("ann@example.org", "Ann"))).value
-    other = (await accounts.register(engine, person("bob@example.org", "Bob"))).value
+    user = (await accounts.register_user(engine, person("ann@example.org", "Ann"))).value
+    other = (await accounts.register_user(engine, person("bob@example.org", "Bob"))).value
     async with node.raw() as ann, node.raw() as bob, node.client("cid") as cid:
         await connected(ann, user.access_token)
         await connected(bob, other.access_token)
-        epoch = await engine.store.redis.hget(keys.meta(DEFAULT_ZONE), "epoch")
-        await engine.store.redis.hset(keys.meta(DEFAULT_ZONE), "epoch", "closed")
+        epoch = await engine.store.redis.hget(keys.zone_meta(DEFAULT_ZONE), "epoch")
+        await engine.store.redis.hset(keys.zone_meta(DEFAULT_ZONE), "epoch", "closed")
         with pytest.raises(Indeterminate):
-            await accounts.suspend(engine, ADMIN, user.user.id, reason="fraud")
+            await accounts.suspend_user(engine, ADMIN, user.user.id, reason="fraud")
         with pytest.raises(Indeterminate):
             await accounts.patch_user(engine, ADMIN, other.user.id, role="technician")
         await node.gateway.revocation.check_accounts()
         assert [await client.closed() for client in (ann, bob)] == [4502, 4006]
         assert "ok" in await cid.ask(op="ping")
-        await engine.store.redis.hset(keys.meta(DEFAULT_ZONE), "epoch", epoch)
+        await engine.store.redis.hset(keys.zone_meta(DEFAULT_ZONE), "epoch", epoch)
     await wait_until(lambda: engine.store.zones[DEFAULT_ZONE].open)
     assert await outbox.run_once(engine) == 2
     told = await event_log.events(engine, "session.revoked")

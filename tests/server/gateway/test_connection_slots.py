@@ -27,8 +27,8 @@ from tests.server.gateway.streams import Site, Source, site_of
 from tests.support.epochs import epoch_name
 from tests.support.wait import wait_until
 
-ANN = keys.sockets(DEFAULT_ZONE, UserId("ann"))
-STREAMS = keys.streams(DEFAULT_ZONE, UserId("ann"))
+ANN = keys.socket_slots(DEFAULT_ZONE, UserId("ann"))
+STREAMS = keys.stream_slots(DEFAULT_ZONE, UserId("ann"))
 
 
 def second(one: Settings) -> Settings:
@@ -172,7 +172,7 @@ async def _settled(*nodes: Node) -> bool:
 
     if telling():
         return False
-    head = await log.head(nodes[0].engine.store.reads, DEFAULT_ZONE)
+    head = await log.read_head(nodes[0].engine.store.reads, DEFAULT_ZONE)
     return not telling() and all(node.gateway.relay.tails[DEFAULT_ZONE].cursor >= head.seq for node in nodes)
 
 
@@ -215,7 +215,7 @@ async def test_the_seats_of_a_dead_gateway_fall_out(
     they all stays.
     """
     one, two = pair
-    monkeypatch.setattr(sockets, "lease_ms", lambda engine: 500)
+    monkeypatch.setattr(sockets, "slot_lease_ms", lambda engine: 500)
     redis, mine = two.engine.store.redis, await opened(stack, two)
     await opened(stack, one, one, one)
     one.gateway.slots._slots.clear()  # as if it had been killed: it neither touches nor gives up
@@ -341,7 +341,7 @@ async def touched(node: Node) -> list[float]:
     """When each seat was touched."""
     pipe = node.engine.store.redis.pipeline(transaction=False)
     for number in range(USERS):
-        pipe.zrange(keys.sockets(DEFAULT_ZONE, UserId(f"usr_{number}")), 0, -1, withscores=True)
+        pipe.zrange(keys.socket_slots(DEFAULT_ZONE, UserId(f"usr_{number}")), 0, -1, withscores=True)
     return [at for scores in await pipe.execute() for _, at in scores]
 
 
@@ -370,7 +370,7 @@ async def test_who_ends_during_a_touch_keeps_no_seat(limited: Node, monkeypatch:
     his next socket for a lease.
     """
     *_, last = await crowd(limited)
-    done, touch = [], sockets.touch
+    done, touch = [], sockets.renew_slots
 
     async def first_then_ends(engine: Engine, held: Any) -> None:
         await touch(engine, held)
@@ -379,7 +379,7 @@ async def test_who_ends_during_a_touch_keeps_no_seat(limited: Node, monkeypatch:
             await wait_until(lambda: not limited.gateway.slots._tasks, what="the end told")
         done.append(len(held))
 
-    monkeypatch.setattr(sockets, "touch", first_then_ends)
+    monkeypatch.setattr(sockets, "renew_slots", first_then_ends)
     await limited.gateway.slots.touch()
     assert done == [500, 500, 199]
     assert len(await touched(limited)) == USERS * EACH - 1
@@ -406,7 +406,7 @@ async def test_who_could_not_be_counted_is_counted_with_the_next_touch(
     assert not any(seats_of._slots.values()) and len(seats_of._slots) == 101
     sessions[-1].handle_end(1006)
 
-    async def another_ends(*args: Any, **more: Any) -> sockets.Slot:
+    async def another_ends(*args: Any, **more: Any) -> sockets.ConnectionSlot:
         sessions[-2].handle_end(1006)
         assert not args[2].endswith(("_99", "_100"))
         return await opened(*args, **more)
@@ -424,10 +424,10 @@ async def test_a_zone_that_fails_keeps_no_seat_from_being_touched(
     async def fails(*_: Any) -> None:
         raise Unavailable("a zone is closed")
 
-    monkeypatch.setattr(live, "touch_everywhere", fails)
+    monkeypatch.setattr(live, "renew_leases_in_all_zones", fails)
     node = await stack.enter_async_context(node_of(msgspec.structs.replace(settings, limits="on", ping_s=0.2)))
     client = await stack.enter_async_context(node.client("tina", "technician"))
-    tina = keys.sockets(DEFAULT_ZONE, UserId("tina"))
+    tina = keys.socket_slots(DEFAULT_ZONE, UserId("tina"))
     redis = node.engine.store.redis
     await wait_until(lambda: all(node.gateway.slots._slots.values()), what="her seat")
     answering = asyncio.create_task(client.receive())

@@ -190,14 +190,14 @@ async def test_signs_of_life(quick: Settings) -> None:
     """Each interval the leases of all technicians that were heard from are renewed, and no others made."""
     async with node_of(quick) as node, node.client("tom", "technician") as client:
         redis = node.engine.store.redis
-        await redis.zadd(keys.seen(DEFAULT_ZONE), {TechnicianId("tom"): 1, "gone": 1})
+        await redis.zadd(keys.last_seen(DEFAULT_ZONE), {TechnicianId("tom"): 1, "gone": 1})
         reading = asyncio.create_task(client.receive())
 
         async def renewed() -> bool:
-            return (await redis.zscore(keys.seen(DEFAULT_ZONE), "tom") or 0) > 1
+            return (await redis.zscore(keys.last_seen(DEFAULT_ZONE), "tom") or 0) > 1
 
         await wait_until(renewed)
-        assert await redis.zscore(keys.seen(DEFAULT_ZONE), "gone") == 1
+        assert await redis.zscore(keys.last_seen(DEFAULT_ZONE), "gone") == 1
         reading.cancel()
         await asyncio.gather(reading, return_exceptions=True)
 
@@ -207,7 +207,7 @@ async def test_who_goes_was_heard_from(settings: Settings) -> None:
     customer has none.
     """
     async with node_of(msgspec.structs.replace(settings, ping_s=2.0)) as node:
-        redis, name = node.engine.store.redis, keys.seen(DEFAULT_ZONE)
+        redis, name = node.engine.store.redis, keys.last_seen(DEFAULT_ZONE)
         await redis.zadd(name, {TechnicianId("tom"): 1, "ann": 1})
         async with node.client("tom", "technician") as tom, node.client("ann") as ann:
             tom.socket.transport.abort()

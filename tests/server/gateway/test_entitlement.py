@@ -20,7 +20,9 @@ from tests.server.gateway.conftest import Client
 from tests.server.gateway.streams import Site, Source, site_of
 from tests.support.epochs import epoch_name
 
-TYPES = sorted({kind.replace("*", "outage") for script in scripts.installed().values() for kind in script.emits})
+TYPES = sorted(
+    {kind.replace("*", "outage") for script in scripts.load_installed_library().values() for kind in script.emits}
+)
 PEOPLE: dict[str, Role] = {f"{role}_{n}": role for role in ROLES for n in (1, 2)}
 ADDRESSES = (
     *(f"user:{name}" for name in PEOPLE),

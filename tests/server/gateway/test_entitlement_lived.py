@@ -130,7 +130,7 @@ async def test_everybody_hears_what_concerns_him_and_nothing_else(settings: Sett
             for frame in frames:
                 recipients.setdefault(frame["type"], set()).add(name)
         assert recipients == TABLE
-        events = await log.window(server.engine.store.redis, DEFAULT_ZONE, 0, 1_000)
+        events = await log.read_range(server.engine.store.redis, DEFAULT_ZONE, 0, 1_000)
         for event in events:
             assert msgspec.json.decode(event.data, type=payloads.shape_of(event.type)) is not None, event.type
         assert {event.type for event in events if not event.type.startswith("session.")} == set(TABLE)

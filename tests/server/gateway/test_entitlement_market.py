@@ -139,7 +139,7 @@ async def test_everybody_hears_what_concerns_him_and_nothing_else(market: Market
             if name in TECHNICIANS and frame["type"].startswith("bid."):
                 assert frame["data"]["bid"]["technician"]["id"] == market.all[name].user
     assert {kind: recipients[kind] for kind in TABLE} == TABLE
-    events = await log.window(market.site.gateway.engine.store.redis, DEFAULT_ZONE, 0, 1_000)
+    events = await log.read_range(market.site.gateway.engine.store.redis, DEFAULT_ZONE, 0, 1_000)
     for event in events:
         shape = payloads.shape_of(event.type)
         assert msgspec.json.decode(event.data, type=shape) is not None, event.type
@@ -147,7 +147,7 @@ async def test_everybody_hears_what_concerns_him_and_nothing_else(market: Market
 
 async def test_a_history_holds_every_change_in_the_order_of_the_log(market: Market) -> None:
     """Bids, prices, codes, payments, edits and steps: a line for each event that tells of one, and none besides."""
-    events = await log.window(market.site.gateway.engine.store.redis, DEFAULT_ZONE, 0, 1_000)
+    events = await log.read_range(market.site.gateway.engine.store.redis, DEFAULT_ZONE, 0, 1_000)
     name = f'"{market.done}"'.encode()
     changes = [e for e in events if e.type.startswith(HISTORY) and name in e.data and e.type != "job.searching"]
     found = (await market.ask("customer", f"/v1/jobs/{market.done}/history", method="GET"))["items"]

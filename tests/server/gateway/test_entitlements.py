@@ -28,7 +28,7 @@ async def subscribed(client: Client, job: str) -> dict[str, Any]:
 
 async def told(node: Node, client: Client, kind: str | None = None) -> list[dict[str, Any]]:
     """What a client has been sent of a type by now; of ``None`` everything."""
-    await node.relayed(int(await node.engine.store.redis.hget(keys.meta(DEFAULT_ZONE), "seq") or 0))
+    await node.relayed(int(await node.engine.store.redis.hget(keys.zone_meta(DEFAULT_ZONE), "seq") or 0))
     pong = await client.ask(op="ping")
     while len([push for push in client.pushes if "seq" in push]) < pong["ok"]["n"]:
         client.pushes.append(await client.receive())
@@ -45,8 +45,8 @@ async def test_who_left_a_job_hears_nothing_more_of_it(node: Node) -> None:
     tara = await people.technician(node.engine, "tara", serves)
     async with node.client("t1", "technician") as left, node.client(one.customer.id) as watcher:
         await subscribed(left, one.job)
-        await jobs.command(node.engine, OPS, one.job, Step(command="reassign", technician="tara", reason="late"))
-        await jobs.command(node.engine, tara, one.job, Step(command="depart"))
+        await jobs.run_command(node.engine, OPS, one.job, Step(command="reassign", technician="tara", reason="late"))
+        await jobs.run_command(node.engine, tara, one.job, Step(command="depart"))
         assert await told(node, left, "job.status") == []
         [unassigned] = await told(node, left, "job.unassigned")
         assert "customer" not in unassigned["data"]["job"] and unassigned["data"]["job"]["technician"] is None
@@ -63,7 +63,7 @@ async def test_a_mediator_hears_until_the_dispute_is_resolved(node: Node) -> Non
     serves, carla = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "tom", serves)
     job = people.id_of(await people.job(engine, carla, serves, blueprint="direct_booking", technician="tom"))
-    await jobs.command(engine, tom, job, Step(command="accept"))
+    await jobs.run_command(engine, tom, job, Step(command="accept"))
     opened = await disputes.create(engine, carla, job, "It leaks")
     dispute = str(msgspec.json.decode(opened.dispute)["id"])
     mediator = Principal(UserId("mia"), "mediator")
@@ -72,7 +72,7 @@ async def test_a_mediator_hears_until_the_dispute_is_resolved(node: Node) -> Non
         await disputes.resolve(engine, mediator, dispute, "resume")
         [resolved] = await told(node, mia, "job.resolved")
         assert "customer" not in resolved["data"]["job"]  # as all mediators hear: the right to the job is over
-        await jobs.command(engine, tom, job, Step(command="start"))
+        await jobs.run_command(engine, tom, job, Step(command="start"))
         assert len(await told(node, mia)) == 1
     hello: dict[str, Any] = {"cursors": {"main": {"epoch": epoch_name(1), "seq": 0}}, "subs": [f"job:{job}"]}
     async with node.client("mia", "mediator", **hello) as again:
@@ -89,9 +89,9 @@ async def test_mediators_at_large_hear_that_there_is_a_dispute(node: Node, bluep
     more: dict[str, Any] = {"technician": "tom"} if blueprint == "direct_booking" else {}
     job = people.id_of(await people.job(engine, carla, serves, blueprint=blueprint, notes="4711", **more))
     if blueprint == "managed":
-        await jobs.command(engine, OPS, job, Step(command="assign", technician="tom"))
+        await jobs.run_command(engine, OPS, job, Step(command="assign", technician="tom"))
     for command in ("accept", "depart", "start", "finish") if blueprint == "managed" else ("accept",):
-        await jobs.command(engine, tom, job, Step(command=command))
+        await jobs.run_command(engine, tom, job, Step(command=command))
     async with node.client("max", "mediator") as live:
         opened = msgspec.json.decode((await disputes.create(engine, carla, job, "It leaks")).dispute)
         mia = Principal(UserId("mia"), "mediator")
@@ -132,7 +132,7 @@ async def ordered(node: Node, carla: Principal, serves: ServiceId) -> str:
 
 async def profile(node: Node, name: str, services: list[ServiceId], version: int, account: str = "approved") -> None:
     """What SQL tells Redis of a technician who is not online."""
-    await technicians.put(
+    await technicians.write_record(
         node.engine,
         technicians.TechnicianRecord(
             id=TechnicianId(UserId(name)),
@@ -165,7 +165,7 @@ async def test_nothing_from_before_they_could_take_it(node: Node, remembered: bo
     await profile(node, "tom", [serves], 2)
     job = await ordered(node, carla, serves)
     await ordered(node, carla, other)
-    await node.relayed(int(await node.engine.store.redis.hget(keys.meta(DEFAULT_ZONE), "seq") or 0))
+    await node.relayed(int(await node.engine.store.redis.hget(keys.zone_meta(DEFAULT_ZONE), "seq") or 0))
     if not remembered:
         node.gateway.relay.tails[DEFAULT_ZONE].buffer.clear()
     async with node.client("tom", "technician", cursors={"main": {"epoch": epoch_name(1), "seq": 0}}) as tom:

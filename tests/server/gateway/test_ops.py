@@ -12,7 +12,7 @@ import pytest
 from engine.domain import jobs
 from engine.errors import Indeterminate
 from engine.process.settings import Settings
-from engine.process.signer import access_token
+from engine.process.signer import sign_token
 from engine.technicians import live
 from engine.types import JobId, Principal
 from server.schemas import frames as told
@@ -25,7 +25,7 @@ TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 @asynccontextmanager
 async def connected(node: Node, who: Principal) -> AsyncIterator[Client]:
     """A live session of somebody whom the engine knows."""
-    token = access_token(node.engine.signer, who.id, who.role)
+    token = sign_token(node.engine.signer, who.id, who.role)
     async with node.raw() as client:
         client.hello = (await client.ask(op="connect", token=token))["ok"]  # type: ignore[attr-defined]
         yield client
@@ -210,7 +210,7 @@ async def test_a_key_made_here_is_named(scene: Scene, monkeypatch: pytest.Monkey
         async def lost(*_: object, **__: object) -> None:
             raise Indeterminate
 
-        monkeypatch.setattr(jobs, "command", lost)
+        monkeypatch.setattr(jobs, "run_command", lost)
         made = (await tom.ask(op="command", job=scene.job, command="depart"))["error"]
         assert (made["code"], made["key"]) == ("indeterminate", str(uuid.UUID(made["key"])))
         key = str(uuid.uuid4())

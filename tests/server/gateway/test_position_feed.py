@@ -43,7 +43,7 @@ class Ride:
         """The driver's app sends where he is, or was ``ago_s`` ago."""
         at = None if ago_s is None else now_ms() - round(ago_s * 1000)
         fix = Fix(lat=lat, lon=-73.99, at=at, heading=heading)
-        await technicians.take_fixes(self.node.engine, self.driver, self.driver.id, [fix])
+        await technicians.store_fixes(self.node.engine, self.driver, self.driver.id, [fix])
 
 
 async def ride(
@@ -56,7 +56,7 @@ async def ride(
     job = await people.offered(node.engine, customer, serves, **more)
     await jobs.claim(node.engine, who, job)
     if departs:
-        await jobs.command(node.engine, who, job, Step(command="depart"))
+        await jobs.run_command(node.engine, who, job, Step(command="depart"))
     await _last_fix_is_past(node, driver)
     await heard(node)
     return Ride(node, customer, who, job)
@@ -115,9 +115,9 @@ async def test_who_holds_no_job_publishes_nothing(node: Node) -> None:
     idle = await people.technician(node.engine, "idle", serves)
     busy = await ride(node, serves=serves)
     async with node.engine.store.redis.pubsub() as channel, node.client("boss", "admin") as boss:
-        await channel.subscribe(keys.live(DEFAULT_ZONE))
+        await channel.subscribe(keys.live_channel(DEFAULT_ZONE))
         await _last_fix_is_past(node, "idle")
-        await technicians.take_fixes(node.engine, idle, "idle", [Fix(lat=40.7, lon=-74.0)])
+        await technicians.store_fixes(node.engine, idle, "idle", [Fix(lat=40.7, lon=-74.0)])
         await busy.fix(40.76)
         assert (await position(boss))["data"]["job"] == busy.job
         while (message := await channel.get_message(timeout=5)) is None or message["type"] != "message":
@@ -136,7 +136,7 @@ async def test_an_older_fix_moves_nothing_back(node: Node) -> None:
         assert (await position(client))["data"]["lat"] == 40.77
         await one.fix(40.70, ago_s=20)
         await nothing(client)
-    there = await positions.track(node.engine, one.customer, one.job)
+    there = await positions.read_position(node.engine, one.customer, one.job)
     assert there is not None and there.lat == 40.77
 
 
@@ -161,9 +161,9 @@ async def test_after_the_end_nothing_is_told(node: Node, steps: tuple[Step, ...]
         await one.fix(40.76, heading=90.0)
         await position(client)
         for step in steps[:-1]:
-            await jobs.command(node.engine, one.driver, one.job, step)
+            await jobs.run_command(node.engine, one.driver, one.job, step)
         late = await _published(one)
-        last = await jobs.command(node.engine, people.ADMIN if by_ops else one.driver, one.job, steps[-1])
+        last = await jobs.run_command(node.engine, people.ADMIN if by_ops else one.driver, one.job, steps[-1])
         await node.relayed(last.seq)
         assert (await position(boss))["data"]["lat"] == 40.76
         await one.fix(40.78)
@@ -172,7 +172,7 @@ async def test_after_the_end_nothing_is_told(node: Node, steps: tuple[Step, ...]
         node.gateway.positions.handle_fix(DEFAULT_ZONE, late)
         await nothing(client)
         await nothing(boss)
-    there = await positions.track(node.engine, one.customer, one.job)
+    there = await positions.read_position(node.engine, one.customer, one.job)
     assert (there and there.lat) == (40.76 if steps == END else None)
 
 
@@ -183,7 +183,7 @@ async def test_who_waits_for_their_money_is_followed_by_nobody(node: Node, monke
     serves, customer = await people.service(node.engine), await people.customer(node.engine)
     who = await people.technician(node.engine, "t1", serves)
     job = people.id_of(await people.job(node.engine, customer, serves, blueprint="marketplace", technician="t1"))
-    await jobs.command(node.engine, who, job, Step(command="accept"))
+    await jobs.run_command(node.engine, who, job, Step(command="accept"))
     one = Ride(node, customer, who, job)
     await _last_fix_is_past(node, "t1")
     await heard(node)
@@ -192,18 +192,18 @@ async def test_who_waits_for_their_money_is_followed_by_nobody(node: Node, monke
         await position(client)
         late = await _published(one, "scheduled")
         for name, purpose in (("start", "start"), ("complete", "completion")):
-            code = codes.derive(node.engine, job, purpose, "1")
-            done = await jobs.command(node.engine, who, job, Step(command=name, code=code))
+            code = codes.derive_code(node.engine, job, purpose, "1")
+            done = await jobs.run_command(node.engine, who, job, Step(command=name, code=code))
         await node.relayed(done.seq)
         await one.fix(40.78)
         node.gateway.positions.clear()
         node.gateway.positions.handle_fix(DEFAULT_ZONE, late)
         await nothing(client)
-    there = await positions.track(node.engine, customer, job)
+    there = await positions.read_position(node.engine, customer, job)
     assert there is not None and there.lat == 40.76
-    monkeypatch.setattr(positions, "AFTER_MS", -1)
-    assert await positions.track(node.engine, customer, job) is None
-    assert await positions.track(node.engine, people.ADMIN, job) is not None
+    monkeypatch.setattr(positions, "VISIBLE_AFTER_END_MS", -1)
+    assert await positions.read_position(node.engine, customer, job) is None
+    assert await positions.read_position(node.engine, people.ADMIN, job) is not None
 
 
 async def test_the_way_of_a_former_holder_opens_nobody_elses(node: Node) -> None:
@@ -213,12 +213,12 @@ async def test_the_way_of_a_former_holder_opens_nobody_elses(node: Node) -> None
     serves = await people.service(node.engine)
     one = await ride(node, serves=serves)
     two = await people.technician(node.engine, "t2", serves)
-    await jobs.command(node.engine, one.driver, one.job, Step(command="unassign", reason="flat tyre"))
+    await jobs.run_command(node.engine, one.driver, one.job, Step(command="unassign", reason="flat tyre"))
     await scheduler.open_wave(node.engine, DEFAULT_ZONE, one.job, 1)
     await jobs.claim(node.engine, two, one.job)
-    await jobs.command(node.engine, one.customer, one.job, Step(command="cancel"))
-    assert await positions.track(node.engine, one.customer, one.job) is None
-    assert await positions.track(node.engine, people.ADMIN, one.job) is not None
+    await jobs.run_command(node.engine, one.customer, one.job, Step(command="cancel"))
+    assert await positions.read_position(node.engine, one.customer, one.job) is None
+    assert await positions.read_position(node.engine, people.ADMIN, one.job) is not None
 
 
 async def test_a_job_of_an_unknown_blueprint_is_followed_by_nobody(node: Node) -> None:
@@ -246,9 +246,9 @@ async def test_until_it_is_shared_the_customer_is_told_nothing(node: Node, depar
             assert (await position(boss))["data"]["lat"] == 40.76
         await nothing(client)
         await nothing(boss)
-    assert await positions.track(node.engine, one.customer, one.job) is None
-    assert await positions.track(node.engine, Principal(UserId("pay"), "service"), one.job) is None
-    assert await positions.track(node.engine, people.ADMIN, one.job) is not None
+    assert await positions.read_position(node.engine, one.customer, one.job) is None
+    assert await positions.read_position(node.engine, Principal(UserId("pay"), "service"), one.job) is None
+    assert await positions.read_position(node.engine, people.ADMIN, one.job) is not None
 
 
 async def test_a_fix_on_its_way_when_they_went_offline_is_not_told(node: Node) -> None:
@@ -271,7 +271,7 @@ async def test_a_scheduled_job_is_followed_an_hour_before(node: Node, minutes: i
     at = now_ms() + minutes * 60_000
     booked = {"blueprint": "direct_booking", "technician": "t1", "scheduled_for": at}
     job = people.id_of(await people.job(node.engine, customer, serves, **booked))
-    await jobs.command(node.engine, who, job, Step(command="accept"))
+    await jobs.run_command(node.engine, who, job, Step(command="accept"))
     await _last_fix_is_past(node, "t1")
     await heard(node)
     async with node.client(customer.id) as client, node.client("boss", "admin") as boss:
@@ -280,12 +280,12 @@ async def test_a_scheduled_job_is_followed_an_hour_before(node: Node, minutes: i
         if shared:
             assert (await position(client))["data"]["job"] == job
         await nothing(client)
-    assert (await positions.track(node.engine, customer, job) is not None) == shared
+    assert (await positions.read_position(node.engine, customer, job) is not None) == shared
 
 
 async def _published(one: Ride, status: str = "on_the_way") -> bytes:
     """A fix as the script publishes it now, kept from the gateway."""
-    head = await one.node.engine.store.redis.hget(keys.meta(DEFAULT_ZONE), "seq")
+    head = await one.node.engine.store.redis.hget(keys.zone_meta(DEFAULT_ZONE), "seq")
     record = await one.node.engine.store.redis.hget(keys.job(DEFAULT_ZONE, one.job), "bp")
     job = {"id": one.job, "bp": (record or b"").decode(), "customer": one.customer.id, "status": status}
     fix = {"technician": one.driver.id, "lat": 40.77, "lon": -73.99, "at": now_ms(), "seq": int(head or 0)}
@@ -325,7 +325,7 @@ async def test_an_old_fix_is_told_as_stale(node: Node) -> None:
         told = (await position(client))["data"]
         assert told["stale"] is True and told["age_s"] >= 40
         assert ms_of(told["at"]) <= now_ms() - 40_000
-    there = await positions.track(node.engine, one.customer, one.job)
+    there = await positions.read_position(node.engine, one.customer, one.job)
     assert there is not None and there.stale
 
 
@@ -362,11 +362,11 @@ async def test_who_holds_two_jobs_is_told_of_in_both(node: Node) -> None:
     held = [await people.offered(node.engine, who, serves) for who in customers]
     for job in held:
         await jobs.claim(node.engine, driver, job)
-        await jobs.command(node.engine, driver, job, Step(command="depart"))
+        await jobs.run_command(node.engine, driver, job, Step(command="depart"))
     await _last_fix_is_past(node, "t1")
     await heard(node)
     async with node.client(customers[0].id) as one, node.client(customers[1].id) as two:
-        await technicians.take_fixes(node.engine, driver, "t1", [Fix(lat=40.76, lon=-73.9)])
+        await technicians.store_fixes(node.engine, driver, "t1", [Fix(lat=40.76, lon=-73.9)])
         assert [(await position(client))["data"]["job"] for client in (one, two)] == held
         for client in (one, two):
             await nothing(client)
@@ -377,7 +377,7 @@ async def delivering(settings: Settings, tmp_path: Path) -> AsyncIterator[Node]:
     """A gateway whose jobs' blueprint names the event, and only the customer for it."""
     mine = tmp_path / "blueprints"
     mine.mkdir()
-    (mine / "home_service.toml").write_text((catalogue.shipped() / "home_service.toml").read_text() + NAMED)
+    (mine / "home_service.toml").write_text((catalogue.shipped_folder() / "home_service.toml").read_text() + NAMED)
     async with node_of(msgspec.structs.replace(settings, blueprints=str(mine))) as node:
         yield node
 
@@ -460,11 +460,11 @@ async def test_track_is_for_those_who_may_follow(node: Node) -> None:
     one = await ride(node, serves=serves)
     for caller in (loser, Principal(UserId("x"), "customer"), Principal(UserId("m"), "mediator")):
         with pytest.raises(NotFound):
-            await positions.track(node.engine, caller, one.job)
+            await positions.read_position(node.engine, caller, one.job)
     await one.fix(40.76, heading=12.0)
     for caller in (one.customer, one.driver, people.ADMIN, Principal(UserId("pay"), "service")):
-        there = await positions.track(node.engine, caller, one.job)
+        there = await positions.read_position(node.engine, caller, one.job)
         assert there is not None
         assert (there.job, there.lat, there.heading, there.stale) == (one.job, 40.76, 12.0, False)
     waiting = await people.offered(node.engine, one.customer, await people.service(node.engine))
-    assert await positions.track(node.engine, one.customer, waiting) is None
+    assert await positions.read_position(node.engine, one.customer, waiting) is None

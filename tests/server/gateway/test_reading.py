@@ -40,7 +40,7 @@ async def test_a_failure_ahead_comes_with_the_next_piece(
     async def fails(*_: object) -> list[object]:
         raise ConnectionError("gone")
 
-    monkeypatch.setattr(relay.log, "tail", fails)
+    monkeypatch.setattr(relay.log, "wait_for_events", fails)
     await reading.request_next(first)
     with pytest.raises(ConnectionError):
         await reading.read_next({DEFAULT_ZONE: MAX_READ_EVENTS})

@@ -16,7 +16,7 @@ from websockets.exceptions import InvalidStatus
 
 from engine.process.settings import Settings
 from engine.store import keys
-from engine.store.connection import Store, _connector
+from engine.store.connection import Store, _connect_function
 from engine.store.stream_connection import StreamConnection
 from engine.types import DEFAULT_ZONE
 from server.gateway import relay
@@ -225,7 +225,7 @@ async def test_rolled_back(node: Node) -> None:
             4,
             "x",
             keys.log(DEFAULT_ZONE),
-            keys.meta(DEFAULT_ZONE),
+            keys.zone_meta(DEFAULT_ZONE),
             keys.epochs(DEFAULT_ZONE),
             epoch_name(2),
         )
@@ -239,7 +239,7 @@ async def test_another_life_of_equal_length(node: Node) -> None:
     store = node.engine.store.redis
     async with node.client("ann") as client:
         await node.relayed(await node.append("user:ann", times=10))
-        names = keys.log(DEFAULT_ZONE), keys.meta(DEFAULT_ZONE), keys.epochs(DEFAULT_ZONE)
+        names = keys.log(DEFAULT_ZONE), keys.zone_meta(DEFAULT_ZONE), keys.epochs(DEFAULT_ZONE)
         async with store.pipeline(transaction=True) as pipe:
             pipe.delete(names[0])
             for seq in range(8, 13):
@@ -269,7 +269,7 @@ async def test_trimmed_below_the_reader(node: Node) -> None:
             "redis.call('XADD', KEYS[2], '6-0', 'type', 't', 'to', 'user:ann', 'at', 1, 'actor', 'engine',"
             "'bp', '', 'data', '{}', 'cause', '')",
             2,
-            keys.meta(DEFAULT_ZONE),
+            keys.zone_meta(DEFAULT_ZONE),
             keys.log(DEFAULT_ZONE),
         )
         assert await client.closed() == 4004
@@ -286,11 +286,11 @@ async def test_trimmed_below_the_reader(node: Node) -> None:
 async def test_a_closed_zone_cannot_be_joined(node: Node) -> None:
     """A zone that is being rebuilt is left out of the reply; when a new life opens, everybody joins anew."""
     store, token = node.engine.store.redis, await node.token("ann")
-    await store.hset(keys.meta(DEFAULT_ZONE), "epoch", "closed")
+    await store.hset(keys.zone_meta(DEFAULT_ZONE), "epoch", "closed")
     await wait_until(lambda: not tail_of(node).open)
     async with node.raw() as client:
         assert (await client.ask(op="connect", token=token))["ok"]["zones"] == {}
-        await store.hset(keys.meta(DEFAULT_ZONE), "epoch", epoch_name(1))
+        await store.hset(keys.zone_meta(DEFAULT_ZONE), "epoch", epoch_name(1))
         assert await client.closed() == 4004
 
 
@@ -357,6 +357,6 @@ async def test_cut_off_from_its_log(
 
 async def line_to(url: str) -> StreamConnection:
     """A line like the store's."""
-    line = StreamConnection(_connector(url))
+    line = StreamConnection(_connect_function(url))
     await line.open()
     return line

@@ -129,13 +129,13 @@ async def test_a_cursor_of_an_epoch_that_is_news(settings: Settings, monkeypatch
         await node.relayed(await node.append("user:bob", zone="north"), "north")
         redis = node.engine.store.redis
         await redis.hset(keys.epochs(DEFAULT_ZONE), mapping={epoch_name(2): 7})
-        await redis.hset(keys.meta(DEFAULT_ZONE), mapping={"epoch": epoch_name(2)})
+        await redis.hset(keys.zone_meta(DEFAULT_ZONE), mapping={"epoch": epoch_name(2)})
         hello = await asked
         assert hello["zones"]["main"] == {"epoch": epoch_name(2), "seq": 6, "recovered": True, "missed": 1}
         ahead = asyncio.create_task(_hello_of(node, at(8, epoch_name(3))))
         await wait_until(lambda: tail._waiting)
         await redis.hset(keys.epochs(DEFAULT_ZONE), mapping={epoch_name(3): 7})
-        await redis.hset(keys.meta(DEFAULT_ZONE), mapping={"epoch": epoch_name(3)})
+        await redis.hset(keys.zone_meta(DEFAULT_ZONE), mapping={"epoch": epoch_name(3)})
         await wait_until(lambda: tail.epoch == epoch_name(3))
         await node.append("user:ann", times=3)
         assert (await ahead)["zones"]["main"]["recovered"] is True
@@ -166,7 +166,7 @@ async def test_older_epochs(node: Node, monkeypatch: pytest.MonkeyPatch) -> None
     await node.relayed(await node.append("user:ann", times=10))
     redis = node.engine.store.redis
     await redis.hset(keys.epochs(DEFAULT_ZONE), mapping={epoch_name(2): 11})
-    await redis.hset(keys.meta(DEFAULT_ZONE), mapping={"epoch": epoch_name(2)})
+    await redis.hset(keys.zone_meta(DEFAULT_ZONE), mapping={"epoch": epoch_name(2)})
     await node.relayed(await node.append("user:ann", times=5))
     await node.gateway.relay.tails[DEFAULT_ZONE].wait_for_seq(10**9, 3)
     assert node.gateway.relay.tails[DEFAULT_ZONE].epoch == epoch_name(2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from engine.process.signer import access_token
+from engine.process.signer import sign_token
 from engine.types import Role, UserId
 from server.serve import Running
 from tests.server.http.client import HERE, Client
@@ -15,7 +15,7 @@ from tests.support.wait import wait_until
 def principal(site: Running, http: Any, role: Role) -> Client:
     """A principal as `callout token` makes them: active without an account."""
     name = f"cli_{role}"
-    return Client(http, access_token(site.engine.signer, UserId(name), role), name)
+    return Client(http, sign_token(site.engine.signer, UserId(name), role), name)
 
 
 async def register(nobody: Client, role: str) -> Client:

@@ -91,7 +91,7 @@ async def test_a_blueprint_declares_one(settings: Settings, tmp_path: Path) -> N
     """What a blueprint declares may be announced, goes by its name, and reaches the clients of every gateway."""
     mine = tmp_path / "blueprints"
     mine.mkdir()
-    (mine / "home_service.toml").write_text((catalogue.shipped() / "home_service.toml").read_text() + DECLARED)
+    (mine / "home_service.toml").write_text((catalogue.shipped_folder() / "home_service.toml").read_text() + DECLARED)
     first = msgspec.structs.replace(settings, port=0, blueprints=str(mine))
     shared = {"key_file": str(tmp_path / "data/signing.key"), "database": f"sqlite:///{tmp_path}/data/callout.db"}
     second = msgspec.structs.replace(first, data=str(tmp_path / "other"), **shared)
@@ -108,7 +108,9 @@ async def test_a_blueprint_declares_one(settings: Settings, tmp_path: Path) -> N
 
 def test_a_blueprint_cannot_take_the_engines_words(tmp_path: Path) -> None:
     """An announcement that would pass for an event of the engine's is refused at start."""
-    text = (catalogue.shipped() / "home_service.toml").read_text() + DECLARED.replace("promotion", '"session.revoked"')
+    text = (catalogue.shipped_folder() / "home_service.toml").read_text() + DECLARED.replace(
+        "promotion", '"session.revoked"'
+    )
     (tmp_path / "home_service.toml").write_text(text)
     with pytest.raises(BlueprintError, match=r"session\.revoked"):
-        catalogue.load("home_service", tmp_path)
+        catalogue.load_blueprints("home_service", tmp_path)

@@ -26,14 +26,19 @@ from tests.server.http.client import Client
 
 GATEWAY = Path(protocol.__file__).parent
 EMITTED = {
-    kind for script in scripts.installed().values() for kind in script.emits if not kind.startswith(INTERNAL_PREFIX)
+    kind
+    for script in scripts.load_installed_library().values()
+    for kind in script.emits
+    if not kind.startswith(INTERNAL_PREFIX)
 }
 
 
 @pytest.fixture(scope="module")
 def document() -> dict[str, Any]:
     """The document for the shipped blueprints."""
-    found: dict[str, Any] = json.loads(asyncapi.document(catalogue.load("home_service", catalogue.shipped())))
+    found: dict[str, Any] = json.loads(
+        asyncapi.document(catalogue.load_blueprints("home_service", catalogue.shipped_folder()))
+    )
     return found
 
 
@@ -90,13 +95,15 @@ def test_events_both_ways(document: dict[str, Any]) -> None:
     families = tuple(kind[:-1] for kind in EMITTED if kind.endswith("*"))
     assert set(payloads.EVENTS) >= EMITTED
     assert {kind for kind in payloads.EVENTS if not kind.startswith(families)} <= EMITTED
-    shipped = catalogue.load("home_service", catalogue.shipped()).by_name.values()
+    shipped = catalogue.load_blueprints("home_service", catalogue.shipped_folder()).by_name.values()
     own = {command.event for each in shipped for command in each.commands.values()}
     own |= {name for each in shipped for name, rule in each.events.items() if rule.announcement}
     assert messages(document, "event") == set(payloads.EVENTS) | own
 
 
-@pytest.mark.parametrize("event", [*event_catalogue.LOGGED, *event_catalogue.LIVE], ids=lambda event: event.type)
+@pytest.mark.parametrize(
+    "event", [*event_catalogue.LOGGED_EVENTS, *event_catalogue.LIVE_EVENTS], ids=lambda event: event.type
+)
 def test_payloads_have_the_members_of_the_catalogue(event: EventType) -> None:
     """Each documented payload has the members that blueprints may use, and no further one that is always there."""
     if not event.payload.name:
@@ -113,7 +120,7 @@ def test_payloads_have_the_members_of_the_catalogue(event: EventType) -> None:
 
 def test_reasons_of_closed_offers() -> None:
     """Blueprints may name exactly the reasons of `offer.closed` that the document promises."""
-    assert set(get_args(get_type_hints(payloads.OfferClosed)["reason"])) == vocabulary.CLOSINGS
+    assert set(get_args(get_type_hints(payloads.OfferClosed)["reason"])) == vocabulary.OFFER_CLOSE_REASONS
 
 
 def structs_in(kind: Any) -> list[type[msgspec.Struct]]:
@@ -125,10 +132,12 @@ def structs_in(kind: Any) -> list[type[msgspec.Struct]]:
 
 def test_blueprints_name_no_other_events() -> None:
     """What blueprints say of events is of such as there are."""
-    for each in catalogue.load("home_service", catalogue.shipped()).by_name.values():
+    for each in catalogue.load_blueprints("home_service", catalogue.shipped_folder()).by_name.values():
         declared = {name for name, rule in each.events.items() if not rule.announcement}
         made = {kind for kind in (declared | {c.event for c in each.commands.values()}) if not kind.startswith("job.")}
-        assert made <= EMITTED | set(payloads.LIVE) | {event.type for event in event_catalogue.PLANNED}, each.name
+        assert made <= EMITTED | set(payloads.LIVE) | {event.type for event in event_catalogue.PLANNED_EVENTS}, (
+            each.name
+        )
 
 
 def test_live_pushes_both_ways(document: dict[str, Any]) -> None:
@@ -160,7 +169,7 @@ def test_close_codes(document: dict[str, Any]) -> None:
 
 def test_names_and_announcements_of_a_blueprint() -> None:
     """Names that a blueprint gives are told, and announcements that it declares are events of their own."""
-    base = catalogue.load("home_service", catalogue.shipped()).default
+    base = catalogue.load_blueprints("home_service", catalogue.shipped_folder()).default
     rule = EventRule(announcement=True)
     mine = _with(base, {**base.events, "promotion": rule})
     found = json.loads(asyncapi.document(Blueprints([mine], mine.name)))

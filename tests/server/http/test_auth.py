@@ -6,7 +6,7 @@ import uuid
 
 import pytest
 
-from engine.process.signer import access_token
+from engine.process.signer import sign_token
 from engine.types import UserId
 from server.serve import Running
 from tests.server.http.client import Client, code_of, pointers
@@ -62,7 +62,7 @@ async def test_a_wrong_login_does_not_say_what_was_wrong(part: dict[str, str], n
 
 async def test_an_expired_token_says_that_it_is(site: Running, customer: Client) -> None:
     """`token_expired` tells a client to refresh; the challenge says so too."""
-    old = access_token(site.engine.signer, UserId(customer.user), "customer", expires_s=-1)
+    old = sign_token(site.engine.signer, UserId(customer.user), "customer", expires_s=-1)
     answer = await Client(customer.http, old)("GET", "/v1/me")
     assert code_of(answer) == (401, "token_expired")
     assert 'error="invalid_token"' in answer.headers["www-authenticate"]
@@ -70,13 +70,13 @@ async def test_an_expired_token_says_that_it_is(site: Running, customer: Client)
 
 async def test_a_token_of_another_role_is_no_good(site: Running, customer: Client) -> None:
     """A token whose role the account does not have lets nobody in."""
-    forged = access_token(site.engine.signer, UserId(customer.user), "admin")
+    forged = sign_token(site.engine.signer, UserId(customer.user), "admin")
     assert code_of(await Client(customer.http, forged)("GET", "/v1/users"))[0] == 401
 
 
 async def test_a_token_for_nobody_is_no_good(site: Running, nobody: Client) -> None:
     """A well-signed token for an account that does not exist is refused."""
-    ghost = access_token(site.engine.signer, UserId("usr_ghost"), "customer")
+    ghost = sign_token(site.engine.signer, UserId("usr_ghost"), "customer")
     assert code_of(await Client(nobody.http, ghost)("GET", "/v1/me")) == (401, "unauthenticated")
 
 

@@ -154,7 +154,7 @@ async def test_new_codes_amid_guesses_give_five_tries_each(
 ) -> None:
     """A hundred guesses while codes are issued anew: at most five are looked at for each issue."""
     job = await market.book_and_accept(customer, at_work, book)
-    known = [engine_codes.derive(site.engine, job, "start", str(issue)) for issue in range(1, 5)]
+    known = [engine_codes.derive_code(site.engine, job, "start", str(issue)) for issue in range(1, 5)]
     guesses = [guess for n in range(110) if (guess := f"{n:06d}") not in known][:100]
     calls = [market.send_command(at_work, job, "start", code=guess) for guess in guesses]
     for place in (10, 30, 60):
@@ -165,7 +165,7 @@ async def test_new_codes_amid_guesses_give_five_tries_each(
     assert len(await market.job_events(site, "code.failed", job)) == found[403]
     assert len(await market.job_events(site, "code.locked", job)) <= 4
     assert await market.read_codes(customer, job) == {
-        purpose: engine_codes.derive(site.engine, job, purpose, "4") for purpose in ("start", "completion")
+        purpose: engine_codes.derive_code(site.engine, job, purpose, "4") for purpose in ("start", "completion")
     }
 
 

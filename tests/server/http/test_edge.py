@@ -34,7 +34,7 @@ async def test_a_bug_is_500_without_its_text(customer: Client, monkeypatch: pyte
     async def broken(*_: object) -> None:
         raise ZeroDivisionError("secret")
 
-    monkeypatch.setattr(accounts, "me", broken)
+    monkeypatch.setattr(accounts, "read_own_user", broken)
     with capture_logs() as logged:
         answer = await customer("GET", "/v1/me", X_Request_Id="req-7")
     assert code_of(answer) == (500, "internal")
@@ -54,7 +54,7 @@ async def test_failures_of_the_stores_say_what_they_promise(
     async def failing(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(accounts, "me", failing)
+    monkeypatch.setattr(accounts, "read_own_user", failing)
     answer = await customer("GET", "/v1/me")
     assert code_of(answer) == (status, code)
     assert answer.json()["temporary"] is True
@@ -157,11 +157,11 @@ async def test_head_is_get_without_the_body(admin: Client) -> None:
 
 async def test_a_trace_goes_with_the_event(site: Running, customer: Client, book: Book) -> None:
     """A well-formed traceparent is kept with the event; a malformed one is left behind."""
-    first = (await log.head(site.engine.store.reads, DEFAULT_ZONE)).seq
+    first = (await log.read_head(site.engine.store.reads, DEFAULT_ZONE)).seq
     body = {"service": (await book(customer))["service"], **HERE, "address": "x"}
     await customer("POST", "/v1/jobs", body, traceparent=TRACE)
     await customer("POST", "/v1/jobs", body, traceparent="00-nonsense")
-    events = await log.window(site.engine.store.redis, DEFAULT_ZONE, first, 100)
+    events = await log.read_range(site.engine.store.redis, DEFAULT_ZONE, first, 100)
     mine = f"user:{customer.user}"
     made = [event.trace for event in events if event.type == "job.created" and mine in event.to]
     assert made == ["", TRACE, ""]

@@ -209,7 +209,7 @@ async def test_another_service_moves_the_job_to_others(
     assert name not in {o["job"]["id"] for o in (await at_work("GET", "/v1/offers?limit=200")).json()["items"]}
     closed = [e for e in await market.job_events(site, "offer.closed", name) if f"user:{at_work.user}" in e.to]
     assert [event_log.payload(event)["reason"] for event in closed] == ["withdrawn"]
-    demand = [keys.demand(DEFAULT_ZONE, ServiceId(each)) for each in (job["service"], fresh)]
+    demand = [keys.job_demand(DEFAULT_ZONE, ServiceId(each)) for each in (job["service"], fresh)]
     places = [await site.engine.store.redis.geopos(index, name) for index in demand]
     assert places[0] == [None]
     assert places[1][0] == pytest.approx((ELSEWHERE["lon"], ELSEWHERE["lat"]), abs=1e-4)
@@ -225,7 +225,7 @@ async def test_another_time_moves_release_and_end(site: Running, customer: Clien
     told = (await patch(customer, name, scheduled_for=when.isoformat())).json()["job"]
     assert datetime.fromisoformat(told["expires_at"]) == when - timedelta(hours=1) + timedelta(minutes=15)
     release = (when - timedelta(hours=1)).timestamp() * 1000
-    due = keys.due(DEFAULT_ZONE)
+    due = keys.due_tasks(DEFAULT_ZONE)
 
     async def put_off() -> bool:
         found = await site.engine.store.redis.zmscore(due, [f"wave:{name}:1", f"expire:{name}"])

@@ -41,7 +41,7 @@ async def test_a_lost_reply_names_its_key(customer: Client, book: Book, monkeypa
         raise Indeterminate
 
     with monkeypatch.context() as patched:
-        patched.setattr(jobs, "command", lost)
+        patched.setattr(jobs, "run_command", lost)
         answer = await customer("POST", f"/v1/jobs/{job}/cancel")
     assert code_of(answer) == (504, "indeterminate")
     key = answer.headers["idempotency-key"]
@@ -51,7 +51,7 @@ async def test_a_lost_reply_names_its_key(customer: Client, book: Book, monkeypa
 
 async def test_a_booking_repeated_is_one_booking(site: Running, customer: Client, service: str) -> None:
     """The same key gives the same job and status, marked as a repeat, and one event."""
-    first_seq = (await log.head(site.engine.store.reads, DEFAULT_ZONE)).seq
+    first_seq = (await log.read_head(site.engine.store.reads, DEFAULT_ZONE)).seq
     key, body = str(uuid.uuid4()), {"service": service, **HERE, "address": "x"}
     first = await customer("POST", "/v1/jobs", body, Idempotency_Key=key.upper())
     again = await customer("POST", "/v1/jobs", body, Idempotency_Key=key)
@@ -60,7 +60,7 @@ async def test_a_booking_repeated_is_one_booking(site: Running, customer: Client
     assert first.headers["idempotency-key"] == again.headers["idempotency-key"] == key
     assert "idempotency-replayed" not in first.headers
     assert again.headers["idempotency-replayed"] == "true"
-    events = await log.window(site.engine.store.redis, DEFAULT_ZONE, first_seq, 100)
+    events = await log.read_range(site.engine.store.redis, DEFAULT_ZONE, first_seq, 100)
     mine = f"user:{customer.user}"
     assert [event.type for event in events if mine in event.to].count("job.created") == 1
 

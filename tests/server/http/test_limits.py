@@ -182,5 +182,5 @@ async def test_what_is_in_the_data_directory_is_its_owners_alone(behind: Running
     assert {name: oct((data / name).stat().st_mode & 0o777) for name in names} == dict.fromkeys(names, "0o600")
     assert (data / "valkey").stat().st_mode & 0o777 == 0o700
     (data / "callout.db").chmod(0o644)
-    datadir.close_to_others(data, "callout.db*")
+    datadir.make_files_private(data, "callout.db*")
     assert (data / "callout.db").stat().st_mode & 0o777 == 0o600

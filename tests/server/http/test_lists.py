@@ -177,5 +177,5 @@ async def test_an_empty_list_knows_how_far_too(customer: Client, staff: dict[Rol
 async def test_disputes_are_looked_for_in_parts(lists: Lists, monkeypatch: pytest.MonkeyPatch) -> None:
     """However few jobs a script looks at, all disputes are found, each once."""
     whole = (await lists["disputes_find"]()).json()["items"]
-    monkeypatch.setattr(disputes, "BATCH", 2)
+    monkeypatch.setattr(disputes, "BATCH_SIZE", 2)
     assert (await lists["disputes_find"]()).json()["items"] == whole

@@ -10,7 +10,7 @@ import httpx
 import msgspec
 import pytest
 
-from engine.errors import BY_CODE, MEANING
+from engine.errors import ERROR_OF_CODE, MEANING_OF_CODE
 from engine.types import Role
 from server.api.route import Route
 from server.api.routes import ROUTES
@@ -39,7 +39,7 @@ def sender(route: Route, staff: dict[Role, Client]) -> Client:
 def refused(answer: httpx.Response) -> None:
     """A refusal of the caller's input, as a problem with a code that is on the list."""
     status, code = code_of(answer)
-    assert 400 <= status < 500 and code in BY_CODE, answer.text
+    assert 400 <= status < 500 and code in ERROR_OF_CODE, answer.text
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
@@ -207,13 +207,13 @@ async def test_what_looks_like_nul_is_text(customer: Client, book: Book) -> None
 # Codes
 
 
-@pytest.mark.parametrize("code", sorted(BY_CODE))
+@pytest.mark.parametrize("code", sorted(ERROR_OF_CODE))
 async def test_every_type_of_a_problem_leads_somewhere(code: str, nobody: Client) -> None:
     """The address in `type` says what the code means."""
     told = (await nobody("GET", f"/problems/{code}")).json()["problem"]
-    kind = BY_CODE[code]
+    kind = ERROR_OF_CODE[code]
     assert (told["code"], told["status"], told["title"]) == (code, kind.status, kind.title)
-    assert told["means"] == MEANING[code] and told["means"].endswith(".")
+    assert told["means"] == MEANING_OF_CODE[code] and told["means"].endswith(".")
 
 
 @pytest.mark.parametrize("name", ["", "nonsense", "TAKEN", "%00"])
@@ -226,8 +226,11 @@ def test_every_code_is_on_the_page() -> None:
     """docs/codes.md has a row for each code, with its status and what it means, and no other."""
     with open("docs/codes.md", encoding="utf-8") as page:
         rows = [line.strip("| \n").split(" | ") for line in page if line.startswith("| `")]
-    order = sorted(BY_CODE, key=lambda code: (BY_CODE[code].status, code))
-    assert rows == [[f"`{code}`", str(BY_CODE[code].status), BY_CODE[code].title, MEANING[code]] for code in order]
+    order = sorted(ERROR_OF_CODE, key=lambda code: (ERROR_OF_CODE[code].status, code))
+    assert rows == [
+        [f"`{code}`", str(ERROR_OF_CODE[code].status), ERROR_OF_CODE[code].title, MEANING_OF_CODE[code]]
+        for code in order
+    ]
 
 
 @pytest.mark.parametrize("path", ["/v1/me", "/v1/meta", "/nowhere", "/web/", "/web/try.html", "/metrics"])

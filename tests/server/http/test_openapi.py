@@ -21,10 +21,10 @@ from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi import checks
 
-from engine.errors import BY_CODE, MEANING
+from engine.errors import ERROR_OF_CODE, MEANING_OF_CODE
 from engine.process.settings import Settings
-from engine.process.signer import access_token
-from engine.roles import ADMIN
+from engine.process.signer import sign_token
+from engine.roles import ADMIN_ROLE
 from engine.types import UserId
 from server.api import examples
 from server.api.route import Route
@@ -123,9 +123,9 @@ def malformed(answer: Any) -> list[dict[str, str]]:
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
 async def test_what_the_document_allows_is_taken(route: Route, schema: Any, stage: Running) -> None:
     """No request that its schemas allow is refused for its form, and all answers conform."""
-    roles = route.roles or ADMIN
+    roles = route.roles or ADMIN_ROLE
     role = "customer" if "customer" in roles else sorted(roles)[0]
-    token = access_token(stage.engine.signer, UserId(f"cli_{role}"), role) if route.roles else ""
+    token = sign_token(stage.engine.signer, UserId(f"cli_{role}"), role) if route.roles else ""
     assert await asyncio.to_thread(probe, schema[route.path][route.method], stage.url, token) == []
 
 
@@ -177,8 +177,8 @@ async def test_an_example_that_is_wrong_would_be_found(document: dict[str, Any])
 async def test_every_code_is_listed_once(document: dict[str, Any]) -> None:
     """The document's description is the one list of codes, and each refusal's status names its own."""
     text = document["info"]["description"]
-    for code, kind in BY_CODE.items():
-        assert text.count(f"| `{code}` | {kind.status} | {kind.title} | {MEANING[code]} |") == 1
+    for code, kind in ERROR_OF_CODE.items():
+        assert text.count(f"| `{code}` | {kind.status} | {kind.title} | {MEANING_OF_CODE[code]} |") == 1
         assert f"`{code}`" in document["components"]["responses"][f"Problem{kind.status}"]["description"]
 
 

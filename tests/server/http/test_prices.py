@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from engine.idempotency.in_redis import located
+from engine.idempotency.in_redis import parse_job_id
 from engine.store import keys
 from engine.types import Role
 from server.serve import Running
@@ -135,5 +135,5 @@ async def test_a_proposal_ends_with_the_technician_it_was_made_with(
     await market.run_command(customer, job, "unassign")
     assert code_of(await answered(at_work, job, void, "accept")) == (404, "not_found")
     assert code_of(await propose(customer, job, 2)) == (409, "illegal_transition")
-    zone, found = located(job)
+    zone, found = parse_job_id(job)
     assert await site.engine.store.redis.hget(keys.job(zone, found), "proposal") is None

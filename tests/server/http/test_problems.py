@@ -7,7 +7,7 @@ import json
 import msgspec
 import pytest
 
-from engine.errors import BY_CODE, FieldError, Invalid, RateLimited, Taken, TokenExpired, VersionConflict
+from engine.errors import ERROR_OF_CODE, FieldError, Invalid, RateLimited, Taken, TokenExpired, VersionConflict
 from server.schemas import problems
 from server.schemas.problems import Problem, WrongMethod
 
@@ -19,11 +19,11 @@ def test_a_bug_is_told_without_its_text() -> None:
     assert "secret" not in problems.encode(ZeroDivisionError("secret")).decode()
 
 
-@pytest.mark.parametrize("code", sorted(BY_CODE))
+@pytest.mark.parametrize("code", sorted(ERROR_OF_CODE))
 def test_every_code_has_the_one_shape(code: str) -> None:
     """Each code's problem decodes as the documented type, with nothing missing."""
-    told = msgspec.json.decode(problems.encode(BY_CODE[code]("why"), "req"), type=Problem)
-    assert (told.code, told.status, told.type) == (code, BY_CODE[code].status, f"/problems/{code}")
+    told = msgspec.json.decode(problems.encode(ERROR_OF_CODE[code]("why"), "req"), type=Problem)
+    assert (told.code, told.status, told.type) == (code, ERROR_OF_CODE[code].status, f"/problems/{code}")
 
 
 def test_wrong_fields_are_listed() -> None:

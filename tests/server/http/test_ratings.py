@@ -43,10 +43,10 @@ async def shown(who: Client, technician: Client) -> tuple[float, int]:
 
 def test_the_mean_begins_at_the_prior_and_ends_at_his_own() -> None:
     """Nobody's word is the prior; few words move it a little, many leave nothing else."""
-    assert rating.mean(0, 0) == 4.5
-    assert (rating.mean(1, 1), rating.mean(5, 1)) == (3.92, 4.58)
-    assert rating.mean(5, 5) == (4.5 + 1) / 2
-    assert rating.mean(2_000, 1_000) == pytest.approx(2.0, abs=0.02)
+    assert rating.bayesian_mean(0, 0) == 4.5
+    assert (rating.bayesian_mean(1, 1), rating.bayesian_mean(5, 1)) == (3.92, 4.58)
+    assert rating.bayesian_mean(5, 5) == (4.5 + 1) / 2
+    assert rating.bayesian_mean(2_000, 1_000) == pytest.approx(2.0, abs=0.02)
 
 
 @pytest.mark.parametrize("body", [{}, {"stars": 0}, {"stars": 6}, {"stars": 4.5}, {"stars": "5"}])
@@ -94,7 +94,7 @@ async def test_each_side_rates_once(at_work: Client, customer: Client, book: Boo
     assert code_of(await rate(customer, job, 5)) == (409, "duplicate")
     assert (await rate(at_work, job, 1)).json()["rating"]["of"] == customer.user
     assert code_of(await rate(at_work, job, 1)) == (409, "duplicate")
-    assert await shown(customer, at_work) == (rating.mean(4, 1), 1)
+    assert await shown(customer, at_work) == (rating.bayesian_mean(4, 1), 1)
 
 
 async def test_of_many_at_once_one_counts(at_work: Client, customer: Client, book: Book) -> None:
@@ -102,7 +102,7 @@ async def test_of_many_at_once_one_counts(at_work: Client, customer: Client, boo
     job = await taken(customer, at_work, book, *STEPS)
     answers = await asyncio.gather(*(rate(customer, job, 2) for _ in range(10)))
     assert sorted(answer.status_code for answer in answers) == [201] + [409] * 9
-    assert await shown(customer, at_work) == (rating.mean(2, 1), 1)
+    assert await shown(customer, at_work) == (rating.bayesian_mean(2, 1), 1)
 
 
 async def test_the_mean_goes_where_it_is_used(site: Running, at_work: Client, customer: Client, book: Book) -> None:
@@ -116,4 +116,4 @@ async def test_the_mean_goes_where_it_is_used(site: Running, at_work: Client, cu
         assert int(hot[1]) == number
     job = await taken(customer, at_work, book, "claim")
     told = (await customer("GET", f"/v1/jobs/{job}")).json()["job"]["technician"]
-    assert told["rating"] == rating.mean(8, 2)
+    assert told["rating"] == rating.bayesian_mean(8, 2)

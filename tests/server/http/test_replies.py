@@ -146,13 +146,13 @@ async def test_whose_record_is_read_for_another_reason_is_shown_no_proposal(
     shown = event_log.orjson.dumps(event_log.payload(told)["job"])
     await proposed(customer, job, 1)
     his, ops = Principal(UserId(at_work.user), "technician"), Principal(UserId("cli_admin"), "admin")
-    assert b'"proposal"' in await job_view.one(engine, his, blueprint, shown, ["start"])
-    assert b'"proposal"' not in await job_view.one(engine, ops, blueprint, shown, ["reissue"])
+    assert b'"proposal"' in await job_view.view_job(engine, his, blueprint, shown, ["start"])
+    assert b'"proposal"' not in await job_view.view_job(engine, ops, blueprint, shown, ["reissue"])
     record = keys.job(DEFAULT_ZONE, JobId(job))
     text = await engine.store.redis.hget(record, "proposal")  # type: ignore[misc]
     next_one = {"holder": "usr_next", "proposal": text.replace(at_work.user.encode(), b"usr_next")}
     await engine.store.redis.hset(record, mapping=next_one)  # type: ignore[misc]
-    assert b'"proposal"' not in await job_view.one(engine, his, blueprint, shown, ["start"])
+    assert b'"proposal"' not in await job_view.view_job(engine, his, blueprint, shown, ["start"])
 
 
 async def test_who_comes_back_finds_the_proposal(customer: Client, at_work: Client, book: Book) -> None:

@@ -93,13 +93,13 @@ async def test_the_cursor_was_read_first(
     customer: Client, book: Any, site: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A job booked between the cursor and the state is in the state, and its event still comes: never in neither."""
-    live, late = job_queries.live, []
+    live, late = job_queries.live_jobs, []
 
     async def slow(*args: Any) -> Any:
         late.append(await book(customer))
         return await live(*args)
 
-    monkeypatch.setattr(job_queries, "live", slow)
+    monkeypatch.setattr(job_queries, "live_jobs", slow)
     told = (await customer("GET", "/v1/sync")).json()
     assert late[0]["id"] in {job["id"] for job in told["jobs"]}
     heard = (await customer("GET", f"/v1/events?after={after(told)}&wait=10")).json()

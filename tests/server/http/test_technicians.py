@@ -177,7 +177,7 @@ async def test_technicians_are_found_near_by(at_work: Client, customer: Client, 
 
 async def test_a_request_renews_the_lease(site: Running, at_work: Client) -> None:
     """Any authenticated request is a sign of life, at most four times in a lease, on both kinds of scope."""
-    seen, client = keys.seen(DEFAULT_ZONE), site.engine.store.redis
+    seen, client = keys.last_seen(DEFAULT_ZONE), site.engine.store.redis
     token = f"Bearer {at_work.token}".encode()
 
     before = round(time.time()) * 1000 - 50_000  # old, and within the lease: the scheduler ends those that ran out

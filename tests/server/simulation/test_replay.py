@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.process.signer import access_token
+from engine.process.signer import sign_token
 from engine.types import UserId
 from server.serve import Running
 
@@ -73,7 +73,7 @@ def test_sixty_jobs_are_raced_for_and_each_won_once() -> None:
 async def test_a_running_server_is_played_against_by_its_url(server: Running) -> None:
     """With --url and an admin's token people come from outside; only with --redis can losses be counted."""
     settings = server.engine.settings
-    token = access_token(server.engine.signer, UserId("cli_admin"), "admin", expires_s=600)
+    token = sign_token(server.engine.signer, UserId("cli_admin"), "admin", expires_s=600)
     asked = (SAMPLE, "--limit", "5", "--technicians", "3", "--url", server.url, "--token", token, "--json")
     for more, lost in (((), None), (("--redis", str(settings.redis)), 0)):
         done = await asyncio.to_thread(run, *asked, *more)
@@ -85,7 +85,7 @@ async def test_a_running_server_is_played_against_by_its_url(server: Running) ->
 
 async def test_a_token_that_may_not_is_refused_in_one_line(server: Running) -> None:
     """Without an administrator's rights the set-up fails, with the server's own words."""
-    token = access_token(server.engine.signer, UserId("cli_customer"), "customer", expires_s=600)
+    token = sign_token(server.engine.signer, UserId("cli_customer"), "customer", expires_s=600)
     refused = await asyncio.to_thread(run, SAMPLE, "--limit", "1", "--url", server.url, "--token", token)
     assert refused.returncode == 1
     assert "forbidden" in refused.stderr

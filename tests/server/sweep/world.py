@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import msgspec
 
-from engine.process.signer import access_token
+from engine.process.signer import sign_token
 from engine.types import Role, UserId
 from server.serve import Running
 from tests.server.http import people
@@ -97,7 +97,7 @@ class World:
         """Make everybody, with an open socket each."""
         for name, role in STAFF.items():
             await live_accounts.put_account(self.server.engine, f"cli_{name}", role)
-            token = access_token(self.server.engine.signer, UserId(f"cli_{name}"), role)
+            token = sign_token(self.server.engine.signer, UserId(f"cli_{name}"), role)
             self.people[name] = Client(self.http, token, f"cli_{name}")
         cursor = (await self.people["admin"]("GET", "/v1/sync")).json()["cursor"]
         self.start = f"main:{cursor['main']['epoch']}:0"

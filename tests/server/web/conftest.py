@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from engine.process.settings import Settings
-from engine.process.signer import access_token
+from engine.process.signer import sign_token
 from engine.types import DEFAULT_ZONE, Principal, UserId
 from engine.zone import log
 from server.serve import Running, running
@@ -67,7 +67,7 @@ async def street(server: Running) -> AsyncIterator[Street]:
 
 def token(server: Running, who: Principal, expires_s: float = 3600) -> str:
     """An access token of somebody who has an account."""
-    return access_token(server.engine.signer, UserId(who.id), who.role, name=who.name, expires_s=expires_s)
+    return sign_token(server.engine.signer, UserId(who.id), who.role, name=who.name, expires_s=expires_s)
 
 
 async def connected(page: Page, street: Street, *tokens: str) -> None:
@@ -78,5 +78,5 @@ async def connected(page: Page, street: Street, *tokens: str) -> None:
 
 async def logged(server: Running, who: Principal) -> list[int]:
     """The seqs of every event addressed to somebody, as the log has them."""
-    entries: list[Any] = await log.window(server.engine.store.redis, DEFAULT_ZONE, 0, 10_000)
+    entries: list[Any] = await log.read_range(server.engine.store.redis, DEFAULT_ZONE, 0, 10_000)
     return [entry.seq for entry in entries if f"user:{who.id}" in entry.to and not entry.type.startswith("session.")]

@@ -7,7 +7,7 @@ import uuid
 import orjson
 import pytest
 
-from engine.process.signer import access_token
+from engine.process.signer import sign_token
 from engine.types import UserId
 from server.serve import Running
 from tests.server.web.chromium import Browser, Page
@@ -75,7 +75,7 @@ async def test_a_job_from_its_booking_to_the_work(browser: Browser, site: Runnin
     async with browser.page() as office, browser.page() as carla, browser.page() as tom:
         await office.goto(f"{site.url}/web/")
         await click(office, "[data-tab=token]")
-        bearer = access_token(site.engine.signer, UserId("cli_admin"), "admin")
+        bearer = sign_token(site.engine.signer, UserId("cli_admin"), "admin")
         await fill(office, "#token", token=bearer)
         await office.until(CONNECTED)
         await fill(office, "#service", name="Plumbing")

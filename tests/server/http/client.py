@@ -1,4 +1,6 @@
-"""An HTTP client for these tests: it holds every good answer to the route table, and takes refusals apart."""
+"""An HTTP client for these tests. It checks each successful reply against the route table. Functions of this module
+read the problem objects of refusals.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ HERE = {"lat": 52.52, "lon": 13.405}
 
 
 class Client:
-    """Requests in one person's name; every good answer is held to the type that the table promises."""
+    """Sends requests as one user or without a token, and checks each successful reply against the route table."""
 
     def __init__(self, http: httpx.AsyncClient, token: str = "", user: str = "") -> None:
         self.http = http
@@ -23,26 +25,32 @@ class Client:
         self.user = user
 
     async def __call__(self, method: str, path: str, body: Any = None, **headers: str) -> httpx.Response:
-        """Send ``body`` (bytes as they are, all else as JSON); ``If_Match=…`` is the header If-Match."""
+        """Send ``body`` (bytes unchanged, any other value as JSON) and return the response. ``If_Match=…`` sets the
+        header If-Match.
+        """
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         if self.token:
             sent.setdefault("Authorization", f"Bearer {self.token}")
         raw = body if isinstance(body, bytes) or body is None else msgspec.json.encode(body)
         answer = await self.http.request(method, path, content=raw, headers=sent)
         if answer.is_success and method != "HEAD":
-            hold_to_promise(method, path.partition("?")[0], answer)
+            check_reply_type(method, path.partition("?")[0], answer)
         return answer
 
 
-def hold_to_promise(method: str, path: str, answer: httpx.Response) -> None:
-    """A good answer decodes as its route's type, with no field missing and none unknown."""
+def check_reply_type(method: str, path: str, answer: httpx.Response) -> None:
+    """Decode a successful reply as the reply type of its route. Raises ``msgspec.ValidationError`` if a field is
+    missing or unknown.
+    """
     route = route_of(method, path)
     if route is not None and route.reply not in (None, dict):
         msgspec.json.decode(answer.content, type=route.reply)
 
 
 def route_of(method: str, path: str) -> Route | None:
-    """The line of the table that serves this request: the first that fits, as in the router."""
+    """Return the row of the route table that serves this request: the first that matches, as in the router. None if no
+    row matches.
+    """
     steps = path.split("/")
     for route in ROUTES:
         wanted = route.path.split("/")
@@ -55,7 +63,7 @@ def route_of(method: str, path: str) -> Route | None:
 
 
 def code_of(answer: httpx.Response) -> tuple[int, str]:
-    """Status and code of a refusal, which must be a whole problem object naming its request."""
+    """Return the status and the code of a refusal. Assert that its body is a problem object with the request's id."""
     assert answer.headers["content-type"] == "application/problem+json", answer.text
     told = answer.json()
     assert told["status"] == answer.status_code
@@ -64,6 +72,6 @@ def code_of(answer: httpx.Response) -> tuple[int, str]:
 
 
 def pointers(answer: httpx.Response) -> set[str]:
-    """The fields that a refusal names."""
+    """Return the JSON pointers of the fields that a refusal with the code `invalid` names."""
     assert code_of(answer)[1] == "invalid"
     return {wrong["pointer"] for wrong in answer.json()["errors"]}

@@ -1,4 +1,6 @@
-"""A whole server on a free port, shared by these tests: each makes the people it needs, and none resets it."""
+"""Fixtures of the HTTP tests: one server on a free port for the whole package. Each test registers the users that it
+needs, and no test resets the server.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ from tests.server.http.client import ORIGIN, Client
 
 @pytest.fixture(scope="package")
 async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
-    """The server, with limits off and one web origin."""
+    """Yield a running server with the limits off and one allowed web origin."""
     data = str(tmp_path_factory.mktemp("site"))
     async with running(Settings(data=data, port=0, limits="off", origins=(ORIGIN,))) as server:
         yield server
@@ -26,26 +28,26 @@ async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Runnin
 
 @pytest.fixture(scope="package")
 async def http(site: Running) -> AsyncIterator[httpx.AsyncClient]:
-    """Connections to the server."""
+    """Yield an HTTP client that is connected to the server."""
     async with httpx.AsyncClient(base_url=site.url, timeout=10, trust_env=False) as client:
         yield client
 
 
 @pytest.fixture(scope="package")
 async def nobody(http: httpx.AsyncClient) -> Client:
-    """Requests without a token."""
+    """Return a client that sends requests without a token."""
     return Client(http)
 
 
 @pytest.fixture(scope="package")
 async def staff(site: Running, http: httpx.AsyncClient) -> dict[Role, Client]:
-    """One principal of each role, as `callout token` makes them: active without an account."""
+    """Return one client for each role, with a token as `callout token` issues it: valid without an account."""
     return {role: people.principal(site, http, role) for role in ROLES}
 
 
 @pytest.fixture(scope="package")
 async def admin(staff: dict[Role, Client]) -> Client:
-    """The admin that a deployment begins with."""
+    """Return the client whose token has the role `admin`."""
     return staff["admin"]
 
 
@@ -54,20 +56,20 @@ Join = Callable[[str], Awaitable[Client]]
 
 @pytest.fixture(scope="package")
 async def join(nobody: Client) -> Join:
-    """Registers a fresh customer or technician."""
+    """Return a function that registers a new customer or technician and returns their client."""
     return partial(people.register, nobody)
 
 
 @pytest.fixture(scope="package")
 async def service(admin: Client) -> str:
-    """A service on offer."""
+    """Return the id of an active service."""
     return await people.make_service(admin)
 
 
 @pytest.fixture
 async def at_work(join: Join, admin: Client, service: str) -> AsyncIterator[Client]:
-    """A fresh technician who is approved and online; afterwards he goes home, so that the jobs of the next test are
-    offered to its own.
+    """Yield the client of a new technician who is approved and online. After the test the technician is set offline, so
+    that later tests' jobs are offered only to their own technicians.
     """
     technician = await join("technician")
     await people.approve(technician, admin, service)
@@ -78,7 +80,7 @@ async def at_work(join: Join, admin: Client, service: str) -> AsyncIterator[Clie
 
 @pytest.fixture
 async def customer(join: Join) -> Client:
-    """A fresh customer."""
+    """Return the client of a newly registered customer."""
     return await join("customer")
 
 
@@ -87,5 +89,5 @@ Book = Callable[..., Awaitable[dict[str, Any]]]
 
 @pytest.fixture(scope="package")
 async def book(service: str) -> Book:
-    """Books a job near `HERE` for the given client."""
+    """Return a function that books a job near `HERE` as a given customer and returns the job."""
     return partial(people.book, service=service)

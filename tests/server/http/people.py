@@ -1,4 +1,4 @@
-"""Making people and jobs over HTTP."""
+"""Helpers that create users, services and jobs over HTTP."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tests.support.wait import wait_until
 
 
 def principal(site: Running, http: Any, role: Role) -> Client:
-    """A principal as `callout token` makes them: active without an account."""
+    """Return the client of ``cli_<role>``, with a token as `callout token` issues it: valid without an account."""
     name = f"cli_{role}"
     return Client(http, sign_token(site.engine.signer, UserId(name), role), name)
 
 
 async def register(nobody: Client, role: str) -> Client:
-    """A fresh customer or technician."""
+    """Register a new customer or technician, and return their client."""
     email = f"{uuid.uuid4().hex}@example.org"
     body = {"email": email, "password": "correct horse", "name": "Ada", "role": role, "phone": "+49 30 1"}
     told = (await nobody("POST", "/v1/auth/register", body)).json()
@@ -27,27 +27,27 @@ async def register(nobody: Client, role: str) -> Client:
 
 
 async def make_service(admin: Client) -> str:
-    """A service on offer."""
+    """Create an active service and return its id."""
     body = {"name": "Boiler repair", "category": "heating", "base_amount": 9000, "currency": "EUR"}
     return str((await admin("POST", "/v1/services", {**body, "pricing": "flat"})).json()["service"]["id"])
 
 
 async def approve(technician: Client, admin: Client, service: str) -> None:
-    """Give a technician a whole profile and good reviews."""
+    """Add the service to a technician's profile, and let an admin approve the technician's `kyc` and `account`."""
     mine = f"/v1/technicians/{technician.user}"
     await technician("PATCH", mine, {"services": [service]})
     await admin("POST", f"{mine}/review", {"kyc": "approved", "account": "approved"})
 
 
 async def go_online(technician: Client, **place: float) -> None:
-    """Put an approved technician to work at ``place`` (``HERE`` unless given)."""
+    """Set an approved technician online at ``place`` (default: ``HERE``), and assert that they then receive offers."""
     path = f"/v1/technicians/{technician.user}/availability"
     answer = await technician("PUT", path, {"online": True, **HERE, **place})
     assert answer.json()["receiving"] is True, answer.text
 
 
 async def book(customer: Client, service: str, **more: Any) -> dict[str, Any]:
-    """A job near ``HERE``."""
+    """Book a job at ``HERE``, assert that the reply is 201, and return the job."""
     body = {"service": service, **HERE, "address": "Torstrasse 1", **more}
     answer = await customer("POST", "/v1/jobs", body)
     assert answer.status_code == 201, answer.text
@@ -56,10 +56,10 @@ async def book(customer: Client, service: str, **more: Any) -> dict[str, Any]:
 
 
 async def wait_for_offer(technician: Client, job: str) -> None:
-    """Wait until the technician holds an open offer of the job."""
+    """Wait until the technician has an open offer of the job."""
 
-    async def there() -> bool:
+    async def has_offer() -> bool:
         items = (await technician("GET", "/v1/offers?limit=200")).json()["items"]
         return job in {offer["job"]["id"] for offer in items}
 
-    await wait_until(there, what="the offer")
+    await wait_until(has_offer, what="the offer")

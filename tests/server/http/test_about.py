@@ -1,4 +1,4 @@
-"""The server itself: alive, ready, counted, described."""
+"""Tests of the routes about the server itself: health, readiness, metrics, and the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from server.serve import Running
 from tests.server.http.client import Client
 from tests.support.wait import wait_until
 
-CODE = re.compile(r"callout_http_answers_total\{operation=\"(\w*)\",status=\"(\d+)\"\} (\d+)")
+ANSWER_COUNT = re.compile(r"callout_http_answers_total\{operation=\"(\w*)\",status=\"(\d+)\"\} (\d+)")
 
 
 async def test_not_ready_names_each_problem(site: Running, nobody: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draining, or with a zone closed, the server is alive and not ready, and says why."""
+    """A server that drains, or that has a closed zone, is alive but not ready: `/readyz` returns 503 and names each
+    problem, and `/healthz` returns `ok`.
+    """
     monkeypatch.setattr(site.health, "draining", True)
     zone = next(iter(site.engine.store.zones.values()))
     monkeypatch.setattr(zone, "open", False)
@@ -34,10 +36,12 @@ async def test_not_ready_names_each_problem(site: Running, nobody: Client, monke
 @pytest.mark.parametrize(
     ("setting", "full", "word"), [("min-replicas-to-write", "1", "NOREPLICAS"), ("maxmemory", "1mb", "OOM")]
 )
-async def test_a_redis_that_takes_no_writes_is_a_problem(
+async def test_a_redis_that_refuses_writes_is_a_problem(
     site: Running, nobody: Client, setting: str, full: str, word: str
 ) -> None:
-    """Where every command would be refused the server is not ready, with Redis' own reason; and ready again after."""
+    """If Redis refuses writes, `/readyz` returns 503 with Redis' own error. The error is removed once Redis accepts
+    writes again.
+    """
     redis = site.engine.store.redis
     await redis.config_set(setting, full)
     try:
@@ -51,8 +55,8 @@ async def test_a_redis_that_takes_no_writes_is_a_problem(
     assert site.health.writes_problem == ""
 
 
-async def test_a_database_that_takes_no_writes_is_a_problem(site: Running, nobody: Client) -> None:
-    """What the last attempt to write was told is among the problems of `/readyz`."""
+async def test_a_database_that_refuses_writes_is_a_problem(site: Running, nobody: Client) -> None:
+    """`/readyz` names the error with which the database refused the last write."""
     site.engine.archive.refuses = "database or disk is full"
     try:
         answer = await nobody("GET", "/readyz")
@@ -62,17 +66,17 @@ async def test_a_database_that_takes_no_writes_is_a_problem(site: Running, nobod
 
 
 async def test_ready(nobody: Client) -> None:
-    """A server that serves says so, once its relay has heard from Redis."""
+    """`/readyz` returns 200 without problems once the relay has read from Redis."""
 
-    async def ready() -> bool:
+    async def is_ready() -> bool:
         return (await nobody("GET", "/readyz")).status_code == 200
 
-    await wait_until(ready)
+    await wait_until(is_ready)
     assert (await nobody("GET", "/readyz")).json() == {"ready": True, "problems": []}
 
 
-async def test_meta_tells_what_a_client_needs(nobody: Client) -> None:
-    """Version, zones, the socket's address and how often to poll are told without a token."""
+async def test_meta_needs_no_token(nobody: Client) -> None:
+    """`/v1/meta` returns the zones, the poll intervals in seconds and the server's time without a token."""
     told = (await nobody("GET", "/v1/meta")).json()
     assert told["zones"] == ["main"]
     assert told["poll"] == {"connected": 60, "disconnected": 15}
@@ -80,22 +84,24 @@ async def test_meta_tells_what_a_client_needs(nobody: Client) -> None:
 
 
 async def test_metrics_are_for_ops_and_services(nobody: Client, staff: dict[Role, Client]) -> None:
-    """Counts tell how much business there is: on the public port they take a token of ops or a service."""
+    """`/metrics` on the public port requires a token of ops or of a service, because its counts show how much business
+    there is.
+    """
     assert (await nobody("GET", "/metrics")).status_code == 401
     allowed = {role for role, client in staff.items() if (await client("GET", "/metrics")).status_code == 200}
     assert allowed == {"ops_manager", "admin", "service"}
 
 
-async def test_answers_are_counted_by_operation_and_status(nobody: Client, admin: Client) -> None:
-    """Each answer is counted under its route's name, refusals by their status."""
+async def test_answers_are_counted_by_route_and_status(nobody: Client, admin: Client) -> None:
+    """The metric `callout_http_answers_total` counts each answer, also a refusal, by route and status."""
 
-    async def counted() -> int:
+    async def refused_count() -> int:
         text = (await admin("GET", "/metrics")).text
-        return sum(int(n) for name, status, n in CODE.findall(text) if (name, status) == ("users_me", "401"))
+        return sum(int(n) for name, status, n in ANSWER_COUNT.findall(text) if (name, status) == ("users_me", "401"))
 
-    before = await counted()
+    before = await refused_count()
     await nobody("GET", "/v1/me")
-    assert await counted() == before + 1
+    assert await refused_count() == before + 1
 
 
 # The document
@@ -103,7 +109,7 @@ async def test_answers_are_counted_by_operation_and_status(nobody: Client, admin
 
 @pytest.fixture
 async def document(nobody: Client) -> dict[str, Any]:
-    """The OpenAPI document as served."""
+    """Return the OpenAPI document that the server serves."""
     answer = await nobody("GET", "/openapi.json")
     assert answer.headers["content-type"] == "application/json"
     told: dict[str, Any] = json.loads(answer.content)
@@ -111,14 +117,14 @@ async def document(nobody: Client) -> dict[str, Any]:
 
 
 def nodes(value: Any) -> list[dict[str, Any]]:
-    """Every object inside ``value``."""
+    """Return every object inside ``value``, at any depth."""
     if isinstance(value, dict):
         return [value, *(node for inner in value.values() for node in nodes(inner))]
     return [node for inner in value for node in nodes(inner)] if isinstance(value, list) else []
 
 
 async def test_the_document_has_every_route(document: dict[str, Any]) -> None:
-    """Each line of the table is there under its method and name, and nothing else is."""
+    """The document contains exactly the routes of the route table, each with its method, path and name."""
     found = {
         (method.upper(), path, operation["operationId"])
         for path, methods in document["paths"].items()
@@ -127,8 +133,8 @@ async def test_the_document_has_every_route(document: dict[str, Any]) -> None:
     assert found == {(route.method, route.path, route.name) for route in ROUTES}
 
 
-async def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
-    """No $ref dangles."""
+async def test_every_reference_resolves(document: dict[str, Any]) -> None:
+    """Each `$ref` of the document points to an object in the document."""
     for node in nodes(document):
         if "$ref" in node:
             place: Any = document
@@ -137,8 +143,10 @@ async def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None
             assert place
 
 
-async def test_the_document_is_whole(document: dict[str, Any]) -> None:
-    """What OpenAPI 3.1 requires is there: version, info, responses with descriptions, declared parameters."""
+async def test_the_document_has_what_openapi_requires(document: dict[str, Any]) -> None:
+    """The document contains what OpenAPI 3.1 requires: version, info, a description of each response, and each path
+    parameter.
+    """
     assert document["openapi"].startswith("3.1.")
     assert {"title", "version"} <= set(document["info"])
     for path, methods in document["paths"].items():
@@ -156,7 +164,7 @@ async def test_the_document_is_whole(document: dict[str, Any]) -> None:
 
 
 async def test_schemas_are_json_schema(document: dict[str, Any]) -> None:
-    """Types are the six that JSON Schema has, and each required member is a declared one."""
+    """Each schema uses only types of JSON Schema, and each required member is a declared property."""
     known = {"object", "array", "string", "number", "integer", "boolean", "null"}
     for name, schema in document["components"]["schemas"].items():
         for node in nodes(schema):
@@ -166,7 +174,9 @@ async def test_schemas_are_json_schema(document: dict[str, Any]) -> None:
                 assert set(node.get("required", [])) <= set(node["properties"]), name
 
 
-async def test_the_steps_of_jobs_are_told_from_the_blueprint(document: dict[str, Any]) -> None:
-    """The command route carries the table of who may do what, from where, to where."""
+async def test_the_commands_of_jobs_are_described_from_the_blueprint(document: dict[str, Any]) -> None:
+    """The description of the command route contains a table of the blueprint's commands: who may send each, in which
+    state, and which state follows.
+    """
     text = document["paths"]["/v1/jobs/{id}/{command}"]["post"]["description"]
     assert "| depart | holder | accepted | on_the_way |" in text

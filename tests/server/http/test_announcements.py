@@ -1,4 +1,6 @@
-"""Announcements: who may make one, of what, to whom; once for each key, over every gateway."""
+"""Tests of announcements: who may send one, with which event, and to which roles. An idempotency key sends an
+announcement once, to the clients of all gateways.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +21,13 @@ from tests.server.http import people
 from tests.server.http.client import Client, code_of, pointers
 from tests.server.http.people import register
 
-NEW: dict[str, Any] = {"event": "announcement.outage", "roles": ["customer"], "data": {"until": "noon"}}
+ANNOUNCEMENT: dict[str, Any] = {"event": "announcement.outage", "roles": ["customer"], "data": {"until": "noon"}}
 
 
-async def test_the_wrong_role(staff: dict[Role, Client]) -> None:
-    """Only ops announce."""
+async def test_only_ops_may_announce(staff: dict[Role, Client]) -> None:
+    """An announcement by any role except `ops_manager` and `admin` is refused with 403 `forbidden`."""
     for role in sorted(set(ROLES) - {"ops_manager", "admin"}):
-        assert code_of(await staff[role]("POST", "/v1/announcements", NEW)) == (403, "forbidden")
+        assert code_of(await staff[role]("POST", "/v1/announcements", ANNOUNCEMENT)) == (403, "forbidden")
 
 
 @pytest.mark.parametrize(
@@ -47,22 +49,26 @@ async def test_the_wrong_role(staff: dict[Role, Client]) -> None:
         ({"event": "Announcement.x", "roles": ["nobody"], "to": "all"}, {"/event", "/roles", "/to"}),
     ],
 )
-async def test_what_cannot_be_announced(admin: Client, change: dict[str, Any], at: set[str]) -> None:
-    """An event that nobody declared, roles that are none, data that is too much: each told by its field."""
-    answer = await admin("POST", "/v1/announcements", {**NEW, **change})
+async def test_a_malformed_announcement_is_refused(admin: Client, change: dict[str, Any], at: set[str]) -> None:
+    """An event that is not a declared announcement, an unknown role, and `data` that is too large or not an object are
+    refused. The refusal names the field.
+    """
+    answer = await admin("POST", "/v1/announcements", {**ANNOUNCEMENT, **change})
     assert {"/" + pointer.split("/")[1] for pointer in pointers(answer)} == at
 
 
-async def test_it_reaches_the_roles_once(admin: Client, join: Any, staff: dict[Role, Client]) -> None:
-    """Everybody of the roles gets it, nobody else; the same key again answers the same and tells nobody."""
+async def test_an_announcement_reaches_its_roles_once(admin: Client, join: Any, staff: dict[Role, Client]) -> None:
+    """Each user of the named roles receives the announcement, and nobody else. A repeat with the same key returns the
+    first reply and sends no second event.
+    """
     customer, technician = await join("customer"), await join("technician")
     cursors = {who: (await who("GET", "/v1/events?wait=0")).json()["cursor"] for who in (customer, technician)}
     key = str(uuid.uuid4())
-    body = {**NEW, "roles": ["customer", "ops", "customer"]}
+    body = {**ANNOUNCEMENT, "roles": ["customer", "ops", "customer"]}
     first = await admin("POST", "/v1/announcements", body, Idempotency_Key=key)
     assert first.status_code == 200
     told = first.json()["announcement"]
-    assert (told["event"], told["roles"], told["zone"]) == (NEW["event"], ["customer", "ops"], "main")
+    assert (told["event"], told["roles"], told["zone"]) == (ANNOUNCEMENT["event"], ["customer", "ops"], "main")
     again = await admin("POST", "/v1/announcements", body, Idempotency_Key=key)
     assert (again.headers["idempotency-replayed"], again.json()) == ("true", first.json())
     other = await admin("POST", "/v1/announcements", {**body, "data": {}}, Idempotency_Key=key)
@@ -70,28 +76,32 @@ async def test_it_reaches_the_roles_once(admin: Client, join: Any, staff: dict[R
     verdict = (await admin("GET", f"/v1/requests/{key}")).json()
     assert (verdict["status"], verdict["seq"]) == ("done", told["seq"])
 
-    async def heard(who: Client, wait: int) -> list[dict[str, Any]]:
+    async def received_events(who: Client, wait: int) -> list[dict[str, Any]]:
         after = cursors[who]
         answer = (await who("GET", f"/v1/events?after={after}&wait={wait}")).json()
-        return [event for event in answer["events"] if event["type"] == NEW["event"]]
+        return [event for event in answer["events"] if event["type"] == ANNOUNCEMENT["event"]]
 
-    (event,) = await heard(customer, 10)
-    assert (event["seq"], event["event"], event["data"]) == (told["seq"], NEW["event"], NEW["data"])
-    assert await heard(technician, 0) == []
+    (event,) = await received_events(customer, 10)
+    assert (event["seq"], event["event"], event["data"]) == (told["seq"], ANNOUNCEMENT["event"], ANNOUNCEMENT["data"])
+    assert await received_events(technician, 0) == []
 
 
-DECLARED = """
+PROMOTION_TOML = """
 [events.promotion]
 announcement = true
 as = "promo"
 """
 
 
-async def test_a_blueprint_declares_one(settings: Settings, tmp_path: Path) -> None:
-    """What a blueprint declares may be announced, goes by its name, and reaches the clients of every gateway."""
+async def test_a_declared_announcement_reaches_every_gateway(settings: Settings, tmp_path: Path) -> None:
+    """An announcement that a blueprint declares can be sent, has the event name that the blueprint declares, and
+    reaches a client of another gateway.
+    """
     mine = tmp_path / "blueprints"
     mine.mkdir()
-    (mine / "home_service.toml").write_text((catalogue.shipped_folder() / "home_service.toml").read_text() + DECLARED)
+    (mine / "home_service.toml").write_text(
+        (catalogue.shipped_folder() / "home_service.toml").read_text() + PROMOTION_TOML
+    )
     first = msgspec.structs.replace(settings, port=0, blueprints=str(mine))
     shared = {"key_file": str(tmp_path / "data/signing.key"), "database": f"sqlite:///{tmp_path}/data/callout.db"}
     second = msgspec.structs.replace(first, data=str(tmp_path / "other"), **shared)
@@ -106,9 +116,9 @@ async def test_a_blueprint_declares_one(settings: Settings, tmp_path: Path) -> N
             assert (told["type"], told["event"], told["data"]) == ("promotion", "promo", {"percent": 10})
 
 
-def test_a_blueprint_cannot_take_the_engines_words(tmp_path: Path) -> None:
-    """An announcement that would pass for an event of the engine's is refused at start."""
-    text = (catalogue.shipped_folder() / "home_service.toml").read_text() + DECLARED.replace(
+def test_a_blueprint_cannot_declare_an_event_of_the_engine(tmp_path: Path) -> None:
+    """A blueprint that declares `session.revoked`, an event type of the engine, as an announcement does not load."""
+    text = (catalogue.shipped_folder() / "home_service.toml").read_text() + PROMOTION_TOML.replace(
         "promotion", '"session.revoked"'
     )
     (tmp_path / "home_service.toml").write_text(text)

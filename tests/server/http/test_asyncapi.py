@@ -1,4 +1,6 @@
-"""``/asyncapi.json`` and the code say the same, both ways: ops, replies, events, live pushes, close codes."""
+"""Tests that `/asyncapi.json` and the code have the same ops, replies, events, live pushes and close codes: none is
+missing in the document, and the document contains no other.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,7 @@ from server.schemas import ops, payloads
 from server.schemas.ops import KINDS
 from tests.server.http.client import Client
 
-GATEWAY = Path(protocol.__file__).parent
+GATEWAY_DIR = Path(protocol.__file__).parent
 EMITTED = {
     kind
     for script in scripts.load_installed_library().values()
@@ -35,7 +37,7 @@ EMITTED = {
 
 @pytest.fixture(scope="module")
 def document() -> dict[str, Any]:
-    """The document for the shipped blueprints."""
+    """Return the AsyncAPI document for the shipped blueprints."""
     found: dict[str, Any] = json.loads(
         asyncapi.document(catalogue.load_blueprints("home_service", catalogue.shipped_folder()))
     )
@@ -43,26 +45,28 @@ def document() -> dict[str, Any]:
 
 
 def messages(document: dict[str, Any], kind: str) -> set[str]:
-    """The names of all messages of a kind."""
+    """Return the names of all messages of a kind: `op`, `reply`, `event` or `live`."""
     return {n.partition(".")[2] for n in document["components"]["messages"] if n.startswith(f"{kind}.")}
 
 
 def nodes(value: Any) -> list[dict[str, Any]]:
-    """Every object inside ``value``."""
+    """Return every object inside ``value``, at any depth."""
     if isinstance(value, dict):
         return [value, *(node for inner in value.values() for node in nodes(inner))]
     return [node for inner in value for node in nodes(inner)] if isinstance(value, list) else []
 
 
-async def test_it_is_served_to_anyone(nobody: Client, document: dict[str, Any]) -> None:
-    """It is there without a token, as the code makes it."""
+async def test_the_document_needs_no_token(nobody: Client, document: dict[str, Any]) -> None:
+    """`/asyncapi.json` is served without a token, equal to the document that the code generates."""
     answer = await nobody("GET", "/asyncapi.json")
     assert answer.headers["content-type"] == "application/json"
     assert answer.json() == document
 
 
-def test_it_is_whole(document: dict[str, Any]) -> None:
-    """What AsyncAPI 3.0 requires is there, and no reference dangles."""
+def test_the_document_has_what_asyncapi_requires(document: dict[str, Any]) -> None:
+    """The document contains what AsyncAPI 3.0 requires, each `$ref` points to an object in it, and each operation uses
+    messages of its own channel.
+    """
     assert document["asyncapi"] == "3.0.0" and {"title", "version"} <= set(document["info"])
     for node in nodes(document):
         if isinstance(node.get("$ref"), str):
@@ -80,17 +84,19 @@ def test_it_is_whole(document: dict[str, Any]) -> None:
         assert message["summary"] and message["payload"], name
 
 
-def test_ops_both_ways(document: dict[str, Any]) -> None:
-    """Each op that is decoded is told with its reply, and no other; each that is done has a promise of its reply."""
+def test_ops_are_those_that_the_server_decodes(document: dict[str, Any]) -> None:
+    """The document describes exactly the ops that the server decodes, each with its reply. The code declares a reply
+    type for each op.
+    """
     decoded = {str(kind.__struct_config__.tag) for kind in get_args(ops.Op)}
     assert messages(document, "op") == messages(document, "reply") == decoded == set(KINDS)
     assert {n for n, o in document["operations"].items() if o["action"] == "receive"} == decoded
     assert set(ops.REPLIES) == {*OPS, ops.Connect, ops.Ping}
 
 
-def test_events_both_ways(document: dict[str, Any]) -> None:
-    """Each type that a script can append is told, and no other; what is for gateways is not. Types that blueprints give
-    to their steps, and announcements that they declare, are told beside the families that they are of.
+def test_events_are_those_that_scripts_append(document: dict[str, Any]) -> None:
+    """The document describes exactly the event types that scripts can append, except those for gateways, and the types
+    that shipped blueprints declare: the events of their commands and their announcements.
     """
     families = tuple(kind[:-1] for kind in EMITTED if kind.endswith("*"))
     assert set(payloads.EVENTS) >= EMITTED
@@ -105,7 +111,9 @@ def test_events_both_ways(document: dict[str, Any]) -> None:
     "event", [*event_catalogue.LOGGED_EVENTS, *event_catalogue.LIVE_EVENTS], ids=lambda event: event.type
 )
 def test_payloads_have_the_members_of_the_catalogue(event: EventType) -> None:
-    """Each documented payload has the members that blueprints may use, and no further one that is always there."""
+    """The members of an event type in the event catalogue are fields of its documented payload, and include each field
+    that is always present.
+    """
     if not event.payload.name:
         return
     shape = {**payloads.EVENTS, **payloads.LIVE}[event.type]
@@ -119,19 +127,21 @@ def test_payloads_have_the_members_of_the_catalogue(event: EventType) -> None:
 
 
 def test_reasons_of_closed_offers() -> None:
-    """Blueprints may name exactly the reasons of `offer.closed` that the document promises."""
+    """A blueprint may name exactly the reasons of `offer.closed` that the document lists."""
     assert set(get_args(get_type_hints(payloads.OfferClosed)["reason"])) == vocabulary.OFFER_CLOSE_REASONS
 
 
 def structs_in(kind: Any) -> list[type[msgspec.Struct]]:
-    """The Structs that a type names, in a union or annotation too."""
+    """Return the Struct classes that a type contains, also in a union or an annotation."""
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         return [kind]
     return [struct for part in get_args(kind) for struct in structs_in(part)]
 
 
 def test_blueprints_name_no_other_events() -> None:
-    """What blueprints say of events is of such as there are."""
+    """Each event type in a shipped blueprint, apart from the `job.` types, is one that scripts append, that gateways
+    push, or that is planned.
+    """
     for each in catalogue.load_blueprints("home_service", catalogue.shipped_folder()).by_name.values():
         declared = {name for name, rule in each.events.items() if not rule.announcement}
         made = {kind for kind in (declared | {c.event for c in each.commands.values()}) if not kind.startswith("job.")}
@@ -140,19 +150,21 @@ def test_blueprints_name_no_other_events() -> None:
         )
 
 
-def test_live_pushes_both_ways(document: dict[str, Any]) -> None:
-    """Each push that is in no log is told, under every name that a blueprint gives it, and no other."""
+def test_live_pushes_are_those_that_the_gateway_sends(document: dict[str, Any]) -> None:
+    """The document describes exactly the pushes that gateways send without the log, and lists each event name that a
+    blueprint declares for `position`.
+    """
     made = set()
-    for path in GATEWAY.glob("*.py"):
+    for path in GATEWAY_DIR.glob("*.py"):
         source = path.read_text()
-        words = {n.targets[0].id: n.value.value for n in ast.parse(source).body if _is_word(n)}  # type: ignore[attr-defined]
+        words = {n.targets[0].id: n.value.value for n in ast.parse(source).body if _is_text_constant(n)}  # type: ignore[attr-defined]
         made |= {words[name] for name in re.findall(r"\.live\(([A-Z_]+),", source)}
     assert messages(document, "live") == set(payloads.LIVE) == made
     names = document["components"]["messages"]["live.position"]["payload"]["properties"]["event"]["examples"]
     assert names == ["delivery:location:update", "position"]
 
 
-def _is_word(node: ast.stmt) -> bool:
+def _is_text_constant(node: ast.stmt) -> bool:
     return (
         isinstance(node, ast.Assign)
         and isinstance(node.targets[0], ast.Name)
@@ -162,16 +174,18 @@ def _is_word(node: ast.stmt) -> bool:
 
 
 def test_close_codes(document: dict[str, Any]) -> None:
-    """The socket's description names every close code."""
+    """The description of the socket's channel names exactly the close codes of the gateway."""
     text = document["channels"]["socket"]["description"]
     assert set(map(int, re.findall(r"\b[1-4]\d{3}\b", text))) == {code.value for code in protocol.Close}
 
 
 def test_names_and_announcements_of_a_blueprint() -> None:
-    """Names that a blueprint gives are told, and announcements that it declares are events of their own."""
+    """The document lists the event names that a blueprint declares, and describes each declared announcement as an
+    event type of its own.
+    """
     base = catalogue.load_blueprints("home_service", catalogue.shipped_folder()).default
     rule = EventRule(announcement=True)
-    mine = _with(base, {**base.events, "promotion": rule})
+    mine = _replace_events(base, {**base.events, "promotion": rule})
     found = json.loads(asyncapi.document(Blueprints([mine], mine.name)))
     own = {command.event for command in mine.commands.values()}
     assert messages(found, "event") == set(payloads.EVENTS) | own | {"promotion"}
@@ -179,5 +193,5 @@ def test_names_and_announcements_of_a_blueprint() -> None:
     assert names == ["job_taken", "offer.closed"]
 
 
-def _with(base: Blueprint, events: dict[str, EventRule]) -> Blueprint:
+def _replace_events(base: Blueprint, events: dict[str, EventRule]) -> Blueprint:
     return msgspec.structs.replace(base, events=events)

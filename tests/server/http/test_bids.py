@@ -1,4 +1,4 @@
-"""Bids over HTTP: what is refused at the door, what is answered, and what each side is shown."""
+"""Tests of bids over HTTP: refused bids, the replies, and which bids each user may read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.server.http import people
 from tests.server.http.client import Client, code_of, pointers
 from tests.server.http.conftest import Book, Join
 
-MARKET = {"blueprint": "marketplace"}
+MARKETPLACE = {"blueprint": "marketplace"}
 
 
 @pytest.mark.parametrize(
@@ -26,17 +26,19 @@ MARKET = {"blueprint": "marketplace"}
 async def test_a_bad_bid_is_refused(
     body: dict[str, object], wrong: set[str], at_work: Client, customer: Client, book: Book
 ) -> None:
-    """Each wrong field is named, and no bid is made."""
-    job = (await book(customer, **MARKET))["id"]
+    """A bid with invalid fields is refused, the refusal names each of them, and no bid is stored."""
+    job = (await book(customer, **MARKETPLACE))["id"]
     assert pointers(await at_work("POST", f"/v1/jobs/{job}/bids", body)) == wrong
     assert (await customer("GET", f"/v1/jobs/{job}/bids")).json()["items"] == []
 
 
-async def test_what_is_not_there_is_not_found(
+async def test_a_job_or_bid_that_the_caller_may_not_see_is_404(
     at_work: Client, customer: Client, join: Join, book: Book, admin: Client
 ) -> None:
-    """A job that takes no bids, no bid at all, another's bid, another's job: 404, told alike."""
-    plain, job = (await book(customer))["id"], (await book(customer, **MARKET))["id"]
+    """A job without bidding, an unknown job or bid, and a job or bid of somebody else are refused with 404. A bid by a
+    technician without an approved profile is refused with 403 `profile_incomplete`.
+    """
+    plain, job = (await book(customer))["id"], (await book(customer, **MARKETPLACE))["id"]
     assert code_of(await at_work("POST", f"/v1/jobs/{plain}/bids", {}))[0] == 404
     bid = (await at_work("POST", f"/v1/jobs/{job}/bids", {})).json()["bid"]["id"]
     stranger = await join("customer")
@@ -54,17 +56,21 @@ async def test_what_is_not_there_is_not_found(
     assert code_of(await unfit("POST", f"/v1/jobs/{job}/bids", {})) == (403, "profile_incomplete")
 
 
-async def test_the_three_commands_are_not_given_as_steps(at_work: Client, customer: Client, book: Book) -> None:
-    """They need more than a step's arguments: a step of that name says which route it is."""
-    job = (await book(customer, **MARKET))["id"]
+async def test_bid_commands_are_refused_on_the_command_route(at_work: Client, customer: Client, book: Book) -> None:
+    """The route for commands refuses `bid`, `withdraw` and `award`, which need further arguments. The refusal names the
+    route to use.
+    """
+    job = (await book(customer, **MARKETPLACE))["id"]
     for who, command in ((at_work, "bid"), (at_work, "withdraw"), (customer, "award")):
         refused = await who("POST", f"/v1/jobs/{job}/{command}", {})
         assert code_of(refused) == (422, "invalid") and "/v1/jobs/{id}/bids" in refused.json()["detail"]
 
 
-async def test_versions_must_agree_and_be_the_present_one(at_work: Client, customer: Client, book: Book) -> None:
-    """If-Match counts as the body's version does; two that differ are refused, and so is one that has passed."""
-    job = (await book(customer, **MARKET))["id"]
+async def test_versions_must_agree_and_be_the_current_one(at_work: Client, customer: Client, book: Book) -> None:
+    """`If-Match` and the body's `version` have the same meaning. Two different values are refused with `invalid`, and a
+    value that is not the job's version with 412 `version_conflict`.
+    """
+    job = (await book(customer, **MARKETPLACE))["id"]
     path = f"/v1/jobs/{job}/bids"
     assert pointers(await at_work("POST", path, {"version": 1}, If_Match='"2"')) == {"/version"}
     stale = await at_work("POST", path, {}, If_Match='"9"')
@@ -75,9 +81,11 @@ async def test_versions_must_agree_and_be_the_present_one(at_work: Client, custo
     assert accepted.status_code == 200 and accepted.headers["etag"] == '"2"'
 
 
-async def test_a_bid_is_made_once_taken_back_and_made_again(at_work: Client, customer: Client, book: Book) -> None:
-    """201 with Location; a second is a duplicate; the same key gives the first again; withdrawn, another may come."""
-    job = (await book(customer, **MARKET))["id"]
+async def test_a_bid_is_made_once_withdrawn_and_made_again(at_work: Client, customer: Client, book: Book) -> None:
+    """A bid returns 201 with Location, a second bid is refused with `duplicate`, and a repeat with the same key returns
+    the first reply. After `withdraw` the technician can bid again.
+    """
+    job = (await book(customer, **MARKETPLACE))["id"]
     path, key = f"/v1/jobs/{job}/bids", str(uuid.uuid4())
     made = await at_work("POST", path, {"amount": 8000, "note": "Tomorrow"}, Idempotency_Key=key)
     assert made.status_code == 201 and made.headers["location"] == path
@@ -92,11 +100,13 @@ async def test_a_bid_is_made_once_taken_back_and_made_again(at_work: Client, cus
     assert (await at_work("POST", path)).json()["bid"]["amount"] is None
 
 
-async def test_each_is_shown_what_is_his(
+async def test_bids_are_shown_to_the_customer_ops_and_their_bidder(
     at_work: Client, customer: Client, join: Join, book: Book, admin: Client, service: str
 ) -> None:
-    """The customer and ops see all bids, page by page; a technician his own; the job's price is the one accepted."""
-    job = (await book(customer, **MARKET))["id"]
+    """The customer and ops read all bids, in pages, and a technician only their own. Accepting a bid sets the job's
+    amount and holder, and the other bid becomes `declined`.
+    """
+    job = (await book(customer, **MARKETPLACE))["id"]
     path = f"/v1/jobs/{job}/bids"
     other = await join("technician")
     await people.approve(other, admin, service)

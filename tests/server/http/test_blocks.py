@@ -1,4 +1,4 @@
-"""Blocks over HTTP: one's own list, and what a block does to bookings."""
+"""Tests of blocks over HTTP: the list of users whom the caller blocked, and the effect of a block on bookings."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from tests.server.http.client import Client, code_of, pointers
 from tests.server.http.conftest import Join
 
 
-async def test_refused(customer: Client, staff: dict[Role, Client], join: Join) -> None:
-    """To staff; and to customers who name no technician, or want one back whom they never blocked."""
+async def test_a_block_is_refused(customer: Client, staff: dict[Role, Client], join: Join) -> None:
+    """Staff are refused with 403. A customer who names a user who is not a technician is refused with 404, and one who
+    names nobody with `invalid`.
+    """
     other = await join("customer")
     assert code_of(await staff["ops_manager"]("GET", "/v1/me/blocks")) == (403, "forbidden")
     for name in (other.user, "usr_none"):
@@ -24,9 +26,9 @@ async def test_refused(customer: Client, staff: dict[Role, Client], join: Join) 
 
 
 @pytest.mark.parametrize("in_path", [False, True])
-async def test_blocked_listed_and_lifted(join: Join, in_path: bool) -> None:
-    """The one who blocked sees it; the other does not; once lifted it is gone. The user may be named in the body or in
-    the path.
+async def test_a_block_is_listed_and_removed(join: Join, in_path: bool) -> None:
+    """The user who blocked somebody finds the block in their list, and the blocked user does not. After DELETE the list
+    is empty. The body or the path names the blocked user.
     """
     carla, tom = await join("customer"), await join("technician")
     path, body = (f"/v1/me/blocks/{tom.user}", None) if in_path else ("/v1/me/blocks", {"user": tom.user})
@@ -39,8 +41,8 @@ async def test_blocked_listed_and_lifted(join: Join, in_path: bool) -> None:
     assert (await carla("GET", "/v1/me/blocks")).json() == {"items": [], "next": None}
 
 
-async def test_the_list_comes_page_by_page(join: Join) -> None:
-    """The latest first, each once."""
+async def test_the_list_has_pages(join: Join) -> None:
+    """The pages of the list contain each block once."""
     carla = await join("customer")
     those = [await join("technician") for _ in range(3)]
     for each in those:
@@ -53,8 +55,10 @@ async def test_the_list_comes_page_by_page(join: Join) -> None:
     assert sorted(found) == sorted(each.user for each in those) and len(found) == 3
 
 
-async def test_a_blocked_technician_cannot_be_named(join: Join, admin: Client) -> None:
-    """A booking that names him is refused without a word of whose block it is."""
+async def test_a_technician_who_blocked_the_customer_cannot_be_named(join: Join, admin: Client) -> None:
+    """A booking that names a technician who blocked the customer is refused with `invalid`, and the reply does not
+    mention the block.
+    """
     service = await people.make_service(admin)
     carla, tom = await join("customer"), await join("technician")
     await people.approve(tom, admin, service)

@@ -1,4 +1,4 @@
-"""``/v1/blueprints``: what a client needs to name states, offer steps and understand events."""
+"""Tests of `/v1/blueprints`: the states, commands and events that a client needs to show jobs and their actions."""
 
 from __future__ import annotations
 
@@ -8,37 +8,39 @@ from server.serve import Running
 from tests.server.http.client import Client, code_of
 
 
-def by_name(items: list[dict[str, Any]], kind: str = "name") -> dict[str, dict[str, Any]]:
-    """Items by one of their members."""
-    return {item[kind]: item for item in items}
+def index_by(items: list[dict[str, Any]], member: str = "name") -> dict[str, dict[str, Any]]:
+    """Return the items by the value of one of their members."""
+    return {item[member]: item for item in items}
 
 
-async def test_without_a_token_nothing(nobody: Client) -> None:
-    """Who is nobody is told nothing."""
+async def test_a_token_is_required(nobody: Client) -> None:
+    """Without a token the list and a single blueprint are refused with 401 `unauthenticated`."""
     assert code_of(await nobody("GET", "/v1/blueprints")) == (401, "unauthenticated")
     assert code_of(await nobody("GET", "/v1/blueprints/delivery")) == (401, "unauthenticated")
 
 
-async def test_an_unknown_one_is_not_found(customer: Client) -> None:
-    """Neither by name nor by version."""
+async def test_an_unknown_blueprint_is_not_found(customer: Client) -> None:
+    """An unknown name and an unknown version of a blueprint are refused with 404 `not_found`."""
     for name in ("nothing", "delivery@999", "delivery@", "%20"):
         assert code_of(await customer("GET", f"/v1/blueprints/{name}")) == (404, "not_found"), name
 
 
 async def test_all_are_listed_and_one_is_the_default(customer: Client, site: Running) -> None:
-    """The list is whole and in order; the default is the server's."""
+    """The list contains every blueprint, sorted by name. Only the server's default blueprint has `default`."""
     told = (await customer("GET", "/v1/blueprints")).json()
     assert [item["name"] for item in told["items"]] == sorted(site.engine.blueprints.by_name)
     assert [item["name"] for item in told["items"] if item["default"]] == [site.engine.settings.blueprint]
     assert told["next"] is None
 
 
-async def test_one_says_its_states_steps_edits_and_events(customer: Client) -> None:
-    """States in order with sentence and phase; who may take which step from where; what may be edited; the names."""
+async def test_a_blueprint_lists_its_states_commands_edits_and_events(customer: Client) -> None:
+    """A blueprint contains its states in order with phase and text, the states in which each relation may send a
+    command, the fields that may be edited in each state, and the event names.
+    """
     told = (await customer("GET", "/v1/blueprints/marketplace")).json()["blueprint"]
     assert (told["initial"], told["named"], told["technician"]) == ("open", "requested", "optional")
     assert [state["name"] for state in told["states"]][:3] == ["open", "requested", "scheduled"]
-    states, commands = by_name(told["states"]), by_name(told["commands"])
+    states, commands = index_by(told["states"]), index_by(told["commands"])
     assert (states["paid"]["phase"], states["paid"]["says"]) == ("done", "Paid")
     assert states["completed_by_technician"]["then"] == "awaiting_confirmation"
     assert commands["start"]["code"] == "start" and commands["start"]["from"] == {"holder": ["scheduled"]}
@@ -46,23 +48,23 @@ async def test_one_says_its_states_steps_edits_and_events(customer: Client) -> N
     assert commands["cancel"]["from"]["ops"] == ["open", "requested", "awaiting_confirmation"]
     assert "to" not in commands["confirm"] and commands["capture"]["to"] == "paid"
     assert told["edit"]["open"] == ["*"] and told["propose"] == ["scheduled"]
-    events = by_name(told["events"], "type")
+    events = index_by(told["events"], "type")
     assert (events["job.assigned"]["event"], events["job.created"]["event"]) == ("JOB_ASSIGNED", "job.created")
 
 
-async def test_names_by_reason_and_announcements_are_told(customer: Client) -> None:
-    """`offer.closed` has its name by reason; what ops announce is marked."""
+async def test_names_by_reason_and_announcements_are_listed(customer: Client) -> None:
+    """`offer.closed` lists its event names by reason, and an announcement has the member `announcement`."""
     home = (await customer("GET", "/v1/blueprints/home_service")).json()["blueprint"]
-    assert by_name(home["events"], "type")["offer.closed"]["by_reason"] == {"taken": "job_taken"}
+    assert index_by(home["events"], "type")["offer.closed"]["by_reason"] == {"taken": "job_taken"}
     delivery = (await customer("GET", "/v1/blueprints/delivery")).json()["blueprint"]
-    assert by_name(delivery["events"], "type")["promotion"] == {
+    assert index_by(delivery["events"], "type")["promotion"] == {
         "type": "promotion",
         "event": "offer:new",
         "announcement": True,
     }
 
 
-async def test_a_running_jobs_own_version_can_be_read(customer: Client) -> None:
-    """By the key that a job keeps for its whole life."""
+async def test_a_version_of_a_blueprint_can_be_read(customer: Client) -> None:
+    """A blueprint can be read by `<name>@<version>`, which a job contains for its whole life."""
     told = (await customer("GET", "/v1/blueprints/delivery@2")).json()["blueprint"]
     assert (told["name"], told["version"]) == ("delivery", 2)

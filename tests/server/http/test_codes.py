@@ -1,4 +1,6 @@
-"""Codes at the door: shown to the customer alone, five tries each issue, new ones on demand."""
+"""Tests of the start and the completion code: only the customer reads them, each issue of codes allows five attempts,
+and the customer can request new codes.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,10 @@ from tests.server.http.conftest import Book
 from tests.support import event_log
 
 
-async def test_a_step_that_asks_for_a_code_needs_one(customer: Client, at_work: Client, book: Book) -> None:
-    """None, or what is not six digits, is invalid and counts as no try."""
+async def test_a_command_with_a_code_requires_six_digits(customer: Client, at_work: Client, book: Book) -> None:
+    """A `start` without a code, or with a code that is not six digits, is refused with `invalid` and does not count as
+    an attempt.
+    """
     job = await market.book_and_accept(customer, at_work, book)
     assert pointers(await market.send_command(at_work, job, "start")) == {"/code"}
     for wrong in ("12345", "1234567", "12345x", "²²²²²²", "一二三四五六"):
@@ -32,10 +36,12 @@ async def test_a_step_that_asks_for_a_code_needs_one(customer: Client, at_work: 
 
 
 @pytest.mark.parametrize("digits", ["٠١٢٣٤٥٦٧٨٩", "۰۱۲۳۴۵۶۷۸۹", "０１２３４５６７８９"])
-async def test_a_code_is_taken_in_the_digits_of_any_script(
+async def test_a_code_is_accepted_in_the_digits_of_other_scripts(
     digits: str, customer: Client, at_work: Client, book: Book
 ) -> None:
-    """As a keyboard types them, with space around them; the same in other digits is the same request."""
+    """A code is accepted in Arabic, Persian and full-width digits, and with white space around it. Under the same key,
+    the same code in ASCII digits is a repeat of the request.
+    """
     job, key = await market.book_and_accept(customer, at_work, book), str(uuid.uuid4())
     code = (await market.read_codes(customer, job))["start"]
     typed = f" {code.translate({ord('0') + n: digit for n, digit in enumerate(digits)})}\n"
@@ -45,7 +51,7 @@ async def test_a_code_is_taken_in_the_digits_of_any_script(
 
 
 async def test_the_code_of_one_purpose_is_wrong_for_another(customer: Client, at_work: Client, book: Book) -> None:
-    """The completion code does not start the job, and nothing moves."""
+    """A `start` with the completion code is refused with `wrong_code`, and the job does not change."""
     job = await market.book_and_accept(customer, at_work, book)
     shown = await market.read_codes(customer, job)
     assert set(shown) == {"start", "completion"} and all(len(code) == 6 and code.isdigit() for code in shown.values())
@@ -57,7 +63,9 @@ async def test_the_code_of_one_purpose_is_wrong_for_another(customer: Client, at
 async def test_a_wrong_code_under_the_same_key_counts_once(
     site: Running, customer: Client, at_work: Client, book: Book
 ) -> None:
-    """The repeat is told what the first was, the tries left too; ops hear of it once."""
+    """A repeat of a wrong code under its key returns the first refusal, with the same `attempts_left`. Ops receive one
+    `code.failed`.
+    """
     job, key = await market.book_and_accept(customer, at_work, book), str(uuid.uuid4())
     wrong = market.wrong_code((await market.read_codes(customer, job))["start"])
     answers = [await market.send_command(at_work, job, "start", code=wrong, key=key) for _ in range(3)]
@@ -70,10 +78,12 @@ async def test_a_wrong_code_under_the_same_key_counts_once(
     assert again.json()["attempts_left"] == 3
 
 
-async def test_of_two_hundred_guesses_at_once_five_are_looked_at(
+async def test_only_five_of_two_hundred_concurrent_guesses_are_compared(
     site: Running, customer: Client, at_work: Client, book: Book
 ) -> None:
-    """Five evaluated, the rest locked out; then the right code is locked too, until new ones are issued."""
+    """Of 200 concurrent wrong codes five are compared, and the others are refused with `code_locked`. The right code is
+    then refused too, until the customer requests new codes.
+    """
     job = await market.book_and_accept(customer, at_work, book)
     right = (await market.read_codes(customer, job))["start"]
     guesses = [f"{(int(right) + n) % 1_000_000:06d}" for n in range(1, 201)]
@@ -93,7 +103,9 @@ async def test_of_two_hundred_guesses_at_once_five_are_looked_at(
 async def test_codes_are_shown_to_the_customer_alone(
     site: Running, customer: Client, at_work: Client, book: Book, staff: dict[Role, Client]
 ) -> None:
-    """With the job, in lists, in a snapshot and in replies to his own steps, while somebody has it; in no event."""
+    """From the acceptance on, the customer reads the codes in the job, in lists, in `/v1/sync` and in replies to edits.
+    No other user reads them, and no event contains them.
+    """
     open_job = await market.book_for_technician(customer, at_work, book)
     assert "codes" not in open_job and "codes" not in await market.read_job(customer, open_job["id"])
     job = await market.book_and_accept(customer, at_work, book)
@@ -112,8 +124,10 @@ async def test_codes_are_shown_to_the_customer_alone(
     assert events and not any(code.encode() in e.data for e in events for code in (*shown.values(), '"codes":{'))
 
 
-async def test_over_is_over(customer: Client, at_work: Client, book: Book, staff: dict[Role, Client]) -> None:
-    """A job that was paid, or is looked for anew, shows no codes."""
+async def test_a_paid_or_reopened_job_has_no_codes(
+    customer: Client, at_work: Client, book: Book, staff: dict[Role, Client]
+) -> None:
+    """A job that is paid, or that lost its technician by `unassign`, shows no codes."""
     job = await market.book_and_complete(customer, at_work, book)
     assert "codes" in await market.run_command(customer, job, "confirm")
     body = {"reference": "pi_1", "status": "captured", "amount": 9000, "currency": "EUR"}
@@ -123,10 +137,12 @@ async def test_over_is_over(customer: Client, at_work: Client, book: Book, staff
     assert "codes" not in await market.run_command(customer, left, "unassign")
 
 
-async def test_reissue_is_the_customers_and_has_a_limit(
+async def test_only_the_customer_may_reissue_and_only_three_times(
     site: Running, customer: Client, at_work: Client, book: Book, staff: dict[Role, Client]
 ) -> None:
-    """Not the holder's nor ops'; the customer's three times, each told without the codes. The old ones are dead."""
+    """Only the customer may send `reissue`, at most three times for a job. Each reissue makes the old codes wrong, and
+    emits a `job.updated` that names `codes` as changed.
+    """
     job = await market.book_and_accept(customer, at_work, book)
     for who in (at_work, staff["admin"]):
         assert code_of(await market.send_command(who, job, "reissue")) == (403, "forbidden")
@@ -142,17 +158,17 @@ async def test_reissue_is_the_customers_and_has_a_limit(
     await market.run_command(at_work, job, "start", code=seen[3]["start"])
 
 
-async def test_at_once_no_more_are_issued_than_may_be(customer: Client, at_work: Client, book: Book) -> None:
-    """Ten at once: three are done."""
+async def test_concurrent_reissues_stay_within_the_limit(customer: Client, at_work: Client, book: Book) -> None:
+    """Of ten concurrent `reissue` commands three succeed, and seven are refused with 409."""
     job = await market.book_and_accept(customer, at_work, book)
     answers = await asyncio.gather(*(market.send_command(customer, job, "reissue") for _ in range(10)))
     assert sorted(answer.status_code for answer in answers) == [200] * 3 + [409] * 7
 
 
-async def test_new_codes_amid_guesses_give_five_tries_each(
+async def test_each_issue_allows_five_attempts_under_concurrent_guesses(
     site: Running, customer: Client, at_work: Client, book: Book
 ) -> None:
-    """A hundred guesses while codes are issued anew: at most five are looked at for each issue."""
+    """If new codes are issued during a hundred concurrent guesses, at most five guesses are compared for each issue."""
     job = await market.book_and_accept(customer, at_work, book)
     known = [engine_codes.derive_code(site.engine, job, "start", str(issue)) for issue in range(1, 5)]
     guesses = [guess for n in range(110) if (guess := f"{n:06d}") not in known][:100]
@@ -169,15 +185,17 @@ async def test_new_codes_amid_guesses_give_five_tries_each(
     }
 
 
-async def test_a_code_compared_under_an_issue_that_is_past_is_compared_again(
+async def test_a_code_is_compared_again_after_a_reissue(
     site: Running, customer: Client, at_work: Client, book: Book, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """New codes between looking and stepping: the right one of before is wrong, and the new one is right."""
+    """If new codes are issued after a code was compared and before its command runs, the code is compared again: the
+    old code is now wrong, and the new code is right.
+    """
     job = await market.book_and_accept(customer, at_work, book)
     old = (await market.read_codes(customer, job))["start"]
     looked, compared = 0, engine_codes.compare_code
 
-    async def overtaken(*args: Any) -> dict[str, str | bool]:
+    async def compare_and_reissue(*args: Any) -> dict[str, str | bool]:
         nonlocal looked
         found = await compared(*args)
         looked += 1
@@ -185,7 +203,7 @@ async def test_a_code_compared_under_an_issue_that_is_past_is_compared_again(
             await market.run_command(customer, job, "reissue")
         return found
 
-    monkeypatch.setattr(engine_codes, "compare_code", overtaken)
+    monkeypatch.setattr(engine_codes, "compare_code", compare_and_reissue)
     assert code_of(await market.send_command(at_work, job, "start", code=old)) == (403, "wrong_code")
     assert looked == 2
     fresh = (await market.read_codes(customer, job))["start"]

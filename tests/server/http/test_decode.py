@@ -1,4 +1,4 @@
-"""Bodies and queries: what is wrong with them is told all at once, by JSON pointer."""
+"""Tests of the decoding of bodies and queries: one refusal names every invalid field by its JSON pointer."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from server.schemas.technicians import Review, SetAvailability, TechniciansQuery
 JOB = {"service": "srv_1", "lat": 52.5, "lon": 13.4, "address": "Torstrasse 1"}
 
 
-def wrong(kind: type[decode.Body], value: object) -> dict[str, str]:
-    """What the refusal of ``value`` names: pointer to detail."""
+def errors_in(kind: type[decode.Body], value: object) -> dict[str, str]:
+    """Assert that ``value`` is refused with 422, and return the refusal's errors: JSON pointer to detail."""
     with pytest.raises(Invalid) as refusal:
         decode.body(kind, json.dumps(value).encode())
     assert refusal.value.status == 422
@@ -27,8 +27,8 @@ def wrong(kind: type[decode.Body], value: object) -> dict[str, str]:
 @pytest.mark.parametrize(
     "raw", [b"{", b"nonsense", b'{"lat": NaN}', b"\xff", b"{} {}", b'"\\ud800"', b"[" * 20_000, b'{"a":' * 9_000]
 )
-def test_what_is_not_json_is_400(raw: bytes) -> None:
-    """Broken, truncated, doubled or bottomless JSON, NaN and broken UTF-8 are refused as not JSON."""
+def test_malformed_json_is_400(raw: bytes) -> None:
+    """Broken, truncated, doubled and too deeply nested JSON, NaN and invalid UTF-8 are refused with 400."""
     with pytest.raises(NotJson) as refusal:
         decode.body(NewJob, raw)
     assert refusal.value.status == 400
@@ -36,22 +36,22 @@ def test_what_is_not_json_is_400(raw: bytes) -> None:
 
 def test_every_wrong_field_is_named() -> None:
     """One refusal names an unknown, a missing, a mistyped and an out-of-range field together."""
-    told = wrong(NewJob, {"service": "srv 1", "lat": "52", "lon": 181, "colour/size": 1})
+    told = errors_in(NewJob, {"service": "srv 1", "lat": "52", "lon": 181, "colour/size": 1})
     assert set(told) == {"/service", "/lat", "/lon", "/colour~1size", "/address"}
     assert told["/address"] == "Required"
     assert told["/colour~1size"] == "Unknown field"
 
 
-def test_wrong_fields_inside_a_list_are_named_by_their_place() -> None:
-    """Where every fix is wrong, each is pointed at by its index."""
-    told = wrong(Location, {"fixes": [{"lat": 91, "lon": 2.0, "at": "noon"}, {"lon": 2.0}]})
+def test_wrong_fields_inside_a_list_are_named_by_their_index() -> None:
+    """If several fixes of a list are invalid, the refusal names each invalid field with the index of its fix."""
+    told = errors_in(Location, {"fixes": [{"lat": 91, "lon": 2.0, "at": "noon"}, {"lon": 2.0}]})
     assert set(told) == {"/fixes/0/lat", "/fixes/0/at", "/fixes/1/lat"}
 
 
 @pytest.mark.parametrize("value", [[], "text", 7, None, True])
-def test_what_is_no_object_is_refused_at_the_root(value: object) -> None:
-    """A body that is JSON but no object is refused with the pointer of the whole."""
-    assert set(wrong(NewJob, value)) == {""}
+def test_a_body_that_is_not_an_object_is_refused(value: object) -> None:
+    """JSON that is not an object is refused with the empty pointer, which means the whole body."""
+    assert set(errors_in(NewJob, value)) == {""}
 
 
 @pytest.mark.parametrize(
@@ -81,40 +81,44 @@ def test_what_is_no_object_is_refused_at_the_root(value: object) -> None:
         ("metadata", {"a": "x" * 5_000}),
     ],
 )
-def test_a_bad_value_is_refused_where_it_stands(field: str, value: object) -> None:
-    """Out of range, of the wrong type, too long, or with characters that no store keeps: refused at its field."""
-    assert set(wrong(NewJob, {**JOB, field: value})) == {f"/{field}"}
+def test_an_invalid_value_is_refused_at_its_field(field: str, value: object) -> None:
+    """A value that is out of range, mistyped or too long, or that contains characters that cannot be stored, is refused
+    with the pointer of its field.
+    """
+    assert set(errors_in(NewJob, {**JOB, field: value})) == {f"/{field}"}
 
 
-def test_metadata_has_a_floor() -> None:
-    """Metadata deeper than Lua's JSON would read is refused."""
+def test_metadata_has_a_maximum_depth() -> None:
+    """Metadata with more than `METADATA_DEPTH` levels, which Lua's JSON decoder would not read, is refused."""
     deep: object = 1
     for _ in range(METADATA_DEPTH + 1):
         deep = [deep]
-    assert set(wrong(NewJob, {**JOB, "metadata": {"deep": deep}})) == {"/metadata"}
+    assert set(errors_in(NewJob, {**JOB, "metadata": {"deep": deep}})) == {"/metadata"}
 
 
-def test_a_pattern_is_told_in_words() -> None:
-    """Nobody is shown a regular expression."""
+def test_a_pattern_is_described_in_words() -> None:
+    """If a value does not match its pattern, the detail is a sentence and not a regular expression."""
     for currency in ("euro", "ZZZ"):
-        assert wrong(NewJob, {**JOB, "currency": currency})["/currency"] == "Expected an ISO 4217 code in capitals"
+        assert errors_in(NewJob, {**JOB, "currency": currency})["/currency"] == "Expected an ISO 4217 code in capitals"
 
 
-def test_lat_and_lon_go_together() -> None:
-    """Half a position is refused, at the half that is missing."""
-    assert set(wrong(SetAvailability, {"online": True, "lat": 1.0})) == {"/lon"}
-    assert set(wrong(Location, {})) == {"/lat", "/lon"}
-    assert set(wrong(Location, {"lat": 1, "lon": 2, "fixes": [{"lat": 1, "lon": 2}]})) == {"/fixes"}
+def test_lat_and_lon_are_required_together() -> None:
+    """A position with only `lat` or only `lon` is refused at the missing field. A position beside `fixes` is refused at
+    `/fixes`.
+    """
+    assert set(errors_in(SetAvailability, {"online": True, "lat": 1.0})) == {"/lon"}
+    assert set(errors_in(Location, {})) == {"/lat", "/lon"}
+    assert set(errors_in(Location, {"lat": 1, "lon": 2, "fixes": [{"lat": 1, "lon": 2}]})) == {"/fixes"}
 
 
-def test_a_review_says_something() -> None:
-    """A review without a verdict is refused."""
-    assert set(wrong(Review, {"reason": "so"})) == {""}
+def test_an_empty_review_is_refused() -> None:
+    """A review that sets neither `kyc` nor `account` is refused."""
+    assert set(errors_in(Review, {"reason": "so"})) == {""}
 
 
 def test_a_list_of_101_fixes_is_too_long() -> None:
-    """At most 100 fixes come at once."""
-    assert set(wrong(Location, {"fixes": [{"lat": 1, "lon": 2}] * 101})) == {"/fixes"}
+    """A request with more than 100 fixes is refused."""
+    assert set(errors_in(Location, {"fixes": [{"lat": 1, "lon": 2}] * 101})) == {"/fixes"}
 
 
 @pytest.mark.parametrize(
@@ -130,36 +134,38 @@ def test_a_list_of_101_fixes_is_too_long() -> None:
     ],
 )
 def test_a_bad_query_is_refused(text: bytes, pointers: set[str]) -> None:
-    """Query parameters are held to the same: unknown, doubled, out of range."""
+    """A query parameter that is unknown, repeated, mistyped or out of range is refused with its pointer."""
     with pytest.raises(Invalid) as refusal:
         decode.query(JobsQuery, text)
     assert {pointer for pointer, _ in refusal.value.errors} == pointers
 
 
 def test_nan_in_a_query_is_out_of_range() -> None:
-    """A coordinate that is not a number passes no bound."""
+    """The coordinates `nan` and `inf` in a query are refused."""
     with pytest.raises(Invalid) as refusal:
         decode.query(TechniciansQuery, b"lat=nan&lon=inf")
     assert {pointer for pointer, _ in refusal.value.errors} == {"/lat", "/lon"}
 
 
 def test_a_whole_number_is_an_integer() -> None:
-    """50.0 is one to JSON Schema and to JavaScript, in lists too; what is deeper than the fields stays as sent."""
+    """An integer field accepts 50.0, in lists too, because 50.0 is an integer in JSON Schema and in JavaScript. Numbers
+    inside `metadata` are not changed.
+    """
     assert decode.body(Step, b'{"amount": 50.0, "version": 2e0}') == Step(amount=50, version=2)
     got = decode.body(NewJob, json.dumps({**JOB, "amount": 50.0, "metadata": {"a": 50.0}}).encode())
     assert (got.amount, got.metadata) == (50, {"a": 50.0}) and isinstance((got.metadata or {})["a"], float)
     many = decode.body(Commands, b'{"items": [{"command": "depart", "version": 2.0}]}')
     assert many.items[0].version == 2
-    assert set(wrong(Step, {"amount": 50.5, "version": 1e300})) == {"/amount", "/version"}
+    assert set(errors_in(Step, {"amount": 50.5, "version": 1e300})) == {"/amount", "/version"}
 
 
 def test_an_empty_body_is_the_empty_object() -> None:
-    """A step without arguments needs no body."""
+    """An empty body decodes as a command without arguments."""
     assert decode.body(Step, b"") == Step()
 
 
 def test_a_good_booking_is_decoded() -> None:
-    """All fields of a booking arrive as they were sent."""
+    """The fields of a valid booking decode to the values that were sent."""
     sent = {**JOB, "amount": 4500, "currency": "EUR", "metadata": {"floor": 3}, "reference": "A-1"}
     got = decode.body(NewJob, json.dumps(sent).encode())
     assert (got.amount, got.metadata, got.reference) == (4500, {"floor": 3}, "A-1")

@@ -1,4 +1,6 @@
-"""Disputes: a job stands still for everybody until a mediator has settled what its two sides could not."""
+"""Tests of disputes: a disputed job is frozen for everybody until a mediator resolves the conflict between its two
+sides.
+"""
 
 from __future__ import annotations
 
@@ -17,63 +19,67 @@ from tests.support import event_log
 from tests.support.wait import wait_until
 
 
-async def dispute(who: Client, job: str, *, key: str | None = None, **body: Any) -> Any:
-    """One dispute opened."""
+async def open_dispute(who: Client, job: str, *, key: str | None = None, **body: Any) -> Any:
+    """Open a dispute about a job, and return the response."""
     body = body or {"reason": "The sink still drips"}
     return await who("POST", f"/v1/jobs/{job}/disputes", body, Idempotency_Key=key or str(uuid.uuid4()))
 
 
-async def resolve(who: Client, name: str, outcome: str, *, key: str | None = None, **more: Any) -> Any:
-    """One dispute settled."""
+async def resolve_dispute(who: Client, name: str, outcome: str, *, key: str | None = None, **more: Any) -> Any:
+    """Resolve the dispute with the id ``name``, and return the response."""
     body = {"outcome": outcome, **more}
     return await who("POST", f"/v1/disputes/{name}/resolve", body, Idempotency_Key=key or str(uuid.uuid4()))
 
 
-async def direct(customer: Client, technician: Client, book: Book, *steps: str) -> str:
-    """A direct booking taken as far as ``steps``."""
+async def book_directly(customer: Client, technician: Client, book: Book, *steps: str) -> str:
+    """Book a `direct_booking` that names ``technician``, let them send ``steps``, and return the job's id."""
     job = str((await book(customer, blueprint="direct_booking", technician=technician.user))["id"])
     for step in steps:
         await market.run_command(technician, job, step)
     return job
 
 
-async def listed(who: Client) -> set[str]:
-    """The open disputes that this person is shown."""
+async def list_disputes(who: Client) -> set[str]:
+    """Return the ids of the open disputes that the user's list contains."""
     return {item["id"] for item in (await who("GET", "/v1/disputes")).json()["items"]}
 
 
 @pytest.fixture
 def mediator(staff: dict[Role, Client]) -> Client:
-    """A mediator."""
+    """Return the client of a mediator."""
     return staff["mediator"]
 
 
-async def test_refused(
+async def test_a_dispute_is_refused(
     customer: Client, at_work: Client, book: Book, join: Join, mediator: Client, staff: dict[Role, Client]
 ) -> None:
-    """Without a reason, before it is accepted, by strangers and staff, and about jobs that have no disputes."""
-    job = await direct(customer, at_work, book)
-    assert pointers(await dispute(customer, job, note="x")) == {"/reason", "/note"}
-    assert code_of(await dispute(customer, job)) == (409, "illegal_transition")
+    """A dispute is refused without a reason, before the job is accepted, about a job whose blueprint has no disputes,
+    by strangers (404) and by staff (403).
+    """
+    job = await book_directly(customer, at_work, book)
+    assert pointers(await open_dispute(customer, job, note="x")) == {"/reason", "/note"}
+    assert code_of(await open_dispute(customer, job)) == (409, "illegal_transition")
     await market.run_command(at_work, job, "accept")
     for role in ("customer", "technician"):
-        assert code_of(await dispute(await join(role), job)) == (404, "not_found")
+        assert code_of(await open_dispute(await join(role), job)) == (404, "not_found")
     for role in ("admin", "service", "mediator"):
-        assert code_of(await dispute(staff[role], job)) == (403, "forbidden")
+        assert code_of(await open_dispute(staff[role], job)) == (403, "forbidden")
     assert code_of(await mediator("GET", f"/v1/jobs/{job}")) == (404, "not_found")
     plain = str((await book(customer))["id"])
-    assert code_of(await dispute(customer, plain)) == (409, "illegal_transition")
-    assert code_of(await dispute(await join("customer"), plain)) == (404, "not_found")
+    assert code_of(await open_dispute(customer, plain)) == (409, "illegal_transition")
+    assert code_of(await open_dispute(await join("customer"), plain)) == (404, "not_found")
     assert code_of(await staff["service"]("GET", "/v1/disputes")) == (403, "forbidden")
 
 
 @pytest.mark.parametrize("steps", [("accept",), ("accept", "start")])
-async def test_everything_else_is_frozen(
+async def test_a_disputed_job_is_frozen(
     customer: Client, at_work: Client, book: Book, mediator: Client, staff: dict[Role, Client], steps: tuple[str, ...]
 ) -> None:
-    """Steps, edits, asking for a payment, another dispute: `frozen`, and nothing moves; a mediator may read it now."""
-    job = await direct(customer, at_work, book, *steps)
-    told = (await dispute(at_work, job)).json()
+    """While a job is disputed, commands, edits, payments and a second dispute are refused with `frozen`, and the job
+    does not change. A mediator may read the job now.
+    """
+    job = await book_directly(customer, at_work, book, *steps)
+    told = (await open_dispute(at_work, job)).json()
     assert told["job"]["frozen"] is True and told["job"]["actions"] == []
     assert told["dispute"]["by"] == {"id": at_work.user, "role": "technician"} and told["dispute"]["status"] == "open"
     now = await market.read_job(mediator, job)
@@ -85,25 +91,29 @@ async def test_everything_else_is_frozen(
         await market.send_command(staff["admin"], job, "cancel"),
         await customer("PATCH", f"/v1/jobs/{job}", {"notes": "x"}),
         await staff["service"]("POST", f"/v1/jobs/{job}/payments", payment),
-        await dispute(customer, job),
+        await open_dispute(customer, job),
     ):
         assert code_of(refused) == (409, "frozen")
     assert await market.read_job(mediator, job) == now
-    assert told["dispute"]["id"] in await listed(mediator) & await listed(customer) & await listed(staff["admin"])
+    assert told["dispute"]["id"] in await list_disputes(mediator) & await list_disputes(customer) & await list_disputes(
+        staff["admin"]
+    )
 
 
-async def test_who_may_settle_and_how(
+async def test_only_a_mediator_may_resolve(
     customer: Client, at_work: Client, book: Book, join: Join, mediator: Client
 ) -> None:
-    """Mediators alone, in the ways that the blueprint knows; strangers see nothing of it."""
-    job = await direct(customer, at_work, book, "accept")
-    name = (await dispute(customer, job)).json()["dispute"]["id"]
+    """Only a mediator may resolve a dispute, and only with an outcome that the blueprint has. An unknown dispute is
+    404, and the lists of other customers do not contain the dispute.
+    """
+    job = await book_directly(customer, at_work, book, "accept")
+    name = (await open_dispute(customer, job)).json()["dispute"]["id"]
     for who in (customer, at_work):
-        assert code_of(await resolve(who, name, "cancel")) == (403, "forbidden")
-    assert pointers(await resolve(mediator, name, "forget")) == {"/outcome"}
+        assert code_of(await resolve_dispute(who, name, "cancel")) == (403, "forbidden")
+    assert pointers(await resolve_dispute(mediator, name, "forget")) == {"/outcome"}
     for unknown in ("dsp_main_01jb4zqk3m8r5t7v9x2c6d8f0g", "x"):
-        assert code_of(await resolve(mediator, unknown, "cancel")) == (404, "not_found")
-    assert name not in await listed(await join("customer"))
+        assert code_of(await resolve_dispute(mediator, unknown, "cancel")) == (404, "not_found")
+    assert name not in await list_disputes(await join("customer"))
 
 
 @pytest.mark.parametrize(
@@ -114,7 +124,7 @@ async def test_who_may_settle_and_how(
         ("complete", "completed", "job.resolved"),
     ],
 )
-async def test_settled(
+async def test_a_dispute_is_resolved(
     site: Running,
     customer: Client,
     at_work: Client,
@@ -125,10 +135,12 @@ async def test_settled(
     status: str,
     kind: str,
 ) -> None:
-    """The job goes on, is cancelled or done; both sides hear it with the dispute; repeats answer as the first did."""
-    job, key = await direct(customer, at_work, book, "accept", "start"), str(uuid.uuid4())
-    opened = (await dispute(customer, job)).json()["dispute"]
-    answers = [await resolve(mediator, opened["id"], outcome, note="Half each", key=key) for _ in range(2)]
+    """The outcome `resume`, `cancel` or `complete` sets the job's status. Both sides receive the event with the
+    dispute, and a repeat returns the first reply. A resolved dispute cannot be resolved again.
+    """
+    job, key = await book_directly(customer, at_work, book, "accept", "start"), str(uuid.uuid4())
+    opened = (await open_dispute(customer, job)).json()["dispute"]
+    answers = [await resolve_dispute(mediator, opened["id"], outcome, note="Half each", key=key) for _ in range(2)]
     assert answers[0].json() == answers[1].json() and answers[1].headers["idempotency-replayed"] == "true"
     told = answers[0].json()
     assert told["job"]["status"] == status and "frozen" not in told["job"]
@@ -138,65 +150,69 @@ async def test_settled(
     [event] = await market.job_events(site, kind, job)
     assert {f"user:{customer.user}", f"user:{at_work.user}"} <= set(event.to)
     assert event_log.payload(event)["dispute"] == told["dispute"] and event_log.payload(event)["reason"] == "Half each"
-    assert opened["id"] not in await listed(mediator)
-    assert code_of(await resolve(mediator, opened["id"], "cancel")) == (409, "illegal_transition")
+    assert opened["id"] not in await list_disputes(mediator)
+    assert code_of(await resolve_dispute(mediator, opened["id"], "cancel")) == (409, "illegal_transition")
     if outcome == "resume":
         assert (await market.run_command(at_work, job, "complete"))["status"] == "completed"
     else:
         assert (await at_work("GET", "/v1/me")).json()["technician"]["load"] == 0
 
 
-async def test_an_old_dispute_does_not_settle_a_new_one(
+async def test_an_old_dispute_cannot_be_resolved_again(
     customer: Client, at_work: Client, book: Book, mediator: Client
 ) -> None:
-    """Resumed and disputed again: the id of the first one settles nothing more."""
-    job = await direct(customer, at_work, book, "accept")
-    first = (await dispute(customer, job)).json()["dispute"]["id"]
-    assert (await resolve(mediator, first, "resume")).status_code == 200
-    second = (await dispute(at_work, job)).json()["dispute"]["id"]
+    """After the first dispute of a job is resolved and a second one opened, resolving the first is refused with 409,
+    and the job stays frozen.
+    """
+    job = await book_directly(customer, at_work, book, "accept")
+    first = (await open_dispute(customer, job)).json()["dispute"]["id"]
+    assert (await resolve_dispute(mediator, first, "resume")).status_code == 200
+    second = (await open_dispute(at_work, job)).json()["dispute"]["id"]
     assert second != first
-    assert code_of(await resolve(mediator, first, "complete")) == (409, "illegal_transition")
+    assert code_of(await resolve_dispute(mediator, first, "complete")) == (409, "illegal_transition")
     assert (await market.read_job(customer, job))["frozen"] is True
-    assert (await resolve(mediator, second, "complete")).json()["job"]["status"] == "completed"
+    assert (await resolve_dispute(mediator, second, "complete")).json()["job"]["status"] == "completed"
 
 
-async def test_of_many_at_once_one_is_opened_and_one_settles_it(
+async def test_concurrent_disputes_and_outcomes_act_once(
     site: Running, customer: Client, at_work: Client, book: Book, mediator: Client
 ) -> None:
-    """Both sides at once, then every outcome at once."""
-    job = await direct(customer, at_work, book, "accept")
-    opened = await asyncio.gather(*(dispute(who, job) for who in (customer, at_work) * 5))
+    """Of ten concurrent disputes by both sides one is opened. Of nine concurrent outcomes one is accepted."""
+    job = await book_directly(customer, at_work, book, "accept")
+    opened = await asyncio.gather(*(open_dispute(who, job) for who in (customer, at_work) * 5))
     names = {answer.json()["dispute"]["id"] for answer in opened if answer.is_success}
     assert len(names) == 1 and {code_of(a) for a in opened if not a.is_success} <= {(409, "frozen")}
     ways = ["resume", "cancel", "complete"] * 3
-    answers = await asyncio.gather(*(resolve(mediator, names.copy().pop(), way) for way in ways))
+    answers = await asyncio.gather(*(resolve_dispute(mediator, names.copy().pop(), way) for way in ways))
     assert {answer.status_code for answer in answers} == {200, 409}
     done = [*await market.job_events(site, "job.resolved", job), *await market.job_events(site, "job.cancelled", job)]
     assert len(done) == 1
 
 
-async def test_where_a_state_stands_for_it(
+async def test_a_blueprint_may_have_a_state_for_disputes(
     customer: Client, join: Join, book: Book, mediator: Client, admin: Client
 ) -> None:
-    """A blueprint may move the job: work that is done is disputed, and goes back there or ends."""
+    """In the blueprint `managed` a dispute moves a job from `work_done` to `disputed`. `resume` moves the job back,
+    `cancel` ends it, and `complete`, which the blueprint does not have, is refused.
+    """
     fresh, worker = await people.make_service(admin), await join("technician")
     await people.approve(worker, admin, fresh)
     await people.go_online(worker)
     body = {"service": fresh, **HERE, "address": "Torstrasse 1", "blueprint": "managed"}
     job = str((await customer("POST", "/v1/jobs", body)).json()["job"]["id"])
 
-    async def assigned() -> bool:
+    async def is_assigned() -> bool:
         return (await market.read_job(customer, job))["status"] == "assigned"
 
-    await wait_until(assigned, what="the engine's choice")
+    await wait_until(is_assigned, what="the engine's choice")
     for step in ("accept", "depart", "start", "finish"):
         await market.run_command(worker, job, step)
-    assert code_of(await dispute(worker, job)) == (403, "forbidden")
-    told = (await dispute(customer, job)).json()
+    assert code_of(await open_dispute(worker, job)) == (403, "forbidden")
+    told = (await open_dispute(customer, job)).json()
     assert (told["job"]["status"], told["job"]["frozen"]) == ("disputed", True)
     assert code_of(await market.send_command(customer, job, "sign")) == (409, "frozen")
-    back = (await resolve(mediator, told["dispute"]["id"], "resume")).json()
+    back = (await resolve_dispute(mediator, told["dispute"]["id"], "resume")).json()
     assert back["job"]["status"] == "work_done"
-    again = (await dispute(customer, job)).json()["dispute"]["id"]
-    assert pointers(await resolve(mediator, again, "complete")) == {"/outcome"}
-    assert (await resolve(mediator, again, "cancel")).json()["job"]["status"] == "cancelled"
+    again = (await open_dispute(customer, job)).json()["dispute"]["id"]
+    assert pointers(await resolve_dispute(mediator, again, "complete")) == {"/outcome"}
+    assert (await resolve_dispute(mediator, again, "cancel")).json()["job"]["status"] == "cancelled"

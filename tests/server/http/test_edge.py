@@ -1,4 +1,4 @@
-"""What every answer has, whatever the route: names, bounds, origins, and no word of what broke inside."""
+"""Tests of what all routes share: request ids, size and time limits, CORS, and errors without internal text."""
 
 from __future__ import annotations
 
@@ -21,20 +21,22 @@ from server.serve import Running
 from tests.server.http.client import HERE, ORIGIN, Client, code_of
 from tests.server.http.conftest import Book
 
-UPGRADE = (
+UPGRADE_REQUEST = (
     b"GET /v1/nowhere HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 )
-TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 async def test_a_bug_is_500_without_its_text(customer: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An unhandled exception is `internal`: the caller learns the request's id, the log learns the rest."""
+    """An unhandled exception is answered with 500 `internal`, without the exception's text. The server's log has an
+    error entry with the request's id.
+    """
 
-    async def broken(*_: object) -> None:
+    async def raise_bug(*_: object) -> None:
         raise ZeroDivisionError("secret")
 
-    monkeypatch.setattr(accounts, "read_own_user", broken)
+    monkeypatch.setattr(accounts, "read_own_user", raise_bug)
     with capture_logs() as logged:
         answer = await customer("GET", "/v1/me", X_Request_Id="req-7")
     assert code_of(answer) == (500, "internal")
@@ -46,15 +48,17 @@ async def test_a_bug_is_500_without_its_text(customer: Client, monkeypatch: pyte
 @pytest.mark.parametrize(
     ("error", "status", "code"), [(Unavailable(), 503, "unavailable"), (Indeterminate(), 504, "indeterminate")]
 )
-async def test_failures_of_the_stores_say_what_they_promise(
+async def test_failures_of_a_store_are_503_or_504(
     error: Exception, status: int, code: str, customer: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """503 promises that nothing was done, 504 that nobody knows; both may be repeated."""
+    """A failure of a store is 503 `unavailable` if nothing was done, and 504 `indeterminate` if the outcome is unknown.
+    Both are `temporary`: the client may repeat the request.
+    """
 
-    async def failing(*_: object) -> None:
+    async def raise_error(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(accounts, "read_own_user", failing)
+    monkeypatch.setattr(accounts, "read_own_user", raise_error)
     answer = await customer("GET", "/v1/me")
     assert code_of(answer) == (status, code)
     assert answer.json()["temporary"] is True
@@ -62,44 +66,44 @@ async def test_failures_of_the_stores_say_what_they_promise(
 
 @pytest.mark.parametrize("given", ["", "two words", "x" * 65, "a/b"])
 async def test_a_malformed_request_id_is_replaced(given: str, nobody: Client) -> None:
-    """Only a short plain word is taken for a request id: it goes into logs."""
+    """A request id that is not a short plain word is replaced by a new one, because the id is written to logs."""
     answer = await nobody("GET", "/healthz", X_Request_Id=given)
     assert answer.headers["x-request-id"] not in ("", given)
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/nowhere", "/v1/me"])
 async def test_every_answer_names_its_request(path: str, nobody: Client) -> None:
-    """Good or refused, an answer carries the id that the caller gave."""
+    """Each answer, also a refusal, contains the request id that the client sent."""
     answer = await nobody("GET", path, X_Request_Id="abc.DEF_1-2")
     assert answer.headers.get_list("x-request-id") == ["abc.DEF_1-2"]
 
 
-async def test_a_body_sent_in_pieces_is_bounded_too(customer: Client) -> None:
-    """A chunked body announces no length; it is cut off at the byte that is over."""
+async def test_a_chunked_body_has_a_maximum_size(customer: Client) -> None:
+    """A chunked body, whose length is not announced, is refused with 413 as soon as it exceeds the limit."""
 
-    async def pieces() -> AsyncIterator[bytes]:
+    async def chunks() -> AsyncIterator[bytes]:
         for _ in range(40):
             yield b" " * 2_048
 
     answer = await customer.http.post(
-        "/v1/jobs", content=pieces(), headers={"authorization": f"Bearer {customer.token}"}
+        "/v1/jobs", content=chunks(), headers={"authorization": f"Bearer {customer.token}"}
     )
     assert code_of(answer) == (413, "too_large")
 
 
-async def test_a_body_in_pieces_is_put_together(nobody: Client) -> None:
-    """A small body may come in as many pieces as it likes."""
+async def test_a_chunked_body_is_assembled(nobody: Client) -> None:
+    """A small body that arrives byte by byte is decoded as a whole."""
 
-    async def pieces() -> AsyncIterator[bytes]:
+    async def chunks() -> AsyncIterator[bytes]:
         for byte in b'{"refresh_token":"no such"}':
             yield bytes([byte])
 
-    answer = await nobody.http.post("/v1/auth/refresh", content=pieces())
+    answer = await nobody.http.post("/v1/auth/refresh", content=chunks())
     assert code_of(answer) == (401, "unauthenticated")
 
 
 async def test_the_connection_survives_a_body_that_was_too_large(site: Running) -> None:
-    """After 413 the same connection serves the next request."""
+    """After a refusal with 413, the same connection serves the next request."""
     url = urlsplit(site.url)
     reader, writer = await asyncio.open_connection(url.hostname, url.port)
     size = 300_000
@@ -112,8 +116,10 @@ async def test_the_connection_survives_a_body_that_was_too_large(site: Running) 
     assert answers.count("HTTP/1.1 200") == 1
 
 
-async def test_a_caller_who_hangs_up_in_the_middle_does_nothing(site: Running, customer: Client, book: Book) -> None:
-    """Half a body is not acted on, even where the half is JSON by itself."""
+async def test_an_incomplete_body_is_ignored(site: Running, customer: Client, book: Book) -> None:
+    """If the client closes its side before the whole body has arrived, the command does not run, even if the bytes that
+    arrived are valid JSON.
+    """
     url, path = urlsplit(site.url), f"/v1/jobs/{(await book(customer))['id']}"
     reader, writer = await asyncio.open_connection(url.hostname, url.port)
     head = f"POST {path}/cancel HTTP/1.1\r\nhost: x\r\ncontent-length: 99\r\nauthorization: Bearer {customer.token}"
@@ -125,8 +131,10 @@ async def test_a_caller_who_hangs_up_in_the_middle_does_nothing(site: Running, c
     assert (await customer("GET", path)).json()["job"]["status"] == "broadcasted"
 
 
-async def test_another_origin_gets_no_permission(nobody: Client) -> None:
-    """CORS is by exact origin: a look-alike is refused at preflight and named on no answer."""
+async def test_another_origin_is_refused(nobody: Client) -> None:
+    """CORS compares the whole origin. A similar origin is refused in the preflight request, and its answers have no
+    `Access-Control-Allow-Origin`.
+    """
     for origin in ("https://app.example.evil", "http://app.example", "https://APP.example", "null"):
         asked = {"Origin": origin, "Access_Control_Request_Method": "POST"}
         assert (await nobody("OPTIONS", "/v1/jobs", **asked)).status_code == 400
@@ -134,8 +142,10 @@ async def test_another_origin_gets_no_permission(nobody: Client) -> None:
         assert "access-control-allow-origin" not in answer.headers
 
 
-async def test_our_origin_may_call(nobody: Client) -> None:
-    """The listed origin passes preflight, and may read the headers it needs, on refusals too."""
+async def test_the_allowed_origin_may_call(nobody: Client) -> None:
+    """The configured origin passes the preflight request, and may read the exposed headers of each answer, also of a
+    refusal.
+    """
     asked = {"Access_Control_Request_Method": "POST", "Access_Control_Request_Headers": "authorization,if-match"}
     flight = await nobody("OPTIONS", "/v1/jobs", Origin=ORIGIN, **asked)
     assert flight.status_code == 200
@@ -148,27 +158,27 @@ async def test_our_origin_may_call(nobody: Client) -> None:
 
 
 async def test_head_is_get_without_the_body(admin: Client) -> None:
-    """HEAD gives the headers that GET would."""
+    """HEAD returns the same content type as GET, without a body."""
     whole = await admin("GET", "/v1/meta")
     head = await admin("HEAD", "/v1/meta")
     assert (head.status_code, head.content) == (200, b"")
     assert head.headers["content-type"] == whole.headers["content-type"]
 
 
-async def test_a_trace_goes_with_the_event(site: Running, customer: Client, book: Book) -> None:
-    """A well-formed traceparent is kept with the event; a malformed one is left behind."""
+async def test_a_traceparent_is_stored_with_the_event(site: Running, customer: Client, book: Book) -> None:
+    """A well-formed `traceparent` header is stored with the event, and a malformed one is ignored."""
     first = (await log.read_head(site.engine.store.reads, DEFAULT_ZONE)).seq
     body = {"service": (await book(customer))["service"], **HERE, "address": "x"}
-    await customer("POST", "/v1/jobs", body, traceparent=TRACE)
+    await customer("POST", "/v1/jobs", body, traceparent=TRACEPARENT)
     await customer("POST", "/v1/jobs", body, traceparent="00-nonsense")
     events = await log.read_range(site.engine.store.redis, DEFAULT_ZONE, first, 100)
     mine = f"user:{customer.user}"
     made = [event.trace for event in events if event.type == "job.created" and mine in event.to]
-    assert made == ["", TRACE, ""]
+    assert made == ["", TRACEPARENT, ""]
 
 
-async def test_the_handshake_is_refused_elsewhere(site: Running) -> None:
-    """A WebSocket is opened at its one path only."""
+async def test_a_websocket_has_one_path(site: Running) -> None:
+    """A WebSocket handshake on another path than the socket's is refused with 403 or 404."""
     asked = {"connection": "upgrade", "upgrade": "websocket", "sec-websocket-version": "13"}
     asked["sec-websocket-key"] = "dGhlIHNhbXBsZSBub25jZQ=="
     async with httpx.AsyncClient(trust_env=False) as client:
@@ -176,11 +186,11 @@ async def test_the_handshake_is_refused_elsewhere(site: Running) -> None:
     assert answer.status_code in (403, 404)
 
 
-async def test_a_socket_elsewhere_is_not_found(site: Running) -> None:
-    """A handshake on a path that has none gets the problem that any request there gets."""
+async def test_a_handshake_on_an_unknown_path_is_404(site: Running) -> None:
+    """A WebSocket handshake on an unknown path is refused with 404 and the same problem object as any request."""
     parts = urlsplit(site.url)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
-    writer.write(UPGRADE)
+    writer.write(UPGRADE_REQUEST)
     head = await reader.readuntil(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 404 ")
     problem = msgspec.json.decode(await reader.read())
@@ -190,8 +200,10 @@ async def test_a_socket_elsewhere_is_not_found(site: Running) -> None:
 
 
 @pytest.mark.parametrize("piece", [b"a" * 9_000, b"X-More: " + b"a" * 9_000 + b"\r\n"])
-async def test_a_head_without_end_is_turned_away(piece: bytes, site: Running) -> None:
-    """One header or very many: beyond 64 KiB a request that has not even begun is refused and cut."""
+async def test_endless_headers_are_refused(piece: bytes, site: Running) -> None:
+    """A request whose headers exceed 64 KiB, in one header or in many, is refused with 413, and its connection is
+    closed.
+    """
     parts = urlsplit(site.url)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
     writer.write(b"GET /healthz HTTP/1.1\r\nX: ")
@@ -202,14 +214,14 @@ async def test_a_head_without_end_is_turned_away(piece: bytes, site: Running) ->
             await writer.drain()
         if answer.done():
             break
-    with contextlib.suppress(ConnectionError):  # cut while we still sent: the answer may be lost with it
+    with contextlib.suppress(ConnectionError):  # the server closes while this test sends, so the answer may be lost
         assert await answer == b"HTTP/1.1 413"
     assert answer.done()
     writer.close()
 
 
 @pytest.mark.parametrize(
-    "begun",
+    "sent",
     [
         b"",
         b"GET /healthz HTTP/1.1\r\nHost: x\r\n",
@@ -217,15 +229,15 @@ async def test_a_head_without_end_is_turned_away(piece: bytes, site: Running) ->
         b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n\r\nGET",
     ],
 )
-async def test_a_request_that_does_not_arrive_is_cut(
-    begun: bytes, site: Running, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whoever does not finish a request in time loses the connection, whether he began it or not."""
+async def test_an_incomplete_request_is_closed(sent: bytes, site: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection is closed if no complete request arrives within `MAX_ARRIVAL_S` seconds, whether or not the client has
+    begun to send a request.
+    """
     monkeypatch.setattr(http_protocol, "MAX_ARRIVAL_S", 0.1)
     parts = urlsplit(site.url)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
-    writer.write(begun)
-    async with asyncio.timeout(3):  # before uvicorn's own five seconds between two requests
+    writer.write(sent)
+    async with asyncio.timeout(3):  # less than the 5 s after which uvicorn closes an idle connection
         with contextlib.suppress(ConnectionError):
             await reader.read()
     writer.close()

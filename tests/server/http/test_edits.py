@@ -1,4 +1,4 @@
-"""Changing what was booked: by the edit table of its blueprint, told to all concerned, and to nobody else."""
+"""Tests of edits of a booked job: which fields the blueprint allows in each state, and who receives the change."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from tests.support.wait import wait_until
 ELSEWHERE = {"lat": 52.55, "lon": 13.45}
 
 
-async def patch(who: Client, job: str, key: str | None = None, **change: Any) -> Any:
-    """One edit; `If_Match=` is a header."""
+async def edit_job(who: Client, job: str, key: str | None = None, **change: Any) -> Any:
+    """Edit a job and return the response. ``If_Match=`` sets the header. Without ``key`` a new key is used."""
     headers = {"If_Match": change.pop("If_Match")} if "If_Match" in change else {}
     return await who("PATCH", f"/v1/jobs/{job}", change, Idempotency_Key=key or str(uuid.uuid4()), **headers)
 
 
-def refused(answer: Any) -> tuple[int, str, set[str]]:
-    """Status, code and fields of a refused edit."""
+def refusal_of(answer: Any) -> tuple[int, str, set[str]]:
+    """Return the status, the code and the JSON pointers of a refused edit."""
     return (*code_of(answer), {wrong["pointer"] for wrong in answer.json()["errors"]})
 
 
@@ -49,115 +49,129 @@ def refused(answer: Any) -> tuple[int, str, set[str]]:
         ({"version": "one"}, {"/version"}),
     ],
 )
-async def test_what_is_malformed_names_its_fields(customer: Client, change: dict[str, Any], named: set[str]) -> None:
-    """Bounds are those of a booking; what is no field of the edit table is unknown."""
-    assert pointers(await patch(customer, "job_main_01jb4zqk3m8r5t7v9x2c6d8f0g", **change)) == named
+async def test_a_malformed_edit_is_refused(customer: Client, change: dict[str, Any], named: set[str]) -> None:
+    """An edited field has the bounds of a booking, and a field that no edit may change is unknown. The refusal names
+    each field.
+    """
+    assert pointers(await edit_job(customer, "job_main_01jb4zqk3m8r5t7v9x2c6d8f0g", **change)) == named
 
 
-async def test_who_may_not(
+async def test_only_the_customer_ops_and_the_booking_service_may_edit(
     customer: Client, at_work: Client, book: Book, join: Join, staff: dict[Role, Client]
 ) -> None:
-    """Technicians, mediators and onboarding managers never; to other customers, and to a service that did not book it,
-    the job is not there. One that did may.
+    """The customer, ops and the service that booked the job may edit it. Technicians, mediators and onboarding managers
+    are refused with 403, and another customer or service with 404.
     """
     job = await book(customer, blueprint="marketplace")
     for who in (at_work, staff["mediator"], staff["onboarding_manager"]):
-        assert code_of(await patch(who, job["id"], notes="x")) == (403, "forbidden")
+        assert code_of(await edit_job(who, job["id"], notes="x")) == (403, "forbidden")
     for who in (await join("customer"), staff["service"]):
-        assert code_of(await patch(who, job["id"], notes="x")) == (404, "not_found")
+        assert code_of(await edit_job(who, job["id"], notes="x")) == (404, "not_found")
     body = {"service": job["service"], **HERE, "address": "Torstrasse 1", "customer": customer.user}
     made = await staff["service"]("POST", "/v1/jobs", {**body, "blueprint": "marketplace"})
     booked = str(made.json()["job"]["id"])
     for who in (customer, staff["service"], staff["ops_manager"]):
-        assert (await patch(who, booked, notes=f"by {who.user}")).json()["job"]["notes"] == f"by {who.user}"
+        assert (await edit_job(who, booked, notes=f"by {who.user}")).json()["job"]["notes"] == f"by {who.user}"
 
 
-async def test_by_state(customer: Client, at_work: Client, book: Book) -> None:
-    """Open: everything. Booked: all but the price, of which only a proposal makes another. Under way: nothing, and the
-    price is locked.
+async def test_editable_fields_depend_on_the_state(customer: Client, at_work: Client, book: Book) -> None:
+    """All fields of an open job can be edited. Once a technician accepted, an edit of the price is refused with
+    `price_locked`: only a proposal changes the price. After the start no field can be edited.
     """
     job = str((await book(customer, blueprint="marketplace"))["id"])
     when = (datetime.now(UTC) + timedelta(days=2)).isoformat(timespec="milliseconds")
     everything = {"address": "Elsewhere 2", "postal_code": "10115", "amount": 100, "currency": "USD", "notes": "n"}
-    answer = await patch(customer, job, **ELSEWHERE, **everything, scheduled_for=when, metadata={"floor": 3})
+    answer = await edit_job(customer, job, **ELSEWHERE, **everything, scheduled_for=when, metadata={"floor": 3})
     assert answer.status_code == 200, answer.text
     told = answer.json()["job"]
     assert {name: told[name] for name in everything} == everything
     assert (told["lat"], told["metadata"]) == (52.55, {"floor": 3})
     assert datetime.fromisoformat(told["scheduled_for"]) == datetime.fromisoformat(when)
     taken = await market.book_and_accept(customer, at_work, book)
-    assert refused(await patch(customer, taken, amount=1)) == (409, "price_locked", {"/amount"})
-    assert refused(await patch(customer, taken, currency="USD")) == (409, "price_locked", {"/currency"})
-    assert (await patch(customer, taken, amount=9000, notes="as it was")).json()["job"]["notes"] == "as it was"
+    assert refusal_of(await edit_job(customer, taken, amount=1)) == (409, "price_locked", {"/amount"})
+    assert refusal_of(await edit_job(customer, taken, currency="USD")) == (409, "price_locked", {"/currency"})
+    assert (await edit_job(customer, taken, amount=9000, notes="as it was")).json()["job"]["notes"] == "as it was"
     code = (await market.read_codes(customer, taken))["start"]
     await market.run_command(at_work, taken, "start", code=code)
     before = await market.read_job(customer, taken)
-    assert refused(await patch(customer, taken, amount=1)) == (409, "price_locked", {"/amount"})
-    assert refused(await patch(customer, taken, notes="x")) == (409, "not_editable", {"/notes"})
-    assert refused(await patch(customer, taken, notes="x", amount=1))[1] == "not_editable"
+    assert refusal_of(await edit_job(customer, taken, amount=1)) == (409, "price_locked", {"/amount"})
+    assert refusal_of(await edit_job(customer, taken, notes="x")) == (409, "not_editable", {"/notes"})
+    assert refusal_of(await edit_job(customer, taken, notes="x", amount=1))[1] == "not_editable"
     assert await market.read_job(customer, taken) == before
 
 
-async def test_a_currency_alone_relabels_no_price(customer: Client, book: Book) -> None:
-    """In a booking the service's own holds; in an edit the amount has to come with it."""
+async def test_a_currency_needs_an_amount(customer: Client, book: Book) -> None:
+    """A currency without an amount does not change a price: a booking has the currency of the service, and an edit is
+    refused at `/currency`.
+    """
     job = await book(customer, blueprint="marketplace", amount=None, currency="USD")
     assert job["currency"] == "EUR"
-    assert pointers(await patch(customer, job["id"], currency="USD")) == {"/currency"}
-    assert (await patch(customer, job["id"], currency="EUR")).status_code == 200
-    told = (await patch(customer, job["id"], currency="USD", amount=700)).json()["job"]
+    assert pointers(await edit_job(customer, job["id"], currency="USD")) == {"/currency"}
+    assert (await edit_job(customer, job["id"], currency="EUR")).status_code == 200
+    told = (await edit_job(customer, job["id"], currency="USD", amount=700)).json()["job"]
     assert (told["amount"], told["currency"]) == (700, "USD")
 
 
-async def test_without_a_lock_a_price_is_a_field_like_others(customer: Client, book: Book) -> None:
-    """Where no price is proposed and none is locked, what the table does not name is `not_editable`."""
+async def test_a_price_without_a_lock_is_an_ordinary_field(customer: Client, book: Book) -> None:
+    """In a blueprint without price proposals, an edit of a field that the blueprint does not allow, the price too, is
+    refused with `not_editable`.
+    """
     job = str((await book(customer))["id"])
-    assert refused(await patch(customer, job, amount=1)) == (409, "not_editable", {"/amount"})
-    assert refused(await patch(customer, job, address="Y")) == (409, "not_editable", {"/address"})
-    assert (await patch(customer, job, notes="Y")).status_code == 200
+    assert refusal_of(await edit_job(customer, job, amount=1)) == (409, "not_editable", {"/amount"})
+    assert refusal_of(await edit_job(customer, job, address="Y")) == (409, "not_editable", {"/address"})
+    assert (await edit_job(customer, job, notes="Y")).status_code == 200
     await market.run_command(customer, job, "cancel")
-    assert code_of(await patch(customer, job, notes="Z")) == (409, "not_editable")
+    assert code_of(await edit_job(customer, job, notes="Z")) == (409, "not_editable")
 
 
-async def test_a_service_must_be_there_and_the_holder_must_do_it(
+async def test_an_edited_service_must_exist_and_fit_the_holder(
     customer: Client, at_work: Client, book: Book, admin: Client
 ) -> None:
-    """Unknown, not on offer, not the technician's, or priced otherwise once the price is agreed: refused."""
+    """An edit of the service is refused if the service is unknown, inactive, not one of the holder's, or, after the
+    price is agreed, priced in another way.
+    """
     job = await market.book_and_accept(customer, at_work, book)
-    assert pointers(await patch(customer, job, service="srv_none")) == {"/service"}
+    assert pointers(await edit_job(customer, job, service="srv_none")) == {"/service"}
     off = await people.make_service(admin)
     await admin("PATCH", f"/v1/services/{off}", {"active": False})
-    assert code_of(await patch(customer, job, service=off)) == (422, "service_inactive")
+    assert code_of(await edit_job(customer, job, service=off)) == (422, "service_inactive")
     other = await people.make_service(admin)
-    assert pointers(await patch(customer, job, service=other)) == {"/service"}
+    assert pointers(await edit_job(customer, job, service=other)) == {"/service"}
     hourly = {"name": "By the hour", "category": "x", "base_amount": 1, "currency": "EUR", "pricing": "hourly"}
     by_hour = (await admin("POST", "/v1/services", hourly)).json()["service"]["id"]
-    assert refused(await patch(customer, job, service=by_hour)) == (409, "price_locked", {"/amount"})
+    assert refusal_of(await edit_job(customer, job, service=by_hour)) == (409, "price_locked", {"/amount"})
     open_job = str((await book(customer, blueprint="marketplace"))["id"])
-    told = (await patch(customer, open_job, service=by_hour, amount=2500)).json()["job"]
+    told = (await edit_job(customer, open_job, service=by_hour, amount=2500)).json()["job"]
     assert (told["pricing"], told["service"], told["amount"]) == ("hourly", by_hour, 2500)
 
 
 async def test_versions_and_keys(site: Running, customer: Client, book: Book) -> None:
-    """Another version is refused with the present job; the same key acts once; what is so already changes nothing."""
+    """An edit with another version is refused with `version_conflict` and the current job. A repeat with the same key
+    acts once, and an edit that changes nothing emits no event.
+    """
     job, key = await book(customer, blueprint="marketplace"), str(uuid.uuid4())
     name = str(job["id"])
-    stale = await patch(customer, name, notes="x", version=9)
+    stale = await edit_job(customer, name, notes="x", version=9)
     assert code_of(stale) == (412, "version_conflict") and stale.json()["job"]["version"] == 1
-    assert code_of(await patch(customer, name, notes="x", If_Match='"9"')) == (412, "version_conflict")
-    first = await patch(customer, name, key, notes="one", version=1)
+    assert code_of(await edit_job(customer, name, notes="x", If_Match='"9"')) == (412, "version_conflict")
+    first = await edit_job(customer, name, key, notes="one", version=1)
     assert (first.headers["etag"], first.json()["job"]["version"]) == ('"2"', 2)
-    await patch(customer, name, notes="two")
-    again = await patch(customer, name, key, notes="one", version=1)
+    await edit_job(customer, name, notes="two")
+    again = await edit_job(customer, name, key, notes="one", version=1)
     assert (again.headers["idempotency-replayed"], again.json()["job"]["notes"]) == ("true", "one")
-    assert code_of(await patch(customer, name, key, notes="three", version=1)) == (422, "reused_key")
-    same = await patch(customer, name, notes="two")
+    assert code_of(await edit_job(customer, name, key, notes="three", version=1)) == (422, "reused_key")
+    same = await edit_job(customer, name, notes="two")
     assert (same.status_code, same.json()["job"]["version"]) == (200, 3)
-    assert (await patch(customer, name)).json()["job"]["version"] == 3
+    assert (await edit_job(customer, name)).json()["job"]["version"] == 3
     assert len(await market.job_events(site, "job.updated", name)) == 2
 
 
-async def test_edits_that_cross_all_stand(site: Running, customer: Client, book: Book, admin: Client) -> None:
-    """Twelve fields of metadata and notes at once: nobody's change is lost, each is its own version."""
+async def test_concurrent_edits_of_different_fields_are_all_stored(
+    site: Running, customer: Client, book: Book, admin: Client
+) -> None:
+    """Six concurrent edits of different fields, each sent by the customer and by an admin, are all stored. Each change
+    raises the version by one and emits one `job.updated`.
+    """
     job = str((await book(customer, blueprint="marketplace"))["id"])
     changes: list[dict[str, Any]] = [
         {"address": "A"},
@@ -167,18 +181,22 @@ async def test_edits_that_cross_all_stand(site: Running, customer: Client, book:
         {"metadata": {"d": 1}},
         {"lat": 1.5, "lon": 1.5},
     ]
-    answers = await asyncio.gather(*(patch(who, job, **each) for each in changes for who in (customer, admin)))
+    answers = await asyncio.gather(*(edit_job(who, job, **each) for each in changes for who in (customer, admin)))
     assert {answer.status_code for answer in answers} == {200}
     now = await market.read_job(customer, job)
     assert all(now[name] == value for each in changes for name, value in each.items())
     assert now["version"] == 1 + len(await market.job_events(site, "job.updated", job))
 
 
-async def test_who_hears_of_it(site: Running, customer: Client, at_work: Client, book: Book, join: Join) -> None:
-    """Parties and ops the whole job; who holds an open offer its public part; who lost it in the change hears that."""
+async def test_the_recipients_of_an_edit(
+    site: Running, customer: Client, at_work: Client, book: Book, join: Join
+) -> None:
+    """The customer and ops receive `job.updated` with the whole job. A technician with an open offer receives
+    `offer.updated` with the job's public part.
+    """
     job = str((await book(customer))["id"])
     await people.wait_for_offer(at_work, job)
-    answer = await patch(customer, job, notes="Second floor", metadata={"secret": "4711"})
+    answer = await edit_job(customer, job, notes="Second floor", metadata={"secret": "4711"})
     [updated] = await market.job_events(site, "job.updated", job)
     assert set(updated.to) == {f"user:{customer.user}", "role:ops", f"job:{job}"}
     data = event_log.payload(updated)
@@ -193,10 +211,12 @@ async def test_who_hears_of_it(site: Running, customer: Client, at_work: Client,
     assert item["actor"] == f"customer:{customer.user}"
 
 
-async def test_another_service_moves_the_job_to_others(
+async def test_another_service_offers_the_job_to_other_technicians(
     site: Running, customer: Client, at_work: Client, book: Book, join: Join, admin: Client
 ) -> None:
-    """Out of one index and into the other: who does not do it loses his offer, who does it is asked."""
+    """After an edit of the service, a technician without the new service loses their offer, and a technician with it is
+    offered the job. The job moves from the old service's demand index to the new one's.
+    """
     fresh = await people.make_service(admin)
     able = await join("technician")
     await people.approve(able, admin, fresh)
@@ -204,7 +224,7 @@ async def test_another_service_moves_the_job_to_others(
     job = await book(customer, blueprint="marketplace")
     name = str(job["id"])
     await people.wait_for_offer(at_work, name)
-    assert (await patch(customer, name, service=fresh, **ELSEWHERE)).status_code == 200
+    assert (await edit_job(customer, name, service=fresh, **ELSEWHERE)).status_code == 200
     await people.wait_for_offer(able, name)
     assert name not in {o["job"]["id"] for o in (await at_work("GET", "/v1/offers?limit=200")).json()["items"]}
     closed = [e for e in await market.job_events(site, "offer.closed", name) if f"user:{at_work.user}" in e.to]
@@ -216,27 +236,29 @@ async def test_another_service_moves_the_job_to_others(
     assert (await market.read_job(able, name))["lat"] == round(ELSEWHERE["lat"], 3)
 
 
-async def test_another_time_moves_release_and_end(site: Running, customer: Client, book: Book) -> None:
-    """A job put off is looked for an hour before its new time, and expires as long after that as it would have."""
+async def test_an_edited_time_moves_the_first_wave_and_the_expiry(site: Running, customer: Client, book: Book) -> None:
+    """An edit of `scheduled_for` moves the first wave to an hour before the new time, and the expiry to 15 minutes
+    after that wave. A wave at the old time does nothing. Without a time the job is searched for now.
+    """
     soon = (datetime.now(UTC) + timedelta(days=3)).isoformat()
     job = await book(customer, scheduled_for=soon)
     name = JobId(str(job["id"]))
     when = datetime.now(UTC).replace(microsecond=0) + timedelta(days=30)
-    told = (await patch(customer, name, scheduled_for=when.isoformat())).json()["job"]
+    told = (await edit_job(customer, name, scheduled_for=when.isoformat())).json()["job"]
     assert datetime.fromisoformat(told["expires_at"]) == when - timedelta(hours=1) + timedelta(minutes=15)
     release = (when - timedelta(hours=1)).timestamp() * 1000
     due = keys.due_tasks(DEFAULT_ZONE)
 
-    async def put_off() -> bool:
+    async def has_new_times() -> bool:
         found = await site.engine.store.redis.zmscore(due, [f"wave:{name}:1", f"expire:{name}"])
         return found == [release, release + 900_000]
 
-    await wait_until(put_off, what="the new times, also after a wave that was taken as due before")
+    await wait_until(has_new_times, what="the new times, also after a wave that was taken as due before")
     await scheduler.open_wave(site.engine, DEFAULT_ZONE, name, 1)
-    assert await put_off() and not await market.job_events(site, "job.searching", name)
+    assert await has_new_times() and not await market.job_events(site, "job.searching", name)
     past = datetime.now(UTC) - timedelta(hours=1)
-    assert pointers(await patch(customer, name, scheduled_for=past.isoformat())) == {"/scheduled_for"}
-    now = (await patch(customer, name, scheduled_for=None)).json()["job"]
+    assert pointers(await edit_job(customer, name, scheduled_for=past.isoformat())) == {"/scheduled_for"}
+    now = (await edit_job(customer, name, scheduled_for=None)).json()["job"]
     assert now["scheduled_for"] is None
     assert datetime.fromisoformat(now["expires_at"]) < datetime.now(UTC) + timedelta(minutes=16)
     assert HERE["lat"] == now["lat"]

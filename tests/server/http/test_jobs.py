@@ -1,4 +1,4 @@
-"""The main job over HTTP: booked, offered, raced for, worked, read. Refusals first."""
+"""Tests of a job's main way over HTTP: booking, offers, concurrent claims, commands and reads."""
 
 from __future__ import annotations
 
@@ -39,21 +39,23 @@ NOTES = {"notes": "Gate code 4711", "public_notes": "Third floor", "postal_code"
 async def test_a_bad_booking_is_refused(
     changes: dict[str, object], wrong: set[str], customer: Client, service: str
 ) -> None:
-    """Each wrong field is named, all of them at once."""
+    """A booking with invalid fields is refused, and the refusal names all of them."""
     body = {"service": service, **HERE, "address": "Torstrasse 1", **changes}
     assert pointers(await customer("POST", "/v1/jobs", body)) == wrong
 
 
-async def test_a_service_not_on_offer_is_refused(customer: Client, admin: Client, book: Book) -> None:
-    """An inactive service exists, and cannot be booked."""
+async def test_an_inactive_service_is_refused(customer: Client, admin: Client, book: Book) -> None:
+    """A booking of an inactive service is refused with 422 `service_inactive`."""
     body = {"name": "Old", "category": "x", "base_amount": 1, "currency": "EUR", "pricing": "flat", "active": False}
     old = (await admin("POST", "/v1/services", body)).json()["service"]["id"]
     job = {"service": old, **HERE, "address": "x"}
     assert code_of(await customer("POST", "/v1/jobs", job)) == (422, "service_inactive")
 
 
-async def test_times_beyond_what_can_be_written(customer: Client, at_work: Client, book: Book) -> None:
-    """An offset that pushes a time out of the years with four digits is no error of ours, wherever a time is given."""
+async def test_times_outside_of_four_digit_years(customer: Client, at_work: Client, book: Book) -> None:
+    """A time whose UTC offset moves it out of the years 1 to 9999 causes no 500: the nearest time in these years is
+    used, and for `occurred_at` in the future the request is refused.
+    """
     job = await book(customer, scheduled_for="9999-12-31T23:59:59-23:59")
     assert job["scheduled_for"] == "9999-12-31T23:59:59.999Z"
     fix = {**HERE, "at": "0001-01-01T00:00:00+23:59"}
@@ -67,8 +69,10 @@ async def test_times_beyond_what_can_be_written(customer: Client, at_work: Clien
     assert pointers(await at_work("POST", f"{taken}/arrive", when)) == {"/occurred_at"}
 
 
-async def test_who_books_for_whom(customer: Client, staff: dict[Role, Client], join: Join, service: str) -> None:
-    """A customer books for himself; ops and services must say for whom, and it must be a customer."""
+async def test_the_customer_of_a_booking(customer: Client, staff: dict[Role, Client], join: Join, service: str) -> None:
+    """A customer books only for themselves. Ops and services must name the customer, and the named user must be a
+    customer.
+    """
     body = {"service": service, **HERE, "address": "x"}
     other = await join("customer")
     assert code_of(await customer("POST", "/v1/jobs", {**body, "customer": other.user})) == (403, "forbidden")
@@ -80,7 +84,9 @@ async def test_who_books_for_whom(customer: Client, staff: dict[Role, Client], j
 
 
 async def test_a_booking_is_made(customer: Client, service: str) -> None:
-    """201 with Location and ETag; the job is whole, in its first state, with what its customer may do."""
+    """A booking returns 201 with Location and ETag. The job is in its first state and contains the fields of the
+    booking and the actions of its customer.
+    """
     body = {"service": service, **HERE, "address": "Torstrasse 1", "notes": "2nd bell", "metadata": {"floor": 3}}
     answer = await customer("POST", "/v1/jobs", body)
     job = answer.json()["job"]
@@ -93,7 +99,7 @@ async def test_a_booking_is_made(customer: Client, service: str) -> None:
 
 
 async def test_a_reference_is_booked_once(staff: dict[Role, Client], customer: Client, service: str) -> None:
-    """The same reference again answers the first job, with 200, whatever the key."""
+    """A second booking with the same reference and fields returns the first job with 200."""
     body = {"service": service, **HERE, "address": "x", "customer": customer.user, "reference": uuid.uuid4().hex}
     first = await staff["service"]("POST", "/v1/jobs", body)
     again = await staff["service"]("POST", "/v1/jobs", body)
@@ -104,8 +110,8 @@ async def test_a_reference_is_booked_once(staff: dict[Role, Client], customer: C
 async def test_another_booking_under_a_reference_is_duplicate(
     staff: dict[Role, Client], customer: Client, join: Join, admin: Client, service: str
 ) -> None:
-    """Whatever differs, a field left out too; the refusal names the first job, which the same booking is still given
-    after it was cancelled.
+    """A booking with a used `reference` and any other field changed or left out is refused with 409 `duplicate`, and
+    the refusal names the first job. The same booking returns the first job even after its cancellation.
     """
     send, other = staff["service"], await join("customer")
     body = {"service": service, **HERE, "address": "x", "customer": customer.user, "reference": uuid.uuid4().hex}
@@ -131,16 +137,19 @@ async def test_another_booking_under_a_reference_is_duplicate(
     await customer("POST", f"/v1/jobs/{name}/cancel")
     again = await send("POST", "/v1/jobs", {**body, "notes": None})
     assert (again.status_code, again.json()["job"]["id"], again.json()["job"]["status"]) == (200, name, "cancelled")
-    assert (await customer("POST", "/v1/jobs", {**body, "address": "y"})).status_code == 201  # a reference of their own
+    own = await customer("POST", "/v1/jobs", {**body, "address": "y"})
+    assert own.status_code == 201  # each user has references of their own
 
 
-# Who sees it
+# Reading
 
 
-async def test_to_strangers_it_is_not_there(
+async def test_a_stranger_cannot_find_the_job(
     customer: Client, join: Join, book: Book, staff: dict[Role, Client]
 ) -> None:
-    """Somebody else's job is 404 to read, to step and to trace, in the same words as no job at all."""
+    """A user who has no relation to a job is refused with 404 for the job, its history and commands, with the same text
+    as for a job that does not exist.
+    """
     job = (await book(customer))["id"]
     nothing = "job_main_01jb4zqk3m8r5t7v9x2c6d8f0g"
     for stranger in (await join("customer"), await join("technician"), staff["mediator"]):
@@ -154,7 +163,9 @@ async def test_to_strangers_it_is_not_there(
 
 
 async def test_an_offered_technician_sees_the_public_part(at_work: Client, customer: Client, book: Book) -> None:
-    """Neither customer nor address, and the place only to 100 m, until the job is his."""
+    """A technician with an offer sees neither the customer nor the address, and the position only to 100 m. After the
+    claim they see all.
+    """
     job = await book(customer, lat=52.52123, lon=13.40567, address="Torstrasse 1", metadata={"floor": 3}, **NOTES)
     await wait_for_offer(at_work, job["id"])
     seen = (await at_work("GET", f"/v1/jobs/{job['id']}")).json()["job"]
@@ -167,11 +178,13 @@ async def test_an_offered_technician_sees_the_public_part(at_work: Client, custo
     assert mine["notes"] == NOTES["notes"]
 
 
-# Steps
+# Commands
 
 
-async def test_roles_that_may_never_give_a_command(customer: Client, at_work: Client, book: Book) -> None:
-    """Wrong role 403, unknown command 404, not one's offer 409."""
+async def test_refusals_by_role_and_command(customer: Client, at_work: Client, book: Book) -> None:
+    """A command of another role is refused with 403, an unknown command or a command of the engine with 404, and an
+    unknown answer to an offer with `invalid`.
+    """
     job = (await book(customer))["id"]
     assert code_of(await customer("POST", f"/v1/jobs/{job}/claim")) == (403, "forbidden")
     assert code_of(await customer("POST", f"/v1/jobs/{job}/fly")) == (404, "not_found")
@@ -179,8 +192,10 @@ async def test_roles_that_may_never_give_a_command(customer: Client, at_work: Cl
     assert pointers(await at_work("POST", f"/v1/jobs/{job}/respond", {"status": "maybe"})) == {"/status"}
 
 
-async def test_not_offered(customer: Client, join: Join, admin: Client, service: str, book: Book) -> None:
-    """A fit technician without an offer may not take a job."""
+async def test_a_claim_without_an_offer_is_refused(
+    customer: Client, join: Join, admin: Client, service: str, book: Book
+) -> None:
+    """A claim by an approved technician who has no offer of the job is refused with 409 `not_offered`."""
     technician = await join("technician")
     await people.approve(technician, admin, service)
     job = (await book(customer))["id"]
@@ -188,7 +203,9 @@ async def test_not_offered(customer: Client, join: Join, admin: Client, service:
 
 
 async def test_a_cancelled_job_cannot_be_claimed(customer: Client, at_work: Client, book: Book) -> None:
-    """The job's answer comes before the offer's: `cancelled`."""
+    """A claim of a cancelled job is refused with 409 `cancelled`, the state of the job, and not with the state of the
+    offer.
+    """
     job = (await book(customer))["id"]
     await wait_for_offer(at_work, job)
     answer = await customer("POST", f"/v1/jobs/{job}/cancel", {"reason": "changed my mind"})
@@ -196,8 +213,8 @@ async def test_a_cancelled_job_cannot_be_claimed(customer: Client, at_work: Clie
     assert code_of(await at_work("POST", f"/v1/jobs/{job}/claim")) == (409, "cancelled")
 
 
-async def test_a_declined_offer_is_over(customer: Client, at_work: Client, book: Book) -> None:
-    """After `respond rejected` the offer is gone and the job stays open."""
+async def test_a_declined_offer_cannot_be_claimed(customer: Client, at_work: Client, book: Book) -> None:
+    """After a technician rejects an offer, their claim is refused with `not_offered`, and the job remains open."""
     job = (await book(customer))["id"]
     await wait_for_offer(at_work, job)
     answer = await at_work("POST", f"/v1/jobs/{job}/respond", {"status": "rejected", "reason": "too far"})
@@ -206,8 +223,8 @@ async def test_a_declined_offer_is_over(customer: Client, at_work: Client, book:
     assert (await customer("GET", f"/v1/jobs/{job}")).json()["job"]["status"] == "broadcasted"
 
 
-async def test_steps_out_of_order_are_refused(customer: Client, at_work: Client, book: Book) -> None:
-    """The blueprint's table holds: no start before arrival, no cancel once the work began."""
+async def test_commands_out_of_order_are_refused(customer: Client, at_work: Client, book: Book) -> None:
+    """A `start` before `arrive` and a `cancel` after `start` are refused with 409 `illegal_transition`."""
     job = (await book(customer))["id"]
     await wait_for_offer(at_work, job)
     await at_work("POST", f"/v1/jobs/{job}/claim")
@@ -217,8 +234,10 @@ async def test_steps_out_of_order_are_refused(customer: Client, at_work: Client,
     assert code_of(await customer("POST", f"/v1/jobs/{job}/cancel")) == (409, "illegal_transition")
 
 
-async def test_a_step_may_be_bound_to_a_version(customer: Client, at_work: Client, book: Book) -> None:
-    """With If-Match or `version` a step is refused once the job has moved on, with the job as it is now."""
+async def test_a_command_may_require_a_version(customer: Client, at_work: Client, book: Book) -> None:
+    """A command with `If-Match` or `version` is refused with 412 and the current job if the job has another version. A
+    malformed `If-Match` is refused with `invalid`.
+    """
     job = await book(customer)
     path = f"/v1/jobs/{job['id']}"
     await wait_for_offer(at_work, job["id"])
@@ -238,8 +257,10 @@ async def test_a_step_may_be_bound_to_a_version(customer: Client, at_work: Clien
     assert (await customer("POST", f"{path}/cancel", None, If_Match=etag)).status_code == 200
 
 
-async def test_one_wins_and_the_others_are_told(customer: Client, join: Join, admin: Client, service: str) -> None:
-    """Of those who accept at once one gets "Job accepted", the others 409 "Booking already taken"."""
+async def test_one_of_concurrent_claims_succeeds(customer: Client, join: Join, admin: Client, service: str) -> None:
+    """Of four technicians who accept at the same time, one is answered "Job accepted", and three are refused with 409
+    `taken` and the title "Booking already taken".
+    """
     away = {"lat": -33.9, "lon": 151.2}
     racers = [await join("technician") for _ in range(4)]
     for technician in racers:
@@ -257,8 +278,10 @@ async def test_one_wins_and_the_others_are_told(customer: Client, join: Join, ad
         assert lost.json()["title"] == "Booking already taken"
 
 
-async def test_the_whole_way(customer: Client, at_work: Client, staff: dict[Role, Client], book: Book) -> None:
-    """From booking to completed, with its history, its waves, and the customer's notifications."""
+async def test_a_job_from_booking_to_completion(
+    customer: Client, at_work: Client, staff: dict[Role, Client], book: Book
+) -> None:
+    """A job runs from booking to `completed`. Its history, its waves and the customer's notifications can be read."""
     job = (await book(customer))["id"]
     await wait_for_offer(at_work, job)
     path = f"/v1/jobs/{job}"
@@ -273,17 +296,19 @@ async def test_the_whole_way(customer: Client, at_work: Client, staff: dict[Role
     assert [item["id"] for item in mine["items"]] == [job]
     assert mine["as_of"]["main"]["seq"] >= items[-1]["seq"]
 
-    async def told() -> int:
+    async def notification_count() -> int:
         return len((await customer("GET", "/v1/notifications")).json()["items"])
 
-    await wait_until(told, what="a notification")
+    await wait_until(notification_count, what="a notification")
     first = (await customer("GET", "/v1/notifications")).json()["items"][0]
     assert (await customer("POST", f"/v1/notifications/{first['id']}/read")).status_code == 204
     assert code_of(await at_work("POST", f"/v1/notifications/{first['id']}/read")) == (404, "not_found")
 
 
-async def test_who_has_his_hands_full_is_refused(customer: Client, at_work: Client, book: Book) -> None:
-    """With a capacity of one the second job is `at_capacity`, though it was offered."""
+async def test_a_claim_over_capacity_is_refused(customer: Client, at_work: Client, book: Book) -> None:
+    """A technician with a capacity of one job who claims a second job is refused with 409 `at_capacity`, although the
+    job was offered to them.
+    """
     jobs = [(await book(customer))["id"] for _ in range(2)]
     for job in jobs:
         await wait_for_offer(at_work, job)
@@ -292,21 +317,21 @@ async def test_who_has_his_hands_full_is_refused(customer: Client, at_work: Clie
     assert (await at_work("GET", "/v1/me")).json()["fix"] == {"every_s": 10}
 
 
-async def test_offers_come_in_pages(customer: Client, at_work: Client, book: Book) -> None:
-    """The offers of one page and the next are different ones, nearest deadline first."""
+async def test_offers_have_pages(customer: Client, at_work: Client, book: Book) -> None:
+    """The pages of `/v1/offers` contain each offer once, the earliest deadline first."""
     for _ in range(3):
         await wait_for_offer(at_work, (await book(customer))["id"])
     whole = (await at_work("GET", "/v1/offers")).json()["items"]
     first = (await at_work("GET", "/v1/offers?limit=2")).json()
     second = (await at_work("GET", f"/v1/offers?limit=200&cursor={first['next']}")).json()
-    known = [offer["job"]["id"] for offer in whole]  # an offer of another test may come between two reads
+    known = [offer["job"]["id"] for offer in whole]  # another test may add an offer between the reads
     assert [o["job"]["id"] for o in first["items"] + second["items"] if o["job"]["id"] in known] == known
     assert [o["expires_at"] for o in whole] == sorted(o["expires_at"] for o in whole)
     assert pointers(await at_work("GET", "/v1/offers?cursor=x")) == {"/cursor"}
 
 
-async def test_an_expired_job_is_expired(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Who was offered a job that nobody took hears `expired`, and the customer sees it closed."""
+async def test_a_job_that_nobody_claims_expires(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A job that nobody claims within its lifetime becomes `expired`, and a claim is then refused with 409 `expired`."""
     data = str(tmp_path_factory.mktemp("brief"))
     brief = Settings(data=data, port=0, limits="off", lease_s=1.0, job_lifetime_s=1.0)
     async with running(brief) as server, httpx.AsyncClient(base_url=server.url, trust_env=False) as http:
@@ -318,8 +343,8 @@ async def test_an_expired_job_is_expired(tmp_path_factory: pytest.TempPathFactor
         job = (await people.book(customer, service))["id"]
         await wait_for_offer(technician, job)
 
-        async def closed() -> bool:
+        async def is_expired() -> bool:
             return bool((await customer("GET", f"/v1/jobs/{job}")).json()["job"]["status"] == "expired")
 
-        await wait_until(closed)
+        await wait_until(is_expired)
         assert code_of(await technician("POST", f"/v1/jobs/{job}/claim")) == (409, "expired")

@@ -1,4 +1,4 @@
-"""Request keys: the first verdict is given again, and nothing is done twice."""
+"""Tests of idempotency keys: a repeated command returns its first outcome, and nothing is done twice."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from tests.server.http.people import wait_for_offer
 
 @pytest.mark.parametrize("key", ["", "1", "not-a-uuid", "x" * 36, "{main}:log"])
 async def test_a_key_is_a_uuid(key: str, customer: Client, service: str) -> None:
-    """What is no UUID is refused and named, before anything is done."""
+    """An `Idempotency-Key` that is not a UUID is refused with `invalid`, and the refusal names the header."""
     body = {"service": service, **HERE, "address": "x"}
     assert pointers(await customer("POST", "/v1/jobs", body, Idempotency_Key=key)) == {"/Idempotency-Key"}
 
 
-async def test_a_key_used_for_something_else(customer: Client, service: str) -> None:
-    """The same key with other arguments is `reused_key`."""
+async def test_a_key_with_other_arguments_is_refused(customer: Client, service: str) -> None:
+    """A request with the key of an earlier request and other arguments is refused with 422 `reused_key`."""
     key, body = str(uuid.uuid4()), {"service": service, **HERE, "address": "x"}
     await customer("POST", "/v1/jobs", body, Idempotency_Key=key)
     answer = await customer("POST", "/v1/jobs", {**body, "address": "y"}, Idempotency_Key=key)
@@ -34,14 +34,16 @@ async def test_a_key_used_for_something_else(customer: Client, service: str) -> 
 
 
 async def test_a_lost_reply_names_its_key(customer: Client, book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A 504 names the key to repeat with, also where the server made it."""
+    """A 504 contains the idempotency key with which the client can repeat the command, also if the server created the
+    key.
+    """
     job = (await book(customer))["id"]
 
-    async def lost(*_: object, **__: object) -> None:
+    async def raise_indeterminate(*_: object, **__: object) -> None:
         raise Indeterminate
 
     with monkeypatch.context() as patched:
-        patched.setattr(jobs, "run_command", lost)
+        patched.setattr(jobs, "run_command", raise_indeterminate)
         answer = await customer("POST", f"/v1/jobs/{job}/cancel")
     assert code_of(answer) == (504, "indeterminate")
     key = answer.headers["idempotency-key"]
@@ -50,7 +52,9 @@ async def test_a_lost_reply_names_its_key(customer: Client, book: Book, monkeypa
 
 
 async def test_a_booking_repeated_is_one_booking(site: Running, customer: Client, service: str) -> None:
-    """The same key gives the same job and status, marked as a repeat, and one event."""
+    """A booking that is repeated with its key returns the same job and status, marked with `Idempotency-Replayed`, and
+    emits one `job.created`.
+    """
     first_seq = (await log.read_head(site.engine.store.reads, DEFAULT_ZONE)).seq
     key, body = str(uuid.uuid4()), {"service": service, **HERE, "address": "x"}
     first = await customer("POST", "/v1/jobs", body, Idempotency_Key=key.upper())
@@ -66,7 +70,9 @@ async def test_a_booking_repeated_is_one_booking(site: Running, customer: Client
 
 
 async def test_a_claim_repeated_is_the_same_claim(customer: Client, at_work: Client, book: Book) -> None:
-    """Over `claim` or `respond`, the key gives the first answer again."""
+    """A claim that is repeated with its key, by `claim` or by `respond`, returns the first reply. Only the technician
+    may read the outcome under the key.
+    """
     job, key = (await book(customer))["id"], str(uuid.uuid4())
     await wait_for_offer(at_work, job)
     first = await at_work("POST", f"/v1/jobs/{job}/claim", None, Idempotency_Key=key)
@@ -78,8 +84,8 @@ async def test_a_claim_repeated_is_the_same_claim(customer: Client, at_work: Cli
     assert code_of(await customer("GET", f"/v1/requests/{key}")) == (404, "not_found")
 
 
-async def test_a_refusal_is_remembered(customer: Client, at_work: Client, join: Join, book: Book) -> None:
-    """A refusal is given again under its key, though the reason is gone by then."""
+async def test_a_refusal_is_repeated(customer: Client, at_work: Client, join: Join, book: Book) -> None:
+    """A refused command that is repeated with its key is refused in the same way, even if the reason is gone."""
     job, key = (await book(customer))["id"], str(uuid.uuid4())
     await wait_for_offer(at_work, job)
     early = await at_work("POST", f"/v1/jobs/{job}/depart", None, Idempotency_Key=key)
@@ -90,8 +96,8 @@ async def test_a_refusal_is_remembered(customer: Client, at_work: Client, join: 
     assert again.headers["idempotency-replayed"] == "true"
 
 
-async def test_commands_in_sql_keep_their_keys_too(admin: Client) -> None:
-    """A service made twice under one key is made once."""
+async def test_commands_in_sql_have_keys_too(admin: Client) -> None:
+    """Two requests with one key to create a service create it once, and both return the same reply."""
     key = str(uuid.uuid4())
     body = {"name": "Twice", "category": "x", "base_amount": 1, "currency": "EUR", "pricing": "flat"}
     first = await admin("POST", "/v1/services", body, Idempotency_Key=key)
@@ -101,15 +107,17 @@ async def test_commands_in_sql_keep_their_keys_too(admin: Client) -> None:
 
 
 @pytest.mark.parametrize("key", ["nonsense", "3f0c1b52-6f0e-4f6e-9d31-2f6a3f1c7a10"])
-async def test_an_unknown_request_never_arrived(key: str, customer: Client) -> None:
-    """A key under which nothing came is 404."""
+async def test_an_unknown_key_is_404(key: str, customer: Client) -> None:
+    """`/v1/requests/{key}` returns 404 for a key that no request of the caller had."""
     assert code_of(await customer("GET", f"/v1/requests/{key}")) == (404, "not_found")
 
 
-async def test_a_key_of_a_job_is_none_of_an_account(
+async def test_a_key_of_a_job_is_refused_for_an_account(
     site: Running, customer: Client, at_work: Client, admin: Client, book: Book
 ) -> None:
-    """Done in Redis, or refused there a moment ago: for a command of SQL it is `reused_key`, which does nothing."""
+    """A command in SQL is refused with `reused_key`, and does nothing, if its key was used before for a command in
+    Redis, which was done or refused.
+    """
     job, key = (await book(customer))["id"], str(uuid.uuid4())
     await wait_for_offer(at_work, job)
     await at_work("POST", f"/v1/jobs/{job}/claim", None, Idempotency_Key=key)
@@ -126,18 +134,20 @@ async def test_a_key_of_a_job_is_none_of_an_account(
     assert (await admin("GET", "/v1/services?q=Never made")).json()["items"] == []
 
 
-async def test_a_key_is_its_principals_own(customer: Client, admin: Client, service: str, book: Book) -> None:
-    """What one has used for a job another may use for an account: they share nothing."""
+async def test_keys_are_separate_for_each_user(customer: Client, admin: Client, service: str, book: Book) -> None:
+    """A key that one user has used for a job can be used by another user for a service."""
     job, key = (await book(customer))["id"], str(uuid.uuid4())
     assert (await customer("POST", f"/v1/jobs/{job}/cancel", {}, Idempotency_Key=key)).status_code == 200
     answer = await admin("PATCH", f"/v1/services/{service}", {"name": "Boiler repair"}, Idempotency_Key=key)
     assert answer.status_code == 200
 
 
-async def test_a_key_of_an_account_used_for_a_job_is_not_noticed(
+async def test_a_key_of_an_account_is_accepted_for_a_job(
     customer: Client, at_work: Client, book: Book, admin: Client, service: str
 ) -> None:
-    """Both are done, once each, and each repeat is given its own first verdict: docs/claims.md says why."""
+    """If a technician uses one key for their profile and then for a claim, both are done once, and each repeat returns
+    the first reply of its own command. docs/claims.md gives the reason.
+    """
     job, key = (await book(customer))["id"], str(uuid.uuid4())
     await wait_for_offer(at_work, job)
     mine, change = f"/v1/technicians/{at_work.user}", {"services": [service]}
@@ -152,20 +162,20 @@ async def test_a_key_of_an_account_used_for_a_job_is_not_noticed(
     assert code_of(wrong) == (422, "reused_key")
 
 
-async def test_where_the_key_cannot_be_looked_for_nothing_is_done(
-    admin: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Redis falls silent: a command of SQL is `unavailable`, which promises that it was not done, and it was not."""
+async def test_a_key_that_cannot_be_checked_is_unavailable(admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If Redis does not answer the check of a key, a command in SQL is refused with 503 `unavailable`, which promises
+    that nothing was done, and nothing was done.
+    """
     submit, key = Pipeline.submit, str(uuid.uuid4())
 
-    async def silent(pipeline: Pipeline, *command: Any) -> Any:
+    async def submit_without_exists(pipeline: Pipeline, *command: Any) -> Any:
         if command[0] == "EXISTS":
             raise Indeterminate
         return await submit(pipeline, *command)
 
     body = {"name": "Made once", "category": "x", "base_amount": 1, "currency": "EUR", "pricing": "flat"}
     with monkeypatch.context() as patched:
-        patched.setattr(Pipeline, "submit", silent)
+        patched.setattr(Pipeline, "submit", submit_without_exists)
         answer = await admin("POST", "/v1/services", body, Idempotency_Key=key)
     assert code_of(answer) == (503, "unavailable")
     assert (await admin("GET", "/v1/services?q=Made once")).json()["items"] == []

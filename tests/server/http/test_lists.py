@@ -1,4 +1,4 @@
-"""Lists: all of them come in pages alike, what a cursor may be, and what they say of how far they know."""
+"""Tests that all lists have pages of the same kind, refuse the same cursors, and state how complete they are."""
 
 from __future__ import annotations
 
@@ -25,31 +25,31 @@ from tests.support.wait import wait_until
 
 
 def is_list(route: Route) -> bool:
-    """Whether a route answers with items and the cursor of the next page."""
+    """Return whether a route returns items and the cursor of the next page."""
     return get_origin(route.reply) in (Items, LiveItems)
 
 
 LISTS = [route.name for route in ROUTES if is_list(route)]
 
 
-class List(NamedTuple):
-    """A list with more than one item: who reads it, where, and narrowed to what."""
+class ListRequest(NamedTuple):
+    """A request for a list that has more than one item: the client, the path and the query."""
 
     reader: Client
     path: str
     query: Mapping[str, str] = MappingProxyType({})
 
     async def __call__(self, **more: Any) -> Any:
-        """The answer to a request for it."""
+        """Send the request with the query parameters ``more`` added, and return the response."""
         return await self.reader("GET", f"{self.path}?{urlencode({**self.query, **more})}")
 
 
-Lists = dict[str, List]
+ListRequests = dict[str, ListRequest]
 
 
 @pytest.fixture(scope="module")
-async def lists(site: Running, staff: dict[Role, Client], join: Join, nobody: Client) -> Lists:
-    """Each list of the table with several items in it."""
+async def lists(site: Running, staff: dict[Role, Client], join: Join, nobody: Client) -> ListRequests:
+    """Create several items in each list of the route table, and return a request for each list."""
     admin, carla, dora = staff["admin"], await join("customer"), await join("customer")
     service, category = await people.make_service(admin), uuid.uuid4().hex
     for name in (service, await people.make_service(admin)):
@@ -67,58 +67,60 @@ async def lists(site: Running, staff: dict[Role, Client], join: Join, nobody: Cl
     bid_for = f"/v1/jobs/{(await people.book(carla, service, blueprint='marketplace'))['id']}"
     for technician in (tom, una):
         assert (await technician("POST", f"{bid_for}/bids", {"amount": 8000})).status_code == 201
-    await _disputed(carla, tom, service)
-    job = f"/v1/jobs/{await _disputed(carla, tom, service)}"
+    await _book_disputed_job(carla, tom, service)
+    job = f"/v1/jobs/{await _book_disputed_job(carla, tom, service)}"
     for reference in ("pi_1", "pi_2"):
         word = {"reference": reference, "status": "failed", "amount": 1, "currency": "EUR"}
         assert (await staff["service"]("POST", f"{job}/payments", word)).status_code == 201
     found = {
-        "jobs_find": List(carla, "/v1/jobs"),
-        "jobs_history": List(carla, f"{job}/history"),
-        "jobs_waves": List(admin, f"/v1/jobs/{offered[0]}/waves"),
-        "payments_find": List(admin, f"{job}/payments"),
-        "bids_find": List(carla, f"{bid_for}/bids"),
-        "offers_find": List(tom, "/v1/offers"),
-        "disputes_find": List(carla, "/v1/disputes"),
-        "blocks_find": List(dora, "/v1/me/blocks"),
-        "logins_find": List(await _twice(nobody), "/v1/me/sessions"),
-        "users_find": List(admin, "/v1/users", {"role": "technician"}),
-        "blueprints_find": List(carla, "/v1/blueprints"),
-        "catalogue_find": List(carla, "/v1/services", {"category": category}),
-        "technicians_find": List(carla, "/v1/technicians", {"service": service}),
-        "notifications_find": List(carla, "/v1/notifications"),
+        "jobs_find": ListRequest(carla, "/v1/jobs"),
+        "jobs_history": ListRequest(carla, f"{job}/history"),
+        "jobs_waves": ListRequest(admin, f"/v1/jobs/{offered[0]}/waves"),
+        "payments_find": ListRequest(admin, f"{job}/payments"),
+        "bids_find": ListRequest(carla, f"{bid_for}/bids"),
+        "offers_find": ListRequest(tom, "/v1/offers"),
+        "disputes_find": ListRequest(carla, "/v1/disputes"),
+        "blocks_find": ListRequest(dora, "/v1/me/blocks"),
+        "logins_find": ListRequest(await _log_in_twice(nobody), "/v1/me/sessions"),
+        "users_find": ListRequest(admin, "/v1/users", {"role": "technician"}),
+        "blueprints_find": ListRequest(carla, "/v1/blueprints"),
+        "catalogue_find": ListRequest(carla, "/v1/services", {"category": category}),
+        "technicians_find": ListRequest(carla, "/v1/technicians", {"service": service}),
+        "notifications_find": ListRequest(carla, "/v1/notifications"),
     }
-    await wait_until(lambda: _several(found["notifications_find"]), what="two notifications")
+    await wait_until(lambda: _has_several_items(found["notifications_find"]), what="two notifications")
     return found
 
 
-async def _disputed(customer: Client, technician: Client, service: str) -> str:
+async def _book_disputed_job(customer: Client, technician: Client, service: str) -> str:
     job = (await people.book(customer, service, blueprint="direct_booking", technician=technician.user))["id"]
     await market.run_command(technician, job, "accept")
     assert (await customer("POST", f"/v1/jobs/{job}/disputes", {"reason": "It drips"})).status_code == 201
     return str(job)
 
 
-async def _twice(nobody: Client) -> Client:
-    """A customer who has signed in twice."""
+async def _log_in_twice(nobody: Client) -> Client:
+    """Register a customer, log them in again, and return the client of the second login."""
     who = {"email": f"{uuid.uuid4().hex}@example.org", "password": "correct horse"}
     assert (await nobody("POST", "/v1/auth/register", {**who, "name": "Eve", "role": "customer"})).is_success
     told = (await nobody("POST", "/v1/auth/login", who)).json()
     return Client(nobody.http, told["access_token"], told["user"]["id"])
 
 
-async def _several(one: List) -> bool:
+async def _has_several_items(one: ListRequest) -> bool:
     return len((await one()).json()["items"]) > 1
 
 
-def test_every_list_takes_limit_and_cursor() -> None:
-    """And its answer is one that says what comes next."""
+def test_every_list_accepts_limit_and_cursor() -> None:
+    """The routes that accept `limit` and `cursor` are exactly those that return the cursor of the next page."""
     assert [route.name for route in ROUTES if issubclass(route.query, ListQuery)] == LISTS
 
 
 @pytest.mark.parametrize("name", LISTS)
-async def test_no_list_takes_a_wrong_page(name: str, lists: Lists) -> None:
-    """Of a limit that is none, or a cursor that no page of it gave, the refusal names the parameter."""
+async def test_every_list_refuses_an_invalid_page(name: str, lists: ListRequests) -> None:
+    """An invalid `limit`, a cursor that the list did not return, and an unknown parameter are refused. The refusal
+    names the parameter.
+    """
     for limit in ("0", "201", "-1", "ten", "1.5", ""):
         assert pointers(await lists[name](limit=limit)) == {"/limit"}, limit
     for cursor in ("", "nonsense!", "AAAA", encode_cursor("x", "y", "z")):
@@ -127,8 +129,10 @@ async def test_no_list_takes_a_wrong_page(name: str, lists: Lists) -> None:
 
 
 @pytest.mark.parametrize("name", LISTS)
-async def test_every_list_comes_in_pages(name: str, lists: Lists) -> None:
-    """By ones it is what it is as a whole: each item once, in the same order, the last page without a next one."""
+async def test_every_list_has_pages(name: str, lists: ListRequests) -> None:
+    """The pages of a list contain the items of the whole list, each once and in the same order. The last page has no
+    `next`. A cursor of 600 characters is refused.
+    """
     one, whole = lists[name], (await lists[name](limit=200)).json()
     assert whole["next"] is None
     assert len(whole["items"]) > 1
@@ -150,21 +154,23 @@ async def test_every_list_comes_in_pages(name: str, lists: Lists) -> None:
 
 @pytest.mark.parametrize("number", [2**63, -(2**63), 10**40])
 @pytest.mark.parametrize("path", ["/v1/jobs", "/v1/users", "/v1/notifications"])
-async def test_a_cursor_that_no_column_holds_is_refused(path: str, number: int, admin: Client) -> None:
-    """A number beyond 64 bits is none that a page gave: invalid, not a fault of the server."""
+async def test_a_cursor_beyond_64_bits_is_refused(path: str, number: int, admin: Client) -> None:
+    """A cursor with a number of more than 64 bits, too large for any column, is refused with `invalid`, not with 500."""
     answer = await admin("GET", f"{path}?cursor={encode_cursor(number, 'x')}")
     assert pointers(answer) == {"/cursor"}
 
 
 @pytest.mark.parametrize("lat", [85.1, -90])
-async def test_nobody_is_near_a_pole(lat: float, customer: Client, service: str) -> None:
-    """Where no position can be indexed nothing can be looked for."""
+async def test_a_search_near_a_pole_is_refused(lat: float, customer: Client, service: str) -> None:
+    """A search for technicians at a latitude that Redis cannot index is refused at `/lat`."""
     answer = await customer("GET", f"/v1/technicians?service={service}&lat={lat}&lon=0")
     assert pointers(answer) == {"/lat"}
 
 
-async def test_an_empty_list_knows_how_far_too(customer: Client, staff: dict[Role, Client], book: Book) -> None:
-    """Asked for somebody else's jobs, a list is empty and still carries `as_of`, not below what was given."""
+async def test_an_empty_list_has_as_of(customer: Client, staff: dict[Role, Client], book: Book) -> None:
+    """An empty list also has `as_of`, the cursor up to which the list is complete. Its seq is not lower than in an
+    earlier reply.
+    """
     await book(customer)
     whole = (await customer("GET", "/v1/jobs")).json()["as_of"]["main"]
     for who, query in ((customer, "?customer=somebody"), (staff["mediator"], "")):
@@ -174,8 +180,8 @@ async def test_an_empty_list_knows_how_far_too(customer: Client, staff: dict[Rol
         assert found["as_of"]["main"]["seq"] >= whole["seq"]
 
 
-async def test_disputes_are_looked_for_in_parts(lists: Lists, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However few jobs a script looks at, all disputes are found, each once."""
+async def test_disputes_are_read_in_batches(lists: ListRequests, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The list of disputes contains the same items if its script reads only two jobs in a run."""
     whole = (await lists["disputes_find"]()).json()["items"]
     monkeypatch.setattr(disputes, "BATCH_SIZE", 2)
     assert (await lists["disputes_find"]()).json()["items"] == whole

@@ -1,4 +1,4 @@
-"""One's own logins: listed, and ended one by one."""
+"""Tests of the list of the caller's own logins, and of ending one of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ PASSWORD = "correct horse"
 
 
 async def _two_logins(nobody: Client, **first: str) -> tuple[Client, Client, str]:
-    """The same person on two devices, and the refresh token of the second."""
+    """Register a customer and log them in again. Return the client of each login and the second login's refresh token.
+    ``first`` are the headers of the registration.
+    """
     email = f"{uuid.uuid4().hex}@example.org"
     new = {"email": email, "password": PASSWORD, "name": "Ada", "role": "customer"}
     told = (await nobody("POST", "/v1/auth/register", new, **first)).json()
@@ -23,8 +25,10 @@ async def _two_logins(nobody: Client, **first: str) -> tuple[Client, Client, str
     return Client(http, told["access_token"], user), Client(http, again["access_token"], user), again["refresh_token"]
 
 
-async def test_another_s_login_is_not_found(nobody: Client, customer: Client, staff: dict[Role, Client]) -> None:
-    """Nor is one that ended or never was, to an admin as to anybody; nothing ends by it."""
+async def test_only_own_logins_can_be_ended(nobody: Client, customer: Client, staff: dict[Role, Client]) -> None:
+    """A login of somebody else, an ended login and an unknown login are refused with 404, also for an admin, and no
+    login is ended.
+    """
     phone, laptop, _ = await _two_logins(nobody)
     items = (await phone("GET", "/v1/me/sessions")).json()["items"]
     for who in (customer, staff["admin"]):
@@ -39,8 +43,10 @@ async def test_another_s_login_is_not_found(nobody: Client, customer: Client, st
 
 
 @pytest.mark.parametrize(("agent", "device"), [("Fieldwork/3.1 (Pixel)", "Fieldwork/3.1 (Pixel)"), ("", None)])
-async def test_the_latest_comes_first_and_one_is_current(nobody: Client, agent: str, device: str | None) -> None:
-    """Each names its device as the client named itself; pages meet every login once."""
+async def test_logins_are_listed_latest_first(nobody: Client, agent: str, device: str | None) -> None:
+    """Logins are listed latest first, and the one of the request is `current`. `device` is the `User-Agent` of the
+    login. The pages contain each login once.
+    """
     phone, laptop, _ = await _two_logins(nobody, User_Agent=agent)
     latest, first = (await laptop("GET", "/v1/me/sessions")).json()["items"]
     assert (latest["current"], first["current"], first["device"]) == (True, False, device)
@@ -50,9 +56,9 @@ async def test_the_latest_comes_first_and_one_is_current(nobody: Client, agent: 
     assert [item["current"] for item in (*page["items"], *rest["items"])] == [False, True] and rest["next"] is None
 
 
-async def test_an_ended_login_is_over_at_once(nobody: Client) -> None:
-    """Its access token and its refresh token are refused, and it is listed no more; the other goes on. Under its key
-    the end is answered again.
+async def test_an_ended_login_is_refused_at_once(nobody: Client) -> None:
+    """After a login is ended, its access token and refresh token are refused, and the list does not contain it. The
+    other login remains valid, and a repeat with the key returns the first reply.
     """
     phone, laptop, refresh = await _two_logins(nobody)
     (login,) = [item["id"] for item in (await laptop("GET", "/v1/me/sessions")).json()["items"] if item["current"]]
@@ -66,8 +72,8 @@ async def test_an_ended_login_is_over_at_once(nobody: Client) -> None:
     assert [item["current"] for item in (await phone("GET", "/v1/me/sessions")).json()["items"]] == [True]
 
 
-async def test_the_current_one_can_be_ended(join: Join) -> None:
-    """Ending the login that one came with is signing out."""
+async def test_the_current_login_can_be_ended(join: Join) -> None:
+    """If a user ends the login of the request itself, its access token is refused from then on."""
     one = await join("technician")
     (login,) = (await one("GET", "/v1/me/sessions")).json()["items"]
     assert (await one("DELETE", f"/v1/me/sessions/{login['id']}")).status_code == 204

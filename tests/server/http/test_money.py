@@ -13,7 +13,7 @@ from server.serve import Running
 from tests.server.http import market
 from tests.server.http.client import Client, code_of, pointers
 from tests.server.http.conftest import Book
-from tests.server.http.test_disputes import direct, dispute, resolve
+from tests.server.http.test_disputes import book_directly, open_dispute, resolve_dispute
 from tests.server.http.test_payments import MONEY, put, ready
 from tests.support import event_log
 
@@ -155,12 +155,12 @@ async def test_while_it_is_frozen(
     site: Running, customer: Client, at_work: Client, book: Book, paying: Client, staff: dict[Role, Client]
 ) -> None:
     """A dispute stops steps, not money. Where the blueprint has no command for a capture, it is just received."""
-    job = await direct(customer, at_work, book, "accept")
-    name = (await dispute(customer, job)).json()["dispute"]["id"]
+    job = await book_directly(customer, at_work, book, "accept")
+    name = (await open_dispute(customer, job)).json()["dispute"]["id"]
     told = (await put(paying, job, "captured")).json()["job"]
     assert sums(told) == ("accepted", PRICE, 0) and told["frozen"] is True
     assert await kinds(site, job) == [("received", None)]
-    resolved = await resolve(staff["mediator"], name, "resume")
+    resolved = await resolve_dispute(staff["mediator"], name, "resume")
     assert sums(resolved.json()["job"]) == ("accepted", PRICE, 0)
 
 
@@ -175,10 +175,10 @@ async def test_the_signature_takes_what_was_captured_before_it(
     for command in ("accept", "depart", "start", "finish"):
         await market.run_command(at_work, job, command)
     assert sums((await put(paying, job, "captured", amount=1)).json()["job"]) == ("work_done", 1, 0)
-    name = (await dispute(customer, job)).json()["dispute"]["id"]
+    name = (await open_dispute(customer, job)).json()["dispute"]["id"]
     rest = await put(paying, job, "captured", reference="pi_2", amount=PRICE - 1)
     assert sums(rest.json()["job"]) == ("disputed", PRICE, 0)
-    assert sums((await resolve(staff["mediator"], name, "resume")).json()["job"]) == ("work_done", PRICE, 0)
+    assert sums((await resolve_dispute(staff["mediator"], name, "resume")).json()["job"]) == ("work_done", PRICE, 0)
     assert sums(await market.run_command(customer, job, "sign")) == ("paid", PRICE, 0)
     assert await asked(site, job) == []
     assert await kinds(site, job) == [

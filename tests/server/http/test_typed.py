@@ -9,7 +9,7 @@ import pytest
 
 from tests.server.http.client import Client, code_of, pointers
 from tests.server.http.conftest import Join
-from tests.server.http.test_auth import PASSWORD, person
+from tests.server.http.test_auth import PASSWORD, registration
 
 DECOMPOSED = unicodedata.normalize("NFD", "Größe und Höhe")
 
@@ -42,19 +42,19 @@ DECOMPOSED = unicodedata.normalize("NFD", "Größe und Höhe")
 )
 async def test_what_nobody_can_see_or_everybody_guesses_is_refused(field: str, value: str, nobody: Client) -> None:
     """Invisible, bidirectional and control characters in names and addresses; the most common passwords."""
-    assert pointers(await nobody("POST", "/v1/auth/register", person(**{field: value}))) == {f"/{field}"}
+    assert pointers(await nobody("POST", "/v1/auth/register", registration(**{field: value}))) == {f"/{field}"}
 
 
 @pytest.mark.parametrize("name", ["علی‌رضا", "क्‍ष", "Zoë ❤️", "O’Brien-Sçhmidt", "李 小龍"])
 async def test_names_of_all_scripts_are_taken(name: str, nobody: Client) -> None:
     """The joiners of Persian and Hindi, emoji and combining marks are part of a name."""
-    answer = await nobody("POST", "/v1/auth/register", person(name=name))
+    answer = await nobody("POST", "/v1/auth/register", registration(name=name))
     assert answer.json()["user"]["name"] == unicodedata.normalize("NFC", name)
 
 
 async def test_a_name_is_kept_trimmed_and_composed(nobody: Client) -> None:
     """Two ways of writing one name are one name."""
-    answer = await nobody("POST", "/v1/auth/register", person(name=f"  {DECOMPOSED}\u00a0"))
+    answer = await nobody("POST", "/v1/auth/register", registration(name=f"  {DECOMPOSED}\u00a0"))
     assert answer.json()["user"]["name"] == "Größe und Höhe"
 
 
@@ -68,7 +68,7 @@ async def test_a_name_is_kept_trimmed_and_composed(nobody: Client) -> None:
 )
 async def test_one_password_of_two_keyboards_signs_in(registered: str, typed: str, nobody: Client) -> None:
     """Composed or decomposed, with any kind of space (RFC 8265); other letters stay wrong."""
-    new = person(password=registered)
+    new = registration(password=registered)
     await nobody("POST", "/v1/auth/register", new)
     login = {"email": new["email"], "password": typed}
     assert (await nobody("POST", "/v1/auth/login", login)).status_code == 200
@@ -79,19 +79,19 @@ async def test_an_email_is_shown_as_typed_and_found_in_any_spelling(nobody: Clie
     """The mailbox keeps its spelling; full-width, capitals, `ss` for `ß` and spaces around it reach the account."""
     tag = uuid.uuid4().hex
     typed = f"Straße.{tag}@Example.org"
-    made = await nobody("POST", "/v1/auth/register", person(email=f" {typed}\n"))
+    made = await nobody("POST", "/v1/auth/register", registration(email=f" {typed}\n"))
     assert made.json()["user"]["email"] == typed
     wide = "".join(chr(ord(char) + 0xFEE0) for char in "strasse") + f".{tag.upper()}@example.org"
     for spelling in (f"{typed} ", typed.upper(), wide):
         answer = await nobody("POST", "/v1/auth/login", {"email": spelling, "password": PASSWORD})
         assert answer.json()["user"]["email"] == typed
-        again = await nobody("POST", "/v1/auth/register", person(email=spelling))
+        again = await nobody("POST", "/v1/auth/register", registration(email=spelling))
         assert code_of(again) == (409, "duplicate")
 
 
 async def test_digits_of_a_phone_are_of_any_script(nobody: Client) -> None:
     """A Persian keyboard writes Persian digits."""
-    answer = await nobody("POST", "/v1/auth/register", person(phone="+۹۸ ۲۱ ۱۲۳۴"))
+    answer = await nobody("POST", "/v1/auth/register", registration(phone="+۹۸ ۲۱ ۱۲۳۴"))
     assert answer.json()["user"]["phone"] == "+98 21 1234"
 
 

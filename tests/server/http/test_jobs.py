@@ -331,7 +331,7 @@ async def test_offers_have_pages(customer: Client, at_work: Client, book: Book) 
 
 
 async def test_a_job_that_nobody_claims_expires(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A job that nobody claims within its lifetime becomes `expired`, and a claim is then refused with 409 `expired`."""
+    """A job that nobody claims within its lifetime becomes `expired`, and its claim is refused with 409 `expired`."""
     data = str(tmp_path_factory.mktemp("brief"))
     brief = Settings(data=data, port=0, limits="off", lease_s=1.0, job_lifetime_s=1.0)
     async with running(brief) as server, httpx.AsyncClient(base_url=server.url, trust_env=False) as http:

@@ -155,7 +155,7 @@ async def test_every_list_has_pages(name: str, lists: ListRequests) -> None:
 @pytest.mark.parametrize("number", [2**63, -(2**63), 10**40])
 @pytest.mark.parametrize("path", ["/v1/jobs", "/v1/users", "/v1/notifications"])
 async def test_a_cursor_beyond_64_bits_is_refused(path: str, number: int, admin: Client) -> None:
-    """A cursor with a number of more than 64 bits, too large for any column, is refused with `invalid`, not with 500."""
+    """A cursor with a number of more than 64 bits, too large for a column, is refused with `invalid`, not with 500."""
     answer = await admin("GET", f"{path}?cursor={encode_cursor(number, 'x')}")
     assert pointers(answer) == {"/cursor"}
 

@@ -1,5 +1,5 @@
-"""Every route and every socket op, with everybody, about everything: allowed or refused as declared beside it, and no
-reply, list, event or push shows anybody what is not theirs to see.
+"""Every user sends a request to every route and every socket op, about every object. Each request is allowed or refused
+as the policy beside the route or op declares, and no reply, list, event or push shows a user what they may not see.
 """
 
 from __future__ import annotations
@@ -18,100 +18,110 @@ from server.gateway.ops import OPS
 from server.http.policy import Policy
 from server.schemas import ops
 from server.serve import running
-from tests.server.sweep import asking
+from tests.server.sweep import requests
 from tests.server.sweep.world import POSITION, World
 from tests.support.wait import wait_until
 
-FOLLOWERS = {"customer", "mediator", "service", "ops_manager", "admin", "holder"}
-"""Who may hear where the holder is: the customer and the holder unasked, the others by the holder's jobs."""
-LASTING = (ops.Unsubscribe, ops.Decline)
-"""Ops that change the world for the tests after them."""
+POSITION_RECIPIENTS = {"customer", "mediator", "service", "ops_manager", "admin", "holder"}
+"""The users who may receive the holder's position: the customer and the holder without a subscription, the others by a
+subscription to the holder's jobs.
+"""
+OPS_WITH_EFFECT = (ops.Unsubscribe, ops.Decline)
+"""Ops that change the world for the tests that run after them."""
 
 
 @pytest.fixture(scope="module")
 async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    """The world after its story."""
+    """Yield the world after its story."""
     data = str(tmp_path_factory.mktemp("sweep"))
     async with (
         running(Settings(data=data, port=0, limits="off")) as server,
         httpx.AsyncClient(base_url=server.url, timeout=10, trust_env=False) as http,
     ):
         made = World(server, http)
-        await made.settle()
-        await made.live()
+        await made.create_users()
+        await made.run_story()
         yield made
         for socket in made.sockets.values():
             await socket.close()
 
 
-async def said(world: World, kind: type[ops.Op]) -> list[str]:
-    """What went otherwise than declared when everybody gave an op. A world is asked once."""
-    name = f"op {asking.named(kind)}"
-    if name not in world.wrong:
-        world.wrong[name] = await _said(world, kind)
-    return world.wrong[name]
+async def op_violations(world: World, kind: type[ops.Op]) -> list[str]:
+    """Return what differed from the policy when every user sent an op. The messages are sent once for each world."""
+    name = f"op {requests.op_name(kind)}"
+    if name not in world.violations:
+        world.violations[name] = await _send_op(world, kind)
+    return world.violations[name]
 
 
-async def _said(world: World, kind: type[ops.Op]) -> list[str]:
+async def _send_op(world: World, kind: type[ops.Op]) -> list[str]:
     wrong = []
-    for one in asking.messages(world, kind):
-        reply = await world.sockets[one.who].request(one.op, **one.arguments)
-        code, what = reply.get("error", {}).get("code", ""), f"{one.who}: {one.op} {one.arguments}"
-        if one.may is not None and one.passed(code) != one.may:
-            wrong.append(f"{what} may{'' if one.may else ' not'}, and was answered {code or 'well'}")
-        wrong += [f"{what} shows {name}" for name in world.shown(one.who, json.dumps(reply))]
+    for one in requests.op_messages(world, kind):
+        reply = await world.sockets[one.caller].request(one.op, **one.arguments)
+        code, what = reply.get("error", {}).get("code", ""), f"{one.caller}: {one.op} {one.arguments}"
+        if one.allowed is not None and one.was_allowed(code) != one.allowed:
+            wrong.append(f"{what} may{'' if one.allowed else ' not'}, and was answered {code or 'well'}")
+        wrong += [f"{what} shows {name}" for name in world.leaks(one.caller, json.dumps(reply))]
     return wrong
 
 
-async def requested(world: World, route: Route) -> list[str]:
-    """The same of a route, which everybody and nobody asked."""
-    if route.name not in world.wrong:
-        world.wrong[route.name] = await _requested(world, route)
-    return world.wrong[route.name]
+async def route_violations(world: World, route: Route) -> list[str]:
+    """Return what differed from the policy when every user, and a caller without a token, sent requests to a route."""
+    if route.name not in world.violations:
+        world.violations[route.name] = await _call_route(world, route)
+    return world.violations[route.name]
 
 
-async def _requested(world: World, route: Route) -> list[str]:
+async def _call_route(world: World, route: Route) -> list[str]:
     wrong = []
-    for asked in asking.requests(world, route):
-        code, text = await asking.answer(world, asked)
-        if asked.may is not None and asked.passed(code) != asked.may:
-            wrong.append(f"{asked} may{'' if asked.may else ' not'}, and was answered {code or 'well'}")
-        wrong += [f"{asked} shows {name}" for name in world.shown(asked.who, text, event=route.may_stream)]
+    for asked in requests.route_requests(world, route):
+        code, text = await requests.send_request(world, asked)
+        if asked.allowed is not None and asked.was_allowed(code) != asked.allowed:
+            wrong.append(f"{asked} may{'' if asked.allowed else ' not'}, and was answered {code or 'well'}")
+        wrong += [f"{asked} shows {name}" for name in world.leaks(asked.caller, text, event=route.may_stream)]
     return wrong
 
 
-async def heard(world: World) -> list[str]:
-    """What was pushed to whom it is not for, with a position on its way to all who may follow the holder."""
+async def push_violations(world: World) -> list[str]:
+    """Return the pushes that showed a secret to a user who may not see it. The holder's position is sent first, to all
+    users who may receive it.
+    """
     path = f"/v1/technicians/{world.people['holder'].user}/location"
-    await said(world, ops.Subscribe)  # to the holder's jobs, by all who may
-    await world.must("holder", "PUT", path, POSITION)
-    await wait_until(lambda: all(world.sockets[who].received("position") for who in FOLLOWERS), what="a position")
+    await op_violations(world, ops.Subscribe)  # all who may subscribe to the holder's jobs do so
+    await world.request("holder", "PUT", path, POSITION)
+    await wait_until(
+        lambda: all(world.sockets[who].received("position") for who in POSITION_RECIPIENTS), what="a position"
+    )
     return [
-        f"{who} heard {frame['type']} with {name}"
+        f"{who} received {frame['type']} with {name}"
         for who, socket in world.sockets.items()
         for frame in socket.pushes
-        for name in world.shown(who, json.dumps(frame), event="seq" in frame)
+        for name in world.leaks(who, json.dumps(frame), event="seq" in frame)
     ]
 
 
-@pytest.mark.parametrize("kind", [kind for kind in OPS if kind not in LASTING], ids=asking.named)
-async def test_an_op_lets_pass_whom_its_policy_names(kind: type[ops.Op], world: World) -> None:
-    """On a socket each person is let pass or refused as declared, and is shown nothing that is not theirs."""
-    wrong = await said(world, kind)
-    assert not wrong, "\n".join(wrong)
-
-
-async def test_nobody_hears_of_what_is_not_theirs(world: World) -> None:
-    """Of all that came to the open sockets: no code, phone, position nor e-mail stands in an event, and each secret
-    came to those alone who may see it.
+@pytest.mark.parametrize("kind", [kind for kind in OPS if kind not in OPS_WITH_EFFECT], ids=requests.op_name)
+async def test_an_op_allows_those_whom_its_policy_names(kind: type[ops.Op], world: World) -> None:
+    """On a socket each user is allowed or refused as the op's policy declares, and no reply shows a user a secret that
+    they may not see.
     """
-    wrong = await heard(world)
+    wrong = await op_violations(world, kind)
     assert not wrong, "\n".join(wrong)
-    assert {who for who, socket in world.sockets.items() if socket.received("position")} == FOLLOWERS
 
 
-async def test_only_ops_and_services_name_channels(world: World) -> None:
-    """Whoever else names a channel, in the address or on the socket, is refused; a zone is for ops alone."""
+async def test_no_push_shows_a_secret_to_others(world: World) -> None:
+    """No push on an open socket shows a user a secret that they may not see, and no event contains a code, a phone
+    number, a position or an e-mail address. Exactly the `POSITION_RECIPIENTS` receive the position.
+    """
+    wrong = await push_violations(world)
+    assert not wrong, "\n".join(wrong)
+    assert {who for who, socket in world.sockets.items() if socket.received("position")} == POSITION_RECIPIENTS
+
+
+async def test_only_ops_and_services_may_name_channels(world: World) -> None:
+    """Only ops and services may name a job's channel in a poll of `/v1/events`, and only ops the zone's channel, there
+    and in `subscribe`. All others are refused.
+    """
     job = f"job:{world.jobs['held']}"
     for who, client in world.people.items():
         if who.startswith("spare"):
@@ -123,40 +133,48 @@ async def test_only_ops_and_services_name_channels(world: World) -> None:
         assert ("ok" in reply) == (who in OPS_ROLES), who
 
 
-async def test_another_s_token_refreshes_nobody(world: World) -> None:
-    """A session goes on under a token of its own user alone."""
+async def test_a_session_refuses_another_users_token(world: World) -> None:
+    """A `refresh` with the token of another user is refused with `forbidden`."""
     reply = await world.sockets["loser"].request("refresh", token=world.people["admin"].token)
     assert reply["error"]["code"] == "forbidden"
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
-async def test_a_route_lets_pass_whom_its_policy_names(route: Route, world: World) -> None:
-    """The same over HTTP, by everybody and by nobody."""
-    wrong = await requested(world, route)
+async def test_a_route_allows_those_whom_its_policy_names(route: Route, world: World) -> None:
+    """Over HTTP each user, and a caller without a token, is allowed or refused as the route's policy declares, and no
+    reply shows them a secret that they may not see.
+    """
+    wrong = await route_violations(world, route)
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("kind", LASTING, ids=asking.named)
-async def test_an_op_without_a_version_lets_pass_whom_its_policy_names(kind: type[ops.Op], world: World) -> None:
-    """The same for those that cannot but be done, when all else is over."""
-    wrong = await said(world, kind)
+@pytest.mark.parametrize("kind", OPS_WITH_EFFECT, ids=requests.op_name)
+async def test_an_op_with_effect_allows_those_whom_its_policy_names(kind: type[ops.Op], world: World) -> None:
+    """The ops that always change the world are sent after all other requests. Each user is allowed or refused as the
+    op's policy declares.
+    """
+    wrong = await op_violations(world, kind)
     assert not wrong, "\n".join(wrong)
 
 
 async def test_every_secret_was_shown_to_somebody(world: World) -> None:
-    """What the sweep looks for is there to be found: all but what nobody may ever see."""
-    for kind in (kind for kind in OPS if kind not in LASTING):
-        await said(world, kind)
-    await heard(world)
+    """Each secret that any user may see was shown to one of them, which proves that the sweep can find secrets."""
+    for kind in (kind for kind in OPS if kind not in OPS_WITH_EFFECT):
+        await op_violations(world, kind)
+    await push_violations(world)
     for route in ROUTES:
-        await requested(world, route)
-    for kind in LASTING:
-        await said(world, kind)
-    assert set(world.secrets) - world.met == {name for name, secret in world.secrets.items() if not secret.readers}
+        await route_violations(world, route)
+    for kind in OPS_WITH_EFFECT:
+        await op_violations(world, kind)
+    assert set(world.secrets) - world.seen_secrets == {
+        name for name, secret in world.secrets.items() if not secret.readers
+    }
 
 
-def test_nothing_is_without_a_policy() -> None:
-    """A route cannot be made without one, and every op has one but the two that are the gateway's own."""
+def test_every_route_and_op_has_a_policy() -> None:
+    """A route cannot be created without a policy. Every op has a policy, except `connect` and `ping`, which the gateway
+    handles itself.
+    """
     with pytest.raises(TypeError, match="policy"):
         Route("GET", "/v1/new", ROUTES[0].handler, None)  # type: ignore[call-arg]
     assert set(ops.KINDS.values()) - set(OPS) == {ops.Connect, ops.Ping}

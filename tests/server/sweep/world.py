@@ -1,7 +1,7 @@
-"""A small world with everybody in it, and eight jobs in which they stand to each other in every way there is.
+"""A world with users of every role and eight jobs, in which each relation between a user and a job occurs.
 
-Each secret of it is a text that stands nowhere else, with those who may ever be shown it. Whom a job concerns is said
-here by hand, by what happened in the story, and not asked of the engine.
+Each secret of the world is a text that occurs nowhere else, with the users who may see it. The relations between users
+and jobs are written here by hand, as the story creates them, and are not read from the engine.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ SERVICES = frozenset({"service", "other_service"})
 MANAGERS = OPS | {"onboarding_manager"}
 HERE = {"lat": 52.5237191, "lon": 13.4059283}
 POSITION = {"lat": 52.5291117, "lon": 13.4012239}
-"""Where the holder is."""
+"""The holder's position."""
 
-Ties = dict[str, set[str]]
+Relations = dict[str, set[str]]
 
 
 class Secret:
-    """A text that only ``readers`` may ever be shown. ``told``: events may hold it."""
+    """A text that only ``readers`` may see. Events may contain it if ``in_events``."""
 
-    def __init__(self, text: str, readers: frozenset[str], *, told: bool) -> None:
-        self.text, self.readers, self.told = text, readers, told
+    def __init__(self, text: str, readers: frozenset[str], *, in_events: bool) -> None:
+        self.text, self.readers, self.in_events = text, readers, in_events
 
 
 class World:
-    """Everybody, what they share, and how each stands to each thing."""
+    """The users, jobs and other objects of the sweep, and the relation of each user to each job."""
 
     def __init__(self, server: Running, http: httpx.AsyncClient) -> None:
         self.server, self.http = server, http
@@ -64,162 +64,170 @@ class World:
         self.secrets: dict[str, Secret] = {}
         self.jobs: dict[str, str] = {}
         self.blueprints: dict[str, str] = {}
-        self.ties: dict[str, Ties] = {}
-        """Of each job: person → ties."""
+        self.relations: dict[str, Relations] = {}
+        """For each job: user to relations."""
         self.open_offers: dict[str, set[str]] = {}
         self.ids: dict[str, str] = {}
         self.start = ""
         self.login: dict[str, str] = {}
-        self.wrong: dict[str, list[str]] = {}
-        """By route and op that were asked, what went otherwise than declared."""
-        self.met: set[str] = set()
-        """The secrets that somebody was shown who may see them."""
+        self.violations: dict[str, list[str]] = {}
+        """For each route and op that was called: what differed from its policy."""
+        self.seen_secrets: set[str] = set()
+        """The secrets that were shown to a user who may see them."""
 
-    def hide(self, name: str, text: str, *readers: str, told: bool = False) -> str:
-        """Note a secret; gives its text."""
-        self.secrets[name] = Secret(text, frozenset(readers), told=told)
+    def add_secret(self, name: str, text: str, *readers: str, in_events: bool = False) -> str:
+        """Record a secret with the users who may see it, and return its text."""
+        self.secrets[name] = Secret(text, frozenset(readers), in_events=in_events)
         return text
 
-    def secret(self, name: str, *readers: str) -> str:
-        """A fresh text, which events may tell to its readers."""
-        return self.hide(name, f"{name}-{uuid.uuid4().hex[:12]}", *readers, told=True)
+    def new_secret(self, name: str, *readers: str) -> str:
+        """Create and record a secret that events may contain, and return its text."""
+        return self.add_secret(name, f"{name}-{uuid.uuid4().hex[:12]}", *readers, in_events=True)
 
-    def shown(self, who: str, text: str, *, event: bool = False) -> list[str]:
-        """The secrets in ``text`` that this person may not see, or nobody in an event."""
+    def leaks(self, who: str, text: str, *, event: bool = False) -> list[str]:
+        """Return the names of the secrets in ``text`` that ``who`` may not see or, in an event, that no event may
+        contain.
+        """
         found = [(name, secret) for name, secret in self.secrets.items() if secret.text in text]
-        wrong = [name for name, secret in found if who not in secret.readers or (event and not secret.told)]
-        self.met |= {name for name, _ in found} - set(wrong)
+        wrong = [name for name, secret in found if who not in secret.readers or (event and not secret.in_events)]
+        self.seen_secrets |= {name for name, _ in found} - set(wrong)
         return wrong
 
-    # people
+    # users
 
-    async def settle(self) -> None:
-        """Make everybody, with an open socket each."""
+    async def create_users(self) -> None:
+        """Create all users with an open socket each, and approve the technicians. Set online those who are offered
+        jobs.
+        """
         for name, role in STAFF.items():
             await live_accounts.put_account(self.server.engine, f"cli_{name}", role)
             token = sign_token(self.server.engine.signer, UserId(f"cli_{name}"), role)
             self.people[name] = Client(self.http, token, f"cli_{name}")
         cursor = (await self.people["admin"]("GET", "/v1/sync")).json()["cursor"]
         self.start = f"main:{cursor['main']['epoch']}:0"
-        await self._services()
-        await self._other_service()
+        await self._create_services()
+        await self._create_other_service()
         for number, name in enumerate((*CUSTOMERS, *TECHNICIANS)):
-            await self._register(name, f"+1 555 70{number:02d} {uuid.uuid4().int % 10**6:06d}")
+            await self._register_user(name, f"+1 555 70{number:02d} {uuid.uuid4().int % 10**6:06d}")
         for name, client in self.people.items():
             self.sockets[name] = await SocketClient(self.server.ws_url, client.token).open()
         for name in TECHNICIANS:
             service = self.ids["special" if name in ("never", "spare_technician") else "service"]
             await people.approve(self.people[name], self.people["admin"], service)
             mine = f"/v1/technicians/{self.people[name].user}"
-            await self.must("admin", "PATCH", mine, {"capacity": 10})
+            await self.request("admin", "PATCH", mine, {"capacity": 10})
         for name in (*WORKERS, "never"):
             await people.go_online(self.people[name], **(POSITION if name == "holder" else {}))
 
-    async def _services(self) -> None:
+    async def _create_services(self) -> None:
         for name in ("service", "special", "spare"):
             self.ids[name] = await people.make_service(self.people["admin"])
 
-    async def _other_service(self) -> None:
+    async def _create_other_service(self) -> None:
         who = {"email": f"{uuid.uuid4().hex}@example.org", "password": "correct horse"}
-        await self.must("admin", "POST", "/v1/users", {**who, "name": "Other", "role": "service"})
+        await self.request("admin", "POST", "/v1/users", {**who, "name": "Other", "role": "service"})
         told = (await self.nobody("POST", "/v1/auth/login", who)).json()
         self.people["other_service"] = Client(self.http, told["access_token"], told["user"]["id"])
 
-    async def _register(self, name: str, phone: str) -> None:
+    async def _register_user(self, name: str, phone: str) -> None:
         email, password = f"{uuid.uuid4().hex}@example.org", f"pass {uuid.uuid4().hex}"
         role = self.roles[name]
         body = {"email": email, "password": password, "name": name, "role": role, "phone": phone}
         told = (await self.nobody("POST", "/v1/auth/register", body)).json()
         self.people[name] = Client(self.http, told["access_token"], told["user"]["id"])
-        # A customer's is for who does their work, and the holder's for whose work they do.
+        # The customer's phone number is shown to the holder, and the holder's to the customer.
         others = {"customer": {"holder"}, "holder": {"customer"}}.get(name, set())
         managers = MANAGERS if role == "technician" else {"admin"}
-        self.hide(f"phone of {name}", told["user"]["phone"], name, *others, *managers)
-        self.hide(f"email of {name}", email, name, "admin")
-        self.hide(f"password of {name}", password)
-        self.hide(f"refresh token of {name}", told["refresh_token"])
+        self.add_secret(f"phone of {name}", told["user"]["phone"], name, *others, *managers)
+        self.add_secret(f"email of {name}", email, name, "admin")
+        self.add_secret(f"password of {name}", password)
+        self.add_secret(f"refresh token of {name}", told["refresh_token"])
         if name == "customer":
             self.login = {"email": email, "password": password}
 
-    async def _another_login(self) -> str:
-        """The customer's second one, which no socket of the story came with."""
+    async def _log_in_again(self) -> str:
+        """Log the customer in a second time, and return the id of that login, which no socket of the story uses."""
         await self.nobody("POST", "/v1/auth/login", self.login)
-        logins = (await self.must("customer", "GET", "/v1/me/sessions"))["items"]
-        return self.hide("login of customer", str(logins[0]["id"]), "customer")
+        logins = (await self.request("customer", "GET", "/v1/me/sessions"))["items"]
+        return self.add_secret("login of customer", str(logins[0]["id"]), "customer")
 
-    # doing
+    # requests
 
-    async def must(self, name: str, method: str, path: str, body: Any = None) -> Any:
-        """A request that is done; what it answers."""
+    async def request(self, name: str, method: str, path: str, body: Any = None) -> Any:
+        """Send a request, assert that it succeeds, and return the reply (None if it has no body)."""
         answer = await self.people[name](method, path, body)
         assert answer.is_success, (name, method, path, answer.text)
         return answer.json() if answer.content else None
 
-    async def step(self, name: str, job: str, command: str, **body: Any) -> Any:
-        """One step that is taken."""
-        return await self.must(name, "POST", f"/v1/jobs/{self.jobs[job]}/{command}", body)
+    async def run_command(self, name: str, job: str, command: str, **body: Any) -> Any:
+        """Send a command on a job, assert that it succeeds, and return the reply."""
+        return await self.request(name, "POST", f"/v1/jobs/{self.jobs[job]}/{command}", body)
 
-    async def book(self, job: str, blueprint: str, ties: Ties, *, by: str = "", **more: Any) -> None:
-        """A job with secrets of its own. ``ties`` are those of whom the story concerns; ops and services come along."""
-        self.ties[job] = {**{name: {"ops"} for name in OPS}, **{name: {"service"} for name in SERVICES}}
-        for name, has in ties.items():
-            self.ties[job][name] = self.ties[job].get(name, set()) | has
-        self.blueprints[job], owner = blueprint, next(n for n, has in ties.items() if "customer" in has)
+    async def book(self, job: str, blueprint: str, relations: Relations, *, by: str = "", **more: Any) -> None:
+        """Book a job whose fields are secrets. ``relations`` are those of the story; ops and services are added. ``by``
+        is the caller if it is not the customer.
+        """
+        self.relations[job] = {**{name: {"ops"} for name in OPS}, **{name: {"service"} for name in SERVICES}}
+        for name, has in relations.items():
+            self.relations[job][name] = self.relations[job].get(name, set()) | has
+        self.blueprints[job], owner = blueprint, next(n for n, has in relations.items() if "customer" in has)
         offset = len(self.jobs) / 1e4
         body = {
             "blueprint": blueprint,
             "service": self.ids["service"],
             "lat": HERE["lat"] + offset,
             "lon": HERE["lon"] + offset,
-            "address": self._of(job, "address"),
-            "postal_code": self._of(job, "postal_code"),
-            "notes": self._of(job, "notes"),
-            "public_notes": self._of(job, "public_notes", offered=True),
-            "reference": self._of(job, "reference"),
-            "metadata": {"door": self._of(job, "metadata")},
+            "address": self._field_secret(job, "address"),
+            "postal_code": self._field_secret(job, "postal_code"),
+            "notes": self._field_secret(job, "notes"),
+            "public_notes": self._field_secret(job, "public_notes", offered=True),
+            "reference": self._field_secret(job, "reference"),
+            "metadata": {"door": self._field_secret(job, "metadata")},
             **({"customer": self.people[owner].user} if by else {}),
             **more,
         }
-        self.hide(f"latitude of {job}", repr(body["lat"]), *self.whole(job), told=True)
-        self.hide(f"longitude of {job}", repr(body["lon"]), *self.whole(job), told=True)
-        told = await self.must(by or owner, "POST", "/v1/jobs", body)
+        self.add_secret(f"latitude of {job}", repr(body["lat"]), *self.full_readers(job), in_events=True)
+        self.add_secret(f"longitude of {job}", repr(body["lon"]), *self.full_readers(job), in_events=True)
+        told = await self.request(by or owner, "POST", "/v1/jobs", body)
         self.jobs[job] = told["job"]["id"]
 
-    def _of(self, job: str, field: str, *, offered: bool = False) -> str:
-        return self.secret(f"{field} of {job}", *(self.known(job) if offered else self.whole(job)))
+    def _field_secret(self, job: str, field: str, *, offered: bool = False) -> str:
+        return self.new_secret(f"{field} of {job}", *(self.public_readers(job) if offered else self.full_readers(job)))
 
-    def whole(self, job: str) -> set[str]:
-        """Who may see all of a job: the parties, whoever was one, and staff. Not who is merely asked."""
+    def full_readers(self, job: str) -> set[str]:
+        """Return the users who may see the whole job: its present and former parties and staff, but not a technician
+        who is only asked to accept it.
+        """
         full = {"customer", "holder", "left", "ops", "service", "mediator"}
-        return {name for name, has in self.ties[job].items() if has & full}
+        return {name for name, has in self.relations[job].items() if has & full}
 
-    def known(self, job: str) -> set[str]:
-        """Who may know of a job at all."""
-        return {name for name, has in self.ties[job].items() if has - {"booker"}}
+    def public_readers(self, job: str) -> set[str]:
+        """Return the users who may see at least the public part of a job."""
+        return {name for name, has in self.relations[job].items() if has - {"booker"}}
 
-    async def offered(self, job: str, *names: str) -> None:
-        """Wait until these hold an open offer of the job."""
+    async def wait_for_offers(self, job: str, *names: str) -> None:
+        """Wait until each of these technicians has an open offer of the job."""
         for name in names:
             await people.wait_for_offer(self.people[name], self.jobs[job])
 
-    # the story
+    # story
 
-    async def live(self) -> None:
-        """Eight jobs, each as far as it goes."""
-        self._slow_down()
+    async def run_story(self) -> None:
+        """Create eight jobs, and run each until it reaches its last state of the story."""
+        self._disable_expiry()
         offered = {name: {"offered"} for name in WORKERS}
-        await self._held(offered)
-        await self._done(offered)
-        await self._awarded(offered)
-        await self._bidding(offered)
-        await self._disputed()
-        await self._asked()
-        await self._offering(offered)
-        await self._order()
-        await self._word()
+        await self._create_held_job(offered)
+        await self._create_done_job(offered)
+        await self._create_awarded_job(offered)
+        await self._create_bidding_job(offered)
+        await self._create_disputed_job()
+        await self._create_assigned_job()
+        await self._create_offered_job(offered)
+        await self._create_order()
+        await self._create_other_secrets()
 
-    def _slow_down(self) -> None:
-        """Let nothing run out while the sweep asks: neither an offer nor the patience with who is asked."""
+    def _disable_expiry(self) -> None:
+        """Let no offer and no assignment expire during the sweep."""
         known = self.server.engine.blueprints
         home, managed = known.by_name["home_service"], known.by_name["managed"]
         waiting = msgspec.structs.replace(managed.states["assigned"], timers=())
@@ -230,131 +238,140 @@ class World:
             known.by_name[changed.name] = known.by_key[changed.key] = changed
         known.default = known.by_name[known.default.name]
 
-    async def _held(self, offered: Ties) -> None:
-        """Offered to all four: one declines, one takes it and is replaced, and the holder is on the way."""
-        ties = {**offered, "customer": {"customer"}, "holder": {"offered", "holder"}, "former": {"offered", "left"}}
-        await self.book("held", "home_service", ties | {"decliner": {"offered", "declined"}})
-        await self.offered("held", *WORKERS)
-        await self.step("decliner", "held", "decline", reason=self.secret("why declined", "decliner", *OPS))
-        await self.step("former", "held", "claim")
+    async def _create_held_job(self, offered: Relations) -> None:
+        """Create a job that four technicians are offered. One declines, one claims it and is replaced, and the new
+        holder departs.
+        """
+        relations = {
+            **offered,
+            "customer": {"customer"},
+            "holder": {"offered", "holder"},
+            "former": {"offered", "left"},
+        }
+        await self.book("held", "home_service", relations | {"decliner": {"offered", "declined"}})
+        await self.wait_for_offers("held", *WORKERS)
+        await self.run_command("decliner", "held", "decline", reason=self.new_secret("why declined", "decliner", *OPS))
+        await self.run_command("former", "held", "claim")
         followed = await self.sockets["former"].request("subscribe", channel=f"job:{self.jobs['held']}")
         assert "ok" in followed, followed
         parties = {"customer", "holder", "former"} | OPS | SERVICES
-        why = self.secret("why reassigned", *parties)
-        await self.step("admin", "held", "reassign", technician=self.people["holder"].user, reason=why)
-        later = self.secret("notes written later", *(self.whole("held") - {"former"}))
-        await self.must("customer", "PATCH", f"/v1/jobs/{self.jobs['held']}", {"notes": later})
-        await self.step("holder", "held", "depart")
-        await self._move()
+        why = self.new_secret("why reassigned", *parties)
+        await self.run_command("admin", "held", "reassign", technician=self.people["holder"].user, reason=why)
+        later = self.new_secret("notes written later", *(self.full_readers("held") - {"former"}))
+        await self.request("customer", "PATCH", f"/v1/jobs/{self.jobs['held']}", {"notes": later})
+        await self.run_command("holder", "held", "depart")
+        await self._send_position()
         self.open_offers["held"] = set()
 
-    async def _move(self) -> None:
-        """Where the holder is, which the customers of their jobs, services and the mediator may follow."""
+    async def _send_position(self) -> None:
+        """Send the holder's position. The customers of their jobs, ops, services and the mediator may see it."""
         mine = f"/v1/technicians/{self.people['holder'].user}/location"
-        await self.must("holder", "PUT", mine, {**POSITION, "accuracy": 5.0})
+        await self.request("holder", "PUT", mine, {**POSITION, "accuracy": 5.0})
         followers = {"holder", "customer", "mediator"} | OPS | SERVICES
         for part, number in POSITION.items():
-            self.hide(f"{part} of the holder", repr(number), *followers)
+            self.add_secret(f"{part} of the holder", repr(number), *followers)
 
-    async def _done(self, offered: Ties) -> None:
-        """Done and rated."""
-        ties = {**offered, "customer": {"customer"}, "holder": {"offered", "holder", "took"}}
-        await self.book("done", "home_service", ties)
-        await self.offered("done", "holder", "loser")
+    async def _create_done_job(self, offered: Relations) -> None:
+        """Create a job that is done and rated."""
+        relations = {**offered, "customer": {"customer"}, "holder": {"offered", "holder", "took"}}
+        await self.book("done", "home_service", relations)
+        await self.wait_for_offers("done", "holder", "loser")
         for command in ("claim", "depart", "arrive", "start", "complete"):
-            await self.step("holder", "done", command)
-        rating = {"stars": 4, "comment": self.secret("comment of the rating")}
-        await self.must("customer", "POST", f"/v1/jobs/{self.jobs['done']}/ratings", rating)
+            await self.run_command("holder", "done", command)
+        rating = {"stars": 4, "comment": self.new_secret("comment of the rating")}
+        await self.request("customer", "POST", f"/v1/jobs/{self.jobs['done']}/ratings", rating)
         self.open_offers["done"] = set()
 
-    async def _awarded(self, offered: Ties) -> None:
-        """Bid for by two, given to the holder, who proposes another price."""
-        ties = {**offered, "customer": {"customer"}, "holder": {"offered", "holder"}}
-        await self.book("awarded", "marketplace", ties, amount=9000, currency="EUR")
-        await self.offered("awarded", *WORKERS)
+    async def _create_awarded_job(self, offered: Relations) -> None:
+        """Create a job with two bids, award it to the holder, and let the holder propose another price."""
+        relations = {**offered, "customer": {"customer"}, "holder": {"offered", "holder"}}
+        await self.book("awarded", "marketplace", relations, amount=9000, currency="EUR")
+        await self.wait_for_offers("awarded", *WORKERS)
         readers = {"customer"} | OPS | SERVICES
         job = f"/v1/jobs/{self.jobs['awarded']}"
-        note = self.secret("note of the bid that lost", "loser", *readers)
-        await self.must("loser", "POST", f"{job}/bids", {"amount": 8000, "note": note})
-        note = self.secret("note of the bid that won", "holder", *readers)
-        bid = await self.must("holder", "POST", f"{job}/bids", {"amount": 8100, "note": note})
-        await self.must("customer", "POST", f"{job}/bids/{bid['bid']['id']}/accept", {})
-        reason = self.secret("why another price", "holder", *readers)
-        told = await self.must("holder", "POST", f"{job}/price-proposals", {"amount": 9900, "reason": reason})
+        note = self.new_secret("note of the bid that lost", "loser", *readers)
+        await self.request("loser", "POST", f"{job}/bids", {"amount": 8000, "note": note})
+        note = self.new_secret("note of the bid that won", "holder", *readers)
+        bid = await self.request("holder", "POST", f"{job}/bids", {"amount": 8100, "note": note})
+        await self.request("customer", "POST", f"{job}/bids/{bid['bid']['id']}/accept", {})
+        reason = self.new_secret("why another price", "holder", *readers)
+        told = await self.request("holder", "POST", f"{job}/price-proposals", {"amount": 9900, "reason": reason})
         self.ids["proposal"] = told["proposal"]["id"]
-        codes = (await self.must("customer", "GET", job))["job"]["codes"]
+        codes = (await self.request("customer", "GET", job))["job"]["codes"]
         for purpose, code in codes.items():
-            self.hide(f"{purpose} code", f'"{code}"', "customer")
+            self.add_secret(f"{purpose} code", f'"{code}"', "customer")
         self.open_offers["awarded"] = set()
 
-    async def _bidding(self, offered: Ties) -> None:
-        """Open to bids, with one."""
-        ties = {name: {"offered", "technician"} for name in offered} | {"customer": {"customer"}}
-        ties["loser"] = {"offered", "technician", "bidder"}
-        await self.book("bidding", "marketplace", ties, amount=9000, currency="EUR")
-        await self.offered("bidding", *WORKERS)
-        note = self.secret("note of the open bid", "loser", "customer", *OPS, *SERVICES)
-        made = await self.must("loser", "POST", f"/v1/jobs/{self.jobs['bidding']}/bids", {"amount": 8000, "note": note})
+    async def _create_bidding_job(self, offered: Relations) -> None:
+        """Create a job that is open to bids and has one."""
+        relations = {name: {"offered", "technician"} for name in offered} | {"customer": {"customer"}}
+        relations["loser"] = {"offered", "technician", "bidder"}
+        await self.book("bidding", "marketplace", relations, amount=9000, currency="EUR")
+        await self.wait_for_offers("bidding", *WORKERS)
+        note = self.new_secret("note of the open bid", "loser", "customer", *OPS, *SERVICES)
+        made = await self.request(
+            "loser", "POST", f"/v1/jobs/{self.jobs['bidding']}/bids", {"amount": 8000, "note": note}
+        )
         self.ids["bid"] = made["bid"]["id"]
         self.open_offers["bidding"] = set()
 
-    async def _disputed(self) -> None:
-        """Frozen, before a mediator."""
-        ties = {"customer": {"customer"}, "holder": {"offered", "holder", "took"}, "mediator": {"mediator"}}
-        await self.book("disputed", "direct_booking", ties, technician=self.people["holder"].user)
-        await self.offered("disputed", "holder")
-        await self.step("holder", "disputed", "accept")
-        reason = self.secret("why disputed", *self.whole("disputed"))
+    async def _create_disputed_job(self) -> None:
+        """Create a job that is frozen by a dispute."""
+        relations = {"customer": {"customer"}, "holder": {"offered", "holder", "took"}, "mediator": {"mediator"}}
+        await self.book("disputed", "direct_booking", relations, technician=self.people["holder"].user)
+        await self.wait_for_offers("disputed", "holder")
+        await self.run_command("holder", "disputed", "accept")
+        reason = self.new_secret("why disputed", *self.full_readers("disputed"))
         path = f"/v1/jobs/{self.jobs['disputed']}/disputes"
-        told = await self.must("customer", "POST", path, {"reason": reason})
+        told = await self.request("customer", "POST", path, {"reason": reason})
         self.ids["dispute"] = told["dispute"]["id"]
         self.open_offers["disputed"] = set()
 
-    async def _asked(self) -> None:
-        """Given to somebody who has not said yes."""
-        ties = {"other_customer": {"customer"}, "never": {"asked"}}
-        await self.book("asked", "managed", ties, service=self.ids["special"])
+    async def _create_assigned_job(self) -> None:
+        """Create a job that is assigned to a technician who has not accepted it."""
+        relations = {"other_customer": {"customer"}, "never": {"asked"}}
+        await self.book("asked", "managed", relations, service=self.ids["special"])
 
-        async def assigned() -> bool:
-            job = await self.must("other_customer", "GET", f"/v1/jobs/{self.jobs['asked']}")
+        async def is_assigned() -> bool:
+            job = await self.request("other_customer", "GET", f"/v1/jobs/{self.jobs['asked']}")
             return bool(job["job"]["status"] == "assigned")
 
-        await wait_until(assigned, what="the technician who is asked")
+        await wait_until(is_assigned, what="the technician who is asked")
         self.open_offers["asked"] = set()
 
-    async def _offering(self, offered: Ties) -> None:
-        """Booked by a service for another customer, and on offer."""
-        ties = {**offered, "other_customer": {"customer"}, "service": {"booker"}}
-        await self.book("offering", "home_service", ties, by="service")
-        await self.offered("offering", *WORKERS)
+    async def _create_offered_job(self, offered: Relations) -> None:
+        """Create a job that a service books for another customer, and that four technicians are offered."""
+        relations = {**offered, "other_customer": {"customer"}, "service": {"booker"}}
+        await self.book("offering", "home_service", relations, by="service")
+        await self.wait_for_offers("offering", *WORKERS)
         self.open_offers["offering"] = set(WORKERS)
 
-    async def _order(self) -> None:
-        """Placed: technicians who may take such work are told its public part, and may not read more of it yet."""
-        ties = {name: {"told"} for name in WORKERS} | {"other_customer": {"customer"}}
-        await self.book("order", "delivery", ties, amount=1500, currency="EUR")
+    async def _create_order(self) -> None:
+        """Create a delivery order. Technicians receive its public part in an event, and may not read more of it yet."""
+        relations = {name: {"told"} for name in WORKERS} | {"other_customer": {"customer"}}
+        await self.book("order", "delivery", relations, amount=1500, currency="EUR")
         self.open_offers["order"] = set()
 
-    async def _word(self) -> None:
-        """An announcement to mediators alone, a review, and the ids of what is one's own."""
-        text = self.secret("announcement", "mediator", "admin")
-        await self.must(
+    async def _create_other_secrets(self) -> None:
+        """Create an announcement to mediators and a review, and record the ids of the customer's own objects."""
+        text = self.new_secret("announcement", "mediator", "admin")
+        await self.request(
             "admin",
             "POST",
             "/v1/announcements",
             {"event": "announcement.x", "roles": ["mediator"], "data": {"t": text}},
         )
-        why = self.secret("why reviewed", "spare_technician", *MANAGERS)
+        why = self.new_secret("why reviewed", "spare_technician", *MANAGERS)
         spare = f"/v1/technicians/{self.people['spare_technician'].user}"
-        await self.must("onboarding_manager", "POST", f"{spare}/review", {"kyc": "rejected", "reason": why})
+        await self.request("onboarding_manager", "POST", f"{spare}/review", {"kyc": "rejected", "reason": why})
 
-        async def notified() -> bool:
-            items = (await self.must("customer", "GET", "/v1/notifications"))["items"]
+        async def has_notification() -> bool:
+            items = (await self.request("customer", "GET", "/v1/notifications"))["items"]
             self.ids["notification"] = items[0]["id"] if items else ""
             return bool(items)
 
-        await wait_until(notified, what="a notification")
-        self.ids["login"] = await self._another_login()
+        await wait_until(has_notification, what="a notification")
+        self.ids["login"] = await self._log_in_again()
         self.ids["key"] = str(uuid.uuid4())
         edited = await self.people["customer"](
             "PATCH", f"/v1/jobs/{self.jobs['held']}", {"metadata": {}}, Idempotency_Key=self.ids["key"]

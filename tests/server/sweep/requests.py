@@ -1,0 +1,288 @@
+"""The requests of the sweep: for each route or op, each user and each object a request that changes nothing, and
+whether the policy allows it.
+
+Commands of jobs contain a version that no job ever has. Requests without a version are sent for objects that the story
+does not need.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from engine.blueprint.schema import Blueprint
+from server.api import examples
+from server.api.route import Route
+from server.gateway.ops import OPS
+from server.http.policy import Policy
+from server.schemas import ops
+from tests.server.http.client import Client
+from tests.server.sweep.world import MANAGERS, POSITION, Relations, World
+
+ELSEWHERE = {"lat": 52.5, "lon": 13.4}
+UNUSED_VERSION = 999_999_999
+REFUSAL_CODES = frozenset({"unauthenticated", "forbidden", "not_found", "not_offered", "taken", "kyc_not_approved"})
+"""The codes that callers without permission get. Every other answer shows something about the object."""
+
+
+ALLOWED_CODES = frozenset({"", "version_conflict", "too_early", "duplicate"})
+"""The codes ("" = success) of an answer to an offer, or of a bid, from a technician who may send it. All others get the
+code of the job's state, which is checked before their relation to the job.
+"""
+
+
+class Target(NamedTuple):
+    """An object that a path can name. ``allowed`` are the users whom the policy allows (None: all). ``was_allowed``
+    returns whether a code means that the caller was allowed. For users in ``unchecked`` either result is right: a
+    repeat returns their first reply. Of users with one role and the same ``relations`` only one sends the request
+    (None: all do).
+    """
+
+    params: dict[str, str]
+    allowed: frozenset[str] | None
+    was_allowed: Callable[[str], bool] = lambda code: code not in REFUSAL_CODES
+    unchecked: frozenset[str] = frozenset()
+    relations: Relations | None = None
+
+
+class SweepRequest(NamedTuple):
+    """One request, and whether the policy allows it."""
+
+    caller: str
+    method: str
+    path: str
+    body: Any
+    headers: dict[str, str]
+    allowed: bool | None
+    """None: either result is right."""
+    was_allowed: Callable[[str], bool]
+
+    def __str__(self) -> str:
+        return f"{self.caller}: {self.method} {self.path}"
+
+
+def targets(world: World, policy: Policy, path: str) -> list[Target]:
+    """Return all objects of the kind that the policy names, each with the users whom the policy allows."""
+    if policy.object_kind == "job":
+        return [target for job in world.jobs for target in _job_targets(world, policy, path, job)]
+    params, relations = _targets_by_kind(world)[policy.object_kind]
+    if policy.object_kind == "user" and policy.relations is not None:
+        return _other_side_targets(world)
+    may = None if policy.relations is None else frozenset(n for n, has in relations.items() if has & policy.relations)
+    return [Target(one, may) for one in params] if policy.object_kind != "technician" else _technician_targets(world, policy)
+
+
+def _job_targets(world: World, policy: Policy, path: str, job: str) -> Iterator[Target]:
+    params, relations = {"id": world.jobs[job]}, world.relations[job]
+    if not policy.by_blueprint:
+        assert policy.relations is not None
+        may, bids = frozenset(n for n, has in relations.items() if has & policy.relations), policy.relations == {"technician"}
+        yield Target(
+            params,
+            may,
+            ALLOWED_CODES.__contains__ if bids else Target._field_defaults["was_allowed"],
+            relations=relations,
+        )
+        return
+    blueprint = world.server.engine.blueprints.by_name[world.blueprints[job]]
+    for name in distinct_commands(blueprint) if "{command}" in path else [path.rpartition("/")[2]]:
+        yield _command_target({**params, "command": name}, world, blueprint, job, COMMAND_OF_ROUTE.get(name, name))
+
+
+def distinct_commands(blueprint: Blueprint) -> list[str]:
+    """Return one command's name for each group of commands with the same callers and the same effect."""
+    alike = {(spec.by, spec.does): name for name, spec in blueprint.commands.items()}
+    return list(alike.values())
+
+
+COMMAND_OF_ROUTE = {"respond": "claim", "commands": "cancel", "command": "cancel", "disputes": "dispute"}
+"""For routes that send a command under another name: the command that the sweep sends with them."""
+
+
+EFFECTS_WITH_ROUTES = frozenset({"bid", "withdraw", "award", "capture"})
+
+
+def _command_target(params: dict[str, str], world: World, blueprint: Blueprint, job: str, name: str) -> Target:
+    """Return a command of a job as a target: the blueprint allows it to users by their relation to the job in the
+    story. Of the technicians who were ever offered the job, only those with an open offer may answer the offer.
+    """
+    relations = world.relations[job]
+    spec = blueprint.commands.get("accept" if name == "claim" and name not in blueprint.commands else name)
+    by = set(spec.by) if spec else {"customer", "holder"} if name == "dispute" else set()
+    by |= {"asked"} if "holder" in by else set()
+    if spec and spec.does in EFFECTS_WITH_ROUTES:  # all who may read the job get the right route's name
+        by |= {"offered", "holder"} if "technician" in by else set()
+    if "offered" in by and not (spec and spec.does in EFFECTS_WITH_ROUTES):
+        unchecked = frozenset(n for n, has in relations.items() if has & {"took", "declined"})
+        return Target(params, frozenset(world.open_offers[job]), ALLOWED_CODES.__contains__, unchecked, relations)
+    return Target(params, frozenset(n for n, has in relations.items() if has & by), relations=relations)
+
+
+def _technician_targets(world: World, policy: Policy) -> list[Target]:
+    found = []
+    for name in ("holder", "never", "spare_technician"):
+        relations: Relations = {name: {"self"}} | {manager: {"managers"} for manager in MANAGERS}
+        may = None if policy.relations is None else frozenset(n for n, has in relations.items() if has & policy.relations)
+        found.append(Target({"id": world.people[name].user}, may))
+    return found
+
+
+def _other_side_targets(world: World) -> list[Target]:
+    """Return a customer, whom only technicians may name, and a technician, whom only customers may name."""
+    sides = {"spare_customer": "technician", "spare_technician": "customer"}
+    return [
+        Target({"id": world.people[name].user}, frozenset(n for n, role in world.roles.items() if role == other))
+        for name, other in sides.items()
+    ]
+
+
+def _targets_by_kind(world: World) -> dict[str, tuple[list[dict[str, str]], Relations]]:
+    ids, jobs, people = world.ids, world.jobs, world.people
+    spare = [{"id": people[name].user} for name in ("spare_customer", "spare_technician")]
+    return {
+        "nothing": ([{}], {}),
+        "technician": ([], {}),
+        "bid": ([{"id": jobs["bidding"], "bid": ids["bid"]}], world.relations["bidding"]),
+        "proposal": ([{"id": jobs["awarded"], "proposal": ids["proposal"]}], {"customer": {"other_side"}}),
+        "dispute": ([{"id": ids["dispute"]}], world.relations["disputed"]),
+        "user": (spare, {}),
+        "notification": ([{"id": ids["notification"]}], {"customer": {"self"}}),
+        "login": ([{"id": ids["login"]}], {"customer": {"self"}}),
+        "request": ([{"key": ids["key"]}], {"customer": {"self"}}),
+        "service": ([{"id": ids["spare"]}], {}),
+        "blueprint": ([{"name": "delivery"}], {}),
+        "code": ([{"code": "taken"}], {}),
+    }
+
+
+def route_requests(world: World, route: Route) -> Iterator[SweepRequest]:
+    """Yield the requests to a route: by every user and without a token, for every object."""
+    for target in targets(world, route.policy, route.path):
+        for who in callers(world, target, public=route.roles is None):
+            passes = route.roles is None or world.roles.get(who) in route.roles
+            may = passes and (target.allowed is None or who in target.allowed)
+            body = _request_body(world, route, who, target) if route.body is not None else None
+            path = route.path.format_map(target.params) + QUERY_OF_ROUTE.get(route.name, "").format(start=world.start)
+            headers = {"Idempotency_Key": str(uuid.uuid4())} if route.has_key else {}
+            if route.is_conditional:
+                headers["If_Match"] = str(UNUSED_VERSION)
+            unchecked = who in target.unchecked or (route.roles is None and "auth" in path)
+            yield SweepRequest(who, route.method, path, body, headers, None if unchecked else may, target.was_allowed)
+
+
+def callers(world: World, target: Target, *, public: bool = False) -> Iterator[str]:
+    """Yield the names of the users who send a request for the target, and ``nobody`` for a request without a token. Of
+    users with the same role and relations only one is yielded, and users named ``spare…`` never.
+    """
+    met = set()
+    for who in () if public else world.people:
+        alike = who if target.relations is None else (world.roles[who], frozenset(target.relations.get(who, ())))
+        if alike not in met and not who.startswith("spare"):
+            met.add(alike)
+            yield who
+    yield "nobody"
+
+
+QUERY_OF_ROUTE = {
+    "events_hear": "?after={start}&wait=0",
+    "jobs_find": "?limit=200",
+    "jobs_history": "?limit=200",
+    "disputes_find": "?limit=200",
+    "bids_find": "?limit=200",
+    "offers_find": "?limit=200",
+    "users_find": "?limit=200",
+    "technicians_find": "?limit=200",
+    "notifications_find": "?limit=200",
+}
+
+
+def op_name(kind: type[ops.Op]) -> str:
+    """Return the name of an op."""
+    return str(kind.__struct_config__.tag)
+
+
+def op_messages(world: World, kind: type[ops.Op]) -> Iterator[SweepMessage]:
+    """Yield the messages of a socket op: by every user, for every object."""
+    spec, name = OPS[kind], op_name(kind)
+    policy = spec.policy
+    for target in targets(world, policy, f"/{name if policy.by_blueprint else ''}"):
+        for who in callers(world, target):
+            if who == "nobody":
+                continue
+            may = world.roles[who] in spec.roles and (target.allowed is None or who in target.allowed)
+            yield SweepMessage(
+                who,
+                name,
+                _op_arguments(world, name, who, target),
+                None if who in target.unchecked else may,
+                target.was_allowed,
+            )
+
+
+class SweepMessage(NamedTuple):
+    """One message of a socket op, and whether the policy allows it (``allowed`` None: either result is right)."""
+
+    caller: str
+    op: str
+    arguments: dict[str, Any]
+    allowed: bool | None
+    was_allowed: Callable[[str], bool]
+
+
+def _op_arguments(world: World, name: str, who: str, target: Target) -> dict[str, Any]:
+    job = target.params.get("id", "")
+    given: dict[str, dict[str, Any]] = {
+        "claim": {"job": job, "version": UNUSED_VERSION},
+        "decline": {"job": job},
+        "command": {"job": job, "command": "cancel", "version": UNUSED_VERSION},
+        "availability": {"online": True},
+        "location": POSITION if who == "holder" else ELSEWHERE,
+        "refresh": {"token": world.people[who].token},
+        "subscribe": {"channel": f"job:{job}"},
+        "unsubscribe": {"channel": f"job:{world.jobs['held']}"},
+    }
+    return given[name]
+
+
+def _request_body(world: World, route: Route, who: str, target: Target) -> dict[str, Any]:
+    """Return the body of the route's example in the OpenAPI document, with the values that this world needs."""
+    body = {k: v for k, v in examples.REQUESTS.get(route.name, {}).items() if k not in ("version", "reference")}
+    return body | _body_values(world, route.name, who, target)
+
+
+def _body_values(world: World, name: str, who: str, target: Target) -> dict[str, Any]:
+    unique = f"{uuid.uuid4().hex}@example.org"
+    customer = world.people["spare_customer"].user
+    given: dict[str, Any] = {
+        "auth_register": {"email": unique},
+        "users_create": {"email": unique, "password": "correct horse", "name": "New", "role": "mediator"},
+        "users_patch": {"active": True},
+        "blocks_create": {"user": target.params.get("id")},
+        "blocks_drop": {"user": target.params.get("id")},
+        "jobs_create": {"service": world.ids["spare"]}
+        | ({} if world.roles.get(who) == "customer" else {"customer": customer}),
+        "jobs_commands": {"items": [{"command": "cancel", "version": UNUSED_VERSION}]},
+        "jobs_edit": {"notes": "x", "version": UNUSED_VERSION},
+        "payments_create": {"reference": "sweep", "status": "failed"},
+        "catalogue_patch": {"category": "other"},
+        "technicians_availability": {"lat": None, "lon": None},
+        "technicians_location": {**(POSITION if who == "holder" else ELSEWHERE), "at": None},
+    }
+    if name == "technicians_patch":
+        fits = {"capacity": 10} if who in MANAGERS else {"name": who}
+        return fits | {
+            "services": [world.ids["service" if target.params["id"] == world.people["holder"].user else "special"]]
+        }
+    found: dict[str, Any] = given.get(name, {})
+    return found
+
+
+async def send_request(world: World, request: SweepRequest) -> tuple[str, str]:
+    """Send a request. Return the code of its refusal ("" = not refused) and the whole text of the reply."""
+    client: Client = world.people.get(request.caller, world.nobody)
+    reply = await client(request.method, request.path, request.body, **request.headers)
+    assert reply.status_code < 500, (str(request), reply.text)
+    if request.path.endswith("/commands") and reply.is_success:
+        return reply.json()["items"][0].get("error", {}).get("code", ""), reply.text
+    return ("" if reply.is_success else reply.json()["code"]), reply.text

@@ -40,22 +40,22 @@ async def book_and_complete(customer: Client, technician: Client, book: Book, **
     return job
 
 
-async def send_command(who: Client, job: str, command: str, *, key: str | None = None, **body: Any) -> Any:
+async def send_command(caller: Client, job: str, command: str, *, key: str | None = None, **body: Any) -> Any:
     """Send a command on a job and return the response. Without ``key`` a new idempotency key is used."""
-    return await who("POST", f"/v1/jobs/{job}/{command}", body, Idempotency_Key=key or str(uuid.uuid4()))
+    return await caller("POST", f"/v1/jobs/{job}/{command}", body, Idempotency_Key=key or str(uuid.uuid4()))
 
 
-async def run_command(who: Client, job: str, command: str, **body: Any) -> dict[str, Any]:
+async def run_command(caller: Client, job: str, command: str, **body: Any) -> dict[str, Any]:
     """Send a command on a job, assert that it succeeds, and return the job from the reply."""
-    answer = await send_command(who, job, command, **body)
+    answer = await send_command(caller, job, command, **body)
     assert answer.is_success, answer.text
     changed: dict[str, Any] = answer.json()["job"]
     return changed
 
 
-async def read_job(who: Client, job: str) -> dict[str, Any]:
-    """Return the job as the API shows it to the user of ``who``."""
-    shown: dict[str, Any] = (await who("GET", f"/v1/jobs/{job}")).json()["job"]
+async def read_job(caller: Client, job: str) -> dict[str, Any]:
+    """Return the job as the API shows it to the user of ``caller``."""
+    shown: dict[str, Any] = (await caller("GET", f"/v1/jobs/{job}")).json()["job"]
     return shown
 
 

@@ -62,7 +62,7 @@ async def test_an_announcement_reaches_its_roles_once(admin: Client, join: Any, 
     first reply and sends no second event.
     """
     customer, technician = await join("customer"), await join("technician")
-    cursors = {who: (await who("GET", "/v1/events?wait=0")).json()["cursor"] for who in (customer, technician)}
+    cursors = {caller: (await caller("GET", "/v1/events?wait=0")).json()["cursor"] for caller in (customer, technician)}
     key = str(uuid.uuid4())
     body = {**ANNOUNCEMENT, "roles": ["customer", "ops", "customer"]}
     first = await admin("POST", "/v1/announcements", body, Idempotency_Key=key)
@@ -76,9 +76,9 @@ async def test_an_announcement_reaches_its_roles_once(admin: Client, join: Any, 
     verdict = (await admin("GET", f"/v1/requests/{key}")).json()
     assert (verdict["status"], verdict["seq"]) == ("done", told["seq"])
 
-    async def received_events(who: Client, wait: int) -> list[dict[str, Any]]:
-        after = cursors[who]
-        answer = (await who("GET", f"/v1/events?after={after}&wait={wait}")).json()
+    async def received_events(caller: Client, wait: int) -> list[dict[str, Any]]:
+        after = cursors[caller]
+        answer = (await caller("GET", f"/v1/events?after={after}&wait={wait}")).json()
         return [event for event in answer["events"] if event["type"] == ANNOUNCEMENT["event"]]
 
     (event,) = await received_events(customer, 10)

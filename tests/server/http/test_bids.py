@@ -43,7 +43,7 @@ async def test_a_job_or_bid_that_the_caller_may_not_see_is_404(
     bid = (await at_work("POST", f"/v1/jobs/{job}/bids", {})).json()["bid"]["id"]
     stranger = await join("customer")
     unfit = await join("technician")
-    for who, method, path in (
+    for caller, method, path in (
         (customer, "POST", f"/v1/jobs/{job}/bids/bid_none/accept"),
         (customer, "POST", f"/v1/jobs/{job}/bids/%7Bmain%7D/accept"),
         (stranger, "POST", f"/v1/jobs/{job}/bids/{bid}/accept"),
@@ -52,7 +52,7 @@ async def test_a_job_or_bid_that_the_caller_may_not_see_is_404(
         (unfit, "POST", f"/v1/jobs/{job}/bids/{bid}/withdraw"),
         (admin, "GET", "/v1/jobs/job_main_00000000000000000000000000/bids"),
     ):
-        assert code_of(await who(method, path, None if method == "GET" else {})) == (404, "not_found"), path
+        assert code_of(await caller(method, path, None if method == "GET" else {})) == (404, "not_found"), path
     assert code_of(await unfit("POST", f"/v1/jobs/{job}/bids", {})) == (403, "profile_incomplete")
 
 
@@ -61,8 +61,8 @@ async def test_bid_commands_are_refused_on_the_command_route(at_work: Client, cu
     route to use.
     """
     job = (await book(customer, **MARKETPLACE))["id"]
-    for who, command in ((at_work, "bid"), (at_work, "withdraw"), (customer, "award")):
-        refused = await who("POST", f"/v1/jobs/{job}/{command}", {})
+    for caller, command in ((at_work, "bid"), (at_work, "withdraw"), (customer, "award")):
+        refused = await caller("POST", f"/v1/jobs/{job}/{command}", {})
         assert code_of(refused) == (422, "invalid") and "/v1/jobs/{id}/bids" in refused.json()["detail"]
 
 
@@ -110,11 +110,11 @@ async def test_bids_are_shown_to_the_customer_ops_and_their_bidder(
     path = f"/v1/jobs/{job}/bids"
     other = await join("technician")
     await people.approve(other, admin, service)
-    for who, amount in ((at_work, 8000), (other, 7000)):
-        read = (await who("GET", f"/v1/jobs/{job}")).json()["job"]
+    for caller, amount in ((at_work, 8000), (other, 7000)):
+        read = (await caller("GET", f"/v1/jobs/{job}")).json()["job"]
         assert read["actions"] == ["bid"] and read.get("customer") is None
-        assert (await who("POST", path, {"amount": amount})).status_code == 201
-        assert (await who("GET", f"/v1/jobs/{job}")).json()["job"]["actions"] == ["withdraw"]
+        assert (await caller("POST", path, {"amount": amount})).status_code == 201
+        assert (await caller("GET", f"/v1/jobs/{job}")).json()["job"]["actions"] == ["withdraw"]
     listed = (await admin("GET", path)).json()
     assert [bid["amount"] for bid in listed["items"]] == [8000, 7000] and listed["as_of"]["main"]["seq"] > 0
     first = await customer("GET", f"{path}?limit=1")

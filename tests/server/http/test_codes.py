@@ -115,8 +115,8 @@ async def test_codes_are_shown_to_the_customer_alone(
     edited = (await customer("PATCH", f"/v1/jobs/{job}", {"notes": "Ring twice"})).json()["job"]
     found = [next(each for each in items if each["id"] == job) for items in (listed, synced, [edited])]
     assert [each["codes"] for each in found] == [shown] * 3
-    for who in (at_work, staff["admin"], staff["ops_manager"], staff["service"]):
-        assert "codes" not in await market.read_job(who, job)
+    for caller in (at_work, staff["admin"], staff["ops_manager"], staff["service"]):
+        assert "codes" not in await market.read_job(caller, job)
     step = await market.run_command(at_work, job, "start", code=shown["start"])
     assert "codes" not in step and (await market.read_codes(customer, job)) == shown
     await market.run_command(at_work, job, "complete", code=shown["completion"])
@@ -144,8 +144,8 @@ async def test_only_the_customer_may_reissue_and_only_three_times(
     emits a `job.updated` that names `codes` as changed.
     """
     job = await market.book_and_accept(customer, at_work, book)
-    for who in (at_work, staff["admin"]):
-        assert code_of(await market.send_command(who, job, "reissue")) == (403, "forbidden")
+    for caller in (at_work, staff["admin"]):
+        assert code_of(await market.send_command(caller, job, "reissue")) == (403, "forbidden")
     seen = [await market.read_codes(customer, job)]
     for _ in range(3):
         seen.append((await market.run_command(customer, job, "reissue"))["codes"])

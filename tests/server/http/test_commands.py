@@ -25,9 +25,9 @@ def item(command: str, **more: Any) -> dict[str, Any]:
     return {"command": command, "key": str(uuid.uuid4()), **more}
 
 
-async def send_items(who: Client, job: str, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+async def send_items(caller: Client, job: str, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Send the commands in one request, assert that the reply is 200, and return the result of each command."""
-    answer = await who("POST", f"/v1/jobs/{job}/commands", {"items": items})
+    answer = await caller("POST", f"/v1/jobs/{job}/commands", {"items": items})
     assert answer.status_code == 200, answer.text
     told: list[dict[str, Any]] = answer.json()["items"]
     return told

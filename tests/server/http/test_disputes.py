@@ -19,16 +19,16 @@ from tests.support import event_log
 from tests.support.wait import wait_until
 
 
-async def open_dispute(who: Client, job: str, *, key: str | None = None, **body: Any) -> Any:
+async def open_dispute(caller: Client, job: str, *, key: str | None = None, **body: Any) -> Any:
     """Open a dispute about a job, and return the response."""
     body = body or {"reason": "The sink still drips"}
-    return await who("POST", f"/v1/jobs/{job}/disputes", body, Idempotency_Key=key or str(uuid.uuid4()))
+    return await caller("POST", f"/v1/jobs/{job}/disputes", body, Idempotency_Key=key or str(uuid.uuid4()))
 
 
-async def resolve_dispute(who: Client, name: str, outcome: str, *, key: str | None = None, **more: Any) -> Any:
+async def resolve_dispute(caller: Client, name: str, outcome: str, *, key: str | None = None, **more: Any) -> Any:
     """Resolve the dispute with the id ``name``, and return the response."""
     body = {"outcome": outcome, **more}
-    return await who("POST", f"/v1/disputes/{name}/resolve", body, Idempotency_Key=key or str(uuid.uuid4()))
+    return await caller("POST", f"/v1/disputes/{name}/resolve", body, Idempotency_Key=key or str(uuid.uuid4()))
 
 
 async def book_directly(customer: Client, technician: Client, book: Book, *steps: str) -> str:
@@ -39,9 +39,9 @@ async def book_directly(customer: Client, technician: Client, book: Book, *steps
     return job
 
 
-async def list_disputes(who: Client) -> set[str]:
+async def list_disputes(caller: Client) -> set[str]:
     """Return the ids of the open disputes that the user's list contains."""
-    return {item["id"] for item in (await who("GET", "/v1/disputes")).json()["items"]}
+    return {item["id"] for item in (await caller("GET", "/v1/disputes")).json()["items"]}
 
 
 @pytest.fixture
@@ -108,8 +108,8 @@ async def test_only_a_mediator_may_resolve(
     """
     job = await book_directly(customer, at_work, book, "accept")
     name = (await open_dispute(customer, job)).json()["dispute"]["id"]
-    for who in (customer, at_work):
-        assert code_of(await resolve_dispute(who, name, "cancel")) == (403, "forbidden")
+    for caller in (customer, at_work):
+        assert code_of(await resolve_dispute(caller, name, "cancel")) == (403, "forbidden")
     assert pointers(await resolve_dispute(mediator, name, "forget")) == {"/outcome"}
     for unknown in ("dsp_main_01jb4zqk3m8r5t7v9x2c6d8f0g", "x"):
         assert code_of(await resolve_dispute(mediator, unknown, "cancel")) == (404, "not_found")
@@ -179,7 +179,7 @@ async def test_concurrent_disputes_and_outcomes_act_once(
 ) -> None:
     """Of ten concurrent disputes by both sides one is opened. Of nine concurrent outcomes one is accepted."""
     job = await book_directly(customer, at_work, book, "accept")
-    opened = await asyncio.gather(*(open_dispute(who, job) for who in (customer, at_work) * 5))
+    opened = await asyncio.gather(*(open_dispute(caller, job) for caller in (customer, at_work) * 5))
     names = {answer.json()["dispute"]["id"] for answer in opened if answer.is_success}
     assert len(names) == 1 and {code_of(a) for a in opened if not a.is_success} <= {(409, "frozen")}
     ways = ["resume", "cancel", "complete"] * 3

@@ -22,10 +22,10 @@ from tests.support.wait import wait_until
 ELSEWHERE = {"lat": 52.55, "lon": 13.45}
 
 
-async def edit_job(who: Client, job: str, key: str | None = None, **change: Any) -> Any:
+async def edit_job(caller: Client, job: str, key: str | None = None, **change: Any) -> Any:
     """Edit a job and return the response. ``If_Match=`` sets the header. Without ``key`` a new key is used."""
     headers = {"If_Match": change.pop("If_Match")} if "If_Match" in change else {}
-    return await who("PATCH", f"/v1/jobs/{job}", change, Idempotency_Key=key or str(uuid.uuid4()), **headers)
+    return await caller("PATCH", f"/v1/jobs/{job}", change, Idempotency_Key=key or str(uuid.uuid4()), **headers)
 
 
 def refusal_of(answer: Any) -> tuple[int, str, set[str]]:
@@ -63,15 +63,15 @@ async def test_only_the_customer_ops_and_the_booking_service_may_edit(
     are refused with 403, and another customer or service with 404.
     """
     job = await book(customer, blueprint="marketplace")
-    for who in (at_work, staff["mediator"], staff["onboarding_manager"]):
-        assert code_of(await edit_job(who, job["id"], notes="x")) == (403, "forbidden")
-    for who in (await join("customer"), staff["service"]):
-        assert code_of(await edit_job(who, job["id"], notes="x")) == (404, "not_found")
+    for caller in (at_work, staff["mediator"], staff["onboarding_manager"]):
+        assert code_of(await edit_job(caller, job["id"], notes="x")) == (403, "forbidden")
+    for caller in (await join("customer"), staff["service"]):
+        assert code_of(await edit_job(caller, job["id"], notes="x")) == (404, "not_found")
     body = {"service": job["service"], **HERE, "address": "Torstrasse 1", "customer": customer.user}
     made = await staff["service"]("POST", "/v1/jobs", {**body, "blueprint": "marketplace"})
     booked = str(made.json()["job"]["id"])
-    for who in (customer, staff["service"], staff["ops_manager"]):
-        assert (await edit_job(who, booked, notes=f"by {who.user}")).json()["job"]["notes"] == f"by {who.user}"
+    for caller in (customer, staff["service"], staff["ops_manager"]):
+        assert (await edit_job(caller, booked, notes=f"by {caller.user}")).json()["job"]["notes"] == f"by {caller.user}"
 
 
 async def test_editable_fields_depend_on_the_state(customer: Client, at_work: Client, book: Book) -> None:
@@ -181,7 +181,7 @@ async def test_concurrent_edits_of_different_fields_are_all_stored(
         {"metadata": {"d": 1}},
         {"lat": 1.5, "lon": 1.5},
     ]
-    answers = await asyncio.gather(*(edit_job(who, job, **each) for each in changes for who in (customer, admin)))
+    answers = await asyncio.gather(*(edit_job(caller, job, **each) for each in changes for caller in (customer, admin)))
     assert {answer.status_code for answer in answers} == {200}
     now = await market.read_job(customer, job)
     assert all(now[name] == value for each in changes for name, value in each.items())

@@ -101,9 +101,9 @@ async def _book_disputed_job(customer: Client, technician: Client, service: str)
 
 async def _log_in_twice(nobody: Client) -> Client:
     """Register a customer, log them in again, and return the client of the second login."""
-    who = {"email": f"{uuid.uuid4().hex}@example.org", "password": "correct horse"}
-    assert (await nobody("POST", "/v1/auth/register", {**who, "name": "Eve", "role": "customer"})).is_success
-    told = (await nobody("POST", "/v1/auth/login", who)).json()
+    login = {"email": f"{uuid.uuid4().hex}@example.org", "password": "correct horse"}
+    assert (await nobody("POST", "/v1/auth/register", {**login, "name": "Eve", "role": "customer"})).is_success
+    told = (await nobody("POST", "/v1/auth/login", login)).json()
     return Client(nobody.http, told["access_token"], told["user"]["id"])
 
 
@@ -173,8 +173,8 @@ async def test_an_empty_list_has_as_of(customer: Client, staff: dict[Role, Clien
     """
     await book(customer)
     whole = (await customer("GET", "/v1/jobs")).json()["as_of"]["main"]
-    for who, query in ((customer, "?customer=somebody"), (staff["mediator"], "")):
-        found = (await who("GET", f"/v1/jobs{query}")).json()
+    for caller, query in ((customer, "?customer=somebody"), (staff["mediator"], "")):
+        found = (await caller("GET", f"/v1/jobs{query}")).json()
         assert found["items"] == []
         assert found["as_of"]["main"]["epoch"] == whole["epoch"]
         assert found["as_of"]["main"]["seq"] >= whole["seq"]

@@ -31,9 +31,9 @@ async def test_only_own_logins_can_be_ended(nobody: Client, customer: Client, st
     """
     phone, laptop, _ = await _two_logins(nobody)
     items = (await phone("GET", "/v1/me/sessions")).json()["items"]
-    for who in (customer, staff["admin"]):
+    for caller in (customer, staff["admin"]):
         for login in (*(item["id"] for item in items), "ses_none"):
-            assert code_of(await who("DELETE", f"/v1/me/sessions/{login}")) == (404, "not_found")
+            assert code_of(await caller("DELETE", f"/v1/me/sessions/{login}")) == (404, "not_found")
     assert (await laptop("GET", "/v1/me/sessions")).json()["next"] is None
     other = next(item["id"] for item in items if not item["current"])
     assert (await phone("DELETE", f"/v1/me/sessions/{other}")).status_code == 204

@@ -159,16 +159,18 @@ def _targets_by_kind(world: World) -> dict[str, tuple[list[dict[str, str]], Rela
 def route_requests(world: World, route: Route) -> Iterator[SweepRequest]:
     """Yield the requests to a route: by every user and without a token, for every object."""
     for target in targets(world, route.policy, route.path):
-        for who in callers(world, target, public=route.roles is None):
-            passes = route.roles is None or world.roles.get(who) in route.roles
-            may = passes and (target.allowed is None or who in target.allowed)
-            body = _request_body(world, route, who, target) if route.body is not None else None
+        for caller in callers(world, target, public=route.roles is None):
+            passes = route.roles is None or world.roles.get(caller) in route.roles
+            may = passes and (target.allowed is None or caller in target.allowed)
+            body = _request_body(world, route, caller, target) if route.body is not None else None
             path = route.path.format_map(target.params) + QUERY_OF_ROUTE.get(route.name, "").format(start=world.start)
             headers = {"Idempotency_Key": str(uuid.uuid4())} if route.has_key else {}
             if route.is_conditional:
                 headers["If_Match"] = str(UNUSED_VERSION)
-            unchecked = who in target.unchecked or (route.roles is None and "auth" in path)
-            yield SweepRequest(who, route.method, path, body, headers, None if unchecked else may, target.was_allowed)
+            unchecked = caller in target.unchecked or (route.roles is None and "auth" in path)
+            yield SweepRequest(
+                caller, route.method, path, body, headers, None if unchecked else may, target.was_allowed
+            )
 
 
 def callers(world: World, target: Target, *, public: bool = False) -> Iterator[str]:
@@ -176,11 +178,13 @@ def callers(world: World, target: Target, *, public: bool = False) -> Iterator[s
     users with the same role and relations only one is yielded, and users named ``spare…`` never.
     """
     met = set()
-    for who in () if public else world.people:
-        alike = who if target.relations is None else (world.roles[who], frozenset(target.relations.get(who, ())))
-        if alike not in met and not who.startswith("spare"):
+    for caller in () if public else world.people:
+        alike = (
+            caller if target.relations is None else (world.roles[caller], frozenset(target.relations.get(caller, ())))
+        )
+        if alike not in met and not caller.startswith("spare"):
             met.add(alike)
-            yield who
+            yield caller
     yield "nobody"
 
 
@@ -207,15 +211,15 @@ def op_messages(world: World, kind: type[ops.Op]) -> Iterator[SweepMessage]:
     spec, name = OPS[kind], op_name(kind)
     policy = spec.policy
     for target in targets(world, policy, f"/{name if policy.by_blueprint else ''}"):
-        for who in callers(world, target):
-            if who == "nobody":
+        for caller in callers(world, target):
+            if caller == "nobody":
                 continue
-            may = world.roles[who] in spec.roles and (target.allowed is None or who in target.allowed)
+            may = world.roles[caller] in spec.roles and (target.allowed is None or caller in target.allowed)
             yield SweepMessage(
-                who,
+                caller,
                 name,
-                _op_arguments(world, name, who, target),
-                None if who in target.unchecked else may,
+                _op_arguments(world, name, caller, target),
+                None if caller in target.unchecked else may,
                 target.was_allowed,
             )
 
@@ -230,28 +234,28 @@ class SweepMessage(NamedTuple):
     was_allowed: Callable[[str], bool]
 
 
-def _op_arguments(world: World, name: str, who: str, target: Target) -> dict[str, Any]:
+def _op_arguments(world: World, name: str, caller: str, target: Target) -> dict[str, Any]:
     job = target.params.get("id", "")
     given: dict[str, dict[str, Any]] = {
         "claim": {"job": job, "version": UNUSED_VERSION},
         "decline": {"job": job},
         "command": {"job": job, "command": "cancel", "version": UNUSED_VERSION},
         "availability": {"online": True},
-        "location": POSITION if who == "holder" else ELSEWHERE,
-        "refresh": {"token": world.people[who].token},
+        "location": POSITION if caller == "holder" else ELSEWHERE,
+        "refresh": {"token": world.people[caller].token},
         "subscribe": {"channel": f"job:{job}"},
         "unsubscribe": {"channel": f"job:{world.jobs['held']}"},
     }
     return given[name]
 
 
-def _request_body(world: World, route: Route, who: str, target: Target) -> dict[str, Any]:
+def _request_body(world: World, route: Route, caller: str, target: Target) -> dict[str, Any]:
     """Return the body of the route's example in the OpenAPI document, with the values that this world needs."""
     body = {k: v for k, v in examples.REQUESTS.get(route.name, {}).items() if k not in ("version", "reference")}
-    return body | _body_values(world, route.name, who, target)
+    return body | _body_values(world, route.name, caller, target)
 
 
-def _body_values(world: World, name: str, who: str, target: Target) -> dict[str, Any]:
+def _body_values(world: World, name: str, caller: str, target: Target) -> dict[str, Any]:
     unique = f"{uuid.uuid4().hex}@example.org"
     customer = world.people["spare_customer"].user
     given: dict[str, Any] = {
@@ -261,16 +265,16 @@ def _body_values(world: World, name: str, who: str, target: Target) -> dict[str,
         "blocks_create": {"user": target.params.get("id")},
         "blocks_drop": {"user": target.params.get("id")},
         "jobs_create": {"service": world.ids["spare"]}
-        | ({} if world.roles.get(who) == "customer" else {"customer": customer}),
+        | ({} if world.roles.get(caller) == "customer" else {"customer": customer}),
         "jobs_commands": {"items": [{"command": "cancel", "version": UNUSED_VERSION}]},
         "jobs_edit": {"notes": "x", "version": UNUSED_VERSION},
         "payments_create": {"reference": "sweep", "status": "failed"},
         "catalogue_patch": {"category": "other"},
         "technicians_availability": {"lat": None, "lon": None},
-        "technicians_location": {**(POSITION if who == "holder" else ELSEWHERE), "at": None},
+        "technicians_location": {**(POSITION if caller == "holder" else ELSEWHERE), "at": None},
     }
     if name == "technicians_patch":
-        fits = {"capacity": 10} if who in MANAGERS else {"name": who}
+        fits = {"capacity": 10} if caller in MANAGERS else {"name": caller}
         return fits | {
             "services": [world.ids["service" if target.params["id"] == world.people["holder"].user else "special"]]
         }

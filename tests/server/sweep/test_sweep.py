@@ -90,13 +90,13 @@ async def push_violations(world: World) -> list[str]:
     await op_violations(world, ops.Subscribe)  # all who may subscribe to the holder's jobs do so
     await world.request("holder", "PUT", path, POSITION)
     await wait_until(
-        lambda: all(world.sockets[who].received("position") for who in POSITION_RECIPIENTS), what="a position"
+        lambda: all(world.sockets[caller].received("position") for caller in POSITION_RECIPIENTS), what="a position"
     )
     return [
-        f"{who} received {frame['type']} with {name}"
-        for who, socket in world.sockets.items()
+        f"{caller} received {frame['type']} with {name}"
+        for caller, socket in world.sockets.items()
         for frame in socket.pushes
-        for name in world.leaks(who, json.dumps(frame), event="seq" in frame)
+        for name in world.leaks(caller, json.dumps(frame), event="seq" in frame)
     ]
 
 
@@ -115,7 +115,7 @@ async def test_no_push_shows_a_secret_to_others(world: World) -> None:
     """
     wrong = await push_violations(world)
     assert not wrong, "\n".join(wrong)
-    assert {who for who, socket in world.sockets.items() if socket.received("position")} == POSITION_RECIPIENTS
+    assert {caller for caller, socket in world.sockets.items() if socket.received("position")} == POSITION_RECIPIENTS
 
 
 async def test_only_ops_and_services_may_name_channels(world: World) -> None:
@@ -123,14 +123,14 @@ async def test_only_ops_and_services_may_name_channels(world: World) -> None:
     and in `subscribe`. All others are refused.
     """
     job = f"job:{world.jobs['held']}"
-    for who, client in world.people.items():
-        if who.startswith("spare"):
+    for caller, client in world.people.items():
+        if caller.startswith("spare"):
             continue
-        for channel, may in ((job, world.roles[who] in (*OPS_ROLES, "service")), ("zone:main", who in OPS_ROLES)):
+        for channel, may in ((job, world.roles[caller] in (*OPS_ROLES, "service")), ("zone:main", caller in OPS_ROLES)):
             answer = await client("GET", f"/v1/events?after={world.start}&wait=0&channels={channel}")
-            assert answer.is_success == may, (who, channel, answer.text)
-        reply = await world.sockets[who].request("subscribe", channel="zone:main")
-        assert ("ok" in reply) == (who in OPS_ROLES), who
+            assert answer.is_success == may, (caller, channel, answer.text)
+        reply = await world.sockets[caller].request("subscribe", channel="zone:main")
+        assert ("ok" in reply) == (caller in OPS_ROLES), caller
 
 
 async def test_a_session_refuses_another_users_token(world: World) -> None:

@@ -84,12 +84,12 @@ class World:
         """Create and record a secret that events may contain, and return its text."""
         return self.add_secret(name, f"{name}-{uuid.uuid4().hex[:12]}", *readers, in_events=True)
 
-    def leaks(self, who: str, text: str, *, event: bool = False) -> list[str]:
-        """Return the names of the secrets in ``text`` that ``who`` may not see or, in an event, that no event may
+    def leaks(self, user: str, text: str, *, event: bool = False) -> list[str]:
+        """Return the names of the secrets in ``text`` that ``user`` may not see or, in an event, that no event may
         contain.
         """
         found = [(name, secret) for name, secret in self.secrets.items() if secret.text in text]
-        wrong = [name for name, secret in found if who not in secret.readers or (event and not secret.in_events)]
+        wrong = [name for name, secret in found if user not in secret.readers or (event and not secret.in_events)]
         self.seen_secrets |= {name for name, _ in found} - set(wrong)
         return wrong
 
@@ -124,9 +124,9 @@ class World:
             self.ids[name] = await people.make_service(self.people["admin"])
 
     async def _create_other_service(self) -> None:
-        who = {"email": f"{uuid.uuid4().hex}@example.org", "password": "correct horse"}
-        await self.request("admin", "POST", "/v1/users", {**who, "name": "Other", "role": "service"})
-        told = (await self.nobody("POST", "/v1/auth/login", who)).json()
+        login = {"email": f"{uuid.uuid4().hex}@example.org", "password": "correct horse"}
+        await self.request("admin", "POST", "/v1/users", {**login, "name": "Other", "role": "service"})
+        told = (await self.nobody("POST", "/v1/auth/login", login)).json()
         self.people["other_service"] = Client(self.http, told["access_token"], told["user"]["id"])
 
     async def _register_user(self, name: str, phone: str) -> None:

@@ -1,5 +1,5 @@
-"""An HTTP client for these tests. It checks each successful reply against the route table. Functions of this module
-read the problem objects of refusals.
+"""An HTTP client for these tests that checks each successful reply against the route table, and functions that read
+refusals.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ from tests.server.http.conftest import Join
 
 
 async def test_a_block_is_refused(customer: Client, staff: dict[Role, Client], join: Join) -> None:
-    """Staff are refused with 403. A customer who names a user who is not a technician is refused with 404, and one who
-    names nobody with `invalid`.
+    """Staff are refused with 403. A customer is refused with 404 if the named user is not a technician, and with
+    `invalid` if the body names no user.
     """
     other = await join("customer")
     assert code_of(await staff["ops_manager"]("GET", "/v1/me/blocks")) == (403, "forbidden")

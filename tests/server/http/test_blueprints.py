@@ -34,8 +34,8 @@ async def test_all_are_listed_and_one_is_the_default(customer: Client, site: Run
 
 
 async def test_a_blueprint_lists_its_states_commands_edits_and_events(customer: Client) -> None:
-    """A blueprint contains its states in order with phase and text, the states in which each relation may send a
-    command, the fields that may be edited in each state, and the event names.
+    """A blueprint contains its states in order with phase and text, who may send each command in which states, which
+    fields may be edited in which states, and the event names.
     """
     told = (await customer("GET", "/v1/blueprints/marketplace")).json()["blueprint"]
     assert (told["initial"], told["named"], told["technician"]) == ("open", "requested", "optional")

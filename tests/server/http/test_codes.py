@@ -81,7 +81,7 @@ async def test_a_wrong_code_under_the_same_key_counts_once(
 async def test_only_five_of_two_hundred_concurrent_guesses_are_compared(
     site: Running, customer: Client, at_work: Client, book: Book
 ) -> None:
-    """Of 200 concurrent wrong codes five are compared, and the others are refused with `code_locked`. The right code is
+    """Five of 200 concurrent wrong codes are compared, and the others are refused with `code_locked`. The right code is
     then refused too, until the customer requests new codes.
     """
     job = await market.book_and_accept(customer, at_work, book)
@@ -159,7 +159,7 @@ async def test_only_the_customer_may_reissue_and_only_three_times(
 
 
 async def test_concurrent_reissues_stay_within_the_limit(customer: Client, at_work: Client, book: Book) -> None:
-    """Of ten concurrent `reissue` commands three succeed, and seven are refused with 409."""
+    """Three of ten concurrent `reissue` commands succeed, and seven are refused with 409."""
     job = await market.book_and_accept(customer, at_work, book)
     answers = await asyncio.gather(*(market.send_command(customer, job, "reissue") for _ in range(10)))
     assert sorted(answer.status_code for answer in answers) == [200] * 3 + [409] * 7

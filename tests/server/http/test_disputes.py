@@ -177,7 +177,7 @@ async def test_an_old_dispute_cannot_be_resolved_again(
 async def test_concurrent_disputes_and_outcomes_act_once(
     site: Running, customer: Client, at_work: Client, book: Book, mediator: Client
 ) -> None:
-    """Of ten concurrent disputes by both sides one is opened. Of nine concurrent outcomes one is accepted."""
+    """One of ten concurrent disputes by both sides is opened, and one of nine concurrent outcomes is accepted."""
     job = await book_directly(customer, at_work, book, "accept")
     opened = await asyncio.gather(*(open_dispute(caller, job) for caller in (customer, at_work) * 5))
     names = {answer.json()["dispute"]["id"] for answer in opened if answer.is_success}

@@ -238,7 +238,8 @@ async def test_another_service_offers_the_job_to_other_technicians(
 
 async def test_an_edited_time_moves_the_first_wave_and_the_expiry(site: Running, customer: Client, book: Book) -> None:
     """An edit of `scheduled_for` moves the first wave to an hour before the new time, and the expiry to 15 minutes
-    after that wave. A wave at the old time does nothing. Without a time the job is searched for now.
+    after that wave. A wave at the old time does nothing. Without `scheduled_for` the job expires in less than 16
+    minutes.
     """
     soon = (datetime.now(UTC) + timedelta(days=3)).isoformat()
     job = await book(customer, scheduled_for=soon)

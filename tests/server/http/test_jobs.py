@@ -53,8 +53,8 @@ async def test_an_inactive_service_is_refused(customer: Client, admin: Client, b
 
 
 async def test_times_outside_of_four_digit_years(customer: Client, at_work: Client, book: Book) -> None:
-    """A time whose UTC offset moves it out of the years 1 to 9999 causes no 500: the nearest time in these years is
-    used, and for `occurred_at` in the future the request is refused.
+    """A time whose UTC offset moves it out of the years 1 to 9999 is replaced by the nearest time in these years. It
+    never causes a 500.
     """
     job = await book(customer, scheduled_for="9999-12-31T23:59:59-23:59")
     assert job["scheduled_for"] == "9999-12-31T23:59:59.999Z"
@@ -182,8 +182,8 @@ async def test_an_offered_technician_sees_the_public_part(at_work: Client, custo
 
 
 async def test_refusals_by_role_and_command(customer: Client, at_work: Client, book: Book) -> None:
-    """A command of another role is refused with 403, an unknown command or a command of the engine with 404, and an
-    unknown answer to an offer with `invalid`.
+    """A customer's `claim` is refused with 403, an unknown command or a command of the engine with 404, and an unknown
+    answer to an offer with `invalid`.
     """
     job = (await book(customer))["id"]
     assert code_of(await customer("POST", f"/v1/jobs/{job}/claim")) == (403, "forbidden")
@@ -258,8 +258,8 @@ async def test_a_command_may_require_a_version(customer: Client, at_work: Client
 
 
 async def test_one_of_concurrent_claims_succeeds(customer: Client, join: Join, admin: Client, service: str) -> None:
-    """Of four technicians who accept at the same time, one is answered "Job accepted", and three are refused with 409
-    `taken` and the title "Booking already taken".
+    """One of four technicians who accept at the same time gets the message "Job accepted". The others are refused with
+    409 `taken` and the title "Booking already taken".
     """
     away = {"lat": -33.9, "lon": 151.2}
     racers = [await join("technician") for _ in range(4)]

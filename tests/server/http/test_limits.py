@@ -51,8 +51,8 @@ def test_the_limits_are_those_of_the_protocol() -> None:
 
 
 async def test_over_the_limit_is_429(limited: Running, client_of: ClientOf, slow_refill: SlowRefill) -> None:
-    """Of 25 requests at once, 20 are served, and five are refused with 429 and `Retry-After` and do nothing. After that
-    time one more request is served.
+    """Twenty of 25 concurrent requests are served. Five are refused with 429 and `Retry-After`, and do nothing. After
+    that time one more request is served.
     """
     slow_refill("requests")
     admin = client_of("admin")
@@ -90,7 +90,7 @@ async def test_answers_contain_the_remaining_quota(client_of: ClientOf) -> None:
 
 
 async def test_claims_have_a_limit_of_their_own(client_of: ClientOf, slow_refill: SlowRefill) -> None:
-    """Ten of sixteen claims at once are within the limit of claims, whatever their outcome, and six are refused with
+    """Ten of sixteen concurrent claims are within the limit of claims, whatever their outcome, and six are refused with
     `rate_limited`. Other requests of the technician are still served.
     """
     slow_refill("claims")
@@ -104,7 +104,7 @@ async def test_claims_have_a_limit_of_their_own(client_of: ClientOf, slow_refill
 
 
 async def test_fixes_have_a_limit_of_their_own(client_of: ClientOf, slow_refill: SlowRefill) -> None:
-    """Of six fixes at once, two are accepted and four are refused with 429."""
+    """Two of six concurrent fixes are accepted, and four are refused with 429."""
     slow_refill("fixes")
     technician = client_of("technician")
     path = "/v1/technicians/cli_technician/location"
@@ -113,8 +113,8 @@ async def test_fixes_have_a_limit_of_their_own(client_of: ClientOf, slow_refill:
 
 
 async def test_logins_are_limited_by_address_and_account(client_of: ClientOf, slow_refill: SlowRefill) -> None:
-    """Ten logins to one account are tried, however its e-mail address is written, and further ones are refused with
-    `rate_limited`. A login to another account is still tried.
+    """The server checks ten logins to one account, in whatever way the e-mail address is written, and refuses further
+    ones with `rate_limited`. It still checks a login to another account.
     """
     slow_refill("login")
     nobody = client_of(None)
@@ -139,7 +139,7 @@ async def test_health_is_never_limited(client_of: ClientOf) -> None:
 
 async def test_a_forwarded_address_is_ignored(client_of: ClientOf, slow_refill: SlowRefill) -> None:
     """A server without trusted proxies ignores `X-Forwarded-For`: a client that sends another address with each login
-    still has ten attempts.
+    has ten attempts like any other.
     """
     slow_refill("login")
     codes = []

@@ -1,8 +1,8 @@
-"""The requests of the sweep: for each route or op, each user and each object a request that changes nothing, and
-whether the policy allows it.
+"""The requests of the sweep, a test in which every user sends every request: for each route or socket op, each user and
+each object a request that changes nothing, and whether the policy allows it.
 
-Commands of jobs contain a version that no job ever has. Requests without a version are sent for objects that the story
-does not need.
+Commands of jobs contain a version that no job ever has. Requests without a version are sent for objects on which
+nothing else in the sweep depends.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ REFUSAL_CODES = frozenset({"unauthenticated", "forbidden", "not_found", "not_off
 
 
 ALLOWED_CODES = frozenset({"", "version_conflict", "too_early", "duplicate"})
-"""The codes ("" = success) of an answer to an offer, or of a bid, from a technician who may send it. All others get the
-code of the job's state, which is checked before their relation to the job.
+"""The codes ("" = success) of an answer to an offer, or of a bid, if the policy allows it to the technician. Other
+callers get the code of the job's state, which is checked before their relation to the job.
 """
 
 
 class Target(NamedTuple):
-    """An object that a path can name. ``allowed`` are the users whom the policy allows (None: all). ``was_allowed``
-    returns whether a code means that the caller was allowed. For users in ``unchecked`` either result is right: a
-    repeat returns their first reply. Of users with one role and the same ``relations`` only one sends the request
-    (None: all do).
+    """An object that a path can name. ``allowed`` are the names of the users whom the policy allows (None: all).
+    ``was_allowed`` returns whether the code of a reply means that the caller was allowed. For users in ``unchecked``
+    both results are accepted, because a repeat returns their first reply. With ``relations``, only one of the users
+    with the same role and relations sends the request.
     """
 
     params: dict[str, str]
@@ -47,7 +47,7 @@ class Target(NamedTuple):
 
 
 class SweepRequest(NamedTuple):
-    """One request, and whether the policy allows it."""
+    """One HTTP request of the sweep, and whether the policy allows it."""
 
     caller: str
     method: str
@@ -55,7 +55,7 @@ class SweepRequest(NamedTuple):
     body: Any
     headers: dict[str, str]
     allowed: bool | None
-    """None: either result is right."""
+    """None: both results are accepted."""
     was_allowed: Callable[[str], bool]
 
     def __str__(self) -> str:
@@ -97,15 +97,15 @@ def distinct_commands(blueprint: Blueprint) -> list[str]:
 
 
 COMMAND_OF_ROUTE = {"respond": "claim", "commands": "cancel", "command": "cancel", "disputes": "dispute"}
-"""For routes that send a command under another name: the command that the sweep sends with them."""
+"""Routes that send a command under another name, and the command that the sweep sends to each."""
 
 
 EFFECTS_WITH_ROUTES = frozenset({"bid", "withdraw", "award", "capture"})
 
 
 def _command_target(params: dict[str, str], world: World, blueprint: Blueprint, job: str, name: str) -> Target:
-    """Return a command of a job as a target: the blueprint allows it to users by their relation to the job in the
-    story. Of the technicians who were ever offered the job, only those with an open offer may answer the offer.
+    """Return a command of a job, with the users whom the blueprint allows to send the command, by their relation to the
+    job. An offer may be answered only by technicians whose offer is open, not by all who were ever offered the job.
     """
     relations = world.relations[job]
     spec = blueprint.commands.get("accept" if name == "claim" and name not in blueprint.commands else name)
@@ -174,8 +174,8 @@ def route_requests(world: World, route: Route) -> Iterator[SweepRequest]:
 
 
 def callers(world: World, target: Target, *, public: bool = False) -> Iterator[str]:
-    """Yield the names of the users who send a request for the target, and ``nobody`` for a request without a token. Of
-    users with the same role and relations only one is yielded, and users named ``spare…`` never.
+    """Yield the names of the users who send a request for the target: one for each role and set of relations, and none
+    of the users named ``spare…``. Then yield ``nobody``, for a request without a token.
     """
     met = set()
     for caller in () if public else world.people:
@@ -225,7 +225,7 @@ def op_messages(world: World, kind: type[ops.Op]) -> Iterator[SweepMessage]:
 
 
 class SweepMessage(NamedTuple):
-    """One message of a socket op, and whether the policy allows it (``allowed`` None: either result is right)."""
+    """One message of a socket op, and whether the policy allows it (``allowed`` None: both results are accepted)."""
 
     caller: str
     op: str
@@ -250,7 +250,7 @@ def _op_arguments(world: World, name: str, caller: str, target: Target) -> dict[
 
 
 def _request_body(world: World, route: Route, caller: str, target: Target) -> dict[str, Any]:
-    """Return the body of the route's example in the OpenAPI document, with the values that this world needs."""
+    """Return the body of the route's example in the OpenAPI document, with the ids and values of this world."""
     body = {k: v for k, v in examples.REQUESTS.get(route.name, {}).items() if k not in ("version", "reference")}
     return body | _body_values(world, route.name, caller, target)
 

@@ -23,8 +23,8 @@ from tests.server.sweep.world import POSITION, World
 from tests.support.wait import wait_until
 
 POSITION_RECIPIENTS = {"customer", "mediator", "service", "ops_manager", "admin", "holder"}
-"""The users who may receive the holder's position: the customer and the holder without a subscription, the others by a
-subscription to the holder's jobs.
+"""The users who may receive the holder's position: the customer and the holder without a subscription, the others after
+they subscribe to a job of the holder.
 """
 OPS_WITH_EFFECT = (ops.Unsubscribe, ops.Decline)
 """Ops that change the world for the tests that run after them."""
@@ -32,7 +32,7 @@ OPS_WITH_EFFECT = (ops.Unsubscribe, ops.Decline)
 
 @pytest.fixture(scope="module")
 async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    """Yield the world after its story."""
+    """Yield a world with all its users and jobs."""
     data = str(tmp_path_factory.mktemp("sweep"))
     async with (
         running(Settings(data=data, port=0, limits="off")) as server,
@@ -47,7 +47,9 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
 
 
 async def op_violations(world: World, kind: type[ops.Op]) -> list[str]:
-    """Return what differed from the policy when every user sent an op. The messages are sent once for each world."""
+    """Send an op as every user, and return each difference from its policy as a text. A second call returns the stored
+    result.
+    """
     name = f"op {requests.op_name(kind)}"
     if name not in world.violations:
         world.violations[name] = await _send_op(world, kind)
@@ -66,7 +68,9 @@ async def _send_op(world: World, kind: type[ops.Op]) -> list[str]:
 
 
 async def route_violations(world: World, route: Route) -> list[str]:
-    """Return what differed from the policy when every user, and a caller without a token, sent requests to a route."""
+    """Send requests to a route as every user and without a token, and return each difference from its policy as a text.
+    A second call returns the stored result.
+    """
     if route.name not in world.violations:
         world.violations[route.name] = await _call_route(world, route)
     return world.violations[route.name]
@@ -83,8 +87,8 @@ async def _call_route(world: World, route: Route) -> list[str]:
 
 
 async def push_violations(world: World) -> list[str]:
-    """Return the pushes that showed a secret to a user who may not see it. The holder's position is sent first, to all
-    users who may receive it.
+    """Send the holder's position, wait until all who may receive it have it, and return each push that showed a user a
+    secret that they may not see.
     """
     path = f"/v1/technicians/{world.people['holder'].user}/location"
     await op_violations(world, ops.Subscribe)  # all who may subscribe to the holder's jobs do so

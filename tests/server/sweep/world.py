@@ -1,7 +1,8 @@
-"""A world with users of every role and eight jobs, in which each relation between a user and a job occurs.
+"""A world for the sweep, with users of every role and eight jobs, in which each relation between a user and a job
+occurs.
 
 Each secret of the world is a text that occurs nowhere else, with the users who may see it. The relations between users
-and jobs are written here by hand, as the story creates them, and are not read from the engine.
+and jobs are written here by hand, and are not read from the engine.
 """
 
 from __future__ import annotations
@@ -146,7 +147,7 @@ class World:
             self.login = {"email": email, "password": password}
 
     async def _log_in_again(self) -> str:
-        """Log the customer in a second time, and return the id of that login, which no socket of the story uses."""
+        """Log the customer in a second time, and return the id of that login, which no socket uses."""
         await self.nobody("POST", "/v1/auth/login", self.login)
         logins = (await self.request("customer", "GET", "/v1/me/sessions"))["items"]
         return self.add_secret("login of customer", str(logins[0]["id"]), "customer")
@@ -164,8 +165,8 @@ class World:
         return await self.request(name, "POST", f"/v1/jobs/{self.jobs[job]}/{command}", body)
 
     async def book(self, job: str, blueprint: str, relations: Relations, *, by: str = "", **more: Any) -> None:
-        """Book a job whose fields are secrets. ``relations`` are those of the story; ops and services are added. ``by``
-        is the caller if it is not the customer.
+        """Book a job whose fields are secrets. ``relations`` are those of the users to the job, without ops and
+        services, which are added here. ``by`` is the caller if it is not the customer.
         """
         self.relations[job] = {**{name: {"ops"} for name in OPS}, **{name: {"service"} for name in SERVICES}}
         for name, has in relations.items():
@@ -213,7 +214,7 @@ class World:
     # story
 
     async def run_story(self) -> None:
-        """Create eight jobs, and run each until it reaches its last state of the story."""
+        """Create eight jobs, each in another state or with other users."""
         self._disable_expiry()
         offered = {name: {"offered"} for name in WORKERS}
         await self._create_held_job(offered)
@@ -272,7 +273,7 @@ class World:
             self.add_secret(f"{part} of the holder", repr(number), *followers)
 
     async def _create_done_job(self, offered: Relations) -> None:
-        """Create a job that is done and rated."""
+        """Create a job that is completed and rated."""
         relations = {**offered, "customer": {"customer"}, "holder": {"offered", "holder", "took"}}
         await self.book("done", "home_service", relations)
         await self.wait_for_offers("done", "holder", "loser")
@@ -353,7 +354,9 @@ class World:
         self.open_offers["order"] = set()
 
     async def _create_other_secrets(self) -> None:
-        """Create an announcement to mediators and a review, and record the ids of the customer's own objects."""
+        """Send an announcement to mediators and review a technician. Record the ids of the customer's notification,
+        login and idempotency key.
+        """
         text = self.new_secret("announcement", "mediator", "admin")
         await self.request(
             "admin",

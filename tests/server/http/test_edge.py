@@ -230,9 +230,7 @@ async def test_endless_headers_are_refused(piece: bytes, site: Running) -> None:
     ],
 )
 async def test_an_incomplete_request_is_closed(sent: bytes, site: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection is closed if no complete request arrives within `MAX_ARRIVAL_S` seconds, whether or not the client has
-    begun to send a request.
-    """
+    """A connection is closed if no complete request arrives within `MAX_ARRIVAL_S`, also after a part of a request."""
     monkeypatch.setattr(http_protocol, "MAX_ARRIVAL_S", 0.1)
     parts = urlsplit(site.url)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port)

@@ -34,12 +34,12 @@ async def limited_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncItera
 
 
 @pytest.fixture(scope="module")
-async def client_of(limited: Running) -> AsyncIterator[ClientOf]:
+async def client_of(limited_server: Running) -> AsyncIterator[ClientOf]:
     """Yield a function that returns a client with a token of a role, or without a token if the role is None."""
-    async with httpx.AsyncClient(base_url=limited.url, timeout=10, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=limited_server.url, timeout=10, trust_env=False) as http:
 
         def create_client(role: Role | None) -> Client:
-            return Client(http) if role is None else people.principal(limited, http, role)
+            return Client(http) if role is None else people.principal(limited_server, http, role)
 
         yield create_client
 
@@ -50,7 +50,7 @@ def test_the_limits_are_those_of_the_protocol() -> None:
     assert {limit.name: (limit.count, limit.per_s) for limit in limits.LIMITS.values()} == promised
 
 
-async def test_over_the_limit_is_429(limited: Running, client_of: ClientOf, slow_refill: SlowRefill) -> None:
+async def test_over_the_limit_is_429(limited_server: Running, client_of: ClientOf, slow_refill: SlowRefill) -> None:
     """Twenty of 25 concurrent requests are served. Five are refused with 429 and `Retry-After`, and do nothing. After
     that time one more request is served.
     """
@@ -65,7 +65,7 @@ async def test_over_the_limit_is_429(limited: Running, client_of: ClientOf, slow
         assert answer.json()["retry_after"] <= int(answer.headers["retry-after"]) <= 3600 / 20
         assert answer.headers["ratelimit-policy"] == '"requests";q=20;w=3600'
         assert answer.headers["ratelimit"].startswith('"requests";r=0;t=')
-    await clock.advance(limited.engine, 3600 / 20)
+    await clock.advance(limited_server.engine, 3600 / 20)
     assert [(await admin("POST", "/v1/services", body)).status_code for _ in range(2)] == [201, 429]
 
 

@@ -70,14 +70,21 @@ def targets(world: World, policy: Policy, path: str) -> list[Target]:
     if policy.object_kind == "user" and policy.relations is not None:
         return _other_side_targets(world)
     may = None if policy.relations is None else frozenset(n for n, has in relations.items() if has & policy.relations)
-    return [Target(one, may) for one in params] if policy.object_kind != "technician" else _technician_targets(world, policy)
+    return (
+        [Target(one, may) for one in params]
+        if policy.object_kind != "technician"
+        else _technician_targets(world, policy)
+    )
 
 
 def _job_targets(world: World, policy: Policy, path: str, job: str) -> Iterator[Target]:
     params, relations = {"id": world.jobs[job]}, world.relations[job]
     if not policy.by_blueprint:
         assert policy.relations is not None
-        may, bids = frozenset(n for n, has in relations.items() if has & policy.relations), policy.relations == {"technician"}
+        may, bids = (
+            frozenset(n for n, has in relations.items() if has & policy.relations),
+            policy.relations == {"technician"},
+        )
         yield Target(
             params,
             may,
@@ -123,7 +130,9 @@ def _technician_targets(world: World, policy: Policy) -> list[Target]:
     found = []
     for name in ("holder", "never", "spare_technician"):
         relations: Relations = {name: {"self"}} | {manager: {"managers"} for manager in MANAGERS}
-        may = None if policy.relations is None else frozenset(n for n, has in relations.items() if has & policy.relations)
+        may = (
+            None if policy.relations is None else frozenset(n for n, has in relations.items() if has & policy.relations)
+        )
         found.append(Target({"id": world.people[name].user}, may))
     return found
 

@@ -97,9 +97,7 @@ class World:
     # users
 
     async def create_users(self) -> None:
-        """Create all users with an open socket each, and approve the technicians. Set online those who are offered
-        jobs.
-        """
+        """Create all users with an open socket each, approve the technicians, and set most of them online."""
         for name, role in STAFF.items():
             await live_accounts.put_account(self.server.engine, f"cli_{name}", role)
             token = sign_token(self.server.engine.signer, UserId(f"cli_{name}"), role)
@@ -240,9 +238,7 @@ class World:
         known.default = known.by_name[known.default.name]
 
     async def _create_held_job(self, offered: Relations) -> None:
-        """Create a job that four technicians are offered. One declines, one claims it and is replaced, and the new
-        holder departs.
-        """
+        """Create a job that four technicians are offered, one claims, and an admin gives to another, the holder."""
         relations = {
             **offered,
             "customer": {"customer"},

@@ -42,8 +42,8 @@ from server.http.auth import Authenticate
 from server.http.http_metrics import HttpMetrics
 from server.schemas import problems
 from server.schemas.fields import TRACE
-from server.web.front import Docs, Front
-from server.web.static import Files
+from server.web.front import DocsPages, FrontPage
+from server.web.static import StaticFiles
 
 __all__ = ["Health", "build_app"]
 
@@ -193,10 +193,10 @@ def _router(app_state: AppState, routes: Iterable[Route]) -> Router:
     for route in routes:
         by_path.setdefault(route.path, []).append(route)
     paths = [Path(path, Endpoint(app_state, group)) for path, group in by_path.items()]
-    files, docs = Files(), Docs()
+    files, docs = StaticFiles(), DocsPages()
     paths += [Path(path, files) for path in ("/web/", "/web/{name}")]
     paths += [Path(path, docs) for path in ("/docs/", "/docs/{name}")]
-    paths.append(Path("/", Front(app_state.engine.settings.demo)))
+    paths.append(Path("/", FrontPage(app_state.engine.settings.demo)))
     return Router(paths, redirect_slashes=False, default=_not_found)
 
 

@@ -93,7 +93,7 @@ class Running:
         }
 
     async def wait_for_ended_part(self) -> NoReturn:
-        """Wait until a part ends by itself. Then raise Broken with the name of that part."""
+        """Wait until a part ends by itself. Then raise PartEnded with the name of that part."""
         done, _ = await asyncio.wait(self.parts, return_when=asyncio.FIRST_COMPLETED)
         part = done.pop()
         error = None if part.cancelled() else part.exception()
@@ -104,7 +104,7 @@ async def serve(settings: Settings, *, on_ready: Callable[[dict[str, Any]], None
     """Serve until SIGTERM or SIGINT, then stop in order. SIGHUP reloads the blueprints. ``on_ready`` is called with the
     result of ``Running.hello`` when the server is ready.
 
-    Raises CannotStart, ServerUnfit or Unavailable if the server cannot start, and Broken if a part of it ended.
+    Raises CannotStart, ServerUnfit or Unavailable if the server cannot start, and PartEnded if a part of it ended.
     """
     with _cancel_on_signals() as stopping:
         try:

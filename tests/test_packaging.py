@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from server.web.static import CLIENT
+from server.web.static import CLIENT_FILE
 
 ROOT = Path(__file__).resolve().parents[1]
 CLIENTS = ROOT / "clients"
@@ -126,7 +126,7 @@ def test_every_file_is_in_the_wheel(wheel: Path) -> None:
     scripts = {f"engine/{path.relative_to(ROOT)}" for path in (ROOT / "lua").rglob("*.lua")}
     assert (written | scripts) - shipped == set()
     assert {"engine/blueprint/shipped/home_service.toml", "engine/lua/job_claim.lua"} <= shipped
-    assert f"server/web/{CLIENT}" in shipped
+    assert f"server/web/{CLIENT_FILE}" in shipped
 
 
 def test_the_metadata_names_licence_and_command(wheel: Path) -> None:

@@ -14,7 +14,7 @@ from server.cli.options import Json
 blueprint = typer.Typer(help="Check blueprints or print one as a chart.", no_args_is_help=True)
 
 Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="TOML files, or folders with TOML files.")]
-One = Annotated[str, typer.Argument(metavar="FILE", help="A TOML file, or the name of a shipped blueprint.")]
+OneFile = Annotated[str, typer.Argument(metavar="FILE", help="A TOML file, or the name of a shipped blueprint.")]
 
 
 @blueprint.command()
@@ -39,7 +39,7 @@ def check(files: Files, *, as_json: Json = False) -> None:
 
 
 @blueprint.command()
-def chart(file: One) -> None:
+def chart(file: OneFile) -> None:
     """Print a blueprint as a Mermaid state diagram."""
     from engine.blueprint import catalogue as blueprints
     from engine.blueprint import chart as drawing

@@ -29,5 +29,5 @@ def demo(
     from server.simulation.demo_run import DemoOptions, run_demo
 
     settings = load_settings(data=data, port=port)
-    lasts_s = duration(for_, "--for").total_seconds() if for_ else None
-    run_command(run_demo(DemoOptions(settings, technicians, lasts_s, as_json)))
+    duration_s = duration(for_, "--for").total_seconds() if for_ else None
+    run_command(run_demo(DemoOptions(settings, technicians, duration_s, as_json)))

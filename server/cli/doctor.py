@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from engine.types import Zone
     from engine.zone.records import ZoneRecord
 
-LAG_S = 60.0
+MAX_LAG_S = 60.0
 """An event that waits longer than this for SQL is a problem, and not just a short peak of load."""
 
 
@@ -269,8 +269,8 @@ async def _check_zone(client: redis.Redis, archive: Archive | None, zone: Zone) 
     found.facts |= {"archived": archived, "lag": max(0, head.seq - archived)}
     if refused := await reader.count_quarantined(archive, zone):
         found.problems.append(f"the database did not accept {refused} events (see the table events_refused)")
-    if waiting and time.time() - int(waiting[0][1][b"at"]) / 1000 > LAG_S:
-        found.problems.append(f"the archive is behind by more than {LAG_S:g} s: is an archiver running?")
+    if waiting and time.time() - int(waiting[0][1][b"at"]) / 1000 > MAX_LAG_S:
+        found.problems.append(f"the archive is behind by more than {MAX_LAG_S:g} s: is an archiver running?")
     return found
 
 

@@ -21,7 +21,7 @@ from engine.process.settings import SettingsError
 from server import logs
 from server.cli.command_failed import CommandFailed
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 """Error numbers of the operating system for: nothing can be written any more."""
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
@@ -47,14 +47,14 @@ def run(arguments: Sequence[str]) -> int:
     except CommandFailed as error:
         return _print_error(str(error), EXIT_FAILED)
     except OSError as error:
-        if error.errno not in FULL:
+        if error.errno not in DISK_FULL_ERRNOS:
             raise
         return _print_error(f"{error.filename or 'the data directory'}: {error.strerror}: free some space", EXIT_USAGE)
     return code if isinstance(code, int) else 0
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
+def _print_version(is_requested: bool) -> None:
+    if is_requested:
         print(f"callout {version('callout')}")
         raise typer.Exit
 
@@ -73,14 +73,14 @@ def app() -> typer.Typer:
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
     )
-    callout.callback()(_callout)
+    callout.callback()(_root_command)
     for verb in (serve, demo.demo, replay.replay, token, doctor):
         callout.command()(verb)
     callout.add_typer(blueprint, name="blueprint")
     return callout
 
 
-def _callout(
+def _root_command(
     *,
     version: Annotated[
         bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)

@@ -33,7 +33,7 @@ def replay(  # noqa: PLR0913 - each is an option of the command line
     from engine.process.datadir import CannotStart
     from server.cli.run_simulation import run_command
     from server.simulation.pickups import TraceError, read_trace
-    from server.simulation.replay_run import ReplayOptions, report, run_replay
+    from server.simulation.replay_run import ReplayOptions, print_result, run_replay
 
     if url and not token:
         raise CannotStart("--url needs --token: an admin's access token (callout token --role admin)")
@@ -45,5 +45,5 @@ def replay(  # noqa: PLR0913 - each is an option of the command line
         raise CannotStart(str(error)) from error
     options = ReplayOptions(tuple(pickups), technicians, speed, seed, url, token or "", redis)
     result = run_command(run_replay(options))
-    report(result, as_json=as_json)
+    print_result(result, as_json=as_json)
     return int(bool(result["double_claims"] or result["lost_events"] or result["duplicate_events"]))

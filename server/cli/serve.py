@@ -52,7 +52,7 @@ def serve(  # noqa: PLR0913 - one parameter for each flag
     logs.configure(settings.log_level)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(run(settings, on_ready=_announce))
+            runner.run(run(settings, on_ready=_print_ready_line))
     except UnsuitableServer as error:
         raise CannotStart(f"this Redis cannot be used: {error}") from error
     except BlueprintError as error:
@@ -61,11 +61,11 @@ def serve(  # noqa: PLR0913 - one parameter for each flag
         raise CommandFailed(str(error)) from error
 
 
-def _announce(hello: dict[str, Any]) -> None:
+def _print_ready_line(ready_line: dict[str, Any]) -> None:
     # The parent process may close the pipe of stdout after this line, or redirect stdout to a full disk. Neither must
     # end the server or change its exit code.
     try:
-        print(json.dumps(hello), flush=True)
+        print(json.dumps(ready_line), flush=True)
     except OSError as error:
         from server import logs
 

@@ -15,7 +15,7 @@ from engine.types import ROLES, UserId, is_id
 from server.cli.options import Data, KeyFile, load_settings
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-LONGEST = timedelta(days=366)
+MAX_LIFETIME = timedelta(days=366)
 
 
 def token(
@@ -61,6 +61,6 @@ def duration(text: str, flag: str = "--expires") -> timedelta:
     if match is None or match[1].strip("0") == "":
         raise SettingsError(f"{flag} {text}: must be a number with s, m, h or d, like 12h")
     length = timedelta(**{_UNITS[match[2]]: int(match[1])})
-    if length > LONGEST:
-        raise SettingsError(f"{flag} {text}: at most {LONGEST.days}d")
+    if length > MAX_LIFETIME:
+        raise SettingsError(f"{flag} {text}: at most {MAX_LIFETIME.days}d")
     return length

@@ -81,8 +81,8 @@ def policy_header(limit: Limit) -> bytes:
 
 
 async def read_body(scope: Scope, receive: Receive) -> bytes:
-    """Return the whole body, of at most BODY_BYTES. Raises TooLarge if ``Content-Length`` is larger, or when too many
-    bytes have arrived, and ClientDisconnect.
+    """Return the whole body, of at most ``MAX_BODY_BYTES``. Raises TooLarge if ``Content-Length`` is larger, or when
+    too many bytes have arrived, and ClientDisconnect.
 
     The server discards the unread rest, so the connection stays usable and the client receives the response.
     """

@@ -8,38 +8,38 @@ from typing import Any
 
 from callout_client import Api, Refusal
 
-MARGIN_S = 60.0
+RENEW_BEFORE_S = 60.0
 
 
 class Account:
     """A signed-in user. An access token is valid for an hour, but a demo may run longer, so ``token`` renews it.
 
-    ``returning``: an earlier run created the account.
+    ``existed_before``: an earlier run created the account.
     """
 
-    def __init__(self, api: Api, signed_in: dict[str, Any], *, returning: bool = False) -> None:
+    def __init__(self, api: Api, signed_in: dict[str, Any], *, existed_before: bool = False) -> None:
         self.api = api
-        self.returning = returning
+        self.existed_before = existed_before
         self.id: str = signed_in["user"]["id"]
         self.role: str = signed_in["user"]["role"]
         self.email: str = signed_in["user"]["email"]
         self.name: str = signed_in["user"]["name"]
-        self._refreshing = asyncio.Lock()
-        self._take(signed_in)
+        self._refresh_lock = asyncio.Lock()
+        self._store_tokens(signed_in)
 
-    def _take(self, tokens: dict[str, Any]) -> None:
-        self._access: str = tokens["access_token"]
-        self._refresh: str = tokens["refresh_token"]
-        self._good_until = time.monotonic() + tokens["expires_in"] - MARGIN_S
+    def _store_tokens(self, tokens: dict[str, Any]) -> None:
+        self._access_token: str = tokens["access_token"]
+        self._refresh_token: str = tokens["refresh_token"]
+        self._valid_until = time.monotonic() + tokens["expires_in"] - RENEW_BEFORE_S
 
     async def token(self, fresh: bool = False) -> str:
         """Return an access token that is valid for at least a minute. ``fresh``: the server refused the last token."""
-        refused = self._access if fresh else None
-        async with self._refreshing:
-            if self._access == refused or time.monotonic() >= self._good_until:
-                body = {"refresh_token": self._refresh}
-                self._take(await self.api.request("POST", "/v1/auth/refresh", body=body))
-        return self._access
+        refused = self._access_token if fresh else None
+        async with self._refresh_lock:
+            if self._access_token == refused or time.monotonic() >= self._valid_until:
+                body = {"refresh_token": self._refresh_token}
+                self._store_tokens(await self.api.request("POST", "/v1/auth/refresh", body=body))
+        return self._access_token
 
     async def request(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """Call ``Api.request`` as this user. Raises the same errors as ``Api.request``."""
@@ -49,7 +49,7 @@ class Account:
 class Operator:
     """An admin with a token of ``callout token``. Such an admin has no account and cannot renew the token."""
 
-    returning = False
+    existed_before = False
     name = email = ""
 
     def __init__(self, api: Api, token: str) -> None:
@@ -79,4 +79,4 @@ async def sign_in(api: Api, registration: dict[str, Any], admin: Operator | None
         if refusal.code != "duplicate":
             raise
     login = {"email": registration["email"], "password": registration["password"]}
-    return Account(api, await api.request("POST", "/v1/auth/login", body=login), returning=True)
+    return Account(api, await api.request("POST", "/v1/auth/login", body=login), existed_before=True)

@@ -22,7 +22,7 @@ START_S = 60.0
 READY_S = 15.0
 POLL_S = 0.05
 STOP_S = 45.0
-LAST_BYTES = 16_384
+MAX_KEPT_BYTES = 16_384
 
 
 class ChildError(Exception):
@@ -35,8 +35,8 @@ class StderrReader:
     """
 
     def __init__(self, stream: asyncio.StreamReader, log: Path) -> None:
-        self._end = b""
-        self._reading = asyncio.create_task(self._read(stream, log), name="stderr of the server")
+        self._last_bytes = b""
+        self._read_task = asyncio.create_task(self._read(stream, log), name="stderr of the server")
 
     async def _read(self, stream: asyncio.StreamReader, log: Path) -> None:
         with ExitStack() as stack:
@@ -44,23 +44,23 @@ class StderrReader:
             with suppress(OSError):
                 log.parent.mkdir(parents=True, exist_ok=True)
                 file = stack.enter_context(log.open("ab", buffering=0))
-            while written := await stream.read(LAST_BYTES):
-                self._end = (self._end + written)[-LAST_BYTES:]
+            while written := await stream.read(MAX_KEPT_BYTES):
+                self._last_bytes = (self._last_bytes + written)[-MAX_KEPT_BYTES:]
                 if file:
                     with suppress(OSError):
                         file.write(written)
 
     async def last_line(self) -> str:
         """Return ": " and the last line of stderr; "" if there is none. Wait up to 1 s for the end of stderr."""
-        await asyncio.wait({self._reading}, timeout=1.0)
-        lines = self._end.decode(errors="replace").strip().splitlines()
+        await asyncio.wait({self._read_task}, timeout=1.0)
+        lines = self._last_bytes.decode(errors="replace").strip().splitlines()
         return f": {lines[-1].removeprefix('callout: ')}" if lines else ""
 
     async def close(self) -> None:
         """Stop reading. Before that, wait up to 1 s for the rest of stderr."""
-        await asyncio.wait({self._reading}, timeout=1.0)
-        self._reading.cancel()
-        await asyncio.gather(self._reading, return_exceptions=True)
+        await asyncio.wait({self._read_task}, timeout=1.0)
+        self._read_task.cancel()
+        await asyncio.gather(self._read_task, return_exceptions=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +69,12 @@ class ChildServer:
 
     url: str
     process: asyncio.subprocess.Process
-    errors: StderrReader
+    stderr: StderrReader
 
-    async def ended(self) -> ChildError:
+    async def wait_for_end(self) -> ChildError:
         """Wait until the process ends by itself. Return the error with the reason."""
         code = await self.process.wait()
-        return ChildError(f"the server ended with exit code {code}{await self.errors.last_line()}")
+        return ChildError(f"the server ended with exit code {code}{await self.stderr.last_line()}")
 
 
 @asynccontextmanager
@@ -108,7 +108,7 @@ async def run_child(
         except Exception as error:
             if process.returncode is None or isinstance(error, ChildError):
                 raise
-            raise await child.ended() from error
+            raise await child.wait_for_end() from error
         finally:
             await asyncio.shield(_stop(process))
             await asyncio.shield(_stop_valkey(data))
@@ -143,7 +143,7 @@ async def _wait_until_ready(child: ChildServer, within_s: float) -> None:
                     return
                 problems = found["problems"]
             if child.process.returncode is not None:
-                raise await child.ended()
+                raise await child.wait_for_end()
             await asyncio.sleep(POLL_S)
     raise ChildError(f"the server is not ready: {'; '.join(problems) or 'it does not respond'}")
 

@@ -6,9 +6,9 @@ import time
 
 from callout_client import Refusal
 from callout_client.listeners import Frame
-from server.simulation.person import Person, job_of
+from server.simulation.person import Person, job_in_event
 
-OVER = frozenset({"done", "closed"})
+ENDED_PHASES = frozenset({"done", "closed"})
 
 
 class Customer(Person):
@@ -24,7 +24,7 @@ class Customer(Person):
             "address": address,
         }
         job = (await self.account.request("POST", "/v1/jobs", booking))["job"]
-        self.simulation.checker.booked(job, time.monotonic())
+        self.simulation.checker.record_booking(job, time.monotonic())
         return str(job["id"])
 
     async def cancel(self, job: str) -> None:
@@ -37,15 +37,15 @@ class Customer(Person):
 
     async def refresh_job(self, job: str) -> None:
         """Read the job over HTTP, because its event is overdue, or was lost in a gap that the server reported."""
-        self._record((await self.account.request("GET", f"/v1/jobs/{job}"))["job"])
+        self._record_job((await self.account.request("GET", f"/v1/jobs/{job}"))["job"])
 
     def handle(self, event: Frame) -> None:
         """Record the holder and the end of a job."""
         if event["type"].startswith("job."):
-            self._record(job_of(event))
+            self._record_job(job_in_event(event))
 
-    def _record(self, job: Frame) -> None:
+    def _record_job(self, job: Frame) -> None:
         if job.get("technician"):
-            self.simulation.checker.accepted(job["id"], time.monotonic())
-        if job.get("phase") in OVER:
-            self.simulation.checker.ended(job["id"], job["status"])
+            self.simulation.checker.record_holder(job["id"], time.monotonic())
+        if job.get("phase") in ENDED_PHASES:
+            self.simulation.checker.record_end(job["id"], job["status"])

@@ -13,11 +13,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-EVERY_S = 5.0
+PRINT_EVERY_S = 5.0
 Show = Callable[[dict[str, Any], Sequence[str]], None]
 
 
-def welcome(console: Console, url: str, data: Path, logins: Sequence[tuple[str, str, str]]) -> None:
+def print_welcome(console: Console, url: str, data: Path, logins: Sequence[tuple[str, str, str]]) -> None:
     """Print the URL and the logins."""
     console.print(f"Callout is at {url}   (data and demo.log in {data}; stop it with Ctrl-C)", markup=False)
     for role, email, password in logins:
@@ -29,38 +29,38 @@ def open_display(console: Console) -> Iterator[Show]:
     """Yield a function that shows a summary and the recent events. It may be called often."""
     if console.is_terminal:
         with Live(console=console, transient=True) as live:
-            yield lambda summary, news: live.update(_table(summary, news))
+            yield lambda summary, recent_events: live.update(_summary_table(summary, recent_events))
     else:
-        yield _lines(console)
+        yield _open_lines(console)
 
 
-def _lines(console: Console) -> Show:
+def _open_lines(console: Console) -> Show:
     printed_at = [float("-inf")]
 
-    def show(summary: dict[str, Any], news: Sequence[str]) -> None:
-        if summary["jobs"] and time.monotonic() - printed_at[0] >= EVERY_S:
+    def show(summary: dict[str, Any], recent_events: Sequence[str]) -> None:
+        if summary["jobs"] and time.monotonic() - printed_at[0] >= PRINT_EVERY_S:
             printed_at[0] = time.monotonic()
-            console.print(line(summary), markup=False)
+            console.print(summary_line(summary), markup=False)
 
     return show
 
 
-def line(summary: dict[str, Any]) -> str:
+def summary_line(summary: dict[str, Any]) -> str:
     """Return the summary as one line."""
     refused = sum(summary["refused"].values())
     return (
         f"{summary['seconds']:.0f} s: {summary['jobs']} jobs booked, {summary['claimed']} won,"
         f" {summary['completed']} completed, {summary['cancelled']} cancelled, {summary['expired']} expired;"
         f" {summary['claim_attempts']} claim attempts, {refused} refused;"
-        f" time to claim {_ms(summary['time_to_claim_ms'])}, event lag {_ms(summary['event_lag_ms'])}"
+        f" time to claim {_ms_text(summary['time_to_claim_ms'])}, event lag {_ms_text(summary['event_lag_ms'])}"
     )
 
 
-def _ms(figures: dict[str, float | None]) -> str:
+def _ms_text(figures: dict[str, float | None]) -> str:
     return "-" if figures["p50"] is None else f"{figures['p50']:.0f} ms (p99 {figures['p99']:.0f})"
 
 
-def _table(summary: dict[str, Any], news: Sequence[str]) -> Group:
+def _summary_table(summary: dict[str, Any], recent_events: Sequence[str]) -> Group:
     table = Table.grid(padding=(0, 3))
     for names in (
         ("technicians", "customers", "seconds"),
@@ -71,7 +71,7 @@ def _table(summary: dict[str, Any], news: Sequence[str]) -> Group:
     refused = ", ".join(f"{code} {n}" for code, n in summary["refused"].items()) or "none"
     table.add_row(
         f"refused: {refused}",
-        f"time to claim {_ms(summary['time_to_claim_ms'])}",
-        f"event lag {_ms(summary['event_lag_ms'])}",
+        f"time to claim {_ms_text(summary['time_to_claim_ms'])}",
+        f"event lag {_ms_text(summary['event_lag_ms'])}",
     )
-    return Group(table, *(Text(text, style="dim") for text in news))
+    return Group(table, *(Text(text, style="dim") for text in recent_events))

@@ -42,68 +42,70 @@ class Receipts:
 class JobOutcome:
     """The course of one job: times in monotonic seconds, and the technicians whose claim was acknowledged.
 
-    ``ended`` is the final status; "" while the job is open.
+    ``final_status`` is "" while the job is open.
     """
 
-    booked: float | None = None
-    accepted: float | None = None
-    ended: str = ""
-    expires: float = math.inf
+    booked_at_s: float | None = None
+    accepted_at_s: float | None = None
+    final_status: str = ""
+    expires_at_s: float = math.inf
     winners: set[str] = field(default_factory=set)
 
     @property
-    def undecided(self) -> bool:
+    def is_undecided(self) -> bool:
         """Whether the customer has booked the job, and has received neither its holder nor its end."""
-        return self.booked is not None and self.accepted is None and not self.ended
+        return self.booked_at_s is not None and self.accepted_at_s is None and not self.final_status
 
     @property
-    def counts(self) -> list[str]:
+    def counter_names(self) -> list[str]:
         """The names of the counters that this job increases by one. A job of an earlier run increases none."""
-        if self.booked is None:
+        if self.booked_at_s is None:
             return []
-        claimed = ["claimed"] if self.accepted is not None else []
+        claimed = ["claimed"] if self.accepted_at_s is not None else []
         doubled = ["doubled"] if len(self.winners) > 1 else []
-        return ["booked", *claimed, *doubled, *([self.ended] if self.ended else [])]
+        return ["booked", *claimed, *doubled, *([self.final_status] if self.final_status else [])]
 
     @property
     def claim_ms(self) -> list[float]:
         """The time from booking to claim in milliseconds, as a list of one; an empty list if it is unknown."""
-        if self.booked is None or self.accepted is None:
+        if self.booked_at_s is None or self.accepted_at_s is None:
             return []
-        return [max(0.0, self.accepted - self.booked) * 1000]
+        return [max(0.0, self.accepted_at_s - self.booked_at_s) * 1000]
 
 
 class LogIndex:
     """An index of a log for the checker: the seqs of each channel, and the holders of each job.
 
-    ``doubled`` counts assignments of a job that had a holder. ``last`` is the last seq that was added.
+    ``double_assignments`` counts assignments of a job that had a holder. ``last_seq`` is the last seq that was added.
     """
 
     def __init__(self) -> None:
         self.by_channel: dict[str, set[int]] = defaultdict(set)
-        self.held: dict[str, set[str]] = defaultdict(set)
-        self.doubled = 0
-        self.last = 0
+        self.holders_by_job: dict[str, set[str]] = defaultdict(set)
+        self.double_assignments = 0
+        self.last_seq = 0
         self._holder: dict[str, str] = {}
 
     def add(self, seq: int, kind: str, to: Iterable[str], data: dict[str, Any]) -> None:
-        """Add the next entry of the log. A second holder counts as doubled, unless the first was unassigned before."""
-        self.last = seq
+        """Add the next entry of the log. A second holder counts as a double assignment, unless the first was unassigned
+        before.
+        """
+        self.last_seq = seq
         if kind.startswith("session."):
             return
         for channel in to:
             self.by_channel[channel].add(seq)
         if kind in ("job.accepted", "job.assigned"):
-            self._hold(data["job"]["id"], data["technician"]["id"])
+            self._add_holder(data["job"]["id"], data["technician"]["id"])
         elif kind == "job.unassigned":
             self._holder.pop(data["job"]["id"], None)
 
-    def _hold(self, job: str, technician: str) -> None:
-        self.doubled += job in self._holder
+    def _add_holder(self, job: str, technician: str) -> None:
+        self.double_assignments += job in self._holder
         self._holder[job] = technician
-        self.held[job].add(technician)
+        self.holders_by_job[job].add(technician)
 
-    def addressed(self, channels: Collection[str]) -> set[int]:
+    def seqs_to(self, channels: Collection[str]) -> set[int]:
         """Return the seqs of all entries that are addressed to at least one of ``channels``."""
         return set().union(*(self.by_channel.get(channel, ()) for channel in channels))
 
@@ -111,22 +113,22 @@ class LogIndex:
 class DeliveryChecker:
     """A record of what all simulated users of a run received. Each run has one object, used on one event loop.
 
-    ``recent`` None: everything is stored, to compare it with a log at the end of the run. A run without an end sets
-    ``recent``. Then only the last ``recent`` durations are stored, received seqs are not stored, and ``forget``
-    replaces finished jobs by counts.
+    ``max_recent`` None: everything is stored, to compare it with a log at the end of the run. A run without an end sets
+    ``max_recent``. Then only the last ``max_recent`` durations are stored, received seqs are not stored, and
+    ``drop_finished`` replaces finished jobs by counts.
     """
 
-    def __init__(self, recent: int | None = None) -> None:
+    def __init__(self, max_recent: int | None = None) -> None:
         self.receipts: dict[str, Receipts] = {}
         self.outcomes: dict[str, JobOutcome] = defaultdict(JobOutcome)
-        self.attempts = 0
-        self.refused: Counter[str] = Counter()
-        self._recent = recent
-        self._past: Counter[str] = Counter()
-        self._claim_ms: deque[float] = deque(maxlen=recent)
-        self._lag_ms: deque[float] = deque(maxlen=recent)
+        self.claim_attempts = 0
+        self.refusals: Counter[str] = Counter()
+        self._max_recent = max_recent
+        self._past_counts: Counter[str] = Counter()
+        self._claim_ms: deque[float] = deque(maxlen=max_recent)
+        self._lag_ms: deque[float] = deque(maxlen=max_recent)
 
-    def joined(self, ok: dict[str, Any]) -> None:
+    def record_join(self, ok: dict[str, Any]) -> None:
         """Call this with each connect reply. A recovered zone continues the present range of the coverage."""
         user = ok["user"]
         receipt = self.receipts.get(user["id"])
@@ -141,55 +143,55 @@ class DeliveryChecker:
                 ranges[-1].until = max(receipt.received[zone], default=0)
             ranges.append(SeqRange(state["seq"]))
 
-    def received(self, user: str, event: dict[str, Any]) -> None:
+    def record_event(self, user: str, event: dict[str, Any]) -> None:
         """Call this with each push that ``user`` handled. Pushes without ``seq`` are not counted."""
         if "seq" not in event:
             return
-        if self._recent is None:
+        if self._max_recent is None:
             self.receipts[user].received[event["zone"]].add(event["seq"])
         self._lag_ms.append(time.time() * 1000 - ms_of(event["at"]))
 
-    def repeated(self, user: str) -> None:
+    def record_duplicate(self, user: str) -> None:
         """Call this when a push has a seq at or below the user's cursor. The client has dropped the push."""
         self.receipts[user].duplicates += 1
 
-    def booked(self, job: dict[str, Any], now: float) -> None:
+    def record_booking(self, job: dict[str, Any], now: float) -> None:
         """Call this when a booking is acknowledged to its customer. ``now`` is in monotonic seconds."""
         outcome = self.outcomes[job["id"]]
-        outcome.booked = now
+        outcome.booked_at_s = now
         if job.get("expires_at") and job.get("created_at"):
-            outcome.expires = now + (ms_of(job["expires_at"]) - ms_of(job["created_at"])) / 1000
+            outcome.expires_at_s = now + (ms_of(job["expires_at"]) - ms_of(job["created_at"])) / 1000
 
-    def accepted(self, job: str, now: float) -> None:
+    def record_holder(self, job: str, now: float) -> None:
         """Call this when the customer receives that their job has a holder. ``now`` is in monotonic seconds."""
         outcome = self.outcomes[job]
-        if outcome.accepted is None:
-            outcome.accepted = now
+        if outcome.accepted_at_s is None:
+            outcome.accepted_at_s = now
 
-    def ended(self, job: str, how: str) -> None:
+    def record_end(self, job: str, final_status: str) -> None:
         """Call this when the customer receives the end of their job: ``completed``, ``cancelled`` or ``expired``."""
-        self.outcomes[job].ended = how
+        self.outcomes[job].final_status = final_status
 
-    def won(self, job: str, technician: str) -> None:
+    def record_winner(self, job: str, technician: str) -> None:
         """Call this when a claim is acknowledged to ``technician``."""
         self.outcomes[job].winners.add(technician)
 
-    def forget(self) -> None:
+    def drop_finished(self) -> None:
         """Delete the outcomes of finished jobs, after adding them to the counts."""
-        for job, outcome in [(job, outcome) for job, outcome in self.outcomes.items() if outcome.ended]:
+        for job, outcome in [(job, outcome) for job, outcome in self.outcomes.items() if outcome.final_status]:
             del self.outcomes[job]
-            self._past.update(outcome.counts)
+            self._past_counts.update(outcome.counter_names)
             self._claim_ms.extend(outcome.claim_ms)
 
     def undecided(self) -> list[tuple[str, JobOutcome]]:
         """Return the booked jobs whose customer has received neither a holder nor an end."""
-        return [(job, outcome) for job, outcome in self.outcomes.items() if outcome.undecided]
+        return [(job, outcome) for job, outcome in self.outcomes.items() if outcome.is_undecided]
 
-    def count(self, what: str) -> int:
-        """Return how many jobs were ``what``: ``booked``, ``claimed``, ``doubled``, ``completed``, ``cancelled`` or
+    def count(self, counter: str) -> int:
+        """Return how many jobs were ``counter``: ``booked``, ``claimed``, ``doubled``, ``completed``, ``cancelled`` or
         ``expired``.
         """
-        return self._past[what] + sum(what in outcome.counts for outcome in self.outcomes.values())
+        return self._past_counts[counter] + sum(counter in outcome.counter_names for outcome in self.outcomes.values())
 
     def duplicate_events(self) -> int:
         """Return how many events of the log reached the same user more than once."""
@@ -200,13 +202,13 @@ class DeliveryChecker:
 
         Only entries up to the seq ``until`` count, because a newer entry may still be on its way to the user.
         """
-        until = log.last if until is None else until
+        until = log.last_seq if until is None else until
         return sum(len(_expected_seqs(h, log, zone, until) - h.received[zone]) for h in self.receipts.values())
 
     def unexpected_events(self, log: LogIndex, zone: str) -> int:
         """Return how many received events are not in the log, or not addressed there to the user who received them."""
         return sum(
-            len({seq for seq in h.received[zone] if seq <= log.last} - log.addressed(h.channels))
+            len({seq for seq in h.received[zone] if seq <= log.last_seq} - log.seqs_to(h.channels))
             for h in self.receipts.values()
         )
 
@@ -216,8 +218,8 @@ class DeliveryChecker:
         """
         if log is None:
             return self.count("doubled")
-        unknown = sum(len(outcome.winners - log.held[job]) for job, outcome in self.outcomes.items())
-        return log.doubled + unknown
+        unknown = sum(len(outcome.winners - log.holders_by_job[job]) for job, outcome in self.outcomes.items())
+        return log.double_assignments + unknown
 
     def time_to_claim_ms(self) -> dict[str, float | None]:
         """Return percentiles of the time from the acknowledged booking to the holder's event; 0 if that came first."""
@@ -230,7 +232,7 @@ class DeliveryChecker:
 
 def _expected_seqs(receipt: Receipts, log: LogIndex, zone: str, until: int) -> set[int]:
     expected: set[int] = set()
-    addressed = log.addressed(receipt.channels)
+    addressed = log.seqs_to(receipt.channels)
     for range_ in receipt.coverage[zone]:
         end = until if range_.until is None else min(until, range_.until)
         expected |= {seq for seq in addressed if range_.after < seq <= end}

@@ -25,29 +25,29 @@ from server.simulation.account import Account, Operator, sign_in
 from server.simulation.child_server import ChildServer, admin_token, run_child
 from server.simulation.customer import Customer
 from server.simulation.delivery_checker import DeliveryChecker
-from server.simulation.person import Pace, Person, Simulation, near
+from server.simulation.person import Pace, Person, Simulation, random_position_near
 from server.simulation.progress import count_progress
 from server.simulation.technician import Technician
 
 CENTRE = (52.52, 13.405)
 RADIUS_M = 2_500.0
 PACE = Pace(reaction_s=(0.3, 1.2), work_s=(4.0, 12.0))
-BUSY_SHARE = 0.6
+OPEN_JOBS_SHARE = 0.6
 FIRST_BOOKING_S = 2.0
 CANCEL_PROBABILITY = 0.05
 RECENT_SAMPLES = 20_000
 FORGET_S = 30.0
 SHOW_S = 0.5
-LOGINS = "demo-logins.json"
+LOGINS_FILE = "demo-logins.json"
 
 
 @dataclass(frozen=True, slots=True)
 class DemoOptions:
-    """The options of ``callout demo``. ``lasts_s`` is in seconds; None: the demo runs until it is interrupted."""
+    """The options of ``callout demo``. ``duration_s`` is in seconds; None: the demo runs until it is interrupted."""
 
     settings: Settings
     technicians: int
-    lasts_s: float | None
+    duration_s: float | None
     as_json: bool
 
 
@@ -63,7 +63,7 @@ class DemoCredentials(msgspec.Struct):
 
 
 async def run_demo(options: DemoOptions) -> None:
-    """Run a server with simulated users until SIGINT, SIGTERM or the end of ``lasts_s``. Then print the summary.
+    """Run a server with simulated users until SIGINT, SIGTERM or the end of ``duration_s``. Then print the summary.
 
     Raises ChildError, Ended, Refusal or Unreachable, possibly in an exception group.
     """
@@ -82,19 +82,19 @@ async def run_demo(options: DemoOptions) -> None:
         stack.push_async_callback(demo.close)
         await demo.seed_users(operator, options.technicians, console)
         _write_logins(data, demo.logins())
-        dashboard.welcome(console, child.url, data, demo.logins())
+        dashboard.print_welcome(console, child.url, data, demo.logins())
         with _stop_event() as stop:
-            await demo.run(child, stop, options.lasts_s, console)
+            await demo.run(child, stop, options.duration_s, console)
     if options.as_json:
         print(msgspec.json.encode(demo.summary()).decode(), flush=True)
     else:
-        console.print(dashboard.line(demo.summary()))
+        console.print(dashboard.summary_line(demo.summary()))
 
 
 @asynccontextmanager
 async def _run_server(settings: Settings, data: Path) -> AsyncIterator[ChildServer]:
     # All users sign in from one address at each start. Rate limits would delay the start by minutes.
-    env = dict(os.environ) | {"CALLOUT_LIMITS": "off", "CALLOUT_DEMO": str(data / LOGINS)}
+    env = dict(os.environ) | {"CALLOUT_LIMITS": "off", "CALLOUT_DEMO": str(data / LOGINS_FILE)}
     async with run_child(data, settings.port, env=env, cwd=Path.cwd(), log=data / "demo.log") as child:
         yield child
 
@@ -103,15 +103,15 @@ def _load_credentials(data: Path) -> DemoCredentials:
     path = data / "demo.json"
     if path.exists():
         return msgspec.json.decode(path.read_bytes(), type=DemoCredentials)
-    keys = DemoCredentials(secrets.token_hex(3), secrets.token_urlsafe(12))
+    credentials = DemoCredentials(secrets.token_hex(3), secrets.token_urlsafe(12))
     path.touch(mode=0o600)
-    path.write_bytes(msgspec.json.encode(keys))
-    return keys
+    path.write_bytes(msgspec.json.encode(credentials))
+    return credentials
 
 
 def _write_logins(data: Path, logins: list[tuple[str, str, str]]) -> None:
     """Write the file of the logins for the front page. Only a server that a demo starts reads this file."""
-    path = data / LOGINS
+    path = data / LOGINS_FILE
     path.touch(mode=0o600)
     path.write_bytes(
         msgspec.json.encode([dict(zip(("role", "email", "password"), login, strict=True)) for login in logins])
@@ -134,20 +134,20 @@ def _stop_event() -> Iterator[asyncio.Event]:
 class DemoRun:
     """The users of one demo and their activity."""
 
-    def __init__(self, simulation: Simulation, keys: DemoCredentials) -> None:
-        self.simulation, self.keys = simulation, keys
+    def __init__(self, simulation: Simulation, credentials: DemoCredentials) -> None:
+        self.simulation, self.credentials = simulation, credentials
         self.technicians: list[Technician] = []
         self.customers: list[Customer] = []
-        self.news = RecentEvents(6)
+        self.recent_events = RecentEvents(6)
         self._admin: Account | None = None
         self._observer: Person | None = None
         self._rng = simulation.random_for("demo")
-        self._began = asyncio.get_running_loop().time()
+        self._began_at = asyncio.get_running_loop().time()
 
     async def seed_users(self, operator: Operator, technicians: int, console: Console) -> None:
         """Create all users. Accounts of an earlier run sign in again."""
         self._admin = await sign_in(self.simulation.api, self._registration("admin", 0), operator)
-        self._observer = AdminObserver(self.simulation, self._admin, self.news)
+        self._observer = AdminObserver(self.simulation, self._admin, self.recent_events)
         await self._observer.open()
         work = [
             *(partial(self._add_technician, operator, number) for number in range(1, technicians + 1)),
@@ -159,12 +159,12 @@ class DemoRun:
             people.sort(key=lambda person: person.account.email)  # the order of creation is random
 
     def _registration(self, role: str, number: int) -> dict[str, Any]:
-        return seed.registration(role, number, self.keys.tag, self.keys.password)
+        return seed.registration(role, number, self.credentials.tag, self.credentials.password)
 
     async def _add_technician(self, operator: Operator, number: int) -> None:
         who = self._registration("technician", number)
         account = await seed.approved_technician(self.simulation.api, operator, self.simulation.service, who)
-        home = near(self.simulation.random_for(f"home {number}"), *CENTRE, RADIUS_M)
+        home = random_position_near(self.simulation.random_for(f"home {number}"), *CENTRE, RADIUS_M)
         self.technicians.append(technician := Technician(self.simulation, account, home))
         await technician.open()
 
@@ -176,18 +176,18 @@ class DemoRun:
     def logins(self) -> list[tuple[str, str, str]]:
         """Return role, e-mail and password of one admin, one customer and one technician."""
         known = [self._admin, self.customers[0].account, self.technicians[0].account]
-        return [(a.role, a.email, self.keys.password) for a in known if isinstance(a, Account)]
+        return [(a.role, a.email, self.credentials.password) for a in known if isinstance(a, Account)]
 
-    async def run(self, child: ChildServer, stop: asyncio.Event, lasts_s: float | None, console: Console) -> None:
-        """Run all users until ``stop`` is set or ``lasts_s`` is over. Raises ChildError if the server ends."""
-        self._began = asyncio.get_running_loop().time()
+    async def run(self, child: ChildServer, stop: asyncio.Event, duration_s: float | None, console: Console) -> None:
+        """Run all users until ``stop`` is set or ``duration_s`` is over. Raises ChildError if the server ends."""
+        self._began_at = asyncio.get_running_loop().time()
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(_run_person(who, who.run())) for who in self.technicians]
             tasks += [group.create_task(_run_person(who, self._book_jobs(who, group))) for who in self.customers]
             tasks.append(group.create_task(self._show_summary(console)))
-            tasks.append(group.create_task(_fail_with(child)))
+            tasks.append(group.create_task(_raise_child_error(child)))
             try:
-                async with asyncio.timeout(lasts_s):
+                async with asyncio.timeout(duration_s):
                     await stop.wait()
             except TimeoutError:
                 stop.set()
@@ -195,12 +195,12 @@ class DemoRun:
                 task.cancel()
 
     async def _book_jobs(self, customer: Customer, group: asyncio.TaskGroup) -> None:
-        """Book jobs for ever: the first soon, then at a rate that keeps ``BUSY_SHARE`` of the technicians busy."""
+        """Book jobs for ever: the first soon, then at a rate that keeps ``OPEN_JOBS_SHARE`` of the technicians busy."""
         seconds_a_job = sum(PACE.work_s) / 2 + sum(PACE.reaction_s) / 2
-        a_second = BUSY_SHARE * len(self.technicians) / seconds_a_job / len(self.customers)
+        a_second = OPEN_JOBS_SHARE * len(self.technicians) / seconds_a_job / len(self.customers)
         await asyncio.sleep(self._rng.uniform(0, FIRST_BOOKING_S))
         while True:
-            lat, lon = near(self._rng, *CENTRE, RADIUS_M)
+            lat, lon = random_position_near(self._rng, *CENTRE, RADIUS_M)
             job = await customer.book(lat, lon, f"{self._rng.randint(1, 200)} Demo Street")
             if self._rng.random() < CANCEL_PROBABILITY:
                 await asyncio.sleep(self._rng.uniform(0.2, 4.0))
@@ -212,11 +212,11 @@ class DemoRun:
             forgot = 0.0
             while True:
                 await asyncio.sleep(SHOW_S)
-                show(self.summary(), list(self.news.lines))
+                show(self.summary(), list(self.recent_events.lines))
                 forgot += SHOW_S
                 if forgot >= FORGET_S:
                     forgot = 0.0
-                    self.simulation.checker.forget()
+                    self.simulation.checker.drop_finished()
 
     def summary(self) -> dict[str, Any]:
         """Return the counts of this run until now."""
@@ -224,14 +224,14 @@ class DemoRun:
         ended = {how: checker.count(how) for how in ("completed", "cancelled", "expired")}
         return {
             "url": self.simulation.api.url,
-            "seconds": round(asyncio.get_running_loop().time() - self._began, 1),
+            "seconds": round(asyncio.get_running_loop().time() - self._began_at, 1),
             "technicians": len(self.technicians),
             "customers": len(self.customers),
             "jobs": checker.count("booked"),
             "claimed": checker.count("claimed"),
             **ended,
-            "claim_attempts": checker.attempts,
-            "refused": dict(sorted(checker.refused.items())),
+            "claim_attempts": checker.claim_attempts,
+            "refused": dict(sorted(checker.refusals.items())),
             "double_claims": checker.double_claims(None),
             "duplicate_events": checker.duplicate_events(),
             "time_to_claim_ms": checker.time_to_claim_ms(),
@@ -254,15 +254,15 @@ async def _run_person(person: Person, work: Coroutine[Any, Any, None]) -> None:
         await person.close()
 
 
-async def _fail_with(child: ChildServer) -> None:
-    raise await child.ended()
+async def _raise_child_error(child: ChildServer) -> None:
+    raise await child.wait_for_end()
 
 
 class RecentEvents:
-    """The last events, as one line each. ``keep`` is the number of lines."""
+    """The last events, as one line each. ``max_events`` is the number of lines."""
 
-    def __init__(self, keep: int) -> None:
-        self.lines: deque[str] = deque(maxlen=keep)
+    def __init__(self, max_events: int) -> None:
+        self.lines: deque[str] = deque(maxlen=max_events)
 
     def add(self, event: dict[str, Any]) -> None:
         """Add a change of a job; ignore other events."""
@@ -275,10 +275,10 @@ class RecentEvents:
 class AdminObserver(Person):
     """A simulated admin, who receives the same events as operators, for the list of recent events."""
 
-    def __init__(self, simulation: Simulation, account: Account, news: RecentEvents) -> None:
+    def __init__(self, simulation: Simulation, account: Account, recent_events: RecentEvents) -> None:
         super().__init__(simulation, account)
-        self._news = news
+        self._recent_events = recent_events
 
     def handle(self, event: dict[str, Any]) -> None:
         """Add the event to the list."""
-        self._news.add(event)
+        self._recent_events.add(event)

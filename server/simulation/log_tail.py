@@ -15,8 +15,8 @@ from engine.types import DEFAULT_ZONE
 from engine.zone import log
 from server.simulation.delivery_checker import LogIndex
 
-HOLDING = frozenset({"job.accepted", "job.assigned", "job.unassigned"})
-BATCH = 500
+HOLDER_EVENTS = frozenset({"job.accepted", "job.assigned", "job.unassigned"})
+MAX_READ_EVENTS = 500
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
@@ -25,33 +25,33 @@ class LogTail:
 
     def __init__(self, client: redis.Redis, head: int) -> None:
         self.index = LogIndex()
-        self.index.last = head
+        self.index.last_seq = head
         self._client = client
 
-    async def read(self) -> None:
+    async def read_forever(self) -> None:
         """Read until cancelled. Raises Unreachable if Redis cannot be read."""
         while True:
             await self._read_once(block_ms=1000)
 
     async def catch_up(self) -> int:
         """Read up to the current head and return its seq. Raises Unreachable if Redis cannot be read."""
-        head = await _head(self._client)
-        while self.index.last < head:
+        head = await _read_head(self._client)
+        while self.index.last_seq < head:
             await self._read_once(block_ms=10)
         return head
 
     async def _read_once(self, block_ms: int) -> None:
-        after = self.index.last
-        with _redis_errors():
-            events = await log.wait_for_events(self._client, {DEFAULT_ZONE: after}, block_ms, BATCH)
+        after = self.index.last_seq
+        with _convert_redis_errors():
+            events = await log.wait_for_events(self._client, {DEFAULT_ZONE: after}, block_ms, MAX_READ_EVENTS)
         for event in events:
-            if event.seq > self.index.last:
-                data = _decode(event.data) if event.type in HOLDING else {}
+            if event.seq > self.index.last_seq:
+                data = _decode(event.data) if event.type in HOLDER_EVENTS else {}
                 self.index.add(event.seq, event.type, event.to, data)
 
 
-async def _head(client: redis.Redis) -> int:
-    with _redis_errors():
+async def _read_head(client: redis.Redis) -> int:
+    with _convert_redis_errors():
         return (await log.read_head(client, DEFAULT_ZONE)).seq
 
 
@@ -60,7 +60,7 @@ def _return_unchanged(response: Any, **_: Any) -> Any:
 
 
 @contextmanager
-def _redis_errors() -> Iterator[None]:
+def _convert_redis_errors() -> Iterator[None]:
     try:
         yield
     except redis.RedisError as error:
@@ -73,8 +73,8 @@ async def open_log_tail(url: str) -> AsyncIterator[LogTail]:
     client = redis.Redis.from_url(url, protocol=2, socket_timeout=None)
     client.set_response_callback("XREAD", _return_unchanged)
     try:
-        tail = LogTail(client, await _head(client))
-        reading = asyncio.create_task(tail.read())
+        tail = LogTail(client, await _read_head(client))
+        reading = asyncio.create_task(tail.read_forever())
         try:
             yield tail
         finally:

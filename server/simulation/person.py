@@ -47,7 +47,7 @@ class Person:
         self.simulation = simulation
         self.account = account
         self.id = ""
-        on = On(self._receive, joined=self._join, repeat=lambda event: simulation.checker.repeated(self.id))
+        on = On(self._receive, joined=self._join, repeat=lambda event: simulation.checker.record_duplicate(self.id))
         self.client = Callout(simulation.api.url, account.token, on, api=simulation.api)
 
     async def open(self) -> None:
@@ -60,12 +60,12 @@ class Person:
 
     def _join(self, ok: Frame) -> None:
         self.id = ok["user"]["id"]
-        self.simulation.checker.joined(ok)
+        self.simulation.checker.record_join(ok)
         if not all(zone["recovered"] for zone in ok["zones"].values()):
             self.resynchronise()
 
     def _receive(self, event: Frame) -> None:
-        self.simulation.checker.received(self.id, event)
+        self.simulation.checker.record_event(self.id, event)
         self.handle(event)
 
     def handle(self, event: Frame) -> None:
@@ -75,18 +75,18 @@ class Person:
         """Called when the known state may be out of date: at the first connect, and if the server could not resume."""
 
 
-def near(rng: random.Random, lat: float, lon: float, metres: float) -> tuple[float, float]:
+def random_position_near(rng: random.Random, lat: float, lon: float, metres: float) -> tuple[float, float]:
     """Return a random position up to ``metres`` north or south and up to ``metres`` east or west. The result is
     accurate enough between the polar circles.
     """
-    reach = metres / METRES_PER_DEGREE
+    reach_degrees = metres / METRES_PER_DEGREE
     return (
-        round(max(-90.0, min(90.0, lat + rng.uniform(-reach, reach))), 6),
-        round(max(-180.0, min(180.0, lon + rng.uniform(-reach, reach))), 6),
+        round(max(-90.0, min(90.0, lat + rng.uniform(-reach_degrees, reach_degrees))), 6),
+        round(max(-180.0, min(180.0, lon + rng.uniform(-reach_degrees, reach_degrees))), 6),
     )
 
 
-def job_of(event: dict[str, Any]) -> dict[str, Any]:
+def job_in_event(event: dict[str, Any]) -> dict[str, Any]:
     """Return the job in an event; ``{}`` if the event has none."""
     job = event.get("data", {}).get("job")
     return job if isinstance(job, dict) else {}

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-NAMES: dict[str, frozenset[str]] = {
+COLUMN_NAMES: dict[str, frozenset[str]] = {
     "time": frozenset({"date/time", "pickup_datetime", "tpep_pickup_datetime", "time", "timestamp"}),
     "lat": frozenset({"lat", "latitude", "pickup_latitude"}),
     "lon": frozenset({"lon", "lng", "longitude", "pickup_longitude"}),
 }
-_AMERICAN = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4}) (\d{1,2}):(\d\d)(?::(\d\d))?")
-_BOUNDS = {"lat": 90.0, "lon": 180.0}
+_US_TIME = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4}) (\d{1,2}):(\d\d)(?::(\d\d))?")
+_MAX_DEGREES = {"lat": 90.0, "lon": 180.0}
 
 
 class TraceError(ValueError):
@@ -72,7 +72,7 @@ def _pickup(path: Path, line: int, cells: dict[str, str]) -> Pickup:
     values: dict[str, Any] = {}
     for name, text in cells.items():
         try:
-            values[name] = parse_time(text) if name == "time" else _degrees(text, _BOUNDS[name])
+            values[name] = parse_time(text) if name == "time" else _degrees(text, _MAX_DEGREES[name])
         except ValueError as error:
             raise TraceError(path, line, name, str(error)) from None
     return Pickup(values["time"], values["lat"], values["lon"])
@@ -96,13 +96,14 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
 def _header(path: Path, line: int, row: list[str]) -> dict[str, int] | None:
     """Return the index of each column; None if the first row is data. Raises TraceError if a column is missing."""
     found = {
-        name: next((at for at, cell in enumerate(row) if cell.lower() in known), None) for name, known in NAMES.items()
+        name: next((at for at, cell in enumerate(row) if cell.lower() in known), None)
+        for name, known in COLUMN_NAMES.items()
     }
     places = {name: at for name, at in found.items() if at is not None}
     if not places and _is_time(row[0]):
         return None
-    for name in [name for name in NAMES if name not in places]:
-        known = ", ".join(sorted(NAMES[name]))
+    for name in [name for name in COLUMN_NAMES if name not in places]:
+        known = ", ".join(sorted(COLUMN_NAMES[name]))
         raise TraceError(path, line, name, f"no such column; accepted names: {known}")
     return places
 
@@ -133,7 +134,7 @@ def _is_time(text: str) -> bool:
 
 def parse_time(text: str) -> datetime:
     """Parse ``9/1/2014 0:01:00`` (month first, New York) or ISO 8601. Return the time in UTC. Raises ValueError."""
-    american = _AMERICAN.fullmatch(text)
+    american = _US_TIME.fullmatch(text)
     try:
         if american:
             month, day, year, hour, minute, second = (int(part or 0) for part in american.groups())

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-EVERY_S = 5.0
+PRINT_EVERY_S = 5.0
 Update = Callable[[int, str], None]
 
 
@@ -22,7 +22,7 @@ def progress(console: Console, label: str, total: int) -> Iterator[Update]:
             task = bar.add_task(label, total=total, remark="")
             yield lambda done, remark: bar.update(task, completed=done, remark=remark)
     else:
-        yield _lines(console, label, total)
+        yield _open_lines(console, label, total)
 
 
 @contextmanager
@@ -39,12 +39,12 @@ def _bar(console: Console) -> Progress:
     return Progress(label, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), remark, console=console)
 
 
-def _lines(console: Console, label: str, total: int) -> Update:
+def _open_lines(console: Console, label: str, total: int) -> Update:
     printed_at = [time.monotonic()]
 
     def update(done: int, remark: str) -> None:
         now = time.monotonic()
-        if now - printed_at[0] >= EVERY_S or done == total:
+        if now - printed_at[0] >= PRINT_EVERY_S or done == total:
             printed_at[0] = now if done < total else float("inf")
             console.print(f"{label}: {done}/{total} {remark}".rstrip(), highlight=False, soft_wrap=True)
 

@@ -27,17 +27,17 @@ from server.simulation.child_server import ChildServer, admin_token, clean_envir
 from server.simulation.customer import Customer
 from server.simulation.delivery_checker import DeliveryChecker
 from server.simulation.log_tail import LogTail, open_log_tail
-from server.simulation.person import Pace, Person, Simulation, near
+from server.simulation.person import Pace, Person, Simulation, random_position_near
 from server.simulation.pickups import Pickup
 from server.simulation.progress import count_progress, progress
 from server.simulation.technician import Technician
 
 PACE = Pace(reaction_s=(0.02, 0.06), work_s=(1.0, 3.0))
 JOB_LIFETIME_S = 60
-MOST_CUSTOMERS = 40
+MAX_CUSTOMERS = 40
 SPREAD_M = 300.0
 POLL_S = 0.1
-SETTLE_S = 15.0
+DELIVERY_TIMEOUT_S = 15.0
 OVERDUE_S = 5.0
 
 
@@ -81,7 +81,7 @@ async def run_replay(options: ReplayOptions) -> dict[str, Any]:
         stack.push_async_callback(replay.close)
         await replay.seed_users(operator)
         async with asyncio.TaskGroup() as group:
-            watch = group.create_task(_raise_when_ended(target.child))
+            watch = group.create_task(_raise_child_error(target.child))
             wall_s = await replay.run(group)
             watch.cancel()
         return replay.result(wall_s)
@@ -101,9 +101,9 @@ async def _open_target(options: ReplayOptions) -> AsyncIterator[Target]:
             yield Target(child.url, token, EmbeddedValkey(data / "valkey", state, None).url if state else None, child)
 
 
-async def _raise_when_ended(child: ChildServer | None) -> None:
+async def _raise_child_error(child: ChildServer | None) -> None:
     if child:
-        raise await child.ended()
+        raise await child.wait_for_end()
 
 
 class ReplayRun:
@@ -123,7 +123,7 @@ class ReplayRun:
         self.observer = Person(self.simulation, operator)
         await self.observer.open()
         tag, password = uuid4().hex[:8], uuid4().hex
-        customers = max(1, min(MOST_CUSTOMERS, len(self.options.pickups) // 10))
+        customers = max(1, min(MAX_CUSTOMERS, len(self.options.pickups) // 10))
         work = [
             *(partial(self._add_technician, operator, n, tag, password) for n in range(self.options.technicians)),
             *(partial(self._add_customer, n, tag, password) for n in range(customers)),
@@ -137,7 +137,7 @@ class ReplayRun:
         account = await seed.approved_technician(self.simulation.api, operator, self.simulation.service, who)
         rng = self.simulation.random_for(f"place {number}")
         pickup = rng.choice(self.options.pickups)
-        technician = Technician(self.simulation, account, near(rng, pickup.lat, pickup.lon, SPREAD_M))
+        technician = Technician(self.simulation, account, random_position_near(rng, pickup.lat, pickup.lon, SPREAD_M))
         self.technicians.append(technician)
         await technician.open()
 
@@ -156,17 +156,17 @@ class ReplayRun:
             bookings = group.create_task(self._book_all(group, started))
             while not bookings.done() or self._count_decided() < len(self.options.pickups):
                 await asyncio.sleep(POLL_S)
-                update(self._count_decided(), f"({self.simulation.checker.attempts} claim attempts)")
+                update(self._count_decided(), f"({self.simulation.checker.claim_attempts} claim attempts)")
         wall_s = time.monotonic() - started
         asking.cancel()
         for technician in self.technicians:
             technician.stop_claiming()
-        await asyncio.wait(tasks, timeout=SETTLE_S)
+        await asyncio.wait(tasks, timeout=DELIVERY_TIMEOUT_S)
         for task in tasks:
             task.cancel()
         if self.options.url:
             await seed.run_all([technician.go_offline for technician in self.technicians])
-        await self._await_delivery()
+        await self._wait_for_delivery()
         return wall_s
 
     def _count_decided(self) -> int:
@@ -190,17 +190,17 @@ class ReplayRun:
             await asyncio.sleep(OVERDUE_S)
             late = time.monotonic() - OVERDUE_S
             for job, outcome in self.simulation.checker.undecided():
-                if outcome.expires < late:
+                if outcome.expires_at_s < late:
                     await self._booked_by[job].refresh_job(job)
 
-    async def _await_delivery(self) -> None:
-        """Wait for the events that are not delivered yet. An event that is not delivered in ``SETTLE_S`` counts as
-        lost.
+    async def _wait_for_delivery(self) -> None:
+        """Wait for the events that are not delivered yet. An event that is not delivered in ``DELIVERY_TIMEOUT_S``
+        counts as lost.
         """
         if self.tail is None:
             return
         end = await self.tail.catch_up()
-        deadline = time.monotonic() + SETTLE_S
+        deadline = time.monotonic() + DELIVERY_TIMEOUT_S
         while True:
             self.lost_events = self.simulation.checker.lost_events(self.tail.index, DEFAULT_ZONE, end)
             if not self.lost_events or time.monotonic() > deadline:
@@ -217,8 +217,8 @@ class ReplayRun:
             "jobs": checker.count("booked"),
             "claimed": checker.count("claimed"),
             "expired": checker.count("expired"),
-            "claim_attempts": checker.attempts,
-            "refused": dict(sorted(checker.refused.items())),
+            "claim_attempts": checker.claim_attempts,
+            "refused": dict(sorted(checker.refusals.items())),
             "double_claims": checker.double_claims(index),
             "lost_events": self.lost_events,
             "duplicate_events": checker.duplicate_events(),
@@ -233,7 +233,7 @@ class ReplayRun:
         await asyncio.gather(*(person.close() for person in people))
 
 
-def report(result: dict[str, Any], *, as_json: bool) -> None:
+def print_result(result: dict[str, Any], *, as_json: bool) -> None:
     """Print the result on stdout: one line of JSON, or one line for each member."""
     if as_json:
         print(msgspec.json.encode(result).decode(), flush=True)

@@ -10,7 +10,7 @@ from callout_client import Api
 from server.simulation.account import Account, Operator, sign_in
 
 T = TypeVar("T")
-CONCURRENT = 16
+MAX_CONCURRENT = 16
 """Enough requests at once to use every core of the server for password hashing. More requests would only wait."""
 SERVICE = {"name": "Simulated repair", "category": "simulation"}
 PRICE = {"base_amount": 4900, "currency": "EUR", "pricing": "flat"}
@@ -47,10 +47,10 @@ async def approved_technician(api: Api, operator: Operator, service: str, who: d
 
 
 async def run_all(work: Sequence[Callable[[], Awaitable[T]]], done: Callable[[], None] = lambda: None) -> list[T]:
-    """Call all functions of ``work``, at most ``CONCURRENT`` at once, and return the results in the order of ``work``.
-    Call ``done`` after each result. The first failure cancels all others and is raised in an exception group.
+    """Call all functions of ``work``, at most ``MAX_CONCURRENT`` at once, and return the results in the order of
+    ``work``. Call ``done`` after each result. The first failure cancels all others and is raised in an exception group.
     """
-    free = asyncio.Semaphore(CONCURRENT)
+    free = asyncio.Semaphore(MAX_CONCURRENT)
 
     async def one(make: Callable[[], Awaitable[T]]) -> T:
         async with free:

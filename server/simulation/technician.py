@@ -7,7 +7,7 @@ import asyncio
 from callout_client import Refusal, Unreachable
 from callout_client.listeners import Frame
 from server.simulation.account import Account
-from server.simulation.person import Person, Simulation, job_of, near
+from server.simulation.person import Person, Simulation, job_in_event, random_position_near
 
 NEXT_STEP = {"accepted": "depart", "on_the_way": "arrive", "reached": "start", "in_progress": "complete"}
 DRIFT_M = 40.0
@@ -25,9 +25,9 @@ class Technician(Person):
         self.at = at
         self.online = False
         self._rng = simulation.random_for(account.name)
-        self._open: dict[str, None] = {}
-        self._held: dict[str, str] = {}
-        self._stale = False
+        self._open_offers: dict[str, None] = {}
+        self._held_jobs: dict[str, str] = {}
+        self._must_reload = False
         self._stopping = False
         self._wake = asyncio.Event()
 
@@ -60,71 +60,71 @@ class Technician(Person):
     def handle(self, event: Frame) -> None:
         """Update the list of open offers, as an app does."""
         if event["type"] == "offer.created":
-            self._open[event["data"]["offer"]["job"]["id"]] = None
+            self._open_offers[event["data"]["offer"]["job"]["id"]] = None
             self._wake.set()
         elif event["type"] == "offer.closed":
-            self._open.pop(job_of(event)["id"], None)
+            self._open_offers.pop(job_in_event(event)["id"], None)
         elif event["type"] in ("job.cancelled", "job.unassigned"):
-            self._held.pop(job_of(event)["id"], None)
+            self._held_jobs.pop(job_in_event(event)["id"], None)
 
     def resynchronise(self) -> None:
         """Make ``run`` read open offers and held jobs before the next claim. Do nothing for a new account: it has
         neither.
         """
-        self._stale = self.online or self.account.returning
+        self._must_reload = self.online or self.account.existed_before
         self._wake.set()
 
     async def _claim_and_work(self) -> None:
-        while not (self._stopping and not self._held):
-            if self._stale:
+        while not (self._stopping and not self._held_jobs):
+            if self._must_reload:
                 await self._reload()
-            elif self._held:
-                await self._work(*next(iter(self._held.items())))
-            elif self._open and not self._stopping:
-                await self._claim(next(iter(self._open)))
+            elif self._held_jobs:
+                await self._work(*next(iter(self._held_jobs.items())))
+            elif self._open_offers and not self._stopping:
+                await self._claim(next(iter(self._open_offers)))
             else:
                 self._wake.clear()
                 await self._wake.wait()
 
     async def _reload(self) -> None:
-        self._stale = False
+        self._must_reload = False
         offers = await self.account.request("GET", "/v1/offers")
-        self._open = {offer["job"]["id"]: None for offer in offers["items"]}
+        self._open_offers = {offer["job"]["id"]: None for offer in offers["items"]}
         for phase in ("assigned", "active"):
             held = await self.account.request("GET", f"/v1/jobs?phase={phase}")
-            self._held |= {job["id"]: job["status"] for job in held["items"]}
+            self._held_jobs |= {job["id"]: job["status"] for job in held["items"]}
 
     async def _claim(self, job: str) -> None:
-        self._open.pop(job)
+        self._open_offers.pop(job)
         await asyncio.sleep(self._rng.uniform(*self.simulation.pace.reaction_s))
         checker = self.simulation.checker
-        checker.attempts += 1
+        checker.claim_attempts += 1
         try:
             won = (await self.client.request("claim", job=job))["job"]
         except Refusal as refusal:
-            checker.refused[refusal.code] += 1
+            checker.refusals[refusal.code] += 1
         except Unreachable:
-            checker.refused["indeterminate"] += 1
-            self._stale = True
+            checker.refusals["indeterminate"] += 1
+            self._must_reload = True
         else:
-            checker.won(job, self.id)
-            self._held[job] = won["status"]
+            checker.record_winner(job, self.id)
+            self._held_jobs[job] = won["status"]
 
     async def _work(self, job: str, status: str) -> None:
         step = NEXT_STEP.get(status)
         if step is None:
-            self._held.pop(job, None)
+            self._held_jobs.pop(job, None)
             return
         await asyncio.sleep(self._rng.uniform(*self.simulation.pace.work_s) / len(NEXT_STEP))
         try:
             done = (await self.client.request("command", job=job, command=step))["job"]
         except Refusal:
-            self._held.pop(job, None)  # it was cancelled or given to another technician meanwhile
+            self._held_jobs.pop(job, None)  # it was cancelled or given to another technician meanwhile
         except Unreachable:
-            self._stale = True
+            self._must_reload = True
         else:
             await self._move(step, done["lat"], done["lon"])
-            self._held[job] = done["status"]
+            self._held_jobs[job] = done["status"]
 
     async def _move(self, step: str, lat: float, lon: float) -> None:
         if step == "depart":
@@ -138,8 +138,8 @@ class Technician(Person):
     async def _send_fixes(self) -> None:
         await asyncio.sleep(self._rng.uniform(0, self.simulation.pace.fix_s))
         while True:
-            if not self._held:
-                self.at = near(self._rng, *self.at, DRIFT_M)
+            if not self._held_jobs:
+                self.at = random_position_near(self._rng, *self.at, DRIFT_M)
             await self._send_fix()
             await asyncio.sleep(self.simulation.pace.fix_s)
 

@@ -20,17 +20,17 @@ from engine.errors import NotFound
 from server.api.endpoint import send_problem
 from server.http.responses import Header
 from server.schemas.problems import WrongMethod
-from server.web.static import FOLDER, GUARDS, TYPES
+from server.web.static import MEDIA_TYPES, SECURITY_HEADERS, WEB_FOLDER
 
-PAGES = FOLDER / "pages"
+PAGES = WEB_FOLDER / "pages"
 """Templates. They are not served without changes."""
-HTML: Header = (b"content-type", TYPES[".html"])
-FRESH: Header = (b"cache-control", b"no-cache")
+HTML_TYPE: Header = (b"content-type", MEDIA_TYPES[".html"])
+NO_CACHE: Header = (b"cache-control", b"no-cache")
 _PAGE = re.compile(r"[a-z0-9-]{1,64}")
 _TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
 _LINK = re.compile(r'href="([a-z0-9-]+)\.md(#[^"]*)?"')
 _HEADING = re.compile(r"<h([2-4])>(.+?)</h\1>")
-FIRST = ("first-hour", "running", "settings", "protocol", "codes", "clients", "design")
+FIRST_PAGES = ("first-hour", "running", "settings", "protocol", "codes", "clients", "design")
 """The first pages of the list, in the order in which to read them. The other pages follow by name."""
 
 
@@ -42,11 +42,11 @@ class Login(msgspec.Struct, frozen=True):
     password: str
 
 
-class Front:
+class FrontPage:
     """The ASGI endpoint of ``/``. ``demo`` is the file to which a demo writes its logins; None: no demo."""
 
     def __init__(self, demo: str | None = None) -> None:
-        self._demo = Path(demo) if demo else None
+        self._logins_file = Path(demo) if demo else None
         self._page = (PAGES / "index.html").read_text("utf-8").replace("{version}", html.escape(version("callout")))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -59,12 +59,12 @@ class Front:
         started.
         """
         try:
-            return msgspec.json.decode(self._demo.read_bytes(), type=list[Login]) if self._demo else []
+            return msgspec.json.decode(self._logins_file.read_bytes(), type=list[Login]) if self._logins_file else []
         except (OSError, msgspec.DecodeError):
             return []
 
 
-class Docs:
+class DocsPages:
     """The ASGI endpoint of ``/docs/`` and ``/docs/{name}``: Markdown pages as HTML."""
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -91,7 +91,7 @@ def docs_folder() -> Path | None:
 def _load_pages(folder: Path) -> dict[str, tuple[str, str]]:
     """Return title and Markdown of each page, by name, in the order of the list."""
     found = {path.stem: path.read_text("utf-8") for path in folder.glob("*.md") if _PAGE.fullmatch(path.stem)}
-    order = [*(name for name in FIRST if name in found), *sorted(found.keys() - set(FIRST))]
+    order = [*(name for name in FIRST_PAGES if name in found), *sorted(found.keys() - set(FIRST_PAGES))]
     texts = {name: found[name] for name in order}
     return {name: (title[1] if (title := _TITLE.search(text)) else name, text) for name, text in texts.items()}
 
@@ -135,7 +135,7 @@ async def _send_page(scope: Scope, send: Send, page: str) -> None:
     if scope["method"] not in ("GET", "HEAD"):
         return await send_problem(scope, send, WrongMethod(["GET", "HEAD"]))
     body = page.encode()
-    headers = [HTML, FRESH, *GUARDS, (b"content-length", str(len(body)).encode())]
+    headers = [HTML_TYPE, NO_CACHE, *SECURITY_HEADERS, (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
     return None

@@ -19,12 +19,12 @@ from server.api.endpoint import send_problem
 from server.http.responses import Header
 from server.schemas.problems import WrongMethod
 
-FOLDER = Path(__file__).parent
-CHECKOUT = Path(__file__).parents[2] / "clients" / "javascript"
-CLIENT = "callout.js"
-START = "try.html"
+WEB_FOLDER = Path(__file__).parent
+CLIENT_FOLDER = Path(__file__).parents[2] / "clients" / "javascript"
+CLIENT_FILE = "callout.js"
+START_FILE = "try.html"
 
-TYPES = {
+MEDIA_TYPES = {
     ".html": b"text/html; charset=utf-8",
     ".js": b"text/javascript; charset=utf-8",
     ".css": b"text/css; charset=utf-8",
@@ -32,7 +32,7 @@ TYPES = {
 }
 """The content type of each kind of file that is served. Files of other kinds in the folder are not served."""
 
-POLICY = (
+CONTENT_POLICY = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     b"base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
@@ -40,8 +40,8 @@ POLICY = (
 into a name or an address does not run.
 """
 
-GUARDS: tuple[Header, ...] = (
-    (b"content-security-policy", POLICY),
+SECURITY_HEADERS: tuple[Header, ...] = (
+    (b"content-security-policy", CONTENT_POLICY),
     (b"referrer-policy", b"no-referrer"),
 )
 
@@ -54,11 +54,11 @@ class File(NamedTuple):
     headers: tuple[Header, ...]
 
 
-class Files:
+class StaticFiles:
     """The ASGI endpoint of ``/web/{name}``."""
 
-    def __init__(self, folder: Path = FOLDER) -> None:
-        paths = {path.name: path for path in (client_path(), *folder.iterdir()) if path.suffix in TYPES}
+    def __init__(self, folder: Path = WEB_FOLDER) -> None:
+        paths = {path.name: path for path in (client_path(), *folder.iterdir()) if path.suffix in MEDIA_TYPES}
         self._files = {name: _load_file(path) for name, path in paths.items()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -68,11 +68,11 @@ class Files:
         if scope["method"] not in ("GET", "HEAD"):
             return await send_problem(scope, send, WrongMethod(["GET", "HEAD"]))
         if not name:
-            return await _send(scope, send, 307, ((b"location", START.encode()), (b"content-length", b"0")))
+            return await _send(scope, send, 307, ((b"location", START_FILE.encode()), (b"content-length", b"0")))
         file = self._files.get(name)
         if file is None:
             return await send_problem(scope, send, NotFound("No such file"))
-        if _has_file(scope, file):
+        if _client_has_file(scope, file):
             return await _send(scope, send, 304, file.headers)
         length = (b"content-length", str(len(file.body)).encode())
         await _send(scope, send, 200, (*file.headers, length), file.body)
@@ -85,18 +85,23 @@ def client_path() -> Path:
     A wheel contains the client in ``web``. A checkout and an editable install have the client in
     ``clients/javascript`` only, because it is a package of its own.
     """
-    return next(path for path in (FOLDER / CLIENT, CHECKOUT / CLIENT) if path.is_file())
+    return next(path for path in (WEB_FOLDER / CLIENT_FILE, CLIENT_FOLDER / CLIENT_FILE) if path.is_file())
 
 
 def _load_file(path: Path) -> File:
     body = path.read_bytes()
     etag = b'"%b"' % sha256(body).hexdigest()[:32].encode()
     # A browser must ask again each time, also for scripts: a page and a client of two releases do not fit together.
-    headers = ((b"content-type", TYPES[path.suffix]), (b"etag", etag), (b"cache-control", b"no-cache"), *GUARDS)
+    headers = (
+        (b"content-type", MEDIA_TYPES[path.suffix]),
+        (b"etag", etag),
+        (b"cache-control", b"no-cache"),
+        *SECURITY_HEADERS,
+    )
     return File(body, etag, headers)
 
 
-def _has_file(scope: Scope, file: File) -> bool:
+def _client_has_file(scope: Scope, file: File) -> bool:
     known = next((value for name, value in scope["headers"] if name == b"if-none-match"), b"")
     return known.strip() == b"*" or file.etag in (one.strip().removeprefix(b"W/") for one in known.split(b","))
 

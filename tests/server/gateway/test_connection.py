@@ -90,7 +90,7 @@ async def peer(early: bytes = b"") -> AsyncIterator[Peer]:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await receive()
         asked.set()
-        await wait_until(lambda: scope["extensions"][ATTACH_EXTENSION].__self__.early == early)
+        await wait_until(lambda: scope["extensions"][ATTACH_EXTENSION].__self__.early_bytes == early)
         await send({"type": "websocket.accept"})
         echo.connection = scope["extensions"][ATTACH_EXTENSION](echo)
 

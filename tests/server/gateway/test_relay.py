@@ -190,7 +190,7 @@ async def test_streams_and_polls_after_redis_came_back(server: Server, tmp_path:
 async def test_redis_stopped(lone: Node, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """Redis stands still: the relay says that it is deaf, takes nobody in, and goes on without a gap."""
     monkeypatch.setattr(relay, "BLOCK_S", 0.1)
-    monkeypatch.setattr(relay, "GRACE_S", 0.2)
+    monkeypatch.setattr(relay, "REPLY_TIMEOUT_S", 0.2)
     monkeypatch.setattr(relay, "DISCONNECTED_S", 0.5)
     async with lone.client("ann") as client:
         await lone.append("user:ann", times=2)
@@ -312,7 +312,7 @@ async def test_lag_is_measured(node: Node) -> None:
 async def test_deaf_is_not_ready(lone: Node, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """A gateway that hears nothing says so where a load balancer looks, turns newcomers away, and takes it back."""
     monkeypatch.setattr(relay, "BLOCK_S", 0.1)
-    monkeypatch.setattr(relay, "GRACE_S", 0.2)
+    monkeypatch.setattr(relay, "REPLY_TIMEOUT_S", 0.2)
     monkeypatch.setattr(relay, "DISCONNECTED_S", 0.5)
     health = Health(lone.engine, lone.gateway)
     os.kill(server.process.pid, signal.SIGSTOP)

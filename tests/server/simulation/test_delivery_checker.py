@@ -34,9 +34,9 @@ def accepted(log: LogIndex, seq: int, technician: str, kind: str = "job.accepted
 def test_an_event_that_never_came_is_lost() -> None:
     """A user received two of three entries addressed to them: one is lost; the other user's entry does not count."""
     checker = DeliveryChecker()
-    checker.joined(hello("t1", 10))
-    checker.received("t1", push(11))
-    checker.received("t1", push(13))
+    checker.record_join(hello("t1", 10))
+    checker.record_event("t1", push(11))
+    checker.record_event("t1", push(13))
     log = log_of(
         (11, "offer.created", "user:t1 user:t2"),
         (12, "offer.closed", "user:t1"),
@@ -50,7 +50,7 @@ def test_an_event_that_never_came_is_lost() -> None:
 def test_what_is_still_on_its_way_is_not_lost() -> None:
     """Losses are counted up to a seq, so that a log that grows does not look like one that is not delivered."""
     checker = DeliveryChecker()
-    checker.joined(hello("t1", 10))
+    checker.record_join(hello("t1", 10))
     log = log_of((11, "offer.created", "user:t1"), (12, "offer.closed", "user:t1"))
     assert [checker.lost_events(log, "main", until) for until in (10, 11, 12)] == [0, 1, 2]
 
@@ -58,15 +58,15 @@ def test_what_is_still_on_its_way_is_not_lost() -> None:
 def test_events_of_the_users_role_are_expected_too() -> None:
     """Events to role:ops are expected of an operator, not of a technician."""
     checker = DeliveryChecker()
-    checker.joined(hello("cli_admin", 0, role="admin"))
-    checker.joined(hello("t1", 0))
+    checker.record_join(hello("cli_admin", 0, role="admin"))
+    checker.record_join(hello("t1", 0))
     assert checker.lost_events(log_of((1, "job.created", "role:ops user:c")), "main") == 1
 
 
 def test_events_before_the_connect_and_for_gateways_are_not_expected() -> None:
     """Entries at or below the head at the connect, and session.* entries, are not lost."""
     checker = DeliveryChecker()
-    checker.joined(hello("t1", 10))
+    checker.record_join(hello("t1", 10))
     log = log_of((9, "offer.created", "user:t1"), (10, "offer.closed", "user:t1"), (11, "session.revoked", "user:t1"))
     assert checker.lost_events(log, "main") == 0
 
@@ -74,17 +74,17 @@ def test_events_before_the_connect_and_for_gateways_are_not_expected() -> None:
 def test_events_during_a_lost_connection_are_expected_if_it_was_recovered() -> None:
     """A recovered connect promises the missed events: one that did not come is lost."""
     checker = DeliveryChecker()
-    checker.joined(hello("t1", 10))
-    checker.joined(hello("t1", 20, recovered=True))
+    checker.record_join(hello("t1", 10))
+    checker.record_join(hello("t1", 20, recovered=True))
     assert checker.lost_events(log_of((15, "offer.created", "user:t1")), "main") == 1
 
 
 def test_a_reported_gap_is_no_loss() -> None:
     """After recovered:false only events after the given head are expected."""
     checker = DeliveryChecker()
-    checker.joined(hello("t1", 10))
-    checker.received("t1", push(12))
-    checker.joined(hello("t1", 20))
+    checker.record_join(hello("t1", 10))
+    checker.record_event("t1", push(12))
+    checker.record_join(hello("t1", 20))
     entries = [(seq, "offer.created", "user:t1") for seq in (12, 15, 21)]
     assert checker.lost_events(log_of(*entries), "main") == 1
 
@@ -92,18 +92,18 @@ def test_a_reported_gap_is_no_loss() -> None:
 def test_an_event_that_came_twice_is_a_duplicate() -> None:
     """Each repeat counts."""
     checker = DeliveryChecker()
-    checker.joined(hello("t1", 0))
-    checker.received("t1", push(1))
-    checker.repeated("t1")
-    checker.repeated("t1")
+    checker.record_join(hello("t1", 0))
+    checker.record_event("t1", push(1))
+    checker.record_duplicate("t1")
+    checker.record_duplicate("t1")
     assert checker.duplicate_events() == 2
 
 
 def test_an_event_for_another_user_is_unexpected() -> None:
     """An event that reached a user to whom it was not addressed is counted apart from losses."""
     checker = DeliveryChecker()
-    checker.joined(hello("t1", 0))
-    checker.received("t1", push(1))
+    checker.record_join(hello("t1", 0))
+    checker.record_event("t1", push(1))
     assert checker.unexpected_events(log_of((1, "offer.created", "user:t2")), "main") == 1
 
 
@@ -122,19 +122,19 @@ def test_a_winner_who_is_not_in_the_log_is_a_double_claim() -> None:
     """A technician whose claim was acknowledged but who is no holder in the log counts."""
     log, checker = LogIndex(), DeliveryChecker()
     accepted(log, 1, "t1")
-    checker.won("j", "t1")
+    checker.record_winner("j", "t1")
     assert checker.double_claims(log) == 0
-    checker.won("j", "t2")
+    checker.record_winner("j", "t2")
     assert checker.double_claims(log) == 1
 
 
 def test_without_a_log_two_acknowledged_winners_are_a_double_claim() -> None:
     """The replies to the clients are enough to find two winners."""
     checker = DeliveryChecker()
-    checker.booked({"id": "j"}, 1.0)
-    checker.won("j", "t1")
+    checker.record_booking({"id": "j"}, 1.0)
+    checker.record_winner("j", "t1")
     assert checker.double_claims(None) == 0
-    checker.won("j", "t2")
+    checker.record_winner("j", "t2")
     assert checker.double_claims(None) == 1
 
 
@@ -142,10 +142,10 @@ def test_a_job_is_undecided_until_its_customer_receives_the_outcome() -> None:
     """A job that was won or expired is decided; a job of another run does not count."""
     checker = DeliveryChecker()
     for job in ("a", "b", "c"):
-        checker.booked({"id": job}, 1.0)
-    checker.accepted("a", 2.0)
-    checker.ended("b", "expired")
-    checker.ended("another", "completed")
+        checker.record_booking({"id": job}, 1.0)
+    checker.record_holder("a", 2.0)
+    checker.record_end("b", "expired")
+    checker.record_end("another", "completed")
     assert [job for job, _ in checker.undecided()] == ["c"]
     assert [checker.count(what) for what in ("booked", "claimed", "expired", "completed")] == [3, 1, 1, 0]
 
@@ -153,24 +153,24 @@ def test_a_job_is_undecided_until_its_customer_receives_the_outcome() -> None:
 def test_time_to_claim_runs_from_acknowledgement_to_holder() -> None:
     """An event that overtook the acknowledgement counts as 0, not as a negative time."""
     checker = DeliveryChecker()
-    checker.booked({"id": "a"}, 10.0)
-    checker.accepted("a", 10.25)
-    checker.accepted("b", 9.0)
-    checker.booked({"id": "b"}, 10.0)
+    checker.record_booking({"id": "a"}, 10.0)
+    checker.record_holder("a", 10.25)
+    checker.record_holder("b", 9.0)
+    checker.record_booking({"id": "b"}, 10.0)
     assert checker.time_to_claim_ms() == {"p50": 0.0, "p99": 250.0}
 
 
 def test_forgetting_keeps_the_counts() -> None:
     """A run without an end keeps its counts and not its jobs."""
-    checker = DeliveryChecker(recent=10)
-    checker.joined(hello("c", 0, role="customer"))
-    checker.received("c", push(1))
-    checker.booked({"id": "a"}, 1.0)
-    checker.accepted("a", 1.5)
-    checker.ended("a", "completed")
-    checker.booked({"id": "b"}, 1.0)
+    checker = DeliveryChecker(max_recent=10)
+    checker.record_join(hello("c", 0, role="customer"))
+    checker.record_event("c", push(1))
+    checker.record_booking({"id": "a"}, 1.0)
+    checker.record_holder("a", 1.5)
+    checker.record_end("a", "completed")
+    checker.record_booking({"id": "b"}, 1.0)
     before = [checker.count(what) for what in ("booked", "claimed", "completed")]
-    checker.forget()
+    checker.drop_finished()
     assert list(checker.outcomes) == ["b"]
     assert [checker.count(what) for what in ("booked", "claimed", "completed")] == before == [2, 1, 1]
     assert checker.time_to_claim_ms()["p50"] == 500.0

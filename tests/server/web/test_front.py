@@ -11,12 +11,12 @@ import pytest
 from starlette.types import Message
 
 from server.serve import Running
-from server.web.front import FIRST, Docs, Front, docs_folder
+from server.web.front import FIRST_PAGES, DocsPages, FrontPage, docs_folder
 
 LINK = re.compile(r'(?:href|src)="(/[^"#]*)')
 
 
-async def shown(endpoint: Front | Docs, name: str = "") -> str:
+async def shown(endpoint: FrontPage | DocsPages, name: str = "") -> str:
     """The page as an ASGI endpoint answers it."""
     sent: list[Message] = []
 
@@ -53,7 +53,7 @@ async def test_every_page_is_shown_and_links_to_pages(site: Running) -> None:
     async with httpx.AsyncClient(base_url=site.url, trust_env=False) as http:
         index = await http.get("/docs/")
         listed = re.findall(r'<li><a href="([a-z0-9-]+)">', index.text)
-        assert names == set(listed) and tuple(listed[: len(FIRST)]) == FIRST
+        assert names == set(listed) and tuple(listed[: len(FIRST_PAGES)]) == FIRST_PAGES
         for name in names:
             page = await http.get(f"/docs/{name}")
             assert page.status_code == 200 and "<h1>" in page.text
@@ -65,7 +65,7 @@ async def test_every_page_is_shown_and_links_to_pages(site: Running) -> None:
 async def test_a_demo_shows_its_logins(tmp_path: Path) -> None:
     """Those in its file, as text: a name cannot become markup. Before the file is there, none."""
     path = tmp_path / "logins.json"
-    front = Front(str(path))
+    front = FrontPage(str(path))
     assert "Password" not in await shown(front)
     path.write_text(json.dumps([{"role": "admin", "email": "<b>a@b</b>", "password": "pass&word"}]))
     page = await shown(front)
@@ -75,4 +75,4 @@ async def test_a_demo_shows_its_logins(tmp_path: Path) -> None:
 async def test_an_installation_without_pages_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """The index then has no links."""
     monkeypatch.setattr("server.web.front.docs_folder", lambda: None)
-    assert "not part of this installation" in await shown(Docs())
+    assert "not part of this installation" in await shown(DocsPages())

@@ -14,7 +14,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.typing import Origin
 
 from server.serve import Running
-from server.web.static import FOLDER, TYPES
+from server.web.static import MEDIA_TYPES, WEB_FOLDER
 from tests.server.http.client import code_of
 from tests.support.socket_client import JSON
 
@@ -79,14 +79,14 @@ async def test_an_unknown_file_is_a_problem_like_any(http: httpx.AsyncClient) ->
 
 
 @pytest.mark.parametrize(
-    "path", sorted(path for path in FOLDER.iterdir() if path.suffix in TYPES), ids=lambda path: path.name
+    "path", sorted(path for path in WEB_FOLDER.iterdir() if path.suffix in MEDIA_TYPES), ids=lambda path: path.name
 )
 async def test_each_file_comes_whole_with_its_type(path: Path, http: httpx.AsyncClient) -> None:
     """Every file of the folder is of a kind that is served, as its type, for anyone, without a token."""
     answer = await http.get(f"/web/{path.name}")
     assert answer.status_code == 200
     assert answer.content == path.read_bytes()
-    assert answer.headers["content-type"].encode() == TYPES[path.suffix]
+    assert answer.headers["content-type"].encode() == MEDIA_TYPES[path.suffix]
     assert answer.headers["x-content-type-options"] == "nosniff"
 
 
@@ -129,7 +129,7 @@ async def test_only_this_server_may_be_used_by_a_page(http: httpx.AsyncClient) -
     assert set(rules.values()) == {"'self'", "'none'"}
     assert rules["default-src"] == "'none'"
     assert rules["frame-ancestors"] == "'none'"
-    page = (FOLDER / "try.html").read_text()
+    page = (WEB_FOLDER / "try.html").read_text()
     assert "style=" not in page and "onclick=" not in page and "://" not in page
 
 

@@ -346,7 +346,7 @@ async def touched(node: Node) -> list[float]:
 
 
 @pytest.fixture
-async def has_limits(settings: Settings) -> AsyncIterator[Node]:
+async def limited(settings: Settings) -> AsyncIterator[Node]:
     """A gateway that counts."""
     async with node_of(msgspec.structs.replace(settings, limits="on")) as node:
         yield node

@@ -20,7 +20,7 @@ from tests.support.wait import wait_until
 
 
 @pytest.fixture
-def has_limits(settings: Settings) -> Settings:
+def limited(settings: Settings) -> Settings:
     """With limits."""
     return msgspec.structs.replace(settings, limits="on")
 

@@ -1,4 +1,4 @@
-"""The Python client with everything that it was told, on the way to a server that may fail."""
+"""The Python client, with a record of everything that its listeners received."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from tests.support.wait import wait_until
 
 
 class Phone:
-    """``tokens``: what the hook gives, the last of them when it is asked for a fresh one; ``asked`` how it was."""
+    """A client that records its events, statuses and snapshots. ``tokens``: what its token hook returns, the last one
+    when a fresh token is requested. ``asked`` records whether each request was for a fresh token.
+    """
 
     def __init__(self, url: str, *tokens: str, **options: Any) -> None:
         self.events: list[Frame] = []
@@ -24,48 +26,51 @@ class Phone:
         self.joins: list[Frame] = []
         self.asked: list[bool] = []
         self._tokens = tokens
-        on = On(self.events.append, self.statuses.append, self._sync, self.joins.append, self.repeats.append)
-        self.client = Callout(url, self._token if tokens else None, on, **options)
+        on = On(self.events.append, self.statuses.append, self._record_sync, self.joins.append, self.repeats.append)
+        self.client = Callout(url, self._next_token if tokens else None, on, **options)
         self.client._backoff = Backoff(first_s=0.02, cap_s=0.1)
 
-    async def _token(self, fresh: bool) -> str:
+    async def _next_token(self, fresh: bool) -> str:
+        """Return the first token, or the last one if a fresh token is requested."""
         self.asked.append(fresh)
         return self._tokens[-1] if fresh else self._tokens[0]
 
-    def _sync(self, sync: Sync) -> None:
+    def _record_sync(self, sync: Sync) -> None:
+        """Record a snapshot, and the cursors at which it was delivered."""
         self.syncs.append(sync)
         self.begun.append({zone: place["seq"] for zone, place in self.client.cursors.items()})
 
     @property
     def seqs(self) -> list[int]:
-        """Of the logged events, in the order in which they were handed on."""
+        """The seqs of the logged events, in the order in which they were delivered."""
         return [event["seq"] for event in self.events if "seq" in event]
 
-    def told(self) -> list[str]:
-        """Status and transport, each change once."""
+    def status_words(self) -> list[str]:
+        """Return status and transport of each change, without repeats: `connected socket`."""
         words = [f"{status.status} {status.transport or ''}".strip() for status in self.statuses]
         return [word for n, word in enumerate(words) if n == 0 or words[n - 1] != word]
 
-    async def until(self, status: str, transport: str | None = None) -> None:
-        """Wait until that is its status."""
+    async def wait_for_status(self, status: str, transport: str | None = None) -> None:
+        """Wait until the client has this status and this transport."""
         await wait_until(
             lambda: (self.client.status.status, self.client.status.transport) == (status, transport),
             within_s=20,
             what=f"{status} {transport}",
         )
 
-    async def caught_up(self, engine: Engine, who: Principal) -> None:
-        """Wait until it was given the newest event for ``who``; since the first snapshot it must have been given just
-        what the log has, in order, once.
+    async def check_caught_up(self, engine: Engine, who: Principal) -> None:
+        """Wait until the client has received the newest event for ``who``. Assert that since the first snapshot it
+        received exactly the events of the log, in order and once.
         """
-        last = (await _due(engine, who))[-1]
+        last = (await _expected_seqs(engine, who))[-1]
         await wait_until(lambda: self.seqs and self.seqs[-1] >= last, within_s=20, what=f"event {last}")
         given = self.seqs
-        assert given == [seq for seq in await _due(engine, who) if self.begun[0]["main"] < seq <= given[-1]]
-        # What came between joining and the snapshot is in the snapshot: dropped, and no repeat.
+        assert given == [seq for seq in await _expected_seqs(engine, who) if self.begun[0]["main"] < seq <= given[-1]]
+        # Events between joining and the snapshot are in the snapshot, so they are not counted as repeats here.
         assert [event for event in self.repeats if event["seq"] > self.begun[0]["main"]] == []
 
 
-async def _due(engine: Engine, who: Principal) -> list[int]:
+async def _expected_seqs(engine: Engine, who: Principal) -> list[int]:
+    """Return the seqs of all events of the log that are for ``who``."""
     entries: list[Any] = await log.read_range(engine.store.redis, DEFAULT_ZONE, 0, 10_000)
     return [one.seq for one in entries if f"user:{who.id}" in one.to and not one.type.startswith("session.")]

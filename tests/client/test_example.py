@@ -1,4 +1,4 @@
-"""The example of docs/clients.md as a stranger runs it, and what it brings with it."""
+"""The example program of docs/clients.md, run as a new user would run it, and the packages that the client imports."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from server.serve import Running
 from tests.support import people, socket_client
 from tests.support.wait import wait_until
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "clients.md"
+CLIENTS_PAGE = Path(__file__).resolve().parents[2] / "docs" / "clients.md"
 
 
-def test_the_client_is_light() -> None:
-    """Importing it imports nothing of the engine, no Redis, no SQL and no server."""
+def test_the_client_imports_no_server_package() -> None:
+    """Importing the client imports no module of the engine, and no package for Redis, SQL or a server."""
     asked = "import sys, callout_client; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
     ran = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
     assert set(ran.stdout.split()) & {"engine", "redis", "sqlalchemy", "starlette", "uvicorn", "alembic"} == set()
 
 
-async def technician(server: Running, service: str) -> tuple[str, str]:
-    """One who is approved and online here: id and token."""
+async def online_technician(server: Running, service: str) -> tuple[str, str]:
+    """Register, approve and put online a technician. Return the user id and the access token."""
     api, boss = Api(server.url), await socket_client.token(server.engine, people.ADMIN)
     details = {"email": "tess@example.org", "password": "correct horse", "name": "Tess", "role": "technician"}
     signed = await api.request("POST", "/v1/auth/register", body=details)
@@ -39,14 +39,14 @@ async def technician(server: Running, service: str) -> tuple[str, str]:
 
 
 async def test_the_example_wins_a_job(server: Running, tmp_path: Path) -> None:
-    """A technician who runs it takes the first job that he is offered, and it ends."""
-    (text,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.S)
+    """A technician who runs the example claims the first job that is offered, and the program ends."""
+    (text,) = re.findall(r"```python\n(.*?)```", CLIENTS_PAGE.read_text(), flags=re.S)
     program = tmp_path / "example.py"
     program.write_text(text)
     service = await people.service(server.engine)
     customer = await people.customer(server.engine)
-    user, bearer = await technician(server, service)
-    given = {"CALLOUT_URL": server.url, "CALLOUT_TOKEN": bearer, "PYTHONPATH": str(PAGE.parents[1])}
+    user, bearer = await online_technician(server, service)
+    given = {"CALLOUT_URL": server.url, "CALLOUT_TOKEN": bearer, "PYTHONPATH": str(CLIENTS_PAGE.parents[1])}
     running = await asyncio.create_subprocess_exec(
         *(sys.executable, str(program)),
         env=os.environ | given,

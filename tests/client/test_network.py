@@ -1,4 +1,4 @@
-"""The Python client against a whole server, through a network that fails."""
+"""The Python client against a whole server, through a proxy that cuts connections, drops replies and blocks sockets."""
 
 from __future__ import annotations
 
@@ -24,35 +24,35 @@ from tests.support import event_log, people, socket_client
 from tests.support.wait import wait_until
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-NOBODYS = "job_main_01jb4zqk3m8r5t7v9x2c6d8f0g"
+UNKNOWN_JOB = "job_main_01jb4zqk3m8r5t7v9x2c6d8f0g"
 
 
 class Scene(NamedTuple):
-    """A customer and a technician online, both with accounts, and a service."""
+    """A customer and an online technician, both with accounts, a service, and the proxy to the server."""
 
     running: Running
-    street: Street
+    network: Street
     customer: Principal
     technician: Principal
     service: Any
 
-    def bearer(self, who: Principal, expires_s: float = 3600) -> str:
-        """An access token."""
+    def bearer_token(self, who: Principal, expires_s: float = 3600) -> str:
+        """Return an access token of ``who``."""
         return sign_token(self.running.engine.signer, UserId(who.id), who.role, name=who.name, expires_s=expires_s)
 
-    async def job(self, times: int = 1) -> str:
-        """A booking of the customer's; the last one's id."""
+    async def book_job(self, times: int = 1) -> str:
+        """Book ``times`` jobs as the customer and return the id of the last."""
         made = [await people.job(self.running.engine, self.customer, self.service) for _ in range(times)]
         return str(people.id_of(made[-1]))
 
-    async def offered(self) -> str:
-        """A job whose first wave is open."""
+    async def offer_job(self) -> str:
+        """Book a job and open its first wave. Return its id."""
         return str(await people.offered(self.running.engine, self.customer, self.service))
 
     @asynccontextmanager
-    async def phone(self, *given: str, **options: Any) -> AsyncIterator[Phone]:
-        """A client that is connected, and has its first snapshot."""
-        one = Phone(self.street.origin, *given, **options)
+    async def connect_phone(self, *given: str, **options: Any) -> AsyncIterator[Phone]:
+        """Connect a client through the proxy and wait for its first snapshot."""
+        one = Phone(self.network.origin, *given, **options)
         try:
             await one.client.open()
             await wait_until(lambda: one.syncs, what="the first snapshot")
@@ -63,7 +63,7 @@ class Scene(NamedTuple):
 
 @pytest.fixture
 async def scene(server: Running) -> AsyncIterator[Scene]:
-    """People of a server, and the way to it."""
+    """Create the users and the service on a running server, and start the proxy."""
     service = await people.service(server.engine)
     customer = await people.customer(server.engine)
     technician = await people.technician(server.engine, f"tech{uuid.uuid4().hex[:8]}", service)
@@ -73,12 +73,12 @@ async def scene(server: Running) -> AsyncIterator[Scene]:
 
 
 async def test_credentials_that_will_never_work_are_not_tried_again(scene: Scene) -> None:
-    """4501 is the end: offline, with the code, and whoever asks then is told so."""
-    phone = Phone(scene.street.origin, "no token of ours")
+    """After 4501 the client is offline with that code. Its requests raise Ended, and no fresh token is requested."""
+    phone = Phone(scene.network.origin, "no token of ours")
     with pytest.raises(Ended) as ended:
         await phone.client.open()
     assert ended.value.code == 4501
-    assert phone.told() == ["reconnecting", "offline"]
+    assert phone.status_words() == ["reconnecting", "offline"]
     assert phone.client.status.code == 4501
     with pytest.raises(Ended):
         await phone.client.request("ping")
@@ -86,243 +86,243 @@ async def test_credentials_that_will_never_work_are_not_tried_again(scene: Scene
 
 
 async def test_a_refusal_raises_with_its_code_and_key(scene: Scene) -> None:
-    """Over the socket and over HTTP alike."""
-    async with scene.phone(scene.bearer(scene.customer)) as phone:
+    """A refusal raises Refusal with its code, over the socket (with the key) and over HTTP."""
+    async with scene.connect_phone(scene.bearer_token(scene.customer)) as phone:
         with pytest.raises(Refusal) as refused:
-            await phone.client.request("claim", job=NOBODYS)
+            await phone.client.request("claim", job=UNKNOWN_JOB)
         assert refused.value.code in ("forbidden", "not_found")
         assert uuid.UUID(refused.value.key)
         with pytest.raises(Refusal) as refused:
-            await phone.client.http("GET", f"/v1/jobs/{NOBODYS}")
+            await phone.client.http("GET", f"/v1/jobs/{UNKNOWN_JOB}")
         assert refused.value.code == "not_found"
 
 
-async def test_a_listener_that_raises_ends_it(scene: Scene) -> None:
-    """An event half handled is nobody's to judge: offline, and whoever waits for the end is given the cause."""
-    async with scene.phone(scene.bearer(scene.customer)) as phone:
+async def test_a_listener_that_raises_ends_the_client(scene: Scene) -> None:
+    """If a listener raises, the client becomes offline, and ``ended`` raises Ended with the cause."""
+    async with scene.connect_phone(scene.bearer_token(scene.customer)) as phone:
         wrong = ValueError("no such badge")
 
-        def raises(event: Any) -> None:
+        def fail(event: Any) -> None:
             raise wrong
 
-        object.__setattr__(phone.client._feed._on, "event", raises)
-        await scene.job()
+        object.__setattr__(phone.client._feed._on, "event", fail)
+        await scene.book_job()
         with pytest.raises(Ended, match="no such badge") as ended:
             await phone.client.ended()
         assert ended.value.__cause__ is wrong
-        assert phone.told()[-1] == "offline"
+        assert phone.status_words()[-1] == "offline"
 
 
 async def test_the_first_connection_begins_with_a_snapshot(scene: Scene) -> None:
-    """Nothing is known yet, so the program is given /v1/sync, and its cursor is where the events go on."""
-    before = await scene.job()
-    async with scene.phone(scene.bearer(scene.customer)) as phone:
+    """A client without a cursor gets the snapshot of /v1/sync and continues from the snapshot's cursor."""
+    before = await scene.book_job()
+    async with scene.connect_phone(scene.bearer_token(scene.customer)) as phone:
         (told,) = phone.syncs
         assert (told.zones, told.reasons) == (("main",), {"main": None})
         assert before in msgspec.json.encode(told.snapshot).decode()
-        await scene.job()
-        await phone.caught_up(scene.running.engine, scene.customer)
-        assert phone.told() == ["reconnecting", "connected socket"]
+        await scene.book_job()
+        await phone.check_caught_up(scene.running.engine, scene.customer)
+        assert phone.status_words() == ["reconnecting", "connected socket"]
 
 
-async def test_cut_while_the_snapshot_is_fetched_it_is_fetched_again(scene: Scene) -> None:
-    """A zone whose snapshot never came has no cursor: the next connection begins with one."""
-    phone = Phone(scene.street.origin, scene.bearer(scene.customer))
-    scene.street.drop_next = b'"offers"'
+async def test_a_cut_during_the_snapshot_fetches_it_again(scene: Scene) -> None:
+    """A zone whose snapshot was lost has no cursor, so the next connection fetches the snapshot again."""
+    phone = Phone(scene.network.origin, scene.bearer_token(scene.customer))
+    scene.network.drop_next = b'"offers"'
     await phone.client.open()
     await phone.client.cut()
     await wait_until(lambda: len(phone.joins) == 2)
     await wait_until(lambda: phone.syncs)
     assert phone.joins[1]["zones"]["main"]["recovered"] is False
-    await scene.job()
-    await phone.caught_up(scene.running.engine, scene.customer)
+    await scene.book_job()
+    await phone.check_caught_up(scene.running.engine, scene.customer)
     await phone.client.close()
 
 
-async def test_cut_again_and_again_nothing_is_lost_or_given_twice(scene: Scene) -> None:
-    """While events come: what the log has, the program was given, once and in order, and no second snapshot."""
-    async with scene.phone(scene.bearer(scene.customer)) as phone:
+async def test_many_cuts_lose_or_repeat_no_event(scene: Scene) -> None:
+    """A client that is cut many times receives every event once and in order, and no second snapshot."""
+    async with scene.connect_phone(scene.bearer_token(scene.customer)) as phone:
         for cuts in range(1, 6):
-            booking = asyncio.create_task(scene.job(times=12))
-            await phone.until("connected", "socket")
-            scene.street.cut()
-            await wait_until(lambda n=cuts: len(phone.joins) > n, what="being back")  # type: ignore[misc]
+            booking = asyncio.create_task(scene.book_job(times=12))
+            await phone.wait_for_status("connected", "socket")
+            scene.network.cut()
+            await wait_until(lambda n=cuts: len(phone.joins) > n, what="the reconnect")  # type: ignore[misc]
             await booking
-        await phone.caught_up(scene.running.engine, scene.customer)
+        await phone.check_caught_up(scene.running.engine, scene.customer)
         assert len(phone.syncs) == 1
 
 
-async def test_a_request_whose_reply_was_lost_goes_out_again_with_its_key(scene: Scene) -> None:
-    """The claim was done, its reply was not heard: the repeat has the same key and hears the first verdict."""
-    job = await scene.offered()
-    async with scene.phone(scene.bearer(scene.technician)) as phone:
-        scene.street.drop_next = b"Job accepted"
+async def test_a_request_with_a_lost_reply_is_repeated_with_its_key(scene: Scene) -> None:
+    """A claim whose reply was lost is repeated with its key and gets the first outcome with `repeated`."""
+    job = await scene.offer_job()
+    async with scene.connect_phone(scene.bearer_token(scene.technician)) as phone:
+        scene.network.drop_next = b"Job accepted"
         told = await phone.client.request("claim", job=job, key="0d9cf1f6-55aa-4a5e-9f0e-6ac57f3a4a11")
-        assert scene.street.dropped == 1
+        assert scene.network.dropped == 1
         assert (told["repeated"], told["job"]["technician"]["id"]) == (True, scene.technician.id)
         assert len(phone.joins) == 2
         verdict = await phone.client.http("GET", "/v1/requests/0d9cf1f6-55aa-4a5e-9f0e-6ac57f3a4a11")
         assert (verdict["status"], verdict["job"]) == ("done", job)
 
 
-async def test_an_expired_token_is_asked_for_afresh(scene: Scene) -> None:
-    """The hook is told that the last one is no good, and the connection stays up."""
-    old, new = scene.bearer(scene.customer, expires_s=-10), scene.bearer(scene.customer)
-    async with scene.phone(old, new) as phone:
+async def test_an_expired_token_is_replaced(scene: Scene) -> None:
+    """If the first token has expired, the hook is called for a fresh one, and the connection remains open."""
+    old, new = scene.bearer_token(scene.customer, expires_s=-10), scene.bearer_token(scene.customer)
+    async with scene.connect_phone(old, new) as phone:
         assert phone.asked[:2] == [False, True]
-        assert phone.told() == ["reconnecting", "connected socket"]
+        assert phone.status_words() == ["reconnecting", "connected socket"]
 
 
-async def test_a_token_that_runs_out_is_replaced_in_band(scene: Scene) -> None:
-    """Warned by the server, it asks for a fresh one and shows it: the connection never ends."""
-    old, new = scene.bearer(scene.customer, expires_s=5), scene.bearer(scene.customer)
-    async with scene.phone(old, new) as phone:
+async def test_an_expiring_token_is_refreshed_on_the_connection(scene: Scene) -> None:
+    """After `token.expiring` the client refreshes with a fresh token, and the connection remains open."""
+    old, new = scene.bearer_token(scene.customer, expires_s=5), scene.bearer_token(scene.customer)
+    async with scene.connect_phone(old, new) as phone:
         gateway = scene.running.gateway
         assert gateway is not None
         (session,) = gateway.sessions
         before = session.caller.expires
         await wait_until(lambda: session.caller.expires > before)
         assert phone.asked[-1] is True
-        assert phone.told() == ["reconnecting", "connected socket"]
+        assert phone.status_words() == ["reconnecting", "connected socket"]
 
 
-async def test_by_ticket(scene: Scene) -> None:
-    """A program that has no token is given tickets, one for each socket; a used one is not the end."""
+async def test_tickets_replace_a_token(scene: Scene) -> None:
+    """A program without a token passes one ticket for each socket. A used ticket is replaced."""
     given: list[str] = []
     api = Api(scene.running.url)
 
-    async def ticket() -> str:
-        bearer = scene.bearer(scene.customer)
+    async def next_ticket() -> str:
+        bearer = scene.bearer_token(scene.customer)
         made = await api.request("POST", "/v1/auth/tickets", token=bearer, body={})
         given.append(given[0] if len(given) == 1 else str(made["ticket"]))  # the second time it gives the first again
         return given[-1]
 
-    phone = Phone(scene.street.origin, ticket=ticket)
+    phone = Phone(scene.network.origin, ticket=next_ticket)
     await phone.client.open()
     await wait_until(lambda: phone.syncs)
     assert (phone.syncs[0].snapshot, phone.syncs[0].error and phone.syncs[0].error.code) == (None, "unauthenticated")
-    scene.street.cut()
+    scene.network.cut()
     await wait_until(lambda: len(phone.joins) == 2)
     assert len(given) == 3
-    await scene.job()
-    await phone.caught_up(scene.running.engine, scene.customer)
+    await scene.book_job()
+    await phone.check_caught_up(scene.running.engine, scene.customer)
     await phone.client.close()
     await api.close()
 
 
-async def test_subscriptions_are_given_again(scene: Scene) -> None:
-    """What was subscribed to is heard after a cut too; what was refused is not asked for again."""
+async def test_subscriptions_are_restored_after_a_cut(scene: Scene) -> None:
+    """After a cut the client restores its granted subscriptions, and does not repeat the refused ones."""
     boss = await socket_client.token(scene.running.engine, people.ADMIN)
-    async with scene.phone(boss, subs=[f"job:{NOBODYS}"]) as phone:
+    async with scene.connect_phone(boss, subs=[f"job:{UNKNOWN_JOB}"]) as phone:
         assert phone.client.subs == set()
         await phone.client.request("subscribe", channel="zone:main")
         with pytest.raises(Refusal):
             await phone.client.request("subscribe", channel="zone:mars")
         assert phone.client.subs == {"zone:main"}
-        scene.street.cut()
+        scene.network.cut()
         await wait_until(lambda: len(phone.joins) == 2)
         assert phone.joins[-1]["subs"] == ["zone:main"]
         await phone.client.request("unsubscribe", channel="zone:main")
         assert phone.client.subs == set()
 
 
-async def test_an_epoch_that_broke_is_told_to_the_program(scene: Scene) -> None:
-    """A cursor that is of no known life of the log: not recovered, a new snapshot, and on from there."""
-    async with scene.phone(scene.bearer(scene.customer)) as phone:
+async def test_an_unknown_epoch_starts_a_new_snapshot(scene: Scene) -> None:
+    """A cursor of an unknown epoch is not recovered: the client gets a new snapshot and continues from it."""
+    async with scene.connect_phone(scene.bearer_token(scene.customer)) as phone:
         phone.client.cursors["main"] = {"epoch": "gone", "seq": 5}
         await phone.client.cut()
         await wait_until(lambda: len(phone.syncs) == 2, within_s=15)
         assert phone.syncs[1].reasons == {"main": "epoch"}
         assert phone.syncs[1].snapshot is not None
-        await scene.job()
+        await scene.book_job()
         await wait_until(lambda: phone.seqs)
         assert phone.seqs[0] > phone.begun[1]["main"]
 
 
-async def test_closed_it_stays_closed_and_goes_on_from_its_cursor(scene: Scene) -> None:
-    """Offline until it is opened again; kept cursors go on in another life of the program, without a snapshot."""
-    async with scene.phone(scene.bearer(scene.customer)) as phone:
+async def test_a_closed_client_continues_from_its_cursor(scene: Scene) -> None:
+    """A closed client is offline. Stored cursors continue in a new client without a snapshot."""
+    async with scene.connect_phone(scene.bearer_token(scene.customer)) as phone:
         await phone.client.close()
         assert phone.client.status == Status("offline", code=1000, reason="closed")
-        await scene.job()
+        await scene.book_job()
         await phone.client.open()
-        await phone.caught_up(scene.running.engine, scene.customer)
+        await phone.check_caught_up(scene.running.engine, scene.customer)
         assert len(phone.syncs) == 1
         kept = msgspec.json.decode(msgspec.json.encode(phone.client.cursors))
-    await scene.job()
-    later = Phone(scene.street.origin, scene.bearer(scene.customer), cursors=kept)
+    await scene.book_job()
+    later = Phone(scene.network.origin, scene.bearer_token(scene.customer), cursors=kept)
     later.begun.append({"main": kept["main"]["seq"]})
     await later.client.open()
-    await later.caught_up(scene.running.engine, scene.customer)
+    await later.check_caught_up(scene.running.engine, scene.customer)
     assert later.syncs == []
     await later.client.close()
 
 
-# Without a socket
+# While sockets are blocked
 
 
-async def test_where_sockets_are_blocked_it_polls_and_comes_back(scene: Scene) -> None:
-    """Two failures, then polling: events and claims as before; when sockets are let through, a socket again, and
-    nothing was lost or given twice. A trace is kept with its event either way.
+async def test_the_client_polls_while_sockets_are_blocked(scene: Scene) -> None:
+    """After two failures to connect the client polls, with the same events and claims. When sockets are possible again
+    the client opens one, and no event is lost or repeated. A `trace` is stored with its event over both transports.
     """
-    async with scene.phone(scene.bearer(scene.technician)) as phone:
-        scene.street.blocked = True
-        scene.street.cut()
-        await phone.until("connected", "polling")
-        job = await scene.offered()
-        await phone.caught_up(scene.running.engine, scene.technician)
+    async with scene.connect_phone(scene.bearer_token(scene.technician)) as phone:
+        scene.network.blocked = True
+        scene.network.cut()
+        await phone.wait_for_status("connected", "polling")
+        job = await scene.offer_job()
+        await phone.check_caught_up(scene.running.engine, scene.technician)
         told = await phone.client.request("claim", job=job, trace=TRACE)
         assert told["job"]["status"] == "accepted"
-        scene.street.drop_next = b'"on_the_way"'
+        scene.network.drop_next = b'"on_the_way"'
         told = await phone.client.request("command", job=job, command="depart")
-        assert (scene.street.dropped, told["repeated"]) == (1, True)
+        assert (scene.network.dropped, told["repeated"]) == (1, True)
         with pytest.raises(Refusal) as refused:
-            await phone.client.request("claim", job=NOBODYS)
+            await phone.client.request("claim", job=UNKNOWN_JOB)
         assert refused.value.code == "not_found"
-        await phone.caught_up(scene.running.engine, scene.technician)
-        scene.street.blocked = False
-        await phone.until("connected", "socket")
+        await phone.check_caught_up(scene.running.engine, scene.technician)
+        scene.network.blocked = False
+        await phone.wait_for_status("connected", "socket")
         step = await phone.client.request("command", job=job, command="arrive", trace=TRACE)
         assert step["job"]["status"] == "reached"
-        await phone.caught_up(scene.running.engine, scene.technician)
+        await phone.check_caught_up(scene.running.engine, scene.technician)
         assert len(phone.syncs) == 1
     traced = [event.type for event in await event_log.events(scene.running.engine, job=job) if event.trace == TRACE]
     assert sorted(set(traced)) == ["job.accepted", "job.status"]
 
 
-async def test_blocked_from_the_start_it_begins_by_polling(scene: Scene) -> None:
-    """Without a socket ever, the program has its snapshot and its events; what only a socket can do waits for one."""
-    scene.street.blocked = True
-    async with scene.phone(scene.bearer(scene.customer)) as phone:
+async def test_the_client_starts_with_polls_if_sockets_are_blocked(scene: Scene) -> None:
+    """A client without a socket gets its snapshot and events. A request that needs a socket waits."""
+    scene.network.blocked = True
+    async with scene.connect_phone(scene.bearer_token(scene.customer)) as phone:
         assert phone.client.status.transport == "polling"
         pong = asyncio.create_task(phone.client.request("ping"))
-        await scene.job()
-        await phone.caught_up(scene.running.engine, scene.customer)
+        await scene.book_job()
+        await phone.check_caught_up(scene.running.engine, scene.customer)
         assert not pong.done()
-        scene.street.blocked = False
+        scene.network.blocked = False
         assert (await pong)["n"] >= 0
-        await scene.job()
-        await phone.caught_up(scene.running.engine, scene.customer)
+        await scene.book_job()
+        await phone.check_caught_up(scene.running.engine, scene.customer)
         assert len(phone.syncs) == 1
 
 
-async def test_refused_while_it_polls(scene: Scene) -> None:
-    """A token that is of no use by then ends it, as it would on a socket."""
-    async with scene.phone(scene.bearer(scene.customer), "no token of ours") as phone:
-        scene.street.blocked = True
+async def test_an_invalid_token_ends_a_polling_client(scene: Scene) -> None:
+    """If the token of a polling client becomes invalid, the client ends with 4501, as on a socket."""
+    async with scene.connect_phone(scene.bearer_token(scene.customer), "no token of ours") as phone:
+        scene.network.blocked = True
         phone._tokens = ("no token of ours",)
-        scene.street.cut()
+        scene.network.cut()
         with pytest.raises(Ended) as ended:
             await phone.client.ended()
         assert ended.value.code == 4501
 
 
-async def test_suspended_while_it_polls(scene: Scene) -> None:
-    """Access that was taken away is for good over HTTP too: the poll does not ask for ever."""
-    async with scene.phone(scene.bearer(scene.customer)) as phone:
-        scene.street.blocked = True
-        scene.street.cut()
-        await phone.until("connected", "polling")
+async def test_a_suspension_ends_a_polling_client(scene: Scene) -> None:
+    """If the user of a polling client is suspended, the client ends with 4502."""
+    async with scene.connect_phone(scene.bearer_token(scene.customer)) as phone:
+        scene.network.blocked = True
+        scene.network.cut()
+        await phone.wait_for_status("connected", "polling")
         boss = await tokens.principal_of(
             scene.running.engine, await socket_client.token(scene.running.engine, people.ADMIN)
         )
@@ -332,19 +332,19 @@ async def test_suspended_while_it_polls(scene: Scene) -> None:
         assert ended.value.code == 4502
 
 
-async def test_a_gateway_that_drains_is_left_for_another(scene: Scene, settings: Settings) -> None:
-    """Sent away with 4000 it comes back by itself, to whichever gateway there is, and has missed nothing."""
+async def test_a_drain_moves_the_client_to_another_gateway(scene: Scene, settings: Settings) -> None:
+    """A client that a draining gateway closes with 4000 reconnects to another gateway and misses no event."""
     shared = {"key_file": f"{settings.data}/signing.key", "database": f"sqlite:///{settings.data}/callout.db"}
     other = msgspec.structs.replace(settings, port=0, data=f"{settings.data}2", roles=("gateway",), **shared)
-    async with running(other) as second, scene.phone(scene.bearer(scene.customer)) as phone:
+    async with running(other) as second, scene.connect_phone(scene.bearer_token(scene.customer)) as phone:
         first = scene.running.gateway
         assert first is not None
-        scene.street._to = ("127.0.0.1", urlsplit(second.url).port or 0)
+        scene.network._to = ("127.0.0.1", urlsplit(second.url).port or 0)
         draining = asyncio.create_task(first.drain())
         await wait_until(lambda: any(status.code == 4000 for status in phone.statuses))
-        await scene.job(times=5)
-        await phone.until("connected", "socket")
-        await phone.caught_up(scene.running.engine, scene.customer)
+        await scene.book_job(times=5)
+        await phone.wait_for_status("connected", "socket")
+        await phone.check_caught_up(scene.running.engine, scene.customer)
         await draining
         assert second.gateway is not None and len(second.gateway.sessions) == 1
         assert len(phone.syncs) == 1

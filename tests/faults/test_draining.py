@@ -17,8 +17,8 @@ from websockets.typing import Subprotocol
 
 from engine.process.signer import Signer, sign_token
 from engine.types import UserId
-from tests.server.gateway.conftest import APPEND
-from tests.server.gateway.streams import Source
+from tests.server.gateway.conftest import APPEND_SCRIPT
+from tests.server.gateway.streams import EventStream
 from tests.support import valkey
 from tests.support.epochs import epoch_name
 from tests.support.process import Server, serving
@@ -106,8 +106,8 @@ class Reader:
         async with http.stream("GET", f"{url}/v1/events", headers=headers) as answer:
             if answer.status_code != 200:
                 return
-            source = Source(answer)
-            while (block := await source.block()) is not None:
+            source = EventStream(answer)
+            while (block := await source.next_block()) is not None:
                 self._last = source.last
                 if block.event == "connect" and self.seqs:
                     self.reasons.append(block.data["recovered"])
@@ -117,7 +117,7 @@ class Reader:
 
 def _written(url: str, written: list[int]) -> bool:
     with redis.Redis.from_url(url) as client:
-        script: Any = client.register_script(APPEND)
+        script: Any = client.register_script(APPEND_SCRIPT)
         written.append(int(script(["{main}:meta", "{main}:log"], [1, "test.event", "role:admin", '{"n":%N}'])))
     return True
 

@@ -15,7 +15,7 @@ from engine.types import DEFAULT_ZONE
 from engine.zone import log
 from server.health import Health
 from tests.faults.pair import Pair, paired
-from tests.server.gateway.conftest import Node, node_of
+from tests.server.gateway.conftest import Node, running_node
 from tests.support import people
 from tests.support.wait import wait_until
 
@@ -30,7 +30,7 @@ async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
 async def node(pair: Pair, tmp_path: Path) -> AsyncIterator[Node]:
     settings = Settings(data=str(tmp_path / "data"), redis=pair.name.url, limits="off")
     Path(settings.data).mkdir(exist_ok=True)
-    async with node_of(msgspec.structs.replace(settings)) as opened:
+    async with running_node(msgspec.structs.replace(settings)) as opened:
         yield opened
 
 
@@ -47,12 +47,12 @@ async def test_a_demoted_primary_is_left(pair: Pair, node: Node) -> None:
             return False
         return True
 
-    async with node.client(carla.id) as client:
+    async with node.connect(carla.id) as client:
         assert await books()
         await pair.change_over()
         await wait_until(books, within_s=15, what="a booking at the new primary")
         assert await books()
-        pushes = [await client.push() for _ in range(3)]
+        pushes = [await client.next_push() for _ in range(3)]
         assert [push["type"] for push in pushes] == ["job.created"] * 3
         assert [push["seq"] for push in pushes] == sorted({push["seq"] for push in pushes})
 

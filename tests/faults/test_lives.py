@@ -22,7 +22,7 @@ from engine.workers import archiver as writer
 from engine.zone import log
 from server.health import Health
 from tests.faults.pair import Pair, paired
-from tests.server.gateway.conftest import Node, node_of
+from tests.server.gateway.conftest import Node, running_node
 from tests.support import people, valkey
 from tests.support.wait import wait_until
 
@@ -65,8 +65,8 @@ async def archived(engine: Engine) -> list[int]:
 
 async def zone_reply(node: Node, token: str, cursor: dict[str, Any]) -> dict[str, Any]:
     """Connect with ``cursor`` and return the zone of the reply; {} if the zone or the gateway is unavailable."""
-    async with node.raw() as client:
-        reply = await client.ask(op="connect", token=token, cursors={"main": cursor})
+    async with node.open_socket() as client:
+        reply = await client.request(op="connect", token=token, cursors={"main": cursor})
     if "error" in reply:
         assert reply["error"]["code"] == "unavailable"
         return {}
@@ -78,21 +78,21 @@ async def test_an_address_that_leads_back_to_the_old_primary(pair: Pair, tmp_pat
     """A → B → A, where A neither restarted nor followed B: no command runs on A, whether SQL has events of B's epoch
     or only its name, and a new process does the same; back at B all continues and nothing is lost.
     """
-    async with node_of(settings_of(tmp_path, pair.name.url)) as node:
+    async with running_node(settings_of(tmp_path, pair.name.url)) as node:
         job, carla, one, two = await offered_to_two(node.engine)
         token = await node.token(carla.id)
         await writer.run_once(node.engine)
         await pair.split()
         pair.set_target(pair.two)
         await wait_until(lambda: open_epoch(node) == 2)
-        async with node.client(carla.id) as client:
+        async with node.connect(carla.id) as client:
             await jobs.claim(node.engine, one, job)
-            won = (await client.push())["seq"]
+            won = (await client.next_push())["seq"]
             cursor = {"epoch": node.engine.store.zones[DEFAULT_ZONE].epoch, "seq": won}
             if in_sql:
                 await writer.run_once(node.engine)
             pair.set_target(pair.one)
-            assert await client.closed() == 4004
+            assert await client.wait_for_close() == 4004
         await wait_until(lambda: reports_closed(node, "behind" if in_sql else "older life"))
         with pytest.raises(Unavailable):
             await jobs.claim(node.engine, two, job)
@@ -119,9 +119,9 @@ async def test_an_older_file_from_before_an_epoch_started(tmp_path: Path) -> Non
     always, port = ("--appendfsync", "always"), valkey.free_port()
     process, url = valkey.start(home, *always, port=port)
     try:
-        async with node_of(settings_of(tmp_path, url)) as node:
+        async with running_node(settings_of(tmp_path, url)) as node:
             token = await node.token("ann")
-            await node.relayed(await node.append("user:ann", times=6, data='{"job":null}'))
+            await node.wait_until_relayed(await node.append("user:ann", times=6, data='{"job":null}'))
             await writer.run_once(node.engine)
             shutil.copytree(home / "appendonlydir", tmp_path / "older")
             for life in (2, 3):
@@ -132,7 +132,7 @@ async def test_an_older_file_from_before_an_epoch_started(tmp_path: Path) -> Non
                     shutil.copytree(tmp_path / "older", home / "appendonlydir")
                 process, _ = valkey.start(home, *always, port=port)
                 await wait_until(lambda n=life: open_epoch(node) == n)  # type: ignore[misc]
-                await node.relayed(await node.append("user:ann", times=3, data='{"job":null}'))
+                await node.wait_until_relayed(await node.append("user:ann", times=3, data='{"job":null}'))
                 if life == 2:
                     lost = {"epoch": node.engine.store.zones[DEFAULT_ZONE].epoch, "seq": 7}
             await wait_until(lambda: epoch_number(node.gateway.relay.tails[DEFAULT_ZONE].epoch) == 3)
@@ -150,13 +150,13 @@ async def test_two_primaries_with_clients(pair: Pair, tmp_path: Path) -> None:
     """The newer epoch is complete in SQL and the older one adds nothing: the older zone is closed and its clients
     resynchronise, so that no job of the newer epoch is claimed there.
     """
-    async with node_of(settings_of(tmp_path, pair.one)) as left:
+    async with running_node(settings_of(tmp_path, pair.one)) as left:
         job, _, one, two = await offered_to_two(left.engine)
         await writer.run_once(left.engine)
         token = await left.token("ann")
         await wait_until(pair.same_head)
         await pair.split()
-        async with node_of(settings_of(tmp_path, pair.two)) as right, left.client("ann") as client:
+        async with running_node(settings_of(tmp_path, pair.two)) as right, left.connect("ann") as client:
             assert (open_epoch(left), open_epoch(right)) == (1, 2)
             await jobs.claim(right.engine, one, job)
             await left.append("user:ann", times=3, data='{"job":null}')

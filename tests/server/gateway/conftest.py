@@ -1,4 +1,4 @@
-"""A gateway on a real Valkey, real sockets in front of it, and a log to append to by hand."""
+"""A gateway on a real Valkey, with WebSocket clients and a log to which a test appends events."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from server.gateway.transport import CalloutWebSocket
 from tests.support import live_accounts
 from tests.support.wait import wait_until
 
-JSON = "callout.v1.json"
+JSON_SUBPROTOCOL = "callout.v1.json"
 
-APPEND = """
+APPEND_SCRIPT = """
 local meta, log = KEYS[1], KEYS[2]
 local first, times = tonumber(redis.call('HGET', meta, 'seq') or '0'), tonumber(ARGV[1])
 local t = redis.call('TIME')
@@ -44,7 +44,7 @@ return first + times
 
 
 class Client:
-    """One socket, seen from the other side."""
+    """One WebSocket, seen from the client."""
 
     def __init__(self, socket: ClientConnection) -> None:
         self.socket = socket
@@ -52,11 +52,11 @@ class Client:
         self._ids = itertools.count(1)
 
     async def send(self, message: Any) -> None:
-        """``message`` as JSON; text and bytes as they are."""
+        """Send ``message``: text and bytes unchanged, any other value as JSON."""
         await self.socket.send(message if isinstance(message, (str, bytes)) else json.dumps(message))
 
     async def receive(self) -> dict[str, Any]:
-        """The next message that is neither head nor ping; pings are answered."""
+        """Return the next message that is neither a head nor a ping. Each ping that arrives first is answered."""
         while True:
             async with asyncio.timeout(10):
                 message: dict[str, Any] = json.loads(await self.socket.recv())
@@ -65,8 +65,10 @@ class Client:
             elif "epoch" not in message:
                 return message
 
-    async def ask(self, **message: Any) -> dict[str, Any]:
-        """Send with an id and give the reply; pushes that come first are kept."""
+    async def request(self, **message: Any) -> dict[str, Any]:
+        """Send a message with an id and return its reply. Pushes that arrive before the reply are appended to
+        ``pushes``.
+        """
         asked = next(self._ids)
         await self.send({"id": asked, **message})
         while True:
@@ -75,16 +77,18 @@ class Client:
                 return reply
             self.pushes.append(reply)
 
-    async def push(self) -> dict[str, Any]:
-        """The next push, one kept earlier first."""
+    async def next_push(self) -> dict[str, Any]:
+        """Return the next push. The oldest push in ``pushes`` is returned first."""
         return self.pushes.pop(0) if self.pushes else await self.receive()
 
-    async def seqs(self, count: int) -> list[int]:
-        """The seqs of the next ``count`` pushes."""
-        return [(await self.push())["seq"] for _ in range(count)]
+    async def next_seqs(self, count: int) -> list[int]:
+        """Return the seqs of the next ``count`` pushes."""
+        return [(await self.next_push())["seq"] for _ in range(count)]
 
-    async def closed(self) -> int:
-        """The code with which the server closes, whatever it still says before."""
+    async def wait_for_close(self) -> int:
+        """Wait until the server closes the socket and return the close code. Messages that arrive before are
+        ignored.
+        """
         async with asyncio.timeout(15):
             try:
                 while True:
@@ -94,7 +98,7 @@ class Client:
 
 
 class Node:
-    """One gateway that serves, with its engine and address."""
+    """One running gateway, with its engine and its port."""
 
     def __init__(self, engine: Engine, gateway: Gateway, port: int) -> None:
         self.engine = engine
@@ -103,46 +107,55 @@ class Node:
         self.url = f"ws://127.0.0.1:{port}/v1/ws"
 
     async def token(self, user: str, role: Role = "customer", *, expires_s: float = 3600) -> str:
-        """An access token of an active account."""
+        """Create an active account for ``user`` and return an access token. A negative ``expires_s`` makes an expired
+        token.
+        """
         await live_accounts.put_account(self.engine, user, role)
         return sign_token(self.engine.signer, UserId(user), role, expires_s=expires_s)
 
     async def append(
         self, to: str, *, times: int = 1, kind: str = "test.event", data: str = '{"n":%N}', zone: str = "main"
     ) -> int:
-        """Append ``times`` events to the zone's log, as a script would; the last one's seq."""
+        """Append ``times`` events to the zone's log, as a script does. Return the last seq. ``%N`` in ``data`` becomes
+        the number of the event, from 1.
+        """
         last = 0
         for start in range(0, times, 5000):
             count = min(5000, times - start)
             names = [keys.zone_meta(Zone(zone)), keys.log(Zone(zone))]
-            last = int(await self.engine.store.command("EVAL", APPEND, 2, *names, count, kind, to, data))
+            last = int(await self.engine.store.command("EVAL", APPEND_SCRIPT, 2, *names, count, kind, to, data))
         return last
 
-    async def relayed(self, seq: int, zone: str = "main") -> None:
-        """Wait until the gateway has handed on ``seq``."""
+    async def wait_until_relayed(self, seq: int, zone: str = "main") -> None:
+        """Wait until the gateway's relay has delivered the event ``seq`` to the sessions."""
         tails = self.gateway.relay.tails
         await wait_until(lambda: tails[Zone(zone)].cursor >= seq, within_s=30, what="the relay")
 
     @asynccontextmanager
-    async def raw(self, **options: Any) -> AsyncIterator[Client]:
-        """A socket that has said nothing yet."""
-        options = {"subprotocols": [JSON], "compression": None, "max_size": None, "close_timeout": 1} | options
+    async def open_socket(self, **options: Any) -> AsyncIterator[Client]:
+        """Open a socket that has not sent ``connect`` yet."""
+        options = {
+            "subprotocols": [JSON_SUBPROTOCOL],
+            "compression": None,
+            "max_size": None,
+            "close_timeout": 1,
+        } | options
         async with connect(options.pop("url", self.url), **options) as socket:
             yield Client(socket)
 
     @asynccontextmanager
-    async def client(self, user: str, role: Role = "customer", **hello: Any) -> AsyncIterator[Client]:
-        """A socket that has connected; the reply is ``client.hello``."""
+    async def connect(self, user: str, role: Role = "customer", **hello: Any) -> AsyncIterator[Client]:
+        """Open a socket of ``user`` and send ``connect``. The reply is stored in ``client.hello``."""
         token = await self.token(user, role)
-        async with self.raw() as client:
-            reply = await client.ask(op="connect", token=token, **hello)
+        async with self.open_socket() as client:
+            reply = await client.request(op="connect", token=token, **hello)
             client.hello = reply["ok"]  # type: ignore[attr-defined]
             yield client
 
 
 @contextmanager
-def listening() -> Iterator[socket.socket]:
-    """A socket as the server makes it: with a small send buffer for each connection."""
+def listening_socket() -> Iterator[socket.socket]:
+    """Open a listening socket with the options of the real server. Each connection has a small send buffer."""
     with socket.socket() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -152,8 +165,8 @@ def listening() -> Iterator[socket.socket]:
 
 
 @asynccontextmanager
-async def serving(app: Any) -> AsyncIterator[int]:
-    """``app`` behind uvicorn on the gateway's own transport; gives the port."""
+async def serve_app(app: Any) -> AsyncIterator[int]:
+    """Run ``app`` with uvicorn and the gateway's own WebSocket transport. Yield the port."""
     config = uvicorn.Config(
         app,
         interface="asgi3",
@@ -166,7 +179,7 @@ async def serving(app: Any) -> AsyncIterator[int]:
         access_log=False,
     )
     server = uvicorn.Server(config)
-    with listening() as sock:
+    with listening_socket() as sock:
         server.config.load()
         server.lifespan = config.lifespan_class(config)
         await server.startup([sock])
@@ -178,29 +191,29 @@ async def serving(app: Any) -> AsyncIterator[int]:
 
 
 @asynccontextmanager
-async def node_of(settings: Settings) -> AsyncIterator[Node]:
-    """A gateway of these settings that is ready."""
+async def running_node(settings: Settings) -> AsyncIterator[Node]:
+    """Run a gateway with these settings, and wait until its relay is connected."""
     os.makedirs(settings.data, exist_ok=True)
     async with AsyncExitStack() as stack:
         engine = await stack.enter_async_context(open_engine(settings))
         gateway = Gateway(engine)
         await gateway.start()
         stack.push_async_callback(gateway.stop)
-        port = await stack.enter_async_context(serving(SocketEndpoint(gateway)))
+        port = await stack.enter_async_context(serve_app(SocketEndpoint(gateway)))
         await wait_until(lambda: not gateway.relay.disconnected)
         yield Node(engine, gateway, port)
 
 
 @pytest.fixture
 async def node(settings: Settings) -> AsyncIterator[Node]:
-    """One gateway."""
-    async with node_of(settings) as running:
+    """Run one gateway with the default settings of the tests."""
+    async with running_node(settings) as running:
         yield running
 
 
 def principal(user: str, role: Role = "customer") -> Principal:
-    """Somebody."""
+    """Return a principal with this user id and role."""
     return Principal(UserId(user), role)
 
 
-__all__ = ["DEFAULT_ZONE", "JSON", "Client", "Node", "node_of", "principal", "serving"]
+__all__ = ["DEFAULT_ZONE", "JSON_SUBPROTOCOL", "Client", "Node", "principal", "running_node", "serve_app"]

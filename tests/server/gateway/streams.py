@@ -1,4 +1,4 @@
-"""Event streams and polls seen from the other side, on a whole server."""
+"""Clients of event streams and polls, for tests on a whole server."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.server.gateway.conftest import Node
 
 
 class Block(NamedTuple):
-    """One block of a stream: a part that it has not is "" or None."""
+    """One block of an event stream. A missing part is "", missing ``data`` is None."""
 
     id: str
     event: str
@@ -24,17 +24,17 @@ class Block(NamedTuple):
     retry: str
 
 
-class Source:
-    """One open stream, read as an EventSource would."""
+class EventStream:
+    """One open event stream, parsed as a browser's EventSource does."""
 
     def __init__(self, answer: httpx.Response) -> None:
         self.answer = answer
         self.last = ""
-        """What it would come back with."""
+        """The id of the last block: the Last-Event-ID of a reconnect."""
         self._lines = answer.aiter_lines()
 
-    async def block(self) -> Block | None:
-        """The next block, None at the end."""
+    async def next_block(self) -> Block | None:
+        """Return the next block, or None at the end of the stream."""
         found: dict[str, str] = {}
         async with asyncio.timeout(15):
             async for line in self._lines:
@@ -48,31 +48,33 @@ class Source:
                 return Block(found.get("id", ""), found.get("event", ""), data, found.get("retry", ""))
         return None
 
-    async def event(self) -> Block:
-        """The next block with data."""
+    async def next_event(self) -> Block:
+        """Return the next block that has data."""
         while True:
-            block = await self.block()
+            block = await self.next_block()
             assert block is not None, "the stream has ended"
             if block.data is not None:
                 return block
 
-    async def seqs(self, count: int) -> list[int]:
-        """The seqs of the next ``count`` events."""
-        return [(await self.event()).data["seq"] for _ in range(count)]
+    async def next_seqs(self, count: int) -> list[int]:
+        """Return the seqs of the next ``count`` events."""
+        return [(await self.next_event()).data["seq"] for _ in range(count)]
 
-    async def ended(self) -> dict[str, Any]:
-        """The code and reason with which the server ends it; {} where it was cut without a word."""
+    async def close_data(self) -> dict[str, Any]:
+        """Read to the end of the stream. Return the data of the ``close`` event (code and reason), or {} if the stream
+        was cut without one.
+        """
         told: dict[str, Any] = {}
         try:
-            while (block := await self.block()) is not None:
+            while (block := await self.next_block()) is not None:
                 told = block.data if block.event == "close" else told
         except httpx.RemoteProtocolError:
             pass
         return told
 
 
-class Site:
-    """A server with a log to append to by hand, and connections to it."""
+class EventServer:
+    """A running server, with methods that append to its log and open streams and polls."""
 
     def __init__(self, running: Running, http: httpx.AsyncClient) -> None:
         assert running.gateway is not None
@@ -81,41 +83,41 @@ class Site:
         self.node = Node(running.engine, running.gateway, int(running.url.rpartition(":")[2]))
         self.http = http
 
-    async def bearer(self, user: str, role: Role = "customer", **options: Any) -> dict[str, str]:
-        """The header of an active account."""
+    async def bearer_header(self, user: str, role: Role = "customer", **options: Any) -> dict[str, str]:
+        """Create an active account for ``user`` and return its Authorization header."""
         return {"Authorization": f"Bearer {await self.node.token(user, role, **options)}"}
 
-    async def get(self, user: str, role: Role = "customer", **query: Any) -> httpx.Response:
-        """One request for events."""
-        return await self.http.get("/v1/events", params=query, headers=await self.bearer(user, role))
+    async def request_events(self, user: str, role: Role = "customer", **query: Any) -> httpx.Response:
+        """Send ``GET /v1/events`` as ``user`` and return the response."""
+        return await self.http.get("/v1/events", params=query, headers=await self.bearer_header(user, role))
 
     async def poll(self, user: str, role: Role = "customer", **query: Any) -> dict[str, Any]:
-        """One poll that is answered well."""
-        answer = await self.get(user, role, **query)
+        """Send one poll as ``user``, assert that its status is 200, and return its body."""
+        answer = await self.request_events(user, role, **query)
         assert answer.status_code == 200, answer.text
         told: dict[str, Any] = answer.json()
         return told
 
     @asynccontextmanager
-    async def source(
+    async def open_stream(
         self, user: str, role: Role = "customer", *, last: str = "", headers: dict[str, str] | None = None, **query: Any
-    ) -> AsyncIterator[Source]:
-        """An open stream, its first block read into ``.hello``."""
-        sent = dict(headers if headers is not None else await self.bearer(user, role))
+    ) -> AsyncIterator[EventStream]:
+        """Open a stream as ``user``. Its first block, the ``connect`` event, is stored in ``.hello``."""
+        sent = dict(headers if headers is not None else await self.bearer_header(user, role))
         sent |= {"Accept": "text/event-stream"} | ({"Last-Event-ID": last} if last else {})
         async with self.http.stream("GET", "/v1/events", params=query, headers=sent) as answer:
             assert answer.status_code == 200, await answer.aread()
             assert answer.headers["content-type"] == "text/event-stream"
-            source = Source(answer)
-            first = await source.event()
+            source = EventStream(answer)
+            first = await source.next_event()
             assert first.event == "connect" and first.retry
             source.hello = first  # type: ignore[attr-defined]
             yield source
 
 
 @asynccontextmanager
-async def site_of(running: Running) -> AsyncIterator[Site]:
-    """Connections to a server."""
+async def open_event_server(running: Running) -> AsyncIterator[EventServer]:
+    """Return an EventServer for a running server."""
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(base_url=running.url, timeout=30, trust_env=False, limits=limits) as http:
-        yield Site(running, http)
+        yield EventServer(running, http)

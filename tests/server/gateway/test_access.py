@@ -1,4 +1,4 @@
-"""Access while a socket is open: tokens that run out and are renewed, and access that is taken away, everywhere."""
+"""Access to an open socket: tokens that expire and are refreshed, and access that is revoked on all gateways."""
 
 from __future__ import annotations
 
@@ -19,56 +19,64 @@ from engine.process.signer import sign_token
 from engine.store import keys
 from engine.types import DEFAULT_ZONE, Principal, UserId
 from server.gateway.connection import Connection
-from tests.server.gateway.conftest import Client, Node, node_of
-from tests.server.gateway.test_connection_slots import second
+from tests.server.gateway.conftest import Client, Node, running_node
+from tests.server.gateway.test_connection_slots import second_settings
 from tests.support import event_log, live_accounts
 from tests.support.people import ADMIN
 from tests.support.wait import wait_until
 
-WITHIN_S = 1.0
-"""In which every gateway has acted."""
+REVOKED_WITHIN_S = 1.0
+"""Seconds within which every gateway must have closed the sockets."""
 
 
 @pytest.fixture
-def brief(settings: Settings) -> Settings:
-    """Warned two seconds before the end, closed two after it: a token ends on a whole second, up to one early."""
+def warning_settings(settings: Settings) -> Settings:
+    """Return settings that warn two seconds before a token ends, and close two seconds after its end. A token ends on a
+    whole second, so its end may be up to one second earlier.
+    """
     return msgspec.structs.replace(settings, token_warning_s=2, token_grace_s=2, ping_s=2.5)
 
 
-async def connected(client: Client, token: str) -> dict[str, Any]:
-    reply = await client.ask(op="connect", token=token)
+async def connect_with(client: Client, token: str) -> dict[str, Any]:
+    """Send ``connect`` with this token, assert that the reply is ok, and return the reply."""
+    reply = await client.request(op="connect", token=token)
     assert "ok" in reply, reply
     return reply
 
 
-def person(email: str, name: str) -> NewAccount:
+def new_account(email: str, name: str) -> NewAccount:
+    """Return the registration of a customer."""
     return NewAccount(email=email, password="correct horse", name=name, role="customer")
 
 
-# Tokens that run out
+# Tokens that expire
 
 
-async def test_it_is_told_and_closed_after_the_grace(brief: Settings) -> None:
-    """The client is told once before its token ends, may go on in the grace, and is then closed with 4003."""
-    async with node_of(brief) as node, node.raw() as client:
+async def test_a_session_is_warned_and_closed_after_the_grace(warning_settings: Settings) -> None:
+    """A client gets one ``token.expiring`` before its token ends, may still send requests during the grace, and is then
+    closed with 4003.
+    """
+    async with running_node(warning_settings) as node, node.open_socket() as client:
         ends = time.time() + 3
-        await connected(client, await node.token("ann", expires_s=3))
+        await connect_with(client, await node.token("ann", expires_s=3))
         told = await client.receive()
         assert (told["type"], told["event"], "seq" in told, "zone" in told) == ("token.expiring",) * 2 + (False, False)
         assert 0 <= told["data"]["in_s"] <= 2
         await asyncio.sleep(max(0, ends - time.time()))
-        assert "ok" in await client.ask(op="unsubscribe", channel="job:x")
-        assert await client.closed() == 4003
+        assert "ok" in await client.request(op="unsubscribe", channel="job:x")
+        assert await client.wait_for_close() == 4003
         assert client.pushes == []
         assert time.time() >= ends + 0.9
 
 
-async def test_a_refresh_in_band_goes_on(brief: Settings) -> None:
-    """Under a fresh token the session outlives the old one, hears on, and is warned of the new one's end."""
-    async with node_of(brief) as node, node.raw() as client:
-        await connected(client, await node.token("ann", expires_s=2))
+async def test_a_session_continues_after_a_refresh(warning_settings: Settings) -> None:
+    """A session that was refreshed remains open after its old token has ended, receives events, and is warned before
+    the new token ends.
+    """
+    async with running_node(warning_settings) as node, node.open_socket() as client:
+        await connect_with(client, await node.token("ann", expires_s=2))
         assert (await client.receive())["type"] == "token.expiring"
-        reply = await client.ask(op="refresh", token=await node.token("ann", expires_s=6))
+        reply = await client.request(op="refresh", token=await node.token("ann", expires_s=6))
         assert 4 <= reply["ok"]["expires_in"] <= 6
         seq = await node.append("user:ann")
         assert (await client.receive())["seq"] == seq
@@ -77,82 +85,92 @@ async def test_a_refresh_in_band_goes_on(brief: Settings) -> None:
         assert session.caller.expires > time.time()
 
 
-async def test_a_refresh_that_wins_no_time_is_not_warned_of_again(brief: Settings) -> None:
-    """Who shows the same token again is not asked for a better one twice, and is closed at its end."""
-    async with node_of(brief) as node, node.raw() as client:
+async def test_a_refresh_with_the_same_token_sends_no_second_warning(warning_settings: Settings) -> None:
+    """A client that refreshes with the same token gets no second ``token.expiring``, and is closed with 4003 when the
+    token ends.
+    """
+    async with running_node(warning_settings) as node, node.open_socket() as client:
         token = await node.token("ann", expires_s=4)
-        await connected(client, token)
-        assert "ok" in await client.ask(op="refresh", token=token)
-        assert (await client.push())["type"] == "token.expiring"
-        assert "ok" in await client.ask(op="refresh", token=token)
+        await connect_with(client, token)
+        assert "ok" in await client.request(op="refresh", token=token)
+        assert (await client.next_push())["type"] == "token.expiring"
+        assert "ok" in await client.request(op="refresh", token=token)
         with pytest.raises(ConnectionClosed) as end:
-            await client.push()
+            await client.next_push()
         assert end.value.rcvd is not None and end.value.rcvd.code == 4003
 
 
-async def test_a_refresh_that_is_none(node: Node) -> None:
-    """Another user's token, a forged and an expired one are refused, and the session stays what it was."""
+async def test_a_refresh_with_a_wrong_token_is_refused(node: Node) -> None:
+    """A refresh with another user's token, a forged token or an expired token is refused, and the session does not
+    change.
+    """
     other, old = await node.token("bob"), await node.token("ann", expires_s=-1)
-    async with node.client("ann") as client:
+    async with node.connect("ann") as client:
         for token, code in ((other, "forbidden"), ("e30.e30.e30", "unauthenticated"), (old, "token_expired")):
-            assert (await client.ask(op="refresh", token=token))["error"]["code"] == code
+            assert (await client.request(op="refresh", token=token))["error"]["code"] == code
         (session,) = node.gateway.sessions
         assert session.caller.id == "ann"
-        assert "ok" in await client.ask(op="ping")
+        assert "ok" in await client.request(op="ping")
 
 
 async def test_a_refresh_in_another_role(node: Node) -> None:
-    """A token of another role does not change what a session hears: 4006, connect anew."""
-    async with node.client("ann") as client:
+    """A refresh with a token of another role closes the socket with 4006, so that the client connects again."""
+    async with node.connect("ann") as client:
         token = await node.token("cli_admin", "admin")
         (session,) = node.gateway.sessions
         session.principal = Principal(UserId("cli_admin"), "customer")
         await client.send({"id": 9, "op": "refresh", "token": token})
-        assert await client.closed() == 4006
+        assert await client.wait_for_close() == 4006
 
 
-# Access that is taken away
+# Access that is revoked
 
 
 @pytest.fixture
-async def pair(settings: Settings) -> AsyncIterator[tuple[Node, Node]]:
-    """Two gateways on one log."""
-    async with node_of(settings) as one, node_of(second(settings)) as two:
+async def two_nodes(settings: Settings) -> AsyncIterator[tuple[Node, Node]]:
+    """Run two gateways on the same log."""
+    async with running_node(settings) as one, running_node(second_settings(settings)) as two:
         two.engine.signer.__dict__.update(one.engine.signer.__dict__)
         yield one, two
 
 
-async def test_suspension_closes_everywhere_within_a_second(pair: tuple[Node, Node]) -> None:
-    """A suspended user's sockets are closed with 4502 on every gateway, of either subprotocol."""
-    one, two = pair
-    async with one.client("ann") as here, two.client("ann") as there, two.client("bob") as other:
-        async with asyncio.timeout(WITHIN_S):
+async def test_suspension_closes_everywhere_within_a_second(two_nodes: tuple[Node, Node]) -> None:
+    """A suspension closes the user's sockets on all gateways with 4502 within a second. Other users' sockets remain
+    open.
+    """
+    one, two = two_nodes
+    async with one.connect("ann") as here, two.connect("ann") as there, two.connect("bob") as other:
+        async with asyncio.timeout(REVOKED_WITHIN_S):
             await live_accounts.suspend(one.engine, "ann")
-            assert [await client.closed() for client in (here, there)] == [4502, 4502]
-        assert "ok" in await other.ask(op="ping")
+            assert [await client.wait_for_close() for client in (here, there)] == [4502, 4502]
+        assert "ok" in await other.request(op="ping")
 
 
 @pytest.mark.parametrize("reason", ["обман " * 80, "x" * 500, "\U0001f4a5" * 31], ids=["cyrillic", "long", "astral"])
-async def test_a_long_reason_suspends_and_is_not_told(pair: tuple[Node, Node], reason: str) -> None:
-    """Whatever operations staff wrote, all sockets of the person end within a second, with a phrase that is fixed."""
-    one, two = pair
-    pairs = (await accounts.register_user(one.engine, person("ann@example.org", "Ann"))).value
-    async with one.raw() as a, one.raw() as b, two.raw() as c:
+async def test_a_long_reason_suspends_and_is_not_sent(two_nodes: tuple[Node, Node], reason: str) -> None:
+    """Whatever reason ops wrote, all sockets of the suspended user are closed within a second. The close frame has a
+    fixed reason instead.
+    """
+    one, two = two_nodes
+    pairs = (await accounts.register_user(one.engine, new_account("ann@example.org", "Ann"))).value
+    async with one.open_socket() as a, one.open_socket() as b, two.open_socket() as c:
         for client in (a, b, c):
-            await connected(client, pairs.access_token)
-        async with asyncio.timeout(WITHIN_S):
+            await connect_with(client, pairs.access_token)
+        async with asyncio.timeout(REVOKED_WITHIN_S):
             await accounts.suspend_user(one.engine, ADMIN, pairs.user.id, reason=reason)
-            assert [await client.closed() for client in (a, b, c)] == [4502] * 3
+            assert [await client.wait_for_close() for client in (a, b, c)] == [4502] * 3
         assert {client.socket.close_reason for client in (a, b, c)} == {"access revoked"}
     assert reason not in str(await event_log.events(one.engine, "session.revoked"))
 
 
-async def test_one_session_that_fails_keeps_no_other_open(
-    pair: tuple[Node, Node], monkeypatch: pytest.MonkeyPatch
+async def test_a_session_that_cannot_be_closed_does_not_stop_the_others(
+    two_nodes: tuple[Node, Node], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A session that cannot be closed in order is cut, and all others of the user are closed all the same."""
-    one, _ = pair
-    async with one.client("ann") as first, one.client("ann") as second, one.client("ann") as third:
+    """If the close of one session raises an error, that session is cut, and all other sessions of the suspended user
+    are closed with 4502.
+    """
+    one, _ = two_nodes
+    async with one.connect("ann") as first, one.connect("ann") as second, one.connect("ann") as third:
         broken = min(one.gateway.sessions, key=lambda session: session.slot)
         real = Connection.close
 
@@ -163,71 +181,78 @@ async def test_one_session_that_fails_keeps_no_other_open(
 
         monkeypatch.setattr(Connection, "close", close)
         await live_accounts.suspend(one.engine, "ann")
-        assert sorted([await client.closed() for client in (first, second, third)]) == [1006, 4502, 4502]
+        assert sorted([await client.wait_for_close() for client in (first, second, third)]) == [1006, 4502, 4502]
         assert not one.gateway.sessions
 
 
-async def test_another_role_closes_everywhere_within_a_second(pair: tuple[Node, Node]) -> None:
-    """A user whose role changed is told to prove anew who he is: 4006."""
-    one, two = pair
-    async with one.client("ann") as here, two.client("ann") as there:
-        async with asyncio.timeout(WITHIN_S):
+async def test_another_role_closes_everywhere_within_a_second(two_nodes: tuple[Node, Node]) -> None:
+    """A change of a user's role closes the user's sockets on all gateways with 4006 within a second."""
+    one, two = two_nodes
+    async with one.connect("ann") as here, two.connect("ann") as there:
+        async with asyncio.timeout(REVOKED_WITHIN_S):
             await live_accounts.change_role(two.engine, "ann", "technician")
-            assert [await client.closed() for client in (here, there)] == [4006, 4006]
+            assert [await client.wait_for_close() for client in (here, there)] == [4006, 4006]
 
 
 @pytest.mark.parametrize("by", ["logout", "the other login"])
-async def test_signing_out_closes_that_session_everywhere(pair: tuple[Node, Node], by: str) -> None:
-    """Logout, or the end of a login in one's list, closes the sockets of that login on every gateway, and its access
-    token opens none any more; those of the same user's other login stay.
+async def test_signing_out_closes_that_session_everywhere(two_nodes: tuple[Node, Node], by: str) -> None:
+    """A logout, or a deletion from the user's list of logins, closes the sockets of that login on all gateways with
+    4502. Its access token is refused afterwards. The sockets of the user's other login remain open.
     """
-    one, two = pair
-    kept = await accounts.register_user(one.engine, person("ann@example.org", "Ann"))
+    one, two = two_nodes
+    kept = await accounts.register_user(one.engine, new_account("ann@example.org", "Ann"))
     phone = kept.value
     laptop = await accounts.login(one.engine, "ann@example.org", "correct horse")
-    async with one.raw() as a, two.raw() as b, two.raw() as other, one.raw() as late:
-        await connected(a, phone.access_token)
-        await connected(b, phone.access_token)
-        await connected(other, laptop.access_token)
-        async with asyncio.timeout(WITHIN_S + 1):
+    async with one.open_socket() as a, two.open_socket() as b, two.open_socket() as other, one.open_socket() as late:
+        await connect_with(a, phone.access_token)
+        await connect_with(b, phone.access_token)
+        await connect_with(other, laptop.access_token)
+        async with asyncio.timeout(REVOKED_WITHIN_S + 1):
             if by == "logout":
                 await tokens.end_session(one.engine, phone.refresh_token)
             else:
                 ended = one.engine.signer.verify(phone.access_token).family
                 await logins.end_login(one.engine, one.engine.signer.verify(laptop.access_token), ended)
-            assert [await client.closed() for client in (a, b)] == [4502, 4502]
-        assert "ok" in await other.ask(op="ping")
-        assert (await late.ask(op="connect", token=phone.access_token))["error"]["code"] == "unauthenticated"
-        assert await late.closed() == 4501
+            assert [await client.wait_for_close() for client in (a, b)] == [4502, 4502]
+        assert "ok" in await other.request(op="ping")
+        assert (await late.request(op="connect", token=phone.access_token))["error"]["code"] == "unauthenticated"
+        assert await late.wait_for_close() == 4501
 
 
-async def test_signing_out_reaches_the_tickets_and_refreshed_sockets(node: Node) -> None:
-    """A socket opened by a ticket, or renewed in band, belongs to the login that its proof came from."""
-    kept = await accounts.register_user(node.engine, person("bob@example.org", "Bob"))
+async def test_signing_out_closes_sockets_opened_by_ticket_or_refreshed(node: Node) -> None:
+    """A logout closes the sockets that were opened with a ticket of that login, or refreshed with its token. A socket
+    with another token remains open.
+    """
+    kept = await accounts.register_user(node.engine, new_account("bob@example.org", "Bob"))
     pair = kept.value
     principal = await tokens.principal_of(node.engine, pair.access_token)
     ticket = await tokens.issue_ticket(node.engine, principal, "socket")
     plain = sign_token(node.engine.signer, principal.id, "customer")
-    async with node.raw(url=f"{node.url}?ticket={ticket.ticket}") as first, node.raw() as second, node.raw() as third:
-        assert "ok" in await first.ask(op="connect")
-        await connected(second, plain)
-        assert "ok" in await second.ask(op="refresh", token=pair.access_token)
-        await connected(third, plain)
+    async with (
+        node.open_socket(url=f"{node.url}?ticket={ticket.ticket}") as first,
+        node.open_socket() as second,
+        node.open_socket() as third,
+    ):
+        assert "ok" in await first.request(op="connect")
+        await connect_with(second, plain)
+        assert "ok" in await second.request(op="refresh", token=pair.access_token)
+        await connect_with(third, plain)
         await tokens.end_session(node.engine, pair.refresh_token)
-        assert [await client.closed() for client in (first, second)] == [4502, 4502]
-        assert "ok" in await third.ask(op="ping")
+        assert [await client.wait_for_close() for client in (first, second)] == [4502, 4502]
+        assert "ok" in await third.request(op="ping")
 
 
-async def test_main_closed_still_ends_access(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While nothing can be appended to main's log, gateways ask for the accounts of their sessions, and close those of
-    who was suspended or has another role; the outbox tells once main is open again.
+async def test_access_ends_while_the_zone_main_is_closed(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the zone ``main`` is closed, no ``session.revoked`` can be appended to its log. The gateways then read the
+    accounts of their sessions, and close those that are suspended (4502) or have another role (4006). The outbox
+    appends the events when ``main`` is open again.
     """
     engine = node.engine
-    user = (await accounts.register_user(engine, person("ann@example.org", "Ann"))).value
-    other = (await accounts.register_user(engine, person("bob@example.org", "Bob"))).value
-    async with node.raw() as ann, node.raw() as bob, node.client("cid") as cid:
-        await connected(ann, user.access_token)
-        await connected(bob, other.access_token)
+    user = (await accounts.register_user(engine, new_account("ann@example.org", "Ann"))).value
+    other = (await accounts.register_user(engine, new_account("bob@example.org", "Bob"))).value
+    async with node.open_socket() as ann, node.open_socket() as bob, node.connect("cid") as cid:
+        await connect_with(ann, user.access_token)
+        await connect_with(bob, other.access_token)
         epoch = await engine.store.redis.hget(keys.zone_meta(DEFAULT_ZONE), "epoch")
         await engine.store.redis.hset(keys.zone_meta(DEFAULT_ZONE), "epoch", "closed")
         with pytest.raises(Indeterminate):
@@ -235,8 +260,8 @@ async def test_main_closed_still_ends_access(node: Node, monkeypatch: pytest.Mon
         with pytest.raises(Indeterminate):
             await accounts.patch_user(engine, ADMIN, other.user.id, role="technician")
         await node.gateway.revocation.check_accounts()
-        assert [await client.closed() for client in (ann, bob)] == [4502, 4006]
-        assert "ok" in await cid.ask(op="ping")
+        assert [await client.wait_for_close() for client in (ann, bob)] == [4502, 4006]
+        assert "ok" in await cid.request(op="ping")
         await engine.store.redis.hset(keys.zone_meta(DEFAULT_ZONE), "epoch", epoch)
     await wait_until(lambda: engine.store.zones[DEFAULT_ZONE].open)
     assert await outbox.run_once(engine) == 2

@@ -1,4 +1,4 @@
-"""Apps that are too old are sent away with 4506."""
+"""Apps older than `app_min_version` are closed with 4506."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from engine.process.settings import Settings
 from server.gateway.app_version import is_too_old
-from tests.server.gateway.conftest import node_of
+from tests.server.gateway.conftest import running_node
 
 
 @pytest.mark.parametrize(
@@ -27,18 +27,20 @@ from tests.server.gateway.conftest import node_of
     ],
 )
 def test_versions_compare_by_their_numbers(app: str, version: str, oldest: tuple[str, ...], old: bool) -> None:
-    """An entry with a name concerns that app alone; an app without a version is older than any."""
+    """Versions are compared number by number. An entry with an app's name applies to that app only. An app without a
+    version is older than any version.
+    """
     assert is_too_old(app, version, oldest) is old
 
 
 async def test_an_old_app_is_told_to_upgrade(settings: Settings) -> None:
-    """It is refused before its token is looked at, and closed with 4506; a newer one is let in."""
-    async with node_of(msgspec.structs.replace(settings, app_min_version=("2.1",))) as node:
+    """An app that is too old is refused before its token is checked, and closed with 4506. A newer app is accepted."""
+    async with running_node(msgspec.structs.replace(settings, app_min_version=("2.1",))) as node:
         apps: list[dict[str, Any]] = [{}, {"app": {"name": "a", "version": "2.0"}}]
         for app in apps:
-            async with node.raw() as client:
-                refused = await client.ask(op="connect", token="nonsense", **app)
+            async with node.open_socket() as client:
+                refused = await client.request(op="connect", token="nonsense", **app)
                 assert refused["error"]["code"] == "forbidden" and "upgrade" in refused["error"]["detail"]
-                assert await client.closed() == 4506
-        async with node.client("ann", app={"name": "a", "version": "2.1"}) as client:
-            assert "now" in (await client.ask(op="ping"))["ok"]
+                assert await client.wait_for_close() == 4506
+        async with node.connect("ann", app={"name": "a", "version": "2.1"}) as client:
+            assert "now" in (await client.request(op="ping"))["ok"]

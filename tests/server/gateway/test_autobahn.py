@@ -1,4 +1,4 @@
-"""The Autobahn cases against the gateway's own transport: every rule of RFC 6455, by somebody else's reading of it."""
+"""The Autobahn test suite against the gateway's own transport: an independent check of the rules of RFC 6455."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import kosoku
 from server.gateway.connection import Connection
 from server.gateway.frames import binary_frame, text_frame
 from server.gateway.transport import ATTACH_EXTENSION
-from tests.server.gateway.conftest import serving
+from tests.server.gateway.conftest import serve_app
 
-EXCLUDED = ["9.*", "12.*", "13.*"]
-"""Messages beyond 64 KiB, and compression, both refused on purpose."""
-BY_DESIGN = {"7.1.5"}
-"""websockets fails the rest of a fragmented message after a close frame; the case wants silence."""
-GOOD = {"OK", "NON-STRICT", "INFORMATIONAL"}
+EXCLUDED_CASES = ["9.*", "12.*", "13.*"]
+"""Cases with messages over 64 KiB or with compression. The gateway refuses both on purpose."""
+FAILING_BY_DESIGN = {"7.1.5"}
+"""The websockets library fails the rest of a fragmented message after a close frame. The case expects no reaction."""
+PASSING_BEHAVIOURS = {"OK", "NON-STRICT", "INFORMATIONAL"}
 
 
 class Echo:
-    """Sends back what it gets."""
+    """A receiver that sends each message back."""
 
     connection: Connection
 
@@ -35,7 +35,8 @@ class Echo:
     def handle_end(self, code: int) -> None: ...
 
 
-async def echo(scope: Any, receive: Any, send: Any) -> None:
+async def echo_app(scope: Any, receive: Any, send: Any) -> None:
+    """Accept the WebSocket and send each message back."""
     await receive()
     await send({"type": "websocket.accept"})
     one = Echo()
@@ -43,13 +44,13 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
 
 
 async def test_every_case_passes() -> None:
-    """No case fails but one, whose expectation the library under us does not share."""
-    async with serving(echo) as port:
+    """All cases pass except 7.1.5, where the websockets library behaves differently from what the case expects."""
+    async with serve_app(echo_app) as port:
         try:
-            results = await kosoku.run_fuzzingclient(f"ws://127.0.0.1:{port}", None, EXCLUDED, concurrency=8)
+            results = await kosoku.run_fuzzingclient(f"ws://127.0.0.1:{port}", None, EXCLUDED_CASES, concurrency=8)
         except kosoku.FailureError as failure:
             results = failure.results
     verdicts = {result.case_id: (result.behavior.value, result.behavior_close.value) for result in results}
-    failed = {case: found for case, found in verdicts.items() if not set(found) <= GOOD}
+    failed = {case: found for case, found in verdicts.items() if not set(found) <= PASSING_BEHAVIOURS}
     assert len(results) > 200
-    assert failed.keys() <= BY_DESIGN, failed
+    assert failed.keys() <= FAILING_BY_DESIGN, failed

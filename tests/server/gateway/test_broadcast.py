@@ -1,4 +1,6 @@
-"""A steady broadcast to many, some of whom never read: what they cost is bounded, and nobody else notices."""
+"""A continuous broadcast to many clients, some of which never read: their memory is bounded, and all other clients
+receive every event.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +18,13 @@ from tests.support.wait import wait_until
 
 READERS, DEAF, SECONDS = 290, 10, 5.0
 MIN_INTERVAL_S, BYTES = 0.02, 16_000
-"""Fifty events a second, 0.8 MB/s to each: over the bound of a queue in about two seconds."""
+"""Fifty events a second, 0.8 MB/s to each client: the limit of a send buffer is reached in about two seconds."""
 
 
 class Reader(asyncio.Protocol):
-    """A client that notes the seq of each event it is sent. As cheap as can be: the server has the same loop."""
+    """A client that stores the seq of each event it receives. It parses as little as possible, because the server runs
+    in the same event loop.
+    """
 
     def __init__(self, token: str) -> None:
         self.seqs: list[int] = []
@@ -48,9 +52,10 @@ class Reader(asyncio.Protocol):
             self._upgraded = True
             hello = json.dumps({"id": 1, "op": "connect", "token": self._token}).encode()
             self.transport.write(b"\x81\xfe" + struct.pack("!H", len(hello)) + b"\0\0\0\0" + hello)
-        self._frames()
+        self._parse_frames()
 
-    def _frames(self) -> None:
+    def _parse_frames(self) -> None:
+        """Store the seq of each complete event frame, and note the connect reply."""
         data = self._data
         while len(data) >= 4:
             size, head = data[1], 2
@@ -69,7 +74,10 @@ class Reader(asyncio.Protocol):
         self.lost = True
 
 
-async def open_one(stack: AsyncExitStack, node: Node, token: str, *, small: bool) -> Reader:
+async def open_reader(stack: AsyncExitStack, node: Node, token: str, *, small: bool) -> Reader:
+    """Connect one client. ``small``: with a receive buffer of 4 KiB, so that the server notices soon that the client
+    does not read.
+    """
     sock = socket.socket()
     if small:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -81,14 +89,14 @@ async def open_one(stack: AsyncExitStack, node: Node, token: str, *, small: bool
     return reader
 
 
-async def test_those_who_never_read_cost_a_bounded_amount(node: Node) -> None:
-    """Under a steady broadcast the deaf ones hold no more than the bound and are closed with 4001; all others get
-    every event, once and in order.
+async def test_clients_that_never_read_cost_bounded_memory(node: Node) -> None:
+    """During a continuous broadcast, clients that never read use no more memory than the limit and are closed with
+    4001. All other clients receive every event once and in order.
     """
     async with AsyncExitStack() as stack:
         tokens = [await node.token(f"u{number}") for number in range(READERS + DEAF)]
-        readers = [await open_one(stack, node, token, small=False) for token in tokens[:READERS]]
-        deaf = [await open_one(stack, node, token, small=True) for token in tokens[READERS:]]
+        readers = [await open_reader(stack, node, token, small=False) for token in tokens[:READERS]]
+        deaf = [await open_reader(stack, node, token, small=True) for token in tokens[READERS:]]
         await wait_until(lambda: all(one.joined for one in [*readers, *deaf]))
         for one in deaf:
             one.transport.pause_reading()
@@ -100,8 +108,12 @@ async def test_those_who_never_read_cost_a_bounded_amount(node: Node) -> None:
             await asyncio.sleep(MIN_INTERVAL_S)
             held = [s.waiting_bytes + s._connection.transport.get_write_buffer_size() for s in slow]
             most = max(most, *held)
-        await wait_until(lambda: all(one.seqs and one.seqs[-1] == last for one in readers), what="every reader's last")
-        await wait_until(lambda: node.gateway.counters.closes[4001] == DEAF, what="all deaf ones closed")
+        await wait_until(
+            lambda: all(one.seqs and one.seqs[-1] == last for one in readers), what="the last event at every reader"
+        )
+        await wait_until(
+            lambda: node.gateway.counters.closes[4001] == DEAF, what="the close of all clients that never read"
+        )
         assert all(one.seqs == list(range(1, last + 1)) for one in readers)
         assert node.gateway.counters.closes == {4001: DEAF}
         assert most <= MAX_QUEUE_BYTES + 3 * BYTES + 64 * 1024

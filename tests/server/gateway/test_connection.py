@@ -1,4 +1,6 @@
-"""The transport, byte by byte: whole messages in, the rules of RFC 6455 kept, and an orderly end."""
+"""The transport, byte by byte: it delivers whole messages, applies the rules of RFC 6455 and closes in an
+orderly way.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +14,14 @@ import pytest
 from server.gateway.connection import MAX_FRAMES_PER_TURN, MAX_REASON_BYTES, Connection, fit_reason
 from server.gateway.frames import text_frame
 from server.gateway.transport import ATTACH_EXTENSION
-from tests.server.gateway.conftest import serving
+from tests.server.gateway.conftest import serve_app
 from tests.support.wait import wait_until
 
 MASK = b"\x01\x02\x03\x04"
 
 
-def frame(payload: bytes, first: int = 0x81, *, mask: bytes | None = MASK) -> bytes:
-    """A client's frame."""
+def client_frame(payload: bytes, first: int = 0x81, *, mask: bytes | None = MASK) -> bytes:
+    """Return the bytes of a client's frame. ``first`` is its first byte (FIN bit and opcode)."""
     size, bit = len(payload), 0x80 if mask else 0
     if size < 126:
         head = bytes((first, bit | size))
@@ -33,7 +35,7 @@ def frame(payload: bytes, first: int = 0x81, *, mask: bytes | None = MASK) -> by
 
 
 class Echo:
-    """Sends back what it gets, and remembers what it was told."""
+    """A receiver that sends each message back, and stores how the connection ended."""
 
     def __init__(self) -> None:
         self.connection: Connection | None = None
@@ -57,33 +59,35 @@ class Echo:
 
 
 class Peer:
-    """The other end of the socket, speaking bytes."""
+    """The client of an echo server, which reads and writes raw bytes."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, echo: Echo) -> None:
         self.reader, self.writer, self.echo = reader, writer, echo
 
     def send(self, data: bytes) -> None:
+        """Write ``data`` to the socket."""
         self.writer.write(data)
 
     async def read(self, size: int) -> bytes:
+        """Read exactly ``size`` bytes."""
         async with asyncio.timeout(5):
             return await self.reader.readexactly(size)
 
-    async def rest(self) -> bytes:
-        """All that still comes until the server closes its side."""
+    async def read_rest(self) -> bytes:
+        """Read all bytes until the server closes its side."""
         async with asyncio.timeout(5):
             return await self.reader.read()
 
 
-HELLO = (
+UPGRADE_REQUEST = (
     b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 )
 
 
 @asynccontextmanager
-async def peer(early: bytes = b"") -> AsyncIterator[Peer]:
-    """A socket to an echo server, upgraded; ``early`` arrives before it is."""
+async def connected_peer(early: bytes = b"") -> AsyncIterator[Peer]:
+    """Open a WebSocket to an echo server. The bytes ``early`` arrive before the server accepts it."""
     echo = Echo()
     asked = asyncio.Event()
 
@@ -94,9 +98,9 @@ async def peer(early: bytes = b"") -> AsyncIterator[Peer]:
         await send({"type": "websocket.accept"})
         echo.connection = scope["extensions"][ATTACH_EXTENSION](echo)
 
-    async with serving(app) as port:
+    async with serve_app(app) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(HELLO)
+        writer.write(UPGRADE_REQUEST)
         await asked.wait()
         writer.write(early)
         await reader.readuntil(b"\r\n\r\n")
@@ -104,31 +108,33 @@ async def peer(early: bytes = b"") -> AsyncIterator[Peer]:
         writer.close()
 
 
-WRONG = [
-    pytest.param(frame(b"x", mask=None), 1002, id="not masked"),
-    pytest.param(frame(b"x", 0xC1), 1002, id="reserved bit"),
-    pytest.param(frame(b"x", 0x83), 1002, id="reserved opcode"),
-    pytest.param(frame(b"x", 0x80), 1002, id="continuation of nothing"),
-    pytest.param(frame(b"x", 0x01) + frame(b"y"), 1002, id="new message inside a fragmented one"),
-    pytest.param(frame(b"x", 0x09), 1002, id="fragmented ping"),
-    pytest.param(frame(b"x" * 126, 0x89), 1002, id="long ping"),
-    pytest.param(frame(b"\x03", 0x88), 1002, id="close of one byte"),
-    pytest.param(frame(b"\xff"), 1007, id="not UTF-8"),
-    pytest.param(frame(b"\xc3", 0x01) + frame(b"\x28", 0x80), 1007, id="not UTF-8 across fragments"),
-    pytest.param(frame(b"\xff", 0x01), 1007, id="not UTF-8 in a first fragment"),
-    pytest.param(frame(b"\xc3"), 1007, id="half a letter"),
-    pytest.param(frame(b"x" * 65_537), 1009, id="too big"),
-    pytest.param(frame(b"x" * 40_000, 0x01) + frame(b"x" * 40_000, 0x80), 1009, id="too big in parts"),
+PROTOCOL_ERRORS = [
+    pytest.param(client_frame(b"x", mask=None), 1002, id="not masked"),
+    pytest.param(client_frame(b"x", 0xC1), 1002, id="reserved bit"),
+    pytest.param(client_frame(b"x", 0x83), 1002, id="reserved opcode"),
+    pytest.param(client_frame(b"x", 0x80), 1002, id="continuation of nothing"),
+    pytest.param(client_frame(b"x", 0x01) + client_frame(b"y"), 1002, id="new message inside a fragmented one"),
+    pytest.param(client_frame(b"x", 0x09), 1002, id="fragmented ping"),
+    pytest.param(client_frame(b"x" * 126, 0x89), 1002, id="long ping"),
+    pytest.param(client_frame(b"\x03", 0x88), 1002, id="close of one byte"),
+    pytest.param(client_frame(b"\xff"), 1007, id="not UTF-8"),
+    pytest.param(client_frame(b"\xc3", 0x01) + client_frame(b"\x28", 0x80), 1007, id="not UTF-8 across fragments"),
+    pytest.param(client_frame(b"\xff", 0x01), 1007, id="not UTF-8 in a first fragment"),
+    pytest.param(client_frame(b"\xc3"), 1007, id="half a letter"),
+    pytest.param(client_frame(b"x" * 65_537), 1009, id="too big"),
+    pytest.param(client_frame(b"x" * 40_000, 0x01) + client_frame(b"x" * 40_000, 0x80), 1009, id="too big in parts"),
     pytest.param(b"\x81\xff" + b"\x7f" * 8 + b"junk", 1009, id="endless, told by its head alone"),
 ]
 
 
-@pytest.mark.parametrize(("sent", "code"), WRONG)
-async def test_broken_rules(sent: bytes, code: int) -> None:
-    """What breaks the protocol is closed with its code, told once, and the socket is not reset."""
-    async with peer() as client:
-        client.send(sent + frame(b"after") * 1000)
-        answer = await client.rest()
+@pytest.mark.parametrize(("sent", "code"), PROTOCOL_ERRORS)
+async def test_protocol_errors_close_with_their_code(sent: bytes, code: int) -> None:
+    """A violation of the protocol closes the socket with its code, which is reported once. The client can read the
+    close frame, because the connection is not reset.
+    """
+    async with connected_peer() as client:
+        client.send(sent + client_frame(b"after") * 1000)
+        answer = await client.read_rest()
         assert (answer[0], int.from_bytes(answer[2:4], "big")) == (0x88, code)
         assert answer[1] == len(answer) - 2
         assert client.echo.ended == [code]
@@ -137,99 +143,108 @@ async def test_broken_rules(sent: bytes, code: int) -> None:
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 65_535, 65_536])
 @pytest.mark.parametrize("first", [0x81, 0x82])
 async def test_every_length(size: int, first: int) -> None:
-    """A message of each way to write its length comes through, text and binary."""
-    async with peer() as client:
-        client.send(frame(b"a" * size, first))
-        expected = frame(b"a" * size, first, mask=None)
+    """Text and binary messages of each length format (7, 16 and 64 bits) are echoed."""
+    async with connected_peer() as client:
+        client.send(client_frame(b"a" * size, first))
+        expected = client_frame(b"a" * size, first, mask=None)
         assert await client.read(len(expected)) == expected
 
 
 async def test_byte_by_byte() -> None:
-    """However TCP cuts it, the messages are the same."""
-    async with peer() as client:
-        for byte in frame("grüße".encode()) + frame(b"x" * 200, 0x82) + frame(b"", 0x89):
+    """Messages that arrive one byte at a time are read correctly."""
+    async with connected_peer() as client:
+        for byte in client_frame("grüße".encode()) + client_frame(b"x" * 200, 0x82) + client_frame(b"", 0x89):
             client.send(bytes((byte,)))
             await client.writer.drain()
             await asyncio.sleep(0)
-        expected = text_frame("grüße".encode()) + frame(b"x" * 200, 0x82, mask=None) + b"\x8a\x00"
+        expected = text_frame("grüße".encode()) + client_frame(b"x" * 200, 0x82, mask=None) + b"\x8a\x00"
         assert await client.read(len(expected)) == expected
 
 
-async def test_many_in_one_piece() -> None:
-    """Many messages in one read come out one by one, in order."""
-    async with peer() as client:
+async def test_many_messages_in_one_read() -> None:
+    """Many messages in one read are delivered one by one and in order."""
+    async with connected_peer() as client:
         sent = [str(number).encode() for number in range(5_000)]
-        client.send(b"".join(map(frame, sent)))
+        client.send(b"".join(map(client_frame, sent)))
         expected = b"".join(map(text_frame, sent))
         assert await client.read(len(expected)) == expected
 
 
 async def test_fragments_with_a_ping_between() -> None:
-    """A message in fragments is one message; a ping between them is answered at once."""
-    async with peer() as client:
-        client.send(frame("grü".encode()[:3], 0x01) + frame(b"?", 0x89))
+    """The fragments of a message are delivered as one message. A ping between two fragments is answered at once."""
+    async with connected_peer() as client:
+        client.send(client_frame("grü".encode()[:3], 0x01) + client_frame(b"?", 0x89))
         assert await client.read(3) == b"\x8a\x01?"
-        client.send(frame("grü".encode()[3:], 0x00) + frame(b"", 0x00) + frame(b"!", 0x80) + frame(b"next"))
+        client.send(
+            client_frame("grü".encode()[3:], 0x00)
+            + client_frame(b"", 0x00)
+            + client_frame(b"!", 0x80)
+            + client_frame(b"next")
+        )
         expected = text_frame("grü!".encode()) + text_frame(b"next")
         assert await client.read(len(expected)) == expected
         assert client.echo.signs == 1
 
 
 async def test_frames_sent_before_the_answer() -> None:
-    """What a client sends before it is accepted waits for the session."""
-    async with peer(frame(b"early")) as client:
+    """Frames that a client sends before it is accepted are delivered afterwards."""
+    async with connected_peer(client_frame(b"early")) as client:
         assert await client.read(7) == text_frame(b"early")
 
 
 async def test_close_is_echoed() -> None:
-    """The peer's close is answered with its own code, and nothing it sends afterwards counts."""
-    async with peer() as client:
-        client.send(frame(b"\x0b\xb8bye", 0x88) + frame(b"late"))
-        assert await client.rest() == b"\x88\x05\x0b\xb8bye"
+    """A close frame of the client is answered with the same code, and later frames of the client are ignored."""
+    async with connected_peer() as client:
+        client.send(client_frame(b"\x0b\xb8bye", 0x88) + client_frame(b"late"))
+        assert await client.read_rest() == b"\x88\x05\x0b\xb8bye"
         assert client.echo.ended == [3000]
 
 
-async def test_close_of_ours() -> None:
-    """After our close frame nothing is taken any more; the peer's answer ends it."""
-    async with peer() as client:
+async def test_nothing_is_read_after_our_close_frame() -> None:
+    """After the server's close frame, messages of the client are ignored. The client's close frame ends the
+    connection.
+    """
+    async with connected_peer() as client:
         assert client.echo.connection
         client.echo.connection.close(4001, "too slow")
         assert await client.read(12) == b"\x88\x0a\x0f\xa1too slow"
-        client.send(frame(b"late") + frame(b"\x0f\xa1", 0x88))
-        assert await client.rest() == b""
+        client.send(client_frame(b"late") + client_frame(b"\x0f\xa1", 0x88))
+        assert await client.read_rest() == b""
         assert client.echo.ended == []
 
 
-async def test_gone_without_a_word() -> None:
-    """A connection that ends without a close frame is told as 1006."""
-    async with peer() as client:
-        client.send(frame(b"one"))
+async def test_a_lost_connection_is_reported_as_1006() -> None:
+    """A connection that ends without a close frame is reported with the code 1006."""
+    async with connected_peer() as client:
+        client.send(client_frame(b"one"))
         await client.read(5)
         client.writer.transport.abort()
         await wait_until(lambda: client.echo.ended)
         assert client.echo.ended == [1006]
 
 
-async def test_a_flood_of_small_frames_is_split_a_share_at_a_time() -> None:
-    """Whoever sends frames faster than they are split is read no further until they are: the others get
-    their turns of the loop, and no frame is lost.
+async def test_a_flood_of_small_frames_is_read_a_share_at_a_time() -> None:
+    """At most ``MAX_FRAMES_PER_TURN`` frames are processed in one turn of the event loop, so that other connections are
+    served. Until all are processed nothing more is read from the socket, and no frame is lost.
     """
-    async with peer() as client:
+    async with connected_peer() as client:
         assert client.echo.connection
-        client.echo.connection.data_received(frame(b"", 0x89) * 1_000 + frame(b"last"))
+        client.echo.connection.data_received(client_frame(b"", 0x89) * 1_000 + client_frame(b"last"))
         assert client.echo.signs == MAX_FRAMES_PER_TURN
         assert not client.echo.connection.transport.is_reading()
         assert await client.read(2_000 + 6) == b"\x8a\x00" * 1_000 + text_frame(b"last")
         assert client.echo.connection.transport.is_reading()
 
 
-async def test_reading_stays_held_after_a_flood() -> None:
-    """A session that holds reading back is not overruled by the end of a flood, nor by its own word within it."""
-    async with peer() as client:
+async def test_reading_remains_paused_after_a_flood() -> None:
+    """Reading that a session has paused remains paused when a flood of frames ends. If the session resumes reading
+    during the flood, reading starts after the flood.
+    """
+    async with connected_peer() as client:
         assert client.echo.connection
         connection = client.echo.connection
         connection.pause_reading()
-        connection.data_received(frame(b"", 0x89) * 300)
+        connection.data_received(client_frame(b"", 0x89) * 300)
         connection.resume_reading()
         assert not connection.transport.is_reading()
         connection.pause_reading()
@@ -239,22 +254,22 @@ async def test_reading_stays_held_after_a_flood() -> None:
         assert connection.transport.is_reading()
 
 
-async def test_empty_fragments_are_not_kept() -> None:
-    """A message of fragments that never ends and never grows takes no memory."""
-    async with peer() as client:
+async def test_empty_fragments_are_not_stored() -> None:
+    """The empty fragments of an endless message are not stored."""
+    async with connected_peer() as client:
         assert client.echo.connection
         connection = client.echo.connection
-        client.send(frame(b"a", 0x01) + frame(b"", 0x00) * 2_000 + frame(b"", 0x89))
+        client.send(client_frame(b"a", 0x01) + client_frame(b"", 0x00) * 2_000 + client_frame(b"", 0x89))
         assert await client.read(2) == b"\x8a\x00"
         assert connection._fragments is not None
         assert connection._fragments[1] == [b"a"]
-        client.send(frame(b"b", 0x80))
+        client.send(client_frame(b"b", 0x80))
         assert await client.read(4) == text_frame(b"ab")
 
 
 @pytest.mark.parametrize("reason", ["", "draining", "ж" * 62, "a" + "ж" * 200, "\U0001f4a5" * 40, "a\ud800b"])
 def test_a_close_reason_fits_its_frame(reason: str) -> None:
-    """At most 123 bytes, of whole characters, and all of it where there is room."""
+    """A close reason is cut to at most 123 bytes and only between characters. A shorter reason is not cut."""
     told = fit_reason(reason)
     size = len(told.encode())
     assert size <= MAX_REASON_BYTES and (told == reason or size > MAX_REASON_BYTES - 4 or "\ud800" in reason)

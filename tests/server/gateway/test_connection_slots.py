@@ -1,4 +1,6 @@
-"""Five sockets and five event streams a user, over all gateways of one Redis."""
+"""Connection slots: at most five sockets and five event streams for each user, counted over all gateways of
+one Redis.
+"""
 
 from __future__ import annotations
 
@@ -22,231 +24,236 @@ from engine.zone import log
 from server.gateway.protocol import Credentials, State
 from server.gateway.session import Session
 from server.serve import running
-from tests.server.gateway.conftest import Client, Node, node_of, principal
-from tests.server.gateway.streams import Site, Source, site_of
+from tests.server.gateway.conftest import Client, Node, principal, running_node
+from tests.server.gateway.streams import EventServer, EventStream, open_event_server
 from tests.support.epochs import epoch_name
 from tests.support.wait import wait_until
 
-ANN = keys.socket_slots(DEFAULT_ZONE, UserId("ann"))
-STREAMS = keys.stream_slots(DEFAULT_ZONE, UserId("ann"))
+ANN_SOCKETS = keys.socket_slots(DEFAULT_ZONE, UserId("ann"))
+ANN_STREAMS = keys.stream_slots(DEFAULT_ZONE, UserId("ann"))
 
 
-def second(one: Settings) -> Settings:
-    """Another server on the same Redis, with the same key and the same database."""
+def second_settings(one: Settings) -> Settings:
+    """Return settings of a second server with the same Redis, signing key and database."""
     shared = {"key_file": f"{one.data}/signing.key", "database": f"sqlite:///{one.data}/callout.db"}
     return msgspec.structs.replace(one, data=f"{one.data}2", **shared)
 
 
 @pytest.fixture
-async def pair(settings: Settings) -> AsyncIterator[tuple[Node, Node]]:
-    """Two gateways that share Redis and the key."""
+async def two_nodes(settings: Settings) -> AsyncIterator[tuple[Node, Node]]:
+    """Run two gateways with the same Redis and the same signing key."""
     one = msgspec.structs.replace(settings, limits="on")
-    two = second(one)
-    async with node_of(one) as first, node_of(two) as other:
+    two = second_settings(one)
+    async with running_node(one) as first, running_node(two) as other:
         yield first, other
 
 
 @pytest.fixture
-async def sites(settings: Settings) -> AsyncIterator[tuple[Site, Site]]:
-    """Two servers that share Redis and the key."""
+async def two_servers(settings: Settings) -> AsyncIterator[tuple[EventServer, EventServer]]:
+    """Run two servers with the same Redis and the same signing key."""
     one = msgspec.structs.replace(settings, limits="on", port=0, roles=("gateway",))
-    two = second(one)
+    two = second_settings(one)
     async with (
         running(one) as first,
         running(two) as other,
-        site_of(first) as here,
-        site_of(other) as there,
+        open_event_server(first) as here,
+        open_event_server(other) as there,
     ):
         yield here, there
 
 
 @pytest.fixture
 async def stack() -> AsyncIterator[AsyncExitStack]:
-    """What a test opens."""
+    """Yield an exit stack, which closes at the end all connections that a test has opened."""
     async with AsyncExitStack() as opened:
         yield opened
 
 
-async def seats(node: Node) -> int:
-    """How many of ann's sockets are counted."""
-    return int(await node.engine.store.redis.zcard(ANN))
+async def slot_count(node: Node) -> int:
+    """Return how many connection slots ann's sockets have in Redis."""
+    return int(await node.engine.store.redis.zcard(ANN_SOCKETS))
 
 
-async def seated(node: Node, count: int) -> None:
-    """Wait until so many are."""
+async def wait_for_slot_count(node: Node, count: int) -> None:
+    """Wait until ann's sockets have ``count`` slots."""
 
-    async def counted() -> bool:
-        return await seats(node) == count
+    async def is_counted() -> bool:
+        """Return whether ann's sockets have ``count`` slots."""
+        return await slot_count(node) == count
 
-    await wait_until(counted, what=f"{count} seats")
+    await wait_until(is_counted, what=f"{count} slots")
 
 
-def heard(node: Node) -> None:
-    """As if each client had said something now."""
+def mark_active(node: Node) -> None:
+    """Mark each session of the gateway as if its client had sent a message now."""
     for session in node.gateway.slots._slots:
         session.received_at = monotonic()
 
 
-async def opened(stack: AsyncExitStack, *nodes: Node) -> list[Client]:
-    """One socket of ann's at each of ``nodes``, one after the other. Whoever was there before was heard of a second
-    earlier: gateways tell ages, by when their word arrives, and how long it takes must not change an order.
+async def open_sockets(stack: AsyncExitStack, *nodes: Node) -> list[Client]:
+    """Open one socket of ann at each of ``nodes``, one after the other. Before each, all open sessions are made one
+    second older, so that delays of the reports to Redis do not change their order.
     """
     clients = []
     for node in nodes:
         for session in {one for each in nodes for one in each.gateway.sessions}:
             session.received_at -= 1
         before = {session.id for session in node.gateway.sessions}
-        clients.append(await stack.enter_async_context(node.client("ann")))
+        clients.append(await stack.enter_async_context(node.connect("ann")))
         (new,) = [session for session in node.gateway.sessions if session.id not in before]
-        await wait_until(lambda n=node, s=new: n.gateway.slots._slots.get(s), what="its seat")  # type: ignore[misc]
+        await wait_until(lambda n=node, s=new: n.gateway.slots._slots.get(s), what="its slot")  # type: ignore[misc]
     return clients
 
 
-async def test_the_oldest_goes_wherever_it_is(pair: tuple[Node, Node], stack: AsyncExitStack) -> None:
-    """Over five on two gateways the one unheard of for longest goes, 4010, for one at the other; the rest and others'
-    stay.
-    """
-    one, two = pair
-    other = await stack.enter_async_context(one.client("bob"))
-    mine = await opened(stack, one, two, one, two, one, two, one)
-    assert [await client.closed() for client in mine[:2]] == [4010, 4010]
-    assert [node.gateway.counters.closes[4010] for node in pair] == [1, 1]
+async def test_the_oldest_socket_is_closed_on_any_gateway(two_nodes: tuple[Node, Node], stack: AsyncExitStack) -> None:
+    """With more than five sockets on two gateways, the socket that has been silent longest is closed with 4010."""
+    one, two = two_nodes
+    other = await stack.enter_async_context(one.connect("bob"))
+    mine = await open_sockets(stack, one, two, one, two, one, two, one)
+    assert [await client.wait_for_close() for client in mine[:2]] == [4010, 4010]
+    assert [node.gateway.counters.closes[4010] for node in two_nodes] == [1, 1]
     last = await one.append("user:ann user:bob")
-    assert [await client.seqs(1) for client in [*mine[2:], other]] == [[last]] * 6
-    assert await seats(one) == 5
+    assert [await client.next_seqs(1) for client in [*mine[2:], other]] == [[last]] * 6
+    assert await slot_count(one) == 5
 
 
-async def test_a_steady_desktop_outlives_a_phone_that_comes_and_goes(
-    pair: tuple[Node, Node], stack: AsyncExitStack
+async def test_an_active_desktop_outlives_a_phone_that_reconnects(
+    two_nodes: tuple[Node, Node], stack: AsyncExitStack
 ) -> None:
-    """A phone comes back five times and leaves dead sockets, at another gateway than the desktop's. The desktop, of
-    which one hears, stays although it is the oldest; a dead one goes, and may come back.
+    """A phone that reconnects five times leaves dead sockets. The desktop, which has just sent a message, remains open
+    although it is the oldest: a dead socket is closed with 4010 instead.
     """
-    one, two = pair
-    (desktop,) = await opened(stack, one)
-    phone = await opened(stack, two, two, two, two)
-    assert "ok" in await desktop.ask(op="ping")
-    phone += await opened(stack, two)
-    assert await phone[0].closed() == 4010
+    one, two = two_nodes
+    (desktop,) = await open_sockets(stack, one)
+    phone = await open_sockets(stack, two, two, two, two)
+    assert "ok" in await desktop.request(op="ping")
+    phone += await open_sockets(stack, two)
+    assert await phone[0].wait_for_close() == 4010
     last = await one.append("user:ann")
-    assert [await client.seqs(1) for client in (desktop, *phone[1:])] == [[last]] * 5
+    assert [await client.next_seqs(1) for client in (desktop, *phone[1:])] == [[last]] * 5
 
 
 @pytest.mark.parametrize("by", ["device", "replaces"])
-async def test_who_comes_back_takes_his_own_place(pair: tuple[Node, Node], stack: AsyncExitStack, by: str) -> None:
-    """By its device, or by the session that it names: its last socket ends with 4505 at once, and nobody else's."""
-    one, two = pair
-    desktop = await stack.enter_async_context(one.client("ann", app={"device": "desk"}))
-    other = await stack.enter_async_context(two.client("bob", app={"device": "phone"}))
+async def test_a_client_that_reconnects_replaces_its_own_socket(
+    two_nodes: tuple[Node, Node], stack: AsyncExitStack, by: str
+) -> None:
+    """A client that names its device, or the session that it replaces, gets its last socket closed with 4505. No other
+    socket is closed.
+    """
+    one, two = two_nodes
+    desktop = await stack.enter_async_context(one.connect("ann", app={"device": "desk"}))
+    other = await stack.enter_async_context(two.connect("bob", app={"device": "phone"}))
     hello: dict[str, Any] = {"app": {"device": "phone"}} if by == "device" else {}
-    last = await stack.enter_async_context(two.client("ann", **hello))
-    await seated(one, 2)
+    last = await stack.enter_async_context(two.connect("ann", **hello))
+    await wait_for_slot_count(one, 2)
     for node in (one, two, one):
         again = hello if by == "device" else {"replaces": last.hello["session"]}  # type: ignore[attr-defined]
-        last, before = await stack.enter_async_context(node.client("ann", **again)), last
-        assert await before.closed() == 4505
+        last, before = await stack.enter_async_context(node.connect("ann", **again)), last
+        assert await before.wait_for_close() == 4505
     seq = await one.append("user:ann user:bob")
-    assert [await client.seqs(1) for client in (desktop, last, other)] == [[seq]] * 3
-    assert await seats(one) == 2
+    assert [await client.next_seqs(1) for client in (desktop, last, other)] == [[seq]] * 3
+    assert await slot_count(one) == 2
 
 
-async def test_of_many_at_once_exactly_five_stay(pair: tuple[Node, Node], stack: AsyncExitStack) -> None:
-    """Opened at the same moment on both, as many go as are over the limit, and not one more, round for round."""
-    one, two = pair
+async def test_exactly_five_of_many_new_sockets_remain(two_nodes: tuple[Node, Node], stack: AsyncExitStack) -> None:
+    """If many sockets are opened at two gateways at the same moment, exactly five remain."""
+    one, two = two_nodes
 
-    def open_now() -> int:
-        return sum(len(node.gateway.sockets_of("ann")) for node in pair)
+    def open_count() -> int:
+        return sum(len(node.gateway.sockets_of("ann")) for node in two_nodes)
 
     for _ in range(4):
-        mine = [await stack.enter_async_context(two.client("ann")) for _ in range(3)]
-        mine += await asyncio.gather(*(stack.enter_async_context(one.client("ann")) for _ in range(6)))
-        await wait_until(lambda: _settled(*pair), what="that nobody is still to go")
-        assert open_now() == 5 and await seats(one) == 5
+        mine = [await stack.enter_async_context(two.connect("ann")) for _ in range(3)]
+        mine += await asyncio.gather(*(stack.enter_async_context(one.connect("ann")) for _ in range(6)))
+        await wait_until(lambda: _is_settled(*two_nodes), what="the close of all sockets over the limit")
+        assert open_count() == 5 and await slot_count(one) == 5
 
 
-async def _settled(*nodes: Node) -> bool:
-    """Whether nothing is left to be told to Redis, and each gateway has heard all that was told."""
+async def _is_settled(*nodes: Node) -> bool:
+    """Return whether no report to Redis is pending, and each gateway has read the whole log."""
 
-    def telling() -> bool:
+    def is_sending() -> bool:
         return any(node.gateway.slots._tasks or node.gateway.slots._slots_to_release for node in nodes)
 
-    if telling():
+    if is_sending():
         return False
     head = await log.read_head(nodes[0].engine.store.reads, DEFAULT_ZONE)
-    return not telling() and all(node.gateway.relay.tails[DEFAULT_ZONE].cursor >= head.seq for node in nodes)
+    return not is_sending() and all(node.gateway.relay.tails[DEFAULT_ZONE].cursor >= head.seq for node in nodes)
 
 
-async def test_who_goes_gives_his_seat_back(pair: tuple[Node, Node], stack: AsyncExitStack) -> None:
-    """A socket that was closed is not counted: another may be opened elsewhere, and nobody goes for it."""
-    one, two = pair
-    mine = await opened(stack, one, one, one, two, two)
+async def test_a_closed_socket_releases_its_slot(two_nodes: tuple[Node, Node], stack: AsyncExitStack) -> None:
+    """A closed socket is no longer counted: another socket can be opened, and no socket is closed for it."""
+    one, two = two_nodes
+    mine = await open_sockets(stack, one, one, one, two, two)
     await mine[4].socket.close()
-    await seated(one, 4)
-    mine[4:] = await opened(stack, one)
+    await wait_for_slot_count(one, 4)
+    mine[4:] = await open_sockets(stack, one)
     last = await two.append("user:ann")
-    assert [await client.seqs(1) for client in mine] == [[last]] * 5
+    assert [await client.next_seqs(1) for client in mine] == [[last]] * 5
     for client in mine:
         await client.socket.close()
-    await seated(one, 0)
-    assert not await one.engine.store.redis.exists(ANN)
+    await wait_for_slot_count(one, 0)
+    assert not await one.engine.store.redis.exists(ANN_SOCKETS)
 
 
 async def test_open_sockets_are_touched(settings: Settings, stack: AsyncExitStack) -> None:
-    """Once a ping interval, so that a seat is held for longer than its lease; one that was lost is there again."""
-    node = await stack.enter_async_context(node_of(msgspec.structs.replace(settings, limits="on", ping_s=0.5)))
-    redis, (client,) = node.engine.store.redis, await opened(stack, node)
+    """A slot is renewed once in each ping interval. A slot that was deleted is restored."""
+    node = await stack.enter_async_context(running_node(msgspec.structs.replace(settings, limits="on", ping_s=0.5)))
+    redis, (client,) = node.engine.store.redis, await open_sockets(stack, node)
     answering = asyncio.create_task(client.receive())
-    ((_, taken),) = await redis.zrange(ANN, 0, -1, withscores=True)
+    ((_, taken),) = await redis.zrange(ANN_SOCKETS, 0, -1, withscores=True)
 
-    async def touched() -> bool:
-        return bool(await redis.zcount(ANN, taken + 1, "inf"))
+    async def is_renewed() -> bool:
+        return bool(await redis.zcount(ANN_SOCKETS, taken + 1, "inf"))
 
-    await wait_until(touched, what="a touch")
-    await redis.delete(ANN)
-    await seated(node, 1)
+    await wait_until(is_renewed, what="a renewal")
+    await redis.delete(ANN_SOCKETS)
+    await wait_for_slot_count(node, 1)
     await node.append("user:ann")
     assert (await answering)["seq"] == 1
 
 
-async def test_the_seats_of_a_dead_gateway_fall_out(
-    pair: tuple[Node, Node], stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
+async def test_the_slots_of_a_dead_gateway_expire(
+    two_nodes: tuple[Node, Node], stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody touches them: after a lease four more may be opened at the other, and the one there that is older than
-    they all stays.
+    """The slots of a killed gateway expire after one lease. Four more sockets can then be opened at the other gateway,
+    and its oldest socket remains open.
     """
-    one, two = pair
+    one, two = two_nodes
     monkeypatch.setattr(sockets, "slot_lease_ms", lambda engine: 500)
-    redis, mine = two.engine.store.redis, await opened(stack, two)
-    await opened(stack, one, one, one)
-    one.gateway.slots._slots.clear()  # as if it had been killed: it neither touches nor gives up
+    redis, mine = two.engine.store.redis, await open_sockets(stack, two)
+    await open_sockets(stack, one, one, one)
+    one.gateway.slots._slots.clear()  # as if killed: it neither renews nor releases its slots
 
-    async def outlived() -> bool:
-        heard(two)
+    async def has_lease_ended() -> bool:
+        mark_active(two)
         await two.gateway.slots.touch()
-        scores = [at for _, at in await redis.zrange(ANN, 0, -1, withscores=True)]
+        scores = [at for _, at in await redis.zrange(ANN_SOCKETS, 0, -1, withscores=True)]
         return max(scores) - min(scores) > 500 or len(scores) == 1
 
-    await wait_until(outlived, what="a lease without touches")
-    mine += await opened(stack, two, two, two, two)
+    await wait_until(has_lease_ended, what="a lease without renewals")
+    mine += await open_sockets(stack, two, two, two, two)
     last = await two.append("user:ann")
-    assert [await client.seqs(1) for client in mine] == [[last]] * 5
+    assert [await client.next_seqs(1) for client in mine] == [[last]] * 5
 
 
-async def test_a_connect_costs_redis_one_call_more(settings: Settings, stack: AsyncExitStack) -> None:
-    """Five sockets, five calls; with limits off none."""
+async def test_a_connect_costs_one_call_to_redis(settings: Settings, stack: AsyncExitStack) -> None:
+    """Five connects cost five script calls. With limits off they cost none."""
     for limits, calls in (("on", 5), ("off", 0)):
-        node = await stack.enter_async_context(node_of(msgspec.structs.replace(settings, limits=limits)))
+        node = await stack.enter_async_context(running_node(msgspec.structs.replace(settings, limits=limits)))
         bearer = await node.token("ann")
-        before = await _calls(node.engine)  # and nothing is closed meanwhile, which would be told too
+        # No socket is closed during the count, because a close costs a call too.
+        before = await _script_calls(node.engine)
         for _ in range(5):
-            client = await stack.enter_async_context(node.raw())
-            await client.ask(op="connect", token=bearer)
+            client = await stack.enter_async_context(node.open_socket())
+            await client.request(op="connect", token=bearer)
         if calls:
-            await seated(node, 5)
-        assert await _calls(node.engine) - before == calls
+            await wait_for_slot_count(node, 5)
+        assert await _script_calls(node.engine) - before == calls
 
 
-async def _calls(engine: Engine) -> int:
+async def _script_calls(engine: Engine) -> int:
+    """Return how many script calls Redis has counted."""
     stats = await engine.store.redis.info("commandstats")
     return int(stats.get("cmdstat_fcall", {}).get("calls", 0))
 
@@ -254,56 +261,60 @@ async def _calls(engine: Engine) -> int:
 # Streams and polls
 
 
-async def streaming(stack: AsyncExitStack, *sites: Site) -> list[Source]:
-    """One stream of ann's at each of ``sites``, one after the other, each with its seat."""
+async def open_streams(stack: AsyncExitStack, *sites: EventServer) -> list[EventStream]:
+    """Open one stream of ann at each of ``sites``, and wait each time until the stream has its slot."""
     sources = []
     for site in sites:
-        sources.append(await stack.enter_async_context(site.source("ann")))
-        await wait_until(lambda s=site: all(s.gateway.slots._slots.values()), what="its seat")  # type: ignore[misc]
+        sources.append(await stack.enter_async_context(site.open_stream("ann")))
+        await wait_until(lambda s=site: all(s.gateway.slots._slots.values()), what="its slot")  # type: ignore[misc]
     return sources
 
 
-async def test_the_oldest_stream_ends_wherever_it_is(sites: tuple[Site, Site], stack: AsyncExitStack) -> None:
-    """Over five on two gateways the oldest is ended, 4010, by one at the other; the rest go on, and so do his sockets
-    and others' streams, which are counted apart.
+async def test_the_oldest_stream_is_ended_on_any_gateway(
+    two_servers: tuple[EventServer, EventServer], stack: AsyncExitStack
+) -> None:
+    """With more than five streams on two gateways, the oldest is ended with 4010. The other streams continue, as do
+    ann's socket, which is counted separately, and bob's stream.
     """
-    one, two = sites
-    other = await stack.enter_async_context(one.source("bob"))
-    socket = await stack.enter_async_context(one.node.client("ann"))
-    mine = await streaming(stack, one, two, one, two, one, two, one)
-    assert [(await source.ended())["code"] for source in mine[:2]] == [4010, 4010]
-    assert [site.gateway.counters.closes[4010] for site in sites] == [1, 1]
+    one, two = two_servers
+    other = await stack.enter_async_context(one.open_stream("bob"))
+    socket = await stack.enter_async_context(one.node.connect("ann"))
+    mine = await open_streams(stack, one, two, one, two, one, two, one)
+    assert [(await source.close_data())["code"] for source in mine[:2]] == [4010, 4010]
+    assert [site.gateway.counters.closes[4010] for site in two_servers] == [1, 1]
     last = await one.node.append("user:ann user:bob")
-    assert [await source.seqs(1) for source in [*mine[2:], other]] == [[last]] * 6
-    assert await socket.seqs(1) == [last]
+    assert [await source.next_seqs(1) for source in [*mine[2:], other]] == [[last]] * 6
+    assert await socket.next_seqs(1) == [last]
     redis = one.node.engine.store.redis
-    assert (await redis.zcard(STREAMS), await seats(one.node)) == (5, 1)
+    assert (await redis.zcard(ANN_STREAMS), await slot_count(one.node)) == (5, 1)
 
 
-async def test_a_stream_that_ends_gives_its_seat_back(sites: tuple[Site, Site], stack: AsyncExitStack) -> None:
-    """One that is closed is not counted, nor are those of a gateway that has stopped: nobody goes for them."""
-    one, two = sites
-    mine = await streaming(stack, two, two)
+async def test_a_stream_that_ends_releases_its_slot(
+    two_servers: tuple[EventServer, EventServer], stack: AsyncExitStack
+) -> None:
+    """A closed stream and the streams of a stopped gateway are no longer counted: no stream is ended for them."""
+    one, two = two_servers
+    mine = await open_streams(stack, two, two)
     async with AsyncExitStack() as brief:
-        await streaming(brief, one)
-    await streaming(stack, one, one)
+        await open_streams(brief, one)
+    await open_streams(stack, one, one)
     await one.gateway.stop()
     redis = two.node.engine.store.redis
 
-    async def counted() -> bool:
-        return int(await redis.zcard(STREAMS)) == 2
+    async def is_counted() -> bool:
+        return int(await redis.zcard(ANN_STREAMS)) == 2
 
-    await wait_until(counted, what="two seats")
-    mine += await streaming(stack, two, two, two)
+    await wait_until(is_counted, what="two slots")
+    mine += await open_streams(stack, two, two, two)
     last = await two.node.append("user:ann")
-    assert [await source.seqs(1) for source in mine] == [[last]] * 5
+    assert [await source.next_seqs(1) for source in mine] == [[last]] * 5
 
 
-async def test_polls_take_no_seat(sites: tuple[Site, Site], stack: AsyncExitStack) -> None:
-    """However many wait, over both gateways, Redis is not asked; at one gateway the sixth ends the first. Streams are
-    counted apart.
+async def test_polls_take_no_slot(two_servers: tuple[EventServer, EventServer], stack: AsyncExitStack) -> None:
+    """Polls make no call to Redis, however many wait at two gateways. At one gateway the sixth poll ends the first.
+    Streams are counted separately.
     """
-    one, two = sites
+    one, two = two_servers
     asked = []
     for site in (one, one, one, one, one, two, two, two, two, two):
         waiting = site.gateway.streams.count + 1
@@ -311,8 +322,8 @@ async def test_polls_take_no_seat(sites: tuple[Site, Site], stack: AsyncExitStac
         await wait_until(lambda s=site, n=waiting: s.gateway.streams.count == n, what="a poll")  # type: ignore[misc]
     assert not any(task.done() for task in asked)
     assert one.gateway.slots._slots == two.gateway.slots._slots == {}
-    assert not await one.node.engine.store.redis.exists(STREAMS)
-    await streaming(stack, one)
+    assert not await one.node.engine.store.redis.exists(ANN_STREAMS)
+    await open_streams(stack, one)
     assert not asked[0].done()
     asked.append(asyncio.create_task(one.poll("ann", after=f"main:{epoch_name(1)}:0", wait=30)))
     assert (await asked[0])["events"] == []
@@ -325,20 +336,20 @@ async def test_polls_take_no_seat(sites: tuple[Site, Site], stack: AsyncExitStac
 USERS, EACH = 240, 5
 
 
-async def crowd(node: Node) -> list[Session]:
-    """Sessions enough for three batches, each with its seat; there are no sockets behind them."""
+async def sessions_with_slots(node: Node) -> list[Session]:
+    """Create enough sessions for three batches, and wait until each has its slot. They have no sockets."""
     sessions = []
     for number in range(USERS * EACH):
         session = Session(node.gateway, f"ses_{number}", Credentials(None, None), node.gateway.hub)
         session.principal, session.state = principal(f"usr_{number % USERS}"), State.LIVE
         node.gateway.slots.open_slot(session)
         sessions.append(session)
-    await wait_until(lambda: all(node.gateway.slots._slots.values()), what="everybody's seat")
+    await wait_until(lambda: all(node.gateway.slots._slots.values()), what="a slot for each session")
     return sessions
 
 
-async def touched(node: Node) -> list[float]:
-    """When each seat was touched."""
+async def touch_times(node: Node) -> list[float]:
+    """Return the time (ms) of the last renewal of each slot."""
     pipe = node.engine.store.redis.pipeline(transaction=False)
     for number in range(USERS):
         pipe.zrange(keys.socket_slots(DEFAULT_ZONE, UserId(f"usr_{number}")), 0, -1, withscores=True)
@@ -346,59 +357,63 @@ async def touched(node: Node) -> list[float]:
 
 
 @pytest.fixture
-async def limited(settings: Settings) -> AsyncIterator[Node]:
-    """A gateway that counts."""
-    async with node_of(msgspec.structs.replace(settings, limits="on")) as node:
+async def limited_node(settings: Settings) -> AsyncIterator[Node]:
+    """Run a gateway with limits on, so that slots are counted."""
+    async with running_node(msgspec.structs.replace(settings, limits="on")) as node:
         yield node
 
 
-async def test_all_of_many_are_touched_in_few_calls(limited: Node) -> None:
-    """1,200 seats are held for another lease by three calls of 500 at most, none left out."""
-    await crowd(limited)
-    before, calls = max(await touched(limited)), await _calls(limited.engine)
+async def test_many_slots_are_renewed_in_few_calls(limited_node: Node) -> None:
+    """1,200 slots are renewed by three calls of at most 500 slots each."""
+    await sessions_with_slots(limited_node)
+    before, calls = max(await touch_times(limited_node)), await _script_calls(limited_node.engine)
     await asyncio.sleep(0.002)  # the next millisecond
-    heard(limited)
-    await limited.gateway.slots.touch()
-    assert await _calls(limited.engine) - calls == 3
-    after = await touched(limited)
+    mark_active(limited_node)
+    await limited_node.gateway.slots.touch()
+    assert await _script_calls(limited_node.engine) - calls == 3
+    after = await touch_times(limited_node)
     assert len(after) == USERS * EACH
     assert min(after) > before
 
 
-async def test_who_ends_during_a_touch_keeps_no_seat(limited: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One whose turn comes later and who ends before it does not get back what he gave up: he would stand in the way of
-    his next socket for a lease.
+async def test_a_session_that_ends_during_a_touch_has_no_slot(
+    limited_node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A session that ends before its batch is renewed does not get its released slot back, because that slot would
+    count against the next socket of the user for one lease.
     """
-    *_, last = await crowd(limited)
+    *_, last = await sessions_with_slots(limited_node)
     done, touch = [], sockets.renew_slots
 
-    async def first_then_ends(engine: Engine, held: Any) -> None:
+    async def touch_then_end(engine: Engine, held: Any) -> None:
         await touch(engine, held)
         if not done:
             last.handle_end(1006)
-            await wait_until(lambda: not limited.gateway.slots._tasks, what="the end told")
+            await wait_until(lambda: not limited_node.gateway.slots._tasks, what="the release of the slot")
         done.append(len(held))
 
-    monkeypatch.setattr(sockets, "renew_slots", first_then_ends)
-    await limited.gateway.slots.touch()
+    monkeypatch.setattr(sockets, "renew_slots", touch_then_end)
+    await limited_node.gateway.slots.touch()
     assert done == [500, 500, 199]
-    assert len(await touched(limited)) == USERS * EACH - 1
+    assert len(await touch_times(limited_node)) == USERS * EACH - 1
 
 
-async def test_who_could_not_be_counted_is_counted_with_the_next_touch(
-    limited: Node, monkeypatch: pytest.MonkeyPatch
+async def test_an_uncounted_session_is_counted_with_the_next_touch(
+    limited_node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Everybody who joined while Redis was away has a seat then; who has ended meanwhile takes none, for which another
-    of his would have to go.
+    """Sessions that joined while Redis was unavailable get their slot with the next renewal. A session that has ended
+    by then gets none, because another session of the user would be closed for it.
     """
     opened = sockets.open_slot
 
-    async def away(*_: Any, **__: Any) -> None:
+    async def fail_to_open(*_: Any, **__: Any) -> None:
         raise Unavailable("Redis is away")
 
-    monkeypatch.setattr(sockets, "open_slot", away)
-    seats_of = limited.gateway.slots
-    sessions = [Session(limited.gateway, f"ses_{n}", Credentials(None, None), limited.gateway.hub) for n in range(101)]
+    monkeypatch.setattr(sockets, "open_slot", fail_to_open)
+    seats_of = limited_node.gateway.slots
+    sessions = [
+        Session(limited_node.gateway, f"ses_{n}", Credentials(None, None), limited_node.gateway.hub) for n in range(101)
+    ]
     for number, session in enumerate(sessions):
         session.principal, session.state = principal(f"usr_{number}"), State.LIVE
         seats_of.open_slot(session)
@@ -406,36 +421,38 @@ async def test_who_could_not_be_counted_is_counted_with_the_next_touch(
     assert not any(seats_of._slots.values()) and len(seats_of._slots) == 101
     sessions[-1].handle_end(1006)
 
-    async def another_ends(*args: Any, **more: Any) -> sockets.ConnectionSlot:
+    async def open_while_one_ends(*args: Any, **more: Any) -> sockets.ConnectionSlot:
         sessions[-2].handle_end(1006)
         assert not args[2].endswith(("_99", "_100"))
         return await opened(*args, **more)
 
-    monkeypatch.setattr(sockets, "open_slot", another_ends)
+    monkeypatch.setattr(sockets, "open_slot", open_while_one_ends)
     await seats_of.touch()
     assert all(seats_of._slots.values()) and len(seats_of._slots) == 99
 
 
-async def test_a_zone_that_fails_keeps_no_seat_from_being_touched(
+async def test_a_failing_zone_does_not_stop_the_renewal_of_slots(
     settings: Settings, stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Technicians' signs of life are told beside: where that goes wrong, open sockets are counted all the same."""
+    """The leases of technicians are renewed at the same time. If that fails, the slots of open sockets are renewed
+    nevertheless.
+    """
 
-    async def fails(*_: Any) -> None:
+    async def fail_to_touch(*_: Any) -> None:
         raise Unavailable("a zone is closed")
 
-    monkeypatch.setattr(live, "renew_leases_in_all_zones", fails)
-    node = await stack.enter_async_context(node_of(msgspec.structs.replace(settings, limits="on", ping_s=0.2)))
-    client = await stack.enter_async_context(node.client("tina", "technician"))
+    monkeypatch.setattr(live, "renew_leases_in_all_zones", fail_to_touch)
+    node = await stack.enter_async_context(running_node(msgspec.structs.replace(settings, limits="on", ping_s=0.2)))
+    client = await stack.enter_async_context(node.connect("tina", "technician"))
     tina = keys.socket_slots(DEFAULT_ZONE, UserId("tina"))
     redis = node.engine.store.redis
-    await wait_until(lambda: all(node.gateway.slots._slots.values()), what="her seat")
+    await wait_until(lambda: all(node.gateway.slots._slots.values()), what="her slot")
     answering = asyncio.create_task(client.receive())
     await redis.delete(tina)
 
-    async def again() -> bool:
+    async def has_slot() -> bool:
         return bool(await redis.exists(tina))
 
-    await wait_until(again, what="her seat again")
+    await wait_until(has_slot, what="her slot again")
     await node.append("user:tina")
     await answering

@@ -1,7 +1,7 @@
-"""Who hears of what: no way of listening lets anybody have a frame that he is not entitled to.
+"""Who receives an event, by its audience: no connection delivers an event to a user who may not receive it.
 
-By address: every type of event, to every kind of channel, before people of every role, over every way of listening, as
-it happens and at replay. That scripts address each event to the right ones is test_entitlement_lived.py's.
+Every type of event is appended to every kind of channel. Users of every role read by socket, stream and poll, live and
+in a replay. That scripts choose the right audience is tested in test_entitlement_lived.py.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from engine.store import scripts
 from engine.types import ROLES, Principal, Role, UserId
 from server.serve import running
 from tests.server.gateway.conftest import Client
-from tests.server.gateway.streams import Site, Source, site_of
+from tests.server.gateway.streams import EventServer, EventStream, open_event_server
 from tests.support.epochs import epoch_name
 
-TYPES = sorted(
+EVENT_TYPES = sorted(
     {kind.replace("*", "outage") for script in scripts.load_installed_library().values() for kind in script.emits}
 )
-PEOPLE: dict[str, Role] = {f"{role}_{n}": role for role in ROLES for n in (1, 2)}
-ADDRESSES = (
-    *(f"user:{name}" for name in PEOPLE),
+ROLE_OF_USER: dict[str, Role] = {f"{role}_{n}": role for role in ROLES for n in (1, 2)}
+AUDIENCES = (
+    *(f"user:{name}" for name in ROLE_OF_USER),
     *(f"role:{role}" for role in ROLES),
     "role:ops",
     "role:managers",
@@ -38,78 +38,86 @@ ADDRESSES = (
 
 
 @pytest.fixture
-async def site(settings: Settings) -> AsyncIterator[Site]:
-    """A gateway alone: what is appended by hand here means nothing to the others."""
+async def site(settings: Settings) -> AsyncIterator[EventServer]:
+    """Run a server with the role `gateway` only: no worker reads the test's invented events."""
     gateway = msgspec.structs.replace(settings, port=0, roles=("gateway",))
-    async with running(gateway) as server, site_of(server) as opened:
+    async with running(gateway) as server, open_event_server(server) as opened:
         yield opened
 
 
-def entitled(name: str, to: str) -> bool:
-    """Whether an event addressed so is this person's: by who he is, and by nothing else."""
-    return bool(set(to.split()) & set(Principal(UserId(name), PEOPLE[name]).channels))
+def is_entitled(name: str, to: str) -> bool:
+    """Return whether an event with the channels ``to`` is for this user, whose own channels follow from user id and
+    role.
+    """
+    return bool(set(to.split()) & set(Principal(UserId(name), ROLE_OF_USER[name]).channels))
 
 
-async def by_socket(client: Client, last: int) -> list[int]:
-    """All that comes up to the head, which a ping's answer counts."""
-    pong = await client.ask(op="ping")
+async def seqs_from_socket(client: Client, last: int) -> list[int]:
+    """Return the seqs of all pushes that the socket has received, as many as the reply to a ping counts."""
+    pong = await client.request(op="ping")
     found = client.pushes
     while len(found) < pong["ok"]["n"]:
         found.append(await client.receive())
     return [push["seq"] for push in found]
 
 
-async def by_stream(source: Source, last: int) -> list[int]:
-    """All that comes up to the head."""
+async def seqs_from_stream(source: EventStream, last: int) -> list[int]:
+    """Return the seqs of all events of the stream up to the head ``last``."""
     found: list[int] = []
     while int(source.last.rpartition(":")[2]) < last:
-        block = await source.block()
+        block = await source.next_block()
         assert block is not None
         if block.data is not None and block.event == "":
             found.append(block.data["seq"])
     return found
 
 
-async def test_every_type_to_every_address(site: Site) -> None:
-    """Every type of event × every address × every role: each gets his own, all of it, and nothing else; over socket,
-    stream and poll, live and at replay, alike. Types for gateways reach nobody.
+async def test_every_type_to_every_address(site: EventServer) -> None:
+    """Each user receives every event of the own channels and no other event: by socket, stream and poll, live and in a
+    replay. `session.*` events reach no client.
     """
-    sent: list[tuple[str, str]] = [(kind, to) for kind in TYPES for to in ADDRESSES]
+    sent: list[tuple[str, str]] = [(kind, to) for kind in EVENT_TYPES for to in AUDIENCES]
     async with AsyncExitStack() as stack:
         sockets, streams = {}, {}
-        for name, role in PEOPLE.items():
-            sockets[name] = await stack.enter_async_context(site.node.client(name, role))
-            streams[name] = await stack.enter_async_context(site.source(name, role))
+        for name, role in ROLE_OF_USER.items():
+            sockets[name] = await stack.enter_async_context(site.node.connect(name, role))
+            streams[name] = await stack.enter_async_context(site.open_stream(name, role))
         for kind, to in sent:
             data = '{"code":4002,"reason":"test","family":"none"}' if kind.startswith("session.") else "{}"
             last = await site.node.append(to, kind=kind, data=data)
-        await site.node.relayed(last)
+        await site.node.wait_until_relayed(last)
         for source in streams.values():
             next(iter(site.gateway.streams.streams_of(source.hello.data["user"]["id"]))).heartbeat()  # type: ignore[attr-defined]
-        for name, role in PEOPLE.items():
+        for name, role in ROLE_OF_USER.items():
             mine = [
-                seq for seq, (kind, to) in enumerate(sent, 1) if entitled(name, to) and not kind.startswith("session.")
+                seq
+                for seq, (kind, to) in enumerate(sent, 1)
+                if is_entitled(name, to) and not kind.startswith("session.")
             ]
             assert mine
-            assert await by_socket(sockets[name], last) == mine, name
-            assert await by_stream(streams[name], last) == mine, name
+            assert await seqs_from_socket(sockets[name], last) == mine, name
+            assert await seqs_from_stream(streams[name], last) == mine, name
             polled = await site.poll(name, role, after=f"main:{epoch_name(1)}:0", wait=0)
             assert [event["seq"] for event in polled["events"]] == mine, name
-            async with site.source(name, role, last=f"main:{epoch_name(1)}:0") as source:
-                assert await by_stream(source, last) == mine, name
-            async with site.node.client(name, role, cursors={"main": {"epoch": epoch_name(1), "seq": 0}}) as client:
-                assert await by_socket(client, last) == mine, name
+            async with site.open_stream(name, role, last=f"main:{epoch_name(1)}:0") as source:
+                assert await seqs_from_stream(source, last) == mine, name
+            async with site.node.connect(name, role, cursors={"main": {"epoch": epoch_name(1), "seq": 0}}) as client:
+                assert await seqs_from_socket(client, last) == mine, name
 
 
-async def test_naming_channels_widens_nothing(site: Site) -> None:
-    """A service that names what it may hears that and no more; who may name nothing is refused, not narrowed."""
+async def test_naming_channels_widens_nothing(site: EventServer) -> None:
+    """A service that names channels receives only events of channels that it may read. A role that may not name
+    channels gets 403.
+    """
     await site.node.append("role:service")
     await site.node.append("role:ops user:service_1")
-    await site.node.relayed(await site.node.append("user:service_2 role:ops"))
+    await site.node.wait_until_relayed(await site.node.append("user:service_2 role:ops"))
     told = await site.poll(
         "service_1", "service", after=f"main:{epoch_name(1)}:0", channels="user:service_1", types="test.*"
     )
     assert [event["seq"] for event in told["events"]] == [2]
     for role in sorted(set(ROLES) - {"admin", "ops_manager", "service"}):
-        answer = await site.get(f"{role}_1", role, after=f"main:{epoch_name(1)}:0", channels=f"user:{role}_1")
+        answer = await site.request_events(
+            f"{role}_1", role, after=f"main:{epoch_name(1)}:0", channels=f"user:{role}_1"
+        )
         assert answer.status_code == 403, role

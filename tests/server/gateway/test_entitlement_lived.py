@@ -1,5 +1,5 @@
-"""Who hears of what, by deed: jobs are lived through with everybody listening, and what reached each person is compared
-with the table of PROTOCOL §5, both ways. Each event's data is held to the shape that ``/asyncapi.json`` promises.
+"""Who receives an event, by real jobs: all users are connected while jobs are done, and the recipients of each type are
+compared with the table of PROTOCOL §5. Each event's data must fit its schema in ``/asyncapi.json``.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from engine.types import DEFAULT_ZONE, ROLES
 from engine.zone import log
 from server.schemas import payloads
 from server.serve import running
-from tests.server.gateway.streams import Site, site_of
+from tests.server.gateway.streams import EventServer, open_event_server
 from tests.server.http import people
 from tests.server.http.client import Client
 from tests.support.epochs import epoch_name
 
 OPS = {"admin", "ops_manager"}
 TECHNICIANS = {"holder", "loser", "decliner"}
-TABLE: dict[str, set[str]] = {
+RECIPIENTS: dict[str, set[str]] = {
     "job.created": {"customer"} | OPS,
     "job.searching": {"customer"} | OPS,
     "job.accepted": {"customer", "holder"} | OPS,
@@ -38,22 +38,22 @@ TABLE: dict[str, set[str]] = {
     "notification": {"customer", "holder"},
     "announcement.outage": {"customer", "stranger"},
 }
-"""Who hears of each type, of the people below. All three technicians lose an offer in some way; the mediator, the
-service and a technician who is not at work are concerned by nothing.
+"""The users who receive each type of event. All three technicians lose an offer. The mediator, the service and the
+technician `idle`, who is offline, receive no event of a job.
 """
 
 
-class Town:
-    """Everybody, by what he is to the jobs: parties, strangers, and one of each role of staff."""
+class Participants:
+    """All users of the test: the sides of a job, strangers, and one user of each role of staff."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: EventServer) -> None:
         self.site = site
         self.nobody = Client(site.http)
         self.root = people.principal(site.running, site.http, "admin")
         self.all: dict[str, Client] = {}
 
-    async def settle(self) -> None:
-        """Make them."""
+    async def create_accounts(self) -> None:
+        """Create an account for each user, and a service."""
         for name in ("customer", "stranger"):
             self.all[name] = await people.register(self.nobody, "customer")
         for name in (*sorted(TECHNICIANS), "idle"):
@@ -65,8 +65,8 @@ class Town:
             self.all[role] = Client(self.site.http, signed["access_token"], signed["user"]["id"])
         self.service = await people.make_service(self.root)
 
-    async def job(self, *offered: str) -> str:
-        """A job of the customer's that is offered to ``offered``."""
+    async def book_job(self, *offered: str) -> str:
+        """Book a job as the customer, and wait until the technicians ``offered`` have an open offer. Return its id."""
         for name in offered:
             await people.go_online(self.all[name])
         booked = await people.book(self.all["customer"], self.service)
@@ -74,27 +74,29 @@ class Town:
             await people.wait_for_offer(self.all[name], booked["id"])
         return str(booked["id"])
 
-    async def step(self, name: str, job: str, command: str) -> None:
-        """One step that is done."""
+    async def take_step(self, name: str, job: str, command: str) -> None:
+        """Send one command as ``name`` and assert that the status is 200."""
         answer = await self.all[name]("POST", f"/v1/jobs/{job}/{command}", {})
         assert answer.status_code == 200, answer.text
 
-    async def live(self) -> None:
-        """Reviews; a job done, one cancelled open, one cancelled taken, one that nobody took; and an announcement."""
+    async def run_jobs(self) -> None:
+        """Approve the technicians, make an announcement, and run four jobs: completed, cancelled while open, cancelled
+        after the claim, and expired without a claim.
+        """
         for name in (*sorted(TECHNICIANS), "idle"):
             await people.approve(self.all[name], self.root, self.service)
-        unwanted = await self.job()
-        done = await self.job(*sorted(TECHNICIANS))
-        await self.step("decliner", done, "decline")
+        unwanted = await self.book_job()
+        done = await self.book_job(*sorted(TECHNICIANS))
+        await self.take_step("decliner", done, "decline")
         for command in ("claim", "depart", "arrive", "start", "complete"):
-            await self.step("holder", done, command)
-        await self.step("customer", await self.job(*sorted(TECHNICIANS)), "cancel")
-        taken = await self.job(*sorted(TECHNICIANS))
-        await self.step("holder", taken, "claim")
-        await self.step("customer", taken, "cancel")
+            await self.take_step("holder", done, command)
+        await self.take_step("customer", await self.book_job(*sorted(TECHNICIANS)), "cancel")
+        taken = await self.book_job(*sorted(TECHNICIANS))
+        await self.take_step("holder", taken, "claim")
+        await self.take_step("customer", taken, "cancel")
         outage = {"event": "announcement.outage", "roles": ["customer"], "data": {"until": "noon"}}
         assert (await self.root("POST", "/v1/announcements", outage)).status_code == 200
-        # Nobody answers the first one any more: who could see it is told nothing but that.
+        # The job `unwanted` must expire by itself. Requests renew the leases of the technicians until then.
         async with asyncio.timeout(30):
             while (await self.all["customer"]("GET", f"/v1/jobs/{unwanted}")).json()["job"]["status"] != "expired":
                 for name in sorted(TECHNICIANS):
@@ -102,35 +104,37 @@ class Town:
                 await asyncio.sleep(0.2)
 
 
-async def heard(town: Town, name: str) -> list[dict[str, Any]]:
-    """Everything that was for this person from the beginning on, by poll."""
-    answer = await town.all[name]("GET", f"/v1/events?after=main:{epoch_name(1)}:0&wait=0")
+async def received_events(participants: Participants, name: str) -> list[dict[str, Any]]:
+    """Return all events that a poll of ``name`` returns from the beginning of the log."""
+    answer = await participants.all[name]("GET", f"/v1/events?after=main:{epoch_name(1)}:0&wait=0")
     found: list[dict[str, Any]] = answer.json()["events"]
     return found
 
 
-async def test_everybody_hears_what_concerns_him_and_nothing_else(settings: Settings) -> None:
-    """Each type of event reaches exactly those whom the table names, live and at replay, in its promised shape."""
+async def test_each_type_of_event_reaches_exactly_its_recipients(settings: Settings) -> None:
+    """Each type of event reaches exactly the users in the table, live and in a replay, and its data fits its schema."""
     short = msgspec.structs.replace(settings, port=0, lease_s=4.0, job_lifetime_s=6.0)
-    async with running(short) as server, site_of(server) as site, AsyncExitStack() as stack:
-        town = Town(site)
-        await town.settle()
+    async with running(short) as server, open_event_server(server) as site, AsyncExitStack() as stack:
+        participants = Participants(site)
+        await participants.create_accounts()
         streams = {
             name: await stack.enter_async_context(
-                site.source(name, headers={"Authorization": f"Bearer {client.token}"}, after=f"main:{epoch_name(1)}:0")
+                site.open_stream(
+                    name, headers={"Authorization": f"Bearer {client.token}"}, after=f"main:{epoch_name(1)}:0"
+                )
             )
-            for name, client in town.all.items()
+            for name, client in participants.all.items()
         }
-        await town.live()
+        await participants.run_jobs()
         head = site.gateway.relay.tails[DEFAULT_ZONE].cursor
         recipients: dict[str, set[str]] = {}
-        for name in town.all:
-            frames = [frame for frame in await heard(town, name) if frame["seq"] <= head]
-            assert [(await streams[name].event()).data for _ in frames] == frames, name
+        for name in participants.all:
+            frames = [frame for frame in await received_events(participants, name) if frame["seq"] <= head]
+            assert [(await streams[name].next_event()).data for _ in frames] == frames, name
             for frame in frames:
                 recipients.setdefault(frame["type"], set()).add(name)
-        assert recipients == TABLE
+        assert recipients == RECIPIENTS
         events = await log.read_range(server.engine.store.redis, DEFAULT_ZONE, 0, 1_000)
         for event in events:
             assert msgspec.json.decode(event.data, type=payloads.shape_of(event.type)) is not None, event.type
-        assert {event.type for event in events if not event.type.startswith("session.")} == set(TABLE)
+        assert {event.type for event in events if not event.type.startswith("session.")} == set(RECIPIENTS)

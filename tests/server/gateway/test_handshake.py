@@ -1,4 +1,4 @@
-"""Requests for an upgrade that never become one."""
+"""Requests for an upgrade that are refused."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import logging
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from tests.server.gateway.conftest import JSON, Node
+from tests.server.gateway.conftest import JSON_SUBPROTOCOL, Node
 
-ASK = (
+UPGRADE_REQUEST = (
     "GET /v1/ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    f"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: {JSON}\r\n"
+    "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n"
+    f"Sec-WebSocket-Protocol: {JSON_SUBPROTOCOL}\r\n"
 )
 
 
@@ -26,18 +27,20 @@ ASK = (
     ],
 )
 async def test_a_request_that_the_handshake_cannot_read_is_ended(node: Node, more: str) -> None:
-    """It is answered 400 and hung up on: a connection that nobody reads would be held for ever."""
+    """An upgrade that the handshake cannot parse gets 400, and its connection is closed. Otherwise the unread
+    connection would remain open for ever.
+    """
     reader, writer = await asyncio.open_connection("127.0.0.1", node.port)
-    writer.write((ASK + more).encode())
+    writer.write((UPGRADE_REQUEST + more).encode())
     async with asyncio.timeout(10):
         assert (await reader.readline()).startswith(b"HTTP/1.1 400 ")
     writer.close()
 
 
-async def test_a_refused_upgrade_is_no_error_of_ours(node: Node, caplog: pytest.LogCaptureFixture) -> None:
-    """Whoever may not come in is answered, and fills no log with errors."""
+async def test_a_refused_upgrade_is_not_logged_as_an_error(node: Node, caplog: pytest.LogCaptureFixture) -> None:
+    """A refused upgrade gets its response, and no error is logged."""
     with caplog.at_level(logging.ERROR), pytest.raises(InvalidStatus) as refused:
-        async with node.raw(subprotocols=["chat"]):
+        async with node.open_socket(subprotocols=["chat"]):
             pass
     assert refused.value.response.status_code == 422
     assert caplog.messages == []

@@ -1,4 +1,4 @@
-"""Live positions: who is told where the technician of a job is, how old that is, and what is never told."""
+"""The position feed: who receives the position of a job's technician, with its age, and who must not receive it."""
 
 from __future__ import annotations
 
@@ -26,30 +26,30 @@ from engine.workers import scheduler
 from server.gateway import position_feed
 from server.gateway.frames import MsgpackFrames
 from server.schemas.positions import Position
-from tests.server.gateway.conftest import Client, Node, node_of
+from tests.server.gateway.conftest import Client, Node, running_node
 from tests.support import people
 from tests.support.wait import wait_until
 
-NAMED = '\n[events.position]\nto = ["customer"]\nas = "delivery:location:update"\n'
+POSITION_EVENT_TOML = '\n[events.position]\nto = ["customer"]\nas = "delivery:location:update"\n'
 
 
-class Ride:
-    """A customer, a technician who holds his job, and that job."""
+class JobUnderWay:
+    """A job whose technician is on the way, with its customer and its technician."""
 
     def __init__(self, node: Node, customer: Principal, driver: Principal, job: JobId) -> None:
         self.node, self.customer, self.driver, self.job = node, customer, driver, job
 
-    async def fix(self, lat: float, *, ago_s: float | None = None, heading: float | None = None) -> None:
-        """The driver's app sends where he is, or was ``ago_s`` ago."""
+    async def send_fix(self, lat: float, *, ago_s: float | None = None, heading: float | None = None) -> None:
+        """Send a fix as the technician. It was measured ``ago_s`` seconds ago; None: no time, so now."""
         at = None if ago_s is None else now_ms() - round(ago_s * 1000)
         fix = Fix(lat=lat, lon=-73.99, at=at, heading=heading)
         await technicians.store_fixes(self.node.engine, self.driver, self.driver.id, [fix])
 
 
-async def ride(
+async def start_job(
     node: Node, driver: str = "t1", serves: ServiceId | None = None, *, departs: bool = True, **more: Any
-) -> Ride:
-    """A job that ``driver`` has taken, and is on the way to."""
+) -> JobUnderWay:
+    """Book a job and claim it as ``driver``, who departs unless ``departs`` is False."""
     serves = serves or await people.service(node.engine)
     customer = await people.customer(node.engine)
     who = await people.technician(node.engine, driver, serves)
@@ -57,148 +57,152 @@ async def ride(
     await jobs.claim(node.engine, who, job)
     if departs:
         await jobs.run_command(node.engine, who, job, Step(command="depart"))
-    await _last_fix_is_past(node, driver)
-    await heard(node)
-    return Ride(node, customer, who, job)
+    await _age_last_fix(node, driver)
+    await wait_until_listening(node)
+    return JobUnderWay(node, customer, who, job)
 
 
-async def _last_fix_is_past(node: Node, driver: str) -> None:
-    """Going online is a fix of that millisecond; the next is one only in a later one."""
+async def _age_last_fix(node: Node, driver: str) -> None:
+    """Set the time of the last fix to 1 ms. Going online counts as a fix, and the next fix must be at least one
+    millisecond later.
+    """
     record = keys.technician(DEFAULT_ZONE, TechnicianId(UserId(driver)))
     await node.engine.store.redis.hset(record, "fix_at", 1)
 
 
-async def heard(node: Node) -> None:
-    """Wait until this gateway listens: what is published before that is lost. The number of subscribers that Redis
-    tells is no answer, since the last test's gateway may still be among them.
+async def wait_until_listening(node: Node) -> None:
+    """Wait until this gateway has subscribed: what is published before is lost. The number of subscribers that Redis
+    reports cannot be used, because the previous test's gateway may still be counted.
     """
     await wait_until(lambda: node.gateway.positions.is_subscribed)
 
 
-async def position(client: Client) -> dict[str, Any]:
-    """The next position told, whatever else comes before it."""
-    while (push := await client.push())["type"] != "position":
+async def next_position(client: Client) -> dict[str, Any]:
+    """Return the next position that a client receives. Other pushes before it are dropped."""
+    while (push := await client.next_push())["type"] != "position":
         pass
     return push
 
 
-async def nothing(client: Client) -> None:
-    """No position has come to this client."""
-    await client.ask(op="ping")
+async def assert_no_position(client: Client) -> None:
+    """Assert that this client has received no position."""
+    await client.request(op="ping")
     assert [push for push in client.pushes if push["type"] == "position"] == []
 
 
-# What is never told
+# Positions that are not sent
 
 
-async def test_strangers_are_told_nothing(node: Node) -> None:
-    """Another customer, another technician, the driver himself and staff who are not ops hear of no position; nor may
-    strangers subscribe to it.
+async def test_strangers_receive_no_position(node: Node) -> None:
+    """Other customers, other technicians, the job's own technician and staff who are not ops receive no position.
+    Strangers may not subscribe to the job.
     """
-    mine, other = await ride(node), await ride(node, "t2")
+    mine, other = await start_job(node), await start_job(node, "t2")
     outside: dict[str, Role] = {other.customer.id: "customer", "t2": "technician", "t1": "technician", "m": "mediator"}
     async with AsyncExitStack() as stack:
-        boss = await stack.enter_async_context(node.client("boss", "admin"))
-        clients = {name: await stack.enter_async_context(node.client(name, role)) for name, role in outside.items()}
+        boss = await stack.enter_async_context(node.connect("boss", "admin"))
+        clients = {name: await stack.enter_async_context(node.connect(name, role)) for name, role in outside.items()}
         for name in set(outside) - {"t1"}:
-            refused = await clients[name].ask(op="subscribe", channel=f"job:{mine.job}")
+            refused = await clients[name].request(op="subscribe", channel=f"job:{mine.job}")
             assert refused["error"]["code"] == "not_found"
-        await mine.fix(40.76)
-        assert (await position(boss))["data"]["job"] == mine.job
+        await mine.send_fix(40.76)
+        assert (await next_position(boss))["data"]["job"] == mine.job
         for client in clients.values():
-            await nothing(client)
+            await assert_no_position(client)
 
 
-async def test_who_holds_no_job_publishes_nothing(node: Node) -> None:
-    """A technician on his way to nobody is nobody's to watch: not on the channel, nor to ops."""
+async def test_a_technician_without_a_job_publishes_nothing(node: Node) -> None:
+    """A fix of a technician who holds no job is not published, and ops do not receive it."""
     serves = await people.service(node.engine)
     idle = await people.technician(node.engine, "idle", serves)
-    busy = await ride(node, serves=serves)
-    async with node.engine.store.redis.pubsub() as channel, node.client("boss", "admin") as boss:
+    busy = await start_job(node, serves=serves)
+    async with node.engine.store.redis.pubsub() as channel, node.connect("boss", "admin") as boss:
         await channel.subscribe(keys.live_channel(DEFAULT_ZONE))
-        await _last_fix_is_past(node, "idle")
+        await _age_last_fix(node, "idle")
         await technicians.store_fixes(node.engine, idle, "idle", [Fix(lat=40.7, lon=-74.0)])
-        await busy.fix(40.76)
-        assert (await position(boss))["data"]["job"] == busy.job
+        await busy.send_fix(40.76)
+        assert (await next_position(boss))["data"]["job"] == busy.job
         while (message := await channel.get_message(timeout=5)) is None or message["type"] != "message":
             pass
         assert msgspec.json.decode(message["data"])["technician"] == "t1"
 
 
-async def test_an_older_fix_moves_nothing_back(node: Node) -> None:
-    """What was measured earlier and arrives later is not told, and `track` stays where it was."""
-    one = await ride(node)
-    async with node.client(one.customer.id) as client:
-        await one.fix(40.76, ago_s=5)
-        assert (await position(client))["data"]["lat"] == 40.76
-        await one.fix(40.75, ago_s=9)
-        await one.fix(40.77, ago_s=1)
-        assert (await position(client))["data"]["lat"] == 40.77
-        await one.fix(40.70, ago_s=20)
-        await nothing(client)
+async def test_an_older_fix_is_ignored(node: Node) -> None:
+    """A fix that is older than the last one is not sent, and the position of the job does not move back."""
+    one = await start_job(node)
+    async with node.connect(one.customer.id) as client:
+        await one.send_fix(40.76, ago_s=5)
+        assert (await next_position(client))["data"]["lat"] == 40.76
+        await one.send_fix(40.75, ago_s=9)
+        await one.send_fix(40.77, ago_s=1)
+        assert (await next_position(client))["data"]["lat"] == 40.77
+        await one.send_fix(40.70, ago_s=20)
+        await assert_no_position(client)
     there = await positions.read_position(node.engine, one.customer, one.job)
     assert there is not None and there.lat == 40.77
 
 
-END = (Step(command="arrive"), Step(command="start"), Step(command="complete"))
+FINAL_STEPS = (Step(command="arrive"), Step(command="start"), Step(command="complete"))
 
 
 @pytest.mark.parametrize(
     ("steps", "by_ops"),
     [
-        (END, False),
+        (FINAL_STEPS, False),
         ((Step(command="unassign", reason="flat tyre"),), False),
         ((Step(command="reassign", reason="nearer", technician="t2"),), True),
     ],
     ids=["done", "unassigned", "reassigned"],
 )
-async def test_after_the_end_nothing_is_told(node: Node, steps: tuple[Step, ...], by_ops: bool) -> None:
-    """Neither a fix sent after the job was done or taken from him, nor one that was on its way at that moment."""
+async def test_no_position_is_sent_after_the_end_of_the_work(node: Node, steps: tuple[Step, ...], by_ops: bool) -> None:
+    """After the job is completed, unassigned or reassigned, no fix of its technician is sent, also none that was
+    published just before.
+    """
     serves = await people.service(node.engine)
-    one = await ride(node, serves=serves)
+    one = await start_job(node, serves=serves)
     await people.technician(node.engine, "t2", serves)
-    async with node.client(one.customer.id) as client, node.client("boss", "admin") as boss:
-        await one.fix(40.76, heading=90.0)
-        await position(client)
+    async with node.connect(one.customer.id) as client, node.connect("boss", "admin") as boss:
+        await one.send_fix(40.76, heading=90.0)
+        await next_position(client)
         for step in steps[:-1]:
             await jobs.run_command(node.engine, one.driver, one.job, step)
-        late = await _published(one)
+        late = await _published_fix(one)
         last = await jobs.run_command(node.engine, people.ADMIN if by_ops else one.driver, one.job, steps[-1])
-        await node.relayed(last.seq)
-        assert (await position(boss))["data"]["lat"] == 40.76
-        await one.fix(40.78)
+        await node.wait_until_relayed(last.seq)
+        assert (await next_position(boss))["data"]["lat"] == 40.76
+        await one.send_fix(40.78)
         node.gateway.positions.resend_stale()
         node.gateway.positions.clear()
         node.gateway.positions.handle_fix(DEFAULT_ZONE, late)
-        await nothing(client)
-        await nothing(boss)
+        await assert_no_position(client)
+        await assert_no_position(boss)
     there = await positions.read_position(node.engine, one.customer, one.job)
-    assert (there and there.lat) == (40.76 if steps == END else None)
+    assert (there and there.lat) == (40.76 if steps == FINAL_STEPS else None)
 
 
-async def test_who_waits_for_their_money_is_followed_by_nobody(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The work done, though not confirmed nor paid: a fix that was on its way is not told, and `track` is where they
-    were then, for a day after the end of the work.
+async def test_no_position_is_sent_while_payment_is_due(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the work is completed, no position is sent, although the job is neither confirmed nor paid. For a day the
+    customer can read the last position from before the end of the work; then only ops can.
     """
     serves, customer = await people.service(node.engine), await people.customer(node.engine)
     who = await people.technician(node.engine, "t1", serves)
     job = people.id_of(await people.job(node.engine, customer, serves, blueprint="marketplace", technician="t1"))
     await jobs.run_command(node.engine, who, job, Step(command="accept"))
-    one = Ride(node, customer, who, job)
-    await _last_fix_is_past(node, "t1")
-    await heard(node)
-    async with node.client(customer.id, subs=[f"job:{job}"]) as client:
-        await one.fix(40.76)
-        await position(client)
-        late = await _published(one, "scheduled")
+    one = JobUnderWay(node, customer, who, job)
+    await _age_last_fix(node, "t1")
+    await wait_until_listening(node)
+    async with node.connect(customer.id, subs=[f"job:{job}"]) as client:
+        await one.send_fix(40.76)
+        await next_position(client)
+        late = await _published_fix(one, "scheduled")
         for name, purpose in (("start", "start"), ("complete", "completion")):
             code = codes.derive_code(node.engine, job, purpose, "1")
             done = await jobs.run_command(node.engine, who, job, Step(command=name, code=code))
-        await node.relayed(done.seq)
-        await one.fix(40.78)
+        await node.wait_until_relayed(done.seq)
+        await one.send_fix(40.78)
         node.gateway.positions.clear()
         node.gateway.positions.handle_fix(DEFAULT_ZONE, late)
-        await nothing(client)
+        await assert_no_position(client)
     there = await positions.read_position(node.engine, customer, job)
     assert there is not None and there.lat == 40.76
     monkeypatch.setattr(positions, "VISIBLE_AFTER_END_MS", -1)
@@ -206,12 +210,12 @@ async def test_who_waits_for_their_money_is_followed_by_nobody(node: Node, monke
     assert await positions.read_position(node.engine, people.ADMIN, job) is not None
 
 
-async def test_the_way_of_a_former_holder_opens_nobody_elses(node: Node) -> None:
-    """The first holder departed and left; the job of the second, who never did, is cancelled: the customer does not
-    read where the second one was.
+async def test_a_former_holders_departure_does_not_share_the_next_position(node: Node) -> None:
+    """The first holder departed and gave the job up. The second holder never departed, so the customer cannot read
+    their position after the job is cancelled.
     """
     serves = await people.service(node.engine)
-    one = await ride(node, serves=serves)
+    one = await start_job(node, serves=serves)
     two = await people.technician(node.engine, "t2", serves)
     await jobs.run_command(node.engine, one.driver, one.job, Step(command="unassign", reason="flat tyre"))
     await scheduler.open_wave(node.engine, DEFAULT_ZONE, one.job, 1)
@@ -221,70 +225,76 @@ async def test_the_way_of_a_former_holder_opens_nobody_elses(node: Node) -> None
     assert await positions.read_position(node.engine, people.ADMIN, one.job) is not None
 
 
-async def test_a_job_of_an_unknown_blueprint_is_followed_by_nobody(node: Node) -> None:
-    """Who may see a position only its blueprint says: the node tells nobody until it has learnt that version."""
-    one = await ride(node)
-    async with node.client(one.customer.id) as client, node.client("boss", "admin") as boss:
-        fix = msgspec.json.decode(await _published(one))
+async def test_no_position_is_sent_for_an_unknown_blueprint(node: Node) -> None:
+    """A gateway that does not know the version of the blueprint sends no position, because only the blueprint declares
+    the recipients.
+    """
+    one = await start_job(node)
+    async with node.connect(one.customer.id) as client, node.connect("boss", "admin") as boss:
+        fix = msgspec.json.decode(await _published_fix(one))
         fix["jobs"][0]["bp"] = "home_service@99"
         node.gateway.positions.handle_fix(DEFAULT_ZONE, msgspec.json.encode(fix))
-        await nothing(client)
-        await nothing(boss)
+        await assert_no_position(client)
+        await assert_no_position(boss)
 
 
 @pytest.mark.parametrize("departs", [False, True])
-async def test_until_it_is_shared_the_customer_is_told_nothing(node: Node, departs: bool) -> None:
-    """Neither before the blueprint's ``track_from`` nor while the technician is offline: ops and the technician alone
-    see where they are, and offline they are seen by nobody.
+async def test_the_customer_receives_no_position_before_it_is_shared(node: Node, departs: bool) -> None:
+    """The customer receives no position before the blueprint's ``track_from``; ops receive it. While the technician is
+    offline nobody receives a position. Customers and services cannot read it either.
     """
-    one = await ride(node, departs=departs)
-    async with node.client(one.customer.id, subs=[f"job:{one.job}"]) as client, node.client("boss", "admin") as boss:
+    one = await start_job(node, departs=departs)
+    async with node.connect(one.customer.id, subs=[f"job:{one.job}"]) as client, node.connect("boss", "admin") as boss:
         if departs:
             await technicians.set_availability(node.engine, one.driver, "t1", online=False)
-        await one.fix(40.76)
+        await one.send_fix(40.76)
         if not departs:
-            assert (await position(boss))["data"]["lat"] == 40.76
-        await nothing(client)
-        await nothing(boss)
+            assert (await next_position(boss))["data"]["lat"] == 40.76
+        await assert_no_position(client)
+        await assert_no_position(boss)
     assert await positions.read_position(node.engine, one.customer, one.job) is None
     assert await positions.read_position(node.engine, Principal(UserId("pay"), "service"), one.job) is None
     assert await positions.read_position(node.engine, people.ADMIN, one.job) is not None
 
 
-async def test_a_fix_on_its_way_when_they_went_offline_is_not_told(node: Node) -> None:
-    """The log tells first that the technician went: what was published before is nobody's to see."""
-    one = await ride(node)
-    async with node.client(one.customer.id) as client, node.client("boss", "admin") as boss:
-        late = await _published(one)
+async def test_a_fix_published_before_going_offline_is_not_sent(node: Node) -> None:
+    """A fix that was published before the technician went offline, and arrives after the event in the log, is
+    not sent.
+    """
+    one = await start_job(node)
+    async with node.connect(one.customer.id) as client, node.connect("boss", "admin") as boss:
+        late = await _published_fix(one)
         await technicians.set_availability(node.engine, one.driver, "t1", online=False)
-        while (await boss.push())["type"] != "technician.status":
+        while (await boss.next_push())["type"] != "technician.status":
             pass
         node.gateway.positions.handle_fix(DEFAULT_ZONE, late)
-        await nothing(client)
+        await assert_no_position(client)
 
 
 @pytest.mark.parametrize(("minutes", "shared"), [(90, False), (50, True)])
-async def test_a_scheduled_job_is_followed_an_hour_before(node: Node, minutes: int, shared: bool) -> None:
-    """``track_lead_s`` before its time at the earliest, also where the state would allow it long before."""
+async def test_positions_of_a_scheduled_job_start_an_hour_before(node: Node, minutes: int, shared: bool) -> None:
+    """The customer receives positions at the earliest ``track_lead_s`` before the job's time, even if the job's state
+    allows it earlier. Ops receive them at any time.
+    """
     serves, customer = await people.service(node.engine), await people.customer(node.engine)
     who = await people.technician(node.engine, "t1", serves)
     at = now_ms() + minutes * 60_000
     booked = {"blueprint": "direct_booking", "technician": "t1", "scheduled_for": at}
     job = people.id_of(await people.job(node.engine, customer, serves, **booked))
     await jobs.run_command(node.engine, who, job, Step(command="accept"))
-    await _last_fix_is_past(node, "t1")
-    await heard(node)
-    async with node.client(customer.id) as client, node.client("boss", "admin") as boss:
-        await Ride(node, customer, who, job).fix(40.76)
-        assert (await position(boss))["data"]["job"] == job
+    await _age_last_fix(node, "t1")
+    await wait_until_listening(node)
+    async with node.connect(customer.id) as client, node.connect("boss", "admin") as boss:
+        await JobUnderWay(node, customer, who, job).send_fix(40.76)
+        assert (await next_position(boss))["data"]["job"] == job
         if shared:
-            assert (await position(client))["data"]["job"] == job
-        await nothing(client)
+            assert (await next_position(client))["data"]["job"] == job
+        await assert_no_position(client)
     assert (await positions.read_position(node.engine, customer, job) is not None) == shared
 
 
-async def _published(one: Ride, status: str = "on_the_way") -> bytes:
-    """A fix as the script publishes it now, kept from the gateway."""
+async def _published_fix(one: JobUnderWay, status: str = "on_the_way") -> bytes:
+    """Return a fix as the script publishes it now, without publishing it."""
     head = await one.node.engine.store.redis.hget(keys.zone_meta(DEFAULT_ZONE), "seq")
     record = await one.node.engine.store.redis.hget(keys.job(DEFAULT_ZONE, one.job), "bp")
     job = {"id": one.job, "bp": (record or b"").decode(), "customer": one.customer.id, "status": status}
@@ -292,70 +302,70 @@ async def _published(one: Ride, status: str = "on_the_way") -> bytes:
     return msgspec.json.encode({**fix, "jobs": [job]})
 
 
-# What is told
+# Positions that are sent
 
 
-async def test_those_who_follow_the_job_are_told(node: Node) -> None:
-    """The customer on each of his connections, ops, and who subscribed to the job: a frame that is in no log."""
-    one = await ride(node)
+async def test_followers_of_a_job_receive_positions(node: Node) -> None:
+    """The customer on each connection, ops and subscribers receive a position, as a frame without a seq."""
+    one = await start_job(node)
     async with (
-        node.client(one.customer.id) as phone,
-        node.client(one.customer.id) as laptop,
-        node.client("boss", "ops_manager") as boss,
-        node.client("pay", "service", subs=[f"job:{one.job}"]) as watcher,
+        node.connect(one.customer.id) as phone,
+        node.connect(one.customer.id) as laptop,
+        node.connect("boss", "ops_manager") as boss,
+        node.connect("pay", "service", subs=[f"job:{one.job}"]) as watcher,
     ):
-        await one.fix(40.76, heading=270.5)
+        await one.send_fix(40.76, heading=270.5)
         for client in (phone, laptop, boss, watcher):
-            push = await position(client)
+            push = await next_position(client)
             assert {"type", "event", "at", "data"} == set(push)
             told = msgspec.convert(push["data"], Position)
             assert (told.job, told.lat, told.lon, told.heading) == (one.job, 40.76, -73.99, 270.5)
             assert told.age_s < 30 and not told.stale
-        await watcher.ask(op="unsubscribe", channel=f"job:{one.job}")
-        await one.fix(40.77)
-        assert (await position(phone))["data"]["lat"] == 40.77
-        await nothing(watcher)
+        await watcher.request(op="unsubscribe", channel=f"job:{one.job}")
+        await one.send_fix(40.77)
+        assert (await next_position(phone))["data"]["lat"] == 40.77
+        await assert_no_position(watcher)
 
 
-async def test_an_old_fix_is_told_as_stale(node: Node) -> None:
-    """Sent late, it is as old as it is: its time is the fix's, and beyond 30 s it is stale."""
-    one = await ride(node)
-    async with node.client(one.customer.id) as client:
-        await one.fix(40.76, ago_s=40)
-        told = (await position(client))["data"]
+async def test_an_old_fix_is_sent_as_stale(node: Node) -> None:
+    """A position has the time and the age of its fix. Over 30 s old it is `stale`."""
+    one = await start_job(node)
+    async with node.connect(one.customer.id) as client:
+        await one.send_fix(40.76, ago_s=40)
+        told = (await next_position(client))["data"]
         assert told["stale"] is True and told["age_s"] >= 40
         assert ms_of(told["at"]) <= now_ms() - 40_000
     there = await positions.read_position(node.engine, one.customer, one.job)
     assert there is not None and there.stale
 
 
-async def test_a_position_that_nothing_follows_becomes_stale(node: Node) -> None:
-    """Who watches in silence is told once more, when the last position is too old; and then no more."""
-    one = await ride(node)
-    async with node.client(one.customer.id) as client:
-        await one.fix(40.76, ago_s=29)
-        first, second = await position(client), await position(client)
+async def test_a_last_position_becomes_stale(node: Node) -> None:
+    """If no fix follows, the last position is sent once more as `stale` after 30 s, and not again."""
+    one = await start_job(node)
+    async with node.connect(one.customer.id) as client:
+        await one.send_fix(40.76, ago_s=29)
+        first, second = await next_position(client), await next_position(client)
         assert (first["data"]["stale"], second["data"]["stale"]) == (False, True)
         assert first["data"]["at"] == second["data"]["at"]
         node.gateway.positions.resend_stale()
-        await nothing(client)
+        await assert_no_position(client)
 
 
-async def test_of_a_burst_the_latest_is_told(node: Node) -> None:
-    """Of many fixes at once few are told, in order, and the last of all in any case."""
-    one = await ride(node)
-    async with node.client(one.customer.id) as client:
+async def test_the_latest_position_of_a_burst_is_sent(node: Node) -> None:
+    """Of many fixes in a short time only some are sent, in order. The last one is always sent."""
+    one = await start_job(node)
+    async with node.connect(one.customer.id) as client:
         for step in range(60):
-            await one.fix(40.70 + step / 1000, ago_s=(60 - step) / 10)
+            await one.send_fix(40.70 + step / 1000, ago_s=(60 - step) / 10)
         seen = []
         while not seen or seen[-1] != pytest.approx(40.759):
-            seen.append((await position(client))["data"]["lat"])
+            seen.append((await next_position(client))["data"]["lat"])
         assert seen == sorted(seen) and len(seen) < 60
         assert node.gateway.counters.positions == len(seen)
 
 
-async def test_who_holds_two_jobs_is_told_of_in_both(node: Node) -> None:
-    """One fix, each job's customer told of his own."""
+async def test_a_fix_is_sent_for_both_jobs_of_a_technician(node: Node) -> None:
+    """A fix of a technician with two jobs is sent once to the customer of each job."""
     serves = await people.service(node.engine)
     driver = await people.technician(node.engine, "t1", serves, capacity=2)
     customers = [await people.customer(node.engine) for _ in range(2)]
@@ -363,105 +373,114 @@ async def test_who_holds_two_jobs_is_told_of_in_both(node: Node) -> None:
     for job in held:
         await jobs.claim(node.engine, driver, job)
         await jobs.run_command(node.engine, driver, job, Step(command="depart"))
-    await _last_fix_is_past(node, "t1")
-    await heard(node)
-    async with node.client(customers[0].id) as one, node.client(customers[1].id) as two:
+    await _age_last_fix(node, "t1")
+    await wait_until_listening(node)
+    async with node.connect(customers[0].id) as one, node.connect(customers[1].id) as two:
         await technicians.store_fixes(node.engine, driver, "t1", [Fix(lat=40.76, lon=-73.9)])
-        assert [(await position(client))["data"]["job"] for client in (one, two)] == held
+        assert [(await next_position(client))["data"]["job"] for client in (one, two)] == held
         for client in (one, two):
-            await nothing(client)
+            await assert_no_position(client)
 
 
 @pytest.fixture
-async def delivering(settings: Settings, tmp_path: Path) -> AsyncIterator[Node]:
-    """A gateway whose jobs' blueprint names the event, and only the customer for it."""
+async def node_with_named_event(settings: Settings, tmp_path: Path) -> AsyncIterator[Node]:
+    """Run a gateway whose blueprint names the position event and sends it to the customer only."""
     mine = tmp_path / "blueprints"
     mine.mkdir()
-    (mine / "home_service.toml").write_text((catalogue.shipped_folder() / "home_service.toml").read_text() + NAMED)
-    async with node_of(msgspec.structs.replace(settings, blueprints=str(mine))) as node:
+    (mine / "home_service.toml").write_text(
+        (catalogue.shipped_folder() / "home_service.toml").read_text() + POSITION_EVENT_TOML
+    )
+    async with running_node(msgspec.structs.replace(settings, blueprints=str(mine))) as node:
         yield node
 
 
-async def test_a_blueprint_names_it_and_says_to_whom(delivering: Node) -> None:
-    """Under the name and to those that the job's blueprint declares."""
-    one = await ride(delivering)
-    async with delivering.client(one.customer.id) as client, delivering.client("boss", "admin") as boss:
-        await one.fix(40.76)
-        push = await position(client)
+async def test_a_blueprint_chooses_name_and_recipients_of_positions(node_with_named_event: Node) -> None:
+    """A position has the event name and the recipients that the blueprint of the job declares."""
+    one = await start_job(node_with_named_event)
+    async with (
+        node_with_named_event.connect(one.customer.id) as client,
+        node_with_named_event.connect("boss", "admin") as boss,
+    ):
+        await one.send_fix(40.76)
+        push = await next_position(client)
         assert (push["type"], push["event"]) == ("position", "delivery:location:update")
-        await nothing(boss)
+        await assert_no_position(boss)
 
 
-async def test_a_lost_connection_is_a_gap_and_no_more(node: Node) -> None:
-    """Cut off, the gateway counts it, subscribes again, and tells the next fix."""
-    one = await ride(node)
-    async with node.client(one.customer.id) as client:
+async def test_the_feed_continues_after_a_lost_connection(node: Node) -> None:
+    """A gateway that loses its connection to Redis counts a gap, subscribes again, and sends the next fix."""
+    one = await start_job(node)
+    async with node.connect(one.customer.id) as client:
         before = node.gateway.counters.live_gaps
         await node.engine.store.redis.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
         await wait_until(lambda: node.gateway.counters.live_gaps > before)
-        await heard(node)
-        await one.fix(40.76)
-        assert (await position(client))["data"]["lat"] == 40.76
+        await wait_until_listening(node)
+        await one.send_fix(40.76)
+        assert (await next_position(client))["data"]["lat"] == 40.76
 
 
-async def test_a_quiet_line_is_asked_and_a_dead_one_left(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While nothing is published Redis is asked for a word, which is no gap; where none comes the line is made anew."""
+async def test_an_idle_connection_is_pinged_and_a_dead_one_replaced(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An idle connection to Redis is pinged, which does not count as a gap. Without a reply the gateway counts a gap
+    and opens a new connection.
+    """
     monkeypatch.setattr(position_feed, "IDLE_S", 0.8)
-    async with node_of(settings) as node:
+    async with running_node(settings) as node:
         store, counters = node.engine.store.redis, node.gateway.counters
 
-        async def pings() -> int:
+        async def ping_count() -> int:
             stats = await store.info("commandstats")
             return int(stats.get("cmdstat_ping", {}).get("calls", 0))
 
-        await heard(node)
-        before, gaps = await pings(), counters.live_gaps
+        await wait_until_listening(node)
+        before, gaps = await ping_count(), counters.live_gaps
 
-        async def asked() -> bool:
-            return await pings() >= before + 2
+        async def is_pinged_twice() -> bool:
+            return await ping_count() >= before + 2
 
-        await wait_until(asked)
+        await wait_until(is_pinged_twice)
         assert counters.live_gaps == gaps
         await store.execute_command("CLIENT", "PAUSE", 2_500, "ALL")
         await wait_until(lambda: counters.live_gaps > gaps)
-        one = await ride(node)
-        async with node.client(one.customer.id) as client:
-            next_one = asyncio.create_task(position(client))
+        one = await start_job(node)
+        async with node.connect(one.customer.id) as client:
+            next_one = asyncio.create_task(next_position(client))
 
-            async def told() -> bool:
-                await one.fix(40.76)
+            async def is_position_received() -> bool:
+                await one.send_fix(40.76)
                 return next_one.done()
 
-            await wait_until(told)
+            await wait_until(is_position_received)
             assert (await next_one)["data"]["lat"] == 40.76
 
 
-async def test_both_subprotocols_say_the_same(node: Node) -> None:
-    """One fix, over JSON and MessagePack."""
-    one = await ride(node)
+async def test_both_subprotocols_send_the_same_position(node: Node) -> None:
+    """A position has the same members in JSON and in MessagePack."""
+    one = await start_job(node)
     token = await node.token(one.customer.id)
     packed = {"subprotocols": [MsgpackFrames.subprotocol]}
-    async with node.client(one.customer.id) as plain, node.raw(**packed) as other:
+    async with node.connect(one.customer.id) as plain, node.open_socket(**packed) as other:
         await other.socket.send(msgspec.msgpack.encode({"id": 1, "op": "connect", "token": token}))
         while "id" not in msgspec.msgpack.decode(await other.socket.recv()):
             pass
-        await one.fix(40.76)
-        told = await position(plain)
+        await one.send_fix(40.76)
+        told = await next_position(plain)
         while (push := msgspec.msgpack.decode(await other.socket.recv())).get("type") != "position":
             pass
         same = ("job", "lat", "lon", "at", "stale")
         assert [push["data"][name] for name in same] == [told["data"][name] for name in same]
 
 
-async def test_track_is_for_those_who_may_follow(node: Node) -> None:
-    """The parties, ops and services read where he is; strangers, and who was only offered it, are told of no job."""
+async def test_only_followers_of_a_job_may_track_it(node: Node) -> None:
+    """The sides of a job, ops and services can read its position. All other callers get NotFound."""
     serves = await people.service(node.engine)
     loser = await people.technician(node.engine, "loser", serves)
-    one = await ride(node, serves=serves)
+    one = await start_job(node, serves=serves)
     for caller in (loser, Principal(UserId("x"), "customer"), Principal(UserId("m"), "mediator")):
         with pytest.raises(NotFound):
             await positions.read_position(node.engine, caller, one.job)
-    await one.fix(40.76, heading=12.0)
+    await one.send_fix(40.76, heading=12.0)
     for caller in (one.customer, one.driver, people.ADMIN, Principal(UserId("pay"), "service")):
         there = await positions.read_position(node.engine, caller, one.job)
         assert there is not None

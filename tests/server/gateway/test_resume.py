@@ -1,4 +1,6 @@
-"""Coming back with a cursor: everything missed, in order, once; or a plain word that it cannot be had."""
+"""Resuming with a cursor: a client receives every missed event once and in order, or gets the reason why that is
+impossible.
+"""
 
 from __future__ import annotations
 
@@ -17,27 +19,27 @@ from engine.types import DEFAULT_ZONE
 from engine.workers import archiver
 from server.gateway import resume
 from server.gateway.gateway import COLD_READS
-from tests.server.gateway.conftest import Client, Node, node_of
+from tests.server.gateway.conftest import Client, Node, running_node
 from tests.support.epochs import epoch_name
 from tests.support.wait import wait_until
 
 
-def at(seq: int, epoch: str = "") -> dict[str, Any]:
-    """``cursors`` of a hello."""
+def cursors_at(seq: int, epoch: str = "") -> dict[str, Any]:
+    """Return the ``cursors`` of a `connect` for the zone `main`. ``epoch`` "" means the first epoch."""
     return {"main": {"epoch": epoch or epoch_name(1), "seq": seq}}
 
 
-def zone_of(client: Client) -> dict[str, Any]:
-    """What the hello says of the zone."""
+def zone_in_reply(client: Client) -> dict[str, Any]:
+    """Return the part of the `connect` reply about the zone `main`."""
     told: dict[str, Any] = client.hello["zones"]["main"]
     return told
 
 
-async def test_hello(node: Node) -> None:
-    """The reply names session, user, the times of pings, and for each zone where one joins."""
+async def test_members_of_the_connect_reply(node: Node) -> None:
+    """The `connect` reply contains the session, the user, the ping times, and for each zone its epoch and head."""
     seq = await node.append("user:bob", times=5)
-    await node.relayed(seq)
-    async with node.client("ann", app={"name": "test", "version": "1"}) as client:
+    await node.wait_until_relayed(seq)
+    async with node.connect("ann", app={"name": "test", "version": "1"}) as client:
         hello = client.hello
         assert hello["user"] == {"id": "ann", "role": "customer"}
         assert (hello["ping"], hello["pong"]) == (25, 10)
@@ -47,92 +49,96 @@ async def test_hello(node: Node) -> None:
         assert {"session", "now", "fix"} <= set(hello)
 
 
-async def test_recovered(node: Node) -> None:
-    """The missed events come first, in order, then what happens now; others' events never."""
+async def test_missed_events_are_replayed_first(node: Node) -> None:
+    """Missed events arrive first and in order, then new events. Events of other users do not arrive."""
     first = await node.append("user:ann")
     await node.append("user:bob", times=3)
     second = await node.append("role:customer user:ann")
-    await node.relayed(await node.append("user:bob"))
-    async with node.client("ann", cursors=at(0)) as client:
-        assert zone_of(client) == {"epoch": epoch_name(1), "seq": second + 1, "recovered": True, "missed": 2}
+    await node.wait_until_relayed(await node.append("user:bob"))
+    async with node.connect("ann", cursors=cursors_at(0)) as client:
+        assert zone_in_reply(client) == {"epoch": epoch_name(1), "seq": second + 1, "recovered": True, "missed": 2}
         third = await node.append("user:ann")
-        assert await client.seqs(3) == [first, second, third]
-    async with node.client("ann", cursors=at(second)) as client:
-        assert zone_of(client)["missed"] == 1
-        assert await client.seqs(1) == [third]
+        assert await client.next_seqs(3) == [first, second, third]
+    async with node.connect("ann", cursors=cursors_at(second)) as client:
+        assert zone_in_reply(client)["missed"] == 1
+        assert await client.next_seqs(1) == [third]
     assert node.gateway.counters.resumes["recovered"] == 2
 
 
 async def test_nothing_missed(node: Node) -> None:
-    """At the head nothing is replayed, and nothing at or below the cursor ever comes."""
+    """A client whose cursor is the head gets no replay, and no event at or below its cursor."""
     seq = await node.append("user:ann", times=3)
-    await node.relayed(seq)
-    async with node.client("ann", cursors=at(seq)) as client:
-        assert zone_of(client)["missed"] == 0
+    await node.wait_until_relayed(seq)
+    async with node.connect("ann", cursors=cursors_at(seq)) as client:
+        assert zone_in_reply(client)["missed"] == 0
         last = await node.append("user:ann")
-        assert await client.seqs(1) == [last]
+        assert await client.next_seqs(1) == [last]
 
 
-async def test_too_many(node: Node) -> None:
-    """A thousand events are replayed; one more is too_old, and then nothing is replayed but what comes goes on."""
+async def test_more_than_1000_missed_events_are_too_old(node: Node) -> None:
+    """Up to 1,000 missed events are replayed. With 1,001 the reason is `too_old`: none is replayed, and new events
+    arrive.
+    """
     seq = await node.append("user:ann", times=1_001)
-    await node.relayed(seq)
-    async with node.client("ann", cursors=at(1)) as client:
-        assert zone_of(client)["missed"] == 1_000
-        assert await client.seqs(1_000) == list(range(2, seq + 1))
-    async with node.client("ann", cursors=at(0)) as client:
-        assert zone_of(client) == {"epoch": epoch_name(1), "seq": seq, "recovered": False, "reason": "too_old"}
+    await node.wait_until_relayed(seq)
+    async with node.connect("ann", cursors=cursors_at(1)) as client:
+        assert zone_in_reply(client)["missed"] == 1_000
+        assert await client.next_seqs(1_000) == list(range(2, seq + 1))
+    async with node.connect("ann", cursors=cursors_at(0)) as client:
+        assert zone_in_reply(client) == {"epoch": epoch_name(1), "seq": seq, "recovered": False, "reason": "too_old"}
         last = await node.append("user:ann")
-        assert await client.seqs(1) == [last]
+        assert await client.next_seqs(1) == [last]
     assert node.gateway.counters.resumes["too_old"] == 1
 
 
-async def test_too_much(node: Node) -> None:
-    """More than 512 KiB to replay is too_old as well."""
+async def test_more_than_512_kib_are_too_old(node: Node) -> None:
+    """A replay of more than 512 KiB is refused as `too_old`."""
     data = '{"text":"' + "x" * 60_000 + '"}'
-    await node.relayed(await node.append("user:ann", times=8, data=data))
-    async with node.client("ann", cursors=at(0)) as client:
-        assert zone_of(client)["missed"] == 8
-    await node.relayed(await node.append("user:ann", data=data))
-    async with node.client("ann", cursors=at(0)) as client:
-        assert zone_of(client)["reason"] == "too_old"
+    await node.wait_until_relayed(await node.append("user:ann", times=8, data=data))
+    async with node.connect("ann", cursors=cursors_at(0)) as client:
+        assert zone_in_reply(client)["missed"] == 8
+    await node.wait_until_relayed(await node.append("user:ann", data=data))
+    async with node.connect("ann", cursors=cursors_at(0)) as client:
+        assert zone_in_reply(client)["reason"] == "too_old"
 
 
 async def test_unknown_epoch(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cursor of an epoch that nobody knows is waited for, then refused as epoch."""
+    """A cursor of an unknown epoch waits for ``WAIT_S`` and is then refused as `epoch`."""
     monkeypatch.setattr(resume, "WAIT_S", 0.1)
-    await node.relayed(await node.append("user:ann"))
-    async with node.client("ann", cursors=at(1, epoch_name(9))) as client:
-        assert zone_of(client) == {"epoch": epoch_name(1), "seq": 1, "recovered": False, "reason": "epoch"}
+    await node.wait_until_relayed(await node.append("user:ann"))
+    async with node.connect("ann", cursors=cursors_at(1, epoch_name(9))) as client:
+        assert zone_in_reply(client) == {"epoch": epoch_name(1), "seq": 1, "recovered": False, "reason": "epoch"}
 
 
 async def test_cursor_beyond_the_head(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cursor that the relay has not reached yet is waited for, and is epoch if it never comes."""
-    hello = asyncio.create_task(_hello_of(node, at(3)))
+    """A cursor beyond the relay's position waits. If the relay does not reach it in ``WAIT_S``, it is refused as
+    `epoch`.
+    """
+    hello = asyncio.create_task(_connect_reply(node, cursors_at(3)))
     await asyncio.sleep(0)
     await node.append("user:ann", times=5)
     assert (await hello)["zones"]["main"]["recovered"] is True
     monkeypatch.setattr(resume, "WAIT_S", 0.1)
-    assert (await _hello_of(node, at(99)))["zones"]["main"]["reason"] == "epoch"
+    assert (await _connect_reply(node, cursors_at(99)))["zones"]["main"]["reason"] == "epoch"
 
 
-async def test_a_cursor_of_an_epoch_that_is_news(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One who comes from a gateway that was quicker, with a cursor of an epoch that is news here, or beyond the head of
-    one, is waited for until he can join; neither what other zones say nor the epoch's name alone ends that.
+async def test_a_cursor_of_an_epoch_new_to_the_gateway(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client with a cursor of a newer epoch, which another gateway has already read, waits until this gateway has
+    read it. Neither events of other zones nor the name of the epoch alone end the wait.
     """
     monkeypatch.setattr(resume, "WAIT_S", 30)
-    async with node_of(msgspec.structs.replace(settings, zones=("main", "north"))) as node:
+    async with running_node(msgspec.structs.replace(settings, zones=("main", "north"))) as node:
         tail = node.gateway.relay.tails[DEFAULT_ZONE]
-        await node.relayed(await node.append("user:ann", times=6))
-        asked = asyncio.create_task(_hello_of(node, at(5, epoch_name(2))))
+        await node.wait_until_relayed(await node.append("user:ann", times=6))
+        asked = asyncio.create_task(_connect_reply(node, cursors_at(5, epoch_name(2))))
         await wait_until(lambda: tail._waiting)
-        await node.relayed(await node.append("user:bob", zone="north"), "north")
+        await node.wait_until_relayed(await node.append("user:bob", zone="north"), "north")
         redis = node.engine.store.redis
         await redis.hset(keys.epochs(DEFAULT_ZONE), mapping={epoch_name(2): 7})
         await redis.hset(keys.zone_meta(DEFAULT_ZONE), mapping={"epoch": epoch_name(2)})
         hello = await asked
         assert hello["zones"]["main"] == {"epoch": epoch_name(2), "seq": 6, "recovered": True, "missed": 1}
-        ahead = asyncio.create_task(_hello_of(node, at(8, epoch_name(3))))
+        ahead = asyncio.create_task(_connect_reply(node, cursors_at(8, epoch_name(3))))
         await wait_until(lambda: tail._waiting)
         await redis.hset(keys.epochs(DEFAULT_ZONE), mapping={epoch_name(3): 7})
         await redis.hset(keys.zone_meta(DEFAULT_ZONE), mapping={"epoch": epoch_name(3)})
@@ -141,96 +147,97 @@ async def test_a_cursor_of_an_epoch_that_is_news(settings: Settings, monkeypatch
         assert (await ahead)["zones"]["main"]["recovered"] is True
 
 
-async def test_waiting_for_the_relay_keeps_nobody_else_waiting(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many come with a cursor that is beyond the head, whoever comes with a good one, or with none, joins."""
+async def test_waiting_clients_do_not_delay_the_others(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients whose cursors are beyond the head do not delay clients with a valid cursor or none."""
     monkeypatch.setattr(resume, "WAIT_S", 3600)
-    waiting = [asyncio.create_task(_hello_of(node, at(99))) for _ in range(COLD_READS + 1)]
+    waiting = [asyncio.create_task(_connect_reply(node, cursors_at(99))) for _ in range(COLD_READS + 1)]
     await wait_until(lambda: len(node.gateway.relay.tails[DEFAULT_ZONE]._waiting) == len(waiting))
-    assert (await _hello_of(node, at(0)))["zones"]["main"]["recovered"] is True
-    assert "seq" in (await _hello_of(node, {}))["zones"]["main"]
+    assert (await _connect_reply(node, cursors_at(0)))["zones"]["main"]["recovered"] is True
+    assert "seq" in (await _connect_reply(node, {}))["zones"]["main"]
     await node.append("user:bob", times=99)
     assert all(hello["zones"]["main"]["recovered"] for hello in await asyncio.gather(*waiting))
 
 
-async def _hello_of(node: Node, cursors: dict[str, Any]) -> dict[str, Any]:
-    async with node.client("ann", cursors=cursors) as client:
+async def _connect_reply(node: Node, cursors: dict[str, Any]) -> dict[str, Any]:
+    """Connect as ann with these cursors and return the reply."""
+    async with node.connect("ann", cursors=cursors) as client:
         hello: dict[str, Any] = client.hello
         return hello
 
 
 async def test_older_epochs(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cursor of an older epoch is good exactly if it lies below the next one's first seq; it never will be else, so
-    nothing is waited for.
+    """A cursor of an older epoch is valid if and only if it is below the first seq of the next epoch. Otherwise it is
+    refused at once, because it can never become valid.
     """
     monkeypatch.setattr(resume, "WAIT_S", 3600)
-    await node.relayed(await node.append("user:ann", times=10))
+    await node.wait_until_relayed(await node.append("user:ann", times=10))
     redis = node.engine.store.redis
     await redis.hset(keys.epochs(DEFAULT_ZONE), mapping={epoch_name(2): 11})
     await redis.hset(keys.zone_meta(DEFAULT_ZONE), mapping={"epoch": epoch_name(2)})
-    await node.relayed(await node.append("user:ann", times=5))
+    await node.wait_until_relayed(await node.append("user:ann", times=5))
     await node.gateway.relay.tails[DEFAULT_ZONE].wait_for_seq(10**9, 3)
     assert node.gateway.relay.tails[DEFAULT_ZONE].epoch == epoch_name(2)
     assert node.gateway.counters.resyncs == {}
     for cursor, expected in (
-        (at(10, epoch_name(1)), {"recovered": True, "missed": 5}),
-        (at(11, epoch_name(1)), {"recovered": False, "reason": "epoch"}),
-        (at(11, epoch_name(2)), {"recovered": True, "missed": 4}),
-        (at(4, epoch_name(2)), {"recovered": True, "missed": 11}),
+        (cursors_at(10, epoch_name(1)), {"recovered": True, "missed": 5}),
+        (cursors_at(11, epoch_name(1)), {"recovered": False, "reason": "epoch"}),
+        (cursors_at(11, epoch_name(2)), {"recovered": True, "missed": 4}),
+        (cursors_at(4, epoch_name(2)), {"recovered": True, "missed": 11}),
     ):
-        async with node.client("ann", cursors=cursor) as client:
-            assert zone_of(client) == {"epoch": epoch_name(2), "seq": 15} | expected
+        async with node.connect("ann", cursors=cursor) as client:
+            assert zone_in_reply(client) == {"epoch": epoch_name(2), "seq": 15} | expected
 
 
 async def test_zones_not_served_are_left_out(node: Node) -> None:
-    """A cursor of a zone that this gateway does not tail is passed over: the reply names the zones that are."""
-    async with node.client("ann", cursors={"mars": {"epoch": epoch_name(1), "seq": 1}}) as client:
+    """A cursor of a zone that this gateway does not serve is ignored. The reply contains the served zones."""
+    async with node.connect("ann", cursors={"mars": {"epoch": epoch_name(1), "seq": 1}}) as client:
         assert list(client.hello["zones"]) == ["main"]
 
 
 async def test_several_zones(settings: Settings) -> None:
-    """Each zone is resumed by its own cursor."""
-    async with node_of(msgspec.structs.replace(settings, zones=("main", "north"))) as node:
-        await node.relayed(await node.append("user:ann", times=2))
-        await node.relayed(await node.append("user:ann", times=3, zone="north"), "north")
-        async with node.client("ann", cursors={"north": {"epoch": epoch_name(1), "seq": 1}}) as client:
+    """Each zone is resumed from its own cursor."""
+    async with running_node(msgspec.structs.replace(settings, zones=("main", "north"))) as node:
+        await node.wait_until_relayed(await node.append("user:ann", times=2))
+        await node.wait_until_relayed(await node.append("user:ann", times=3, zone="north"), "north")
+        async with node.connect("ann", cursors={"north": {"epoch": epoch_name(1), "seq": 1}}) as client:
             zones = client.hello["zones"]
             assert (zones["main"]["recovered"], zones["north"]["missed"]) == (False, 2)
-            assert await client.seqs(2) == [2, 3]
+            assert await client.next_seqs(2) == [2, 3]
 
 
 async def test_subscriptions_are_restored_before_the_replay(node: Node) -> None:
-    """Events of a restored subscription are part of the replay."""
-    await node.relayed(await node.append("user:bob", times=4))
-    async with node.client("eve", "admin", cursors=at(1), subs=["zone:main"]) as client:
+    """A replay contains the events of the restored subscriptions."""
+    await node.wait_until_relayed(await node.append("user:bob", times=4))
+    async with node.connect("eve", "admin", cursors=cursors_at(1), subs=["zone:main"]) as client:
         assert client.hello["subs"] == ["zone:main"]
-        assert await client.seqs(3) == [2, 3, 4]
+        assert await client.next_seqs(3) == [2, 3, 4]
 
 
-# Further back than memory
+# Events older than the replay buffer
 
 
 @pytest.fixture
-def forgetful(settings: Settings) -> Settings:
-    """A gateway that remembers next to nothing."""
+def small_buffer_settings(settings: Settings) -> Settings:
+    """Return settings with a very small replay buffer."""
     return msgspec.structs.replace(settings, memory_bytes=200_000)
 
 
-async def test_from_the_log(forgetful: Settings) -> None:
-    """Below memory the window of the log is read, and joined with memory without a seam."""
-    async with node_of(forgetful) as node:
+async def test_older_events_are_read_from_the_log(small_buffer_settings: Settings) -> None:
+    """Events older than the replay buffer are read from the log and joined with those of the buffer without a gap."""
+    async with running_node(small_buffer_settings) as node:
         first = await node.append("user:ann")
         await node.append("user:bob", times=3_000)
         last = await node.append("user:ann")
-        await node.relayed(last)
+        await node.wait_until_relayed(last)
         assert (node.gateway.relay.tails[DEFAULT_ZONE].buffer.first or 0) > first
-        async with node.client("ann", cursors=at(0)) as client:
-            assert zone_of(client)["missed"] == 2
-            assert await client.seqs(2) == [first, last]
+        async with node.connect("ann", cursors=cursors_at(0)) as client:
+            assert zone_in_reply(client)["missed"] == 2
+            assert await client.next_seqs(2) == [first, last]
 
 
-async def test_from_the_archive(forgetful: Settings) -> None:
-    """Below the log SQL is asked; what neither has is too_old."""
-    async with node_of(forgetful) as node:
+async def test_older_events_are_read_from_sql(small_buffer_settings: Settings) -> None:
+    """Events older than the log are read from SQL."""
+    async with running_node(small_buffer_settings) as node:
         first = await node.append("user:ann", data='{"job":null}')
         await node.append("user:bob", times=1_500)
         for _ in range(10):
@@ -238,22 +245,22 @@ async def test_from_the_archive(forgetful: Settings) -> None:
         last = await node.append("user:ann")
         await node.append("user:bob", times=500)
         await node.engine.store.redis.xtrim(keys.log(DEFAULT_ZONE), minid=f"{last - 300}-0", approximate=False)
-        async with node.client("ann", cursors=at(0)) as client:
-            assert zone_of(client)["missed"] == 2
-            assert await client.seqs(2) == [first, last]
+        async with node.connect("ann", cursors=cursors_at(0)) as client:
+            assert zone_in_reply(client)["missed"] == 2
+            assert await client.next_seqs(2) == [first, last]
 
 
-async def test_older_than_the_archive_reaches(forgetful: Settings) -> None:
-    """Where SQL's own beginning was deleted, a cursor below it is too_old and one just before it is served; more than
-    1,000 events out of SQL are too_old as well.
+async def test_events_deleted_from_sql_are_too_old(small_buffer_settings: Settings) -> None:
+    """If SQL's oldest events were deleted, a cursor that misses a deleted event is refused as `too_old`, and a later
+    cursor is resumed. More than 1,000 events from SQL are `too_old` too.
     """
-    async with node_of(forgetful) as node:
+    async with running_node(small_buffer_settings) as node:
         last = await node.append("user:ann", times=1_500, data='{"job":null}')
         await node.append("user:bob", times=500)
         for _ in range(10):
             await archiver.run_once(node.engine)
         head = await node.append("user:bob", times=2_000)
-        await node.relayed(head)
+        await node.wait_until_relayed(head)
         await node.engine.store.redis.xtrim(keys.log(DEFAULT_ZONE), minid=f"{last + 300}-0", approximate=False)
         async with node.engine.archive.writing() as conn:
             await conn.execute(delete(events).where(events.c.seq <= 600))
@@ -262,76 +269,78 @@ async def test_older_than_the_archive_reaches(forgetful: Settings) -> None:
             (600, {"recovered": True, "missed": 900}),
             (last - 1, {"recovered": True, "missed": 1}),
         ):
-            async with node.client("ann", cursors=at(cursor)) as client:
-                assert zone_of(client) == {"epoch": epoch_name(1), "seq": head} | told
+            async with node.connect("ann", cursors=cursors_at(cursor)) as client:
+                assert zone_in_reply(client) == {"epoch": epoch_name(1), "seq": head} | told
                 if told["recovered"]:
-                    assert await client.seqs(last - cursor) == list(range(cursor + 1, last + 1))
-        async with node.client("eve", "admin", cursors=at(600), subs=["zone:main"]) as client:
-            assert zone_of(client)["reason"] == "too_old"
+                    assert await client.next_seqs(last - cursor) == list(range(cursor + 1, last + 1))
+        async with node.connect("eve", "admin", cursors=cursors_at(600), subs=["zone:main"]) as client:
+            assert zone_in_reply(client)["reason"] == "too_old"
 
 
-async def test_neither_log_nor_archive(forgetful: Settings) -> None:
-    """What nobody has any more is too_old, never a silent gap."""
-    async with node_of(forgetful) as node:
+async def test_events_in_neither_log_nor_sql_are_too_old(small_buffer_settings: Settings) -> None:
+    """If the missed events are in neither the log nor SQL, the cursor is refused as `too_old`. There is no
+    silent gap.
+    """
+    async with running_node(small_buffer_settings) as node:
         last = await node.append("user:ann", times=3_000)
-        await node.relayed(last)
+        await node.wait_until_relayed(last)
         await node.engine.store.redis.xtrim(keys.log(DEFAULT_ZONE), minid=f"{last - 10}-0", approximate=False)
-        async with node.client("ann", cursors=at(0)) as client:
-            assert zone_of(client)["reason"] == "too_old"
+        async with node.connect("ann", cursors=cursors_at(0)) as client:
+            assert zone_in_reply(client)["reason"] == "too_old"
 
 
 async def test_a_gateway_that_starts_reads_the_log_first(settings: Settings) -> None:
-    """A new gateway resumes from its memory what happened before it started."""
-    async with node_of(settings) as node:
-        await node.relayed(await node.append("user:ann", times=20))
-    async with node_of(settings) as node:
+    """A new gateway fills its replay buffer from the log, and can resume events from before its start."""
+    async with running_node(settings) as node:
+        await node.wait_until_relayed(await node.append("user:ann", times=20))
+    async with running_node(settings) as node:
         assert node.gateway.relay.tails[DEFAULT_ZONE].buffer.first == 1
-        async with node.client("ann", cursors=at(5)) as client:
-            assert await client.seqs(15) == list(range(6, 21))
+        async with node.connect("ann", cursors=cursors_at(5)) as client:
+            assert await client.next_seqs(15) == list(range(6, 21))
 
 
-async def test_quiet_while_many_passed(settings: Settings) -> None:
-    """One who was quiet while 100,000 events of others passed is recovered, with nothing missed, from his head."""
+async def test_a_quiet_client_resumes_from_its_head(settings: Settings) -> None:
+    """A client that received only heads during 100,000 events of others resumes with nothing missed."""
     lively = msgspec.structs.replace(settings, ping_s=0.5)
-    async with node_of(lively) as node:
+    async with running_node(lively) as node:
         seq = await node.append("user:bob", times=100_000, data="{}")
-        async with node.client("ann") as client:
+        async with node.connect("ann") as client:
             head = {"seq": 0}
             while head.get("seq", 0) < seq:
                 head = msgspec.json.decode(await client.socket.recv())
                 await client.send("{}")
         more = await node.append("user:bob", times=100)
-        await node.relayed(more)
-        async with node.client("ann", cursors=at(seq)) as client:
-            assert zone_of(client) == {"epoch": epoch_name(1), "seq": more, "recovered": True, "missed": 0}
+        await node.wait_until_relayed(more)
+        async with node.connect("ann", cursors=cursors_at(seq)) as client:
+            assert zone_in_reply(client) == {"epoch": epoch_name(1), "seq": more, "recovered": True, "missed": 0}
 
 
-# Again and again
+# Many cuts
 
 
 async def test_cut_again_and_again(node: Node) -> None:
-    """A client that is cut at random moments under load gets every event once and in order."""
+    """A client that is cut at random moments under load receives every event once and in order."""
     total, rounds = 3_000, random.Random(7)
     stop = asyncio.Event()
 
-    async def load() -> None:
+    async def append_events() -> None:
         for _ in range(total // 10):
             await node.append("user:ann role:customer user:bob", times=5)
             await node.append("user:bob", times=3)
             await node.append("user:ann", times=5)
         stop.set()
 
-    loading = asyncio.create_task(load())
+    loading = asyncio.create_task(append_events())
     got: list[int] = []
     cursor = 0
     cuts = 0
     while len(got) < total:
-        async with node.client("ann", cursors=at(cursor)) as client:
-            assert zone_of(client)["recovered"] is True
+        async with node.connect("ann", cursors=cursors_at(cursor)) as client:
+            assert zone_in_reply(client)["recovered"] is True
             for _ in range(rounds.randint(1, 200)):
                 if len(got) == total:
                     break
-                cursor = (await client.push())["seq"]
+                cursor = (await client.next_push())["seq"]
                 got.append(cursor)
             cuts += 1
             client.socket.transport.abort()

@@ -1,4 +1,6 @@
-"""Clients that do not keep up: a bounded amount of memory each, and everybody else as fast as ever."""
+"""Clients that do not read fast enough: each uses a bounded amount of memory and does not slow down the other
+clients.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +12,15 @@ import pytest
 
 from engine.process.settings import Settings
 from server.gateway import send_buffer
-from tests.server.gateway.conftest import JSON, Client, Node, node_of
+from tests.server.gateway.conftest import JSON_SUBPROTOCOL, Client, Node, running_node
 from tests.support.wait import wait_until
 from tests.test_bench import found
 
-BIG = '{"text":"' + "x" * 4_000 + '"}'
+BIG_DATA = '{"text":"' + "x" * 4_000 + '"}'
 
 
-def narrow(node: Node) -> socket.socket:
-    """A connection that takes in little before TCP holds the server up."""
+def small_receive_socket(node: Node) -> socket.socket:
+    """Open a TCP connection with a receive buffer of 4 KiB, so that the server soon cannot write."""
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     sock.connect(("127.0.0.1", node.port))
@@ -26,21 +28,23 @@ def narrow(node: Node) -> socket.socket:
     return sock
 
 
-async def deaf_client(client: Client) -> None:
-    """Read nothing any more."""
+async def stop_reading(client: Client) -> None:
+    """Stop reading from the socket of ``client``."""
     client.socket.transport.pause_reading()
 
 
-async def test_never_reads(node: Node) -> None:
-    """Who never reads is closed with 4001 at one MiB behind; meanwhile the others get everything."""
-    async with node.raw(sock=narrow(node), max_queue=None) as slow, node.client("ann") as quick:
-        await slow.ask(op="connect", token=await node.token("ann"))
-        await deaf_client(slow)
+async def test_a_client_that_never_reads_is_closed(node: Node) -> None:
+    """A client that never reads is closed with 4001 when 1 MiB waits for it. Another client receives everything in the
+    meantime.
+    """
+    async with node.open_socket(sock=small_receive_socket(node), max_queue=None) as slow, node.connect("ann") as quick:
+        await slow.request(op="connect", token=await node.token("ann"))
+        await stop_reading(slow)
         (session,) = [s for s in node.gateway.sessions if s.id != quick.hello["session"]]
-        got = asyncio.create_task(quick.seqs(600))
+        got = asyncio.create_task(quick.next_seqs(600))
         most = 0
         for _ in range(60):
-            await node.append("user:ann", times=10, data=BIG)
+            await node.append("user:ann", times=10, data=BIG_DATA)
             transport = session._connection.transport
             most = max(most, session._behind_bytes + transport.get_write_buffer_size())
         last = (await got)[-1]
@@ -51,9 +55,9 @@ async def test_never_reads(node: Node) -> None:
         assert session._behind is None
 
 
-async def test_some_of_many_never_read() -> None:
-    """Each who never reads is closed with 4001 while a broadcast goes on; the others have every event, once, in order.
-    (``bench/questions/slow.py`` with few people; ``python -m bench slow`` is its full size.)
+async def test_a_broadcast_with_clients_that_never_read() -> None:
+    """During a broadcast, clients that never read are closed with 4001, and all others receive every event once and in
+    order. (A small run of ``bench/questions/slow.py``; ``python -m bench slow`` is the full one.)
     """
     size = ("--sockets", "60", "--deaf", "5", "--rate", "60", "--size", "20000", "--seconds", "3")
     figures = await asyncio.to_thread(found, "slow", *size)
@@ -63,12 +67,14 @@ async def test_some_of_many_never_read() -> None:
         assert figures[nothing] == 0, nothing
 
 
-async def test_reads_again(node: Node) -> None:
-    """Who was held up for a while gets everything in order, and his commands' replies before the backlog."""
-    async with node.raw(sock=narrow(node)) as client:
-        await client.ask(op="connect", token=await node.token("ann"))
-        await deaf_client(client)
-        await node.relayed(await node.append("user:ann", times=200, data=BIG))
+async def test_a_client_that_reads_again_receives_everything(node: Node) -> None:
+    """A client that stops reading for a while receives everything in order afterwards. Replies to its commands arrive
+    before the waiting events.
+    """
+    async with node.open_socket(sock=small_receive_socket(node)) as client:
+        await client.request(op="connect", token=await node.token("ann"))
+        await stop_reading(client)
+        await node.wait_until_relayed(await node.append("user:ann", times=200, data=BIG_DATA))
         await client.send({"id": 77, "op": "unsubscribe", "channel": "job:x"})
         (session,) = node.gateway.sessions
         await wait_until(lambda: session.has_unsent and session.replies)
@@ -86,35 +92,42 @@ async def test_reads_again(node: Node) -> None:
         assert node.gateway.counters.closes == {}
 
 
-async def test_too_old(node: Node, monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
-    """A frame that has waited longer than the limit closes with 4001, however little is behind."""
+async def test_a_frame_that_waits_too_long_closes_the_client(
+    node: Node, monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    """A client is closed with 4001 if a frame waits longer than ``MAX_QUEUE_AGE_S``, however few bytes wait."""
     monkeypatch.setattr(send_buffer, "MAX_QUEUE_AGE_S", 0.3)
-    async with node_of(msgspec.structs.replace(settings, ping_s=2.5)) as other, other.raw(sock=narrow(other)) as client:
-        await client.ask(op="connect", token=await other.token("bob"))
-        await deaf_client(client)
-        await other.append("user:bob", times=100, data=BIG)
+    async with (
+        running_node(msgspec.structs.replace(settings, ping_s=2.5)) as other,
+        other.open_socket(sock=small_receive_socket(other)) as client,
+    ):
+        await client.request(op="connect", token=await other.token("bob"))
+        await stop_reading(client)
+        await other.append("user:bob", times=100, data=BIG_DATA)
         await wait_until(lambda: other.gateway.counters.closes[4001] == 1)
 
 
-async def test_no_pong_with_something_unsent_is_too_slow(settings: Settings) -> None:
-    """A missed pong while anything is unsent counts as too slow, not as gone."""
+async def test_a_missed_pong_with_unsent_frames_is_too_slow(settings: Settings) -> None:
+    """A client that misses a pong while frames are unsent is closed as too slow (4001), not as lost (4002)."""
     async with (
-        node_of(msgspec.structs.replace(settings, ping_s=0.5, pong_s=0.2)) as node,
-        node.raw(sock=narrow(node)) as client,
+        running_node(msgspec.structs.replace(settings, ping_s=0.5, pong_s=0.2)) as node,
+        node.open_socket(sock=small_receive_socket(node)) as client,
     ):
-        await client.ask(op="connect", token=await node.token("ann"))
-        await deaf_client(client)
-        await node.append("user:ann", times=60, data=BIG)
+        await client.request(op="connect", token=await node.token("ann"))
+        await stop_reading(client)
+        await node.append("user:ann", times=60, data=BIG_DATA)
         await wait_until(lambda: sum(node.gateway.counters.closes.values()) == 1)
         assert node.gateway.counters.closes == {4001: 1}
 
 
 async def test_ping_flood_of_one_who_does_not_read(node: Node) -> None:
-    """Pongs to one who does not read do not pile up: the last ping alone is answered."""
-    async with node.raw(sock=narrow(node)) as client:
-        await client.ask(op="connect", token=await node.token("ann"))
-        await deaf_client(client)
-        await node.relayed(await node.append("user:ann", times=60, data=BIG))
+    """If a client sends many pings and does not read, only the last ping is answered, so that pongs do not
+    accumulate.
+    """
+    async with node.open_socket(sock=small_receive_socket(node)) as client:
+        await client.request(op="connect", token=await node.token("ann"))
+        await stop_reading(client)
+        await node.wait_until_relayed(await node.append("user:ann", times=60, data=BIG_DATA))
         (session,) = node.gateway.sessions
         before = session._connection.transport.get_write_buffer_size()
         for number in range(2_000):
@@ -123,18 +136,18 @@ async def test_ping_flood_of_one_who_does_not_read(node: Node) -> None:
 
 
 async def test_more_commands_than_run_at_once(node: Node) -> None:
-    """A burst of commands is worked off a few at a time; each is answered, none is thrown away."""
-    async with node.client("ann") as client:
+    """A burst of 300 commands is processed a few at a time, and each is answered."""
+    async with node.connect("ann") as client:
         for number in range(300):
             await client.send({"id": number, "op": "unsubscribe", "channel": "job:x"})
         replies = [(await client.receive())["id"] for _ in range(300)]
         assert sorted(replies) == list(range(300))
 
 
-async def test_messages_before_the_hello_is_answered(node: Node) -> None:
-    """What follows a connect without waiting for its answer is done after it."""
+async def test_messages_sent_before_the_connect_reply(node: Node) -> None:
+    """Messages that a client sends after `connect` without waiting for its reply are processed after it."""
     token = await node.token("ann")
-    async with node.raw(subprotocols=[JSON]) as client:
+    async with node.open_socket(subprotocols=[JSON_SUBPROTOCOL]) as client:
         await client.send({"id": 1, "op": "connect", "token": token})
         await client.send({"id": 2, "op": "ping"})
         await client.send({"id": 3, "op": "unsubscribe", "channel": "job:x"})

@@ -16,7 +16,7 @@ from engine.blueprint.catalogue import BlueprintError
 from engine.process.settings import Settings
 from engine.types import ROLES, Role
 from server.serve import running
-from tests.server.gateway.streams import site_of
+from tests.server.gateway.streams import open_event_server
 from tests.server.http import people
 from tests.server.http.client import Client, code_of, pointers
 from tests.server.http.people import register
@@ -105,14 +105,19 @@ async def test_a_declared_announcement_reaches_every_gateway(settings: Settings,
     first = msgspec.structs.replace(settings, port=0, blueprints=str(mine))
     shared = {"key_file": str(tmp_path / "data/signing.key"), "database": f"sqlite:///{tmp_path}/data/callout.db"}
     second = msgspec.structs.replace(first, data=str(tmp_path / "other"), **shared)
-    async with running(first) as one, site_of(one) as here, running(second) as two, site_of(two) as there:
+    async with (
+        running(first) as one,
+        open_event_server(one) as here,
+        running(second) as two,
+        open_event_server(two) as there,
+    ):
         customer = await register(Client(there.http), "customer")
         headers = {"Authorization": f"Bearer {customer.token}"}
-        async with there.source("", headers=headers) as source:
+        async with there.open_stream("", headers=headers) as source:
             admin = people.principal(one, here.http, "admin")
             body = {"event": "promotion", "roles": ["customer"], "data": {"percent": 10}}
             assert (await admin("POST", "/v1/announcements", body)).status_code == 200
-            told = (await source.event()).data
+            told = (await source.next_event()).data
             assert (told["type"], told["event"], told["data"]) == ("promotion", "promo", {"percent": 10})
 
 

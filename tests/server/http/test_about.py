@@ -14,7 +14,7 @@ from server.serve import Running
 from tests.server.http.client import Client
 from tests.support.wait import wait_until
 
-ANSWER_COUNT = re.compile(r"callout_http_answers_total\{operation=\"(\w*)\",status=\"(\d+)\"\} (\d+)")
+ANSWER_COUNT_PATTERN = re.compile(r"callout_http_answers_total\{operation=\"(\w*)\",status=\"(\d+)\"\} (\d+)")
 
 
 async def test_not_ready_names_each_problem(site: Running, nobody: Client, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,7 +97,9 @@ async def test_answers_are_counted_by_route_and_status(nobody: Client, admin: Cl
 
     async def refused_count() -> int:
         text = (await admin("GET", "/metrics")).text
-        return sum(int(n) for name, status, n in ANSWER_COUNT.findall(text) if (name, status) == ("users_me", "401"))
+        return sum(
+            int(n) for name, status, n in ANSWER_COUNT_PATTERN.findall(text) if (name, status) == ("users_me", "401")
+        )
 
     before = await refused_count()
     await nobody("GET", "/v1/me")
@@ -116,11 +118,11 @@ async def document(nobody: Client) -> dict[str, Any]:
     return told
 
 
-def nodes(value: Any) -> list[dict[str, Any]]:
+def nested_objects(value: Any) -> list[dict[str, Any]]:
     """Return every object inside ``value``, at any depth."""
     if isinstance(value, dict):
-        return [value, *(node for inner in value.values() for node in nodes(inner))]
-    return [node for inner in value for node in nodes(inner)] if isinstance(value, list) else []
+        return [value, *(node for inner in value.values() for node in nested_objects(inner))]
+    return [node for inner in value for node in nested_objects(inner)] if isinstance(value, list) else []
 
 
 async def test_the_document_has_every_route(document: dict[str, Any]) -> None:
@@ -135,7 +137,7 @@ async def test_the_document_has_every_route(document: dict[str, Any]) -> None:
 
 async def test_every_reference_resolves(document: dict[str, Any]) -> None:
     """Each `$ref` of the document points to an object in the document."""
-    for node in nodes(document):
+    for node in nested_objects(document):
         if "$ref" in node:
             place: Any = document
             for step in node["$ref"].removeprefix("#/").split("/"):
@@ -167,7 +169,7 @@ async def test_schemas_are_json_schema(document: dict[str, Any]) -> None:
     """Each schema uses only types of JSON Schema, and each required member is a declared property."""
     known = {"object", "array", "string", "number", "integer", "boolean", "null"}
     for name, schema in document["components"]["schemas"].items():
-        for node in nodes(schema):
+        for node in nested_objects(schema):
             kind = node.get("type", "null")
             if isinstance(kind, str | list) and "properties" in node:
                 assert set([kind] if isinstance(kind, str) else kind) <= known, name

@@ -27,7 +27,7 @@ from server.schemas.ops import KINDS
 from tests.server.http.client import Client
 
 GATEWAY_DIR = Path(protocol.__file__).parent
-EMITTED = {
+EMITTED_TYPES = {
     kind
     for script in scripts.load_installed_library().values()
     for kind in script.emits
@@ -49,11 +49,11 @@ def messages(document: dict[str, Any], kind: str) -> set[str]:
     return {n.partition(".")[2] for n in document["components"]["messages"] if n.startswith(f"{kind}.")}
 
 
-def nodes(value: Any) -> list[dict[str, Any]]:
+def nested_objects(value: Any) -> list[dict[str, Any]]:
     """Return every object inside ``value``, at any depth."""
     if isinstance(value, dict):
-        return [value, *(node for inner in value.values() for node in nodes(inner))]
-    return [node for inner in value for node in nodes(inner)] if isinstance(value, list) else []
+        return [value, *(node for inner in value.values() for node in nested_objects(inner))]
+    return [node for inner in value for node in nested_objects(inner)] if isinstance(value, list) else []
 
 
 async def test_the_document_needs_no_token(nobody: Client, document: dict[str, Any]) -> None:
@@ -68,7 +68,7 @@ def test_the_document_has_what_asyncapi_requires(document: dict[str, Any]) -> No
     messages of its own channel.
     """
     assert document["asyncapi"] == "3.0.0" and {"title", "version"} <= set(document["info"])
-    for node in nodes(document):
+    for node in nested_objects(document):
         if isinstance(node.get("$ref"), str):
             place: Any = document
             for step in node["$ref"].removeprefix("#/").split("/"):
@@ -98,9 +98,9 @@ def test_events_are_those_that_scripts_append(document: dict[str, Any]) -> None:
     """The document describes exactly the event types that scripts can append, except those for gateways, and the types
     that shipped blueprints declare: the events of their commands and their announcements.
     """
-    families = tuple(kind[:-1] for kind in EMITTED if kind.endswith("*"))
-    assert set(payloads.EVENTS) >= EMITTED
-    assert {kind for kind in payloads.EVENTS if not kind.startswith(families)} <= EMITTED
+    families = tuple(kind[:-1] for kind in EMITTED_TYPES if kind.endswith("*"))
+    assert set(payloads.EVENTS) >= EMITTED_TYPES
+    assert {kind for kind in payloads.EVENTS if not kind.startswith(families)} <= EMITTED_TYPES
     shipped = catalogue.load_blueprints("home_service", catalogue.shipped_folder()).by_name.values()
     own = {command.event for each in shipped for command in each.commands.values()}
     own |= {name for each in shipped for name, rule in each.events.items() if rule.announcement}
@@ -145,7 +145,7 @@ def test_blueprints_name_no_other_events() -> None:
     for each in catalogue.load_blueprints("home_service", catalogue.shipped_folder()).by_name.values():
         declared = {name for name, rule in each.events.items() if not rule.announcement}
         made = {kind for kind in (declared | {c.event for c in each.commands.values()}) if not kind.startswith("job.")}
-        assert made <= EMITTED | set(payloads.LIVE) | {event.type for event in event_catalogue.PLANNED_EVENTS}, (
+        assert made <= EMITTED_TYPES | set(payloads.LIVE) | {event.type for event in event_catalogue.PLANNED_EVENTS}, (
             each.name
         )
 

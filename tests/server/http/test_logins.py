@@ -13,13 +13,13 @@ from tests.server.http.conftest import Join
 PASSWORD = "correct horse"
 
 
-async def _two_logins(nobody: Client, **first: str) -> tuple[Client, Client, str]:
+async def _log_in_twice(nobody: Client, **headers: str) -> tuple[Client, Client, str]:
     """Register a customer and log them in again. Return the client of each login and the second login's refresh token.
-    ``first`` are the headers of the registration.
+    ``headers`` are the headers of the registration.
     """
     email = f"{uuid.uuid4().hex}@example.org"
     new = {"email": email, "password": PASSWORD, "name": "Ada", "role": "customer"}
-    told = (await nobody("POST", "/v1/auth/register", new, **first)).json()
+    told = (await nobody("POST", "/v1/auth/register", new, **headers)).json()
     again = (await nobody("POST", "/v1/auth/login", {"email": email, "password": PASSWORD})).json()
     user, http = told["user"]["id"], nobody.http
     return Client(http, told["access_token"], user), Client(http, again["access_token"], user), again["refresh_token"]
@@ -29,7 +29,7 @@ async def test_only_own_logins_can_be_ended(nobody: Client, customer: Client, st
     """A login of somebody else, an ended login and an unknown login are refused with 404, also for an admin, and no
     login is ended.
     """
-    phone, laptop, _ = await _two_logins(nobody)
+    phone, laptop, _ = await _log_in_twice(nobody)
     items = (await phone("GET", "/v1/me/sessions")).json()["items"]
     for caller in (customer, staff["admin"]):
         for login in (*(item["id"] for item in items), "ses_none"):
@@ -47,7 +47,7 @@ async def test_logins_are_listed_latest_first(nobody: Client, agent: str, device
     """Logins are listed latest first, and the one of the request is `current`. `device` is the `User-Agent` of the
     login. The pages contain each login once.
     """
-    phone, laptop, _ = await _two_logins(nobody, User_Agent=agent)
+    phone, laptop, _ = await _log_in_twice(nobody, User_Agent=agent)
     latest, first = (await laptop("GET", "/v1/me/sessions")).json()["items"]
     assert (latest["current"], first["current"], first["device"]) == (True, False, device)
     assert first["created_at"] <= latest["created_at"] and first["created_at"] <= first["last_seen"]
@@ -60,7 +60,7 @@ async def test_an_ended_login_is_refused_at_once(nobody: Client) -> None:
     """After a login is ended, its access token and refresh token are refused, and the list does not contain it. The
     other login remains valid, and a repeat with the key returns the first reply.
     """
-    phone, laptop, refresh = await _two_logins(nobody)
+    phone, laptop, refresh = await _log_in_twice(nobody)
     (login,) = [item["id"] for item in (await laptop("GET", "/v1/me/sessions")).json()["items"] if item["current"]]
     key = str(uuid.uuid4())
     for repeated in (None, "true"):

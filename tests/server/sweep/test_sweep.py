@@ -63,7 +63,7 @@ async def _send_op(world: World, kind: type[ops.Op]) -> list[str]:
         code, what = reply.get("error", {}).get("code", ""), f"{one.caller}: {one.op} {one.arguments}"
         if one.allowed is not None and one.was_allowed(code) != one.allowed:
             wrong.append(f"{what} may{'' if one.allowed else ' not'}, and was answered {code or 'well'}")
-        wrong += [f"{what} shows {name}" for name in world.leaks(one.caller, json.dumps(reply))]
+        wrong += [f"{what} shows {name}" for name in world.leaked_secrets(one.caller, json.dumps(reply))]
     return wrong
 
 
@@ -82,7 +82,9 @@ async def _call_route(world: World, route: Route) -> list[str]:
         code, text = await requests.send_request(world, asked)
         if asked.allowed is not None and asked.was_allowed(code) != asked.allowed:
             wrong.append(f"{asked} may{'' if asked.allowed else ' not'}, and was answered {code or 'well'}")
-        wrong += [f"{asked} shows {name}" for name in world.leaks(asked.caller, text, event=route.may_stream)]
+        wrong += [
+            f"{asked} shows {name}" for name in world.leaked_secrets(asked.caller, text, is_event=route.may_stream)
+        ]
     return wrong
 
 
@@ -100,7 +102,7 @@ async def push_violations(world: World) -> list[str]:
         f"{caller} received {frame['type']} with {name}"
         for caller, socket in world.sockets.items()
         for frame in socket.pushes
-        for name in world.leaks(caller, json.dumps(frame), event="seq" in frame)
+        for name in world.leaked_secrets(caller, json.dumps(frame), is_event="seq" in frame)
     ]
 
 

@@ -23,8 +23,8 @@ from tests.support.socket_client import SocketClient
 from tests.support.wait import wait_until
 
 CUSTOMERS = ("customer", "other_customer", "spare_customer")
-WORKERS = ("holder", "former", "loser", "decliner")
-TECHNICIANS = (*WORKERS, "never", "spare_technician")
+OFFERED_TECHNICIANS = ("holder", "former", "loser", "decliner")
+TECHNICIANS = (*OFFERED_TECHNICIANS, "never", "spare_technician")
 STAFF: dict[str, Role] = {
     "mediator": "mediator",
     "onboarding_manager": "onboarding_manager",
@@ -85,12 +85,12 @@ class World:
         """Create and record a secret that events may contain, and return its text."""
         return self.add_secret(name, f"{name}-{uuid.uuid4().hex[:12]}", *readers, in_events=True)
 
-    def leaks(self, user: str, text: str, *, event: bool = False) -> list[str]:
+    def leaked_secrets(self, user: str, text: str, *, is_event: bool = False) -> list[str]:
         """Return the names of the secrets in ``text`` that ``user`` may not see or, in an event, that no event may
         contain.
         """
         found = [(name, secret) for name, secret in self.secrets.items() if secret.text in text]
-        wrong = [name for name, secret in found if user not in secret.readers or (event and not secret.in_events)]
+        wrong = [name for name, secret in found if user not in secret.readers or (is_event and not secret.in_events)]
         self.seen_secrets |= {name for name, _ in found} - set(wrong)
         return wrong
 
@@ -115,7 +115,7 @@ class World:
             await people.approve(self.people[name], self.people["admin"], service)
             mine = f"/v1/technicians/{self.people[name].user}"
             await self.request("admin", "PATCH", mine, {"capacity": 10})
-        for name in (*WORKERS, "never"):
+        for name in (*OFFERED_TECHNICIANS, "never"):
             await people.go_online(self.people[name], **(POSITION if name == "holder" else {}))
 
     async def _create_services(self) -> None:
@@ -214,7 +214,7 @@ class World:
     async def run_story(self) -> None:
         """Create eight jobs, each in another state or with other users."""
         self._disable_expiry()
-        offered = {name: {"offered"} for name in WORKERS}
+        offered = {name: {"offered"} for name in OFFERED_TECHNICIANS}
         await self._create_held_job(offered)
         await self._create_done_job(offered)
         await self._create_awarded_job(offered)
@@ -246,7 +246,7 @@ class World:
             "former": {"offered", "left"},
         }
         await self.book("held", "home_service", relations | {"decliner": {"offered", "declined"}})
-        await self.wait_for_offers("held", *WORKERS)
+        await self.wait_for_offers("held", *OFFERED_TECHNICIANS)
         await self.run_command("decliner", "held", "decline", reason=self.new_secret("why declined", "decliner", *OPS))
         await self.run_command("former", "held", "claim")
         followed = await self.sockets["former"].request("subscribe", channel=f"job:{self.jobs['held']}")
@@ -283,7 +283,7 @@ class World:
         """Create a job with two bids, award it to the holder, and let the holder propose another price."""
         relations = {**offered, "customer": {"customer"}, "holder": {"offered", "holder"}}
         await self.book("awarded", "marketplace", relations, amount=9000, currency="EUR")
-        await self.wait_for_offers("awarded", *WORKERS)
+        await self.wait_for_offers("awarded", *OFFERED_TECHNICIANS)
         readers = {"customer"} | OPS | SERVICES
         job = f"/v1/jobs/{self.jobs['awarded']}"
         note = self.new_secret("note of the bid that lost", "loser", *readers)
@@ -304,7 +304,7 @@ class World:
         relations = {name: {"offered", "technician"} for name in offered} | {"customer": {"customer"}}
         relations["loser"] = {"offered", "technician", "bidder"}
         await self.book("bidding", "marketplace", relations, amount=9000, currency="EUR")
-        await self.wait_for_offers("bidding", *WORKERS)
+        await self.wait_for_offers("bidding", *OFFERED_TECHNICIANS)
         note = self.new_secret("note of the open bid", "loser", "customer", *OPS, *SERVICES)
         made = await self.request(
             "loser", "POST", f"/v1/jobs/{self.jobs['bidding']}/bids", {"amount": 8000, "note": note}
@@ -340,12 +340,12 @@ class World:
         """Create a job that a service books for another customer, and that four technicians are offered."""
         relations = {**offered, "other_customer": {"customer"}, "service": {"booker"}}
         await self.book("offering", "home_service", relations, by="service")
-        await self.wait_for_offers("offering", *WORKERS)
-        self.open_offers["offering"] = set(WORKERS)
+        await self.wait_for_offers("offering", *OFFERED_TECHNICIANS)
+        self.open_offers["offering"] = set(OFFERED_TECHNICIANS)
 
     async def _create_order(self) -> None:
         """Create a delivery order. Technicians receive its public part in an event, and may not read more of it yet."""
-        relations = {name: {"told"} for name in WORKERS} | {"other_customer": {"customer"}}
+        relations = {name: {"told"} for name in OFFERED_TECHNICIANS} | {"other_customer": {"customer"}}
         await self.book("order", "delivery", relations, amount=1500, currency="EUR")
         self.open_offers["order"] = set()
 

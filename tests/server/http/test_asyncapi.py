@@ -158,7 +158,7 @@ def test_live_pushes_are_those_that_the_gateway_sends(document: dict[str, Any]) 
     for path in GATEWAY_DIR.glob("*.py"):
         source = path.read_text()
         words = {n.targets[0].id: n.value.value for n in ast.parse(source).body if _is_text_constant(n)}  # type: ignore[attr-defined]
-        made |= {words[name] for name in re.findall(r"\.live\(([A-Z_]+),", source)}
+        made |= {words[name] for name in re.findall(r"\.encode_live\(([A-Z_]+),", source)}
     assert messages(document, "live") == set(payloads.LIVE) == made
     names = document["components"]["messages"]["live.position"]["payload"]["properties"]["event"]["examples"]
     assert names == ["delivery:location:update", "position"]

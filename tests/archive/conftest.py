@@ -1,4 +1,6 @@
-"""The same tests on both databases: SQLite in a file, PostgreSQL from the wheel behind a relay that can be cut."""
+"""Fixtures that run each test of the archive on both databases: SQLite in a file, and PostgreSQL behind a relay whose
+connections a test can cut.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +25,14 @@ from engine.sql.database import Archive, open_archive
 from tests.conftest import create_data_dir, migrate, run_in_thread
 from tests.support.wait import wait_until
 
-Away = Callable[[], AbstractAsyncContextManager[None]]
+DatabaseAway = Callable[[], AbstractAsyncContextManager[None]]
 
 
 @pytest.fixture(scope="session")
 def postgres_socket() -> Iterator[Path]:
-    """The folder with the socket of a real PostgreSQL.
+    """Start a real PostgreSQL and yield the folder of its socket.
 
-    Not under pytest's folder: as root the server runs as a user of its own, whom pytest shuts out of it.
+    The folder is not in pytest's: as root PostgreSQL runs as a user of its own, to whom pytest's folders are closed.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -42,7 +44,7 @@ def postgres_socket() -> Iterator[Path]:
 
 
 class Relay:
-    """A socket in front of PostgreSQL's; closed, the database is away."""
+    """A Unix socket that forwards connections to PostgreSQL. While the relay is closed, the database is away."""
 
     def __init__(self, folder: Path, behind: Path) -> None:
         self.folder = folder
@@ -52,9 +54,11 @@ class Relay:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
-        self._server = await asyncio.start_unix_server(self._join, self.folder / ".s.PGSQL.5432")
+        """Accept connections."""
+        self._server = await asyncio.start_unix_server(self._connect, self.folder / ".s.PGSQL.5432")
 
     async def close(self) -> None:
+        """Abort all connections and remove the socket."""
         assert self._server
         self._server.close()
         for writer in list(self._open):
@@ -64,15 +68,17 @@ class Relay:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.folder / ".s.PGSQL.5432")
 
-    async def _join(self, near: asyncio.StreamReader, near_out: asyncio.StreamWriter) -> None:
+    async def _connect(self, near: asyncio.StreamReader, near_out: asyncio.StreamWriter) -> None:
+        """Connect a client to PostgreSQL and forward both directions."""
         far, far_out = await asyncio.open_unix_connection(self._behind)
         self._open |= {near_out, far_out}
         for pair in ((near, far_out), (far, near_out)):
-            task = asyncio.create_task(self._pass_on(*pair))
+            task = asyncio.create_task(self._forward(*pair))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _pass_on(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    async def _forward(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        """Copy bytes from `source` to `sink` until `source` ends."""
         with contextlib.suppress(OSError):
             while data := await source.read(65_536):
                 sink.write(data)
@@ -83,21 +89,23 @@ class Relay:
 
 @pytest.fixture(scope="session")
 def postgres_template(postgres_socket: Path) -> str:
-    """A PostgreSQL database with the whole schema, to make others from."""
+    """Create a PostgreSQL database with the whole schema, and return its name: the template of each test's database."""
 
-    async def make() -> None:
+    async def create_template() -> None:
         admin = await asyncpg.connect(host=str(postgres_socket), user="postgres", database="postgres")
         await admin.execute("CREATE DATABASE migrated")
         await admin.close()
         await migrate(Settings(database=f"postgresql://postgres@/migrated?host={postgres_socket}"))
 
-    run_in_thread(make())
+    run_in_thread(create_template())
     return "migrated"
 
 
 @pytest.fixture
 def has_schema() -> bool:
-    """Whether a test's database has the schema already. A module that is about migrations says no."""
+    """Return whether a test's database has the schema at its start. A module of migrations overrides
+    this with false.
+    """
     return True
 
 
@@ -105,7 +113,7 @@ def has_schema() -> bool:
 async def settings(
     request: pytest.FixtureRequest, empty_redis: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_schema: bool
 ) -> AsyncIterator[Settings]:
-    """A test's own settings, on each database in turn."""
+    """Yield settings of the test's own, with SQLite and with PostgreSQL in turn."""
     plain = Settings(data=str(tmp_path / "data"), redis=empty_redis, limits="off")
     if request.param == "sqlite":
         monkeypatch.setattr(database, "BUSY_TIMEOUT_MS", 100)
@@ -129,25 +137,27 @@ async def settings(
 
 @pytest.fixture
 async def archive(settings: Settings) -> AsyncIterator[Archive]:
-    """A database of the test's own, without an engine."""
+    """Yield the archive of a new database, without an engine."""
     opened = await open_archive(settings)
     yield opened
     await opened.close()
 
 
 @pytest.fixture
-def away(request: pytest.FixtureRequest, settings: Settings) -> Away:
-    """``async with away():`` inside, nothing can be written to the database."""
+def database_away(request: pytest.FixtureRequest, settings: Settings) -> DatabaseAway:
+    """Return a context manager inside which the database is away: nothing can be written to it."""
     if settings.database is None:
         Path(settings.data).mkdir(exist_ok=True)
-        return lambda: _locked(Path(settings.data) / "callout.db")
-    return lambda: _cut(request.node.relay)
+        return lambda: _lock_sqlite(Path(settings.data) / "callout.db")
+    return lambda: _close_relay(request.node.relay)
 
 
 @contextlib.asynccontextmanager
-async def _locked(path: Path) -> AsyncIterator[None]:
+async def _lock_sqlite(path: Path) -> AsyncIterator[None]:
+    """Hold SQLite's write lock inside the context."""
     holder = sqlite3.connect(path, isolation_level=None, timeout=0)
-    await wait_until(lambda: _taken(holder), what="the lock")  # an archiver may be writing, and needs this loop to end
+    # Not in one call that blocks: an archiver may be writing, and needs this event loop to finish.
+    await wait_until(lambda: _acquires_lock(holder), what="the lock")
     try:
         yield
     finally:
@@ -155,7 +165,8 @@ async def _locked(path: Path) -> AsyncIterator[None]:
         holder.close()
 
 
-def _taken(holder: sqlite3.Connection) -> bool:
+def _acquires_lock(holder: sqlite3.Connection) -> bool:
+    """Return whether the write lock was acquired."""
     try:
         holder.execute("BEGIN IMMEDIATE")
     except sqlite3.OperationalError:
@@ -164,7 +175,8 @@ def _taken(holder: sqlite3.Connection) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def _cut(relay: Relay) -> AsyncIterator[None]:
+async def _close_relay(relay: Relay) -> AsyncIterator[None]:
+    """Close the relay inside the context."""
     await relay.close()
     try:
         yield

@@ -1,4 +1,4 @@
-"""The archiver on real servers: what it refuses, what it may never lose, and that nothing waits for it."""
+"""Tests of the archiver on real servers: what it refuses, that it loses no event, and that no command waits for it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from engine.store import keys, pipeline
 from engine.types import DEFAULT_ZONE, Epoch, JobId, Principal, TechnicianId, UserId
 from engine.workers import archiver as writer
 from engine.zone import log
-from tests.archive.conftest import Away
+from tests.archive.conftest import DatabaseAway
 from tests.support import people
 from tests.support.epochs import epoch_name
 from tests.support.wait import wait_until
@@ -35,7 +35,7 @@ ZONE = DEFAULT_ZONE
 
 
 async def append(engine: Engine, count: int = 1, *, skip: int = 0, kind: str = "announcement.x", age_s: int = 0) -> int:
-    """``count`` events straight into the log; ``skip`` leaves out numbers, as no script would. Returns the head."""
+    """Append `count` events to the log and return the head. `skip` leaves out as many seqs before the events."""
     client = engine.store.redis
     meta = await client.hmget(keys.zone_meta(ZONE), ["seq", "now"])
     seq = int(meta[0] or 0) + skip
@@ -53,24 +53,26 @@ async def append(engine: Engine, count: int = 1, *, skip: int = 0, kind: str = "
     return seq
 
 
-async def count(engine: Engine, table: Table) -> int:
+async def count_rows(engine: Engine, table: Table) -> int:
+    """Return the number of rows of a table."""
     async with engine.archive.reading() as conn:
         return (await conn.execute(select(func.count()).select_from(table))).scalar() or 0
 
 
-async def logged(engine: Engine) -> list[int]:
-    """What the log still holds."""
+async def log_seqs(engine: Engine) -> list[int]:
+    """Return the seqs of the events that are in the log."""
     return [event.seq for event in await log.read_range(engine.store.redis, ZONE, 0, 10_000)]
 
 
-async def archived(engine: Engine) -> int:
+async def archived_seq(engine: Engine) -> int:
+    """Return the seq of the checkpoint, 0 if there is none."""
     found = await reader.checkpoint(engine.archive, ZONE)
     return found.seq if found else 0
 
 
 @contextlib.asynccontextmanager
-async def running(engine: Engine) -> AsyncIterator[asyncio.Task[None]]:
-    """The archiver at work, stopped at the end."""
+async def run_archiver(engine: Engine) -> AsyncIterator[asyncio.Task[None]]:
+    """Run the archiver inside the context."""
     task = asyncio.create_task(writer.run(engine))
     try:
         yield task
@@ -80,8 +82,8 @@ async def running(engine: Engine) -> AsyncIterator[asyncio.Task[None]]:
             await task
 
 
-async def a_job_done(engine: Engine) -> tuple[JobId, Principal, Principal]:
-    """A job that was offered to two, won by one and finished."""
+async def complete_job(engine: Engine) -> tuple[JobId, Principal, Principal]:
+    """Create a job, offer it to two technicians and complete it. Return its id, the winner and the loser."""
     serves = await people.service(engine)
     customer = await people.customer(engine)
     winner = await people.technician(engine, "winner", serves)
@@ -93,7 +95,7 @@ async def a_job_done(engine: Engine) -> tuple[JobId, Principal, Principal]:
     return job, winner, loser
 
 
-# What it refuses
+# What the archiver refuses
 
 
 async def test_refuses_a_log_with_a_hole(engine: Engine) -> None:
@@ -103,29 +105,29 @@ async def test_refuses_a_log_with_a_hole(engine: Engine) -> None:
     await append(engine, 2, skip=1)
     with pytest.raises(writer.LogGap, match="5 where 4"):
         await writer.run_once(engine)
-    assert await archived(engine) == 3
-    assert await logged(engine) == [1, 2, 3, 5, 6]
+    assert await archived_seq(engine) == 3
+    assert await log_seqs(engine) == [1, 2, 3, 5, 6]
 
 
 async def test_refuses_a_log_that_begins_late(engine: Engine) -> None:
-    """An empty archive beside a log that has lost its beginning is the wrong database, not a start."""
+    """A log whose first seq is not 1 is refused by an empty archive: it is the wrong database, not a first start."""
     await append(engine, 2, skip=10)
     with pytest.raises(writer.LogGap, match="11 where 1"):
         await writer.run_once(engine)
-    assert await archived(engine) == 0
+    assert await archived_seq(engine) == 0
 
 
 async def test_the_checkpoint_refuses_a_second_archiver(engine: Engine) -> None:
-    """Of two that apply the same batch one does, and the other changes nothing at all."""
+    """Of two archivers that apply one batch, one succeeds; the other raises `Superseded` and writes nothing."""
     await append(engine, 4)
     found = await log.read_range(engine.store.redis, ZONE, 0, 10)
     lives = await log.read_epochs(engine.store.reads, ZONE)
     after = Checkpoint(Epoch(epoch_name(1)), 4)
 
-    async def one() -> None:
+    async def apply_batch() -> None:
         await apply.apply_batch(engine.archive, ZONE, fold_events(found), before=None, after=after, in_redis=lives)
 
-    done = await asyncio.gather(one(), one(), return_exceptions=True)
+    done = await asyncio.gather(apply_batch(), apply_batch(), return_exceptions=True)
     assert sorted(type(result).__name__ for result in done) == ["NoneType", "Superseded"]
     stale = Checkpoint(Epoch(epoch_name(1)), 3)
     with pytest.raises(apply.Superseded):
@@ -133,36 +135,40 @@ async def test_the_checkpoint_refuses_a_second_archiver(engine: Engine) -> None:
     other = Checkpoint(Epoch(epoch_name(9)), 4)
     with pytest.raises(apply.Superseded):
         await apply.apply_batch(engine.archive, ZONE, fold_events([]), before=other, after=after, in_redis=lives)
-    assert await count(engine, events) == 4
+    assert await count_rows(engine, events) == 4
 
 
 async def test_refuses_another_life_of_the_log(engine: Engine) -> None:
-    """Where an epoch that is archived began elsewhere, the numbers go on but the log is another one."""
+    """An archived epoch that begins at another seq in Redis raises `LogMismatch`, although the seqs continue."""
     await append(engine, 2)
     await writer.run_once(engine)
     await engine.store.redis.hset(keys.epochs(ZONE), epoch_name(1), 2)
     await append(engine, 2)
     with pytest.raises(apply.LogMismatch):
         await writer.run_once(engine)
-    assert await archived(engine) == 2
+    assert await archived_seq(engine) == 2
 
 
-async def test_a_closed_zone_is_left_alone(engine: Engine) -> None:
-    """What does not match the archive must not be added to it."""
+async def test_a_closed_zone_is_not_archived(engine: Engine) -> None:
+    """The archiver archives nothing of a closed zone, because its log may not match the archive."""
     await append(engine, 2)
     engine.store.close_zone(ZONE, "a test")
     assert await writer.run_once(engine) == 0
-    assert await archived(engine) == 0
+    assert await archived_seq(engine) == 0
 
 
-# What it keeps
+# What the archiver writes
 
 
 async def test_a_job_with_its_offers_is_in_sql_as_it_ended(engine: Engine) -> None:
-    """Events, the job as it now is, both offers as they were answered, history: all from the log."""
-    job, winner, loser = await a_job_done(engine)
+    """SQL has all events, the job and both offers in their last state, and the history."""
+    job, winner, loser = await complete_job(engine)
     await writer.run_once(engine)
-    assert await count(engine, events) == await archived(engine) == (await log.read_head(engine.store.reads, ZONE)).seq
+    assert (
+        await count_rows(engine, events)
+        == await archived_seq(engine)
+        == (await log.read_head(engine.store.reads, ZONE)).seq
+    )
     document = msgspec.json.decode(await reader.job(engine.archive, job) or b"")
     assert (document["status"], document["phase"], document["technician"]["id"]) == ("completed", "done", winner.id)
     async with engine.archive.reading() as conn:
@@ -174,81 +180,82 @@ async def test_a_job_with_its_offers_is_in_sql_as_it_ended(engine: Engine) -> No
     assert [event.type for event in heard] == ["session.work", "technician.status", "offer.created", "offer.closed"]
 
 
-async def test_events_come_back_as_the_log_had_them(engine: Engine) -> None:
-    """Archived and then read, an event is the same to the byte: a client cannot tell where it came from."""
-    await a_job_done(engine)
+async def test_archived_events_are_equal_to_those_of_the_log(engine: Engine) -> None:
+    """Archived events are equal to those of the log, byte for byte."""
+    await complete_job(engine)
     from_log = await log.read_range(engine.store.redis, ZONE, 0, 10_000)
     await writer.run_once(engine)
     assert await reader.events(engine.archive, ZONE, 0, 10_000, [f"zone:{ZONE}"], 10_000) == from_log
 
 
-async def test_redis_is_told_what_is_archived(engine: Engine) -> None:
-    """``archived`` follows, and a finished job's keys begin their last day; a live one's do not."""
-    job, _, _ = await a_job_done(engine)
+async def test_redis_receives_the_archived_seq(engine: Engine) -> None:
+    """Redis gets `archived`, and a finished job's keys get a TTL of at most one day; a live job's keys get none."""
+    job, _, _ = await complete_job(engine)
     live = await people.offered(engine, await people.customer(engine), await people.service(engine))
     await writer.run_once(engine)
-    assert int(await engine.store.redis.hget(keys.zone_meta(ZONE), "archived") or 0) == await archived(engine)
+    assert int(await engine.store.redis.hget(keys.zone_meta(ZONE), "archived") or 0) == await archived_seq(engine)
     assert 0 < await engine.store.redis.ttl(keys.job(ZONE, job)) <= 86_400
     assert await engine.store.redis.ttl(keys.job(ZONE, live)) == -1
     assert await apply.unarchived_jobs(engine.archive, ZONE, 10) == []
 
 
 async def test_killed_between_commit_and_word_loses_nothing(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An archiver that dies right after its commit: the next one tells Redis, archives nothing twice, and trims."""
-    job, _, _ = await a_job_done(engine)
+    """After an archiver died between commit and notification, the next notifies Redis and archives nothing twice."""
+    job, _, _ = await complete_job(engine)
 
-    async def killed(*_: Any) -> None:
+    async def raise_interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(writer.Archiver, "_notify", _tell_at_begin_only(killed))
+        patch.setattr(writer.Archiver, "_notify", _notify_then_fail(raise_interrupt))
         with pytest.raises(KeyboardInterrupt):
             await writer.run_once(engine)
     head = (await log.read_head(engine.store.reads, ZONE)).seq
-    assert await archived(engine) == head
+    assert await archived_seq(engine) == head
     assert not await engine.store.redis.hget(keys.zone_meta(ZONE), "archived")
     await append(engine, 2)
     await writer.run_once(engine)
-    assert await count(engine, events) == head + 2
+    assert await count_rows(engine, events) == head + 2
     assert int(await engine.store.redis.hget(keys.zone_meta(ZONE), "archived") or 0) == head + 2
     assert await engine.store.redis.ttl(keys.job(ZONE, job)) > 0
 
 
-def _tell_at_begin_only(then: Any) -> Any:
+def _notify_then_fail(then: Any) -> Any:
+    """Return a replacement of `_notify` that does nothing at its first call and calls `then` later."""
     calls = 0
 
-    async def tell(*_: Any) -> None:
+    async def notify(*_: Any) -> None:
         nonlocal calls
         calls += 1
         if calls > 1:
             await then()
 
-    return tell
+    return notify
 
 
 async def test_a_lost_commit_is_asked_for_and_not_repeated(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the answer of the commit was lost, the archiver looks where the checkpoint stands and goes on there."""
+    """If the reply to a commit is lost, the archiver reads the checkpoint and does not repeat the batch."""
     real = apply.apply_batch
     lost = 0
 
-    async def applied(*args: Any, **named: Any) -> None:
+    async def apply_and_lose_reply(*args: Any, **named: Any) -> None:
         nonlocal lost
         await real(*args, **named)
         if not lost:
             lost += 1
             raise Indeterminate("no answer")
 
-    monkeypatch.setattr(apply, "apply_batch", applied)
+    monkeypatch.setattr(apply, "apply_batch", apply_and_lose_reply)
     await append(engine, 5)
-    async with running(engine):
+    async with run_archiver(engine):
         await wait_until(lambda: lost)
         await append(engine, 5)
         await wait_until(lambda: _is_archived(engine, 10))
-    assert await count(engine, events) == 10
+    assert await count_rows(engine, events) == 10
 
 
 async def test_two_archivers_make_no_difference(engine: Engine) -> None:
-    """Each event is archived once, whoever does it; when the one that did it goes, the other takes over."""
+    """With two archivers each event is archived once, and when one stops the other continues."""
     await append(engine, 50)
     first, second = writer.Archiver(engine, strict=True), writer.Archiver(engine, strict=True)
     done = await asyncio.gather(first.step(1), second.step(1), return_exceptions=True)
@@ -259,33 +266,33 @@ async def test_two_archivers_make_no_difference(engine: Engine) -> None:
         await second.step(1)
     await second.close()
     await writer.run_once(engine)
-    assert (await count(engine, events), await count(engine, event_channels)) == (100, 200)
+    assert (await count_rows(engine, events), await count_rows(engine, event_channels)) == (100, 200)
 
 
-async def test_the_database_away_and_back(engine: Engine, away: Away) -> None:
-    """While it is away claims are answered and the log grows; when it is back everything is archived in order."""
+async def test_the_database_away_and_back(engine: Engine, database_away: DatabaseAway) -> None:
+    """While the database is away claims succeed and the log grows; later everything is archived in order."""
     serves = await people.service(engine)
     customer = await people.customer(engine)
     await people.technician(engine, "t", serves, capacity=9)
     job = await people.offered(engine, customer, serves)
-    async with running(engine):
-        await wait_until(lambda: _caught_up(engine))
-        before = await archived(engine)
-        async with away():
+    async with run_archiver(engine):
+        await wait_until(lambda: _has_caught_up(engine))
+        before = await archived_seq(engine)
+        async with database_away():
             with pytest.raises(Unavailable):
                 await people.service(engine)
             claimed = await jobs.claim(engine, people.hot_technician("t"), job)
             assert claimed.seq > before
             await append(engine, 5)
-            await wait_until(lambda: _behind(engine))
-        await wait_until(lambda: _caught_up(engine), within_s=20)
-    assert await count(engine, events) == (await log.read_head(engine.store.reads, ZONE)).seq
+            await wait_until(lambda: _read_lag(engine))
+        await wait_until(lambda: _has_caught_up(engine), within_s=20)
+    assert await count_rows(engine, events) == (await log.read_head(engine.store.reads, ZONE)).seq
     document = msgspec.json.decode(await reader.job(engine.archive, job) or b"")
     assert document["status"] == "accepted"
 
 
-async def test_cancelled_in_the_middle_it_leaves_a_whole(engine: Engine) -> None:
-    """Stopping waits for the batch in hand: checkpoint and events agree, whenever it comes."""
+async def test_a_cancelled_archiver_finishes_its_batch(engine: Engine) -> None:
+    """A cancelled archiver finishes its batch: checkpoint and events agree whenever it is cancelled."""
     for turns in (3, 10, 30, 100, 300):
         await append(engine, 200)
         archiver = writer.Archiver(engine)
@@ -296,64 +303,64 @@ async def test_cancelled_in_the_middle_it_leaves_a_whole(engine: Engine) -> None
         with contextlib.suppress(asyncio.CancelledError):
             await task
         await archiver.close()
-        assert await count(engine, events) == await archived(engine)
+        assert await count_rows(engine, events) == await archived_seq(engine)
     await writer.run_once(engine)
-    assert await count(engine, events) == 1_000
+    assert await count_rows(engine, events) == 1_000
 
 
 # What leaves the log
 
 
-async def test_nothing_leaves_the_log_before_it_is_archived(engine: Engine, away: Away) -> None:
-    """However old and large it is: with the database away the log is left whole."""
+async def test_nothing_leaves_the_log_before_it_is_archived(engine: Engine, database_away: DatabaseAway) -> None:
+    """Events that are not archived are never trimmed from the log, however old they are."""
     await append(engine, 3, age_s=100_000)
-    async with away():
+    async with database_away():
         with pytest.raises(Unavailable):
             await writer.run_once(engine)
-    assert await logged(engine) == [1, 2, 3]
+    assert await log_seqs(engine) == [1, 2, 3]
     assert await writer.trim_log(engine, ZONE, 0) == 0
 
 
-async def test_what_is_archived_and_old_leaves_the_log(engine: Engine) -> None:
-    """The window stays, for those who resume; what is older goes; SQL has both."""
+async def test_archived_events_older_than_the_window_leave_the_log(engine: Engine) -> None:
+    """Archived events older than the window leave the log; newer ones stay for clients that resume."""
     await append(engine, 4, age_s=601)
     await append(engine, 3, age_s=590)
     await writer.run_once(engine)
-    assert await logged(engine) == [5, 6, 7]
-    assert await count(engine, events) == 7
+    assert await log_seqs(engine) == [5, 6, 7]
+    assert await count_rows(engine, events) == 7
     await append(engine, 1)
     await writer.run_once(engine)
-    assert await archived(engine) == 8
+    assert await archived_seq(engine) == 8
 
 
 async def test_a_log_over_its_bytes_loses_the_oldest_archived(engine: Engine) -> None:
-    """The bound in bytes holds whatever the age, and again only for what is archived."""
+    """A log larger than `log_window_bytes` loses its oldest archived events, whatever their age."""
     small = dataclasses.replace(engine, settings=msgspec.structs.replace(engine.settings, log_window_bytes=40_000))
     await append(engine, 600)
     assert await writer.trim_log(small, ZONE, 0) == 0
     await writer.run_once(engine)
     assert await writer.trim_log(small, ZONE, 10) == 10
     await writer.run_once(small)
-    left = await logged(engine)
+    left = await log_seqs(engine)
     assert left[-1] == 600
     assert 0 < len(left) < 300
     assert (await engine.store.redis.memory_usage(keys.log(ZONE)) or 0) < 60_000
 
 
-# What is kept besides, and shown
+# Notifications, positions and metrics
 
 
-async def test_notifications_are_kept_for_their_user(engine: Engine) -> None:
-    """A ``notification`` event becomes a row of the user it went to."""
+async def test_notifications_become_rows_of_their_user(engine: Engine) -> None:
+    """A `notification` event becomes a row of the user to whom it is addressed."""
     await append(engine, 2, kind="notification")
     await writer.run_once(engine)
     async with engine.archive.reading() as conn:
         assert {row.user for row in await conn.execute(select(notifications))} == {"a"}
-    assert await count(engine, notifications) == 2
+    assert await count_rows(engine, notifications) == 2
 
 
-async def test_last_positions_are_kept(engine: Engine) -> None:
-    """Where each technician was last, over what was known before."""
+async def test_a_snapshot_stores_last_positions(engine: Engine) -> None:
+    """A snapshot stores the last position of each technician who has one, in place of the older one."""
     serves = await people.service(engine)
     await people.technician(engine, "t1", serves)
     await people.technician(engine, "t2", serves, at=None)
@@ -363,10 +370,10 @@ async def test_last_positions_are_kept(engine: Engine) -> None:
     assert (found.technician, found.lat, found.lon) == ("t1", people.HERE.lat, people.HERE.lon)
 
 
-async def test_a_crowd_is_snapshotted_in_pages_that_hold_nobody_up(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """More technicians than the packed line lets wait are kept, and a command in between waits for few of them."""
+async def test_a_snapshot_of_many_technicians_is_read_in_pages(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A snapshot waits for at most `SNAPSHOT_AT_ONCE` records at once, so commands on the same connection are not
+    delayed.
+    """
     monkeypatch.setattr(pipeline, "MAX_QUEUED", 600)
     monkeypatch.setattr(writer, "SNAPSHOT_PAUSE_S", 0.0)
     async with engine.store.redis.pipeline(transaction=False) as pipe:
@@ -377,12 +384,12 @@ async def test_a_crowd_is_snapshotted_in_pages_that_hold_nobody_up(
         await pipe.execute()
     waiting: list[int] = []
 
-    async def look() -> None:
+    async def measure_queue() -> None:
         while True:
             waiting.append(len(engine.store.packed._waiting))
             await asyncio.sleep(0)
 
-    looking = asyncio.create_task(look())
+    looking = asyncio.create_task(measure_queue())
     assert await writer.store_positions(engine, ZONE) == 1_300
     looking.cancel()
     assert max(waiting) <= writer.SNAPSHOT_AT_ONCE
@@ -390,24 +397,24 @@ async def test_a_crowd_is_snapshotted_in_pages_that_hold_nobody_up(
 
 
 async def test_a_snapshot_that_fails_does_not_stop_the_archive(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Positions are told of in the log as failed, and archiving goes on without a doubt."""
+    """A failed snapshot of positions is logged, and the archiver continues to archive events."""
 
-    async def fail(*_: Any) -> int:
+    async def raise_unavailable(*_: Any) -> int:
         raise Unavailable("too much is waiting")
 
-    monkeypatch.setattr(writer, "store_positions", fail)
+    monkeypatch.setattr(writer, "store_positions", raise_unavailable)
     archiver = writer.Archiver(engine)
     for _ in range(3):
         await append(engine, 2)
         assert await archiver.step(1) == 2
     await archiver.close()
-    assert await archived(engine) == 6
+    assert await archived_seq(engine) == 6
 
 
-async def test_all_that_redis_was_not_told_of_is_told_at_a_begin(
+async def test_a_new_archiver_notifies_redis_of_all_unarchived_jobs(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However many finished jobs an archiver left untold when it died, the next one tells of each."""
+    """An archiver that starts notifies Redis of every finished job that is unarchived, in several batches."""
     monkeypatch.setattr(writer, "MAX_BATCH_EVENTS", 2)
     row: dict[str, Any] = {"zone": ZONE, "blueprint": "x", "status": "done", "phase": "done", "version": 1}
     row |= {"customer": "c", "service": "s", "created_at": 0, "updated_at": 0, "hot": True, "doc": "{}"}
@@ -423,15 +430,15 @@ async def test_all_that_redis_was_not_told_of_is_told_at_a_begin(
     assert await apply.unarchived_jobs(engine.archive, ZONE, 10) == []
 
 
-async def test_the_lag_is_shown(engine: Engine, away: Away) -> None:
-    """Events and seconds that SQL is behind, for /metrics and doctor."""
+async def test_the_lag_is_shown(engine: Engine, database_away: DatabaseAway) -> None:
+    """`lag` returns the events and seconds by which SQL is behind the log, and `/metrics` shows the events."""
     assert await writer.read_lag(engine, ZONE) == (0, 0.0)
-    async with running(engine):
+    async with run_archiver(engine):
         await append(engine, 3)
-        await wait_until(lambda: _caught_up(engine))
-        async with away():
+        await wait_until(lambda: _has_caught_up(engine))
+        async with database_away():
             await append(engine, 7, age_s=30)
-            found = await wait_until(lambda: _behind(engine))
+            found = await wait_until(lambda: _read_lag(engine))
             assert (found.events, found.seconds >= 30) == (7, True)
             shown = await wait_until(lambda: b'archive_lag_events{zone="main"} 7.0' in engine.metrics.render())
             assert shown
@@ -439,22 +446,25 @@ async def test_the_lag_is_shown(engine: Engine, away: Away) -> None:
 
 
 async def test_a_finished_job_stays_in_sql_once_its_keys_are_gone(engine: Engine) -> None:
-    """The whole job is read from SQL when Redis has forgotten it."""
-    job, _, _ = await a_job_done(engine)
+    """A finished job is read from SQL after its keys in Redis are gone."""
+    job, _, _ = await complete_job(engine)
     await writer.run_once(engine)
     await engine.store.redis.delete(keys.job(ZONE, job))
-    assert await count(engine, job_rows) == 1
+    assert await count_rows(engine, job_rows) == 1
     assert msgspec.json.decode(await reader.job(engine.archive, job) or b"")["id"] == job
 
 
 async def _is_archived(engine: Engine, seq: int) -> bool:
-    return await archived(engine) >= seq
+    """Return whether the checkpoint has reached `seq`."""
+    return await archived_seq(engine) >= seq
 
 
-async def _caught_up(engine: Engine) -> bool:
+async def _has_caught_up(engine: Engine) -> bool:
+    """Return whether SQL has all events of a log that is not empty."""
     return (await writer.read_lag(engine, ZONE)).events == 0 and (await log.read_head(engine.store.reads, ZONE)).seq > 0
 
 
-async def _behind(engine: Engine) -> writer.ArchiveLag | None:
+async def _read_lag(engine: Engine) -> writer.ArchiveLag | None:
+    """Return the lag, None if there is none."""
     found = await writer.read_lag(engine, ZONE)
     return found if found.events else None

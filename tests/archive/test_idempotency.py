@@ -1,4 +1,6 @@
-"""Idempotency keys of commands done in SQL: the first outcome is final, and is committed together with its effect."""
+"""Tests of the idempotency keys of commands done in SQL: the first outcome is final, and is committed together with its
+effect.
+"""
 
 from __future__ import annotations
 
@@ -14,59 +16,63 @@ from engine.errors import Duplicate, FieldError, Invalid, RateLimited, ReusedKey
 from engine.idempotency import in_sql
 from engine.sql.database import Archive
 from engine.sql.schema import services
-from tests.archive.conftest import Away
+from tests.archive.conftest import DatabaseAway
 
 ROW = {"name": "n", "category": "c", "base_amount": 1, "currency": "EUR", "pricing": "flat", "duration_min": 60}
 
 
-async def add(conn: AsyncConnection) -> int:
-    """Something that can be seen to have been done twice."""
+async def insert_service(conn: AsyncConnection) -> int:
+    """Insert a service and return 7, so that a second execution is visible."""
     await conn.execute(insert(services).values(id=uuid.uuid4().hex, active=True, **ROW))
     return 7
 
 
-async def done(archive: Archive) -> int:
+async def count_services(archive: Archive) -> int:
+    """Return the number of inserted services."""
     async with archive.reading() as conn:
         return (await conn.execute(select(func.count()).select_from(services))).scalar() or 0
 
 
-def asked(key: str | None = None, *args: object, principal: str = "me") -> in_sql.Request:
+def create_request(key: str | None = None, *args: object, principal: str = "me") -> in_sql.Request:
+    """Return a request of `principal` with this key, or with a new key if it is None."""
     return in_sql.new_request(principal, key, "add", *args)
 
 
 def test_refuses_a_key_that_is_no_uuid() -> None:
-    """A key is a UUID, whatever its letters' case."""
+    """A key that is not a UUID is `invalid`; upper case letters are stored as lower case."""
     with pytest.raises(Invalid, match="UUID"):
-        asked("mine")
+        create_request("mine")
     key = str(uuid.uuid4())
-    assert asked(key.upper()).key == key
+    assert create_request(key.upper()).key == key
 
 
 async def test_refuses_a_key_used_for_something_else(archive: Archive) -> None:
-    """The same key with other arguments is a mistake of the caller, and does nothing."""
-    first = asked(None, 1)
-    await in_sql.run_once(archive, first, int, add)
+    """The same key with other arguments is refused with `reused_key` and has no effect."""
+    first = create_request(None, 1)
+    await in_sql.run_once(archive, first, int, insert_service)
     with pytest.raises(ReusedKey):
-        await in_sql.run_once(archive, asked(first.key, 2), int, add)
-    assert await done(archive) == 1
+        await in_sql.run_once(archive, create_request(first.key, 2), int, insert_service)
+    assert await count_services(archive) == 1
 
 
-async def test_a_refusal_is_remembered(archive: Archive) -> None:
-    """Asked again within a minute, a refusal is given again as it was, without acting; then it is asked anew."""
+async def test_a_refusal_is_stored(archive: Archive) -> None:
+    """A repeat of a refused request returns the same refusal, marked as repeated, and the command does
+    not run again.
+    """
     calls = 0
 
-    async def refuse(conn: AsyncConnection) -> int:
+    async def raise_duplicate(conn: AsyncConnection) -> int:
         nonlocal calls
         calls += 1
-        await add(conn)
+        await insert_service(conn)
         raise Duplicate("this one", errors=[FieldError("/email", "taken")])
 
-    request = asked()
+    request = create_request()
     with pytest.raises(Duplicate):
-        await in_sql.run_once(archive, request, int, refuse)
+        await in_sql.run_once(archive, request, int, raise_duplicate)
     with pytest.raises(Duplicate, match="this one") as again:
-        await in_sql.run_once(archive, request, int, refuse)
-    assert (calls, await done(archive)) == (1, 0)
+        await in_sql.run_once(archive, request, int, raise_duplicate)
+    assert (calls, await count_services(archive)) == (1, 0)
     assert again.value.repeated
     assert again.value.errors == [("/email", "taken")]
     found = await in_sql.find_record(archive, "me", request.key)
@@ -74,53 +80,57 @@ async def test_a_refusal_is_remembered(archive: Archive) -> None:
     assert found.code == "duplicate"
 
 
-async def test_a_limit_is_not_remembered(archive: Archive) -> None:
-    """Who was too fast may ask again with the same key."""
+async def test_a_rate_limit_is_not_stored(archive: Archive) -> None:
+    """A `rate_limited` refusal is not stored: the same key may succeed later."""
 
-    async def refuse(_conn: AsyncConnection) -> int:
+    async def raise_rate_limited(_conn: AsyncConnection) -> int:
         raise RateLimited
 
-    request = asked()
+    request = create_request()
     with pytest.raises(RateLimited):
-        await in_sql.run_once(archive, request, int, refuse)
-    assert (await in_sql.run_once(archive, request, int, add)).repeated is False
+        await in_sql.run_once(archive, request, int, raise_rate_limited)
+    assert (await in_sql.run_once(archive, request, int, insert_service)).repeated is False
 
 
-async def test_a_repeat_acts_once_and_answers_the_same(archive: Archive) -> None:
-    """The second answer is the first one's, and says so; another principal's key is another key."""
-    request = asked()
-    first = await in_sql.run_once(archive, request, int, add)
-    again = await in_sql.run_once(archive, request, int, add)
+async def test_a_repeat_acts_once_and_returns_the_same_outcome(archive: Archive) -> None:
+    """A repeat returns the first outcome, marked as repeated, and has no effect; the same key of another principal is
+    another key.
+    """
+    request = create_request()
+    first = await in_sql.run_once(archive, request, int, insert_service)
+    again = await in_sql.run_once(archive, request, int, insert_service)
     assert (first.value, first.repeated, again.value, again.repeated) == (7, False, 7, True)
-    await in_sql.run_once(archive, asked(request.key, principal="you"), int, add)
-    assert await done(archive) == 2
+    await in_sql.run_once(archive, create_request(request.key, principal="you"), int, insert_service)
+    assert await count_services(archive) == 2
 
 
 async def test_ten_at_once_with_one_key_act_once(archive: Archive) -> None:
-    """Repeats that overlap wait for the first and share its verdict."""
-    request = asked()
-    found = await asyncio.gather(*(in_sql.run_once(archive, request, int, add) for _ in range(10)))
+    """Of ten concurrent requests with one key one acts, and the others wait and return its outcome."""
+    request = create_request()
+    found = await asyncio.gather(*(in_sql.run_once(archive, request, int, insert_service) for _ in range(10)))
     assert sorted(kept.repeated for kept in found) == [False] + [True] * 9
-    assert await done(archive) == 1
+    assert await count_services(archive) == 1
 
 
-async def test_a_verdict_ends(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After its time a key is free again, and the chore deletes what is over."""
-    request = asked()
-    await in_sql.run_once(archive, request, int, add)
+async def test_an_idempotency_record_expires(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After `COMMAND_TTL_S` a key can be used again, and `delete_expired` removes the expired record."""
+    request = create_request()
+    await in_sql.run_once(archive, request, int, insert_service)
     late = now_ms() + in_sql.COMMAND_TTL_S * 1000 + 1
     monkeypatch.setattr(in_sql, "now_ms", lambda: late)
     assert await in_sql.find_record(archive, "me", request.key) is None
-    assert (await in_sql.run_once(archive, request, int, add)).repeated is False
+    assert (await in_sql.run_once(archive, request, int, insert_service)).repeated is False
     late += in_sql.COMMAND_TTL_S * 1000 + 1
     assert await in_sql.delete_expired(archive) == 1
 
 
-async def test_a_database_away_leaves_no_verdict(archive: Archive, away: Away) -> None:
-    """Unavailable promises that nothing was done: the same key acts once the database is back."""
-    request = asked()
-    async with away():
+async def test_an_absent_database_stores_no_record(archive: Archive, database_away: DatabaseAway) -> None:
+    """A request that is `unavailable` because the database is away stores no record: the same key acts once the
+    database is back.
+    """
+    request = create_request()
+    async with database_away():
         with pytest.raises(Unavailable):
-            await in_sql.run_once(archive, request, int, add)
-    assert (await in_sql.run_once(archive, request, int, add)).repeated is False
-    assert await done(archive) == 1
+            await in_sql.run_once(archive, request, int, insert_service)
+    assert (await in_sql.run_once(archive, request, int, insert_service)).repeated is False
+    assert await count_services(archive) == 1

@@ -1,4 +1,4 @@
-"""What leans on the database's own locking, on both of them: the tests of the nouns, run again here."""
+"""Engine tests that depend on the locking of the database, run here on SQLite and on PostgreSQL."""
 
 from tests.engine.test_accounts import (
     test_a_changed_role_needs_a_new_token,

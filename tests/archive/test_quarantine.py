@@ -1,4 +1,6 @@
-"""What the database does not take: set aside with an alarm, on both databases, and in nobody's way."""
+"""Tests of events that the database refuses: they are written to `events_refused` and counted, and the events after
+them are archived.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +19,12 @@ from engine.workers import archiver as writer
 from engine.zone import log
 
 ZONE = DEFAULT_ZONE
-HUGE = 10**20
-"""More than a BIGINT holds."""
+TOO_LARGE_FOR_BIGINT = 10**20
+"""A number larger than a BIGINT can store."""
 
 
-async def append(engine: Engine, kind: str, data: dict[str, Any], *, at: int | None = None) -> int:
-    """One event straight into the log; returns its seq."""
+async def append_event(engine: Engine, kind: str, data: dict[str, Any], *, at: int | None = None) -> int:
+    """Append one event to the log without a script, and return its seq."""
     client = engine.store.redis
     meta: Any = await client.hmget(keys.zone_meta(ZONE), ["seq", "now"])
     seq = int(meta[0] or 0) + 1
@@ -33,93 +35,107 @@ async def append(engine: Engine, kind: str, data: dict[str, Any], *, at: int | N
     return seq
 
 
-def notice(name: str, title: str = "t") -> dict[str, Any]:
+def create_notification(name: str, title: str = "t") -> dict[str, Any]:
+    """Return the data of a notification."""
     return {"id": name, "kind": "k", "title": title, "body": "b"}
 
 
-def payment(amount: int) -> dict[str, Any]:
+def create_payment(amount: int) -> dict[str, Any]:
+    """Return the data of a captured payment of `amount`."""
     told = {"id": f"p{amount}", "status": "captured", "amount": amount, "currency": "USD"}
     return {"job": {"id": "job_main_x"}, "payment": told}
 
 
-async def seqs(engine: Engine) -> list[int]:
+async def read_archived_seqs(engine: Engine) -> list[int]:
+    """Return the seqs of the archived events, in order."""
     async with engine.archive.reading() as conn:
         return list((await conn.execute(select(events.c.seq).order_by(events.c.seq))).scalars())
 
 
-async def aside(engine: Engine) -> list[tuple[int, bool]]:
-    """What was set aside: seq, and whether the event itself was kept."""
+async def read_quarantine(engine: Engine) -> list[tuple[int, bool]]:
+    """Return the seq of each quarantined event, and whether the event itself could be stored."""
     async with engine.archive.reading() as conn:
         rows = await conn.execute(select(events_refused).order_by(events_refused.c.seq))
         return [(row.seq, row.kept) for row in rows]
 
 
-def alarms(engine: Engine) -> float | None:
+def refused_total(engine: Engine) -> float | None:
+    """Return the value of the metric `callout_archive_refused_total`."""
     return engine.metrics.registry.get_sample_value("callout_archive_refused_total", {"zone": ZONE})
 
 
-async def test_a_row_that_is_refused_is_set_aside_and_the_archive_goes_on(engine: Engine) -> None:
-    """Its event is kept, what follows from it is not; all others of its batch are archived whole."""
+async def test_a_refused_row_is_quarantined_and_the_archive_continues(engine: Engine) -> None:
+    """An event whose payment row the database refuses is archived and quarantined without that row; all other events of
+    its batch are archived with their rows.
+    """
     for number in range(20):
-        await append(engine, "notification", notice(f"n{number}"))
-    bad = await append(engine, "payment.captured", payment(HUGE))
+        await append_event(engine, "notification", create_notification(f"n{number}"))
+    bad = await append_event(engine, "payment.captured", create_payment(TOO_LARGE_FOR_BIGINT))
     for number in range(20, 40):
-        await append(engine, "notification", notice(f"n{number}"))
-    await append(engine, "payment.captured", payment(500))
+        await append_event(engine, "notification", create_notification(f"n{number}"))
+    await append_event(engine, "payment.captured", create_payment(500))
     assert await writer.run_once(engine) == 42
-    assert await seqs(engine) == list(range(1, 43))
-    assert await aside(engine) == [(bad, True)]
+    assert await read_archived_seqs(engine) == list(range(1, 43))
+    assert await read_quarantine(engine) == [(bad, True)]
     async with engine.archive.reading() as conn:
         assert (await conn.execute(select(func.count()).select_from(notifications))).scalar() == 40
         assert list((await conn.execute(select(payments.c.amount))).scalars()) == [500]
         row = (await conn.execute(select(events_refused))).one()
-    assert msgspec.json.decode(row.entry)["data"] == msgspec.json.encode(payment(HUGE)).decode()
-    assert row.error and await reader.count_quarantined(engine.archive, ZONE) == alarms(engine) == 1
+    assert msgspec.json.decode(row.entry)["data"] == msgspec.json.encode(create_payment(TOO_LARGE_FOR_BIGINT)).decode()
+    assert row.error and await reader.count_quarantined(engine.archive, ZONE) == refused_total(engine) == 1
     assert await reader.first_seq(engine.archive, ZONE) == 1
 
 
-async def test_an_event_that_is_itself_refused_leaves_a_note_and_a_hole_that_is_told(engine: Engine) -> None:
-    """Nothing of it can be kept: a replay from SQL reaches back to after it alone, so that nobody has a silent gap."""
-    await append(engine, "notification", notice("before"))
-    bad = await append(engine, "notification", notice("bad"), at=HUGE)
-    after = await append(engine, "notification", notice("after"))
+async def test_a_refused_event_moves_the_first_seq_behind_it(engine: Engine) -> None:
+    """An event that itself cannot be stored is quarantined without its text. `first_seq` is then the seq after it, so
+    that no replay from SQL has a silent gap.
+    """
+    await append_event(engine, "notification", create_notification("before"))
+    bad = await append_event(engine, "notification", create_notification("bad"), at=TOO_LARGE_FOR_BIGINT)
+    after = await append_event(engine, "notification", create_notification("after"))
     await writer.run_once(engine)
-    assert await seqs(engine) == [1, after]
-    assert await aside(engine) == [(bad, False)]
+    assert await read_archived_seqs(engine) == [1, after]
+    assert await read_quarantine(engine) == [(bad, False)]
     assert await reader.first_seq(engine.archive, ZONE) == after
     found = await reader.checkpoint(engine.archive, ZONE)
     assert found is not None and found.seq == after
 
 
-async def test_a_refused_row_is_no_database_that_is_away(engine: Engine) -> None:
-    """An archiver that runs never waits for it: what follows is in SQL at its next look."""
+async def test_a_refused_row_does_not_pause_the_archiver(engine: Engine) -> None:
+    """A refused row does not make the archiver wait as for an absent database: the next step archives
+    the next event.
+    """
     archiver = writer.Archiver(engine)
     try:
-        await append(engine, "payment.captured", payment(HUGE))
+        await append_event(engine, "payment.captured", create_payment(TOO_LARGE_FOR_BIGINT))
         assert await archiver.step(1) == 1
-        await append(engine, "notification", notice("next"))
+        await append_event(engine, "notification", create_notification("next"))
         assert await archiver.step(1) == 1
     finally:
         await archiver.close()
-    assert await seqs(engine) == [1, 2]
+    assert await read_archived_seqs(engine) == [1, 2]
 
 
-async def test_a_notice_with_nul_is_archived_without_it(engine: Engine) -> None:
-    """PostgreSQL takes no NUL in a text: the words stay, the byte goes."""
-    await append(engine, "notification", notice("n", "a\0b"))
+async def test_a_nul_is_removed_from_a_notification(engine: Engine) -> None:
+    """A NUL in a notification's title is removed from its row, because PostgreSQL refuses NUL in a text; the event
+    itself is read unchanged.
+    """
+    await append_event(engine, "notification", create_notification("n", "a\0b"))
     await writer.run_once(engine)
     async with engine.archive.reading() as conn:
         assert list((await conn.execute(select(notifications.c.title))).scalars()) == ["ab"]
-    assert await aside(engine) == []
+    assert await read_quarantine(engine) == []
     (told,) = await log.read_range(engine.store.redis, ZONE, 0, 10)
     assert await reader.events(engine.archive, ZONE, 0, 10, ["user:a"], 10) == [told]
 
 
-async def test_what_is_a_bug_of_ours_sets_nothing_aside(engine: Engine) -> None:
-    """A table that is not there is no row's fault: the archive stops with it, and keeps the log."""
+async def test_a_missing_table_quarantines_nothing(engine: Engine) -> None:
+    """An error that no row causes, such as a missing table, stops the archiver; nothing is quarantined and the log
+    stays.
+    """
     async with engine.archive.writing() as conn:
         await conn.exec_driver_sql("ALTER TABLE notifications RENAME TO gone")
-    await append(engine, "notification", notice("n"))
+    await append_event(engine, "notification", create_notification("n"))
     with pytest.raises(Exception, match="notifications"):
         await writer.run_once(engine)
-    assert await aside(engine) == [] and await seqs(engine) == []
+    assert await read_quarantine(engine) == [] and await read_archived_seqs(engine) == []

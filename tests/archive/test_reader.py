@@ -1,4 +1,4 @@
-"""Reading back: events by channel in order, jobs by page, history, references."""
+"""Tests of what is read from the archive: events by channel in their order, jobs by page, history, and references."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from engine.errors import Invalid
 from engine.events import Event, rfc3339_of
 from engine.sql.database import Archive
 from engine.types import DEFAULT_ZONE, Epoch, JobId, TechnicianId, UserId, Zone
-from tests.archive.test_projection import JOB, event, job
+from tests.archive.test_projection import JOB, create_event, create_job_document
 
-E1 = Epoch("e1")
+EPOCH_1 = Epoch("e1")
 
 
-async def keep(archive: Archive, events: list[Event], *, before: int = 0) -> None:
-    """Archive events as the writer would."""
-    last = Checkpoint(E1, before) if before else None
-    after = Checkpoint(E1, events[-1].seq)
-    await apply.apply_batch(archive, DEFAULT_ZONE, fold_events(events), before=last, after=after, in_redis={E1: 1})
+async def archive_events(archive: Archive, events: list[Event], *, before: int = 0) -> None:
+    """Archive events as the archiver does; `before` is the seq of the present checkpoint, 0 for none."""
+    last = Checkpoint(EPOCH_1, before) if before else None
+    after = Checkpoint(EPOCH_1, events[-1].seq)
+    await apply.apply_batch(archive, DEFAULT_ZONE, fold_events(events), before=last, after=after, in_redis={EPOCH_1: 1})
 
 
 async def test_refuses_a_cursor_of_another_list(archive: Archive) -> None:
-    """What no page gave is invalid, not an empty page."""
+    """A cursor that no page of jobs returned is `invalid`."""
     for cursor in ("x", "bm90IGpzb24", "WzFd"):
         with pytest.raises(Invalid):
             await reader.jobs(archive, JobFilter(), 10, cursor)
 
 
-async def test_nothing_is_none(archive: Archive) -> None:
-    """An empty archive says so."""
+async def test_an_empty_archive_returns_nothing(archive: Archive) -> None:
+    """An empty archive returns None or an empty list for every read."""
     assert await reader.checkpoint(archive, DEFAULT_ZONE) is None
     assert await reader.first_seq(archive, DEFAULT_ZONE) is None
     assert await reader.event(archive, DEFAULT_ZONE, 1) is None
@@ -40,40 +40,44 @@ async def test_nothing_is_none(archive: Archive) -> None:
     assert await reader.job_of_reference(archive, UserId("c1"), "ref-1") is None
 
 
-async def test_events_come_by_channel_in_order_and_once(archive: Archive) -> None:
-    """Each event once, though it went to several of the caller's channels; none of another's, none outside."""
+async def test_events_are_read_by_channel_in_order_and_once(archive: Archive) -> None:
+    """A read returns each event of the given channels once, in the order of the log, although it has several of the
+    channels; events of other channels, seqs or zones are left out.
+    """
     to = {1: ("user:a",), 2: ("user:b",), 3: ("role:ops", "user:a"), 4: ("user:a",), 5: ("user:a", "user:b")}
-    events = [event(seq, "announcement.x", {"n": seq}, *channels) for seq, channels in to.items()]
-    await keep(archive, events)
+    events = [create_event(seq, "announcement.x", {"n": seq}, *channels) for seq, channels in to.items()]
+    await archive_events(archive, events)
 
-    async def seqs(after: int, until: int, channels: list[str], limit: int = 10) -> list[int]:
+    async def read_seqs(after: int, until: int, channels: list[str], limit: int = 10) -> list[int]:
         return [e.seq for e in await reader.events(archive, DEFAULT_ZONE, after, until, channels, limit)]
 
-    assert await seqs(0, 9, ["user:a", "role:ops"]) == [1, 3, 4, 5]
-    assert await seqs(1, 4, ["user:a", "role:ops"]) == [3, 4]
-    assert await seqs(0, 9, ["user:a", "user:b"], 3) == [1, 2, 3]
-    assert await seqs(0, 9, [f"zone:{DEFAULT_ZONE}"], 4) == [1, 2, 3, 4]
-    assert await seqs(0, 9, ["zone:north"]) == []
-    assert await seqs(0, 9, [f"user:{n}" for n in range(120)] + ["user:b"]) == [2, 5]
+    assert await read_seqs(0, 9, ["user:a", "role:ops"]) == [1, 3, 4, 5]
+    assert await read_seqs(1, 4, ["user:a", "role:ops"]) == [3, 4]
+    assert await read_seqs(0, 9, ["user:a", "user:b"], 3) == [1, 2, 3]
+    assert await read_seqs(0, 9, [f"zone:{DEFAULT_ZONE}"], 4) == [1, 2, 3, 4]
+    assert await read_seqs(0, 9, ["zone:north"]) == []
+    assert await read_seqs(0, 9, [f"user:{n}" for n in range(120)] + ["user:b"]) == [2, 5]
     assert await reader.events(archive, Zone("north"), 0, 9, ["user:a"], 10) == []
 
 
-async def test_an_event_comes_back_as_it_was(archive: Archive) -> None:
-    """Every field, and the data byte for byte."""
-    first = event(1, "announcement.x", b'{"n": 1, "s":"\xc3\xa9"}', "user:a", "role:ops")
-    await keep(archive, [first])
+async def test_an_event_is_read_as_it_was_written(archive: Archive) -> None:
+    """An archived event is read with every field equal, and its data equal byte for byte."""
+    first = create_event(1, "announcement.x", b'{"n": 1, "s":"\xc3\xa9"}', "user:a", "role:ops")
+    await archive_events(archive, [first])
     assert await reader.event(archive, DEFAULT_ZONE, 1) == first
     assert await reader.events(archive, DEFAULT_ZONE, 0, 1, ["user:a"], 1) == [first]
 
 
 async def test_jobs_are_found_by_page_and_filter(archive: Archive) -> None:
-    """The newest first, no job twice and none left out over pages; filters narrow."""
+    """Pages of jobs have the newest job first and contain each job once; filters by customer, technician, phase,
+    reference and time reduce the list.
+    """
     events = []
     for n in range(1, 8):
-        document = {**job(1, "broadcasted", "open"), "id": f"job_main_{n:026d}", "reference": f"r{n}"}
+        document = {**create_job_document(1, "broadcasted", "open"), "id": f"job_main_{n:026d}", "reference": f"r{n}"}
         document["customer"] = {"id": "c1" if n % 2 else "c2"}
-        events.append(event(n, "job.created", {"job": document}))
-    await keep(archive, events)
+        events.append(create_event(n, "job.created", {"job": document}))
+    await archive_events(archive, events)
     pages, cursor = [], None
     while True:
         items, cursor = await reader.jobs(archive, JobFilter(), 3, cursor)
@@ -91,17 +95,30 @@ async def test_jobs_are_found_by_page_and_filter(archive: Archive) -> None:
     assert found is not None and found.job == f"job_main_{3:026d}"
 
 
-async def test_history_tells_who_did_what_from_where_to_where(archive: Archive) -> None:
-    """One line for each change of the job; what did not change it is left out."""
-    done = {"job": job(3, "on_the_way", "active", "t1"), "from": "accepted", "to": "on_the_way", "command": "depart"}
-    await keep(
+async def test_history_has_a_line_for_each_change_of_state(archive: Archive) -> None:
+    """The history has one line for each event that changed the job, with actor, command, both states and the reason;
+    `job.searching` has no line.
+    """
+    done = {
+        "job": create_job_document(3, "on_the_way", "active", "t1"),
+        "from": "accepted",
+        "to": "on_the_way",
+        "command": "depart",
+    }
+    await archive_events(
         archive,
         [
-            event(1, "job.created", {"job": job(1, "broadcasted", "open")}),
-            event(2, "job.searching", {"job": {"id": JOB}, "wave": 1}),
-            event(3, "job.accepted", {"job": job(2, "accepted", "assigned", "t1"), "technician": {"id": "t1"}}),
-            event(4, "job.status", done, actor="technician:t1"),
-            event(5, "job.cancelled", {"job": job(4, "cancelled", "closed", "t1"), "reason": "rain"}),
+            create_event(1, "job.created", {"job": create_job_document(1, "broadcasted", "open")}),
+            create_event(2, "job.searching", {"job": {"id": JOB}, "wave": 1}),
+            create_event(
+                3,
+                "job.accepted",
+                {"job": create_job_document(2, "accepted", "assigned", "t1"), "technician": {"id": "t1"}},
+            ),
+            create_event(4, "job.status", done, actor="technician:t1"),
+            create_event(
+                5, "job.cancelled", {"job": create_job_document(4, "cancelled", "closed", "t1"), "reason": "rain"}
+            ),
         ],
     )
     found = await reader.history(archive, JobId(JOB))
@@ -114,28 +131,33 @@ async def test_history_tells_who_did_what_from_where_to_where(archive: Archive) 
     assert found[2].actor == "technician:t1"
 
 
-async def test_history_tells_what_was_agreed_and_paid(archive: Archive) -> None:
-    """Bids, codes, prices, payments and edits are lines of it, in log order; they leave the job where it was. What
-    technicians at large are told, and offers, are none.
+async def test_history_has_bids_codes_prices_payments_and_edits(archive: Archive) -> None:
+    """Bids, codes, prices, payments and edits are lines of the history in log order, also where the job's state stays
+    the same. Public copies of events, offers and `job.late` have no line.
     """
-    scheduled, paid = job(2, "scheduled", "assigned", "t1"), job(3, "paid", "done", "t1")
+    scheduled, paid = (
+        create_job_document(2, "scheduled", "assigned", "t1"),
+        create_job_document(3, "paid", "done", "t1"),
+    )
     public = {"id": JOB, "status": "open", "version": 1}
     bid = {"id": "bid_1", "job": JOB, "technician": {"id": "t1"}, "status": "open"}
     code = {"job": {"id": JOB}, "technician": {"id": "t1"}, "purpose": "start"}
     payment = {"id": "pay_1", "status": "captured", "amount": 7, "currency": "EUR"}
     captured = {"job": paid, "payment": payment, "from": "scheduled", "to": "paid", "command": "capture"}
-    await keep(
+    await archive_events(
         archive,
         [
-            event(1, "job.created", {"job": job(1, "open", "open")}),
-            event(2, "job.created", {"job": public}, "role:technician"),
-            event(3, "bid.created", {"bid": bid}, actor="technician:t1"),
-            event(4, "offer.declined", {"job": public, "technician": {"id": "t2"}}, actor="technician:t2"),
-            event(5, "job.updated", {"job": scheduled, "changed": ["notes"]}),
-            event(6, "price.proposed", {"job": scheduled, "proposal": {"id": "p", "amount": 9, "reason": "more"}}),
-            event(7, "code.failed", code, actor="technician:t1"),
-            event(8, "job.late", {"job": {"id": JOB}, "since": rfc3339_of(1), "step": "warn"}, actor="engine"),
-            event(9, "payment.received", captured, actor="service:s"),
+            create_event(1, "job.created", {"job": create_job_document(1, "open", "open")}),
+            create_event(2, "job.created", {"job": public}, "role:technician"),
+            create_event(3, "bid.created", {"bid": bid}, actor="technician:t1"),
+            create_event(4, "offer.declined", {"job": public, "technician": {"id": "t2"}}, actor="technician:t2"),
+            create_event(5, "job.updated", {"job": scheduled, "changed": ["notes"]}),
+            create_event(
+                6, "price.proposed", {"job": scheduled, "proposal": {"id": "p", "amount": 9, "reason": "more"}}
+            ),
+            create_event(7, "code.failed", code, actor="technician:t1"),
+            create_event(8, "job.late", {"job": {"id": JOB}, "since": rfc3339_of(1), "step": "warn"}, actor="engine"),
+            create_event(9, "payment.received", captured, actor="service:s"),
         ],
     )
     found = await reader.history(archive, JobId(JOB))
@@ -150,11 +172,13 @@ async def test_history_tells_what_was_agreed_and_paid(archive: Archive) -> None:
 
 
 async def test_epochs_and_checkpoint_are_those_of_the_last_batch(archive: Archive) -> None:
-    """How far, in which life; a later epoch is known once there is an event of it."""
-    await keep(archive, [event(1, "announcement.x", {})])
-    later = [event(2, "announcement.x", {})]
-    lives = {E1: 1, Epoch("e2"): 2, Epoch("e3"): 9}
-    before, after = Checkpoint(E1, 1), Checkpoint(Epoch("e2"), 2)
+    """After a batch the checkpoint has its last seq and epoch. SQL has a later epoch only once an event of that epoch
+    is archived.
+    """
+    await archive_events(archive, [create_event(1, "announcement.x", {})])
+    later = [create_event(2, "announcement.x", {})]
+    lives = {EPOCH_1: 1, Epoch("e2"): 2, Epoch("e3"): 9}
+    before, after = Checkpoint(EPOCH_1, 1), Checkpoint(Epoch("e2"), 2)
     await apply.apply_batch(archive, DEFAULT_ZONE, fold_events(later), before=before, after=after, in_redis=lives)
     assert await reader.checkpoint(archive, DEFAULT_ZONE) == after
     assert await reader.epochs(archive, DEFAULT_ZONE) == {"e1": 1, "e2": 2}

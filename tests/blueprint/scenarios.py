@@ -1,8 +1,8 @@
-"""The five systems as they are agreed: each name, word, field and audience of what ships, written down by hand.
+"""The five shipped blueprints as they are specified, written by hand: states, commands, events, fields and audiences.
 
-A line of ``commands`` reads ``name: who: from where > to where: event: what the caller is told``. A line of
-``events`` reads ``type > the name that clients see: who hears of it: who is notified``, with ``type (reason)`` where
-the name goes by the reason and ``-`` for nobody; the engine alone addresses what has no audience here.
+A line of ``commands`` is ``name: who may send it: from states > to state: event: message of the reply``. A line of
+``events`` is ``type > name that clients see: audience: who is notified``; it has ``type (reason)`` where the name
+depends on the reason, and ``-`` for nobody. The engine alone chooses the audience of an event with ``-``.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from __future__ import annotations
 import msgspec
 
 
-class System(msgspec.Struct, frozen=True):
-    """One of the five. ``words`` are those of states that clients call otherwise than the engine; ``asked`` the states
-    in which a technician has not accepted yet, ``edit`` what may be changed of the job in which one, ``follow`` those
-    in which its customer sees where the technician is.
+class ExpectedBlueprint(msgspec.Struct, frozen=True):
+    """One specified blueprint. ``words`` are the status words that clients see instead of the state's name; ``asked``
+    the states in which a technician has not accepted yet; ``edit`` the fields of the job that may be changed in each
+    state; ``follow`` the states in which the customer sees the technician's position.
     """
 
     states: str
@@ -32,7 +32,7 @@ class System(msgspec.Struct, frozen=True):
     timers: tuple[tuple[str, float, str], ...] = ()
 
 
-HOME_SERVICE = System(
+HOME_SERVICE = ExpectedBlueprint(
     states="broadcasted accepted on_the_way reached in_progress completed cancelled expired",
     commands="""
         claim: offered: broadcasted > accepted: job.accepted: Job accepted
@@ -72,7 +72,7 @@ HOME_SERVICE = System(
     waves=((10, 3000, 10), (20, 7000, 10), (40, 15000, 10)),
 )
 
-MARKETPLACE = System(
+MARKETPLACE = ExpectedBlueprint(
     states="open requested scheduled in_progress completed_by_technician paid cancelled expired awaiting_confirmation",
     commands="""
         bid: technician: open > : bid.created: Bid received
@@ -139,7 +139,7 @@ MARKETPLACE = System(
     timers=(("awaiting_confirmation", 48 * 3600, "confirm"),),
 )
 
-DIRECT_BOOKING = System(
+DIRECT_BOOKING = ExpectedBlueprint(
     states="requested accepted in_progress completed declined cancelled expired",
     commands="""
         accept: offered: requested > accepted: job.accepted: Booking accepted
@@ -176,7 +176,7 @@ DIRECT_BOOKING = System(
     only={"cancel": {"customer": ("requested", "accepted")}},
 )
 
-MANAGED = System(
+MANAGED = ExpectedBlueprint(
     states="requested assigned accepted on_the_way in_progress work_done disputed signed paid cancelled expired",
     commands="""
         assign: engine ops: requested > assigned: job.assigned: Technician assigned
@@ -228,7 +228,7 @@ MANAGED = System(
     timers=(("assigned", 60, "decline"),),
 )
 
-DELIVERY = System(
+DELIVERY = ExpectedBlueprint(
     states="placed confirmed preparing ready on_the_way delivered cancelled",
     commands="""
         confirm: ops: placed > confirmed: job.status: Order confirmed
@@ -273,7 +273,7 @@ DELIVERY = System(
     only={"cancel": {"customer": ("placed", "confirmed")}},
 )
 
-SYSTEMS = {
+EXPECTED_BLUEPRINTS = {
     "delivery": DELIVERY,
     "direct_booking": DIRECT_BOOKING,
     "home_service": HOME_SERVICE,

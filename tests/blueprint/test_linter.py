@@ -1,4 +1,4 @@
-"""What is wrong with a blueprint is told, each problem in a sentence that names the file and the place, all at once."""
+"""Tests of the linter of blueprints: each problem is reported with file and place, and all problems in one report."""
 
 from __future__ import annotations
 
@@ -8,22 +8,26 @@ import pytest
 
 from engine.blueprint import catalogue
 from engine.blueprint.catalogue import BlueprintError
-from tests.blueprint.wrong import WHOLE, WRONG
+from tests.blueprint.wrong import INVALID_EDITS, VALID_BLUEPRINT
 
 
-@pytest.mark.parametrize(("old", "new", "said"), WRONG, ids=[said for _, _, said in WRONG])
-def test_each_problem_is_named(tmp_path: Path, old: str, new: str, said: str) -> None:
-    """What is written instead of what was right is told, with the file's name in front."""
-    assert WHOLE.count(old) >= 1
+@pytest.mark.parametrize(("old", "new", "message"), INVALID_EDITS, ids=[message for _, _, message in INVALID_EDITS])
+def test_each_problem_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
+    """Each invalid edit of the valid blueprint is reported with the file's name and the expected message."""
+    assert VALID_BLUEPRINT.count(old) >= 1
     path = tmp_path / "walks.toml"
-    path.write_text(WHOLE.replace(old, new, 1))
+    path.write_text(VALID_BLUEPRINT.replace(old, new, 1))
     _, problems = catalogue.read_file(path)
-    assert [problem for problem in problems if problem.startswith("walks.toml: ") and said in problem], problems
+    assert [problem for problem in problems if problem.startswith("walks.toml: ") and message in problem], problems
 
 
-def test_all_problems_of_all_files_come_in_one_report(tmp_path: Path) -> None:
-    """Several in one file, one that is no TOML, one that is no blueprint: none hides another."""
-    text = WHOLE.replace('to = "walking"', 'to = "flying"').replace('propose = ["booked"]', 'propose = ["flying"]')
+def test_one_report_has_all_problems_of_all_files(tmp_path: Path) -> None:
+    """One report contains several problems of one file, a file that is no TOML and a file with unknown words; no
+    problem hides another.
+    """
+    text = VALID_BLUEPRINT.replace('to = "walking"', 'to = "flying"').replace(
+        'propose = ["booked"]', 'propose = ["flying"]'
+    )
     (tmp_path / "a.toml").write_text(text)
     (tmp_path / "b.toml").write_text("= [")
     (tmp_path / "c.toml").write_text(text.replace('"active"', '"busy"').replace('by = ["mediator"]', 'by = ["judge"]'))
@@ -43,22 +47,24 @@ def test_all_problems_of_all_files_come_in_one_report(tmp_path: Path) -> None:
 
 
 def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
-    """In one folder a name stands once: which of the two holds would be chance."""
+    """Two files with the same blueprint name in one folder are refused, because the choice between them would depend on
+    their order.
+    """
     for name in ("a.toml", "b.toml"):
-        (tmp_path / name).write_text(WHOLE)
+        (tmp_path / name).write_text(VALID_BLUEPRINT)
     with pytest.raises(BlueprintError, match=r"b.toml: name 'walks' is that of a.toml too"):
         catalogue.load_blueprints("walks", tmp_path)
 
 
-def test_what_is_whole_is_told_so(tmp_path: Path) -> None:
-    """The blueprint from which all the wrong ones were made has no problem, and neither has one that ships."""
+def test_valid_blueprints_have_no_problem(tmp_path: Path) -> None:
+    """The valid blueprint and each shipped one have no problem."""
     path = tmp_path / "walks.toml"
-    path.write_text(WHOLE)
+    path.write_text(VALID_BLUEPRINT)
     assert catalogue.read_file(path)[1] == []
     assert [catalogue.read_file(each)[1] for each in sorted(catalogue.shipped_folder().glob("*.toml"))] == [[]] * 5
 
 
-BILLS = """
+BILLS_TOML = """
 name = "bills"
 version = 1
 title = "Bills"
@@ -85,33 +91,35 @@ from = ["wanted"]
 to = "late"
 event = "job.expired"
 """
-BILL = '[commands.bill]\nby = ["customer"]\nfrom = ["held"]\ncharges = true\nevent = "payment.requested"\n'
-PAY = '[commands.pay]\nby = ["service"]\nfrom = ["held"]\nto = "over"\ndoes = "capture"\nevent = "payment.received"\n'
-REPLACE = '[commands.replace]\nby = ["ops"]\nfrom = ["held"]\ndoes = "assign"\nevent = "job.accepted"\n'
-TOLD = ("job.created", "job.searching", "job.accepted", "job.finished", "job.expired")
+BILL_COMMAND = '[commands.bill]\nby = ["customer"]\nfrom = ["held"]\ncharges = true\nevent = "payment.requested"\n'
+PAY_COMMAND = (
+    '[commands.pay]\nby = ["service"]\nfrom = ["held"]\nto = "over"\ndoes = "capture"\nevent = "payment.received"\n'
+)
+REPLACE_COMMAND = '[commands.replace]\nby = ["ops"]\nfrom = ["held"]\ndoes = "assign"\nevent = "job.accepted"\n'
+DECLARED_EVENTS = ("job.created", "job.searching", "job.accepted", "job.finished", "job.expired")
 
 
 @pytest.mark.parametrize(
-    ("command", "own", "comes"),
+    ("command", "own_events", "missing_event"),
     [
         ("", [], None),
-        (BILL, ["payment.requested"], "command bill: its event 'job.status'"),
-        (PAY, ["payment.received"], "command claim: its event 'job.status'"),
-        (REPLACE, [], "command replace: its event 'job.unassigned'"),
+        (BILL_COMMAND, ["payment.requested"], "command bill: its event 'job.status'"),
+        (PAY_COMMAND, ["payment.received"], "command claim: its event 'job.status'"),
+        (REPLACE_COMMAND, [], "command replace: its event 'job.unassigned'"),
     ],
     ids=["nothing", "nothing is due", "captured before", "in place of another"],
 )
-def test_what_a_step_tells_besides_is_to_be_declared(
-    tmp_path: Path, command: str, own: list[str], comes: str | None
+def test_every_event_that_a_command_can_append_needs_a_rule(
+    tmp_path: Path, command: str, own_events: list[str], missing_event: str | None
 ) -> None:
-    """A charge with nothing due and a payment taken with a later step are told as `job.status`, and who is replaced as
-    `job.unassigned`: not declared, they would be told to nobody; declared where they do not come, they never come.
+    """A command that can also append `job.status` or `job.unassigned` needs a rule for that event, or nobody would
+    receive it. A rule for an event that no command can append is a problem too.
     """
     path = tmp_path / "bills.toml"
-    kind = "job.unassigned" if command == REPLACE else "job.status"
-    rules = "".join(f'[events."{each}"]\nto = ["customer", "service"]\n' for each in (*TOLD, *own))
-    path.write_text(BILLS + command + rules)
-    assert catalogue.read_file(path)[1] == ([f"bills.toml: {comes} is told to nobody"] if comes else [])
-    path.write_text(BILLS + command + rules + f'[events."{kind}"]\nto = ["customer"]\n')
+    kind = "job.unassigned" if command == REPLACE_COMMAND else "job.status"
+    rules = "".join(f'[events."{each}"]\nto = ["customer", "service"]\n' for each in (*DECLARED_EVENTS, *own_events))
+    path.write_text(BILLS_TOML + command + rules)
+    assert catalogue.read_file(path)[1] == ([f"bills.toml: {missing_event} is told to nobody"] if missing_event else [])
+    path.write_text(BILLS_TOML + command + rules + f'[events."{kind}"]\nto = ["customer"]\n')
     never = f"bills.toml: event {kind}: it never comes: neither a command nor the engine gives rise to it"
-    assert catalogue.read_file(path)[1] == ([] if comes else [never])
+    assert catalogue.read_file(path)[1] == ([] if missing_event else [never])

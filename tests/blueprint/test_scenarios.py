@@ -1,4 +1,6 @@
-"""Each of the five systems that ship is the one agreed: its states, steps, names, words, fields and audiences."""
+"""Tests that each of the five shipped blueprints is as specified in scenarios.py: states, commands, events, names,
+fields and audiences.
+"""
 
 from __future__ import annotations
 
@@ -13,109 +15,119 @@ from engine.blueprint.edit_table import PRICE_FIELDS
 from engine.blueprint.event_catalogue import MEMBERS_OF_DECLARABLE_EVENTS
 from engine.blueprint.schema import UNLIMITED_WAVE_SIZE, EventRule
 from engine.rules.job_document import EDITABLE_MEMBERS
-from tests.blueprint.scenarios import SYSTEMS, System
+from tests.blueprint.scenarios import EXPECTED_BLUEPRINTS, ExpectedBlueprint
 
-each_system = pytest.mark.parametrize(("name", "system"), SYSTEMS.items(), ids=list(SYSTEMS))
+for_each_blueprint = pytest.mark.parametrize(
+    ("name", "expected"), EXPECTED_BLUEPRINTS.items(), ids=list(EXPECTED_BLUEPRINTS)
+)
 
 
 @pytest.fixture(scope="module")
 def shipped() -> Blueprints:
-    """What ships."""
+    """Return the shipped blueprints."""
     return catalogue.load_blueprints("home_service", catalogue.shipped_folder())
 
 
-def lines(text: str) -> list[str]:
-    """The lines of a table."""
+def split_lines(text: str) -> list[str]:
+    """Return the lines of a table in scenarios.py, without their indentation."""
     return [line.strip() for line in text.strip().splitlines()]
 
 
-def heard(kind: str, rule: EventRule) -> list[str]:
-    """An event's rule as lines of the table, one for each name."""
+def rule_lines(kind: str, rule: EventRule) -> list[str]:
+    """Return the rule of an event as lines of the table, one for each name that clients see."""
     names = {kind: rule.as_ or kind} if isinstance(rule.as_, str) else {f"{kind} ({r})": n for r, n in rule.as_.items()}
     rest = f"{' '.join(rule.to) or '-'}: {' '.join(rule.notify) or '-'}"
     return [f"{what} > {name}: {rest}" for what, name in names.items()]
 
 
-def test_nothing_else_ships(shipped: Blueprints) -> None:
-    """A blueprint that nobody has written down here would be held by no test."""
-    assert set(shipped.by_name) == set(SYSTEMS)
+def test_every_shipped_blueprint_is_specified(shipped: Blueprints) -> None:
+    """Every shipped blueprint is specified in scenarios.py, so that none is without a test."""
+    assert set(shipped.by_name) == set(EXPECTED_BLUEPRINTS)
 
 
-@each_system
-def test_states(shipped: Blueprints, name: str, system: System) -> None:
-    """All of them in order, how each looks for a technician, and in which one is merely asked."""
+@for_each_blueprint
+def test_states(shipped: Blueprints, name: str, expected: ExpectedBlueprint) -> None:
+    """The states are the specified ones in their order, with the search mode of each and the states in which a
+    technician has not accepted yet.
+    """
     states = shipped.by_name[name].states
-    assert list(states) == system.states.split()
-    assert {state: s.seeks for state, s in states.items() if s.seeks != "none"} == system.seeks
-    assert tuple(state for state, s in states.items() if s.asked) == system.asked
+    assert list(states) == expected.states.split()
+    assert {state: s.seeks for state, s in states.items() if s.seeks != "none"} == expected.seeks
+    assert tuple(state for state, s in states.items() if s.asked) == expected.asked
 
 
-@each_system
-def test_commands(shipped: Blueprints, name: str, system: System) -> None:
-    """Who may give each, from where, to where, the event that tells of it, what is answered; and no other."""
+@for_each_blueprint
+def test_commands(shipped: Blueprints, name: str, expected: ExpectedBlueprint) -> None:
+    """The commands are exactly the specified ones: who may send each, from which states, to which state, its event and
+    its message.
+    """
     commands = shipped.by_name[name].commands
     table = [
         f"{what}: {' '.join(c.by)}: {' '.join(c.from_)} > {c.to}: {c.event}: {c.message or '-'}"
         for what, c in commands.items()
     ]
-    assert table == lines(system.commands)
-    assert {what: c.only for what, c in commands.items() if c.only} == system.only
+    assert table == split_lines(expected.commands)
+    assert {what: c.only for what, c in commands.items() if c.only} == expected.only
 
 
-@each_system
-def test_edits(shipped: Blueprints, name: str, system: System) -> None:
-    """Which fields of the job may be changed in which state, and no other."""
-    assert {state: " ".join(fields) for state, fields in shipped.by_name[name].edit.items()} == system.edit
+@for_each_blueprint
+def test_edits(shipped: Blueprints, name: str, expected: ExpectedBlueprint) -> None:
+    """Each state allows edits of exactly the specified fields of the job."""
+    assert {state: " ".join(fields) for state, fields in shipped.by_name[name].edit.items()} == expected.edit
 
 
-def test_in_the_market_all_but_the_price_moves_until_the_start_code(shipped: Blueprints) -> None:
-    """Open: everything. Scheduled: place and time too, but no price; only an accepted proposal makes another."""
+def test_marketplace_allows_edits_until_the_start(shipped: Blueprints) -> None:
+    """In `marketplace` all fields can be edited while the job is open, and all but the price once it is scheduled,
+    where only an accepted proposal changes the price. After `start` nothing can be edited.
+    """
     market = shipped.by_name["marketplace"]
     assert {state for state, fields in market.edit.items() if fields == ("*",)} == {"open", "requested"}
     assert set(market.edit["scheduled"]) == EDITABLE_MEMBERS - PRICE_FIELDS and market.price.propose == ("scheduled",)
     assert market.commands["start"].locks_price and market.edit.keys() == {"open", "requested", "scheduled"}
 
 
-@each_system
-def test_who_is_followed(shipped: Blueprints, name: str, system: System) -> None:
-    """From the state agreed until the work is over: who waits for a confirmation or money is followed by nobody."""
+@for_each_blueprint
+def test_tracked_states(shipped: Blueprints, name: str, expected: ExpectedBlueprint) -> None:
+    """The customer sees the technician's position in exactly the specified states."""
     found = shipped.by_name[name]
-    assert [state for state in found.states if found.tracks(state)] == system.follow.split()
+    assert [state for state in found.states if found.tracks(state)] == expected.follow.split()
 
 
-@each_system
-def test_events(shipped: Blueprints, name: str, system: System) -> None:
-    """The name that clients see, who hears of it and who is notified; no other event is named."""
+@for_each_blueprint
+def test_events(shipped: Blueprints, name: str, expected: ExpectedBlueprint) -> None:
+    """The events have exactly the specified names for clients, audiences, notified roles and added fields."""
     rules = shipped.by_name[name].events
-    assert [line for kind, rule in rules.items() for line in heard(kind, rule)] == lines(system.events)
-    assert {kind: rule.fields for kind, rule in rules.items() if rule.fields} == system.fields
+    assert [line for kind, rule in rules.items() for line in rule_lines(kind, rule)] == split_lines(expected.events)
+    assert {kind: rule.fields for kind, rule in rules.items() if rule.fields} == expected.fields
 
 
-@each_system
-def test_words(shipped: Blueprints, name: str, system: System) -> None:
-    """What clients call each state: its own name, unless their system has a word for it."""
+@for_each_blueprint
+def test_status_words(shipped: Blueprints, name: str, expected: ExpectedBlueprint) -> None:
+    """Clients see the specified status word for each state, or the state's own name where no word is specified."""
     found = shipped.by_name[name]
-    assert {state: found.word(state) for state in found.states if found.word(state) != state} == system.words
-    assert all(not system.words or state in system.words for state in found.states)
+    assert {state: found.word(state) for state in found.states if found.word(state) != state} == expected.words
+    assert all(not expected.words or state in expected.words for state in found.states)
 
 
-@each_system
-def test_numbers(shipped: Blueprints, name: str, system: System) -> None:
-    """Waves, lifetimes, what the engine does by itself after how long, and from where on a customer sees the way."""
+@for_each_blueprint
+def test_numbers(shipped: Blueprints, name: str, expected: ExpectedBlueprint) -> None:
+    """Waves, lifetimes, timers with commands, and the state from which the customer sees the technician are the
+    specified ones.
+    """
     found = shipped.by_name[name]
-    assert {what: getattr(found.dispatch, what) for what in system.dispatch} == system.dispatch
+    assert {what: getattr(found.dispatch, what) for what in expected.dispatch} == expected.dispatch
     assert found.dispatch.head_start is None
-    if system.waves is not None:
-        assert tuple((w.size, w.radius_m, w.interval_s) for w in found.dispatch.waves) == system.waves
-        rest, walks = found.wave(len(system.waves) + 1)
+    if expected.waves is not None:
+        assert tuple((w.size, w.radius_m, w.interval_s) for w in found.dispatch.waves) == expected.waves
+        rest, walks = found.wave(len(expected.waves) + 1)
         assert (rest.size, rest.interval_s, walks) == (UNLIMITED_WAVE_SIZE, found.dispatch.repeat_s, True)
     given = tuple((s, t.after_s, t.command) for s, v in found.states.items() for t in v.timers if t.command)
-    assert given == system.timers
-    assert (found.track_from, found.track_lead_s, found.contact_s) == (system.track_from, 3600, 86_400)
+    assert given == expected.timers
+    assert (found.track_from, found.track_lead_s, found.contact_s) == (expected.track_from, 3600, 86_400)
 
 
 def test_every_job_event_of_managed_has_one_name(shipped: Blueprints) -> None:
-    """Whatever happens to a booking there is a booking_update, whoever makes it happen."""
+    """In `managed` clients see every `job.*` event as `booking_update`."""
     managed = shipped.by_name["managed"]
     kinds = {kind for kind in MEMBERS_OF_DECLARABLE_EVENTS if kind.startswith("job.")} | {
         c.event for c in managed.commands.values()
@@ -125,30 +137,36 @@ def test_every_job_event_of_managed_has_one_name(shipped: Blueprints) -> None:
     assert seen == {"booking_update"}
 
 
-@pytest.mark.parametrize(("state", "word"), SYSTEMS["marketplace"].words.items())
-def test_marketplace_tells_its_own_words(shipped: Blueprints, state: str, word: str) -> None:
-    """Each event of that system says `status` in its clients' words; `job.status` stays the engine's."""
+@pytest.mark.parametrize(("state", "word"), EXPECTED_BLUEPRINTS["marketplace"].words.items())
+def test_marketplace_adds_fields_with_its_status_words(shipped: Blueprints, state: str, word: str) -> None:
+    """In `marketplace` the added fields of each event contain the client's status word, and `job.status` in it stays
+    the engine's state.
+    """
     job = {"id": "j1", "status": state, "amount": 900, "at": {"in_progress": "2026-01-01T00:00:00.000Z"}}
     data = orjson.dumps({"job": job, "technician": {"id": "t1"}, "payment": {"reference": "p1"}})
     values = {"jobId": "j1", "status": word, "technicianId": "t1", "paymentId": "p1", "newAmount": 900}
     values |= {"startedAt": "2026-01-01T00:00:00.000Z", "paymentIntentUpdated": False}
-    for kind, fields in SYSTEMS["marketplace"].fields.items():
+    for kind, fields in EXPECTED_BLUEPRINTS["marketplace"].fields.items():
         told = orjson.loads(shipped.view(shipped.by_name["marketplace"].key, kind, data)[1])
         assert told["job"] == job
         assert {name: told[name] for name in fields} == {name: values[name] for name in fields}, kind
 
 
 @pytest.mark.parametrize("reason", ["taken", "cancelled", "expired", "withdrawn", "reassigned"])
-def test_job_taken_is_for_what_was_taken(shipped: Blueprints, reason: str) -> None:
-    """`{bookingId, message}` under that name where somebody else has it; every other end keeps the engine's name."""
+def test_offer_closed_is_job_taken_only_if_taken(shipped: Blueprints, reason: str) -> None:
+    """In `home_service` clients see `offer.closed` as `job_taken` if the reason is `taken`, and as `offer.closed` for
+    each other reason; `bookingId` is added in both cases.
+    """
     data = orjson.dumps({"job": {"id": "j1"}, "reason": reason, "message": "m"})
     name, told = shipped.view(shipped.default.key, "offer.closed", data)
     assert name == ("job_taken" if reason == "taken" else "offer.closed")
     assert orjson.loads(told) == {"job": {"id": "j1"}, "reason": reason, "message": "m", "bookingId": "j1"}
 
 
-def test_who_is_offered_a_job_is_told_so(shipped: Blueprints) -> None:
-    """By a notice that goes with the offer and stands in no list; where none is declared there is none."""
+def test_an_offer_comes_with_a_notification(shipped: Blueprints) -> None:
+    """In `home_service` an offer comes with a notification that is in no list of notifications; `delivery` declares
+    none.
+    """
     data = orjson.dumps({"offer": {"job": {"id": "j1", "status": "broadcasted"}, "status": "sent"}})
     title, body = shipped.invitation(shipped.default.key, data) or ("", "")
     assert (title, bool(body)) == ("New job available", True)
@@ -166,26 +184,30 @@ def test_who_is_offered_a_job_is_told_so(shipped: Blueprints) -> None:
         ("payment.received", {"payment": {"kind": "charge"}}, {"t1": "Payment received"}),
     ],
 )
-def test_the_technician_hears_of_confirmation_and_money(
+def test_the_technician_is_notified_of_confirmation_and_payment(
     shipped: Blueprints, kind: str, data: dict[str, object], titles: dict[str, str]
 ) -> None:
-    """In `marketplace`: that the work was confirmed, paid before or not, and that the money came; not of a refund."""
+    """In `marketplace` the technician is notified of the confirmation, also of a prepaid job, and of the payment, but
+    not of a refund.
+    """
     job = {"id": "j1", "status": "awaiting_confirmation", "customer": {"id": "c1"}, "technician": {"id": "t1"}}
     told = shipped.notices(shipped.by_name["marketplace"].key, kind, orjson.dumps({"job": job, **data}))
     assert {each.user: each.title for each in told} == titles
 
 
 @pytest.mark.parametrize(
-    ("name", "day"),
+    ("name", "reasons"),
     [
         ("home_service", {"depart": "departed", "complete": "free", "cancel": "free", "expire": "free"}),
         ("marketplace", {"start": "departed", "complete": "free", "cancel": "free", "expire": "free"}),
         ("delivery", {"depart": "departed", "deliver": "free", "cancel": "free"}),
     ],
 )
-def test_a_technicians_day_is_told_once(shipped: Blueprints, name: str, day: dict[str, str]) -> None:
-    """Departed with the first step that is work, free where the work is over; steps between say neither."""
+def test_plans_report_departed_and_free_once(shipped: Blueprints, name: str, reasons: dict[str, str]) -> None:
+    """The compiled plans send `technician.status` with the reason `departed` at the first command of the work and
+    `free` at its end; commands between send none.
+    """
     found = shipped.by_name[name]
     watched = msgspec.structs.replace(found, events={**found.events, "technician.status": EventRule(to=("ops",))})
     plans = {what: orjson.loads(compile_command(watched, what, spec).body) for what, spec in watched.commands.items()}
-    assert {what: body["tech_reason"] for what, body in plans.items() if "tech_reason" in body} == day
+    assert {what: body["tech_reason"] for what, body in plans.items() if "tech_reason" in body} == reasons

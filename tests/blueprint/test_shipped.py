@@ -1,4 +1,4 @@
-"""What follows from the tables of the shipped blueprints (scenarios.py) for who may do what, and when."""
+"""Tests of what the shipped blueprints allow: which role may send which command in which state."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from engine.blueprint.catalogue import Blueprints
 
 @pytest.fixture(scope="module")
 def shipped() -> Blueprints:
-    """What ships."""
+    """Return the shipped blueprints."""
     return catalogue.load_blueprints("home_service", catalogue.shipped_folder())
 
 
-def test_some_may_only_from_fewer_states(shipped: Blueprints) -> None:
-    """A customer cancels an order before it is prepared, ops until it is on its way; work done is cancelled by ops."""
+def test_who_may_cancel_depends_on_the_state(shipped: Blueprints) -> None:
+    """In `delivery` a customer may cancel until the order is prepared, and ops until it is on its way. In `marketplace`
+    only ops may cancel work that awaits confirmation, with a refund, and nobody a scheduled job.
+    """
     delivery, market = shipped.by_name["delivery"], shipped.by_name["marketplace"]
     assert "cancel" not in delivery.actions("preparing", ["customer"])
     assert "cancel" in delivery.actions("confirmed", ["customer"]) and "cancel" in delivery.actions("ready", ["ops"])
@@ -25,8 +27,8 @@ def test_some_may_only_from_fewer_states(shipped: Blueprints) -> None:
     assert "cancel" not in market.actions("scheduled", ["customer", "ops"])
 
 
-def test_a_confirmation_stands_once_and_before_the_money(shipped: Blueprints) -> None:
-    """Capture waits for the confirmation, which is given once."""
+def test_capture_waits_for_the_one_confirmation(shipped: Blueprints) -> None:
+    """In `marketplace` the customer can confirm once, and `capture` is possible only after the confirmation."""
     market = shipped.by_name["marketplace"]
     assert market.actions("awaiting_confirmation", ["customer"]) == ["confirm"]
     assert market.actions("awaiting_confirmation", ["customer"], at=["confirmed"]) == []
@@ -34,8 +36,8 @@ def test_a_confirmation_stands_once_and_before_the_money(shipped: Blueprints) ->
     assert market.actions("awaiting_confirmation", ["service"], at=["confirmed"]) == ["capture"]
 
 
-def test_frozen_leaves_the_mediator_alone(shipped: Blueprints) -> None:
-    """While a dispute is open nothing goes on but what settles it."""
+def test_a_frozen_job_allows_only_the_mediators_commands(shipped: Blueprints) -> None:
+    """While a dispute is open, only the mediator's commands that resolve it are possible."""
     direct = shipped.by_name["direct_booking"]
     everybody = ["customer", "holder", "ops", "mediator"]
     settled = ["resolve_resume", "resolve_cancel", "resolve_complete"]

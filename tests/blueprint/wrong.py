@@ -1,8 +1,10 @@
-"""One whole blueprint, and the ways in which one can be wrong: what is written instead of what, and what is said."""
+"""A valid blueprint, and edits of it that are each refused: the text to replace, the new text, and a part of the
+problem's message.
+"""
 
 from __future__ import annotations
 
-WHOLE = """
+VALID_BLUEPRINT = """
 name = "walks"
 version = 1
 title = "Dog walks"
@@ -135,7 +137,7 @@ announcement = true
 to = ["customers"]
 """
 
-WRONG: tuple[tuple[str, str, str], ...] = (
+INVALID_EDITS: tuple[tuple[str, str, str], ...] = (
     ('name = "walks"', 'name = "Dog walks"', "name 'Dog walks' is not small letters, digits and _"),
     ("version = 1", "version = 0", "version must be 1 or more"),
     ('title = "Dog walks"', "", "title is missing"),

@@ -10,7 +10,7 @@ from engine.domain.job_queries import JobQuery
 from engine.runtime import Engine
 from engine.types import DEFAULT_ZONE
 from engine.zone import log
-from tests.archive.test_archiver import archived, running
+from tests.archive.test_archiver import archived_seq, run_archiver
 from tests.support import people
 from tests.support.wait import wait_until
 
@@ -41,11 +41,11 @@ async def test_a_former_holder_has_the_job_in_no_list(engine: Engine) -> None:
     job = await people.offered(engine, ann, serves, notes="gate code 4711")
     await jobs.claim(engine, tom, job)
     assert [b"4711" in item for item in (await job_queries.find_jobs(engine, tom, JobQuery())).items] == [True]
-    async with running(engine):
+    async with run_archiver(engine):
         head = (await log.read_head(engine.store.reads, DEFAULT_ZONE)).seq
 
         async def reached() -> bool:
-            return await archived(engine) >= head
+            return await archived_seq(engine) >= head
 
         await wait_until(reached, what="the archive")
     await jobs.run_command(engine, tom, job, Step(command="unassign"))
@@ -64,7 +64,7 @@ async def test_a_filter_reveals_no_private_field(engine: Engine) -> None:
     for archive in (False, True):
         if archive:
             await jobs.run_command(engine, people.ADMIN, job, Step(command="cancel"))
-            async with running(engine):
+            async with run_archiver(engine):
                 await wait_until(lambda: _over(engine, job), what="the archive")
         for query in (JobQuery(customer=ann.id), JobQuery(reference="r-7")):
             assert (await job_queries.find_jobs(engine, tom, query)).items == [], archive

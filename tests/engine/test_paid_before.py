@@ -17,7 +17,7 @@ from engine.process.settings import Settings
 from engine.runtime import Engine
 from engine.types import JobId, Principal, ServiceId, UserId
 from tests.engine.test_bids import bid, post
-from tests.engine.test_repeats import told
+from tests.engine.test_repeats import reply_of
 from tests.support import event_log, people
 
 PAY = Principal(UserId("usr_pay"), "service", "Payments")
@@ -84,8 +84,8 @@ async def test_a_step_that_takes_an_earlier_capture_is_repeated_alike(
     first = await take(keys[0])
     [*earlier, last] = (await event_log.events(engine, None, job))[before:]
     assert len(earlier) >= least and last.type == "job.status" and last.seq == first.seq
-    assert b'"prepaid":' in told(first)[0]
+    assert b'"prepaid":' in reply_of(first)[0]
     for key in (keys[0], keys[1], keys[1]):
         again = await take(key)
-        assert again.repeated and told(again) == told(first)
+        assert again.repeated and reply_of(again) == reply_of(first)
     assert (await event_log.events(engine, None, job))[-1].seq == last.seq

@@ -1,4 +1,6 @@
-"""A technician is suspended: their jobs are offered to others, or stay and ops are informed."""
+"""Tests of the suspension of a technician who holds jobs: with `jobs="reassign"` the jobs are offered to others; with
+`jobs="keep"` the jobs stay.
+"""
 
 from __future__ import annotations
 
@@ -23,60 +25,63 @@ from tests.support import event_log, people
 from tests.support.people import ADMIN
 
 
-async def suspend(engine: Engine, who: Principal, *, how: Any = "reassign", key: str | None = None) -> None:
-    """Suspend the technician."""
-    await accounts.suspend_user(engine, ADMIN, who.id, reason="complaints", jobs=how, key=key)
+async def suspend(engine: Engine, technician: Principal, *, mode: Any = "reassign", key: str | None = None) -> None:
+    """Suspend the technician. `mode` is `reassign` or `keep`: what happens to their jobs."""
+    await accounts.suspend_user(engine, ADMIN, technician.id, reason="complaints", jobs=mode, key=key)
 
 
-async def held(engine: Engine, who: Principal, serves: ServiceId, *steps: str) -> JobId:
-    """Create a job that the technician has claimed, and give ``steps``."""
-    job = await people.offered(engine, await people.customer(engine), serves)
-    for step in ("claim", *steps):
-        await jobs.run_command(engine, who, job, Step(command=step))
+async def create_held_job(engine: Engine, technician: Principal, service: ServiceId, *commands: str) -> JobId:
+    """Create a job, claim it as the technician, and send `commands` in their order. Return the job's id."""
+    job = await people.offered(engine, await people.customer(engine), service)
+    for command in ("claim", *commands):
+        await jobs.run_command(engine, technician, job, Step(command=command))
     return job
 
 
-async def of(engine: Engine, job: JobId, *fields: str) -> list[str]:
-    """Return the job's record."""
+async def read_job_fields(engine: Engine, job: JobId, *fields: str) -> list[str]:
+    """Return these fields of the job's record in Redis; an absent field is an empty text."""
     return [(v or b"").decode() for v in await engine.store.redis.hmget(keys.job(DEFAULT_ZONE, job), list(fields))]
 
 
-async def ordered(engine: Engine) -> list[str]:
-    """Who ordered that jobs be given to others, as SQL keeps it until it is done."""
+async def read_pending_orders(engine: Engine) -> list[str]:
+    """Return the actors whose order to reassign a technician's jobs is in SQL and not yet done."""
     async with engine.archive.reading() as conn:
         return list((await conn.execute(select(outbox.c.actor).where(outbox.c.reassign))).scalars())
 
 
-async def test_kept_as_they_were(engine: Engine) -> None:
-    """Without a request for it no job is taken from the technician, who can do nothing any more."""
+async def test_a_suspension_with_keep_leaves_the_jobs(engine: Engine) -> None:
+    """A suspension with `jobs="keep"` leaves the technician their job, but the technician can send no command."""
     serves = await people.service(engine)
     who = await staff.eligible(engine, serves)
-    job = await held(engine, who, serves)
-    await suspend(engine, who, how="keep")
-    assert await of(engine, job, "status", "holder") == ["accepted", who.id]
+    job = await create_held_job(engine, who, serves)
+    await suspend(engine, who, mode="keep")
+    assert await read_job_fields(engine, job, "status", "holder") == ["accepted", who.id]
     with pytest.raises(CalloutError):
         await jobs.run_command(engine, who, job, Step(command="claim"))
 
 
-async def test_what_can_be_taken_is_offered_to_others(engine: Engine) -> None:
-    """The technician is excluded, their offers are withdrawn and another one claims the job; work that has begun
-    stays, and ops are informed.
+async def test_jobs_that_have_not_begun_are_offered_to_others(engine: Engine) -> None:
+    """A job whose work has not begun loses its holder and is claimed by another technician; the suspended technician's
+    claim is refused and their open offers are withdrawn. A job in `in_progress` stays, and ops receive `job.stalled`.
     """
     serves = await people.service(engine)
     who, other = await staff.eligible(engine, serves, capacity=5), await staff.eligible(engine, serves, capacity=5)
-    taken, way = await held(engine, who, serves), await held(engine, who, serves, "depart", "arrive")
-    stays = await held(engine, who, serves, "depart", "arrive", "start")
+    taken, way = (
+        await create_held_job(engine, who, serves),
+        await create_held_job(engine, who, serves, "depart", "arrive"),
+    )
+    stays = await create_held_job(engine, who, serves, "depart", "arrive", "start")
     offered = await people.offered(engine, await people.customer(engine), serves)
     await suspend(engine, who)
     for job in (taken, way):
-        assert await of(engine, job, "status", "holder") == ["broadcasted", ""]
+        assert await read_job_fields(engine, job, "status", "holder") == ["broadcasted", ""]
         [left] = await event_log.events(engine, "job.unassigned", job)
         assert event_log.payload(left)["reason"] == "suspended" and left.actor == "admin:cli_admin"
         await scheduler.open_wave(engine, DEFAULT_ZONE, job, 1)
         with pytest.raises(AccountNotApproved):
             await jobs.claim(engine, who, job)
         await jobs.claim(engine, other, job)
-    assert await of(engine, stays, "status", "holder") == ["in_progress", who.id]
+    assert await read_job_fields(engine, stays, "status", "holder") == ["in_progress", who.id]
     [stalled] = await event_log.events(engine, "job.stalled", stays)
     assert stalled.to == ("role:ops",)
     told = event_log.payload(stalled)
@@ -87,96 +92,109 @@ async def test_what_can_be_taken_is_offered_to_others(engine: Engine) -> None:
     assert record == [b"1", b""]
 
 
-async def test_asked_twice_it_is_done_once(engine: Engine) -> None:
-    """A repeat, by the same key or another one, takes nothing more, and ops are informed once."""
+async def test_a_repeated_suspension_acts_once(engine: Engine) -> None:
+    """A repeated suspension, with the same key or another one, unassigns no further job, and ops receive `job.stalled`
+    once.
+    """
     serves = await people.service(engine)
     who, other, key = (
         await staff.eligible(engine, serves, capacity=5),
         await staff.eligible(engine, serves),
         str(uuid.uuid4()),
     )
-    taken, stays = await held(engine, who, serves), await held(engine, who, serves, "depart", "arrive", "start")
+    taken, stays = (
+        await create_held_job(engine, who, serves),
+        await create_held_job(engine, who, serves, "depart", "arrive", "start"),
+    )
     await suspend(engine, who, key=key)
     await scheduler.open_wave(engine, DEFAULT_ZONE, taken, 1)
     await jobs.claim(engine, other, taken)
     await suspend(engine, who, key=key)
     await suspend(engine, who)
-    assert await of(engine, taken, "status", "holder") == ["accepted", other.id]
+    assert await read_job_fields(engine, taken, "status", "holder") == ["accepted", other.id]
     assert len(await event_log.events(engine, "job.unassigned", taken)) == 1
     assert len(await event_log.events(engine, "job.stalled", stays)) == 1
 
 
-async def test_a_crash_in_between_is_made_good(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the process dies between suspension and reassignment, the reply says so and the maintenance task completes
-    it.
+async def test_maintenance_completes_a_reassignment_after_a_crash(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the process fails in the middle of the reassignment, the caller gets `indeterminate`, and the maintenance task
+    reassigns the remaining jobs.
     """
     serves = await people.service(engine)
     who = await staff.eligible(engine, serves, capacity=5)
-    mine = [await held(engine, who, serves) for _ in range(3)]
-    command, done = jobs.run_command, 0
+    mine = [await create_held_job(engine, who, serves) for _ in range(3)]
+    command, calls = jobs.run_command, 0
 
-    async def dies(*args: Any, **more: Any) -> Any:
-        nonlocal done
-        done += 1
-        if done > 1:
+    async def fail_after_first_call(*args: Any, **more: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls > 1:
             raise Unavailable("gone")
         return await command(*args, **more)
 
     with monkeypatch.context() as patched:
-        patched.setattr(reassign.jobs, "run_command", dies)
+        patched.setattr(reassign.jobs, "run_command", fail_after_first_call)
         with pytest.raises(Indeterminate):
             await suspend(engine, who)
-    assert sorted([(await of(engine, job, "status"))[0] for job in mine]) == ["accepted", "accepted", "broadcasted"]
+    assert sorted([(await read_job_fields(engine, job, "status"))[0] for job in mine]) == [
+        "accepted",
+        "accepted",
+        "broadcasted",
+    ]
     assert await run_once(engine) == 1
-    assert {(await of(engine, job, "status"))[0] for job in mine} == {"broadcasted"}
+    assert {(await read_job_fields(engine, job, "status"))[0] for job in mine} == {"broadcasted"}
     assert await run_once(engine) == 0
 
 
-async def test_a_job_that_went_to_another_is_left_to_him(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A job that ops reassigned meanwhile stays with its new holder, because its version has changed."""
+async def test_a_job_that_ops_reassigned_stays_with_its_new_holder(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job that ops reassigned during the suspension stays with its new holder, because its version has changed."""
     serves = await people.service(engine)
     who, other = await staff.eligible(engine, serves), await staff.eligible(engine, serves)
-    job = await held(engine, who, serves)
+    job = await create_held_job(engine, who, serves)
     command = jobs.run_command
 
-    async def overtaken(engine_: Engine, by: Principal, name: str, step: Step, **more: Any) -> Any:
+    async def reassign_by_hand_first(engine_: Engine, by: Principal, name: str, step: Step, **more: Any) -> Any:
         await command(engine_, ADMIN, name, Step(command="reassign", technician=other.id, reason="by hand"))
         return await command(engine_, by, name, step, **more)
 
     with monkeypatch.context() as patched:
-        patched.setattr(reassign.jobs, "run_command", overtaken)
+        patched.setattr(reassign.jobs, "run_command", reassign_by_hand_first)
         await suspend(engine, who)
-    assert await of(engine, job, "status", "holder") == ["accepted", other.id]
+    assert await read_job_fields(engine, job, "status", "holder") == ["accepted", other.id]
 
 
-async def test_who_may_and_who_comes_back(engine: Engine) -> None:
-    """Only ops and admins may do it, and nothing more is taken from a reinstated technician."""
+async def test_only_ops_may_suspend(engine: Engine) -> None:
+    """A technician may not suspend anybody. After a suspension by an admin the job has no holder, and no order to
+    reassign remains in SQL.
+    """
     serves = await people.service(engine)
     who = await staff.eligible(engine, serves)
-    job = await held(engine, who, serves)
+    job = await create_held_job(engine, who, serves)
     with pytest.raises(Forbidden):
         await accounts.suspend_user(engine, who, ADMIN.id, reason="x", jobs="reassign")
     await suspend(engine, who)
-    assert await of(engine, job, "holder") == [""]
-    assert await ordered(engine) == []
+    assert await read_job_fields(engine, job, "holder") == [""]
+    assert await read_pending_orders(engine) == []
 
 
-async def test_reinstated_before_it_was_done_nothing_more_is_taken(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A reinstatement cancels what the suspension ordered and is not done yet."""
+async def test_a_reinstatement_cancels_a_pending_reassignment(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reinstatement cancels a reassignment that was ordered and not yet done: the technician remains the holder."""
     serves = await people.service(engine)
     who = await staff.eligible(engine, serves)
-    job = await held(engine, who, serves)
+    job = await create_held_job(engine, who, serves)
 
-    async def away(*_: Any, **__: Any) -> None:
+    async def raise_unavailable(*_: Any, **__: Any) -> None:
         raise Unavailable("gone")
 
     with monkeypatch.context() as patched:
-        patched.setattr(reassign, "release_jobs", away)
+        patched.setattr(reassign, "release_jobs", raise_unavailable)
         with pytest.raises(Indeterminate):
             await suspend(engine, who)
-    assert await ordered(engine) == ["admin:cli_admin"]
+    assert await read_pending_orders(engine) == ["admin:cli_admin"]
     await accounts.reinstate_user(engine, ADMIN, who.id)
-    assert await ordered(engine) == []
-    assert await of(engine, job, "status", "holder") == ["accepted", who.id]
+    assert await read_pending_orders(engine) == []
+    assert await read_job_fields(engine, job, "status", "holder") == ["accepted", who.id]

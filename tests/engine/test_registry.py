@@ -1,4 +1,6 @@
-"""A running server reloads the blueprints: for new jobs, and only if all files are valid."""
+"""Tests of the reload of blueprints: a running server uses the new files for new jobs, and only if all the files are
+valid.
+"""
 
 from __future__ import annotations
 
@@ -16,61 +18,71 @@ from engine.process.settings import Settings
 from engine.runtime import Engine, open_engine
 from tests.support import people
 
-TEXT = (catalogue.shipped_folder() / "home_service.toml").read_text()
-NEWER = TEXT.replace("version = 2", "version = 3").replace("[commands.depart]", "[commands.leave]")
+HOME_SERVICE_TOML = (catalogue.shipped_folder() / "home_service.toml").read_text()
+HOME_SERVICE_TOML_V3 = HOME_SERVICE_TOML.replace("version = 2", "version = 3").replace(
+    "[commands.depart]", "[commands.leave]"
+)
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """The folder of the user's own blueprints, empty at first."""
+def blueprint_folder(tmp_path: Path) -> Path:
+    """Create the folder of the user's own blueprints, empty at first."""
     made = tmp_path / "blueprints"
     made.mkdir()
     return made
 
 
 @pytest.fixture
-def settings(settings: Settings, folder: Path) -> Settings:
-    """Settings with that folder."""
-    return msgspec.structs.replace(settings, blueprints=str(folder))
+def settings(settings: Settings, blueprint_folder: Path) -> Settings:
+    """Return settings that name `blueprint_folder`."""
+    return msgspec.structs.replace(settings, blueprints=str(blueprint_folder))
 
 
-async def test_a_broken_file_changes_nothing_and_is_told(engine: Engine, folder: Path) -> None:
-    """All problems are returned, and the valid file beside the broken one is not loaded either."""
-    (folder / "home_service.toml").write_text(NEWER)
-    (folder / "bad.toml").write_text('name = "bad"\n')
+async def test_a_broken_file_is_reported_and_nothing_is_loaded(engine: Engine, blueprint_folder: Path) -> None:
+    """A reload with one broken file returns the problems of that file and loads nothing, not even the valid file beside
+    it.
+    """
+    (blueprint_folder / "home_service.toml").write_text(HOME_SERVICE_TOML_V3)
+    (blueprint_folder / "bad.toml").write_text('name = "bad"\n')
     problems = await registry.reload_files(engine.settings, engine.archive, engine.blueprints)
     assert problems and all(problem.startswith("bad.toml: ") for problem in problems)
     assert engine.blueprints.default.version == 2 and "home_service@3" not in engine.blueprints.by_key
 
 
-async def test_another_content_of_the_same_version_is_refused(engine: Engine, folder: Path) -> None:
-    """Jobs may use the stored content of that version."""
-    (folder / "home_service.toml").write_text(TEXT.replace("offer_s = 60", "offer_s = 5"))
+async def test_another_content_of_the_same_version_is_refused(engine: Engine, blueprint_folder: Path) -> None:
+    """A reload refuses a changed blueprint whose version number is unchanged, because jobs may use the stored content
+    of that version.
+    """
+    (blueprint_folder / "home_service.toml").write_text(HOME_SERVICE_TOML.replace("offer_s = 60", "offer_s = 5"))
     [problem] = await registry.reload_files(engine.settings, engine.archive, engine.blueprints)
     assert problem.startswith("home_service@2: another content is kept")
     assert engine.blueprints.default.dispatch.offer_s == 60
 
 
-async def test_a_start_with_another_content_of_the_same_version_is_refused(settings: Settings, folder: Path) -> None:
-    """A restart refuses it as a reload does."""
+async def test_a_start_with_another_content_of_the_same_version_is_refused(
+    settings: Settings, blueprint_folder: Path
+) -> None:
+    """A start refuses a changed blueprint whose version number is unchanged, as a reload does."""
     Path(settings.data).mkdir(exist_ok=True)
     async with open_engine(settings):
         pass
-    (folder / "home_service.toml").write_text(TEXT.replace("offer_s = 60", "offer_s = 5"))
+    (blueprint_folder / "home_service.toml").write_text(HOME_SERVICE_TOML.replace("offer_s = 60", "offer_s = 5"))
     with pytest.raises(BlueprintError, match="home_service@2: another content"):
         async with open_engine(settings):
             pass
 
 
-async def test_running_jobs_keep_theirs_and_new_ones_get_the_new(
-    engine: Engine, settings: Settings, folder: Path
+async def test_running_jobs_keep_their_version_and_new_jobs_use_the_newer_one(
+    engine: Engine, settings: Settings, blueprint_folder: Path
 ) -> None:
-    """A job keeps the version it started with, after a reload and after a restart; the next job uses the newer one."""
+    """A job uses the version that it started with, after a reload and after a restart; the next job uses the newer
+    version.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     tara = await people.technician(engine, "t1", serves)
     old = await people.offered(engine, carla, serves)
     await jobs.claim(engine, tara, old)
-    (folder / "home_service.toml").write_text(NEWER)
+    (blueprint_folder / "home_service.toml").write_text(HOME_SERVICE_TOML_V3)
     assert await registry.reload_files(engine.settings, engine.archive, engine.blueprints) == []
     assert engine.blueprints.default.version == 3
     with pytest.raises(NotFound, match="No such command"):
@@ -87,11 +99,13 @@ async def test_running_jobs_keep_theirs_and_new_ones_get_the_new(
         assert (await jobs.run_command(again, ted, new, Step(command="leave"))).message == "On the way"
 
 
-async def test_a_node_learns_what_another_has_begun_to_work_by(
-    engine: Engine, settings: Settings, folder: Path
+async def test_a_server_loads_a_version_that_another_server_stored(
+    engine: Engine, settings: Settings, blueprint_folder: Path
 ) -> None:
-    """Without its own reload a node loads the version by its key; its own new jobs use the version that it has."""
-    (folder / "home_service.toml").write_text(NEWER)
+    """A server that has not reloaded reads a version that another server stored from SQL; its own new jobs use the
+    version that it already has.
+    """
+    (blueprint_folder / "home_service.toml").write_text(HOME_SERVICE_TOML_V3)
     async with open_engine(settings):
         await registry.sync_with_sql(engine.archive, engine.blueprints)
     assert engine.blueprints.of("home_service@3").version == 3

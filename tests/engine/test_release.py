@@ -1,4 +1,4 @@
-"""After the claim: the holder leaves, is unassigned, or is replaced."""
+"""Tests of what may happen after the claim: the holder leaves the job, is unassigned, or is replaced."""
 
 from __future__ import annotations
 
@@ -25,18 +25,23 @@ from tests.support import event_log, people
 from tests.support.clock import advance
 
 
-async def _held(engine: Engine, who: Principal) -> set[bytes]:
-    found: set[bytes] = await engine.store.redis.smembers(keys.technician_jobs(DEFAULT_ZONE, TechnicianId(who.id)))  # type: ignore[misc]
+async def _read_held_jobs(engine: Engine, technician: Principal) -> set[bytes]:
+    """Return the ids of the jobs that the technician holds, as Redis has them."""
+    name = keys.technician_jobs(DEFAULT_ZONE, TechnicianId(technician.id))
+    found: set[bytes] = await engine.store.redis.smembers(name)  # type: ignore[misc]
     return found
 
 
-async def _row(engine: Engine, job: JobId) -> dict[bytes, bytes]:
+async def _read_job_record(engine: Engine, job: JobId) -> dict[bytes, bytes]:
+    """Return the job's record in Redis."""
     row: dict[bytes, bytes] = await engine.store.redis.hgetall(keys.job(DEFAULT_ZONE, job))  # type: ignore[misc]
     return row
 
 
-async def test_only_holder_and_ops_and_only_before_the_work(engine: Engine) -> None:
-    """A stranger gets `not_found`, the customer is forbidden, and a job whose work has begun cannot be left."""
+async def test_only_holder_and_ops_may_unassign_and_only_before_the_work(engine: Engine) -> None:
+    """`unassign` by another technician is `not_found`, by the customer `forbidden`; once the work has begun, `unassign`
+    and `reassign` are refused with `illegal_transition`.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     tom, tara = [await people.technician(engine, name, serves) for name in ("tom", "tara")]
     job = await people.offered(engine, carla, serves)
@@ -50,21 +55,23 @@ async def test_only_holder_and_ops_and_only_before_the_work(engine: Engine) -> N
     for command in ("unassign", "reassign"):
         with pytest.raises(IllegalTransition):
             await jobs.run_command(engine, people.ADMIN, job, Step(command=command, technician="tara"))
-    assert (await _row(engine, job))[b"holder"] == b"tom"
+    assert (await _read_job_record(engine, job))[b"holder"] == b"tom"
 
 
-async def test_who_leaves_is_free_and_is_not_asked_again(engine: Engine) -> None:
-    """The job is open again without a holder, old offers are closed, and the next wave leaves out the former holder."""
+async def test_a_holder_who_leaves_is_free_and_receives_no_new_offer(engine: Engine) -> None:
+    """After `unassign` by the holder the job is open without a holder, its old offers are closed, and the next wave
+    makes no offer to the former holder.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     tom, tara = [await people.technician(engine, name, serves) for name in ("tom", "tara")]
     job = await people.offered(engine, carla, serves)
     await jobs.claim(engine, tom, job)
     left = await jobs.run_command(engine, tom, job, Step(command="unassign", reason="my car broke down"))
     assert left.message == "Offered anew"
-    row = await _row(engine, job)
+    row = await _read_job_record(engine, job)
     assert (row[b"status"], row[b"phase"], row[b"holder"]) == (b"broadcasted", b"open", b"")
-    assert await _held(engine, tom) == set()
-    for who in (tom, tara):  # his offer is gone with the claim, hers was of the first round
+    assert await _read_held_jobs(engine, tom) == set()
+    for who in (tom, tara):  # tom's offer ended with the claim; tara's was of the first round
         with pytest.raises((NotOffered, Expired)):
             await jobs.claim(engine, who, job)
     await waves.open_wave(engine, DEFAULT_ZONE, job, 1)
@@ -83,9 +90,9 @@ async def test_who_leaves_is_free_and_is_not_asked_again(engine: Engine) -> None
         await jobs.claim(engine, await people.technician(engine, "late", serves), job)
 
 
-async def test_ops_name_another_who_may(engine: Engine) -> None:
-    """A technician who is unknown, ineligible, without the service or at capacity is refused unless forced;
-    otherwise they are the holder at once.
+async def test_ops_reassign_a_job_to_a_technician(engine: Engine) -> None:
+    """`reassign` to a technician who is unknown, ineligible or without the service is refused; a technician at capacity
+    is refused without `force`, and with it is the holder at once.
     """
     serves, other = await people.service(engine), await people.service(engine, name="Painting")
     carla = await people.customer(engine)
@@ -101,11 +108,11 @@ async def test_ops_name_another_who_may(engine: Engine) -> None:
         assert refused.value.errors[0][0] == "/technician"
     with pytest.raises(AtCapacity):
         await jobs.run_command(engine, people.ADMIN, job, Step(command="reassign", technician="tara"))
-    assert await _held(engine, tom) == {job.encode()}
+    assert await _read_held_jobs(engine, tom) == {job.encode()}
     await jobs.run_command(
         engine, people.ADMIN, job, Step(command="reassign", technician="tara", force=True, reason="sick")
     )
-    assert await _held(engine, tom) == set() and job.encode() in await _held(engine, tara)
+    assert await _read_held_jobs(engine, tom) == set() and job.encode() in await _read_held_jobs(engine, tara)
     gone, given = [(await event_log.events(engine, kind, job))[0] for kind in ("job.unassigned", "job.assigned")]
     [his] = await event_log.public_events(engine, "job.unassigned", job)
     assert his.to == ("user:tom",) and gone.seq < his.seq < given.seq
@@ -116,9 +123,9 @@ async def test_ops_name_another_who_may(engine: Engine) -> None:
     await jobs.run_command(engine, tara, job, Step(command="depart"))
 
 
-async def test_reassigned_to_nobody_by_name_it_is_offered_anew(engine: Engine) -> None:
-    """Ops take the job from the holder and it is offered again; the same key has the same reply and no further
-    effect.
+async def test_reassign_without_a_technician_opens_the_job_again(engine: Engine) -> None:
+    """`reassign` without a technician opens the job for offers again; a repeat with the same key gets the same reply
+    and has no further effect.
     """
     serves, carla = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "tom", serves)
@@ -130,12 +137,12 @@ async def test_reassigned_to_nobody_by_name_it_is_offered_anew(engine: Engine) -
     again = await jobs.run_command(engine, people.ADMIN, job, step, key=key)
     assert (first.seq, first.version) == (again.seq, again.version) and again.repeated
     assert len(await event_log.events(engine, "job.unassigned", job)) == 1
-    assert (await _row(engine, job))[b"status"] == b"broadcasted"
+    assert (await _read_job_record(engine, job))[b"status"] == b"broadcasted"
 
 
-async def test_a_job_offered_anew_expires_in_its_own_time(engine: Engine) -> None:
-    """The job's lifetime starts again when the holder leaves; if nobody claims it, it expires and the customer is
-    informed.
+async def test_the_lifetime_starts_again_when_the_holder_leaves(engine: Engine) -> None:
+    """The job's lifetime starts again when the holder leaves. If nobody claims the job in that time, it expires and the
+    customer receives `job.expired`.
     """
     serves, carla = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "tom", serves)
@@ -146,16 +153,16 @@ async def test_a_job_offered_anew_expires_in_its_own_time(engine: Engine) -> Non
     await advance(engine, 800)
     while await scheduler.run_once(engine, DEFAULT_ZONE) == 0.0:
         pass
-    assert (await _row(engine, job))[b"status"] == b"broadcasted"
+    assert (await _read_job_record(engine, job))[b"status"] == b"broadcasted"
     await advance(engine, 101)
     while await scheduler.run_once(engine, DEFAULT_ZONE) == 0.0:
         pass
-    assert (await _row(engine, job))[b"status"] == b"expired"
+    assert (await _read_job_record(engine, job))[b"status"] == b"expired"
     assert f"user:{carla.id}" in (await event_log.events(engine, "job.expired", job))[0].to
 
 
-async def test_nobody_can_be_taken_off_a_job_that_nobody_has(engine: Engine) -> None:
-    """An order that waits for a driver has nobody to unassign, and the command is not among the actions."""
+async def test_a_job_without_a_holder_cannot_be_unassigned(engine: Engine) -> None:
+    """On a job without a holder `unassign` is refused with `illegal_transition` and is not among the actions."""
     serves, carla = await people.service(engine), await people.customer(engine)
     job = people.id_of(await people.job(engine, carla, serves, blueprint="delivery"))
     for command in ("confirm", "prepare", "ready"):
@@ -168,8 +175,8 @@ async def test_nobody_can_be_taken_off_a_job_that_nobody_has(engine: Engine) -> 
 
 
 @pytest.mark.parametrize("other", [None, "tara"])
-async def test_who_left_has_the_job_no_longer_among_his(engine: Engine, other: str | None) -> None:
-    """A former holder has the job in no list, after a reassignment or not."""
+async def test_a_former_holder_no_longer_lists_the_job(engine: Engine, other: str | None) -> None:
+    """After `reassign`, with or without a new technician, the job is not in the former holder's list of jobs."""
     serves, carla = await people.service(engine), await people.customer(engine)
     tom, _ = [await people.technician(engine, name, serves) for name in ("tom", "tara")]
     job = await people.offered(engine, carla, serves)

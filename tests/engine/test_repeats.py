@@ -1,4 +1,4 @@
-"""The same request key again (G2): it acts once and is answered as the first time, whoever else uses that key."""
+"""Tests of repeated request keys (G2): the command acts once, and each repeat gets the reply of the first time."""
 
 from __future__ import annotations
 
@@ -23,14 +23,16 @@ from tests.support.clock import advance
 KEY = "7f6b1c9e-4b8a-4f40-9d6e-0d5b6f3c1a11"
 
 
-def told(done: Outcome) -> tuple[bytes, str | None, int, int, bool]:
-    """What a caller gets to see of an answer, but for the mark of its being a repeat."""
-    assert done.job is not None
-    return bytes(done.job), done.message, done.seq, done.version, done.created
+def reply_of(outcome: Outcome) -> tuple[bytes, str | None, int, int, bool]:
+    """Return the parts of the reply that a caller receives, without the mark that it is a repeat."""
+    assert outcome.job is not None
+    return bytes(outcome.job), outcome.message, outcome.seq, outcome.version, outcome.created
 
 
 async def test_two_technicians_with_the_same_key_have_one_holder(engine: Engine) -> None:
-    """Keys are each principal's own: who derives his from the job, as others do, is not given the winner's yes."""
+    """A claim by a second technician with the winner's key is a claim of its own and is refused with `taken`. Each
+    principal has their own keys, so the second technician never receives the winner's reply.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     one, two = [await people.technician(engine, name, serves) for name in ("t1", "t2")]
     job = await people.offered(engine, carla, serves)
@@ -40,20 +42,24 @@ async def test_two_technicians_with_the_same_key_have_one_holder(engine: Engine)
     await jobs.run_command(engine, carla, job, Step(command="cancel"), key=KEY)
 
 
-async def test_a_repeated_decline_is_answered_as_the_first(engine: Engine) -> None:
-    """With the job's public part, whatever became of the job meanwhile."""
+async def test_a_repeated_decline_returns_the_first_reply(engine: Engine) -> None:
+    """A repeated decline returns the public part of the job as it was at the first decline, although the job was
+    cancelled since then.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
     job = await people.offered(engine, carla, serves)
     first = await offers.decline_offer(engine, one, job, key=KEY)
     await jobs.run_command(engine, carla, job, Step(command="cancel"))
     again = await offers.decline_offer(engine, one, job, key=KEY)
-    assert again.repeated and told(again) == told(first)
+    assert again.repeated and reply_of(again) == reply_of(first)
 
 
 @pytest.mark.parametrize("command", ["claim", "depart"])
-async def test_a_step_taken_already_is_remembered_under_the_later_key_too(engine: Engine, command: str) -> None:
-    """A second key that was answered by the step's being done hears the same when it is repeated after the next one."""
+async def test_a_command_done_before_is_stored_under_the_later_key_too(engine: Engine, command: str) -> None:
+    """A command that was already done, sent again with a new key, returns the first reply. A repeat of that new key
+    returns the same reply, also after the next command.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
     job = await people.offered(engine, carla, serves)
@@ -61,24 +67,26 @@ async def test_a_step_taken_already_is_remembered_under_the_later_key_too(engine
     for step in steps[: steps.index(command) + 1]:
         first = await jobs.run_command(engine, one, job, Step(command=step))
     later = await jobs.run_command(engine, one, job, Step(command=command), key=KEY)
-    assert later.repeated and told(later) == told(first)
+    assert later.repeated and reply_of(later) == reply_of(first)
     await jobs.run_command(engine, one, job, Step(command=steps[steps.index(command) + 1]))
-    assert told(await jobs.run_command(engine, one, job, Step(command=command), key=KEY)) == told(first)
+    assert reply_of(await jobs.run_command(engine, one, job, Step(command=command), key=KEY)) == reply_of(first)
 
 
-async def test_a_claim_by_the_present_holder_answers_as_it_did(engine: Engine) -> None:
-    """PROTOCOL §1: also when he has gone on since, and with no key of then; nobody is told that he lost his own job."""
+async def test_a_second_claim_by_the_holder_returns_the_first_reply(engine: Engine) -> None:
+    """PROTOCOL §1: a second claim by the holder, without a key and after a later command, returns the reply of the
+    first claim and not `taken`.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
     job = await people.offered(engine, carla, serves)
     first = await jobs.claim(engine, one, job)
     await jobs.run_command(engine, one, job, Step(command="depart"))
-    assert told(await jobs.claim(engine, one, job)) == told(first)
+    assert reply_of(await jobs.claim(engine, one, job)) == reply_of(first)
     assert len(await event_log.events(engine, "job.accepted", job)) == 1
 
 
 async def test_going_online_again_names_the_same_blockers(engine: Engine) -> None:
-    """Who is full hears so on the repeat as well."""
+    """A technician at capacity who goes online twice with one key receives `at_capacity` in `blockers` both times."""
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
     await jobs.claim(engine, one, await people.offered(engine, carla, serves))
@@ -88,16 +96,17 @@ async def test_going_online_again_names_the_same_blockers(engine: Engine) -> Non
     assert replies[0] == replies[1] and replies[0].blockers == ["at_capacity"]
 
 
-async def test_a_booking_is_repeated_alike_once_it_is_archived(engine: Engine) -> None:
-    """The key goes before the reference: the first answer again, other arguments refused; another key: the job, or
-    `duplicate` for another booking.
+async def test_an_archived_booking_is_repeated_with_the_same_reply(engine: Engine) -> None:
+    """After archiving, a booking with the same key returns the first reply, and with other arguments it is refused with
+    `reused_key`. With another key and the same reference the job is returned if the arguments are equal, else
+    `duplicate`.
     """
     serves, carla = await people.service(engine), await people.customer(engine)
     wanted = Booking(service=serves, lat=40.75, lon=-73.99, address="1 Main St", reference="order-1")
     first = await booking.create(engine, carla, wanted, key=KEY)
     await archiver.run_once(engine)
     again = await booking.create(engine, carla, wanted, key=KEY)
-    assert again.repeated and told(again) == told(first)
+    assert again.repeated and reply_of(again) == reply_of(first)
     other = Booking(service=serves, lat=41.0, lon=-73.99, address="1 Main St", reference="order-1")
     with pytest.raises(ReusedKey):
         await booking.create(engine, carla, other, key=KEY)
@@ -111,19 +120,21 @@ async def test_a_booking_is_repeated_alike_once_it_is_archived(engine: Engine) -
 async def test_a_reference_looked_up_before_its_job_was_archived_is_still_known(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Finished and archived between the look into SQL and the script, a reference is in Redis a day longer."""
+    """A job that is archived between the search for its reference in SQL and the script is not booked twice, because
+    Redis stores the reference for one more day.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     wanted = Booking(service=serves, lat=40.75, lon=-73.99, address="1 Main St", reference="order-1")
     first = people.id_of(await booking.create(engine, carla, wanted))
     await jobs.run_command(engine, carla, first, Step(command="cancel"))
     look = reader.job_of_reference
 
-    async def slow(*args: object) -> object:
+    async def find_then_archive(*args: object) -> object:
         found = await look(*args)  # type: ignore[arg-type]
         await archiver.run_once(engine)
         return found
 
-    monkeypatch.setattr(reader, "job_of_reference", slow)
+    monkeypatch.setattr(reader, "job_of_reference", find_then_archive)
     assert people.id_of(await booking.create(engine, carla, wanted)) == first
     await advance(engine, 86_401)
     await scheduler.run_once(engine, DEFAULT_ZONE)
@@ -131,29 +142,33 @@ async def test_a_reference_looked_up_before_its_job_was_archived_is_still_known(
     assert people.id_of(await booking.create(engine, carla, wanted)) == first
 
 
-async def test_a_done_command_whose_answer_cannot_be_read_is_not_called_undone(
+async def test_a_repeat_is_indeterminate_while_its_first_reply_cannot_be_read(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With its event in SQL alone and SQL away, a repeat is `indeterminate`: 503 promises that nothing was done."""
+    """A repeat whose first reply is only in SQL is refused with `indeterminate` while SQL is away. 503 would promise
+    that nothing was done.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
     job = await people.offered(engine, carla, serves)
     await jobs.claim(engine, one, job, key=KEY)
     await engine.store.redis.xtrim(keys.log(DEFAULT_ZONE), maxlen=0, approximate=False)
 
-    async def away(*_: object) -> None:
+    async def raise_unavailable(*_: object) -> None:
         raise Unavailable("The database is away")
 
-    monkeypatch.setattr(reader, "event", away)
+    monkeypatch.setattr(reader, "event", raise_unavailable)
     with pytest.raises(Indeterminate):
         await jobs.claim(engine, one, job, key=KEY)
 
 
 @pytest.mark.parametrize("place", [(40.75, -500.0), (89.0, 0.0), (float("nan"), 0.0)])
-async def test_a_place_that_no_index_takes_is_refused_before_the_script(
+async def test_a_position_outside_the_geo_index_is_refused_before_the_script(
     engine: Engine, place: tuple[float, float]
 ) -> None:
-    """GEOADD would fail after the job's first writes, and half a job stand there."""
+    """A booking at a position that the geo index refuses is `invalid` before any script runs. GEOADD would fail after
+    the first writes and leave half a job.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     with pytest.raises(Invalid):
         await booking.create(engine, carla, Booking(service=serves, lat=place[0], lon=place[1], address="x"))

@@ -1,4 +1,4 @@
-"""The catalogue of services: who may change it, what a booking is refused for, and how it is searched."""
+"""Tests of the catalogue of services: who may change it, which bookings are refused, and how it is searched."""
 
 from __future__ import annotations
 
@@ -17,25 +17,28 @@ from tests.support.people import ADMIN
 CUSTOMER = Principal(UserId("c"), "customer")
 
 
-def new(name: str = "Plumbing", category: str = "home", **changes: object) -> NewService:
+def new_service(name: str = "Plumbing", category: str = "home", **changes: object) -> NewService:
+    """Return the fields of a new service; `changes` replaces defaults."""
     fields = {"name": name, "category": category, "base_amount": 5_000, "currency": "EUR", **changes}
     return NewService(**fields)  # type: ignore[arg-type]
 
 
-async def test_refuses_all_but_ops(engine: Engine) -> None:
-    """Everybody reads the catalogue; ops and admins change it."""
-    made = (await services.create_service(engine, ADMIN, new())).value
+async def test_only_ops_may_change_services(engine: Engine) -> None:
+    """Only ops and admins may create or change a service; every other role is refused with `forbidden`."""
+    made = (await services.create_service(engine, ADMIN, new_service())).value
     for role in ("customer", "technician", "mediator", "onboarding_manager", "service"):
         caller = Principal(UserId("x"), role)
         with pytest.raises(Forbidden):
-            await services.create_service(engine, caller, new())
+            await services.create_service(engine, caller, new_service())
         with pytest.raises(Forbidden):
             await services.patch_service(engine, caller, made.id, {"active": False})
 
 
-async def test_refuses_a_booking_of_what_is_not_on_offer(engine: Engine) -> None:
-    """An unknown service is invalid input with the name of its field; an inactive one has its own code."""
-    made = (await services.create_service(engine, ADMIN, new(active=False))).value
+async def test_refuses_a_booking_of_an_unknown_or_inactive_service(engine: Engine) -> None:
+    """A booking of an unknown service is `invalid` with the pointer `/service`; one of an inactive service is refused
+    with `service_inactive`.
+    """
+    made = (await services.create_service(engine, ADMIN, new_service(active=False))).value
     with pytest.raises(Invalid) as refusal:
         await services.active_service(engine, ServiceId("srv_x"))
     assert refusal.value.errors[0][0] == "/service"
@@ -45,9 +48,9 @@ async def test_refuses_a_booking_of_what_is_not_on_offer(engine: Engine) -> None
         await services.patch_service(engine, ADMIN, ServiceId("srv_x"), {"active": True})
 
 
-async def test_a_service_is_made_and_changed(engine: Engine) -> None:
-    """Fields that are left out have defaults; a patch changes only the fields that it names."""
-    made = (await services.create_service(engine, ADMIN, new())).value
+async def test_a_service_is_created_and_patched(engine: Engine) -> None:
+    """A new service has defaults for the fields that are left out; a patch changes only the fields that it names."""
+    made = (await services.create_service(engine, ADMIN, new_service())).value
     assert (made.pricing, made.duration_min, made.active) == ("flat", 60, True)
     changed = (await services.patch_service(engine, ADMIN, made.id, {"pricing": "hourly", "base_amount": 7})).value
     assert (changed.pricing, changed.base_amount, changed.name) == ("hourly", 7, "Plumbing")
@@ -56,39 +59,41 @@ async def test_a_service_is_made_and_changed(engine: Engine) -> None:
 
 
 async def test_a_repeat_by_key_makes_one_service(engine: Engine) -> None:
-    """The second reply is the first one."""
+    """A repeated creation with the same key returns the first reply and creates no second service."""
     key = str(uuid.uuid4())
-    first = await services.create_service(engine, ADMIN, new(), key=key)
-    again = await services.create_service(engine, ADMIN, new(), key=key)
+    first = await services.create_service(engine, ADMIN, new_service(), key=key)
+    again = await services.create_service(engine, ADMIN, new_service(), key=key)
     assert (again.value, again.repeated, again.key) == (first.value, True, key)
 
 
 async def test_services_are_found_by_word_and_category(engine: Engine) -> None:
-    """The search matches words in name or category without case, takes ``%`` literally, and shows inactive services
-    only to ops.
+    """The search finds words in name or category, ignores upper and lower case, and treats `%` as a plain character.
+    Only ops find inactive services.
     """
     for service in (
-        new("Plumbing"),
-        new("Painting 50%", "decor"),
-        new("Wiring", "home", active=False),
-        new("Walls", "Decor outside"),
+        new_service("Plumbing"),
+        new_service("Painting 50%", "decor"),
+        new_service("Wiring", "home", active=False),
+        new_service("Walls", "Decor outside"),
     ):
         await services.create_service(engine, ADMIN, service)
 
-    async def names(caller: Principal, **query: Any) -> list[str]:
+    async def find_names(caller: Principal, **query: Any) -> list[str]:
         return [s.name for s in (await services.find_services(engine, caller, ServiceQuery(**query))).items]
 
-    assert await names(CUSTOMER) == ["Painting 50%", "Plumbing", "Walls"]
-    assert await names(ADMIN, category="home") == ["Plumbing", "Wiring"]
-    assert await names(CUSTOMER, q="DECOR") == ["Painting 50%", "Walls"]
-    assert await names(CUSTOMER, q="%") == ["Painting 50%"]
-    assert await names(CUSTOMER, q="nothing") == []
+    assert await find_names(CUSTOMER) == ["Painting 50%", "Plumbing", "Walls"]
+    assert await find_names(ADMIN, category="home") == ["Plumbing", "Wiring"]
+    assert await find_names(CUSTOMER, q="DECOR") == ["Painting 50%", "Walls"]
+    assert await find_names(CUSTOMER, q="%") == ["Painting 50%"]
+    assert await find_names(CUSTOMER, q="nothing") == []
 
 
 async def test_pages_show_every_service_once(engine: Engine) -> None:
-    """Pages are ordered by name, also with equal names."""
+    """The pages of the list contain each service once, ordered by name, also where several names are equal. A cursor of
+    another list is `invalid`.
+    """
     for n in range(5):
-        await services.create_service(engine, ADMIN, new("Same" if n < 3 else f"Z{n}"))
+        await services.create_service(engine, ADMIN, new_service("Same" if n < 3 else f"Z{n}"))
     seen: list[ServiceId] = []
     cursor = None
     while True:

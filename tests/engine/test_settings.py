@@ -1,4 +1,4 @@
-"""Settings: which values are refused, all at once, and how the others are normalised."""
+"""Tests of the settings: which values are refused, all in one message, and how the other values are normalised."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from engine.process.settings import Settings, SettingsError, read_settings
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def wrong(tmp_path: Path, toml: bytes = b"", env: dict[str, str] | None = None, **flags: Any) -> str:
-    """Return the error message for settings that cannot be used."""
+def load_error(tmp_path: Path, toml: bytes = b"", env: dict[str, str] | None = None, **flags: Any) -> str:
+    """Load settings that must be refused, and return the error message."""
     path = tmp_path / "callout.toml"
     path.write_bytes(toml)
     with pytest.raises(SettingsError) as refused:
@@ -24,7 +24,7 @@ def wrong(tmp_path: Path, toml: bytes = b"", env: dict[str, str] | None = None, 
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "message"),
     [
         ({"redis": ""}, "redis: "),
         ({"redis": "nonsense"}, "redis: not an address"),
@@ -48,36 +48,38 @@ def wrong(tmp_path: Path, toml: bytes = b"", env: dict[str, str] | None = None, 
     ],
     ids=str,
 )
-def test_a_wrong_value_is_refused_in_words(tmp_path: Path, flags: dict[str, Any], said: str) -> None:
-    """Each wrong setting is named with what is wrong."""
-    assert said in wrong(tmp_path, **flags)
+def test_a_wrong_value_is_refused_with_its_reason(tmp_path: Path, flags: dict[str, Any], message: str) -> None:
+    """A wrong value is refused with a message that names the setting and the reason."""
+    assert message in load_error(tmp_path, **flags)
 
 
-NUMBERS = [
+NUMERIC_SETTINGS = [
     field.name
     for field in msgspec.structs.fields(Settings)
     if isinstance(field.default, int | float) or field.name == "job_lifetime_s"
 ]
 
 
-@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("name", NUMERIC_SETTINGS)
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf", "-1", "1e300", "ten", ""])
 def test_no_number_is_beyond_its_range(tmp_path: Path, name: str, value: str) -> None:
-    """A value that is not a number or out of range is refused."""
-    assert name in wrong(tmp_path, env={f"CALLOUT_{name.upper()}": value})
+    """A numeric setting that is not a number, or is out of its range, is refused by its name."""
+    assert name in load_error(tmp_path, env={f"CALLOUT_{name.upper()}": value})
 
 
-@pytest.mark.parametrize("name", [name for name in NUMBERS if name not in ("port", "drain_s")])
-def test_nothing_that_must_be_above_0_is_0(tmp_path: Path, name: str) -> None:
-    """A lease, a memory or a number of sockets of 0 would give a server that silently does nothing."""
+@pytest.mark.parametrize("name", [name for name in NUMERIC_SETTINGS if name not in ("port", "drain_s")])
+def test_zero_is_refused_where_it_would_disable_the_server(tmp_path: Path, name: str) -> None:
+    """0 is refused for each numeric setting except `port`, `drain_s` and the `token_*` settings. A lease, a buffer or a
+    limit of 0 would give a server that does nothing and reports no error.
+    """
     if name.startswith("token_"):
         assert getattr(read_settings({}, env={f"CALLOUT_{name.upper()}": "0"}, file=tmp_path / "none"), name) == 0
     else:
-        assert name in wrong(tmp_path, env={f"CALLOUT_{name.upper()}": "0"})
+        assert name in load_error(tmp_path, env={f"CALLOUT_{name.upper()}": "0"})
 
 
 @pytest.mark.parametrize(
-    ("toml", "said"),
+    ("toml", "message"),
     [
         (b"port = ", "Invalid value"),
         (b"port = \xff", "not UTF-8"),
@@ -85,30 +87,32 @@ def test_nothing_that_must_be_above_0_is_0(tmp_path: Path, name: str) -> None:
         (b"prot = 1", "unknown setting 'prot' (did you mean port?)"),
     ],
 )
-def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, toml: bytes, said: str) -> None:
-    """The message has its path and the error, in one line."""
-    found = wrong(tmp_path, toml)
-    assert f"{tmp_path / 'callout.toml'}: " in found and said in found
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, toml: bytes, message: str) -> None:
+    """The message about an unreadable settings file contains its path and the error in one line."""
+    found = load_error(tmp_path, toml)
+    assert f"{tmp_path / 'callout.toml'}: " in found and message in found
 
 
-def test_all_faults_are_said_at_once(tmp_path: Path) -> None:
-    """Errors of the file, of the environment, where unknown names are errors too, and of the flags are reported
-    together.
+def test_all_errors_are_in_one_message(tmp_path: Path) -> None:
+    """The errors of the file, of the environment and of the flags are in one message. Unknown names are errors in each
+    of them.
     """
-    found = wrong(tmp_path, b"colour = 1", {"CALLOUT_ORIGNS": "x", "CALLOUT_PING_S": "nan"}, redis="")
+    found = load_error(tmp_path, b"colour = 1", {"CALLOUT_ORIGNS": "x", "CALLOUT_PING_S": "nan"}, redis="")
     assert all(
         part in found for part in ("colour", "CALLOUT_ORIGNS (did you mean CALLOUT_ORIGINS?)", "ping_s", "redis")
     )
 
 
-def test_names_of_others_are_left_alone(tmp_path: Path) -> None:
-    """Variables of the client examples and of the tests may be set in the same shell."""
+def test_variables_that_are_no_settings_are_ignored(tmp_path: Path) -> None:
+    """Environment variables of the client examples and of the tests are ignored, because they may be set in the same
+    shell.
+    """
     env = {"CALLOUT_URL": "http://x", "CALLOUT_TOKEN": "x", "CALLOUT_TEST_REDIS": "redis-server", "HOME": "/"}
     assert read_settings({}, env=env, file=tmp_path / "none") == Settings()
 
 
 @pytest.mark.parametrize(
-    ("typed", "kept"),
+    ("typed", "stored"),
     [
         ("https://app.example, https://b.example", ("https://app.example", "https://b.example")),
         ("HTTPS://App.Example/", ("https://app.example",)),
@@ -117,18 +121,18 @@ def test_names_of_others_are_left_alone(tmp_path: Path) -> None:
         ("https://bücher.example", ("https://xn--bcher-kva.example",)),
     ],
 )
-def test_an_origin_is_kept_as_browsers_write_it(tmp_path: Path, typed: str, kept: tuple[str, ...]) -> None:
-    """Spaces, capitals, a final slash and a default port make no other origin."""
-    assert read_settings({}, env={"CALLOUT_ORIGINS": typed}, file=tmp_path / "none").origins == kept
+def test_an_origin_is_stored_as_browsers_send_it(tmp_path: Path, typed: str, stored: tuple[str, ...]) -> None:
+    """An origin is stored in the form that browsers send: without spaces, capitals, a final slash or a default port."""
+    assert read_settings({}, env={"CALLOUT_ORIGINS": typed}, file=tmp_path / "none").origins == stored
 
 
 def test_a_table_of_the_file_is_a_prefix(tmp_path: Path) -> None:
-    """`[app] min_version` is `app_min_version`."""
+    """A table of the file is a prefix of names: `min_version` in `[app]` sets `app_min_version`."""
     path = tmp_path / "callout.toml"
     path.write_text('[app]\nmin_version = "2.1"\n')
     assert read_settings({}, env={}, file=path).app_min_version == ("2.1",)
 
 
-def test_the_page_of_settings_is_true() -> None:
-    """docs/settings.md is what `python -m engine.process.settings` prints."""
+def test_the_page_of_settings_is_up_to_date() -> None:
+    """docs/settings.md is equal to the output of `python -m engine.process.settings`."""
     assert (ROOT / "docs" / "settings.md").read_text() == settings.settings_page()

@@ -1,4 +1,6 @@
-"""A job that is for later: when work on it may begin, what it weighs until then, and how long it is looked for."""
+"""Tests of jobs that are booked for later: when the work may begin, when a job counts towards the technician's load,
+and when it expires.
+"""
 
 from __future__ import annotations
 
@@ -23,49 +25,51 @@ from engine.workers import scheduler
 from tests.support import people
 from tests.support.clock import advance
 
-HOUR = 3_600_000
-WEEK = 7 * 24 * HOUR
+HOUR_MS = 3_600_000
+WEEK_MS = 7 * 24 * HOUR_MS
 
 
-def told(done: Outcome) -> dict[str, Any]:
-    """The job of an answer."""
-    assert done.job is not None
-    found: dict[str, Any] = msgspec.json.decode(done.job)
+def job_of(outcome: Outcome) -> dict[str, Any]:
+    """Return the job of a reply."""
+    assert outcome.job is not None
+    found: dict[str, Any] = msgspec.json.decode(outcome.job)
     return found
 
 
-class Booked:
-    """A customer's direct booking of tom, accepted, ``ahead`` ms from now."""
+class TomsBooking:
+    """A direct booking of tom by carla, scheduled for later, with the requests that tests send about it."""
 
     def __init__(self, engine: Engine, serves: ServiceId, carla: Principal, tom: Principal, job: JobId) -> None:
         self.engine, self.serves, self.carla, self.tom, self.job = engine, serves, carla, tom, job
 
-    async def load(self) -> int:
-        """What counts of tom's jobs now."""
+    async def read_load(self) -> int:
+        """Return the load of tom: how many of his jobs count now."""
         record = keys.technician(DEFAULT_ZONE, TechnicianId(UserId("tom")))
         return int(await self.engine.store.redis.hget(record, "load") or 0)
 
-    async def take_another(self) -> None:
-        """A job for now, which tom claims."""
+    async def claim_another_job(self) -> None:
+        """Create a job for now and claim it as tom."""
         await jobs.claim(self.engine, self.tom, await people.offered(self.engine, self.carla, self.serves))
 
     async def actions(self) -> set[str]:
-        """What tom may do with the booking."""
+        """Return the commands that tom may send for the booking."""
         return set(msgspec.json.decode(await job_queries.read_job(self.engine, self.tom, self.job))["actions"])
 
 
-async def booked(engine: Engine, ahead: int, *, accepts: bool = True, blueprint: str = "direct_booking") -> Booked:
-    """See ``Booked``."""
+async def book_tom(
+    engine: Engine, ahead_ms: int, *, accepts: bool = True, blueprint: str = "direct_booking"
+) -> TomsBooking:
+    """Create a direct booking of tom, scheduled `ahead_ms` from now. Tom accepts it unless `accepts` is false."""
     serves, carla = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "tom", serves)
-    wanted = {"blueprint": blueprint, "technician": "tom", "scheduled_for": now_ms() + ahead}
+    wanted = {"blueprint": blueprint, "technician": "tom", "scheduled_for": now_ms() + ahead_ms}
     job = people.id_of(await people.job(engine, carla, serves, **wanted))
     if accepts:
         await jobs.run_command(engine, tom, job, Step(command="accept"))
-    return Booked(engine, serves, carla, tom, job)
+    return TomsBooking(engine, serves, carla, tom, job)
 
 
-NOW_OR_LATER = """
+IMMEDIATE_BLUEPRINT = """
 name = "{name}"
 version = 1
 title = "Work that begins with the yes"
@@ -86,7 +90,7 @@ from = ["wanted"]
 to = "late"
 event = "job.expired"
 """
-YES = {
+ACCEPT_COMMANDS = {
     "direct": """
 [commands.accept]
 by = ["offered"]
@@ -109,34 +113,38 @@ does = "award"
 event = "job.accepted"
 """,
 }
-HEARD = ["job.created", "job.updated", "job.accepted", "job.status", "job.expired"]
-BIDS = ["job.searching", "bid.created", "bid.accepted", "bid.closed"]
+EVENTS_OF_JOBS = ["job.created", "job.updated", "job.accepted", "job.status", "job.expired"]
+EVENTS_OF_BIDS = ["job.searching", "bid.created", "bid.accepted", "bid.closed"]
 
 
 @pytest.fixture
 def settings(settings: Settings, tmp_path: Path) -> Settings:
-    """With two blueprints in which a yes is the beginning of the work, to who is asked by name and to who bids."""
+    """Return settings with two blueprints in which an acceptance starts the work at once: one for a named technician
+    (`direct`), one for bids (`bids`).
+    """
     folder = tmp_path / "blueprints"
     folder.mkdir()
-    for mode, yes in YES.items():
+    for mode, yes in ACCEPT_COMMANDS.items():
         named = 'technician = "required"' if mode == "direct" else ""
-        told = HEARD if mode == "direct" else HEARD + BIDS
+        told = EVENTS_OF_JOBS if mode == "direct" else EVENTS_OF_JOBS + EVENTS_OF_BIDS
         rules = "".join(f'[events."{each}"]\nto = ["customer", "ops"]\n' for each in told)
         edit = '[edit]\nwanted = ["scheduled_for", "lat", "lon"]\n'
-        text = NOW_OR_LATER.format(name=f"at_once_{mode}", mode=mode, named=named)
+        text = IMMEDIATE_BLUEPRINT.format(name=f"at_once_{mode}", mode=mode, named=named)
         (folder / f"{mode}.toml").write_text(text + yes + edit + rules)
     return msgspec.structs.replace(settings, blueprints=str(folder))
 
 
-async def due(engine: Engine) -> None:
-    """Do all that is due."""
+async def run_due_tasks(engine: Engine) -> None:
+    """Run the scheduled tasks that are due."""
     while await scheduler.run_once(engine, DEFAULT_ZONE) == 0.0:
         pass
 
 
 async def test_work_does_not_begin_before_its_time(engine: Engine) -> None:
-    """More than ``lead_s`` before ``scheduled_for`` the start is too early, and no action; from then on it is both."""
-    one = await booked(engine, 2 * HOUR)
+    """More than `lead_s` before `scheduled_for` the command `start` is refused with `too_early` and is not among the
+    actions; later it is accepted.
+    """
+    one = await book_tom(engine, 2 * HOUR_MS)
     with pytest.raises(TooEarly):
         await jobs.run_command(engine, one.tom, one.job, Step(command="start"))
     assert "start" not in await one.actions()
@@ -145,98 +153,102 @@ async def test_work_does_not_begin_before_its_time(engine: Engine) -> None:
 
 
 async def test_work_begins_when_its_time_is_near(engine: Engine) -> None:
-    """Within ``lead_s`` of its time the start is an action, and is taken."""
-    one = await booked(engine, HOUR // 2)
+    """Within `lead_s` of `scheduled_for` the command `start` is among the actions and is accepted."""
+    one = await book_tom(engine, HOUR_MS // 2)
     assert "start" in await one.actions()
     await jobs.run_command(engine, one.tom, one.job, Step(command="start"))
 
 
-async def test_a_job_for_later_fills_nobody_today(engine: Engine) -> None:
-    """It counts towards the load from ``lead_s`` before its time on, and is accepted whatever the load is today."""
-    one = await booked(engine, WEEK, accepts=False)
-    await one.take_another()
+async def test_a_job_for_later_does_not_count_towards_the_load_today(engine: Engine) -> None:
+    """A booking for next week does not count towards the load until `lead_s` before its time, and a technician at
+    capacity today can still accept it.
+    """
+    one = await book_tom(engine, WEEK_MS, accepts=False)
+    await one.claim_another_job()
     await jobs.run_command(engine, one.tom, one.job, Step(command="accept"))
-    assert await one.load() == 1
+    assert await one.read_load() == 1
     with pytest.raises(NotOffered):
-        await one.take_another()
+        await one.claim_another_job()
     await advance(engine, 7 * 24 * 3600)
-    await due(engine)
-    assert await one.load() == 2
+    await run_due_tasks(engine)
+    assert await one.read_load() == 2
 
 
-@pytest.mark.parametrize("how", ["leave", "move"])
-async def test_a_job_for_later_weighs_what_its_time_says(engine: Engine, how: str) -> None:
-    """Given up it weighs nothing, then and later; brought forward it weighs at once, and put off again no more."""
-    one = await booked(engine, WEEK, blueprint="marketplace")
-    if how == "leave":
+@pytest.mark.parametrize("change", ["unassign", "edit"])
+async def test_the_load_follows_the_time_of_the_job(engine: Engine, change: str) -> None:
+    """An edit of `scheduled_for` changes the load at once: 1 near the job's time, 0 long before it. After `unassign`
+    the booking never counts again.
+    """
+    one = await book_tom(engine, WEEK_MS, blueprint="marketplace")
+    if change == "unassign":
         await jobs.run_command(engine, one.carla, one.job, Step(command="unassign"))
     else:
-        for ahead, load in ((HOUR // 2, 1), (WEEK, 0), (HOUR // 2, 1)):
+        for ahead, read_load in ((HOUR_MS // 2, 1), (WEEK_MS, 0), (HOUR_MS // 2, 1)):
             await edits.edit_job(engine, people.ADMIN, one.job, {"scheduled_for": now_ms() + ahead})
-            assert await one.load() == load
+            assert await one.read_load() == read_load
         await jobs.run_command(engine, one.tom, one.job, Step(command="unassign"))
-    assert await one.load() == 0
+    assert await one.read_load() == 0
     await advance(engine, 7 * 24 * 3600)
-    await due(engine)
-    assert await one.load() == 0
+    await run_due_tasks(engine)
+    assert await one.read_load() == 0
     assert not await engine.store.redis.zscore(keys.due_tasks(DEFAULT_ZONE), f"begin:{one.job}")
 
 
 @pytest.mark.parametrize(
     ("ahead_s", "lives_s"), [(3000, 3000), (600, 900), (7200, 4500)], ids=["near", "nearer than its life", "far"]
 )
-async def test_how_long_a_job_is_looked_for(engine: Engine, ahead_s: int, lives_s: int) -> None:
-    """From its release on, and where its time is near already, at least until then."""
+async def test_the_lifetime_of_a_job_depends_on_its_time(engine: Engine, ahead_s: int, lives_s: int) -> None:
+    """The lifetime of a job counts from its release. A job whose time is near lives at least until that time."""
     serves, carla = await people.service(engine), await people.customer(engine)
-    job = told(await people.job(engine, carla, serves, scheduled_for=now_ms() + ahead_s * 1000))
+    job = job_of(await people.job(engine, carla, serves, scheduled_for=now_ms() + ahead_s * 1000))
     lives = ms_of(job["expires_at"]) - ms_of(job["created_at"])
     assert lives / 1000 == pytest.approx(lives_s, abs=2)
 
 
-async def _until(engine: Engine, who: Principal, job: JobId) -> int:
-    """When the job expires (ms)."""
-    return ms_of(msgspec.json.decode(await job_queries.read_job(engine, who, job))["expires_at"])
+async def _read_expiry_ms(engine: Engine, caller: Principal, job: JobId) -> int:
+    """Return the time at which the job expires (ms)."""
+    return ms_of(msgspec.json.decode(await job_queries.read_job(engine, caller, job))["expires_at"])
 
 
-@pytest.mark.parametrize("mode", YES)
-async def test_who_can_say_yes_only_then_has_until_after_the_jobs_time(engine: Engine, mode: str) -> None:
-    """A yes that begins the work waits for ``lead_s`` before its time, so the life counts from there, and moves with
-    the time; a week after the booking the job is there and is taken.
+@pytest.mark.parametrize("mode", ACCEPT_COMMANDS)
+async def test_a_job_whose_acceptance_starts_the_work_lives_until_after_its_time(engine: Engine, mode: str) -> None:
+    """If an acceptance starts the work, the job's lifetime counts from `lead_s` before `scheduled_for` and moves with
+    an edit of that time. A job booked a week ahead is still open then and can be accepted.
     """
     serves, carla = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "tom", serves)
     named = {"technician": "tom"} if mode == "direct" else {}
-    when = now_ms() + WEEK
+    when = now_ms() + WEEK_MS
     done = await people.job(engine, carla, serves, blueprint=f"at_once_{mode}", scheduled_for=when, **named)
     job = people.id_of(done)
-    assert await _until(engine, carla, job) == when - HOUR + 900_000
-    await edits.edit_job(engine, carla, job, {"scheduled_for": when + HOUR})
+    assert await _read_expiry_ms(engine, carla, job) == when - HOUR_MS + 900_000
+    await edits.edit_job(engine, carla, job, {"scheduled_for": when + HOUR_MS})
     await edits.edit_job(engine, carla, job, {"lat": 40.76, "lon": -73.98})
-    assert await _until(engine, carla, job) == when + 900_000
+    assert await _read_expiry_ms(engine, carla, job) == when + 900_000
     if mode == "direct":
         [offer] = (await offers.find_open_offers(engine, tom)).items
         assert ms_of(msgspec.json.decode(offer)["expires_at"]) == when + 900_000
         with pytest.raises(TooEarly):
             await jobs.run_command(engine, tom, job, Step(command="accept"))
     await advance(engine, 7 * 24 * 3600 + 60)
-    await due(engine)
+    await run_due_tasks(engine)
     await live.set_availability(engine, tom, "tom", online=True, position=people.HERE)
     if mode == "direct":
         taken = await jobs.run_command(engine, tom, job, Step(command="accept"))
     else:
         made = await bids.create(engine, tom, job, bids.BidTerms())
         taken = await bids.accept(engine, carla, job, msgspec.json.decode(made.bid)["id"])
-    assert told(taken)["status"] == "doing"
+    assert job_of(taken)["status"] == "doing"
 
 
-@pytest.mark.parametrize("mode", YES)
-async def test_who_says_no_yes_then_lets_the_job_expire(engine: Engine, mode: str) -> None:
-    """Its life over, counted from then, it is over."""
+@pytest.mark.parametrize("mode", ACCEPT_COMMANDS)
+async def test_a_job_whose_acceptance_starts_the_work_expires(engine: Engine, mode: str) -> None:
+    """A job whose acceptance starts the work expires when nobody accepts it before the end of that lifetime."""
     serves, carla = await people.service(engine), await people.customer(engine)
     await people.technician(engine, "tom", serves)
     named = {"technician": "tom"} if mode == "direct" else {}
-    wanted = {"blueprint": f"at_once_{mode}", "scheduled_for": now_ms() + WEEK, **named}
+    wanted = {"blueprint": f"at_once_{mode}", "scheduled_for": now_ms() + WEEK_MS, **named}
     job = people.id_of(await people.job(engine, carla, serves, **wanted))  # type: ignore[arg-type]
     await advance(engine, 7 * 24 * 3600 - 3600 + 1000)
-    await due(engine)
+    await run_due_tasks(engine)
     assert msgspec.json.decode(await job_queries.read_job(engine, carla, job))["status"] == "late"

@@ -1,4 +1,6 @@
-"""Tokens: what is not ours, what is over, and the one successor of each refresh token."""
+"""Tests of access tokens, refresh tokens and tickets: which are refused, when they expire, and what replaces a refresh
+token.
+"""
 
 from __future__ import annotations
 
@@ -28,22 +30,24 @@ from tests.support.people import ADMIN
 ME = UserId("usr_me")
 
 
-class Clock:
-    """A clock that tests put forward."""
+class TokenClock:
+    """A clock for the modules of tokens that runs `ahead_s` seconds ahead of the real one."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.late_s = 0.0
+        self.ahead_s = 0.0
         real = clock.now_ms
         for module in (tokens, signer, access):
-            monkeypatch.setattr(module, "now_ms", lambda: real() + round(self.late_s * 1000))
+            monkeypatch.setattr(module, "now_ms", lambda: real() + round(self.ahead_s * 1000))
 
 
 @pytest.fixture
-def later(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    return Clock(monkeypatch)
+def token_clock(monkeypatch: pytest.MonkeyPatch) -> TokenClock:
+    """Return a clock that the test can set ahead with its `ahead_s`."""
+    return TokenClock(monkeypatch)
 
 
-async def signed_in(engine: Engine) -> LoginResult:
+async def register_customer(engine: Engine) -> LoginResult:
+    """Register a customer and return their first tokens."""
     new = NewAccount(email="a@example.org", password="correct horse", name="A", role="customer")
     return (await accounts.register_user(engine, new)).value
 
@@ -51,8 +55,10 @@ async def signed_in(engine: Engine) -> LoginResult:
 # Access tokens
 
 
-def test_refuses_what_this_server_did_not_sign(tmp_path: Path) -> None:
-    """Another key, no signature, another algorithm, other claims: all the same refusal."""
+def test_refuses_a_token_that_this_server_did_not_sign(tmp_path: Path) -> None:
+    """A token with another key, without a signature, with another algorithm or with wrong claims is refused with
+    `unauthenticated`.
+    """
     ours, other = Signer.load_or_create(tmp_path / "a"), Signer.load_or_create(tmp_path / "b")
     whole = {"sub": ME, "role": "admin", "name": "", "exp": 9_999_999_999}
     unsigned = jwt.encode({**whole, "iss": "callout", "iat": 1}, "", algorithm="none")
@@ -75,7 +81,7 @@ def test_refuses_what_this_server_did_not_sign(tmp_path: Path) -> None:
 
 
 def test_refuses_a_token_whose_claims_were_changed(tmp_path: Path) -> None:
-    """The signature covers every claim."""
+    """A token with a changed claim is refused, because the signature covers every claim."""
     ours = Signer.load_or_create(tmp_path / "key")
     head, body, proof = sign_token(ours, ME, "customer").split(".")
     claims = json.loads(base64.urlsafe_b64decode(body + "=="))
@@ -84,27 +90,33 @@ def test_refuses_a_token_whose_claims_were_changed(tmp_path: Path) -> None:
         ours.verify(f"{head}.{forged}.{proof}")
 
 
-def test_a_token_expires_also_when_it_was_seen_before(tmp_path: Path, later: Clock) -> None:
-    """Good tokens are remembered, their end is looked at each time."""
+def test_a_cached_token_expires_too(tmp_path: Path, token_clock: TokenClock) -> None:
+    """A token that was verified before is refused with `token_expired` after its expiry. Verified tokens are cached,
+    and their expiry is compared at each use.
+    """
     ours = Signer.load_or_create(tmp_path / "key")
     token = sign_token(ours, ME, "customer", name="Zoë", expires_s=60)
     assert ours.verify(token) == ours.verify(token)
     assert (ours.verify(token).id, ours.verify(token).name) == (ME, "Zoë")
-    later.late_s = 61
+    token_clock.ahead_s = 61
     with pytest.raises(TokenExpired):
         ours.verify(token)
 
 
-def test_refuses_a_key_file_that_is_none(tmp_path: Path) -> None:
-    """A file that is no Ed25519 key, or cannot be read or made, is a wrong setting, said in one line."""
+def test_refuses_an_unusable_key_file(tmp_path: Path) -> None:
+    """A key file that is no Ed25519 key, or that cannot be read or created, is refused as a wrong setting with a
+    message of one line.
+    """
     (tmp_path / "key").write_text("not a key")
     for path in (tmp_path / "key", tmp_path / "key" / "inside", tmp_path):
         with pytest.raises(SettingsError, match="signing key"):
             Signer.load_or_create(path)
 
 
-def test_the_key_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None:
-    """0600, the same at the next start, no draft left; several servers may name one file."""
+def test_the_key_is_created_once_and_only_its_owner_may_read_it(tmp_path: Path) -> None:
+    """The signing key is created once, with the file mode 0600 and without a temporary file beside it. Several servers
+    may use one key file.
+    """
     settings = Settings(data=str(tmp_path / "data"))
     token = sign_token(open_signer(settings), ME, "customer")
     path = tmp_path / "data" / "signing.key"
@@ -113,8 +125,8 @@ def test_the_key_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None:
     assert open_signer(Settings(data="elsewhere", key_file=str(path))).verify(token).id == ME
 
 
-def test_of_two_that_make_the_key_at_once_one_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A key that appears between looking and making is the key."""
+def test_two_processes_that_create_the_key_use_the_same_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the key file appears between the check and the creation, the existing key is used."""
     path = tmp_path / "key"
     first = Signer.load_or_create(path)
     with monkeypatch.context() as patch:
@@ -126,15 +138,17 @@ def test_of_two_that_make_the_key_at_once_one_wins(tmp_path: Path, monkeypatch: 
 
 
 def test_secrets_of_different_purposes_are_different() -> None:
-    """Derived from one key, never the same, always again the same."""
+    """Secrets that are derived from one key for different purposes are different; the same purpose always gives the
+    same secret.
+    """
     key = Ed25519PrivateKey.generate()
     one, two = Signer(key), Signer(key)
     assert one.derive("a") == two.derive("a") != one.derive("b")
     assert len(one.derive("a")) == 32
 
 
-async def test_refuses_a_token_of_nobody(engine: Engine) -> None:
-    """Signed by us but without an account: not somebody."""
+async def test_refuses_a_token_without_an_account(engine: Engine) -> None:
+    """A token with a valid signature but without an account is refused with `unauthenticated`."""
     for role in ("customer", "admin"):
         with pytest.raises(Unauthenticated):
             await tokens.principal_of(engine, sign_token(engine.signer, ME, role))
@@ -143,14 +157,16 @@ async def test_refuses_a_token_of_nobody(engine: Engine) -> None:
 
 
 async def test_the_cli_principal_needs_no_account(engine: Engine) -> None:
-    """``cli_<role>`` in that role is always active."""
+    """The principal `cli_<role>` in its own role is always active and needs no account."""
     token = sign_token(engine.signer, ADMIN.id, "admin")
     assert (await tokens.principal_of(engine, token)).is_ops
 
 
-async def test_a_slow_fill_does_not_undo_a_suspension(engine: Engine) -> None:
-    """The record read from SQL before the suspension carries an older version, and changes nothing."""
-    done = await signed_in(engine)
+async def test_a_stale_account_record_does_not_undo_a_suspension(engine: Engine) -> None:
+    """An account record that was read from SQL before a suspension and is written to Redis after it has an older
+    version and changes nothing.
+    """
+    done = await register_customer(engine)
     stale = access.AccountRecord(id=done.user.id, role="customer", active=True, version=1)
     await accounts.suspend_user(engine, ADMIN, done.user.id, reason="…")
     assert not (await access.write_to_redis(engine, stale)).active
@@ -158,9 +174,9 @@ async def test_a_slow_fill_does_not_undo_a_suspension(engine: Engine) -> None:
         await tokens.principal_of(engine, done.access_token)
 
 
-async def test_a_lost_hot_record_is_filled_from_sql(engine: Engine) -> None:
-    """Redis may forget an account: the next request puts it back, as SQL has it."""
-    done = await signed_in(engine)
+async def test_a_lost_account_record_is_restored_from_sql(engine: Engine) -> None:
+    """If Redis has lost an account's record, the next request copies it from SQL, with a suspension if there is one."""
+    done = await register_customer(engine)
     name = keys.account(done.user.id)
     for _ in range(2):
         await engine.store.redis.delete(name)
@@ -175,9 +191,11 @@ async def test_a_lost_hot_record_is_filled_from_sql(engine: Engine) -> None:
 # Refresh tokens
 
 
-async def test_refuses_a_refresh_token_that_is_not_ours(engine: Engine) -> None:
-    """Nonsense, another family, a guessed number: refused, and the real session lives on."""
-    done = await signed_in(engine)
+async def test_refuses_a_forged_refresh_token(engine: Engine) -> None:
+    """A malformed refresh token, one of another family and one with a guessed number are refused, and the session stays
+    valid.
+    """
+    done = await register_customer(engine)
     family, number, proof = done.refresh_token.split(".")
     for bad in ("", "x", "a.b.c", f"{family}.0.{proof}", f"{family}.2.{proof}", f"ses_x.{number}.{proof}", "a.1.é"):
         with pytest.raises(Unauthenticated):
@@ -186,8 +204,10 @@ async def test_refuses_a_refresh_token_that_is_not_ours(engine: Engine) -> None:
 
 
 async def test_an_older_token_ends_the_family(engine: Engine) -> None:
-    """Once a successor is used, its predecessor is a stolen one: nobody in the family refreshes any more."""
-    first = (await signed_in(engine)).refresh_token
+    """A refresh token whose successor was already used counts as stolen: all tokens of its family are refused from then
+    on.
+    """
+    first = (await register_customer(engine)).refresh_token
     second = (await tokens.refresh_session(engine, first)).refresh_token
     third = (await tokens.refresh_session(engine, second)).refresh_token
     with pytest.raises(Unauthenticated):
@@ -197,13 +217,15 @@ async def test_an_older_token_ends_the_family(engine: Engine) -> None:
             await tokens.refresh_session(engine, ended)
 
 
-async def test_the_previous_token_is_late_after_ten_minutes(engine: Engine, later: Clock) -> None:
-    """Within ten minutes it gives the same successor; after that it ends the family."""
-    first = (await signed_in(engine)).refresh_token
+async def test_the_previous_token_ends_the_family_after_ten_minutes(engine: Engine, token_clock: TokenClock) -> None:
+    """The previous refresh token returns the same successor for `REPEAT_WINDOW_S` (ten minutes); after that its use ends the
+    family.
+    """
+    first = (await register_customer(engine)).refresh_token
     second = (await tokens.refresh_session(engine, first)).refresh_token
-    later.late_s = tokens.REPEAT_WINDOW_S - 5
+    token_clock.ahead_s = tokens.REPEAT_WINDOW_S - 5
     assert (await tokens.refresh_session(engine, first)).refresh_token == second
-    later.late_s = tokens.REPEAT_WINDOW_S + 5
+    token_clock.ahead_s = tokens.REPEAT_WINDOW_S + 5
     with pytest.raises(Unauthenticated):
         await tokens.refresh_session(engine, first)
     with pytest.raises(Unauthenticated):
@@ -212,8 +234,10 @@ async def test_the_previous_token_is_late_after_ten_minutes(engine: Engine, late
 
 @pytest.mark.parametrize("used", ["its access token", "its refresh token"])
 async def test_the_previous_token_ends_the_login_once_its_successor_was_used(engine: Engine, used: str) -> None:
-    """Whoever has the successor has shown so: the token that comes back is in other hands, also within ten minutes."""
-    first = (await signed_in(engine)).refresh_token
+    """After the successor's access or refresh token was used, a use of the previous refresh token ends the login, also
+    within ten minutes: two parties have the tokens.
+    """
+    first = (await register_customer(engine)).refresh_token
     second = await tokens.refresh_session(engine, first)
     assert (await tokens.refresh_session(engine, first)).refresh_token == second.refresh_token
     if used == "its access token":
@@ -230,9 +254,11 @@ async def test_the_previous_token_ends_the_login_once_its_successor_was_used(eng
             await refused
 
 
-async def test_a_thief_in_step_with_the_owner_is_noticed(engine: Engine) -> None:
-    """Owner and thief show the same token in turn, and the owner works with what he got: the first round ends it."""
-    token = (await signed_in(engine)).refresh_token
+async def test_a_thief_who_uses_the_token_after_its_owner_ends_the_login(engine: Engine) -> None:
+    """A thief who uses the same refresh token right after its owner ends the login, because the owner has already used
+    the new access token.
+    """
+    token = (await register_customer(engine)).refresh_token
     mine = await tokens.refresh_session(engine, token)
     await tokens.principal_of(engine, mine.access_token)
     with pytest.raises(Unauthenticated, match="ended"):
@@ -241,21 +267,23 @@ async def test_a_thief_in_step_with_the_owner_is_noticed(engine: Engine) -> None
         await tokens.refresh_session(engine, mine.refresh_token)
 
 
-async def test_a_use_is_noted_once_and_never_the_callers_failure(
+async def test_the_first_use_is_recorded_and_never_fails_the_request(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the database away a token works all the same, and its next use is noted; later uses cost nothing."""
-    first = (await signed_in(engine)).refresh_token
+    """The first use of an access token is recorded in SQL. While the database is away the request succeeds, and a later
+    use is recorded; further uses cost no write.
+    """
+    first = (await register_customer(engine)).refresh_token
     second = await tokens.refresh_session(engine, first)
     await tokens.principal_of(engine, (await tokens.refresh_session(engine, first)).access_token)
     engine.used.clear()
     assert await access.read_access(engine, engine.signer.verify(second.access_token).id)
 
-    def away() -> Any:
+    def raise_unavailable() -> Any:
         raise Unavailable("away")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Archive, "writing", lambda self: away())
+        patch.setattr(Archive, "writing", lambda self: raise_unavailable())
         await tokens.principal_of(engine, second.access_token)
         assert not engine.used
         await tokens.principal_of(engine, second.access_token)
@@ -263,14 +291,16 @@ async def test_a_use_is_noted_once_and_never_the_callers_failure(
     assert list(engine.used.values()) == [2]
 
 
-async def test_a_refresh_token_expires_and_is_forgotten(engine: Engine, later: Clock) -> None:
-    """Thirty days unused; each rotation begins them anew."""
-    token = (await signed_in(engine)).refresh_token
-    later.late_s = tokens.REFRESH_TOKEN_S - 60
+async def test_an_unused_refresh_token_expires_and_is_deleted(engine: Engine, token_clock: TokenClock) -> None:
+    """A refresh token that is unused for thirty days is refused with `token_expired`; each rotation starts the thirty
+    days again. Maintenance deletes the expired session.
+    """
+    token = (await register_customer(engine)).refresh_token
+    token_clock.ahead_s = tokens.REFRESH_TOKEN_S - 60
     token = (await tokens.refresh_session(engine, token)).refresh_token
-    later.late_s += tokens.REFRESH_TOKEN_S - 60
+    token_clock.ahead_s += tokens.REFRESH_TOKEN_S - 60
     token = (await tokens.refresh_session(engine, token)).refresh_token
-    later.late_s += tokens.REFRESH_TOKEN_S + 1
+    token_clock.ahead_s += tokens.REFRESH_TOKEN_S + 1
     with pytest.raises(TokenExpired):
         await tokens.refresh_session(engine, token)
     assert await tokens.delete_expired_sessions(engine) == 1
@@ -279,8 +309,10 @@ async def test_a_refresh_token_expires_and_is_forgotten(engine: Engine, later: C
 
 
 async def test_two_refreshes_at_once_give_the_same_successor(engine: Engine) -> None:
-    """Two tabs, or one whose reply was lost: both go on with the same token."""
-    first = (await signed_in(engine)).refresh_token
+    """Six concurrent refreshes with one token return the same successor, so that two tabs, or a client whose reply was
+    lost, can both continue.
+    """
+    first = (await register_customer(engine)).refresh_token
     pairs = await asyncio.gather(*(tokens.refresh_session(engine, first) for _ in range(6)))
     assert len({pair.refresh_token for pair in pairs}) == 1
     third = await tokens.refresh_session(engine, pairs[0].refresh_token)
@@ -288,8 +320,10 @@ async def test_two_refreshes_at_once_give_the_same_successor(engine: Engine) -> 
 
 
 async def test_logout_ends_the_session(engine: Engine) -> None:
-    """With any of its tokens, again is the same, and what is not ours ends nothing."""
-    done = await signed_in(engine)
+    """A logout with the current refresh token ends the session; a repeat has no further effect, and a forged token ends
+    nothing.
+    """
+    done = await register_customer(engine)
     second = (await tokens.refresh_session(engine, done.refresh_token)).refresh_token
     for nothing in ("nonsense", second[:-2] + "xx"):
         await tokens.end_session(engine, nothing)
@@ -300,9 +334,11 @@ async def test_logout_ends_the_session(engine: Engine) -> None:
         await tokens.refresh_session(engine, second)
 
 
-async def test_a_login_that_ended_stays_so_after_redis_was_emptied(engine: Engine) -> None:
-    """What Redis forgets SQL knows: the access token of a login that was ended is refused for as long as it is good."""
-    ended, kept = await signed_in(engine), await accounts.login(engine, "a@example.org", "correct horse")
+async def test_an_ended_login_stays_ended_after_redis_was_emptied(engine: Engine) -> None:
+    """The access token of an ended login is refused also after Redis lost the account's record, because SQL stores the
+    end.
+    """
+    ended, kept = await register_customer(engine), await accounts.login(engine, "a@example.org", "correct horse")
     await tokens.end_session(engine, ended.refresh_token)
     for _ in range(2):
         with pytest.raises(Unauthenticated, match="ended"):
@@ -311,12 +347,14 @@ async def test_a_login_that_ended_stays_so_after_redis_was_emptied(engine: Engin
         await engine.store.redis.delete(keys.account(ended.user.id))
 
 
-async def test_ended_logins_are_forgotten(engine: Engine, later: Clock) -> None:
-    """What Redis keeps of logins that ended is as long as their access tokens could be good, and no longer."""
-    for late_s in (0, access.ACCESS_TOKEN_S + 1):
-        later.late_s = late_s
+async def test_redis_forgets_ended_logins(engine: Engine, token_clock: TokenClock) -> None:
+    """Redis stores an ended login only for the lifetime of its access tokens (`ACCESS_TOKEN_S`)."""
+    for ahead_s in (0, access.ACCESS_TOKEN_S + 1):
+        token_clock.ahead_s = ahead_s
         login = (
-            await signed_in(engine) if not late_s else await accounts.login(engine, "a@example.org", "correct horse")
+            await register_customer(engine)
+            if not ahead_s
+            else await accounts.login(engine, "a@example.org", "correct horse")
         )
         await tokens.end_session(engine, login.refresh_token)
         out = await engine.store.redis.hget(keys.account(login.user.id), "out")
@@ -326,48 +364,52 @@ async def test_ended_logins_are_forgotten(engine: Engine, later: Clock) -> None:
 # Tickets
 
 
-async def test_refuses_a_ticket_used_or_unknown(engine: Engine) -> None:
-    """One use for a socket; a ticket for events opens no socket, nor the other way round."""
+async def test_refuses_a_used_or_unknown_ticket(engine: Engine) -> None:
+    """A ticket for a socket is accepted once; an unknown one is refused with `token_expired`, and a ticket for events
+    opens no socket.
+    """
     for bad in ("", "nonsense"):
         with pytest.raises(TokenExpired):
             await tokens.redeem_ticket(engine, bad)
-    events = (await tokens.issue_ticket(engine, _admin(), "events")).ticket
+    events = (await tokens.issue_ticket(engine, _admin_principal(), "events")).ticket
     with pytest.raises(TokenExpired):
         await tokens.redeem_ticket(engine, events)
-    once = (await tokens.issue_ticket(engine, _admin(), "socket")).ticket
-    assert await tokens.redeem_ticket(engine, once) == _admin()
+    once = (await tokens.issue_ticket(engine, _admin_principal(), "socket")).ticket
+    assert await tokens.redeem_ticket(engine, once) == _admin_principal()
     with pytest.raises(TokenExpired):
         await tokens.redeem_ticket(engine, once)
 
 
-async def test_one_ticket_used_by_many_at_once_lets_one_in(engine: Engine) -> None:
-    """However close together they come."""
-    ticket = (await tokens.issue_ticket(engine, _admin(), "socket")).ticket
+async def test_concurrent_uses_of_one_ticket_are_accepted_once(engine: Engine) -> None:
+    """Of ten concurrent uses of one socket ticket exactly one is accepted."""
+    ticket = (await tokens.issue_ticket(engine, _admin_principal(), "socket")).ticket
     tries = (tokens.redeem_ticket(engine, ticket) for _ in range(10))
     found = await asyncio.gather(*tries, return_exceptions=True)
     assert sum(isinstance(each, Principal) for each in found) == 1
 
 
-async def test_a_ticket_for_events_serves_reconnections(engine: Engine) -> None:
-    """EventSource comes back with the address it was given, so the ticket lasts its 15 minutes."""
-    given = await tokens.issue_ticket(engine, _admin(), "events")
+async def test_a_ticket_for_events_is_accepted_for_reconnections(engine: Engine) -> None:
+    """A ticket for events is accepted again for 15 minutes, because EventSource reconnects with the address that it was
+    created with.
+    """
+    given = await tokens.issue_ticket(engine, _admin_principal(), "events")
     assert given.expires_in == 900
     for _ in range(3):
         assert (await tokens.redeem_ticket(engine, given.ticket, "events")).id == ADMIN.id
 
 
-async def test_a_ticket_lives_as_long_as_it_says_and_is_not_stored(engine: Engine) -> None:
-    """Redis holds its digest, for thirty seconds."""
-    given = await tokens.issue_ticket(engine, _admin(), "socket")
+async def test_redis_stores_the_digest_of_a_ticket_until_it_expires(engine: Engine) -> None:
+    """Redis stores the digest of a ticket and not the ticket, for the thirty seconds that `expires_in` states."""
+    given = await tokens.issue_ticket(engine, _admin_principal(), "socket")
     stored = [key async for key in engine.store.redis.scan_iter("*ticket*")]
     assert len(stored) == 1
     assert given.ticket.encode() not in stored[0]
     assert 0 < await engine.store.redis.ttl(stored[0]) <= given.expires_in == 30
 
 
-async def test_a_ticket_of_who_was_suspended_is_refused(engine: Engine) -> None:
-    """Activity is checked when it is redeemed, too."""
-    done = await signed_in(engine)
+async def test_a_ticket_of_a_suspended_user_is_refused(engine: Engine) -> None:
+    """A ticket of a user who was suspended after its creation is refused with `forbidden`."""
+    done = await register_customer(engine)
     who = await tokens.principal_of(engine, done.access_token)
     ticket = (await tokens.issue_ticket(engine, who, "socket")).ticket
     await accounts.suspend_user(engine, ADMIN, who.id, reason="…")
@@ -375,5 +417,6 @@ async def test_a_ticket_of_who_was_suspended_is_refused(engine: Engine) -> None:
         await tokens.redeem_ticket(engine, ticket)
 
 
-def _admin() -> Principal:
+def _admin_principal() -> Principal:
+    """Return the principal of the admin, whose token expires far in the future."""
     return Principal(ADMIN.id, "admin", "Admin", 9_999_999_999.0)

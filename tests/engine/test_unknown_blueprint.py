@@ -1,4 +1,4 @@
-"""A node that does not know a job's blueprint leaves the job alone, and acts once it has loaded the blueprint."""
+"""Tests that a server without a job's blueprint does not change the job, and acts once it has loaded the blueprint."""
 
 from __future__ import annotations
 
@@ -24,55 +24,59 @@ from tests.support import blueprints, event_log, people
 from tests.support.clock import advance
 
 ZONE = DEFAULT_ZONE
-LATE = '{ after_s = 60, warn = "warn" }, { after_s = 120, command = "unassign" }'
-CHANGES = {
+TIMERS = '{ after_s = 60, warn = "warn" }, { after_s = 120, command = "unassign" }'
+BLUEPRINT_CHANGES = {
     'name = "home_service"': 'name = "other"',
-    'accepted = { phase = "assigned", ': f'accepted = {{ phase = "assigned", timers = [{LATE}], ',
+    'accepted = { phase = "assigned", ': f'accepted = {{ phase = "assigned", timers = [{TIMERS}], ',
     '[commands.unassign]\nby = ["holder", "ops"]': '[commands.unassign]\nby = ["holder", "ops", "engine"]',
 }
 
 
 @pytest.fixture
 def settings(settings: Settings, tmp_path: Path) -> Settings:
-    """A blueprint of the user's own, with timers where the default has none."""
-    other = blueprints.edited("home_service", CHANGES) + '\n[events."job.late"]\nto = ["ops"]\n'
+    """Return settings with two blueprints of the user's own: `other`, a home service with timers, and `market`, a
+    marketplace.
+    """
+    other = blueprints.edited("home_service", BLUEPRINT_CHANGES) + '\n[events."job.late"]\nto = ["ops"]\n'
     market = blueprints.edited("marketplace", {'name = "marketplace"': 'name = "market"'})
     return blueprints.settings_with(settings, tmp_path / "blueprints", other=other, market=market)
 
 
 @pytest.fixture
-async def stranger(engine: Engine, settings: Settings) -> AsyncIterator[Engine]:
-    """Another node on the same stores whose database was away at its start: it knows only the shipped blueprints."""
+async def unaware_server(engine: Engine, settings: Settings) -> AsyncIterator[Engine]:
+    """Yield another server on the same Redis and SQL whose database was away at its start: it has only the shipped
+    blueprints.
+    """
     async with open_engine(msgspec.structs.replace(settings, blueprints=None)) as node:
         known = Blueprints(node.blueprints.by_name.values(), node.blueprints.default.name)
         node.blueprints.by_key = known.by_key
         yield node
 
 
-def _forgets(node: Engine, name: str) -> None:
-    """Let the node know only an older version of a blueprint."""
-    known = node.blueprints
+def _downgrade_blueprint(server: Engine, name: str) -> None:
+    """Replace the server's blueprint of this name by an older version, 1."""
+    known = server.blueprints
     known.by_name[name] = msgspec.structs.replace(known.by_name[name], version=1)
     known.by_key = {each.key: each for each in known.by_name.values()}
 
 
-async def state(engine: Engine, job: JobId) -> tuple[Any, int, list[bytes]]:
+async def read_state(engine: Engine, job: JobId) -> tuple[Any, int, list[bytes]]:
     """Return the job's record, the number of its events, and its scheduled tasks."""
     redis: Any = engine.store.redis
     due = sorted(entry for entry in await redis.zrange(keys.due_tasks(ZONE), 0, -1) if job.encode() in entry)
     return await redis.hgetall(keys.job(ZONE, job)), len(await event_log.events(engine, job=job)), due
 
 
-async def all_due(engine: Engine) -> None:
-    """Run the tasks that are due, and those that become due by them."""
+async def run_due_tasks(engine: Engine) -> None:
+    """Run the scheduled tasks that are due, and those that become due by them."""
     for _ in range(20):
         if await scheduler.run_once(engine, ZONE) > 0:
             return
 
 
-async def test_timers_waves_and_expiry_wait_for_who_knows(engine: Engine, stranger: Engine) -> None:
-    """The stranger changes nothing of such jobs, however late; a node that knows the blueprint runs all that was
-    due.
+async def test_timers_waves_and_expiry_wait_for_the_blueprint(engine: Engine, unaware_server: Engine) -> None:
+    """A server without the jobs' blueprint runs none of their timers, waves and expiries, however late they are. Once
+    it has loaded the blueprint, it runs all that are due.
     """
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
@@ -81,25 +85,27 @@ async def test_timers_waves_and_expiry_wait_for_who_knows(engine: Engine, strang
     await jobs.claim(engine, one, held)
     wanted = people.id_of(await people.job(engine, carla, serves, blueprint="other"))
     await advance(engine, 130)
-    before = [await state(engine, job) for job in (held, wanted)]
-    await all_due(stranger)
+    before = [await read_state(engine, job) for job in (held, wanted)]
+    await run_due_tasks(unaware_server)
     await advance(engine, 3600)
-    await all_due(stranger)
-    assert [await state(engine, job) for job in (held, wanted)] == before
-    await registry.sync_with_sql(stranger.archive, stranger.blueprints)
+    await run_due_tasks(unaware_server)
+    assert [await read_state(engine, job) for job in (held, wanted)] == before
+    await registry.sync_with_sql(unaware_server.archive, unaware_server.blueprints)
     await advance(engine, 11)
-    await all_due(stranger)
+    await run_due_tasks(unaware_server)
     assert [event_log.payload(event)["step"] for event in await event_log.events(engine, "job.late", held)] == ["warn"]
     assert await event_log.events(engine, "job.unassigned", held)
     assert await event_log.events(engine, "job.expired", wanted)
 
 
 async def test_no_script_ends_a_job_by_another_blueprint(engine: Engine) -> None:
-    """Expiry and lateness by another blueprint are refused, and their entries stay."""
+    """`job_late` and `job_expire` with another blueprint than the job's are refused with OTHER_BLUEPRINT, and the
+    scheduled tasks stay.
+    """
     carla = await people.customer(engine)
     job = people.id_of(await people.job(engine, carla, await people.service(engine), blueprint="other"))
     await advance(engine, 3600)
-    before = await state(engine, job)
+    before = await read_state(engine, job)
     names = {
         "meta": keys.zone_meta(ZONE),
         "job": keys.job(ZONE, job),
@@ -113,121 +119,137 @@ async def test_no_script_ends_a_job_by_another_blueprint(engine: Engine) -> None
     expire = {"entry": f"expire:{job}", "bp": "home_service@0", "plan": "", "grace_ms": 0, "lease_ms": 1}
     with pytest.raises(OtherBlueprint):
         await engine.store.run(ZONE, "job_expire", keys={**names, "offers": keys.job_offers(ZONE, job)}, args=expire)
-    assert await state(engine, job) == before
+    assert await read_state(engine, job) == before
 
 
-async def test_a_suspension_waits_for_who_knows(engine: Engine, stranger: Engine) -> None:
-    """Jobs of a blueprint that is unknown here are neither taken from their holder nor reported as stalled."""
+async def test_a_reassignment_waits_for_the_blueprint(engine: Engine, unaware_server: Engine) -> None:
+    """The reassignment of a suspended technician's job is `unavailable` on a server without the job's blueprint, and
+    the job stays as it is.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
     job = await people.offered(engine, carla, serves, blueprint="other")
     await jobs.claim(engine, one, job)
-    before = await state(engine, job)
+    before = await read_state(engine, job)
     with pytest.raises(Unavailable, match="other@"):
-        await reassign.release_jobs(stranger, TechnicianId(one.id), people.ADMIN)
-    assert await state(engine, job) == before
+        await reassign.release_jobs(unaware_server, TechnicianId(one.id), people.ADMIN)
+    assert await read_state(engine, job) == before
 
 
-async def test_a_job_that_is_gone_is_cleared_by_anybody(engine: Engine, stranger: Engine) -> None:
-    """Tasks of a job that exists nowhere any more are removed."""
+async def test_tasks_of_a_missing_job_are_removed_by_any_server(engine: Engine, unaware_server: Engine) -> None:
+    """Scheduled tasks of a job that no longer exists are removed by any server, also by one without its blueprint."""
     await engine.store.redis.zadd(keys.due_tasks(ZONE), {"expire:job_main_gone": 1, "timer:job_main_gone:1:0": 1})
-    await all_due(stranger)
+    await run_due_tasks(unaware_server)
     assert await engine.store.redis.zcard(keys.due_tasks(ZONE)) == 0
 
 
 KEY = "7f6b1c9e-4b8a-4f40-9d6e-0d5b6f3c1a11"
-PAY = Principal(UserId("cli_service"), "service")
-PAID = Payment(reference="pi_1", status="captured", amount=5000, currency="USD")
-ASKED: dict[str, Callable[[Engine, Principal, JobId], Awaitable[object]]] = {
+PAYMENT_SERVICE = Principal(UserId("cli_service"), "service")
+CAPTURED_PAYMENT = Payment(reference="pi_1", status="captured", amount=5000, currency="USD")
+REQUESTS: dict[str, Callable[[Engine, Principal, JobId], Awaitable[object]]] = {
     "job.assigned": lambda node, _, job: jobs.run_command(
         node, people.hot_technician("t1"), job, Step(command="accept"), key=KEY
     ),
     "price.proposed": lambda node, who, job: prices.propose_price(node, who, job, 7000, key=KEY),
     "job.updated": lambda node, who, job: edits.edit_job(node, who, job, {"notes": "The back door"}, key=KEY),
-    "payment.received": lambda node, _, job: payments.put_payment(node, PAY, job, PAID, key=KEY),
+    "payment.received": lambda node, _, job: payments.put_payment(
+        node, PAYMENT_SERVICE, job, CAPTURED_PAYMENT, key=KEY
+    ),
 }
-"""What is asked of a job of the market, by the event that tells of it."""
+"""Requests about a job of the blueprint `market`, by the event that each of them appends."""
 
 
-async def _worked(engine: Engine, carla: Principal, one: Principal, job: JobId) -> None:
+async def _complete_and_confirm(engine: Engine, customer: Principal, technician: Principal, job: JobId) -> None:
+    """Bring the job to the customer's confirmation, with start and completion code."""
     for name, purpose in (("start", "start"), ("complete", "completion")):
-        await jobs.run_command(engine, one, job, Step(command=name, code=codes.derive_code(engine, job, purpose, "1")))
-    await jobs.run_command(engine, carla, job, Step(command="confirm"))
+        await jobs.run_command(
+            engine, technician, job, Step(command=name, code=codes.derive_code(engine, job, purpose, "1"))
+        )
+    await jobs.run_command(engine, customer, job, Step(command="confirm"))
 
 
-@pytest.mark.parametrize("told", ASKED)
-async def test_what_is_asked_waits_for_who_knows(engine: Engine, stranger: Engine, told: str) -> None:
-    """The stranger answers that it cannot say yet and changes nothing; the same key is done once it has learnt the
-    blueprint, and the event is of the job's own.
+@pytest.mark.parametrize("event_type", REQUESTS)
+async def test_a_request_waits_for_the_blueprint(engine: Engine, unaware_server: Engine, event_type: str) -> None:
+    """A server without the job's blueprint refuses a request with `unavailable` and changes nothing. Once it has loaded
+    the blueprint, the same request with the same key succeeds and its event carries the job's own blueprint.
     """
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
     job = people.id_of(await people.job(engine, carla, serves, blueprint="market", technician="t1"))  # type: ignore[arg-type]
-    if told != "job.assigned":
+    if event_type != "job.assigned":
         await jobs.run_command(engine, one, job, Step(command="accept"))
-    if told == "payment.received":
-        await _worked(engine, carla, one, job)
-    before = await state(engine, job)
+    if event_type == "payment.received":
+        await _complete_and_confirm(engine, carla, one, job)
+    before = await read_state(engine, job)
     with pytest.raises(Unavailable, match="market@"):
-        await ASKED[told](stranger, carla, job)
+        await REQUESTS[event_type](unaware_server, carla, job)
     with pytest.raises(Unavailable, match="market@"):
-        await disputes.create(stranger, carla, job, "It leaks")
-    assert await state(engine, job) == before
-    await registry.sync_with_sql(stranger.archive, stranger.blueprints)
-    await ASKED[told](stranger, carla, job)
-    assert [event.bp.partition("@")[0] for event in await event_log.events(engine, told, job)] == ["market"]
+        await disputes.create(unaware_server, carla, job, "It leaks")
+    assert await read_state(engine, job) == before
+    await registry.sync_with_sql(unaware_server.archive, unaware_server.blueprints)
+    await REQUESTS[event_type](unaware_server, carla, job)
+    assert [event.bp.partition("@")[0] for event in await event_log.events(engine, event_type, job)] == ["market"]
     status = await engine.store.redis.hget(keys.job(ZONE, job), "status")  # type: ignore[misc]
-    assert status == (b"paid" if told == "payment.received" else b"scheduled")
+    assert status == (b"paid" if event_type == "payment.received" else b"scheduled")
 
 
-async def _shown(node: Engine, who: Principal, job: JobId) -> list[dict[str, Any]]:
-    """The job as it is read, and as it stands in a list."""
-    listed = (await job_queries.find_jobs(node, who, job_queries.JobQuery())).items
-    return [msgspec.json.decode(text) for text in (await job_queries.read_job(node, who, job), *listed)]
+async def _read_and_list(server: Engine, caller: Principal, job: JobId) -> list[dict[str, Any]]:
+    """Return the job as a read returns it, followed by the caller's list of jobs."""
+    listed = (await job_queries.find_jobs(server, caller, job_queries.JobQuery())).items
+    return [msgspec.json.decode(text) for text in (await job_queries.read_job(server, caller, job), *listed)]
 
 
-async def test_nothing_is_shown_by_another_version(engine: Engine, stranger: Engine) -> None:
-    """The job is, but no action, code, phone nor position, to neither side: an older version of its blueprint says
-    nothing of it. A phone is there once the node has learnt the job's own, also when Redis has forgotten the job.
+async def test_an_older_version_shows_no_actions_codes_phone_or_position(
+    engine: Engine, unaware_server: Engine
+) -> None:
+    """A server with an older version of the job's blueprint shows the job to both sides without actions, codes, phone
+    number and position. Once it has loaded the job's own version it shows the phone number, also when Redis has
+    forgotten the job.
     """
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
     job = people.id_of(await people.job(engine, carla, serves, blueprint="marketplace", technician="t1"))
     await jobs.run_command(engine, one, job, Step(command="accept"))
-    _forgets(stranger, "marketplace")
+    _downgrade_blueprint(unaware_server, "marketplace")
     for who, other in ((carla, "technician"), (one, "customer")):
-        for found in await _shown(stranger, who, job):
+        for found in await _read_and_list(unaware_server, who, job):
             assert found["status"] == "scheduled" and found.get("actions", []) == []
             assert "codes" not in found and "phone" not in found[other]
-        assert await positions.read_position(stranger, who, job) is None
-    await _worked(engine, carla, one, job)
-    await payments.put_payment(engine, PAY, job, PAID)
+        assert await positions.read_position(unaware_server, who, job) is None
+    await _complete_and_confirm(engine, carla, one, job)
+    await payments.put_payment(engine, PAYMENT_SERVICE, job, CAPTURED_PAYMENT)
     await archiver.run_once(engine)
     await engine.store.redis.delete(keys.job(ZONE, job))
-    assert "phone" not in (await _shown(stranger, carla, job))[0]["technician"]
-    await registry.sync_with_sql(stranger.archive, stranger.blueprints)
-    assert [found["technician"]["phone"] for found in await _shown(stranger, carla, job)] == ["+1 555 0199"] * 2
+    assert "phone" not in (await _read_and_list(unaware_server, carla, job))[0]["technician"]
+    await registry.sync_with_sql(unaware_server.archive, unaware_server.blueprints)
+    assert [found["technician"]["phone"] for found in await _read_and_list(unaware_server, carla, job)] == [
+        "+1 555 0199"
+    ] * 2
 
 
-async def test_all_is_shown_once_it_is_known(engine: Engine, stranger: Engine) -> None:
-    """After the node has loaded the blueprint, a live job shows actions, codes, phone and position."""
+async def test_a_loaded_blueprint_shows_actions_codes_phone_and_position(
+    engine: Engine, unaware_server: Engine
+) -> None:
+    """After the server has loaded the job's blueprint, a live job has its actions, codes, phone number and position."""
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
     job = people.id_of(await people.job(engine, carla, serves, blueprint="marketplace", technician="t1"))
     await jobs.run_command(engine, one, job, Step(command="accept"))
-    _forgets(stranger, "marketplace")
-    await registry.sync_with_sql(stranger.archive, stranger.blueprints)
-    read, listed = await _shown(stranger, carla, job)
+    _downgrade_blueprint(unaware_server, "marketplace")
+    await registry.sync_with_sql(unaware_server.archive, unaware_server.blueprints)
+    read, listed = await _read_and_list(unaware_server, carla, job)
     assert read["actions"] == ["reissue", "unassign"] and set(read["codes"]) == set(listed["codes"])
     assert read["technician"]["phone"] == listed["technician"]["phone"] == "+1 555 0199"
-    assert await positions.read_position(stranger, carla, job) is not None
+    assert await positions.read_position(unaware_server, carla, job) is not None
 
 
-async def test_no_script_judges_a_job_by_another_blueprint(engine: Engine) -> None:
-    """A price, an edit or a payment by another blueprint is refused and nothing is written."""
+async def test_no_script_changes_a_job_by_another_blueprint(engine: Engine) -> None:
+    """A price, an edit or a payment with another blueprint than the job's is refused with OTHER_BLUEPRINT, and nothing
+    is written.
+    """
     carla = await people.customer(engine)
     job = people.id_of(await people.job(engine, carla, await people.service(engine), blueprint="other"))
-    before = await state(engine, job)
+    before = await read_state(engine, job)
     names = {"meta": keys.zone_meta(ZONE), "job": keys.job(ZONE, job), "causes": keys.job_causes(ZONE, job)}
     names |= {
         "log": keys.log(ZONE),
@@ -240,4 +262,4 @@ async def test_no_script_judges_a_job_by_another_blueprint(engine: Engine) -> No
         args = dict.fromkeys(made.argv[1:], "1") | {"bp": "home_service@0"}
         with pytest.raises(OtherBlueprint):
             await engine.store.run(ZONE, script, keys={key: names[key] for key in made.keys}, args=args)
-    assert await state(engine, job) == before
+    assert await read_state(engine, job) == before

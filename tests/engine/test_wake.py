@@ -1,4 +1,4 @@
-"""The log wakes the scheduler, whichever process scheduled a task."""
+"""Tests that events in the log wake the scheduler, whichever process appended them."""
 
 from __future__ import annotations
 
@@ -22,78 +22,83 @@ NEVER_S = 600.0
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    """Two zones."""
+    """Return settings with two zones, `main` and `other`."""
     return msgspec.structs.replace(settings, zones=[DEFAULT_ZONE, "other"])
 
 
 @pytest.fixture
-async def elsewhere(engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Engine]:
-    """The engine of another process, with a scheduler that only the log can wake."""
+async def other_process(engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Engine]:
+    """Yield the engine of another process whose scheduler sleeps `NEVER_S` seconds unless the log wakes it."""
     run_once = scheduler.run_once
 
-    async def unless_woken(engine: Engine, zone: Zone) -> float:
+    async def run_once_then_sleep(engine: Engine, zone: Zone) -> float:
         return NEVER_S if await run_once(engine, zone) > 0 else 0.0
 
-    monkeypatch.setattr(scheduler, "run_once", unless_woken)
+    monkeypatch.setattr(scheduler, "run_once", run_once_then_sleep)
     async with open_engine(settings) as other:
         running = asyncio.create_task(scheduler.run(other))
-        await wait_until(lambda: _listens(other), what="the listener")
+        await wait_until(lambda: _is_listening(other), what="the listener")
         yield other
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
 
 
-async def _listens(engine: Engine) -> bool:
-    """Return whether a client waits for the log in a blocking read."""
+async def _is_listening(engine: Engine) -> bool:
+    """Return whether a client of Redis waits for the log in a blocking read."""
     clients = await engine.store.redis.client_list()
     return any(client["cmd"] == "xread" and "b" in client["flags"] for client in clients)
 
 
-async def _told(engine: Engine, kind: str, number: int) -> bool:
+async def _has_events(engine: Engine, kind: str, number: int) -> bool:
+    """Return whether the log has at least `number` events of this type."""
     return len(await event_log.events(engine, kind)) >= number
 
 
 @pytest.mark.parametrize("kind", ["offer.created", "notification", "job.searching", "job.accepted", "job.late", "x"])
-def test_what_makes_nothing_due_wakes_nobody(kind: str) -> None:
-    """Most events schedule no task: a scheduler that woke for each would cost Redis more than it saves."""
+def test_events_without_a_scheduled_task_wake_no_scheduler(kind: str) -> None:
+    """An event that schedules no task does not wake the scheduler. Most events are of this kind, and a wake-up for each
+    would cost Redis more than it saves.
+    """
     assert not wake._makes_due(kind.encode())
 
 
-async def test_a_booking_in_another_process_is_offered_without_a_look_at_the_clock(
-    engine: Engine, elsewhere: Engine
-) -> None:
-    """The first wave opens because the log has the booking; several bookings follow one after the other."""
+async def test_a_booking_in_another_process_wakes_the_scheduler(engine: Engine, other_process: Engine) -> None:
+    """The `job.created` of a booking in another process wakes the scheduler, which opens the first wave. Several
+    bookings in sequence each wake it.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     await people.technician(engine, "t1", serves, capacity=9)
     for number in range(1, 4):
         await people.job(engine, carla, serves)
-        await wait_until(lambda n=number: _told(engine, "offer.created", n), what="the offer")
+        await wait_until(lambda n=number: _has_events(engine, "offer.created", n), what="the offer")
 
 
-async def test_who_comes_online_and_who_declines_wake_it_too(engine: Engine, elsewhere: Engine) -> None:
-    """A late joiner is matched at once, and a job that was given back is offered again at once."""
+async def test_coming_online_declining_and_unassigning_wake_the_scheduler(
+    engine: Engine, other_process: Engine
+) -> None:
+    """A technician who comes online, a decline and an `unassign` wake the scheduler, and the offers follow at once."""
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
     job = people.id_of(await people.job(engine, carla, serves))
-    await wait_until(lambda: _told(engine, "offer.created", 1), what="the first offer")
+    await wait_until(lambda: _has_events(engine, "offer.created", 1), what="the first offer")
     two = await people.technician(engine, "t2", serves, at=None)
     await live.set_availability(engine, two, "t2", online=True, position=people.HERE)
-    await wait_until(lambda: _told(engine, "offer.created", 2), what="the late joiner's offer")
+    await wait_until(lambda: _has_events(engine, "offer.created", 2), what="the late joiner's offer")
     await offers.decline_offer(engine, two, job)
     await jobs.claim(engine, one, job)
     three = await people.technician(engine, "t3", serves)
     await jobs.run_command(engine, one, job, jobs.Step(command="unassign"))
     heard = [event.to for event in await event_log.events(engine, "offer.created")]
-    await wait_until(lambda: _told(engine, "offer.created", len(heard) + 1), what="the job offered anew")
+    await wait_until(lambda: _has_events(engine, "offer.created", len(heard) + 1), what="the job offered anew")
     assert f"user:{three.id}" in (await event_log.events(engine, "offer.created"))[-1].to
 
 
 async def test_each_zone_is_woken_by_its_own_log_alone(engine: Engine) -> None:
-    """An event of one zone does not wake the scheduler of another."""
+    """An event in the log of one zone does not wake the scheduler of another zone."""
     zones = (DEFAULT_ZONE, Zone("other"))
     wakes = {zone: asyncio.Event() for zone in zones}
     running = asyncio.create_task(wake.wake_schedulers(engine, zones, wakes))
-    await wait_until(lambda: _listens(engine), what="the listener")
+    await wait_until(lambda: _is_listening(engine), what="the listener")
     serves, carla = await people.service(engine), await people.customer(engine)
     await people.job(engine, carla, serves)
     await asyncio.wait_for(wakes[DEFAULT_ZONE].wait(), 20)

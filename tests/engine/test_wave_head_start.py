@@ -1,4 +1,6 @@
-"""Who may claim first: the customer's preferred technician, then the best by rank, then the others."""
+"""Tests of the head start: the customer's preferred technician may claim first, then the best by rank,
+then the others.
+"""
 
 from __future__ import annotations
 
@@ -24,25 +26,25 @@ from tests.support.dispatch_setup import (
 )
 
 
-async def listed(engine: Engine, name: str) -> int:
-    """Return how many offers a technician sees."""
+async def count_listed_offers(engine: Engine, name: str) -> int:
+    """Return how many open offers the technician's list contains."""
     return len((await offers.find_open_offers(engine, people.hot_technician(name))).items)
 
 
-async def three(engine: Engine) -> tuple[str, list[str]]:
-    """Create a service and three technicians with it, the nearest first."""
+async def create_three_technicians(engine: Engine) -> tuple[str, list[str]]:
+    """Create a service and three technicians with it, the nearest first. Return the service and their names."""
     serves = await people.service(engine)
     for n, name in enumerate(("a", "b", "c")):
         await people.technician(engine, name, serves, at=metres_north(100 + 100 * n))
     return serves, ["a", "b", "c"]
 
 
-async def test_the_best_by_rank_hear_of_it_first(engine: Engine) -> None:
-    """The first two may claim at once; the third is too early, sees nothing, and receives the offer when their time
-    has come.
+async def test_the_best_by_rank_receive_the_offer_first(engine: Engine) -> None:
+    """During a head start of two technicians the third is refused with `too_early` and lists no offer; after the head
+    start they receive the offer and may claim.
     """
     set_dispatch(engine, head_start=HeadStart(first=2, s=5))
-    serves, _ = await three(engine)
+    serves, _ = await create_three_technicians(engine)
     carla = await people.customer(engine)
     job = await people.offered(engine, carla, serves)
     assert await offer_audiences(engine, job) == [["a", "b"]] and await offered_technicians(engine, job) == [
@@ -52,23 +54,23 @@ async def test_the_best_by_rank_hear_of_it_first(engine: Engine) -> None:
     ]
     with pytest.raises(TooEarly):
         await jobs.claim(engine, people.hot_technician("c"), job)
-    assert [await listed(engine, name) for name in ("b", "c")] == [1, 0]
+    assert [await count_listed_offers(engine, name) for name in ("b", "c")] == [1, 0]
     await advance(engine, 4)
     await run_due_tasks(engine)
     assert await offer_audiences(engine, job) == [["a", "b"]]
     await advance(engine, 1.1)
     await run_due_tasks(engine)
     await run_due_tasks(engine)
-    assert await offer_audiences(engine, job) == [["a", "b"], ["c"]] and await listed(engine, "c") == 1
+    assert await offer_audiences(engine, job) == [["a", "b"], ["c"]] and await count_listed_offers(engine, "c") == 1
     assert (await jobs.claim(engine, people.hot_technician("c"), job)).message == "Job accepted"
 
 
-async def test_who_has_not_heard_of_it_is_not_told_that_it_is_gone(engine: Engine) -> None:
-    """A job that is claimed within the head start closes only the offers that were sent, and counts as an offer only
-    for those.
+async def test_a_claim_in_the_head_start_closes_only_sent_offers(engine: Engine) -> None:
+    """A claim during the head start sends `offer.closed` only to technicians who received the offer, and only they have
+    it counted as an offer.
     """
     set_dispatch(engine, head_start=HeadStart(first=2, s=5))
-    serves, names = await three(engine)
+    serves, names = await create_three_technicians(engine)
     carla = await people.customer(engine)
     job = await people.offered(engine, carla, serves)
     await jobs.claim(engine, people.hot_technician("a"), job)
@@ -81,10 +83,12 @@ async def test_who_has_not_heard_of_it_is_not_told_that_it_is_gone(engine: Engin
     assert await offer_audiences(engine, job) == [["a", "b"]]
 
 
-async def test_the_last_no_of_the_first_lets_the_others_in(engine: Engine) -> None:
-    """When nobody of the first is left, the head start ends before the next wave."""
+async def test_the_head_start_ends_when_all_its_technicians_declined(engine: Engine) -> None:
+    """When every technician of the head start has declined, the head start ends at once and the others of the wave
+    receive the offer.
+    """
     set_dispatch(engine, head_start=HeadStart(first=1, s=8))
-    serves, _ = await three(engine)
+    serves, _ = await create_three_technicians(engine)
     carla = await people.customer(engine)
     job = await people.offered(engine, carla, serves)
     await offers.decline_offer(engine, people.hot_technician("a"), job)
@@ -94,10 +98,12 @@ async def test_the_last_no_of_the_first_lets_the_others_in(engine: Engine) -> No
     assert (await jobs.claim(engine, people.hot_technician("b"), job)).message == "Job accepted"
 
 
-async def test_who_comes_late_has_no_head_start(engine: Engine) -> None:
-    """A late joiner, however near, may claim with the last of the current wave and receives the offer with them."""
+async def test_a_late_joiner_has_no_head_start(engine: Engine) -> None:
+    """A late joiner has no head start, however near they are: they receive the offer together with the last of the wave
+    and may claim from then on.
+    """
     set_dispatch(engine, head_start=HeadStart(first=1, s=8))
-    serves, _ = await three(engine)
+    serves, _ = await create_three_technicians(engine)
     carla = await people.customer(engine)
     job = await people.offered(engine, carla, serves)
     await people.technician(engine, "late", serves, at=metres_north(10))
@@ -109,10 +115,10 @@ async def test_who_comes_late_has_no_head_start(engine: Engine) -> None:
     assert await offer_audiences(engine, job) == [["a"], ["b", "c", "late"]]
 
 
-async def test_who_is_not_fit_is_not_preferred(engine: Engine) -> None:
-    """A preferred technician who is offline is excluded like others, and nobody waits for them."""
+async def test_an_offline_preferred_technician_has_no_head_start(engine: Engine) -> None:
+    """A preferred technician who is offline is excluded like any other technician, and the others may claim at once."""
     set_dispatch(engine, preferred_s=30.0)
-    serves, _ = await three(engine)
+    serves, _ = await create_three_technicians(engine)
     carla = await people.customer(engine)
     await people.technician(engine, "friend", serves, at=None)
     job = await people.offered(engine, carla, serves, technician="friend")
@@ -120,12 +126,12 @@ async def test_who_is_not_fit_is_not_preferred(engine: Engine) -> None:
     assert await exclusions(engine, job) == {"offline": ["friend"]}
 
 
-async def test_the_preferred_is_asked_first_wherever_he_is(engine: Engine) -> None:
-    """From 20 km away the preferred technician is in the first wave, alone for their time; then the others may
-    claim.
+async def test_the_preferred_technician_is_offered_the_job_first_at_any_distance(engine: Engine) -> None:
+    """A preferred technician 20 km away receives the first offer alone for `preferred_s`, also if a second wave opens
+    in that time; then the others receive theirs.
     """
     set_dispatch(engine, preferred_s=30.0)
-    serves, _ = await three(engine)
+    serves, _ = await create_three_technicians(engine)
     carla = await people.customer(engine)
     await people.technician(engine, "friend", serves, at=metres_north(20_000))
     job = await people.offered(engine, carla, serves, technician="friend")
@@ -134,7 +140,7 @@ async def test_the_preferred_is_asked_first_wherever_he_is(engine: Engine) -> No
         await jobs.claim(engine, people.hot_technician("a"), job)
     await people.technician(engine, "farther", serves, at=metres_north(5_000))
     await advance(engine, 10.1)
-    await run_due_tasks(engine)  # the second wave keeps his time as well
+    await run_due_tasks(engine)  # the second wave, too, waits for the preferred technician's time
     assert await offer_audiences(engine, job) == [["friend"]] and "farther" in await offered_technicians(engine, job)
     await advance(engine, 20)
     await run_due_tasks(engine)
@@ -147,10 +153,12 @@ async def test_the_preferred_is_asked_first_wherever_he_is(engine: Engine) -> No
     ]
 
 
-async def test_the_no_of_the_preferred_lets_the_others_in(engine: Engine) -> None:
-    """After a decline nobody waits for the rest of the preferred technician's time, also not in later waves."""
+async def test_a_decline_of_the_preferred_technician_opens_the_job_to_others(engine: Engine) -> None:
+    """After the preferred technician declined, the other technicians receive their offers at once, also
+    in later waves.
+    """
     set_dispatch(engine, preferred_s=600.0)
-    serves, _ = await three(engine)
+    serves, _ = await create_three_technicians(engine)
     carla = await people.customer(engine)
     friend = await people.technician(engine, "friend", serves, at=metres_north(20_000))
     job = await people.offered(engine, carla, serves, technician="friend")
@@ -162,10 +170,12 @@ async def test_the_no_of_the_preferred_lets_the_others_in(engine: Engine) -> Non
     assert await offer_audiences(engine, job) == [["friend"], ["a", "b", "c"], ["d"]]
 
 
-async def test_the_preferred_who_comes_late_need_not_be_near(engine: Engine) -> None:
-    """A preferred technician outside the current wave's radius is found and may claim at once."""
+async def test_a_late_preferred_technician_need_not_be_near(engine: Engine) -> None:
+    """A preferred technician who comes online outside the current wave's radius receives the offer and may claim at
+    once.
+    """
     set_dispatch(engine, preferred_s=30.0, head_start=HeadStart(first=1, s=8))
-    serves, _ = await three(engine)
+    serves, _ = await create_three_technicians(engine)
     carla = await people.customer(engine)
     friend = await people.technician(engine, "friend", serves, at=None)
     job = await people.offered(engine, carla, serves, technician="friend")
@@ -175,8 +185,8 @@ async def test_the_preferred_who_comes_late_need_not_be_near(engine: Engine) -> 
     assert (await jobs.claim(engine, friend, job)).message == "Job accepted"
 
 
-async def test_the_least_busy_is_before_the_nearest(engine: Engine) -> None:
-    """With a weight on workload, a busy technician ranks behind one who is farther away and free."""
+async def test_workload_can_outweigh_distance(engine: Engine) -> None:
+    """With a weight on workload, a busy technician ranks behind one who is free and farther away."""
     set_dispatch(engine, weights=Weights(distance=1, workload=5), head_start=HeadStart(first=1, s=5))
     serves, carla = await people.service(engine), await people.customer(engine)
     busy = await people.technician(engine, "busy", serves, at=metres_north(100), capacity=2)
@@ -185,9 +195,9 @@ async def test_the_least_busy_is_before_the_nearest(engine: Engine) -> None:
     assert (await offer_audiences(engine, await people.offered(engine, carla, serves)))[0] == ["free"]
 
 
-async def test_who_waits_longest_is_before_the_nearest(engine: Engine) -> None:
-    """With a weight on waiting, a technician who was free for an hour ranks before one who has just come and has
-    worked here before.
+async def test_waiting_time_can_outweigh_distance(engine: Engine) -> None:
+    """With a weight on waiting, a technician who has been free for an hour ranks before a nearer one who has just come
+    online again.
     """
     set_dispatch(engine, weights=Weights(distance=1, waiting=5), head_start=HeadStart(first=1, s=5))
     serves, carla = await people.service(engine), await people.customer(engine)

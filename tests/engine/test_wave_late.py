@@ -1,4 +1,6 @@
-"""What comes late: joiners from far away, acceptances within the grace, and due work behind a burst of other work."""
+"""Tests of late joiners, of acceptances within the grace time, and of scheduled tasks that wait behind a burst of other
+tasks.
+"""
 
 from __future__ import annotations
 
@@ -23,15 +25,15 @@ from tests.support.dispatch_setup import metres_north, offer_audiences, offered_
 LEASE_MS = 90_000
 
 
-async def through_the_waves(engine: Engine, job: JobId) -> None:
-    """Open every declared wave and the first look over the whole zone, each at its time."""
+async def open_all_waves(engine: Engine, job: JobId) -> None:
+    """Open every declared wave and the first search of the whole zone, each at its time."""
     for _ in engine.blueprints.default.dispatch.waves:
         await advance(engine, 10.1)
         await run_due_tasks(engine)
 
 
-async def taken(engine: Engine) -> list[str]:
-    """What due work a runner is given."""
+async def take_due_tasks(engine: Engine) -> list[str]:
+    """Take the scheduled tasks that are due, at most 32, as a runner does, and return their entries."""
     names = {
         "meta": keys.zone_meta(DEFAULT_ZONE),
         "due": keys.due_tasks(DEFAULT_ZONE),
@@ -42,26 +44,30 @@ async def taken(engine: Engine) -> list[str]:
     return [entry.decode() for entry in reply.rest[1:]]
 
 
-async def test_who_comes_online_far_away_is_offered_what_is_sought_in_the_whole_zone(engine: Engine) -> None:
-    """Beyond every declared radius he is not asked while waves widen; once the zone is asked he is, at once."""
+async def test_a_distant_late_joiner_is_offered_jobs_of_the_whole_zone(engine: Engine) -> None:
+    """A technician who comes online beyond every declared radius receives no offer while the waves widen, and receives
+    one at once when the whole zone is searched.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     job = await people.offered(engine, carla, serves)
     await people.technician(engine, "early", serves, at=metres_north(40_000))
     await run_due_tasks(engine)
     assert await offered_technicians(engine, job) == []
     await live.set_availability(engine, people.hot_technician("early"), "early", online=False)
-    await through_the_waves(engine, job)
+    await open_all_waves(engine, job)
     await people.technician(engine, "far", serves, at=metres_north(50_000))
     await run_due_tasks(engine)
     assert await offered_technicians(engine, job) == ["far"]
 
 
-async def test_a_job_that_is_over_leaves_the_index_of_the_whole_zone(engine: Engine) -> None:
-    """One who comes late finds the taken job there, is not offered it, and takes it out."""
+async def test_a_claimed_job_is_removed_from_the_index_of_the_whole_zone(engine: Engine) -> None:
+    """A search for a late joiner finds a claimed job in the index of the whole zone, makes no offer of it, and removes
+    it from the index.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "one", serves, at=metres_north(100))
     job = await people.offered(engine, carla, serves)
-    await through_the_waves(engine, job)
+    await open_all_waves(engine, job)
     assert await engine.store.redis.zcard(keys.wide_jobs(DEFAULT_ZONE, serves)) == 1
     await jobs.claim(engine, one, job)
     await people.technician(engine, "far", serves, at=metres_north(50_000))
@@ -71,8 +77,10 @@ async def test_a_job_that_is_over_leaves_the_index_of_the_whole_zone(engine: Eng
 
 
 @pytest.mark.parametrize("waves", [(), (Wave(size=5, radius_m=0, interval_s=10),)])
-async def test_without_any_radius_who_comes_late_is_served_too(engine: Engine, waves: tuple[Wave, ...]) -> None:
-    """Blueprints that declare no wave, or one over the whole zone, leave nobody out who comes online."""
+async def test_without_a_radius_a_late_joiner_receives_an_offer(engine: Engine, waves: tuple[Wave, ...]) -> None:
+    """With blueprints that declare no wave, or one wave over the whole zone, a late joiner receives an offer at any
+    distance.
+    """
     for blueprint in list(engine.blueprints.by_name.values()):
         if blueprint is not engine.blueprints.default:
             del engine.blueprints.by_name[blueprint.name]
@@ -84,8 +92,8 @@ async def test_without_any_radius_who_comes_late_is_served_too(engine: Engine, w
     assert await offered_technicians(engine, job) == ["late"]
 
 
-async def online(engine: Engine, serves: ServiceId, seconds: float) -> None:
-    """Let time pass for one technician who gives signs of life."""
+async def pass_time_online(engine: Engine, serves: ServiceId, seconds: float) -> None:
+    """Let `seconds` pass while the technician `one` sends signs of life and fixes."""
     for _ in range(int(seconds // 50)):
         await advance(engine, 50)
         await live.renew_leases(engine, DEFAULT_ZONE, ["one"])
@@ -96,12 +104,14 @@ async def online(engine: Engine, serves: ServiceId, seconds: float) -> None:
 
 @pytest.mark.parametrize(("after_s", "late"), [(64, False), (66, True)])
 async def test_an_acceptance_within_the_grace_counts(engine: Engine, after_s: float, late: bool) -> None:
-    """Five seconds after an offer's end it is still a yes, and nobody was told otherwise; six after, it is expired."""
+    """A claim at most 5 s after the end of the offer is accepted, and no `offer.closed` was sent before; a claim 6 s
+    after the end is refused with `expired`.
+    """
     set_dispatch(engine, grace_s=5.0)
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "one", serves)
     job = await people.offered(engine, carla, serves)
-    await online(engine, serves, after_s)
+    await pass_time_online(engine, serves, after_s)
     if late:
         with pytest.raises(Expired):
             await jobs.claim(engine, one, job)
@@ -113,24 +123,26 @@ async def test_an_acceptance_within_the_grace_counts(engine: Engine, after_s: fl
         assert (await jobs.claim(engine, one, job)).message == "Job accepted"
 
 
-async def test_a_job_ends_after_its_grace_and_not_before(engine: Engine) -> None:
-    """The end of a job's life waits for acceptances that are on their way."""
+async def test_a_job_expires_after_its_grace_time(engine: Engine) -> None:
+    """A job expires only after its grace time, so that an acceptance on its way still counts."""
     set_dispatch(engine, grace_s=5.0, job_s=30.0)
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "one", serves, capacity=2)
     won, lost = [await people.offered(engine, carla, serves) for _ in range(2)]
-    await online(engine, serves, 33)
+    await pass_time_online(engine, serves, 33)
     await run_due_tasks(engine)
     assert not await event_log.events(engine, "job.expired")
     assert (await jobs.claim(engine, one, won)).message == "Job accepted"
-    await online(engine, serves, 3)
+    await pass_time_online(engine, serves, 3)
     await run_due_tasks(engine)
     [expired] = await event_log.events(engine, "job.expired")
     assert event_log.payload(expired)["job"]["id"] == lost
 
 
 async def test_offers_of_one_wave_end_one_by_one(engine: Engine) -> None:
-    """Who was asked later has his time too, and who was asked first is told when his is over."""
+    """Each offer of a wave ends at its own time: `offer.closed` goes to the first technician while the later one can
+    still claim.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     await people.technician(engine, "first", serves, at=metres_north(100))
     job = await people.offered(engine, carla, serves)
@@ -145,8 +157,10 @@ async def test_offers_of_one_wave_end_one_by_one(engine: Engine) -> None:
     assert set(closed.to) == {"user:first"}
 
 
-async def test_ops_hear_once_that_nobody_took_it(engine: Engine) -> None:
-    """After the last declared wave, not before, and not with every look over the zone that follows."""
+async def test_ops_receive_job_unfilled_once(engine: Engine) -> None:
+    """Ops receive `job.unfilled` once, after the last declared wave: not before, and not again after later searches of
+    the whole zone.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     await people.technician(engine, "one", serves, at=metres_north(100))
     job = await people.offered(engine, carla, serves)
@@ -165,32 +179,36 @@ async def test_ops_hear_once_that_nobody_took_it(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("burst", [500, 5_000])
-async def test_a_burst_of_one_class_does_not_hide_another(engine: Engine, burst: int) -> None:
-    """Work that fell due after thousands of late joiners is given out at the first look, what lies amid them soon."""
+async def test_a_burst_of_tasks_of_one_kind_does_not_delay_another_kind(engine: Engine, burst: int) -> None:
+    """A task that became due after thousands of `match` tasks is taken by the first `due_take`, and a task that became
+    due in the middle of them after a bounded number of calls.
+    """
     crowd = {f"match:x{n}": n for n in range(burst)}
     due = keys.due_tasks(DEFAULT_ZONE)
     await engine.store.redis.zadd(due, {**crowd, "expire:amid": burst // 2 - 0.5, "offers:last:1": burst})
-    first = await taken(engine)
+    first = await take_due_tasks(engine)
     assert "offers:last:1" in first and len(first) == 32
     looks = 1
     while "expire:amid" not in first:
-        first, looks = await taken(engine), looks + 1
+        first, looks = await take_due_tasks(engine), looks + 1
         assert looks <= 1 + burst / 96
     assert await engine.store.redis.zcount(due, "-inf", burst) == burst + 2 - 32 * looks
 
 
-async def test_a_class_that_nobody_knows_does_not_stand_still(engine: Engine) -> None:
-    """An entry of an older or newer engine is given out too, and comes back later instead of at once."""
+async def test_a_task_of_an_unknown_kind_is_postponed(engine: Engine) -> None:
+    """A task of an unknown kind, as an older or newer engine may leave, is taken, and is due again later instead of at
+    once.
+    """
     await engine.store.redis.zadd(keys.due_tasks(DEFAULT_ZONE), {"riddle:x": 1})
-    assert await taken(engine) == ["riddle:x"]
-    assert await taken(engine) == []
+    assert await take_due_tasks(engine) == ["riddle:x"]
+    assert await take_due_tasks(engine) == []
     assert await scheduler.run_once(engine, DEFAULT_ZONE) > 0
 
 
 @pytest.mark.parametrize("lost", [False, True])
 async def test_a_suspended_customers_job_is_offered_to_no_late_joiner(engine: Engine, lost: bool) -> None:
-    """Who comes online meanwhile is not offered it, also where Redis lost all that it knew of the customer; the jobs of
-    others beside it are offered, and once the customer is reinstated so is theirs.
+    """A late joiner receives no offer of a suspended customer's job, also after Redis lost the customer's records;
+    other customers' jobs are offered. After the reinstatement the job is offered too.
     """
     serves, carla = await people.service(engine), await people.customer(engine)
     job = await people.offered(engine, carla, serves)

@@ -1,4 +1,6 @@
-"""Eligible technicians without an offer: blocked, former holders, with enough offers, or behind a newcomer."""
+"""Tests of eligible technicians who receive no offer: blocked, former holders, with too many open offers, or behind a
+newcomer.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +27,10 @@ from tests.support.dispatch_setup import (
 )
 
 
-async def test_who_is_blocked_is_not_asked_by_a_wave_nor_as_a_late_joiner(engine: Engine) -> None:
-    """Whichever party set the block, neither a wave nor a late match makes an offer until the block is removed."""
+async def test_a_blocked_technician_receives_no_offer(engine: Engine) -> None:
+    """While a customer blocks a technician, or a technician blocks the customer, neither a wave nor a late match offers
+    that technician the customer's job. After the block is removed the next wave does.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     one, two = [await staff.eligible(engine, serves, online=False) for _ in range(2)]
     await blocks.put(engine, carla, one.id)
@@ -41,8 +45,10 @@ async def test_who_is_blocked_is_not_asked_by_a_wave_nor_as_a_late_joiner(engine
     assert await offered_technicians(engine, job) == [one.id]
 
 
-async def test_a_block_takes_open_offers_back(engine: Engine) -> None:
-    """The technician may no longer claim the customer's job and is informed; offers of other customers stay."""
+async def test_a_block_withdraws_open_offers(engine: Engine) -> None:
+    """A block withdraws the technician's open offers of this customer's jobs with `offer.closed`; offers of other
+    customers' jobs stay.
+    """
     serves = await people.service(engine)
     carla, other = await people.customer(engine), await people.customer(engine, "Other")
     one = await staff.eligible(engine, serves)
@@ -55,8 +61,8 @@ async def test_a_block_takes_open_offers_back(engine: Engine) -> None:
     assert (await jobs.claim(engine, one, others)).message == "Job accepted"
 
 
-async def test_who_left_the_job_is_not_asked_again(engine: Engine) -> None:
-    """A former holder is excluded from every later wave and from late matches, and the wave records the reason."""
+async def test_a_former_holder_receives_no_new_offer(engine: Engine) -> None:
+    """A wave makes no offer to a former holder of the job and records the reason `left`."""
     serves, carla = await people.service(engine), await people.customer(engine)
     await people.technician(engine, "gone", serves, at=metres_north(100))
     job = people.id_of(await people.job(engine, carla, serves))
@@ -67,8 +73,8 @@ async def test_who_left_the_job_is_not_asked_again(engine: Engine) -> None:
 
 
 async def test_nobody_has_more_open_offers_than_the_cap(engine: Engine) -> None:
-    """At the cap a technician has no new offer, also as a late joiner; an offer that was declined or lost makes
-    room.
+    """A technician with `open_offers` open offers receives no further offer, also as a late joiner. After a decline, or
+    a claim by another technician, they receive offers again.
     """
     set_dispatch(engine, open_offers=2)
     serves, carla = await people.service(engine), await people.customer(engine)
@@ -88,8 +94,10 @@ async def test_nobody_has_more_open_offers_than_the_cap(engine: Engine) -> None:
     assert await offered_technicians(engine, third) == ["one", "other"]
 
 
-async def test_a_place_is_kept_for_newcomers_and_falls_to_others_where_there_are_none(engine: Engine) -> None:
-    """Of three places one is for the nearest newcomer, although four experienced technicians are nearer."""
+async def test_a_share_of_offers_is_reserved_for_newcomers(engine: Engine) -> None:
+    """With `newcomers` 0.33 one of three offers goes to the nearest newcomer, although experienced technicians are
+    nearer; without newcomers all three go to the experienced.
+    """
     set_dispatch(engine, newcomers=0.33, newcomer_jobs=5, waves=(Wave(size=3, radius_m=3000, interval_s=10),))
     serves, carla = await people.service(engine), await people.customer(engine)
     for n in range(4):
@@ -106,8 +114,8 @@ async def test_a_place_is_kept_for_newcomers_and_falls_to_others_where_there_are
     assert await exclusions(engine, job) == {"newcomers": ["old2"], "rank": ["new1", "old3"]}
 
 
-async def test_newcomers_among_the_best_need_no_place_of_their_own(engine: Engine) -> None:
-    """Newcomers who rank among the best count for the share: nobody else gives way."""
+async def test_newcomers_who_rank_among_the_best_fill_the_share(engine: Engine) -> None:
+    """A newcomer who ranks among the best counts for the reserved share, so no other technician loses an offer."""
     set_dispatch(engine, newcomers=0.5, newcomer_jobs=1, waves=(Wave(size=2, radius_m=3000, interval_s=10),))
     serves, carla = await people.service(engine), await people.customer(engine)
     for n, name in enumerate(("new0", "old", "new1")):

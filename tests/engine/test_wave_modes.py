@@ -1,4 +1,4 @@
-"""How a blueprint searches for a technician: waves serve the modes broadcast and bids, and no others."""
+"""Tests of the search modes of blueprints: waves serve `broadcast` and `bids`, and no other mode."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from tests.support.dispatch_setup import metres_north, offer_audiences, offered_
 
 
 @pytest.mark.parametrize("blueprint", ["managed", "delivery", "direct_booking"])
-async def test_a_job_that_is_not_offered_around_gets_no_wave(engine: Engine, blueprint: str) -> None:
-    """In the other modes, and for a direct request, a wave has no effect."""
+async def test_a_job_in_another_mode_gets_no_wave(engine: Engine, blueprint: str) -> None:
+    """For a job in another mode than `broadcast` and `bids`, neither a wave nor a late match makes an offer, and
+    `job.searching` is not sent.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     await people.technician(engine, "t1", serves)
     named = {"technician": "t1"} if blueprint == "direct_booking" else {}
@@ -38,8 +40,8 @@ async def test_a_job_that_is_not_offered_around_gets_no_wave(engine: Engine, blu
     assert not await event_log.events(engine, "job.searching", job)
 
 
-async def test_who_is_asked_by_name_is_still_asked_when_he_has_been_away(engine: Engine) -> None:
-    """Going offline withdraws invitations, but not a request by name."""
+async def test_going_offline_does_not_withdraw_a_direct_request(engine: Engine) -> None:
+    """A technician who goes offline loses the offers of waves, but not the request of a direct booking."""
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
     named = people.id_of(await people.job(engine, carla, serves, blueprint="direct_booking", technician="t1"))
@@ -51,7 +53,7 @@ async def test_who_is_asked_by_name_is_still_asked_when_he_has_been_away(engine:
     assert (await offered_technicians(engine, named)) == ["t1"]
 
 
-async def test_waves_invite_to_bid_and_widen_like_others(engine: Engine) -> None:
+async def test_a_job_for_bids_is_offered_in_waves(engine: Engine) -> None:
     """A job that takes bids is offered in the blueprint's waves and to late joiners."""
     serves, carla = await people.service(engine), await people.customer(engine)
     await people.technician(engine, "near", serves, at=metres_north(100))

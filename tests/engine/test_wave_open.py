@@ -1,4 +1,4 @@
-"""Waves: who receives an offer, who is excluded and why, how waves widen, and late joiners."""
+"""Tests of waves: who receives an offer, who is excluded and why, how waves widen, and what late joiners receive."""
 
 from __future__ import annotations
 
@@ -17,58 +17,60 @@ from engine.workers import scheduler
 from tests.support import event_log, live_accounts, people
 from tests.support.clock import advance
 
-METRE = 1 / 111_195  # of latitude, in degrees, on the sphere that Redis reckons with
+METRE_DEG = 1 / 111_195  # degrees of latitude for one metre, on the sphere that Redis computes with
 
 
-def north(metres: float) -> Position:
-    """Return the position that is this far north of where jobs are."""
-    return Position(people.HERE.lat + metres * METRE, people.HERE.lon)
+def metres_north(metres: float) -> Position:
+    """Return the position that is `metres` north of the jobs' position."""
+    return Position(people.HERE.lat + metres * METRE_DEG, people.HERE.lon)
 
 
-async def asked(engine: Engine, job: JobId) -> list[str]:
-    """Return the technicians that have an offer of the job, sorted."""
+async def offered_technicians(engine: Engine, job: JobId) -> list[str]:
+    """Return the technicians who have an offer of the job in any status, sorted."""
     return sorted(k.decode() for k in await engine.store.redis.hkeys(keys.job_offers(DEFAULT_ZONE, job)))
 
 
-async def test_each_is_left_out_for_his_reason(engine: Engine) -> None:
-    """A technician who is offline, at capacity, without a recent position, without the service, too far away or
-    ineligible has no offer, and the wave records the reason.
+async def test_a_wave_records_why_a_technician_is_excluded(engine: Engine) -> None:
+    """A technician who is offline, at capacity, without a recent position, without the service or too far away receives
+    no offer; the wave records `stale_position` for the technician without a recent position.
     """
     serves, other, carla = await people.service(engine), await people.service(engine), await people.customer(engine)
-    await people.technician(engine, "fit", serves, at=north(100))
-    await people.technician(engine, "elsewhere", other, at=north(100))
+    await people.technician(engine, "fit", serves, at=metres_north(100))
+    await people.technician(engine, "elsewhere", other, at=metres_north(100))
     await people.technician(engine, "offline", serves, at=None)
-    await people.technician(engine, "far", serves, at=north(3200))
-    full = await people.technician(engine, "full", serves, at=north(50))
+    await people.technician(engine, "far", serves, at=metres_north(3200))
+    full = await people.technician(engine, "full", serves, at=metres_north(50))
     first = await people.offered(engine, carla, serves)
     await jobs.claim(engine, full, first)
-    await people.technician(engine, "stale", serves, at=north(100))
+    await people.technician(engine, "stale", serves, at=metres_north(100))
     await advance(engine, 130)
-    await live.store_fixes(engine, people.hot_technician("fit"), "fit", [Fix(lat=north(120).lat, lon=people.HERE.lon)])
+    await live.store_fixes(
+        engine, people.hot_technician("fit"), "fit", [Fix(lat=metres_north(120).lat, lon=people.HERE.lon)]
+    )
     job = await people.offered(engine, carla, serves)
-    assert await asked(engine, job) == ["fit"]
+    assert await offered_technicians(engine, job) == ["fit"]
     [wave] = [orjson.loads(w) for w in await job_queries.waves(engine, people.ADMIN, job)]
     assert wave["in"] == {"count": 1, "technicians": ["fit"]}
     assert wave["out"] == {"stale_position": {"count": 1, "technicians": ["stale"]}}
 
 
-async def test_the_nearest_are_asked_first_and_then_further_out(engine: Engine) -> None:
-    """Waves offer the job to ten technicians within 3 km, then within 7 and 15 km, then in the whole zone, and to
-    nobody twice while their offer is open.
+async def test_waves_widen_from_the_nearest_to_the_whole_zone(engine: Engine) -> None:
+    """The waves offer the job to ten technicians within 3 km, then within 7 km, then within 15 km, then in the whole
+    zone, and to nobody twice while their offer is open.
     """
     serves, carla = await people.service(engine), await people.customer(engine)
     for i in range(12):
-        await people.technician(engine, f"a{i:02}", serves, at=north(100 + 100 * i))
+        await people.technician(engine, f"a{i:02}", serves, at=metres_north(100 + 100 * i))
     for name, metres in (("b", 5_000), ("c", 12_000), ("d", 40_000)):
-        await people.technician(engine, name, serves, at=north(metres))
+        await people.technician(engine, name, serves, at=metres_north(metres))
     job = await people.offered(engine, carla, serves)
-    assert await asked(engine, job) == [f"a{i:02}" for i in range(10)]
+    assert await offered_technicians(engine, job) == [f"a{i:02}" for i in range(10)]
     await scheduler.open_wave(engine, DEFAULT_ZONE, job, 2)
-    assert await asked(engine, job) == [*(f"a{i:02}" for i in range(12)), "b"]
+    assert await offered_technicians(engine, job) == [*(f"a{i:02}" for i in range(12)), "b"]
     await scheduler.open_wave(engine, DEFAULT_ZONE, job, 3)
-    assert (await asked(engine, job))[-1] == "c"
+    assert (await offered_technicians(engine, job))[-1] == "c"
     await scheduler.open_wave(engine, DEFAULT_ZONE, job, 4)
-    assert (await asked(engine, job))[-1] == "d"
+    assert (await offered_technicians(engine, job))[-1] == "d"
     told = [event_log.payload(e) for e in await event_log.events(engine, "job.searching", job)]
     assert [(t["wave"], t["asked"], t["radius_m"]) for t in told] == [
         (1, 10, 3000),
@@ -79,7 +81,7 @@ async def test_the_nearest_are_asked_first_and_then_further_out(engine: Engine) 
 
 
 async def test_a_wave_opened_twice_opens_once(engine: Engine) -> None:
-    """Two schedulers do no harm: the second one finds that the wave is no longer the next."""
+    """A wave that two schedulers open is opened once: the second finds that the wave is no longer the next one."""
     serves, carla = await people.service(engine), await people.customer(engine)
     await people.technician(engine, "t1", serves)
     job = await people.offered(engine, carla, serves)
@@ -105,43 +107,47 @@ async def test_a_runner_that_dies_between_taking_and_doing_loses_nothing(engine:
     assert not [e for e in nothing.rest[1:] if job.encode() in e]
     await advance(engine, 10.1)
     await scheduler.run_once(engine, DEFAULT_ZONE)
-    assert await asked(engine, job) == ["t1"]
+    assert await offered_technicians(engine, job) == ["t1"]
 
 
-async def test_who_comes_online_is_offered_what_is_open(engine: Engine) -> None:
-    """A technician who comes online within the current wave's radius has an offer at once; one outside it has none."""
+async def test_coming_online_starts_a_search_for_open_jobs(engine: Engine) -> None:
+    """A technician who comes online within the current wave's radius receives an offer at once; one outside the radius
+    receives none.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     job = await people.offered(engine, carla, serves)
-    await people.technician(engine, "near", serves, at=north(500))
-    await people.technician(engine, "far", serves, at=north(5_000))
+    await people.technician(engine, "near", serves, at=metres_north(500))
+    await people.technician(engine, "far", serves, at=metres_north(5_000))
     while await scheduler.run_once(engine, DEFAULT_ZONE) == 0.0:
         pass
-    assert await asked(engine, job) == ["near"]
+    assert await offered_technicians(engine, job) == ["near"]
     [offer] = (await offers.find_open_offers(engine, people.hot_technician("near"))).items
     assert orjson.loads(offer)["job"]["id"] == job
 
 
-async def test_who_comes_near_and_who_becomes_free_are_offered_too(engine: Engine) -> None:
-    """Moving 250 m and completing a job both start a search for open jobs."""
+async def test_moving_and_completing_a_job_start_a_search_for_open_jobs(engine: Engine) -> None:
+    """A technician who moves at least 250 m, and one who completes a job, receive offers of open jobs within the wave's
+    radius.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
-    mover = await people.technician(engine, "mover", serves, at=north(5_000))
-    busy = await people.technician(engine, "busy", serves, at=north(100))
+    mover = await people.technician(engine, "mover", serves, at=metres_north(5_000))
+    busy = await people.technician(engine, "busy", serves, at=metres_north(100))
     first = await people.offered(engine, carla, serves)
     await jobs.claim(engine, busy, first)
     job = await people.offered(engine, carla, serves)
-    assert await asked(engine, job) == []
+    assert await offered_technicians(engine, job) == []
     await advance(engine, 1)
-    await live.store_fixes(engine, mover, "mover", [Fix(lat=north(900).lat, lon=people.HERE.lon)])
+    await live.store_fixes(engine, mover, "mover", [Fix(lat=metres_north(900).lat, lon=people.HERE.lon)])
     for command in ("depart", "arrive", "start", "complete"):
         await jobs.run_command(engine, busy, first, Step(command=command))
     while await scheduler.run_once(engine, DEFAULT_ZONE) == 0.0:
         pass
-    assert await asked(engine, job) == ["busy", "mover"]
+    assert await offered_technicians(engine, job) == ["busy", "mover"]
 
 
-async def test_a_declined_offer_is_not_made_again_an_expired_one_is(engine: Engine) -> None:
-    """The whole zone is searched every minute: technicians who declined have no new offer, those who did not answer
-    have one.
+async def test_an_expired_offer_is_repeated_and_a_declined_one_is_not(engine: Engine) -> None:
+    """The whole zone is searched each minute: a technician who declined receives no new offer, one whose offer expired
+    receives one.
     """
     serves, carla = await people.service(engine), await people.customer(engine)
     no, silent = await people.technician(engine, "no", serves), await people.technician(engine, "silent", serves)
@@ -162,41 +168,41 @@ async def test_a_declined_offer_is_not_made_again_an_expired_one_is(engine: Engi
         )
 
 
-async def test_the_last_no_brings_the_next_wave_forward(engine: Engine) -> None:
-    """When no offer is open any more, the next wave opens at once."""
+async def test_the_last_decline_opens_the_next_wave(engine: Engine) -> None:
+    """When the last open offer is declined, the next wave opens at once."""
     serves, carla = await people.service(engine), await people.customer(engine)
-    near = await people.technician(engine, "near", serves, at=north(100))
-    await people.technician(engine, "far", serves, at=north(5_000))
+    near = await people.technician(engine, "near", serves, at=metres_north(100))
+    await people.technician(engine, "far", serves, at=metres_north(5_000))
     job = await people.offered(engine, carla, serves)
     await offers.decline_offer(engine, near, job)
     while await scheduler.run_once(engine, DEFAULT_ZONE) == 0.0:
         pass
-    assert await asked(engine, job) == ["far", "near"]
+    assert await offered_technicians(engine, job) == ["far", "near"]
 
 
-async def test_a_dense_crowd_that_was_asked_already_does_not_hide_the_others(engine: Engine) -> None:
-    """Although 600 technicians at one place have declined, the wave finds the few beyond them, step by step."""
+async def test_a_crowd_that_declined_does_not_hide_technicians_behind_it(engine: Engine) -> None:
+    """A wave finds the technicians behind a crowd of 600 who all declined, in several runs of the script."""
     serves, carla = await people.service(engine), await people.customer(engine)
     job = people.id_of(await people.job(engine, carla, serves))
     crowd = [f"c{i}" for i in range(600)]
     for name in crowd:
-        await people.technician(engine, name, serves, at=north(20))
+        await people.technician(engine, name, serves, at=metres_north(20))
     await engine.store.redis.hset(keys.job_offers(DEFAULT_ZONE, job), mapping=dict.fromkeys(crowd, "rejected 1 0 0 20"))
-    await people.technician(engine, "beyond", serves, at=north(400))
+    await people.technician(engine, "beyond", serves, at=metres_north(400))
     for _ in range(40):
         done = await scheduler.open_wave(engine, DEFAULT_ZONE, job, 1)
         if done.rest and done.rest[1] != b"1":
             break
-    assert "beyond" in await asked(engine, job)
+    assert "beyond" in await offered_technicians(engine, job)
 
 
 async def test_who_goes_offline_gives_his_offers_back(engine: Engine) -> None:
-    """Going offline withdraws open offers, informs the technician and ops, and brings the next wave forward; back
-    online they have an offer again, because a withdrawn offer is no answer.
+    """A technician who goes offline receives `offer.closed` with the reason `withdrawn`, and the next wave opens at
+    once. Back online they receive an offer again, because a withdrawn offer is no answer.
     """
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
-    await people.technician(engine, "t2", serves, at=north(5_000))
+    await people.technician(engine, "t2", serves, at=metres_north(5_000))
     job = await people.offered(engine, carla, serves)
     await live.set_availability(engine, one, "t1", online=False)
     with pytest.raises(NotOffered):
@@ -205,7 +211,7 @@ async def test_who_goes_offline_gives_his_offers_back(engine: Engine) -> None:
     assert closed.to == ("user:t1",) and event_log.payload(closed)["reason"] == "withdrawn"
     while await scheduler.run_once(engine, DEFAULT_ZONE) == 0.0:
         pass
-    assert "t2" in await asked(engine, job)
+    assert "t2" in await offered_technicians(engine, job)
     await live.set_availability(engine, one, "t1", online=True, position=people.HERE)
     while await scheduler.run_once(engine, DEFAULT_ZONE) == 0.0:
         pass
@@ -213,7 +219,7 @@ async def test_who_goes_offline_gives_his_offers_back(engine: Engine) -> None:
 
 
 async def test_a_technician_who_is_gone_goes_offline_by_lease(engine: Engine) -> None:
-    """A technician without a heartbeat for the length of the lease is offline and ops are informed; one with a
+    """A technician without a sign of life for the length of the lease goes offline with the reason `lease`; one with a
     renewed lease stays online.
     """
     serves = await people.service(engine)
@@ -230,7 +236,7 @@ async def test_a_technician_who_is_gone_goes_offline_by_lease(engine: Engine) ->
 
 
 async def test_a_pause_takes_nobody_offline_and_ends_nothing(engine: Engine) -> None:
-    """After ten unobserved minutes no lease, offer or job ends within one lease of the end of the pause."""
+    """After a pause of twenty minutes no lease, offer or job ends within one lease of the end of the pause."""
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
     job = await people.offered(engine, carla, serves)
@@ -247,8 +253,10 @@ async def test_a_pause_takes_nobody_offline_and_ends_nothing(engine: Engine) -> 
     assert await engine.store.redis.hget(keys.technician(DEFAULT_ZONE, tech), "online") == b"1"
 
 
-async def test_a_job_that_nobody_takes_expires_and_all_are_told(engine: Engine) -> None:
-    """After its lifetime the job expires, once, for its customer and for the technicians with an offer."""
+async def test_a_job_that_nobody_claims_expires_after_its_lifetime(engine: Engine) -> None:
+    """A job that nobody claims expires once, after its lifetime; `job.expired` goes to the customer, to ops and to the
+    watchers of the job.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     await people.technician(engine, "t1", serves)
     job = await people.offered(engine, carla, serves)
@@ -264,33 +272,34 @@ async def test_a_job_that_nobody_takes_expires_and_all_are_told(engine: Engine) 
 
 
 async def test_the_whole_zone_is_asked_in_turns_of_256(engine: Engine) -> None:
-    """After the declared waves every eligible technician has an offer, not only the nearest 256. At most 500 offers
-    are open at once, and the next follow as those end. No event has more than 64 recipients.
+    """After the declared waves every eligible technician receives an offer, 256 in each run of the script. At most 500
+    offers are open at once, and the next follow as those end. No event has more than 64 recipients.
     """
     serves, carla = await people.service(engine), await people.customer(engine)
     for i in range(600):
-        await people.technician(engine, f"t{i:03}", serves, at=north(20_000 + 50 * i))
+        await people.technician(engine, f"t{i:03}", serves, at=metres_north(20_000 + 50 * i))
     job = people.id_of(await people.job(engine, carla, serves))
     for number in (1, 2, 3):
         await scheduler.open_wave(engine, DEFAULT_ZONE, job, number)
     turns = 0
     while (await scheduler.open_wave(engine, DEFAULT_ZONE, job, 4)).rest[1] == b"1":
         turns += 1
-    assert len(await asked(engine, job)) in (499, 500) and turns >= 2
+    assert len(await offered_technicians(engine, job)) in (499, 500) and turns >= 2
     await advance(engine, 61)
     while await scheduler.run_once(engine, DEFAULT_ZONE) == 0.0:
-        assert await _open(engine, job) <= 500
-    assert len(await asked(engine, job)) == 600
+        assert await _count_open_offers(engine, job) <= 500
+    assert len(await offered_technicians(engine, job)) == 600
     assert max(len(e.to) for e in await event_log.events(engine, "offer.created", job)) == 64
 
 
-async def _open(engine: Engine, job: JobId) -> int:
+async def _count_open_offers(engine: Engine, job: JobId) -> int:
+    """Return the number of the job's offers with the status `sent`."""
     values = await engine.store.redis.hvals(keys.job_offers(DEFAULT_ZONE, job))
     return sum(value.startswith(b"sent ") for value in values)
 
 
-async def test_all_who_lost_are_told_in_pieces(engine: Engine) -> None:
-    """A claim informs each loser once, and no event grows with their number."""
+async def test_offer_closed_is_split_into_events_of_64_recipients(engine: Engine) -> None:
+    """A claim closes the offer of each other technician once, in events of at most 64 recipients each."""
     serves, carla = await people.service(engine), await people.customer(engine)
     job = people.id_of(await people.job(engine, carla, serves))
     winner = await people.technician(engine, "winner", serves)
@@ -306,8 +315,8 @@ async def test_all_who_lost_are_told_in_pieces(engine: Engine) -> None:
 
 
 async def test_a_suspended_customers_job_is_held_back(engine: Engine) -> None:
-    """No offer is made while the customer is suspended; after the reinstatement the search continues with the same
-    wave.
+    """While the customer is suspended, a wave is refused with `unavailable` and makes no offer; after the reinstatement
+    the same wave opens.
     """
     serves, carla = await people.service(engine), await people.customer(engine)
     await people.technician(engine, "t1", serves)

@@ -1,4 +1,6 @@
-"""Opening zones: a Redis that is not the life of the log that the archive knows stays closed, and says so."""
+"""Tests of the opening of zones: a zone whose Redis does not continue the archived log stays closed and states the
+reason.
+"""
 
 from __future__ import annotations
 
@@ -30,15 +32,15 @@ EVENT = {"type": "t", "to": "user:ann", "at": 1, "actor": "engine", "bp": "", "d
 
 
 @pytest.fixture
-def hot(empty_redis: str) -> Iterator[redis.Redis]:
-    """Redis, to be filled by hand."""
+def zone_redis(empty_redis: str) -> Iterator[redis.Redis]:
+    """Yield a client of an empty Redis, which the test fills."""
     with redis.Redis.from_url(empty_redis) as client:
         yield client
 
 
 @pytest.fixture
-async def cold(settings: Settings) -> AsyncIterator[Archive]:
-    """The archive, to be filled by hand; its id is ``DATABASE``."""
+async def zone_archive(settings: Settings) -> AsyncIterator[Archive]:
+    """Yield an empty archive, which the test fills; the id of its database is `DATABASE`."""
     Path(settings.data).mkdir(exist_ok=True)
     archive = await open_archive(settings)
     async with archive.writing() as conn:
@@ -47,31 +49,39 @@ async def cold(settings: Settings) -> AsyncIterator[Archive]:
     await archive.close()
 
 
-async def archived(archive: Archive, seq: int, **firsts: int) -> None:
-    """Write into SQL what the archiver would have; ``e2_x=9`` is the epoch e2-x."""
+async def write_archive(archive: Archive, seq: int, **first_seqs: int) -> None:
+    """Write the checkpoint `seq` and the epochs with their first seqs into SQL, as the archiver does. `e2_x=9` is the
+    epoch `e2-x`.
+    """
     async with archive.writing() as conn:
         if seq:
             await conn.execute(insert(checkpoints).values(zone="main", epoch="any", seq=seq))
-        for epoch, first in firsts.items():
+        for epoch, first in first_seqs.items():
             await conn.execute(insert(epochs).values(zone="main", epoch=epoch.replace("_", "-"), first_seq=first))
 
 
-def filled(hot: redis.Redis, head: int, *, life: str = "gone", log_from: int = 1, **firsts: Any) -> None:
-    """Write into Redis what a zone has whose newest epoch is the last of ``firsts``."""
-    names = {epoch.replace("_", "-"): first for epoch, first in firsts.items()}
-    hot.hset(META, mapping={"epoch": list(names)[-1], "seq": head, "run_id": life, "database": DATABASE})
-    hot.hset(EPOCHS, mapping=names)
+def write_zone(
+    zone_redis: redis.Redis, head: int, *, run_id: str = "gone", log_from: int = 1, **first_seqs: Any
+) -> None:
+    """Write a zone's keys and log up to `head` into Redis; its epoch is the last of `first_seqs`, and `run_id` is the
+    server's run that wrote it.
+    """
+    names = {epoch.replace("_", "-"): first for epoch, first in first_seqs.items()}
+    zone_redis.hset(META, mapping={"epoch": list(names)[-1], "seq": head, "run_id": run_id, "database": DATABASE})
+    zone_redis.hset(EPOCHS, mapping=names)
     for seq in range(log_from, head + 1):
-        hot.xadd(LOG, EVENT, id=f"{seq}-0")  # type: ignore[arg-type]
+        zone_redis.xadd(LOG, EVENT, id=f"{seq}-0")  # type: ignore[arg-type]
 
 
-def run_of(hot: redis.Redis) -> str:
-    """The server's present life."""
-    return str(hot.info("server")["run_id"])  # type: ignore[index]
+def read_run_id(zone_redis: redis.Redis) -> str:
+    """Return the `run_id` of the running Redis server."""
+    return str(zone_redis.info("server")["run_id"])  # type: ignore[index]
 
 
 async def why_closed(settings: Settings, head: Cursor | None = None) -> str:
-    """The word for what a process finds that has seen ``head`` before; "" where the zone is open."""
+    """Open the zone in a new process, which has read the log up to `head` before. Return the code word of the reason
+    why the zone is closed, "" if it is open.
+    """
     async with open_engine(settings) as engine:
         state = engine.store.zones[DEFAULT_ZONE]
         if head:
@@ -84,17 +94,17 @@ async def why_closed(settings: Settings, head: Cursor | None = None) -> str:
         return {text: word for word, text in CLOSED_REASONS.items()}[state.why]
 
 
-# What stays closed
+# Zones that stay closed
 
 
-async def test_an_empty_redis_beside_a_filled_archive(settings: Settings, cold: Archive) -> None:
-    """The zone stays closed, and nothing is written."""
-    await archived(cold, 5, e1_a=1)
+async def test_an_empty_redis_beside_a_filled_archive_stays_closed(settings: Settings, zone_archive: Archive) -> None:
+    """A zone with an empty Redis beside an archive with events stays closed with EMPTY."""
+    await write_archive(zone_archive, 5, e1_a=1)
     assert await why_closed(settings) == "EMPTY"
 
 
 @pytest.mark.parametrize(
-    ("word", "seq", "known", "here"),
+    ("reason", "checkpoint", "epochs_in_sql", "zone_in_redis"),
     [
         ("BEHIND", 5, {"e1_a": 1}, {"head": 4, "e1_a": 1}),
         ("FOREIGN", 5, {"e1_a": 1}, {"head": 9, "e1_a": 2}),
@@ -107,110 +117,135 @@ async def test_an_empty_redis_beside_a_filled_archive(settings: Settings, cold: 
 )
 async def test_another_life_than_the_archives(
     settings: Settings,
-    cold: Archive,
-    hot: redis.Redis,
-    word: str,
-    seq: int,
-    known: dict[str, int],
-    here: dict[str, Any],
+    zone_archive: Archive,
+    zone_redis: redis.Redis,
+    reason: str,
+    checkpoint: int,
+    epochs_in_sql: dict[str, int],
+    zone_in_redis: dict[str, Any],
 ) -> None:
-    """Behind it, begun elsewhere, passed over by a failover, begun within what is archived, or with events lost."""
-    await archived(cold, seq, **known)
-    filled(hot, **here)
-    before = hot.hgetall(META)
-    assert await why_closed(settings) == word
-    assert hot.hgetall(META) == before
+    """The zone stays closed, unchanged, if its log is behind the archive (BEHIND), has other epochs than the archive
+    (FOREIGN) or lacks events that SQL does not have (HOLE).
+    """
+    await write_archive(zone_archive, checkpoint, **epochs_in_sql)
+    write_zone(zone_redis, **zone_in_redis)
+    before = zone_redis.hgetall(META)
+    assert await why_closed(settings) == reason
+    assert zone_redis.hgetall(META) == before
 
 
 @pytest.mark.parametrize("newer", ["e2_b", "e1_b"])
-async def test_a_server_that_lacks_an_epoch_that_opened_elsewhere(
-    settings: Settings, cold: Archive, hot: redis.Redis, newer: str
+async def test_a_redis_without_the_newest_epoch_stays_closed(
+    settings: Settings, zone_archive: Archive, zone_redis: redis.Redis, newer: str
 ) -> None:
-    """The name leads back to a server that did not restart: it is refused even before the newer life has any event
-    archived, by a process that has only now begun.
+    """A Redis that lacks the newest epoch of the archive stays closed with OLDER, also before any event of that epoch
+    is archived: the address leads to an old server that did not restart.
     """
-    await archived(cold, 5, e1_a=1, **{newer: 8})
-    filled(hot, 9, life=run_of(hot), e1_a=1)
+    await write_archive(zone_archive, 5, e1_a=1, **{newer: 8})
+    write_zone(zone_redis, 9, run_id=read_run_id(zone_redis), e1_a=1)
     assert await why_closed(settings) == "OLDER"
 
 
-async def test_an_epoch_below_the_one_seen(settings: Settings, cold: Archive, hot: redis.Redis) -> None:
-    """What this process has seen counts, though the archive has never heard of it."""
-    await archived(cold, 5, e1_a=1)
-    filled(hot, 9, life=run_of(hot), e1_a=1)
+async def test_an_epoch_older_than_one_read_before_is_refused(
+    settings: Settings, zone_archive: Archive, zone_redis: redis.Redis
+) -> None:
+    """A process that has read a newer epoch before refuses an older one with OLDER, even if the archive does not have
+    the newer epoch.
+    """
+    await write_archive(zone_archive, 5, e1_a=1)
+    write_zone(zone_redis, 9, run_id=read_run_id(zone_redis), e1_a=1)
     assert await why_closed(settings, Cursor(Epoch("e2-b"), 9)) == "OLDER"
 
 
-async def test_another_database(settings: Settings, cold: Archive, hot: redis.Redis) -> None:
-    """A wrong or an empty database beside a filled Redis: nobody's account is gone, the zone is closed."""
-    filled(hot, 9, e1_a=1)
-    hot.hset(META, "database", "d2")
+async def test_another_database(settings: Settings, zone_archive: Archive, zone_redis: redis.Redis) -> None:
+    """A Redis that belongs to another database stays closed with OTHER_DATABASE, so that no account
+    counts as deleted.
+    """
+    write_zone(zone_redis, 9, e1_a=1)
+    zone_redis.hset(META, "database", "d2")
     assert await why_closed(settings) == "OTHER_DATABASE"
 
 
 async def test_an_empty_database_beside_a_redis_that_was_never_paired(
-    settings: Settings, cold: Archive, hot: redis.Redis
+    settings: Settings, zone_archive: Archive, zone_redis: redis.Redis
 ) -> None:
-    """Redis was told that something is archived, so this is not the archive: it does not pair itself."""
-    filled(hot, 9, e1=1)
-    hot.hdel(META, "database")
-    hot.hset(META, "archived", 4)
+    """A Redis without a database id whose `archived` says that something is archived stays closed with OTHER_DATABASE
+    beside an empty database.
+    """
+    write_zone(zone_redis, 9, e1=1)
+    zone_redis.hdel(META, "database")
+    zone_redis.hset(META, "archived", 4)
     assert await why_closed(settings) == "OTHER_DATABASE"
 
 
-async def test_closed_by_an_operator(settings: Settings, cold: Archive, hot: redis.Redis) -> None:
-    """Only who closed it opens it again."""
-    filled(hot, 9, e1_a=1)
-    hot.hset(META, "epoch", "closed")
+async def test_a_zone_closed_by_an_operator_stays_closed(
+    settings: Settings, zone_archive: Archive, zone_redis: redis.Redis
+) -> None:
+    """A zone that an operator closed stays closed with CLOSED after a start."""
+    write_zone(zone_redis, 9, e1_a=1)
+    zone_redis.hset(META, "epoch", "closed")
     assert await why_closed(settings) == "CLOSED"
 
 
-# What opens
+# Zones that open
 
 
 async def test_a_restarted_server_that_agrees_begins_a_new_epoch_above_its_head(
-    settings: Settings, cold: Archive, hot: redis.Redis
+    settings: Settings, zone_archive: Archive, zone_redis: redis.Redis
 ) -> None:
-    """Another run_id with at least what the archive has: the next epoch, known to SQL before anything is done in it."""
-    await archived(cold, 5, e1_a=1)
-    filled(hot, 9, e1_a=1)
+    """A restarted Redis that has at least what the archive has opens in the next epoch, above its head, and SQL has
+    that epoch before any command runs in it.
+    """
+    await write_archive(zone_archive, 5, e1_a=1)
+    write_zone(zone_redis, 9, e1_a=1)
     async with open_engine(settings) as engine:
         assert engine.store.zones[DEFAULT_ZONE].epoch == epoch_name(2)
         assert await log.read_epochs(engine.store.reads, DEFAULT_ZONE) == {"e1-a": 1, epoch_name(2): 10}
-        known = (await records.read_records(cold, [DEFAULT_ZONE]))[DEFAULT_ZONE]
+        known = (await records.read_records(zone_archive, [DEFAULT_ZONE]))[DEFAULT_ZONE]
         assert known == (DATABASE, 5, {"e1-a": 1, epoch_name(2): 10})
 
 
-async def test_an_epoch_that_redis_lost_before_anything_was_archived_of_it_is_over(
-    settings: Settings, cold: Archive, hot: redis.Redis
+async def test_an_epoch_lost_without_archived_events_is_deleted(
+    settings: Settings, zone_archive: Archive, zone_redis: redis.Redis
 ) -> None:
-    """A crash right after the opening: the next epoch counts on above it, and the lost one is forgotten."""
-    await archived(cold, 5, e1_a=1, e2_b=10)
-    filled(hot, 9, e1_a=1)
+    """An epoch that Redis lost before any of its events was archived is deleted from SQL, and the zone opens in a
+    higher epoch.
+    """
+    await write_archive(zone_archive, 5, e1_a=1, e2_b=10)
+    write_zone(zone_redis, 9, e1_a=1)
     assert await why_closed(settings) == ""
-    assert (await records.read_records(cold, [DEFAULT_ZONE]))[DEFAULT_ZONE].epochs == {"e1-a": 1, epoch_name(3): 10}
+    assert (await records.read_records(zone_archive, [DEFAULT_ZONE]))[DEFAULT_ZONE].epochs == {
+        "e1-a": 1,
+        epoch_name(3): 10,
+    }
 
 
-async def test_a_pair_of_an_older_release_goes_on(settings: Settings, cold: Archive, hot: redis.Redis) -> None:
-    """Old names count without their suffix, and the pair pairs itself."""
-    await archived(cold, 5, e9=1, e10=3)
-    filled(hot, 9, e9=1, e10=3)
-    hot.hdel(META, "database")
+async def test_redis_and_sql_of_an_older_release_open(
+    settings: Settings, zone_archive: Archive, zone_redis: redis.Redis
+) -> None:
+    """Redis and SQL of an older release, with epochs without a suffix and without a database id, open in a new epoch,
+    and Redis receives the database id.
+    """
+    await write_archive(zone_archive, 5, e9=1, e10=3)
+    write_zone(zone_redis, 9, e9=1, e10=3)
+    zone_redis.hdel(META, "database")
     async with open_engine(settings) as engine:
         assert engine.store.zones[DEFAULT_ZONE].epoch == epoch_name(11)
         assert await writer.run_once(engine) == 4
-    assert hot.hget(META, "database") == DATABASE.encode()
+    assert zone_redis.hget(META, "database") == DATABASE.encode()
 
 
-async def test_the_same_server_keeps_its_epoch(settings: Settings, cold: Archive) -> None:
-    """A second opening on the same run of the server finds the pair that the first has made."""
+async def test_the_same_run_of_redis_continues_its_epoch(settings: Settings, zone_archive: Archive) -> None:
+    """A second opening on the same run of the Redis server continues the epoch of the first."""
     for _ in range(2):
         async with open_engine(settings) as engine:
             assert engine.store.zones[DEFAULT_ZONE].epoch == epoch_name(1)
 
 
 async def test_a_log_that_lost_its_end_on_the_same_server_begins_a_new_epoch(engine: Engine) -> None:
-    """It followed another one for a moment: whoever had heard the lost events is not told that they are there."""
+    """A log that lost its newest event on the same Redis server begins a new epoch, so that clients with a cursor on
+    the lost event load their state again.
+    """
     await people.technician(engine, "t1", await people.service(engine))
     state = engine.store.zones[DEFAULT_ZONE]
     await engine.store.redis.xdel(LOG, f"{state.seq}-0")
@@ -220,7 +255,9 @@ async def test_a_log_that_lost_its_end_on_the_same_server_begins_a_new_epoch(eng
 
 
 async def test_a_flush_under_a_running_engine_closes_the_zone(engine: Engine) -> None:
-    """FLUSHALL causes no disconnect; the next command finds it and the zone closes rather than starts anew."""
+    """After FLUSHALL, which causes no disconnect, the next command is `unavailable` and the zone closes instead of
+    starting anew.
+    """
     await people.technician(engine, "t1", await people.service(engine))
     await engine.store.redis.flushall()
     with pytest.raises(Unavailable):
@@ -229,8 +266,10 @@ async def test_a_flush_under_a_running_engine_closes_the_zone(engine: Engine) ->
     assert not state.open and "empty" in state.why
 
 
-async def test_another_node_that_opens_a_new_epoch_is_followed(engine: Engine) -> None:
-    """A stale belief is refused before the first write, looked up again, and the command done once."""
+async def test_an_engine_follows_an_epoch_that_another_server_opened(engine: Engine) -> None:
+    """A command with an outdated epoch is refused before its first write; the engine reads the new epoch and repeats
+    the command once.
+    """
     serves = await people.service(engine)
     await engine.store.redis.hset(META, "epoch", "e7-b")
     await engine.store.redis.hset(EPOCHS, "e7-b", 1)
@@ -241,18 +280,18 @@ async def test_another_node_that_opens_a_new_epoch_is_followed(engine: Engine) -
 # With the archive away
 
 
-async def away(*_: object) -> None:
-    """What a database that is away answers."""
+async def raise_unavailable(*_: object) -> None:
+    """Raise `Unavailable`, as a database that is away does."""
     raise Unavailable("The database is away")
 
 
 async def test_a_zone_closed_because_sql_was_away_opens_by_itself(
-    settings: Settings, cold: Archive, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, zone_archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also on a server that did not restart; the database comes back, and the zone is compared then."""
+    """A zone that could not be compared with SQL at the start is closed, and opens by itself once SQL is back."""
     assert await why_closed(settings) == ""
     real = records.read_records
-    monkeypatch.setattr(records, "read_records", away)
+    monkeypatch.setattr(records, "read_records", raise_unavailable)
     async with open_engine(settings) as engine:
         state = engine.store.zones[DEFAULT_ZONE]
         assert not state.open and "cannot be asked" in state.why
@@ -262,12 +301,14 @@ async def test_a_zone_closed_because_sql_was_away_opens_by_itself(
 
 
 @pytest.mark.parametrize(("change", "opens"), [("none", True), ("another epoch", False), ("an older head", False)])
-async def test_a_connection_that_comes_back_without_sql(
+async def test_a_reconnection_while_sql_is_away_continues_only_the_same_log(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, change: str, opens: bool
 ) -> None:
-    """A running process goes on in the very epoch it has in hand, and in no other."""
+    """While SQL is away, a running process that reconnects to Redis continues only if epoch and head are those that it
+    had before.
+    """
     await people.technician(engine, "t1", await people.service(engine))
-    monkeypatch.setattr(records, "read_records", away)
+    monkeypatch.setattr(records, "read_records", raise_unavailable)
     state = engine.store.zones[DEFAULT_ZONE]
     if change == "another epoch":
         await engine.store.redis.hset(META, "epoch", "e2-b")
@@ -287,7 +328,9 @@ async def test_a_connection_that_comes_back_without_sql(
 async def test_an_archiver_that_cannot_go_on_closes_the_zone_for_everybody(
     engine: Engine, settings: Settings, fault: str
 ) -> None:
-    """Every process refuses commands then; where log and archive agree again the zone opens, in a new epoch."""
+    """An archiver that finds another log than the archived one closes the zone for every process. Once log and archive
+    agree again, the zone opens in a new epoch.
+    """
     async with open_engine(settings) as other:
         serves = await people.service(engine)
         await people.technician(engine, "t1", serves)
@@ -318,8 +361,8 @@ async def test_an_archiver_that_cannot_go_on_closes_the_zone_for_everybody(
             await people.technician(other, "t4", serves)
 
 
-async def test_what_is_archived_is_never_taken_back(engine: Engine) -> None:
-    """Of two archivers the slower one speaks last."""
+async def test_the_archived_seq_never_decreases(engine: Engine) -> None:
+    """`archived` never decreases: a slower archiver's lower seq is ignored."""
     for seq in (7, 5):
         await engine.store.run(DEFAULT_ZONE, "zone_archived", keys={"meta": META}, args={"seq": seq})
     assert await engine.store.redis.hget(META, "archived") == b"7"

@@ -1,4 +1,4 @@
-"""Running a script on fakeredis, which knows no functions: by EVAL, with names as the store takes them."""
+"""Running a script on fakeredis, which has no functions: by EVAL, with keys and arguments by name as in `Store.run`."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ from engine.types import Zone
 from engine.zone import opening
 from engine.zone.records import ZoneRecord
 
-Z = Zone("main")
+ZONE = Zone("main")
 EPOCH = "e1-r1"
-ALL = scripts.load_installed_library()
+SCRIPTS = scripts.load_installed_library()
 
 
-def run(client: fakeredis.FakeRedis, script: str, places: scripts.Keys, args: scripts.Args, epoch: str = EPOCH) -> Any:
-    """Evaluate one script."""
-    given = (epoch,) if "epoch" in ALL[script].argv else ()
-    _, _, number, *words = ALL[script].call(places, args, *given)
-    return client.eval(ALL[script].source, number, *words)
+def run(
+    client: fakeredis.FakeRedis, script: str, script_keys: scripts.Keys, args: scripts.Args, epoch: str = EPOCH
+) -> Any:
+    """Evaluate one script and return its reply."""
+    leading = (epoch,) if "epoch" in SCRIPTS[script].argv else ()
+    _, _, number, *arguments = SCRIPTS[script].call(script_keys, args, *leading)
+    return client.eval(SCRIPTS[script].source, number, *arguments)
 
 
 def open_zone(client: fakeredis.FakeRedis) -> None:
-    """Begin the first life of the zone."""
-    run(client, "zone_open", opening.script_keys(Z), opening.script_arguments("r1", "1", ZoneRecord("d1", 0, {})))
+    """Open the zone in its first epoch, `EPOCH`."""
+    run(client, "zone_open", opening.script_keys(ZONE), opening.script_arguments("r1", "1", ZoneRecord("d1", 0, {})))

@@ -1,4 +1,4 @@
-"""One rule for who receives an event: what Lua makes of a declaration, and what Python makes of it."""
+"""Tests that Lua and Python derive the same channels from the audience that a blueprint declares."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from engine.blueprint import audience
 from engine.store import scripts
 
-SOURCE = """
+LUA_SOURCE = """
 local Job = {public_json = function() return '{}' end}
 %s
 local job = {id = 'j1', customer = 'c1', holder = 't1', unaccepted = '0', service = 's1'}
@@ -21,8 +21,10 @@ return channels
 
 @pytest.mark.parametrize("word", sorted(audience.AUDIENCE_WORDS))
 def test_lua_and_python_address_the_same_channels(word: str) -> None:
-    """Each word of a declaration stands for the same channels in both, beside the watchers' `job:` channel."""
-    source = SOURCE % (scripts.scripts_folder() / "lib" / "audience.lua").read_text()
+    """Each audience word of a blueprint stands for the same channels in Lua and in Python, apart from the watchers'
+    channel `job:<id>`, which only Lua adds.
+    """
+    source = LUA_SOURCE % (scripts.scripts_folder() / "lib" / "audience.lua").read_text()
     reply = fakeredis.FakeRedis(version=(7, 2)).eval(source, 0, word)
     found = {channel.decode() for channel in reply} - {"job:j1"}
     assert found == audience.whole_job_channels([word], "c1", "t1")

@@ -1,4 +1,6 @@
-"""The first radius of a search, from how many the index counts around the job: near enough wherever the job is."""
+"""Tests of the first radius of a search, which `lib/density` estimates from the number of technicians
+around the job.
+"""
 
 from __future__ import annotations
 
@@ -10,52 +12,62 @@ from redis import Redis
 
 from engine.store import scripts
 
-SUPPLY, DEMAND = "{main}:supply:s", "{main}:demand:s"
-WANTED, WIDEST_M = 30, 5_000
+SUPPLY_KEY, DEMAND_KEY = "{main}:supply:s", "{main}:demand:s"
+WANTED_TECHNICIANS, WIDEST_M = 30, 5_000
 METRES_PER_DEGREE = 111_195
 PLACES = [(52.5, 13.4), (0.0, 0.0), (-33.9, 151.2), (64.1, -21.9)]
 
 
-def first_radius(client: Redis, lat: float) -> float:
-    """What lib/density gives for the job `j` in demand, in metres."""
+def first_radius_m(client: Redis, lat: float) -> float:
+    """Return the radius in metres that `Density.radius_for` gives for the job `j` at this latitude."""
     job = "{id = 'j', service = 's', lat = ARGV[1]}"
-    call = f"return tostring(Density.radius_for({{tag = '{{main}}:'}}, {job}, KEYS[1], {WANTED}, {WIDEST_M}))"
+    call = (
+        f"return tostring(Density.radius_for({{tag = '{{main}}:'}}, {job}, KEYS[1], {WANTED_TECHNICIANS}, {WIDEST_M}))"
+    )
     library = "\n".join((scripts.scripts_folder() / "lib" / f"{name}.lua").read_text() for name in ("geo", "density"))
     source = f"{library}\n{call}"
-    return float(client.eval(source, 1, SUPPLY, str(lat)))  # type: ignore[arg-type]
+    return float(client.eval(source, 1, SUPPLY_KEY, str(lat)))  # type: ignore[arg-type]
 
 
-def crowd(client: Redis, lat: float, lon: float, *, count: int, side_m: float) -> None:
-    """So many, evenly dense in a square around a place."""
+def add_crowd(client: Redis, lat: float, lon: float, *, count: int, side_m: float) -> None:
+    """Add `count` technicians to the supply index, spread evenly over a square of `side_m` metres around
+    the position.
+    """
     draw, half = random.Random(5), side_m / 2 / METRES_PER_DEGREE
     spots: list[float | str] = []
     for number in range(count):
         north, east = draw.uniform(-half, half), draw.uniform(-half, half) / math.cos(math.radians(lat))
         spots += [lon + east, lat + north, f"t{number}"]
-    client.geoadd(SUPPLY, spots)
+    client.geoadd(SUPPLY_KEY, spots)
 
 
-def test_where_there_is_nothing_to_count_it_is_the_widest(empty_redis: str) -> None:
-    """Nobody there, too few to tell, a job that is not in demand: the search begins with the wave's own radius."""
+def test_without_an_estimate_the_first_radius_is_the_widest(empty_redis: str) -> None:
+    """With no technicians, with too few for an estimate, or for a job that is not in the demand index, the first radius
+    is the wave's own radius.
+    """
     lat, lon = PLACES[0]
     with Redis.from_url(empty_redis) as client:
-        client.geoadd(DEMAND, (lon, lat, "j"))
-        assert first_radius(client, lat) == WIDEST_M
-        crowd(client, lat, lon, count=WANTED // 3, side_m=4_000)
-        assert first_radius(client, lat) == WIDEST_M
-        crowd(client, lat, lon, count=4_000, side_m=8_000)
-        assert first_radius(client, lat) < WIDEST_M
-        client.delete(DEMAND)
-        assert first_radius(client, lat) == WIDEST_M
+        client.geoadd(DEMAND_KEY, (lon, lat, "j"))
+        assert first_radius_m(client, lat) == WIDEST_M
+        add_crowd(client, lat, lon, count=WANTED_TECHNICIANS // 3, side_m=4_000)
+        assert first_radius_m(client, lat) == WIDEST_M
+        add_crowd(client, lat, lon, count=4_000, side_m=8_000)
+        assert first_radius_m(client, lat) < WIDEST_M
+        client.delete(DEMAND_KEY)
+        assert first_radius_m(client, lat) == WIDEST_M
 
 
 @pytest.mark.parametrize("side_m", [8_000, 400])
 @pytest.mark.parametrize("place", PLACES)
-def test_as_many_as_are_wanted_are_within_it(empty_redis: str, place: tuple[float, float], side_m: float) -> None:
-    """In a crowd, thin or thick, on any latitude and side of the equator, it holds the number to a factor of two."""
+def test_the_first_radius_contains_about_the_wanted_number(
+    empty_redis: str, place: tuple[float, float], side_m: float
+) -> None:
+    """In a dense and in a sparse crowd, at any latitude, the first radius contains between half and twice the wanted
+    number of technicians.
+    """
     lat, lon = place
     with Redis.from_url(empty_redis) as client:
-        client.geoadd(DEMAND, (lon, lat, "j"))
-        crowd(client, lat, lon, count=4_000, side_m=side_m)
-        found = client.geosearch(SUPPLY, latitude=lat, longitude=lon, radius=first_radius(client, lat), unit="m")
-    assert WANTED / 2 <= len(found) <= WANTED * 2  # type: ignore[arg-type]
+        client.geoadd(DEMAND_KEY, (lon, lat, "j"))
+        add_crowd(client, lat, lon, count=4_000, side_m=side_m)
+        found = client.geosearch(SUPPLY_KEY, latitude=lat, longitude=lon, radius=first_radius_m(client, lat), unit="m")
+    assert WANTED_TECHNICIANS / 2 <= len(found) <= WANTED_TECHNICIANS * 2  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Scripts on fakeredis too: what they lean on is what every server has, and times are right to the millisecond."""
+"""Tests of scripts on fakeredis: they need only what every server has, and their times are exact to the millisecond."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import pytest
 from engine.events import rfc3339_of
 from engine.store import keys, scripts
 from engine.types import JobId, ServiceId, TechnicianId, UserId
-from tests.lua.evaluated import ALL, Z, open_zone, run
+from tests.lua.evaluated import SCRIPTS, ZONE, open_zone, run
 
 
 @pytest.fixture
 def client() -> fakeredis.FakeRedis:
-    """A fakeredis with an open zone."""
+    """Return a fakeredis with an open zone."""
     client = fakeredis.FakeRedis(version=(7, 2))
     open_zone(client)
     return client
 
 
 def test_times_are_rfc_3339_from_1970_to_2100() -> None:
-    """lib/iso agrees with Python's calendar, leap years and ends of months included."""
+    """`lib/iso` formats times from 1970 to 2100 exactly as Python does, with leap years and ends of months."""
     client = fakeredis.FakeRedis(version=(7, 2))
     source = (scripts.scripts_folder() / "lib" / "iso.lua").read_text() + "\nreturn Iso.format(tonumber(ARGV[1]))"
     draw = random.Random(7)
@@ -42,30 +42,44 @@ def test_times_are_rfc_3339_from_1970_to_2100() -> None:
         assert client.eval(source, 0, ms) == f'"{rfc3339_of(ms)}"'.encode()
 
 
-def test_a_stale_epoch_is_refused_before_anything(client: fakeredis.FakeRedis) -> None:
-    """Every script that takes an epoch refuses another one and leaves the keys as they were."""
+def test_a_stale_epoch_is_refused_before_any_write(client: fakeredis.FakeRedis) -> None:
+    """Every script that takes an epoch replies STALE_EPOCH to another one and creates no key."""
     before = {k: client.dump(k) if client.type(k) != b"stream" else 0 for k in client.scan_iter()}
-    for script in ALL.values():
+    for script in SCRIPTS.values():
         if script.name == "zone_open" or "meta" not in script.keys:
             continue
-        places = {name: f"{{main}}:{name}" if name != "meta" else keys.zone_meta(Z) for name in script.keys}
+        places = {name: f"{{main}}:{name}" if name != "meta" else keys.zone_meta(ZONE) for name in script.keys}
         reply = run(client, script.name, places, dict.fromkeys(script.given, "1"), "e9")
         assert reply == [b"STALE_EPOCH"], script.name
     assert set(client.scan_iter()) == set(before)
 
 
-def test_a_job_is_booked_offered_and_won(client: fakeredis.FakeRedis) -> None:
-    """The spine of `home_service`, without a server."""
+def test_a_job_is_booked_offered_and_claimed(client: fakeredis.FakeRedis) -> None:
+    """A job of `home_service` can be booked, offered in a wave and claimed on fakeredis, without a Redis server."""
     job, tech, serves, user = JobId("job_main_1"), TechnicianId(UserId("t1")), ServiceId("s1"), UserId("u1")
-    where = {"meta": keys.zone_meta(Z), "log": keys.log(Z), "tech": keys.technician(Z, tech), "seen": keys.last_seen(Z)}
+    where = {
+        "meta": keys.zone_meta(ZONE),
+        "log": keys.log(ZONE),
+        "tech": keys.technician(ZONE, tech),
+        "seen": keys.last_seen(ZONE),
+    }
     who: dict[str, str | int] = {"id": tech, "profile": 1, "complete": 1, "kyc": "approved", "account": "approved"}
     who |= {"capacity": 1, "services": serves, "name": '"T"', "phone": "null", "actor": "engine"}
     who |= {"offline_reason": "ops", "rating": "4.5", "rated": 0, "audience": "ops"}
     run(client, "technician_put", where, who)
     here = {"id": tech, "key": "k0", "fingerprint": "f0", "lat": "40.75", "lon": "-73.99", "audience": "ops"}
-    run(client, "technician_online", {**where, "req": keys.idempotency_record(Z, tech, "k0")}, here)
-    where = {"meta": keys.zone_meta(Z), "log": keys.log(Z), "job": keys.job(Z, job), "offers": keys.job_offers(Z, job)}
-    listed = {"ref": keys.booking_references(Z, user), "jobs": keys.jobs(Z), "user_jobs": keys.user_jobs(Z, user)}
+    run(client, "technician_online", {**where, "req": keys.idempotency_record(ZONE, tech, "k0")}, here)
+    where = {
+        "meta": keys.zone_meta(ZONE),
+        "log": keys.log(ZONE),
+        "job": keys.job(ZONE, job),
+        "offers": keys.job_offers(ZONE, job),
+    }
+    listed = {
+        "ref": keys.booking_references(ZONE, user),
+        "jobs": keys.jobs(ZONE),
+        "user_jobs": keys.user_jobs(ZONE, user),
+    }
     made: dict[str, str | int | float] = {"id": job, "actor": "customer:u1", "key": "k1", "fingerprint": "f1"}
     made |= {"trace": "", "reference": "", "bp": "home_service@1", "goal": "broadcasted open broadcast 900000 -"}
     made |= {"service": serves, "customer": user, "lat": 40.75, "lon": -73.99, "amount": 5000, "full": '"id":"x"'}
@@ -78,34 +92,44 @@ def test_a_job_is_booked_offered_and_won(client: fakeredis.FakeRedis) -> None:
         "audience": "customer ops",
         "contact": "null",
     }
-    booked = run(client, "job_create", {**where, **listed, "req": keys.idempotency_record(Z, user, "k1")}, made)
+    booked = run(client, "job_create", {**where, **listed, "req": keys.idempotency_record(ZONE, user, "k1")}, made)
     assert booked[0] == b"OK"
     wave: dict[str, str | int] = {"entry": f"wave:{job}:1", "wave": 1, "size": 10, "radius_m": 3000, "walks": 0}
     wave |= {"interval_ms": 10_000, "offer_ms": 60_000, "weights": "1 0 0 0 0", "limits": "0 0 0 0 0 5 0"}
     wave |= {"audience": "customer", "unfilled_audience": ""}
-    looking = {"waves": keys.job_waves(Z, job), "supply": keys.technician_supply(Z, serves), "due": keys.due_tasks(Z)}
+    looking = {
+        "waves": keys.job_waves(ZONE, job),
+        "supply": keys.technician_supply(ZONE, serves),
+        "due": keys.due_tasks(ZONE),
+    }
     assert run(client, "wave_open", {**where, **looking}, wave)[4:] == [1, b"0"]
     claim: dict[str, str | int] = {"technician": tech, "key": "k2", "fingerprint": "f2", "trace": "", "if_version": ""}
     claim |= {"bp": "home_service@1", "command": "claim", "from": " broadcasted ", "type": "job.accepted"}
     claim |= {"goal": "accepted assigned none 0 -", "audience": "customer", "tech_audience": "", "grace_ms": 0}
     claim |= {"plan": "", "ended": " expired=e "}
     own = {
-        "causes": keys.job_causes(Z, job),
-        "tech": keys.technician(Z, tech),
-        "req": keys.idempotency_record(Z, tech, "k2"),
+        "causes": keys.job_causes(ZONE, job),
+        "tech": keys.technician(ZONE, tech),
+        "req": keys.idempotency_record(ZONE, tech, "k2"),
     }
     won = run(client, "job_claim", {**where, **own}, {**claim, "lease_ms": 90_000})
     assert won[0] == b"OK" and b'"status":"accepted"' in won[5]
 
 
 def test_an_announcement_is_made_once_for_each_key(client: fakeredis.FakeRedis) -> None:
-    """It is one event to its channels; the same key again gives the same seq and no other event."""
-    places = {"meta": keys.zone_meta(Z), "log": keys.log(Z), "req": keys.idempotency_record(Z, UserId("boss"), "k1")}
+    """An announcement appends one event to its channels; a repeat with the same key returns the same seq and appends
+    nothing, and with other arguments it is refused with REUSED_KEY.
+    """
+    places = {
+        "meta": keys.zone_meta(ZONE),
+        "log": keys.log(ZONE),
+        "req": keys.idempotency_record(ZONE, UserId("boss"), "k1"),
+    }
     args = {"actor": "admin:boss", "key": "k1", "fingerprint": "f1", "trace": "", "bp": "", "kind": "announcement.x"}
     args |= {"channels": "role:customer role:ops", "data": '{"n":1}'}
     first, again = run(client, "event_append", places, args), run(client, "event_append", places, args)
     assert (first[0], first[1], again[1], first[2]) == (b"OK", b"0", b"1", int(again[2]))
-    ((_, fields),) = client.xrange(keys.log(Z))
+    ((_, fields),) = client.xrange(keys.log(ZONE))
     assert (fields[b"type"], fields[b"to"], fields[b"data"]) == (
         b"announcement.x",
         b"role:customer role:ops",
@@ -115,8 +139,8 @@ def test_an_announcement_is_made_once_for_each_key(client: fakeredis.FakeRedis) 
 
 
 async def test_every_key_has_a_ttl_or_is_declared_permanent(client: fakeredis.FakeRedis) -> None:
-    """Nothing is left behind for ever without being on the list of what stays."""
-    await asyncio.to_thread(test_a_job_is_booked_offered_and_won, client)
+    """After the booking and the claim of a job every key in Redis has a TTL or is listed in `PERMANENT`."""
+    await asyncio.to_thread(test_a_job_is_booked_offered_and_claimed, client)
     for name in client.scan_iter():
         kind = name.decode().partition("}:")[2]
         kept = any(kind == p or (p.endswith("*") and kind.startswith(p[:-1])) for p in keys.PERMANENT)

@@ -1,4 +1,6 @@
-"""Waves on fakeredis: what the scripts lean on (SMISMEMBER, ZADD LT, GEO, cjson) is what every server has."""
+"""Tests of waves on fakeredis: the commands that their scripts need (SMISMEMBER, ZADD LT, GEO, cjson) exist on every
+server.
+"""
 
 from __future__ import annotations
 
@@ -11,58 +13,60 @@ import pytest
 from engine.blueprint import catalogue, compiler
 from engine.store import keys
 from engine.types import JobId, ServiceId, TechnicianId, UserId
-from tests.lua.evaluated import ALL, Z, open_zone, run
+from tests.lua.evaluated import SCRIPTS, ZONE, open_zone, run
 
-JOB, SERVES, CARLA = JobId("job_main_1"), ServiceId("s1"), UserId("carla")
+JOB, SERVICE, CUSTOMER = JobId("job_main_1"), ServiceId("s1"), UserId("carla")
 LIMITS = "1 5000 0 2 0 5 0"
-"""One of a wave has a head start of 5 s; at most two open offers each."""
+"""One technician of a wave has a head start of 5 s; each technician may have at most two open offers."""
 
 
 @pytest.fixture
 def client() -> fakeredis.FakeRedis:
-    """An open zone with a job on offer and three technicians, the second of them blocked."""
+    """Return a fakeredis with an open zone and three technicians, of whom the customer blocks the second."""
     client = fakeredis.FakeRedis(version=(7, 2))
     open_zone(client)
     for n, name in enumerate(("a", "b", "c")):
         fit = {"id": name, "complete": 1, "kyc": "approved", "account": "approved", "online": 1, "capacity": 1}
-        where = {"load": 0, "services": SERVES, "lat": 40.75 + n / 1000, "lon": -73.99, "fix_at": 9e12, "name": '"x"'}
-        client.hset(keys.technician(Z, TechnicianId(UserId(name))), mapping={**fit, **where, "phone": "null"})
-        client.geoadd(keys.technician_supply(Z, SERVES), (-73.99, 40.75 + n / 1000, name))
-    client.sadd(keys.user_blocks(Z, CARLA), "b")
+        where = {"load": 0, "services": SERVICE, "lat": 40.75 + n / 1000, "lon": -73.99, "fix_at": 9e12, "name": '"x"'}
+        client.hset(keys.technician(ZONE, TechnicianId(UserId(name))), mapping={**fit, **where, "phone": "null"})
+        client.geoadd(keys.technician_supply(ZONE, SERVICE), (-73.99, 40.75 + n / 1000, name))
+    client.sadd(keys.user_blocks(ZONE, CUSTOMER), "b")
     return client
 
 
-def on_offer(client: fakeredis.FakeRedis, status: str, mode: str) -> None:
-    """The job's record, as creation leaves it."""
-    texts = {"id": JOB, "status": status, "phase": "open", "mode": mode, "customer": CARLA, "service": SERVES}
+def write_job(client: fakeredis.FakeRedis, status: str, mode: str) -> None:
+    """Write the job's record into Redis as its creation does, in this state and search mode."""
+    texts = {"id": JOB, "status": status, "phase": "open", "mode": mode, "customer": CUSTOMER, "service": SERVICE}
     place = {"lat": 40.75, "lon": -73.99, "full": '"id":"x"', "pub": '"id":"x"', "amount": 5000, "bp": "any@1"}
     numbers = {"version": 1, "updated": 1, "expires": 0, "wave": 0}
     empty = dict.fromkeys(("holder", "card", "at", "last", "claimed", "frozen", "preferred"), "")
-    client.hset(keys.job(Z, JOB), mapping={**texts, **place, **empty, **numbers})
+    client.hset(keys.job(ZONE, JOB), mapping={**texts, **place, **empty, **numbers})
 
 
-def look(client: fakeredis.FakeRedis, script: str, **args: str | int | bytes) -> Any:
-    """Evaluate one of the scripts that look for a technician."""
+def run_search(client: fakeredis.FakeRedis, script: str, **args: str | int | bytes) -> Any:
+    """Evaluate one of the scripts that search for a technician, and return its reply."""
     place = {
-        "meta": keys.zone_meta(Z),
-        "job": keys.job(Z, JOB),
-        "offers": keys.job_offers(Z, JOB),
-        "waves": keys.job_waves(Z, JOB),
-        "supply": keys.technician_supply(Z, SERVES),
-        "due": keys.due_tasks(Z),
-        "log": keys.log(Z),
+        "meta": keys.zone_meta(ZONE),
+        "job": keys.job(ZONE, JOB),
+        "offers": keys.job_offers(ZONE, JOB),
+        "waves": keys.job_waves(ZONE, JOB),
+        "supply": keys.technician_supply(ZONE, SERVICE),
+        "due": keys.due_tasks(ZONE),
+        "log": keys.log(ZONE),
     }
-    return run(client, script, {name: place[name] for name in ALL[script].keys}, args)
+    return run(client, script, {name: place[name] for name in SCRIPTS[script].keys}, args)
 
 
-def told(client: fakeredis.FakeRedis, kind: str) -> list[str]:
-    """To whom the events of a type went, in order."""
-    return [f[b"to"].decode() for _, f in client.xrange(keys.log(Z)) if f[b"type"] == kind.encode()]
+def read_channels(client: fakeredis.FakeRedis, kind: str) -> list[str]:
+    """Return the channels of each event of this type, in the order of the log."""
+    return [f[b"to"].decode() for _, f in client.xrange(keys.log(ZONE)) if f[b"type"] == kind.encode()]
 
 
-def test_a_wave_leaves_out_who_is_blocked_and_opens_to_the_others_later(client: fakeredis.FakeRedis) -> None:
-    """Two are asked, one of them hears of it, and the other when the due work of his opening is done."""
-    on_offer(client, "broadcasted", "broadcast")
+def test_a_wave_excludes_blocked_technicians_and_opens_later_offers(client: fakeredis.FakeRedis) -> None:
+    """A wave makes no offer to the blocked technician. With a head start of one the first technician receives the offer
+    at once, the other when the scheduled task `opens` runs.
+    """
+    write_job(client, "broadcasted", "broadcast")
     wave: dict[str, str | int] = {
         "entry": f"wave:{JOB}:1",
         "wave": 1,
@@ -71,23 +75,25 @@ def test_a_wave_leaves_out_who_is_blocked_and_opens_to_the_others_later(client: 
         "interval_ms": 10_000,
     }
     wave |= {"offer_ms": 60_000, "walks": 0, "weights": "1 0 0 0 0", "limits": LIMITS}
-    assert look(client, "wave_open", **wave, audience="customer", unfilled_audience="")[4:] == [2, b"0"]
-    assert told(client, "offer.created") == ["user:a"]
-    (entry,) = [e.decode() for e in client.zrange(keys.due_tasks(Z), 0, -1) if e.startswith(b"opens:")]
+    assert run_search(client, "wave_open", **wave, audience="customer", unfilled_audience="")[4:] == [2, b"0"]
+    assert read_channels(client, "offer.created") == ["user:a"]
+    (entry,) = [e.decode() for e in client.zrange(keys.due_tasks(ZONE), 0, -1) if e.startswith(b"opens:")]
     _, _, wave_number, opens = entry.split(":")
-    assert look(client, "offer_open", entry=entry, wave=wave_number, opens=opens)[4] == 1
-    assert look(client, "offer_open", entry=entry, wave=wave_number, opens=opens)[4] == 0
-    assert told(client, "offer.created") == ["user:a", "user:c"]
-    record = orjson.loads(client.lindex(keys.job_waves(Z, JOB), 0) or b"")
+    assert run_search(client, "offer_open", entry=entry, wave=wave_number, opens=opens)[4] == 1
+    assert run_search(client, "offer_open", entry=entry, wave=wave_number, opens=opens)[4] == 0
+    assert read_channels(client, "offer.created") == ["user:a", "user:c"]
+    record = orjson.loads(client.lindex(keys.job_waves(ZONE, JOB), 0) or b"")
     assert record["in"]["technicians"] == ["a", "c"] and record["out"]["blocked"]["technicians"] == ["b"]
 
 
-def test_the_engine_gives_the_job_to_the_best(client: fakeredis.FakeRedis) -> None:
-    """The nearest who fits holds it, and the record has each part of his score."""
+def test_the_engine_assigns_the_job_to_the_best_technician(client: fakeredis.FakeRedis) -> None:
+    """`allocate_open` assigns the job to the nearest eligible technician, and the wave's record has the score of each
+    candidate.
+    """
     managed = catalogue.load_blueprints("home_service", catalogue.shipped_folder()).by_name["managed"]
     plan = compiler.PlanCache().of(managed, "assign")
     assert plan is not None
-    on_offer(client, "requested", "allocate")
+    write_job(client, "requested", "allocate")
     how: dict[str, str | int | bytes] = {
         "radius_m": 0,
         "repeat_ms": 60_000,
@@ -95,8 +101,8 @@ def test_the_engine_gives_the_job_to_the_best(client: fakeredis.FakeRedis) -> No
         "plan": plan.body,
         "unfilled_audience": "ops",
     }
-    given = look(client, "allocate_open", entry=f"allocate:{JOB}:1", round=1, **how)
+    given = run_search(client, "allocate_open", entry=f"allocate:{JOB}:1", round=1, **how)
     assert given[4:] == [b"a", b"0"]
-    assert client.hget(keys.job(Z, JOB), "status") == b"assigned" and told(client, "job.assigned")
-    record = orjson.loads(client.lindex(keys.job_waves(Z, JOB), 0) or b"")
+    assert client.hget(keys.job(ZONE, JOB), "status") == b"assigned" and read_channels(client, "job.assigned")
+    record = orjson.loads(client.lindex(keys.job_waves(ZONE, JOB), 0) or b"")
     assert [s["technician"] for s in record["scores"]] == ["a", "c"]

@@ -1,4 +1,4 @@
-"""Tests of `fold`, which derives rows of SQL from a batch of events without a database."""
+"""Tests of `fold_events`, which derives rows of SQL from a batch of events without a database."""
 
 from __future__ import annotations
 

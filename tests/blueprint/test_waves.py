@@ -30,8 +30,8 @@ def test_limits_and_weights_are_one_text_each() -> None:
 
 
 def test_the_first_undeclared_wave() -> None:
-    """`is_first_after_declared` is true only for the first wave after the declared ones; without declared waves it is true
-    for the second.
+    """`is_first_after_declared` is true only for the first wave after the declared ones. Without declared waves it is
+    true for the second wave.
     """
     assert [wave_plan.is_first_after_declared(Dispatch(waves=(WAVE_3_KM, WAVE_3_KM)), n) for n in range(1, 5)] == [
         False,

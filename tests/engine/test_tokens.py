@@ -1,6 +1,4 @@
-"""Tests of access tokens, refresh tokens and tickets: which are refused, when they expire, and what replaces a refresh
-token.
-"""
+"""Tests of access tokens, refresh tokens and tickets: which are refused, when they expire, and what replaces them."""
 
 from __future__ import annotations
 
@@ -56,9 +54,7 @@ async def register_customer(engine: Engine) -> LoginResult:
 
 
 def test_refuses_a_token_that_this_server_did_not_sign(tmp_path: Path) -> None:
-    """A token with another key, without a signature, with another algorithm or with wrong claims is refused with
-    `unauthenticated`.
-    """
+    """A token with another key, no signature, another algorithm or wrong claims is refused with `unauthenticated`."""
     ours, other = Signer.load_or_create(tmp_path / "a"), Signer.load_or_create(tmp_path / "b")
     whole = {"sub": ME, "role": "admin", "name": "", "exp": 9_999_999_999}
     unsigned = jwt.encode({**whole, "iss": "callout", "iat": 1}, "", algorithm="none")
@@ -91,9 +87,7 @@ def test_refuses_a_token_whose_claims_were_changed(tmp_path: Path) -> None:
 
 
 def test_a_cached_token_expires_too(tmp_path: Path, token_clock: TokenClock) -> None:
-    """A token that was verified before is refused with `token_expired` after its expiry. Verified tokens are cached,
-    and their expiry is compared at each use.
-    """
+    """A verified token is cached, and is refused with `token_expired` once it has expired."""
     ours = Signer.load_or_create(tmp_path / "key")
     token = sign_token(ours, ME, "customer", name="Zoë", expires_s=60)
     assert ours.verify(token) == ours.verify(token)
@@ -104,9 +98,7 @@ def test_a_cached_token_expires_too(tmp_path: Path, token_clock: TokenClock) -> 
 
 
 def test_refuses_an_unusable_key_file(tmp_path: Path) -> None:
-    """A key file that is no Ed25519 key, or that cannot be read or created, is refused as a wrong setting with a
-    message of one line.
-    """
+    """A file that is no Ed25519 key, or cannot be read or created, is refused as a wrong setting in one line."""
     (tmp_path / "key").write_text("not a key")
     for path in (tmp_path / "key", tmp_path / "key" / "inside", tmp_path):
         with pytest.raises(SettingsError, match="signing key"):
@@ -114,9 +106,7 @@ def test_refuses_an_unusable_key_file(tmp_path: Path) -> None:
 
 
 def test_the_key_is_created_once_and_only_its_owner_may_read_it(tmp_path: Path) -> None:
-    """The signing key is created once, with the file mode 0600 and without a temporary file beside it. Several servers
-    may use one key file.
-    """
+    """The key is created once, with mode 0600 and no temporary file beside it. Several servers may use one key file."""
     settings = Settings(data=str(tmp_path / "data"))
     token = sign_token(open_signer(settings), ME, "customer")
     path = tmp_path / "data" / "signing.key"
@@ -138,9 +128,7 @@ def test_two_processes_that_create_the_key_use_the_same_key(tmp_path: Path, monk
 
 
 def test_secrets_of_different_purposes_are_different() -> None:
-    """Secrets that are derived from one key for different purposes are different; the same purpose always gives the
-    same secret.
-    """
+    """Secrets derived from one key differ by purpose; the same purpose always gives the same secret."""
     key = Ed25519PrivateKey.generate()
     one, two = Signer(key), Signer(key)
     assert one.derive("a") == two.derive("a") != one.derive("b")
@@ -163,9 +151,7 @@ async def test_the_cli_principal_needs_no_account(engine: Engine) -> None:
 
 
 async def test_a_stale_account_record_does_not_undo_a_suspension(engine: Engine) -> None:
-    """An account record that was read from SQL before a suspension and is written to Redis after it has an older
-    version and changes nothing.
-    """
+    """An account record that was read before a suspension and is written to Redis after it changes nothing."""
     done = await register_customer(engine)
     stale = access.AccountRecord(id=done.user.id, role="customer", active=True, version=1)
     await accounts.suspend_user(engine, ADMIN, done.user.id, reason="…")
@@ -175,7 +161,7 @@ async def test_a_stale_account_record_does_not_undo_a_suspension(engine: Engine)
 
 
 async def test_a_lost_account_record_is_restored_from_sql(engine: Engine) -> None:
-    """If Redis has lost an account's record, the next request copies it from SQL, with a suspension if there is one."""
+    """If Redis has lost an account's record, the next request copies it from SQL, including a suspension."""
     done = await register_customer(engine)
     name = keys.account(done.user.id)
     for _ in range(2):
@@ -192,9 +178,7 @@ async def test_a_lost_account_record_is_restored_from_sql(engine: Engine) -> Non
 
 
 async def test_refuses_a_forged_refresh_token(engine: Engine) -> None:
-    """A malformed refresh token, one of another family and one with a guessed number are refused, and the session stays
-    valid.
-    """
+    """A malformed refresh token and one with a guessed part are refused, and the session stays valid."""
     done = await register_customer(engine)
     family, number, proof = done.refresh_token.split(".")
     for bad in ("", "x", "a.b.c", f"{family}.0.{proof}", f"{family}.2.{proof}", f"ses_x.{number}.{proof}", "a.1.é"):
@@ -204,9 +188,7 @@ async def test_refuses_a_forged_refresh_token(engine: Engine) -> None:
 
 
 async def test_an_older_token_ends_the_family(engine: Engine) -> None:
-    """A refresh token whose successor was already used counts as stolen: all tokens of its family are refused from then
-    on.
-    """
+    """A refresh token whose successor was used counts as stolen: all tokens of its family are refused from then on."""
     first = (await register_customer(engine)).refresh_token
     second = (await tokens.refresh_session(engine, first)).refresh_token
     third = (await tokens.refresh_session(engine, second)).refresh_token
@@ -218,9 +200,7 @@ async def test_an_older_token_ends_the_family(engine: Engine) -> None:
 
 
 async def test_the_previous_token_ends_the_family_after_ten_minutes(engine: Engine, token_clock: TokenClock) -> None:
-    """The previous refresh token returns the same successor for `REPEAT_WINDOW_S` (ten minutes); after that its use ends the
-    family.
-    """
+    """The previous refresh token returns the same successor for `REPEAT_WINDOW_S`; later it ends the family."""
     first = (await register_customer(engine)).refresh_token
     second = (await tokens.refresh_session(engine, first)).refresh_token
     token_clock.ahead_s = tokens.REPEAT_WINDOW_S - 5
@@ -234,9 +214,7 @@ async def test_the_previous_token_ends_the_family_after_ten_minutes(engine: Engi
 
 @pytest.mark.parametrize("used", ["its access token", "its refresh token"])
 async def test_the_previous_token_ends_the_login_once_its_successor_was_used(engine: Engine, used: str) -> None:
-    """After the successor's access or refresh token was used, a use of the previous refresh token ends the login, also
-    within ten minutes: two parties have the tokens.
-    """
+    """After a use of the successor, the previous refresh token ends the login at once: two parties have the tokens."""
     first = (await register_customer(engine)).refresh_token
     second = await tokens.refresh_session(engine, first)
     assert (await tokens.refresh_session(engine, first)).refresh_token == second.refresh_token
@@ -255,9 +233,7 @@ async def test_the_previous_token_ends_the_login_once_its_successor_was_used(eng
 
 
 async def test_a_thief_who_uses_the_token_after_its_owner_ends_the_login(engine: Engine) -> None:
-    """A thief who uses the same refresh token right after its owner ends the login, because the owner has already used
-    the new access token.
-    """
+    """A thief who uses a refresh token after its owner used the new access token ends the login."""
     token = (await register_customer(engine)).refresh_token
     mine = await tokens.refresh_session(engine, token)
     await tokens.principal_of(engine, mine.access_token)
@@ -270,9 +246,7 @@ async def test_a_thief_who_uses_the_token_after_its_owner_ends_the_login(engine:
 async def test_the_first_use_is_recorded_and_never_fails_the_request(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first use of an access token is recorded in SQL. While the database is away the request succeeds, and a later
-    use is recorded; further uses cost no write.
-    """
+    """The first use of an access token is recorded once. While SQL is away the request succeeds without the record."""
     first = (await register_customer(engine)).refresh_token
     second = await tokens.refresh_session(engine, first)
     await tokens.principal_of(engine, (await tokens.refresh_session(engine, first)).access_token)
@@ -292,9 +266,7 @@ async def test_the_first_use_is_recorded_and_never_fails_the_request(
 
 
 async def test_an_unused_refresh_token_expires_and_is_deleted(engine: Engine, token_clock: TokenClock) -> None:
-    """A refresh token that is unused for thirty days is refused with `token_expired`; each rotation starts the thirty
-    days again. Maintenance deletes the expired session.
-    """
+    """A refresh token expires after thirty days without a rotation, and maintenance deletes its session."""
     token = (await register_customer(engine)).refresh_token
     token_clock.ahead_s = tokens.REFRESH_TOKEN_S - 60
     token = (await tokens.refresh_session(engine, token)).refresh_token
@@ -309,9 +281,7 @@ async def test_an_unused_refresh_token_expires_and_is_deleted(engine: Engine, to
 
 
 async def test_two_refreshes_at_once_give_the_same_successor(engine: Engine) -> None:
-    """Six concurrent refreshes with one token return the same successor, so that two tabs, or a client whose reply was
-    lost, can both continue.
-    """
+    """Concurrent refreshes with one token return the same successor, so that two tabs can both continue."""
     first = (await register_customer(engine)).refresh_token
     pairs = await asyncio.gather(*(tokens.refresh_session(engine, first) for _ in range(6)))
     assert len({pair.refresh_token for pair in pairs}) == 1
@@ -320,9 +290,7 @@ async def test_two_refreshes_at_once_give_the_same_successor(engine: Engine) -> 
 
 
 async def test_logout_ends_the_session(engine: Engine) -> None:
-    """A logout with the current refresh token ends the session; a repeat has no further effect, and a forged token ends
-    nothing.
-    """
+    """A logout ends the session; a repeat has no further effect, and a forged token ends nothing."""
     done = await register_customer(engine)
     second = (await tokens.refresh_session(engine, done.refresh_token)).refresh_token
     for nothing in ("nonsense", second[:-2] + "xx"):
@@ -335,9 +303,7 @@ async def test_logout_ends_the_session(engine: Engine) -> None:
 
 
 async def test_an_ended_login_stays_ended_after_redis_was_emptied(engine: Engine) -> None:
-    """The access token of an ended login is refused also after Redis lost the account's record, because SQL stores the
-    end.
-    """
+    """The access token of an ended login is refused also after Redis lost the account, because SQL stores the end."""
     ended, kept = await register_customer(engine), await accounts.login(engine, "a@example.org", "correct horse")
     await tokens.end_session(engine, ended.refresh_token)
     for _ in range(2):
@@ -365,9 +331,7 @@ async def test_redis_forgets_ended_logins(engine: Engine, token_clock: TokenCloc
 
 
 async def test_refuses_a_used_or_unknown_ticket(engine: Engine) -> None:
-    """A ticket for a socket is accepted once; an unknown one is refused with `token_expired`, and a ticket for events
-    opens no socket.
-    """
+    """A ticket for a socket is accepted once; an unknown one, or one for events, is refused with `token_expired`."""
     for bad in ("", "nonsense"):
         with pytest.raises(TokenExpired):
             await tokens.redeem_ticket(engine, bad)
@@ -389,9 +353,7 @@ async def test_concurrent_uses_of_one_ticket_are_accepted_once(engine: Engine) -
 
 
 async def test_a_ticket_for_events_is_accepted_for_reconnections(engine: Engine) -> None:
-    """A ticket for events is accepted again for 15 minutes, because EventSource reconnects with the address that it was
-    created with.
-    """
+    """A ticket for events is accepted for 15 minutes, because EventSource reconnects with the same address."""
     given = await tokens.issue_ticket(engine, _admin_principal(), "events")
     assert given.expires_in == 900
     for _ in range(3):
@@ -399,7 +361,7 @@ async def test_a_ticket_for_events_is_accepted_for_reconnections(engine: Engine)
 
 
 async def test_redis_stores_the_digest_of_a_ticket_until_it_expires(engine: Engine) -> None:
-    """Redis stores the digest of a ticket and not the ticket, for the thirty seconds that `expires_in` states."""
+    """Redis stores the digest of a ticket and not the ticket, for the 30 seconds that `expires_in` states."""
     given = await tokens.issue_ticket(engine, _admin_principal(), "socket")
     stored = [key async for key in engine.store.redis.scan_iter("*ticket*")]
     assert len(stored) == 1

@@ -1,6 +1,4 @@
-"""Tests of the opening of zones: a zone whose Redis does not continue the archived log stays closed and states the
-reason.
-"""
+"""Tests of the opening of zones: a zone whose Redis does not continue the archived log stays closed, with a reason."""
 
 from __future__ import annotations
 
@@ -32,14 +30,14 @@ EVENT = {"type": "t", "to": "user:ann", "at": 1, "actor": "engine", "bp": "", "d
 
 
 @pytest.fixture
-def zone_redis(empty_redis: str) -> Iterator[redis.Redis]:
+def client(empty_redis: str) -> Iterator[redis.Redis]:
     """Yield a client of an empty Redis, which the test fills."""
     with redis.Redis.from_url(empty_redis) as client:
         yield client
 
 
 @pytest.fixture
-async def zone_archive(settings: Settings) -> AsyncIterator[Archive]:
+async def archive(settings: Settings) -> AsyncIterator[Archive]:
     """Yield an empty archive, which the test fills; the id of its database is `DATABASE`."""
     Path(settings.data).mkdir(exist_ok=True)
     archive = await open_archive(settings)
@@ -50,9 +48,7 @@ async def zone_archive(settings: Settings) -> AsyncIterator[Archive]:
 
 
 async def write_archive(archive: Archive, seq: int, **first_seqs: int) -> None:
-    """Write the checkpoint `seq` and the epochs with their first seqs into SQL, as the archiver does. `e2_x=9` is the
-    epoch `e2-x`.
-    """
+    """Write the checkpoint `seq` and epochs with their first seqs into SQL. `e2_x=9` is the epoch `e2-x`."""
     async with archive.writing() as conn:
         if seq:
             await conn.execute(insert(checkpoints).values(zone="main", epoch="any", seq=seq))
@@ -60,28 +56,22 @@ async def write_archive(archive: Archive, seq: int, **first_seqs: int) -> None:
             await conn.execute(insert(epochs).values(zone="main", epoch=epoch.replace("_", "-"), first_seq=first))
 
 
-def write_zone(
-    zone_redis: redis.Redis, head: int, *, run_id: str = "gone", log_from: int = 1, **first_seqs: Any
-) -> None:
-    """Write a zone's keys and log up to `head` into Redis; its epoch is the last of `first_seqs`, and `run_id` is the
-    server's run that wrote it.
-    """
+def write_zone(client: redis.Redis, head: int, *, run_id: str = "gone", log_from: int = 1, **first_seqs: Any) -> None:
+    """Write a zone into Redis whose epoch is the last of `first_seqs`, with a log up to `head`."""
     names = {epoch.replace("_", "-"): first for epoch, first in first_seqs.items()}
-    zone_redis.hset(META, mapping={"epoch": list(names)[-1], "seq": head, "run_id": run_id, "database": DATABASE})
-    zone_redis.hset(EPOCHS, mapping=names)
+    client.hset(META, mapping={"epoch": list(names)[-1], "seq": head, "run_id": run_id, "database": DATABASE})
+    client.hset(EPOCHS, mapping=names)
     for seq in range(log_from, head + 1):
-        zone_redis.xadd(LOG, EVENT, id=f"{seq}-0")  # type: ignore[arg-type]
+        client.xadd(LOG, EVENT, id=f"{seq}-0")  # type: ignore[arg-type]
 
 
-def read_run_id(zone_redis: redis.Redis) -> str:
+def read_run_id(client: redis.Redis) -> str:
     """Return the `run_id` of the running Redis server."""
-    return str(zone_redis.info("server")["run_id"])  # type: ignore[index]
+    return str(client.info("server")["run_id"])  # type: ignore[index]
 
 
 async def why_closed(settings: Settings, head: Cursor | None = None) -> str:
-    """Open the zone in a new process, which has read the log up to `head` before. Return the code word of the reason
-    why the zone is closed, "" if it is open.
-    """
+    """Open the zone in a process that has read up to `head`. Return why it is closed, "" if it is open."""
     async with open_engine(settings) as engine:
         state = engine.store.zones[DEFAULT_ZONE]
         if head:
@@ -97,9 +87,9 @@ async def why_closed(settings: Settings, head: Cursor | None = None) -> str:
 # Zones that stay closed
 
 
-async def test_an_empty_redis_beside_a_filled_archive_stays_closed(settings: Settings, zone_archive: Archive) -> None:
+async def test_an_empty_redis_beside_a_filled_archive_stays_closed(settings: Settings, archive: Archive) -> None:
     """A zone with an empty Redis beside an archive with events stays closed with EMPTY."""
-    await write_archive(zone_archive, 5, e1_a=1)
+    await write_archive(archive, 5, e1_a=1)
     assert await why_closed(settings) == "EMPTY"
 
 
@@ -117,73 +107,67 @@ async def test_an_empty_redis_beside_a_filled_archive_stays_closed(settings: Set
 )
 async def test_another_life_than_the_archives(
     settings: Settings,
-    zone_archive: Archive,
-    zone_redis: redis.Redis,
+    archive: Archive,
+    client: redis.Redis,
     reason: str,
     checkpoint: int,
     epochs_in_sql: dict[str, int],
     zone_in_redis: dict[str, Any],
 ) -> None:
-    """The zone stays closed, unchanged, if its log is behind the archive (BEHIND), has other epochs than the archive
-    (FOREIGN) or lacks events that SQL does not have (HOLE).
-    """
-    await write_archive(zone_archive, checkpoint, **epochs_in_sql)
-    write_zone(zone_redis, **zone_in_redis)
-    before = zone_redis.hgetall(META)
+    """The zone stays closed if its log is behind SQL, has other epochs, or lacks events that SQL does not have."""
+    await write_archive(archive, checkpoint, **epochs_in_sql)
+    write_zone(client, **zone_in_redis)
+    before = client.hgetall(META)
     assert await why_closed(settings) == reason
-    assert zone_redis.hgetall(META) == before
+    assert client.hgetall(META) == before
 
 
 @pytest.mark.parametrize("newer", ["e2_b", "e1_b"])
 async def test_a_redis_without_the_newest_epoch_stays_closed(
-    settings: Settings, zone_archive: Archive, zone_redis: redis.Redis, newer: str
+    settings: Settings, archive: Archive, client: redis.Redis, newer: str
 ) -> None:
-    """A Redis that lacks the newest epoch of the archive stays closed with OLDER, also before any event of that epoch
-    is archived: the address leads to an old server that did not restart.
+    """A Redis without the newest epoch in SQL stays closed with OLDER: the address leads to an old server that did not
+    restart.
     """
-    await write_archive(zone_archive, 5, e1_a=1, **{newer: 8})
-    write_zone(zone_redis, 9, run_id=read_run_id(zone_redis), e1_a=1)
+    await write_archive(archive, 5, e1_a=1, **{newer: 8})
+    write_zone(client, 9, run_id=read_run_id(client), e1_a=1)
     assert await why_closed(settings) == "OLDER"
 
 
 async def test_an_epoch_older_than_one_read_before_is_refused(
-    settings: Settings, zone_archive: Archive, zone_redis: redis.Redis
+    settings: Settings, archive: Archive, client: redis.Redis
 ) -> None:
-    """A process that has read a newer epoch before refuses an older one with OLDER, even if the archive does not have
-    the newer epoch.
-    """
-    await write_archive(zone_archive, 5, e1_a=1)
-    write_zone(zone_redis, 9, run_id=read_run_id(zone_redis), e1_a=1)
+    """A process that has read a newer epoch refuses an older one with OLDER, even if SQL has no newer epoch."""
+    await write_archive(archive, 5, e1_a=1)
+    write_zone(client, 9, run_id=read_run_id(client), e1_a=1)
     assert await why_closed(settings, Cursor(Epoch("e2-b"), 9)) == "OLDER"
 
 
-async def test_another_database(settings: Settings, zone_archive: Archive, zone_redis: redis.Redis) -> None:
+async def test_another_database(settings: Settings, archive: Archive, client: redis.Redis) -> None:
     """A Redis that belongs to another database stays closed with OTHER_DATABASE, so that no account
     counts as deleted.
     """
-    write_zone(zone_redis, 9, e1_a=1)
-    zone_redis.hset(META, "database", "d2")
+    write_zone(client, 9, e1_a=1)
+    client.hset(META, "database", "d2")
     assert await why_closed(settings) == "OTHER_DATABASE"
 
 
 async def test_an_empty_database_beside_a_redis_that_was_never_paired(
-    settings: Settings, zone_archive: Archive, zone_redis: redis.Redis
+    settings: Settings, archive: Archive, client: redis.Redis
 ) -> None:
-    """A Redis without a database id whose `archived` says that something is archived stays closed with OTHER_DATABASE
-    beside an empty database.
-    """
-    write_zone(zone_redis, 9, e1=1)
-    zone_redis.hdel(META, "database")
-    zone_redis.hset(META, "archived", 4)
+    """With an empty database, a Redis whose `archived` is not 0 stays closed with OTHER_DATABASE."""
+    write_zone(client, 9, e1=1)
+    client.hdel(META, "database")
+    client.hset(META, "archived", 4)
     assert await why_closed(settings) == "OTHER_DATABASE"
 
 
 async def test_a_zone_closed_by_an_operator_stays_closed(
-    settings: Settings, zone_archive: Archive, zone_redis: redis.Redis
+    settings: Settings, archive: Archive, client: redis.Redis
 ) -> None:
     """A zone that an operator closed stays closed with CLOSED after a start."""
-    write_zone(zone_redis, 9, e1_a=1)
-    zone_redis.hset(META, "epoch", "closed")
+    write_zone(client, 9, e1_a=1)
+    client.hset(META, "epoch", "closed")
     assert await why_closed(settings) == "CLOSED"
 
 
@@ -191,51 +175,45 @@ async def test_a_zone_closed_by_an_operator_stays_closed(
 
 
 async def test_a_restarted_server_that_agrees_begins_a_new_epoch_above_its_head(
-    settings: Settings, zone_archive: Archive, zone_redis: redis.Redis
+    settings: Settings, archive: Archive, client: redis.Redis
 ) -> None:
-    """A restarted Redis that has at least what the archive has opens in the next epoch, above its head, and SQL has
-    that epoch before any command runs in it.
-    """
-    await write_archive(zone_archive, 5, e1_a=1)
-    write_zone(zone_redis, 9, e1_a=1)
+    """A restarted Redis that has all that SQL has opens in the next epoch, which SQL has before any command runs."""
+    await write_archive(archive, 5, e1_a=1)
+    write_zone(client, 9, e1_a=1)
     async with open_engine(settings) as engine:
         assert engine.store.zones[DEFAULT_ZONE].epoch == epoch_name(2)
         assert await log.read_epochs(engine.store.reads, DEFAULT_ZONE) == {"e1-a": 1, epoch_name(2): 10}
-        known = (await records.read_records(zone_archive, [DEFAULT_ZONE]))[DEFAULT_ZONE]
+        known = (await records.read_records(archive, [DEFAULT_ZONE]))[DEFAULT_ZONE]
         assert known == (DATABASE, 5, {"e1-a": 1, epoch_name(2): 10})
 
 
 async def test_an_epoch_lost_without_archived_events_is_deleted(
-    settings: Settings, zone_archive: Archive, zone_redis: redis.Redis
+    settings: Settings, archive: Archive, client: redis.Redis
 ) -> None:
-    """An epoch that Redis lost before any of its events was archived is deleted from SQL, and the zone opens in a
-    higher epoch.
-    """
-    await write_archive(zone_archive, 5, e1_a=1, e2_b=10)
-    write_zone(zone_redis, 9, e1_a=1)
+    """An epoch that Redis lost before any event of it was archived is deleted from SQL."""
+    await write_archive(archive, 5, e1_a=1, e2_b=10)
+    write_zone(client, 9, e1_a=1)
     assert await why_closed(settings) == ""
-    assert (await records.read_records(zone_archive, [DEFAULT_ZONE]))[DEFAULT_ZONE].epochs == {
+    assert (await records.read_records(archive, [DEFAULT_ZONE]))[DEFAULT_ZONE].epochs == {
         "e1-a": 1,
         epoch_name(3): 10,
     }
 
 
 async def test_redis_and_sql_of_an_older_release_open(
-    settings: Settings, zone_archive: Archive, zone_redis: redis.Redis
+    settings: Settings, archive: Archive, client: redis.Redis
 ) -> None:
-    """Redis and SQL of an older release, with epochs without a suffix and without a database id, open in a new epoch,
-    and Redis receives the database id.
-    """
-    await write_archive(zone_archive, 5, e9=1, e10=3)
-    write_zone(zone_redis, 9, e9=1, e10=3)
-    zone_redis.hdel(META, "database")
+    """Epochs without a suffix, of an older release, are followed by a new epoch, and Redis gets the database's id."""
+    await write_archive(archive, 5, e9=1, e10=3)
+    write_zone(client, 9, e9=1, e10=3)
+    client.hdel(META, "database")
     async with open_engine(settings) as engine:
         assert engine.store.zones[DEFAULT_ZONE].epoch == epoch_name(11)
         assert await writer.run_once(engine) == 4
-    assert zone_redis.hget(META, "database") == DATABASE.encode()
+    assert client.hget(META, "database") == DATABASE.encode()
 
 
-async def test_the_same_run_of_redis_continues_its_epoch(settings: Settings, zone_archive: Archive) -> None:
+async def test_the_same_run_of_redis_continues_its_epoch(settings: Settings, archive: Archive) -> None:
     """A second opening on the same run of the Redis server continues the epoch of the first."""
     for _ in range(2):
         async with open_engine(settings) as engine:
@@ -243,8 +221,8 @@ async def test_the_same_run_of_redis_continues_its_epoch(settings: Settings, zon
 
 
 async def test_a_log_that_lost_its_end_on_the_same_server_begins_a_new_epoch(engine: Engine) -> None:
-    """A log that lost its newest event on the same Redis server begins a new epoch, so that clients with a cursor on
-    the lost event load their state again.
+    """A log that lost its newest event begins a new epoch, so that clients that have the event load
+    their state again.
     """
     await people.technician(engine, "t1", await people.service(engine))
     state = engine.store.zones[DEFAULT_ZONE]
@@ -267,9 +245,7 @@ async def test_a_flush_under_a_running_engine_closes_the_zone(engine: Engine) ->
 
 
 async def test_an_engine_follows_an_epoch_that_another_server_opened(engine: Engine) -> None:
-    """A command with an outdated epoch is refused before its first write; the engine reads the new epoch and repeats
-    the command once.
-    """
+    """A command with an outdated epoch is refused before its first write and repeated once with the new epoch."""
     serves = await people.service(engine)
     await engine.store.redis.hset(META, "epoch", "e7-b")
     await engine.store.redis.hset(EPOCHS, "e7-b", 1)
@@ -286,7 +262,7 @@ async def raise_unavailable(*_: object) -> None:
 
 
 async def test_a_zone_closed_because_sql_was_away_opens_by_itself(
-    settings: Settings, zone_archive: Archive, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A zone that could not be compared with SQL at the start is closed, and opens by itself once SQL is back."""
     assert await why_closed(settings) == ""
@@ -304,9 +280,7 @@ async def test_a_zone_closed_because_sql_was_away_opens_by_itself(
 async def test_a_reconnection_while_sql_is_away_continues_only_the_same_log(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, change: str, opens: bool
 ) -> None:
-    """While SQL is away, a running process that reconnects to Redis continues only if epoch and head are those that it
-    had before.
-    """
+    """While SQL is away, a process that reconnects to Redis continues only with an unchanged epoch and head."""
     await people.technician(engine, "t1", await people.service(engine))
     monkeypatch.setattr(records, "read_records", raise_unavailable)
     state = engine.store.zones[DEFAULT_ZONE]
@@ -328,9 +302,7 @@ async def test_a_reconnection_while_sql_is_away_continues_only_the_same_log(
 async def test_an_archiver_that_cannot_go_on_closes_the_zone_for_everybody(
     engine: Engine, settings: Settings, fault: str
 ) -> None:
-    """An archiver that finds another log than the archived one closes the zone for every process. Once log and archive
-    agree again, the zone opens in a new epoch.
-    """
+    """An archiver that finds another log closes the zone for every process, until log and SQL agree again."""
     async with open_engine(settings) as other:
         serves = await people.service(engine)
         await people.technician(engine, "t1", serves)

@@ -68,7 +68,7 @@ class Health:
                 found.append(f"zone {name} is closed: {zone.why}")
         if not self.engine.store.packed.is_up:
             found.append("no primary of Redis answers: no command can be done")
-        if self.gateway is not None and self.gateway.relay.disconnected:
+        if self.gateway is not None and self.gateway.relay.is_disconnected:
             found.append("the relay is deaf: no word from Redis")
         if refuses := self.engine.archive.refuses:
             found.append(f"the database refuses writes: {refuses}")

@@ -17,8 +17,8 @@ from server.gateway.frames import JsonFrames
 from server.gateway.protocol import Close
 from server.schemas import frames
 from server.schemas.events import Frame
-from server.schemas.ops import KINDS, REPLIES
-from server.schemas.payloads import EVENTS, LIVE, shape_of
+from server.schemas.ops import OP_STRUCTS, REPLIES
+from server.schemas.payloads import EVENT_DATA, LIVE_DATA, data_struct_of
 from server.schemas.problems import Problem
 
 if TYPE_CHECKING:
@@ -33,12 +33,12 @@ Schemas = dict[str, Any]
 
 def document(blueprints: Blueprints) -> bytes:
     """Return the document as JSON. The announcements and the names of events come from ``blueprints``."""
-    ops = KINDS
+    ops = OP_STRUCTS
     kinds = [
         *ops.values(),
         *REPLIES.values(),
-        *EVENTS.values(),
-        *LIVE.values(),
+        *EVENT_DATA.values(),
+        *LIVE_DATA.values(),
         frames.Head,
         frames.Opened,
         frames.Closed,
@@ -65,13 +65,13 @@ def document(blueprints: Blueprints) -> bytes:
 
 def _messages(named: dict[int, Any], blueprints: Blueprints) -> dict[str, Any]:
     """Return every message by ``<kind>.<name>``. ``named`` maps the ``id`` of each Struct to its schema."""
-    ops = KINDS
-    types = [*EVENTS, *_blueprint_types(blueprints), *_announcement_types(blueprints)]
+    ops = OP_STRUCTS
+    types = [*EVENT_DATA, *_blueprint_types(blueprints), *_announcement_types(blueprints)]
     pushes = {name: _push_schema(name, named[id(_data_type(name))], blueprints) for name in types}
     messages = {f"op.{name}": _message_object(inspect.getdoc(kind), named[id(kind)]) for name, kind in ops.items()}
     messages |= {f"reply.{name}": _reply_schema(named[id(REPLIES[kind])]) for name, kind in ops.items()}
     messages |= {f"event.{name}": push for name, push in pushes.items()}
-    messages |= {f"live.{name}": _live_schema(name, named[id(kind)], blueprints) for name, kind in LIVE.items()}
+    messages |= {f"live.{name}": _live_schema(name, named[id(kind)], blueprints) for name, kind in LIVE_DATA.items()}
     messages |= {
         "refusal": _message_object(
             "The error of an op; `id` is the id of the op.", _refusal_schema(named[id(Problem)])
@@ -93,11 +93,13 @@ def _announcement_types(blueprints: Blueprints) -> list[str]:
 
 def _blueprint_types(blueprints: Blueprints) -> list[str]:
     """Return the event types that only blueprints define, for their steps."""
-    return sorted({c.event for b in blueprints.by_name.values() for c in b.commands.values()} - set(EVENTS))
+    return sorted({c.event for b in blueprints.by_name.values() for c in b.commands.values()} - set(EVENT_DATA))
 
 
 def _data_type(name: str) -> Any:
-    return shape_of(name) if name.partition(".")[0] == "job" else EVENTS.get(name, EVENTS["announcement.*"])
+    return (
+        data_struct_of(name) if name.partition(".")[0] == "job" else EVENT_DATA.get(name, EVENT_DATA["announcement.*"])
+    )
 
 
 def _message_object(text: str | None, payload: Any) -> dict[str, Any]:

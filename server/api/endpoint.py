@@ -169,8 +169,8 @@ class Endpoint:
         return RequestContext(
             app_state=self.app_state,
             principal=principal,
-            body=decode.body(route.body, raw) if route.body else None,
-            query=decode.query(route.query, query_string),
+            body=decode.decode_body(route.body, raw) if route.body else None,
+            query=decode.decode_query(route.query, query_string),
             params=params,
             headers=headers,
             key=_request_key(headers) if route.has_key else "",
@@ -178,7 +178,7 @@ class Endpoint:
             trace=scope["state"].get("trace", ""),
             path=scope["path"],
             address=throttle.client_address(scope),
-            query_items=decode.pairs(query_string),
+            query_items=decode.query_pairs(query_string),
         )
 
 
@@ -212,8 +212,8 @@ async def send_problem(scope: Scope, send: Send, error: Exception, extra: list[H
         log.error("unhandled", request_id=state["request_id"], path=scope["path"], exc_info=error)
     if isinstance(error, Indeterminate) and "key" in state:
         error.extra["key"] = state["key"]
-    headers = [*(extra or []), *problems.headers(error)]
-    answer = Response(problems.encode(error, state["request_id"]), media=problems.MEDIA_TYPE)
+    headers = [*(extra or []), *problems.problem_headers(error)]
+    answer = Response(problems.encode_problem(error, state["request_id"]), media=problems.MEDIA_TYPE)
     await send_response(scope, send, answer, error.status if isinstance(error, CalloutError) else 500, headers)
 
 

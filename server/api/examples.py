@@ -12,9 +12,9 @@ JOB_ID = "job_main_01jb4zqk3m8r5t7v9x2c6d8f0g"
 CUSTOMER = "usr_01jb4zp0a1b2c3d4e5f6g7h8j9"
 TECHNICIAN = "usr_01jb4zp7k8m9n0p1q2r3s4t5v6"
 SERVICE = "srv_01jb4zpc1d2e3f4g5h6j7k8m9n"
-NOW, LATER = "2026-01-31T12:00:00.000Z", "2026-01-31T12:15:00.000Z"
+AT_NOON, LATER = "2026-01-31T12:00:00.000Z", "2026-01-31T12:15:00.000Z"
 
-HERE = {"lat": 52.52, "lon": 13.405}
+POSITION = {"lat": 52.52, "lon": 13.405}
 
 _USER = {
     "id": TECHNICIAN,
@@ -23,9 +23,9 @@ _USER = {
     "role": "technician",
     "phone": "+49 30 1234567",
     "active": True,
-    "created_at": NOW,
+    "created_at": AT_NOON,
 }
-_SIGNED = {
+_SIGNED_IN = {
     "user": _USER,
     "access_token": "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJ1c3IifQ.c2ln",
     "refresh_token": "rft_2mX9",
@@ -55,7 +55,7 @@ _CARD = {
     "kyc": "approved",
     "account": "approved",
 }
-_OPEN = {
+_OPEN_JOB = {
     "id": JOB_ID,
     "zone": "main",
     "blueprint": "home_service",
@@ -63,18 +63,18 @@ _OPEN = {
     "phase": "open",
     "version": 1,
     "service": SERVICE,
-    **HERE,
+    **POSITION,
     "amount": 9000,
     "currency": "EUR",
     "pricing": "flat",
     "scheduled_for": None,
-    "created_at": NOW,
-    "updated_at": NOW,
-    "at": {"broadcasted": NOW},
+    "created_at": AT_NOON,
+    "updated_at": AT_NOON,
+    "at": {"broadcasted": AT_NOON},
     "expires_at": LATER,
 }
-_JOB = {
-    **_OPEN,
+_FULL_JOB = {
+    **_OPEN_JOB,
     "customer": {"id": CUSTOMER, "name": "Grace"},
     "address": "Torstrasse 1",
     "postal_code": "10119",
@@ -82,16 +82,16 @@ _JOB = {
     "reference": "order-4711",
     "metadata": {"floor": 3},
 }
-_TAKEN = {
-    **_JOB,
+_ACCEPTED_JOB = {
+    **_FULL_JOB,
     "status": "accepted",
     "phase": "assigned",
     "version": 2,
     "technician": {"id": TECHNICIAN, "name": "Ada", "rating": 4.5},
-    "at": {"broadcasted": NOW, "accepted": NOW},
+    "at": {"broadcasted": AT_NOON, "accepted": AT_NOON},
     "actions": ["depart"],
 }
-_TAKEN_BACK = {**_JOB, "version": 3, "actions": ["assign", "cancel"]}
+_WITHDRAWN_JOB = {**_FULL_JOB, "version": 3, "actions": ["assign", "cancel"]}
 _PAYMENT = {"reference": "ch_1", "status": "captured", "amount": 9000, "currency": "EUR"}
 
 REQUESTS: dict[str, Any] = {
@@ -108,11 +108,11 @@ REQUESTS: dict[str, Any] = {
     "catalogue_create": _SERVICE,
     "technicians_patch": {"services": [SERVICE]},
     "technicians_review": {"kyc": "approved", "account": "approved"},
-    "technicians_availability": {"online": True, **HERE},
-    "technicians_location": {**HERE, "accuracy": 12.0, "at": NOW},
+    "technicians_availability": {"online": True, **POSITION},
+    "technicians_location": {**POSITION, "accuracy": 12.0, "at": AT_NOON},
     "jobs_create": {
         "service": SERVICE,
-        **HERE,
+        **POSITION,
         "address": "Torstrasse 1",
         "postal_code": "10119",
         "reference": "order-4711",
@@ -125,7 +125,7 @@ REQUESTS: dict[str, Any] = {
     "jobs_command": {"code": "042137"},
     "jobs_commands": {
         "items": [
-            {"command": "depart", "key": "52ec0fdb-f05b-4171-ae5f-d5c4d21e13e5", "occurred_at": NOW},
+            {"command": "depart", "key": "52ec0fdb-f05b-4171-ae5f-d5c4d21e13e5", "occurred_at": AT_NOON},
             {"command": "arrive", "key": "1b0f2cc9-92ad-4f4c-8d3b-0a4f6f3a2f55", "occurred_at": LATER},
         ]
     },
@@ -143,9 +143,9 @@ REQUESTS: dict[str, Any] = {
     },
 }
 REPLIES: dict[str, Any] = {
-    "auth_register": _SIGNED,
-    "auth_login": _SIGNED,
-    "auth_refresh": _SIGNED,
+    "auth_register": _SIGNED_IN,
+    "auth_login": _SIGNED_IN,
+    "auth_refresh": _SIGNED_IN,
     "auth_ticket": {"ticket": "tic_8fK2", "expires_in": 30},
     "users_me": {
         "user": _USER,
@@ -164,20 +164,20 @@ REPLIES: dict[str, Any] = {
         "fix": {"every_s": 30},
         "clock_offset_s": 0.0,
     },
-    "jobs_create": {"job": {**_JOB, "actions": ["cancel"]}, "message": "Booking received"},
-    "jobs_read": {"job": _TAKEN},
-    "jobs_find": {"items": [_JOB], "next": None, "as_of": {"main": {"epoch": "e1", "seq": 131}}},
-    "jobs_claim": {"job": _TAKEN, "message": "Job accepted"},
-    "jobs_respond": {"job": _TAKEN, "message": "Job accepted"},
-    "jobs_reassign": {"job": _TAKEN_BACK},
-    "jobs_command": {"job": {**_TAKEN, "status": "on_the_way", "version": 3, "actions": ["arrive"]}},
+    "jobs_create": {"job": {**_FULL_JOB, "actions": ["cancel"]}, "message": "Booking received"},
+    "jobs_read": {"job": _ACCEPTED_JOB},
+    "jobs_find": {"items": [_FULL_JOB], "next": None, "as_of": {"main": {"epoch": "e1", "seq": 131}}},
+    "jobs_claim": {"job": _ACCEPTED_JOB, "message": "Job accepted"},
+    "jobs_respond": {"job": _ACCEPTED_JOB, "message": "Job accepted"},
+    "jobs_reassign": {"job": _WITHDRAWN_JOB},
+    "jobs_command": {"job": {**_ACCEPTED_JOB, "status": "on_the_way", "version": 3, "actions": ["arrive"]}},
     "offers_find": {
         "items": [
             {
-                "job": {**_OPEN, "technician": None},
+                "job": {**_OPEN_JOB, "technician": None},
                 "status": "sent",
                 "wave": 1,
-                "offered_at": NOW,
+                "offered_at": AT_NOON,
                 "expires_at": "2026-01-31T12:01:00.000Z",
                 "distance_m": 830.0,
             }
@@ -192,7 +192,7 @@ REPLIES: dict[str, Any] = {
                 "event": "job_taken",
                 "zone": "main",
                 "seq": 132,
-                "at": NOW,
+                "at": AT_NOON,
                 "data": {"job": {"id": JOB_ID}, "reason": "taken", "message": "Booking already taken"},
             }
         ],

@@ -110,7 +110,7 @@ def _add_rules(parts: Schema, routes: Sequence[Route], blueprints: Blueprints) -
     blueprints define.
     """
     for body in {route.body for route in routes if route.body is not None}:
-        parts[body.__name__].update(body.also)
+        parts[body.__name__].update(body.rules_schema)
     names = [*sorted(blueprints.by_name), None]
     parts["NewJob"]["properties"]["blueprint"].update(enum=names)
     declared = {n for b in blueprints.by_name.values() for n, rule in b.events.items() if rule.announcement}
@@ -139,7 +139,7 @@ def _operation(route: Route, named: dict[int, Any], blueprints: Blueprints) -> S
 
 def _may_be_empty(body: type[Body]) -> bool:
     try:
-        return not msgspec.convert({}, body).wrong()
+        return not msgspec.convert({}, body).find_errors()
     except msgspec.ValidationError:
         return False
 
@@ -242,7 +242,7 @@ def _query_parameters(route: Route) -> list[Schema]:
     (schema,), parts = msgspec.json.schema_components([route.query], ref_template=REF)
     inner = parts[schema["$ref"].rpartition("/")[2]]
     kinds = {name: _without_null(kind) for name, kind in inner["properties"].items()}
-    both = {name: kinds.pop(name) for name in route.query.together}
+    both = {name: kinds.pop(name) for name in route.query.required_together}
     found = [{"name": name, "in": "query", "required": False, "schema": kind} for name, kind in kinds.items()]
     if both:
         whole = {"type": "object", "properties": both, "required": list(both), "additionalProperties": False}

@@ -27,8 +27,8 @@ from server.api.routes import ROUTES
 from server.gateway.ops import OPS as SOCKET_OPS
 from server.gateway.session_limiter import PING_LIMIT
 from server.schemas import frames
-from server.schemas.ops import KINDS, REPLIES, Op
-from server.schemas.payloads import EVENTS, LIVE, shape_of
+from server.schemas.ops import OP_STRUCTS, REPLIES, Op
+from server.schemas.payloads import EVENT_DATA, LIVE_DATA, data_struct_of
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "protocol.md"
 _TABLE_BLOCK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -173,7 +173,7 @@ def _summary(route: Route) -> str:
 def objects() -> str:
     """Return the table of all objects inside a request, an answer, a reply or an event."""
     whole = [kind for r in ROUTES for kind in (r.body, r.reply, r.report_reply) if kind is not None]
-    whole += [*KINDS.values(), *REPLIES.values(), frames.Opened, *EVENTS.values(), *LIVE.values()]
+    whole += [*OP_STRUCTS.values(), *REPLIES.values(), frames.Opened, *EVENT_DATA.values(), *LIVE_DATA.values()]
     outer = {get_origin(kind) or kind for kind in whole}
     found = {inner for kind in whole for inner in _inner_objects(kind)}
     named = {inner for kind in found for field in _fields(kind) for inner in _inner_objects(field.type)}
@@ -193,7 +193,7 @@ def ops() -> str:
         head,
         (
             (f"`{name}`", _op_arguments(kind), _body_text(REPLIES[kind]), _limit_name(kind))
-            for name, kind in KINDS.items()
+            for name, kind in OP_STRUCTS.items()
         ),
     )
 
@@ -212,9 +212,9 @@ def events() -> str:
     """Return the table of all event types: the data, the recipients, and the names for clients."""
     shipped = [*blueprints.load_blueprints("home_service", blueprints.shipped_folder()).by_name.values()]
     own = {command.event for each in shipped for command in each.commands.values()}
-    kinds = sorted({*EVENTS, *own} - {"announcement.*"})
+    kinds = sorted({*EVENT_DATA, *own} - {"announcement.*"})
     rows = [
-        (f"`{kind}`", _data_text(shape_of(kind)), _audience(kind, shipped), _client_names(kind, shipped))
+        (f"`{kind}`", _data_text(data_struct_of(kind)), _audience(kind, shipped), _client_names(kind, shipped))
         for kind in kinds
     ]
     rows.append(("`announcement.*`", "as given", EVENT_TYPES["announcement.*"].recipients, ""))
@@ -223,7 +223,9 @@ def events() -> str:
 
 def live() -> str:
     """Return the table of all types of pushes that are not stored in a log."""
-    return _table(("type", "`data`", "to"), ((f"`{k}`", _data_text(LIVE[k]), EVENT_TYPES[k].recipients) for k in LIVE))
+    return _table(
+        ("type", "`data`", "to"), ((f"`{k}`", _data_text(LIVE_DATA[k]), EVENT_TYPES[k].recipients) for k in LIVE_DATA)
+    )
 
 
 def _data_text(kind: Any) -> str:

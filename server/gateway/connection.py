@@ -184,7 +184,7 @@ class Connection(asyncio.Protocol):
         """Pass any other frame to the parser of the RFC when the frame is complete, or at once if its header is wrong.
         Return the frame's end in ``data``, -1 if it is incomplete.
         """
-        end = _end(data, at)
+        end = _frame_end(data, at)
         if end < 0 or (end > len(data) and end - at <= MAX_MESSAGE_BYTES + 14):
             return -1
         parser = self._get_parser()
@@ -199,7 +199,7 @@ class Connection(asyncio.Protocol):
 
     def _handle_parsed_frame(self, frame: Frame) -> None:
         if frame.opcode is Opcode.CLOSE:
-            self._end(self._get_parser().close_rcvd)
+            self._report_end(self._get_parser().close_rcvd)
         elif frame.opcode is Opcode.PING or frame.opcode is Opcode.PONG:
             self._receiver.note_alive()
         else:
@@ -230,7 +230,7 @@ class Connection(asyncio.Protocol):
         """Send what the RFC requires: pongs, the close frame, the end of the stream."""
         broken = parser.parser_exc
         if broken is not None and not self._closing:
-            self._end(parser.close_sent)
+            self._report_end(parser.close_sent)
         out = parser.data_to_send()
         if not out:
             return
@@ -245,7 +245,7 @@ class Connection(asyncio.Protocol):
     def _fail_connection(self, code: int, reason: str) -> None:
         parser = self._get_parser()
         parser.fail(code, reason)
-        self._end(parser.close_sent)
+        self._report_end(parser.close_sent)
         self.transport.write(b"".join(parser.data_to_send()))
         self._close_tcp(linger=True)
 
@@ -257,7 +257,7 @@ class Connection(asyncio.Protocol):
     # out
 
     @property
-    def closing(self) -> bool:
+    def is_closing(self) -> bool:
         """Return whether a close frame was sent or received, or the transport is closed. Nothing may be written
         then.
         """
@@ -305,7 +305,7 @@ class Connection(asyncio.Protocol):
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(seconds, self.transport.abort)
 
-    def _end(self, close: Close | None) -> None:
+    def _report_end(self, close: Close | None) -> None:
         self._closing = True
         if not self._end_reported:
             self._end_reported = True
@@ -337,7 +337,7 @@ class Connection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._end(None)
+        self._report_end(None)
         self._unread = b""
         self._parser = None
         self._receiver = _NULL_RECEIVER  # breaks a reference cycle: no session waits for the garbage collector
@@ -358,7 +358,7 @@ def _is_utf8(data: bytes) -> bool:
     return True
 
 
-def _end(data: bytes, at: int) -> int:
+def _frame_end(data: bytes, at: int) -> int:
     """Return the end of the frame that begins at ``at``, -1 while the frame's length is unknown."""
     masked, length = divmod(data[at + 1], _MASKED)
     head = 2

@@ -24,7 +24,7 @@ from server.gateway.protocol import Close, State
 from server.gateway.session import Session
 from server.gateway.stream_connection import Stream
 
-SETTLE_S = 0.5
+REPORT_WAIT_S = 0.5
 """How many seconds all gateways have to report when they last received something from a user's sockets, before some of
 the sockets are closed.
 """
@@ -107,7 +107,7 @@ class ConnectionSlots:
         return None
 
     async def _settle_later(self, user: UserId, most: int, *, streams: bool) -> None:
-        await asyncio.sleep(SETTLE_S)
+        await asyncio.sleep(REPORT_WAIT_S)
         await sockets.close_excess_connections(self._engine, user, most, streams=streams)
 
     def report_activity(self, event: Event) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from engine.process.metrics import Histogram, Metrics
 
-BROADCAST = 100
+BROADCAST_SOCKETS = 100
 """From how many sockets on a broadcast is measured. With fewer, the time depends on the event loop and not on the
 broadcast.
 """
@@ -53,7 +53,9 @@ class Counters:
     the oldest event of each read of the log.
     """
     broadcasts: Histogram = field(default_factory=Histogram)
-    """Seconds from the hand-off of an event to the last write, for events sent to at least ``BROADCAST`` sockets."""
+    """Seconds from the hand-off of an event to the last write, for events sent to at least ``BROADCAST_SOCKETS``
+    sockets.
+    """
     commands: defaultdict[str, Histogram] = field(default_factory=lambda: defaultdict(Histogram))
     """Seconds from a message to its reply, by op."""
 

@@ -15,20 +15,20 @@ from server.gateway.gateway import Gateway
 from server.gateway.protocol import Close, State
 from server.gateway.session import Session
 from server.gateway.session_limiter import SessionLimiter
-from server.schemas.ops import KINDS, Connect, Op, Ping
+from server.schemas.ops import OP_STRUCTS, Connect, Op, Ping
 
-OP_NAMES = {kind: tag for tag, kind in KINDS.items()}
+OP_NAMES = {kind: tag for tag, kind in OP_STRUCTS.items()}
 
 log = structlog.get_logger(__name__)
 
 
 class Dispatcher:
-    """The executor of the requests of all sockets of one gateway (``Requests`` in server/gateway/session.py)."""
+    """The executor of the requests of all sockets of one gateway (``OpExecutor`` in server/gateway/session.py)."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
 
-    def ping(self, session: Session, op: Ping) -> None:
+    def answer_ping(self, session: Session, op: Ping) -> None:
         """Answer a ping, in order with the pushes. ``n`` is how many logged pushes the client has received by then if
         none was lost.
         """
@@ -43,7 +43,7 @@ class Dispatcher:
             session.push(session.hub.frames.reply(op.id, ok))
         return None
 
-    def start(self, session: Session, op: Op) -> None:
+    def start_op(self, session: Session, op: Op) -> None:
         """Start ``op`` as a task. The task continues if the session ends."""
         task = asyncio.create_task(self._perform(session, op))
         self._gateway.running_ops.add(task)

@@ -2,7 +2,8 @@
 the next node.
 
 Sessions are closed in random order, one batch every tenth of a second. Each session closes when its running commands
-are answered (``Session.leave``). A few sessions need no spreading: a batch is never smaller than ``MIN_BATCH``.
+are answered (``Session.close_when_idle``). A few sessions need no spreading: a batch is never smaller than
+``MIN_BATCH``.
 """
 
 from __future__ import annotations
@@ -29,4 +30,4 @@ async def close_all(sessions: Collection[Session], over_s: float) -> None:
         if start:
             await asyncio.sleep(BATCH_EVERY_S)
         for session in order[start : start + batch]:
-            session.leave()
+            session.close_when_idle()

@@ -137,15 +137,15 @@ def may_watch(caller: Principal, job: EventJob) -> bool:
     return job.customer_id == caller.id
 
 
-def may_see_position(session: Session, holder: str, *, certain: bool) -> bool:
+def may_see_position(session: Session, holder: str, *, relay_is_current: bool) -> bool:
     """Return whether ``session``, which subscribed to a job, may be sent a position of the job's ``holder``. A
     technician may follow only themselves. A mediator is sent no position that is newer than the events read here (not
-    ``certain``), because the dispute may be over by then.
+    ``relay_is_current``), because the dispute may be over by then.
     """
     caller = session.caller
     if caller.role == "technician":
         return caller.id == holder
-    return certain or caller.role != "mediator"
+    return relay_is_current or caller.role != "mediator"
 
 
 def _works_in(event: Event) -> dict[str, int]:

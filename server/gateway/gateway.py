@@ -31,8 +31,8 @@ from server.gateway.stream_connection import Poll, Stream, StreamHub
 
 COLD_READS = 32
 """How many clients' missed events are read from Redis or SQL at the same time. The other clients wait."""
-START_S = 5.0
-FINISH_S = 5.0
+START_TIMEOUT_S = 5.0
+FINISH_TIMEOUT_S = 5.0
 """How many seconds running commands may take when the gateway stops."""
 
 
@@ -83,36 +83,36 @@ class Gateway:
         metrics.reading("queue_bytes", "Bytes that wait for slow clients", self._waiting_bytes)
         metrics.reading("streams", "Event streams and waiting polls open", lambda: self.streams.count)
         metrics.reading("relay_lag_seconds", "From an event's commit to its hand-off", lambda: relay.lag_s)
-        metrics.reading("relay_deaf", "1 while there is no word from Redis", lambda: float(relay.disconnected))
+        metrics.reading("relay_deaf", "1 while there is no word from Redis", lambda: float(relay.is_disconnected))
 
     def _waiting_bytes(self) -> float:
         return sum(session.waiting_bytes for session in self.sessions_behind)
 
     async def start(self) -> None:
-        """Start the background tasks, and wait up to ``START_S`` until the relay has read the window of the log.
-        Connections get 503 until then.
+        """Start the background tasks, and wait up to ``START_TIMEOUT_S`` until the relay has read the window of the
+        log. Connections get 503 until then.
         """
         tasks = (self.relay.run(), self.wheel.run(), self.wheel.touch_forever())
         work = (*tasks, self.positions.run(), self.positions.resend_stale_forever(), self.revocation.run())
         self._background = [asyncio.create_task(task) for task in work]
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(START_S):
+            async with asyncio.timeout(START_TIMEOUT_S):
                 await self.relay.window_read.wait()
 
     async def drain(self) -> None:
         """Refuse new clients and close all sessions within ``drain_s`` seconds, each after its last reply. The relay
-        continues meanwhile. ``stop`` ends the commands that take ``FINISH_S`` longer.
+        continues meanwhile. ``stop`` ends the commands that take ``FINISH_TIMEOUT_S`` longer.
         """
         self.draining = True
         await drain.close_all(self.sessions, self.engine.settings.drain_s)
         if self.running_ops:
-            await asyncio.wait(self.running_ops, timeout=FINISH_S)
+            await asyncio.wait(self.running_ops, timeout=FINISH_TIMEOUT_S)
 
     async def stop(self, code: int = Close.DRAINING) -> None:
         """Let running commands finish and close all sessions at once with ``code``. A second call has no effect."""
         self.draining = True
         if self.running_ops:
-            await asyncio.wait(self.running_ops, timeout=FINISH_S)
+            await asyncio.wait(self.running_ops, timeout=FINISH_TIMEOUT_S)
         for session in list(self.sessions):
             session.close(code, "draining")
         for task in self._background:
@@ -126,7 +126,7 @@ class Gateway:
         """Return why no new client can be served (a reason of server/gateway/handshake.py), or None."""
         if self.draining:
             return "draining"
-        if self.relay.disconnected:
+        if self.relay.is_disconnected:
             return "deaf"
         return "full" if len(self.sessions) >= self.engine.settings.max_sockets else None
 

@@ -124,8 +124,8 @@ async def send_refusal(send: Send, why: str) -> None:
 async def send_error(send: Send, error: CalloutError) -> None:
     """Send ``error`` as a problem document in response to a handshake, with a request id like every other response."""
     request_id = token_hex(8)
-    body = problems.encode(error, request_id)
+    body = problems.encode_problem(error, request_id)
     stamp = (b"x-request-id", request_id.encode())
-    headers = [stamp, problems.NOSNIFF, (b"content-type", problems.MEDIA_TYPE), *problems.headers(error)]
+    headers = [stamp, problems.NOSNIFF, (b"content-type", problems.MEDIA_TYPE), *problems.problem_headers(error)]
     await send({"type": "websocket.http.response.start", "status": error.status, "headers": headers})
     await send({"type": "websocket.http.response.body", "body": body})

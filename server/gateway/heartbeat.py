@@ -19,7 +19,7 @@ from engine.process.loops import not_cancelled
 from engine.runtime import Engine
 from engine.technicians import live
 from server.gateway.hub import Hub
-from server.gateway.protocol import CONNECT_S, Close, State
+from server.gateway.protocol import CONNECT_TIMEOUT_S, Close, State
 from server.gateway.send_buffer import SendBuffer
 from server.gateway.session import Session
 from server.gateway.token_expiry import TokenExpiry
@@ -61,7 +61,7 @@ class HeartbeatWheel:
     def expect_connect(self, session: Session) -> None:
         """Close ``session`` if it does not send ``connect`` within ten seconds from now."""
         self._connect_deadlines.pop(session, None)
-        self._connect_deadlines[session] = monotonic() + CONNECT_S
+        self._connect_deadlines[session] = monotonic() + CONNECT_TIMEOUT_S
 
     def add_session(self, session: Session) -> None:
         """Call this when ``session`` has joined: its pings begin, and the expiry of its token is scheduled."""

@@ -21,7 +21,7 @@ from time import monotonic
 
 from engine.events import Event
 from engine.types import Zone
-from server.gateway.counters import BROADCAST, Counters
+from server.gateway.counters import BROADCAST_SOCKETS, Counters
 from server.gateway.frames import JsonFrames
 from server.gateway.protocol import State
 from server.gateway.send_buffer import SendBuffer
@@ -108,13 +108,13 @@ class Hub:
     def deliver(self, recipients: Collection[Session], payload: bytes) -> None:
         """Queue the event with this payload (see ``PayloadEncoder``) for ``recipients``."""
         frame = self.frames.event(payload)
-        if len(recipients) < BROADCAST or self._waiting or self._recipients:
+        if len(recipients) < BROADCAST_SOCKETS or self._waiting or self._recipients:
             self.queue_broadcast()
-            self._queue(recipients, frame)
+            self._queue_frame(recipients, frame)
         else:
             self._recipients, self._broadcast = list(recipients), frame
         if not self._scheduled:
-            self._schedule()
+            self._schedule_turn()
 
     def queue_broadcast(self) -> None:
         """Queue the broadcast for the sessions that have not been sent the broadcast. Call this before another frame is
@@ -123,9 +123,9 @@ class Hub:
         if self._recipients:
             left = [session for session in self._recipients if session.state is not State.CLOSED]
             self._recipients.clear()
-            self._queue(left, self._broadcast)
+            self._queue_frame(left, self._broadcast)
 
-    def _queue(self, sessions: Iterable[Session], frame: bytes) -> None:
+    def _queue_frame(self, sessions: Iterable[Session], frame: bytes) -> None:
         wake = self._waiting.append
         for session in sessions:
             if session.next_frame is None:
@@ -139,9 +139,9 @@ class Hub:
         """Flush ``session`` by the end of this turn of the loop."""
         self._waiting.append(session)
         if not self._scheduled:
-            self._schedule()
+            self._schedule_turn()
 
-    def _schedule(self) -> None:
+    def _schedule_turn(self) -> None:
         self._scheduled = True
         self._loop.call_soon(self._flush)
 
@@ -156,9 +156,9 @@ class Hub:
         self._write_broadcast(began + TIME_SLICE_S)
         self._scheduled = False
         if self._waiting or self._recipients:
-            self._schedule()
+            self._schedule_turn()
         else:
-            if self._sent >= BROADCAST:
+            if self._sent >= BROADCAST_SOCKETS:
                 self._counters.broadcasts.add(monotonic() - self._began)
             self._sent = 0
 
@@ -186,7 +186,7 @@ class Hub:
                 turn = _SESSIONS_PER_CLOCK_READ
                 if monotonic() > until:
                     break
-        self._count(frames, size)
+        self._count_writes(frames, size)
 
     def _write_broadcast(self, until: float) -> None:
         """Write the broadcast to the sessions that have no waiting frames, and queue the broadcast for the others."""
@@ -200,12 +200,12 @@ class Hub:
                     session.write(frame)
                     frames += 1
                 elif session.state is not State.CLOSED:
-                    self._queue((session,), frame)
+                    self._queue_frame((session,), frame)
             if monotonic() > until:
                 break
-        self._count(frames, frames * len(frame))
+        self._count_writes(frames, frames * len(frame))
 
-    def _count(self, writes: int, size: int) -> None:
+    def _count_writes(self, writes: int, size: int) -> None:
         """Count ``writes`` of one frame each, of ``size`` bytes together."""
         counters = self._counters
         counters.frames_out += writes

@@ -199,22 +199,26 @@ class PositionFeed:
         the job's blueprint names instead), and those that subscribed to the job. Technicians in general are never
         included.
         """
-        blueprint = self._blueprint(watched)
+        blueprint = self._blueprint_of(watched)
         if blueprint is None:  # this node does not have this version yet, so the audience is unknown
             return set()
         channels = audience.whole_job_channels(
             blueprint.audience(POSITION_TYPE).split(), watched.customer, fix.technician
         )
         hubs = self._hubs
-        certain = self._tails[zone].cursor >= fix.seq
+        relay_is_current = self._tails[zone].cursor >= fix.seq
         watching = {one for hub in hubs for one in hub.members(f"job:{watched.id}")}
         found = {one for hub in hubs for name in channels for one in hub.members(name)}
-        found |= {one for one in watching if entitlements.may_see_position(one, fix.technician, certain=certain)}
+        found |= {
+            one
+            for one in watching
+            if entitlements.may_see_position(one, fix.technician, relay_is_current=relay_is_current)
+        }
         if positions.is_shared_with_customer(blueprint, watched.status, watched.scheduled, fix.at):
             return found
         return {one for one in found if one.caller.is_ops or one.caller.id == fix.technician}
 
-    def _blueprint(self, watched: WatchedJob) -> Blueprint | None:
+    def _blueprint_of(self, watched: WatchedJob) -> Blueprint | None:
         return self._engine.blueprints.exactly(watched.bp)
 
     def _is_over(self, track: Track) -> bool:
@@ -234,7 +238,7 @@ class PositionFeed:
         states = [job for event in events if (job := _job_in(event, track.watched.id))]
         if not states:
             return False
-        last, blueprint = states[-1], self._blueprint(track.watched)
+        last, blueprint = states[-1], self._blueprint_of(track.watched)
         if last.phase in ENDED_PHASES or last.technician is None or last.technician.id != fix.technician:
             return True
         return blueprint is None or (blueprint.tracks(track.watched.status) and not blueprint.tracks(last.status))

@@ -21,10 +21,10 @@ import msgspec
 
 from engine.errors import CalloutError, FieldError, Invalid, NotJson
 from server.schemas.decode import NUL, convert_or_refuse, nul_errors
-from server.schemas.ops import KINDS, Op
+from server.schemas.ops import OP_STRUCTS, Op
 
 MAX_WRONG_FRAMES, WRONG_FRAMES_WITHIN_S = 10, 10.0
-CONNECT_S = 10.0
+CONNECT_TIMEOUT_S = 10.0
 
 
 class State(Enum):
@@ -130,7 +130,7 @@ def decode_msgpack(raw: bytes) -> Op:
 
 def _check_values(op: Op, nul: list[FieldError]) -> Op:
     """Return ``op`` if its values are valid and contain no NUL (``nul``: the fields that do). Raises WrongMessage."""
-    if errors := nul or op.wrong():
+    if errors := nul or op.find_errors():
         raise WrongMessage(Invalid(errors=errors), op.id, wrong_value=True)
     return op
 
@@ -159,7 +159,7 @@ def _decode_as_op(value: dict[str, Any], first: FieldError) -> Op:
     op = value.pop("op", None)
     if op is None:
         raise WrongMessage(Invalid(errors=[FieldError("/op", "Required")]), request)
-    kind = KINDS.get(op) if isinstance(op, str) else None
+    kind = OP_STRUCTS.get(op) if isinstance(op, str) else None
     if kind is None:
         raise WrongMessage(Invalid("Unknown op", errors=[FieldError("/op", "Unknown op")]), request)
     try:

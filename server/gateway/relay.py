@@ -39,7 +39,7 @@ from server.gateway.hub import TIME_SLICE_S, Hub, channels_in_hub
 from server.gateway.replay_buffer import ReplayBuffer
 from server.gateway.zone_stream import ZoneStream
 
-BLOCK_S = 1.0
+READ_BLOCK_S = 1.0
 REPLY_TIMEOUT_S = 2.0
 """How many seconds a reply may be late, for example to a read that blocks for one second. After that, the connection
 counts as dead.
@@ -47,7 +47,7 @@ counts as dead.
 DISCONNECTED_S = 5.0
 MAX_READ_EVENTS = 500
 PAGE_EVENTS = 1_000
-CLOSED = Epoch("closed")
+CLOSED_EPOCH = Epoch("closed")
 """The value of ``meta.epoch`` while a zone is being rebuilt."""
 EVENT_BYTES = 700
 """The size of a small event in memory. It decides how far before the head the reading begins."""
@@ -68,8 +68,9 @@ class StreamReader:
         self._pending_read: asyncio.Task[list[Event]] | None = None
 
     async def read_next(self, after: dict[Zone, int]) -> list[Event]:
-        """Return the piece that follows the seqs ``after``, [] if no event arrived within ``BLOCK_S``. A piece that was
-        read ahead is used only if it follows ``after``. Raises the same errors as the client, and TimeoutError.
+        """Return the piece that follows the seqs ``after``, [] if no event arrived within ``READ_BLOCK_S``. A piece
+        that was read ahead is used only if it follows ``after``. Raises the same errors as the client, and
+        TimeoutError.
         """
         ahead, self._pending_read = self._pending_read, None
         if ahead is None or after != self._after:
@@ -90,10 +91,10 @@ class StreamReader:
 
     async def _read_piece(self) -> list[Event]:
         if not self._after:
-            await asyncio.sleep(BLOCK_S)
+            await asyncio.sleep(READ_BLOCK_S)
             return []
-        async with asyncio.timeout(BLOCK_S + REPLY_TIMEOUT_S):
-            return await log.wait_for_events(self._client, self._after, int(BLOCK_S * 1000), MAX_READ_EVENTS)
+        async with asyncio.timeout(READ_BLOCK_S + REPLY_TIMEOUT_S):
+            return await log.wait_for_events(self._client, self._after, int(READ_BLOCK_S * 1000), MAX_READ_EVENTS)
 
 
 class Relay:
@@ -142,14 +143,14 @@ class Relay:
         """Whether an epoch that continues the last one began, and sessions do not know it yet."""
 
     @property
-    def loaded(self) -> bool:
+    def is_loaded(self) -> bool:
         """Return whether every zone's log was read into its replay buffer, so that clients can resume."""
         return self.window_read.is_set()
 
     @property
-    def disconnected(self) -> bool:
+    def is_disconnected(self) -> bool:
         """Return whether Redis has not answered for ``DISCONNECTED_S``: too long to serve clients."""
-        return not self.loaded or monotonic() - self._last_reply_at > DISCONNECTED_S
+        return not self.is_loaded or monotonic() - self._last_reply_at > DISCONNECTED_S
 
     async def run(self) -> None:
         """Run for ever. After each fault, continue at the cursor."""
@@ -171,27 +172,26 @@ class Relay:
             self._run_id = await log.read_run_id(client)
         self._unopened = set(self.tails)
         await self._compare_all(self.tails, client)
-        self._last_reply_at = monotonic() if not self.loaded else self._last_reply_at
+        self._last_reply_at = monotonic() if not self.is_loaded else self._last_reply_at
         self.window_read.set()
         reading = StreamReader(client)
         try:
             while not_cancelled():
-                events = await reading.read_next(
-                    {zone: tail.cursor for zone, tail in self.tails.items() if not tail.is_closed}
-                )
+                after = {zone: tail.cursor for zone, tail in self.tails.items() if not tail.is_closed}
+                events = await reading.read_next(after)
                 to_compare = self._zones_to_compare(events)
                 if not to_compare and len(events) >= MAX_READ_EVENTS:
                     await reading.request_next(events)
                 # If the history is another one, these events may belong to the one before: they are read again.
                 if await self._compare_all(to_compare, client):
-                    await self._hand_on(events, client)
+                    await self._route_all(events, client)
                 self._last_reply_at = monotonic()
         finally:
             reading.stop()
 
     # handing on
 
-    async def _hand_on(self, events: list[Event], client: StreamConnection) -> None:
+    async def _route_all(self, events: list[Event], client: StreamConnection) -> None:
         """Hand ``events`` on in order. Yield to the event loop every 2 ms, so that sessions are written to
         meanwhile.
         """
@@ -252,7 +252,7 @@ class Relay:
         they are the zones in which an epoch may have begun since the relay connected, because ``events`` may be the
         first of that epoch. All zones each time would cost two calls to Redis for each zone.
         """
-        if not events or monotonic() - self._checked_at > BLOCK_S:
+        if not events or monotonic() - self._checked_at > READ_BLOCK_S:
             return self.tails
         return self._unopened and self._unopened.intersection(event.zone for event in events)
 
@@ -302,7 +302,7 @@ class Relay:
         """Return whether sessions cannot join the zone: Redis has no open epoch, or the relay has yet to begin with an
         epoch and this one was not compared with the archive.
         """
-        if head.epoch in ("", CLOSED):
+        if head.epoch in ("", CLOSED_EPOCH):
             return True
         zone = self._engine.store.zones[tail.zone]
         return (tail.is_closed or tail.epoch == "") and not (zone.open and zone.epoch == head.epoch)
@@ -340,7 +340,7 @@ class Relay:
         last = tail.head
         tail.buffer.clear()  # before the sessions are closed: none of them may join the old history
         tail.epoch, tail.is_closed = Epoch(""), False
-        if self.loaded:
+        if self.is_loaded:
             logger.warning("resynchronise", zone=tail.zone, reason=why, cursor=last.seq, epoch=last.epoch)
             self._counters.resyncs[why] += 1
             self._on_resync(why)

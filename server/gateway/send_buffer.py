@@ -148,7 +148,7 @@ class SendBuffer:
         """Send ``error`` as the reply. ``request`` is the message's id, None if it had none."""
         self.gateway.counters.refusals[error.code] += 1
         name = f"{self.id}.{request}" if request is not None else self.id
-        self._send_first(self.hub.frames.refusal(request, problems.problem(error, name)))
+        self._send_first(self.hub.frames.refusal(request, problems.problem_object(error, name)))
 
     def _send_first(self, frame: bytes) -> None:
         if self.state is not State.CLOSED:

@@ -45,13 +45,13 @@ class SessionGateway(BufferGateway, Protocol):
         """Remove ``session``, which has ended with ``code``."""
 
 
-class Requests(Protocol):
+class OpExecutor(Protocol):
     """The executor of a socket's messages (server/gateway/dispatch.py)."""
 
-    def ping(self, session: Session, op: Ping) -> None:
+    def answer_ping(self, session: Session, op: Ping) -> None:
         """Answer a ping."""
 
-    def start(self, session: Session, op: Op) -> None:
+    def start_op(self, session: Session, op: Op) -> None:
         """Start any other op. Calls ``session.done`` when it is finished."""
 
     def count_wrong_value(self, session: Session) -> None:
@@ -63,8 +63,8 @@ class Session(SendBuffer):
 
     __slots__ = (
         "_connection",
+        "_executor",
         "_inbox",
-        "_requests",
         "_running",
         "_wrong_frames",
         "channels",
@@ -98,10 +98,10 @@ class Session(SendBuffer):
         self._inbox: deque[bytes] | None = None
         self._running = 0
 
-    def open(self, connection: Connection, requests: Requests) -> None:
-        """Take over ``connection``, whose response 101 was written, and pass its messages to ``requests``."""
+    def open(self, connection: Connection, executor: OpExecutor) -> None:
+        """Take over ``connection``, whose response 101 was written, and pass its messages to ``executor``."""
         self._connection = connection
-        self._requests = requests
+        self._executor = executor
         self.write = connection.transport.write
 
     @property
@@ -169,18 +169,18 @@ class Session(SendBuffer):
             error = Invalid("Connected already") if live else Unauthenticated("The first message is connect")
             self._refuse_wrong(WrongMessage(error, op.id))
         elif isinstance(op, Ping):
-            self._requests.ping(self, op)
+            self._executor.answer_ping(self, op)
         else:
             self._running += 1
             if isinstance(op, Connect):
                 self.state = State.JOINING
-            self._requests.start(self, op)
+            self._executor.start_op(self, op)
 
     def _refuse_wrong(self, wrong: WrongMessage) -> None:
         self.gateway.counters.errors += 1
         self.refuse(wrong.request, wrong.error)
         if wrong.wrong_value:
-            return self._requests.count_wrong_value(self)
+            return self._executor.count_wrong_value(self)
         if self._wrong_frames is None:
             self._wrong_frames = WrongFrames()
         if self._wrong_frames.count_wrong_frame(monotonic()):
@@ -193,16 +193,16 @@ class Session(SendBuffer):
         """Begin the next waiting op, or leave if that was requested. Called when an op is finished."""
         self._running -= 1
         if self.state is State.LEAVING:
-            return self.leave()
+            return self.close_when_idle()
         inbox = self._inbox
         while inbox and self._running < MAX_RUNNING_OPS and self.state in (State.ACCEPTED, State.LIVE):
             self._start_op(inbox.popleft())
-        if inbox is not None and not inbox and not self._connection.closing:
+        if inbox is not None and not inbox and not self._connection.is_closing:
             self._inbox = None
             self._connection.resume_reading()
         return None
 
-    def leave(self) -> None:
+    def close_when_idle(self) -> None:
         """Close with 4000 as soon as the running commands are answered. No other command is started."""
         if self.state is not State.CLOSED:
             self.state = State.LEAVING

@@ -102,7 +102,9 @@ def parse_cursors(text: str, pointer: str) -> dict[Zone, Cursor]:
     found: dict[Zone, Cursor] = {}
     for part in text.split(",") if text else ():
         zone, epoch, seq = part.split(":") if part.count(":") == 2 else ("", "", "")
-        if not (is_zone(zone) and _EPOCH.fullmatch(epoch) and _SEQ.fullmatch(seq) and int(seq) <= decode.MAX_EXACT):
+        if not (
+            is_zone(zone) and _EPOCH.fullmatch(epoch) and _SEQ.fullmatch(seq) and int(seq) <= decode.MAX_EXACT_INTEGER
+        ):
             raise Invalid(errors=[FieldError(pointer, "Expected a cursor: main:e1:131,north:e2:9")])
         if zone in found:
             raise Invalid(errors=[FieldError(pointer, f"Zone {zone} is given more than once")])

@@ -96,7 +96,9 @@ class CalloutHTTP(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         request_id = token_hex(8)
-        body = problems.encode(TooLarge(f"Request line and headers: at most {MAX_HEAD_BYTES} bytes"), request_id)
+        body = problems.encode_problem(
+            TooLarge(f"Request line and headers: at most {MAX_HEAD_BYTES} bytes"), request_id
+        )
         headers: list[tuple[bytes, bytes]] = [
             (b"content-type", problems.MEDIA_TYPE),
             (b"content-length", str(len(body)).encode()),

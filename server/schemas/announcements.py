@@ -31,7 +31,7 @@ class NewAnnouncement(Body):
     data: dict[str, Any]
     roles: Annotated[list[Role | Literal["ops", "managers"]], Meta(min_length=1, max_length=9)] | None = None
 
-    def wrong(self) -> list[FieldError]:
+    def find_errors(self) -> list[FieldError]:
         return json_errors(self.data, "/data", ANNOUNCEMENT_BYTES)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from server.schemas.decode import Body
-from server.schemas.fields import Amount, Notes, Version
+from server.schemas.fields import Amount, LongText, Version
 from server.schemas.objects import Person, Shape
 
 
@@ -18,7 +18,7 @@ class NewBid(Body):
     """
 
     amount: Amount | None = None
-    note: Annotated[Notes | None, Meta(description="a note to the customer")] = None
+    note: Annotated[LongText | None, Meta(description="a note to the customer")] = None
     version: Version | None = None
 
 

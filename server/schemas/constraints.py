@@ -8,42 +8,44 @@ from msgspec import Meta
 
 Schema = dict[str, Any]
 
-REFERENCE = (
+REFERENCE_TEXT = (
     "The caller's own name for the booking, unique for ever among the caller's bookings. If the same booking is sent "
     "again with this reference, with any request key, the answer is the first job, also if that job is over. Another "
     "booking with this reference is refused as `duplicate`, with the first job's id in `job.id`."
 )
-METADATA = (
+METADATA_TEXT = (
     "The caller's own data about the job: any JSON object. It is stored and returned unchanged, and never interpreted. "
     "At most 4,096 bytes, 16 levels and integers of 53 bits. Technicians who are only offered the job do not see it."
 )
-TECHNICIAN = (
+TECHNICIAN_TEXT = (
     "The technician who is to do the job, for `assign` and `reassign`. `reassign` without it takes the job from its "
     "holder and offers it to others."
 )
-FORCE = (
+FORCE_TEXT = (
     "For `assign` and `reassign`: gives the job to `technician` even if they do not have its service, or hold as "
     "many jobs as their `capacity` allows."
 )
 
 _NULL = {"type": "null"}
-_NUMBERS: Schema = {"lat": {"type": "number"}, "lon": {"type": "number"}}
-_NONE: Schema = {"lat": _NULL, "lon": _NULL}
+_POSITION: Schema = {"lat": {"type": "number"}, "lon": {"type": "number"}}
+_NO_POSITION: Schema = {"lat": _NULL, "lon": _NULL}
 
-PERHAPS_HERE: Schema = {"anyOf": [{"required": ["lat", "lon"], "properties": _NUMBERS}, {"properties": _NONE}]}
+OPTIONAL_POSITION: Schema = {
+    "anyOf": [{"required": ["lat", "lon"], "properties": _POSITION}, {"properties": _NO_POSITION}]
+}
 """The rule that a request has both coordinates or none. Null counts as none."""
-BOTH: Schema = {"dependentRequired": {"lat": ["lon"], "lon": ["lat"]}}
+LAT_WITH_LON: Schema = {"dependentRequired": {"lat": ["lon"], "lon": ["lat"]}}
 """The rule that a request has both coordinates or none, for fields that are never null."""
-FIXES: Schema = {
+ONE_FIX_OR_SEVERAL: Schema = {
     "anyOf": [
-        {"required": ["lat", "lon"], "properties": {**_NUMBERS, "fixes": _NULL}},
-        {"required": ["fixes"], "properties": {**_NONE, "fixes": {"type": "array"}}},
+        {"required": ["lat", "lon"], "properties": {**_POSITION, "fixes": _NULL}},
+        {"required": ["fixes"], "properties": {**_NO_POSITION, "fixes": {"type": "array"}}},
     ]
 }
 """The rule that a request has either a position or a list of positions."""
 
 
-OF_A_CHARGE: Schema = {"anyOf": [{"properties": {"status": {"const": "refunded"}}}, {"properties": {"of": _NULL}}]}
+REFUND_OF_CHARGE: Schema = {"anyOf": [{"properties": {"status": {"const": "refunded"}}}, {"properties": {"of": _NULL}}]}
 """The rule that only a refund names a charge."""
 
 

@@ -25,27 +25,27 @@ NUL = b"\\u0000"
 """JSON with a NUL in a text contains these bytes. JSON with these bytes may still have no NUL: ``\\\\u0000`` is an
 escaped backslash before ``u0000``.
 """
-MAX_EXACT = 2**53
+MAX_EXACT_INTEGER = 2**53
 """The largest integer that every JSON reader returns unchanged, also Lua's and a browser's."""
 MAX_CHOICES = 20
 """A refusal names the allowed words of a field if there are at most this many."""
 MAX_ERRORS = 100
 """The most wrong fields in one refusal: more than a person reads. Further ones are omitted."""
 
-_AT = re.compile(r" - at `(?:key in )?`?\$?([^`]*)`$")
-_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
+_PATH_IN_ERROR = re.compile(r" - at `(?:key in )?`?\$?([^`]*)`$")
+_PATH_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
 
 
 class Body(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """A request body, a query, or a frame of the socket. Unknown fields are refused. ``wrong`` checks the rules that
-    concern several fields, and ``also`` is the JSON Schema of these rules, for the OpenAPI document.
+    """A request body, a query, or a frame of the socket. Unknown fields are refused. ``find_errors`` checks the rules
+    that concern several fields, and ``rules_schema`` is the JSON Schema of these rules, for the OpenAPI document.
 
     Fields of a type with ``extra={"typed": normalise}`` in its ``Meta`` contain text that people type. After decoding,
     ``normalise`` is applied to them, so that equal texts are equal strings for the rest of the program.
     """
 
-    also: ClassVar[dict[str, Any]] = {}
-    together: ClassVar[tuple[str, ...]] = ()
+    rules_schema: ClassVar[dict[str, Any]] = {}
+    required_together: ClassVar[tuple[str, ...]] = ()
     """Parameters of a query: a request has all of these or none."""
 
     def __post_init__(self) -> None:
@@ -53,7 +53,7 @@ class Body(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
             if isinstance(value := getattr(self, name), str):
                 setattr(self, name, normalise(value))
 
-    def wrong(self) -> list[FieldError]:
+    def find_errors(self) -> list[FieldError]:
         """Return the errors of rules that concern several fields. Called only if each single field is valid."""
         return []
 
@@ -88,7 +88,7 @@ def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(kind)
 
 
-def body(kind: type[T], raw: bytes) -> T:
+def decode_body(kind: type[T], raw: bytes) -> T:
     """Decode ``raw`` JSON to a ``kind``. An empty body counts as the empty object, so that a step without arguments
     needs no body.
 
@@ -101,7 +101,7 @@ def body(kind: type[T], raw: bytes) -> T:
         value = convert_or_refuse(kind, _decode_untyped(raw), _first_error(error))
     if NUL in raw and (errors := nul_errors(msgspec.json.decode(raw))):
         raise Invalid(errors=errors[:MAX_ERRORS])
-    return _check_whole(value)
+    return _check_rules(value)
 
 
 def nul_errors(value: Any, at: str = "") -> list[FieldError]:
@@ -112,7 +112,9 @@ def nul_errors(value: Any, at: str = "") -> list[FieldError]:
         return [FieldError(at, "Text without NUL, please")] if "\0" in value else []
     if isinstance(value, dict):
         names = [error for name in value for error in nul_errors(name, at)]
-        return names or [error for name, item in value.items() for error in nul_errors(item, at + pointer(str(name)))]
+        return names or [
+            error for name, item in value.items() for error in nul_errors(item, at + json_pointer(str(name)))
+        ]
     items = value if isinstance(value, list) else ()
     return [error for n, item in enumerate(items) for error in nul_errors(item, f"{at}/{n}")]
 
@@ -133,11 +135,11 @@ def convert_or_refuse(kind: type[T], value: Any, first: FieldError) -> T:
     the compiled decoder refused ``value``. Raises Invalid with every wrong field.
     """
     allowed = kind.omit_wrong_parts(value) if isinstance(value, dict) and issubclass(kind, Body) else value
-    meant = convert_integers(allowed, kind)
-    errors = wrong_fields(meant, kind)
-    if errors or repr(meant) == repr(value):
+    with_integers = convert_integers(allowed, kind)
+    errors = wrong_fields(with_integers, kind)
+    if errors or repr(with_integers) == repr(value):
         raise Invalid(errors=(errors or [first])[:MAX_ERRORS])
-    return msgspec.convert(meant, kind)
+    return msgspec.convert(with_integers, kind)
 
 
 def convert_integers(value: Any, kind: Any) -> Any:
@@ -150,15 +152,15 @@ def convert_integers(value: Any, kind: Any) -> Any:
     if struct is not None and not many and isinstance(value, dict):
         types = {field.encode_name: field.type for field in msgspec.structs.fields(struct)}
         return {name: convert_integers(item, types.get(name)) for name, item in value.items()}
-    whole = isinstance(value, float) and value.is_integer() and abs(value) <= MAX_EXACT
+    whole = isinstance(value, float) and value.is_integer() and abs(value) <= MAX_EXACT_INTEGER
     return int(value) if whole else value
 
 
-def query(kind: type[T], raw: bytes) -> T:
+def decode_query(kind: type[T], raw: bytes) -> T:
     """Decode a query string to a ``kind``; numbers and booleans are parsed from text. Raises Invalid or NotText."""
-    given = pairs(raw)
+    given = query_pairs(raw)
     values: dict[str, str] = {}
-    twice = [FieldError(pointer(name), "Given more than once") for name, _ in given if _mark_seen(values, name)]
+    twice = [FieldError(json_pointer(name), "Given more than once") for name, _ in given if _mark_seen(values, name)]
     values.update(given)
     if errors := twice or nul_errors(values):
         raise Invalid(errors=errors[:MAX_ERRORS])
@@ -166,10 +168,10 @@ def query(kind: type[T], raw: bytes) -> T:
         value = msgspec.convert(values, kind, strict=False)
     except msgspec.ValidationError as error:
         raise Invalid(errors=wrong_fields(values, kind, strict=False) or [_first_error(error)]) from None
-    return _check_whole(value)
+    return _check_rules(value)
 
 
-def pairs(raw: bytes) -> list[tuple[str, str]]:
+def query_pairs(raw: bytes) -> list[tuple[str, str]]:
     """Return the parameters of a query string in order, also those without a value. Raises NotText if not UTF-8."""
     try:
         return parse_qsl(raw.decode(), keep_blank_values=True, errors="strict") if raw else []
@@ -183,8 +185,8 @@ def _mark_seen(values: dict[str, str], name: str) -> bool:
     return before
 
 
-def _check_whole(value: T) -> T:
-    if isinstance(value, Body) and (errors := value.wrong()):
+def _check_rules(value: T) -> T:
+    if isinstance(value, Body) and (errors := value.find_errors()):
         raise Invalid(errors=errors)
     return value
 
@@ -196,7 +198,7 @@ def wrong_fields(value: Any, kind: Any, at: str = "", *, strict: bool = True) ->
     struct, many = _inner_struct(kind)
     if struct is not None and many and isinstance(value, (list, dict)):
         items = value.items() if isinstance(value, dict) else enumerate(value)
-        inner = [e for n, item in items for e in wrong_fields(item, struct, at + pointer(str(n)), strict=strict)]
+        inner = [e for n, item in items for e in wrong_fields(item, struct, at + json_pointer(str(n)), strict=strict)]
         return inner or _value_errors(value, kind, at, strict)
     if struct is not None and not many and isinstance(value, dict):
         return _field_errors(value, struct, at, strict)
@@ -207,12 +209,12 @@ def _field_errors(value: dict[str, Any], struct: type[msgspec.Struct], at: str, 
     known = {field.encode_name: field for field in msgspec.structs.fields(struct)}
     errors: list[FieldError] = []
     if struct.__struct_config__.forbid_unknown_fields:
-        errors += [FieldError(at + pointer(name), "Unknown field") for name in value if name not in known]
+        errors += [FieldError(at + json_pointer(name), "Unknown field") for name in value if name not in known]
     for name, field in known.items():
         if name in value:
-            errors += wrong_fields(value[name], field.type, at + pointer(name), strict=strict)
+            errors += wrong_fields(value[name], field.type, at + json_pointer(name), strict=strict)
         elif field.required:
-            errors.append(FieldError(at + pointer(name), "Required"))
+            errors.append(FieldError(at + json_pointer(name), "Required"))
     return errors
 
 
@@ -220,22 +222,22 @@ def _value_errors(value: Any, kind: Any, at: str, strict: bool) -> list[FieldErr
     try:
         msgspec.convert(value, kind, strict=strict)
     except msgspec.ValidationError as error:
-        told = _first_error(error, at)
-        words = _type_description(kind) if "regex" in told[1] or "enum" in told[1] else None
-        return [FieldError(told[0], f"Expected {words}") if words else told]
+        first = _first_error(error, at)
+        words = _type_description(kind) if "regex" in first[1] or "enum" in first[1] else None
+        return [FieldError(first[0], f"Expected {words}") if words else first]
     return nul_errors(value, at)
 
 
 def _first_error(error: Exception, at: str = "") -> FieldError:
     text = str(error)
-    found = _AT.search(text)
+    found = _PATH_IN_ERROR.search(text)
     if not found:
         return FieldError(at, text)
-    steps = "".join(pointer(name or index) for name, index in _STEP.findall(found[1]) if index != "...")
+    steps = "".join(json_pointer(name or index) for name, index in _PATH_STEP.findall(found[1]) if index != "...")
     return FieldError(at + steps, text[: found.start()])
 
 
-def pointer(name: str) -> str:
+def json_pointer(name: str) -> str:
     """Return ``name`` as one step of a JSON pointer."""
     return "/" + name.replace("~", "~0").replace("/", "~1")
 

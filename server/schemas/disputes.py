@@ -6,18 +6,18 @@ from datetime import datetime
 from typing import Literal
 
 from server.schemas.decode import Body
-from server.schemas.fields import Reason
+from server.schemas.fields import MediumText
 from server.schemas.jobs import Job
 from server.schemas.objects import Actor, Shape
 
 
 class NewDispute(Body):
-    reason: Reason
+    reason: MediumText
 
 
 class Resolution(Body):
     outcome: Literal["resume", "cancel", "complete"]
-    note: Reason | None = None
+    note: MediumText | None = None
 
 
 class DisputeReply(Shape):

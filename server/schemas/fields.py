@@ -16,9 +16,9 @@ from msgspec.json import encode
 from engine.errors import FieldError
 from engine.rules import currencies
 from server.schemas import text
-from server.schemas.decode import MAX_EXACT, Body
+from server.schemas.decode import MAX_EXACT_INTEGER, Body
 
-TYPED = {"typed": text.normalise_text}
+TYPED_TEXT = {"typed": text.normalise_text}
 Lat = Annotated[float, Meta(ge=-90, le=90, description="degrees, WGS 84")]
 Lon = Annotated[float, Meta(ge=-180, le=180, description="degrees, WGS 84")]
 Moment = Annotated[datetime, Meta(tz=True)]
@@ -30,17 +30,23 @@ Name = Annotated[
     str,
     Meta(
         max_length=200,
-        pattern=text.NAME,
+        pattern=text.NAME_PATTERN,
         description="one line of visible text without control characters, at most 200",
-        extra=TYPED,
+        extra=TYPED_TEXT,
     ),
 ]
-Short = Annotated[str, Meta(max_length=64, pattern=text.LINE, description="one line of text, at most 64", extra=TYPED)]
-Reason = Annotated[
-    str, Meta(max_length=500, pattern=text.LINES, description="text of a line or more, at most 500", extra=TYPED)
+ShortText = Annotated[
+    str, Meta(max_length=64, pattern=text.LINE_PATTERN, description="one line of text, at most 64", extra=TYPED_TEXT)
 ]
-Notes = Annotated[
-    str, Meta(max_length=4000, pattern=text.TEXT, description="text without NUL, at most 4000", extra=TYPED)
+MediumText = Annotated[
+    str,
+    Meta(
+        max_length=500, pattern=text.LINES_PATTERN, description="text of a line or more, at most 500", extra=TYPED_TEXT
+    ),
+]
+LongText = Annotated[
+    str,
+    Meta(max_length=4000, pattern=text.TEXT_PATTERN, description="text without NUL, at most 4000", extra=TYPED_TEXT),
 ]
 Phone = Annotated[
     str,
@@ -52,7 +58,7 @@ Phone = Annotated[
 ]
 Email = Annotated[
     str,
-    Meta(max_length=300, pattern=r"^\s*[^@\s\x00]+@[^@\s\x00]+\s*$", description="an e-mail address", extra=TYPED),
+    Meta(max_length=300, pattern=r"^\s*[^@\s\x00]+@[^@\s\x00]+\s*$", description="an e-mail address", extra=TYPED_TEXT),
 ]
 Password = Annotated[str, Meta(min_length=8, max_length=256)]
 Token = Annotated[str, Meta(min_length=1, max_length=4096)]
@@ -69,36 +75,36 @@ Code = Annotated[
     ),
 ]
 Pricing = Literal["flat", "hourly"]
-METADATA_DEPTH = 16
-LAST_MS = 253_402_300_799_999
+MAX_METADATA_DEPTH = 16
+MAX_TIME_MS = 253_402_300_799_999
 """The end of the year 9999, in ms since the Unix epoch: RFC 3339 writes years with four digits."""
 
 
-def half_position(lat: Any, lon: Any, missing: Any = None) -> list[FieldError]:
-    """Return an error if only one of ``lat`` and ``lon`` was sent. ``missing`` is the value of a field that was not
+def position_errors(lat: Any, lon: Any, not_sent: Any = None) -> list[FieldError]:
+    """Return an error if only one of ``lat`` and ``lon`` was sent. ``not_sent`` is the value of a field that was not
     sent.
     """
-    if (lat is missing) == (lon is missing):
+    if (lat is not_sent) == (lon is not_sent):
         return []
-    return [FieldError("/lat" if lat is missing else "/lon", "lat and lon go together")]
+    return [FieldError("/lat" if lat is not_sent else "/lon", "lat and lon go together")]
 
 
-def json_errors(value: dict[str, Any], at: str, most: int) -> list[FieldError]:
-    """Return an error if the JSON object ``value`` is too deep, is larger than ``most`` bytes, or has integers that are
-    not exact in every JSON reader. ``at`` is the JSON pointer of ``value``.
+def json_errors(value: dict[str, Any], at: str, max_bytes: int) -> list[FieldError]:
+    """Return an error if the JSON object ``value`` is too deep, is larger than ``max_bytes``, or has integers
+    that are not exact in every JSON reader. ``at`` is the JSON pointer of ``value``.
     """
-    if fault := _json_fault(value, METADATA_DEPTH):
-        return [FieldError(at, fault)]
-    return [] if len(encode(value)) <= most else [FieldError(at, f"At most {most} bytes")]
+    if problem := _json_problem(value, MAX_METADATA_DEPTH):
+        return [FieldError(at, problem)]
+    return [] if len(encode(value)) <= max_bytes else [FieldError(at, f"At most {max_bytes} bytes")]
 
 
-def _json_fault(value: Any, left: int) -> str | None:
-    if left < 0:
-        return f"At most {METADATA_DEPTH} levels deep"
-    if isinstance(value, int) and abs(value) > MAX_EXACT:
+def _json_problem(value: Any, levels_left: int) -> str | None:
+    if levels_left < 0:
+        return f"At most {MAX_METADATA_DEPTH} levels deep"
+    if isinstance(value, int) and abs(value) > MAX_EXACT_INTEGER:
         return "Integers of at most 53 bits"
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return next((fault for item in inner if (fault := _json_fault(item, left - 1))), None)
+    return next((problem for item in inner if (problem := _json_problem(item, levels_left - 1))), None)
 
 
 def sent_fields(body: Body) -> dict[str, Any]:
@@ -110,4 +116,4 @@ def to_ms(moment: datetime | None) -> int | None:
     """Convert a time to ms since the Unix epoch, the engine's unit. A time before 1970 becomes 0. A time that is after
     the year 9999 in UTC, because of its offset, becomes the last ms of that year. None stays None.
     """
-    return None if moment is None else min(max(0, round(moment.timestamp() * 1000)), LAST_MS)
+    return None if moment is None else min(max(0, round(moment.timestamp() * 1000)), MAX_TIME_MS)

@@ -19,20 +19,20 @@ from server.schemas.fields import (
     Id,
     Lat,
     Lon,
+    LongText,
+    MediumText,
     Moment,
-    Notes,
     Pricing,
-    Reason,
-    Short,
+    ShortText,
     Version,
-    half_position,
     json_errors,
+    position_errors,
 )
 from server.schemas.lists import ListQuery
 from server.schemas.objects import Person, Proposal, Shape
 from server.schemas.problems import Problem
 
-Reference = Annotated[str, Meta(max_length=128, pattern=text.LINE, description="one line, at most 128")]
+Reference = Annotated[str, Meta(max_length=128, pattern=text.LINE_PATTERN, description="one line, at most 128")]
 METADATA_BYTES = 4096
 
 
@@ -40,20 +40,20 @@ class NewJob(Body):
     service: Id
     lat: Lat
     lon: Lon
-    address: Reason
+    address: MediumText
     blueprint: Id | None = None
-    postal_code: Short | None = None
+    postal_code: ShortText | None = None
     amount: Amount | None = None
     currency: Currency | None = None
-    notes: Annotated[Notes | None, Meta(description="for customer, holder, ops and services")] = None
-    public_notes: Annotated[Notes | None, Meta(description="for technicians who are offered the job, too")] = None
+    notes: Annotated[LongText | None, Meta(description="for customer, holder, ops and services")] = None
+    public_notes: Annotated[LongText | None, Meta(description="for technicians who are offered the job, too")] = None
     customer: Id | None = None
     scheduled_for: Moment | None = None
     technician: Id | None = None
-    reference: Annotated[Reference | None, describe_field(constraints.REFERENCE)] = None
-    metadata: Annotated[dict[str, Any] | None, describe_field(constraints.METADATA)] = None
+    reference: Annotated[Reference | None, describe_field(constraints.REFERENCE_TEXT)] = None
+    metadata: Annotated[dict[str, Any] | None, describe_field(constraints.METADATA_TEXT)] = None
 
-    def wrong(self) -> list[FieldError]:
+    def find_errors(self) -> list[FieldError]:
         return metadata_errors(self.metadata)
 
 
@@ -65,20 +65,20 @@ class PatchJob(Body):
     service: Id | UnsetType = UNSET
     lat: Lat | UnsetType = UNSET
     lon: Lon | UnsetType = UNSET
-    address: Reason | UnsetType = UNSET
-    postal_code: Short | UnsetType | None = UNSET
+    address: MediumText | UnsetType = UNSET
+    postal_code: ShortText | UnsetType | None = UNSET
     amount: Amount | UnsetType = UNSET
     currency: Currency | UnsetType = UNSET
-    notes: Notes | UnsetType | None = UNSET
-    public_notes: Notes | UnsetType | None = UNSET
+    notes: LongText | UnsetType | None = UNSET
+    public_notes: LongText | UnsetType | None = UNSET
     scheduled_for: Moment | UnsetType | None = UNSET
     metadata: dict[str, Any] | UnsetType | None = UNSET
     version: Version | None = None
 
-    also = constraints.BOTH
+    rules_schema = constraints.LAT_WITH_LON
 
-    def wrong(self) -> list[FieldError]:
-        errors = half_position(self.lat, self.lon, UNSET)
+    def find_errors(self) -> list[FieldError]:
+        errors = position_errors(self.lat, self.lon, UNSET)
         return errors if self.metadata is UNSET else [*errors, *metadata_errors(self.metadata)]
 
 
@@ -88,24 +88,24 @@ class Step(Body):
     """
 
     version: Version | None = None
-    reason: Reason | None = None
+    reason: MediumText | None = None
     code: Code | None = None
     amount: Amount | None = None
     occurred_at: Moment | None = None
-    technician: Annotated[Id | None, describe_field(constraints.TECHNICIAN)] = None
-    force: Annotated[bool, describe_field(constraints.FORCE)] = False
+    technician: Annotated[Id | None, describe_field(constraints.TECHNICIAN_TEXT)] = None
+    force: Annotated[bool, describe_field(constraints.FORCE_TEXT)] = False
 
 
 class Respond(Body):
     status: Literal["accepted", "rejected"]
     version: Version | None = None
-    reason: Reason | None = None
+    reason: MediumText | None = None
 
 
 class OneCommand(Step, kw_only=True):
     """A step with its request key. Without ``key`` the server creates a key."""
 
-    command: Short
+    command: ShortText
     key: Annotated[str, Meta(pattern=r"^[0-9a-fA-F-]{32,36}$(?!\n)", description="a UUID")] | None = None
 
 
@@ -117,7 +117,7 @@ class Commands(Body):
 
 class JobsQuery(ListQuery):
     phase: Phase | None = None
-    status: Short | None = None
+    status: ShortText | None = None
     customer: Id | None = None
     technician: Id | None = None
     reference: Annotated[str, Meta(max_length=128)] | None = None

@@ -9,7 +9,7 @@ from msgspec import Meta, field
 
 from engine.types import Cursor, Epoch, Zone
 from server.schemas import fields, frames, jobs, positions, technicians
-from server.schemas.decode import MAX_EXACT, Body
+from server.schemas.decode import MAX_EXACT_INTEGER, Body
 
 MAX_SUBS = 100
 """The most subscriptions of one session, and in one ``connect``."""
@@ -47,7 +47,7 @@ class Place(Body, kw_only=True):
     """A cursor that the server sent and the client sends back."""
 
     epoch: Annotated[str, Meta(max_length=64)]
-    seq: Annotated[int, Meta(ge=0, le=MAX_EXACT)]
+    seq: Annotated[int, Meta(ge=0, le=MAX_EXACT_INTEGER)]
 
     @property
     def cursor(self) -> Cursor:
@@ -102,7 +102,7 @@ class Decline(Message, tag="decline", kw_only=True):
     """Decline an offered job."""
 
     job: JobRef
-    reason: fields.Reason | None = None
+    reason: fields.MediumText | None = None
     key: Key | None = None
     trace: fields.Trace | None = None
 
@@ -147,4 +147,4 @@ REPLIES: dict[type[Op], Any] = {
 }
 """The type of ``ok`` in the reply to each op."""
 
-KINDS: dict[str, type[Op]] = {str(kind.__struct_config__.tag): kind for kind in REPLIES}
+OP_STRUCTS: dict[str, type[Op]] = {str(kind.__struct_config__.tag): kind for kind in REPLIES}

@@ -223,16 +223,16 @@ _STRUCTS = {
 }
 
 
-def _struct(event: EventType) -> Any:
+def _data_struct(event: EventType) -> Any:
     return _STRUCTS[event.payload.name] if event.payload.name else dict[str, Any]
 
 
-EVENTS: dict[str, Any] = {event.type: _struct(event) for event in event_catalogue.LOGGED_EVENTS}
+EVENT_DATA: dict[str, Any] = {event.type: _data_struct(event) for event in event_catalogue.LOGGED_EVENTS}
 """The Struct of the data of each event type in the log. A blueprint may add fields to the data."""
-LIVE: dict[str, Any] = {event.type: _struct(event) for event in event_catalogue.LIVE_EVENTS}
+LIVE_DATA: dict[str, Any] = {event.type: _data_struct(event) for event in event_catalogue.LIVE_EVENTS}
 """The Struct of the data of each type of push that is not stored in a log."""
 
 
-def shape_of(kind: str) -> Any:
+def data_struct_of(kind: str) -> Any:
     """Return the type of the data of event type ``kind``, which a blueprint may have chosen."""
-    return EVENTS.get(kind) or EVENTS.get(f"{kind.partition('.')[0]}.*", dict[str, Any])
+    return EVENT_DATA.get(kind) or EVENT_DATA.get(f"{kind.partition('.')[0]}.*", dict[str, Any])

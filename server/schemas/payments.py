@@ -32,9 +32,9 @@ class NewPayment(Body):
     currency: Currency
     of: PaymentReference | None = None
 
-    also = constraints.OF_A_CHARGE
+    rules_schema = constraints.REFUND_OF_CHARGE
 
-    def wrong(self) -> list[FieldError]:
+    def find_errors(self) -> list[FieldError]:
         only = self.of is None or self.status == "refunded"
         return [] if only else [FieldError("/of", "Only a refund is of a charge")]
 

@@ -11,7 +11,7 @@ from msgspec.structs import asdict
 from engine.errors import FieldError
 from server.schemas import constraints
 from server.schemas.decode import Body, wrong_fields
-from server.schemas.fields import Lat, Lon, Moment, half_position, to_ms
+from server.schemas.fields import Lat, Lon, Moment, position_errors, to_ms
 from server.schemas.objects import Shape
 
 # A value that a device sends if it measured nothing (-1, NaN, a text) counts as absent: engine/rules/fixes.py has the
@@ -20,8 +20,8 @@ Accuracy = Annotated[float, Meta(description="metres; a value that is not above 
 Speed = Annotated[float, Meta(description="metres a second; a value below 0 counts as absent")]
 Heading = Annotated[float, Meta(description="degrees from north; a value outside 0 to 360 counts as absent")]
 Altitude = Annotated[float, Meta(description="metres")]
-MEASURED = ("accuracy", "speed", "heading", "altitude")
-MOST_FIXES = 100
+MEASUREMENTS = ("accuracy", "speed", "heading", "altitude")
+MAX_FIXES = 100
 
 
 class OneFix(Body):
@@ -46,30 +46,30 @@ class Location(Body):
     speed: Speed | None = None
     heading: Heading | None = None
     altitude: Altitude | None = None
-    fixes: Annotated[list[OneFix], Meta(min_length=1, max_length=MOST_FIXES)] | None = None
+    fixes: Annotated[list[OneFix], Meta(min_length=1, max_length=MAX_FIXES)] | None = None
 
     @classmethod
     def omit_wrong_parts(cls, value: dict[str, Any]) -> dict[str, Any]:
         fixes = value.get("fixes")
-        if not isinstance(fixes, list) or len(fixes) > MOST_FIXES:
-            return _measured(value)
-        fixes = [_measured(fix) if isinstance(fix, dict) else fix for fix in fixes]
+        if not isinstance(fixes, list) or len(fixes) > MAX_FIXES:
+            return _without_wrong_measurements(value)
+        fixes = [_without_wrong_measurements(fix) if isinstance(fix, dict) else fix for fix in fixes]
         good = [fix for fix in fixes if not wrong_fields(fix, OneFix)]
         return {**value, "fixes": good or fixes}
 
-    also = constraints.FIXES
+    rules_schema = constraints.ONE_FIX_OR_SEVERAL
 
-    def wrong(self) -> list[FieldError]:
+    def find_errors(self) -> list[FieldError]:
         if self.fixes is None and self.lat is None and self.lon is None:
             return [FieldError("/lat", "Required"), FieldError("/lon", "Required")]
         if self.fixes is not None and (self.lat is not None or self.lon is not None):
             return [FieldError("/fixes", "Either fixes or lat and lon")]
-        return half_position(self.lat, self.lon)
+        return position_errors(self.lat, self.lon)
 
 
-def _measured(fix: dict[str, Any]) -> dict[str, Any]:
+def _without_wrong_measurements(fix: dict[str, Any]) -> dict[str, Any]:
     """Return the fix without the measurements that are not numbers."""
-    return {name: value for name, value in fix.items() if name not in MEASURED or type(value) in (int, float)}
+    return {name: value for name, value in fix.items() if name not in MEASUREMENTS or type(value) in (int, float)}
 
 
 def fixes_of(body: Location) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from server.schemas.decode import Body
-from server.schemas.fields import Amount, Reason, Version
+from server.schemas.fields import Amount, MediumText, Version
 from server.schemas.jobs import Job
 from server.schemas.objects import Proposal, Shape
 
@@ -12,7 +12,7 @@ class NewProposal(Body):
     """A price to propose. ``amount`` is in minor units of the job's currency; for an hourly job it is the rate."""
 
     amount: Amount
-    reason: Reason | None = None
+    reason: MediumText | None = None
     version: Version | None = None
 
 

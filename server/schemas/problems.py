@@ -48,7 +48,7 @@ class WrongField(msgspec.Struct):
     detail: str
 
 
-def problem(error: BaseException, request_id: str = "") -> dict[str, Any]:
+def problem_object(error: BaseException, request_id: str = "") -> dict[str, Any]:
     """Return the problem object of ``error``. For an error that is not a CalloutError the code is ``internal``, and the
     text of the error is omitted.
 
@@ -74,12 +74,12 @@ def _raw(value: Any) -> Any:
     return msgspec.Raw(value) if isinstance(value, bytes) else value
 
 
-def encode(error: BaseException, request_id: str = "") -> bytes:
+def encode_problem(error: BaseException, request_id: str = "") -> bytes:
     """Return the problem object of ``error`` as compact JSON."""
-    return msgspec.json.encode(problem(error, request_id))
+    return msgspec.json.encode(problem_object(error, request_id))
 
 
-def headers(error: BaseException) -> list[tuple[bytes, bytes]]:
+def problem_headers(error: BaseException) -> list[tuple[bytes, bytes]]:
     """Return the headers of ``error``: challenge of a 401, ``Retry-After``, ``Allow``, ``Idempotency-Replayed``."""
     result: list[tuple[bytes, bytes]] = []
     if not isinstance(error, CalloutError):

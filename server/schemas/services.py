@@ -7,14 +7,14 @@ from typing import Annotated
 from msgspec import UNSET, Meta, UnsetType
 
 from server.schemas.decode import Body
-from server.schemas.fields import Amount, Currency, Name, Pricing, Short
+from server.schemas.fields import Amount, Currency, Name, Pricing, ShortText
 from server.schemas.lists import ListQuery
 from server.schemas.objects import Shape
 
 
 class NewService(Body):
     name: Name
-    category: Short
+    category: ShortText
     base_amount: Amount
     currency: Currency
     pricing: Pricing
@@ -24,7 +24,7 @@ class NewService(Body):
 
 class PatchService(Body):
     name: Name | UnsetType = UNSET
-    category: Short | UnsetType = UNSET
+    category: ShortText | UnsetType = UNSET
     base_amount: Amount | UnsetType = UNSET
     currency: Currency | UnsetType = UNSET
     pricing: Pricing | UnsetType = UNSET

@@ -9,7 +9,7 @@ from msgspec import UNSET, Meta, UnsetType
 from engine.errors import FieldError
 from server.schemas import constraints
 from server.schemas.decode import Body
-from server.schemas.fields import Id, Lat, Lon, Name, Phone, Reason, ZoneName, half_position
+from server.schemas.fields import Id, Lat, Lon, MediumText, Name, Phone, ZoneName, position_errors
 from server.schemas.lists import ListQuery
 from server.schemas.objects import Shape
 from server.schemas.positions import FixRate
@@ -30,11 +30,11 @@ class PatchTechnician(Body):
 class Review(Body):
     kyc: Literal["approved", "rejected", "pending"] | None = None
     account: Literal["approved", "suspended"] | None = None
-    reason: Reason | None = None
+    reason: MediumText | None = None
 
-    also = constraints.require_one_of("kyc", "account")
+    rules_schema = constraints.require_one_of("kyc", "account")
 
-    def wrong(self) -> list[FieldError]:
+    def find_errors(self) -> list[FieldError]:
         return [] if self.kyc or self.account else [FieldError("", "Give kyc or account")]
 
 
@@ -43,10 +43,10 @@ class SetAvailability(Body):
     lat: Lat | None = None
     lon: Lon | None = None
 
-    also = constraints.PERHAPS_HERE
+    rules_schema = constraints.OPTIONAL_POSITION
 
-    def wrong(self) -> list[FieldError]:
-        return half_position(self.lat, self.lon)
+    def find_errors(self) -> list[FieldError]:
+        return position_errors(self.lat, self.lon)
 
 
 class TechniciansQuery(ListQuery):
@@ -54,10 +54,10 @@ class TechniciansQuery(ListQuery):
     lat: Lat | None = None
     lon: Lon | None = None
 
-    together = ("lat", "lon")
+    required_together = ("lat", "lon")
 
-    def wrong(self) -> list[FieldError]:
-        return half_position(self.lat, self.lon)
+    def find_errors(self) -> list[FieldError]:
+        return position_errors(self.lat, self.lon)
 
 
 class Technician(Shape):

@@ -10,13 +10,13 @@ import unicodedata
 
 from engine.rules.invisible import CONTROL_RANGES, DIRECTION_RANGES, INVISIBLE_RANGES, JOINER_RANGES
 
-SEEN = rf"(?=[\s\S]*[^\s{CONTROL_RANGES}{DIRECTION_RANGES}{INVISIBLE_RANGES}{JOINER_RANGES}])"
+VISIBLE_LOOKAHEAD = rf"(?=[\s\S]*[^\s{CONTROL_RANGES}{DIRECTION_RANGES}{INVISIBLE_RANGES}{JOINER_RANGES}])"
 """At least one visible character."""
-NAME = rf"^{SEEN}[^{CONTROL_RANGES}{DIRECTION_RANGES}{INVISIBLE_RANGES}]*$(?!\n)"
+NAME_PATTERN = rf"^{VISIBLE_LOOKAHEAD}[^{CONTROL_RANGES}{DIRECTION_RANGES}{INVISIBLE_RANGES}]*$(?!\n)"
 """The pattern of a name: one line without control characters and without characters that hide or reverse text."""
-LINE = rf"^{SEEN}[^\x00-\x1f\x7f]*$(?!\n)"
-TEXT = r"^[^\x00]*$(?!\n)"
-LINES = rf"^{SEEN}[^\x00]*$"
+LINE_PATTERN = rf"^{VISIBLE_LOOKAHEAD}[^\x00-\x1f\x7f]*$(?!\n)"
+TEXT_PATTERN = r"^[^\x00]*$(?!\n)"
+LINES_PATTERN = rf"^{VISIBLE_LOOKAHEAD}[^\x00]*$"
 """The pattern of an address or a reason: one or more lines."""
 
 

@@ -10,7 +10,7 @@ from msgspec import Meta
 from engine.types import Role
 from server.schemas.about import Poll
 from server.schemas.decode import Body
-from server.schemas.fields import Email, Name, Password, Phone, Reason
+from server.schemas.fields import Email, MediumText, Name, Password, Phone
 from server.schemas.lists import ListQuery
 from server.schemas.objects import Shape
 from server.schemas.positions import FixRate
@@ -35,7 +35,7 @@ class Suspend(Body):
     still allows this.
     """
 
-    reason: Reason
+    reason: MediumText
     jobs: Literal["keep", "reassign"] = "keep"
 
 

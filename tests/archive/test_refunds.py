@@ -262,7 +262,7 @@ async def test_a_refund_appends_an_event_and_is_archived(engine: Engine) -> None
     assert set(event.to) == {f"user:{carla.id}", "user:t1", "role:ops", "role:service", f"job:{job}"}
     assert (event.actor, event.bp, event.trace) == ("service:cli_service", "marketplace@2", "00-ab-cd-01")
     assert event.cause.startswith(f"{key}:")
-    assert msgspec.json.decode(event.data, type=payloads.shape_of(event.type)) is not None
+    assert msgspec.json.decode(event.data, type=payloads.data_struct_of(event.type)) is not None
     record = await in_redis.find_record(engine, PAYMENT_SERVICE, key)
     assert (record.status, record.seq, record.job) == ("done", event.seq, job)
     await archive_and_forget(engine, job)

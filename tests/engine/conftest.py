@@ -18,5 +18,5 @@ async def engine(engine: Engine) -> AsyncIterator[Engine]:
     yield engine
     for event in await event_log.events(engine):
         if not event.type.startswith("session."):
-            shape = payloads.shape_of(event.type)
+            shape = payloads.data_struct_of(event.type)
             assert msgspec.json.decode(event.data, type=shape) is not None, event.type

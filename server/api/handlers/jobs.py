@@ -133,7 +133,7 @@ async def commands(call: RequestContext[Commands, NoQuery]) -> Response:
             step = _build_step(item, item.command, item.version)
             done = await jobs.run_command(call.engine, call.caller, call.id, step, key=key, trace=call.trace)
         except CalloutError as error:
-            told |= {"status": "refused", "error": problems.problem(error)}
+            told |= {"status": "refused", "error": problems.problem_object(error)}
         else:
             told |= {"status": "done", "job": done.job, "message": done.message}
             told |= {"repeated": True} if done.repeated else {}

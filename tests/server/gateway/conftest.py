@@ -200,7 +200,7 @@ async def running_node(settings: Settings) -> AsyncIterator[Node]:
         await gateway.start()
         stack.push_async_callback(gateway.stop)
         port = await stack.enter_async_context(serve_app(SocketEndpoint(gateway)))
-        await wait_until(lambda: not gateway.relay.disconnected)
+        await wait_until(lambda: not gateway.relay.is_disconnected)
         yield Node(engine, gateway, port)
 
 

@@ -77,10 +77,10 @@ async def test_running_commands_are_answered_first(node: Node, monkeypatch: pyte
 
 
 async def test_a_command_that_hangs_does_not_delay_the_end(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After the time for running commands (``FINISH_S``) all sockets are closed, whether or not their commands were
-    answered.
+    """After the time for running commands (``FINISH_TIMEOUT_S``) all sockets are closed, whether or not their commands
+    were answered.
     """
-    monkeypatch.setattr("server.gateway.gateway.FINISH_S", 0.3)
+    monkeypatch.setattr("server.gateway.gateway.FINISH_TIMEOUT_S", 0.3)
 
     async def hanging_op(gateway: Any, session: Any, op: Any) -> None:
         await asyncio.Event().wait()
@@ -104,6 +104,6 @@ async def test_a_client_that_is_joining_is_sent_away_too(node: Node) -> None:
         await wait_until(lambda: node.gateway.sessions)
         (session,) = node.gateway.sessions
         await client.send({"id": 1, "op": "connect", "token": token})
-        session.leave()
+        session.close_when_idle()
         assert await client.wait_for_close() == 4000
     assert not node.gateway.hub.channels

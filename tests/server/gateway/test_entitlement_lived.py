@@ -136,5 +136,5 @@ async def test_each_type_of_event_reaches_exactly_its_recipients(settings: Setti
         assert recipients == RECIPIENTS
         events = await log.read_range(server.engine.store.redis, DEFAULT_ZONE, 0, 1_000)
         for event in events:
-            assert msgspec.json.decode(event.data, type=payloads.shape_of(event.type)) is not None, event.type
+            assert msgspec.json.decode(event.data, type=payloads.data_struct_of(event.type)) is not None, event.type
         assert {event.type for event in events if not event.type.startswith("session.")} == set(RECIPIENTS)

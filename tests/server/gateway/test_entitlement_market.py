@@ -148,7 +148,7 @@ async def test_each_type_of_event_reaches_exactly_its_recipients(market: Market)
     assert {kind: recipients[kind] for kind in RECIPIENTS} == RECIPIENTS
     events = await log.read_range(market.site.gateway.engine.store.redis, DEFAULT_ZONE, 0, 1_000)
     for event in events:
-        shape = payloads.shape_of(event.type)
+        shape = payloads.data_struct_of(event.type)
         assert msgspec.json.decode(event.data, type=shape) is not None, event.type
 
 

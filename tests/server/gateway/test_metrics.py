@@ -51,7 +51,7 @@ async def test_a_broadcast_is_timed(node: Node, monkeypatch: pytest.MonkeyPatch)
     """
     async with node.connect("ann") as one, node.connect("ann") as two:
         for many, timed in ((3, 0), (2, 1)):
-            monkeypatch.setattr(hub, "BROADCAST", many)
+            monkeypatch.setattr(hub, "BROADCAST_SOCKETS", many)
             seq = await node.append("user:ann")
             assert await one.next_seqs(1) == await two.next_seqs(1) == [seq]
             assert metric_value(node, "broadcast_count") == timed

@@ -75,8 +75,8 @@ async def test_draining(node: Node) -> None:
 
 
 async def test_no_connect_in_time(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client that does not send `connect` within ``CONNECT_S`` is closed with 4504."""
-    monkeypatch.setattr(heartbeat, "CONNECT_S", 0.2)
+    """A client that does not send `connect` within ``CONNECT_TIMEOUT_S`` is closed with 4504."""
+    monkeypatch.setattr(heartbeat, "CONNECT_TIMEOUT_S", 0.2)
     async with node.open_socket() as client:
         assert await client.wait_for_close() == 4504
 

@@ -199,16 +199,16 @@ async def test_the_relay_continues_after_redis_paused(
     own_node: Node, own_valkey: OwnValkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The relay reports that it is disconnected while Redis is paused, and then continues without a gap."""
-    monkeypatch.setattr(relay, "BLOCK_S", 0.1)
+    monkeypatch.setattr(relay, "READ_BLOCK_S", 0.1)
     monkeypatch.setattr(relay, "REPLY_TIMEOUT_S", 0.2)
     monkeypatch.setattr(relay, "DISCONNECTED_S", 0.5)
     async with own_node.connect("ann") as client:
         await own_node.append("user:ann", times=2)
         assert await client.next_seqs(2) == [1, 2]
         os.kill(own_valkey.process.pid, signal.SIGSTOP)
-        await wait_until(lambda: own_node.gateway.relay.disconnected)
+        await wait_until(lambda: own_node.gateway.relay.is_disconnected)
         os.kill(own_valkey.process.pid, signal.SIGCONT)
-        await wait_until(lambda: not own_node.gateway.relay.disconnected)
+        await wait_until(lambda: not own_node.gateway.relay.is_disconnected)
         await own_node.append("user:ann", times=2)
         assert await client.next_seqs(2) == [3, 4]
     assert own_node.gateway.counters.resyncs == {}
@@ -323,7 +323,7 @@ async def test_a_disconnected_relay_is_not_ready(
     own_node: Node, own_valkey: OwnValkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While its relay is disconnected, a gateway is not ready and refuses upgrades with 503."""
-    monkeypatch.setattr(relay, "BLOCK_S", 0.1)
+    monkeypatch.setattr(relay, "READ_BLOCK_S", 0.1)
     monkeypatch.setattr(relay, "REPLY_TIMEOUT_S", 0.2)
     monkeypatch.setattr(relay, "DISCONNECTED_S", 0.5)
     health = Health(own_node.engine, own_node.gateway)

@@ -23,7 +23,7 @@ from server.gateway import protocol
 from server.gateway.frames import INTERNAL_PREFIX
 from server.gateway.ops import OPS
 from server.schemas import ops, payloads
-from server.schemas.ops import KINDS
+from server.schemas.ops import OP_STRUCTS
 from tests.server.http.client import Client
 
 GATEWAY_DIR = Path(protocol.__file__).parent
@@ -89,7 +89,7 @@ def test_ops_are_those_that_the_server_decodes(document: dict[str, Any]) -> None
     type for each op.
     """
     decoded = {str(kind.__struct_config__.tag) for kind in get_args(ops.Op)}
-    assert messages(document, "op") == messages(document, "reply") == decoded == set(KINDS)
+    assert messages(document, "op") == messages(document, "reply") == decoded == set(OP_STRUCTS)
     assert {n for n, o in document["operations"].items() if o["action"] == "receive"} == decoded
     assert set(ops.REPLIES) == {*OPS, ops.Connect, ops.Ping}
 
@@ -99,12 +99,12 @@ def test_events_are_those_that_scripts_append(document: dict[str, Any]) -> None:
     that shipped blueprints declare: the events of their commands and their announcements.
     """
     families = tuple(kind[:-1] for kind in EMITTED_TYPES if kind.endswith("*"))
-    assert set(payloads.EVENTS) >= EMITTED_TYPES
-    assert {kind for kind in payloads.EVENTS if not kind.startswith(families)} <= EMITTED_TYPES
+    assert set(payloads.EVENT_DATA) >= EMITTED_TYPES
+    assert {kind for kind in payloads.EVENT_DATA if not kind.startswith(families)} <= EMITTED_TYPES
     shipped = catalogue.load_blueprints("home_service", catalogue.shipped_folder()).by_name.values()
     own = {command.event for each in shipped for command in each.commands.values()}
     own |= {name for each in shipped for name, rule in each.events.items() if rule.announcement}
-    assert messages(document, "event") == set(payloads.EVENTS) | own
+    assert messages(document, "event") == set(payloads.EVENT_DATA) | own
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_payloads_have_the_members_of_the_catalogue(event: EventType) -> None:
     """
     if not event.payload.name:
         return
-    shape = {**payloads.EVENTS, **payloads.LIVE}[event.type]
+    shape = {**payloads.EVENT_DATA, **payloads.LIVE_DATA}[event.type]
     fields = {field.encode_name: field for field in msgspec.structs.fields(shape)}
     always = {name for name, field in fields.items() if field.required}
     assert shape.__name__ == event.payload.name
@@ -145,9 +145,8 @@ def test_blueprints_name_no_other_events() -> None:
     for each in catalogue.load_blueprints("home_service", catalogue.shipped_folder()).by_name.values():
         declared = {name for name, rule in each.events.items() if not rule.announcement}
         made = {kind for kind in (declared | {c.event for c in each.commands.values()}) if not kind.startswith("job.")}
-        assert made <= EMITTED_TYPES | set(payloads.LIVE) | {event.type for event in event_catalogue.PLANNED_EVENTS}, (
-            each.name
-        )
+        known = EMITTED_TYPES | set(payloads.LIVE_DATA) | {event.type for event in event_catalogue.PLANNED_EVENTS}
+        assert made <= known, each.name
 
 
 def test_live_pushes_are_those_that_the_gateway_sends(document: dict[str, Any]) -> None:
@@ -159,7 +158,7 @@ def test_live_pushes_are_those_that_the_gateway_sends(document: dict[str, Any]) 
         source = path.read_text()
         words = {n.targets[0].id: n.value.value for n in ast.parse(source).body if _is_text_constant(n)}  # type: ignore[attr-defined]
         made |= {words[name] for name in re.findall(r"\.encode_live\(([A-Z_]+),", source)}
-    assert messages(document, "live") == set(payloads.LIVE) == made
+    assert messages(document, "live") == set(payloads.LIVE_DATA) == made
     names = document["components"]["messages"]["live.position"]["payload"]["properties"]["event"]["examples"]
     assert names == ["delivery:location:update", "position"]
 
@@ -188,7 +187,7 @@ def test_names_and_announcements_of_a_blueprint() -> None:
     mine = _replace_events(base, {**base.events, "promotion": rule})
     found = json.loads(asyncapi.document(Blueprints([mine], mine.name)))
     own = {command.event for command in mine.commands.values()}
-    assert messages(found, "event") == set(payloads.EVENTS) | own | {"promotion"}
+    assert messages(found, "event") == set(payloads.EVENT_DATA) | own | {"promotion"}
     names = found["components"]["messages"]["event.offer.closed"]["payload"]["properties"]["event"]["examples"]
     assert names == ["job_taken", "offer.closed"]
 

@@ -8,7 +8,7 @@ import pytest
 
 from engine.errors import Invalid, NotJson
 from server.schemas import decode
-from server.schemas.fields import METADATA_DEPTH
+from server.schemas.fields import MAX_METADATA_DEPTH
 from server.schemas.jobs import Commands, JobsQuery, NewJob, Step
 from server.schemas.positions import Location
 from server.schemas.technicians import Review, SetAvailability, TechniciansQuery
@@ -19,7 +19,7 @@ JOB = {"service": "srv_1", "lat": 52.5, "lon": 13.4, "address": "Torstrasse 1"}
 def errors_in(kind: type[decode.Body], value: object) -> dict[str, str]:
     """Assert that ``value`` is refused with 422, and return the refusal's errors: JSON pointer to detail."""
     with pytest.raises(Invalid) as refusal:
-        decode.body(kind, json.dumps(value).encode())
+        decode.decode_body(kind, json.dumps(value).encode())
     assert refusal.value.status == 422
     return dict(refusal.value.errors)
 
@@ -30,7 +30,7 @@ def errors_in(kind: type[decode.Body], value: object) -> dict[str, str]:
 def test_malformed_json_is_400(raw: bytes) -> None:
     """Broken, truncated, doubled and too deeply nested JSON, NaN and invalid UTF-8 are refused with 400."""
     with pytest.raises(NotJson) as refusal:
-        decode.body(NewJob, raw)
+        decode.decode_body(NewJob, raw)
     assert refusal.value.status == 400
 
 
@@ -89,9 +89,9 @@ def test_an_invalid_value_is_refused_at_its_field(field: str, value: object) -> 
 
 
 def test_metadata_has_a_maximum_depth() -> None:
-    """Metadata with more than `METADATA_DEPTH` levels, which Lua's JSON decoder would not read, is refused."""
+    """Metadata with more than `MAX_METADATA_DEPTH` levels, which Lua's JSON decoder would not read, is refused."""
     deep: object = 1
-    for _ in range(METADATA_DEPTH + 1):
+    for _ in range(MAX_METADATA_DEPTH + 1):
         deep = [deep]
     assert set(errors_in(NewJob, {**JOB, "metadata": {"deep": deep}})) == {"/metadata"}
 
@@ -136,14 +136,14 @@ def test_a_list_of_101_fixes_is_too_long() -> None:
 def test_a_bad_query_is_refused(text: bytes, pointers: set[str]) -> None:
     """A query parameter that is unknown, repeated, mistyped or out of range is refused with its pointer."""
     with pytest.raises(Invalid) as refusal:
-        decode.query(JobsQuery, text)
+        decode.decode_query(JobsQuery, text)
     assert {pointer for pointer, _ in refusal.value.errors} == pointers
 
 
 def test_nan_in_a_query_is_out_of_range() -> None:
     """The coordinates `nan` and `inf` in a query are refused."""
     with pytest.raises(Invalid) as refusal:
-        decode.query(TechniciansQuery, b"lat=nan&lon=inf")
+        decode.decode_query(TechniciansQuery, b"lat=nan&lon=inf")
     assert {pointer for pointer, _ in refusal.value.errors} == {"/lat", "/lon"}
 
 
@@ -151,21 +151,21 @@ def test_a_whole_number_is_an_integer() -> None:
     """An integer field accepts 50.0, in lists too, because 50.0 is an integer in JSON Schema and in JavaScript. Numbers
     inside `metadata` are not changed.
     """
-    assert decode.body(Step, b'{"amount": 50.0, "version": 2e0}') == Step(amount=50, version=2)
-    got = decode.body(NewJob, json.dumps({**JOB, "amount": 50.0, "metadata": {"a": 50.0}}).encode())
+    assert decode.decode_body(Step, b'{"amount": 50.0, "version": 2e0}') == Step(amount=50, version=2)
+    got = decode.decode_body(NewJob, json.dumps({**JOB, "amount": 50.0, "metadata": {"a": 50.0}}).encode())
     assert (got.amount, got.metadata) == (50, {"a": 50.0}) and isinstance((got.metadata or {})["a"], float)
-    many = decode.body(Commands, b'{"items": [{"command": "depart", "version": 2.0}]}')
+    many = decode.decode_body(Commands, b'{"items": [{"command": "depart", "version": 2.0}]}')
     assert many.items[0].version == 2
     assert set(errors_in(Step, {"amount": 50.5, "version": 1e300})) == {"/amount", "/version"}
 
 
 def test_an_empty_body_is_the_empty_object() -> None:
     """An empty body decodes as a command without arguments."""
-    assert decode.body(Step, b"") == Step()
+    assert decode.decode_body(Step, b"") == Step()
 
 
 def test_a_good_booking_is_decoded() -> None:
     """The fields of a valid booking decode to the values that were sent."""
     sent = {**JOB, "amount": 4500, "currency": "EUR", "metadata": {"floor": 3}, "reference": "A-1"}
-    got = decode.body(NewJob, json.dumps(sent).encode())
+    got = decode.decode_body(NewJob, json.dumps(sent).encode())
     assert (got.amount, got.metadata, got.reference) == (4500, {"floor": 3}, "A-1")

@@ -137,7 +137,7 @@ def test_examples_are_of_their_types() -> None:
     named = {route.name: route for route in ROUTES}
     for name, example in examples.REQUESTS.items():
         body = named[name].body
-        assert body is not None and not msgspec.convert(example, body).wrong(), name
+        assert body is not None and not msgspec.convert(example, body).find_errors(), name
     for name, example in examples.REPLIES.items():
         msgspec.convert(example, named[name].reply)
 

@@ -183,5 +183,5 @@ def test_every_route_and_op_has_a_policy() -> None:
     """
     with pytest.raises(TypeError, match="policy"):
         Route("GET", "/v1/new", ROUTES[0].handler, None)  # type: ignore[call-arg]
-    assert set(ops.KINDS.values()) - set(OPS) == {ops.Connect, ops.Ping}
+    assert set(ops.OP_STRUCTS.values()) - set(OPS) == {ops.Connect, ops.Ping}
     assert all(isinstance(spec.policy, Policy) for spec in OPS.values())

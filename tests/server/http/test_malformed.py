@@ -1,4 +1,6 @@
-"""Input that nothing can be made of: on every route of the table the caller is told, nothing breaks."""
+"""Malformed input is refused on every route with a problem object that names the field. It never causes a
+server error.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +19,9 @@ from server.api.routes import ROUTES
 from server.serve import Running
 from tests.server.http.client import HERE, Client, code_of, pointers
 from tests.server.http.conftest import Book
-from tests.server.http.test_walk import address
+from tests.server.http.test_walk import example_path
 
-BODIES = (
+MALFORMED_BODIES = (
     b"\xff\xfe{\x00}\x00",
     b'{"email":"\xff","reason":"\xed\xa0\x80"}',
     b'{"\xc3":1}',
@@ -27,35 +29,35 @@ BODIES = (
     b'{"lat":1e999,"amount":-0.0,"version":18446744073709551616}',
     b"null",
 )
-QUERIES = ("%00=%00", "limit=%ed%a0%80", "cursor=%c3", "a&a&a&limit=" + "9" * 400)
-HEADERS = ({"Idempotency-Key": "\xff"}, {"If-Match": '"\xff"'}, {"Authorization": "Bearer \xff\xfe"})
+MALFORMED_QUERIES = ("%00=%00", "limit=%ed%a0%80", "cursor=%c3", "a&a&a&limit=" + "9" * 400)
+NON_ASCII_HEADERS = ({"Idempotency-Key": "\xff"}, {"If-Match": '"\xff"'}, {"Authorization": "Bearer \xff\xfe"})
 
 
-def sender(route: Route, staff: dict[Role, Client]) -> Client:
-    """Somebody who may call the route."""
+def permitted_client(route: Route, staff: dict[Role, Client]) -> Client:
+    """Return a client whose role may call the route."""
     return staff[sorted(route.roles or {"admin"})[0]]
 
 
-def refused(answer: httpx.Response) -> None:
-    """A refusal of the caller's input, as a problem with a code that is on the list."""
+def assert_refused(answer: httpx.Response) -> None:
+    """Assert that the response is a 4xx problem with a code of the catalogue."""
     status, code = code_of(answer)
     assert 400 <= status < 500 and code in ERROR_OF_CODE, answer.text
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
-async def test_what_nothing_can_be_made_of_is_refused(route: Route, staff: dict[Role, Client]) -> None:
-    """Bodies, queries and paths that are no text, no JSON, or have NUL in them."""
-    send, path = sender(route, staff), address(route)
-    for body in BODIES if route.body else ():
-        refused(await send(route.method, path, body))
-    for query in QUERIES:
-        refused(await send(route.method, f"{path}?{query}"))
+async def test_malformed_input_is_refused(route: Route, staff: dict[Role, Client]) -> None:
+    """Bodies, queries and paths that are not UTF-8, not JSON, or contain NUL are refused on every route."""
+    send, path = permitted_client(route, staff), example_path(route)
+    for body in MALFORMED_BODIES if route.body else ():
+        assert_refused(await send(route.method, path, body))
+    for query in MALFORMED_QUERIES:
+        assert_refused(await send(route.method, f"{path}?{query}"))
     for name in ("a%00b", "%ff") if "{" in route.path else ():
         changed = route.path.partition("{")[0] + name + "/x" * route.path.partition("}")[2].count("/")
-        refused(await send(route.method, changed, b"{}" if route.body else None))
+        assert_refused(await send(route.method, changed, b"{}" if route.body else None))
 
 
-SENTENCES = {
+ERROR_DETAILS = {
     "Text without NUL, please",
     "Expected a UUID",
     "Expected the name of an event: lower case, digits, _ and dots",
@@ -73,35 +75,35 @@ SENTENCES = {
     "Expected text without NUL, at most 4000",
     "Invalid RFC3339 encoded datetime",
 }
-"""All that is said of a text with NUL in it. What a field is for, which the documents say, is not among them."""
+"""All error details that a text with NUL may get. They describe the expected form, not the purpose of the field."""
 
 
-def texts(kind: Any, at: str = "") -> Iterator[tuple[str, Any]]:
-    """The text fields of a body by their pointers, and a value for each that has NUL in it."""
+def text_fields(kind: Any, at: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the JSON pointer of each text field of a body type, with a value that contains NUL."""
     for field in msgspec.structs.fields(kind):
         name = f"{at}/{field.encode_name}"
-        for part in parts(field.type):
+        for part in member_types(field.type):
             if isinstance(part, type) and issubclass(part, msgspec.Struct):
-                yield from texts(part, f"{name}/0")
+                yield from text_fields(part, f"{name}/0")
             elif part in (str, datetime) or get_origin(part) is Literal:
                 yield f"{name}/0" if is_in_list(field.type) else name, "a text with\0 NUL"
 
 
-def parts(kind: Any) -> set[Any]:
-    """The types that a type is made of, without their bounds."""
+def member_types(kind: Any) -> set[Any]:
+    """Return the types in a union or a list, without their constraints."""
     inner = get_args(kind)
     if not inner or get_origin(kind) in (Literal, dict):
         return {kind}
-    return set().union(*(parts(part) for part in inner if not isinstance(part, msgspec.Meta)))
+    return set().union(*(member_types(part) for part in inner if not isinstance(part, msgspec.Meta)))
 
 
 def is_in_list(kind: Any) -> bool:
-    """Whether a field has a list of such texts."""
+    """Return whether the field's type is a list, or a union with a list."""
     return get_origin(kind) is list or any(is_in_list(part) for part in get_args(kind) if get_origin(kind) is not list)
 
 
-def body_of(fields: Iterable[tuple[str, Any]]) -> Any:
-    """The body that has these values at these pointers."""
+def build_body(fields: Iterable[tuple[str, Any]]) -> Any:
+    """Return a body with these values at these JSON pointers."""
     body: dict[str, Any] = {}
     for at, value in fields:
         first, *rest = at.strip("/").split("/")
@@ -114,44 +116,48 @@ def body_of(fields: Iterable[tuple[str, Any]]) -> Any:
     return body
 
 
-def choices(kind: Any) -> set[frozenset[str]]:
-    """The sentences that name the words which a field takes, of all fields of a body."""
+def literal_words(kind: Any) -> set[frozenset[str]]:
+    """Return, for each field of a body type, the set of words that the field accepts; empty if it accepts any text."""
     found: set[frozenset[str]] = set()
     for field in msgspec.structs.fields(kind):
-        words = [each for part in parts(field.type) if get_origin(part) is Literal for each in get_args(part)]
+        words = [each for part in member_types(field.type) if get_origin(part) is Literal for each in get_args(part)]
         found.add(frozenset(words))
-        for part in parts(field.type):
+        for part in member_types(field.type):
             if isinstance(part, type) and issubclass(part, msgspec.Struct):
-                found |= choices(part)
+                found |= literal_words(part)
     return found
 
 
 @pytest.mark.parametrize("route", [route for route in ROUTES if route.body], ids=lambda route: route.name)
-async def test_every_text_that_is_refused_is_told_what_it_should_be(route: Route, staff: dict[Role, Client]) -> None:
-    """With NUL in each of its texts, a body is refused for each, by its pointer and with a sentence about its value."""
-    fields = dict(texts(route.body))
-    told = await sender(route, staff)(route.method, address(route), body_of(fields.items()))
+async def test_each_text_with_nul_is_named_with_the_expected_form(route: Route, staff: dict[Role, Client]) -> None:
+    """A body with NUL in each of its texts is refused. Each text has an error with its pointer and a detail that says
+    which form is expected.
+    """
+    fields = dict(text_fields(route.body))
+    told = await permitted_client(route, staff)(route.method, example_path(route), build_body(fields.items()))
     assert not fields or code_of(told) == (422, "invalid")
     said = {wrong["pointer"]: wrong["detail"] for wrong in told.json()["errors"]} if fields else {}
     assert fields.keys() <= said.keys()
     for at in fields:
         listed = frozenset(said[at].removeprefix("Expected one of ").split(", "))
-        assert said[at] in SENTENCES or listed in choices(route.body), (at, said[at])
+        assert said[at] in ERROR_DETAILS or listed in literal_words(route.body), (at, said[at])
 
 
-@pytest.mark.parametrize("headers", HEADERS, ids=lambda headers: next(iter(headers)))
-async def test_headers_that_are_no_ascii_are_refused(
+@pytest.mark.parametrize("headers", NON_ASCII_HEADERS, ids=lambda headers: next(iter(headers)))
+async def test_non_ascii_headers_are_refused(
     headers: dict[str, str], customer: Client, book: Book, site: Running
 ) -> None:
-    """A key, a version or a token of other bytes is none."""
+    """An idempotency key, an `If-Match` or a token with bytes that are not ASCII is refused with a 4xx problem."""
     path = f"/v1/jobs/{(await book(customer))['id']}/cancel"
     sent = {"Authorization": f"Bearer {customer.token}", **headers}
     raw = [(name.encode(), value.encode("latin-1")) for name, value in sent.items()]
-    refused(await customer.http.post(path, content=b"{}", headers=raw))
+    assert_refused(await customer.http.post(path, content=b"{}", headers=raw))
 
 
-async def test_what_is_no_utf_8_is_400(nobody: Client, customer: Client) -> None:
-    """Of a body and of a query, without signing in too."""
+async def test_bytes_that_are_not_utf_8_are_refused_with_400(nobody: Client, customer: Client) -> None:
+    """A body or a query that is not UTF-8 is refused with 400 and the title `Not UTF-8`, also on a route without a
+    token.
+    """
     for answer in (
         await nobody("POST", "/v1/auth/login", b'{"email":"\xff","password":"x"}'),
         await customer("GET", "/v1/services?q=%ff"),
@@ -161,7 +167,9 @@ async def test_what_is_no_utf_8_is_400(nobody: Client, customer: Client) -> None
 
 
 async def test_a_query_is_read_as_utf_8(admin: Client, customer: Client) -> None:
-    """An escaped letter of any script finds what has it, and stands so in the link to the next page."""
+    """A percent-encoded non-ASCII letter in a query finds the service with this letter, and is encoded again in the
+    link to the next page.
+    """
     body = {"name": "Müllabfuhr", "category": "waste", "base_amount": 1, "currency": "EUR", "pricing": "flat"}
     for _ in range(2):
         await admin("POST", "/v1/services", body)
@@ -170,7 +178,7 @@ async def test_a_query_is_read_as_utf_8(admin: Client, customer: Client) -> None
     assert "q=M%C3%BCll" in answer.headers["link"]
 
 
-BOOKING = {"service": "srv_1", **HERE, "address": "x"}
+NEW_JOB = {"service": "srv_1", **HERE, "address": "x"}
 
 
 @pytest.mark.parametrize(
@@ -181,25 +189,25 @@ BOOKING = {"service": "srv_1", **HERE, "address": "x"}
         ("/v1/auth/refresh", {"refresh_token": "a\0"}, {"/refresh_token"}),
         (
             "/v1/jobs",
-            {**BOOKING, "metadata": {"a": ["b", {"c": "\0"}]}},
+            {**NEW_JOB, "metadata": {"a": ["b", {"c": "\0"}]}},
             {"/metadata/a/1/c"},
         ),
-        ("/v1/jobs", {**BOOKING, "metadata": {"a\0": 1}}, {"/metadata"}),
+        ("/v1/jobs", {**NEW_JOB, "metadata": {"a\0": 1}}, {"/metadata"}),
     ],
 )
-async def test_no_text_has_nul(path: str, body: object, at: set[str], customer: Client) -> None:
-    """PostgreSQL keeps none, so none is taken, wherever it stands."""
+async def test_nul_in_a_body_is_refused(path: str, body: object, at: set[str], customer: Client) -> None:
+    """A text with NUL in a body is refused at any depth, because PostgreSQL cannot store NUL in a text."""
     assert pointers(await customer("POST", path, body)) == at
 
 
 @pytest.mark.parametrize("query", ["q=%00", "category=a%00", "cursor=%00", "limit=%00"])
-async def test_no_parameter_has_nul(query: str, customer: Client) -> None:
-    """Nor does a parameter of the query."""
+async def test_nul_in_a_query_parameter_is_refused(query: str, customer: Client) -> None:
+    """A query parameter with NUL is refused by its name."""
     assert pointers(await customer("GET", f"/v1/services?{query}")) == {"/" + query.partition("=")[0]}
 
 
-async def test_what_looks_like_nul_is_text(customer: Client, book: Book) -> None:
-    """A backslash and six letters are no NUL."""
+async def test_an_escape_of_nul_is_accepted_as_text(customer: Client, book: Book) -> None:
+    """A text with a backslash and `u0000` does not contain NUL, so it is accepted and returned unchanged."""
     told = await book(customer, metadata={"path": "C:\\u0000"})
     assert told["metadata"] == {"path": "C:\\u0000"}
 
@@ -208,8 +216,8 @@ async def test_what_looks_like_nul_is_text(customer: Client, book: Book) -> None
 
 
 @pytest.mark.parametrize("code", sorted(ERROR_OF_CODE))
-async def test_every_type_of_a_problem_leads_somewhere(code: str, nobody: Client) -> None:
-    """The address in `type` says what the code means."""
+async def test_each_problem_type_is_a_page(code: str, nobody: Client) -> None:
+    """The URL in a problem's `type` returns the code with its status, title and meaning."""
     told = (await nobody("GET", f"/problems/{code}")).json()["problem"]
     kind = ERROR_OF_CODE[code]
     assert (told["code"], told["status"], told["title"]) == (code, kind.status, kind.title)
@@ -217,13 +225,13 @@ async def test_every_type_of_a_problem_leads_somewhere(code: str, nobody: Client
 
 
 @pytest.mark.parametrize("name", ["", "nonsense", "TAKEN", "%00"])
-async def test_what_is_no_code_is_not_found(name: str, nobody: Client) -> None:
-    """Other addresses below it are not there."""
+async def test_the_page_of_an_unknown_code_is_not_found(name: str, nobody: Client) -> None:
+    """A request for the page of an unknown code is answered with 404."""
     assert code_of(await nobody("GET", f"/problems/{name}")) == (404, "not_found")
 
 
-def test_every_code_is_on_the_page() -> None:
-    """docs/codes.md has a row for each code, with its status and what it means, and no other."""
+def test_the_codes_page_lists_every_code() -> None:
+    """docs/codes.md has exactly one row for each code, with its status, title and meaning."""
     with open("docs/codes.md", encoding="utf-8") as page:
         rows = [line.strip("| \n").split(" | ") for line in page if line.startswith("| `")]
     order = sorted(ERROR_OF_CODE, key=lambda code: (ERROR_OF_CODE[code].status, code))
@@ -234,12 +242,12 @@ def test_every_code_is_on_the_page() -> None:
 
 
 @pytest.mark.parametrize("path", ["/v1/me", "/v1/meta", "/nowhere", "/web/", "/web/try.html", "/metrics"])
-async def test_no_answer_is_guessed_at(path: str, nobody: Client) -> None:
-    """Browsers take each answer for what it says that it is."""
+async def test_every_response_forbids_content_sniffing(path: str, nobody: Client) -> None:
+    """Every response has `X-Content-Type-Options: nosniff`, so that a browser uses the declared type."""
     assert (await nobody("GET", path)).headers.get_list("x-content-type-options") == ["nosniff"]
 
 
-async def test_where_no_version_counts_none_is_looked_at(nobody: Client) -> None:
-    """`If-Match` says nothing to a route that changes no job, so it refuses nothing there."""
+async def test_if_match_is_ignored_on_routes_without_a_version(nobody: Client) -> None:
+    """A malformed `If-Match` is ignored by a route that changes no job."""
     answer = await nobody("POST", "/v1/auth/register", {}, If_Match="nonsense")
     assert "/If-Match" not in pointers(answer)

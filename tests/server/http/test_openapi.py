@@ -1,7 +1,8 @@
-"""The OpenAPI document is true: what it allows is not refused as malformed, and every answer is as it says.
+"""The server behaves as its OpenAPI document says: requests that the document allows are accepted, and responses
+conform.
 
-Schemathesis makes requests from the document alone. The server is one of this file's own: what is made here, services
-and accounts of strange names, would be in the way of others.
+Schemathesis generates requests from the document alone. This file has its own server, because the generated services
+and accounts would disturb other tests.
 """
 
 from __future__ import annotations
@@ -31,57 +32,59 @@ from server.api.route import Route
 from server.api.routes import ROUTES
 from server.serve import Running, running
 
-EXAMPLES = 3
+EXAMPLES_PER_OPERATION = 3
 CHECKS = [
     schemathesis.checks.not_a_server_error,
     checks.status_code_conformance,
     checks.content_type_conformance,
     checks.response_schema_conformance,
 ]
-UNSTATED = {
-    "/password": "",  # control characters, and the most common ones
-    "/email": "",  # characters that nobody sees, and how long it is once they are compared
+UNSTATED_CONSTRAINTS = {
+    "/password": "",  # control characters, and the most common passwords
+    "/email": "",  # invisible characters, and the length after normalisation
     "/cursor": "Not a cursor of this list",
-    "/customer": "Required: whom the job is for",  # of ops and services
+    "/customer": "Required: whom the job is for",  # for ops and services
     "/service": "No such service",
     "/technician": "No such technician",
     "/scheduled_for": "In the past",
-    "/roles": " is for ",  # what a blueprint declares for its announcement
+    "/roles": " is for ",  # the roles that a blueprint declares for its announcement
     "/zone": "Not a zone of this deployment",
     "/version": "Not the version of If-Match",
     "/after": "is given more than once",
-    "/data": "",  # its depth, its bytes, the size of integers anywhere in it
+    "/data": "",  # the depth, the size in bytes, and the size of integers at any depth
     "/metadata": "",
 }
-"""What a schema cannot say: what there is, who asks, and what holds across all of a text."""
+"""Refusals that a schema cannot predict, as pointer and part of the detail: they depend on the data, on the caller,
+or on a whole text. "" matches every detail.
+"""
 
 
 @pytest.fixture(scope="module")
-async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
-    """A server with limits off."""
+async def fuzzed_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
+    """Start a server without rate limits, for this file only."""
     async with running(Settings(data=str(tmp_path_factory.mktemp("stage")), port=0, limits="off")) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
-async def document(stage: Running) -> dict[str, Any]:
-    """The document as served."""
-    async with httpx.AsyncClient(base_url=stage.url, trust_env=False) as client:
+async def document(fuzzed_server: Running) -> dict[str, Any]:
+    """Return the OpenAPI document that the server serves."""
+    async with httpx.AsyncClient(base_url=fuzzed_server.url, trust_env=False) as client:
         told: dict[str, Any] = json.loads((await client.get("/openapi.json")).content)
     return told
 
 
 @pytest.fixture(scope="module")
 async def schema(document: dict[str, Any]) -> Any:
-    """The same, as Schemathesis reads it."""
+    """Return the document as a Schemathesis schema."""
     read = schemathesis.openapi.from_dict(document)
     read.config.generation.update(allow_x00=False, with_security_parameters=False)
     read.config.max_stream_events = 1
     return read
 
 
-def probe(operation: Any, url: str, token: str) -> list[str]:
-    """Requests that the document allows; what is wrong with their answers."""
+def find_violations(operation: Any, url: str, token: str) -> list[str]:
+    """Send generated requests that the document allows. Return the responses that violate the document, as text."""
     wrong: list[str] = []
     with requests.Session() as session:
         session.trust_env = False
@@ -89,26 +92,26 @@ def probe(operation: Any, url: str, token: str) -> list[str]:
 
         @given(case=operation.as_strategy(generation_mode=GenerationMode.POSITIVE))
         @settings(
-            max_examples=EXAMPLES,
+            max_examples=EXAMPLES_PER_OPERATION,
             derandomize=True,
             database=None,
             deadline=None,
             phases=[Phase.generate],
             suppress_health_check=list(HealthCheck),
         )
-        def run(case: Any) -> None:
+        def send_case(case: Any) -> None:
             if "wait" in (case.query or {}):
                 case.query["wait"] = 0
             answer = case.call(base_url=url, session=session, headers=sent, timeout=20)
-            wrong.extend(f"{error}: {case.as_curl_command()}" for error in malformed(answer))
+            wrong.extend(f"{error}: {case.as_curl_command()}" for error in form_errors(answer))
             case.validate_response(answer, checks=CHECKS)
 
-        run()
+        send_case()
     return wrong
 
 
-def malformed(answer: Any) -> list[dict[str, str]]:
-    """The fields that are refused for their form."""
+def form_errors(answer: Any) -> list[dict[str, str]]:
+    """Return the errors of a response that refuse the form of a field, without `UNSTATED_CONSTRAINTS`."""
     told = answer.json() if answer.status_code in (400, 422) else {}
     if told.get("code") != "invalid":
         return []
@@ -116,24 +119,26 @@ def malformed(answer: Any) -> list[dict[str, str]]:
     return [
         error
         for error in errors
-        if not any(error["pointer"].startswith(at) and text in error["detail"] for at, text in UNSTATED.items())
+        if not any(
+            error["pointer"].startswith(at) and text in error["detail"] for at, text in UNSTATED_CONSTRAINTS.items()
+        )
     ]
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
-async def test_what_the_document_allows_is_taken(route: Route, schema: Any, stage: Running) -> None:
-    """No request that its schemas allow is refused for its form, and all answers conform."""
+async def test_documented_requests_are_accepted(route: Route, schema: Any, fuzzed_server: Running) -> None:
+    """No request that the document allows is refused for its form, and every response conforms to the document."""
     roles = route.roles or ADMIN_ROLE
     role = "customer" if "customer" in roles else sorted(roles)[0]
-    token = sign_token(stage.engine.signer, UserId(f"cli_{role}"), role) if route.roles else ""
-    assert await asyncio.to_thread(probe, schema[route.path][route.method], stage.url, token) == []
+    token = sign_token(fuzzed_server.engine.signer, UserId(f"cli_{role}"), role) if route.roles else ""
+    assert await asyncio.to_thread(find_violations, schema[route.path][route.method], fuzzed_server.url, token) == []
 
 
-# What the document says beside the types
+# Examples, roles and refusals in the document
 
 
-def test_examples_are_of_their_types() -> None:
-    """Each example is of a route that there is, and decodes as its type: nothing missing, nothing unknown."""
+def test_examples_decode_as_their_types() -> None:
+    """Each example belongs to an existing route and decodes as the type of its body or reply, without errors."""
     named = {route.name: route for route in ROUTES}
     for name, example in examples.REQUESTS.items():
         body = named[name].body
@@ -142,8 +147,8 @@ def test_examples_are_of_their_types() -> None:
         msgspec.convert(example, named[name].reply)
 
 
-async def test_examples_are_valid(document: dict[str, Any]) -> None:
-    """Each stands in the document, and is what the schema beside it asks for."""
+async def test_examples_match_their_schemas(document: dict[str, Any]) -> None:
+    """Each example is in the document and is valid for the schema beside it."""
     found = 0
     for methods in document["paths"].values():
         for operation in methods.values():
@@ -156,34 +161,42 @@ async def test_examples_are_valid(document: dict[str, Any]) -> None:
     assert found == len(examples.REQUESTS) + len(examples.REPLIES) + len([r for r in ROUTES if r.name == "jobs_create"])
 
 
-async def test_an_example_that_is_wrong_would_be_found(document: dict[str, Any]) -> None:
-    """The schemas refuse what the server refuses: half a position, a review of nothing, a field that nobody knows."""
+async def test_schemas_refuse_invalid_bodies(document: dict[str, Any]) -> None:
+    """The schemas refuse what the server refuses: half a position, a review without a verdict, a blueprint that does
+    not exist.
+    """
 
-    def valid(name: str, body: Any) -> bool:
+    def is_valid(name: str, body: Any) -> bool:
         whole = {"$ref": f"#/components/schemas/{name}", "components": document["components"]}
         return bool(jsonschema_rs.validator_for(whole).is_valid(body))
 
-    assert valid("SetAvailability", {"online": True}) and valid("SetAvailability", {"online": True, "lat": 1, "lon": 2})
-    assert not valid("SetAvailability", {"online": True, "lat": 1})
-    assert not valid("SetAvailability", {"online": True, "lat": 1, "lon": None})
-    assert not valid("Review", {"reason": "so"}) and not valid("Review", {"kyc": None})
-    assert not valid("PatchJob", {"lat": 1.0}) and valid("PatchJob", {"notes": None})
-    assert not valid("Location", {}) and not valid("Location", {"lat": 1, "lon": 2, "fixes": [{"lat": 1, "lon": 2}]})
-    assert not valid("NewJob", {**examples.REQUESTS["jobs_create"], "blueprint": "no such"})
-    assert not valid("NewAnnouncement", {"event": "nonsense", "data": {}, "roles": ["admin"]})
-    assert not valid("NewAnnouncement", {"event": "announcement.x", "data": {}})
+    assert is_valid("SetAvailability", {"online": True}) and is_valid(
+        "SetAvailability", {"online": True, "lat": 1, "lon": 2}
+    )
+    assert not is_valid("SetAvailability", {"online": True, "lat": 1})
+    assert not is_valid("SetAvailability", {"online": True, "lat": 1, "lon": None})
+    assert not is_valid("Review", {"reason": "so"}) and not is_valid("Review", {"kyc": None})
+    assert not is_valid("PatchJob", {"lat": 1.0}) and is_valid("PatchJob", {"notes": None})
+    assert not is_valid("Location", {}) and not is_valid(
+        "Location", {"lat": 1, "lon": 2, "fixes": [{"lat": 1, "lon": 2}]}
+    )
+    assert not is_valid("NewJob", {**examples.REQUESTS["jobs_create"], "blueprint": "no such"})
+    assert not is_valid("NewAnnouncement", {"event": "nonsense", "data": {}, "roles": ["admin"]})
+    assert not is_valid("NewAnnouncement", {"event": "announcement.x", "data": {}})
 
 
 async def test_every_code_is_listed_once(document: dict[str, Any]) -> None:
-    """The document's description is the one list of codes, and each refusal's status names its own."""
+    """The document's description lists each code once, and the response of each status names the codes of
+    this status.
+    """
     text = document["info"]["description"]
     for code, kind in ERROR_OF_CODE.items():
         assert text.count(f"| `{code}` | {kind.status} | {kind.title} | {MEANING_OF_CODE[code]} |") == 1
         assert f"`{code}`" in document["components"]["responses"][f"Problem{kind.status}"]["description"]
 
 
-async def test_who_and_what_may_be_refused_is_said(document: dict[str, Any]) -> None:
-    """Each route says who may call it, and the refusals that follow from what it takes."""
+async def test_each_operation_states_roles_and_refusals(document: dict[str, Any]) -> None:
+    """Each operation states the roles that may call it, and the statuses and headers that follow from its route."""
     for route in ROUTES:
         operation = document["paths"][route.path][route.method.lower()]
         told, names = set(operation["responses"]), {parameter["name"] for parameter in operation["parameters"]}
@@ -194,8 +207,10 @@ async def test_who_and_what_may_be_refused_is_said(document: dict[str, Any]) -> 
         assert ("Idempotency-Key" in names) is ("409" in told) is route.has_key
 
 
-async def test_reassign_without_a_technician_is_said(document: dict[str, Any]) -> None:
-    """That it takes the job from its holder stands with the route and with the field."""
+async def test_reassign_without_a_technician_is_documented(document: dict[str, Any]) -> None:
+    """The descriptions of the route and of `technician` say that `reassign` without a technician takes the job from its
+    holder.
+    """
     route = document["paths"]["/v1/jobs/{id}/reassign"]["post"]
     assert "Without `technician` the job is taken from its holder" in route["description"]
     fields = document["components"]["schemas"]["Step"]["properties"]

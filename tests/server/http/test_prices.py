@@ -1,4 +1,6 @@
-"""Another price: proposed by one side, answered by the other, in the time in which it may be talked of."""
+"""Price proposals: one side of a job proposes another price, and the other side accepts or rejects it until work
+starts.
+"""
 
 from __future__ import annotations
 
@@ -19,34 +21,40 @@ from tests.support import event_log
 
 
 async def propose(who: Client, job: str, amount: Any, *, key: str | None = None, **more: Any) -> Any:
-    """One proposal."""
+    """Send a price proposal, with a fresh key unless one is given."""
     body = {"amount": amount, **more}
     return await who("POST", f"/v1/jobs/{job}/price-proposals", body, Idempotency_Key=key or str(uuid.uuid4()))
 
 
-async def proposed(who: Client, job: str, amount: int, **more: Any) -> str:
-    """A proposal that was taken; gives its id."""
+async def create_proposal(who: Client, job: str, amount: int, **more: Any) -> str:
+    """Create a price proposal and return its id."""
     answer = await propose(who, job, amount, **more)
     assert answer.status_code == 201, answer.text
     return str(answer.json()["proposal"]["id"])
 
 
-async def answered(who: Client, job: str, proposal: str, word: str, *, key: str | None = None, **more: Any) -> Any:
-    """One answer, ``accept`` or ``reject``."""
+async def answer_proposal(
+    who: Client, job: str, proposal: str, word: str, *, key: str | None = None, **more: Any
+) -> Any:
+    """Answer a proposal with ``word``: ``accept`` or ``reject``."""
     path = f"/v1/jobs/{job}/price-proposals/{proposal}/{word}"
     return await who("POST", path, more, Idempotency_Key=key or str(uuid.uuid4()))
 
 
 @pytest.mark.parametrize("amount", [None, -1, 1.5, "12", 10**13])
-async def test_what_is_no_amount(customer: Client, amount: Any) -> None:
-    """Whole minor units, not below nothing."""
+async def test_an_invalid_amount_is_refused(customer: Client, amount: Any) -> None:
+    """An amount must be a whole number of minor units, from 0 to the limit; any other amount is refused at
+    `/amount`.
+    """
     assert pointers(await propose(customer, "job_main_01jb4zqk3m8r5t7v9x2c6d8f0g", amount)) == {"/amount"}
 
 
-async def test_who_and_when_not(
+async def test_who_may_propose_and_when(
     customer: Client, at_work: Client, book: Book, join: Join, staff: dict[Role, Client]
 ) -> None:
-    """Staff are forbidden, strangers find no job; nothing while it is open, or after the start code."""
+    """A proposal by staff is `forbidden`, by a stranger `not_found`. Before a technician accepts, and after the start
+    code, a proposal is refused.
+    """
     job = await market.book_for_technician(customer, at_work, book)
     name = str(job["id"])
     assert code_of(await propose(customer, name, 1)) == (409, "illegal_transition")
@@ -56,32 +64,38 @@ async def test_who_and_when_not(
         assert code_of(await propose(staff[role], name, 1)) == (403, "forbidden")
     for role in ("customer", "technician"):
         assert code_of(await propose(await join(role), name, 1)) == (404, "not_found")
-    late = await proposed(at_work, name, 7000)
+    late = await create_proposal(at_work, name, 7000)
     await market.run_command(at_work, name, "start", code=(await market.read_codes(customer, name))["start"])
     assert code_of(await propose(at_work, name, 1)) == (409, "price_locked")
-    assert code_of(await answered(customer, name, late, "accept")) == (409, "price_locked")
+    assert code_of(await answer_proposal(customer, name, late, "accept")) == (409, "price_locked")
     assert (await market.read_job(customer, name))["amount"] == 9000
 
 
-async def test_the_other_side_answers(customer: Client, at_work: Client, book: Book) -> None:
-    """Who proposed it may not answer it; one is open at a time; what is answered is answered."""
+async def test_only_the_other_side_answers(customer: Client, at_work: Client, book: Book) -> None:
+    """The side that made a proposal may not answer it. A job has at most one open proposal, and a proposal is answered
+    once.
+    """
     job = await market.book_and_accept(customer, at_work, book)
-    first = await proposed(at_work, job, 12_000, reason="More pipes than you said")
-    assert code_of(await answered(at_work, job, first, "accept")) == (403, "forbidden")
+    first = await create_proposal(at_work, job, 12_000, reason="More pipes than you said")
+    assert code_of(await answer_proposal(at_work, job, first, "accept")) == (403, "forbidden")
     for who in (at_work, customer):
         assert code_of(await propose(who, job, 1)) == (409, "duplicate")
-    assert code_of(await answered(customer, job, "prc_none", "accept")) == (404, "not_found")
-    assert (await answered(customer, job, first, "reject")).status_code == 200
-    assert code_of(await answered(customer, job, first, "accept")) == (409, "illegal_transition")
-    second = await proposed(customer, job, 8_000)
-    assert code_of(await answered(at_work, job, first, "accept")) == (404, "not_found")
-    stale = await answered(at_work, job, second, "accept", version=99)
+    assert code_of(await answer_proposal(customer, job, "prc_none", "accept")) == (404, "not_found")
+    assert (await answer_proposal(customer, job, first, "reject")).status_code == 200
+    assert code_of(await answer_proposal(customer, job, first, "accept")) == (409, "illegal_transition")
+    second = await create_proposal(customer, job, 8_000)
+    assert code_of(await answer_proposal(at_work, job, first, "accept")) == (404, "not_found")
+    stale = await answer_proposal(at_work, job, second, "accept", version=99)
     assert code_of(stale) == (412, "version_conflict") and stale.json()["job"]["amount"] == 9000
-    assert (await answered(at_work, job, second, "accept")).json()["job"]["amount"] == 8_000
+    assert (await answer_proposal(at_work, job, second, "accept")).json()["job"]["amount"] == 8_000
 
 
-async def test_a_price_is_changed_once_and_told(site: Running, customer: Client, at_work: Client, book: Book) -> None:
-    """Accepted it is the job's amount; both sides hear of each word; repeats answer as the first did."""
+async def test_an_accepted_proposal_changes_the_price_once(
+    site: Running, customer: Client, at_work: Client, book: Book
+) -> None:
+    """An accepted proposal becomes the job's amount. Both sides receive `price.proposed` and `price.changed`, and
+    repeats return the first reply.
+    """
     job, keys = await market.book_and_accept(customer, at_work, book), [str(uuid.uuid4()) for _ in range(2)]
     first = [await propose(at_work, job, 12_000, reason="Pipes", key=keys[0]) for _ in range(2)]
     assert first[0].json() == first[1].json() and first[1].headers["idempotency-replayed"] == "true"
@@ -90,7 +104,7 @@ async def test_a_price_is_changed_once_and_told(site: Running, customer: Client,
     assert (told["amount"], told["reason"], told["status"]) == (12_000, "Pipes", "open")
     assert told["by"] == {"id": at_work.user, "role": "technician"}
     assert first[0].json()["job"]["version"] == 2 and first[0].json()["job"]["amount"] == 9000
-    answers = [await answered(customer, job, told["id"], "accept", key=key) for key in (keys[1], keys[1], None)]
+    answers = [await answer_proposal(customer, job, told["id"], "accept", key=key) for key in (keys[1], keys[1], None)]
     assert [answer.json()["proposal"] for answer in answers] == [{**told, "status": "accepted"}] * 3
     assert answers[0].json()["job"]["amount"] == 12_000 and answers[0].json()["job"]["version"] == 3
     assert "codes" in answers[0].json()["job"]
@@ -108,32 +122,34 @@ async def test_a_price_is_changed_once_and_told(site: Running, customer: Client,
     assert rows["amount"] == 12_000
 
 
-async def test_of_accept_and_reject_at_once_one_stands(customer: Client, at_work: Client, book: Book) -> None:
-    """Ten of each: all of one kind are answered alike, all of the other are refused, and the amount agrees."""
+async def test_one_of_concurrent_answers_counts(customer: Client, at_work: Client, book: Book) -> None:
+    """Of ten concurrent accepts and ten rejects, all of one kind succeed and all of the other are refused with 409. The
+    amount matches.
+    """
     job = await market.book_and_accept(customer, at_work, book)
-    name = await proposed(at_work, job, 5)
+    name = await create_proposal(at_work, job, 5)
     words = ["accept", "reject"] * 10
-    answers = await asyncio.gather(*(answered(customer, job, name, word) for word in words))
+    answers = await asyncio.gather(*(answer_proposal(customer, job, name, word) for word in words))
     done = {word for word, answer in zip(words, answers, strict=True) if answer.status_code == 200}
     assert len(done) == 1 and [answer.status_code for answer in answers].count(409) == 10
     assert (await market.read_job(customer, job))["amount"] == (5 if done == {"accept"} else 9000)
 
 
-async def test_of_two_proposals_at_once_one_is_open(customer: Client, at_work: Client, book: Book) -> None:
-    """Both sides at once: one stands, the other is told that there is one."""
+async def test_one_of_concurrent_proposals_is_open(customer: Client, at_work: Client, book: Book) -> None:
+    """Of eight concurrent proposals by both sides one is accepted, and the others are refused with 409."""
     job = await market.book_and_accept(customer, at_work, book)
     answers = await asyncio.gather(*(propose(who, job, 5) for who in (customer, at_work) * 4))
     assert sorted(answer.status_code for answer in answers) == [201] + [409] * 7
 
 
-async def test_a_proposal_ends_with_the_technician_it_was_made_with(
+async def test_a_proposal_ends_when_the_technician_leaves(
     site: Running, customer: Client, at_work: Client, book: Book
 ) -> None:
-    """He left: it is void, his successor is not asked what he was asked, nor he himself should he have it once more."""
+    """When the technician is unassigned, the open proposal is deleted and can no longer be answered."""
     job = await market.book_and_accept(customer, at_work, book)
-    void = await proposed(customer, job, 1)
+    void = await create_proposal(customer, job, 1)
     await market.run_command(customer, job, "unassign")
-    assert code_of(await answered(at_work, job, void, "accept")) == (404, "not_found")
+    assert code_of(await answer_proposal(at_work, job, void, "accept")) == (404, "not_found")
     assert code_of(await propose(customer, job, 2)) == (409, "illegal_transition")
     zone, found = parse_job_id(job)
     assert await site.engine.store.redis.hget(keys.job(zone, found), "proposal") is None

@@ -1,4 +1,4 @@
-"""The problem object: one shape for every refusal, on HTTP and WebSocket alike."""
+"""The problem object: every refusal has the same form on HTTP and WebSocket."""
 
 from __future__ import annotations
 
@@ -12,34 +12,36 @@ from server.schemas import problems
 from server.schemas.problems import Problem, WrongMethod
 
 
-def test_a_bug_is_told_without_its_text() -> None:
-    """An exception of any other kind is `internal`, and says nothing of itself."""
+def test_an_unexpected_exception_is_internal() -> None:
+    """An exception that is no refusal becomes the code `internal`, and its text is not sent."""
     told = problems.problem_object(ZeroDivisionError("secret"), "req")
     assert (told["code"], told["status"], told["detail"], told["request_id"]) == ("internal", 500, None, "req")
     assert "secret" not in problems.encode_problem(ZeroDivisionError("secret")).decode()
 
 
 @pytest.mark.parametrize("code", sorted(ERROR_OF_CODE))
-def test_every_code_has_the_one_shape(code: str) -> None:
-    """Each code's problem decodes as the documented type, with nothing missing."""
+def test_every_code_encodes_as_a_problem(code: str) -> None:
+    """The problem of each code decodes as the type `Problem`, with code, status and type."""
     told = msgspec.json.decode(problems.encode_problem(ERROR_OF_CODE[code]("why"), "req"), type=Problem)
     assert (told.code, told.status, told.type) == (code, ERROR_OF_CODE[code].status, f"/problems/{code}")
 
 
-def test_wrong_fields_are_listed() -> None:
-    """Field errors become pointers and details."""
+def test_field_errors_are_listed() -> None:
+    """Field errors are listed in `errors`, each with pointer and detail."""
     told = problems.problem_object(Invalid(errors=[FieldError("/lat", "Required")]))
     assert told["errors"] == [{"pointer": "/lat", "detail": "Required"}]
 
 
-def test_extra_members_stand_beside_the_others() -> None:
-    """A version conflict carries the present job, embedded as the JSON it is."""
+def test_a_version_conflict_contains_the_job() -> None:
+    """The problem of a version conflict contains the present job as JSON in the member `job`."""
     told = json.loads(problems.encode_problem(VersionConflict(job=b'{"id":"job_1","version":7}')))
     assert told["job"] == {"id": "job_1", "version": 7}
 
 
 def test_headers_of_refusals() -> None:
-    """401 challenges, 429 says when to come back (at least a second), 405 says what is allowed."""
+    """A 401 has `WWW-Authenticate`, a 429 `Retry-After` (whole seconds, at least 1), a 405 `Allow`, and a repeated
+    refusal `Idempotency-Replayed`.
+    """
     assert dict(problems.problem_headers(TokenExpired()))[b"www-authenticate"].startswith(
         b'Bearer realm="callout", error='
     )

@@ -1,4 +1,4 @@
-"""What stands with a job in replies: only the steps that would be taken now, and the price that waits for an answer."""
+"""`actions` in a reply lists only commands that would be accepted now, and `proposal` is the open price proposal."""
 
 from __future__ import annotations
 
@@ -17,40 +17,40 @@ from server.serve import Running
 from tests.server.http import market, people
 from tests.server.http.client import Client, code_of
 from tests.server.http.conftest import Book, Join
-from tests.server.http.test_prices import answered, propose, proposed
+from tests.server.http.test_prices import answer_proposal, create_proposal, propose
 from tests.support import event_log
 
-Reads = Callable[[], int]
+ReadCounter = Callable[[], int]
 
 
 @pytest.fixture
-def reads(monkeypatch: pytest.MonkeyPatch) -> Reads:
-    """How often the record of a job was read beside the scripts, since it was asked last."""
+def read_counter(monkeypatch: pytest.MonkeyPatch) -> ReadCounter:
+    """Return a function that returns how often Redis was asked for the job's codes and proposal since its last call."""
     count, run = 0, Store.command
 
-    async def counted(store: Store, *command: Any) -> Any:
+    async def count_command(store: Store, *command: Any) -> Any:
         nonlocal count
         count += command[0] == "HMGET" and ":job:" in command[1] and "proposal" in command
         return await run(store, *command)
 
-    def since() -> int:
+    def count_and_reset() -> int:
         nonlocal count
         count, found = 0, count
         return found
 
-    monkeypatch.setattr(Store, "command", counted)
-    return since
+    monkeypatch.setattr(Store, "command", count_command)
+    return count_and_reset
 
 
-async def lock_out(customer: Client, technician: Client, job: str) -> None:
-    """Give five wrong start codes."""
+async def lock_start_code(customer: Client, technician: Client, job: str) -> None:
+    """Send five wrong start codes, so that the code is locked."""
     wrong = market.wrong_code((await market.read_codes(customer, job))["start"])
     for _ in range(5):
         assert code_of(await market.send_command(technician, job, "start", code=wrong)) == (403, "wrong_code")
 
 
-async def listed(who: Client, job: str) -> dict[str, Any]:
-    """The job as the caller's list and his snapshot have it, which are the same."""
+async def read_from_lists(who: Client, job: str) -> dict[str, Any]:
+    """Return the job from the caller's list, and assert that the caller's snapshot contains the same."""
     items = (await who("GET", "/v1/jobs?limit=200")).json()["items"]
     synced = (await who("GET", "/v1/sync")).json()["jobs"]
     [one], [other] = ([each for each in found if each["id"] == job] for found in (items, synced))
@@ -59,12 +59,12 @@ async def listed(who: Client, job: str) -> dict[str, Any]:
     return found
 
 
-async def test_who_is_locked_out_is_not_told_to_try_again(customer: Client, at_work: Client, book: Book) -> None:
-    """After five wrong codes no step that needs one is listed, all others are; new codes bring it back."""
+async def test_a_locked_code_removes_its_command(customer: Client, at_work: Client, book: Book) -> None:
+    """After five wrong codes `actions` has no command that needs a code; new codes add it again."""
     job = await market.book_and_accept(customer, at_work, book)
     before = (await market.read_job(at_work, job))["actions"]
     assert "start" in before and "unassign" in before
-    await lock_out(customer, at_work, job)
+    await lock_start_code(customer, at_work, job)
     assert (await market.read_job(at_work, job))["actions"] == [name for name in before if name != "start"]
     assert code_of(await market.send_command(at_work, job, "start", code="000000")) == (423, "code_locked")
     assert "start" not in (await propose(at_work, job, 5)).json()["job"]["actions"]
@@ -73,8 +73,10 @@ async def test_who_is_locked_out_is_not_told_to_try_again(customer: Client, at_w
     assert (await market.read_job(at_work, job))["actions"] == before
 
 
-async def test_four_wrong_codes_lock_nobody(customer: Client, at_work: Client, book: Book) -> None:
-    """Until the fifth the step is listed, and taken with the right code; the tries are those of all its codes."""
+async def test_four_wrong_codes_do_not_lock(customer: Client, at_work: Client, book: Book) -> None:
+    """After four wrong codes `start` is still listed and accepts the right code. The attempts of all codes of a job
+    count together, so one wrong completion code locks `complete`.
+    """
     job = await market.book_and_accept(customer, at_work, book)
     wrong = market.wrong_code((await market.read_codes(customer, job))["start"])
     for _ in range(4):
@@ -86,8 +88,10 @@ async def test_four_wrong_codes_lock_nobody(customer: Client, at_work: Client, b
     assert "complete" not in (await market.read_job(at_work, job))["actions"]
 
 
-async def test_new_codes_are_offered_as_long_as_there_are_any(customer: Client, at_work: Client, book: Book) -> None:
-    """In the reply to the last that is issued, and in each read afterwards, `reissue` is gone."""
+async def test_reissue_is_listed_until_its_last_use(customer: Client, at_work: Client, book: Book) -> None:
+    """`reissue` is in `actions` until the job's third reissue. After the third one neither the reply nor a later read
+    lists it.
+    """
     job = await market.book_and_accept(customer, at_work, book)
     left = [(await market.run_command(customer, job, "reissue"))["actions"] for _ in range(3)]
     assert ["reissue" in actions for actions in left] == [True, True, False]
@@ -97,12 +101,14 @@ async def test_new_codes_are_offered_as_long_as_there_are_any(customer: Client, 
     assert "reissue" not in edited["actions"] and "codes" in edited
 
 
-async def test_who_may_not_see_a_proposal(
+async def test_only_the_two_sides_see_a_proposal(
     customer: Client, at_work: Client, book: Book, join: Join, staff: dict[Role, Client]
 ) -> None:
-    """It is between two: nobody else is shown it, not even who may read the job; and nobody once it is of no use."""
+    """Only the customer and the holder see an open proposal. Staff who may read the job do not see it, and after
+    `unassign` nobody does.
+    """
     job = await market.book_and_accept(customer, at_work, book)
-    await proposed(at_work, job, 12_000)
+    await create_proposal(at_work, job, 12_000)
     for role in ("admin", "ops_manager", "service"):
         assert "proposal" not in await market.read_job(staff[role], job)
     for role in ("customer", "technician"):
@@ -114,37 +120,41 @@ async def test_who_may_not_see_a_proposal(
         assert "proposal" not in answer.text and "12000" not in answer.text
 
 
-async def test_what_cannot_be_answered_any_more_is_not_shown(customer: Client, at_work: Client, book: Book) -> None:
-    """Once the start code has locked the price."""
+async def test_a_proposal_with_a_locked_price_is_not_shown(customer: Client, at_work: Client, book: Book) -> None:
+    """After the start code has locked the price, no reply contains the proposal, and an answer is refused with
+    `price_locked`.
+    """
     job = await market.book_and_accept(customer, at_work, book)
-    name = await proposed(customer, job, 1)
+    name = await create_proposal(customer, job, 1)
     code = (await market.read_codes(customer, job))["start"]
     assert "proposal" not in await market.run_command(at_work, job, "start", code=code)
     for who in (customer, at_work):
         assert "proposal" not in await market.read_job(who, job)
-    assert code_of(await answered(at_work, job, name, "accept")) == (409, "price_locked")
+    assert code_of(await answer_proposal(at_work, job, name, "accept")) == (409, "price_locked")
 
 
-async def test_a_locked_price_is_not_answered_in_its_state_either(
+async def test_the_price_lock_counts_in_every_state(
     site: Running, customer: Client, at_work: Client, book: Book
 ) -> None:
-    """Where a blueprint locks it in a state in which it may be talked of, the lock counts."""
+    """If the price is locked in a state in which the blueprint permits answers, the proposal is still hidden and an
+    answer refused.
+    """
     job = await market.book_and_accept(customer, at_work, book)
-    name = await proposed(at_work, job, 1)
+    name = await create_proposal(at_work, job, 1)
     await site.engine.store.redis.hset(keys.job(DEFAULT_ZONE, JobId(job)), "price_locked", "1")  # type: ignore[misc]
     assert "proposal" not in await market.read_job(customer, job)
-    assert code_of(await answered(customer, job, name, "accept")) == (409, "price_locked")
+    assert code_of(await answer_proposal(customer, job, name, "accept")) == (409, "price_locked")
 
 
-async def test_whose_record_is_read_for_another_reason_is_shown_no_proposal(
+async def test_a_record_read_for_codes_reveals_no_proposal(
     site: Running, customer: Client, at_work: Client, book: Book
 ) -> None:
-    """Ops whom a blueprint lets ask for new codes; and a former holder, whose answer tells the job as he had it."""
+    """If a job's record is read for its codes, neither ops nor a former holder receive the proposal in it."""
     job, engine = await market.book_and_accept(customer, at_work, book), site.engine
     blueprint = engine.blueprints.by_name["marketplace"]
     told = (await event_log.events(engine, "job.assigned", job))[-1]
     shown = event_log.orjson.dumps(event_log.payload(told)["job"])
-    await proposed(customer, job, 1)
+    await create_proposal(customer, job, 1)
     his, ops = Principal(UserId(at_work.user), "technician"), Principal(UserId("cli_admin"), "admin")
     assert b'"proposal"' in await job_view.view_job(engine, his, blueprint, shown, ["start"])
     assert b'"proposal"' not in await job_view.view_job(engine, ops, blueprint, shown, ["reissue"])
@@ -155,39 +165,41 @@ async def test_whose_record_is_read_for_another_reason_is_shown_no_proposal(
     assert b'"proposal"' not in await job_view.view_job(engine, his, blueprint, shown, ["start"])
 
 
-async def test_who_comes_back_finds_the_proposal(customer: Client, at_work: Client, book: Book) -> None:
-    """Both sides, in a read, a list, a snapshot and the replies to commands, until it is answered."""
+async def test_an_open_proposal_is_in_every_view_of_the_job(customer: Client, at_work: Client, book: Book) -> None:
+    """Until it is answered, an open proposal is in each read, list, snapshot and command reply of both sides."""
     job = await market.book_and_accept(customer, at_work, book)
     told = (await propose(at_work, job, 12_000, reason='More "pipes"  than you said')).json()
     assert told["job"]["proposal"] == told["proposal"]
     for who in (customer, at_work):
-        for shown in (await market.read_job(who, job), await listed(who, job)):
+        for shown in (await market.read_job(who, job), await read_from_lists(who, job)):
             assert shown["proposal"] == told["proposal"]
     edited = (await customer("PATCH", f"/v1/jobs/{job}", {"notes": "x"})).json()["job"]
     assert edited["proposal"] == told["proposal"] and set(edited["codes"]) == {"start", "completion"}
-    done = (await answered(customer, job, told["proposal"]["id"], "reject")).json()
+    done = (await answer_proposal(customer, job, told["proposal"]["id"], "reject")).json()
     assert done["proposal"]["status"] == "rejected" and "proposal" not in done["job"]
     for who in (customer, at_work):
-        assert "proposal" not in await market.read_job(who, job) and "proposal" not in await listed(who, job)
+        assert "proposal" not in await market.read_job(who, job) and "proposal" not in await read_from_lists(who, job)
     second = (await propose(customer, job, 8_000)).json()["proposal"]
     assert "reason" not in second and (await market.read_job(at_work, job))["proposal"] == second
-    assert (await answered(at_work, job, second["id"], "accept")).json()["job"]["amount"] == 8_000
+    assert (await answer_proposal(at_work, job, second["id"], "accept")).json()["job"]["amount"] == 8_000
     assert "proposal" not in await market.read_job(customer, job)
 
 
-async def test_a_step_that_was_done_is_not_called_undone(
+async def test_a_failed_read_after_a_step_is_indeterminate(
     customer: Client, at_work: Client, book: Book, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Redis goes away between the step and the look at its codes: unknown, not `unavailable`; the same key tells."""
+    """If Redis fails between a step and the read of its codes, the reply is `indeterminate`, not `unavailable`. A
+    repeat with the same key returns the outcome.
+    """
     job, key, run = await market.book_and_accept(customer, at_work, book), str(uuid.uuid4()), Store.command
 
-    async def gone(store: Store, *command: Any) -> Any:
+    async def fail_read(store: Store, *command: Any) -> Any:
         if command[0] == "HMGET" and "proposal" in command:
             raise Unavailable
         return await run(store, *command)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Store, "command", gone)
+        patched.setattr(Store, "command", fail_read)
         assert code_of(await market.send_command(customer, job, "reissue", key=key)) == (504, "indeterminate")
         assert code_of(await customer("GET", f"/v1/jobs/{job}")) == (503, "unavailable")
     again = await market.send_command(customer, job, "reissue", key=key)
@@ -196,37 +208,37 @@ async def test_a_step_that_was_done_is_not_called_undone(
 
 
 async def test_a_step_without_codes_prices_or_phones_reads_no_record(
-    customer: Client, at_work: Client, book: Book, reads: Reads
+    customer: Client, at_work: Client, book: Book, read_counter: ReadCounter
 ) -> None:
-    """Booking, offer and claim: what none can stand with is not looked for; a phone costs one read."""
+    """Booking, offer and claim need no extra read of the job's record. A reply with a phone number needs one."""
     job = str((await book(customer))["id"])
     await people.wait_for_offer(at_work, job)
     for who in (customer, at_work):
         await market.read_job(who, job)
     await market.run_command(at_work, job, "claim")
-    assert reads() == 0
+    assert read_counter() == 0
     await market.run_command(at_work, job, "depart")
-    assert reads() == 1
+    assert read_counter() == 1
 
 
-async def test_what_is_needed_is_read_once(
-    customer: Client, at_work: Client, book: Book, staff: dict[Role, Client], reads: Reads
+async def test_a_reply_reads_the_record_once(
+    customer: Client, at_work: Client, book: Book, staff: dict[Role, Client], read_counter: ReadCounter
 ) -> None:
-    """One read of the record for each answer that may hold a code, a proposal or a step that needs a code; none for
-    who has only just taken the job, and none for ops and services.
+    """A reply that may contain a code, a proposal or a command with a code reads the job's record once. Replies to ops
+    and services, and the reply to `accept`, do not read it.
     """
     job = str((await market.book_for_technician(customer, at_work, book))["id"])
     await market.run_command(at_work, job, "accept")
     for role in ("admin", "service"):
         await market.read_job(staff[role], job)
         await staff[role]("GET", "/v1/jobs?limit=200")
-    assert reads() == 0
+    assert read_counter() == 0
     for who in (customer, at_work):
         await market.read_job(who, job)
-        assert reads() == 1
+        assert read_counter() == 1
         items = (await who("GET", "/v1/jobs?limit=200")).json()["items"]
-        assert (reads(), len(items)) == (1, 1)
+        assert (read_counter(), len(items)) == (1, 1)
     code = (await market.read_codes(customer, job))["start"]
-    reads()
+    read_counter()
     await market.run_command(at_work, job, "start", code=code)
-    assert reads() == 1
+    assert read_counter() == 1

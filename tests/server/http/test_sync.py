@@ -1,4 +1,4 @@
-"""The snapshot to start from: everything that is live for the caller, and a cursor from which nothing is missing."""
+"""The snapshot of `/v1/sync`: all that is live for the caller, and a cursor after which no event is missing."""
 
 from __future__ import annotations
 
@@ -16,20 +16,24 @@ from tests.server.http.people import register, wait_for_offer
 from tests.support.wait import wait_until
 
 
-def after(told: dict[str, Any]) -> str:
-    """The cursor of a snapshot as text."""
+def cursor_text(told: dict[str, Any]) -> str:
+    """Return the cursor of a snapshot in the form of the parameter `after`."""
     return ",".join(f"{zone}:{at['epoch']}:{at['seq']}" for zone, at in told["cursor"].items())
 
 
-async def test_no_zone_is_open(site: Running, admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without an open zone there is nothing to start from: 503, and no empty snapshot that looks like a whole one."""
+async def test_without_an_open_zone_sync_is_unavailable(
+    site: Running, admin: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without an open zone the reply is 503. An empty snapshot would look complete."""
     for state in site.engine.store.zones.values():
         monkeypatch.setattr(state, "open", False)
     assert code_of(await admin("GET", "/v1/sync")) == (503, "unavailable")
 
 
-async def test_everybody_has_one(staff: dict[Role, Client]) -> None:
-    """Every role gets its own, with the poll intervals; lists that do not concern it are empty."""
+async def test_every_role_gets_a_snapshot(staff: dict[Role, Client]) -> None:
+    """The snapshot of each role has the role's account, the poll intervals, and empty lists for what is not for this
+    role.
+    """
     for role, who in staff.items():
         told = (await who("GET", "/v1/sync")).json()
         assert told["me"]["user"]["role"] == role
@@ -40,8 +44,10 @@ async def test_everybody_has_one(staff: dict[Role, Client]) -> None:
     assert (me["poll"], me["fix"]) == (told["poll"], told["fix"])
 
 
-async def test_what_is_live(customer: Client, at_work: Client, admin: Client, book: Any, nobody: Client) -> None:
-    """Live jobs and open offers as they are, for those whom they concern; what is over is left out."""
+async def test_the_snapshot_has_live_jobs_and_open_offers(
+    customer: Client, at_work: Client, admin: Client, book: Any, nobody: Client
+) -> None:
+    """The snapshot contains the live jobs and open offers that the caller may see, and no job that is over."""
     open_job, taken = await book(customer), await book(customer)
     gone = await book(customer)
     await customer("POST", f"/v1/jobs/{gone['id']}/cancel", {})
@@ -63,24 +69,26 @@ async def test_what_is_live(customer: Client, at_work: Client, admin: Client, bo
     assert (stranger["jobs"], stranger["offers"]) == ([], [])
 
 
-async def test_unread_notifications(customer: Client, at_work: Client, book: Any) -> None:
-    """Notifications are those not read yet, whether the archive has them or not."""
+async def test_the_snapshot_has_unread_notifications(customer: Client, at_work: Client, book: Any) -> None:
+    """The snapshot contains the notifications that are not read yet, whether or not the archive has them."""
     job = await book(customer)
     await wait_for_offer(at_work, job["id"])
     await at_work("POST", f"/v1/jobs/{job['id']}/claim", {})
 
-    async def unread() -> list[dict[str, Any]]:
+    async def unread_notifications() -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = (await customer("GET", "/v1/sync")).json()["notifications"]
         return found
 
-    (first,) = await wait_until(unread)
+    (first,) = await wait_until(unread_notifications)
     assert (first["kind"], first["read"]) == ("job.accepted", False)
     await customer("POST", f"/v1/notifications/{first['id']}/read")
-    assert await unread() == []
+    assert await unread_notifications() == []
 
 
-async def test_more_than_fits(customer: Client, book: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond the limit the rest is in the list of jobs, under the cursor that is given."""
+async def test_a_full_snapshot_continues_in_the_job_list(
+    customer: Client, book: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If there are more jobs than the limit, `next` is the cursor with which `GET /v1/jobs` returns the rest."""
     monkeypatch.setattr(sync, "MAX_ITEMS", 2)
     jobs = [(await book(customer))["id"] for _ in range(3)]
     told = (await customer("GET", "/v1/sync")).json()
@@ -89,44 +97,44 @@ async def test_more_than_fits(customer: Client, book: Any, monkeypatch: pytest.M
     assert [job["id"] for job in rest["items"]] == [jobs[0]]
 
 
-async def test_the_cursor_was_read_first(
+async def test_the_cursor_is_read_before_the_state(
     customer: Client, book: Any, site: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A job booked between the cursor and the state is in the state, and its event still comes: never in neither."""
+    """A job that is booked after the cursor was read is in the snapshot, and its event also follows the cursor."""
     live, late = job_queries.live_jobs, []
 
-    async def slow(*args: Any) -> Any:
+    async def list_after_booking(*args: Any) -> Any:
         late.append(await book(customer))
         return await live(*args)
 
-    monkeypatch.setattr(job_queries, "live_jobs", slow)
+    monkeypatch.setattr(job_queries, "live_jobs", list_after_booking)
     told = (await customer("GET", "/v1/sync")).json()
     assert late[0]["id"] in {job["id"] for job in told["jobs"]}
-    heard = (await customer("GET", f"/v1/events?after={after(told)}&wait=10")).json()
+    heard = (await customer("GET", f"/v1/events?after={cursor_text(told)}&wait=10")).json()
     assert heard["recovered"]
     assert late[0]["id"] in {e["data"]["job"]["id"] for e in heard["events"] if e["type"] == "job.created"}
 
 
-async def test_a_job_that_moves_on_meanwhile_is_in_the_state(
+async def test_a_job_that_changes_during_the_reads_is_included(
     customer: Client, at_work: Client, book: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever step is taken between two readings of Redis, the job is in the snapshot."""
+    """A job that is claimed between two reads of Redis is in the snapshot."""
     job = (await book(customer))["id"]
     await wait_for_offer(at_work, job)
     read, steps = Store.read, iter([None, None, "claim"])
 
-    async def moving(store: Store, zone: Zone, script: str, **more: Any) -> Any:
+    async def claim_before_read(store: Store, zone: Zone, script: str, **more: Any) -> Any:
         if script == "job_list" and (step := next(steps, None)):
             await at_work("POST", f"/v1/jobs/{job}/{step}", {})
         return await read(store, zone, script, **more)
 
-    monkeypatch.setattr(Store, "read", moving)
+    monkeypatch.setattr(Store, "read", claim_before_read)
     told = (await customer("GET", "/v1/sync")).json()
     assert [one["id"] for one in told["jobs"]] == [job]
 
 
-async def test_going_on_from_it_under_load_misses_nothing(site: Running, customer: Client, book: Any) -> None:
-    """While jobs are booked, each is in the snapshot or among the events after its cursor."""
+async def test_a_snapshot_and_later_events_have_every_job(site: Running, customer: Client, book: Any) -> None:
+    """While jobs are booked, each job is in the snapshot or in the events after its cursor."""
     assert site.gateway is not None
     booking = asyncio.gather(*(book(customer) for _ in range(20)))
     told: dict[str, Any] = {}
@@ -136,8 +144,8 @@ async def test_going_on_from_it_under_load_misses_nothing(site: Running, custome
             break
     booked = {job["id"] for job in await booking}
     known = {job["id"] for job in told["jobs"]}
-    cursor, tail = after(told), site.gateway.relay.tails[DEFAULT_ZONE]
-    # A cursor ahead of this gateway is good for two seconds, then it is answered like one of another life.
+    cursor, tail = cursor_text(told), site.gateway.relay.tails[DEFAULT_ZONE]
+    # A gateway waits two seconds for a cursor ahead of it; then it replies as for a cursor of another epoch.
     await wait_until(lambda: tail.cursor >= told["cursor"][DEFAULT_ZONE]["seq"], within_s=60, what="the relay")
     async with asyncio.timeout(60):
         while not booked <= known:

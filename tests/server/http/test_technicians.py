@@ -32,12 +32,14 @@ SERVICE = {"name": "Gutters", "category": "roof", "base_amount": 100, "currency"
     ],
 )
 async def test_a_bad_service_is_refused(field: str, value: object, admin: Client) -> None:
-    """Amounts are whole and not negative, currencies have three letters, prices are flat or hourly."""
+    """A service with a negative or fractional amount, an unknown currency or pricing, or a duration of 0 is refused at
+    the field.
+    """
     assert pointers(await admin("POST", "/v1/services", {**SERVICE, field: value})) == {f"/{field}"}
 
 
-async def test_services_are_made_found_and_changed(admin: Client, customer: Client) -> None:
-    """A service is made with defaults, found by name and category, and withdrawn from customers' sight."""
+async def test_services_are_created_found_and_deactivated(admin: Client, customer: Client) -> None:
+    """A new service has defaults, is found by name and category, and disappears for customers once it is inactive."""
     name = f"Gutters {uuid.uuid4().hex[:8]}"
     answer = await admin("POST", "/v1/services", {**SERVICE, "name": name})
     made = answer.json()["service"]
@@ -49,8 +51,10 @@ async def test_services_are_made_found_and_changed(admin: Client, customer: Clie
     assert (await customer("GET", f"/v1/services?q={name}")).json()["items"] == []
 
 
-async def test_a_customer_sees_the_card_only(at_work: Client, customer: Client, admin: Client) -> None:
-    """Phone, load and review are for himself and managers."""
+async def test_a_customer_sees_the_public_profile_only(at_work: Client, customer: Client, admin: Client) -> None:
+    """A customer does not see a technician's phone, load and review. The technician and an admin see the
+    whole profile.
+    """
     path = f"/v1/technicians/{at_work.user}"
     card = (await customer("GET", path)).json()["technician"]
     assert {"phone", "kyc", "account", "load"}.isdisjoint(card)
@@ -60,7 +64,7 @@ async def test_a_customer_sees_the_card_only(at_work: Client, customer: Client, 
 
 
 async def test_nobody_else_changes_a_profile(at_work: Client, join: Join) -> None:
-    """Another technician is refused; so is he himself, where the field is for managers."""
+    """Another technician may not change a profile. The technician may not change a field that is for managers."""
     other, mine = await join("technician"), f"/v1/technicians/{at_work.user}"
     assert code_of(await other("PATCH", mine, {"name": "Eve"}))[0] in (403, 404)
     assert code_of(await at_work("PATCH", mine, {"capacity": 9})) == (403, "forbidden")
@@ -68,20 +72,20 @@ async def test_nobody_else_changes_a_profile(at_work: Client, join: Join) -> Non
         assert code_of(await other("PUT", f"{mine}/{path}", body))[0] in (403, 404)
 
 
-async def test_going_online_is_refused_in_order(join: Join, admin: Client, service: str) -> None:
-    """Profile before KYC, KYC before account, account before position."""
+async def test_going_online_checks_in_order(join: Join, admin: Client, service: str) -> None:
+    """Going online is refused until these are complete, in this order: profile, KYC, account, position."""
     technician = await join("technician")
     mine = f"/v1/technicians/{technician.user}"
     online = {"online": True, **HERE}
 
-    async def told() -> tuple[int, str]:
+    async def refusal() -> tuple[int, str]:
         return code_of(await technician("PUT", f"{mine}/availability", online))
 
-    assert await told() == (403, "profile_incomplete")
+    assert await refusal() == (403, "profile_incomplete")
     await technician("PATCH", mine, {"services": [service]})
-    assert await told() == (403, "kyc_not_approved")
+    assert await refusal() == (403, "kyc_not_approved")
     await admin("POST", f"{mine}/review", {"kyc": "approved"})
-    assert await told() == (403, "account_not_approved")
+    assert await refusal() == (403, "account_not_approved")
     await admin("POST", f"{mine}/review", {"account": "approved"})
     assert pointers(await technician("PUT", f"{mine}/availability", {"online": True})) == {"/lat", "/lon"}
     answer = await technician("PUT", f"{mine}/availability", online)
@@ -97,8 +101,8 @@ async def test_going_online_is_refused_in_order(join: Join, admin: Client, servi
     assert (off.json()["online"], off.json()["blockers"]) == (False, ["offline"])
 
 
-async def test_review_is_told_in_the_answer(join: Join, staff: dict[Role, Client]) -> None:
-    """An onboarding manager's verdict stands in the technician he gets back."""
+async def test_a_review_returns_the_technician(join: Join, staff: dict[Role, Client]) -> None:
+    """The reply to an onboarding manager's review contains the technician with the new `kyc`."""
     technician = await join("technician")
     path = f"/v1/technicians/{technician.user}/review"
     answer = await staff["onboarding_manager"]("POST", path, {"kyc": "rejected", "reason": "blurred"})
@@ -119,23 +123,23 @@ async def test_review_is_told_in_the_answer(join: Join, staff: dict[Role, Client
     ],
 )
 async def test_a_bad_fix_is_refused(body: object, wrong: set[str], at_work: Client) -> None:
-    """Positions off the map, times without a zone, empty lists: refused where they are."""
+    """A position off the map, a time without a time zone and an empty list are refused at the field."""
     assert pointers(await at_work("PUT", f"/v1/technicians/{at_work.user}/location", body)) == wrong
 
 
 @pytest.mark.parametrize("many", [False, True])
-async def test_fixes_are_taken(many: bool, site: Running, at_work: Client) -> None:
-    """A fix, or several, is answered 204 and stands in the hot record."""
+async def test_fixes_are_accepted(many: bool, site: Running, at_work: Client) -> None:
+    """One fix or several are answered with 204, and Redis has the newest position."""
     fix = {"lat": 52.5, "lon": 13.41, "at": datetime.now(UTC).isoformat(), "accuracy": 5}
     body = {"fixes": [{**HERE, "at": "2020-01-01T00:00:00Z"}, fix]} if many else fix
     answer = await at_work("PUT", f"/v1/technicians/{at_work.user}/location", body)
     assert (answer.status_code, answer.content) == (204, b"")
     name = keys.technician(DEFAULT_ZONE, TechnicianId(at_work.user))  # type: ignore[arg-type]
 
-    async def there() -> bool:
+    async def is_stored() -> bool:
         return float(await site.engine.store.redis.hget(name, "lat") or 0) == 52.5
 
-    await wait_until(there)
+    await wait_until(is_stored)
 
 
 @pytest.mark.parametrize(
@@ -146,29 +150,33 @@ async def test_fixes_are_taken(many: bool, site: Running, at_work: Client) -> No
         {"heading": 400, "altitude": "NaN", "speed": None},
     ],
 )
-async def test_what_was_not_measured_is_absent(fix: dict[str, object], at_work: Client) -> None:
-    """A device that does not know its speed or heading says so in its own way, and its place counts; in a batch, the
-    fixes that are wrong are left out.
+async def test_unmeasured_values_are_ignored(fix: dict[str, object], at_work: Client) -> None:
+    """A value that means "not measured", such as a speed of -1, is ignored, and the position is accepted. In a batch,
+    invalid fixes are ignored.
     """
     path = f"/v1/technicians/{at_work.user}/location"
     assert (await at_work("PUT", path, {**HERE, **fix})).status_code == 204
     assert (await at_work("PUT", path, {"fixes": [{"lat": 1}, {**HERE, **fix}, "x"]})).status_code == 204
 
 
-async def test_who_is_offline_or_has_a_wrong_clock_is_told(at_work: Client) -> None:
-    """In the answer to a fix; the clock also where availability and account are asked for."""
+async def test_a_fix_reports_offline_and_clock_offset(at_work: Client) -> None:
+    """The reply to a fix says if the technician is offline or the device's clock is wrong. Availability and account
+    show the same clock offset.
+    """
     mine = f"/v1/technicians/{at_work.user}"
     slow = {**HERE, "at": (datetime.now(UTC) - timedelta(minutes=5)).isoformat()}
-    told = (await at_work("PUT", f"{mine}/location", slow)).json()
-    assert told["online"] is True and told["clock_offset_s"] == pytest.approx(-300, abs=5)
+    reply = (await at_work("PUT", f"{mine}/location", slow)).json()
+    assert reply["online"] is True and reply["clock_offset_s"] == pytest.approx(-300, abs=5)
     off = await at_work("PUT", f"{mine}/availability", {"online": False})
     me = await at_work("GET", "/v1/me")
-    assert off.json()["clock_offset_s"] == me.json()["clock_offset_s"] == told["clock_offset_s"]
-    assert (await at_work("PUT", f"{mine}/location", HERE)).json() == {**told, "online": False}
+    assert off.json()["clock_offset_s"] == me.json()["clock_offset_s"] == reply["clock_offset_s"]
+    assert (await at_work("PUT", f"{mine}/location", HERE)).json() == {**reply, "online": False}
 
 
-async def test_technicians_are_found_near_by(at_work: Client, customer: Client, service: str) -> None:
-    """With a service and a place, those who could come now."""
+async def test_technicians_are_listed_by_service_and_place(at_work: Client, customer: Client, service: str) -> None:
+    """With a service and a position, the list contains the technicians who could come now. A position without a service
+    is refused.
+    """
     near = f"/v1/technicians?service={service}&lat={HERE['lat']}&lon={HERE['lon']}&limit=200"
     found = (await customer("GET", near)).json()["items"]
     assert at_work.user in {item["id"] for item in found}
@@ -176,23 +184,23 @@ async def test_technicians_are_found_near_by(at_work: Client, customer: Client, 
 
 
 async def test_a_request_renews_the_lease(site: Running, at_work: Client) -> None:
-    """Any authenticated request is a sign of life, at most four times in a lease, on both kinds of scope."""
+    """An authenticated HTTP request or WebSocket renews the presence lease, at most four times in one lease."""
     seen, client = keys.last_seen(DEFAULT_ZONE), site.engine.store.redis
     token = f"Bearer {at_work.token}".encode()
 
-    before = round(time.time()) * 1000 - 50_000  # old, and within the lease: the scheduler ends those that ran out
+    before = round(time.time()) * 1000 - 50_000  # old, but within the lease, because the scheduler ends expired leases
 
-    async def after(authenticate: Authenticate, kind: str) -> float:
+    async def lease_after_request(authenticate: Authenticate, kind: str) -> float:
         await client.zadd(seen, {at_work.user: before})
         scope: dict[str, Any] = {"type": kind, "headers": [(b"authorization", token)]}
-        await authenticate(scope, nothing, nothing)
+        await authenticate(scope, ignore_call, ignore_call)
         assert scope["state"]["principal"].id == at_work.user
         return float(await client.zscore(seen, at_work.user) or 0)
 
-    async def nothing(*_: object) -> Any: ...
+    async def ignore_call(*_: object) -> Any: ...
 
     for kind in ("http", "websocket"):
-        fresh = Authenticate(nothing, site.engine)
-        assert await after(fresh, kind) > before
-        assert await after(fresh, kind) == before
+        fresh = Authenticate(ignore_call, site.engine)
+        assert await lease_after_request(fresh, kind) > before
+        assert await lease_after_request(fresh, kind) == before
     await client.zadd(seen, {at_work.user: time.time() * 1000})

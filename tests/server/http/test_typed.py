@@ -1,4 +1,4 @@
-"""What people type: spellings of one text are one text, and what nobody can see is refused."""
+"""Texts that people type: equivalent Unicode spellings are the same text, and invisible characters are refused."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.server.http.client import Client, code_of, pointers
 from tests.server.http.conftest import Join
 from tests.server.http.test_auth import PASSWORD, registration
 
-DECOMPOSED = unicodedata.normalize("NFD", "Größe und Höhe")
+DECOMPOSED_TEXT = unicodedata.normalize("NFD", "Größe und Höhe")
 
 
 @pytest.mark.parametrize(
@@ -40,34 +40,38 @@ DECOMPOSED = unicodedata.normalize("NFD", "Größe und Höhe")
         ("password", "tab\tand more"),
     ],
 )
-async def test_what_nobody_can_see_or_everybody_guesses_is_refused(field: str, value: str, nobody: Client) -> None:
-    """Invisible, bidirectional and control characters in names and addresses; the most common passwords."""
+async def test_invisible_text_and_common_passwords_are_refused(field: str, value: str, nobody: Client) -> None:
+    """Invisible, bidirectional and control characters in a name or an e-mail address are refused, and so are the most
+    common passwords.
+    """
     assert pointers(await nobody("POST", "/v1/auth/register", registration(**{field: value}))) == {f"/{field}"}
 
 
 @pytest.mark.parametrize("name", ["علی‌رضا", "क्‍ष", "Zoë ❤️", "O’Brien-Sçhmidt", "李 小龍"])
-async def test_names_of_all_scripts_are_taken(name: str, nobody: Client) -> None:
-    """The joiners of Persian and Hindi, emoji and combining marks are part of a name."""
+async def test_names_of_all_scripts_are_accepted(name: str, nobody: Client) -> None:
+    """A name may contain the joiners of Persian and Hindi, emoji and combining marks."""
     answer = await nobody("POST", "/v1/auth/register", registration(name=name))
     assert answer.json()["user"]["name"] == unicodedata.normalize("NFC", name)
 
 
-async def test_a_name_is_kept_trimmed_and_composed(nobody: Client) -> None:
-    """Two ways of writing one name are one name."""
-    answer = await nobody("POST", "/v1/auth/register", registration(name=f"  {DECOMPOSED}\u00a0"))
+async def test_a_name_is_stored_trimmed_and_composed(nobody: Client) -> None:
+    """A name is stored without spaces around it and in the Unicode form NFC."""
+    answer = await nobody("POST", "/v1/auth/register", registration(name=f"  {DECOMPOSED_TEXT}\u00a0"))
     assert answer.json()["user"]["name"] == "Größe und Höhe"
 
 
 @pytest.mark.parametrize(
     ("registered", "typed"),
     [
-        ("Größe und Höhe", DECOMPOSED),
-        (DECOMPOSED, "Größe und Höhe"),
+        ("Größe und Höhe", DECOMPOSED_TEXT),
+        (DECOMPOSED_TEXT, "Größe und Höhe"),
         ("one two three", "one\u00a0two\u3000three"),
     ],
 )
-async def test_one_password_of_two_keyboards_signs_in(registered: str, typed: str, nobody: Client) -> None:
-    """Composed or decomposed, with any kind of space (RFC 8265); other letters stay wrong."""
+async def test_a_password_matches_in_any_unicode_form(registered: str, typed: str, nobody: Client) -> None:
+    """A password matches in composed or decomposed form and with any kind of space (RFC 8265). In capitals it is
+    refused.
+    """
     new = registration(password=registered)
     await nobody("POST", "/v1/auth/register", new)
     login = {"email": new["email"], "password": typed}
@@ -76,7 +80,9 @@ async def test_one_password_of_two_keyboards_signs_in(registered: str, typed: st
 
 
 async def test_an_email_is_shown_as_typed_and_found_in_any_spelling(nobody: Client) -> None:
-    """The mailbox keeps its spelling; full-width, capitals, `ss` for `ß` and spaces around it reach the account."""
+    """An e-mail address is shown as it was typed. Full-width letters, capitals, `ss` for `ß` and spaces around it find
+    the same account.
+    """
     tag = uuid.uuid4().hex
     typed = f"Straße.{tag}@Example.org"
     made = await nobody("POST", "/v1/auth/register", registration(email=f" {typed}\n"))
@@ -89,8 +95,8 @@ async def test_an_email_is_shown_as_typed_and_found_in_any_spelling(nobody: Clie
         assert code_of(again) == (409, "duplicate")
 
 
-async def test_digits_of_a_phone_are_of_any_script(nobody: Client) -> None:
-    """A Persian keyboard writes Persian digits."""
+async def test_a_phone_may_have_digits_of_any_script(nobody: Client) -> None:
+    """A phone number in Persian digits is stored in ASCII digits."""
     answer = await nobody("POST", "/v1/auth/register", registration(phone="+۹۸ ۲۱ ۱۲۳۴"))
     assert answer.json()["user"]["phone"] == "+98 21 1234"
 
@@ -100,11 +106,11 @@ async def test_digits_of_a_phone_are_of_any_script(nobody: Client) -> None:
     [
         ("1 Main St\nApt 4\n", "1 Main St\nApt 4"),
         ("1 Main St\r\nApt 4", "1 Main St\nApt 4"),
-        (f"  {DECOMPOSED}", "Größe und Höhe"),
+        (f"  {DECOMPOSED_TEXT}", "Größe und Höhe"),
     ],
 )
-async def test_an_address_has_as_many_lines_as_people_write(join: Join, address: str, kept: str, service: str) -> None:
-    """Line ends are LF, and none stands at the end."""
+async def test_an_address_may_have_several_lines(join: Join, address: str, kept: str, service: str) -> None:
+    """The lines of an address are stored with LF between them and without an LF at the end."""
     customer = await join("customer")
     body = {"service": service, "lat": 40.75, "lon": -73.99, "address": address}
     answer = await customer("POST", "/v1/jobs", body)

@@ -1,4 +1,4 @@
-"""Accounts: staff are made by an admin; a suspension bites at once."""
+"""Accounts: an admin creates staff accounts, and a suspension has effect at once."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from tests.server.http.client import Client, code_of, pointers
 from tests.server.http.conftest import Book, Join
 
 
-def account(role: str) -> dict[str, Any]:
-    """A new account in ``role``."""
+def new_account(role: str) -> dict[str, Any]:
+    """Return the body of a new account in ``role``."""
     return {"email": f"{uuid.uuid4().hex}@example.org", "password": "correct horse", "name": "Max", "role": role}
 
 
 async def test_a_suspended_customer_is_locked_out(customer: Client, admin: Client) -> None:
-    """They are refused on their next request; reinstated they sign in anew, for the suspension ended every login."""
+    """A suspended customer's next request is refused. After reinstatement they must sign in again, because the
+    suspension ended every login.
+    """
     assert (await customer("GET", "/v1/me")).status_code == 200
     answer = await admin("POST", f"/v1/users/{customer.user}/suspend", {"reason": "fraud", "jobs": "keep"})
     assert answer.json()["user"]["active"] is False
@@ -27,11 +29,11 @@ async def test_a_suspended_customer_is_locked_out(customer: Client, admin: Clien
     assert code_of(await customer("GET", "/v1/me"))[0] == 401
 
 
-async def test_ops_are_shown_no_contacts_of_whom_they_suspend(
+async def test_a_suspension_shows_ops_no_contact_data(
     customer: Client, admin: Client, staff: dict[Role, Client]
 ) -> None:
-    """An ops manager is answered with the account without e-mail and phone, also when they ask again; an admin, who may
-    read them anyway, with all of it.
+    """The reply to a suspension by an ops manager has no e-mail and phone, also when it is repeated. An admin, who may
+    read them anyway, receives them.
     """
     path, body, key = f"/v1/users/{customer.user}/suspend", {"reason": "fraud"}, str(uuid.uuid4())
     for _ in range(2):
@@ -43,17 +45,19 @@ async def test_ops_are_shown_no_contacts_of_whom_they_suspend(
 async def test_a_suspended_technician_may_not_claim(
     at_work: Client, customer: Client, staff: dict[Role, Client], book: Book
 ) -> None:
-    """A suspended technician is `account_not_approved`, whatever he holds an offer of."""
+    """A claim by a suspended technician is refused with `account_not_approved`."""
     job = await book(customer)
     ops = staff["ops_manager"]
     await ops("POST", f"/v1/users/{at_work.user}/suspend", {"reason": "complaints"})
     assert code_of(await at_work("POST", f"/v1/jobs/{job['id']}/claim")) == (403, "account_not_approved")
 
 
-async def test_what_he_holds_is_offered_anew(
+async def test_a_suspension_can_reassign_the_jobs(
     at_work: Client, customer: Client, staff: dict[Role, Client], book: Book
 ) -> None:
-    """With `jobs: reassign` his job is looked for again when this answers; another word than these two is invalid."""
+    """A suspension with `jobs: reassign` takes the technician's jobs away, and they are open again before the reply. An
+    unknown value of `jobs` is invalid.
+    """
     job = str((await book(customer))["id"])
     await people.wait_for_offer(at_work, job)
     await at_work("POST", f"/v1/jobs/{job}/claim", {})
@@ -64,8 +68,8 @@ async def test_what_he_holds_is_offered_anew(
     assert (told["status"], told["technician"]) == ("broadcasted", None)
 
 
-async def test_nobody_is_not_found(admin: Client) -> None:
-    """Commands on an account that does not exist are 404."""
+async def test_commands_on_an_unknown_account_are_not_found(admin: Client) -> None:
+    """Changing, suspending or reinstating an account that does not exist is refused with 404."""
     for verb, path, body in (
         ("PATCH", "", {"active": False}),
         ("POST", "/suspend", {"reason": "x"}),
@@ -74,9 +78,9 @@ async def test_nobody_is_not_found(admin: Client) -> None:
         assert code_of(await admin(verb, f"/v1/users/usr_ghost{path}", body)) == (404, "not_found")
 
 
-async def test_an_admin_makes_staff(admin: Client, nobody: Client) -> None:
-    """An account in any role is made with 201 and a Location, and can sign in."""
-    new = account("mediator")
+async def test_an_admin_creates_staff_accounts(admin: Client, nobody: Client) -> None:
+    """An admin creates an account in any role. The reply is 201 with a `Location`, and the new account can sign in."""
+    new = new_account("mediator")
     answer = await admin("POST", "/v1/users", new)
     user = answer.json()["user"]
     assert (answer.status_code, answer.headers["location"]) == (201, f"/v1/users/{user['id']}")
@@ -85,15 +89,15 @@ async def test_an_admin_makes_staff(admin: Client, nobody: Client) -> None:
 
 
 async def test_a_changed_role_needs_a_fresh_token(join: Join, admin: Client) -> None:
-    """Who became somebody else signs in anew: his old token is expired, not forbidden."""
+    """After a change of role the old token is refused with `token_expired`, not `forbidden`."""
     customer = await join("customer")
     await admin("PATCH", f"/v1/users/{customer.user}", {"role": "mediator"})
     assert code_of(await customer("GET", "/v1/me")) == (401, "token_expired")
 
 
-async def test_lists_come_in_pages(admin: Client) -> None:
-    """Each page links to the next one, and following the links meets everybody once."""
-    made = {(await admin("POST", "/v1/users", account("mediator"))).json()["user"]["id"] for _ in range(5)}
+async def test_the_user_list_is_paged(admin: Client) -> None:
+    """Each page links to the next one, and the pages contain each account once."""
+    made = {(await admin("POST", "/v1/users", new_account("mediator"))).json()["user"]["id"] for _ in range(5)}
     seen: list[str] = []
     path: str | None = "/v1/users?role=mediator&limit=2"
     while path:
@@ -107,6 +111,6 @@ async def test_lists_come_in_pages(admin: Client) -> None:
     assert made <= set(seen)
 
 
-async def test_a_cursor_of_another_list_is_refused(admin: Client) -> None:
-    """What is no cursor of this list is named."""
+async def test_an_invalid_cursor_is_refused(admin: Client) -> None:
+    """A cursor that this list did not issue is refused at `/cursor`."""
     assert pointers(await admin("GET", "/v1/users?cursor=nonsense")) == {"/cursor"}

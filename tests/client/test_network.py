@@ -19,7 +19,7 @@ from engine.process.signer import sign_token
 from engine.types import Principal, UserId
 from server.serve import Running, running
 from tests.client.phone import Phone
-from tests.server.web.street import Street
+from tests.server.web.network_proxy import NetworkProxy
 from tests.support import event_log, people, socket_client
 from tests.support.wait import wait_until
 
@@ -31,7 +31,7 @@ class Scene(NamedTuple):
     """A customer and an online technician, both with accounts, a service, and the proxy to the server."""
 
     running: Running
-    network: Street
+    network: NetworkProxy
     customer: Principal
     technician: Principal
     service: Any
@@ -68,7 +68,7 @@ async def scene(server: Running) -> AsyncIterator[Scene]:
     customer = await people.customer(server.engine)
     technician = await people.technician(server.engine, f"tech{uuid.uuid4().hex[:8]}", service)
     await socket_client.token(server.engine, technician)
-    async with Street(server.url) as street:
+    async with NetworkProxy(server.url) as street:
         yield Scene(server, street, customer, technician, service)
 
 

@@ -1,7 +1,7 @@
-"""Headless Chromium over its DevTools protocol, by the WebSocket library that is here anyway.
+"""Headless Chromium, driven by its DevTools protocol over the WebSocket library that the server uses anyway.
 
-(Rejected: Playwright, which brings a browser of its own, and Selenium, whose driver is one more thing to install, for
-the four things that these tests do: go to a page, run a script in it, resize it, look at it.)
+(Rejected: Playwright, because it downloads its own browser, and Selenium, because it needs a driver. These tests only
+load a page, run a script in it, resize it and save a screenshot.)
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from tests.support.wait import wait_until
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-FLAGS = (
+BINARY_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+CHROMIUM_FLAGS = (
     "--headless=new",
     "--no-sandbox",
     "--disable-gpu",
@@ -36,27 +36,29 @@ FLAGS = (
 )
 
 
-def found() -> str | None:
-    """The browser of this machine."""
-    return next((path for name in NAMES if (path := shutil.which(name))), None)
+def find_binary() -> str | None:
+    """Return the path of an installed Chromium or Chrome; None if there is none."""
+    return next((path for name in BINARY_NAMES if (path := shutil.which(name))), None)
 
 
 class ScriptFailed(AssertionError):
-    """A script that a test ran in a page threw."""
+    """Raised if a script throws in a page, or if Chromium refuses a command."""
 
 
 class Browser:
-    """One Chromium; its pages share nothing with each other."""
+    """A running Chromium. Its pages share no cookies and no storage."""
 
     def __init__(self, socket: ClientConnection) -> None:
         self._socket = socket
         self._ids = itertools.count(1)
         self._replies: dict[int, asyncio.Future[Any]] = {}
         self._pages: dict[str, Page] = {}
-        self._reader = asyncio.create_task(self._read())
+        self._reader = asyncio.create_task(self._read_frames())
 
     async def call(self, method: str, session: str | None = None, **params: Any) -> Any:
-        """One command of the protocol and its result."""
+        """Send one command of the DevTools protocol and return its result. Raises ScriptFailed if Chromium refuses the
+        command.
+        """
         number = next(self._ids)
         self._replies[number] = asyncio.get_running_loop().create_future()
         frame = {"id": number, "method": method, "params": params}
@@ -67,12 +69,12 @@ class Browser:
         finally:
             del self._replies[number]
 
-    async def _read(self) -> None:
+    async def _read_frames(self) -> None:
         async for text in self._socket:
             frame = orjson.loads(text)
             if "id" not in frame:
                 if page := self._pages.get(frame.get("sessionId", "")):
-                    page.hear(frame["method"], frame["params"])
+                    page.handle_event(frame["method"], frame["params"])
             elif (reply := self._replies.get(frame["id"])) and not reply.done():
                 if "error" in frame:
                     reply.set_exception(ScriptFailed(str(frame["error"])))
@@ -80,8 +82,8 @@ class Browser:
                     reply.set_result(frame["result"])
 
     @asynccontextmanager
-    async def page(self) -> AsyncIterator[Page]:
-        """A page with cookies and storage of its own."""
+    async def new_page(self) -> AsyncIterator[Page]:
+        """Open a page with its own cookies and storage, and close it at the end."""
         context = (await self.call("Target.createBrowserContext"))["browserContextId"]
         target = await self.call("Target.createTarget", url="about:blank", browserContextId=context)
         attached = await self.call("Target.attachToTarget", targetId=target["targetId"], flatten=True)
@@ -94,22 +96,22 @@ class Browser:
             await self.call("Target.disposeBrowserContext", browserContextId=context)
 
     async def close(self) -> None:
-        """Stop reading; the process is ended by who started it."""
+        """Stop reading frames. The caller ends the process."""
         self._reader.cancel()
         await asyncio.gather(self._reader, return_exceptions=True)
 
 
 class Page:
-    """One tab."""
+    """One tab of a `Browser`."""
 
     def __init__(self, browser: Browser, session: str) -> None:
         self._browser, self._session = browser, session
         self.faults: list[str] = []
-        """Exceptions that nobody caught, and what the policy of the page refused."""
+        """Uncaught exceptions of the page, and violations of its Content-Security-Policy."""
         self._loaded = asyncio.Event()
 
-    def hear(self, method: str, params: Any) -> None:
-        """An event of the protocol."""
+    def handle_event(self, method: str, params: Any) -> None:
+        """Handle one event of the DevTools protocol."""
         if method == "Page.loadEventFired":
             self._loaded.set()
         elif method == "Runtime.exceptionThrown":
@@ -118,51 +120,51 @@ class Page:
             self.faults.append(params["entry"]["text"])
 
     async def call(self, method: str, **params: Any) -> Any:
-        """One command to this page."""
+        """Send one command to this page and return its result."""
         return await self._browser.call(method, self._session, **params)
 
     async def goto(self, url: str) -> None:
-        """Load ``url``, scripts and all."""
+        """Load ``url`` and wait for its load event."""
         self._loaded.clear()
         await self.call("Page.navigate", url=url)
         async with asyncio.timeout(20):
             await self._loaded.wait()
 
     async def run(self, script: str) -> Any:
-        """The value of an async function's body, run in the page."""
+        """Run ``script`` as the body of an async function in the page, and return its value."""
         expression = f"(async () => {{ {script} }})()"
         done = await self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
         if "exceptionDetails" in done:
             raise ScriptFailed(done["exceptionDetails"].get("exception", {}).get("description", done))
         return done["result"].get("value")
 
-    async def until(self, expression: str, within_s: float = 10.0) -> Any:
-        """Wait until ``expression`` is true in the page, and give its value."""
+    async def wait_for(self, expression: str, within_s: float = 10.0) -> Any:
+        """Wait until the JavaScript ``expression`` is truthy in the page, and return its value."""
         return await wait_until(lambda: self.run(f"return {expression}"), within_s=within_s, what=expression)
 
     async def resize(self, width: int, height: int, *, dark: bool = False) -> None:
-        """The window of a telephone, or of a desktop."""
+        """Set the size of the window in CSS pixels and the colour scheme. A width below 600 means a phone."""
         mobile = width < 600
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": mobile}
         await self.call("Emulation.setDeviceMetricsOverride", **size)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         await self.call("Emulation.setEmulatedMedia", features=[scheme])
 
-    async def picture(self, path: Path) -> None:
-        """A screenshot as PNG."""
+    async def save_screenshot(self, path: Path) -> None:
+        """Save a screenshot of the page as PNG in ``path``."""
         path.write_bytes(base64.b64decode((await self.call("Page.captureScreenshot"))["data"]))
 
 
 @asynccontextmanager
-async def browser(binary: str, folder: Path) -> AsyncIterator[Browser]:
-    """A Chromium with a profile in ``folder``."""
-    flags = [*FLAGS, f"--user-data-dir={folder}", "about:blank"]
+async def start_browser(binary: str, folder: Path) -> AsyncIterator[Browser]:
+    """Start a Chromium with its profile in ``folder``, and end it after the block."""
+    flags = [*CHROMIUM_FLAGS, f"--user-data-dir={folder}", "about:blank"]
     quiet = asyncio.subprocess.DEVNULL
     process = await asyncio.create_subprocess_exec(binary, *flags, stdout=quiet, stderr=quiet)
     try:
-        told = folder / "DevToolsActivePort"
-        await wait_until(lambda: told.exists() and told.read_text().count("\n"), within_s=20, what="Chromium")
-        port, path = told.read_text().split("\n")[:2]
+        port_file = folder / "DevToolsActivePort"
+        await wait_until(lambda: port_file.exists() and port_file.read_text().count("\n"), within_s=20, what="Chromium")
+        port, path = port_file.read_text().split("\n")[:2]
         async with connect(f"ws://127.0.0.1:{port}{path}", max_size=None, proxy=None) as socket:
             opened = Browser(socket)
             try:

@@ -1,4 +1,4 @@
-"""A browser for these tests, and people who use the client in it."""
+"""A browser and a server for these tests, and the steps to open the JavaScript client in a page."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from engine.zone import log
 from server.serve import Running, running
 from tests.server.web import chromium
 from tests.server.web.chromium import Browser, Page
-from tests.server.web.street import Street
+from tests.server.web.network_proxy import NetworkProxy
 
-NONE = "NO CHROMIUM ON THIS MACHINE: the browser's client is NOT tested (Debian: apt-get install chromium)"
+NO_BROWSER = "NO CHROMIUM ON THIS MACHINE: the browser's client is NOT tested (Debian: apt-get install chromium)"
 
-OPEN = """
+OPEN_CLIENT = """
     const { Callout } = await import("/web/callout.js");
     const tokens = %s;
     window.asked = [];
@@ -35,48 +35,50 @@ OPEN = """
 
 @pytest.fixture(scope="package")
 async def browser(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Browser]:
-    """One Chromium for all of these tests."""
-    binary = chromium.found()
+    """Start one Chromium for all tests of this package. Skip them if none is installed."""
+    binary = chromium.find_binary()
     if binary is None:
-        pytest.skip(NONE)
-    async with chromium.browser(binary, tmp_path_factory.mktemp("chromium")) as opened:
+        pytest.skip(NO_BROWSER)
+    async with chromium.start_browser(binary, tmp_path_factory.mktemp("chromium")) as opened:
         yield opened
 
 
 @pytest.fixture(scope="package")
 async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
-    """A server shared by the tests that only want its files."""
+    """Start a server that is shared by the tests that only need its files."""
     async with running(Settings(data=str(tmp_path_factory.mktemp("site")), port=0, limits="off")) as serving:
         yield serving
 
 
 @pytest.fixture
 async def page(browser: Browser) -> AsyncIterator[Page]:
-    """An empty page, in which nothing may go wrong unseen."""
-    async with browser.page() as opened:
+    """Open an empty page. At the end, assert that the page had no uncaught exception or policy violation."""
+    async with browser.new_page() as opened:
         yield opened
         assert opened.faults == []
 
 
 @pytest.fixture
-async def street(server: Running) -> AsyncIterator[Street]:
-    """The way to the server."""
-    async with Street(server.url) as way:
-        yield way
+async def network(server: Running) -> AsyncIterator[NetworkProxy]:
+    """Start a proxy between the browser and the server."""
+    async with NetworkProxy(server.url) as proxy:
+        yield proxy
 
 
 def token(server: Running, who: Principal, expires_s: float = 3600) -> str:
-    """An access token of somebody who has an account."""
+    """Return an access token for a principal who has an account; ``expires_s`` is in seconds from now."""
     return sign_token(server.engine.signer, UserId(who.id), who.role, name=who.name, expires_s=expires_s)
 
 
-async def connected(page: Page, street: Street, *tokens: str) -> None:
-    """Open the client in ``page``; the last of ``tokens`` is what it is given when it asks for a fresh one."""
-    await page.goto(f"{street.origin}/web/try.html")
-    await page.run(OPEN % orjson.dumps(tokens).decode())
+async def open_client(page: Page, network: NetworkProxy, *tokens: str) -> None:
+    """Open the client in ``page``. The client gets the first of ``tokens``, and the last one when it requests a fresh
+    token.
+    """
+    await page.goto(f"{network.origin}/web/try.html")
+    await page.run(OPEN_CLIENT % orjson.dumps(tokens).decode())
 
 
-async def logged(server: Running, who: Principal) -> list[int]:
-    """The seqs of every event addressed to somebody, as the log has them."""
+async def logged_seqs(server: Running, who: Principal) -> list[int]:
+    """Return the seqs of all logged events addressed to the principal, without internal events."""
     entries: list[Any] = await log.read_range(server.engine.store.redis, DEFAULT_ZONE, 0, 10_000)
     return [entry.seq for entry in entries if f"user:{who.id}" in entry.to and not entry.type.startswith("session.")]

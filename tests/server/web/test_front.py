@@ -13,11 +13,11 @@ from starlette.types import Message
 from server.serve import Running
 from server.web.front import FIRST_PAGES, DocsPages, FrontPage, docs_folder
 
-LINK = re.compile(r'(?:href|src)="(/[^"#]*)')
+LOCAL_LINK = re.compile(r'(?:href|src)="(/[^"#]*)')
 
 
-async def shown(endpoint: FrontPage | DocsPages, name: str = "") -> str:
-    """The page as an ASGI endpoint answers it."""
+async def render_page(endpoint: FrontPage | DocsPages, name: str = "") -> str:
+    """Return the HTML with which an ASGI endpoint answers."""
     sent: list[Message] = []
 
     async def send(message: Message) -> None:
@@ -31,22 +31,24 @@ async def shown(endpoint: FrontPage | DocsPages, name: str = "") -> str:
     return str(sent[1]["body"].decode())
 
 
-async def test_who_opens_the_address_sees_where_things_are(site: Running) -> None:
-    """A page and not a 404, and every link on it leads somewhere. It shows no logins: this is no demo."""
+async def test_the_front_page_links_to_existing_pages(site: Running) -> None:
+    """`/` is an HTML page, every link on it exists, and it shows no logins because this server is not a demo."""
     async with httpx.AsyncClient(base_url=site.url, trust_env=False) as http:
         page = await http.get("/")
         assert page.status_code == 200 and page.headers["content-type"].startswith("text/html")
         assert "script-src 'self'" in page.headers["content-security-policy"]
         assert "Password" not in page.text and "{version}" not in page.text
-        links = sorted(set(LINK.findall(page.text)))
+        links = sorted(set(LOCAL_LINK.findall(page.text)))
         assert {"/openapi.json", "/asyncapi.json", "/web/try.html", "/docs/first-hour"} <= set(links)
         for link in links:
             assert (await http.get(link)).status_code == 200, link
         assert (await http.post("/")).status_code == 405
 
 
-async def test_every_page_is_shown_and_links_to_pages(site: Running) -> None:
-    """Each page of docs/ is HTML with its title; links between pages work there too."""
+async def test_every_docs_page_is_served_with_valid_links(site: Running) -> None:
+    """Each page of docs/ is served as HTML with its title, and each link in it leads to a page or heading
+    that exists.
+    """
     folder = docs_folder()
     assert folder is not None
     names = {path.stem for path in folder.glob("*.md")}
@@ -63,16 +65,18 @@ async def test_every_page_is_shown_and_links_to_pages(site: Running) -> None:
 
 
 async def test_a_demo_shows_its_logins(tmp_path: Path) -> None:
-    """Those in its file, as text: a name cannot become markup. Before the file is there, none."""
+    """The front page of a demo shows the logins of its file, with HTML escaped. Before the file exists it
+    shows none.
+    """
     path = tmp_path / "logins.json"
     front = FrontPage(str(path))
-    assert "Password" not in await shown(front)
+    assert "Password" not in await render_page(front)
     path.write_text(json.dumps([{"role": "admin", "email": "<b>a@b</b>", "password": "pass&word"}]))
-    page = await shown(front)
+    page = await render_page(front)
     assert "&lt;b&gt;a@b&lt;/b&gt;" in page and "pass&amp;word" in page
 
 
-async def test_an_installation_without_pages_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The index then has no links."""
+async def test_an_installation_without_docs_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If docs/ is not installed, the index says so."""
     monkeypatch.setattr("server.web.front.docs_folder", lambda: None)
-    assert "not part of this installation" in await shown(DocsPages())
+    assert "not part of this installation" in await render_page(DocsPages())

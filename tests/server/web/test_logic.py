@@ -1,4 +1,4 @@
-"""The parts of the browser's client that decide, without a server to talk to."""
+"""The parts of the JavaScript client that need no server: delays, close codes, cursors, errors."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ import pytest
 from server.serve import Running
 from tests.server.web.chromium import Page
 
-IMPORT = 'const { Backoff, CalloutError, Cursors, comesBack } = await import("/web/callout.js");'
+IMPORT_CLIENT = 'const { Backoff, CalloutError, Cursors, comesBack } = await import("/web/callout.js");'
 
 
 @pytest.fixture
-async def module(page: Page, site: Running) -> Page:
-    """A page that can import the client."""
+async def client_page(page: Page, site: Running) -> Page:
+    """Open a page that can import the client."""
     await page.goto(f"{site.url}/web/try.html")
     return page
 
 
-async def run(page: Page, script: str) -> Any:
-    """The value of a script that has the client's exports."""
-    return await page.run(IMPORT + script)
+async def run_with_client(page: Page, script: str) -> Any:
+    """Run a script that can use the client's exports, and return its value."""
+    return await page.run(IMPORT_CLIENT + script)
 
 
-async def test_the_waits_are_drawn_from_nought_to_a_doubling_ceiling(module: Page) -> None:
-    """Full jitter: 0.5, 1, 2 … 20 s at most, spread over the whole of it, and from the start after a reset."""
-    lowest, highest, ceilings, after = await run(
-        module,
+async def test_delays_are_uniform_below_a_doubling_ceiling(client_page: Page) -> None:
+    """Each delay is random between 0 and a ceiling that doubles from 0.5 s to 20 s and is 0.5 s again after a reset."""
+    lowest, highest, ceilings, after = await run_with_client(
+        client_page,
         """
         const least = [], most = [];
         const random = Math.random;
@@ -53,24 +53,24 @@ async def test_the_waits_are_drawn_from_nought_to_a_doubling_ceiling(module: Pag
         assert ceiling * 0.9 < high <= ceiling
 
 
-async def test_who_comes_too_often_waits_longer_than_anybody(module: Page) -> None:
-    """From 10 to 20 s, spread."""
-    waits = await run(module, "return Array.from({ length: 200 }, () => new Backoff().next(true))")
+async def test_the_longer_delay_is_10_to_20_seconds(client_page: Page) -> None:
+    """A client that connects too often waits a random time from 10 to 20 s."""
+    waits = await run_with_client(client_page, "return Array.from({ length: 200 }, () => new Backoff().next(true))")
     assert 10_000 <= min(waits) < 12_000 and 18_000 < max(waits) <= 20_000
 
 
-async def test_close_codes_say_whether_to_come_back(module: Page) -> None:
-    """As PROTOCOL §4 lists them."""
+async def test_close_codes_decide_whether_to_reconnect(client_page: Page) -> None:
+    """The client reconnects after the close codes for which PROTOCOL §4 permits it, and after no other."""
     back = [1000, 1001, 1005, 1006, 1011, 1012, 1013, 4000, 4001, 4002, 4003, 4004, 4006, 4010, 4499]
     gone = [1002, 1003, 1007, 1009, 4500, 4501, 4502, 4504, 4505, 4506, 4999]
-    assert await run(module, f"return {back}.filter((code) => !comesBack(code))") == []
-    assert await run(module, f"return {gone}.filter(comesBack)") == []
+    assert await run_with_client(client_page, f"return {back}.filter((code) => !comesBack(code))") == []
+    assert await run_with_client(client_page, f"return {gone}.filter(comesBack)") == []
 
 
-async def test_a_repeat_is_known_by_its_seq(module: Page) -> None:
-    """At or below the cursor nothing is new, in its own zone."""
-    new = await run(
-        module,
+async def test_an_event_at_or_below_the_cursor_is_a_repeat(client_page: Page) -> None:
+    """An event is new only if its seq is above the cursor of its own zone."""
+    new = await run_with_client(
+        client_page,
         """
         const c = new Cursors({ main: { epoch: "e1", seq: 10 } });
         const push = (zone, seq) => { const is = c.isNew({ zone, seq }); c.handled({ zone, seq }); return is; };
@@ -81,10 +81,12 @@ async def test_a_repeat_is_known_by_its_seq(module: Page) -> None:
     assert new[5]["main"] == {"epoch": "e1", "seq": 11}
 
 
-async def test_the_head_at_joining_counts_once_what_was_missed_has_come(module: Page) -> None:
-    """A cut in the middle of a replay goes on from the middle, not from the head."""
-    steps = await run(
-        module,
+async def test_the_head_is_reached_after_all_missed_events(client_page: Page) -> None:
+    """The cursor reaches the head of the connect reply only after all missed events have arrived, so that a cut during
+    a replay loses none.
+    """
+    steps = await run_with_client(
+        client_page,
         """
         const c = new Cursors({ main: { epoch: "e1", seq: 10 } }), told = [];
         const lost = c.join({ main: { epoch: "e1", seq: 20, recovered: true, missed: 2 } });
@@ -98,10 +100,10 @@ async def test_the_head_at_joining_counts_once_what_was_missed_has_come(module: 
     assert steps == [[], ["main:e1:10", "main:e1:12", "main:e1:20", "main:e1:31"]]
 
 
-async def test_a_quiet_resume_moves_to_the_head(module: Page) -> None:
-    """With nothing missed, the head at joining is the cursor, in whatever epoch that is."""
-    at = await run(
-        module,
+async def test_a_resume_without_missed_events_moves_to_the_head(client_page: Page) -> None:
+    """If no event was missed, the cursor becomes the head of the connect reply, also in another epoch."""
+    at = await run_with_client(
+        client_page,
         """
         const c = new Cursors({ main: { epoch: "e1", seq: 10 } });
         c.join({ main: { epoch: "e2", seq: 20, recovered: true, missed: 0 } });
@@ -111,10 +113,10 @@ async def test_a_quiet_resume_moves_to_the_head(module: Page) -> None:
     assert at == "main:e2:20"
 
 
-async def test_a_zone_not_recovered_begins_anew(module: Page) -> None:
-    """It is named as lost and has no cursor until its snapshot is there; the others go on."""
-    lost, cursors = await run(
-        module,
+async def test_a_zone_not_recovered_loses_its_cursor(client_page: Page) -> None:
+    """`join` returns the zones that were not recovered and deletes their cursors. Other zones are unchanged."""
+    lost, cursors = await run_with_client(
+        client_page,
         """
         const c = new Cursors({ main: { epoch: "e1", seq: 900 }, north: { epoch: "e1", seq: 7 } });
         const lost = c.join({
@@ -128,16 +130,23 @@ async def test_a_zone_not_recovered_begins_anew(module: Page) -> None:
     assert cursors == {"north": {"epoch": "e1", "seq": 7}}
 
 
-async def test_cursors_are_read_in_both_spellings(module: Page) -> None:
-    """As text, as an object, and as nothing."""
+async def test_cursors_are_parsed_from_text_and_object(client_page: Page) -> None:
+    """`Cursors.parse` accepts the text of a poll, the object of a snapshot, and nothing."""
     places = {"main": {"epoch": "e1", "seq": 131}, "north": {"epoch": "e2", "seq": 9}}
-    assert await run(module, 'return Cursors.parse("main:e1:131,north:e2:9")') == places
-    assert await run(module, 'return Cursors.parse({ main: { epoch: "e1", seq: 131 } })') == {"main": places["main"]}
-    assert await run(module, 'return [Cursors.parse(""), Cursors.parse(undefined)]') == [{}, {}]
+    assert await run_with_client(client_page, 'return Cursors.parse("main:e1:131,north:e2:9")') == places
+    assert await run_with_client(client_page, 'return Cursors.parse({ main: { epoch: "e1", seq: 131 } })') == {
+        "main": places["main"]
+    }
+    assert await run_with_client(client_page, 'return [Cursors.parse(""), Cursors.parse(undefined)]') == [{}, {}]
 
 
-async def test_what_may_be_asked_again_is_told_from_what_may_not(module: Page) -> None:
-    """Not done, unknown, too soon: again, with the same key. Lost the race: never."""
+async def test_only_temporary_errors_may_be_retried(client_page: Page) -> None:
+    """An error may be retried if the request was not applied, if its outcome is unknown, or if it came too early. Any
+    other code is final.
+    """
     again = ["unavailable", "indeterminate", "in_flight", "rate_limited", "paused", "unreachable"]
     codes = [*again, "taken", "invalid", "reused_key", "internal", "ended"]
-    assert await run(module, f"return {codes}.filter((code) => new CalloutError({{ code }}).again)") == again
+    assert (
+        await run_with_client(client_page, f"return {codes}.filter((code) => new CalloutError({{ code }}).again)")
+        == again
+    )

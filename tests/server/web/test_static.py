@@ -1,4 +1,4 @@
-"""What is served under /web/, and what is not."""
+"""Files under /web/: which paths are served, and with which headers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from server.web.static import MEDIA_TYPES, WEB_FOLDER
 from tests.server.http.client import code_of
 from tests.support.socket_client import JSON
 
-ESCAPES = (
+ESCAPING_PATHS = (
     "../app.py",
     "..%2fapp.py",
     "%2e%2e/app.py",
@@ -44,13 +44,15 @@ ESCAPES = (
 
 @pytest.fixture
 async def http(site: Running) -> AsyncIterator[httpx.AsyncClient]:
-    """A client without a token."""
+    """Return an HTTP client without a token."""
     async with httpx.AsyncClient(base_url=site.url, trust_env=False) as client:
         yield client
 
 
-async def raw(site: Running, target: str) -> bytes:
-    """The status line and the rest of what a request target gets, sent as it is: clients tidy ``..`` away."""
+async def request_raw(site: Running, target: str) -> bytes:
+    """Send a GET with the request target unchanged, and return the response. HTTP clients would remove
+    ``..`` from it.
+    """
     where = urlsplit(site.url)
     reader, writer = await asyncio.open_connection(where.hostname, where.port)
     writer.write(f"GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
@@ -60,29 +62,29 @@ async def raw(site: Running, target: str) -> bytes:
 
 
 async def test_nothing_outside_the_folder_is_served(site: Running) -> None:
-    """No spelling of a path that leads out of the folder, or to no file in it, finds anything."""
-    for name in ESCAPES:
-        assert (await raw(site, f"/web/{name}")).split(b" ")[1] == b"404", name
+    """A path that leads out of the folder, or to no file in it, is answered with 404 in any encoding."""
+    for name in ESCAPING_PATHS:
+        assert (await request_raw(site, f"/web/{name}")).split(b" ")[1] == b"404", name
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
-async def test_nothing_can_be_put_there(method: str, http: httpx.AsyncClient) -> None:
-    """Files are read, not written."""
+async def test_files_are_read_only(method: str, http: httpx.AsyncClient) -> None:
+    """A method other than GET and HEAD is refused with 405 and `Allow`."""
     answer = await http.request(method, "/web/try.html")
     assert code_of(answer) == (405, "method_not_allowed")
     assert answer.headers["allow"] == "GET, HEAD"
 
 
-async def test_an_unknown_file_is_a_problem_like_any(http: httpx.AsyncClient) -> None:
-    """404 in the one shape of refusals."""
+async def test_an_unknown_file_is_not_found(http: httpx.AsyncClient) -> None:
+    """A request for an unknown file is answered with 404 and a problem object."""
     assert code_of(await http.get("/web/no.js")) == (404, "not_found")
 
 
 @pytest.mark.parametrize(
     "path", sorted(path for path in WEB_FOLDER.iterdir() if path.suffix in MEDIA_TYPES), ids=lambda path: path.name
 )
-async def test_each_file_comes_whole_with_its_type(path: Path, http: httpx.AsyncClient) -> None:
-    """Every file of the folder is of a kind that is served, as its type, for anyone, without a token."""
+async def test_each_file_is_served_with_its_type(path: Path, http: httpx.AsyncClient) -> None:
+    """Each file of the folder is served without a token, unchanged, with its content type and `nosniff`."""
     answer = await http.get(f"/web/{path.name}")
     assert answer.status_code == 200
     assert answer.content == path.read_bytes()
@@ -90,13 +92,13 @@ async def test_each_file_comes_whole_with_its_type(path: Path, http: httpx.Async
     assert answer.headers["x-content-type-options"] == "nosniff"
 
 
-async def test_modules_have_the_type_that_browsers_insist_on(http: httpx.AsyncClient) -> None:
-    """A module of another type is not run."""
+async def test_a_module_has_a_javascript_type(http: httpx.AsyncClient) -> None:
+    """A module is served as `text/javascript`, because browsers run a module only with a JavaScript type."""
     assert (await http.get("/web/callout.js")).headers["content-type"] == "text/javascript; charset=utf-8"
 
 
-async def test_a_file_known_is_not_sent_again(http: httpx.AsyncClient) -> None:
-    """A page is asked for each time and costs 304 while it is the same."""
+async def test_an_unchanged_file_is_answered_with_304(http: httpx.AsyncClient) -> None:
+    """A request with the file's `ETag` in `If-None-Match` is answered with 304 and without a body."""
     first = await http.get("/web/try.html")
     assert first.headers["cache-control"] == "no-cache"
     etag = first.headers["etag"]
@@ -108,22 +110,24 @@ async def test_a_file_known_is_not_sent_again(http: httpx.AsyncClient) -> None:
     assert (await http.get("/web/try.css")).headers["etag"] != etag
 
 
-async def test_head_gives_the_headers_alone(http: httpx.AsyncClient) -> None:
-    """HEAD is GET without the body."""
+async def test_head_returns_the_headers_without_a_body(http: httpx.AsyncClient) -> None:
+    """HEAD returns the headers of GET and no body."""
     whole, head = await http.get("/web/callout.js"), await http.head("/web/callout.js")
     assert head.content == b""
     for name in ("content-type", "content-length", "etag"):
         assert head.headers[name] == whole.headers[name]
 
 
-async def test_the_folder_leads_to_the_page(http: httpx.AsyncClient) -> None:
-    """/web/ is the way in."""
+async def test_the_folder_redirects_to_the_page(http: httpx.AsyncClient) -> None:
+    """`/web/` redirects to `/web/try.html`."""
     answer = await http.get("/web/", follow_redirects=True)
     assert answer.url.path == "/web/try.html"
 
 
-async def test_only_this_server_may_be_used_by_a_page(http: httpx.AsyncClient) -> None:
-    """The policy names no source but 'self' and 'none', and the page itself needs no exception from it."""
+async def test_the_policy_allows_only_this_server(http: httpx.AsyncClient) -> None:
+    """The Content-Security-Policy names only 'self' and 'none', and the page has nothing inline that the policy would
+    refuse.
+    """
     policy = (await http.get("/web/try.html")).headers["content-security-policy"]
     rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
     assert set(rules.values()) == {"'self'", "'none'"}
@@ -134,7 +138,9 @@ async def test_only_this_server_may_be_used_by_a_page(http: httpx.AsyncClient) -
 
 
 async def test_a_page_of_this_server_may_open_a_socket(site: Running) -> None:
-    """It needs no place on the list of origins; a page of another port of the same machine does."""
+    """A page of this server may open a WebSocket without an entry in `CALLOUT_ORIGINS`. A page of another origin, also
+    of another port, is refused with 403.
+    """
     for foreign in ("http://127.0.0.1:1", "http://127.0.0.1", "null", f"{site.url}.evil.example"):
         with pytest.raises(InvalidStatus) as refused:
             await connect(site.ws_url, origin=Origin(foreign), subprotocols=[JSON], proxy=None)

@@ -1,4 +1,4 @@
-"""The network between a browser and a server, with the accidents that tests want."""
+"""A proxy between a browser and a server that can cut connections and block WebSockets."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ import asyncio
 from tests.support.proxy import Proxy
 
 
-class Street(Proxy):
-    """A proxy in front of the server. ``blocked``: it lets no WebSocket through, as some company's does."""
+class NetworkProxy(Proxy):
+    """A proxy in front of the server. If ``blocked`` is True, it lets no WebSocket through, as some company
+    proxies do.
+    """
 
     blocked = False
 
     @property
     def origin(self) -> str:
-        """Where the browser finds the server."""
+        """The URL at which the browser finds the server."""
         return self.url.replace("redis://", "http://")
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, replies: bool) -> None:

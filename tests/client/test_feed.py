@@ -32,16 +32,16 @@ class RecordedFeed:
     def join(self, seq: int, *, recovered: bool = False, missed: int = 0, epoch: str = "e1") -> Any:
         """Join the zone `main` with ``seq`` as its head. Return the heads of the zones that need a snapshot."""
         zone = {"epoch": epoch, "seq": seq, "recovered": recovered, "missed": missed}
-        return self.feed.join({"main": zone})
+        return self.feed.join_zones({"main": zone})
 
     def push(self, *seqs: int) -> None:
         """Pass an event for each of ``seqs`` to the feed."""
         for seq in seqs:
-            self.feed.push({"type": "x", "zone": "main", "seq": seq})
+            self.feed.deliver_push({"type": "x", "zone": "main", "seq": seq})
 
     def begin(self, heads: Any, snapshot: Any) -> bool:
         """Pass a snapshot of the zone `main` to the feed. Return whether it is older than the connection."""
-        return self.feed.begin(heads, Sync(("main",), {"main": None}, snapshot))
+        return self.feed.deliver_snapshot(heads, Sync(("main",), {"main": None}, snapshot))
 
 
 def cursors_at(seq: int, epoch: str = "e1") -> dict[str, Any]:
@@ -56,7 +56,7 @@ def test_pushes_wait_for_the_snapshot() -> None:
     recorded = RecordedFeed()
     heads = recorded.join(10)
     recorded.push(11, 12, 13)
-    recorded.feed.head({"zone": "main", "epoch": "e1", "seq": 13})
+    recorded.feed.advance_to_head({"zone": "main", "epoch": "e1", "seq": 13})
     assert (recorded.told, recorded.feed.cursors.by_zone) == ([], {})
     assert recorded.begin(heads, {"cursor": cursors_at(12)}) is False
     assert (recorded.told, recorded.repeats) == (["sync", 13], [11, 12])
@@ -92,10 +92,10 @@ def test_a_poll_continues_after_an_older_snapshot() -> None:
     snapshot's cursor.
     """
     recorded = RecordedFeed()
-    heads = recorded.feed.polled({"events": [], "cursor": "main:e1:30", "recovered": False})
+    heads = recorded.feed.deliver_poll({"events": [], "cursor": "main:e1:30", "recovered": False})
     assert recorded.begin(heads, {"cursor": cursors_at(20)}) is True
     push = {"type": "x", "zone": "main", "seq": 25}
-    recorded.feed.polled({"events": [push], "cursor": "main:e1:30", "recovered": True})
+    recorded.feed.deliver_poll({"events": [push], "cursor": "main:e1:30", "recovered": True})
     assert recorded.told == ["sync", 25]
 
 
@@ -116,9 +116,9 @@ def test_a_poll_that_was_not_recovered() -> None:
     """
     recorded = RecordedFeed(cursors_at(3))
     push = {"type": "x", "zone": "main", "seq": 4}
-    assert recorded.feed.polled({"events": [push], "cursor": "main:e1:8", "recovered": True}) == {}
+    assert recorded.feed.deliver_poll({"events": [push], "cursor": "main:e1:8", "recovered": True}) == {}
     assert recorded.feed.cursors.by_zone == cursors_at(8)
-    heads = recorded.feed.polled({"events": [], "cursor": "main:e2:30", "recovered": False, "reason": "epoch"})
+    heads = recorded.feed.deliver_poll({"events": [], "cursor": "main:e2:30", "recovered": False, "reason": "epoch"})
     assert (heads, recorded.feed.cursors.by_zone) == (cursors_at(30, "e2"), {})
     recorded.begin(heads, {"cursor": cursors_at(31, "e2")})
     assert recorded.told == [4, "sync"]
@@ -134,7 +134,7 @@ def test_an_event_whose_listener_raised_is_not_handled() -> None:
 
     feed = Feed(On(fail), cursors_at(3))
     with pytest.raises(Ended) as ended:
-        feed.push({"type": "x", "zone": "main", "seq": 4})
+        feed.deliver_push({"type": "x", "zone": "main", "seq": 4})
     assert isinstance(ended.value.__cause__, KeyError)
     assert feed.cursors.by_zone == cursors_at(3)
 

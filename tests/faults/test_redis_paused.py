@@ -109,8 +109,9 @@ async def test_while_redis_is_paused_the_server_reports_it(tmp_path: Path) -> No
         _, technician, job = await booked(place)
         with stopped(server.valkey.pid):
             began = time.monotonic()
+            claim = {"op": "claim", "job": job, "key": "7f6b1c9e-4b8a-4f40-9d6e-0d5b6f3c1a11"}
             with pytest.raises(Refusal) as refused:
-                await technician.socket._ask({"op": "claim", "job": job, "key": "7f6b1c9e-4b8a-4f40-9d6e-0d5b6f3c1a11"})
+                await technician.socket._send_request(claim)
             assert refused.value.code in ("unavailable", "indeterminate")
             assert time.monotonic() - began < 8
             await wait_until(lambda: _not_ready(server), within_s=8, what="readyz false")

@@ -10,29 +10,29 @@ from callout_client.errors import Ended
 
 
 class BackgroundTasks:
-    """A set of running tasks. ``broken`` is called with Ended when a task fails."""
+    """A set of running tasks. ``on_failure`` is called with Ended if a task fails."""
 
-    def __init__(self, broken: Callable[[Ended], None]) -> None:
-        self._background_failed = broken
+    def __init__(self, on_failure: Callable[[Ended], None]) -> None:
+        self._on_failure = on_failure
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Start ``work`` as a task and return the task."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._done)
+        task.add_done_callback(self._handle_done)
         return task
 
-    def _done(self, task: asyncio.Task[None]) -> None:
+    def _handle_done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (fault := task.exception()) is not None:
             ended = fault if isinstance(fault, Ended) else Ended(f"failed: {fault!r}", 1006)
             ended.__cause__ = fault.__cause__ if ended is fault else fault
-            self._background_failed(ended)
+            self._on_failure(ended)
 
-    async def end(self, *some: asyncio.Task[None]) -> None:
-        """Cancel the tasks ``some``, or all tasks if none is given, and wait until they are done."""
-        tasks = some or tuple(self._tasks)
+    async def cancel(self, *chosen: asyncio.Task[None]) -> None:
+        """Cancel ``chosen``, or all tasks if none is given, and wait until they are done."""
+        tasks = chosen or tuple(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

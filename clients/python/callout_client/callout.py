@@ -26,19 +26,27 @@ from callout_client.background import BackgroundTasks
 from callout_client.backoff import Backoff
 from callout_client.connector import Connector, Ticket, Token, decode, encode
 from callout_client.cursors import ZoneCursors
-from callout_client.errors import BAD_CREDENTIALS, RECONNECT, RECONNECT_LATER, ClientError, Ended, Refusal, Unreachable
+from callout_client.errors import (
+    BAD_CREDENTIALS_CODE,
+    RECONNECT_CODES,
+    RECONNECT_LATER_CODE,
+    ClientError,
+    Ended,
+    Refusal,
+    Unreachable,
+)
 from callout_client.feed import Feed
-from callout_client.http_fallback import KEYED, http_route
-from callout_client.listeners import Frame, On, Status, Sync, tell
+from callout_client.http_fallback import KEYED_OPS, http_route
+from callout_client.listeners import Frame, On, Status, Sync, call_listener
 from callout_client.pending import PendingRequests, retry_until_answered
 
-REAUTHENTICATE = frozenset({4003, 4006})
+REAUTHENTICATE_CODES = frozenset({4003, 4006})
 POLL_S = 25
 FAILURES_BEFORE_POLLING = 2
 """Polling starts after this number of attempts to open a socket have failed in a row."""
 
 
-class _End(NamedTuple):
+class _SocketEnd(NamedTuple):
     code: int
     reason: str
     joined: bool
@@ -80,9 +88,9 @@ class Callout:
         self._backoff = Backoff()
         self._socket: ClientConnection | None = None
         self._polling: asyncio.Task[None] | None = None
-        self._fresh = False
-        self._me = ""
-        self._up = asyncio.Event()
+        self._needs_fresh_token = False
+        self._user_id = ""
+        self._connected = asyncio.Event()
         self._main_task: asyncio.Task[None] | None = None
         self._failure: Ended | None = None
 
@@ -107,14 +115,14 @@ class Callout:
         if self._main_task is None or self._main_task.done():
             self._failure, self._main_task = None, asyncio.create_task(self._run())
             self._main_task.add_done_callback(lambda life: life.cancelled() or life.exception())
-        waiting = asyncio.create_task(self._up.wait())
+        waiting = asyncio.create_task(self._connected.wait())
         try:
             await asyncio.wait({waiting, self._main_task}, timeout=patience_s, return_when="FIRST_COMPLETED")
         finally:
             waiting.cancel()
         if self._main_task.done():
             self._main_task.result()
-        if not self._up.is_set():
+        if not self._connected.is_set():
             raise Unreachable(f"{self._connector.url}: not connected in {patience_s:g} s")
 
     async def ended(self) -> None:
@@ -146,7 +154,7 @@ class Callout:
         been applied. An operation that changes something has a ``key``, which is generated unless given; errors contain
         the key. ``trace`` (a traceparent) of a claim, a decline or a command is stored with its event.
         """
-        if op in KEYED:
+        if op in KEYED_OPS:
             arguments.setdefault("key", str(uuid4()))
         if op == "subscribe":
             self.subs.add(arguments["channel"])
@@ -154,7 +162,7 @@ class Callout:
             self.subs.discard(arguments["channel"])
         try:
             async with asyncio.timeout(patience_s):
-                return await retry_until_answered(lambda: self._ask({"op": op, **arguments}))
+                return await retry_until_answered(lambda: self._send_request({"op": op, **arguments}))
         except TimeoutError:
             failure: ClientError = Unreachable(f"no answer to {op} in {patience_s:g} s")
         except ClientError as error:
@@ -178,10 +186,10 @@ class Callout:
         """
         return await self._connector.http(method, path, body, key=key, patience_s=patience_s)
 
-    async def _ask(self, frame: Frame) -> Frame:
+    async def _send_request(self, frame: Frame) -> Frame:
         if self._main_task is None or self._main_task.done():
             raise Ended("the connection is closed", self.status.code or 1000)
-        with self._pending.waiting(frame) as (number, reply):
+        with self._pending.register(frame) as (number, reply):
             await self._dispatch(number, frame)
             return await reply
 
@@ -189,12 +197,12 @@ class Callout:
         """Send over the open connection. Without one, the next connection sends it."""
         if self._socket is not None:
             await self._send({"id": number, **frame})
-        elif self.status.transport == "polling" and (route := http_route(frame, self._me)):
+        elif self.status.transport == "polling" and (route := http_route(frame, self._user_id)):
             work = self._connector.http(*route, key=frame.get("key", ""), trace=frame.get("trace", ""), patience_s=0)
-            self._pending.answer_with(number, work)
+            self._pending.settle_with(number, work)
 
     async def _dispatch_all(self) -> None:
-        for number, frame in self._pending.open():
+        for number, frame in self._pending.unanswered():
             await self._dispatch(number, frame)
 
     async def _send(self, frame: Frame) -> None:
@@ -218,9 +226,9 @@ class Callout:
             why = ended
             raise
         finally:
-            self._up.clear()
+            self._connected.clear()
             self._polling = None
-            await self._background.end()
+            await self._background.cancel()
             self._pending.fail_all("the connection is closed", why.code)
             self._set_status(Status("offline", code=why.code, reason=str(why)))
 
@@ -233,30 +241,30 @@ class Callout:
         failed = 0
         while True:
             end = await self._connect_once()
-            if end.code not in RECONNECT:
+            if end.code not in RECONNECT_CODES:
                 raise Ended(f"closed with {end.code} {end.reason}".rstrip(), end.code)
-            self._fresh |= end.code in REAUTHENTICATE
+            self._needs_fresh_token |= end.code in REAUTHENTICATE_CODES
             failed = 0 if end.joined else failed + 1
             if failed >= FAILURES_BEFORE_POLLING and self._polling is None and self._connector.may_poll:
-                self._feed.disconnected()
-                self._polling = self._background.begin(self._poll())
+                self._feed.forget_socket()
+                self._polling = self._background.start(self._poll())
             if self._polling is None:
-                self._up.clear()
+                self._connected.clear()
                 self._set_status(Status("reconnecting", code=end.code, reason=end.reason))
-            await asyncio.sleep(self._backoff.next_s(later=end.code == RECONNECT_LATER))
+            await asyncio.sleep(self._backoff.next_s(later=end.code == RECONNECT_LATER_CODE))
 
-    async def _connect_once(self) -> _End:
+    async def _connect_once(self) -> _SocketEnd:
         """Connect and read until the socket closes. Return how it ended; the code is 1006 without a close frame."""
         code, reason, joined = 1006, "", False
         try:
-            async with await self._connector.dial() as socket:
+            async with await self._connector.create_socket() as socket:
                 if self._polling is not None:
-                    await self._background.end(self._polling)
+                    await self._background.cancel(self._polling)
                     self._polling = None
                 hello: Frame = {"cursors": self.cursors, "subs": sorted(self.subs)}
                 if last := self.session.get("session"):  # the server may not know of the dead socket yet
                     hello["replaces"] = last
-                ok = await self._connector.handshake(socket, hello, fresh=self._fresh)
+                ok = await self._connector.handshake(socket, hello, fresh=self._needs_fresh_token)
                 joined = True
                 await self._handle_connect_reply(socket, ok)
                 # The server pings, so silence means that the connection is dead.
@@ -270,28 +278,28 @@ class Callout:
                 code, reason = closed.rcvd.code, closed.rcvd.reason
         except (Refusal, Unreachable) as failure:
             if isinstance(failure, Refusal) and not failure.temporary:
-                raise Ended(str(failure), BAD_CREDENTIALS) from failure
+                raise Ended(str(failure), BAD_CREDENTIALS_CODE) from failure
             code, reason = 1013, str(failure)
         except (OSError, InvalidHandshake, TimeoutError, EOFError) as error:
             reason = str(error) or type(error).__name__
         finally:
             if joined:
                 self._socket = None
-                await self._background.end()
-        return _End(code, reason, joined)
+                await self._background.cancel()
+        return _SocketEnd(code, reason, joined)
 
     async def _handle_connect_reply(self, socket: ClientConnection, ok: Frame) -> None:
-        tell(self._on.joined, ok)
-        self.session, self._me, self._fresh = ok, ok["user"]["id"], False
+        call_listener(self._on.joined, ok)
+        self.session, self._user_id, self._needs_fresh_token = ok, ok["user"]["id"], False
         self.subs.difference_update(refused["channel"] for refused in ok.get("refused", ()))
         zones = ok.get("zones", {})
-        lost = self._feed.join(zones)
+        lost = self._feed.join_zones(zones)
         self._backoff.reset()
         self._socket = socket
-        self._up.set()
+        self._connected.set()
         self._set_status(Status("connected", "socket"))
         if lost:
-            self._background.begin(self._resync(lost, {zone: zones[zone].get("reason") for zone in lost}))
+            self._background.start(self._resync(lost, {zone: zones[zone].get("reason") for zone in lost}))
         await self._dispatch_all()
 
     async def _resync(self, heads: ZoneCursors, reasons: dict[str, str | None]) -> None:
@@ -301,25 +309,25 @@ class Callout:
             snapshot = await self.http("GET", "/v1/sync", patience_s=inf)
         except Refusal as refusal:
             error = refusal
-        if self._feed.begin(heads, Sync(tuple(heads), reasons, snapshot, error)):
+        if self._feed.deliver_snapshot(heads, Sync(tuple(heads), reasons, snapshot, error)):
             await self.cut()
 
     def _receive(self, frame: Frame) -> None:
         if not frame:
-            self._background.begin(self._send({}))
+            self._background.start(self._send({}))
         elif "id" in frame:
-            self._pending.reply(frame)
+            self._pending.handle_reply(frame)
         elif "type" in frame:
-            self._feed.push(frame)
-            if frame["type"] == "token.expiring" and not self._connector.by_ticket:
-                self._background.begin(self._refresh())
+            self._feed.deliver_push(frame)
+            if frame["type"] == "token.expiring" and not self._connector.uses_ticket:
+                self._background.start(self._refresh())
         elif "epoch" in frame:
-            self._feed.head(frame)
+            self._feed.advance_to_head(frame)
 
     async def _refresh(self) -> None:
         """Renew the token. If this fails, the server closes with 4003, and the client connects with a new token."""
         with suppress(ClientError):
-            await self._ask({"op": "refresh", "token": await self._connector.bearer(True)})
+            await self._send_request({"op": "refresh", "token": await self._connector.bearer_token(True)})
 
     # without a socket
 
@@ -330,27 +338,27 @@ class Callout:
                 await self._poll_once()
                 backoff.reset()
             except (Refusal, Unreachable) as failure:
-                if isinstance(failure, Refusal) and failure.ends:
-                    raise Ended(str(failure), failure.ends) from failure
-                self._up.clear()
+                if isinstance(failure, Refusal) and failure.close_code:
+                    raise Ended(str(failure), failure.close_code) from failure
+                self._connected.clear()
                 self._set_status(Status("reconnecting", reason=str(failure)))
                 await asyncio.sleep(backoff.next_s())
 
     async def _poll_once(self) -> None:
         """Poll once. The first poll does not wait for events, to find out at once whether polling works."""
-        if not self._me:
-            self._me = (await self.http("GET", "/v1/me", patience_s=0))["user"]["id"]
+        if not self._user_id:
+            self._user_id = (await self.http("GET", "/v1/me", patience_s=0))["user"]["id"]
         after = f"after={quote(str(self._feed.cursors), safe=':,')}&" if self.cursors else ""
         wait = POLL_S if self.status.transport == "polling" else 0
         answer = await self.http("GET", f"/v1/events?{after}wait={wait}", patience_s=0)
-        lost = self._feed.polled(answer)
+        lost = self._feed.deliver_poll(answer)
         if lost:
             await self._resync(lost, dict.fromkeys(lost, answer.get("reason")))
         if self.status.transport != "polling":
-            self._up.set()
+            self._connected.set()
             self._set_status(Status("connected", "polling"))
             await self._dispatch_all()
 
     def _set_status(self, status: Status) -> None:
         self.status = status
-        tell(self._on.status, status)
+        call_listener(self._on.status, status)

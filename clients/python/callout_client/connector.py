@@ -29,13 +29,13 @@ class Connector:
     def __init__(self, url: str, token: Token | None, ticket: Ticket | None, shared: Api | None) -> None:
         self.url = url.rstrip("/")
         self.may_poll = token is not None and shared is None
-        self.by_ticket = ticket is not None
+        self.uses_ticket = ticket is not None
         self._token, self._ticket = token, ticket
-        self._api, self._own = shared, shared is None
+        self._api, self._owns_api = shared, shared is None
 
     async def close(self) -> None:
         """Close the HTTP connections, unless they are shared."""
-        if self._own and self._api is not None:
+        if self._owns_api and self._api is not None:
             await self._api.close()
             self._api = None
 
@@ -51,7 +51,7 @@ class Connector:
         key = key or str(uuid4())
         for fresh in (False, True):
             try:
-                token = await self.bearer(fresh)
+                token = await self.bearer_token(fresh)
                 return await self._api.request(
                     method, path, token=token, body=body, key=key, trace=trace, patience_s=patience_s
                 )
@@ -61,7 +61,7 @@ class Connector:
                     raise
         raise AssertionError("the second attempt returns or raises")
 
-    async def bearer(self, fresh: bool) -> str:
+    async def bearer_token(self, fresh: bool) -> str:
         """Return an access token from the function ``token``. ``fresh``: the last token was refused.
 
         Raises Refusal if ``token`` raises Refusal or was not given, and Unreachable if it raises another error.
@@ -75,7 +75,7 @@ class Connector:
         except Exception as error:  # the caller's function: it may raise whatever its libraries do
             raise Unreachable(f"no token: {error!r}") from error
 
-    async def dial(self) -> connect:
+    async def create_socket(self) -> connect:
         """Return a socket that is not yet open. Raises Unreachable if the function ``ticket`` raises."""
         query = ""
         if self._ticket is not None:
@@ -99,8 +99,8 @@ class Connector:
         Raises Refusal if the server refuses. Raises Unreachable if a ticket has expired or was used, because another
         ticket may work.
         """
-        for anew in (True,) if fresh or self.by_ticket else (False, True):
-            proof = {} if self.by_ticket else {"token": await self.bearer(anew)}
+        for anew in (True,) if fresh or self.uses_ticket else (False, True):
+            proof = {} if self.uses_ticket else {"token": await self.bearer_token(anew)}
             await socket.send(encode({"id": 0, "op": "connect", **proof, **hello}), text=True)
             async with asyncio.timeout(CONNECT_S):
                 reply = decode(await socket.recv())
@@ -110,4 +110,4 @@ class Connector:
             refusal = Refusal(reply.get("error", {}))
             if refusal.code != "token_expired":
                 raise refusal
-        raise Unreachable(str(refusal)) if self.by_ticket else refusal
+        raise Unreachable(str(refusal)) if self.uses_ticket else refusal

@@ -30,32 +30,32 @@ class Cursors:
         parts = (cursor.rsplit(":", 2) for cursor in given.split(",") if cursor)
         return {zone: {"epoch": epoch, "seq": int(seq)} for zone, epoch, seq in parts}
 
-    def join(self, zones: Mapping[str, Any]) -> ZoneCursors:
+    def join_zones(self, zones: Mapping[str, Any]) -> ZoneCursors:
         """Apply the zones of a connect reply. Return the heads of the zones in which events may have been lost.
 
-        The cursors of those zones are deleted, because they are invalid and must not be sent before ``begin`` sets new
-        ones.
+        The cursors of those zones are deleted, because they are invalid and must not be sent before ``set_cursor`` sets
+        new ones.
         """
         self._joined.clear()
         lost: ZoneCursors = {}
-        for zone, told in zones.items():
-            head = {"epoch": told["epoch"], "seq": told["seq"]}
-            if not told["recovered"]:
+        for zone, joined_zone in zones.items():
+            head = {"epoch": joined_zone["epoch"], "seq": joined_zone["seq"]}
+            if not joined_zone["recovered"]:
                 self.by_zone.pop(zone, None)
                 lost[zone] = head
-            elif missed := told.get("missed", 0):
+            elif missed := joined_zone.get("missed", 0):
                 # The head counts as reached only after all missed events have arrived.
-                self._joined[zone] = (told["seq"], missed)
-                self.reach(zone, told["epoch"], 0)
+                self._joined[zone] = (joined_zone["seq"], missed)
+                self.advance(zone, joined_zone["epoch"], 0)
             else:
-                self.reach(zone, **head)
+                self.advance(zone, **head)
         return lost
 
-    def disconnected(self) -> None:
+    def forget_missed(self) -> None:
         """Forget the missed events that the closed connection still had to send."""
         self._joined.clear()
 
-    def begin(self, zone: str, cursor: Cursor) -> None:
+    def set_cursor(self, zone: str, cursor: Cursor) -> None:
         """Set the cursor of ``zone``, even to a lower position than before."""
         self.by_zone[zone] = dict(cursor)
 
@@ -64,18 +64,18 @@ class Cursors:
         cursor = self.by_zone.get(push["zone"])
         return cursor is None or push["seq"] > cursor["seq"]
 
-    def handled(self, push: Mapping[str, Any]) -> None:
+    def mark_handled(self, push: Mapping[str, Any]) -> None:
         """Advance the cursor after a logged push was handled. The push may be a repeat."""
         zone = push["zone"]
-        self.reach(zone, None, push["seq"])
+        self.advance(zone, None, push["seq"])
         if zone in self._joined:
             head, missed = self._joined.pop(zone)
             if missed > 1:
                 self._joined[zone] = (head, missed - 1)
             else:
-                self.reach(zone, None, head)
+                self.advance(zone, None, head)
 
-    def reach(self, zone: str, epoch: str | None, seq: int) -> None:
+    def advance(self, zone: str, epoch: str | None, seq: int) -> None:
         """Advance the cursor of ``zone`` to ``seq``; never move the cursor back."""
         at = self.by_zone.get(zone, {"epoch": "", "seq": 0})
         self.by_zone[zone] = {"epoch": at["epoch"] if epoch is None else epoch, "seq": max(at["seq"], seq)}

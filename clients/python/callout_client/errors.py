@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from typing import Any
 
-RECONNECT = frozenset({1000, 1001, 1005, 1006, 1011, 1012, 1013, *range(4000, 4500)})
+RECONNECT_CODES = frozenset({1000, 1001, 1005, 1006, 1011, 1012, 1013, *range(4000, 4500)})
 """Close codes after which the client reconnects (PROTOCOL §4); 1006 means that there was no close frame."""
-RECONNECT_LATER = 4010
+RECONNECT_LATER_CODE = 4010
 """The close code after which the client reconnects with a longer delay than usual."""
-BAD_CREDENTIALS = 4501
-_ENDS = {"unauthenticated": BAD_CREDENTIALS, "forbidden": 4502}
+BAD_CREDENTIALS_CODE = 4501
+_CLOSE_CODES = {"unauthenticated": BAD_CREDENTIALS_CODE, "forbidden": 4502}
 
 
 class ClientError(Exception):
@@ -40,9 +40,9 @@ class Refusal(ClientError):
         super().__init__(f"{self.code}: {text}" + (f" ({wrong})" if wrong else ""))
 
     @property
-    def ends(self) -> int:
+    def close_code(self) -> int:
         """The close code of a socket that means the same as this refusal; 0 if the client may retry."""
-        return _ENDS.get(self.code, 0)
+        return _CLOSE_CODES.get(self.code, 0)
 
 
 class Unreachable(ClientError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from callout_client.cursors import Cursors, ZoneCursors
-from callout_client.listeners import Frame, On, Sync, tell
+from callout_client.listeners import Frame, On, Sync, call_listener
 
 
 class Feed:
@@ -16,74 +16,74 @@ class Feed:
     def __init__(self, on: On, cursors: ZoneCursors | None = None) -> None:
         self.cursors = Cursors(cursors)
         self._on = on
-        self._held: dict[str, list[Frame]] = {}
+        self._buffered: dict[str, list[Frame]] = {}
 
-    def join(self, zones: Mapping[str, Frame]) -> ZoneCursors:
+    def join_zones(self, zones: Mapping[str, Frame]) -> ZoneCursors:
         """Call this when a socket has joined ``zones``. Return the heads of the zones that now wait for a snapshot."""
-        self._held.clear()
-        return self._wait_for_snapshot(self.cursors.join(zones))
+        self._buffered.clear()
+        return self._wait_for_snapshot(self.cursors.join_zones(zones))
 
-    def disconnected(self) -> None:
-        """Call this before polling starts, when there is no socket. Polls deliver the pushes that were held."""
-        self._held.clear()
-        self.cursors.disconnected()
+    def forget_socket(self) -> None:
+        """Call this before polling starts, when there is no socket. Polls deliver the buffered pushes again."""
+        self._buffered.clear()
+        self.cursors.forget_missed()
 
-    def polled(self, answer: Frame) -> ZoneCursors:
+    def deliver_poll(self, answer: Frame) -> ZoneCursors:
         """Deliver the events of a poll's answer. Return the heads of the zones that now wait for a snapshot."""
-        self._held.clear()
+        self._buffered.clear()
         for push in answer["events"]:
-            self.push(push)
+            self.deliver_push(push)
         by_zone = Cursors.parse(answer["cursor"])
         if not answer["recovered"]:
             return self._wait_for_snapshot(by_zone)
         for zone, cursor in by_zone.items():
-            self.cursors.reach(zone, cursor["epoch"], cursor["seq"])
+            self.cursors.advance(zone, cursor["epoch"], cursor["seq"])
         return {}
 
     def _wait_for_snapshot(self, heads: ZoneCursors) -> ZoneCursors:
         if self._on.sync is None:
             for zone, head in heads.items():
-                self.cursors.begin(zone, head)
+                self.cursors.set_cursor(zone, head)
             return {}
         for zone in heads:
             self.cursors.by_zone.pop(zone, None)
-            self._held[zone] = []
+            self._buffered[zone] = []
         return heads
 
-    def begin(self, heads: ZoneCursors, sync: Sync) -> bool:
+    def deliver_snapshot(self, heads: ZoneCursors, sync: Sync) -> bool:
         """Deliver the snapshot, and then the pushes that waited for it.
 
         Return True if the snapshot is older than the head of the socket in a zone. The events between the snapshot and
-        the head do not come on this socket, so further pushes of the zone are held until the next connection.
+        the head do not come on this socket, so further pushes of the zone are buffered until the next connection.
         """
         found = Cursors.parse((sync.snapshot or {}).get("cursor", ""))
         for zone, head in heads.items():
-            self.cursors.begin(zone, found.get(zone, head))
+            self.cursors.set_cursor(zone, found.get(zone, head))
         behind = [zone for zone, head in heads.items() if self.cursors.is_behind(zone, head)]
         if self._on.sync is not None:
-            tell(self._on.sync, sync)
+            call_listener(self._on.sync, sync)
         for zone in heads:
-            held = self._held.pop(zone, [])
+            buffered = self._buffered.pop(zone, [])
             if zone in behind:
-                self._held[zone] = []
+                self._buffered[zone] = []
                 continue
-            for push in held:
-                self.push(push)
+            for push in buffered:
+                self.deliver_push(push)
         return bool(behind)
 
-    def push(self, push: Frame) -> None:
+    def deliver_push(self, push: Frame) -> None:
         """Deliver one push. Raises Ended if a listener raises; then the push does not count as handled."""
         if "seq" not in push:
-            tell(self._on.event, push)
-        elif push["zone"] in self._held:
-            self._held[push["zone"]].append(push)
+            call_listener(self._on.event, push)
+        elif push["zone"] in self._buffered:
+            self._buffered[push["zone"]].append(push)
         else:
-            tell(self._on.event if self.cursors.is_new(push) else self._on.repeat, push)
-            self.cursors.handled(push)
+            call_listener(self._on.event if self.cursors.is_new(push) else self._on.repeat, push)
+            self.cursors.mark_handled(push)
 
-    def head(self, frame: Frame) -> None:
+    def advance_to_head(self, frame: Frame) -> None:
         """Advance the cursor to the position of a head frame. The server has sent all events up to it that are for the
         user.
         """
-        if frame["zone"] not in self._held:
-            self.cursors.reach(frame["zone"], frame["epoch"], frame["seq"])
+        if frame["zone"] not in self._buffered:
+            self.cursors.advance(frame["zone"], frame["epoch"], frame["seq"])

@@ -18,30 +18,30 @@ def http_route(frame: Arguments, me: str) -> Route | None:
     )
 
 
-def _of_job(path: str, **fixed: Any) -> Callable[[Arguments, str], Route]:
+def _job_route(path: str, **fixed: Any) -> Callable[[Arguments, str], Route]:
     return lambda arguments, me: ("POST", f"/v1/jobs/{arguments.pop('job')}/{path}", {**fixed, **arguments})
 
 
-def _command(arguments: Arguments, me: str) -> Route:
+def _command_route(arguments: Arguments, me: str) -> Route:
     return "POST", f"/v1/jobs/{arguments.pop('job')}/{arguments.pop('command')}", arguments
 
 
-def _of_technician(path: str) -> Callable[[Arguments, str], Route]:
+def _technician_route(path: str) -> Callable[[Arguments, str], Route]:
     return lambda arguments, me: ("PUT", f"/v1/technicians/{me}/{path}", arguments)
 
 
-def _of_room(path: str) -> Callable[[Arguments, str], Route]:
+def _room_route(path: str) -> Callable[[Arguments, str], Route]:
     return lambda arguments, me: ("POST", f"/v1/rooms/{arguments.pop('room')}/{path}", arguments)
 
 
 _ROUTES: dict[str, Callable[[Arguments, str], Route]] = {
-    "claim": _of_job("claim"),
-    "decline": _of_job("respond", status="rejected"),
-    "command": _command,
-    "availability": _of_technician("availability"),
-    "location": _of_technician("location"),
-    "say": _of_room("messages"),
-    "read": _of_room("read"),
+    "claim": _job_route("claim"),
+    "decline": _job_route("respond", status="rejected"),
+    "command": _command_route,
+    "availability": _technician_route("availability"),
+    "location": _technician_route("location"),
+    "say": _room_route("messages"),
+    "read": _room_route("read"),
 }
-KEYED = frozenset(_ROUTES)
+KEYED_OPS = frozenset(_ROUTES)
 """Operations with an idempotency key: a repeated request is applied once. All of them can be HTTP requests."""

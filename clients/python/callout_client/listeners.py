@@ -58,9 +58,9 @@ class On:
     repeat: Callable[[Frame], None] = lambda event: None
 
 
-def tell(listener: Callable[..., None], about: object) -> None:
-    """Call ``listener`` with ``about``. Raises Ended if ``listener`` raises."""
+def call_listener(listener: Callable[..., None], argument: object) -> None:
+    """Call ``listener`` with ``argument``. Raises Ended if ``listener`` raises."""
     try:
-        listener(about)
+        listener(argument)
     except Exception as error:  # the caller's function
         raise Ended(f"a listener raised {error!r}") from error

@@ -12,7 +12,7 @@ from callout_client.backoff import Backoff
 from callout_client.errors import ClientError, Ended, Refusal, Unreachable
 
 Frame = dict[str, Any]
-REPEATED = frozenset({"unavailable", "indeterminate", "in_flight", "rate_limited", "paused"})
+RETRIED_CODES = frozenset({"unavailable", "indeterminate", "in_flight", "rate_limited", "paused"})
 
 
 class PendingRequests:
@@ -21,10 +21,10 @@ class PendingRequests:
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
         self._waiting: dict[int, tuple[Frame, asyncio.Future[Frame]]] = {}
-        self._over_http: set[asyncio.Task[None]] = set()
+        self._http_tasks: set[asyncio.Task[None]] = set()
 
     @contextmanager
-    def waiting(self, frame: Frame) -> Iterator[tuple[int, asyncio.Future[Frame]]]:
+    def register(self, frame: Frame) -> Iterator[tuple[int, asyncio.Future[Frame]]]:
         """Register ``frame`` while the block runs. Yield its number and the future of its reply: ``ok``, or a
         ClientError.
         """
@@ -36,18 +36,18 @@ class PendingRequests:
         finally:
             del self._waiting[number]
 
-    def open(self) -> list[tuple[int, Frame]]:
+    def unanswered(self) -> list[tuple[int, Frame]]:
         """Return the pending requests in the order in which they were made."""
         return [(number, frame) for number, (frame, _) in self._waiting.items()]
 
-    def reply(self, frame: Frame) -> None:
+    def handle_reply(self, frame: Frame) -> None:
         """Settle a request with a reply from the socket. Ignore a reply to a request that is not pending."""
         if "ok" in frame:
             self._settle(frame["id"], frame["ok"])
         else:
             self._settle(frame["id"], Refusal(frame.get("error", {})))
 
-    def answer_with(self, number: int, work: Awaitable[Frame]) -> None:
+    def settle_with(self, number: int, work: Awaitable[Frame]) -> None:
         """Settle a request with the result of ``work``. The first answer from any transport counts."""
 
         async def answer() -> None:
@@ -57,8 +57,8 @@ class PendingRequests:
                 self._settle(number, failure)
 
         task = asyncio.create_task(answer())
-        self._over_http.add(task)
-        task.add_done_callback(self._over_http.discard)
+        self._http_tasks.add(task)
+        task.add_done_callback(self._http_tasks.discard)
 
     def _settle(self, number: int, answer: Frame | ClientError) -> None:
         _, reply = self._waiting.get(number, (None, None))
@@ -71,14 +71,14 @@ class PendingRequests:
 
     def fail_all(self, text: str, code: int) -> None:
         """Fail every pending request with Ended."""
-        for task in self._over_http:
+        for task in self._http_tasks:
             task.cancel()
-        for number, _ in self.open():
+        for number, _ in self.unanswered():
             self._settle(number, Ended(text, code))
 
 
-async def retry_until_answered(ask: Callable[[], Awaitable[Frame]]) -> Frame:
-    """Call ``ask`` until it returns, and return its result. Raises ClientError if a further attempt is useless.
+async def retry_until_answered(send: Callable[[], Awaitable[Frame]]) -> Frame:
+    """Call ``send`` until it returns, and return its result. Raises ClientError if a further attempt is useless.
 
     Retries after a temporary refusal, and after an HTTP request without an answer, because a socket may then be open.
     """
@@ -86,9 +86,9 @@ async def retry_until_answered(ask: Callable[[], Awaitable[Frame]]) -> Frame:
     while True:
         wait = None
         try:
-            return await ask()
+            return await send()
         except Refusal as refusal:
-            if refusal.code not in REPEATED:
+            if refusal.code not in RETRIED_CODES:
                 raise
             wait = refusal.retry_after
         except Unreachable:

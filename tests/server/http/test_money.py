@@ -29,8 +29,8 @@ def payments(staff: dict[Role, Client]) -> Client:
 
 
 async def payment_events(site: Running, job: str) -> list[tuple[str, str | None]]:
-    """Return type and `why` of the job's payment events in log order, without the requests; `why` is None unless
-    unexpected.
+    """Return type and `why` of the job's payment events in log order, without the requests. `why` is None except for
+    `payment.unexpected`.
     """
     found = [event for event in await event_log.events(site.engine, None, job) if event.type.startswith("payment.")]
     return [

@@ -234,7 +234,7 @@ async def test_an_unknown_epoch_leads_to_a_new_snapshot(page: Page, server: Runn
     await open_client(page, network, token(server, customer))
     await page.run(SHORT_DELAYS)
     await page.wait_for("syncs.length")
-    await page.run('callout.cursors.places.set("main", { epoch: "gone", seq: 5 }); callout.cut()')
+    await page.run('callout.cursors.byZone.set("main", { epoch: "gone", seq: 5 }); callout.cut()')
     await page.wait_for("syncs.length === 2", within_s=15)
     told = await page.run("return [syncs[1].reasons, Boolean(syncs[1].snapshot)]")
     assert told == [{"main": "epoch"}, True]

@@ -9,7 +9,7 @@ import pytest
 from server.serve import Running
 from tests.server.web.chromium import Page
 
-IMPORT_CLIENT = 'const { Backoff, CalloutError, Cursors, comesBack } = await import("/web/callout.js");'
+IMPORT_CLIENT = 'const { Backoff, CalloutError, Cursors, mayReconnect } = await import("/web/callout.js");'
 
 
 @pytest.fixture
@@ -63,8 +63,8 @@ async def test_close_codes_decide_whether_to_reconnect(client_page: Page) -> Non
     """The client reconnects after the close codes for which PROTOCOL §4 permits it, and after no other."""
     back = [1000, 1001, 1005, 1006, 1011, 1012, 1013, 4000, 4001, 4002, 4003, 4004, 4006, 4010, 4499]
     gone = [1002, 1003, 1007, 1009, 4500, 4501, 4502, 4504, 4505, 4506, 4999]
-    assert await run_with_client(client_page, f"return {back}.filter((code) => !comesBack(code))") == []
-    assert await run_with_client(client_page, f"return {gone}.filter(comesBack)") == []
+    assert await run_with_client(client_page, f"return {back}.filter((code) => !mayReconnect(code))") == []
+    assert await run_with_client(client_page, f"return {gone}.filter(mayReconnect)") == []
 
 
 async def test_an_event_at_or_below_the_cursor_is_a_repeat(client_page: Page) -> None:
@@ -73,7 +73,7 @@ async def test_an_event_at_or_below_the_cursor_is_a_repeat(client_page: Page) ->
         client_page,
         """
         const c = new Cursors({ main: { epoch: "e1", seq: 10 } });
-        const push = (zone, seq) => { const is = c.isNew({ zone, seq }); c.handled({ zone, seq }); return is; };
+        const push = (zone, seq) => { const is = c.isNew({ zone, seq }); c.markHandled({ zone, seq }); return is; };
         return [push("main", 10), push("main", 11), push("main", 11), push("north", 3), push("main", 9), c.toJSON()];
         """,
     )
@@ -89,11 +89,11 @@ async def test_the_head_is_reached_after_all_missed_events(client_page: Page) ->
         client_page,
         """
         const c = new Cursors({ main: { epoch: "e1", seq: 10 } }), told = [];
-        const lost = c.join({ main: { epoch: "e1", seq: 20, recovered: true, missed: 2 } });
+        const lost = c.joinZones({ main: { epoch: "e1", seq: 20, recovered: true, missed: 2 } });
         told.push(c.toString());
-        c.handled({ zone: "main", seq: 12 }); told.push(c.toString());
-        c.handled({ zone: "main", seq: 15 }); told.push(c.toString());
-        c.reach("main", "e1", 31); told.push(c.toString());
+        c.markHandled({ zone: "main", seq: 12 }); told.push(c.toString());
+        c.markHandled({ zone: "main", seq: 15 }); told.push(c.toString());
+        c.advance("main", "e1", 31); told.push(c.toString());
         return [lost, told];
         """,
     )
@@ -106,7 +106,7 @@ async def test_a_resume_without_missed_events_moves_to_the_head(client_page: Pag
         client_page,
         """
         const c = new Cursors({ main: { epoch: "e1", seq: 10 } });
-        c.join({ main: { epoch: "e2", seq: 20, recovered: true, missed: 0 } });
+        c.joinZones({ main: { epoch: "e2", seq: 20, recovered: true, missed: 0 } });
         return c.toString();
         """,
     )
@@ -114,12 +114,12 @@ async def test_a_resume_without_missed_events_moves_to_the_head(client_page: Pag
 
 
 async def test_a_zone_not_recovered_loses_its_cursor(client_page: Page) -> None:
-    """`join` returns the zones that were not recovered and deletes their cursors. Other zones are unchanged."""
+    """`joinZones` returns the zones that were not recovered and deletes their cursors. Other zones are unchanged."""
     lost, cursors = await run_with_client(
         client_page,
         """
         const c = new Cursors({ main: { epoch: "e1", seq: 900 }, north: { epoch: "e1", seq: 7 } });
-        const lost = c.join({
+        const lost = c.joinZones({
           main: { epoch: "e2", seq: 20, recovered: false, reason: "epoch" },
           north: { epoch: "e1", seq: 9, recovered: true, missed: 1 },
         });
@@ -147,6 +147,6 @@ async def test_only_temporary_errors_may_be_retried(client_page: Page) -> None:
     again = ["unavailable", "indeterminate", "in_flight", "rate_limited", "paused", "unreachable"]
     codes = [*again, "taken", "invalid", "reused_key", "internal", "ended"]
     assert (
-        await run_with_client(client_page, f"return {codes}.filter((code) => new CalloutError({{ code }}).again)")
+        await run_with_client(client_page, f"return {codes}.filter((code) => new CalloutError({{ code }}).retryable)")
         == again
     )

@@ -57,8 +57,8 @@ def test_operation_ids_are_unique() -> None:
 
 
 def test_the_linter_knows_the_names_of_other_routes() -> None:
-    """`vocabulary.RESERVED_ROUTE_WORDS`, the names that no command of a blueprint may have, lists every POST route of a job. `claim`
-    and `reassign` are commands and may be named.
+    """`RESERVED_ROUTE_WORDS`, the names that no command of a blueprint may have, lists every POST route of a job.
+    `claim` and `reassign` are commands and may be named.
     """
     posted = [route.path for route in ROUTES if route.method == "POST"]
     names = {found[1] for path in posted if (found := re.fullmatch(r"/v1/jobs/\{id\}/([a-z_]+)", path))}

@@ -68,8 +68,8 @@ async def scene(server: Running) -> AsyncIterator[Scene]:
     customer = await people.customer(server.engine)
     technician = await people.technician(server.engine, f"tech{uuid.uuid4().hex[:8]}", service)
     await socket_client.token(server.engine, technician)
-    async with NetworkProxy(server.url) as street:
-        yield Scene(server, street, customer, technician, service)
+    async with NetworkProxy(server.url) as network:
+        yield Scene(server, network, customer, technician, service)
 
 
 async def test_credentials_that_will_never_work_are_not_tried_again(scene: Scene) -> None:

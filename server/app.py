@@ -19,11 +19,10 @@ from functools import partial
 from secrets import token_hex
 from typing import Any
 
+from starlette import routing
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route as Path
-from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from engine.errors import NotFound
@@ -105,7 +104,7 @@ def metrics_app(metrics: Metrics) -> ASGIApp:
     async def serve_metrics(request: Request) -> Response:
         return Response(metrics.render(), media_type=CONTENT_TYPE)
 
-    return Router([Path("/metrics", serve_metrics)])
+    return routing.Router([routing.Route("/metrics", serve_metrics)])
 
 
 class _HttpAndSockets:
@@ -185,19 +184,19 @@ def _request_ids(headers: Iterable[tuple[bytes, bytes]]) -> tuple[str, str]:
     return request_id, trace
 
 
-def _router(app_state: AppState, routes: Iterable[Route]) -> Router:
+def _router(app_state: AppState, routes: Iterable[Route]) -> routing.Router:
     """Return the router of all paths, in the order of the table: in it the fixed paths come before ``{command}``. The
     files for browsers come last; they need no token.
     """
     by_path: dict[str, list[Route]] = {}
     for route in routes:
         by_path.setdefault(route.path, []).append(route)
-    paths = [Path(path, Endpoint(app_state, group)) for path, group in by_path.items()]
+    paths = [routing.Route(path, Endpoint(app_state, group)) for path, group in by_path.items()]
     files, docs = StaticFiles(), DocsPages()
-    paths += [Path(path, files) for path in ("/web/", "/web/{name}")]
-    paths += [Path(path, docs) for path in ("/docs/", "/docs/{name}")]
-    paths.append(Path("/", FrontPage(app_state.engine.settings.demo)))
-    return Router(paths, redirect_slashes=False, default=_not_found)
+    paths += [routing.Route(path, files) for path in ("/web/", "/web/{name}")]
+    paths += [routing.Route(path, docs) for path in ("/docs/", "/docs/{name}")]
+    paths.append(routing.Route("/", FrontPage(app_state.engine.settings.demo)))
+    return routing.Router(paths, redirect_slashes=False, default=_not_found)
 
 
 async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:

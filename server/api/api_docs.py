@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 class Document:
-    """A document that ``make`` makes from the blueprints for new jobs. It is cached until these blueprints change."""
+    """A document that ``build`` makes from the blueprints for new jobs. It is cached until these blueprints change."""
 
-    def __init__(self, make: Callable[[Blueprints], bytes], blueprints: Blueprints) -> None:
-        self._build = make
+    def __init__(self, build: Callable[[Blueprints], bytes], blueprints: Blueprints) -> None:
+        self._build = build
         self._blueprints = blueprints
         self._text = b""
         self._text_keys: Mapping[str, Any] = {}

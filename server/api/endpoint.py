@@ -89,19 +89,19 @@ class RequestContext(Generic[B, Q]):
 
     @property
     def engine(self) -> Engine:
-        """The engine that serves this call."""
+        """Return the engine that serves this call."""
         return self.app_state.engine
 
     @property
     def caller(self) -> Principal:
-        """The caller. Raises Unauthenticated if the caller is unknown, which only routes for anyone allow."""
+        """Return the caller. Raises Unauthenticated if the caller is unknown, which only routes for anyone allow."""
         if self.principal is None:
             raise Unauthenticated
         return self.principal
 
     @property
     def id(self) -> str:
-        """The id in the path."""
+        """Return the id in the path."""
         return self.params["id"]
 
     def next_link(self, cursor: str) -> Header:

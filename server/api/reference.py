@@ -17,7 +17,7 @@ import msgspec
 from msgspec import UnsetType
 from msgspec.structs import FieldInfo
 
-from engine.blueprint import catalogue as blueprints
+from engine.blueprint import catalogue
 from engine.blueprint.event_catalogue import EVENT_TYPES
 from engine.blueprint.schema import Blueprint
 from engine.identity.limits import LIMITS
@@ -210,7 +210,7 @@ def _limit_name(kind: type[Op]) -> str:
 
 def events() -> str:
     """Return the table of all event types: the data, the recipients, and the names for clients."""
-    shipped = [*blueprints.load_blueprints("home_service", blueprints.shipped_folder()).by_name.values()]
+    shipped = [*catalogue.load_blueprints("home_service", catalogue.shipped_folder()).by_name.values()]
     own = {command.event for each in shipped for command in each.commands.values()}
     kinds = sorted({*EVENT_DATA, *own} - {"announcement.*"})
     rows = [

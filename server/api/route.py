@@ -54,12 +54,12 @@ class Route(msgspec.Struct, frozen=True):
 
     @property
     def is_conditional(self) -> bool:
-        """Whether the caller may send the expected version of the job: in the body, or as ``If-Match``."""
+        """Return whether the caller may send the expected version of the job: in the body, or as ``If-Match``."""
         return self.body is not None and "version" in self.body.__struct_fields__
 
     @property
     def name(self) -> str:
-        """The operation id in the document and in the metrics: module and name of the handler, as in ``jobs_claim``."""
+        """Return the operation id of the document and the metrics: the handler's module and name, as ``jobs_claim``."""
         return f"{self.handler.__module__.rpartition('.')[2]}_{self.handler.__name__}"
 
 

@@ -41,16 +41,16 @@ def check(files: Files, *, as_json: Json = False) -> None:
 @blueprint.command()
 def chart(file: OneFile) -> None:
     """Print a blueprint as a Mermaid state diagram."""
-    from engine.blueprint import catalogue as blueprints
-    from engine.blueprint import chart as drawing
+    from engine.blueprint import catalogue
+    from engine.blueprint.chart import mermaid_chart
 
     path = Path(file)
     if not path.is_file():
-        path = blueprints.shipped_folder() / f"{file}.toml"
+        path = catalogue.shipped_folder() / f"{file}.toml"
     if not path.is_file():
-        names = ", ".join(sorted(each.stem for each in blueprints.shipped_folder().glob("*.toml")))
+        names = ", ".join(sorted(each.stem for each in catalogue.shipped_folder().glob("*.toml")))
         raise SettingsError(f"{file}: no such file, and no shipped blueprint of that name ({names})")
-    found, problems = blueprints.read_file(path)
+    found, problems = catalogue.read_file(path)
     if found is None or problems:
         raise SettingsError("; ".join(problems))
-    print(drawing.mermaid_chart(found), end="")
+    print(mermaid_chart(found), end="")

@@ -22,11 +22,11 @@ def _wait_for_parent() -> None:
 
 def main() -> None:
     """Run ``callout`` with the arguments of this process, until the command or its standard input ends."""
-    from server.cli.main import main as callout
+    import server.cli.main
 
     threading.Thread(target=_wait_for_parent, daemon=True, name="exit with parent").start()
     sys.argv[0] = "callout"
-    callout()
+    server.cli.main.main()
 
 
 if __name__ == "__main__":

@@ -43,16 +43,16 @@ def serve(  # noqa: PLR0913 - one parameter for each flag
         data=data, redis=redis, database=database, host=host, port=port, zones=zones, roles=role,
         blueprints=blueprints, key_file=key_file, limits=limits, log_level=log_level,
     )  # fmt: skip
+    import server.serve
     from engine.blueprint.catalogue import BlueprintError
     from engine.store.connection import UnsuitableServer
     from server import logs
     from server.serve import PartEnded
-    from server.serve import serve as run
 
     logs.configure(settings.log_level)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(run(settings, on_ready=_print_ready_line))
+            runner.run(server.serve.serve(settings, on_ready=_print_ready_line))
     except UnsuitableServer as error:
         raise CannotStart(f"this Redis cannot be used: {error}") from error
     except BlueprintError as error:

@@ -51,7 +51,7 @@ class Place(Body, kw_only=True):
 
     @property
     def cursor(self) -> Cursor:
-        """The cursor in the engine's type."""
+        """Return the cursor in the engine's type."""
         return Cursor(Epoch(self.epoch), self.seq)
 
 

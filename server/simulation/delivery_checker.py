@@ -53,12 +53,12 @@ class JobOutcome:
 
     @property
     def is_undecided(self) -> bool:
-        """Whether the customer has booked the job, and has received neither its holder nor its end."""
+        """Return whether the customer has booked the job, and has received neither its holder nor its end."""
         return self.booked_at_s is not None and self.accepted_at_s is None and not self.final_status
 
     @property
     def counter_names(self) -> list[str]:
-        """The names of the counters that this job increases by one. A job of an earlier run increases none."""
+        """Return the names of the counters that this job increases by one. A job of an earlier run increases none."""
         if self.booked_at_s is None:
             return []
         claimed = ["claimed"] if self.accepted_at_s is not None else []
@@ -67,7 +67,7 @@ class JobOutcome:
 
     @property
     def claim_ms(self) -> list[float]:
-        """The time from booking to claim in milliseconds, as a list of one; an empty list if it is unknown."""
+        """Return the time from booking to claim in ms, as a list of one; an empty list if the time is unknown."""
         if self.booked_at_s is None or self.accepted_at_s is None:
             return []
         return [max(0.0, self.accepted_at_s - self.booked_at_s) * 1000]

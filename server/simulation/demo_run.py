@@ -32,7 +32,7 @@ from server.simulation.technician import Technician
 CENTRE = (52.52, 13.405)
 RADIUS_M = 2_500.0
 PACE = Pace(reaction_s=(0.3, 1.2), work_s=(4.0, 12.0))
-OPEN_JOBS_SHARE = 0.6
+BUSY_TECHNICIANS_SHARE = 0.6
 FIRST_BOOKING_S = 2.0
 CANCEL_PROBABILITY = 0.05
 RECENT_SAMPLES = 20_000
@@ -195,9 +195,11 @@ class DemoRun:
                 task.cancel()
 
     async def _book_jobs(self, customer: Customer, group: asyncio.TaskGroup) -> None:
-        """Book jobs for ever: the first soon, then at a rate that keeps ``OPEN_JOBS_SHARE`` of the technicians busy."""
+        """Book jobs for ever: the first soon, then at a rate that keeps ``BUSY_TECHNICIANS_SHARE`` of the technicians
+        busy.
+        """
         seconds_a_job = sum(PACE.work_s) / 2 + sum(PACE.reaction_s) / 2
-        a_second = OPEN_JOBS_SHARE * len(self.technicians) / seconds_a_job / len(self.customers)
+        a_second = BUSY_TECHNICIANS_SHARE * len(self.technicians) / seconds_a_job / len(self.customers)
         await asyncio.sleep(self._rng.uniform(0, FIRST_BOOKING_S))
         while True:
             lat, lon = random_position_near(self._rng, *CENTRE, RADIUS_M)

@@ -72,7 +72,7 @@ class Person:
         """Handle one event. Must not block: start a task for slow work."""
 
     def resynchronise(self) -> None:
-        """Called when the known state may be out of date: at the first connect, and if the server could not resume."""
+        """Call this when the known state may be old: at the first connect, and if the server could not resume."""
 
 
 def random_position_near(rng: random.Random, lat: float, lon: float, metres: float) -> tuple[float, float]:

@@ -205,8 +205,8 @@ async def test_an_unknown_outcome_is_repeated_with_its_key(harness: Harness) -> 
 
 
 async def test_a_repeated_push_is_delivered_once(harness: Harness) -> None:
-    """A push at or below the cursor is a repeat, even if the client never received it, because a head moved the cursor
-    past it.
+    """A push at or below the cursor is a repeat, even if the client never received the event, because a head moved the
+    cursor.
     """
     peer = await harness.open_client(seq=10)
     await peer.push(11, 12, 11, 12, 10, 13)
@@ -275,7 +275,7 @@ def test_waits_are_random_below_a_doubling_ceiling() -> None:
 
 
 def test_the_wait_after_4010_is_the_longest() -> None:
-    """After 4010 the wait is random between 10 and 20 s, half of the longest wait and the whole."""
+    """After 4010 the wait is random between 10 and 20 s: at least half of the longest wait."""
     waits = [Backoff().next_s(later=True) for _ in range(200)]
     assert 10 <= min(waits) < 12 and 18 < max(waits) <= 20
 

@@ -50,8 +50,8 @@ def cursors_at(seq: int, epoch: str = "e1") -> dict[str, Any]:
 
 
 def test_pushes_wait_for_the_snapshot() -> None:
-    """Pushes that arrive before the snapshot wait for it. Those that it contains are repeats, the others follow it. A
-    head in the meantime does not move the cursor.
+    """Pushes that arrive before the snapshot wait for it. Pushes that the snapshot contains are repeats; the others are
+    delivered after it. A head in the meantime does not move the cursor.
     """
     recorded = RecordedFeed()
     heads = recorded.join(10)
@@ -111,9 +111,7 @@ def test_without_a_snapshot_the_feed_continues_from_the_head() -> None:
 
 
 def test_a_poll_that_was_not_recovered() -> None:
-    """After a poll with `recovered` false, the zone waits for a snapshot. Events of the poll before it were
-    delivered.
-    """
+    """After a poll with `recovered` false, the zone waits for a snapshot. Events of earlier polls were delivered."""
     recorded = RecordedFeed(cursors_at(3))
     push = {"type": "x", "zone": "main", "seq": 4}
     assert recorded.feed.deliver_poll({"events": [push], "cursor": "main:e1:8", "recovered": True}) == {}

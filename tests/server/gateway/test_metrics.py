@@ -46,7 +46,7 @@ async def test_the_gateway_counts_its_work(node: Node) -> None:
 
 
 async def test_a_broadcast_is_timed(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only an event to at least ``BROADCAST`` sockets counts as a broadcast. Its time is measured until the
+    """Only an event to at least ``BROADCAST_SOCKETS`` sockets counts as a broadcast. Its time is measured until the
     last write.
     """
     async with node.connect("ann") as one, node.connect("ann") as two:

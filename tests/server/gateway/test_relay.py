@@ -174,7 +174,7 @@ async def test_the_head_of_a_new_epoch_comes_before_its_first_event(
 
 
 async def test_streams_and_polls_after_a_restart_of_redis(own_valkey: OwnValkey, tmp_path: Path) -> None:
-    """After a restart of Redis, streams too get the head of the new epoch before its first event. It does not end a
+    """After a restart of Redis, a stream gets the head of the new epoch before its first event. The head does not end a
     waiting poll, whose reply has a cursor of the new epoch.
     """
     settings = Settings(data=str(tmp_path / "data"), redis=own_valkey.url, limits="off", port=0)

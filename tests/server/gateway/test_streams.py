@@ -108,7 +108,7 @@ async def test_requests_without_credentials_are_refused(site: EventServer) -> No
 
 
 async def test_a_full_node_refuses(settings: Settings) -> None:
-    """Streams count towards the limit of sockets: over it a stream gets 503 with Retry-After."""
+    """Streams count towards the limit of sockets. Above the limit a stream gets 503 with Retry-After."""
     async with (
         running(msgspec.structs.replace(settings, port=0, max_sockets=1)) as server,
         open_event_server(server) as site,
@@ -122,7 +122,7 @@ async def test_a_full_node_refuses(settings: Settings) -> None:
 
 
 async def test_the_same_frames_as_on_the_socket(site: EventServer) -> None:
-    """A stream opens like a socket, and each event is the same frame, with its cursor as id."""
+    """A stream starts with the `connect` reply of a socket. Each event is the same frame, with its cursor as id."""
     seq = await site.node.append("user:bob", times=3)
     await site.node.wait_until_relayed(seq)
     async with site.open_stream("ann") as source, site.node.connect("ann") as client:
@@ -211,7 +211,7 @@ async def test_a_quiet_cursor_moves(settings: Settings) -> None:
 
 
 async def test_only_named_types_are_sent(site: EventServer) -> None:
-    """Only events of the named types and families (`job.*`) are sent. The cursor moves past the others."""
+    """Only events of the named types and families (`job.*`) are sent. Other events move the cursor only."""
     for kind in ("job.status", "offer.created", "job.expired", "note.x"):
         await site.node.append("role:ops", kind=kind)
     await site.node.wait_until_relayed(4)

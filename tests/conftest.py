@@ -36,7 +36,7 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real Valkey that the whole session shares; `empty_redis` empties it for each test. `CALLOUT_TEST_REDIS` names
     the program of another server, for example `redis-server`.
     """
-    with valkey.running(tmp_path_factory.mktemp("valkey"), binary=os.environ.get("CALLOUT_TEST_REDIS")) as url:
+    with valkey.run_server(tmp_path_factory.mktemp("valkey"), binary=os.environ.get("CALLOUT_TEST_REDIS")) as url:
         epochs.session_url = url
         yield url
 

@@ -7,7 +7,10 @@ from tests.engine.test_accounts import (
     test_refuses_an_email_that_has_an_account,
     test_users_are_listed_newest_first_in_pages,
 )
-from tests.engine.test_notifications import test_pages_show_each_once, test_read_is_remembered_archived_or_not
+from tests.engine.test_notifications import (
+    test_a_notification_can_be_marked_as_read_before_it_is_archived,
+    test_pages_contain_each_notification_once,
+)
 from tests.engine.test_outbox import test_concurrent_commands_leave_redis_as_sql_has_it
 from tests.engine.test_profiles import (
     test_a_lost_hot_record_is_put_back,
@@ -24,13 +27,13 @@ from tests.engine.test_tokens import (
 __all__ = [
     "test_a_changed_role_needs_a_new_token",
     "test_a_lost_hot_record_is_put_back",
+    "test_a_notification_can_be_marked_as_read_before_it_is_archived",
     "test_a_repeat_by_key_makes_one_account",
     "test_a_suspension_takes_effect_at_once",
     "test_an_older_token_ends_the_family",
     "test_changes_that_cross_end_as_sql_has_them",
     "test_concurrent_commands_leave_redis_as_sql_has_it",
-    "test_pages_show_each_once",
-    "test_read_is_remembered_archived_or_not",
+    "test_pages_contain_each_notification_once",
     "test_refuses_an_email_that_has_an_account",
     "test_services_are_found_by_word_and_category",
     "test_technicians_are_found_by_service_place_and_page",

@@ -1,4 +1,6 @@
-"""Every event that these tests cause must match its type in ``/asyncapi.json``."""
+"""The fixtures of the engine's tests. Each event that a test causes must match the schema of its type in
+``/asyncapi.json``.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ from tests.support import event_log
 
 @pytest.fixture
 async def engine(engine: Engine) -> AsyncIterator[Engine]:
-    """A new engine; at the end every event in its log is checked against the schema of its type."""
+    """Yield a new engine. After the test, assert that each event in its log matches the schema of the event's type."""
     yield engine
     for event in await event_log.events(engine):
         if not event.type.startswith("session."):

@@ -1,4 +1,6 @@
-"""Technicians in SQL: registered, with a profile, reviewed. people.technician writes only the live record."""
+"""Create technicians with an account, a profile and a review in SQL. (``people.technician`` writes only the record in
+Redis.)
+"""
 
 from __future__ import annotations
 
@@ -13,17 +15,19 @@ from engine.types import Principal, ServiceId, TechnicianId
 from tests.support.people import ADMIN, HERE
 
 
-async def registered(engine: Engine) -> Principal:
-    """Register a technician with an empty profile."""
+async def register_technician(engine: Engine) -> Principal:
+    """Create the account of a technician whose profile is empty, and return the technician."""
     email = f"{uuid.uuid4().hex}@example.org"
     new = NewAccount(email=email, password="correct horse", name="Tom", role="technician")
     user = (await accounts.create_user(engine, ADMIN, new)).value
     return Principal(user.id, "technician", user.name)
 
 
-async def eligible(engine: Engine, serves: ServiceId, *, capacity: int = 1, online: bool = True) -> Principal:
-    """Create a technician who is eligible, and put them online unless ``online`` is false."""
-    who = await registered(engine)
+async def create_eligible_technician(
+    engine: Engine, serves: ServiceId, *, capacity: int = 1, online: bool = True
+) -> Principal:
+    """Create an approved technician who can do the service ``serves``. Put them online unless ``online`` is false."""
+    who = await register_technician(engine)
     me = TechnicianId(who.id)
     await profile.patch_technician(engine, ADMIN, me, ProfilePatch(services=[serves], capacity=capacity))
     await profile.review_technician(engine, ADMIN, me, kyc="approved", account="approved")

@@ -1,5 +1,6 @@
-"""Accounts: what is refused, that a wrong guess learns nothing, and that a suspension takes effect before it is
-acknowledged."""
+"""Accounts: which requests are refused, that a failed login does not show whether an account exists, and that a
+suspension has taken effect when its reply arrives.
+"""
 
 from __future__ import annotations
 
@@ -34,16 +35,18 @@ from tests.engine import staff
 from tests.support import event_log, people
 from tests.support.people import ADMIN
 
-OPS = Principal(UserId("cli_ops_manager"), "ops_manager")
+OPS_MANAGER = Principal(UserId("cli_ops_manager"), "ops_manager")
 
 
-def new(email: str = "Ann@Example.org", role: Role = "customer", **changes: Any) -> NewAccount:
+def new_account(email: str = "Ann@Example.org", role: Role = "customer", **changes: Any) -> NewAccount:
+    """Return the data of a new account. ``changes`` replace fields."""
     fields = {"email": email, "password": "correct horse", "name": "Ann", "role": role, **changes}
     return NewAccount(**fields)
 
 
-async def made(engine: Engine, email: str, role: Role) -> Principal:
-    user = (await accounts.create_user(engine, ADMIN, new(email, role))).value
+async def create_account(engine: Engine, email: str, role: Role) -> Principal:
+    """Create an account as an admin and return its user as a principal."""
+    user = (await accounts.create_user(engine, ADMIN, new_account(email, role))).value
     return Principal(user.id, user.role, user.name)
 
 
@@ -51,38 +54,42 @@ async def made(engine: Engine, email: str, role: Role) -> Principal:
 
 
 async def test_refuses_an_email_that_has_an_account(engine: Engine) -> None:
-    """Addresses are compared without case, spaces and compatibility forms."""
-    await accounts.register_user(engine, new())
+    """A registration with the email address of an existing account is refused as `duplicate`. Addresses are equal if
+    they differ only in case, outer spaces or Unicode compatibility forms.
+    """
+    await accounts.register_user(engine, new_account())
     for same in ("ann@example.org", "  ANN@example.ORG ", "ａnn@example.org"):
         with pytest.raises(Duplicate):
-            await accounts.register_user(engine, new(same))
+            await accounts.register_user(engine, new_account(same))
 
 
 @pytest.mark.parametrize(
     ("changes", "pointer"),
     [({"email": "nobody"}, "/email"), ({"email": "a@b" + "c" * 260}, "/email"), ({"password": "short"}, "/password")],
 )
-async def test_refuses_bad_input(engine: Engine, changes: dict[str, Any], pointer: str) -> None:
-    """An invalid address or password is refused with the name of its field."""
+async def test_an_invalid_address_or_password_is_refused(engine: Engine, changes: dict[str, Any], pointer: str) -> None:
+    """A registration with an invalid address or too short a password is refused, and the error names the field."""
     with pytest.raises(Invalid) as refusal:
-        await accounts.register_user(engine, new(**changes))
+        await accounts.register_user(engine, new_account(**changes))
     assert refusal.value.errors[0][0] == pointer
 
 
-async def test_refuses_staff_who_register_themselves(engine: Engine) -> None:
-    """Only customers and technicians may register themselves."""
+async def test_staff_cannot_register_themselves(engine: Engine) -> None:
+    """Only customers and technicians may register themselves; a registration as `admin` is forbidden."""
     with pytest.raises(Forbidden):
-        await accounts.register_user(engine, new(role="admin"))
+        await accounts.register_user(engine, new_account(role="admin"))
 
 
-async def test_refuses_all_but_admins(engine: Engine) -> None:
-    """Only admins list, create and change users; ops may suspend, and other roles may do nothing."""
-    someone = await made(engine, "b@example.org", "customer")
+async def test_only_admins_manage_users(engine: Engine) -> None:
+    """Only admins may list, create, change and reinstate users. Ops managers may suspend users, and other roles may
+    not.
+    """
+    someone = await create_account(engine, "b@example.org", "customer")
     for role in ("customer", "technician", "mediator", "onboarding_manager", "ops_manager", "service"):
         caller = Principal(UserId(f"cli_{role}"), role)
         for refused in (
             accounts.find_users(engine, caller, UserQuery()),
-            accounts.create_user(engine, caller, new()),
+            accounts.create_user(engine, caller, new_account()),
             accounts.patch_user(engine, caller, someone.id, active=False),
             accounts.reinstate_user(engine, caller, someone.id),
         ):
@@ -93,20 +100,22 @@ async def test_refuses_all_but_admins(engine: Engine) -> None:
                 await accounts.suspend_user(engine, caller, someone.id, reason="…")
 
 
-async def test_refuses_to_touch_oneself_or_an_admin_as_ops(engine: Engine) -> None:
-    """Users cannot suspend themselves, and ops cannot suspend admins."""
-    admin = await made(engine, "admin@example.org", "admin")
+async def test_users_cannot_suspend_themselves_and_ops_cannot_suspend_admins(engine: Engine) -> None:
+    """Admins cannot suspend themselves or change their own role, and an ops manager cannot suspend an admin. An admin
+    can suspend another admin.
+    """
+    admin = await create_account(engine, "admin@example.org", "admin")
     with pytest.raises(Forbidden):
         await accounts.suspend_user(engine, admin, admin.id, reason="…")
     with pytest.raises(Forbidden):
         await accounts.patch_user(engine, admin, admin.id, role="customer")
     with pytest.raises(Forbidden):
-        await accounts.suspend_user(engine, OPS, admin.id, reason="…")
+        await accounts.suspend_user(engine, OPS_MANAGER, admin.id, reason="…")
     assert (await accounts.suspend_user(engine, ADMIN, admin.id, reason="…")).value.active is False
 
 
-async def test_refuses_an_unknown_user(engine: Engine) -> None:
-    """A user who does not exist is `not_found`."""
+async def test_an_unknown_user_is_not_found(engine: Engine) -> None:
+    """A suspension, a change and a read of a user who does not exist are refused with `not_found`."""
     for missing in (
         accounts.suspend_user(engine, ADMIN, UserId("usr_x"), reason="…"),
         accounts.patch_user(engine, ADMIN, UserId("usr_x"), role="admin"),
@@ -116,30 +125,35 @@ async def test_refuses_an_unknown_user(engine: Engine) -> None:
             await missing
 
 
-async def test_a_wrong_password_and_an_unknown_address_are_the_same(
+async def test_a_wrong_password_and_an_unknown_address_get_the_same_refusal(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both get the same refusal after the same work, so that a guess does not show whether an account exists."""
-    await accounts.register_user(engine, new())
-    looked: list[bool] = []
+    """A login with a wrong password and one with an unknown address get the same refusal, and both compare the password
+    once. The refusal therefore does not show whether an account exists.
+    """
+    await accounts.register_user(engine, new_account())
+    had_hash: list[bool] = []
     real = passwords._is_correct_password
 
-    def counted(stored: str | None, password: str) -> bool:
-        looked.append(stored is not None)
+    def count_and_compare(stored: str | None, password: str) -> bool:
+        """Record whether there is a stored hash, and compare the password as usual."""
+        had_hash.append(stored is not None)
         return real(stored, password)
 
-    monkeypatch.setattr(passwords, "_is_correct_password", counted)
+    monkeypatch.setattr(passwords, "_is_correct_password", count_and_compare)
     told = []
     for email, password in (("ann@example.org", "wrong horse"), ("nobody@example.org", "correct horse")):
         with pytest.raises(Unauthenticated) as refusal:
             await accounts.login(engine, email, password)
         told.append((refusal.value.code, refusal.value.detail))
     assert told[0] == told[1]
-    assert looked == [True, False]
+    assert had_hash == [True, False]
 
 
-async def test_an_unknown_address_takes_as_long() -> None:
-    """Without a stored hash the server checks a dummy hash, and refuses even the password of that hash."""
+async def test_an_unknown_address_takes_as_long_as_a_wrong_password() -> None:
+    """If there is no stored hash, the server compares the password with a dummy hash, so that the reply takes about as
+    long, and refuses it.
+    """
     loop = asyncio.get_running_loop()
     stored = await passwords.hash_password("correct horse")
     await passwords.is_correct_password(None, "warm up")
@@ -155,9 +169,11 @@ async def test_an_unknown_address_takes_as_long() -> None:
 # Registration and sign-in
 
 
-async def test_registration_signs_in(engine: Engine) -> None:
-    """The reply has the account and tokens that work, and the password is stored nowhere."""
-    done = (await accounts.register_user(engine, new(phone="+1 555"))).value
+async def test_a_registration_returns_valid_tokens(engine: Engine) -> None:
+    """The reply to a registration contains the account and valid tokens. SQL stores only an Argon2 hash of the
+    password.
+    """
+    done = (await accounts.register_user(engine, new_account(phone="+1 555"))).value
     assert (done.user.email, done.user.role, done.user.active, done.user.phone) == (
         "Ann@Example.org",
         "customer",
@@ -174,18 +190,20 @@ async def test_registration_signs_in(engine: Engine) -> None:
 
 
 async def test_a_repeated_registration_needs_the_password(engine: Engine) -> None:
-    """The key alone returns no tokens; with the password the repeat has the first reply."""
+    """A repeat of a registration with another password is refused as `reused_key`, so the key alone returns no tokens.
+    With the same password the reply is that of the first request.
+    """
     key = str(uuid.uuid4())
-    first = await accounts.register_user(engine, new(), key=key)
+    first = await accounts.register_user(engine, new_account(), key=key)
     with pytest.raises(ReusedKey):
-        await accounts.register_user(engine, new(password="another one"), key=key)
-    again = await accounts.register_user(engine, new(), key=key)
+        await accounts.register_user(engine, new_account(password="another one"), key=key)
+    again = await accounts.register_user(engine, new_account(), key=key)
     assert (again.repeated, again.value.user) == (True, first.value.user)
 
 
-async def test_login_hashes_off_the_loop(engine: Engine) -> None:
-    """The event loop keeps running while passwords are checked."""
-    await accounts.register_user(engine, new())
+async def test_a_login_does_not_block_the_event_loop(engine: Engine) -> None:
+    """While four logins compute password hashes, the event loop continues to run."""
+    await accounts.register_user(engine, new_account())
     work = asyncio.gather(*(accounts.login(engine, "ann@example.org", "correct horse") for _ in range(4)))
     turns = 0
     while not work.done():
@@ -196,8 +214,10 @@ async def test_login_hashes_off_the_loop(engine: Engine) -> None:
 
 
 async def test_a_new_technician_has_a_live_record_and_is_not_eligible(engine: Engine) -> None:
-    """After registration the technician's live record says that the profile is incomplete."""
-    done = (await accounts.register_user(engine, new(role="technician"))).value
+    """After a registration Redis has a record of the technician in the zone `main`; KYC and account are `pending`, so
+    the technician is not eligible.
+    """
+    done = (await accounts.register_user(engine, new_account(role="technician"))).value
     row = await sql.read_row(engine, done.user.id)  # type: ignore[arg-type]
     assert (row.zone, row.kyc, row.account, row.capacity) == ("main", "pending", "pending", 1)
     assert await live.read_zone(engine, done.user.id) == "main"
@@ -207,8 +227,12 @@ async def test_a_new_technician_has_a_live_record_and_is_not_eligible(engine: En
 
 
 async def test_users_are_listed_newest_first_in_pages(engine: Engine) -> None:
-    """Pages list every account once; role and activity filter the list."""
-    ids = [(await made(engine, f"u{n}@example.org", "customer" if n % 2 else "mediator")).id for n in range(5)]
+    """The pages of the list contain each account once. The list can be filtered by role and by active accounts; an
+    invalid limit or cursor is refused.
+    """
+    ids = [
+        (await create_account(engine, f"u{n}@example.org", "customer" if n % 2 else "mediator")).id for n in range(5)
+    ]
     await accounts.suspend_user(engine, ADMIN, ids[0], reason="…")
     seen: list[UserId] = []
     cursor = None
@@ -225,18 +249,22 @@ async def test_users_are_listed_newest_first_in_pages(engine: Engine) -> None:
 
 
 async def test_a_repeat_by_key_makes_one_account(engine: Engine) -> None:
-    """A repeat with the same key creates no second account, and the same key for another account is refused."""
+    """A repeat under the same key creates no second account. The same key with another account is refused as
+    `reused_key`.
+    """
     key = str(uuid.uuid4())
-    first = await accounts.create_user(engine, ADMIN, new(role="service"), key=key)
-    again = await accounts.create_user(engine, ADMIN, new(role="service"), key=key)
+    first = await accounts.create_user(engine, ADMIN, new_account(role="service"), key=key)
+    again = await accounts.create_user(engine, ADMIN, new_account(role="service"), key=key)
     assert (again.value, again.repeated) == (first.value, True)
     with pytest.raises(ReusedKey):
-        await accounts.create_user(engine, ADMIN, new("other@example.org"), key=key)
+        await accounts.create_user(engine, ADMIN, new_account("other@example.org"), key=key)
 
 
 async def test_a_changed_role_needs_a_new_token(engine: Engine) -> None:
-    """The old token expires at once, the sockets are asked to reconnect, and a refresh returns the new role."""
-    done = (await accounts.register_user(engine, new())).value
+    """When the role of a user changes, their access token expires at once, their sockets are closed with code 4006, and
+    a refresh returns a token with the new role.
+    """
+    done = (await accounts.register_user(engine, new_account())).value
     await tokens.principal_of(engine, done.access_token)
     await accounts.patch_user(engine, ADMIN, done.user.id, role="technician")
     with pytest.raises(TokenExpired):
@@ -253,12 +281,12 @@ async def test_a_changed_role_needs_a_new_token(engine: Engine) -> None:
 
 
 async def test_a_suspension_takes_effect_at_once(engine: Engine) -> None:
-    """When the suspension is acknowledged, tokens, refresh and login are refused and sockets are informed; a
-    reinstated user can sign in.
+    """When the reply to a suspension arrives, the user's tokens, refreshes and logins are refused and `session.revoked`
+    (4502) is in the log. After a reinstatement the user can log in again.
     """
-    done = (await accounts.register_user(engine, new())).value
+    done = (await accounts.register_user(engine, new_account())).value
     await tokens.principal_of(engine, done.access_token)
-    kept = await accounts.suspend_user(engine, OPS, done.user.id, reason="fraud")
+    kept = await accounts.suspend_user(engine, OPS_MANAGER, done.user.id, reason="fraud")
     assert kept.value.active is False
     with pytest.raises(Forbidden):
         await tokens.principal_of(engine, done.access_token)
@@ -281,8 +309,10 @@ async def test_a_suspension_takes_effect_at_once(engine: Engine) -> None:
 
 
 async def test_a_suspended_technician_claims_nothing_and_keeps_their_jobs(engine: Engine) -> None:
-    """Their claim is ``account_not_approved`` on every connection, and they stay the holder of their jobs."""
-    who, job, second = await _working_technician(engine)
+    """A claim by a suspended technician is refused with `account_not_approved`. The technician is offline and still
+    holds the jobs from before.
+    """
+    who, job, second = await _technician_with_two_offers(engine)
     await jobs.claim(engine, who, job)
     await accounts.suspend_user(engine, ADMIN, who.id, reason="…")
     with pytest.raises(AccountNotApproved):
@@ -291,9 +321,11 @@ async def test_a_suspended_technician_claims_nothing_and_keeps_their_jobs(engine
     assert await engine.store.redis.hmget(record, "load", "online") == [b"1", b""]
 
 
-async def test_a_claim_racing_a_suspension_is_before_it_or_refused(engine: Engine) -> None:
-    """After the suspension is acknowledged no claim succeeds."""
-    who, job, second = await _working_technician(engine)
+async def test_no_claim_succeeds_after_a_suspension(engine: Engine) -> None:
+    """A claim at the same time as a suspension may succeed; after the reply to the suspension every
+    claim is refused.
+    """
+    who, job, second = await _technician_with_two_offers(engine)
     raced = asyncio.create_task(jobs.claim(engine, who, job))
     await accounts.suspend_user(engine, ADMIN, who.id, reason="…")
     await asyncio.gather(raced, return_exceptions=True)
@@ -301,14 +333,15 @@ async def test_a_claim_racing_a_suspension_is_before_it_or_refused(engine: Engin
         await jobs.claim(engine, who, second)
 
 
-async def _working_technician(engine: Engine) -> tuple[Principal, JobId, JobId]:
+async def _technician_with_two_offers(engine: Engine) -> tuple[Principal, JobId, JobId]:
+    """Create a technician with a capacity of two and two offers. Return the technician and both jobs."""
     serves = await people.service(engine)
-    who = await staff.eligible(engine, serves, capacity=2)
+    who = await staff.create_eligible_technician(engine, serves, capacity=2)
     customer = await people.customer(engine)
     return who, await people.offered(engine, customer, serves), await people.offered(engine, customer, serves)
 
 
-async def test_the_cli_principal_is_described(engine: Engine) -> None:
-    """The principal of the command line has a description although it has no account."""
+async def test_the_command_lines_principal_can_be_read(engine: Engine) -> None:
+    """`accounts.me` returns a user for the principal of the command line, which has no account."""
     found = await accounts.read_own_user(engine, ADMIN)
     assert (found.id, found.role, found.active, ADMIN.role in ADMINS) == ("cli_admin", "admin", True, True)

@@ -1,5 +1,6 @@
-"""The engine allocates jobs: which technicians it considers, which one gets the job, and what happens after a
-refusal."""
+"""Allocation, in which the engine assigns a job without an offer: which technicians it considers, whom it assigns, and
+what happens after a refusal.
+"""
 
 from __future__ import annotations
 
@@ -21,51 +22,53 @@ from tests.support.clock import advance
 from tests.support.dispatch_setup import exclusions, metres_north, run_due_tasks
 
 
-async def book(engine: Engine, carla: Principal, serves: ServiceId, **more: Any) -> JobId:
-    """Book a job of the blueprint in which the engine chooses."""
+async def book_managed_job(engine: Engine, carla: Principal, serves: ServiceId, **more: Any) -> JobId:
+    """Book a job of the blueprint `managed`, in which the engine assigns the technician. Return its id."""
     return people.id_of(await people.job(engine, carla, serves, blueprint="managed", **more))
 
 
-async def rate(engine: Engine, name: str, stars: float) -> None:
-    """Set a technician's rating."""
+async def set_rating(engine: Engine, name: str, stars: float) -> None:
+    """Write a technician's rating to Redis."""
     row = keys.technician(DEFAULT_ZONE, TechnicianId(UserId(name)))
     await engine.store.redis.hset(row, "rating", str(stars))
 
 
-async def holder(engine: Engine, job: JobId) -> tuple[str, str]:
-    """Return a job's holder and status."""
+async def holder_and_status(engine: Engine, job: JobId) -> tuple[str, str]:
+    """Return a job's holder ("" if it has none) and its status."""
     row = await engine.store.redis.hmget(keys.job(DEFAULT_ZONE, job), "holder", "status")
     return row[0].decode(), row[1].decode()
 
 
-async def unfilled(engine: Engine, job: JobId) -> list[Any]:
-    """Return the events that inform ops that nobody takes a job."""
+async def unfilled_events(engine: Engine, job: JobId) -> list[Any]:
+    """Return the channels and the step of each `job.unfilled`, the event that informs ops that no technician takes the
+    job.
+    """
     return [(e.to, event_log.payload(e)["step"]) for e in await event_log.events(engine, "job.unfilled", job)]
 
 
 async def test_allocation_is_retried_while_nobody_is_eligible(engine: Engine) -> None:
-    """Ops are informed once, the engine tries again every minute, and a technician who is eligible by then gets the
-    job.
+    """If no technician is eligible, ops receive one `job.unfilled` and the engine tries again every minute. It assigns
+    a technician who goes online in the meantime.
     """
     serves, carla = await people.service(engine), await people.customer(engine)
     await people.technician(engine, "away", serves, at=None)
-    job = await book(engine, carla, serves)
+    job = await book_managed_job(engine, carla, serves)
     await run_due_tasks(engine)
-    assert await holder(engine, job) == ("", "requested")
-    [(to, step)] = await unfilled(engine, job)
+    assert await holder_and_status(engine, job) == ("", "requested")
+    [(to, step)] = await unfilled_events(engine, job)
     assert "role:ops" in to and step == "allocate"
     await advance(engine, 60.1)
     await run_due_tasks(engine)
-    assert len(await unfilled(engine, job)) == 1
+    assert len(await unfilled_events(engine, job)) == 1
     await live.set_availability(engine, people.hot_technician("away"), "away", online=True, position=metres_north(50))
     await advance(engine, 60.1)
     await run_due_tasks(engine)
-    assert await holder(engine, job) == ("away", "assigned")
+    assert await holder_and_status(engine, job) == ("away", "assigned")
 
 
 async def test_ineligible_technicians_are_not_chosen(engine: Engine) -> None:
-    """A technician who is blocked by the customer, lacks the service, is at capacity or declined before is excluded,
-    and the wave records the reason.
+    """The engine assigns no technician whom the customer blocked, who lacks the service, who is at capacity or who left
+    the job before. The wave's record contains each reason.
     """
     serves, other, carla = await people.service(engine), await people.service(engine), await people.customer(engine)
     for name, service in (("blocked", serves), ("elsewhere", other), ("full", serves), ("left", serves)):
@@ -73,27 +76,27 @@ async def test_ineligible_technicians_are_not_chosen(engine: Engine) -> None:
     await engine.store.redis.sadd(keys.user_blocks(DEFAULT_ZONE, carla.id), "blocked")
     row = keys.technician(DEFAULT_ZONE, TechnicianId(UserId("full")))
     await engine.store.redis.hset(row, "load", 1)
-    job = await book(engine, carla, serves)
+    job = await book_managed_job(engine, carla, serves)
     await engine.store.redis.hset(keys.job_offers(DEFAULT_ZONE, job), "left", "left 0 1 1 0")
     await run_due_tasks(engine)
-    assert (await holder(engine, job))[0] == ""
+    assert (await holder_and_status(engine, job))[0] == ""
     assert await exclusions(engine, job) == {"blocked": ["blocked"], "at_capacity": ["full"], "left": ["left"]}
 
 
 async def test_the_best_score_gets_the_job_and_its_parts_are_recorded(engine: Engine) -> None:
-    """Rating and low workload outweigh some kilometres; customer, holder and ops receive the event, and ops see each
-    part of the score.
+    """The engine assigns the technician with the best score, in which rating and low workload outweigh some kilometres.
+    The wave's record contains each part of each score.
     """
     serves, carla = await people.service(engine), await people.customer(engine)
     await people.technician(engine, "near", serves, at=metres_north(100))
     await people.technician(engine, "good", serves, at=metres_north(1_000))
     await people.technician(engine, "busy", serves, at=metres_north(900), capacity=2)
     for name, stars in (("near", 4.0), ("good", 4.9), ("busy", 5.0)):
-        await rate(engine, name, stars)
+        await set_rating(engine, name, stars)
     await engine.store.redis.hset(keys.technician(DEFAULT_ZONE, TechnicianId(UserId("busy"))), "load", 1)
-    job = await book(engine, carla, serves)
+    job = await book_managed_job(engine, carla, serves)
     await run_due_tasks(engine)
-    assert await holder(engine, job) == ("good", "assigned")
+    assert await holder_and_status(engine, job) == ("good", "assigned")
     [event] = await event_log.events(engine, "job.assigned", job)
     assert {f"user:{carla.id}", "role:ops"} <= set(event.to) and "user:good" not in event.to
     [asked] = await event_log.public_events(engine, "job.assigned", job)
@@ -109,60 +112,64 @@ async def test_the_best_score_gets_the_job_and_its_parts_are_recorded(engine: En
 
 
 async def test_after_a_decline_the_next_best_is_assigned(engine: Engine) -> None:
-    """A decline and a missing answer both pass the job on; when no candidate is left it is unfilled, and ops are
-    informed.
+    """After a decline or 60 s without an answer, the engine assigns the next best technician. Without a further
+    candidate the job is `requested` again and ops receive `job.unfilled`.
     """
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "one", serves, at=metres_north(100))
     await people.technician(engine, "two", serves, at=metres_north(200))
-    job = await book(engine, carla, serves)
+    job = await book_managed_job(engine, carla, serves)
     await run_due_tasks(engine)
     await jobs.run_command(engine, one, job, Step(command="decline"))
     await run_due_tasks(engine)
-    assert await holder(engine, job) == ("two", "assigned")
-    await advance(engine, 60.1)  # no answer counts as a decline: a timer of the blueprint
+    assert await holder_and_status(engine, job) == ("two", "assigned")
+    await advance(engine, 60.1)  # a timer of the blueprint treats a missing answer as a decline
     await live.renew_leases(engine, DEFAULT_ZONE, ["one", "two"])
     await run_due_tasks(engine)
-    assert await holder(engine, job) == ("", "requested") and len(await unfilled(engine, job)) == 1
+    assert await holder_and_status(engine, job) == ("", "requested") and len(await unfilled_events(engine, job)) == 1
     assert (await exclusions(engine, job))["left"] == ["one", "two"]
     with pytest.raises(CalloutError):
         await jobs.run_command(engine, one, job, Step(command="accept"))
 
 
-async def test_the_preferred_technician_comes_before_a_better_one(engine: Engine) -> None:
-    """The customer's preferred technician is chosen if they are eligible, wherever in the zone they are."""
+async def test_the_preferred_technician_is_assigned_before_a_better_one(engine: Engine) -> None:
+    """If the technician whom the customer prefers is eligible, the engine assigns them, at any distance within the
+    zone.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     await people.technician(engine, "near", serves, at=metres_north(100))
     await people.technician(engine, "friend", serves, at=metres_north(30_000))
-    job = await book(engine, carla, serves, technician="friend")
+    job = await book_managed_job(engine, carla, serves, technician="friend")
     await run_due_tasks(engine)
-    assert (await holder(engine, job))[0] == "friend"
+    assert (await holder_and_status(engine, job))[0] == "friend"
 
 
-async def test_the_zone_is_searched_outward_and_a_crowd_does_not_hide_others(engine: Engine) -> None:
-    """Far from all technicians the radius grows step by step; among 300 technicians with former offers the search
-    continues beyond them.
+async def test_the_search_widens_until_it_finds_an_eligible_technician(engine: Engine) -> None:
+    """A search far from all technicians widens its radius until it finds one. If the nearest 300 technicians left the
+    job before, the search continues beyond them.
     """
     serves, carla = await people.service(engine), await people.customer(engine)
     crowd = [f"c{n}" for n in range(300)]
     for name in crowd:
         await people.technician(engine, name, serves, at=metres_north(20))
-    far = await book(engine, carla, serves, at=metres_north(900_000))
+    far = await book_managed_job(engine, carla, serves, at=metres_north(900_000))
     await run_due_tasks(engine)
-    first = (await holder(engine, far))[0]
+    first = (await holder_and_status(engine, far))[0]
     assert first in crowd
     await people.technician(engine, "beyond", serves, at=metres_north(3_000))
-    job = await book(engine, carla, serves)
+    job = await book_managed_job(engine, carla, serves)
     await engine.store.redis.hset(keys.job_offers(DEFAULT_ZONE, job), mapping=dict.fromkeys(crowd, "left 0 1 1 0"))
     await run_due_tasks(engine)
-    assert (await holder(engine, job))[0] == "beyond"
+    assert (await holder_and_status(engine, job))[0] == "beyond"
 
 
-async def test_two_schedulers_assign_once(engine: Engine) -> None:
-    """A repeated task has no effect: there is one assignment, and the load grows by one."""
+async def test_a_repeated_allocation_assigns_once(engine: Engine) -> None:
+    """If the scheduled task of an allocation runs twice, the job is assigned once and the technician's load rises by
+    one.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     await people.technician(engine, "one", serves, capacity=5)
-    job = await book(engine, carla, serves)
+    job = await book_managed_job(engine, carla, serves)
     await run_due_tasks(engine)
     await engine.store.redis.zadd(keys.due_tasks(DEFAULT_ZONE), {f"allocate:{job}:1": 0})
     await run_due_tasks(engine)

@@ -1,4 +1,4 @@
-"""A bid is for the terms of the job at the time of the bid: nobody is bound to terms that they have not seen."""
+"""A bid is made on the terms of the job (place, time, price) at that moment. It cannot be accepted on other terms."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from engine.technicians.profile import ProfilePatch
 from engine.types import DEFAULT_ZONE, JobId, Principal, TechnicianId
 from engine.workers import scheduler
 from tests.engine import staff
-from tests.engine.test_bids import bid, listed, post
+from tests.engine.test_bids import create_bid, post_job, visible_bids
 from tests.support import event_log, people
 from tests.support.clock import advance
 
@@ -27,17 +27,18 @@ TERMS: list[dict[str, Any]] = [
     {"amount": 6000},
     {"amount": 5000, "currency": "EUR"},
 ]
+"""Edits of a job, each of which changes its terms."""
 
 
 @pytest.mark.parametrize("change", TERMS, ids="-".join)
 async def test_a_change_of_terms_ends_open_bids(engine: Engine, change: dict[str, Any]) -> None:
-    """After a change of place, time or price each bidder receives the job's public part and the end of their bid;
-    the old bid cannot be accepted, and a new one can.
+    """A change of place, time or price closes each open bid with the reason `changed`, and each bidder receives the
+    job's public part. The old bid cannot be accepted; a new one can.
     """
     serves, carla = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "tom", serves)
-    job = await post(engine, carla, serves)
-    old = await bid(engine, tom, job, 4200)
+    job = await post_job(engine, carla, serves)
+    old = await create_bid(engine, tom, job, 4200)
     await edits.edit_job(engine, carla, job, change)
     told = [event for event in await event_log.public_events(engine, "job.updated", job) if event.to == ("user:tom",)]
     assert len(told) == 1 and "address" not in event_log.payload(told[0])["job"]
@@ -45,42 +46,46 @@ async def test_a_change_of_terms_ends_open_bids(engine: Engine, change: dict[str
     assert event_log.payload(closed)["reason"] == "changed" and "user:tom" in closed.to
     with pytest.raises(IllegalTransition):
         await bids.accept(engine, carla, job, old)
-    await bids.accept(engine, carla, job, await bid(engine, tom, job, 4300))
+    await bids.accept(engine, carla, job, await create_bid(engine, tom, job, 4300))
 
 
-async def test_a_change_that_is_no_term_leaves_bids_open(engine: Engine) -> None:
-    """The bidder receives the change in the public part, and the bid stays open."""
+async def test_an_edit_of_the_notes_leaves_bids_open(engine: Engine) -> None:
+    """An edit of the notes changes no terms: the bidder receives the job's public part, and the bid remains open and
+    can be accepted.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "tom", serves)
-    job = await post(engine, carla, serves)
-    mine = await bid(engine, tom, job, 4200)
+    job = await post_job(engine, carla, serves)
+    mine = await create_bid(engine, tom, job, 4200)
     await edits.edit_job(engine, carla, job, {"notes": "gate code 4711"})
     told = [event for event in await event_log.public_events(engine, "job.updated", job) if event.to == ("user:tom",)]
     assert len(told) == 1 and b"4711" not in told[0].data
-    assert [found["status"] for found in await listed(engine, tom, job)] == ["open"]
+    assert [found["status"] for found in await visible_bids(engine, tom, job)] == ["open"]
     await bids.accept(engine, carla, job, mine)
 
 
-async def test_a_bid_from_before_the_terms_binds_nobody(engine: Engine) -> None:
-    """Accepting compares the version that the bid was made on, whichever command changed the terms."""
+async def test_a_bid_on_older_terms_cannot_be_accepted(engine: Engine) -> None:
+    """If the terms changed after a bid in any way, its acceptance is refused with `version_conflict`, because it
+    compares the version of the terms with that of the bid.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "tom", serves)
-    job = await post(engine, carla, serves)
-    old = await bid(engine, tom, job, 4200)
+    job = await post_job(engine, carla, serves)
+    old = await create_bid(engine, tom, job, 4200)
     await engine.store.command("HSET", keys.job(DEFAULT_ZONE, job), "terms", 2)
     with pytest.raises(VersionConflict):
         await bids.accept(engine, carla, job, old)
 
 
 async def test_a_bidder_is_not_invited_to_bid(engine: Engine) -> None:
-    """Neither a wave nor a late match invites a bidder; the wave records the reason, and a technician who withdrew
-    the bid may be invited.
+    """No wave and no search for late joiners invites a technician who has an open bid; the wave records the reason
+    `bid`. A technician who withdrew the bid may be invited.
     """
     serves, carla = await people.service(engine), await people.customer(engine)
     tom, tara = [await people.technician(engine, name, serves) for name in ("tom", "tara")]
-    job = await post(engine, carla, serves)
-    await bid(engine, tom, job)
-    taken_back = await bid(engine, tara, job)
+    job = await post_job(engine, carla, serves)
+    await create_bid(engine, tom, job)
+    taken_back = await create_bid(engine, tara, job)
     await bids.withdraw(engine, tara, job, taken_back)
     await scheduler.open_wave(engine, DEFAULT_ZONE, job, 1)
     created = await event_log.events(engine, "offer.created", job)
@@ -91,13 +96,13 @@ async def test_a_bidder_is_not_invited_to_bid(engine: Engine) -> None:
     assert len(await event_log.events(engine, "offer.created", job)) == 1
 
 
-async def test_removing_a_skill_withdraws_its_offers(engine: Engine) -> None:
-    """The open offer for the service closes (`withdrawn`), leaves the list, and a claim is `not_offered`; offers for
-    other services stay.
+async def test_removing_a_service_withdraws_its_offers(engine: Engine) -> None:
+    """When a technician removes a service from the profile, the open offer for this service closes with the reason
+    `withdrawn`, and a claim is refused with `not_offered`. Offers for other services remain open.
     """
     plumbing, wiring = await people.service(engine), await people.service(engine, name="Wiring")
     carla = await people.customer(engine)
-    who = await staff.eligible(engine, plumbing, capacity=2)
+    who = await staff.create_eligible_technician(engine, plumbing, capacity=2)
     await profile.patch_technician(engine, who, TechnicianId(who.id), ProfilePatch(services=[plumbing, wiring]))
     gone, kept = [await people.offered(engine, carla, serves) for serves in (plumbing, wiring)]
     await profile.patch_technician(engine, who, TechnicianId(who.id), ProfilePatch(services=[wiring]))
@@ -113,12 +118,12 @@ async def test_removing_a_skill_withdraws_its_offers(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("blueprint", ["direct_booking", "marketplace"])
-async def test_removing_a_skill_closes_a_direct_request(engine: Engine, blueprint: str) -> None:
-    """The request closes and cannot be claimed, and the job expires; if the technician went offline before, the
-    result is the same.
+async def test_removing_a_service_closes_a_direct_request(engine: Engine, blueprint: str) -> None:
+    """When a booked technician removes the service from the profile, the request closes with the reason `withdrawn`,
+    cannot be accepted, and the job expires. The technician was offline before, which changes nothing.
     """
     plumbing, wiring = await people.service(engine), await people.service(engine, name="Wiring")
-    carla, who = await people.customer(engine), await staff.eligible(engine, plumbing)
+    carla, who = await people.customer(engine), await staff.create_eligible_technician(engine, plumbing)
     job = people.id_of(await people.job(engine, carla, plumbing, blueprint=blueprint, technician=who.id))
     await live.set_availability(engine, who, who.id, online=False)
     assert len((await offers.find_open_offers(engine, who)).items) == 1
@@ -134,17 +139,18 @@ async def test_removing_a_skill_closes_a_direct_request(engine: Engine, blueprin
     assert await engine.store.command("HGET", keys.job(DEFAULT_ZONE, job), "status") == b"expired"
 
 
-async def _actions(engine: Engine, who: Principal, job: JobId) -> list[str]:
+async def _actions_of(engine: Engine, who: Principal, job: JobId) -> list[str]:
+    """Return the actions that a caller sees on a job."""
     found: list[str] = msgspec.json.decode(await job_queries.read_job(engine, who, job))["actions"]
     return found
 
 
-async def test_removing_a_skill_leaves_only_decline_for_an_unaccepted_assignment(engine: Engine) -> None:
-    """The technician can only decline the assignment until they have the skill again; an assignment that ops forced
-    can be accepted.
+async def test_without_the_service_an_assignment_can_only_be_declined(engine: Engine) -> None:
+    """An assigned technician who removed the service can only decline, until they add it again. If ops forced the
+    assignment, the technician may also accept.
     """
     plumbing, wiring = await people.service(engine), await people.service(engine, name="Wiring")
-    carla, who = await people.customer(engine), await staff.eligible(engine, plumbing)
+    carla, who = await people.customer(engine), await staff.create_eligible_technician(engine, plumbing)
     me = TechnicianId(who.id)
     job = people.id_of(await people.job(engine, carla, plumbing, blueprint="managed"))
     assign = Step(command="assign", technician=who.id)
@@ -152,11 +158,11 @@ async def test_removing_a_skill_leaves_only_decline_for_an_unaccepted_assignment
     await profile.patch_technician(engine, who, me, ProfilePatch(services=[wiring]))
     with pytest.raises(IllegalTransition):
         await jobs.run_command(engine, who, job, Step(command="accept"))
-    assert await _actions(engine, who, job) == ["decline"]
+    assert await _actions_of(engine, who, job) == ["decline"]
     await profile.patch_technician(engine, who, me, ProfilePatch(services=[plumbing]))
-    assert await _actions(engine, who, job) == ["accept", "decline"]
+    assert await _actions_of(engine, who, job) == ["accept", "decline"]
     await profile.patch_technician(engine, who, me, ProfilePatch(services=[wiring]))
     await jobs.run_command(engine, who, job, Step(command="decline"))
     await jobs.run_command(engine, people.ADMIN, job, msgspec.structs.replace(assign, force=True))
-    assert await _actions(engine, who, job) == ["accept", "decline"]
+    assert await _actions_of(engine, who, job) == ["accept", "decline"]
     await jobs.run_command(engine, who, job, Step(command="accept"))

@@ -1,4 +1,4 @@
-"""Bids: who may bid, how a bid is accepted, and how all other bids end."""
+"""Bids: who may bid, how a bid is accepted, and how the other bids of the job end."""
 
 from __future__ import annotations
 
@@ -36,40 +36,42 @@ from tests.support import event_log, people
 from tests.support.clock import advance
 
 
-async def post(engine: Engine, who: Principal, serves: ServiceId, **changes: object) -> JobId:
-    """Post a job that takes bids; nobody is invited to it."""
+async def post_job(engine: Engine, who: Principal, serves: ServiceId, **changes: object) -> JobId:
+    """Book a job of the blueprint `marketplace`, which takes bids, and return its id. No wave opens, so no technician
+    is invited.
+    """
     return people.id_of(await people.job(engine, who, serves, blueprint="marketplace", **changes))  # type: ignore[arg-type]
 
 
-async def bid(engine: Engine, who: Principal, job: str, amount: int | None = None, **more: Any) -> str:
-    """Make a bid and return its id."""
+async def create_bid(engine: Engine, who: Principal, job: str, amount: int | None = None, **more: Any) -> str:
+    """Make a bid and return its id. Without ``amount`` the bid accepts the customer's price."""
     found: str = msgspec.json.decode((await bids.create(engine, who, job, BidTerms(amount=amount), **more)).bid)["id"]
     return found
 
 
-async def listed(engine: Engine, who: Principal, job: str) -> list[dict[str, Any]]:
-    """Return the bids that a caller sees."""
+async def visible_bids(engine: Engine, who: Principal, job: str) -> list[dict[str, Any]]:
+    """Return the bids of the job that a caller may see."""
     return [msgspec.json.decode(item) for item in (await bids.find(engine, who, job)).items]
 
 
-async def seen(engine: Engine, who: Principal, job: str) -> dict[str, Any]:
-    """Return the job as a caller sees it."""
+async def visible_job(engine: Engine, who: Principal, job: str) -> dict[str, Any]:
+    """Return the job as the caller sees it."""
     found: dict[str, Any] = msgspec.json.decode(await job_queries.read_job(engine, who, job))
     return found
 
 
-def shown(done: Outcome | BidOutcome) -> dict[str, Any]:
-    """Return the decoded job of an outcome."""
+def json_of(done: Outcome | BidOutcome) -> dict[str, Any]:
+    """Return the decoded bid of a `BidOutcome`, or the decoded job of an `Outcome`."""
     found: dict[str, Any] = msgspec.json.decode((done.bid if isinstance(done, BidOutcome) else done.job) or b"")
     return found
 
 
-async def command(engine: Engine, who: Principal, job: str, command: str, **more: Any) -> None:
-    """Send a command without arguments."""
-    await jobs.run_command(engine, who, job, Step(command=command, **more))
+async def send_command(engine: Engine, who: Principal, job: str, name: str, **more: Any) -> None:
+    """Send a command of the job's blueprint."""
+    await jobs.run_command(engine, who, job, Step(command=name, **more))
 
 
-# Who may not
+# Refusals
 
 
 @pytest.mark.parametrize(
@@ -83,22 +85,26 @@ async def command(engine: Engine, who: Principal, job: str, command: str, **more
 async def test_the_technician_is_checked_before_the_job(
     engine: Engine, change: dict[str, object], error: type[CalloutError]
 ) -> None:
-    """As at a claim, an ineligible technician gets their own reason, even for a job that they may not read."""
+    """A bid by an ineligible technician is refused with the reason of their own account, even for a job that they may
+    not read.
+    """
     serves = await people.service(engine)
     who = await people.technician(engine, "t1", await people.service(engine), at=None, **change)
-    job = await post(engine, await people.customer(engine), serves)
+    job = await post_job(engine, await people.customer(engine), serves)
     with pytest.raises(error):
-        await bid(engine, who, job)
+        await create_bid(engine, who, job)
 
 
-async def test_other_roles_do_not_bid_nor_accept(engine: Engine) -> None:
-    """Only technicians bid, and only the job's customer accepts, whatever the job."""
+async def test_only_technicians_bid_and_only_customers_accept(engine: Engine) -> None:
+    """A bid or a withdrawal by any role but `technician` is forbidden, and so is the acceptance of a bid by any role
+    but `customer`.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
-    job, tom = await post(engine, carla, serves), await people.technician(engine, "t1", serves)
+    job, tom = await post_job(engine, carla, serves), await people.technician(engine, "t1", serves)
     for role in ("customer", "ops_manager", "admin", "service", "mediator"):
         stranger = Principal(UserId("x"), role)  # type: ignore[arg-type]
         with pytest.raises(Forbidden):
-            await bid(engine, stranger, job)
+            await create_bid(engine, stranger, job)
         with pytest.raises(Forbidden):
             await bids.withdraw(engine, stranger, job, "bid_x")
         if role != "customer":
@@ -109,16 +115,18 @@ async def test_other_roles_do_not_bid_nor_accept(engine: Engine) -> None:
 
 
 async def test_strangers_get_not_found(engine: Engine) -> None:
-    """A technician without the service, a blocked one and another customer cannot read, bid for or accept it."""
+    """A technician without the service, a technician whom the customer blocked and another customer get `not_found`
+    when they read the job, bid for it or accept a bid.
+    """
     serves, other = await people.service(engine), await people.service(engine, name="Gardening")
     carla, otto = await people.customer(engine), await people.customer(engine, "Otto")
-    job = await post(engine, carla, serves)
+    job = await post_job(engine, carla, serves)
     gus, avoided = await people.technician(engine, "gus", other), await people.technician(engine, "bo", serves)
     await engine.store.redis.sadd(keys.user_blocks(DEFAULT_ZONE, UserId(carla.id)), avoided.id)  # type: ignore[misc]
     tom = await people.technician(engine, "tom", serves)
-    name = await bid(engine, tom, job)
+    name = await create_bid(engine, tom, job)
     for who in (gus, avoided):
-        for ask in (bid(engine, who, job), job_queries.read_job(engine, who, job), bids.find(engine, who, job)):
+        for ask in (create_bid(engine, who, job), job_queries.read_job(engine, who, job), bids.find(engine, who, job)):
             with pytest.raises(NotFound):
                 await ask
         with pytest.raises(NotFound):
@@ -131,40 +139,44 @@ async def test_strangers_get_not_found(engine: Engine) -> None:
 
 
 async def test_a_job_that_is_broadcast_takes_no_bids(engine: Engine) -> None:
-    """A blueprint that broadcasts has no bids."""
+    """A bid for a job whose blueprint has no bids is refused with `not_found`."""
     serves, carla = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "tom", serves)
     job = await people.offered(engine, carla, serves)
     with pytest.raises(NotFound):
-        await bid(engine, tom, job)
+        await create_bid(engine, tom, job)
 
 
 async def test_one_open_bid_per_technician_and_a_limit_per_job(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second bid is a `duplicate` until the first is withdrawn, and bids above the job's limit are refused."""
+    """A second bid of a technician is refused as `duplicate` until they withdraw the first. A bid above the limit of
+    open bids for each job is refused with `at_capacity`.
+    """
     monkeypatch.setattr(bids, "MAX_BIDS", 2)
     serves, carla = await people.service(engine), await people.customer(engine)
     tom, tara, tim = [await people.technician(engine, name, serves) for name in ("tom", "tara", "tim")]
-    job = await post(engine, carla, serves)
-    name = await bid(engine, tom, job)
+    job = await post_job(engine, carla, serves)
+    name = await create_bid(engine, tom, job)
     with pytest.raises(Duplicate):
-        await bid(engine, tom, job)
-    await bid(engine, tara, job)
+        await create_bid(engine, tom, job)
+    await create_bid(engine, tara, job)
     with pytest.raises(AtCapacity):
-        await bid(engine, tim, job)
+        await create_bid(engine, tim, job)
     await bids.withdraw(engine, tom, job, name)
-    assert await bid(engine, tom, job) != name
+    assert await create_bid(engine, tom, job) != name
     with pytest.raises(NotFound):
         await bids.withdraw(engine, tom, job, name)
 
 
-async def test_a_bid_may_be_bound_to_the_version_read(engine: Engine) -> None:
-    """Another version is refused with the current job, of which the technician sees the public part."""
+async def test_a_bid_for_another_version_is_refused(engine: Engine) -> None:
+    """A bid, a withdrawal and an acceptance with another version of the job are refused with `version_conflict` and the
+    current job; the technician gets its public part only.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
-    tom, job = await people.technician(engine, "tom", serves), await post(engine, carla, serves)
+    tom, job = await people.technician(engine, "tom", serves), await post_job(engine, carla, serves)
     with pytest.raises(VersionConflict) as caught:
         await bids.create(engine, tom, job, BidTerms(version=7))
     assert "customer" not in msgspec.json.decode(caught.value.extra["job"])
-    name = await bid(engine, tom, job)
+    name = await create_bid(engine, tom, job)
     for act in (bids.withdraw(engine, tom, job, name, version=7), bids.accept(engine, carla, job, name, version=7)):
         with pytest.raises(VersionConflict) as caught:
             await act
@@ -172,11 +184,11 @@ async def test_a_bid_may_be_bound_to_the_version_read(engine: Engine) -> None:
 
 
 async def test_a_closed_bid_is_not_accepted(engine: Engine) -> None:
-    """A withdrawn bid or one of an expired job is not accepted, and a closed bid is not withdrawn."""
+    """A withdrawn bid and a bid of an expired job cannot be accepted, and an expired job takes no bids."""
     serves, carla = await people.service(engine), await people.customer(engine)
     tom, tara = await people.technician(engine, "tom", serves), await people.technician(engine, "tara", serves)
-    job = await post(engine, carla, serves)
-    first, second = await bid(engine, tom, job), await bid(engine, tara, job)
+    job = await post_job(engine, carla, serves)
+    first, second = await create_bid(engine, tom, job), await create_bid(engine, tara, job)
     await bids.withdraw(engine, tom, job, first)
     with pytest.raises(IllegalTransition):
         await bids.accept(engine, carla, job, first)
@@ -184,47 +196,51 @@ async def test_a_closed_bid_is_not_accepted(engine: Engine) -> None:
     with pytest.raises(Expired):
         await bids.accept(engine, carla, job, second)
     with pytest.raises(Expired):
-        await bid(engine, tom, job)
+        await create_bid(engine, tom, job)
 
 
 @pytest.mark.parametrize("change", [{"kyc": "rejected"}, {"account": "suspended"}, {"services": []}])
 async def test_a_bid_of_a_technician_who_is_no_longer_eligible_is_invalid(
     engine: Engine, change: dict[str, Any]
 ) -> None:
-    """Accepting it is refused as invalid at the bid, and the job can take other bids."""
+    """Acceptance of a bid whose bidder is no longer eligible is invalid at `/bid`, and the job remains open."""
     serves, carla = await people.service(engine), await people.customer(engine)
-    tom, job = await people.technician(engine, "tom", serves), await post(engine, carla, serves)
-    name = await bid(engine, tom, job)
+    tom, job = await people.technician(engine, "tom", serves), await post_job(engine, carla, serves)
+    name = await create_bid(engine, tom, job)
     hot = keys.technician(DEFAULT_ZONE, TechnicianId(UserId("tom")))
     text = {field: " ".join(value) if isinstance(value, list) else value for field, value in change.items()}
     await engine.store.redis.hset(hot, mapping=text)  # type: ignore[misc]
     with pytest.raises(Invalid) as caught:
         await bids.accept(engine, carla, job, name)
     assert [error[0] for error in caught.value.errors] == ["/bid"]
-    assert (await seen(engine, carla, job))["status"] == "open"
+    assert (await visible_job(engine, carla, job))["status"] == "open"
 
 
 async def test_a_bid_of_a_technician_at_capacity_is_not_accepted(engine: Engine) -> None:
-    """A technician may bid for several jobs, and hold only as many as their capacity allows."""
+    """A technician may bid for more jobs than their capacity. When they are at capacity, the acceptance of another bid
+    is refused with `at_capacity`.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "tom", serves)
-    job, other = await post(engine, carla, serves), await post(engine, carla, serves)
-    name, elsewhere = await bid(engine, tom, job), await bid(engine, tom, other)
+    job, other = await post_job(engine, carla, serves), await post_job(engine, carla, serves)
+    name, elsewhere = await create_bid(engine, tom, job), await create_bid(engine, tom, other)
     await bids.accept(engine, carla, other, elsewhere)
     with pytest.raises(AtCapacity):
         await bids.accept(engine, carla, job, name)
 
 
-# What they come to
+# Effects
 
 
 async def test_only_the_parties_receive_a_bid(engine: Engine) -> None:
-    """Bidder, customer and ops receive the bid with the bidder's public card, and with an amount if it has one."""
+    """The bidder, the customer and ops receive `bid.created` with the bidder's public card and the amount. Other
+    bidders do not receive it and do not see the bid in the list.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     tom, tara = await people.technician(engine, "tom", serves), await people.technician(engine, "tara", serves)
-    job = await post(engine, carla, serves)
-    made = shown(await bids.create(engine, tom, job, BidTerms(amount=4200, note='I have "all" tools')))
-    await bid(engine, tara, job)
+    job = await post_job(engine, carla, serves)
+    made = json_of(await bids.create(engine, tom, job, BidTerms(amount=4200, note='I have "all" tools')))
+    await create_bid(engine, tara, job)
     assert {**made, "created_at": ""} == {
         "id": made["id"],
         "job": job,
@@ -240,53 +256,53 @@ async def test_only_the_parties_receive_a_bid(engine: Engine) -> None:
     assert set(first.to) == {"user:tom", f"user:{carla.id}", "role:ops", f"job:{job}"}
     assert first.actor == "technician:tom"
     assert event_log.payload(second)["bid"]["amount"] is None and "user:tom" not in second.to
-    assert [b["technician"]["id"] for b in await listed(engine, carla, job)] == ["tom", "tara"]
-    assert [b["technician"]["id"] for b in await listed(engine, people.ADMIN, job)] == ["tom", "tara"]
-    assert [b["technician"]["id"] for b in await listed(engine, tara, job)] == ["tara"]
+    assert [b["technician"]["id"] for b in await visible_bids(engine, carla, job)] == ["tom", "tara"]
+    assert [b["technician"]["id"] for b in await visible_bids(engine, people.ADMIN, job)] == ["tom", "tara"]
+    assert [b["technician"]["id"] for b in await visible_bids(engine, tara, job)] == ["tara"]
 
 
 async def test_a_possible_bidder_reads_the_public_part(engine: Engine) -> None:
-    """Their actions are bid, then withdraw, without an invitation; after the end they still read the job."""
+    """A technician with the service reads the job's public part without an invitation; the action is `bid`, and
+    `withdraw` after a bid. After another bid is accepted, a bidder can still read the job, and others cannot.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     tom, tara = await people.technician(engine, "tom", serves), await people.technician(engine, "tara", serves)
-    job = await post(engine, carla, serves)
-    before = await seen(engine, tom, job)
+    job = await post_job(engine, carla, serves)
+    before = await visible_job(engine, tom, job)
     assert before["actions"] == ["bid"] and not {"customer", "address", "reference", "metadata"} & set(before)
-    name = await bid(engine, tom, job)
-    assert (await seen(engine, tom, job))["actions"] == ["withdraw"]
-    await bids.accept(engine, carla, job, await bid(engine, tara, job))
-    assert (await seen(engine, tom, job))["actions"] == []
-    assert [b["id"] for b in await listed(engine, tom, job)] == [name]
+    name = await create_bid(engine, tom, job)
+    assert (await visible_job(engine, tom, job))["actions"] == ["withdraw"]
+    await bids.accept(engine, carla, job, await create_bid(engine, tara, job))
+    assert (await visible_job(engine, tom, job))["actions"] == []
+    assert [b["id"] for b in await visible_bids(engine, tom, job)] == [name]
     late = await people.technician(engine, "late", serves)
     with pytest.raises(NotFound):
         await job_queries.read_job(engine, late, job)
 
 
-async def test_bidding_answers_the_invitation(engine: Engine) -> None:
-    """After a bid the offer leaves the technician's list; after a withdrawal they are not invited again but may bid
-    again.
-    """
+async def test_a_bid_closes_the_invitation(engine: Engine) -> None:
+    """When an invited technician bids, the offer leaves their list. After they withdraw the bid, they may bid again."""
     serves, carla = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "tom", serves)
     job = await people.offered(engine, carla, serves, blueprint="marketplace")
     assert [msgspec.json.decode(o)["job"]["id"] for o in (await offers.find_open_offers(engine, tom)).items] == [job]
-    name = await bid(engine, tom, job)
+    name = await create_bid(engine, tom, job)
     assert (await offers.find_open_offers(engine, tom)).items == []
     await bids.withdraw(engine, tom, job, name)
-    assert (await seen(engine, tom, job))["actions"] == ["bid"]
+    assert (await visible_job(engine, tom, job))["actions"] == ["bid"]
 
 
-async def test_an_accepted_bid_gives_the_job_and_ends_the_others(engine: Engine) -> None:
-    """The bidder is the holder at the bid's price with one event of the job; each other bidder receives only the end
-    of their own bid.
+async def test_an_accepted_bid_assigns_the_job_and_declines_the_others(engine: Engine) -> None:
+    """When a bid is accepted, its bidder holds the job at the price of the bid. Each other bidder receives only
+    `bid.closed` of their own bid, with the reason `declined`.
     """
     serves, carla = await people.service(engine), await people.customer(engine)
     crowd = [await people.technician(engine, name, serves) for name in ("tom", "tara", "tim")]
-    job = await post(engine, carla, serves, amount=5000)
-    names = [await bid(engine, who, job, 4000 + n) for n, who in enumerate(crowd)]
+    job = await post_job(engine, carla, serves, amount=5000)
+    names = [await create_bid(engine, who, job, 4000 + n) for n, who in enumerate(crowd)]
     await bids.withdraw(engine, crowd[2], job, names[2])
     done = await bids.accept(engine, carla, job, names[1])
-    job_now = shown(done)
+    job_now = json_of(done)
     assert (job_now["status"], job_now["phase"], job_now["amount"]) == ("scheduled", "assigned", 4001)
     assert job_now["technician"]["id"] == "tara" and done.message == "Bid accepted"
     assigned, accepted, closed = (await event_log.events(engine, job=job))[-3:]
@@ -296,41 +312,43 @@ async def test_an_accepted_bid_gives_the_job_and_ends_the_others(engine: Engine)
     assert event_log.payload(accepted)["bid"]["id"] == names[1] and "user:tom" not in accepted.to
     assert event_log.payload(closed)["bid"]["id"] == names[0] and event_log.payload(closed)["reason"] == "declined"
     assert set(closed.to) == {"user:tom", f"user:{carla.id}", "role:ops"}
-    assert {b["id"]: b["status"] for b in await listed(engine, carla, job)} == dict(
+    assert {b["id"]: b["status"] for b in await visible_bids(engine, carla, job)} == dict(
         zip(names, ("declined", "accepted", "withdrawn"), strict=True)
     )
     again = await bids.accept(engine, carla, job, names[1])
-    assert again.repeated and shown(again)["version"] == job_now["version"]
-    for late in (bids.accept(engine, carla, job, names[0]), bid(engine, crowd[2], job)):
+    assert again.repeated and json_of(again)["version"] == job_now["version"]
+    for late in (bids.accept(engine, carla, job, names[0]), create_bid(engine, crowd[2], job)):
         with pytest.raises(IllegalTransition):
             await late
     with pytest.raises(IllegalTransition):
         await bids.withdraw(engine, crowd[1], job, names[1])
 
 
-async def test_an_hourly_rate_stays(engine: Engine) -> None:
-    """On a job by the hour the bid's amount does not become the price, whatever the metadata say, and neither does a
-    missing amount.
+async def test_a_bid_changes_no_hourly_rate(engine: Engine) -> None:
+    """The acceptance of a bid for hourly work does not change the rate, whatever the metadata contain. A bid without an
+    amount does not change the price.
     """
     hourly, flat = await people.service(engine, pricing="hourly"), await people.service(engine)
     carla = await people.customer(engine)
     tom = await people.technician(engine, "tom", hourly, capacity=3)
     tara = await people.technician(engine, "tara", flat)
-    job = await post(engine, carla, hourly, metadata={"pricing": "flat"})
-    assert shown(await bids.accept(engine, carla, job, await bid(engine, tom, job, 1)))["amount"] == 5000
-    other = await post(engine, carla, flat, amount=700)
-    assert shown(await bids.accept(engine, carla, other, await bid(engine, tara, other)))["amount"] == 700
+    job = await post_job(engine, carla, hourly, metadata={"pricing": "flat"})
+    assert json_of(await bids.accept(engine, carla, job, await create_bid(engine, tom, job, 1)))["amount"] == 5000
+    other = await post_job(engine, carla, flat, amount=700)
+    assert json_of(await bids.accept(engine, carla, other, await create_bid(engine, tara, other)))["amount"] == 700
 
 
 @pytest.mark.parametrize("how", ["cancelled", "expired"])
 async def test_bids_end_with_their_job(engine: Engine, how: str) -> None:
-    """When the job is cancelled or expires its bids close in the same step, each bidder is informed."""
+    """When a job is cancelled or expires, its bids close for the same reason, and each bidder receives
+    only their own.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     crowd = [await people.technician(engine, name, serves) for name in ("tom", "tara")]
-    job = await post(engine, carla, serves)
-    names = [await bid(engine, who, job) for who in crowd]
+    job = await post_job(engine, carla, serves)
+    names = [await create_bid(engine, who, job) for who in crowd]
     if how == "cancelled":
-        await command(engine, carla, job, "cancel")
+        await send_command(engine, carla, job, "cancel")
     else:
         await advance(engine, 604_801)
         await scheduled_tasks.run_task(engine, DEFAULT_ZONE, f"expire:{job}")
@@ -339,38 +357,42 @@ async def test_bids_end_with_their_job(engine: Engine, how: str) -> None:
     told = {event_log.payload(event)["bid"]["id"]: event for event in closed}
     for who, name in zip(crowd, names, strict=True):
         assert [to for to in told[name].to if to in ("user:tom", "user:tara")] == [f"user:{who.id}"]
-        assert event_log.payload(told[name])["bid"] == (await listed(engine, who, job))[0]
-        assert (await listed(engine, who, job))[0]["status"] == "closed"
+        assert event_log.payload(told[name])["bid"] == (await visible_bids(engine, who, job))[0]
+        assert (await visible_bids(engine, who, job))[0]["status"] == "closed"
 
 
 async def test_after_an_unassign_all_but_the_former_holder_may_bid_again(engine: Engine) -> None:
-    """The former holder's bid is closed and they may neither read nor bid; others may bid again."""
+    """When the holder leaves the job, their bid closes (`unassigned`). They may not bid again; other
+    technicians may.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     tom, tara = await people.technician(engine, "tom", serves), await people.technician(engine, "tara", serves)
-    job = await post(engine, carla, serves)
-    first, _ = await bid(engine, tom, job), await bid(engine, tara, job)
+    job = await post_job(engine, carla, serves)
+    first, _ = await create_bid(engine, tom, job), await create_bid(engine, tara, job)
     await bids.accept(engine, carla, job, first)
-    await command(engine, tom, job, "unassign", reason="ill")
-    assert (await seen(engine, tom, job))["actions"] == []
+    await send_command(engine, tom, job, "unassign", reason="ill")
+    assert (await visible_job(engine, tom, job))["actions"] == []
     with pytest.raises(NotOffered):
-        await bid(engine, tom, job)
+        await create_bid(engine, tom, job)
     last = (await event_log.events(engine, "bid.closed", job))[-1]
     assert event_log.payload(last)["reason"] == "unassigned" and event_log.payload(last)["bid"]["id"] == first
-    second = await bid(engine, tara, job, 4500)
-    assert shown(await bids.accept(engine, carla, job, second))["technician"]["id"] == "tara"
+    second = await create_bid(engine, tara, job, 4500)
+    assert json_of(await bids.accept(engine, carla, job, second))["technician"]["id"] == "tara"
 
 
 async def test_a_repeat_has_the_same_reply_and_one_effect(engine: Engine) -> None:
-    """The same key returns the same bid although it is closed by now; other arguments under the key are refused."""
+    """A repeat of a bid under its key returns the same bid, even after the bid was withdrawn. Other arguments under the
+    key are refused as `reused_key`.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
-    tom, job = await people.technician(engine, "tom", serves), await post(engine, carla, serves)
+    tom, job = await people.technician(engine, "tom", serves), await post_job(engine, carla, serves)
     key, other = str(uuid.uuid4()), str(uuid.uuid4())
     made = await bids.create(engine, tom, job, BidTerms(amount=1), key=key)
-    back = await bids.withdraw(engine, tom, job, shown(made)["id"], key=other)
+    back = await bids.withdraw(engine, tom, job, json_of(made)["id"], key=other)
     again = await bids.create(engine, tom, job, BidTerms(amount=1), key=key)
-    assert again.repeated and shown(again) == shown(made)
-    assert shown(await bids.withdraw(engine, tom, job, shown(made)["id"], key=other)) == shown(back)
-    assert (await bids.withdraw(engine, tom, job, shown(made)["id"])).repeated
+    assert again.repeated and json_of(again) == json_of(made)
+    assert json_of(await bids.withdraw(engine, tom, job, json_of(made)["id"], key=other)) == json_of(back)
+    assert (await bids.withdraw(engine, tom, job, json_of(made)["id"])).repeated
     with pytest.raises(ReusedKey):
         await bids.create(engine, tom, job, BidTerms(amount=2), key=key)
     assert len([e for e in await event_log.events(engine, job=job) if e.type.startswith("bid.")]) == 2

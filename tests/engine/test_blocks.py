@@ -1,4 +1,6 @@
-"""Blocks: either party sets and removes them, and Redis is correct whichever commands cross or are lost."""
+"""Blocks between a customer and a technician: either may set and remove their own. In Redis the blocks match SQL,
+whatever commands run at the same time or are lost.
+"""
 
 from __future__ import annotations
 
@@ -19,25 +21,25 @@ from tests.support import people
 
 
 async def live_blocks(engine: Engine, one: Principal, other: Principal) -> tuple[bool, bool]:
-    """Return whether each user is in the other's set in Redis."""
+    """Return, for each of two users, whether the other is in their set of blocks in Redis."""
     pairs = ((one.id, other.id), (other.id, one.id))
     found = [await engine.store.redis.sismember(keys.user_blocks(DEFAULT_ZONE, a), b) for a, b in pairs]  # type: ignore[misc]
     return bool(found[0]), bool(found[1])
 
 
 @pytest.fixture
-async def pair(engine: Engine) -> tuple[Principal, Principal]:
+async def customer_and_technician(engine: Engine) -> tuple[Principal, Principal]:
     """Create a customer and a technician."""
-    return await people.customer(engine), await staff.registered(engine)
+    return await people.customer(engine), await staff.register_technician(engine)
 
 
 async def test_only_customers_and_technicians_block_each_other(
-    engine: Engine, pair: tuple[Principal, Principal]
+    engine: Engine, customer_and_technician: tuple[Principal, Principal]
 ) -> None:
-    """Staff, a user of the same role, the caller themselves and an unknown user cannot be blocked, and there is no
-    block to remove.
+    """Staff cannot block. A customer cannot block another customer or themselves, and a block that does not exist
+    cannot be removed.
     """
-    carla, tom = pair
+    carla, tom = customer_and_technician
     with pytest.raises(Forbidden):
         await blocks.put(engine, people.ADMIN, tom.id)
     for who in (await people.customer(engine, "Otto"), carla):
@@ -49,9 +51,13 @@ async def test_only_customers_and_technicians_block_each_other(
     assert await live_blocks(engine, carla, tom) == (False, False)
 
 
-async def test_a_block_lasts_until_both_have_removed_it(engine: Engine, pair: tuple[Principal, Principal]) -> None:
-    """Each party sees and removes only their own block; in Redis the two are kept apart until both are removed."""
-    carla, tom = pair
+async def test_a_block_lasts_until_both_have_removed_it(
+    engine: Engine, customer_and_technician: tuple[Principal, Principal]
+) -> None:
+    """If both parties have blocked each other, each sees and removes only their own block. Redis has the block until
+    both have removed theirs.
+    """
+    carla, tom = customer_and_technician
     await blocks.put(engine, carla, tom.id)
     await blocks.put(engine, tom, carla.id)
     assert await live_blocks(engine, carla, tom) == (True, True) and await blocks.are_blocked(
@@ -66,10 +72,12 @@ async def test_a_block_lasts_until_both_have_removed_it(engine: Engine, pair: tu
 
 
 async def test_a_second_block_changes_nothing_and_a_key_has_its_first_reply(
-    engine: Engine, pair: tuple[Principal, Principal]
+    engine: Engine, customer_and_technician: tuple[Principal, Principal]
 ) -> None:
-    """A second block keeps the time of the first; the same key has the first reply, and is valid for one command."""
-    (carla, tom), key = pair, str(uuid.uuid4())
+    """A second block of the same user does not change the first. A repeat under the same key has the first reply, and
+    the key of a block is refused for its removal.
+    """
+    (carla, tom), key = customer_and_technician, str(uuid.uuid4())
     first = await blocks.put(engine, carla, tom.id, key=key)
     assert (await blocks.put(engine, carla, tom.id)).value == first.value
     again = await blocks.put(engine, carla, tom.id, key=key)
@@ -78,28 +86,37 @@ async def test_a_second_block_changes_nothing_and_a_key_has_its_first_reply(
         await blocks.lift(engine, carla, tom.id, key=key)
 
 
-async def test_of_concurrent_commands_the_last_in_sql_wins(engine: Engine, pair: tuple[Principal, Principal]) -> None:
-    """Whatever order the updates reach Redis in, both sets match SQL in the end."""
-    carla, tom = pair
+async def test_after_concurrent_blocks_redis_matches_sql(
+    engine: Engine, customer_and_technician: tuple[Principal, Principal]
+) -> None:
+    """When both parties block and remove blocks at the same time, the sets in Redis match SQL in the end, whatever
+    order the writes reach Redis in.
+    """
+    carla, tom = customer_and_technician
 
-    async def turn(n: int) -> None:
+    async def block_or_unblock(n: int) -> None:
+        """Block, and remove the block again unless ``n`` is divisible by 3: the customer if ``n`` is odd, else the
+        technician.
+        """
         who, other = (carla, tom.id) if n % 2 else (tom, carla.id)
         await blocks.put(engine, who, other)
         if n % 3:
             await blocks.lift(engine, who, other)
 
     for _ in range(5):
-        await asyncio.gather(*(turn(n) for n in range(6)), return_exceptions=True)
+        await asyncio.gather(*(block_or_unblock(n) for n in range(6)), return_exceptions=True)
         async with engine.archive.reading() as conn:
             stands = bool((await conn.execute(select(schema.blocks.c.user).where(schema.blocks.c.active))).all())
         assert await live_blocks(engine, carla, tom) == (stands, stands)
 
 
-async def test_the_maintenance_task_repairs_blocks_in_redis(engine: Engine, pair: tuple[Principal, Principal]) -> None:
-    """The task restores blocks that Redis lost, removes removed ones that stayed, and forgets blocks removed long
-    ago.
+async def test_the_maintenance_task_repairs_blocks_in_redis(
+    engine: Engine, customer_and_technician: tuple[Principal, Principal]
+) -> None:
+    """The maintenance task adds blocks that Redis lost, removes blocks from Redis that were removed in SQL, and deletes
+    the rows of blocks that were removed long ago.
     """
-    carla, tom = pair
+    carla, tom = customer_and_technician
     other = await people.customer(engine, "Otto")
     await blocks.put(engine, carla, tom.id)
     await blocks.put(engine, tom, other.id)

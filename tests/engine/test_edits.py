@@ -1,4 +1,4 @@
-"""Edits that depend on timing: offers that are not open yet, and a job that changes while it is edited."""
+"""Edits of a job that depend on timing: an offer that is not open yet, and a job that changes during the edit."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from engine.store import keys
 from engine.types import DEFAULT_ZONE, new_job_id
 from tests.support import event_log, people
 
-KEY = "7f6b1c9e-4b8a-4f40-9d6e-0d5b6f3c1a22"
+IDEMPOTENCY_KEY = "7f6b1c9e-4b8a-4f40-9d6e-0d5b6f3c1a22"
 
 
 async def test_an_unknown_job_is_not_found(engine: Engine) -> None:
-    """A job that does not exist is not found, whichever field is to be changed."""
+    """An edit and a price proposal for a job that does not exist are refused with `not_found`."""
     carla = await people.customer(engine)
     for name in (new_job_id(DEFAULT_ZONE), "x"):
         with pytest.raises(NotFound):
@@ -33,46 +33,52 @@ async def test_an_unknown_job_is_not_found(engine: Engine) -> None:
 async def test_an_edit_is_checked_again_after_the_job_has_moved(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If the job reaches a state without edits between reading and writing, the edit is refused and not written."""
+    """If the job reaches a state without edits after the engine has read it, the edit is checked again, refused with
+    `not_editable` and not written.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
     job = await people.offered(engine, carla, serves)
-    drafted, looks = edits._draft_change, 0
+    draft_change, attempts = edits._draft_change, 0
 
-    async def overtaken(*args: Any) -> Any:
-        nonlocal looks
-        looks += 1
-        draft = await drafted(*args)
-        if looks == 1:
+    async def draft_then_change_job(*args: Any) -> Any:
+        nonlocal attempts
+        attempts += 1
+        draft = await draft_change(*args)
+        if attempts == 1:
             for step in ("claim", "depart", "arrive"):
                 await jobs.run_command(engine, one, job, Step(command=step))
         return draft
 
-    monkeypatch.setattr(edits, "_draft_change", overtaken)
+    monkeypatch.setattr(edits, "_draft_change", draft_then_change_job)
     with pytest.raises(NotEditable):
         await edits.edit_job(engine, carla, job, {"notes": "x"})
-    assert looks == 2
+    assert attempts == 2
     assert await event_log.events(engine, "job.updated", job) == []
 
 
-async def test_an_edit_that_is_always_overtaken_is_unavailable(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a limited number of attempts the edit is unavailable, and had no effect."""
+async def test_an_edit_that_always_conflicts_is_unavailable(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the job changes during each attempt to write the edit, the edit is refused as `unavailable` after a limited
+    number of attempts.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     job = await people.offered(engine, carla, serves)
-    drafted = edits._draft_change
+    draft_change = edits._draft_change
 
-    async def overtaken(*args: Any) -> Any:
-        draft = await drafted(*args)
+    async def draft_then_change_job(*args: Any) -> Any:
+        draft = await draft_change(*args)
         await engine.store.redis.hincrby(keys.job(DEFAULT_ZONE, job), "version", 1)  # type: ignore[misc]
         return draft
 
-    monkeypatch.setattr(edits, "_draft_change", overtaken)
+    monkeypatch.setattr(edits, "_draft_change", draft_then_change_job)
     with pytest.raises(Unavailable):
         await edits.edit_job(engine, carla, job, {"notes": "x"})
 
 
 async def test_an_edit_does_not_reach_technicians_whose_offer_opens_later(engine: Engine) -> None:
-    """An offer that opens later contains the job as it is then; one that expired stays closed."""
+    """An edit sends `offer.updated` with the public part to technicians whose offer is open. It sends nothing for an
+    offer that opens later or has expired.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     for name in ("now", "later", "over"):
         await people.technician(engine, name, serves)
@@ -86,20 +92,22 @@ async def test_an_edit_does_not_reach_technicians_whose_offer_opens_later(engine
     assert event_log.payload(told)["offer"]["job"]["public_notes"] == "A tap drips" and b"Ring" not in told.data
 
 
-async def test_a_repeat_has_its_first_reply_after_the_service_is_withdrawn(engine: Engine) -> None:
-    """The same key has the first reply although the new service was deactivated since."""
+async def test_a_repeat_has_its_first_reply_after_the_service_is_deactivated(engine: Engine) -> None:
+    """A repeat of an edit under its key has the first reply, although the new service was deactivated
+    in the meantime.
+    """
     old, new, carla = await people.service(engine), await people.service(engine), await people.customer(engine)
     job = people.id_of(await people.job(engine, carla, old, blueprint="marketplace"))
-    first = await edits.edit_job(engine, carla, job, {"service": new}, key=KEY)
+    first = await edits.edit_job(engine, carla, job, {"service": new}, key=IDEMPOTENCY_KEY)
     await edits.edit_job(engine, carla, job, {"service": old})
     await services.patch_service(engine, people.ADMIN, new, {"active": False})
-    again = await edits.edit_job(engine, carla, job, {"service": new}, key=KEY)
+    again = await edits.edit_job(engine, carla, job, {"service": new}, key=IDEMPOTENCY_KEY)
     assert again.repeated and orjson.loads(bytes(again.job or b"")) == orjson.loads(bytes(first.job or b""))
 
 
-def test_the_public_part_hides_what_it_must() -> None:
-    """The public part has no customer, address, reference or metadata, and a rounded place; both texts parse with
-    their members in order.
+def test_the_public_part_has_no_private_member() -> None:
+    """The public part of a job has no customer, address, reference or metadata, and its place is rounded to three
+    decimals. The whole document has all members in their order.
     """
     members = {
         "id": "j",
@@ -122,8 +130,10 @@ def test_the_public_part_hides_what_it_must() -> None:
     assert list(job_document.decode_members(job_document.encode_members(members))) == list(members)
 
 
-async def test_bids_are_taken_as_long_as_before_when_the_place_changes(engine: Engine) -> None:
-    """The time for bids counts from the booking, however late the work is: another place does not move its end."""
+async def test_a_change_of_place_does_not_change_the_time_for_bids(engine: Engine) -> None:
+    """The time for bids counts from the booking, even if the work is much later, so an edit of the place does not
+    change its end.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     when = now_ms() + 30 * 86_400_000
     job = people.id_of(await people.job(engine, carla, serves, blueprint="marketplace", scheduled_for=when))
@@ -132,9 +142,9 @@ async def test_bids_are_taken_as_long_as_before_when_the_place_changes(engine: E
     assert await engine.store.redis.hget(keys.job(DEFAULT_ZONE, job), "expires") == ends  # type: ignore[misc]
 
 
-async def test_an_edit_must_suit_the_requested_technician(engine: Engine) -> None:
-    """There is no search for another technician: a service that the named one lacks is refused, and another time
-    moves no deadline.
+async def test_an_edit_must_suit_the_named_technician(engine: Engine) -> None:
+    """If the customer named a technician, an edit to a service that this technician lacks is refused at `/service`. An
+    edit of the time does not change the deadline of the request.
     """
     serves, other, carla = await people.service(engine), await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)

@@ -1,6 +1,7 @@
-"""Random blueprints. For every combination of guards and effects that a command may declare, the scripts, the actions
-that callers see and tests/support/reference_model.py agree. A command takes effect once under its key, and causes no
-event that the linter does not know."""
+"""Random blueprints. For each combination of guards and effects that a command may declare, the scripts, the actions in
+job views and tests/support/reference_model.py agree. A command takes effect once under its key, and appends only events
+that the linter knows.
+"""
 
 from __future__ import annotations
 
@@ -31,24 +32,24 @@ from engine.store import keys
 from engine.types import DEFAULT_ZONE, ServiceId
 from engine.workers import scheduled_tasks
 from engine.zone import log
-from tests.engine.test_every_step import REASON, Stage
+from tests.engine.test_every_step import REASON, JobSetup
 from tests.support import event_log, people
-from tests.support.reference_model import Facts, expected_code, refusal, search_mode
+from tests.support.reference_model import Facts, expected_code, refusal_code, search_mode
 
-Z = DEFAULT_ZONE
-MODES = ("broadcast", "direct", "bids", "allocate")
+ZONE = DEFAULT_ZONE
+SEARCH_MODES = ("broadcast", "direct", "bids", "allocate")
 MARKS = ("a", "b", "c")
-GIVER = {"offered": "offered", "holder": "holder", "ops": "admin", "technician": "other", "engine": ""}
+CALLER_OF_RELATION = {"offered": "offered", "holder": "holder", "ops": "admin", "technician": "other", "engine": ""}
 PRICE = 5
-PART = 3
-"""What was captured of the price before, where that is not all of it."""
-ANSWER = {"to": ["customer", "holder", "ops"]}
+PART_OF_PRICE = 3
+"""The amount that was captured before, if not the whole price was."""
+EVENT_AUDIENCE = {"to": ["customer", "holder", "ops"]}
 
-one_or_none = st.sampled_from((("a",), ("b",), ("c",), ()))
-declared = st.fixed_dictionaries(
+MARK_OR_NONE = st.sampled_from((("a",), ("b",), ("c",), ()))
+GUARDS_AND_EFFECTS = st.fixed_dictionaries(
     {
-        "needs": one_or_none,
-        "unless": one_or_none,
+        "needs": MARK_OR_NONE,
+        "unless": MARK_OR_NONE,
         "marks": st.sampled_from(("", *MARKS)),
         "locks_price": st.booleans(),
         "charges": st.booleans(),
@@ -58,8 +59,10 @@ declared = st.fixed_dictionaries(
 )
 
 
-def states(mode: str) -> dict[str, Any]:
-    """Draw states in which a job is open, held, worked on and completed, or closed before."""
+def states_for(mode: str) -> dict[str, Any]:
+    """Return the states of a random blueprint that searches in this mode: one for each phase, and one more for each way
+    to close the job.
+    """
     found: dict[str, Any] = {
         "wanted": {"phase": "open", "seeks": mode},
         "held": {"phase": "assigned"},
@@ -72,8 +75,8 @@ def states(mode: str) -> dict[str, Any]:
     return {name: {"says": name, **state} for name, state in found.items()}
 
 
-def commands(mode: str) -> dict[str, dict[str, Any]]:
-    """Draw a command of each kind that a mode allows, each with its own event."""
+def commands_for(mode: str) -> dict[str, dict[str, Any]]:
+    """Return a command of each kind that the search mode allows, each with its own event."""
     running, ops = ["wanted", "held", "working"], ["ops", "engine"] if mode == "allocate" else ["ops"]
     found: dict[str, dict[str, Any]] = {
         "assign": {"does": "assign", "by": ops, "from": ["wanted", "held"], "to": "held", "event": "job.assigned"},
@@ -105,14 +108,14 @@ def commands(mode: str) -> dict[str, dict[str, Any]]:
 
 
 @st.composite
-def blueprints(draw: st.DrawFn, mode: str) -> Blueprint:
-    """Draw a blueprint that passes the linter, with guards and effects wherever it allows them."""
-    made = commands(mode)
+def random_blueprint(draw: st.DrawFn, mode: str) -> Blueprint:
+    """Draw a blueprint with guards and effects at each place where the linter allows them."""
+    made = commands_for(mode)
     for name in made.keys() & {"take", "assign", "award"}:
         made[name]["to"] = draw(st.sampled_from(("held", "working")))
     made["capture"]["from"] = draw(st.sampled_from((["working"], ["held", "working"])))
     for name, command in made.items():
-        more = draw(declared)
+        more = draw(GUARDS_AND_EFFECTS)
         more["unless"] = [mark for mark in more["unless"] if mark not in more["needs"]]
         if name.startswith("mark_"):
             continue
@@ -125,16 +128,18 @@ def blueprints(draw: st.DrawFn, mode: str) -> Blueprint:
         if command["event"] == "job.expired":
             del more["needs"], more["unless"]
         command.update(more)
-    raw = {"name": "drawn", "version": 1, "title": "Drawn", "states": states(mode), "commands": made}
+    raw = {"name": "drawn", "version": 1, "title": "Drawn", "states": states_for(mode), "commands": made}
     events = {command["event"] for command in made.values()} | {"job.created", "job.status", "job.unassigned"}
     events |= {"payment.requested"} | ({"bid.accepted"} if mode == "bids" else set())
     events |= {"job.searching"} if mode in ("bids", "broadcast") else set()
-    raw |= {"events": dict.fromkeys(events, ANSWER), "codes": {"purposes": ["door"]}}
+    raw |= {"events": dict.fromkeys(events, EVENT_AUDIENCE), "codes": {"purposes": ["door"]}}
     return msgspec.convert(raw | ({"technician": "required"} if mode == "direct" else {}), Blueprint)
 
 
 class Case(msgspec.Struct, frozen=True):
-    """The situation of a job before a command is given. ``paid``: its price was captured before."""
+    """The facts of a job before a command. ``state``: its state. ``marked``: its marks. ``early``: it is too early to
+    begin the work. ``frozen``: a dispute freezes the job. ``paid``: the whole price was captured.
+    """
 
     state: str
     marked: frozenset[str]
@@ -143,24 +148,26 @@ class Case(msgspec.Struct, frozen=True):
     paid: bool = False
 
 
-class Drawn:
-    """A job in a state of a random blueprint, and one command of a caller who may give it."""
+class BlueprintTrial:
+    """A random blueprint, and a job of it that the test puts into any state before it sends a command."""
 
     number = itertools.count(100)
 
-    def __init__(self, stage: Stage, blueprint: Blueprint) -> None:
-        # The job has its own version of the blueprint, because its documents contain the name.
+    def __init__(self, setup: JobSetup, blueprint: Blueprint) -> None:
+        # Each trial has its own version of the blueprint, because the job's documents contain its name and version.
         self.blueprint = msgspec.structs.replace(blueprint, name="home_service", version=next(self.number))
-        self.stage, self.engine, self.redis = stage, stage.engine, stage.engine.store.redis
+        self.setup, self.engine, self.redis = setup, setup.engine, setup.engine.store.redis
         self.engine.blueprints.add_versions([self.blueprint])
-        stage.blueprint = self.blueprint
+        setup.blueprint = self.blueprint
         self.emitted: set[str] = set()
 
-    async def put(self, case: Case) -> None:
-        """Write the job as its history would have left it, with an open bid if the blueprint has bids."""
-        state, job = case.state, self.stage.job
+    async def put_case(self, case: Case) -> None:
+        """Write the job's record as the history of the case would have left it. If the blueprint has bids, the job has
+        an open one.
+        """
+        state, job = case.state, self.setup.job
         held = self.blueprint.states[state].phase not in ("open", "closed")
-        await self.stage.put(state, held=held, marked=False, frozen=case.frozen)
+        await self.setup.put_state(state, held=held, marked=False, frozen=case.frozen)
         at = ",".join(f'"{name}":"2026-01-01T00:00:00.000Z"' for name in sorted({state, *case.marked}))
         fields = {
             "at": at,
@@ -168,9 +175,9 @@ class Drawn:
             "price_locked": "",
             "wave": 0,
             "walk": "",
-            "expires": 1 if self.wants_time else 0,
+            "expires": 1 if self.has_expired else 0,
             "amount": PRICE,
-            "paid": PRICE if case.paid else PART,
+            "paid": PRICE if case.paid else PART_OF_PRICE,
             "refunded": 0,
             "asked_back": 0,
             "reissued": 0,
@@ -180,41 +187,42 @@ class Drawn:
         seconds, _ = await self.redis.time()
         async with self.redis.pipeline(transaction=False) as pipe:
             # No grace period starts, however slow the machine is.
-            pipe.hset(keys.zone_meta(Z), mapping={"now": seconds * 1000, "opened_at": 0})
-            pipe.hset(self.stage.key, mapping=fields)
-            pipe.delete(keys.job_bids(Z, job), keys.job_payments(Z, job))
+            pipe.hset(keys.zone_meta(ZONE), mapping={"now": seconds * 1000, "opened_at": 0})
+            pipe.hset(self.setup.key, mapping=fields)
+            pipe.delete(keys.job_bids(ZONE, job), keys.job_payments(ZONE, job))
             if state == "held":  # the offer from before the job had a holder
-                pipe.hset(keys.job_offers(Z, job), "offered", "sent 1 0 9999999999999 10")
+                pipe.hset(keys.job_offers(ZONE, job), "offered", "sent 1 0 9999999999999 10")
             if "award" in self.blueprint.commands:
                 bid = 'open bid_1 1 - "technician":{"id":"offered"},"note":null'
-                pipe.hset(keys.job_bids(Z, job), "offered", bid)
+                pipe.hset(keys.job_bids(ZONE, job), "offered", bid)
             await pipe.execute()
 
-    wants_time = False
+    has_expired = False
 
-    async def head(self) -> int:
-        """Return the sequence number of the last event."""
-        return int(await self.redis.hget(keys.zone_meta(Z), "seq") or 0)  # type: ignore[misc]
+    async def last_seq(self) -> int:
+        """Return the seq of the last event in the log."""
+        return int(await self.redis.hget(keys.zone_meta(ZONE), "seq") or 0)  # type: ignore[misc]
 
     async def events_after(self, seq: int) -> list[Event]:
-        """Return the events of this blueprint's jobs after ``seq``."""
-        found = await log.read_range(self.redis, Z, seq, 1000)
+        """Return the events of this blueprint's jobs with a seq above ``seq``."""
+        found = await log.read_range(self.redis, ZONE, seq, 1000)
         return [event for event in found if event.bp == self.blueprint.key]
 
-    async def give(self, name: str, who: str, key: str, *, code: str = "") -> tuple[Any, ...]:
-        """Send the command. Return its code ("" for success, "not done" if the engine leaves it) and its reply
-        without the mark of a repeat.
+    async def send(self, name: str, who: str, key: str, *, code: str = "") -> tuple[Any, ...]:
+        """Send the command ``name`` as the caller ``who``; "" is the engine. Return a tuple of the code and the parts
+        of the reply. The code is "" for success, and "not done" if the engine did not run the command.
         """
         try:
             if not who:
-                return (await self.by_the_engine(name, self.blueprint.commands[name]),)
-            return "", *_parts(await self._ask(name, who, key, code))
+                return (await self.run_as_engine(name, self.blueprint.commands[name]),)
+            return "", *_reply_parts(await self._send_as_caller(name, who, key, code))
         except CalloutError as error:
             return (error.code,)
 
-    async def _ask(self, name: str, who: str, key: str, code: str) -> Any:
-        spec, job, engine = self.blueprint.commands[name], self.stage.job, self.engine
-        caller = self.stage.callers[who]
+    async def _send_as_caller(self, name: str, who: str, key: str, code: str) -> Any:
+        """Send the command by the function of its kind: bid, withdrawal, award, payment or any other command."""
+        spec, job, engine = self.blueprint.commands[name], self.setup.job, self.engine
+        caller = self.setup.callers[who]
         if spec.does == "bid":
             return await bids.create(engine, caller, job, bids.BidTerms(), key=key)
         if spec.does == "withdraw":
@@ -230,31 +238,32 @@ class Drawn:
             engine, caller, job, jobs.Step(command=name, code=given, technician=taker, reason=REASON), key=key
         )
 
-    async def by_the_engine(self, name: str, spec: Command) -> str:
-        job, plan = self.stage.job, self.engine.plans.of(self.blueprint, name)
+    async def run_as_engine(self, name: str, spec: Command) -> str:
+        """Run the command as a scheduled task does. Return "" if the job changed, else "not done"."""
+        job, plan = self.setup.job, self.engine.plans.of(self.blueprint, name)
         assert plan is not None
-        before = await self.redis.hget(self.stage.key, "version")  # type: ignore[misc]
+        before = await self.redis.hget(self.setup.key, "version")  # type: ignore[misc]
         if spec.does == "assign":
-            await waves.allocate_job(self.engine, Z, f"allocate:{job}:1", job, "1")
+            await waves.allocate_job(self.engine, ZONE, f"allocate:{job}:1", job, "1")
         elif spec.event == "job.expired":
-            await scheduled_tasks.run_task(self.engine, Z, f"expire:{job}")
+            await scheduled_tasks.run_task(self.engine, ZONE, f"expire:{job}")
         else:
             await steps.send_engine_command(
-                self.engine, Z, job, self.blueprint, plan, f"timer:{job}:1:0", "1", reason="timer"
+                self.engine, ZONE, job, self.blueprint, plan, f"timer:{job}:1:0", "1", reason="timer"
             )
-        return "" if await self.redis.hget(self.stage.key, "version") != before else "not done"  # type: ignore[misc]
+        return "" if await self.redis.hget(self.setup.key, "version") != before else "not done"  # type: ignore[misc]
 
 
-def _parts(answer: Any) -> tuple[Any, ...]:
+def _reply_parts(answer: Any) -> tuple[Any, ...]:
     """Return the parts of a reply that its repeat must contain too."""
     names = ("job", "bid", "payment", "message", "seq", "version")
     parts = [getattr(answer, name, None) for name in names]
     return tuple(orjson.loads(bytes(part)) if isinstance(part, msgspec.Raw) else part for part in parts)
 
 
-def situations(spec: Command, data: st.DataObject) -> list[Case]:
-    """Draw situations in which the guards allow the command, in which one of them does not, before the job's time,
-    during a dispute, paid or not.
+def draw_cases(spec: Command, data: st.DataObject) -> list[Case]:
+    """Return cases for a command: its guards permit it or one of them does not, the job is too early,
+    frozen, or paid.
     """
     fit, first = frozenset(spec.needs), spec.from_[0]
     found = [Case(first, fit), Case(data.draw(st.sampled_from([*spec.from_, "held", "off"])), fit)]
@@ -264,56 +273,59 @@ def situations(spec: Command, data: st.DataObject) -> list[Case]:
     return found + ([Case("held", fit, frozen=True)] if "held" in spec.from_ else [])
 
 
-def wanted_of(drawn: Drawn, name: str, who: str, facts: Facts) -> str:
-    """Return the expected code; for a captured payment, which is never refused, whether the job moves by it."""
-    blueprint, spec = drawn.blueprint, drawn.blueprint.commands[name]
+def expected_code_of(trial: BlueprintTrial, name: str, who: str, facts: Facts) -> str:
+    """Return the code that the reference model expects. A captured payment is never refused, so for it the code says
+    whether the payment moves the job.
+    """
+    blueprint, spec = trial.blueprint, trial.blueprint.commands[name]
     if not who:
-        return "not done" if refusal(blueprint, spec, ["engine"], facts) else ""
+        return "not done" if refusal_code(blueprint, spec, ["engine"], facts) else ""
     if spec.does in ("bid", "award"):
         wrong = "" if search_mode(blueprint, facts) == "bids" else "illegal_transition"
-        return refusal(blueprint, spec, spec.by, facts) or wrong
+        return refusal_code(blueprint, spec, spec.by, facts) or wrong
     if spec.does in ("withdraw", "capture"):
-        return refusal(blueprint, spec, spec.by, facts)
-    return expected_code(blueprint, drawn.stage.callers[who], name, facts)
+        return refusal_code(blueprint, spec, spec.by, facts)
+    return expected_code(blueprint, trial.setup.callers[who], name, facts)
 
 
-async def attempt(drawn: Drawn, name: str, case: Case) -> None:
-    """Let every caller whom the command names give it: the reply is as the reference model says, the command is
-    among the actions exactly if it succeeds, and its effects occur together and once.
+async def check_command(trial: BlueprintTrial, name: str, case: Case) -> None:
+    """Send the command as each caller that it declares. Assert that the reply is as the reference model says, that the
+    actions contain the command exactly if it succeeds, and that its effects occur together and once.
     """
-    spec, stage, state = drawn.blueprint.commands[name], drawn.stage, case.state
+    spec, setup, state = trial.blueprint.commands[name], trial.setup, case.state
     for relation in spec.by:
         if relation == "engine" and spec.does == "assign" and state != "wanted":
             continue
-        who = "offered" if spec.does == "withdraw" else GIVER.get(relation, relation)
-        drawn.wants_time = spec.event == "job.expired" and state == "wanted"
-        await drawn.put(case)
-        held = drawn.blueprint.states[state].phase not in ("open", "closed")
+        who = "offered" if spec.does == "withdraw" else CALLER_OF_RELATION.get(relation, relation)
+        trial.has_expired = spec.event == "job.expired" and state == "wanted"
+        await trial.put_case(case)
+        held = trial.blueprint.states[state].phase not in ("open", "closed")
         offer = "sent" if who == "offered" and state in ("wanted", "held") else ""
-        customer, at = stage.callers["customer"].id, case.marked | {state}
+        customer, at = setup.callers["customer"].id, case.marked | {state}
         facts = Facts(state, "holder" if held else "", customer, offer, at, case.frozen, early=case.early)
-        wanted, seq, key = wanted_of(drawn, name, who, facts), await drawn.head(), str(uuid.uuid4())
+        wanted, seq, key = expected_code_of(trial, name, who, facts), await trial.last_seq(), str(uuid.uuid4())
         if spec.code and not wanted:
-            assert (await drawn.give(name, who, str(uuid.uuid4()), code="none"))[0] == "wrong_code"
-        found = await drawn.give(name, who, key)
+            assert (await trial.send(name, who, str(uuid.uuid4()), code="none"))[0] == "wrong_code"
+        found = await trial.send(name, who, key)
         assert found[0] == ("" if spec.does == "capture" else wanted), (name, spec, who, case)
         if who and (spec.does != "refuse" or offer):
-            _shown(drawn, name, who, facts, done=not wanted)
+            _assert_actions(trial, name, who, facts, done=not wanted)
         if not found[0]:
-            await _done(drawn, spec, case, seq, moves=not wanted)
-            await _once(drawn, name, who, key, found)
+            await _assert_effects(trial, spec, case, seq, moves=not wanted)
+            await _assert_single_effect(trial, name, who, key, found)
 
 
-async def _once(drawn: Drawn, name: str, who: str, key: str, first: tuple[Any, ...]) -> None:
-    """Assert that a repeat has the same reply and appends no event, and that the engine does not repeat a task."""
-    seq = await drawn.head()
-    again = await drawn.give(name, who, key)
+async def _assert_single_effect(trial: BlueprintTrial, name: str, who: str, key: str, first: tuple[Any, ...]) -> None:
+    """Assert that a repeat has the same reply and appends no event, and that the engine does not run a task twice."""
+    seq = await trial.last_seq()
+    again = await trial.send(name, who, key)
     assert again == (first if who else ("not done",)), (name, who)
-    assert await drawn.head() == seq, (name, who)
+    assert await trial.last_seq() == seq, (name, who)
 
 
-def _shown(drawn: Drawn, name: str, who: str, facts: Facts, *, done: bool) -> None:
-    caller, takes = drawn.stage.callers[who], search_mode(drawn.blueprint, facts) == "bids"
+def _assert_actions(trial: BlueprintTrial, name: str, who: str, facts: Facts, *, done: bool) -> None:
+    """Assert that the caller's actions contain the command exactly if it succeeded."""
+    caller, takes = trial.setup.callers[who], search_mode(trial.blueprint, facts) == "bids"
     stands = relations(
         caller.role,
         caller.id,
@@ -324,23 +336,23 @@ def _shown(drawn: Drawn, name: str, who: str, facts: Facts, *, done: bool) -> No
         bids=takes,
     )
     held = facts.holder != ""
-    shown = drawn.blueprint.actions(
+    shown = trial.blueprint.actions(
         facts.status, stands, at=facts.at, frozen=facts.frozen, held=held, early=facts.early
     )
     assert (name in shown) == done, (name, facts, shown)
 
 
-async def _done(drawn: Drawn, spec: Command, case: Case, seq: int, *, moves: bool) -> None:
-    """Assert the effects of a step: no event that the linter does not know, and each due payment request once."""
-    events = await drawn.events_after(seq)
-    known = {event for _, event in event_sources(drawn.blueprint)}
-    drawn.emitted |= {event.type for event in events}
-    assert drawn.emitted <= known, (spec, drawn.emitted - known)
-    row = await drawn.redis.hgetall(drawn.stage.key)  # type: ignore[misc]
+async def _assert_effects(trial: BlueprintTrial, spec: Command, case: Case, seq: int, *, moves: bool) -> None:
+    """Assert the state, the marks and the payments after a step, and that the linter knows each event of the step."""
+    events = await trial.events_after(seq)
+    known = {event for _, event in event_sources(trial.blueprint)}
+    trial.emitted |= {event.type for event in events}
+    assert trial.emitted <= known, (spec, trial.emitted - known)
+    row = await trial.redis.hgetall(trial.setup.key)  # type: ignore[misc]
     if not moves or spec.does in ("bid", "withdraw") or spec.event == "offer.declined":
         assert row[b"status"].decode() == case.state
         return
-    status, names, locked, asked = expected(drawn.blueprint, spec, case)
+    status, names, locked, asked = expected_effects(trial.blueprint, spec, case)
     assert row[b"status"].decode() == status, (spec, case)
     assert set(orjson.loads(b"{" + row[b"at"] + b"}")) == names
     assert (row[b"price_locked"] == b"1") == locked
@@ -349,11 +361,11 @@ async def _done(drawn: Drawn, spec: Command, case: Case, seq: int, *, moves: boo
     assert len({payment["id"] for payment in told}) == len(told)
 
 
-def expected(blueprint: Blueprint, spec: Command, case: Case) -> tuple[str, set[str], bool, list[str]]:
-    """Return status, marks and states reached, whether the price is locked, and which payments are requested after a
-    step. This implements docs/money.md and docs/blueprints.md a second time.
+def expected_effects(blueprint: Blueprint, spec: Command, case: Case) -> tuple[str, set[str], bool, list[str]]:
+    """Return the status, the marks and states so far, whether the price is locked, and the requested payments after a
+    step. This is a second implementation of docs/money.md and docs/blueprints.md.
     """
-    status, kept = spec.to or case.state, (PRICE if case.paid else PART) + PRICE * (spec.does == "capture")
+    status, kept = spec.to or case.state, (PRICE if case.paid else PART_OF_PRICE) + PRICE * (spec.does == "capture")
     names = {*case.marked, case.state, status, spec.marks} - {""}
     asked = ["charge"] * (spec.charges and kept < PRICE)
     if case.state in spec.refunds:
@@ -367,27 +379,27 @@ def expected(blueprint: Blueprint, spec: Command, case: Case) -> tuple[str, set[
     return last.to, (names | {last.to, last.marks}) - {""}, spec.locks_price or last.locks_price, asked
 
 
-async def _stage(engine: Engine) -> Stage:
+async def _create_setup(engine: Engine) -> JobSetup:
+    """Create a job of the default blueprint, with three technicians."""
     serves, carla = await people.service(engine), await people.customer(engine)
     for who in ("holder", "offered", "other"):
         await people.technician(engine, who, ServiceId(serves), capacity=100_000)
     job = people.id_of(await people.job(engine, carla, serves))
-    return Stage(engine, engine.blueprints.default, job, carla)
+    return JobSetup(engine, engine.blueprints.default, job, carla)
 
 
-def test_what_a_blueprint_declares_is_enforced(settings: Settings) -> None:
-    """Guards hold and effects occur for every kind of command: take, refuse, assign, bid, withdraw, award,
-    allocation, timers, expiry, disputes, codes, captured payments and moves; actions show what is possible, a repeat
-    changes nothing, and the linter knows each event.
+def test_a_random_blueprint_is_enforced(settings: Settings) -> None:
+    """For random blueprints of each search mode, every kind of command obeys its guards and has its effects. The
+    actions contain the commands that succeed, a repeat changes nothing, and the linter knows each event.
     """
     Path(settings.data).mkdir(exist_ok=True)
     loop, stack, emitted = asyncio.new_event_loop(), AsyncExitStack(), set[str]()
 
-    def wait(work: Awaitable[Any]) -> Any:
+    def run_until_done(work: Awaitable[Any]) -> Any:
         return loop.run_until_complete(work)
 
     try:
-        stage = wait(_stage(wait(stack.enter_async_context(open_engine(settings)))))
+        setup = run_until_done(_create_setup(run_until_done(stack.enter_async_context(open_engine(settings)))))
 
         @hypothesis_settings(
             max_examples=3,
@@ -398,17 +410,17 @@ def test_what_a_blueprint_declares_is_enforced(settings: Settings) -> None:
             suppress_health_check=list(HealthCheck),
         )
         @given(data=st.data())
-        def every(data: st.DataObject) -> None:
-            for mode in MODES:
-                blueprint = data.draw(blueprints(mode))
+        def check_random_blueprints(data: st.DataObject) -> None:
+            for mode in SEARCH_MODES:
+                blueprint = data.draw(random_blueprint(mode))
                 assert check_blueprint(blueprint) == []
-                drawn = Drawn(stage, blueprint)
-                for name, spec in drawn.blueprint.commands.items():
-                    for case in situations(spec, data):
-                        wait(attempt(drawn, name, case))
-                emitted.update(drawn.emitted)
+                trial = BlueprintTrial(setup, blueprint)
+                for name, spec in trial.blueprint.commands.items():
+                    for case in draw_cases(spec, data):
+                        run_until_done(check_command(trial, name, case))
+                emitted.update(trial.emitted)
 
-        every()
+        check_random_blueprints()
         # This includes events whose name is not that of a command.
         assert {"job.status", "job.unassigned", "offer.closed", "bid.accepted", "code.failed"} <= emitted
         assert {"bid.closed", "payment.requested", "payment.received", "payment.unexpected"} <= emitted

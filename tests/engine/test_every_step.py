@@ -1,8 +1,8 @@
-"""Every state × command × caller of every shipped blueprint: legal commands move the job, and all others are refused
-with the right code and change nothing.
+"""Each command in each state by each caller, for every shipped blueprint. A legal command moves the job; any other is
+refused with the right code and changes nothing.
 
-The expected code comes from tests/support/reference_model.py, which reads only the TOML. The test writes the fields
-of the job for each state, as the history of the job would have left them.
+The expected code comes from tests/support/reference_model.py, which reads only the TOML. The test writes the fields of
+the job for each state, as the history of the job would have left them.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from tests.support import people
 from tests.support.reference_model import Facts, expected_code
 
 SHIPPED = blueprints.load_blueprints("home_service", blueprints.shipped_folder())
-NAMES = sorted(SHIPPED.by_name)
-NO_COMMAND = "explode"
+BLUEPRINT_NAMES = sorted(SHIPPED.by_name)
+UNKNOWN_COMMAND = "explode"
 REASON = "so it is"
 ROLES: tuple[Role, ...] = ("onboarding_manager", "ops_manager", "admin", "service", "mediator")
 
 
-def marks(blueprint: Blueprint) -> set[str]:
-    """Return every mark that a job of this blueprint can have."""
+def all_marks(blueprint: Blueprint) -> set[str]:
+    """Return all marks that a job of this blueprint can have."""
     return {mark for c in blueprint.commands.values() for mark in (*c.needs, c.marks) if mark}
 
 
-class Stage:
-    """One job of a blueprint that the test puts into each state, and callers of every relation to it."""
+class JobSetup:
+    """A job that the test puts into any state of its blueprint, and a caller for each relation to the job."""
 
     def __init__(self, engine: Engine, blueprint: Blueprint, job: JobId, customer: Principal) -> None:
         self.engine, self.blueprint, self.job = engine, blueprint, job
@@ -52,14 +52,17 @@ class Stage:
 
     @property
     def key(self) -> str:
+        """Return the Redis key of the job."""
         return keys.job(DEFAULT_ZONE, self.job)
 
-    async def put(self, state: str, *, held: bool, marked: bool, frozen: bool) -> None:
-        """Write the job as it would be in ``state``."""
+    async def put_state(self, state: str, *, held: bool, marked: bool, frozen: bool) -> None:
+        """Write the job's record as it would be in ``state``. ``held``: it has a holder. ``marked``: it has all marks.
+        ``frozen``: a dispute freezes it.
+        """
         spec = self.blueprint.states[state]
         seeks = spec.seeks != "none" and not held
         phase = "assigned" if spec.phase == "open" and held else spec.phase
-        names = (state, *sorted(marks(self.blueprint) if marked else ()))
+        names = (state, *sorted(all_marks(self.blueprint) if marked else ()))
         at = ",".join(f'"{name}":"2026-01-01T00:00:00.000Z"' for name in names)
         fields = {"status": state, "phase": phase, "mode": spec.seeks, "entered": "1", "version": "7", "at": at}
         fields |= {"holder": "holder" if held else "", "last": "nothing nobody 0", "claimed": "", "expires": "0"}
@@ -74,8 +77,8 @@ class Stage:
         (pipe.sadd if held else pipe.srem)(held_jobs, self.job)
         await pipe.execute()
 
-    async def attempt(self, who: str, name: str) -> str:
-        """Return the code of the reply to the command; "" for success."""
+    async def send_command(self, who: str, name: str) -> str:
+        """Send the command as the caller ``who``, and return the error code, or "" for success."""
         spec = self.blueprint.commands.get(name)
         code = codes.derive_code(self.engine, self.job, spec.code, "1") if spec and spec.code else None
         taker = "other" if spec and spec.does == "assign" else None
@@ -88,7 +91,7 @@ class Stage:
         return ""
 
     async def snapshot(self) -> tuple[Any, ...]:
-        """Return everything that a refusal must leave unchanged."""
+        """Return all records that a refused command must not change."""
         pipe = self.engine.store.redis.pipeline(transaction=False)
         pipe.hgetall(self.key)
         pipe.hgetall(keys.job_offers(DEFAULT_ZONE, self.job))
@@ -97,85 +100,95 @@ class Stage:
         return tuple(await pipe.execute())
 
 
-def facts(stage: Stage, who: str, state: str, *, held: bool, marked: bool, frozen: bool) -> Facts:
-    """Return the facts of the job that ``put`` wrote, for the reference model."""
-    seeks = stage.blueprint.states[state].seeks != "none" and not held
+def facts_for(setup: JobSetup, who: str, state: str, *, held: bool, marked: bool, frozen: bool) -> Facts:
+    """Return the facts of the job that ``put_state`` wrote, for the reference model."""
+    seeks = setup.blueprint.states[state].seeks != "none" and not held
     return Facts(
         status=state,
         holder="holder" if held else "",
-        customer=stage.callers["customer"].id,
+        customer=setup.callers["customer"].id,
         offer="sent" if who == "offered" and seeks else "",
-        at=frozenset({state, *(marks(stage.blueprint) if marked else ())}),
+        at=frozenset({state, *(all_marks(setup.blueprint) if marked else ())}),
         frozen=frozen,
     )
 
 
-@pytest.mark.parametrize("name", NAMES)
-async def test_only_what_the_blueprint_allows_happens(engine: Engine, name: str) -> None:
-    """In some thousand attempts each reply is as the blueprint says, and a refusal changes nothing."""
+@pytest.mark.parametrize("name", BLUEPRINT_NAMES)
+async def test_each_command_is_accepted_or_refused_as_the_blueprint_says(engine: Engine, name: str) -> None:
+    """In more than 500 attempts for each blueprint, every reply has the code that the reference model expects, and a
+    refused command changes nothing.
+    """
     blueprint = engine.blueprints.by_name[name]
-    stage = await _stage(engine, blueprint)
+    setup = await _create_setup(engine, blueprint)
     tried, moved = 0, 0
     for state, spec in blueprint.states.items():
-        for held in (False, True) if spec.phase == "open" and _may_hold(blueprint, state) else (spec.phase != "open",):
-            for command in (*blueprint.commands, NO_COMMAND):
+        for held in (
+            (False, True) if spec.phase == "open" and _may_have_holder(blueprint, state) else (spec.phase != "open",)
+        ):
+            for command in (*blueprint.commands, UNKNOWN_COMMAND):
                 for marked, frozen in _variants(blueprint, command, state):
-                    for who in stage.callers:
-                        await stage.put(state, held=held, marked=marked, frozen=frozen)
-                        before = await stage.snapshot()
-                        known = facts(stage, who, state, held=held, marked=marked, frozen=frozen)
-                        wanted = expected_code(blueprint, stage.callers[who], command, known)
-                        found = await stage.attempt(who, command)
+                    for who in setup.callers:
+                        await setup.put_state(state, held=held, marked=marked, frozen=frozen)
+                        before = await setup.snapshot()
+                        known = facts_for(setup, who, state, held=held, marked=marked, frozen=frozen)
+                        wanted = expected_code(blueprint, setup.callers[who], command, known)
+                        found = await setup.send_command(who, command)
                         assert found == wanted, (name, state, command, who, held, marked, frozen)
                         tried += 1
                         if wanted:
-                            assert await stage.snapshot() == before, (name, state, command, who)
+                            assert await setup.snapshot() == before, (name, state, command, who)
                         else:
-                            await _moved(stage, command, state)
+                            await _assert_moved(setup, command, state)
                             moved += 1
     assert tried > 500 and moved > 10
 
 
-async def _stage(engine: Engine, blueprint: Blueprint) -> Stage:
+async def _create_setup(engine: Engine, blueprint: Blueprint) -> JobSetup:
+    """Create a job of the blueprint, with three technicians."""
     serves, carla = await people.service(engine), await people.customer(engine)
     for who in ("holder", "offered", "other"):
         await people.technician(engine, who, ServiceId(serves), capacity=1000)
     named = {"technician": "offered"} if blueprint.technician == "required" else {}
     job = people.id_of(await people.job(engine, carla, serves, blueprint=blueprint.name, **named))
-    return Stage(engine, blueprint, job, carla)
+    return JobSetup(engine, blueprint, job, carla)
 
 
-def _may_hold(blueprint: Blueprint, state: str) -> bool:
-    """Return whether a job in an open state can have a holder: an assignment that does not change the state."""
+def _may_have_holder(blueprint: Blueprint, state: str) -> bool:
+    """Return whether a job in this open state can have a holder, because an assignment does not change the state."""
     return any(state in c.from_ and not c.to for c in blueprint.commands.values() if c.does in ("assign", "take"))
 
 
 def _variants(blueprint: Blueprint, command: str, state: str) -> list[tuple[bool, bool]]:
-    """Yield the state with and without its marks and with and without a dispute, where that makes a difference."""
+    """Return pairs ``(marked, frozen)`` to try: both values of each, if they can make a difference for the command in
+    this state.
+    """
     spec = blueprint.commands.get(command)
     disputes = any(state in (*c.from_, c.to) for c in blueprint.commands.values() if c.does == "freeze")
-    marks = spec is not None and bool(spec.needs or spec.unless)
-    return [(m, f) for m in ((False, True) if marks else (False,)) for f in ((False, True) if disputes else (False,))]
+    has_guards = spec is not None and bool(spec.needs or spec.unless)
+    return [
+        (m, f) for m in ((False, True) if has_guards else (False,)) for f in ((False, True) if disputes else (False,))
+    ]
 
 
-async def _moved(stage: Stage, command: str, state: str) -> None:
-    """Assert that a successful step leads to the state in the blueprint, with one version more for each state on the
-    way.
+async def _assert_moved(setup: JobSetup, command: str, state: str) -> None:
+    """Assert that after a successful command the job is in the state that the blueprint declares, and that its version
+    has risen.
     """
-    spec, blueprint = stage.blueprint.commands[command], stage.blueprint
-    row = (await stage.snapshot())[0]
+    spec, blueprint = setup.blueprint.commands[command], setup.blueprint
+    row = (await setup.snapshot())[0]
     ends = spec.to or state
     ends = blueprint.states[ends].then or ends
     assert row[b"status"].decode() == ends
     if not (spec.does == "refuse" and not spec.to):
         assert int(row[b"version"]) > 7
-    shown = msgspec.json.decode(await _shown(stage))
+    shown = msgspec.json.decode(await _read_job(setup))
     assert shown["status"] == ends
     if spec.does == "release":
         assert row[b"holder"] == b"" and shown["technician"] is None
 
 
-async def _shown(stage: Stage) -> bytes:
-    names = {"meta": keys.zone_meta(DEFAULT_ZONE), "job": stage.key, "offers": keys.job_offers(DEFAULT_ZONE, stage.job)}
-    done = await stage.engine.store.read(DEFAULT_ZONE, "job_read", keys=names, args={"technician": ""})
+async def _read_job(setup: JobSetup) -> bytes:
+    """Return the job as `job_read` returns it."""
+    names = {"meta": keys.zone_meta(DEFAULT_ZONE), "job": setup.key, "offers": keys.job_offers(DEFAULT_ZONE, setup.job)}
+    done = await setup.engine.store.read(DEFAULT_ZONE, "job_read", keys=names, args={"technician": ""})
     return done.rest[0]

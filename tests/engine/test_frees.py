@@ -1,4 +1,4 @@
-"""States in which the work is over though the job is not: the holder has capacity for another job."""
+"""States with `frees`: the work is over but the job is not, so the holder has capacity for another job."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from engine.store import keys
 from engine.types import DEFAULT_ZONE, Principal, TechnicianId
 from tests.support import blueprints, people
 
-CHANGES = {
+BLUEPRINT_CHANGES = {
     "completed = { ": 'shown = { phase = "active", frees = true, says = "The work is shown" }\ncompleted = { ',
     "[commands.complete]": """[commands.show]
 by = ["holder"]
@@ -35,31 +35,33 @@ event = "job.status"
 
 @pytest.fixture
 def settings(settings: Settings, tmp_path: Path) -> Settings:
-    """A blueprint in which the customer reviews the work, and may send it back."""
-    text = blueprints.edited("home_service", CHANGES)
-    return blueprints.settings_with(settings, tmp_path / "blueprints", home_service=text)
+    """Return settings with a `home_service` in which the customer reviews the completed work and may send it back."""
+    text = blueprints.edited_toml("home_service", BLUEPRINT_CHANGES)
+    return blueprints.settings_with_blueprints(settings, tmp_path / "blueprints", home_service=text)
 
 
-async def busy(engine: Engine, who: Principal) -> tuple[bytes, int]:
-    """Return the load of the technician and the number of their jobs."""
+async def load_and_job_count(engine: Engine, who: Principal) -> tuple[bytes, int]:
+    """Return the technician's load, and the number of jobs that they hold."""
     key = keys.technician(DEFAULT_ZONE, TechnicianId(who.id))
     load: bytes = await engine.store.redis.hget(key, "load")  # type: ignore[misc, assignment]
     return load, await engine.store.redis.scard(keys.technician_jobs(DEFAULT_ZONE, TechnicianId(who.id)))  # type: ignore[misc]
 
 
 async def test_a_holder_whose_work_is_sent_back_is_busy_again(engine: Engine) -> None:
-    """The holder is free during the review, busy again when the work is sent back, and free when it is completed."""
+    """During the review the holder has capacity. When the customer sends the work back, the holder is at capacity
+    again, until the job is completed.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "tom", serves)
     job = await people.offered(engine, carla, serves)
     for command in ("claim", "depart", "arrive", "start", "show"):
         await jobs.run_command(engine, tom, job, Step(command=command))
-    assert await busy(engine, tom) == (b"0", 0)
+    assert await load_and_job_count(engine, tom) == (b"0", 0)
     other = await people.offered(engine, carla, serves)
     await jobs.run_command(engine, carla, job, Step(command="mend"))
-    assert await busy(engine, tom) == (b"1", 1)
+    assert await load_and_job_count(engine, tom) == (b"1", 1)
     with pytest.raises(AtCapacity):
         await jobs.claim(engine, tom, other)
     await jobs.run_command(engine, tom, job, Step(command="complete"))
-    assert await busy(engine, tom) == (b"0", 0)
+    assert await load_and_job_count(engine, tom) == (b"0", 0)
     await jobs.claim(engine, tom, other)

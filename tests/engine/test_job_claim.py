@@ -48,22 +48,24 @@ from tests.support.clock import advance
 async def test_the_technician_is_checked_before_the_job(
     engine: Engine, change: dict[str, object], error: type[CalloutError]
 ) -> None:
-    """Profile, KYC and account are checked first, even for a job that does not exist."""
+    """A claim checks profile, KYC and account of the technician, in this order, before the job: even a job that does
+    not exist gets these refusals.
+    """
     serves = await people.service(engine)
     who = await people.technician(engine, "t1", serves, at=None, **change)
     with pytest.raises(error):
         await jobs.claim(engine, who, new_job_id(DEFAULT_ZONE))
 
 
-async def test_a_stranger_without_a_record_is_incomplete(engine: Engine) -> None:
-    """A technician without a live record has no profile."""
+async def test_a_technician_without_a_record_is_incomplete(engine: Engine) -> None:
+    """A claim by a technician without a record in Redis is refused with `profile_incomplete`."""
     with pytest.raises(ProfileIncomplete):
         await jobs.claim(engine, people.hot_technician("nobody"), new_job_id(DEFAULT_ZONE))
 
 
 @pytest.mark.parametrize("role", ["customer", "ops_manager", "admin", "service", "mediator"])
 async def test_only_technicians_claim(engine: Engine, role: str) -> None:
-    """Another role is forbidden, whatever the job."""
+    """A claim by any role but `technician` is forbidden, whatever the job."""
     with pytest.raises(Forbidden):
         await jobs.claim(engine, Principal(UserId("x"), role), new_job_id(DEFAULT_ZONE))  # type: ignore[arg-type]
 
@@ -71,8 +73,10 @@ async def test_only_technicians_claim(engine: Engine, role: str) -> None:
 @pytest.mark.parametrize(
     "name", ["", "job_main_1", "x", "job_other_01m7ykehw8kv7j2zzy75kyk383", "job_main_{}" + "0" * 24]
 )
-async def test_no_such_job(engine: Engine, name: str) -> None:
-    """An invalid id or a zone that is not served is `not_found` or `unavailable`, never an internal error."""
+async def test_a_claim_of_an_invalid_job_id_is_refused(engine: Engine, name: str) -> None:
+    """A claim with an invalid job id, or with the id of a zone that is not served, is refused with `not_found` or
+    `unavailable`, never with an internal error.
+    """
     serves = await people.service(engine)
     who = await people.technician(engine, "t1", serves)
     with pytest.raises(CalloutError) as caught:
@@ -81,7 +85,7 @@ async def test_no_such_job(engine: Engine, name: str) -> None:
 
 
 async def test_a_key_that_is_no_uuid_is_invalid(engine: Engine) -> None:
-    """An idempotency key becomes part of a Redis key, so it must be a UUID."""
+    """A claim whose idempotency key is not a UUID is invalid, because the key becomes part of a Redis key."""
     serves = await people.service(engine)
     who = await people.technician(engine, "t1", serves)
     with pytest.raises(Invalid):
@@ -89,7 +93,9 @@ async def test_a_key_that_is_no_uuid_is_invalid(engine: Engine) -> None:
 
 
 async def test_the_job_is_checked_before_the_offer(engine: Engine) -> None:
-    """`cancelled`, `expired` and `taken` are returned even to a technician who never had an offer."""
+    """A claim of a job that is taken, cancelled or expired gets `taken`, `cancelled` or `expired`, even from a
+    technician who never had an offer.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     near = await people.technician(engine, "t1", serves)
     far = await people.technician(engine, "t2", serves, at=live.Position(10, 10))
@@ -107,9 +113,9 @@ async def test_the_job_is_checked_before_the_offer(engine: Engine) -> None:
         await jobs.claim(engine, far, late)
 
 
-async def test_not_offered_declined_and_expired(engine: Engine) -> None:
-    """A technician without an offer or who declined gets `not_offered`; an offer that expired while the job is open
-    is `expired`.
+async def test_a_claim_without_an_open_offer_is_refused(engine: Engine) -> None:
+    """A claim without an offer or after a decline is refused with `not_offered`. A claim after the offer expired, while
+    the job is open, is refused with `expired`.
     """
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
@@ -126,9 +132,9 @@ async def test_not_offered_declined_and_expired(engine: Engine) -> None:
         await jobs.claim(engine, two, job)
 
 
-async def test_at_capacity(engine: Engine) -> None:
-    """A technician at capacity gets `at_capacity`, the job stays open and their offer stays: once they have capacity
-    again they may claim.
+async def test_a_technician_at_capacity_keeps_the_offer(engine: Engine) -> None:
+    """A claim by a technician at capacity is refused with `at_capacity`, and the job and the offer remain open. When
+    they have capacity again, they can claim the job.
     """
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
@@ -147,7 +153,7 @@ async def test_at_capacity(engine: Engine) -> None:
 
 
 async def test_a_conflicting_version_is_refused_with_the_current_job(engine: Engine) -> None:
-    """A conditional claim on another version changes nothing and returns the job."""
+    """A claim for another version of the job is refused with `version_conflict` and the current job."""
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
     job = await people.offered(engine, carla, serves)
@@ -157,7 +163,9 @@ async def test_a_conflicting_version_is_refused_with_the_current_job(engine: Eng
 
 
 async def test_a_claim_informs_everybody_involved(engine: Engine) -> None:
-    """Customer, holder and ops receive one event, the losers another one; the records of job and technician agree."""
+    """A claim sends one `job.accepted` to the customer, the holder and ops, and one `offer.closed` (`taken`) to all
+    other technicians with an offer. The reply, the job's record and the technician's record agree.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     crowd = [await people.technician(engine, f"t{i}", serves) for i in range(4)]
     job = await people.offered(engine, carla, serves)
@@ -181,8 +189,8 @@ async def test_a_claim_informs_everybody_involved(engine: Engine) -> None:
         assert await engine.store.redis.zcard(listed) == 0
 
 
-async def test_the_same_key_gives_the_same_answer_and_one_event(engine: Engine) -> None:
-    """A repeat has exactly the first reply and no further effect; later steps do not change that."""
+async def test_a_repeated_claim_has_the_first_reply_and_one_event(engine: Engine) -> None:
+    """A repeat of a claim under its key has exactly the first reply and appends no event, even after later commands."""
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
     job, key = await people.offered(engine, carla, serves), str(uuid.uuid4())
@@ -194,8 +202,8 @@ async def test_the_same_key_gives_the_same_answer_and_one_event(engine: Engine) 
     assert len(await event_log.events(engine, "job.accepted", job)) == 1
 
 
-async def test_a_key_used_for_something_else_is_refused(engine: Engine) -> None:
-    """The same key with other arguments is `reused_key` and has no effect."""
+async def test_a_key_of_another_claim_is_refused(engine: Engine) -> None:
+    """A claim of another job under the same key is refused as `reused_key` and has no effect."""
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves, capacity=2)
     key = str(uuid.uuid4())
@@ -207,7 +215,7 @@ async def test_a_key_used_for_something_else_is_refused(engine: Engine) -> None:
 
 
 async def test_a_repeat_is_known_as_long_as_the_job_is_live(engine: Engine) -> None:
-    """After the idempotency record has expired, the job's own list of causes still identifies the repeat."""
+    """After the idempotency record of a claim has expired, the job's list of causes still identifies the repeat."""
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
     job, key = await people.offered(engine, carla, serves), str(uuid.uuid4())
@@ -220,7 +228,7 @@ async def test_a_repeat_is_known_as_long_as_the_job_is_live(engine: Engine) -> N
 
 
 async def test_a_refusal_is_repeated_for_a_minute(engine: Engine) -> None:
-    """The first outcome is stored for a minute, also a refusal, and the repeat is marked."""
+    """A refusal is stored under its key for a minute too; the repeat gets the same refusal, marked as repeated."""
     serves, carla = await people.service(engine), await people.customer(engine)
     one, two = await people.technician(engine, "t1", serves), await people.technician(engine, "t2", serves)
     job, key = await people.offered(engine, carla, serves), str(uuid.uuid4())
@@ -232,7 +240,7 @@ async def test_a_refusal_is_repeated_for_a_minute(engine: Engine) -> None:
 
 
 async def test_a_second_claim_of_the_holder_succeeds(engine: Engine) -> None:
-    """A claim by the current holder, without any key, has the same reply as the first."""
+    """A second claim by the holder without a key has the same reply as the first."""
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
     job = await people.offered(engine, carla, serves)
@@ -241,9 +249,9 @@ async def test_a_second_claim_of_the_holder_succeeds(engine: Engine) -> None:
     assert again.repeated and again.seq == first.seq
 
 
-async def test_steps_only_in_their_order_and_by_the_holder(engine: Engine) -> None:
-    """A step from a wrong state is illegal, a stranger's is `not_found`, another role's is forbidden; nothing
-    changes.
+async def test_commands_are_accepted_only_in_order_and_from_the_holder(engine: Engine) -> None:
+    """A command from a wrong state is an illegal transition. From another technician it is `not_found`, and from
+    another role `forbidden`. After the work is completed, the technician is available for offers again.
     """
     serves, carla = await people.service(engine), await people.customer(engine)
     one, two = await people.technician(engine, "t1", serves), await people.technician(engine, "t2", serves)
@@ -266,8 +274,10 @@ async def test_steps_only_in_their_order_and_by_the_holder(engine: Engine) -> No
     assert await engine.store.redis.zscore(keys.technician_supply(DEFAULT_ZONE, serves), "t1") is not None
 
 
-async def test_a_stranger_learns_nothing_from_a_wrong_version(engine: Engine) -> None:
-    """The version is checked last: a technician without an offer gets `not_offered`, and no job."""
+async def test_the_version_is_checked_after_the_offer(engine: Engine) -> None:
+    """A claim with a wrong version by a technician without an offer is refused with `not_offered` and
+    contains no job.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     far = await people.technician(engine, "far", serves, at=live.Position(10, 10))
     near = await people.technician(engine, "near", serves)
@@ -279,8 +289,8 @@ async def test_a_stranger_learns_nothing_from_a_wrong_version(engine: Engine) ->
         await jobs.run_command(engine, near, job, Step(command="decline", version=99))
 
 
-async def test_an_offer_does_not_give_the_exact_place_away(engine: Engine) -> None:
-    """The public part has all members of a job but the private ones; distances are coarse."""
+async def test_an_offer_contains_only_the_public_part(engine: Engine) -> None:
+    """An offer contains only the public part of the job, and its distance is rounded: 178 m become 200 m."""
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves, at=live.Position(40.7516, -73.99))
     await people.offered(engine, carla, serves)
@@ -291,8 +301,8 @@ async def test_an_offer_does_not_give_the_exact_place_away(engine: Engine) -> No
     assert set(full) - set(offer["job"]) == hidden | {"room", "paid_amount", "refunded_amount"}
 
 
-async def test_a_fix_of_the_year_1970_is_the_oldest_not_the_newest(engine: Engine) -> None:
-    """A time of 0 is a time like any other."""
+async def test_a_fix_of_the_year_1970_is_the_oldest(engine: Engine) -> None:
+    """In a batch, a fix with the time 0 counts as older than a fix without a time."""
     serves = await people.service(engine)
     one = await people.technician(engine, "t1", serves)
     await advance(engine, 1)

@@ -1,4 +1,6 @@
-"""Lists of a job's members that cannot derive from the declaration in engine/rules/job_document.py agree with it."""
+"""The members of a job are declared in engine/rules/job_document.py. Other lists of them, which cannot derive from the
+declaration, agree with it.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +22,9 @@ from server.schemas.jobs import Job, NewJob, PatchJob, PublicJob
 from server.schemas.objects import Person, Proposal
 
 ROOT = Path(__file__).resolve().parents[2]
-LUA = "lua/lib/job.lua"
-ALL = {member.name for member in MEMBERS}
-PUBLIC = {member.name for member in MEMBERS if member.public}
+LUA_FILE = "lua/lib/job.lua"
+ALL_MEMBERS = {member.name for member in MEMBERS}
+PUBLIC_MEMBERS = {member.name for member in MEMBERS if member.public}
 JSON_KINDS = {datetime: str, Person: Party, Proposal: dict}
 
 
@@ -31,8 +33,8 @@ def fields_of(struct: type[msgspec.Struct]) -> set[str]:
     return set(struct.__struct_fields__)
 
 
-def kind(hint: typing.Any) -> typing.Any:
-    """Return the kind of JSON value that a type hint stands for."""
+def json_kind(hint: typing.Any) -> typing.Any:
+    """Return the Python type of the JSON value that a type hint means."""
     if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
         (hint,) = (part for part in typing.get_args(hint) if part is not type(None))
     if typing.get_origin(hint) is typing.Literal:
@@ -41,20 +43,20 @@ def kind(hint: typing.Any) -> typing.Any:
     return JSON_KINDS.get(origin, origin)
 
 
-def in_lua(function: str) -> set[str]:
+def members_in_lua(function: str) -> set[str]:
     """Return the members that a function of lua/lib/job.lua writes."""
-    source = (ROOT / LUA).read_text().partition(f"function Job.{function}(")[2].partition("\nend\n")[0]
+    source = (ROOT / LUA_FILE).read_text().partition(f"function Job.{function}(")[2].partition("\nend\n")[0]
     return set(re.findall(r'"(\w+)":', source))
 
 
-HOMES = {
-    "server/schemas/jobs.py: Job": (fields_of(Job), ALL),
-    "server/schemas/jobs.py: PublicJob": (fields_of(PublicJob), PUBLIC),
+MEMBER_LISTS = {
+    "server/schemas/jobs.py: Job": (fields_of(Job), ALL_MEMBERS),
+    "server/schemas/jobs.py: PublicJob": (fields_of(PublicJob), PUBLIC_MEMBERS),
     "server/schemas/jobs.py: PatchJob": (fields_of(PatchJob), EDITABLE_MEMBERS | {"version"}),
     "server/schemas/jobs.py: NewJob": (fields_of(NewJob), fields_of(Booking) | EDITABLE_MEMBERS),
     "engine/domain/booking.py: Booking": (fields_of(Booking) & EDITABLE_MEMBERS, EDITABLE_MEMBERS),
-    f"{LUA}: full_json": (in_lua("full_json"), set(STEP_MEMBERS)),
-    f"{LUA}: public_json": (in_lua("public_json"), PUBLIC & set(STEP_MEMBERS)),
+    f"{LUA_FILE}: full_json": (members_in_lua("full_json"), set(STEP_MEMBERS)),
+    f"{LUA_FILE}: public_json": (members_in_lua("public_json"), PUBLIC_MEMBERS & set(STEP_MEMBERS)),
     "engine/rules/job_document.py: MEMBERS": (
         fields_of(JobView) & {member.name for member in MEMBERS},
         fields_of(JobView),
@@ -63,24 +65,30 @@ HOMES = {
     "engine/sql/schema.py: jobs": (set(job_rows.columns.keys()) - {"hot", "doc"}, set(COLUMN_MEMBERS)),
     "engine/archive/reader.py: JobFilter": (fields_of(JobFilter) - {"updated_after"} - set(COLUMN_MEMBERS), set[str]()),
 }
+"""For each list, by its file and name: the members that it contains, and the members that it must contain."""
 
 
-@pytest.mark.parametrize("home", HOMES)
-def test_each_list_of_members_agrees_with_the_declaration(home: str) -> None:
-    """A failure names the file and the members that are missing there, or are not declared."""
-    there, declared = HOMES[home]
-    assert there == declared, f"{home}: missing {sorted(declared - there)}, not declared {sorted(there - declared)}"
+@pytest.mark.parametrize("list_name", MEMBER_LISTS)
+def test_each_list_of_members_agrees_with_the_declaration(list_name: str) -> None:
+    """Each list contains exactly the declared members. A failure names the file, the members that it lacks, and those
+    that are not declared.
+    """
+    members, declared = MEMBER_LISTS[list_name]
+    missing, extra = sorted(declared - members), sorted(members - declared)
+    assert members == declared, f"{list_name}: missing {missing}, not declared {extra}"
 
 
 @pytest.mark.parametrize("struct", [Job, PublicJob], ids=lambda struct: struct.__name__)
 def test_members_have_their_declared_type(struct: type[msgspec.Struct]) -> None:
-    """Each member has the same kind of JSON value in the API's schema and in the declaration."""
+    """Each member has the same JSON type in the API's schema and in the declaration."""
     declared = {member.name: member.kind for member in MEMBERS}
     hints = typing.get_type_hints(struct)
-    wrong = {name: hint for name, hint in hints.items() if name in declared and kind(hint) is not declared[name]}
+    wrong = {name: hint for name, hint in hints.items() if name in declared and json_kind(hint) is not declared[name]}
     assert wrong == {}, f"server/schemas/jobs.py: {struct.__name__}"
 
 
-def test_members_that_lua_reads_stand_before_the_customers_own_names() -> None:
-    """lua/lib/cost.lua takes the first match of a name in the record's text."""
+def test_pricing_comes_before_metadata_in_the_record() -> None:
+    """In a job's record `pricing` comes before `metadata`, because lua/lib/cost.lua uses the first match of the name
+    and customers choose the names in `metadata`.
+    """
     assert job_document.RECORD_MEMBERS.index("pricing") < job_document.RECORD_MEMBERS.index("metadata")

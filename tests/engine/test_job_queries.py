@@ -1,4 +1,4 @@
-"""Queries of jobs: what a job's history contains, and what lists and filters show."""
+"""Queries of jobs: which events a job's history contains, and which jobs and fields lists show."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.wait import wait_until
 
 
 async def test_a_history_has_only_events_of_its_job(engine: Engine) -> None:
-    """A job that names another job in its metadata is not in the other one's history, archived or not."""
+    """The history of a job does not contain events of another job that has the first job's id in its metadata."""
     serves, ann, bob = await people.service(engine), await people.customer(engine), await people.customer(engine)
     job = people.id_of(await people.job(engine, ann, serves))
     await people.job(engine, bob, serves, metadata={"follows": job})
@@ -24,7 +24,9 @@ async def test_a_history_has_only_events_of_its_job(engine: Engine) -> None:
 
 
 async def test_a_repeated_reference_returns_the_callers_actions(engine: Engine) -> None:
-    """The job that already has the reference is returned with the caller's actions, as a read returns it."""
+    """A second booking with the same reference returns the first job with the caller's actions, exactly
+    as a read does.
+    """
     serves, ann = await people.service(engine), await people.customer(engine)
     first = await people.job(engine, ann, serves, reference="r-1")
     again = await people.job(engine, ann, serves, reference="r-1")
@@ -35,7 +37,9 @@ async def test_a_repeated_reference_returns_the_callers_actions(engine: Engine) 
 
 
 async def test_a_former_holder_has_the_job_in_no_list(engine: Engine) -> None:
-    """However far behind the archive is, a list shows a live job as Redis has it now."""
+    """A list shows a live job as it is in Redis, even if SQL is behind: after a technician leaves the job, no list
+    shows them its private fields, and it has its new status.
+    """
     serves, ann = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "tom", serves)
     job = await people.offered(engine, ann, serves, notes="gate code 4711")
@@ -44,10 +48,10 @@ async def test_a_former_holder_has_the_job_in_no_list(engine: Engine) -> None:
     async with run_archiver(engine):
         head = (await log.read_head(engine.store.reads, DEFAULT_ZONE)).seq
 
-        async def reached() -> bool:
+        async def is_archived() -> bool:
             return await archived_seq(engine) >= head
 
-        await wait_until(reached, what="the archive")
+        await wait_until(is_archived, what="the archive")
     await jobs.run_command(engine, tom, job, Step(command="unassign"))
     for query in (JobQuery(), JobQuery(status="accepted"), JobQuery(customer=ann.id), JobQuery(technician=tom.id)):
         assert [item for item in (await job_queries.find_jobs(engine, tom, query)).items if b"4711" in item] == []
@@ -56,7 +60,9 @@ async def test_a_former_holder_has_the_job_in_no_list(engine: Engine) -> None:
 
 
 async def test_a_filter_reveals_no_private_field(engine: Engine) -> None:
-    """A technician who sees only the public part does not find the job by its customer or reference."""
+    """A technician who sees only the public part of a job does not find it by its customer or reference, in Redis or in
+    SQL.
+    """
     serves, ann = await people.service(engine), await people.customer(engine)
     tom = await people.technician(engine, "tom", serves)
     job = people.id_of(await people.job(engine, ann, serves, blueprint="managed", reference="r-7"))
@@ -65,11 +71,12 @@ async def test_a_filter_reveals_no_private_field(engine: Engine) -> None:
         if archive:
             await jobs.run_command(engine, people.ADMIN, job, Step(command="cancel"))
             async with run_archiver(engine):
-                await wait_until(lambda: _over(engine, job), what="the archive")
+                await wait_until(lambda: _is_cancelled_in_sql(engine, job), what="the archive")
         for query in (JobQuery(customer=ann.id), JobQuery(reference="r-7")):
             assert (await job_queries.find_jobs(engine, tom, query)).items == [], archive
 
 
-async def _over(engine: Engine, job: str) -> bool:
+async def _is_cancelled_in_sql(engine: Engine, job: str) -> bool:
+    """Return whether SQL contains a cancelled job."""
     found, _ = await reader.jobs(engine.archive, JobFilter(status="cancelled"), 1)
     return bool(found)

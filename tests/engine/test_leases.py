@@ -1,4 +1,4 @@
-"""Leases of zones: processes share them fairly, and a process that stops passes them on."""
+"""Runner leases of zones: processes share them evenly, and when a process stops, others acquire its leases."""
 
 from __future__ import annotations
 
@@ -22,19 +22,21 @@ ZONES = [f"z{number}" for number in range(12)]
 
 @pytest.fixture
 async def twelve_zones(settings: Settings) -> AsyncIterator[Engine]:
-    """An engine of twelve zones."""
+    """Yield an engine that serves twelve zones."""
     Path(settings.data).mkdir(exist_ok=True)
     async with open_engine(msgspec.structs.replace(settings, zones=ZONES)) as opened:
         yield opened
 
 
-def node(engine: Engine, lease_s: float = 30.0) -> Leases:
-    """Return a process that looks for leases only when the test says so."""
+def process_leases(engine: Engine, lease_s: float = 30.0) -> Leases:
+    """Return the leases of a new process. They are checked only when a test calls `check_leases`."""
     return Leases(engine.store, "scheduler", lease_s)
 
 
-async def look(*nodes: Leases, rounds: int = 6, zones: list[str] = ZONES) -> list[int]:
-    """Let each process look at each of its zones in turn, several times. Return how many zones each then holds."""
+async def check_leases(*nodes: Leases, rounds: int = 6, zones: list[str] = ZONES) -> list[int]:
+    """Let each process check each of its zones in turn, ``rounds`` times. Return how many zones each process then
+    holds.
+    """
     for _ in range(rounds):
         for leases in nodes:
             for zone in zones:
@@ -45,65 +47,73 @@ async def look(*nodes: Leases, rounds: int = 6, zones: list[str] = ZONES) -> lis
 
 
 async def test_three_processes_of_twelve_zones_hold_four_each(twelve_zones: Engine) -> None:
-    """A process with more than its share gives leases back, and each zone has one holder."""
-    first, second, third = node(twelve_zones), node(twelve_zones), node(twelve_zones)
-    assert await look(first) == [12]
-    assert await look(first, second) == [6, 6]
-    assert await look(first, second, third) == [4, 4, 4]
+    """Three processes hold four of twelve zones each, and no zone has two holders. A process above its share releases
+    leases, and then no lease moves any more.
+    """
+    first, second, third = process_leases(twelve_zones), process_leases(twelve_zones), process_leases(twelve_zones)
+    assert await check_leases(first) == [12]
+    assert await check_leases(first, second) == [6, 6]
+    assert await check_leases(first, second, third) == [4, 4, 4]
     assert len(first.mine | second.mine | third.mine) == 12
     before = [set(each.mine) for each in (first, second, third)]
-    await look(first, second, third, rounds=4)
+    await check_leases(first, second, third, rounds=4)
     assert [each.mine for each in (first, second, third)] == before
 
 
-async def test_released_leases_are_taken_by_the_others(twelve_zones: Engine) -> None:
-    """After a process stops its leases are free at once, and it is no longer counted."""
-    first, second, third = node(twelve_zones), node(twelve_zones), node(twelve_zones)
-    await look(first, second, third)
+async def test_released_leases_are_acquired_by_the_others(twelve_zones: Engine) -> None:
+    """When a process stops, it releases its leases, the others acquire them at once, and its share is divided among
+    them.
+    """
+    first, second, third = process_leases(twelve_zones), process_leases(twelve_zones), process_leases(twelve_zones)
+    await check_leases(first, second, third)
     await third.give_back()
-    assert await look(first, second) == [6, 6]
+    assert await check_leases(first, second) == [6, 6]
     await second.give_back()
-    assert await look(first) == [12]
+    assert await check_leases(first) == [12]
     await first.give_back()
     redis = twelve_zones.store.redis
     assert await redis.exists(*(keys.runner_lease(Zone(zone), "scheduler") for zone in ZONES)) == 0
 
 
 async def test_a_process_without_heartbeats_is_no_longer_counted(twelve_zones: Engine) -> None:
-    """Its leases expire, and so does its entry among the candidates."""
-    gone, left = node(twelve_zones, 0.2), node(twelve_zones, 0.2)
-    await look(gone, left, rounds=3)
+    """The leases of a process that no longer renews them expire, and another process then holds all zones."""
+    gone, left = process_leases(twelve_zones, 0.2), process_leases(twelve_zones, 0.2)
+    await check_leases(gone, left, rounds=3)
 
-    async def all_ours() -> bool:
-        return await look(left, rounds=1) == [12]
+    async def holds_all_zones() -> bool:
+        return await check_leases(left, rounds=1) == [12]
 
-    await wait_until(all_ours, what="the other's zones", within_s=20)
+    await wait_until(holds_all_zones, what="the other's zones", within_s=20)
 
 
-async def test_a_zone_that_nobody_else_serves_is_taken_above_the_share(twelve_zones: Engine) -> None:
-    """When one of two processes serves few zones, every zone has a holder, and none moves back and forth."""
-    whole, part = node(twelve_zones), node(twelve_zones)
+async def test_a_zone_that_no_other_process_serves_is_held_above_the_share(twelve_zones: Engine) -> None:
+    """If one of two processes serves only two zones, the other holds the rest, above its share. Each zone has one
+    holder, and no lease moves any more.
+    """
+    whole, part = process_leases(twelve_zones), process_leases(twelve_zones)
     for _ in range(8):
-        await look(whole, rounds=1)
-        await look(part, rounds=1, zones=ZONES[:2])
+        await check_leases(whole, rounds=1)
+        await check_leases(part, rounds=1, zones=ZONES[:2])
     assert len(whole.mine | part.mine) == 12 and not whole.mine & part.mine
     before = set(whole.mine)
-    await look(whole, rounds=3)
+    await check_leases(whole, rounds=3)
     assert whole.mine == before
 
 
 async def test_a_closed_zone_has_no_holder(twelve_zones: Engine) -> None:
-    """A closed zone is not leased, and does not count for the share."""
-    one = node(twelve_zones)
-    await look(one)
+    """No process holds the lease of a closed zone, and the zone does not count for the share."""
+    one = process_leases(twelve_zones)
+    await check_leases(one)
     twelve_zones.store.close_zone(Zone("z3"), "a test")
-    assert await look(one) == [11]
+    assert await check_leases(one) == [11]
     assert Zone("z3") not in one.mine
 
 
 @pytest.mark.parametrize("role", ["scheduler", "push", "archiver"])
 async def test_each_role_releases_its_lease_when_it_stops(engine: Engine, role: str) -> None:
-    """The next process starts at once, and not when the lease has expired."""
+    """A scheduler, notifier or archiver that stops releases its lease, so that another process need not wait until the
+    lease expires.
+    """
     loops = {"scheduler": scheduler.run, "push": notifier.run, "archiver": archiver.run}
     running = asyncio.create_task(loops[role](engine))
     held = keys.runner_lease(DEFAULT_ZONE, role)

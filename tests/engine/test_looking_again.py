@@ -1,4 +1,4 @@
-"""A job whose search starts a second time, for whatever reason: the search starts from the beginning."""
+"""A job whose search starts a second time: the new search begins with the first wave or the first allocation."""
 
 from __future__ import annotations
 
@@ -63,15 +63,17 @@ finish = { by = ["holder"], from = ["held"], to = "done", event = "job.status" }
 
 @pytest.fixture
 def settings(settings: Settings, tmp_path: Path) -> Settings:
-    """A blueprint that searches for a technician in one mode after the other."""
+    """Return settings with the blueprint `cascade`, which searches for a technician in three modes, one after the
+    other.
+    """
     (tmp_path / "blueprints").mkdir()
     (tmp_path / "blueprints" / "cascade.toml").write_text(CASCADE)
     return msgspec.structs.replace(settings, blueprints=str(tmp_path / "blueprints"))
 
 
-async def hurried(engine: Engine) -> tuple[JobId, Principal, Principal, Principal]:
-    """Create a job that two technicians are invited to bid for, and whose customer continues without a bid. Return
-    it with all three.
+async def create_hurried_job(engine: Engine) -> tuple[JobId, Principal, Principal, Principal]:
+    """Create a job with one bidder and one technician who is invited to bid, and move it to the state `hurried` without
+    an accepted bid. Return the job, the customer, the bidder and the invited technician.
     """
     serves, carla = await people.service(engine), await people.customer(engine)
     tom, tara = [await people.technician(engine, name, serves) for name in ("tom", "tara")]
@@ -82,55 +84,57 @@ async def hurried(engine: Engine) -> tuple[JobId, Principal, Principal, Principa
     return job, carla, tom, tara
 
 
-async def invited(engine: Engine, job: JobId) -> list[str]:
+async def technicians_with_offer(engine: Engine, job: JobId) -> list[str]:
     """Return the technicians with an open offer of the job, sorted."""
     found = await engine.store.redis.hgetall(keys.job_offers(DEFAULT_ZONE, job))  # type: ignore[misc]
     return sorted(name.decode() for name, offer in found.items() if offer.startswith(b"sent "))
 
 
-async def closed(engine: Engine, job: JobId) -> list[tuple[str, list[str]]]:
-    """Return the reasons and audiences of the job's closed offers, in order."""
+async def closed_offers(engine: Engine, job: JobId) -> list[tuple[str, list[str]]]:
+    """Return the reason and the channels of each `offer.closed` of the job, in order."""
     found = await event_log.events(engine, "offer.closed", job)
     return [(event_log.payload(event)["reason"], sorted(event.to)) for event in found]
 
 
-async def test_former_offers_end_and_all_are_offered_the_job_again(engine: Engine) -> None:
-    """The invitation to bid is withdrawn; then the first wave offers the job to the invited technician and to the
-    bidder.
+async def test_a_new_search_withdraws_old_offers_and_offers_the_job_to_all(engine: Engine) -> None:
+    """When a search by offers follows a search by bids, the invitation to bid closes as `withdrawn`. The first wave
+    then offers the job to the invited technician and to the bidder.
     """
-    job, _, tom, _ = await hurried(engine)
-    assert await closed(engine, job) == [("withdrawn", ["user:tara"])]
-    assert await invited(engine, job) == []
+    job, _, tom, _ = await create_hurried_job(engine)
+    assert await closed_offers(engine, job) == [("withdrawn", ["user:tara"])]
+    assert await technicians_with_offer(engine, job) == []
     await run_due_tasks(engine)
-    assert await invited(engine, job) == ["tara", "tom"]
+    assert await technicians_with_offer(engine, job) == ["tara", "tom"]
     await jobs.claim(engine, tom, job)
 
 
-async def test_after_a_state_without_a_search_it_is_offered_again(engine: Engine) -> None:
-    """In a state without a search nobody has an offer; afterwards the first wave opens at once."""
-    job, carla, tom, _ = await hurried(engine)
+async def test_after_a_pause_the_job_is_offered_again(engine: Engine) -> None:
+    """A state without a search withdraws all offers. When the job returns to a state that searches, the first wave
+    opens at once.
+    """
+    job, carla, tom, _ = await create_hurried_job(engine)
     await run_due_tasks(engine)
     await jobs.run_command(engine, carla, job, Step(command="pause"))
-    assert (await closed(engine, job))[-1] == ("withdrawn", ["user:tara", "user:tom"])
+    assert (await closed_offers(engine, job))[-1] == ("withdrawn", ["user:tara", "user:tom"])
     assert (await offers.find_open_offers(engine, tom)).items == []
     await jobs.run_command(engine, carla, job, Step(command="resume"))
     await run_due_tasks(engine)
-    assert await invited(engine, job) == ["tara", "tom"]
+    assert await technicians_with_offer(engine, job) == ["tara", "tom"]
 
 
 @pytest.mark.parametrize("by", ["customer", "technician"])
 async def test_the_engine_allocates_after_waves(engine: Engine, by: str) -> None:
-    """After waves the first allocation is due at once, whoever moved the job; a technician who declined is not
-    chosen.
+    """When the job moves to a state in which the engine allocates, the first allocation is due at once. A technician
+    who declined the offer is not assigned.
     """
-    job, carla, tom, tara = await hurried(engine)
+    job, carla, tom, tara = await create_hurried_job(engine)
     await run_due_tasks(engine)
     if by == "customer":
         await jobs.run_command(engine, carla, job, Step(command="give"))
     else:
         await offers.decline_offer(engine, tom, job)
     told = ["user:tara", "user:tom"] if by == "customer" else ["user:tara"]
-    assert (await closed(engine, job))[-1] == ("withdrawn", told)
+    assert (await closed_offers(engine, job))[-1] == ("withdrawn", told)
     await advance(engine, 1)
     await run_due_tasks(engine)
     holder = await engine.store.redis.hget(keys.job(DEFAULT_ZONE, job), "holder")  # type: ignore[misc]
@@ -139,8 +143,8 @@ async def test_the_engine_allocates_after_waves(engine: Engine, by: str) -> None
 
 @pytest.mark.parametrize("way", ["leave", "rest"])
 async def test_a_former_holder_is_not_offered_the_job_again(engine: Engine, way: str) -> None:
-    """Through any states in between, the search leaves out the technician who left the job."""
-    job, carla, tom, _ = await hurried(engine)
+    """A new search excludes the technician who left the job, also if the job was in other states in between."""
+    job, carla, tom, _ = await create_hurried_job(engine)
     await run_due_tasks(engine)
     await jobs.claim(engine, tom, job)
     await jobs.run_command(engine, tom, job, Step(command=way))
@@ -149,4 +153,4 @@ async def test_a_former_holder_is_not_offered_the_job_again(engine: Engine, way:
     status = await engine.store.redis.hget(keys.job(DEFAULT_ZONE, job), "status")  # type: ignore[misc]
     assert status == b"hurried"
     await run_due_tasks(engine)
-    assert await invited(engine, job) == ["tara"]
+    assert await technicians_with_offer(engine, job) == ["tara"]

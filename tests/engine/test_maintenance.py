@@ -1,4 +1,4 @@
-"""Maintenance tasks: each repairs what it finds, and none stops the others."""
+"""Maintenance tasks: each runs by itself, and a task that fails does not stop the others."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from tests.support.wait import wait_until
 async def test_a_task_that_fails_stops_no_other(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, failure: Exception
 ) -> None:
-    """Its failure is logged and it runs again the next time."""
+    """If one maintenance task raises an error, its count is -1 and the other tasks still run."""
 
-    async def fail(_engine: Engine) -> int:
+    async def raise_failure(_engine: Engine) -> int:
         raise failure
 
-    monkeypatch.setattr(sql, "repair_redis", fail)
+    monkeypatch.setattr(sql, "repair_redis", raise_failure)
     assert await maintenance.run_once(engine) == {"profiles": -1, "blocks": 0, "verdicts": 0, "sessions": 0}
 
 
-async def test_it_runs_by_itself(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A record that Redis lost is restored without a request."""
+async def test_maintenance_runs_without_a_request(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Maintenance runs in the background and restores a technician's record that Redis lost, again and again."""
     monkeypatch.setattr(maintenance, "INTERVAL_S", 0.01)
-    who = await staff.registered(engine)
+    who = await staff.register_technician(engine)
     record = keys.technician(DEFAULT_ZONE, TechnicianId(who.id))
     task = asyncio.create_task(maintenance.run(engine))
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""Notifications: users see only their own, never later than the log, and each one once."""
+"""Notifications: each user reads only their own, at once after the event and each exactly once."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from engine.store import keys
 from engine.types import DEFAULT_ZONE, Principal, UserId
 from engine.workers import archiver
 
-ME = Principal(UserId("usr_me"), "customer")
-YOU = Principal(UserId("usr_you"), "customer")
+OWNER = Principal(UserId("usr_me"), "customer")
+OTHER_USER = Principal(UserId("usr_you"), "customer")
 
 
-async def append(engine: Engine, who: Principal, *names: str) -> None:
-    """Append notifications as the notifier does."""
+async def append_notifications(engine: Engine, who: Principal, *names: str) -> None:
+    """Append notifications to the log as the notifier does. Each of ``names`` is the id and the title of one."""
     cursor = keys.push_cursor(DEFAULT_ZONE)
     at = int(await engine.store.redis.get(cursor) or 0)
     told: list[str | bytes] = []
@@ -29,58 +29,61 @@ async def append(engine: Engine, who: Principal, *names: str) -> None:
     await engine.store.run(DEFAULT_ZONE, "notification_append", keys=places, args=args)
 
 
-async def listed(engine: Engine, who: Principal = ME) -> list[tuple[str, bool]]:
+async def read_list(engine: Engine, who: Principal = OWNER) -> list[tuple[str, bool]]:
+    """Return the ids of the user's notifications, newest first, each with whether it is marked as read."""
     return [(item.id, item.read) for item in (await notifications.find_notifications(engine, who)).items]
 
 
-async def test_refuses_another_ones_notification(engine: Engine) -> None:
-    """Another user's notification is `not_found`, archived or not."""
-    await append(engine, YOU, "n1")
+async def test_a_notification_of_another_user_is_not_found(engine: Engine) -> None:
+    """To mark a notification of another user as read is refused with `not_found`, before and after SQL has a copy. An
+    invalid limit or cursor is refused.
+    """
+    await append_notifications(engine, OTHER_USER, "n1")
     for _ in range(2):
         with pytest.raises(NotFound):
-            await notifications.mark_read(engine, ME, "n1")
-        assert await listed(engine) == []
+            await notifications.mark_read(engine, OWNER, "n1")
+        assert await read_list(engine) == []
         await archiver.run_once(engine)
     for limit, cursor in ((0, None), (201, None), (10, "nonsense")):
         with pytest.raises(Invalid):
-            await notifications.find_notifications(engine, ME, limit=limit, cursor=cursor)
+            await notifications.find_notifications(engine, OWNER, limit=limit, cursor=cursor)
 
 
 async def test_the_list_is_never_behind_the_log(engine: Engine) -> None:
-    """A new notification is listed before the archiver has copied it, and once after that."""
-    await append(engine, ME, "n1")
+    """A notification is listed before the archiver has copied it to SQL, and is listed once after that."""
+    await append_notifications(engine, OWNER, "n1")
     await archiver.run_once(engine)
-    await append(engine, ME, "n2")
-    await append(engine, YOU, "x")
-    assert [name for name, _ in await listed(engine)] == ["n2", "n1"]
+    await append_notifications(engine, OWNER, "n2")
+    await append_notifications(engine, OTHER_USER, "x")
+    assert [name for name, _ in await read_list(engine)] == ["n2", "n1"]
     await archiver.run_once(engine)
-    assert [name for name, _ in await listed(engine)] == ["n2", "n1"]
-    first = (await notifications.find_notifications(engine, ME)).items[0]
+    assert [name for name, _ in await read_list(engine)] == ["n2", "n1"]
+    first = (await notifications.find_notifications(engine, OWNER)).items[0]
     assert (first.kind, first.title, first.job, first.at.endswith("Z")) == ("k", "n2", "job_main_1", True)
 
 
-async def test_read_is_remembered_archived_or_not(engine: Engine) -> None:
-    """A notification may be marked as read before SQL has it, a repeat is the same, and the mark is there
-    afterwards.
+async def test_a_notification_can_be_marked_as_read_before_it_is_archived(engine: Engine) -> None:
+    """A notification can be marked as read before SQL has a copy. It remains marked after the copy, and a repeat
+    changes nothing.
     """
-    await append(engine, ME, "n1")
+    await append_notifications(engine, OWNER, "n1")
     for _ in range(2):
-        await notifications.mark_read(engine, ME, "n1")
-        assert await listed(engine) == [("n1", True)]
+        await notifications.mark_read(engine, OWNER, "n1")
+        assert await read_list(engine) == [("n1", True)]
         await archiver.run_once(engine)
-    await append(engine, ME, "n2")
-    assert await listed(engine) == [("n2", False), ("n1", True)]
+    await append_notifications(engine, OWNER, "n2")
+    assert await read_list(engine) == [("n2", False), ("n1", True)]
 
 
-async def test_pages_show_each_once(engine: Engine) -> None:
-    """Pages show each notification once, also where they cross from SQL to the log."""
-    await append(engine, ME, *(f"a{n}" for n in range(4)))
+async def test_pages_contain_each_notification_once(engine: Engine) -> None:
+    """Pages contain each notification once, also where a page continues from the log to SQL."""
+    await append_notifications(engine, OWNER, *(f"a{n}" for n in range(4)))
     await archiver.run_once(engine)
-    await append(engine, ME, *(f"b{n}" for n in range(3)))
+    await append_notifications(engine, OWNER, *(f"b{n}" for n in range(3)))
     seen: list[str] = []
     cursor = None
     while True:
-        page = await notifications.find_notifications(engine, ME, limit=2, cursor=cursor)
+        page = await notifications.find_notifications(engine, OWNER, limit=2, cursor=cursor)
         seen += [item.id for item in page.items]
         if (cursor := page.next) is None:
             break

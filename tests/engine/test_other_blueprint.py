@@ -1,5 +1,6 @@
-"""Jobs of a blueprint other than the default: their own blueprint decides who may do what, what happens, and the
-reply."""
+"""Jobs of a blueprint other than the default: the job's own blueprint decides who may send a command, its effects and
+the reply.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +17,8 @@ from engine.store import keys
 from engine.types import DEFAULT_ZONE
 from tests.support import blueprints, people
 
-KEY = "7f6b1c9e-4b8a-4f40-9d6e-0d5b6f3c1a11"
-CHANGES = {
+IDEMPOTENCY_KEY = "7f6b1c9e-4b8a-4f40-9d6e-0d5b6f3c1a11"
+BLUEPRINT_CHANGES = {
     'name = "home_service"': 'name = "other"',
     'message = "Job accepted"': 'message = "Yours"',
     '[commands.depart]\nby = ["holder"]': '[commands.depart]\nby = ["customer"]',
@@ -28,23 +29,31 @@ CHANGES = {
 
 @pytest.fixture
 def settings(settings: Settings, tmp_path: Path) -> Settings:
-    """A second blueprint in which other callers may do other things."""
-    return blueprints.settings_with(settings, tmp_path / "blueprints", other=blueprints.edited("home_service", CHANGES))
+    """Return settings with a second blueprint, in which other callers may send some commands and the replies have other
+    texts.
+    """
+    return blueprints.settings_with_blueprints(
+        settings, tmp_path / "blueprints", other=blueprints.edited_toml("home_service", BLUEPRINT_CHANGES)
+    )
 
 
 async def test_a_repeat_has_the_reply_of_the_jobs_own_blueprint(engine: Engine) -> None:
-    """The first reply and its repeat are equal, for a claim and for a decline."""
+    """A claim and a decline, and their repeats, are answered with the texts of the job's own blueprint."""
     serves, carla = await people.service(engine), await people.customer(engine)
     one, two = [await people.technician(engine, name, serves) for name in ("t1", "t2")]
     job = await people.offered(engine, carla, serves, blueprint="other")
-    assert [(await offers.decline_offer(engine, two, job, key=KEY)).message for _ in range(2)] == ["Pity"] * 2
-    answers = [await jobs.claim(engine, one, job, key=KEY) for _ in range(2)]
+    assert [(await offers.decline_offer(engine, two, job, key=IDEMPOTENCY_KEY)).message for _ in range(2)] == [
+        "Pity"
+    ] * 2
+    answers = [await jobs.claim(engine, one, job, key=IDEMPOTENCY_KEY) for _ in range(2)]
     assert [done.message for done in answers] == ["Yours"] * 2
     assert answers[0].job == answers[1].job
 
 
-async def test_the_jobs_own_blueprint_decides_who_may_do_what(engine: Engine) -> None:
-    """Here the customer departs and the holder cancels, which the default blueprint would forbid."""
+async def test_the_jobs_own_blueprint_decides_who_may_send_a_command(engine: Engine) -> None:
+    """In this blueprint the customer may send `depart` and the holder may send `cancel`, which the default blueprint
+    refuses.
+    """
     serves, carla = await people.service(engine), await people.customer(engine)
     one = await people.technician(engine, "t1", serves)
     job = await people.offered(engine, carla, serves, blueprint="other")

@@ -1,5 +1,6 @@
-"""The outbox: a change of an account is neither lost nor half done, whichever process dies or is away after its
-commit."""
+"""The outbox: a committed change of an account takes full effect, even if the process dies or Redis is not available
+after the commit.
+"""
 
 from __future__ import annotations
 
@@ -27,136 +28,160 @@ from tests.support import event_log, people
 from tests.support.people import ADMIN
 
 
-async def signed_in(engine: Engine, email: str = "ann@example.org") -> LoginResult:
+async def register_customer(engine: Engine, email: str = "ann@example.org") -> LoginResult:
+    """Register a customer and return the reply, which contains the tokens."""
     new = NewAccount(email=email, password="correct horse", name="Ann", role="customer")
     return (await accounts.register_user(engine, new)).value
 
 
-async def owed(engine: Engine) -> int:
+async def outbox_size(engine: Engine) -> int:
+    """Return the number of rows in the outbox: changes that have not taken full effect yet."""
     async with engine.archive.reading() as conn:
         return int((await conn.execute(select(func.count()).select_from(rows))).scalar_one())
 
 
 async def suspend(engine: Engine, who: LoginResult, **more: Any) -> Any:
+    """Suspend the user as an admin."""
     return await accounts.suspend_user(engine, ADMIN, who.user.id, reason="fraud", **more)
 
 
 async def change_role(engine: Engine, who: LoginResult, **more: Any) -> Any:
+    """Change the user's role to `technician` as an admin."""
     return await accounts.patch_user(engine, ADMIN, who.user.id, role="technician", **more)
 
 
-async def switch_off(engine: Engine, who: LoginResult, **more: Any) -> Any:
+async def deactivate(engine: Engine, who: LoginResult, **more: Any) -> Any:
+    """Set the user's account to inactive as an admin."""
     return await accounts.patch_user(engine, ADMIN, who.user.id, active=False, **more)
 
 
 async def sign_out(engine: Engine, who: LoginResult, **_: Any) -> Any:
+    """End the user's session by the refresh token."""
     return await tokens.end_session(engine, who.refresh_token)
 
 
 async def end_login(engine: Engine, who: LoginResult, **more: Any) -> Any:
+    """End the login that the access token belongs to, as its user."""
     caller = engine.signer.verify(who.access_token)
     return await logins.end_login(engine, caller, caller.family, **more)
 
 
-Command = Callable[..., Awaitable[Any]]
-COMMANDS: list[tuple[Command, int, type[CalloutError]]] = [
+AccountCommand = Callable[..., Awaitable[Any]]
+COMMANDS: list[tuple[AccountCommand, int, type[CalloutError]]] = [
     (suspend, 4502, Forbidden),
-    (switch_off, 4502, Forbidden),
+    (deactivate, 4502, Forbidden),
     (change_role, 4006, TokenExpired),
     (sign_out, 4502, Unauthenticated),
     (end_login, 4502, Unauthenticated),
 ]
+"""Commands on an account, each with the close code of its `session.revoked` and the error that the access token gets
+afterwards.
+"""
 
 
 @pytest.mark.parametrize(
-    ("dies_at", "command", "code", "refusal"),
+    ("killed_at", "command", "code", "refusal"),
     [(place, *COMMANDS[0]) for place in ("the start", "the record", "the event", "the profile", "the end")]
     + [("the event", *each) for each in COMMANDS[1:]],
 )
-async def test_killed_after_the_commit(
+async def test_a_change_takes_effect_after_a_kill(
     engine: Engine,
     monkeypatch: pytest.MonkeyPatch,
-    dies_at: str,
-    command: Command,
+    killed_at: str,
+    command: AccountCommand,
     code: int,
     refusal: type[CalloutError],
 ) -> None:
-    """If a process dies anywhere between commit and reply, any other process completes the change, and the event is
-    sent once.
+    """If the process dies anywhere between the commit of a change and the reply, `outbox.run_once` of any process
+    completes the change, and `session.revoked` is appended once.
     """
-    who = await signed_in(engine)
+    who = await register_customer(engine)
     await tokens.principal_of(engine, who.access_token)
 
-    async def killed(*_: Any, **__: Any) -> None:
+    async def raise_interrupt(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
     place: tuple[Any, str] = {
-        "the start": (outbox, "finish"),
-        "the record": (access, "put"),
+        "the start": (outbox, "apply_rows"),
+        "the record": (access, "write_to_redis"),
         "the event": (outbox, "append_revocation"),
-        "the profile": (sql, "publish"),
+        "the profile": (sql, "publish_to_redis"),
         "the end": (outbox, "delete"),
-    }[dies_at]
+    }[killed_at]
     with monkeypatch.context() as patch:
-        patch.setattr(*place, killed if dies_at != "the end" else _dies)
+        patch.setattr(*place, raise_interrupt if killed_at != "the end" else _raise_interrupt)
         with pytest.raises(KeyboardInterrupt):
             await command(engine, who)
-    assert await owed(engine) == 1
+    assert await outbox_size(engine) == 1
     assert await outbox.run_once(engine) == 1
-    assert (await owed(engine), await outbox.run_once(engine)) == (0, 0)
+    assert (await outbox_size(engine), await outbox.run_once(engine)) == (0, 0)
     with pytest.raises(refusal):
         await tokens.principal_of(engine, who.access_token)
     (told,) = await event_log.events(engine, "session.revoked")
     assert (told.to, event_log.payload(told)["code"]) == ((f"user:{who.user.id}",), code)
 
 
-def _dies(*_: Any) -> None:
+def _raise_interrupt(*_: Any) -> None:
+    """Raise `KeyboardInterrupt`, as if the process were killed here."""
     raise KeyboardInterrupt
 
 
-async def reviewed(engine: Engine, who: TechnicianId) -> Any:
+async def suspend_by_review(engine: Engine, who: TechnicianId) -> Any:
+    """Suspend the technician by a review."""
     return await profile.review_technician(engine, ADMIN, who, account="suspended", reason="fraud")
 
 
-async def patched(engine: Engine, who: TechnicianId) -> Any:
+async def remove_services(engine: Engine, who: TechnicianId) -> Any:
+    """Remove all services from the technician's profile."""
     return await profile.patch_technician(engine, ADMIN, who, ProfilePatch(services=[]))
 
 
-PLACES: list[tuple[Any, str]] = [(outbox, "finish"), (access, "put"), (sql, "publish"), (outbox, "delete")]
-REVIEW = (reviewed, "account", b"suspended", ["approved", "suspended"])
-PATCH = (patched, "services", b"", ["approved"])
+KILL_POINTS: list[tuple[Any, str]] = [
+    (outbox, "apply_rows"),
+    (access, "write_to_redis"),
+    (sql, "publish_to_redis"),
+    (outbox, "delete"),
+]
+"""The functions in which the process is killed: before, between and after the writes that follow the commit."""
+PROFILE_REVIEW = (suspend_by_review, "account", b"suspended", ["approved", "suspended"])
+"""A review: the command, the field of the record, the field's new value, and the account status in each
+`technician.reviewed`.
+"""
+PROFILE_PATCH = (remove_services, "services", b"", ["approved"])
+"""Same as ``PROFILE_REVIEW``, for a change of the profile."""
 
 
 @pytest.mark.parametrize(
     ("place", "command", "field", "value", "told"),
-    [(place, *REVIEW) for place in (*PLACES, (outbox, "_append"))] + [(place, *PATCH) for place in PLACES],
+    [(place, *PROFILE_REVIEW) for place in (*KILL_POINTS, (outbox, "_append_event"))]
+    + [(place, *PROFILE_PATCH) for place in KILL_POINTS],
 )
-async def test_killed_after_a_change_of_a_profile(
+async def test_a_change_of_a_profile_takes_effect_after_a_kill(
     engine: Engine,
     monkeypatch: pytest.MonkeyPatch,
     place: tuple[Any, str],
-    command: Command,
+    command: AccountCommand,
     field: str,
     value: bytes,
     told: list[str],
 ) -> None:
-    """A review and a change of services take effect whatever dies after the commit: waves exclude the technician,
-    and the review's event is sent once, even if the maintenance task wrote the record first.
+    """If the process dies after the commit of a review or of a change of services, the outbox completes it: the
+    technician is offline, and the review's event is appended once, even if the maintenance task wrote the record first.
     """
-    who = TechnicianId((await staff.eligible(engine, await people.service(engine))).id)
+    who = TechnicianId((await staff.create_eligible_technician(engine, await people.service(engine))).id)
 
-    def killed(*_: Any, **__: Any) -> Any:
+    def raise_interrupt(*_: Any, **__: Any) -> Any:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(*place, killed)
+        patch.setattr(*place, raise_interrupt)
         with pytest.raises(KeyboardInterrupt):
             await command(engine, who)
-    assert await owed(engine) == 1
-    if place[1] == "put":
+    assert await outbox_size(engine) == 1
+    if place[1] == "write_to_redis":
         assert await sql.repair_redis(engine) == 1
     assert await outbox.run_once(engine) == 1
-    assert (await owed(engine), await sql.repair_redis(engine)) == (0, 0)
+    assert (await outbox_size(engine), await sql.repair_redis(engine)) == (0, 0)
     record = keys.technician(DEFAULT_ZONE, who)
     assert await engine.store.redis.hmget(record, field, "online") == [value, b""]
     events = await event_log.events(engine, "technician.reviewed")
@@ -164,20 +189,20 @@ async def test_killed_after_a_change_of_a_profile(
 
 
 @pytest.mark.parametrize(("command", "code", "refusal"), COMMANDS)
-async def test_redis_away_after_the_commit(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch, command: Command, code: int, refusal: type[CalloutError]
+async def test_without_redis_a_committed_change_is_indeterminate(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, command: AccountCommand, code: int, refusal: type[CalloutError]
 ) -> None:
-    """A change that is committed but not in effect is *indeterminate*, never *not done*; it takes effect without
-    another request, and the same key then finds its outcome.
+    """If Redis fails after the commit, the command raises `Indeterminate`, because the change is stored and has not
+    taken effect. The outbox completes it, and a repeat under the same key is marked as repeated.
     """
-    who, key = await signed_in(engine), str(uuid.uuid4())
+    who, key = await register_customer(engine), str(uuid.uuid4())
     await tokens.principal_of(engine, who.access_token)
 
-    async def away(*_: Any, **__: Any) -> None:
+    async def raise_unavailable(*_: Any, **__: Any) -> None:
         raise Unavailable("Redis cannot be reached")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Store, "_send", away)
+        patch.setattr(Store, "_send", raise_unavailable)
         with pytest.raises(Indeterminate):
             await command(engine, who, key=key)
         assert await outbox.run_once(engine) == 0
@@ -189,18 +214,20 @@ async def test_redis_away_after_the_commit(
     assert [event_log.payload(event)["code"] for event in await event_log.events(engine, "session.revoked")] == [code]
 
 
-async def test_a_lost_reply_sends_one_event(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The event was appended and its reply was lost: the retry finds it under the row's key."""
-    who, real = await signed_in(engine), Store._send
+async def test_a_lost_reply_appends_one_event(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the event was appended and Redis' reply was lost, the retry recognises the event by the key of the outbox row
+    and appends no second one.
+    """
+    who, real = await register_customer(engine), Store._send
 
-    async def lost(self: Store, send: Any, script: str, call: Any) -> Any:
+    async def lose_reply(self: Store, send: Any, script: str, call: Any) -> Any:
         done = await real(self, send, script, call)
         if script == "event_append":
             raise Indeterminate("The reply was lost")
         return done
 
     with monkeypatch.context() as patch:
-        patch.setattr(Store, "_send", lost)
+        patch.setattr(Store, "_send", lose_reply)
         with pytest.raises(Indeterminate):
             await suspend(engine, who)
     assert await outbox.run_once(engine) == 1
@@ -208,10 +235,10 @@ async def test_a_lost_reply_sends_one_event(engine: Engine, monkeypatch: pytest.
 
 
 async def test_concurrent_commands_leave_redis_as_sql_has_it(engine: Engine) -> None:
-    """Suspended, reinstated and signed out at the same time by several processes: Redis matches SQL in the end, and
-    no two commands wait for each other for ever.
+    """When a user is suspended, reinstated, changed and signed out at the same time, the record in Redis matches SQL in
+    the end, and no two commands block each other.
     """
-    who = await signed_in(engine)
+    who = await register_customer(engine)
     for _ in range(3):
         login = await tokens.create_session(engine, who.user.id, "customer", "Ann")
         refreshed = asyncio.gather(tokens.refresh_session(engine, login.refresh_token), return_exceptions=True)
@@ -222,35 +249,37 @@ async def test_concurrent_commands_leave_redis_as_sql_has_it(engine: Engine) -> 
             record = await access.read_from_sql(conn, who.user.id)
         found = await engine.store.redis.hmget(keys.account(who.user.id), ["version", "active"])
         assert [int(value) for value in found] == [record.version, int(record.active)]
-    assert await owed(engine) == 0
+    assert await outbox_size(engine) == 0
 
 
 async def test_a_failing_entry_delays_no_other(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A bug with one account is logged, and the changes of other accounts take effect."""
-    first, second = await signed_in(engine), await signed_in(engine, "bob@example.org")
+    """If the completion of one account's change raises an error, the changes of other accounts still take effect."""
+    first, second = await register_customer(engine), await register_customer(engine, "bob@example.org")
     finish = outbox.apply_rows
 
-    async def away(*_: Any, **__: Any) -> None:
+    async def raise_unavailable(*_: Any, **__: Any) -> None:
         raise Unavailable("away")
 
-    async def breaks(engine: Engine, user: Any) -> None:
+    async def fail_for_first_user(engine: Engine, user: Any) -> None:
         if user == first.user.id:
             raise RuntimeError("a bug")
         await finish(engine, user)
 
     with monkeypatch.context() as patch:
-        patch.setattr(outbox, "apply_rows", away)
+        patch.setattr(outbox, "apply_rows", raise_unavailable)
         for who in (first, second):
             with pytest.raises(Indeterminate):
                 await suspend(engine, who)
-        patch.setattr(outbox, "apply_rows", breaks)
+        patch.setattr(outbox, "apply_rows", fail_for_first_user)
         assert await outbox.run_once(engine) == 1
     assert not (await access.read_access(engine, second.user.id)).active
 
 
-async def test_an_older_redis_reinstates_nobody(engine: Engine) -> None:
-    """When a server returns with an older file that says *active*, the record is read from SQL before it counts."""
-    who = await signed_in(engine)
+async def test_a_restored_redis_reinstates_no_user(engine: Engine) -> None:
+    """If Redis restarts with an older file in which a suspended account is active, the engine reads the account from
+    SQL first, and the user's token is refused.
+    """
+    who = await register_customer(engine)
     await suspend(engine, who)
     older = {"role": "customer", "active": "1", "version": "99", "out": "", "life": "another"}
     await engine.store.redis.hset(keys.account(who.user.id), mapping=older)
@@ -258,11 +287,13 @@ async def test_an_older_redis_reinstates_nobody(engine: Engine) -> None:
         await tokens.principal_of(engine, who.access_token)
 
 
-async def test_main_is_always_open_for_accounts(settings: Settings) -> None:
-    """Whatever zones a server serves, it also opens ``main``, whose log has the events of accounts."""
+async def test_the_zone_main_is_always_open(settings: Settings) -> None:
+    """A server that is configured for other zones also opens ``main``, because its log contains the
+    events of accounts.
+    """
     import msgspec
 
     async with open_engine(msgspec.structs.replace(settings, zones=("north",))) as engine:
         assert list(engine.settings.zones) == list(engine.store.zones) == ["north", "main"]
-        await suspend(engine, await signed_in(engine))
+        await suspend(engine, await register_customer(engine))
         assert len(await event_log.events(engine, "session.revoked")) == 1

@@ -1,4 +1,6 @@
-"""What is asked for when work is confirmed, by somebody or by itself: the amount, or the rate for each hour begun."""
+"""The payment that is requested when work is confirmed, by the customer or by a timer. With flat pricing it is the
+job's amount; with hourly pricing it is the rate for each begun hour.
+"""
 
 from __future__ import annotations
 
@@ -22,29 +24,35 @@ from engine.workers import scheduler
 from tests.support import event_log, people
 from tests.support.clock import advance
 
-LIB = Path(scripts.scripts_folder()) / "lib"
-HOURLY = '"pricing":"hourly"'
+LUA_LIBRARY = Path(scripts.scripts_folder()) / "lib"
+HOURLY_PRICING = '"pricing":"hourly"'
 
 
-def stamp(at: datetime) -> str:
-    """A time as scripts write it."""
+def rfc_3339(at: datetime) -> str:
+    """Return a time in the form in which the scripts write times."""
     return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-async def lua(engine: Engine, call: str, *args: str) -> Any:
-    """What a call of lua/lib/cost.lua gives; ``j`` is made of the arguments."""
-    source = (LIB / "cost.lua").read_text()
+async def eval_cost(engine: Engine, call: str, *args: str) -> Any:
+    """Return the result of a Lua expression that calls `lua/lib/cost.lua`. Its local `j` is a job with the fields
+    ``at``, ``full`` and ``amount`` from ``args``.
+    """
+    source = (LUA_LIBRARY / "cost.lua").read_text()
     body = f"{source}\nlocal j = {{at = ARGV[1], full = ARGV[2], amount = ARGV[3]}}\nreturn {call}"
     return await engine.store.redis.eval(body, 0, *args)  # type: ignore[misc]
 
 
-async def cost(engine: Engine, first: datetime, last: datetime, full: str = HOURLY, amount: int = 4000) -> int:
-    """The cost of work between two moments."""
-    at = f'"a":"{stamp(first)}","b":"{stamp(last)}"'
-    return int(await lua(engine, "Cost.amount(j, 'a', 'b')", at, full, str(amount)))
+async def cost_of_work(
+    engine: Engine, first: datetime, last: datetime, full: str = HOURLY_PRICING, amount: int = 4000
+) -> int:
+    """Return the cost of work between two times, in minor units of the currency. ``full`` is the part of the job's JSON
+    that contains the pricing.
+    """
+    at = f'"a":"{rfc_3339(first)}","b":"{rfc_3339(last)}"'
+    return int(await eval_cost(engine, "Cost.amount(j, 'a', 'b')", at, full, str(amount)))
 
 
-ENDS = [
+MONTH_ENDS = [
     datetime(y, m, d, 23, 59, 59, 999_000, tzinfo=UTC)
     for y, m, d in [
         *((2026, m, 28) for m in range(1, 13)),
@@ -55,42 +63,59 @@ ENDS = [
 ]
 
 
-async def test_moments_are_those_of_the_calendar(engine: Engine) -> None:
-    """Month ends, leap days, turns of years and centuries: the seconds between are Python's."""
+async def test_durations_in_lua_match_the_calendar(engine: Engine) -> None:
+    """Between two times, `Cost.moment` computes the same duration as Python's calendar, also over ends of months, leap
+    days and turns of years and centuries.
+    """
     chance = Random(4)
     spread = [
         datetime(1999, 1, 1, tzinfo=UTC) + timedelta(milliseconds=chance.randrange(4 * 10**12)) for _ in range(60)
     ]
-    for first, step in itertools.product([*ENDS, *spread], (timedelta(milliseconds=1), timedelta(days=1, seconds=1))):
+    for first, step in itertools.product(
+        [*MONTH_ENDS, *spread], (timedelta(milliseconds=1), timedelta(days=1, seconds=1))
+    ):
         last = first + step
-        at = f'"a":"{stamp(first)}","b":"{stamp(last)}"'
-        found = await lua(
+        at = f'"a":"{rfc_3339(first)}","b":"{rfc_3339(last)}"'
+        found = await eval_cost(
             engine, "string.format('%.0f', (Cost.moment(j, 'b') - Cost.moment(j, 'a')) * 1000)", at, "", "0"
         )
         assert int(found) == step / timedelta(milliseconds=1), (first, last)
 
 
-async def test_each_hour_begun_is_paid(engine: Engine) -> None:
-    """As Python reckons it, over the ends of months: never less than one, a whole one not twice."""
+async def test_each_begun_hour_is_paid(engine: Engine) -> None:
+    """The cost of hourly work is the rate times the begun hours, at least one: 60 minutes are one hour, and 60 minutes
+    and 1 ms are two.
+    """
     spans = ((0, 0), (0, 1), (59, 0), (60, 0), (60, 1), (150, 0), (24 * 60, 0), (24 * 60, 1))
-    for end, (minutes, ms) in itertools.product(ENDS, spans):
+    for end, (minutes, ms) in itertools.product(MONTH_ENDS, spans):
         first = end - timedelta(minutes=30)
         last = first + timedelta(minutes=minutes, milliseconds=ms)
         hours = max(1, math.ceil((last - first) / timedelta(hours=1)))
-        assert await cost(engine, first, last) == 4000 * hours, (first, last)
+        assert await cost_of_work(engine, first, last) == 4000 * hours, (first, last)
 
 
-async def test_the_amount_where_it_is_no_work_by_the_hour(engine: Engine) -> None:
-    """A flat job costs its amount, whatever its customer wrote into it; so does one without both moments."""
+async def test_flat_work_costs_its_amount(engine: Engine) -> None:
+    """A job with flat pricing costs its amount, even if its metadata contain `"pricing":"hourly"`. So does an hourly
+    job without an end time.
+    """
     first = datetime(2026, 1, 31, 23, tzinfo=UTC)
     for full in ('"pricing":"flat"', '"pricing":"flat","metadata":{"pricing":"hourly"}'):
-        assert await cost(engine, first, first + timedelta(hours=9), full) == 4000
-    assert int(await lua(engine, "Cost.amount(j, 'a', 'b')", '"a":"2026-01-31T23:00:00.000Z"', HOURLY, "4000")) == 4000
-    assert await cost(engine, first, first + timedelta(hours=2), amount=10**12) == 2 * 10**12
+        assert await cost_of_work(engine, first, first + timedelta(hours=9), full) == 4000
+    assert (
+        int(
+            await eval_cost(
+                engine, "Cost.amount(j, 'a', 'b')", '"a":"2026-01-31T23:00:00.000Z"', HOURLY_PRICING, "4000"
+            )
+        )
+        == 4000
+    )
+    assert await cost_of_work(engine, first, first + timedelta(hours=2), amount=10**12) == 2 * 10**12
 
 
-async def done(engine: Engine, *, pricing: str = "flat", hours: float = 2.5) -> tuple[Principal, JobId]:
-    """A marketplace job whose technician has finished after so many hours; gives its customer, too."""
+async def completed_job(engine: Engine, *, pricing: str = "flat", hours: float = 2.5) -> tuple[Principal, JobId]:
+    """Create a marketplace job whose technician completed the work after ``hours`` hours. Return the customer and the
+    job.
+    """
     serves, carla = await people.service(engine, pricing=pricing, base_amount=4000), await people.customer(engine)
     who = await people.technician(engine, "t1", serves)
     more = {"blueprint": "marketplace", "technician": "t1"}
@@ -103,34 +128,38 @@ async def done(engine: Engine, *, pricing: str = "flat", hours: float = 2.5) -> 
     return carla, job
 
 
-async def asked(engine: Engine, job: JobId) -> list[dict[str, Any]]:
-    """The payments that were asked for."""
+async def requested_payments(engine: Engine, job: JobId) -> list[dict[str, Any]]:
+    """Return the payments that the job requested, in order."""
     return [event_log.payload(event)["payment"] for event in await event_log.events(engine, "payment.requested", job)]
 
 
 @pytest.mark.parametrize(("pricing", "amount"), [("flat", 4000), ("hourly", 12_000)])
-async def test_the_customer_confirms_once(engine: Engine, pricing: str, amount: int) -> None:
-    """Two and a half hours are three; confirming again asks for nothing more."""
-    carla, job = await done(engine, pricing=pricing)
+async def test_a_confirmation_requests_one_payment(engine: Engine, pricing: str, amount: int) -> None:
+    """A confirmation after 2.5 hours of work requests the flat amount or three hourly rates. A second confirmation is a
+    repeat and requests nothing.
+    """
+    carla, job = await completed_job(engine, pricing=pricing)
     told = await jobs.run_command(engine, carla, job, Step(command="confirm"))
     assert "confirmed" in orjson.loads(bytes(told.job or b""))["at"]
-    [payment] = await asked(engine, job)
+    [payment] = await requested_payments(engine, job)
     assert (payment["amount"], payment["currency"], payment["kind"]) == (amount, "USD", "charge")
     again = await jobs.run_command(engine, carla, job, Step(command="confirm"))
     assert again.repeated and again.seq == told.seq
-    assert len(await asked(engine, job)) == 1
+    assert len(await requested_payments(engine, job)) == 1
 
 
-async def test_unconfirmed_for_two_days_it_confirms_itself(engine: Engine) -> None:
-    """Not before; then once, by the engine; and the customer comes too late to do it again."""
-    carla, job = await done(engine, pricing="hourly")
+async def test_after_two_days_the_engine_confirms_the_work(engine: Engine) -> None:
+    """If the customer does not confirm the work within two days, the engine confirms it, once. A later confirmation by
+    the customer is an illegal transition.
+    """
+    carla, job = await completed_job(engine, pricing="hourly")
     await advance(engine, 172_800 - 2.5 * 3600 - 60)
-    await _due(engine)
-    assert await asked(engine, job) == []
+    await _run_due_tasks(engine)
+    assert await requested_payments(engine, job) == []
     await advance(engine, 61)
     for _ in range(2):
-        await _due(engine)
-    [payment] = await asked(engine, job)
+        await _run_due_tasks(engine)
+    [payment] = await requested_payments(engine, job)
     assert payment["amount"] == 12_000
     [event] = await event_log.events(engine, "payment.requested", job)
     assert event.actor == "engine" and event_log.payload(event)["command"] == "confirm"
@@ -138,8 +167,10 @@ async def test_unconfirmed_for_two_days_it_confirms_itself(engine: Engine) -> No
         await jobs.run_command(engine, carla, job, Step(command="confirm"))
 
 
-async def _due(engine: Engine) -> None:
-    """Do what is due now; due work rests for a lease after the zone was opened."""
+async def _run_due_tasks(engine: Engine) -> None:
+    """Run all scheduled tasks that are due now. The zone counts as opened long ago, because due tasks wait for one
+    lease after a zone is opened.
+    """
     await engine.store.redis.hset(keys.zone_meta(DEFAULT_ZONE), "opened_at", "0")
     while await scheduler.run_once(engine, DEFAULT_ZONE) == 0.0:
         pass

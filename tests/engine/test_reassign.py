@@ -52,7 +52,7 @@ async def read_pending_orders(engine: Engine) -> list[str]:
 async def test_a_suspension_with_keep_leaves_the_jobs(engine: Engine) -> None:
     """A suspension with `jobs="keep"` leaves the technician their job, but the technician can send no command."""
     serves = await people.service(engine)
-    who = await staff.eligible(engine, serves)
+    who = await staff.create_eligible_technician(engine, serves)
     job = await create_held_job(engine, who, serves)
     await suspend(engine, who, mode="keep")
     assert await read_job_fields(engine, job, "status", "holder") == ["accepted", who.id]
@@ -65,7 +65,10 @@ async def test_jobs_that_have_not_begun_are_offered_to_others(engine: Engine) ->
     claim is refused and their open offers are withdrawn. A job in `in_progress` stays, and ops receive `job.stalled`.
     """
     serves = await people.service(engine)
-    who, other = await staff.eligible(engine, serves, capacity=5), await staff.eligible(engine, serves, capacity=5)
+    who, other = (
+        await staff.create_eligible_technician(engine, serves, capacity=5),
+        await staff.create_eligible_technician(engine, serves, capacity=5),
+    )
     taken, way = (
         await create_held_job(engine, who, serves),
         await create_held_job(engine, who, serves, "depart", "arrive"),
@@ -98,8 +101,8 @@ async def test_a_repeated_suspension_acts_once(engine: Engine) -> None:
     """
     serves = await people.service(engine)
     who, other, key = (
-        await staff.eligible(engine, serves, capacity=5),
-        await staff.eligible(engine, serves),
+        await staff.create_eligible_technician(engine, serves, capacity=5),
+        await staff.create_eligible_technician(engine, serves),
         str(uuid.uuid4()),
     )
     taken, stays = (
@@ -123,7 +126,7 @@ async def test_maintenance_completes_a_reassignment_after_a_crash(
     reassigns the remaining jobs.
     """
     serves = await people.service(engine)
-    who = await staff.eligible(engine, serves, capacity=5)
+    who = await staff.create_eligible_technician(engine, serves, capacity=5)
     mine = [await create_held_job(engine, who, serves) for _ in range(3)]
     command, calls = jobs.run_command, 0
 
@@ -153,7 +156,10 @@ async def test_a_job_that_ops_reassigned_stays_with_its_new_holder(
 ) -> None:
     """A job that ops reassigned during the suspension stays with its new holder, because its version has changed."""
     serves = await people.service(engine)
-    who, other = await staff.eligible(engine, serves), await staff.eligible(engine, serves)
+    who, other = (
+        await staff.create_eligible_technician(engine, serves),
+        await staff.create_eligible_technician(engine, serves),
+    )
     job = await create_held_job(engine, who, serves)
     command = jobs.run_command
 
@@ -172,7 +178,7 @@ async def test_only_ops_may_suspend(engine: Engine) -> None:
     reassign remains in SQL.
     """
     serves = await people.service(engine)
-    who = await staff.eligible(engine, serves)
+    who = await staff.create_eligible_technician(engine, serves)
     job = await create_held_job(engine, who, serves)
     with pytest.raises(Forbidden):
         await accounts.suspend_user(engine, who, ADMIN.id, reason="x", jobs="reassign")
@@ -184,7 +190,7 @@ async def test_only_ops_may_suspend(engine: Engine) -> None:
 async def test_a_reinstatement_cancels_a_pending_reassignment(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """A reinstatement cancels a reassignment that was ordered and not yet done: the technician remains the holder."""
     serves = await people.service(engine)
-    who = await staff.eligible(engine, serves)
+    who = await staff.create_eligible_technician(engine, serves)
     job = await create_held_job(engine, who, serves)
 
     async def raise_unavailable(*_: Any, **__: Any) -> None:

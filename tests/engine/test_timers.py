@@ -34,13 +34,13 @@ BLUEPRINT_CHANGES = {
 @pytest.fixture
 def settings(settings: Settings, tmp_path: Path) -> Settings:
     """Return settings with a blueprint that has escalation timers on `accepted` and a watchdog on `on_the_way`."""
-    text = blueprints.edited("home_service", BLUEPRINT_CHANGES)
+    text = blueprints.edited_toml("home_service", BLUEPRINT_CHANGES)
     events = "".join(
         f'\n[events."{kind}"]\nto = ["ops"]\n'
         for kind in ("job.late", "job.stalled", "job.dark")
         if f'[events."{kind}"]' not in text
     )
-    return blueprints.settings_with(settings, tmp_path / "blueprints", home_service=text + events)
+    return blueprints.settings_with_blueprints(settings, tmp_path / "blueprints", home_service=text + events)
 
 
 async def create_claimed_job(engine: Engine) -> tuple[JobId, Principal]:

@@ -37,9 +37,9 @@ def settings(settings: Settings, tmp_path: Path) -> Settings:
     """Return settings with two blueprints of the user's own: `other`, a home service with timers, and `market`, a
     marketplace.
     """
-    other = blueprints.edited("home_service", BLUEPRINT_CHANGES) + '\n[events."job.late"]\nto = ["ops"]\n'
-    market = blueprints.edited("marketplace", {'name = "marketplace"': 'name = "market"'})
-    return blueprints.settings_with(settings, tmp_path / "blueprints", other=other, market=market)
+    other = blueprints.edited_toml("home_service", BLUEPRINT_CHANGES) + '\n[events."job.late"]\nto = ["ops"]\n'
+    market = blueprints.edited_toml("marketplace", {'name = "marketplace"': 'name = "market"'})
+    return blueprints.settings_with_blueprints(settings, tmp_path / "blueprints", other=other, market=market)
 
 
 @pytest.fixture

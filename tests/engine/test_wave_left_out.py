@@ -32,7 +32,7 @@ async def test_a_blocked_technician_receives_no_offer(engine: Engine) -> None:
     that technician the customer's job. After the block is removed the next wave does.
     """
     serves, carla = await people.service(engine), await people.customer(engine)
-    one, two = [await staff.eligible(engine, serves, online=False) for _ in range(2)]
+    one, two = [await staff.create_eligible_technician(engine, serves, online=False) for _ in range(2)]
     await blocks.put(engine, carla, one.id)
     await blocks.put(engine, two, carla.id)
     await live.set_availability(engine, one, one.id, online=True, position=metres_north(100))
@@ -51,7 +51,7 @@ async def test_a_block_withdraws_open_offers(engine: Engine) -> None:
     """
     serves = await people.service(engine)
     carla, other = await people.customer(engine), await people.customer(engine, "Other")
-    one = await staff.eligible(engine, serves)
+    one = await staff.create_eligible_technician(engine, serves)
     mine, others = await people.offered(engine, carla, serves), await people.offered(engine, other, serves)
     await blocks.put(engine, one, carla.id)
     with pytest.raises(NotOffered):

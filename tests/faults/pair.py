@@ -63,7 +63,7 @@ async def paired(folder: Path) -> AsyncIterator[Pair]:
     (folder / "one").mkdir()
     (folder / "two").mkdir()
     at_once = ("--repl-diskless-sync-delay", "0")
-    with valkey.running(folder / "one", *at_once) as one, valkey.running(folder / "two", *at_once) as two:
+    with valkey.run_server(folder / "one", *at_once) as one, valkey.run_server(folder / "two", *at_once) as two:
         async with Proxy(one) as name:
             both = Pair((one, two), name)
             await both.follow(two, one)

@@ -21,7 +21,7 @@ from tests.server.gateway.conftest import APPEND_SCRIPT
 from tests.server.gateway.streams import EventStream
 from tests.support import valkey
 from tests.support.epochs import epoch_name
-from tests.support.process import Server, serving
+from tests.support.process import Server, run_server
 from tests.support.wait import wait_until
 
 SOCKETS = 500
@@ -37,12 +37,12 @@ async def test_a_draining_server_is_not_ready_and_still_answers(tmp_path: Path) 
     """After SIGTERM ``/readyz`` is false and upgrades get 503 while HTTP requests are answered; all sockets are
     closed with 4000, and the process exits with 0.
     """
-    async with serving(tmp_path / "data", limits="off") as server, AsyncExitStack() as stack:
+    async with run_server(tmp_path / "data", limits="off") as server, AsyncExitStack() as stack:
         bearer = admin_token(tmp_path / "data" / "signing.key")
         http = await stack.enter_async_context(httpx.AsyncClient(base_url=server.url, trust_env=False))
         assert (await http.get("/readyz")).status_code == 200
         sockets = [await _opened(stack, server, bearer) for _ in range(SOCKETS)]
-        ending = asyncio.create_task(server.end())
+        ending = asyncio.create_task(server.stop())
         seen = await wait_until(lambda: _draining(http), what="readyz false")
         assert seen.json() == {"ready": False, "problems": ["draining"]}
         me = await http.get("/v1/me", headers={"Authorization": f"Bearer {bearer}"})
@@ -127,13 +127,13 @@ async def test_a_stream_survives_a_rolling_restart(tmp_path: Path) -> None:
     id receives each event once and in order, and always recovers.
     """
     (tmp_path / "redis").mkdir()
-    with valkey.running(tmp_path / "redis") as url:
+    with valkey.run_server(tmp_path / "redis") as url:
         flags = [*("--redis", url, "--database", f"sqlite:///{tmp_path}/callout.db")]
         flags += ["--key-file", str(tmp_path / "key")]
         async with AsyncExitStack() as stack:
             gate = (*flags, "--role", "gateway")
             servers = [
-                await stack.enter_async_context(serving(tmp_path / name, *gate, limits="off")) for name in ("a", "b")
+                await stack.enter_async_context(run_server(tmp_path / name, *gate, limits="off")) for name in ("a", "b")
             ]
             reader = Reader(admin_token(tmp_path / "key"))
             reader.urls = [server.url for server in servers]
@@ -141,13 +141,13 @@ async def test_a_stream_survives_a_rolling_restart(tmp_path: Path) -> None:
             written: list[int] = []
             await wait_until(lambda: _written(url, written) and reader.seqs, what="the first event")
             for server in servers:
-                ending = asyncio.create_task(server.end())
+                ending = asyncio.create_task(server.stop())
                 while not ending.done():
                     _written(url, written)
                     await asyncio.sleep(0.01)
                 assert (await ending).code == 0
                 port = urlsplit(server.url).port or 0
-                await stack.enter_async_context(serving(server.data, *gate, port=port, limits="off"))
+                await stack.enter_async_context(run_server(server.data, *gate, port=port, limits="off"))
                 _written(url, written)
                 await wait_until(lambda: reader.seqs[-1] == written[-1], within_s=30, what="all that was written")
             reading.cancel()

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 
 from tests.support import process, valkey
-from tests.support.process import callout, serving
+from tests.support.process import run_callout, run_server
 from tests.support.wait import wait_until
 
 LIMITED = (
@@ -30,12 +30,12 @@ async def test_a_start_is_refused_in_one_line(tmp_path: Path, monkeypatch: objec
     program = process.PROGRAM
     process.PROGRAM = (sys.executable, "-c", LIMITED)  # type: ignore[assignment]
     try:
-        refused = await callout("serve", "--data", str(data), "--port", "0")
-        checked = await callout("doctor", "--json", "--data", str(data))
+        refused = await run_callout("serve", "--data", str(data), "--port", "0")
+        checked = await run_callout("doctor", "--json", "--data", str(data))
     finally:
         process.PROGRAM = program  # type: ignore[assignment]
     assert refused.code == 2
-    assert refused.line.startswith(f"nothing can be written to {data}: ") and "make room" in refused.line
+    assert refused.error_line.startswith(f"nothing can be written to {data}: ") and "make room" in refused.error_line
     assert not (data / "valkey").exists()
     (found,) = [each for each in json.loads(checked.out)["findings"] if each["name"] == "data directory"]
     assert checked.code == 1 and found["problems"][0].startswith("nothing can be written")
@@ -46,7 +46,9 @@ async def test_a_server_with_a_full_disk_continues_and_reports_it(tmp_path: Path
     stops in order.
     """
     counts = f"http://127.0.0.1:{(port := valkey.free_port())}/metrics"
-    async with serving(tmp_path / "data", "--redis", empty_redis, log_level="debug", metrics_port=str(port)) as server:
+    async with run_server(
+        tmp_path / "data", "--redis", empty_redis, log_level="debug", metrics_port=str(port)
+    ) as server:
         async with httpx.AsyncClient(base_url=server.url, trust_env=False, timeout=20) as client:
 
             async def says(path: str, words: str) -> bool:
@@ -66,7 +68,7 @@ async def test_a_server_with_a_full_disk_continues_and_reports_it(tmp_path: Path
 
             await wait_until(lost, what="a line that is lost", within_s=20)
             assert (await client.get("/healthz")).status_code == 200
-        before = server.logged()
-        ended = await server.end()
+        before = server.log_text()
+        ended = await server.stop()
     assert ended.code == 0
-    assert server.logged() == before
+    assert server.log_text() == before

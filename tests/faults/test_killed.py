@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.faults.crowd import Person, Racer, Town, addressed, town
-from tests.support.process import Server, serving
+from tests.support.process import Server, run_server
 from tests.support.wait import wait_until
 
 JOBS, RACERS = 60, 5
@@ -22,7 +22,7 @@ async def test_every_acknowledged_claim_survives_a_kill_under_load(tmp_path: Pat
     """After SIGKILL during a race and a start on the same directory, every acknowledged claim holds, no job has two
     holders, and every client reconnects by itself and has every event once.
     """
-    async with serving(tmp_path / "data", limits="off") as first, town(first) as place:
+    async with run_server(tmp_path / "data", limits="off") as first, town(first) as place:
         customer = await place.person("customer")
         racers = [Racer(await place.technician(capacity=1000)) for _ in range(RACERS)]
         async with asyncio.TaskGroup() as group:
@@ -31,7 +31,7 @@ async def test_every_acknowledged_claim_survives_a_kill_under_load(tmp_path: Pat
             await wait_until(lambda: _acknowledged(racers) >= JOBS // 3, within_s=30, what="claims")
             at_kill = [set(racer.acknowledged) for racer in racers]
             await _kill(first, valkey_too)
-            async with serving(tmp_path / "data", port=urlsplit(first.url).port or 0, limits="off") as second:
+            async with run_server(tmp_path / "data", port=urlsplit(first.url).port or 0, limits="off") as second:
                 jobs = await booking
                 await wait_until(lambda: _acknowledged(racers) >= JOBS, within_s=30, what="the other claims")
                 await _holders_are_as_acknowledged(place, racers, jobs)
@@ -52,7 +52,7 @@ async def _book_all(place: Town, customer: Person) -> list[str]:
 
 async def _kill(server: Server, valkey_too: bool) -> None:
     pid = server.valkey.pid
-    ended = await server.end(signal.SIGKILL)
+    ended = await server.stop(signal.SIGKILL)
     assert ended.code == -signal.SIGKILL
     if valkey_too:
         os.kill(pid, signal.SIGKILL)

@@ -117,7 +117,7 @@ async def test_an_older_file_from_before_an_epoch_started(tmp_path: Path) -> Non
     home = tmp_path / "redis"
     home.mkdir()
     always, port = ("--appendfsync", "always"), valkey.free_port()
-    process, url = valkey.start(home, *always, port=port)
+    process, url = valkey.start_server(home, *always, port=port)
     try:
         async with running_node(settings_of(tmp_path, url)) as node:
             token = await node.token("ann")
@@ -130,7 +130,7 @@ async def test_an_older_file_from_before_an_epoch_started(tmp_path: Path) -> Non
                 if life == 3:
                     shutil.rmtree(home / "appendonlydir")
                     shutil.copytree(tmp_path / "older", home / "appendonlydir")
-                process, _ = valkey.start(home, *always, port=port)
+                process, _ = valkey.start_server(home, *always, port=port)
                 await wait_until(lambda n=life: open_epoch(node) == n)  # type: ignore[misc]
                 await node.wait_until_relayed(await node.append("user:ann", times=3, data='{"job":null}'))
                 if life == 2:

@@ -21,7 +21,7 @@ from callout_client import Refusal
 from engine.blueprint import catalogue
 from tests.faults.crowd import HERE, Person, Town, addressed, town
 from tests.support import valkey
-from tests.support.process import Server, serving
+from tests.support.process import Server, run_server
 from tests.support.wait import wait_until
 
 LEASE_S, OFFER_S, JOB_S, PAUSE_S = 3, 4, 6, 8
@@ -75,7 +75,7 @@ async def test_a_pause_takes_nobody_offline_and_ends_nothing(tmp_path: Path) -> 
     """
     settings = {"lease_s": str(LEASE_S), "ping_s": "0.8", "job_lifetime_s": str(JOB_S), "limits": "off"}
     flags = ("--blueprints", str(quick_blueprints(tmp_path / "own")))
-    async with serving(tmp_path / "data", *flags, **settings) as server, town(server) as place:
+    async with run_server(tmp_path / "data", *flags, **settings) as server, town(server) as place:
         customer, technician, job = await booked(place)
         other = await place.book(customer)
         await wait_until(lambda: technician.types()["offer.created"] == 2, what="the other offer")
@@ -105,7 +105,7 @@ async def test_while_redis_is_paused_the_server_reports_it(tmp_path: Path) -> No
     """During the pause commands return `unavailable` or `indeterminate` within seconds and ``/readyz`` is false;
     afterwards the server recovers by itself.
     """
-    async with serving(tmp_path / "data", limits="off") as server, town(server) as place:
+    async with run_server(tmp_path / "data", limits="off") as server, town(server) as place:
         _, technician, job = await booked(place)
         with stopped(server.valkey.pid):
             began = time.monotonic()
@@ -132,7 +132,7 @@ async def test_an_emptied_redis_is_noticed_within_seconds(tmp_path: Path) -> Non
     """FLUSHALL causes no disconnect, and still the zone closes, ``/readyz`` and refusals give the reason, and a
     restart does not open the zone.
     """
-    async with serving(tmp_path / "data", limits="off") as server, town(server) as place:
+    async with run_server(tmp_path / "data", limits="off") as server, town(server) as place:
         customer, technician, job = await booked(place)
         with redis.Redis.from_url(server.redis_url) as client:
             client.flushall()
@@ -143,8 +143,8 @@ async def test_an_emptied_redis_is_noticed_within_seconds(tmp_path: Path) -> Non
         body = {"service": place.service, **HERE, "address": "Torstrasse 1"}
         assert await refusal(place, technician, f"/v1/jobs/{job}/claim", {}) == "unavailable"
         assert await refusal(place, customer, "/v1/jobs", body) == "unavailable"
-        await server.end()
-        async with serving(tmp_path / "data", limits="off") as second:
+        await server.stop()
+        async with run_server(tmp_path / "data", limits="off") as second:
             assert "Redis is empty but the archive is not" in str(await ready(second))
 
 
@@ -154,9 +154,9 @@ async def test_an_older_file_under_a_running_server_is_noticed(tmp_path: Path) -
     """
     home = tmp_path / "redis"
     home.mkdir()
-    process, url = valkey.start(home)
+    process, url = valkey.start_server(home)
     try:
-        async with serving(tmp_path / "data", "--redis", url, limits="off") as server, town(server) as place:
+        async with run_server(tmp_path / "data", "--redis", url, limits="off") as server, town(server) as place:
             customer, technician, job = await booked(place)
             shutil.copytree(home / "appendonlydir", tmp_path / "older")
             await technician.socket.request("claim", job=job)
@@ -165,7 +165,7 @@ async def test_an_older_file_under_a_running_server_is_noticed(tmp_path: Path) -
             process.wait()
             shutil.rmtree(home / "appendonlydir")
             shutil.copytree(tmp_path / "older", home / "appendonlydir")
-            process, _ = valkey.start(home, port=urlsplit(url).port)
+            process, _ = valkey.start_server(home, port=urlsplit(url).port)
             await wait_until(lambda: _says(server, "Redis is behind the archive"), what="the reason in readyz")
             assert await refusal(place, technician, f"/v1/jobs/{job}/claim", {}) == "unavailable"
             assert await refusal(place, customer, f"/v1/jobs/{job}/cancel", {}) == "unavailable"

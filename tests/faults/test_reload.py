@@ -15,7 +15,7 @@ import httpx
 from engine.blueprint import catalogue
 from engine.process import embedded
 from engine.process.datadir import process_start_text
-from tests.support.process import PROGRAM, START_S, Server, callout, environment, serving
+from tests.support.process import PROGRAM, TIMEOUT_S, Server, environment, run_callout, run_server
 from tests.support.wait import wait_until
 
 WALKED = """
@@ -27,7 +27,7 @@ TEXT = (catalogue.shipped_folder() / "home_service.toml").read_text()
 
 async def blueprints_of(server: Server) -> dict[str, Any]:
     """Return the blueprints that new jobs use, by name."""
-    token = (await callout("token", "--role", "admin", "--data", str(server.data))).out.strip()
+    token = (await run_callout("token", "--role", "admin", "--data", str(server.data))).out.strip()
     async with httpx.AsyncClient(trust_env=False) as client:
         answer = await client.get(f"{server.url}/v1/blueprints", headers={"Authorization": f"Bearer {token}"})
     return {item["name"]: item for item in answer.json()["items"]}
@@ -57,7 +57,7 @@ async def test_a_server_whose_terminal_is_gone_stops(tmp_path: Path) -> None:
     os.close(inner)
     try:
         assert process.stdout is not None
-        async with asyncio.timeout(START_S):
+        async with asyncio.timeout(TIMEOUT_S):
             assert b"serving" in await process.stdout.readline()
             os.close(outer)
             process.send_signal(signal.SIGHUP)
@@ -76,20 +76,20 @@ async def test_a_signal_reloads_the_folder(tmp_path: Path) -> None:
     """
     folder = tmp_path / "own"
     folder.mkdir()
-    async with serving(tmp_path / "data", "--blueprints", str(folder)) as server:
+    async with run_server(tmp_path / "data", "--blueprints", str(folder)) as server:
         before = await api_documents(server)
         own = folder / "walks.toml"
         text = TEXT.replace('name = "home_service"', 'name = "walks"') + WALKED
         own.write_text(text.replace('to = "reached"', 'to = "away"'))
         server.process.send_signal(signal.SIGHUP)
-        await wait_until(lambda: "walks.toml: command arrive: unknown state" in server.logged())
+        await wait_until(lambda: "walks.toml: command arrive: unknown state" in server.log_text())
         assert "walks" not in await blueprints_of(server)
         assert await api_documents(server) == before
         own.write_text(text)
         server.process.send_signal(signal.SIGHUP)
-        await wait_until(lambda: "blueprints_reloaded" in server.logged())
+        await wait_until(lambda: "blueprints_reloaded" in server.log_text())
         assert (await blueprints_of(server))["walks"]["version"] == tomllib.loads(text)["version"]
         steps, events = await api_documents(server)
         assert "`walks`" in steps and "`walks`" not in before[0]
         assert events - before[1] == {"event.walks.closed"}
-        assert (await server.end()).code == 0
+        assert (await server.stop()).code == 0

@@ -21,7 +21,7 @@ from websockets.typing import Subprotocol
 
 from engine.process.datadir import process_start_text, read_holder
 from tests.support import valkey
-from tests.support.process import callout, environment, serving
+from tests.support.process import environment, run_callout, run_server
 from tests.support.wait import wait_until
 
 
@@ -33,10 +33,10 @@ async def ready(url: str) -> httpx.Response:
 
 async def test_a_second_server_on_the_directory_is_refused_in_one_line(tmp_path: Path) -> None:
     """The second server names the holder of the directory and exits with 2, and the first continues undisturbed."""
-    async with serving(tmp_path / "data") as server:
-        second = await callout("serve", "--data", str(tmp_path / "data"), "--port", "0")
+    async with run_server(tmp_path / "data") as server:
+        second = await run_callout("serve", "--data", str(tmp_path / "data"), "--port", "0")
         assert second.code == 2
-        assert second.line == (
+        assert second.error_line == (
             f"{tmp_path / 'data'} is in use by process {server.process.pid} serving {server.url}:"
             " stop it, or give another --data"
         )
@@ -47,9 +47,9 @@ async def test_a_port_in_use_is_refused_before_anything_is_started(tmp_path: Pat
     """The refusal is one line with exit code 2, and no Valkey was started."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        refused = await callout("serve", "--data", str(tmp_path / "data"), "--port", str(port))
+        refused = await run_callout("serve", "--data", str(tmp_path / "data"), "--port", str(port))
     assert refused.code == 2
-    assert refused.line == (
+    assert refused.error_line == (
         f"cannot listen on 127.0.0.1:{port}: Address already in use; give another --port (0: a free one)"
     )
     assert not (tmp_path / "data" / "valkey").exists()
@@ -78,11 +78,11 @@ async def test_a_port_in_use_is_refused_before_anything_is_started(tmp_path: Pat
 async def test_a_wrong_setting_is_refused_in_one_line(flags: list[str], line: str, tmp_path: Path) -> None:
     """Each wrong setting is named without a traceback, with exit code 2, and no process is left."""
     (tmp_path / "bad.toml").write_text('name = "bad"\n')
-    refused = await callout(
+    refused = await run_callout(
         "serve", "--data", "data", *([] if "--port" in flags else ["--port", "0"]), *flags, cwd=tmp_path
     )
     assert refused.code == 2, refused.err
-    assert re.fullmatch(line, refused.line), refused.line
+    assert re.fullmatch(line, refused.error_line), refused.error_line
     state = tmp_path / "data" / "valkey" / "lock"
     assert not state.exists() or _free(state)
 
@@ -97,18 +97,18 @@ async def test_an_unfit_redis_is_refused_with_all_its_faults(tmp_path: Path) -> 
     """Eviction and missing persistence are named together."""
     (tmp_path / "redis").mkdir()
     options = ("--maxmemory-policy", "allkeys-lru", "--appendonly", "no")
-    with valkey.running(tmp_path / "redis", *options) as url:
-        refused = await callout("serve", "--data", str(tmp_path / "data"), "--port", "0", "--redis", url)
+    with valkey.run_server(tmp_path / "redis", *options) as url:
+        refused = await run_callout("serve", "--data", str(tmp_path / "data"), "--port", "0", "--redis", url)
     assert refused.code == 2
-    assert "maxmemory-policy is allkeys-lru: must be noeviction" in refused.line
-    assert "no persistence" in refused.line
+    assert "maxmemory-policy is allkeys-lru: must be noeviction" in refused.error_line
+    assert "no persistence" in refused.error_line
 
 
 async def test_a_damaged_settings_file_is_named(tmp_path: Path) -> None:
     """A callout.toml that is not TOML is refused with its name."""
     (tmp_path / "callout.toml").write_text("port = = 1")
-    refused = await callout("serve", "--data", "data", cwd=tmp_path)
-    assert (refused.code, refused.line.startswith("callout.toml: ")) == (2, True)
+    refused = await run_callout("serve", "--data", "data", cwd=tmp_path)
+    assert (refused.code, refused.error_line.startswith("callout.toml: ")) == (2, True)
 
 
 async def test_flags_override_the_environment_and_that_the_file(tmp_path: Path) -> None:
@@ -119,18 +119,18 @@ async def test_flags_override_the_environment_and_that_the_file(tmp_path: Path) 
         ([], {"roles": "push"}, ["push"]),
         (["--role", "push,gateway"], {"roles": "push"}, ["push", "gateway"]),
     ):
-        async with serving(tmp_path / "data", *flags, **settings) as server:
+        async with run_server(tmp_path / "data", *flags, **settings) as server:
             assert server.hello["roles"] == roles
-            await server.end()
+            await server.stop()
 
 
 async def test_stdout_has_only_the_announcement(tmp_path: Path) -> None:
     """stdout has one line of JSON with the URL of the server; logs are JSON lines on stderr."""
-    async with serving(tmp_path / "data") as server:
+    async with run_server(tmp_path / "data") as server:
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+", server.url)
         assert server.hello["data"] == str(tmp_path / "data")
         assert (await ready(server.url)).json() == {"ready": True, "problems": []}
-        ended = await server.end()
+        ended = await server.stop()
     assert (ended.code, ended.out) == (0, "")
     assert all(line.startswith("{") for line in ended.err.splitlines())
 
@@ -138,25 +138,25 @@ async def test_stdout_has_only_the_announcement(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_an_orderly_end_stops_the_valkey_too(number: signal.Signals, tmp_path: Path) -> None:
     """SIGTERM and Ctrl-C end the server with exit code 0, with no process left and the directory free."""
-    async with serving(tmp_path / "data") as server:
+    async with run_server(tmp_path / "data") as server:
         pid = server.valkey.pid
         assert process_start_text(pid) is not None
-        ended = await server.end(number)
+        ended = await server.stop(number)
         assert ended.code == 0, ended.err
         assert process_start_text(pid) is None
-    async with serving(tmp_path / "data") as server:
+    async with run_server(tmp_path / "data") as server:
         assert (await ready(server.url)).status_code == 200
 
 
 async def test_clients_are_asked_to_reconnect_before_the_server_stops(tmp_path: Path) -> None:
     """SIGTERM closes each socket with 4000, draining, and not with uvicorn's 1012."""
-    async with serving(tmp_path / "data") as server:
-        token = await callout("token", "--role", "admin", "--data", str(tmp_path / "data"))
+    async with run_server(tmp_path / "data") as server:
+        token = await run_callout("token", "--role", "admin", "--data", str(tmp_path / "data"))
         address = server.url.replace("http", "ws") + "/v1/ws"
         async with connect(address, subprotocols=[Subprotocol("callout.v1.json")], proxy=None) as socket:
             await socket.send(json.dumps({"id": 1, "op": "connect", "token": token.out.strip()}))
             assert "ok" in json.loads(await socket.recv())
-            ending = asyncio.create_task(server.end())
+            ending = asyncio.create_task(server.stop())
             with suppress(ConnectionClosedError):
                 async for _ in socket:
                     pass
@@ -166,12 +166,12 @@ async def test_clients_are_asked_to_reconnect_before_the_server_stops(tmp_path: 
 
 async def test_a_signal_while_starting_ends_it_in_order(tmp_path: Path) -> None:
     """SIGTERM during the start (here: while an old Valkey does not answer) leaves no process behind."""
-    async with serving(tmp_path / "data") as first:
+    async with run_server(tmp_path / "data") as first:
         pid = first.valkey.pid
-        await first.end(signal.SIGKILL)
+        await first.stop(signal.SIGKILL)
         os.kill(pid, signal.SIGSTOP)
         try:
-            starting = asyncio.create_task(callout("serve", "--data", str(tmp_path / "data"), "--port", "0"))
+            starting = asyncio.create_task(run_callout("serve", "--data", str(tmp_path / "data"), "--port", "0"))
             await _holding(tmp_path / "data", not_pid=first.process.pid)
             held = read_holder(tmp_path / "data")
             assert held is not None
@@ -192,43 +192,43 @@ async def _holding(data: Path, *, not_pid: int) -> None:
 
 async def test_a_killed_server_restarts_on_the_same_valkey(tmp_path: Path) -> None:
     """SIGKILL leaves the Valkey; the next server adopts it with all its data, and stops it at its own end."""
-    async with serving(tmp_path / "data") as first:
+    async with run_server(tmp_path / "data") as first:
         pid = first.valkey.pid
         with redis.Redis.from_url(first.redis_url) as client:
             epoch = client.hget("{main}:meta", "epoch")
-        await first.end(signal.SIGKILL)
+        await first.stop(signal.SIGKILL)
         assert process_start_text(pid) is not None
-        async with serving(tmp_path / "data") as second:
+        async with run_server(tmp_path / "data") as second:
             assert second.valkey.pid == pid
-            assert "valkey_adopted" in second.logged()
+            assert "valkey_adopted" in second.log_text()
             assert (await ready(second.url)).status_code == 200
             with redis.Redis.from_url(second.redis_url) as client:
                 assert client.hget("{main}:meta", "epoch") == epoch
-            await second.end()
+            await second.stop()
             assert process_start_text(pid) is None
 
 
 async def test_the_end_of_its_valkey_ends_the_server(tmp_path: Path) -> None:
     """The server does not continue without its Valkey: one line says what ended, and the exit code is 1."""
-    async with serving(tmp_path / "data") as server:
+    async with run_server(tmp_path / "data") as server:
         os.kill(server.valkey.pid, signal.SIGKILL)
-        ended = await server.ended()
-    assert (ended.code, ended.line) == (1, "the embedded Valkey ended: without a reason")
+        ended = await server.wait_for_end()
+    assert (ended.code, ended.error_line) == (1, "the embedded Valkey ended: without a reason")
 
 
 async def test_other_files_in_the_directory_are_left_alone(tmp_path: Path) -> None:
     """A data directory may contain other files; the server does not change them."""
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "notes.txt").write_text("mine")
-    async with serving(tmp_path / "data") as server:
-        await server.end()
+    async with run_server(tmp_path / "data") as server:
+        await server.stop()
     assert (tmp_path / "data" / "notes.txt").read_text() == "mine"
 
 
 async def test_a_token_is_made_while_the_server_runs(tmp_path: Path) -> None:
     """``callout token`` needs no lock, and the server accepts the token."""
-    async with serving(tmp_path / "data") as server:
-        made = await callout("token", "--role", "admin", "--data", str(tmp_path / "data"))
+    async with run_server(tmp_path / "data") as server:
+        made = await run_callout("token", "--role", "admin", "--data", str(tmp_path / "data"))
         assert (made.code, made.err) == (0, "")
         async with httpx.AsyncClient(trust_env=False) as client:
             me = await client.get(f"{server.url}/v1/me", headers={"authorization": f"Bearer {made.out.strip()}"})

@@ -31,8 +31,8 @@ CROWD, ROUNDS = 64, 200
 @pytest.fixture
 def settings(settings: Settings, tmp_path: Path) -> Settings:
     """Settings with a blueprint whose first wave is as large as the crowd."""
-    text = blueprints.edited("home_service", {"size = 10,": f"size = {CROWD},"})
-    return blueprints.settings_with(settings, tmp_path / "blueprints", home_service=text)
+    text = blueprints.edited_toml("home_service", {"size = 10,": f"size = {CROWD},"})
+    return blueprints.settings_with_blueprints(settings, tmp_path / "blueprints", home_service=text)
 
 
 @pytest.fixture

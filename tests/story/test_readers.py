@@ -57,7 +57,7 @@ class Scene:
         done = await self.cast[name].post(f"/v1/jobs/{self.job}/{command}", more)
         assert done.is_success, (command, done.text)
         self.relation[name] = becomes or self.relation[name]
-        self.check(name, f"reply to {command}", done.text, private_fields.READABLE[self.relation[name]])
+        self.check(name, f"reply to {command}", done.text, private_fields.REPLY_FIELDS[self.relation[name]])
         return done
 
     async def wait_for_status(self, wanted: str, holder: str = "") -> None:
@@ -83,7 +83,7 @@ class Scene:
         """Let everybody read all they can, after the relations in ``relation`` have changed."""
         before, self.relation = self.relation, {**self.relation, **relation}
         for name, person in self.cast.items():
-            may = private_fields.PUSHED[before[name]] | private_fields.PUSHED[self.relation[name]]
+            may = private_fields.EVENT_FIELDS[before[name]] | private_fields.EVENT_FIELDS[self.relation[name]]
             page = await person.get(f"/v1/events?after={self.cursors[name]}&wait=0")
             self.cursors[name] = page["cursor"]
             for event in page["events"]:
@@ -92,7 +92,7 @@ class Scene:
                     self.seen.add((name, event["type"]))
             for path in (*LISTS, f"/v1/jobs/{self.job}", f"/v1/jobs/{self.job}/history", f"/v1/jobs/{self.job}/bids"):
                 answer = await person.call("GET", path)
-                self.check(name, path, answer.text, private_fields.READABLE[self.relation[name]])
+                self.check(name, path, answer.text, private_fields.REPLY_FIELDS[self.relation[name]])
 
     async def dispute(self) -> None:
         """Open a dispute and let a mediator resolve it."""
@@ -220,4 +220,4 @@ async def test_nobody_reads_what_is_not_theirs(town: Town, story: Callable[[Scen
     await scene.gather()
     await story(scene)
     shown = (await scene.cast["carla"].call("GET", f"/v1/jobs/{scene.job}")).text
-    assert private_fields.fields_in(shown) >= private_fields.PRIVATE - {"notes"} and "4711" in shown
+    assert private_fields.fields_in(shown) >= private_fields.PRIVATE_FIELDS - {"notes"} and "4711" in shown

@@ -1,4 +1,4 @@
-"""Blueprints for one test, made from the shipped ones."""
+"""Create blueprints for a test by changes to the shipped ones."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from engine.blueprint import catalogue
 from engine.process.settings import Settings
 
 
-def edited(name: str, changes: Mapping[str, str]) -> str:
-    """Return a shipped blueprint's TOML with each old passage replaced. Each passage occurs exactly once."""
+def edited_toml(name: str, changes: Mapping[str, str]) -> str:
+    """Return the TOML of the shipped blueprint ``name`` after each key of ``changes`` is replaced by its value. Each
+    key must occur exactly once in the TOML.
+    """
     text = (catalogue.shipped_folder() / f"{name}.toml").read_text()
     for old, new in changes.items():
         assert text.count(old) == 1, old
@@ -20,8 +22,10 @@ def edited(name: str, changes: Mapping[str, str]) -> str:
     return text
 
 
-def settings_with(settings: Settings, folder: Path, **texts: str) -> Settings:
-    """Write these blueprints to ``folder``, each under its name, and return settings that use the folder."""
+def settings_with_blueprints(settings: Settings, folder: Path, **texts: str) -> Settings:
+    """Write each blueprint of ``texts`` (name to TOML) to a file in ``folder``, and return settings that load the
+    blueprints of this folder.
+    """
     folder.mkdir()
     for name, text in texts.items():
         (folder / f"{name}.toml").write_text(text)

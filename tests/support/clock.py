@@ -1,4 +1,6 @@
-"""Move a zone's clock. Time is the server's, and a test can set it (``meta.skew``)."""
+"""Move a zone's clock. A zone's time is the time of its Redis server plus ``meta.skew`` (milliseconds), which only
+tests set.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +10,14 @@ from engine.types import DEFAULT_ZONE
 
 
 async def advance(engine: Engine, seconds: float) -> None:
-    """Let ``seconds`` pass for the zone while the engine seems to run all the time: no grace period begins."""
+    """Move the zone's clock forward by ``seconds`` as if the engine had run all the time, so no grace period begins."""
     meta, ms = keys.zone_meta(DEFAULT_ZONE), round(seconds * 1000)
     await engine.store.redis.hincrby(meta, "skew", ms)
     await engine.store.redis.hincrby(meta, "now", ms)
 
 
 async def advance_unobserved(engine: Engine, seconds: float) -> None:
-    """Let ``seconds`` pass that no process observes, as when Redis or all processes of Callout are stopped."""
+    """Move the zone's clock forward by ``seconds`` in which no process ran, as when Redis or all processes of Callout
+    are stopped. If this is more than 5 s, a grace period begins.
+    """
     await engine.store.redis.hincrby(keys.zone_meta(DEFAULT_ZONE), "skew", round(seconds * 1000))

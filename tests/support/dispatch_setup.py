@@ -15,16 +15,16 @@ from engine.types import DEFAULT_ZONE, JobId
 from engine.workers import scheduler
 from tests.support import event_log, people
 
-DEGREES_PER_M = 1 / 111_195  # of latitude, on the sphere that Redis computes distances with
+LATITUDE_DEGREES_PER_M = 1 / 111_195  # on the sphere with which Redis computes distances
 
 
 def metres_north(metres: float) -> Position:
-    """Return the position that is this far north of where jobs are."""
-    return Position(people.HERE.lat + metres * DEGREES_PER_M, people.HERE.lon)
+    """Return the position that is ``metres`` north of ``people.HERE``, where tests book their jobs."""
+    return Position(people.HERE.lat + metres * LATITUDE_DEGREES_PER_M, people.HERE.lon)
 
 
 def set_dispatch(engine: Engine, **changes: Any) -> None:
-    """Change dispatch settings of the default blueprint."""
+    """Replace these dispatch settings in the default blueprint of the engine."""
     known = engine.blueprints
     dispatch = msgspec.structs.replace(known.default.dispatch, **changes)
     known.default = msgspec.structs.replace(known.default, dispatch=dispatch)
@@ -38,18 +38,20 @@ async def run_due_tasks(engine: Engine) -> None:
 
 
 async def offered_technicians(engine: Engine, job: JobId) -> list[str]:
-    """Return the technicians that have an offer of the job, sorted."""
+    """Return the ids of the technicians with a record of an offer of the job, open or closed, sorted."""
     return sorted(k.decode() for k in await engine.store.redis.hkeys(keys.job_offers(DEFAULT_ZONE, job)))
 
 
 async def offer_audiences(engine: Engine, job: JobId) -> list[list[str]]:
-    """Return the technicians in the audience of each ``offer.created`` of the job, in the order of the events."""
+    """Return the technicians in the audience of each ``offer.created`` of the job: one list for each event, in the
+    order of the events.
+    """
     created = await event_log.events(engine, "offer.created", job)
     return [sorted(channel.removeprefix("user:") for channel in event.to) for event in created]
 
 
 async def exclusions(engine: Engine, job: JobId) -> dict[str, list[str]]:
-    """Return which technicians received no offer, by reason, over all waves of the job."""
+    """Return the technicians that the waves of a job excluded, by the reason of the exclusion."""
     by_reason: dict[str, list[str]] = {}
     for wave in await job_queries.waves(engine, people.ADMIN, job):
         for reason, excluded in orjson.loads(wave)["out"].items():

@@ -1,4 +1,6 @@
-"""Names of epochs. A name contains the ``run_id`` of the Redis server, which only that server knows."""
+"""Compute the names of epochs. A name contains a part of the Redis server's ``run_id``, so a test must read it from the
+server.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +9,18 @@ import functools
 import redis
 
 session_url = ""
-"""The URL of the session's Valkey."""
+"""The URL of the Valkey that all tests of the session share; the fixture ``redis_url`` sets it."""
 
 
 def epoch_name(number: int, url: str = "") -> str:
-    """Return the name of an epoch that opened on the server at ``url``, or on the session's server."""
+    """Return the name of epoch ``number`` on the Redis server at ``url``. "" means the Valkey that the session's tests
+    share.
+    """
     return f"e{number}-{_run_id(url or session_url)[:8]}"
 
 
 def current_epoch_name(number: int, url: str) -> str:
-    """Same as ``epoch_name``, for a server that may have been restarted."""
+    """Same as ``epoch_name``, but read ``run_id`` again, because the server at ``url`` may have been restarted."""
     _run_id.cache_clear()
     return epoch_name(number, url)
 

@@ -1,4 +1,4 @@
-"""Read the events of the log that a test has caused."""
+"""Read the events that a test has caused from the log of the zone ``main``."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from engine.zone import log
 
 
 async def events(engine: Engine, kind: str | None = None, job: str | None = None) -> list[Event]:
-    """Return the events of the zone. With a type or a job, filter by it and leave out the events that repeat a step
-    with the job's public part (``public_events``).
+    """Return the events of the log. With ``kind`` (an event type) or ``job``, return only those of this type and job,
+    without the copies that contain only the public part of the job (``public_events``).
     """
     found = await log.read_range(engine.store.redis, DEFAULT_ZONE, 0, 100_000)
     if kind is None and job is None:
@@ -25,18 +25,20 @@ async def events(engine: Engine, kind: str | None = None, job: str | None = None
 
 
 async def public_events(engine: Engine, kind: str, job: str) -> list[Event]:
-    """Return the events of a type that carry the public part of a job."""
+    """Return the events of type ``kind`` that contain only the public part of the job."""
     found = await log.read_range(engine.store.redis, DEFAULT_ZONE, 0, 100_000)
     return [e for e in found if e.type == kind and job.encode() in e.data and is_public(e)]
 
 
 async def clear(engine: Engine) -> None:
-    """Empty the log; its sequence numbers continue. In a test of many rounds each round reads only its own events."""
+    """Delete all events of the log; the sequence numbers continue. A test of many rounds calls this so that each round
+    reads only its own events.
+    """
     await engine.store.redis.xtrim(keys.log(DEFAULT_ZONE), maxlen=0)
 
 
 def is_public(event: Event) -> bool:
-    """Return whether an event carries only the public part of a job."""
+    """Return whether the event is a ``job.*`` event that contains only the public part of the job."""
     job = payload(event).get("job") if event.type.startswith("job.") else None
     return isinstance(job, dict) and "version" in job and "customer" not in job
 

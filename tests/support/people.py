@@ -1,4 +1,4 @@
-"""Create people and jobs for tests of the engine, by the engine's own functions."""
+"""Create accounts, technicians, services and jobs for the engine's tests by calls of the engine's own functions."""
 
 from __future__ import annotations
 
@@ -20,14 +20,16 @@ HERE = Position(40.75, -73.99)
 
 
 async def service(engine: Engine, **changes: object) -> ServiceId:
-    """Create a service that customers can book."""
+    """Create a service and return its id. ``changes`` replace fields of ``NewService``; the price is 5000 (USD 50.00)
+    unless they change it.
+    """
     new = {"name": "Plumbing", "category": "home", "base_amount": 5000, "currency": "USD", **changes}
     made = await services.create_service(engine, ADMIN, services.NewService(**new))  # type: ignore[arg-type]
     return made.value.id
 
 
 async def customer(engine: Engine, name: str = "Carla Customer") -> Principal:
-    """Create a customer with an account."""
+    """Create a customer's account in SQL and return the customer."""
     address = f"{uuid.uuid4().hex}@example.org"
     new = accounts.NewAccount(email=address, password="correct horse", name=name, role="customer", phone="+1 555 0100")
     made = await accounts.create_user(engine, ADMIN, new)
@@ -35,14 +37,16 @@ async def customer(engine: Engine, name: str = "Carla Customer") -> Principal:
 
 
 def hot_technician(name: str) -> Principal:
-    """Return a technician that SQL does not know: race tests need hundreds of them, and SQL does not matter there."""
+    """Return a technician who has no account and no row in SQL. Tests with hundreds of technicians need no more."""
     return Principal(UserId(name), "technician", name)
 
 
 async def technician(
     engine: Engine, name: str, serves: ServiceId, *, at: Position | None = HERE, capacity: int = 1, **changes: object
 ) -> Principal:
-    """Write the live record of a technician who is eligible, and put them online at ``at`` unless that is None."""
+    """Write the record of an eligible technician to Redis, and put them online at the position ``at``. None: they stay
+    offline. ``changes`` replace fields of the record.
+    """
     fields = {"complete": True, "kyc": "approved", "account": "approved", "version": 1, **changes}
     record = live.TechnicianRecord(
         id=TechnicianId(UserId(name)),
@@ -60,19 +64,19 @@ async def technician(
 
 
 async def job(engine: Engine, who: Principal, serves: ServiceId, *, at: Position = HERE, **changes: object) -> Outcome:
-    """Book a job at ``at``. It has no offers until a wave opens."""
+    """Book a job at the position ``at`` as the customer ``who``. The job has no offers until a wave opens."""
     fields = {"service": serves, "lat": at.lat, "lon": at.lon, "address": "1 Main St", **changes}
     return await booking.create(engine, who, booking.Booking(**fields))  # type: ignore[arg-type]
 
 
 def id_of(done: Outcome) -> JobId:
-    """Return the id of the job in an outcome."""
+    """Return the id of the job that an outcome contains."""
     assert done.job is not None
     return JobId(msgspec.json.decode(done.job)["id"])
 
 
 async def offered(engine: Engine, who: Principal, serves: ServiceId, **changes: object) -> JobId:
-    """Book a job and open its first wave."""
+    """Book a job as the customer ``who``, open its first wave, and return the job's id."""
     name = id_of(await job(engine, who, serves, **changes))  # type: ignore[arg-type]
     await scheduler.open_wave(engine, DEFAULT_ZONE, name, 1)
     return name

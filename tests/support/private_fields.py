@@ -1,7 +1,7 @@
-"""The fields of a job that only some callers may read, as texts that a test can search for in any reply or event.
+"""The private fields of a job, each with a text that a test searches for in replies and events.
 
-A job is booked with ``BOOKING``. ``fields_in`` names the private fields whose text a reply, an event or a list
-contains, in any of its fields. ``READABLE`` says which of them a reader of the job may see at all.
+A test books a job with ``BOOKING`` and calls ``fields_in`` on what a caller received. The result must be within
+``REPLY_FIELDS`` (replies) or ``EVENT_FIELDS`` (events) for the caller's relation to the job.
 """
 
 from __future__ import annotations
@@ -29,29 +29,34 @@ MARKERS = {
     "metadata": "mezzanine",
     "customer": '"customer":{',
 }
-PRIVATE = frozenset(MARKERS)
-PARTY = PRIVATE | {"their_phone"}
-READABLE: dict[str, frozenset[str]] = {
-    "customer": PARTY,
-    "holder": PARTY,
-    "ops": PRIVATE,
-    "service": PRIVATE,
-    "mediator": PRIVATE,
+"""For each private field, the text that occurs in a JSON document exactly if the document contains the field."""
+PRIVATE_FIELDS = frozenset(MARKERS)
+PARTY_FIELDS = PRIVATE_FIELDS | {"their_phone"}
+REPLY_FIELDS: dict[str, frozenset[str]] = {
+    "customer": PARTY_FIELDS,
+    "holder": PARTY_FIELDS,
+    "ops": PRIVATE_FIELDS,
+    "service": PRIVATE_FIELDS,
+    "mediator": PRIVATE_FIELDS,
     "asked": frozenset(),
     "former": frozenset(),
     "loser": frozenset(),
     "never_offered": frozenset(),
     "other_customer": frozenset(),
 }
-"""The private fields in replies, by the reader's relation to the job. ``their_phone`` is the phone of the other party;
-only replies have it.
+"""The private fields that a reply may contain, by the caller's relation to the job. ``their_phone`` is the phone number
+of the other party; events never contain it.
 """
-PUSHED = READABLE | {"mediator": frozenset[str]()}
-"""The private fields in events. A mediator reads a job only by a request."""
+EVENT_FIELDS = REPLY_FIELDS | {"mediator": frozenset[str]()}
+"""The private fields that an event may contain, by the recipient's relation to the job. A mediator receives none:
+mediators read jobs by request only.
+"""
 
 
 def fields_in(sent: Any, phones: tuple[str, ...] = ()) -> set[str]:
-    """Return the private fields in ``sent``, JSON as text or decoded. Any of ``phones`` counts as ``their_phone``."""
+    """Return the private fields that ``sent`` contains: a JSON text or a decoded document. ``their_phone`` is among
+    them if the text contains one of ``phones``.
+    """
     text = sent if isinstance(sent, str) else json.dumps(sent, separators=(",", ":"))
     # A marker must not match inside an id.
     found = {name for name, marker in MARKERS.items() if re.search(rf"(?<!\w){re.escape(marker)}", text)}

@@ -1,4 +1,4 @@
-"""``callout`` as a process, with signals, exit codes and two output streams, as an operator runs it."""
+"""Run ``callout`` in a process of its own, as an operator does: with signals, an exit code, stdout and stderr."""
 
 from __future__ import annotations
 
@@ -17,20 +17,22 @@ import msgspec
 from engine.process import embedded
 
 PROGRAM = (sys.executable, "-c", "from server.cli.main import main; main()")
-START_S = 30.0
+TIMEOUT_S = 30.0
 
 
 @dataclass
-class Ended:
-    """The exit code and the output of a command."""
+class FinishedCommand:
+    """The exit code and the output of a process that has ended."""
 
     code: int
     out: str
     err: str
 
     @property
-    def line(self) -> str:
-        """The error message. Asserts that it is one line, with nothing on stdout and no traceback."""
+    def error_line(self) -> str:
+        """Return the error message without its prefix ``callout: ``. Assert that it is one line, that stdout is empty
+        and that there is no traceback.
+        """
         own = [line for line in self.err.splitlines() if line.startswith("callout: ")]
         assert len(own) == 1, self.err
         assert "Traceback" not in self.err
@@ -39,13 +41,17 @@ class Ended:
 
 
 def environment(**settings: str) -> dict[str, str]:
-    """Return this process's environment without any ``CALLOUT_*``, plus ``settings`` (names without the prefix)."""
+    """Return this process's environment without its ``CALLOUT_*`` variables, plus one such variable for each of
+    ``settings`` (``port="0"`` sets ``CALLOUT_PORT``).
+    """
     plain = {name: value for name, value in os.environ.items() if not name.startswith("CALLOUT_")}
     return plain | {f"CALLOUT_{name.upper()}": value for name, value in settings.items()}
 
 
-async def callout(*arguments: str, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> Ended:
-    """Run a command to its end (at most ``START_S``)."""
+async def run_callout(
+    *arguments: str, cwd: Path | None = None, env: Mapping[str, str] | None = None
+) -> FinishedCommand:
+    """Run ``callout`` with these arguments until the process ends, at most ``TIMEOUT_S`` seconds."""
     process = await asyncio.create_subprocess_exec(
         *PROGRAM,
         *arguments,
@@ -55,19 +61,19 @@ async def callout(*arguments: str, cwd: Path | None = None, env: Mapping[str, st
         stderr=asyncio.subprocess.PIPE,
     )
     try:
-        async with asyncio.timeout(START_S):
+        async with asyncio.timeout(TIMEOUT_S):
             out, err = await process.communicate()
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
     assert process.returncode is not None
-    return Ended(process.returncode, out.decode(), err.decode())
+    return FinishedCommand(process.returncode, out.decode(), err.decode())
 
 
 @dataclass
 class Server:
-    """A server process that accepts requests. ``hello`` is the line that announced it."""
+    """A running ``callout serve``. ``hello`` is the decoded JSON line that the server printed when it was ready."""
 
     process: asyncio.subprocess.Process
     hello: dict[str, Any]
@@ -76,41 +82,45 @@ class Server:
 
     @property
     def url(self) -> str:
+        """Return the URL at which the server accepts requests."""
         return str(self.hello["serving"])
 
     @property
     def valkey(self) -> embedded.ServerState:
-        """Its embedded Valkey, read from the state file in the data directory."""
+        """Return the state of the server's embedded Valkey, read from the state file in the data directory."""
         state = embedded.read_state(self.data / "valkey")
         assert state is not None
         return state
 
     @property
     def redis_url(self) -> str:
+        """Return the URL of the server's embedded Valkey."""
         return f"redis://:{self.valkey.password}@127.0.0.1:{self.valkey.port}/0"
 
-    def logged(self) -> str:
-        """Return its log."""
+    def log_text(self) -> str:
+        """Return everything that the server has written to stderr."""
         return self.log.read_text()
 
-    async def end(self, number: signal.Signals = signal.SIGTERM) -> Ended:
-        """Send a signal and wait for the end."""
+    async def stop(self, number: signal.Signals = signal.SIGTERM) -> FinishedCommand:
+        """Send a signal to the server and wait until its process has ended."""
         if self.process.returncode is None:
             self.process.send_signal(number)
-        return await self.ended()
+        return await self.wait_for_end()
 
-    async def ended(self) -> Ended:
-        """Wait for the end. ``out`` is the stdout after the line that announced the server."""
+    async def wait_for_end(self) -> FinishedCommand:
+        """Wait until the process has ended. ``out`` is what the server wrote to stdout after the line ``hello``."""
         assert self.process.stdout is not None
-        async with asyncio.timeout(START_S):
+        async with asyncio.timeout(TIMEOUT_S):
             rest = await self.process.stdout.read()
             code = await self.process.wait()
-        return Ended(code, rest.decode(), self.logged())
+        return FinishedCommand(code, rest.decode(), self.log_text())
 
 
 @asynccontextmanager
-async def serving(data: Path, *flags: str, port: int = 0, **settings: str) -> AsyncIterator[Server]:
-    """Run ``callout serve`` on ``data``. Neither the server nor its Valkey outlives the block, even after an error."""
+async def run_server(data: Path, *flags: str, port: int = 0, **settings: str) -> AsyncIterator[Server]:
+    """Run ``callout serve`` on the data directory ``data``. At the end of the block, stop the server and its Valkey,
+    even after an error.
+    """
     log = data.with_suffix(".log")
     with log.open("ab") as errors:
         process = await asyncio.create_subprocess_exec(
@@ -125,7 +135,7 @@ async def serving(data: Path, *flags: str, port: int = 0, **settings: str) -> As
         )
     assert process.stdout is not None
     try:
-        async with asyncio.timeout(START_S):
+        async with asyncio.timeout(TIMEOUT_S):
             line = await process.stdout.readline()
         assert line, log.read_text()
         yield Server(process, msgspec.json.decode(line), data, log)
@@ -137,6 +147,7 @@ async def serving(data: Path, *flags: str, port: int = 0, **settings: str) -> As
 
 
 async def _stop_valkey(data: Path) -> None:
+    """Stop the embedded Valkey of a data directory, if it runs."""
     state = embedded.read_state(data / "valkey")
     if state is not None:
         await embedded.EmbeddedValkey(data / "valkey", state, None).stop()

@@ -1,4 +1,4 @@
-"""A TCP proxy that drops replies on demand, to test with a network that fails."""
+"""A TCP proxy between a client and Redis. To simulate a network that fails, it drops the replies that a test names."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from urllib.parse import urlsplit
 
 
 class Proxy:
-    """Forwards to ``target``. ``drop_next`` closes the connection in place of the next reply that contains these bytes;
-    ``drop_in`` closes it in place of the reply that comes after so many others.
+    """A proxy that forwards connections to ``target``. If ``drop_next`` is set, the proxy closes the connection in
+    place of the next reply that contains these bytes. If ``drop_in`` is set, it forwards so many replies and closes the
+    connection in place of the next. ``dropped`` counts the replies that it dropped.
     """
 
     def __init__(self, target: str) -> None:
@@ -34,21 +35,22 @@ class Proxy:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def set_target(self, target: str) -> None:
-        """Change the target of new connections. Connections that are open keep their target."""
+        """Change the target of new connections. Open connections remain connected to their old target."""
         parts = urlsplit(target)
         self._to = (parts.hostname or "127.0.0.1", parts.port or 6379)
 
     def cut(self) -> None:
-        """Abort every connection now."""
+        """Abort all open connections now."""
         for writer in self._writers:
             writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Connect a new client to the target and forward in both directions until one of the two closes."""
         up_reader, up_writer = await asyncio.open_connection(*self._to)
         self._writers |= {writer, up_writer}
         both = [
-            asyncio.create_task(self._pump(reader, up_writer, replies=False)),
-            asyncio.create_task(self._pump(up_reader, writer, replies=True)),
+            asyncio.create_task(self._forward(reader, up_writer, replies=False)),
+            asyncio.create_task(self._forward(up_reader, writer, replies=True)),
         ]
         self._tasks |= set(both)
         with contextlib.suppress(Exception):
@@ -57,16 +59,18 @@ class Proxy:
             end.transport.abort()
             self._writers.discard(end)
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, replies: bool) -> None:
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, replies: bool) -> None:
+        """Forward bytes from ``reader`` to ``writer`` until the end, or until a reply must be dropped."""
         with contextlib.suppress(OSError):
             while data := await reader.read(65536):
-                if replies and self._drops(data):
+                if replies and self._must_drop(data):
                     self.dropped += 1
                     return
                 writer.write(data)
                 await writer.drain()
 
-    def _drops(self, data: bytes) -> bool:
+    def _must_drop(self, data: bytes) -> bool:
+        """Return whether this reply must be dropped, and count down ``drop_in``."""
         if self.drop_next is not None and self.drop_next in data:
             self.drop_next = None
             return True

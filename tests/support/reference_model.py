@@ -1,5 +1,5 @@
-"""The reference model (test oracle) of commands: which code a command must return, from the blueprint's TOML and the
-job's facts alone. It implements PROTOCOL §3 and DESIGN §5 a second time, and tests compare the engine with it.
+"""The reference model (test oracle) of commands. It computes which code a command must return, from the blueprint and
+the facts of the job alone: a second implementation of PROTOCOL §3 and DESIGN §5. Tests compare the engine with it.
 """
 
 from __future__ import annotations
@@ -11,13 +11,16 @@ from engine.blueprint.schema import Blueprint, Command
 from engine.types import Principal, Role
 
 OWN_ROUTES = ("bid", "withdraw", "award", "capture")
-"""Effects that have a route of their own; the route for commands refuses them."""
+"""The effects of commands that have a route of their own. The route for commands refuses such a command
+with `invalid`.
+"""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """The facts that decide about a command: the job's status, holder and customer, the caller's offer, the names of
-    the timestamps that are set (``at``), and whether a dispute freezes the job.
+    """The facts that decide about a command. ``holder``: "" if the job has none. ``offer``: the status of the caller's
+    offer, "" if they have none. ``at``: the states and marks that the job has had. ``frozen``: a dispute freezes the
+    job. ``at_capacity``: the caller may hold no further job. ``early``: it is too early to begin the work.
     """
 
     status: str
@@ -31,7 +34,7 @@ class Facts:
 
 
 def relations_of(role: Role) -> set[str]:
-    """Return the relations that a user of this role can have to some job."""
+    """Return the relations that a user with this role can have to a job."""
     if role in ("ops_manager", "admin"):
         return {"ops"}
     if role == "technician":
@@ -39,7 +42,7 @@ def relations_of(role: Role) -> set[str]:
     return {role} if role in ("customer", "service", "mediator") else set()
 
 
-def holds(who: Principal, relation: str, facts: Facts) -> bool:
+def has_relation(who: Principal, relation: str, facts: Facts) -> bool:
     """Return whether the caller has this relation to the job now."""
     return {
         "ops": who.role in ("ops_manager", "admin"),
@@ -51,7 +54,7 @@ def holds(who: Principal, relation: str, facts: Facts) -> bool:
 
 
 def expected_code(blueprint: Blueprint, who: Principal, name: str, facts: Facts) -> str:
-    """Return the error code that the command must get; "" if it must succeed."""
+    """Return the error code with which the engine must refuse the command ``name``; "" if the command must succeed."""
     spec = blueprint.commands.get(name) or blueprint.commands.get({"claim": "accept"}.get(name, ""))
     if spec is None or spec.by == ("engine",):
         return "not_found"
@@ -61,22 +64,22 @@ def expected_code(blueprint: Blueprint, who: Principal, name: str, facts: Facts)
         return "invalid" if _may_know(blueprint, who, facts) else "not_found"
     if spec.does in ("take", "refuse"):
         return _offer_reply_code(blueprint, spec, facts)
-    mine = [r for r in spec.by if holds(who, r, facts)]
+    mine = [r for r in spec.by if has_relation(who, r, facts)]
     if not mine:
         return "not_found"
-    return refusal(blueprint, spec, mine, facts)
+    return refusal_code(blueprint, spec, mine, facts)
 
 
 def _may_know(blueprint: Blueprint, who: Principal, facts: Facts) -> bool:
-    """Return whether the caller may know that the job exists."""
-    if any(holds(who, relation, facts) for relation in ("ops", "service", "customer", "holder", "mediator")):
+    """Return whether the caller may learn that the job exists."""
+    if any(has_relation(who, relation, facts) for relation in ("ops", "service", "customer", "holder", "mediator")):
         return True
     bids = search_mode(blueprint, facts) == "bids"
     return who.role == "technician" and (bool(facts.offer) or bids)
 
 
-def refusal(blueprint: Blueprint, spec: Command, mine: Sequence[str], facts: Facts) -> str:
-    """Return the code with which a caller with the relations ``mine`` is refused; "" if they may give the command."""
+def refusal_code(blueprint: Blueprint, spec: Command, mine: Sequence[str], facts: Facts) -> str:
+    """Return the error code for a caller with the relations ``mine``; "" if they may send the command."""
     if facts.frozen and spec.does != "thaw":
         return "frozen"
     if facts.status not in {state for relation in mine for state in spec.only.get(relation, spec.from_)}:  # type: ignore[call-overload]
@@ -92,13 +95,15 @@ def refusal(blueprint: Blueprint, spec: Command, mine: Sequence[str], facts: Fac
 
 
 def has_begun(blueprint: Blueprint, state: str) -> bool:
-    """Return whether work has begun in this state."""
+    """Return whether the phase of this state is `active` or `done`."""
     return blueprint.states[state].phase in ("active", "done")
 
 
 def end_reason(blueprint: Blueprint, status: str) -> str:
-    """Return how a job in this state was closed without work; "" if it is not closed, or a technician refused it."""
-    ways = [c for c in blueprint.commands.values() if c.to and _last(blueprint, c.to) == status]
+    """Return the error code for a job that is in this closed state: `expired` or `cancelled`. "" if the state is not
+    closed, or only the refusal of a technician leads to it.
+    """
+    ways = [c for c in blueprint.commands.values() if c.to and _final_state(blueprint, c.to) == status]
     if blueprint.states[status].phase != "closed":
         return ""
     if any(c.event == "job.expired" for c in ways):
@@ -106,17 +111,19 @@ def end_reason(blueprint: Blueprint, status: str) -> str:
     return "cancelled" if any(c.does != "refuse" for c in ways) else ""
 
 
-def _last(blueprint: Blueprint, state: str) -> str:
+def _final_state(blueprint: Blueprint, state: str) -> str:
+    """Return the state that follows ``state`` through all its ``then``."""
     following = blueprint.states[state].then
-    return _last(blueprint, following) if following else state
+    return _final_state(blueprint, following) if following else state
 
 
 def search_mode(blueprint: Blueprint, facts: Facts) -> str:
-    """Return how the engine searches for a technician now; "none" if it does not search."""
+    """Return how the engine searches for a technician now (``seeks`` of the state): "none" if it does not."""
     return "none" if facts.holder else blueprint.states[facts.status].seeks
 
 
 def _offer_reply_code(blueprint: Blueprint, spec: Command, facts: Facts) -> str:
+    """Return the error code for a technician who accepts or declines an offer; "" if they may do so."""
     moves = spec.does == "refuse" and spec.to != ""
     if moves and not facts.offer:
         return "not_found"
@@ -126,7 +133,7 @@ def _offer_reply_code(blueprint: Blueprint, spec: Command, facts: Facts) -> str:
         return over
     if facts.holder and not moves:
         return "taken"
-    code = refusal(blueprint, spec, ["offered"], facts)
+    code = refusal_code(blueprint, spec, ["offered"], facts)
     if code and code != "too_early":
         return code
     if facts.holder:

@@ -1,4 +1,4 @@
-"""A WebSocket client for tests: it sends what the test gives it and records every frame that it receives."""
+"""A WebSocket client for tests. It sends what a test requests and records each frame that it receives."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from tests.support import live_accounts
 from tests.support.wait import wait_until
 
 Frame = dict[str, Any]
-JSON = Subprotocol("callout.v1.json")
+JSON_SUBPROTOCOL = Subprotocol("callout.v1.json")
 
 
 async def token(engine: Engine, who: Principal) -> str:
-    """Return an access token for a principal. Their account is written to Redis only."""
+    """Write the account of ``who`` to Redis (not to SQL) and return an access token for it."""
     await live_accounts.put_account(engine, who.id, who.role)
     return sign_token(engine.signer, UserId(who.id), who.role, name=who.name)
 
 
 class SocketClient:
-    """One WebSocket. ``pushes`` are the frames without an id, in order. ``cursors`` advance with them and with the zone
-    heads. ``connected`` is the payload of the reply to ``connect``.
+    """One WebSocket to a server. ``pushes`` contains the received frames without an id, in order. ``cursors`` is the
+    newest position for each zone. ``connected`` is the payload of the reply to ``connect``.
     """
 
     def __init__(self, url: str, bearer: str) -> None:
@@ -45,7 +45,9 @@ class SocketClient:
         self._reader: asyncio.Task[None] | None = None
 
     async def open(self, *, resume: bool = True, **more: Any) -> SocketClient:
-        """Open the socket and connect. With ``resume``, resume from the stored cursors."""
+        """Open the socket and send ``connect``. If ``resume`` is true, send the stored cursors, so that the server
+        replays what was missed.
+        """
         given = {"cursors": self.cursors} if resume and self.cursors else {}
         reply = await self.connect(**given, **more)
         self.connected = reply["ok"]
@@ -56,13 +58,13 @@ class SocketClient:
         return self
 
     async def connect(self, **more: Any) -> Frame:
-        """Open the socket and return the reply to ``connect``, ``ok`` or ``error``."""
-        self._socket = await connect(self.url, subprotocols=[JSON], compression=None, max_queue=None)
-        self._reader = asyncio.create_task(self._read(self._socket))
+        """Open the socket, send ``connect`` and return the reply, which contains ``ok`` or ``error``."""
+        self._socket = await connect(self.url, subprotocols=[JSON_SUBPROTOCOL], compression=None, max_queue=None)
+        self._reader = asyncio.create_task(self._read_frames(self._socket))
         return await self.request("connect", token=self.bearer, **more)
 
     async def request(self, op: str, **arguments: Any) -> Frame:
-        """Send a request and wait for its reply, ``ok`` or ``error``."""
+        """Send a request and return the reply, which contains ``ok`` or ``error``."""
         assert self._socket
         number = next(self._ids)
         self._replies[number] = asyncio.get_running_loop().create_future()
@@ -71,16 +73,16 @@ class SocketClient:
             return await self._replies[number]
 
     async def claim(self, job: str, key: str | None = None) -> Frame:
-        """Claim a job, with a new idempotency key unless one is given."""
+        """Claim a job. Without ``key``, use a new idempotency key."""
         return await self.request("claim", job=job, key=key or str(uuid.uuid4()))
 
     def abort(self) -> None:
-        """Abort the connection without a close frame."""
+        """Close the TCP connection without a close frame, as when a device loses its network."""
         assert self._socket
         self._socket.transport.abort()
 
     async def close(self) -> None:
-        """Close the socket with a close frame."""
+        """Send a close frame, and wait until the socket is closed."""
         if self._socket:
             await self._socket.close()
         if self._reader:
@@ -88,29 +90,31 @@ class SocketClient:
 
     @property
     def close_code(self) -> int | None:
-        """The close code that the server sent."""
+        """Return the close code that the server sent. None: the socket is open."""
         return self._socket.close_code if self._socket else None
 
     def received(self, event: str, job: str | None = None) -> list[Frame]:
-        """Return the pushes with this event name, about one job if it is given."""
+        """Return the pushes of this event type. With ``job``, return only those about this job."""
         return self._by_event.get((event, job), [])
 
     async def wait_for(self, event: str, job: str | None = None, within_s: float = 10.0) -> Frame:
-        """Wait for the first push with this event name, about one job if it is given, and return it."""
+        """Wait until a push of this event type (and about ``job``) has arrived, and return the first."""
         await wait_until(lambda: self.received(event, job), within_s=within_s, what=f"{event} about {job}")
         return self.received(event, job)[0]
 
-    async def _read(self, socket: ClientConnection) -> None:
+    async def _read_frames(self, socket: ClientConnection) -> None:
+        """Process frames until the socket is closed, then cancel the requests that have no reply."""
         try:
             async for text in socket:
-                self._receive(orjson.loads(text), socket)
+                self._process_frame(orjson.loads(text), socket)
         except ConnectionClosed:
             pass
         for waiting in self._replies.values():
             if not waiting.done():
                 waiting.cancel()
 
-    def _receive(self, frame: Frame, socket: ClientConnection) -> None:
+    def _process_frame(self, frame: Frame, socket: ClientConnection) -> None:
+        """Pass a reply to its request, record a push, update the cursor, or send a pong."""
         if "id" in frame and frame["id"] in self._replies:
             self._replies.pop(frame["id"]).set_result(frame)
         elif "type" in frame:

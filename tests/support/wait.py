@@ -11,7 +11,9 @@ from typing import Any
 async def wait_until(
     condition: Callable[[], Any | Awaitable[Any]], *, within_s: float = 10.0, what: str = "the condition"
 ) -> Any:
-    """Call ``condition`` until its value is true, and return the value. Fail after ``within_s`` seconds."""
+    """Call ``condition`` every 10 ms until it returns a true value, and return this value. Fail after ``within_s``
+    seconds with a message that contains ``what``.
+    """
     end = time.monotonic() + within_s
     while True:
         value = condition()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from engine.blueprint import catalogue
 from engine.blueprint.chart import mermaid_chart
-from tests.support.process import callout
+from tests.support.process import run_callout
 
 DELIVERY = catalogue.shipped_folder() / "delivery.toml"
 
@@ -16,7 +16,7 @@ async def test_everything_wrong_is_listed(tmp_path: Path) -> None:
     """Over all files, one line each, with the file's name; the exit code is 1."""
     (tmp_path / "a.toml").write_text(DELIVERY.read_text().replace('to = "confirmed"', 'to = "nowhere"'))
     (tmp_path / "b.toml").write_text("= [")
-    done = await callout("blueprint", "check", str(tmp_path), str(tmp_path / "none.toml"))
+    done = await run_callout("blueprint", "check", str(tmp_path), str(tmp_path / "none.toml"))
     lines = done.out.splitlines()
     assert done.code == 1
     assert "a.toml: command confirm: unknown state 'nowhere'" in lines
@@ -28,7 +28,7 @@ async def test_everything_wrong_is_listed(tmp_path: Path) -> None:
 async def test_a_folder_without_a_blueprint_is_no_good_news(tmp_path: Path) -> None:
     """It may be the wrong folder: it is named, and what is wrong with the others is told too."""
     (tmp_path / "empty").mkdir()
-    done = await callout("blueprint", "check", str(tmp_path / "empty"), str(DELIVERY))
+    done = await run_callout("blueprint", "check", str(tmp_path / "empty"), str(DELIVERY))
     assert (done.code, done.out.splitlines()) == (1, [f"{tmp_path / 'empty'}: no *.toml in this folder", "1 problem"])
 
 
@@ -36,7 +36,7 @@ async def test_problems_as_json(tmp_path: Path) -> None:
     """One object on stdout, for a build that checks its blueprints."""
     for name in ("a.toml", "b.toml"):
         (tmp_path / name).write_text(DELIVERY.read_text())
-    done = await callout("blueprint", "check", "--json", str(tmp_path))
+    done = await run_callout("blueprint", "check", "--json", str(tmp_path))
     assert done.code == 1
     assert json.loads(done.out) == {
         "ok": False,
@@ -48,19 +48,19 @@ async def test_problems_as_json(tmp_path: Path) -> None:
 async def test_there_is_no_chart_of_what_is_wrong_or_not_there(tmp_path: Path) -> None:
     """One line on stderr, exit code 2."""
     (tmp_path / "bad.toml").write_text('name = "bad"\n')
-    bad = await callout("blueprint", "chart", str(tmp_path / "bad.toml"))
-    assert bad.code == 2 and "bad.toml: states is missing" in bad.line
-    gone = await callout("blueprint", "chart", "nothing")
+    bad = await run_callout("blueprint", "chart", str(tmp_path / "bad.toml"))
+    assert bad.code == 2 and "bad.toml: states is missing" in bad.error_line
+    gone = await run_callout("blueprint", "chart", "nothing")
     assert gone.code == 2
     assert (
-        gone.line == "nothing: no such file, and no shipped blueprint of that name"
+        gone.error_line == "nothing: no such file, and no shipped blueprint of that name"
         " (delivery, direct_booking, home_service, managed, marketplace)"
     )
 
 
 async def test_all_is_well_with_what_ships() -> None:
     """Five files, no problem, exit code 0."""
-    done = await callout("blueprint", "check", str(catalogue.shipped_folder()))
+    done = await run_callout("blueprint", "check", str(catalogue.shipped_folder()))
     assert (done.code, done.out) == (0, "no problems\n")
 
 
@@ -69,6 +69,6 @@ async def test_a_chart_by_file_and_by_name() -> None:
     found, _ = catalogue.read_file(DELIVERY)
     assert found is not None
     for what in (str(DELIVERY), "delivery"):
-        done = await callout("blueprint", "chart", what)
+        done = await run_callout("blueprint", "chart", what)
         assert (done.code, done.out) == (0, mermaid_chart(found))
     assert "ready --> on_the_way: depart" in mermaid_chart(found) and "delivered --> [*]" in mermaid_chart(found)

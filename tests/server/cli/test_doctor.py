@@ -14,12 +14,12 @@ import redis
 from engine.process.settings import Settings
 from engine.process.signer import open_signer
 from tests.support import valkey
-from tests.support.process import callout, serving
+from tests.support.process import run_callout, run_server
 
 
 async def findings(data: Path, *flags: str) -> tuple[int, dict[str, dict[str, Any]]]:
     """The exit code and what was found, by name."""
-    done = await callout("doctor", "--json", "--data", str(data), *flags)
+    done = await run_callout("doctor", "--json", "--data", str(data), *flags)
     assert done.err == "", done.err
     told = json.loads(done.out)
     assert told["ok"] is (done.code == 0)
@@ -44,7 +44,7 @@ async def test_all_problems_are_listed_at_once(tmp_path: Path) -> None:
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "bad.toml").write_text('name = "bad"\n')
     (tmp_path / "redis").mkdir()
-    with valkey.running(tmp_path / "redis", "--maxmemory-policy", "allkeys-lru", "--appendonly", "no") as url:
+    with valkey.run_server(tmp_path / "redis", "--maxmemory-policy", "allkeys-lru", "--appendonly", "no") as url:
         code, found = await findings(
             data, "--redis", url, "--blueprints", str(tmp_path / "own"), "--database", "mysql://x/y"
         )
@@ -65,7 +65,7 @@ async def test_a_redis_that_is_away_is_a_problem(tmp_path: Path) -> None:
 
 async def test_a_server_that_does_not_answer_is_a_problem(tmp_path: Path) -> None:
     """A stopped (SIGSTOP) server holds its directory but does not respond."""
-    async with serving(tmp_path / "data") as server:
+    async with run_server(tmp_path / "data") as server:
         server.process.send_signal(signal.SIGSTOP)
         try:
             code, found = await findings(tmp_path / "data")
@@ -87,9 +87,9 @@ async def test_a_server_that_does_not_answer_is_a_problem(tmp_path: Path) -> Non
 async def test_a_zone_that_would_stay_closed_is_told_with_its_reason(change: str, why: str, tmp_path: Path) -> None:
     """Without a running server the doctor compares Redis and archive as a server does."""
     (tmp_path / "redis").mkdir()
-    with valkey.running(tmp_path / "redis") as url, redis.Redis.from_url(url) as client:
-        async with serving(tmp_path / "data", "--redis", url) as server:
-            await server.end()
+    with valkey.run_server(tmp_path / "redis") as url, redis.Redis.from_url(url) as client:
+        async with run_server(tmp_path / "data", "--redis", url) as server:
+            await server.stop()
         _archive_up_to(tmp_path / "data" / "callout.db", 7)
         if change == "empty":
             client.flushall()
@@ -111,13 +111,13 @@ def _archive_up_to(file: Path, seq: int) -> None:
 
 async def test_a_healthy_server_is_well(tmp_path: Path) -> None:
     """With a running server: no problem, exit code 0, and the most important facts."""
-    async with serving(tmp_path / "data") as server:
+    async with run_server(tmp_path / "data") as server:
         code, found = await findings(tmp_path / "data")
         assert code == 0
         assert found["server"]["facts"] == {"pid": server.process.pid, "url": server.url}
         assert found["Redis"]["facts"]["version"].startswith("valkey ")
         assert found["zone main"]["facts"]["epoch"].startswith("e1-")
-        shown = await callout("doctor", "--data", str(tmp_path / "data"))
+        shown = await run_callout("doctor", "--data", str(tmp_path / "data"))
     assert (shown.code, shown.err) == (0, "")
     assert shown.out.splitlines()[-1] == "no problems"
     assert all(line.startswith("ok ") for line in shown.out.splitlines()[:-1])
@@ -125,8 +125,8 @@ async def test_a_healthy_server_is_well(tmp_path: Path) -> None:
 
 async def test_a_stopped_server_is_no_problem(tmp_path: Path) -> None:
     """A directory whose server was stopped in order has no problem."""
-    async with serving(tmp_path / "data") as server:
-        await server.end()
+    async with run_server(tmp_path / "data") as server:
+        await server.stop()
     code, found = await findings(tmp_path / "data")
     assert (code, found["server"]["facts"]) == (0, {"running": "no"})
     assert found["Redis"]["facts"]["embedded"].startswith("not running, starts with the server from ")

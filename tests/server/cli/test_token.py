@@ -11,7 +11,7 @@ import pytest
 from engine.process.settings import Settings, SettingsError
 from engine.process.signer import open_signer
 from server.cli.token import duration
-from tests.support.process import callout, environment
+from tests.support.process import environment, run_callout
 
 
 @pytest.mark.parametrize("text", ["", "12", "h", "1.5h", "-1h", "0s", "00m", "12 h", "12w", "367d", "9" * 12 + "d"])
@@ -41,14 +41,14 @@ def test_durations_have_units() -> None:
 async def test_a_wrong_request_is_refused_in_one_line(flags: list[str], line: str, tmp_path: Path) -> None:
     """Exit code 2, and no token."""
     (tmp_path / "file").write_text("not a key")
-    refused = await callout("token", *flags, cwd=tmp_path)
+    refused = await run_callout("token", *flags, cwd=tmp_path)
     assert refused.code == 2
-    assert refused.line.startswith(line)
+    assert refused.error_line.startswith(line)
 
 
 async def test_no_command_shows_what_there_is() -> None:
     """``callout`` alone lists the commands on stdout."""
-    shown = await callout()
+    shown = await run_callout()
     assert shown.code == 0
     for verb in ("serve", "demo", "replay", "token", "doctor"):
         assert f"\n  {verb} " in shown.out
@@ -56,8 +56,8 @@ async def test_no_command_shows_what_there_is() -> None:
 
 async def test_an_unknown_command_is_named() -> None:
     """And nothing else is said."""
-    refused = await callout("fly")
-    assert (refused.code, refused.line) == (2, "No such command 'fly'.")
+    refused = await run_callout("fly")
+    assert (refused.code, refused.error_line) == (2, "No such command 'fly'.")
 
 
 @pytest.mark.parametrize("there", [False, True], ids=["no folder", "no key in it"])
@@ -65,15 +65,15 @@ async def test_a_directory_without_a_key_is_refused(tmp_path: Path, there: bool)
     """A mistyped directory gives neither a token that no server takes nor a directory."""
     if there:
         (tmp_path / "typo").mkdir()
-    refused = await callout("token", "--role", "admin", "--data", "typo", cwd=tmp_path)
+    refused = await run_callout("token", "--role", "admin", "--data", "typo", cwd=tmp_path)
     assert (refused.code, refused.out) == (2, "")
-    assert refused.line.startswith("no signing key in typo: ")
+    assert refused.error_line.startswith("no signing key in typo: ")
     assert [each.name for each in tmp_path.rglob("*")] == (["typo"] if there else [])
 
 
 async def test_a_key_file_needs_no_directory(tmp_path: Path) -> None:
     """Hosts that share a key have it before the first server; only its owner can read what is made."""
-    made = await callout("token", "--role", "admin", "--key-file", "shared.key", cwd=tmp_path)
+    made = await run_callout("token", "--role", "admin", "--key-file", "shared.key", cwd=tmp_path)
     assert (made.code, made.err) == (0, "")
     assert (tmp_path / "shared.key").stat().st_mode & 0o777 == 0o600
     claims = jwt.decode(made.out.strip(), options={"verify_signature": False})
@@ -84,7 +84,7 @@ async def test_a_key_file_needs_no_directory(tmp_path: Path) -> None:
 async def test_user_and_lifetime_are_as_asked(tmp_path: Path) -> None:
     """``--user`` and ``--expires`` stand in the token."""
     open_signer(Settings(data=str(tmp_path / "d")))
-    made = await callout(
+    made = await run_callout(
         "token", "--role", "service", "--user", "billing", "--expires", "30m", "--data", "d", cwd=tmp_path
     )
     claims = jwt.decode(made.out.strip(), options={"verify_signature": False})
@@ -94,5 +94,5 @@ async def test_user_and_lifetime_are_as_asked(tmp_path: Path) -> None:
 async def test_settings_come_from_the_environment_too(tmp_path: Path) -> None:
     """CALLOUT_DATA counts where --data is not given."""
     open_signer(Settings(data=str(tmp_path / "elsewhere")))
-    made = await callout("token", "--role", "admin", cwd=tmp_path, env=environment(data="elsewhere"))
+    made = await run_callout("token", "--role", "admin", cwd=tmp_path, env=environment(data="elsewhere"))
     assert (made.code, made.err) == (0, "")

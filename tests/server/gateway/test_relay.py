@@ -44,7 +44,7 @@ class OwnValkey:
 
     def start(self) -> None:
         """Start the server with the same file and port. Each write is flushed: ``everysec`` may lose a second."""
-        self.process, self.url = valkey.start(self.folder, "--appendfsync", "always", port=self.port)
+        self.process, self.url = valkey.start_server(self.folder, "--appendfsync", "always", port=self.port)
         self.lives.append(epochs.current_epoch_name(len(self.lives) + 1, self.url))
 
     def epoch_name(self, number: int) -> str:

@@ -19,10 +19,10 @@ class NetworkProxy(Proxy):
         """The URL at which the browser finds the server."""
         return self.url.replace("redis://", "http://")
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, replies: bool) -> None:
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, replies: bool) -> None:
         if not replies:
             head = await reader.read(65536)
             if not head or (self.blocked and head.startswith(b"GET /v1/ws")):
                 return
             writer.write(head)
-        await super()._pump(reader, writer, replies=replies)
+        await super()._forward(reader, writer, replies=replies)

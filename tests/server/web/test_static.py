@@ -16,7 +16,7 @@ from websockets.typing import Origin
 from server.serve import Running
 from server.web.static import MEDIA_TYPES, WEB_FOLDER
 from tests.server.http.client import code_of
-from tests.support.socket_client import JSON
+from tests.support.socket_client import JSON_SUBPROTOCOL
 
 ESCAPING_PATHS = (
     "../app.py",
@@ -143,7 +143,7 @@ async def test_a_page_of_this_server_may_open_a_socket(site: Running) -> None:
     """
     for foreign in ("http://127.0.0.1:1", "http://127.0.0.1", "null", f"{site.url}.evil.example"):
         with pytest.raises(InvalidStatus) as refused:
-            await connect(site.ws_url, origin=Origin(foreign), subprotocols=[JSON], proxy=None)
+            await connect(site.ws_url, origin=Origin(foreign), subprotocols=[JSON_SUBPROTOCOL], proxy=None)
         assert refused.value.response.status_code == 403
-    async with connect(site.ws_url, origin=Origin(site.url), subprotocols=[JSON], proxy=None) as socket:
-        assert socket.subprotocol == JSON
+    async with connect(site.ws_url, origin=Origin(site.url), subprotocols=[JSON_SUBPROTOCOL], proxy=None) as socket:
+        assert socket.subprotocol == JSON_SUBPROTOCOL

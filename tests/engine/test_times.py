@@ -195,7 +195,7 @@ async def test_the_load_follows_the_time_of_the_job(engine: Engine, change: str)
 
 
 @pytest.mark.parametrize(
-    ("ahead_s", "lives_s"), [(3000, 3000), (600, 900), (7200, 4500)], ids=["near", "nearer than its life", "far"]
+    ("ahead_s", "lives_s"), [(3000, 3000), (600, 900), (7200, 4500)], ids=["near", "nearer than its lifetime", "far"]
 )
 async def test_the_lifetime_of_a_job_depends_on_its_time(engine: Engine, ahead_s: int, lives_s: int) -> None:
     """The lifetime of a job counts from its release. A job whose time is near lives at least until that time."""

@@ -139,7 +139,7 @@ async def test_a_job_expires_after_its_grace_time(engine: Engine) -> None:
     assert event_log.payload(expired)["job"]["id"] == lost
 
 
-async def test_offers_of_one_wave_end_one_by_one(engine: Engine) -> None:
+async def test_each_offer_of_a_wave_ends_at_its_own_time(engine: Engine) -> None:
     """Each offer of a wave ends at its own time: `offer.closed` goes to the first technician while the later one can
     still claim.
     """

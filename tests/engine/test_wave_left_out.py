@@ -72,7 +72,7 @@ async def test_a_former_holder_receives_no_new_offer(engine: Engine) -> None:
     assert await offer_audiences(engine, job) == [] and await exclusions(engine, job) == {"left": ["gone"]}
 
 
-async def test_nobody_has_more_open_offers_than_the_cap(engine: Engine) -> None:
+async def test_open_offers_of_a_technician_are_limited(engine: Engine) -> None:
     """A technician with `open_offers` open offers receives no further offer, also as a late joiner. After a decline, or
     a claim by another technician, they receive offers again.
     """

@@ -271,7 +271,7 @@ async def test_a_job_that_nobody_claims_expires_after_its_lifetime(engine: Engin
     assert await engine.store.redis.zcard(keys.job_demand(DEFAULT_ZONE, serves)) == 0
 
 
-async def test_the_whole_zone_is_asked_in_turns_of_256(engine: Engine) -> None:
+async def test_the_whole_zone_receives_offers_in_batches_of_256(engine: Engine) -> None:
     """After the declared waves every eligible technician receives an offer, 256 in each run of the script. At most 500
     offers are open at once, and the next follow as those end. No event has more than 64 recipients.
     """
